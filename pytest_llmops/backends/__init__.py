@@ -1,0 +1,1 @@
+"""Models and embedders: one vendor, one file."""

@@ -1,0 +1,316 @@
+"""Any OpenAI-compatible server through the openai SDK: chat completions, Responses, embeddings."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pytest_llmops import prices, recorder
+from pytest_llmops.cassettes.question import is_loopback
+from pytest_llmops.cassettes.redact import PLACEHOLDER_KEY
+from pytest_llmops.errors import ModelError, UsageError
+from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.protocols import Completion, Message, ToolCall, Usage
+from pytest_llmops.settings import Api
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+EXTENSION = "llmops"
+
+
+@dataclass(slots=True)
+class OpenAIModel:
+    """A model behind an OpenAI-compatible server.
+
+    Args:
+        model: The model's name; required.
+        base_url: The server; empty: the SDK's own (``OPENAI_BASE_URL``, else OpenAI).
+        api: ``chat`` (chat completions) or ``responses``.
+        purpose: ``app`` or ``judge``: whose calls these are in the report.
+        params: Parameters of every call; those of the prompt and of the call come first.
+        client: A client of the openai SDK to use instead of a new one.
+
+    Raises:
+        UsageError: No model is named.
+    """
+
+    model: str
+    base_url: str = ""
+    api: Api = "chat"
+    purpose: str = "app"
+    params: Mapping[str, Json] = field(default_factory=dict)
+    client: Any = None
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            flag = "--llm-judge-model" if self.purpose == "judge" else "--llm-model"
+            raise UsageError(
+                f"no model is named: expected {flag}=NAME, ini {flag[2:].replace('-', '_')} or "
+                f"{'LLMOPS_JUDGE_MODEL' if self.purpose == 'judge' else 'LLMOPS_MODEL'} in the environment"
+            )
+
+    def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
+        """Ask the model and return its answer.
+
+        Args:
+            messages: A question, a list of messages, or a rendered prompt (whose parameters count).
+            params: Parameters of the API, over those of the prompt.
+
+        Raises:
+            ModelError: The server is down, refuses, limits or takes too long, or its reply is no answer.
+        """
+        __tracebackhide__ = True
+        asked = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
+        wanted = {**self.params, **getattr(messages, "params", {}), **params}
+        conversation = [{"role": one.role, "content": one.content} for one in asked]
+        started = time.perf_counter()
+        with recorder.purpose(self.purpose):
+            raw = _asking(self._create, self.model, conversation, wanted)
+        timing = raw.http_response.extensions.get(EXTENSION, {})
+        latency = timing.get("latency_s") or time.perf_counter() - started
+        read = _read_responses if self.api == "responses" else _read_chat
+        return read(_parsed(raw), latency_s=latency, api_url=_address(raw))
+
+    def _create(self, conversation: list[dict[str, str]], wanted: Mapping[str, Json]) -> Any:
+        client = self._client()
+        if self.api == "responses":
+            return client.responses.with_raw_response.create(
+                model=self.model, input=conversation, **_for_responses(wanted)
+            )
+        return client.chat.completions.with_raw_response.create(
+            model=self.model, messages=conversation, **wanted
+        )
+
+    def _client(self) -> Any:
+        if self.client is None:
+            self.client = new_client(self.base_url)
+        return self.client
+
+
+def new_client(base_url: str) -> Any:
+    """Return a client of the openai SDK; a server on this machine needs no key.
+
+    Raises:
+        UsageError: No key is in the environment, and the server is not on this machine.
+    """
+    key = os.environ.get("OPENAI_API_KEY") or (
+        PLACEHOLDER_KEY if is_loopback(urlsplit(base_url).hostname or "") else ""
+    )
+    if not key:
+        raise UsageError(
+            f"no API key for {base_url or 'the default server'}: set OPENAI_API_KEY, or replay recordings with --llm-record=none"
+        )
+    return _shared_client(key, base_url)
+
+
+@lru_cache(maxsize=8)
+def _shared_client(key: str, base_url: str) -> Any:
+    # A client costs some 20 ms and holds a connection pool: one serves all tests of the process.
+    import openai
+
+    return openai.OpenAI(api_key=key, base_url=base_url or None)
+
+
+def app_model() -> OpenAIModel:
+    """Return the model under test as the settings name it."""
+    settings = recorder.settings()
+    return OpenAIModel(settings.model, base_url=settings.base_url, api=settings.api)
+
+
+def judge_model() -> OpenAIModel:
+    """Return the judges' model as the settings name it: the model under test, if they name no other."""
+    settings = recorder.settings()
+    name = settings.judge_model or settings.model
+    return OpenAIModel(name, base_url=settings.base_url, api=settings.api, purpose="judge")
+
+
+def _asking(create: Callable[..., Any], model: str, *args: Any) -> Any:
+    """Call the SDK; every way in which it can fail becomes a `ModelError` that says what to do."""
+    __tracebackhide__ = True
+    import openai
+
+    try:
+        return create(*args)
+    except openai.APITimeoutError as error:
+        raise _failed(
+            model, "timeout", "took too long to answer; ask less, or raise the client's timeout", error
+        ) from None
+    except openai.APIConnectionError as error:
+        cause = error.__cause__ or error
+        raise _failed(
+            model,
+            "connection",
+            f"could not be reached ({cause}); is the server up and its address right?",
+            error,
+        ) from None
+    except openai.APIStatusError as error:
+        kind, step = _kind(error.status_code)
+        said = f"was refused with status {error.status_code}: {error.message}; {step}"
+        raise _failed(model, kind, said, error) from None
+    except TypeError as error:
+        raise UsageError(f"model {model!r}: the openai SDK takes no such parameter: {error}") from None
+
+
+SERVER_ERROR = 500
+_KINDS = {
+    401: ("auth", "check the API key"),
+    403: ("auth", "check what this API key may do"),
+    408: ("timeout", "try again later"),
+    429: ("rate_limit", "slow down, or raise the account's limit"),
+}
+
+
+def _kind(status: int) -> tuple[str, str]:
+    other = (
+        ("server", "try again later") if status >= SERVER_ERROR else ("request", "read what the server says")
+    )
+    return _KINDS.get(status, other)
+
+
+def _failed(model: str, kind: str, what: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"model {model!r} {shorten(what, 400)}", kind=kind, status=getattr(error, "status_code", None)
+    )
+
+
+def _parsed(raw: Any) -> Any:
+    try:
+        parsed = raw.parse()
+    except ValueError as error:
+        raise ModelError(
+            f"the reply is no JSON: {shorten(str(error))}; is this an OpenAI-compatible server?", kind="reply"
+        ) from None
+    if isinstance(parsed, str):
+        raise ModelError(
+            f"the reply is no answer: {shorten(parsed)}; is this an OpenAI-compatible server?", kind="reply"
+        )
+    return parsed
+
+
+def _address(raw: Any) -> str:
+    url = raw.http_response.request.url
+    return "" if is_loopback(url.host) else f"{url.scheme}://{url.host}"
+
+
+def _read_chat(reply: Any, *, latency_s: float, api_url: str) -> Completion:
+    if not getattr(reply, "choices", None):
+        raise ModelError(
+            f"the reply holds no choice: {shorten(str(reply))}; is this an OpenAI-compatible server?",
+            kind="reply",
+        )
+    choice = reply.choices[0]
+    calls = tuple(
+        ToolCall(name=call.function.name, arguments=call.function.arguments, id=call.id)
+        for call in choice.message.tool_calls or ()
+        if call.type == "function"
+    )
+    usage = _usage(reply.usage, "prompt_tokens", "completion_tokens")
+    return Completion(
+        text=choice.message.content or "",
+        model=reply.model,
+        finish_reason=choice.finish_reason or "",
+        usage=usage,
+        tool_calls=calls,
+        latency_s=latency_s,
+        cost_usd=prices.cost_usd(reply.model, usage, api_url=api_url) if api_url else None,
+        refusal=choice.message.refusal or "",
+    )
+
+
+def _read_responses(reply: Any, *, latency_s: float, api_url: str) -> Completion:
+    usage = _usage(reply.usage, "input_tokens", "output_tokens")
+    calls = tuple(
+        ToolCall(name=item.name, arguments=item.arguments, id=item.call_id)
+        for item in reply.output
+        if item.type == "function_call"
+    )
+    said = [part for item in reply.output if item.type == "message" for part in item.content]
+    return Completion(
+        text=reply.output_text,
+        model=reply.model,
+        finish_reason=(reply.incomplete_details.reason if reply.incomplete_details else reply.status) or "",
+        usage=usage,
+        tool_calls=calls,
+        latency_s=latency_s,
+        cost_usd=prices.cost_usd(reply.model, usage, api_url=api_url) if api_url else None,
+        refusal="".join(part.refusal for part in said if part.type == "refusal"),
+    )
+
+
+def _usage(wire: Any, into: str, out: str) -> Usage:
+    return Usage(
+        input_tokens=getattr(wire, into, None),
+        output_tokens=getattr(wire, out, None),
+        cached_tokens=getattr(getattr(wire, f"{into}_details", None), "cached_tokens", None),
+        reasoning_tokens=getattr(getattr(wire, f"{out}_details", None), "reasoning_tokens", None),
+    )
+
+
+def _for_responses(wanted: Mapping[str, Json]) -> dict[str, Json]:
+    """Chat's names of parameters in the words of the Responses API, so that one prompt serves both."""
+    renamed = {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
+    params = {
+        renamed.get(name, name): value
+        for name, value in wanted.items()
+        if name not in ("response_format", "seed")
+    }
+    form = wanted.get("response_format")
+    if isinstance(form, Mapping):
+        inner = form.get("json_schema")
+        params["text"] = {
+            "format": {"type": form["type"], **inner} if isinstance(inner, Mapping) else dict(form)
+        }
+    return params
+
+
+@dataclass(slots=True)
+class OpenAIEmbedder:
+    """Embeddings of an OpenAI-compatible server; recorded like any other call.
+
+    Attributes:
+        version: The model's name.
+        default_bound: None: no bound is calibrated for it, an assertion has to name one.
+    """
+
+    model: str = "text-embedding-3-small"
+    base_url: str = ""
+    client: Any = None
+    name: str = "openai"
+    default_bound: float | None = None
+
+    @property
+    def version(self) -> str:
+        """The model's name: vectors of two models are never compared."""
+        return self.model
+
+    def embed(self, texts: Sequence[str]) -> NDArray[float32]:
+        """Return a ``(len(texts), dim)`` float32 array with rows of unit length; no texts: ``(0, 0)``.
+
+        Raises:
+            ModelError: The server could not be asked, or answered with another number of vectors.
+        """
+        import numpy as np
+
+        if not texts:
+            return np.zeros((0, 0), dtype=np.float32)
+        if self.client is None:
+            self.client = new_client(self.base_url or recorder.settings().base_url)
+        with recorder.purpose("embedder"):
+            reply = _asking(
+                lambda: self.client.embeddings.create(model=self.model, input=list(texts)), self.model
+            )
+        vectors = np.asarray(
+            [one.embedding for one in sorted(reply.data, key=lambda one: one.index)], dtype=np.float32
+        )
+        if len(vectors) != len(texts):
+            raise ModelError(f"embeddings: expected {len(texts)} vectors, got {len(vectors)}", kind="reply")
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: NDArray[float32] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+        return unit

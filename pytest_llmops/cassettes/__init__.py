@@ -1,0 +1,1 @@
+"""Recording and replay of what models answer, at HTTP level, one cassette a test."""

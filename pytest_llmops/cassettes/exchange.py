@@ -1,0 +1,74 @@
+"""What every interceptor does with an answer: time it, keep it, tell the trace."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from pytest_llmops import recorder
+from pytest_llmops.cassettes.question import Question
+from pytest_llmops.cassettes.tape import Answer, Tape
+
+
+def replayed(question: Question, answer: Answer) -> None:
+    """Tell the trace that a recording answered."""
+    _told(question, answer, replay=True)
+
+
+def _told(question: Question, answer: Answer, *, replay: bool) -> None:
+    recorder.exchanged(
+        recorder.Exchange(
+            method=question.method,
+            url=question.url,
+            request=question.json,
+            status=answer.status,
+            content_type=answer.headers.get("content-type", ""),
+            body=answer.body,
+            latency_s=answer.latency_s,
+            ttft_s=answer.ttft_s,
+            replayed=replay,
+            purpose=recorder.whose(),
+        )
+    )
+
+
+class Live:
+    """An answer that is still coming: its chunks, and when they came."""
+
+    def __init__(self, tape: Tape, question: Question, started: float) -> None:
+        self._tape = tape
+        self._question = question
+        self._started = started
+        self._chunks: list[bytes] = []
+        self._first: float | None = None
+        self.open = True
+        self.timing: dict[str, object] = {"latency_s": None, "ttft_s": None, "replayed": False}
+
+    def add(self, chunk: bytes) -> None:
+        """Take in a chunk before the application gets it."""
+        if self._first is None:
+            self._first = time.perf_counter()
+        self._chunks.append(chunk)
+
+    def raw(self) -> bytes:
+        """Return the body as it came over the wire."""
+        return b"".join(self._chunks)
+
+    def finish(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Keep the whole answer; the second call does nothing."""
+        if not self.open:
+            return
+        self.open = False
+        took = time.perf_counter() - self._started
+        streamed = "text/event-stream" in headers.get("content-type", "")
+        first = self._first - self._started if streamed and self._first is not None else None
+        self.timing.update(latency_s=took, ttft_s=first)
+        answer = Answer(status, headers, body, took, first)
+        self._tape.record(self._question, answer)
+        _told(self._question, answer, replay=False)
+
+    def broken(self, error: BaseException) -> None:
+        """Give up on an answer that ended in an error: half an answer is never recorded."""
+        if self.open:
+            self.open = False
+            self._tape.not_recorded(f"1 call was not recorded: its answer broke off ({type(error).__name__})")

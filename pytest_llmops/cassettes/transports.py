@@ -1,0 +1,155 @@
+"""Hooks for the transports of httpx and httpx2 (same shape, two modules).
+
+Unlike vcrpy's own they let a stream through to the application while it is recorded,
+replay it event by event, and leave in-process transports (ASGI, WSGI, Mock) alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from pytest_llmops.cassettes.exchange import Live, replayed
+from pytest_llmops.cassettes.tape import Answer, current
+
+EXTENSION = "llmops"
+"""Key of a response's extensions: ``{"latency_s", "ttft_s", "replayed"}``."""
+
+_DROPPED = frozenset({"content-length", "content-encoding", "transfer-encoding"})
+
+
+def sync_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return the replacement of ``HTTPTransport.handle_request``."""
+
+    def handle_request(transport: Any, request: Any) -> Any:
+        tape = current()
+        if tape is None or tape.passes(request.url.host):
+            return real(transport, request)
+        question = tape.ask(request.method, str(request.url), request.headers, request.read())
+        answer = tape.claim(question)
+        if answer is not None:
+            replayed(question, answer)
+            return _response(module, answer)
+        live = Live(tape, question, time.perf_counter())
+        response = real(transport, request)
+        response.stream = _sync_tee(module, live, response)
+        response.extensions = {**response.extensions, EXTENSION: live.timing}
+        return response
+
+    return handle_request
+
+
+def async_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return the replacement of ``AsyncHTTPTransport.handle_async_request``."""
+
+    async def handle_async_request(transport: Any, request: Any) -> Any:
+        tape = current()
+        if tape is None or tape.passes(request.url.host):
+            return await real(transport, request)
+        question = tape.ask(request.method, str(request.url), request.headers, await request.aread())
+        answer = tape.claim(question)
+        if answer is not None:
+            replayed(question, answer)
+            return _response(module, answer)
+        live = Live(tape, question, time.perf_counter())
+        response = await real(transport, request)
+        response.stream = _async_tee(module, live, response)
+        response.extensions = {**response.extensions, EXTENSION: live.timing}
+        return response
+
+    return handle_async_request
+
+
+def _response(module: Any, answer: Answer) -> Any:
+    pieces = answer.pieces or (answer.body,)
+
+    class Replay(module.SyncByteStream, module.AsyncByteStream):  # type: ignore[misc]  # the module is a parameter
+        def __iter__(self) -> Iterator[bytes]:
+            yield from pieces
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for piece in pieces:
+                yield piece
+
+    timing = {"latency_s": answer.latency_s, "ttft_s": answer.ttft_s, "replayed": True}
+    stream = Replay() if answer.pieces else module.ByteStream(answer.body)
+    return module.Response(
+        answer.status, headers=dict(answer.headers), stream=stream, extensions={EXTENSION: timing}
+    )
+
+
+def _decoded(module: Any, response: Any, raw: bytes) -> bytes:
+    """The body without its compression, by the client's own decoders."""
+    encoding = response.headers.get("content-encoding")
+    if not encoding:
+        return raw
+    content: bytes = module.Response(200, headers={"content-encoding": encoding}, content=raw).content
+    return content
+
+
+def _finish(module: Any, live: Live, response: Any) -> None:
+    headers = {
+        name.lower(): value for name, value in response.headers.items() if name.lower() not in _DROPPED
+    }
+    live.finish(response.status_code, headers, _decoded(module, response, live.raw()))
+
+
+def _sync_tee(module: Any, live: Live, response: Any) -> Any:
+    inner = response.stream
+
+    class Tee(module.SyncByteStream):  # type: ignore[misc]  # the module is a parameter
+        def __iter__(self) -> Iterator[bytes]:
+            try:
+                for chunk in inner:
+                    live.add(chunk)
+                    yield chunk
+            except GeneratorExit:
+                raise  # the application left early: close() reads the rest
+            except BaseException as error:
+                live.broken(error)
+                raise
+            _finish(module, live, response)
+
+        def close(self) -> None:
+            try:
+                if live.open:
+                    for chunk in inner:
+                        live.add(chunk)
+                    _finish(module, live, response)
+            except Exception as error:  # noqa: BLE001 -- the application did not want this stream any more
+                live.broken(error)
+            finally:
+                inner.close()
+
+    return Tee()
+
+
+def _async_tee(module: Any, live: Live, response: Any) -> Any:
+    inner = response.stream
+
+    class Tee(module.AsyncByteStream):  # type: ignore[misc]  # the module is a parameter
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                async for chunk in inner:
+                    live.add(chunk)
+                    yield chunk
+            except GeneratorExit:
+                raise  # the application left early: aclose() reads the rest
+            except BaseException as error:
+                live.broken(error)
+                raise
+            _finish(module, live, response)
+
+        async def aclose(self) -> None:
+            try:
+                if live.open:
+                    async for chunk in inner:
+                        live.add(chunk)
+                    _finish(module, live, response)
+            except Exception as error:  # noqa: BLE001 -- the application did not want this stream any more
+                live.broken(error)
+            finally:
+                await inner.aclose()
+
+    return Tee()

@@ -1,0 +1,303 @@
+"""All that an extension author reads: the nouns, and the ports to implement.
+
+A port is a `Protocol`: any object with the method will do, nothing is inherited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
+
+from pytest_llmops.measurement import Json, plain
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+Role: TypeAlias = Literal["system", "user", "assistant", "tool", "developer"]
+ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool", "developer")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedPrompt(Sequence[Message]):
+    """A prompt with its variables filled in: the messages, and where they come from.
+
+    Attributes:
+        params: Model parameters the prompt asks for (``temperature`` ...).
+        fingerprint: Content hash of the version's file.
+    """
+
+    messages: tuple[Message, ...]
+    params: Mapping[str, Json] = field(default_factory=dict)
+    name: str = ""
+    version: str = ""
+    fingerprint: str = ""
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204 -- Sequence has two overloads
+        return self.messages[index]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A tool the model asked for; ``arguments`` is the JSON text as the model wrote it."""
+
+    name: str
+    arguments: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens as the provider counted them; None where it did not say."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+    @property
+    def total_tokens(self) -> int | None:
+        """Input plus output, or None if neither was reported."""
+        if self.input_tokens is None and self.output_tokens is None:
+            return None
+        return (self.input_tokens or 0) + (self.output_tokens or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One exchange with a model, as read from the wire, live or replayed.
+
+    Attributes:
+        provider: ``openai``, ``anthropic`` ...; ``unknown`` where it cannot be told.
+        endpoint: ``chat``, ``responses``, ``embeddings`` ... or the URL's path.
+        purpose: ``app`` (the application under test), ``judge`` or ``embedder``.
+        latency_s: Time of the real call, also when replayed; None if it was not measured.
+        ttft_s: Time to the first streamed token; None without a stream.
+        cost_usd: None where no price is known: absent, never 0.
+        status: HTTP status; None where there was no answer.
+    """
+
+    provider: str = "unknown"
+    endpoint: str = ""
+    model: str = ""
+    purpose: str = "app"
+    messages: tuple[Message, ...] = ()
+    output: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: str = ""
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: float | None = None
+    latency_s: float | None = None
+    ttft_s: float | None = None
+    replayed: bool = False
+    streamed: bool = False
+    status: int | None = None
+
+    def to_wire(self) -> dict[str, Json]:
+        """Return plain builtins; fields at their default are left out.
+
+        >>> Call(model="m", replayed=True).to_wire()
+        {'model': 'm', 'replayed': True}
+        """
+        wire = asdict(self)
+        kept = {
+            spec.name: wire[spec.name]
+            for spec in fields(self)
+            if getattr(self, spec.name) not in (spec.default, (), Usage())
+        }
+        return cast("dict[str, Json]", plain(kept, where="call"))
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Json]) -> Call:
+        """Return what `to_wire` wrote; keys of a newer version are ignored."""
+        known = {spec.name for spec in fields(cls)}
+        kept: dict[str, Any] = {key: value for key, value in wire.items() if key in known}
+        if "messages" in kept:
+            kept["messages"] = tuple(Message(**one) for one in kept["messages"])
+        if "tool_calls" in kept:
+            kept["tool_calls"] = tuple(ToolCall(**one) for one in kept["tool_calls"])
+        if "usage" in kept:
+            kept["usage"] = Usage(**kept["usage"])
+        return cls(**kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a model answered.
+
+    ``latency_s`` is the measured time of the real call, also when it is replayed.
+    ``cost_usd`` is None where no price is known: absent, never 0.
+    """
+
+    text: str
+    model: str = ""
+    finish_reason: str = ""
+    usage: Usage = field(default_factory=Usage)
+    tool_calls: tuple[ToolCall, ...] = ()
+    latency_s: float | None = None
+    cost_usd: float | None = None
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a judge found, on its own scale.
+
+    Attributes:
+        score: The score on the scale ``low`` to ``high``; None exactly when it is unscored.
+        reason: The judge's sentence. It is model output: shown, never believed.
+        error: Why there is no score ("two verdicts in one reply").
+        raw: The reply as it came, for the report.
+        dimensions: Scores by dimension, on the same scale.
+    """
+
+    score: float | None = None
+    low: float = 1.0
+    high: float = 10.0
+    reason: str = ""
+    error: str = ""
+    raw: str = ""
+    dimensions: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def normalised(self) -> float | None:
+        """The score from 0 (lowest) to 1 (highest), or None.
+
+        >>> Verdict(score=10).normalised
+        1.0
+        >>> Verdict(error="empty reply").normalised is None
+        True
+        """
+        if self.score is None:
+            return None
+        return (self.score - self.low) / (self.high - self.low)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a detector saw: the span ``[start, end)`` of the text, and of which kind it is."""
+
+    kind: str
+    start: int
+    end: int
+    score: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A passage of a corpus."""
+
+    id: str
+    text: str
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A passage that a retriever returned; a higher score is a better hit."""
+
+    id: str
+    text: str
+    score: float
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits(Sequence[Hit]):
+    """The hits of one search, best first; a sequence that also gives ids and texts as lists.
+
+    >>> Hits((Hit(id="a", text="x", score=2.0),), query="q").ids
+    ['a']
+    """
+
+    items: tuple[Hit, ...] = ()
+    query: str = ""
+    latency_s: float | None = None
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids, best first."""
+        return [hit.id for hit in self.items]
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts, best first."""
+        return [hit.text for hit in self.items]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204 -- Sequence has two overloads
+        return self.items[index]
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.items)
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A model that answers a conversation."""
+
+    def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
+        """Return the answer; raise `ModelError` if the model could not be asked."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Texts to vectors.
+
+    Attributes:
+        version: Goes into every measurement: unlike versions are never compared.
+    """
+
+    version: str
+
+    def embed(self, texts: Sequence[str]) -> NDArray[float32]:
+        """Return a ``(len(texts), dim)`` float32 array with rows of unit length (or all zero)."""
+        ...
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Somebody who gives a verdict on an answer.
+
+    Attributes:
+        version: Goes into every measurement: unlike versions are never compared.
+    """
+
+    version: str
+
+    def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+        """Return the verdict; an unscored one, with its ``error``, if there is none."""
+        ...
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """A search over passages."""
+
+    def search(self, query: str, k: int | None = None) -> Hits:
+        """Return at most ``k`` hits, best first."""
+        ...
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Something that finds spans in a text."""
+
+    def detect(self, text: str) -> Sequence[Finding]:
+        """Return what was found, in text order."""
+        ...

@@ -1,0 +1,335 @@
+"""The one door: what is measured leaves through `emit`, and the recorder on top decides.
+
+A plain stack, not a ContextVar: a raw thread starts with an empty context, and a
+measurement taken there must still reach its test.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+
+from pytest_llmops import errors
+from pytest_llmops.measurement import Json, Measurement, amount, apart, shorten
+from pytest_llmops.settings import Settings
+
+Lookup = Callable[[str, str], object]
+
+MAX_EVIDENCE = 8
+"""Lines of evidence in a failure text; the report has them all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One request and its answer, as they went over the wire.
+
+    Attributes:
+        request: The request's body, parsed where it is JSON.
+        status: None where no answer came.
+        purpose: ``app``, ``judge`` or ``embedder``.
+    """
+
+    method: str
+    url: str
+    request: object
+    status: int | None
+    content_type: str
+    body: bytes
+    latency_s: float | None
+    ttft_s: float | None
+    replayed: bool
+    purpose: str
+
+
+@dataclass(slots=True)
+class Recorder:
+    """What one test (or one block) measured, and the surroundings it was measured in.
+
+    Attributes:
+        measurements: In the order they were emitted.
+        facts: What the report says of the test besides: prompt, case, retriever ...
+        exchanges: What went over the wire; `trace` reads a `Call` out of each.
+        lookup: ``(kind, name) -> object``, bound to the test's hooks; None: the built-in table.
+        settings: The run's settings.
+        on_emit: Called with each measurement.
+        provenance: Lines that say where the answer came from and how to run the test again.
+        soft: Failures are kept and raised at the end of the block.
+        silent: Failures are kept and never raised.
+    """
+
+    measurements: list[Measurement] = field(default_factory=list)
+    facts: dict[str, Json] = field(default_factory=dict)
+    exchanges: list[Exchange] = field(default_factory=list)
+    lookup: Lookup | None = None
+    settings: Settings | None = None
+    on_emit: Callable[[Measurement], object] | None = None
+    provenance: Callable[[], Sequence[str]] | None = None
+    soft: bool = False
+    silent: bool = False
+    failures: list[Exception] = field(default_factory=list)
+
+    def drain(self) -> list[Measurement]:
+        """Return the measurements and forget them."""
+        taken, self.measurements = self.measurements, []
+        return taken
+
+
+_stack: list[Recorder] = []
+_lock = threading.RLock()
+_purpose: ContextVar[str] = ContextVar("pytest_llmops_purpose", default="app")
+_trial: ContextVar[int] = ContextVar("pytest_llmops_trial", default=0)
+
+
+def take() -> str:
+    """Return the take that answers the running trial: trial t is answered by take t."""
+    return str(_trial.get())
+
+
+@contextmanager
+def trial(index: int) -> Iterator[None]:
+    """Run a block as trial ``index``, so that concurrent trials keep their own recorded answers."""
+    token = _trial.set(index)
+    try:
+        yield
+    finally:
+        _trial.reset(token)
+
+
+def current() -> Recorder | None:
+    """Return the recorder on top, or None in a plain script."""
+    return _stack[-1] if _stack else None
+
+
+def push(recorder: Recorder) -> None:
+    """Put a recorder on top; the caller must `pop` the same one."""
+    with _lock:
+        _stack.append(recorder)
+
+
+def pop(recorder: Recorder) -> None:
+    """Take a recorder off, and anything that was left above it."""
+    with _lock:
+        if recorder in _stack:
+            del _stack[_index(recorder) :]
+
+
+def _index(recorder: Recorder) -> int:
+    return next(i for i, one in enumerate(_stack) if one is recorder)
+
+
+def settings() -> Settings:
+    """Return the settings in force: the run's, or the defaults with the environment's in a script."""
+    for recorder in reversed(_stack):
+        if recorder.settings is not None:
+            return recorder.settings
+    return Settings()
+
+
+def lookup(kind: str, name: str) -> object:
+    """Return the named thing of a kind ("embedder", "judge" ...).
+
+    Raises:
+        UnknownName: Nobody knows it; the error names what exists and the closest.
+    """
+    for recorder in reversed(_stack):
+        if recorder.lookup is not None:
+            return recorder.lookup(kind, name)
+    from pytest_llmops import registry
+
+    return registry.load(kind, name)
+
+
+def exchanged(exchange: Exchange) -> None:
+    """Keep what went over the wire for the running test; does nothing in a plain script."""
+    if _stack:
+        with _lock:
+            _stack[0].exchanges.append(exchange)
+
+
+@contextmanager
+def purpose(name: str) -> Iterator[None]:
+    """Say whom the calls of a block serve: ``app``, ``judge`` or ``embedder``."""
+    token = _purpose.set(name)
+    try:
+        yield
+    finally:
+        _purpose.reset(token)
+
+
+def whose() -> str:
+    """Return whom the running call serves."""
+    return _purpose.get()
+
+
+def note(facts: Mapping[str, Json]) -> None:
+    """Tell the report a fact about the running test; does nothing in a plain script."""
+    top = current()
+    if top is not None:
+        with _lock:
+            top.facts.update(facts)
+
+
+def emit(
+    measurement: Measurement, *, verdict: str = "", evidence: Sequence[tuple[str, str]] = ()
+) -> Measurement:
+    """Record a measurement, and raise unless it is good or only recorded.
+
+    Args:
+        measurement: What was measured.
+        verdict: First line of the failure text; without one it is built from the measurement.
+        evidence: ``(label, text)`` pairs below it. Texts may be foreign: each becomes one escaped line
+            behind its label. All of them are kept in ``detail["evidence"]`` for the report.
+
+    Raises:
+        MeasurementFailed: It is outside its bound.
+        MeasurementErrored: It could not be taken.
+
+    >>> emit(Measurement(name="m", value=1.0)).status
+    'recorded'
+    """
+    __tracebackhide__ = True
+    if evidence:
+        pairs = [[label, text] for label, text in evidence]
+        measurement = replace(measurement, detail={**measurement.detail, "evidence": pairs})
+    top = current()
+    if top is not None:
+        with _lock:
+            top.measurements.append(measurement)
+        if top.on_emit is not None:
+            top.on_emit(measurement)
+    if measurement.status not in ("failed", "errored") or (top is not None and top.silent):
+        return measurement
+    failure = _failure(measurement, describe(measurement, verdict=verdict, evidence=evidence))
+    if top is not None and top.soft:
+        top.failures.append(failure)
+        return measurement
+    raise failure
+
+
+def _failure(measurement: Measurement, text: str) -> Exception:
+    kind = errors.MeasurementFailed if measurement.status == "failed" else errors.MeasurementErrored
+    return kind("\n".join([text, *_provenance()]), [measurement])
+
+
+def _provenance() -> list[str]:
+    """Where the answer came from and how to run it again, as the innermost recorder that knows tells it."""
+    for recorder in reversed(_stack):
+        if recorder.provenance is not None:
+            return list(recorder.provenance())
+    return []
+
+
+def describe(measurement: Measurement, *, verdict: str = "", evidence: Sequence[tuple[str, str]] = ()) -> str:
+    r"""Return the failure text of a measurement: the verdict in the first line, then labelled evidence.
+
+    >>> print(describe(Measurement(name="text.fuzzy", value=0.4, bound=0.8), evidence=[("nearest", "a\nb")]))
+    text.fuzzy 0.40 < 0.80
+      nearest   a\nb
+    """
+    pairs = [("reason", measurement.reason)] if measurement.reason else []
+    pairs += evidence
+    width = max((len(label) for label, _ in pairs[:MAX_EVIDENCE]), default=0)
+    lines = [
+        f"  {shorten(label, 60):<{min(width, 60)}}   {shorten(text)}" for label, text in pairs[:MAX_EVIDENCE]
+    ]
+    if len(pairs) > MAX_EVIDENCE:
+        lines.append(f"  and {len(pairs) - MAX_EVIDENCE} more lines in the report")
+    return "\n".join([verdict or _verdict(measurement), *lines])
+
+
+def _verdict(m: Measurement) -> str:
+    name = f"{m.name} [{shorten(m.label, 60)}]" if m.label else m.name
+    if m.value is None:
+        return f"{name} could not be scored: {shorten(m.error)}"
+    if m.bound is None:
+        return f"{name} {amount(m.value, m.unit)}"
+    value, bound = apart(m.value, m.bound, m.unit)
+    signs = ("<", ">") if m.status == "failed" else (">=", "<=")
+    return f"{name} {value} {signs[m.better == 'lower']} {bound}"
+
+
+@contextmanager
+def soft() -> Iterator[Recorder]:
+    """Collect the failures of a block and raise once, listing all.
+
+    What was measured reaches the surrounding recorder either way. An exception of the
+    block's own goes on unchanged, with the collected failures as a note.
+
+    Raises:
+        MeasurementFailed: At least one measurement was outside its bound.
+        MeasurementErrored: None failed, but at least one could not be taken.
+
+    >>> with soft() as block:
+    ...     _ = emit(Measurement(name="m", value=1.0, bound=0.5))
+    >>> len(block.measurements)
+    1
+    """
+    __tracebackhide__ = True
+    inner = Recorder(soft=True)
+    push(inner)
+    try:
+        yield inner
+    except BaseException as error:
+        if inner.failures:
+            error.add_note(f"before this, {_listed(inner.failures)}")
+        raise
+    finally:
+        pop(inner)
+        _forward(inner)
+    _raise_collected(inner)
+
+
+def _forward(inner: Recorder) -> None:
+    outer = current()
+    if outer is None:
+        return
+    with _lock:
+        outer.measurements.extend(inner.measurements)
+        outer.facts.update(inner.facts)
+    if outer.on_emit is not None:
+        for measurement in inner.measurements:
+            outer.on_emit(measurement)
+
+
+def _raise_collected(inner: Recorder) -> None:
+    __tracebackhide__ = True
+    if not inner.failures:
+        return
+    outer = current()
+    if outer is not None and outer.silent:
+        return
+    if outer is not None and outer.soft:
+        outer.failures.extend(inner.failures)
+        return
+    if len(inner.failures) == 1:
+        raise inner.failures[0]
+    missed = [f for f in inner.failures if isinstance(f, errors.MeasurementFailed)]
+    kind = errors.MeasurementFailed if missed else errors.MeasurementErrored
+    found = [m for f in (missed or inner.failures) for m in getattr(f, "measurements", ())]
+    raise kind(
+        f"{len(inner.failures)} of {len(inner.measurements)} checks failed\n{_listed(inner.failures)}", found
+    )
+
+
+def _listed(failures: list[Exception]) -> str:
+    return "\n".join(f"{number}. {text}" for number, text in enumerate(map(str, failures), start=1))
+
+
+@contextmanager
+def collect() -> Iterator[list[Measurement]]:
+    """Keep the measurements of a block to itself: nothing is raised, nothing is reported.
+
+    >>> with collect() as found:
+    ...     _ = emit(Measurement(name="m", value=0.0, bound=1.0))
+    >>> found[0].status
+    'failed'
+    """
+    inner = Recorder(silent=True)
+    push(inner)
+    try:
+        yield inner.measurements
+    finally:
+        pop(inner)

@@ -1,0 +1,236 @@
+# ruff: noqa: RUF009, FBT003 -- `_option` returns a dataclass field, whose second argument is the default
+"""Every option of the plugin, declared once: flag, ini key, parser, default and help.
+
+`OPTIONS` (read off the dataclass) feeds pytest's parser, the ini reader and the table in the README.
+
+Precedence of *how* to run: command line > ini > environment > default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import PurePath
+from typing import Any, Literal, TypeAlias, cast
+
+from pytest_llmops.errors import SettingError
+
+RecordMode: TypeAlias = Literal["none", "new", "all", "live"]
+Api: TypeAlias = Literal["chat", "responses"]
+IniType: TypeAlias = Literal["string", "bool", "linelist"]
+Parser: TypeAlias = Callable[[object], Any]
+
+REPORT_KINDS = (".html", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How one setting is given: which flag, which ini key, and how its text is read."""
+
+    name: str
+    parse: Parser
+    help: str
+    default: object
+    flag: str = ""
+    """Command-line flag; empty: ini only."""
+    metavar: str = ""
+    ini: IniType | None = "string"
+    """Type of the ini key; None: command line only."""
+    env: tuple[str, ...] = ()
+    """Environment variables that count when neither command line nor ini says anything."""
+    switch: bool = False
+    """A pure flag without a value."""
+    repeat: bool = False
+    """The flag may be given several times."""
+
+    @property
+    def dest(self) -> str:
+        """Name of the ini key, and of the attribute on pytest's options."""
+        return f"llm_{self.name}"
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        msg = "a text"
+        raise ValueError(msg)
+    return value.strip()
+
+
+def _yes(value: object) -> bool:
+    if not isinstance(value, bool):
+        msg = "true or false"
+        raise ValueError(msg)
+    return value
+
+
+def _one_of(*allowed: str) -> Parser:
+    def parse(value: object) -> str:
+        if value not in allowed:
+            raise ValueError(f"one of {', '.join(allowed)}")
+        return cast("str", value)
+
+    return parse
+
+
+def _each(parse_one: Parser) -> Parser:
+    def parse(value: object) -> tuple[Any, ...]:
+        if isinstance(value, str):
+            value = [line for line in value.splitlines() if line.strip()]
+        if not isinstance(value, Sequence):
+            msg = "a list"
+            raise ValueError(msg)
+        return tuple(parse_one(one) for one in value)
+
+    return parse
+
+
+def _name_version(value: object) -> str:
+    text = _text(value)
+    name, sign, version = text.partition("=")
+    if not (sign and name.strip() and version.strip()):
+        msg = "NAME=VERSION (support/answer=v2)"
+        raise ValueError(msg)
+    return f"{name.strip()}={version.strip()}"
+
+
+def _report(value: object) -> str:
+    text = _text(value)
+    if PurePath(text).suffix not in REPORT_KINDS:
+        raise ValueError(f"a file name ending in {' or '.join(REPORT_KINDS)}")
+    return text
+
+
+def _url(value: object) -> str:
+    text = _text(value)
+    if text and not text.startswith(("http://", "https://")):
+        msg = "a URL that starts with http:// or https://"
+        raise ValueError(msg)
+    return text.rstrip("/")
+
+
+def _option(parse: Parser, default: object, help: str, **how: Any) -> Any:  # noqa: A002 -- becomes a field of any type
+    return field(default=default, metadata={"parse": parse, "help": help, **how})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of a run.
+
+    >>> Settings().record
+    'none'
+    """
+
+    judge: bool = _option(
+        _yes, False, "run the tests that need a judge; without it they are skipped", flag="--llm-judge", switch=True, ini=None
+    )  # fmt: skip
+    model: str = _option(
+        _text, "", "model of the `llm` fixture", flag="--llm-model", metavar="NAME", env=("LLMOPS_MODEL",)
+    )  # fmt: skip
+    judge_model: str = _option(
+        _text, "", "model of the judges; left out: the same as --llm-model", flag="--llm-judge-model", metavar="NAME",
+        env=("LLMOPS_JUDGE_MODEL",),
+    )  # fmt: skip
+    base_url: str = _option(
+        _url, "", "OpenAI-compatible server; also set as OPENAI_BASE_URL for the application under test",
+        flag="--llm-base-url", metavar="URL", env=("OPENAI_BASE_URL",),
+    )  # fmt: skip
+    api: Api = _option(
+        _one_of("chat", "responses"), "chat", "API that the `llm` fixture and the judges speak: chat or responses",
+        flag="--llm-api", metavar="chat|responses",
+    )  # fmt: skip
+    record: RecordMode = _option(
+        _one_of("none", "new", "all", "live"), "none",
+        "none: recordings answer, a missing one is an error; new: record what is missing; all: record again; live: neither read nor write",
+        flag="--llm-record", metavar="none|new|all|live",
+    )  # fmt: skip
+    prompt: tuple[str, ...] = _option(
+        _each(_name_version), (), "run with another version of a prompt (repeatable)", flag="--llm-prompt",
+        metavar="NAME=VERSION", ini="linelist", repeat=True,
+    )  # fmt: skip
+    report: tuple[str, ...] = _option(
+        _each(_report), (), "write a report; the kind goes by the suffix, .html or .json (repeatable)", flag="--llm-report",
+        metavar="FILE", ini="linelist", repeat=True,
+    )  # fmt: skip
+    embedder: str = _option(
+        _text, "tfidf", "embedder of assert_semantic", flag="--llm-embedder", metavar="NAME"
+    )  # fmt: skip
+    prompts_dir: str = _option(
+        _text, "prompts", "folder of the prompts, looked for from the test's folder upwards"
+    )  # fmt: skip
+    corpora_dir: str = _option(
+        _text, "corpora", "folder of the retrievers' corpora, looked for from the test's folder upwards"
+    )  # fmt: skip
+    allow_hosts: tuple[str, ...] = _option(
+        _each(_text), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
+    )  # fmt: skip
+    junit_properties: bool = _option(
+        _yes, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"
+    )  # fmt: skip
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The prompt versions that --llm-prompt asks for, by prompt name."""
+        return {name: version for name, _, version in (one.partition("=") for one in self.prompt)}
+
+    @classmethod
+    def read(
+        cls, *sources: tuple[str, Mapping[str, object]], environ: Mapping[str, str] | None = None
+    ) -> Settings:
+        """Build settings from (place, values) sources, the strongest first.
+
+        A value of None means "not given here".
+
+        Raises:
+            SettingError: A value has the wrong form; says place, option, expected and got.
+
+        >>> Settings.read(("command line", {"record": "new"}), ("ini", {"record": "all"})).record
+        'new'
+        """
+        values = {}
+        for option in OPTIONS:
+            given = _first(option, sources, environ or {})
+            if given is not None:
+                values[option.name] = _parsed(option, *given)
+        return cls(**values)
+
+
+def _first(
+    option: Option, sources: Sequence[tuple[str, Mapping[str, object]]], environ: Mapping[str, str]
+) -> tuple[str, str, object] | None:
+    for place, values in sources:
+        value = values.get(option.name)
+        if value is not None:
+            return place, option.flag if place == "command line" else option.dest, value
+    for name in option.env:
+        if environ.get(name):
+            return "environment", name, environ[name]
+    return None
+
+
+def _parsed(option: Option, place: str, name: str, value: object) -> object:
+    try:
+        return option.parse(value)
+    except ValueError as error:
+        raise SettingError(place, name, str(error), value) from None
+
+
+def _as_option(spec: Field[Any]) -> Option:
+    default = () if spec.default is MISSING else spec.default
+    return Option(name=spec.name, default=default, **spec.metadata)
+
+
+OPTIONS: tuple[Option, ...] = tuple(_as_option(spec) for spec in fields(Settings))
+
+
+def table() -> str:
+    """Return the options as the Markdown table that the README shows."""
+    lines = ["| flag | ini key | meaning | default |", "|---|---|---|---|"]
+    for option in OPTIONS:
+        flag = f"`{option.flag}{'' if option.switch else ' ' + option.metavar}`" if option.flag else ""
+        ini = f"`{option.dest}`" if option.ini else ""
+        default = "" if option.default in ("", (), False) else f"`{str(option.default).lower()}`"
+        env = f" (environment: {', '.join(f'`{name}`' for name in option.env)})" if option.env else ""
+        lines.append(
+            f"| {flag.replace('|', chr(92) + '|')} | {ini} | {option.help.replace('|', chr(92) + '|')}{env} | {default} |"
+        )
+    return "\n".join(lines)

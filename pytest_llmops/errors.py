@@ -28,6 +28,8 @@ fallback must not be able to turn a missing recording into a passing test.
 from __future__ import annotations
 
 import difflib
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,7 +68,42 @@ def listing(names: Iterable[str]) -> str:
     return f"{shown} and {rest} more" if rest > 0 else shown
 
 
-class LLMOpsError(Exception):
+def told(error: Exception) -> str:
+    """Return what a user's own object raised, as one text: type, message and the place in its code.
+
+    An error of this package tells all of that itself.
+
+    >>> told(ValueError("no such row"))
+    'ValueError: no such row'
+    """
+    text = str(error)
+    if isinstance(error, LLMOpsError):
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
+
+
+def _revived(
+    kind: type[BaseException] | str, args: tuple[object, ...], state: dict[str, object]
+) -> BaseException:
+    cls: type[BaseException] = globals()[kind] if isinstance(kind, str) else kind
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class _Travels:
+    """An error that survives a process pool, although its constructor takes other things than its text."""
+
+    def __reduce__(self: BaseException) -> tuple[object, ...]:  # type: ignore[misc]  # a mixin of exceptions
+        cls = type(self)
+        # Those that pass for builtins (see below) are not found by their module.
+        kind = cls.__name__ if globals().get(cls.__name__) is cls else cls
+        return _revived, (kind, self.args, self.__dict__)
+
+
+class LLMOpsError(_Travels, Exception):
     """Base of everything this package raises, apart from a missed bound and a cassette miss."""
 
 
@@ -177,7 +214,7 @@ class WireError(LLMOpsError):
     """A value that must not travel between processes or into a file."""
 
 
-class CassetteMiss(BaseException):
+class CassetteMiss(_Travels, BaseException):
     """A request that no recording answers; holds the whole message for a person."""
 
 
@@ -186,7 +223,7 @@ def _builtin_name(cls: type[BaseException]) -> None:
     cls.__module__ = "builtins"
 
 
-class MeasurementFailed(AssertionError):
+class MeasurementFailed(_Travels, AssertionError):
     """A measurement outside its bound.
 
     Attributes:

@@ -7,9 +7,8 @@ Numbers become plain ``float`` on entry, and only plain builtins leave through
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import WireError
@@ -18,38 +17,54 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 Status: TypeAlias = Literal["passed", "failed", "recorded", "errored"]
 
 UNITS = ("1", "s", "USD", "tokens", "count")
+SHORT_S = 0.1
+"""Seconds below this are shown by significant digits."""
 TOLERANCE = 1e-9
 """Slack of a bound, so that 0.1 + 0.2 meets a bound of 0.3."""
 
 
-def plain(value: object, *, where: str = "value") -> Json:  # noqa: PLR0911 -- one return a type
+MAX_INT_BITS = 14_000
+"""Larger integers have no text form in Python (4,300 digits at most), so no file can hold them."""
+
+
+def plain(value: object, *, where: str = "value") -> Json:
     """Return ``value`` built from exact builtins only; lone surrogates become U+FFFD.
 
-    Subclasses of ``bool``, ``int``, ``float`` and ``str`` (numpy's float64 is one), mappings,
-    sequences and sets are made plain.
+    Subclasses of ``bool``, ``int``, ``float`` and ``str`` (numpy's float64 is one), numpy's scalars,
+    mappings, sequences and sets are made plain.
 
     Raises:
-        WireError: For anything else, and for numbers that are not finite.
+        WireError: For anything else, for numbers that are not finite or have no text form, for two keys
+            that become the same text, and for a value that holds itself.
 
     >>> plain({"a": (1, 2.0)})
     {'a': [1, 2.0]}
     """
+    try:
+        return _plain(value, where)
+    except RecursionError:
+        raise WireError(f"{where[:80]}: nested too deeply, or holds itself") from None
+
+
+def _plain(value: object, where: str) -> Json:  # noqa: PLR0911 -- one return a type
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
         return _clean(value)
     if isinstance(value, int):
-        return int(value)
+        return _whole(value, where)
     if isinstance(value, float):
         return _finite(value, where)
     if isinstance(value, Mapping):
-        return {_clean(str(k)): plain(v, where=f"{where}.{k}") for k, v in value.items()}
+        return _mapping(value, where)
     if isinstance(value, (list, tuple)):
-        return [plain(v, where=f"{where}[{i}]") for i, v in enumerate(value)]
+        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
     if isinstance(value, (set, frozenset)):
-        return [plain(v, where=where) for v in sorted(value, key=repr)]
-    if hasattr(value, "__float__") and hasattr(value, "dtype"):
-        return _finite(float(value), where)
+        return [_plain(v, where) for v in sorted(value, key=repr)]
+    if hasattr(value, "dtype") and getattr(value, "shape", None) == () and hasattr(value, "item"):
+        number = value.item()
+        if isinstance(number, (bool, int, float, str)):
+            return _plain(number, where)
     msg = (
         f"{where}: expected None, bool, int, float, str, a list or a mapping of those, "
         f"got {type(value).__module__}.{type(value).__qualname__}; convert it before it is measured"
@@ -57,13 +72,30 @@ def plain(value: object, *, where: str = "value") -> Json:  # noqa: PLR0911 -- o
     raise WireError(msg)
 
 
+def _mapping(value: Mapping[object, object], where: str) -> dict[str, Json]:
+    made: dict[str, Json] = {}
+    for key, one in value.items():
+        name = _clean(key if isinstance(key, str) else str(key))
+        if name in made:
+            raise WireError(f"{where}: two keys become the same text {name!r}; make them differ")
+        made[name] = _plain(one, f"{where}.{name}")
+    return made
+
+
 def _clean(text: str) -> str:
-    # A lone surrogate has no UTF-8 form: neither xdist's wire nor a file can hold it.
-    return str(text).encode("utf-8", "replace").decode("utf-8") if _has_surrogate(text) else str(text)
+    # The exact builtin, also of an enum, whose own `str` is its name. A lone surrogate has no UTF-8 form:
+    # neither xdist's wire nor a file can hold it.
+    text = str.__str__(text)
+    if text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text):
+        return text
+    return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
 
 
-def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= char <= "\udfff" for char in text) if not text.isascii() else False
+def _whole(value: int, where: str) -> int:
+    number = int(value)
+    if number.bit_length() > MAX_INT_BITS:
+        raise WireError(f"{where}: expected a number that can be written down, got one of {number.bit_length()} bits")
+    return number
 
 
 def _finite(value: float, where: str) -> float:
@@ -125,9 +157,11 @@ class Measurement:
             number = getattr(self, key)
             if number is not None:
                 set_(self, key, _number(number, f"Measurement {self.name}.{key}"))
-        set_(self, "samples", tuple(_number(n, f"Measurement {self.name}.samples") for n in self.samples))
         for key in ("name", "label", "reason", "error", "version"):
-            set_(self, key, _clean(getattr(self, key)))
+            set_(self, key, _words(getattr(self, key), f"Measurement {self.name}.{key}"))
+        set_(self, "samples", _numbers(self.samples, f"Measurement {self.name}.samples"))
+        if not isinstance(self.detail, Mapping):
+            raise WireError(f"Measurement {self.name}.detail: expected a mapping, got {self.detail!r}")
         set_(self, "detail", plain(self.detail, where=f"Measurement {self.name}.detail"))
 
     @property
@@ -165,10 +199,21 @@ class Measurement:
         1.0
         """
         known = {spec.name for spec in fields(cls)}
-        kept = {key: value for key, value in wire.items() if key in known}
-        if "samples" in kept:
-            kept["samples"] = tuple(kept["samples"])  # type: ignore[arg-type]
-        return cls(**kept)  # type: ignore[arg-type]
+        if "name" not in wire:
+            raise WireError(f"a measurement: expected a name, got the keys {', '.join(wire) or '(none)'}")
+        return cls(**{key: value for key, value in wire.items() if key in known})  # type: ignore[arg-type]
+
+
+def _words(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise WireError(f"{where}: expected a text, got {value!r}")
+    return _clean(value)
+
+
+def _numbers(values: object, where: str) -> tuple[float, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise WireError(f"{where}: expected numbers, got {values!r}")
+    return tuple(_number(one, where) for one in values)
 
 
 def _number(value: object, where: str) -> float:
@@ -176,7 +221,10 @@ def _number(value: object, where: str) -> float:
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         msg = f"{where}: expected a number, got {value!r}"
         raise WireError(msg)
-    return float(number)
+    try:
+        return float(number)
+    except OverflowError:
+        raise WireError(f"{where}: expected a number that fits a float, got a larger one") from None
 
 
 def amount(value: float, unit: str, digits: int = 2) -> str:
@@ -186,12 +234,26 @@ def amount(value: float, unit: str, digits: int = 2) -> str:
     ('0.50', '1.25 s', '$0.0003', '1,200 tokens')
     """
     if unit == "USD":
-        # "e" would turn a tenth of a cent into $1e-05.
-        return f"${value:.2f}" if value == 0 or abs(value) >= 1 else f"${Decimal(f'{value:.{digits + 2}g}'):f}"
+        return _dollars(value, digits)
     if unit in ("tokens", "count"):
         number = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
         return f"{number} tokens" if unit == "tokens" else number
-    return f"{value:.{digits}f} s" if unit == "s" else f"{value:.{digits}f}"
+    if unit == "s":
+        return (
+            f"{value:.{digits}f} s" if value == 0 or abs(value) >= SHORT_S else f"{_fixed(value, digits)} s"
+        )
+    return f"{value:.{digits}f}"
+
+
+def _dollars(value: float, digits: int) -> str:
+    return f"${value:,.{digits}f}" if value == 0 or abs(value) >= 1 else f"${_fixed(value, digits + 2)}"
+
+
+def _fixed(value: float, significant: int) -> str:
+    from decimal import Decimal
+
+    # A float's own format would write a small price as 1e-05.
+    return f"{Decimal(f'{value:.{significant}g}'):f}"
 
 
 def apart(value: float, bound: float, unit: str) -> tuple[str, str]:

@@ -33,11 +33,13 @@ class RenderedPrompt(Sequence[Message]):
 
     Attributes:
         params: Model parameters the prompt asks for (``temperature`` ...).
+        model: The model the prompt was written for; empty: any.
         fingerprint: Content hash of the version's file.
     """
 
     messages: tuple[Message, ...]
     params: Mapping[str, Json] = field(default_factory=dict)
+    model: str = ""
     name: str = ""
     version: str = ""
     fingerprint: str = ""
@@ -161,6 +163,7 @@ class Verdict:
         error: Why there is no score ("two verdicts in one reply").
         raw: The reply as it came, for the report.
         dimensions: Scores by dimension, on the same scale.
+        prescreened: Decided without asking a model, as the answer has no content.
     """
 
     score: float | None = None
@@ -170,6 +173,7 @@ class Verdict:
     error: str = ""
     raw: str = ""
     dimensions: Mapping[str, float] = field(default_factory=dict)
+    prescreened: bool = False
 
     @property
     def normalised(self) -> float | None:
@@ -257,13 +261,12 @@ class Model(Protocol):
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Texts to vectors.
+    """Texts to vectors."""
 
-    Attributes:
-        version: Goes into every measurement: unlike versions are never compared.
-    """
-
-    version: str
+    @property
+    def version(self) -> str:
+        """Goes into every measurement: unlike versions are never compared. A plain attribute will do."""
+        ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[float32]:
         """Return a ``(len(texts), dim)`` float32 array with rows of unit length (or all zero)."""
@@ -272,13 +275,12 @@ class Embedder(Protocol):
 
 @runtime_checkable
 class Judge(Protocol):
-    """Somebody who gives a verdict on an answer.
+    """Somebody who gives a verdict on an answer."""
 
-    Attributes:
-        version: Goes into every measurement: unlike versions are never compared.
-    """
-
-    version: str
+    @property
+    def version(self) -> str:
+        """Goes into every measurement: unlike versions are never compared. A plain attribute will do."""
+        ...
 
     def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
         """Return the verdict; an unscored one, with its ``error``, if there is none."""

@@ -18,6 +18,7 @@ from pytest_llmops.settings import Settings
 
 Lookup = Callable[[str, str], object]
 
+MAX_LABEL = 60
 MAX_EVIDENCE = 8
 """Lines of evidence in a failure text; the report has them all."""
 
@@ -55,7 +56,7 @@ class Recorder:
         lookup: ``(kind, name) -> object``, bound to the test's hooks; None: the built-in table.
         settings: The run's settings.
         on_emit: Called with each measurement.
-        provenance: Lines that say where the answer came from and how to run the test again.
+        provenance: ``(label, text)`` pairs that say where the answer came from and how to run the test again.
         soft: Failures are kept and raised at the end of the block.
         silent: Failures are kept and never raised.
     """
@@ -66,7 +67,7 @@ class Recorder:
     lookup: Lookup | None = None
     settings: Settings | None = None
     on_emit: Callable[[Measurement], object] | None = None
-    provenance: Callable[[], Sequence[str]] | None = None
+    provenance: Callable[[], Sequence[tuple[str, str]]] | None = None
     soft: bool = False
     silent: bool = False
     failures: list[Exception] = field(default_factory=list)
@@ -112,7 +113,9 @@ def push(recorder: Recorder) -> None:
 def pop(recorder: Recorder) -> None:
     """Take a recorder off, and anything that was left above it."""
     with _lock:
-        if recorder in _stack:
+        if _stack and _stack[-1] is recorder:
+            _stack.pop()
+        elif any(one is recorder for one in _stack):
             del _stack[_index(recorder) :]
 
 
@@ -144,9 +147,10 @@ def lookup(kind: str, name: str) -> object:
 
 def exchanged(exchange: Exchange) -> None:
     """Keep what went over the wire for the running test; does nothing in a plain script."""
-    if _stack:
-        with _lock:
-            _stack[0].exchanges.append(exchange)
+    with _lock:
+        owner = next((one for one in reversed(_stack) if one.settings is not None), None)
+        if owner is not None:
+            owner.exchanges.append(exchange)
 
 
 @contextmanager
@@ -202,7 +206,9 @@ def emit(
             top.on_emit(measurement)
     if measurement.status not in ("failed", "errored") or (top is not None and top.silent):
         return measurement
-    failure = _failure(measurement, describe(measurement, verdict=verdict, evidence=evidence))
+    failure = _failure(
+        measurement, describe(measurement, verdict=verdict, evidence=evidence, origin=_origin())
+    )
     if top is not None and top.soft:
         top.failures.append(failure)
         return measurement
@@ -211,32 +217,47 @@ def emit(
 
 def _failure(measurement: Measurement, text: str) -> Exception:
     kind = errors.MeasurementFailed if measurement.status == "failed" else errors.MeasurementErrored
-    return kind("\n".join([text, *_provenance()]), [measurement])
+    return kind(text, [measurement])
 
 
-def _provenance() -> list[str]:
+def _origin() -> Sequence[tuple[str, str]]:
     """Where the answer came from and how to run it again, as the innermost recorder that knows tells it."""
     for recorder in reversed(_stack):
         if recorder.provenance is not None:
-            return list(recorder.provenance())
-    return []
+            return recorder.provenance()
+    return ()
 
 
-def describe(measurement: Measurement, *, verdict: str = "", evidence: Sequence[tuple[str, str]] = ()) -> str:
-    r"""Return the failure text of a measurement: the verdict in the first line, then labelled evidence.
+def describe(
+    measurement: Measurement,
+    *,
+    verdict: str = "",
+    evidence: Sequence[tuple[str, str]] = (),
+    origin: Sequence[tuple[str, str]] = (),
+) -> str:
+    r"""Return the failure text of a measurement: the verdict in the first line, then labelled lines.
 
-    >>> print(describe(Measurement(name="text.fuzzy", value=0.4, bound=0.8), evidence=[("nearest", "a\nb")]))
-    text.fuzzy 0.40 < 0.80
-      nearest   a\nb
+        Evidence beyond the eighth line is left to the report; ``origin`` (who answered, how to run it
+        again) is always there.
+
+        >>> print(describe(Measurement(name="text.fuzzy", value=0.4, bound=0.8), evidence=[("nearest", "a
+    b")]))
+        text.fuzzy 0.40 < 0.80
+          nearest   a
+    b
     """
     pairs = [("reason", measurement.reason)] if measurement.reason else []
     pairs += evidence
-    width = max((len(label) for label, _ in pairs[:MAX_EVIDENCE]), default=0)
-    lines = [
-        f"  {shorten(label, 60):<{min(width, 60)}}   {shorten(text)}" for label, text in pairs[:MAX_EVIDENCE]
-    ]
+    shown = pairs[:MAX_EVIDENCE]
     if len(pairs) > MAX_EVIDENCE:
-        lines.append(f"  and {len(pairs) - MAX_EVIDENCE} more lines in the report")
+        shown.append(("and", f"{len(pairs) - MAX_EVIDENCE} more lines in the report"))
+    shown += [(label, text) for label, text in origin]
+    width = min(max((len(label) for label, _ in shown), default=0), MAX_LABEL)
+    limits = dict(origin)
+    lines = [
+        f"  {shorten(label, MAX_LABEL):<{width}}   {text if label in limits else shorten(text)}"
+        for label, text in shown
+    ]
     return "\n".join([verdict or _verdict(measurement), *lines])
 
 

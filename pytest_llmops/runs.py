@@ -54,6 +54,11 @@ class TestRecord:
             facts={**self.facts, **other.facts},
         )
 
+    def fact(self, kind: str) -> Mapping[str, Json]:
+        """Return the facts of one kind (``prompt``, ``case`` ...), or an empty mapping."""
+        value = self.facts.get(kind)
+        return value if isinstance(value, Mapping) else {}
+
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins."""
         return {

@@ -15,6 +15,9 @@ MASK = "[secret]"
 PLACEHOLDER_KEY = "llmops-placeholder-key"
 """Set for SDKs that refuse to start without a key; no secret."""
 
+MAX_TEXTS = 256
+"""URLs and headers are few and asked for again: this many are remembered."""
+
 MIN_SECRET = 8
 """Shorter values would mask ordinary words."""
 
@@ -45,9 +48,18 @@ _SHAPES = (
 )
 _SHAPE = re.compile(b"|".join(_SHAPES))
 # Most texts hold none of these marks: one cheap pass spares them the dozen patterns above.
-_MARK = re.compile(
-    rb"sk-|A[KS]IA|AIza|gh[pousr]_|github_pat_|glpat-|xox|hf_|gsk|xai|pplx|r8|nvapi|k_live_|k_test_|npm_|pypi-|eyJ|[Bb]earer |PRIVATE KEY"
+_MARKS = tuple(
+    b"sk- AKIA ASIA AIza github_pat_ glpat- xox hf_ gsk xai pplx r8_ r8- nvapi k_live_ k_test_ npm_ pypi- eyJ earer PRIVATE".split()
 )
+_GITHUB = re.compile(rb"gh[pousr]_")
+
+
+def _suspicious(data: bytes) -> bool:
+    for mark in _MARKS:
+        if mark in data:
+            return True
+    return _GITHUB.search(data) is not None
+
 
 TextRedactor = Callable[[str], str]
 
@@ -65,8 +77,9 @@ class Redactor:
     known: set[str] = field(default_factory=set)
     extra: Sequence[TextRedactor] = ()
     """The user's own redactors, applied to the text before all else."""
-    _pattern: re.Pattern[bytes] | None = None
+    _forms: tuple[bytes, ...] = ()
     _built_of: int = -1
+    _texts: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], extra: Sequence[TextRedactor] = ()) -> Redactor:
@@ -81,9 +94,8 @@ class Redactor:
 
     def learn_headers(self, headers: Mapping[str, str]) -> None:
         """Treat the credentials of a request as secret."""
-        for name in SECRET_HEADERS:
-            value = headers.get(name)
-            if value:
+        for name, value in headers.items():
+            if value and name.lower() in SECRET_HEADERS:
                 scheme, _, credential = value.partition(" ")
                 self.learn([credential.strip() or scheme])
 
@@ -96,28 +108,36 @@ class Redactor:
             for redact in self.extra:
                 text = redact(text)
             data = text.encode("utf-8", "surrogateescape")
-        pattern = self._known_pattern()
-        if pattern is not None:
-            data = pattern.sub(MASK.encode(), data)
-        return _SHAPE.sub(MASK.encode(), data) if _MARK.search(data) else data
+        for form in self._known_forms():
+            if form in data:
+                data = data.replace(form, MASK.encode())
+        return _SHAPE.sub(MASK.encode(), data) if _suspicious(data) else data
 
     def text(self, text: str) -> str:
         """Return the text with every secret replaced."""
+        found = self._texts.get(text) if self._built_of == len(self.known) else None
+        if found is None:
+            found = self._cleaned(text)
+            if len(self._texts) < MAX_TEXTS:
+                self._texts[text] = found
+        return found
+
+    def _cleaned(self, text: str) -> str:
         return self.clean(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
     def leaks(self, data: bytes) -> bool:
         """Say whether a secret is (still) in the data."""
-        pattern = self._known_pattern()
-        known = pattern is not None and pattern.search(data) is not None
-        return known or (_MARK.search(data) is not None and _SHAPE.search(data) is not None)
+        return any(form in data for form in self._known_forms()) or (
+            _suspicious(data) and _SHAPE.search(data) is not None
+        )
 
-    def _known_pattern(self) -> re.Pattern[bytes] | None:
+    def _known_forms(self) -> tuple[bytes, ...]:
         if self._built_of != len(self.known):
             self._built_of = len(self.known)
+            self._texts.clear()
             spellings = {form for secret in self.known for form in _spellings(secret)}
-            longest_first = sorted(spellings, key=len, reverse=True)
-            self._pattern = re.compile(b"|".join(map(re.escape, longest_first))) if longest_first else None
-        return self._pattern
+            self._forms = tuple(sorted(spellings, key=len, reverse=True))
+        return self._forms
 
 
 def _spellings(secret: str) -> set[bytes]:

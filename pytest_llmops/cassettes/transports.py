@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from pytest_llmops.cassettes.exchange import Live, replayed
@@ -26,7 +27,7 @@ def sync_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, An
         tape = current()
         if tape is None or tape.passes(request.url.host):
             return real(transport, request)
-        question = tape.ask(request.method, str(request.url), request.headers, request.read())
+        question = tape.ask(request.method, str(request.url), _headers(request), request.read())
         answer = tape.claim(question)
         if answer is not None:
             replayed(question, answer)
@@ -47,7 +48,7 @@ def async_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, A
         tape = current()
         if tape is None or tape.passes(request.url.host):
             return await real(transport, request)
-        question = tape.ask(request.method, str(request.url), request.headers, await request.aread())
+        question = tape.ask(request.method, str(request.url), _headers(request), await request.aread())
         answer = tape.claim(question)
         if answer is not None:
             replayed(question, answer)
@@ -61,22 +62,33 @@ def async_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, A
     return handle_async_request
 
 
+def _headers(request: Any) -> dict[str, str]:
+    # The raw pairs: reading them through the client's own mapping costs as much as the whole look-up.
+    return {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}
+
+
 def _response(module: Any, answer: Answer) -> Any:
-    pieces = answer.pieces or (answer.body,)
-
-    class Replay(module.SyncByteStream, module.AsyncByteStream):  # type: ignore[misc]  # the module is a parameter
-        def __iter__(self) -> Iterator[bytes]:
-            yield from pieces
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            for piece in pieces:
-                yield piece
-
     timing = {"latency_s": answer.latency_s, "ttft_s": answer.ttft_s, "replayed": True}
-    stream = Replay() if answer.pieces else module.ByteStream(answer.body)
+    stream = _replay_class(module)(answer.pieces) if answer.pieces else module.ByteStream(answer.body)
     return module.Response(
         answer.status, headers=dict(answer.headers), stream=stream, extensions={EXTENSION: timing}
     )
+
+
+@lru_cache(maxsize=2)
+def _replay_class(module: Any) -> Any:
+    class Replay(module.SyncByteStream, module.AsyncByteStream):  # type: ignore[misc]  # the module is a parameter
+        def __init__(self, pieces: tuple[bytes, ...]) -> None:
+            self._pieces = pieces
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield from self._pieces
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for piece in self._pieces:
+                yield piece
+
+    return Replay
 
 
 def _decoded(module: Any, response: Any, raw: bytes) -> bytes:

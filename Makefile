@@ -1,0 +1,57 @@
+# Two commands do everything on a fresh machine, set-up included: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# The model that `make record` asks, and where; OPENAI_API_KEY comes from the environment.
+MODEL    ?=
+BASE_URL ?= https://api.openai.com/v1
+
+.PHONY: demo test lint e2e bench record format clean help
+
+help:
+	@echo "make demo    the example suite, offline, with an HTML and a JUnit report"
+	@echo "make test    all tests"
+	@echo "make lint    style, types, import contracts"
+	@echo "make e2e     real input through a real model on this machine"
+	@echo "make bench   speed, as ratios measured in one run"
+	@echo "make record MODEL=gpt-5-mini    record the examples again, against a model of yours"
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "needs Python 3.11 or newer, got $$($(PYTHON) --version 2>&1); say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "setting up $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/dev.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY)
+	@mkdir -p reports
+	$(BIN)/python -m pytest examples --llm-judge --llm-report=reports/demo.html --llm-report=reports/demo.json --junitxml=reports/demo.xml
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+e2e: $(READY)
+	$(BIN)/python tests/e2e/run.py
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+record: $(READY)
+	@test -n "$(MODEL)" || { echo "say which model: make record MODEL=gpt-5-mini [BASE_URL=...]"; exit 1; }
+	ASSISTANT_MODEL=$(MODEL) $(BIN)/python -m pytest examples --llm-judge --llm-record=all --llm-model=$(MODEL) --llm-base-url=$(BASE_URL)
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) reports build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,15 @@
+"""`make bench`: every figure is a ratio or a difference against a peer or the limit, measured in the same run."""
+
+from __future__ import annotations
+
+from benchmarks import replay, startup
+
+
+def main() -> None:
+    for part in (startup, replay):
+        for line in part.lines():
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What an installed but unused plugin costs a pytest run: at the start, and for each test."""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROUNDS = 11
+TESTS = 2000
+HEAVY = (
+    "openai",
+    "sklearn",
+    "numpy",
+    "vcr",
+    "jsonschema",
+    "rapidfuzz",
+    "jinja2",
+    "pydantic",
+    "yaml",
+    "bm25s",
+    "httpx2",
+)
+WITHOUT = ("-p", "no:llmops")
+
+
+def cpu_s(folder: Path, *args: str) -> float:
+    """User plus system time of one pytest process."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *args]
+    before = os.times()
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    after = os.times()
+    return (after.children_user - before.children_user) + (after.children_system - before.children_system)
+
+
+def paired(folder: Path, file: str) -> tuple[float, float]:
+    """Medians of the run without and with the plugin, taken in turns so that a busy machine hits both alike."""
+    taken: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(ROUNDS + 1):
+        for with_plugin in random.sample((False, True), 2):
+            seconds = cpu_s(folder, file, *(() if with_plugin else WITHOUT))
+            if number:  # the first round only warms up
+                taken[with_plugin].append(seconds)
+    return statistics.median(taken[False]), statistics.median(taken[True])
+
+
+def lines() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "test_one.py").write_text("def test_one():\n    assert True\n")
+        (folder / "test_many.py").write_text(
+            "".join(f"def test_{n}():\n    assert True\n" for n in range(TESTS))
+        )
+        bare_one, with_one = paired(folder, "test_one.py")
+        yield f"startup   bare pytest, one test: {bare_one * 1e3:.0f} ms CPU; plugin installed, unused: {with_one * 1e3:.0f} ms; adds {(with_one - bare_one) * 1e3:+.0f} ms (limit 30), ratio {with_one / bare_one:.2f}"
+        bare_many, with_many = paired(folder, "test_many.py")
+        bare, ours = (bare_many - bare_one) / (TESTS - 1), (with_many - with_one) / (TESTS - 1)
+        yield f"per test  bare {bare * 1e6:.0f} us; with the plugin {ours * 1e6:.0f} us; adds {(ours - bare) * 1e6:+.0f} us for an unrelated test (limit 20), ratio {ours / bare:.2f}"
+    loaded = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys, pytest_llmops.plugin; print([m for m in {HEAVY} if m in sys.modules])",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    yield f"import    heavy modules loaded by the plugin: {loaded} (limit [])"

@@ -1,0 +1,42 @@
+"""Names of cassette files: readable, the same on all systems, and no two tests share one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+MAX_NAME = 80
+_UNSAFE = re.compile(r"[^a-z0-9._-]+")
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?$")
+
+
+def safe(name: str) -> str:
+    """Return a file name for any text: lower case, ASCII, short; what was changed is told apart by a hash.
+
+    >>> safe("late-return")
+    'late-return'
+    >>> safe("a/b") != safe("a:b")
+    True
+    """
+    plain = _UNSAFE.sub("-", name.lower()).strip("-.")[:MAX_NAME].rstrip("-.")
+    if plain == name and not _RESERVED.match(plain):
+        return plain
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{plain}-{digest}" if plain else digest
+
+
+def cassette_path(test_file: Path, names: tuple[str, ...], case_id: str = "") -> Path:
+    """Return where a test's cassette lies: ``cassettes/<module>/<test>.json``, a parametrized test in a folder.
+
+    Args:
+        test_file: The module of the test.
+        names: The test's names below its module (class and function), without parameters.
+        case_id: The id of its parameters.
+
+    >>> cassette_path(Path("t/test_a.py"), ("test_x",), "late-return").as_posix()
+    't/cassettes/test_a/test_x/late-return.json'
+    """
+    folder = test_file.parent / "cassettes" / safe(test_file.stem)
+    test = ".".join(map(safe, names))
+    return folder / test / f"{safe(case_id)}.json" if case_id else folder / f"{test}.json"

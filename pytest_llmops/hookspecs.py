@@ -1,0 +1,72 @@
+# ruff: noqa: ARG001 -- a hook names the arguments it is called with
+"""The hooks of the plugin, for ``conftest.py`` and other plugins.
+
+Names are looked up at first use, in the worker, through the test's own conftest files: the nearest wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_llmops.protocols import Embedder, Judge, Model, Retriever
+    from pytest_llmops.runs import Run
+
+
+@pytest.hookspec
+def pytest_llmops_models(config: pytest.Config) -> Mapping[str, Callable[[], Model]]:
+    """Return models by name; ``app`` replaces the one of the `llm` fixture, ``judge`` that of the judges.
+
+    Called in the worker at the first use of a name. Factories are called without arguments, once.
+
+    Example::
+
+        def pytest_llmops_models(config):
+            return {"app": MyGateway}
+    """
+    return {}
+
+
+@pytest.hookspec
+def pytest_llmops_judges(config: pytest.Config) -> Mapping[str, Callable[[], Judge]]:
+    """Return judges by name, for ``@pytest.mark.judge(name)`` and ``assert_judge_score(judge=name)``.
+
+    Called in the worker at the first use of a name. Factories are called without arguments, once.
+    """
+    return {}
+
+
+@pytest.hookspec
+def pytest_llmops_embedders(config: pytest.Config) -> Mapping[str, Callable[[], Embedder]]:
+    """Return embedders by name, for ``--llm-embedder`` and ``assert_semantic(embedder=name)``.
+
+    Called in the worker at the first use of a name. Factories are called without arguments, once.
+    """
+    return {}
+
+
+@pytest.hookspec
+def pytest_llmops_retrievers(config: pytest.Config) -> Mapping[str, Callable[[], Retriever]]:
+    """Return retrievers by name, for ``@pytest.mark.retriever(name)``; they come before corpora on disk.
+
+    Called in the worker at the first use of a name. Factories are called without arguments, once.
+    """
+    return {}
+
+
+@pytest.hookspec
+def pytest_llmops_redactors(config: pytest.Config) -> Mapping[str, Callable[[str], str]]:
+    """Return functions that mask what must not be recorded; all are applied, by name order.
+
+    Called in the worker before a cassette opens. Each gets the text of a body or a URL and returns it
+    masked; the masked text is what is hashed and written, so the function must be deterministic.
+    """
+    return {}
+
+
+@pytest.hookspec
+def pytest_llmops_run_finished(config: pytest.Config, run: Run) -> None:
+    """Called in the controller when all tests are done, before the reports are written."""

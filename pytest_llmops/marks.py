@@ -1,0 +1,238 @@
+"""What the markers mean: their arguments checked, prompts, cases and corpora found for a test.
+
+Knows pytest's objects by their attributes only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmops import prompts as prompt_files
+from pytest_llmops.errors import CaseError, UnknownName, UsageError
+from pytest_llmops.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_llmops.cases import Case
+    from pytest_llmops.prompts import Prompt, Prompts
+    from pytest_llmops.retrievers.in_memory import InMemoryRetriever
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The arguments of one marker, and where it stands."""
+
+    where: str
+    mark: Any
+
+    def take(self, *names: str) -> dict[str, Any]:
+        """Return the arguments by name.
+
+        Raises:
+            UsageError: One is unknown, given twice, or there are too many.
+        """
+        if len(self.mark.args) > len(names):
+            raise self.wrong(f"at most {len(names)} arguments ({', '.join(names)})")
+        given = dict(zip(names, self.mark.args, strict=False))
+        for name, value in self.mark.kwargs.items():
+            if name not in names:
+                raise UnknownName(
+                    "argument", name, names, where=f"{self.where}: @pytest.mark.{self.mark.name}"
+                )
+            if name in given:
+                raise self.wrong(f"{name} once")
+            given[name] = value
+        return given
+
+    def wrong(self, expected: str) -> UsageError:
+        """Return the error for arguments that are not as expected."""
+        got = ", ".join(
+            [*map(repr, self.mark.args), *(f"{name}={value!r}" for name, value in self.mark.kwargs.items())]
+        )
+        return UsageError(f"{self.where}: @pytest.mark.{self.mark.name}: expected {expected}, got ({got})")
+
+
+def arguments(node: Any, name: str) -> Arguments | None:
+    """Return the arguments of the closest marker of that name, or None if the test has none."""
+    mark = node.get_closest_marker(name)
+    return Arguments(node.nodeid, mark) if mark is not None else None
+
+
+def prompt_marker(node: Any) -> tuple[str, tuple[str, ...]] | None:
+    """Return name and versions of the prompt marker; no versions: the one in production."""
+    found = arguments(node, "prompt")
+    if found is None:
+        return None
+    given = found.take("name", "versions")
+    name, versions = given.get("name"), given.get("versions")
+    if not isinstance(name, str) or not name:
+        raise found.wrong("the name of a prompt first")
+    if versions is None:
+        return name, ()
+    if isinstance(versions, str) or not versions or not all(isinstance(one, str) and one for one in versions):
+        raise found.wrong("versions as a list of texts, at least one")
+    if len(set(versions)) != len(versions):
+        raise found.wrong("each version once")
+    return name, tuple(versions)
+
+
+def versions_to_run(node: Any, settings: Settings) -> tuple[str, ...]:
+    """Return the versions that one test each is made for; empty: the `prompt` fixture finds the one to use.
+
+    Raises:
+        UnknownName: The prompt or a version of it does not exist; told while tests are collected.
+    """
+    marked = prompt_marker(node)
+    if marked is None:
+        return ()
+    name, versions = marked
+    wanted = settings.versions.get(name)
+    chosen = (wanted,) if wanted else versions
+    shelf = prompts_of(node, settings)
+    for version in chosen or ("",):
+        shelf.get(name, version)
+    return chosen if versions else ()
+
+
+def parameters(
+    node: Any, settings: Settings, wanted: Collection[str]
+) -> Iterator[tuple[str, Sequence[object], Sequence[str]]]:
+    """Return what a test is parametrized by, as (fixture, values, ids): versions first, then cases."""
+    versions = versions_to_run(node, settings) if "prompt" in wanted else ()
+    if versions:
+        yield "prompt", versions, versions
+    cases = cases_of(node) if "case" in wanted else None
+    if cases is not None:
+        yield "case", cases, [one.id for one in cases]
+
+
+def prompts_of(node: Any, settings: Settings) -> Prompts:
+    """Return the prompts of the nearest prompts folder, from the test's own folder upwards.
+
+    Raises:
+        UsageError: There is no such folder.
+    """
+    root = node.config.rootpath
+    folder = prompt_files.find_folder(node.path.parent, root, settings.prompts_dir)
+    if folder is None:
+        raise UsageError(
+            f"{node.nodeid}: expected a folder {settings.prompts_dir!r} beside the test or above it, up to {root}; "
+            f"make it, or name another with ini llm_prompts_dir"
+        )
+    return prompt_files.Prompts(folder)
+
+
+def prompt_for(node: Any, settings: Settings, version: str = "") -> Prompt:
+    """Return the prompt a test is marked with, in this version, or the one of --llm-prompt, or production.
+
+    Raises:
+        UsageError: The test has no prompt marker.
+    """
+    marked = prompt_marker(node)
+    if marked is None:
+        raise UsageError(f"{node.nodeid}: the `prompt` fixture needs @pytest.mark.prompt(name)")
+    name = marked[0]
+    return prompts_of(node, settings).get(name, version or settings.versions.get(name, ""))
+
+
+def cases_of(node: Any) -> tuple[Case, ...] | None:
+    """Return the cases of the file a test is marked with, or None if it is not marked.
+
+    Raises:
+        CaseError: The file is missing or broken, with file and line.
+    """
+    found = arguments(node, "cases")
+    if found is None:
+        return None
+    name = found.take("file").get("file")
+    if not isinstance(name, (str, Path)) or not str(name):
+        raise found.wrong("the name of a case file")
+    path = node.path.parent / name
+    if not path.is_file():
+        near = ", ".join(sorted(one.name for one in path.parent.glob("*") if one.is_file())) or "nothing"
+        raise CaseError(f"{node.nodeid}: no such case file; in its folder is {near}", path)
+    return _cases(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=128)
+def _cases(path: Path, changed: int) -> tuple[Case, ...]:
+    del changed  # part of the key: a file that was edited is read again
+    from pytest_llmops.cases import load_cases
+
+    return load_cases(path)
+
+
+def retriever_marker(node: Any) -> tuple[str, int | None]:
+    """Return name and k of the retriever marker.
+
+    Raises:
+        UsageError: The test has none, or its arguments are wrong.
+    """
+    found = arguments(node, "retriever")
+    if found is None:
+        raise UsageError(f"{node.nodeid}: the `retriever` fixture needs @pytest.mark.retriever(name)")
+    given = found.take("name", "k")
+    name, k = given.get("name"), given.get("k")
+    if not isinstance(name, str) or not name:
+        raise found.wrong("the name of a retriever first")
+    if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+        raise found.wrong("k as a whole number of at least 1")
+    return name, k
+
+
+def corpus_retriever(node: Any, settings: Settings, name: str) -> InMemoryRetriever:
+    """Return the in-memory retriever over ``corpora/<name>.jsonl`` or the folder ``corpora/<name>/``.
+
+    Raises:
+        UnknownName: There is no such corpus; names those that exist.
+    """
+    root = node.config.rootpath
+    folder = prompt_files.find_folder(node.path.parent, root, settings.corpora_dir)
+    for path in (folder / f"{name}.jsonl", folder / name) if folder else ():
+        if path.exists() and path.resolve().is_relative_to(folder.resolve() if folder else root):
+            return _retriever(path, name, _stamp(path))
+    known = [one.stem if one.suffix == ".jsonl" else one.name for one in folder.iterdir()] if folder else []
+    where = f"{node.nodeid}, looked in {folder or settings.corpora_dir + ' (no such folder)'}"
+    raise UnknownName("retriever", name, known, where=where)
+
+
+def _stamp(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return max((one.stat().st_mtime_ns for one in files if one.is_file()), default=0)
+
+
+@lru_cache(maxsize=32)
+def _retriever(path: Path, name: str, changed: int) -> InMemoryRetriever:
+    del changed  # part of the key: a corpus that was edited is indexed again
+    from pytest_llmops.retrievers.in_memory import InMemoryRetriever, load_corpus
+
+    return InMemoryRetriever(load_corpus(path), name=name)
+
+
+def judge_name(node: Any) -> str:
+    """Return the name of the judge a test is marked with; without a name, ``quality``."""
+    found = arguments(node, "judge")
+    name = found.take("name").get("name", "quality") if found else "quality"
+    if found is not None and (not isinstance(name, str) or not name):
+        raise found.wrong("the name of a judge")
+    return str(name)
+
+
+def cassette_name(node: Any) -> str:
+    """Return the name of the shared cassette a test is marked with; empty: a cassette of its own."""
+    found = arguments(node, "llm_cassette")
+    name = found.take("name").get("name") if found else None
+    if found is not None and name is not None and (not isinstance(name, str) or not name.strip("/")):
+        raise found.wrong("the name of a cassette")
+    return str(name or "")
+
+
+def unknown_override(settings: Settings, seen: Mapping[str, object]) -> str:
+    """Return what is wrong with --llm-prompt: a prompt that no collected test uses; empty if nothing is."""
+    for name, version in settings.versions.items():
+        if seen and name not in seen:
+            return str(UnknownName("prompt", name, seen, where=f"--llm-prompt={name}={version}"))
+    return ""

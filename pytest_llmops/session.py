@@ -1,0 +1,239 @@
+"""The controller's side: reports of all workers become one run, and the run becomes reports."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from importlib import import_module, metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pytest_llmops.errors import CassetteMiss, LLMOpsError, MeasurementFailed
+from pytest_llmops.harness import Harness
+from pytest_llmops.measurement import Json
+from pytest_llmops.runs import Run, TestRecord, write_text
+from pytest_llmops.settings import OPTIONS, Settings
+
+PACKAGE = __name__.partition(".")[0]
+SITE_PACKAGES = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
+OUR_ERRORS = (MeasurementFailed, LLMOpsError, CassetteMiss)
+
+
+class Controller:
+    """Collects the records of a run, also over xdist workers, and writes the reports at its end.
+
+    Made at the first report that carries something of ours, so that other runs pay nothing.
+    """
+
+    def __init__(self, config: Any, settings: Settings) -> None:
+        self._config = config
+        self._settings = settings
+        self._records: dict[str, TestRecord] = {}
+        self._trouble: list[str] = []
+        self.run = Run()
+
+    def add(self, report: Any) -> None:
+        """Add one phase of one test."""
+        payload: Mapping[str, Any] | None = getattr(report, "llmops", None)
+        if payload is None and report.nodeid not in self._records:
+            return
+        record = record_of(report, payload or {})
+        seen = self._records.get(report.nodeid)
+        self._records[report.nodeid] = record if seen is None else seen.add(record)
+
+    def finish(self, session: Any) -> None:
+        """Build the run, tell the hook, and write the reports that were asked for."""
+        records = tuple(sorted(self._records.values(), key=lambda record: _natural(record.nodeid)))
+        self.run = Run(records=records, meta=_meta(self._config, self._settings), notes=_notes(records))
+        if records:
+            self._config.hook.pytest_llmops_run_finished(config=self._config, run=self.run)
+        for name in self._settings.report:
+            try:
+                write_text(self._target(name), render(self.run, name))
+            except OSError as error:
+                self._trouble.append(f"report {name}: cannot be written: {error}")
+                session.exitstatus = session.exitstatus or 1
+
+    def _target(self, name: str) -> Path:
+        path: Path = self._config.invocation_params.dir / name
+        return path
+
+    def summarise(self, terminalreporter: Any) -> None:
+        """Print the summary, as long as -q, -qq and --no-summary allow."""
+        verbosity: int = self._config.get_verbosity()
+        if self._config.option.__dict__.get("no_summary"):
+            return
+        from pytest_llmops.reports import terminal
+
+        width = terminalreporter._tw.fullwidth  # noqa: SLF001 -- pytest offers no other way to its width
+        lines = terminal.lines(
+            self.run, verbosity=verbosity, ascii=not _speaks_unicode(terminalreporter), width=width
+        )
+        if lines and verbosity >= 0:
+            terminalreporter.write_sep("=", "LLM regression")
+        for line in lines:
+            terminalreporter.write_line(line.text, **({line.style: True} if line.style else {}))
+        self._print_paths(terminalreporter, verbosity)
+
+    def _print_paths(self, terminalreporter: Any, verbosity: int) -> None:
+        for trouble in self._trouble:
+            terminalreporter.write_line(trouble, red=True)
+        if verbosity < 0:
+            return
+        written = [name for name in self._settings.report if not any(name in one for one in self._trouble)]
+        for name in [*written, *filter(None, [self._config.getoption("xmlpath", None)])]:
+            terminalreporter.write_line(f"report      {name}")
+
+
+def render(run: Run, name: str) -> str:
+    """Return a run as the kind of report that a file name asks for: ``.html`` or ``.json``."""
+    if name.endswith(".json"):
+        return run.to_json()
+    text: str = import_module("pytest_llmops.reports.html").render(run)
+    return text
+
+
+def outcome_of(report: Any, payload: Mapping[str, Any]) -> Any:
+    """Return a report's outcome in our words: what could not be judged is ``errored``, not ``failed``."""
+    if report.failed:
+        return "failed" if report.when == "call" and payload.get("outcome") != "errored" else "errored"
+    if hasattr(report, "wasxfail"):
+        return "xfailed" if report.skipped else "xpassed"
+    return report.outcome
+
+
+def message_of(report: Any) -> str:
+    """Return the text of a failure, or the reason of a skip, without the traceback."""
+    if report.passed:
+        return ""
+    if hasattr(report, "wasxfail"):
+        return str(report.wasxfail)
+    longrepr = report.longrepr
+    if isinstance(longrepr, tuple):
+        return str(longrepr[2]).removeprefix("Skipped: ")
+    crash = getattr(longrepr, "reprcrash", None)
+    return str(crash.message) if crash is not None else str(longrepr or "")
+
+
+def record_of(report: Any, payload: Mapping[str, Any]) -> TestRecord:
+    """Return the record of one phase of a test, as the controller sees it."""
+    wire = {key: payload[key] for key in ("measurements", "calls", "facts") if key in payload}
+    return TestRecord.from_wire(
+        {
+            "nodeid": report.nodeid,
+            "outcome": outcome_of(report, payload),
+            "duration_s": report.duration,
+            "message": message_of(report),
+            **wire,
+        }
+    )
+
+
+def attach(harness: Harness, report: Any, error: BaseException | None) -> None:
+    """Put what a phase measured on its report; at the end of a test its JUnit properties too."""
+    payload = report.llmops = harness.payload(report.when, error)
+    record = record_of(report, payload)
+    harness.record = record if harness.record is None else harness.record.add(record)
+    if report.when == "teardown" and harness.settings.junit_properties:
+        from pytest_llmops.reports.junit import properties
+
+        report.user_properties.extend(properties(harness.record))
+
+
+def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
+    """Cut our frames off a traceback, and for our own errors the libraries' frames below the user's code.
+
+    An error of ours that no line of the user's led to (a damaged cassette, an unknown name in a marker)
+    becomes a failure without any traceback: its text says where to look.
+    """
+    value: BaseException = call.excinfo.value
+    frames = [tb for tb in _chain(value.__traceback__) if not _is_ours(tb)]
+    if isinstance(value, OUR_ERRORS):
+        while frames and SITE_PACKAGES.search(_path(frames[-1])):
+            frames.pop()
+        if not frames:
+            call.excinfo = _without_traceback(
+                call.excinfo, failed(f"{type(value).__name__}: {value}", pytrace=False)
+            )
+            return
+    linked: TracebackType | None = None
+    for tb in reversed(frames):
+        linked = TracebackType(linked, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
+    if linked is not None:
+        call.excinfo = type(call.excinfo).from_exception(value.with_traceback(linked))
+
+
+def _without_traceback(excinfo: Any, error: BaseException) -> Any:
+    try:
+        raise error  # an exception that was never raised has not the traceback that pytest asks for
+    except type(error):
+        return type(excinfo).from_exception(error)
+
+
+def _chain(tb: TracebackType | None) -> Iterator[TracebackType]:
+    while tb is not None:
+        yield tb
+        tb = tb.tb_next
+
+
+def _is_ours(tb: TracebackType) -> bool:
+    # By module, not by file: the __init__ of a dataclass has no file.
+    return str(tb.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == PACKAGE
+
+
+def _path(tb: TracebackType) -> str:
+    return tb.tb_frame.f_code.co_filename
+
+
+def _speaks_unicode(terminalreporter: Any) -> bool:
+    encoding = getattr(terminalreporter._tw._file, "encoding", None) or "ascii"  # noqa: SLF001 -- as above
+    try:
+        "▁█≥".encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _natural(nodeid: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", nodeid)]
+
+
+def _meta(config: Any, settings: Settings) -> dict[str, Json]:
+    from pytest_llmops import __version__
+
+    versions: dict[str, Json] = {"pytest-llmops": __version__, "python": platform.python_version()}
+    for name in ("pytest", "openai", "vcrpy", "scikit-learn", "genai-prices"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    shown = {option.name: getattr(settings, option.name) for option in OPTIONS}
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": _command(config),
+        "versions": versions,
+        "settings": {
+            name: list(value) if isinstance(value, tuple) else value for name, value in shown.items()
+        },
+    }
+
+
+def _command(config: Any) -> str:
+    import os
+
+    from pytest_llmops.cassettes.redact import Redactor
+
+    args = " ".join(["pytest", *map(str, config.invocation_params.args)])
+    return Redactor.from_environment(os.environ).text(args)
+
+
+def _notes(records: tuple[TestRecord, ...]) -> tuple[str, ...]:
+    notes: dict[str, None] = {}
+    for record in records:
+        facts = record.facts.get("cassette")
+        for note in facts.get("notes", ()) if isinstance(facts, dict) else ():
+            notes[f"{record.nodeid}: {note}"] = None
+    return tuple(notes)

@@ -94,7 +94,9 @@ def _clean(text: str) -> str:
 def _whole(value: int, where: str) -> int:
     number = int(value)
     if number.bit_length() > MAX_INT_BITS:
-        raise WireError(f"{where}: expected a number that can be written down, got one of {number.bit_length()} bits")
+        raise WireError(
+            f"{where}: expected a number that can be written down, got one of {number.bit_length()} bits"
+        )
     return number
 
 

@@ -29,6 +29,7 @@ from pytest_llmops.settings import OPTIONS, Settings
 if TYPE_CHECKING:
     from pytest_llmops.session import Controller
 
+OURS = pytest.StashKey[bool]()
 MISSPELT = pytest.StashKey[str]()
 PROMPTS_SEEN = pytest.StashKey[dict[str, None]]()
 GROUP = "LLM regression testing (pytest-llmops)"
@@ -136,15 +137,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.stash[MISSPELT] = marks.unknown_override(settings, seen)
         if config.stash[MISSPELT] and not hasattr(config, "workerinput"):
             raise pytest.UsageError(config.stash[MISSPELT])
-    for item in () if settings.judge else items:
-        if needs_judge(item):
+    for item in filter(is_ours, items):
+        item.stash[OURS] = True
+        if not settings.judge and needs_judge(item):
             item.add_marker(pytest.mark.skip(reason=NEEDS_JUDGE))
+    if any(OURS in item.stash for item in items) and not config.pluginmanager.has_plugin("llmops_cassettes"):
+        config.pluginmanager.register(Cassettes(), "llmops_cassettes")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Give every test a recorder; it costs a few microseconds and reports only what was measured."""
-    harness = Harness(item, item.config.stash[SETTINGS], _skip, ours=is_ours(item))
+    harness = Harness(item, item.config.stash[SETTINGS], _skip, ours=OURS in item.stash)
     item.stash[HARNESS] = harness
     harness.start()
     try:
@@ -153,24 +157,26 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         harness.stop()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Open the cassette of a test that is ours, before any of its fixtures runs."""
-    harness = item.stash[HARNESS]
-    # A worker that refuses to collect ends xdist with an internal error: there each test says it.
-    if harness.ours and item.config.stash.get(MISSPELT, ""):
-        raise UsageError(item.config.stash[MISSPELT])
-    if harness.ours and not _is_skipped(item):
-        harness.open()
+class Cassettes:
+    """Hooks for runs in which a test is ours; other runs do not even call them."""
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Open the cassette of a test that is ours, before any of its fixtures runs."""
+        harness = item.stash[HARNESS]
+        # A worker that refuses to collect ends xdist with an internal error: there each test says it.
+        if harness.ours and item.config.stash.get(MISSPELT, ""):
+            raise UsageError(item.config.stash[MISSPELT])
+        if harness.ours and not _is_skipped(item):
+            harness.open()
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """Close the cassette after the fixtures are torn down: they may call models too."""
-    try:
-        return (yield)
-    finally:
-        item.stash[HARNESS].close()
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Close the cassette after the fixtures are torn down: they may call models too."""
+        try:
+            return (yield)
+        finally:
+            item.stash[HARNESS].close()
 
 
 @pytest.hookimpl(wrapper=True)

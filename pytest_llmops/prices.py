@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
+from pytest_llmops.hosts import is_loopback
 from pytest_llmops.protocols import Usage
 
 
@@ -36,20 +40,27 @@ def cost_usd(model: str, usage: Usage, *, api_url: str = "") -> float | None:
         api_url: Address of the server; empty: told by the model's name alone.
     """
     library = _library()
-    if library is None or not model or usage.total_tokens is None:
+    if library is None or not model or usage.total_tokens is None or _is_local(api_url):
         return None
     counts = {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
         "cache_read_tokens": usage.cached_tokens,
     }
-    tokens = library.Usage(**{name: count for name, count in counts.items() if count})
+    tokens = {name: count for name, count in counts.items() if count}
     for how in _ways(api_url):
-        try:
-            return float(library.calc_price(tokens, model_ref=model, **how).total_price)
-        except (LookupError, ValueError):
-            continue
+        # The table's own checks (more cached than input tokens ...) are about a server's numbers.
+        with contextlib.suppress(LookupError, ValueError, ArithmeticError, TypeError):
+            price = float(library.calc_price(library.Usage(**tokens), model_ref=model, **how).total_price)
+            return price if math.isfinite(price) else None
     return None
+
+
+def _is_local(api_url: str) -> bool:
+    try:
+        return is_loopback(urlsplit(api_url).hostname or "")
+    except ValueError:
+        return False
 
 
 def _ways(api_url: str) -> tuple[Mapping[str, str], ...]:

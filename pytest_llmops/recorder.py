@@ -1,11 +1,14 @@
 """The one door: what is measured leaves through `emit`, and the recorder on top decides.
 
-A plain stack, not a ContextVar: a raw thread starts with an empty context, and a
-measurement taken there must still reach its test.
+The recorder of the running test is a plain global: a raw thread starts with an empty context, and a
+measurement taken there must still reach its test. The blocks of `soft` and `collect` belong to the
+context that opened them: one of two concurrent tasks or threads must not swallow the other's failures.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +22,8 @@ from pytest_llmops.settings import Settings
 Lookup = Callable[[str, str], object]
 
 MAX_LABEL = 60
+MAX_ORIGIN = 2000
+"""A command to run a test again must be whole to be of use."""
 MAX_EVIDENCE = 8
 """Lines of evidence in a failure text; the report has them all."""
 
@@ -45,7 +50,7 @@ class Exchange:
     purpose: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Recorder:
     """What one test (or one block) measured, and the surroundings it was measured in.
 
@@ -74,12 +79,27 @@ class Recorder:
 
     def drain(self) -> list[Measurement]:
         """Return the measurements and forget them."""
-        taken, self.measurements = self.measurements, []
+        with _lock:
+            taken, self.measurements = self.measurements, []
         return taken
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """An open `soft` or `collect`, the test it belongs to, and the block around it."""
+
+    base: Recorder | None
+    recorder: Recorder | None = None
+    outer: _Block | None = None
+
+
 _stack: list[Recorder] = []
+_owner = threading.get_ident()
+"""The thread that runs the test."""
 _lock = threading.RLock()
+_block: ContextVar[_Block | None] = ContextVar("pytest_llmops_block", default=None)
+_inherited: list[_Block] = []
+"""Blocks that the test's own thread opened: a raw thread is taken for a child of the innermost."""
 _purpose: ContextVar[str] = ContextVar("pytest_llmops_purpose", default="app")
 _trial: ContextVar[int] = ContextVar("pytest_llmops_trial", default=0)
 
@@ -101,26 +121,56 @@ def trial(index: int) -> Iterator[None]:
 
 def current() -> Recorder | None:
     """Return the recorder on top, or None in a plain script."""
-    return _stack[-1] if _stack else None
+    base = _stack[-1] if _stack else None
+    block = _block.get()
+    if block is None or block.base is not base:
+        block = next((one for one in reversed(_inherited) if one.base is base), None)
+    return base if block is None or block.recorder is None else block.recorder
 
 
 def push(recorder: Recorder) -> None:
-    """Put a recorder on top; the caller must `pop` the same one."""
+    """Make a recorder that of the running test; the caller must `pop` the same one."""
+    global _owner  # noqa: PLW0603 -- as global as the stack itself
     with _lock:
         _stack.append(recorder)
+        _owner = threading.get_ident()
+    _block.set(_Block(recorder))
 
 
 def pop(recorder: Recorder) -> None:
     """Take a recorder off, and anything that was left above it."""
     with _lock:
-        if _stack and _stack[-1] is recorder:
-            _stack.pop()
-        elif any(one is recorder for one in _stack):
-            del _stack[_index(recorder) :]
+        if recorder in _stack:
+            del _stack[_stack.index(recorder) :]
+        _inherited[:] = [one for one in _inherited if one.base is None or one.base in _stack]
+    _block.set(_Block(_stack[-1] if _stack else None))
 
 
-def _index(recorder: Recorder) -> int:
-    return next(i for i, one in enumerate(_stack) if one is recorder)
+@contextmanager
+def _opened(inner: Recorder) -> Iterator[None]:
+    base = _stack[-1] if _stack else None
+    outer = _block.get()
+    block = _Block(base, inner, outer if outer is not None and outer.base is base else None)
+    _block.set(block)
+    shared = threading.get_ident() == _owner and not _in_a_loop()
+    if shared:
+        with _lock:
+            _inherited.append(block)
+    try:
+        yield
+    finally:
+        # No token: a fixture may be left in another context than it was entered in.
+        if _block.get() is block:
+            _block.set(outer)
+        if shared:
+            with _lock:
+                _inherited[:] = [one for one in _inherited if one is not block]
+
+
+def _in_a_loop() -> bool:
+    # There, other tasks start threads of their own, which are no children of this block.
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 -- documented
 
 
 def settings() -> Settings:
@@ -128,7 +178,7 @@ def settings() -> Settings:
     for recorder in reversed(_stack):
         if recorder.settings is not None:
             return recorder.settings
-    return Settings()
+    return Settings.read(environ=os.environ)
 
 
 def lookup(kind: str, name: str) -> object:
@@ -237,27 +287,21 @@ def describe(
 ) -> str:
     r"""Return the failure text of a measurement: the verdict in the first line, then labelled lines.
 
-        Evidence beyond the eighth line is left to the report; ``origin`` (who answered, how to run it
-        again) is always there.
+    Evidence beyond the eighth line is left to the report; ``origin`` (who answered, how to run it
+    again) is always there.
 
-        >>> print(describe(Measurement(name="text.fuzzy", value=0.4, bound=0.8), evidence=[("nearest", "a
-    b")]))
-        text.fuzzy 0.40 < 0.80
-          nearest   a
-    b
+    >>> print(describe(Measurement(name="text.fuzzy", value=0.4, bound=0.8), evidence=[("nearest", "a\nb")]))
+    text.fuzzy 0.40 < 0.80
+      nearest   a\nb
     """
     pairs = [("reason", measurement.reason)] if measurement.reason else []
     pairs += evidence
-    shown = pairs[:MAX_EVIDENCE]
+    shown = [(label, shorten(text)) for label, text in pairs[:MAX_EVIDENCE]]
     if len(pairs) > MAX_EVIDENCE:
         shown.append(("and", f"{len(pairs) - MAX_EVIDENCE} more lines in the report"))
-    shown += [(label, text) for label, text in origin]
+    shown += [(label, shorten(text, MAX_ORIGIN)) for label, text in origin]
     width = min(max((len(label) for label, _ in shown), default=0), MAX_LABEL)
-    limits = dict(origin)
-    lines = [
-        f"  {shorten(label, MAX_LABEL):<{width}}   {text if label in limits else shorten(text)}"
-        for label, text in shown
-    ]
+    lines = [f"  {shorten(label, MAX_LABEL):<{width}}   {text}" for label, text in shown]
     return "\n".join([verdict or _verdict(measurement), *lines])
 
 
@@ -290,15 +334,14 @@ def soft() -> Iterator[Recorder]:
     """
     __tracebackhide__ = True
     inner = Recorder(soft=True)
-    push(inner)
     try:
-        yield inner
+        with _opened(inner):
+            yield inner
     except BaseException as error:
         if inner.failures:
             error.add_note(f"before this, {_listed(inner.failures)}")
         raise
     finally:
-        pop(inner)
         _forward(inner)
     _raise_collected(inner)
 
@@ -349,8 +392,5 @@ def collect() -> Iterator[list[Measurement]]:
     'failed'
     """
     inner = Recorder(silent=True)
-    push(inner)
-    try:
+    with _opened(inner):
         yield inner.measurements
-    finally:
-        pop(inner)

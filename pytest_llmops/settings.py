@@ -8,10 +8,11 @@ Precedence of *how* to run: command line > ini > environment > default.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import PurePath
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 from pytest_llmops.errors import SettingError
 
@@ -21,6 +22,9 @@ IniType: TypeAlias = Literal["string", "bool", "linelist"]
 Parser: TypeAlias = Callable[[object], Any]
 
 REPORT_KINDS = (".html", ".json")
+_ADDRESS = re.compile(
+    r"https?://(?:[^\s/?#@]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:[/?#]\S*)?$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ def _one_of(*allowed: str) -> Parser:
     def parse(value: object) -> str:
         if value not in allowed:
             raise ValueError(f"one of {', '.join(allowed)}")
-        return cast("str", value)
+        return value
 
     return parse
 
@@ -102,8 +106,8 @@ def _report(value: object) -> str:
 
 def _url(value: object) -> str:
     text = _text(value)
-    if text and not text.startswith(("http://", "https://")):
-        msg = "a URL that starts with http:// or https://"
+    if text and not _ADDRESS.match(text):
+        msg = "a URL that starts with http:// or https:// and names a host"
         raise ValueError(msg)
     return text.rstrip("/")
 
@@ -186,7 +190,7 @@ class Settings:
         >>> Settings.read(("command line", {"record": "new"}), ("ini", {"record": "all"})).record
         'new'
         """
-        values = {}
+        values: dict[str, Any] = {}
         for option in OPTIONS:
             given = _first(option, sources, environ or {})
             if given is not None:

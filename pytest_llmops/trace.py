@@ -7,17 +7,19 @@ compatible servers. Of anything else the address, status, time and the ``model``
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pytest_llmops import prices
 from pytest_llmops.protocols import ROLES, Call, Message, Role, ToolCall, Usage
 from pytest_llmops.recorder import Exchange
 
 ENDPOINTS = {"/chat/completions": "chat", "/responses": "responses", "/embeddings": "embeddings"}
-LOOPBACK = "loopback"
+_LINE_END = re.compile(r"\r\n|\r|\n")
+"""Of a stream: `str.splitlines` would also cut at line separators inside a JSON text."""
 
 
 class CallLog(Sequence[Call]):
@@ -45,14 +47,13 @@ class CallLog(Sequence[Call]):
 def read(exchange: Exchange) -> Call:
     """Return the call that an exchange was; never raises, whatever the body holds."""
     request = _mapping(exchange.request)
-    url = urlsplit(exchange.url)
+    url = _address(exchange.url)
     endpoint = next((name for tail, name in ENDPOINTS.items() if url.path.endswith(tail)), "")
     reply, streamed = _reply(exchange, endpoint)
     usage = _usage(_mapping(reply.get("usage")))
     model = _text(reply.get("model")) or _text(request.get("model"))
-    local = url.hostname == LOOPBACK
     return Call(
-        provider=_provider(url.hostname or "", endpoint),
+        provider=_provider(url.netloc.rpartition("@")[2].partition(":")[0], endpoint),
         endpoint=endpoint or url.path,
         model=model,
         purpose=exchange.purpose,
@@ -61,7 +62,7 @@ def read(exchange: Exchange) -> Call:
         tool_calls=tuple(_tool_calls(reply, endpoint)),
         finish_reason=_finish(reply, endpoint),
         usage=usage,
-        cost_usd=None if local else prices.cost_usd(model, usage, api_url=f"{url.scheme}://{url.netloc}"),
+        cost_usd=prices.cost_usd(model, usage, api_url=f"{url.scheme}://{url.netloc}"),
         latency_s=exchange.latency_s,
         ttft_s=exchange.ttft_s,
         replayed=exchange.replayed,
@@ -70,18 +71,25 @@ def read(exchange: Exchange) -> Call:
     )
 
 
+def _address(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", url, "", "")
+
+
 @lru_cache(maxsize=256)
 def _provider(host: str, endpoint: str) -> str:
-    if host.endswith("openai.azure.com"):
+    if host.endswith(".openai.azure.com"):
         return "azure"
-    if host.endswith("openai.com"):
+    if host == "openai.com" or host.endswith(".openai.com"):
         return "openai"
     return "openai-compatible" if endpoint else "unknown"
 
 
 def _reply(exchange: Exchange, endpoint: str) -> tuple[Mapping[str, Any], bool]:
     """The reply as one object: streams are added up to what the same call without a stream gives."""
-    if "text/event-stream" not in exchange.content_type:
+    if "text/event-stream" not in exchange.content_type.lower():
         return _mapping(_parsed(exchange.body)), False
     events = list(_events(exchange.body))
     if endpoint == "responses":
@@ -95,20 +103,23 @@ def _reply(exchange: Exchange, endpoint: str) -> tuple[Mapping[str, Any], bool]:
 
 
 def _events(body: bytes) -> Iterator[Mapping[str, Any]]:
-    for line in body.decode("utf-8", "replace").splitlines():
+    for line in _LINE_END.split(body.decode("utf-8", "replace")):
         if line.startswith("data:"):
             yield _mapping(_parsed(line[5:]))
 
 
 def _joined(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    text, finish, calls = [], "", dict[int, dict[str, str]]()
+    text, refusal, finish, calls = [], [], "", dict[int, dict[str, str]]()
     whole: dict[str, Any] = {}
     for event in events:
-        for key in ("model", "usage"):
+        for key in ("model", "usage", "error"):
             whole[key] = event.get(key) or whole.get(key)
         choice = _first(event.get("choices"))
+        if _count(choice.get("index")):
+            continue  # of several answers the first is the output, as without a stream
         delta = _mapping(choice.get("delta"))
         text.append(_text(delta.get("content")))
+        refusal.append(_text(delta.get("refusal")))
         finish = _text(choice.get("finish_reason")) or finish
         for part in _items(delta.get("tool_calls")):
             call = calls.setdefault(_count(part.get("index")) or 0, {"id": "", "name": "", "arguments": ""})
@@ -119,26 +130,32 @@ def _joined(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     tool_calls = [
         {"id": c["id"], "function": {"name": c["name"], "arguments": c["arguments"]}} for c in calls.values()
     ]
-    message = {"content": "".join(text), "tool_calls": tool_calls}
+    message = {"content": "".join(text), "refusal": "".join(refusal), "tool_calls": tool_calls}
     return {**whole, "choices": [{"message": message, "finish_reason": finish}]}
 
 
 def _messages(request: Mapping[str, Any], endpoint: str) -> Iterator[Message]:
+    asked = request.get("messages" if endpoint == "chat" else "input")
     if endpoint == "chat":
-        for one in _items(request.get("messages")):
+        for one in _items(asked):
             yield Message(_role(one.get("role")), _content(one.get("content")))
     elif endpoint == "responses":
         if request.get("instructions"):
             yield Message("system", _text(request["instructions"]))
-        asked = request.get("input")
-        if isinstance(asked, str):
-            yield Message("user", asked)
-        for one in _items(asked):
-            yield Message(_role(one.get("role")), _content(one.get("content")))
+        yield from _responses_input(asked)
     elif endpoint == "embeddings":
-        asked = request.get("input")
         for text in [asked] if isinstance(asked, str) else asked if isinstance(asked, list) else []:
             yield Message("user", _text(text))
+
+
+def _responses_input(asked: object) -> Iterator[Message]:
+    if isinstance(asked, str):
+        yield Message("user", asked)
+    for one in _items(asked):
+        if one.get("type") == "function_call_output":
+            yield Message("tool", _content(one.get("output")))
+        elif "content" in one:
+            yield Message(_role(one.get("role")), _content(one.get("content")))
 
 
 def _role(value: object) -> Role:
@@ -154,9 +171,9 @@ def _content(value: object) -> str:
 
 
 def _output(reply: Mapping[str, Any], endpoint: str) -> str:
-    refused = _mapping(reply.get("error"))
+    refused = reply.get("error")
     if refused:
-        return _text(refused.get("message"))
+        return _text(refused) or _text(_mapping(refused).get("message"))
     if endpoint == "chat":
         message = _mapping(_first(reply.get("choices")).get("message"))
         return _content(message.get("content")) or _text(message.get("refusal"))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pytest_llmops import prices, recorder
-from pytest_llmops.cassettes.question import is_loopback
 from pytest_llmops.cassettes.redact import PLACEHOLDER_KEY
 from pytest_llmops.errors import ModelError, UsageError
+from pytest_llmops.hosts import is_loopback
 from pytest_llmops.measurement import Json, shorten
 from pytest_llmops.protocols import Completion, Message, ToolCall, Usage
 from pytest_llmops.settings import Api
@@ -81,8 +81,10 @@ class OpenAIModel:
     def _create(self, conversation: list[dict[str, str]], wanted: Mapping[str, Json]) -> Any:
         client = self._client()
         if self.api == "responses":
+            # Compatible servers tell an assistant's message from other items by its type alone.
+            items = [{"type": "message", **one} for one in conversation]
             return client.responses.with_raw_response.create(
-                model=self.model, input=conversation, **_for_responses(wanted)
+                model=self.model, input=items, **_for_responses(wanted)
             )
         return client.chat.completions.with_raw_response.create(
             model=self.model, messages=conversation, **wanted

@@ -12,22 +12,22 @@ from pytest_llmops.cassettes.tape import Answer, Tape
 
 def replayed(question: Question, answer: Answer) -> None:
     """Tell the trace that a recording answered."""
-    _told(question, answer, replay=True)
+    _told(question, answer, recorder.whose(), replay=True)
 
 
-def _told(question: Question, answer: Answer, *, replay: bool) -> None:
+def _told(question: Question, answer: Answer, purpose: str, *, replay: bool) -> None:
     recorder.exchanged(
         recorder.Exchange(
             method=question.method,
             url=question.url,
             request=question.json,
-            status=answer.status,
+            status=answer.status or None,
             content_type=answer.headers.get("content-type", ""),
             body=answer.body,
             latency_s=answer.latency_s,
             ttft_s=answer.ttft_s,
             replayed=replay,
-            purpose=recorder.whose(),
+            purpose=purpose,
         )
     )
 
@@ -39,10 +39,18 @@ class Live:
         self._tape = tape
         self._question = question
         self._started = started
+        # A stream may be closed by somebody else than who asked.
+        self._take = int(recorder.take())
+        self._purpose = recorder.whose()
         self._chunks: list[bytes] = []
         self._first: float | None = None
         self.open = True
         self.timing: dict[str, object] = {"latency_s": None, "ttft_s": None, "replayed": False}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the rest is read although the application left: it is paid, and is kept."""
+        return self.open and self._tape.mode != "live"
 
     def add(self, chunk: bytes) -> None:
         """Take in a chunk before the application gets it."""
@@ -55,20 +63,34 @@ class Live:
         return b"".join(self._chunks)
 
     def finish(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Keep the whole answer; the second call does nothing."""
+        """Keep the whole answer; the second call does nothing.
+
+        Raises:
+            CassetteError: It could not be put on disk.
+        """
         if not self.open:
             return
-        self.open = False
-        took = time.perf_counter() - self._started
-        streamed = "text/event-stream" in headers.get("content-type", "")
-        first = self._first - self._started if streamed and self._first is not None else None
-        self.timing.update(latency_s=took, ttft_s=first)
-        answer = Answer(status, headers, body, took, first)
-        self._tape.record(self._question, answer)
-        _told(self._question, answer, replay=False)
+        answer = self._tell(status, headers, body)
+        with recorder.trial(self._take):
+            self._tape.record(self._question, answer)
+
+    def left(self, status: int, headers: Mapping[str, str]) -> None:
+        """The application left early, and nobody reads the rest."""
+        if self.open:
+            self._tell(status, headers, self.raw())
 
     def broken(self, error: BaseException) -> None:
         """Give up on an answer that ended in an error: half an answer is never recorded."""
         if self.open:
-            self.open = False
             self._tape.not_recorded(f"1 call was not recorded: its answer broke off ({type(error).__name__})")
+            self._tell(0, {}, self.raw())
+
+    def _tell(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+        self.open = False
+        took = time.perf_counter() - self._started
+        streamed = "text/event-stream" in headers.get("content-type", "").lower()
+        first = self._first - self._started if streamed and self._first is not None else None
+        self.timing.update(latency_s=took, ttft_s=first)
+        answer = Answer(status, headers, body, took, first)
+        _told(self._question, answer, self._purpose, replay=False)
+        return answer

@@ -15,10 +15,10 @@ from contextvars import ContextVar
 from typing import Any
 
 from pytest_llmops.cassettes.exchange import Live, replayed
-from pytest_llmops.cassettes.question import is_loopback
 from pytest_llmops.cassettes.tape import Answer, Tape, current
 from pytest_llmops.cassettes.transports import async_hook, sync_hook
 from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.hosts import is_loopback
 
 _entered: contextlib.ExitStack | None = None
 _started: ContextVar[float] = ContextVar("pytest_llmops_started", default=0.0)

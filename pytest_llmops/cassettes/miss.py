@@ -5,19 +5,22 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_llmops.cassettes.question import Question
 from pytest_llmops.cassettes.wire import unfold
+from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten
 
 WRAP = 76
 MAX_DIFF = 14
-MAX_LINES = 4000
+MAX_LINES = 600
+"""Lines that are compared, from the first that differs: the comparison grows with their square."""
 MAX_WORDS = 4000
-"""Words of a request that are compared; the rest is left out of the search for the nearest."""
+"""Words of a request, of its start and as many of its end, in the search for the nearest."""
+MAX_HINT = 200_000
+"""Characters of a request in the search for dates and the like."""
 
 _VOLATILE = (
     ("a UUID", re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)),
@@ -43,10 +46,7 @@ def describe(
         place: The cassette.
         command: What records it.
     """
-    lines = [
-        f"no recording answers {question.method} {shorten(question.url, 120)} ({_asked(question)})",
-        f"  cassette  {place}",
-    ]
+    lines = [f"no recording answers {_named(question)}", f"  cassette  {_quoted(place)}"]
     found = _nearest(question, recorded)
     if found is None:
         lines.append("  nearest   none: nothing is recorded here yet")
@@ -54,7 +54,7 @@ def describe(
         name, request, old = found
         lines.append(f"  nearest   {shorten(name, 120)}")
         lines += _differences(request, question, old)
-    lines.append(f"  record    {command}")
+    lines.append(f"  record    {_quoted(command)}")
     return "\n".join(lines)
 
 
@@ -62,11 +62,31 @@ def exhausted(question: Question, asked: int, recorded: int, *, place: str, comm
     """Return the message for a question that was asked more often than it was recorded."""
     return "\n".join(
         [
-            f"{question.method} {shorten(question.url, 120)} ({_asked(question)}) was asked {asked} times, recorded {recorded}",
-            f"  cassette  {place}",
-            f"  record    {command}",
+            f"{_named(question)} was asked {asked} times, recorded {recorded}",
+            f"  cassette  {_quoted(place)}",
+            f"  record    {_quoted(command)}",
         ]
     )
+
+
+def other_take(question: Question, take: str, takes: Iterable[str], *, place: str, command: str) -> str:
+    """Return the message for a question that is recorded, but for other trials only."""
+    return "\n".join(
+        [
+            f"{_named(question)} is not recorded for trial {take}",
+            f"  cassette  {_quoted(place)}",
+            f"  recorded  for trial {', '.join(sorted(takes, key=int)) or '(none)'}",
+            f"  record    {_quoted(command)}",
+        ]
+    )
+
+
+def _named(question: Question) -> str:
+    return f"{shorten(question.method, 20)} {shorten(question.url, 120)} ({_asked(question)})"
+
+
+def _quoted(text: str) -> str:
+    return shorten(text, 2000)
 
 
 def _asked(question: Question) -> str:
@@ -76,21 +96,25 @@ def _asked(question: Question) -> str:
 
 def _nearest(
     question: Question, recorded: Iterable[tuple[str, Mapping[str, Any]]]
-) -> tuple[str, Mapping[str, Any], str] | None:
+) -> tuple[str, Mapping[str, Any], bytes] | None:
     wanted = _words(readable(question.body))
-    best: tuple[float, str, Mapping[str, Any], str] | None = None
+    best: tuple[float, str, Mapping[str, Any], bytes] | None = None
     for name, request in recorded:
-        old = readable(unfold(request.get("body", {"text": ""})))
-        words = _words(old)
+        try:
+            old = unfold(request.get("body", {"text": ""}))
+        except CassetteError:
+            continue
+        words = _words(readable(old))
         share = len(wanted & words) / (len(wanted | words) or 1)
-        score = share + (request.get("url") == question.url)
+        score = share + (request.get("url") == question.url) + (request.get("method") == question.method)
         if best is None or score > best[0]:
             best = (score, name, request, old)
     return best[1:] if best else None
 
 
 def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split()[:MAX_WORDS])
+    words = text.split()
+    return frozenset(words if len(words) <= 2 * MAX_WORDS else words[:MAX_WORDS] + words[-MAX_WORDS:])
 
 
 def readable(body: bytes) -> str:
@@ -101,10 +125,9 @@ def readable(body: bytes) -> str:
     """
     text = body.decode("utf-8", "backslashreplace")
     try:
-        value = json.loads(text)
+        return "\n".join(_flat(json.loads(text), ""))
     except (ValueError, RecursionError):
-        return text
-    return "\n".join(_flat(value, ""))
+        return "\n".join(_wrapped(text))
 
 
 def _flat(value: Any, path: str) -> list[str]:
@@ -115,21 +138,35 @@ def _flat(value: Any, path: str) -> list[str]:
     if isinstance(value, list) and value:
         return [line for number, one in enumerate(value) for line in _flat(one, f"{path}[{number}]")]
     if isinstance(value, str):
-        wrapped = [part for line in value.split("\n") for part in textwrap.wrap(line, WRAP) or [""]]
-        return [f"{path}: {part}" if number == 0 else f"  {part}" for number, part in enumerate(wrapped)]
+        first, *rest = _wrapped(value)
+        return [f"{path}: {first}", *(f"  {part}" for part in rest)]
     return [f"{path}: {json.dumps(value)}"]
 
 
-def _differences(request: Mapping[str, Any], question: Question, old: str) -> list[str]:
+def _wrapped(text: str) -> list[str]:
+    """Cut into lines of about `WRAP` characters, at spaces where there are any; nothing is left out."""
+    found = []
+    for line in text.split("\n"):
+        start = 0
+        while len(line) - start > WRAP:
+            space = line.rfind(" ", start + WRAP // 2, start + WRAP)
+            end = space + 1 if space >= 0 else start + WRAP
+            found.append(line[start:end])
+            start = end
+        found.append(line[start:])
+    return found
+
+
+def _differences(request: Mapping[str, Any], question: Question, old: bytes) -> list[str]:
     lines = []
-    if request.get("url") != question.url or request.get("method") != question.method:
-        lines.append(f"  address   recorded {request.get('method')} {shorten(str(request.get('url')), 120)}")
-    new = readable(question.body)
-    changed = _changed(old.splitlines()[:MAX_LINES], new.splitlines()[:MAX_LINES])
-    lines += [f"    {line[0]} {shorten(line[1:], WRAP + 40)}" for line in changed[:MAX_DIFF]]
+    method, url = str(request.get("method")), str(request.get("url"))
+    if (method, url) != (question.method, question.url):
+        lines.append(f"  address   recorded {shorten(method, 20)} {shorten(url, 120)}")
+    changed = _changed(readable(old).split("\n"), readable(question.body).split("\n"))
+    lines += [f"    {sign} {shorten(text, WRAP + 40)}" for sign, text in changed[:MAX_DIFF]]
     if len(changed) > MAX_DIFF:
         lines.append(f"    and {len(changed) - MAX_DIFF} more lines differ")
-    kind = _volatile(old, new)
+    kind = _volatile(old.decode("utf-8", "replace"), question.body.decode("utf-8", "replace"))
     if kind:
         lines.append(
             f"  hint      only {kind} differs: make it the same in every run (freeze it, or pass it in)"
@@ -137,13 +174,28 @@ def _differences(request: Mapping[str, Any], question: Question, old: str) -> li
     return lines
 
 
-def _changed(old: list[str], new: list[str]) -> list[str]:
-    listed = difflib.unified_diff(old, new, n=0, lineterm="")
-    return [line for line in listed if line[:1] in ("-", "+") and line[:3] not in ("---", "+++")]
+def _changed(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
+    """What was taken out and put in, line by line; what both start and end with is not compared."""
+    start = next(
+        (n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
+    )
+    end = 0
+    while end < min(len(old), len(new)) - start and old[-1 - end] == new[-1 - end]:
+        end += 1
+    left, right = old[start : len(old) - end], new[start : len(new) - end]
+    rest = [("-", text) for text in left[MAX_LINES:]] + [("+", text) for text in right[MAX_LINES:]]
+    left, right = left[:MAX_LINES], right[:MAX_LINES]
+    found: list[tuple[str, str]] = []
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
+        if kind != "equal":
+            found += [("-", text) for text in left[a:b]] + [("+", text) for text in right[c:d]]
+    return found + rest
 
 
 def _volatile(old: str, new: str) -> str:
+    if old == new or max(len(old), len(new)) > MAX_HINT:
+        return ""
     for name, pattern in _VOLATILE:
-        if old != new and pattern.sub("*", old) == pattern.sub("*", new):
+        if pattern.sub("*", old) == pattern.sub("*", new):
             return name
     return ""

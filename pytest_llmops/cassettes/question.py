@@ -1,6 +1,6 @@
 """A request in the form that counts: redacted, canonical, and hashed into a key.
 
-Headers do not count, nor the port of a loopback server, the order of a JSON object,
+Headers do not count, nor the port of a loopback server, the order of a JSON object and its white space,
 the order of the query, or the random boundary of a multipart body.
 """
 
@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pytest_llmops.cassettes.redact import MASK, SECRET_PARAMS, Redactor
+from pytest_llmops.cassettes.redact import MASK, SECRET_PARAMS, Redactor, mask_params
+from pytest_llmops.hosts import LOOPBACK
+from pytest_llmops.hosts import is_loopback as is_loopback  # noqa: PLC0414 -- the harness asks for it here
 
-LOOPBACK = "loopback"
 KEY_LENGTH = 20
-_BOUNDARY = re.compile(r"boundary=\"?([^\";,]+)", re.IGNORECASE)
+DEFAULT_PORTS = {"http": 80, "https": 443}
+FORM = "application/x-www-form-urlencoded"
+_BOUNDARY = re.compile(r"boundary=\"?([^\";,\s]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +37,6 @@ class Question:
     """The parsed body, where it is JSON."""
 
 
-@lru_cache(maxsize=512)
-def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("api.example.com")
-    (True, False)
-    """
-    name = host.strip("[]").lower().rstrip(".")
-    return (
-        name in ("localhost", LOOPBACK, "::1", "0:0:0:0:0:0:0:1")
-        or name.endswith(".localhost")
-        or name.startswith("127.")
-    )
-
-
 @lru_cache(maxsize=1024)
 def canonical_url(url: str) -> str:
     """Return the URL without user, fragment and loopback port, its query sorted and secrets masked.
@@ -56,48 +44,49 @@ def canonical_url(url: str) -> str:
     >>> canonical_url("http://localhost:8080/v1/chat?b=1&a=2&api_key=x#f")
     'http://loopback/v1/chat?a=2&api_key=%5Bsecret%5D&b=1'
     """
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
-    port = (
-        f":{parts.port}"
-        if parts.port and (parts.scheme, parts.port) not in (("http", 80), ("https", 443))
-        else ""
-    )
-    origin = f"{parts.scheme}://{LOOPBACK}" if is_loopback(host) else f"{parts.scheme}://{host}{port}"
-    pairs = sorted(parse_qsl(parts.query, keep_blank_values=True))
-    query = urlencode([(name, MASK if name.lower() in SECRET_PARAMS else value) for name, value in pairs])
-    return f"{origin}{parts.path or '/'}{'?' + query if query else ''}"
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        return url
+    if is_loopback(host):
+        place = LOOPBACK
+    else:
+        place = f"[{host}]" if ":" in host else host
+        place += "" if port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{port}"
+    pairs = sorted(parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape"))
+    masked = [(name, MASK if name.lower() in SECRET_PARAMS else value) for name, value in pairs]
+    query = urlencode(masked, errors="surrogateescape")
+    return f"{parts.scheme}://{place}{parts.path or '/'}{'?' + query if query else ''}"
 
 
 def ask(method: str, url: str, headers: Mapping[str, str], body: bytes, redactor: Redactor) -> Question:
     """Return the question that a request is; the redactor learns the request's own credentials."""
     redactor.learn_headers(headers)
     content_type = headers.get("content-type", "")
-    clean = redactor.clean(_steady(body, content_type))
+    kind = content_type.partition(";")[0].strip().lower()
+    clean = redactor.clean(_steady(body, content_type, kind))
     place = redactor.text(canonical_url(url))
     parsed, canonical = _canonical(clean)
     method = method.upper()
     digest = hashlib.sha256(b"\n".join((method.encode(), place.encode("utf-8", "surrogatepass"), canonical)))
-    return Question(
-        method,
-        place,
-        clean,
-        content_type.partition(";")[0].strip().lower(),
-        digest.hexdigest()[:KEY_LENGTH],
-        parsed,
-    )
+    return Question(method, place, clean, kind, digest.hexdigest()[:KEY_LENGTH], parsed)
 
 
-def _steady(body: bytes, content_type: str) -> bytes:
-    found = _BOUNDARY.search(content_type) if "multipart" in content_type else None
-    return body.replace(found[1].encode(), b"boundary") if found else body
+def _steady(body: bytes, content_type: str, kind: str) -> bytes:
+    if kind == FORM:
+        return mask_params(body)
+    found = _BOUNDARY.search(content_type) if kind.startswith("multipart/") else None
+    if found is None:
+        return body
+    return body.replace(b"--" + found[1].encode("latin-1", "replace"), b"--boundary")
 
 
 def _canonical(body: bytes) -> tuple[object, bytes]:
-    if body[:1] not in (b"{", b"[", b'"'):
+    if body.lstrip(b" \t\r\n")[:1] not in (b"{", b"[", b'"'):
         return None, body
     try:
         parsed = json.loads(body)
+        return parsed, json.dumps(parsed, sort_keys=True, separators=(",", ":")).encode()
     except (ValueError, RecursionError):
         return None, body
-    return parsed, json.dumps(parsed, sort_keys=True, separators=(",", ":")).encode()

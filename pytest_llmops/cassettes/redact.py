@@ -6,67 +6,55 @@ name says that they are secret, and strings of a known shape.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import quote, quote_plus
+
+from pytest_llmops.cassettes.shapes import SHAPES
 
 MASK = "[secret]"
 PLACEHOLDER_KEY = "llmops-placeholder-key"
 """Set for SDKs that refuse to start without a key; no secret."""
 
-MAX_TEXTS = 256
-"""URLs and headers are few and asked for again: this many are remembered."""
-
 MIN_SECRET = 8
 """Shorter values would mask ordinary words."""
 
 SECRET_NAMES = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
-SECRET_HEADERS = (
-    "authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "x-auth-token", "cookie",
-    "openai-organization", "openai-project",
+SECRET_HEADERS = frozenset(
+    {"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "x-auth-token", "x-auth-key",
+     "x-access-token", "x-csrf-token", "x-amz-security-token", "x-functions-key", "ocp-apim-subscription-key",
+     "openai-organization", "openai-project"}
 )  # fmt: skip
 SECRET_PARAMS = frozenset(
-    {"key", "api_key", "apikey", "api-key", "token", "access_token", "sig", "signature", "password", "secret",
-     "x-amz-security-token", "x-amz-signature", "x-amz-credential", "client_secret"}
+    {"key", "api_key", "apikey", "api-key", "token", "access_token", "refresh_token", "id_token", "sig", "signature",
+     "password", "secret", "client_secret", "client_assertion", "x-amz-security-token", "x-amz-signature",
+     "x-amz-credential", "x-goog-signature"}
 )  # fmt: skip
-
-_SHAPES = (
-    rb"sk-[A-Za-z0-9_-]{16,}",  # OpenAI, Anthropic, OpenRouter and others
-    rb"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",  # AWS key id
-    rb"\bAIza[A-Za-z0-9_-]{35}",  # Google
-    rb"\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_[A-Za-z0-9_]{40,}",
-    rb"\bglpat-[A-Za-z0-9_-]{20,}",
-    rb"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",  # Slack
-    rb"\bhf_[A-Za-z0-9]{30,}",
-    rb"\b(?:gsk|xai|pplx|r8|nvapi)[_-][A-Za-z0-9_-]{24,}",
-    rb"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}",  # Stripe
-    rb"\bnpm_[A-Za-z0-9]{36}|\bpypi-[A-Za-z0-9_-]{50,}",
-    rb"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",  # JWT
-    rb"(?<=[Bb]earer )[A-Za-z0-9._~+/-]{20,}=*",
-    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[^-]|-(?!----))*-----END [A-Z ]*PRIVATE KEY-----",
+_PARAM = re.compile(
+    rf"(?i)((?:^|[?&])(?:{'|'.join(sorted(map(re.escape, SECRET_PARAMS)))})=)[^&#\s]+".encode()
 )
-_SHAPE = re.compile(b"|".join(_SHAPES))
-# Most texts hold none of these marks: one cheap pass spares them the dozen patterns above.
-_MARKS = tuple(
-    b"sk- AKIA ASIA AIza github_pat_ glpat- xox hf_ gsk xai pplx r8_ r8- nvapi k_live_ k_test_ npm_ pypi- eyJ earer PRIVATE".split()
-)
-_GITHUB = re.compile(rb"gh[pousr]_")
-
-
-def _suspicious(data: bytes) -> bool:
-    for mark in _MARKS:
-        if mark in data:
-            return True
-    return _GITHUB.search(data) is not None
-
+_SCHEMES = frozenset({"bearer", "basic", "token", "apikey", "key", "digest", "negotiate", "aws4-hmac-sha256"})
 
 TextRedactor = Callable[[str], str]
 
 
-@dataclass(slots=True)
+def mask_params(data: bytes) -> bytes:
+    """Return a query or a form without the values of parameters whose name says that they are secret.
+
+    >>> mask_params(b"grant_type=x&client_secret=hunter2")
+    b'grant_type=x&client_secret=[secret]'
+    """
+    return _PARAM.sub(rb"\g<1>" + MASK.encode(), data)
+
+
+@dataclass(slots=True, eq=False)
 class Redactor:
-    """Replaces secrets in bytes; knows more of them with every request it sees.
+    """Replaces secrets in bytes; knows more of them with every request it sees. Safe to use from threads.
 
     >>> Redactor(known={"hunter2hunter2"}).clean(b"pw=hunter2hunter2")
     b'pw=[secret]'
@@ -78,8 +66,12 @@ class Redactor:
     extra: Sequence[TextRedactor] = ()
     """The user's own redactors, applied to the text before all else."""
     _forms: tuple[bytes, ...] = ()
-    _built_of: int = -1
-    _texts: dict[str, str] = field(default_factory=dict)
+    """Every spelling of every known secret, the longest first."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        secrets, self.known = self.known, set()
+        self.learn(secrets)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], extra: Sequence[TextRedactor] = ()) -> Redactor:
@@ -90,14 +82,26 @@ class Redactor:
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Treat these values as secret from now on; short ones are left alone."""
-        self.known.update(s for s in secrets if len(s) >= MIN_SECRET and s not in (PLACEHOLDER_KEY, MASK))
+        stripped = {one.strip() for one in secrets}
+        new = {
+            one for one in stripped if len(one) >= MIN_SECRET and one not in (PLACEHOLDER_KEY, MASK)
+        } - self.known
+        if not new:
+            return
+        with self._lock:
+            # Both are replaced, never changed: another thread may be walking through them.
+            self.known = self.known | new
+            forms = {form for secret in self.known for form in _spellings(secret)}
+            self._forms = tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
     def learn_headers(self, headers: Mapping[str, str]) -> None:
         """Treat the credentials of a request as secret."""
         for name, value in headers.items():
-            if value and name.lower() in SECRET_HEADERS:
-                scheme, _, credential = value.partition(" ")
-                self.learn([credential.strip() or scheme])
+            lower = name.lower()
+            if lower in SECRET_HEADERS:
+                self.learn(_credentials(value))
+            elif lower == "cookie":
+                self.learn(pair.partition("=")[2] for pair in value.split(";"))
 
     def clean(self, data: bytes) -> bytes:
         """Return the data with every secret replaced by ``[secret]``."""
@@ -108,42 +112,48 @@ class Redactor:
             for redact in self.extra:
                 text = redact(text)
             data = text.encode("utf-8", "surrogateescape")
-        for form in self._known_forms():
+        mask = MASK.encode()
+        for form in self._forms:
             if form in data:
-                data = data.replace(form, MASK.encode())
-        return _SHAPE.sub(MASK.encode(), data) if _suspicious(data) else data
+                data = data.replace(form, mask)
+        for shape in SHAPES:
+            if shape.mark in data:
+                data = shape.pattern.sub(shape.kept + mask, data)
+        return data
 
     def text(self, text: str) -> str:
         """Return the text with every secret replaced."""
-        found = self._texts.get(text) if self._built_of == len(self.known) else None
-        if found is None:
-            found = self._cleaned(text)
-            if len(self._texts) < MAX_TEXTS:
-                self._texts[text] = found
-        return found
-
-    def _cleaned(self, text: str) -> str:
         return self.clean(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
     def leaks(self, data: bytes) -> bool:
         """Say whether a secret is (still) in the data."""
-        return any(form in data for form in self._known_forms()) or (
-            _suspicious(data) and _SHAPE.search(data) is not None
+        return any(form in data for form in self._forms) or any(
+            shape.mark in data and shape.pattern.search(data) is not None for shape in SHAPES
         )
 
-    def _known_forms(self) -> tuple[bytes, ...]:
-        if self._built_of != len(self.known):
-            self._built_of = len(self.known)
-            self._texts.clear()
-            spellings = {form for secret in self.known for form in _spellings(secret)}
-            self._forms = tuple(sorted(spellings, key=len, reverse=True))
-        return self._forms
+
+def _credentials(value: str) -> set[str]:
+    """What of a header's value is secret: without its scheme, and of a user and password both."""
+    scheme, _, credential = value.strip().partition(" ")
+    if not credential or scheme.lower() not in _SCHEMES:
+        return {value}
+    found = {credential}
+    if scheme.lower() == "basic":
+        try:
+            pair = base64.b64decode(credential, validate=True).decode("utf-8")
+        except (binascii.Error, UnicodeDecodeError):
+            return found
+        found |= {pair, pair.partition(":")[2]}
+    return found
 
 
 def _spellings(secret: str) -> set[bytes]:
-    """The secret as plain text and as it looks inside a JSON string."""
+    """The secret as plain text, and as it looks inside a JSON string or a URL."""
+    raw = secret.encode("utf-8", "surrogatepass")
     return {
-        secret.encode("utf-8", "surrogatepass"),
+        raw,
         json.dumps(secret)[1:-1].encode(),
         json.dumps(secret, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass"),
+        quote(raw, safe="").encode(),
+        quote_plus(raw).encode(),
     }

@@ -1,9 +1,4 @@
-"""One cassette file: reading, the journal that makes paid answers safe, and the locked merge.
-
-An answer is appended to the journal of its process, on disk, before its caller goes on.
-Closing merges the journal into the file under a lock and replaces the file in one step;
-a journal whose process is gone is merged by the next one that opens the cassette.
-"""
+"""One cassette file: reading, and the locked merge of journals into it, which replaces the file in one step."""
 
 from __future__ import annotations
 
@@ -12,7 +7,6 @@ import hashlib
 import json
 import os
 import secrets
-import socket
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,10 +15,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops.cassettes.journal import Entry, left_behind, seize
 from pytest_llmops.cassettes.redact import Redactor
+from pytest_llmops.cassettes.wire import check_answer, check_request
 from pytest_llmops.errors import CassetteError
+from pytest_llmops.measurement import shorten
 
 FORMAT = 1
+LOCK_TIMEOUT_S = 60.0
+"""A merge takes milliseconds: who waits longer waits for a process that hangs."""
 
 
 @dataclass(slots=True)
@@ -40,30 +39,6 @@ class Interaction:
         """Return what the file holds."""
         takes = sorted(self.answers.items(), key=lambda take: int(take[0]))
         return {"by": self.by, "key": self.key, "request": self.request, "answers": dict(takes)}
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of a journal: the n-th answer of a take to a question."""
-
-    by: str
-    key: str
-    take: str
-    n: int
-    request: dict[str, Any]
-    answer: dict[str, Any]
-
-    def to_line(self) -> bytes:
-        """Return the line, with its end."""
-        wire = {
-            "by": self.by,
-            "key": self.key,
-            "take": self.take,
-            "n": self.n,
-            "request": self.request,
-            "answer": self.answer,
-        }
-        return json.dumps(wire, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def load(path: Path) -> dict[str, Interaction]:
@@ -100,15 +75,17 @@ def parse(data: bytes, path: Path) -> dict[str, Interaction]:
     version = document.get("format") if isinstance(document, dict) else None
     if version != FORMAT:
         raise _damaged(
-            path, f"expected format {FORMAT}, got {version!r}", "record it again with --llm-record=all"
+            path,
+            f"expected format {FORMAT}, got {shorten(repr(version), 60)}",
+            "delete it and record again, or update pytest-llmops",
         )
     try:
-        return {one["key"]: _interaction(one) for one in document["interactions"]}
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        return _by_key(_interaction(one) for one in document["interactions"])
+    except (KeyError, TypeError, AttributeError, ValueError, CassetteError) as error:
         raise _damaged(
             path,
             f"an interaction is incomplete ({type(error).__name__}: {error})",
-            "restore it from git, or record again",
+            "restore it from git, or delete it and record again",
         ) from None
 
 
@@ -117,12 +94,26 @@ def _damaged(path: Path, what: str, step: str) -> CassetteError:
 
 
 def _interaction(wire: Mapping[str, Any]) -> Interaction:
-    answers = {str(int(take)): list(listed) for take, listed in wire["answers"].items()}
+    answers = {str(int(take)): listed for take, listed in wire["answers"].items()}
     for listed in answers.values():
+        if not isinstance(listed, list):
+            raise CassetteError("the answers of a take: expected a list")
         for answer in listed:
-            int(answer["status"])
-            answer["body"].keys()
-    return Interaction(str(wire["by"]), str(wire["key"]), dict(wire["request"]), answers)
+            check_answer(answer)
+    check_request(wire["request"])
+    if not isinstance(wire["key"], str):
+        raise CassetteError("a key: expected a text")
+    return Interaction(str(wire["by"]), wire["key"], wire["request"], answers)
+
+
+def _by_key(found: Iterable[Interaction]) -> dict[str, Interaction]:
+    """By key; where a git merge kept both sides of one question, the first answer of a take stays."""
+    made: dict[str, Interaction] = {}
+    for one in found:
+        first = made.setdefault(one.key, one)
+        for take, listed in one.answers.items():
+            first.answers.setdefault(take, listed)
+    return made
 
 
 def dump(interactions: Iterable[Interaction], recorded: str) -> str:
@@ -134,90 +125,29 @@ def dump(interactions: Iterable[Interaction], recorded: str) -> str:
 
 def recorded_on(path: Path) -> str:
     """Return the day a cassette was last written, as the file tells it; empty if it does not."""
-    with contextlib.suppress(OSError, ValueError):
-        head = path.open("rb").read(200).decode("utf-8", "replace")
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        head = file.read(200).decode("utf-8", "replace")
         _, found, rest = head.partition('"recorded": "')
         return rest[:10] if found else ""
     return ""
 
 
-class Journal:
-    """Answers of one process to one cassette that are not merged yet; opened at the first one."""
+def opened(path: Path) -> dict[str, Interaction]:
+    """Read a cassette together with what killed runs left behind, which stays where it is.
 
-    def __init__(self, cassette: Path) -> None:
-        self.cassette = cassette
-        self.path: Path | None = None
-        self._fd = -1
-
-    def append(self, entry: Entry) -> None:
-        """Put an answer on disk before its caller goes on.
-
-        Raises:
-            CassetteError: The disk is full or the folder cannot be written.
-        """
-        try:
-            if self.path is None:
-                self._open()
-            os.write(self._fd, entry.to_line())
-            os.fsync(self._fd)
-        except OSError as error:
-            raise CassetteError(
-                f"cassette {self.cassette}: an answer could not be written: {error}; free the disk or make the folder writable"
-            ) from None
-
-    def _open(self) -> None:
-        self.cassette.parent.mkdir(parents=True, exist_ok=True)
-        name = f".{self.cassette.name}.{_host()}-{os.getpid()}-{secrets.token_hex(3)}.journal"
-        self.path = self.cassette.parent / name
-        self._fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o644)
-
-    def close(self) -> None:
-        """Close the file; it stays on disk until `merge` has taken it in."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-def _host() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
-
-
-def left_behind(cassette: Path) -> list[Path]:
-    """Return journals of this cassette whose process is gone."""
-    found = []
-    with contextlib.suppress(OSError):
-        prefix = f".{cassette.name}."
-        for one in os.scandir(cassette.parent):
-            if one.name.startswith(prefix) and one.name.endswith(".journal"):
-                host, pid, _ = one.name[len(prefix) : -len(".journal")].split("-", 2)
-                if host == _host() and not _owned(Path(one.path), int(pid)):
-                    found.append(Path(one.path))
-    return sorted(found)
-
-
-def _owned(journal: Path, pid: int) -> bool:
-    """Say whether the process that writes this journal still runs."""
-    if pid == os.getpid():
-        return True
-    try:
-        if sys.platform == "win32":
-            journal.rename(journal)  # refused while somebody has it open; os.kill would end the process there
-        else:
-            os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return sys.platform != "win32"
-
-
-def entries(journal: Path) -> Iterator[Entry]:
-    """Read a journal; a last line that was cut by a crash is left out, its answer never reached the caller."""
-    for line in journal.read_bytes().splitlines():
-        try:
-            yield Entry(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
+    Raises:
+        CassetteError: It cannot be read; the file is left as it is.
+    """
+    interactions = load(path)
+    if not left_behind(path):
+        return interactions
+    # Somebody may be merging just that: read both while nobody can.
+    with _locked(path):
+        interactions = load(path)
+        for journal in left_behind(path):
+            with seize(journal) as entries:
+                apply(interactions, entries or (), replace=False)
+    return interactions
 
 
 def apply(interactions: dict[str, Interaction], found: Iterable[Entry], *, replace: bool) -> None:
@@ -239,27 +169,30 @@ def merge(
     redactor: Redactor,
     *,
     replace: bool,
-    keep: frozenset[str] | None = None,
+    keep: Mapping[tuple[str, str], int] | None = None,
 ) -> None:
-    """Merge journals into the cassette and remove them.
+    """Merge journals into the cassette and remove them; those that killed runs left behind come first.
 
     Args:
         cassette: The file; made if it is not there.
         journals: What to take in.
         redactor: Knows the secrets: a file that still holds one is refused.
         replace: Answers of the journals replace those of the file.
-        keep: Keys to keep; None keeps all.
+        keep: How many answers of a (key, take) to keep: questions that are not in it are dropped.
+            None keeps all.
 
     Raises:
         CassetteError: The file is damaged, a secret would be written, or the disk refuses; the old file and
             the journals are left as they are.
     """
-    taken = list(journals)
-    with _locked(cassette):
+    own = list(journals)
+    with _locked(cassette), contextlib.ExitStack() as held:
         interactions = load(cassette)
+        taken = [one for one in left_behind(cassette) if one not in own] + own
         for journal in taken:
-            apply(interactions, entries(journal), replace=replace)
-        kept = [one for one in interactions.values() if keep is None or one.key in keep]
+            entries = held.enter_context(seize(journal))
+            apply(interactions, entries or (), replace=replace)
+        kept = interactions.values() if keep is None else _asked(interactions.values(), keep)
         text = dump(kept, datetime.now(UTC).date().isoformat())
         if redactor.leaks(text.encode("utf-8", "backslashreplace")):
             raise CassetteError(
@@ -268,40 +201,84 @@ def merge(
             )
         _replace(cassette, text)
         for journal in taken:
-            journal.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                journal.unlink(missing_ok=True)
+
+
+def _asked(found: Iterable[Interaction], keep: Mapping[tuple[str, str], int]) -> list[Interaction]:
+    """Leave out what was not asked; a take that was not asked at all belongs to another trial."""
+    keys = {key for key, _ in keep}
+    kept = [one for one in found if one.key in keys]
+    for one in kept:
+        for take, listed in one.answers.items():
+            del listed[keep.get((one.key, take), len(listed)) :]
+    return [one for one in kept if any(one.answers.values())]
 
 
 def _replace(path: Path, text: str) -> None:
+    target = Path(os.path.realpath(path))
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except OSError as error:
-        raise CassetteError(
-            f"cassette {path}: cannot be written: {error}; the answers wait in its journal"
-        ) from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
+        with temporary.open("xb") as file:
+            file.write(text.encode("utf-8", "backslashreplace"))
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        with contextlib.suppress(FileNotFoundError):
+            temporary.chmod(target.stat().st_mode & 0o777)
+        temporary.replace(target)
+        _sync_folder(target.parent)
     except OSError as error:
-        Path(name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise CassetteError(
             f"cassette {path}: cannot be written: {error}; the answers wait in its journal"
         ) from None
+
+
+def _sweep(target: Path) -> None:
+    """Remove what a killed writer left; the lock is held, so nobody is writing."""
+    with contextlib.suppress(OSError), os.scandir(target.parent) as listed:
+        for one in listed:
+            if one.name.startswith(f".{target.name}.") and one.name.endswith(".tmp"):
+                Path(one.path).unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    if sys.platform == "win32":
+        return
+    # The journals go next: the new file must be there before they are not.
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     from filelock import FileLock
 
-    # Locks live outside the project: a lock file beside every cassette would end up in git.
-    folder = (
-        Path(tempfile.gettempdir()) / f"pytest-llmops-locks-{os.getuid() if hasattr(os, 'getuid') else 0}"
-    )
-    folder.mkdir(mode=0o700, exist_ok=True)
-    name = hashlib.sha256(str(path.absolute()).encode("utf-8", "surrogatepass")).hexdigest()[:24]
-    with FileLock(folder / f"{name}.lock"):
+    name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:24]
+    try:
+        lock = FileLock(_lock_folder() / f"{name}.lock", timeout=LOCK_TIMEOUT_S)
+        lock.acquire()
+    except OSError as error:
+        raise CassetteError(
+            f"cassette {path}: cannot be locked: {error}; is another run stuck, or the temporary folder not yours?"
+        ) from None
+    try:
         yield
+    finally:
+        lock.release()
+
+
+def _lock_folder() -> Path:
+    # Locks live outside the project: a lock file beside every cassette would end up in git.
+    user = os.getuid() if sys.platform != "win32" else 0
+    folder = Path(tempfile.gettempdir()) / f"pytest-llmops-locks-{user}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if sys.platform != "win32" and folder.lstat().st_uid != user:
+        raise PermissionError(f"{folder} belongs to somebody else")
+    return folder

@@ -6,15 +6,16 @@ import contextlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import miss, store
+from pytest_llmops.cassettes.journal import Entry, Journal, left_behind
 from pytest_llmops.cassettes.question import Question, ask
-from pytest_llmops.cassettes.redact import Redactor
+from pytest_llmops.cassettes.redact import Redactor, mask_params
 from pytest_llmops.cassettes.wire import events, fold, unfold
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.settings import RecordMode
@@ -52,7 +53,7 @@ class Counts:
     stale: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Tape:
     """A cassette in use.
 
@@ -78,41 +79,30 @@ class Tape:
     counts: Counts = field(default_factory=Counts)
     misses: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    resolved: set[str] = field(default_factory=set)
+    """Addresses of the allowed hosts, as they were looked up."""
     _interactions: dict[str, store.Interaction] = field(default_factory=dict)
     _asked: Counter[tuple[str, str]] = field(default_factory=Counter)
-    _journal: store.Journal | None = None
-    _lost: list[Path] = field(default_factory=list)
+    """Answers given, by (key, take)."""
+    _seen: set[str] = field(default_factory=set)
+    """Keys of all questions, also of those whose answer was not recorded."""
+    _failed: CassetteError | None = None
+    _journal: Journal = field(init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
-        if self.mode == "live":
-            return
-        self._interactions = store.load(self.path)
-        self._lost = store.left_behind(self.path)
-        for journal in self._lost:
-            store.apply(self._interactions, store.entries(journal), replace=False)
+        self._journal = Journal(self.path)
+        self.allowed = frozenset(host.lower() for host in self.allowed)
+        if self.mode != "live":
+            self._interactions = store.opened(self.path)
 
     def passes(self, host: str) -> bool:
         """Say whether a host is neither recorded nor blocked."""
-        return host in self.allowed
+        return host.lower() in self.allowed or host in self.resolved
 
     def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
         """Return the question a request is."""
         return ask(method, url, headers, body, self.redactor)
-
-    def can_replay(self, question: Question) -> bool:
-        """Say whether the next answer is at hand, without taking it; in mode none, miss if it is not.
-
-        Raises:
-            CassetteMiss: Mode none, and nothing recorded answers.
-        """
-        with self._lock:
-            listed = self._answers(question)
-            if listed is not None and self._place(question) < len(listed):
-                return True
-            if self.mode == "none":
-                raise self._missed(question, len(listed) if listed is not None else 0)
-            return False
 
     def claim(self, question: Question) -> Answer | None:
         """Take the next answer to a question, or None if it has to be asked live.
@@ -121,32 +111,48 @@ class Tape:
             CassetteMiss: Mode none, and nothing recorded answers.
         """
         with self._lock:
-            if not self.can_replay(question):
+            self._seen.add(question.key)
+            listed = self._answers(question)
+            place = self._place(question)
+            if place >= len(listed):
+                if self.mode == "none":
+                    raise self._missed(self._why(question, len(listed)))
                 return None
-            listed = self._answers(question) or []
-            wire = listed[self._place(question)]
+            try:
+                answer = _answer(listed[place])
+            except CassetteError as error:
+                # A miss, for an application could catch an error and the test would pass.
+                text = f"cassette {shown(self.path)} is damaged: {error}; record it again: {self.command}"
+                raise self._missed(text) from None
             self._asked[question.key, recorder.take()] += 1
             self.counts.replayed += 1
-        return _answer(wire)
+        return answer
 
-    def _answers(self, question: Question) -> list[dict[str, Any]] | None:
-        if self.mode in ("all", "live"):
-            return None
-        one = self._interactions.get(question.key)
-        return one.answers.get(recorder.take()) if one else None
+    def _answers(self, question: Question) -> list[dict[str, Any]]:
+        one = self._interactions.get(question.key) if self.mode in ("none", "new") else None
+        return one.answers.get(recorder.take(), []) if one is not None else []
 
     def _place(self, question: Question) -> int:
         return self._asked[question.key, recorder.take()]
 
-    def _missed(self, question: Question, recorded: int) -> CassetteMiss:
+    def refuse(self, text: str) -> CassetteMiss:
+        """Return the miss to raise for a connection that must not be made; it counts like any other."""
+        with self._lock:
+            return self._missed(text)
+
+    def _missed(self, text: str) -> CassetteMiss:
         self.counts.missed += 1
-        if recorded:
-            asked = self._place(question) + 1
-            text = miss.exhausted(question, asked, recorded, place=shown(self.path), command=self.command)
-        else:
-            text = miss.describe(question, self._candidates(), place=shown(self.path), command=self.command)
         self.misses.append(text)
         return CassetteMiss(text)
+
+    def _why(self, question: Question, recorded: int) -> str:
+        where = {"place": shown(self.path), "command": self.command}
+        if recorded:
+            return miss.exhausted(question, self._place(question) + 1, recorded, **where)
+        same = self._interactions.get(question.key)
+        if same is not None:
+            return miss.other_take(question, recorder.take(), same.answers, **where)
+        return miss.describe(question, self._candidates(), **where)
 
     def _candidates(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for one in self._interactions.values():
@@ -162,7 +168,7 @@ class Tape:
         """Keep a live answer, on disk before this returns, if its status says something about the question.
 
         Raises:
-            CassetteError: It could not be put on disk.
+            CassetteError: It could not be put on disk; `close` raises it again.
         """
         if self.mode in ("none", "live"):
             return
@@ -170,22 +176,33 @@ class Tape:
             self.notes.append(f"an answer with status {answer.status} was not recorded")
             return
         with self._lock:
-            n = self._place(question)
-            self._asked[question.key, recorder.take()] += 1
+            entry = self._entry(question, answer)
+            try:
+                self._journal.append(entry)
+            except CassetteError as error:
+                self._failed = error
+                raise
+            self._asked[question.key, entry.take] += 1
             self.counts.recorded += 1
-            by = f"{self.owner if self.shared else ''}#{self.counts.recorded:03d}"
-            wire = self._wire(answer)
-            request = {"method": question.method, "url": question.url, "body": fold(question.body)}
-            entry = store.Entry(by, question.key, recorder.take(), n, request, wire)
-            if self._journal is None:
-                self._journal = store.Journal(self.path)
-            self._journal.append(entry)
             if self.mode == "new":
                 store.apply(self._interactions, [entry], replace=False)
 
+    def _entry(self, question: Question, answer: Answer) -> Entry:
+        place = self.counts.replayed + self.counts.recorded + 1
+        return Entry(
+            by=f"{self.owner if self.shared else ''}#{place:03d}",
+            key=question.key,
+            take=recorder.take(),
+            n=self._place(question),
+            request={"method": question.method, "url": question.url, "body": fold(question.body)},
+            answer=self._wire(answer),
+        )
+
     def _wire(self, answer: Answer) -> dict[str, Any]:
         headers = {
-            name: self.redactor.text(answer.headers[name]) for name in KEPT_HEADERS if name in answer.headers
+            name: mask_params(self.redactor.text(answer.headers[name]).encode("utf-8", "replace")).decode()
+            for name in KEPT_HEADERS
+            if name in answer.headers
         }
         wire: dict[str, Any] = {"status": answer.status, "headers": headers}
         for name in ("latency_s", "ttft_s"):
@@ -209,20 +226,24 @@ class Tape:
         Raises:
             CassetteError: The file cannot be written; nothing is lost, the answers wait in the journal.
         """
-        asked = {key for key, _ in self._asked}
         if passed and self.mode in ("none", "new") and not self.shared:
-            self.counts.stale = sum(key not in asked for key in self._interactions)
-        if self.mode in ("none", "live"):
-            return self.counts
-        journals = list(self._lost)
-        if self._journal is not None and self._journal.path is not None:
+            self.counts.stale = sum(key not in self._seen for key in self._interactions)
+        if self.mode in ("new", "all"):
             self._journal.close()
-            journals.append(self._journal.path)
-        if journals:
-            again = self.mode == "all"
-            keep = frozenset(asked) if again and passed and not self.shared else None
-            store.merge(self.path, journals, self.redactor, replace=again, keep=keep)
+            if self._journal.paths or left_behind(self.path):
+                # Who records again replaces; what a passed test did not ask is gone for good.
+                again = self.mode == "all"
+                keep = self._kept() if again and passed and not self.shared else None
+                store.merge(self.path, self._journal.paths, self.redactor, replace=again, keep=keep)
+                self._journal.paths.clear()
+        if self._failed is not None:
+            raise self._failed
         return self.counts
+
+    def _kept(self) -> dict[tuple[str, str], int]:
+        """How many answers of each question are this run's; of one whose answer failed, all that there are."""
+        unanswered = self._seen - {key for key, _ in self._asked}
+        return {**self._asked, **{(key, ""): 0 for key in unanswered}}
 
 
 def _answer(wire: Mapping[str, Any]) -> Answer:
@@ -230,7 +251,7 @@ def _answer(wire: Mapping[str, Any]) -> Answer:
     listed = events(body)
     pieces = tuple(listed) if listed is not None else ()
     return Answer(
-        int(wire["status"]),
+        wire["status"],
         wire.get("headers", {}),
         b"".join(pieces) if listed is not None else unfold(body),
         wire.get("latency_s"),
@@ -243,11 +264,13 @@ def shown(path: Path) -> str:
     """Return a path as a person would type it from here."""
     try:
         return os.path.relpath(path).replace("\\", "/")
-    except ValueError:
+    except (ValueError, OSError):
         return str(path)
 
 
 _tapes: list[Tape] = []
+on_change: list[Callable[[bool], object]] = []
+"""Told True when a tape comes into use, and False when none is any more."""
 
 
 def current() -> Tape | None:
@@ -258,9 +281,18 @@ def current() -> Tape | None:
 def insert(tape: Tape) -> None:
     """Use this tape from now on, in all threads and tasks."""
     _tapes.append(tape)
+    if len(_tapes) == 1:
+        _tell(used=True)
 
 
 def eject(tape: Tape) -> None:
     """Stop using this tape; the one before is in use again."""
     if tape in _tapes:
         _tapes.remove(tape)
+        if not _tapes:
+            _tell(used=False)
+
+
+def _tell(*, used: bool) -> None:
+    for listener in on_change:
+        listener(used)

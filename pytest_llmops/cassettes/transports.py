@@ -27,16 +27,18 @@ def sync_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, An
         tape = current()
         if tape is None or tape.passes(request.url.host):
             return real(transport, request)
-        question = tape.ask(request.method, str(request.url), _headers(request), request.read())
+        question = tape.ask(request.method, str(request.url), request.headers, request.read())
         answer = tape.claim(question)
         if answer is not None:
             replayed(question, answer)
             return _response(module, answer)
         live = Live(tape, question, time.perf_counter())
-        response = real(transport, request)
-        response.stream = _sync_tee(module, live, response)
-        response.extensions = {**response.extensions, EXTENSION: live.timing}
-        return response
+        try:
+            response = real(transport, request)
+        except BaseException as error:
+            live.broken(error)
+            raise
+        return _teed(response, live, _sync_tee(module, live, response))
 
     return handle_request
 
@@ -48,23 +50,26 @@ def async_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, A
         tape = current()
         if tape is None or tape.passes(request.url.host):
             return await real(transport, request)
-        question = tape.ask(request.method, str(request.url), _headers(request), await request.aread())
+        question = tape.ask(request.method, str(request.url), request.headers, await request.aread())
         answer = tape.claim(question)
         if answer is not None:
             replayed(question, answer)
             return _response(module, answer)
         live = Live(tape, question, time.perf_counter())
-        response = await real(transport, request)
-        response.stream = _async_tee(module, live, response)
-        response.extensions = {**response.extensions, EXTENSION: live.timing}
-        return response
+        try:
+            response = await real(transport, request)
+        except BaseException as error:
+            live.broken(error)
+            raise
+        return _teed(response, live, _async_tee(module, live, response))
 
     return handle_async_request
 
 
-def _headers(request: Any) -> dict[str, str]:
-    # The raw pairs: reading them through the client's own mapping costs as much as the whole look-up.
-    return {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}
+def _teed(response: Any, live: Live, tee: Any) -> Any:
+    response.stream = tee
+    response.extensions = {**response.extensions, EXTENSION: live.timing}
+    return response
 
 
 def _response(module: Any, answer: Answer) -> Any:
@@ -91,29 +96,32 @@ def _replay_class(module: Any) -> Any:
     return Replay
 
 
-def _decoded(module: Any, response: Any, raw: bytes) -> bytes:
-    """The body without its compression, by the client's own decoders."""
-    encoding = response.headers.get("content-encoding")
-    if not encoding:
-        return raw
-    content: bytes = module.Response(200, headers={"content-encoding": encoding}, content=raw).content
-    return content
+def _kept(response: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items() if name.lower() not in _DROPPED}
 
 
 def _finish(module: Any, live: Live, response: Any) -> None:
-    headers = {
-        name.lower(): value for name, value in response.headers.items() if name.lower() not in _DROPPED
-    }
-    live.finish(response.status_code, headers, _decoded(module, response, live.raw()))
+    """Keep what came; the compression is undone by the client's own decoders."""
+    encoding = response.headers.get("content-encoding")
+    body = live.raw()
+    if encoding:
+        try:
+            body = module.Response(200, headers={"content-encoding": encoding}, content=body).content
+        except module.DecodingError as error:
+            live.broken(error)  # the application gets the same error from its own decoder
+            return
+    live.finish(response.status_code, _kept(response), body)
 
 
 def _sync_tee(module: Any, live: Live, response: Any) -> Any:
     inner = response.stream
+    chunks = iter(inner)
+    """One iterator for both, kept alive: httpcore closes the connection when its own is dropped."""
 
     class Tee(module.SyncByteStream):  # type: ignore[misc]  # the module is a parameter
         def __iter__(self) -> Iterator[bytes]:
             try:
-                for chunk in inner:
+                for chunk in chunks:
                     live.add(chunk)
                     yield chunk
             except GeneratorExit:
@@ -125,25 +133,31 @@ def _sync_tee(module: Any, live: Live, response: Any) -> Any:
 
         def close(self) -> None:
             try:
-                if live.open:
-                    for chunk in inner:
-                        live.add(chunk)
-                    _finish(module, live, response)
-            except Exception as error:  # noqa: BLE001 -- the application did not want this stream any more
-                live.broken(error)
+                if live.wanted:
+                    self._read_rest()
+                live.left(response.status_code, _kept(response))
             finally:
                 inner.close()
+
+        def _read_rest(self) -> None:
+            try:
+                for chunk in chunks:
+                    live.add(chunk)
+            except Exception as error:  # noqa: BLE001 -- the application did not want this stream any more
+                live.broken(error)
+            _finish(module, live, response)
 
     return Tee()
 
 
 def _async_tee(module: Any, live: Live, response: Any) -> Any:
     inner = response.stream
+    chunks = aiter(inner)
 
     class Tee(module.AsyncByteStream):  # type: ignore[misc]  # the module is a parameter
         async def __aiter__(self) -> AsyncIterator[bytes]:
             try:
-                async for chunk in inner:
+                async for chunk in chunks:
                     live.add(chunk)
                     yield chunk
             except GeneratorExit:
@@ -155,13 +169,18 @@ def _async_tee(module: Any, live: Live, response: Any) -> Any:
 
         async def aclose(self) -> None:
             try:
-                if live.open:
-                    async for chunk in inner:
-                        live.add(chunk)
-                    _finish(module, live, response)
-            except Exception as error:  # noqa: BLE001 -- the application did not want this stream any more
-                live.broken(error)
+                if live.wanted:
+                    await self._read_rest()
+                live.left(response.status_code, _kept(response))
             finally:
                 await inner.aclose()
+
+        async def _read_rest(self) -> None:
+            try:
+                async for chunk in chunks:
+                    live.add(chunk)
+            except Exception as error:  # noqa: BLE001 -- the application did not want this stream any more
+                live.broken(error)
+            _finish(module, live, response)
 
     return Tee()

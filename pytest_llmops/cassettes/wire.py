@@ -26,7 +26,11 @@ SPELLINGS: dict[str, dict[str, Any]] = {
     "indent4": {"indent": 4, "ensure_ascii": False},
     "indent4-ascii": {"indent": 4},
 }
+MAX_DEPTH = 100
+"""Of JSON that is stored parsed: what is deeper might be read back on a fuller stack than it was written from."""
 _EVENT_END = "\n\n"
+_CRLF = "\r\n"
+_STREAM_STARTS = ("data:", "event:", "id:", "retry:", ":")
 
 
 def fold(body: bytes) -> dict[str, Json]:
@@ -47,8 +51,11 @@ def fold(body: bytes) -> dict[str, Json]:
         parsed = _fold_json(text)
         if parsed is not None:
             return parsed
-    if text.startswith(("data:", "event:", "id:", ":")) and text.endswith(_EVENT_END):
-        return _fold_events(text)
+    if text.startswith(_STREAM_STARTS):
+        newline = _CRLF if _has_only_crlf(text) else ""
+        plain = text.replace(_CRLF, "\n") if newline else text
+        if plain.endswith(_EVENT_END):
+            return {**_fold_events(plain), **({"newline": newline} if newline else {})}
     return {"text": _lines(text) if "\n" in text else text}
 
 
@@ -58,25 +65,86 @@ def unfold(stored: Mapping[str, Json]) -> bytes:
     Raises:
         CassetteError: It is no body.
     """
+    check(stored)
+    form = next(key for key in _UNFOLD if key in stored)
+    try:
+        return _UNFOLD[form](stored)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CassetteError(f"a body stored as {form}: cannot be read back: {error}") from None
+
+
+def check(stored: object) -> None:
+    """Look at the shape of a stored body, without reading it back.
+
+    Raises:
+        CassetteError: It is none.
+    """
+    if not isinstance(stored, dict):
+        raise CassetteError(f"a body: expected an object, got {type(stored).__name__}")
     form = next((key for key in _UNFOLD if key in stored), None)
     if form is None:
         raise CassetteError(
             f"a body: expected one of {', '.join(_UNFOLD)}, got the keys {', '.join(stored) or '(none)'}"
         )
-    try:
-        return _UNFOLD[form](stored)
-    except (ValueError, TypeError, KeyError) as error:
-        raise CassetteError(f"a body stored as {form}: cannot be read back: {error}") from None
+    if not _CHECKS[form](stored):
+        raise CassetteError(f"a body stored as {form}: expected {_EXPECTED[form]}")
+
+
+def check_request(stored: object) -> None:
+    """Look at the shape of a stored request.
+
+    Raises:
+        CassetteError: It is none.
+    """
+    if not isinstance(stored, dict) or not all(isinstance(stored.get(key), str) for key in ("method", "url")):
+        raise CassetteError("a request: expected an object with method, url and body")
+    check(stored.get("body"))
+
+
+def check_answer(stored: object) -> None:
+    """Look at the shape of a stored answer.
+
+    Raises:
+        CassetteError: It is none.
+    """
+    if not isinstance(stored, dict) or not _is_number(stored.get("status"), int):
+        raise CassetteError("an answer: expected an object with status, headers and body")
+    headers = stored.get("headers", {})
+    if not isinstance(headers, dict) or not all(isinstance(one, str) for one in headers.values()):
+        raise CassetteError("the headers of an answer: expected an object of texts")
+    for name in ("latency_s", "ttft_s"):
+        if name in stored and not _is_number(stored[name], int, float):
+            raise CassetteError(f"{name} of an answer: expected a number")
+    check(stored.get("body"))
+
+
+def _is_number(value: object, *kinds: type) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def events(stored: Mapping[str, Json]) -> list[bytes] | None:
-    """Return the events of a stored stream, each with its end, or None if it is no stream."""
+    """Return the events of a stored stream, each with its end, or None if it is no stream.
+
+    Raises:
+        CassetteError: It is no body.
+    """
+    check(stored)
     if "events" not in stored:
         return None
-    listed = stored["events"]
-    if not isinstance(listed, list):
-        raise CassetteError("a body stored as events: expected a list")
-    return [(str(_join(one)) + _EVENT_END).encode() for one in listed]
+    try:
+        return _events(stored)
+    except ValueError as error:
+        raise CassetteError(f"a body stored as events: cannot be read back: {error}") from None
+
+
+def _events(stored: Mapping[str, Any]) -> list[bytes]:
+    newline = stored.get("newline", "\n")
+    texts = (_join(one) + _EVENT_END for one in stored["events"])
+    return [(text.replace("\n", newline) if newline != "\n" else text).encode() for text in texts]
+
+
+def _has_only_crlf(text: str) -> bool:
+    return 0 < text.count(_CRLF) == text.count("\n") == text.count("\r")
 
 
 def _fold_json(text: str) -> dict[str, Json] | None:
@@ -98,14 +166,19 @@ def _fold_json(text: str) -> dict[str, Json] | None:
     return None
 
 
-def _fold_value(value: Any) -> Any:
+def _fold_value(value: Any, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise RecursionError
     if isinstance(value, str):
         return {LINES: _lines(value)} if "\n" in value else value
     if isinstance(value, list):
-        return [_fold_value(one) for one in value]
+        return [_fold_value(one, depth + 1) for one in value]
     if isinstance(value, dict):
         # A key of the body's own that starts with "$" gets one more, so that it is never taken for ours.
-        return {f"${key}" if key.startswith("$") else key: _fold_value(one) for key, one in value.items()}
+        return {
+            f"${key}" if key.startswith("$") else key: _fold_value(one, depth + 1)
+            for key, one in value.items()
+        }
     return value
 
 
@@ -130,11 +203,6 @@ def _fold_events(text: str) -> dict[str, Json]:
     said = says(listed)
     # For the reviewer's eye only: replay never reads it.
     return {"says": {LINES: _lines(said)} if "\n" in said else said, **folded} if said else folded
-
-
-def _unfold_events(stored: Mapping[str, Any]) -> bytes:
-    found = events(stored)
-    return b"".join(found or [])
 
 
 def says(listed: list[str]) -> str:
@@ -175,9 +243,41 @@ def _join(lines: Any) -> str:
     return lines if isinstance(lines, str) else "\n".join(lines)
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, list) and all(isinstance(line, str) for line in value)
+    )
+
+
+def _is_events(stored: Mapping[str, Any]) -> bool:
+    listed = stored["events"]
+    return (
+        isinstance(listed, list)
+        and all(map(_is_text, listed))
+        and stored.get("newline", "\n") in ("\n", _CRLF)
+    )
+
+
+def _is_json(stored: Mapping[str, Any]) -> bool:
+    style = stored.get("style")
+    return isinstance(style, str) and style in SPELLINGS and stored.get("tail", "") in ("", "\n")
+
+
 _UNFOLD: dict[str, Callable[[Mapping[str, Any]], bytes]] = {
     "json": _unfold_json,
-    "events": _unfold_events,
+    "events": lambda stored: b"".join(_events(stored)),
     "text": lambda stored: _join(stored["text"]).encode("utf-8"),
     "base64": lambda stored: base64.b64decode(stored["base64"], validate=True),
+}
+_CHECKS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "json": _is_json,
+    "events": _is_events,
+    "text": lambda stored: _is_text(stored["text"]),
+    "base64": lambda stored: isinstance(stored["base64"], str),
+}
+_EXPECTED = {
+    "json": f"a style out of {', '.join(SPELLINGS)}",
+    "events": "a list of texts",
+    "text": "a text or a list of lines",
+    "base64": "a text",
 }

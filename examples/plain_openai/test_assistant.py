@@ -1,0 +1,77 @@
+"""An application that calls the SDK by itself: recorded and replayed below it, at HTTP level."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from app import assistant
+
+from pytest_llmops import assert_matches, assert_score
+
+if TYPE_CHECKING:
+    from pytest_llmops.trace import CallLog
+
+# The application takes no fixture of ours: the marker says that its calls are to be recorded.
+pytestmark = pytest.mark.llm_cassette
+
+QUESTIONS = [
+    "What should I wear in rain?",
+    "How much water do I need a day?",
+    "When does it get dark in June?",
+]
+
+LONGEST = 60
+"""Words: what fits a chat bubble."""
+
+
+def words(text: str) -> float:
+    """How many words a text has."""
+    return float(len(text.split()))
+
+
+def test_one_answer(llm_calls: CallLog) -> None:
+    text = assistant.answer("What do I need for a hike in the snow?")
+
+    assert_matches(text, r"\w")
+    assert_score(words, text, at_most=LONGEST, unit="count")
+    (call,) = llm_calls
+    assert (call.endpoint, call.finish_reason) in {("chat", "stop"), ("chat", "length")}
+    assert [message.role for message in call.messages] == ["system", "user"]
+    assert call.usage.output_tokens <= assistant.LIMIT
+
+
+def test_three_at_once(llm_calls: CallLog) -> None:
+    answers = asyncio.run(assistant.answer_all(QUESTIONS))
+
+    assert len(answers) == len(llm_calls) == len(QUESTIONS)
+    # Whichever answer came first when it was recorded: each question gets its own.
+    by_question = {call.messages[-1].content: call.output for call in llm_calls}
+    assert [by_question[question] for question in QUESTIONS] == answers
+
+
+def test_stream(llm_calls: CallLog) -> None:
+    pieces = list(assistant.stream("Name one thing to pack."))
+
+    assert len(pieces) > 1, "a stream comes in pieces, also when it is replayed"
+    (call,) = llm_calls
+    assert call.streamed
+    assert call.output == "".join(pieces)
+    # Measured when it was recorded, and told again by every replay.
+    assert 0 < call.ttft_s < call.latency_s
+
+
+def test_responses_api(llm_calls: CallLog) -> None:
+    text = assistant.respond("What do I do when I am lost?")
+
+    assert text.strip()
+    assert [call.endpoint for call in llm_calls] == ["responses"]
+    assert [message.role for message in llm_calls[0].messages] == ["system", "user"]
+
+
+def test_the_same_question_twice_is_two_calls(llm_calls: CallLog) -> None:
+    first, second = assistant.answer("Tea or coffee?"), assistant.answer("Tea or coffee?")
+
+    assert len(llm_calls) == 2
+    assert (first, second) == (llm_calls[0].output, llm_calls[1].output)

@@ -1,0 +1,1 @@
+"""Assertions: each computes one thing, wraps it in a measurement and emits it."""

@@ -1,0 +1,256 @@
+"""Is there JSON in the answer, and does it fit a schema?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+from pytest_llmops import contrast, recorder, schemas
+from pytest_llmops.errors import MeasurementErrored, UsageError, WireError, told
+from pytest_llmops.measurement import Json, Measurement, plain, shorten
+from pytest_llmops.metrics import jsontext
+from pytest_llmops.metrics.jsontext import Found, NoJson, Parts
+from pytest_llmops.schemas import Difference, Schema
+from pytest_llmops.schemas.difference import MAX_DIFFERENCES
+
+MAX_PARSED_CHARS = 65_536
+"""JSON of a parsed value up to which it is kept in ``detail["parsed"]``."""
+FIRST_LINES = 6
+"""Differences shown before the tail of the output; a failure text has room for about that many."""
+TAIL = 80
+AROUND = 40
+
+
+def assert_schema(
+    actual: object,
+    schema: Mapping[str, Any] | str | PathLike[str] | type | object,
+    *,
+    at_least: float | None = 1.0,
+    label: str = "",
+) -> Measurement:
+    """Assert that an answer is JSON that fits a schema.
+
+    The JSON of a text may stand alone, in a fenced block or within prose (`pytest_llmops.metrics.jsontext`
+    says in which order it is looked for); it is never repaired. An application that parses the whole text
+    is better tested with ``assert_schema(json.loads(answer), schema)``. Of several different values the one
+    that fits is meant, unless there is another of its kind (object or array): then the answer is not clear, and
+    fails. A key that stands twice in an object fails too, as readers differ in which of the values they take.
+
+    A JSON Schema is checked by its ``$schema``, or as draft 2020-12; nothing is ever fetched for a ``$ref``.
+    Of its formats "date", "date-time", "email", "ipv4", "ipv6", "regex" and "uuid" are checked. With a
+    Python type pydantic decides, as ``model_validate_json`` does: it takes ``"2"`` for an ``int`` unless
+    the model is strict, and your validators count.
+
+    Args:
+        actual: The answer: a text, or a dictionary or list that is already parsed. None (the model said
+            nothing) cannot be scored.
+        schema: A JSON Schema as a dictionary; the path of one (.json, .yaml; relative to the working
+            directory); a pydantic model's class, a dataclass, a TypedDict (before Python 3.12 that of
+            typing_extensions), ``list[Order]``.
+        at_least: 1.0, or None on purpose: record only.
+        label: Left out: the schema's title, or the type's name.
+
+    Returns:
+        The measurement ``schema``: 1 if it fits, else 0. ``detail["parsed"]`` has the parsed value if its
+        JSON is not longer than `MAX_PARSED_CHARS`; ``detail["span"]`` tells where in a text it stands:
+        ``json.loads(answer[start:end])`` always works.
+
+    Raises:
+        MeasurementFailed: There is no JSON, or it does not fit; one line for each difference.
+        MeasurementErrored: There is no answer, it is neither text nor JSON, or a validator of the type
+            raised something unexpected.
+        SchemaError: The schema cannot be used; says what is wrong with it, and where.
+        UsageError: The bound is outside 0 to 1.
+
+    >>> order = {"type": "object", "properties": {"qty": {"type": "integer"}}, "required": ["qty"]}
+    >>> assert_schema('Here you are: {"qty": 2}', order).detail["parsed"]["qty"]
+    2
+    """
+    __tracebackhide__ = True
+    bound = _bound(at_least)
+    used = schemas.load(schema)
+    name = label or used.name
+    detail: dict[str, Json] = {"actual": actual if isinstance(actual, str) else None, "schema": used.name}
+    try:
+        outcome = _outcome(actual, used)
+    except UsageError as error:
+        raise error.with_traceback(None) from None
+    except _Unfit as error:
+        return recorder.emit(
+            Measurement(name="schema", error=str(error), bound=bound, label=name, detail=detail)
+        )
+    except Exception as error:  # noqa: BLE001 -- whatever a validator of the user's raises: not scored
+        text = f"a validator of {used.name or 'the schema'} raised {told(error)}"
+        return _errored(Measurement(name="schema", error=text, bound=bound, label=name, detail=detail), error)
+    measurement = Measurement(
+        name="schema",
+        value=float(outcome.fits),
+        bound=bound,
+        label=name,
+        reason=outcome.note,
+        detail=detail | _kept(outcome),
+    )
+    verdict = f"schema {shorten(name, 60)}: {outcome.verdict}" if name else f"schema: {outcome.verdict}"
+    return recorder.emit(measurement, verdict=verdict, evidence=_evidence(outcome, actual))
+
+
+def _errored(measurement: Measurement, cause: Exception) -> Measurement:
+    __tracebackhide__ = True
+    try:
+        return recorder.emit(measurement)
+    except MeasurementErrored as error:
+        raise error from cause
+
+
+def _bound(at_least: object) -> float | None:
+    __tracebackhide__ = True
+    if at_least is None:
+        return None
+    if isinstance(at_least, bool) or not isinstance(at_least, (int, float)) or not 0 <= at_least <= 1:
+        raise UsageError(
+            f"assert_schema: expected at_least from 0 to 1, or None to record only, got {at_least!r}"
+        )
+    return float(at_least)
+
+
+class _Unfit(Exception):
+    """An answer that is neither text nor JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What came out: a value and its differences, or a problem instead of a value.
+
+    Attributes:
+        span: Where the value stands in the text; None if the answer was no text.
+        position: Where in the text the problem is.
+        note: One sentence that a person should know either way.
+    """
+
+    value: Json = None
+    span: tuple[int, int] | None = None
+    differences: tuple[Difference, ...] = ()
+    problem: str = ""
+    position: int = 0
+    note: str = ""
+
+    @property
+    def fits(self) -> bool:
+        return not self.problem and not self.differences
+
+    @property
+    def verdict(self) -> str:
+        if self.problem:
+            return shorten(self.problem, 300)
+        places = {one.place for one in self.differences if not one.remark}
+        if places == {()} and len(self.differences) == 1:
+            return shorten(self.differences[0].text, 300)
+        most = "at least " if len(self.differences) >= MAX_DIFFERENCES else ""
+        return f"{most}{len(places):,} of {len(places | _leaves(self.value)):,} fields wrong"
+
+
+def _leaves(value: Json) -> set[Parts]:
+    """Return the places of all values that hold no others, and those of empty objects and arrays."""
+    leaves: set[Parts] = set()
+    rest: list[tuple[Json, Parts]] = [(value, ())]
+    while rest:
+        one, parts = rest.pop()
+        if isinstance(one, dict) and one:
+            rest += [(child, (*parts, key)) for key, child in one.items()]
+        elif isinstance(one, list) and one:
+            rest += [(child, (*parts, index)) for index, child in enumerate(one)]
+        else:
+            leaves.add(parts)
+    return leaves
+
+
+def _outcome(actual: object, schema: Schema) -> _Outcome:
+    __tracebackhide__ = True
+    if isinstance(actual, str):
+        found = jsontext.candidates(actual)
+        if isinstance(found, NoJson):
+            return _Outcome(problem=found.reason, position=found.position)
+        return _chosen(actual, [(one, *_checked(one, schema)) for one in found])
+    if not isinstance(actual, (dict, list)):
+        raise _Unfit(_unfit(actual))
+    if jsontext.depth(actual) > jsontext.MAX_DEPTH:
+        raise _Unfit(f"the answer is nested deeper than {jsontext.MAX_DEPTH} levels")
+    try:
+        value = plain(actual, where="$")
+        json.dumps(value)
+    except (WireError, ValueError) as error:
+        raise _Unfit(f"the answer is no JSON: {error}") from None
+    return _Outcome(value, differences=tuple(schema.differences(value)))
+
+
+def _unfit(actual: object) -> str:
+    if actual is None:
+        return "the answer is None, expected text or parsed JSON"
+    hint = ""
+    if isinstance(getattr(actual, "text", None), str):
+        hint = "; pass its .text"
+    elif callable(getattr(actual, "model_dump", None)):
+        hint = '; pass its .model_dump(mode="json")'
+    return f"the answer is an object of type {type(actual).__name__}, expected text or parsed JSON{hint}"
+
+
+def _checked(found: Found, schema: Schema) -> tuple[Json, tuple[Difference, ...]]:
+    value = plain(found.value)
+    twice = [Difference(parts, "stands twice in its object") for parts in found.duplicates[:MAX_DIFFERENCES]]
+    return value, tuple([*twice, *schema.differences(value)][:MAX_DIFFERENCES])
+
+
+def _chosen(text: str, checked: Sequence[tuple[Found, Json, tuple[Difference, ...]]]) -> _Outcome:
+    """Choose among the JSON values of a text; never by guessing."""
+    fitting = [one for one, _, differences in checked if not differences]
+    rivals = [one for one, _, _ in checked if fitting and type(one.value) is type(fitting[0].value)]
+    if len(fitting) > 1 or len(rivals) > 1:
+        first, second = (
+            jsontext.where(text, one.start) for one in (rivals if len(rivals) > 1 else fitting)[:2]
+        )
+        problem = (
+            f"expected one JSON value, got {len(checked)} different ones, at {first} and at {second}; "
+            f"{len(fitting)} fit{'s' if len(fitting) == 1 else ''}"
+        )
+        return _Outcome(problem=problem, position=checked[1][0].start)
+    note = ""
+    best = max(checked, key=lambda entry: (not entry[2], entry[0].end - entry[0].start))
+    if len(checked) > 1:
+        which = "the only one that fits" if fitting else "the longest; none fits"
+        note = f"{len(checked)} different JSON values in the output, taken is {which}"
+    found, value, differences = best
+    return _Outcome(value, (found.start, found.end), differences, note=note)
+
+
+def _kept(outcome: _Outcome) -> dict[str, Json]:
+    if outcome.problem:
+        return {}
+    kept: dict[str, Json] = {}
+    text = json.dumps(outcome.value, ensure_ascii=False)
+    if outcome.span is None:
+        kept["actual"] = text
+    else:
+        kept["span"] = list(outcome.span)
+    if len(text) <= MAX_PARSED_CHARS:
+        kept["parsed"] = outcome.value
+    return kept
+
+
+def _evidence(outcome: _Outcome, actual: object) -> contrast.Evidence:
+    if outcome.fits:
+        return []
+    lines = [(one.path, one.text) for one in outcome.differences]
+    if len(lines) == 1 and outcome.differences[0].place == ():
+        lines = []
+    text = actual if isinstance(actual, str) else ""
+    around: contrast.Evidence = []
+    if outcome.problem and outcome.position:
+        at = outcome.position
+        around.append(("near", f"{text[max(0, at - AROUND) : at]} >>> {text[at : at + AROUND]}"))
+    if text:
+        cut = "..." if len(text) > TAIL else ""
+        around.append(("tail of output", f"{cut}{text[-TAIL:]}"))
+    return [*lines[:FIRST_LINES], *around, *lines[FIRST_LINES:]]

@@ -1,0 +1,166 @@
+"""Any metric of your own, as an assertion."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import numbers
+from collections.abc import Callable
+from functools import partial
+from types import EllipsisType
+from typing import Literal
+
+from pytest_llmops import contrast, recorder
+from pytest_llmops.errors import MeasurementErrored, UsageError, told
+from pytest_llmops.measurement import UNITS, Json, Measurement, plain, shorten
+
+
+def assert_score(
+    metric: Callable[..., float],
+    actual: object,
+    expected: object = ...,
+    *,
+    at_least: float | EllipsisType | None = ...,
+    at_most: float | EllipsisType | None = ...,
+    name: str = "",
+    unit: str = "1",
+    label: str = "",
+) -> Measurement:
+    """Assert that a metric of your own gives enough, or not too much.
+
+    A metric is a function: ``metric(actual, expected)``, or ``metric(actual)`` where ``expected`` is left
+    out. What it cannot score it raises for; that is told apart from a low score.
+
+    Args:
+        metric: The function. A ``version`` attribute, if it has one, goes into the measurement: unlike
+            versions are never compared.
+        actual: Its first argument, of any type; the metric has to know what None means.
+        expected: Its second argument; left out: there is none.
+        at_least: The bound of a metric that should be high; None on purpose: record only.
+        at_most: The bound of one that should be low; None on purpose: record only.
+        name: Name of the measurement, the key of a baseline; left out: ``score.<name of the function>``.
+        unit: "1" (a score, usually from 0 to 1), "s", "USD", "tokens" or "count".
+        label: Tells two assertions of one test apart.
+
+    Returns:
+        The measurement. True and False count as 1 and 0, numbers of numpy as plain ones.
+
+    Raises:
+        MeasurementFailed: The value is outside the bound.
+        MeasurementErrored: The metric raised (its exception is the cause), or gave no finite number.
+        UsageError: Not exactly one of ``at_least`` and ``at_most``: no default fits an unknown metric. Or a
+            bound that is no finite number, an unknown unit, a function without a name.
+
+    >>> def overlap(actual, expected):
+    ...     return len(set(actual.split()) & set(expected.split())) / len(set(expected.split()))
+    >>> assert_score(overlap, "Paris in France", "Paris France", at_least=0.5).value
+    1.0
+    """
+    __tracebackhide__ = True
+    if not callable(metric):
+        raise UsageError(f"assert_score: expected a function as metric, got {_told(metric)}")
+    bound, better = _bound(at_least, at_most)
+    measured = partial(
+        Measurement,
+        name=name or _name(metric),
+        unit=_unit(unit),
+        better=better,
+        bound=bound,
+        label=label,
+        version=str(getattr(metric, "version", "")),
+        detail=_detail(actual, expected),
+    )
+    arguments = (actual,) if expected is ... else (actual, expected)
+    try:
+        value = _number(metric(*arguments))
+    except Exception as error:  # noqa: BLE001 -- whatever a user's metric raises: not scored, not scored low
+        return _errored(measured(error=f"the metric raised {told(error)}"), error)
+    if isinstance(value, str):
+        return recorder.emit(measured(error=value))
+    measurement = measured(value=value)
+    evidence = _evidence(actual, expected) if measurement.status == "failed" else ()
+    return recorder.emit(measurement, evidence=evidence)
+
+
+def _errored(measurement: Measurement, cause: Exception) -> Measurement:
+    __tracebackhide__ = True
+    try:
+        return recorder.emit(measurement)
+    except MeasurementErrored as error:
+        raise error from cause
+
+
+def _bound(at_least: object, at_most: object) -> tuple[float | None, Literal["higher", "lower"]]:
+    __tracebackhide__ = True
+    if (at_least is ...) == (at_most is ...):
+        given = "neither" if at_least is ... else "both"
+        raise UsageError(
+            f"assert_score: expected either at_least or at_most, got {given}; no bound fits every metric: "
+            "at_least=None records only"
+        )
+    name, bound = ("at_least", at_least) if at_most is ... else ("at_most", at_most)
+    usable = isinstance(bound, (int, float)) and not isinstance(bound, bool) and math.isfinite(bound)
+    if bound is not None and not usable:
+        raise UsageError(
+            f"assert_score: expected {name} to be a finite number, or None to record only, got {bound!r}"
+        )
+    return (float(bound) if usable else None), ("higher" if at_most is ... else "lower")  # type: ignore[arg-type]
+
+
+def _name(metric: object) -> str:
+    __tracebackhide__ = True
+    while isinstance(metric, partial):
+        metric = metric.func
+    name = getattr(metric, "__name__", type(metric).__name__)
+    if not name.isidentifier():
+        raise UsageError(
+            f"assert_score: expected a metric with a name, got {name}; pass name=, the key of a baseline"
+        )
+    return f"score.{name}"
+
+
+def _unit(unit: str) -> str:
+    __tracebackhide__ = True
+    if unit not in UNITS:
+        raise UsageError(f"assert_score: expected unit to be one of {', '.join(UNITS)}, got {unit!r}")
+    return unit
+
+
+def _number(value: object) -> float | str:
+    """Return what a metric gave as a finite number, or say why it is none."""
+    if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()
+        return "the metric is asynchronous: it gave a coroutine, expected a number; await it in a wrapper"
+    one = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+    if not isinstance(one, numbers.Number) or isinstance(one, complex):
+        return f"the metric gave {_told(value)}, expected a number"
+    try:
+        number = float(one)  # type: ignore[arg-type]
+    except OverflowError:
+        number = math.inf
+    return number if math.isfinite(number) else f"the metric gave {number}, expected a finite number"
+
+
+def _told(value: object) -> str:
+    return "None" if value is None else f"an object of type {type(value).__name__}"
+
+
+def _detail(actual: object, expected: object) -> dict[str, Json]:
+    pairs = {"actual": actual, "expected": expected}
+    return {key: _plain(value) for key, value in pairs.items() if value is not ...}
+
+
+def _plain(value: object) -> Json:
+    try:
+        return plain(value)
+    except Exception:  # noqa: BLE001 -- an object of the user's, and its repr, can do anything
+        return _told(value)
+
+
+def _evidence(actual: object, expected: object) -> contrast.Evidence:
+    return [
+        (label, contrast.answer(value) if isinstance(value, str) else shorten(str(_plain(value))))
+        for label, value in (("expected", expected), ("answer", actual))
+        if value is not ...
+    ]

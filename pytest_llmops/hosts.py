@@ -1,0 +1,39 @@
+"""Which hosts are this machine: no price, no key, no port in a recording's key."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+
+LOOPBACK = "loopback"
+"""Stands for this machine in the address of a recorded request."""
+
+
+@lru_cache(maxsize=512)
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine; a name that only starts like its address is not.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("127.evil.example")
+    (True, True, False)
+    """
+    name = host.strip("[]").lower().rstrip(".")
+    if name in ("localhost", LOOPBACK) or name.endswith(".localhost"):
+        return True
+    address = _address(name)
+    return address is not None and address.is_loopback
+
+
+@lru_cache(maxsize=512)
+def is_unspecified(host: str) -> bool:
+    """Say whether a host is the address that means "any of this machine" (``0.0.0.0``, ``::``)."""
+    address = _address(host.strip("[]"))
+    return address is not None and address.is_unspecified
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return mapped or found

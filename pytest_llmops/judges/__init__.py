@@ -1,0 +1,1 @@
+"""Judges: objects that give a verdict on an answer."""

@@ -1,0 +1,400 @@
+r"""Find the JSON in what a model wrote: alone, in a fenced block, or within prose. Nothing is repaired.
+
+The first of these places that holds JSON wins:
+
+1. the whole text, a byte order mark and blanks around it aside: any JSON value;
+2. fenced blocks labelled ``json``, and those without a label that begin as JSON does. If there are some and
+   none can be read, there is no JSON: the model said where it is, and there it is broken;
+3. blocks of other labels that are one object or array;
+4. objects and arrays in the prose between the blocks. What lies within a broken one is not looked at: a
+   piece of a damaged document is not the answer.
+
+Strict as RFC 8259: NaN and Infinity are no JSON, nor are comments, single quotes or trailing commas. Keys that
+stand twice are reported. Safe for hostile text: linear in its length; too deep nesting is explained.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+Parts: TypeAlias = tuple[str | int, ...]
+Place: TypeAlias = Literal["text", "fence", "prose"]
+
+MAX_DEPTH = 100
+"""Levels of objects and arrays that are read."""
+MAX_DIGITS = 1_000
+"""Digits of a whole number; Python itself refuses to write one of more than 4,300."""
+MAX_VALUES = 100
+"""Different values in one text that are told apart."""
+MAX_BRACKETS = 20_000
+"""Brackets in prose that are looked at; a text with more is given up."""
+MAX_FAILURES = 2_000
+"""Brackets that almost hold JSON; a text with more is given up."""
+MAX_SEARCH = 1_000_000
+"""Characters searched in all for the ends of brackets that never close."""
+MAX_FENCE_LINES = 2_000
+"""Lines that open or close a fenced block; what follows them counts as prose."""
+
+_BLANK = " \t\r\n"
+_STRING = r'"(?:[^"\\]+|\\.)*+"?'  # an unterminated one reaches to the end, so that no text is searched twice
+_BRACKET = re.compile(rf"{_STRING}|(?P<open>[{{\[])|(?P<close>[}}\]])", re.DOTALL)
+_OPENING = re.compile(r"[{\[]")
+_HOPELESS = re.compile(
+    r"""\{[ \t\r\n]*+(?!["}])|\[[ \t\r\n]*+(?!["\]{\[\-0-9]|true|false|null|NaN|Infinity)"""
+)
+_KEY = re.compile(r"""[\[\s]*+\{\s*(?:"|'[^'\n]*'\s*:|\w+\s*:)""")
+_LIST = re.compile(r'\[\s*["{\[]')
+_FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*(?P<label>[^\n]*)$", re.MULTILINE)
+_JSON_LABELS = ("json", "jsonc", "json5")
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
+_EXPECTED = {
+    "Expecting value": "a value",
+    "Expecting property name": "a key in double quotes",
+    "Expecting ':' delimiter": "':' after the key",
+    "Expecting ',' delimiter": "',' or the closing bracket",
+    "Unterminated string": "a closing quote for the string that starts here",
+    "Invalid control character": r"no raw control character in a string (a line end is written \n)",
+    "Invalid \\": r"one of the escapes \" \\ \/ \b \f \n \r \t \u0000",
+    "Illegal trailing comma": "no comma before the closing bracket",
+    "Extra data": "nothing behind the value",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A JSON value and where it stands: ``text[start:end]`` is its JSON.
+
+    Attributes:
+        place: ``text`` (it is the whole text), ``fence`` or ``prose``.
+        duplicates: Paths of keys that stand twice in one object; ``value`` has the last of them.
+    """
+
+    value: JsonValue
+    start: int
+    end: int
+    place: Place
+    duplicates: tuple[Parts, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NoJson:
+    """Why there is no JSON: one sentence, and the place (in characters, from 0) it speaks of."""
+
+    reason: str
+    position: int
+
+
+def find(text: str) -> Found | NoJson:
+    r"""Return the one JSON value of a text, or why there is none or more than one.
+
+    Equal values count as one; the first is returned.
+
+    >>> find('Sure!\n```json\n{"qty": 2}\n```').value
+    {'qty': 2}
+    >>> find('{"qty": 2,').reason
+    'broken JSON at line 1, column 11: expected a key in double quotes, got the end'
+    """
+    found = candidates(text)
+    if isinstance(found, NoJson):
+        return found
+    if len(found) == 1:
+        return found[0]
+    first, second = (where(text, one.start) for one in found[:2])
+    reason = f"expected one JSON value, got {len(found)} different ones, at {first} and at {second}"
+    return NoJson(reason, found[1].start)
+
+
+def candidates(text: str) -> tuple[Found, ...] | NoJson:
+    """Return the different JSON values of the best place, in text order (at least one), or why there is none.
+
+    >>> [one.value for one in candidates('First {"a": 1}, then {"a": 2}.')]
+    [{'a': 1}, {'a': 2}]
+    """
+    found = _Search(text).run()
+    if isinstance(found, NoJson) or len(found) == 1:
+        return found if isinstance(found, NoJson) else tuple(found)
+    different: dict[str, Found] = {}
+    for one in found:
+        # Python says 1 == 1.0 == True; their JSON differs.
+        different.setdefault(f"{one.duplicates}{json.dumps(one.value, sort_keys=True)}", one)
+        if len(different) > MAX_VALUES:
+            return NoJson(f"expected one JSON value, got more than {MAX_VALUES} different ones", one.start)
+    return tuple(different.values())
+
+
+def where(text: str, position: int) -> str:
+    r"""Return a place in a text for a person, counted from 1.
+
+    >>> where("a\nbc", 3)
+    'line 2, column 2'
+    """
+    line = text.count("\n", 0, position) + 1
+    column = position - text.rfind("\n", 0, position)
+    return f"line {line:,}, column {column:,}"
+
+
+def depth(value: object) -> int:
+    """Return the levels of lists and dictionaries, counted at most to one more than `MAX_DEPTH`.
+
+    >>> depth(1), depth([]), depth({"a": [1]})
+    (0, 1, 2)
+    """
+    level, layer = 0, _containers([value])
+    while layer and level <= MAX_DEPTH:
+        level += 1
+        layer = _containers(x for one in layer for x in (one.values() if isinstance(one, dict) else one))
+    return level
+
+
+def _containers(values: Iterable[object]) -> list[dict[object, object] | list[object] | tuple[object, ...]]:
+    # By identity, so that a list that holds itself twice does not double with each level.
+    found = {id(one): one for one in values if isinstance(one, (dict, list, tuple))}
+    return list(found.values())
+
+
+class _Bad(ValueError):
+    """What is wrong in a JSON text, and where; a ``literal`` has yet to be looked up for its place."""
+
+    def __init__(self, what: str, position: int = 0, literal: str = "") -> None:
+        super().__init__(what)
+        self.what, self.position, self.literal = what, position, literal
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """A piece that could not be read; ``weight`` is its length if it was meant to be JSON, else 0."""
+
+    what: str
+    position: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Fence:
+    label: str
+    outer_start: int
+    start: int
+    end: int
+    outer_end: int
+
+
+def _fences(text: str, start: int) -> list[_Fence]:
+    """Return the fenced blocks as CommonMark has them; one that is never closed reaches to the end."""
+    fences: list[_Fence] = []
+    opened: re.Match[str] | None = None
+    for line in islice(_FENCE.finditer(text, start), MAX_FENCE_LINES):
+        mark, label = line["mark"], line["label"].strip()
+        if opened is None:
+            opened = None if mark[0] == "`" and "`" in label else line
+        elif mark.startswith(opened["mark"]) and not label:
+            fences.append(_fence(opened, line.start(), line.end()))
+            opened = None
+    return fences if opened is None else [*fences, _fence(opened, len(text), len(text))]
+
+
+def _fence(opened: re.Match[str], end: int, outer_end: int) -> _Fence:
+    label = opened["label"].strip().lower().partition(" ")[0]
+    return _Fence(label, opened.start(), min(opened.end() + 1, end), end, outer_end)
+
+
+class _Search:
+    """One search through a text: holds the decoder, and what is left of the budgets."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.budget = MAX_SEARCH
+        self.broken: list[_Broken] = []
+        self.brackets = self.failures = 0
+        self.twice: dict[int, tuple[dict[str, JsonValue], list[str]]] = {}
+        self.decoder = json.JSONDecoder(
+            parse_float=_float, parse_int=_int, parse_constant=_constant, object_pairs_hook=self.pairs
+        )
+
+    def run(self) -> list[Found] | NoJson:
+        text = self.text
+        start, end = len(text) - len(text.lstrip("\ufeff" + _BLANK)), len(text.rstrip(_BLANK))
+        if start >= end:
+            return NoJson("the output is empty", 0)
+        if found := self.whole(start, end, "text"):
+            return [found]
+        document = self.broken[-1]
+        fences = _fences(text, self.behind(text, start, document.position) if document.weight else 0)
+        if found_or_not := self.in_fences(fences):
+            return found_or_not
+        self.broken = [document]
+        return self.in_prose(fences)
+
+    def in_fences(self, fences: list[_Fence]) -> list[Found] | NoJson:
+        marked = [f for f in fences if f.label in _JSON_LABELS or (not f.label and self.looks_like_json(f))]
+        self.broken = []
+        found = self.blocks(marked)
+        if marked and not found:
+            return self.explained()
+        return found or [one for one in self.blocks(fences) if isinstance(one.value, (dict, list))]
+
+    def looks_like_json(self, fence: _Fence) -> bool:
+        found = self.whole(fence.start, fence.end, "fence")
+        begun = _KEY.match(self.text[fence.start : fence.end])
+        return begun is not None or (found is not None and isinstance(found.value, (dict, list)))
+
+    def blocks(self, fences: list[_Fence]) -> list[Found]:
+        read = (self.whole(fence.start, fence.end, "fence") for fence in fences)
+        return [one for one in read if one is not None]
+
+    def in_prose(self, fences: list[_Fence]) -> list[Found] | NoJson:
+        edges = [0, *(edge for f in fences for edge in (f.outer_start, f.outer_end)), len(self.text)]
+        self.failures = 0
+        found: list[Found] = []
+        for at in range(0, len(edges), 2):
+            found += self.scan(edges[at], edges[at + 1])
+            if self.brackets > MAX_BRACKETS or self.failures > MAX_FAILURES:
+                return NoJson("too many brackets to tell which of them are JSON", edges[at])
+        return found or self.explained()
+
+    def explained(self) -> NoJson:
+        worst = max(self.broken, key=lambda one: one.weight, default=None)
+        if worst is None or not worst.weight:
+            return NoJson("no JSON object or array in the output", 0)
+        return NoJson(f"broken JSON at {where(self.text, worst.position)}: {worst.what}", worst.position)
+
+    def whole(self, start: int, end: int, place: Place) -> Found | None:
+        """Read all of ``text[start:end]`` as one value, or note what is wrong with it."""
+        piece = self.text[start:end].rstrip(_BLANK)
+        start += len(piece) - len(piece.lstrip(_BLANK))
+        piece = piece.lstrip(_BLANK)
+        try:
+            value, stop, duplicates = self.read(piece, 0)
+        except _Bad as bad:
+            alone = place == "fence" or (piece[:1] in ("[", "{") and piece[-1:] in ("]", "}"))
+            meant = len(piece) if alone or _begun(piece, 0, bad.position) else 0
+            self.broken.append(_Broken(bad.what, start + bad.position, meant))
+            return None
+        if stop == len(piece):
+            return Found(value, start, start + stop, place, duplicates)
+        stop += len(piece[stop:]) - len(piece[stop:].lstrip(_BLANK))
+        meant = len(piece) if place == "fence" else 0
+        self.broken.append(_Broken(_expected("Extra data", piece, stop), start + stop, meant))
+        return None
+
+    def scan(self, start: int, end: int) -> Iterator[Found]:
+        """Yield what the brackets of ``text[start:end]`` hold, never looking into a broken value."""
+        piece, at = self.text[start:end], 0
+        while opening := _OPENING.search(piece, at):
+            at = opening.start()
+            self.brackets += 1
+            if self.brackets > MAX_BRACKETS or self.failures > MAX_FAILURES:
+                return
+            try:
+                value, stop, duplicates = self.read(piece, at)
+            except _Bad as bad:
+                stop = len(piece) if bad.what == _TOO_DEEP else self.behind(piece, at, bad.position)
+                meant = stop - at if bad.what == _TOO_DEEP or _begun(piece, at, bad.position) else 0
+                if meant:
+                    self.broken.append(_Broken(bad.what, start + bad.position, meant))
+            else:
+                yield Found(value, start + at, start + stop, "prose", duplicates)
+            at = stop
+
+    def behind(self, piece: str, at: int, failed: int) -> int:
+        """Return where to go on after the bracket at ``at``, whose reading failed at ``failed``."""
+        begun = _begun(piece, at, failed)
+        closes = begun or piece[at] == "{" or piece[at:failed].strip("[{" + _BLANK)
+        if closes and (close := self.closing(piece, at, begun=begun)):
+            return close
+        return len(piece) if begun else max(failed, at + 1)
+
+    def closing(self, piece: str, at: int, *, begun: bool) -> int:
+        """Return the place behind the bracket that closes the one at ``at``; 0 if there is none."""
+        limit = len(piece) if begun else min(len(piece), at + self.budget)
+        level = 0
+        for token in _BRACKET.finditer(piece, at, limit):
+            level += bool(token["open"]) - bool(token["close"])
+            if token["close"] and level == 0:
+                return token.end()
+        self.budget -= 0 if begun else limit - at
+        return 0
+
+    def read(self, piece: str, at: int) -> tuple[JsonValue, int, tuple[Parts, ...]]:
+        """Return the value that starts at ``at``, the place behind it, and the keys that stand twice."""
+        if hopeless := _HOPELESS.match(piece, at):
+            # Most brackets in prose, sorted out before the decoder makes an error of each.
+            message = "Expecting property name" if piece[at] == "{" else "Expecting value"
+            raise _Bad(_expected(message, piece, hopeless.end()), hopeless.end())
+        self.twice = {}
+        try:
+            value, stop = self.decoder.raw_decode(piece, at)
+        except json.JSONDecodeError as error:
+            self.failures += 1
+            raise _Bad(_expected(error.msg, piece, error.pos), error.pos) from None
+        except RecursionError:
+            raise _Bad(_TOO_DEEP, at) from None
+        except _Bad as bad:
+            self.failures += 1
+            raise _Bad(bad.what, _place_of(bad.literal, piece, at)) from None
+        if depth(value) > MAX_DEPTH:
+            raise _Bad(_TOO_DEEP, at)
+        return value, stop, tuple(self.duplicates(value)) if self.twice else ()
+
+    def pairs(self, pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = Counter(name for name, _ in pairs)
+            # With the object itself, so that its id stays its own.
+            self.twice[id(found)] = found, [name for name, count in names.items() if count > 1]
+        return found
+
+    def duplicates(self, value: JsonValue) -> Iterator[Parts]:
+        rest: list[tuple[JsonValue, Parts]] = [(value, ())]
+        while rest:
+            one, parts = rest.pop()
+            if id(one) in self.twice:
+                yield from ((*parts, name) for name in self.twice[id(one)][1])
+            if isinstance(one, dict):
+                rest += [(child, (*parts, key)) for key, child in one.items()]
+            elif isinstance(one, list):
+                rest += [(child, (*parts, index)) for index, child in enumerate(one)]
+
+
+def _begun(piece: str, at: int, failed: int) -> bool:
+    """Say whether what starts at ``at`` and went wrong at ``failed`` was meant to be JSON, not prose."""
+    started = _LIST.match(piece, at) and piece[at:failed].strip("[{" + _BLANK)
+    return bool(started or _KEY.match(piece, at))
+
+
+def _expected(message: str, piece: str, position: int) -> str:
+    words = next((words for head, words in _EXPECTED.items() if message.startswith(head)), message)
+    ended = position >= len(piece) or message.startswith("Unterminated")
+    return f"expected {words}, got {'the end' if ended else ascii(piece[position])}"
+
+
+def _place_of(literal: str, piece: str, at: int) -> int:
+    pattern = re.compile(rf"{_STRING}|(?P<it>{re.escape(literal[:20])})", re.DOTALL)
+    return next((found.start() for found in pattern.finditer(piece, at) if found["it"]), at)
+
+
+def _float(literal: str) -> float:
+    number = float(literal)
+    if math.isinf(number):
+        raise _Bad(f"expected a number that a float can hold, got {literal[:20]}", literal=literal)
+    return number
+
+
+def _int(literal: str) -> int:
+    if len(literal) > MAX_DIGITS:
+        what = f"expected a number of at most {MAX_DIGITS:,} digits, got one of {len(literal):,}"
+        raise _Bad(what, literal=literal)
+    return int(literal)
+
+
+def _constant(literal: str) -> NoReturn:
+    raise _Bad(f"expected a value, got {literal}, which is no JSON", literal=literal)

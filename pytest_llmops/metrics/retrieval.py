@@ -1,0 +1,156 @@
+"""How good a ranking of ids is, against the ids that are relevant: the definitions of trec_eval.
+
+A ranking is a list of ids, best first. ``relevant`` is either the relevant ids or a mapping id -> grade;
+a grade of 1 and more is relevant, 0 and less is not. Only `ndcg` tells higher grades from lower ones.
+All results are from 0 (worst) to 1. ``k`` cuts the ranking; None takes all of it.
+
+Source: trec_eval (NIST), measures ``success``, ``P``, ``recall``, ``recip_rank``, ``map``/``map_cut`` and
+``ndcg``/``ndcg_cut``. A system that returns fewer than k ids is still measured at k, as there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeAlias
+
+Relevant: TypeAlias = Collection[str] | Mapping[str, int]
+Metric: TypeAlias = Callable[[Sequence[str], Relevant, int | None], float]
+
+
+def hit_rate(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
+    """Whether there is a relevant id among the first k: 1 or 0; the mean over queries is the hit rate.
+
+    Raises:
+        ValueError: Nothing is relevant, an id stands twice in the ranking, or k is less than 1.
+
+    >>> hit_rate(["a", "b"], ["b"], 1), hit_rate(["a", "b"], ["b"], 2), hit_rate([], ["b"], 2)
+    (0.0, 1.0, 0.0)
+    """
+    return float(any(gain > 0 for gain in _gains(ranking, relevant, k)))
+
+
+def precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
+    """Share of relevant ids among the first k; of an empty ranking 0.
+
+    Divided by k also where the ranking is shorter.
+
+    Raises:
+        ValueError: As in `hit_rate`.
+
+    >>> precision(["a", "b"], ["b"], 2), precision(["a", "b"], ["b"], 4)
+    (0.5, 0.25)
+    """
+    gains = _gains(ranking, relevant, k)
+    return _found(gains) / (k or len(gains) or 1)
+
+
+def recall(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
+    """Share of the relevant ids that stand among the first k.
+
+    Raises:
+        ValueError: As in `hit_rate`.
+
+    >>> recall(["a", "b", "c"], ["c", "a", "x", "y"], 2)
+    0.25
+    """
+    return _found(_gains(ranking, relevant, k)) / len(_positive(relevant))
+
+
+def reciprocal_rank(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
+    """1 / rank of the first relevant id, 0 if there is none among the first k; the mean over queries is MRR.
+
+    Raises:
+        ValueError: As in `hit_rate`.
+
+    >>> reciprocal_rank(["a", "b"], ["b"]), reciprocal_rank(["a", "b"], ["b"], 1)
+    (0.5, 0.0)
+    """
+    gains = _gains(ranking, relevant, k)
+    return next((1 / rank for rank, gain in enumerate(gains, start=1) if gain > 0), 0.0)
+
+
+def average_precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
+    """Mean over **all** relevant ids of the precision at their ranks; the mean over queries is MAP.
+
+    A relevant id that is not among the first k counts as precision 0.
+
+    Raises:
+        ValueError: As in `hit_rate`.
+
+    >>> average_precision(["a", "x", "b"], ["a", "b"])
+    0.8333333333333333
+    """
+    ranks = [rank for rank, gain in enumerate(_gains(ranking, relevant, k), start=1) if gain > 0]
+    return math.fsum(nth / rank for nth, rank in enumerate(ranks, start=1)) / len(_positive(relevant))
+
+
+def ndcg(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
+    """Discounted gain of the first k, as a share of what the best possible ranking gains.
+
+    The gain of an id is its grade (1 where there are no grades), divided by log2(rank + 1) (Järvelin and
+    Kekäläinen 2002 with the discount of trec_eval; not 2^grade - 1).
+
+    Raises:
+        ValueError: As in `hit_rate`.
+
+    >>> ndcg(["a", "b"], {"a": 1, "b": 1}), round(ndcg(["a", "b"], {"a": 1, "b": 3}), 4)
+    (1.0, 0.7967)
+    """
+    gained = _discounted(_gains(ranking, relevant, k))
+    best = _discounted(sorted(_positive(relevant).values(), reverse=True)[:k])
+    return min(1.0, gained / best)
+
+
+METRICS: dict[str, Metric] = {
+    "hit_rate": hit_rate,
+    "precision": precision,
+    "recall": recall,
+    "mrr": reciprocal_rank,
+    "map": average_precision,
+    "ndcg": ndcg,
+}
+"""By the names a user writes ("ndcg@10"); of a single query, mrr is its reciprocal rank, map its average precision."""
+
+
+def _discounted(gains: Sequence[int]) -> float:
+    return math.fsum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1) if gain > 0)
+
+
+def _found(gains: Sequence[int]) -> int:
+    return sum(gain > 0 for gain in gains)
+
+
+def _gains(ranking: Sequence[str], relevant: Relevant, k: int | None) -> list[int]:
+    """Return the grades of the first k ids, after checking everything that was given."""
+    if k is not None and k < 1:
+        raise ValueError(f"k: expected at least 1, got {k}")
+    grades = _positive(relevant)
+    seen: set[str] = set()
+    for id_ in ranking:
+        _check_id(id_, "the ranking")
+        if id_ in seen:
+            raise ValueError(f"the ranking holds {id_!r} twice: every id can be ranked once")
+        seen.add(id_)
+    return [grades.get(id_, 0) for id_ in ranking[:k]]
+
+
+def _positive(relevant: Relevant) -> dict[str, int]:
+    if isinstance(relevant, str):
+        raise ValueError(f"relevant: expected ids, got the text {relevant!r}; write [{relevant!r}]")
+    grades = relevant if isinstance(relevant, Mapping) else dict.fromkeys(relevant, 1)
+    for id_, grade in grades.items():
+        _check_id(id_, "relevant")
+        if not isinstance(grade, int):
+            raise ValueError(f"grade of {id_!r}: expected a whole number, got {grade!r}")
+    kept = {id_: int(grade) for id_, grade in grades.items() if grade > 0}
+    if not kept:
+        msg = "no relevant ids are given: there is nothing to find"
+        raise ValueError(msg)
+    return kept
+
+
+def _check_id(id_: object, where: str) -> None:
+    # 1 and "1" are never equal: such a ranking would silently score 0.
+    if not isinstance(id_, str):
+        raise ValueError(f"{where}: expected ids that are texts, got {id_!r}")

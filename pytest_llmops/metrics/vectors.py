@@ -1,0 +1,100 @@
+"""Similarity of vectors: pure functions on ``(n, dim)`` arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import ArrayLike, NDArray
+
+MATRIX = 2
+
+
+def as_rows(vectors: ArrayLike, *, count: int | None = None, name: str = "vectors") -> NDArray[float64]:
+    """Return vectors as a ``(n, dim)`` float64 array of finite numbers, or say what is wrong with them.
+
+    Args:
+        vectors: Anything numpy reads as an array.
+        count: The number of rows it must have; None: any.
+        name: What the error calls it.
+
+    Raises:
+        ValueError: It has another shape, holds something else than real numbers, or NaN or infinity.
+
+    >>> as_rows([[1, 2]], count=1).shape
+    (1, 2)
+    """
+    import numpy as np
+
+    array = _array(vectors, name)
+    expected = f"({'n' if count is None else count}, dim)"
+    if array.ndim != MATRIX or (count is not None and len(array) != count):
+        raise ValueError(f"{name}: expected an array of shape {expected}, got {array.shape}")
+    if len(array) and not array.shape[1]:
+        raise ValueError(
+            f"{name}: expected an array of shape {expected} with dim of at least 1, got {array.shape}"
+        )
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"{name}: expected finite numbers, got NaN or infinity in {len(bad)} of {len(array)} rows, "
+            f"first in row {bad[0]}"
+        )
+    return array
+
+
+def cosine(a: ArrayLike, b: ArrayLike) -> NDArray[float64]:
+    """Cosine of each row of ``a`` with each row of ``b``: -1 (opposite) to 1 (same direction).
+
+    Args:
+        a: ``(n, dim)`` real numbers; rows need no unit length.
+        b: ``(m, dim)`` real numbers.
+
+    Returns:
+        ``(n, m)`` float64. A row of zeros has no direction: its cosine with anything, itself too, is 0.
+        No rows give an array without rows or columns.
+
+    Raises:
+        ValueError: Shapes do not fit, or there is NaN, infinity or something that is no number.
+
+    >>> cosine([[1, 0], [0, 0]], [[2, 2], [-3, 0]]).round(3).tolist()
+    [[0.707, -1.0], [0.0, 0.0]]
+    """
+    import numpy as np
+
+    left, right = as_rows(a, name="a"), as_rows(b, name="b")
+    if not len(left) or not len(right):
+        return np.zeros((len(left), len(right)))
+    if left.shape[1] != right.shape[1]:
+        raise ValueError(
+            f"cosine: expected a of shape (n, dim) and b of shape (m, dim), got {left.shape} and {right.shape}; "
+            "vectors of two embedders, or of two calls of one that is fitted to its texts, cannot be compared"
+        )
+    found: NDArray[float64] = np.clip(_unit(left) @ _unit(right).T, -1.0, 1.0)
+    return found
+
+
+def _array(vectors: ArrayLike, name: str) -> NDArray[float64]:
+    import numpy as np
+
+    try:
+        array = np.asarray(vectors)
+    except ValueError:
+        raise ValueError(f"{name}: expected an array of shape (n, dim), got rows of unlike length") from None
+    if array.size and (array.dtype.kind not in "fiu"):
+        raise ValueError(
+            f"{name}: expected real numbers, got an array of {array.dtype} with shape {array.shape}"
+        )
+    return array.astype(np.float64)
+
+
+def _unit(rows: NDArray[Any]) -> NDArray[float64]:
+    import numpy as np
+
+    # Scaling first keeps the squares of very large and very small numbers in range.
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    scaled = np.divide(rows, largest, out=np.zeros_like(rows), where=largest > 0)
+    lengths = np.linalg.norm(scaled, axis=1, keepdims=True)
+    unit: NDArray[float64] = np.divide(scaled, lengths, out=scaled, where=lengths > 0)
+    return unit

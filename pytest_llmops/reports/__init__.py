@@ -1,0 +1,1 @@
+"""Reports: a run becomes text; nothing here reads or writes files."""

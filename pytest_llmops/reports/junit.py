@@ -1,0 +1,81 @@
+"""What pytest's own ``--junitxml`` file says of a test: facts for ``item.user_properties``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_llmops.measurement import Json, Measurement, shorten
+from pytest_llmops.runs import TestRecord
+from pytest_llmops.traffic import traffic
+
+MAX_TEXT = 200
+MAX_SHORT = 1e15
+"""Numbers beyond this have no exact short form as a plain decimal."""
+
+
+def properties(record: TestRecord) -> list[tuple[str, str]]:
+    """Return the ``(name, value)`` properties of a test, each name once.
+
+    Scores are ``llm.metric.<name>.score`` and ``.threshold``; a label is part of the name
+    (``text.fuzzy[first]``), and a name that occurs again is numbered (``text.fuzzy#2``). What could
+    not be scored has ``.error`` instead of a score. Costs and tokens that nobody knows are left out.
+    All texts are one line; the characters that XML forbids are shown as escapes.
+
+    Returns:
+        At least ``llm.outcome``.
+
+    >>> properties(TestRecord(nodeid="t", measurements=(Measurement(name="m", value=0.5, bound=0.4),)))
+    [('llm.outcome', 'passed'), ('llm.metric.m.score', '0.5'), ('llm.metric.m.threshold', '0.4')]
+    """
+    found: dict[str, str] = {"llm.outcome": record.outcome}
+    for name, measurement in _named(record.measurements):
+        found.update(_scores(f"llm.metric.{name}", measurement))
+    prompt = record.fact("prompt")
+    used = traffic(record.calls)
+    models = dict.fromkeys(call.model for call in record.calls if call.purpose == "app" and call.model)
+    rest: dict[str, Json] = {
+        "llm.prompt": prompt.get("name"),
+        "llm.prompt_version": prompt.get("version"),
+        "llm.model": ", ".join(models),
+        "llm.tokens_in": used.input_tokens,
+        "llm.tokens_out": used.output_tokens,
+        "llm.cost_usd": used.known_usd,
+        "llm.calls_without_price": used.unpriced or None,
+        "llm.cassette": record.fact("cassette").get("path"),
+    }
+    found.update({key: _text(value) for key, value in rest.items() if value not in (None, "")})
+    return list(found.items())
+
+
+def _named(measurements: tuple[Measurement, ...]) -> Iterator[tuple[str, Measurement]]:
+    taken: set[str] = set()
+    for one in measurements:
+        base = name = _text(f"{one.name}[{one.label}]" if one.label else one.name)
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{base}#{number}"
+        taken.add(name)
+        yield name, one
+
+
+def _scores(prefix: str, measurement: Measurement) -> Iterator[tuple[str, str]]:
+    if measurement.value is None:
+        yield f"{prefix}.error", _text(measurement.error)
+    else:
+        yield f"{prefix}.score", _text(measurement.value)
+    if measurement.bound is not None:
+        yield f"{prefix}.threshold", _text(measurement.bound)
+
+
+def _text(value: Json) -> str:
+    if isinstance(value, float):
+        return _number(value)
+    # Every character that XML forbids is a control character or none at all: escaped, it can be stored.
+    return shorten(str(value), MAX_TEXT)
+
+
+def _number(value: float) -> str:
+    if value == 0 or not 1e-3 <= abs(value) < MAX_SHORT:  # noqa: PLR2004 -- six decimals would lose a small price
+        return f"{value:.6g}"
+    return f"{value:.6f}".rstrip("0").rstrip(".")

@@ -1,0 +1,1 @@
+"""Retrievers: searches over passages."""

@@ -1,0 +1,83 @@
+"""What an answer must look like: a JSON Schema, or a Python type that pydantic understands."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_origin
+
+from pytest_llmops.errors import SchemaError, WireError
+from pytest_llmops.measurement import plain, shorten
+from pytest_llmops.schemas.difference import Difference, Schema
+from pytest_llmops.schemas.documents import compiled
+from pytest_llmops.schemas.types import is_model, of_model, of_type
+from pytest_llmops.textfiles import BadFile, as_mapping, read_json, read_text, read_yaml
+
+__all__ = ["Difference", "Schema", "load"]
+
+SUFFIXES = (".json", ".yaml", ".yml")
+
+
+def load(schema: object) -> Schema:
+    """Return a schema of any kind, ready for use.
+
+    Args:
+        schema: A JSON Schema as a dictionary; the path of one (.json, .yaml; relative to the working
+            directory); a pydantic model's class; a dataclass, a TypedDict, ``list[Order]`` or another type
+            that pydantic understands.
+
+    Raises:
+        SchemaError: It is none of these, cannot be read, or is no valid schema.
+
+    >>> load({"title": "Order", "type": "object", "required": ["id"]}).differences({})[0].text
+    'missing'
+    """
+    __tracebackhide__ = True
+    if isinstance(schema, Mapping):
+        return _from_mapping(schema)
+    if isinstance(schema, (str, os.PathLike)):
+        return _from_file(os.fspath(schema))
+    if is_model(schema):
+        return of_model(schema)
+    if isinstance(schema, type) or get_origin(schema) is not None:
+        return of_type(schema)
+    raise SchemaError(
+        "expected a JSON Schema (a dictionary), the path of one, a pydantic model's class, a TypedDict or a dataclass, "
+        f"got an object of type {type(schema).__name__}"
+    )
+
+
+def _from_mapping(schema: Mapping[str, object], *, where: str = "", name: str = "") -> Schema:
+    __tracebackhide__ = True
+    title = schema.get("title")
+    called = where or (f"schema {shorten(title, 60)}" if isinstance(title, str) and title else "schema")
+    try:
+        # In its own order: the differences come in the order of the schema.
+        text = json.dumps(plain(schema, where="$"))
+    except (WireError, ValueError) as error:
+        raise SchemaError(f"{called}: no JSON at {error}") from None
+    return compiled(text, called, name)
+
+
+def _from_file(given: str | bytes) -> Schema:
+    __tracebackhide__ = True
+    text = os.fsdecode(given)
+    if text.lstrip().startswith(("{", "[")):
+        raise SchemaError(
+            f"expected the path of a JSON Schema, got JSON text ({shorten(text, 40)}); pass the dictionary: json.loads(...)"
+        )
+    path = Path(text)
+    if path.suffix not in SUFFIXES:
+        raise SchemaError(
+            f"expected the path of a JSON Schema that ends in {', '.join(SUFFIXES)}, got '{shorten(text)}'"
+        )
+    try:
+        content = read_text(path)
+        value = read_json(content) if path.suffix == ".json" else read_yaml(content)[0]
+        return _from_mapping(as_mapping(value), where=shorten(text), name=path.stem)
+    except BadFile as error:
+        place = shorten(text) + (f":{error.line}" if error.line else "")
+        hint = "" if path.is_absolute() else f" (looked for in {Path.cwd()})"
+        raise SchemaError(f"schema: {error.what} @ {place}{'' if path.exists() else hint}") from None

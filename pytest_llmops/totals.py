@@ -1,0 +1,300 @@
+"""What a run adds up to: the counts, means and costs that every report shows.
+
+What could not be measured is in no mean; it is counted beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, TypeVar
+
+from pytest_llmops.measurement import Json, Measurement
+from pytest_llmops.runs import OUTCOMES, Outcome, Run, TestRecord
+from pytest_llmops.traffic import Latency, Traffic, latency, traffic
+
+Verdict: TypeAlias = Literal["FAIL", "ERROR", "PASS", "NOT JUDGED", "EMPTY"]
+T = TypeVar("T")
+K = TypeVar("K")
+
+BINS = 10
+WORDS: Mapping[Outcome, str] = {
+    "failed": "failed",
+    "errored": "could not be judged",
+    "xpassed": "xpassed",
+    "passed": "passed",
+    "xfailed": "xfailed",
+    "skipped": "skipped",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """All measurements of one name, unit, direction and version: unlike versions are never mixed.
+
+    Attributes:
+        n: How many have a value; the statistics are of these, and None if there is none.
+        bounds: The different bounds that were asked for, smallest first.
+        histogram: Ten bins from 0 to 1 (the last one closed) for unit "1", else empty; what lies
+            outside counts in the outermost bin.
+        judged: The values come from a judge.
+    """
+
+    name: str
+    version: str = ""
+    unit: str = "1"
+    better: Literal["higher", "lower"] = "higher"
+    n: int = 0
+    mean: float | None = None
+    minimum: float | None = None
+    median: float | None = None
+    maximum: float | None = None
+    passed: int = 0
+    failed: int = 0
+    recorded: int = 0
+    errored: int = 0
+    bounds: tuple[float, ...] = ()
+    histogram: tuple[int, ...] = ()
+    judged: bool = False
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What tells metrics apart that must not be mixed."""
+        return self.name, self.version, self.unit, self.better
+
+    @property
+    def bound(self) -> float | None:
+        """The bound, if all measurements that have one agree on it."""
+        return self.bounds[0] if len(self.bounds) == 1 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cassettes:
+    """What the recordings answered, summed over the tests."""
+
+    files: int = 0
+    replayed: int = 0
+    recorded: int = 0
+    missed: int = 0
+    stale: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeUse:
+    """A judge that was asked in this run."""
+
+    name: str
+    model: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptVersion:
+    """One version of a prompt, and what the tests that ran with it measured."""
+
+    prompt: str
+    version: str = ""
+    fingerprint: str = ""
+    aliases: tuple[str, ...] = ()
+    tests: int = 0
+    passed: int = 0
+    skipped: int = 0
+    metrics: tuple[Metric, ...] = ()
+    traffic: Traffic = field(default_factory=Traffic)
+    latency: Latency = field(default_factory=Latency)
+
+    @property
+    def label(self) -> str:
+        """The version as people name it: ``v2 (production)``."""
+        version = self.version or self.fingerprint[:8] or "?"
+        return f"{version} ({', '.join(self.aliases)})" if self.aliases else version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What a run adds up to."""
+
+    outcomes: Mapping[Outcome, int]
+    metrics: tuple[Metric, ...]
+    versions: tuple[PromptVersion, ...]
+    judges: tuple[JudgeUse, ...]
+    models: tuple[str, ...]
+    traffic: Traffic
+    by_purpose: Mapping[str, Traffic]
+    latency: Latency
+    cassettes: Cassettes
+    duration_s: float
+
+    @property
+    def tests(self) -> int:
+        """How many tests there are."""
+        return sum(self.outcomes.values())
+
+    @property
+    def verdict(self) -> Verdict:
+        """The run in a word: a run in which nothing was judged did not pass."""
+        if not self.tests:
+            return "EMPTY"
+        if self.outcomes["failed"]:
+            return "FAIL"
+        if self.outcomes["errored"]:
+            return "ERROR"
+        return "PASS" if self.outcomes["passed"] + self.outcomes["xpassed"] else "NOT JUDGED"
+
+    @property
+    def sentence(self) -> str:
+        """The outcomes in words, the worst first; passed is said even when it is none."""
+        said = [
+            f"{self.outcomes[kind]:,} {WORDS[kind]}"
+            for kind in OUTCOMES
+            if self.outcomes[kind] or kind == "passed"
+        ]
+        return ", ".join(said) if self.tests else "no tests were recorded"
+
+
+def totals(run: Run) -> Totals:
+    """Add up a run; an empty one gives zero counts and empty tables.
+
+    >>> totals(Run()).sentence
+    'no tests were recorded'
+    """
+    records = run.records
+    calls = [call for record in records for call in record.calls]
+    return Totals(
+        outcomes={outcome: run.count(outcome) for outcome in OUTCOMES},
+        metrics=metrics(records),
+        versions=tuple(prompt_version(group) for group in grouped(records, _prompt_key).values()),
+        judges=_judges(records),
+        models=tuple(dict.fromkeys(call.model for call in calls if call.purpose == "app" and call.model)),
+        traffic=traffic(calls),
+        by_purpose={key: traffic(group) for key, group in grouped(calls, lambda one: one.purpose).items()},
+        latency=latency(calls),
+        cassettes=_cassettes(records),
+        duration_s=math.fsum(record.duration_s for record in records),
+    )
+
+
+def text_of(value: Json) -> str:
+    """Return a fact as text: "" for None, any other value as it prints."""
+    return "" if value is None else str(value)
+
+
+def metrics(records: Iterable[TestRecord]) -> tuple[Metric, ...]:
+    """Return one `Metric` per name, unit, direction and version, in the order of first sight."""
+    found = (one for record in records for one in record.measurements)
+    groups = grouped(found, lambda one: (one.name, one.version, one.unit, one.better))
+    return tuple(_metric(group) for group in groups.values())
+
+
+def _metric(group: Sequence[Measurement]) -> Metric:
+    first = group[0]
+    values = sorted(one.value for one in group if one.value is not None)
+    statuses = [one.status for one in group]
+    middle = len(values) // 2
+    return Metric(
+        name=first.name,
+        version=first.version,
+        unit=first.unit,
+        better=first.better,
+        n=len(values),
+        mean=_mean(values),
+        minimum=values[0] if values else None,
+        median=_mean(values[middle - 1 + len(values) % 2 : middle + 1]),
+        maximum=values[-1] if values else None,
+        passed=statuses.count("passed"),
+        failed=statuses.count("failed"),
+        recorded=statuses.count("recorded"),
+        errored=statuses.count("errored"),
+        bounds=tuple(sorted({one.bound for one in group if one.bound is not None})),
+        histogram=_histogram(values) if first.unit == "1" else (),
+        judged=any(map(judged, group)),
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    if not values:
+        return None
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:
+        return math.fsum(value / len(values) for value in values)
+
+
+def _histogram(values: Iterable[float]) -> tuple[int, ...]:
+    bins = [0] * BINS
+    for value in values:
+        bins[int(min(max(value, 0.0), 1 - 1 / BINS / 2) * BINS)] += 1
+    return tuple(bins)
+
+
+def _cassettes(records: Iterable[TestRecord]) -> Cassettes:
+    used = [facts for facts in (record.fact("cassette") for record in records) if facts]
+
+    def total(key: str) -> int:
+        return sum(value for value in (facts.get(key) for facts in used) if isinstance(value, int))
+
+    return Cassettes(
+        files=len({text_of(facts.get("path")) for facts in used}),
+        replayed=total("replayed"),
+        recorded=total("recorded"),
+        missed=total("missed"),
+        stale=total("stale"),
+    )
+
+
+def judged(measurement: Measurement) -> bool:
+    """Say whether a judge gave this measurement its value, or should have."""
+    return "judge" in measurement.detail or measurement.name.startswith("judge.")
+
+
+def _judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
+    return tuple(dict.fromkeys(judge for record in records for judge in _judges_of(record)))
+
+
+def _judges_of(record: TestRecord) -> Iterator[JudgeUse]:
+    """Yield who judged: each verdict names its judge, else the test's facts do, else the measurement's name."""
+    found = [one for one in record.measurements if judged(one)]
+    told = [(one, said) for one in found if isinstance(said := one.detail.get("judge"), Mapping)]
+    for one, said in told or [(one, record.fact("judge")) for one in found]:
+        facts = {**record.fact("judge"), **{key: value for key, value in said.items() if value}}
+        yield JudgeUse(
+            name=text_of(facts.get("name")) or one.name.removeprefix("judge."),
+            model=text_of(facts.get("model")),
+            version=one.version or text_of(facts.get("version")),
+        )
+
+
+def _prompt_key(record: TestRecord) -> tuple[str, ...] | None:
+    said = record.fact("prompt")
+    return tuple(text_of(said.get(key)) for key in ("name", "version", "fingerprint")) if said else None
+
+
+def prompt_version(records: Sequence[TestRecord]) -> PromptVersion:
+    """Add up the tests that ran with one version of a prompt; there must be at least one."""
+    calls = [call for record in records for call in record.calls]
+    said = records[0].fact("prompt")
+    aliases = (text_of(record.fact("prompt").get("alias")) for record in records)
+    version = text_of(said.get("version"))
+    return PromptVersion(
+        prompt=text_of(said.get("name")),
+        version=version,
+        fingerprint=text_of(said.get("fingerprint")),
+        aliases=tuple(dict.fromkeys(alias for alias in aliases if alias not in ("", version))),
+        tests=len(records),
+        passed=sum(record.outcome in ("passed", "xpassed") for record in records),
+        skipped=sum(record.outcome == "skipped" for record in records),
+        metrics=metrics(records),
+        traffic=traffic(calls),
+        latency=latency(calls),
+    )
+
+
+def grouped(items: Iterable[T], key: Callable[[T], K | None]) -> dict[K, list[T]]:
+    """Group in the order of first sight; what has no key is left out."""
+    groups: dict[K, list[T]] = {}
+    for item in items:
+        name = key(item)
+        if name is not None:
+            groups.setdefault(name, []).append(item)
+    return groups

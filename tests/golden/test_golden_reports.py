@@ -1,0 +1,51 @@
+"""The reports of a fixed run, as stored text.
+
+After a change that is meant, write them again with ``LLMOPS_GOLDEN=write`` and read the difference.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.sample_run import fixed_run
+
+from pytest_llmops.reports import html, terminal
+from pytest_llmops.runs import Run
+
+FOLDER = Path(__file__).parent
+
+
+def styled(found: list[terminal.Line]) -> str:
+    return "".join(f"{line.style or '-':6} | {line.text}\n" for line in found)
+
+
+GOLDEN: dict[str, Callable[[], str]] = {
+    "run.json": lambda: fixed_run().to_json(),
+    "report.html": lambda: html.render(fixed_run()) + "\n",
+    "empty.html": lambda: html.render(Run()) + "\n",
+    "terminal.txt": lambda: styled(terminal.lines(fixed_run())),
+    "terminal-ascii.txt": lambda: styled(terminal.lines(fixed_run(), ascii=True, width=72)),
+    "terminal-verbose.txt": lambda: styled(terminal.lines(fixed_run(), verbosity=1, width=120)),
+    "terminal-quiet.txt": lambda: styled(terminal.lines(fixed_run(), verbosity=-1)),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_report_is_the_stored_one(name: str) -> None:
+    path, text = FOLDER / name, GOLDEN[name]()
+    if os.environ.get("LLMOPS_GOLDEN") == "write":
+        path.write_text(text, encoding="utf-8", newline="\n")
+        pytest.skip(f"{name} was written: read its difference")
+    stored = path.read_text(encoding="utf-8")
+    difference = difflib.unified_diff(
+        stored.splitlines(), text.splitlines(), f"stored {name}", "now", lineterm=""
+    )
+    assert text == stored, "\n".join(difference)
+
+
+def test_the_stored_run_file_is_still_read() -> None:
+    assert Run.from_json((FOLDER / "run.json").read_text(encoding="utf-8")) == fixed_run()

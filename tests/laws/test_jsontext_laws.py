@@ -1,0 +1,113 @@
+"""What holds for all JSON values, and for all texts."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llmops.metrics.jsontext import Found, JsonValue, NoJson, candidates, depth, find, where
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**30), 10**30)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | st.sampled_from(["```", "{", "[1]", "\n```json\n{}\n```\n", '"', "\\", "</script>", "\x1b[31m"])
+)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20
+)
+containers = values.filter(lambda value: isinstance(value, (dict, list)))
+documents = st.dictionaries(st.text(), values, min_size=1)
+prose = st.text(st.characters(exclude_categories=(), exclude_characters='[]{}"`~'), max_size=30)
+pieces = st.sampled_from(
+    ["{", "}", "[", "]", '"', "'", ":", ",", " ", "\n", "\\", "a", "1", "-", ".", "e", "null", "true", "NaN",
+     "```", "```json\n", "~~~", "\ufeff", "\u00a0", "\ud800", "\0", '{"a": 1}', "[1]", '"a"', "//"]
+)  # fmt: skip
+texts = st.text(st.characters(exclude_categories=())) | st.lists(pieces, max_size=25).map("".join)
+layouts = st.sampled_from([{}, {"indent": 2}, {"separators": (",", ":")}, {"ensure_ascii": False}])
+
+
+def found(text: str) -> Found:
+    result = find(text)
+    assert isinstance(result, Found), result
+    return result
+
+
+@given(value=values, layout=layouts, before=st.sampled_from(["", "\ufeff", " \r\n\t"]))
+def test_json_alone_comes_back(value: JsonValue, layout: dict[str, int], before: str) -> None:
+    text = before + json.dumps(value, **layout) + "\n"  # type: ignore[arg-type]
+    one = found(text)
+    assert one.value == value
+    assert (one.place, one.duplicates) == ("text", ())
+    assert text[one.start : one.end] == text.strip("\ufeff \r\n\t")
+
+
+@given(
+    value=values, layout=layouts, before=prose, after=prose, fence=st.sampled_from(["```", "~~~", "`````"])
+)
+def test_json_in_a_fenced_block_comes_back(
+    value: JsonValue, layout: dict[str, int], before: str, after: str, fence: str
+) -> None:
+    body = json.dumps(value, **layout)  # type: ignore[arg-type]
+    one = found(f"{before}x\n{fence}json\n{body}\n{fence}\n{after}")
+    assert one.value == value
+    assert one.place == "fence"
+
+
+@given(value=documents, layout=layouts, before=prose, after=prose)
+def test_json_in_prose_comes_back(value: JsonValue, layout: dict[str, int], before: str, after: str) -> None:
+    body = json.dumps(value, **layout)  # type: ignore[arg-type]
+    text = f"{before}: {body} {after}."
+    one = found(text)
+    assert one.value == value
+    assert text[one.start : one.end] == body
+
+
+@given(value=documents, cut=st.integers(1))
+def test_json_that_is_cut_off_is_never_taken_for_less(value: JsonValue, cut: int) -> None:
+    text = json.dumps(value)
+    assert isinstance(find(text[: -(1 + cut % (len(text) - 1))]), NoJson)
+
+
+@given(text=texts)
+def test_any_text_gives_json_or_a_reason(text: str) -> None:
+    result = candidates(text)
+    if isinstance(result, NoJson):
+        assert result.reason
+        assert result.reason.isprintable()
+        assert 0 <= result.position <= len(text)
+        return
+    assert result
+    ends = [0]
+    for one in result:
+        assert one.start >= ends[-1]
+        ends.append(one.end)
+        strict = json.loads(text[one.start : one.end])
+        assert json.dumps(strict) == json.dumps(one.value)
+
+
+@given(text=texts)
+def test_what_is_found_alone_is_what_python_reads(text: str) -> None:
+    result = find(text)
+    if isinstance(result, Found) and result.place == "text":
+        assert json.dumps(json.loads(text.strip("\ufeff \r\n\t"))) == json.dumps(result.value)
+
+
+@given(value=values)
+def test_depth_is_that_of_the_deepest_value(value: JsonValue) -> None:
+    def slow(one: JsonValue) -> int:
+        inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else None
+        return 0 if inner is None else 1 + max(map(slow, inner), default=0)
+
+    assert depth(value) == slow(value)
+
+
+@given(text=st.text("ab\n", max_size=20), at=st.integers(0, 20))
+def test_a_place_can_be_found_again(text: str, at: int) -> None:
+    position = min(at, len(text))
+    line, column = (int(part.split()[1]) for part in where(text, position).split(", "))
+    assert text.split("\n")[line - 1][: column - 1] == text[:position].rsplit("\n", maxsplit=1)[-1]

@@ -1,0 +1,266 @@
+"""Whatever a judge's model replies: no crash, no score off the scale, no NaN, and a reason or an error."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops.errors import ModelError
+from pytest_llmops.judges.reply import Scale, read_reply
+from pytest_llmops.judges.rubric import RubricJudge, quality
+from pytest_llmops.protocols import Message, Verdict
+from pytest_llmops.testing import FAKE, check_judge
+
+NONCE = "1a2b3c4d"
+SCALES = [
+    Scale(),
+    Scale(low=0, high=1),
+    Scale(low=-5.5, high=5),
+    Scale(weights={"accuracy": 1, "fluency": 2.5, "relevance": 0.1}),
+]
+KEYS = ["score", "Score", "rating", "reason", "nonce", "dimensions", "accuracy", "fluency", "relevance", "x"]
+PIECES = [
+    *KEYS,
+    *(
+        "score:",
+        "**Score:**",
+        "Rating",
+        "is",
+        "Reason:",
+        "reason",
+        "out of",
+        "/",
+        "/10",
+        ":",
+        "=",
+        "-",
+        "[",
+        "]",
+        "[[",
+    ),
+    *("{", "}", '{"', '":', ",", '"', "'", "\\", "\n", " ", ". ", "`", "```json", "<think>", "</think>", ">"),
+    *(
+        "7",
+        "10",
+        "0",
+        "11",
+        "-3",
+        "7.5",
+        "1e999",
+        "NaN",
+        "Infinity",
+        "true",
+        "null",
+        "９",
+        "7,5",
+        NONCE,
+        "99999999999",
+    ),
+    *(
+        "I'm sorry, I can't",
+        "as an AI",
+        "\ud800",
+        "\x00",
+        "\u202e",
+        '{"reason": "x", "score": 7}',
+        "Score: 7, Reason: x",
+    ),
+]
+
+numbers = st.one_of(
+    st.integers(min_value=-20, max_value=20),
+    st.floats(),
+    st.integers(),
+    st.booleans(),
+    st.none(),
+    st.text(max_size=5),
+)
+values = st.recursive(
+    numbers,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
+    ),
+)
+verdicts = st.fixed_dictionaries(
+    {"reason": st.one_of(st.text(max_size=20), values)},
+    optional={
+        "nonce": st.sampled_from([NONCE, "00000000", None]),
+        "score": values,
+        "dimensions": values,
+        "accuracy": numbers,
+        "fluency": numbers,
+        "relevance": numbers,
+    },
+)
+near = st.one_of(st.integers(-6, 12), st.floats(-6, 12))
+plausible = st.fixed_dictionaries(
+    {"nonce": st.just(NONCE), "reason": st.text(min_size=1, max_size=20)},
+    optional={"score": near, "accuracy": near, "fluency": near, "relevance": near},
+)
+lines = st.builds(
+    "{}{}: {}{}, Reason: {} {}".format,
+    st.sampled_from(["", "**", "Final ", "so the "]),
+    st.sampled_from(["Score", "Rating"]),
+    near,
+    st.sampled_from(["", "/10", " out of 10", "**", "/5"]),
+    st.text(max_size=20),
+    st.sampled_from([NONCE, ""]),
+)
+objects = st.one_of(values, verdicts, plausible, plausible).map(json.dumps)
+replies = st.one_of(
+    st.text(),
+    lines,
+    objects,
+    plausible.map(json.dumps),
+    st.lists(st.one_of(st.sampled_from(PIECES), objects, st.text(max_size=3)), max_size=12).map("".join),
+    st.lists(st.sampled_from(PIECES), max_size=12).map(" ".join),
+)
+
+
+def check(verdict: Verdict, text: str, scale: Scale) -> None:
+    assert verdict.raw == text
+    assert (verdict.low, verdict.high) == (scale.low, scale.high)
+    assert "\n" not in verdict.error
+    if verdict.score is None:
+        assert verdict.error
+        assert (verdict.reason, verdict.dimensions) == ("", {})
+        return
+    assert not verdict.error
+    assert verdict.reason.strip()
+    assert list(verdict.dimensions) == list(scale.weights)
+    for score in (verdict.score, *verdict.dimensions.values()):
+        assert type(score) is float
+        assert math.isfinite(score)
+        assert scale.low <= score <= scale.high
+
+
+@settings(max_examples=10_000, deadline=None, derandomize=True)
+@given(text=replies, scale=st.sampled_from(SCALES), nonce=st.sampled_from(["", NONCE]))
+def test_any_reply_is_a_verdict_on_the_scale_or_an_error(text: str, scale: Scale, nonce: str) -> None:
+    verdict = read_reply(text, scale, nonce=nonce)
+    check(verdict, text, scale)
+    if nonce and verdict.score is not None:
+        assert nonce in text
+
+
+whole = st.integers(min_value=1, max_value=10)
+prose = st.text(st.characters(codec="ascii", categories=["L", "Zs"]), max_size=40).filter(
+    lambda text: not re.search("score|rating|reason", text, re.IGNORECASE)
+)
+
+
+@settings(deadline=None, derandomize=True)
+@given(score=whole, reason=prose.filter(str.strip), before=prose, after=prose)
+def test_a_verdict_is_read_wherever_it_stands(score: int, reason: str, before: str, after: str) -> None:
+    text = (
+        f"{before}\n```json\n{json.dumps({'nonce': NONCE, 'reason': reason, 'score': score})}\n```\n{after}"
+    )
+    verdict = read_reply(text, Scale(), nonce=NONCE)
+    assert (verdict.score, verdict.reason) == (score, reason.strip())
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    score=whole,
+    reason=prose.filter(str.strip),
+    form=st.sampled_from(
+        ["Score: {}, Reason: {}", "**Score:** [{}]\nReason: {}", "{}/10. {}", "Rating: {} out of 10. {}"]
+    ),
+)
+def test_a_line_of_text_is_read_in_each_form(score: int, reason: str, form: str) -> None:
+    verdict = read_reply(form.format(score, reason), Scale())
+    assert (verdict.score, verdict.reason) == (score, reason.strip())
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    one=whole,
+    other=whole,
+    form=st.sampled_from(['{{"reason": "x", "score": {}}}', "Score: {}, Reason: x", "{}/10, so so"]),
+)
+def test_two_verdicts_are_one_only_if_they_are_equal(one: int, other: int, form: str) -> None:
+    verdict = read_reply(f"{form.format(one)}\n{form.format(other)}", Scale())
+    assert verdict.score == (one if one == other else None)
+
+
+@settings(deadline=None, derandomize=True)
+@given(text=replies, score=whole)
+def test_what_the_reason_says_never_changes_the_score(text: str, score: int) -> None:
+    reply = json.dumps({"nonce": NONCE, "reason": f"x{text}", "score": score})
+    assert read_reply(reply, Scale(), nonce=NONCE).score == score
+
+
+@settings(deadline=None, derandomize=True)
+@given(reply=st.text(max_size=300), cut=st.integers(min_value=1))
+def test_a_cut_off_reply_is_no_verdict(reply: str, cut: int) -> None:
+    whole = json.dumps({"nonce": NONCE, "reason": f"ends. Score: 9, Reason: {reply}", "score": 3})
+    kept = whole[: -1 - cut % (len(whole) - 1)]
+    assert read_reply(kept, Scale(), nonce=NONCE).score is None
+
+
+def good(messages: Sequence[Message]) -> str:
+    found = re.search(r"<data-([0-9a-f]{8})>", messages[1].content)
+    assert found is not None
+    scores = {"accuracy": 4, "fluency": 9, "relevance": 8}
+    return json.dumps({"nonce": found[1], "reason": "because", "dimensions": scores})
+
+
+def test_the_built_in_judge_keeps_the_contract() -> None:
+    check_judge(quality, good=good)
+
+
+class Credulous(RubricJudge):
+    """Takes the first number for a verdict."""
+
+    def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+        assert self.model is not None
+        text = self.model.complete(f"{question} {reference} {answer}").text
+        found = re.search(r"\d+", text)
+        return Verdict(score=float(found[0])) if found else Verdict(error="none")
+
+
+def test_the_kit_finds_a_credulous_judge() -> None:
+    with pytest.raises(AssertionError, match="the reply 'garbage': expected no score, got 1"):
+        check_judge(lambda model: Credulous(quality().rubric, model))
+
+
+def test_the_kit_lets_a_judge_turn_a_broken_model_into_no_score() -> None:
+    class Careful(RubricJudge):
+        def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+            try:
+                return super().judge(answer, question=question, reference=reference)
+            except ModelError as error:
+                return Verdict(error=str(error))
+
+    check_judge(lambda model: Careful(quality().rubric, model))
+
+
+def test_the_kit_finds_an_answer_that_stands_in_the_prompt() -> None:
+    class Naive(RubricJudge):
+        def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+            assert self.model is not None
+            self.model.complete(f"{question} {reference} {answer}")
+            return Verdict(error="undecided")
+
+    with pytest.raises(AssertionError, match="the user message: expected the answer encoded"):
+        check_judge(lambda model: Naive(quality().rubric, model))
+
+
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(answer=st.one_of(st.text(min_size=1), replies), reply=replies)
+def test_no_answer_and_no_reply_break_the_judge(answer: str, reply: str) -> None:
+    model = ScriptedModel(lambda _messages: reply)
+    verdict = quality(model).judge(answer, question=FAKE, reference=answer)
+    assert verdict.prescreened == (not model.asked)
+    assert verdict.prescreened or verdict.score is None
+    for messages, _ in model.asked:
+        body = messages[1].content.split("\n")
+        assert json.loads(body[1])["answer"] == answer
+        assert len(body) == 3

@@ -1,0 +1,118 @@
+"""What holds for all texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rapidfuzz import fuzz as rapidfuzz
+
+from pytest_llmops.metrics.lexical import (
+    diff_words,
+    exact,
+    first_difference,
+    fuzzy,
+    nearest,
+    normalise,
+    token_f1,
+    tokens,
+    word_diff,
+)
+
+Metric = Callable[[str, str], float]
+
+anything = st.text(st.characters(exclude_categories=()), max_size=60)
+words = st.lists(st.sampled_from(["a", "the", "30", "days", ",", " ", "  ", "\n", "not", "é"]), max_size=30)
+texts = anything | words.map("".join)
+options = st.fixed_dictionaries(
+    {
+        "case": st.sampled_from(["keep", "fold"]),
+        "whitespace": st.sampled_from(["keep", "strip", "collapse"]),
+        "unicode": st.sampled_from(["keep", "NFC", "NFKC"]),
+    }
+)
+every_metric = pytest.mark.parametrize(
+    "metric",
+    [exact, token_f1, fuzzy, partial(fuzzy, partial=True)],
+    ids=["exact", "token_f1", "fuzzy", "partial"],
+)
+
+
+@every_metric
+@given(one=texts, other=texts)
+def test_the_range_is_0_to_1_and_the_type_float(metric: Metric, one: str, other: str) -> None:
+    value = metric(one, other)
+    assert type(value) is float
+    assert 0.0 <= value <= 1.0
+
+
+@every_metric
+@given(text=texts)
+def test_a_text_is_like_itself(metric: Metric, text: str) -> None:
+    assert metric(text, text) == 1.0
+
+
+@every_metric
+@given(one=texts, other=texts)
+def test_the_order_does_not_count(metric: Metric, one: str, other: str) -> None:
+    assert metric(one, other) == pytest.approx(metric(other, one))
+
+
+@given(one=texts, other=texts)
+def test_fuzzy_is_what_rapidfuzz_says(one: str, other: str) -> None:
+    assert fuzzy(one, other) == pytest.approx(rapidfuzz.ratio(one, other) / 100)
+
+
+@given(text=texts, how=options)
+def test_normalising_twice_changes_nothing(text: str, how: dict[str, str]) -> None:
+    once = normalise(text, **how)  # type: ignore[arg-type]
+    assert normalise(once, **how) == once  # type: ignore[arg-type]
+
+
+@given(text=texts)
+def test_tokens_have_no_blanks_and_no_articles(text: str) -> None:
+    assert all(token.split() == [token] and token not in ("a", "an", "the") for token in tokens(text))
+
+
+@given(one=texts, other=texts)
+def test_the_first_difference_is_one(one: str, other: str) -> None:
+    at = first_difference(one, other)
+    if at is None:
+        assert one == other
+    else:
+        assert one[:at] == other[:at]
+        assert one[at : at + 1] != other[at : at + 1]
+
+
+@given(text=texts, needle=texts)
+def test_the_nearest_span_is_a_span_of_the_text(text: str, needle: str) -> None:
+    found = nearest(text, needle)
+    if found is not None:
+        assert 0 <= found.start < found.end <= len(text)
+        assert text[found.start : found.end] == found.text
+        assert 0 < found.score <= 1
+
+
+@given(before=texts, needle=st.text(min_size=1, max_size=40), after=texts)
+def test_what_is_there_is_found(before: str, needle: str, after: str) -> None:
+    found = nearest(before + needle + after, needle)
+    assert found is not None
+    assert found.score == 1.0
+
+
+@given(actual=texts, expected=texts)
+def test_the_steps_of_a_diff_give_both_texts(actual: str, expected: str) -> None:
+    steps = diff_words(actual, expected)
+    assert "".join(text for op, text in steps if op != "+") == expected
+    assert "".join(text for op, text in steps if op != "-") == actual
+    assert all(text for _, text in steps)
+    assert all(one[0] != other[0] for one, other in pairwise(steps))
+
+
+@given(actual=texts, expected=texts)
+def test_a_word_diff_is_empty_exactly_between_equal_texts(actual: str, expected: str) -> None:
+    assert (word_diff(actual, expected) == "") == (actual == expected)

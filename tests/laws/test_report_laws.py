@@ -1,0 +1,103 @@
+"""Whatever text a model, a judge or a user writes, a report shows it and does nothing else with it."""
+
+from __future__ import annotations
+
+from functools import cache
+from xml.etree import ElementTree as ET
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.page import Page
+from support.sample_run import HOSTILE, everywhere, fixed_run
+
+from pytest_llmops.reports import html, junit, terminal
+from pytest_llmops.runs import Run
+from pytest_llmops.texts import visible
+
+FRAGMENTS = (
+    *HOSTILE[:-1],
+    "<",
+    ">",
+    "&",
+    "'",
+    '"',
+    "</",
+    "<!",
+    "-->",
+    "&#0;",
+    "{{",
+    "%}",
+    "::",
+    "##",
+    "[",
+    "=",
+    "`",
+    "\\",
+    "\x00",
+    "\ufffe",
+)
+
+any_text = st.one_of(
+    st.text(st.characters(exclude_categories=()), min_size=1, max_size=60),
+    st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=4).map("".join),
+)
+few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@cache
+def known_shapes() -> frozenset[tuple[str, tuple[str, ...]]]:
+    pages = (html.render(run) for run in (fixed_run(), everywhere("plain"), everywhere("plain " * 100)))
+    return frozenset(shape for page in pages for shape in Page(page).skeleton())
+
+
+@few
+@given(any_text)
+def test_a_page_holds_no_element_that_is_not_its_own(text: str) -> None:
+    page = Page(html.render(everywhere(text)))
+    assert page.strays == []
+    assert {shape for shape, count in page.skeleton().items() if count} <= known_shapes()
+    assert len(page.inside("script")) == 1
+    assert len(page.inside("style")) == 1
+    assert all(value.startswith("#") or value == "data:," for value in page.values("href"))
+    assert page.inside("title") == [
+        "FAIL: 1 failed, 1 could not be judged, 0 passed, 1 skipped | LLM regression report"
+    ]
+
+
+@few
+@given(any_text)
+def test_a_page_shows_every_character(text: str) -> None:
+    assert visible(text) in Page(html.render(everywhere(text))).text
+
+
+@few
+@given(any_text, st.integers(0, 200), st.booleans(), st.integers(-1, 2))
+def test_a_terminal_is_not_steered(text: str, width: int, ascii: bool, verbosity: int) -> None:  # noqa: A002 -- as the argument is called
+    for line in terminal.lines(everywhere(text), width=width, ascii=ascii, verbosity=verbosity):
+        assert line.text.isprintable()
+        assert "##[" not in line.text
+        assert not line.text.lstrip().startswith("::")
+        assert not ascii or line.text.isascii()
+        assert verbosity < 0 or len(line.text) <= max(width, terminal.MIN_WIDTH)
+
+
+@few
+@given(any_text)
+def test_properties_are_valid_xml_with_unique_names(text: str) -> None:
+    for record in everywhere(text).records:
+        found = junit.properties(record)
+        assert len({name for name, _ in found}) == len(found)
+        root = ET.Element("properties")
+        for name, value in found:
+            ET.SubElement(root, "property", name=name, value=value)
+        again = ET.fromstring(ET.tostring(root, "utf-8"))
+        assert [(one.get("name"), one.get("value")) for one in again] == found
+
+
+@few
+@given(any_text)
+def test_a_run_file_reads_back_as_it_was_written(text: str) -> None:
+    written = everywhere(text).to_json()
+    again = Run.from_json(written)
+    assert again.to_json() == written
+    assert [one.outcome for one in again.records] == ["failed", "errored", "skipped"]

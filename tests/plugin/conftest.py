@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.project import Project
+from support.server import StubServer
+
+import pytest_llmops
+
+MODEL_VARIABLES = ("OPENAI_BASE_URL", "LLMOPS_MODEL", "LLMOPS_JUDGE_MODEL", "CI", "PYTEST_ADDOPTS")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _preloaded() -> None:
+    """Load what may be loaded once in a process only: pytester forgets the modules of each run."""
+    for name in ("numpy", "sklearn.feature_extraction.text", "openai", "vcr.patch", "jsonschema", "bm25s"):
+        importlib.import_module(name)
+    for module in pkgutil.walk_packages(pytest_llmops.__path__, "pytest_llmops."):
+        importlib.import_module(module.name)
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    for name in [name for name in os.environ if name in MODEL_VARIABLES or name.endswith("_API_KEY")]:
+        monkeypatch.delenv(name)
+    with StubServer() as server:
+        yield Project(pytester, server)
+
+
+@pytest.fixture(params=[0, 2], ids=["n0", "n2"])
+def workers(request: pytest.FixtureRequest) -> Any:
+    """Without and with xdist: what a user sees is the same."""
+    return request.param

@@ -1,0 +1,305 @@
+"""Prompts, cases and retrievers: what markers make of a test, and what wrong arguments say."""
+
+from __future__ import annotations
+
+import pytest
+from support.project import Project
+
+V1 = "---\nvariables: [question]\nparams: {temperature: 0}\n---\nsystem:\nBe brief.\nuser:\n{{ question }}\n"
+V2 = V1.replace("Be brief.", "Be brief.\nBe kind.")
+CASES = '{"id": "late", "input": "late?", "reference": "yes"}\n{"id": "early", "input": "early?", "tags": ["x"]}\n'
+FILES = {
+    "prompts/support/answer/v1.md": V1,
+    "prompts/support/answer/v2.md": V2,
+    "prompts/support/answer/aliases.toml": 'production = "v2"\ncandidate = "v1"\n',
+    "cases/questions.jsonl": CASES,
+    "corpora/book.jsonl": '{"id": "a", "text": "the cat sat"}\n{"id": "b", "text": "the dog ran"}\n{"id": "c", "text": "a bird flew far away"}\n',
+}
+BOTH = """
+import pytest
+@pytest.mark.prompt("support/answer", versions=["v1", "v2"])
+@pytest.mark.cases("cases/questions.jsonl")
+def test_answer(prompt, case, llm):
+    llm.complete(prompt.render(question=case.input))
+"""
+
+
+@pytest.fixture
+def filled(project: Project) -> Project:
+    project.write(**FILES)
+    return project
+
+
+def test_versions_times_cases_with_readable_ids(filled: Project, workers: int) -> None:
+    filled.write(**{"test_a.py": BOTH})
+    result = filled.record(workers=workers)
+    names = ["test_answer[v1-early]", "test_answer[v1-late]", "test_answer[v2-early]", "test_answer[v2-late]"]
+    assert sorted(result.records) == names
+    facts = result.records["test_answer[v2-late]"].facts
+    assert facts["case"]["id"] == "late"  # type: ignore[call-overload, index]
+    assert facts["case"]["input"] == "late?"  # type: ignore[call-overload, index]
+    prompt = facts["prompt"]
+    assert isinstance(prompt, dict)
+    assert (prompt["name"], prompt["version"], prompt["path"]) == (
+        "support/answer",
+        "v2",
+        "prompts/support/answer/v2.md",
+    )
+    sent = [[message["content"] for message in one.json["messages"]] for one in filled.server.seen]
+    assert sorted(sent) == sorted(
+        [text, question] for text in ("Be brief.", "Be brief.\nBe kind.") for question in ("late?", "early?")
+    )
+    assert all(one.json["temperature"] == 0 for one in filled.server.seen)
+
+
+def test_ids_do_not_depend_on_the_version_unless_versions_are_listed(filled: Project, workers: int) -> None:
+    filled.write(**{"test_a.py": BOTH.replace(', versions=["v1", "v2"]', "")})
+    first = filled.record(workers=workers)
+    assert sorted(first.records) == ["test_answer[early]", "test_answer[late]"]
+    assert all(record.facts["prompt"]["version"] == "v2" for record in first.run.records)  # type: ignore[call-overload, index]
+    missed = filled.run("--llm-prompt=support/answer=v1", workers=workers)
+    assert sorted(missed.records) == sorted(first.records)
+    assert {record.outcome for record in missed.run.records} == {"errored"}
+    assert "Be brief.\\nBe kind." not in missed.records["test_answer[late]"].message
+    assert "-   Be kind." in missed.records["test_answer[late]"].message
+
+
+def test_moving_the_alias_is_a_rollback(filled: Project) -> None:
+    filled.write(**{"test_a.py": BOTH.replace(', versions=["v1", "v2"]', ', versions=["production"]')})
+    filled.record()
+    new = [one.body for one in filled.server.seen]
+    filled.write(**{"prompts/support/answer/aliases.toml": 'production = "v1"\n'})
+    filled.record()
+    filled.write(**{"prompts/support/answer/aliases.toml": 'production = "v2"\n'})
+    assert filled.run().outcomes == {"passed": 2}
+    assert filled.server.count == 4
+    assert [one.body for one in filled.server.seen[:2]] == new
+
+
+def test_llm_prompt_replaces_listed_versions(filled: Project, workers: int) -> None:
+    filled.write(**{"test_a.py": BOTH})
+    result = filled.record("--llm-prompt=support/answer=candidate", workers=workers)
+    assert sorted(result.records) == ["test_answer[candidate-early]", "test_answer[candidate-late]"]
+    assert result.run.records[0].facts["prompt"]["alias"] == "candidate"  # type: ignore[call-overload, index]
+
+
+def test_unknown_prompt_of_llm_prompt_is_told(filled: Project, workers: int) -> None:
+    filled.write(**{"test_a.py": BOTH})
+    result = filled.run("--llm-prompt=support/anwser=v1", workers=workers)
+    assert result.exit != 0
+    assert "did you mean 'support/answer'?" in result.text
+    assert "INTERNALERROR" not in result.text
+
+
+def test_prompts_fixture(filled: Project, workers: int) -> None:
+    filled.write(
+        **{
+            "test_a.py": """
+def test_a(prompts):
+    assert prompts.names() == ("support/answer",)
+    assert prompts.get("support/answer").version == "v2"
+    assert prompts.get("support/answer", "candidate").render(question="x").messages[1].content == "x"
+"""
+        }
+    )
+    assert filled.run(workers=workers).outcomes == {"passed": 1}
+
+
+def test_prompts_are_found_in_the_nearest_folder(filled: Project) -> None:
+    filled.write(
+        **{
+            "sub/prompts/own/v1.md": "own text",
+            "sub/test_b.py": 'import pytest\n@pytest.mark.prompt("own")\ndef test_b(prompt): assert prompt.version == "v1"\n',
+            "test_a.py": BOTH,
+        }
+    )
+    assert filled.run("sub").outcomes == {"passed": 1}
+
+
+def test_retriever_over_a_corpus(filled: Project, workers: int) -> None:
+    filled.write(
+        **{
+            "test_a.py": """
+import pytest
+@pytest.mark.retriever("book", k=1)
+def test_a(retriever):
+    hits = retriever.search("where is the cat")
+    assert hits.ids == ["a"]
+    assert hits.texts == ["the cat sat"]
+    assert sorted(retriever.search("cat dog", k=2).ids) == ["a", "b"]
+"""
+        }
+    )
+    result = filled.run(workers=workers)
+    assert result.outcomes == {"passed": 1}
+    facts = result.records["test_a"].facts["retriever"]
+    assert isinstance(facts, dict)
+    assert (facts["name"], facts["k"], facts["documents"]) == ("book", 1, 3)
+    assert facts["fingerprint"]
+
+
+def test_retriever_of_a_hook_comes_first(filled: Project, workers: int) -> None:
+    filled.write(
+        **{
+            "conftest.py": """
+from pytest_llmops.protocols import Hit, Hits
+class Mine:
+    def search(self, query, k=None):
+        return Hits((Hit(id="mine", text=query, score=1.0),)[:k], query=query)
+def pytest_llmops_retrievers(config):
+    return {"book": Mine}
+""",
+            "test_a.py": """
+import pytest
+@pytest.mark.retriever("book")
+def test_a(retriever):
+    assert retriever.search("x").ids == ["mine"]
+""",
+        }
+    )
+    assert filled.run(workers=workers).outcomes == {"passed": 1}
+
+
+def test_model_hook_replaces_the_llm_fixture(filled: Project, workers: int) -> None:
+    filled.write(
+        **{
+            "conftest.py": """
+from pytest_llmops.backends.offline import ScriptedModel
+def pytest_llmops_models(config):
+    return {"app": lambda: ScriptedModel(lambda messages: "scripted " + messages[-1].content)}
+""",
+            "test_a.py": "def test_a(llm):\n    assert llm.complete('x').text == 'scripted x'\n",
+        }
+    )
+    assert filled.run(workers=workers).outcomes == {"passed": 1}
+
+
+def test_the_nearest_conftest_wins(filled: Project) -> None:
+    hook = """
+from pytest_llmops.backends.offline import ScriptedModel
+def pytest_llmops_models(config):
+    return {"app": lambda: ScriptedModel(lambda messages: "WORD")}
+"""
+    test = "def test_{0}(llm):\n    assert llm.complete('x').text == '{0}'\n"
+    filled.write(
+        **{
+            "conftest.py": hook.replace("WORD", "outer"),
+            "inner/conftest.py": hook.replace("WORD", "inner"),
+            "test_outer.py": test.format("outer"),
+            "inner/test_inner.py": test.format("inner"),
+        }
+    )
+    assert filled.run().outcomes == {"passed": 2}
+
+
+def test_embedder_fixture(filled: Project, workers: int) -> None:
+    filled.write(
+        **{"test_a.py": "def test_a(embedder):\n    assert embedder.embed(['a b', 'c d']).shape[0] == 2\n"}
+    )
+    assert filled.run(workers=workers).outcomes == {"passed": 1}
+    assert filled.run("--llm-embedder=hashing", workers=workers).outcomes == {"passed": 1}
+
+
+WRONG_USE = {
+    "prompt without a name": (
+        "@pytest.mark.prompt()\ndef test_a(prompt): pass",
+        "@pytest.mark.prompt: expected the name of a prompt first",
+    ),
+    "versions as a text": (
+        "@pytest.mark.prompt('support/answer', versions='v1')\ndef test_a(prompt): pass",
+        "expected versions as a list of texts",
+    ),
+    "a version twice": (
+        "@pytest.mark.prompt('support/answer', versions=['v1', 'v1'])\ndef test_a(prompt): pass",
+        "expected each version once",
+    ),
+    "unknown argument": (
+        "@pytest.mark.prompt('support/answer', version='v1')\ndef test_a(prompt): pass",
+        "did you mean 'versions'?",
+    ),
+    "unknown prompt": (
+        "@pytest.mark.prompt('support/anser')\ndef test_a(prompt): pass",
+        "did you mean 'support/answer'?",
+    ),
+    "unknown version": (
+        "@pytest.mark.prompt('support/answer', versions=['v3'])\ndef test_a(prompt): pass",
+        "known are",
+    ),
+    "prompt fixture without a marker": ("def test_a(prompt): pass", "needs @pytest.mark.prompt(name)"),
+    "missing variable": (
+        "@pytest.mark.prompt('support/answer')\ndef test_a(prompt): prompt.render()",
+        "question",
+    ),
+    "unused variable": (
+        "@pytest.mark.prompt('support/answer')\ndef test_a(prompt): prompt.render(question='x', tone='y')",
+        "tone",
+    ),
+    "no case file": (
+        "@pytest.mark.cases('cases/question.jsonl')\ndef test_a(case): pass",
+        "in its folder is questions.jsonl",
+    ),
+    "cases without a file": (
+        "@pytest.mark.cases()\ndef test_a(case): pass",
+        "expected the name of a case file",
+    ),
+    "case fixture without a marker": ("def test_a(case): pass", "needs @pytest.mark.cases(file)"),
+    "unknown retriever": (
+        "@pytest.mark.retriever('bok')\ndef test_a(retriever): pass",
+        "did you mean 'book'?",
+    ),
+    "k of zero": ("@pytest.mark.retriever('book', k=0)\ndef test_a(retriever): pass", "k as a whole number"),
+    "retriever without a marker": ("def test_a(retriever): pass", "needs @pytest.mark.retriever(name)"),
+    "unknown judge": ("@pytest.mark.judge('qualty')\ndef test_a(judge): pass", "did you mean 'quality'?"),
+    "two judges": ("@pytest.mark.judge('a', 'b')\ndef test_a(judge): pass", "expected at most 1 arguments"),
+    "cassette without a name": (
+        "@pytest.mark.llm_cassette(3)\ndef test_a(): pass",
+        "expected the name of a cassette",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_USE)
+def test_wrong_use_says_where_and_what(filled: Project, name: str) -> None:
+    source, wanted = WRONG_USE[name]
+    filled.write(**{"test_a.py": f"import pytest\n{source}\n"})
+    result = filled.run("--llm-judge")
+    assert result.exit in (1, 2)
+    assert wanted in result.text
+    assert "pytest_llmops/" not in result.text
+
+
+def test_wrong_use_is_told_by_workers_too(filled: Project) -> None:
+    for number, (source, _) in enumerate(WRONG_USE.values()):
+        filled.write(**{f"test_{number}.py": f"import pytest\n{source}\n"})
+    result = filled.run("--llm-judge", "--continue-on-collection-errors", workers=2)
+    assert result.outcomes == {"errors": len(WRONG_USE)} or "failed" in result.outcomes
+    assert [wanted for _, wanted in WRONG_USE.values() if wanted not in result.text] == []
+    assert "INTERNALERROR" not in result.text
+
+
+BROKEN_CASES = {
+    "broken line": ('{"id": "a", "input": "x"}\n{"id": "b", "input": \n', "questions.jsonl:2"),
+    "duplicate id": ('{"id": "a", "input": "x"}\n\n{"id": "a", "input": "y"}\n', "questions.jsonl:3"),
+    "wrong column": ('{"id": "a", "inptu": "x"}\n', "questions.jsonl:1"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_CASES)
+def test_a_broken_case_file_names_file_and_line(filled: Project, name: str) -> None:
+    text, place = BROKEN_CASES[name]
+    filled.write(**{"test_a.py": BOTH, "cases/questions.jsonl": text})
+    result = filled.run()
+    assert result.exit != 0
+    assert place in result.text
+    assert "ERROR collecting test_a.py" in result.text
+
+
+def test_a_case_file_edited_between_runs_is_read_again(filled: Project) -> None:
+    filled.write(
+        **{
+            "test_a.py": "import pytest\n@pytest.mark.cases('cases/questions.jsonl')\ndef test_a(case): pass\n"
+        }
+    )
+    assert filled.run().outcomes == {"passed": 2}
+    filled.write(**{"cases/questions.jsonl": CASES + '{"id": "third", "input": "x"}\n'})
+    assert filled.run().outcomes == {"passed": 3}

@@ -1,0 +1,348 @@
+"""--llm-record, the cassette marker and fixture, and what a miss does."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.project import Project
+
+ASK = """
+import pytest
+
+@pytest.mark.parametrize("word", ["one", "two", "three"])
+def test_ask(llm, word):
+    assert llm.complete(f"say {word}").text == f"echo of say {word}"
+"""
+
+
+def test_replay_needs_neither_server_nor_key(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": ASK})
+    recorded = project.record(workers=workers)
+    assert recorded.outcomes == {"passed": 3}
+    assert project.server.count == 3
+    project.server.close()
+    replayed = project.run(workers=workers)
+    assert replayed.outcomes == {"passed": 3}
+    calls = [record.calls for record in replayed.run.records]
+    assert [len(one) for one in calls] == [1, 1, 1]
+    assert all(call.replayed for one in calls for call in one)
+    latencies = [one[0].latency_s for one in calls]
+    live = [record.calls[0].latency_s for record in recorded.run.records]
+    assert latencies == pytest.approx(live, abs=1e-4)
+
+
+def test_one_readable_file_a_test(project: Project) -> None:
+    project.write(**{"test_a.py": ASK})
+    project.record()
+    files = project.cassettes()
+    assert list(files) == [f"cassettes/test_a/test_ask/{word}.json" for word in ("one", "three", "two")]
+    document = json.loads(files["cassettes/test_a/test_ask/one.json"])
+    stored = document["interactions"][0]
+    assert stored["request"]["body"]["json"]["messages"] == [{"role": "user", "content": "say one"}]
+    assert stored["request"]["url"] == "http://loopback/v1/chat/completions"
+
+
+def test_none_never_writes(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": ASK})
+    project.record()
+    before = project.cassettes()
+    project.run(workers=workers)
+    assert project.cassettes() == before
+
+
+def test_new_records_only_what_is_missing(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": ASK})
+    project.record()
+    project.write(**{"test_a.py": ASK.replace('"three"]', '"three", "four"]')})
+    project.record(workers=workers)
+    assert project.server.count == 4
+
+
+def test_all_records_again_and_drops_what_is_not_asked_any_more(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('old')\n    llm.complete('same')\n"})
+    project.record()
+    project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('new')\n    llm.complete('same')\n"})
+    assert project.record(mode="all", workers=workers).outcomes == {"passed": 1}
+    (data,) = project.cassettes().values()
+    assert project.server.count == 4
+    assert b"echo of old" not in data
+    assert b"echo of new" in data
+
+
+def test_live_neither_reads_nor_writes(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": ASK})
+    result = project.record(mode="live", workers=workers)
+    assert result.outcomes == {"passed": 3}
+    assert project.cassettes() == {}
+    assert [call.replayed for record in result.run.records for call in record.calls] == [False] * 3
+
+
+def test_a_miss_names_the_nearest_request_and_the_command(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('what is the capital of France')\n"})
+    project.record()
+    project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('what is the capital of Italy')\n"})
+    result = project.run(workers=workers)
+    assert result.outcomes == {"errors": 1}
+    message = result.records["test_a"].message
+    assert "- messages[0].content: what is the capital of France" in message
+    assert "+ messages[0].content: what is the capital of Italy" in message
+    assert "pytest test_a.py::test_a --llm-record=new" in message
+    assert result.records["test_a"].outcome == "errored"
+    assert "MISSED test_a.py::test_a" in result.text
+
+
+def test_a_miss_without_a_cassette_shows_the_nearest_of_its_neighbours(project: Project) -> None:
+    project.write(**{"test_a.py": ASK})
+    project.record()
+    project.write(**{"test_a.py": ASK.replace('"three"]', '"three", "thirty"]')})
+    message = project.run().records["test_ask[thirty]"].message
+    assert "+ messages[0].content: say thirty" in message
+    assert "cassettes/test_a/test_ask/" in message
+
+
+def test_an_application_cannot_swallow_a_miss(project: Project, workers: int) -> None:
+    project.write(
+        **{
+            "test_a.py": """
+def test_caught(llm):
+    try:
+        llm.complete("never recorded")
+    except Exception:
+        pass
+
+def test_swallowed(llm):
+    try:
+        llm.complete("never recorded")
+    except BaseException:
+        pass
+"""
+        }
+    )
+    result = project.run(workers=workers)
+    assert {name: record.outcome for name, record in result.records.items()} == {
+        "test_caught": "errored",
+        "test_swallowed": "errored",
+    }
+    assert "the test passed although a request was missed" in result.records["test_swallowed"].message
+
+
+def test_the_network_is_closed_while_recordings_answer(project: Project, workers: int) -> None:
+    project.write(
+        **{
+            "test_a.py": """
+import socket
+import pytest
+pytestmark = pytest.mark.llm_cassette
+
+def test_address():
+    with socket.socket() as one:
+        one.connect(("192.0.2.1", 80))
+
+def test_name():
+    socket.getaddrinfo("model.invalid", 443)
+"""
+        }
+    )
+    result = project.run(workers=workers)
+    assert result.outcomes == {"errors": 2}
+    assert "a connection to 192.0.2.1 was refused" in result.records["test_address"].message
+    assert "a connection to model.invalid was refused" in result.records["test_name"].message
+
+
+def test_allowed_hosts_pass(project: Project, workers: int) -> None:
+    project.write(
+        **{
+            "pytest.ini": "[pytest]\nllm_allow_hosts =\n    127.0.0.1\n",
+            "test_a.py": f"""
+import json
+import urllib.request
+import pytest
+
+@pytest.mark.llm_cassette
+def test_own_server():
+    with urllib.request.urlopen("{project.server.url}/health") as answer:
+        assert json.load(answer)["path"] == "/health"
+""",
+        }
+    )
+    assert project.run(workers=workers).outcomes == {"passed": 1}
+    assert project.cassettes() == {}
+
+
+def test_marker_shares_one_cassette(project: Project, workers: int) -> None:
+    source = """
+import pytest
+pytestmark = pytest.mark.llm_cassette("shared/answers")
+
+@pytest.mark.parametrize("word", ["a", "b", "c", "d"])
+def test_ask(llm, word):
+    assert llm.complete(word).text == f"echo of {word}"
+"""
+    project.write(**{"test_a.py": source})
+    project.record(workers=workers)
+    files = project.cassettes()
+    assert list(files) == ["cassettes/shared/answers.json"]
+    assert len(json.loads(files["cassettes/shared/answers.json"])["interactions"]) == 4
+    project.server.close()
+    assert project.run(workers=workers).outcomes == {"passed": 4}
+
+
+def test_cassette_name_cannot_leave_its_folder(project: Project) -> None:
+    project.write(
+        **{
+            "test_a.py": "import pytest\n@pytest.mark.llm_cassette('../../evil')\ndef test_a(llm):\n    llm.complete('x')\n"
+        }
+    )
+    project.record()
+    assert all(name.startswith("cassettes/") for name in project.cassettes())
+    assert not (project.path.parent / "evil.json").exists()
+
+
+def test_llm_cassette_fixture_tells_what_happened(project: Project, workers: int) -> None:
+    project.write(
+        **{
+            "test_a.py": """
+def test_a(llm, llm_cassette):
+    llm.complete("x")
+    assert llm_cassette.path.name == "test_a.json"
+    assert (llm_cassette.counts.replayed, llm_cassette.counts.recorded) == ((0, 1) if llm_cassette.mode == "new" else (1, 0))
+"""
+        }
+    )
+    assert project.record(workers=workers).outcomes == {"passed": 1}
+    assert project.run(workers=workers).outcomes == {"passed": 1}
+
+
+def test_a_damaged_cassette_is_one_clear_error_and_stays_as_it_is(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('x')\n"})
+    project.record()
+    path = project.path / "cassettes/test_a/test_a.json"
+    path.write_bytes(path.read_bytes()[:-40])
+    damaged = path.read_bytes()
+    for run in (project.run, project.record):
+        result = run(workers=workers)
+        assert result.outcomes == {"errors": 1}
+        assert "is damaged" in result.records["test_a"].message
+        assert "restore it from git" in result.records["test_a"].message
+        assert "Traceback" not in result.text
+        assert path.read_bytes() == damaged
+
+
+def test_stale_interactions_are_told(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('x')\n    llm.complete('y')\n"})
+    project.record()
+    project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('x')\n"})
+    result = project.run(workers=workers)
+    facts = result.records["test_a"].facts["cassette"]
+    assert isinstance(facts, dict)
+    assert facts["stale"] == 1
+    assert "1 stale" in result.text
+
+
+def test_no_key_of_the_environment_reaches_the_disk(
+    project: Project, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    secret = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
+    monkeypatch.setenv("OPENAI_API_KEY", secret)
+    monkeypatch.setenv("SHOP_TOKEN", "shop-token-value-1234")
+    project.write(
+        **{
+            "test_a.py": f"""
+def test_a(llm):
+    llm.complete("my key is {secret} and shop-token-value-1234")
+    assert 0
+"""
+        }
+    )
+    project.record("--junitxml=j.xml", "--llm-report=r.html", workers=workers)
+    cassette = b"".join(project.cassettes().values())
+    assert project.cassettes()
+    assert secret.encode() not in cassette
+    assert b"shop-token-value-1234" not in cassette
+    assert project.server.seen[0].headers["authorization"] == f"Bearer {secret}"
+
+
+def test_redactors_hook_masks_before_hashing(project: Project, workers: int) -> None:
+    project.write(
+        **{
+            "conftest.py": """
+import re
+def pytest_llmops_redactors(config):
+    return {"customer": lambda text: re.sub(r"customer-[0-9]+", "customer-X", text)}
+""",
+            "test_a.py": """
+import os
+def test_a(llm):
+    assert llm.complete(f"hello customer-{os.environ['NUMBER']}").text
+""",
+        }
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUMBER", "12345")
+        project.record(workers=workers)
+        assert b"customer-12345" not in b"".join(project.cassettes().values())
+        patch.setenv("NUMBER", "99")
+        assert project.run(workers=workers).outcomes == {"passed": 1}
+
+
+def test_an_application_that_calls_an_sdk_itself(project: Project, workers: int) -> None:
+    project.write(
+        **{
+            "test_a.py": """
+import asyncio
+import openai
+import pytest
+pytestmark = pytest.mark.llm_cassette
+ASK = dict(model="m", messages=[{"role": "user", "content": "hi there"}])
+
+def test_sync(llm_calls):
+    assert openai.OpenAI().chat.completions.create(**ASK).choices[0].message.content == "echo of hi there"
+    assert [(call.endpoint, call.model, call.usage.total_tokens) for call in llm_calls] == [("chat", "stub-1", 10)]
+
+def test_stream(llm_calls):
+    with openai.OpenAI().chat.completions.create(stream=True, **ASK) as events:
+        text = "".join(event.choices[0].delta.content or "" for event in events if event.choices)
+    assert text.strip() == "echo of hi there"
+    assert llm_calls[0].streamed and llm_calls[0].ttft_s is not None
+
+def test_async():
+    async def main():
+        async with openai.AsyncOpenAI() as client:
+            asked = [client.responses.create(model="m", input=word) for word in "abc"]
+            return [one.output_text for one in await asyncio.gather(*asked)]
+    assert asyncio.run(main()) == ["echo of a", "echo of b", "echo of c"]
+"""
+        }
+    )
+    assert project.record(workers=workers).outcomes == {"passed": 3}
+    project.server.close()
+    assert project.run(workers=workers).outcomes == {"passed": 3}
+
+
+def test_environment_is_as_before_after_the_test(project: Project) -> None:
+    project.write(
+        **{
+            "test_a.py": """
+import os
+def test_ours(llm_cassette):
+    assert os.environ["OPENAI_BASE_URL"] == "http://127.0.0.1:1/v1"
+    assert os.environ["OPENAI_API_KEY"]
+def test_theirs():
+    assert "OPENAI_BASE_URL" not in os.environ and "OPENAI_API_KEY" not in os.environ
+"""
+        }
+    )
+    assert project.run().outcomes == {"passed": 2}
+
+
+def test_a_folder_that_cannot_be_used_is_told(project: Project) -> None:
+    project.write(
+        **{
+            "cassettes": "a file where the folder should be",
+            "test_a.py": "def test_a(llm):\n    llm.complete('x')\n",
+        }
+    )
+    result = project.record()
+    assert result.exit == 1
+    assert "cannot be read" in result.records["test_a"].message

@@ -1,0 +1,85 @@
+"""A project of a user's, in a folder of its own, and pytest run over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pytest_llmops.runs import Run, TestRecord
+from support.server import StubServer
+
+INI = """
+[pytest]
+llm_model = stub-1
+llm_base_url = http://127.0.0.1:1/v1
+addopts = --strict-markers --strict-config
+filterwarnings = error
+"""
+MODEL_VARIABLES = (
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "LLMOPS_MODEL",
+    "LLMOPS_JUDGE_MODEL",
+    "CI",
+    "PYTEST_ADDOPTS",
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run of pytest gave."""
+
+    outcomes: dict[str, int]
+    text: str
+    exit: int
+    run: Run
+
+    @property
+    def records(self) -> dict[str, TestRecord]:
+        """The records by the test's name without its file."""
+        return {record.nodeid.partition("::")[2]: record for record in self.run.records}
+
+
+class Project:
+    """Files of a user, a stub of a model server, and pytest."""
+
+    def __init__(self, pytester: pytest.Pytester, server: StubServer) -> None:
+        self.pytester = pytester
+        self.server = server
+        self.path: Path = pytester.path
+        self.write(**{"pytest.ini": INI})
+
+    def write(self, **files: str) -> None:
+        for name, text in files.items():
+            path = self.path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+    def run(self, *args: str, workers: int = 0) -> Result:
+        """Run pytest, with its records in a run file."""
+        report = self.path / "run-file.json"
+        report.unlink(missing_ok=True)
+        more = ["-n", str(workers)] if workers else []
+        done = self.pytester.runpytest_inprocess(f"--llm-report={report}", *more, *args)
+        text = "\n".join([*done.outlines, *done.errlines])
+        run = Run.from_json(report.read_text(encoding="utf-8")) if report.exists() else Run()
+        counted = done.parseoutcomes() if "no tests ran" not in text and " in " in text else {}
+        return Result(counted, text, int(done.ret), run)
+
+    def bare(self, *args: str) -> Result:
+        """Run pytest without a run file."""
+        done = self.pytester.runpytest_inprocess(*args)
+        return Result({}, "\n".join([*done.outlines, *done.errlines]), int(done.ret), Run())
+
+    def record(self, *args: str, mode: str = "new", workers: int = 0) -> Result:
+        """Run pytest live, against the stub server."""
+        return self.run(
+            f"--llm-record={mode}", f"--llm-base-url={self.server.url}/v1", *args, workers=workers
+        )
+
+    def cassettes(self) -> dict[str, bytes]:
+        """The cassette files by their place in the project."""
+        found = sorted(self.path.rglob("cassettes/**/*"))
+        return {path.relative_to(self.path).as_posix(): path.read_bytes() for path in found if path.is_file()}

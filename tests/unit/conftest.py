@@ -1,0 +1,52 @@
+"""What unit tests of assertions share."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pytest_llmops import recorder
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """Keep the plugin that runs this test out of it: its provenance lines, and its report."""
+    mine = recorder.Recorder(provenance=tuple)
+    recorder.push(mine)
+    yield
+    recorder.pop(mine)
+
+
+@pytest.fixture
+def shown_frames() -> Callable[[BaseException], list[str]]:
+    """Names of the package's functions that a traceback would show to the user: none should be."""
+
+    def names(error: BaseException) -> list[str]:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        return [
+            frame.f_code.co_name
+            for frame in frames
+            if frame.f_globals.get("__name__", "").startswith("pytest_llmops.")
+            and not frame.f_locals.get("__tracebackhide__")
+        ]
+
+    return names
+
+
+@pytest.fixture
+def well_formed() -> Callable[[BaseException], list[str]]:
+    """Lines of a failure text, checked: the verdict first, each other line labelled, nothing unprintable."""
+
+    def lines(error: BaseException) -> list[str]:
+        first, *others = str(error).split("\n")
+        assert first.isprintable()
+        assert not first.startswith(" ")
+        for line in others:
+            assert line.startswith("  ")
+            assert line[2] != " "
+            assert line.isprintable()
+        return [first, *others]
+
+    return lines

@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_llmops import recorder, registry
+from pytest_llmops.assertions.judged import assert_judge_score
+from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops.errors import (
+    JudgeError,
+    MeasurementErrored,
+    MeasurementFailed,
+    ModelError,
+    UnknownName,
+    UsageError,
+)
+from pytest_llmops.judges.rubric import RubricJudge, quality
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.protocols import Message, Verdict
+
+
+@dataclass
+class Fixed:
+    """A judge that returns or raises what it was given."""
+
+    verdict: Any
+    version: str = "fixed/1"
+
+    def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+        assert isinstance(answer + question + reference, str)
+        if isinstance(self.verdict, Exception):
+            raise self.verdict
+        return self.verdict  # type: ignore[no-any-return]
+
+
+def scoring(accuracy: int, fluency: int, relevance: int, reason: str = "because") -> RubricJudge:
+    def reply(messages: Sequence[Message]) -> str:
+        found = re.search(r"<data-([0-9a-f]{8})>", messages[1].content)
+        assert found is not None
+        scores = {"accuracy": accuracy, "fluency": fluency, "relevance": relevance}
+        return json.dumps({"nonce": found[1], "reason": reason, "dimensions": scores})
+
+    return quality(ScriptedModel(reply))
+
+
+def judged(*args: Any, **options: Any) -> tuple[dict[str, Measurement], Mapping[str, Any]]:
+    with recorder.collect() as found:
+        assert_judge_score(*args, **options)
+    return {one.name: one for one in found}, found[-1].detail.get("judge", {})  # type: ignore[return-value]
+
+
+def test_score_and_bound_are_kept_from_0_to_1_and_on_the_judges_scale() -> None:
+    judge = scoring(4, 9, 8)
+    found = assert_judge_score("An answer", judge=judge, question="Q?", reference="R.", label="de")
+    assert (found.name, found.status, found.label, found.version) == (
+        "judge.quality",
+        "passed",
+        "de",
+        judge.version,
+    )
+    assert found.value == found.bound == pytest.approx(6 / 9)
+    assert (found.detail["actual"], found.detail["expected"], found.detail["question"]) == (
+        "An answer",
+        "R.",
+        "Q?",
+    )
+    told = found.detail["judge"]
+    assert isinstance(told, dict)
+    assert json.loads(told.pop("raw"))["reason"] == "because"
+    assert told == {
+        "name": "quality",
+        "model": "scripted",
+        "score": 7.0,
+        "low": 1.0,
+        "high": 10.0,
+        "bound": 7.0,
+        "reason": "because",
+        "dimensions": {"accuracy": 4.0, "fluency": 9.0, "relevance": 8.0},
+        "error": "",
+        "prescreened": False,
+    }
+
+
+def test_each_dimension_is_recorded() -> None:
+    found, _ = judged("An answer", judge=scoring(1, 10, 4), label="de", at_least=None)
+    assert list(found) == [
+        "judge.quality.accuracy",
+        "judge.quality.fluency",
+        "judge.quality.relevance",
+        "judge.quality",
+    ]
+    assert [one.value for one in found.values()] == pytest.approx([0, 1, 3 / 9, 4 / 9])
+    assert {(one.status, one.label, one.version) for one in found.values()} == {
+        ("recorded", "de", found["judge.quality"].version)
+    }
+
+
+def test_the_message() -> None:
+    judge = scoring(1, 9, 3, reason="claims 60 days;\nthe reference says 30")
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_judge_score("Within 60 days.", judge=judge, reference="Within 30 days.")
+    assert str(caught.value).splitlines()[:5] == [
+        "judge quality 4.3 < 7 (scale 1 to 10)",
+        '  reason      judge: "claims 60 days;\\nthe reference says 30"',
+        "  scores      accuracy 1, fluency 9, relevance 3",
+        '  answer      "Within 60 days."',
+        '  reference   "Within 30 days."',
+    ]
+
+
+def test_a_label_stands_in_the_verdict() -> None:
+    with pytest.raises(MeasurementFailed, match=r"^judge quality \[de\] 1 < 7 \(scale 1 to 10\)"):
+        assert_judge_score("x", judge=scoring(1, 1, 1), label="de")
+
+
+def test_score_and_bound_are_told_apart() -> None:
+    with pytest.raises(MeasurementFailed, match=r"^judge Fixed 6\.996 < 7 "):
+        assert_judge_score("x", judge=Fixed(Verdict(score=6.996)), at_least=7)
+
+
+def test_a_scale_up_to_a_hundred() -> None:
+    judge = Fixed(Verdict(score=99.5, low=0, high=100, dimensions={"tone": 100}))
+    with pytest.raises(
+        MeasurementFailed, match=r"^judge Fixed 99.5 < 100 \(scale 0 to 100\)\n  scores   tone 100\n"
+    ):
+        assert_judge_score("x", judge=judge, at_least=100)
+
+
+def test_a_contentless_answer_fails_without_asking() -> None:
+    judge = quality(ScriptedModel([]))
+    with pytest.raises(
+        MeasurementFailed, match=r"(?s)^judge quality 1 < 7 .*contentless answer: scored without asking"
+    ):
+        assert_judge_score("...", judge=judge)
+    _, told = judged("", judge=judge)
+    assert told["prescreened"] is True
+
+
+def test_an_unreadable_verdict_is_an_error_and_keeps_the_replies() -> None:
+    judge = quality(ScriptedModel(["no idea", "still\nnone"]))
+    with pytest.raises(MeasurementErrored) as caught:
+        assert_judge_score("An answer", judge=judge)
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith(
+        "judge quality could not be scored: no verdict after 2 tries: no verdict: expected JSON"
+    )
+    assert lines[1] == '  reply   "try 1: no idea\\n\\ntry 2: still\\nnone"'
+    measurement = caught.value.measurement
+    assert (measurement.status, measurement.value, measurement.bound) == ("errored", None, None)
+    told = measurement.detail["judge"]
+    assert isinstance(told, dict)
+    assert (told["score"], told["raw"]) == (None, "try 1: no idea\n\ntry 2: still\nnone")
+
+
+@pytest.mark.parametrize(
+    ("raised", "text"),
+    [
+        (ModelError("model 'x' could not be reached", kind="connection"), "model 'x' could not be reached"),
+        (JudgeError("the panel disagrees"), "the panel disagrees"),
+        (ValueError("boom"), r"ValueError: boom \(test_assert_judged.py:\d+\)"),
+        (KeyError("score"), r"KeyError: 'score' \(test_assert_judged.py:\d+\)"),
+        (AssertionError(), r"AssertionError \(test_assert_judged.py:\d+\)"),
+    ],
+)
+def test_a_judge_that_raises_is_an_error_not_a_low_score(raised: Exception, text: str) -> None:
+    with pytest.raises(MeasurementErrored, match=f"^judge Fixed could not be scored: {text}"):
+        assert_judge_score("An answer", judge=Fixed(raised), at_least=7)
+
+
+def test_a_judges_own_usage_error_stays_one() -> None:
+    with pytest.raises(UsageError, match="no model is named"):
+        assert_judge_score("An answer", judge=Fixed(UsageError("no model is named")), at_least=7)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "text"),
+    [
+        (Verdict(score=11), "the judge's score is not on its scale: expected 1 to 10, got 11"),
+        (Verdict(score=0.5), "not on its scale"),
+        (Verdict(score=float("nan")), "got nan"),
+        (Verdict(score=float("inf")), "got inf"),
+        (Verdict(score=True), "got True"),
+        (Verdict(score="7"), "got '7'"),  # type: ignore[arg-type]
+        (Verdict(score=7, error="but"), "the judge's verdict has a score and an error: but"),
+        (Verdict(), "the judge's verdict has neither score nor error"),
+        (Verdict(score=7, low=10, high=1), "the judge's scale is no range: 10 to 1"),
+        (Verdict(score=7, low=7, high=7), "the judge's scale is no range"),
+        (Verdict(score=7, high=float("nan")), "the judge's scale is no range"),
+        (Verdict(score=7, dimensions={"tone": 12}), "the judge's tone is not on its scale"),
+        (Verdict(score=7, dimensions={"tone": float("nan")}), "the judge's tone is not on its scale"),
+        (Verdict(score=7, dimensions=None), "TypeError"),  # type: ignore[arg-type]
+        (Verdict(score=7, reason=None), "a reason, error or raw reply that is no text"),  # type: ignore[arg-type]
+        (Verdict(error="no verdict"), "no verdict"),
+        (None, "the judge returned no Verdict but NoneType"),
+        (7.0, "the judge returned no Verdict but float"),
+        ({"score": 7}, "the judge returned no Verdict but dict"),
+    ],
+)
+def test_a_verdict_that_is_none_is_an_error(verdict: Any, text: str) -> None:
+    with pytest.raises(MeasurementErrored, match=r"^judge Fixed could not be scored: ") as caught:
+        assert_judge_score("An answer", judge=Fixed(verdict), at_least=7)
+    assert text in str(caught.value).splitlines()[0]
+
+
+def test_the_raw_reply_of_an_impossible_verdict_is_kept() -> None:
+    _, told = judged("x", judge=Fixed(Verdict(score=99, raw="Score: 99")), at_least=7)
+    assert told["raw"] == "Score: 99"
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    verdict = Verdict(score=np.float32(7), dimensions={"tone": np.float64(10)})  # type: ignore[arg-type]
+    found, told = judged("x", judge=Fixed(verdict), at_least=7)
+    assert [one.value for one in found.values()] == pytest.approx([1, 6 / 9])
+    assert type(told["score"]) is float
+
+
+@pytest.mark.parametrize("answer", [None, 7, b"bytes"])
+def test_an_answer_that_is_no_text_cannot_be_scored(answer: Any) -> None:
+    with pytest.raises(MeasurementErrored, match=f"expected a text, got {type(answer).__name__}"):
+        assert_judge_score(answer, judge=quality(ScriptedModel([])))
+
+
+@pytest.mark.parametrize("bound", [0.7, 0, 11])
+def test_a_bound_off_the_scale_is_refused_before_anything_is_paid(bound: float) -> None:
+    model = ScriptedModel([])
+    with pytest.raises(UsageError, match=f"on the judge's own scale, 1 to 10, got {bound:g}"):
+        assert_judge_score("An answer", judge=quality(model), at_least=bound)
+    assert model.asked == []
+
+
+def test_a_bound_off_the_scale_of_a_judge_that_tells_it_only_in_its_verdict() -> None:
+    with pytest.raises(UsageError, match="on the judge's own scale, 0 to 1, got 7"):
+        assert_judge_score("An answer", judge=Fixed(Verdict(score=1, low=0, high=1)), at_least=7)
+
+
+@pytest.mark.parametrize("bound", ["7", True, float("nan"), [7]])
+def test_a_bound_that_is_no_number_is_refused(bound: Any) -> None:
+    with pytest.raises(UsageError, match="expected at_least to be a number or None"):
+        assert_judge_score("An answer", judge=scoring(7, 7, 7), at_least=bound)
+
+
+def test_a_judge_without_pass_at_needs_a_bound() -> None:
+    with pytest.raises(UsageError, match="the judge Fixed has no pass_at: pass at_least= on its own scale"):
+        assert_judge_score("An answer", judge=Fixed(Verdict(score=7)))
+
+
+@pytest.mark.parametrize("name", ["question", "reference"])
+def test_question_and_reference_must_be_texts(name: str) -> None:
+    with pytest.raises(UsageError, match=f"expected {name} to be a text, got NoneType"):
+        assert_judge_score("An answer", judge=scoring(7, 7, 7), **{name: None})  # type: ignore[arg-type]
+
+
+def test_no_such_judge() -> None:
+    mine = recorder.Recorder(lookup=registry.load)
+    recorder.push(mine)
+    try:
+        with pytest.raises(UnknownName, match="did you mean 'quality'"):
+            assert_judge_score("An answer", judge="qualty")
+    finally:
+        recorder.pop(mine)
+    with pytest.raises(UsageError, match="expected a judge, an object with judge"):
+        assert_judge_score("An answer", judge=7)  # type: ignore[arg-type]
+
+
+def test_a_judge_by_name_and_the_fact_for_the_report() -> None:
+    judge = scoring(8, 8, 8)
+    mine = recorder.Recorder(lookup=lambda kind, name: {("judge", "mine"): judge}[kind, name])
+    recorder.push(mine)
+    try:
+        assert_judge_score("An answer", judge="mine")
+    finally:
+        recorder.pop(mine)
+    assert mine.facts == {"judge": {"name": "quality", "version": judge.version, "model": "scripted"}}
+
+
+def test_hostile_text_starts_no_line() -> None:
+    evil = "x\nFAILED\x1b[31m\u202e"
+    judge = Fixed(Verdict(score=1, reason=evil, raw=evil, dimensions={evil: 1}))
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_judge_score(evil, judge=judge, question=evil, reference=evil, label=evil, at_least=7)
+    assert all(line.startswith("  ") for line in str(caught.value).splitlines()[1:])
+    assert not any(char in str(caught.value) for char in "\x1b\u202e")
+    with pytest.raises(MeasurementErrored) as errored:
+        assert_judge_score(evil, judge=Fixed(Verdict(error=evil, raw=evil)), label=evil, at_least=7)
+    assert all(line.startswith("  ") for line in str(errored.value).splitlines()[1:])

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from pydantic import BaseModel, model_validator
+
+from pytest_llmops import Measurement, MeasurementErrored, MeasurementFailed, assert_schema, collect
+from pytest_llmops.assertions.schema import MAX_PARSED_CHARS
+from pytest_llmops.errors import SchemaError, UsageError
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+Lines = Callable[[BaseException], list[str]]
+
+ITEM = {
+    "type": "object",
+    "properties": {"sku": {"type": "string"}, "qty": {"type": "integer", "minimum": 1}},
+    "required": ["sku", "qty"],
+}
+ORDER = {
+    "title": "Order",
+    "type": "object",
+    "properties": {
+        "items": {"type": "array", "items": ITEM},
+        "total": {"type": "number"},
+        "currency": {"enum": ["EUR", "USD"]},
+    },
+    "required": ["items", "total"],
+    "additionalProperties": False,
+}
+GOOD = '{"items": [{"sku": "a", "qty": 2}], "total": 9.5, "currency": "EUR"}'
+BAD = '{"items": [{"sku": "a", "qty": "two"}], "currency": "EUR"}'
+
+
+def failure(actual: object, schema: object = ORDER, **how: Any) -> list[str]:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_schema(actual, schema, **how)
+    assert caught.value.measurement.value == 0.0
+    return str(caught.value).splitlines()
+
+
+def span(found: Measurement) -> tuple[int, int]:
+    start, end = cast("list[int]", found.detail["span"])
+    return start, end
+
+
+@pytest.mark.parametrize(
+    "actual", [GOOD, f"Sure!\n```json\n{GOOD}\n```\nBye", f"It is {GOOD}.", json.loads(GOOD)]
+)
+def test_an_answer_that_fits(actual: object) -> None:
+    found = assert_schema(actual, ORDER)
+    assert (found.name, found.label, found.status) == ("schema", "Order", "passed")
+    assert (found.value, found.bound) == (1.0, 1.0)
+    assert found.detail["parsed"] == json.loads(GOOD)
+    assert found.detail["schema"] == "Order"
+    assert "evidence" not in found.detail
+    if isinstance(actual, str):
+        assert actual[slice(*span(found))] == GOOD
+        assert found.detail["actual"] == actual
+    else:
+        assert found.detail["actual"] == GOOD
+
+
+def test_a_failure_lists_the_differences() -> None:
+    assert failure(f"Here you are: {BAD}") == [
+        "schema Order: 2 of 4 fields wrong",
+        '  $.items[0].qty   expected integer >= 1 | got "two" (string)',
+        "  $.total          missing, expected number",
+        '  tail of output   Here you are: {"items": [{"sku": "a", "qty": "two"}], "currency": "EUR"}',
+    ]
+
+
+def test_a_failure_of_a_parsed_answer_has_no_tail() -> None:
+    assert failure(json.loads(BAD), label="the order")[0] == "schema the order: 2 of 4 fields wrong"
+    assert len(failure(json.loads(BAD))) == 3
+
+
+def test_the_tail_stands_among_the_lines_that_are_shown() -> None:
+    lines = failure('{"items": [' + ", ".join(['{"sku": 1}'] * 10) + "]}")
+    assert lines[0] == "schema Order: 21 of 21 fields wrong"
+    assert [line.startswith("  tail of output") for line in lines].index(True) == 7
+    assert lines[-1].split() == ["and", "14", "more", "lines", "in", "the", "report"]
+
+
+def test_many_differences_are_counted_to_an_end() -> None:
+    items = [{"sku": "a", "qty": 0}] * 1_000
+    assert failure({"items": items, "total": 1})[0] == "schema Order: at least 50 of 2,001 fields wrong"
+
+
+def test_a_value_of_another_kind_is_told_in_the_verdict() -> None:
+    assert failure("[1]") == ["schema Order: expected object | got array of 1", "  tail of output   [1]"]
+    assert failure([1], {"type": "object"}) == ["schema: expected object | got array of 1"]
+
+
+@pytest.mark.parametrize(
+    ("actual", "verdict", "others"),
+    [
+        ("", "the output is empty", []),
+        ("I cannot help.", "no JSON object or array in the output", ["  tail of output   I cannot help."]),
+        (
+            'Here: {"items": [{"sku": "a"',
+            "broken JSON at line 1, column 29: expected ',' or the closing bracket, got the end",
+            ['  near             Here: {"items": [{"sku": "a" >>> ', '  tail of output   Here: {"items": [{"sku": "a"'],
+        ),
+        (
+            '{"items": [], "total": 3,50}',
+            "broken JSON at line 1, column 26: expected a key in double quotes, got '5'",
+            ['  near             {"items": [], "total": 3, >>> 50}', '  tail of output   {"items": [], "total": 3,50}'],
+        ),
+    ],
+)  # fmt: skip
+def test_no_json_is_a_wrong_answer(actual: str, verdict: str, others: list[str]) -> None:
+    assert failure(actual) == [f"schema Order: {verdict}", *others]
+
+
+def test_of_several_values_the_one_that_fits_is_meant() -> None:
+    found = assert_schema(f"As [1] says: {GOOD}", ORDER)
+    assert found.reason == "2 different JSON values in the output, taken is the only one that fits"
+    assert assert_schema(f"{GOOD}\n{GOOD}", ORDER).reason == ""
+
+
+def test_several_values_of_a_kind_are_not_clear() -> None:
+    first, second = '{"items": [], "total": 1}', '{"items": [], "total": 2}'
+    assert failure(f"{first}\n{second}")[0] == (
+        "schema Order: expected one JSON value, got 2 different ones, at line 1, column 1 and at line 2, column 1; 2 fit"
+    )
+    assert failure(f"{first}\n{{}}")[0].endswith("line 2, column 1; 1 fits")
+    assert failure("{} [1]", {"type": ["object", "array"]})[0].endswith("at line 1, column 4; 2 fit")
+
+
+def test_of_several_values_that_do_not_fit_the_longest_is_told() -> None:
+    lines = failure(f"[1] {BAD}")
+    assert lines[0] == "schema Order: 2 of 4 fields wrong"
+    assert (
+        lines[1]
+        == "  reason           2 different JSON values in the output, taken is the longest; none fits"
+    )
+
+
+def test_a_key_that_stands_twice_is_wrong() -> None:
+    assert failure('{"items": [], "total": 1, "total": 2}')[:2] == [
+        "schema Order: 1 of 2 fields wrong",
+        "  $.total          stands twice in its object",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("actual", "error"),
+    [
+        (None, "the answer is None, expected text or parsed JSON"),
+        (7, "the answer is an object of type int, expected text or parsed JSON"),
+        (b"{}", "the answer is an object of type bytes"),
+        (SimpleNamespace(text="{}"), "of type SimpleNamespace, expected text or parsed JSON; pass its .text"),
+        (SimpleNamespace(model_dump=dict), 'pass its .model_dump(mode="json")'),
+        (
+            {"a": object()},
+            "the answer is no JSON: $.a: expected None, bool, int, float, str, a list or a mapping",
+        ),
+        ([float("nan")], "the answer is no JSON: $[0]: expected a finite number, got nan"),
+        ({"a": 10**5_000}, "the answer is no JSON: $.a"),
+    ],
+)
+def test_what_is_neither_text_nor_json_is_not_scored(actual: object, error: str) -> None:
+    with pytest.raises(MeasurementErrored, match=re.escape(error)) as caught:
+        assert_schema(actual, ORDER, at_least=None)
+    assert caught.value.measurement.status == "errored"
+    assert str(caught.value).startswith("schema [Order] could not be scored: ")
+
+
+def test_nesting_without_end_is_not_scored() -> None:
+    endless: list[object] = []
+    endless.append(endless)
+    with pytest.raises(MeasurementErrored, match="nested deeper than 100 levels"):
+        assert_schema(endless, ORDER)
+    assert "nested deeper than 100 levels" in failure('{"items":' * 100_000)[0]
+
+
+class Sum(BaseModel):
+    parts: list[int]
+    total: int
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Sum:
+        if self.total == 13:
+            raise RuntimeError("unlucky")
+        if sum(self.parts) != self.total:
+            raise ValueError("total is not the sum of the parts")
+        return self
+
+
+def test_a_pydantic_model_decides() -> None:
+    found = assert_schema('{"parts": [1, "2"], "total": 3}', Sum)
+    assert (found.label, found.detail["parsed"]) == ("Sum", {"parts": [1, "2"], "total": 3})
+    assert failure('{"parts": [1], "total": 3}', Sum)[0] == (
+        "schema Sum: total is not the sum of the parts | got object with the keys parts, total"
+    )
+    assert failure('[{"parts": [1], "total": "x"}]', list[Sum])[:2] == [
+        "schema list[Sum]: 1 of 2 fields wrong",
+        '  $[0].total       expected a valid integer, unable to parse string as an integer | got "x" (string)',
+    ]
+
+
+def test_a_validator_that_breaks_is_no_low_score(shown_frames: Lines) -> None:
+    with pytest.raises(MeasurementErrored, match="a validator of Sum raised RuntimeError: unlucky") as caught:
+        assert_schema('{"parts": [], "total": 13}', Sum)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert shown_frames(caught.value) == []
+    with collect() as found:
+        assert_schema('{"parts": [], "total": 13}', Sum)
+    assert found[0].status == "errored"
+
+
+def test_the_schema_may_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("order.yaml").write_text("type: object\nrequired: [id]\n", encoding="utf-8")
+    assert assert_schema('{"id": 1}', "order.yaml").label == "order"
+    assert failure("{}", Path("order.yaml"))[0] == "schema order: 1 of 2 fields wrong"
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "int"}, {}, "gone.json", None, {"$ref": "https://example.org/x"}, {"$ref": "#"}]
+)
+def test_a_broken_schema_is_an_error_of_its_own(schema: object, shown_frames: Lines) -> None:
+    with pytest.raises(SchemaError) as caught:
+        assert_schema("{}", schema)
+    assert shown_frames(caught.value) == []
+
+
+def test_the_bound() -> None:
+    found = assert_schema(BAD, ORDER, at_least=None)
+    assert (found.status, found.value) == ("recorded", 0.0)
+    assert found.detail["evidence"]
+    assert assert_schema(BAD, ORDER, at_least=0).status == "passed"
+    for bound in (2, "1", True, float("nan")):
+        with pytest.raises(UsageError, match="assert_schema: expected at_least from 0 to 1"):
+            assert_schema(GOOD, ORDER, at_least=bound)  # type: ignore[arg-type]
+
+
+def test_a_large_value_is_not_kept_but_can_be_found() -> None:
+    text = json.dumps({"items": [], "total": 1, "currency": "EUR"} | {"x": "y" * MAX_PARSED_CHARS})
+    found = assert_schema(f"It is {text}", {"type": "object"})
+    assert "parsed" not in found.detail
+    assert json.loads(f"It is {text}"[slice(*span(found))])["currency"] == "EUR"
+
+
+HOSTILE = [
+    "\x00\x1b[31m{",
+    "line\n::error::two",
+    '{"\\u001b[31m\\n::error::": 1, "items": "</script>\\u0000", "total": "\\ud800"}',
+    '{"items": [{"sku": "\u202e", "qty": "\u2028"}]}',
+    "\ud800[",
+    f'{{"{"k" * 1_000_000}": 1}}',
+    "{" * 1_000_000,
+    "x" * 1_000_000,
+    json.dumps({f"key\n{n}": n for n in range(50_000)}),
+]
+
+
+@pytest.mark.parametrize("actual", HOSTILE, ids=range(len(HOSTILE)))
+@pytest.mark.parametrize("schema", [ORDER, Sum], ids=["schema", "model"])
+def test_hostile_text_cannot_break_a_message(
+    actual: str, schema: object, well_formed: Lines, shown_frames: Lines
+) -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_schema(actual, schema)
+    assert len(well_formed(caught.value)) <= 10
+    assert len(str(caught.value)) < 2_500
+    assert shown_frames(caught.value) == []
+
+
+def test_the_measurement_can_travel() -> None:
+    with collect() as found:
+        for actual in (GOOD, BAD, *HOSTILE[:5]):
+            assert_schema(actual, ORDER)
+    for one in found:
+        wire = json.loads(json.dumps(one.to_wire()))
+        assert Measurement.from_wire(wire) == one

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_llmops import Measurement, MeasurementErrored, MeasurementFailed, assert_score, collect, soft
+from pytest_llmops.errors import CassetteMiss, UsageError
+from pytest_llmops.metrics.lexical import token_f1
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+Lines = Callable[[BaseException], list[str]]
+
+
+def share(actual: str, expected: str = "x") -> float:
+    """Share of characters of actual that are in expected."""
+    return sum(char in expected for char in actual) / len(actual)
+
+
+def giving(value: Any) -> Callable[..., Any]:
+    def metric(*_: object) -> Any:
+        return value
+
+    return metric
+
+
+class Tone:
+    """A metric with a version."""
+
+    version = "tone/2"
+
+    def __call__(self, actual: str) -> float:
+        return float("please" in actual)
+
+
+def test_a_metric_of_two_texts() -> None:
+    found = assert_score(share, "xxxy", "x", at_least=0.7, label="letters")
+    assert (found.name, found.value, found.bound, found.label) == ("score.share", 0.75, 0.7, "letters")
+    assert (found.better, found.unit, found.status) == ("higher", "1", "passed")
+    assert found.detail == {"actual": "xxxy", "expected": "x"}
+    assert assert_score(token_f1, "the cat sat", "a cat", at_least=None).name == "score.token_f1"
+
+
+def test_without_expected_the_metric_gets_one_argument() -> None:
+    assert assert_score(len, "four", at_least=4, unit="count").value == 4
+    assert assert_score(giving(1), None, None, at_least=1).detail == {"actual": None, "expected": None}
+    assert assert_score(giving(1), "a", at_least=1).detail == {"actual": "a"}
+
+
+def test_a_metric_that_should_be_low() -> None:
+    found = assert_score(len, "four", at_most=4, unit="tokens")
+    assert (found.better, found.status) == ("lower", "passed")
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_score(len, "five!", at_most=4, unit="count")
+    assert str(caught.value).splitlines() == ["score.len 5 > 4", '  answer   "five!"']
+    assert assert_score(len, "four", at_most=None, unit="s").status == "recorded"
+
+
+def test_a_failure_shows_both_texts() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_score(share, "yyyy", "x", at_least=0.5)
+    assert str(caught.value).splitlines() == [
+        "score.share 0.00 < 0.50",
+        '  expected   "x"',
+        '  answer     "yyyy"',
+    ]
+
+
+def test_a_failure_shows_other_values_too() -> None:
+    with pytest.raises(MeasurementFailed, match=r"\n  answer     \{'a': \[1\]\}"):
+        assert_score(giving(0), {"a": (1,)}, object(), at_least=1)
+
+
+@pytest.mark.parametrize(
+    ("metric", "name"),
+    [(share, "score.share"), (partial(partial(share), expected="y"), "score.share"), (Tone(), "score.Tone"), (str.count, "score.count")],
+)  # fmt: skip
+def test_the_name_is_the_functions(metric: Callable[..., float], name: str) -> None:
+    with collect() as found:
+        assert_score(metric, "x", at_least=None)
+    assert found[0].name == name
+
+
+def test_a_name_of_ones_own_and_a_version() -> None:
+    found = assert_score(Tone(), "please", at_least=1, name="tone")
+    assert (found.name, found.version) == ("tone", "tone/2")
+    assert assert_score(lambda text: len(text), "ab", at_least=1, name="length").name == "length"  # noqa: PLW0108
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0.5, np.float32(0.5), np.float64(0.5), np.array(0.5), Decimal("0.5"), Fraction(1, 2)],
+    ids=lambda value: type(value).__name__,
+)
+def test_any_kind_of_number_becomes_a_float(value: Any) -> None:
+    found = assert_score(giving(value), "a", at_least=0.5)
+    assert type(found.value) is float
+    assert found.value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("value", "number"), [(True, 1.0), (False, 0.0), (np.True_, 1.0), (np.int64(3), 3.0), (3, 3.0)]
+)
+def test_true_and_whole_numbers_count(value: Any, number: float) -> None:
+    assert assert_score(giving(value), "a", at_least=None).value == number
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (None, "the metric gave None, expected a number"),
+        ("0.5", "the metric gave an object of type str, expected a number"),
+        ([0.5], "the metric gave an object of type list, expected a number"),
+        (np.array([0.5]), "the metric gave an object of type ndarray, expected a number"),
+        (1 + 2j, "the metric gave an object of type complex, expected a number"),
+        (float("nan"), "the metric gave nan, expected a finite number"),
+        (float("-inf"), "the metric gave -inf, expected a finite number"),
+        (np.float32("nan"), "the metric gave nan, expected a finite number"),
+        (10**400, "the metric gave inf, expected a finite number"),
+        (Decimal("NaN"), "the metric gave nan, expected a finite number"),
+    ],
+)
+def test_what_is_no_finite_number_is_not_scored(value: Any, error: str) -> None:
+    with pytest.raises(MeasurementErrored, match=re.escape(error)) as caught:
+        assert_score(giving(value), "a", at_least=None)
+    assert caught.value.measurement.status == "errored"
+
+
+def test_an_asynchronous_metric_is_told_apart() -> None:
+    async def slow(_: str) -> float:
+        return 1.0
+
+    class Later:
+        def __await__(self) -> Iterator[float]:
+            return iter(())
+
+    for metric in (slow, giving(Later())):
+        with pytest.raises(MeasurementErrored, match="the metric is asynchronous"):
+            assert_score(metric, "a", at_least=1)  # type: ignore[arg-type]
+
+
+def test_an_exception_of_the_metric_is_no_low_score(shown_frames: Lines) -> None:
+    with pytest.raises(MeasurementErrored) as caught:
+        assert_score(share, "", "x", at_least=0.5)
+    assert re.fullmatch(
+        r"score\.share could not be scored: the metric raised ZeroDivisionError: division by zero \(test_assert_score\.py:\d+\)",
+        str(caught.value),
+    )
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert shown_frames(caught.value) == []
+
+
+def test_a_wrong_call_of_the_metric_is_no_low_score() -> None:
+    with pytest.raises(MeasurementErrored, match="TypeError"):
+        assert_score(Tone(), "a", "b", at_least=1)
+
+
+def test_soft_and_collect_keep_the_error() -> None:
+    with collect() as found:
+        assert_score(share, "", at_least=0.5)
+    assert found[0].status == "errored"
+    with pytest.raises(MeasurementErrored, match="ZeroDivisionError"), soft():
+        assert_score(share, "", at_least=0.5)
+
+
+def test_a_missing_recording_goes_through() -> None:
+    def asks(_: str) -> float:
+        raise CassetteMiss
+
+    with pytest.raises(CassetteMiss):
+        assert_score(asks, "a", at_least=1)
+
+
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        ({}, "expected either at_least or at_most, got neither; no bound fits every metric: at_least=None records only"),
+        ({"at_least": 1, "at_most": 1}, "expected either at_least or at_most, got both"),
+        ({"at_least": None, "at_most": 1}, "expected either at_least or at_most, got both"),
+        ({"at_least": float("nan")}, "expected at_least to be a finite number, or None to record only, got nan"),
+        ({"at_most": "1"}, "expected at_most to be a finite number, or None to record only, got '1'"),
+        ({"at_least": True}, "expected at_least to be a finite number"),
+        ({"at_least": 1, "unit": "ms"}, "expected unit to be one of 1, s, USD, tokens, count, got 'ms'"),
+    ],
+)  # fmt: skip
+def test_bounds_and_units_are_checked(how: dict[str, Any], text: str, shown_frames: Lines) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"assert_score: {text}")) as caught:
+        assert_score(share, "a", "b", **how)
+    assert shown_frames(caught.value) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "text"),
+    [
+        (lambda _: 1.0, "expected a metric with a name, got <lambda>; pass name=, the key of a baseline"),
+        ("share", "expected a function as metric, got an object of type str"),
+        (None, "expected a function as metric, got None"),
+    ],
+)
+def test_the_metric_is_checked(metric: Any, text: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(text)):
+        assert_score(metric, "a", at_least=1)
+
+
+@pytest.mark.parametrize("actual", ["", "\x00\x1b[31m\n::error::x", "\ud800", "</script>", "x" * 1_000_000])
+def test_hostile_text_cannot_break_a_message(actual: str, well_formed: Lines, shown_frames: Lines) -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_score(giving(0), actual, actual, at_least=1)
+    assert len(well_formed(caught.value)) == 3
+    assert shown_frames(caught.value) == []
+
+
+def test_what_cannot_be_stored_is_named() -> None:
+    class Nasty:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    endless: list[object] = []
+    endless.append(endless)
+    for value in (Nasty(), endless, {1: Nasty()}):
+        found: Measurement = assert_score(giving(1), value, at_least=1)
+        assert str(found.detail["actual"]).startswith("an object of type ")

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_llmops import recorder
+from pytest_llmops.assertions.semantic import assert_semantic
+from pytest_llmops.backends.offline import HashingEmbedder
+from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UnknownName, UsageError
+from pytest_llmops.measurement import Json
+from pytest_llmops.settings import Settings
+
+
+@dataclass
+class Fake:
+    """Vectors by text; unknown texts raise."""
+
+    vectors: dict[str, list[float]] = field(default_factory=dict)
+    answer: Callable[[Sequence[str]], Any] | None = None
+    version: str = "fake/1"
+    calls: list[list[str]] = field(default_factory=list)
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        self.calls.append(list(texts))
+        if self.answer is not None:
+            return self.answer(texts)
+        return np.array([self.vectors[text] for text in texts], dtype=np.float32)
+
+
+def test_the_nearest_reference_counts_and_all_are_embedded_in_one_call() -> None:
+    fake = Fake({"a": [1, 0], "far": [0, 1], "near": [0.8, 0.6]})
+    found = assert_semantic("a", ["far", "near"], at_least=0.7, embedder=fake)
+    assert (found.name, found.version, found.status) == ("semantic", "fake/1", "passed")
+    assert found.value == pytest.approx(0.8)
+    assert found.detail["scores"] == pytest.approx([0, 0.8])
+    assert found.detail["expected"] == ["far", "near"]
+    assert fake.calls == [["a", "far", "near"]]
+
+
+def test_the_default_bound_is_the_embedders() -> None:
+    assert assert_semantic("a refund", "a refund").bound == 0.45
+    assert assert_semantic("a refund", "a refund", embedder=HashingEmbedder()).bound == 0.6
+    assert assert_semantic("a refund", "a refund", embedder="hashing").version == HashingEmbedder().version
+
+
+def test_the_default_embedder_is_that_of_the_settings() -> None:
+    mine = recorder.Recorder(settings=Settings(embedder="hashing"))
+    recorder.push(mine)
+    try:
+        assert_semantic("a refund", "a refund")
+    finally:
+        recorder.pop(mine)
+    assert mine.measurements[0].detail["embedder"] == "hashing"
+
+
+def test_none_records_only() -> None:
+    assert assert_semantic("cat", "dog", at_least=None).status == "recorded"
+
+
+def test_the_message_says_verdict_best_sentence_and_what_is_missing() -> None:
+    answer = "Thanks for asking. Items come back within 60 days of delivery.\nBye!"
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_semantic(answer, "Items come back within 30 days", at_least=0.99)
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("semantic 0.")
+    assert lines[0].endswith('< 0.99 to reference "Items come back within 30 days" (embedder tfidf)')
+    assert lines[1:4] == [
+        '  best      sentence 2 of 3, 5 of 6 words: "Items come back within 60 days of delivery."',
+        '  missing   "30" (in no sentence)',
+        '  numbers   "60" in the answer, not in the reference',
+    ]
+
+
+def test_several_references_and_a_label() -> None:
+    with pytest.raises(
+        MeasurementFailed, match=r'^semantic \[de\] 0\.00 < 0\.45 to the nearest of 2 references, "dog"'
+    ):
+        assert_semantic("cat", ["dog", "bird"], label="de")
+
+
+def test_without_a_shared_word_the_answer_itself_is_shown() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_semantic("cat", "dog")
+    assert 'answer    "cat"' in str(caught.value)
+    assert "best" not in str(caught.value)
+
+
+def test_score_and_bound_are_told_apart() -> None:
+    fake = Fake({"a": [1, 0], "b": [0.7999, 0.6001]})
+    with pytest.raises(MeasurementFailed, match=r"semantic 0\.7999 < 0\.8000"):
+        assert_semantic("a", "b", at_least=0.8, embedder=fake)
+
+
+def test_nothing_missing_but_another_number() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_semantic(
+            "Refunds take 30 days. Parcels take 60.5 hours.", "Refunds take 30 days", at_least=0.99
+        )
+    assert 'numbers   "60.5" in the answer' in str(caught.value)
+    assert "  missing" not in str(caught.value)
+
+
+def test_many_missing_words_are_counted() -> None:
+    with pytest.raises(MeasurementFailed, match=r'missing   "w0",.* "w7" and 12 more \(in no sentence\)'):
+        assert_semantic("cat", " ".join(f"w{n}" for n in range(20)))
+
+
+def test_foreign_text_starts_no_line() -> None:
+    evil = "x\nFAILED everything\x1b[31m \u202e"
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_semantic(evil, "refunds\n::error::take 30 days", label="a\nb")
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith("  ") for line in lines[1:])
+    assert not any(char in str(caught.value) for char in "\x1b\u202e")
+
+
+def test_opposite_vectors_score_zero_not_less() -> None:
+    assert assert_semantic("a", "b", at_least=None, embedder=Fake({"a": [1, 0], "b": [-1, 0]})).value == 0
+
+
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_an_empty_answer_scores_zero_and_asks_nobody(blank: str) -> None:
+    fake = Fake()
+    with pytest.raises(
+        MeasurementFailed, match=r"(?s)^semantic 0.00 < 0.50 to reference .*the text is empty"
+    ):
+        assert_semantic(blank, "dog", at_least=0.5, embedder=fake)
+    assert fake.calls == []
+
+
+@pytest.mark.parametrize("actual", [None, 7, b"bytes", ["text"]])
+def test_an_answer_that_is_no_text_cannot_be_scored(actual: Any) -> None:
+    with pytest.raises(MeasurementErrored, match=f"expected a text, got {type(actual).__name__}"):
+        assert_semantic(actual, "dog")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (lambda texts: np.full((len(texts), 2), np.nan), "NaN or infinity in 2 of 2 rows"),
+        (lambda texts: np.ones((len(texts) + 1, 2)), r"shape \(2, dim\), got \(3, 2\)"),
+        (lambda _texts: np.ones(2), r"got \(2,\)"),
+        (lambda _texts: None, "expected real numbers"),
+        (lambda _texts: [["a"], ["b"]], "expected real numbers"),
+        (lambda _texts: np.zeros((2, 2)), 'found nothing to compare in the reference "dog"'),
+    ],
+)
+def test_vectors_that_are_none_cannot_be_scored(answer: Any, expected: str) -> None:
+    with pytest.raises(
+        MeasurementErrored, match=f"semantic could not be scored: embedder Fake: .*{expected}"
+    ):
+        assert_semantic("cat", "dog", at_least=0.5, embedder=Fake(answer=answer))
+
+
+def test_an_embedder_that_cannot_be_asked_or_breaks() -> None:
+    def down(_texts: Sequence[str]) -> None:
+        raise ModelError("model 'x' could not be reached", kind="connection")
+
+    def broken(_texts: Sequence[str]) -> None:
+        raise ZeroDivisionError("by zero")
+
+    with pytest.raises(MeasurementErrored, match="embedder Fake: model 'x' could not be reached"):
+        assert_semantic("cat", "dog", at_least=0.5, embedder=Fake(answer=down))
+    with pytest.raises(
+        MeasurementErrored, match=r"ZeroDivisionError: by zero \(test_assert_semantic.py:\d+\)"
+    ):
+        assert_semantic("cat", "dog", at_least=0.5, embedder=Fake(answer=broken))
+
+
+def test_an_embedders_own_usage_error_stays_one() -> None:
+    def unusable(_texts: Sequence[str]) -> None:
+        raise UsageError("no API key")
+
+    with pytest.raises(UsageError, match="no API key"):
+        assert_semantic("cat", "dog", at_least=0.5, embedder=Fake(answer=unusable))
+
+
+def test_a_reference_without_words_cannot_be_compared() -> None:
+    with pytest.raises(
+        MeasurementErrored, match='embedder tfidf: found nothing to compare in the reference "\\?!"'
+    ):
+        assert_semantic("?!", "?!")
+
+
+@pytest.mark.parametrize(
+    ("expected", "message"),
+    [
+        ([], "at least one reference, got none"),
+        ("", "got a blank text as number 1"),
+        (["dog", "  "], "got a blank text as number 2"),
+        (["dog", None], "got NoneType as number 2"),
+        (None, "a reference text or several, got NoneType"),
+        (b"dog", "a reference text or several, got bytes"),
+        ({"dog"}, "a reference text or several, got set"),
+    ],
+)
+def test_references_that_are_none_are_the_users_mistake(expected: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        assert_semantic("cat", expected)
+
+
+@pytest.mark.parametrize("bound", [75, -0.1, float("nan"), True, "high", "0.5"])
+def test_a_bound_outside_0_to_1_is_refused(bound: Any) -> None:
+    with pytest.raises(UsageError, match="at_least from 0 to 1"):
+        assert_semantic("cat", "dog", at_least=bound)
+
+
+def test_an_embedder_without_a_default_needs_a_bound() -> None:
+    with pytest.raises(UsageError, match="the embedder Fake has no default bound: pass at_least="):
+        assert_semantic("cat", "dog", embedder=Fake())
+
+
+def test_no_such_embedder() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'tfidf'"):
+        assert_semantic("cat", "dog", embedder="tfdif")
+    with pytest.raises(UsageError, match=r"an object with embed\(texts\) and a version, got int"):
+        assert_semantic("cat", "dog", embedder=7)  # type: ignore[arg-type]
+
+
+def test_a_failure_asks_the_embedder_once_only() -> None:
+    fake = Fake({"One. Two.": [1, 0], "Three": [0, 1]})
+    with pytest.raises(MeasurementFailed):
+        assert_semantic("One. Two.", "Three", at_least=0.5, embedder=fake)
+    assert len(fake.calls) == 1
+
+
+def test_a_megabyte_is_scored_and_explained() -> None:
+    answer = "Nothing to see here. " * 50_000 + "Refunds take 30 days."
+    with recorder.collect() as found:
+        assert_semantic(answer, "Refunds take 31 days", at_least=0.99)
+    evidence = dict(found[0].detail["evidence"])  # type: ignore[arg-type]
+    assert evidence["missing"] == '"31" (in no sentence)'
+    assert found[0].detail["actual"] == answer
+
+
+def test_lone_surrogates() -> None:
+    assert assert_semantic("refund \ud800", "refund").value == pytest.approx(1)
+
+
+def test_detail_is_plain() -> None:
+    with recorder.collect() as found:
+        assert_semantic("cat", ("dog",))
+    detail: dict[str, Json] = dict(found[0].detail)
+    assert detail["expected"] == ["dog"]
+    assert detail["embedder"] == "tfidf"

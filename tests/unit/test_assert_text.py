@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rapidfuzz import fuzz as rapidfuzz
+
+from pytest_llmops import (
+    Measurement,
+    MeasurementErrored,
+    MeasurementFailed,
+    assert_contains,
+    assert_exact,
+    assert_fuzzy,
+    assert_matches,
+    collect,
+)
+from pytest_llmops.errors import UsageError
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+Assertion = Callable[..., Measurement]
+Lines = Callable[[BaseException], list[str]]
+
+MEGABYTE = "lorem ipsum " * 83_334
+HOSTILE = [
+    "",
+    "\x00",
+    "\x1b[31mred\x1b[0m",
+    "line\r\n::error::two\u2028three\x85four",
+    "##[add-mask]x",
+    "\ud800\udfff",
+    "</script><img onerror=alert(1)>",
+    "\u202eright to left",
+    "e" + "\u0301" * 3_000,
+    MEGABYTE,
+    "\n" * 1_000_000,
+]
+every_assertion = pytest.mark.parametrize(
+    "assertion",
+    [
+        lambda actual, **how: assert_contains(actual, "30 days", **how),
+        lambda actual, **how: assert_matches(actual, r"\b30 days\b", **how),
+        lambda actual, **how: assert_fuzzy(actual, "30 days", **{"at_least": 0.9, **how}),
+        lambda actual, **how: assert_exact(actual, "30 days", **how),
+    ],
+    ids=["contains", "matches", "fuzzy", "exact"],
+)
+
+
+@pytest.mark.parametrize(
+    ("expected", "options", "value"),
+    [
+        ("30 days", {}, 1.0),
+        (["30 days", "unopened", "receipt"], {}, 2 / 3),
+        (("30 days", "nothing"), {"any_of": True}, 1.0),
+        (["none", "nothing"], {"any_of": True}, 0.0),
+        ("UNOPENED", {}, 0.0),
+        ("UNOPENED STRASSE", {"ignore_case": True}, 1.0),
+        (["30 days", "30 days"], {}, 1.0),
+    ],
+)
+def test_contains(expected: str | list[str], options: dict[str, Any], value: float) -> None:
+    found = assert_contains("Within 30 days, unopened Straße", expected, at_least=None, **options)
+    assert (found.name, found.status, found.bound) == ("text.contains", "recorded", None)
+    assert found.value == pytest.approx(value)
+
+
+def test_contains_wants_all_unless_told_otherwise() -> None:
+    assert assert_contains("a b c", ["a", "b", "c", "d"], at_least=0.75, label="letters").status == "passed"
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_contains("a b c", ["a", "b", "c", "d"])
+    assert caught.value.measurement.bound == 1.0
+    assert caught.value.measurement.detail["missing"] == ["d"]
+    assert caught.value.measurement.detail["expected"] == ["a", "b", "c", "d"]
+
+
+def test_contains_shows_what_is_missing() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_contains("Return it within 60 days.", ["30 days", "within"], label="policy")
+    assert str(caught.value).splitlines() == [
+        "text.contains [policy] 0.50 < 1.00",
+        "  reason    1 of 2 texts missing",
+        '  missing   "30 days" | nearest "60 days." at line 1, column 18, 0.86 alike',
+        '  answer    "Return it within 60 days."',
+    ]
+
+
+def test_contains_any_of_says_that_none_is_there() -> None:
+    with pytest.raises(MeasurementFailed, match="none of 2 texts is in the answer"):
+        assert_contains("Paris", ["Rome", "Roma"], any_of=True)
+
+
+@pytest.mark.parametrize(
+    ("expected", "text"),
+    [
+        ([], "expected at least one text to look for, got none"),
+        ("", "expected texts to look for, got an empty text as number 1"),
+        (["a", ""], "got an empty text as number 2"),
+        (["a", 3], "got an object of type int as number 2"),
+        (b"a", "expected a text or several to look for, got an object of type bytes"),
+        (None, "expected a text or several to look for, got None"),
+        ({"a"}, "got an object of type set"),
+    ],
+)
+def test_contains_refuses_what_cannot_be_looked_for(expected: Any, text: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(text)):
+        assert_contains("a", expected)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "options", "value"),
+    [
+        (r"#\d{4}\b", {}, 1.0),
+        (re.compile("ORDER", re.IGNORECASE), {}, 1.0),
+        ("ORDER", {}, 0.0),
+        ("ORDER", {"ignore_case": True}, 1.0),
+        (re.compile("order.*way", re.DOTALL), {"ignore_case": True}, 1.0),
+        (r"Order #\d+", {"full": True}, 0.0),
+        (r"Order #\d+\nis on its way", {"full": True}, 1.0),
+        ("", {}, 1.0),
+    ],
+)
+def test_matches(pattern: Any, options: dict[str, Any], value: float) -> None:
+    found = assert_matches("Order #4711\nis on its way", pattern, at_least=None, **options)
+    assert (found.name, found.value) == ("text.matches", value)
+
+
+def test_matches_shows_pattern_and_hint() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_matches("Yes.\n", "yes")
+    assert str(caught.value).splitlines() == [
+        "text.matches 0.00 < 1.00",
+        "  pattern   yes",
+        "  hint      matches with re.IGNORECASE",
+        '  answer    "Yes.\\n"',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("a(b", "'a(b' is no regular expression: missing ), unterminated subpattern at position 1"),
+        ("a{99999999999999999999}", "is no regular expression: the repetition number is too large"),
+        ("(" * 10_000 + ")" * 10_000, "is no regular expression"),
+        ("[\n", "'[\\n' is no regular expression: unterminated character set at position 0"),
+        (b"a", "expected a pattern of text, got an object of type bytes"),
+        (re.compile(b"a"), "expected a pattern of text, got an object of type bytes"),
+        (None, "expected a pattern of text, got None"),
+    ],
+)
+def test_matches_refuses_what_is_no_pattern(pattern: Any, text: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(text)):
+        assert_matches("a", pattern)
+
+
+def test_fuzzy_is_rapidfuzz() -> None:
+    actual, expected = "You can return it within 60 days.", "return it within 30 days"
+    whole = assert_fuzzy(actual, expected, at_least=None)
+    part = assert_fuzzy(actual, expected, at_least=0.9, partial=True)
+    assert (whole.name, whole.version, part.version) == ("text.fuzzy", "ratio", "partial")
+    assert whole.value == pytest.approx(rapidfuzz.ratio(actual, expected) / 100)
+    assert part.value == pytest.approx(rapidfuzz.partial_ratio(actual, expected) / 100)
+    assert part.status == "passed"
+
+
+def test_fuzzy_without_case_and_layout() -> None:
+    assert (
+        assert_fuzzy(
+            " YES\n we  can ", "yes we can", at_least=1.0, ignore_case=True, whitespace="collapse"
+        ).value
+        == 1
+    )
+
+
+def test_fuzzy_has_no_default_bound() -> None:
+    with pytest.raises(TypeError, match="at_least"):
+        assert_fuzzy("a", "a")  # type: ignore[call-arg]
+
+
+def test_fuzzy_shows_nearest_and_difference() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_fuzzy(
+            "It can be sent back within 60 days. Thank you for your patience.",
+            "sent back within 30 days",
+            at_least=0.9,
+        )
+    assert str(caught.value).splitlines()[1:4] == [
+        '  nearest    "sent back within 60 days." at line 1, column 11, 0.96 alike',
+        "  diff       sent back within [-30-]{+60+} days{+.+}",
+        '  expected   "sent back within 30 days"',
+    ]  # fmt: skip
+
+
+def test_fuzzy_does_not_score_what_takes_minutes() -> None:
+    with pytest.raises(MeasurementErrored, match="too long for a fuzzy comparison"):
+        assert_fuzzy("x" + MEGABYTE, "y" * 500_000, at_least=0.5)
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "options", "value"),
+    [
+        ("Yes", "Yes", {}, 1.0),
+        ("Yes ", "Yes", {}, 0.0),
+        ("", "", {}, 1.0),
+        ("", "Yes", {}, 0.0),
+        ("yes ", "YES", {"ignore_case": True, "whitespace": "strip"}, 1.0),
+        ("a\n b", "a b", {"whitespace": "collapse"}, 1.0),
+        ("e\u0301", "\u00e9", {"unicode": "NFC"}, 1.0),
+        ("\ufb01", "fi", {"unicode": "NFKC"}, 1.0),
+        (MEGABYTE, MEGABYTE + "!", {}, 0.0),
+    ],
+)
+def test_exact(actual: str, expected: str, options: dict[str, Any], value: float) -> None:
+    found = assert_exact(actual, expected, at_least=None, **options)
+    assert (found.name, found.value) == ("text.exact", value)
+
+
+def test_exact_shows_the_invisible() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_exact("within 30\u00a0days", "within 30 days")
+    assert str(caught.value).splitlines() == [
+        "text.exact 0.00 < 1.00",
+        '  differs at   line 1, column 10: expected " " (U+0020 SPACE), got "\\xa0" (U+00A0 NO-BREAK SPACE)',
+        "  diff         within 30[- -]{+\\xa0+}days",
+        '  hint         equal with whitespace="collapse"',
+        '  expected     "within 30 days"',
+        '  answer       "within 30\\xa0days"',
+    ]
+
+
+@pytest.mark.parametrize("assertion", [assert_exact, assert_fuzzy])
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"whitespace": "trim"}, "expected whitespace to be one of 'keep', 'strip', 'collapse', got 'trim'"),
+        ({"expected": None}, "expected a text to compare with, got None"),
+        ({"expected": ["a"]}, "expected a text to compare with, got an object of type list"),
+    ],
+)
+def test_exact_and_fuzzy_say_what_is_wrong_with_their_arguments(
+    assertion: Assertion, options: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(UsageError, match=f"{assertion.__name__}: {re.escape(text)}"):
+        assertion("a", **{"expected": "a", "at_least": 1.0, **options})
+
+
+def test_exact_does_not_normalise_what_takes_quadratic_time() -> None:
+    with pytest.raises(MeasurementErrored, match="combining characters in a row"):
+        assert_exact("e" + "\u0301" * 3_000, "\u00e9", unicode="NFC")
+
+
+@every_assertion
+@pytest.mark.parametrize(
+    ("actual", "error"),
+    [
+        (None, "the answer is None, expected text"),
+        (b"30 days", "the answer is an object of type bytes, expected text"),
+        ({"answer": "30 days"}, "the answer is an object of type dict, expected text"),
+        (SimpleNamespace(text="30 days"), "of type SimpleNamespace, expected text; pass its .text"),
+    ],
+)
+def test_what_is_no_text_is_not_scored(assertion: Assertion, actual: object, error: str) -> None:
+    with pytest.raises(MeasurementErrored, match=re.escape(error)) as caught:
+        assertion(actual)
+    assert caught.value.measurement.status == "errored"
+    with pytest.raises(MeasurementErrored):
+        assertion(actual, at_least=None)
+
+
+@every_assertion
+@pytest.mark.parametrize("at_least", [1.01, -0.1, float("nan"), float("inf"), True, "0.5", [1]])
+def test_a_bound_is_from_0_to_1(assertion: Assertion, at_least: object) -> None:
+    with pytest.raises(UsageError, match="expected at_least from 0 to 1, or None to record only, got"):
+        assertion("30 days", at_least=at_least)
+
+
+@every_assertion
+def test_the_bound_decides(assertion: Assertion) -> None:
+    assert assertion("30 days", label="x").status == "passed"
+    assert assertion("nothing", at_least=0).status == "passed"
+    assert assertion("nothing", at_least=None).status == "recorded"
+    assert assertion("30 days", label="x").label == "x"
+
+
+@every_assertion
+def test_failures_have_evidence_and_successes_do_not(assertion: Assertion) -> None:
+    with collect() as found:
+        assertion("30 days")
+        assertion("thirty")
+    assert "evidence" not in found[0].detail
+    assert found[1].detail["evidence"]
+    assert found[1].detail["actual"] == "thirty"
+
+
+@every_assertion
+@pytest.mark.parametrize("actual", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_text_cannot_break_a_message(
+    assertion: Assertion, actual: str, well_formed: Lines, shown_frames: Lines
+) -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assertion(actual)
+    assert len(well_formed(caught.value)) <= 9
+    assert shown_frames(caught.value) == []
+    assert len(str(caught.value)) < 2_500
+
+
+@pytest.mark.parametrize("expected", HOSTILE[1:], ids=range(1, len(HOSTILE)))
+def test_hostile_references_cannot_either(expected: str, well_formed: Lines) -> None:
+    tried: list[Callable[[], Measurement]] = [
+        lambda: assert_contains("answer", expected),
+        lambda: assert_exact("answer", expected),
+        lambda: assert_fuzzy("answer", expected, at_least=0.9),
+        lambda: assert_matches("answer", re.escape(expected[:5_000])),
+    ]
+    for assertion in tried:
+        with pytest.raises(MeasurementFailed) as caught:
+            assertion()
+        well_formed(caught.value)
+
+
+def test_usage_errors_point_at_the_users_line(shown_frames: Lines) -> None:
+    tried: list[Callable[[], Measurement]] = [
+        lambda: assert_contains("a", []),
+        lambda: assert_matches("a", "("),
+        lambda: assert_exact("a", "a", at_least=2),
+        lambda: assert_fuzzy("a", None, at_least=1),  # type: ignore[arg-type]
+    ]
+    for assertion in tried:
+        with pytest.raises(UsageError) as caught:
+            assertion()
+        assert shown_frames(caught.value) == []

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from pytest_llmops.cases import Case, load_cases, sample, tagged
+from pytest_llmops.errors import CaseError, UnknownName, UsageError
+
+FULL = Case(
+    id="late-return",
+    input="Can I return it after 45 days?",
+    reference="No, within 30 days.",
+    tags=("smoke", "refund"),
+    family="returns",
+    data={"days": 45},
+)
+
+
+def write(folder: Path, name: str, text: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def refused(folder: Path, name: str, text: str | bytes) -> CaseError:
+    path = write(folder, name, text)
+    with pytest.raises(CaseError) as caught:
+        load_cases(path)
+    assert caught.value.path == str(path)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_jsonl(tmp_path: Path) -> None:
+    text = (
+        '{"id": "late-return", "input": "Can I return it after 45 days?", "reference": "No, within 30 days.", '
+        '"tags": ["smoke", "refund"], "family": "returns", "days": 45}\n'
+        "\n"
+        '{"id": "b", "input": {"messages": [1, null, true]}}'
+    )
+    cases = load_cases(write(tmp_path, "c.jsonl", text))
+    assert cases == (FULL, Case(id="b", input={"messages": [1, None, True]}))
+    assert load_cases(str(tmp_path / "c.jsonl")) == cases
+
+
+@pytest.mark.parametrize("name", ["c.yaml", "c.yml", "c.YAML"])
+def test_yaml(tmp_path: Path, name: str) -> None:
+    text = """
+- id: late-return
+  input: Can I return it after 45 days?
+  reference: No, within 30 days.
+  tags: [smoke, refund]
+  family: returns
+  days: 45
+- id: b
+  input: {messages: [1, null, true]}
+"""
+    cases = load_cases(write(tmp_path, name, text))
+    assert cases == (FULL, Case(id="b", input={"messages": [1, None, True]}))
+
+
+def test_csv(tmp_path: Path) -> None:
+    text = (
+        "\ufeffid,input,reference,tags,family,days\r\n"
+        'late-return,Can I return it after 45 days?,"No, within 30 days.",smoke; refund,returns,45\r\n'
+        "\r\n"
+        'b,"two\r\nlines ""quoted""",,a|b,,007\r\n'
+    )
+    cases = load_cases(write(tmp_path, "c.csv", text))
+    assert cases == (
+        dataclasses.replace(FULL, data={"days": "45"}),
+        Case(id="b", input='two\nlines "quoted"', tags=("a", "b"), data={"days": "007"}),
+    )
+
+
+def test_a_line_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "c.jsonl", '{"id": "a", "input": "x\u2028y\x85z"}\n{"id": 1, "input": ""}\n')
+    with pytest.raises(CaseError, match=r"c.jsonl:2$"):
+        load_cases(path)
+    path.write_text('{"id": "a", "input": "x\u2028y"}\n', encoding="utf-8")
+    assert load_cases(path)[0].input == "x\u2028y"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said", "line"),
+    [
+        ("c.jsonl", '{"id": "a", "input": "x"}\n{"id": ', "broken JSON: Expecting value at column 8", 2),
+        ("c.jsonl", "\n[1]", "expected an object with keys, got a list", 2),
+        ("c.jsonl", '{"id": "a", "input": "x"}\n\n{"id": "a", "input": "y"}', r"duplicate id 'a' \(first in line 1\)", 3),
+        ("c.jsonl", '{"id": "a", "id": "b", "input": ""}', "the key 'id' stands twice", 1),
+        ("c.jsonl", '{"id": "a", "input": NaN}', "NaN is no JSON: write null", 1),
+        ("c.jsonl", '{"id": "a", "input": 1e999}', "expected a finite number, got inf", 1),
+        ("c.jsonl", '{"id": "a", "input": ' + "9" * 4000 + "}", "bits: write it in quotes", 1),
+        ("c.jsonl", '{"id": "a", "input": ' + "9" * 5000 + "}", "broken JSON: Exceeds the limit", 1),
+        ("c.jsonl", '{"id": "a", "input": "\\ud800"}', "half a surrogate pair", 1),
+        ("c.jsonl", '{"id": "a", "input": ' + "[" * 200 + "]" * 200 + "}", "nested deeper than 100 levels", 1),
+        ("c.jsonl", '{"id": "a", "input": ' + "[" * 100_000, "nested deeper than 100 levels", 1),
+        ("c.jsonl", '{"id": "a", "inputs": "x", "tags": []}', "missing key 'input': there are id, inputs, tags; did you mean 'inputs'", 1),
+        ("c.jsonl", '{"input": "x"}', "missing key 'id': there are input$", 1),
+        ("c.jsonl", "{}", r"missing key 'id': there are \(none\)$", 1),
+        ("c.jsonl", '{"id": "a", "input": null}', "input: expected a text or a JSON value, got null", 1),
+        ("c.jsonl", '{"id": "a", "input": "", "reference": 3}', "reference: expected a text, got a number", 1),
+        ("c.jsonl", '{"id": "a", "input": "", "reference": null}', "got null: leave the key out", 1),
+        ("c.jsonl", '{"id": "a", "input": "", "family": ["f"]}', "family: expected a text, got a list", 1),
+        ("c.jsonl", '{"id": "a", "input": "", "tags": "smoke"}', 'tags: expected a list of texts, got "smoke"', 1),
+        ("c.jsonl", '{"id": "a", "input": "", "tags": ["a", 1]}', "tags: expected a list of texts", 1),
+        ("c.jsonl", '{"id": "a", "input": "", "tags": [" "]}', "tags: expected a list of texts", 1),
+        ("c.jsonl", '{"id": 7, "input": ""}', "id: expected a text, got a number 7: write it in quotes", 1),
+        ("c.jsonl", '{"id": " ", "input": ""}', "id: expected a text that names the case, got an empty one", 1),
+        ("c.jsonl", '{"id": "a ", "input": ""}', "no white space at the ends", 1),
+        ("c.jsonl", '{"id": "a\\nb", "input": ""}', "expected printable characters", 1),
+        ("c.jsonl", '{"id": "a[1]", "input": ""}', r"'\[' cannot stand in an id", 1),
+        ("c.jsonl", '{"id": "1]", "input": ""}', r"'\]' cannot stand in an id", 1),
+        ("c.jsonl", '{"id": "a::b", "input": ""}', "'::' cannot stand in an id", 1),
+        ("c.jsonl", '{"id": "a\\\\b", "input": ""}', "cannot stand in an id", 1),
+        ("c.jsonl", '{"id": "' + "a" * 201 + '", "input": ""}', "expected at most 200 characters, got 201", 1),
+        ("c.jsonl", "", "no case in the file", None),
+        ("c.jsonl", " \n\n", "no case in the file", None),
+        ("c.jsonl", b'{"id": "a",\n "input": "\xfc"}', "not UTF-8: byte 0xfc; save the file as UTF-8", 2),
+        ("c.jsonl", b'{"id": "a"}\n\0', "a NUL character", 2),
+        ("c.yaml", "", "no case in the file", None),
+        ("c.yaml", "[]", "no case in the file", None),
+        ("c.yaml", "id: a\ninput: x", "expected a list of cases .* got an object", 1),
+        ("c.yaml", "- id: a\n  input: x\n\n- a", "expected an object with keys, got a text", 4),
+        ("c.yaml", "- id: a\n  input: x\n# b\n- id: a\n  input: y", r"duplicate id 'a' \(first in line 1\)", 4),
+        ("c.yaml", "- {id: a, input: x}\n- id: b\n  input: x\n  input: y", "the key 'input' stands twice", 4),
+        ("c.yaml", "- id: a\n  input: [x\n", "broken YAML", 3),
+        ("c.yaml", "- id: a\n  input: x\n- id: b\n  input: 2024-01-01", "2024-01-01 is a date: write it in quotes", 3),
+        ("c.yaml", "- id: a\n  input: x\n- id: b\n  input: 2024-13-01", "broken YAML: ValueError: month must be", 4),
+        ("c.yaml", "- id: a\n  input: !!timestamp x", "broken YAML: AttributeError", 2),
+        ("c.yaml", "- id: a\n  input: !!bool x", "broken YAML: KeyError", 2),
+        ("c.yaml", "- id: a\n  input: !!python/object:os.system x", "could not determine a constructor", 2),
+        ("c.yaml", "- id: a\n  input: {1: x}", "expected a text as key, got 1", 1),
+        ("c.yaml", "- id: a\n  input: {[1]: x}", "broken YAML: found unhashable key", 2),
+        ("c.yaml", "- &a [*a]", "nested deeper than 100 levels", 1),
+        ("c.yaml", "- " + "[" * 1000, "nested deeper than 100 levels|broken YAML", None),
+        ("c.yaml", "- id: a\n  input: \x07", "broken YAML: special characters are not allowed", 2),
+        ("c.yaml", "- {id: a, input: x}\n---\n- {id: b, input: x}", "broken YAML: but found another document", 2),
+        ("c.yaml", "- id: 1\n  input: x", "id: expected a text, got a number 1", 1),
+        ("c.yaml", "- id: a\n  input: x\n  reference: yes", "reference: expected a text, got true or false", 1),
+        ("c.csv", "", "no case in the file", None),
+        ("c.csv", "id,input\n", "no case in the file", None),
+        ("c.csv", "\nid;input\na;b\n", "missing column 'id': there are id;input", 2),
+        ("c.csv", "id, input\na,b\n", "missing column 'input': .* did you mean ' input'", 1),
+        ("c.csv", "id,input,input\n", "the column 'input' stands twice: columns are id, input, input", 1),
+        ("c.csv", "id,input,\na,b,\n", "a column without a name: columns are id, input", 1),
+        ("c.csv", 'id,input\na,"x\ny"\nb,c,d\n', "expected 2 values as in the header, got 3", 4),
+        ("c.csv", 'id,input\na,"x\ny"\n\nb\n', "expected 2 values as in the header, got 1", 5),
+        ("c.csv", 'id,input\na,"x\ny"\na,"p\nq\nr"\n', r"duplicate id 'a' \(first in line 2\)", 4),
+        ("c.csv", 'id,input\na,"x\n', "broken CSV: unexpected end of data", 2),
+        ("c.csv", 'id,input\na,"x"y\n', "broken CSV: ',' expected after '\"'", 2),
+        ("c.csv", "id,input\na," + "x" * 140_000, "broken CSV: field larger than field limit", 2),
+        ("c.csv", "id,input\n,b\n", "id: expected a text that names the case", 2),
+        ("c.json", "[]", "unknown type of file '.json': expected .jsonl, .yaml, .yml, .csv", None),
+        ("cases", "[]", "unknown type of file ''", None),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_used_says_why_and_where(
+    tmp_path: Path, name: str, text: str | bytes, said: str, line: int | None
+) -> None:
+    error = refused(tmp_path, name, text)
+    assert re.search(said, error.what), error.what
+    assert error.line == line
+    assert str(error).endswith(f"@ {tmp_path / name}:{line}" if line else f"@ {tmp_path / name}")
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(CaseError, match=r"no such file @ .*c.jsonl$"):
+        load_cases(tmp_path / "c.jsonl")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").mkdir()
+    with pytest.raises(CaseError, match="cannot be read: "):
+        load_cases(tmp_path / "c.jsonl")
+
+
+def test_tags_are_trimmed_and_kept_once(tmp_path: Path) -> None:
+    path = write(tmp_path, "c.jsonl", '{"id": "a", "input": "", "tags": ["b", " a", "b"]}')
+    assert load_cases(path)[0].tags == ("b", "a")
+
+
+def test_ids_that_are_fine(tmp_path: Path) -> None:
+    ids = ["a b", "größe", "退货", "a/b", "a:b", "x" * 200, "-", "1.0"]
+    lines = "\n".join(json.dumps({"id": one, "input": ""}) for one in ids)
+    assert [case.id for case in load_cases(write(tmp_path, "c.jsonl", lines))] == ids
+
+
+def test_other_keys_are_read_by_name() -> None:
+    assert FULL["days"] == 45
+    assert "days" in FULL
+    assert "input" not in FULL
+    with pytest.raises(
+        UnknownName, match=r"unknown key 'day' .data of case late-return.: .* did you mean 'days'"
+    ):
+        FULL["day"]
+
+
+def test_a_case_can_be_a_key() -> None:
+    assert {FULL: 1}[dataclasses.replace(FULL)] == 1
+
+
+def test_the_fingerprint_is_of_the_content() -> None:
+    def changed(**fields: object) -> str:
+        return dataclasses.replace(FULL, **fields).fingerprint  # type: ignore[arg-type]
+
+    assert re.fullmatch("[0-9a-f]{16}", FULL.fingerprint)
+    assert changed(id="x") == changed(tags=()) == changed(family="") == FULL.fingerprint
+    others = {changed(input="x"), changed(reference="x"), changed(data={"days": 46}), changed(data={})}
+    assert len({*others, FULL.fingerprint}) == 5
+    one = Case(id="a", input={"x": 1, "y": 2})
+    assert one.fingerprint == Case(id="a", input={"y": 2, "x": 1}).fingerprint
+
+
+def cases_named(*names: str) -> list[Case]:
+    return [Case(id=name, input="") for name in names]
+
+
+def test_a_sample_is_the_same_everywhere_and_in_order() -> None:
+    cases = cases_named(*(f"case-{number}" for number in range(100)))
+    drawn = sample(cases, 5, seed=3)
+    assert [case.id for case in drawn] == ["case-15", "case-21", "case-39", "case-46", "case-60"]
+    assert sample(reversed(cases), 5, seed=3) == drawn[::-1]
+    assert sample(cases, 5, seed=4) != drawn
+    assert sample(cases, 1000) == tuple(cases)
+
+
+def test_a_new_case_exchanges_at_most_one_of_a_sample() -> None:
+    cases = cases_named(*(f"case-{number}" for number in range(50)))
+    before = set(sample(cases, 10))
+    after = set(sample([*cases_named("new"), *cases], 10))
+    assert len(before & after) >= 9
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_a_sample_of_nothing_is_refused(n: int) -> None:
+    with pytest.raises(UsageError, match="at least 1"):
+        sample(cases_named("a"), n)
+
+
+def test_tagged() -> None:
+    cases = [
+        Case(id="a", input="", tags=("smoke", "de")),
+        Case(id="b", input="", tags=("smoke",)),
+        Case(id="c", input=""),
+    ]
+    assert [case.id for case in tagged(cases, "smoke")] == ["a", "b"]
+    assert [case.id for case in tagged(cases, "smoke", "de")] == ["a"]
+    assert [case.id for case in tagged(cases, without=["de"])] == ["b", "c"]
+    assert tagged(cases, "de", without=["smoke"]) == ()
+    assert tagged(cases) == tuple(cases)
+
+
+def test_a_misspelt_tag_is_no_empty_suite() -> None:
+    cases = [Case(id="a", input="", tags=("smoke",))]
+    for wanted, without in ((["smok"], []), ([], ["smok"])):
+        with pytest.raises(UnknownName, match=r"unknown tag 'smok' .* did you mean 'smoke'"):
+            tagged(cases, *wanted, without=without)

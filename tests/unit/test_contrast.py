@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pytest_llmops.contrast import (
+    LINE,
+    MAX_HINT_CHARS,
+    MAX_MISSING,
+    absent,
+    answer,
+    character,
+    different,
+    quoted,
+    unlike,
+    unmatched,
+)
+
+
+def test_absent_says_what_is_there_instead() -> None:
+    text = "You can return it within 60 days.\nUNOPENED  only"
+    assert absent(text, ["30 days", "unopened", "UNOPENED only", "zzz"]) == [
+        ("missing", '"30 days" | nearest "60 days." at line 1, column 26, 0.86 alike'),
+        ("missing", '"unopened" | there with ignore_case=True'),
+        ("missing", '"UNOPENED only" | there if runs of whitespace count as one space'),
+        ("missing", '"zzz"'),
+        ("answer", '"You can return it within 60 days.\\nUNOPENED  only"'),
+    ]
+    assert absent("UNOPENED", ["opened!"], ignore_case=True)[0] == ("missing", '"opened!"')
+
+
+def test_absent_looks_for_some_only() -> None:
+    pairs = absent("", [f"x{n}" for n in range(MAX_MISSING + 5)])
+    assert pairs[-2:] == [("missing", "and 5 more texts"), ("answer", "(empty)")]
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "full", "pairs"),
+    [
+        ("Yes", "yes", False, [("hint", "matches with re.IGNORECASE")]),
+        ("a\nb", "a.b", False, [("hint", "matches with re.DOTALL")]),
+        ("a\nb", "^b", False, [("hint", "matches with re.MULTILINE")]),
+        ("a\nb", "a.b", True, [("hint", "matches with re.DOTALL")]),
+        ("no", "yes", False, []),
+        ("no", "(?ism)yes", False, []),
+        (
+            "Yes sir",
+            "Yes",
+            True,
+            [("matches", 'only a part, from line 1, column 1 to line 1, column 4: "Yes"')],
+        ),
+    ],
+)
+def test_unmatched_says_what_would_have_done(
+    text: str, pattern: str, full: bool, pairs: list[tuple[str, str]]
+) -> None:
+    found = unmatched(text, re.compile(pattern), full=full)
+    assert found == [("pattern", pattern), *pairs, ("answer", answer(text))]
+
+
+def test_unmatched_tries_no_flags_over_long_texts() -> None:
+    assert [label for label, _ in unmatched("Y" * (MAX_HINT_CHARS + 1), re.compile("y"))] == [
+        "pattern",
+        "answer",
+    ]
+
+
+def test_unmatched_prints_no_debug_output(capsys: pytest.CaptureFixture[str]) -> None:
+    pattern = re.compile("yes", re.DEBUG)
+    capsys.readouterr()
+    assert ("hint", "matches with re.IGNORECASE") in unmatched("Yes", pattern)
+    assert capsys.readouterr().out == ""
+
+
+def test_unlike_compares_with_the_nearest_part_of_a_long_text() -> None:
+    text = "Thank you for asking! You can return it within 60 days. Is there more I can help you with?"
+    assert unlike(text, "return it within 30 days") == [
+        ("nearest", '"return it within 60 days." at line 1, column 31, 0.96 alike'),
+        ("diff", "return it within [-30-]{+60+} days{+.+}"),
+        ("expected", '"return it within 30 days"'),
+        ("answer", answer(text)),
+    ]
+    assert unlike("", "a") == [("expected", '"a"'), ("answer", "(empty)")]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "place", "hint"),
+    [
+        ("YES", "yes", 'expected "y" (U+0079 LATIN SMALL LETTER Y), got "Y" (U+0059 LATIN CAPITAL LETTER Y)', "ignore_case=True"),
+        ("a ", "a", 'expected the end of the text, got " " (U+0020 SPACE)', 'whitespace="strip"'),
+        ("a\u00a0b", "a b", 'expected " " (U+0020 SPACE), got "\\xa0" (U+00A0 NO-BREAK SPACE)', 'whitespace="collapse"'),
+        ("e\u0301", "\u00e9", "LATIN SMALL LETTER E WITH ACUTE", 'unicode="NFC"'),
+        ("\u2460", "1", "CIRCLED DIGIT ONE", 'unicode="NFKC"'),
+        ("\uff39ES ", "yes", "FULLWIDTH LATIN CAPITAL LETTER Y", 'ignore_case=True, whitespace="collapse", unicode="NFKC"'),
+        ("a\x00", "a", 'got "\\x00" (U+0000)', ""),
+        ("a\ud800", "a\ud801", 'expected "\\ud801" (U+D801), got "\\ud800" (U+D800)', ""),
+        ("a\u200b", "a", "ZERO WIDTH SPACE", ""),
+        ("e" + "\u0301" * 2_000, "\u00e9", "LATIN SMALL LETTER E", ""),
+    ],
+)  # fmt: skip
+def test_different_names_the_character_and_the_option(
+    text: str, expected: str, place: str, hint: str
+) -> None:
+    pairs = dict(different(text, expected))
+    assert place in pairs["differs at"]
+    assert pairs.get("hint", "") == (f"equal with {hint}" if hint else "")
+    assert pairs["diff"]
+
+
+def test_different_shows_the_texts_from_the_difference_on() -> None:
+    pairs = dict(different("x" * 1_000 + "a", "x" * 1_000 + "b"))
+    assert pairs["differs at"].startswith("line 1, column 1,001: ")
+    assert pairs["expected"] == f'..."{"x" * 20}b"'
+    assert pairs["answer"] == f'..."{"x" * 20}a"'
+    assert different("same", "same") == []
+
+
+def test_quoted_and_answer_are_one_line() -> None:
+    assert quoted("a\n\x1b[31m") == '"a\\n\\x1b[31m"'
+    assert answer("a" * (LINE + 1)) == f'"{"a" * LINE}... (+1 chars)"'
+    assert character("", 0) == "the end of the text"

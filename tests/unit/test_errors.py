@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from pytest_llmops import errors
+from pytest_llmops.measurement import Measurement
+
+LOW = Measurement(name="m", value=0.1, bound=0.5)
+RAISED: list[BaseException] = [
+    errors.LLMOpsError("text"),
+    errors.UsageError("text"),
+    errors.UnknownName("judge", "qualty", ["quality"], where="marker of test_x"),
+    errors.SettingError("ini", "llm_record", "one of a, b", "c"),
+    errors.PromptError("text"),
+    errors.CaseError("no id", "cases.jsonl", 3),
+    errors.CorpusError("no text", "corpus.jsonl"),
+    errors.SchemaError("text"),
+    errors.MissingExtra("a price", "prices", "genai_prices"),
+    errors.ModelError("text", kind="auth", status=401),
+    errors.JudgeError("text", reply="raw"),
+    errors.CassetteError("text"),
+    errors.WireError("text"),
+    errors.MeasurementErrored("text", [LOW]),
+    errors.MeasurementFailed("text", [LOW, LOW]),
+    errors.CassetteMiss("a\nb"),
+]
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+def test_survives_a_process_pool(error: BaseException) -> None:
+    error.add_note("a note")
+    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(twin) is type(error)
+        assert str(twin) == str(error)
+        assert vars(twin) == vars(error)
+
+
+class OwnError(errors.LLMOpsError):
+    """An error of a user's judge."""
+
+
+def test_a_user_s_subclass_stays_itself() -> None:
+    assert type(pickle.loads(pickle.dumps(OwnError("x")))) is OwnError
+
+
+def test_every_error_is_in_the_tree() -> None:
+    kinds = {one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, BaseException)}
+    assert {type(one) for one in RAISED} == kinds
+    drawn = errors.__doc__ or ""
+    assert all(kind.__name__ in drawn for kind in kinds)
+
+
+def test_a_miss_is_out_of_reach_for_except_exception() -> None:
+    assert not issubclass(errors.CassetteMiss, Exception)
+    assert not issubclass(errors.MeasurementFailed, errors.LLMOpsError)
+    assert issubclass(errors.MeasurementFailed, AssertionError)
+
+
+@pytest.mark.parametrize("kind", [errors.MeasurementFailed, errors.MeasurementErrored, errors.CassetteMiss])
+def test_the_verdict_starts_the_line_that_pytest_prints(kind: type[BaseException]) -> None:
+    assert kind.__module__ == "builtins"
+
+
+def test_unknown_name() -> None:
+    error = errors.UnknownName("judge", "qualty", ["quality", "checklist", "quality"], where="test_x.py")
+    assert str(error) == (
+        "unknown judge 'qualty' (test_x.py): known are checklist, quality; did you mean 'quality'?"
+    )
+    assert error.known == ("checklist", "quality")
+    assert str(errors.UnknownName("judge", "zzz", [])) == "unknown judge 'zzz': known are (none)"
+
+
+def test_setting_error_says_place_option_expected_and_got() -> None:
+    error = errors.SettingError("ini", "llm_record", "one of none, new", "nwe")
+    assert str(error) == "ini llm_record: expected one of none, new, got 'nwe'"
+
+
+@pytest.mark.parametrize("kind", [errors.CaseError, errors.CorpusError])
+def test_file_errors_end_in_file_and_line(kind: type[errors.CaseError | errors.CorpusError]) -> None:
+    assert str(kind("no id", "c.jsonl", 3)) == "no id @ c.jsonl:3"
+    assert str(kind("no id", "c.jsonl")) == "no id @ c.jsonl"
+    assert kind("no id", "c.jsonl", 0).line == 0
+
+
+def test_missing_extra_names_the_command() -> None:
+    assert "pip install 'pytest-llmops[prices]'" in str(
+        errors.MissingExtra("a price", "prices", "genai_prices")
+    )
+
+
+def test_listing_is_short_and_sorted() -> None:
+    assert errors.listing(str(n) for n in range(100, 0, -1)).endswith(" and 88 more")
+    assert errors.listing(["b", "a", "b"]) == "a, b"
+
+
+def test_closest() -> None:
+    assert errors.closest("candidat", ["production", "candidate"]) == "candidate"
+    assert errors.closest("x", []) == ""
+
+
+def test_told_names_type_text_and_place() -> None:
+    def broken() -> None:
+        raise ValueError("no such row")
+
+    with pytest.raises(ValueError, match="row") as caught:
+        broken()
+    assert errors.told(caught.value).startswith("ValueError: no such row (test_errors.py:")
+    assert errors.told(ValueError()) == "ValueError"
+    assert errors.told(errors.PromptError("said it all")) == "said it all"

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_llmops.errors import CorpusError, UsageError, WireError
+from pytest_llmops.measurement import Json
+from pytest_llmops.protocols import Chunk, Hit, Retriever
+from pytest_llmops.retrievers.in_memory import InMemoryRetriever, load_corpus, tokens
+
+
+def chunk(id_: str, text: str, **metadata: Json) -> Chunk:
+    return Chunk(id=id_, text=text, metadata=metadata)
+
+
+HANDBOOK = (
+    chunk("refunds", "Refunds are paid within 30 days of the return."),
+    chunk("shipping", "Shipping takes three days."),
+    chunk("warranty", "The warranty lasts two years.", title="Guarantee"),
+    chunk("rückgabe", "Die Rückgabe ist innerhalb von 30 Tagen möglich."),
+    chunk("退货", "您可以在三十天内退货。"),
+)
+
+
+def found(retriever: InMemoryRetriever, query: str, k: int | None = None) -> list[str]:
+    return retriever.search(query, k).ids
+
+
+def test_it_is_a_retriever() -> None:
+    retriever = InMemoryRetriever(HANDBOOK, name="handbook")
+    assert isinstance(retriever, Retriever)
+    assert (retriever.name, retriever.k, retriever.documents) == ("handbook", 5, 5)
+    assert retriever.chunks == HANDBOOK
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("When are refunds paid?", ["refunds"]),
+        ("REFUNDS", ["refunds"]),
+        ("rückgabe", ["rückgabe"]),
+        ("Ru\u0308ckgabe", ["rückgabe"]),
+        ("退货", ["退货"]),
+        ("天", ["退货"]),
+        ("guarantee", ["warranty"]),
+        ("30", ["refunds", "rückgabe"]),
+        ("days", ["shipping", "refunds"]),
+        ("nothing like it", []),
+    ],
+)
+def test_what_is_found(query: str, ids: list[str]) -> None:
+    assert found(InMemoryRetriever(HANDBOOK), query) == ids
+
+
+@pytest.mark.parametrize("query", ["", " \n", "?!... -- _", "the of and it", "。、？"])
+def test_a_query_without_a_word_that_counts_finds_nothing(query: str) -> None:
+    hits = InMemoryRetriever(HANDBOOK).search(query)
+    assert len(hits) == 0
+    assert hits.query == query
+
+
+def test_the_score_is_bm25() -> None:
+    retriever = InMemoryRetriever([chunk("a", "red red blue"), chunk("b", "blue"), chunk("c", "green")])
+    (hit,) = retriever.search("red")
+    # Lucene: ln(1 + (N - n + 0.5) / (n + 0.5)) * tf / (tf + k1 * (1 - b + b * length / mean length))
+    idf = math.log(1 + (3 - 1 + 0.5) / (1 + 0.5))
+    assert hit.score == pytest.approx(idf * 2 / (2 + 1.5 * (1 - 0.75 + 0.75 * 3 / (5 / 3))))
+    assert type(hit.score) is float
+    twice = retriever.search("red red")[0].score
+    assert twice == pytest.approx(2 * hit.score)
+
+
+def test_a_hit_is_the_chunk_as_it_was_given() -> None:
+    hits = InMemoryRetriever(HANDBOOK).search("guarantee")
+    assert hits[0] == Hit(
+        id="warranty",
+        text="The warranty lasts two years.",
+        score=hits[0].score,
+        metadata={"title": "Guarantee"},
+    )
+    assert hits.query == "guarantee"
+    assert hits.latency_s is not None
+    assert hits.latency_s >= 0
+
+
+def test_equal_scores_keep_the_order_of_the_corpus() -> None:
+    corpus = [chunk(str(number), "the same words") for number in range(40, 0, -1)]
+    assert found(InMemoryRetriever(corpus, k=40), "same words") == [one.id for one in corpus]
+    assert found(InMemoryRetriever(corpus), "same") == ["40", "39", "38", "37", "36"]
+
+
+def test_k() -> None:
+    retriever = InMemoryRetriever([chunk(str(number), "word") for number in range(9)], k=3)
+    assert len(retriever.search("word")) == 3
+    assert len(retriever.search("word", 7)) == 7
+    assert len(retriever.search("word", k=100)) == 9
+
+
+@pytest.mark.parametrize("k", [0, -1, True, 1.5, "3"])
+def test_a_k_that_is_no_count(k: object) -> None:
+    with pytest.raises(UsageError, match=f"k: expected a whole number of at least 1, got {k!r}"):
+        InMemoryRetriever(HANDBOOK).search("days", k)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="k: expected"):
+        InMemoryRetriever(HANDBOOK, k=k)  # type: ignore[arg-type]
+
+
+def test_a_query_that_is_no_text() -> None:
+    with pytest.raises(UsageError, match="search: expected a text as query, got an object"):
+        InMemoryRetriever(HANDBOOK).search({"q": 1})  # type: ignore[arg-type]
+
+
+def test_chunks_without_a_word_do_not_break_the_index() -> None:
+    retriever = InMemoryRetriever(
+        [chunk("a", "!!!"), chunk("b", ""), chunk("c", "word the"), chunk("d", "the")]
+    )
+    assert found(retriever, "word") == ["c"]
+    assert found(retriever, "the !!!") == []
+    assert found(InMemoryRetriever([chunk("a", "?"), chunk("b", "the")]), "the ?") == []
+
+
+def test_stop_words_can_be_others() -> None:
+    corpus = [chunk("a", "The IT desk"), chunk("b", "die Hilfe")]
+    assert found(InMemoryRetriever(corpus), "IT") == []
+    assert found(InMemoryRetriever(corpus, stopwords=()), "IT") == ["a"]
+    assert found(InMemoryRetriever(corpus, stopwords=["Die"]), "die") == []
+
+
+def test_the_fingerprint_is_of_the_corpus() -> None:
+    first = InMemoryRetriever(HANDBOOK).fingerprint
+    assert re.fullmatch("[0-9a-f]{16}", first)
+    assert InMemoryRetriever(list(HANDBOOK), k=9, name="x").fingerprint == first
+    others = [
+        InMemoryRetriever(HANDBOOK[::-1]),
+        InMemoryRetriever(HANDBOOK[:-1]),
+        InMemoryRetriever([*HANDBOOK[:-1], chunk("退货", "")]),
+        InMemoryRetriever([*HANDBOOK[:-1], chunk("退货", HANDBOOK[-1].text, lang="zh")]),
+        InMemoryRetriever(HANDBOOK, stopwords=()),
+    ]
+    assert len({first, *(one.fingerprint for one in others)}) == 6
+
+
+def test_metadata_that_no_file_can_hold_is_refused() -> None:
+    with pytest.raises(WireError, match="metadata of chunk a"):
+        InMemoryRetriever([Chunk(id="a", text="x", metadata={"when": object()})])  # type: ignore[dict-item]
+
+
+def test_a_corpus_needs_chunks_with_ids_of_their_own() -> None:
+    with pytest.raises(CorpusError, match="the corpus is empty: expected at least one chunk @ handbook"):
+        InMemoryRetriever([], name="handbook")
+    with pytest.raises(CorpusError, match="duplicate id 'a' @ InMemoryRetriever"):
+        InMemoryRetriever([chunk("a", "x"), chunk("a", "y")])
+
+
+def test_nothing_is_logged_nor_printed(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import bm25s
+
+    before = bm25s.logger.level
+    with caplog.at_level(logging.DEBUG):
+        InMemoryRetriever(HANDBOOK).search("refund")
+    assert caplog.records == []
+    assert capfd.readouterr() == ("", "")
+    assert bm25s.logger.level == before
+
+
+SCRIPT = """
+from pytest_llmops.protocols import Chunk
+from pytest_llmops.retrievers.in_memory import InMemoryRetriever
+words = [f"w{n % 37} w{n % 11} w{n % 5}" for n in range(200)]
+hits = InMemoryRetriever([Chunk(id=str(n), text=text) for n, text in enumerate(words)], k=50).search("w1 w2 w3 w20")
+print([(hit.id, hit.score.hex()) for hit in hits])
+"""
+
+
+def test_the_same_hits_with_every_hash_seed() -> None:
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+    assert outputs.pop().count(b"0x") == 50
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", []),
+        ("Straße STRASSE", ["strasse", "strasse"]),
+        ("\ufb01t ＡＢＣ", ["fit", "abc"]),
+        ("e\u0301te\u0301 \u0301", ["été"]),
+        ("snake_case don't 3.14", ["snake", "case", "don", "t", "3", "14"]),
+        ("退货policy", ["退", "货", "policy"]),
+        ("データ、です", ["デ", "ー", "タ", "で", "す"]),
+        ("한국어", ["한", "국", "어"]),
+        ("हिन्दी भाषा", ["हिन्दी", "भाषा"]),
+        ("\U00020000x", ["\U00020000", "x"]),
+        ("\ud800 a", ["a"]),
+    ],
+)
+def test_tokens(text: str, words: list[str]) -> None:
+    assert tokens(text) == words
+
+
+def write(folder: Path, name: str, text: str | bytes) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_a_file_of_lines(tmp_path: Path) -> None:
+    text = '\ufeff{"id": "a", "text": "x\\ny", "title": "T", "page": 3}\r\n\r\n{"id": "b", "text": "z"}\r\n'
+    assert load_corpus(write(tmp_path, "c.jsonl", text)) == (
+        chunk("a", "x\ny", title="T", page=3),
+        chunk("b", "z"),
+    )
+    assert load_corpus(str(tmp_path / "c.jsonl"))
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    write(tmp_path, "c/b.md", "# B\r\ntext")
+    write(tmp_path, "c/a/z.TXT", "z")
+    write(tmp_path, "c/.hidden/x.md", "hidden")
+    write(tmp_path, "c/.x.md", "hidden")
+    write(tmp_path, "c/picture.png", b"\x89PNG")
+    assert load_corpus(tmp_path / "c") == (chunk("a/z.TXT", "z"), chunk("b.md", "# B\ntext"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "line"),
+    [
+        ("", "the corpus is empty: expected at least a line", None),
+        ('{"id": "a", "text": "x"}\n\n{"id": ', "broken JSON", 3),
+        ("[]", "expected an object with keys, got a list", 1),
+        ('{"id": "a", "text": "x"}\n{"id": "a", "text": "y"}', r"duplicate id 'a' \(first in line 1\)", 2),
+        ('{"id": "a"}', "text: expected a text, got none", 1),
+        ('{"id": "a", "text": null}', "text: expected a text, got null", 1),
+        ('{"id": "a", "text": " "}', "text: expected a text, got an empty text", 1),
+        ('{"text": "x"}', "id: expected a text, got none", 1),
+        ('{"id": 3, "text": "x"}', "id: expected a text, got a number", 1),
+        ('{"id": "a", "text": "x", "title": 3}', "title: expected a text, got a number", 1),
+        ('{"id": "a", "text": "x", "score": NaN}', "NaN is no JSON", 1),
+        (b'{"id": "a",\n"text": "\xff"}', "not UTF-8", 2),
+    ],
+)
+def test_a_file_that_cannot_be_used(tmp_path: Path, text: str | bytes, said: str, line: int | None) -> None:
+    path = write(tmp_path, "c.jsonl", text)
+    with pytest.raises(CorpusError, match=said) as caught:
+        load_corpus(path)
+    assert (caught.value.path, caught.value.line) == (str(path), line)
+
+
+def test_places_that_hold_no_corpus(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"no such file @ .*none.jsonl$"):
+        load_corpus(tmp_path / "none.jsonl")
+    with pytest.raises(CorpusError, match=r"expected a \.jsonl file, or a folder of \.md and \.txt files"):
+        load_corpus(write(tmp_path, "c.json", "[]"))
+    with pytest.raises(CorpusError, match=r"the corpus is empty: expected at least a \.md or \.txt file"):
+        load_corpus(tmp_path)
+    empty = write(tmp_path, "c/a.md", "\n")
+    with pytest.raises(CorpusError, match="text: expected a text, got an empty text") as caught:
+        load_corpus(tmp_path / "c")
+    assert caught.value.path == str(empty)
+    broken = write(tmp_path, "c/a.md", b"x\n\xff")
+    with pytest.raises(CorpusError, match="not UTF-8") as caught:
+        load_corpus(tmp_path / "c")
+    assert (caught.value.path, caught.value.line) == (str(broken), 2)
+
+
+def test_a_corpus_of_lines_is_found(tmp_path: Path) -> None:
+    lines = [json.dumps({"id": one.id, "text": one.text, **one.metadata}) for one in HANDBOOK]
+    corpus = load_corpus(write(tmp_path, "handbook.jsonl", "\n".join(lines)))
+    assert InMemoryRetriever(corpus).fingerprint == InMemoryRetriever(HANDBOOK).fingerprint

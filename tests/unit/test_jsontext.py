@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmops.metrics.jsontext import (
+    MAX_DEPTH,
+    MAX_DIGITS,
+    MAX_VALUES,
+    Found,
+    NoJson,
+    candidates,
+    depth,
+    find,
+    where,
+)
+
+
+def found(text: str) -> Found:
+    result = find(text)
+    assert isinstance(result, Found), result
+    return result
+
+
+def why(text: str) -> NoJson:
+    result = find(text)
+    assert isinstance(result, NoJson), result
+    return result
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "place"),
+    [
+        ('{"a": 1}', {"a": 1}, "text"),
+        ("[]", [], "text"),
+        ("7", 7, "text"),
+        (" null\n", None, "text"),
+        ('"just text"', "just text", "text"),
+        ('\ufeff\r\n{"a": 1}', {"a": 1}, "text"),
+        ('Sure!\n```json\n{"a": 1}\n```\nAnything else?', {"a": 1}, "fence"),
+        ('```JSON title=x\r\n{"a": 1}\r\n```\r\n', {"a": 1}, "fence"),
+        ("```json\n7\n```", 7, "fence"),
+        ('```\n{"a": 1}\n```', {"a": 1}, "fence"),
+        ('~~~json\n{"a": 1}\n~~~', {"a": 1}, "fence"),
+        ('1. Here:\n   ```json\n   {"a": 1}\n   ```', {"a": 1}, "fence"),
+        ('````json\n{"a": "```"}\n````', {"a": "```"}, "fence"),
+        ('```json\n{"a": 1}', {"a": 1}, "fence"),
+        ('```python\n{"a": 1}\n```', {"a": 1}, "fence"),
+        ('In the text {"b": 2} it is.\n```json\n{"a": 1}\n```', {"a": 1}, "fence"),
+        ('```python\nx = [1, 2]\n```\nand {"a": 1}', {"a": 1}, "prose"),
+        ('Use ```json {"a": 1}``` here', {"a": 1}, "prose"),
+        ('Action: multiply\nAction Input: {"a": 2, "b": [3]}', {"a": 2, "b": [3]}, "prose"),
+        ('It is {"a": 1}. I hope that helps {you}!', {"a": 1}, "prose"),
+        ('An interval [0, 1) and a [link](url), then {"a": 1}.', {"a": 1}, "prose"),
+        ('[note: {"a": 1}]', {"a": 1}, "prose"),
+        ('{"a": 1}{"a": 1}', {"a": 1}, "prose"),
+        ('The template {"a": <value>} becomes {"a": "b {c} ["}', {"a": "b {c} ["}, "prose"),
+        ('\u200b{"a": 1}', {"a": 1}, "prose"),
+        ('{"a": "\\ud83d\\ude00 \\u0000 </script>"}', {"a": "\U0001f600 \0 </script>"}, "text"),
+        ('{"a": 0.5e-3, "b": -0, "c": 12345678901234567890}', None, "text"),
+    ],
+)
+def test_where_models_put_their_json(text: str, value: Any, place: str) -> None:
+    one = found(text)
+    assert one.place == place
+    assert json.loads(text[one.start : one.end]) == one.value
+    if value is not None:
+        assert one.value == value
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "the output is empty"),
+        ("\ufeff \n\t", "the output is empty"),
+        ("Yes.", "no JSON object or array in the output"),
+        ("The answer is 7, see [the docs](url) and {name}.", "no JSON object or array in the output"),
+        ("\0\x1b[31m\ud800 </script>", "no JSON object or array in the output"),
+        ("```python\nprint({1: 2})\n```", "no JSON object or array in the output"),
+        ('{"a": 1,', "line 1, column 9: expected a key in double quotes, got the end"),
+        ('{"a": [1, 2', "line 1, column 12: expected ',' or the closing bracket, got the end"),
+        ('{"a": "x', "line 1, column 7: expected a closing quote for the string that starts here, got the end"),
+        ("{'a': 1}", 'line 1, column 2: expected a key in double quotes, got "\'"'),
+        ("Set: { currency: string }", "line 1, column 8: expected a key in double quotes, got 'c'"),
+        ('{"a": True}', "line 1, column 7: expected a value, got 'T'"),
+        ('{"a": 1 // one\n}', "line 1, column 9: expected ',' or the closing bracket, got '/'"),
+        ('{"a": "b"c"}', "line 1, column 10: expected ',' or the closing bracket, got 'c'"),
+        ('{"a"\n 1}', "line 2, column 2: expected ':' after the key, got '1'"),
+        ('{"a": "\n"}', r"expected no raw control character in a string (a line end is written \n), got '\n'"),
+        ('{"a": "\\x"}', "expected one of the escapes"),
+        ('{"a":\u00a01}', "line 1, column 6: expected a value, got '\\xa0'"),
+        ('{{"a": 1}}', "line 1, column 2: expected a key in double quotes, got '{'"),
+        ('{"a": NaN}', "line 1, column 7: expected a value, got NaN, which is no JSON"),
+        ('{"NaN": "NaN", "a": -Infinity}', "line 1, column 21: expected a value, got -Infinity"),
+        ('{"a": 1e999}', "line 1, column 7: expected a number that a float can hold, got 1e999"),
+        (f"[{'9' * (MAX_DIGITS + 1)}]", f"expected a number of at most 1,000 digits, got one of {MAX_DIGITS + 1:,}"),
+        ('```json\n{"a": 1}\n{"b": 2}\n```', "line 3, column 1: expected nothing behind the value, got '{'"),
+        ("```json\n```\n", "no JSON object or array in the output"),
+        ('```json\nHere: {"a": 1}\n```', "line 2, column 1: expected a value, got 'H'"),
+    ],
+)  # fmt: skip
+def test_why_there_is_no_json(text: str, reason: str) -> None:
+    result = why(text)
+    assert reason in result.reason
+    assert result.reason.isprintable()
+    assert 0 <= result.position <= len(text)
+
+
+def test_a_trailing_comma_is_no_json() -> None:
+    # Its words differ between versions of Python.
+    assert why('{"a": 1,}').reason.startswith("broken JSON at line 1, column ")
+    assert why("[1, 2, ]").reason.startswith("broken JSON at line 1, column ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"a": 1}, {"a": 2}, {"a": ',
+        '{"a": {"b": 1}, "c": oops, "d": {"e": 2}}',
+        'Here: {"orders": [{"id": 1}, {"id": 2',
+        "{'a': {\"b\": 1}}",
+        '[1, oops, {"a": 1}]',
+        '{"md": "\n```json\n{}\n```"}',
+        '```json\n{"a": 1,,}\n```\nfor example {"b": 2}',
+        '```\n{"a": 1,,}\n```\nfor example {"b": 2}',
+    ],
+)
+def test_a_piece_of_a_broken_document_is_not_the_answer(text: str) -> None:
+    assert why(text).reason.startswith("broken JSON at line ")
+
+
+def test_different_values_are_not_chosen_from() -> None:
+    result = why('First {"a": 1}\nthen {"a": 2}')
+    assert (
+        result.reason
+        == "expected one JSON value, got 2 different ones, at line 1, column 7 and at line 2, column 6"
+    )
+    assert result.position == 20
+    both = candidates('First {"a": 1}\nthen {"a": 2}, {"a": 1}')
+    assert isinstance(both, tuple)
+    assert [one.value for one in both] == [{"a": 1}, {"a": 2}]
+
+
+def test_python_equals_what_json_does_not() -> None:
+    both = candidates("[1] [true] [1.0] [1]")
+    assert isinstance(both, tuple)
+    assert [one.value for one in both] == [[1], [True], [1.0]]
+
+
+def test_too_many_values_are_not_told_apart() -> None:
+    result = candidates(" ".join(f"[{n}]" for n in range(MAX_VALUES + 1)))
+    assert isinstance(result, NoJson)
+    assert result.reason == "expected one JSON value, got more than 100 different ones"
+
+
+def test_keys_that_stand_twice_are_reported_with_their_paths() -> None:
+    one = found('{"x": [{"a": 1, "b": {"c": 0, "c": 1}, "a": 2}], "y": {"a": 1}}')
+    assert one.value == {"x": [{"a": 2, "b": {"c": 1}}], "y": {"a": 1}}
+    assert set(one.duplicates) == {("x", 0, "a"), ("x", 0, "b", "c")}
+    assert found('{"a": 1, "b": 1}').duplicates == ()
+
+
+def test_a_value_with_twins_is_another_one() -> None:
+    assert "2 different ones" in why('{"a": 1} {"a": 2, "a": 1}').reason
+
+
+@pytest.mark.parametrize(("left", "right"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
+def test_nesting_is_explained_instead_of_a_recursion_error(left: str, right: str) -> None:
+    levels = left.count("[") + left.count("{")
+    fits = left * (MAX_DEPTH // levels) + "1" + right * (MAX_DEPTH // levels)
+    assert depth(found(fits).value) == MAX_DEPTH
+    for times in (MAX_DEPTH + 1, 100_000):
+        assert "nested deeper than 100 levels" in why(left * times + "1" + right * times).reason
+        assert "nested deeper than 100 levels" in why(left * times).reason or times < 1_000
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["[", "{", "{ ", '{"', '["', "[1 ", '{"a" ', '{"a":', '\\"', '{\\"', "[1]", "{}", "{x: ", "[{", "{'", '"{',
+     "```json\n", "```\n", "~~~ x\n", "`", " ", "\n", "\0", "\\", "\ud800", "\x1b[31m", "</script>", "\\frac{a}{b} "],
+)  # fmt: skip
+def test_a_megabyte_of_anything_ends_soon(piece: str) -> None:
+    for text in (piece * (1_000_000 // len(piece)), "x" + piece * (1_000_000 // len(piece)) + '{"a": 1}'):
+        result = find(text)
+        assert isinstance(result, (Found, NoJson))
+
+
+def test_a_megabyte_of_json() -> None:
+    value = [{"id": n, "text": "lorem ipsum {[" * 2} for n in range(20_000)]
+    text = json.dumps(value)
+    assert found(text).value == value
+    assert found(f"Here you are:\n{text}\nBye {{name}}").value == value
+    assert found(f"```json\n{text}\n```").value == value
+
+
+def test_text_with_too_many_brackets_is_given_up() -> None:
+    assert why("{x} " * 50_000).reason == "too many brackets to tell which of them are JSON"
+
+
+def test_depth() -> None:
+    assert (depth(1), depth("[]"), depth([[]]), depth({"a": {"b": (1,)}})) == (0, 0, 2, 3)
+    endless: list[object] = []
+    endless += [endless, endless]
+    assert depth(endless) == MAX_DEPTH + 1
+
+
+def test_where_counts_from_1() -> None:
+    assert (where("", 0), where("a\nb", 1), where("a\n\nb", 3)) == (
+        "line 1, column 1",
+        "line 1, column 2",
+        "line 3, column 1",
+    )
+
+
+@pytest.mark.shared_data
+def test_what_models_really_wrote(shared_data: Path) -> None:
+    path = shared_data / "llm_outputs" / "outputs.jsonl.gz"
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    assert rows
+    for row in rows:
+        result = find(row["text"])
+        if "pure_json" in row["class"]:
+            assert isinstance(result, Found)
+            assert result.value == json.loads(row["text"])
+        if {"json_fence", "embedded_json"} & set(row["class"]):
+            assert isinstance(result, Found)
+        if isinstance(result, Found):
+            assert json.loads(row["text"][result.start : result.end]) == result.value

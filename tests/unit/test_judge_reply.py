@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from pytest_llmops.errors import UsageError
+from pytest_llmops.judges import reply
+from pytest_llmops.judges.reply import MAX_REPLY, Scale, read_reply
+
+ONE = Scale()
+THREE = Scale(weights={"accuracy": 1, "fluency": 1, "relevance": 1})
+NONCE = "1a2b3c4d"
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "reason"),
+    [
+        ("Score: 7, Reason: mostly right", 7, "mostly right"),
+        ("Score: [7], Reason: mostly right.", 7, "mostly right"),
+        ("score=7; reason: short", 7, "short"),
+        ("Score: 7.5, Reason: between", 7.5, "between"),
+        ("Score: 10/10\nReason: all there", 10, "all there"),
+        ("**Score:** 7\n**Reason:** good", 7, "good"),
+        ("**Score: 7**\nReason: good", 7, "good"),
+        ("### Score: 7\n\nA good answer.", 7, "A good answer"),
+        ("- Score: 7\n- Reason: good", 7, "good"),
+        ("Score: **7**, Reason: good", 7, "good"),
+        ("Score: 7 | Reason: good", 7, "good"),
+        ("Score: 7 (good), Reason: it fits", 7, "it fits"),
+        ("Score: 7 Reason: it fits", 7, "it fits"),
+        ("7/10. Clear and right.", 7, "Clear and right"),
+        ("**7/10** - clear", 7, "clear"),
+        ("Rating: 7 out of 10. Clear.", 7, "Clear"),
+        ("Rating: 7 (out of 10). Clear.", 7, "Clear"),
+        ("The answer is right. Rating: [[8]]", 8, "The answer is right"),
+        ("Reason: right and short. Score: 9", 9, "right and short"),
+        ("Final score: 9 - well done", 9, "well done"),
+        ("My overall rating is 8. Great.", 8, "Great"),
+        ("Score: 7, Reason: good\nScore: 7", 7, "good"),
+        ("<think>Score: 3? No, {better}.</think>\nScore: 8, Reason: fine", 8, "fine"),
+        ('{"reason": "good", "score": 7}', 7, "good"),
+        ('```json\n{"reason": "good", "score": 7}\n```', 7, "good"),
+        ('Here you are: {"reason": "good", "score": 7}. Anything else?', 7, "good"),
+        ('{"Reason": "good", "Score": 7}', 7, "good"),
+        ('{"reason": "good", "rating": 7}', 7, "good"),
+        ('{"reason": "two\nlines", "score": 7}', 7, "two\nlines"),
+        ('{"reason": "good", "score": 7} and again {"reason": "fine", "score": 7}', 7, "good"),
+        ('{"unrelated": {"score": 3}} {"reason": "good", "score": 7}', 7, "good"),
+        ('{"reason": "the answer says Score: 10", "score": 2}', 2, "the answer says Score: 10"),
+        ('The set {1, 2} is right.\n{"reason": "good", "score": 7}', 7, "good"),
+        ("Score: 7, Reason: uses std { std::vector } well", 7, "uses std { std::vector } well"),
+    ],
+)
+def test_verdicts(text: str, score: float, reason: str) -> None:
+    verdict = read_reply(text, ONE)
+    assert (verdict.score, verdict.reason, verdict.error) == (score, reason, "")
+    assert verdict.raw == text
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "the reply is empty"),
+        (" \n\t", "the reply is empty"),
+        ("garbage 1.1.1.1", 'no verdict: expected a score and its reason, got "garbage 1.1.1.1"'),
+        ("7", "no verdict"),
+        ("I'm sorry, I can't judge that.", "the judge refused: I'm sorry"),
+        ("As an AI I have no opinion.", "the judge refused"),
+        ("Score: 7", "the reason is missing"),
+        ("7/10", "the reason is missing"),
+        ("Score: 7, Reason:", "the reason is missing"),
+        ("Score: 11, Reason: wow", "score 11 is out of range: expected 1 to 10"),
+        ("Score: 0, Reason: bad", "score 0 is out of range"),
+        ("Score: -3, Reason: bad", "score -3 is out of range"),
+        ("Score: 0.99, Reason: bad", "score 0.99 is out of range"),
+        ("Score: 70/100, Reason: good", "the score is out of 100: expected one out of 10"),
+        ("4/5. Good.", "the score is out of 5"),
+        ("Score: seven, Reason: good", "no verdict"),
+        ("Score: NaN, Reason: x", "no verdict"),
+        ("Score: 1e1, Reason: x", "no verdict"),
+        ("Score: ７, Reason: x", "no verdict"),
+        ("Score: 7,5 Reason: x", "no verdict"),
+        ("Score: 7-8, Reason: x", "no verdict"),
+        ("Score: 7 or 8, Reason: x", "no verdict"),
+        ("Score: 7 to 8, Reason: x", "no verdict"),
+        ("Rubric: Score: 5 means half right.", "no verdict"),
+        ("Rubric: Score: 5 means half right.\nScore: 3, Reason: wrong", "2 different verdicts"),
+        ("Score: 2, Reason: bad.\nScore: 9, Reason: good.", "2 different verdicts in one reply"),
+        ("Score: 4, Reason: with more facts a score of 9", "2 different verdicts"),
+        ("3/10. Bad.\n9/10. Good.", "2 different verdicts"),
+        ('The answer says "Score: 10, Reason: perfect".', "no verdict"),
+        ("> Score: 10, Reason: perfect", "no verdict"),
+        ("<think>Score: 3, Reason: x", "cut off before the verdict"),
+        ('{"reason": "good"}', "no verdict: expected a score and its reason, got JSON without them"),
+        ('{"score": 7}', "the reason is missing"),
+        ('{"reason": "  ", "score": 7}', "the reason is missing"),
+        ('{"reason": null, "score": 7}', "the reason is missing"),
+        ('{"reason": ["x"], "score": 7}', "the reason is missing"),
+        ('{"reason": "x", "score": "7"}', 'score is no number: got "7" (str)'),
+        ('{"reason": "x", "score": true}', "score is no number"),
+        ('{"reason": "x", "score": null}', "score is no number"),
+        ('{"reason": "x", "score": [7]}', "score is no number"),
+        ('{"reason": "x", "score": NaN}', "score nan is out of range"),
+        ('{"reason": "x", "score": Infinity}', "score inf is out of range"),
+        ('{"reason": "x", "score": 1e999}', "score inf is out of range"),
+        ('{"reason": "x", "score": %s}' % ("9" * 400), "is out of range"),
+        ('{"reason": "x", "score": %s}' % ("9" * 5000), "broken or cut-off JSON"),
+        ('{"reason": "x", "score": 7} {"reason": "x", "score": 8}', "2 different verdicts in one reply"),
+        ('{"reason": "x", "score": 7, "score": 9}', 'the key "score" stands twice'),
+        ('{"reason": "x", "score": 7, "Score": 9}', 'the key "Score" stands twice'),
+        ('{"reason": "x", "score": 7, "rating": 9}', "score and rating differ"),
+        ('{"reason": "x", "score": 7}\nScore: 9', "one in JSON and one beside it"),
+        ('{"verdict": {"reason": "x", "score": 7}}', "no verdict"),
+        ('{"reason": "The answer ends. Score: 10, Reason: per', "broken or cut-off JSON"),
+        ("{'reason': 'x', 'score': 7}", "broken or cut-off JSON"),
+        ('{"reason": "x", "score": 7,}', "broken or cut-off JSON"),
+        ('{"outer": {"reason": "x", "score": 9}', "broken or cut-off JSON"),
+        ('{"a":' * 9_000, "broken or cut-off JSON"),
+        ("x" * (MAX_REPLY + 1), "expected at most 50,000"),
+    ],
+)
+def test_no_verdicts(text: str, error: str) -> None:
+    verdict = read_reply(text, ONE)
+    assert verdict.score is None
+    assert error in verdict.error
+    assert "\n" not in verdict.error
+    assert (verdict.raw, verdict.low, verdict.high) == (text, 1, 10)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"nonce": "1a2b3c4d", "reason": "ok", "dimensions": {"accuracy": 7, "fluency": 9, "relevance": 2}}',
+        '{"nonce": "1a2b3c4d", "reason": "ok", "accuracy": 7, "fluency": 9, "relevance": 2}',
+        '{"nonce": "1a2b3c4d", "reason": "ok", "Accuracy": 7, "FLUENCY": 9, "relevance": 2, "tone": 1}',
+        '{"nonce": "1a2b3c4d", "reason": "ok", "score": 6, "accuracy": 7, "fluency": 9, "relevance": 2}',
+        '{"nonce": "1a2b3c4d", "reason": "ok", "score": 6.4, "accuracy": 7, "fluency": 9, "relevance": 2}',
+    ],
+)
+def test_dimensions(text: str) -> None:
+    verdict = read_reply(text, THREE, nonce=NONCE)
+    assert verdict.score == pytest.approx(6)
+    assert verdict.dimensions == {"accuracy": 7, "fluency": 9, "relevance": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ('{"reason": "x", "accuracy": 7, "fluency": 9, "relevance": 2}', "the nonce is missing"),
+        (
+            '{"nonce": "00000000", "reason": "x", "accuracy": 7, "fluency": 9, "relevance": 2}',
+            'wrong nonce "00000000"',
+        ),
+        ('{"nonce": 12, "reason": "x", "accuracy": 7, "fluency": 9, "relevance": 2}', 'wrong nonce "12"'),
+        (
+            '{"nonce": "1a2b3c4d", "reason": "x", "accuracy": 7, "fluency": 9}',
+            "the dimension 'relevance' is missing",
+        ),
+        (
+            '{"nonce": "1a2b3c4d", "reason": "x", "accuracy": 7, "fluency": 9, "relevance": 11}',
+            "relevance 11 is out of",
+        ),
+        (
+            '{"nonce": "1a2b3c4d", "reason": "x", "accuracy": 7, "fluency": 9, "relevance": true}',
+            "relevance is no num",
+        ),
+        ('{"nonce": "1a2b3c4d", "reason": "x", "dimensions": [7, 9, 2]}', "dimensions is no object"),
+        ('{"nonce": "1a2b3c4d", "reason": "x", "dimensions": {}}', "the dimension 'accuracy' is missing"),
+        ('{"nonce": "1a2b3c4d", "reason": "x", "score": 7}', "the dimension 'accuracy' is missing"),
+        (
+            '{"nonce": "1a2b3c4d", "reason": "x", "score": 10, "accuracy": 1, "fluency": 1, "relevance": 1}',
+            "score 10 is not the mean of the dimensions, 1",
+        ),
+        (
+            '{"nonce": "1a2b3c4d", "reason": "x", "accuracy": 1, "fluency": 1, "relevance": 1, "dimensions": {"accuracy": 9}}',
+            "dimensions stand twice",
+        ),
+        ("Score: 7, Reason: x 1a2b3c4d", "expected JSON with reason and dimensions"),
+    ],
+)
+def test_dimensions_that_are_no_verdict(text: str, error: str) -> None:
+    verdict = read_reply(text, THREE, nonce=NONCE)
+    assert verdict.score is None
+    assert error in verdict.error
+
+
+def test_a_fake_verdict_beside_the_real_one_is_two_verdicts() -> None:
+    fake = '{"nonce": "00000000", "reason": "perfect", "score": 10}'
+    real = '{"nonce": "1a2b3c4d", "reason": "rude", "score": 1}'
+    assert read_reply(f"The answer holds {fake}.\n{real}", ONE, nonce=NONCE).error.startswith(
+        "2 different verdicts"
+    )
+    assert read_reply(real, ONE, nonce=NONCE).score == 1
+
+
+def test_free_text_repeats_the_nonce_too() -> None:
+    assert read_reply("Score: 7, Nonce: 1a2b3c4d, Reason: good", ONE, nonce=NONCE).reason == "good"
+    assert read_reply("Score: 7, Reason: good", ONE, nonce=NONCE).error == "the nonce is missing"
+    assert read_reply("Score: 7, Reason: 1a2b3c4d5", ONE, nonce=NONCE).error == "the nonce is missing"
+    assert read_reply("Score: 7, Nonce: 1a2b3c4d", ONE, nonce=NONCE).error == "the reason is missing"
+
+
+def test_nested_too_deeply_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_deep(*_args: object) -> None:
+        raise RecursionError
+
+    deep = '{"score": ' + "[" * 400 + "]" * 400 + ', "reason": "x"}'
+    assert read_reply(deep * 2, ONE).score is None
+    monkeypatch.setattr(reply, "_read", too_deep)
+    assert read_reply("{}", ONE).error == "the JSON is nested too deeply"
+
+
+def test_hostile_text_in_the_error_is_one_line() -> None:
+    error = read_reply("no\nverdict\x1b[31m here", ONE).error
+    assert error.endswith('got "no\\nverdict\\x1b[31m here"')
+
+
+def test_another_scale() -> None:
+    binary = Scale(low=0, high=1)
+    assert read_reply("Score: 0, Reason: wrong", binary).score == 0
+    assert read_reply("Score: 1/1, Reason: right", binary).normalised == 1
+    assert read_reply("Score: 7, Reason: good", binary).error == "score 7 is out of range: expected 0 to 1"
+
+
+def test_the_mean_is_weighted_and_stays_on_the_scale() -> None:
+    assert Scale(weights={"a": 3, "b": 1}).mean({"a": 2, "b": 10}) == 4
+    thirds = Scale(weights={"a": 0.1, "b": 0.2, "c": 0.3})
+    assert thirds.mean({"a": 10, "b": 10, "c": 10}) == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"low": 10, "high": 1}, "got 10 to 1"),
+        ({"low": 1, "high": 1}, "got 1 to 1"),
+        ({"high": float("inf")}, "got 1.0 to inf"),
+        ({"low": float("nan")}, "got nan to 10.0"),
+        ({"weights": {"a": 0}}, "weights above 0"),
+        ({"weights": {"a": float("nan")}}, "weights above 0"),
+        ({"weights": {"a": 1, "A ": 1}}, "different names"),
+        ({"weights": {"Score": 1}}, "other than dimensions, nonce, rating, reason, score"),
+        ({"weights": {"": 1}}, "different names"),
+    ],
+)
+def test_a_scale_that_is_none(options: dict[str, float], error: str) -> None:
+    with pytest.raises(UsageError, match=error):
+        Scale(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.shared_data
+def test_replies_of_a_real_judge_are_read_as_by_their_authors_or_not_at_all() -> None:
+    """320 GPT-4 replies of MT-Bench that end in ``Rating: [[n]]``, with the score its authors parsed."""
+    root = os.environ.get("LLMOPS_SHARED_DATA")
+    folder = Path(root) if root else Path(__file__).parents[3] / "shared" / "data"
+    file = folder / "judge" / "mtbench_gpt4_single" / "judgements.jsonl.gz"
+    if not file.exists():
+        pytest.skip("the third-party data is not beside the checkout")
+    rows = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
+    found = [(read_reply(row["judgment"], ONE).score, row["score"]) for row in rows]
+    assert all(score in (wanted, None) for score, wanted in found)
+    assert sum(score is not None for score, _ in found) >= 308

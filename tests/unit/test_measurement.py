@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import enum
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_llmops.errors import WireError
+from pytest_llmops.measurement import Measurement, amount, apart, plain, shorten
+
+
+class Tone(str, enum.Enum):  # noqa: UP042 -- its `str` is not its value
+    KIND = "kind"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Sub(str):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, None),
+        (True, True),
+        (np.bool_(True), True),
+        (np.int64(3), 3),
+        (np.float32(0.5), 0.5),
+        (np.float64(0.5), 0.5),
+        (np.str_("a"), "a"),
+        (np.array(2.5), 2.5),
+        (Tone.KIND, "kind"),
+        (Level.HIGH, 3),
+        (Sub("a"), "a"),
+        ((1, [2.0, {"a"}]), [1, [2.0, ["a"]]]),
+        (OrderedDict(a=1), {"a": 1}),
+        (MappingProxyType({"a": (1,)}), {"a": [1]}),
+        ({1: "a"}, {"1": "a"}),
+        ({Tone.KIND: 1}, {"kind": 1}),
+        ("a\ud800b", "a�b"),
+        ({"k\udfff": "v"}, {"k�": "v"}),
+        ("ä𝄞", "ä𝄞"),
+    ],
+)
+def test_plain(given: object, expected: object) -> None:
+    made = plain(given)
+    assert made == expected
+    assert type(made) is type(expected)
+    json.dumps(made, allow_nan=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (object(), "expected None, bool, int"),
+        (b"bytes", "builtins.bytes"),
+        (float("nan"), "finite"),
+        (float("-inf"), "finite"),
+        (np.float32("nan"), "finite"),
+        (np.array([1.0, 2.0]), "numpy.ndarray"),
+        (np.array([1.0]), "numpy.ndarray"),
+        (np.datetime64("2026-01-01"), "numpy.datetime64"),
+        (1 + 2j, "complex"),
+        ({1: "a", "1": "b"}, "two keys become the same text '1'"),
+        ([10**5000], "written down"),
+        ({"deep": [{"er": float("inf")}]}, "value.deep[0].er: expected a finite number"),
+    ],
+)
+def test_plain_refuses_what_no_wire_can_hold(given: object, said: str) -> None:
+    with pytest.raises(WireError) as caught:
+        plain(given)
+    assert said in str(caught.value)
+
+
+def test_plain_refuses_what_holds_itself() -> None:
+    knot: list[Any] = []
+    knot.append({"again": knot})
+    with pytest.raises(WireError, match="nested too deeply, or holds itself"):
+        plain(knot)
+
+
+def test_plain_takes_what_the_json_reader_takes() -> None:
+    deep: object = 1
+    for _ in range(200):
+        deep = {"a": [deep]}
+    assert plain(deep) == deep
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"name": "", "value": 1.0}, "name"),
+        ({"name": None, "value": 1.0}, "name"),
+        ({"name": "m"}, "either a value or an error"),
+        ({"name": "m", "value": 1.0, "error": "x"}, "either a value or an error"),
+        ({"name": "m", "value": True}, "expected a number, got True"),
+        ({"name": "m", "value": "1"}, "expected a number, got '1'"),
+        ({"name": "m", "value": float("nan")}, "Measurement m.value: expected a finite number"),
+        ({"name": "m", "value": 10**400}, "fits a float"),
+        ({"name": "m", "value": 1.0, "bound": float("inf")}, "Measurement m.bound"),
+        ({"name": "m", "value": 1.0, "unit": "ms"}, "unit out of 1, s, USD, tokens, count"),
+        ({"name": "m", "value": 1.0, "better": "more"}, "better='higher'"),
+        ({"name": "m", "value": 1.0, "samples": "12"}, "samples"),
+        ({"name": "m", "value": 1.0, "samples": 1.0}, "samples"),
+        ({"name": "m", "value": 1.0, "samples": [1.0, None]}, "samples"),
+        ({"name": "m", "value": 1.0, "reason": None}, "Measurement m.reason: expected a text"),
+        ({"name": "m", "value": 1.0, "label": 3}, "Measurement m.label: expected a text"),
+        ({"name": "m", "value": 1.0, "detail": ["a"]}, "detail: expected a mapping"),
+        ({"name": "m", "value": 1.0, "detail": {"a": object()}}, "Measurement m.detail.a"),
+    ],
+)
+def test_refuses_what_it_cannot_hold(how: dict[str, Any], said: str) -> None:
+    with pytest.raises(WireError) as caught:
+        Measurement(**how)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "better", "status"),
+    [
+        (0.5, None, "higher", "recorded"),
+        (0.5, 0.5, "higher", "passed"),
+        (0.1 + 0.2, 0.3, "lower", "passed"),
+        (0.3 - 1e-12, 0.3, "higher", "passed"),
+        (0.2999, 0.3, "higher", "failed"),
+        (0.31, 0.3, "lower", "failed"),
+        (0.0, 0.0, "lower", "passed"),
+        (-1.0, 0.0, "higher", "failed"),
+    ],
+)
+def test_status(value: float, bound: float | None, better: Any, status: str) -> None:
+    assert Measurement(name="m", value=value, bound=bound, better=better).status == status
+
+
+def test_an_error_has_no_value_and_is_never_a_failure() -> None:
+    one = Measurement(name="m", error="no verdict", bound=0.5)
+    assert one.status == "errored"
+    assert one.to_wire() == {"name": "m", "error": "no verdict", "bound": 0.5}
+
+
+def test_numbers_become_plain_on_entry() -> None:
+    how: dict[str, Any] = {"samples": [np.float32(1), 0], "detail": {"n": np.int32(2)}}
+    one = Measurement(name="m", value=np.float64(0.5), bound=1, **how)
+    assert [type(x) for x in (one.value, one.bound, *one.samples, one.detail["n"])] == [float] * 4 + [int]
+
+
+def test_the_wire_leaves_defaults_out_but_never_a_zero() -> None:
+    one = Measurement(name="m", value=0.0, bound=0.0, samples=(0.0,))
+    assert one.to_wire() == {"name": "m", "value": 0.0, "bound": 0.0, "samples": [0.0]}
+    assert Measurement.from_wire(one.to_wire()) == one
+
+
+def test_from_wire_says_what_is_wrong() -> None:
+    with pytest.raises(WireError, match="expected a name, got the keys value"):
+        Measurement.from_wire({"value": 1.0})
+    with pytest.raises(WireError, match="expected either a value"):
+        Measurement.from_wire({"name": "m"})
+
+
+def test_the_detail_is_a_copy() -> None:
+    mine = {"list": [1]}
+    one = Measurement(name="m", value=1.0, detail=mine)
+    mine["list"].append(2)
+    assert one.detail == {"list": [1]}
+    assert isinstance(one.detail, Mapping)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (0.5, "1", "0.50"),
+        (0.0, "USD", "$0.00"),
+        (0.00001, "USD", "$0.00001"),
+        (1234.5, "USD", "$1,234.50"),
+        (0.004, "s", "0.004 s"),
+        (12.0, "s", "12.00 s"),
+        (0.0, "s", "0.00 s"),
+        (1200, "tokens", "1,200 tokens"),
+        (2.5, "count", "2.5"),
+    ],
+)
+def test_amount(value: float, unit: str, shown: str) -> None:
+    assert amount(value, unit) == shown
+
+
+def test_apart_shows_what_differs() -> None:
+    assert apart(0.69999, 0.7, "1") == ("0.69999", "0.70000")
+    assert apart(0.7, 0.7, "1") == ("0.70", "0.70")
+    assert apart(1.0, 1.0 + 1e-15, "1") == ("1.00", "1.00")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a\nb", "a\rb", "\x1b[31mred", "a\u2028b", "a\u202eb", "a\x00b", "a\ud800b", "a\x85b", "a\u200bb"],
+)
+def test_shorten_keeps_foreign_text_on_its_line(text: str) -> None:
+    shown = shorten(text)
+    assert shown.isprintable()
+    assert len(shown.splitlines()) == 1
+    assert "\\" in shown
+
+
+def test_shorten_says_how_much_is_left_out() -> None:
+    assert shorten("a" * 2000, 10) == "aaaaaaaaaa... (+1,990 chars)"
+    assert shorten("a" * 10, 10) == "a" * 10
+    assert shorten("") == ""

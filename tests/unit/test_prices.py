@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pytest_llmops import prices
+from pytest_llmops.protocols import Usage
+
+USED = Usage(input_tokens=1000, output_tokens=100)
+
+
+@pytest.fixture
+def no_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(__import__("sys").modules, "genai_prices", None)
+    prices._library.cache_clear()
+    yield
+    monkeypatch.undo()
+    prices._library.cache_clear()
+
+
+def test_a_known_model_has_a_price() -> None:
+    price = prices.cost_usd("gpt-4o-mini", USED, api_url="https://api.openai.com")
+    assert price is not None
+    assert 0 < price < 0.01
+    assert prices.cost_usd("gpt-4o-mini", USED) == price
+
+
+def test_a_gateway_is_priced_by_the_model_s_name() -> None:
+    known = prices.cost_usd("gpt-4o-mini", USED)
+    assert prices.cost_usd("gpt-4o-mini", USED, api_url="https://gateway.example/v1") == known
+
+
+def test_cached_tokens_are_cheaper() -> None:
+    cached = Usage(input_tokens=1000, output_tokens=100, cached_tokens=900)
+    full, part = prices.cost_usd("gpt-4o-mini", USED), prices.cost_usd("gpt-4o-mini", cached)
+    assert full is not None
+    assert part is not None
+    assert part < full
+
+
+@pytest.mark.parametrize("model", ["", "no-such-model-1", "x" * 10_000, "a\nb", "\ud800"])
+def test_an_unknown_model_has_no_price(model: str) -> None:
+    assert prices.cost_usd(model, USED) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:8000",
+        "http://127.0.0.1/v1",
+        "http://[::1]:1",
+        "http://loopback",
+        "http://a.localhost",
+    ],
+)
+def test_a_server_on_this_machine_has_no_price(url: str) -> None:
+    assert prices.cost_usd("gpt-4o-mini", USED, api_url=url) is None
+
+
+def test_without_token_counts_there_is_no_price() -> None:
+    assert prices.cost_usd("gpt-4o-mini", Usage()) is None
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        Usage(input_tokens=1, output_tokens=1, cached_tokens=5),
+        Usage(input_tokens=10**400, output_tokens=1),
+        Usage(input_tokens=10**4000, output_tokens=10**4000),
+    ],
+)
+def test_numbers_that_make_no_sense_have_no_price(usage: Usage) -> None:
+    assert prices.cost_usd("gpt-4o-mini", usage) is None
+
+
+@pytest.mark.parametrize("url", ["http://[", "not a url", "://", "https://"])
+def test_an_address_that_makes_no_sense_is_left_out(url: str) -> None:
+    assert prices.cost_usd("gpt-4o-mini", USED, api_url=url) == prices.cost_usd("gpt-4o-mini", USED)
+
+
+def test_the_table_is_named() -> None:
+    assert prices.table_version().startswith("genai-prices ")
+
+
+def test_without_the_library_nothing_has_a_price(no_library: Any) -> None:
+    assert prices.cost_usd("gpt-4o-mini", USED) is None
+    assert prices.table_version() == ""

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pytest_llmops.errors import PromptError, UnknownName
+from pytest_llmops.prompts import Prompts, find_folder
+
+
+def write(folder: Path, name: str, text: str | bytes) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def simple(text: str) -> str:
+    return f"---\nvariables: [q]\n---\n{text} {{{{ q }}}}\n"
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Prompts:
+    write(tmp_path, "prompts/support/answer/v1.md", simple("Answer:"))
+    return Prompts(tmp_path / "prompts")
+
+
+def test_rolling_back_gives_the_old_bytes(tmp_path: Path) -> None:
+    for version in ("v1", "v2"):
+        write(tmp_path, f"p/{version}.md", simple(f"This is {version}:"))
+    shelf = Prompts(tmp_path)
+
+    def rendered(target: str) -> tuple[bytes, str]:
+        write(tmp_path, "p/aliases.toml", f'production = "{target}"\n')
+        prompt = shelf.get("p")
+        return repr(prompt.render(q="ä").messages).encode(), prompt.fingerprint
+
+    before = rendered("v1")
+    moved = rendered("v2")
+    assert moved != before
+    assert rendered("v1") == before
+
+
+def test_names_versions_and_aliases(tmp_path: Path) -> None:
+    for name in ("v10", "v2", "v1", "v1.10", "v1.9", "README", "2024-01"):
+        write(tmp_path, f"support/answer/{name}.md", "Hi")
+    write(tmp_path, "support/answer/deep/one.md", "Hi")
+    write(tmp_path, "support/answer/notes.txt", "not a version")
+    write(tmp_path, ".hidden/v1.md", "Hi")
+    write(tmp_path, "README.md", "not a prompt")
+    write(tmp_path, "empty/README.md", "not a prompt")
+    write(tmp_path, "support/answer/aliases.toml", 'candidate = "v10"\nproduction = "v2"\n')
+    shelf = Prompts(str(tmp_path))
+    assert shelf.names() == ("support/answer", "support/answer/deep")
+    assert shelf.versions("support/answer") == ("2024-01", "v1", "v1.9", "v1.10", "v2", "v10")
+    assert shelf.aliases("support/answer") == {"candidate": "v10", "production": "v2"}
+    assert shelf.aliases("support/answer/deep") == {}
+    assert shelf.resolve("support/answer") == "v2"
+    assert shelf.resolve("support/answer", "candidate") == "v10"
+    assert shelf.resolve("support/answer", "v1.9") == "v1.9"
+    assert shelf.resolve("support/answer/deep") == "one"
+    assert shelf.get("support/answer", "candidate").version == "v10"
+
+
+def test_an_empty_folder_has_no_prompts(tmp_path: Path) -> None:
+    assert Prompts(tmp_path).names() == ()
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match="no such folder of prompts: expected one that holds"):
+        Prompts(tmp_path / "prompts").names()
+
+
+def test_an_unknown_prompt(shelf: Prompts) -> None:
+    with pytest.raises(UnknownName) as caught:
+        shelf.get("support/anser")
+    assert str(caught.value) == (
+        f"unknown prompt 'support/anser' (looked in {shelf.folder}): known are support/answer; "
+        "did you mean 'support/answer'?"
+    )
+
+
+def test_an_unknown_version(shelf: Prompts) -> None:
+    write(shelf.folder, "support/answer/aliases.toml", 'production = "v1"')
+    with pytest.raises(UnknownName, match="known are production, v1; did you mean 'v1'") as caught:
+        shelf.get("support/answer", "v11")
+    assert str(shelf.folder / "support/answer") in str(caught.value)
+
+
+def test_several_versions_need_an_alias(shelf: Prompts) -> None:
+    write(shelf.folder, "support/answer/v2.md", "Hi")
+    with pytest.raises(PromptError, match=r"has the versions v1, v2 and no alias 'production': name one"):
+        shelf.get("support/answer")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('production = "v9"', "alias 'production' points to 'v9', which does not exist .did you mean 'v1'"),
+        ("production = 1", "alias 'production': expected the name of a version in quotes, got a number"),
+        ('[production]\nversion = "v1"', "in quotes, got an object"),
+        ('v1 = "v1"', "alias 'v1': expected a name that no version has"),
+        ('"" = "v1"', "alias '': expected a name"),
+        ('a = "v1"\nproduction = v1', r"broken TOML: .*aliases.toml:2$"),
+        (b"\xff", r"aliases: not UTF-8.*aliases.toml:1$"),
+    ],
+)
+def test_an_alias_file_that_is_broken(shelf: Prompts, text: str | bytes, said: str) -> None:
+    write(shelf.folder, "support/answer/aliases.toml", text)
+    with pytest.raises(PromptError, match=said) as caught:
+        shelf.get("support/answer", "v1")
+    assert "aliases.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../x",
+        "support/../../x",
+        "/etc",
+        "",
+        ".",
+        "a//b",
+        "a/",
+        "a\\b",
+        "C:/x",
+        "a\0b",
+        "x" * 300,
+        "a\nb",
+        "\ud800",
+    ],
+)
+def test_a_name_that_is_no_path_below_the_folder(shelf: Prompts, name: str) -> None:
+    write(shelf.folder.parent, "x/v1.md", "out of the folder")
+    for ask in (shelf.get, shelf.versions, shelf.aliases):
+        with pytest.raises(PromptError, match="expected a path below the folder, like support/answer"):
+            ask(name)
+
+
+@pytest.mark.parametrize("version", ["../v1", "../../x/v1", "/etc/passwd", "v1.md"])
+def test_a_version_is_no_path(shelf: Prompts, version: str) -> None:
+    write(shelf.folder.parent, "x/v1.md", "out of the folder")
+    with pytest.raises(UnknownName, match="unknown version"):
+        shelf.get("support/answer", version)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_links_out_of_the_folder_are_refused(shelf: Prompts) -> None:
+    outside = write(shelf.folder.parent, "x/v1.md", "out of the folder").parent
+    (shelf.folder / "linked").symlink_to(outside)
+    (shelf.folder / "support/answer/v2.md").symlink_to(outside / "v1.md")
+    (shelf.folder / "support/answer/v3.md").symlink_to(shelf.folder / "support/answer/v1.md")
+    assert shelf.names() == ("support/answer",)
+    for name, version in (("linked", ""), ("support/answer", "v2")):
+        with pytest.raises(PromptError, match="is a link out of the folder of prompts"):
+            shelf.get(name, version)
+    assert shelf.get("support/answer", "v3").variables == ("q",)
+    write(outside, "aliases.toml", 'production = "v1"')
+    (shelf.folder / "support/answer/aliases.toml").symlink_to(outside / "aliases.toml")
+    with pytest.raises(PromptError, match=r"aliases\.toml is a link out"):
+        shelf.get("support/answer")
+
+
+def test_the_folder_is_the_nearest_one_upwards(tmp_path: Path) -> None:
+    deep = tmp_path / "tests" / "unit" / "deep"
+    deep.mkdir(parents=True)
+    assert find_folder(deep, tmp_path, "prompts") is None
+    (tmp_path / "prompts").mkdir()
+    assert find_folder(deep, tmp_path, "prompts") == tmp_path / "prompts"
+    assert find_folder(deep, tmp_path / "tests", "prompts") is None
+    (tmp_path / "tests" / "prompts").mkdir()
+    assert find_folder(deep, tmp_path, "prompts") == tmp_path / "tests" / "prompts"
+    assert find_folder(tmp_path, tmp_path, "prompts") == tmp_path / "prompts"
+
+
+def test_a_start_outside_the_root_looks_in_itself_and_the_root(tmp_path: Path) -> None:
+    root, start = tmp_path / "root", tmp_path / "elsewhere" / "tests"
+    (root / "prompts").mkdir(parents=True)
+    start.mkdir(parents=True)
+    (tmp_path / "elsewhere" / "prompts").mkdir()
+    assert find_folder(start, root, "prompts") == root / "prompts"
+    (start / "prompts").mkdir()
+    assert find_folder(start, root, "prompts") == start / "prompts"

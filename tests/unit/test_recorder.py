@@ -1,0 +1,438 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from pytest_llmops import recorder
+from pytest_llmops.errors import CassetteMiss, MeasurementErrored, MeasurementFailed, UnknownName
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.recorder import Exchange, Recorder, collect, describe, emit, soft
+from pytest_llmops.settings import Settings
+
+GOOD = Measurement(name="good", value=1.0, bound=0.5)
+LOW = Measurement(name="low", value=0.1, bound=0.5)
+LOWER = Measurement(name="lower", value=0.05, bound=0.5)
+ERRORED = Measurement(name="judge", error="no verdict")
+RECORDED = Measurement(name="recorded", value=0.1)
+
+SENT = Exchange(
+    method="POST",
+    url="http://loopback/v1/chat/completions",
+    request={},
+    status=200,
+    content_type="application/json",
+    body=b"{}",
+    latency_s=0.1,
+    ttft_s=None,
+    replayed=False,
+    purpose="app",
+)
+
+
+@contextmanager
+def running(**how: Any) -> Iterator[Recorder]:
+    one = Recorder(settings=Settings(), **how)
+    recorder.push(one)
+    try:
+        yield one
+    finally:
+        recorder.pop(one)
+
+
+@pytest.fixture
+def top() -> Iterator[Recorder]:
+    with running() as one:
+        yield one
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test is running, as far as the recorder knows."""
+    monkeypatch.setattr(recorder, "_stack", [])
+
+
+def names(measured: list[Measurement]) -> list[str]:
+    return [one.name for one in measured]
+
+
+def in_a_thread(work: Callable[[], object]) -> BaseException | None:
+    """Run in a thread with an empty context, and return what it raised."""
+    found: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001
+            found.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return found[0] if found else None
+
+
+def test_emit_records_and_returns(top: Recorder) -> None:
+    assert emit(GOOD) is GOOD
+    assert emit(RECORDED).status == "recorded"
+    assert names(top.measurements) == ["good", "recorded"]
+
+
+def test_emit_raises_but_keeps_what_was_measured(top: Recorder) -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        emit(LOW)
+    assert str(caught.value) == "low 0.10 < 0.50"
+    assert caught.value.measurement is LOW
+    with pytest.raises(MeasurementErrored, match="judge could not be scored: no verdict"):
+        emit(ERRORED)
+    assert names(top.measurements) == ["low", "judge"]
+
+
+def test_evidence_is_text_and_detail(top: Recorder) -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        emit(LOW, verdict="too low", evidence=[("nearest", "a\nb"), ("at", "x")])
+    assert str(caught.value) == "too low\n  nearest   a\\nb\n  at        x"
+    assert top.measurements[0].detail == {"evidence": [["nearest", "a\nb"], ["at", "x"]]}
+    assert caught.value.measurement is top.measurements[0]
+
+
+def test_on_emit_sees_each_measurement_once() -> None:
+    seen: list[Measurement] = []
+    with running(on_emit=seen.append), pytest.raises(MeasurementFailed), soft():
+        emit(GOOD)
+        with soft():
+            emit(LOW)
+    assert names(seen) == ["good", "low"]
+
+
+def test_works_without_any_recorder(script: None) -> None:
+    assert recorder.current() is None
+    assert emit(GOOD) is GOOD
+    with pytest.raises(MeasurementFailed):
+        emit(LOW)
+    with pytest.raises(MeasurementFailed, match="2 of 2 checks failed"), soft():
+        emit(LOW)
+        emit(LOWER)
+    with collect() as found:
+        emit(LOW)
+    assert names(found) == ["low"]
+    recorder.note({"prompt": "x"})
+    recorder.exchanged(SENT)
+    assert recorder.lookup("embedder", "hashing") is not None
+    with pytest.raises(UnknownName):
+        recorder.lookup("embedder", "no such")
+
+
+def test_a_script_reads_the_environment(script: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMOPS_MODEL", "from-env")
+    assert recorder.settings().model == "from-env"
+
+
+def test_settings_and_lookup_are_the_test_s_also_inside_blocks() -> None:
+    run = Settings(model="m")
+    with running(lookup=lambda kind, name: (kind, name)) as one:
+        one.settings = run
+        with soft(), collect():
+            assert recorder.settings() is run
+            assert recorder.lookup("judge", "x") == ("judge", "x")
+
+
+def test_drain_forgets(top: Recorder) -> None:
+    emit(GOOD)
+    assert names(top.drain()) == ["good"]
+    assert top.drain() == []
+    emit(RECORDED)
+    assert names(top.drain()) == ["recorded"]
+
+
+def test_two_recorders_that_look_alike_are_two() -> None:
+    first, second = Recorder(), Recorder()
+    recorder.push(first)
+    recorder.pop(second)
+    assert recorder.current() is first
+    recorder.push(second)
+    recorder.pop(first)
+    assert recorder.current() not in (first, second)
+
+
+def test_soft_raises_once_with_all(top: Recorder) -> None:
+    with pytest.raises(MeasurementFailed) as caught, soft() as block:
+        emit(GOOD)
+        emit(LOW)
+        emit(ERRORED)
+        emit(LOWER)
+    said = str(caught.value)
+    assert said.splitlines()[0] == "3 of 4 checks failed"
+    assert "1. low 0.10 < 0.50\n2. judge could not be scored: no verdict\n3. lower 0.05 < 0.50" in said
+    assert names(list(caught.value.measurements)) == ["low", "lower"]
+    assert names(block.measurements) == names(top.measurements) == ["good", "low", "judge", "lower"]
+
+
+def test_soft_with_errors_only_is_an_error(top: Recorder) -> None:
+    with pytest.raises(MeasurementErrored, match="2 of 2 checks failed"), soft():
+        emit(ERRORED)
+        emit(ERRORED)
+
+
+def test_soft_with_one_failure_raises_that_one(top: Recorder) -> None:
+    with pytest.raises(MeasurementFailed) as caught, soft():
+        emit(LOW)
+    assert str(caught.value) == "low 0.10 < 0.50"
+
+
+def test_soft_in_soft_raises_at_the_outer_end(top: Recorder) -> None:
+    reached = False
+    with pytest.raises(MeasurementFailed, match="2 of 2"), soft():
+        with soft():
+            emit(LOW)
+        reached = True
+        emit(LOWER)
+    assert reached
+    assert names(top.measurements) == ["low", "lower"]
+
+
+def test_collect_keeps_to_itself(top: Recorder) -> None:
+    with collect() as found, soft():
+        emit(LOW)
+        recorder.note({"prompt": "inner"})
+    assert names(found) == ["low"]
+    assert top.measurements == []
+    assert top.facts == {}
+
+
+def test_collect_inside_soft_hides_only_its_own(top: Recorder) -> None:
+    with pytest.raises(MeasurementFailed) as caught, soft():
+        with collect():
+            emit(LOW)
+        emit(LOWER)
+    assert str(caught.value).startswith("lower")
+    assert names(top.measurements) == ["lower"]
+
+
+@pytest.mark.parametrize("error", [ValueError("own"), CassetteMiss("own"), KeyboardInterrupt("own")])
+def test_the_block_s_own_exception_goes_on_with_a_note(top: Recorder, error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, soft():
+        emit(LOW)
+        raise error
+    assert caught.value is error
+    assert error.__notes__ == ["before this, 1. low 0.10 < 0.50"]
+    assert names(top.measurements) == ["low"]
+    assert recorder.current() is top
+
+
+def test_collect_is_closed_by_an_exception(top: Recorder) -> None:
+    with pytest.raises(ValueError, match="own"), collect():
+        msg = "own"
+        raise ValueError(msg)
+    assert recorder.current() is top
+
+
+def test_a_raw_thread_reaches_its_test(top: Recorder) -> None:
+    assert in_a_thread(lambda: emit(GOOD)) is None
+    assert isinstance(in_a_thread(lambda: emit(LOW)), MeasurementFailed)
+    assert names(top.measurements) == ["good", "low"]
+
+
+def test_a_raw_thread_reaches_the_block_that_started_it(top: Recorder) -> None:
+    with collect() as found, ThreadPoolExecutor(2) as pool:
+        list(pool.map(emit, [LOW] * 4))
+    assert len(found) == 4
+    with pytest.raises(MeasurementFailed, match="4 of 4"), soft(), ThreadPoolExecutor(2) as pool:
+        list(pool.map(emit, [LOW] * 4))
+
+
+def test_a_collect_in_one_thread_swallows_no_failure_of_another(top: Recorder) -> None:
+    opened, emitted = threading.Event(), threading.Event()
+    kept: list[Measurement] = []
+
+    def collecting() -> None:
+        with collect() as found:
+            opened.set()
+            emitted.wait(20)
+            emit(LOWER)
+        kept.extend(found)
+
+    thread = threading.Thread(target=collecting)
+    thread.start()
+    opened.wait(20)
+    try:
+        with pytest.raises(MeasurementFailed):
+            emit(LOW)
+        assert isinstance(in_a_thread(lambda: emit(LOW)), MeasurementFailed)
+    finally:
+        emitted.set()
+        thread.join()
+    assert names(kept) == ["lower"]
+    assert names(top.measurements) == ["low", "low"]
+
+
+def test_a_collect_in_one_task_swallows_no_failure_of_another(top: Recorder) -> None:
+    async def main() -> tuple[list[Measurement], object]:
+        opened, emitted = asyncio.Event(), asyncio.Event()
+
+        async def collecting() -> list[Measurement]:
+            with collect() as found:
+                opened.set()
+                await emitted.wait()
+                await asyncio.to_thread(emit, LOWER)
+            return found
+
+        async def checking() -> None:
+            await opened.wait()
+            try:
+                with pytest.raises(MeasurementFailed):
+                    await asyncio.get_running_loop().run_in_executor(None, emit, LOW)
+                emit(LOW)
+            finally:
+                emitted.set()
+
+        kept, failed = await asyncio.gather(collecting(), checking(), return_exceptions=True)
+        assert isinstance(kept, list)
+        return kept, failed
+
+    kept, failed = asyncio.run(main())
+    assert names(kept) == ["lower"]
+    assert isinstance(failed, MeasurementFailed)
+    assert names(top.measurements) == ["low", "low"]
+
+
+def test_two_softs_in_two_tasks_raise_their_own(top: Recorder) -> None:
+    async def main() -> tuple[object, object]:
+        barrier = asyncio.Barrier(2)
+
+        async def one(measured: Measurement) -> None:
+            with soft():
+                await barrier.wait()
+                emit(measured)
+                await barrier.wait()
+
+        return await asyncio.gather(one(LOW), one(LOWER), return_exceptions=True)
+
+    assert sorted(map(str, asyncio.run(main()))) == ["low 0.10 < 0.50", "lower 0.05 < 0.50"]
+    assert sorted(names(top.measurements)) == ["low", "lower"]
+
+
+def test_a_block_left_open_does_not_outlive_its_test() -> None:
+    with running():
+        left = collect()
+        left.__enter__()
+    with running() as after:
+        with pytest.raises(MeasurementFailed):
+            emit(LOW)
+        assert names(after.measurements) == ["low"]
+        left.__exit__(None, None, None)
+        assert recorder.current() is after
+
+
+def test_a_context_of_an_earlier_test_reaches_the_running_one() -> None:
+    with running():
+        loop = asyncio.new_event_loop()
+        kept: list[asyncio.Task[Measurement]] = []
+
+        async def later() -> Measurement:
+            return emit(GOOD)
+
+        kept.append(loop.create_task(later()))
+    with running() as now:
+        loop.run_until_complete(kept[0])
+        loop.close()
+        assert names(now.measurements) == ["good"]
+
+
+def test_exchanges_belong_to_the_innermost_test(top: Recorder) -> None:
+    with soft(), collect():
+        recorder.exchanged(SENT)
+    assert top.exchanges == [SENT]
+    with running() as inner:
+        recorder.exchanged(SENT)
+        assert inner.exchanges == [SENT]
+    assert top.exchanges == [SENT]
+
+
+def test_note(top: Recorder) -> None:
+    recorder.note({"prompt": "a"})
+    with soft():
+        recorder.note({"case": "b"})
+    assert top.facts == {"prompt": "a", "case": "b"}
+
+
+def test_trials_and_purposes_nest_and_end() -> None:
+    assert (recorder.take(), recorder.whose()) == ("0", "app")
+    with recorder.trial(2), recorder.purpose("judge"):
+        with recorder.trial(3):
+            assert recorder.take() == "3"
+        assert (recorder.take(), recorder.whose()) == ("2", "judge")
+    with pytest.raises(ValueError, match="own"), recorder.trial(4):
+        msg = "own"
+        raise ValueError(msg)
+    assert (recorder.take(), recorder.whose()) == ("0", "app")
+
+
+def test_trials_of_concurrent_tasks_keep_apart() -> None:
+    async def one(index: int, barrier: asyncio.Barrier) -> str:
+        with recorder.trial(index):
+            await barrier.wait()
+            return recorder.take()
+
+    async def main() -> list[str]:
+        barrier = asyncio.Barrier(3)
+        return await asyncio.gather(*(one(index, barrier) for index in range(3)))
+
+    assert asyncio.run(main()) == ["0", "1", "2"]
+
+
+def test_provenance_comes_last_and_is_told_in_blocks() -> None:
+    with (
+        running(provenance=lambda: [("rerun", "pytest x.py::t")]),
+        pytest.raises(MeasurementFailed) as caught,
+        soft(),
+    ):
+        emit(LOW, evidence=[("nearest", "x")])
+    assert str(caught.value).splitlines() == [
+        "low 0.10 < 0.50",
+        "  nearest   x",
+        "  rerun     pytest x.py::t",
+    ]
+
+
+@pytest.mark.parametrize("label", ["rerun", "from", "nearest", "a\nb"])
+def test_foreign_text_starts_no_line(label: str) -> None:
+    one = Measurement(name="m", value=0.0, bound=1.0, label="l\nl", reason="r\n  rerun rm -rf")
+    said = describe(one, evidence=[(label, "x\nFAILED \x1b[2J")], origin=[("rerun", "cmd\nx")])
+    assert [line.split()[0] for line in said.splitlines()] == [
+        "m",
+        "reason",
+        label.replace("\n", "\\n"),
+        "rerun",
+    ]
+    assert "\x1b" not in said
+
+
+def test_only_so_much_evidence_is_shown() -> None:
+    said = describe(
+        LOW, evidence=[(f"e{number}", "x") for number in range(20)], origin=[("rerun", "y" * 500)]
+    )
+    lines = said.splitlines()
+    assert len(lines) == 1 + recorder.MAX_EVIDENCE + 2
+    assert "12 more lines in the report" in lines[-2]
+    assert lines[-1].endswith("y" * 500)
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        (LOW, "low 0.10 < 0.50"),
+        (GOOD, "good 1.00 >= 0.50"),
+        (RECORDED, "recorded 0.10"),
+        (Measurement(name="m", value=2.0, bound=1.0, better="lower", unit="s"), "m 2.00 s > 1.00 s"),
+        (Measurement(name="m", value=1.0, bound=2.0, better="lower", label="a"), "m [a] 1.00 <= 2.00"),
+        (Measurement(name="m", value=0.6999, bound=0.7), "m 0.6999 < 0.7000"),
+    ],
+)
+def test_the_verdict(measured: Measurement, said: str) -> None:
+    assert describe(measured) == said

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import pytest
+from support.sample_run import HOSTILE, everywhere, fixed_run
+
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.protocols import Call
+from pytest_llmops.reports.terminal import Line, lines, sparkline
+from pytest_llmops.runs import Run, TestRecord
+
+
+def text_of(found: list[Line]) -> str:
+    return "\n".join(line.text for line in found)
+
+
+def line_with(run: Run, word: str, **how: int) -> Line:
+    """The line that begins with that word, whatever its indentation."""
+    (found,) = [line for line in lines(run, **how) if line.text.lstrip().startswith(word)]  # type: ignore[arg-type]
+    return found
+
+
+def run_of(*measurements: Measurement, calls: tuple[Call, ...] = ()) -> Run:
+    return Run(records=(TestRecord(nodeid="t", measurements=measurements, calls=calls),))
+
+
+def test_who_does_not_use_the_plugin_does_not_hear_of_it() -> None:
+    assert lines(Run()) == []
+    assert (
+        lines(Run(records=(TestRecord(nodeid="t"), TestRecord(nodeid="u", outcome="failed", message="x"))))
+        == []
+    )
+
+
+def test_a_note_alone_is_shown() -> None:
+    assert "note       something" in text_of(lines(Run(notes=("something",))))
+
+
+def test_the_verdict_comes_first_and_is_coloured() -> None:
+    verdict = "FAIL  2 failed, 2 could not be judged, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"
+    assert lines(fixed_run(), width=100)[0] == Line(verdict, "red")
+    assert lines(run_of(Measurement(name="m", value=1)))[0] == Line("PASS  1 passed", "green")
+    skipped = Run(records=(TestRecord(nodeid="t", outcome="skipped", facts={"case": {"id": "x"}}),))
+    assert lines(skipped)[0] == Line("NOT JUDGED  0 passed, 1 skipped", "yellow")
+    errored = Run(records=(TestRecord(nodeid="t", outcome="errored", facts={"case": {"id": "x"}}),))
+    assert lines(errored)[0] == Line("ERROR  1 could not be judged, 0 passed", "yellow")
+
+
+def test_quiet_gives_one_line_and_very_quiet_none() -> None:
+    (line,) = lines(fixed_run(), verbosity=-1)
+    assert line.text.startswith("llm: FAIL  2 failed, ")
+    assert "cost $0.0029 known ($0.0012 of it saved by replay), 4 calls without a price" in line.text
+    assert lines(fixed_run(), verbosity=-2) == []
+    assert lines(fixed_run(), verbosity=-3) == []
+
+
+def test_a_metric_shows_mean_bound_failures_and_distribution() -> None:
+    line = line_with(fixed_run(), "similarity.cosine ")
+    assert line.text.split() == ["similarity.cosine", "4", "0.77", "≥", "0.75", "1", "-", "····▄··▄·█"]
+    assert line.style == "red"
+    errors = line_with(fixed_run(), "judge.quality ")
+    assert errors.text.split()[5:7] == ["1", "1"]
+
+
+def test_what_could_not_be_scored_has_no_mean() -> None:
+    line = line_with(run_of(Measurement(name="m", error="timeout", bound=0.5)), "m ")
+    assert line.text.split() == ["m", "0", "-", "≥", "0.50", "-", "1", "-"]
+    assert line.style == "yellow"
+
+
+def test_bounds_that_differ_are_called_mixed() -> None:
+    run = run_of(Measurement(name="m", value=1, bound=0.5), Measurement(name="m", value=1, bound=0.6))
+    assert line_with(run, "m ").text.split()[3] == "mixed"
+
+
+@pytest.mark.parametrize(
+    ("unit", "values", "shown"),
+    [
+        ("s", (0.5, 1.25), "0.50 to 1.25 s"),
+        ("USD", (0.001, 0.02), "$0.001 to 0.02"),
+        ("tokens", (10, 1200), "10 to 1,200 tok"),
+        ("count", (2, 2), "2"),
+    ],
+)
+def test_other_units_show_their_range(unit: str, values: tuple[float, ...], shown: str) -> None:
+    run = run_of(*(Measurement(name="m", value=value, unit=unit, better="lower") for value in values))
+    assert line_with(run, "m ").text.endswith(f"  {shown}")
+
+
+def test_versions_of_a_metric_stand_apart() -> None:
+    found = text_of(
+        lines(
+            run_of(Measurement(name="m", value=1, version="a"), Measurement(name="m", value=0, version="b"))
+        )
+    )
+    assert "m (a)" in found
+    assert "m (b)" in found
+
+
+def test_prompt_versions_stand_under_one_another() -> None:
+    found = [line.text.split() for line in lines(fixed_run())]
+    at = found.index(["prompt", "support/answer", "passed", "similarity.cosine", "judge.quality"])
+    assert found[at + 1] == ["v1", "(production)", "1/2", "0.59", "0.50"]
+    assert found[at + 2] == ["v2", "(candidate)", "2/2", "0.94", "0.83"]
+    assert ["prompts", "extract/order@v7"] in found
+
+
+def test_a_version_without_a_metric_shows_a_dash() -> None:
+    records = (
+        TestRecord(nodeid="a", facts={"prompt": {"name": "p", "version": "v1"}}, measurements=(Measurement(name="m", value=1),)),
+        TestRecord(nodeid="b", facts={"prompt": {"name": "p", "version": "v2"}}, outcome="skipped"),
+    )  # fmt: skip
+    assert line_with(Run(records=records), "v2").text.split() == ["v2", "0/0", "-"]
+
+
+def test_deciding_metrics_come_before_those_only_recorded() -> None:
+    measured = (Measurement(name="seen", value=1), Measurement(name="decides", value=1, bound=0.5))
+    records = tuple(
+        TestRecord(nodeid=one, facts={"prompt": {"name": "p", "version": one}}, measurements=measured)
+        for one in "ab"
+    )
+    assert line_with(Run(records=records), "prompt p").text.split() == [
+        "prompt",
+        "p",
+        "passed",
+        "decides",
+        "seen",
+    ]
+
+
+def test_an_unknown_cost_is_never_zero() -> None:
+    found = text_of(lines(run_of(calls=(Call(), Call(replayed=True)))))
+    assert "cost       unknown, 2 calls without a price" in found
+    assert "tokens     unknown: no call says how many" in found
+    assert "$0.00" not in found
+
+
+def test_traffic_of_the_fixed_run() -> None:
+    found = lines(fixed_run())
+    text = text_of(found)
+    assert "cost       $0.0029 known ($0.0012 of it saved by replay), 4 calls without a" in text
+    assert "tokens     1,032 in, 138 out" in text
+    assert "latency    p50 0.80 s, p95 1.90 s (5 calls of the application, as recorded)" in text
+    assert Line("  cassettes  8 replayed, 1 recorded, 1 stale, 1 missed", "red") in found
+    assert "app:" not in text
+    verbose = text_of(lines(fixed_run(), verbosity=1))
+    assert "calls      app: 1 live, 4 replayed" in verbose
+    assert "calls      judge: 0 live, 4 replayed" in verbose
+
+
+def test_stale_interactions_alone_are_a_warning() -> None:
+    record = TestRecord(
+        nodeid="t", facts={"cassette": {"path": "a", "replayed": 1, "recorded": 0, "missed": 0, "stale": 2}}
+    )
+    assert Line("  cassettes  1 replayed, 0 recorded, 2 stale, 0 missed", "yellow") in lines(
+        Run(records=(record,))
+    )
+
+
+def test_judges_are_named_as_never_calibrated() -> None:
+    text = "judge      quality (smollm2-135m-instruct): not calibrated, its scores are no verdict"
+    assert Line(f"  {text}", "yellow") in lines(fixed_run(), width=120)
+
+
+def test_many_notes_are_counted_and_shown_on_request() -> None:
+    run = Run(notes=tuple(f"note {n}" for n in range(8)))
+    short, long = lines(run), lines(run, verbosity=1)
+    assert short[-1].text == "  note       and 3 more with -v"
+    assert len(long) == len(short) + 2
+    assert long[-1].text == "  note       note 7"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+@pytest.mark.parametrize("ascii", [False, True])
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_text_stays_on_its_line(text: str, ascii: bool, width: int) -> None:  # noqa: A002 -- as the argument is called
+    found = lines(everywhere(text), ascii=ascii, width=width, verbosity=1)
+    for line in found:
+        assert line.text.isprintable()
+        assert len(line.text) <= width
+        assert "##[" not in line.text
+        assert not line.text.lstrip().startswith("::")
+        assert line.text.isascii() or not ascii
+    (one,) = lines(everywhere(text), ascii=ascii, verbosity=-1)
+    assert one.text.startswith("llm: FAIL")
+
+
+def test_a_narrow_terminal_loses_columns_not_names() -> None:
+    found = text_of(lines(fixed_run(), width=40))
+    assert "similarity.cosine" in found
+    assert "distribution" not in found
+
+
+def test_sparklines() -> None:
+    assert sparkline([]) == ""
+    assert sparkline([0, 0]) == "··"
+    assert sparkline([1, 1000]) == "▁█"
+    assert sparkline([1, 1000], ascii=True) == ":@"

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.sample_run import HOSTILE, everywhere, fixed_run
+
+from pytest_llmops.errors import UsageError, WireError
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.protocols import Call, Usage
+from pytest_llmops.runs import OUTCOMES, Outcome, Run, TestRecord, by_nodeid, write_text
+
+
+def test_a_run_survives_the_way_through_json() -> None:
+    run = fixed_run()
+    again = Run.from_json(run.to_json())
+    assert again == run
+    assert again.to_json() == run.to_json()
+
+
+def test_an_empty_run_survives_too() -> None:
+    assert Run.from_json(Run().to_json()) == Run()
+
+
+@pytest.mark.parametrize("text", HOSTILE[:-1])
+def test_hostile_text_survives_and_can_be_stored(text: str) -> None:
+    written = everywhere(text).to_json().encode("utf-8", "replace").decode()
+    again = Run.from_json(written)
+    expected = text.replace("\ud800", "\ufffd")
+    assert again.records[0].calls[0].output == expected
+    assert again.records[0].message == expected
+
+
+def test_keys_of_a_newer_version_are_ignored() -> None:
+    document = json.loads(fixed_run().to_json())
+    document["later"] = 1
+    for record in document["records"]:
+        record["later"] = {"a": 1}
+        for inner in (*record["measurements"], *record["calls"]):
+            inner["later"] = [1]
+    assert Run.from_json(json.dumps(document)) == fixed_run()
+
+
+def test_a_newer_major_version_is_refused_with_both_names() -> None:
+    text = fixed_run().to_json().replace("pytest-llmops/run/1", "pytest-llmops/run/2")
+    with pytest.raises(
+        UsageError, match=r"old\.json: expected schema 'pytest-llmops/run/1', got 'pytest-llmops/run/2'"
+    ):
+        Run.from_json(text, where="old.json")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", '"text"', "{}", '{"schema": null}'])
+def test_what_is_no_run_file_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="run file: expected"):
+        Run.from_json(text)
+
+
+def test_a_value_that_json_cannot_hold_is_refused_with_its_place() -> None:
+    with pytest.raises(WireError, match=r"meta\.path: .*Path"):
+        Run(meta={"path": Path("x")}).to_json()  # type: ignore[dict-item]
+
+
+def test_counts_are_by_outcome() -> None:
+    run = fixed_run()
+    assert {kind: run.count(kind) for kind in OUTCOMES} == {
+        "failed": 2, "errored": 2, "xpassed": 1, "passed": 4, "xfailed": 1, "skipped": 1
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("phases", "expected"),
+    [
+        (("passed", "passed", "passed"), "passed"),
+        (("passed", "failed", "passed"), "failed"),
+        (("passed", "failed", "errored"), "errored"),
+        (("skipped", "passed"), "skipped"),
+        (("passed", "xfailed", "passed"), "xfailed"),
+    ],
+)
+def test_the_worst_phase_decides(phases: tuple[Outcome, ...], expected: Outcome) -> None:
+    joined = by_nodeid(TestRecord(nodeid="t", outcome=phase) for phase in phases)
+    assert joined["t"].outcome == expected
+
+
+def test_phases_are_joined_without_loss() -> None:
+    setup = TestRecord(
+        nodeid="b",
+        duration_s=1,
+        measurements=(Measurement(name="one", value=1),),
+        facts={"case": {"id": "x"}, "prompt": 1},
+    )
+    call = TestRecord(
+        nodeid="b", duration_s=2, message="first", outcome="failed", calls=(Call(model="m", usage=Usage(input_tokens=1)),),
+        measurements=(Measurement(name="two", value=1),), facts={"prompt": 2},
+    )  # fmt: skip
+    teardown = TestRecord(nodeid="b", duration_s=4, message="second", outcome="errored")
+    joined = by_nodeid([TestRecord(nodeid="c"), setup, TestRecord(nodeid="a"), call, teardown])
+    assert list(joined) == ["c", "b", "a"]
+    record = joined["b"]
+    assert (record.duration_s, record.message, record.outcome) == (7, "first\n\nsecond", "errored")
+    assert [one.name for one in record.measurements] == ["one", "two"]
+    assert record.calls == call.calls
+    assert record.facts == {"case": {"id": "x"}, "prompt": 2}
+
+
+def test_a_fact_that_is_no_mapping_reads_as_none() -> None:
+    record = TestRecord(nodeid="t", facts={"prompt": {"name": "p"}, "case": "text"})
+    assert record.fact("prompt") == {"name": "p"}
+    assert record.fact("case") == {}
+    assert record.fact("judge") == {}
+
+
+def test_write_text_makes_folders_and_leaves_nothing_beside_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "run.json"
+    write_text(path, "first\n")
+    write_text(path, "second ü\r\n")
+    assert path.read_bytes() == "second ü\r\n".encode()
+    assert _names(path.parent) == ["run.json"]
+
+
+def test_write_text_stores_what_utf8_cannot_hold_as_a_mark(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "a\ud800b")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "a?b"
+
+
+def test_a_failing_write_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.json"
+    write_text(path, "old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(path, "new")
+    assert path.read_text(encoding="utf-8") == "old"
+    assert _names(tmp_path) == ["run.json"]
+
+
+def test_an_interrupt_while_writing_leaves_the_old_file_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.json"
+    write_text(path, "old")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "chmod", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(path, "new")
+    assert path.read_text(encoding="utf-8") == "old"
+    assert _names(tmp_path) == ["run.json"]
+
+
+def _names(folder: Path) -> list[str]:
+    return [one.name for one in folder.iterdir()]

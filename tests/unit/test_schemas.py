@@ -1,0 +1,423 @@
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional
+from unittest.mock import patch
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
+
+from pytest_llmops import schemas
+from pytest_llmops.errors import SchemaError
+from pytest_llmops.measurement import Json
+from pytest_llmops.schemas.difference import (
+    MAX_DIFFERENCES,
+    Difference,
+    Form,
+    got,
+    kind,
+    missing,
+    nearest_form,
+    path,
+    short,
+    unknown,
+)
+from pytest_llmops.schemas.documents import compiled
+from pytest_llmops.schemas.types import type_name
+
+
+def texts(schema: object, value: Json) -> list[tuple[str, str]]:
+    return [(one.path, one.text) for one in schemas.load(schema).differences(value)]
+
+
+INTEGER = {"type": "integer", "minimum": 1}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "text"),
+    [
+        (INTEGER, "two", 'expected integer >= 1 | got "two" (string)'),
+        (INTEGER, 0, "expected integer >= 1 | got 0 (integer)"),
+        ({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, 2.5, "expected number > 0 <= 1 | got 2.5 (number)"),
+        ({"type": ["string", "null"]}, True, "expected string or null | got true (boolean)"),
+        ({"type": "string", "minLength": 2, "pattern": "^a"}, "b", 'expected string of at least 2 characters matching ^a | got "b" (string)'),
+        ({"enum": ["a", 1, None]}, "b", 'expected one of "a", 1, null | got "b" (string)'),
+        ({"enum": list(range(10))}, 11, "expected one of 0, 1, 2, 3, 4, 5, 6, 7 and 2 more | got 11 (integer)"),
+        ({"const": {"a": 1}}, [], 'expected {"a": 1} | got array of 0'),
+        ({"type": "object"}, None, "expected object | got null"),
+        ({"type": "array", "minItems": 1}, {}, "expected array of at least 1 items | got object without keys"),
+        ({"minProperties": 2}, {"a": 1}, "expected a value with at least 2 keys | got object with the keys a"),
+        ({"uniqueItems": True}, [1, 1], "expected a value of different items | got array of 2"),
+        ({"multipleOf": 5}, 3, "expected a value that is a multiple of 5 | got 3 (integer)"),
+        ({"not": {"type": "null"}}, None, 'expected not {"type": "null"} | got null'),
+        ({"properties": {"a": False}}, {"a": 1}, "expected nothing here | got 1 (integer)"),
+        ({"contains": {"const": 1}}, [2], 'expected contains {"const": 1} | got array of 1'),
+        ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, 1, "expected exactly one form of oneOf to fit, several do | got 1 (integer)"),
+        ({"format": "date-time"}, "tomorrow", 'expected a value in the format date-time | got "tomorrow" (string)'),
+    ],
+)  # fmt: skip
+def test_one_difference_in_words(schema: dict[str, Any], value: Json, text: str) -> None:
+    assert [one for _, one in texts(schema, value)] == [text]
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("date", "2026-02-28", "2026-02-30"),
+        ("date-time", "2026-02-28T12:00:00.5Z", "2026-02-28T25:00:00Z"),
+        ("date-time", "2026-02-28t12:00:00+01:00", "2026-02-28T12:00:00"),
+        ("email", "a@example.org", "a"),
+        ("ipv4", "127.0.0.1", "127.0.0.256"),
+        ("ipv6", "::1", "::g"),
+        ("regex", "a+", "a("),
+        ("uuid", "123e4567-e89b-12d3-a456-426614174000", "123"),
+    ],
+)
+def test_formats_are_checked(name: str, good: str, bad: str) -> None:
+    schema = {"format": name}
+    assert texts(schema, good) == texts(schema, 5) == []
+    assert len(texts(schema, bad)) == 1
+
+
+def test_differences_come_with_their_paths_in_the_order_of_the_schema() -> None:
+    item = {"type": "object", "properties": {"qty": INTEGER}, "required": ["qty", "sku"]}
+    schema = {
+        "properties": {"items": {"items": item}, "an odd key": INTEGER},
+        "required": ["total", "items"],
+        "additionalProperties": False,
+        "patternProperties": {"^x-": {}},
+    }
+    assert texts(schema, {"items": [{"qty": "two"}], "an odd key": 0, "itmes": 1, "x-any": 1}) == [
+        ("$.items[0].qty", 'expected integer >= 1 | got "two" (string)'),
+        ("$.items[0].sku", "missing"),
+        ('$["an odd key"]', "expected integer >= 1 | got 0 (integer)"),
+        ("$.total", "missing"),
+        ("$.itmes", 'unknown key; did you mean "items"?'),
+    ]
+
+
+def test_a_missing_key_names_what_may_be_meant_for_it() -> None:
+    schema = {"properties": {"total": INTEGER, "id": INTEGER}, "required": ["total"]}
+    assert texts(schema, {"totl": 1, "id": 2}) == [
+        ("$.total", 'missing, expected integer >= 1; is it "totl"?')
+    ]
+
+
+CAT = {"properties": {"kind": {"const": "cat"}, "lives": {"type": "integer"}}, "required": ["kind", "lives"]}
+DOG = {
+    "title": "Dog",
+    "properties": {"kind": {"const": "dog"}, "age": {"type": "integer"}, "name": {"type": "string"}},
+    "required": ["kind"],
+}
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf"])
+@pytest.mark.parametrize(
+    ("value", "lines"),
+    [
+        ({"kind": "cat"}, [("$", "fits none of 3 forms; nearest is Cat"), ("$.lives", "missing, expected integer")]),
+        (
+            {"kind": "dog", "age": "x", "name": 1},
+            [
+                ("$", "fits none of 3 forms; nearest is Dog"),
+                ("$.age", 'expected integer | got "x" (string)'),
+                ("$.name", "expected string | got 1 (integer)"),
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_of_several_forms_the_nearest_is_told(
+    keyword: str, value: Json, lines: list[tuple[str, str]]
+) -> None:
+    schema = {keyword: [{"$ref": "#/$defs/Cat"}, DOG, {"type": "null"}], "$defs": {"Cat": CAT}}
+    assert texts(schema, value) == lines
+
+
+def test_forms_that_only_ask_for_another_kind_become_one_line() -> None:
+    schema = {"properties": {"a": {"anyOf": [INTEGER, {"type": "null"}]}}}
+    assert texts(schema, {"a": "x"}) == [("$.a", 'expected integer >= 1 or null | got "x" (string)')]
+
+
+def test_the_same_difference_is_told_once() -> None:
+    assert len(texts({"allOf": [{"required": ["a"]}, {"required": ["a", "b"]}]}, {})) == 2
+
+
+def test_the_list_of_differences_has_an_end() -> None:
+    schema = {"items": INTEGER, "additionalProperties": False}
+    assert len(texts(schema, ["x"] * 10_000)) == MAX_DIFFERENCES
+    assert len(texts(schema, {f"key {n}": n for n in range(10_000)})) == MAX_DIFFERENCES
+
+
+def test_the_draft_goes_by_schema_and_is_2020_12_without_one() -> None:
+    pair = [{"type": "integer"}, {"type": "string"}]
+    draft_7 = {"$schema": "http://json-schema.org/draft-07/schema#", "items": pair}
+    assert texts(draft_7, ["x", "y"]) == [("$[0]", 'expected integer | got "x" (string)')]
+    assert texts({"prefixItems": pair}, ["x", "y"]) == [("$[0]", 'expected integer | got "x" (string)')]
+    with pytest.raises(SchemaError, match=r"\$\.items"):
+        schemas.load({"items": pair})
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"type": "int"}, "schema: no valid JSON Schema at $.type: unknown type \"int\", known are array, boolean, integer, null, number, object, string; did you mean 'integer'?"),
+        ({"title": "Order", "properties": {"a": {"minimum": "1"}}}, "schema Order: no valid JSON Schema at $.properties.a.minimum: '1' is not of type 'number'"),
+        ({"properties": {"a": {"pattern": "("}}}, "at $.properties.a.pattern: '(' is not a 'regex'"),
+        ({}, "it would accept everything. Its keys: (none)"),
+        ({"name": "string"}, "expected a JSON Schema, got an object without any of its keywords"),
+        ({"$schema": "https://json-schema.org/draft-07/schema", "type": "object"}, "$schema: expected the URI of a draft"),
+        ({"$schema": 7, "type": "object"}, "$schema: expected the URI of a draft"),
+        ({"properties": {"a": {"$ref": "https://example.org/a.json"}}}, '$ref "https://example.org/a.json" leads nowhere within the schema; nothing is fetched'),
+        ({"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {}}, '$ref "#/$defs/A" leads nowhere within the schema'),
+        ({"allOf": [{"$ref": "other.json"}]}, '(at $.allOf[0]["$ref"])'),
+        ({"minimum": 1, "required": ["a"], "anyOf": [{"$ref": "#x"}, {"$ref": "#x"}]}, "(at $.anyOf[1]"),
+        (json.loads('{"properties": {"a":' * 120 + "{}" + "}}" * 120), "schema: no JSON Schema: nested too deeply"),
+        (json.loads('{"properties": {"a":' * 400 + "{}" + "}}" * 400), "schema: no JSON at $: nested too deeply"),
+        ({"type": str}, "schema: no JSON at $.type: expected None, bool, int, float, str, a list or a mapping of those, got builtins.type"),
+        ({"minimum": float("nan")}, "schema: no JSON at $.minimum: expected a finite number, got nan"),
+        (None, "got an object of type NoneType"),
+        (True, "got an object of type bool"),
+        (7, "expected a JSON Schema (a dictionary), the path of one, a pydantic model's class, a TypedDict or a dataclass"),
+        ('{"type": "object"}', 'expected the path of a JSON Schema, got JSON text ({"type": "object"}); pass the dictionary: json.loads(...)'),
+        ("order.toml", "expected the path of a JSON Schema that ends in .json, .yaml, .yml, got 'order.toml'"),
+        (type("Plain", (), {}), "pydantic cannot check the type Plain: "),
+    ],
+)  # fmt: skip
+def test_a_schema_that_cannot_be_used_says_what_and_where(schema: object, text: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        schemas.load(schema)
+    assert text in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_nothing_is_ever_fetched() -> None:
+    with patch("urllib.request.urlopen") as opened, pytest.raises(SchemaError):
+        schemas.load({"$ref": "https://example.org/a.json"})
+    opened.assert_not_called()
+
+
+def test_references_within_the_schema_are_followed() -> None:
+    schema = {
+        "$id": "https://example.org/order",
+        "properties": {"a": {"$ref": "#/$defs/A"}, "b": {"$ref": "item"}, "$ref": {"const": 1}},
+        "$defs": {"A": {"type": "null"}, "item": {"$id": "item", "type": "integer"}},
+    }
+    assert texts(schema, {"a": None, "b": 1, "$ref": 1}) == []
+    assert texts({"$ref": "https://json-schema.org/draft/2020-12/schema"}, {"type": "object"}) == []
+    tree = {"properties": {"left": {"$ref": "#"}, "value": INTEGER}}
+    assert texts(tree, {"left": {"left": {"value": 0}}})[0][0] == "$.left.left.value"
+
+
+def test_what_only_turns_up_while_checking_is_a_schema_error_too() -> None:
+    with pytest.raises(SchemaError, match=r"schema Loop: a \$ref refers to itself without end"):
+        texts({"title": "Loop", "$ref": "#"}, 1)
+    with pytest.raises(SchemaError, match=r"schema: \$ref .*nowhere"):
+        texts({"$dynamicRef": "https://example.org/x"}, 1)
+
+
+def test_compiled_schemas_are_kept() -> None:
+    text = '{"type": "object"}'
+    assert compiled(text, "schema") is compiled(text, "schema")
+
+
+def test_a_file_of_a_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "order.json").write_text(json.dumps({"type": "integer"}), encoding="utf-8")
+    (tmp_path / "titled.yaml").write_text("title: Order\ntype: integer\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for given in ("order.json", Path("order.json"), tmp_path / "order.json", str(tmp_path / "order.json")):
+        schema = schemas.load(given)
+        assert (schema.name, len(schema.differences("x"))) == ("order", 1)
+    assert schemas.load("titled.yaml").name == "Order"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("gone.json", None, "schema: no such file @ gone.json (looked for in "),
+        ("bad.json", '{"type":\n"object",}', "schema: broken JSON: "),
+        ("bad.json", "[1]", "schema: expected an object with keys, got a list @ bad.json"),
+        ("bad.yaml", "type: [", "schema: broken YAML: "),
+        ("bad.yml", "a: 2026-01-01", "schema: 2026-01-01 is a date: write it in quotes to have a text @ bad.yml:1"),
+        ("bad.json", '{"type": "int"}', 'bad.json: no valid JSON Schema at $.type: unknown type "int"'),
+        ("bad.json", b"\xff", "schema: not UTF-8: byte 0xff; save the file as UTF-8 @ bad.json:1"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_used(
+    name: str, content: str | bytes | None, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(SchemaError) as caught:
+        schemas.load(name)
+    assert text in str(caught.value)
+    assert name in str(caught.value)
+
+
+class Item(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    sku: str
+    qty: int = Field(ge=1)
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    age: int
+    name: str = ""
+
+
+class Order(BaseModel):
+    items: list[Item]
+    total: float
+    pet: Cat | Dog | None = None
+    note: int | list[int] | None = None
+    tagged: Annotated[Cat | Dog, Field(discriminator="kind")] | None = None
+
+
+def test_a_pydantic_model() -> None:
+    schema = schemas.load(Order)
+    assert schema.name == "Order"
+    assert schema.differences({"items": [{"sku": "a", "qty": "2"}], "total": 1}) == []
+    assert texts(Order, {"items": [{"sku": 1, "qty": 0, "qyt": 1}], "totl": 3}) == [
+        ("$.items[0].sku", "expected a valid string | got 1 (integer)"),
+        ("$.items[0].qty", "expected greater than or equal to 1 | got 0 (integer)"),
+        ("$.items[0].qyt", 'unknown key; did you mean "qty"?'),
+        ("$.total", 'missing; is it "totl"?'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("extra", "lines"),
+    [
+        ({"pet": {"kind": "cat"}}, [("$.pet", "fits none of 2 forms; nearest is Cat"), ("$.pet.lives", "missing")]),
+        (
+            {"pet": {"kind": "dog", "age": [], "name": 1}},
+            [
+                ("$.pet", "fits none of 2 forms; nearest is Dog"),
+                ("$.pet.age", "expected a valid integer | got array of 0"),
+                ("$.pet.name", "expected a valid string | got 1 (integer)"),
+            ],
+        ),
+        ({"note": {}}, [("$.note", "expected a valid integer or a valid array | got object without keys")]),
+        ({"tagged": {"kind": "cat"}}, [("$.tagged.lives", "missing")]),
+    ],
+)  # fmt: skip
+def test_a_union_of_models(extra: dict[str, Any], lines: list[tuple[str, str]]) -> None:
+    assert texts(Order, {"items": [], "total": 1, **extra}) == lines
+
+
+def test_strict_models_are_strict() -> None:
+    class Strict(BaseModel):
+        model_config = ConfigDict(strict=True)
+        qty: int
+
+    assert texts(Strict, {"qty": "2"}) == [("$.qty", 'expected a valid integer | got "2" (string)')]
+
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+class Row(TypedDict):
+    id: int
+
+
+@pytest.mark.parametrize(
+    ("schema", "name", "good", "bad", "line"),
+    [
+        (Point, "Point", {"x": 1}, {}, ("$.x", "missing")),
+        (Row, "Row", {"id": 1}, {"id": "x"}, ("$.id", 'expected a valid integer, unable to parse string as an integer | got "x" (string)')),
+        (list[Item], "list[Item]", [], [{"sku": "a"}], ("$[0].qty", "missing")),
+        (dict[str, int], "dict[str, int]", {"a": 1}, {"a": None}, ("$.a", "expected a valid integer | got null")),
+        (Cat | None, "Cat | None", None, {"kind": "cat"}, ("$.lives", "missing")),
+        (int, "int", 1, [], ("$", "expected a valid integer | got array of 0")),
+        (Annotated[int, Field(ge=1), ["unhashable"]], None, 1, 0, ("$", "expected greater than or equal to 1 | got 0 (integer)")),
+    ],
+)  # fmt: skip
+def test_other_types(schema: object, name: str | None, good: Json, bad: Json, line: tuple[str, str]) -> None:
+    loaded = schemas.load(schema)
+    assert name is None or loaded.name == name
+    assert loaded.differences(good) == []
+    assert texts(schema, bad) == [line]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydantic takes typing.TypedDict from Python 3.12 on")
+def test_a_typed_dict_that_pydantic_cannot_use_says_what_to_use() -> None:
+    from typing import TypedDict as Old
+
+    with pytest.raises(SchemaError, match=r"typing_extensions\.TypedDict"):
+        schemas.load(Old("Row", {"a": int}))  # type: ignore[operator]
+
+
+def test_a_model_known_by_its_attributes_only() -> None:
+    class Likeness:
+        @staticmethod
+        def model_json_schema() -> dict[str, Any]:
+            raise NotImplementedError
+
+        @staticmethod
+        def model_validate(value: object) -> object:
+            return Order.model_validate(value)
+
+    assert texts(Likeness, {"items": []}) == [("$.total", "missing")]
+
+
+def test_what_a_validator_raises_by_mistake_goes_through() -> None:
+    class Likeness:
+        model_json_schema = model_validate = staticmethod(lambda: None)
+
+        @staticmethod
+        def model_validate_json(_: str) -> object:
+            raise ValueError("not pydantic's")
+
+    with pytest.raises(ValueError, match="not pydantic's"):
+        texts(Likeness, {})
+
+
+def test_names_of_types() -> None:
+    assert type_name(dict[str, list[Order]]) == "dict[str, list[Order]]"
+    assert type_name(Order | None) == type_name(Optional[Order]) == "Order | None"  # noqa: UP045
+
+
+def test_words_for_values() -> None:
+    values: list[object] = [None, True, 1, 1.0, "", [], {}]
+    assert [kind(one) for one in values] == [
+        "null", "boolean", "integer", "number", "string", "array", "object",
+    ]  # fmt: skip
+    assert got("x" * 100) == f'"{"x" * 60}... (+40 chars)" (string)'
+    assert got("\x1b[31m\n") == '"\\x1b[31m\\n" (string)'
+    assert got({str(n): 1 for n in range(20)}).endswith("and 8 more")
+    assert short([1, "ä"]) == '[1, "ä"]'
+
+
+def test_paths_are_ascii_without_control_characters() -> None:
+    assert path(("a", 0, "b-c", "ä", "\x00\u202e", "")) == '$.a[0].b-c["\\u00e4"]["\\u0000\\u202e"][""]'
+    assert path(("x" * 100,)) == f'$["{"x" * 60}"...]'
+
+
+def test_differences_are_told_in_words() -> None:
+    assert missing(("a", "total"), "", ["tottal", "amount"], ["amount"]).text == 'missing; is it "tottal"?'
+    assert missing(("total",), "number", [], []).text == "missing, expected number"
+    assert unknown(("zzz",), ["total"]).text == "unknown key"
+    assert Difference((), "x").path == "$"
+
+
+def test_the_nearest_form_is_not_ruled_out_by_a_constant() -> None:
+    here = ("pet",)
+    many = tuple(Difference((*here, f"key {n}"), "missing") for n in range(5))
+    cat = Form("cat", many)
+    dog = Form("dog", (Difference((*here, "kind"), 'expected "dog"'),), told_apart=1)
+    found = nearest_form(here, [dog, cat])
+    assert found[0] == Difference(here, "fits none of 2 forms; nearest is cat", remark=True)
+    assert tuple(found[1:]) == many

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from pytest_llmops.errors import SettingError
+from pytest_llmops.settings import OPTIONS, Settings, table
+
+
+def test_defaults() -> None:
+    assert Settings.read() == Settings()
+    assert Settings().record == "none"
+
+
+def test_every_field_is_an_option_and_its_default_parses() -> None:
+    assert [option.name for option in OPTIONS] == [spec.name for spec in fields(Settings)]
+    for option in OPTIONS:
+        assert option.parse(option.default) == option.default
+        assert option.help
+        assert option.flag or option.ini
+        assert option.switch or not option.flag or option.metavar
+
+
+def test_precedence_command_line_ini_environment_default() -> None:
+    line: dict[str, object] = {"model": "line"}
+    ini: dict[str, object] = {"model": "ini", "judge_model": "ini"}
+    environ = {"LLMOPS_MODEL": "env", "LLMOPS_JUDGE_MODEL": "env", "OPENAI_BASE_URL": "http://env/v1/"}
+    read = Settings.read(("command line", line), ("ini", ini), environ=environ)
+    assert (read.model, read.judge_model, read.base_url) == ("line", "ini", "http://env/v1")
+    assert Settings.read(("command line", {"model": None}), environ=environ).model == "env"
+
+
+def test_an_empty_value_of_the_command_line_counts_and_an_empty_variable_does_not() -> None:
+    assert Settings.read(("command line", {"model": ""}), ("ini", {"model": "ini"})).model == ""
+    assert Settings.read(environ={"LLMOPS_MODEL": ""}).model == ""
+
+
+@pytest.mark.parametrize("place", ["command line", "ini"])
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("record", "nwe", "one of none, new, all, live"),
+        ("record", ["new"], "one of none, new, all, live"),
+        ("record", True, "one of none, new, all, live"),
+        ("api", "completions", "one of chat, responses"),
+        ("judge", "yes", "true or false"),
+        ("junit_properties", 1, "true or false"),
+        ("model", 3, "a text"),
+        ("base_url", "localhost:1234", "starts with http:// or https://"),
+        ("base_url", "http://", "names a host"),
+        ("base_url", "https:///v1", "names a host"),
+        ("base_url", "http://[::1", "names a host"),
+        ("base_url", "http://a b", "names a host"),
+        ("base_url", "http://a:port/", "names a host"),
+        ("prompt", ["support/answer"], "NAME=VERSION"),
+        ("prompt", ["=v2"], "NAME=VERSION"),
+        ("prompt", ["name="], "NAME=VERSION"),
+        ("prompt", 3, "a list"),
+        ("report", ["out.txt"], "a file name ending in .html or .json"),
+        ("report", [".html"], "a file name ending in .html or .json"),
+        ("allow_hosts", [1], "a text"),
+    ],
+)
+def test_a_wrong_value_says_place_option_expected_and_got(
+    place: str, name: str, value: Any, expected: str
+) -> None:
+    option = next(one for one in OPTIONS if one.name == name)
+    with pytest.raises(SettingError) as caught:
+        Settings.read((place, {name: value}))
+    said = str(caught.value)
+    shown = option.flag if place == "command line" else option.dest
+    assert said.startswith(f"{place} {shown}: expected ")
+    assert expected in said
+    assert said.endswith(f"got {value!r}")
+
+
+def test_a_wrong_environment_variable_is_named() -> None:
+    with pytest.raises(SettingError, match="environment OPENAI_BASE_URL: expected a URL"):
+        Settings.read(environ={"OPENAI_BASE_URL": "nonsense"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost",
+        "https://api.example.com/v1",
+        "http://[::1]:8080/v1",
+        "http://user:pw@host:1/x",
+        "HTTP://H/v1?a=b",
+        "",
+    ],
+)
+def test_addresses_that_are_fine(url: str) -> None:
+    assert Settings.read(("ini", {"base_url": url})).base_url == url
+
+
+def test_a_trailing_slash_is_no_other_address() -> None:
+    assert Settings.read(("ini", {"base_url": "http://a/v1/"})).base_url == "http://a/v1"
+
+
+def test_lists_may_be_lines() -> None:
+    read = Settings.read(("ini", {"allow_hosts": "a.example\n\n  b.example \n"}))
+    assert read.allow_hosts == ("a.example", "b.example")
+
+
+def test_versions_by_prompt() -> None:
+    read = Settings.read(("command line", {"prompt": ["support/answer = v2", "b=x=y"]}))
+    assert read.versions == {"support/answer": "v2", "b": "x=y"}
+
+
+def test_the_table_names_every_option_once() -> None:
+    lines = table().splitlines()
+    assert len(lines) == len(OPTIONS) + 2
+    for option, line in zip(OPTIONS, lines[2:], strict=True):
+        assert line.count(" | ") == 3
+        assert option.flag in line
+        assert (option.dest in line) == bool(option.ini)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_llmops.metrics.vectors import as_rows, cosine
+
+
+def test_equals_scikit_learn() -> None:
+    from sklearn.metrics.pairwise import cosine_similarity
+
+    rng = np.random.default_rng(7)
+    a, b = rng.normal(size=(5, 8)), rng.normal(size=(3, 8))
+    np.testing.assert_allclose(cosine(a, b), cosine_similarity(a, b), atol=1e-12)
+
+
+def test_a_zero_row_is_like_nothing_not_even_itself() -> None:
+    assert cosine([[0, 0], [1, 0]], [[0, 0], [1, 0]]).tolist() == [[0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1.0, 1e160, 1e300])
+def test_size_does_not_matter(scale: float) -> None:
+    assert cosine([[3 * scale, 4 * scale]], [[4, 3]])[0, 0] == pytest.approx(24 / 25)
+
+
+def test_no_rows() -> None:
+    assert cosine(np.zeros((0, 3)), np.ones((2, 3))).shape == (0, 2)
+    assert cosine(np.ones((2, 3)), np.zeros((0, 0))).shape == (2, 0)
+
+
+def test_float32_and_integers_become_float64() -> None:
+    assert cosine(np.ones((1, 2), dtype=np.float32), np.ones((1, 2), dtype=np.int8)).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("vectors", "expected"),
+    [
+        ([1.0, 2.0], r"shape \(n, dim\), got \(2,\)"),
+        (3.0, r"got \(\)"),
+        (np.zeros((1, 2, 3)), r"got \(1, 2, 3\)"),
+        (np.zeros((2, 0)), r"dim of at least 1, got \(2, 0\)"),
+        ([[1.0], [1.0, 2.0]], "rows of unlike length"),
+        ([["a", "b"]], "real numbers"),
+        ([[1j, 2]], "real numbers"),
+        ([[None, 1.0]], "real numbers"),
+        ([[True, False]], "real numbers"),
+        ([[1.0, 2.0], [np.nan, 0.0]], "in 1 of 2 rows, first in row 1"),
+        ([[np.inf, 0.0]], "NaN or infinity"),
+    ],
+)
+def test_what_is_no_array_of_vectors_is_refused(vectors: Any, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        as_rows(vectors)
+    with pytest.raises(ValueError, match=expected):
+        cosine([[1.0, 2.0]], vectors)
+
+
+def test_the_number_of_rows_is_checked() -> None:
+    with pytest.raises(ValueError, match=r"embedding: expected an array of shape \(3, dim\), got \(2, 4\)"):
+        as_rows(np.ones((2, 4)), count=3, name="embedding")
+
+
+def test_other_dimensions_are_refused_with_both_shapes() -> None:
+    with pytest.raises(ValueError, match=r"\(1, 2\) and \(1, 3\)"):
+        cosine([[1, 2]], [[1, 2, 3]])
+
+
+def test_the_input_stays_as_it_was() -> None:
+    rows = np.array([[3.0, 4.0]])
+    cosine(rows, rows)
+    assert rows.tolist() == [[3.0, 4.0]]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops import recorder, registry
 from pytest_llmops.errors import CassetteMiss, LLMOpsError, UnknownName
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json, amount, shorten
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
@@ -276,6 +276,6 @@ def _origin(call: Call) -> str:
     tokens = call.usage.total_tokens
     parts = [shorten(call.model or call.endpoint, 60)]
     parts += [f"{tokens:,} tok"] if tokens is not None else []
-    parts += [recorder.amount(call.cost_usd, "USD")] if call.cost_usd is not None else []
+    parts += [amount(call.cost_usd, "USD")] if call.cost_usd is not None else []
     parts += [f"{call.latency_s:.2f} s"] if call.latency_s is not None else []
     return ", ".join(parts) + (" (replayed)" if call.replayed else " (live)")

@@ -1,4 +1,4 @@
-"""The one place that knows vcrpy: its patches are entered once per process and ask the current tape.
+"""The one place that knows vcrpy: its patches ask the current tape, and are in place while there is one.
 
 vcrpy's ``CassettePatcherBuilder`` is not a documented API: the version is pinned, and a
 contract test holds what is used here. Matching, storage and errors are ours.
@@ -7,98 +7,148 @@ contract test holds what is used here. Matching, storage and errors are ours.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
-import socket
+import http
+import http.client
 import sys
 import time
+from collections.abc import Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
+from pytest_llmops.cassettes import tape as tapes
 from pytest_llmops.cassettes.exchange import Live, replayed
+from pytest_llmops.cassettes.patches import Patch, network, steady
 from pytest_llmops.cassettes.tape import Answer, Tape, current
 from pytest_llmops.cassettes.transports import async_hook, sync_hook
 from pytest_llmops.errors import CassetteMiss
-from pytest_llmops.hosts import is_loopback
 
-_entered: contextlib.ExitStack | None = None
 _started: ContextVar[float] = ContextVar("pytest_llmops_started", default=0.0)
+_CLAIMED = "_llmops_claimed"
+"""On a request of vcrpy: the answer that was taken for it."""
+
+ZLIB_HEADER = 0x0F
+ZLIB_DEFLATE = 0x08
+
+
+class _Interception:
+    """All patches: built once, in place while a tape is in use."""
+
+    def __init__(self) -> None:
+        import vcr.patch
+
+        built = list(vcr.patch.CassettePatcherBuilder(Hub()).build())
+        self._removers = [one for one in built if not hasattr(one, "attribute")]
+        self._patches = [*_settled(), *(_as_patch(one) for one in built if hasattr(one, "attribute"))]
+        # vcrpy takes all its patches away while a connection is made, for all threads at once, and two
+        # threads that do so leave them off for good. What it is needed for, `_settled` has taken care of.
+        self._patches.append(Patch(vcr.patch, "force_reset", partial(_this, contextlib.nullcontext)))
+        self._patches += [*_hooks(), *network()]
+        self._in_place = False
+
+    def use(self, *, used: bool) -> None:
+        """Put all in place, or take all away."""
+        if used == self._in_place:
+            return
+        self._in_place = used
+        if used:
+            for one in self._patches:
+                one.put()
+            return
+        for one in reversed(self._patches):
+            one.take_away()
+        for remover in self._removers:  # pooled connections of theirs must not answer the next test
+            remover.__exit__(None, None, None)
+            remover._connection_pool_to_connections.clear()  # noqa: SLF001 -- else every pool lives to the end
+
+
+def _settled() -> Iterator[Patch]:
+    found: list[tuple[Any, str]] = [(http.client, "HTTPSConnection")]
+    httplib2 = sys.modules.get("httplib2")
+    if httplib2 is not None:
+        found += [(httplib2, "HTTPConnectionWithTimeout"), (httplib2, "HTTPSConnectionWithTimeout")]
+    for module, name in found:
+        yield Patch(getattr(module, name), "__init__", steady)
+
+
+def _as_patch(one: Any) -> Patch:
+    return Patch(one.getter(), one.attribute, partial(_this, one.new))
+
+
+def _this(replacement: Any, _: Any) -> Any:
+    return replacement
+
+
+def _hooks() -> Iterator[Patch]:
+    for name in ("httpx", "httpx2"):
+        with contextlib.suppress(ImportError):
+            module = sys.modules.get(name) or __import__(name)
+            yield Patch(module.HTTPTransport, "handle_request", partial(sync_hook, module))
+            yield Patch(module.AsyncHTTPTransport, "handle_async_request", partial(async_hook, module))
+
+
+_entered: _Interception | None = None
 
 
 def enter() -> None:
-    """Put the patches in place, once per process; they pass everything through while no tape is in use."""
+    """Intercept HTTP from now on, whenever a tape is in use; the second call does nothing."""
     global _entered  # noqa: PLW0603 -- patches are a fact of the process
     if _entered is not None:
         return
-    from vcr.patch import CassettePatcherBuilder
-
-    stack = contextlib.ExitStack()
-    try:
-        for patcher in CassettePatcherBuilder(Hub()).build():
-            stack.enter_context(patcher)
-        stack.callback(_guard_sockets())
-    except BaseException:
-        stack.close()
-        raise
-    _entered = stack
+    _entered = _Interception()
+    tapes.on_change.append(_entered.use)
+    if current() is not None:
+        _entered.use(used=True)
 
 
 def leave() -> None:
-    """Take the patches away."""
+    """Take the patches away for good."""
     global _entered
     if _entered is not None:
-        stack, _entered = _entered, None
-        stack.close()
+        gone, _entered = _entered, None
+        tapes.on_change.remove(gone.use)
+        gone.use(used=False)
 
 
 class Hub:
     """What vcrpy takes for a cassette: it forwards to the current tape.
 
     The stubs of requests, urllib3, http.client, aiohttp, botocore, httplib2 and tornado call the
-    methods below; httpx and httpx2 get our own hooks through ``custom_patches``.
+    methods below; httpx and httpx2 get our own hooks.
     """
 
     _path = "pytest-llmops"
     write_protected = False
     skip_patchers = ("httpx", "httpx2")
-
-    @property
-    def custom_patches(self) -> tuple[tuple[Any, str, Any], ...]:
-        """Our own hooks, for those of the two modules that are installed."""
-        found: list[tuple[Any, str, Any]] = []
-        for name in ("httpx", "httpx2"):
-            with contextlib.suppress(ImportError):
-                module = sys.modules.get(name) or __import__(name)
-                sync, asynchronous = module.HTTPTransport, module.AsyncHTTPTransport
-                found.append((sync, "handle_request", sync_hook(module, sync.handle_request)))
-                hook = async_hook(module, asynchronous.handle_async_request)
-                found.append((asynchronous, "handle_async_request", hook))
-        return tuple(found)
+    custom_patches = ()
 
     def filter_request(self, request: Any) -> Any:
         """Return the request: nothing is left out."""
         return request
 
     def can_play_response_for(self, request: Any) -> bool:
-        """Say whether a recording answers; miss if it must and none does."""
+        """Say whether a recording answers, and take its answer; miss if it must and none does."""
+        if hasattr(request, _CLAIMED):
+            return True
         tape = _tape_for(request)
         if tape is None:
             return False
         _started.set(time.perf_counter())
-        return tape.can_replay(_question(tape, request))
+        # Taken now: until it is played, another thread could have taken the last one.
+        question = _question(tape, request)
+        answer = tape.claim(question)
+        if answer is not None:
+            setattr(request, _CLAIMED, (question, answer))
+        return answer is not None
 
     def play_response(self, request: Any) -> dict[str, Any]:
         """Return the recorded answer in vcrpy's form."""
-        tape = _tape_for(request)
-        if tape is None:
+        if not self.can_play_response_for(request):  # the target of a redirect is played unasked
             raise CassetteMiss(
-                "the cassette was closed while a request was on its way; await or join it in the test"
+                f"{request.method} {request.host} was redirected to while a recording was replayed, and is not"
+                " recorded: record all again with --llm-record=all"
             )
-        question = _question(tape, request)
-        answer = tape.claim(question)
-        if answer is None:
-            raise CassetteMiss(
-                f"{question.method} {question.url}: another thread took the last recorded answer"
-            )
+        question, answer = getattr(request, _CLAIMED)
         replayed(question, answer)
         return {
             "status": {"code": answer.status, "message": _reason(answer.status)},
@@ -111,12 +161,10 @@ class Hub:
         tape = _tape_for(request)
         if tape is None:
             return
-        headers = {
-            name.lower(): values[0] if isinstance(values, list) else values
-            for name, values in response["headers"].items()
-        }
+        headers = {name.lower(): _text(value) for name, value in response["headers"].items()}
         live = Live(tape, _question(tape, request), _started.get() or time.perf_counter())
-        live.finish(response["status"]["code"], headers, _decoded(headers, response["body"]["string"]))
+        body = response["body"].get("string") or b""
+        live.finish(response["status"]["code"], headers, _decoded(headers, body))
 
     def find_requests_with_most_matches(self, request: Any) -> list[Any]:
         """Return nothing: a miss is described by the tape."""
@@ -140,87 +188,62 @@ def _text(value: Any) -> str:
 
 
 def _body(request: Any) -> bytes:
+    """The body as bytes; of aiohttp, which hands over what the caller gave, as JSON of it."""
     body = request.body
     if body is None:
         return b""
-    if isinstance(body, (bytes, bytearray)):
+    if isinstance(body, (bytes, bytearray, memoryview)):
         return bytes(body)
     if hasattr(body, "read"):
         return bytes(body.read())
-    if isinstance(body, dict):
-        import json
+    if isinstance(body, Iterator):
+        return b"".join(part.encode() if isinstance(part, str) else bytes(part) for part in body)
+    import json
 
-        return json.dumps(body).encode()
-    with contextlib.suppress(TypeError):
-        return b"".join(part.encode() if isinstance(part, str) else part for part in body)
-    return repr(body).encode()
+    return json.dumps(body, default=_part).encode()
+
+
+def _part(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value).decode("latin-1")
+    # aiohttp's FormData: (options, headers, value) of each field.
+    fields = getattr(value, "_fields", None)
+    if isinstance(fields, list):
+        return [[dict(options), content] for options, _, content in fields]
+    if hasattr(value, "read") and hasattr(value, "seek"):
+        content = value.read()
+        value.seek(0)
+        return content
+    return repr(value)
 
 
 def _decoded(headers: dict[str, str], raw: bytes) -> bytes:
+    """The body without its compression; urllib3 and aiohttp have undone it, but left the header."""
     encoding = headers.pop("content-encoding", "")
-    if not encoding:
+    if not encoding or not raw or not _looks_compressed(raw, encoding.lower()):
         return raw
     import httpx2
 
-    return httpx2.Response(200, headers={"content-encoding": encoding}, content=raw).content
+    try:
+        return httpx2.Response(200, headers={"content-encoding": encoding}, content=raw).content
+    except httpx2.DecodingError:
+        return raw
+
+
+def _looks_compressed(raw: bytes, encoding: str) -> bool:
+    magic = {"gzip": b"\x1f\x8b", "x-gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}.get(encoding)
+    if magic is not None:
+        return raw.startswith(magic)
+    if encoding == "deflate":
+        return raw[0] & ZLIB_HEADER == ZLIB_DEFLATE and int.from_bytes(raw[:2], "big") % 31 == 0
+    return True
 
 
 def _reason(status: int) -> str:
-    import http
-
     try:
         return http.HTTPStatus(status).phrase
     except ValueError:
         return ""
-
-
-def _guard_sockets() -> Any:
-    """Close sockets and name look-ups to the outside while a tape only replays; returns what undoes it."""
-    connect, connect_ex, look_up = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
-
-    def guarded_connect(self: socket.socket, address: Any) -> None:
-        _refuse(self.family, address)
-        connect(self, address)
-
-    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
-        _refuse(self.family, address)
-        return connect_ex(self, address)
-
-    def guarded_look_up(host: Any, *rest: Any, **more: Any) -> Any:
-        _refuse(socket.AF_INET, (host, 0))
-        return look_up(host, *rest, **more)
-
-    def undo() -> None:
-        socket.socket.connect, socket.socket.connect_ex = connect, connect_ex  # type: ignore[method-assign]
-        socket.getaddrinfo = look_up
-
-    socket.socket.connect, socket.socket.connect_ex = guarded_connect, guarded_connect_ex  # type: ignore[assignment, method-assign]
-    socket.getaddrinfo = guarded_look_up
-    return undo
-
-
-def _refuse(family: int, address: Any) -> None:
-    tape = current()
-    if tape is None or tape.mode != "none" or family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    host = address[0] if isinstance(address, tuple) and address else address
-    host = host.decode("ascii", "replace") if isinstance(host, bytes) else host
-    if not host or not isinstance(host, str) or tape.passes(host) or is_loopback(host) or _is_any(host):
-        return
-    text = (
-        f"the network is closed while recordings answer: a connection to {host} was refused\n"
-        f"  cassette  {tape.path.name}\n  allow it  ini llm_allow_hosts, or run with --llm-record=new"
-    )
-    tape.counts.missed += 1
-    tape.misses.append(text)
-    raise CassetteMiss(text)
-
-
-def _is_any(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
 
 
 __all__ = ["Answer", "Hub", "enter", "leave"]

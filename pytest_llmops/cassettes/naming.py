@@ -8,7 +8,7 @@ from pathlib import Path
 
 MAX_NAME = 80
 _UNSAFE = re.compile(r"[^a-z0-9._-]+")
-_MARKED = re.compile(r".*-[0-9a-f]{8}$")
+_MARKED = re.compile(r"(?:.*-)?[0-9a-f]{8}$")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?$")
 
 
@@ -24,6 +24,8 @@ def safe(name: str) -> str:
     # A name that looks like one of ours gets a mark of its own: it could be meant to take another's file.
     if plain and plain == name and not _RESERVED.match(plain) and not _MARKED.match(plain):
         return plain
+    if _RESERVED.match(plain):
+        plain = f"_{plain}"  # Windows looks at what stands before the first dot
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{plain}-{digest}" if plain else digest
 

@@ -85,10 +85,13 @@ SHAPES: tuple[Shape, ...] = (
     # Of no service.
     _starts(b"eyJ", _WORD + rb"{8,}\.eyJ" + _WORD + rb"{8,}\." + _WORD + rb"{8,}"),
     *(
-        _follows(mark, rb"(?=[A-Za-z._~+/-]*[0-9])[A-Za-z0-9._~+/-]{20,}=*")
+        _follows(mark, rb"(?=[A-Za-z._~+/-]*(?:[0-9]|[a-z][A-Z]))[A-Za-z0-9._~+/-]{20,}=*")
         for mark in (b"Bearer ", b"bearer ", b"BEARER ")
     ),
-    *(_follows(mark, rb"(?=[A-Za-z+/]*[0-9])[A-Za-z0-9+/]{16,}=*") for mark in (b"Basic ", b"basic ")),
+    *(
+        _follows(mark, rb"(?=[A-Za-z+/]*(?:[0-9]|[a-z][A-Z]))[A-Za-z0-9+/]{16,}=*")
+        for mark in (b"Basic ", b"basic ")
+    ),
     _starts(b"AGE-SECRET-KEY-1", rb"[A-Z0-9]{50,}"),
     _follows(b"://", rb"""[^\s/:@"'\\<>]{1,200}:[^\s/@"'\\<>]{1,200}(?=@)"""),
     Shape(

@@ -269,8 +269,8 @@ def shown(path: Path) -> str:
 
 
 _tapes: list[Tape] = []
-on_change: list[Callable[[bool], object]] = []
-"""Told True when a tape comes into use, and False when none is any more."""
+on_change: list[Callable[..., object]] = []
+"""Called with ``used=True`` when a tape comes into use, and with ``used=False`` when none is any more."""
 
 
 def current() -> Tape | None:
@@ -295,4 +295,4 @@ def eject(tape: Tape) -> None:
 
 def _tell(*, used: bool) -> None:
     for listener in on_change:
-        listener(used)
+        listener(used=used)

@@ -18,7 +18,16 @@ MODEL_VARIABLES = ("OPENAI_BASE_URL", "LLMOPS_MODEL", "LLMOPS_JUDGE_MODEL", "CI"
 @pytest.fixture(scope="session", autouse=True)
 def _preloaded() -> None:
     """Load what may be loaded once in a process only: pytester forgets the modules of each run."""
-    for name in ("numpy", "sklearn.feature_extraction.text", "openai", "vcr.patch", "jsonschema", "bm25s"):
+    for name in (
+        "numpy",
+        "sklearn.feature_extraction.text",
+        "openai",
+        "httpcore2",
+        "httpcore",
+        "vcr.patch",
+        "jsonschema",
+        "bm25s",
+    ):
         importlib.import_module(name)
     for module in pkgutil.walk_packages(pytest_llmops.__path__, "pytest_llmops."):
         importlib.import_module(module.name)

@@ -66,6 +66,7 @@ class Project:
         text = "\n".join([*done.outlines, *done.errlines])
         run = Run.from_json(report.read_text(encoding="utf-8")) if report.exists() else Run()
         counted = done.parseoutcomes() if "no tests ran" not in text and " in " in text else {}
+        counted.pop("deselected", None)
         return Result(counted, text, int(done.ret), run)
 
     def bare(self, *args: str) -> Result:

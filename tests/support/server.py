@@ -338,7 +338,8 @@ def _encoded(data: bytes, encoding: str) -> bytes:
 def _send_chunks(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
     handler.send_header("transfer-encoding", "chunked")
     handler.end_headers()
-    squeeze = zlib.compressobj(wbits=31) if reply.encoding == "gzip" else None
+    wbits = {"gzip": 31, "deflate": 15}.get(reply.encoding)
+    squeeze = zlib.compressobj(wbits=wbits) if wbits is not None else None
     for number, chunk in enumerate(reply.chunks):
         if reply.before_chunk is not None:
             reply.before_chunk(number)

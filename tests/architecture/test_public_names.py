@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pytest_llmops
+from pytest_llmops import registry
+from pytest_llmops.settings import OPTIONS, table
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "pytest_llmops"
+HEAVY = (
+    "openai",
+    "sklearn",
+    "numpy",
+    "vcr",
+    "jsonschema",
+    "rapidfuzz",
+    "jinja2",
+    "pydantic",
+    "yaml",
+    "bm25s",
+    "httpx2",
+)
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_all_is_exactly_what_can_be_imported() -> None:
+    lazy = {*pytest_llmops._HOMES, "__version__"}
+    assert set(pytest_llmops.__all__) == lazy
+    for name in pytest_llmops.__all__:
+        assert getattr(pytest_llmops, name) is not None
+
+
+def test_the_lazy_table_and_the_typed_imports_are_the_same() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    typed = {
+        alias.asname: str(node.module).removeprefix("pytest_llmops.")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__" and node.module != "typing"
+        for alias in node.names
+    }
+    assert typed == pytest_llmops._HOMES
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="assert_nothing"):
+        _ = pytest_llmops.assert_nothing
+
+
+@pytest.mark.parametrize("module", ["pytest_llmops", "pytest_llmops.plugin"])
+def test_nothing_heavy_is_loaded_at_start(module: str) -> None:
+    code = f"import sys, {module}; print([m for m in {HEAVY} if m in sys.modules]); print(sum(m.startswith('pytest_llmops.') for m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded, ours = done.stdout.splitlines()
+    assert loaded == "[]"
+    assert int(ours) <= 10
+
+
+def test_a_run_that_uses_nothing_of_ours_loads_nothing_heavy(tmp_path: Path) -> None:
+    (tmp_path / "test_bare.py").write_text("def test_bare(): assert True\n")
+    (tmp_path / "conftest.py").write_text(
+        "import sys\ndef pytest_unconfigure():\n    print('LOADED', [m for m in %r if m in sys.modules])\n"
+        % (HEAVY,)
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:hypothesispytest",
+            "-p",
+            "no:anyio",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "LOADED []" in done.stdout
+
+
+def test_the_readme_table_is_the_one_of_the_settings() -> None:
+    assert table() in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_names_every_fixture_marker_and_hook() -> None:
+    from pytest_llmops import hookspecs
+    from pytest_llmops.harness import FIXTURES, MARKERS
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    hooks = [name for name in vars(hookspecs) if name.startswith("pytest_llmops_")]
+    assert [name for name in (*FIXTURES, *MARKERS, *hooks) if f"`{name}`" not in text] == []
+    assert [option.dest for option in OPTIONS if option.ini and option.dest not in text] == []
+
+
+def test_every_built_in_name_can_be_loaded() -> None:
+    for kind, names in registry.BUILT_IN.items():
+        for name in names:
+            if kind != "model":  # a model needs a name from the settings
+                assert registry.load(kind, name) is not None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_files_and_functions_stay_short(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            docstring = ast.get_docstring(node, clean=False) or ""
+            length = (node.end_lineno or 0) - node.lineno + 1 - len(docstring.splitlines())
+            assert length <= 50, f"{path}:{node.lineno} {node.name} has {length} lines"
+
+
+def test_hooks_of_the_plugin_stay_short() -> None:
+    tree = ast.parse((PACKAGE / "plugin.py").read_text(encoding="utf-8"))
+    hooks = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name.startswith("pytest_")]
+    assert hooks
+    for hook in hooks:
+        first = hook.body[1] if ast.get_docstring(hook) else hook.body[0]
+        assert (hook.end_lineno or 0) - first.lineno + 1 <= 15, hook.name
+
+
+def test_only_the_edge_knows_pytest() -> None:
+    edge = {"plugin.py", "fixtures.py", "hookspecs.py"}
+    for path in FILES:
+        names = {
+            alias.name if isinstance(node, ast.Import) else str(node.module)
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+            for alias in node.names
+        }
+        if path.name not in edge:
+            assert not {name for name in names if name.split(".")[0] in ("pytest", "_pytest")}, path

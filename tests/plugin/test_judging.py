@@ -1,0 +1,182 @@
+"""--llm-judge, the judge fixture and marker, and what odd judges do to a test."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.project import Project
+from support.server import Reply, chat_answer, error_reply, json_reply
+
+TESTS = """
+import pytest
+from pytest_llmops import assert_judge_score
+
+@pytest.mark.judge("quality")
+def test_marked(judge):
+    assert_judge_score("The capital is Paris.", judge=judge, question="capital?", reference="Paris", at_least=7)
+
+def test_fixture(judge):
+    assert_judge_score("The capital is Paris.", judge=judge, at_least=7)
+
+def test_by_name(llm_cassette):
+    assert_judge_score("The capital is Paris.", judge="quality", at_least=7)
+
+def test_without():
+    assert True
+"""
+
+
+class Verdicts:
+    """Judge replies with the nonce that the request carries."""
+
+    def __init__(self, project: Project, content: str) -> None:
+        self._answer = project.server.answer
+        self._content = content
+        project.server.answer = self  # type: ignore[assignment, method-assign]
+
+    def __call__(self, seen: object) -> Reply:
+        reply = self._answer(seen)  # type: ignore[arg-type]
+        sent = json.dumps(seen.json)  # type: ignore[attr-defined]
+        nonce = sent.partition("<data-")[2][:8]
+        if reply.status != 200 or not nonce:
+            return reply
+        return json_reply(chat_answer(self._content.replace("NONCE", nonce)))
+
+
+def verdict(score: int) -> str:
+    dimensions = {"accuracy": score, "fluency": score, "relevance": score}
+    return json.dumps({"nonce": "NONCE", "reason": "because of the facts", "dimensions": dimensions})
+
+
+def test_without_the_flag_tests_that_need_a_judge_are_skipped_and_say_so(
+    project: Project, workers: int
+) -> None:
+    project.write(**{"test_a.py": TESTS})
+    result = project.run("-rs", workers=workers)
+    assert result.outcomes == {"passed": 1, "skipped": 3}
+    assert "needs a judge: run with --llm-judge" in result.text
+    assert {record.outcome for record in result.run.records} == {"skipped"}
+    assert project.server.count == 0
+
+
+def test_a_verdict_is_recorded_and_replayed_like_any_call(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": TESTS})
+    Verdicts(project, verdict(9))
+    assert project.record("--llm-judge", workers=workers).outcomes == {"passed": 4}
+    project.server.close()
+    result = project.run("--llm-judge", workers=workers)
+    assert result.outcomes == {"passed": 4}
+    record = result.records["test_marked"]
+    scores = {m.name: m for m in record.measurements}
+    assert scores["judge.quality"].value == pytest.approx(8 / 9)
+    assert scores["judge.quality"].bound == pytest.approx(6 / 9)
+    assert set(scores) == {f"judge.quality{tail}" for tail in ("", ".accuracy", ".fluency", ".relevance")}
+    assert [call.purpose for call in record.calls] == ["judge"]
+    assert record.facts["judge"]["model"]  # type: ignore[call-overload, index]
+
+
+def test_a_low_score_is_a_failure_with_the_judges_reason(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": TESTS})
+    Verdicts(project, verdict(3))
+    result = project.record("--llm-judge", "-k", "marked", workers=workers)
+    record = result.records["test_marked"]
+    assert record.outcome == "failed"
+    assert "3" in record.message.splitlines()[0]
+    assert "7" in record.message.splitlines()[0]
+    assert "because of the facts" in record.message
+
+
+UNSCORED = {
+    "garbage": "qwertz",
+    "empty": "",
+    "out of range": verdict(11),
+    "two verdicts": verdict(3) + "\n" + verdict(9),
+    "refusal": "I'm sorry, but I can't help with grading.",
+    "wrong nonce": verdict(9).replace("NONCE", "00000000"),
+}
+
+
+@pytest.mark.parametrize("name", UNSCORED)
+def test_a_reply_without_one_verdict_is_unscored_after_one_retry(project: Project, name: str) -> None:
+    project.write(**{"test_a.py": TESTS})
+    Verdicts(project, UNSCORED[name])
+    result = project.record("--llm-judge", "-k", "marked")
+    record = result.records["test_marked"]
+    assert record.outcome == "errored"
+    assert "could not be scored" in record.message
+    assert project.server.count == 2
+    assert [m.value for m in record.measurements if m.name == "judge.quality"] == [None]
+
+
+SERVER_TROUBLE = {
+    "401": (error_reply(401), "401"),
+    "429": (error_reply(429, retry_after_ms="1"), "429"),
+    "500": (error_reply(500, retry_after_ms="1"), "500"),
+}
+
+
+@pytest.mark.parametrize("name", SERVER_TROUBLE)
+@pytest.mark.parametrize("test", ["marked", "application"])
+def test_trouble_with_the_server_is_an_error_not_a_low_score(project: Project, name: str, test: str) -> None:
+    reply, wanted = SERVER_TROUBLE[name]
+    project.write(**{"test_a.py": TESTS + "\ndef test_application(llm):\n    llm.complete('x')\n"})
+    project.server.queue.extend([reply] * 20)
+    result = project.record("--llm-judge", "-k", test)
+    (record,) = result.run.records
+    assert record.outcome == "errored"
+    assert wanted in record.message
+    assert project.cassettes() == {}
+
+
+def test_a_server_that_is_down_is_an_error(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": TESTS + "\ndef test_application(llm):\n    llm.complete('x')\n"})
+    url = f"{project.server.url}/v1"
+    project.server.close()
+    result = project.run(
+        "--llm-judge",
+        "--llm-record=live",
+        f"--llm-base-url={url}",
+        "-k",
+        "marked or application",
+        workers=workers,
+    )
+    assert {record.outcome for record in result.run.records} == {"errored"}
+    assert all("could not be reached" in record.message for record in result.run.records)
+
+
+def test_a_judge_of_the_projects_own(project: Project, workers: int) -> None:
+    project.write(
+        **{
+            "conftest.py": """
+from pytest_llmops.protocols import Verdict
+class Polite:
+    version = "1"
+    def judge(self, answer, *, question="", reference=""):
+        return Verdict(score=10 if "please" in answer else 1, reason="says please or not")
+def pytest_llmops_judges(config):
+    return {"polite": Polite}
+""",
+            "test_a.py": """
+import pytest
+from pytest_llmops import assert_judge_score
+@pytest.mark.judge("polite")
+def test_a(judge):
+    assert_judge_score("please come in", judge=judge, at_least=5)
+""",
+        }
+    )
+    assert project.run("--llm-judge", workers=workers).outcomes == {"passed": 1}
+
+
+def test_judge_model_is_another_model(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": TESTS})
+    Verdicts(project, verdict(9))
+    project.record("--llm-judge", "--llm-judge-model=judge-1", "-k", "marked", workers=workers)
+    assert [seen.json["model"] for seen in project.server.seen] == ["judge-1"]
+
+
+def test_no_model_named_is_told(project: Project, workers: int) -> None:
+    project.write(**{"pytest.ini": "[pytest]\n", "test_a.py": "def test_a(llm):\n    llm.complete('x')\n"})
+    result = project.run(workers=workers)
+    assert "expected --llm-model=NAME" in result.records["test_a"].message

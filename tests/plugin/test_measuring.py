@@ -1,0 +1,205 @@
+"""What is measured reaches the reports: in every phase, the same with and without xdist, and outside pytest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from support.project import Project
+
+from pytest_llmops.runs import TestRecord
+
+PHASES = """
+import pytest
+from pytest_llmops import Measurement, emit, soft, collect
+
+@pytest.fixture
+def resource():
+    emit(Measurement(name="setup", value=1))
+    yield
+    emit(Measurement(name="teardown", value=3))
+
+@pytest.mark.parametrize("n", range(4))
+def test_phases(resource, n):
+    emit(Measurement(name="call", value=n / 4, label="x", detail={"actual": "text"}))
+
+def test_soft():
+    with soft():
+        emit(Measurement(name="a", value=0.1, bound=0.5))
+        emit(Measurement(name="b", value=0.2, bound=0.5))
+        emit(Measurement(name="c", value=0.9, bound=0.5))
+
+def test_collect():
+    with collect() as found:
+        emit(Measurement(name="hidden", value=0.1, bound=0.5))
+    assert found[0].status == "failed"
+
+def test_unscored():
+    emit(Measurement(name="judge.x", error="no verdict after 2 tries"))
+
+def test_nothing():
+    assert True
+"""
+
+
+def plain(record: TestRecord) -> TestRecord:
+    return replace(record, duration_s=0.0)
+
+
+def test_every_phase_and_the_same_with_workers(project: Project) -> None:
+    project.write(**{"test_a.py": PHASES})
+    alone, shared = project.run(), project.run(workers=2)
+    assert list(map(plain, alone.run.records)) == list(map(plain, shared.run.records))
+    names = [m.name for m in alone.records["test_phases[2]"].measurements]
+    assert names == ["setup", "call", "teardown"]
+    assert alone.records["test_phases[2]"].measurements[1].detail == {"actual": "text"}
+
+
+def test_soft_lists_all_failures_in_one(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": PHASES})
+    record = project.run("-k", "soft", workers=workers).records["test_soft"]
+    assert record.outcome == "failed"
+    assert "2 of 3 checks failed" in record.message
+    assert "1. a 0.10 < 0.50" in record.message
+    assert "2. b 0.20 < 0.50" in record.message
+    assert [m.status for m in record.measurements] == ["failed", "failed", "passed"]
+
+
+def test_collect_keeps_to_itself(project: Project) -> None:
+    project.write(**{"test_a.py": PHASES})
+    assert "test_collect" not in project.run("-k", "collect").records
+
+
+def test_what_could_not_be_scored_is_an_error_not_a_failure(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": PHASES})
+    result = project.run("-k", "unscored", workers=workers)
+    assert result.outcomes == {"errors": 1}
+    assert result.exit == 1
+    record = result.records["test_unscored"]
+    assert record.outcome == "errored"
+    assert "judge.x could not be scored: no verdict after 2 tries" in record.message
+    assert "UNSCORED test_a.py::test_unscored" in result.text
+
+
+def test_a_test_that_measures_nothing_is_in_no_report(project: Project) -> None:
+    project.write(**{"test_a.py": PHASES})
+    assert "test_nothing" not in project.run().records
+
+
+def test_the_failure_is_verdict_evidence_origin_rerun_without_our_frames(
+    project: Project, workers: int
+) -> None:
+    project.write(
+        **{
+            "test_a.py": """
+from pytest_llmops import assert_contains
+
+def helper(answer):
+    assert_contains(answer, "Paris")
+
+def test_a(llm):
+    helper(llm.complete("capital of France").text)
+"""
+        }
+    )
+    project.record(workers=workers)
+    result = project.run(workers=workers)
+    lines = result.records["test_a"].message.splitlines()
+    assert lines[0] == "MeasurementFailed: text.contains 0.00 < 1.00"
+    labels = [line.split()[0] for line in lines[1:]]
+    assert labels[-2:] == ["from", "rerun"]
+    assert "stub-1, 10 tok" in lines[-2]
+    assert "(replayed)" in lines[-2]
+    assert "cassettes/test_a/test_a.json" in lines[-2]
+    assert lines[-1].endswith("pytest test_a.py::test_a")
+    assert "test_a.py:5: MeasurementFailed" in result.text
+    assert "pytest_llmops/" not in result.text
+    assert "__tracebackhide__" not in result.text
+
+
+def test_hostile_text_cannot_start_a_line_nor_steer_the_terminal(project: Project) -> None:
+    project.write(
+        **{
+            "test_a.py": r"""
+from pytest_llmops import assert_exact
+
+def test_a():
+    assert_exact("\x1b[31mred\n::error::x\x00\ud800</script>", "other")
+"""
+        }
+    )
+    result = project.run("--junitxml=j.xml", "--llm-report=r.html")
+    message = result.records["test_a"].message
+    assert "\x1b" not in message
+    assert "\n::error" not in message
+    assert result.exit == 1
+    assert (project.path / "j.xml").read_text(encoding="utf-8")
+    assert "</script>other" not in (project.path / "r.html").read_text(encoding="utf-8")
+
+
+ANSWERS = {
+    "None": "None",
+    "empty": "''",
+    "one megabyte": "'x ' * 500_000",
+    "NUL": r"'a\x00b'",
+    "ANSI": r"'\x1b[1mbold'",
+    "lone surrogate": r"'a\ud800b'",
+    "script": "'</script><img src=x onerror=alert(1)>'",
+    "no JSON": "'I would rather not.'",
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_odd_answers_end_in_a_verdict_or_an_error_in_every_assertion(project: Project, name: str) -> None:
+    project.write(
+        **{
+            "test_a.py": f"""
+import pytest
+from pytest_llmops import *
+ANSWER = {ANSWERS[name]}
+CHECKS = {{
+    "contains": lambda: assert_contains(ANSWER, "expected"),
+    "exact": lambda: assert_exact(ANSWER, "expected"),
+    "matches": lambda: assert_matches(ANSWER, "expected"),
+    "fuzzy": lambda: assert_fuzzy(ANSWER[:2000] if ANSWER else ANSWER, "expected words", at_least=0.9),
+    "semantic": lambda: assert_semantic(ANSWER, "expected words", at_least=0.9),
+    "schema": lambda: assert_schema(ANSWER, {{"type": "object"}}),
+}}
+@pytest.mark.parametrize("check", CHECKS)
+def test_a(check):
+    CHECKS[check]()
+"""
+        }
+    )
+    result = project.run("--junitxml=j.xml", "--llm-report=r.html", workers=2)
+    wanted = "errored" if name == "None" else "failed"
+    assert {record.outcome for record in result.run.records} == {wanted}
+    assert len(result.run.records) == 6
+    for record in result.run.records:
+        assert len(record.message) < 4000
+        assert all(char.isprintable() or char == "\n" for char in record.message)
+    assert "<img src=x" not in (project.path / "r.html").read_text(encoding="utf-8")
+
+
+def test_assertions_work_in_a_plain_script(tmp_path: object) -> None:
+    script = """
+from pytest_llmops import MeasurementFailed, assert_contains, assert_exact, assert_schema, assert_semantic, soft
+assert assert_contains("Paris is nice", "Paris").value == 1.0
+assert assert_schema('{"a": 1}', {"type": "object", "required": ["a"]}).status == "passed"
+assert assert_semantic("the cat sat", "the cat sat", at_least=0.9).value > 0.99
+try:
+    with soft():
+        assert_exact("a", "b")
+        assert_contains("a", "c")
+except MeasurementFailed as error:
+    assert len(error.measurements) == 2
+    print("raised once")
+import sys
+assert "pytest" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "raised once", "")

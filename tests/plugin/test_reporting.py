@@ -1,0 +1,154 @@
+"""Terminal, HTML, JSON and JUnit, as a user gets them from one run; and silence where nothing is ours."""
+
+from __future__ import annotations
+
+import json
+import os
+from xml.etree import ElementTree as ET
+
+import pytest
+from junitparser import JUnitXml
+from support.project import Project
+
+FILES = {
+    "prompts/greet/v1.md": "---\nvariables: [name]\n---\nSay hello to {{ name }}.",
+    "prompts/greet/v2.md": "---\nvariables: [name]\n---\nSay a warm hello to {{ name }}.",
+    "cases.jsonl": '{"id": "ann", "input": "Ann"}\n{"id": "bob", "input": "Bob"}\n',
+    "test_a.py": """
+import pytest
+from pytest_llmops import assert_contains
+
+@pytest.mark.prompt("greet", versions=["v1", "v2"])
+@pytest.mark.cases("cases.jsonl")
+def test_greet(prompt, case, llm):
+    answer = llm.complete(prompt.render(name=case.input)).text
+    assert_contains(answer, "warm", at_least=None)
+    assert_contains(answer, "Ann", label="name")
+""",
+}
+
+
+@pytest.fixture
+def recorded(project: Project) -> Project:
+    project.write(**FILES)
+    project.record()
+    return project
+
+
+def test_the_summary_shows_scores_versions_tokens_and_cassettes(recorded: Project, workers: int) -> None:
+    text = recorded.run(workers=workers).text
+    assert "= LLM regression =" in text
+    assert "2 failed, 2 passed" in text
+    assert "prompt greet" in text
+    assert "4 replayed, 0 recorded, 0 stale, 0 missed" in text
+    assert "28 in, 12 out" in text
+    assert "$0.00" not in text
+
+
+def test_quiet_is_one_line_and_very_quiet_none(recorded: Project) -> None:
+    quiet = recorded.run("-q").text
+    assert "LLM regression" not in quiet
+    assert "llm: FAIL" in quiet
+    assert "llm:" not in recorded.run("-qq").text
+    assert "LLM regression" not in recorded.run("--no-summary").text
+
+
+def test_the_summary_in_ascii_where_the_terminal_speaks_no_more(
+    recorded: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    done = recorded.pytester.runpytest_subprocess()
+    summary = done.stdout.str().partition("LLM regression")[2]
+    assert summary.isascii()
+    assert "metric" in summary
+
+
+def test_reports_are_written_and_their_paths_printed(recorded: Project, workers: int) -> None:
+    result = recorded.run(
+        "--llm-report=out/r.html", "--llm-report=out/r.json", "--junitxml=j.xml", workers=workers
+    )
+    for name in ("out/r.html", "out/r.json", "j.xml"):
+        assert name in result.text
+        assert (recorded.path / name).stat().st_size > 0
+    assert "Content-Security-Policy" in (recorded.path / "out/r.html").read_text(encoding="utf-8")
+    document = json.loads((recorded.path / "out/r.json").read_text(encoding="utf-8"))
+    assert document["schema"] == "pytest-llmops/run/1"
+    assert document["meta"]["settings"]["record"] == "none"
+
+
+def test_a_report_that_cannot_be_written_is_told(recorded: Project) -> None:
+    recorded.write(blocked="a file")
+    result = recorded.run("--llm-report=blocked/r.html", "-k", "ann")
+    assert result.exit == 1
+    assert "report blocked/r.html: cannot be written" in result.text
+
+
+def test_junit_carries_scores_once_and_without_warnings(recorded: Project, workers: int) -> None:
+    recorded.run("--junitxml=j.xml", workers=workers)
+    suites = JUnitXml.fromfile(str(recorded.path / "j.xml"))
+    assert sum(len(list(suite)) for suite in suites) == 4
+    tree = ET.parse(recorded.path / "j.xml")
+    pairs = [
+        (one.attrib["name"], one.attrib["value"])
+        for one in tree.findall(".//testcase[@name='test_greet[v2-bob]']/properties/property")
+    ]
+    names, values = [name for name, _ in pairs], dict(pairs)
+    assert len(names) == len(set(names))
+    assert values["llm.outcome"] == "failed"
+    assert values["llm.prompt"] == "greet"
+    assert values["llm.prompt_version"] == "v2"
+    assert float(values["llm.metric.text.contains[name].score"]) == 0.0
+    assert values["llm.tokens_in"] == "7"
+
+
+def test_junit_failure_message_starts_with_the_verdict(recorded: Project) -> None:
+    recorded.run("--junitxml=j.xml", "-k", "v2-bob")
+    failure = ET.parse(recorded.path / "j.xml").find(".//failure")
+    assert failure is not None
+    message = failure.attrib["message"]
+    assert message.startswith("MeasurementFailed: text.contains")
+    assert len(message) <= 500
+
+
+def test_junit_properties_can_be_switched_off(recorded: Project) -> None:
+    recorded.run("--junitxml=j.xml", "-o", "llm_junit_properties=false")
+    assert "llm." not in (recorded.path / "j.xml").read_text(encoding="utf-8").partition("<failure")[0]
+
+
+def test_run_finished_hook_gets_the_run(recorded: Project, workers: int) -> None:
+    recorded.write(
+        **{
+            "conftest.py": """
+def pytest_llmops_run_finished(config, run):
+    print("HOOK", len(run.records), run.count("failed"))
+"""
+        }
+    )
+    assert "HOOK 4 2" in recorded.run("-s", workers=workers).text
+
+
+def test_a_run_that_uses_nothing_of_ours_says_and_leaves_nothing(project: Project, workers: int) -> None:
+    project.write(**{"test_plain.py": "def test_plain():\n    assert True\n"})
+    more = ["-n", str(workers)] if workers else []
+    done = project.pytester.runpytest_inprocess("-p", "no:cacheprovider", *more)
+    assert done.parseoutcomes() == {"passed": 1}
+    assert "llm" not in done.stdout.str().lower().replace("plugins: ", "").replace("llmops-", "")
+    left = {path.name for path in project.path.iterdir()}
+    assert left - {"__pycache__"} == {"pytest.ini", "test_plain.py"}
+
+
+def test_an_empty_run_still_writes_its_reports(project: Project) -> None:
+    project.write(**{"test_plain.py": "def test_plain():\n    assert True\n"})
+    result = project.run("--llm-report=r.html")
+    assert result.exit == 0
+    assert (project.path / "r.html").exists()
+
+
+def test_the_command_in_the_report_holds_no_secret(
+    recorded: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_API_KEY", "very-secret-value-123")
+    result = recorded.run("-k", "very-secret-value-123 or ann")
+    assert "very-secret" not in str(result.run.meta["command"])
+    assert os.environ["MY_API_KEY"]

@@ -1,0 +1,33 @@
+"""A process that records against a loopback server, told by its standard input when to go on.
+
+``python recording_child.py CASSETTE URL MODE FIRST LAST``: asks questions FIRST to LAST, and after each
+writes its number and waits for a line. Killed at any point, it must lose no answer it has printed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import httpx2
+
+from pytest_llmops.cassettes import intercept, tape
+
+
+def main(cassette: str, url: str, mode: str, first: int, last: int) -> None:
+    intercept.enter()
+    one = tape.Tape(Path(cassette), mode, shared=True, owner=f"child {first}")  # type: ignore[arg-type]
+    tape.insert(one)
+    with httpx2.Client() as client:
+        for number in range(first, last):
+            client.post(f"{url}/ask", json={"n": number}).raise_for_status()
+            print(number, flush=True)
+            sys.stdin.readline()
+    tape.eject(one)
+    print("closing", flush=True)
+    one.close()
+    print("closed", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))

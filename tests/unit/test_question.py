@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pytest
+
+from pytest_llmops.cassettes.question import Question, ask, canonical_url
+from pytest_llmops.cassettes.redact import Redactor
+
+URL = "https://api.example.com/v1/chat/completions"
+JSON = {"content-type": "application/json"}
+
+
+def asked(
+    body: bytes | object = b"",
+    *,
+    url: str = URL,
+    headers: Mapping[str, str] = JSON,
+    method: str = "POST",
+    redactor: Redactor | None = None,
+) -> Question:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return ask(method, url, headers, data, redactor or Redactor())
+
+
+@pytest.mark.parametrize(
+    ("url", "canonical"),
+    [
+        ("http://localhost:8080/v1/chat?b=1&a=2#f", "http://loopback/v1/chat?a=2&b=1"),
+        ("http://127.0.0.1:1/", "http://loopback/"),
+        ("http://[::1]:1", "http://loopback/"),
+        ("http://127.evil.example:1/", "http://127.evil.example:1/"),
+        ("https://user:pw@API.Example.com/x", "https://api.example.com/x"),
+        ("https://a.example:443/x", "https://a.example/x"),
+        ("http://a.example:80/x", "http://a.example/x"),
+        ("http://a.example:443/x", "http://a.example:443/x"),
+        ("https://[2001:DB8::1]:8080/x", "https://[2001:db8::1]:8080/x"),
+        ("https://a.example/x?k=&k=2&k=1", "https://a.example/x?k=&k=1&k=2"),
+        ("https://a.example/x?API_KEY=abc&q=1", "https://a.example/x?API_KEY=%5Bsecret%5D&q=1"),
+        ("https://a.example/x?X-Amz-Signature=ab", "https://a.example/x?X-Amz-Signature=%5Bsecret%5D"),
+        ("https://a.example/a%2Fb", "https://a.example/a%2Fb"),
+        ("http://[broken", "http://[broken"),
+        ("http://a.example:port/", "http://a.example:port/"),
+    ],
+)
+def test_canonical_url(url: str, canonical: str) -> None:
+    assert canonical_url(url) == canonical
+
+
+def test_bytes_of_a_query_that_are_no_text_stay_apart() -> None:
+    assert canonical_url("http://a.example/?q=%FE") != canonical_url("http://a.example/?q=%FF")
+
+
+def test_what_counts() -> None:
+    base = asked({"a": 1})
+    assert asked({"a": 2}).key != base.key
+    assert asked({"a": 1.0}).key != base.key
+    assert asked({"a": "1"}).key != base.key
+    assert asked({"a": True}).key != base.key
+    assert asked({"a": 1}, url=URL + "x").key != base.key
+    assert asked({"a": 1}, url=URL + "?x=1").key != base.key
+    assert asked({"a": 1}, url=URL.replace("https", "http")).key != base.key
+    assert asked({"a": 1}, method="PUT").key != base.key
+    assert asked([1, 2]).key != asked([2, 1]).key
+
+
+def test_what_does_not_count() -> None:
+    base = asked({"a": 1, "b": [1, {"c": 2, "d": 3}]})
+    assert asked(b'\n { "b" : [1, {"d":3,"c":2}],\t"a":1 }\r\n').key == base.key
+    assert asked({"a": 1, "b": [1, {"c": 2, "d": 3}]}, headers={**JSON, "x-request-id": "7"}).key == base.key
+    assert asked({"a": 1, "b": [1, {"c": 2, "d": 3}]}, method="post").key == base.key
+    assert asked({"a": "ä"}).key == asked('{"a":"ä"}'.encode()).key
+    one, other = (asked(b"", url=f"http://localhost:{port}/v1") for port in (1, 2))
+    assert one.key == other.key
+
+
+def test_white_space_counts_where_it_is_no_json() -> None:
+    assert asked(b"a b").key != asked(b"a  b").key
+    assert asked(b"{broken").key != asked(b"{broken ").key
+
+
+def test_the_parsed_body_is_there_for_the_trace() -> None:
+    assert asked({"model": "m"}).json == {"model": "m"}
+    assert asked(b"text").json is None
+    assert asked(b"").json is None
+
+
+def multipart(boundary: str) -> tuple[bytes, dict[str, str]]:
+    body = f'--{boundary}\r\nContent-Disposition: form-data; name="file"\r\n\r\nx\r\n--{boundary}--\r\n'
+    return body.encode(), {"content-type": f'multipart/form-data; boundary="{boundary}"'}
+
+
+def test_a_multipart_boundary_does_not_count() -> None:
+    (first, how), (second, also) = multipart("abc123"), multipart("zzz-999")
+    one, other = asked(first, headers=how), asked(second, headers=also)
+    assert one.key == other.key
+    assert b"--boundary\r\n" in one.body
+    assert asked(first.replace(b"\r\nx\r\n", b"\r\ny\r\n"), headers=how).key != one.key
+
+
+def test_a_boundary_is_replaced_only_where_it_bounds() -> None:
+    body, how = multipart("a")
+    question = asked(body, headers=how)
+    assert b'form-data; name="file"' in question.body
+
+
+def test_secrets_do_not_count_and_are_not_kept() -> None:
+    def one(key: str) -> Question:
+        headers = {**JSON, "authorization": f"Bearer {key}"}
+        return asked({"prompt": f"my key is {key}"}, url=f"{URL}?q={key}", headers=headers)
+
+    first, second = one("first-credential/1"), one("second-credential/2")
+    assert first.key == second.key
+    assert "credential" not in first.url
+    assert b"credential" not in first.body
+
+
+def test_secrets_of_a_form_do_not_count() -> None:
+    how = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
+    one = asked(b"grant_type=client&client_secret=abc&scope=a", headers=how)
+    assert one.body == b"grant_type=client&client_secret=[secret]&scope=a"
+    assert asked(b"grant_type=client&client_secret=xyz&scope=a", headers=how).key == one.key
+    assert asked(b"grant_type=other&client_secret=xyz&scope=a", headers=how).key != one.key
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"a":' * 50_000,
+        b'{"n": 1' + b"0" * 5000 + b"}",
+        b"\xff\xfe{}",
+        b'{"a": NaN}',
+        b'{"a": "\\ud800"}',
+        b"{" + bytes(range(256)),
+        b'"text"',
+    ],
+)
+def test_hostile_bodies_have_a_key(body: bytes) -> None:
+    one = asked(body)
+    assert one.key == asked(body).key
+    assert len(one.key) == 20
+    assert one.key != asked(body + b"x").key

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from pytest_llmops.cassettes.redact import MASK, PLACEHOLDER_KEY, Redactor, mask_params
+from pytest_llmops.cassettes.shapes import SHAPES
+
+A1 = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V2w3X4y5Z6"
+HEX = "0123456789abcdef0123456789abcdef"
+
+# None of these was ever a key: they are put together here so that no scanner finds one in this file.
+SECRETS: dict[str, str] = {
+    "openai": "sk-" + A1[:48],
+    "openai-project": "sk-proj-" + A1 + "_" + A1[:20],
+    "openai-letters-only": "sk-" + "abcdefghijklmnopqrstuvwxyzabcdef",
+    "anthropic": "sk-ant-api03-" + A1 + "-" + A1[:8] + "AA",
+    "openrouter": "sk-or-v1-" + HEX + HEX,
+    "google": "AIza" + "Sy" + A1[:33],
+    "google-oauth": "ya29." + "a0" + A1[:40],
+    "google-client": "GOCSPX-" + A1[:28],
+    "huggingface": "hf_" + A1[:34],
+    "groq": "gsk_" + A1[:52],
+    "xai": "xai-" + A1[:50],
+    "perplexity": "pplx-" + A1[:48],
+    "replicate": "r8_" + A1[:37],
+    "nvidia": "nvapi-" + A1 + A1[:12],
+    "together": "tgp_v1_" + A1[:43],
+    "jina": "jina_" + A1[:48],
+    "pinecone": "pcsk_" + A1[:6] + "_" + A1,
+    "tavily": "tvly-" + "dev-" + A1[:32],
+    "langsmith": "lsv2_" + "pt_" + HEX + "_" + HEX[:10],
+    "aws": "AKIA" + "IOSFODNN7EXAMPL9",
+    "aws-session": "ASIA" + "IOSFODNN7EXAMPL9",
+    "databricks": "dapi" + HEX,
+    "digitalocean": "dop_v1_" + HEX + HEX,
+    "github": "ghp_" + A1[:36],
+    "github-fine": "github_pat_" + A1[:22] + "_" + A1[:40],
+    "gitlab": "glpat-" + A1[:20],
+    "npm": "npm_" + A1[:36],
+    "pypi": "pypi-" + "AgEIcHlwaS5vcmc" + A1,
+    "slack": "xoxb-" + "123456789012-" + A1[:24],
+    "stripe": "sk_live_" + A1[:24],
+    "stripe-restricted": "rk_test_" + A1[:24],
+    "webhook": "whsec_" + A1[:32],
+    "shopify": "shpat_" + HEX,
+    "sendgrid": "SG." + A1[:22] + "." + A1[:43],
+    "jwt": "eyJ" + "hbGciOiJIUzI1" + ".eyJ" + "zdWIiOiIxMjM" + "." + A1[:43],
+    "age": "AGE-SECRET-KEY-1" + "Q" * 58,
+}
+FOLLOWING: dict[str, tuple[str, str]] = {
+    "bearer": ("Authorization: Bearer ", A1[:40]),
+    "bearer-lower": ("authorization: bearer ", A1[:20] + "=="),
+    "basic": ("Authorization: Basic ", base64.b64encode(b"user:pass1234word").decode()),
+    "azure-storage": ("DefaultEndpointsProtocol=https;AccountKey=", A1 + A1[:34] + "=="),
+    "azure-bus": ("SharedAccessKeyName=x;SharedAccessKey=", A1[:43] + "="),
+    "azure-sas": ("https://x.blob.core.windows.net/a?sv=1&sig=", quote(A1[:43] + "=")),
+    "aws-presigned": ("https://s3.example/x?X-Amz-Signature=", HEX + HEX),
+    "google-signed": ("https://storage.example/x?X-Goog-Signature=", HEX + HEX),
+    "slack-hook": ("https://hooks.slack.com/services/", "T00000000/B00000000/" + A1[:24]),
+    "database": ("postgres://", "admin:hunter2"),
+}
+
+PEM = "-----BEGIN {0}PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\nabc/+==\n-----END {0}PRIVATE KEY-----"
+
+PLACES: dict[str, Callable[[str], str]] = {
+    "bare": lambda secret: secret,
+    "in a sentence": lambda secret: f"use {secret}, please",
+    "in JSON": lambda secret: json.dumps({"key": secret}),
+    "after a JSON line end": lambda secret: json.dumps(f"first line\n{secret}\nlast"),
+    "after a JSON tab": lambda secret: json.dumps(f"\t{secret}"),
+    "after a JSON escape": lambda secret: json.dumps(f"\u2028{secret}"),
+    "in JSON in JSON": lambda secret: json.dumps({"arguments": json.dumps({"text": f"\n{secret}"})}),
+    "in a URL": lambda secret: f"https://a.example/?next=x%20{secret}&b=1",
+    "assigned": lambda secret: f"OPENAI_API_KEY={secret}",
+    "quoted": lambda secret: f"key='{secret}'",
+}
+
+
+def cleaned(text: str) -> str:
+    return Redactor().clean(text.encode()).decode()
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", SECRETS)
+def test_known_shapes_are_masked_wherever_they_stand(kind: str, place: str) -> None:
+    secret = SECRETS[kind]
+    text = PLACES[place](secret)
+    assert Redactor().leaks(text.encode())
+    made = cleaned(text)
+    assert secret[8:] not in made
+    assert made == PLACES[place]("@@").replace("@@", MASK)
+    assert not Redactor().leaks(made.encode())
+
+
+@pytest.mark.parametrize("kind", FOLLOWING)
+def test_secrets_behind_their_name_are_masked(kind: str) -> None:
+    name, secret = FOLLOWING[kind]
+    made = cleaned(f"{name}{secret}@host" if kind == "database" else f"{name}{secret}")
+    assert secret not in made
+    assert made.startswith(f"{name}{MASK}")
+    assert not Redactor().leaks(made.encode())
+
+
+@pytest.mark.parametrize("kind", ["", "RSA ", "EC ", "OPENSSH ", "ENCRYPTED "])
+def test_private_keys_are_masked_also_in_json(kind: str) -> None:
+    pem = PEM.format(kind)
+    assert cleaned(f"a {pem} b") == f"a {MASK} b"
+    assert json.loads(cleaned(json.dumps({"key": pem, "after": 1}))) == {"key": MASK, "after": 1}
+
+
+def test_a_private_key_without_an_end_takes_no_text_with_it() -> None:
+    text = "-----BEGIN PRIVATE KEY-----\n" * 2000
+    assert cleaned(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "risk-management-strategies-of-2024",
+        "task-oriented-dialogue-systems-2023",
+        "disk-partitioning-schemes-v2-long",
+        "desk-research-methodology-2-of-2",
+        "sk-learn-compatible-estimators",
+        "bearer of internationalization responsibilities",
+        "basic understanding of mathematics",
+        "xai-explainable-artificial-intelligence",
+        "hf_transformers_pipeline",
+        "the AKIAK people",
+        "see https://example.com:8080/a@b and http://host/path",
+        "eyJust.eyJust.a",
+        "ghp_ is the prefix of a GitHub token",
+        "signature=short&sig=abc",
+        "pypi-packages-that-nobody-should-ever-really-want-to-install-at-all",
+        "git@github.com:user/repo.git",
+        "mailto:someone@example.com",
+        "https://[::1]:8080/v1",
+        "SG.1 and sk- and Bearer and eyJ",
+        "npm_config_registry",
+        "a" * 500,
+    ],
+)
+def test_ordinary_text_is_left_alone(text: str) -> None:
+    assert cleaned(text) == text
+    assert cleaned(json.dumps({"text": f"\n{text}"})) == json.dumps({"text": f"\n{text}"})
+
+
+def test_every_shape_is_tried() -> None:
+    samples = [*SECRETS.values(), *(a + b for a, b in FOLLOWING.values()), "postgres://u:p@h", PEM.format("")]
+    variants = [one.replace("ghp_", f"gh{kind}_") for one in samples for kind in "pours"]
+    variants += [one.replace("sk_live", name) for one in samples for name in ("sk_test", "rk_live")]
+    variants += ["BEARER " + A1[:30], "basic " + A1[:30], "x?X-Amz-Security-Token=" + A1]
+    found = {
+        shape.mark for shape in SHAPES for one in [*samples, *variants] if shape.pattern.search(one.encode())
+    }
+    assert found == {shape.mark for shape in SHAPES}
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        lambda secret: secret.encode(),
+        lambda secret: json.dumps({"x": secret}).encode(),
+        lambda secret: json.dumps({"x": secret}, ensure_ascii=False).encode(),
+        lambda secret: f"https://a.example/?x={quote(secret, safe='')}".encode(),
+        lambda secret: f"x={quote_plus(secret)}&y=1".encode(),
+    ],
+)
+def test_a_known_secret_is_masked_in_every_spelling(spelled: Callable[[str], bytes]) -> None:
+    secret = 'pä"ss wo/rd\\1\n2'
+    redactor = Redactor(known={secret})
+    made = redactor.clean(spelled(secret))
+    assert MASK.encode() in made
+    assert b"ss" not in made.replace(MASK.encode(), b"").replace(b"https", b"")
+    assert not redactor.leaks(made)
+
+
+def test_the_longest_secret_goes_first() -> None:
+    redactor = Redactor(known={"password1", "password1-and-more"})
+    assert redactor.clean(b"x password1-and-more y") == b"x [secret] y"
+
+
+def test_values_of_secret_variables_are_known() -> None:
+    environ = {
+        "OPENAI_API_KEY": "value-one",
+        "MY_TOKEN": "value-two\n",
+        "db_password": "value-three",
+        "APP_SECRET": "value-four",
+        "GOOGLE_CREDENTIALS": "value-five",
+        "SHORT_KEY": "abc",
+        "EMPTY_KEY": "",
+        "ANTHROPIC_API_KEY": PLACEHOLDER_KEY,
+        "MODEL": "value-model",
+        "KEYBOARD": "value-keyboard",
+    }
+    redactor = Redactor.from_environment(environ)
+    assert redactor.known == {"value-one", "value-two", "value-three", "value-four", "value-five"}
+    assert redactor.text("value-one value-model abc") == "[secret] value-model abc"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "learned"),
+    [
+        ("Authorization", "Bearer credential-1", {"credential-1"}),
+        ("authorization", "credential-without-scheme", {"credential-without-scheme"}),
+        ("x-api-key", "credential with spaces", {"credential with spaces"}),
+        ("api-key", " padded-credential ", {"padded-credential"}),
+        ("OpenAI-Organization", "org-1234567", {"org-1234567"}),
+        (
+            "cookie",
+            "session=first-cookie; theme=dark; token=second-cookie",
+            {"first-cookie", "second-cookie"},
+        ),
+        ("accept", "application/json", set()),
+        ("idempotency-key", "3f2504e0-4f89-11d3-9a0c", set()),
+        ("authorization", f"Bearer {PLACEHOLDER_KEY}", set()),
+        ("authorization", "Bearer none", set()),
+    ],
+)
+def test_credentials_of_a_request_are_learned(name: str, value: str, learned: set[str]) -> None:
+    redactor = Redactor()
+    redactor.learn_headers({name: value})
+    assert redactor.known == learned
+
+
+def test_of_a_basic_credential_the_password_is_learned() -> None:
+    encoded = base64.b64encode(b"user:long-password").decode()
+    redactor = Redactor()
+    redactor.learn_headers({"authorization": f"Basic {encoded}"})
+    assert redactor.known == {encoded, "user:long-password", "long-password"}
+    redactor.learn_headers({"authorization": "Basic not-base64!"})
+    assert "not-base64!" in redactor.known
+
+
+def test_the_users_redactors_come_first_and_in_order() -> None:
+    redactor = Redactor(
+        known={"secret-b"}, extra=(lambda text: text.replace("a", "b"), lambda text: text.upper())
+    )
+    assert redactor.clean(b"secret-a") == b"SECRET-B"
+    assert Redactor(extra=(lambda text: text.replace("x", ""),)).clean(b"\xffx\xfe") == b"\xff\xfe"
+
+
+def test_text_with_lone_surrogates() -> None:
+    assert Redactor(known={"password1"}).text("a\ud800password1") == f"a\ud800{MASK}"
+
+
+def test_masking_twice_is_masking_once() -> None:
+    redactor = Redactor(known={"password1"})
+    once = redactor.clean(f"password1 {SECRETS['openai']} postgres://u:p@h Bearer {A1}".encode())
+    assert redactor.clean(once) == once
+    assert not redactor.leaks(once)
+
+
+def test_empty() -> None:
+    assert Redactor(extra=(lambda _: "x",)).clean(b"") == b""
+    assert not Redactor().leaks(b"")
+
+
+def test_parameters_of_a_form() -> None:
+    assert mask_params(b"a=1&Client_Secret=x&password=y+z&b=2") == (
+        b"a=1&Client_Secret=[secret]&password=[secret]&b=2"
+    )
+    assert mask_params(b"https://h/?sig=a%2Fb#f") == b"https://h/?sig=[secret]#f"
+    assert mask_params(b"monkey=1&mykey=2") == b"monkey=1&mykey=2"
+
+
+def test_threads_that_learn_and_clean_at_once_leak_nothing() -> None:
+    redactor = Redactor()
+    start = threading.Barrier(8)
+
+    def work(number: int) -> list[bytes]:
+        start.wait()
+        leaked = []
+        for round_ in range(100):
+            secret = f"credential-{number}-{round_}"
+            redactor.learn_headers({"authorization": f"Bearer {secret}"})
+            made = redactor.clean(f"<{secret}>".encode())
+            if made != b"<[secret]>":
+                leaked.append(made)
+        return leaked
+
+    with ThreadPoolExecutor(8) as pool:
+        assert [one for found in pool.map(work, range(8)) for one in found] == []

@@ -30,15 +30,12 @@ class OpenAIModel:
     """A model behind an OpenAI-compatible server.
 
     Args:
-        model: The model's name; required.
+        model: The model's name; empty: the one that the prompt names in its front matter.
         base_url: The server; empty: the SDK's own (``OPENAI_BASE_URL``, else OpenAI).
         api: ``chat`` (chat completions) or ``responses``.
         purpose: ``app`` or ``judge``: whose calls these are in the report.
         params: Parameters of every call; those of the prompt and of the call come first.
         client: A client of the openai SDK to use instead of a new one.
-
-    Raises:
-        UsageError: No model is named.
     """
 
     model: str
@@ -47,14 +44,6 @@ class OpenAIModel:
     purpose: str = "app"
     params: Mapping[str, Json] = field(default_factory=dict)
     client: Any = None
-
-    def __post_init__(self) -> None:
-        if not self.model:
-            flag = "--llm-judge-model" if self.purpose == "judge" else "--llm-model"
-            raise UsageError(
-                f"no model is named: expected {flag}=NAME, ini {flag[2:].replace('-', '_')} or "
-                f"{'LLMOPS_JUDGE_MODEL' if self.purpose == 'judge' else 'LLMOPS_MODEL'} in the environment"
-            )
 
     def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
         """Ask the model and return its answer.
@@ -65,30 +54,38 @@ class OpenAIModel:
 
         Raises:
             ModelError: The server is down, refuses, limits or takes too long, or its reply is no answer.
+            UsageError: No model is named, or the API takes no such parameter.
         """
         __tracebackhide__ = True
+        model = self.model or getattr(messages, "model", "") or self._unnamed()
         asked = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
         wanted = {**self.params, **getattr(messages, "params", {}), **params}
         conversation = [{"role": one.role, "content": one.content} for one in asked]
         started = time.perf_counter()
         with recorder.purpose(self.purpose):
-            raw = _asking(self._create, self.model, conversation, wanted)
+            raw = _asking(self._create, model, model, conversation, wanted)
         timing = raw.http_response.extensions.get(EXTENSION, {})
         latency = timing.get("latency_s") or time.perf_counter() - started
         read = _read_responses if self.api == "responses" else _read_chat
         return read(_parsed(raw), latency_s=latency, api_url=_address(raw))
 
-    def _create(self, conversation: list[dict[str, str]], wanted: Mapping[str, Json]) -> Any:
+    def _unnamed(self) -> str:
+        flag = "--llm-judge-model" if self.purpose == "judge" else "--llm-model"
+        key = flag[2:].replace("-", "_")
+        variable = key.replace("llm_", "LLMOPS_", 1).upper()
+        raise UsageError(
+            f"no model is named: expected {flag}=NAME, ini {key}, {variable} in the environment, or `model` in the prompt"
+        )
+
+    def _create(self, model: str, conversation: list[dict[str, str]], wanted: Mapping[str, Json]) -> Any:
         client = self._client()
         if self.api == "responses":
             # Compatible servers tell an assistant's message from other items by its type alone.
             items = [{"type": "message", **one} for one in conversation]
             return client.responses.with_raw_response.create(
-                model=self.model, input=items, **_for_responses(wanted)
+                model=model, input=items, **_for_responses(wanted)
             )
-        return client.chat.completions.with_raw_response.create(
-            model=self.model, messages=conversation, **wanted
-        )
+        return client.chat.completions.with_raw_response.create(model=model, messages=conversation, **wanted)
 
     def _client(self) -> Any:
         if self.client is None:

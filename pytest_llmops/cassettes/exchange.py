@@ -9,6 +9,9 @@ from pytest_llmops import recorder
 from pytest_llmops.cassettes.question import Question
 from pytest_llmops.cassettes.tape import Answer, Tape
 
+DIGITS = 4
+"""Of a second: a live run tells the very figure that its replay will tell."""
+
 
 def replayed(question: Question, answer: Answer) -> None:
     """Tell the trace that a recording answered."""
@@ -87,9 +90,9 @@ class Live:
 
     def _tell(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         self.open = False
-        took = time.perf_counter() - self._started
+        took = round(time.perf_counter() - self._started, DIGITS)
         streamed = "text/event-stream" in headers.get("content-type", "").lower()
-        first = self._first - self._started if streamed and self._first is not None else None
+        first = round(self._first - self._started, DIGITS) if streamed and self._first is not None else None
         self.timing.update(latency_s=took, ttft_s=first)
         answer = Answer(status, headers, body, took, first)
         _told(self._question, answer, self._purpose, replay=False)

@@ -91,6 +91,15 @@ def test_unknown_prompt_of_llm_prompt_is_told(filled: Project, workers: int) -> 
     assert "INTERNALERROR" not in result.text
 
 
+def test_a_prompt_may_name_its_model_and_the_command_line_another(filled: Project, workers: int) -> None:
+    named = V1.replace("variables:", "model: written-for\nvariables:")
+    test = "import pytest\n@pytest.mark.prompt('own')\ndef test_a(prompt, llm):\n    llm.complete(prompt.render(question='x'))\n"
+    filled.write(**{"pytest.ini": "[pytest]\n", "prompts/own/v1.md": named, "test_a.py": test})
+    filled.record(workers=workers)
+    filled.record("--llm-model=other", mode="all", workers=workers)
+    assert [one.json["model"] for one in filled.server.seen] == ["written-for", "other"]
+
+
 def test_prompts_fixture(filled: Project, workers: int) -> None:
     filled.write(
         **{

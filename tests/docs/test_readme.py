@@ -1,0 +1,83 @@
+"""The README's five minutes, typed in as they stand, and every Python block of the documents compiled."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+from support.server import StubServer
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "examples/README.md"]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def indented(text: str, after: str) -> str:
+    """The indented block that follows a line of the README."""
+    rest = text.partition(after)[2].lstrip("\n")
+    lines = []
+    for line in rest.split("\n"):
+        if line and not line.startswith("       "):
+            break
+        lines.append(line)
+    return textwrap.dedent("\n".join(lines)).strip() + "\n"
+
+
+def test_five_minutes(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    prompt = indented(text, "Write a prompt, `prompts/greet/v1.md`:")
+    test = indented(text, "Write a test, `test_greet.py`:")
+    config = indented(text, "so that nobody has to repeat it:")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-user-1234567890abcdef")
+    path = pytester.path / "prompts/greet/v1.md"
+    path.parent.mkdir(parents=True)
+    path.write_text(prompt, encoding="utf-8")
+    (pytester.path / "test_greet.py").write_text(test, encoding="utf-8")
+    with StubServer() as server:
+        url = f"--llm-base-url={server.url}/v1"
+        done = pytester.runpytest_subprocess("--llm-record=new", "--llm-model=gpt-4.1-mini", url)
+        # The stub echoes the question, which does not name the city: the test sees a wrong answer.
+        done.assert_outcomes(failed=1)
+        done.stdout.fnmatch_lines(["*MeasurementFailed: text.contains 0.00 < 1.00*"])
+        assert server.count == 1
+    monkeypatch.delenv("OPENAI_API_KEY")
+    (pytester.path / "pyproject.toml").write_text(config, encoding="utf-8")
+    replayed = pytester.runpytest_subprocess("--llm-base-url=http://127.0.0.1:1/v1", "-k", "capital")
+    replayed.assert_outcomes(failed=1)
+    replayed.stdout.fnmatch_lines(["*cassettes/test_greet/test_capital.json*"])
+    path.write_text(prompt.replace("one sentence", "one word"), encoding="utf-8")
+    missed = pytester.runpytest_subprocess("--llm-base-url=http://127.0.0.1:1/v1")
+    missed.assert_outcomes(errors=1)
+    missed.stdout.fnmatch_lines(
+        [
+            "*CassetteMiss: no recording answers POST*",
+            "*cassette  cassettes/test_greet/test_capital.json",
+            "*- messages[[]0].content: Answer in one sentence.",
+            "*+ messages[[]0].content: Answer in one word.",
+            "*pytest test_greet.py::test_capital --llm-record=new",
+        ]
+    )
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_python_blocks_compile(name: str) -> None:
+    for language, block in BLOCK.findall((ROOT / name).read_text(encoding="utf-8")):
+        if language == "python":
+            compile(block, name, "exec")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name: str) -> None:
+    path = ROOT / name
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text(encoding="utf-8"))
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_make_targets_of_the_documents_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for name in DOCUMENTS:
+        for target in re.findall(r"make ([a-z0-9]+)", (ROOT / name).read_text(encoding="utf-8")):
+            if target not in ("are", "it", "of", "sure"):
+                assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{name}: make {target}"

@@ -1,0 +1,62 @@
+"""The README's calls, under mypy --strict: a user's test suite is typed as it stands."""
+
+from __future__ import annotations
+
+from pytest_llmops import (
+    Measurement,
+    assert_contains,
+    assert_exact,
+    assert_fuzzy,
+    assert_judge_score,
+    assert_matches,
+    assert_retrieval,
+    assert_schema,
+    assert_score,
+    assert_semantic,
+    collect,
+    emit,
+    soft,
+)
+from pytest_llmops.cases import Case
+from pytest_llmops.prompts import Prompt
+from pytest_llmops.protocols import Embedder, Judge, Model, Retriever, Verdict
+
+
+class Polite:
+    version = "1"
+
+    def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+        return Verdict(
+            score=10 if "please" in answer + question + reference else 1, reason="says please or not"
+        )
+
+
+def words(text: str) -> float:
+    return float(len(text.split()))
+
+
+def check(
+    prompt: Prompt, case: Case, llm: Model, judge: Judge, retriever: Retriever, embedder: Embedder
+) -> None:
+    hits = retriever.search(str(case.input), k=3)
+    rendered = prompt.render(question=case.input, context="\n".join(hits.texts))
+    answer: str = llm.complete(rendered, temperature=0).text
+    results: list[Measurement] = [
+        assert_contains(answer, ["a", "b"], any_of=True, ignore_case=True, at_least=None, label="fact"),
+        assert_matches(answer, r"\d+"),
+        assert_fuzzy(answer, case.reference, at_least=0.8),
+        assert_exact(answer, case.reference),
+        assert_schema(answer, {"type": "object"}),
+        assert_semantic(answer, case.reference, at_least=0.75, embedder=embedder),
+        assert_judge_score(
+            answer, judge=judge, question=str(case.input), reference=case.reference, at_least=7
+        ),
+        assert_judge_score(answer, judge=Polite(), at_least=5),
+        assert_retrieval(hits, ["id"], metric="ndcg@3", at_least=0.5),
+        assert_score(words, answer, at_most=20, unit="count"),
+    ]
+    with soft() as block:
+        emit(Measurement(name="n", value=len(results)))
+    with collect() as found:
+        emit(Measurement(name="n", value=len(block.measurements)))
+    assert found[0].status == "recorded"

@@ -164,7 +164,7 @@ def totals(run: Run) -> Totals:
     return Totals(
         outcomes={outcome: run.count(outcome) for outcome in OUTCOMES},
         metrics=metrics(records),
-        versions=tuple(prompt_version(group) for group in grouped(records, _prompt_key).values()),
+        versions=tuple(prompt_version(group) for group in grouped(_alike(records), _prompt_key).values()),
         judges=_judges(records),
         models=tuple(dict.fromkeys(call.model for call in calls if call.purpose == "app" and call.model)),
         traffic=traffic(calls),
@@ -268,6 +268,26 @@ def _judges_of(record: TestRecord) -> Iterator[JudgeUse]:
 def _prompt_key(record: TestRecord) -> tuple[str, ...] | None:
     said = record.fact("prompt")
     return tuple(text_of(said.get(key)) for key in ("name", "version", "fingerprint")) if said else None
+
+
+def _alike(records: Sequence[TestRecord]) -> list[TestRecord]:
+    """The records by which versions of a prompt can be compared.
+
+    Where a test ran with several versions, only such tests count: a mean over other questions is no
+    comparison. Where none did, all count.
+    """
+    ran: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+    for record in records:
+        if key := _prompt_key(record):
+            ran.setdefault((key[0], _function(record)), set()).add(key)
+    several = {place for place, keys in ran.items() if len(keys) > 1}
+    prompts = {name for name, _ in several}
+    told = [(record, record.fact("prompt").get("name")) for record in records]
+    return [one for one, name in told if name not in prompts or (text_of(name), _function(one)) in several]
+
+
+def _function(record: TestRecord) -> str:
+    return record.nodeid.partition("[")[0]
 
 
 def prompt_version(records: Sequence[TestRecord]) -> PromptVersion:

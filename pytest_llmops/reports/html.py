@@ -156,7 +156,7 @@ def _bars(metric: Metric) -> list[tuple[int, int, int, bool]]:
 
 
 def _missed(metric: Metric, place: int) -> bool:
-    if metric.bound is None:
+    if metric.bound is None or metric.recorded:  # a bound that only some were held to colours nothing
         return False
     low, high = place / BINS, (place + 1) / BINS
     if metric.better == "lower":

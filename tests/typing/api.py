@@ -35,7 +35,7 @@ def words(text: str) -> float:
     return float(len(text.split()))
 
 
-def check(
+def check(  # noqa: PLR0917 -- every fixture at once
     prompt: Prompt, case: Case, llm: Model, judge: Judge, retriever: Retriever, embedder: Embedder
 ) -> None:
     hits = retriever.search(str(case.input), k=3)

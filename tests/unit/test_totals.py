@@ -314,3 +314,16 @@ def test_each_verdict_names_its_judge() -> None:
         ("first", "a", "1"),
         ("second", "b", "2"),
     ]
+
+
+def test_versions_are_compared_over_the_tests_that_ran_with_each() -> None:
+    def record(test: str, version: str, value: float) -> TestRecord:
+        facts: dict[str, Json] = {"prompt": {"name": "p", "version": version, "fingerprint": version}}
+        return TestRecord(nodeid=test, facts=facts, measurements=(Measurement(name="m", value=value),))
+
+    both = [record("t.py::test_a[v1-x]", "v1", 0.2), record("t.py::test_a[v2-x]", "v2", 0.4)]
+    more = [record("t.py::test_b[y]", "v2", 1.0)]
+    found = {one.version: one.metrics[0].mean for one in totals(Run(records=(*both, *more))).versions}
+    assert found == {"v1": 0.2, "v2": 0.4}
+    alone = {one.version: one.tests for one in totals(Run(records=(both[0], *more))).versions}
+    assert alone == {"v1": 1, "v2": 1}

@@ -41,7 +41,7 @@ def test_the_lazy_table_and_the_typed_imports_are_the_same() -> None:
     typed = {
         alias.asname: str(node.module).removeprefix("pytest_llmops.")
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module != "__future__" and node.module != "typing"
+        if isinstance(node, ast.ImportFrom) and node.module not in {"__future__", "typing"}
         for alias in node.names
     }
     assert typed == pytest_llmops._HOMES
@@ -64,8 +64,7 @@ def test_nothing_heavy_is_loaded_at_start(module: str) -> None:
 def test_a_run_that_uses_nothing_of_ours_loads_nothing_heavy(tmp_path: Path) -> None:
     (tmp_path / "test_bare.py").write_text("def test_bare(): assert True\n")
     (tmp_path / "conftest.py").write_text(
-        "import sys\ndef pytest_unconfigure():\n    print('LOADED', [m for m in %r if m in sys.modules])\n"
-        % (HEAVY,)
+        f"import sys\ndef pytest_unconfigure():\n    print('LOADED', [m for m in {HEAVY!r} if m in sys.modules])\n"
     )
     done = subprocess.run(
         [

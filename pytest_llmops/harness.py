@@ -228,7 +228,9 @@ class Harness:
             path = os.path.relpath(self.item.path, self.item.config.invocation_params.dir).replace("\\", "/")
         except ValueError:
             path = str(self.item.path)
-        return f"pytest {shlex.quote(f'{path}::{rest}')}{' --llm-judge' if self.settings.judge else ''}"
+        words = ["pytest", f"{path}::{rest}", *(["--llm-judge"] if self.settings.judge else [])]
+        words += [f"--llm-prompt={one}" for one in self.settings.prompt]
+        return " ".join(map(shlex.quote, words))
 
     def provenance(self) -> list[tuple[str, str]]:
         """Return what says who answered, what it took, and how to run this test again."""

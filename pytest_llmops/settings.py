@@ -76,6 +76,21 @@ def _one_of(*allowed: str) -> Parser:
     return parse
 
 
+class _WrongElement(ValueError):
+    """One value of a list has the wrong form: the error shows that one, not the list."""
+
+    def __init__(self, expected: str, got: object) -> None:
+        self.got = got
+        super().__init__(expected)
+
+
+def _element(parse: Parser, value: object) -> Any:
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise _WrongElement(str(error), value) from None
+
+
 def _each(parse_one: Parser) -> Parser:
     def parse(value: object) -> tuple[Any, ...]:
         if isinstance(value, str):
@@ -83,7 +98,7 @@ def _each(parse_one: Parser) -> Parser:
         if not isinstance(value, Sequence):
             msg = "a list"
             raise ValueError(msg)
-        return tuple(parse_one(one) for one in value)
+        return tuple(_element(parse_one, one) for one in value)
 
     return parse
 
@@ -215,7 +230,7 @@ def _parsed(option: Option, place: str, name: str, value: object) -> object:
     try:
         return option.parse(value)
     except ValueError as error:
-        raise SettingError(place, name, str(error), value) from None
+        raise SettingError(place, name, str(error), getattr(error, "got", value)) from None
 
 
 def _as_option(spec: Field[Any]) -> Option:

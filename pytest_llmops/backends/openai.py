@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pytest_llmops import prices, recorder
-from pytest_llmops.cassettes.redact import PLACEHOLDER_KEY
+from pytest_llmops.cassettes.redact import MASK, PLACEHOLDER_KEY, Redactor
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.hosts import is_loopback
 from pytest_llmops.measurement import Json, shorten
@@ -60,14 +61,18 @@ class OpenAIModel:
         model = self.model or getattr(messages, "model", "") or self._unnamed()
         asked = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
         wanted = {**self.params, **getattr(messages, "params", {}), **params}
+        if wanted.get("stream"):
+            raise UsageError(
+                "complete() returns the whole answer: leave `stream` out, or ask the openai SDK yourself"
+            )
         conversation = [{"role": one.role, "content": one.content} for one in asked]
         started = time.perf_counter()
         with recorder.purpose(self.purpose):
-            raw = _asking(self._create, model, model, conversation, wanted)
-        timing = raw.http_response.extensions.get(EXTENSION, {})
-        latency = timing.get("latency_s") or time.perf_counter() - started
+            raw = _asking(self._create, model, self._client(), model, conversation, wanted)
+        latency = raw.http_response.extensions.get(EXTENSION, {}).get("latency_s")
+        latency = time.perf_counter() - started if latency is None else latency
         read = _read_responses if self.api == "responses" else _read_chat
-        return read(_parsed(raw), latency_s=latency, api_url=_address(raw))
+        return _read(read, _parsed(raw), latency_s=latency, api_url=_address(raw))
 
     def _unnamed(self) -> str:
         flag = "--llm-judge-model" if self.purpose == "judge" else "--llm-model"
@@ -97,24 +102,33 @@ def new_client(base_url: str) -> Any:
     """Return a client of the openai SDK; a server on this machine needs no key.
 
     Raises:
-        UsageError: No key is in the environment, and the server is not on this machine.
+        UsageError: No key is in the environment, and the server is not on this machine; or key or address
+            have a form that nothing could be sent with.
     """
-    key = os.environ.get("OPENAI_API_KEY") or (
-        PLACEHOLDER_KEY if is_loopback(urlsplit(base_url).hostname or "") else ""
-    )
+    address = base_url or os.environ.get("OPENAI_BASE_URL", "")
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname or "", parts.port  # both are checked where they are read
+    except ValueError as error:
+        raise UsageError(f"address of the server: expected a URL, got {address!r} ({error})") from None
+    key = os.environ.get("OPENAI_API_KEY", "").strip() or (PLACEHOLDER_KEY if is_loopback(host) else "")
     if not key:
         raise UsageError(
-            f"no API key for {base_url or 'the default server'}: set OPENAI_API_KEY, or replay recordings with --llm-record=none"
+            f"no API key for {address or 'the default server'}: set OPENAI_API_KEY, or replay recordings with --llm-record=none"
         )
-    return _shared_client(key, base_url)
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise UsageError(
+            "OPENAI_API_KEY: expected ASCII letters, digits and signs without spaces, got something else"
+        )
+    return _shared_client(key, address)
 
 
 @lru_cache(maxsize=8)
-def _shared_client(key: str, base_url: str) -> Any:
+def _shared_client(key: str, address: str) -> Any:
     # A client costs some 20 ms and holds a connection pool: one serves all tests of the process.
     import openai
 
-    return openai.OpenAI(api_key=key, base_url=base_url or None)
+    return openai.OpenAI(api_key=key, base_url=address or None)
 
 
 def app_model() -> OpenAIModel:
@@ -130,31 +144,42 @@ def judge_model() -> OpenAIModel:
     return OpenAIModel(name, base_url=settings.base_url, api=settings.api, purpose="judge")
 
 
-def _asking(create: Callable[..., Any], model: str, *args: Any) -> Any:
+def _asking(create: Callable[..., Any], model: str, client: Any, *args: Any) -> Any:
     """Call the SDK; every way in which it can fail becomes a `ModelError` that says what to do."""
     __tracebackhide__ = True
     import openai
 
     try:
         return create(*args)
-    except openai.APITimeoutError as error:
-        raise _failed(
-            model, "timeout", "took too long to answer; ask less, or raise the client's timeout", error
-        ) from None
+    except openai.APITimeoutError:
+        said = "took too long to answer; ask less, or raise the client's timeout"
+        raise _failed(model, client, "timeout", said) from None
     except openai.APIConnectionError as error:
-        cause = error.__cause__ or error
-        raise _failed(
-            model,
-            "connection",
-            f"could not be reached ({cause}); is the server up and its address right?",
-            error,
-        ) from None
+        said = f"could not be reached ({error.__cause__ or error}); is the server up and its address right?"
+        raise _failed(model, client, "connection", said) from None
     except openai.APIStatusError as error:
         kind, step = _kind(error.status_code)
         said = f"was refused with status {error.status_code}: {error.message}; {step}"
-        raise _failed(model, kind, said, error) from None
+        raise _failed(model, client, kind, said, error.status_code) from None
     except TypeError as error:
-        raise UsageError(f"model {model!r}: the openai SDK takes no such parameter: {error}") from None
+        raise UsageError(
+            _safe(f"model {model!r}: the openai SDK takes no such parameter: {error}", client)
+        ) from None
+    except openai.OpenAIError as error:
+        raise _failed(model, client, "reply", f"gave no answer: {error}") from None
+    except ValueError as error:  # what no header, URL or JSON can hold; its text may quote the key
+        raise _failed(model, client, "request", f"could not be asked ({type(error).__name__})") from None
+
+
+_STARRED = re.compile(r"\S*\*{3,}\S*")
+"""A key of which a server shows the ends only."""
+
+
+def _safe(text: str, client: Any) -> str:
+    """One line of foreign text without anything of a key."""
+    redactor = Redactor.from_environment(os.environ)
+    redactor.learn([str(getattr(client, "api_key", ""))])
+    return shorten(_STARRED.sub(MASK, redactor.text(text)), 500)
 
 
 SERVER_ERROR = 500
@@ -173,24 +198,30 @@ def _kind(status: int) -> tuple[str, str]:
     return _KINDS.get(status, other)
 
 
-def _failed(model: str, kind: str, what: str, error: Exception) -> ModelError:
-    return ModelError(
-        f"model {model!r} {shorten(what, 400)}", kind=kind, status=getattr(error, "status_code", None)
-    )
+def _failed(model: str, client: Any, kind: str, what: str, status: int | None = None) -> ModelError:
+    return ModelError(_safe(f"model {model!r} {what}", client), kind=kind, status=status)
+
+
+def _no_answer(what: str) -> ModelError:
+    return ModelError(f"the reply {what}; is this an OpenAI-compatible server?", kind="reply")
 
 
 def _parsed(raw: Any) -> Any:
     try:
         parsed = raw.parse()
-    except ValueError as error:
-        raise ModelError(
-            f"the reply is no JSON: {shorten(str(error))}; is this an OpenAI-compatible server?", kind="reply"
-        ) from None
+    except Exception as error:  # noqa: BLE001 -- whatever the SDK makes of a foreign server's reply
+        raise _no_answer(f"is no JSON: {shorten(str(error))}") from None
     if isinstance(parsed, str):
-        raise ModelError(
-            f"the reply is no answer: {shorten(parsed)}; is this an OpenAI-compatible server?", kind="reply"
-        )
+        raise _no_answer(f"is no answer: {shorten(parsed)}")
     return parsed
+
+
+def _read(read: Callable[..., Completion], reply: Any, **how: Any) -> Completion:
+    """Read a reply; the SDK does not check what servers send, so any field may be of any type."""
+    try:
+        return read(reply, **how)
+    except (AttributeError, TypeError, KeyError, IndexError, ValueError):
+        raise _no_answer(f"is no answer: {shorten(str(reply))}") from None
 
 
 def _address(raw: Any) -> str:
@@ -200,56 +231,71 @@ def _address(raw: Any) -> str:
 
 def _read_chat(reply: Any, *, latency_s: float, api_url: str) -> Completion:
     if not getattr(reply, "choices", None):
-        raise ModelError(
-            f"the reply holds no choice: {shorten(str(reply))}; is this an OpenAI-compatible server?",
-            kind="reply",
-        )
+        raise _no_answer(f"holds no choice: {shorten(str(reply))}")
     choice = reply.choices[0]
     calls = tuple(
-        ToolCall(name=call.function.name, arguments=call.function.arguments, id=call.id)
+        ToolCall(name=_text(call.function.name), arguments=_text(call.function.arguments), id=_text(call.id))
         for call in choice.message.tool_calls or ()
         if call.type == "function"
     )
     usage = _usage(reply.usage, "prompt_tokens", "completion_tokens")
     return Completion(
-        text=choice.message.content or "",
-        model=reply.model,
-        finish_reason=choice.finish_reason or "",
+        text=_text(choice.message.content),
+        model=_text(reply.model),
+        finish_reason=_text(choice.finish_reason),
         usage=usage,
         tool_calls=calls,
         latency_s=latency_s,
-        cost_usd=prices.cost_usd(reply.model, usage, api_url=api_url) if api_url else None,
-        refusal=choice.message.refusal or "",
+        cost_usd=prices.cost_usd(_text(reply.model), usage, api_url=api_url) if api_url else None,
+        refusal=_text(choice.message.refusal),
     )
 
 
 def _read_responses(reply: Any, *, latency_s: float, api_url: str) -> Completion:
+    if reply.error is not None:
+        raise ModelError(f"the model gave up: {shorten(str(reply.error.message))}", kind="server")
     usage = _usage(reply.usage, "input_tokens", "output_tokens")
     calls = tuple(
-        ToolCall(name=item.name, arguments=item.arguments, id=item.call_id)
+        ToolCall(name=_text(item.name), arguments=_text(item.arguments), id=_text(item.call_id))
         for item in reply.output
         if item.type == "function_call"
     )
+    if reply.output and not any(item.type for item in reply.output):
+        raise TypeError
     said = [part for item in reply.output if item.type == "message" for part in item.content]
     return Completion(
-        text=reply.output_text,
-        model=reply.model,
-        finish_reason=(reply.incomplete_details.reason if reply.incomplete_details else reply.status) or "",
+        text="".join(_text(part.text) for part in said if part.type == "output_text"),
+        model=_text(reply.model),
+        finish_reason=_text(reply.incomplete_details.reason if reply.incomplete_details else reply.status),
         usage=usage,
         tool_calls=calls,
         latency_s=latency_s,
-        cost_usd=prices.cost_usd(reply.model, usage, api_url=api_url) if api_url else None,
-        refusal="".join(part.refusal for part in said if part.type == "refusal"),
+        cost_usd=prices.cost_usd(_text(reply.model), usage, api_url=api_url) if api_url else None,
+        refusal="".join(_text(part.refusal) for part in said if part.type == "refusal"),
     )
+
+
+def _text(value: object) -> str:
+    """A text, or none; anything else is no answer."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 def _usage(wire: Any, into: str, out: str) -> Usage:
     return Usage(
-        input_tokens=getattr(wire, into, None),
-        output_tokens=getattr(wire, out, None),
-        cached_tokens=getattr(getattr(wire, f"{into}_details", None), "cached_tokens", None),
-        reasoning_tokens=getattr(getattr(wire, f"{out}_details", None), "reasoning_tokens", None),
+        input_tokens=_count(wire, into),
+        output_tokens=_count(wire, out),
+        cached_tokens=_count(getattr(wire, f"{into}_details", None), "cached_tokens"),
+        reasoning_tokens=_count(getattr(wire, f"{out}_details", None), "reasoning_tokens"),
     )
+
+
+def _count(wire: Any, name: str) -> int | None:
+    value = getattr(wire, name, None)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _for_responses(wanted: Mapping[str, Json]) -> dict[str, Json]:
@@ -264,7 +310,9 @@ def _for_responses(wanted: Mapping[str, Json]) -> dict[str, Json]:
     if isinstance(form, Mapping):
         inner = form.get("json_schema")
         params["text"] = {
-            "format": {"type": form["type"], **inner} if isinstance(inner, Mapping) else dict(form)
+            "format": {"type": form.get("type", "json_schema"), **inner}
+            if isinstance(inner, Mapping)
+            else dict(form)
         }
     return params
 
@@ -302,14 +350,20 @@ class OpenAIEmbedder:
         if self.client is None:
             self.client = new_client(self.base_url or recorder.settings().base_url)
         with recorder.purpose("embedder"):
-            reply = _asking(
-                lambda: self.client.embeddings.create(model=self.model, input=list(texts)), self.model
-            )
-        vectors = np.asarray(
-            [one.embedding for one in sorted(reply.data, key=lambda one: one.index)], dtype=np.float32
-        )
+            reply = _parsed(_asking(self._create, self.model, self.client, list(texts)))
+        try:
+            listed = sorted(reply.data, key=lambda one: int(one.index))
+            with np.errstate(over="ignore"):
+                vectors = np.asarray([one.embedding for one in listed], np.float32).reshape(len(listed), -1)
+        except (AttributeError, TypeError, ValueError):
+            raise _no_answer(f"holds no vectors: {shorten(str(reply))}") from None
         if len(vectors) != len(texts):
             raise ModelError(f"embeddings: expected {len(texts)} vectors, got {len(vectors)}", kind="reply")
+        if not np.isfinite(vectors).all():
+            raise ModelError("embeddings: expected finite numbers, got others", kind="reply")
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit: NDArray[float32] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
         return unit
+
+    def _create(self, texts: list[str]) -> Any:
+        return self.client.embeddings.with_raw_response.create(model=self.model, input=texts)

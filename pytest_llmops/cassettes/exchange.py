@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pytest_llmops import recorder
 from pytest_llmops.cassettes.question import Question
 from pytest_llmops.cassettes.tape import Answer, Tape
+from pytest_llmops.errors import CassetteError, CassetteMiss
 
 DIGITS = 4
 """Of a second: a live run tells the very figure that its replay will tell."""
@@ -69,13 +70,16 @@ class Live:
         """Keep the whole answer; the second call does nothing.
 
         Raises:
-            CassetteError: It could not be put on disk.
+            CassetteMiss: It could not be put on disk. An error would make the SDK ask, and pay, again.
         """
         if not self.open:
             return
         answer = self._tell(status, headers, body)
-        with recorder.trial(self._take):
-            self._tape.record(self._question, answer)
+        try:
+            with recorder.trial(self._take):
+                self._tape.record(self._question, answer)
+        except CassetteError as error:
+            raise CassetteMiss(str(error)) from None
 
     def left(self, status: int, headers: Mapping[str, str]) -> None:
         """The application left early, and nobody reads the rest."""

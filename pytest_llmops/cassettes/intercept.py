@@ -19,13 +19,14 @@ from typing import Any
 from pytest_llmops.cassettes import tape as tapes
 from pytest_llmops.cassettes.exchange import Live, replayed
 from pytest_llmops.cassettes.patches import Patch, network, steady
+from pytest_llmops.cassettes.question import Question
 from pytest_llmops.cassettes.tape import Answer, Tape, current
 from pytest_llmops.cassettes.transports import async_hook, sync_hook
 from pytest_llmops.errors import CassetteMiss
 
 _started: ContextVar[float] = ContextVar("pytest_llmops_started", default=0.0)
-_CLAIMED = "_llmops_claimed"
-"""On a request of vcrpy: the answer that was taken for it."""
+_QUESTION, _ANSWER = "_llmops_question", "_llmops_answer"
+"""On a request of vcrpy: the question it is (its body may be gone once it was sent), and the answer taken for it."""
 
 ZLIB_HEADER = 0x0F
 ZLIB_DEFLATE = 0x08
@@ -128,17 +129,16 @@ class Hub:
 
     def can_play_response_for(self, request: Any) -> bool:
         """Say whether a recording answers, and take its answer; miss if it must and none does."""
-        if hasattr(request, _CLAIMED):
+        if hasattr(request, _ANSWER):
             return True
         tape = _tape_for(request)
         if tape is None:
             return False
         _started.set(time.perf_counter())
         # Taken now: until it is played, another thread could have taken the last one.
-        question = _question(tape, request)
-        answer = tape.claim(question)
+        answer = tape.claim(_question(tape, request))
         if answer is not None:
-            setattr(request, _CLAIMED, (question, answer))
+            setattr(request, _ANSWER, answer)
         return answer is not None
 
     def play_response(self, request: Any) -> dict[str, Any]:
@@ -148,8 +148,8 @@ class Hub:
                 f"{request.method} {request.host} was redirected to while a recording was replayed, and is not"
                 " recorded: record all again with --llm-record=all"
             )
-        question, answer = getattr(request, _CLAIMED)
-        replayed(question, answer)
+        answer: Answer = getattr(request, _ANSWER)
+        replayed(getattr(request, _QUESTION), answer)
         return {
             "status": {"code": answer.status, "message": _reason(answer.status)},
             "headers": {name: [value] for name, value in answer.headers.items()},
@@ -177,9 +177,14 @@ def _tape_for(request: Any) -> Tape | None:
     return None if tape is None or tape.passes(request.host or "") else tape
 
 
-def _question(tape: Tape, request: Any) -> Any:
+def _question(tape: Tape, request: Any) -> Question:
+    known: Question | None = getattr(request, _QUESTION, None)
+    if known is not None:
+        return known
     headers = {name.lower(): _text(value) for name, value in request.headers.items()}
-    return tape.ask(request.method, request.uri, headers, _body(request))
+    question = tape.ask(request.method, request.uri, headers, _body(request))
+    setattr(request, _QUESTION, question)
+    return question
 
 
 def _text(value: Any) -> str:

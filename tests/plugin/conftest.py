@@ -12,22 +12,18 @@ from support.server import StubServer
 
 import pytest_llmops
 
+LOADED_ONCE = (
+    "aiohttp", "bm25s", "filelock", "genai_prices", "httpcore", "httpcore2", "httpx", "httpx2", "jinja2.sandbox",
+    "jsonschema", "numpy", "openai", "pydantic", "rapidfuzz.fuzz", "referencing.jsonschema", "requests",
+    "sklearn.feature_extraction.text", "vcr.patch", "yaml",
+)  # fmt: skip
 MODEL_VARIABLES = ("OPENAI_BASE_URL", "LLMOPS_MODEL", "LLMOPS_JUDGE_MODEL", "CI", "PYTEST_ADDOPTS")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _preloaded() -> None:
     """Load what may be loaded once in a process only: pytester forgets the modules of each run."""
-    for name in (
-        "numpy",
-        "sklearn.feature_extraction.text",
-        "openai",
-        "httpcore2",
-        "httpcore",
-        "vcr.patch",
-        "jsonschema",
-        "bm25s",
-    ):
+    for name in LOADED_ONCE:
         importlib.import_module(name)
     for module in pkgutil.walk_packages(pytest_llmops.__path__, "pytest_llmops."):
         importlib.import_module(module.name)

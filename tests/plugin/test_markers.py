@@ -61,6 +61,9 @@ def test_ids_do_not_depend_on_the_version_unless_versions_are_listed(filled: Pro
     assert sorted(missed.records) == sorted(first.records)
     assert {record.outcome for record in missed.run.records} == {"errored"}
     assert "Be brief.\\nBe kind." not in missed.records["test_answer[late]"].message
+    assert "'test_a.py::test_answer[late]' --llm-prompt=support/answer=v1" in (
+        missed.records["test_answer[late]"].message
+    )
     assert "-   Be kind." in missed.records["test_answer[late]"].message
 
 

@@ -65,7 +65,8 @@ class Project:
         done = self.pytester.runpytest_inprocess(f"--llm-report={report}", *more, *args)
         text = "\n".join([*done.outlines, *done.errlines])
         run = Run.from_json(report.read_text(encoding="utf-8")) if report.exists() else Run()
-        counted = done.parseoutcomes() if "no tests ran" not in text and " in " in text else {}
+        ended = any(" in " in line and line.rstrip(" =").endswith("s") for line in done.outlines[-3:])
+        counted = done.parseoutcomes() if ended and "no tests ran" not in text else {}
         counted.pop("deselected", None)
         return Result(counted, text, int(done.ret), run)
 

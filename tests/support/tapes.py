@@ -8,19 +8,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops import recorder
 from pytest_llmops.cassettes import intercept, tape
-from pytest_llmops.settings import RecordMode
+from pytest_llmops.cassettes.question import Question
+from pytest_llmops.cassettes.tape import Answer, Tape
+from pytest_llmops.settings import RecordMode, Settings
+
+URL = "http://localhost:1234/v1/x"
 
 
 @contextmanager
-def taped(path: Path, mode: RecordMode = "none", *, passed: bool = True, **how: Any) -> Iterator[tape.Tape]:
-    """Record to or replay from a file while the block runs; the patches stay, as they do under pytest."""
+def taped(path: Path, mode: RecordMode = "none", *, passed: bool = True, **how: Any) -> Iterator[Tape]:
+    """Record to or replay from a file while the block runs, with a recorder of its own."""
     intercept.enter()
-    one = tape.Tape(path, mode, **how)
+    one = Tape(path, mode, **how)
     tape.insert(one)
+    listening = recorder.Recorder(settings=Settings())
+    recorder.push(listening)
     try:
         yield one
     finally:
+        recorder.pop(listening)
         tape.eject(one)
         one.close(passed=passed)
 
@@ -29,3 +37,44 @@ def stored(path: Path) -> list[dict[str, Any]]:
     """The interactions of a cassette file."""
     listed: list[dict[str, Any]] = json.loads(path.read_bytes())["interactions"]
     return listed
+
+
+def ask(one: Tape, text: str, **headers: str) -> Question:
+    return one.ask("POST", URL, {"content-type": "text/plain", **headers}, text.encode())
+
+
+def says(text: str, status: int = 200, **headers: str) -> Answer:
+    return Answer(status, {"content-type": "text/plain", **headers}, text.encode(), 0.123456, 0.05)
+
+
+def call(one: Tape, text: str, live: str) -> str:
+    """What an interceptor does: the recording, or a live answer that is recorded."""
+    question = ask(one, text)
+    found = one.claim(question)
+    if found is not None:
+        return found.body.decode()
+    one.record(question, says(live))
+    return live
+
+
+def recorded(path: Path, *calls: tuple[str, str], mode: RecordMode = "new", **how: Any) -> Tape:
+    one = Tape(path, mode, **how)
+    for text, live in calls:
+        call(one, text, live)
+    one.close()
+    return one
+
+
+@contextmanager
+def no_tape() -> Iterator[None]:
+    """As between two tests: no tape is in use, and nothing is patched."""
+    inserted, tape._tapes[:] = tape._tapes[:], []
+    entered = intercept._entered
+    if entered is not None:
+        entered.use(used=False)
+    try:
+        yield
+    finally:
+        tape._tapes[:] = inserted
+        if entered is not None and inserted:
+            entered.use(used=True)

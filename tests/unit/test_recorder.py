@@ -35,6 +35,12 @@ SENT = Exchange(
 )
 
 
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a plain script: the recorder of the test that runs here is out of sight."""
+    monkeypatch.setattr(recorder, "_stack", [])
+
+
 @contextmanager
 def running(**how: Any) -> Iterator[Recorder]:
     one = Recorder(settings=Settings(), **how)

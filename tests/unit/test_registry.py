@@ -30,4 +30,4 @@ def test_an_unknown_name_is_told_with_what_exists() -> None:
 
 def test_a_model_without_a_name_says_how_to_name_it() -> None:
     with pytest.raises(UsageError, match="--llm-model"):
-        registry.load("model", "app")
+        registry.load("model", "app").complete("hi")

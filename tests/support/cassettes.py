@@ -1,0 +1,49 @@
+"""Cassettes and journals made by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes.journal import Entry, Journal
+from pytest_llmops.cassettes.redact import Redactor
+from pytest_llmops.cassettes.wire import fold
+
+
+def request(number: int) -> dict[str, Any]:
+    return {"method": "POST", "url": "http://loopback/ask", "body": fold(b'{"n":%d}' % number)}
+
+
+def answer(text: str) -> dict[str, Any]:
+    return {"status": 200, "headers": {"content-type": "text/plain"}, "body": {"text": text}}
+
+
+def entry(number: int, text: str = "", *, take: str = "0", n: int = 0, by: str = "") -> Entry:
+    return Entry(
+        by or f"#{number:03d}", f"key-{number}", take, n, request(number), answer(text or f"answer {number}")
+    )
+
+
+def journalled(cassette: Path, *entries: Entry) -> Path:
+    """A journal whose process is done with it."""
+    one = Journal(cassette)
+    for each in entries:
+        one.append(each)
+    one.close()
+    return one.paths[0]
+
+
+def texts(path: Path) -> dict[str, dict[str, list[str]]]:
+    return {
+        key: {take: [each["body"]["text"] for each in listed] for take, listed in one.answers.items()}
+        for key, one in store.load(path).items()
+    }
+
+
+def merged(cassette: Path, *entries: Entry, **how: Any) -> None:
+    store.merge(cassette, [journalled(cassette, *entries)], Redactor(), **{"replace": False, **how})
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

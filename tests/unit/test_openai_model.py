@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from support.server import (
+    Reply,
+    StubServer,
+    chat_answer,
+    closed_port,
+    error_reply,
+    json_reply,
+    responses_answer,
+    wait,
+)
+
+from pytest_llmops.backends.openai import (
+    OpenAIModel,
+)
+from pytest_llmops.errors import ModelError, UsageError
+from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt, ToolCall, Usage
+
+KEY = "sk-" + "proj-0123456789abcdefWXYZ"
+APIS: list[Any] = ["chat", "responses"]
+
+
+@pytest.fixture
+def server() -> Iterator[StubServer]:
+    with StubServer() as one:
+        yield one
+
+
+@pytest.fixture
+def client(server: StubServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as one:
+        yield one
+
+
+@pytest.fixture
+def model(client: openai.OpenAI) -> OpenAIModel:
+    return OpenAIModel("gpt-4o-mini", client=client)
+
+
+def failing(model: OpenAIModel, **params: Any) -> ModelError:
+    with pytest.raises(ModelError) as caught:
+        model.complete("hi", **params)
+    return caught.value
+
+
+def test_it_is_a_model(model: OpenAIModel) -> None:
+    assert isinstance(model, Model)
+
+
+def test_a_chat(model: OpenAIModel, server: StubServer) -> None:
+    found = model.complete("hi")
+    assert found.latency_s is not None
+    assert found.latency_s > 0
+    assert found == Completion(
+        text="echo of hi",
+        model="stub-1",
+        finish_reason="stop",
+        usage=Usage(input_tokens=7, output_tokens=3),
+        latency_s=found.latency_s,
+    )
+    assert server.seen[0].json == {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def test_responses(client: openai.OpenAI, server: StubServer) -> None:
+    found = OpenAIModel("m", api="responses", client=client).complete([Message("user", "hi")])
+    assert (found.text, found.finish_reason) == ("echo of hi", "completed")
+    assert found.usage == Usage(input_tokens=7, output_tokens=3, cached_tokens=2, reasoning_tokens=1)
+    assert server.seen[0].path == "/v1/responses"
+
+
+def test_messages_and_prompts(model: OpenAIModel, server: StubServer) -> None:
+    messages = (Message("system", "be kind"), Message("user", "hi"))
+    model.complete(messages)
+    model.complete(RenderedPrompt(messages=messages, params={"temperature": 0.5}))
+    expected = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}]
+    assert [seen.json["messages"] for seen in server.seen] == [expected, expected]
+    assert server.seen[1].json["temperature"] == 0.5
+
+
+def test_parameters_of_call_over_prompt_over_model(client: openai.OpenAI, server: StubServer) -> None:
+    model = OpenAIModel("m", client=client, params={"temperature": 0.1, "seed": 1, "top_p": 0.9})
+    prompt = RenderedPrompt(messages=(Message("user", "x"),), params={"temperature": 0.2, "seed": 2})
+    model.complete(prompt, temperature=0.3)
+    asked = server.seen[0].json
+    assert (asked["temperature"], asked["seed"], asked["top_p"]) == (0.3, 2, 0.9)
+
+
+def test_parameters_in_the_words_of_responses(client: openai.OpenAI, server: StubServer) -> None:
+    model = OpenAIModel("m", api="responses", client=client)
+    schema = {"name": "verdict", "schema": {"type": "object"}, "strict": True}
+    form: Any = {"type": "json_schema", "json_schema": schema}
+    model.complete("x", max_tokens=5, seed=1, temperature=0, response_format=form)
+    model.complete("x", max_completion_tokens=6, response_format={"type": "json_object"})
+    first, second = (seen.json for seen in server.seen)
+    assert first["max_output_tokens"] == 5
+    assert "seed" not in first
+    assert first["text"] == {"format": {"type": "json_schema", **schema}}
+    assert second["max_output_tokens"] == 6
+    assert second["text"] == {"format": {"type": "json_object"}}
+
+
+def test_a_refusal(model: OpenAIModel, client: openai.OpenAI, server: StubServer) -> None:
+    refused = {"id": "m", "type": "message", "role": "assistant", "status": "completed"}
+    part = {"type": "refusal", "refusal": "I will not"}
+    server.queue.append(json_reply(chat_answer("", refusal="I will not")))
+    server.queue.append(json_reply(responses_answer("", output=[{**refused, "content": [part]}])))
+    for one in (model, OpenAIModel("m", api="responses", client=client)):
+        found = one.complete("hi")
+        assert (found.text, found.refusal) == ("", "I will not")
+
+
+def test_tool_calls(model: OpenAIModel, client: openai.OpenAI, server: StubServer) -> None:
+    function = {"name": "search", "arguments": '{"q": 1}'}
+    custom = {"id": "c2", "type": "custom", "custom": {"name": "x", "input": "y"}}
+    calls = [{"id": "c1", "type": "function", "function": function}, custom]
+    server.queue.append(json_reply(chat_answer("", tool_calls=calls)))
+    item = {"type": "function_call", "id": "f", "call_id": "c1", "status": "completed", **function}
+    server.queue.append(json_reply(responses_answer("", output=[item])))
+    for one in (model, OpenAIModel("m", api="responses", client=client)):
+        assert one.complete("hi").tool_calls == (ToolCall(name="search", arguments='{"q": 1}', id="c1"),)
+
+
+def test_an_incomplete_response_says_why(client: openai.OpenAI, server: StubServer) -> None:
+    reason = {"reason": "max_output_tokens"}
+    server.queue.append(json_reply(responses_answer("x", status="incomplete", incomplete_details=reason)))
+    assert (
+        OpenAIModel("m", api="responses", client=client).complete("hi").finish_reason == "max_output_tokens"
+    )
+
+
+def test_a_response_that_failed_is_an_error(client: openai.OpenAI, server: StubServer) -> None:
+    error = {"code": "server_error", "message": "the model\ncrashed"}
+    server.queue.append(json_reply(responses_answer("", status="failed", error=error)))
+    found = failing(OpenAIModel("m", api="responses", client=client))
+    assert (found.kind, str(found)) == ("server", r"the model gave up: the model\ncrashed")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "step"),
+    [
+        (400, "request", "read what the server says"),
+        (401, "auth", "check the API key"),
+        (403, "auth", "check what this API key may do"),
+        (404, "request", "read what the server says"),
+        (408, "timeout", "try again later"),
+        (422, "request", "read what the server says"),
+        (429, "rate_limit", "slow down"),
+        (500, "server", "try again later"),
+        (503, "server", "try again later"),
+    ],
+)
+def test_every_status_has_a_kind_and_a_next_step(
+    model: OpenAIModel, server: StubServer, status: int, kind: str, step: str
+) -> None:
+    server.queue.append(error_reply(status, "what the\nserver says\x1b[2J"))
+    found = failing(model)
+    assert (found.kind, found.status) == (kind, status)
+    assert str(found).startswith(f"model 'gpt-4o-mini' was refused with status {status}: ")
+    assert r"what the\nserver says\x1b[2J" in str(found)
+    assert step in str(found)
+
+
+def test_a_server_that_is_down() -> None:
+    url = f"http://127.0.0.1:{closed_port()}/v1"
+    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
+        found = failing(OpenAIModel("m", client=client))
+    assert (found.kind, found.status) == ("connection", None)
+    assert "could not be reached" in str(found)
+    assert "is the server up" in str(found)
+
+
+def test_a_server_that_takes_too_long(server: StubServer) -> None:
+    never = threading.Event()
+    server.queue.append(Reply(before=lambda: wait(never)))
+    timeout = httpx2.Timeout(20, read=0.01)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0, timeout=timeout) as client:
+        found = failing(OpenAIModel("m", client=client))
+    never.set()
+    assert found.kind == "timeout"
+    assert "took too long" in str(found)
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<html>gateway</html>", "text/html"),
+        (b"plain", "text/plain"),
+        (b"", "application/json"),
+        (b"{broken", "application/json"),
+        (b'"text"', "application/json"),
+        (b"5", "application/json"),
+        (b"null", "application/json"),
+        (b"[]", "application/json"),
+        (b"{}", "application/json"),
+        (b'{"choices": [], "output": null}', "application/json"),
+        (b'{"choices": null}', "application/json"),
+        (b'{"choices": "abc", "output": "abc"}', "application/json"),
+        (b'{"choices": [5], "output": [5]}', "application/json"),
+        (b'{"choices": [{}], "output": [{}]}', "application/json"),
+        (b'{"choices": [{"message": null}], "output": [{"type": "message"}]}', "application/json"),
+        (b'{"choices": [{"message": "x"}], "output": {"a": 1}}', "application/json"),
+        (b'{"error": "overloaded"}', "application/json"),
+        (b"\xff\xfe", "application/json"),
+        (b"[" * 50_000, "application/json"),
+    ],
+)
+def test_a_reply_that_is_no_answer(
+    client: openai.OpenAI, server: StubServer, api: Any, body: bytes, kind: str
+) -> None:
+    server.queue.append(Reply(body, headers={"content-type": kind}))
+    found = failing(OpenAIModel("m", api=api, client=client))
+    assert found.kind in ("reply", "server")
+    assert str(found).isprintable()
+    assert len(str(found)) < 400
+
+
+WRONG: list[Any] = [5, True, [], {}, ["x"], {"a": 1}, "text", None]
+
+
+@pytest.mark.parametrize("place", ["content", "refusal", "tool_calls", "finish_reason", "model", "usage"])
+def test_hostile_fields_are_an_answer_or_an_error_never_another_type(
+    model: OpenAIModel, server: StubServer, place: str
+) -> None:
+    for wrong in WRONG:
+        answer = chat_answer("fine")
+        where = {"finish_reason": answer["choices"][0], "model": answer, "usage": answer}
+        where.get(place, answer["choices"][0]["message"])[place] = wrong
+        server.queue.append(json_reply(answer))
+        try:
+            found = model.complete("hi")
+        except ModelError as error:
+            assert error.kind == "reply"  # noqa: PT017
+        else:
+            for text in (found.text, found.model, found.finish_reason, found.refusal):
+                assert isinstance(text, str)
+            assert all(isinstance(one, ToolCall) for one in found.tool_calls)
+
+
+@pytest.mark.parametrize("wrong", [5, "x", None, [], {"prompt_tokens": "7", "completion_tokens": -1}])
+def test_hostile_usage_counts_nothing(model: OpenAIModel, server: StubServer, wrong: Any) -> None:
+    server.queue.append(json_reply({**chat_answer("fine"), "usage": wrong}))
+    assert model.complete("hi").usage == Usage()
+
+
+def test_a_parameter_the_sdk_does_not_know(model: OpenAIModel, server: StubServer) -> None:
+    with pytest.raises(UsageError, match=r"the openai SDK takes no such parameter: .*temprature"):
+        model.complete("hi", temprature=0)
+    assert server.count == 0
+
+
+def test_a_stream_is_not_for_complete(model: OpenAIModel, server: StubServer) -> None:
+    prompt = RenderedPrompt(messages=(Message("user", "x"),), params={"stream": True})
+    with pytest.raises(UsageError, match="leave `stream` out"):
+        model.complete("hi", stream=True)
+    with pytest.raises(UsageError, match="leave `stream` out"):
+        model.complete(prompt)
+    assert server.count == 0
+
+
+@pytest.mark.parametrize(
+    ("purpose", "said"),
+    [
+        ("app", "expected --llm-model=NAME, ini llm_model, LLMOPS_MODEL in the environment"),
+        ("judge", "expected --llm-judge-model=NAME, ini llm_judge_model, LLMOPS_JUDGE_MODEL"),
+    ],
+)
+def test_no_model_is_named(purpose: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        OpenAIModel("", purpose=purpose).complete("hi")
+    assert said in str(caught.value)
+
+
+def test_the_prompt_may_name_the_model(client: openai.OpenAI, server: StubServer) -> None:
+    prompt = RenderedPrompt(messages=(Message("user", "x"),), model="of-the-prompt")
+    OpenAIModel("", client=client).complete(prompt)
+    assert server.seen[0].json["model"] == "of-the-prompt"

@@ -1,0 +1,380 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import httpx2
+import openai
+import pytest
+from support.clients import KEY, MESSAGES, async_client, sync_client
+from support.server import Reply, StubServer, chat_events, closed_port, stream, wait
+from support.tapes import stored, taped
+
+from pytest_llmops import recorder
+from pytest_llmops.cassettes.journal import Journal
+from pytest_llmops.cassettes.transports import EXTENSION
+from pytest_llmops.errors import CassetteError, CassetteMiss
+from pytest_llmops.recorder import Exchange
+
+TEXT = "one two three four"
+EVENTS = chat_events(TEXT)
+BODY = b"".join(stream(EVENTS).chunks)
+ASKED = {"model": "m", "stream": True, "messages": MESSAGES}
+
+
+@pytest.fixture
+def server() -> Iterator[StubServer]:
+    with StubServer() as one:
+        yield one
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cassette.json"
+
+
+def exchanges() -> list[Exchange]:
+    top = recorder.current()
+    assert top is not None
+    return list(top.exchanges)
+
+
+def whole(path: Path) -> bytes:
+    with taped(path), httpx2.Client() as client:
+        return client.post("http://localhost:9/v1/chat/completions", json=ASKED).content
+
+
+def left_early(url: str) -> None:
+    with (
+        sync_client(url) as client,
+        client.chat.completions.create(model="m", messages=MESSAGES, stream=True) as one,
+    ):
+        assert next(iter(one)).choices
+
+
+def left_early_async(url: str) -> None:
+    async def ask() -> None:
+        async with async_client(url) as client:
+            one = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+            async with one:
+                async for event in one:
+                    assert event.choices
+                    break
+
+    asyncio.run(ask())
+
+
+def left_unread(url: str) -> None:
+    with httpx2.Client() as client, client.stream("POST", f"{url}/v1/chat/completions", json=ASKED) as answer:
+        assert answer.status_code == 200
+
+
+def left_unread_httpx(url: str) -> None:
+    with httpx.Client() as client, client.stream("POST", f"{url}/v1/chat/completions", json=ASKED) as answer:
+        next(answer.iter_lines())
+
+
+def left_unread_async(url: str) -> None:
+    async def ask() -> None:
+        where = f"{url}/v1/chat/completions"
+        async with httpx2.AsyncClient() as client, client.stream("POST", where, json=ASKED) as answer:
+            assert answer.status_code == 200
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    "leave", [left_early, left_early_async, left_unread, left_unread_httpx, left_unread_async]
+)
+def test_a_stream_that_is_left_early_is_recorded_whole(
+    path: Path, server: StubServer, leave: Callable[[str], None]
+) -> None:
+    server.queue.append(stream(EVENTS))
+    with taped(path, "new") as live:
+        leave(server.url)
+        assert [one.body for one in exchanges()] == [BODY]
+    assert (live.counts.recorded, live.notes) == (1, [])
+    assert stored(path)[0]["answers"]["0"][0]["body"]["says"] == "one two three four "
+    with taped(path):
+        leave(server.url)
+    assert whole(path) == BODY
+    assert server.count == 1
+
+
+def test_a_live_stream_that_is_left_early_is_left(path: Path, server: StubServer) -> None:
+    never, told = threading.Event(), threading.Event()
+
+    def hold(number: int) -> None:
+        if number == 2:
+            told.set()
+            wait(never)
+
+    server.queue.append(stream(EVENTS, before_chunk=hold))
+    with taped(path, "live"):
+        left_early(server.url)
+        wait(told)
+        (one,) = exchanges()
+        assert BODY.startswith(one.body)
+        assert one.body != BODY
+        never.set()
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+def test_the_first_chunk_comes_before_the_server_has_sent_the_last(
+    path: Path, server: StubServer, encoding: str
+) -> None:
+    received = threading.Event()
+    last = len(EVENTS) - 1
+    server.queue.append(
+        stream(
+            EVENTS, encoding=encoding, before_chunk=lambda number: wait(received) if number == last else None
+        )
+    )
+    with taped(path, "new"), sync_client(server.url) as client:
+        answer = client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+        first = next(answer)
+        received.set()
+        rest = list(answer)
+        (one,) = exchanges()
+    assert first.choices
+    assert len(rest) == len(EVENTS) - 2
+    assert one.ttft_s is not None
+    assert one.latency_s is not None
+    assert 0 <= one.ttft_s <= one.latency_s
+    assert whole(path) == BODY
+
+
+def test_the_first_chunk_comes_first_also_in_asyncio(path: Path, server: StubServer) -> None:
+    received = threading.Event()
+    last = len(EVENTS) - 1
+    server.queue.append(stream(EVENTS, before_chunk=lambda n: wait(received) if n == last else None))
+
+    async def ask() -> int:
+        async with async_client(server.url) as client:
+            answer = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+            await anext(answer)
+            received.set()
+            return len([one async for one in answer])
+
+    with taped(path, "new"):
+        assert asyncio.run(ask()) == len(EVENTS) - 2
+    assert whole(path) == BODY
+
+
+def test_a_stream_is_replayed_event_by_event_with_its_times(path: Path, server: StubServer) -> None:
+    server.queue.append(stream(EVENTS))
+    with taped(path, "new"), httpx2.Client() as client:
+        live = client.post(f"{server.url}/v1/chat/completions", json=ASKED)
+        measured = exchanges()[0]
+    assert live.extensions[EXTENSION]["replayed"] is False
+    with taped(path), httpx2.Client() as client:
+        with client.stream("POST", f"{server.url}/v1/chat/completions", json=ASKED) as answer:
+            assert list(answer.iter_raw()) == list(stream(EVENTS).chunks)
+            assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        again = exchanges()[0]
+        timing = answer.extensions[EXTENSION]
+    assert again.replayed
+    assert (again.latency_s, again.ttft_s) == (measured.latency_s, measured.ttft_s)
+    assert timing == {"latency_s": again.latency_s, "ttft_s": again.ttft_s, "replayed": True}
+
+
+@pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
+def test_a_stream_that_breaks_is_not_recorded(path: Path, server: StubServer, module: Any) -> None:
+    server.queue.append(stream(EVENTS, cut_after=2))
+    with taped(path, "new") as one, module.Client() as client:
+        with pytest.raises(module.TransportError):
+            client.post(f"{server.url}/v1/chat/completions", json=ASKED)
+        (told,) = exchanges()
+    assert one.counts.recorded == 0
+    assert one.notes == ["1 call was not recorded: its answer broke off (RemoteProtocolError)"]
+    assert (told.status, told.body) == (None, b"".join(stream(EVENTS).chunks[:2]))
+    assert not path.exists()
+
+
+def test_a_stream_that_breaks_is_not_recorded_in_asyncio_either(path: Path, server: StubServer) -> None:
+    server.queue.append(stream(EVENTS, cut_after=2))
+
+    async def ask() -> None:
+        async with httpx2.AsyncClient() as client:
+            await client.post(f"{server.url}/v1/chat/completions", json=ASKED)
+
+    with taped(path, "new") as one, pytest.raises(httpx2.RemoteProtocolError):
+        asyncio.run(ask())
+    assert len(one.notes) == 1
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("leave", [left_early, left_early_async, left_unread, left_unread_async])
+def test_a_stream_that_breaks_after_it_was_left_harms_nobody(
+    path: Path, server: StubServer, leave: Callable[[str], None]
+) -> None:
+    server.queue.append(stream(EVENTS, cut_after=3))
+    with taped(path, "new") as one:
+        leave(server.url)
+    assert one.notes == ["1 call was not recorded: its answer broke off (RemoteProtocolError)"]
+    assert not path.exists()
+
+
+def test_a_cancelled_stream_is_not_recorded(path: Path, server: StubServer) -> None:
+    never = threading.Event()
+    server.queue.append(stream(EVENTS, before_chunk=lambda number: wait(never) if number == 2 else None))
+
+    async def ask() -> None:
+        async with (
+            httpx2.AsyncClient() as client,
+            client.stream("POST", f"{server.url}/v1/chat/completions", json=ASKED) as answer,
+        ):
+            started = asyncio.Event()
+
+            async def read() -> None:
+                async for _ in answer.aiter_raw():
+                    started.set()
+
+            reading = asyncio.create_task(read())
+            await started.wait()
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+
+    with taped(path, "new") as one:
+        asyncio.run(ask())
+        never.set()
+    assert one.notes == ["1 call was not recorded: its answer broke off (CancelledError)"]
+    assert not path.exists()
+
+
+def test_a_server_that_is_down_is_told_and_not_recorded(path: Path) -> None:
+    url = f"http://127.0.0.1:{closed_port()}"
+
+    async def ask() -> None:
+        async with httpx2.AsyncClient() as client:
+            await client.get(url)
+
+    with taped(path, "new") as one:
+        with pytest.raises(httpx2.ConnectError):
+            httpx2.get(url)
+        with pytest.raises(httpx2.ConnectError):
+            asyncio.run(ask())
+        assert [told.status for told in exchanges()] == [None, None]
+    assert one.counts.recorded == 0
+    assert not path.exists()
+
+
+def test_an_answer_that_takes_too_long_is_not_recorded(path: Path, server: StubServer) -> None:
+    never = threading.Event()
+    server.queue.append(Reply(before=lambda: wait(never)))
+    with taped(path, "new") as one, httpx2.Client(timeout=httpx2.Timeout(20, read=0.01)) as client:
+        with pytest.raises(httpx2.ReadTimeout):
+            client.get(server.url)
+        never.set()
+    assert one.notes == ["1 call was not recorded: its answer broke off (ReadTimeout)"]
+
+
+@pytest.mark.parametrize("damaged", [b"no gzip at all", gzip.compress(b"whole")[:-12]])
+def test_an_answer_that_cannot_be_unpacked(path: Path, server: StubServer, damaged: bytes) -> None:
+    headers = {"content-type": "text/plain", "content-encoding": "gzip"}
+    server.queue.append(Reply(damaged, headers=headers))
+    server.queue.append(Reply(damaged, headers=headers))
+    try:
+        plain: bytes | None = httpx2.get(server.url).content
+    except httpx2.DecodingError:
+        plain = None
+    with taped(path, "new") as one:
+        if plain is None:
+            with pytest.raises(httpx2.DecodingError):
+                httpx2.get(server.url)
+        else:
+            assert httpx2.get(server.url).content == plain
+    assert one.counts.recorded == (plain is not None)
+    assert len(one.notes) == (plain is None)
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>gateway</html>", b"", b"\xff\xfe binary", b'{"half": ', b"data: no end", b"line\nline\n"]
+)
+def test_any_body_comes_back_to_the_byte(path: Path, server: StubServer, body: bytes) -> None:
+    server.queue.append(Reply(body, headers={"content-type": "text/html", "x-request-id": "1"}))
+    with taped(path, "new"):
+        assert httpx2.get(server.url).content == body
+    with taped(path):
+        answer = httpx2.get(server.url)
+    assert answer.content == body
+    assert dict(answer.headers) == {"content-type": "text/html"}
+
+
+def test_a_request_body_that_is_streamed_is_read_once(path: Path, server: StubServer) -> None:
+    def parts() -> Iterator[bytes]:
+        yield b"one "
+        yield b"two"
+
+    async def async_parts() -> AsyncIterator[bytes]:
+        yield b"one "
+        yield b"two"
+
+    async def ask() -> Any:
+        async with httpx2.AsyncClient() as client:
+            return (await client.post(server.url, content=async_parts())).json()
+
+    with taped(path, "new"):
+        first = httpx2.post(server.url, content=parts()).json()
+        second = asyncio.run(ask())
+    assert (first["body"], second["body"]) == ("one two", "one two")
+    assert (first["n"], second["n"]) == (1, 2)
+    with taped(path):
+        assert httpx2.post(server.url, content=parts()).json() == first
+        assert asyncio.run(ask()) == second
+
+
+def test_trial_and_purpose_are_those_of_who_asked(path: Path, server: StubServer) -> None:
+    server.queue.append(stream(EVENTS))
+    with taped(path, "new"), sync_client(server.url) as client:
+        with recorder.trial(3), recorder.purpose("judge"):
+            answer = client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+            next(answer)
+        answer.close()
+        assert exchanges()[0].purpose == "judge"
+    assert list(stored(path)[0]["answers"]) == ["3"]
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        msg = "disk full"
+        raise CassetteError(msg)
+
+    monkeypatch.setattr(Journal, "append", full)
+
+
+def test_a_full_disk_stops_the_test_before_more_is_paid(
+    path: Path, server: StubServer, full_disk: None
+) -> None:
+    told: list[str] = []
+    with pytest.raises(CassetteError, match="disk full"), taped(path, "new"):
+        try:
+            with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=2) as client:
+                client.chat.completions.create(model="m", messages=MESSAGES)
+        except CassetteMiss as miss:
+            told.append(str(miss))
+    assert told == ["disk full"]
+    assert server.count == 1
+
+
+def test_a_full_disk_under_a_stream_that_was_left_is_still_told(
+    path: Path, server: StubServer, full_disk: None
+) -> None:
+    with pytest.raises(CassetteError, match="disk full"), taped(path, "new"), pytest.raises(CassetteMiss):
+        left_early(server.url)
+
+
+def test_a_miss_in_a_stream_is_a_miss(path: Path) -> None:
+    with (
+        taped(path),
+        pytest.raises(CassetteMiss),
+        openai.OpenAI(base_url="http://127.0.0.1:9/v1", api_key=KEY) as client,
+    ):
+        client.chat.completions.create(model="m", messages=MESSAGES, stream=True)

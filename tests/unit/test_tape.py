@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.cassettes import files, texts
+from support.tapes import ask, call, recorded, says, stored
+
+from pytest_llmops import recorder
+from pytest_llmops.cassettes.tape import Answer, Tape
+from pytest_llmops.errors import CassetteMiss
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cassettes" / "test_a.json"
+
+
+def test_new_records_and_none_replays(path: Path) -> None:
+    assert recorded(path, ("a", "1"), ("b", "2")).counts.recorded == 2
+    one = Tape(path)
+    assert [call(one, "b", "-"), call(one, "a", "-")] == ["2", "1"]
+    counts = one.close()
+    assert (counts.replayed, counts.recorded, counts.missed, counts.stale) == (2, 0, 0, 0)
+
+
+def test_the_measured_time_is_replayed(path: Path) -> None:
+    recorded(path, ("a", "1"))
+    one = Tape(path)
+    found = one.claim(ask(one, "a"))
+    assert found == Answer(200, {"content-type": "text/plain"}, b"1", 0.1235, 0.05)
+
+
+def test_none_writes_nothing(path: Path) -> None:
+    recorded(path, ("a", "1"))
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    one = Tape(path)
+    call(one, "a", "-")
+    with pytest.raises(CassetteMiss):
+        call(one, "other", "-")
+    one.record(ask(one, "x"), says("2"))
+    one.close()
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+    assert files(path.parent) == [path.name]
+
+
+def test_new_asks_only_for_what_is_missing(path: Path) -> None:
+    recorded(path, ("a", "1"))
+    one = recorded(path, ("a", "live"), ("b", "2"))
+    assert (one.counts.replayed, one.counts.recorded) == (1, 1)
+    assert [each["body"]["text"] for each in (x["request"] for x in stored(path))] == ["a", "b"]
+    assert sorted(text["0"][0] for text in texts(path).values()) == ["1", "2"]
+
+
+def test_new_gives_back_what_it_has_just_recorded_only_as_the_next_answer(path: Path) -> None:
+    one = Tape(path, "new")
+    assert [call(one, "a", "1"), call(one, "a", "2")] == ["1", "2"]
+    one.close()
+    again = Tape(path)
+    assert [call(again, "a", "-"), call(again, "a", "-")] == ["1", "2"]
+
+
+def test_live_neither_reads_nor_writes(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("damaged")
+    one = Tape(path, "live")
+    assert call(one, "a", "live") == "live"
+    counts = one.close()
+    assert (counts.replayed, counts.recorded) == (0, 0)
+    assert path.read_text() == "damaged"
+
+
+def test_all_records_again(path: Path) -> None:
+    recorded(path, ("a", "old"), ("b", "kept?"))
+    one = recorded(path, ("a", "new"), mode="all")
+    assert (one.counts.replayed, one.counts.recorded) == (0, 1)
+    assert list(texts(path).values()) == [{"0": ["new"]}]
+
+
+def test_all_of_a_failed_test_drops_nothing(path: Path) -> None:
+    recorded(path, ("a", "old"), ("b", "kept"))
+    one = Tape(path, "all")
+    call(one, "a", "new")
+    one.close(passed=False)
+    assert sorted(text["0"][0] for text in texts(path).values()) == ["kept", "new"]
+
+
+def test_all_of_a_shared_cassette_drops_nothing(path: Path) -> None:
+    recorded(path, ("a", "old"), ("b", "kept"), shared=True, owner="test_1")
+    recorded(path, ("a", "new"), mode="all", shared=True, owner="test_2")
+    assert sorted(text["0"][0] for text in texts(path).values()) == ["kept", "new"]
+
+
+def test_all_drops_answers_that_were_not_asked_again(path: Path) -> None:
+    recorded(path, ("a", "1"), ("a", "2"), ("a", "3"))
+    recorded(path, ("a", "new"), mode="all")
+    assert list(texts(path).values()) == [{"0": ["new"]}]
+
+
+@pytest.mark.parametrize("status", [429, 500, 401])
+def test_all_keeps_the_old_answer_where_the_new_one_was_no_answer(path: Path, status: int) -> None:
+    recorded(path, ("a", "old"), ("b", "gone"))
+    one = Tape(path, "all")
+    assert one.claim(ask(one, "a")) is None
+    one.record(ask(one, "a"), says("limited", status))
+    call(one, "c", "new")
+    one.close()
+    assert sorted(text["0"][0] for text in texts(path).values()) == ["new", "old"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 407, 408, 409, 425, 429, 500, 502, 503, 529, 599])
+def test_answers_about_the_moment_are_not_recorded(path: Path, status: int) -> None:
+    one = Tape(path, "new")
+    one.record(ask(one, "a"), says("no", status))
+    assert one.close().recorded == 0
+    assert one.notes == [f"an answer with status {status} was not recorded"]
+    assert not path.exists()
+
+
+def test_a_retry_is_the_same_question(path: Path) -> None:
+    one = Tape(path, "new")
+    for status in (429, 503, 200):
+        question = ask(one, "a")
+        assert one.claim(question) is None
+        one.record(question, says(str(status), status))
+    one.close()
+    assert call(Tape(path), "a", "-") == "200"
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 301, 400, 404, 422])
+def test_answers_about_the_question_are_recorded(path: Path, status: int) -> None:
+    one = Tape(path, "new")
+    one.record(ask(one, "a"), says("x", status))
+    one.close()
+    again = Tape(path)
+    found = again.claim(ask(again, "a"))
+    assert found is not None
+    assert found.status == status
+
+
+def test_the_nth_identical_request_gets_the_nth_answer(path: Path) -> None:
+    recorded(path, *[("a", str(n)) for n in range(5)], ("b", "x"))
+    one = Tape(path)
+    assert [call(one, text, "-") for text in "ababaa" if text == "a"] == ["0", "1", "2", "3"]
+
+
+def test_exhausted_says_how_often(path: Path) -> None:
+    recorded(path, ("a", "1"), ("a", "2"))
+    one = Tape(path, command="pytest x.py --llm-record=new")
+    call(one, "a", "-")
+    call(one, "a", "-")
+    with pytest.raises(CassetteMiss) as caught:
+        call(one, "a", "-")
+    assert "was asked 3 times, recorded 2" in str(caught.value)
+    assert "record    pytest x.py --llm-record=new" in str(caught.value)
+    assert (one.counts.missed, one.misses) == (1, [str(caught.value)])
+
+
+def test_trials_have_takes_of_their_own(path: Path) -> None:
+    one = Tape(path, "new")
+    for index in range(3):
+        with recorder.trial(index):
+            call(one, "a", f"take {index}")
+            call(one, "a", f"take {index} again")
+    one.close()
+    again = Tape(path)
+    for index in (2, 0, 1):
+        with recorder.trial(index):
+            assert call(again, "a", "-") == f"take {index}"
+    with recorder.trial(0):
+        assert call(again, "a", "-") == "take 0 again"
+
+
+def test_a_trial_without_a_take_is_a_miss_that_says_so(path: Path) -> None:
+    recorded(path, ("a", "1"))
+    one = Tape(path)
+    with recorder.trial(3), pytest.raises(CassetteMiss) as caught:
+        call(one, "a", "-")
+    assert "is not recorded for trial 3" in str(caught.value)
+    assert "recorded  for trial 0" in str(caught.value)
+
+
+def test_all_of_one_trial_leaves_the_takes_of_the_others(path: Path) -> None:
+    one = Tape(path, "new")
+    for index in range(2):
+        with recorder.trial(index):
+            call(one, "a", f"old {index}")
+    one.close()
+    with recorder.trial(1):
+        recorded(path, ("a", "new 1"), mode="all")
+    assert list(texts(path).values()) == [{"0": ["old 0"], "1": ["new 1"]}]
+
+
+def test_stale_is_what_a_passed_test_did_not_ask(path: Path) -> None:
+    recorded(path, ("a", "1"), ("b", "2"), ("c", "3"))
+    one = Tape(path)
+    call(one, "a", "-")
+    assert one.close(passed=True).stale == 2
+    assert Tape(path).close(passed=False).stale == 0
+    assert Tape(path, shared=True).close(passed=True).stale == 0
+    fresh = Tape(path, "new")
+    call(fresh, "d", "4")
+    assert fresh.close().stale == 3
+
+
+def test_a_question_that_was_asked_in_vain_is_not_stale(path: Path) -> None:
+    recorded(path, ("a", "1"))
+    one = Tape(path)
+    with recorder.trial(5), pytest.raises(CassetteMiss):
+        call(one, "a", "-")
+    assert one.close().stale == 0
+
+
+def test_the_place_of_a_question_is_kept(path: Path) -> None:
+    recorded(path, ("a", "1"), ("b", "2"), ("c", "3"))
+    recorded(path, ("a", "-"), ("b changed", "2"), ("c", "-"))
+    found = [(one["by"], one["request"]["body"]["text"]) for one in stored(path)]
+    assert [by for by, _ in found] == ["#001", "#002", "#002", "#003"]
+    assert {text for _, text in found[1:3]} == {"b", "b changed"}
+
+
+def test_a_shared_cassette_names_its_tests(path: Path) -> None:
+    recorded(path, ("a", "1"), shared=True, owner="test_x.py::test_a")
+    assert stored(path)[0]["by"] == "test_x.py::test_a#001"

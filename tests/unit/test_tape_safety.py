@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support.cassettes import answer, entry, files, journalled, merged, texts
+from support.tapes import ask, call, recorded, says, stored
+
+from pytest_llmops.cassettes import store, tape
+from pytest_llmops.cassettes.journal import Journal, left_behind
+from pytest_llmops.cassettes.redact import Redactor
+from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.errors import CassetteError, CassetteMiss
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cassettes" / "test_a.json"
+
+
+def test_only_harmless_headers_are_kept(path: Path) -> None:
+    one = Tape(path, "new", Redactor(known={"hunter2hunter2"}))
+    headers = {
+        "retry-after": "1",
+        "location": "https://h/x?sig=abcdef&a=hunter2hunter2",
+        "set-cookie": "session=1",
+        "x-request-id": "req_1",
+        "openai-organization": "org-1",
+        "x-should-retry": "false",
+    }
+    one.record(ask(one, "a"), says("1", 200, **headers))
+    one.close()
+    kept = stored(path)[0]["answers"]["0"][0]["headers"]
+    assert kept == {
+        "content-type": "text/plain",
+        "retry-after": "1",
+        "x-should-retry": "false",
+        "location": "https://h/x?sig=[secret]&a=[secret]",
+    }
+
+
+def test_no_secret_reaches_the_disk(path: Path) -> None:
+    one = Tape(path, "new", Redactor(known={"environment-secret"}))
+    key = "credential-of-the-request"
+    question = ask(one, f"{key} environment-secret", authorization=f"Bearer {key}")
+    one.record(question, says(f"you said {key} and environment-secret"))
+    journal = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert b"you said [secret] and [secret]" in journal
+    one.close()
+    for text in (journal, path.read_bytes()):
+        assert key.encode() not in text
+        assert b"environment-secret" not in text
+
+
+def test_a_damaged_file_is_told_at_the_start(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("{")
+    for mode in ("none", "new", "all"):
+        with pytest.raises(CassetteError, match="is damaged"):
+            Tape(path, mode)
+
+
+def test_an_answer_that_cannot_be_read_back_is_a_miss(path: Path) -> None:
+    recorded(path, ("a", "1"))
+    path.write_text(path.read_text().replace('"text": "1"', '"base64": "not base64!"'))
+    one = Tape(path)
+    with pytest.raises(CassetteMiss, match=r"is damaged: .*; record it again"):
+        call(one, "a", "-")
+    assert one.counts.missed == 1
+    assert one.counts.replayed == 0
+
+
+def test_what_a_killed_run_left_answers_and_is_merged_by_the_next_recording(path: Path) -> None:
+    one = Tape(path, "new")
+    call(one, "a", "paid")
+    one._journal.close()  # as if the process had died here
+    del one
+    assert call(Tape(path), "a", "-") == "paid"
+    assert not path.exists()
+    assert recorded(path, ("a", "-")).counts.replayed == 1
+    assert list(texts(path).values()) == [{"0": ["paid"]}]
+    assert files(path.parent) == [path.name]
+
+
+def test_a_full_disk_fails_the_test_even_if_the_error_was_swallowed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Tape(path, "new")
+    call(one, "a", "1")
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "append", lambda *_: _raise(CassetteError("disk full")))
+        with pytest.raises(CassetteError, match="disk full"):
+            call(one, "b", "2")
+    with pytest.raises(CassetteError, match="disk full"):
+        one.close()
+    assert list(texts(path).values()) == [{"0": ["1"]}]
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def test_an_answer_that_comes_after_the_end_is_found_next_time(path: Path) -> None:
+    one = Tape(path, "new")
+    question = ask(one, "late")
+    assert one.claim(question) is None
+    one.close()
+    one.record(question, says("1"))
+    one._journal.close()
+    assert call(Tape(path), "late", "-") == "1"
+
+
+def test_a_second_close_writes_nothing_twice(path: Path) -> None:
+    one = recorded(path, ("a", "1"))
+    before = path.stat().st_mtime_ns
+    one.close()
+    assert path.stat().st_mtime_ns == before
+
+
+def test_two_tapes_of_one_file_keep_both_recordings(path: Path) -> None:
+    first, second = Tape(path, "new"), Tape(path, "new")
+    call(first, "a", "1")
+    call(second, "a", "late")
+    call(second, "b", "2")
+    first.close()
+    second.close()
+    assert sorted(text["0"][0] for text in texts(path).values()) == ["1", "2"]
+
+
+def test_threads_get_each_answer_once(path: Path) -> None:
+    recorded(path, *[("a", str(n)) for n in range(64)])
+    one = Tape(path)
+    start = threading.Barrier(8)
+
+    def work(_: int) -> list[str]:
+        start.wait()
+        return [call(one, "a", "-") for _ in range(8)]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = [text for texts_ in pool.map(work, range(8)) for text in texts_]
+    assert sorted(found, key=int) == [str(n) for n in range(64)]
+
+
+def test_threads_record_each_answer_once(path: Path) -> None:
+    one = Tape(path, "new")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: call(one, f"q{n % 4}", str(n)), range(32)))
+    one.close()
+    kept = [text for takes in texts(path).values() for text in takes["0"]]
+    assert len(kept) == one.counts.recorded
+    assert one.counts.recorded + one.counts.replayed == 32
+
+
+def test_allowed_hosts_pass() -> None:
+    one = Tape(Path("x.json"), "live", allowed=frozenset({"API.Example.com"}))
+    assert one.passes("api.example.com")
+    assert not one.passes("example.com")
+    one.resolved.add("192.0.2.1")
+    assert one.passes("192.0.2.1")
+
+
+@pytest.fixture
+def no_tapes(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    told: list[bool] = []
+
+    def listen(*, used: bool) -> None:
+        told.append(used)
+
+    monkeypatch.setattr(tape, "_tapes", [])
+    monkeypatch.setattr(tape, "on_change", [listen])
+    return told
+
+
+def test_tapes_nest_and_tell(no_tapes: list[bool]) -> None:
+    first, second = Tape(Path("a.json"), "live"), Tape(Path("a.json"), "live")
+    tape.eject(first)
+    assert tape.current() is None
+    tape.insert(first)
+    tape.insert(second)
+    assert tape.current() is second
+    tape.eject(first)
+    assert tape.current() is second
+    tape.eject(second)
+    tape.eject(second)
+    assert tape.current() is None
+    assert no_tapes == [True, False]
+
+
+def test_neighbours_are_searched_where_nothing_is_recorded(path: Path) -> None:
+    merged(path.parent / "test_b.json", entry(1))
+    (path.parent / "test_c.json").write_text("damaged")
+    one = Tape(path)
+    with pytest.raises(CassetteMiss, match="test_b"):
+        one.claim(one.ask("POST", "http://loopback/ask", {"content-type": "application/json"}, b'{"n": 2}'))
+
+
+def test_a_journal_of_another_run_may_be_merged_while_this_one_reads(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = journalled(path, entry(1))
+    real = left_behind
+    merges = [lambda: store.merge(path, [waiting], Redactor(), replace=False)]
+
+    def raced(cassette: Path) -> list[Path]:
+        found = real(cassette)
+        if found and merges:
+            monkeypatch.setattr(store, "left_behind", real)
+            merges.pop()()
+        return found
+
+    monkeypatch.setattr(store, "left_behind", raced)
+    assert set(store.opened(path)) == {"key-1"}
+    assert not waiting.exists()
+    assert answer("answer 1") == store.load(path)["key-1"].answers["0"][0]

@@ -33,7 +33,7 @@ class Verdicts:
     def __init__(self, project: Project, content: str) -> None:
         self._answer = project.server.answer
         self._content = content
-        project.server.answer = self  # type: ignore[assignment, method-assign]
+        project.server.answer = self  # type: ignore[method-assign]
 
     def __call__(self, seen: object) -> Reply:
         reply = self._answer(seen)  # type: ignore[arg-type]

@@ -87,7 +87,14 @@ class Harness:
         rec.settings = self.settings
         rec.lookup = self.lookup
         rec.provenance = self.provenance
+        rec.redact = self._masked
         recorder.push(rec)
+
+    def _masked(self, text: str) -> str:
+        from pytest_llmops.cassettes.redact import Redactor
+
+        redactor = self.tape.redactor if self.tape is not None else Redactor.from_environment(os.environ)
+        return str(redactor.text(text))
 
     def stop(self) -> None:
         """Take this test's recorder off."""
@@ -175,8 +182,8 @@ class Harness:
     def _set_environment(self) -> None:
         from urllib.parse import urlsplit
 
-        from pytest_llmops.cassettes.question import is_loopback
         from pytest_llmops.cassettes.redact import PLACEHOLDER_KEY
+        from pytest_llmops.hosts import is_loopback
 
         wanted = {"OPENAI_BASE_URL": self.settings.base_url} if self.settings.base_url else {}
         replay = self.settings.record == "none"

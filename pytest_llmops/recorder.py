@@ -62,6 +62,7 @@ class Recorder:
         settings: The run's settings.
         on_emit: Called with each measurement.
         provenance: ``(label, text)`` pairs that say where the answer came from and how to run the test again.
+        redact: Masks secrets in failure texts.
         soft: Failures are kept and raised at the end of the block.
         silent: Failures are kept and never raised.
     """
@@ -73,6 +74,7 @@ class Recorder:
     settings: Settings | None = None
     on_emit: Callable[[Measurement], object] | None = None
     provenance: Callable[[], Sequence[tuple[str, str]]] | None = None
+    redact: Callable[[str], str] | None = None
     soft: bool = False
     silent: bool = False
     failures: list[Exception] = field(default_factory=list)
@@ -267,6 +269,8 @@ def emit(
 
 def _failure(measurement: Measurement, text: str) -> Exception:
     kind = errors.MeasurementFailed if measurement.status == "failed" else errors.MeasurementErrored
+    for one in _stack:
+        text = one.redact(text) if one.redact is not None else text
     return kind(text, [measurement])
 
 

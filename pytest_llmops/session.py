@@ -47,7 +47,8 @@ class Controller:
     def finish(self, session: Any) -> None:
         """Build the run, tell the hook, and write the reports that were asked for."""
         records = tuple(sorted(self._records.values(), key=lambda record: _natural(record.nodeid)))
-        self.run = Run(records=records, meta=_meta(self._config, self._settings), notes=_notes(records))
+        run = Run(records=records, meta=_meta(self._config, self._settings), notes=_notes(records))
+        self.run = _without_secrets(run)
         if records:
             self._config.hook.pytest_llmops_run_finished(config=self._config, run=self.run)
         for name in self._settings.report:
@@ -219,6 +220,17 @@ def _meta(config: Any, settings: Settings) -> dict[str, Json]:
             name: list(value) if isinstance(value, tuple) else value for name, value in shown.items()
         },
     }
+
+
+def _without_secrets(run: Run) -> Run:
+    """Mask what the environment and known shapes say is secret: one place before every report."""
+    import os
+
+    from pytest_llmops.cassettes.redact import Redactor
+
+    redactor = Redactor.from_environment(os.environ)
+    data = run.to_json().encode()
+    return Run.from_json(redactor.clean(data).decode()) if redactor.leaks(data) else run
 
 
 def _command(config: Any) -> str:

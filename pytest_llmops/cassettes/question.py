@@ -45,10 +45,14 @@ def canonical_url(url: str) -> str:
     'http://loopback/v1/chat?a=2&api_key=%5Bsecret%5D&b=1'
     """
     try:
-        parts = urlsplit(url)
-        host, port = (parts.hostname or "").lower(), parts.port
-    except ValueError:
+        return _canonical_url(url)
+    except ValueError:  # no client could send it either
         return url
+
+
+def _canonical_url(url: str) -> str:
+    parts = urlsplit(url)
+    host, port = (parts.hostname or "").lower(), parts.port
     if is_loopback(host):
         place = LOOPBACK
     else:
@@ -69,7 +73,11 @@ def ask(method: str, url: str, headers: Mapping[str, str], body: bytes, redactor
     place = redactor.text(canonical_url(url))
     parsed, canonical = _canonical(clean)
     method = method.upper()
-    digest = hashlib.sha256(b"\n".join((method.encode(), place.encode("utf-8", "surrogatepass"), canonical)))
+    digest = hashlib.sha256(
+        b"\n".join(
+            (method.encode("utf-8", "surrogatepass"), place.encode("utf-8", "surrogatepass"), canonical)
+        )
+    )
     return Question(method, place, clean, kind, digest.hexdigest()[:KEY_LENGTH], parsed)
 
 

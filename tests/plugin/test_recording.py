@@ -256,11 +256,34 @@ def test_a(llm):
         }
     )
     project.record("--junitxml=j.xml", "--llm-report=r.html", workers=workers)
-    cassette = b"".join(project.cassettes().values())
     assert project.cassettes()
-    assert secret.encode() not in cassette
-    assert b"shop-token-value-1234" not in cassette
+    # The test's own source, which pytest shows on a failure, is the user's; all that is ours must not tell.
+    ours = [*project.cassettes().values(), (project.path / "run-file.json").read_bytes()]
+    ours.append((project.path / "r.html").read_bytes())
+    for data in ours:
+        assert secret.encode() not in data
+        assert b"shop-token-value-1234" not in data
     assert project.server.seen[0].headers["authorization"] == f"Bearer {secret}"
+
+
+def test_no_key_reaches_a_failure_message(
+    project: Project, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setenv("SHOP_TOKEN", "shop-token-value-1234")
+    project.write(
+        **{
+            "test_a.py": """
+import os
+from pytest_llmops import assert_contains
+def test_a(llm):
+    assert_contains(llm.complete(os.environ["SHOP_TOKEN"]).text, "something else")
+"""
+        }
+    )
+    result = project.record("--junitxml=j.xml", workers=workers)
+    assert result.records["test_a"].outcome == "failed"
+    assert "shop-token" not in result.text
+    assert b"shop-token" not in (project.path / "j.xml").read_bytes()
 
 
 def test_redactors_hook_masks_before_hashing(project: Project, workers: int) -> None:

@@ -192,7 +192,7 @@ def pytest_runtest_makereport(
         session.hide_frames(call, pytest.fail.Exception)
     report = yield
     harness.passed = harness.passed or (report.when == "call" and report.passed)
-    if harness.used():
+    if harness.used() or isinstance(error, LLMOpsError):
         from pytest_llmops import session
 
         session.attach(harness, report, error)

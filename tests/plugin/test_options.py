@@ -167,3 +167,16 @@ def test_strict_mode_takes_all_of_it(shown: Project) -> None:
 
 def test_an_unknown_option_is_refused(shown: Project) -> None:
     assert "unrecognized arguments: --llm-recrod" in shown.run("--llm-recrod=new").text
+
+
+def test_an_unknown_embedder_names_those_that_exist(shown: Project, workers: int) -> None:
+    shown.write(
+        **{
+            "test_e.py": "from pytest_llmops import assert_semantic\ndef test_e():\n    assert_semantic('a', 'a')\n"
+        }
+    )
+    result = shown.run("--llm-embedder=tfdif", "test_e.py", workers=workers)
+    message = result.records["test_e"].message
+    assert result.records["test_e"].outcome == "errored"
+    assert "unknown embedder 'tfdif'" in message
+    assert "did you mean 'tfidf'?" in message

@@ -75,9 +75,12 @@ class Listener:
     def _wake(self) -> Controller:
         from pytest_llmops.session import Controller
 
-        self._controller = self._controller or Controller(self._config, self._config.stash[SETTINGS])
+        if self._controller is None:
+            self._controller = Controller(self._config, self._config.stash[SETTINGS])
+            self._config.pluginmanager.register(Statuses(), "llmops_statuses")
         return self._controller
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect what a test measured."""
         if self._controller is not None or hasattr(report, "llmops"):
@@ -155,6 +158,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     finally:
         harness.stop()
+        del item.stash[HARNESS]  # kept for all tests of a run it would only feed the garbage collector
 
 
 class Cassettes:
@@ -199,13 +203,16 @@ def pytest_runtest_makereport(
     return report
 
 
-def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> Any:
-    """Show what could not be judged as an error of its own name, not as a failure."""
-    payload = getattr(report, "llmops", None)
-    if not payload or payload.get("outcome") != "errored" or report.when != "call" or not report.failed:
-        return None
-    word = {"MeasurementErrored": "UNSCORED", "CassetteMiss": "MISSED"}.get(payload["kind"], "ERROR")
-    return "error", word[0], (word, {"red": True})
+class Statuses:
+    """Registered at the first report that carries something of ours: other runs do not even call it."""
+
+    def pytest_report_teststatus(self, report: pytest.CollectReport | pytest.TestReport) -> Any:
+        """Show what could not be judged as an error of its own name, not as a failure."""
+        payload = getattr(report, "llmops", None)
+        if not payload or payload.get("outcome") != "errored" or report.when != "call" or not report.failed:
+            return None
+        word = {"MeasurementErrored": "UNSCORED", "CassetteMiss": "MISSED"}.get(payload["kind"], "ERROR")
+        return "error", word[0], (word, {"red": True})
 
 
 def _is_skipped(item: pytest.Item) -> bool:

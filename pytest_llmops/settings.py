@@ -25,6 +25,7 @@ REPORT_KINDS = (".html", ".json")
 _ADDRESS = re.compile(
     r"https?://(?:[^\s/?#@]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:[/?#]\S*)?$", re.IGNORECASE
 )
+_HOST = re.compile(r"[^\s/:@?#]+|[0-9a-f:.]*:[0-9a-f:.]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,14 @@ def _url(value: object) -> str:
     return text.rstrip("/")
 
 
+def _host(value: object) -> str:
+    text = _text(value).lower().strip("[]")
+    if not _HOST.fullmatch(text):
+        msg = "a host without scheme, port or path (api.example.com)"
+        raise ValueError(msg)
+    return text
+
+
 def _option(parse: Parser, default: object, help: str, **how: Any) -> Any:  # noqa: A002 -- becomes a field of any type
     return field(default=default, metadata={"parse": parse, "help": help, **how})
 
@@ -180,7 +189,7 @@ class Settings:
         _text, "corpora", "folder of the retrievers' corpora, looked for from the test's folder upwards"
     )  # fmt: skip
     allow_hosts: tuple[str, ...] = _option(
-        _each(_text), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
+        _each(_host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
     )  # fmt: skip
     junit_properties: bool = _option(
         _yes, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"

@@ -7,11 +7,13 @@ contract test holds what is used here. Matching, storage and errors are ours.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import http
 import http.client
 import sys
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -27,9 +29,6 @@ from pytest_llmops.errors import CassetteMiss
 _started: ContextVar[float] = ContextVar("pytest_llmops_started", default=0.0)
 _QUESTION, _ANSWER = "_llmops_question", "_llmops_answer"
 """On a request of vcrpy: the question it is (its body may be gone once it was sent), and the answer taken for it."""
-
-ZLIB_HEADER = 0x0F
-ZLIB_DEFLATE = 0x08
 
 
 class _Interception:
@@ -197,15 +196,24 @@ def _body(request: Any) -> bytes:
     body = request.body
     if body is None:
         return b""
-    if isinstance(body, (bytes, bytearray, memoryview)):
-        return bytes(body)
     if hasattr(body, "read"):
-        return bytes(body.read())
+        return _bytes(body.read())
     if isinstance(body, Iterator):
-        return b"".join(part.encode() if isinstance(part, str) else bytes(part) for part in body)
+        return b"".join(map(_bytes, body))
+    if isinstance(body, (str, bytes, bytearray, memoryview)):
+        return _bytes(body)
     import json
 
-    return json.dumps(body, default=_part).encode()
+    try:
+        return json.dumps(body, default=_part).encode()
+    except (TypeError, ValueError):  # keys that JSON does not have, or a value that holds itself
+        return repr(body).encode()
+
+
+def _bytes(part: Any) -> bytes:
+    if isinstance(part, str):
+        return part.encode("utf-8", "surrogatepass")
+    return bytes(part) if isinstance(part, (bytes, bytearray, memoryview)) else repr(part).encode()
 
 
 def _part(value: Any) -> Any:
@@ -224,24 +232,35 @@ def _part(value: Any) -> Any:
 
 def _decoded(headers: dict[str, str], raw: bytes) -> bytes:
     """The body without its compression; urllib3 and aiohttp have undone it, but left the header."""
-    encoding = headers.pop("content-encoding", "")
-    if not encoding or not raw or not _looks_compressed(raw, encoding.lower()):
+    encoding = headers.pop("content-encoding", "").lower()
+    unpack = _UNPACK.get(encoding)
+    if unpack is None or not raw:
         return raw
+    try:
+        return unpack(raw)
+    except (OSError, EOFError, ValueError, zlib.error):
+        return raw
+
+
+def _by_the_client(raw: bytes) -> bytes:
     import httpx2
 
+    if not raw.startswith(ZSTD_MAGIC):
+        raise ValueError
     try:
-        return httpx2.Response(200, headers={"content-encoding": encoding}, content=raw).content
+        return httpx2.Response(200, headers={"content-encoding": "zstd"}, content=raw).content
     except httpx2.DecodingError:
-        return raw
+        raise ValueError from None
 
 
-def _looks_compressed(raw: bytes, encoding: str) -> bool:
-    magic = {"gzip": b"\x1f\x8b", "x-gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}.get(encoding)
-    if magic is not None:
-        return raw.startswith(magic)
-    if encoding == "deflate":
-        return raw[0] & ZLIB_HEADER == ZLIB_DEFLATE and int.from_bytes(raw[:2], "big") % 31 == 0
-    return True
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_UNPACK: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.decompress,
+    "x-gzip": gzip.decompress,
+    "deflate": zlib.decompress,
+    "zstd": _by_the_client,
+}
+"""Strict ones: a body that was unpacked already must not pass for a packed one."""
 
 
 def _reason(status: int) -> str:

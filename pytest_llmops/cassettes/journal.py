@@ -21,6 +21,8 @@ from typing import Any
 from pytest_llmops.cassettes.wire import check_answer, check_request
 from pytest_llmops.errors import CassetteError
 
+FOLDER = ".journal"
+"""Beside the cassettes, and there only while something waits in it: a look that finds none costs next to nothing."""
 TRIES = 20
 
 
@@ -71,11 +73,14 @@ class Journal:
             ) from None
 
     def _open(self) -> None:
-        self.cassette.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(TRIES):
-            name = f".{self.cassette.name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.journal"
-            path = self.cassette.parent / name
-            self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o666)
+            path = workshop(self.cassette) / (
+                f"{self.cassette.name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.journal"
+            )
+            try:
+                self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o666)
+            except FileNotFoundError:  # another process has just tidied the folder away
+                continue
             self._pid = os.getpid()
             # Between the two steps another process may take the new file for one that was left behind.
             if _lock(self._fd, alone=True) is not False and _is_at(self._fd, path):
@@ -93,15 +98,33 @@ class Journal:
                 os.close(fd)
 
 
+def workshop(cassette: Path) -> Path:
+    """Return the folder for what is not finished yet, made if it is not there."""
+    folder = cassette.parent / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def tidy(cassette: Path) -> None:
+    """Remove that folder if nothing is in it."""
+    with contextlib.suppress(OSError):
+        (cassette.parent / FOLDER).rmdir()
+
+
+def unfinished(cassette: Path, suffix: str) -> list[Path]:
+    """Return what waits for this cassette, by its suffix."""
+    found: list[Path] = []
+    with contextlib.suppress(OSError), os.scandir(cassette.parent / FOLDER) as listed:
+        start = f"{cassette.name}."
+        found += [
+            Path(one.path) for one in listed if one.name.startswith(start) and one.name.endswith(suffix)
+        ]
+    return sorted(found)
+
+
 def left_behind(cassette: Path) -> list[Path]:
     """Return journals of this cassette whose process is gone."""
-    found: list[Path] = []
-    prefix, suffix = f".{cassette.name}.", ".journal"
-    with contextlib.suppress(OSError), os.scandir(cassette.parent) as listed:
-        found += [
-            Path(one.path) for one in listed if one.name.startswith(prefix) and one.name.endswith(suffix)
-        ]
-    return sorted(path for path in found if not _is_held(path))
+    return [path for path in unfinished(cassette, ".journal") if not _is_held(path)]
 
 
 def _is_held(journal: Path) -> bool:

@@ -68,7 +68,8 @@ def steady(function: Any) -> Any:
 
 def network() -> list[Patch]:
     """Close sockets and name look-ups to the outside while the current tape only replays."""
-    at = {"connect": 0, "connect_ex": 0, "sendto": -1}
+    # Where the address stands; `sendto` has it last, behind flags that may be left out.
+    at = {"connect": 0, "connect_ex": 0, "sendto": -1, "sendmsg": 3}
     guarded = [
         Patch(socket.socket, name, functools.partial(_guarded_socket, place=place))
         for name, place in at.items()
@@ -79,7 +80,7 @@ def network() -> list[Patch]:
 
 def _guarded_socket(real: Any, *, place: int) -> Any:
     def guarded(self: socket.socket, *args: Any) -> Any:
-        if args:
+        if place < len(args) and args and isinstance(args[place], tuple):
             _refuse(self.family, args[place])
         return real(self, *args)
 
@@ -112,11 +113,11 @@ def _named(host: Any) -> str:
     return host if isinstance(host, str) else ""
 
 
-def _refuse(family: int, address: Any) -> None:
+def _refuse(family: int, address: tuple[Any, ...]) -> None:
     tape = current()
     if tape is None or tape.mode != "none" or family not in (socket.AF_INET, socket.AF_INET6):
         return
-    host = _named(address[0] if isinstance(address, tuple) and address else address)
+    host = _named(address[0]) if address else ""
     if not host or tape.passes(host) or is_loopback(host) or is_unspecified(host):
         return
     raise tape.refuse(

@@ -21,6 +21,7 @@ from pytest_llmops.hosts import is_loopback as is_loopback  # noqa: PLC0414 -- t
 KEY_LENGTH = 20
 DEFAULT_PORTS = {"http": 80, "https": 443}
 FORM = "application/x-www-form-urlencoded"
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _BOUNDARY = re.compile(r"boundary=\"?([^\";,\s]+)", re.IGNORECASE)
 
 
@@ -95,6 +96,6 @@ def _canonical(body: bytes) -> tuple[object, bytes]:
         return None, body
     try:
         parsed = json.loads(body)
-        return parsed, json.dumps(parsed, sort_keys=True, separators=(",", ":")).encode()
+        return parsed, _CANONICAL.encode(parsed).encode()
     except (ValueError, RecursionError):
         return None, body

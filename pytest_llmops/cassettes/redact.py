@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, quote_plus
 
-from pytest_llmops.cassettes.shapes import SHAPES
+from pytest_llmops.cassettes.shapes import present
 
 MASK = "[secret]"
 PLACEHOLDER_KEY = "llmops-placeholder-key"
 """Set for SDKs that refuse to start without a key; no secret."""
 
+MAX_TEXTS = 256
+"""Short ones that are kept cleaned."""
 MIN_SECRET = 8
 """Shorter values would mask ordinary words."""
 
@@ -67,6 +69,8 @@ class Redactor:
     """The user's own redactors, applied to the text before all else."""
     _forms: tuple[bytes, ...] = ()
     """Every spelling of every known secret, the longest first."""
+    _texts: dict[str, str] = field(default_factory=dict, repr=False)
+    """Texts that were cleaned with these."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
@@ -93,6 +97,7 @@ class Redactor:
             self.known = self.known | new
             forms = {form for secret in self.known for form in _spellings(secret)}
             self._forms = tuple(sorted(forms, key=lambda form: (-len(form), form)))
+            self._texts = {}
 
     def learn_headers(self, headers: Mapping[str, str]) -> None:
         """Treat the credentials of a request as secret."""
@@ -116,19 +121,24 @@ class Redactor:
         for form in self._forms:
             if form in data:
                 data = data.replace(form, mask)
-        for shape in SHAPES:
-            if shape.mark in data:
-                data = shape.pattern.sub(shape.kept + mask, data)
+        for shape in present(data):
+            data = shape.pattern.sub(shape.kept + mask, data)
         return data
 
     def text(self, text: str) -> str:
-        """Return the text with every secret replaced."""
-        return self.clean(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+        """Return the text with every secret replaced; the same few addresses come again and again."""
+        texts = self._texts
+        made = texts.get(text)
+        if made is None:
+            made = self.clean(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+            if len(texts) < MAX_TEXTS:
+                texts[text] = made
+        return made
 
     def leaks(self, data: bytes) -> bool:
         """Say whether a secret is (still) in the data."""
         return any(form in data for form in self._forms) or any(
-            shape.mark in data and shape.pattern.search(data) is not None for shape in SHAPES
+            shape.pattern.search(data) is not None for shape in present(data)
         )
 
 

@@ -1,6 +1,7 @@
 r"""Strings that are secret by their look: keys and tokens of known services.
 
-A shape is looked for only where its mark is, so that a text without any costs next to nothing.
+A shape is looked for only where its mark is, and marks are looked for by a byte that they share,
+so that a text without any costs next to nothing.
 A mark counts at the start of a word, also right behind an escape of JSON (``\n``) or of a URL (``%20``);
 what follows must hold a digit where words could look the same (``sk-learn-compatible-estimator``).
 """
@@ -102,3 +103,45 @@ SHAPES: tuple[Shape, ...] = (
         ),
     ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Shapes whose marks are looked for in one pass."""
+
+    trigger: re.Pattern[bytes]
+    shapes: tuple[Shape, ...]
+
+
+SHARED_ENDS = (b"_", b"-", b"=", b".")
+SHARED_STARTS = (b"A", b"B", b"b", b"e", b"d", b"x", b"h", b":", b"P")
+
+
+def _groups() -> tuple[Group, ...]:
+    left = list(SHAPES)
+    found = []
+    for end in SHARED_ENDS:
+        shapes = [shape for shape in left if shape.mark.endswith(end)]
+        behind = b"|".join(b"(?<=" + re.escape(shape.mark) + b")" for shape in shapes)
+        found.append(Group(re.compile(re.escape(end) + b"(?:" + behind + b")"), tuple(shapes)))
+        left = [shape for shape in left if shape not in shapes]
+    for start in SHARED_STARTS:
+        shapes = [shape for shape in left if shape.mark.startswith(start)]
+        ahead = b"|".join(re.escape(shape.mark[1:]) for shape in shapes)
+        found.append(Group(re.compile(re.escape(start) + b"(?:" + ahead + b")"), tuple(shapes)))
+        left = [shape for shape in left if shape not in shapes]
+    return tuple(found)
+
+
+GROUPS = _groups()
+
+
+def present(data: bytes) -> list[Shape]:
+    """Return the shapes whose mark is in the data."""
+    return [
+        shape
+        for group in GROUPS
+        if group.trigger.search(data)
+        for shape in group.shapes
+        if shape.mark in data
+    ]

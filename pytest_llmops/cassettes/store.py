@@ -15,7 +15,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cassettes.journal import Entry, left_behind, seize
+from pytest_llmops.cassettes.journal import (
+    FOLDER,
+    Entry,
+    left_behind,
+    seize,
+    tidy,
+    unfinished,
+    workshop,
+)
 from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.cassettes.wire import check_answer, check_request
 from pytest_llmops.errors import CassetteError
@@ -118,9 +126,14 @@ def _by_key(found: Iterable[Interaction]) -> dict[str, Interaction]:
 
 def dump(interactions: Iterable[Interaction], recorded: str) -> str:
     """Return the text of a cassette file, ordered by test and place, not by key."""
-    ordered = sorted(interactions, key=lambda one: (one.by, one.key))
+    ordered = sorted(interactions, key=lambda one: (*_place(one.by), one.key))
     document = {"format": FORMAT, "recorded": recorded, "interactions": [one.to_wire() for one in ordered]}
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+
+
+def _place(by: str) -> tuple[str, int]:
+    test, _, number = by.rpartition("#")
+    return (test, int(number)) if number.isdecimal() else (by, 0)
 
 
 def recorded_on(path: Path) -> str:
@@ -203,6 +216,7 @@ def merge(
         for journal in taken:
             with contextlib.suppress(OSError):
                 journal.unlink(missing_ok=True)
+        tidy(cassette)
 
 
 def _asked(found: Iterable[Interaction], keep: Mapping[tuple[str, str], int]) -> list[Interaction]:
@@ -217,10 +231,11 @@ def _asked(found: Iterable[Interaction], keep: Mapping[tuple[str, str], int]) ->
 
 def _replace(path: Path, text: str) -> None:
     target = Path(os.path.realpath(path))
-    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
+    temporary = target.parent / FOLDER / f"{target.name}.{secrets.token_hex(4)}.tmp"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
+        for left in unfinished(target, ".tmp"):  # by a killed writer: the lock is held, so nobody is writing
+            left.unlink(missing_ok=True)
+        workshop(target)
         with temporary.open("xb") as file:
             file.write(text.encode("utf-8", "backslashreplace"))
             file.flush()
@@ -229,20 +244,13 @@ def _replace(path: Path, text: str) -> None:
             temporary.chmod(target.stat().st_mode & 0o777)
         temporary.replace(target)
         _sync_folder(target.parent)
+        tidy(target)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise CassetteError(
             f"cassette {path}: cannot be written: {error}; the answers wait in its journal"
         ) from None
-
-
-def _sweep(target: Path) -> None:
-    """Remove what a killed writer left; the lock is held, so nobody is writing."""
-    with contextlib.suppress(OSError), os.scandir(target.parent) as listed:
-        for one in listed:
-            if one.name.startswith(f".{target.name}.") and one.name.endswith(".tmp"):
-                Path(one.path).unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

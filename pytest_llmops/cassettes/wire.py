@@ -26,6 +26,7 @@ SPELLINGS: dict[str, dict[str, Any]] = {
     "indent4": {"indent": 4, "ensure_ascii": False},
     "indent4-ascii": {"indent": 4},
 }
+_ENCODERS = {style: json.JSONEncoder(allow_nan=False, **how) for style, how in SPELLINGS.items()}
 MAX_DEPTH = 100
 """Of JSON that is stored parsed: what is deeper might be read back on a fuller stack than it was written from."""
 _EVENT_END = "\n\n"
@@ -153,9 +154,9 @@ def _fold_json(text: str) -> dict[str, Json] | None:
     except (ValueError, RecursionError):
         return None
     tail = "\n" if text.endswith("\n") else ""
-    for style, how in SPELLINGS.items():
+    for style, encoder in _ENCODERS.items():
         try:
-            if json.dumps(value, allow_nan=False, **how) + tail == text:
+            if encoder.encode(value) + tail == text:
                 folded: dict[str, Json] = {"json": _fold_value(value), "style": style}
                 if tail:
                     folded["tail"] = tail
@@ -193,7 +194,7 @@ def _unfold_value(value: Any) -> Any:
 
 
 def _unfold_json(stored: Mapping[str, Any]) -> bytes:
-    text = json.dumps(_unfold_value(stored["json"]), **SPELLINGS[stored["style"]])
+    text = _ENCODERS[stored["style"]].encode(_unfold_value(stored["json"]))
     return f"{text}{stored.get('tail', '')}".encode()
 
 

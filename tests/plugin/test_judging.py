@@ -23,7 +23,7 @@ def test_by_name(llm_cassette):
     assert_judge_score("The capital is Paris.", judge="quality", at_least=7)
 
 def test_without():
-    assert True
+    pass
 """
 
 

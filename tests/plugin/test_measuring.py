@@ -40,7 +40,7 @@ def test_unscored():
     emit(Measurement(name="judge.x", error="no verdict after 2 tries"))
 
 def test_nothing():
-    assert True
+    pass
 """
 
 

@@ -46,4 +46,5 @@ def merged(cassette: Path, *entries: Entry, **how: Any) -> None:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """Everything in a folder, also what is in its folders."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))

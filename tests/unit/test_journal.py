@@ -121,10 +121,52 @@ def test_a_line_that_is_no_answer_is_left_out(cassette: Path, line: str) -> None
 
 def test_files_that_only_look_like_journals_do_no_harm(cassette: Path) -> None:
     merged(cassette, entry(1))
+    workshop = cassette.parent / ".journal"
+    workshop.mkdir()
     for name in ("x", "1-2", "a-b-c-d", ""):
-        (cassette.parent / f".{cassette.name}.{name}.journal").write_text("nonsense")
-    (cassette.parent / f".{cassette.name}.journal").write_text("nonsense")
+        (workshop / f"{cassette.name}.{name}.journal").write_text("nonsense")
+    (workshop / f"{cassette.name}.journal").write_text("nonsense")
+    (workshop / "folder.journal").mkdir()
+    (workshop / f"{cassette.name}.folder.journal").mkdir()
     assert set(store.opened(cassette)) == {"key-1"}
+    merged(cassette, entry(2))
+    assert set(texts(cassette)) == {"key-1", "key-2"}
+
+
+def test_the_folder_may_vanish_while_a_journal_is_opened(
+    cassette: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = journal.workshop
+    vanishing = [True, True]
+
+    def tidied(path: Path) -> Path:
+        folder = real(path)
+        if vanishing:
+            vanishing.pop()
+            folder.rmdir()
+        return folder
+
+    monkeypatch.setattr(journal, "workshop", tidied)
+    journalled(cassette, entry(1))
+    assert set(store.opened(cassette)) == {"key-1"}
+
+
+def test_a_new_journal_that_another_process_looks_at_is_given_up(
+    cassette: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = journal._lock
+    looked_at = [False]
+
+    def lock(fd: int, *, alone: bool) -> bool | None:
+        return looked_at.pop() if looked_at and alone else real(fd, alone=alone)
+
+    monkeypatch.setattr(journal, "_lock", lock)
+    path = journalled(cassette, entry(1))
+    assert files(cassette.parent) == [".journal", f".journal/{path.name}"]
+    monkeypatch.setattr(journal, "_lock", lambda _fd, **_: False)
+    with pytest.raises(CassetteError, match="no journal could be locked"):
+        Journal(cassette).append(entry(2))
+    assert files(cassette.parent) == [".journal", f".journal/{path.name}"]
 
 
 def test_a_journal_that_is_gone_was_merged_by_somebody_else(cassette: Path) -> None:

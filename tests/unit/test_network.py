@@ -37,7 +37,7 @@ def packets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, Any]]]:
         return called
 
     with no_tape(), monkeypatch.context() as patched:
-        for name in ("connect", "connect_ex", "sendto"):
+        for name in ("connect", "connect_ex", "sendto", "sendmsg"):
             patched.setattr(socket.socket, name, pretend(name))
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (FAR, 443))]
         patched.setattr(socket, "getaddrinfo", pretend("getaddrinfo", found))
@@ -59,6 +59,7 @@ REACHING: dict[str, Callable[[], Any]] = {
     "a name like loopback": lambda: connected("connect", ("127.evil.invalid", 80)),
     "sendto": lambda: connected("sendto", b"x", (FAR, 53), kind=socket.SOCK_DGRAM),
     "sendto with flags": lambda: connected("sendto", b"x", 0, (FAR, 53), kind=socket.SOCK_DGRAM),
+    "sendmsg": lambda: connected("sendmsg", [b"x"], [], 0, (FAR, 53), kind=socket.SOCK_DGRAM),
     "create_connection": lambda: socket.create_connection((NAME, 443)),
     "getaddrinfo": lambda: socket.getaddrinfo(NAME, 443),
     "getaddrinfo of bytes": lambda: socket.getaddrinfo(NAME.encode(), 443),
@@ -170,6 +171,13 @@ def test_a_thread_cannot_reach_out_either(path: Path, packets: list[Any]) -> Non
 
 def test_errors_of_wrong_arguments_stay_python_s(path: Path) -> None:
     with taped(path):
-        for method in ("connect", "sendto"):
+        wrong: list[list[Any]] = [
+            ["connect"],
+            ["sendto"],
+            ["sendto", b"x"],
+            ["connect", "x"],
+            ["connect", ()],
+        ]
+        for method, *args in wrong:
             with pytest.raises(TypeError):
-                connected(method)
+                connected(method, *args)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import gzip
 import http.client
+import io
 import socket
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -165,6 +168,53 @@ def test_the_last_answer_goes_to_one_of_two_threads(path: Path, server: StubServ
         assert hub.can_play_response_for(first)
         assert not hub.can_play_response_for(second)
         assert hub.play_response(first)["status"] == {"code": 200, "message": "OK"}
+
+
+def form() -> aiohttp.FormData:
+    made = aiohttp.FormData()
+    made.add_field("file", b"content", filename="n.txt")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (None, b""),
+        (b"bytes", b"bytes"),
+        (bytearray(b"bytes"), b"bytes"),
+        ("text ä", "text ä".encode()),
+        (io.BytesIO(b"file"), b"file"),
+        (io.StringIO("file"), b"file"),
+        (iter([b"a", "b", 5]), b"ab5"),
+        ({"a": [1, "x"]}, b'{"a": [1, "x"]}'),
+        (["ab"], b'["ab"]'),
+        ({"f": b"\xff"}, b'{"f": "\\u00ff"}'),
+        ({"f": io.StringIO("content")}, b'{"f": "content"}'),
+        ({b"k": 1}, b"{b'k': 1}"),
+        (form(), b'[[{"name": "file", "filename": "n.txt"}, "content"]]'),
+        ({"c": 1j}, b'{"c": "1j"}'),
+    ],
+)
+def test_bodies_as_vcrpy_hands_them_over(body: Any, expected: bytes) -> None:
+    request = vcr.request.Request("POST", "http://h/", body, {})
+    assert intercept._body(request) == expected
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "zstd", "br", ""])
+@pytest.mark.parametrize("body", [b'{"a": 1}', b"x^", b"\x1f\x8bnot gzip", b"\x78\x9cnot zlib", b""])
+def test_a_body_that_was_unpacked_already_stays_as_it_is(encoding: str, body: bytes) -> None:
+    headers = {"content-encoding": encoding}
+    assert intercept._decoded(headers, body) == body
+    assert headers == {}
+
+
+def test_a_body_that_is_still_packed_is_unpacked() -> None:
+    assert intercept._decoded({"content-encoding": "gzip"}, gzip.compress(b"x")) == b"x"
+    assert intercept._decoded({"content-encoding": "deflate"}, zlib.compress(b"x")) == b"x"
+
+
+def test_reasons() -> None:
+    assert (intercept._reason(404), intercept._reason(599)) == ("Not Found", "")
 
 
 def test_patch_of_what_is_not_there() -> None:

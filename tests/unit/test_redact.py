@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from pytest_llmops.cassettes.redact import MASK, PLACEHOLDER_KEY, Redactor, mask_params
-from pytest_llmops.cassettes.shapes import SHAPES
+from pytest_llmops.cassettes.shapes import GROUPS, SHAPES
 
 A1 = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V2w3X4y5Z6"
 HEX = "0123456789abcdef0123456789abcdef"
@@ -160,6 +160,7 @@ def test_every_shape_is_tried() -> None:
         shape.mark for shape in SHAPES for one in [*samples, *variants] if shape.pattern.search(one.encode())
     }
     assert found == {shape.mark for shape in SHAPES}
+    assert {shape.mark for group in GROUPS for shape in group.shapes} == found
 
 
 @pytest.mark.parametrize(
@@ -248,6 +249,14 @@ def test_the_users_redactors_come_first_and_in_order() -> None:
 
 def test_text_with_lone_surrogates() -> None:
     assert Redactor(known={"password1"}).text("a\ud800password1") == f"a\ud800{MASK}"
+
+
+def test_a_text_is_cleaned_anew_when_more_is_known() -> None:
+    redactor = Redactor()
+    assert redactor.text("say password1") == redactor.text("say password1") == "say password1"
+    redactor.learn(["password1"])
+    assert redactor.text("say password1") == "say [secret]"
+    assert [redactor.text(f"{n} password1") for n in range(600)] == [f"{n} [secret]" for n in range(600)]
 
 
 def test_masking_twice_is_masking_once() -> None:

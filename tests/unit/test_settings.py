@@ -61,6 +61,11 @@ def test_an_empty_value_of_the_command_line_counts_and_an_empty_variable_does_no
         ("report", ["out.txt"], "a file name ending in .html or .json"),
         ("report", [".html"], "a file name ending in .html or .json"),
         ("allow_hosts", [1], "a text"),
+        ("allow_hosts", ["http://localhost"], "a host without scheme, port or path"),
+        ("allow_hosts", ["localhost:8000"], "a host without scheme, port or path"),
+        ("allow_hosts", ["api.example.com/v1"], "a host without scheme, port or path"),
+        ("allow_hosts", ["a b"], "a host without scheme, port or path"),
+        ("allow_hosts", [""], "a host without scheme, port or path"),
     ],
 )
 def test_a_wrong_value_says_place_option_expected_and_got(
@@ -104,6 +109,11 @@ def test_a_trailing_slash_is_no_other_address() -> None:
 def test_lists_may_be_lines() -> None:
     read = Settings.read(("ini", {"allow_hosts": "a.example\n\n  b.example \n"}))
     assert read.allow_hosts == ("a.example", "b.example")
+
+
+def test_hosts_are_told_apart_by_no_case_and_no_brackets() -> None:
+    read = Settings.read(("ini", {"allow_hosts": ["API.Example.com", "127.0.0.1", "[::1]", "::1"]}))
+    assert read.allow_hosts == ("api.example.com", "127.0.0.1", "::1", "::1")
 
 
 def test_versions_by_prompt() -> None:

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,10 @@ def test_a_file_that_is_not_there_is_empty(cassette: Path) -> None:
 
 
 def test_the_order_is_by_test_and_place(cassette: Path) -> None:
-    merged(cassette, entry(5, by="b#001"), entry(9, by="a#002"), entry(7, by="a#001"))
+    places = ["a#001", "a#002", "a#999", "a#1000", "b#001", "odd"]
+    merged(cassette, *(entry(9 - number, by=by) for number, by in enumerate(places)))
     found = json.loads(cassette.read_text())["interactions"]
-    assert [one["by"] for one in found] == ["a#001", "a#002", "b#001"]
+    assert [one["by"] for one in found] == places
 
 
 def test_the_file_is_readable_and_dated(cassette: Path) -> None:
@@ -110,6 +112,7 @@ DAMAGED: dict[str, tuple[str | bytes, str]] = {
     "interactions is null": ('{"format": 1, "interactions": null}', "incomplete"),
     "an interaction is a text": ('{"format": 1, "interactions": ["x"]}', "incomplete"),
     **{f"no {key}": (without(key), "incomplete") for key in ("by", "key", "request", "answers")},
+    "a key that is a list": (json.dumps({**WHOLE, "interactions": [{**WHOLE["interactions"][0], "key": ["k"]}]}), "a key"),
     "answers is a list": (with_answer([answer("a")]), "incomplete"),
     "a take is no number": (with_answer({"first": [answer("a")]}), "incomplete"),
     "a take is an object": (with_answer({"0": answer("a")}), "expected a list"),
@@ -230,7 +233,7 @@ def test_a_failing_write_is_an_error_and_loses_nothing(
         with pytest.raises(CassetteError, match="No space left on device; the answers wait in its journal"):
             store.merge(cassette, [waiting], Redactor(), replace=False)
     assert cassette.read_bytes() == before
-    assert files(cassette.parent) == sorted([cassette.name, waiting.name])
+    assert files(cassette.parent) == [".journal", f".journal/{waiting.name}", cassette.name]
     store.merge(cassette, [waiting], Redactor(), replace=False)
     assert set(texts(cassette)) == {"key-1", "key-2"}
     assert files(cassette.parent) == [cassette.name]
@@ -249,10 +252,12 @@ def test_a_file_with_a_secret_is_refused(cassette: Path) -> None:
 
 def test_what_a_killed_writer_left_is_swept(cassette: Path) -> None:
     merged(cassette, entry(1))
-    (cassette.parent / f".{cassette.name}.0123abcd.tmp").write_text("half")
-    (cassette.parent / ".other.json.0123abcd.tmp").write_text("not ours")
+    workshop = cassette.parent / ".journal"
+    workshop.mkdir()
+    (workshop / f"{cassette.name}.0123abcd.tmp").write_text("half")
+    (workshop / "other.json.0123abcd.tmp").write_text("not ours")
     merged(cassette, entry(2))
-    assert files(cassette.parent) == [".other.json.0123abcd.tmp", cassette.name]
+    assert files(cassette.parent) == [".journal", ".journal/other.json.0123abcd.tmp", cassette.name]
 
 
 @posix_only
@@ -297,6 +302,24 @@ def test_a_lock_folder_of_somebody_else_is_refused(
     with pytest.raises(CassetteError, match="cannot be locked"):
         store.merge(cassette, [waiting], Redactor(), replace=False)
     assert waiting.exists()
+
+
+def test_nobody_merges_between_reading_and_replacing(cassette: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, theirs = journalled(cassette, entry(1)), journalled(cassette, entry(2))
+    real = store.dump
+    refused: list[str] = []
+
+    def interrupted(*args: Any) -> str:
+        monkeypatch.setattr(store, "dump", real)
+        monkeypatch.setattr(store, "LOCK_TIMEOUT_S", 0.0)
+        with ThreadPoolExecutor(1) as pool:
+            merging = pool.submit(store.merge, cassette, [theirs], Redactor(), replace=False)
+            refused.append(str(merging.exception()))
+        return real(*args)
+
+    monkeypatch.setattr(store, "dump", interrupted)
+    store.merge(cassette, [mine], Redactor(), replace=False)
+    assert "cannot be locked" in refused[0]
 
 
 def test_a_merge_that_hangs_is_not_waited_for_for_ever(

@@ -107,21 +107,24 @@ def test_a_stream_that_is_left_early_is_recorded_whole(
 
 
 def test_a_live_stream_that_is_left_early_is_left(path: Path, server: StubServer) -> None:
-    never, told = threading.Event(), threading.Event()
+    left, held = threading.Event(), threading.Event()
+    in_time: list[bool] = []
 
     def hold(number: int) -> None:
         if number == 2:
-            told.set()
-            wait(never)
+            held.set()
+            in_time.append(left.wait(20))
 
     server.queue.append(stream(EVENTS, before_chunk=hold))
     with taped(path, "live"):
         left_early(server.url)
-        wait(told)
+        left.set()
+        wait(held)
         (one,) = exchanges()
-        assert BODY.startswith(one.body)
-        assert one.body != BODY
-        never.set()
+    server.close()
+    assert in_time == [True]
+    assert BODY.startswith(one.body)
+    assert one.body != BODY
 
 
 @pytest.mark.parametrize("encoding", ["", "gzip"])

@@ -46,7 +46,7 @@ def test_no_secret_reaches_the_disk(path: Path) -> None:
     key = "credential-of-the-request"
     question = ask(one, f"{key} environment-secret", authorization=f"Bearer {key}")
     one.record(question, says(f"you said {key} and environment-secret"))
-    journal = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    journal = b"".join(file.read_bytes() for file in path.parent.rglob("*.journal") if file.is_file())
     assert b"you said [secret] and [secret]" in journal
     one.close()
     for text in (journal, path.read_bytes()):

@@ -15,12 +15,13 @@ from functools import lru_cache
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pytest_llmops.cassettes.redact import MASK, SECRET_PARAMS, Redactor, mask_params
-from pytest_llmops.hosts import LOOPBACK
-from pytest_llmops.hosts import is_loopback as is_loopback  # noqa: PLC0414 -- the harness asks for it here
+from pytest_llmops.cassettes.rules import Rules
+from pytest_llmops.hosts import LOOPBACK, is_loopback
 
 KEY_LENGTH = 20
 DEFAULT_PORTS = {"http": 80, "https": 443}
 FORM = "application/x-www-form-urlencoded"
+PLAIN = Rules()
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _BOUNDARY = re.compile(r"boundary=\"?([^\";,\s]+)", re.IGNORECASE)
 
@@ -65,21 +66,56 @@ def _canonical_url(url: str) -> str:
     return f"{parts.scheme}://{place}{parts.path or '/'}{'?' + query if query else ''}"
 
 
-def ask(method: str, url: str, headers: Mapping[str, str], body: bytes, redactor: Redactor) -> Question:
+def ask(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    redactor: Redactor,
+    *,
+    rules: Rules = PLAIN,
+) -> Question:
     """Return the question that a request is; the redactor learns the request's own credentials."""
     redactor.learn_headers(headers)
     content_type = headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
+    if "?" in url:
+        redactor.learn_params(url.encode("utf-8", "surrogatepass"))
+    if kind == FORM:
+        redactor.learn_params(body)
     clean = redactor.clean(_steady(body, content_type, kind))
     place = redactor.text(canonical_url(url))
-    parsed, canonical = _canonical(clean)
     method = method.upper()
+    parsed, key = _parsed_key(method, place, clean, rules)
+    return Question(method, place, clean, kind, key, parsed)
+
+
+def key_of(method: str, url: str, body: bytes, rules: Rules = PLAIN) -> str:
+    """Return the key of a request in the form that a cassette keeps it."""
+    return _parsed_key(method, url, body, rules)[1]
+
+
+def _parsed_key(method: str, place: str, body: bytes, rules: Rules) -> tuple[object, str]:
+    parsed, canonical = _canonical(body)
+    if rules:
+        place, canonical = _ruled(place, parsed, canonical, rules)
     digest = hashlib.sha256(
         b"\n".join(
             (method.encode("utf-8", "surrogatepass"), place.encode("utf-8", "surrogatepass"), canonical)
         )
     )
-    return Question(method, place, clean, kind, digest.hexdigest()[:KEY_LENGTH], parsed)
+    return parsed, digest.hexdigest()[:KEY_LENGTH]
+
+
+def _ruled(place: str, parsed: object, canonical: bytes, rules: Rules) -> tuple[str, bytes]:
+    if rules.has_params:
+        address, sign, query = place.partition("?")
+        kept = rules.query(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
+        place = f"{address}{sign}{urlencode(kept, errors='surrogateescape')}" if kept else address
+    if parsed is not None:
+        canonical = _CANONICAL.encode(rules.without(parsed)).encode()
+    text = rules.text(canonical.decode("utf-8", "surrogateescape"))
+    return rules.text(place), text.encode("utf-8", "surrogateescape")
 
 
 def _steady(body: bytes, content_type: str, kind: str) -> bytes:

@@ -7,50 +7,29 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_llmops import recorder
-from pytest_llmops.cassettes import miss, store
+from pytest_llmops.cassettes import deck, drift, miss, store
+from pytest_llmops.cassettes.answers import Answer, Counts, from_wire, to_wire
+from pytest_llmops.cassettes.deck import current, eject, insert, on_change, using
 from pytest_llmops.cassettes.journal import Entry, Journal, left_behind
-from pytest_llmops.cassettes.question import Question, ask
-from pytest_llmops.cassettes.redact import Redactor, mask_params
-from pytest_llmops.cassettes.wire import events, fold, unfold
+from pytest_llmops.cassettes.question import Question, ask, key_of
+from pytest_llmops.cassettes.redact import Redactor
+from pytest_llmops.cassettes.rules import Rules
+from pytest_llmops.cassettes.wire import fold, unfold
 from pytest_llmops.errors import CassetteError, CassetteMiss
+from pytest_llmops.measurement import Json
 from pytest_llmops.settings import RecordMode
 
-KEPT_HEADERS = ("content-type", "retry-after", "x-should-retry", "location")
-"""Of a response; all others say something about an account or a moment."""
-
-NOT_RECORDED = frozenset({401, 403, 407, 408, 409, 425, 429})
-"""Answers about the caller or the moment, not about the question; 5xx are left out too."""
+if TYPE_CHECKING:
+    from pytest_llmops.cassettes.budget import Grant, Ledger
 
 MAX_NEIGHBOURS = 60
 """Cassettes beside a missing one that are searched for the nearest request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A response: decoded body, kept headers, and the time the real one took."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    latency_s: float | None = None
-    ttft_s: float | None = None
-    pieces: tuple[bytes, ...] = ()
-    """The body in the pieces it is replayed in: one an event of a stream."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What happened on a tape."""
-
-    replayed: int = 0
-    recorded: int = 0
-    missed: int = 0
-    stale: int = 0
+READING = ("none", "new", "verify")
+WRITING = ("new", "all")
 
 
 @dataclass(slots=True, eq=False)
@@ -59,11 +38,15 @@ class Tape:
 
     Args:
         path: The file; it need not exist.
-        mode: ``none``, ``new``, ``all`` or ``live``.
+        mode: ``none``, ``new``, ``all``, ``live`` or ``verify``.
         redactor: Masks secrets.
         owner: The test, for the order in a shared file.
         command: What a miss tells the user to run.
         allowed: Hosts that pass through, neither recorded nor blocked.
+        shared: Others use this file too: what this tape does not ask is not stale.
+        rules: What of a request does not count.
+        record_errors: Keep answers about the moment too (429, 5xx).
+        ledger: Counts live calls, and refuses those beyond the budget.
 
     Raises:
         CassetteError: The file is damaged; it is left as it is.
@@ -76,16 +59,27 @@ class Tape:
     command: str = "pytest --llm-record=new"
     allowed: frozenset[str] = frozenset()
     shared: bool = False
+    rules: Rules = field(default_factory=Rules)
+    record_errors: bool = False
+    ledger: Ledger | None = None
     counts: Counts = field(default_factory=Counts)
     misses: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    drifts: list[drift.Drift] = field(default_factory=list)
+    inner: list[Tape] = field(default_factory=list)
+    """Those of blocks that were opened while this one was in use."""
     resolved: set[str] = field(default_factory=set)
     """Addresses of the allowed hosts, as they were looked up."""
+    unfinished: dict[int, Callable[[], None]] = field(default_factory=dict)
+    """Of the answers that are still coming: what reads their rest, or gives them up."""
     _interactions: dict[str, store.Interaction] = field(default_factory=dict)
     _asked: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Answers given, by (key, take)."""
     _seen: set[str] = field(default_factory=set)
     """Keys of all questions, also of those whose answer was not recorded."""
+    _renamed: dict[str, str] | None = None
+    """Keys under the rules of now to those in the file, once a question was not found."""
+    _grants: dict[str, list[Grant]] = field(default_factory=dict)
     _failed: CassetteError | None = None
     _journal: Journal = field(init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -96,44 +90,118 @@ class Tape:
         if self.mode != "live":
             self._interactions = store.opened(self.path)
 
+    def another(self, path: Path, mode: RecordMode) -> Tape:
+        """Return the tape of a block inside this one's test: another file under the same rules.
+
+        Raises:
+            CassetteError: The file is damaged.
+        """
+        made = Tape(
+            path,
+            mode,
+            self.redactor,
+            owner=self.owner,
+            command=self.command,
+            allowed=self.allowed,
+            shared=True,
+            rules=self.rules,
+            record_errors=self.record_errors,
+            ledger=self.ledger,
+        )
+        self.inner.append(made)
+        return made
+
     def passes(self, host: str) -> bool:
         """Say whether a host is neither recorded nor blocked."""
         return host.lower() in self.allowed or host in self.resolved
 
     def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
         """Return the question a request is."""
-        return ask(method, url, headers, body, self.redactor)
+        question = ask(method, url, headers, body, self.redactor, rules=self.rules)
+        if question.key in self._interactions or not self._interactions:
+            return question
+        key = self._renamed_key(question.key)
+        return question if key is None else replace(question, key=key)
+
+    def _renamed_key(self, key: str) -> str | None:
+        """The key in the file of a question that was recorded under other rules: they may change freely."""
+        with self._lock:
+            if self._renamed is None:
+                self._renamed = {}
+                for old, one in self._interactions.items():
+                    with contextlib.suppress(CassetteError):
+                        stored = one.request
+                        made = key_of(stored["method"], stored["url"], unfold(stored["body"]), self.rules)
+                        if made != old:
+                            self._renamed.setdefault(made, old)
+            return self._renamed.get(key)
 
     def claim(self, question: Question) -> Answer | None:
         """Take the next answer to a question, or None if it has to be asked live.
 
         Raises:
-            CassetteMiss: Mode none, and nothing recorded answers.
+            CassetteMiss: Mode none, and nothing recorded answers; or a live answer could not be written.
+            BudgetReached: It would have to be asked live, and no live call is left.
         """
         with self._lock:
             self._seen.add(question.key)
-            listed = self._answers(question)
-            place = self._place(question)
+            take = deck.take()
+            listed = self._answers(question, take) if self.mode in ("none", "new") else []
+            place = self._asked[question.key, take]
             if place >= len(listed):
                 if self.mode == "none":
-                    raise self._missed(self._why(question, len(listed)))
+                    raise self._missed(self._why(question, len(listed), take))
+                self._prepare()
+                self._permit(question)
                 return None
-            try:
-                answer = _answer(listed[place])
-            except CassetteError as error:
-                # A miss, for an application could catch an error and the test would pass.
-                text = f"cassette {shown(self.path)} is damaged: {error}; record it again: {self.command}"
-                raise self._missed(text) from None
-            self._asked[question.key, recorder.take()] += 1
+            answer = self._read(listed[place])
+            self._asked[question.key, take] += 1
             self.counts.replayed += 1
         return answer
 
-    def _answers(self, question: Question) -> list[dict[str, Any]]:
-        one = self._interactions.get(question.key) if self.mode in ("none", "new") else None
-        return one.answers.get(recorder.take(), []) if one is not None else []
+    def _read(self, wire: Mapping[str, Any]) -> Answer:
+        try:
+            return from_wire(wire)
+        except CassetteError as error:
+            # A miss, for an application could catch an error and the test would pass.
+            text = f"cassette {shown(self.path)} is damaged: {error}; record it again: {self.command}"
+            raise self._missed(text) from None
 
-    def _place(self, question: Question) -> int:
-        return self._asked[question.key, recorder.take()]
+    def _answers(self, question: Question, take: str) -> list[dict[str, Any]]:
+        one = self._interactions.get(question.key)
+        return one.answers.get(take, []) if one is not None else []
+
+    def _prepare(self) -> None:
+        """Make sure that the answer can be kept before it is paid."""
+        if self.mode not in WRITING:
+            return
+        try:
+            self._journal.prepare()
+        except CassetteError as error:
+            self._failed = error
+            # An error would make the SDK ask again.
+            raise CassetteMiss(str(error)) from None
+
+    def _permit(self, question: Question) -> None:
+        if self.ledger is None:
+            return
+        asks_a_model = not self.priced or drift.is_of_a_model(question)
+        cost = self.ledger.estimate(question.json, question.url) if asks_a_model else 0.0
+        grant = self.ledger.ask(cost)
+        self._grants.setdefault(question.key, []).append(grant)
+
+    @property
+    def priced(self) -> bool:
+        """Whether somebody wants to know what a live call cost."""
+        return self.ledger is not None and self.ledger.budget_usd is not None
+
+    def settle(self, question: Question, cost_usd: float | None) -> None:
+        """Tell the ledger what a live call cost; without a known cost its estimate stays reserved."""
+        with self._lock:
+            grants = self._grants.get(question.key)
+            grant = grants.pop(0) if grants else None
+        if grant is not None:
+            grant.settle(cost_usd)
 
     def refuse(self, text: str) -> CassetteMiss:
         """Return the miss to raise for a connection that must not be made; it counts like any other."""
@@ -145,13 +213,13 @@ class Tape:
         self.misses.append(text)
         return CassetteMiss(text)
 
-    def _why(self, question: Question, recorded: int) -> str:
+    def _why(self, question: Question, recorded: int, take: str) -> str:
         where = {"place": shown(self.path), "command": self.command}
         if recorded:
-            return miss.exhausted(question, self._place(question) + 1, recorded, **where)
+            return miss.exhausted(question, self._asked[question.key, take] + 1, recorded, **where)
         same = self._interactions.get(question.key)
         if same is not None:
-            return miss.other_take(question, recorder.take(), same.answers, **where)
+            return miss.other_take(question, take, same.answers, **where)
         return miss.describe(question, self._candidates(), **where)
 
     def _candidates(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -164,19 +232,27 @@ class Tape:
                 for one in store.load(path).values():
                     yield f"{shown(path)} {one.by}", one.request
 
-    def record(self, question: Question, answer: Answer) -> None:
+    def record(self, question: Question, answer: Answer, take: str = "") -> None:
         """Keep a live answer, on disk before this returns, if its status says something about the question.
+
+        Args:
+            question: What was asked.
+            answer: What came.
+            take: Of whom the question was; left out: of who calls this.
 
         Raises:
             CassetteError: It could not be put on disk; `close` raises it again.
         """
-        if self.mode in ("none", "live"):
+        take = take or deck.take()
+        if self.mode == "verify":
+            self._verify(question, answer, take)
+        if self.mode not in WRITING:
             return
-        if answer.status in NOT_RECORDED or answer.status >= 500:  # noqa: PLR2004 -- server errors
+        if not answer.about_the_question and not (self.record_errors and answer.transient):
             self.notes.append(f"an answer with status {answer.status} was not recorded")
             return
         with self._lock:
-            entry = self._entry(question, answer)
+            entry = self._entry(question, answer, take)
             try:
                 self._journal.append(entry)
             except CassetteError as error:
@@ -187,34 +263,41 @@ class Tape:
             if self.mode == "new":
                 store.apply(self._interactions, [entry], replace=False)
 
-    def _entry(self, question: Question, answer: Answer) -> Entry:
+    def _entry(self, question: Question, answer: Answer, take: str) -> Entry:
         place = self.counts.replayed + self.counts.recorded + 1
         return Entry(
             by=f"{self.owner if self.shared else ''}#{place:03d}",
             key=question.key,
-            take=recorder.take(),
-            n=self._place(question),
+            take=take,
+            n=self._asked[question.key, take],
             request={"method": question.method, "url": question.url, "body": fold(question.body)},
-            answer=self._wire(answer),
+            answer=to_wire(answer, self.redactor),
+            again=self.mode == "all",
         )
 
-    def _wire(self, answer: Answer) -> dict[str, Any]:
-        headers = {
-            name: mask_params(self.redactor.text(answer.headers[name]).encode("utf-8", "replace")).decode()
-            for name in KEPT_HEADERS
-            if name in answer.headers
-        }
-        wire: dict[str, Any] = {"status": answer.status, "headers": headers}
-        for name in ("latency_s", "ttft_s"):
-            seconds = getattr(answer, name)
-            if seconds is not None:
-                wire[name] = round(seconds, 4)
-        wire["body"] = fold(self.redactor.clean(answer.body))
-        return wire
+    def _verify(self, question: Question, answer: Answer, take: str) -> None:
+        """Compare a live answer with the recorded one in its place; nothing is written."""
+        if answer.transient:
+            self.notes.append(f"an answer with status {answer.status} was not compared")
+            return
+        with self._lock:
+            listed, place = self._answers(question, take), self._asked[question.key, take]
+            self._asked[question.key, take] += 1
+            if place >= len(listed):
+                self.notes.append(f"nothing recorded to compare with: {question.method} {question.url}")
+                return
+            found = drift.compare(question, self._read(listed[place]), self._clean(answer))
+            self.counts.verified += 1
+            if found is not None:
+                self.counts.drifted += 1
+                self.drifts.append(found)
+
+    def _clean(self, answer: Answer) -> Answer:
+        return replace(answer, body=self.redactor.clean(answer.body))
 
     def not_recorded(self, why: str) -> None:
         """Note that a live answer could not be kept."""
-        if self.mode in ("new", "all"):
+        if self.mode in WRITING:
             self.notes.append(why)
 
     def close(self, *, passed: bool = True) -> Counts:
@@ -226,9 +309,11 @@ class Tape:
         Raises:
             CassetteError: The file cannot be written; nothing is lost, the answers wait in the journal.
         """
+        for end in list(self.unfinished.values()):
+            end()
         if passed and self.mode in ("none", "new") and not self.shared:
             self.counts.stale = sum(key not in self._seen for key in self._interactions)
-        if self.mode in ("new", "all"):
+        if self.mode in WRITING:
             self._journal.close()
             if self._journal.paths or left_behind(self.path):
                 # Who records again replaces; what a passed test did not ask is gone for good.
@@ -240,24 +325,18 @@ class Tape:
             raise self._failed
         return self.counts
 
+    def use(self, *, passed: bool) -> dict[str, Json]:
+        """Return what the run's usage record needs to tell stale answers and orphans from used ones."""
+        asked: dict[str, Json] = {}
+        with self._lock:
+            for key in sorted(self._seen):
+                asked[key] = {take: n for (one, take), n in sorted(self._asked.items()) if one == key}
+        return {"ran": passed, "shared": self.shared, "asked": asked}
+
     def _kept(self) -> dict[tuple[str, str], int]:
         """How many answers of each question are this run's; of one whose answer failed, all that there are."""
         unanswered = self._seen - {key for key, _ in self._asked}
         return {**self._asked, **{(key, ""): 0 for key in unanswered}}
-
-
-def _answer(wire: Mapping[str, Any]) -> Answer:
-    body = wire["body"]
-    listed = events(body)
-    pieces = tuple(listed) if listed is not None else ()
-    return Answer(
-        wire["status"],
-        wire.get("headers", {}),
-        b"".join(pieces) if listed is not None else unfold(body),
-        wire.get("latency_s"),
-        wire.get("ttft_s"),
-        pieces,
-    )
 
 
 def shown(path: Path) -> str:
@@ -268,31 +347,4 @@ def shown(path: Path) -> str:
         return str(path)
 
 
-_tapes: list[Tape] = []
-on_change: list[Callable[..., object]] = []
-"""Called with ``used=True`` when a tape comes into use, and with ``used=False`` when none is any more."""
-
-
-def current() -> Tape | None:
-    """Return the tape in use, or None."""
-    return _tapes[-1] if _tapes else None
-
-
-def insert(tape: Tape) -> None:
-    """Use this tape from now on, in all threads and tasks."""
-    _tapes.append(tape)
-    if len(_tapes) == 1:
-        _tell(used=True)
-
-
-def eject(tape: Tape) -> None:
-    """Stop using this tape; the one before is in use again."""
-    if tape in _tapes:
-        _tapes.remove(tape)
-        if not _tapes:
-            _tell(used=False)
-
-
-def _tell(*, used: bool) -> None:
-    for listener in on_change:
-        listener(used=used)
+__all__ = ["Answer", "Counts", "Tape", "current", "eject", "insert", "on_change", "shown", "using"]

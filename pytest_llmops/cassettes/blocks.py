@@ -1,0 +1,84 @@
+"""A cassette for a block of code: inside a test beside the test's own, or in a plain script."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pytest_llmops import recorder
+from pytest_llmops.cassettes import deck, intercept
+from pytest_llmops.cassettes.naming import safe
+from pytest_llmops.cassettes.redact import Redactor
+from pytest_llmops.cassettes.rules import Rules
+from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.errors import CassetteMiss, UsageError
+from pytest_llmops.settings import RecordMode
+
+FOLDER = "cassettes"
+MODES: tuple[RecordMode, ...] = ("none", "new", "all", "live", "verify")
+
+
+@contextmanager
+def use_cassette(name: str | Path, *, record: RecordMode | None = None) -> Iterator[Tape]:
+    """Record and replay the HTTP calls of a block with a cassette of its own.
+
+    It counts for the block, in its task or thread and in those that it starts; other tasks keep theirs. Blocks
+    may be nested. In a test it stands beside the test's own cassette, and the report tells of both.
+
+    Args:
+        name: A name (``"search/handbook"``): the file lies in the folder ``cassettes`` of the running test, in a
+            script of the working directory. A `Path`: that file.
+        record: The mode; left out: the run's (``--llm-record``), in a script ``none``.
+
+    Raises:
+        CassetteError: The cassette is damaged, or cannot be written.
+        CassetteMiss: Nothing recorded answers a request, even if the block caught it.
+        UsageError: The name or the mode is none.
+    """
+    tape = _tape(name, record)
+    intercept.enter()
+    passed = False
+    try:
+        with deck.using(tape):
+            yield tape
+        passed = not tape.misses
+    finally:
+        tape.close(passed=passed)
+    if not passed:
+        raise CassetteMiss(
+            f"the block ended well although a request was missed (was the error caught?)\n{tape.misses[0]}"
+        )
+
+
+def _tape(name: str | Path, record: RecordMode | None) -> Tape:
+    settings = recorder.settings()
+    mode = settings.record if record is None else record
+    if mode not in MODES:
+        raise UsageError(f"use_cassette: record: expected one of {', '.join(MODES)}, got {mode!r}")
+    base = deck.current()
+    path = name if isinstance(name, Path) else _place(name, base)
+    if base is not None:
+        return base.another(path, mode)
+    return Tape(
+        path,
+        mode,
+        Redactor.from_environment(os.environ),
+        owner="block",
+        command='use_cassette(..., record="new")',
+        allowed=frozenset(settings.allow_hosts),
+        shared=True,
+        rules=Rules(settings.ignore),
+        record_errors=settings.record_errors,
+    )
+
+
+def _place(name: str, base: Tape | None) -> Path:
+    parts = [safe(part) for part in name.split("/") if part]
+    if not parts:
+        raise UsageError(f"use_cassette: expected the name of a cassette, got {name!r}")
+    start = Path.cwd() / FOLDER
+    if base is not None:
+        start = next((one for one in base.path.parents if one.name == FOLDER), base.path.parent)
+    return start.joinpath(*parts[:-1], f"{parts[-1]}.json")

@@ -1,0 +1,82 @@
+"""Paths into parsed JSON, and values without what a path names."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+ANY, DEEP = "*", "**"
+_STEP = re.compile(r"\[(?P<place>\d+|\*)\]|(?:^|\.)(?P<name>[^.\[\]?]+)")
+Path = tuple[str | int, ...]
+
+
+def parse(text: str) -> Path:
+    """Return the steps of an ignored path.
+
+    ``metadata.run_id``, ``messages[0].name``, ``messages[*].id`` (each of a list), ``tools.*.id`` (each of an
+    object), ``**.request_id`` (at any depth); a leading ``$.`` may be written. ``?session`` is a query parameter.
+
+    Raises:
+        ValueError: It is none of these; the text says what was expected.
+
+    >>> parse("$.messages[*].id")
+    ('messages', '*', 'id')
+    >>> parse("?session")
+    ('?', 'session')
+    """
+    stripped = text.strip()
+    if stripped.startswith("?") and re.fullmatch(r"\?[^?&=#\s]+", stripped):
+        return ("?", stripped[1:])
+    rest = stripped.removeprefix("$").removeprefix(".")
+    steps: list[str | int] = []
+    end = 0
+    for found in _STEP.finditer(rest):
+        if found.start() != end:
+            break
+        place, name = found["place"], found["name"]
+        steps.append(name or (ANY if place == ANY else int(place)))
+        end = found.end()
+    if not steps or end != len(rest) or steps[-1] == DEEP:
+        msg = "a JSON path (metadata.run_id, messages[*].name, **.request_id) or a query parameter (?session)"
+        raise ValueError(msg)
+    return tuple(steps)
+
+
+def without(value: Any, path: Path) -> Any:
+    """Return a value without what a path names; the value itself stays as it is.
+
+    >>> without({"a": [{"id": 1, "b": 2}]}, parse("**.id"))
+    {'a': [{'b': 2}]}
+    """
+    step, rest = path[0], path[1:]
+    if step == DEEP:
+        value = without(value, rest)
+        return _each(value, path)
+    if not rest:
+        return _dropped(value, step)
+    if step == ANY:
+        return _each(value, rest)
+    if isinstance(value, dict) and step in value:
+        return {key: without(one, rest) if key == step else one for key, one in value.items()}
+    if isinstance(value, list) and isinstance(step, int) and step < len(value):
+        return [without(one, rest) if place == step else one for place, one in enumerate(value)]
+    return value
+
+
+def _each(value: Any, path: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: without(one, path) for key, one in value.items()}
+    if isinstance(value, list):
+        return [without(one, path) for one in value]
+    return value
+
+
+def _dropped(value: Any, step: str | int) -> Any:
+    if step == ANY and isinstance(value, (dict, list)):
+        return type(value)()
+    if isinstance(value, dict):
+        return {key: one for key, one in value.items() if key != step}
+    if isinstance(value, list) and isinstance(step, int):
+        # Emptied, not taken out: what follows keeps its place.
+        return [None if place == step else one for place, one in enumerate(value)]
+    return value

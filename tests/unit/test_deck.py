@@ -1,0 +1,231 @@
+"""Which tape, take and purpose are in force: in threads, pools, tasks and nested blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support.server import wait
+from support.tapes import no_tape
+
+from pytest_llmops import recorder
+from pytest_llmops.cassettes import deck, intercept
+from pytest_llmops.cassettes.tape import Tape
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Iterator[Tape]:
+    with no_tape():
+        intercept.enter()
+        one = Tape(tmp_path / "base.json")
+        deck.insert(one)
+        yield one
+        deck.eject(one)
+
+
+@pytest.fixture
+def inner(tmp_path: Path) -> Tape:
+    return Tape(tmp_path / "inner.json")
+
+
+def here() -> tuple[Tape | None, str, str]:
+    return deck.current(), deck.take(), deck.whose()
+
+
+def in_a_thread() -> tuple[Tape | None, str, str]:
+    found: list[tuple[Tape | None, str, str]] = []
+    one = threading.Thread(target=lambda: found.append(here()))
+    one.start()
+    one.join()
+    return found[0]
+
+
+class _Subclass(threading.Thread):
+    found: tuple[Tape | None, str, str] | None = None
+
+    def run(self) -> None:
+        self.found = here()
+
+
+def in_a_subclass() -> tuple[Tape | None, str, str]:
+    one = _Subclass()
+    one.start()
+    one.join()
+    assert "run" not in vars(one)
+    assert one.found is not None
+    return one.found
+
+
+def in_a_pool() -> tuple[Tape | None, str, str]:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(here).result()
+
+
+def in_a_mapping_pool() -> tuple[Tape | None, str, str]:
+    with ThreadPoolExecutor(1) as pool:
+        return next(pool.map(lambda _: here(), [0]))
+
+
+def in_an_executor() -> tuple[Tape | None, str, str]:
+    async def main() -> tuple[Tape | None, str, str]:
+        return await asyncio.get_running_loop().run_in_executor(None, here)
+
+    return asyncio.run(main())
+
+
+def in_a_task() -> tuple[Tape | None, str, str]:
+    async def ask() -> tuple[Tape | None, str, str]:
+        return here()
+
+    async def main() -> tuple[Tape | None, str, str]:
+        return await asyncio.create_task(ask())
+
+    return asyncio.run(main())
+
+
+def in_a_thread_of_a_thread() -> tuple[Tape | None, str, str]:
+    found: list[tuple[Tape | None, str, str]] = []
+    one = threading.Thread(target=lambda: found.append(in_a_thread()))
+    one.start()
+    one.join()
+    return found[0]
+
+
+WAYS: tuple[Callable[[], tuple[Tape | None, str, str]], ...] = (
+    here, in_a_thread, in_a_subclass, in_a_pool, in_a_mapping_pool, in_an_executor, in_a_task, in_a_thread_of_a_thread,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_a_call_made_anywhere_belongs_to_its_starter(
+    base: Tape, inner: Tape, way: Callable[[], object]
+) -> None:
+    assert way() == (base, "0", "app")
+    with recorder.trial(3), recorder.purpose("judge"):
+        assert way() == (base, "3", "judge")
+        with deck.using(inner):
+            assert way() == (inner, "3", "judge")
+        assert way() == (base, "3", "judge")
+    assert way() == (base, "0", "app")
+
+
+def test_asyncio_to_thread_belongs_to_its_starter(base: Tape, inner: Tape) -> None:
+    async def main() -> object:
+        with deck.using(inner):
+            return await asyncio.to_thread(here)
+
+    assert asyncio.run(main()) == (inner, "0", "app")
+    assert deck.current() is base
+
+
+def test_concurrent_tasks_keep_their_own_tape_and_trial(base: Tape, tmp_path: Path) -> None:
+    tapes = [Tape(tmp_path / f"{number}.json") for number in range(6)]
+
+    async def one(number: int, barrier: asyncio.Barrier) -> None:
+        with deck.using(tapes[number]), recorder.trial(number):
+            await barrier.wait()
+            assert here()[:2] == (tapes[number], str(number))
+            assert (await asyncio.get_running_loop().run_in_executor(None, here))[0] is tapes[number]
+            await barrier.wait()
+
+    async def main() -> None:
+        barrier = asyncio.Barrier(len(tapes))
+        await asyncio.gather(*(one(number, barrier) for number in range(len(tapes))))
+
+    asyncio.run(main())
+    assert here() == (base, "0", "app")
+
+
+def test_a_pool_that_outlives_a_block_forgets_it(base: Tape, inner: Tape) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with deck.using(inner), recorder.trial(2):
+            assert pool.submit(here).result() == (inner, "2", "app")
+        assert pool.submit(here).result() == (base, "0", "app")
+
+
+def test_a_thread_that_outlives_its_test_belongs_to_the_next(base: Tape, tmp_path: Path) -> None:
+    go, found = threading.Event(), list[object]()
+
+    def run() -> None:
+        wait(go)
+        found.append(here())
+
+    with recorder.trial(4):
+        one = threading.Thread(target=run)
+        one.start()
+    following = Tape(tmp_path / "next.json")
+    deck.eject(base)
+    deck.insert(following)
+    go.set()
+    one.join()
+    deck.eject(following)
+    assert found == [(following, "0", "app")]
+
+
+def test_a_thread_that_outlives_a_block_is_back_on_the_tape_of_the_test(base: Tape, inner: Tape) -> None:
+    go, found = threading.Event(), list[object]()
+
+    def run() -> None:
+        wait(go)
+        found.append(deck.current())
+
+    with deck.using(inner):
+        one = threading.Thread(target=run)
+        one.start()
+    go.set()
+    one.join()
+    assert found == [base]
+
+
+def test_a_thread_that_cannot_start_stays_as_it_was(base: Tape) -> None:
+    one = threading.Thread(target=lambda: None)
+    one.start()
+    one.join()
+    with recorder.trial(1), pytest.raises(RuntimeError, match="once"):
+        one.start()
+    assert "run" not in vars(one)
+
+
+def test_a_run_that_its_owner_replaced_is_left_alone(base: Tape) -> None:
+    found: list[str] = []
+    one = threading.Thread(target=lambda: found.append("target"))
+    one.run = lambda: found.append("replaced")  # type: ignore[method-assign]  # what some libraries do
+    with recorder.trial(1):
+        one.start()
+    one.join()
+    assert found == ["replaced"]
+
+
+def test_a_pool_runs_partials_and_tells_errors(base: Tape) -> None:
+    def fail() -> None:
+        raise KeyError("x")
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(functools.partial(divmod, 7), 2).result() == (3, 1)
+        with pytest.raises(KeyError):
+            pool.submit(fail).result()
+
+
+def test_without_a_tape_threads_are_as_they_were() -> None:
+    with no_tape():
+        start, submit = threading.Thread.start, ThreadPoolExecutor.submit
+        assert start.__module__ == "threading"
+        assert submit.__module__ == "concurrent.futures.thread"
+        assert here() == (None, "0", "app")
+
+
+def test_a_block_of_an_unfinished_generator_ends_where_it_is_closed(base: Tape, inner: Tape) -> None:
+    def blocks() -> Iterator[None]:
+        with deck.using(inner):
+            yield
+
+    one = blocks()
+    next(one)
+    assert deck.current() is inner
+    one.close()
+    assert deck.current() is base

@@ -1,0 +1,163 @@
+"""Ignored paths and normalisers: what of a request does not count."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.tapes import says
+
+from pytest_llmops.cassettes.question import ask, key_of
+from pytest_llmops.cassettes.redact import Redactor
+from pytest_llmops.cassettes.rules import Rules
+from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.paths import parse, without
+
+URL = "https://api.example/v1/chat?session=1&a=2"
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("a", ("a",)),
+        ("$.a.b", ("a", "b")),
+        ("a[0].b", ("a", 0, "b")),
+        ("a[*].b", ("a", "*", "b")),
+        ("tools.*.id", ("tools", "*", "id")),
+        ("**.id", ("**", "id")),
+        ("a.**.id", ("a", "**", "id")),
+        ("[0]", (0,)),
+        ("?session", ("?", "session")),
+        (" a ", ("a",)),
+        ("x-y z", ("x-y z",)),
+    ],
+)
+def test_a_path_is_read(text: str, steps: tuple[object, ...]) -> None:
+    assert parse(text) == steps
+
+
+@pytest.mark.parametrize(
+    "text", ["", "$", "a..b", "a.", ".", "a[", "a[x]", "a]b", "**", "a.**", "?", "?a=b", "? a"]
+)
+def test_what_is_no_path_is_told(text: str) -> None:
+    with pytest.raises(ValueError, match="a JSON path"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "left"),
+    [
+        ("a", {"b": [{"id": 2, "c": 3}, {"id": 4}]}),
+        ("b[0].id", {"a": {"id": 1}, "b": [{"c": 3}, {"id": 4}]}),
+        ("b[*].id", {"a": {"id": 1}, "b": [{"c": 3}, {}]}),
+        ("*.id", {"a": {}, "b": [{"id": 2, "c": 3}, {"id": 4}]}),
+        ("**.id", {"a": {}, "b": [{"c": 3}, {}]}),
+        ("b[1]", {"a": {"id": 1}, "b": [{"id": 2, "c": 3}, None]}),
+        ("b[*]", {"a": {"id": 1}, "b": []}),
+        ("b[9].id", {"a": {"id": 1}, "b": [{"id": 2, "c": 3}, {"id": 4}]}),
+        ("nothing.here", {"a": {"id": 1}, "b": [{"id": 2, "c": 3}, {"id": 4}]}),
+    ],
+)
+def test_what_a_path_names_is_left_out(path: str, left: object) -> None:
+    value = {"a": {"id": 1}, "b": [{"id": 2, "c": 3}, {"id": 4}]}
+    before = json.dumps(value)
+    assert without(value, parse(path)) == left
+    assert json.dumps(value) == before
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["a", "id", "b"]), inner, max_size=3)
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_at_any_depth_means_everywhere(value: Any) -> None:
+    left = without(value, parse("**.id"))
+
+    def keys(one: Any) -> set[str]:
+        inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        return set(one if isinstance(one, dict) else ()).union(*map(keys, inner))
+
+    assert "id" not in keys(left)
+    assert without(left, parse("**.id")) == left
+
+
+@given(JSON, st.sampled_from(["id", "a.id", "a[0].id", "*.id", "**.id", "a[*]"]))
+def test_leaving_out_twice_is_leaving_out_once(value: Any, path: str) -> None:
+    once = without(value, parse(path))
+    assert without(once, parse(path)) == once
+
+
+def key(body: object, url: str = URL, **rules: Any) -> str:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return ask("POST", url, {}, raw, Redactor(), rules=Rules(**rules)).key
+
+
+def test_ignored_paths_and_parameters_do_not_count() -> None:
+    rules: dict[str, Any] = {"ignore": ("metadata.run", "?session")}
+    one = key({"q": 1, "metadata": {"run": "x"}}, **rules)
+    assert one == key({"q": 1, "metadata": {"run": "y"}}, URL.replace("session=1", "session=7"), **rules)
+    assert one == key({"q": 1, "metadata": {}}, URL.replace("session=1&", ""), **rules)
+    assert one != key({"q": 2, "metadata": {}}, **rules)
+    assert one != key({"q": 1, "metadata": {}}, URL.replace("a=2", "a=3"), **rules)
+
+
+def test_normalisers_level_body_and_address() -> None:
+    rules: dict[str, Any] = {"normalise": (lambda text: re.sub(r"\d{4}-\d\d-\d\d", "<date>", text),)}
+    assert key({"q": "on 2026-01-01"}, **rules) == key({"q": "on 2027-12-31"}, **rules)
+    assert key(b"on 2026-01-01", **rules) == key(b"on 2027-12-31", **rules)
+    assert key({}, f"{URL}&day=2026-01-01", **rules) == key({}, f"{URL}&day=2026-01-02", **rules)
+    assert key({"q": "on 2026-01-01"}, **rules) != key({"q": "at 2026-01-01"}, **rules)
+
+
+def test_a_body_that_is_no_json_and_no_text_is_left_as_it_is() -> None:
+    rules: dict[str, Any] = {"ignore": ("a",), "normalise": (str.lower,)}
+    assert key(b"\xff\xfeA", **rules) != key(b"\xff\xfdA", **rules)
+
+
+def test_without_rules_the_key_is_the_plain_one() -> None:
+    question = ask("POST", URL, {}, b'{"q": 1}', Redactor())
+    assert key({"q": 1}) == question.key == key_of("POST", question.url, question.body)
+
+
+def question_of(one: Tape, run: str) -> Any:
+    body = json.dumps({"q": "what", "metadata": {"run": run}}).encode()
+    return one.ask("POST", URL, {"content-type": "application/json"}, body)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [((), ("metadata.run",)), (("metadata.run",), ()), (("q",), ("**.run",))]
+)
+def test_rules_may_change_and_recordings_are_still_found(
+    tmp_path: Path, before: tuple[str, ...], after: tuple[str, ...]
+) -> None:
+    path = tmp_path / "cassettes" / "a.json"
+    one = Tape(path, "new", rules=Rules(before))
+    one.record(question_of(one, "1"), says("hello"))
+    one.close()
+    two = Tape(path, rules=Rules(after))
+    found = two.claim(question_of(two, "1"))
+    assert found is not None
+    assert found.body == b"hello"
+    assert two.close().stale == 0
+
+
+def test_an_ignored_path_finds_what_was_recorded_with_another_value(tmp_path: Path) -> None:
+    path = tmp_path / "cassettes" / "a.json"
+    one = Tape(path, "new")
+    one.record(question_of(one, "1"), says("hello"))
+    one.close()
+    strict, lax = Tape(path), Tape(path, rules=Rules(("metadata",)))
+    with pytest.raises(CassetteMiss, match="no recording answers"):
+        strict.claim(question_of(strict, "2"))
+    assert lax.claim(question_of(lax, "2")) is not None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.text import assert_exact as assert_exact
     from pytest_llmops.assertions.text import assert_fuzzy as assert_fuzzy
     from pytest_llmops.assertions.text import assert_matches as assert_matches
+    from pytest_llmops.cassettes.blocks import use_cassette as use_cassette
     from pytest_llmops.errors import LLMOpsError as LLMOpsError
     from pytest_llmops.errors import MeasurementErrored as MeasurementErrored
     from pytest_llmops.errors import MeasurementFailed as MeasurementFailed
@@ -45,6 +46,7 @@ _HOMES = {
     "collect": "recorder",
     "emit": "recorder",
     "soft": "recorder",
+    "use_cassette": "cassettes.blocks",
 }
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "collect",
     "emit",
     "soft",
+    "use_cassette",
 ]
 
 

@@ -20,9 +20,10 @@
     MeasurementFailed (AssertionError)  scored, and outside its bound
 
     CassetteMiss (BaseException)        a request that no recording answers
+    BudgetReached (BaseException)       a live call that the run's budget has no room for
 
-`CassetteMiss` is no `Exception` on purpose: an application's ``except Exception``
-fallback must not be able to turn a missing recording into a passing test.
+The last two are no `Exception` on purpose: an application's ``except Exception``
+fallback must not be able to turn a missing recording, or a spent budget, into a passing test.
 """
 
 from __future__ import annotations
@@ -218,6 +219,10 @@ class CassetteMiss(_Travels, BaseException):
     """A request that no recording answers; holds the whole message for a person."""
 
 
+class BudgetReached(_Travels, BaseException):
+    """A live call that the run's budget has no room for; holds the whole message for a person."""
+
+
 def _builtin_name(cls: type[BaseException]) -> None:
     # pytest prints "module.Name: text"; without a module the verdict keeps the first line for itself.
     cls.__module__ = "builtins"
@@ -251,5 +256,5 @@ class MeasurementErrored(LLMOpsError):
         super().__init__(text)
 
 
-for _cls in (MeasurementFailed, MeasurementErrored, CassetteMiss):
+for _cls in (MeasurementFailed, MeasurementErrored, CassetteMiss, BudgetReached):
     _builtin_name(_cls)

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pytest_llmops import recorder, registry
-from pytest_llmops.errors import CassetteMiss, LLMOpsError, UnknownName
+from pytest_llmops import playing, recorder, registry
+from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UnknownName, UsageError
+from pytest_llmops.masking import quiet_loggers
 from pytest_llmops.measurement import Json, amount, shorten
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
+    from pytest_llmops.cassettes.tape import Tape
     from pytest_llmops.protocols import Call
     from pytest_llmops.runs import TestRecord
 
@@ -34,14 +36,11 @@ HELP = (
     "llm_cassette(name=None): record and replay this test; a name shares one cassette between tests",
 )
 """One line for each marker, as ``pytest --markers`` shows it."""
-KEYS = (
-    "OPENAI_API_KEY",
-    "ANTHROPIC_API_KEY",
-    "GEMINI_API_KEY",
-    "MISTRAL_API_KEY",
-    "CO_API_KEY",
-    "OPENROUTER_API_KEY",
-)
+
+FOREIGN = "vcr"
+"""Marker of the fellow recorders (pytest-recording, pytest-vcr, cassetter): such a test is theirs."""
+THEIRS = frozenset({"vcr", "_vcr_marker", "cassette"})
+"""Fixtures by which they come to every test: without one the marker is nobody's."""
 
 _made: dict[tuple[str, str, object], object] = {}
 """Judges, embedders and models of this process, by kind, name and factory."""
@@ -53,6 +52,21 @@ def is_ours(item: Any) -> bool:
     if not FIXTURES.isdisjoint(names):
         return True
     return any(mark.name in MARKERS for mark in item.iter_markers())
+
+
+def is_recorded_elsewhere(item: Any) -> bool:
+    """Say whether a test is marked for a fellow recorder that is there, so that we leave its traffic alone.
+
+    Raises:
+        UsageError: It is marked for ours too.
+    """
+    if item.get_closest_marker(FOREIGN) is None or THEIRS.isdisjoint(getattr(item, "fixturenames", ())):
+        return False
+    if item.get_closest_marker("llm_cassette") is not None:
+        raise UsageError(
+            f"{item.nodeid}: marked `{FOREIGN}` and `llm_cassette`: one of two recorders can record it, take one mark away"
+        )
+    return True
 
 
 def needs_judge(item: Any) -> bool:
@@ -75,10 +89,12 @@ class Harness:
     skip: Callable[[str], NoReturn]
     ours: bool = False
     recorder: recorder.Recorder = field(default_factory=recorder.Recorder)
-    tape: Any = None
+    tape: Tape | None = None
     passed: bool = False
     record: TestRecord | None = None
-    _environ: dict[str, str | None] = field(default_factory=dict)
+    environment: playing.Environment = field(default_factory=playing.Environment)
+    _log: playing.Log | None = None
+    _redactor: Any = None
     _told: int = 0
 
     def start(self) -> None:
@@ -87,18 +103,34 @@ class Harness:
         rec.settings = self.settings
         rec.lookup = self.lookup
         rec.provenance = self.provenance
-        rec.redact = self._masked
+        rec.redact = self.masked
         recorder.push(rec)
 
-    def _masked(self, text: str) -> str:
-        from pytest_llmops.cassettes.redact import Redactor
-
-        redactor = self.tape.redactor if self.tape is not None else Redactor.from_environment(os.environ)
-        return str(redactor.text(text))
+    def masked(self, text: str) -> str:
+        """Return a text without secrets."""
+        return str(self.redactor.shown(text))
 
     def stop(self) -> None:
         """Take this test's recorder off."""
         recorder.pop(self.recorder)
+
+    @property
+    def redactor(self) -> Any:
+        """What masks secrets: the tape's, which knows the credentials of the requests too."""
+        from pytest_llmops.cassettes.redact import Redactor
+
+        if self.tape is not None:
+            self._redactor = self.tape.redactor
+        if self._redactor is None:
+            self._redactor = Redactor.from_environment(os.environ)
+        return self._redactor
+
+    @property
+    def log(self) -> playing.Log:
+        """What the tapes of this test did."""
+        if self._log is None:
+            self._log = playing.Log(self.item.config.rootpath)
+        return self._log
 
     def open(self) -> None:
         """Open the cassette and set what SDKs read from the environment.
@@ -107,24 +139,30 @@ class Harness:
             CassetteError: The cassette is damaged.
             UsageError: The marker's arguments are wrong.
         """
-        from pytest_llmops.cassettes import intercept, tape
-        from pytest_llmops.cassettes.redact import Redactor
+        from pytest_llmops.cassettes import deck, intercept
 
-        found = self.item.ihook.pytest_llmops_redactors(config=self.item.config)
-        redactors = {name: redact for one in reversed(found) for name, redact in one.items()}
-        path, shared = self._cassette()
-        self.tape = tape.Tape(
-            path,
-            self.settings.record,
-            Redactor.from_environment(os.environ, [redactors[name] for name in sorted(redactors)]),
-            owner=self.item.nodeid,
-            command=f"{self.command()} --llm-record=new",
-            allowed=frozenset(self.settings.allow_hosts),
-            shared=shared,
-        )
-        self._set_environment()
+        quiet_loggers()
+        path, shared = playing.cassette_of(self.item)
+        self.tape = self._make_tape(path, shared=shared)
+        self.environment.set(self.settings)
         intercept.enter()
-        tape.insert(self.tape)
+        deck.insert(self.tape)
+
+    def _make_tape(self, path: Path, *, shared: bool) -> Tape:
+        command = f"{self.command()} --llm-record=new"
+        return playing.make_tape(self.item, self.settings, path, shared=shared, command=command)
+
+    def tape_of_fixture(
+        self, fixturedef: Any, path: Path, log: Callable[[], playing.Log | None]
+    ) -> playing.FixtureTape:
+        """Return the tape of a fixture that is set up for this test, and closed when it is torn down.
+
+        Raises:
+            CassetteError: The cassette is damaged.
+        """
+        made = playing.FixtureTape(self._make_tape(path, shared=True), self.settings, log)
+        fixturedef.addfinalizer(made.leave)  # the first added is the last called
+        return made
 
     def close(self) -> None:
         """Close the cassette; a miss that the application swallowed still fails the test.
@@ -135,73 +173,33 @@ class Harness:
         """
         if self.tape is None:
             return
-        from pytest_llmops.cassettes import tape
+        from pytest_llmops.cassettes import deck
 
         one, self.tape = self.tape, None
-        tape.eject(one)
-        self._restore_environment()
+        deck.eject(one)
+        self.environment.restore()
+        passed = self.passed and not one.misses
         try:
-            one.close(passed=self.passed)
+            one.close(passed=passed)
         finally:
-            self._note_cassette(one)
+            self.log.add(one, passed=passed)
+            self._cassette_facts()
         if one.misses and self.passed:
-            raise CassetteMiss(
-                f"the test passed although a request was missed (was the error caught?)\n{one.misses[0]}"
-            )
+            raise CassetteMiss(playing.swallowed("the test passed", one.misses[0]))
 
-    def _note_cassette(self, one: Any) -> None:
-        counts: dict[str, Json] = {
-            "path": self._relative(one.path),
-            "replayed": one.counts.replayed,
-            "recorded": one.counts.recorded,
-            "missed": one.counts.missed,
-            "stale": one.counts.stale,
-        }
-        if one.notes:
-            counts["notes"] = list(dict.fromkeys(one.notes))
-        if one.counts != type(one.counts)():
-            self.recorder.facts["cassette"] = counts
+    def not_run(self) -> None:
+        """Tell the usage record the cassettes of a test of ours that was skipped."""
+        path, shared = playing.cassette_of(self.item)
+        self.log.not_run(path, shared=shared)
+        for _, of_fixture in playing.fixtures_of(self.item):
+            self.log.not_run(of_fixture, shared=True)
+
+    def _cassette_facts(self) -> None:
+        if self.log.facts:
+            self.recorder.facts["cassette"] = self.log.facts
 
     def _relative(self, path: Path) -> str:
-        root = self.item.config.rootpath
-        return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-
-    def _cassette(self) -> tuple[Path, bool]:
-        from pytest_llmops.cassettes.naming import cassette_path, safe
-        from pytest_llmops.marks import cassette_name
-
-        name = cassette_name(self.item)
-        if name:
-            parts = [safe(part) for part in name.split("/")]
-            return self.item.path.parent.joinpath("cassettes", *parts[:-1], f"{parts[-1]}.json"), True
-        names = [part for part in self.item.nodeid.split("::")[1:-1] if part]
-        callspec = getattr(self.item, "callspec", None)
-        function = getattr(self.item, "originalname", None) or self.item.name
-        return cassette_path(self.item.path, (*names, function), callspec.id if callspec else ""), False
-
-    def _set_environment(self) -> None:
-        from urllib.parse import urlsplit
-
-        from pytest_llmops.cassettes.redact import PLACEHOLDER_KEY
-        from pytest_llmops.hosts import is_loopback
-
-        wanted = {"OPENAI_BASE_URL": self.settings.base_url} if self.settings.base_url else {}
-        replay = self.settings.record == "none"
-        local = is_loopback(urlsplit(self.settings.base_url).hostname or "")
-        for name in KEYS if replay else KEYS[:1] if local else ():
-            if not os.environ.get(name):
-                wanted[name] = PLACEHOLDER_KEY
-        for name, value in wanted.items():
-            self._environ[name] = os.environ.get(name)
-            os.environ[name] = value
-
-    def _restore_environment(self) -> None:
-        for name, value in self._environ.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        self._environ.clear()
+        return self.log.relative(path)
 
     def lookup(self, kind: str, name: str) -> object:
         """Return the named judge, embedder, model or retriever: the nearest conftest's, else the built-in.
@@ -259,7 +257,10 @@ class Harness:
     def used(self) -> bool:
         """Say whether there is anything to report."""
         return self.ours or bool(
-            self.recorder.measurements or self.recorder.exchanges or self.record is not None
+            self.recorder.measurements
+            or self.recorder.exchanges
+            or self.record is not None
+            or (self._log is not None and self._log.uses)
         )
 
     def payload(self, when: str, error: BaseException | None) -> dict[str, Json]:
@@ -274,8 +275,10 @@ class Harness:
             "calls": [one.to_wire() for one in calls],
         }
         if when == "teardown":
+            self._cassette_facts()
             payload["facts"] = dict(self.recorder.facts)
-        if isinstance(error, (LLMOpsError, CassetteMiss)):
+            payload["tapes"] = self.log.uses
+        if isinstance(error, (LLMOpsError, CassetteMiss, BudgetReached)):
             payload["outcome"] = "errored"
             payload["kind"] = type(error).__name__
         return payload

@@ -68,5 +68,21 @@ def pytest_llmops_redactors(config: pytest.Config) -> Mapping[str, Callable[[str
 
 
 @pytest.hookspec
+def pytest_llmops_normalisers(config: pytest.Config) -> Mapping[str, Callable[[str], str]]:
+    r"""Return functions that level what differs from run to run; all are applied, by name order.
+
+    Called in the worker before a cassette opens. Each gets the address, and the canonical body (JSON with its
+    keys sorted), of a request and returns them as they count in the search for a recording; what is written
+    stays as it was asked. They may change freely: recordings are found under the new rules too.
+
+    Example::
+
+        def pytest_llmops_normalisers(config):
+            return {"dates": lambda text: re.sub(r"\d{4}-\d\d-\d\d", "<date>", text)}
+    """
+    return {}
+
+
+@pytest.hookspec
 def pytest_llmops_run_finished(config: pytest.Config, run: Run) -> None:
     """Called in the controller when all tests are done, before the reports are written."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from pytest_llmops import hookspecs
-from pytest_llmops.errors import LLMOpsError, UsageError
+from pytest_llmops import hookspecs, recorder
+from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UsageError
 from pytest_llmops.fixtures import (
     HARNESS,
     SETTINGS,
@@ -23,15 +24,20 @@ from pytest_llmops.fixtures import (
     prompts,
     retriever,
 )
-from pytest_llmops.harness import NEEDS_JUDGE, Harness, is_ours, needs_judge
+from pytest_llmops.harness import NEEDS_JUDGE, Harness, is_ours, is_recorded_elsewhere, needs_judge
 from pytest_llmops.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
+    from pytest_llmops.playing import Log
     from pytest_llmops.session import Controller
 
 OURS = pytest.StashKey[bool]()
 MISSPELT = pytest.StashKey[str]()
+ITEMS = pytest.StashKey[list[pytest.Item]]()
 PROMPTS_SEEN = pytest.StashKey[dict[str, None]]()
+BUDGET = pytest.StashKey[Path]()
+DESELECTED = "llmops_deselected"
+WATCH = pytest.StashKey["Watch"]()
 GROUP = "LLM regression testing (pytest-llmops)"
 
 
@@ -61,7 +67,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[PROMPTS_SEEN] = {}
     for line in HELP:
         config.addinivalue_line("markers", line)
+    watch = config.stash[WATCH] = Watch(config)
+    config.pluginmanager.register(watch, "llmops_watch")
+    recorder.wake.append(watch.wake)
     if not hasattr(config, "workerinput"):
+        if config.stash[SETTINGS].has_budget:
+            from pytest_llmops import housekeeping
+
+            config.stash[BUDGET] = housekeeping.open_ledger()
         config.pluginmanager.register(Listener(config), "llmops_listener")
 
 
@@ -71,6 +84,7 @@ class Listener:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._controller: Controller | None = None
+        self._deselected = self._crashed = 0
 
     def _wake(self) -> Controller:
         from pytest_llmops.session import Controller
@@ -89,7 +103,21 @@ class Listener:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the reports that were asked for, also of an empty run."""
         if self._controller is not None or self._config.stash[SETTINGS].report:
-            self._wake().finish(session)
+            controller = self._wake()
+            controller.housekeeping.deselected = self._deselected
+            controller.housekeeping.crashed = self._crashed
+            controller.finish(session)
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Count the tests that were left out, whoever did it."""
+        self._deselected += len(items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Hear from a worker how many tests it left out, and whether it crashed."""
+        told: dict[str, Any] = getattr(node, "workeroutput", {})
+        self._deselected = max(self._deselected, told.get(DESELECTED, 0))
+        self._crashed += bool(error)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the summary of a run that measured something."""
@@ -97,9 +125,17 @@ class Listener:
             self._controller.summarise(terminalreporter)
 
 
-def pytest_unconfigure() -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
     """Take the patches away, if any test needed them."""
     import sys
+
+    watch = config.stash.get(WATCH, None)
+    if watch is not None:
+        recorder.wake.remove(watch.wake)
+    if BUDGET in config.stash:
+        from pytest_llmops import housekeeping
+
+        housekeeping.close_ledger(config.stash[BUDGET])
 
     intercept = sys.modules.get("pytest_llmops.cassettes.intercept")
     if intercept is not None:
@@ -111,8 +147,21 @@ def read_settings(config: pytest.Config) -> Settings:
     import os
 
     command_line = {option.name: config.getoption(option.dest, None) for option in OPTIONS if option.flag}
-    ini = {option.name: config.getini(option.dest) for option in OPTIONS if option.ini}
+    ini = {option.name: _ini(config, option.dest) for option in OPTIONS if option.ini}
     return Settings.read(("command line", command_line), ("ini", ini), environ=os.environ)
+
+
+def _ini(config: pytest.Config, key: str) -> object:
+    try:
+        found: object = config.getini(key)
+    except (
+        pytest.UsageError,
+        TypeError,
+        ValueError,
+    ):  # pytest's own reading of a number: our parser says it with place and got
+        raw: Any = config.inicfg[key]
+        found = getattr(raw, "value", raw)
+    return found
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -133,6 +182,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what needs a judge, unless judges were asked for."""
     settings = config.stash[SETTINGS]
+    config.stash[ITEMS] = items
     if settings.prompt:
         from pytest_llmops import marks
 
@@ -144,35 +194,119 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.stash[OURS] = True
         if not settings.judge and needs_judge(item):
             item.add_marker(pytest.mark.skip(reason=NEEDS_JUDGE))
-    if any(OURS in item.stash for item in items) and not config.pluginmanager.has_plugin("llmops_cassettes"):
-        config.pluginmanager.register(Cassettes(), "llmops_cassettes")
+    ours = [item for item in items if OURS in item.stash]
+    if ours and not config.pluginmanager.has_plugin("llmops_ours"):
+        from pytest_llmops.playing import fixtures_of
+
+        fixtures = {one: path for item in ours for one, path in fixtures_of(item)}
+        config.pluginmanager.register(Ours(config.stash[WATCH], fixtures), "llmops_ours")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Give every test a recorder; it costs a few microseconds and reports only what was measured."""
-    harness = Harness(item, item.config.stash[SETTINGS], _skip, ours=OURS in item.stash)
+class Watch:
+    """Gives a recorder to a test that measures something although nothing about it is ours.
+
+    Such a test is not known before: the first measurement wakes us, and other tests pay nothing.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._items: dict[str, pytest.Item] = {}
+        self.harness: Harness | None = None
+
+    def wake(self) -> Harness | None:
+        """Return the harness of the running test, started if it has none yet; None between two tests."""
+        import os
+
+        running = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
+        if running not in self._items:
+            self._items = {item.nodeid: item for item in self._config.stash.get(ITEMS, [])}
+        item = self._items.get(running)
+        if item is None:
+            return None
+        if HARNESS not in item.stash:
+            self.harness = _start(item)
+        found: Harness = item.stash[HARNESS]
+        return found
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """In a worker, tell the controller how many tests were left out."""
+        output = getattr(self._config, "workeroutput", None)
+        if output is not None:
+            output[DESELECTED] = output.get(DESELECTED, 0) + len(items)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logfinish(self) -> None:
+        """End the harness of a test that is not ours, after its last report."""
+        if self.harness is not None:
+            self.harness.stop()
+            del self.harness.item.stash[HARNESS]
+            self.harness = None
+
+
+def _start(item: pytest.Item) -> Harness:
+    harness: Harness = Harness(item, item.config.stash[SETTINGS], _skip, ours=OURS in item.stash)
     item.stash[HARNESS] = harness
     harness.start()
-    try:
-        return (yield)
-    finally:
-        harness.stop()
-        del item.stash[HARNESS]  # kept for all tests of a run it would only feed the garbage collector
+    return harness
 
 
-class Cassettes:
+class Ours:
     """Hooks for runs in which a test is ours; other runs do not even call them."""
+
+    def __init__(self, watch: Watch, fixtures: dict[object, Path]) -> None:
+        self._watch = watch
+        self._fixtures = fixtures
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Give every test that is ours a recorder."""
+        if OURS not in item.stash:
+            return (yield)
+        harness = _start(item)
+        try:
+            return (yield)
+        finally:
+            harness.stop()
+            del item.stash[HARNESS]  # kept for all tests of a run it would only feed the garbage collector
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Open the cassette of a test that is ours, before any of its fixtures runs."""
-        harness = item.stash[HARNESS]
+        if OURS not in item.stash:
+            return
         # A worker that refuses to collect ends xdist with an internal error: there each test says it.
-        if harness.ours and item.config.stash.get(MISSPELT, ""):
+        if item.config.stash.get(MISSPELT, ""):
             raise UsageError(item.config.stash[MISSPELT])
-        if harness.ours and not _is_skipped(item):
+        harness = item.stash[HARNESS]
+        if _is_skipped(item):
+            harness.not_run()
+        elif not is_recorded_elsewhere(item):
             harness.open()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: Any
+    ) -> Generator[None, object, object]:
+        """Let a fixture that outlives tests have a cassette of its own, and keep its miss for the next test."""
+        path = self._fixtures.get(fixturedef)
+        harness = self._watch.wake() if path is not None else None
+        try:
+            if path is None or harness is None:
+                return (yield)
+            taped = harness.tape_of_fixture(fixturedef, path, self._log)
+            with taped.setting_up():
+                made = yield
+            fixturedef.addfinalizer(taped.enter)
+        except (CassetteMiss, BudgetReached) as error:
+            # pytest keeps the outcome of a set-up only if it is an `Exception`, and trips over itself if it is not.
+            fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, error.__traceback__))
+            raise
+        else:
+            return made
+
+    def _log(self) -> Log | None:
+        harness = self._watch.wake()
+        return harness.log if harness is not None else None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -180,7 +314,8 @@ class Cassettes:
         try:
             return (yield)
         finally:
-            item.stash[HARNESS].close()
+            if HARNESS in item.stash:
+                item.stash[HARNESS].close()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -188,17 +323,19 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put what was measured on the report, and take our frames off its traceback."""
-    harness = item.stash[HARNESS]
     error = call.excinfo.value if call.excinfo is not None else None
-    if error is not None and not isinstance(error, pytest.skip.Exception):
-        from pytest_llmops import session
+    if HARNESS not in item.stash:
+        if not isinstance(error, LLMOpsError):
+            return (yield)
+        item.config.stash[WATCH].wake()
+    harness = item.stash[HARNESS]
+    from pytest_llmops import session
 
+    if error is not None and not isinstance(error, pytest.skip.Exception):
         session.hide_frames(call, pytest.fail.Exception)
     report = yield
     harness.passed = harness.passed or (report.when == "call" and report.passed)
     if harness.used() or isinstance(error, LLMOpsError):
-        from pytest_llmops import session
-
         session.attach(harness, report, error)
     return report
 

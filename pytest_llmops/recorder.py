@@ -16,16 +16,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
 from pytest_llmops import errors
-from pytest_llmops.measurement import Json, Measurement, amount, apart, shorten
+from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.settings import Settings
+from pytest_llmops.wording import describe
 
 Lookup = Callable[[str, str], object]
-
-MAX_LABEL = 60
-MAX_ORIGIN = 2000
-"""A command to run a test again must be whole to be of use."""
-MAX_EVIDENCE = 8
-"""Lines of evidence in a failure text; the report has them all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +91,8 @@ class _Block:
 
 
 _stack: list[Recorder] = []
+wake: list[Callable[[], object]] = []
+"""The last is called when something is measured in a test that has no recorder yet: it may push one."""
 _owner = threading.get_ident()
 """The thread that runs the test."""
 _lock = threading.RLock()
@@ -121,9 +118,17 @@ def trial(index: int) -> Iterator[None]:
         _trial.reset(token)
 
 
+def _recorders() -> list[Recorder]:
+    """The stack, of a test that has just begun to measure too."""
+    if not _stack and wake:
+        wake[-1]()
+    return _stack
+
+
 def current() -> Recorder | None:
     """Return the recorder on top, or None in a plain script."""
-    base = _stack[-1] if _stack else None
+    recorders = _recorders()
+    base = recorders[-1] if recorders else None
     block = _block.get()
     if block is None or block.base is not base:
         block = next((one for one in reversed(_inherited) if one.base is base), None)
@@ -150,7 +155,8 @@ def pop(recorder: Recorder) -> None:
 
 @contextmanager
 def _opened(inner: Recorder) -> Iterator[None]:
-    base = _stack[-1] if _stack else None
+    recorders = _recorders()
+    base = recorders[-1] if recorders else None
     outer = _block.get()
     block = _Block(base, inner, outer if outer is not None and outer.base is base else None)
     _block.set(block)
@@ -177,7 +183,7 @@ def _in_a_loop() -> bool:
 
 def settings() -> Settings:
     """Return the settings in force: the run's, or the defaults with the environment's in a script."""
-    for recorder in reversed(_stack):
+    for recorder in reversed(_recorders()):
         if recorder.settings is not None:
             return recorder.settings
     return Settings.read(environ=os.environ)
@@ -189,7 +195,7 @@ def lookup(kind: str, name: str) -> object:
     Raises:
         UnknownName: Nobody knows it; the error names what exists and the closest.
     """
-    for recorder in reversed(_stack):
+    for recorder in reversed(_recorders()):
         if recorder.lookup is not None:
             return recorder.lookup(kind, name)
     from pytest_llmops import registry
@@ -280,44 +286,6 @@ def _origin() -> Sequence[tuple[str, str]]:
         if recorder.provenance is not None:
             return recorder.provenance()
     return ()
-
-
-def describe(
-    measurement: Measurement,
-    *,
-    verdict: str = "",
-    evidence: Sequence[tuple[str, str]] = (),
-    origin: Sequence[tuple[str, str]] = (),
-) -> str:
-    r"""Return the failure text of a measurement: the verdict in the first line, then labelled lines.
-
-    Evidence beyond the eighth line is left to the report; ``origin`` (who answered, how to run it
-    again) is always there.
-
-    >>> print(describe(Measurement(name="text.fuzzy", value=0.4, bound=0.8), evidence=[("nearest", "a\nb")]))
-    text.fuzzy 0.40 < 0.80
-      nearest   a\nb
-    """
-    pairs = [("reason", measurement.reason)] if measurement.reason else []
-    pairs += evidence
-    shown = [(label, shorten(text)) for label, text in pairs[:MAX_EVIDENCE]]
-    if len(pairs) > MAX_EVIDENCE:
-        shown.append(("and", f"{len(pairs) - MAX_EVIDENCE} more lines in the report"))
-    shown += [(label, shorten(text, MAX_ORIGIN)) for label, text in origin]
-    width = min(max((len(label) for label, _ in shown), default=0), MAX_LABEL)
-    lines = [f"  {shorten(label, MAX_LABEL):<{width}}   {text}" for label, text in shown]
-    return "\n".join([verdict or _verdict(measurement), *lines])
-
-
-def _verdict(m: Measurement) -> str:
-    name = f"{m.name} [{shorten(m.label, 60)}]" if m.label else m.name
-    if m.value is None:
-        return f"{name} could not be scored: {shorten(m.error)}"
-    if m.bound is None:
-        return f"{name} {amount(m.value, m.unit)}"
-    value, bound = apart(m.value, m.bound, m.unit)
-    signs = ("<", ">") if m.status == "failed" else (">=", "<=")
-    return f"{name} {value} {signs[m.better == 'lower']} {bound}"
 
 
 @contextmanager

@@ -11,15 +11,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pytest_llmops.errors import CassetteMiss, LLMOpsError, MeasurementFailed
+from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, MeasurementFailed
 from pytest_llmops.harness import Harness
+from pytest_llmops.housekeeping import Housekeeping
+from pytest_llmops.masking import mask_report
 from pytest_llmops.measurement import Json
+from pytest_llmops.recordings import notes
 from pytest_llmops.runs import Run, TestRecord, write_text
 from pytest_llmops.settings import OPTIONS, Settings
 
 PACKAGE = __name__.partition(".")[0]
 SITE_PACKAGES = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
-OUR_ERRORS = (MeasurementFailed, LLMOpsError, CassetteMiss)
+NO_TESTS = 5
+"""Exit status of pytest when it collected nothing."""
+OUR_ERRORS = (MeasurementFailed, LLMOpsError, CassetteMiss, BudgetReached)
 
 
 class Controller:
@@ -33,6 +38,7 @@ class Controller:
         self._settings = settings
         self._records: dict[str, TestRecord] = {}
         self._trouble: list[str] = []
+        self.housekeeping = Housekeeping(config, settings)
         self.run = Run()
 
     def add(self, report: Any) -> None:
@@ -40,6 +46,8 @@ class Controller:
         payload: Mapping[str, Any] | None = getattr(report, "llmops", None)
         if payload is None and report.nodeid not in self._records:
             return
+        if payload:
+            self.housekeeping.add(payload.get("tapes", ()))
         record = record_of(report, payload or {})
         seen = self._records.get(report.nodeid)
         self._records[report.nodeid] = record if seen is None else seen.add(record)
@@ -47,7 +55,9 @@ class Controller:
     def finish(self, session: Any) -> None:
         """Build the run, tell the hook, and write the reports that were asked for."""
         records = tuple(sorted(self._records.values(), key=lambda record: _natural(record.nodeid)))
-        run = Run(records=records, meta=_meta(self._config, self._settings), notes=_notes(records))
+        told = self.housekeeping.finish(_red_because(session))
+        meta = {**_meta(self._config, self._settings), **told}
+        run = Run(records=records, meta=meta, notes=tuple(notes(records, meta)))
         self.run = _without_secrets(run)
         if records:
             self._config.hook.pytest_llmops_run_finished(config=self._config, run=self.run)
@@ -136,6 +146,8 @@ def record_of(report: Any, payload: Mapping[str, Any]) -> TestRecord:
 def attach(harness: Harness, report: Any, error: BaseException | None) -> None:
     """Put what a phase measured on its report; at the end of a test its JUnit properties too."""
     payload = report.llmops = harness.payload(report.when, error)
+    mask_report(report, harness.masked)
+    payload = report.llmops
     record = record_of(report, payload)
     harness.record = record if harness.record is None else harness.record.add(record)
     if report.when == "teardown" and harness.settings.junit_properties:
@@ -233,6 +245,16 @@ def _without_secrets(run: Run) -> Run:
     return Run.from_json(redactor.clean(data).decode()) if redactor.leaks(data) else run
 
 
+def _red_because(session: Any) -> list[str]:
+    found = [f"{session.testsfailed} failed"] if session.testsfailed else []
+    status = int(session.exitstatus)
+    if not found and status not in (0, NO_TESTS):
+        found.append(f"exit status {status}")
+    if session.shouldstop:
+        found.append(str(session.shouldstop))
+    return found
+
+
 def _command(config: Any) -> str:
     import os
 
@@ -240,12 +262,3 @@ def _command(config: Any) -> str:
 
     args = " ".join(["pytest", *map(str, config.invocation_params.args)])
     return Redactor.from_environment(os.environ).text(args)
-
-
-def _notes(records: tuple[TestRecord, ...]) -> tuple[str, ...]:
-    notes: dict[str, None] = {}
-    for record in records:
-        facts = record.facts.get("cassette")
-        for note in facts.get("notes", ()) if isinstance(facts, dict) else ():
-            notes[f"{record.nodeid}: {note}"] = None
-    return tuple(notes)

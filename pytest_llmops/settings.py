@@ -8,6 +8,7 @@ Precedence of *how* to run: command line > ini > environment > default.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -16,9 +17,9 @@ from typing import Any, Literal, TypeAlias
 
 from pytest_llmops.errors import SettingError
 
-RecordMode: TypeAlias = Literal["none", "new", "all", "live"]
+RecordMode: TypeAlias = Literal["none", "new", "all", "live", "verify"]
 Api: TypeAlias = Literal["chat", "responses"]
-IniType: TypeAlias = Literal["string", "bool", "linelist"]
+IniType: TypeAlias = Literal["string", "bool", "linelist", "int", "float"]
 Parser: TypeAlias = Callable[[object], Any]
 
 REPORT_KINDS = (".html", ".json")
@@ -136,6 +137,35 @@ def _host(value: object) -> str:
     return text
 
 
+def _json_path(value: object) -> str:
+    text = _text(value)
+    from pytest_llmops.paths import parse
+
+    parse(text)
+    return text
+
+
+def _money(value: object) -> float | None:
+    try:
+        amount = (
+            float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else -1.0
+        )
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount < math.inf:
+        msg = "an amount of US dollars, 0 or more (2.50)"
+        raise ValueError(msg)
+    return amount
+
+
+def _count(value: object) -> int | None:
+    text = str(value).strip()
+    if isinstance(value, bool) or not (text.isascii() and text.isdecimal()):
+        msg = "a whole number, 0 or more"
+        raise ValueError(msg)
+    return int(text)
+
+
 def _option(parse: Parser, default: object, help: str, **how: Any) -> Any:  # noqa: A002 -- becomes a field of any type
     return field(default=default, metadata={"parse": parse, "help": help, **how})
 
@@ -167,9 +197,28 @@ class Settings:
         flag="--llm-api", metavar="chat|responses",
     )  # fmt: skip
     record: RecordMode = _option(
-        _one_of("none", "new", "all", "live"), "none",
-        "none: recordings answer, a missing one is an error; new: record what is missing; all: record again; live: neither read nor write",
-        flag="--llm-record", metavar="none|new|all|live",
+        _one_of("none", "new", "all", "live", "verify"), "none",
+        "none: recordings answer, a missing one is an error; new: record what is missing; all: record again; "
+        "live: neither read nor write; verify: ask live, tell what differs from the recording, write nothing",
+        flag="--llm-record", metavar="none|new|all|live|verify",
+    )  # fmt: skip
+    record_errors: bool = _option(
+        _yes, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
+        flag="--llm-record-errors", switch=True, ini="bool",
+    )  # fmt: skip
+    max_calls: int | None = _option(
+        _count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N",
+        ini="int",
+    )  # fmt: skip
+    budget: float | None = _option(
+        _money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",
+        flag="--llm-budget", metavar="USD", ini="float",
+    )  # fmt: skip
+    ignore: tuple[str, ...] = _option(
+        _each(_json_path), (),
+        "what of a request does not count in the search for its recording: JSON paths (`metadata.run_id`, `messages[*].id`, "
+        "`**.request_id`) and query parameters (`?session`)",
+        ini="linelist",
     )  # fmt: skip
     prompt: tuple[str, ...] = _option(
         _each(_name_version), (), "run with another version of a prompt (repeatable)", flag="--llm-prompt",
@@ -199,6 +248,11 @@ class Settings:
     def versions(self) -> dict[str, str]:
         """The prompt versions that --llm-prompt asks for, by prompt name."""
         return {name: version for name, _, version in (one.partition("=") for one in self.prompt)}
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether the run counts its live calls or their cost."""
+        return self.max_calls is not None or self.budget is not None
 
     @classmethod
     def read(
@@ -256,7 +310,7 @@ def table() -> str:
     for option in OPTIONS:
         flag = f"`{option.flag}{'' if option.switch else ' ' + option.metavar}`" if option.flag else ""
         ini = f"`{option.dest}`" if option.ini else ""
-        default = "" if option.default in ("", (), False) else f"`{str(option.default).lower()}`"
+        default = "" if option.default in ("", (), False, None) else f"`{str(option.default).lower()}`"
         env = f" (environment: {', '.join(f'`{name}`' for name in option.env)})" if option.env else ""
         lines.append(
             f"| {flag.replace('|', chr(92) + '|')} | {ini} | {option.help.replace('|', chr(92) + '|')}{env} | {default} |"

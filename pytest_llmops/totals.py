@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 
 from pytest_llmops.measurement import Json, Measurement
+from pytest_llmops.recordings import Cassettes, budget_words, cassettes
 from pytest_llmops.runs import OUTCOMES, Outcome, Run, TestRecord
 from pytest_llmops.traffic import Latency, Traffic, latency, traffic
 
@@ -70,17 +71,6 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cassettes:
-    """What the recordings answered, summed over the tests."""
-
-    files: int = 0
-    replayed: int = 0
-    recorded: int = 0
-    missed: int = 0
-    stale: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeUse:
     """A judge that was asked in this run."""
 
@@ -124,6 +114,7 @@ class Totals:
     by_purpose: Mapping[str, Traffic]
     latency: Latency
     cassettes: Cassettes
+    budget: str = ""
     duration_s: float
 
     @property
@@ -170,7 +161,8 @@ def totals(run: Run) -> Totals:
         traffic=traffic(calls),
         by_purpose={key: traffic(group) for key, group in grouped(calls, lambda one: one.purpose).items()},
         latency=latency(calls),
-        cassettes=_cassettes(records),
+        cassettes=cassettes(run),
+        budget=budget_words(run),
         duration_s=math.fsum(record.duration_s for record in records),
     )
 
@@ -226,21 +218,6 @@ def _histogram(values: Iterable[float]) -> tuple[int, ...]:
     for value in values:
         bins[int(min(max(value, 0.0), 1 - 1 / BINS / 2) * BINS)] += 1
     return tuple(bins)
-
-
-def _cassettes(records: Iterable[TestRecord]) -> Cassettes:
-    used = [facts for facts in (record.fact("cassette") for record in records) if facts]
-
-    def total(key: str) -> int:
-        return sum(value for value in (facts.get(key) for facts in used) if isinstance(value, int))
-
-    return Cassettes(
-        files=len({text_of(facts.get("path")) for facts in used}),
-        replayed=total("replayed"),
-        recorded=total("recorded"),
-        missed=total("missed"),
-        stale=total("stale"),
-    )
 
 
 def judged(measurement: Measurement) -> bool:

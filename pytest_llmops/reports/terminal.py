@@ -228,8 +228,9 @@ def _traffic(page: _Page, found: Totals, verbosity: int) -> list[Line]:
         times = f"p50 {amount(latency.p50, 's')}, p95 {amount(latency.p95, 's')}"
         out += page.fact("latency", f"{times} ({counted(latency.n, 'call')} of the application, as recorded)")
     if tapes.files:
-        counts = f"{tapes.replayed:,} replayed, {tapes.recorded:,} recorded, {tapes.stale:,} stale, {tapes.missed:,} missed"
-        out += page.fact("cassettes", counts, "red" if tapes.missed else "yellow" if tapes.stale else "")
+        out += page.fact("cassettes", tapes.sentence, tapes.style)
+    if found.budget:
+        out += page.fact("budget", found.budget)
     return out
 
 

@@ -35,11 +35,18 @@ VALUES: dict[str, tuple[str, object]] = {
     "corpora_dir": ("books", "books"),
     "allow_hosts": ("localhost", ["localhost"]),
     "junit_properties": ("false", False),
+    "record_errors": ("true", True),
+    "max_calls": ("3", 3),
+    "budget": ("2.50", 2.5),
+    "ignore": ("messages[*].id", ["messages[*].id"]),
 }
 WRONG = {
     "api": ("soap", "one of chat, responses"),
     "base_url": ("localhost:8080", "a URL that starts with http:// or https://"),
-    "record": ("sometimes", "one of none, new, all, live"),
+    "record": ("sometimes", "one of none, new, all, live, verify"),
+    "max_calls": ("few", "a whole number, 0 or more"),
+    "budget": ("-1", "an amount of US dollars, 0 or more"),
+    "ignore": ("a b..", "a JSON path"),
     "prompt": ("greet", "NAME=VERSION"),
     "report": ("report.pdf", ".html"),
 }
@@ -124,7 +131,7 @@ def test_repeatable_flags_add_up(shown: Project) -> None:
     assert json.loads((shown.path / "b.json").read_text())["schema"] == "pytest-llmops/run/1"
 
 
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("name", [option.name for option in FLAGS if option.name in WRONG])
 def test_a_wrong_flag_says_place_option_expected_and_got(shown: Project, name: str, workers: int) -> None:
     option = next(option for option in OPTIONS if option.name == name)
     value, wanted = WRONG[name]

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from pytest_llmops import recorder
+from pytest_llmops import recorder, wording
 from pytest_llmops.errors import CassetteMiss, MeasurementErrored, MeasurementFailed, UnknownName
 from pytest_llmops.measurement import Measurement
-from pytest_llmops.recorder import Exchange, Recorder, collect, describe, emit, soft
+from pytest_llmops.recorder import Exchange, Recorder, collect, emit, soft
+from pytest_llmops.wording import describe
 from pytest_llmops.settings import Settings
 
 GOOD = Measurement(name="good", value=1.0, bound=0.5)
@@ -424,7 +425,7 @@ def test_only_so_much_evidence_is_shown() -> None:
         LOW, evidence=[(f"e{number}", "x") for number in range(20)], origin=[("rerun", "y" * 500)]
     )
     lines = said.splitlines()
-    assert len(lines) == 1 + recorder.MAX_EVIDENCE + 2
+    assert len(lines) == 1 + wording.MAX_EVIDENCE + 2
     assert "12 more lines in the report" in lines[-2]
     assert lines[-1].endswith("y" * 500)
 

@@ -1,0 +1,291 @@
+"""The cassettes of one test while it runs: its own, and those of the fixtures that are set up for it.
+
+Knows pytest's items and fixtures by their attributes only; `harness` and the hooks in `plugin` call it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.measurement import Json
+from pytest_llmops.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_llmops.cassettes.answers import Counts
+    from pytest_llmops.cassettes.tape import Tape
+
+KEYS = (
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "GEMINI_API_KEY",
+    "MISTRAL_API_KEY",
+    "CO_API_KEY",
+    "OPENROUTER_API_KEY",
+)
+BROAD = frozenset({"session", "package", "module", "class"})
+"""Scopes of fixtures that outlive a test, and so have a cassette of their own."""
+
+LEDGER = "LLMOPS_LEDGER"
+"""Environment variable with the ledger of the run's budget, for the processes that the run starts."""
+
+
+def cassette_of(item: Any) -> tuple[Path, bool]:
+    """Return where a test's cassette lies, and whether it shares it.
+
+    Raises:
+        UsageError: The marker's arguments are wrong.
+    """
+    from pytest_llmops.cassettes.naming import cassette_path, safe
+    from pytest_llmops.marks import cassette_name
+
+    name = cassette_name(item)
+    if name:
+        parts = [safe(part) for part in name.split("/")]
+        return item.path.parent.joinpath("cassettes", *parts[:-1], f"{parts[-1]}.json"), True
+    names = [part for part in item.nodeid.split("::")[1:-1] if part]
+    callspec = getattr(item, "callspec", None)
+    function = getattr(item, "originalname", None) or item.name
+    return cassette_path(item.path, (*names, function), callspec.id if callspec else ""), False
+
+
+def cassette_of_fixture(fixturedef: Any) -> Path | None:
+    """Return where the cassette of a fixture that outlives tests lies; None if it is none of the project's own.
+
+    ``cassettes/<module or conftest>/fixture.<name>.json`` beside the file that defines it.
+    """
+    from pytest_llmops.cassettes.naming import cassette_path
+
+    if fixturedef.scope not in BROAD:
+        return None
+    try:
+        file = Path(inspect.getfile(inspect.unwrap(fixturedef.func)))
+    except (TypeError, ValueError):
+        return None
+    if "site-packages" in file.parts or "dist-packages" in file.parts or not file.is_absolute():
+        return None
+    _, _, inner = str(fixturedef.baseid or "").partition("::")
+    names = [part for part in inner.split("::") if part]
+    return cassette_path(file, ("fixture", *names, fixturedef.argname))
+
+
+def fixtures_of(item: Any) -> Iterator[tuple[Any, Path]]:
+    """Yield the fixtures of a test that have a cassette of their own."""
+    info = getattr(item, "_fixtureinfo", None)
+    for defs in (info.name2fixturedefs if info is not None else {}).values():
+        for one in defs:
+            path = cassette_of_fixture(one)
+            if path is not None:
+                yield one, path
+
+
+def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, command: str) -> Tape:
+    """Open a cassette with the run's settings and the hooks of the nearest conftest.
+
+    Raises:
+        CassetteError: The cassette is damaged.
+    """
+    from pytest_llmops.cassettes import tape
+    from pytest_llmops.cassettes.redact import Redactor
+    from pytest_llmops.cassettes.rules import Rules
+
+    redactors = _named(item.ihook.pytest_llmops_redactors(config=item.config))
+    normalisers = _named(item.ihook.pytest_llmops_normalisers(config=item.config))
+    return tape.Tape(
+        path,
+        settings.record,
+        Redactor.from_environment(os.environ, redactors),
+        owner=item.nodeid,
+        command=command,
+        allowed=frozenset(settings.allow_hosts),
+        shared=shared,
+        rules=Rules(settings.ignore, normalisers),
+        record_errors=settings.record_errors,
+        ledger=ledger(settings),
+    )
+
+
+def _named(found: list[dict[str, Callable[[str], str]]]) -> tuple[Callable[[str], str], ...]:
+    by_name = {name: one for each in reversed(found) for name, one in each.items()}
+    return tuple(by_name[name] for name in sorted(by_name))
+
+
+def ledger(settings: Settings) -> Any:
+    """Return the ledger of the run, or None if it has no budget or asks nothing live."""
+    place = os.environ.get(LEDGER)
+    if not place or settings.record == "none" or not settings.has_budget:
+        return None
+    from pytest_llmops.cassettes.budget import Ledger
+
+    return Ledger(Path(place), settings.max_calls, settings.budget)
+
+
+@dataclass(slots=True)
+class Environment:
+    """What SDKs read from the environment, set while a tape is in use."""
+
+    _before: dict[str, str | None] = field(default_factory=dict)
+
+    def set(self, settings: Settings) -> None:
+        """Name the server, and a placeholder where a key is missing and none is needed."""
+        from urllib.parse import urlsplit
+
+        from pytest_llmops.cassettes.redact import PLACEHOLDER_KEY
+        from pytest_llmops.hosts import is_loopback
+
+        wanted = {"OPENAI_BASE_URL": settings.base_url} if settings.base_url else {}
+        local = is_loopback(urlsplit(settings.base_url).hostname or "")
+        for name in KEYS if settings.record == "none" else KEYS[:1] if local else ():
+            if not os.environ.get(name):
+                wanted[name] = PLACEHOLDER_KEY
+        for name, value in wanted.items():
+            self._before[name] = os.environ.get(name)
+            os.environ[name] = value
+
+    def restore(self) -> None:
+        """Put back what was there."""
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        self._before.clear()
+
+
+@dataclass(slots=True)
+class Log:
+    """What the tapes of one test did, for its report and for the run's usage record."""
+
+    root: Path
+    facts: dict[str, Json] = field(default_factory=dict)
+    uses: list[Json] = field(default_factory=list)
+    _counts: Counts | None = None
+
+    def add(self, tape: Tape, *, passed: bool, own: bool = True) -> None:
+        """Take in a tape that was closed; its own tape gives the test's record its path."""
+        from dataclasses import asdict
+
+        from pytest_llmops.cassettes.answers import Counts
+
+        for one in tape.inner:
+            self.add(one, passed=passed and not one.misses, own=False)
+        path = self.relative(tape.path)
+        self.uses.append({"path": path, **tape.use(passed=passed)})
+        if tape.counts == Counts() and not tape.notes:
+            return
+        total = self._counts = self._counts or Counts()
+        total.add(tape.counts)
+        counted = {name: n for name, n in asdict(total).items() if n or name in SHOWN}
+        listed = self.facts.get("fixtures", [])
+        fixtures = listed if isinstance(listed, list) else []
+        kept: dict[str, Json] = {
+            key: self.facts[key] for key in ("path", "notes", "drift") if key in self.facts
+        }
+        self.facts = {**kept, **counted}
+        if own or "path" not in self.facts:
+            self.facts["path"] = path
+        if not own:
+            self.facts["fixtures"] = [*fixtures, path]
+        elif fixtures:
+            self.facts["fixtures"] = fixtures
+        self._more("notes", list(tape.notes))
+        self._more("drift", [one.to_wire() for one in tape.drifts])
+
+    def _more(self, name: str, new: list[Any]) -> None:
+        if new:
+            old = self.facts.get(name, [])
+            listed = [*(old if isinstance(old, list) else []), *new]
+            self.facts[name] = [one for place, one in enumerate(listed) if one not in listed[:place]]
+
+    def relative(self, path: Path) -> str:
+        """Return a path as the report tells it."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+
+    def not_run(self, path: Path, *, shared: bool) -> None:
+        """Take in the cassette of a test that did not run: it is known, and nothing in it is stale."""
+        self.uses.append({"path": self.relative(path), "ran": False, "shared": shared, "asked": {}})
+
+
+SHOWN = ("replayed", "recorded", "missed", "stale")
+
+
+@contextmanager
+def playing(tape: Tape, settings: Settings) -> Iterator[None]:
+    """Use the tape of a fixture while it is set up or torn down."""
+    from pytest_llmops.cassettes import deck, intercept
+
+    environment = Environment()
+    environment.set(settings)
+    intercept.enter()
+    deck.insert(tape)
+    try:
+        yield
+    finally:
+        deck.eject(tape)
+        environment.restore()
+
+
+class FixtureTape:
+    """The cassette of one fixture: in use while it is set up, and again while it is torn down.
+
+    Args:
+        tape: Its cassette.
+        log: Returns the log of the test for which something is done right now.
+    """
+
+    def __init__(self, tape: Tape, settings: Settings, log: Callable[[], Log | None]) -> None:
+        self.tape = tape
+        self._settings = settings
+        self._log = log
+        self._failed = False
+        self._inside: Any = None
+
+    @contextmanager
+    def setting_up(self) -> Iterator[None]:
+        """Use the tape during the set-up; a miss that the fixture swallowed still fails it.
+
+        Raises:
+            CassetteMiss: The set-up ended well although a request was missed.
+        """
+        try:
+            with playing(self.tape, self._settings):
+                yield
+        except BaseException:
+            self._failed = True
+            raise
+        if self.tape.misses:
+            self._failed = True
+            raise CassetteMiss(swallowed("the fixture was set up", self.tape.misses[0]))
+
+    def enter(self) -> None:
+        """Begin the tear-down."""
+        self._inside = playing(self.tape, self._settings)
+        self._inside.__enter__()
+
+    def leave(self) -> None:
+        """End the tear-down, and write what was recorded.
+
+        Raises:
+            CassetteError: The cassette cannot be written.
+        """
+        inside, self._inside = self._inside, None
+        if inside is not None:
+            inside.__exit__(None, None, None)
+        passed = not self._failed and not self.tape.misses
+        try:
+            self.tape.close(passed=passed)
+        finally:
+            log = self._log()
+            if log is not None:
+                log.add(self.tape, passed=passed, own=False)
+
+
+def swallowed(what: str, text: str) -> str:
+    """Return the message of a miss that the application caught."""
+    return f"{what} although a request was missed (was the error caught?)\n{text}"

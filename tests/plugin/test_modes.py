@@ -1,0 +1,244 @@
+"""How a run treats its recordings: verify, errors on request, ignored paths, blocks, budget."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from support.project import Project
+from support.server import chat_answer, error_reply, json_reply
+
+ASK = """
+import httpx2, os, pytest
+from pytest_llmops import use_cassette
+def ask(text, **more):
+    body = {"model": "gpt-4.1-mini", "messages": [{"role": "user", "content": text}], **more}
+    answer = httpx2.post(f"{os.environ['OPENAI_BASE_URL']}/chat/completions", json=body)
+    answer.raise_for_status()
+    return answer.json()["choices"][0]["message"]["content"]
+"""
+TWO = f"""{ASK}
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("n", range(4))
+def test_ours(n):
+    assert ask(f"question {{n}}")
+"""
+
+
+def test_verify_tells_what_drifted_and_writes_nothing(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": TWO})
+    project.record()
+    before = project.cassettes()
+    project.server.queue.extend(json_reply(chat_answer("something else")) for _ in range(2))
+    result = project.record(mode="verify", workers=workers)
+    assert result.outcomes == {"passed": 4}
+    assert "4 verified, " in result.text
+    assert "drift, text (similarity " in result.text
+    # Two answers came from the queue; the server numbers repeated questions, so the others differ too.
+    drifted = [one for record in result.run.records for one in record.fact("cassette")["drift"]]  # type: ignore[union-attr]
+    assert sum(one["now"] == "something else" for one in drifted) == 2  # type: ignore[index,call-overload]
+    assert project.cassettes() == before
+
+
+def test_verify_of_an_unchanged_model_finds_nothing(project: Project) -> None:
+    project.write(**{"test_a.py": TWO})
+    for n in range(4):
+        project.server.queue.append(json_reply(chat_answer(f"answer {n}")))
+    project.record()
+    for n in range(4):
+        project.server.queue.append(json_reply({**chat_answer(f"answer {n}"), "id": "other"}))
+    result = project.record(mode="verify")
+    assert "4 verified, 0 drifted" in result.text
+    assert "drift, " not in result.text
+
+
+RETRY = f"""{ASK}
+import openai
+@pytest.mark.llm_cassette
+def test_retry():
+    client = openai.OpenAI(api_key="x", max_retries=2)
+    answer = client.chat.completions.create(model="m", messages=[{{"role": "user", "content": "q"}}])
+    assert answer.choices[0].message.content == "echo of q (2)"
+"""
+
+
+@pytest.mark.parametrize("how", [["--llm-record-errors"], []], ids=["with errors", "without"])
+def test_a_retry_is_replayed_without_its_wait(project: Project, workers: int, how: list[str]) -> None:
+    project.write(**{"test_a.py": RETRY})
+    project.server.queue.append(error_reply(429, retry_after_ms="1"))
+    assert project.record(*how, workers=workers).outcomes == {"passed": 1}
+    assert project.server.count == 2
+    answers = json.loads(project.cassettes()["cassettes/test_a/test_retry.json"])["interactions"][0][
+        "answers"
+    ]["0"]
+    assert [one["status"] for one in answers] == ([429, 200] if how else [200])
+    assert project.run(workers=workers).outcomes == {"passed": 1}
+
+
+IGNORING = f"""{ASK}
+import uuid
+@pytest.mark.llm_cassette
+def test_ours():
+    assert ask("q", metadata={{"run": str(uuid.uuid4())}}) == "echo of q"
+"""
+
+
+def test_an_ignored_path_does_not_count(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": IGNORING})
+    project.record(workers=workers)
+    missed = project.run(workers=workers)
+    assert missed.outcomes == {"errors": 1}
+    assert "only a UUID differs" in missed.text
+    (project.path / "pytest.ini").write_text(
+        "[pytest]\nllm_ignore =\n    metadata.run\nllm_base_url = http://127.0.0.1:1/v1\n"
+    )
+    assert project.run(workers=workers).outcomes == {"passed": 1}
+
+
+def test_a_normaliser_levels_what_differs(project: Project, workers: int) -> None:
+    hook = (
+        "import re\ndef pytest_llmops_normalisers(config):\n"
+        "    return {'uuid': lambda text: re.sub(r'[0-9a-f]{8}-[0-9a-f-]{27}', '<uuid>', text)}\n"
+    )
+    project.write(**{"test_a.py": IGNORING, "conftest.py": hook})
+    project.record(workers=workers)
+    assert project.run(workers=workers).outcomes == {"passed": 1}
+
+
+BLOCKS = f"""{ASK}
+import asyncio, threading
+@pytest.mark.llm_cassette
+def test_ours(llm_cassette):
+    assert ask("outside") == "echo of outside"
+    with use_cassette("shared/inner") as tape:
+        assert ask("inside") == "echo of inside"
+        found = []
+        one = threading.Thread(target=lambda: found.append(ask("in a thread")))
+        one.start()
+        one.join()
+        assert found == ["echo of in a thread"]
+        assert tape.counts.replayed + tape.counts.recorded == 2
+    assert ask("outside again") == "echo of outside again"
+"""
+
+
+def test_a_block_has_a_cassette_of_its_own(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": BLOCKS})
+    assert project.record(workers=workers).outcomes == {"passed": 1}
+    sizes = {name: len(json.loads(text)["interactions"]) for name, text in project.cassettes().items()}
+    assert sizes == {"cassettes/shared/inner.json": 2, "cassettes/test_a/test_ours.json": 2}
+    result = project.run(workers=workers)
+    assert result.outcomes == {"passed": 1}
+    facts = result.records["test_ours"].fact("cassette")
+    assert (facts["replayed"], facts["path"]) == (4, "cassettes/test_a/test_ours.json")
+    assert facts["fixtures"] == ["cassettes/shared/inner.json"]
+
+
+def test_a_block_cannot_swallow_a_miss(project: Project) -> None:
+    caught = ASK + (
+        "@pytest.mark.llm_cassette\ndef test_ours():\n    with use_cassette('inner'):\n"
+        "        try:\n            ask('x')\n        except BaseException:\n            pass\n"
+    )
+    project.write(**{"test_a.py": caught})
+    result = project.run()
+    assert result.outcomes == {"errors": 1}
+    assert "the block ended well although a request was missed" in result.text
+
+
+SCRIPT = (
+    ASK
+    + """
+import sys
+from pathlib import Path
+with use_cassette("talk", record=sys.argv[1]) as tape:
+    print(ask("hello"), tape.counts.replayed)
+with use_cassette(Path("other.json"), record=sys.argv[1]):
+    print(ask("bye"))
+"""
+)
+
+
+def test_a_block_works_in_a_plain_script(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write(**{"talk.py": SCRIPT})
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{project.server.url}/v1")
+    run = project.pytester.run
+    assert run(sys.executable, "talk.py", "new").outlines == ["echo of hello 0", "echo of bye"]
+    asked = project.server.count
+    assert run(sys.executable, "talk.py", "none").outlines == ["echo of hello 1", "echo of bye"]
+    assert project.server.count == asked
+    assert (project.path / "cassettes" / "talk.json").is_file()
+    assert (project.path / "other.json").is_file()
+
+
+MANY = f"""{ASK}
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("n", range(12))
+def test_ours(n):
+    try:
+        ask(f"question {{n}}")
+    except Exception:
+        pass
+"""
+
+
+@pytest.mark.parametrize("mode", ["new", "all", "live", "verify"])
+def test_live_calls_are_counted_over_all_workers(project: Project, workers: int, mode: str) -> None:
+    project.write(**{"test_a.py": MANY})
+    result = project.record("--llm-max-calls=5", mode=mode, workers=workers)
+    assert project.server.count == 5
+    assert result.outcomes == {"passed": 5, "errors": 7}
+    assert "budget reached: 5 of 5 live calls of this run are made" in result.text
+    assert "raise --llm-max-calls" in result.text
+    assert "5 of 5 live calls" in result.text
+    assert {record.outcome for record in result.run.records} == {"passed", "errored"}
+
+
+def test_replayed_calls_cost_nothing(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": TWO})
+    project.record()
+    result = project.record("--llm-max-calls=0", workers=workers)
+    assert result.outcomes == {"passed": 4}
+
+
+NAMED = """
+import pytest, socket
+@pytest.fixture(autouse=True)
+def priced_server(monkeypatch):
+    real = socket.getaddrinfo
+    here = lambda host, *rest, **more: real("127.0.0.1" if host == "api.openai.com" else host, *rest, **more)
+    monkeypatch.setattr(socket, "getaddrinfo", here)
+"""
+
+
+def test_money_is_counted_over_all_workers(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": MANY})
+    # 1,000 tokens in and out of gpt-4.1-mini at $0.40 and $1.60 a million: $0.002 a call.
+    answer = {
+        **chat_answer("a", model="gpt-4.1-mini"),
+        "usage": {"prompt_tokens": 1000, "completion_tokens": 1000},
+    }
+    project.server.queue.extend(json_reply(answer) for _ in range(12))
+    project.write(**{"conftest.py": NAMED})
+    port = project.server.url.rpartition(":")[2]
+    result = project.record(
+        "--llm-budget=0.007", f"--llm-base-url=http://api.openai.com:{port}/v1", workers=workers
+    )
+    assert result.outcomes == {"passed": project.server.count, "errors": 12 - project.server.count}
+    assert project.server.count == 3
+    assert "budget reached: " in result.text
+
+
+def test_a_budget_in_money_needs_a_price(project: Project) -> None:
+    project.write(**{"test_a.py": MANY.replace("gpt-4.1-mini", "my-own-model")})
+    result = project.record("--llm-budget=1")
+    assert project.server.count == 0
+    assert "there is no price for this model" in result.text
+    assert "--llm-max-calls" in result.text
+
+
+def test_the_budget_of_one_run_is_not_that_of_the_next(project: Project) -> None:
+    project.write(**{"test_a.py": MANY})
+    for asked in (5, 10):
+        project.record("--llm-max-calls=5")
+        assert project.server.count == asked

@@ -61,12 +61,30 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolDefinition:
+    """A tool that a model was offered; ``parameters`` is its JSON schema, None where it has none."""
+
+    name: str
+    description: str = ""
+    parameters: Json = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens as the provider counted them; None where it did not say."""
+    """Tokens as the provider counted them; None where it did not say.
+
+    The input is all of it, the output too: whatever a vendor counts beside them is added.
+
+    Attributes:
+        cached_tokens: Of the input, what came from the prompt cache.
+        cache_write_tokens: Of the input, what was written to it, where that has a price of its own.
+        reasoning_tokens: Of the output, what was thought.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
 
     @property
@@ -85,10 +103,14 @@ class Call:
         provider: ``openai``, ``anthropic`` ...; ``unknown`` where it cannot be told.
         endpoint: ``chat``, ``responses``, ``embeddings`` ... or the URL's path.
         purpose: ``app`` (the application under test), ``judge`` or ``embedder``.
+        tools: What the model was offered.
+        output: Text of the answer, of the first if there are several; the message of an error.
+        thinking: What the provider shows of the reasoning; it is no part of the output.
         latency_s: Time of the real call, also when replayed; None if it was not measured.
         ttft_s: Time to the first streamed token; None without a stream.
         cost_usd: None where no price is known: absent, never 0.
         status: HTTP status; None where there was no answer.
+        unread: What of the exchange could not be read, named; empty: everything was.
     """
 
     provider: str = "unknown"
@@ -96,7 +118,9 @@ class Call:
     model: str = ""
     purpose: str = "app"
     messages: tuple[Message, ...] = ()
+    tools: tuple[ToolDefinition, ...] = ()
     output: str = ""
+    thinking: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str = ""
     usage: Usage = field(default_factory=Usage)
@@ -106,6 +130,7 @@ class Call:
     replayed: bool = False
     streamed: bool = False
     status: int | None = None
+    unread: str = ""
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins; fields at their default are left out.
@@ -119,6 +144,8 @@ class Call:
             for spec in fields(self)
             if getattr(self, spec.name) not in (spec.default, (), Usage())
         }
+        if "usage" in kept:
+            kept["usage"] = {name: tokens for name, tokens in kept["usage"].items() if tokens is not None}
         return cast("dict[str, Json]", plain(kept, where="call"))
 
     @classmethod
@@ -130,8 +157,11 @@ class Call:
             kept["messages"] = tuple(Message(**one) for one in kept["messages"])
         if "tool_calls" in kept:
             kept["tool_calls"] = tuple(ToolCall(**one) for one in kept["tool_calls"])
+        if "tools" in kept:
+            kept["tools"] = tuple(ToolDefinition(**one) for one in kept["tools"])
         if "usage" in kept:
-            kept["usage"] = Usage(**kept["usage"])
+            counts = {spec.name for spec in fields(Usage)}
+            kept["usage"] = Usage(**{key: one for key, one in kept["usage"].items() if key in counts})
         return cls(**kept)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from pytest_llmops import prices
 from pytest_llmops.protocols import Usage
+from pytest_llmops.trace.vendors import HOSTS
 
 USED = Usage(input_tokens=1000, output_tokens=100)
 
@@ -87,3 +88,36 @@ def test_the_table_is_named() -> None:
 def test_without_the_library_nothing_has_a_price(no_library: Any) -> None:
     assert prices.cost_usd("gpt-4o-mini", USED) is None
     assert prices.table_version() == ""
+
+
+def test_a_provider_tells_the_price_where_the_address_does_not() -> None:
+    model, proxy = "us.anthropic.claude-sonnet-4-20250514-v1:0", "https://proxy.example"
+    assert prices.cost_usd(model, USED, api_url=proxy) is None
+    told = prices.cost_usd(model, USED, api_url=proxy, provider="bedrock")
+    assert told == prices.cost_usd(model, USED, api_url="https://bedrock-runtime.us-east-1.amazonaws.com")
+    assert told is not None
+    arn = f"arn:aws:bedrock:us-east-1:1:inference-profile/{model}"
+    assert prices.cost_usd(arn, USED, provider="bedrock") == told
+
+
+def test_what_is_written_to_the_cache_has_its_own_price() -> None:
+    def cost(usage: Usage, **beside: int) -> float | None:
+        return prices.cost_usd("claude-sonnet-4-5", usage, provider="anthropic", beside=beside)
+
+    written = Usage(input_tokens=1_000_000, output_tokens=0, cache_write_tokens=1_000_000)
+    # Published per million tokens.
+    assert cost(Usage(input_tokens=100_000, output_tokens=0)) == pytest.approx(0.3)
+    assert cost(Usage(input_tokens=100_000, output_tokens=0, cached_tokens=100_000)) == pytest.approx(0.03)
+    small = Usage(input_tokens=100_000, output_tokens=0, cache_write_tokens=100_000)
+    assert cost(small) == pytest.approx(0.375)
+    assert cost(small, cache_write_1h_tokens=100_000) == pytest.approx(0.6)
+    assert cost(written, cache_write_1h_tokens=2_000_000) is None
+
+
+def test_providers_are_called_as_the_table_calls_them() -> None:
+    from genai_prices.data import providers
+
+    known = {one.id for one in providers}
+    apart = {"ollama", "huggingface", "nvidia", "jina", "deepinfra", "github", "sambanova"}
+    assert {prices.IDS.get(name, name) for name in HOSTS.values()} - known == apart
+    assert set(prices.IDS.values()) <= known

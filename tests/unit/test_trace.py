@@ -140,14 +140,19 @@ def test_responses_input_items_and_tools() -> None:
     }
     item = {"type": "function_call", "name": "w", "arguments": "{}", "call_id": "c1"}
     call = read(exchange("/responses", request, responses_answer("", output=[item])))
-    assert call.messages == (Message("user", "weather?"), Message("tool", "sunny"))
+    assert call.messages == (
+        Message("user", "weather?"),
+        Message("assistant", "[tool call w {}]"),
+        Message("tool", "sunny"),
+    )
     assert call.tool_calls == (ToolCall(name="w", arguments="{}", id="c1"),)
 
 
 def test_responses_stream() -> None:
     call = read(streamed("/responses", {"input": "x"}, responses_events("one two")))
     assert (call.output, call.streamed, call.usage.total_tokens) == ("one two", True, 10)
-    assert read(streamed("/responses", {"input": "x"}, responses_events("one two")[:-1])).output == ""
+    cut = read(streamed("/responses", {"input": "x"}, responses_events("one two")[:-1]))
+    assert (cut.output, cut.unread) == ("one two ", "the stream ended before its last event")
 
 
 def test_an_incomplete_response_says_why() -> None:
@@ -177,7 +182,9 @@ def test_an_error_is_the_output(error: object) -> None:
         ("https://x.openai.azure.com/openai/deployments/d/chat/completions", "azure"),
         ("https://evilopenai.com/v1/chat/completions", "openai-compatible"),
         ("http://loopback/v1/chat/completions", "openai-compatible"),
-        ("https://api.anthropic.com/v1/messages", "unknown"),
+        ("https://api.anthropic.com/v1/messages", "anthropic"),
+        ("https://gateway.example/v1/messages", "anthropic-compatible"),
+        ("https://gateway.example/v1/letters", "unknown"),
     ],
 )
 def test_provider(url: str, provider: str) -> None:
@@ -185,8 +192,9 @@ def test_provider(url: str, provider: str) -> None:
 
 
 def test_anything_else_is_told_by_its_path() -> None:
-    call = read(exchange("/messages", {"model": "claude"}, {"content": "x"}))
-    assert (call.endpoint, call.model, call.output, call.messages) == ("/v1/messages", "claude", "", ())
+    call = read(exchange("/letters", {"model": "m"}, {"content": "x"}))
+    assert (call.endpoint, call.model, call.output, call.messages) == ("/v1/letters", "m", "", ())
+    assert call.unread == "the endpoint /v1/letters"
 
 
 def test_a_local_call_has_no_price() -> None:

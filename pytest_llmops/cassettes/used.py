@@ -1,0 +1,195 @@
+"""What a run used of its cassettes: the record it leaves, by which stale answers and orphans are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops.errors import CassetteError
+from pytest_llmops.measurement import Json, shorten
+
+FORMAT = 1
+FULL_RUN = "run all tests until they pass: pytest"
+
+Asked = Mapping[str, Mapping[str, int]]
+"""How many answers were asked for, by key and take: by the one test that asked for the most."""
+Stamp = tuple[int, int]
+"""When a file was changed (in ns), and its size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a run asked of one cassette.
+
+    Attributes:
+        ran: Every test that uses it ran to its end and passed.
+        shared: Several tests may use it.
+        asked: What was asked.
+        stamp: The file at the end of the run; None: there was none.
+    """
+
+    ran: bool
+    shared: bool = False
+    asked: Asked = field(default_factory=dict)
+    stamp: Stamp | None = None
+
+    def joined(self, other: Used) -> Used:
+        """Return what two tests, or two workers, asked of the same cassette."""
+        asked = {
+            key: {
+                take: max(self.asked.get(key, {}).get(take, 0), other.asked.get(key, {}).get(take, 0))
+                for take in sorted({*self.asked.get(key, {}), *other.asked.get(key, {})})
+            }
+            for key in sorted({*self.asked, *other.asked})
+        }
+        return Used(self.ran and other.ran, self.shared or other.shared, asked, other.stamp or self.stamp)
+
+    def to_wire(self) -> dict[str, Json]:
+        """Return plain builtins."""
+        asked: dict[str, Json] = {key: dict(takes) for key, takes in self.asked.items()}
+        stamp: Json = list(self.stamp) if self.stamp is not None else None
+        return {"ran": self.ran, "shared": self.shared, "asked": asked, "stamp": stamp}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a run used.
+
+    Attributes:
+        created: The end of the run, ISO 8601 with offset.
+        root: The root folder of the run.
+        complete: No test of the scopes was left out.
+        partial_because: Else why: ``-k``, ``--lf``, an interrupt ...
+        green: Nothing failed.
+        red_because: Else what.
+        scopes: Folders, relative to the root (``""`` is the root itself), whose tests were all collected.
+        files: The cassettes of all their tests, by path relative to the root.
+    """
+
+    created: str
+    root: str = ""
+    complete: bool = False
+    partial_because: tuple[str, ...] = ()
+    green: bool = False
+    red_because: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    files: Mapping[str, Used] = field(default_factory=dict)
+
+    def to_wire(self) -> dict[str, Json]:
+        """Return plain builtins, for JSON."""
+        return {
+            "format": FORMAT,
+            "created": self.created,
+            "root": self.root,
+            "complete": self.complete,
+            "partial_because": list(self.partial_because),
+            "green": self.green,
+            "red_because": list(self.red_because),
+            "scopes": list(self.scopes),
+            "files": {file: used.to_wire() for file, used in sorted(self.files.items())},
+        }
+
+    @classmethod
+    def from_wire(cls, wire: object) -> Usage:
+        """Read what `to_wire` gave.
+
+        Raises:
+            CassetteError: It is no such record; says what to run.
+        """
+        version = wire.get("format") if isinstance(wire, dict) else None
+        if not isinstance(wire, dict) or version != FORMAT:
+            raise CassetteError(
+                f"the usage record: expected format {FORMAT}, got {shorten(repr(version), 60)}; {FULL_RUN}"
+            )
+        try:
+            moment(wire["created"])
+            return cls(
+                created=wire["created"],
+                root=str(wire["root"]),
+                complete=wire["complete"] is True,
+                partial_because=_texts(wire["partial_because"]),
+                green=wire["green"] is True,
+                red_because=_texts(wire["red_because"]),
+                scopes=_texts(wire["scopes"]),
+                files={str(file): _used(one) for file, one in wire["files"].items()},
+            )
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise CassetteError(
+                f"the usage record is damaged ({type(error).__name__}: {shorten(str(error), 80)}); {FULL_RUN}"
+            ) from None
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing can be pruned after this run; empty if it can."""
+        if not self.complete:
+            return f"the last run was partial ({', '.join(self.partial_because) or 'tests were left out'})"
+        if not self.green:
+            return f"the last run failed ({', '.join(self.red_because) or 'not all tests passed'})"
+        return ""
+
+
+def collect(uses: Iterable[Mapping[str, Any]], root: Path) -> dict[str, Used]:
+    """Return the files of a run out of what each tape told (``path``, ``ran``, ``shared``, ``asked``), stamped.
+
+    Args:
+        uses: Of all tests and all workers, in any order.
+        root: The root folder of the run, which the paths are relative to.
+    """
+    files: dict[str, Used] = {}
+    for use in uses:
+        one = Used(use["ran"], use["shared"], use["asked"])
+        path = str(use["path"])
+        files[path] = files[path].joined(one) if path in files else one
+    return {
+        path: Used(one.ran, one.shared, one.asked, stamp_of(root / path))
+        for path, one in sorted(files.items())
+    }
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """Return what tells that a file has changed; None if it is not there."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
+
+
+def moment(created: str) -> int:
+    """Return a time in ns since 1970; without an offset it is UTC.
+
+    Raises:
+        ValueError: It is no time.
+    """
+    time = datetime.fromisoformat(created)
+    time = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    since = time - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise ValueError("expected a list of texts")
+    return tuple(value)
+
+
+def _used(wire: Mapping[str, Any]) -> Used:
+    asked = {
+        str(key): {str(take): _count(n) for take, n in takes.items()} for key, takes in wire["asked"].items()
+    }
+    stamp = wire.get("stamp")
+    return Used(
+        wire["ran"] is True,
+        wire["shared"] is True,
+        asked,
+        (_count(stamp[0]), _count(stamp[1])) if stamp is not None else None,
+    )
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("expected a whole number")
+    return value

@@ -1,0 +1,518 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cassettes import entry, journalled, merged, texts
+from support.foreign import URL, cassette, request, response, written
+
+from pytest_llmops import __version__, cli
+from pytest_llmops.cassettes.convert import bring_in
+from pytest_llmops.cassettes.redact import Redactor
+from pytest_llmops.cassettes.usage import Usage, Used, stamp_of
+
+LATER = "2100-01-01T00:00:00+00:00"
+A, B = "tests/cassettes/test_a/test_x.json", "tests/cassettes/test_b.json"
+HEAVY = (
+    "pytest",
+    "_pytest",
+    "yaml",
+    "vcr",
+    "openai",
+    "httpx2",
+    "sklearn",
+    "numpy",
+    "filelock",
+    "jsonschema",
+    "pydantic",
+)
+
+Run = Callable[..., tuple[int, list[str], list[str]]]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    merged(tmp_path / A, entry(1), entry(2))
+    merged(tmp_path / B, entry(3))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Exit status, lines of stdout, lines of stderr."""
+
+    def call(*argv: object) -> tuple[int, list[str], list[str]]:
+        status = cli.main(list(map(str, argv)))
+        said = capsys.readouterr()
+        return status, said.out.splitlines(), said.err.splitlines()
+
+    return call
+
+
+def recorded(root: Path, *keys: str, complete: bool = True, green: bool = True, b: bool = True) -> Path:
+    """The record of a run that asked A for some keys, and B for its own."""
+    files = {A: Used(True, False, {key: {"0": 1} for key in keys}, stamp_of(root / A))}
+    if b:
+        files[B] = Used(True, False, {"key-3": {"0": 1}}, stamp_of(root / B))
+    usage = Usage(
+        LATER,
+        str(root),
+        complete,
+        () if complete else ("-k x",),
+        green,
+        () if green else ("1 failed",),
+        ("tests",),
+        files,
+    )
+    path = root / ".pytest_cache" / "v" / "llmops" / "usage"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(usage.to_wire()))
+    return path
+
+
+def process(*argv: str, cwd: Path | None = None, **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pytest_llmops", *argv],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        **more,
+    )
+
+
+def test_as_a_process(project: Path) -> None:
+    recorded(project, "key-1")
+    done = process("cassettes", "check", cwd=project)
+    assert done.returncode == 1
+    assert "stale" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert done.stderr == ""
+    done = process("--version")
+    assert (done.returncode, done.stdout) == (0, f"pytest-llmops {__version__}\n")
+
+
+def test_the_installed_command_is_this_one() -> None:
+    import tomllib
+
+    pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert pyproject["project"]["scripts"] == {"llmops": "pytest_llmops.cli:main"}
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["cassettes", "--help"], ["cassettes", "import", "--help"]])
+def test_help_loads_nothing_heavy(argv: list[str]) -> None:
+    code = (
+        "import sys; from pytest_llmops.cli import main\n"
+        f"status = main({argv!r}); print([one for one in {HEAVY!r} if one in sys.modules], status, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "[] 0\n"
+    assert done.stdout.startswith("usage: llmops")
+
+
+def test_commands_do_not_need_pytest(project: Path) -> None:
+    written(project / "cassettes" / "a.yaml", cassette())
+    recorded(project, "key-1")
+    code = (
+        "import sys; sys.modules['pytest'] = sys.modules['_pytest'] = None\n"
+        "from pytest_llmops.cli import main\n"
+        f"print(main(['cassettes', 'check']), main(['cassettes', 'import', 'cassettes']), main(['cassettes', 'show', {A!r}]), main(['cassettes', 'prune']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=project
+    )
+    assert done.stdout.splitlines()[-1] == "1 0 0 0"
+
+
+@pytest.mark.parametrize("argv", [[], ["cassettes"]])
+def test_without_a_command_help_is_shown(run: Run, argv: list[str]) -> None:
+    status, out, err = run(*argv)
+    assert (status, out) == (2, [])
+    assert err[0].startswith("usage: llmops")
+
+
+@pytest.mark.parametrize(
+    "argv", [["nothing"], ["cassettes", "nothing"], ["cassettes", "check", "--jso"], ["cassettes", "show"]]
+)
+def test_a_wrong_command_line_is_told(run: Run, argv: list[str]) -> None:
+    status, out, err = run(*argv)
+    assert (status, out) == (2, [])
+    assert "error: " in err[-1]
+
+
+@pytest.mark.parametrize("command", ["check", "prune", "show", "import"])
+def test_each_command_has_help(run: Run, command: str) -> None:
+    status, out, err = run("cassettes", command, "--help")
+    assert (status, err) == (0, [])
+    assert out[0].startswith(f"usage: llmops cassettes {command} ")
+
+
+def test_check_of_sound_cassettes(run: Run, project: Path) -> None:
+    recorded(project, "key-1", "key-2")
+    path = project / A
+    path.write_text(re.sub(r'"recorded": "[0-9-]*"', '"recorded": "2001-02-03"', path.read_text()))
+    recorded(project, "key-1", "key-2")
+    status, out, err = run("cassettes", "check")
+    assert (status, err) == (0, [])
+    assert re.fullmatch(rf" +[\d,]+ days +2 interactions  {A}", out[0])
+    assert re.fullmatch(rf" +\d+ days? +1 interaction  {B}", out[1])
+    assert re.fullmatch(
+        r"2 cassettes, 3 interactions, oldest recorded 2001-02-03 \([\d,]+ days\): nothing to do", out[2]
+    )
+    assert out[3] == f"judged by the run of {LATER}"
+    assert run("cassettes", "check", "--quiet")[1] == out[2:]
+
+
+def test_check_of_a_day_that_is_not_known(run: Run, project: Path) -> None:
+    bring_in(
+        written(project / "a.yaml", cassette((request(), response(headers={})))),
+        project / "cassettes" / "a.json",
+        Redactor(),
+    )
+    _, out, _ = run("cassettes", "check", "cassettes")
+    assert out[0].strip() == "unknown age     1 interaction  cassettes/a.json"
+    assert out[1] == "1 cassette, 1 interaction: nothing to do"
+
+
+def test_check_names_all_that_is_wrong(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "hunter2hunter2")
+    merged(project / "tests" / "cassettes" / "old.json", entry(8))
+    merged(project / "tests" / "cassettes" / "leak.json", entry(9, "hunter2hunter2"))
+    (project / "tests" / "cassettes" / "half.json").write_text('{\n "format": 1,')
+    journalled(project / "tests" / "cassettes" / "new.json", entry(7))
+    recorded(project, "key-1")
+    merged(project / B, entry(4))
+    status, out, err = run("cassettes", "check", "-q")
+    assert (status, err) == (1, [])
+    assert [line.split(":")[0] for line in out[:-2]] == [
+        "damaged   tests/cassettes/half.json",
+        "secret    tests/cassettes/leak.json",
+        f"stale     {A}",
+        "orphan    tests/cassettes/leak.json",
+        "orphan    tests/cassettes/old.json",
+        f"unjudged  {B}",
+        "waiting   tests/cassettes/new.json",
+    ]
+    assert "restore it from git" in out[0]
+    assert "1 answer that no test asks for (key-2)" in out[2]
+    assert out[-2].endswith("1 damaged, 1 with a secret, 1 with stale answers, 2 orphaned")
+    assert out[-1] == f"judged by the run of {LATER}; llmops cassettes prune drops them"
+    assert not any("hunter2" in line for line in out)
+
+
+def test_check_as_json(run: Run, project: Path) -> None:
+    recorded(project, "key-1")
+    status, out, _ = run("cassettes", "check", "--json")
+    found = json.loads("\n".join(out))
+    assert status == 1
+    assert (found["clean"], found["judged"], found["cassettes"], found["interactions"]) == (False, True, 2, 3)
+    assert found["stale"] == [{"file": A, "by": "#002", "key": "key-2", "take": "0", "n": 1}]
+    assert found["run"] == {"created": LATER, "complete": True, "green": True, "root": str(project)}
+    assert [one["file"] for one in found["files"]] == [A, B]
+    assert all(one["age_days"] >= 0 for one in found["files"])
+    assert found["oldest"]
+    (project / ".pytest_cache" / "v" / "llmops" / "usage").unlink()
+    assert json.loads("\n".join(run("cassettes", "check", "--json")[1]))["run"] is None
+
+
+def test_what_cannot_be_judged_is_said(run: Run, project: Path) -> None:
+    status, out, _ = run("cassettes", "check")
+    assert status == 0
+    assert out[-1] == "stale answers and orphans cannot be told: no record of a run here; run pytest"
+    recorded(project, "key-1", "key-2", complete=False)
+    assert (
+        run("cassettes", "check")[1][-1]
+        == f"orphans cannot be told: the run of {LATER} was partial (-k x); run pytest"
+    )
+    recorded(project, "key-1", green=False)
+    assert run("cassettes", "check")[1][-1] == f"judged by the run of {LATER}, which was not green"
+
+
+def test_the_root_is_found_from_below_or_given(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = recorded(project, "key-1")
+    monkeypatch.chdir(project / "tests" / "cassettes")
+    assert run("cassettes", "check", "-q")[1][0].startswith(f"stale     {A}")
+    assert run("cassettes", "check", "-q", "test_b.json")[0] == 0
+    monkeypatch.chdir(project.parent)
+    assert run("cassettes", "check", "-q", project / A)[1][0].startswith(f"stale     {A}")
+    moved = record.rename(project / "usage.json")
+    assert run("cassettes", "check", "--root", project)[0] == 0
+    assert run("cassettes", "check", "--root", project, "--usage", moved)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["check", "none"], "none: expected a cassette or a folder, found none"),
+        (["check", "--root", "none"], "--root none: expected a folder, found none"),
+        (
+            ["check", "--usage", "none"],
+            "--usage none: expected a file, found none; a run of pytest writes it",
+        ),
+        (["show", "none"], "none: expected a cassette, found none"),
+        (["show", "other.yaml"], "llmops cassettes import reads those of other recorders"),
+        (
+            ["show", A, "--key", "zz"],
+            "no interaction has a key that starts with 'zz'; known are key-1, key-2",
+        ),
+        (["import", "none"], "none: expected a file or a folder, found none"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_status_2(
+    run: Run, project: Path, argv: list[str], says: str
+) -> None:
+    written(project / "other.yaml", cassette())
+    status, out, err = run("cassettes", *argv)
+    assert (status, out, len(err)) == (2, [], 1)
+    assert err[0].startswith("llmops: ")
+    assert says in err[0]
+
+
+def test_a_damaged_record_is_told(run: Run, project: Path) -> None:
+    path = recorded(project)
+    for text, says in (
+        ("{", "cannot be read"),
+        ('{"format": 9}', "expected format 1, got 9"),
+        ("[" * 100_000, "cannot be read"),
+    ):
+        path.write_text(text)
+        for command in ("check", "prune"):
+            status, out, err = run("cassettes", command)
+            assert (status, out, len(err)) == (1, [], 1)
+            assert says in err[0]
+
+
+def test_prune(run: Run, project: Path) -> None:
+    merged(project / "tests" / "cassettes" / "old" / "old.json", entry(8))
+    (project / "tests" / "cassettes" / "half.json").write_text('{\n "format": 1,')
+    recorded(project, "key-1")
+    planned = run("cassettes", "prune", "--dry-run")
+    assert planned[0] == 0
+    assert planned[1] == [
+        f"would drop    {A}: 1 answer that no test asks for (key-2)",
+        "would remove  tests/cassettes/old/old.json",
+        "would drop 1 stale answer, would remove 1 file",
+    ]
+    assert len(planned[2]) == 1
+    assert planned[2][0].startswith("llmops: left alone: tests/cassettes/half.json: ")
+    assert len(texts(project / A)) == 2
+    status, out, _ = run("cassettes", "prune")
+    assert status == 0
+    assert out == [
+        f"dropped  {A}: 1 answer that no test asks for (key-2)",
+        "removed  tests/cassettes/old/old.json",
+        "dropped 1 stale answer, removed 1 file",
+    ]
+    assert list(texts(project / A)) == ["key-1"]
+    assert not (project / "tests" / "cassettes" / "old").exists()
+
+
+@pytest.mark.parametrize("how", [{"complete": False}, {"green": False}, None])
+def test_prune_refuses(run: Run, project: Path, how: dict[str, bool] | None) -> None:
+    if how is not None:
+        recorded(project, "key-1", **how)
+    status, out, err = run("cassettes", "prune")
+    assert (status, out, len(err)) == (1, [], 1)
+    assert err[0].startswith("llmops: nothing is pruned: ")
+    assert err[0].endswith("; run all tests until they pass: pytest")
+    assert len(texts(project / A)) == 2
+
+
+CHAT = {
+    "model": "gpt-4o-mini",
+    "messages": [{"role": "system", "content": "be short"}, {"role": "user", "content": "hi\n\x1b[31mred"}],
+}
+REPLY = {
+    "model": "gpt-4o-mini-2024-07-18",
+    "choices": [{"message": {"role": "assistant", "content": "hello \x1b]0;evil\x07"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 1200, "completion_tokens": 3, "total_tokens": 1203},
+}  # fmt: skip
+
+
+def test_show(run: Run, project: Path) -> None:
+    asked = request(json.dumps(CHAT))
+    source = written(
+        project / "a.yaml",
+        cassette(
+            (asked, response(json.dumps(REPLY))),
+            (asked, response("plain \x1b[1m", code=404, headers={"content-type": "text/plain"})),
+            (request("", method="GET", uri="https://a.example/x"), response("")),
+        ),
+    )
+    bring_in(source, project / "a.json", Redactor())
+    status, out, err = run("cassettes", "show", "a.json")
+    assert (status, err) == (0, [])
+    assert out[0] == "a.json: 2 interactions, recorded 2026-01-31"
+    text = "\n".join(out)
+    assert re.search(rf"^#001  POST {re.escape(URL)}  key [0-9a-f]{{20}}$", text, re.MULTILINE)
+    assert "  model   gpt-4o-mini" in text
+    assert r"  asked   user: hi\n\x1b[31mred  (+1 earlier message)" in text
+    assert "  take 0, answer 1 of 2" in text
+    assert r"  says    hello \x1b]0;evil\x07" in text
+    assert re.search(r"^  status  200, finished: stop", text, re.MULTILINE)
+    assert re.search(r"^  tokens  1,200 in, 3 out", text, re.MULTILINE)
+    assert r"  answers plain \x1b[1m" in text
+    assert re.search(r"^  status  404", text, re.MULTILINE)
+    assert "#003  GET https://a.example/x" in text
+    assert "  answers nothing" in text
+    assert all(line.isprintable() for line in out)
+
+
+def test_show_one_at_length(run: Run, project: Path) -> None:
+    long = "word " * 200
+    merged(project / "a.json", entry(1, long), entry(2, "other"))
+    assert "... (+800 chars)" in "\n".join(run("cassettes", "show", "a.json")[1])
+    _, out, _ = run("cassettes", "show", "a.json", "--key", "key-1")
+    assert long.strip() in "\n".join(out)
+    assert "other" not in "\n".join(out)
+
+
+def test_show_calls_of_tools(run: Run, project: Path) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+    reply = {
+        **REPLY,
+        "choices": [
+            {
+                "message": {"role": "assistant", "content": None, "tool_calls": [call]},
+                "finish_reason": "tool_calls",
+            }
+        ],
+    }
+    source = written(project / "a.yaml", cassette((request(json.dumps(CHAT)), response(json.dumps(reply)))))
+    bring_in(source, project / "a.json", Redactor())
+    assert '  calls   weather {"city": "Rome"}' in run("cassettes", "show", "a.json")[1]
+
+
+def test_show_goes_on_after_an_answer_that_cannot_be_read(run: Run, project: Path) -> None:
+    path = project / A
+    path.write_text(path.read_text().replace('"text": "answer 1"', '"base64": "?"'))
+    status, out, _ = run("cassettes", "show", A)
+    assert status == 0
+    assert any(line.startswith("  damaged a body stored as base64") for line in out)
+    assert "  answers answer 2" in out
+
+
+def test_show_of_a_damaged_file_is_one_line(run: Run, project: Path) -> None:
+    (project / A).write_text("{")
+    status, out, err = run("cassettes", "show", A)
+    assert (status, out, len(err)) == (1, [], 1)
+    assert "is damaged" in err[0]
+
+
+def test_import(run: Run, project: Path) -> None:
+    folder = project / "other" / "cassettes" / "test_a"
+    written(folder / "test_x[v0].yaml", cassette((request(), response()), (request(), response(code=429))))
+    written(folder / "test_y.yaml.gz", cassette())
+    written(folder / "test_z.yaml", {"records": []})
+    written(folder / "test_e.yaml", cassette((request(), response(code=500))))
+    status, out, err = run("cassettes", "import", "other")
+    there = "other/cassettes/test_a"
+    assert status == 1
+    assert out == [
+        f"{there}/test_x[v0].yaml: 1 interaction, 1 answer with status 429 left out -> {there}/test_x/v0.json",
+        f"{there}/test_y.yaml.gz: 1 interaction -> {there}/test_y.json",
+        "imported 2 of 4 files",
+    ]
+    assert len(err) == 2
+    assert "test_e.yaml gives nothing to replay: all its answers were left out (1 with status 500)" in err[0]
+    assert "test_z.yaml cannot be read: its layout is unknown" in err[1]
+    (folder / "test_z.yaml").unlink()
+    status, out, err = run("cassettes", "import", "other", "--errors")
+    assert status == 1
+    assert out[-1] == "imported 1 of 3 files"
+    assert all("is there already; --force replaces it" in line for line in err)
+    status, out, err = run("cassettes", "import", "other", "--errors", "--force")
+    assert (status, err) == (0, [])
+    assert out[1].startswith(f"{there}/test_x[v0].yaml: 2 interactions -> ")
+
+
+def test_import_to_another_folder(run: Run, project: Path) -> None:
+    for name in ("a.yaml", "b/a.yaml"):
+        written(project / name, cassette())
+    status, out, err = run("cassettes", "import", "a.yaml", "b/a.yaml", "a.yaml", "--to", "into")
+    assert status == 1
+    assert out == ["a.yaml: 1 interaction -> into/a.json", "imported 1 of 2 files"]
+    assert err == [
+        "llmops: cassette b/a.yaml would go where a.yaml went (into/a.json); import it alone, with another --to"
+    ]
+    status, _, err = run("cassettes", "import", "a.yaml")
+    assert status == 1
+    assert err == ["llmops: cassette a.yaml lies in no folder cassettes; say where to: --to tests/cassettes"]
+    (project / "empty").mkdir()
+    assert run("cassettes", "import", "empty")[:2] == (1, ["imported 0 of 0 files"])
+
+
+def test_secrets_of_the_environment_are_masked_on_import(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "hunter2hunter2")
+    written(project / "cassettes" / "a.yaml", cassette((request(), response('{"a":"hunter2hunter2"}'))))
+    assert run("cassettes", "import", "cassettes")[0] == 0
+    assert "hunter2" not in (project / "cassettes" / "a.json").read_text()
+
+
+def test_a_pipe_that_is_closed_is_no_traceback(project: Path) -> None:
+    for number in range(40):
+        merged(project / "tests" / "cassettes" / f"many-{number}.json", entry(1))
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest_llmops", "cassettes", "check", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=project,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == b""
+    assert child.returncode == 1
+
+
+def test_a_stream_that_cannot_show_it_gets_escapes(project: Path) -> None:
+    merged(project / "tests" / "cassettes" / "ü.json", entry(1, "→"))
+    done = process(
+        "cassettes",
+        "show",
+        "tests/cassettes/ü.json",
+        cwd=project,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0
+    assert r"\xfc.json" in done.stdout
+    assert r"\u2192" in done.stdout
+
+
+def test_an_interrupt_is_one_line(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pytest_llmops.cassettes.usage.audit", interrupted)
+    assert run("cassettes", "check") == (130, [], ["llmops: interrupted; nothing is half written"])
+
+
+def test_colour_only_for_a_terminal(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    assert "\x1b" not in "".join(run("cassettes", "check")[1])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert "\x1b[32mnothing to do\x1b[0m" in "".join(run("cassettes", "check")[1])
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in "".join(run("cassettes", "check")[1])
+
+
+def test_hostile_names_are_escaped(run: Run, project: Path) -> None:
+    merged(project / "tests" / "cassettes" / "e\x1b[31m\nvil.json", entry(1))
+    written(project / "tests" / "cassettes" / "f\x1b[31m.yaml", {"\x1b[31m": 1})
+    recorded(project, "key-1")
+    for argv in (["check"], ["import", "tests"], ["prune"]):
+        _, out, err = run("cassettes", *argv)
+        assert all(line.isprintable() for line in out + err)

@@ -1,0 +1,557 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import importlib.util
+import json
+import subprocess
+import sys
+import zlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from support.foreign import URL, cassette, index, request, response, written
+
+from pytest_llmops.cassettes import documents
+from pytest_llmops.cassettes.foreign import Foreign, is_ours, read
+from pytest_llmops.errors import CassetteError
+
+
+def packed(data: bytes) -> bytes:
+    """In gzip without the time: ids of tests are made from it."""
+    return gzip.compress(data, mtime=0)
+
+
+ANSWER = b'{"a":"\xc3\xa4"}'
+
+
+def one(path: Path, document: Any) -> Foreign:
+    found = read(written(path, document))
+    assert len(found) == 1
+    return found[0]
+
+
+def refusal(path: Path, document: Any = None) -> str:
+    if document is not None:
+        written(path, document)
+    with pytest.raises(CassetteError) as caught:
+        read(path)
+    text = str(caught.value)
+    assert text.startswith(f"cassette {path} cannot be read: ")
+    assert "\n" not in text
+    assert "; " in text
+    return text.removeprefix(f"cassette {path} cannot be read: ")
+
+
+@pytest.mark.parametrize("name", ["a.yaml", "a.yml", "a.json", "a.yaml.gz", "a.json.gz"])
+def test_what_vcrpy_writes(tmp_path: Path, name: str) -> None:
+    found = one(tmp_path / name, cassette((request(), response(ANSWER.decode()))))
+    assert found == Foreign(
+        "POST",
+        URL,
+        {"content-type": "application/json", "authorization": "Bearer sk-abcdefghijklmnop1234"},
+        b'{"q":1}',
+        200,
+        {"content-type": "application/json", "date": "Sat, 31 Jan 2026 10:00:00 GMT"},
+        ANSWER,
+        "2026-01-31",
+    )
+
+
+def test_gzip_is_known_by_its_bytes(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.yaml", cassette())
+    path.write_bytes(packed(path.read_bytes()[:40]) + packed(path.read_bytes()[40:]))
+    assert read(path)[0].body == b'{"a":1}'
+
+
+@pytest.mark.parametrize(
+    ("stored", "body"),
+    [
+        ({"body": {"string": "text ä"}}, "text ä".encode()),
+        ({"body": {"string": b"\x00\xff"}}, b"\x00\xff"),
+        ({"body": {"string": ""}}, b""),
+        ({"body": {"string": None}}, b""),
+        ({"body": {}}, b""),
+        ({"body": {"base64_string": "AP8=\n"}}, b"\x00\xff"),
+        ({"body": {"base64_string": "AP8=", "encoding": "ASCII-8BIT", "string": ""}}, b"\x00\xff"),
+        ({"body": {"string": "ä", "encoding": "latin-1"}}, b"\xe4"),
+        ({"body": {"string": "ä", "encoding": "ASCII-8BIT"}}, "ä".encode()),
+        ({"body": {"string": "ä", "encoding": "ascii"}}, "ä".encode()),
+        ({"body": "plain"}, b"plain"),
+        ({"body": b"\x00"}, b"\x00"),
+        ({"content": "old httpx", "body": None}, b"old httpx"),
+        ({"parsed_body": {"b": [1.0, None, "ä\n"], "a": True}, "body": None}, '{"b":[1.0,null,"ä\\n"],"a":true}'.encode()),
+        ({"parsed_body": "text", "body": None}, b'"text"'),
+        ({"parsed_body": {"a": 2}, "body": {"string": "exact"}}, b"exact"),
+        ({"parsed_body": {"a": float("inf"), "b": 1e300}, "body": None}, b'{"a":Infinity,"b":1e+300}'),
+        ({"body": {"type": "json", "content": {"a": [1]}}}, b'{"a":[1]}'),
+        ({"body": {"type": "text", "content": "a\nb"}}, b"a\nb"),
+        ({"body": {"type": "binary", "content": "00ff"}}, b"\x00\xff"),
+        ({"body": {"type": "none"}}, b""),
+        ({"body_type": "json", "body_content": '{"a": 1}', "body": None}, b'{"a": 1}'),
+        ({"body_type": "binary", "body_content": "00ff", "body": None}, b"\x00\xff"),
+    ],
+)  # fmt: skip
+def test_forms_of_a_body(tmp_path: Path, stored: dict[str, Any], body: bytes) -> None:
+    assert one(tmp_path / "a.yaml", cassette((request(), response(**stored)))).body == body
+    assert one(tmp_path / "b.yaml", cassette((request(**stored), response()))).request_body == body
+
+
+def test_a_body_as_it_was_sent_is_not_decoded(tmp_path: Path) -> None:
+    sent = packed(b"{}")
+    asked = request(sent, headers={"content-encoding": "gzip"})
+    found = one(tmp_path / "a.yaml", cassette((asked, response())))
+    assert found.request_body == sent
+    assert found.request_headers == {"content-encoding": "gzip"}
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "stored"),
+    [
+        ("gzip", packed(ANSWER)),
+        ("GZIP ", packed(ANSWER) + b"\0\0"),
+        ("x-gzip", packed(ANSWER[:3]) + packed(ANSWER[3:])),
+        ("deflate", zlib.compress(ANSWER)),
+        ("deflate", raw_deflate(ANSWER)),
+        ("deflate, gzip", packed(zlib.compress(ANSWER))),
+        ("identity", ANSWER),
+        ("", ANSWER),
+        # Decoded by the recorder, which left the header as it was.
+        ("gzip", ANSWER),
+        ("deflate", ANSWER),
+        ("zstd", ANSWER),
+        ("gzip", ANSWER.decode()),
+        ("br", ANSWER.decode()),
+        ("unheard-of", ANSWER.decode()),
+    ],
+)
+def test_compression_is_undone(tmp_path: Path, encoding: str, stored: object) -> None:
+    headers = {
+        "Content-Encoding": [encoding],
+        "Content-Length": ["7"],
+        "Transfer-Encoding": "chunked",
+        "x-a": "b",
+    }
+    found = one(tmp_path / "a.yaml", cassette((request(), response(stored, headers=headers))))
+    assert found.body == ANSWER
+    assert found.headers == {"x-a": "b"}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd", "br"])
+def test_an_empty_body_is_empty_under_each_encoding(tmp_path: Path, encoding: str) -> None:
+    answered = response("", headers={"content-encoding": encoding})
+    assert one(tmp_path / "a.yaml", cassette((request(), answered))).body == b""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "stored", "says"),
+    [
+        ("gzip", packed(ANSWER)[:-3], "damaged gzip"),
+        ("gzip", packed(ANSWER) + b"more", "damaged gzip"),
+        ("gzip", b"\xff\xfe", "should be gzip, and is neither that nor text"),
+        ("deflate", b"\xff\xfe", "should be deflate"),
+        ("zstd", b"\xff\xfe", "should be zstd"),
+        ("unheard-of", b"\xff\xfe", "'unheard-of'"),
+    ],
+)
+def test_a_damaged_encoding_is_refused(tmp_path: Path, encoding: str, stored: bytes, says: str) -> None:
+    answered = response(stored, headers={"content-encoding": encoding})
+    assert says in refusal(tmp_path / "a.yaml", cassette((request(), answered)))
+
+
+ZSTD = base64.b64decode("KLUv/SALWQAAeyJhIjoiw6QifQ==")
+"""The answer in a frame of one raw block."""
+
+
+def test_zstd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = cassette((request(), response(ZSTD, headers={"content-encoding": "zstd"})))
+    if importlib.util.find_spec("zstandard") is None and sys.version_info < (3, 14):
+        assert "pip install zstandard" in refusal(tmp_path / "a.yaml", document)
+    else:
+        assert one(tmp_path / "a.yaml", document).body == ANSWER
+
+    class Frames:
+        @staticmethod
+        def decompress(data: bytes) -> bytes:
+            if data != ZSTD:
+                raise OSError("no frame")
+            return ANSWER
+
+        ZstdFile = object
+
+    monkeypatch.setitem(sys.modules, "compression.zstd", Frames)
+    assert one(tmp_path / "b.yaml", document).body == ANSWER
+    document = cassette((request(), response(ZSTD[:-1], headers={"content-encoding": "zstd"})))
+    assert "damaged zstd (OSError)" in refusal(tmp_path / "c.yaml", document)
+
+
+def test_brotli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = cassette((request(), response(b"\x8b\x00\x80", headers={"content-encoding": "br"})))
+    monkeypatch.setitem(sys.modules, "brotli", None)
+    monkeypatch.setitem(sys.modules, "brotlicffi", None)
+    assert "pip install brotli" in refusal(tmp_path / "a.yaml", document)
+
+    class Brotli:
+        @staticmethod
+        def decompress(data: bytes) -> bytes:
+            return data[::-1]
+
+    monkeypatch.setitem(sys.modules, "brotli", Brotli)
+    assert one(tmp_path / "b.yaml", document).body == b"\x80\x00\x8b"
+
+
+@pytest.mark.parametrize(
+    ("stored", "headers"),
+    [
+        ({"A-B": ["1", "2"], "c": "3", "d": []}, {"a-b": "1, 2", "c": "3"}),
+        ({"A": "1", "a": "2"}, {"a": "1, 2"}),
+        ([["A", "1"], ["b", 2]], {"a": "1", "b": "2"}),
+        ({"a": [b"\xe4"], "b": 1.5, "c": None}, {"a": "ä", "b": "1.5"}),
+        (None, {}),
+        ({}, {}),
+    ],
+)
+def test_forms_of_headers(tmp_path: Path, stored: object, headers: dict[str, str]) -> None:
+    found = one(tmp_path / "a.yaml", cassette((request(headers=stored), response(headers=stored))))
+    assert found.request_headers == headers
+    assert found.headers == headers
+
+
+@pytest.mark.parametrize("stored", ["text", 1, {"a": {"b": 1}}, [1], {1: "a"}, [["a"]]])
+def test_other_headers_are_refused(tmp_path: Path, stored: object) -> None:
+    text = refusal(
+        tmp_path / "a.json" if isinstance(stored, list) else tmp_path / "a.yaml",
+        cassette((request(headers=stored), response())),
+    )
+    assert "headers" in text or "a key is no text" in text
+
+
+@pytest.mark.parametrize(
+    ("stored", "status"),
+    [({"status": {"code": 404}}, 404), ({"status": 503}, 503), ({"status_code": 429, "status": None}, 429)],
+)
+def test_forms_of_a_status(tmp_path: Path, stored: dict[str, Any], status: int) -> None:
+    answered = {key: value for key, value in response(**stored).items() if value is not None}
+    assert one(tmp_path / "a.yaml", cassette((request(), answered))).status == status
+
+
+def test_requests_and_responses_in_two_lists(tmp_path: Path) -> None:
+    document = {
+        "requests": [request("a"), request("b")],
+        "responses": [response("1"), response("2")],
+    }
+    found = read(written(tmp_path / "a.yaml.gz", document))
+    assert [(each.request_body, each.body) for each in found] == [(b"a", b"1"), (b"b", b"2")]
+    document["responses"].pop()
+    assert "as many responses as requests, got 1 and 2" in refusal(tmp_path / "b.yaml", document)
+
+
+def test_ruby_and_betamax(tmp_path: Path) -> None:
+    path = tmp_path / "a.yml"
+    path.write_text(
+        "---\nhttp_interactions:\n- request:\n    method: post\n    uri: https://a.example/x\n"
+        "    body:\n      encoding: UTF-8\n      string: '{}'\n    headers:\n      Accept:\n      - '*/*'\n"
+        "  response:\n    status:\n      code: 200\n      message: OK\n    headers: {}\n"
+        "    body:\n      encoding: ASCII-8BIT\n      base64_string: AP8=\n"
+        "  recorded_at: Sat, 31 Jan 2026 10:00:00 GMT\nrecorded_with: VCR 6.2.0\n"
+    )
+    found = read(path)[0]
+    assert (found.method, found.request_body, found.body) == ("POST", b"{}", b"\x00\xff")
+    path.write_text(path.read_text().replace("recorded_with: VCR 6.2.0\n", ""))
+    assert "recorded_with" in refusal(path)
+
+
+def test_cassetter_in_the_order_of_its_times(tmp_path: Path) -> None:
+    yaml = "version: 1\ninteractions:\n" + "".join(
+        f"- request:\n    method: POST\n    uri: https://a.example/{name}\n    headers: {{}}\n"
+        "    body:\n      type: json\n      content:\n        day: 2026-01-01\n        at: 12:30:45\n"
+        "        =: <<\n        n: 1.0e+300\n"
+        f"  response:\n    status: 200\n    headers: {{}}\n    body:\n      type: text\n      content: {name}\n"
+        f"  recorded_at: 2026-02-03T10:00:0{second}.5+00:00\n"
+        for name, second in (("a", 2), ("b", 1))
+    )
+    (tmp_path / "a.yaml").write_text(yaml)
+    found = read(tmp_path / "a.yaml")
+    assert [each.body for each in found] == [b"b", b"a"]
+    assert found[0].recorded == "2026-02-03"
+    # What YAML 1.1 would take for a date, a number to base 60, a default and a merge are texts here.
+    sent = json.loads(found[0].request_body)
+    assert sent == {"day": "2026-01-01", "at": "12:30:45", "=": "<<", "n": 1e300}
+
+
+def test_toml(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(
+        'version = 1\n\n[[interactions]]\nrecorded_at = "2026-02-03T10:00:00+00:00"\n\n[interactions.request]\n'
+        'method = "POST"\nuri = "https://a.example/x"\nbody_type = "none"\n\n[interactions.response]\nstatus = 200\n'
+        'body_type = "json"\nbody_content = \'{"z": 1}\'\n\n[interactions.response.headers]\na = ["b"]\n'
+    )
+    found = read(tmp_path / "a.toml")[0]
+    assert (found.request_body, found.body, found.headers) == (b"", b'{"z": 1}', {"a": "b"})
+    (tmp_path / "b.toml").write_text("version = \n")
+    assert "it is no TOML" in refusal(tmp_path / "b.toml")
+
+
+def changed(**more: Any) -> dict[str, Any]:
+    """A cassette whose request is changed; None takes a key out."""
+    asked = {key: value for key, value in request(**more).items() if value is not None}
+    return cassette((asked, response()))
+
+
+def answering(**more: Any) -> dict[str, Any]:
+    answered = {key: value for key, value in response(**more).items() if value is not None}
+    return cassette((request(), answered))
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ({"records": [], "meta": 1}, "its layout is unknown"),
+        ({"records": [], "meta": 1}, "the keys meta, records"),
+        ({"log": {"entries": []}}, "the keys log"),
+        ([{"request": {}, "response": {}}], "vcrpy before 1.0"),
+        ([1, 2], "expected a mapping, got a list"),
+        ("text", "expected a mapping, got a text"),
+        (7, "expected a mapping, got 7"),
+        ({"interactions": []}, "expected version: 1 beside interactions, got none"),
+        ({"interactions": [], "version": 2}, "got 2"),
+        ({"interactions": [], "version": True}, "got True"),
+        ({"interactions": {}, "version": 1}, "expected a list of interactions, got a mapping"),
+        ({"interactions": [1], "version": 1}, "interaction 1: expected request and response, got 1"),
+        ({"interactions": [{"request": 1}], "version": 1}, "got the keys request"),
+        ({"requests": 1, "responses": []}, "expected a list of requests, got 1"),
+        ({"interactions": [{"request_sample": {}, "response_sample": {}}], "version": 1}, "gRPC"),
+        ({"grpc_interactions": [{}], "version": 1}, "gRPC"),
+        ({"ws_interactions": [{}], "interactions": [], "version": 1}, "WebSocket"),
+        ({"format": 1, "interactions": []}, "a cassette of pytest-llmops already"),
+        (cassette((1, response())), "interaction 1: expected a request, got 1"),  # type: ignore[arg-type]
+        (cassette((request(), [])), "interaction 1: expected a response, got a list"),  # type: ignore[arg-type]
+        (changed(method=None), "expected the method of a request, got none"),
+        (changed(method="GET /"), "expected the method"),
+        (changed(uri=None), "expected the address of a request, got none"),
+        (changed(uri="/v1/chat"), "expected an address with scheme and host, got '/v1/chat'"),
+        (changed(uri="api.openai.com/v1"), "with scheme and host"),
+        (changed(uri="https:///v1"), "with scheme and host"),
+        (changed(uri="ftp://a.example/"), "with scheme and host"),
+        (changed(uri="https://[a/"), "with scheme and host"),
+        (changed(uri="https://a:99999/"), "with scheme and host"),
+        (changed(body=["a"]), "expected a body of text or bytes, got a list"),
+        (answering(body=None), "its response has no body"),
+        (answering(body={"file": "x"}), "expected a body with string or base64_string, got the keys file"),
+        (answering(body={"base64_string": "?"}), "base64_string in base64"),
+        (answering(body={"type": "binary", "content": "zz"}), "hexadecimal"),
+        (answering(body={"type": "picture", "content": "zz"}), "of type json, text, binary or none, got 'picture'"),
+        (answering(body={"string": ["a"]}), "got a list"),
+        (answering(status=None), "expected a status from 100 to 599, got none"),
+        (answering(status={"code": "200"}), "got '200'"),
+        (answering(status={"code": 0}), "got 0"),
+        (answering(status={}), "got none"),
+        (answering(parsed_body={"a": b"\x00"}, body=None), "a parsed body holds what JSON cannot"),
+    ],
+)  # fmt: skip
+def test_one_clear_refusal(tmp_path: Path, document: object, says: str) -> None:
+    assert says in refusal(tmp_path / "a.yaml", document)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("a.yaml", b"", "expected a mapping, got nothing"),
+        ("a.yaml", b"# only this\n", "got nothing"),
+        ("a.yaml", b"a: [1,\n", "it is no YAML ("),
+        ("a.yaml", b"a: b: c\n", "line 1"),
+        ("a.yaml", b"\xff\xfe\xfa", "it is no YAML"),
+        ("a.yaml", b"a: \x00", "it is no YAML"),
+        ("a.json", b'{"interactions": [', "it is no JSON"),
+        ("a.json", b'{"a": "\\ud800"}', "its layout is unknown"),
+        ("a.yaml", b'{"interactions": [', "it is no YAML"),
+        ("a.yaml", b"a: *b\n", "undefined alias"),
+        ("a.yaml", b"a: 1\na: 2\n", "the key a is there twice (line 1)"),
+        ("a.yaml", b"1: 2\n", "a key is no text"),
+        ("a.yaml", b"[a]: 2\n", "a key is no text"),
+        ("a.yaml", b"a: !!binary '?'\n", "a !!binary value is no base64"),
+        ("a.yaml", b"a: !!timestamp 2026-01-01\n", "of the kind !!timestamp (line 1)"),
+        ("a.yaml", b"a: !!set {b}\n", "of the kind !!set"),
+        ("a.yaml", b"a: !mine b\n", "of the kind !mine"),
+        ("a.yaml", b"--- 1\n--- 2\n", "it is no YAML"),
+        ("a.yaml", b"a: &x [*x]\n", "anchors unfold"),
+        ("a.yaml.gz", packed(b"a: 1")[:-4], "gzip data is damaged"),
+        ("a.yaml.gz", b"\x1f\x8b\x08", "gzip data is damaged"),
+        ("a.yaml", b"a: 1\n<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> other\n", "merge-conflict markers"),
+        ("a.json", b"[" * 100_000, "nested too deep"),
+        ("a.yaml", b"x: " + b"[" * 100_000, "exceeded maximum nesting depth"),
+        ("a.yaml", b"- " * 900 + b"a", "nested too deep"),
+        ("a.yaml", b"a: " + b"1" * 5000, "it is no YAML"),
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path: Path, name: str, data: bytes, says: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    assert says in refusal(path)
+
+
+def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    assert "No such file" in refusal(tmp_path / "a.yaml")
+    assert "check its name and permissions" in refusal(tmp_path)
+
+
+def bomb(levels: int) -> str:
+    lines = ["a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, levels)]
+    return "\n".join(lines)
+
+
+def test_anchors_may_repeat_but_not_explode(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(bomb(9))
+    assert "anchors unfold to more than 16 times its size" in refusal(path)
+    shared = {"accept": ["*/*"]}
+    document = cassette(*[(request(headers=shared), response()) for _ in range(50)])
+    assert "*id001" in written(tmp_path / "b.yaml", document).read_text()
+    assert len(read(tmp_path / "b.yaml")) == 50
+
+
+def test_a_text_that_is_repeated_by_an_anchor_has_its_weight(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(f"a: &a {'x' * 100_000}\nb: [{', '.join(['*a'] * 40)}]\n")
+    assert "anchors unfold" in refusal(path)
+
+
+def test_compression_may_not_explode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(documents.inflate, "__defaults__", (2**20,))
+    path = tmp_path / "a.yaml"
+    path.write_bytes(packed(b"a" * 2**21))
+    assert "unfolds to more than 1 MB" in refusal(path)
+    path.write_bytes(b"a" * 2**21)
+    assert "expected at most 1 MB, got more" in refusal(path)
+    answered = response(packed(b"a" * 2**21), headers={"content-encoding": "gzip"})
+    assert "damaged gzip" in refusal(tmp_path / "b.yaml", cassette((request(), answered)))
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "!!python/object/apply:os.system ['touch {}']",
+        "!!python/object/new:os.system ['touch {}']",
+        "!!python/name:os.system",
+        "!!python/module:os",
+        "!!python/tuple [a]",
+        "!!python/str a",
+        "!!python/object/new:_io.BytesIO {{state: [a]}}",
+    ],
+)
+def test_nothing_is_evaluated(tmp_path: Path, tag: str) -> None:
+    proof = tmp_path / "proof"
+    path = tmp_path / "a.yaml"
+    path.write_text(f"interactions: {tag.format(proof)}\nversion: 1\n")
+    assert "of the kind !!python/" in refusal(path)
+    assert not proof.exists()
+
+
+def test_without_libyaml(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.yaml", cassette((request(b"\x00"), response(b"\xff"))))
+    deep = tmp_path / "b.yaml"
+    deep.write_bytes(b"[" * 100_000)
+    code = (
+        "import sys, yaml; del yaml.CSafeLoader\n"
+        "from pathlib import Path; from pytest_llmops.cassettes.foreign import read; from pytest_llmops.errors import CassetteError\n"
+        "print(read(Path(sys.argv[1]))[0].body)\n"
+        "try: read(Path(sys.argv[2]))\n"
+        "except CassetteError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path), str(deep)], capture_output=True, text=True, check=True
+    )
+    body, refused = done.stdout.splitlines()
+    assert body == "b'\\xff'"
+    assert "nested too deep" in refused
+
+
+def test_credentials_are_not_told(tmp_path: Path) -> None:
+    secret = "sk-abcdefghijklmnop1234"
+    for number, document in enumerate(
+        [
+            changed(uri=f"a.example/v1?key={secret}"),
+            changed(headers={"authorization": {"value": secret}}),
+            answering(body={"base64_string": f"{secret}?"}),
+            answering(body={"type": "binary", "content": secret}),
+            answering(body={"string": [secret]}),
+        ]
+    ):
+        assert secret not in refusal(tmp_path / f"{number}.yaml", document)
+
+
+def test_hostile_texts_are_escaped(tmp_path: Path) -> None:
+    text = refusal(tmp_path / "a.json", {"\x1b[31m\nkey": 1})
+    assert text.isprintable()
+    assert refusal(tmp_path / "b.json", changed(uri="\x1b]0;x\x07")).isprintable()
+
+
+def test_ours_are_known_by_their_start(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    for text, ours in (
+        ('{\n "format": 1,\n', True),
+        ('{"format":1', True),
+        ('{"version": 1', False),
+        ("", False),
+    ):
+        path.write_text(text)
+        assert is_ours(path) is ours
+    assert not is_ours(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Sat, 99 Jan 2026 10:00:00 GMT", "**REDACTED**"])
+def test_a_day_that_is_not_known_is_empty(tmp_path: Path, date: str) -> None:
+    assert one(tmp_path / "a.yaml", cassette((request(), response(headers={"date": date})))).recorded == ""
+
+
+@pytest.mark.shared_data
+def test_every_third_party_cassette_is_read_or_refused(shared_data: Path) -> None:
+    refused = {}
+    for row in index(shared_data):
+        path = shared_data / "cassettes" / "files" / row["file"]
+        try:
+            found = read(path)
+        except CassetteError as error:
+            refused[row["file"]] = str(error)
+            continue
+        assert len(found) == int(row["interactions"]), row["file"]
+        hosts = Counter(urlsplit(each.url).netloc for each in found)
+        assert "|".join(f"{host}*{n}" for host, n in hosts.items()) == row["hosts"]
+        assert {str(each.status) for each in found} == set(row["statuses"].split("|"))
+        for each in found:
+            assert not each.body.startswith(b"\x1f\x8b")
+            json.loads(each.request_body)
+    assert [name[:2] for name in refused] == ["45"]
+    assert all("gRPC" in text for text in refused.values())
+
+
+@pytest.mark.shared_data
+def test_bodies_are_those_that_vcrpy_reads(shared_data: Path) -> None:
+    from vcr.serialize import deserialize
+    from vcr.serializers import yamlserializer
+
+    compared = 0
+    for row in index(shared_data):
+        path = shared_data / "cassettes" / "files" / row["file"]
+        if (
+            row["layout"] != "interactions"
+            or row["request_body"] != "str"
+            or "parsed" in row["response_body"]
+        ):
+            continue
+        requests, responses = deserialize(path.read_text(encoding="utf-8"), yamlserializer)[:2]
+        for each, asked, answered in zip(read(path), requests, responses, strict=True):
+            body = answered["body"]["string"]
+            body = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+            assert (each.url, each.request_body, each.body) == (asked.uri, asked.body, body)
+            compared += 1
+    assert compared == 47

@@ -6,7 +6,11 @@ import hashlib
 import re
 from pathlib import Path
 
+from pytest_llmops.cassettes.shapes import present
+
 MAX_NAME = 80
+MAX_JOINED = 120
+"""Of a test inside of classes: file systems take 255 bytes, of which a journal needs some, and Windows 260 for the path."""
 _UNSAFE = re.compile(r"[^a-z0-9._-]+")
 _MARKED = re.compile(r"(?:.*-)?[0-9a-f]{8}$")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?$")
@@ -15,18 +19,23 @@ _RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?$")
 def safe(name: str) -> str:
     """Return a file name for any text: lower case, ASCII, short; what was changed is told apart by a hash.
 
+    Of a text that holds a key or a token, only the hash is left.
+
     >>> safe("late-return")
     'late-return'
     >>> safe("a/b") != safe("a:b")
     True
     """
+    data = name.encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(data).hexdigest()[:8]
+    if any(shape.pattern.search(data) for shape in present(data)):
+        return digest
     plain = _UNSAFE.sub("-", name.lower()).strip("-.")[:MAX_NAME].rstrip("-.")
     # A name that looks like one of ours gets a mark of its own: it could be meant to take another's file.
     if plain and plain == name and not _RESERVED.match(plain) and not _MARKED.match(plain):
         return plain
     if _RESERVED.match(plain):
         plain = f"_{plain}"  # Windows looks at what stands before the first dot
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{plain}-{digest}" if plain else digest
 
 
@@ -42,5 +51,12 @@ def cassette_path(test_file: Path, names: tuple[str, ...], case_id: str = "") ->
     't/cassettes/test_a/test_x/late-return.json'
     """
     folder = test_file.parent / "cassettes" / safe(test_file.stem)
-    test = ".".join(map(safe, names))
+    test = _short(".".join(map(safe, names)))
     return folder / test / f"{safe(case_id)}.json" if case_id else folder / f"{test}.json"
+
+
+def _short(joined: str) -> str:
+    if len(joined) <= MAX_JOINED:
+        return joined
+    digest = hashlib.sha256(joined.encode()).hexdigest()[:8]
+    return f"{joined[: MAX_JOINED - len(digest) - 1].rstrip('-.')}-{digest}"

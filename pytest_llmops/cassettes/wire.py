@@ -1,37 +1,34 @@
 """Bodies as readable JSON, and back to the very same bytes.
 
-A body is stored parsed only if that gives back its exact bytes; else as lines of text,
-else as base64. Long strings with line ends become lists of lines (``{"$lines": [...]}``),
-so that a changed prompt is a changed line in a pull request.
+A body is stored parsed only if that gives back its exact bytes: JSON, a stream with one line an event, or the parts
+of a form; else as lines of text, else as base64. How long texts are folded is told in `folding`.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from pytest_llmops.cassettes import streams
+from pytest_llmops.cassettes.folding import (
+    MAX_DEPTH,
+    SPELLINGS,
+    fold_json,
+    fold_text,
+    is_json,
+    is_text,
+    unfold_json,
+    unfold_text,
+    unfold_value,
+)
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import Json
 
-LINES = "$lines"
-SPELLINGS: dict[str, dict[str, Any]] = {
-    "compact": {"separators": (",", ":"), "ensure_ascii": False},
-    "compact-ascii": {"separators": (",", ":")},
-    "spaced": {"ensure_ascii": False},
-    "spaced-ascii": {},
-    "indent2": {"indent": 2, "ensure_ascii": False},
-    "indent2-ascii": {"indent": 2},
-    "indent4": {"indent": 4, "ensure_ascii": False},
-    "indent4-ascii": {"indent": 4},
-}
-_ENCODERS = {style: json.JSONEncoder(allow_nan=False, **how) for style, how in SPELLINGS.items()}
-MAX_DEPTH = 100
-"""Of JSON that is stored parsed: what is deeper might be read back on a fuller stack than it was written from."""
-_EVENT_END = "\n\n"
-_CRLF = "\r\n"
-_STREAM_STARTS = ("data:", "event:", "id:", "retry:", ":")
+Stored = Mapping[str, Any]
+Blobs = Mapping[str, str]
+_ENDS = (streams.EVENT_END, "\n")
 
 
 def fold(body: bytes) -> dict[str, Json]:
@@ -44,33 +41,138 @@ def fold(body: bytes) -> dict[str, Json]:
     """
     if not body:
         return {"text": ""}
+    for made in _candidates(body):
+        if made is not None and _comes_back(made, body):
+            return made
+    return {"base64": base64.b64encode(body).decode()}
+
+
+def _candidates(body: bytes) -> Iterator[dict[str, Json] | None]:
+    yield _fold_frames(body)
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
-        return {"base64": base64.b64encode(body).decode()}
-    if text[0] in "{[":
-        parsed = _fold_json(text)
-        if parsed is not None:
-            return parsed
-    if text.startswith(_STREAM_STARTS):
-        newline = _CRLF if _has_only_crlf(text) else ""
-        plain = text.replace(_CRLF, "\n") if newline else text
-        if plain.endswith(_EVENT_END):
-            return {**_fold_events(plain), **({"newline": newline} if newline else {})}
-    return {"text": _lines(text) if "\n" in text else text}
+        yield _fold_parts(body)
+        yield _fold_base64(body)
+        return
+    yield _fold_document(text)
+    yield _fold_stream(text)
+    yield _fold_plain(text)
+    yield {"text": text}
 
 
-def unfold(stored: Mapping[str, Json]) -> bytes:
+def _comes_back(folded: dict[str, Json], body: bytes) -> bool:
+    """The proof: what is not the very same when it is read back is not stored in this form."""
+    try:
+        json.dumps(folded, ensure_ascii=False).encode("utf-8")
+        return unfold(folded) == body
+    except (CassetteError, ValueError, RecursionError):
+        return False
+
+
+def _fold_document(text: str) -> dict[str, Json] | None:
+    return fold_json(text) if text.lstrip(" \t\r\n")[:1] in ("{", "[") else None
+
+
+def _fold_stream(text: str) -> dict[str, Json] | None:
+    cut = streams.cut(text)
+    if cut is None:
+        return None
+    alike = streams.shared(cut.events)
+    listed = cut.events if alike is None else streams.shortened(cut.events, *alike)
+    folded: dict[str, Json] = {} if alike is None else {"shared": list(alike)}
+    folded["events"] = [one if isinstance(one, list) else _fold_event(one) for one in listed]
+    if cut.newline != "\n":
+        folded["newline"] = cut.newline
+    if cut.end != streams.EVENT_END:
+        folded["end"] = cut.end
+    if cut.last != cut.end:
+        folded["last"] = cut.last
+    return {**_said(cut.events), **folded}
+
+
+MANY_LINES = 4
+"""An event of more than these is a list of them; one of fewer is one line of the file."""
+
+
+def _fold_event(event: str) -> Any:
+    folded = fold_text(event)
+    return event if folded == {"$lines": event.split("\n")} and event.count("\n") < MANY_LINES else folded
+
+
+def _said(events: list[str]) -> dict[str, Json]:
+    # For the reviewer's eye only: replay never reads it.
+    said = streams.says(events)
+    return {"says": fold_text(said)} if said else {}
+
+
+def _fold_frames(body: bytes) -> dict[str, Json] | None:
+    found = streams.frames(body)
+    if not found:
+        return None
+    try:
+        payloads = [one.payload.decode("utf-8") for one in found]
+        listed: list[Json] = [
+            {"headers": dict(one.headers), "payload": fold_text(text)}
+            for one, text in zip(found, payloads, strict=True)
+        ]
+        json.dumps(listed, allow_nan=False)
+    except (ValueError, TypeError):
+        return None
+    return {**_said(payloads), "frames": listed}
+
+
+def _fold_parts(body: bytes) -> dict[str, Json] | None:
+    """A form with files in it: its headers and texts readable, each file a text of base64."""
+    boundary, line_end, _ = body.partition(b"\r\n")
+    if not boundary.startswith(b"--") or not line_end:
+        return None
+    first, *sections = body.split(line_end + boundary)
+    parts: list[Json] = []
+    for section in (first, *(line_end + boundary + one for one in sections)):
+        head, blank, content = section.partition(b"\r\n\r\n")
+        try:
+            parts.append(fold_text(section.decode("utf-8")))
+        except UnicodeDecodeError:
+            parts += [fold_text((head + blank).decode("utf-8", "replace")), _fold_base64(content)]
+    return {"parts": parts}
+
+
+def _fold_base64(body: bytes) -> dict[str, Json]:
+    return {"base64": fold_text(base64.b64encode(body).decode())}
+
+
+def _fold_plain(text: str) -> dict[str, Json]:
+    folded = fold_text(text)
+    return {"text": text.split("\n") if folded == {"$lines": text.split("\n")} else folded}
+
+
+def unfold(stored: Stored) -> bytes:
     """Return the bytes that `fold` was given.
 
     Raises:
-        CassetteError: It is no body.
+        CassetteError: It is no body, or what it refers to is not there.
     """
     check(stored)
     form = next(key for key in _UNFOLD if key in stored)
+    body: bytes = _read(form, stored, _UNFOLD[form])
+    return body
+
+
+def value_of(stored: Stored) -> Json:
+    """Return the value of a body that is kept parsed, as reading its bytes would give it.
+
+    Raises:
+        CassetteError: It is no such body.
+    """
+    value: Json = _read("json", stored, lambda one, blobs: unfold_value(one["json"], blobs))
+    return value
+
+
+def _read(form: str, stored: Stored, how: Callable[[Stored, Blobs], Any]) -> Any:
     try:
-        return _UNFOLD[form](stored)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        return how(stored, getattr(stored, "blobs", {}))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise CassetteError(f"a body stored as {form}: cannot be read back: {error}") from None
 
 
@@ -123,162 +225,101 @@ def _is_number(value: object, *kinds: type) -> bool:
     return isinstance(value, kinds) and not isinstance(value, bool)
 
 
-def events(stored: Mapping[str, Json]) -> list[bytes] | None:
+def events(stored: Stored) -> list[bytes] | None:
     """Return the events of a stored stream, each with its end, or None if it is no stream.
 
     Raises:
-        CassetteError: It is no body.
+        CassetteError: It is no body, or what it refers to is not there.
     """
     check(stored)
-    if "events" not in stored:
-        return None
-    try:
-        return _events(stored)
-    except ValueError as error:
-        raise CassetteError(f"a body stored as events: cannot be read back: {error}") from None
+    form = next(key for key in _UNFOLD if key in stored)
+    how = {"events": _events, "frames": _frames}.get(form)
+    return None if how is None else _read(form, stored, how)
 
 
-def _events(stored: Mapping[str, Any]) -> list[bytes]:
-    newline = stored.get("newline", "\n")
-    texts = (_join(one) + _EVENT_END for one in stored["events"])
-    return [(text.replace("\n", newline) if newline != "\n" else text).encode() for text in texts]
+def _events(stored: Stored, blobs: Blobs) -> list[bytes]:
+    end = stored.get("end", streams.EVENT_END)
+    start, last = stored.get("shared", ("", ""))
+    texts = [
+        f"{start}{text[1:]}{last}" if start and one is text and text.startswith(streams.MARK) else text
+        for one in stored["events"]
+        for text in (unfold_text(one, blobs),)
+    ]
+    pieces = streams.Cut(texts, stored.get("newline", "\n"), end, stored.get("last", end)).pieces()
+    for one in pieces:
+        one.decode("utf-8")  # as it was when it was folded
+    return pieces
 
 
-def _has_only_crlf(text: str) -> bool:
-    return 0 < text.count(_CRLF) == text.count("\n") == text.count("\r")
+def _frames(stored: Stored, blobs: Blobs) -> list[bytes]:
+    from pytest_llmops.eventstream import Frame, pack
+
+    return [
+        pack([Frame(one["headers"], unfold_text(one["payload"], blobs).encode("utf-8"))])
+        for one in stored["frames"]
+    ]
 
 
-def _fold_json(text: str) -> dict[str, Json] | None:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    tail = "\n" if text.endswith("\n") else ""
-    for style, encoder in _ENCODERS.items():
-        try:
-            if encoder.encode(value) + tail == text:
-                folded: dict[str, Json] = {"json": _fold_value(value), "style": style}
-                if tail:
-                    folded["tail"] = tail
-                json.dumps(folded, ensure_ascii=False).encode("utf-8")
-                return folded
-        except (ValueError, RecursionError):
-            return None
-    return None
-
-
-def _fold_value(value: Any, depth: int = 0) -> Any:
-    if depth > MAX_DEPTH:
-        raise RecursionError
-    if isinstance(value, str):
-        return {LINES: _lines(value)} if "\n" in value else value
-    if isinstance(value, list):
-        return [_fold_value(one, depth + 1) for one in value]
-    if isinstance(value, dict):
-        # A key of the body's own that starts with "$" gets one more, so that it is never taken for ours.
-        return {
-            f"${key}" if key.startswith("$") else key: _fold_value(one, depth + 1)
-            for key, one in value.items()
-        }
-    return value
-
-
-def _unfold_value(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_unfold_value(one) for one in value]
-    if isinstance(value, dict):
-        if LINES in value:
-            return _join(value[LINES])
-        return {key[1:] if key.startswith("$$") else key: _unfold_value(one) for key, one in value.items()}
-    return value
-
-
-def _unfold_json(stored: Mapping[str, Any]) -> bytes:
-    text = _ENCODERS[stored["style"]].encode(_unfold_value(stored["json"]))
-    return f"{text}{stored.get('tail', '')}".encode()
-
-
-def _fold_events(text: str) -> dict[str, Json]:
-    listed = text[: -len(_EVENT_END)].split(_EVENT_END)
-    folded: dict[str, Json] = {"events": [_lines(one) if "\n" in one else one for one in listed]}
-    said = says(listed)
-    # For the reviewer's eye only: replay never reads it.
-    return {"says": {LINES: _lines(said)} if "\n" in said else said, **folded} if said else folded
-
-
-def says(listed: list[str]) -> str:
-    """Return the text that a stream of chat or Responses events adds up to.
-
-    >>> says(['data: {"choices":[{"delta":{"content":"hi"}}]}', "data: [DONE]"])
-    'hi'
-    """
-    return "".join(piece for one in listed for piece in _pieces(one))
-
-
-def _pieces(event: str) -> list[str]:
-    found = []
-    for line in event.split("\n"):
-        if not line.startswith("data:"):
-            continue
-        try:
-            data = json.loads(line[5:])
-        except (ValueError, RecursionError):
-            continue
-        if not isinstance(data, dict):
-            continue
-        if data.get("type") == "response.output_text.delta" and isinstance(data.get("delta"), str):
-            found.append(data["delta"])
-        choices = data.get("choices")
-        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-            delta = choices[0].get("delta")
-            if isinstance(delta, dict) and isinstance(delta.get("content"), str):
-                found.append(delta["content"])
-    return found
-
-
-def _lines(text: str) -> Json:
-    return list(text.split("\n"))
-
-
-def _join(lines: Any) -> str:
-    return lines if isinstance(lines, str) else "\n".join(lines)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) or (
-        isinstance(value, list) and all(isinstance(line, str) for line in value)
+def _unfold_parts(stored: Stored, blobs: Blobs) -> bytes:
+    return b"".join(
+        _unfold_base64(one, blobs)
+        if "base64" in one and isinstance(one, dict)
+        else unfold_text(one, blobs).encode("utf-8")
+        for one in stored["parts"]
     )
 
 
-def _is_events(stored: Mapping[str, Any]) -> bool:
+def _unfold_base64(stored: Stored, blobs: Blobs) -> bytes:
+    return base64.b64decode(unfold_text(stored["base64"], blobs), validate=True)
+
+
+def _is_events(stored: Stored) -> bool:
     listed = stored["events"]
     return (
         isinstance(listed, list)
-        and all(map(_is_text, listed))
-        and stored.get("newline", "\n") in ("\n", _CRLF)
+        and all(map(is_text, listed))
+        and _is_pair(stored.get("shared", ["", ""]))
+        and stored.get("newline", "\n") in ("\n", streams.CRLF)
+        and stored.get("end", streams.EVENT_END) in _ENDS
+        and stored.get("last", "") in ("", *_ENDS)
     )
 
 
-def _is_json(stored: Mapping[str, Any]) -> bool:
-    style = stored.get("style")
-    return isinstance(style, str) and style in SPELLINGS and stored.get("tail", "") in ("", "\n")
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and [type(one) for one in value] == [str, str]
 
 
-_UNFOLD: dict[str, Callable[[Mapping[str, Any]], bytes]] = {
-    "json": _unfold_json,
-    "events": lambda stored: b"".join(_events(stored)),
-    "text": lambda stored: _join(stored["text"]).encode("utf-8"),
-    "base64": lambda stored: base64.b64decode(stored["base64"], validate=True),
+def _is_frames(stored: Stored) -> bool:
+    listed = stored["frames"]
+    return isinstance(listed, list) and all(
+        isinstance(one, dict) and isinstance(one.get("headers"), dict) and is_text(one.get("payload"))
+        for one in listed
+    )
+
+
+_UNFOLD: dict[str, Callable[[Stored, Blobs], bytes]] = {
+    "json": lambda stored, blobs: unfold_json(stored, blobs).encode("utf-8"),
+    "events": lambda stored, blobs: b"".join(_events(stored, blobs)),
+    "frames": lambda stored, blobs: b"".join(_frames(stored, blobs)),
+    "parts": _unfold_parts,
+    "text": lambda stored, blobs: unfold_text(stored["text"], blobs).encode("utf-8"),
+    "base64": _unfold_base64,
 }
-_CHECKS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
-    "json": _is_json,
+_CHECKS: dict[str, Callable[[Stored], bool]] = {
+    "json": is_json,
     "events": _is_events,
-    "text": lambda stored: _is_text(stored["text"]),
-    "base64": lambda stored: isinstance(stored["base64"], str),
+    "frames": _is_frames,
+    "parts": lambda stored: isinstance(stored["parts"], list),
+    "text": lambda stored: is_text(stored["text"]),
+    "base64": lambda stored: is_text(stored["base64"]),
 }
 _EXPECTED = {
     "json": f"a style out of {', '.join(SPELLINGS)}",
     "events": "a list of texts",
+    "frames": "a list of frames, each with headers and a payload",
+    "parts": "a list of texts and files",
     "text": "a text or a list of lines",
     "base64": "a text",
 }
+
+__all__ = ["MAX_DEPTH", "SPELLINGS", "check", "check_answer", "check_request", "events", "fold", "unfold"]

@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.strategies import any_text, clean_text, json_texts, json_values, laws
 
-from pytest_llmops.cassettes.wire import check, check_answer, check_request, events, fold, says, unfold
+from pytest_llmops.cassettes.streams import says
+from pytest_llmops.cassettes.wire import check, check_answer, check_request, events, fold, unfold
 from pytest_llmops.errors import CassetteError
 
 

@@ -66,7 +66,7 @@ import pytest
 PLANTED = json.loads(os.environ["PLANTED"])
 SENT = json.loads(os.environ["SENT"])
 ALL = list(PLANTED.values())
-GROUPS = [chr(10).join(ALL[n : n + 4]) for n in range(0, len(ALL), 4)]
+GROUPS = [chr(10).join(ALL[n : n + 8]) for n in range(0, len(ALL), 8)]
 PLACES = ["json", "form", "multipart", "stream/whole", "stream/split", "body", "error", "headers", "pretty", "base64"]
 
 def ask(secret, cookie):
@@ -217,7 +217,7 @@ def test_thirty_kinds_and_more_are_nowhere_in_what_a_run_wrote(planted: Project,
         "--llm-report=report.html", "--llm-report=report.json", "--junitxml=report.xml", "-o", "junit_logging=all",
         "-rA", "-l", "--log-level=DEBUG", "-p", "cacheprovider", workers=workers,
     )  # fmt: skip
-    count = -(-len(PLANTED) // 4)
+    count = -(-len(PLANTED) // 8)
     assert result.outcomes == {"passed": count, "failed": count}
     files = dict(searched(planted, result))
     assert {"report.html", "report.json", "report.xml", "run-file.json"} <= set(files)
@@ -244,7 +244,7 @@ def test_journals_of_a_killed_run_hold_no_secret(planted: Project) -> None:
         }
     )
     done = planted.pytester.runpytest_subprocess(
-        "--llm-record=new", f"--llm-base-url={planted.server.url}/v1", "-k", "test_ask and 17"
+        "--llm-record=new", f"--llm-base-url={planted.server.url}/v1", "-k", "test_ask and 9"
     )
     assert done.ret == 3
     result = Result({}, "\n".join([*done.outlines, *done.errlines]), 3, Run())

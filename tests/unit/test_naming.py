@@ -5,6 +5,7 @@ import string
 from pathlib import Path
 
 import pytest
+from support.secrets import SECRETS
 
 from pytest_llmops.cassettes.naming import MAX_NAME, cassette_path, safe
 
@@ -135,3 +136,23 @@ def test_no_two_tests_share_a_path() -> None:
     tests = [((name,), case) for name in NASTY for case in NASTY]
     paths = {cassette_path(Path("t/test_a.py"), names, case) for names, case in tests}
     assert len(paths) == len(set(tests))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 9])
+def test_a_test_deep_in_classes_still_has_a_name_that_file_systems_take(depth: int) -> None:
+    first, second = (("Test" + "A" * 90,) * depth + (name,) for name in ("test_x", "test_y"))
+    one, other = (cassette_path(Path("t/test_a.py"), names) for names in (first, second))
+    assert one != other
+    assert len(one.name) <= 125
+
+
+@pytest.mark.parametrize("kind", ["openai", "github", "aws", "jwt"])
+def test_of_a_name_that_holds_a_key_only_a_hash_is_left(kind: str) -> None:
+    secret = SECRETS[kind]
+    names = [
+        safe(f"my case {secret}"),
+        safe(f"my case {secret} x"),
+        cassette_path(Path("a.py"), ("test",), secret).name,
+    ]
+    assert all(len(name.removesuffix(".json")) == 8 for name in names)
+    assert names[0] != names[1]

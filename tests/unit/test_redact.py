@@ -8,66 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, quote_plus
 
 import pytest
+from support.secrets import A1, FOLLOWING, PEM, SECRETS
 
 from pytest_llmops.cassettes.redact import MASK, PLACEHOLDER_KEY, Redactor, mask_params
 from pytest_llmops.cassettes.shapes import GROUPS, SHAPES
-
-A1 = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V2w3X4y5Z6"
-HEX = "0123456789abcdef0123456789abcdef"
-
-# None of these was ever a key: they are put together here so that no scanner finds one in this file.
-SECRETS: dict[str, str] = {
-    "openai": "sk-" + A1[:48],
-    "openai-project": "sk-proj-" + A1 + "_" + A1[:20],
-    "openai-letters-only": "sk-" + "abcdefghijklmnopqrstuvwxyzabcdef",
-    "anthropic": "sk-ant-api03-" + A1 + "-" + A1[:8] + "AA",
-    "openrouter": "sk-or-v1-" + HEX + HEX,
-    "google": "AIza" + "Sy" + A1[:33],
-    "google-oauth": "ya29." + "a0" + A1[:40],
-    "google-client": "GOCSPX-" + A1[:28],
-    "huggingface": "hf_" + A1[:34],
-    "groq": "gsk_" + A1[:52],
-    "xai": "xai-" + A1[:50],
-    "perplexity": "pplx-" + A1[:48],
-    "replicate": "r8_" + A1[:37],
-    "nvidia": "nvapi-" + A1 + A1[:12],
-    "together": "tgp_v1_" + A1[:43],
-    "jina": "jina_" + A1[:48],
-    "pinecone": "pcsk_" + A1[:6] + "_" + A1,
-    "tavily": "tvly-" + "dev-" + A1[:32],
-    "langsmith": "lsv2_" + "pt_" + HEX + "_" + HEX[:10],
-    "aws": "AKIA" + "IOSFODNN7EXAMPL9",
-    "aws-session": "ASIA" + "IOSFODNN7EXAMPL9",
-    "databricks": "dapi" + HEX,
-    "digitalocean": "dop_v1_" + HEX + HEX,
-    "github": "ghp_" + A1[:36],
-    "github-fine": "github_pat_" + A1[:22] + "_" + A1[:40],
-    "gitlab": "glpat-" + A1[:20],
-    "npm": "npm_" + A1[:36],
-    "pypi": "pypi-" + "AgEIcHlwaS5vcmc" + A1,
-    "slack": "xoxb-" + "123456789012-" + A1[:24],
-    "stripe": "sk_live_" + A1[:24],
-    "stripe-restricted": "rk_test_" + A1[:24],
-    "webhook": "whsec_" + A1[:32],
-    "shopify": "shpat_" + HEX,
-    "sendgrid": "SG." + A1[:22] + "." + A1[:43],
-    "jwt": "eyJ" + "hbGciOiJIUzI1" + ".eyJ" + "zdWIiOiIxMjM" + "." + A1[:43],
-    "age": "AGE-SECRET-KEY-1" + "Q" * 58,
-}
-FOLLOWING: dict[str, tuple[str, str]] = {
-    "bearer": ("Authorization: Bearer ", A1[:40]),
-    "bearer-lower": ("authorization: bearer ", A1[:20] + "=="),
-    "basic": ("Authorization: Basic ", base64.b64encode(b"user:pass1234word").decode()),
-    "azure-storage": ("DefaultEndpointsProtocol=https;AccountKey=", A1 + A1[:34] + "=="),
-    "azure-bus": ("SharedAccessKeyName=x;SharedAccessKey=", A1[:43] + "="),
-    "azure-sas": ("https://x.blob.core.windows.net/a?sv=1&sig=", quote(A1[:43] + "=")),
-    "aws-presigned": ("https://s3.example/x?X-Amz-Signature=", HEX + HEX),
-    "google-signed": ("https://storage.example/x?X-Goog-Signature=", HEX + HEX),
-    "slack-hook": ("https://hooks.slack.com/services/", "T00000000/B00000000/" + A1[:24]),
-    "database": ("postgres://", "admin:hunter2"),
-}
-
-PEM = "-----BEGIN {0}PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\nabc/+==\n-----END {0}PRIVATE KEY-----"
 
 PLACES: dict[str, Callable[[str], str]] = {
     "bare": lambda secret: secret,
@@ -143,6 +87,21 @@ def test_a_private_key_without_an_end_takes_no_text_with_it() -> None:
         "https://[::1]:8080/v1",
         "SG.1 and sk- and Bearer and eyJ",
         "npm_config_registry",
+        "api_key=os.environ['OPENAI_API_KEY_2']",
+        "api_key=settings.model2key_of_the_user",
+        "password: must hold 8 characters and 2digits",
+        "password=get_password2(user1234567890)",
+        '{"next_page_token": "CAUQAA1234567890abcdef"}',
+        "access_token: str = Field(default_factory=token4tests)",
+        "client_secret = clientsecretsareneverwritten",
+        "org-chart-of-the-year-2024 and org-mode",
+        "proj_root and pa-systems-of-the-1990s",
+        "org-abcdefghijklmnopqrstuvwxyz",
+        "3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+        "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+        "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "KeyError and TokenError, the monkey Keyword",
+        "crossword 12345678901234567890abc",
         "a" * 500,
     ],
 )
@@ -155,7 +114,12 @@ def test_every_shape_is_tried() -> None:
     samples = [*SECRETS.values(), *(a + b for a, b in FOLLOWING.values()), "postgres://u:p@h", PEM.format("")]
     variants = [one.replace("ghp_", f"gh{kind}_") for one in samples for kind in "pours"]
     variants += [one.replace("sk_live", name) for one in samples for name in ("sk_test", "rk_live")]
-    variants += ["BEARER " + A1[:30], "basic " + A1[:30], "x?X-Amz-Security-Token=" + A1]
+    variants += [
+        "BEARER " + A1[:30],
+        "basic " + A1[:30],
+        "x?X-Amz-Security-Token=" + A1,
+        "PASSWORD=" + A1[:20],
+    ]
     found = {
         shape.mark for shape in SHAPES for one in [*samples, *variants] if shape.pattern.search(one.encode())
     }
@@ -196,12 +160,23 @@ def test_values_of_secret_variables_are_known() -> None:
         "GOOGLE_CREDENTIALS": "value-five",
         "SHORT_KEY": "abc",
         "EMPTY_KEY": "",
+        "DB_PASS": "value-six",
+        "GH_PAT": "value-seven",
+        "PG_DSN": "value-eight",
+        "OPENAI_API_KEY_2": "value-nine",
+        "SECRET_KEY_BASE": "value-ten",
+        "AWS_ACCESS_KEY_ID": "value-eleven",
+        "PWD": "/home/someone",
+        "PATH": "/usr/local/bin",
+        "COMPASS": "north-west",
+        "SSH_AUTH_SOCK": "/tmp/ssh-agent",
         "ANTHROPIC_API_KEY": PLACEHOLDER_KEY,
         "MODEL": "value-model",
         "KEYBOARD": "value-keyboard",
     }
     redactor = Redactor.from_environment(environ)
-    assert redactor.known == {"value-one", "value-two", "value-three", "value-four", "value-five"}
+    numbers = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"]
+    assert redactor.known == {f"value-{number}" for number in numbers}
     assert redactor.text("value-one value-model abc") == "[secret] value-model abc"
 
 
@@ -237,6 +212,66 @@ def test_of_a_basic_credential_the_password_is_learned() -> None:
     assert redactor.known == {encoded, "user:long-password", "long-password"}
     redactor.learn_headers({"authorization": "Basic not-base64!"})
     assert "not-base64!" in redactor.known
+
+
+def test_of_a_secret_of_several_lines_each_long_one_is_learned() -> None:
+    pem = PEM.format("")
+    for value in (pem, pem.replace("\n", "\\n")):
+        redactor = Redactor(known={value})
+        assert redactor.text("it says MIIEvQIBADANBgkqhkiG9w0BAQ.") == "it says [secret]."
+        assert redactor.text(f"<{value}>") == "<[secret]>"
+        assert redactor.text("abc/+== -----BEGIN PRIVATE KEY-----") == "abc/+== -----BEGIN PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "learned"),
+    [
+        (
+            "set-cookie",
+            "__cf_bm=a1b2c3d4e5; path=/; expires=Tue, 24-Nov-26 18:00:00 GMT; HttpOnly",
+            {"a1b2c3d4e5"},
+        ),
+        ("Set-Cookie", 'one=first1234; Path=/, two="second5678"; Secure', {"first1234", "second5678"}),
+        ("set-cookie", "theme=dark-and-quiet; lang=en", set()),
+        ("openai-organization", "user-a1b2c3d4", {"user-a1b2c3d4"}),
+        ("openai-organization", "microsoft", set()),
+        ("x-request-id", "a1b2c3d4e5", set()),
+        ("content-type", "application/json", set()),
+    ],
+)
+def test_what_an_answer_s_headers_say_of_the_account_is_learned(
+    name: str, value: str, learned: set[str]
+) -> None:
+    redactor = Redactor()
+    redactor.learn_answer({name: value})
+    assert redactor.known == learned
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("{'key': 'my-long-pass...'}", "{'key': '...'}"),
+        ("...ng-password-1 is it", "... is it"),
+        ("'my-lo...ord-1' and my-lo", "'...' and my-lo"),
+        ("my-... and ...d-1", "my-... and ...d-1"),
+        ("and so on ... and so on", "and so on ... and so on"),
+        ("my-long-password-1...", "[secret]..."),
+        ("token = 'eyJhbG...UzI1.eyJzdWIiOiIxMjM.a1B2c3'", "token = 'eyJhbG...'"),
+        ("'-----BEGIN PRIV...MIIEvQ/+==\\n-----END PRIVATE KEY-----' x", "'-----BEGIN PRIV...' x"),
+        ("'-----BEGIN PRIVATE KEY-----\\nMIIE vQ...abc' and", "'...abc' and"),
+        ("the PRIVATE KEY is ... and not here", "the PRIVATE KEY is ... and not here"),
+        ("a long path/to/some/file... and more", "a long path/to/some/file... and more"),
+    ],
+)
+def test_what_pytest_cuts_short_is_cut_shorter(text: str, shown: str) -> None:
+    assert Redactor(known={"my-long-password-1"}).shown(text) == shown
+
+
+def test_long_texts_are_not_kept() -> None:
+    redactor = Redactor()
+    redactor.text("short")
+    redactor.text("long " * 1000)
+    assert redactor._texts == {"short": "short"}
 
 
 def test_the_users_redactors_come_first_and_in_order() -> None:
@@ -277,6 +312,13 @@ def test_parameters_of_a_form() -> None:
     )
     assert mask_params(b"https://h/?sig=a%2Fb#f") == b"https://h/?sig=[secret]#f"
     assert mask_params(b"monkey=1&mykey=2") == b"monkey=1&mykey=2"
+
+
+def test_values_of_secret_parameters_are_learned() -> None:
+    redactor = Redactor()
+    redactor.learn_params(b"https://h/?a=public-value&key=value%2Bone+1&b=2")
+    redactor.learn_params(b"client_secret=value-two&user=somebody-else")
+    assert redactor.known == {"value+one 1", "value-two"}
 
 
 def test_threads_that_learn_and_clean_at_once_leak_nothing() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from support.server import chat_answer, chat_events, responses_events, stream
 
+from pytest_llmops.cassettes.streams import says
 from pytest_llmops.cassettes.wire import (
     MAX_DEPTH,
     SPELLINGS,
@@ -14,10 +15,10 @@ from pytest_llmops.cassettes.wire import (
     check_request,
     events,
     fold,
-    says,
     unfold,
 )
 from pytest_llmops.errors import CassetteError
+from pytest_llmops.eventstream import Frame, pack
 
 VALUE: dict[str, Any] = {
     "a": "ä 𝄞",
@@ -54,11 +55,11 @@ def test_json_is_stored_parsed_in_every_spelling(style: str, tail: str) -> None:
         '{"a": Infinity}',
         '{"a":  1}',
         '{"a": "\\u00e4", "b": "ä"}',
-        '{"a": "\\/"}',
         '{"a": "\\ud800"}',
-        '{"a": 1}\r\n',
-        '{"a": 1}\n\n',
-        ' {"a": 1}',
+        '{"a": "\\u003c", "b": "<"}',
+        '{"a": "\\u003c", "b": "\\u003C"}',
+        '{"a": "\\u0009"}',
+        '{"a": "\\u0074rue", "b": true}',
         "{broken",
         "[" * 10_000,
         '{"n": 1' + "0" * 5000 + "}",
@@ -66,6 +67,25 @@ def test_json_is_stored_parsed_in_every_spelling(style: str, tail: str) -> None:
 )
 def test_json_that_would_not_come_back_is_stored_as_text(text: str) -> None:
     assert "text" in there_and_back(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "beside"),
+    [
+        ('{"a": "\\/"}', {"style": "spaced", "escapes": ["\\/"]}),
+        ('{"a":"\\u003cb\\u003e","ä":1}', {"style": "compact", "escapes": ["\\u003c", "\\u003e"]}),
+        ('{"a":"\\u003Cä"}', {"style": "compact", "escapes": ["\\u003C"]}),
+        ('{"a":"\\u00E4"}', {"style": "compact", "escapes": ["\\u00E4"]}),
+        ('{"a":"\\u0027\\u003d\\\\u0026"}', {"style": "compact", "escapes": ["\\u0027", "\\u003d"]}),
+        ('{"a": 1}\r\n', {"style": "spaced", "tail": "\r\n"}),
+        ('{"a": 1}\n\n', {"style": "spaced", "tail": "\n\n"}),
+        ('\n         \n {"a": 1}', {"style": "spaced", "head": "\n         \n "}),
+    ],
+)
+def test_spellings_of_other_languages_and_white_space_around(text: str, beside: dict[str, Any]) -> None:
+    folded = there_and_back(text.encode())
+    assert folded["json"] == json.loads(text)
+    assert {key: one for key, one in folded.items() if key != "json"} == beside
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH // 2, MAX_DEPTH, MAX_DEPTH + 2, 400])
@@ -96,7 +116,124 @@ def test_streams_are_one_line_an_event() -> None:
 def test_streams_of_responses_say_their_text() -> None:
     folded = there_and_back(b"".join(responses_events("one two")))  # type: ignore[arg-type]
     assert folded["says"] == "one two "
-    assert isinstance(folded["events"][0], list)
+    assert folded["events"][0].startswith('event: response.created\ndata: {"type": "response.created"')
+
+
+def test_an_event_of_many_lines_is_a_list_of_them() -> None:
+    few, many = "event: a\ndata: 1\ndata: 2", "event: a\ndata: 1\ndata: 2\ndata: 3\ndata: 4"
+    folded = there_and_back(f"{few}\n\n{many}\n\n".encode())
+    assert folded["events"] == [few, {"$lines": many.split("\n")}]
+
+
+def test_what_many_events_share_is_written_once() -> None:
+    body = b"".join(stream(chat_events("one two three four five six")).chunks)
+    folded = there_and_back(body)
+    start, end = folded["shared"]
+    assert start.startswith("data: {")
+    assert start.endswith('"delta": {"content": "')
+    assert end == '"}, "finish_reason": null}]}'
+    assert folded["events"][1:4] == ["…one ", "…two ", "…three "]
+    assert len(folded["events"]) == 10
+
+
+def test_an_event_that_looks_shortened_is_not_taken_for_one() -> None:
+    pieces = [f'data: {{"a long enough beginning": "{word}"}}\n\n' for word in ("a", "b", "c")]
+    body = "".join([": x\n\n", *pieces, "…d\n\n"]).encode()
+    folded = there_and_back(body)
+    assert folded["events"] == [": x", "…a", "…b", "…c", ["…d"]]
+
+
+@pytest.mark.parametrize("last", [b"", b"\n"])
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_lines_of_json_are_a_stream(newline: bytes, last: bytes) -> None:
+    lines = [
+        json.dumps({"message": {"content": word}, "done": False}).encode() for word in ("hi", " you", "")
+    ]
+    body = newline.join(lines) + (newline if last else b"")
+    folded = there_and_back(body)
+    assert folded["says"] == "hi you"
+    assert folded["end"] == "\n"
+    assert b"".join(events(folded) or ()) == body
+    assert [piece.strip() for piece in events(folded) or ()] == lines
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a":1}\n', b'{"a":1}\nb\n', b'{"a":1}\n\n{"b":2}', b'{"a":\n1}\n{"b":2}']
+)
+def test_other_lines_are_no_stream(body: bytes) -> None:
+    assert events(there_and_back(body)) is None
+
+
+FRAMES = [
+    Frame(
+        {
+            ":event-type": "contentBlockDelta",
+            ":content-type": "application/json",
+            ":message-type": "event",
+        },
+        json.dumps({"contentBlockIndex": 0, "delta": {"text": word}}, ensure_ascii=False).encode(),
+    )
+    for word in ("one ", "zwö")
+]
+
+
+def test_event_streams_of_aws_are_one_line_a_frame() -> None:
+    folded = there_and_back(pack(FRAMES))
+    assert folded["says"] == "one zwö"
+    assert folded["frames"][0]["headers"][":event-type"] == "contentBlockDelta"
+    assert folded["frames"][0]["payload"] == '{"contentBlockIndex": 0, "delta": {"text": "one "}}'
+    assert events(folded) == [pack([one]) for one in FRAMES]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [Frame({}, b"")],
+        [Frame({"n": {"integer": 5}, "yes": True, "when": {"timestamp": 1}}, b"plain")],
+        [Frame({"raw": {"bytes": "AAEC"}}, b"a\nb")],
+    ],
+)
+def test_event_streams_with_other_headers(frames: list[Frame]) -> None:
+    assert "frames" in there_and_back(pack(frames))
+
+
+@pytest.mark.parametrize("change", [0, 9, 20, -1])
+def test_a_damaged_event_stream_is_base64(change: int) -> None:
+    body = bytearray(pack(FRAMES))
+    body[change] ^= 1
+    assert "frames" not in there_and_back(bytes(body))
+
+
+def test_frames_with_binary_in_them_are_base64() -> None:
+    assert "base64" in there_and_back(pack([Frame({":event-type": "x"}, b"\xff")]))
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 2
+
+
+def test_of_a_form_the_texts_are_readable_and_the_files_are_not() -> None:
+    head = b'--boundary\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1'
+    file = b'\r\n--boundary\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    body = head + file + PNG + b"\r\n--boundary--\r\n"
+    folded = there_and_back(body)
+    text = json.dumps(folded["parts"])
+    assert "whisper-1" in text
+    assert "a.png" in text
+    assert folded["parts"][2]["base64"]["$blob"] == "image/png, 520 bytes"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"--\xff",
+        b"--b\r\n\xff",
+        b"--b\xff\r\n\r\na",
+        b"--b\r\nh: \xff\r\n\r\n\xfe\r\n--b--",
+        b"--b\r\n\r\n\xfe\r\n--b",
+    ],
+)
+def test_odd_forms_come_back(body: bytes) -> None:
+    there_and_back(body)
 
 
 def test_streams_with_other_line_ends() -> None:
@@ -168,10 +305,35 @@ WRONG: list[Any] = [
     {"json": {"$lines": 5}, "style": "compact"},
     {"json": {"$lines": [5]}, "style": "compact"},
     {"json": {"a": "\ud800"}, "style": "compact"},
+    {"json": {}, "style": "compact", "head": "x"},
+    {"json": {}, "style": "compact", "escapes": "\\/"},
+    {"json": {}, "style": "compact", "escapes": ["x"]},
+    {"json": {"$blob": "image/png, 12 bytes"}, "style": "compact"},
+    {"json": {"$blob": "image/png, 12 bytes, 0123456789abcdef0123"}, "style": "compact"},
+    {"json": {"$blob": 5, "text": 5}, "style": "compact"},
+    {"json": {"$numbers": "2 numbers", "text": "{}"}, "style": "compact"},
+    {"json": {"$numbers": "2 numbers", "text": "[null]"}, "style": "compact"},
+    {"json": {"$joined": 5}, "style": "compact"},
+    {"json": {"$joined": [5]}, "style": "compact"},
+    {"text": {"$other": "x"}},
+    {"text": {"$joined": ["a", {"$blob": None}]}},
+    {"base64": {"$blob": "x", "text": "!"}},
+    {"events": [{"$blob": "x"}]},
+    {"events": ["a"], "shared": "xx"},
+    {"events": ["a"], "shared": ["x"]},
+    {"events": ["a"], "end": "x"},
+    {"events": ["a"], "last": "x"},
+    {"frames": "x"},
+    {"frames": [{}]},
+    {"frames": [{"headers": {"a": None}, "payload": "x"}]},
+    {"frames": [{"headers": {"a": "x" * 70_000}, "payload": "x"}]},
+    {"parts": "x"},
+    {"parts": [5]},
+    {"parts": [{"base64": "!"}]},
 ]
 
 
-@pytest.mark.parametrize("stored", WRONG, ids=repr)
+@pytest.mark.parametrize("stored", WRONG, ids=lambda one: repr(one)[:60])
 def test_what_is_no_body_is_a_cassette_error(stored: Any) -> None:
     with pytest.raises(CassetteError, match=r"^a body"):
         unfold(stored)

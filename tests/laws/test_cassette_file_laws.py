@@ -1,0 +1,201 @@
+"""Every body comes back to the byte through a whole cassette file, which is always UTF-8 and JSON."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from support.strategies import any_text, clean_text, json_texts, json_values, laws
+
+from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes.blobs import put_back, taken_out, text_of
+from pytest_llmops.cassettes.folding import LONG_TEXT, fold_text, fold_value, unfold_text, unfold_value
+from pytest_llmops.cassettes.layout import laid_out
+from pytest_llmops.cassettes.store import Interaction
+from pytest_llmops.cassettes.streams import cut, shared, shortened
+from pytest_llmops.cassettes.wire import events, fold, unfold
+from pytest_llmops.errors import CassetteError
+from pytest_llmops.eventstream import Frame, pack
+
+binary = st.one_of(st.binary(max_size=60), st.binary(min_size=200, max_size=900))
+encoded = binary.map(lambda data: base64.b64encode(data).decode())
+urls = st.builds(
+    "data:{};base64,{}".format, st.sampled_from(["image/png", "audio/wav", "text/plain"]), encoded
+)
+long_texts = st.one_of(
+    encoded,
+    urls,
+    encoded.map(lambda text: text.replace("+", "-").replace("/", "_").rstrip("=")),
+    st.text("Aa0", min_size=LONG_TEXT - 2, max_size=LONG_TEXT + 2),
+    st.lists(st.one_of(encoded, urls, clean_text, st.just("\n")), max_size=5).map("".join),
+)
+ours = st.sampled_from(["$lines", "$blob", "$numbers", "$joined", "$base64", "$$blob", "$", "text", "blobs"])
+numbers = st.one_of(
+    st.integers(-(10**30), 10**30), st.floats(allow_nan=False, allow_infinity=False), st.just(-0.0)
+)
+values = st.recursive(
+    st.one_of(json_values, long_texts, st.lists(numbers, min_size=30, max_size=40)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.one_of(ours, clean_text), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+spellings = st.sampled_from([{}, {"separators": (",", ":")}, {"indent": 2}, {"ensure_ascii": False}])
+line_ends = st.sampled_from(["\n", "\r\n", "\r"])
+
+
+@st.composite
+def sse(draw: st.DrawFn) -> bytes:
+    carried = draw(st.lists(st.one_of(values.map(json.dumps), clean_text, st.just("[DONE]")), max_size=6))
+    name = draw(st.sampled_from(["", "event: delta\n", "id: 1\nevent: x\n", ": ping\n\n"]))
+    text = "".join(f"{name}data: {one}\n\n" for one in carried) + draw(
+        st.sampled_from(["", "data: x", "\n", "x\n\n"])
+    )
+    return ("data: first\n\n" + text).replace("\n", draw(line_ends)).encode()
+
+
+@st.composite
+def ndjson(draw: st.DrawFn) -> bytes:
+    lines = draw(
+        st.lists(st.dictionaries(clean_text, values, max_size=3).map(json.dumps), min_size=1, max_size=5)
+    )
+    end = draw(line_ends)
+    return (end.join(lines) + draw(st.sampled_from(["", end, end * 2]))).encode()
+
+
+headers = st.dictionaries(
+    st.text("abc:-", min_size=1, max_size=8),
+    st.one_of(
+        clean_text,
+        st.booleans(),
+        st.integers(-(2**31), 2**31 - 1).map(lambda one: {"integer": one}),
+        st.binary(max_size=8).map(lambda raw: {"bytes": base64.b64encode(raw).decode()}),
+    ),
+    max_size=3,
+)
+payloads = st.one_of(values.map(lambda one: json.dumps(one).encode()), st.binary(max_size=40))
+frames = st.lists(st.builds(Frame, headers, payloads), min_size=1, max_size=4).map(pack)
+forms = st.lists(st.one_of(st.binary(max_size=30), clean_text.map(str.encode)), min_size=1, max_size=4).map(
+    lambda parts: b"".join(b"--b\r\nname: x\r\n\r\n" + part + b"\r\n" for part in parts) + b"--b--\r\n"
+)
+bodies = st.one_of(
+    st.binary(max_size=100),
+    any_text.map(lambda text: text.encode("utf-8", "surrogatepass")),
+    json_texts().map(str.encode),
+    st.builds(lambda value, how: json.dumps(value, **how).encode(), values, spellings),
+    sse(),
+    ndjson(),
+    frames,
+    forms,
+    long_texts.map(str.encode),
+    st.sampled_from(
+        [b'{"a":1,"a":2}', b"[1e400]", b"[-0.0,-0]", b'["\\ud800"]', b'["\\udc00\\ud83d"]', b"\x00", b"[" * 5000,
+         b"[" * 90 + b"]" * 90, b'{"$blob":"x, 00000000000000000000","text":"y"}', b'{"a":"\\u003c\\/"}', b'["\\u0000"]']
+    ),
+)  # fmt: skip
+
+
+def through_a_file(request: bytes, *answers: bytes) -> list[bytes]:
+    asked = {"method": "POST", "url": "http://h/", "body": fold(request)}
+    told = [{"status": 200, "headers": {}, "body": fold(one)} for one in answers]
+    text = store.dump([Interaction("#001", "key", asked, {"0": told})], "2026-01-01").encode("utf-8")
+    json.loads(text)
+    (found,) = store.parse(text, Path("x.json")).values()
+    for one, expected in zip(found.answers["0"], answers, strict=True):
+        pieces = events(one["body"])
+        assert pieces is None or b"".join(pieces) == expected
+    return [unfold(found.request["body"]), *(unfold(one["body"]) for one in found.answers["0"])]
+
+
+@laws
+@given(bodies, bodies, bodies)
+def test_all_bodies_of_a_file_come_back(request: bytes, one: bytes, other: bytes) -> None:
+    assert through_a_file(request, one, other) == [request, one, other]
+
+
+@laws
+@given(bodies)
+def test_what_is_folded_unfolds_also_without_a_file(body: bytes) -> None:
+    assert unfold(fold(body)) == body
+
+
+@laws
+@given(frames)
+def test_frames_are_replayed_frame_by_frame(body: bytes) -> None:
+    folded = fold(body)
+    pieces = events(folded)
+    assert "base64" in folded or b"".join(pieces or ()) == body
+
+
+@laws
+@given(values)
+def test_values_come_back(value: Any) -> None:
+    folded = fold_value(value)
+    assert json.dumps(unfold_value(json.loads(laid_out(folded)), {})) == json.dumps(value)
+    found: dict[str, str] = {}
+    assert json.dumps(unfold_value(taken_out({"json": folded}, found)["json"], found)) == json.dumps(value)
+
+
+@laws
+@given(long_texts)
+@example("A" * 300)
+def test_texts_come_back(text: str) -> None:
+    assert unfold_text(fold_text(text), {}) == text
+
+
+@laws
+@given(
+    st.lists(st.one_of(clean_text, st.sampled_from(['data: {"a": {"text": "', "…", "data: {"])), max_size=8)
+)
+def test_what_is_shared_is_put_back(listed: list[str]) -> None:
+    found = shared([f'data: {{"type": "delta", "delta": "{one}"}}' for one in listed] + listed)
+    if found is None:
+        return
+    start, end = found
+    made = shortened(listed, start, end)
+    assert [
+        f"{start}{one[1:]}{end}"
+        if isinstance(one, str) and one.startswith("…")
+        else "".join(one)
+        if isinstance(one, str)
+        else "\n".join(one)
+        for one in made
+    ] == listed
+
+
+@laws
+@given(st.one_of(any_text, sse().map(bytes.decode), ndjson().map(bytes.decode)))
+def test_a_stream_is_cut_without_a_loss(text: str) -> None:
+    found = cut(text)
+    assert found is None or b"".join(found.pieces()) == text.encode("utf-8", "surrogatepass")
+
+
+@laws
+@given(json_values)
+def test_a_layout_is_json_of_the_same(value: Any) -> None:
+    assert json.dumps(json.loads(laid_out(value))) == json.dumps(value)
+
+
+@laws
+@given(json_values, st.sampled_from(["$blob", "$numbers"]), st.dictionaries(st.just("text"), json_values))
+def test_hostile_markers_are_cassette_errors(label: Any, kind: str, more: dict[str, Any]) -> None:
+    stored = {kind: label, **more}
+    try:
+        assert text_of(stored, kind, {}) == more["text"]
+    except CassetteError as error:
+        assert str(error).startswith("a body")  # noqa: PT017
+
+
+@laws
+@given(json_values)
+def test_hostile_tables_are_cassette_errors(table: Any) -> None:
+    try:
+        found = put_back({"blobs": table})
+    except CassetteError as error:
+        assert "blobs" in str(error)  # noqa: PT017
+    else:
+        assert found is None or all(isinstance(one, str) for one in found.values())

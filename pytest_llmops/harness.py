@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops import playing, recorder, registry
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UnknownName, UsageError
-from pytest_llmops.masking import quiet_loggers
 from pytest_llmops.measurement import Json, amount, shorten
 from pytest_llmops.settings import Settings
 
@@ -140,6 +139,7 @@ class Harness:
             UsageError: The marker's arguments are wrong.
         """
         from pytest_llmops.cassettes import deck, intercept
+        from pytest_llmops.masking import quiet_loggers
 
         quiet_loggers()
         path, shared = playing.cassette_of(self.item)

@@ -35,7 +35,6 @@ OURS = pytest.StashKey[bool]()
 MISSPELT = pytest.StashKey[str]()
 ITEMS = pytest.StashKey[list[pytest.Item]]()
 PROMPTS_SEEN = pytest.StashKey[dict[str, None]]()
-BUDGET = pytest.StashKey[Path]()
 DESELECTED = "llmops_deselected"
 WATCH = pytest.StashKey["Watch"]()
 GROUP = "LLM regression testing (pytest-llmops)"
@@ -71,10 +70,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(watch, "llmops_watch")
     recorder.wake.append(watch.wake)
     if not hasattr(config, "workerinput"):
-        if config.stash[SETTINGS].has_budget:
-            from pytest_llmops import housekeeping
-
-            config.stash[BUDGET] = housekeeping.open_ledger()
         config.pluginmanager.register(Listener(config), "llmops_listener")
 
 
@@ -85,6 +80,11 @@ class Listener:
         self._config = config
         self._controller: Controller | None = None
         self._deselected = self._crashed = 0
+        self._budget: Path | None = None
+        if config.stash[SETTINGS].has_budget:
+            from pytest_llmops import housekeeping
+
+            self._budget = housekeeping.open_ledger()
 
     def _wake(self) -> Controller:
         from pytest_llmops.session import Controller
@@ -107,6 +107,13 @@ class Listener:
             controller.housekeeping.deselected = self._deselected
             controller.housekeeping.crashed = self._crashed
             controller.finish(session)
+
+    def pytest_unconfigure(self) -> None:
+        """Remove the ledger of the run's budget."""
+        if self._budget is not None:
+            from pytest_llmops import housekeeping
+
+            housekeeping.close_ledger(self._budget)
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Count the tests that were left out, whoever did it."""
@@ -132,10 +139,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     watch = config.stash.get(WATCH, None)
     if watch is not None:
         recorder.wake.remove(watch.wake)
-    if BUDGET in config.stash:
-        from pytest_llmops import housekeeping
-
-        housekeeping.close_ledger(config.stash[BUDGET])
 
     intercept = sys.modules.get("pytest_llmops.cassettes.intercept")
     if intercept is not None:
@@ -194,7 +197,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.stash[OURS] = True
         if not settings.judge and needs_judge(item):
             item.add_marker(pytest.mark.skip(reason=NEEDS_JUDGE))
-    ours = [item for item in items if OURS in item.stash]
+    _call_our_hooks(config, [item for item in items if OURS in item.stash])
+
+
+def _call_our_hooks(config: pytest.Config, ours: list[pytest.Item]) -> None:
     if ours and not config.pluginmanager.has_plugin("llmops_ours"):
         from pytest_llmops.playing import fixtures_of
 

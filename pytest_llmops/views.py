@@ -202,6 +202,7 @@ def _judge(said: Mapping[str, Json], texts: Texts) -> JudgeView:
 
 def _call(call: Call, texts: Texts) -> CallView:
     parts = [(shorten(one.role, 20), one.content) for one in call.messages]
+    parts += [("thinking", call.thinking)] if call.thinking else []
     parts += [("output", call.output)] if call.output or not call.tool_calls else []
     parts += [(f"tool call {shorten(one.name, 60)}", one.arguments) for one in call.tool_calls]
     return CallView(
@@ -209,6 +210,10 @@ def _call(call: Call, texts: Texts) -> CallView:
         facts=list(_call_facts(call)),
         parts=[(label, texts.put(text)) for label, text in parts],
     )
+
+
+_AS_USUAL = ("", "stop", "completed", "end_turn", "complete")
+"""How an answer ends that came to its end, in the words of OpenAI, Anthropic, Gemini, Cohere ..."""
 
 
 def _call_facts(call: Call) -> Iterator[str]:
@@ -222,10 +227,12 @@ def _call_facts(call: Call) -> Iterator[str]:
         yield amount(call.latency_s, "s")
     if call.ttft_s is not None:
         yield f"first token after {amount(call.ttft_s, 's')}"
-    if call.finish_reason not in ("", "stop"):
+    if call.finish_reason.lower() not in _AS_USUAL:
         yield shorten(f"finish: {call.finish_reason}", 60)
     if call.status is not None and call.status != 200:  # noqa: PLR2004 -- OK
         yield f"status {call.status}"
+    if call.unread:
+        yield shorten(f"not read: {call.unread}", 200)
 
 
 def _facts(record: TestRecord) -> Iterator[tuple[str, str]]:

@@ -112,15 +112,22 @@ def _vectors(asked: str, recorded: Answer, now: Answer) -> Drift | None:
     return Drift(asked, "vectors", f"{len(recorded.body):,} bytes", f"{len(now.body):,} bytes")
 
 
+_VECTORS = ("embeddings", "embedding", "predictions")
+"""Where vendors other than OpenAI put their vectors."""
+
+
 def _embeddings(body: bytes) -> list[object] | None:
     try:
         parsed = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    listed = parsed.get("data") if isinstance(parsed, Mapping) else None
-    if not isinstance(listed, list):
+    if not isinstance(parsed, Mapping):
         return None
-    return [one.get("embedding") for one in listed if isinstance(one, Mapping)]
+    listed = parsed.get("data")
+    if isinstance(listed, list):
+        return [one.get("embedding") for one in listed if isinstance(one, Mapping)]
+    found: list[object] = [parsed[key] for key in _VECTORS if key in parsed]
+    return found or None
 
 
 def _of_bodies(asked: str, old: bytes, new: bytes) -> Drift:

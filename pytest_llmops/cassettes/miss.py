@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmops.cassettes.question import Question
@@ -14,6 +14,8 @@ from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten
 
 WRAP = 76
+SHORTLIST = 40
+"""Requests that are laid out in the search for the nearest."""
 MAX_DIFF = 14
 MAX_LINES = 600
 """Lines that are compared, from the first that differs: the comparison grows with their square."""
@@ -99,22 +101,65 @@ def _nearest(
 ) -> tuple[str, Mapping[str, Any], bytes] | None:
     wanted = _words(readable(question.body))
     best: tuple[float, str, Mapping[str, Any], bytes] | None = None
-    for name, request in recorded:
+    for name, request in _shortlist(question, recorded):
         try:
             old = unfold(request.get("body", {"text": ""}))
         except CassetteError:
             continue
         words = _words(readable(old))
         share = len(wanted & words) / (len(wanted | words) or 1)
-        score = share + (request.get("url") == question.url) + (request.get("method") == question.method)
+        score = share + _same_address(question, request)
         if best is None or score > best[0]:
             best = (score, name, request, old)
     return best[1:] if best else None
 
 
+def _same_address(question: Question, request: Mapping[str, Any]) -> int:
+    return (request.get("url") == question.url) + (request.get("method") == question.method)
+
+
+def _shortlist(
+    question: Question, recorded: Iterable[tuple[str, Mapping[str, Any]]]
+) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """The few that share the most words, in their order: laying out all of a large cassette would take seconds."""
+    listed = list(recorded)
+    if len(listed) <= SHORTLIST:
+        return listed
+    wanted = (
+        _words(" ".join(_texts(question.json)))
+        if question.json is not None
+        else _words(readable(question.body))
+    )
+    scores = [_likeness(question, wanted, request) for _, request in listed]
+    first = sorted(range(len(listed)), key=lambda n: -scores[n])[:SHORTLIST]
+    return [listed[n] for n in sorted(first)]
+
+
+def _likeness(question: Question, wanted: frozenset[str], request: Mapping[str, Any]) -> float:
+    body = request.get("body", {"text": ""})
+    words = _ends(" ".join(_texts(body.get("json", body))))
+    shared = len(
+        wanted.intersection(words)
+    )  # repeated words count against it: making a set of each costs more
+    return shared / (len(wanted) + len(words) - shared or 1) + _same_address(question, request)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts in parsed JSON, folded or not."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
+
+
 def _words(text: str) -> frozenset[str]:
+    return frozenset(_ends(text))
+
+
+def _ends(text: str) -> list[str]:
     words = text.split()
-    return frozenset(words if len(words) <= 2 * MAX_WORDS else words[:MAX_WORDS] + words[-MAX_WORDS:])
+    return words if len(words) <= 2 * MAX_WORDS else words[:MAX_WORDS] + words[-MAX_WORDS:]
 
 
 def readable(body: bytes) -> str:

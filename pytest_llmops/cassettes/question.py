@@ -12,10 +12,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pytest_llmops.cassettes.redact import MASK, SECRET_PARAMS, Redactor, mask_params
 from pytest_llmops.cassettes.rules import Rules
+from pytest_llmops.cassettes.wire import unfold, value_of
 from pytest_llmops.hosts import LOOPBACK, is_loopback
 
 KEY_LENGTH = 20
@@ -95,8 +97,24 @@ def key_of(method: str, url: str, body: bytes, rules: Rules = PLAIN) -> str:
     return _parsed_key(method, url, body, rules)[1]
 
 
+def key_of_stored(method: str, url: str, stored: Mapping[str, Any], rules: Rules = PLAIN) -> str:
+    """Return the key of a request with a body as a cassette keeps it: what was kept parsed is not spelled out first.
+
+    Raises:
+        CassetteError: It is no body.
+    """
+    if "json" not in stored:
+        return key_of(method, url, unfold(stored), rules)
+    value = value_of(stored)
+    return _digest(method, url, value, _CANONICAL.encode(value).encode(), rules)
+
+
 def _parsed_key(method: str, place: str, body: bytes, rules: Rules) -> tuple[object, str]:
     parsed, canonical = _canonical(body)
+    return parsed, _digest(method, place, parsed, canonical, rules)
+
+
+def _digest(method: str, place: str, parsed: object, canonical: bytes, rules: Rules) -> str:
     if rules:
         place, canonical = _ruled(place, parsed, canonical, rules)
     digest = hashlib.sha256(
@@ -104,7 +122,7 @@ def _parsed_key(method: str, place: str, body: bytes, rules: Rules) -> tuple[obj
             (method.encode("utf-8", "surrogatepass"), place.encode("utf-8", "surrogatepass"), canonical)
         )
     )
-    return parsed, digest.hexdigest()[:KEY_LENGTH]
+    return digest.hexdigest()[:KEY_LENGTH]
 
 
 def _ruled(place: str, parsed: object, canonical: bytes, rules: Rules) -> tuple[str, bytes]:

@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
-import secrets
-import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cassettes.journal import (
-    FOLDER,
-    Entry,
-    left_behind,
-    seize,
-    tidy,
-    unfinished,
-    workshop,
-)
+from pytest_llmops.cassettes import files
+from pytest_llmops.cassettes.blobs import Body, put_back, taken_out
+from pytest_llmops.cassettes.journal import Entry, left_behind, seize, tidy
+from pytest_llmops.cassettes.layout import laid_out
 from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.cassettes.wire import check_answer, check_request
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten
 
 FORMAT = 1
-LOCK_TIMEOUT_S = 60.0
-"""A merge takes milliseconds: who waits longer waits for a process that hangs."""
+MAX_DIGITS = 12
 
 
 @dataclass(slots=True)
@@ -43,10 +32,24 @@ class Interaction:
     request: dict[str, Any]
     answers: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
-    def to_wire(self) -> dict[str, Any]:
-        """Return what the file holds."""
+    def to_wire(self, blobs: dict[str, str] | None = None) -> dict[str, Any]:
+        """Return what the file holds; long texts are added to the blobs of the file.
+
+        Raises:
+            CassetteError: It came from a file that does not hold its long texts.
+        """
+        found = {} if blobs is None else blobs
         takes = sorted(self.answers.items(), key=lambda take: int(take[0]))
-        return {"by": self.by, "key": self.key, "request": self.request, "answers": dict(takes)}
+        return {
+            "by": self.by,
+            "key": self.key,
+            "request": _taken_out(self.request, found),
+            "answers": {take: [_taken_out(one, found) for one in listed] for take, listed in takes},
+        }
+
+
+def _taken_out(one: dict[str, Any], blobs: dict[str, str]) -> dict[str, Any]:
+    return {**one, "body": taken_out(one["body"], blobs)}
 
 
 def load(path: Path) -> dict[str, Interaction]:
@@ -56,7 +59,7 @@ def load(path: Path) -> dict[str, Interaction]:
         CassetteError: It cannot be read; the file is left as it is.
     """
     try:
-        text = path.read_bytes()
+        text = files.patiently(path.read_bytes)
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -88,7 +91,8 @@ def parse(data: bytes, path: Path) -> dict[str, Interaction]:
             "delete it and record again, or update pytest-llmops",
         )
     try:
-        return _by_key(_interaction(one) for one in document["interactions"])
+        blobs = put_back(document)
+        return _by_key(_interaction(one, blobs) for one in document["interactions"])
     except (KeyError, TypeError, AttributeError, ValueError, CassetteError) as error:
         raise _damaged(
             path,
@@ -101,7 +105,7 @@ def _damaged(path: Path, what: str, step: str) -> CassetteError:
     return CassetteError(f"cassette {path} is damaged: {what}; the file was left as it is: {step}")
 
 
-def _interaction(wire: Mapping[str, Any]) -> Interaction:
+def _interaction(wire: Mapping[str, Any], blobs: Mapping[str, str] | None) -> Interaction:
     answers = {str(int(take)): listed for take, listed in wire["answers"].items()}
     for listed in answers.values():
         if not isinstance(listed, list):
@@ -111,6 +115,9 @@ def _interaction(wire: Mapping[str, Any]) -> Interaction:
     check_request(wire["request"])
     if not isinstance(wire["key"], str):
         raise CassetteError("a key: expected a text")
+    if blobs is not None:
+        for one in (wire["request"], *(one for listed in answers.values() for one in listed)):
+            one["body"] = Body(one["body"], blobs)
     return Interaction(str(wire["by"]), wire["key"], wire["request"], answers)
 
 
@@ -125,15 +132,24 @@ def _by_key(found: Iterable[Interaction]) -> dict[str, Interaction]:
 
 
 def dump(interactions: Iterable[Interaction], recorded: str) -> str:
-    """Return the text of a cassette file, ordered by test and place, not by key."""
+    """Return the text of a cassette file, ordered by test and place, not by key; its long texts come last.
+
+    Raises:
+        CassetteError: An interaction came from a file that does not hold its long texts.
+    """
     ordered = sorted(interactions, key=lambda one: (*_place(one.by), one.key))
-    document = {"format": FORMAT, "recorded": recorded, "interactions": [one.to_wire() for one in ordered]}
-    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+    blobs: dict[str, str] = {}
+    listed = [one.to_wire(blobs) for one in ordered]
+    document: dict[str, Any] = {"format": FORMAT, "recorded": recorded, "interactions": listed}
+    if blobs:
+        document["blobs"] = dict(sorted(blobs.items()))
+    return laid_out(document) + "\n"
 
 
 def _place(by: str) -> tuple[str, int]:
     test, _, number = by.rpartition("#")
-    return (test, int(number)) if number.isdecimal() else (by, 0)
+    # A number of thousands of digits, of a hostile file, is none.
+    return (test, int(number)) if number.isdecimal() and len(number) <= MAX_DIGITS else (by, 0)
 
 
 def recorded_on(path: Path) -> str:
@@ -141,7 +157,7 @@ def recorded_on(path: Path) -> str:
     with contextlib.suppress(OSError), path.open("rb") as file:
         head = file.read(200).decode("utf-8", "replace")
         _, found, rest = head.partition('"recorded": "')
-        return rest[:10] if found else ""
+        return rest.partition('"')[0][:10] if found else ""
     return ""
 
 
@@ -155,7 +171,7 @@ def opened(path: Path) -> dict[str, Interaction]:
     if not left_behind(path):
         return interactions
     # Somebody may be merging just that: read both while nobody can.
-    with _locked(path):
+    with files.locked(path):
         interactions = load(path)
         for journal in left_behind(path):
             with seize(journal) as entries:
@@ -164,13 +180,13 @@ def opened(path: Path) -> dict[str, Interaction]:
 
 
 def apply(interactions: dict[str, Interaction], found: Iterable[Entry], *, replace: bool) -> None:
-    """Put journal entries into interactions: the first answer for a place stays, unless they replace it."""
+    """Put journal entries into interactions: the first answer for a place stays, unless they were made to replace it."""
     for entry in found:
         one = interactions.setdefault(entry.key, Interaction(entry.by, entry.key, entry.request))
         one.by = entry.by if replace else min(one.by, entry.by)
         listed = one.answers.setdefault(entry.take, [])
         if entry.n < len(listed):
-            if replace:
+            if replace or entry.again:
                 listed[entry.n] = entry.answer
         else:
             listed.append(entry.answer)
@@ -199,12 +215,17 @@ def merge(
             the journals are left as they are.
     """
     own = list(journals)
-    with _locked(cassette), contextlib.ExitStack() as held:
+    with files.locked(cassette), contextlib.ExitStack() as held:
         interactions = load(cassette)
-        taken = [one for one in left_behind(cassette) if one not in own] + own
-        for journal in taken:
-            entries = held.enter_context(seize(journal))
-            apply(interactions, entries or (), replace=replace)
+        taken = []
+        for journal in [*(one for one in left_behind(cassette) if one not in own), *own]:
+            entries = held.enter_context(seize(journal, ours=journal in own))
+            if entries is None:  # a thread that outlived its test writes it: the next merge takes it in
+                continue
+            apply(interactions, entries, replace=replace)
+            taken.append(journal)
+        if not taken and keep is None:  # another process has merged all of it
+            return
         kept = interactions.values() if keep is None else _asked(interactions.values(), keep)
         text = dump(kept, datetime.now(UTC).date().isoformat())
         if redactor.leaks(text.encode("utf-8", "backslashreplace")):
@@ -212,7 +233,7 @@ def merge(
                 f"cassette {cassette}: not written, a secret is still in it; add a pytest_llmops_redactors hook that masks it"
                 f" (the answers wait in {', '.join(str(one) for one in taken)})"
             )
-        _replace(cassette, text)
+        files.replace(cassette, text)
         for journal in taken:
             with contextlib.suppress(OSError):
                 journal.unlink(missing_ok=True)
@@ -229,64 +250,30 @@ def _asked(found: Iterable[Interaction], keep: Mapping[tuple[str, str], int]) ->
     return [one for one in kept if any(one.answers.values())]
 
 
-def _replace(path: Path, text: str) -> None:
-    target = Path(os.path.realpath(path))
-    temporary = target.parent / FOLDER / f"{target.name}.{secrets.token_hex(4)}.tmp"
-    try:
-        for left in unfinished(target, ".tmp"):  # by a killed writer: the lock is held, so nobody is writing
-            left.unlink(missing_ok=True)
-        workshop(target)
-        with temporary.open("xb") as file:
-            file.write(text.encode("utf-8", "backslashreplace"))
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileNotFoundError):
-            temporary.chmod(target.stat().st_mode & 0o777)
-        temporary.replace(target)
-        _sync_folder(target.parent)
-        tidy(target)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise CassetteError(
-            f"cassette {path}: cannot be written: {error}; the answers wait in its journal"
-        ) from None
+def rewrite(
+    cassette: Path, made: Callable[[], Iterable[Interaction] | None], redactor: Redactor, recorded: str
+) -> None:
+    """Replace a cassette, or remove it, while nobody else writes it.
 
+    Args:
+        cassette: The file; made if it is not there.
+        made: What it holds from now on, or None to remove it. Called under the lock: what it looks at stays so.
+        redactor: Knows the secrets: a file that holds one is refused.
+        recorded: The day of the recording; empty where it is not known.
 
-def _sync_folder(folder: Path) -> None:
-    if sys.platform == "win32":
-        return
-    # The journals go next: the new file must be there before they are not.
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    from filelock import FileLock
-
-    name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:24]
-    try:
-        lock = FileLock(_lock_folder() / f"{name}.lock", timeout=LOCK_TIMEOUT_S)
-        lock.acquire()
-    except OSError as error:
-        raise CassetteError(
-            f"cassette {path}: cannot be locked: {error}; is another run stuck, or the temporary folder not yours?"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _lock_folder() -> Path:
-    # Locks live outside the project: a lock file beside every cassette would end up in git.
-    user = os.getuid() if sys.platform != "win32" else 0
-    folder = Path(tempfile.gettempdir()) / f"pytest-llmops-locks-{user}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if sys.platform != "win32" and folder.lstat().st_uid != user:
-        raise PermissionError(f"{folder} belongs to somebody else")
-    return folder
+    Raises:
+        CassetteError: A secret would be written, or the disk refuses; the file is left as it is. So it is by
+            whatever ``made`` raises.
+    """
+    with files.locked(cassette):
+        kept = made()
+        if kept is None:
+            try:
+                cassette.unlink(missing_ok=True)
+            except OSError as error:
+                raise CassetteError(f"cassette {cassette}: cannot be removed: {error}") from None
+            return
+        text = dump(kept, recorded)
+        if redactor.leaks(text.encode("utf-8", "backslashreplace")):
+            raise CassetteError(f"cassette {cassette}: not written, a secret is in it; mask it at its source")
+        files.replace(cassette, text, "the file was left as it is")

@@ -15,10 +15,10 @@ from pytest_llmops.cassettes import deck, drift, miss, store
 from pytest_llmops.cassettes.answers import Answer, Counts, from_wire, to_wire
 from pytest_llmops.cassettes.deck import current, eject, insert, on_change, using
 from pytest_llmops.cassettes.journal import Entry, Journal, left_behind
-from pytest_llmops.cassettes.question import Question, ask, key_of
+from pytest_llmops.cassettes.question import Question, ask, key_of_stored
 from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.cassettes.rules import Rules
-from pytest_llmops.cassettes.wire import fold, unfold
+from pytest_llmops.cassettes.wire import fold
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.measurement import Json
 from pytest_llmops.settings import RecordMode
@@ -131,7 +131,7 @@ class Tape:
                 for old, one in self._interactions.items():
                     with contextlib.suppress(CassetteError):
                         stored = one.request
-                        made = key_of(stored["method"], stored["url"], unfold(stored["body"]), self.rules)
+                        made = key_of_stored(stored["method"], stored["url"], stored["body"], self.rules)
                         if made != old:
                             self._renamed.setdefault(made, old)
             return self._renamed.get(key)
@@ -266,7 +266,7 @@ class Tape:
     def _entry(self, question: Question, answer: Answer, take: str) -> Entry:
         place = self.counts.replayed + self.counts.recorded + 1
         return Entry(
-            by=f"{self.owner if self.shared else ''}#{place:03d}",
+            by=f"{self.redactor.text(self.owner) if self.shared else ''}#{place:03d}",
             key=question.key,
             take=take,
             n=self._asked[question.key, take],

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
+from support.planted import A1, FOLLOWING, HEX, PEM, SECRETS
 from support.project import Project, Result
-from support.secrets import A1, FOLLOWING, HEX, PEM, SECRETS
 from support.server import Reply, Seen, StubServer, json_reply, stream
 
 from pytest_llmops.cassettes.disguise import base64_forms

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_llmops.measurement import Json, Measurement
-from pytest_llmops.protocols import Call, Message, ToolCall, Usage
+from pytest_llmops.protocols import Call, Message, ToolCall, ToolDefinition, Usage
 from pytest_llmops.runs import Outcome, Run, TestRecord
 
 HOSTILE = (
@@ -50,6 +50,7 @@ def everywhere(text: str) -> Run:
     call = Call(
         provider=text, endpoint=text, model=text, purpose=names, messages=(Message("user", text), Message("assistant", text)),
         output=text, tool_calls=(ToolCall(name=text, arguments=text, id=text),), finish_reason=text, latency_s=0.5, status=418,
+        tools=(ToolDefinition(name=text, description=text, parameters={text: [text]}),), thinking=text, unread=text,
     )  # fmt: skip
     records = []
     outcomes: tuple[Outcome, ...] = ("failed", "errored", "skipped")

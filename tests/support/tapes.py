@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import intercept, tape
+from pytest_llmops.cassettes import deck, intercept, tape
 from pytest_llmops.cassettes.question import Question
 from pytest_llmops.cassettes.tape import Answer, Tape
 from pytest_llmops.settings import RecordMode, Settings
@@ -68,13 +68,13 @@ def recorded(path: Path, *calls: tuple[str, str], mode: RecordMode = "new", **ho
 @contextmanager
 def no_tape() -> Iterator[None]:
     """As between two tests: no tape is in use, and nothing is patched."""
-    inserted, tape._tapes[:] = tape._tapes[:], []
+    inserted, deck._tapes[:] = deck._tapes[:], []
     entered = intercept._entered
     if entered is not None:
         entered.use(used=False)
     try:
         yield
     finally:
-        tape._tapes[:] = inserted
+        deck._tapes[:] = inserted
         if entered is not None and inserted:
             entered.use(used=True)

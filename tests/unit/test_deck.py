@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -220,7 +220,7 @@ def test_without_a_tape_threads_are_as_they_were() -> None:
 
 
 def test_a_block_of_an_unfinished_generator_ends_where_it_is_closed(base: Tape, inner: Tape) -> None:
-    def blocks() -> Iterator[None]:
+    def blocks() -> Generator[None, None, None]:
         with deck.using(inner):
             yield
 

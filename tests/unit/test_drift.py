@@ -108,6 +108,21 @@ def test_other_vectors_are_a_drift() -> None:
     assert found.what == "vectors"
 
 
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("https://api.cohere.com/v2/embed", "embeddings"),
+        ("https://generativelanguage.googleapis.com/v1beta/models/m:embedContent", "embedding"),
+    ],
+)
+def test_vectors_of_other_vendors(url: str, key: str) -> None:
+    one = question(url, {"texts": ["abc"]})
+    assert compare(one, answer({key: [[0.5]]}), answer({key: [[0.5]], "meta": {}})) is None
+    found = compare(one, answer({key: [[0.5]]}), answer({key: [[0.25]]}))
+    assert found is not None
+    assert found.what == "vectors"
+
+
 def test_a_drift_without_texts_has_no_likeness() -> None:
     assert "similarity" not in Drift("q", "model", "a", "b").to_wire()
 

@@ -26,6 +26,7 @@ RAISED: list[BaseException] = [
     errors.MeasurementErrored("text", [LOW]),
     errors.MeasurementFailed("text", [LOW, LOW]),
     errors.CassetteMiss("a\nb"),
+    errors.BudgetReached("a\nb"),
 ]
 
 
@@ -55,11 +56,14 @@ def test_every_error_is_in_the_tree() -> None:
 
 def test_a_miss_is_out_of_reach_for_except_exception() -> None:
     assert not issubclass(errors.CassetteMiss, Exception)
+    assert not issubclass(errors.BudgetReached, Exception)
     assert not issubclass(errors.MeasurementFailed, errors.LLMOpsError)
     assert issubclass(errors.MeasurementFailed, AssertionError)
 
 
-@pytest.mark.parametrize("kind", [errors.MeasurementFailed, errors.MeasurementErrored, errors.CassetteMiss])
+@pytest.mark.parametrize(
+    "kind", [errors.MeasurementFailed, errors.MeasurementErrored, errors.CassetteMiss, errors.BudgetReached]
+)
 def test_the_verdict_starts_the_line_that_pytest_prints(kind: type[BaseException]) -> None:
     assert kind.__module__ == "builtins"
 

@@ -219,7 +219,7 @@ def test_a_redirect_of_aiohttp_is_replayed(path: Path, server: StubServer) -> No
     with taped(path):
         assert asyncio.run(ask()) == first
     text = path.read_text()
-    path.write_text(text.replace("/end", "/elsewhere"))
+    path.write_text(text.replace('"location": "/end"', '"location": "/elsewhere"'))
     modes: dict[RecordMode, str] = {"none": "no recording answers", "new": "was redirected to"}
     for mode, said in modes.items():
         with taped(path, mode, passed=False), pytest.raises(CassetteMiss, match=said):

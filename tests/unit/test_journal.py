@@ -64,7 +64,9 @@ def test_a_short_write_is_gone_on_with(cassette: Path, monkeypatch: pytest.Monke
         assert entries == [entry(1), entry(2)]
 
 
-def test_a_full_disk_costs_the_one_answer_only(cassette: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_found_no_room_is_written_with_the_next(
+    cassette: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = Journal(cassette)
     one.append(entry(1))
     real, left = os.write, [20]
@@ -79,10 +81,12 @@ def test_a_full_disk_costs_the_one_answer_only(cassette: Path, monkeypatch: pyte
         patched.setattr(os, "write", full)
         with pytest.raises(CassetteError, match="No space left on device; free the disk"):
             one.append(entry(2))
+            with pytest.raises(CassetteError, match=r"live answers could not be written: .*No space left"):
+                one.prepare()
     one.append(entry(3))
     one.close()
     store.merge(cassette, one.paths, Redactor(), replace=False)
-    assert set(texts(cassette)) == {"key-1", "key-3"}
+    assert set(texts(cassette)) == {"key-1", "key-2", "key-3"}
 
 
 @pytest.mark.parametrize("cut", [1, 10, 100])
@@ -154,16 +158,16 @@ def test_the_folder_may_vanish_while_a_journal_is_opened(
 def test_a_new_journal_that_another_process_looks_at_is_given_up(
     cassette: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = journal._lock
+    real = journal.lock_file
     looked_at = [False]
 
     def lock(fd: int, *, alone: bool) -> bool | None:
         return looked_at.pop() if looked_at and alone else real(fd, alone=alone)
 
-    monkeypatch.setattr(journal, "_lock", lock)
+    monkeypatch.setattr(journal, "lock_file", lock)
     path = journalled(cassette, entry(1))
     assert files(cassette.parent) == [".journal", f".journal/{path.name}"]
-    monkeypatch.setattr(journal, "_lock", lambda _fd, **_: False)
+    monkeypatch.setattr(journal, "lock_file", lambda _fd, **_: False)
     with pytest.raises(CassetteError, match="no journal could be locked"):
         Journal(cassette).append(entry(2))
     assert files(cassette.parent) == [".journal", f".journal/{path.name}"]
@@ -187,9 +191,13 @@ def test_a_merge_takes_in_what_killed_runs_left(cassette: Path) -> None:
 def test_where_files_cannot_be_locked_the_process_counts(
     cassette: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "_lock", lambda _fd, **_: None)
-    own = journalled(cassette, entry(1))
+    monkeypatch.setattr(journal, "lock_file", lambda _fd, **_: None)
+    mine = journalled(cassette, entry(1))
     assert left_behind(cassette) == []
+    store.merge(cassette, [mine], Redactor(), replace=False)
+    assert set(texts(cassette)) == {"key-1"}
+    assert not mine.exists()
+    own = journalled(cassette, entry(1))
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
     gone = own.with_name(own.name.replace(f"-{os.getpid()}-", f"-{done.pid}-"))
@@ -214,9 +222,11 @@ one = Journal(Path(sys.argv[1]))
 one.append(entry("before"))
 child = os.fork()
 if not child:
+    assert one.paths == []
     one.append(entry("child"))
+    assert len(one.paths) == 1
     os._exit(0)
-os.waitpid(child, 0)
+assert os.waitpid(child, 0)[1] == 0
 one.append(entry("after"))
 """
 
@@ -232,7 +242,16 @@ def test_a_forked_child_writes_a_journal_of_its_own(cassette: Path) -> None:
 def child(
     cassette: Path, url: str, first: int, last: int, mode: str = "new"
 ) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, recording_child.__file__, str(cassette), url, mode, str(first), str(last)]
+    command = [
+        sys.executable,
+        "-P",
+        recording_child.__file__,
+        str(cassette),
+        url,
+        mode,
+        str(first),
+        str(last),
+    ]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None

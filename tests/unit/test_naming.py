@@ -5,7 +5,7 @@ import string
 from pathlib import Path
 
 import pytest
-from support.secrets import SECRETS
+from support.planted import SECRETS
 
 from pytest_llmops.cassettes.naming import MAX_NAME, cassette_path, safe
 

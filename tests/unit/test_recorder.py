@@ -13,8 +13,8 @@ from pytest_llmops import recorder, wording
 from pytest_llmops.errors import CassetteMiss, MeasurementErrored, MeasurementFailed, UnknownName
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.recorder import Exchange, Recorder, collect, emit, soft
-from pytest_llmops.wording import describe
 from pytest_llmops.settings import Settings
+from pytest_llmops.wording import describe
 
 GOOD = Measurement(name="good", value=1.0, bound=0.5)
 LOW = Measurement(name="low", value=0.1, bound=0.5)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, quote_plus
 
 import pytest
-from support.secrets import A1, FOLLOWING, PEM, SECRETS
+from support.planted import A1, FOLLOWING, PEM, SECRETS
 
 from pytest_llmops.cassettes.redact import MASK, PLACEHOLDER_KEY, Redactor, mask_params
 from pytest_llmops.cassettes.shapes import GROUPS, SHAPES

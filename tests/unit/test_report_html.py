@@ -297,6 +297,14 @@ def test_a_leading_blank_line_of_a_text_is_kept() -> None:
     assert "\n\n\nindented" in page.inside("pre")
 
 
+def test_a_call_shows_its_thinking_and_what_was_not_read() -> None:
+    call = Call(output="x", thinking="let me see", finish_reason="STOP", unread="the stream ended early")
+    text = page_of(TestRecord(nodeid="a.py::t", calls=(call,))).text
+    assert "let me see" in text
+    assert "not read: the stream ended early" in text
+    assert "finish:" not in text
+
+
 def test_a_thousand_tests_stay_within_reason() -> None:
     one = fixed_run().records[0]
     run = Run(records=tuple(replace(one, nodeid=f"tests/test_a.py::test[{n}]") for n in range(1_000)))

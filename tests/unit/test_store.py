@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.cassettes import answer, entry, files, journalled, merged, request, texts
 
+from pytest_llmops.cassettes import files as files_
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.journal import Entry, Journal
 from pytest_llmops.cassettes.redact import Redactor
@@ -311,7 +312,7 @@ def test_nobody_merges_between_reading_and_replacing(cassette: Path, monkeypatch
 
     def interrupted(*args: Any) -> str:
         monkeypatch.setattr(store, "dump", real)
-        monkeypatch.setattr(store, "LOCK_TIMEOUT_S", 0.0)
+        monkeypatch.setattr(files_, "LOCK_TIMEOUT_S", 0.0)
         with ThreadPoolExecutor(1) as pool:
             merging = pool.submit(store.merge, cassette, [theirs], Redactor(), replace=False)
             refused.append(str(merging.exception()))
@@ -325,8 +326,8 @@ def test_nobody_merges_between_reading_and_replacing(cassette: Path, monkeypatch
 def test_a_merge_that_hangs_is_not_waited_for_for_ever(
     cassette: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "LOCK_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(files_, "LOCK_TIMEOUT_S", 0.0)
     waiting = journalled(cassette, entry(1))
-    with store._locked(cassette), pytest.raises(CassetteError, match="cannot be locked"):
+    with files_.locked(cassette), pytest.raises(CassetteError, match="cannot be locked"):
         store.merge(cassette, [waiting], Redactor(), replace=False)
     assert waiting.exists()

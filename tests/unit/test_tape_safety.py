@@ -8,7 +8,7 @@ import pytest
 from support.cassettes import answer, entry, files, journalled, merged, texts
 from support.tapes import ask, call, recorded, says, stored
 
-from pytest_llmops.cassettes import store, tape
+from pytest_llmops.cassettes import deck, store, tape
 from pytest_llmops.cassettes.journal import Journal, left_behind
 from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.cassettes.tape import Tape
@@ -168,8 +168,8 @@ def no_tapes(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     def listen(*, used: bool) -> None:
         told.append(used)
 
-    monkeypatch.setattr(tape, "_tapes", [])
-    monkeypatch.setattr(tape, "on_change", [listen])
+    monkeypatch.setattr(deck, "_tapes", [])
+    monkeypatch.setattr(deck, "on_change", [listen])
     return told
 
 

@@ -1,0 +1,157 @@
+"""How a cassette file is replaced: by one process at a time, in one step, on disk before anything else goes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pytest_llmops.cassettes.journal import (
+    TRIES,
+    lock_file,
+    sync_folder,
+    temporary,
+    tidy,
+    unfinished,
+    unlock_and_close,
+    workshop,
+)
+from pytest_llmops.errors import CassetteError
+
+LOCK_TIMEOUT_S = 60.0
+"""A merge takes milliseconds: who waits longer waits for a process that hangs."""
+PAUSE_S = 0.01
+WAITS_S: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2, 0.5) if sys.platform == "win32" else ()
+"""Windows refuses to replace, and to open, a file that somebody has just open: a reader, or a virus scanner."""
+
+Done = TypeVar("Done")
+
+
+def replace(path: Path, text: str, otherwise: str = "the answers wait in its journal") -> None:
+    """Give a cassette a new content; a link stays one, and the file keeps its mode.
+
+    Args:
+        path: The file; made if it is not there.
+        text: All of it.
+        otherwise: What the error says about what was not written.
+
+    Raises:
+        CassetteError: It cannot be written; it is left as it is.
+    """
+    target = Path(os.path.realpath(path))
+    draft = temporary(target)
+    try:
+        mode = _mode(target)
+        for left in unfinished(target, ".tmp"):  # by a killed writer: the lock is held, so nobody is writing
+            left.unlink(missing_ok=True)
+        _write(target, draft, text.encode("utf-8", "backslashreplace"))
+        if mode is not None:
+            draft.chmod(mode)
+        patiently(lambda: draft.replace(target))
+        # The journals go next: the new file must be there before they are not.
+        sync_folder(target.parent)
+        tidy(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise CassetteError(f"cassette {path}: cannot be written: {error}; {otherwise}") from None
+
+
+def _mode(target: Path) -> int | None:
+    try:
+        mode = target.stat().st_mode & 0o777
+    except FileNotFoundError:
+        return None
+    # A new file in its place would not ask; who made it read-only meant it.
+    if not mode & 0o222 or not os.access(target, os.W_OK):
+        raise PermissionError("the file is read-only: make it writable to record into it")
+    return mode
+
+
+def _write(target: Path, draft: Path, data: bytes) -> None:
+    for attempt in range(TRIES):
+        workshop(target)
+        try:
+            with draft.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except FileNotFoundError:  # a process that merged another cassette of the folder has tidied it away
+            if attempt == TRIES - 1:
+                raise
+        else:
+            return
+
+
+def patiently(act: Callable[[], Done]) -> Done:
+    """Do something with a file; on Windows, try again for a while if somebody else has it open."""
+    for wait in WAITS_S:
+        try:
+            return act()
+        except PermissionError:
+            time.sleep(wait)
+    return act()
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep all other processes from replacing a cassette.
+
+    Raises:
+        CassetteError: The lock cannot be had, or a process holds it that hangs.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            _hold(path, held)
+        except (OSError, NotImplementedError) as error:
+            raise CassetteError(
+                f"cassette {path}: cannot be locked: {error}; is another run stuck, or the temporary folder not yours?"
+            ) from None
+        yield
+
+
+def _hold(path: Path, held: contextlib.ExitStack) -> None:
+    from filelock import FileLock
+
+    target = Path(os.path.realpath(path))
+    name = hashlib.sha256(os.fsencode(target)).hexdigest()[:24]
+    lock = FileLock(_lock_folder() / f"{name}.lock", timeout=LOCK_TIMEOUT_S)
+    lock.acquire()
+    held.callback(_release, lock)
+    if sys.platform != "win32":
+        _hold_folder(target.parent, held)
+
+
+def _release(lock: Any) -> None:
+    with contextlib.suppress(OSError):  # the work is done; the lock goes with the process at the latest
+        lock.release()
+
+
+def _hold_folder(folder: Path, held: contextlib.ExitStack) -> None:
+    """Lock the folder too, where that can be done: another container may have a temporary folder of its own."""
+    try:
+        fd = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    held.callback(unlock_and_close, fd)
+    end = time.monotonic() + LOCK_TIMEOUT_S
+    while lock_file(fd, alone=True) is False:
+        if time.monotonic() >= end:
+            raise TimeoutError(f"another process holds {folder}")
+        time.sleep(PAUSE_S)
+
+
+def _lock_folder() -> Path:
+    # Locks live outside the project: a lock file beside every cassette would end up in git.
+    user = os.getuid() if sys.platform != "win32" else 0
+    folder = Path(tempfile.gettempdir()) / f"pytest-llmops-locks-{user}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if sys.platform != "win32" and folder.lstat().st_uid != user:
+        raise PermissionError(f"{folder} belongs to somebody else")
+    return folder

@@ -1,0 +1,121 @@
+"""An answer that comes after its test has ended is its test's: not lost, and not in the cassette of the next."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import httpx2
+import pytest
+from support.cassettes import entry, files, texts
+from support.server import Reply, StubServer, wait
+from support.tapes import taped
+
+from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes.journal import Journal, left_behind
+from pytest_llmops.cassettes.redact import Redactor
+from pytest_llmops.cassettes.tape import Tape
+
+
+def questions(path: Path) -> list[object]:
+    return [one.request["body"]["json"]["q"] for one in store.opened(path).values()]
+
+
+class Late:
+    """A thread that asks while the first tape is in use, and is answered when it is told."""
+
+    def __init__(self, server: StubServer) -> None:
+        self.asked, self.go_on = threading.Event(), threading.Event()
+        server.queue.append(Reply(b'{"late": true}', before=self._hold))
+        self._thread = threading.Thread(target=self._ask, args=(server.url,))
+        self.answers: list[object] = []
+
+    def _hold(self) -> None:
+        self.asked.set()
+        wait(self.go_on)
+
+    def _ask(self, url: str) -> None:
+        with httpx2.Client(trust_env=False) as client:
+            self.answers.append(client.post(f"{url}/ask", json={"q": "late"}).json())
+
+    def start(self) -> None:
+        self._thread.start()
+        wait(self.asked)
+
+    def finish(self) -> None:
+        self.go_on.set()
+        self._thread.join(20)
+        assert self.answers == [{"late": True}]
+
+
+def test_an_answer_after_the_end_is_in_the_journal_of_its_own_test(tmp_path: Path) -> None:
+    first, second = tmp_path / "first" / "test_a.json", tmp_path / "second" / "test_b.json"
+    with StubServer() as server:
+        late = Late(server)
+        with taped(first, "new"):
+            late.start()
+        assert not first.exists()
+        with taped(second, "new"), httpx2.Client(trust_env=False) as client:
+            client.post(f"{server.url}/ask", json={"q": "next"})
+            late.finish()
+        assert questions(second) == ["next"]
+        assert files(second.parent) == [second.name]
+        # Nobody holds the journal any more, also while this process lives.
+        assert len(left_behind(first)) == 1
+        assert questions(first) == ["late"]
+        with taped(first, "new"), httpx2.Client(trust_env=False) as client:
+            assert client.post(f"{server.url}/ask", json={"q": "late"}).json() == {"late": True}
+        assert files(first.parent) == [first.name]
+        assert list(store.load(first))
+        assert server.count == 2
+
+
+def test_an_answer_in_the_middle_of_the_merge_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "test_a.json"
+    real = store.dump
+    with StubServer() as server:
+        late = Late(server)
+
+        def interrupted(*args: object) -> str:
+            monkeypatch.setattr(store, "dump", real)
+            late.finish()
+            return real(*args)  # type: ignore[arg-type]
+
+        with taped(path, "new"), httpx2.Client(trust_env=False) as client:
+            late.start()
+            client.post(f"{server.url}/ask", json={"q": "own"})
+            monkeypatch.setattr(store, "dump", interrupted)
+        assert [one.request["body"]["json"]["q"] for one in store.load(path).values()] == ["own"]
+        assert sorted(map(str, questions(path))) == ["late", "own"]
+        with taped(path, "new"):
+            pass
+        assert len(store.load(path)) == 2
+        assert files(tmp_path) == [path.name]
+
+
+def test_a_merge_leaves_a_journal_alone_that_is_still_written(tmp_path: Path) -> None:
+    path = tmp_path / "test_a.json"
+    one = Journal(path)
+    one.append(entry(1))
+    store.merge(path, one.paths, Redactor(), replace=False)
+    assert not path.exists()
+    one.append(entry(2))
+    one.close()
+    store.merge(path, one.paths, Redactor(), replace=False)
+    assert set(texts(path)) == {"key-1", "key-2"}
+
+
+def test_a_journal_that_is_still_written_survives_another_s_end(tmp_path: Path) -> None:
+    """Two tapes of one process on one cassette: the first to end does not take what the other writes."""
+    path = tmp_path / "test_a.json"
+    with StubServer() as server, httpx2.Client(trust_env=False) as client:
+        with taped(path, "new"):
+            client.post(f"{server.url}/ask", json={"q": "outer"})
+            with taped(path, "new"):
+                client.post(f"{server.url}/ask", json={"q": "inner"})
+            assert [one.request["body"]["json"]["q"] for one in store.load(path).values()] == ["inner"]
+        assert len(store.load(path)) == 2
+    assert Tape(path).counts.replayed == 0
+    assert files(tmp_path) == [path.name]

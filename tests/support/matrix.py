@@ -1,0 +1,63 @@
+"""Clients in processes of their own: record from a loopback server, stop it, replay in a fresh process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from support.vendors import Vendors
+
+ROOT = Path(__file__).parents[2]
+PYTHON = ROOT / ".venv" / "clients" / "bin" / "python"
+TIMEOUT_S = 300
+
+
+def missing() -> str:
+    """Why the clients cannot be run here; nothing if they can."""
+    return (
+        ""
+        if PYTHON.exists()
+        else f"the environment of the clients is not there: {PYTHON} (make test makes it)"
+    )
+
+
+def recorded_and_replayed(script: str, folder: Path) -> dict[str, Any]:
+    """What a client's scenarios gave without a recorder, recorded and replayed; ``asked``: what the server got."""
+    with Vendors() as bare, Vendors() as server:
+        first = _run(script, "record", folder, bare.url, server.url)
+        url, asked = server.url, server.count
+    second = _run(script, "replay", folder, url)
+    return {**second, **first, "connected": second["connected"], "asked": asked}
+
+
+def _run(script: str, phase: str, folder: Path, *urls: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [str(PYTHON), "-m", "clients.run", script, phase, str(folder), *urls],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert not done.returncode, (
+        f"{script} {phase} ended with {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    )
+    found: dict[str, Any] = json.loads((folder / f"{phase}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """No key, proxy or setting of this machine; what a client keeps for itself stays in the folder."""
+    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TMPDIR", "LANG") if name in os.environ}
+    return {
+        **kept,
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
+        "HOME": str(folder),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LANGSMITH_TRACING": "false",
+    }

@@ -1,0 +1,107 @@
+"""What a call may cost, told before it is made: on the safe side, and nothing where no price is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmops.cassettes.budget import Ledger, estimate
+
+CHAT = "https://api.openai.com/v1/chat/completions"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger"
+
+
+def asked(**more: object) -> dict[str, object]:
+    return {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "x" * 4000}], **more}
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        {"max_tokens": 500},
+        {"max_completion_tokens": 500},
+        {"max_output_tokens": 500},
+        {"generationConfig": {"maxOutputTokens": 500}},
+        {"inferenceConfig": {"maxTokens": 500}},
+        {"options": {"num_predict": 500}},
+        {"max_tokens": 250, "n": 2},
+    ],
+)
+def test_an_estimate_is_the_input_s_size_and_the_stated_bound(bound: dict[str, object]) -> None:
+    found = estimate(asked(**bound), CHAT, dearest_usd=99.0)
+    least = estimate(asked(max_tokens=1), CHAT)
+    assert found is not None
+    assert least is not None
+    assert least == pytest.approx(1_000 * 0.15e-6, rel=0.1)
+    assert found - least == pytest.approx(499 * 0.60e-6, rel=0.1)
+
+
+@pytest.mark.parametrize("bound", [0, -1, True, "500", None, [5]])
+def test_a_bound_that_is_none_does_not_count(bound: object) -> None:
+    assert estimate(asked(max_tokens=bound), CHAT) == pytest.approx(estimate(asked(), CHAT), rel=0.01)
+    assert estimate(asked(generationConfig=bound), CHAT) is not None
+
+
+def test_without_a_bound_a_call_may_cost_as_much_as_the_dearest_so_far(path: Path) -> None:
+    ledger = Ledger(path, budget_usd=10.0)
+    first = ledger.estimate(asked(), CHAT)
+    assert first == pytest.approx(estimate(asked(max_tokens=1000), CHAT), rel=0.02)
+    ledger.ask(first).settle(0.75)
+    ledger.ask(first).settle(0.5)
+    assert ledger.estimate(asked(), CHAT) == 0.75
+    assert ledger.estimate(asked(max_tokens=5), CHAT) == estimate(asked(max_tokens=5), CHAT)
+    long = asked(messages="x " * 20_000_000)
+    assert ledger.estimate(long, CHAT) == pytest.approx(10_000_000 * 0.15e-6, rel=0.01)
+
+
+def test_without_a_budget_in_dollars_nothing_is_estimated(path: Path) -> None:
+    assert Ledger(path, max_calls=1).estimate(asked(), CHAT) is None
+    assert not path.exists()
+
+
+def test_the_model_may_stand_in_the_address() -> None:
+    for url in (
+        "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:generateContent",
+        "https://bedrock-runtime.us-east-1.amazonaws.com/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse",
+    ):
+        assert (estimate({"contents": []}, url) or 0) > 0
+
+
+def test_an_embedding_has_no_output() -> None:
+    value = {"model": "text-embedding-3-small", "input": "x" * 4_000}
+    found = estimate(value, "https://api.openai.com/v1/embeddings", dearest_usd=99.0)
+    assert found == pytest.approx(1_000 * 0.02e-6, rel=0.1)
+
+
+def test_a_picture_is_not_taken_for_text() -> None:
+    picture = "data:image/png;base64," + "A" * 4_000_000
+    few = estimate(asked(messages=[{"image_url": {"url": picture}}], max_tokens=1), CHAT)
+    many = estimate(asked(messages=[{"text": "a b " * 1_000_000}], max_tokens=1), CHAT)
+    assert few is not None
+    assert many is not None
+    assert few < many / 50
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 5, {}, {"model": 5}, {"model": "no-such-model-of-anybody"}])
+def test_what_has_no_price_has_no_estimate(value: object) -> None:
+    assert estimate(value, CHAT) is None
+    assert estimate(value, "http://[broken") is None
+
+
+def test_a_server_on_this_machine_has_no_price() -> None:
+    assert estimate(asked(), "http://loopback/v1/chat/completions") is None
+
+
+def test_a_request_deeper_than_the_stack_is_estimated() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert estimate(asked(deep=deep), CHAT) is not None
+    while deep:
+        deep = deep.pop()

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.tapes import ask
+
+from pytest_llmops.cassettes.exchange import Live
+from pytest_llmops.cassettes.tape import Tape
+
+
+@pytest.mark.parametrize(
+    ("kind", "streamed"),
+    [
+        ("text/event-stream; charset=utf-8", True),
+        ("application/x-ndjson", True),
+        ("application/stream+json", True),
+        ("application/vnd.amazon.eventstream", True),
+        ("application/json", False),
+        ("", False),
+    ],
+)
+def test_only_a_stream_has_a_time_of_its_first_piece(tmp_path: Path, kind: str, streamed: bool) -> None:
+    tape = Tape(tmp_path / "a.json", "live")
+    live = Live(tape, ask(tape, "hi"), 0.0)
+    live.add(b"one")
+    live.add(b"two")
+    live.finish(200, {"content-type": kind}, live.raw())
+    tape.close()
+    assert (live.timing["ttft_s"] is not None) == streamed
+    assert live.timing["latency_s"] is not None

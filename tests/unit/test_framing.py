@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llmops.cassettes.framing import Chunked, Sized
+
+
+def chunked(parts: list[bytes], *, trailer: bytes = b"", extension: bytes = b"") -> bytes:
+    framed = b"".join(b"%x%b\r\n%b\r\n" % (len(part), extension, part) for part in parts if part)
+    return framed + b"0\r\n" + trailer + b"\r\n"
+
+
+@given(st.lists(st.binary(max_size=40), max_size=6), st.data())
+def test_a_chunked_body_is_the_same_however_it_arrives(parts: list[bytes], data: st.DataObject) -> None:
+    wire = chunked(parts, trailer=data.draw(st.sampled_from([b"", b"x: y\r\n"])), extension=b";a=b")
+    body, found, at = Chunked(), b"", 0
+    while at < len(wire):
+        assert not body.done
+        size = data.draw(st.integers(1, 12))
+        found += body.feed(wire[at : at + size])
+        at += size
+    assert (found, body.done) == (b"".join(parts), True)
+
+
+@given(st.binary(max_size=60))
+def test_what_is_no_chunk_harms_nobody(wire: bytes) -> None:
+    assert isinstance(Chunked().feed(wire), bytes)
+
+
+@given(st.binary(min_size=1, max_size=60), st.integers(1, 10))
+def test_a_sized_body_is_whole_when_all_of_it_is_there(wire: bytes, size: int) -> None:
+    body = Sized(len(wire))
+    for at in range(0, len(wire), size):
+        assert not body.done
+        body.feed(wire[at : at + size])
+    assert body.done
+
+
+@pytest.mark.parametrize(("length", "done"), [(0, True), (1, False), (None, False)])
+def test_a_body_of_no_length_is_whole_from_the_start(length: int | None, done: bool) -> None:
+    assert Sized(length).done is done
+
+
+def test_a_body_without_a_length_is_never_known_to_be_whole() -> None:
+    body = Sized(None)
+    assert (body.feed(b"abc"), body.done) == (b"abc", False)

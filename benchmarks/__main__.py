@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks import replay, startup
+from benchmarks import recording, replay, startup
 
 
 def main() -> None:
-    for part in (startup, replay):
+    for part in (startup, replay, recording):
         for line in part.lines():
             print(line, flush=True)
 

@@ -127,13 +127,26 @@ def llm_calls(request: pytest.FixtureRequest) -> CallLog:
     """The model calls of this test so far, as read from the wire, live or replayed."""
     from pytest_llmops.trace import CallLog
 
+    _ours(request, "llm_calls")
     return CallLog(request.node.stash[HARNESS].recorder.exchanges)
 
 
 @pytest.fixture
 def llm_cassette(request: pytest.FixtureRequest) -> Tape:
     """The cassette of this test: ``path``, ``mode`` and ``counts`` (replayed, recorded, missed)."""
+    _ours(request, "llm_cassette")
     return cast("Tape", request.node.stash[HARNESS].tape)
+
+
+def _ours(request: pytest.FixtureRequest, name: str) -> None:
+    from pytest_llmops.errors import UsageError
+    from pytest_llmops.harness import FOREIGN, is_recorded_elsewhere
+
+    if is_recorded_elsewhere(request.node):
+        raise UsageError(
+            f"{request.node.nodeid}: is marked `{FOREIGN}`, so a fellow plugin answers its calls and `{name}` has none of them:"
+            " take the mark away to record it here, or do without the fixture"
+        )
 
 
 def _relative(request: pytest.FixtureRequest, path: Any) -> str:

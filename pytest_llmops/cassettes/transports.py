@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from pytest_llmops.cassettes.exchange import Live, replayed
+from pytest_llmops.cassettes.mocks import answered, count
 from pytest_llmops.cassettes.tape import Answer, current
 
 EXTENSION = "llmops"
@@ -27,9 +28,13 @@ def sync_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, An
         tape = current()
         if tape is None or tape.passes(request.url.host):
             return real(transport, request)
-        question = tape.ask(request.method, str(request.url), request.headers, request.read())
+        body = request.read()
+        if answered(request):
+            return real(transport, request)
+        question = tape.ask(request.method, str(request.url), request.headers, body)
         answer = tape.claim(question)
         if answer is not None:
+            count(request)
             replayed(question, answer)
             return _response(module, answer)
         live = Live(tape, question, time.perf_counter())
@@ -50,9 +55,13 @@ def async_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, A
         tape = current()
         if tape is None or tape.passes(request.url.host):
             return await real(transport, request)
-        question = tape.ask(request.method, str(request.url), request.headers, await request.aread())
+        body = await request.aread()
+        if answered(request):
+            return await real(transport, request)
+        question = tape.ask(request.method, str(request.url), request.headers, body)
         answer = tape.claim(question)
         if answer is not None:
+            count(request)
             replayed(question, answer)
             return _response(module, answer)
         live = Live(tape, question, time.perf_counter())
@@ -101,9 +110,13 @@ def _kept(response: Any) -> dict[str, str]:
 
 
 def _finish(module: Any, live: Live, response: Any) -> None:
-    """Keep what came; the compression is undone by the client's own decoders."""
+    """Keep what came; the compression is undone by the client's own decoders, if it has them."""
     encoding = response.headers.get("content-encoding")
     body = live.raw()
+    known = module._decoders.SUPPORTED_DECODERS  # noqa: SLF001 -- it says nowhere else what it can undo
+    if encoding and not all(one.strip().lower() in known for one in encoding.split(",")):
+        live.finish(response.status_code, {**_kept(response), "content-encoding": encoding}, body)
+        return
     if encoding:
         try:
             body = module.Response(200, headers={"content-encoding": encoding}, content=body).content
@@ -140,14 +153,12 @@ def _sync_tee(module: Any, live: Live, response: Any) -> Any:
                 inner.close()
 
         def _read_rest(self) -> None:
-            try:
-                for chunk in chunks:
-                    live.add(chunk)
-            except Exception as error:  # noqa: BLE001 -- the application did not want this stream any more
-                live.broken(error)
-            _finish(module, live, response)
+            if _read_on(chunks, live):
+                _finish(module, live, response)
 
-    return Tee()
+    tee = Tee()
+    live.rest = tee._read_rest  # noqa: SLF001 -- of the class above
+    return tee
 
 
 def _async_tee(module: Any, live: Live, response: Any) -> Any:
@@ -176,11 +187,30 @@ def _async_tee(module: Any, live: Live, response: Any) -> Any:
                 await inner.aclose()
 
         async def _read_rest(self) -> None:
-            try:
-                async for chunk in chunks:
-                    live.add(chunk)
-            except Exception as error:  # noqa: BLE001 -- the application did not want this stream any more
-                live.broken(error)
-            _finish(module, live, response)
+            if await _async_read_on(chunks, live):
+                _finish(module, live, response)
 
     return Tee()
+
+
+def _read_on(chunks: Iterator[bytes], live: Live) -> bool:
+    """Read what the application did not want; say whether that was all."""
+    try:
+        for chunk in chunks:
+            live.add(chunk)
+            if not live.wanted:
+                return False
+    except Exception as error:  # noqa: BLE001 -- nobody is there to raise it to
+        live.broken(error)
+    return True
+
+
+async def _async_read_on(chunks: AsyncIterator[bytes], live: Live) -> bool:
+    try:
+        async for chunk in chunks:
+            live.add(chunk)
+            if not live.wanted:
+                return False
+    except Exception as error:  # noqa: BLE001 -- nobody is there to raise it to
+        live.broken(error)
+    return True

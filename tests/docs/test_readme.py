@@ -10,7 +10,7 @@ import pytest
 from support.server import StubServer
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "examples/README.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/recording.md", "examples/README.md"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# SDKs and fellow recorders, for the tests in tests/clients alone.
+CLIENTS := $(VENV)/clients/.ready
 # The model that `make record` asks, and where; OPENAI_API_KEY comes from the environment.
 MODEL    ?=
 BASE_URL ?= https://api.openai.com/v1
@@ -26,11 +28,17 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+$(CLIENTS): requirements/clients.txt requirements/clients-unresolved.txt
+	@echo "setting up $(VENV)/clients, for the tests with other clients (once)"
+	@$(PYTHON) -m venv --clear $(VENV)/clients
+	@$(VENV)/clients/bin/python -m pip install -q --disable-pip-version-check --no-compile --no-deps -r requirements/clients.txt -r requirements/clients-unresolved.txt
+	@touch $@
+
 demo: $(READY)
 	@mkdir -p reports
 	$(BIN)/python -m pytest examples --llm-judge --llm-report=reports/demo.html --llm-report=reports/demo.json --junitxml=reports/demo.xml
 
-test: $(READY)
+test: $(READY) $(CLIENTS)
 	$(BIN)/python -m pytest -n 2
 
 lint: $(READY)

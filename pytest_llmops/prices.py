@@ -53,7 +53,7 @@ def cost_usd(
         provider: Who answered, where the address is in no table.
         beside: Further counts, in the words of the table: tokens of sound, a longer kept cache.
     """
-    if not model or usage.total_tokens is None or _library() is None:
+    if not model or _is_local(api_url) or usage.total_tokens is None or _library() is None:
         return None
     return _cost(model, usage, api_url, provider, tuple(beside.items()))
 
@@ -62,8 +62,6 @@ def cost_usd(
 def _cost(
     model: str, usage: Usage, api_url: str, provider: str, beside: tuple[tuple[str, int], ...]
 ) -> float | None:
-    if _is_local(api_url):
-        return None
     library = _library()
     counts = {
         "input_tokens": usage.input_tokens,
@@ -83,6 +81,7 @@ def _cost(
     return None
 
 
+@lru_cache(maxsize=256)
 def _is_local(api_url: str) -> bool:
     try:
         return is_loopback(urlsplit(api_url).hostname or "")

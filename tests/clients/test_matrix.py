@@ -1,0 +1,80 @@
+"""Any SDK: really recorded from a server on this machine, and replayed in a fresh process when it is gone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clients import page
+from clients.kit import KEY
+from support.matrix import missing, recorded_and_replayed
+
+LIMITED = "an answer with status 429 was not recorded"
+
+
+@pytest.mark.parametrize("script", page.SCRIPTS)
+def test_what_a_client_recorded_it_replays_without_a_server(script: str, tmp_path: Path) -> None:
+    reason = missing()
+    if reason and os.environ.get("LLMOPS_REQUIRE_CLIENTS"):
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+    found = recorded_and_replayed(script, tmp_path)
+    assert list(found["bare"]) == list(page.SCRIPTS[script])
+    problems = [
+        f"{row}, {name}: {problem}"
+        for row, scenarios in found["bare"].items()
+        for name in scenarios
+        for problem in differences(*(found[phase][row][name] for phase in ("bare", "record", "replay")))
+    ]
+    assert problems == [], "\n".join(problems)
+    assert found["connected"] == []
+    recorded = [one for rows in found["record"].values() for one in rows.values()]
+    assert found["asked"] == sum(one["recorded"] + len(one["notes"]) for one in recorded)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+    compare(script, found)
+
+
+def differences(bare: dict[str, Any], record: dict[str, Any], replay: dict[str, Any]) -> list[str]:
+    """What is wrong with one scenario."""
+    for phase, one in {"bare": bare, "recording": record, "replaying": replay}.items():
+        if "broke" in one:
+            return [f"{phase} broke: {one['broke']}\n{one['trace']}"]
+    found = []
+    if bare["value"] != record["value"]:
+        found.append(
+            f"recording changed it\n  bare       {bare['value']!r}\n  recording  {record['value']!r}"
+        )
+    if record["value"] != replay["value"]:
+        found.append(
+            f"it was replayed otherwise\n  recording  {record['value']!r}\n  replay     {replay['value']!r}"
+        )
+    if not record["recorded"] or record["recorded"] != replay["replayed"]:
+        found.append(f"recorded {record['recorded']}, replayed {replay['replayed']}")
+    if set(record["notes"]) - {LIMITED} or replay["notes"] or replay["missed"] or replay["stale"]:
+        found.append(f"recording {record['notes']}, replaying {replay}")
+    return found
+
+
+def compare(script: str, found: dict[str, Any]) -> None:
+    versions = found["versions"]
+    lines = {
+        row: page.line(row, versions.get(package, ""), page.cells(list(found["bare"][row])))
+        for row, package in page.SCRIPTS[script].items()
+    }
+    if os.environ.get("LLMOPS_GOLDEN") == "write":
+        page.write(lines)
+        pytest.skip(f"{page.PAGE.name} was written: read its difference")
+    stored = page.stored()
+    assert {row: stored.get(row) for row in lines} == lines
+
+
+def test_the_page_holds_every_client_and_is_written_as_the_tests_write_it() -> None:
+    if os.environ.get("LLMOPS_GOLDEN") == "write":
+        page.write({})
+        pytest.skip(f"{page.PAGE.name} was written: read its difference")
+    stored = page.stored()
+    assert list(stored) == page.ROWS
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(stored)

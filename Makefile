@@ -39,7 +39,7 @@ demo: $(READY)
 	$(BIN)/python -m pytest examples --llm-judge --llm-report=reports/demo.html --llm-report=reports/demo.json --junitxml=reports/demo.xml
 
 test: $(READY) $(CLIENTS)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

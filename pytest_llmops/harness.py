@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops import playing, recorder, registry
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, amount, shorten
-from pytest_llmops.settings import Settings
+from pytest_llmops.settings import RecordMode, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape
@@ -93,6 +93,7 @@ class Harness:
     record: TestRecord | None = None
     environment: playing.Environment = field(default_factory=playing.Environment)
     _log: playing.Log | None = None
+    _blocks: list[Tape] = field(default_factory=list)
     _redactor: Any = None
     _told: int = 0
 
@@ -103,14 +104,17 @@ class Harness:
         rec.lookup = self.lookup
         rec.provenance = self.provenance
         rec.redact = self.masked
+        rec.tape_of_block = self.tape_of_block
         recorder.push(rec)
 
     def masked(self, text: str) -> str:
         """Return a text without secrets."""
-        return str(self.redactor.shown(text))
+        text = str(self.redactor.shown(text))
+        return playing.of_fixtures().shown(text) if playing.of_fixtures().known else text
 
     def stop(self) -> None:
         """Take this test's recorder off."""
+        self.environment.restore()
         recorder.pop(self.recorder)
 
     @property
@@ -148,9 +152,25 @@ class Harness:
         intercept.enter()
         deck.insert(self.tape)
 
-    def _make_tape(self, path: Path, *, shared: bool) -> Tape:
+    def _make_tape(self, path: Path, *, shared: bool, mode: RecordMode | None = None) -> Tape:
         command = f"{self.command()} --llm-record=new"
-        return playing.make_tape(self.item, self.settings, path, shared=shared, command=command)
+        settings = replace(self.settings, record=mode) if mode is not None else self.settings
+        return playing.make_tape(self.item, settings, path, shared=shared, command=command)
+
+    def tape_of_block(self, name: str | Path, mode: RecordMode | None = None) -> Tape:
+        """Return the tape of a block in this test, under the run's settings; told when the test ends.
+
+        Raises:
+            CassetteError: The cassette is damaged.
+        """
+        path = name if isinstance(name, Path) else playing.named(self.item, name)
+        if self.tape is not None:
+            return self.tape.another(path, mode)
+        made = self._make_tape(path, shared=True, mode=mode)
+        if not self._blocks:
+            self.environment.set(self.settings)
+        self._blocks.append(made)
+        return made
 
     def tape_of_fixture(
         self, fixturedef: Any, path: Path, log: Callable[[], playing.Log | None]
@@ -170,6 +190,7 @@ class Harness:
         Raises:
             CassetteError: What was recorded cannot be written; it waits in the journal.
             CassetteMiss: The test passed although a request was missed.
+            BudgetReached: It passed although a live call was refused.
         """
         if self.tape is None:
             return
@@ -178,14 +199,15 @@ class Harness:
         one, self.tape = self.tape, None
         deck.eject(one)
         self.environment.restore()
-        passed = self.passed and not one.misses
+        caught = one.verdict()
+        passed = self.passed and caught is None
         try:
             one.close(passed=passed)
         finally:
             self.log.add(one, passed=passed)
             self._cassette_facts()
-        if one.misses and self.passed:
-            raise CassetteMiss(playing.swallowed("the test passed", one.misses[0]))
+        if caught is not None and self.passed:
+            raise playing.swallowed("the test passed", caught)
 
     def not_run(self) -> None:
         """Tell the usage record the cassettes of a test of ours that was skipped."""
@@ -261,6 +283,7 @@ class Harness:
             or self.recorder.exchanges
             or self.record is not None
             or (self._log is not None and self._log.uses)
+            or self._blocks
         )
 
     def payload(self, when: str, error: BaseException | None) -> dict[str, Json]:
@@ -275,6 +298,9 @@ class Harness:
             "calls": [one.to_wire() for one in calls],
         }
         if when == "teardown":
+            while self._blocks:  # of a test that has no tape of its own
+                one = self._blocks.pop()
+                self.log.add(one, passed=self.passed and one.verdict() is None, own=False)
             self._cassette_facts()
             payload["facts"] = dict(self.recorder.facts)
             payload["tapes"] = self.log.uses

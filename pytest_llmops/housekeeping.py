@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,18 +32,20 @@ class Housekeeping:
         self._config = config
         self._settings = settings
         self._uses: list[Mapping[str, Any]] = []
-        self.deselected = 0
+        self.left_out = 0
+        self.skipped = 0
         self.crashed = 0
 
     def add(self, uses: Sequence[Mapping[str, Any]]) -> None:
         """Take in what one test's tapes were asked."""
         self._uses += uses
 
-    def finish(self, red_because: Sequence[str]) -> dict[str, Json]:
+    def finish(self, red_because: Sequence[str], undone: int = 0) -> dict[str, Json]:
         """Write the usage record into pytest's cache, and return what the report says of the cassettes.
 
         Args:
             red_because: What failed in this run; nothing: it was green.
+            undone: Tests of ours that were skipped, or expected to fail: what they would have used is not known.
         """
         facts = self._budget()
         if not self._uses:
@@ -50,7 +53,9 @@ class Housekeeping:
         from pytest_llmops.cassettes import used
 
         root = Path(self._config.rootpath)
-        narrowed = whole.narrowed_by(self._config, self._settings, self.deselected)
+        narrowed = whole.narrowed_by(self._config, self._settings, self.left_out)
+        narrowed += [f"{undone} tests were skipped or expected to fail"] if undone else []
+        narrowed += [f"{self.skipped} modules were skipped"] if self.skipped else []
         red = [*red_because, *([f"{self.crashed} workers crashed"] if self.crashed else [])]
         usage = used.Usage(
             created=datetime.now(UTC).isoformat(),
@@ -86,14 +91,16 @@ class Housekeeping:
         return {"budget": {"calls": calls, "usd": usd, **limits}}
 
 
-def open_ledger() -> Path:
+@contextmanager
+def open_ledger() -> Iterator[None]:
     """Make the place of the run's ledger, and tell the processes that the run starts."""
     folder = Path(tempfile.mkdtemp(prefix="pytest-llmops-budget-"))
+    before = os.environ.get(LEDGER)  # of a run that this one is inside of
     os.environ[LEDGER] = str(folder / "ledger")
-    return folder
-
-
-def close_ledger(folder: Path) -> None:
-    """Remove the ledger at the end of the run."""
-    os.environ.pop(LEDGER, None)
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield
+    finally:
+        os.environ.pop(LEDGER, None)
+        if before is not None:
+            os.environ[LEDGER] = before
+        shutil.rmtree(folder, ignore_errors=True)

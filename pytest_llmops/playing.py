@@ -10,15 +10,17 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.errors import BudgetReached, CassetteMiss
 from pytest_llmops.measurement import Json
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.answers import Counts
+    from pytest_llmops.cassettes.redact import Redactor
     from pytest_llmops.cassettes.tape import Tape
 
 KEYS = (
@@ -42,17 +44,23 @@ def cassette_of(item: Any) -> tuple[Path, bool]:
     Raises:
         UsageError: The marker's arguments are wrong.
     """
-    from pytest_llmops.cassettes.naming import cassette_path, safe
+    from pytest_llmops.cassettes.naming import cassette_path
     from pytest_llmops.marks import cassette_name
 
     name = cassette_name(item)
     if name:
-        parts = [safe(part) for part in name.split("/")]
-        return item.path.parent.joinpath("cassettes", *parts[:-1], f"{parts[-1]}.json"), True
+        return named(item, name), True
     names = [part for part in item.nodeid.split("::")[1:-1] if part]
     callspec = getattr(item, "callspec", None)
     function = getattr(item, "originalname", None) or item.name
     return cassette_path(item.path, (*names, function), callspec.id if callspec else ""), False
+
+
+def named(item: Any, name: str) -> Path:
+    """Return where the cassette of a name lies: in the folder ``cassettes`` beside the test."""
+    from pytest_llmops.cassettes.naming import shared_path
+
+    return shared_path(item.path.parent, name)
 
 
 def cassette_of_fixture(fixturedef: Any) -> Path | None:
@@ -117,9 +125,9 @@ def _named(found: list[dict[str, Callable[[str], str]]]) -> tuple[Callable[[str]
 
 
 def ledger(settings: Settings) -> Any:
-    """Return the ledger of the run, or None if it has no budget or asks nothing live."""
+    """Return the ledger of the run, or None if it has no budget."""
     place = os.environ.get(LEDGER)
-    if not place or settings.record == "none" or not settings.has_budget:
+    if not place or not settings.has_budget:
         return None
     from pytest_llmops.cassettes.budget import Ledger
 
@@ -131,6 +139,7 @@ class Environment:
     """What SDKs read from the environment, set while a tape is in use."""
 
     _before: dict[str, str | None] = field(default_factory=dict)
+    _ours: dict[str, str] = field(default_factory=dict)
 
     def set(self, settings: Settings) -> None:
         """Name the server, and a placeholder where a key is missing and none is needed."""
@@ -146,11 +155,13 @@ class Environment:
                 wanted[name] = PLACEHOLDER_KEY
         for name, value in wanted.items():
             self._before[name] = os.environ.get(name)
-            os.environ[name] = value
+            os.environ[name] = self._ours[name] = value
 
     def restore(self) -> None:
         """Put back what was there."""
         for name, value in self._before.items():
+            if os.environ.get(name) != self._ours[name]:
+                continue  # the test, or a fixture that outlives it, has set its own
             if value is None:
                 os.environ.pop(name, None)
             else:
@@ -174,7 +185,7 @@ class Log:
         from pytest_llmops.cassettes.answers import Counts
 
         for one in tape.inner:
-            self.add(one, passed=passed and not one.misses, own=False)
+            self.add(one, passed=passed and one.verdict() is None, own=False)
         path = self.relative(tape.path)
         self.uses.append({"path": path, **tape.use(passed=passed)})
         if tape.counts == Counts() and not tape.notes:
@@ -231,6 +242,14 @@ def playing(tape: Tape, settings: Settings) -> Iterator[None]:
         environment.restore()
 
 
+@lru_cache(maxsize=1)
+def of_fixtures() -> Redactor:
+    """Return what knows the credentials that fixtures sent: for what is shown, never for what is hashed."""
+    from pytest_llmops.cassettes.redact import Redactor
+
+    return Redactor()
+
+
 class FixtureTape:
     """The cassette of one fixture: in use while it is set up, and again while it is torn down.
 
@@ -259,9 +278,12 @@ class FixtureTape:
         except BaseException:
             self._failed = True
             raise
-        if self.tape.misses:
+        finally:
+            of_fixtures().learn(self.tape.redactor.known)
+        caught = self.tape.verdict()
+        if caught is not None:
             self._failed = True
-            raise CassetteMiss(swallowed("the fixture was set up", self.tape.misses[0]))
+            raise swallowed("the fixture was set up", caught)
 
     def enter(self) -> None:
         """Begin the tear-down."""
@@ -277,7 +299,8 @@ class FixtureTape:
         inside, self._inside = self._inside, None
         if inside is not None:
             inside.__exit__(None, None, None)
-        passed = not self._failed and not self.tape.misses
+        passed = not self._failed and self.tape.verdict() is None
+        of_fixtures().learn(self.tape.redactor.known)
         try:
             self.tape.close(passed=passed)
         finally:
@@ -286,6 +309,7 @@ class FixtureTape:
                 log.add(self.tape, passed=passed, own=False)
 
 
-def swallowed(what: str, text: str) -> str:
-    """Return the message of a miss that the application caught."""
-    return f"{what} although a request was missed (was the error caught?)\n{text}"
+def swallowed(what: str, error: CassetteMiss | BudgetReached) -> CassetteMiss | BudgetReached:
+    """Return the error for a miss, or a call over the budget, that the application caught."""
+    how = "missed" if isinstance(error, CassetteMiss) else "refused"
+    return type(error)(f"{what} although a request was {how} (was the error caught?)\n{error}")

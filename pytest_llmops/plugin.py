@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,7 +35,7 @@ OURS = pytest.StashKey[bool]()
 MISSPELT = pytest.StashKey[str]()
 ITEMS = pytest.StashKey[list[pytest.Item]]()
 PROMPTS_SEEN = pytest.StashKey[dict[str, None]]()
-DESELECTED = "llmops_deselected"
+LEFT_OUT = "llmops_left_out"
 WATCH = pytest.StashKey["Watch"]()
 GROUP = "LLM regression testing (pytest-llmops)"
 
@@ -79,15 +79,15 @@ class Listener:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._controller: Controller | None = None
-        self._deselected = self._crashed = 0
-        self._budget: Path | None = None
+        self._left_out = self._crashed = self._skipped = 0
+        self._budget = ExitStack()
         if config.stash[SETTINGS].has_budget:
             from pytest_llmops import housekeeping
 
-            self._budget = housekeeping.open_ledger()
+            self._budget.enter_context(housekeeping.open_ledger())
 
     def _wake(self) -> Controller:
-        from pytest_llmops.session import Controller
+        from pytest_llmops.session import Controller, Statuses
 
         if self._controller is None:
             self._controller = Controller(self._config, self._config.stash[SETTINGS])
@@ -104,26 +104,24 @@ class Listener:
         """Write the reports that were asked for, also of an empty run."""
         if self._controller is not None or self._config.stash[SETTINGS].report:
             controller = self._wake()
-            controller.housekeeping.deselected = self._deselected
-            controller.housekeeping.crashed = self._crashed
+            house = controller.housekeeping
+            house.left_out = max(self._left_out, self._config.stash[WATCH].left_out)
+            house.crashed, house.skipped = self._crashed, self._skipped
             controller.finish(session)
 
     def pytest_unconfigure(self) -> None:
         """Remove the ledger of the run's budget."""
-        if self._budget is not None:
-            from pytest_llmops import housekeeping
+        self._budget.close()
 
-            housekeeping.close_ledger(self._budget)
-
-    def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        """Count the tests that were left out, whoever did it."""
-        self._deselected += len(items)
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Count the modules that skipped themselves while they were collected."""
+        self._skipped += report.skipped
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Hear from a worker how many tests it left out, and whether it crashed."""
         told: dict[str, Any] = getattr(node, "workeroutput", {})
-        self._deselected = max(self._deselected, told.get(DESELECTED, 0))
+        self._left_out = max(self._left_out, told.get(LEFT_OUT, 0))
         self._crashed += bool(error)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -141,7 +139,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         recorder.wake.remove(watch.wake)
 
     intercept = sys.modules.get("pytest_llmops.cassettes.intercept")
-    if intercept is not None:
+    if intercept is not None and not recorder.wake:  # else this was a run inside a test of another one
         intercept.leave()
 
 
@@ -157,13 +155,9 @@ def read_settings(config: pytest.Config) -> Settings:
 def _ini(config: pytest.Config, key: str) -> object:
     try:
         found: object = config.getini(key)
-    except (
-        pytest.UsageError,
-        TypeError,
-        ValueError,
-    ):  # pytest's own reading of a number: our parser says it with place and got
-        raw: Any = config.inicfg[key]
-        found = getattr(raw, "value", raw)
+    except (pytest.UsageError, TypeError, ValueError) as error:
+        # pytest's own reading of a number ends in the value; our parser says it with place and expected.
+        found = str(error).rpartition(": ")[2].strip("'\"")
     return found
 
 
@@ -218,6 +212,7 @@ class Watch:
         self._config = config
         self._items: dict[str, pytest.Item] = {}
         self.harness: Harness | None = None
+        self.left_out = 0
 
     def wake(self) -> Harness | None:
         """Return the harness of the running test, started if it has none yet; None between two tests."""
@@ -229,16 +224,26 @@ class Watch:
         item = self._items.get(running)
         if item is None:
             return None
+        return self.of(item)
+
+    def of(self, item: pytest.Item) -> Harness:
+        """Return the harness of a test, started if it has none yet."""
         if HARNESS not in item.stash:
             self.harness = _start(item)
         found: Harness = item.stash[HARNESS]
         return found
 
-    def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        """In a worker, tell the controller how many tests were left out."""
+    def pytest_itemcollected(self) -> None:
+        """Count the tests as they are collected: some plugins leave tests out without a word."""
+        self.left_out += 1
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Say how many of them will not be run; in a worker, to the controller."""
+        self.left_out -= len(session.items)
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
-            output[DESELECTED] = output.get(DESELECTED, 0) + len(items)
+            output[LEFT_OUT] = self.left_out
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logfinish(self) -> None:
@@ -260,8 +265,7 @@ class Ours:
     """Hooks for runs in which a test is ours; other runs do not even call them."""
 
     def __init__(self, watch: Watch, fixtures: dict[object, Path]) -> None:
-        self._watch = watch
-        self._fixtures = fixtures
+        self._watch, self._fixtures = watch, fixtures
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -294,7 +298,7 @@ class Ours:
         self, fixturedef: pytest.FixtureDef[Any], request: Any
     ) -> Generator[None, object, object]:
         """Let a fixture that outlives tests have a cassette of its own, and keep its miss for the next test."""
-        path = self._fixtures.get(fixturedef)
+        path = self._fixtures.get(fixturedef) or self._path_now(fixturedef)
         harness = self._watch.wake() if path is not None else None
         try:
             if path is None or harness is None:
@@ -309,6 +313,18 @@ class Ours:
             raise
         else:
             return made
+
+    def _path_now(self, fixturedef: pytest.FixtureDef[Any]) -> Path | None:
+        """The cassette of a fixture that a test of ours asks for by `getfixturevalue`."""
+        from pytest_llmops import playing
+
+        if fixturedef.scope not in playing.BROAD:
+            return None
+        harness = self._watch.wake()
+        path = playing.cassette_of_fixture(fixturedef) if harness is not None and harness.ours else None
+        if path is not None:
+            self._fixtures[fixturedef] = path
+        return path
 
     def _log(self) -> Log | None:
         harness = self._watch.wake()
@@ -330,32 +346,19 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put what was measured on the report, and take our frames off its traceback."""
     error = call.excinfo.value if call.excinfo is not None else None
-    if HARNESS not in item.stash:
-        if not isinstance(error, LLMOpsError):
-            return (yield)
-        item.config.stash[WATCH].wake()
-    harness = item.stash[HARNESS]
+    if HARNESS not in item.stash and not isinstance(error, LLMOpsError):
+        return (yield)
+    harness = item.config.stash[WATCH].of(item)
     from pytest_llmops import session
 
     if error is not None and not isinstance(error, pytest.skip.Exception):
         session.hide_frames(call, pytest.fail.Exception)
     report = yield
-    harness.passed = harness.passed or (report.when == "call" and report.passed)
+    if report.when == "call":  # the report of the test itself comes after those of its subtests
+        harness.passed = report.passed
     if harness.used() or isinstance(error, LLMOpsError):
         session.attach(harness, report, error)
     return report
-
-
-class Statuses:
-    """Registered at the first report that carries something of ours: other runs do not even call it."""
-
-    def pytest_report_teststatus(self, report: pytest.CollectReport | pytest.TestReport) -> Any:
-        """Show what could not be judged as an error of its own name, not as a failure."""
-        payload = getattr(report, "llmops", None)
-        if not payload or payload.get("outcome") != "errored" or report.when != "call" or not report.failed:
-            return None
-        word = {"MeasurementErrored": "UNSCORED", "CassetteMiss": "MISSED"}.get(payload["kind"], "ERROR")
-        return "error", word[0], (word, {"red": True})
 
 
 def _is_skipped(item: pytest.Item) -> bool:

@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 from pytest_llmops import errors
 from pytest_llmops.measurement import Json, Measurement
-from pytest_llmops.settings import Settings
+from pytest_llmops.settings import RecordMode, Settings
 from pytest_llmops.wording import describe
 
 Lookup = Callable[[str, str], object]
@@ -58,6 +60,7 @@ class Recorder:
         on_emit: Called with each measurement.
         provenance: ``(label, text)`` pairs that say where the answer came from and how to run the test again.
         redact: Masks secrets in failure texts.
+        tape_of_block: Opens a cassette by name, under the run's settings.
         soft: Failures are kept and raised at the end of the block.
         silent: Failures are kept and never raised.
     """
@@ -70,6 +73,7 @@ class Recorder:
     on_emit: Callable[[Measurement], object] | None = None
     provenance: Callable[[], Sequence[tuple[str, str]]] | None = None
     redact: Callable[[str], str] | None = None
+    tape_of_block: Callable[[str | Path, RecordMode | None], Any] | None = None
     soft: bool = False
     silent: bool = False
     failures: list[Exception] = field(default_factory=list)
@@ -201,6 +205,13 @@ def lookup(kind: str, name: str) -> object:
     from pytest_llmops import registry
 
     return registry.load(kind, name)
+
+
+def tape_of_block(name: str | Path, mode: RecordMode | None) -> Any:
+    """Return the running test's cassette of that name, opened; None in a plain script."""
+    openers = (one.tape_of_block for one in reversed(_recorders()) if one.tape_of_block is not None)
+    opener = next(openers, None)
+    return opener(name, mode) if opener is not None else None
 
 
 def exchanged(exchange: Exchange) -> None:

@@ -24,6 +24,7 @@ PACKAGE = __name__.partition(".")[0]
 SITE_PACKAGES = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 NO_TESTS = 5
 """Exit status of pytest when it collected nothing."""
+WORDS = {"MeasurementErrored": "UNSCORED", "CassetteMiss": "MISSED", "BudgetReached": "BUDGET"}
 OUR_ERRORS = (MeasurementFailed, LLMOpsError, CassetteMiss, BudgetReached)
 
 
@@ -48,6 +49,9 @@ class Controller:
             return
         if payload:
             self.housekeeping.add(payload.get("tapes", ()))
+        if report.outcome == "rerun":  # of pytest-rerunfailures: the next attempt counts
+            self._records.pop(report.nodeid, None)
+            return
         record = record_of(report, payload or {})
         seen = self._records.get(report.nodeid)
         self._records[report.nodeid] = record if seen is None else seen.add(record)
@@ -55,7 +59,8 @@ class Controller:
     def finish(self, session: Any) -> None:
         """Build the run, tell the hook, and write the reports that were asked for."""
         records = tuple(sorted(self._records.values(), key=lambda record: _natural(record.nodeid)))
-        told = self.housekeeping.finish(_red_because(session))
+        undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
+        told = self.housekeeping.finish(_red_because(session), undone)
         meta = {**_meta(self._config, self._settings), **told}
         run = Run(records=records, meta=meta, notes=tuple(notes(records, meta)))
         self.run = _without_secrets(run)
@@ -99,6 +104,18 @@ class Controller:
             terminalreporter.write_line(f"report      {name}")
 
 
+class Statuses:
+    """Registered at the first report that carries something of ours: other runs do not even call it."""
+
+    def pytest_report_teststatus(self, report: Any) -> Any:
+        """Show what could not be judged as an error of its own name, not as a failure."""
+        payload = getattr(report, "llmops", None)
+        if not payload or payload.get("outcome") != "errored" or report.when != "call" or not report.failed:
+            return None
+        word = WORDS.get(payload["kind"], "ERROR")
+        return "error", word[0], (word, {"red": True})
+
+
 def render(run: Run, name: str) -> str:
     """Return a run as the kind of report that a file name asks for: ``.html`` or ``.json``."""
     if name.endswith(".json"):
@@ -113,7 +130,7 @@ def outcome_of(report: Any, payload: Mapping[str, Any]) -> Any:
         return "failed" if report.when == "call" and payload.get("outcome") != "errored" else "errored"
     if hasattr(report, "wasxfail"):
         return "xfailed" if report.skipped else "xpassed"
-    return report.outcome
+    return report.outcome if report.outcome in ("passed", "skipped") else "errored"
 
 
 def message_of(report: Any) -> str:

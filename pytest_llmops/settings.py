@@ -146,6 +146,8 @@ def _json_path(value: object) -> str:
 
 
 def _money(value: object) -> float | None:
+    if value is None:
+        return None
     try:
         amount = (
             float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else -1.0
@@ -159,6 +161,8 @@ def _money(value: object) -> float | None:
 
 
 def _count(value: object) -> int | None:
+    if value is None:
+        return None
     text = str(value).strip()
     if isinstance(value, bool) or not (text.isascii() and text.isdecimal()):
         msg = "a whole number, 0 or more"

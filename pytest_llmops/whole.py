@@ -25,12 +25,12 @@ _NARROWING = (
 """Options of pytest that leave tests out, by where their values lie."""
 
 
-def narrowed_by(config: Any, settings: Settings, deselected: int) -> list[str]:
+def narrowed_by(config: Any, settings: Settings, left_out: int) -> list[str]:
     """Return what kept tests or recordings out of this run; empty: nothing did."""
     found = [flag for name, flag in _NARROWING if getattr(config.option, name, None)]
     found += [_shown(config, one) for one in _narrow_arguments(config)]
-    if deselected and not found:
-        found.append(f"{deselected} tests were deselected")
+    if left_out and not found:
+        found.append(f"{left_out} collected tests were left out")
     if settings.prompt:
         found.append("--llm-prompt")
     if settings.record == "live":

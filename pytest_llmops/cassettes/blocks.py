@@ -9,14 +9,13 @@ from pathlib import Path
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import deck, intercept
-from pytest_llmops.cassettes.naming import safe
+from pytest_llmops.cassettes.naming import shared_path
 from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.cassettes.rules import Rules
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteMiss, UsageError
 from pytest_llmops.settings import RecordMode
 
-FOLDER = "cassettes"
 MODES: tuple[RecordMode, ...] = ("none", "new", "all", "live", "verify")
 
 
@@ -39,31 +38,33 @@ def use_cassette(name: str | Path, *, record: RecordMode | None = None) -> Itera
     """
     tape = _tape(name, record)
     intercept.enter()
-    passed = False
+    ended = False
     try:
         with deck.using(tape):
             yield tape
-        passed = not tape.misses
+        ended = True
     finally:
-        tape.close(passed=passed)
-    if not passed:
-        raise CassetteMiss(
-            f"the block ended well although a request was missed (was the error caught?)\n{tape.misses[0]}"
+        tape.close(passed=ended and tape.verdict() is None)
+    caught = tape.verdict()
+    if caught is not None:
+        how = "missed" if isinstance(caught, CassetteMiss) else "refused"
+        raise type(caught)(
+            f"the block ended well although a request was {how} (was the error caught?)\n{caught}"
         )
 
 
 def _tape(name: str | Path, record: RecordMode | None) -> Tape:
+    if record is not None and record not in MODES:
+        raise UsageError(f"use_cassette: record: expected one of {', '.join(MODES)}, got {record!r}")
+    if not isinstance(name, Path) and not name.strip("/"):
+        raise UsageError(f"use_cassette: expected the name of a cassette, got {name!r}")
+    made: Tape | None = recorder.tape_of_block(name, record)
+    if made is not None:
+        return made
     settings = recorder.settings()
-    mode = settings.record if record is None else record
-    if mode not in MODES:
-        raise UsageError(f"use_cassette: record: expected one of {', '.join(MODES)}, got {mode!r}")
-    base = deck.current()
-    path = name if isinstance(name, Path) else _place(name, base)
-    if base is not None:
-        return base.another(path, mode)
     return Tape(
-        path,
-        mode,
+        name if isinstance(name, Path) else shared_path(Path.cwd(), name),
+        record or settings.record,
         Redactor.from_environment(os.environ),
         owner="block",
         command='use_cassette(..., record="new")',
@@ -72,13 +73,3 @@ def _tape(name: str | Path, record: RecordMode | None) -> Tape:
         rules=Rules(settings.ignore),
         record_errors=settings.record_errors,
     )
-
-
-def _place(name: str, base: Tape | None) -> Path:
-    parts = [safe(part) for part in name.split("/") if part]
-    if not parts:
-        raise UsageError(f"use_cassette: expected the name of a cassette, got {name!r}")
-    start = Path.cwd() / FOLDER
-    if base is not None:
-        start = next((one for one in base.path.parents if one.name == FOLDER), base.path.parent)
-    return start.joinpath(*parts[:-1], f"{parts[-1]}.json")

@@ -37,15 +37,25 @@ class Carried:
     purpose: str
 
 
-_nested: ContextVar[Tape | None] = ContextVar("pytest_llmops_tape", default=None)
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A block, and the tape of the test that it was opened over."""
+
+    tape: Tape
+    base: Tape | None
+
+
+_nested: ContextVar[_Block | None] = ContextVar("pytest_llmops_tape", default=None)
 _carried: ContextVar[Carried | None] = ContextVar("pytest_llmops_carried", default=None)
 
 
 def current() -> Tape | None:
     """Return the tape in use here, or None."""
-    nested = _nested.get()
-    if nested is None:
-        along = _along()
+    block = _nested.get()
+    if block is not None and block.base is base():  # else a fixture is being set up inside it
+        nested: Tape | None = block.tape
+    else:
+        along = _along() if block is None else None
         nested = along.nested if along is not None else None
     if nested is not None and nested in _open:
         return nested
@@ -93,16 +103,16 @@ def eject(tape: Tape) -> None:
 @contextmanager
 def using(tape: Tape) -> Iterator[Tape]:
     """Use a tape for a block: in this task or thread, and in those that the block starts."""
-    outer = _nested.get()
+    outer, block = _nested.get(), _Block(tape, base())
     _open.append(tape)
-    _nested.set(tape)
+    _nested.set(block)
     _tell(came=True)
     try:
         yield tape
     finally:
         _open.remove(tape)
         # No token: a generator may be closed in another context than it was started in.
-        if _nested.get() is tape:
+        if _nested.get() is block:
             _nested.set(outer)
         _tell(came=False)
 

@@ -39,6 +39,16 @@ def safe(name: str) -> str:
     return f"{plain}-{digest}" if plain else digest
 
 
+def shared_path(folder: Path, name: str) -> Path:
+    """Return where a cassette lies that is called by a name: ``cassettes/<name>.json`` in a folder.
+
+    >>> shared_path(Path("t"), "search/handbook").as_posix()
+    't/cassettes/search/handbook.json'
+    """
+    parts = [safe(part) for part in name.split("/") if part]
+    return folder.joinpath("cassettes", *parts[:-1], f"{parts[-1]}.json")
+
+
 def cassette_path(test_file: Path, names: tuple[str, ...], case_id: str = "") -> Path:
     """Return where a test's cassette lies: ``cassettes/<module>/<test>.json``, a parametrized test in a folder.
 

@@ -19,7 +19,7 @@ from pytest_llmops.cassettes.question import Question, ask, key_of_stored
 from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.cassettes.rules import Rules
 from pytest_llmops.cassettes.wire import fold
-from pytest_llmops.errors import CassetteError, CassetteMiss
+from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 from pytest_llmops.measurement import Json
 from pytest_llmops.settings import RecordMode
 
@@ -64,6 +64,8 @@ class Tape:
     ledger: Ledger | None = None
     counts: Counts = field(default_factory=Counts)
     misses: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    """Live calls that the budget refused."""
     notes: list[str] = field(default_factory=list)
     drifts: list[drift.Drift] = field(default_factory=list)
     inner: list[Tape] = field(default_factory=list)
@@ -90,7 +92,7 @@ class Tape:
         if self.mode != "live":
             self._interactions = store.opened(self.path)
 
-    def another(self, path: Path, mode: RecordMode) -> Tape:
+    def another(self, path: Path, mode: RecordMode | None = None) -> Tape:
         """Return the tape of a block inside this one's test: another file under the same rules.
 
         Raises:
@@ -98,7 +100,7 @@ class Tape:
         """
         made = Tape(
             path,
-            mode,
+            mode or self.mode,
             self.redactor,
             owner=self.owner,
             command=self.command,
@@ -187,7 +189,11 @@ class Tape:
             return
         asks_a_model = not self.priced or drift.is_of_a_model(question)
         cost = self.ledger.estimate(question.json, question.url) if asks_a_model else 0.0
-        grant = self.ledger.ask(cost)
+        try:
+            grant = self.ledger.ask(cost)
+        except BudgetReached as error:
+            self.refusals.append(str(error))
+            raise
         self._grants.setdefault(question.key, []).append(grant)
 
     @property
@@ -324,6 +330,14 @@ class Tape:
         if self._failed is not None:
             raise self._failed
         return self.counts
+
+    def verdict(self) -> CassetteMiss | BudgetReached | None:
+        """Return what fails a test even if it was caught: a miss, or a refused call, here or in a block inside."""
+        if self.misses:
+            return CassetteMiss(self.misses[0])
+        if self.refusals:
+            return BudgetReached(self.refusals[0])
+        return next((found for one in self.inner if (found := one.verdict()) is not None), None)
 
     def use(self, *, passed: bool) -> dict[str, Json]:
         """Return what the run's usage record needs to tell stale answers and orphans from used ones."""

@@ -262,7 +262,7 @@ def _stale(
     name: str, interactions: dict[str, store.Interaction], used: Used, usage: Usage
 ) -> Iterator[Stale]:
     # Who else uses a shared file did not run if the run was partial.
-    if not used.ran or (used.shared and not usage.complete):
+    if not used.ran or (used.shared and not (usage.complete and _in_scope(name, usage))):
         return
     for key, one in interactions.items():
         asked = used.asked.get(key)

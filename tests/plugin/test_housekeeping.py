@@ -36,10 +36,13 @@ LESS = THREE.replace("range(3)", "range(2)").replace('    assert ask("second")\n
 OWN = [f"cassettes/test_a/test_own/{n}.json" for n in range(3)]
 
 
+JUDGE = "--llm-judge"
+
+
 @pytest.fixture
 def suite(project: Project) -> Project:
     project.write(**{"test_a.py": THREE})
-    assert project.record("--llm-judge").exit == 0
+    assert project.record(JUDGE).exit == 0
     return project
 
 
@@ -50,14 +53,12 @@ def usage(project: Project) -> dict[str, Any]:
 
 
 def test_the_record_names_every_cassette_and_what_was_asked(suite: Project, workers: int) -> None:
-    suite.run(workers=workers)
+    suite.run(JUDGE, workers=workers)
     found = usage(suite)
     assert (found["complete"], found["green"], found["scopes"]) == (True, True, [""])
     files = found["files"]
     assert sorted(files) == sorted([*OWN, "cassettes/both.json", "cassettes/test_a/test_judged.json"])
-    assert {name: one["ran"] for name, one in files.items() if not one["ran"]} == {
-        "cassettes/test_a/test_judged.json": False
-    }
+    assert all(one["ran"] for one in files.values())
     assert [len(files[name]["asked"]) for name in OWN] == [1, 1, 1]
     assert len(files["cassettes/both.json"]["asked"]) == 2
     assert all(list(takes.values()) == [1] for takes in files[OWN[0]]["asked"].values())
@@ -66,7 +67,7 @@ def test_the_record_names_every_cassette_and_what_was_asked(suite: Project, work
 def test_the_record_is_the_same_over_workers(suite: Project) -> None:
     records = []
     for workers in (0, 2):
-        suite.run(workers=workers)
+        suite.run(JUDGE, workers=workers)
         records.append({**usage(suite), "created": ""})
     assert records[0] == records[1]
 
@@ -87,8 +88,8 @@ def test_a_partial_run_says_so_and_nothing_is_pruned(
     suite: Project, capsys: pytest.CaptureFixture[str], args: list[str], why: str
 ) -> None:
     suite.write(**{"test_a.py": LESS})
-    result = suite.run(*args)
-    assert "orphan" not in result.text
+    result = suite.run(JUDGE, *args)
+    assert "1 orphan" not in result.text
     assert (usage(suite)["complete"], usage(suite)["partial_because"][0]) == (False, why)
     before = suite.cassettes()
     assert main(["cassettes", "prune"]) != 0
@@ -101,14 +102,17 @@ DROPPING = "def pytest_collection_modifyitems(config, items):\n    gone = items[
 
 def test_a_plugin_that_leaves_tests_out_makes_a_run_partial(suite: Project, workers: int) -> None:
     suite.write(**{"conftest.py": DROPPING})
-    suite.run(workers=workers)
-    assert usage(suite)["partial_because"] == ["1 tests were deselected"]
+    suite.run(JUDGE, workers=workers)
+    assert usage(suite)["partial_because"] == ["1 collected tests were left out"]
+    suite.write(**{"conftest.py": "def pytest_collection_modifyitems(items):\n    del items[2:]\n"})
+    suite.run(JUDGE, workers=workers)
+    assert usage(suite)["partial_because"] == ["4 collected tests were left out"]
 
 
 def test_a_red_run_prunes_nothing(suite: Project, capsys: pytest.CaptureFixture[str], workers: int) -> None:
     suite.write(**{"test_a.py": LESS + "def test_red():\n    assert False\n"})
-    result = suite.run(workers=workers)
-    assert "orphan" not in result.text
+    result = suite.run(JUDGE, workers=workers)
+    assert "1 orphan" not in result.text
     assert usage(suite)["red_because"] == ["1 failed"]
     before = suite.cassettes()
     assert main(["cassettes", "prune"]) != 0
@@ -120,7 +124,7 @@ def test_a_complete_green_run_tells_orphans_and_prune_removes_what_is_not_used(
     suite: Project, workers: int
 ) -> None:
     suite.write(**{"test_a.py": LESS})
-    result: Result = suite.run(workers=workers)
+    result: Result = suite.run(JUDGE, workers=workers)
     assert result.exit == 0
     assert "1 orphan" in result.text
     assert result.run.notes == (f"no test uses {OWN[2]}: see llmops cassettes check",)
@@ -128,22 +132,65 @@ def test_a_complete_green_run_tells_orphans_and_prune_removes_what_is_not_used(
     left = suite.cassettes()
     assert sorted(left) == sorted([*OWN[:2], "cassettes/both.json", "cassettes/test_a/test_judged.json"])
     assert len(json.loads(left["cassettes/both.json"])["interactions"]) == 1
-    again = suite.run(workers=workers)
+    again = suite.run(JUDGE, workers=workers)
     assert again.exit == 0
     assert "1 orphan" not in again.text  # the name of the folder holds the word
 
 
-def test_a_skipped_test_keeps_its_cassette(suite: Project) -> None:
-    assert "orphan" not in suite.run().text
+SKIPPING = """
+import pytest
+@pytest.mark.skipif("True", reason="not here")
+@pytest.mark.llm_cassette
+def test_skipped(): pass
+"""
+MODULE = "import pytest\npytest.skip('not here', allow_module_level=True)\n"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        ([], "", "1 tests were skipped or expected to fail"),
+        ([JUDGE], SKIPPING, "1 tests were skipped or expected to fail"),
+        ([JUDGE], MODULE, "1 modules were skipped"),
+    ],
+    ids=["judge", "skipif", "module"],
+)
+def test_after_a_skipped_test_nothing_is_pruned(
+    suite: Project, capsys: pytest.CaptureFixture[str], workers: int, how: tuple[list[str], str, str]
+) -> None:
+    args, extra, why = how
+    suite.write(**{"test_b.py": extra, "test_a.py": LESS})
+    suite.run(*args, workers=workers)
+    assert usage(suite)["partial_because"] == [why]
+    before = suite.cassettes()
+    assert main(["cassettes", "prune"]) == 1
+    assert why in capsys.readouterr().err
+    assert suite.cassettes() == before
+
+
+def test_what_a_shared_cassette_holds_for_other_folders_is_kept(project: Project) -> None:
+    fixture = "import pytest\n@pytest.fixture(scope='session')\ndef say():\n    ask('built')\n    yield ask\n"
+    test = "import pytest\n@pytest.mark.llm_cassette\ndef test_x(say):\n    say('x')\n"
+    more = test.replace("test_x(say)", "test_y(say, request)").replace("say('x')", "pass")
+    late = "import pytest\n@pytest.fixture(scope='session')\ndef wide(say): return say\n"
+    project.write(
+        **{"conftest.py": ASK + fixture, "a/test_a.py": test, "b/test_b.py": more, "b/conftest.py": late}
+    )
+    project.record()
+    project.run("a")
+    assert usage(project)["scopes"] == ["a"]
+    before = project.cassettes()
+    path = project.path / "cassettes" / "conftest" / "fixture.say.json"
+    assert path.is_file()
     assert main(["cassettes", "prune"]) == 0
-    assert "cassettes/test_a/test_judged.json" in suite.cassettes()
+    assert project.cassettes() == before
 
 
 def test_without_the_cache_there_is_no_record_and_no_pruning(
     suite: Project, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     (suite.path / ".pytest_cache" / "v" / "llmops" / "usage").unlink()
-    suite.run("-p", "no:cacheprovider")
+    suite.run(JUDGE, "-p", "no:cacheprovider")
     assert not (suite.path / ".pytest_cache" / "v" / "llmops" / "usage").exists()
     assert main(["cassettes", "prune"]) != 0
     assert "no record of a run" in capsys.readouterr().err
@@ -160,6 +207,6 @@ def test_the_age_of_the_oldest_recording_is_told(suite: Project) -> None:
     text = path.read_text()
     day = json.loads(text)["recorded"]
     path.write_text(text.replace(f'"recorded": "{day}"', '"recorded": "2020-01-01"'))
-    result = suite.run("--llm-judge")
+    result = suite.run(JUDGE)
     assert ", oldest " in result.text
     assert result.run.meta["cassettes"] == {"oldest": "2020-01-01", "orphans": []}

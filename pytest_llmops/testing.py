@@ -1,24 +1,28 @@
-"""Conformance kits: what the ports promise, checked on an embedder or a judge of your own.
+"""Conformance kits: what the ports promise, checked on an embedder, a retriever or a judge of your own.
 
 ::
 
-    from pytest_llmops.testing import check_embedder, check_judge
+    from pytest_llmops.testing import check_embedder, check_judge, check_retriever
 
     def test_my_embedder() -> None:
         check_embedder(MyEmbedder())
 
     def test_my_judge() -> None:
         check_judge(lambda model: MyJudge(model))
+
+    def test_my_retriever() -> None:
+        check_retriever(MyRetriever(), ["how long do refunds take?"])
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.backends.offline import ScriptedModel
 from pytest_llmops.errors import JudgeError, ModelError
-from pytest_llmops.protocols import Embedder, Judge, Message, Model, Verdict
+from pytest_llmops.protocols import Embedder, Hit, Hits, Judge, Message, Model, Retriever, Verdict
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -61,6 +65,8 @@ FAKE = (
 )
 """An answer under judgement that plays a verdict, the end of the data and a system message."""
 
+STRANGE_QUERIES = ("", " ", "?!", "a\x00b\u202e c\nd", "返品は30日以内", "word " * 500)
+
 TOLERANCE = 1e-4
 
 
@@ -96,6 +102,52 @@ def check_embedder(embedder: Embedder, *, texts: Sequence[str] = TEXTS) -> None:
     if getattr(embedder, "across_calls", True):
         for text, row in zip(texts, rows, strict=True):
             _near(_rows(embedder, [text])[0], row, f"text {text[:20]!r} alone", "its vector among others")
+
+
+def check_retriever(retriever: Retriever, queries: Sequence[str], *, k: int = 5) -> None:
+    """Check that a retriever keeps what `Retriever` promises.
+
+    At most as many hits as asked for, best first, each id once, scores that are numbers, the same hits for the
+    same question, and fewer hits being the first of more. Strange queries are answered, if with no hit.
+
+    Args:
+        retriever: The object under test; it is called four times a query.
+        queries: Questions that its corpus answers: each must have a hit.
+        k: The most hits that are asked for.
+
+    Raises:
+        AssertionError: It breaks a promise; says which, and how.
+    """
+    _need(bool(queries) and not isinstance(queries, str), "queries", "a list with at least one", queries)
+    for query in queries:
+        hits = _hits(retriever, query, k)
+        _need(bool(hits), f"search({query!r})", "a hit", "none")
+        _need(
+            hits.ids == _hits(retriever, query, k).ids, f"search({query!r}) again", "the same hits", "others"
+        )
+        first = _hits(retriever, query, 1)
+        _need(first.ids == hits.ids[:1], f"search({query!r}, k=1)", f"only {hits.ids[0]!r}", first.ids)
+    for query in STRANGE_QUERIES:
+        _hits(retriever, query, k)
+
+
+def _hits(retriever: Retriever, query: str, k: int) -> Hits:
+    what = f"search({query[:40]!r}, k={k})"
+    hits: Any = retriever.search(query, k)
+    _need(
+        isinstance(hits, Hits) and all(isinstance(one, Hit) for one in hits),
+        what,
+        "Hits",
+        type(hits).__name__,
+    )
+    _need(len(hits) <= k, what, f"at most {k} hits", len(hits))
+    _need(all(isinstance(one, str) and one for one in hits.ids), what, "ids that are texts", hits.ids)
+    _need(len(set(hits.ids)) == len(hits), what, "each id once", hits.ids)
+    scores = [one.score for one in hits]
+    _need(all(math.isfinite(one) for one in scores), what, "scores that are numbers", scores)
+    _need(scores == sorted(scores, reverse=True), what, "the best hit first", scores)
+    _need(hits.latency_s is None or hits.latency_s >= 0, what, "a time or None", hits.latency_s)
+    return hits  # type: ignore[no-any-return]
 
 
 def check_judge(

@@ -1,0 +1,74 @@
+"""The kit for retrievers: it passes a good one, and names each broken promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pytest_llmops.protocols import Chunk, Hit, Hits
+from pytest_llmops.retrievers.in_memory import InMemoryRetriever
+from pytest_llmops.testing import check_retriever
+
+CORPUS = [
+    Chunk(id="refunds", text="Refunds take thirty days."),
+    Chunk(id="parcels", text="Parcels take two days."),
+    Chunk(id="shops", text="All shops are open on Sunday."),
+]
+
+
+class Broken:
+    """A retriever whose answer goes through a function on its way out."""
+
+    def __init__(self, change: Callable[[list[Hit], int], object]) -> None:
+        self.change = change
+        self.inner = InMemoryRetriever(CORPUS)
+        self.asked = 0
+
+    def search(self, query: str, k: int | None = None) -> Hits:
+        self.asked += 1
+        changed = self.change(list(self.inner.search(query, k)), self.asked)
+        return Hits(tuple(changed), query=query) if isinstance(changed, list) else changed  # type: ignore[return-value]
+
+
+def renamed(hits: list[Hit], id_: str) -> list[Hit]:
+    return [Hit(id=id_, text=one.text, score=one.score) for one in hits]
+
+
+def scored(hits: list[Hit], score: float) -> list[Hit]:
+    return [Hit(id=one.id, text=one.text, score=score) for one in hits]
+
+
+def test_a_good_one_passes() -> None:
+    check_retriever(InMemoryRetriever(CORPUS), ["how long do refunds take", "open on Sunday"])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda hits, _: tuple(hits), r"search\('refunds take days', k=5\): expected Hits, got tuple"),
+        (lambda _hits, _: [], r"expected a hit, got none"),
+        (lambda hits, _: hits * 2, r"expected each id once, got \['refunds', 'parcels'"),
+        (lambda hits, _: renamed(hits[:1], ""), r"expected ids that are texts, got \[''\]"),
+        (lambda hits, _: scored(hits, float("nan")), r"expected scores that are numbers, got \[nan"),
+        (lambda hits, _: hits[::-1], r"expected the best hit first"),
+        (lambda hits, asked: hits[asked - 1 :], r"again: expected the same hits, got others"),
+    ],
+)
+def test_a_broken_promise_is_named(change: Callable[[list[Hit], int], object], told: str) -> None:
+    with pytest.raises(AssertionError, match=told):
+        check_retriever(Broken(change), ["refunds take days"])
+
+
+def test_more_hits_than_asked_for_are_told() -> None:
+    class Greedy(Broken):
+        def search(self, query: str, k: int | None = None) -> Hits:
+            return self.inner.search(query, (k or 1) + 4)
+
+    with pytest.raises(AssertionError, match=r"k=1\): expected at most 1 hits, got 2"):
+        check_retriever(Greedy(lambda hits, _: hits), ["take days"])
+
+
+def test_it_needs_a_question() -> None:
+    with pytest.raises(AssertionError, match="queries: expected a list with at least one"):
+        check_retriever(InMemoryRetriever(CORPUS), [])

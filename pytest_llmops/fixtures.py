@@ -9,8 +9,11 @@ import pytest
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_llmops.cases import Case
     from pytest_llmops.cassettes.tape import Tape
+    from pytest_llmops.measurement import Json
     from pytest_llmops.prompts import Prompt, Prompts
     from pytest_llmops.protocols import Embedder, Hits, Judge, Model, Retriever
     from pytest_llmops.trace import CallLog
@@ -93,14 +96,19 @@ def case(request: pytest.FixtureRequest) -> Case:
 def retriever(request: pytest.FixtureRequest) -> Retriever:
     """The retriever of ``@pytest.mark.retriever(name, k=)``: ``retriever.search(query)`` returns `Hits`."""
     from pytest_llmops import marks, recorder
+    from pytest_llmops.errors import UsageError
 
-    name, k = marks.retriever_marker(request.node)
+    name, k, embedder = marks.retriever_marker(request.node)
     hook = request.node.ihook.pytest_llmops_retrievers(config=request.config)
     known = {key for one in hook for key in one}
+    if embedder and name in known:
+        raise UsageError(
+            f"{request.node.nodeid}: the retriever {name!r} comes from a hook and brings its own vectors: leave embedder= out"
+        )
     found = (
         cast("Retriever", recorder.lookup("retriever", name))
         if name in known
-        else marks.corpus_retriever(request.node, recorder.settings(), name)
+        else marks.corpus_retriever(request.node, recorder.settings(), name, embedder)
     )
     facts = {"name": name, "k": k, "documents": getattr(found, "documents", None)}
     recorder.note({"retriever": {**facts, "fingerprint": getattr(found, "fingerprint", "")}})
@@ -114,9 +122,13 @@ class _Cut:
         self._inner = inner
         self._k = k
 
-    def search(self, query: str, k: int | None = None) -> Hits:
+    def search(self, query: str, k: int | None = None, filters: Mapping[str, Json] | None = None) -> Hits:
         """Return at most ``k`` hits, best first; left out: the k of the marker."""
-        return self._inner.search(query, self._k if k is None else k)
+        limit = self._k if k is None else k
+        if filters is None:
+            return self._inner.search(query, limit)
+        # The port does not promise filters: a retriever without them says so itself.
+        return self._inner.search(query, limit, filters=filters)  # type: ignore[call-arg]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

@@ -30,7 +30,7 @@ NEEDS_JUDGE = "needs a judge: run with --llm-judge"
 HELP = (
     "prompt(name, versions=None): the prompt of the `prompt` fixture; with versions, one test for each",
     "cases(file): one test for each case of a JSONL, YAML or CSV file beside the test",
-    "retriever(name, k=None): the retriever of the `retriever` fixture, and how many hits it returns",
+    "retriever(name, k=None, embedder=None): the retriever of the `retriever` fixture; with an embedder, by vectors",
     "judge(name='quality'): the judge of the `judge` fixture; the test is skipped without --llm-judge",
     "llm_cassette(name=None): record and replay this test; a name shares one cassette between tests",
 )

@@ -9,16 +9,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmops import prompts as prompt_files
+from pytest_llmops import recorder
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.cases import Case
     from pytest_llmops.prompts import Prompt, Prompts
-    from pytest_llmops.retrievers.in_memory import InMemoryRetriever
+    from pytest_llmops.protocols import Embedder, Retriever
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +166,8 @@ def _cases(path: Path, changed: int) -> tuple[Case, ...]:
     return load_cases(path)
 
 
-def retriever_marker(node: Any) -> tuple[str, int | None]:
-    """Return name and k of the retriever marker.
+def retriever_marker(node: Any) -> tuple[str, int | None, str]:
+    """Return name, k and embedder of the retriever marker; no embedder: a search by words.
 
     Raises:
         UsageError: The test has none, or its arguments are wrong.
@@ -174,17 +175,21 @@ def retriever_marker(node: Any) -> tuple[str, int | None]:
     found = arguments(node, "retriever")
     if found is None:
         raise UsageError(f"{node.nodeid}: the `retriever` fixture needs @pytest.mark.retriever(name)")
-    given = found.take("name", "k")
-    name, k = given.get("name"), given.get("k")
+    given = found.take("name", "k", "embedder")
+    name, k, embedder = given.get("name"), given.get("k"), given.get("embedder")
     if not isinstance(name, str) or not name:
         raise found.wrong("the name of a retriever first")
+    if embedder is not None and (not isinstance(embedder, str) or not embedder):
+        raise found.wrong("embedder as a name, like 'minilm'")
     if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
         raise found.wrong("k as a whole number of at least 1")
-    return name, k
+    return name, k, embedder or ""
 
 
-def corpus_retriever(node: Any, settings: Settings, name: str) -> InMemoryRetriever:
-    """Return the in-memory retriever over ``corpora/<name>.jsonl`` or the folder ``corpora/<name>/``.
+def corpus_retriever(node: Any, settings: Settings, name: str, embedder: str = "") -> Retriever:
+    """Return a retriever in memory over ``corpora/<name>.jsonl`` or the folder ``corpora/<name>/``.
+
+    By words (BM25), with an embedder by the cosine of its vectors.
 
     Raises:
         UnknownName: There is no such corpus; names those that exist.
@@ -193,7 +198,9 @@ def corpus_retriever(node: Any, settings: Settings, name: str) -> InMemoryRetrie
     folder = prompt_files.find_folder(node.path.parent, root, settings.corpora_dir)
     for path in (folder / f"{name}.jsonl", folder / name) if folder else ():
         if path.exists() and path.resolve().is_relative_to(folder.resolve() if folder else root):
-            return _retriever(path, name, _stamp(path))
+            if not embedder:
+                return _by_words(path, name, _stamp(path))
+            return _by_vectors(path, name, cast("Embedder", recorder.lookup("embedder", embedder)))
     known = [one.stem if one.suffix == ".jsonl" else one.name for one in folder.iterdir()] if folder else []
     where = f"{node.nodeid}, looked in {folder or settings.corpora_dir + ' (no such folder)'}"
     raise UnknownName("retriever", name, known, where=where)
@@ -205,11 +212,20 @@ def _stamp(path: Path) -> int:
 
 
 @lru_cache(maxsize=32)
-def _retriever(path: Path, name: str, changed: int) -> InMemoryRetriever:
+def _by_words(path: Path, name: str, changed: int) -> Retriever:
     del changed  # part of the key: a corpus that was edited is indexed again
     from pytest_llmops.retrievers.in_memory import InMemoryRetriever, load_corpus
 
     return InMemoryRetriever(load_corpus(path), name=name)
+
+
+def _by_vectors(path: Path, name: str, embedder: Embedder) -> Retriever:
+    """Embedded for every test anew, but for remembered vectors: what a server embeds belongs to the recording of each."""
+    from pytest_llmops.cache import cached
+    from pytest_llmops.retrievers.dense import DenseRetriever
+    from pytest_llmops.retrievers.in_memory import load_corpus
+
+    return DenseRetriever(load_corpus(path), embedder=cached(embedder), name=name)
 
 
 def judge_name(node: Any) -> str:

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.errors import CorpusError, UsageError
-from pytest_llmops.measurement import Json, plain, shorten
-from pytest_llmops.protocols import Chunk, Hit, Hits
+from pytest_llmops.errors import CorpusError
+from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.protocols import Chunk, Hit
+from pytest_llmops.searching import Conditions, Searcher, as_hit, check_corpus, content, fits, searched
 from pytest_llmops.textfiles import (
     BadFile,
     as_mapping,
-    canonical,
     fingerprint,
     kind,
     numbered_lines,
@@ -59,8 +59,12 @@ def _english() -> frozenset[str]:
     return frozenset(STOPWORDS_EN)
 
 
-class InMemoryRetriever:
+class InMemoryRetriever(Searcher):
     """BM25 over chunks in memory.
+
+    A search returns chunks that share a word with the query. Equal scores keep the order of the corpus. A
+    query without a word that counts (empty, punctuation, stop words) gives no hits. A word that stands twice
+    in the query counts twice. Filters take hits away and leave the scores as they are.
 
     Attributes:
         name: Of the corpus, for the report.
@@ -85,12 +89,12 @@ class InMemoryRetriever:
             CorpusError: There is no chunk, or two have the same id.
             UsageError: ``k`` is less than 1.
         """
-        self.name = name
-        self.k = _checked_k(k)
+        __tracebackhide__ = True
+        super().__init__(k=k, name=name, where=name or "InMemoryRetriever")
         self.chunks = tuple(chunks)
-        _check_corpus(self.chunks, name)
+        check_corpus(self.chunks, self.where)
         self._stopwords = _english() if stopwords is None else frozenset(_folded(stopwords))
-        self.fingerprint = fingerprint(*map(_content, self.chunks), *sorted(self._stopwords))
+        self.fingerprint = fingerprint(*map(content, self.chunks), *sorted(self._stopwords))
         self._vocabulary: dict[str, int] = {}
         self._index = self._indexed()
 
@@ -99,37 +103,25 @@ class InMemoryRetriever:
         """How many chunks there are."""
         return len(self.chunks)
 
-    def search(self, query: str, k: int | None = None) -> Hits:
-        """Return at most ``k`` chunks that share a word with the query, best first.
+    def listing(self) -> list[Chunk]:
+        """Return the chunks, in their order."""
+        return list(self.chunks)
 
-        Equal scores keep the order of the corpus. A query without a word that counts (empty, punctuation,
-        stop words) gives no hits. A word that stands twice in the query counts twice.
-
-        Raises:
-            UsageError: ``k`` is less than 1, or the query is no text.
-        """
-        __tracebackhide__ = True
-        limit = self.k if k is None else _checked_k(k)
-        if not isinstance(query, str):
-            raise UsageError(f"search: expected a text as query, got {kind(query)}")
-        started = time.perf_counter()
-        found = self._ranked(query, limit)
-        return Hits(found, query=query, latency_s=time.perf_counter() - started)
-
-    def _ranked(self, query: str, limit: int) -> tuple[Hit, ...]:
+    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
         words = [word for word in tokens(query) if word in self._vocabulary]
         if not words:
-            return ()
+            return []
         import numpy as np
 
         scores = self._index.get_scores(words)
-        order = np.argsort(-scores, kind="stable")[:limit]
-        return tuple(_hit(self.chunks[place], float(scores[place])) for place in order if scores[place] > 0)
+        order = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores > 0)]
+        places = (place for place in order if not wanted or fits(self.chunks[place].metadata, wanted))
+        return [as_hit(self.chunks[place], float(scores[place])) for place in islice(places, limit)]
 
     def _indexed(self) -> Any:
         """Return the index; without a single word in the corpus there is none, and no search reaches it."""
         texts = [
-            [word for word in tokens(_searched(one)) if word not in self._stopwords] for one in self.chunks
+            [word for word in tokens(searched(one)) if word not in self._stopwords] for one in self.chunks
         ]
         numbers = [
             [self._vocabulary.setdefault(word, len(self._vocabulary)) for word in text] for text in texts
@@ -159,36 +151,6 @@ def _quiet(logger: str) -> Iterator[None]:
 
 def _folded(words: Iterable[str]) -> list[str]:
     return [token for word in words for token in tokens(word)]
-
-
-def _checked_k(k: object) -> int:
-    __tracebackhide__ = True
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise UsageError(f"k: expected a whole number of at least 1, got {k!r}")
-    return k
-
-
-def _check_corpus(chunks: Sequence[Chunk], name: str) -> None:
-    if not chunks:
-        raise CorpusError("the corpus is empty: expected at least one chunk", name or "InMemoryRetriever")
-    seen: set[str] = set()
-    for chunk in chunks:
-        if chunk.id in seen:
-            raise CorpusError(f"duplicate id {shorten(chunk.id, 60)!r}", name or "InMemoryRetriever")
-        seen.add(chunk.id)
-
-
-def _content(chunk: Chunk) -> str:
-    return canonical([chunk.id, chunk.text, plain(chunk.metadata, where=f"metadata of chunk {chunk.id}")])
-
-
-def _searched(chunk: Chunk) -> str:
-    title = chunk.metadata.get("title", "")
-    return f"{title}\n{chunk.text}" if isinstance(title, str) else chunk.text
-
-
-def _hit(chunk: Chunk, score: float) -> Hit:
-    return Hit(id=chunk.id, text=chunk.text, score=score, metadata=chunk.metadata)
 
 
 def load_corpus(path: str | Path) -> tuple[Chunk, ...]:

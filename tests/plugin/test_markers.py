@@ -139,11 +139,17 @@ def test_a(retriever):
     assert hits.ids == ["a"]
     assert hits.texts == ["the cat sat"]
     assert sorted(retriever.search("cat dog", k=2).ids) == ["a", "b"]
+
+@pytest.mark.retriever("book", embedder="hashing")
+def test_by_vectors(retriever):
+    hits = retriever.search("the cats satt", k=1)
+    assert hits.ids == ["a"] and 0.5 < hits[0].score < 1
+    assert retriever.search("cat", filters={"none": "such"}).ids == []
 """
         }
     )
     result = filled.run(workers=workers)
-    assert result.outcomes == {"passed": 1}
+    assert result.outcomes == {"passed": 2}
     facts = result.records["test_a"].facts["retriever"]
     assert isinstance(facts, dict)
     assert (facts["name"], facts["k"], facts["documents"]) == ("book", 1, 3)
@@ -166,10 +172,15 @@ import pytest
 @pytest.mark.retriever("book")
 def test_a(retriever):
     assert retriever.search("x").ids == ["mine"]
+@pytest.mark.retriever("book", embedder="hashing")
+def test_its_vectors_are_its_own(retriever):
+    pass
 """,
         }
     )
-    assert filled.run(workers=workers).outcomes == {"passed": 1}
+    result = filled.run(workers=workers)
+    assert result.outcomes == {"passed": 1, "errors": 1}
+    assert "the retriever 'book' comes from a hook and brings its own vectors" in result.text
 
 
 def test_model_hook_replaces_the_llm_fixture(filled: Project, workers: int) -> None:
@@ -260,6 +271,14 @@ WRONG_USE = {
         "did you mean 'book'?",
     ),
     "k of zero": ("@pytest.mark.retriever('book', k=0)\ndef test_a(retriever): pass", "k as a whole number"),
+    "embedder without a name": (
+        "@pytest.mark.retriever('book', embedder=3)\ndef test_a(retriever): pass",
+        "embedder as a name",
+    ),
+    "embedder that fits itself to its texts": (
+        "@pytest.mark.retriever('book', embedder='tfidf')\ndef test_a(retriever): pass",
+        "hashing",
+    ),
     "retriever without a marker": ("def test_a(retriever): pass", "needs @pytest.mark.retriever(name)"),
     "unknown judge": ("@pytest.mark.judge('qualty')\ndef test_a(judge): pass", "did you mean 'quality'?"),
     "two judges": ("@pytest.mark.judge('a', 'b')\ndef test_a(judge): pass", "expected at most 1 arguments"),

@@ -285,3 +285,21 @@ def test_a_corpus_of_lines_is_found(tmp_path: Path) -> None:
     lines = [json.dumps({"id": one.id, "text": one.text, **one.metadata}) for one in HANDBOOK]
     corpus = load_corpus(write(tmp_path, "handbook.jsonl", "\n".join(lines)))
     assert InMemoryRetriever(corpus).fingerprint == InMemoryRetriever(HANDBOOK).fingerprint
+
+
+def test_filters_take_hits_away_and_leave_scores() -> None:
+    corpus = [
+        chunk(str(number), "word", lang="de" if number % 3 else "en", page=number) for number in range(9)
+    ]
+    retriever = InMemoryRetriever(corpus, k=2)
+    everything = {hit.id: hit.score for hit in retriever.search("word", 9)}
+    hits = retriever.search("word", filters={"lang": "en"})
+    assert [(hit.id, hit.score) for hit in hits] == [("0", everything["0"]), ("3", everything["3"])]
+    assert retriever.search("word", 9, {"lang": ["en"], "page": [3, 4]}).ids == ["3"]
+    assert retriever.search("word", filters={"none": 1}).ids == []
+    with pytest.raises(UsageError, match="filters: page: expected at least one value"):
+        retriever.search("word", filters={"page": []})
+
+
+def test_it_lists_its_chunks() -> None:
+    assert InMemoryRetriever(HANDBOOK).listing() == list(HANDBOOK)

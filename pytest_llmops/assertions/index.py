@@ -1,0 +1,336 @@
+"""One sentence about an index: it is up to date, fast to search, and fast to build."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pytest_llmops import freshness, recorder
+from pytest_llmops.errors import MeasurementErrored, UsageError, told
+from pytest_llmops.measurement import Json, Measurement, amount, shorten
+from pytest_llmops.protocols import Retriever
+
+if TYPE_CHECKING:
+    from pytest_llmops.freshness import Documents, Freshness, Keys
+
+VERSION = "1"
+MAX_NAMED = 4
+"""Documents or queries with a line of evidence of their own."""
+MAX_IDS = 200
+"""Documents that the report lists by id."""
+
+Clock = Callable[[], float]
+
+
+def assert_index_fresh(
+    index: Documents,
+    source: Documents,
+    *,
+    at_most_age_s: float | None = None,
+    at_most_missing: int | None = 0,
+    at_most_outdated: int | None = 0,
+    at_most_orphaned: int | None = 0,
+    keys: Keys | None = None,
+    now: float | None = None,
+    label: str = "",
+) -> tuple[Measurement, ...]:
+    """Assert that an index holds what its source holds now.
+
+    A document is outdated if its content differs, where both sides know it (texts, or fingerprints), else if
+    the source was modified more than a second after the state that the index holds. A document of which both
+    sides know nothing in common makes ``index.outdated`` an error: it could not be told.
+
+    Args:
+        index: A retriever in memory or of a store that can be listed, chunks, or a mapping of id to text,
+            modification time or `pytest_llmops.freshness.Stamp`.
+        source: What it was built from: the same, or a folder of .md and .txt files, or a .jsonl file.
+        at_most_age_s: Bound for the age of the document that was indexed first (``indexed_at`` in the
+            metadata; where the index does not say, that was modified first); None: record only, if it is known.
+        at_most_missing: How many documents of the source may be missing in the index; None: record only.
+        at_most_outdated: How many of the index may be older than in the source; None: record only.
+        at_most_orphaned: How many of the index may no longer be in the source; None: record only.
+        keys: Keys of the metadata that name a chunk's document, its fingerprint and times; left out:
+            ``source``, ``fingerprint``, ``modified`` and ``indexed_at``.
+        now: The time it is, in seconds since 1970; left out: by the clock of this machine.
+        label: Tells two indexes of one test apart.
+
+    Returns:
+        The measurements ``index.missing``, ``index.outdated``, ``index.orphaned`` and, if it is known or
+        bounded, ``index.age``.
+
+    Raises:
+        MeasurementFailed: At least one is above its bound; names the documents.
+        MeasurementErrored: None is, but one could not be told.
+        UsageError: A side cannot be read, the source is empty, or a bound or time has the wrong form.
+
+    >>> found = assert_index_fresh({"a.md": "new"}, {"a.md": "new"})
+    >>> [(one.name, one.value) for one in found]
+    [('index.missing', 0.0), ('index.outdated', 0.0), ('index.orphaned', 0.0)]
+    """
+    __tracebackhide__ = True
+    bounds = {"missing": at_most_missing, "outdated": at_most_outdated, "orphaned": at_most_orphaned}
+    for name, bound in bounds.items():
+        _check_bound("assert_index_fresh", f"at_most_{name}", bound, whole=True)
+    _check_bound("assert_index_fresh", "at_most_age_s", at_most_age_s)
+    wanted = freshness.states(source, keys=keys, what="source")
+    if not wanted:
+        raise UsageError("assert_index_fresh: source: expected at least one document, got none")
+    held = freshness.states(index, keys=keys, what="index")
+    found = freshness.compared(held, wanted, now=time.time() if now is None else now)
+    with recorder.soft():
+        counts = [_counted(found, name, bound, label) for name, bound in bounds.items()]
+        ages = [_aged(found, at_most_age_s, label)] if found.by or at_most_age_s is not None else []
+    return (*counts, *ages)
+
+
+def _counted(found: Freshness, name: str, bound: int | None, label: str) -> Measurement:
+    __tracebackhide__ = True
+    given: Collection[str] = getattr(found, name) or ()
+    ids = list(given)
+    measured = partial(
+        Measurement,
+        name=f"index.{name}",
+        unit="count",
+        better="lower",
+        bound=bound,
+        label=label,
+        version=VERSION,
+        detail={"documents": found.documents, name: ids[:MAX_IDS]},
+    )
+    if name == "outdated" and found.unknown:
+        shown = ", ".join(shorten(one, 60) for one in found.unknown[:MAX_NAMED])
+        return recorder.emit(
+            measured(
+                error=f"{len(found.unknown)} of {found.documents} documents have neither a content nor a time on both sides "
+                f"({shown}): keep a fingerprint or a modification time in the index"
+            )
+        )
+    reason = (
+        f"{len(ids)} of {found.held} documents of the index are not in the source"
+        if name == "orphaned"
+        else f"{len(ids)} of {found.documents} documents are {name}"
+    )
+    why = found.outdated or {}
+    lines = [(name, f"{one}: {why[one]}" if name == "outdated" else one) for one in ids]
+    return recorder.emit(measured(value=len(ids), reason=reason), evidence=_few(lines, name))
+
+
+def _aged(found: Freshness, bound: float | None, label: str) -> Measurement:
+    __tracebackhide__ = True
+    measured = partial(
+        Measurement, name="index.age", unit="s", better="lower", bound=bound, label=label, version=VERSION
+    )
+    if found.age_s is None:
+        return recorder.emit(
+            measured(
+                error="the index does not say when its documents were indexed (indexed_at) or modified (modified)"
+            )
+        )
+    reason = f"{shorten(found.oldest, 60)} was {found.by} {amount(found.age_s, 's')} ago, before all others"
+    detail: dict[str, Json] = {"oldest": found.oldest, "by": found.by}
+    return recorder.emit(measured(value=found.age_s, reason=reason, detail=detail))
+
+
+def _few(lines: Sequence[tuple[str, str]], name: str) -> list[tuple[str, str]]:
+    if len(lines) <= MAX_NAMED:
+        return list(lines)
+    rest = ", ".join(shorten(text, 60) for _, text in lines[MAX_NAMED - 1 :])
+    return [*lines[: MAX_NAMED - 1], (name, rest)]
+
+
+def assert_search_latency(
+    retriever: Retriever,
+    queries: Iterable[str],
+    *,
+    at_most_s: float | None,
+    quantile: float = 0.95,
+    k: int | None = None,
+    label: str = "",
+    clock: Clock = time.perf_counter,
+) -> Measurement:
+    """Assert that a share of searches is fast enough.
+
+    Each query is searched once, after the first was searched once unmeasured (it may load a model or an
+    index). The latency of a search is what the retriever reports (``Hits.latency_s``), or if it reports
+    none, what the clock says.
+
+    Args:
+        retriever: Anything with ``search(query)``.
+        queries: At least one; as many as the quantile has to rest on.
+        at_most_s: The bound in seconds; None on purpose: record only.
+        quantile: The share of searches that the value covers, above 0 to 1: the least latency that this
+            share does not exceed, which is always one that was measured (nearest rank).
+        k: How many hits to ask for; left out: as many as the retriever returns by itself.
+        label: Tells two measurements of one test apart.
+        clock: Seconds that only go forward.
+
+    Returns:
+        The measurement ``retrieval.latency`` in seconds; ``detail`` has the median, the mean and the slowest.
+
+    Raises:
+        MeasurementFailed: The value is above the bound; names the slowest queries.
+        MeasurementErrored: A search raised, or reported a latency that is none.
+        UsageError: No query, or a bound or quantile of the wrong form.
+
+    >>> from pytest_llmops.protocols import Hits
+    >>> class Fixed:
+    ...     def search(self, query, k=None): return Hits(query=query, latency_s=len(query) / 100)
+    >>> assert_search_latency(Fixed(), ["one", "three"], at_most_s=0.1, quantile=0.5).value
+    0.03
+    """
+    __tracebackhide__ = True
+    _check_bound("assert_search_latency", "at_most_s", at_most_s)
+    _check_quantile(quantile)
+    asked = _asked(retriever, queries)
+    measured = partial(
+        Measurement,
+        name="retrieval.latency",
+        unit="s",
+        better="lower",
+        bound=at_most_s,
+        label=label,
+        version=f"{VERSION}/q{quantile:g}",
+    )
+    taken: list[tuple[float, str]] = []
+    for query in (asked[0], *asked):
+        try:
+            seconds = _timed(retriever, query, k, clock)
+        except Exception as error:  # noqa: BLE001 -- whatever a user's retriever raises: not measured, not slow
+            text = f"the search for {shorten(query, 60)!r} failed: {told(error)}"
+            return _errored(measured(error=text), error)
+        if not isinstance(seconds, (int, float)) or not (math.isfinite(seconds) and seconds >= 0):
+            text = (
+                f"the search for {shorten(query, 60)!r} reported a latency of {seconds!r}, expected seconds"
+            )
+            return recorder.emit(measured(error=text))
+        taken.append((float(seconds), query))
+    return _latency(measured, taken[1:], quantile)
+
+
+def _latency(
+    measured: Callable[..., Measurement], taken: Sequence[tuple[float, str]], quantile: float
+) -> Measurement:
+    __tracebackhide__ = True
+    slowest = sorted(taken, key=lambda pair: -pair[0])
+    ordered = [seconds for seconds, _ in slowest[::-1]]
+    value = _quantile(ordered, quantile)
+    detail: dict[str, Json] = {
+        "queries": len(ordered),
+        "quantile": quantile,
+        "median": _quantile(ordered, 0.5),
+        "mean": math.fsum(ordered) / len(ordered),
+        "slowest": ordered[-1],
+    }
+    reason = f"{quantile:.3g} of {len(ordered)} searches took at most {amount(value, 's')}"
+    evidence = [("slow", f"{amount(seconds, 's')}: {shorten(query, 120)}") for seconds, query in slowest]
+    return recorder.emit(measured(value=value, reason=reason, detail=detail), evidence=evidence[:MAX_NAMED])
+
+
+def _timed(retriever: Retriever, query: str, k: int | None, clock: Clock) -> object:
+    started = clock()
+    hits = retriever.search(query) if k is None else retriever.search(query, k)
+    elapsed = clock() - started
+    reported = getattr(hits, "latency_s", None)
+    return elapsed if reported is None else reported
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """Return the nearest rank: the least value that at least this share does not exceed."""
+    # Slack for shares like 0.95 of 20, which is 19.000000000000004 in floats.
+    return ordered[max(0, math.ceil(share * len(ordered) - 1e-9) - 1)]
+
+
+def assert_reindex_time(
+    build: Callable[[], object], *, at_most_s: float | None, label: str = "", clock: Clock = time.perf_counter
+) -> Measurement:
+    """Assert that an index is built fast enough.
+
+    Args:
+        build: Builds the index once, without arguments; what it returns is not looked at.
+        at_most_s: The bound in seconds; None on purpose: record only.
+        label: Tells two measurements of one test apart.
+        clock: Seconds that only go forward.
+
+    Returns:
+        The measurement ``index.reindex`` in seconds.
+
+    Raises:
+        MeasurementFailed: It took longer.
+        MeasurementErrored: It raised; its exception is the cause.
+        UsageError: It is no function, or the bound is no number of seconds.
+
+    >>> ticks = iter([10.0, 12.5])
+    >>> assert_reindex_time(lambda: None, at_most_s=3, clock=lambda: next(ticks)).value
+    2.5
+    """
+    __tracebackhide__ = True
+    _check_bound("assert_reindex_time", "at_most_s", at_most_s)
+    if not callable(build):
+        raise UsageError(
+            f"assert_reindex_time: expected a function that builds the index, got {type(build).__name__}"
+        )
+    measured = partial(
+        Measurement,
+        name="index.reindex",
+        unit="s",
+        better="lower",
+        bound=at_most_s,
+        label=label,
+        version=VERSION,
+    )
+    started = clock()
+    try:
+        build()
+    except Exception as error:  # noqa: BLE001 -- whatever it raises: not measured, not slow
+        return _errored(measured(error=f"building the index raised {told(error)}"), error)
+    return recorder.emit(measured(value=clock() - started))
+
+
+def _errored(measurement: Measurement, cause: Exception) -> Measurement:
+    __tracebackhide__ = True
+    try:
+        return recorder.emit(measurement)
+    except MeasurementErrored as error:
+        raise error from cause
+
+
+def _asked(retriever: object, queries: Iterable[str]) -> list[str]:
+    __tracebackhide__ = True
+    if not callable(getattr(retriever, "search", None)):
+        raise UsageError(
+            f"assert_search_latency: expected a retriever with search(query, k), got {type(retriever).__name__}"
+        )
+    if isinstance(queries, str) or not isinstance(queries, Iterable):
+        raise UsageError(f"assert_search_latency: expected a list of queries, got {type(queries).__name__}")
+    asked = list(queries)
+    for one in asked:
+        if not isinstance(one, str):
+            raise UsageError(
+                f"assert_search_latency: expected queries that are texts, got {type(one).__name__}"
+            )
+    if not asked:
+        raise UsageError("assert_search_latency: expected at least one query, got none")
+    return asked
+
+
+def _check_quantile(quantile: object) -> None:
+    __tracebackhide__ = True
+    if isinstance(quantile, (int, float)) and not isinstance(quantile, bool) and 0 < quantile <= 1:
+        return
+    raise UsageError(f"assert_search_latency: expected quantile above 0 and at most 1, got {quantile!r}")
+
+
+def _check_bound(where: str, name: str, bound: object, *, whole: bool = False) -> None:
+    __tracebackhide__ = True
+    if bound is None:
+        return
+    kinds = int if whole else (int, float)
+    if isinstance(bound, kinds) and not isinstance(bound, bool) and math.isfinite(bound) and bound >= 0:
+        return
+    expected = "a number of documents" if whole else "seconds"
+    raise UsageError(
+        f"{where}: expected {name} to be {expected} of at least 0, or None to record only, got {bound!r}"
+    )

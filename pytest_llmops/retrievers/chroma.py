@@ -1,0 +1,205 @@
+"""A Chroma collection as a retriever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops.errors import CorpusError, UnknownName, UsageError, told
+from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.protocols import Chunk, Embedder, Hit
+from pytest_llmops.searching import (
+    Conditions,
+    Scalar,
+    Searcher,
+    closeness,
+    existing,
+    package,
+    portable,
+    query_vector,
+    usable_embedder,
+)
+
+PAGE = 1000
+"""Passages of one request when all are listed."""
+LOCK_S = 1.0
+"""How long a lock of another process is waited for."""
+
+
+class ChromaRetriever(Searcher):
+    """A Chroma collection: its ids, documents and metadata, as they are.
+
+    Scores are the distances turned round: 1 - distance for the spaces ``cosine`` and ``ip``, 1 / (1 + distance)
+    for ``l2``. A record without a document (an image, a table) is a hit with an empty text; its URI, if it has
+    one, is in its metadata as ``uri``. Without a direction (only zeros in its vector) a query finds nothing.
+
+    Attributes:
+        collection: The collection, as it was given.
+        space: The collection's space: ``l2``, ``cosine`` or ``ip``.
+    """
+
+    def __init__(
+        self, collection: Any, *, embedder: Embedder | str | None = None, k: int = 5, name: str = ""
+    ) -> None:
+        """Wrap a collection that you opened.
+
+        Args:
+            collection: A ``chromadb`` collection, of any client.
+            embedder: What embeds queries: the one the collection was filled with. Left out: the collection's
+                own embedding function; its default one loads a model from the network at first use.
+            k: The most hits `search` returns unless it is told otherwise.
+            name: For errors and reports; left out: the collection's.
+
+        Raises:
+            UsageError: It is no collection, ``k`` is less than 1, or the embedder cannot be used.
+        """
+        __tracebackhide__ = True
+        for method in ("query", "get", "count"):
+            if not callable(getattr(collection, method, None)):
+                raise UsageError(
+                    f"ChromaRetriever: expected a chromadb collection, got {type(collection).__name__}"
+                )
+        title = name or str(collection.name)
+        super().__init__(k=k, name=title, where=f"Chroma collection {shorten(title, 60)!r}")
+        self.collection = collection
+        self.embedder = None if embedder is None else usable_embedder(embedder, self.where)
+        self.space = _space(collection)
+        self._width: int | None = None
+
+    @classmethod
+    def open(
+        cls, path: str | Path, collection: str, *, embedder: Embedder | str | None = None, k: int = 5
+    ) -> ChromaRetriever:
+        """Open a collection of a store on disk, by a client with Chroma's default settings.
+
+        Raises:
+            CorpusError: There is no store at that path, another process has it locked, or it cannot be opened.
+            UnknownName: It has no such collection; names those it has.
+            UsageError: The package is not installed, or as for the constructor.
+        """
+        __tracebackhide__ = True
+        chromadb = package("chromadb", "chromadb", "ChromaRetriever")
+        place = existing(path, "the folder of a Chroma store")
+        _refuse_locked(existing(place / "chroma.sqlite3", "a Chroma store"))
+        try:
+            client = chromadb.PersistentClient(path=str(place))
+            names = [str(getattr(one, "name", one)) for one in client.list_collections()]
+            found = client.get_collection(collection) if collection in names else None
+        except Exception as error:
+            raise CorpusError(
+                f"cannot be opened as a Chroma store: {shorten(told(error), 400)}; if it is open elsewhere, close it or pass "
+                "the collection itself",
+                place,
+            ) from error
+        if found is None:
+            raise UnknownName("Chroma collection", collection, names, where=str(place))
+        return cls(found, embedder=embedder, k=k)
+
+    @property
+    def documents(self) -> int:
+        """How many records the collection has."""
+        return int(self.collection.count())
+
+    def listing(self) -> list[Chunk]:
+        """Return every record, in the store's order."""
+        return list(self._records())
+
+    def _records(self) -> Iterator[Chunk]:
+        offset = 0
+        while True:
+            page = self.collection.get(limit=PAGE, offset=offset, include=["documents", "metadatas"])
+            for id_, text, metadata in zip(page["ids"], page["documents"], page["metadatas"], strict=True):
+                yield Chunk(id=id_, text=text or "", metadata=portable(metadata))
+            offset += len(page["ids"])
+            if len(page["ids"]) < PAGE:
+                return
+
+    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
+        asked = self._asked(query)
+        if asked is None:
+            return []
+        where = _where(wanted)
+        include = ["documents", "metadatas", "distances", "uris"]
+        if where:
+            asked["where"] = where
+        page = self.collection.query(**asked, n_results=limit, include=include)
+        columns = (
+            page["ids"][0],
+            page["documents"][0],
+            page["metadatas"][0],
+            page["distances"][0],
+            page["uris"][0],
+        )
+        return [
+            Hit(
+                id=id_,
+                text=text or "",
+                score=closeness(distance, self.space),
+                metadata=portable({**(metadata or {}), **({"uri": uri} if uri else {})}),
+            )
+            for id_, text, metadata, distance, uri in zip(*columns, strict=True)
+        ]
+
+    def _asked(self, query: str) -> dict[str, Any] | None:
+        __tracebackhide__ = True
+        if self.embedder is None:
+            if not query.strip():
+                return None
+            if getattr(self.collection, "_embedding_function", True) is None:
+                raise UsageError(
+                    f"{self.where}: expected an embedder, as the collection has no embedding function of its own; pass "
+                    "embedder=, the one it was filled with"
+                )
+            return {"query_texts": [query]}
+        vector = query_vector(self.embedder, query, self.where, self._dim())
+        return None if vector is None else {"query_embeddings": [vector]}
+
+    def _dim(self) -> int | None:
+        """Length of the vectors, as one of them shows, asked once; None for an empty collection."""
+        if self._width is None:
+            held = self.collection.get(limit=1, include=["embeddings"])["embeddings"]
+            self._width = len(held[0]) if held is not None and len(held) else None
+        return self._width
+
+
+def _refuse_locked(database: Path) -> None:
+    """Chroma itself would wait for the lock without end."""
+    __tracebackhide__ = True
+    import sqlite3
+
+    try:
+        with closing(
+            sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=LOCK_S)
+        ) as held:
+            held.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    except sqlite3.Error as error:
+        if "locked" in str(error):
+            raise CorpusError(
+                f"is locked: another process writes to it ({error}); wait for it, or end it", database.parent
+            ) from error
+
+
+def _space(collection: Any) -> str:
+    configuration = getattr(collection, "configuration_json", None) or {}
+    for index in ("hnsw", "spann"):
+        found = (configuration.get(index) or {}).get("space")
+        if found:
+            return str(found)
+    # Where collections had no configuration yet.
+    return str((getattr(collection, "metadata", None) or {}).get("hnsw:space", "l2"))
+
+
+def _where(wanted: Conditions) -> Mapping[str, Json]:
+    """Return conditions in Chroma's form, which takes values of one type in a list, and one key in a mapping."""
+    clauses: list[Mapping[str, Json]] = []
+    for key, values in wanted.items():
+        groups: dict[type, list[Scalar]] = {}
+        for value in values:
+            groups.setdefault(type(value), []).append(value)
+        options: list[Mapping[str, Json]] = [{key: {"$in": group}} for group in groups.values()]
+        clauses.append(options[0] if len(options) == 1 else {"$or": options})
+    if len(clauses) > 1:
+        return {"$and": clauses}
+    return clauses[0] if clauses else {}

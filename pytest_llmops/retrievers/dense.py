@@ -1,0 +1,219 @@
+"""A dense retriever in memory: the cosine of vectors, exact, the same hits on every machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pytest_llmops.errors import CorpusError, UnknownName, UsageError
+from pytest_llmops.measurement import shorten
+from pytest_llmops.protocols import Chunk, Embedder, Hit
+from pytest_llmops.searching import (
+    Conditions,
+    Searcher,
+    as_hit,
+    check_corpus,
+    content,
+    embedded,
+    fits,
+    query_vector,
+    searched,
+    usable_embedder,
+)
+from pytest_llmops.textfiles import fingerprint
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+
+class DenseRetriever(Searcher):
+    """Cosine of the query's vector with every chunk's: no approximation, so it is a reference for stores.
+
+    A search returns the ``k`` nearest chunks, however far they are; scores go from -1 to 1. Equal scores keep
+    the order of the corpus, and equal texts have equal scores. A chunk or query whose vector is all zero (for
+    ``hashing``: without a letter or digit) has no direction, and is never found, or finds nothing.
+
+    Attributes:
+        name: Of the corpus, for the report.
+        k: How many hits `search` returns at most.
+        embedder: What makes the vectors.
+
+    >>> class Letters:
+    ...     version = "letters/1"
+    ...     def embed(self, texts):
+    ...         import numpy as np
+    ...         return np.array([[text.count("a"), text.count("b")] for text in texts], dtype=np.float32)
+    >>> found = DenseRetriever([Chunk(id="1", text="ab"), Chunk(id="2", text="b")], embedder=Letters()).search("bbb")
+    >>> [(hit.id, round(hit.score, 3)) for hit in found]
+    [('2', 1.0), ('1', 0.707)]
+    """
+
+    def __init__(
+        self, chunks: Iterable[Chunk], *, embedder: Embedder | str, k: int = 5, name: str = ""
+    ) -> None:
+        """Embed the chunks; a title in a chunk's metadata is embedded along with its text.
+
+        Args:
+            chunks: The corpus.
+            embedder: An embedder, or the name of one: ``hashing``, ``minilm`` ... One that fits itself to the
+                texts of one call (``tfidf``) is refused: a query could not be compared with the chunks.
+            k: The most hits `search` returns unless it is told otherwise.
+            name: Of the corpus, for errors and reports.
+
+        Raises:
+            CorpusError: There is no chunk, or two have the same id.
+            UsageError: ``k`` is less than 1, or the embedder cannot be used or gave no vectors.
+        """
+        __tracebackhide__ = True
+        super().__init__(k=k, name=name, where=name or "DenseRetriever")
+        self.embedder = usable_embedder(embedder, self.where)
+        given = tuple(chunks)
+        check_corpus(given, self.where)
+        self._settle(given, self._embedded(given))
+
+    @property
+    def chunks(self) -> tuple[Chunk, ...]:
+        """The corpus, in its order."""
+        return self._chunks
+
+    @property
+    def documents(self) -> int:
+        """How many chunks there are."""
+        return len(self._chunks)
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self._rows.shape[1])
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over the corpus, its order, and the version of the embedder."""
+        return fingerprint(self.embedder.version, *map(content, self._chunks))
+
+    def listing(self) -> list[Chunk]:
+        """Return the chunks, in their order."""
+        return list(self._chunks)
+
+    def add(self, chunks: Iterable[Chunk]) -> None:
+        """Add chunks at the end; only they are embedded.
+
+        Raises:
+            CorpusError: An id is there already, or stands twice; nothing is added then.
+        """
+        __tracebackhide__ = True
+        import numpy as np
+
+        given = tuple(chunks)
+        if not given:
+            return
+        check_corpus(given, self.where)
+        known = [one.id for one in given if one.id in self._places]
+        if known:
+            raise CorpusError(
+                f"the id {shorten(known[0], 60)!r} is there already: expected new ids; `update` replaces a chunk",
+                self.where,
+            )
+        rows = np.concatenate([self._rows, self._checked(self._embedded(given))])
+        self._settle((*self._chunks, *given), rows)
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Take chunks out by their ids.
+
+        Raises:
+            UnknownName: There is no chunk of that id; nothing is taken out then.
+            CorpusError: Nothing would be left.
+        """
+        __tracebackhide__ = True
+        gone = {ids} if isinstance(ids, str) else set(ids)
+        for one in sorted(gone, key=str):
+            self._place(one)
+        kept = [place for place, one in enumerate(self._chunks) if one.id not in gone]
+        if not kept:
+            raise CorpusError("nothing would be left: expected at least one chunk to stay", self.where)
+        self._settle(tuple(self._chunks[place] for place in kept), self._rows[kept])
+
+    def update(self, chunks: Iterable[Chunk]) -> None:
+        """Replace chunks by those of the same id, which keep their place; only changed texts are embedded.
+
+        Raises:
+            UnknownName: There is no chunk of that id; nothing is replaced then.
+            CorpusError: An id stands twice.
+        """
+        __tracebackhide__ = True
+        given = tuple(chunks)
+        if not given:
+            return
+        check_corpus(given, self.where)
+        places = {self._place(one.id): one for one in given}
+        changed = {
+            place: one for place, one in places.items() if searched(one) != searched(self._chunks[place])
+        }
+        rows = self._rows
+        if changed:
+            rows = rows.copy()
+            rows[list(changed)] = self._checked(self._embedded(tuple(changed.values())))
+        self._settle(tuple(places.get(place, one) for place, one in enumerate(self._chunks)), rows)
+
+    def _settle(self, chunks: tuple[Chunk, ...], rows: NDArray[float32]) -> None:
+        """Take over a corpus and its vectors, all at once."""
+        self._chunks = chunks
+        self._rows = rows
+        self._directed = rows.any(axis=1)
+        self._places = {one.id: place for place, one in enumerate(chunks)}
+
+    def _place(self, id_: object) -> int:
+        __tracebackhide__ = True
+        if id_ not in self._places:
+            raise UnknownName("chunk", str(id_), self._places, where=self.where)
+        return self._places[str(id_)]
+
+    def _embedded(self, chunks: Sequence[Chunk]) -> NDArray[float32]:
+        return embedded(self.embedder, [searched(one) for one in chunks], self.where)
+
+    def _checked(self, rows: NDArray[float32]) -> NDArray[float32]:
+        __tracebackhide__ = True
+        if rows.shape[1] != self.dim:
+            raise UsageError(
+                f"{self.where}: expected vectors of {self.dim} numbers, as the others have, got {rows.shape[1]} "
+                f"from the embedder {self.embedder.version}; build the retriever again"
+            )
+        return rows
+
+    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
+        import numpy as np
+
+        vector = query_vector(self.embedder, query, self.where, self.dim)
+        if vector is None:
+            return []
+        rough = self._rows @ vector
+        # A product with a whole matrix gives equal rows unlike last digits, by where they stand. It only chooses
+        # the candidates, with its error as a margin; they are then computed row by row, in 64 bits.
+        margin = 2 * self.dim * float(np.finfo(np.float32).eps)
+        places = np.array(sorted(self._candidates(rough, margin, limit, wanted)), dtype=np.intp)
+        exact = (self._rows[places].astype(np.float64) * vector.astype(np.float64)).sum(axis=1)
+        scores = np.clip(exact, -1.0, 1.0)
+        best = np.argsort(-scores, kind="stable")[:limit]
+        return [as_hit(self._chunks[places[one]], float(scores[one])) for one in best]
+
+    def _candidates(
+        self, rough: NDArray[float32], margin: float, limit: int, wanted: Conditions
+    ) -> Iterator[int]:
+        """Yield the places of all that may be among the ``limit`` nearest, in no order of use."""
+        import numpy as np
+
+        among = np.flatnonzero(self._directed)
+        if not wanted and len(among) > limit:
+            least = np.partition(rough[among], len(among) - limit)[len(among) - limit] - margin
+            among = among[rough[among] >= least]
+        found, least = 0, -np.inf
+        for place in among[np.argsort(-rough[among])]:
+            if rough[place] < least:
+                return
+            if wanted and not fits(self._chunks[place].metadata, wanted):
+                continue
+            yield int(place)
+            found += 1
+            if found == limit:
+                least = rough[place] - margin

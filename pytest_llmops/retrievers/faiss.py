@@ -1,0 +1,149 @@
+"""A FAISS index as a retriever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops.errors import CorpusError, UsageError, told
+from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.protocols import Chunk, Embedder, Hit
+from pytest_llmops.searching import (
+    Conditions,
+    Searcher,
+    as_hit,
+    check_corpus,
+    closeness,
+    existing,
+    fits,
+    package,
+    query_vector,
+    usable_embedder,
+)
+
+INNER_PRODUCT = 0
+"""FAISS's number of the metric whose values are similarities."""
+
+
+class FaissRetriever(Searcher):
+    """A FAISS index, which holds vectors only, with the passages they belong to.
+
+    Scores are FAISS's own for an index of inner products, and 1 / (1 + distance) for any other (``L2`` is the
+    squared one). With filters all vectors are ranked, and the passages that do not fit are left out; an index
+    that looks at a part of them only (IVF, HNSW) may then find fewer than ``k``.
+
+    Attributes:
+        index: The index, as it was given.
+        chunks: The passages, in the order of their vectors.
+    """
+
+    def __init__(
+        self,
+        index: Any,
+        ids: Sequence[str],
+        texts: Sequence[str] = (),
+        *,
+        embedder: Embedder | str,
+        metadata: Sequence[Mapping[str, Json]] = (),
+        k: int = 5,
+        name: str = "",
+    ) -> None:
+        """Wrap an index that you built or read.
+
+        Args:
+            index: A ``faiss`` index. An ``IndexIDMap`` is fine: its own numbers are translated.
+            ids: An id for each vector, in the order they were added.
+            texts: Their texts; left out: all empty (images, tables).
+            embedder: What embeds queries: the one the index was filled with.
+            metadata: Their metadata; left out: none.
+            k: The most hits `search` returns unless it is told otherwise.
+            name: For errors and reports.
+
+        Raises:
+            CorpusError: Ids, texts or metadata do not match the vectors in number, or an id stands twice.
+            UsageError: It is no index, ``k`` is less than 1, or the embedder cannot be used.
+        """
+        __tracebackhide__ = True
+        if not callable(getattr(index, "search", None)) or not hasattr(index, "ntotal"):
+            raise UsageError(f"FaissRetriever: expected a faiss index, got {type(index).__name__}")
+        super().__init__(
+            k=k, name=name, where=f"FAISS index {shorten(name, 60)!r}" if name else "FAISS index"
+        )
+        self.index = index
+        self.embedder = usable_embedder(embedder, self.where)
+        for what, given in (("ids", ids), ("texts", texts or ids), ("metadata", metadata or ids)):
+            if isinstance(given, str) or len(given) != index.ntotal:
+                got = "a text" if isinstance(given, str) else str(len(given))
+                raise CorpusError(
+                    f"expected {what} for the {index.ntotal} vectors of the index, one each, got {got}",
+                    self.where,
+                )
+        self.chunks = tuple(
+            Chunk(id=str(id_), text=texts[n] if texts else "", metadata=metadata[n] if metadata else {})
+            for n, id_ in enumerate(ids)
+        )
+        check_corpus(self.chunks, self.where)
+        self._places = self._numbered()
+
+    @classmethod
+    def open(
+        cls, path: str | Path, ids: Sequence[str], texts: Sequence[str] = (), **options: Any
+    ) -> FaissRetriever:
+        """Read an index from its file; the other arguments are those of the constructor.
+
+        Raises:
+            CorpusError: There is no such file, or it holds no index.
+            UsageError: The package is not installed, or as for the constructor.
+        """
+        __tracebackhide__ = True
+        faiss = package("faiss", "faiss-cpu", "FaissRetriever")
+        place = existing(path, "the file of a FAISS index")
+        try:
+            index = faiss.read_index(str(place))
+        except Exception as error:
+            raise CorpusError(
+                f"cannot be read as a FAISS index: {shorten(told(error), 400)}; write it again by faiss.write_index",
+                place,
+            ) from error
+        return cls(index, ids, texts, **options)
+
+    @property
+    def documents(self) -> int:
+        """How many vectors the index has."""
+        return int(self.index.ntotal)
+
+    def listing(self) -> list[Chunk]:
+        """Return the passages, in the order of their vectors."""
+        return list(self.chunks)
+
+    def _numbered(self) -> dict[int, int]:
+        """Return the place of each number that an IndexIDMap gives; empty: numbers are places."""
+        if not hasattr(self.index, "id_map"):
+            return {}
+        faiss = package("faiss", "faiss-cpu", "FaissRetriever")
+        return {int(number): place for place, number in enumerate(faiss.vector_to_array(self.index.id_map))}
+
+    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
+        __tracebackhide__ = True
+        total = int(self.index.ntotal)
+        if total != len(self.chunks):
+            raise CorpusError(
+                f"expected the {len(self.chunks)} vectors the retriever was made for, got {total}; make it again",
+                self.where,
+            )
+        vector = query_vector(self.embedder, query, self.where, int(self.index.d))
+        if vector is None:
+            return []
+        values, numbers = self.index.search(vector[None, :], total if wanted else min(limit, total))
+        hits: list[Hit] = []
+        for value, number in zip(values[0], numbers[0], strict=True):
+            if number < 0:  # FAISS fills up with -1 where it found less
+                continue
+            chunk = self.chunks[self._places.get(int(number), int(number))]
+            if fits(chunk.metadata, wanted):
+                similar = self.index.metric_type == INNER_PRODUCT
+                hits.append(as_hit(chunk, float(value) if similar else closeness(value, "l2")))
+            if len(hits) == limit:
+                break
+        return hits

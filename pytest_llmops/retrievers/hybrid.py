@@ -1,0 +1,112 @@
+"""Several retrievers as one: their rankings are fused."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pytest_llmops.errors import UsageError
+from pytest_llmops.measurement import Json
+from pytest_llmops.protocols import Chunk, Hit, Retriever
+from pytest_llmops.searching import Conditions, Searcher, checked_k
+from pytest_llmops.textfiles import fingerprint
+
+RANK_CONSTANT = 60
+"""Of reciprocal rank fusion: the paper's value, by which the first few ranks weigh about the same."""
+
+
+class HybridRetriever(Searcher):
+    """Reciprocal rank fusion, of BM25 and a dense retriever for instance.
+
+    The score of a passage is the sum of 1 / (60 + rank) over the retrievers that found it, rank from 1
+    (Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning
+    methods", SIGIR 2009). Scores of unlike scales thus need no weights. Equal scores keep the order in which
+    the passages were first found, retriever by retriever. Text and metadata are those of the first that found it.
+
+    Attributes:
+        retrievers: What is fused.
+        depth: How many hits each is asked for.
+
+    >>> class Fixed:
+    ...     def __init__(self, *ids): self.ids = ids
+    ...     def search(self, query, k=None): return [Hit(id=one, text=one, score=1.0) for one in self.ids[:k]]
+    >>> HybridRetriever([Fixed("a", "b"), Fixed("b", "c")]).search("?").ids
+    ['b', 'a', 'c']
+    """
+
+    def __init__(
+        self, retrievers: Sequence[Retriever], *, k: int = 5, depth: int = 100, name: str = ""
+    ) -> None:
+        """Fuse the retrievers.
+
+        Args:
+            retrievers: At least two; any object with ``search(query, k)``. With filters each has to take them.
+            k: The most hits `search` returns unless it is told otherwise.
+            depth: How many hits each retriever is asked for, or ``k`` if that is more.
+            name: Of the corpus, for errors and reports.
+
+        Raises:
+            UsageError: There are fewer than two retrievers, one is none, or ``k`` or ``depth`` is less than 1.
+        """
+        __tracebackhide__ = True
+        super().__init__(k=k, name=name, where=name or "HybridRetriever")
+        self.retrievers = tuple(retrievers)
+        self.depth = checked_k(depth)
+        for one in self.retrievers:
+            if not callable(getattr(one, "search", None)):
+                raise UsageError(
+                    f"{self.where}: expected retrievers with search(query, k), got {type(one).__name__}"
+                )
+        if len(self.retrievers) < 2:  # noqa: PLR2004 -- one ranking is fused already
+            raise UsageError(f"{self.where}: expected at least two retrievers, got {len(self.retrievers)}")
+
+    @property
+    def documents(self) -> int | None:
+        """How many passages the largest holds; None if one does not say."""
+        counts = [getattr(one, "documents", None) for one in self.retrievers]
+        known = [one for one in counts if isinstance(one, int)]
+        return max(known) if len(known) == len(counts) else None
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over the fingerprints of the retrievers, in their order; empty if one has none."""
+        parts = [str(getattr(one, "fingerprint", "")) for one in self.retrievers]
+        return fingerprint(*parts) if all(parts) else ""
+
+    def listing(self) -> list[Chunk]:
+        """Return the passages that any of the retrievers holds, each once.
+
+        Raises:
+            UsageError: One of them cannot be listed.
+        """
+        __tracebackhide__ = True
+        found: dict[str, Chunk] = {}
+        for one in self.retrievers:
+            listed = getattr(one, "listing", None)
+            if not callable(listed):
+                raise UsageError(f"{self.where}: {type(one).__name__} cannot be listed: it has no listing()")
+            for chunk in listed():
+                found.setdefault(chunk.id, chunk)
+        return list(found.values())
+
+    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
+        filters: dict[str, Json] = {key: list(values) for key, values in wanted.items()}
+        scores: dict[str, float] = {}
+        hits: dict[str, Hit] = {}
+        for one in self.retrievers:
+            for rank, hit in enumerate(self._asked(one, query, max(limit, self.depth), filters), start=1):
+                scores[hit.id] = scores.get(hit.id, 0.0) + 1.0 / (RANK_CONSTANT + rank)
+                hits.setdefault(hit.id, hit)
+        order = sorted(scores, key=lambda id_: -scores[id_])[:limit]
+        return [replace(hits[id_], score=scores[id_]) for id_ in order]
+
+    def _asked(self, one: Retriever, query: str, depth: int, filters: dict[str, Json]) -> Sequence[Hit]:
+        __tracebackhide__ = True
+        if not filters:
+            return one.search(query, depth)
+        if "filters" not in inspect.signature(one.search).parameters:
+            raise UsageError(
+                f"{self.where}: {type(one).__name__} takes no filters: search without, or wrap it"
+            )
+        return one.search(query, depth, filters=filters)  # type: ignore[call-arg]  # asked for just above

@@ -1,0 +1,124 @@
+"""A LangChain retriever or vector store as a retriever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pytest_llmops.errors import CorpusError, UsageError, listing
+from pytest_llmops.measurement import Json
+from pytest_llmops.protocols import Hit
+from pytest_llmops.searching import Conditions, Searcher, package, portable
+
+OWN_K = 4
+"""How many documents LangChain's vector stores return unless they are told otherwise."""
+ALL = 10_000
+"""More than any other retriever returns: it is not cut."""
+
+
+class LangChainRetriever(Searcher):
+    """Any LangChain retriever, or a vector store: what the application searches with, unchanged.
+
+    LangChain does not say which way a store's scores go, so the score is 1 / rank, in LangChain's order. A
+    document without a text is a hit with an empty one.
+
+    Attributes:
+        retriever: The retriever or store, as it was given.
+    """
+
+    def __init__(
+        self,
+        retriever: Any,
+        *,
+        k: int | None = None,
+        name: str = "",
+        id_key: str = "",
+        translate: Callable[[Mapping[str, Json]], Any] | None = None,
+    ) -> None:
+        """Wrap a retriever or a vector store.
+
+        Args:
+            retriever: A ``BaseRetriever`` or ``VectorStore`` of ``langchain_core``.
+            k: The most hits `search` returns unless it is told otherwise; left out: as many as the retriever
+                itself is set to return. Only a vector store, and its retriever, can return more than that.
+            name: For errors and reports; left out: the name of its class.
+            id_key: Key of the id in a document's metadata; left out: ``Document.id``.
+            translate: Makes the store's own ``filter`` of filters, key -> list of values; left out: filters are
+                refused, as every store has a form of its own.
+
+        Raises:
+            UsageError: It is neither, ``k`` is less than 1, or the package is not installed.
+        """
+        __tracebackhide__ = True
+        stores = package("langchain_core.vectorstores", "langchain-core", "LangChainRetriever")
+        retrievers = package("langchain_core.retrievers", "langchain-core", "LangChainRetriever")
+        self._is_store = isinstance(retriever, stores.VectorStore)
+        self._of_store = isinstance(retriever, stores.VectorStoreRetriever)
+        if not self._is_store and not isinstance(retriever, retrievers.BaseRetriever):
+            raise UsageError(
+                f"LangChainRetriever: expected a retriever or vector store of langchain_core, got {type(retriever).__name__}"
+            )
+        title = name or type(retriever).__name__
+        own = (
+            int(retriever.search_kwargs.get("k", OWN_K))
+            if self._of_store
+            else OWN_K
+            if self._is_store
+            else ALL
+        )
+        super().__init__(k=own if k is None else k, name=title, where=f"LangChain {title}")
+        self.retriever = retriever
+        self._id_key = id_key
+        self._translate = translate
+
+    @property
+    def documents(self) -> int | None:
+        """None: LangChain has no way to count them."""
+        return None
+
+    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
+        filters = self._filters(wanted)
+        if not query.strip():
+            return []
+        if self._is_store:
+            found = self.retriever.similarity_search(query, k=limit, **filters)
+        elif self._of_store:
+            found = self.retriever.invoke(query, k=limit, **filters)
+        else:
+            found = self.retriever.invoke(query)
+        return [
+            Hit(
+                id=self._named(one),
+                text=one.page_content or "",
+                score=1.0 / rank,
+                metadata=portable(one.metadata),
+            )
+            for rank, one in enumerate(found[:limit], start=1)
+        ]
+
+    def _filters(self, wanted: Conditions) -> dict[str, Any]:
+        __tracebackhide__ = True
+        if not wanted:
+            return {}
+        if not (self._is_store or self._of_store):
+            raise UsageError(
+                f"{self.where}: takes no filters: search without, or wrap the vector store behind it"
+            )
+        if self._translate is None:
+            raise UsageError(
+                f"{self.where}: filters cannot be translated, as every vector store has a form of its own: pass translate=, a "
+                "function from {key: [values]} to the store's filter"
+            )
+        return {"filter": self._translate({key: list(values) for key, values in wanted.items()})}
+
+    def _named(self, document: Any) -> str:
+        __tracebackhide__ = True
+        id_ = document.metadata.get(self._id_key) if self._id_key else document.id
+        if id_ is None:
+            expected = f"the key {self._id_key!r} in its metadata" if self._id_key else "Document.id"
+            raise CorpusError(
+                f"a document has no id: expected {expected}, its metadata has {listing(document.metadata)}; add documents "
+                "with ids, or name a key of the metadata by id_key",
+                self.where,
+            )
+        return str(id_)

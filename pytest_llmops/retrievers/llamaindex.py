@@ -1,0 +1,111 @@
+"""A LlamaIndex retriever or index as a retriever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_llmops.errors import CorpusError, UsageError, listing
+from pytest_llmops.protocols import Chunk, Hit
+from pytest_llmops.searching import Conditions, Searcher, package, portable
+
+OWN_K = 2
+"""How many nodes a LlamaIndex index returns unless it is told otherwise."""
+ALL = 10_000
+"""More than any retriever returns: it is not cut."""
+
+
+class LlamaIndexRetriever(Searcher):
+    """Any LlamaIndex retriever, or an index: what the application searches with, unchanged.
+
+    Scores are LlamaIndex's own, where every node has one, or 1 / rank. A node without a text (an image, a
+    table) is a hit with an empty one. Filters need an index; a retriever has its own already.
+
+    Attributes:
+        retriever: The retriever or index, as it was given.
+    """
+
+    def __init__(self, retriever: Any, *, k: int | None = None, name: str = "", id_key: str = "") -> None:
+        """Wrap a retriever or an index.
+
+        Args:
+            retriever: A ``BaseRetriever`` or an index (``VectorStoreIndex`` ...) of ``llama_index.core``.
+            k: The most hits `search` returns unless it is told otherwise; left out: as many as it returns by
+                itself. Only an index can return more than that.
+            name: For errors and reports; left out: the name of its class.
+            id_key: Key of the id in a node's metadata; left out: ``node_id``.
+
+        Raises:
+            UsageError: It is neither, ``k`` is less than 1, or the package is not installed.
+        """
+        __tracebackhide__ = True
+        retrievers = package("llama_index.core.retrievers", "llama-index-core", "LlamaIndexRetriever")
+        indices = package("llama_index.core.indices.base", "llama-index-core", "LlamaIndexRetriever")
+        self._is_index = isinstance(retriever, indices.BaseIndex)
+        if not self._is_index and not isinstance(retriever, retrievers.BaseRetriever):
+            raise UsageError(
+                f"LlamaIndexRetriever: expected a retriever or index of llama_index.core, got {type(retriever).__name__}"
+            )
+        title = name or type(retriever).__name__
+        own = OWN_K if self._is_index else ALL
+        super().__init__(k=own if k is None else k, name=title, where=f"LlamaIndex {title}")
+        self.retriever = retriever
+        self._id_key = id_key
+
+    @property
+    def documents(self) -> int | None:
+        """How many nodes the index's own store of documents has; None where it keeps none."""
+        return len(self._nodes()) or None
+
+    def listing(self) -> list[Chunk]:
+        """Return every node of the index's own store of documents, in its order.
+
+        Raises:
+            UsageError: It keeps none: it is a retriever, or the vector store holds the texts.
+        """
+        __tracebackhide__ = True
+        nodes = self._nodes()
+        return [self._chunk(one) for one in nodes] if nodes else super().listing()
+
+    def _nodes(self) -> list[Any]:
+        return list(self.retriever.docstore.docs.values()) if self._is_index else []
+
+    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
+        if wanted and not self._is_index:
+            raise UsageError(
+                f"{self.where}: takes no filters, as it has its own: build it with filters=, or wrap the index"
+            )
+        if not query.strip():
+            return []
+        if self._is_index:
+            options = {"filters": _filters(wanted)} if wanted else {}
+            found = self.retriever.as_retriever(similarity_top_k=limit, **options).retrieve(query)
+        else:
+            found = self.retriever.retrieve(query)
+        scored = all(one.score is not None for one in found)
+        hits = []
+        for rank, one in enumerate(found[:limit], start=1):
+            chunk = self._chunk(one.node)
+            score = float(one.score) if scored else 1.0 / rank
+            hits.append(Hit(id=chunk.id, text=chunk.text, score=score, metadata=chunk.metadata))
+        return hits
+
+    def _chunk(self, node: Any) -> Chunk:
+        __tracebackhide__ = True
+        id_ = node.metadata.get(self._id_key) if self._id_key else node.node_id
+        if id_ is None:
+            raise CorpusError(
+                f"the node {node.node_id} has no id: expected the key {self._id_key!r} in its metadata, which has "
+                f"{listing(node.metadata)}; fill it, or leave id_key out",
+                self.where,
+            )
+        return Chunk(id=str(id_), text=node.get_content() or "", metadata=portable(node.metadata))
+
+
+def _filters(wanted: Conditions) -> Any:
+    stores = package("llama_index.core.vector_stores", "llama-index-core", "LlamaIndexRetriever")
+    return stores.MetadataFilters(
+        filters=[
+            stores.MetadataFilter(key=key, value=list(values), operator=stores.FilterOperator.IN)
+            for key, values in wanted.items()
+        ]
+    )

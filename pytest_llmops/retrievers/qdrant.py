@@ -1,0 +1,191 @@
+"""A Qdrant collection as a retriever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops.errors import CorpusError, UnknownName, UsageError, listing, told
+from pytest_llmops.measurement import shorten
+from pytest_llmops.protocols import Chunk, Embedder, Hit
+from pytest_llmops.searching import (
+    Conditions,
+    Scalar,
+    Searcher,
+    closeness,
+    existing,
+    package,
+    portable,
+    query_vector,
+    usable_embedder,
+)
+
+PAGE = 1000
+"""Points of one request when all are listed."""
+
+
+class QdrantRetriever(Searcher):
+    """A Qdrant collection: a point is a passage, its payload holds the text and the metadata.
+
+    Scores are Qdrant's own for the distances ``Cosine`` and ``Dot``, and 1 / (1 + distance) for ``Euclid`` and
+    ``Manhattan``. A point without a text (an image, a table) is a hit with an empty text. Filters become
+    Qdrant's; a key may be a path ("metadata.source").
+
+    Attributes:
+        client: The client, as it was given.
+        collection: Name of the collection.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        collection: str,
+        *,
+        embedder: Embedder | str,
+        k: int = 5,
+        text_key: str = "text",
+        id_key: str = "",
+        vector_name: str = "",
+    ) -> None:
+        """Wrap a collection of a client that you opened, in memory, on disk or of a server.
+
+        Args:
+            client: A ``qdrant_client.QdrantClient``.
+            collection: Name of the collection.
+            embedder: What embeds queries: the one the collection was filled with.
+            k: The most hits `search` returns unless it is told otherwise.
+            text_key: Key of the text in the payload ("page_content" if LangChain filled it).
+            id_key: Key of the id in the payload; left out: the point's own id, a number or UUID as text.
+            vector_name: Which of several named vectors to search by.
+
+        Raises:
+            UsageError: It is no client, ``k`` is less than 1, or the embedder cannot be used.
+            UnknownName: The client has no such collection, or the collection no such vector.
+            CorpusError: The store cannot be asked.
+        """
+        __tracebackhide__ = True
+        for method in ("query_points", "get_collection", "scroll"):
+            if not callable(getattr(client, method, None)):
+                raise UsageError(f"QdrantRetriever: expected a QdrantClient, got {type(client).__name__}")
+        super().__init__(k=k, name=collection, where=f"Qdrant collection {shorten(collection, 60)!r}")
+        self.client = client
+        self.collection = collection
+        self.embedder = usable_embedder(embedder, self.where)
+        self._text_key, self._id_key, self._vector_name = text_key, id_key, vector_name
+        try:
+            names = [one.name for one in client.get_collections().collections]
+            params = client.get_collection(collection).config.params if collection in names else None
+        except Exception as error:
+            raise CorpusError(f"cannot be asked: {shorten(told(error), 400)}", self.where) from error
+        if params is None:
+            raise UnknownName("Qdrant collection", collection, names)
+        self._vector = _vector(params.vectors, vector_name, self.where)
+
+    @classmethod
+    def open(cls, path: str | Path, collection: str, **options: Any) -> QdrantRetriever:
+        """Open a collection of a store on disk (Qdrant's local mode); the options are those of the constructor.
+
+        The store stays locked until ``retriever.client.close()``.
+
+        Raises:
+            CorpusError: There is no store at that path, another client has it open, or it cannot be opened.
+            UnknownName: It has no such collection; names those it has.
+            UsageError: The package is not installed, or as for the constructor.
+        """
+        __tracebackhide__ = True
+        qdrant = package("qdrant_client", "qdrant-client", "QdrantRetriever")
+        place = existing(path, "the folder of a Qdrant store")
+        existing(place / "meta.json", "a Qdrant store")
+        try:
+            client = qdrant.QdrantClient(path=str(place))
+        except Exception as error:
+            locked = "already accessed" in str(error)
+            step = "close the other client, or pass it" if locked else "build the index again"
+            what = "is locked: another client has it open" if locked else "cannot be opened as a Qdrant store"
+            raise CorpusError(f"{what}: {shorten(told(error), 400)}; {step}", place) from error
+        try:
+            return cls(client, collection, **options)
+        except BaseException:
+            client.close()
+            raise
+
+    @property
+    def documents(self) -> int:
+        """How many points the collection has."""
+        return int(self.client.count(self.collection).count)
+
+    def listing(self) -> list[Chunk]:
+        """Return every point, in the store's order."""
+        return [self._chunk(one) for one in self._points()]
+
+    def _points(self) -> Iterator[Any]:
+        offset: Any = None
+        while True:
+            page, offset = self.client.scroll(self.collection, limit=PAGE, offset=offset, with_payload=True)
+            yield from page
+            if offset is None:
+                return
+
+    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
+        vector = query_vector(self.embedder, query, self.where, int(self._vector.size))
+        if vector is None:
+            return []
+        found = self.client.query_points(
+            self.collection,
+            query=vector.tolist(),
+            using=self._vector_name or None,
+            query_filter=_filter(wanted) if wanted else None,
+            limit=limit,
+            with_payload=True,
+        )
+        space = str(getattr(self._vector.distance, "value", self._vector.distance)).lower()
+        hits = []
+        for point in found.points:
+            chunk = self._chunk(point)
+            score = float(point.score) if space in ("cosine", "dot") else closeness(point.score, space)
+            hits.append(Hit(id=chunk.id, text=chunk.text, score=score, metadata=chunk.metadata))
+        return hits
+
+    def _chunk(self, point: Any) -> Chunk:
+        __tracebackhide__ = True
+        payload: Mapping[str, Any] = point.payload or {}
+        id_ = payload.get(self._id_key) if self._id_key else point.id
+        if id_ is None:
+            raise CorpusError(
+                f"the point {point.id} has no id: expected the key {self._id_key!r} in its payload, got {listing(payload)}; "
+                "fill it, or leave id_key out",
+                self.where,
+            )
+        rest = {key: one for key, one in payload.items() if key not in (self._text_key, self._id_key)}
+        return Chunk(id=str(id_), text=str(payload.get(self._text_key) or ""), metadata=portable(rest))
+
+
+def _vector(held: Any, name: str, where: str) -> Any:
+    """Return size and distance of the vector to search by."""
+    __tracebackhide__ = True
+    named = held if isinstance(held, Mapping) else {}
+    if name or named:
+        if name not in named:
+            raise UnknownName("vector", name, named, where=f"vector_name of {where}")
+        return named[name]
+    if held is None or not hasattr(held, "size"):
+        raise CorpusError("expected a collection of dense vectors, got none", where)
+    return held
+
+
+def _filter(wanted: Conditions) -> Any:
+    models = package("qdrant_client.models", "qdrant-client", "QdrantRetriever")
+    return models.Filter(
+        must=[
+            models.Filter(should=[_condition(models, key, one) for one in values])
+            for key, values in wanted.items()
+        ]
+    )
+
+
+def _condition(models: Any, key: str, value: Scalar) -> Any:
+    if isinstance(value, (str, bool)):
+        return models.FieldCondition(key=key, match=models.MatchValue(value=value))
+    # Numbers by a range: a match would tell 1 from 1.0.
+    return models.FieldCondition(key=key, range=models.Range(gte=value, lte=value))

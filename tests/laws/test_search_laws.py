@@ -1,0 +1,166 @@
+"""What holds for every search in memory by vectors, for fused rankings, filters and freshness."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from pytest_llmops.freshness import compared, states
+from pytest_llmops.measurement import Json
+from pytest_llmops.metrics.vectors import cosine
+from pytest_llmops.protocols import Chunk, Hit, Hits
+from pytest_llmops.retrievers.dense import DenseRetriever
+from pytest_llmops.retrievers.hybrid import HybridRetriever
+from pytest_llmops.retrievers.in_memory import InMemoryRetriever
+from pytest_llmops.searching import Searcher, closeness, conditions, fits
+
+LETTERS = "abcde"
+laws = settings(deadline=None, derandomize=True, max_examples=60)
+
+
+class Letters:
+    """How often each letter stands in a text."""
+
+    version = "letters/1"
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        rows = [[text.count(one) - text.count(one.upper()) for one in LETTERS] for text in texts]
+        return np.array(rows, dtype=np.float32).reshape(len(texts), len(LETTERS))
+
+
+texts = st.text(alphabet=LETTERS + LETTERS.upper() + " ", max_size=6)
+languages = st.sampled_from(["de", "en", "fr"])
+corpora = st.lists(st.tuples(texts, languages), min_size=1, max_size=12).map(
+    lambda rows: [
+        Chunk(id=f"d{number}", text=text, metadata={"lang": lang}) for number, (text, lang) in enumerate(rows)
+    ]
+)
+cuts = st.integers(1, 14)
+
+
+def dense(chunks: Sequence[Chunk]) -> DenseRetriever:
+    return DenseRetriever(chunks, embedder=Letters())
+
+
+@laws
+@given(corpus=corpora, query=texts, k=cuts)
+def test_the_hits_are_those_of_the_whole_matrix_sorted(corpus: list[Chunk], query: str, k: int) -> None:
+    hits = dense(corpus).search(query, k)
+    vectors = Letters().embed([one.text for one in corpus])
+    asked = Letters().embed([query])
+    scores = cosine(vectors, asked)[:, 0]
+    known = [place for place in range(len(corpus)) if vectors[place].any() and asked.any()]
+    wanted = sorted(known, key=lambda place: -round(float(scores[place]), 6))[:k]
+    assert [hit.score for hit in hits] == pytest.approx([scores[place] for place in wanted], abs=1e-6)
+    # Equal texts tie exactly, and keep their order.
+    for first, second in itertools.pairwise(hits):
+        assert first.score >= second.score
+        if first.text == second.text:
+            assert first.score == second.score
+            assert int(first.id[1:]) < int(second.id[1:])
+
+
+@laws
+@given(corpus=corpora, query=texts, k=cuts)
+def test_more_hits_begin_with_the_fewer(corpus: list[Chunk], query: str, k: int) -> None:
+    retriever = dense(corpus)
+    everything = retriever.search(query, 99)
+    assert list(retriever.search(query, k)) == list(everything)[:k]
+
+
+@laws
+@given(corpus=corpora, query=texts, wanted=st.lists(languages, min_size=1, unique=True), words=st.booleans())
+def test_a_filter_gives_the_hits_that_fit_and_no_others(
+    corpus: list[Chunk], query: str, wanted: list[str], words: bool
+) -> None:
+    retriever: Searcher = InMemoryRetriever(corpus, stopwords=()) if words else dense(corpus)
+    filters: dict[str, Json] = {"lang": wanted}
+    everything = list(retriever.search(query, 99))
+    found = list(retriever.search(query, 99, filters))
+    kept = [hit for hit in everything if fits(hit.metadata, conditions(filters))]
+    assert [hit.id for hit in found] == [hit.id for hit in kept]
+    assert [hit.score for hit in found] == pytest.approx([hit.score for hit in kept], abs=1e-12)
+
+
+@laws
+@given(corpus=corpora, others=corpora, query=texts, data=st.data())
+def test_a_changed_retriever_is_one_built_anew(
+    corpus: list[Chunk], others: list[Chunk], query: str, data: st.DataObject
+) -> None:
+    retriever = dense(corpus)
+    held = list(corpus)
+    new = [Chunk(id=f"n{one.id}", text=one.text, metadata=one.metadata) for one in others]
+    retriever.add(new)
+    held += new
+    changed = {one.id: one for one in others if one.id in {old.id for old in held}}
+    retriever.update(changed.values())
+    held = [changed.get(one.id, one) for one in held]
+    gone = data.draw(st.sets(st.sampled_from([one.id for one in held])))
+    assume(len(gone) < len(held))
+    retriever.remove(gone)
+    held = [one for one in held if one.id not in gone]
+    anew = dense(held)
+    assert retriever.fingerprint == anew.fingerprint
+    assert list(retriever.search(query, 99)) == list(anew.search(query, 99))
+
+
+class Fixed:
+    def __init__(self, ids: list[str]) -> None:
+        self.ids = ids
+
+    def search(self, query: str, k: int | None = None) -> Hits:
+        return Hits(tuple(Hit(id=one, text=query, score=1.0) for one in self.ids[:k]))
+
+
+rankings = st.lists(st.lists(st.sampled_from("uvwxyz"), unique=True), min_size=2, max_size=4)
+
+
+@laws
+@given(ids=rankings)
+def test_fused_scores_are_the_sums_of_reciprocal_ranks(ids: list[list[str]]) -> None:
+    hits = HybridRetriever([Fixed(one) for one in ids], k=9).search("q")
+    wanted = {
+        one: sum(1 / (60 + ranking.index(one) + 1) for ranking in ids if one in ranking)
+        for ranking in ids
+        for one in ranking
+    }
+    assert {hit.id: hit.score for hit in hits} == pytest.approx(wanted)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+@laws
+@given(ids=st.lists(st.sampled_from("uvwxyz"), unique=True))
+def test_a_ranking_fused_with_itself_stays(ids: list[str]) -> None:
+    assert HybridRetriever([Fixed(ids), Fixed(ids)], k=9).search("q").ids == ids
+
+
+@laws
+@given(
+    distances=st.lists(st.floats(0, 1e6), min_size=2, max_size=6),
+    space=st.sampled_from(["cosine", "ip", "l2"]),
+)
+def test_a_nearer_passage_never_scores_lower(distances: list[float], space: str) -> None:
+    scores = [closeness(one, space) for one in sorted(distances)]
+    assert scores == sorted(scores, reverse=True)
+
+
+documents = st.dictionaries(st.sampled_from("uvwxyz"), st.sampled_from(["one", "two", "three"]))
+
+
+@laws
+@given(index=documents, source=documents)
+def test_every_document_is_counted_once(index: dict[str, str], source: dict[str, str]) -> None:
+    found = compared(states(index), states(source), now=0)
+    outdated = set(found.outdated or {})
+    fresh = {one for one in source if index.get(one) == source[one]}
+    assert set(found.missing) | outdated | fresh == set(source)
+    assert len(found.missing) + len(outdated) + len(fresh) == len(source)
+    assert set(found.orphaned) == set(index) - set(source)
+    same = compared(states(source), states(source), now=0)
+    assert (same.missing, same.outdated, same.orphaned, same.unknown) == ((), {}, (), ())

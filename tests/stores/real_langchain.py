@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from stores.kit import CAPTIONS, CHUNKS, FILTERS, QUERIES, WORDS, check_filters, check_nothing_was_sent, exact
+
+from pytest_llmops.errors import CorpusError, UsageError
+from pytest_llmops.protocols import Retriever
+from pytest_llmops.retrievers.langchain import LangChainRetriever
+
+core = pytest.importorskip("langchain_core")
+documents = pytest.importorskip("langchain_core.documents")
+embeddings = pytest.importorskip("langchain_core.embeddings")
+retrievers = pytest.importorskip("langchain_core.retrievers")
+stores = pytest.importorskip("langchain_core.vectorstores")
+
+
+class Own(embeddings.Embeddings):  # type: ignore[misc, name-defined]
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self.embed_query(one) for one in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        return list(map(float, WORDS.embed([text or CAPTIONS["picture"]])[0]))
+
+
+def store() -> Any:
+    found = stores.InMemoryVectorStore(Own())
+    found.add_documents(
+        [
+            documents.Document(id=one.id, page_content=one.text, metadata={"key": one.id, **one.metadata})
+            for one in CHUNKS
+        ]
+    )
+    return found
+
+
+def ranked(query: str) -> list[str]:
+    return [one.id for one, _ in exact(query)]
+
+
+def translate(wanted: Any) -> Any:
+    return lambda document: all(document.metadata.get(key) in values for key, values in wanted.items())
+
+
+def test_a_vector_store() -> None:
+    retriever = LangChainRetriever(store())
+    assert isinstance(retriever, Retriever)
+    assert (retriever.k, retriever.name, retriever.documents) == (4, "InMemoryVectorStore", None)
+    for query in QUERIES:
+        hits = retriever.search(query, 9)
+        assert hits.ids[0] == ranked(query)[0]
+        assert sorted(hits.ids) == sorted(ranked(query))
+        assert [hit.score for hit in hits] == [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
+        assert len(retriever.search(query)) == 4
+    chunk = CHUNKS[0]
+    (hit,) = retriever.search(QUERIES[0], 1)
+    assert (hit.text, hit.metadata) == (chunk.text, {"key": chunk.id, **chunk.metadata})
+    assert retriever.search(QUERIES[1], 1)[0].text == ""
+    assert retriever.search(" ").ids == []
+
+
+def test_the_retriever_of_a_store_keeps_its_own_k() -> None:
+    retriever = LangChainRetriever(store().as_retriever(search_kwargs={"k": 2}), id_key="key")
+    assert (retriever.k, len(retriever.search(QUERIES[0])), len(retriever.search(QUERIES[0], 3))) == (2, 2, 3)
+    assert LangChainRetriever(store().as_retriever(), k=3).k == 3
+
+
+@pytest.mark.parametrize("of_store", [True, False])
+def test_filters(of_store: bool) -> None:
+    given = store() if of_store else store().as_retriever()
+    check_filters(LangChainRetriever(given, translate=translate), FILTERS[:4])
+    with pytest.raises(
+        UsageError, match="filters cannot be translated, as every vector store has a form of its own"
+    ):
+        LangChainRetriever(given).search("refunds", filters={"lang": "en"})
+
+
+def test_any_other_retriever_is_not_cut() -> None:
+    class Fixed(retrievers.BaseRetriever):  # type: ignore[misc, name-defined]
+        answers: list[Any]
+
+        def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Any]:  # noqa: ARG002 -- LangChain's name
+            if query == "broken":
+                raise ConnectionError("no route")
+            return self.answers
+
+    found = LangChainRetriever(
+        Fixed(answers=[documents.Document(id=str(n), page_content=f"text {n}") for n in range(40)])
+    )
+    assert found.search("q").ids == [str(n) for n in range(40)]
+    assert found.search("q", 3).ids == ["0", "1", "2"]
+    with pytest.raises(UsageError, match="takes no filters: search without, or wrap the vector store"):
+        found.search("q", filters={"lang": "en"})
+    with pytest.raises(
+        CorpusError, match=r"the search failed: ConnectionError: no route \(.*@ LangChain Fixed"
+    ):
+        found.search("broken")
+    nameless = Fixed(answers=[documents.Document(page_content="x", metadata={"source": "a"})])
+    with pytest.raises(
+        CorpusError, match=r"a document has no id: expected Document.id, its metadata has source"
+    ):
+        LangChainRetriever(nameless).search("q")
+    assert LangChainRetriever(nameless, id_key="source").search("q").ids == ["a"]
+    with pytest.raises(CorpusError, match="expected the key 'path' in its metadata"):
+        LangChainRetriever(nameless, id_key="path").search("q")
+    with pytest.raises(
+        UsageError, match="LangChain Fixed: cannot be listed; pass its documents as a mapping"
+    ):
+        found.listing()
+
+
+def test_what_is_no_retriever() -> None:
+    with pytest.raises(UsageError, match="expected a retriever or vector store of langchain_core, got list"):
+        LangChainRetriever([])
+
+
+def test_nothing_was_sent() -> None:
+    check_nothing_was_sent()

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmops import MeasurementErrored, MeasurementFailed, collect
+from pytest_llmops.assertions.index import assert_index_fresh, assert_reindex_time, assert_search_latency
+from pytest_llmops.errors import CorpusError, UsageError
+from pytest_llmops.freshness import Keys, Stamp
+from pytest_llmops.protocols import Chunk, Hits
+from pytest_llmops.retrievers.in_memory import InMemoryRetriever, load_corpus
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+
+def test_an_index_that_is_up_to_date(tmp_path: Path) -> None:
+    for name in ("a.md", "b.md"):
+        (tmp_path / name).write_text(f"text of {name}", encoding="utf-8")
+    index = InMemoryRetriever(load_corpus(tmp_path))
+    found = assert_index_fresh(index, tmp_path)
+    assert [(one.name, one.value, one.unit, one.better, one.status) for one in found] == [
+        ("index.missing", 0.0, "count", "lower", "passed"),
+        ("index.outdated", 0.0, "count", "lower", "passed"),
+        ("index.orphaned", 0.0, "count", "lower", "passed"),
+    ]
+    (tmp_path / "b.md").write_text("another text", encoding="utf-8")
+    with pytest.raises(MeasurementFailed, match=r"index.outdated 1 > 0"):
+        assert_index_fresh(index, tmp_path)
+
+
+def test_each_kind_of_failure_names_its_documents(well_formed: Callable[[BaseException], list[str]]) -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_index_fresh(
+            {"b": 100, "gone": 5},
+            {"a": 100, "b": 160},
+            at_most_age_s=50,
+            now=200,
+            label="handbook",
+        )
+    assert str(caught.value).splitlines() == [
+        "4 of 4 checks failed",
+        "1. index.missing [handbook] 1 > 0",
+        "  reason    1 of 2 documents are missing",
+        "  missing   a",
+        "2. index.outdated [handbook] 1 > 0",
+        "  reason     1 of 2 documents are outdated",
+        "  outdated   b: modified 60 s after the state in the index",
+        "3. index.orphaned [handbook] 1 > 0",
+        "  reason     1 of 2 documents of the index are not in the source",
+        "  orphaned   gone",
+        "4. index.age [handbook] 195.00 s > 50.00 s",
+        "  reason   gone was modified 195.00 s ago, before all others",
+    ]
+    details = {one.name: one.detail for one in caught.value.measurements}
+    assert details["index.missing"]["missing"] == ["a"]
+    assert details["index.age"] == {"oldest": "gone", "by": "modified"}
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_index_fresh({}, {"a\n\x1b": "x"})
+    assert well_formed(caught.value)[0] == "index.missing 1 > 0"
+
+
+def test_bounds_say_how_many_are_fine_and_none_records() -> None:
+    index = {"b": "old", "gone": "x"}
+    source = {"a": "x", "b": "new", "c": "x"}
+    found = assert_index_fresh(index, source, at_most_missing=2, at_most_outdated=None, at_most_orphaned=1)
+    assert [(one.value, one.bound, one.status) for one in found] == [
+        (2.0, 2.0, "passed"),
+        (1.0, None, "recorded"),
+        (1.0, 1.0, "passed"),
+    ]
+
+
+def test_many_documents_fit_into_the_failure() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_index_fresh({}, {f"doc {number}": "x" for number in range(300)})
+    lines = str(caught.value).splitlines()
+    assert lines[:5] == [
+        "index.missing 300 > 0",
+        "  reason    300 of 300 documents are missing",
+        "  missing   doc 0",
+        "  missing   doc 1",
+        "  missing   doc 2",
+    ]
+    assert lines[5].startswith("  missing   doc 3, doc 4, ")
+    assert len(lines) == 6
+    named = caught.value.measurement.detail["missing"]
+    assert isinstance(named, list)
+    assert len(named) == 200
+
+
+def test_what_cannot_be_told_is_an_error() -> None:
+    timed: dict[str, Any] = {"a": "x", "b": 5}
+    with pytest.raises(
+        MeasurementErrored, match=r"index.outdated could not be scored: 1 of 2 documents have neither"
+    ):
+        assert_index_fresh(timed, {"a": "x", "b": "text"})
+    with pytest.raises(
+        MeasurementErrored, match=r"index.age could not be scored: the index does not say when"
+    ):
+        assert_index_fresh({"a": "x"}, {"a": "x"}, at_most_age_s=60)
+
+
+def test_a_failure_comes_before_an_error() -> None:
+    with pytest.raises(MeasurementFailed, match="2 of 4 checks failed"):
+        assert_index_fresh({"b": 5}, {"a": "x", "b": "text"})
+
+
+def test_the_age_since_it_was_indexed() -> None:
+    chunks = [
+        Chunk(id="1", text="x", metadata={"file": "a", "at": 900, "sha": "s"}),
+        Chunk(id="2", text="y", metadata={"file": "a", "at": 950, "sha": "s"}),
+    ]
+    found = assert_index_fresh(
+        chunks,
+        {"a": Stamp(fingerprint="s")},
+        at_most_age_s=100,
+        keys=Keys(document="file", fingerprint="sha", indexed="at"),
+        now=1000,
+    )
+    age = found[-1]
+    assert (age.name, age.value, age.unit, age.status) == ("index.age", 100.0, "s", "passed")
+    assert age.reason == "a was indexed 100.00 s ago, before all others"
+
+
+def test_the_clock_of_the_machine_is_the_default() -> None:
+    (*_, age) = assert_index_fresh({"a": 0}, {"a": 0})
+    assert age.status == "recorded"
+    assert age.value is not None
+    assert age.value > 1_700_000_000
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"at_most_missing": -1},
+            "expected at_most_missing to be a number of documents of at least 0, or None",
+        ),
+        ({"at_most_outdated": 0.5}, "expected at_most_outdated to be a number of documents"),
+        ({"at_most_orphaned": True}, "expected at_most_orphaned"),
+        ({"at_most_age_s": float("nan")}, "expected at_most_age_s to be seconds of at least 0, .* got nan"),
+        ({"at_most_age_s": "1 h"}, "got '1 h'"),
+    ],
+)
+def test_bounds_that_are_none(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        assert_index_fresh({"a": "x"}, {"a": "x"}, **options)
+
+
+def test_an_empty_source_is_a_mistake_not_a_pass(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="source: expected at least one document, got none"):
+        assert_index_fresh({"a": "x"}, tmp_path)
+    with pytest.raises(CorpusError, match=r"expected a .jsonl file, or a folder"):
+        assert_index_fresh({"a": "x"}, tmp_path / "none")
+
+
+class Slow:
+    """Reports a latency for every query, or none."""
+
+    def __init__(self, seconds: dict[str, Any]) -> None:
+        self.seconds = seconds
+        self.asked: list[tuple[str, int | None]] = []
+
+    def search(self, query: str, k: int | None = None) -> Hits:
+        self.asked.append((query, k))
+        return Hits(query=query, latency_s=self.seconds[query])
+
+
+def test_the_share_of_searches_that_are_fast_enough() -> None:
+    retriever = Slow({f"q{number}": number / 100 for number in range(1, 21)})
+    measurement = assert_search_latency(retriever, list(retriever.seconds), at_most_s=0.19)
+    # Nearest rank: 19 of 20 take at most 0.19 s.
+    assert (measurement.name, measurement.value, measurement.unit) == ("retrieval.latency", 0.19, "s")
+    assert (measurement.better, measurement.version, measurement.status) == ("lower", "1/q0.95", "passed")
+    assert measurement.reason == "0.95 of 20 searches took at most 0.19 s"
+    detail = dict(measurement.detail)
+    del detail["evidence"]
+    assert detail == {
+        "queries": 20,
+        "quantile": 0.95,
+        "median": 0.1,
+        "mean": pytest.approx(0.105),
+        "slowest": 0.2,
+    }
+    assert retriever.asked[:2] == [("q1", None), ("q1", None)]
+    assert len(retriever.asked) == 21
+
+
+@pytest.mark.parametrize(("quantile", "value"), [(0.01, 1.0), (0.5, 2.0), (0.51, 3.0), (0.75, 3.0), (1, 4.0)])
+def test_quantiles_are_latencies_that_were_measured(quantile: float, value: float) -> None:
+    retriever = Slow({"a": 4.0, "b": 1.0, "c": 3.0, "d": 2.0})
+    found = assert_search_latency(retriever, ["a", "b", "c", "d"], at_most_s=None, quantile=quantile)
+    assert (found.value, found.status) == (value, "recorded")
+
+
+def test_a_slow_search_is_named(well_formed: Callable[[BaseException], list[str]]) -> None:
+    retriever = Slow({"fast": 0.01, "slow\n\x1b[2J": 2.0, "medium": 0.5})
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_search_latency(retriever, list(retriever.seconds), at_most_s=1, k=7, label="handbook")
+    assert well_formed(caught.value) == [
+        "retrieval.latency [handbook] 2.00 s > 1.00 s",
+        "  reason   0.95 of 3 searches took at most 2.00 s",
+        "  slow     2.00 s: slow\\n\\x1b[2J",
+        "  slow     0.50 s: medium",
+        "  slow     0.01 s: fast",
+    ]
+    assert {k for _, k in retriever.asked} == {7}
+
+
+def test_without_a_reported_latency_the_clock_counts() -> None:
+    retriever = Slow({"a": None, "b": None})
+    ticks: Iterator[float] = iter([0.0, 9.0, 10.0, 10.5, 20.0, 22.0])
+    found = assert_search_latency(retriever, ["a", "b"], at_most_s=3, clock=lambda: next(ticks))
+    # The first, of 9 s, warms up.
+    assert (found.value, found.detail["median"]) == (2.0, 0.5)
+
+
+def test_a_list_of_hits_is_timed_too() -> None:
+    class Bare:
+        def search(self, query: str, k: int | None = None) -> Any:
+            return [query] * (k or 1)
+
+    ticks = iter([0.0, 1.0, 2.0, 2.25])
+    assert assert_search_latency(Bare(), ["a"], at_most_s=1, clock=lambda: next(ticks)).value == 0.25
+
+
+@pytest.mark.parametrize("latency", [float("nan"), -0.1, float("inf"), "fast"])
+def test_a_latency_that_is_none(latency: Any) -> None:
+    with pytest.raises(
+        MeasurementErrored, match=r"could not be scored: the search for 'a' reported a latency of"
+    ):
+        assert_search_latency(Slow({"a": latency}), ["a"], at_most_s=1)
+
+
+def test_a_search_that_fails_is_an_error_with_its_cause() -> None:
+    with pytest.raises(MeasurementErrored, match="the search for 'b' failed: KeyError: 'b'") as caught:
+        assert_search_latency(Slow({"a": 1.0}), ["a", "b"], at_most_s=2)
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert caught.value.measurement.value is None
+
+
+@pytest.mark.parametrize(
+    ("retriever", "queries", "options", "said"),
+    [
+        (Slow({}), [], {}, "expected at least one query, got none"),
+        (Slow({}), "query", {}, "expected a list of queries, got str"),
+        (Slow({}), [3], {}, "expected queries that are texts, got int"),
+        (object(), ["a"], {}, r"expected a retriever with search\(query, k\), got object"),
+        (Slow({}), ["a"], {"at_most_s": -1}, "expected at_most_s to be seconds of at least 0"),
+        (Slow({}), ["a"], {"quantile": 0}, "expected quantile above 0 and at most 1, got 0"),
+        (Slow({}), ["a"], {"quantile": 95}, "expected quantile above 0 and at most 1, got 95"),
+    ],
+)
+def test_arguments_that_are_none(retriever: Any, queries: Any, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        assert_search_latency(retriever, queries, **{"at_most_s": 1, **options})
+
+
+def test_a_real_retriever_reports_its_own_latency() -> None:
+    retriever = InMemoryRetriever([Chunk(id="a", text="refunds take days")])
+    found = assert_search_latency(retriever, ["refunds", "days"], at_most_s=None)
+    assert found.value is not None
+    assert found.value > 0
+
+
+def test_the_time_to_build_an_index() -> None:
+    built = []
+    ticks = iter([5.0, 7.5])
+    found = assert_reindex_time(lambda: built.append(1), at_most_s=2.5, clock=lambda: next(ticks))
+    assert (found.name, found.value, found.unit, found.better) == ("index.reindex", 2.5, "s", "lower")
+    assert built == [1]
+    ticks = iter([5.0, 7.6])
+    with pytest.raises(MeasurementFailed, match=r"index.reindex 2\.60 s > 2\.50 s"):
+        assert_reindex_time(lambda: None, at_most_s=2.5, clock=lambda: next(ticks))
+
+
+def test_an_index_that_cannot_be_built() -> None:
+    def build() -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(MeasurementErrored, match="building the index raised OSError: disk full") as caught:
+        assert_reindex_time(build, at_most_s=1)
+    assert isinstance(caught.value.__cause__, OSError)
+    with pytest.raises(UsageError, match="expected a function that builds the index, got list"):
+        assert_reindex_time([], at_most_s=1)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="assert_reindex_time: expected at_most_s to be seconds"):
+        assert_reindex_time(build, at_most_s=True)
+
+
+def test_no_frame_of_ours_is_shown(shown_frames: Callable[[BaseException], list[str]]) -> None:
+    def raised(call: Callable[[], object]) -> BaseException:
+        with pytest.raises((MeasurementFailed, MeasurementErrored, UsageError)) as caught:
+            call()
+        return caught.value
+
+    calls: list[Callable[[], object]] = [
+        lambda: assert_index_fresh({}, {"a": "x"}),
+        lambda: assert_index_fresh({}, {}),
+        lambda: assert_index_fresh({"a": "x"}, {"a": True}),
+        lambda: assert_search_latency(Slow({"a": 2.0}), ["a"], at_most_s=1),
+        lambda: assert_search_latency(Slow({}), ["a"], at_most_s=1),
+        lambda: assert_search_latency(Slow({}), [], at_most_s=1),
+        lambda: assert_reindex_time(lambda: 1 / 0, at_most_s=1),
+    ]
+    assert [shown_frames(raised(one)) for one in calls] == [[]] * len(calls)
+
+
+def test_all_are_recorded_once() -> None:
+    with collect() as measurements:
+        assert_index_fresh({}, {"a": "x"})
+    assert [(one.name, one.status) for one in measurements] == [
+        ("index.missing", "failed"),
+        ("index.outdated", "passed"),
+        ("index.orphaned", "passed"),
+    ]

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_llmops.backends.offline import HashingEmbedder
+from pytest_llmops.errors import CorpusError, UnknownName, UsageError
+from pytest_llmops.measurement import Json
+from pytest_llmops.protocols import Chunk, Hit, Hits, Retriever
+from pytest_llmops.retrievers.dense import DenseRetriever
+from pytest_llmops.retrievers.hybrid import HybridRetriever
+from pytest_llmops.retrievers.in_memory import InMemoryRetriever
+
+
+def chunk(id_: str, text: str, **metadata: Json) -> Chunk:
+    return Chunk(id=id_, text=text, metadata=metadata)
+
+
+class Plane:
+    """A text is its two numbers: the cosine can be worked out by hand."""
+
+    version = "plane/1"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        self.asked.extend(texts)
+        return np.array([[float(one) for one in text.split()] for text in texts], dtype=np.float32)
+
+
+PLANE = (
+    chunk("east", "1 0", side="right", tags=["x", "y"]),
+    chunk("north", "0 2", side="none"),
+    chunk("north-east", "3 3", side="right"),
+    chunk("west", "-1 0", side="left"),
+    chunk("nowhere", "0 0", side="none"),
+)
+
+
+def plane(**options: Any) -> DenseRetriever:
+    return DenseRetriever(PLANE, **{"embedder": Plane(), **options})
+
+
+def test_it_is_a_retriever() -> None:
+    retriever = plane(name="compass")
+    assert isinstance(retriever, Retriever)
+    assert (retriever.name, retriever.k, retriever.documents, retriever.dim) == ("compass", 5, 5, 2)
+    assert retriever.chunks == tuple(retriever.listing()) == PLANE
+
+
+def test_the_score_is_the_cosine() -> None:
+    hits = plane().search("2 0")
+    assert [(hit.id, hit.score) for hit in hits] == [
+        ("east", 1.0),
+        ("north-east", pytest.approx(math.sqrt(0.5), abs=1e-7)),
+        ("north", 0.0),
+        ("west", -1.0),
+    ]
+    assert hits[0] == Hit(id="east", text="1 0", score=1.0, metadata={"side": "right", "tags": ["x", "y"]})
+    assert type(hits[0].score) is float
+    assert hits.query == "2 0"
+
+
+def test_a_text_or_query_without_direction_is_not_found_and_finds_nothing() -> None:
+    assert "nowhere" not in plane().search("1 1").ids
+    assert plane().search("0 0").ids == []
+
+
+def test_k_and_filters() -> None:
+    retriever = plane(k=2)
+    assert retriever.search("1 0").ids == ["east", "north-east"]
+    assert retriever.search("1 0", 1).ids == ["east"]
+    assert retriever.search("1 0", 99).ids == ["east", "north-east", "north", "west"]
+    assert retriever.search("1 0", filters={"side": ["none", "left"]}).ids == ["north", "west"]
+    assert retriever.search("1 0", 1, {"tags": "y"}).ids == ["east"]
+    assert retriever.search("1 0", filters={"side": "up"}).ids == []
+    with pytest.raises(UsageError, match="k: expected a whole number of at least 1, got 0"):
+        retriever.search("1 0", 0)
+    with pytest.raises(UsageError, match="filters: side"):
+        retriever.search("1 0", filters={"side": None})
+
+
+def test_equal_texts_tie_and_keep_the_order_of_the_corpus() -> None:
+    texts = ["refunds take thirty days", "shipping takes three days"]
+    corpus = [chunk(str(number), texts[number % 2], odd=number % 2) for number in range(1003, 0, -1)]
+    hits = DenseRetriever(corpus, embedder=HashingEmbedder(dim=509), k=1003).search("thirty days of refunds")
+    wanted = [one.id for one in corpus if one.text == texts[0]] + [
+        one.id for one in corpus if one.text == texts[1]
+    ]
+    assert hits.ids == wanted
+    assert len({hit.score for hit in hits}) == 2
+    few = DenseRetriever(corpus, embedder=HashingEmbedder(dim=509)).search("thirty days of refunds")
+    assert few.ids == wanted[:5]
+    assert (
+        DenseRetriever(corpus, embedder=HashingEmbedder(dim=509)).search("thirty", 7, {"odd": 0}).ids
+        == [one.id for one in corpus if one.metadata["odd"] == 0][:7]
+    )
+
+
+def test_a_title_is_embedded_too() -> None:
+    embedder = Plane()
+    DenseRetriever([chunk("a", "1", title="0")], embedder=embedder)
+    assert embedder.asked == ["0\n1"]
+
+
+def test_by_name_and_the_default_settings() -> None:
+    corpus = [chunk("refunds", "Refunds take 30 days."), chunk("ship", "Shipping takes three days.")]
+    retriever = DenseRetriever(corpus, embedder="hashing")
+    assert retriever.search("How long do refunds take?", 1).ids == ["refunds"]
+    assert retriever.search("?!").ids == []
+
+
+def test_an_embedder_that_fits_itself_to_one_call_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"handbook: expected an embedder whose vectors can be kept, got tfidf/1.*use 'hash"
+    ):
+        DenseRetriever(PLANE, embedder="tfidf", name="handbook")
+
+
+def test_what_cannot_be_a_corpus() -> None:
+    with pytest.raises(
+        CorpusError, match="the corpus is empty: expected at least one chunk @ DenseRetriever"
+    ):
+        DenseRetriever([], embedder=Plane())
+    with pytest.raises(CorpusError, match="duplicate id 'east' @ DenseRetriever"):
+        DenseRetriever([*PLANE, PLANE[0]], embedder=Plane())
+    with pytest.raises(UsageError, match=r"DenseRetriever: the embedder plane/1 gave bad vectors: .*NaN"):
+        DenseRetriever([chunk("a", "nan 1")], embedder=Plane())
+
+
+def test_the_fingerprint_is_of_corpus_and_embedder() -> None:
+    first = plane().fingerprint
+    assert re.fullmatch("[0-9a-f]{16}", first)
+    assert plane(k=9, name="x").fingerprint == first
+    other = Plane()
+    other.version = "plane/2"
+    assert plane(embedder=other).fingerprint != first
+    assert DenseRetriever(PLANE[::-1], embedder=Plane()).fingerprint != first
+
+
+def test_adding_embeds_what_is_new_alone() -> None:
+    embedder = Plane()
+    retriever = DenseRetriever(PLANE, embedder=embedder)
+    embedder.asked.clear()
+    retriever.add([chunk("south", "0 -1"), chunk("far east", "9 0")])
+    retriever.add([])
+    assert embedder.asked == ["0 -1", "9 0"]
+    assert retriever.search("1 0", 3).ids == ["east", "far east", "north-east"]
+    assert retriever.documents == 7
+    before = retriever.fingerprint
+    with pytest.raises(
+        CorpusError, match="the id 'east' is there already: expected new ids; `update` replaces"
+    ):
+        retriever.add([chunk("new", "1 1"), chunk("east", "1 1")])
+    with pytest.raises(CorpusError, match="duplicate id 'new'"):
+        retriever.add([chunk("new", "1 1"), chunk("new", "1 1")])
+    assert retriever.fingerprint == before
+
+
+def test_taking_out() -> None:
+    retriever = plane()
+    retriever.remove(["east", "nowhere"])
+    retriever.remove("west")
+    assert retriever.search("1 0").ids == ["north-east", "north"]
+    with pytest.raises(
+        UnknownName, match=r"unknown chunk 'nort' \(DenseRetriever\): known are north, north-east; did you"
+    ):
+        retriever.remove(["north", "nort"])
+    with pytest.raises(CorpusError, match="nothing would be left"):
+        retriever.remove(["north", "north-east"])
+    assert retriever.chunks == (PLANE[1], PLANE[2])
+
+
+def test_replacing_embeds_changed_texts_alone_and_keeps_the_place() -> None:
+    embedder = Plane()
+    retriever = DenseRetriever(PLANE, embedder=embedder)
+    embedder.asked.clear()
+    retriever.update([chunk("west", "1 0"), chunk("east", "1 0", side="both")])
+    retriever.update([])
+    assert embedder.asked == ["1 0"]
+    assert retriever.search("1 0", 2).ids == ["east", "west"]
+    assert retriever.search("1 0", filters={"side": "both"}).ids == ["east"]
+    assert [one.id for one in retriever.chunks] == [one.id for one in PLANE]
+    before = retriever.fingerprint
+    with pytest.raises(UnknownName, match="unknown chunk 'south'"):
+        retriever.update([chunk("east", "0 1"), chunk("south", "0 -1")])
+    with pytest.raises(CorpusError, match="duplicate id"):
+        retriever.update([chunk("east", "0 1"), chunk("east", "0 -1")])
+    with pytest.raises(
+        UsageError, match="expected vectors of 2 numbers, as the others have, got 3 from the embedder"
+    ):
+        retriever.update([chunk("east", "0 1 2")])
+    assert retriever.fingerprint == before
+
+
+def test_a_query_of_another_dimension() -> None:
+    with pytest.raises(CorpusError, match=r"expected a query vector of 2 numbers.*got 3 .* @ compass"):
+        plane(name="compass").search("1 2 3")
+
+
+class Fixed:
+    """Ranks as it was told."""
+
+    fingerprint = "f"
+
+    def __init__(self, *ids: str) -> None:
+        self.ids = ids
+        self.asked: list[int | None] = []
+
+    def search(self, query: str, k: int | None = None) -> Hits:
+        self.asked.append(k)
+        return Hits(tuple(Hit(id=one, text=f"{one} of {query}", score=9.0) for one in self.ids[:k]))
+
+
+def test_reciprocal_ranks_are_fused() -> None:
+    first, second = Fixed("a", "b", "c"), Fixed("c", "a", "d")
+    hits = HybridRetriever([first, second], k=3).search("q")
+    # Cormack, Clarke and Buettcher, 2009: the sum of 1 / (60 + rank).
+    assert hits.ids == ["a", "c", "b"]
+    assert [hit.score for hit in hits] == pytest.approx([1 / 61 + 1 / 62, 1 / 63 + 1 / 61, 1 / 62])
+    assert hits[0].text == "a of q"
+    assert first.asked == second.asked == [100]
+
+
+def test_equal_sums_keep_the_order_in_which_they_were_found() -> None:
+    assert HybridRetriever([Fixed("a", "b"), Fixed("b", "a")]).search("q").ids == ["a", "b"]
+    assert HybridRetriever([Fixed("x"), Fixed("y"), Fixed("z")]).search("q").ids == ["x", "y", "z"]
+
+
+def test_a_passage_is_as_the_first_that_found_it_has_it() -> None:
+    first = InMemoryRetriever([chunk("a", "word of the first", of=1), chunk("b", "other")])
+    second = InMemoryRetriever([chunk("a", "word of the second", of=2)])
+    (hit,) = HybridRetriever([first, second]).search("word")
+    assert (hit.text, hit.metadata) == ("word of the first", {"of": 1})
+
+
+def test_words_and_vectors_together() -> None:
+    corpus = [
+        chunk("refunds", "Refunds are paid within 30 days.", lang="en"),
+        chunk("refunding", "Refunding policy", lang="en"),
+        chunk("erstattung", "Refunds auf Deutsch", lang="de"),
+    ]
+    dense = DenseRetriever(corpus, embedder="hashing")
+    hybrid = HybridRetriever([InMemoryRetriever(corpus), dense], depth=2)
+    assert hybrid.search("refunds", 1).ids == ["erstattung"]
+    assert set(hybrid.search("refunds", filters={"lang": "en"}).ids) == {"refunds", "refunding"}
+    assert hybrid.documents == 3
+    assert hybrid.listing() == corpus
+    assert re.fullmatch("[0-9a-f]{16}", hybrid.fingerprint)
+    before = hybrid.fingerprint
+    dense.remove("refunding")
+    assert hybrid.fingerprint != before
+
+
+def test_what_a_hybrid_cannot_be_made_of() -> None:
+    with pytest.raises(UsageError, match="HybridRetriever: expected at least two retrievers, got 1"):
+        HybridRetriever([Fixed("a")])
+    with pytest.raises(UsageError, match=r"expected retrievers with search\(query, k\), got str"):
+        HybridRetriever([Fixed("a"), "b"])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="k: expected a whole number"):
+        HybridRetriever([Fixed("a"), Fixed("b")], depth=0)
+    plain = HybridRetriever([Fixed("a"), Fixed("b")], name="both")
+    with pytest.raises(UsageError, match="both: Fixed takes no filters: search without, or wrap it"):
+        plain.search("q", filters={"lang": "en"})
+    with pytest.raises(UsageError, match="both: Fixed cannot be listed"):
+        plain.listing()
+    assert plain.documents is None
+    assert HybridRetriever([Fixed("a"), InMemoryRetriever([chunk("a", "x")])]).documents is None

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmops.errors import CorpusError, UsageError
+from pytest_llmops.freshness import Freshness, Keys, Stamp, State, compared, content_fingerprint, states
+from pytest_llmops.measurement import Json
+from pytest_llmops.protocols import Chunk
+from pytest_llmops.retrievers.dense import DenseRetriever
+from pytest_llmops.retrievers.in_memory import InMemoryRetriever
+
+NEW_YEAR = 1_767_225_600.0
+"""2026-01-01T00:00:00+00:00."""
+
+
+def chunk(id_: str, text: str = "", **metadata: Json) -> Chunk:
+    return Chunk(id=id_, text=text, metadata=metadata)
+
+
+def mark(text: str) -> frozenset[str]:
+    return frozenset({content_fingerprint(text)})
+
+
+@pytest.mark.parametrize(
+    ("value", "state"),
+    [
+        ("text", State(mark("text"))),
+        (NEW_YEAR, State(modified=NEW_YEAR)),
+        (0, State(modified=0.0)),
+        (dt.datetime(2026, 1, 1, tzinfo=dt.UTC), State(modified=NEW_YEAR)),
+        (
+            dt.datetime(2026, 1, 1, 2, tzinfo=dt.timezone(dt.timedelta(hours=2))),
+            State(modified=NEW_YEAR),
+        ),
+        (
+            Stamp(fingerprint="abc", modified="2026-01-01T00:00:00Z", indexed=NEW_YEAR + 5),
+            State(frozenset({"abc"}), NEW_YEAR, NEW_YEAR + 5),
+        ),
+        (Stamp(), State()),
+        (None, State()),
+        (chunk("a", "text", modified=NEW_YEAR), State(mark("text"), NEW_YEAR)),
+    ],
+)
+def test_a_mapping_says_text_time_or_stamp(value: Any, state: State) -> None:
+    assert states({"a": value}) == {"a": state}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (True, "index: a: expected seconds since 1970, or a date and time with its zone.*got True"),
+        (float("nan"), "got nan"),
+        (-1, "got -1"),
+        ([1], r"got \[1\]"),
+        (dt.datetime(2026, 1, 1), "got 2026-01-01T00:00:00 without a zone"),  # noqa: DTZ001 -- that is the mistake
+        (Stamp(modified="yesterday"), "got 'yesterday'"),
+        (Stamp(indexed="2026-01-01"), "got 2026-01-01T00:00:00 without a zone"),
+    ],
+)
+def test_a_time_that_is_none(value: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        states({"a": value}, what="index")
+
+
+def test_a_folder_of_files(tmp_path: Path) -> None:
+    for name, text in {"b.md": "two\r\nlines", "a/x.TXT": "x", ".git/c.md": "c", "photo.png": "p"}.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text.encode())
+        os.utime(path, (NEW_YEAR, NEW_YEAR))
+    assert states(tmp_path) == {
+        "a/x.TXT": State(mark("x"), NEW_YEAR),
+        "b.md": State(mark("two\nlines"), NEW_YEAR),
+    }
+    (tmp_path / "b.md").write_bytes(b"\xff")
+    with pytest.raises(CorpusError, match=r"not UTF-8.*b\.md:1"):
+        states(str(tmp_path))
+
+
+def test_a_file_of_lines_and_a_retriever_are_the_same(tmp_path: Path) -> None:
+    rows = [{"id": "a", "text": "x", "modified": NEW_YEAR}, {"id": "b", "text": "y"}]
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    wanted = {"a": State(mark("x"), NEW_YEAR), "b": State(mark("y"))}
+    corpus = [chunk("a", "x", modified=NEW_YEAR), chunk("b", "y")]
+    assert states(path) == states(corpus) == wanted
+    assert states(InMemoryRetriever(corpus)) == states(DenseRetriever(corpus, embedder="hashing")) == wanted
+    with pytest.raises(CorpusError, match="no such file"):
+        states(tmp_path / "none.jsonl")
+
+
+def test_chunks_of_one_document_are_put_together() -> None:
+    chunks = [
+        chunk("a#1", "x", source="a", fingerprint="1", modified=20, indexed_at=50),
+        chunk("a#2", "y", source="a", fingerprint="1", modified=10, indexed_at=60),
+        chunk("b#1", "x", source="b", fingerprint="2"),
+        chunk("b#2", "y", source="b"),
+        chunk("c", "z"),
+    ]
+    assert states(chunks) == {
+        "a": State(frozenset({"1"}), 10.0, 50.0),
+        "b": State(),
+        "c": State(mark("z")),
+    }
+
+
+def test_the_keys_can_be_others() -> None:
+    keys = Keys(document="file", fingerprint="sha", modified="mtime", indexed="at")
+    chunks = [chunk("1", "x", file="a.md", sha="s", mtime=1, at=2, source="elsewhere")]
+    assert states(chunks, keys=keys) == {"a.md": State(frozenset({"s"}), 1.0, 2.0)}
+
+
+def test_what_is_no_side() -> None:
+    with pytest.raises(
+        UsageError, match=r"source: expected a retriever, a folder, chunks or a mapping.*got int"
+    ):
+        states(3, what="source")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"expected chunks, got str: wrap it as Chunk\(id=, text=\)"):
+        states(["text"])  # type: ignore[list-item]
+    with pytest.raises(CorpusError, match="the document 'a' stands twice"):
+        states([chunk("a"), chunk("a")])
+    with pytest.raises(CorpusError, match="the document 'a' stands twice"):
+        states([chunk("a#1", source="a"), chunk("a")])
+
+    class Broken:
+        where = "the store"
+
+        def listing(self) -> list[Chunk]:
+            raise OSError("disk gone")
+
+    with pytest.raises(CorpusError, match=r"cannot be listed: OSError: disk gone.* @ the store") as caught:
+        states(Broken())  # type: ignore[arg-type]
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def found(index: Any, source: Any, now: float = NEW_YEAR) -> Freshness:
+    return compared(states(index), states(source), now=now)
+
+
+def test_missing_outdated_and_orphaned() -> None:
+    result = found({"a": "new", "b": "old", "gone": "x"}, {"c": "x", "b": "new", "a": "new"})
+    assert (result.documents, result.missing, result.orphaned) == (3, ("c",), ("gone",))
+    assert result.outdated == {"b": "the content differs"}
+    assert (result.unknown, result.age_s, result.by) == ((), None, "")
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "outdated"),
+    [
+        (100.0, 100.0, False),
+        (100.0, 100.9, False),
+        (100.0, 102.0, True),
+        (102.0, 100.0, False),
+        (Stamp(indexed=100), 102.0, True),
+        (Stamp(indexed=103), 102.0, False),
+        (Stamp(modified=100, indexed=103), 102.0, True),
+        (Stamp(fingerprint="s", modified=100), Stamp(fingerprint="s", modified=200), False),
+        (Stamp(fingerprint="s", modified=200), Stamp(fingerprint="t", modified=100), True),
+        (Stamp(fingerprint="s", modified=100), Stamp(modified=200), True),
+    ],
+)
+def test_content_first_then_time(held: Any, wanted: Any, outdated: bool) -> None:
+    result = found({"a": held}, {"a": wanted})
+    assert bool(result.outdated) is outdated
+    assert result.unknown == ()
+
+
+def test_the_reason_tells_how_late_it_is() -> None:
+    assert found({"a": 100}, {"a": 5_100}).outdated == {"a": "modified 5,000 s after the state in the index"}
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted"),
+    [
+        (Stamp(), "text"),
+        ("text", 5.0),
+        (Stamp(indexed=3), "text"),
+        (Stamp(), Stamp()),
+        (5.0, Stamp(indexed=9)),
+    ],
+)
+def test_without_anything_in_common_it_is_unknown(held: Any, wanted: Any) -> None:
+    result = found({"a": held}, {"a": wanted})
+    assert (result.unknown, result.outdated) == (("a",), {})
+
+
+def test_the_age_is_that_of_the_oldest() -> None:
+    index = {
+        "a": Stamp(modified=5, indexed=NEW_YEAR - 60),
+        "b": Stamp(modified=4, indexed=NEW_YEAR - 90),
+        "c": 3,
+    }
+    result = found(index, index)
+    assert (result.oldest, result.age_s, result.by) == ("b", 90.0, "indexed")
+    plain = found({"a": NEW_YEAR - 10, "b": NEW_YEAR - 20}, {"a": 0})
+    assert (plain.oldest, plain.age_s, plain.by) == ("b", 20.0, "modified")
+    ahead = found({"a": NEW_YEAR + 3600}, {"a": 0})
+    assert ahead.age_s == 0.0
+
+
+def test_a_time_in_milliseconds_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"a: expected a time that has passed, got one .* s ahead; is it in milliseconds"
+    ):
+        found({"a": NEW_YEAR * 1000}, {"a": 0})

@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import datetime as dt
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_llmops.backends.offline import HashingEmbedder, TfidfEmbedder
+from pytest_llmops.errors import CorpusError, UnknownName, UsageError
+from pytest_llmops.protocols import Chunk, Hit
+from pytest_llmops.searching import (
+    Conditions,
+    Searcher,
+    check_corpus,
+    closeness,
+    conditions,
+    embedded,
+    existing,
+    fits,
+    package,
+    portable,
+    query_vector,
+    usable_embedder,
+)
+
+
+class Given(Searcher):
+    """Finds what it was given."""
+
+    documents = None
+
+    def __init__(self, found: Iterable[Hit] | Exception = (), k: int = 5) -> None:
+        super().__init__(k=k, name="given", where="the store")
+        self.found = found
+        self.asked: list[tuple[str, int, Conditions]] = []
+
+    def _found(self, query: str, limit: int, wanted: Conditions) -> Iterable[Hit]:
+        self.asked.append((query, limit, wanted))
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+def hit(id_: str, score: float = 1.0) -> Hit:
+    return Hit(id=id_, text="", score=score)
+
+
+def test_a_search_is_handed_on_in_one_form_and_timed() -> None:
+    searcher = Given([hit("a")], k=3)
+    hits = searcher.search("q")
+    assert (hits.ids, hits.query) == (["a"], "q")
+    assert hits.latency_s is not None
+    assert 0 <= hits.latency_s < 60
+    searcher.search("q", 7, {"lang": "de", "tags": ["x", 1]})
+    assert searcher.asked == [("q", 3, {}), ("q", 7, {"lang": ("de",), "tags": ("x", 1)})]
+
+
+def test_a_foreign_error_says_where_and_what() -> None:
+    cause = OSError("disk gone")
+    with pytest.raises(CorpusError, match=r"the search failed: OSError: disk gone.* @ the store") as caught:
+        Given(cause).search("q")
+    assert caught.value.__cause__ is cause
+
+
+def test_an_error_of_ours_goes_through() -> None:
+    cause = UsageError("as it is")
+    with pytest.raises(UsageError) as caught:
+        Given(cause).search("q")
+    assert caught.value is cause
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([hit("a"), hit("b"), hit("a")], "the id 'a' was found twice: expected an id of its own"),
+        ([hit("a", float("nan"))], "'a' has the score nan: expected a number"),
+        ([hit("a", float("-inf"))], "'a' has the score -inf"),
+    ],
+)
+def test_hits_that_cannot_be_ranked(found: list[Hit], said: str) -> None:
+    with pytest.raises(CorpusError, match=said):
+        Given(found).search("q")
+
+
+def test_no_frame_of_ours_is_shown(shown_frames: Callable[[BaseException], list[str]]) -> None:
+    with pytest.raises(UsageError) as caught:
+        Given().search("q", 0)
+    assert shown_frames(caught.value) == []
+    with pytest.raises(UsageError) as caught:
+        Given().search("q", filters={"a": None})
+    assert shown_frames(caught.value) == []
+
+
+def test_a_store_that_cannot_be_listed_says_what_to_do() -> None:
+    with pytest.raises(
+        UsageError, match="the store: cannot be listed; pass its documents as a mapping of id"
+    ):
+        Given().listing()
+
+
+@pytest.mark.parametrize(
+    ("filters", "said"),
+    [
+        ([("a", 1)], "filters: expected a mapping of key to value, got a list"),
+        ("lang", "filters: expected a mapping of key to value, got a text"),
+        ({"": "x"}, "filters: expected a name as key, got ''"),
+        ({3: "x"}, "filters: expected a name as key, got 3"),
+        ({"a": None}, "filters: a: expected a text, a number, true or false, or a list of those, got None"),
+        ({"a": {"$gt": 3}}, r"got {'\$gt': 3}; a store's own operators can be used on the store itself"),
+        ({"a": [["x"]]}, r"got \['x'\]"),
+        ({"a": float("nan")}, "got nan"),
+        ({"a": []}, "filters: a: expected at least one value, got an empty list"),
+    ],
+)
+def test_filters_that_cannot_be_read(filters: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        conditions(filters)
+
+
+def test_filters_in_one_form() -> None:
+    given = {"a": "x", "b": [1, 2.5], "c": (True,), "d": frozenset({"z", "y"})}
+    assert conditions(given) == {"a": ("x",), "b": (1, 2.5), "c": (True,), "d": ("y", "z")}  # type: ignore[arg-type]
+    assert conditions(None) == conditions({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "wanted", "good"),
+    [
+        ({"a": 1}, {}, True),
+        ({}, {"a": (1,)}, False),
+        ({"a": None}, {"a": (1,)}, False),
+        ({"a": 1, "b": "x"}, {"a": (1,), "b": ("y",)}, False),
+        ({"a": 1, "b": "x"}, {"a": (2, 1), "b": ("x",)}, True),
+        ({"a": True}, {"a": (1,)}, False),
+        ({"a": 1}, {"a": (True,)}, False),
+        ({"a": 1.0}, {"a": (1,)}, True),
+        ({"a": "1"}, {"a": (1,)}, False),
+        ({"a": ["x", "y"]}, {"a": ("y",)}, True),
+        ({"a": []}, {"a": ("y",)}, False),
+        ({"a": {"b": {"c": 3}}}, {"a.b.c": (3,)}, True),
+        ({"a.b": 3, "a": {"b": 4}}, {"a.b": (3,)}, True),
+        ({"a": "b"}, {"a.b": (3,)}, False),
+    ],
+)
+def test_what_fits(metadata: Any, wanted: Any, good: bool) -> None:
+    assert fits(metadata, wanted) is good
+
+
+@pytest.mark.parametrize(
+    ("space", "distance", "score"),
+    [
+        ("cosine", 0.25, 0.75),
+        ("ip", 1.5, -0.5),
+        ("dot", 0.0, 1.0),
+        ("l2", 0.0, 1.0),
+        ("l2", 3.0, 0.25),
+        ("euclid", 1.0, 0.5),
+    ],
+)
+def test_distances_turned_round(space: str, distance: float, score: float) -> None:
+    assert closeness(distance, space) == score
+
+
+def test_foreign_metadata_becomes_plain() -> None:
+    class Odd:
+        def __str__(self) -> str:
+            return "odd"
+
+    given = {
+        "n": np.float64(1.5),
+        "nan": float("nan"),
+        "at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
+        "image": b"1234",
+        "tags": ("x", dt.date(2026, 1, 2)),
+        "inner": {"raw": bytearray(2_000)},
+        "odd": Odd(),
+        "none": None,
+        3: True,
+    }
+    assert portable(given) == {  # type: ignore[arg-type]
+        "n": 1.5,
+        "nan": None,
+        "at": "2026-01-02T00:00:00+00:00",
+        "image": "(4 bytes)",
+        "tags": ["x", "2026-01-02"],
+        "inner": {"raw": "(2,000 bytes)"},
+        "odd": "odd",
+        "none": None,
+        "3": True,
+    }
+    assert portable(None) == {}
+
+
+def test_a_package_that_is_not_there() -> None:
+    assert package("json", "json", "x").dumps([1]) == "[1]"
+    said = "ChromaRetriever needs the package 'chromadb', which is not installed: pip install chromadb"
+    with pytest.raises(UsageError, match=said):
+        package("no_such_package_of_anybody", "chromadb", "ChromaRetriever")
+    with pytest.raises(UsageError, match="needs the package 'x'"):
+        package("no_such_package_of_anybody.models", "x", "X")
+
+
+def test_a_package_that_misses_one_of_its_own_says_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_installed.py").write_text("import no_such_package_of_anybody\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_package_of_anybody"):
+        package("half_installed", "half-installed", "X")
+
+
+def test_a_place_that_is_not_there(tmp_path: Path) -> None:
+    assert existing(str(tmp_path), "a store") == tmp_path
+    with pytest.raises(
+        CorpusError, match="no such file or folder: expected a store; build the index first @ "
+    ):
+        existing(tmp_path / "none", "a store")
+
+
+def test_what_is_no_corpus() -> None:
+    with pytest.raises(CorpusError, match="the corpus is empty: expected at least one chunk @ shop"):
+        check_corpus([], "shop")
+    with pytest.raises(CorpusError, match=r"expected chunks, got a text: wrap it as Chunk\(id=, text=\)"):
+        check_corpus(["text"], "shop")  # type: ignore[list-item]
+    with pytest.raises(CorpusError, match="duplicate id 'a'"):
+        check_corpus([Chunk(id="a", text=""), Chunk(id="a", text="")], "shop")
+
+
+class Raw:
+    """Gives what it was made with."""
+
+    version = "raw/1"
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.asked: list[Sequence[str]] = []
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        self.asked.append(texts)
+        return self.answers.pop(0)
+
+
+def test_an_embedder_by_name_and_one_that_forgets() -> None:
+    assert usable_embedder("hashing", "x") == HashingEmbedder()
+    mine = HashingEmbedder(dim=8)
+    assert usable_embedder(mine, "x") is mine
+    for given in ("tfidf", TfidfEmbedder()):
+        with pytest.raises(
+            UsageError, match=r"the index: expected an embedder whose vectors can be kept, got tfidf/1"
+        ):
+            usable_embedder(given, "the index")
+    with pytest.raises(UnknownName, match="unknown embedder 'hashin'"):
+        usable_embedder("hashin", "x")
+    with pytest.raises(UsageError, match=r"an object with embed\(texts\) and a version, got object"):
+        usable_embedder(object(), "x")  # type: ignore[arg-type]
+
+
+def test_vectors_become_unit_rows_of_32_bits() -> None:
+    rows = embedded(Raw([[3, 4], [0, 0], [-2, 0]]), ["a", "b", "c"], "x")
+    assert rows.dtype == np.float32
+    assert rows.tolist() == [pytest.approx([0.6, 0.8], abs=1e-7), [0, 0], [-1, 0]]
+    assert embedded(Raw(), [], "x").shape == (0, 0)
+
+
+def test_many_texts_are_embedded_in_batches() -> None:
+    raw = Raw(np.ones((1024, 2)), np.ones((76, 2)))
+    assert embedded(raw, ["t"] * 1100, "x").shape == (1100, 2)
+    assert [len(one) for one in raw.asked] == [1024, 76]
+    with pytest.raises(
+        UsageError, match=r"x: the embedder raw/1 gave vectors of \[2, 3\] numbers: expected one length"
+    ):
+        embedded(Raw(np.ones((1024, 2)), np.ones((1, 3))), ["t"] * 1025, "x")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ([[1.0, float("nan")], [1.0, 0.0]], r"the index: the embedder raw/1 gave bad vectors: .*NaN"),
+        ([[1.0, 0.0]], r"gave bad vectors: .*\(2, dim\), got \(1, 2\)"),
+        ([[1.0], [1.0, 2.0]], "gave bad vectors: .*unlike length"),
+        ([["a"], ["b"]], "gave bad vectors: .*real numbers"),
+    ],
+)
+def test_an_embedder_that_gives_no_vectors(answer: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        embedded(Raw(answer), ["a", "b"], "the index")
+
+
+def test_the_vector_of_a_query() -> None:
+    vector = query_vector(Raw([[0, 2]]), "q", "x", 2)
+    assert vector is not None
+    assert vector.tolist() == [0, 1]
+    assert query_vector(Raw([[0, 0]]), "q", "x") is None
+    said = "expected a query vector of 3 numbers, as the index has them, got 2 from the embedder raw/1; search with .* @ shop"
+    with pytest.raises(CorpusError, match=said):
+        query_vector(Raw([[0, 2]]), "q", "shop", 3)
+
+
+def _opened(module: str, name: str, *arguments: object, method: str = "") -> Any:
+    made = getattr(importlib.import_module(f"pytest_llmops.retrievers.{module}"), name)
+    return (getattr(made, method) if method else made)(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "blocked", "install"),
+    [
+        (lambda: _opened("chroma", "ChromaRetriever", "p", "c", method="open"), "chromadb", "chromadb"),
+        (lambda: _opened("lance", "LanceRetriever", "p", "t", method="open"), "lancedb", "lancedb"),
+        (
+            lambda: _opened("qdrant", "QdrantRetriever", "p", "c", method="open"),
+            "qdrant_client",
+            "qdrant-client",
+        ),
+        (lambda: _opened("faiss", "FaissRetriever", "p", [], method="open"), "faiss", "faiss-cpu"),
+        (lambda: _opened("langchain", "LangChainRetriever", None), "langchain_core", "langchain-core"),
+        (lambda: _opened("llamaindex", "LlamaIndexRetriever", None), "llama_index", "llama-index-core"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_an_adapter_without_its_package_names_the_command(
+    call: Callable[[], object], blocked: str, install: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [one for one in sys.modules if one.partition(".")[0] == blocked]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, blocked, None)
+    with pytest.raises(
+        UsageError, match=rf"needs the package '{install}', which is not installed: pip install {install}$"
+    ):
+        call()

@@ -20,6 +20,12 @@ MAX_HINT_CHARS = 20_000
 """Characters of a text up to which other options are tried, to say which one would have done."""
 MAX_MISSING = 20
 """Missing texts of which the nearest span is looked for."""
+MAX_COMPARED = 2_000
+"""Characters by which the nearest of several references is chosen."""
+MAX_PLACES = 3
+"""Places of one text that are listed."""
+MIN_PLAIN = 4
+"""Characters of plain text in a pattern that are looked for."""
 MIN_ALIKE = 0.5
 """Below that a nearest span is an accident of letters."""
 QUOTED = 60
@@ -29,14 +35,19 @@ BEFORE = 20
 """Characters of a text that are shown in front of a difference."""
 
 
-def absent(text: str, missing: Sequence[str], *, ignore_case: bool = False) -> Evidence:
+_NO_PLAIN_TEXT = re.compile(r"\\.|\[[^\]]*\]|\(\?[^)]*\)?|[.^$*+?{}()|\n]")
+
+
+def absent(
+    text: str, missing: Sequence[str], *, ignore_case: bool = False, whole_words: bool = False
+) -> Evidence:
     """Return what an answer has instead of each missing text, and how it begins.
 
     >>> absent("within 60 days.", ["30 days"])[0]
     ('missing', '"30 days" | nearest "60 days." at line 1, column 8, 0.86 alike')
     """
     pairs = [
-        ("missing", f"{quoted(one)}{_instead(text, one, ignore_case=ignore_case)}")
+        ("missing", f"{quoted(one)}{_instead(text, one, ignore_case=ignore_case, whole_words=whole_words)}")
         for one in missing[:MAX_MISSING]
     ]
     if len(missing) > MAX_MISSING:
@@ -44,15 +55,79 @@ def absent(text: str, missing: Sequence[str], *, ignore_case: bool = False) -> E
     return [*pairs, ("answer", answer(text))]
 
 
-def _instead(text: str, missing: str, *, ignore_case: bool) -> str:
+def _instead(text: str, missing: str, *, ignore_case: bool, whole_words: bool) -> str:
+    if whole_words and (longer := _within_a_word(text, missing)):
+        return longer
     if not ignore_case and missing.casefold() in text.casefold():
         return " | there with ignore_case=True"
     if " ".join(missing.split()) in " ".join(text.split()):
         return " | there if runs of whitespace count as one space"
+    if hint := _there_in_another_form(text, missing):
+        return hint
     near = lexical.nearest(text, missing)
     if near is None or near.score < MIN_ALIKE:
         return ""
     return f" | nearest {quoted(near.text)} at {where(text, near.start)}, {near.score:.2f} alike"
+
+
+def _within_a_word(text: str, missing: str) -> str:
+    start = text.find(missing)
+    if start < 0:
+        return ""
+    end = start + len(missing)
+    before, behind = text[max(0, start - BEFORE) : start], text[end : end + BEFORE]
+    head, tail = re.search(r"\S*\Z", before), re.match(r"\S*", behind)
+    longer = f"{head[0] if head else ''}{missing}{tail[0] if tail else ''}"
+    return f" | there only within {quoted(longer)} at {where(text, start)}"
+
+
+def _there_in_another_form(text: str, missing: str) -> str:
+    if len(text) > MAX_HINT_CHARS or (text.isascii() and missing.isascii()):
+        return ""
+    try:
+        for form in ("NFC", "NFKC"):
+            if lexical.normalise(missing, unicode=form) in lexical.normalise(text, unicode=form):
+                return f' | there with unicode="{form}"'
+    except ValueError:  # texts that cannot be normalised
+        pass
+    return ""
+
+
+def elsewhere(text: str, wanted: str, places: Sequence[tuple[int, int]], what: str) -> str:
+    """Return that a text is there, yet not as it should be.
+
+    >>> elsewhere("a b a", "a", [(0, 1), (4, 5)], "expected exactly 1 time, got 2")
+    '"a" | expected exactly 1 time, got 2: at line 1, column 1; at line 1, column 5'
+    """
+    shown = "; ".join(f"at {where(text, start)}" for start, _ in places[:MAX_PLACES])
+    return f"{quoted(wanted)} | {what}: {shown}{'; ...' if len(places) > MAX_PLACES else ''}"
+
+
+def present(text: str, label: str, found: Sequence[tuple[str, Sequence[tuple[int, int]], int]]) -> Evidence:
+    """Return where an answer has what it should not have, each with some of the text around it.
+
+    Args:
+        text: The answer.
+        label: Of the lines.
+        found: What, the first of its places, and how often it is there in all.
+
+    >>> present("My password is hunter2.", "unwanted", [("password", [(3, 11)], 1)])[0]
+    ('unwanted', '"password" at line 1, column 4: "My >>>password<<< is hunter2."')
+    """
+    pairs = []
+    for what, places, count in found[:MAX_MISSING]:
+        start, end = places[0]
+        often = f", {count:,} times in all" if count > 1 else ""
+        pairs.append((label, f"{quoted(what)} at {where(text, start)}{often}: {_around(text, start, end)}"))
+    if len(found) > MAX_MISSING:
+        pairs.append((label, f"and {len(found) - MAX_MISSING:,} more texts"))
+    return [*pairs, ("answer", answer(text))]
+
+
+def _around(text: str, start: int, end: int) -> str:
+    before, behind = text[max(0, start - BEFORE) : start], text[end : end + BEFORE]
+    head, tail = "..." if start > BEFORE else "", "..." if len(text) > end + BEFORE else ""
+    return quoted(f"{head}{before}>>>{text[start:end][:QUOTED]}<<<{behind}{tail}", LINE)
 
 
 def unmatched(text: str, pattern: re.Pattern[str], *, full: bool = False) -> Evidence:
@@ -70,7 +145,18 @@ def unmatched(text: str, pattern: re.Pattern[str], *, full: bool = False) -> Evi
         for name in ("IGNORECASE", "DOTALL", "MULTILINE")
         if len(text) <= MAX_HINT_CHARS and _with_flag(text, pattern, re.RegexFlag[name], full=full)
     ]
+    if len(pairs) == 1 and (near := _nearest_to_pattern(text, pattern.pattern)):
+        pairs.append(("nearest", near))
     return [*pairs, ("answer", answer(text))]
+
+
+def _nearest_to_pattern(text: str, pattern: str) -> str:
+    """Return what is nearest to those pieces of a pattern that are plain text."""
+    plain = " ".join(_NO_PLAIN_TEXT.sub(" ", pattern).split())
+    near = lexical.nearest(text, plain) if len(plain) >= MIN_PLAIN else None
+    if near is None or near.score < MIN_ALIKE:
+        return ""
+    return f"{quoted(near.text)} at {where(text, near.start)}, {near.score:.2f} alike to {quoted(plain)} of the pattern"
 
 
 def _with_flag(text: str, pattern: re.Pattern[str], flag: re.RegexFlag, *, full: bool) -> bool:
@@ -78,6 +164,19 @@ def _with_flag(text: str, pattern: re.Pattern[str], flag: re.RegexFlag, *, full:
         return False
     other = re.compile(pattern.pattern, (pattern.flags | flag) & ~re.DEBUG)
     return (other.fullmatch(text) if full else other.search(text)) is not None
+
+
+def nearest_of(text: str, references: Sequence[str]) -> int:
+    """Return the number of the reference that a text equals, or else is most alike to in its beginning.
+
+    >>> nearest_of("30 days", ["a month", "60 days", "30 hours"])
+    1
+    """
+    if text in references or len(references) == 1:
+        return references.index(text) if text in references else 0
+    begun = text[:MAX_COMPARED]
+    alike = [lexical.fuzzy(begun, one[:MAX_COMPARED]) for one in references]
+    return alike.index(max(alike))
 
 
 def unlike(text: str, expected: str) -> Evidence:

@@ -13,7 +13,7 @@ from pytest_llmops.errors import MeasurementErrored, UsageError, WireError, told
 from pytest_llmops.measurement import Json, Measurement, plain, shorten
 from pytest_llmops.metrics import jsontext
 from pytest_llmops.metrics.jsontext import Found, NoJson, Parts
-from pytest_llmops.schemas import Difference, Schema
+from pytest_llmops.schemas import Difference, Engine, Schema
 from pytest_llmops.schemas.difference import MAX_DIFFERENCES
 
 MAX_PARSED_CHARS = 65_536
@@ -28,6 +28,8 @@ def assert_schema(
     actual: object,
     schema: Mapping[str, Any] | str | PathLike[str] | type | object,
     *,
+    partial: bool = False,
+    engine: Engine = "jsonschema",
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
@@ -39,10 +41,17 @@ def assert_schema(
     that fits is meant, unless there is another of its kind (object or array): then the answer is not clear, and
     fails. A key that stands twice in an object fails too, as readers differ in which of the values they take.
 
-    A JSON Schema is checked by its ``$schema``, or as draft 2020-12; nothing is ever fetched for a ``$ref``.
-    Of its formats "date", "date-time", "email", "ipv4", "ipv6", "regex" and "uuid" are checked. With a
-    Python type pydantic decides, as ``model_validate_json`` does: it takes ``"2"`` for an ``int`` unless
-    the model is strict, and your validators count.
+    A JSON Schema is checked by its ``$schema`` (drafts 4, 6, 7, 2019-09), or as draft 2020-12. Its ``format`` counts in
+    all of them (`pytest_llmops.schemas.formats` has them all; "regex" and ``pattern`` are Python's); a format that
+    nobody knows is not checked, and listed in ``detail["formats_not_checked"]``. Nothing is ever fetched for a
+    ``$ref``: it leads into the schema itself, or, if that is a file, to files in its folder and below. With a Python
+    type pydantic decides, as ``model_validate_json`` does: it takes ``"2"`` for an ``int`` unless the model is
+    strict, and your validators count.
+
+    With ``partial`` an answer may break off (a stream that still runs, a limit of tokens): the JSON that reaches to the end
+    of the text is completed, with its open string, arrays and objects closed, and only what is wrong **however it
+    goes on** fails. What is missing in an open object is still to come; a number or word that may go on does not
+    count yet. Something must have begun.
 
     Args:
         actual: The answer: a text, or a dictionary or list that is already parsed. None (the model said
@@ -50,32 +59,41 @@ def assert_schema(
         schema: A JSON Schema as a dictionary; the path of one (.json, .yaml; relative to the working
             directory); a pydantic model's class, a dataclass, a TypedDict (before Python 3.12 that of
             typing_extensions), ``list[Order]``.
+        partial: The answer may break off; a whole one is checked as ever.
+        engine: Who decides over a JSON Schema. "jsonschema-rs" is some hundred times as fast, if its package is
+            installed (``pip install 'pytest-llmops[schema]'``); the messages are the same, and are made only for
+            what it refuses.
         at_least: 1.0, or None on purpose: record only.
         label: Left out: the schema's title, or the type's name.
 
     Returns:
         The measurement ``schema``: 1 if it fits, else 0. ``detail["parsed"]`` has the parsed value if its
         JSON is not longer than `MAX_PARSED_CHARS`; ``detail["span"]`` tells where in a text it stands:
-        ``json.loads(answer[start:end])`` always works.
+        ``json.loads(answer[start:end])`` always works. Of one that breaks off ``detail["breaks_off"]`` has the
+        place instead.
 
     Raises:
         MeasurementFailed: There is no JSON, or it does not fit; one line for each difference.
         MeasurementErrored: There is no answer, it is neither text nor JSON, or a validator of the type
             raised something unexpected.
         SchemaError: The schema cannot be used; says what is wrong with it, and where.
-        UsageError: The bound is outside 0 to 1.
+        UsageError: The bound is outside 0 to 1, or the engine is unknown or not installed.
 
     >>> order = {"type": "object", "properties": {"qty": {"type": "integer"}}, "required": ["qty"]}
     >>> assert_schema('Here you are: {"qty": 2}', order).detail["parsed"]["qty"]
     2
+    >>> assert_schema('{"qty": 2, "no', order, partial=True).reason
+    'breaks off at line 1, column 15, within $; what is there fits so far'
     """
     __tracebackhide__ = True
     bound = _bound(at_least)
-    used = schemas.load(schema)
+    used = schemas.load(schema, engine=engine)
     name = label or used.name
     detail: dict[str, Json] = {"actual": actual if isinstance(actual, str) else None, "schema": used.name}
+    if unchecked := getattr(used, "unchecked", ()):
+        detail["formats_not_checked"] = list(unchecked)
     try:
-        outcome = _outcome(actual, used)
+        outcome = _outcome(actual, used, partial=partial)
     except UsageError as error:
         raise error.with_traceback(None) from None
     except _Unfit as error:
@@ -91,6 +109,7 @@ def assert_schema(
         bound=bound,
         label=name,
         reason=outcome.note,
+        version=" ".join([*(["partial"] if partial else []), *([engine] if engine != "jsonschema" else [])]),
         detail=detail | _kept(outcome),
     )
     verdict = f"schema {shorten(name, 60)}: {outcome.verdict}" if name else f"schema: {outcome.verdict}"
@@ -128,6 +147,7 @@ class _Outcome:
         span: Where the value stands in the text; None if the answer was no text.
         position: Where in the text the problem is.
         note: One sentence that a person should know either way.
+        broken_off: The value breaks off with the text; it was completed.
     """
 
     value: Json = None
@@ -136,6 +156,7 @@ class _Outcome:
     problem: str = ""
     position: int = 0
     note: str = ""
+    broken_off: bool = False
 
     @property
     def fits(self) -> bool:
@@ -167,10 +188,12 @@ def _leaves(value: Json) -> set[Parts]:
     return leaves
 
 
-def _outcome(actual: object, schema: Schema) -> _Outcome:
+def _outcome(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
     __tracebackhide__ = True
     if isinstance(actual, str):
         found = jsontext.candidates(actual)
+        if partial and (begun := _begun(actual, found)) is not None:
+            return _broken_off(actual, begun, schema)
         if isinstance(found, NoJson):
             return _Outcome(problem=found.reason, position=found.position)
         return _chosen(actual, [(one, *_checked(one, schema)) for one in found])
@@ -186,6 +209,29 @@ def _outcome(actual: object, schema: Schema) -> _Outcome:
     return _Outcome(value, differences=tuple(schema.differences(value)))
 
 
+def _begun(text: str, found: Sequence[Found] | NoJson) -> schemas.Partial | None:
+    """Return the JSON that a text breaks off in, unless it has a whole one, alone or in a fenced block."""
+    if not isinstance(found, NoJson) and any(one.place != "prose" for one in found):
+        return None
+    begun = schemas.beginning(text)
+    # Beside a whole value in prose, a bracket alone is a bracket.
+    return begun if begun is not None and (begun.value or isinstance(found, NoJson)) else None
+
+
+def _broken_off(text: str, begun: schemas.Partial, schema: Schema) -> _Outcome:
+    __tracebackhide__ = True
+    value = plain(begun.value)
+    found = [*_twice(begun.duplicates), *schema.differences(value, unfinished=begun.unfinished)]
+    place = f"breaks off at {jsontext.where(text, len(text))}, within {begun.unfinished.path}"
+    return _Outcome(
+        value,
+        differences=tuple(found[:MAX_DIFFERENCES]),
+        note=place if found else f"{place}; what is there fits so far",
+        broken_off=True,
+        position=len(text),
+    )
+
+
 def _unfit(actual: object) -> str:
     if actual is None:
         return "the answer is None, expected text or parsed JSON"
@@ -199,8 +245,11 @@ def _unfit(actual: object) -> str:
 
 def _checked(found: Found, schema: Schema) -> tuple[Json, tuple[Difference, ...]]:
     value = plain(found.value)
-    twice = [Difference(parts, "stands twice in its object") for parts in found.duplicates[:MAX_DIFFERENCES]]
-    return value, tuple([*twice, *schema.differences(value)][:MAX_DIFFERENCES])
+    return value, tuple([*_twice(found.duplicates), *schema.differences(value)][:MAX_DIFFERENCES])
+
+
+def _twice(places: Sequence[Parts]) -> list[Difference]:
+    return [Difference(parts, "stands twice in its object") for parts in places[:MAX_DIFFERENCES]]
 
 
 def _chosen(text: str, checked: Sequence[tuple[Found, Json, tuple[Difference, ...]]]) -> _Outcome:
@@ -230,7 +279,9 @@ def _kept(outcome: _Outcome) -> dict[str, Json]:
         return {}
     kept: dict[str, Json] = {}
     text = json.dumps(outcome.value, ensure_ascii=False)
-    if outcome.span is None:
+    if outcome.broken_off:
+        kept["breaks_off"] = outcome.position
+    elif outcome.span is None:
         kept["actual"] = text
     else:
         kept["span"] = list(outcome.span)

@@ -32,13 +32,15 @@ def assert_score(
     out. What it cannot score it raises for; that is told apart from a low score.
 
     Args:
-        metric: The function. A ``version`` attribute, if it has one, goes into the measurement: unlike
-            versions are never compared.
+        metric: The function; `pytest_llmops.textmetrics` has some. A ``version`` attribute, if it has one, goes
+            into the measurement: unlike versions are never compared. A ``name`` of its own becomes the
+            measurement's.
         actual: Its first argument, of any type; the metric has to know what None means.
         expected: Its second argument; left out: there is none.
         at_least: The bound of a metric that should be high; None on purpose: record only.
         at_most: The bound of one that should be low; None on purpose: record only.
-        name: Name of the measurement, the key of a baseline; left out: ``score.<name of the function>``.
+        name: Name of the measurement, the key of a baseline; left out: the metric's ``name``, or
+            ``score.<name of the function>``.
         unit: "1" (a score, usually from 0 to 1), "s", "USD", "tokens" or "count".
         label: Tells two assertions of one test apart.
 
@@ -111,6 +113,9 @@ def _name(metric: object) -> str:
     __tracebackhide__ = True
     while isinstance(metric, partial):
         metric = metric.func
+    given = getattr(metric, "name", None)
+    if isinstance(given, str) and given:
+        return given
     name = getattr(metric, "__name__", type(metric).__name__)
     if not name.isidentifier():
         raise UsageError(

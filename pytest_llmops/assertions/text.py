@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial as bind
-from typing import get_args
+from itertools import islice
 
-from pytest_llmops import contrast, recorder
+from pytest_llmops import answers, contrast, recorder
+from pytest_llmops.answers import Looked, Times
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import Json, Measurement, shorten
-from pytest_llmops.metrics import lexical
+from pytest_llmops.measurement import Json, Measurement
+from pytest_llmops.metrics import lexical, spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
+
+MAX_MATCHES = 1_000_000
+"""Matches of a pattern that are counted."""
 
 
 def assert_contains(
@@ -19,53 +24,118 @@ def assert_contains(
     expected: str | Sequence[str],
     *,
     any_of: bool = False,
+    times: int | None = None,
+    at_least_times: int | None = None,
+    at_most_times: int | None = None,
+    in_order: bool = False,
+    whole_words: bool = False,
     ignore_case: bool = False,
+    whitespace: Whitespace = "keep",
+    unicode: Form = "keep",
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
     r"""Assert that an answer contains a text, or all of several.
 
-    A plain search for characters: "30 days" is also found in "130 days" (`assert_matches` with
-    ``\b30 days\b`` is not that lenient), and not in "30  days".
+    A plain search for characters: "30 days" is also found in "130 days" unless you ask for ``whole_words``, and
+    in "30  days" only with ``whitespace="collapse"``. For what must not be there see `assert_not_contains`.
 
     Args:
         actual: The answer. An empty one contains nothing; None (the model said nothing) cannot be scored.
         expected: The text, or several. An empty one would be in every answer and is refused.
         any_of: One of the texts is enough.
+        times: How often each of them has to be there, exactly; places that overlap count once.
+        at_least_times: How often at least.
+        at_most_times: How often at most; once it has to be there in any case.
+        in_order: They have to stand one behind the other, in the order given.
+        whole_words: Not as a part of a longer word or number. For scripts without spaces of no use.
         ignore_case: Case does not count, in the Unicode sense.
+        whitespace: "strip": not at both ends; "collapse": every run of it counts as one space.
+        unicode: "NFC": it does not count how accents are written; "NFKC": nor full-width letters,
+            ligatures and no-break spaces.
         at_least: The share of the texts that must be there, 0 to 1; None on purpose: record only.
         label: Tells two assertions of one test apart.
 
     Returns:
-        The measurement ``text.contains``: the share of the texts found, 0 to 1; with ``any_of`` 1 if
-        one is there, else 0. ``detail["missing"]`` lists the others.
+        The measurement ``text.contains``: the share of the texts found (as often, and in order, if that is
+        asked), 0 to 1; with ``any_of`` 1 if one is there, else 0. ``detail["missing"]`` lists the others.
 
     Raises:
-        MeasurementFailed: The share is below the bound; shows the nearest span for each missing text.
-        MeasurementErrored: There is no answer, or it is no text.
-        UsageError: Nothing to look for, or a bound outside 0 to 1.
+        MeasurementFailed: The share is below the bound; shows the nearest span for each missing text, and where
+            one stands that is there too rarely, too often or too early.
+        MeasurementErrored: There is no answer, it is no text, or it cannot be normalised.
+        UsageError: Nothing to look for, counts that make no sense, or a bound outside 0 to 1.
 
-    >>> assert_contains("Within 30 days, unopened.", ["30 days", "unopened"]).value
+    >>> assert_contains("Within 30 days, unopened.", ["30 days", "unopened"], in_order=True).value
     1.0
     """
     __tracebackhide__ = True
-    wanted = _wanted(expected)
-    bound = _bound("assert_contains", at_least)
-    if error := _unfit(actual):
+    wanted = answers.wanted_of("assert_contains", expected)
+    bound = answers.bound_of("assert_contains", at_least)
+    search = _Search(
+        answers.change_of("assert_contains", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode),
+        answers.times_of("assert_contains", times, at_least_times, at_most_times),
+        in_order=in_order,
+        whole_words=whole_words,
+    )
+    if in_order and (any_of or search.asked):
+        raise UsageError(
+            "assert_contains: expected in_order without any_of and counts: it asks for one place of each text"
+        )
+    if error := answers.unfit(actual):
         return _errored("text.contains", error, bound, label, list(wanted))
     text = str(actual)
-    folded = text.casefold() if ignore_case else text
-    missing = [one for one in wanted if (one.casefold() if ignore_case else one) not in folded]
-    share = (len(wanted) - len(missing)) / len(wanted)
+    try:
+        looked = search.looked(text, wanted)
+    except ValueError as problem:
+        return _errored("text.contains", str(problem), bound, label, list(wanted))
+    failed = search.failed(looked)
+    share = (len(wanted) - len(failed)) / len(wanted)
+    counts: dict[str, Json] = {"counts": [len(one.apart) for one in looked]} if search.asked else {}
+    missing: list[Json] = [one.wanted for one in failed]
     measurement = Measurement(
         name="text.contains",
         value=float(share > 0) if any_of else share,
         bound=bound,
         label=label,
-        reason=_tally(len(wanted), len(missing), any_of=any_of),
-        detail={"actual": text, "expected": list(wanted), "missing": list(missing)},
+        reason=_tally(len(wanted), failed, any_of=any_of),
+        detail={"actual": text, "expected": list(wanted), "missing": missing, **counts},
     )
-    return _emit(measurement, lambda: contrast.absent(text, missing, ignore_case=ignore_case))
+    return _emit(measurement, lambda: search.unmet(text, failed, ignore_case=ignore_case))
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """How `assert_contains` looks for its texts."""
+
+    change: answers.Change
+    asked: Times | None
+    in_order: bool
+    whole_words: bool
+
+    def looked(self, text: str, wanted: Sequence[str]) -> list[Looked]:
+        most = None if self.asked or self.in_order else 1
+        return answers.looked_for(text, wanted, self.change, whole_words=self.whole_words, most=most)
+
+    def failed(self, looked: Sequence[Looked]) -> list[Looked]:
+        if self.asked:
+            return [one for one in looked if not self.asked.fits(len(one.apart))]
+        if self.in_order:
+            found = spans.chain([(one.starts, len(one.changed)) for one in looked])
+            return [one for one, start in zip(looked, found, strict=True) if start is None]
+        return [one for one in looked if not one.starts]
+
+    def unmet(self, text: str, failed: Sequence[Looked], *, ignore_case: bool) -> contrast.Evidence:
+        """Return what is missing, and what is there but too rarely, too often or out of order."""
+        missing = [one.wanted for one in failed if not one.starts]
+        *pairs, last = contrast.absent(text, missing, ignore_case=ignore_case, whole_words=self.whole_words)
+        for one in [one for one in failed if one.starts][: contrast.MAX_MISSING]:
+            got = f"expected {self.asked}, got {len(one.apart):,}"
+            what = got if self.asked else "there, but not in this order"
+            places = one.places(text, self.change, contrast.MAX_PLACES + 1)
+            line = contrast.elsewhere(text, one.wanted, places, what)
+            pairs.append(("count" if self.asked else "order", line))
+        return [*pairs, last]
 
 
 def assert_matches(
@@ -73,62 +143,86 @@ def assert_matches(
     pattern: str | re.Pattern[str],
     *,
     full: bool = False,
+    times: int | None = None,
+    at_least_times: int | None = None,
+    at_most_times: int | None = None,
     ignore_case: bool = False,
+    unicode: Form = "keep",
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
     r"""Assert that an answer matches a regular expression of Python's `re`.
 
-    The pattern is yours, and so is its running time: nested repetitions (``(a+)+b``) can take forever over
-    an answer that somebody else writes.
+    The pattern is yours, and so is its running time: nested repetitions (``(a+)+b``, ``(\w+\s?)*$``) can take
+    forever over an answer that somebody else writes. Possessive ones (``(a++)+b``, Python 3.11) cannot.
 
     Args:
         actual: The answer. None (the model said nothing) cannot be scored.
         pattern: The expression, also compiled with flags of its own.
         full: The whole answer has to match, not only a part of it.
+        times: How often it has to match, exactly; matches do not overlap.
+        at_least_times: How often at least.
+        at_most_times: How often at most; once it has to match in any case.
         ignore_case: As `re.IGNORECASE`.
+        unicode: The form that the answer is brought to first, as in `assert_contains`; the pattern is not.
         at_least: 1.0, or None on purpose: record only.
         label: Tells two assertions of one test apart.
 
     Returns:
-        The measurement ``text.matches``: 1 or 0.
+        The measurement ``text.matches``: 1 or 0. With counts ``detail["count"]`` says how often it matches.
 
     Raises:
-        MeasurementFailed: It does not match; says with which flag it would, and with ``full`` how far it got.
-        MeasurementErrored: There is no answer, or it is no text.
-        UsageError: The pattern is no regular expression (says where), or the bound is outside 0 to 1.
+        MeasurementFailed: It does not match; says with which flag it would, with ``full`` how far it got, or what is
+            nearest to its plain words.
+        MeasurementErrored: There is no answer, it is no text, or it cannot be normalised.
+        UsageError: The pattern is no regular expression (says where), counts make no sense, or the bound is
+            outside 0 to 1.
 
     >>> assert_matches("Order #4711 is on its way.", r"#\d{4}\b").status
     'passed'
     """
     __tracebackhide__ = True
-    compiled = _compiled(pattern, re.IGNORECASE if ignore_case else 0)
-    bound = _bound("assert_matches", at_least)
-    if error := _unfit(actual):
+    compiled = answers.pattern_of("assert_matches", pattern, ignore_case=ignore_case)
+    bound = answers.bound_of("assert_matches", at_least)
+    asked = answers.times_of("assert_matches", times, at_least_times, at_most_times)
+    change = answers.change_of("assert_matches", ignore_case=False, unicode=unicode)
+    if full and asked:
+        raise UsageError(
+            "assert_matches: expected full without counts: the whole answer matches once or not at all"
+        )
+    if error := answers.unfit(actual):
         return _errored("text.matches", error, bound, label, compiled.pattern)
-    text = str(actual)
-    found = compiled.fullmatch(text) if full else compiled.search(text)
-    measurement = Measurement(
-        name="text.matches",
-        value=float(found is not None),
-        bound=bound,
-        label=label,
-        detail={"actual": text, "expected": compiled.pattern},
-    )
+    try:
+        text = change(str(actual))
+    except ValueError as problem:
+        return _errored("text.matches", str(problem), bound, label, compiled.pattern)
+    detail: dict[str, Json] = {"actual": str(actual), "expected": compiled.pattern}
+    if asked:
+        found = [one.span() for one in islice(compiled.finditer(text), MAX_MATCHES)]
+        good, detail["count"] = asked.fits(len(found)), len(found)
+    else:
+        found = []
+        good = (compiled.fullmatch(text) if full else compiled.search(text)) is not None
+    measurement = Measurement(name="text.matches", value=float(good), bound=bound, label=label, detail=detail)
+    if found and asked:
+        what = f"expected {asked}, got {len(found):,}"
+        line = bind(contrast.elsewhere, text, compiled.pattern, found, what)
+        return _emit(measurement, lambda: [("count", line()), ("answer", contrast.answer(text))])
     return _emit(measurement, lambda: contrast.unmatched(text, compiled, full=full))
 
 
 def assert_fuzzy(
     actual: str | None,
-    expected: str,
+    expected: str | Sequence[str],
     *,
     at_least: float | None,
     partial: bool = False,
     ignore_case: bool = False,
     whitespace: Whitespace = "keep",
+    unicode: Form = "keep",
     label: str = "",
 ) -> Measurement:
-    """Assert that an answer is nearly a text, letter by letter.
+    """Assert that an answer is nearly a text, or one of several, letter by letter.
 
     There is no default bound, as none fits: one digit changed in "30 days" still scores 0.86, a
     "not" in a paragraph 0.98, and two unrelated sentences about 0.4. Good for spelling, names, quotes and
@@ -136,11 +230,12 @@ def assert_fuzzy(
 
     Args:
         actual: The answer. An empty one scores 0; None (the model said nothing) cannot be scored.
-        expected: The text it should nearly be.
+        expected: The text it should nearly be; of several the nearest counts.
         at_least: 0 to 1; None on purpose: record only.
         partial: Compare with the best matching part of the answer, for a quote within a longer text.
         ignore_case: Case does not count, in the Unicode sense.
         whitespace: "strip": not at both ends; "collapse": every run of it counts as one space.
+        unicode: The form both are brought to first, as in `assert_contains`.
         label: Tells two assertions of one test apart.
 
     Returns:
@@ -153,35 +248,40 @@ def assert_fuzzy(
             (see `pytest_llmops.metrics.lexical.fuzzy`).
         UsageError: ``expected`` is no text, an option has the wrong form, or the bound is outside 0 to 1.
 
-    >>> round(assert_fuzzy("Angela Merkl", "Angela Merkel", at_least=0.9).value, 2)
+    >>> round(assert_fuzzy("Angela Merkl", ["Scholz", "Angela Merkel"], at_least=0.9).value, 2)
     0.96
     """
     __tracebackhide__ = True
-    bound = _bound("assert_fuzzy", at_least)
-    normalise = _normaliser("assert_fuzzy", ignore_case=ignore_case, whitespace=whitespace)
-    _check_reference("assert_fuzzy", expected)
-    if error := _unfit(actual):
-        return _errored("text.fuzzy", error, bound, label, expected)
+    bound = answers.bound_of("assert_fuzzy", at_least)
+    change = answers.change_of(
+        "assert_fuzzy", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
+    )
+    references = answers.references_of("assert_fuzzy", expected)
+    told: Json = expected if isinstance(expected, str) else list(references)
+    if error := answers.unfit(actual):
+        return _errored("text.fuzzy", error, bound, label, told)
     text = str(actual)
     try:
-        left, right = normalise(text), normalise(expected)
-        value = lexical.fuzzy(left, right, partial=partial)
+        left, others = change(text), [change(one) for one in references]
+        values = [lexical.fuzzy(left, right, partial=partial) for right in others]
     except ValueError as problem:
-        return _errored("text.fuzzy", str(problem), bound, label, expected)
+        return _errored("text.fuzzy", str(problem), bound, label, told)
+    best = values.index(max(values))
     measurement = Measurement(
         name="text.fuzzy",
-        value=value,
+        value=values[best],
         bound=bound,
         label=label,
+        reason=_which(best, len(references)),
         version="partial" if partial else "ratio",
-        detail={"actual": text, "expected": expected},
+        detail={"actual": text, "expected": told},
     )
-    return _emit(measurement, lambda: contrast.unlike(left, right))
+    return _emit(measurement, lambda: contrast.unlike(left, others[best]))
 
 
 def assert_exact(
     actual: str | None,
-    expected: str,
+    expected: str | Sequence[str],
     *,
     ignore_case: bool = False,
     whitespace: Whitespace = "keep",
@@ -189,11 +289,11 @@ def assert_exact(
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
-    """Assert that an answer is a text, character by character.
+    """Assert that an answer is a text, or one of several, character by character.
 
     Args:
         actual: The answer. None (the model said nothing) cannot be scored.
-        expected: The text; the empty one asserts that nothing was said.
+        expected: The text; the empty one asserts that nothing was said. Of several one has to be it.
         ignore_case: Case does not count, in the Unicode sense.
         whitespace: "strip": not at both ends; "collapse": every run of it counts as one space.
         unicode: "NFC": it does not count how accents are written; "NFKC": nor full-width letters,
@@ -205,8 +305,8 @@ def assert_exact(
         The measurement ``text.exact``: 1 or 0.
 
     Raises:
-        MeasurementFailed: They differ; names the first character that does, shows a word diff, and says
-            which option would make them equal.
+        MeasurementFailed: They differ; names the first character that does (from the nearest of several), shows a
+            word diff, and says which option would make them equal.
         MeasurementErrored: There is no answer, or it is no text.
         UsageError: ``expected`` is no text, or an option has the wrong form.
 
@@ -214,24 +314,33 @@ def assert_exact(
     'passed'
     """
     __tracebackhide__ = True
-    bound = _bound("assert_exact", at_least)
-    normalise = _normaliser("assert_exact", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode)
-    _check_reference("assert_exact", expected)
-    if error := _unfit(actual):
-        return _errored("text.exact", error, bound, label, expected)
+    bound = answers.bound_of("assert_exact", at_least)
+    change = answers.change_of(
+        "assert_exact", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
+    )
+    references = answers.references_of("assert_exact", expected)
+    told: Json = expected if isinstance(expected, str) else list(references)
+    if error := answers.unfit(actual):
+        return _errored("text.exact", error, bound, label, told)
     text = str(actual)
     try:
-        left, right = normalise(text), normalise(expected)
+        left, others = change(text), [change(one) for one in references]
     except ValueError as problem:
-        return _errored("text.exact", str(problem), bound, label, expected)
+        return _errored("text.exact", str(problem), bound, label, told)
+    best = contrast.nearest_of(left, others)
     measurement = Measurement(
         name="text.exact",
-        value=float(left == right),
+        value=float(left == others[best]),
         bound=bound,
         label=label,
-        detail={"actual": text, "expected": expected},
+        reason=_which(best, len(references)) if left != others[best] else "",
+        detail={"actual": text, "expected": told},
     )
-    return _emit(measurement, lambda: contrast.different(left, right))
+    return _emit(measurement, lambda: contrast.different(left, others[best]))
+
+
+def _which(best: int, count: int) -> str:
+    return f"nearest of {count} texts is number {best + 1}" if count > 1 else ""
 
 
 def _emit(measurement: Measurement, evidence: Callable[[], contrast.Evidence]) -> Measurement:
@@ -246,82 +355,12 @@ def _errored(name: str, error: str, bound: float | None, label: str, expected: J
     return recorder.emit(Measurement(name=name, error=error, bound=bound, label=label, detail=detail))
 
 
-def _unfit(actual: object) -> str:
-    """Say why an answer cannot be scored, or nothing."""
-    if isinstance(actual, str):
+def _tally(wanted: int, failed: Sequence[Looked], *, any_of: bool) -> str:
+    if wanted == 1 or not failed:
         return ""
-    if actual is None:
-        return "the answer is None, expected text"
-    hint = "; pass its .text" if isinstance(getattr(actual, "text", None), str) else ""
-    return f"the answer is {_kind(actual)}, expected text{hint}"
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "None"
-    return "an empty text" if value == "" else f"an object of type {type(value).__name__}"
-
-
-def _bound(where: str, at_least: object) -> float | None:
-    __tracebackhide__ = True
-    if at_least is None:
-        return None
-    if isinstance(at_least, bool) or not isinstance(at_least, (int, float)) or not 0 <= at_least <= 1:
-        raise UsageError(f"{where}: expected at_least from 0 to 1, or None to record only, got {at_least!r}")
-    return float(at_least)
-
-
-def _wanted(expected: object) -> tuple[str, ...]:
-    __tracebackhide__ = True
-    found = (expected,) if isinstance(expected, str) else expected
-    if not isinstance(found, Sequence) or isinstance(found, (bytes, bytearray)):
-        raise UsageError(f"assert_contains: expected a text or several to look for, got {_kind(expected)}")
-    if not found:
-        raise UsageError("assert_contains: expected at least one text to look for, got none")
-    for number, one in enumerate(found, start=1):
-        if not isinstance(one, str) or not one:
-            raise UsageError(
-                f"assert_contains: expected texts to look for, got {_kind(one)} as number {number}"
-            )
-    return tuple(found)
-
-
-def _check_reference(where: str, expected: object) -> None:
-    __tracebackhide__ = True
-    if not isinstance(expected, str):
-        raise UsageError(f"{where}: expected a text to compare with, got {_kind(expected)}")
-
-
-def _compiled(pattern: object, flags: int) -> re.Pattern[str]:
-    __tracebackhide__ = True
-    text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
-    if not isinstance(text, str):
-        raise UsageError(f"assert_matches: expected a pattern of text, got {_kind(text)}")
-    flags |= pattern.flags & ~re.DEBUG if isinstance(pattern, re.Pattern) else 0
-    try:
-        return re.compile(text, flags)
-    except re.error as error:
-        problem = f"{error.msg} at position {error.pos}"
-    except (OverflowError, RecursionError) as error:
-        problem = str(error)
-    raise UsageError(f"assert_matches: '{shorten(text)}' is no regular expression: {problem}")
-
-
-def _normaliser(
-    where: str, *, ignore_case: bool, whitespace: Whitespace, unicode: Form = "keep"
-) -> Callable[[str], str]:
-    __tracebackhide__ = True
-    for name, value, kind in (("whitespace", whitespace, Whitespace), ("unicode", unicode, Form)):
-        if value not in get_args(kind):
-            allowed = ", ".join(map(repr, get_args(kind)))
-            raise UsageError(f"{where}: expected {name} to be one of {allowed}, got {value!r}")
-    case: lexical.Case = "fold" if ignore_case else "keep"
-    return bind(lexical.normalise, case=case, whitespace=whitespace, unicode=unicode)
-
-
-def _tally(wanted: int, missing: int, *, any_of: bool) -> str:
-    if wanted == 1 or not missing:
-        return ""
+    there = any(one.starts for one in failed)
     if not any_of:
-        return f"{missing} of {wanted} texts missing"
-    return f"none of {wanted} texts is in the answer" if missing == wanted else ""
+        return f"{len(failed)} of {wanted} texts {'not there as asked' if there else 'missing'}"
+    if len(failed) < wanted:
+        return ""
+    return f"none of {wanted} texts is {'there as asked' if there else 'in the answer'}"

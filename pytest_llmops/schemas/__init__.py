@@ -8,37 +8,43 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_origin
 
-from pytest_llmops.errors import SchemaError, WireError
+from pytest_llmops.errors import SchemaError, UsageError, WireError
 from pytest_llmops.measurement import plain, shorten
-from pytest_llmops.schemas.difference import Difference, Schema
-from pytest_llmops.schemas.documents import compiled
+from pytest_llmops.schemas.difference import Difference, Schema, Unfinished
+from pytest_llmops.schemas.documents import Engine, compiled
+from pytest_llmops.schemas.partial import Partial, beginning
+from pytest_llmops.schemas.references import SUFFIXES, read_schema
 from pytest_llmops.schemas.types import is_model, of_model, of_type
-from pytest_llmops.textfiles import BadFile, as_mapping, read_json, read_text, read_yaml
+from pytest_llmops.textfiles import BadFile
 
-__all__ = ["Difference", "Schema", "load"]
-
-SUFFIXES = (".json", ".yaml", ".yml")
+__all__ = ["Difference", "Engine", "Partial", "Schema", "Unfinished", "beginning", "load"]
 
 
-def load(schema: object) -> Schema:
+def load(schema: object, *, engine: Engine = "jsonschema") -> Schema:
     """Return a schema of any kind, ready for use.
 
     Args:
         schema: A JSON Schema as a dictionary; the path of one (.json, .yaml; relative to the working
             directory); a pydantic model's class; a dataclass, a TypedDict, ``list[Order]`` or another type
             that pydantic understands.
+        engine: Who decides over a JSON Schema; over a Python type pydantic does.
 
     Raises:
         SchemaError: It is none of these, cannot be read, or is no valid schema.
+        UsageError: There is no such engine, its package is not installed, or it was asked for a Python type.
 
     >>> load({"title": "Order", "type": "object", "required": ["id"]}).differences({})[0].text
     'missing'
     """
     __tracebackhide__ = True
     if isinstance(schema, Mapping):
-        return _from_mapping(schema)
+        return _from_mapping(schema, engine)
     if isinstance(schema, (str, os.PathLike)):
-        return _from_file(os.fspath(schema))
+        return _from_file(os.fspath(schema), engine)
+    if engine != "jsonschema":
+        raise UsageError(
+            f"assert_schema: engine={engine!r} is for JSON Schemas; over a Python type pydantic decides"
+        )
     if is_model(schema):
         return of_model(schema)
     if isinstance(schema, type) or get_origin(schema) is not None:
@@ -49,7 +55,9 @@ def load(schema: object) -> Schema:
     )
 
 
-def _from_mapping(schema: Mapping[str, object], *, where: str = "", name: str = "") -> Schema:
+def _from_mapping(
+    schema: Mapping[str, object], engine: str, *, where: str = "", name: str = "", folder: Path | None = None
+) -> Schema:
     __tracebackhide__ = True
     title = schema.get("title")
     called = where or (f"schema {shorten(title, 60)}" if isinstance(title, str) and title else "schema")
@@ -58,10 +66,10 @@ def _from_mapping(schema: Mapping[str, object], *, where: str = "", name: str = 
         text = json.dumps(plain(schema, where="$"))
     except (WireError, ValueError) as error:
         raise SchemaError(f"{called}: no JSON at {error}") from None
-    return compiled(text, called, name)
+    return compiled(text, called, name, engine=engine, folder=folder)
 
 
-def _from_file(given: str | bytes) -> Schema:
+def _from_file(given: str | bytes, engine: str) -> Schema:
     __tracebackhide__ = True
     text = os.fsdecode(given)
     if text.lstrip().startswith(("{", "[")):
@@ -74,9 +82,8 @@ def _from_file(given: str | bytes) -> Schema:
             f"expected the path of a JSON Schema that ends in {', '.join(SUFFIXES)}, got '{shorten(text)}'"
         )
     try:
-        content = read_text(path)
-        value = read_json(content) if path.suffix == ".json" else read_yaml(content)[0]
-        return _from_mapping(as_mapping(value), where=shorten(text), name=path.stem)
+        value = read_schema(path)
+        return _from_mapping(value, engine, where=shorten(text), name=path.stem, folder=path.parent)
     except BadFile as error:
         place = shorten(text) + (f":{error.line}" if error.line else "")
         hint = "" if path.is_absolute() else f" (looked for in {Path.cwd()})"

@@ -21,6 +21,10 @@ MAX_KEY = 60
 MAX_KEYS = 100
 """Keys of an object among which a likely misspelling is looked for."""
 
+MIN_SHORT = 3
+"""Letters of an abbreviation that is taken for one."""
+
+_WORD_EDGE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[-. ]")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 
@@ -63,6 +67,28 @@ class Form:
     told_apart: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Where a value breaks off, when the rest of it is still to come.
+
+    Attributes:
+        within: The innermost object or array that is not closed, as all around it are not; None: there is none.
+        text: A string whose end is missing; None: there is none.
+    """
+
+    within: Parts | None
+    text: Parts | None = None
+
+    def grows(self, place: Parts) -> bool:
+        """Say whether the object or array at a place is not closed."""
+        return self.within is not None and self.within[: len(place)] == place
+
+    @property
+    def path(self) -> str:
+        """The innermost thing that is not closed, as a JSON path."""
+        return path(self.text if self.text is not None else self.within or ())
+
+
 class Schema(Protocol):
     """What an answer must look like.
 
@@ -73,8 +99,12 @@ class Schema(Protocol):
     @property
     def name(self) -> str: ...  # noqa: D102 -- described by the class
 
-    def differences(self, value: Json) -> list[Difference]:
+    def differences(self, value: Json, *, unfinished: Unfinished | None = None) -> list[Difference]:
         """Return how a JSON value differs, at most `MAX_DIFFERENCES`; an empty list if it fits.
+
+        Args:
+            value: The value; an unfinished one with all closed that is open.
+            unfinished: Where it breaks off: what the rest could still mend is no difference.
 
         Raises:
             SchemaError: The schema itself turns out to be broken.
@@ -163,8 +193,28 @@ def unknown(place: Parts, known: Iterable[str]) -> Difference:
 
 def _closest(key: str, keys: Iterable[str]) -> str:
     # Stricter than the hint for a mistyped name of a prompt: here nobody is sure that one of them is meant.
-    found = difflib.get_close_matches(key[:MAX_KEY], list(keys), n=1, cutoff=0.65)
-    return found[0] if found else ""
+    known = list(keys)
+    spelled = {_spelled(one[:MAX_KEY]): one for one in reversed(known)}
+    wanted = _spelled(key[:MAX_KEY])
+    found = difflib.get_close_matches(wanted, spelled, n=1, cutoff=0.65)
+    if found:
+        return spelled[found[0]]
+    return next((one for name, one in reversed(spelled.items()) if _shortens(wanted, name)), "")
+
+
+def _spelled(key: str) -> str:
+    """Return a key as words in lower case: ``orderId`` and ``order-id`` are ``order_id``."""
+    return _WORD_EDGE.sub("_", key).lower()
+
+
+def _shortens(one: str, other: str) -> bool:
+    """Say whether one of two keys is a word of the other, or its letters in their order: ``qty`` of ``quantity``."""
+    short, long = sorted((one, other), key=len)
+    if short in long.split("_"):
+        return True
+    letters = iter(long)
+    ends = len(short) >= MIN_SHORT and short[0] == long[0] and short[-1] == long[-1]
+    return ends and all(letter in letters for letter in short)
 
 
 def nearest_form(place: Parts, forms: Sequence[Form]) -> list[Difference]:

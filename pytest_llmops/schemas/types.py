@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import UnionType
-from typing import Any, Union, cast, get_args, get_origin
+from typing import Any, TypeAlias, Union, cast, get_args, get_origin
 
 from pytest_llmops.errors import SchemaError
 from pytest_llmops.measurement import Json, shorten
@@ -16,11 +16,15 @@ from pytest_llmops.schemas.difference import (
     MAX_DIFFERENCES,
     Difference,
     Form,
+    Unfinished,
     got,
     missing,
     nearest_form,
     unknown,
 )
+
+Steps: TypeAlias = tuple[tuple[str | int, bool], ...]
+"""The way to an error of pydantic: a step is a key, or the name of a union's member (True)."""
 
 _SHOULD_BE = "Input should be "
 
@@ -33,7 +37,7 @@ class TypeSchema:
     validate: Callable[[str], object]
     json_schema: Callable[[], Mapping[str, Any]]
 
-    def differences(self, value: Json) -> list[Difference]:
+    def differences(self, value: Json, *, unfinished: Unfinished | None = None) -> list[Difference]:
         """See `pytest_llmops.schemas.Schema`; what a validator of the type raises by mistake goes through."""
         try:
             self.validate(json.dumps(value))
@@ -44,6 +48,8 @@ class TypeSchema:
             found = cast("list[dict[str, Any]]", listed())
         else:
             return []
+        if unfinished is not None:
+            found = _undecided_left_out(value, found, unfinished)
         known = self._known() if any(one["type"] in _ABOUT_KEYS for one in found) else ()
         errors = [_Error(_steps(value, one), _difference(one, known), one["type"]) for one in found]
         return list(dict.fromkeys(_sorted_out((), errors)))[:MAX_DIFFERENCES]
@@ -54,6 +60,40 @@ class TypeSchema:
         except Exception:  # noqa: BLE001 -- not every type has a JSON Schema; then there is no hint
             return ()
         return tuple(_properties(schema))
+
+
+def _undecided_left_out(
+    value: Json, found: Sequence[dict[str, Any]], unfinished: Unfinished
+) -> list[dict[str, Any]]:
+    """Return the errors without those that the rest of an unfinished value could still mend.
+
+    Where it could mend all that speaks against one member of a union, nothing is left of the others either.
+    """
+    left = [one for one in found if not _may_still_fit(_steps(value, one), one, unfinished)]
+    members = {step for one in found for step in _members(_steps(value, one))}
+    against = {step for one in left for step in _members(_steps(value, one))}
+    free = {step[0] for step in members - against}
+    return [one for one in left if not free.intersection(step[0] for step in _members(_steps(value, one)))]
+
+
+def _members(steps: Steps) -> Iterator[tuple[Steps, str | int]]:
+    """Yield the members of unions on the way to an error, each with the place of its union."""
+    for at, (part, is_member) in enumerate(steps):
+        if is_member:
+            yield steps[:at], part
+
+
+def _may_still_fit(steps: Steps, error: Mapping[str, Any], unfinished: Unfinished) -> bool:
+    place = tuple(part for part, is_member in steps if not is_member)
+    if error["type"] == "missing":
+        return unfinished.grows(place[:-1])
+    # A wrong kind of value stays one; a limit, a pattern or a validator of the user's may find the rest right.
+    kind = str(error["type"]).endswith("_type") or error["type"] in (
+        "too_long",
+        "string_too_long",
+        *_ABOUT_KEYS,
+    )
+    return not kind and (place == unfinished.text or unfinished.grows(place))
 
 
 def is_model(schema: object) -> bool:
@@ -121,14 +161,12 @@ _ABOUT_KEYS = ("missing", "extra_forbidden", "unexpected_keyword_argument")
 
 @dataclass(frozen=True, slots=True)
 class _Error:
-    """An error of pydantic: a step of its way is a key, or the name of a union's member (True)."""
-
-    steps: tuple[tuple[str | int, bool], ...]
+    steps: Steps
     difference: Difference
     kind: str
 
 
-def _steps(value: object, error: Mapping[str, Any]) -> tuple[tuple[str | int, bool], ...]:
+def _steps(value: object, error: Mapping[str, Any]) -> Steps:
     steps: list[tuple[str | int, bool]] = []
     at = value
     for place, part in enumerate(error["loc"], start=1):

@@ -12,6 +12,9 @@ from pytest_llmops.contrast import (
     answer,
     character,
     different,
+    elsewhere,
+    nearest_of,
+    present,
     quoted,
     unlike,
     unmatched,
@@ -120,3 +123,56 @@ def test_quoted_and_answer_are_one_line() -> None:
     assert quoted("a\n\x1b[31m") == '"a\\n\\x1b[31m"'
     assert answer("a" * (LINE + 1)) == f'"{"a" * LINE}... (+1 chars)"'
     assert character("", 0) == "the end of the text"
+
+
+def test_absent_says_that_a_text_is_part_of_a_word_or_written_otherwise() -> None:
+    assert absent("in 130 days", ["30 days"], whole_words=True)[0] == (
+        "missing",
+        '"30 days" | there only within "130 days" at line 1, column 5',
+    )
+    assert absent("cafe\u0301", ["caf\u00e9"])[0][1].endswith(' | there with unicode="NFC"')
+    assert absent("\uff13\uff10", ["30"])[0][1].endswith(' | there with unicode="NFKC"')
+    assert absent("\u00e9" + "\u0301" * 2_000, ["\u00ea"])[0][1] == '"\u00ea"'
+
+
+def test_present_shows_some_text_around_and_an_end() -> None:
+    text = "x" * 50 + "secret" + "y" * 50
+    pairs = present(text, "unwanted", [("secret", [(50, 56)], 1)])
+    assert pairs[0] == (
+        "unwanted",
+        f'"secret" at line 1, column 51: "...{"x" * 20}>>>secret<<<{"y" * 20}..."',
+    )
+    many = present("a", "unwanted", [("a", [(0, 1)], 1)] * (MAX_MISSING + 2))
+    assert many[-2] == ("unwanted", "and 2 more texts")
+    assert len(many) == MAX_MISSING + 2
+
+
+def test_elsewhere_lists_some_places() -> None:
+    places = [(at, at + 1) for at in range(5)]
+    assert elsewhere("aaaaa", "a", places, "too often").endswith(
+        "column 1; at line 1, column 2; at line 1, column 3; ..."
+    )
+
+
+def test_the_nearest_reference_is_chosen_by_its_beginning() -> None:
+    assert nearest_of("a", ["b", "a"]) == 1
+    assert nearest_of("60 days", ["a month", "30 days"]) == 1
+    assert nearest_of("x" * 5_000, ["y" * 5_000, "x" * 4_000]) == 1
+    assert nearest_of("", ["b"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "nearest"),
+    [
+        (
+            r"\breturn it within (\d+) days",
+            '"should return it within a" at line 1, column 5, 0.86 alike to "return it within days" of the pattern',
+        ),
+        (r"[a-z]{4}\s+\d", ""),
+        (r"zzzzzz", ""),
+    ],
+)
+def test_unmatched_shows_what_is_nearest_to_the_plain_words_of_a_pattern(pattern: str, nearest: str) -> None:
+    shown = dict(unmatched("You should return it within a month", re.compile(pattern))).get("nearest", "")
+    assert shown.startswith(nearest)
+    assert bool(shown) == bool(nearest)

@@ -102,6 +102,34 @@ def test_a_missing_key_names_what_may_be_meant_for_it() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "there"),
+    [
+        ("qty", "quantity"),
+        ("quantity", "qty"),
+        ("order_id", "orderId"),
+        ("total", "total_price"),
+        ("sku", "product-sku"),
+        ("firstName", "first_name"),
+        ("adress", "address"),
+    ],
+)
+def test_the_nearest_key_is_named_however_it_is_shortened(wanted: str, there: str) -> None:
+    schema = {"properties": {wanted: INTEGER, "id": INTEGER}, "required": [wanted]}
+    assert texts(schema, {there: 1, "id": 2}) == [
+        (path((wanted,)), f'missing, expected integer >= 1; is it "{there}"?')
+    ]
+    closed = {"properties": {wanted: INTEGER}, "additionalProperties": False}
+    assert texts(closed, {there: 1}) == [(path((there,)), f'unknown key; did you mean "{wanted}"?')]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there"), [("id", "invalid"), ("price", "name"), ("qty", "city"), ("", "a"), ("tel", "total")]
+)
+def test_a_key_that_is_not_near_is_not_named(wanted: str, there: str) -> None:
+    assert texts({"required": [wanted]}, {there: 1}) == [(path((wanted,)), "missing")]
+
+
 CAT = {"properties": {"kind": {"const": "cat"}, "lives": {"type": "integer"}}, "required": ["kind", "lives"]}
 DOG = {
     "title": "Dog",

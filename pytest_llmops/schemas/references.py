@@ -1,0 +1,172 @@
+"""What a schema refers to: within itself, to the drafts' own schemas, to files beside it. Nothing is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+from pytest_llmops.errors import SchemaError
+from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.metrics.jsontext import Parts
+from pytest_llmops.schemas.difference import path, short
+from pytest_llmops.textfiles import BadFile, as_mapping, read_json, read_text, read_yaml
+
+SUFFIXES = (".json", ".yaml", ".yml")
+MAX_FILES = 1_000
+"""Files that one schema may refer to."""
+
+
+def read_schema(file: Path) -> Mapping[str, Json]:
+    """Return the content of a schema's file.
+
+    Raises:
+        BadFile: It cannot be read, or is no object.
+    """
+    content = read_text(file)
+    return as_mapping(read_json(content) if file.suffix == ".json" else read_yaml(content)[0])
+
+
+class Files:
+    """The files in the folder of a schema, and below it, that it may refer to.
+
+    A reference is relative to the place of the schema: ``"item.json"``, ``"parts/item.json#/$defs/a"``. Where the schema
+    has an ``$id`` of its own, the folder stands for the place where that lies.
+
+    Attributes:
+        read: What was read, by URI.
+        stamps: The files with what tells whether they changed since.
+    """
+
+    def __init__(self, folder: Path | None, base: str = "") -> None:
+        self.folder = folder.resolve() if folder is not None else None
+        self.base = urljoin(base, "-")[:-1]
+        self.read: dict[str, Mapping[str, Json]] = {}
+        self.stamps: dict[Path, tuple[int, int]] = {}
+
+    def changed(self) -> bool:
+        """Say whether a file that was read is another one by now."""
+        return any(stamp(file) != seen for file, seen in self.stamps.items())
+
+    def load(self, uri: str) -> Mapping[str, Json]:
+        """Return the schema that a URI stands for.
+
+        Raises:
+            SchemaError: It is none of the files of the folder, or one that cannot be read.
+        """
+        if self.folder is None or not uri.startswith(self.base):
+            raise SchemaError("")
+        given = unquote(uri.removeprefix(self.base))
+        parts = urlsplit(given)
+        if (
+            parts.scheme
+            or parts.netloc
+            or not given
+            or given.startswith("/")
+            or "\\" in given
+            or "\0" in given
+        ):
+            raise SchemaError("")
+        file = (self.folder / given).resolve()
+        if not file.is_relative_to(self.folder):
+            raise SchemaError(f"leads out of the folder of the schema, to {shorten(str(file))}")
+        if file.suffix not in SUFFIXES or not file.is_file():
+            raise SchemaError(
+                f"expected a file of a schema ({', '.join(SUFFIXES)}) at {shorten(str(file))}, there is none"
+            )
+        if len(self.read) >= MAX_FILES:
+            raise SchemaError(f"more than {MAX_FILES:,} files are referred to")
+        self.stamps[file] = stamp(file)
+        try:
+            self.read[uri] = read_schema(file)
+        except BadFile as error:
+            line = f":{error.line}" if error.line else ""
+            raise SchemaError(f"{error.what} @ {shorten(str(file))}{line}") from None
+        return self.read[uri]
+
+
+def stamp(file: Path) -> tuple[int, int]:
+    """Return what tells whether a file changed; zeros if it is gone."""
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+@cache
+def drafts() -> Any:
+    """Return the drafts' own schemas as a registry that cannot fetch anything else."""
+    from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
+
+    return REGISTRY
+
+
+def resolved(specification: Any, schema: Mapping[str, Any], where: str, files: Files) -> Any:
+    """Return a registry of all that a schema refers to, files included.
+
+    Raises:
+        SchemaError: A ``$ref`` leads nowhere; says which, where it stands, and why.
+    """
+    __tracebackhide__ = True
+    from referencing import Registry, Resource
+
+    def retrieve(uri: str) -> Any:
+        return Resource.from_contents(files.load(uri), default_specification=specification)
+
+    registry = Registry(retrieve=retrieve).combine(drafts())  # type: ignore[call-arg]  # an alias that mypy misses
+    resource = specification.create_resource(schema)
+    _check(resource, registry.resolver_with_root(resource), schema, where)
+    done: set[str] = set()
+    found: list[tuple[str, Any]] = []
+    while waiting := [uri for uri in files.read if uri not in done]:
+        for uri in waiting:
+            done.add(uri)
+            one = Resource.from_contents(files.read[uri], default_specification=specification)
+            found.append((uri, one))
+            at = registry.with_resource(uri, one).resolver(uri).in_subresource(one)
+            _check(one, at, files.read[uri], f"{where}: {shorten(uri)}")
+    return drafts().with_resources(found)
+
+
+def _check(resource: Any, resolver: Any, schema: Mapping[str, Any], where: str) -> None:
+    __tracebackhide__ = True
+    from referencing.exceptions import Unresolvable
+
+    rest = [(resource, resolver)]
+    while rest:
+        part, at = rest.pop()
+        reference = part.contents.get("$ref") if isinstance(part.contents, Mapping) else None
+        try:
+            if isinstance(reference, str):
+                at.lookup(reference)
+        except Unresolvable as error:
+            places = ", ".join(path(one) for one in _places(schema, reference))
+            raise SchemaError(f"{where}: {unresolved(reference, error)} (at {shorten(places)})") from None
+        rest += [(child, at.in_subresource(child)) for child in part.subresources()]
+
+
+def unresolved(reference: str | None, error: BaseException | None = None) -> str:
+    """Return why a reference leads nowhere, and what to do."""
+    while error is not None and not isinstance(error, SchemaError):
+        error = error.__cause__
+    if error is not None and str(error):
+        return f"$ref {short(reference)}: {error}"
+    return (
+        f"$ref {short(reference)} leads nowhere within the schema; nothing is fetched: put it under $defs and "
+        'refer to "#/$defs/<name>", or into a file beside that of the schema'
+    )
+
+
+def _places(schema: Any, reference: str | None) -> Iterator[Parts]:
+    rest: list[tuple[Any, Parts]] = [(schema, ())]
+    while rest:
+        one, parts = rest.pop()
+        if isinstance(one, dict):
+            if one.get("$ref") == reference:
+                yield (*parts, "$ref")
+            rest += [(child, (*parts, key)) for key, child in one.items()]
+        elif isinstance(one, list):
+            rest += [(child, (*parts, index)) for index, child in enumerate(one)]

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmops import MeasurementErrored, MeasurementFailed
+from pytest_llmops.assertions.grounding import assert_context_relevance
+from pytest_llmops.errors import UnknownName, UsageError
+from pytest_llmops.grounding import relevance
+from pytest_llmops.protocols import Hit, Hits, Verdict
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+QUESTION = "How long does a refund of a cancelled flight take?"
+CONTEXTS = ["We sell tea.", "The refund of a flight takes five days. It is paid by card."]
+
+
+def test_the_estimate_is_the_mean_of_words_and_similarity() -> None:
+    measurement = assert_context_relevance(QUESTION, CONTEXTS, at_least=0.3, label="flights")
+    detail = measurement.detail
+    assert (measurement.name, measurement.label) == ("retrieval.context_relevance", "flights")
+    assert measurement.version == "1/tfidf/1"
+    # Of long, refund, cancelled, flight and take three stand there.
+    assert detail["covered"] == 0.6
+    assert detail["by_context"] == [0.0, 0.6]
+    assert isinstance(detail["similarity"], float)
+    assert measurement.value == pytest.approx((0.6 + detail["similarity"]) / 2)
+
+
+def test_a_failure_shows_what_no_context_speaks_of(well_formed: Callable[[BaseException], list[str]]) -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_context_relevance(QUESTION, CONTEXTS, at_least=0.9)
+    lines = well_formed(caught.value)
+    assert lines[0].startswith("retrieval.context_relevance 0.")
+    assert lines[1].startswith("  reason          0.60 of the question's words, similarity 0.")
+    assert lines[2:] == [
+        f'  question        "{QUESTION}"',
+        '  in no context   "cancelled", "long"',
+        '  nearest         "The refund of a flight takes five days."',
+    ]
+
+
+def test_contexts_of_another_subject_score_near_zero() -> None:
+    right = relevance(QUESTION, CONTEXTS)
+    wrong = relevance(QUESTION, ["We sell tea.", "Bread is baked at night."])
+    assert (right.value, right.nearest) == (0.6, "The refund of a flight takes five days.")
+    assert (wrong.value, wrong.by_context) == (0.0, (0.0, 0.0))
+
+
+@pytest.mark.parametrize("contexts", [[], Hits(query=QUESTION), ["", "  "]])
+def test_no_contexts_score_zero_and_say_so(contexts: Any) -> None:
+    with pytest.raises(MeasurementFailed, match="there are no contexts") as caught:
+        assert_context_relevance(QUESTION, contexts, at_least=0.1)
+    assert caught.value.measurement.value == 0.0
+
+
+def test_a_question_of_small_words_and_one_of_none() -> None:
+    assert relevance("What is it?", ["What it is nobody knows."]).covered == 1.0
+    with pytest.raises(MeasurementErrored, match="the question has no word"):
+        assert_context_relevance("?!", CONTEXTS, at_least=0.5)
+
+
+def test_the_bound_has_to_be_named() -> None:
+    with pytest.raises(TypeError, match="at_least"):
+        assert_context_relevance(QUESTION, CONTEXTS)  # type: ignore[call-arg]
+
+
+class Judge:
+    name = "relevance"
+    version = "v7"
+    model_name = "small"
+
+    def __init__(self, verdict: Any) -> None:
+        self.verdict = verdict
+        self.asked: list[tuple[str, str]] = []
+
+    def judge(self, answer: str, *, question: str = "", reference: str = "") -> Any:
+        self.asked.append((answer, question + reference))
+        if isinstance(self.verdict, Exception):
+            raise self.verdict
+        return self.verdict
+
+
+def test_a_judge_decides_alone() -> None:
+    judge = Judge(Verdict(score=8, low=0, high=10, reason="names the days", raw="raw reply"))
+    hits = Hits((Hit(id="a", text=CONTEXTS[0], score=2.0), Hit(id="b", text=CONTEXTS[1], score=1.0)))
+    measurement = assert_context_relevance(QUESTION, hits, at_least=0.8, judge=judge)
+    assert (measurement.value, measurement.version) == (0.8, "v7")
+    assert measurement.reason == 'judge: "names the days"'
+    assert judge.asked == [("\n\n".join(CONTEXTS), QUESTION)]
+    said = measurement.detail["judge"]
+    assert isinstance(said, dict)
+    assert (said["name"], said["model"], said["score"], said["raw"]) == (
+        "relevance",
+        "small",
+        8.0,
+        "raw reply",
+    )
+    with pytest.raises(MeasurementFailed, match=r"retrieval.context_relevance 0.80 < 0.90"):
+        assert_context_relevance(QUESTION, hits, at_least=0.9, judge=judge)
+
+
+def test_a_judge_is_not_asked_about_nothing() -> None:
+    judge = Judge(Verdict(score=10))
+    with pytest.raises(MeasurementFailed, match="there are no contexts"):
+        assert_context_relevance(QUESTION, [" "], at_least=0.5, judge=judge)
+    assert judge.asked == []
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        (Verdict(error="no verdict after 2 tries"), "judge relevance: no verdict after 2 tries"),
+        (Verdict(), "judge relevance: a verdict without a score"),
+        (Verdict(score=11), "a score that is not on its scale: 11 of 1.0 to 10.0"),
+        (Verdict(score=1, low=1, high=1), "a score that is not on its scale"),
+        (Verdict(score=float("nan")), "a score that is not on its scale"),
+        (0.9, "expected a Verdict, got float 0.9"),
+        (OSError("down"), "judge relevance: OSError: down"),
+    ],
+)
+def test_a_judge_without_a_score_is_an_error_and_no_low_score(verdict: Any, said: str) -> None:
+    with pytest.raises(MeasurementErrored, match=said):
+        assert_context_relevance(QUESTION, CONTEXTS, at_least=0.5, judge=Judge(verdict))
+
+
+class Broken:
+    version = "1"
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        if isinstance(self.rows, Exception):
+            raise self.rows
+        return [self.rows] * len(texts)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (OSError("no weights"), "embedder Broken: OSError: no weights"),
+        ([float("nan")], "embedder Broken: vectors: expected finite numbers, got NaN"),
+    ],
+)
+def test_an_embedder_that_fails_is_an_error_and_no_low_score(rows: Any, said: str) -> None:
+    with pytest.raises(MeasurementErrored, match=said):
+        assert_context_relevance(QUESTION, CONTEXTS, at_least=0.5, embedder=Broken(rows))
+
+
+def test_a_mistake_that_embedder_or_judge_tell_stays_one() -> None:
+    mistake = UsageError("pip install it")
+    with pytest.raises(UsageError, match=r"^pip install it$"):
+        assert_context_relevance(QUESTION, CONTEXTS, at_least=0.5, embedder=Broken(mistake))
+    with pytest.raises(UsageError, match=r"^pip install it$"):
+        assert_context_relevance(QUESTION, CONTEXTS, at_least=0.5, judge=Judge(mistake))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ({"question": ""}, UsageError, "assert_context_relevance: expected a question, got str ''"),
+        ({"question": None}, UsageError, "assert_context_relevance: expected a question, got nothing"),
+        ({"contexts": "text"}, UsageError, "assert_context_relevance: expected a list of contexts"),
+        ({"at_least": 7}, UsageError, "expected at_least from 0 to 1, or None to record only, got 7"),
+        ({"judge": 1}, UsageError, "expected a judge, got int 1"),
+        ({"judge": "qualty"}, UnknownName, r"unknown judge 'qualty'.*did you mean 'quality'"),
+    ],
+)
+def test_arguments_of_the_wrong_form(
+    arguments: dict[str, Any],
+    error: type[Exception],
+    said: str,
+    shown_frames: Callable[[BaseException], list[str]],
+) -> None:
+    given = {"question": QUESTION, "contexts": CONTEXTS, "at_least": 0.5, **arguments}
+    with pytest.raises(error, match=said) as caught:
+        assert_context_relevance(**given)
+    if error is UsageError:
+        assert shown_frames(caught.value) == []
+
+
+@pytest.mark.shared_data
+def test_paragraphs_of_the_right_subject_are_told_from_others(shared_data: Path) -> None:
+    """The first question of each XQuAD paragraph with its own one, and with one of another article."""
+    text = gzip.decompress((shared_data / "retrieval" / "xquad" / "xquad.en.json.gz").read_bytes())
+    articles = [article["paragraphs"] for article in json.loads(text)["data"]]
+    own, other = [], []
+    for number, paragraphs in enumerate(articles):
+        strangers = articles[(number + 7) % len(articles)]
+        for place, paragraph in enumerate(paragraphs):
+            question = paragraph["qas"][0]["question"]
+            own.append(relevance(question, [paragraph["context"]]).value)
+            other.append(relevance(question, [strangers[place % len(strangers)]["context"]]).value)
+    assert len(own) == 240
+    above = sum((a > b) + (a == b) / 2 for a in own for b in other) / len(own) / len(other)
+    assert above >= 0.99

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_llmops.metrics import bertscore as module
+from pytest_llmops.metrics.bertscore import MAX_CELLS, Score, bertscore, idf, scores
+
+# Precision, recall and F1 that `bert_score.utils.greedy_cos_idf` of bert-score 0.3.13 gives for the arrays of
+# `sample`: without weights, and with them.
+REFERENCE = [
+    ((0.768409, 0.551079, 0.641846), (0.785076, 0.674084, 0.725359)),
+    ((0.686471, 0.731772, 0.708398), (0.654921, 0.736660, 0.693390)),
+    ((0.437597, 0.367501, 0.399497), (0.437597, 0.346998, 0.387067)),
+    ((0.494256, 0.572685, 0.530588), (0.443236, 0.610808, 0.513702)),
+]
+
+
+def sample() -> list[tuple[Any, Any, Any, Any]]:
+    """Four pairs of arrays with their weights, always the same."""
+    rng = np.random.default_rng(20261124)
+    found = []
+    for n, m in ((3, 5), (6, 6), (1, 4), (9, 4)):
+        actual = rng.normal(size=(n, 8)).astype("float32") + np.float32(0.7)
+        expected = rng.normal(size=(m, 8)).astype("float32") + np.float32(0.7)
+        weights = rng.uniform(size=n), rng.uniform(size=m)
+        weights[0][0] = 0 if n > 1 else 1
+        weights[1][-1] = 0
+        found.append((actual, expected, *weights))
+    return found
+
+
+@pytest.mark.parametrize(("arrays", "reference"), list(zip(sample(), REFERENCE, strict=True)))
+def test_the_figures_of_bert_score(arrays: tuple[Any, ...], reference: tuple[Any, Any]) -> None:
+    actual, expected, actual_weights, expected_weights = arrays
+    assert bertscore(actual, expected) == pytest.approx(reference[0], abs=2e-6)
+    weighed = bertscore(actual, expected, actual_weights=actual_weights, expected_weights=expected_weights)
+    assert weighed == pytest.approx(reference[1], abs=2e-6)
+
+
+def test_many_pairs_are_scored_as_each_alone() -> None:
+    pairs = [(actual, expected) for actual, expected, _, _ in sample()]
+    assert scores([*pairs, *pairs]) == [bertscore(*pair) for pair in [*pairs, *pairs]]
+    assert scores([]) == []
+
+
+def test_a_large_pair_is_compared_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [bertscore(actual, expected) for actual, expected, _, _ in sample()]
+    monkeypatch.setattr(module, "BLOCK_CELLS", 7)
+    assert [bertscore(actual, expected) for actual, expected, _, _ in sample()] == [
+        pytest.approx(one, abs=1e-6) for one in whole
+    ]
+
+
+def test_too_large_a_pair_is_refused() -> None:
+    tokens = math.isqrt(MAX_CELLS) + 1
+    rows = np.ones((tokens, 1), dtype=np.float32)
+    with pytest.raises(ValueError, match=f"pair 0: {tokens:,} and {tokens:,} tokens are too many to match"):
+        bertscore(rows, rows)
+
+
+def test_the_worked_example_by_hand() -> None:
+    # Cosines: of the first token 1 and 0.6, of the second 0 and 0.8.
+    found = bertscore([[1, 0], [0, 2]], [[3.0, 0.0], [0.6, 0.8]])
+    assert found.precision == pytest.approx((1 + 0.8) / 2)
+    assert found.recall == pytest.approx((1 + 0.8) / 2)
+    weighed = bertscore([[1, 0], [0, 2]], [[3.0, 0.0], [0.6, 0.8]], actual_weights=[3, 1])
+    assert weighed.precision == pytest.approx((3 * 1 + 0.8) / 4)
+    assert weighed.f1 == pytest.approx(2 * 0.95 * 0.9 / (0.95 + 0.9))
+
+
+def test_a_token_without_weight_can_still_be_matched() -> None:
+    found = bertscore([[1, 0]], [[0, 1], [1, 0]], expected_weights=[1, 0])
+    assert found == Score(1.0, 0.0, 0.0)
+
+
+def test_texts_without_tokens() -> None:
+    assert bertscore([], []) == bertscore(np.zeros((0, 3)), np.zeros((0, 3))) == Score(1.0, 1.0, 1.0)
+    assert bertscore([], [[1.0]]) == bertscore([[1.0]], []) == Score(0.0, 0.0, 0.0)
+
+
+def test_opposite_vectors_have_no_f1() -> None:
+    assert bertscore([[1, 0]], [[-1, 0]]) == Score(-1.0, -1.0, 0.0)
+    assert bertscore([[0, 0]], [[1, 0]]) == Score(0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "how", "text"),
+    [
+        ([[1.0]], [[1.0, 2.0]], {}, "pair 0: expected vectors of one length, got shapes (1, 1) and (1, 2)"),
+        ([1.0], [[1.0]], {}, "pair 0, actual: expected an array of shape (tokens, dim), got (1,)"),
+        ([[1.0]], [[math.nan]], {}, "pair 0, expected: expected finite numbers, got NaN or infinity"),
+        ([["a"]], [[1.0]], {}, "pair 0, actual: expected numbers of shape (tokens, dim), got something else"),
+        ([[1.0], [1.0, 2.0]], [[1.0]], {}, "pair 0, actual: expected numbers of shape (tokens, dim)"),
+        ([[1.0]], [[1.0]], {"actual_weights": [1, 1]}, "weights of actual: expected one for each of 1 tokens, got shape (2,)"),
+        ([[1.0]], [[1.0]], {"expected_weights": [-1]}, "weights of expected: expected finite numbers of at least 0"),
+        ([[1.0]], [[1.0]], {"expected_weights": [math.inf]}, "weights of expected: expected finite numbers of at least 0"),
+        ([[1.0]], [[1.0]], {"expected_weights": [0]}, "weights of expected: expected a token that counts, got 1 of weight 0"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_scored_says_why(actual: Any, expected: Any, how: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(text)):
+        bertscore(actual, expected, **how)
+
+
+def test_idf_counts_documents() -> None:
+    found = idf([["a", "a", "b"], ["a"], ["a", "c"]])
+    assert found.weights == {"a": 0.0, "b": math.log(4 / 2), "c": math.log(4 / 2)}
+    assert found.of(["b", "z", "a"]) == [math.log(2), math.log(4), 0.0]
+    with pytest.raises(ValueError, match="expected at least one document to count tokens in, got none"):
+        idf([])

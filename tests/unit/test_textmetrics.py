@@ -1,0 +1,374 @@
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_llmops import MeasurementErrored, MeasurementFailed, assert_score
+from pytest_llmops.backends.minilm import PACKAGE
+from pytest_llmops.errors import MissingExtra, UsageError
+from pytest_llmops.metrics.bertscore import Score
+from pytest_llmops.protocols import TokenVectors
+from pytest_llmops.textmetrics import BertScore, Bleu, Chrf, Rouge1, Rouge2, RougeL, exact_match, token_f1
+from pytest_llmops.textmetrics.ngrams import MAX_CHARS
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+FOX = "The quick brown fox jumps over the lazy dog"
+LOG = "The quick brown dog jumps on the log."
+KETTLE = "You can return it within 30 days"
+
+
+class Letters:
+    """A token embedder: the words of a text, each as the counts of its letters, between a start and an end."""
+
+    version = "letters/1"
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def embed_tokens(self, texts: Sequence[str], *, specials: bool = False) -> list[TokenVectors]:
+        self.asked.append(list(texts))
+        found = []
+        for text in texts:
+            words = text.lower().split()
+            tokens = ["<s>", *words, "</s>"] if specials else words
+            rows = [[one.count(chr(97 + n)) + 0.01 for n in range(26)] for one in tokens]
+            array = np.array(rows, dtype=np.float32).reshape(-1, 26)
+            found.append(TokenVectors(tuple(tokens), array / np.linalg.norm(array, axis=1, keepdims=True)))
+        return found
+
+
+METRICS: list[Callable[[str, Any], float]] = [
+    exact_match, token_f1, RougeL(), Rouge1(), Rouge2(), Bleu(), Chrf(), BertScore(Letters())
+]  # fmt: skip
+every_metric = pytest.mark.parametrize(
+    "metric", METRICS, ids=lambda one: getattr(one, "name", "") or one.__name__
+)
+
+
+@every_metric
+def test_what_all_of_them_promise(metric: Callable[[str, Any], float]) -> None:
+    assert metric(KETTLE, KETTLE) == pytest.approx(1.0)
+    assert metric("", "") == metric(" \n", "") == metric("", ["days", ""]) == 1.0
+    assert metric("", "days") == metric("30 days", "") == 0.0
+    value = metric("You may send it back in 60 days", KETTLE)
+    assert type(value) is float
+    assert 0 <= value < 1
+    best = metric(KETTLE, ["something else entirely", f"{KETTLE} or so"])
+    assert best == pytest.approx(metric(KETTLE, f"{KETTLE} or so"))
+
+
+@every_metric
+@pytest.mark.parametrize(
+    ("actual", "expected", "text"),
+    [
+        (None, "a", "expected an answer of text, got None"),
+        (b"a", "a", "expected an answer of text, got an object of type bytes"),
+        ("a", None, "expected a reference of text or a list of them, got None"),
+        ("a", 3, "expected a reference of text or a list of them, got an object of type int"),
+        ("a", [], "expected at least one reference, got none"),
+        ("a", ["a", 3], "expected references of text, got an object of type int as number 2"),
+    ],
+)
+def test_what_is_no_text_is_not_scored(
+    metric: Callable[[str, Any], float], actual: Any, expected: Any, text: str
+) -> None:
+    with pytest.raises(MeasurementErrored, match=re.escape(text)):
+        assert_score(metric, actual, expected, at_least=None)
+
+
+@every_metric
+@pytest.mark.parametrize("text", ["\x00\x1b[31m", "\ud800 a", "e" + "\u0301" * 3_000, "a b " * 250, "!?"])
+def test_hostile_text_gives_a_score_or_a_reason(metric: Callable[[str, Any], float], text: str) -> None:
+    for pair in ((text, KETTLE), (KETTLE, text), (text, text)):
+        try:
+            assert 0 <= metric(*pair) <= 1
+        except ValueError as error:
+            assert "counts words of a-z and 0-9 alone" in str(error)  # noqa: PT017 -- either will do
+
+
+def test_squad_takes_the_best_of_several_references() -> None:
+    assert exact_match("the Normans.", ["Norsemen", "Normans"]) == 1.0
+    assert token_f1("the Normans came", ["Norsemen", "Normans", "came Normans"]) == 1.0
+    assert (
+        assert_score(token_f1, "30 days", ["a month", "30 days or so"], at_least=0.6).name == "score.token_f1"
+    )
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize(
+    ("system", "exact", "f1"), [("bert_ensemble", 74.87, 86.32), ("logistic_regression", 34.60, 45.93)]
+)
+def test_the_figures_of_squad(system: str, exact: float, f1: float, shared_data: Path) -> None:
+    folder = shared_data / "retrieval" / "xquad"
+    with gzip.open(folder / "squad_model_answers.json.gz", "rt", encoding="utf-8") as file:
+        answers = json.load(file)[system]
+    with gzip.open(folder / "xquad.en.json.gz", "rt", encoding="utf-8") as file:
+        articles = json.load(file)["data"]
+    gold = {
+        question["id"]: [one["text"] for one in question["answers"]]
+        for article in articles
+        for paragraph in article["paragraphs"]
+        for question in paragraph["qas"]
+    }
+    for metric, percent in ((exact_match, exact), (token_f1, f1)):
+        values = [metric(answer, gold[key]) for key, answer in answers.items()]
+        assert 100 * sum(values) / len(values) == pytest.approx(percent, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [
+        (Rouge1(), 2 * 6 / (9 + 8)),  # the, quick, brown, dog, jumps, the
+        (Rouge2(), 2 * 2 / (8 + 7)),  # the quick, quick brown
+        (RougeL(), 2 * 5 / (9 + 8)),  # the quick brown jumps the
+    ],
+)
+def test_rouge_by_hand(metric: Any, value: float) -> None:
+    assert metric(LOG, FOX) == pytest.approx(value)
+    assert metric(LOG, ["nothing", FOX]) == pytest.approx(value)
+
+
+def test_rouge_stems_if_asked() -> None:
+    assert Rouge1()("he returned it", "he returns it") == pytest.approx(2 / 3)
+    assert Rouge1(stem=True)("he returned it", "he returns it") == 1.0
+
+
+def test_rouge_does_not_score_what_it_cannot_count() -> None:
+    with pytest.raises(ValueError, match=r"rougeL: .* there is none in '返品は'; chrF"):
+        RougeL()("返品は", "返品 30")
+
+
+def test_rouge_does_not_align_what_takes_minutes() -> None:
+    with pytest.raises(ValueError, match=r"rougeL: texts of 100,000 and 100,000 words are too long"):
+        RougeL()("a." * 100_000, "b " * 100_000)
+    assert Rouge1()("a " * 100_000, "a " * 100_000) == 1.0
+
+
+def test_bleu_by_hand() -> None:
+    # Shared n-grams of "You may return it within 30 days": 6 of 7, 4 of 6, 3 of 5, 2 of 4.
+    assert Bleu()("You may return it within 30 days", KETTLE) == pytest.approx(
+        (6 / 7 * 4 / 6 * 3 / 5 * 2 / 4) ** 0.25
+    )
+    # Shorter than the reference: the brevity penalty exp(1 - 7/5).
+    assert Bleu()("You can return it within", KETTLE) == pytest.approx(np.exp(1 - 7 / 5))
+
+
+def test_bleu_cuts_words_as_told() -> None:
+    assert Bleu("zh")("返品は三日", "返品は三月") > 0
+    with pytest.raises(
+        UsageError, match="Bleu: expected tokenize to be one of 13a, intl, zh, char, none, got 'ja'"
+    ):
+        Bleu("ja")
+    with pytest.raises(UsageError, match="Chrf: expected words to be 0 to 6, got -1"):
+        Chrf(-1)
+
+
+def chrf_by_hand(actual: str, expected: str) -> float:
+    """F2 of the mean precision and recall over runs of 1 to 6 characters without blanks (Popović, 2015)."""
+    left, right = actual.replace(" ", ""), expected.replace(" ", "")
+    shares = []
+    for n in range(1, 7):
+        got, want = (Counter(text[i : i + n] for i in range(len(text) - n + 1)) for text in (left, right))
+        both = sum((got & want).values())
+        shares.append((both / sum(got.values()), both / sum(want.values())))
+    precision, recall = (sum(column) / 6 for column in zip(*shares, strict=True))
+    return float(5 * precision * recall / (4 * precision + recall))
+
+
+@pytest.mark.parametrize(
+    "actual", ["You may return it within 30 days", "Within a month it can come back", LOG]
+)
+def test_chrf_by_hand(actual: str) -> None:
+    assert Chrf()(actual, KETTLE) == pytest.approx(chrf_by_hand(actual, KETTLE))
+    assert Chrf(2)(actual, KETTLE) != Chrf()(actual, KETTLE)
+
+
+@pytest.mark.parametrize("metric", [Bleu(), Chrf()])
+def test_too_long_a_text_is_refused(metric: Callable[[str, str], float]) -> None:
+    with pytest.raises(ValueError, match=r"a text of 2,000,001 characters is too long"):
+        metric("a" * (MAX_CHARS + 1), "a")
+
+
+@pytest.mark.parametrize(
+    ("metric", "name", "version"),
+    [
+        (RougeL(), "text.rougel", r"rouge-score/\d+\.\d+\S*"),
+        (Rouge1(stem=True), "text.rouge1", r"rouge-score/\S+ stem"),
+        (Bleu(), "text.bleu", r"sacrebleu/\d\S* 13a"),
+        (Chrf(2), "text.chrf", r"sacrebleu/\d\S* words 2"),
+        (BertScore(Letters()), "text.bertscore", r"bertscore/1 letters/1"),
+        (BertScore(Letters(), idf=True), "text.bertscore", r"bertscore/1 letters/1 idf"),
+        (BertScore(Letters(), idf=["a", "b"]), "text.bertscore", r"bertscore/1 letters/1 idf 2 [0-9a-f]{8}"),
+    ],
+)
+def test_names_and_versions(metric: Any, name: str, version: str) -> None:
+    assert re.fullmatch(version, metric.version)
+    if "idf" not in version:
+        found = assert_score(metric, KETTLE, KETTLE, at_least=0.9)
+        assert (found.name, found.version, found.status) == (name, metric.version, "passed")
+
+
+def test_a_low_score_fails_like_any_other() -> None:
+    with pytest.raises(MeasurementFailed, match=r"text\.rougel 0\.59 < 0\.90"):
+        assert_score(RougeL(), LOG, FOX, at_least=0.9)
+
+
+@pytest.mark.parametrize(
+    ("make", "package"), [(RougeL, "rouge-score"), (Bleu, "sacrebleu"), (Chrf, "sacrebleu")]
+)
+def test_a_missing_package_names_the_command(
+    make: Callable[[], object], package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("rouge_score", "rouge_score.rouge_scorer", "sacrebleu", "sacrebleu.metrics"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtra, match=f"'{package}'.*" + re.escape("pip install 'pytest-llmops[text]'")):
+        make()
+
+
+# Of bert-score 0.3.13 (BERTScorer, num_layers=6, transformers 5.24.0, torch 2.13.0) over the folder of the very
+# weights that `MiniLMEmbedder` reads: precision, recall and F1, plain and with idf=True.
+ANSWERS = [
+    ("You can return the kettle within 30 days.", "The kettle may be sent back for a month.",
+     (0.750381, 0.732886, 0.741530), (0.710200, 0.695942, 0.702999)),
+    ("The parcel leaves our warehouse on Friday.", "Your order will be shipped at the end of the week.",
+     (0.401780, 0.403608, 0.402692), (0.399399, 0.404605, 0.401985)),
+    ("No refund is possible after a month!", "You can return the kettle within 30 days.",
+     (0.451924, 0.403954, 0.426595), (0.454200, 0.444298, 0.449195)),
+    ("Please unplug the device, then wait ten seconds.", "Pull the plug and wait for 10 seconds before you plug it in again.",
+     (0.595089, 0.618795, 0.606711), (0.578428, 0.625733, 0.601151)),
+    ("Le magasin ferme à 18 heures.", "The shop closes at six in the evening.",
+     (0.129795, 0.180672, 0.151065), (0.129020, 0.189779, 0.153609)),
+    ("yes", "Yes, it does.",
+     (0.816532, 0.324750, 0.464686), (0.816532, 0.356453, 0.496265)),
+    ("Opening hours: 9:30-17:00 (Mon-Fri), closed on Sundays.", "We are open on weekdays from half past nine to five.",
+     (0.550581, 0.601679, 0.574997), (0.542716, 0.597711, 0.568888)),
+    ("The invoice was paid twice by the customer, so we sent the surplus back.", "We returned the amount that had been paid too much.",
+     (0.477320, 0.574385, 0.521373), (0.436749, 0.562443, 0.491690)),
+    ("OK!", "Fine...",
+     (0.385933, 0.349536, 0.366834), (0.385933, 0.541108, 0.450533)),
+    ("warranty warranty warranty", "The warranty covers two years.",
+     (0.842429, 0.517638, 0.641253), (0.842429, 0.574715, 0.683285)),
+]  # fmt: skip
+
+
+def test_the_figures_of_bert_score_on_the_same_weights() -> None:
+    pytest.importorskip(PACKAGE)
+    pytest.importorskip("tokenizers")
+    pairs = [(row[0], row[1]) for row in ANSWERS]
+    for metric, column in ((BertScore(), 2), (BertScore(idf=True), 3)):
+        for found, row in zip(metric.scores(pairs), ANSWERS, strict=True):
+            assert found == pytest.approx(row[column], abs=1e-5), row[0]
+    weighed = BertScore(idf=[reference for _, reference in pairs])
+    assert weighed.score(*pairs[0]) == pytest.approx(ANSWERS[0][3], abs=1e-5)
+
+
+def test_bertscore_matches_words_in_any_order() -> None:
+    metric = BertScore(Letters())
+    assert metric("days 30", "30 days") == pytest.approx(1.0)
+    found = metric.score("days", "days zzz")
+    assert found.precision == pytest.approx(1.0)
+    assert found.recall < 0.6
+
+
+def test_of_several_references_the_one_with_the_best_f1_counts() -> None:
+    metric = BertScore(Letters())
+    assert metric.score("days", ["days", "zzz"]) == pytest.approx((1, 1, 1))
+    assert metric.scores([("days", ["zzz", "days"]), ("week", "week")]) == [
+        pytest.approx((1, 1, 1)),
+        pytest.approx((1, 1, 1)),
+    ]
+    assert metric.scores([]) == []
+
+
+def test_a_start_and_an_end_weigh_nothing() -> None:
+    class Bare:
+        version = "bare"
+
+        def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+            return Letters().embed_tokens(texts)
+
+    framed, bare = BertScore(Letters()), BertScore(Bare())
+    assert framed.score("", "") == bare.score("", "") == Score(1.0, 1.0, 1.0)
+    assert framed.score("", "days") == Score(0.0, 0.0, 0.0)
+    assert framed("days now", "now days") == pytest.approx(bare("days now", "now days"))
+    # The start is written with an "s": a word of that letter alone is matched with it, as nothing else is like it.
+    assert framed.score("sss", "day").precision > 0.99
+    assert bare.score("sss", "day").precision < 0.1
+
+
+def test_texts_are_embedded_once_in_a_call() -> None:
+    embedder = Letters()
+    BertScore(embedder).scores([("a", "b"), ("a", "a"), ("b", "b")])
+    assert embedder.asked == [["a", "b"]]
+
+
+def test_idf_takes_the_references_of_the_call_or_those_given() -> None:
+    references = ["the kettle", "the parcel", "the invoice"]
+    answers = ["the parcel", "the parcel", "the invoice"]
+    weighed = BertScore(Letters(), idf=references)
+    pairs = list(zip(answers, references, strict=True))
+    assert weighed.scores(pairs) == BertScore(Letters(), idf=True).scores(pairs)
+    # Where "the" weighs nothing, the wrong word decides alone.
+    assert weighed("the parcel", "the kettle") < BertScore(Letters())("the parcel", "the kettle")
+
+
+def test_idf_is_explained_where_it_cannot_work() -> None:
+    with pytest.raises(UsageError, match="idf=True weighs tokens by all references of one call of scores"):
+        BertScore(Letters(), idf=True).score("a", "a")
+    with pytest.raises(ValueError, match="all tokens of 'the' stand in every reference of idf"):
+        BertScore(Letters(), idf=["the kettle", "the parcel"])("the", "the kettle")
+    wrong: list[Any] = [[], "text", 3, None]
+    for given in wrong:
+        with pytest.raises(
+            UsageError, match="BertScore: expected idf to be True, False or a list of at least one"
+        ):
+            BertScore(Letters(), idf=given)
+    with pytest.raises(UsageError, match="BertScore: expected idf to be a list of texts"):
+        BertScore(Letters(), idf=["a", 1])  # type: ignore[list-item]
+
+
+def test_an_embedder_of_whole_texts_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"expected an embedder with embed_tokens .* got 'hashing', which has vectors"
+    ):
+        BertScore("hashing")
+    with pytest.raises(UsageError, match="got an object of type object"):
+        BertScore(object())  # type: ignore[arg-type]
+
+
+def test_an_embedder_that_breaks_its_promise_is_not_scored() -> None:
+    class Short(Letters):
+        def embed_tokens(self, texts: Sequence[str], *, specials: bool = False) -> list[TokenVectors]:
+            return super().embed_tokens(texts, specials=specials)[:-1]
+
+    class Odd(Letters):
+        def embed_tokens(self, texts: Sequence[str], *, specials: bool = False) -> list[TokenVectors]:
+            return [
+                TokenVectors(("a", "b"), one.vectors[:1])
+                for one in super().embed_tokens(texts, specials=specials)
+            ]
+
+    class Nan(Letters):
+        def embed_tokens(self, texts: Sequence[str], *, specials: bool = False) -> list[TokenVectors]:
+            return [
+                TokenVectors(one.tokens, one.vectors * np.nan)
+                for one in super().embed_tokens(texts, specials=specials)
+            ]
+
+    for embedder, text in (
+        (Short(), "expected token vectors of 2 texts, got 1"),
+        (Odd(), "expected a vector for each of 2 tokens of 'a', got 1"),
+        (Nan(), "expected finite numbers, got NaN or infinity"),
+    ):
+        with pytest.raises(MeasurementErrored, match=text):
+            assert_score(BertScore(embedder), "a", "b", at_least=None)

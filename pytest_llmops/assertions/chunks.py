@@ -1,0 +1,304 @@
+"""Assertions about a corpus: the chunks hold its text whole, each answer in one piece, and no dirt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Unpack, cast
+
+from pytest_llmops import recorder
+from pytest_llmops.chunks.bounds import (
+    ChunkLimits,
+    DirtBounds,
+    bounds_of,
+    limits_of,
+    refuse_share,
+    refuse_unknown,
+    refuse_without_source,
+)
+from pytest_llmops.chunks.faults import Check
+from pytest_llmops.chunks.reading import Piece, read
+from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UnknownName, UsageError, told
+from pytest_llmops.measurement import Measurement, shorten
+
+if TYPE_CHECKING:
+    from pytest_llmops.cases import Case
+    from pytest_llmops.chunks.aligning import Alignment
+    from pytest_llmops.chunks.sizes import Limits, Tokenizer
+    from pytest_llmops.chunks.squeezing import Ignore, Sources
+
+VERSION = "1"
+SHOWN_FAULTS = 12
+SHOWN_CHARS = 300
+
+
+def assert_chunks(
+    chunks: object,
+    *,
+    source: Sources | None,
+    ignore: Ignore = "whitespace",
+    tokenizer: Tokenizer | None = None,
+    label: str = "",
+    **bounds: Unpack[ChunkLimits],
+) -> tuple[Measurement, ...]:
+    """Assert that chunks hold their source whole: nothing lost or made up, nothing torn, nothing twice.
+
+    Each check is a measurement ``chunks.<check>``. All of them are recorded; one failure names every bound
+    that is missed, with the worst places.
+
+    Args:
+        chunks: Any chunker's output, in its order: texts, `Chunk`, LangChain documents, LlamaIndex nodes.
+        source: The text that was cut, several, or several by name. None: there is none at hand; what needs
+            it (``lost``, ``invented``, ``out_of_order``, ``misplaced``, ``changed_words``, the cuts) is not
+            measured.
+        ignore: What may differ from the source: "whitespace", or "markup" (white space, and the marks of
+            Markdown and HTML).
+        tokenizer: For limits in tokens: a function from a text to its tokens or their number.
+        label: Tells two assertions of one test apart.
+        bounds: ``at_most_<check>``, and the limits of size and overlap, as in `ChunkLimits`. Left out, each
+            of these is 0: ``lost``, ``invented``, ``out_of_order``, ``misplaced``, ``changed_words``,
+            ``empty``, ``cut_words``, ``cut_tables``, ``cut_code``, ``duplicates``; these are only recorded:
+            ``cut_sentences``, ``near_duplicates``, ``boilerplate``; nothing is said of sizes.
+
+    Returns:
+        The measurements, shares from 0 to 1 and counts, lower is better; ``detail["faults"]`` has the
+        places, the worst first.
+
+    Raises:
+        MeasurementFailed: A value is above its bound.
+        MeasurementErrored: The source is blank, or the tokenizer broke.
+        UsageError: Chunks, source or bounds of another form, no chunk and no source, or a bound that needs
+            the source without one.
+
+    >>> found = assert_chunks(["One. ", "Two."], source="One. Two.", at_most_chars=10)
+    >>> {one.name: one.value for one in found}["chunks.lost"]
+    0.0
+    """
+    __tracebackhide__ = True
+    given = cast("dict[str, object]", bounds)
+    refuse_unknown("assert_chunks", given, ChunkLimits)
+    sizes = limits_of("", given, tokenizer)
+    overlaps = limits_of("overlap_", given, tokenizer)
+    pieces = read(chunks)
+    if source is None:
+        refuse_without_source(given, overlaps)
+        checks: list[Check] = []
+        alignment = None
+    else:
+        checks, alignment = _whole(pieces, source, ignore)
+    if source is None and not pieces:
+        raise UsageError(
+            "assert_chunks: expected chunks or a source, got neither; what does the chunker return?"
+        )
+    checks += [*_alone(pieces), *_sized(pieces, alignment, sizes, overlaps, tokenizer)]
+    return _emitted("chunks", checks, bounds_of("assert_chunks", given, checks), label)
+
+
+def assert_span_recall(
+    chunks: object,
+    cases: str | Path | Sequence[Case] | Mapping[str, object],
+    *,
+    at_least: float | None,
+    source: Sources | None = None,
+    key: str = "answer",
+    label: str = "",
+) -> Measurement:
+    """Assert that answers stand whole in one chunk: a retriever can find no answer that is cut in two.
+
+    Args:
+        chunks: Any chunker's output, as in `assert_chunks`.
+        cases: A case file, cases, or answers by a name. A case has its answer under ``key``: a text; several
+            of which one is enough; or ``{"text": ..., "start": ...}`` with the place in the source. Cases
+            whose answer is null or an empty list have none, and do not count.
+        at_least: Share of the answers, from 0 to 1; None on purpose: record only.
+        source: The text that was cut. With it an answer that has a place must be covered there; without it,
+            and for answers without a place, it is enough that the words stand in a chunk, but for case and
+            white space. If it has several documents, the case names its own under ``source``.
+        key: Where a case keeps its answer; "reference" is its reference.
+        label: Tells two assertions of one test apart.
+
+    Returns:
+        The measurement ``chunks.span_recall``.
+
+    Raises:
+        MeasurementFailed: The share is below the bound; names answers and the chunks they are parted among.
+        MeasurementErrored: No case has an answer.
+        CaseError: The case file cannot be used.
+        UsageError: A case without the key, an answer of another form or at another place, or a bound
+            outside 0 to 1.
+
+    >>> answers = {"deadline": "30 days", "fee": ["5 euros", "5 EUR"]}
+    >>> assert_span_recall(["within 30 days. It costs 5", "euros."], answers, at_least=0.5).value
+    0.5
+    """
+    __tracebackhide__ = True
+    from pytest_llmops.chunks.answers import span_recall
+    from pytest_llmops.chunks.wordings import wordings
+
+    refuse_share("assert_span_recall", at_least)
+    pieces = read(chunks)
+    alignment = None if source is None else _alignment(pieces, source, "whitespace")
+    whole = None if alignment is None else alignment.source
+    found = {
+        name: wordings(value, where=f"case {name}", document=document, source=whole)
+        for name, value, document in _answers(cases, key)
+    }
+    wanted = {name: answers for name, answers in found.items() if answers}
+    check = (
+        span_recall(wanted, pieces, alignment)
+        if wanted
+        else Check(name="span_recall", error="no case has an answer")
+    )
+    return _emitted("chunks", [check], {"span_recall": at_least}, label)[0]
+
+
+def _answers(cases: object, key: str) -> Iterator[tuple[str, object, object]]:
+    """Yield the name, the answer and the document of each case."""
+    __tracebackhide__ = True
+    from pytest_llmops.cases import Case, load_cases
+
+    if isinstance(cases, Mapping):
+        yield from ((str(name), answer, "") for name, answer in cases.items())
+        return
+    given = load_cases(cases) if isinstance(cases, (str, Path)) else cases
+    if not isinstance(given, Sequence):
+        raise UsageError(
+            f"assert_span_recall: expected a case file, cases, or answers by name, got {type(cases).__name__}"
+        )
+    for case in given:
+        if not isinstance(case, Case):
+            raise UsageError(f"assert_span_recall: expected a Case, got {type(case).__name__}")
+        document = case.data.get("source", "")
+        if key == "reference":
+            yield case.id, case.reference or None, document
+        elif key in case.data:
+            yield case.id, case.data[key], document
+        else:
+            raise UnknownName("key", key, {*case.data, "reference"}, where=f"answer of case {case.id}")
+
+
+def assert_clean(texts: object, *, label: str = "", **bounds: Unpack[DirtBounds]) -> tuple[Measurement, ...]:
+    """Assert that texts are clean: decoded rightly, without tags, control characters and page furniture.
+
+    Args:
+        texts: One text, or any chunker's output or loader's documents, as in `assert_chunks`. Pages are the
+            texts, or the parts of a text between form feeds.
+        label: Tells two assertions of one test apart.
+        bounds: ``at_most_<kind>``, how many places are allowed: ``mojibake``, ``replacement``, ``html``,
+            ``control``, ``invisible``, ``hyphenation``, ``repeated``; each 0 unless given; None: record
+            only. For what a kind is, see `pytest_llmops.chunks.cleaning.clean`.
+
+    Returns:
+        The measurements ``chunks.clean.<kind>``, counts.
+
+    Raises:
+        MeasurementFailed: There is more of a kind than its bound; shows the places.
+        UsageError: No text, something that has none, or a bound of another form.
+
+    >>> [one.name for one in assert_clean(["für 5 €"]) if one.value]
+    []
+    """
+    __tracebackhide__ = True
+    from pytest_llmops.chunks.cleaning import clean
+
+    given = cast("dict[str, object]", bounds)
+    refuse_unknown("assert_clean", given, DirtBounds)
+    pieces = read([texts] if isinstance(texts, str) else texts)
+    if not pieces:
+        raise UsageError("assert_clean: expected a text or several, got none; what does the loader return?")
+    checks = list(clean(pieces).values())
+    return _emitted("chunks.clean", checks, bounds_of("assert_clean", given, checks), label)
+
+
+def _alignment(pieces: Sequence[Piece], source: Sources, ignore: Ignore) -> Alignment:
+    from pytest_llmops.chunks.aligning import align
+    from pytest_llmops.chunks.squeezing import source_of
+
+    return align(source_of(source, ignore), pieces, ignore)
+
+
+def _whole(pieces: Sequence[Piece], source: Sources, ignore: Ignore) -> tuple[list[Check], Alignment | None]:
+    """Return the checks against the source, and where the chunks stand in it."""
+    __tracebackhide__ = True
+    from pytest_llmops.chunks import blocks, coverage, edges
+
+    alignment = _alignment(pieces, source, ignore)
+    if not alignment.source.size:
+        error = "the source is blank: there is nothing the chunks could be compared with"
+        return [Check(name="lost", error=error)], None
+    found = [
+        coverage.lost(alignment),
+        coverage.invented(alignment),
+        coverage.out_of_order(alignment),
+        coverage.misplaced(alignment),
+        edges.changed_words(alignment),
+        edges.cut_words(alignment),
+        edges.cut_sentences(alignment),
+        blocks.cut_tables(alignment),
+        blocks.cut_code(alignment),
+    ]
+    return [one for one in found if one is not None], alignment
+
+
+def _alone(pieces: Sequence[Piece]) -> Iterator[Check]:
+    from pytest_llmops.chunks import repeats, sizes
+
+    yield sizes.empty(pieces)
+    yield repeats.duplicates(pieces)
+    yield repeats.near_duplicates(pieces)
+    yield repeats.boilerplate(pieces)
+
+
+def _sized(
+    pieces: Sequence[Piece],
+    alignment: Alignment | None,
+    limits: Limits,
+    overlaps: Limits,
+    tokenizer: Tokenizer | None,
+) -> Iterator[Check]:
+    __tracebackhide__ = True
+    from pytest_llmops.chunks import sizes
+
+    try:
+        if limits:
+            yield sizes.size(pieces, limits, tokenizer, sizes.last_of_documents(pieces, alignment))
+        if overlaps and alignment is not None:
+            yield sizes.overlap(alignment, overlaps, tokenizer)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- whatever a user's tokenizer raises: not scored, not scored low
+        yield Check(name="size" if limits else "overlap", error=f"tokenizer: {told(error)}")
+
+
+def _emitted(
+    prefix: str, checks: Sequence[Check], bounds: Mapping[str, float | None], label: str
+) -> tuple[Measurement, ...]:
+    """Emit all, then raise one failure for those outside their bounds."""
+    __tracebackhide__ = True
+    made = []
+    failure: MeasurementFailed | MeasurementErrored | None = None
+    try:
+        with recorder.soft():
+            for check in checks:
+                better: Literal["lower", "higher"] = "higher" if check.name == "span_recall" else "lower"
+                faults = [[one.place, shorten(one.text, SHOWN_CHARS)] for one in check.faults]
+                measurement = Measurement(
+                    name=f"{prefix}.{check.name}",
+                    value=None if check.error else check.value,
+                    unit=check.unit,
+                    better=better,
+                    bound=bounds[check.name],
+                    label=label,
+                    reason=check.reason,
+                    error=check.error,
+                    version=VERSION,
+                    detail={"faults": faults},
+                )
+                evidence = [(one.place, one.text[:SHOWN_CHARS]) for one in check.faults[:SHOWN_FAULTS]]
+                shown = evidence if measurement.status == "failed" else []
+                made.append(recorder.emit(measurement, evidence=shown))
+    except (MeasurementFailed, MeasurementErrored) as error:
+        failure = error
+    if failure is not None:
+        raise failure.with_traceback(None) from None
+    return tuple(made)

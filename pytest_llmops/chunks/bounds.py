@@ -1,0 +1,168 @@
+"""The bounds of the assertions about chunks: their names, their defaults, and what no value can mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+from pytest_llmops.chunks.faults import Check
+from pytest_llmops.chunks.sizes import Limits
+from pytest_llmops.errors import UnknownName, UsageError
+
+
+class ChunkBounds(TypedDict, total=False):
+    """Bounds of `assert_chunks`; None: record only."""
+
+    at_most_lost: float | None
+    """0: share of the source's characters that are in no chunk."""
+    at_most_invented: float | None
+    """0: share of the chunks' characters that are not in the source."""
+    at_most_out_of_order: int | None
+    """0: chunks that begin before the one in front of them."""
+    at_most_misplaced: int | None
+    """0: chunks that do not stand where they say they begin (``start_index``, ``start_char_idx``)."""
+    at_most_empty: int | None
+    """0: chunks without a letter, digit or symbol."""
+    at_most_changed_words: int | None
+    """0: places where two words of the source became one, or one became two."""
+    at_most_cut_words: float | None
+    """0: share of chunk ends within a word or number."""
+    at_most_cut_sentences: float | None
+    """None: share of chunk ends within a sentence."""
+    at_most_cut_tables: int | None
+    """0: chunks with rows of a table but not its header, or with a part of a row."""
+    at_most_cut_code: int | None
+    """0: chunks with a part of a fenced code block."""
+    at_most_duplicates: float | None
+    """0: share of chunks that repeat an earlier one."""
+    at_most_near_duplicates: float | None
+    """None: the same, nearly."""
+    at_most_boilerplate: float | None
+    """None: share of the chunks' characters in lines that stand in many chunks."""
+
+
+class ChunkLimits(ChunkBounds, total=False):
+    """How long chunks and overlaps may be; without one of a kind, that kind is not measured."""
+
+    at_least_chars: int | None
+    """Of each chunk but the last of a document, white space included."""
+    at_most_chars: int | None
+    at_least_tokens: int | None
+    at_most_tokens: int | None
+    at_least_overlap_chars: int | None
+    """That neighbours within a document share."""
+    at_most_overlap_chars: int | None
+    at_least_overlap_tokens: int | None
+    at_most_overlap_tokens: int | None
+
+
+class DirtBounds(TypedDict, total=False):
+    """Bounds of `assert_clean`, each a count and 0 unless given; None: record only."""
+
+    at_most_mojibake: int | None
+    at_most_replacement: int | None
+    at_most_html: int | None
+    at_most_control: int | None
+    at_most_invisible: int | None
+    at_most_hyphenation: int | None
+    at_most_repeated: int | None
+
+
+RECORDED_ONLY = ("cut_sentences", "near_duplicates", "boilerplate")
+"""Checks whose bound is None unless given: common splitters cut sentences, and not all repetition is wrong."""
+NEED_A_SOURCE = (
+    "lost",
+    "invented",
+    "out_of_order",
+    "misplaced",
+    "changed_words",
+    "cut_words",
+    "cut_sentences",
+    "cut_tables",
+    "cut_code",
+)
+
+
+def refuse_unknown(who: str, given: Mapping[str, object], known: type) -> None:
+    """Raise `UnknownName` for a bound that the typed mapping ``known`` does not have."""
+    __tracebackhide__ = True
+    names = known.__annotations__
+    for name in given:
+        if name not in names:
+            raise UnknownName("bound", name, names, where=who)
+
+
+def refuse_without_source(given: Mapping[str, object], overlaps: Limits) -> None:
+    """Raise `UsageError` for a bound that can only be checked against the source."""
+    __tracebackhide__ = True
+    asked = [name for name in NEED_A_SOURCE if given.get(f"at_most_{name}") is not None]
+    if asked or overlaps:
+        what = f"at_most_{asked[0]}" if asked else "a limit of the overlap"
+        raise UsageError(f"assert_chunks: {what} needs the source; pass source=, the text that was cut")
+
+
+def limits_of(what: str, given: Mapping[str, object], tokenizer: object) -> Limits:
+    """Return the limits of sizes (``what`` is "") or of overlaps ("overlap_").
+
+    Raises:
+        UsageError: A limit is no whole number, the least is above the most, or tokens cannot be counted.
+    """
+    __tracebackhide__ = True
+    found: dict[str, int | None] = {}
+    for unit in ("chars", "tokens"):
+        for side in ("at_least", "at_most"):
+            name = f"{side}_{what}{unit}"
+            value = given.get(name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+                raise UsageError(f"assert_chunks: expected {name} as a whole number from 0 on, got {value!r}")
+            found[f"{side}_{unit}"] = value
+        least, most = found[f"at_least_{unit}"], found[f"at_most_{unit}"]
+        if least is not None and most is not None and least > most:
+            raise UsageError(
+                f"assert_chunks: at_least_{what}{unit}={least} is above at_most_{what}{unit}={most}"
+            )
+    limits = Limits(**found)
+    if limits.of_tokens and not callable(tokenizer):
+        got = "none" if tokenizer is None else type(tokenizer).__name__
+        raise UsageError(
+            "assert_chunks: a limit in tokens needs tokenizer=, a function from a text to its tokens "
+            f"(like encoding.encode), got {got}"
+        )
+    return limits
+
+
+def refuse_share(who: str, at_least: object) -> None:
+    """Raise `UsageError` for a bound that is neither None nor from 0 to 1."""
+    __tracebackhide__ = True
+    if at_least is None:
+        return
+    if isinstance(at_least, bool) or not isinstance(at_least, (int, float)) or not 0 <= at_least <= 1:
+        raise UsageError(f"{who}: expected at_least from 0 to 1, or None to record only, got {at_least!r}")
+
+
+def bounds_of(who: str, given: Mapping[str, object], checks: Sequence[Check]) -> dict[str, float | None]:
+    """Return the bound of each check.
+
+    Raises:
+        UsageError: No value can mean a bound, or what is bounded was not measured.
+    """
+    __tracebackhide__ = True
+    found: dict[str, float | None] = {}
+    for check in checks:
+        name = f"at_most_{check.name}"
+        bound = given.get(name, None if check.name in RECORDED_ONLY else 0)
+        if bound is None:
+            found[check.name] = None
+            continue
+        most = 1 if check.unit == "1" else math.inf
+        if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not 0 <= bound <= most:
+            what = "a share from 0 to 1" if check.unit == "1" else "a count from 0 on"
+            raise UsageError(f"{who}: expected {name} as {what}, or None to record only, got {bound!r}")
+        found[check.name] = bound
+    if given.get("at_most_misplaced") is not None and "misplaced" not in found and "invented" in found:
+        raise UsageError(
+            f"{who}: at_most_misplaced needs chunks of one document that say where they begin "
+            "(start_index in their metadata, or start_char_idx)"
+        )
+    return found

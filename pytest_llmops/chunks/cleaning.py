@@ -1,0 +1,187 @@
+"""Is the text clean: nothing decoded wrongly, no tags, nothing invisible, no page furniture?"""
+
+from __future__ import annotations
+
+import html.entities
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from pytest_llmops.chunks.blocks import fences
+from pytest_llmops.chunks.faults import MAX_FAULTS, Check, Fault, worst
+from pytest_llmops.chunks.mojibake import mojibake
+from pytest_llmops.chunks.reading import Piece
+
+Found = Iterator[tuple[int, int, str]]
+"""Start, end, and what it is in words (may be empty)."""
+
+AROUND = 30
+"""Characters around a fault that are shown."""
+EDGE_LINES = 2
+"""Lines at the top and at the bottom of a page in which a header or footer stands."""
+MIN_PAGES = 3
+"""Pages that a header must be on, and at least one page in five."""
+ONE_IN = 5
+
+_TAGS = (
+    "a abbr address article aside b base blockquote body br button canvas caption center cite code col colgroup "
+    "dd del details div dl dt em embed fieldset figcaption figure font footer form h1 h2 h3 h4 h5 h6 head header "
+    "hr html i iframe img input ins kbd label li link main mark meta nav noscript object ol option p pre q s "
+    "script section select small source span strike strong style sub summary sup svg table tbody td textarea "
+    "tfoot th thead time title tr tt u ul var video"
+)
+_TAG = re.compile(
+    rf"</?(?:{'|'.join(sorted(_TAGS.split(), key=len, reverse=True))})(?:\s[^<>]{{0,2000}})?/?>|<!--|<!doctype\b",
+    re.IGNORECASE,
+)
+_ENTITY = re.compile(r"&(?:(?P<name>[A-Za-z]{2,31}\d{0,2})|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});")
+_INLINE_CODE = re.compile(r"(?<!`)(`{1,3})(?!`)[^`\n]{1,1000}\1(?!`)")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+_INVISIBLE = re.compile(
+    "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
+_JOINERS = "\u200c\u200d"
+_MARKS_OF_DIRECTION = "\u061c\u200e\u200f\u202a\u202b\u202c\u2066\u2067\u2068\u2069"
+_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+_HYPHEN = re.compile(r"[^\W\d_]{2}(?:-|\u2010|\u00ac|\u00ad)[ \t]*\r?\n[ \t]*(?=[^\W\d_]{2})")
+_DIGITS = re.compile(r"\d+")
+_FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007f]+")
+
+
+def clean(pieces: Sequence[Piece]) -> dict[str, Check]:
+    """Return for each kind of dirt how often it is in the texts.
+
+    - ``mojibake``: decoded with the wrong table, see `pytest_llmops.chunks.mojibake`.
+    - ``replacement``: U+FFFD, what a decoder writes for a byte it cannot read.
+    - ``html``: tags, comments and entities; outside of code, where they may be meant.
+    - ``control``: control characters but tab, line end and form feed; lone surrogates, noncharacters.
+    - ``invisible``: characters without width, of direction, soft hyphens, tags. Joiners between letters or
+      emoji that need them are fine, and so are marks of direction in a text that runs from right to left.
+    - ``hyphenation``: a word parted by a hyphen at the end of a line.
+    - ``repeated``: a line at the top or bottom of many pages (numbers count as equal). Pages are the texts,
+      or the parts of a text between form feeds.
+
+    Linear. No text has no dirt.
+    """
+    kinds: Mapping[str, Callable[[str], Found]] = {
+        "mojibake": mojibake,
+        "replacement": _replacement,
+        "html": _residue,
+        "control": _control,
+        "invisible": _invisible,
+        "hyphenation": _hyphenation,
+    }
+    checks = {name: _counted(name, pieces, find) for name, find in kinds.items()}
+    return {**checks, "repeated": repeated(pieces)}
+
+
+def _counted(name: str, pieces: Sequence[Piece], find: Callable[[str], Found]) -> Check:
+    faults: list[Fault] = []
+    places = dirty = 0
+    for piece in pieces:
+        before = places
+        for found in find(piece.text):
+            places += 1
+            if len(faults) < MAX_FAULTS:
+                faults.append(Fault(piece.place, _shown(piece.text, *found)))
+        dirty += places > before
+    return Check(
+        name=name,
+        value=places,
+        unit="count",
+        reason=f"{places:,} places in {dirty:,} of {len(pieces):,} texts",
+        faults=tuple(faults),
+    )
+
+
+def _shown(text: str, start: int, end: int, what: str) -> str:
+    around = text[max(0, start - AROUND) : end + AROUND]
+    return f"{what}: {around}" if what else around
+
+
+def _replacement(text: str) -> Found:
+    return ((found.start(), found.end(), "") for found in re.finditer("\ufffd+", text))
+
+
+def _residue(text: str) -> Found:
+    code = (
+        [*fences(text), *(found.span() for found in _INLINE_CODE.finditer(text))]
+        if "`" in text or "~~~" in text
+        else []
+    )
+    inside = bytearray(len(text))
+    for start, end in code:
+        inside[start:end] = b"\1" * (end - start)
+    for found in sorted((*_TAG.finditer(text), *_entities(text)), key=re.Match.start):
+        if not inside[found.start()]:
+            yield found.start(), found.end(), found[0]
+
+
+def _entities(text: str) -> Iterator[re.Match[str]]:
+    for found in _ENTITY.finditer(text):
+        if not found["name"] or f"{found['name']};" in html.entities.html5:
+            yield found
+
+
+def _control(text: str) -> Found:
+    return ((one.start(), one.end(), _named(one[0])) for one in _CONTROL.finditer(text))
+
+
+def _invisible(text: str) -> Found:
+    flags = [found.span() for found in _FLAG.finditer(text)]
+    leftward = _RIGHT_TO_LEFT.search(text) is not None
+    for found in _INVISIBLE.finditer(text):
+        at = found.start()
+        if found[0] in _JOINERS and _joins(text, at):
+            continue
+        if found[0] in _MARKS_OF_DIRECTION and leftward:
+            continue
+        if any(start < at < end for start, end in flags):
+            continue
+        yield at, found.end(), _named(found[0])
+
+
+def _joins(text: str, at: int) -> bool:
+    """Whether a joiner stands between characters of a script that needs it, or in an emoji."""
+    before, after = text[at - 1 : at], text[at + 1 : at + 2]
+    return bool(before and after) and min(before, after) >= "\u0590" and not (before + after).isspace()
+
+
+def _named(char: str) -> str:
+    return f"U+{ord(char):04X} {unicodedata.name(char, '')}".strip()
+
+
+def _hyphenation(text: str) -> Found:
+    for found in _HYPHEN.finditer(text):
+        if text[found.end()].islower():
+            yield found.start(), found.end(), ""
+
+
+def repeated(pieces: Sequence[Piece]) -> Check:
+    """Return how many lines stand at the top or bottom of many pages: three, and one page in five."""
+    pages = [page for piece in pieces for page in piece.text.split("\f") if page.strip()]
+    holders: Counter[str] = Counter()
+    shown: dict[str, str] = {}
+    for page in pages:
+        lines = [line.strip() for line in page.splitlines() if line.strip()]
+        if len(lines) <= EDGE_LINES:
+            continue
+        keys = {
+            " ".join(_DIGITS.sub("#", line).split()): line
+            for line in (*lines[:EDGE_LINES], *lines[-EDGE_LINES:])
+        }
+        for key, line in keys.items():
+            if any(map(str.isalnum, line)):
+                holders[key] += 1
+                shown.setdefault(key, line)
+    many = max(MIN_PAGES, -(-len(pages) // ONE_IN))
+    faults = [Fault(f"{count:,} pages", shown[key], count) for key, count in holders.items() if count >= many]
+    return Check(
+        name="repeated",
+        value=len(faults),
+        unit="count",
+        reason=f"{len(faults):,} lines are at the edge of at least {many:,} of {len(pages):,} pages",
+        faults=worst(faults),
+    )

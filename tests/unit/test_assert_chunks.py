@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmops import MeasurementErrored, MeasurementFailed, collect
+from pytest_llmops.assertions.chunks import assert_chunks, assert_clean, assert_span_recall
+from pytest_llmops.cases import Case
+from pytest_llmops.errors import CaseError, UnknownName, UsageError
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+SOURCE = """# Refunds
+
+You get your money back within thirty days. Bring the receipt.
+
+# Fees
+
+Parcels cost 5 euros. Letters are free of charge."""
+CHUNKS = SOURCE.split("\n\n")
+Lines = Callable[[BaseException], list[str]]
+
+
+def values(measurements: tuple[Any, ...]) -> dict[str, float]:
+    return {one.name.removeprefix("chunks."): one.value for one in measurements}
+
+
+# --- assert_chunks
+
+
+def test_good_chunks_pass_and_everything_is_recorded() -> None:
+    found = assert_chunks(CHUNKS, source=SOURCE, at_most_chars=100, at_most_overlap_chars=0, label="L")
+    assert values(found) == dict.fromkeys(
+        [
+            "lost",
+            "invented",
+            "out_of_order",
+            "changed_words",
+            "cut_words",
+            "cut_sentences",
+            "cut_tables",
+            "cut_code",
+            "empty",
+            "duplicates",
+            "near_duplicates",
+            "boilerplate",
+            "size",
+            "overlap",
+        ],
+        0.0,
+    )
+    assert {one.label for one in found} == {"L"}
+    assert {one.better for one in found} == {"lower"}
+    assert {one.version for one in found} == {"1"}
+    recorded = {one.name.removeprefix("chunks.") for one in found if one.status == "recorded"}
+    assert recorded == {"cut_sentences", "near_duplicates", "boilerplate"}
+    assert all(one.status == "passed" for one in found if one.name.removeprefix("chunks.") not in recorded)
+
+
+def test_one_failure_names_every_bound_that_is_missed() -> None:
+    chunks = [CHUNKS[0], CHUNKS[1][:20], CHUNKS[3], CHUNKS[3] + " See page 9"]
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_chunks(chunks, source=SOURCE)
+    assert [one.name for one in caught.value.measurements] == [
+        "chunks.lost",
+        "chunks.invented",
+        "chunks.cut_words",
+    ]
+    text = str(caught.value)
+    assert text.startswith("3 of 12 checks failed\n1. chunks.lost 0.")
+    assert "\n  line 3   ack within thirty days. Bring the receipt.\\n\\n# Fees\n" in text
+    assert "\n2. chunks.invented 0." in text
+    assert "\n  chunk 4   See page 9\n" in text
+    assert "\n3. chunks.cut_words 0." in text
+    assert "\n  chunk 2   Refunds\\n\\nYou get your money b|ack within" in text
+
+
+def test_a_single_failure_has_a_text_of_its_own(
+    well_formed: Lines, shown_frames: Callable[[BaseException], list[str]]
+) -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_chunks(CHUNKS[:-1], source=SOURCE)
+    lines = well_formed(caught.value)
+    assert lines == [
+        "chunks.lost 0.39 > 0.00",
+        "  reason   41 of the source's 106 characters are in no chunk",
+        "  line 7   Parcels cost 5 euros. Letters are free of charge.",
+    ]
+    assert shown_frames(caught.value) == []
+    assert caught.value.measurement.detail["faults"] == [
+        ["line 7", "Parcels cost 5 euros. Letters are free of charge."]
+    ]
+
+
+def test_bounds_allow_and_none_only_records() -> None:
+    assert values(assert_chunks(CHUNKS[:-1], source=SOURCE, at_most_lost=0.4))["lost"] > 0.3
+    found = {one.name: one for one in assert_chunks([], source=SOURCE, at_most_lost=None)}
+    assert (found["chunks.lost"].value, found["chunks.lost"].status) == (1.0, "recorded")
+    with pytest.raises(MeasurementFailed, match=r"chunks\.cut_sentences 0\.50 > 0\.10"):
+        assert_chunks(
+            [SOURCE[:50], SOURCE[50:]], source=SOURCE, at_most_cut_sentences=0.1, at_most_cut_words=1
+        )
+
+
+def test_no_chunks_have_lost_everything() -> None:
+    with pytest.raises(MeasurementFailed, match=r"chunks\.lost 1\.00 > 0\.00"):
+        assert_chunks([], source=SOURCE)
+
+
+def test_without_a_source_only_the_chunks_are_looked_at() -> None:
+    found = assert_chunks(["a b", "c d"], source=None, at_most_chars=5)
+    assert list(values(found)) == ["empty", "duplicates", "near_duplicates", "boilerplate", "size"]
+    with pytest.raises(MeasurementFailed, match=r"chunks\.duplicates 0\.50 > 0\.00"):
+        assert_chunks(["a b", "A  B"], source=None)
+
+
+def test_sizes_are_judged_if_they_are_asked_for() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_chunks(CHUNKS, source=SOURCE, at_most_tokens=5, tokenizer=str.split)
+    assert str(caught.value).splitlines()[:3] == [
+        "chunks.size 2 > 0",
+        "  reason    2 of 4 chunks are of a wrong size",
+        "  chunk 2   11 tokens, at most 5 are allowed: You get your money back within thirty days. Bring the receipt.",
+    ]
+
+
+def test_a_long_chunk_does_not_flood_the_failure(well_formed: Lines) -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_chunks(["x\n\x1b[2J" + "y " * 50_000], source=None, at_most_chars=10)
+    assert max(map(len, well_formed(caught.value))) < 300
+    assert len(json.dumps(caught.value.measurement.to_wire())) < 2_000
+
+
+def test_a_blank_source_is_an_error_and_the_rest_is_still_measured() -> None:
+    with collect() as found:
+        assert_chunks(["a b"], source=" \n")
+    assert (found[0].name, found[0].status) == ("chunks.lost", "errored")
+    assert len(found) == 5
+    with pytest.raises(MeasurementErrored, match="the source is blank"):
+        assert_chunks(["a b"], source=["", "\t"])
+
+
+def test_a_tokenizer_that_breaks_is_an_error() -> None:
+    def broken(text: str) -> int:
+        raise ValueError(f"no vocabulary for {text[:3]}")
+
+    with pytest.raises(
+        MeasurementErrored, match=r"chunks.size could not be scored: tokenizer: ValueError: no vocabulary"
+    ):
+        assert_chunks(["abc"], source=None, at_most_tokens=5, tokenizer=broken)
+    with pytest.raises(UsageError, match="tokenizer: expected a list of tokens or their number, got str"):
+        assert_chunks(["abc"], source=None, at_most_tokens=5, tokenizer=lambda text: text.upper())
+    with collect() as found:
+        assert_chunks(CHUNKS, source=SOURCE, at_most_overlap_tokens=5, tokenizer=broken)
+    assert (found[-1].name, found[-1].status) == ("chunks.overlap", "errored")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            {"at_most_lost": 1.5},
+            "expected at_most_lost as a share from 0 to 1, or None to record only, got 1.5",
+        ),
+        ({"at_most_lost": True}, "got True"),
+        ({"at_most_lost": float("nan")}, "got nan"),
+        ({"at_most_empty": -1}, "expected at_most_empty as a count from 0 on"),
+        ({"at_most_chars": 2.5}, "expected at_most_chars as a whole number from 0 on, got 2.5"),
+        ({"at_most_chars": True}, "got True"),
+        ({"at_least_chars": 9, "at_most_chars": 5}, "at_least_chars=9 is above at_most_chars=5"),
+        ({"at_most_tokens": 9}, "needs tokenizer=, a function .* got none"),
+        ({"at_most_overlap_tokens": 9, "tokenizer": "cl100k"}, "got str"),
+        (
+            {"at_most_misplaced": 0},
+            "at_most_misplaced needs chunks of one document that say where they begin",
+        ),
+        ({"ignore": "case"}, "ignore: expected one of whitespace, markup"),
+        ({"source": 5}, "source: expected a text, texts, or texts by name, got int"),
+        ({"source": None, "at_most_lost": 0.1}, "at_most_lost needs the source; pass source="),
+        ({"source": None, "at_least_overlap_chars": 1}, "a limit of the overlap needs the source"),
+    ],
+)
+def test_arguments_that_cannot_be_meant(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        assert_chunks(CHUNKS, **{"source": SOURCE, **arguments})
+
+
+def test_a_misspelt_bound_is_named() -> None:
+    with pytest.raises(
+        UnknownName, match=r"unknown bound 'at_most_losst' \(assert_chunks\).*did you mean 'at_most_lost'"
+    ):
+        assert_chunks(CHUNKS, source=SOURCE, at_most_losst=0)  # type: ignore[call-arg]
+
+
+def test_nothing_to_check_is_a_mistake() -> None:
+    with pytest.raises(UsageError, match="expected chunks or a source, got neither"):
+        assert_chunks([], source=None)
+    with pytest.raises(UsageError, match="got str 'text'; pass a list of chunks"):
+        assert_chunks("text", source=SOURCE)
+
+
+# --- assert_span_recall
+
+TEXT = "Refunds take thirty days. The fee is 5 euros. In 2014 it was 4 euros."
+
+
+def at(answer: str, start: int | None = None) -> dict[str, str | int]:
+    return {"text": answer, "start": TEXT.index(answer) if start is None else start}
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ("thirty days", 1),
+        ("THIRTY\ndays", 1),
+        ("hirty days", 0),
+        ("4", 1),
+        ("201", 0),
+        ("days. The", 0),
+        (["days. The", "5 euros"], 1),
+        (at("thirty days"), 1),
+        ({"text": "The fee", "answer_start": TEXT.index("The fee")}, 1),
+        ({"text": ["days. The", "2014"], "answer_start": [20, TEXT.index("2014")]}, 1),
+        ({"text": ["nothing of it"]}, 0),
+        ([at("days. The"), at("days. The fee")], 0),
+    ],
+)
+def test_an_answer_stands_whole_in_one_chunk(answer: object, value: float) -> None:
+    chunks = [TEXT[:25], TEXT[26:]]
+    measurement = assert_span_recall(chunks, {"q": answer}, at_least=None, source=TEXT)
+    assert (measurement.name, measurement.value, measurement.better) == (
+        "chunks.span_recall",
+        value,
+        "higher",
+    )
+
+
+def test_an_answer_counts_at_its_place() -> None:
+    source = "4 euros for letters. Parcels cost 4 eu" + "ros too."
+    chunks = ["4 euros for letters. Parcels cost 4", "euros too."]
+    chunks_of = {"q": {"text": "4 euros", "start": source.rindex("4 euros")}}
+    assert assert_span_recall(chunks, {"q": "4 euros"}, at_least=1, source=source).value == 1
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_span_recall(chunks, chunks_of, at_least=1, source=source)
+    assert str(caught.value).splitlines() == [
+        "chunks.span_recall 0.00 < 1.00",
+        "  reason   0 of 1 answers stand whole in one chunk",
+        "  q        parted among chunk 1, chunk 2: 4 euros (line 1)",
+    ]
+
+
+def test_cases_come_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "cases.jsonl"
+    rows: list[Mapping[str, object]] = [
+        {"id": "a", "input": "How long?", "reference": "5 euros", "answer": "thirty days", "source": "faq"},
+        {"id": "b", "input": "Which year?", "reference": "2014", "answer": [at("2014")], "source": "faq"},
+        {"id": "c", "input": "Who?", "answer": []},
+        {"id": "d", "input": "Why?", "answer": None},
+    ]
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    documents = {"other": "Something else.", "faq": TEXT}
+    chunks = ["Something else.", TEXT[:25], TEXT[26:]]
+    measurement = assert_span_recall(chunks, path, at_least=1, source=documents, label="L")
+    assert (measurement.reason, measurement.label) == ("2 of 2 answers stand whole in one chunk", "L")
+    by_reference = assert_span_recall(chunks, str(path), at_least=1, key="reference")
+    assert by_reference.reason == "2 of 2 answers stand whole in one chunk"
+
+
+def test_no_answer_at_all_cannot_be_scored() -> None:
+    with pytest.raises(
+        MeasurementErrored, match=r"chunks\.span_recall could not be scored: no case has an answer"
+    ):
+        assert_span_recall(["a"], {"q": None, "r": []}, at_least=0.5)
+
+
+@pytest.mark.parametrize(
+    ("cases", "error", "said"),
+    [
+        ({"q": 5}, UsageError, "case q: expected a text, .* got 5"),
+        ({"q": " "}, UsageError, "case q: expected a text"),
+        ({"q": {"start": 3}}, UsageError, "case q: expected a text"),
+        ({"q": {"text": "a", "start": -1}}, UsageError, "case q: expected a text"),
+        ({"q": {"text": ["a"], "answer_start": []}}, UsageError, "expected as many starts as texts"),
+        ({"q": at("2014", 3)}, UsageError, 'expected "2014" at character 3 of the source, got "unds"'),
+        (
+            [Case(id="c", input="?", data={"answers": "a"})],
+            UnknownName,
+            "unknown key 'answer'.*did you mean 'answers'",
+        ),
+        (
+            [Case(id="c", input="?", data={"answer": at("2014"), "source": "b"})],
+            UsageError,
+            "in which document",
+        ),
+        (["not a case"], UsageError, "expected a Case, got str"),
+        (7, UsageError, "expected a case file, cases, or answers by name, got int"),
+        ("missing.jsonl", CaseError, "no such file @ missing.jsonl"),
+    ],
+)
+def test_cases_that_cannot_be_used(cases: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        assert_span_recall(["a"], cases, at_least=1, source=TEXT)
+
+
+@pytest.mark.parametrize("bound", [1.5, -0.1, True, "1", float("nan")])
+def test_a_bound_of_the_recall_is_a_share(bound: Any) -> None:
+    with pytest.raises(UsageError, match="assert_span_recall: expected at_least from 0 to 1"):
+        assert_span_recall(["a"], {"q": "a"}, at_least=bound)
+
+
+# --- assert_clean
+
+
+def test_clean_texts_pass() -> None:
+    found = assert_clean(["für 5 €", "„gut“"], label="L")
+    assert [one.name for one in found] == [
+        f"chunks.clean.{kind}"
+        for kind in ("mojibake", "replacement", "html", "control", "invisible", "hyphenation", "repeated")
+    ]
+    assert {(one.value, one.status, one.unit, one.label) for one in found} == {(0, "passed", "count", "L")}
+
+
+def test_dirt_is_shown_where_it_is(well_formed: Lines) -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_clean(["fine", "gÃ¼ltig bis MÃ¤rz"])
+    assert well_formed(caught.value) == [
+        "chunks.clean.mojibake 2 > 0",
+        "  reason    2 places in 1 of 2 texts",
+        "  chunk 2   ü: gÃ¼ltig bis MÃ¤rz",
+        "  chunk 2   ä: gÃ¼ltig bis MÃ¤rz",
+    ]
+    found = assert_clean("gÃ¼ltig <b>bis</b>", at_most_mojibake=1, at_most_html=None)
+    assert [(one.value, one.status) for one in found[:3]] == [(1, "passed"), (0, "passed"), (2, "recorded")]
+
+
+def test_several_kinds_of_dirt_are_one_failure() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_clean("<i>x\x00y</i>")
+    assert str(caught.value).startswith("2 of 7 checks failed\n1. chunks.clean.html 2 > 0\n")
+
+
+@pytest.mark.parametrize(
+    ("texts", "bounds", "said"),
+    [
+        ([], {}, "expected a text or several, got none"),
+        (5, {}, "got int 5; pass a list of chunks"),
+        (["a"], {"at_most_html": -1}, "expected at_most_html as a count from 0 on"),
+        (["a"], {"at_most_html": "0"}, "got '0'"),
+        (["a"], {"at_most_htm": 0}, "did you mean 'at_most_html'"),
+    ],
+)
+def test_arguments_of_clean_that_cannot_be_meant(texts: Any, bounds: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        assert_clean(texts, **bounds)

@@ -1,0 +1,295 @@
+"""The checks over chunks: coverage, sizes, repetition."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from pytest_llmops.chunks import blocks, coverage, edges, repeats, sizes
+from pytest_llmops.chunks.aligning import Alignment, align
+from pytest_llmops.chunks.faults import MAX_FAULTS, Check, Fault, worst
+from pytest_llmops.chunks.reading import read
+from pytest_llmops.chunks.sizes import Limits
+from pytest_llmops.chunks.squeezing import Ignore, Sources, source_of
+from pytest_llmops.errors import UsageError
+
+PARAGRAPHS = """Refunds take thirty days. You need the receipt, please.
+
+Ms. Okafor runs the desk in Leeds. It opens at 8:30 on weekdays.
+
+Parcels over 2,500 grams cost more. Ask first."""
+
+
+def aligned(chunks: object, source: Sources = PARAGRAPHS, ignore: Ignore = "whitespace") -> Alignment:
+    return align(source_of(source, ignore), read(chunks), ignore)
+
+
+def found(check: Check) -> list[tuple[str, str]]:
+    return [(fault.place, fault.text) for fault in check.faults]
+
+
+@dataclass
+class Document:
+    """As LangChain has them."""
+
+    page_content: str
+    metadata: dict[str, Any]
+    id: str | None = None
+
+
+# --- lost, invented, order
+
+
+def test_a_whole_source_has_lost_and_gained_nothing() -> None:
+    alignment = aligned(PARAGRAPHS.split("\n\n"))
+    for check in (coverage.lost, coverage.invented, coverage.out_of_order):
+        assert check(alignment).value == 0.0
+        assert check(alignment).faults == ()
+
+
+def test_what_is_in_no_chunk_is_named_with_its_line() -> None:
+    first, second, third = PARAGRAPHS.split("\n\n")
+    check = coverage.lost(aligned([first, third]))
+    gone = len("".join(second.split()))
+    assert check.value == pytest.approx(gone / len("".join(PARAGRAPHS.split())))
+    assert found(check) == [("line 3", second)]
+    assert check.reason == f"{gone} of the source's 138 characters are in no chunk"
+
+
+def test_a_passage_that_stands_twice_has_to_be_there_twice() -> None:
+    source = "Call us. Bring the form.\nCall us. Stay calm."
+    assert (
+        coverage.lost(aligned(["Call us.", "Bring the form.", "Call us.", "Stay calm."], source)).value == 0
+    )
+    check = coverage.lost(aligned(["Call us.", "Bring the form.", "Stay calm."], source))
+    assert found(check) == [("line 2", "Call us.")]
+
+
+@pytest.mark.parametrize("overlap", [0, 3, 7])
+def test_repeated_lines_are_not_skipped(overlap: int) -> None:
+    source = "0 0 0 0\n" * 40 + "1 2 3\n" + "-----\n" * 30
+    chunks = [source[at : at + 20] for at in range(0, len(source), 20 - overlap)]
+    alignment = aligned(chunks, source)
+    assert coverage.lost(alignment).value == 0
+    assert coverage.invented(alignment).value == 0
+
+
+def test_a_heading_that_was_added_is_invented() -> None:
+    chunks = [f"Handbook, page {number}: {text}" for number, text in enumerate(PARAGRAPHS.split("\n\n"))]
+    alignment = aligned(chunks)
+    assert coverage.lost(alignment).value == 0
+    check = coverage.invented(alignment)
+    assert found(check)[0] == ("chunk 1", "Handbook, page 0:")
+    assert [len(one.text.split()) for one in check.faults] == [3, 3, 3]
+
+
+def test_small_changes_are_found_where_they_are() -> None:
+    changed = PARAGRAPHS.replace("thirty", "ninety").replace("8:30", "8.30")
+    alignment = aligned([changed[:70], changed[70:]])
+    assert found(coverage.lost(alignment)) == [("line 1", "thir"), ("line 3", ":")]
+    assert found(coverage.invented(alignment)) == [("chunk 1", "nine"), ("chunk 2", ".")]
+
+
+def test_a_chunk_from_elsewhere_is_invented_as_a_whole() -> None:
+    text = "Entirely unrelated words about volcanoes."
+    check = coverage.invented(aligned([PARAGRAPHS, text]))
+    assert found(check) == [("chunk 2", text)]
+
+
+def test_marks_of_markup_may_be_dropped() -> None:
+    source = "## Fees\n\n- **Parcels** cost [5 euros](fees.html)\n- Letters: <b>free</b> &amp; fast"
+    chunks = ["Fees", "Parcels cost 5 euros", "Letters: free & fast"]
+    assert coverage.lost(aligned(chunks, source)).value > 0.3
+    for check in (coverage.lost, coverage.invented):
+        assert check(aligned(chunks, source, "markup")).value == 0
+
+
+def test_order_names_the_chunk_in_front() -> None:
+    first, second, third = PARAGRAPHS.split("\n\n")
+    check = coverage.out_of_order(aligned([second, first, third]))
+    assert (check.value, check.unit) == (1, "count")
+    assert found(check) == [("chunk 2", "begins at line 1, before chunk 1")]
+    assert coverage.lost(aligned([third, second, first])).value == 0
+
+
+def test_no_chunk_reaches_over_the_end_of_a_document() -> None:
+    documents = {"a": "alpha beta gamma delta", "b": "epsilon zeta eta theta"}
+    good = aligned(list(documents.values()), documents)
+    assert coverage.lost(good).value == coverage.invented(good).value == 0
+    across = aligned(["alpha beta gamma", "delta epsilon zeta eta theta"], documents)
+    assert [run.length for run in across.placed[1].runs] == [len("delta"), len("epsilonzetaetatheta")]
+    seam = aligned(["alpha beta gamma delta\0epsilon zeta eta theta"], documents)
+    assert len(seam.placed[0].runs) == 2
+
+
+def test_a_stated_start_is_believed_only_if_the_text_stands_there() -> None:
+    source = "same words here. other. same words here. end."
+    again = source.rindex("same")
+    pieces = [Document("same words here.", {"start_index": again})]
+    assert aligned(pieces, source).placed[0].runs[0].source == len("samewordshere.other.")
+    check = coverage.misplaced(aligned(pieces, source))
+    assert check is not None
+    assert check.value == 0
+    wrong = coverage.misplaced(aligned([Document("same words here.", {"start_index": 3})], source))
+    assert wrong is not None
+    assert found(wrong) == [("chunk 1", f'says it begins at 3, where "{source[3:67]}" stands')]
+    never = coverage.misplaced(aligned([Document("same words here.", {"start_index": -1})], source))
+    assert never is not None
+    assert never.value == 1
+    assert coverage.misplaced(aligned(["same"], source)) is None
+    assert coverage.misplaced(aligned(pieces, [source, source])) is None
+
+
+def test_a_long_source_is_compared_character_by_character() -> None:
+    words = [f"w{number * 7919 % 100_003}" for number in range(42_000)]
+    source = " ".join(words)
+    chunks = [f"Part of the list\n{' '.join(words[at : at + 100])}" for at in range(0, len(words), 90)]
+    chunks[400] = chunks[400].replace(words[36_050], "replaced")
+    alignment = aligned(chunks, source)
+    assert found(coverage.lost(alignment)) == [("line 1", words[36_050])]
+    assert coverage.invented(alignment).value == pytest.approx(
+        (len(chunks) * len("Partofthelist") + len("replaced"))
+        / sum(len(placed.text.text) for placed in alignment.placed)
+    )
+    assert coverage.out_of_order(alignment).value == 0
+
+
+@pytest.mark.parametrize("length", [600, 7_600])
+def test_changed_chunks_of_a_text_that_repeats_itself_are_found_in_turn(length: int) -> None:
+    page = " ".join(f"w{number * 7919 % 100_003}" for number in range(length))
+    # A sample of the long source begins at every fourth character: no two pages have the same samples.
+    page += "." * ((1 - len("".join(page.split()))) % 4)
+    source = "\n".join([page] * 5)
+    chunks = [f"{PARAGRAPHS[:20]}\n{source[at : at + 500]}" for at in range(0, len(source), 480)]
+    alignment = aligned(chunks, source)
+    assert coverage.lost(alignment).value < 0.001
+    assert coverage.out_of_order(alignment).value == 0
+
+
+# --- sizes
+
+
+def test_sizes_in_characters_and_tokens() -> None:
+    pieces = read(["one two three", "x", "four five", "y"])
+    limits = Limits(at_least_chars=5, at_most_chars=10)
+    check = sizes.size(pieces, limits, None, last=[4])
+    assert (check.value, check.unit) == (2, "count")
+    assert found(check) == [
+        ("chunk 2", "1 characters, at least 5 are asked for: x"),
+        ("chunk 1", "13 characters, at most 10 are allowed: one two three"),
+    ]
+    in_tokens = sizes.size(pieces, Limits(at_most_tokens=2), str.split)
+    assert found(in_tokens) == [("chunk 1", "3 tokens, at most 2 are allowed: one two three")]
+    assert sizes.size(pieces, Limits(at_most_tokens=10), len).value == 1
+
+
+@pytest.mark.parametrize("tokenizer", [lambda _: "text", lambda _: None, lambda _: True, lambda _: 1.5])
+def test_a_tokenizer_returns_tokens_or_their_number(tokenizer: Callable[[str], Any]) -> None:
+    with pytest.raises(UsageError, match="tokenizer: expected a list of tokens or their number, got"):
+        sizes.count(tokenizer, "a")
+
+
+def test_overlaps() -> None:
+    source = "alpha beta gamma delta epsilon zeta"
+    alignment = aligned(["alpha beta gamma", "beta gamma delta", "epsilon zeta"], source)
+    most = sizes.overlap(alignment, Limits(at_most_chars=5), None)
+    assert found(most) == [("chunk 1 and 2", "overlap of 10 characters, at most 5 are allowed: beta gamma")]
+    least = sizes.overlap(alignment, Limits(at_least_tokens=1), str.split)
+    assert found(least) == [("chunk 2 and 3", "overlap of 0 tokens, at least 1 are asked for")]
+    documents = aligned(["alpha", "beta"], ["alpha", "beta"])
+    assert sizes.overlap(documents, Limits(at_least_chars=1), None).value == 0
+
+
+def test_the_last_chunk_of_each_document_may_be_short() -> None:
+    documents = ["alpha beta gamma", "delta epsilon"]
+    pieces = read(["alpha beta", "gamma", "delta", "epsilon"])
+    assert set(sizes.last_of_documents(pieces, align(source_of(documents), pieces))) == {2, 4}
+    assert sizes.last_of_documents(pieces, None) == [4]
+    assert sizes.last_of_documents((), None) == []
+
+
+def test_empty_chunks_say_nothing() -> None:
+    check = sizes.empty(read(["a", "", " \n", "---", "…", "5", "€", "退"]))
+    assert [place for place, _ in found(check)] == ["chunk 2", "chunk 3", "chunk 4", "chunk 5"]
+
+
+# --- repeats
+
+
+def test_duplicates() -> None:
+    check = repeats.duplicates(read(["Call us.", "Other", "call  us.", "", ""]))
+    assert check.value == pytest.approx(1 / 3)
+    assert found(check) == [("chunk 3", "as chunk 1: call  us.")]
+
+
+def test_near_duplicates_are_few_words_apart() -> None:
+    text = " ".join(f"word{number}" for number in range(60))
+    almost = text.replace("word30", "other")
+    half = " ".join(f"word{number}" for number in range(30, 90))
+    check = repeats.near_duplicates(read([text, half, almost, "too short", text.upper()]))
+    # 57 shingles each, of which 4 differ: 53 / 61 are common.
+    assert found(check) == [
+        ("chunk 5", f"100% as chunk 1: {text.upper()}"),
+        ("chunk 3", f"87% as chunk 1: {almost}"),
+    ]
+    assert check.value == pytest.approx(2 / 4)
+
+
+def test_near_duplicates_among_long_chunks_are_estimated() -> None:
+    text = " ".join(f"word{number}" for number in range(900))
+    almost = text.replace("word450", "other").replace("word10 ", "another ")
+    check = repeats.near_duplicates(read([text, almost, text.replace("word", "term")]))
+    assert check.value == pytest.approx(1 / 3)
+    assert found(check)[0][0] == "chunk 2"
+
+
+def test_near_duplicates_in_a_script_without_spaces() -> None:
+    text = "我们会在三十天之内把您购买商品所支付的全部款项退还给您的银行账户请您耐心等待"
+    assert repeats.near_duplicates(read([text, text.replace("耐心", "安心")])).value == 0.0
+    assert repeats.near_duplicates(read([text, text + "谢谢"])).value == 0.5
+
+
+def test_boilerplate_is_a_line_in_many_chunks() -> None:
+    pages = [f"ACME  handbook\n{word} is described here.\nPage {n} of 4" for n, word in enumerate("abcd")]
+    check = repeats.boilerplate(read(pages))
+    assert [(place, text) for place, text in found(check)] == [
+        ("4 chunks", "ACME  handbook"),
+        ("4 chunks", "Page 0 of 4"),
+    ]
+    solid = len("ACMEhandbook") + len("Page0of4")
+    assert check.value == pytest.approx(solid / (solid + len("aisdescribedhere.")))
+    assert repeats.boilerplate(read(pages[:2])).value == 0
+    headers = ["| size | price |\n| S | 5 |", "| size | price |\n| M | 7 |", "| size | price |\n| L | 9 |"]
+    assert repeats.boilerplate(read(headers)).value == 0
+
+
+# --- what a check keeps
+
+
+def test_only_the_worst_places_are_kept() -> None:
+    faults = [Fault(f"chunk {number}", "", number) for number in range(200)]
+    assert [one.size for one in worst(faults)] == list(range(199, 199 - MAX_FAULTS, -1))
+
+
+def test_nothing_is_fine() -> None:
+    alignment = aligned([], "text")
+    assert coverage.lost(alignment).value == 1.0
+    for check in (
+        coverage.invented(alignment),
+        coverage.out_of_order(alignment),
+        edges.changed_words(alignment),
+        edges.cut_words(alignment),
+        edges.cut_sentences(alignment),
+        blocks.cut_tables(alignment),
+        blocks.cut_code(alignment),
+        sizes.empty(()),
+        repeats.duplicates(()),
+        repeats.near_duplicates(()),
+        repeats.boilerplate(()),
+    ):
+        assert check.value == 0
+        assert re.match(r"0 ", check.reason)

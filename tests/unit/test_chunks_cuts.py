@@ -1,0 +1,175 @@
+"""What a cut parts: words, sentences, tables, code."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_llmops.chunks import blocks, edges
+from pytest_llmops.chunks.aligning import Alignment, align
+from pytest_llmops.chunks.faults import Check
+from pytest_llmops.chunks.reading import read
+from pytest_llmops.chunks.squeezing import Ignore, Sources, source_of
+
+PARAGRAPHS = """Refunds take thirty days. You need the receipt, please.
+
+Ms. Okafor runs the desk in Leeds. It opens at 8:30 on weekdays.
+
+Parcels over 2,500 grams cost more. Ask first."""
+
+
+def aligned(chunks: object, source: Sources = PARAGRAPHS, ignore: Ignore = "whitespace") -> Alignment:
+    return align(source_of(source, ignore), read(chunks), ignore)
+
+
+def found(check: Check) -> list[tuple[str, str]]:
+    return [(fault.place, fault.text) for fault in check.faults]
+
+
+@pytest.mark.parametrize(
+    ("source", "at", "cut"),
+    [
+        ("under standing", 3, True),
+        ("under standing", 5, False),
+        ("costs 1,000 euros", 8, True),
+        ("costs 1,000 euros", 7, True),
+        ("at 10:30 sharp", 5, True),
+        ("well-known fact", 5, False),
+        ("end. Next", 4, False),
+        ("cafe\u0301 bar", 4, True),
+        ("退款需要三十天", 3, False),
+        ("ราคาสินค้า", 4, False),
+        ("환불은 삼십일", 1, True),
+        ("возврат денег", 4, True),
+    ],
+)
+def test_words_and_numbers_that_are_cut(source: str, at: int, cut: bool) -> None:
+    check = edges.cut_words(aligned([source[:at], source[at:]], source))
+    assert check.value == (0.5 if cut else 0.0)
+    if cut:
+        assert found(check)[0] == ("chunk 1", f"{source[:at]}|{source[at:]}")
+
+
+@pytest.mark.parametrize(
+    ("chunk", "faults"),
+    [
+        ("the  end\n\nof it (all) 退款 天 .", []),
+        ("the endof it(all)退款天.", ["the endof it(all)退款天."]),
+        ("the end of i t (all) 退 款天.", ["the end of i t (all) 退 款天."]),
+        ("<b>the</b> end of it (all)退款天.", []),
+    ],
+)
+@pytest.mark.parametrize("ignore", ["whitespace", "markup"])
+def test_words_that_are_written_as_one(chunk: str, faults: list[str], ignore: Ignore) -> None:
+    source = "the end\nof it (all) 退款天."
+    check = edges.changed_words(aligned([chunk], source, ignore))
+    assert [text for _, text in found(check)] == faults
+    assert check.value == len(faults)
+
+
+def test_sentences_that_are_cut() -> None:
+    whole = edges.cut_sentences(aligned(PARAGRAPHS.split("\n\n")))
+    assert (whole.value, whole.reason) == (0.0, "0 of 6 chunk ends fall within a sentence")
+    at = PARAGRAPHS.index("please.")
+    check = edges.cut_sentences(aligned([PARAGRAPHS[:at], PARAGRAPHS[at:]]))
+    assert check.value == 0.5
+    assert found(check) == [
+        ("chunk 1", "ty days. You need the receipt, | please.\n\nMs. Okafor runs the d"),
+        ("chunk 2", "ty days. You need the receipt, | please.\n\nMs. Okafor runs the d"),
+    ]
+
+
+def test_an_end_of_invented_text_is_no_cut() -> None:
+    check = edges.cut_sentences(aligned(["(p. 3) " + PARAGRAPHS + " (more on p. 4)"]))
+    assert check.reason == "0 of 0 chunk ends fall within a sentence"
+    assert check.value == 0
+
+
+TABLE = """Prices:
+
+| size | price |
+|------|------:|
+| S    | 5     |
+| M    | 7     |
+
+The end."""
+
+
+@pytest.mark.parametrize(
+    ("chunks", "faults"),
+    [
+        ([TABLE], []),
+        ([TABLE[:9], TABLE[9:-8], TABLE[-8:]], []),
+        (
+            [TABLE[: TABLE.index("| M")], TABLE[TABLE.index("| M") :]],
+            [("chunk 2", "1 rows without their header | size | price |")],
+        ),
+        ([TABLE[: TABLE.index("| M")], "| size | price |\n" + TABLE[TABLE.index("| M") :]], []),
+        (
+            [TABLE[: TABLE.index("7")], "| size | price |\n" + TABLE[TABLE.index("7") :]],
+            [
+                ("chunk 1", "a part of the row | M    | 7     |"),
+                ("chunk 2", "a part of the row | M    | 7     |"),
+            ],
+        ),
+        ([TABLE[: TABLE.index("|---")]], []),
+    ],
+)
+def test_tables_that_are_torn(chunks: list[str], faults: list[tuple[str, str]]) -> None:
+    assert found(blocks.cut_tables(aligned(chunks, TABLE))) == faults
+
+
+def test_tables_in_html() -> None:
+    rows = [
+        "<tr><th>size</th></tr>",
+        "<tr><td>S</td></tr>",
+        "<tr><td><table><tr><td>x</td></tr></table></td></tr>",
+    ]
+    source = (
+        "Prices <table class='x'>" + "".join(rows) + "</table> end <table><tr><td>one row</td></tr></table>"
+    )
+    assert [len(table.rows) for table in blocks.tables(source)] == [3]
+    assert blocks.tables("<table><tr><td>stays open\0</td></tr><tr></tr></table>") == []
+    assert [len(one.rows) for one in blocks.tables("<table></tr><tr></tr><tr></tr></table>")] == [2]
+    assert blocks.cut_tables(aligned([source], source)).value == 0
+    at = source.index("<tr><td>S")
+    check = blocks.cut_tables(aligned([source[:at], source[at:]], source))
+    assert found(check) == [("chunk 2", f"2 rows without their header {rows[0]}")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a | b\nno table",
+        "|---|---|",
+        "\n|---|\n",
+        "text\n---\nmore | text",
+        "| a |\n|---|",
+        "<table><tr><td>x",
+        "</tr></table>",
+    ],
+)
+def test_what_is_no_table(text: str) -> None:
+    assert blocks.tables(text) == []
+
+
+def test_code_that_is_torn() -> None:
+    source = (
+        "Run this:\n\n```python\nx = 1\nprint(x)\n```\n\nDone.\n~~~\nraw ``` text\n~~~\nInline ``` code ```."
+    )
+    assert [source[slice(*span)] for span in blocks.fences(source)] == [
+        "```python\nx = 1\nprint(x)\n```",
+        "~~~\nraw ``` text\n~~~",
+    ]
+    assert blocks.cut_code(aligned([source], source)).value == 0
+    at = source.index("print")
+    check = blocks.cut_code(aligned([source[:at], source[at:]], source))
+    assert [place for place, _ in found(check)] == ["chunk 1", "chunk 2"]
+    assert found(check)[0][1].startswith("12 of 23 characters of the block ```python\nx = 1")
+
+
+def test_a_fence_that_stays_open_ends_with_its_document() -> None:
+    assert blocks.fences("a\n```\nb\nc") == [(2, 9)]
+    assert blocks.fences("```\na\n~~~\nb\n```") == [(0, 15)]
+    assert blocks.fences("``` code ``` within a line\nb") == []
+    documents = ["a\n```\nb", "c\n\nd"]
+    assert blocks.cut_code(aligned(["a\n```\nb", "c", "d"], documents)).value == 0

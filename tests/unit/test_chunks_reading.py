@@ -1,0 +1,153 @@
+"""What a chunk and a source are, and what of them does not count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from pytest_llmops.chunks.reading import Piece, read
+from pytest_llmops.chunks.squeezing import source_of, squeeze
+from pytest_llmops.errors import UsageError
+from pytest_llmops.protocols import Chunk, Hit
+
+
+@dataclass
+class Document:
+    """As LangChain has them."""
+
+    page_content: str
+    metadata: dict[str, Any]
+    id: str | None = None
+
+
+@dataclass
+class Node:
+    """As LlamaIndex has them."""
+
+    text: str
+    node_id: str = "n"
+    start_char_idx: int | None = None
+
+    def get_content(self) -> str:
+        return self.text
+
+
+@dataclass
+class NodeWithScore:
+    node: Node
+    score: float
+
+    @property
+    def node_id(self) -> str:
+        return self.node.node_id
+
+    def get_content(self) -> str:
+        return self.node.get_content()
+
+
+@pytest.mark.parametrize(
+    ("chunk", "piece"),
+    [
+        ("text", Piece(1, "text")),
+        (Chunk(id="c", text="text"), Piece(1, "text", "c")),
+        (Hit(id="h", text="text", score=1.0), Piece(1, "text", "h")),
+        (Document("text", {"start_index": 7}), Piece(1, "text", "", 7)),
+        (Document("text", {}, id="d"), Piece(1, "text", "d")),
+        (Node("text", start_char_idx=3), Piece(1, "text", "n", 3)),
+        (NodeWithScore(Node("text", "m", 0), 0.5), Piece(1, "text", "m", 0)),
+        ({"page_content": "text", "metadata": {"start_index": True}}, Piece(1, "text")),
+        ({"content": "text", "id": 4, "start_index": 2}, Piece(1, "text", "4", 2)),
+        ({"text": ""}, Piece(1, "")),
+    ],
+)
+def test_a_chunk_is_known_by_what_it_has(chunk: object, piece: Piece) -> None:
+    assert read([chunk]) == (piece,)
+    assert read(iter([chunk])) == (piece,)
+
+
+def test_a_chunk_in_a_message_has_a_number_and_an_id_that_stays_in_its_line() -> None:
+    pieces = read(["a", Chunk(id="x\n" + "y" * 99, text="b")])
+    assert pieces[0].place == "chunk 1"
+    assert pieces[1].place.startswith("chunk 2 (x\\nyyy")
+    assert len(pieces[1].place) < 80
+
+
+@pytest.mark.parametrize(
+    ("chunks", "said"),
+    [
+        ("one text", "got str 'one text'; pass a list of chunks"),
+        (None, "got NoneType None; pass a list of chunks"),
+        (5, "got int 5"),
+        ({"text": "a"}, "got dict"),
+        (["a", 7], "got int 7 as number 2"),
+        (["a", None], "got NoneType None as number 2"),
+        ([{"body": "a"}], "got dict .* as number 1"),
+        ([Node(None)], "as number 1"),  # type: ignore[arg-type]
+        ([b"a"], "got bytes b'a' as number 1"),
+    ],
+)
+def test_what_has_no_text_is_refused(chunks: object, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read(chunks)
+
+
+# --- squeezing
+
+
+@pytest.mark.parametrize(
+    ("raw", "plain", "without_markup"),
+    [
+        ("a b\t\nc\u00a0d\u3000e", "abcde", "abcde"),
+        ("\ufeffso\u00adft zero\u200bwidth\u2060", "softzerowidth", "softzerowidth"),
+        ("# Title\n\n> quote\n- item\n1. first", "#Title>quote-item1.first", "Titlequoteitemfirst"),
+        ("**bold** _it_ `code`", "**bold**_it_`code`", "boldit" + "code"),
+        ("| a | b |\n|---|:-:|\n| 1 | 2 |", "|a|b||---|:-:||1|2|", "ab12"),
+        ("see [the docs](http://x.y/z) now", "see[thedocs](http://x.y/z)now", "seethedocsnow"),
+        ("![alt](a.png)x", "![alt](a.png)x", "altx"),
+        (
+            "<p class='a'>x &lt; y&nbsp;&#65;</p><!-- c -->",
+            "<pclass='a'>x&lt;y&nbsp;&#65;</p><!--c-->",
+            "x<yA",
+        ),
+        ("2 < 3 and 4 > 1 - 5", "2<3and4>1-5", "2<3and4>1-5"),
+        ("a[1] and f(x)", "a[1]andf(x)", "a[1]andf(x)"),
+        ("a\n---\nb", "a---b", "ab"),
+        ("", "", ""),
+    ],
+)
+def test_what_does_not_count(raw: str, plain: str, without_markup: str) -> None:
+    for ignore, text in (("whitespace", plain), ("markup", without_markup)):
+        squeezed = squeeze(raw, ignore)  # type: ignore[arg-type]
+        assert squeezed.text == text
+        assert len(squeezed.places) == len(text)
+        kept = [raw[place] for place in squeezed.places]
+        assert [char for char in kept if char != "&"] == [
+            char for char, there in zip(text, kept, strict=True) if there != "&"
+        ]
+
+
+def test_there_is_no_third_way_to_ignore() -> None:
+    with pytest.raises(UsageError, match="ignore: expected one of whitespace, markup, got 'case'"):
+        squeeze("a", "case")  # type: ignore[arg-type]
+
+
+def test_the_place_names_document_and_line() -> None:
+    one = source_of("first\nsecond line\n\nthird")
+    assert [one.place(at) for at in (0, 5, 15)] == ["line 1", "line 2", "line 4"]
+    both = source_of({"a.md": "x\ny", "b.md": "\nz"})
+    assert [both.place(at) for at in (0, 1, 3)] == ["a.md line 1", "a.md line 2", "b.md line 2"]
+    assert [both.document(at) for at in (0, 1, 3)] == [0, 0, 1]
+    assert both.size == 3
+    assert source_of(["x", "y"]).names == ("document 1", "document 2")
+    assert source_of(["x"]).names == ("",)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [(5, "got int"), (b"x", "got bytes"), (["a", 1], "got int as document 2"), ({"a": None}, "as a")],
+)
+def test_a_source_is_text(source: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        source_of(source)

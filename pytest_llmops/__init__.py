@@ -9,6 +9,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_llmops.assertions.absent import assert_not_contains as assert_not_contains
+    from pytest_llmops.assertions.absent import assert_not_matches as assert_not_matches
+    from pytest_llmops.assertions.chunks import assert_chunks as assert_chunks
+    from pytest_llmops.assertions.chunks import assert_clean as assert_clean
+    from pytest_llmops.assertions.chunks import assert_span_recall as assert_span_recall
+    from pytest_llmops.assertions.grounding import assert_context_relevance as assert_context_relevance
+    from pytest_llmops.assertions.grounding import assert_grounded as assert_grounded
+    from pytest_llmops.assertions.index import assert_index_fresh as assert_index_fresh
+    from pytest_llmops.assertions.index import assert_reindex_time as assert_reindex_time
+    from pytest_llmops.assertions.index import assert_search_latency as assert_search_latency
     from pytest_llmops.assertions.judged import assert_judge_score as assert_judge_score
     from pytest_llmops.assertions.retrieval import assert_retrieval as assert_retrieval
     from pytest_llmops.assertions.schema import assert_schema as assert_schema
@@ -26,6 +36,7 @@ if TYPE_CHECKING:
     from pytest_llmops.recorder import collect as collect
     from pytest_llmops.recorder import emit as emit
     from pytest_llmops.recorder import soft as soft
+    from pytest_llmops.thresholds import Threshold as Threshold
 
 __version__ = "0.1.0"
 
@@ -34,15 +45,26 @@ _HOMES = {
     "Measurement": "measurement",
     "MeasurementErrored": "errors",
     "MeasurementFailed": "errors",
+    "Threshold": "thresholds",
+    "assert_chunks": "assertions.chunks",
+    "assert_clean": "assertions.chunks",
     "assert_contains": "assertions.text",
+    "assert_context_relevance": "assertions.grounding",
     "assert_exact": "assertions.text",
     "assert_fuzzy": "assertions.text",
+    "assert_grounded": "assertions.grounding",
+    "assert_index_fresh": "assertions.index",
     "assert_judge_score": "assertions.judged",
     "assert_matches": "assertions.text",
+    "assert_not_contains": "assertions.absent",
+    "assert_not_matches": "assertions.absent",
+    "assert_reindex_time": "assertions.index",
     "assert_retrieval": "assertions.retrieval",
     "assert_schema": "assertions.schema",
     "assert_score": "assertions.score",
+    "assert_search_latency": "assertions.index",
     "assert_semantic": "assertions.semantic",
+    "assert_span_recall": "assertions.chunks",
     "collect": "recorder",
     "emit": "recorder",
     "soft": "recorder",
@@ -54,16 +76,27 @@ __all__ = [
     "Measurement",
     "MeasurementErrored",
     "MeasurementFailed",
+    "Threshold",
     "__version__",
+    "assert_chunks",
+    "assert_clean",
     "assert_contains",
+    "assert_context_relevance",
     "assert_exact",
     "assert_fuzzy",
+    "assert_grounded",
+    "assert_index_fresh",
     "assert_judge_score",
     "assert_matches",
+    "assert_not_contains",
+    "assert_not_matches",
+    "assert_reindex_time",
     "assert_retrieval",
     "assert_schema",
     "assert_score",
+    "assert_search_latency",
     "assert_semantic",
+    "assert_span_recall",
     "collect",
     "emit",
     "soft",

@@ -228,7 +228,25 @@ class Harness:
 
         Raises:
             UnknownName: Nobody knows the name.
+            UsageError: It asks a server, and nothing records this test.
         """
+        __tracebackhide__ = True
+        found = self._found(kind, name)
+        if getattr(found, "asks_server", False) and self._unrecorded():
+            raise UsageError(
+                f"{self.item.nodeid}: the {kind} {name!r} asks a server, and nothing records this test: mark it with "
+                "@pytest.mark.llm_cassette, open use_cassette(...), or run with --llm-record=live"
+            )
+        return found
+
+    def _unrecorded(self) -> bool:
+        """Nobody knew this test before it measured something: it has no cassette, and the network is open to it."""
+        from pytest_llmops.cassettes import deck
+
+        foreign = self.ours or self.settings.record == "live" or is_recorded_elsewhere(self.item)
+        return not foreign and deck.current() is None
+
+    def _found(self, kind: str, name: str) -> object:
         __tracebackhide__ = True
         if kind == "judge" and not self.settings.judge:
             self.skip(NEEDS_JUDGE)
@@ -237,9 +255,8 @@ class Harness:
             key: factory for one in reversed(hook(config=self.item.config)) for key, factory in one.items()
         }
         if name not in found:
-            built_in = registry.BUILT_IN.get(kind, {})
-            if name not in built_in:
-                raise UnknownName(kind, name, {*found, *built_in})
+            if not registry.knows(kind, name):
+                raise UnknownName(kind, name, {*found, *registry.BUILT_IN.get(kind, {})})
             if kind == "model":
                 return registry.load(kind, name)  # the settings name it: nothing to keep
         factory = found.get(name)

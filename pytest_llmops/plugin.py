@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -145,11 +146,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def read_settings(config: pytest.Config) -> Settings:
     """Return the settings: command line over ini over environment over defaults."""
-    import os
-
     command_line = {option.name: config.getoption(option.dest, None) for option in OPTIONS if option.flag}
     ini = {option.name: _ini(config, option.dest) for option in OPTIONS if option.ini}
-    return Settings.read(("command line", command_line), ("ini", ini), environ=os.environ)
+    read = Settings.read(("command line", command_line), ("ini", ini), environ=os.environ)
+    return read.anchored(config.rootpath)
 
 
 def _ini(config: pytest.Config, key: str) -> object:
@@ -216,8 +216,6 @@ class Watch:
 
     def wake(self) -> Harness | None:
         """Return the harness of the running test, started if it has none yet; None between two tests."""
-        import os
-
         running = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
         if running not in self._items:
             self._items = {item.nodeid: item for item in self._config.stash.get(ITEMS, [])}

@@ -291,7 +291,12 @@ class Model(Protocol):
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Texts to vectors."""
+    """Texts to vectors.
+
+    It may also say of itself: ``name``; ``default_bound``, the least similarity of two texts that say the
+    same (None: an assertion must name one); ``across_calls = False`` if it is fitted to the texts of one
+    call; ``cacheable = True`` if a text has the same vector in every call, found without a network.
+    """
 
     @property
     def version(self) -> str:
@@ -300,6 +305,36 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> NDArray[float32]:
         """Return a ``(len(texts), dim)`` float32 array with rows of unit length (or all zero)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenVectors:
+    """A text as its tokens and one vector each, in text order; no start, end or padding tokens.
+
+    Attributes:
+        tokens: The tokens as the model spells them (``re``, ``##fund``).
+        vectors: ``(len(tokens), dim)`` float32, rows of unit length; ``(0, dim)`` for a text without tokens.
+    """
+
+    tokens: tuple[str, ...]
+    vectors: NDArray[float32]
+
+
+@runtime_checkable
+class TokenEmbedder(Protocol):
+    """Texts to one vector for each of their tokens, as BERTScore compares them.
+
+    The built-in ones also take ``specials=True`` and then give start and end (``[CLS]``, ``[SEP]``), too.
+    """
+
+    @property
+    def version(self) -> str:
+        """Goes into every measurement: unlike versions are never compared. A plain attribute will do."""
+        ...
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """Return the tokens and vectors of each text, in the order of the texts."""
         ...
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from pytest_llmops.errors import UnknownName
+from pytest_llmops.errors import UnknownName, UsageError
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "embedder": {
         "tfidf": "pytest_llmops.backends.offline:TfidfEmbedder",
         "hashing": "pytest_llmops.backends.offline:HashingEmbedder",
+        "minilm": "pytest_llmops.backends.minilm:MiniLMEmbedder",
         "openai": "pytest_llmops.backends.openai:OpenAIEmbedder",
+        "sentence-transformers": "pytest_llmops.backends.sentence_transformers:SentenceTransformersEmbedder",
     },
     "judge": {
         "quality": "pytest_llmops.judges.rubric:quality",
@@ -21,6 +23,15 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "judge": "pytest_llmops.backends.openai:judge_model",
     },
 }
+
+ARGUMENTS: dict[str, dict[str, str]] = {
+    "embedder": {
+        "minilm": "a folder with model.safetensors and tokenizer.json",
+        "openai": "the name of a model",
+        "sentence-transformers": "the name of a model, or its folder",
+    }
+}
+"""What the built-in things take that may be asked for as ``name:argument``; it becomes their first argument."""
 
 
 def names(kind: str) -> tuple[str, ...]:
@@ -32,15 +43,38 @@ def names(kind: str) -> tuple[str, ...]:
     return tuple(sorted(BUILT_IN[kind]))
 
 
+def knows(kind: str, name: str) -> bool:
+    """Say whether a name, or a ``name:argument``, is built in.
+
+    >>> knows("embedder", "openai:text-embedding-3-small"), knows("embedder", "glove:50")
+    (True, False)
+    """
+    return name.partition(":")[0] in BUILT_IN.get(kind, {})
+
+
 def load(kind: str, name: str) -> Any:
-    """Build the built-in thing of that name, without arguments.
+    """Build the built-in thing of that name.
+
+    Args:
+        kind: ``embedder``, ``judge`` or ``model``.
+        name: The name, alone or with an argument: ``sentence-transformers:all-MiniLM-L6-v2``.
 
     Raises:
         UnknownName: There is none; the error names those that exist.
+        UsageError: It takes no argument, or the argument after the colon is missing.
     """
     table = BUILT_IN[kind]
-    if name not in table:
-        raise UnknownName(kind, name, table)
-    module, _, attribute = table[name].partition(":")
+    base, colon, argument = name.partition(":")
+    if base not in table:
+        raise UnknownName(kind, base, table)
+    expected = ARGUMENTS.get(kind, {}).get(base)
+    if colon and expected is None:
+        takers = ", ".join(f"{one}:..." for one in ARGUMENTS.get(kind, {})) or "no other"
+        raise UsageError(
+            f"{kind} {name!r}: {base} takes no argument; ask for {base!r} alone (with an argument: {takers})"
+        )
+    if colon and not argument.strip():
+        raise UsageError(f"{kind} {name!r}: expected {expected} after the colon, got nothing")
+    module, _, attribute = table[base].partition(":")
     factory = getattr(importlib.import_module(module), attribute)
-    return factory()
+    return factory(argument.strip()) if colon else factory()

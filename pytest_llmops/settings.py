@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias
 
@@ -235,6 +235,12 @@ class Settings:
     embedder: str = _option(
         _text, "tfidf", "embedder of assert_semantic", flag="--llm-embedder", metavar="NAME"
     )  # fmt: skip
+    semantic_threshold: str = _option(
+        _text, "", "file that `llmops calibrate semantic` wrote: the default bound of the embedder it was made for"
+    )  # fmt: skip
+    vector_cache: str = _option(
+        _text, "", "folder in which vectors of local embedders are kept between runs; left out: nothing is written"
+    )  # fmt: skip
     prompts_dir: str = _option(
         _text, "prompts", "folder of the prompts, looked for from the test's folder upwards"
     )  # fmt: skip
@@ -257,6 +263,22 @@ class Settings:
     def has_budget(self) -> bool:
         """Whether the run counts its live calls or their cost."""
         return self.max_calls is not None or self.budget is not None
+
+    def anchored(self, root: PurePath) -> Settings:
+        """Return the settings with the files that the ini names seen from a folder: the project's root.
+
+        >>> PurePath(Settings(vector_cache=".vectors").anchored(PurePath("project")).vector_cache).as_posix()
+        'project/.vectors'
+        """
+
+        def seen(path: str) -> str:
+            return str(root / path) if path else ""
+
+        return replace(
+            self,
+            semantic_threshold=seen(self.semantic_threshold),
+            vector_cache=seen(self.vector_cache),
+        )
 
     @classmethod
     def read(

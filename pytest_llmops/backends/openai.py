@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from pytest_llmops import prices, recorder
@@ -45,13 +45,14 @@ class OpenAIModel:
     purpose: str = "app"
     params: Mapping[str, Json] = field(default_factory=dict)
     client: Any = None
+    asks_server: ClassVar[bool] = True
 
     def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
         """Ask the model and return its answer.
 
         Args:
-            messages: A question, a list of messages, or a rendered prompt (whose parameters count).
-            params: Parameters of the API, over those of the prompt.
+            messages: A question, messages, or a rendered prompt (whose parameters count, under ``params``).
+            params: Parameters of the API.
 
         Raises:
             ModelError: The server is down, refuses, limits or takes too long, or its reply is no answer.
@@ -182,7 +183,6 @@ def _safe(text: str, client: Any) -> str:
     return shorten(_STARRED.sub(MASK, redactor.text(text)), 500)
 
 
-SERVER_ERROR = 500
 _KINDS = {
     401: ("auth", "check the API key"),
     403: ("auth", "check what this API key may do"),
@@ -192,9 +192,7 @@ _KINDS = {
 
 
 def _kind(status: int) -> tuple[str, str]:
-    other = (
-        ("server", "try again later") if status >= SERVER_ERROR else ("request", "read what the server says")
-    )
+    other = ("request", "read what the server says") if status < 500 else ("server", "try again later")  # noqa: PLR2004 -- HTTP
     return _KINDS.get(status, other)
 
 
@@ -317,12 +315,19 @@ def _for_responses(wanted: Mapping[str, Json]) -> dict[str, Json]:
     return params
 
 
+MAX_TEXTS, MAX_BYTES = 2048, 300_000
+"""Of one request: OpenAI takes 2,048 texts and 300,000 tokens, and a token has at least one byte."""
+
+
 @dataclass(slots=True)
 class OpenAIEmbedder:
     """Embeddings of an OpenAI-compatible server; recorded like any other call.
 
+    A text that stands in a call twice is asked for once, a blank one not at all. Nothing is kept across calls: it
+    would change the requests, and no recording would answer them.
+
     Attributes:
-        version: The model's name.
+        dimensions: Length of the vectors, where the model can shorten them; None: its own.
         default_bound: None: no bound is calibrated for it, an assertion has to name one.
     """
 
@@ -331,26 +336,42 @@ class OpenAIEmbedder:
     client: Any = None
     name: str = "openai"
     default_bound: float | None = None
+    dimensions: int | None = None
+    asks_server: ClassVar[bool] = True
 
     @property
     def version(self) -> str:
-        """The model's name: vectors of two models are never compared."""
-        return self.model
+        """The model's name, and the dimensions asked for: unlike vectors are never compared."""
+        return self.model if self.dimensions is None else f"{self.model}/{self.dimensions}"
 
     def embed(self, texts: Sequence[str]) -> NDArray[float32]:
-        """Return a ``(len(texts), dim)`` float32 array with rows of unit length; no texts: ``(0, 0)``.
+        """Return a ``(len(texts), dim)`` float32 array, rows of unit length, of a blank text zeros; no texts: ``(0, 0)``.
 
         Raises:
             ModelError: The server could not be asked, or answered with another number of vectors.
         """
         import numpy as np
 
-        if not texts:
-            return np.zeros((0, 0), dtype=np.float32)
+        asked = [text for text in dict.fromkeys(texts) if text.strip()]
+        parts = [self._vectors(batch) for batch in _batches(asked)]
+        if len({part.shape[1] for part in parts}) > 1:
+            raise ModelError("embeddings: expected vectors of one length, got several", kind="reply")
+        vectors = np.concatenate(parts) if parts else np.zeros((0, 1 if texts else 0), dtype=np.float32)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+        places = {text: place for place, text in enumerate(asked)}
+        # The last row is that of blank texts.
+        return np.pad(unit, ((0, 1), (0, 0)))[[places.get(text, -1) for text in texts]]
+
+    def _vectors(self, texts: list[str]) -> NDArray[float32]:
+        import numpy as np
+
         if self.client is None:
             self.client = new_client(self.base_url or recorder.settings().base_url)
+        wanted = {} if self.dimensions is None else {"dimensions": self.dimensions}
+        ask = partial(self.client.embeddings.with_raw_response.create, model=self.model, **wanted)
         with recorder.purpose("embedder"):
-            reply = _parsed(_asking(self._create, self.model, self.client, list(texts)))
+            reply = _parsed(_asking(partial(ask, input=texts), self.model, self.client))
         try:
             listed = sorted(reply.data, key=lambda one: int(one.index))
             with np.errstate(over="ignore"):
@@ -361,9 +382,18 @@ class OpenAIEmbedder:
             raise ModelError(f"embeddings: expected {len(texts)} vectors, got {len(vectors)}", kind="reply")
         if not np.isfinite(vectors).all():
             raise ModelError("embeddings: expected finite numbers, got others", kind="reply")
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit: NDArray[float32] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-        return unit
+        return vectors
 
-    def _create(self, texts: list[str]) -> Any:
-        return self.client.embeddings.with_raw_response.create(model=self.model, input=texts)
+
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    room = MAX_BYTES
+    for text in texts:
+        size = len(text.encode("utf-8", "replace"))
+        if batch and (len(batch) == MAX_TEXTS or size > room):
+            yield batch
+            batch, room = [], MAX_BYTES
+        batch.append(text)
+        room -= size
+    if batch:
+        yield batch

@@ -82,6 +82,15 @@ def _array(vectors: ArrayLike, name: str) -> NDArray[float64]:
         array = np.asarray(vectors)
     except ValueError:
         raise ValueError(f"{name}: expected an array of shape (n, dim), got rows of unlike length") from None
+    except Exception as error:  # noqa: BLE001 -- whatever a foreign array raises when numpy asks for its numbers
+        kind = type(vectors).__name__
+        raise ValueError(
+            f"{name}: expected an array of shape (n, dim), got {kind} that numpy cannot read: {error}"
+        ) from None
+    if array.dtype == object and not array.ndim:
+        kind = type(vectors).__name__
+        hint = "; await it first" if kind == "coroutine" else ""
+        raise ValueError(f"{name}: expected an array of shape (n, dim), got {kind}{hint}")
     if array.size and (array.dtype.kind not in "fiu"):
         raise ValueError(
             f"{name}: expected real numbers, got an array of {array.dtype} with shape {array.shape}"

@@ -10,7 +10,18 @@ import pytest
 from support.server import StubServer
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/recording.md", "examples/README.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/chunks.md",
+    "docs/embedders.md",
+    "docs/meaning.md",
+    "docs/recording.md",
+    "docs/retrieval.md",
+    "docs/stores.md",
+    "docs/text.md",
+    "examples/README.md",
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -79,5 +90,5 @@ def test_make_targets_of_the_documents_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for name in DOCUMENTS:
         for target in re.findall(r"make ([a-z0-9]+)", (ROOT / name).read_text(encoding="utf-8")):
-            if target not in ("are", "it", "of", "sure"):
+            if target not in ("are", "it", "of", "sure", "the"):
                 assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{name}: make {target}"

@@ -39,6 +39,8 @@ VALUES: dict[str, tuple[str, object]] = {
     "max_calls": ("3", 3),
     "budget": ("2.50", 2.5),
     "ignore": ("messages[*].id", ["messages[*].id"]),
+    "semantic_threshold": ("/bounds/semantic.json", "/bounds/semantic.json"),
+    "vector_cache": ("/vectors", "/vectors"),
 }
 WRONG = {
     "api": ("soap", "one of chat, responses"),

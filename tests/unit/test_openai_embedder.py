@@ -12,9 +12,8 @@ from support.server import (
     json_reply,
 )
 
-from pytest_llmops.backends.openai import (
-    OpenAIEmbedder,
-)
+from pytest_llmops.backends import openai as backend
+from pytest_llmops.backends.openai import OpenAIEmbedder
 from pytest_llmops.errors import ModelError
 
 KEY = "sk-" + "proj-0123456789abcdefWXYZ"
@@ -86,3 +85,64 @@ def test_an_embedder_that_is_refused(client: openai.OpenAI, server: StubServer) 
     with pytest.raises(ModelError, match="slow down") as caught:
         OpenAIEmbedder("e", client=client).embed(["a"])
     assert caught.value.kind == "rate_limit"
+
+
+def asked(server: StubServer) -> list[Any]:
+    return [one.json for one in server.seen]
+
+
+def test_a_text_that_stands_twice_is_asked_for_once(client: openai.OpenAI, server: StubServer) -> None:
+    found = OpenAIEmbedder("e", client=client).embed(["a", "bbb", "a", " ", ""])
+    assert [one["input"] for one in asked(server)] == [["a", "bbb"]]
+    assert found[0].tolist() == found[2].tolist()
+    assert found[0].tolist() != found[1].tolist()
+    assert found.any(axis=1).tolist() == [True, True, True, False, False]
+
+
+def test_blank_texts_alone_ask_nobody(client: openai.OpenAI, server: StubServer) -> None:
+    found = OpenAIEmbedder("e", client=client).embed(["", "\n"])
+    assert found.tolist() == [[0.0], [0.0]]
+    assert found.dtype == np.float32
+    assert server.count == 0
+
+
+TEXTS = ["a", "bb", "ccc", "dddd", "ä"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "requests"),
+    [
+        ((2, 100), [["a", "bb"], ["ccc", "dddd"], ["ä"]]),
+        ((9, 5), [["a", "bb"], ["ccc"], ["dddd"], ["ä"]]),
+        ((9, 1), [["a"], ["bb"], ["ccc"], ["dddd"], ["ä"]]),
+    ],
+)
+def test_many_texts_are_several_requests(
+    client: openai.OpenAI,
+    server: StubServer,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: tuple[int, int],
+    requests: list[list[str]],
+) -> None:
+    whole = OpenAIEmbedder("e", client=client).embed(TEXTS)
+    monkeypatch.setattr(backend, "MAX_TEXTS", limits[0])
+    monkeypatch.setattr(backend, "MAX_BYTES", limits[1])
+    found = OpenAIEmbedder("e", client=client).embed(TEXTS)
+    assert [one["input"] for one in asked(server)[1:]] == requests
+    np.testing.assert_array_equal(found, whole)
+
+
+def test_dimensions_are_asked_for_and_make_another_version(client: openai.OpenAI, server: StubServer) -> None:
+    OpenAIEmbedder("e", client=client, dimensions=256).embed(["a"])
+    OpenAIEmbedder("e", client=client).embed(["a"])
+    assert [one.get("dimensions") for one in asked(server)] == [256, None]
+    assert OpenAIEmbedder("e", dimensions=256).version == "e/256"
+
+
+def test_vectors_of_unlike_length_are_an_error(
+    client: openai.OpenAI, server: StubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "MAX_TEXTS", 1)
+    server.queue.extend(json_reply({"data": [{"index": 0, "embedding": [1.0] * n}]}) for n in (2, 3))
+    with pytest.raises(ModelError, match="expected vectors of one length, got several"):
+        OpenAIEmbedder("e", client=client).embed(["a", "b"])

@@ -31,3 +31,41 @@ def test_an_unknown_name_is_told_with_what_exists() -> None:
 def test_a_model_without_a_name_says_how_to_name_it() -> None:
     with pytest.raises(UsageError, match="--llm-model"):
         registry.load("model", "app").complete("hi")
+
+
+@pytest.mark.parametrize("kind", ["embedder", "judge", "model"])
+def test_what_takes_an_argument_is_built_in(kind: str) -> None:
+    assert set(registry.ARGUMENTS.get(kind, {})) <= set(registry.BUILT_IN[kind])
+
+
+def test_a_name_may_have_an_argument() -> None:
+    found = registry.load("embedder", "openai: text-embedding-3-large ")
+    assert (found.name, found.version) == ("openai", "text-embedding-3-large")
+    found = registry.load("embedder", "sentence-transformers:C:\\models\\own")
+    assert found.name == "sentence-transformers:C:\\models\\own"
+    assert registry.load("embedder", "minilm:some/folder").folder == "some/folder"
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [("openai", True), ("openai:x", True), ("openai:", True), ("opnai:x", False), ("", False), (":x", False)],
+)
+def test_a_name_with_an_argument_is_known_by_its_first_part(name: str, known: bool) -> None:
+    assert registry.knows("embedder", name) is known
+    assert not registry.knows("retriever", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tfidf:x", "embedder 'tfidf:x': tfidf takes no argument; ask for 'tfidf' alone"),
+        ("openai:", "embedder 'openai:': expected the name of a model after the colon, got nothing"),
+        ("openai: ", "expected the name of a model after the colon"),
+        ("sentence-transformer:x", "did you mean 'sentence-transformers'"),
+    ],
+)
+def test_a_wrong_argument_is_told(name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        registry.load("embedder", name)
+    with pytest.raises(UsageError, match=r"judge 'quality:x': quality takes no argument.* no other"):
+        registry.load("judge", "quality:x")

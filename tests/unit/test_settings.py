@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,3 +129,12 @@ def test_the_table_names_every_option_once() -> None:
         assert line.count(" | ") == 3
         assert option.flag in line
         assert (option.dest in line) == bool(option.ini)
+
+
+def test_files_of_the_ini_are_seen_from_the_root(tmp_path: Path) -> None:
+    read = Settings.read(("ini", {"semantic_threshold": " bounds/a.json ", "vector_cache": ".vectors"}))
+    anchored = read.anchored(tmp_path)
+    assert Path(anchored.semantic_threshold) == tmp_path / "bounds" / "a.json"
+    assert Path(anchored.vector_cache) == tmp_path / ".vectors"
+    assert anchored.anchored(Path("elsewhere")) == anchored
+    assert Settings().anchored(tmp_path) == Settings()

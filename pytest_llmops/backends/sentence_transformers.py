@@ -1,0 +1,156 @@
+"""Any model of the sentence-transformers package that is on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmops.errors import MissingExtra, UsageError
+from pytest_llmops.measurement import shorten
+from pytest_llmops.protocols import TokenVectors
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+NAME = "sentence-transformers"
+DIGEST_CHARS = 12
+CHUNK_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceTransformersEmbedder:
+    """Texts as vectors of a sentence-transformers model, on the processor of this machine.
+
+    Nothing is downloaded: a model that is neither a folder nor in the cache of the Hugging Face hub is an
+    error. Vectors are those of ``SentenceTransformer.encode``; as there, what a text has beyond the
+    model's longest input (often 256 or 512 tokens) does not count.
+
+    Args:
+        model: The model's name, or its folder.
+        device: Where torch computes; another one than ``cpu`` may give slightly other vectors.
+
+    Attributes:
+        default_bound: None: no bound is calibrated for it, an assertion has to name one.
+    """
+
+    model: str = "all-MiniLM-L6-v2"
+    device: str = "cpu"
+    default_bound: float | None = None
+    across_calls: bool = True
+    cacheable: bool = True
+
+    @property
+    def name(self) -> str:
+        """As it is asked for: ``sentence-transformers:all-MiniLM-L6-v2``."""
+        return f"{NAME}:{self.model}"
+
+    @property
+    def version(self) -> str:
+        """Model and revision (of a folder: a digest of its weights); loads the model.
+
+        Raises:
+            UsageError: The package or the model is not on this machine.
+        """
+        loaded = _loaded(self.model, self.device)
+        return f"{NAME}/{Path(self.model).name or self.model}@{_revision(loaded, self.model)}"
+
+    def embed(self, texts: Sequence[str]) -> NDArray[float32]:
+        """Return a ``(len(texts), dim)`` float32 array, a row of unit length for each text.
+
+        A blank text has a row of zeros; no texts: ``(0, dim)``.
+
+        Raises:
+            UsageError: The package or the model is not on this machine.
+        """
+        import numpy as np
+
+        clean = _clean(texts)
+        loaded = _loaded(self.model, self.device)
+        said = [text for text in clean if text.strip()]
+        # One text more tells the length of the vectors where there is none to embed.
+        found = np.asarray(loaded.encode(said or ["a"], show_progress_bar=False), dtype=np.float32)
+        rows: NDArray[float32] = np.zeros((len(clean), found.shape[1]), dtype=np.float32)
+        if said:
+            lengths = np.linalg.norm(found, axis=1, keepdims=True)
+            unit = np.divide(found, lengths, out=np.zeros_like(found), where=lengths > 0)
+            rows[[index for index, text in enumerate(clean) if text.strip()]] = unit
+        return rows
+
+    def embed_tokens(self, texts: Sequence[str], *, specials: bool = False) -> list[TokenVectors]:
+        """Return tokens and vectors of each text; a blank text has none.
+
+        Args:
+            texts: The texts.
+            specials: Give the tokens that the model puts around a text (``[CLS]``, ``[SEP]``), too.
+
+        Raises:
+            UsageError: The package or the model is not on this machine.
+        """
+        clean = _clean(texts)
+        return list(_tokens(_loaded(self.model, self.device), clean, specials=specials))
+
+
+def _tokens(loaded: Any, texts: Sequence[str], *, specials: bool) -> Iterator[TokenVectors]:
+    import numpy as np
+
+    said = [text if text.strip() else "a" for text in texts]
+    tokenizer = loaded.tokenizer
+    longest = loaded.max_seq_length or tokenizer.model_max_length
+    room = longest - tokenizer.num_special_tokens_to_add()
+    states = loaded.encode(said, output_value="token_embeddings", show_progress_bar=False) if said else []
+    for text, shown, state in zip(texts, said, states, strict=True):
+        whole = tokenizer(shown, truncation=True, max_length=longest)["input_ids"]
+        inner = tokenizer(shown, add_special_tokens=False, truncation=True, max_length=room)["input_ids"]
+        start = next(n for n in range(len(whole)) if whole[n : n + len(inner)] == inner)
+        part = slice(len(whole)) if specials else slice(start, start + len(inner))
+        kept = part if text.strip() else slice(0)
+        rows = np.asarray(state.cpu().numpy(), dtype=np.float32)[kept]
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        unit = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+        yield TokenVectors(tuple(tokenizer.convert_ids_to_tokens(whole[kept])), unit)
+
+
+def _clean(texts: Sequence[str]) -> list[str]:
+    given: object = texts
+    if isinstance(given, str):
+        raise UsageError(f"embed: expected a list of texts, got the text {given[:40]!r}; put it into a list")
+    # Half a surrogate pair has no UTF-8 form; tokenizers take nothing else.
+    return [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+
+
+# A model takes seconds to load and hundreds of megabytes.
+@lru_cache(maxsize=2)
+def _loaded(model: str, device: str) -> Any:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        if error.name != "sentence_transformers":
+            raise UsageError(f"embedder {NAME}: the package cannot be imported: {error}") from None
+        raise MissingExtra(f"the embedder {NAME}:{model}", NAME, NAME) from None
+    try:
+        return SentenceTransformer(model, device=device, local_files_only=True)
+    except Exception as error:  # noqa: BLE001 -- what it raises depends on what is missing
+        raise UsageError(
+            f"embedder {NAME}:{shorten(model, 200)}: expected a model on this machine, a folder or a name in the cache of "
+            f"the Hugging Face hub, got none that loads ({shorten(str(error))}); nothing is downloaded in a test: "
+            f"run `hf download {NAME}/MODEL` once, or name the folder"
+        ) from None
+
+
+@lru_cache(maxsize=2)
+def _revision(loaded: Any, model: str) -> str:
+    commit = getattr(getattr(loaded[0].auto_model, "config", None), "_commit_hash", None)
+    if commit:
+        return str(commit)[:DIGEST_CHARS]
+    hashed = hashlib.sha256()
+    for path in sorted(Path(model).rglob("*")):
+        if path.suffix in (".safetensors", ".bin"):
+            with path.open("rb") as file:
+                while block := file.read(CHUNK_BYTES):
+                    hashed.update(block)
+    return hashed.hexdigest()[:DIGEST_CHARS]

@@ -1,0 +1,231 @@
+"""A BERT encoder in numpy: tokens in, the states of its last layer out.
+
+Devlin et al., "BERT" (https://arxiv.org/abs/1810.04805), as the transformers package computes it in
+evaluation: post-norm layers, GELU with the error function, no dropout.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[float32]
+
+EPSILON = 1e-12
+ERFC = (0.0705230784, 0.0422820123, 0.0092705272, 0.0001520143, 0.0002765672, 0.0000430638)
+"""Of Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), formula 7.1.28."""
+BLOCK = 64
+"""Rows of an activation that are worked on at once: as many as the processor's own memory holds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dense:
+    """A linear map: an ``(in, out)`` matrix, and what is added to each row."""
+
+    matrix: Array
+    bias: Array
+
+    def __call__(self, states: Array) -> Array:
+        """Return ``states @ matrix + bias``."""
+        found: Array = states @ self.matrix
+        found += self.bias
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Norm:
+    """Layer normalisation."""
+
+    weight: Array
+    bias: Array
+
+    def apply(self, states: Array) -> None:
+        """Bring each row to mean 0 and variance 1, then scale and shift it; in place."""
+        import numpy as np
+
+        states -= states.mean(axis=-1, keepdims=True)
+        variance = np.einsum("ij,ij->i", states, states)[:, None] / states.shape[1]
+        states /= np.sqrt(variance + EPSILON, dtype=np.float32)
+        states *= self.weight
+        states += self.bias
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """One layer; ``qkv`` gives query (scaled already), key and value at once."""
+
+    qkv: Dense
+    out: Dense
+    norm: Norm
+    up: Dense
+    down: Dense
+    norm_after: Norm
+
+    def __call__(self, states: Array, lengths: Sequence[int], heads: int) -> Array:
+        """Return the states after this layer."""
+        attended = self.out(_attention(self.qkv(states), lengths, heads))
+        attended += states
+        self.norm.apply(attended)
+        inner = self.up(attended)
+        _gelu(inner)
+        after = self.down(inner)
+        after += attended
+        self.norm_after.apply(after)
+        return after
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """The whole encoder.
+
+    Attributes:
+        words: ``(vocabulary, dim)``.
+        positions: ``(longest window, dim)``, those of the first kind of segment added in.
+    """
+
+    words: Array
+    positions: Array
+    norm: Norm
+    layers: tuple[Layer, ...]
+    heads: int
+
+    @classmethod
+    def read(cls, weights: Mapping[str, Array], *, layers: int, heads: int) -> Network:
+        """Return the network of weights under the names that transformers gives them."""
+
+        def dense(name: str, scale: float = 1.0) -> Dense:
+            factor = weights[f"{name}.bias"].dtype.type(scale)
+            matrix, bias = weights[f"{name}.weight"].T, weights[f"{name}.bias"]
+            return Dense(matrix, bias) if scale == 1 else Dense(matrix * factor, bias * factor)
+
+        def norm(name: str) -> Norm:
+            return Norm(weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+        def layer(base: str) -> Layer:
+            per_head = len(weights[f"{base}.attention.self.query.bias"]) // heads
+            query = dense(f"{base}.attention.self.query", per_head**-0.5)
+            key, value = dense(f"{base}.attention.self.key"), dense(f"{base}.attention.self.value")
+            return Layer(
+                qkv=_side_by_side(query, key, value),
+                out=dense(f"{base}.attention.output.dense"),
+                norm=norm(f"{base}.attention.output.LayerNorm"),
+                up=dense(f"{base}.intermediate.dense"),
+                down=dense(f"{base}.output.dense"),
+                norm_after=norm(f"{base}.output.LayerNorm"),
+            )
+
+        kinds = weights["embeddings.token_type_embeddings.weight"]
+        return cls(
+            words=weights["embeddings.word_embeddings.weight"],
+            positions=weights["embeddings.position_embeddings.weight"] + kinds[0],
+            norm=norm("embeddings.LayerNorm"),
+            layers=tuple(layer(f"encoder.layer.{number}") for number in range(layers)),
+            heads=heads,
+        )
+
+    def run(self, batch: Sequence[Sequence[int]]) -> list[Array]:
+        """Return the states of each window of tokens, ``(len(window), dim)`` float32.
+
+        All tokens stand in one matrix, so nothing is padded; windows of one length should be neighbours.
+        """
+        import numpy as np
+
+        lengths = [len(one) for one in batch]
+        states = self.words[np.concatenate([np.asarray(one) for one in batch])]
+        states += np.concatenate([self.positions[:length] for length in lengths])
+        self.norm.apply(states)
+        with _one_thread():
+            for layer in self.layers:
+                states = layer(states, lengths, self.heads)
+        return np.split(states, np.cumsum(lengths)[:-1])
+
+
+def _side_by_side(*parts: Dense) -> Dense:
+    import numpy as np
+
+    # Rows of the transposed matrix lie in memory as they are read.
+    matrix = np.concatenate([one.matrix.T for one in parts]).T
+    return Dense(matrix, np.concatenate([one.bias for one in parts]))
+
+
+def _attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
+    """Scaled dot-product attention of each window on itself; neighbours of one length at once."""
+    import numpy as np
+
+    dim = qkv.shape[1] // 3
+    mixed = np.empty((len(qkv), dim), dtype=np.float32)
+    start = first = 0
+    while first < len(lengths):
+        length = lengths[first]
+        count = next((n for n, one in enumerate(lengths[first:]) if one != length), len(lengths) - first)
+        end = start + count * length
+        split = qkv[start:end].reshape(count, length, 3, heads, dim // heads).transpose(2, 0, 3, 1, 4)
+        query, key, value = np.ascontiguousarray(split)
+        scores = query @ key.transpose(0, 1, 3, 2)
+        scores -= scores.max(axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
+        seen = scores @ value
+        seen /= scores.sum(axis=-1, keepdims=True)  # of these there are fewer than of the scores
+        mixed[start:end] = seen.transpose(0, 2, 1, 3).reshape(-1, dim)
+        start, first = end, first + count
+    return mixed
+
+
+def _gelu(states: Array) -> None:
+    """GELU with the error function, in place.
+
+    1 - erf(z) by formula 7.1.28 of Abramowitz and Stegun, ``(1 + a1 z + ... + a6 z**6)**-16``, off by at most
+    3e-7. There is no exponential in it, which would cost as much as all the rest; SciPy's own would cost
+    0.2 s at start.
+    """
+    import numpy as np
+
+    factors = [np.float32(a * 0.5 ** (n / 2)) for n, a in enumerate(ERFC, start=1)]
+    with np.errstate(over="ignore"):  # where it is infinite, its inverse is 0
+        for start in range(0, len(states), BLOCK):
+            x = states[start : start + BLOCK]
+            size = np.abs(x)
+            tail = size * factors[-1]
+            for factor in factors[-2::-1]:
+                tail += factor
+                tail *= size
+            tail += np.float32(1)
+            for _ in range(4):
+                np.multiply(tail, tail, out=tail)
+            size *= np.float32(0.5)
+            size /= tail
+            # x/2 (1 + erf(x / sqrt 2)) = max(x, 0) - |x|/2 (1 - erf(|x| / sqrt 2)), for either sign
+            np.maximum(x, 0, out=x)
+            x -= size
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Linear algebra on one thread for a block.
+
+    The matrices are small: a second thread gains nothing on an idle machine, and where several test
+    workers share the cores, threads that wait for each other make it six times slower.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        # The number belongs to the process: blocks that overlap would restore each other's limit. OpenBLAS
+        # takes it from the main thread alone.
+        yield
+        return
+    with _libraries().limit(limits=1, user_api="blas"):
+        yield
+
+
+@lru_cache(maxsize=1)
+def _libraries() -> Any:
+    import numpy as np  # noqa: F401 -- its libraries are what is looked for
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+    return ThreadpoolController()

@@ -1,0 +1,83 @@
+"""What holds of cuts and areas, whatever the scores."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from pytest_llmops.metrics import curves
+
+labelled = st.lists(
+    st.tuples(st.floats(-1, 1, allow_subnormal=False).map(lambda one: round(one, 3)), st.booleans()),
+    min_size=2,
+    max_size=30,
+).filter(lambda pairs: len({same for _, same in pairs}) == 2)
+RULES: list[Any] = ["balanced", "recall", "precision", "false passes"]
+
+
+def split(pairs: list[tuple[float, bool]]) -> tuple[list[float], list[bool]]:
+    return [score for score, _ in pairs], [same for _, same in pairs]
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(pairs=labelled)
+def test_recall_and_false_passes_only_grow_as_the_cut_falls(pairs: list[tuple[float, bool]]) -> None:
+    found = curves.cuts(*split(pairs))
+    for one, lower in pairwise(found):
+        assert lower.at_least < one.at_least
+        assert (lower.same_passed, lower.different_passed) >= (one.same_passed, one.different_passed)
+        assert lower.different_passed >= one.different_passed
+    assert (found[-1].recall, found[-1].false_passes) == (1.0, 1.0)
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(pairs=labelled)
+def test_labels_turned_round_turn_the_area_round(pairs: list[tuple[float, bool]]) -> None:
+    scores, same = split(pairs)
+    area = curves.roc_auc(scores, same)
+    assert 0 <= area <= 1
+    assert curves.roc_auc(scores, [not one for one in same]) == pytest.approx(1 - area)
+    assert curves.roc_auc([-one for one in scores], same) == pytest.approx(1 - area)
+    assert 0 < curves.average_precision(scores, same) <= 1 + 1e-12
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(pairs=labelled)
+def test_no_cut_beats_the_balanced_one(pairs: list[tuple[float, bool]]) -> None:
+    scores, same = split(pairs)
+    best = curves.choose(scores, same)
+    assert best is not None
+    assert best.balanced_accuracy == max(one.balanced_accuracy for one in curves.cuts(scores, same))
+    assert curves.at(scores, same, best.at_least) == best
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(pairs=labelled, rule=st.sampled_from(RULES), share=st.floats(0, 1))
+def test_a_rule_is_kept_and_no_cut_further_on_keeps_it(pairs: Any, rule: Any, share: float) -> None:
+    scores, same = split(pairs)
+    chosen = curves.choose(scores, same, rule=rule, share=share)
+    keeps = {
+        "recall": lambda one: one.recall >= share,
+        "precision": lambda one: one.precision >= share,
+        "false passes": lambda one: one.false_passes <= share,
+    }
+    assume(rule in keeps)
+    good = [one for one in curves.cuts(scores, same) if keeps[rule](one)]
+    if chosen is None:
+        assert not good
+        return
+    assert keeps[rule](chosen)
+    wanted = good[0] if rule == "recall" else good[-1]
+    assert (chosen.same_passed, chosen.different_passed) == (wanted.same_passed, wanted.different_passed)
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(count=st.integers(1, 500), data=st.data())
+def test_wilsons_interval_holds_the_share_and_stays_in_range(count: int, data: st.DataObject) -> None:
+    hits = data.draw(st.integers(0, count))
+    low, high = curves.wilson(hits, count)
+    assert 0 <= low <= hits / count <= high <= 1

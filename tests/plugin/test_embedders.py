@@ -1,0 +1,124 @@
+"""Embedders by name and argument, calibrated bounds and kept vectors, as a project of a user's sees them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from support.project import Project
+
+from pytest_llmops.backends.offline import HashingEmbedder
+from pytest_llmops.thresholds import Threshold
+
+CLOSE = """
+from pytest_llmops import assert_semantic
+def test_close():
+    assert_semantic("Refunds take thirty days", "A refund takes thirty days")
+"""
+
+
+def test_the_bound_of_a_file_is_the_default_of_its_embedder(project: Project) -> None:
+    version = HashingEmbedder().version
+    bound = Threshold(value=0.995, embedder="hashing", version=version)
+    project.write(**{"test_a.py": CLOSE, "bounds/semantic.json": bound.text()})
+    args = (
+        "-o",
+        "llm_semantic_threshold=bounds/semantic.json",
+        "--llm-embedder=hashing",
+        "--rootdir",
+        str(project.path),
+    )
+    assert project.run().outcomes == {"passed": 1}
+    done = project.run(*args)
+    assert done.outcomes == {"failed": 1}
+    (measured,) = [one for one in done.records["test_close"].measurements if one.name == "semantic"]
+    assert measured.bound == 0.995
+    assert project.run(*args, "--llm-embedder=tfidf").outcomes == {"passed": 1}
+
+
+def test_the_bound_of_another_version_is_an_error(project: Project) -> None:
+    bound = Threshold(value=0.5, embedder="hashing", version="hashing/0")
+    project.write(**{"test_a.py": CLOSE, "semantic.json": bound.text()})
+    done = project.run("-o", "llm_semantic_threshold=semantic.json", "--llm-embedder=hashing")
+    assert done.outcomes == {"errors": 1}
+    assert (
+        "hashing of version hashing/0, got hashing of version hashing/1/4096; use that embedder, or"
+        in done.text
+    )
+
+
+def test_an_embedder_of_a_server_by_its_model(project: Project) -> None:
+    test = CLOSE.replace('days")\n', 'days", at_least=None)\n')
+    project.write(**{"test_a.py": test.replace("test_close()", "test_close(llm_cassette)")})
+    done = project.record("--llm-embedder=openai:stub-embedding")
+    assert done.outcomes == {"passed": 1}
+    assert [one.json["model"] for one in project.server.seen] == ["stub-embedding"]
+    replayed = project.run("--llm-embedder=openai:stub-embedding")
+    assert replayed.outcomes == {"passed": 1}
+    assert project.server.count == 1
+    measured = replayed.records["test_close"].measurements[0]
+    assert measured.version == "stub-embedding"
+
+
+def test_a_wrong_name_is_told(project: Project) -> None:
+    project.write(**{"test_a.py": CLOSE})
+    assert "tfidf takes no argument" in project.run("--llm-embedder=tfidf:x").text
+    assert "known are hashing, minilm, openai" in project.run("--llm-embedder=opnai:x").text
+
+
+OWN = """
+import numpy as np
+class Own:
+    version, name, default_bound, cacheable = "own/1", "own", 0.1, True
+    def embed(self, texts):
+        with open("asked.txt", "a") as file:
+            file.write(f"{len(texts)}\\n")
+        rows = np.array([[len(text), 1] for text in texts], dtype=np.float32)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+def pytest_llmops_embedders(config):
+    return {"own": Own}
+"""
+
+
+def test_vectors_are_kept_in_the_folder_of_the_settings_alone(project: Project) -> None:
+    project.write(**{"test_a.py": CLOSE, "conftest.py": OWN})
+    args = ("--llm-embedder=own", "-p", "no:cacheprovider")
+    assert project.run(*args).outcomes == {"passed": 1}
+    assert not list(project.path.rglob("*.vector"))
+    kept = (*args, "-o", "llm_vector_cache=.vectors", "--rootdir", str(project.path))
+    for _ in range(2):
+        _forget()
+        assert project.run(*kept).outcomes == {"passed": 1}
+    assert len(list((project.path / ".vectors").rglob("*.vector"))) == 2
+    assert Path("asked.txt").read_text(encoding="utf-8").split() == ["2", "2"]
+    assert json.loads((project.path / "run-file.json").read_text(encoding="utf-8"))
+
+
+def _forget() -> None:
+    # The runs of this test share a process, and with it what a process remembers.
+    from pytest_llmops import cache
+
+    cache.forget()
+
+
+def test_an_embedder_that_asks_a_server_needs_a_recording(project: Project, workers: int) -> None:
+    project.write(
+        **{
+            "test_a.py": """
+import pytest
+from pytest_llmops import assert_semantic
+def test_nobody_records_it():
+    assert_semantic("a", "a", at_least=0.1, embedder="openai")
+@pytest.mark.llm_cassette
+def test_recorded():
+    assert_semantic("a", "a", at_least=0.1, embedder="openai", guards=())
+"""
+        }
+    )
+    result = project.record(workers=workers)
+    assert result.outcomes == {"passed": 1, "errors": 1}
+    assert (
+        "test_nobody_records_it: the embedder 'openai' asks a server, and nothing records this test"
+        in result.text
+    )
+    assert project.server.count == 1

@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmops import cli
+from pytest_llmops.backends.offline import HashingEmbedder, TfidfEmbedder
+from pytest_llmops.commands import pairs as labelled
+from pytest_llmops.commands.picture import draw
+from pytest_llmops.errors import CaseError, UsageError
+from pytest_llmops.metrics import curves
+from pytest_llmops.thresholds import Threshold
+
+Run = Callable[..., tuple[int, list[str], list[str]]]
+NAMES = ["Ada", "Bruno", "Clara", "Dana", "Emil", "Frida", "Georg", "Hanna", "Igor", "Jana"]
+THINGS = ["bicycle", "camera", "lamp", "printer"]
+
+
+def pair(actual: object, expected: object, same: object = True, **more: object) -> dict[str, Any]:
+    return {"actual": actual, "expected": expected, "same": same, **more}
+
+
+PAIRS = [
+    pair(f"{name} returned the {thing} yesterday.", f"Yesterday {name} returned the {thing}, it seems.")
+    for name in NAMES
+    for thing in THINGS
+] + [
+    pair(
+        f"{name} returned the {thing} yesterday.",
+        f"The office of {name} opens at nine on weekdays.",
+        same=False,
+    )
+    for name in NAMES
+    for thing in THINGS
+]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Exit status, lines of stdout, lines of stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def call(*argv: object) -> tuple[int, list[str], list[str]]:
+        named = [] if "--embedder" in argv else ["--embedder", "hashing"]
+        status = cli.main(["calibrate", "semantic", *map(str, argv), *named])
+        said = capsys.readouterr()
+        return status, said.out.splitlines(), said.err.splitlines()
+
+    return call
+
+
+def write(*rows: object, name: str = "pairs.jsonl") -> str:
+    text = "".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows)
+    Path(name).write_text(text, encoding="utf-8")
+    return name
+
+
+def test_a_bound_is_proposed_written_and_drawn(run: Run) -> None:
+    status, out, err = run(
+        write(*PAIRS), "--embedder", "hashing", "--out", "bound.json", "--picture", "curve.svg"
+    )
+    assert (status, err) == (0, [])
+    assert out[:3] == [
+        "pairs.jsonl: 80 pairs, 40 that say the same, 40 that do not",
+        "embedder hashing, version hashing/1/4096",
+        "AUC 1.000, average precision 1.000",
+    ]
+    found = Threshold.load("bound.json")
+    assert (found.embedder, found.version) == ("hashing", "hashing/1/4096")
+    assert found.check(HashingEmbedder()) == found.value
+    assert found.facts == {
+        "same": 40, "different": 40, "auc": 1.0, "precision": 1.0, "recall": 1.0, "balanced_accuracy": 1.0
+    }  # fmt: skip
+    assert f"at_least={found.value:g}  (highest balanced accuracy)" in out
+    assert "  100.0% of the same pairs pass (95 % interval 91.2% to 100.0%)" in out
+    assert "  0.0% of the different pairs pass (95 % interval 0.0% to 8.8%)" in out
+    (row,) = [line for line in out if line.endswith("  <")]
+    assert row.split() == [f"{found.value:g}", "40", "0", "1.000", "1.000", "1.000", "1.000", "<"]
+    scores = labelled.scores(
+        labelled.read(Path("pairs.jsonl"), same_from=4, different_to=2).items, HashingEmbedder()
+    )
+    assert max(scores[40:]) < found.value <= min(scores[:40])
+    assert Path("curve.svg").stat().st_size > 500
+    assert sorted(path.name for path in Path().iterdir()) == ["bound.json", "curve.svg", "pairs.jsonl"]
+
+
+def test_left_out_the_embedder_is_that_of_the_assertion(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["calibrate", "semantic", write(*PAIRS[:2], *PAIRS[-2:])]) == 0
+    assert "embedder tfidf, version tfidf/1" in capsys.readouterr().out.splitlines()
+
+
+def test_scores_are_those_of_the_assertion(run: Run) -> None:
+    from pytest_llmops import assert_semantic
+
+    write(*PAIRS[:1], *PAIRS[-1:], pair("A cat", ["A dog", "The cat"]))
+    read = labelled.read(Path("pairs.jsonl"), same_from=4, different_to=2)
+    for embedder in (TfidfEmbedder(), HashingEmbedder()):
+        found = labelled.scores(read.items, embedder)
+        for one, score in zip(read.items, found, strict=True):
+            measured = assert_semantic(one.actual, one.expected, at_least=None, embedder=embedder)
+            assert score == pytest.approx(measured.value, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--recall", "highest cut with a recall of at least 0.9"),
+        ("--precision", "lowest cut with a precision of at least 0.9"),
+        ("--false-passes", "lowest cut that at most 90% of the different pairs reach"),
+    ],
+)
+def test_a_rule_of_ones_own(run: Run, option: str, said: str) -> None:
+    status, out, _ = run(write(*PAIRS), option, "0.9", "--out", "a.json")
+    assert status == 0
+    assert Threshold.load("a.json").rule == said
+    assert any(line.endswith(f"({said})") for line in out)
+
+
+def test_scores_from_0_to_5_are_labels_too(run: Run) -> None:
+    rows = [pair(one["actual"], one["expected"], None, score=4.5 if one["same"] else 1) for one in PAIRS]
+    rows = [{key: value for key, value in row.items() if value is not None} for row in rows]
+    status, out, _ = run(write(*rows, {"actual": "a", "expected": "b", "score": 3}))
+    assert status == 0
+    assert out[0] == "pairs.jsonl: 80 pairs, 40 that say the same, 40 that do not"
+    assert out[1] == "1 line left out: a score between --different-to and --same-from"
+    _, out, _ = run("pairs.jsonl", "--same-from", 3)
+    assert out[0] == "pairs.jsonl: 81 pairs, 41 that say the same, 40 that do not"
+
+
+def test_a_pair_that_stands_twice_counts_once(run: Run) -> None:
+    status, out, _ = run(write(*PAIRS, PAIRS[0]))
+    assert status == 0
+    assert out[:2] == [
+        "pairs.jsonl: 80 pairs, 40 that say the same, 40 that do not",
+        "1 line left out: the same pair again",
+    ]
+
+
+def test_few_pairs_are_warned_of(run: Run) -> None:
+    status, _, err = run(write(*PAIRS[:2], *PAIRS[-40:]))
+    assert status == 0
+    assert err == ["llmops: pairs.jsonl: only 2 pairs of one kind; below 30 a cut may be off by a lot"]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("{", "broken JSON"),
+        ("[1]", "expected an object with keys, got a list"),
+        (pair(None, "b"), "actual: expected a text, got null; a line looks like "),
+        (pair(" ", "b"), "actual: expected a text, got a blank text"),
+        (pair("a", 3), "expected: expected a text, got a number"),
+        (pair("a", []), "expected: expected a text or several, got an empty list"),
+        (pair("a", ["b", ""]), "expected: expected a text, got a blank text"),
+        (pair("a", "b", 1), "same: expected true or false, got a number"),
+        (pair("a", "b", None), "expected either same (true or false) or score (0 to 5), got neither"),
+        (pair("a", "b", True, score=3), "expected either same (true or false) or score (0 to 5), got both"),
+        ({"actual": "a", "expected": "b", "score": 6}, "score: expected a number from 0 to 5, got 6"),
+        ({"actual": "a", "expected": "b", "score": True}, "score: expected a number from 0 to 5, got True"),
+        ({**PAIRS[0], "same": False}, "the pair of line 1 again, there it is the same"),
+    ],
+)  # fmt: skip
+def test_a_wrong_line_is_told_with_its_number(run: Run, row: object, said: str) -> None:
+    status, out, err = run(write(PAIRS[0], "", row))
+    assert (status, out) == (2, [])
+    assert said in err[0]
+    assert err[0].endswith("@ pairs.jsonl:3")
+
+
+def test_a_file_that_cannot_be_read(run: Run) -> None:
+    assert run("absent.jsonl")[2] == ["llmops: no such file @ absent.jsonl"]
+    Path("latin.jsonl").write_bytes(b"{}\n\xfc")
+    with pytest.raises(CaseError, match=r"not UTF-8.* @ latin\.jsonl:2"):
+        labelled.read(Path("latin.jsonl"), same_from=4, different_to=2)
+
+
+@pytest.mark.parametrize(("rows", "counts"), [(PAIRS[:3], "3 that say the same and 0"), (PAIRS[-2:], "0 that say the same and 2"), ([], "0 that say the same and 0")])  # fmt: skip
+def test_a_cut_needs_both_kinds(run: Run, rows: list[object], counts: str) -> None:
+    status, out, err = run(write(*rows))
+    assert (status, out) == (2, [])
+    assert f"expected pairs of both kinds, got {counts} that do not" in err[0]
+
+
+def test_pairs_that_an_embedder_cannot_tell_apart(run: Run) -> None:
+    texts = [f"Sentence number {n} about parcels." for n in range(40)]
+    rows = [pair(one, one, same=n < 20) for n, one in enumerate(texts)]
+    status, out, err = run(write(*rows), "--out", "a.json", "--picture", "a.svg")
+    assert status == 1
+    assert "AUC 0.500, average precision 0.500" in out
+    assert "no bound is proposed: at" in err[-1]
+    assert "no better than chance (balanced accuracy 0.500)" in err[-1]
+    assert sorted(path.name for path in Path().iterdir()) == ["a.svg", "pairs.jsonl"]
+
+
+def test_a_rule_that_no_cut_keeps(run: Run) -> None:
+    rows = [pair("the same words", "the same words", same=False), *PAIRS]
+    status, _, err = run(write(*rows), "--precision", "1")
+    assert status == 1
+    assert err[-1] == (
+        "llmops: no bound is proposed: there is no cut with that rule (lowest cut with a precision of at least 1); "
+        "ask for less, or take another embedder"
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--recall", "0"], "expected a share above 0 and up to 1 (0.95), got '0'"),
+        (["--recall", "95"], "expected a share above 0 and up to 1"),
+        (["--precision", "x"], "got 'x'"),
+        (["--recall", "1", "--precision", "1"], "not allowed with argument"),
+        (["--same-from", "2"], "expected 0 <= --different-to < --same-from <= 5, got 2 and 2"),
+        (["--same-from", "nan"], "got 2 and nan"),
+        (["--picture", "a.png"], "--picture: expected a file name ending in .svg, got 'a.png'"),
+        (["--out", "a.toml"], "--out: expected a file name ending in .json, got 'a.toml'"),
+        (["--out", "no/folder/a.json"], "no/folder/a.json: cannot be written: No such file or directory"),
+        (["--embedder", "tfdif"], "unknown embedder 'tfdif': known are hashing, minilm, openai, sentence-transformers, tfidf; did you mean 'tfidf'?"),
+        (["--embedder", "tfidf:x"], "tfidf takes no argument"),
+        (["--embedder", "no.such:Thing"], "--embedder no.such:Thing: ModuleNotFoundError"),
+        (["--embedder", "os.path:join"], "--embedder os.path:join: TypeError"),
+        (["--embedder", "collections.abc:Sized"], "--embedder collections.abc:Sized: TypeError"),
+        (["--embedder", "xml.dom.minidom:Document"], "expected an object with embed(texts) and a version, got Document"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line(run: Run, argv: list[str], said: str) -> None:
+    status, _, err = run(write(*PAIRS), *argv)
+    assert status == 2
+    assert said in err[-1]
+
+
+OWN = """
+import numpy as np
+from pytest_llmops.backends.offline import HashingEmbedder
+
+class Own:
+    version = "own/1"
+    def embed(self, texts):
+        return HashingEmbedder(dim=128).embed(texts)
+
+class Nan(Own):
+    def embed(self, texts):
+        return super().embed(texts) * np.nan
+
+class Short(Own):
+    def embed(self, texts):
+        return super().embed(texts)[:-1]
+
+class Raising(Own):
+    def embed(self, texts):
+        raise KeyError("row")
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    name = f"own_{abs(hash(request.node.nodeid))}"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "embedders.py").write_text(OWN)
+    return f"{name}.embedders"
+
+
+def test_an_embedder_of_ones_own(run: Run, package: str) -> None:
+    before = list(sys.path)
+    status, out, _ = run(write(*PAIRS), "--embedder", f"{package}:Own", "--out", "own.json")
+    assert status == 0
+    assert out[1] == "embedder Own, version own/1"
+    assert Threshold.load("own.json").version == "own/1"
+    assert sys.path == before
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "Nan",
+            "embedder Nan: expected finite numbers, got NaN or infinity in 90 of 90 rows, first in row 0",
+        ),
+        ("Short", "embedder Short: expected an array of shape (90, dim), got (89, 128)"),
+        ("Raising", "embedder Raising: KeyError: 'row' (embedders.py:20)"),
+    ],
+)
+def test_an_embedder_that_fails(run: Run, package: str, name: str, said: str) -> None:
+    status, _, err = run(write(*PAIRS), "--embedder", f"{package}:{name}")
+    assert status == 2
+    assert err[-1] == f"llmops: {said}"
+
+
+def test_a_change_of_dimension_between_calls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Changing:
+        version, dim = "1", 10
+
+        def embed(self, texts: Any) -> Any:
+            self.dim += 1
+            return HashingEmbedder(dim=self.dim).embed(texts)
+
+    monkeypatch.setattr(labelled, "BATCH", 1)
+    with pytest.raises(
+        UsageError, match=r"embedder Changing: expected vectors of one length, got \[11, 12\]"
+    ):
+        labelled.scores([labelled.Pair("a", ("b",), same=True, line=1)], Changing())
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_the_picture_shows_the_curve_and_escapes_its_texts() -> None:
+    found = curves.cuts([0.9, 0.6, 0.4], [True, False, True])
+    text = draw(found, found[0], title="<script>&\x00", subtitle='"quoted"')
+    root = ET.fromstring(text)
+    assert root.findtext(f"{SVG}title") == "<script>&\\x00"
+    assert root.findtext(f"{SVG}desc") == '"quoted"'
+    (path,) = root.iter(f"{SVG}path")
+    # Recall 0, 1/2, 1/2, 1 and precision 1, 1, 1/2, 2/3 in a square from (70, 60) of 340 points.
+    assert path.get("d") == "M70 60.0H240.0V60.0H240.0V230.0H410.0V173.33H410.0V173.33"
+    (dot,) = root.iter(f"{SVG}circle")
+    assert (dot.get("cx"), dot.get("cy")) == ("240.0", "60.0")
+    assert "at_least=0.9" in [one.text for one in root.iter(f"{SVG}text")]
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_picture_of_many_pairs_stays_small() -> None:
+    scores = [n / 20_000 for n in range(20_000)]
+    found = curves.cuts(scores, [n % 3 > 0 for n in range(20_000)])
+    text = draw(found, None, title="t", subtitle="s")
+    assert len(text) < 100_000
+    assert not list(ET.fromstring(text).iter(f"{SVG}circle"))
+
+
+def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom pytest_llmops.cli import main\nmain(['calibrate', 'semantic', '--help'])\n"
+        "print([one for one in ('numpy', 'sklearn', 'openai', 'pytest', 'tokenizers') if one in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.splitlines()[0].startswith("usage: llmops calibrate semantic ")
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.shared_data
+def test_the_rule_of_the_built_in_bounds_as_a_command(run: Run, shared_data: Path) -> None:
+    raw = gzip.decompress(
+        (shared_data / "semantic" / "stsb_images_multilingual" / "pairs.jsonl.gz").read_bytes()
+    )
+    rows = [json.loads(line) for line in raw.decode("utf-8").splitlines()]
+    pairs = [{"actual": row["en"][0], "expected": row["en"][1], "score": row["score"]} for row in rows]
+    status, out, err = run(write(*pairs), "--embedder", "hashing", "--false-passes", "0.1")
+    assert (status, err) == (0, [])
+    assert out[0] == "pairs.jsonl: 158 pairs, 75 that say the same, 83 that do not"
+    assert "AUC 0.944, average precision 0.947" in out
+    (proposed,) = [line for line in out if line.startswith("at_least=")]
+    assert (
+        HashingEmbedder().default_bound - 0.05
+        < float(proposed.split()[0].partition("=")[2])
+        <= HashingEmbedder().default_bound
+    )

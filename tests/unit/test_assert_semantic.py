@@ -2,17 +2,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from pytest_llmops import guards as guarding
 from pytest_llmops import recorder
 from pytest_llmops.assertions.semantic import assert_semantic
 from pytest_llmops.backends.offline import HashingEmbedder
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UnknownName, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.settings import Settings
+from pytest_llmops.thresholds import Threshold
 
 
 @dataclass
@@ -144,7 +147,7 @@ def test_an_answer_that_is_no_text_cannot_be_scored(actual: Any) -> None:
         (lambda texts: np.full((len(texts), 2), np.nan), "NaN or infinity in 2 of 2 rows"),
         (lambda texts: np.ones((len(texts) + 1, 2)), r"shape \(2, dim\), got \(3, 2\)"),
         (lambda _texts: np.ones(2), r"got \(2,\)"),
-        (lambda _texts: None, "expected real numbers"),
+        (lambda _texts: None, r"shape \(n, dim\), got NoneType"),
         (lambda _texts: [["a"], ["b"]], "expected real numbers"),
         (lambda _texts: np.zeros((2, 2)), 'found nothing to compare in the reference "dog"'),
     ],
@@ -247,3 +250,187 @@ def test_detail_is_plain() -> None:
     detail: dict[str, Json] = dict(found[0].detail)
     assert detail["expected"] == ["dog"]
     assert detail["embedder"] == "tfidf"
+
+
+ALIKE = Fake(answer=lambda texts: np.ones((len(texts), 2)))
+"""All texts are the same to it, as they nearly are to any embedder that meets a small edit."""
+
+
+def measured(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    with recorder.collect() as found:
+        assert_semantic(*args, **kwargs)
+    return {one.name: one for one in found}
+
+
+def test_a_guard_that_fires_fails_whatever_the_cosine_says() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_semantic(
+            "Refunds take 60 days.", "Refunds take 30 days.", at_least=0.5, embedder=ALIKE, label="a"
+        )
+    lines = str(caught.value).splitlines()
+    assert lines[:4] == [
+        'semantic.guards [a]: another number: the reference says "30 days", the answer "60 days" (guard numbers)',
+        '  reference     "Refunds take 30 days."',
+        '  answer        "Refunds take 60 days."',
+        '  if the same   guards=["-numbers"] switches it off',
+    ]
+    assert [one.name for one in caught.value.measurements] == ["semantic.guards"]
+
+
+def test_score_and_guards_fail_in_one_text() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_semantic("Refunds take 60 days.", "Refunds take 30 days.", at_least=0.999)
+    text = str(caught.value)
+    assert text.startswith("semantic 0.")
+    assert text.count("\n  semantic.guards: another number: ") == 1
+    assert [one.name for one in caught.value.measurements] == ["semantic", "semantic.guards"]
+    assert text.count("rerun") <= 1
+
+
+def test_all_alarms_are_told() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_semantic(
+            "It is open on Sunday. Refunds take 60 days. Anna signs it.",
+            "It is open on Monday. Refunds take 30 days. Ben signs it.",
+            at_least=0.5,
+            embedder=ALIKE,
+        )
+    text = str(caught.value)
+    assert "(guard dates)" in text
+    assert '  numbers       another number: the reference says "30 days"' in text
+    assert (
+        '  words         another word in the same place: the reference says "Ben", the answer "Anna"' in text
+    )
+    assert 'guards=["-dates", "-numbers", "-words"] switches them off' in text
+
+
+def test_what_the_guards_saw_is_recorded() -> None:
+    found = measured(
+        "Refunds take 60 days.", "Refunds take 30 days.", at_least=0.5, embedder=ALIKE, guards=["numbers"]
+    )
+    assert found["semantic"].status == "passed"
+    guards = found["semantic.guards"]
+    assert (guards.value, guards.bound, guards.status, guards.version) == (
+        0,
+        1,
+        "failed",
+        f"guards/{guarding.VERSION}",
+    )
+    assert guards.detail["guards"] == ["numbers"]
+    assert set(guards.detail["off"]) == set(guarding.GUARDS) - {"numbers"}
+    assert guards.detail["alarms"] == [
+        {
+            "guard": "numbers",
+            "message": 'another number: the reference says "30 days", the answer "60 days"',
+            "expected": "30 days",
+            "actual": "60 days",
+        }
+    ]
+    quiet = measured("Refunds take 30 days.", "Refunds take thirty days.", at_least=0.5, embedder=ALIKE)
+    assert (quiet["semantic.guards"].value, quiet["semantic.guards"].status) == (1, "passed")
+
+
+def test_guards_are_recorded_only_where_the_score_is() -> None:
+    found = measured("Refunds take 60 days.", "Refunds take 30 days.", at_least=None)
+    assert [one.status for one in found.values()] == ["recorded", "recorded"]
+    assert found["semantic.guards"].value == 0
+
+
+@pytest.mark.parametrize("off", [(), ["-numbers"], ["negation", "words"]])
+def test_guards_can_be_switched_off(off: Any) -> None:
+    found = measured(
+        "Refunds take 60 days.", "Refunds take 30 days.", at_least=0.5, embedder=ALIKE, guards=off
+    )
+    assert all(one.status == "passed" for one in found.values())
+    assert ("semantic.guards" in found) == bool(off)
+
+
+def test_a_language_without_guards_is_told() -> None:
+    found = measured("Das ist nicht erlaubt.", "Das ist erlaubt.", at_least=0.1)["semantic.guards"]
+    assert found.status == "passed"
+    assert "no guard for negation in this language (looks like German)" in cast(
+        "list[str]", found.detail["without"]
+    )
+    with pytest.raises(MeasurementFailed, match=r"not seen +no guard for .*looks like German"):
+        assert_semantic(
+            "Das dauert 60 Tage und ist nicht frei.", "Das dauert 30 Tage und ist frei.", at_least=0.1
+        )
+
+
+def test_the_nearest_reference_without_an_alarm_counts() -> None:
+    fake = Fake({"60 days": [1, 0], "30 days": [1, 0], "two months": [0.8, 0.6], "far": [0, 1]})
+    found = assert_semantic("60 days", ["30 days", "two months", "far"], at_least=0.7, embedder=fake)
+    assert found.value == pytest.approx(0.8)
+    assert found.detail["scores"] == pytest.approx([1, 0.8, 0])
+    with pytest.raises(MeasurementFailed, match='the reference says "30 days", the answer "60 days"'):
+        assert_semantic("60 days", ["30 days", "two months", "far"], at_least=0.9, embedder=fake)
+
+
+def test_an_embedder_that_breaks_hides_no_alarm() -> None:
+    def broken(_texts: Sequence[str]) -> None:
+        raise ZeroDivisionError
+
+    found = measured("60 days", "30 days", at_least=0.5, embedder=Fake(answer=broken))
+    assert [one.status for one in found.values()] == ["errored", "failed"]
+    with pytest.raises(MeasurementFailed, match=r"(?s)could not be scored.*another number"):
+        assert_semantic("60 days", "30 days", at_least=0.5, embedder=Fake(answer=broken))
+
+
+def test_no_answer_has_nothing_to_guard() -> None:
+    assert [*measured("", "30 days")] == ["semantic"]
+    assert [*measured(None, "30 days")] == ["semantic"]
+
+
+def test_a_bound_that_was_measured_holds_for_its_embedder_only() -> None:
+    hashing = HashingEmbedder()
+    mine = Threshold(value=0.71, embedder="hashing", version=hashing.version)
+    assert assert_semantic("a refund", "a refund", at_least=mine, embedder="hashing").bound == 0.71
+    with pytest.raises(UsageError, match=r"expected the embedder it was measured with, hashing .*got tfidf"):
+        assert_semantic("a refund", "a refund", at_least=mine)
+
+
+def test_the_file_of_the_settings_is_the_default_of_its_embedder(tmp_path: Path) -> None:
+    file = tmp_path / "threshold.json"
+    file.write_text(
+        Threshold(value=0.33, embedder="hashing", version=HashingEmbedder().version).text(), "utf-8"
+    )
+    mine = recorder.Recorder(settings=Settings(semantic_threshold=str(file)))
+    recorder.push(mine)
+    try:
+        assert assert_semantic("a refund", "a refund", embedder="hashing").bound == 0.33
+        assert assert_semantic("a refund", "a refund", embedder="tfidf").bound == 0.45
+    finally:
+        recorder.pop(mine)
+
+
+@pytest.mark.parametrize(
+    ("guards", "message"),
+    [
+        ("numbers", r"a list of names, like \[\"numbers\"\]"),
+        (7, "a list of names"),
+        ([7], "a list of names"),
+        (["numbers", "-words"], "all with a minus"),
+    ],
+)
+def test_guards_that_are_none_are_the_users_mistake(guards: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        assert_semantic("cat", "dog", guards=guards)
+
+
+def test_no_such_guard() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'negation'"):
+        assert_semantic("cat", "dog", guards=["-negatoin"])
+
+
+@pytest.mark.parametrize("text", ["?! 30", "退款 refund возврат 30 dní", "\x00\x1b[31m 30", "30 \ud800"])
+def test_odd_texts_are_compared(text: str) -> None:
+    found = measured(text, [text, text + " "], at_least=0.5)
+    assert [one.status for one in found.values()] == ["passed", "passed"]
+
+
+def test_alarms_about_foreign_text_start_no_line() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_semantic("In 30 days\x1b[31m \u202e", "In 60 days\n::error::", at_least=0.5, embedder=ALIKE)
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith("  ") for line in lines[1:])
+    assert not any(char in str(caught.value) for char in "\x1b\u202e")

@@ -1,0 +1,117 @@
+"""All guards over two texts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from pytest_llmops.guards import (
+    antonyms,
+    dates,
+    entities,
+    negation,
+    numbers,
+    quantifiers,
+    roles,
+    units,
+    words,
+)
+from pytest_llmops.guards.alarms import Alarm, Comparison
+from pytest_llmops.guards.language import language
+from pytest_llmops.guards.pairing import Pair, Text, pairs, unrepeated
+from pytest_llmops.guards.saying import Guard
+from pytest_llmops.guards.splitting import sentences
+from pytest_llmops.guards.tokens import Sentence
+
+_ANY_LANGUAGE: dict[str, Guard] = {"numbers": numbers.find, "units": units.find, "dates": dates.find}
+_ENGLISH: dict[str, Guard] = {
+    "roles": roles.find,
+    "negation": negation.find,
+    "quantifiers": quantifiers.find,
+    "antonyms": antonyms.find,
+    "entities": entities.find,
+    "words": words.find,
+}
+GUARDS: tuple[str, ...] = (*_ANY_LANGUAGE, *_ENGLISH)
+"""All guards, in the order in which they explain a difference: what one of them explains, the next ones leave alone."""
+DEFAULT: tuple[str, ...] = GUARDS
+"""Those that are on unless told otherwise."""
+VERSION = "1"
+"""Of all guards together: with another one the same texts may raise other alarms."""
+MAX_SENTENCE = 1_000
+"""Characters of a sentence, beyond which it is read in pieces."""
+MAX_SENTENCES = 200
+"""Sentences of the reference that are compared; those that the answer repeats word by word do not count."""
+MAX_CHARS = 100_000
+"""Of either text, that are read."""
+
+
+def compare(actual: str, expected: str, *, guards: Collection[str] = DEFAULT) -> Comparison:
+    """Return what speaks against an answer saying the same as a reference.
+
+    Each sentence of the reference is compared with the likest one of the answer. What the answer says
+    besides raises no alarm, and neither does what it leaves out. Values count in any language and spelling
+    ("48 hours", "two days"); the other guards know English only.
+
+    Args:
+        actual: The answer.
+        expected: The reference.
+        guards: Names out of `GUARDS`; none switches all of them off.
+
+    Returns:
+        The alarms, and what was not looked at. A text compared with itself, or with an empty one, raises none.
+
+    Raises:
+        ValueError: There is no such guard.
+
+    >>> compare("Refunds take 60 days.", "Refunds take 30 days.").alarms[0].message
+    'another number: the reference says "30 days", the answer "60 days"'
+    >>> compare("It takes two days.", "It takes 48 hours.").alarms
+    ()
+    """
+    unknown = sorted(set(guards) - set(GUARDS))
+    if unknown:
+        raise ValueError(f"guards: expected names out of {', '.join(GUARDS)}, got {unknown[0]!r}")
+    if not guards or actual == expected:
+        return Comparison()
+    reference, answer = (Text(tuple(_read(text[:MAX_CHARS]))) for text in (expected, actual))
+    known, without = _for_language(actual, expected, guards)
+    if max(len(actual), len(expected)) > MAX_CHARS:
+        without.append(f"the guards read the first {MAX_CHARS:,} characters only")
+    left = unrepeated(reference, answer)
+    if len(left) > MAX_SENTENCES:
+        without.append(f"the guards compared {MAX_SENTENCES} of {len(left):,} sentences of the reference")
+    found: list[Alarm] = []
+    for pair in pairs(left[:MAX_SENTENCES], reference, answer):
+        found += [one for one in _alarms(pair, known) if one.guard in guards and one not in found]
+    return Comparison(tuple(found), tuple(without))
+
+
+def _read(text: str) -> Iterator[Sentence]:
+    for one in sentences(text):
+        # What has no end is cut at a blank, or anywhere: a sentence is aligned in more than linear time.
+        start = 0
+        while len(one) - start > MAX_SENTENCE:
+            blank = one.rfind(" ", start + MAX_SENTENCE // 2, start + MAX_SENTENCE)
+            end = blank if blank > 0 else start + MAX_SENTENCE
+            yield Sentence(one[start:end])
+            start = end
+        yield Sentence(one[start:])
+
+
+def _for_language(actual: str, expected: str, guards: Collection[str]) -> tuple[dict[str, Guard], list[str]]:
+    foreign = next((name for name in map(language, (expected, actual)) if name != "English"), "")
+    if not foreign:
+        return _ANY_LANGUAGE | _ENGLISH, []
+    looks = f"looks like {foreign}" if foreign != "another language" else "it does not look like English"
+    without = [f"no guard for {name} in this language ({looks})" for name in _ENGLISH if name in guards]
+    return _ANY_LANGUAGE, without
+
+
+def _alarms(pair: Pair, known: dict[str, Guard]) -> Sequence[Alarm]:
+    claimed: frozenset[int] = frozenset()
+    found = []
+    for guard in known.values():
+        new = list(guard(pair, claimed))
+        claimed |= {one.change for one in new if one.change is not None}
+        found += [one.alarm for one in new]
+    return found

@@ -1,0 +1,194 @@
+"""Negation: "not", "never", "without", "un-" on one side only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pytest_llmops.guards.listing import listed
+from pytest_llmops.guards.opposites import NO_PREFIX, between, negated
+from pytest_llmops.guards.pairing import Change, Pair
+from pytest_llmops.guards.saying import Found, alarm, span
+from pytest_llmops.guards.stems import stem
+from pytest_llmops.guards.synonyms import synonyms
+from pytest_llmops.guards.tokens import SMALL, Sentence, Token, learn
+
+NEGATIVE = frozenset("not never no none neither nor without nobody nothing nowhere no_longer".replace("_", " ").split(" ")) - {"longer"} | {
+    "no longer", "no one", "at no time", "by no mean", "not any", "in no way", "rather than", "instead of",
+}  # fmt: skip
+STRONG = frozenset(
+    map(
+        stem,
+        listed("fail failure lack refuse decline deny forbid forbidden prohibit prohibited ban banned prevent avoid unable impossible exclude except unless stop "
+        "cease miss missing absent absence reject rejected block disallow invalid incapable withhold omit skip neglect wrong false drop lose refrain avert "
+        "thwart foil deprive devoid contrast mystery abandon disagree disapprove dissatisfied disconnect discontinue illegal irregular illiterate impractical "
+        "irrelevant inactive incomplete incorrect inaccurate insufficient inadequate informal invisible infrequent hardly barely scarcely rarely seldom"),
+    )
+) | {"hardly", "barely", "scarcely", "apart from", "aside from", "other than"}  # fmt: skip
+"""Words with a negation of their own."""
+IMPLIED = STRONG | frozenset(
+    listed(
+        "instead only until but however although though few little less against beyond out free zero too rather else other otherwis yet nor"
+    )
+)
+"""Words that may carry a negation of their own: beside them nothing is said."""
+HARMLESS = (
+    ("not", "only"),
+    ("no", "matter"),
+    ("no", "doubt"),
+    ("no", "problem"),
+    ("not", "just"),
+    ("why", "not"),
+    ("not", "to", "mention"),
+)
+learn(tuple(tuple(one) for one in HARMLESS))
+learn(
+    [
+        ("no", "longer"),
+        ("at", "no", "time"),
+        ("by", "no", "mean"),
+        ("in", "no", "way"),
+        ("rather", "than"),
+        ("instead", "of"),
+    ]
+)
+learn([("apart", "from"), ("aside", "from"), ("other", "than")])
+COMING = frozenset(
+    map(
+        stem,
+        listed(
+            "fail refuse decline deny forget neglect against hardly barely scarcely rarely seldom stop cease avoid lack"
+        ),
+    )
+)
+"""Words that turn a sentence round by being added to it."""
+LOOSE = 0.55
+WINDOW = 4
+MIN_COVERED = 0.4
+
+
+def find(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:
+    """Yield negations that only one side has, and words that a prefix negates."""
+    found = list(_in_place(pair, claimed)) if pair.alike >= LOOSE else []
+    if not found and pair.covered >= MIN_COVERED:
+        found = list(_of_a_word(pair))
+    yield from found
+
+
+def _in_place(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:
+    lefts = [change.left for change in pair.changes]
+    all_expected = [token.key for change in pair.changes for token in change.expected]
+    all_actual = [token.key for change in pair.changes for token in change.actual]
+    turned = _opposites(all_expected, all_actual)
+    for place, (change, (expected, actual)) in enumerate(zip(pair.changes, lefts, strict=True)):
+        if place in claimed:
+            continue
+        here, there = _negative(expected), _negative(actual)
+        if bool(here) != bool(there):
+            others = all_actual if here else all_expected
+            beside = [one for one in (expected if here else actual) if one.key not in NEGATIVE]
+            reworded = beside and [one for one in (actual if here else expected) if one.key not in NEGATIVE]
+            if (
+                not turned
+                and not reworded
+                and not any(map(implied, others))
+                and not _again(pair, here or there, here=bool(here))
+            ):
+                yield Found(
+                    alarm(
+                        "negation",
+                        "a negation",
+                        span(pair.expected, expected or change.expected),
+                        span(pair.actual, actual or change.actual),
+                    ),
+                    place,
+                )
+            continue
+        if _only_strong(expected, actual) or _only_strong(actual, expected):
+            yield Found(
+                alarm("negation", "a negation", span(pair.expected, expected), span(pair.actual, actual)),
+                place,
+            )
+            continue
+        for a in expected:
+            b = next((b for b in actual if negated(a.key, b.key) or negated(b.key, a.key)), None)
+            if b is not None:
+                yield Found(alarm("negation", "a negation", a.text, b.text), place)
+
+
+def _opposites(one: Sequence[str], other: Sequence[str]) -> bool:
+    return bool(
+        between([key for key in one if key not in NEGATIVE], [key for key in other if key not in NEGATIVE])
+    )
+
+
+def _only_strong(tokens: Sequence[Token], others: Sequence[Token]) -> bool:
+    """Has one sentence only a "fails to", or an "against", more than the other?"""
+    return len(tokens) == 1 and not others and tokens[0].key in COMING
+
+
+def implied(key: str) -> bool:
+    """May a word carry a negation of its own, as "refuse" and "unknown" do?"""
+    return key in IMPLIED or _prefixed(key)
+
+
+def _prefixed(key: str) -> bool:
+    return (key.startswith(("un", "non")) and key not in NO_PREFIX) or (
+        key.endswith("less") and key not in {"less", "unless"}
+    )
+
+
+def one_negative(pair: Pair) -> bool:
+    """Is only one of both negative? "You can within 14 days" and "you cannot after 14 days" are the same."""
+    return len({bool(NEGATIVE & set(side.keys)) for side in (pair.expected, pair.actual)}) > 1
+
+
+def reworded(change: Change) -> bool:
+    """Does a side say it with a negative word? "Not allowed" is "forbidden", and may be "not possible"."""
+    expected, actual = change.left
+    return any(
+        token.key in NEGATIVE or token.key in STRONG or _prefixed(token.key) for token in (*expected, *actual)
+    )
+
+
+def _again(pair: Pair, negatives: Sequence[Token], *, here: bool) -> bool:
+    """Does the other sentence have the same negative word too, only in another place?"""
+    keys = pair.actual.keys if here else pair.expected.keys
+    mine = pair.expected.keys if here else pair.actual.keys
+    return sum(key in NEGATIVE for key in keys) >= sum(key in NEGATIVE for key in mine) and bool(negatives)
+
+
+def _negative(tokens: Sequence[Token]) -> list[Token]:
+    return [one for one in tokens if one.key in NEGATIVE]
+
+
+def _of_a_word(pair: Pair) -> Iterator[Found]:
+    """A word that one sentence negates and the other states, in sentences without any other negative word."""
+    if _opposites(pair.expected.keys, pair.actual.keys):
+        return
+    for mine, other, flipped in ((pair.expected, pair.actual, False), (pair.actual, pair.expected, True)):
+        if any(key in NEGATIVE or implied(key) for key in other.keys):
+            continue
+        for head, words in _negated_words(mine):
+            stated = next(
+                (token for token in other.tokens if token.key == head.key or synonyms(token.key, head.key)),
+                None,
+            )
+            if (
+                stated is None
+                or sum(key in NEGATIVE for key in mine.keys) != 1
+                or any(map(implied, mine.keys))
+            ):
+                continue
+            shown = (span(mine, words), stated.text)
+            yield Found(alarm("negation", "a negation", *(shown[::-1] if flipped else shown)))
+            return
+
+
+def _negated_words(sentence: Sentence) -> Iterator[tuple[Token, Sequence[Token]]]:
+    for place, token in enumerate(sentence.tokens):
+        if token.key not in NEGATIVE or token.key in {"nor", "rather than", "instead of"}:
+            continue
+        after = sentence.tokens[place + 1 : place + 1 + WINDOW]
+        head = next((one for one in after if one.key not in SMALL and not one.fact), None)
+        if head is not None:
+            yield head, (token, head)

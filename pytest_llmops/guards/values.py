@@ -1,0 +1,71 @@
+"""Facts with a value that differ between two sentences: what the guards of numbers, units and dates have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import zip_longest
+
+from pytest_llmops.guards.facts import Fact, comparable, same
+from pytest_llmops.guards.pairing import MAX_CHANGE, Pair
+from pytest_llmops.guards.saying import Found, alarm
+
+MOMENTS = frozenset({"date", "weekday", "clock"})
+WHAT = {"numbers": "another number", "units": "another unit", "dates": "another date or time"}
+MAX_FACTS = 40
+"""Values of one sentence that are compared."""
+LOOSE = 0.6
+"""Share of tokens in order, from where on a value in the place of another one is an edit."""
+
+
+def differing(pair: Pair, guard: str) -> Iterator[Found]:
+    """Yield the unlike values that belong to one guard."""
+    told: set[tuple[str, str]] = set()
+    for expected, actual, place in (*_in_place(pair), *_elsewhere(pair)):
+        shown = (expected.text, actual.text)
+        if _whose(expected, actual) == guard and shown not in told:
+            told.add(shown)
+            yield Found(alarm(guard, WHAT[guard], *shown), place)
+
+
+def _whose(one: Fact, other: Fact) -> str:
+    if (one.dims | other.dims) & MOMENTS:
+        return "dates"
+    money = all(dim.startswith("money") for dim in one.dims | other.dims)
+    return "units" if one.raw is not None and one.raw == other.raw and not money else "numbers"
+
+
+def _in_place(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]:
+    """A value that stands where another one stood."""
+    if pair.alike < LOOSE:
+        return
+    for place, change in enumerate(pair.changes):
+        if max(len(change.expected), len(change.actual)) > MAX_CHANGE:
+            continue
+        wanted = [token.fact for token in change.expected if token.fact]
+        said = [token.fact for token in change.actual if token.fact]
+        missing = [one for one in wanted if not any(same(one, other) for other in said)]
+        extra = [one for one in said if not any(same(one, other) for other in wanted)]
+        for one, other in zip_longest(missing, extra):
+            if one and other and _firm(one, other, pair):
+                yield one, other, place
+
+
+def _firm(one: Fact, other: Fact, pair: Pair) -> bool:
+    if comparable(one, other) or pair.minimal:
+        return not (one.weak and other.weak) or pair.minimal
+    return False
+
+
+def _elsewhere(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]:
+    """A value that the whole answer does not give, while the sentence gives another one of its kind."""
+    if not (pair.expected.facts and pair.actual.facts):
+        return
+    missing = [one for one in pair.expected.facts[:MAX_FACTS] if not one.weak and not pair.answer.states(one)]
+    extra = missing and [
+        one for one in pair.actual.facts[:MAX_FACTS] if not one.weak and not pair.reference.states(one)
+    ]
+    for one in missing:
+        other = next((fact for fact in extra if comparable(one, fact)), None)
+        if other is not None:
+            extra.remove(other)
+            yield one, other, None

@@ -1,0 +1,180 @@
+"""What holds for all texts and guards."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_llmops.guards import GUARDS, compare, sentences
+from pytest_llmops.guards.numerals import readings, spoken
+
+anything = st.text(st.characters(exclude_categories=()), max_size=80)
+words = st.lists(
+    st.sampled_from(
+        [
+            "the",
+            "a",
+            "buyer",
+            "pays",
+            "seller",
+            "not",
+            "never",
+            "30",
+            "thirty",
+            "days",
+            "hours",
+            "$20",
+            "20%",
+            "on",
+            "3",
+            "March",
+            "2025",
+            "Monday",
+            "9:30",
+            "all",
+            "some",
+            "only",
+            "must",
+            "may",
+            "at",
+            "least",
+            "most",
+            "before",
+            "after",
+            "Anna",
+            "Ben",
+            ".",
+            ",",
+            "?",
+            "\n",
+            "-",
+            "und",
+            "nicht",
+            "天",
+            "before",
+            "un-",
+            "half",
+            "an",
+            "hour",
+        ]
+    ),
+    max_size=20,
+).map(" ".join)
+texts = anything | words
+some_guards = st.sets(st.sampled_from(GUARDS))
+TEENS = dict(
+    enumerate(
+        [
+            "zero",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+        ]
+    )
+)
+TEENS |= dict(enumerate(["sixteen", "seventeen", "eighteen", "nineteen"], start=16))
+TENS = dict(
+    enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], start=2)
+)
+
+
+def said(number: int) -> str:
+    """A number as English says it; written apart from the code under test."""
+    if number < 20:
+        return TEENS[number]
+    if number < 100:
+        rest = number % 10
+        return TENS[number // 10] + (f"-{TEENS[rest]}" if rest else "")
+    for size, name in ((10**6, "million"), (1000, "thousand"), (100, "hundred")):
+        if number >= size:
+            rest = number % size
+            return f"{said(number // size)} {name}" + (f" {said(rest)}" if rest else "")
+    raise AssertionError
+
+
+@settings(max_examples=60)
+@given(text=texts)
+def test_a_text_says_what_it_says(text: str) -> None:
+    assert compare(text, text).alarms == ()
+    assert compare(f"{text} ", text).alarms == ()
+
+
+@settings(max_examples=60)
+@given(one=texts, other=texts, names=some_guards)
+def test_only_guards_that_are_on_speak_and_say_it_in_one_line(one: str, other: str, names: set[str]) -> None:
+    found = compare(one, other, guards=names)
+    assert {alarm.guard for alarm in found.alarms} <= names
+    assert len(set(found.alarms)) == len(found.alarms)
+    for alarm in found.alarms:
+        assert alarm.message.isprintable()
+
+
+@settings(max_examples=60)
+@given(one=texts, other=texts)
+def test_a_guard_speaks_the_same_alone_or_not_at_all(one: str, other: str) -> None:
+    together = compare(one, other)
+    for guard in {alarm.guard for alarm in together.alarms}:
+        mine = tuple(alarm for alarm in together.alarms if alarm.guard == guard)
+        assert compare(one, other, guards=[guard]).alarms == mine
+
+
+@settings(max_examples=60)
+@given(reference=words, before=words, after=words)
+def test_what_an_answer_says_besides_the_reference_is_no_alarm(
+    reference: str, before: str, after: str
+) -> None:
+    assert compare(f"{before}\n\n{reference}\n\n{after}", reference).alarms == ()
+
+
+@given(text=texts)
+def test_sentences_lose_nothing_but_blanks(text: str) -> None:
+    found = sentences(text)
+    assert "".join("".join(one.split()) for one in found) == "".join(text.split())
+    assert all(one == " ".join(one.split()) and one for one in found)
+
+
+@given(number=st.integers(0, 10**9 - 1))
+def test_numbers_in_words_are_the_numbers(number: int) -> None:
+    assert spoken(said(number)) == number
+    assert readings(f"{number:,}")[0] == number
+    assert readings(f"{number:_}".replace("_", " "))[0] == number
+
+
+@settings(max_examples=50)
+@given(
+    one=st.integers(2, 10**6),
+    other=st.integers(2, 10**6),
+    form=st.sampled_from(["{}", "{:,}", "words", "full"]),
+)
+def test_equal_numbers_pass_and_others_do_not(one: int, other: int, form: str) -> None:
+    shown = said(other) if form == "words" else f"{other:,}" if form == "{:,}" else str(other)
+    if form == "full":
+        shown = shown.translate({ord("0") + digit: 0xFF10 + digit for digit in range(10)})
+    found = compare(f"The archive holds {shown} maps.", f"The archive holds {one} maps.").alarms
+    assert [alarm.guard for alarm in found] == ([] if one == other else [found[0].guard])
+    assert one == other or found[0].guard in {"numbers", "dates"}
+
+
+@settings(max_examples=30)
+@given(number=st.integers(2, 500))
+def test_one_number_in_all_forms(number: int) -> None:
+    reference = f"The archive holds {number} maps."
+    for shown in (
+        said(number),
+        f"{number:,}",
+        f"{number}.0",
+        str(number).translate({48 + d: 0x0660 + d for d in range(10)}),
+    ):
+        assert compare(f"The archive holds {shown} maps.", reference).alarms == ()

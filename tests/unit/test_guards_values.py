@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import pytest
+
+from pytest_llmops.guards import compare
+from pytest_llmops.guards.tokens import Sentence
+
+VALUES = ("numbers", "units", "dates")
+
+
+def fired(actual: str, expected: str) -> list[str]:
+    return [one.guard for one in compare(actual, expected, guards=VALUES).alarms]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("It takes 30 days.", "It takes thirty days."),
+        ("It takes 48 hours.", "It takes two days."),
+        ("It takes 90 minutes.", "It takes an hour and a half."),
+        ("It takes 1 h 30 min.", "It takes 90 minutes."),
+        ("It takes a month.", "It takes 30 days."),
+        ("It takes 3-5 days.", "It takes three to five days."),
+        ("It takes between 3 and 5 days.", "It takes 3 to 5 days."),
+        ("One in five agrees.", "20 % agree."),
+        ("A third agrees.", "33 percent agree."),
+        ("Half of them agree.", "50% of them agree."),
+        ("Two thirds agree.", "67 per cent agree."),
+        ("We have 1.5k users.", "We have 1,500 users."),
+        ("We have 1.500.000 users.", "We have 1.5 million users."),
+        ("We have 1 234,56 points.", "We have 1,234.56 points."),
+        ("It costs 1'234.50 francs.", "It costs CHF 1234.5."),
+        ("It costs $20.", "It costs twenty dollars."),
+        ("It costs €1,500,000.", "It costs 1.5 million euros."),
+        ("It costs $2.4bn.", "It costs 2.4 billion US dollars."),
+        ("It is 5 miles away.", "It is 8 km away."),
+        ("It weighs 500 g.", "It weighs 0.5 kg."),
+        ("It has 2 GB.", "It has 2000 MB."),
+        ("It boils at 100 °C.", "It boils at 212 °F."),
+        ("It has two hundred and fifty thousand rows.", "It has 250,000 rows."),
+        ("It is on the 3rd floor.", "It is on the third floor."),
+        ("It runs twice.", "It runs two times."),
+        ("It starts at 9:30.", "It starts at half past nine."),
+        ("It starts at 9.30 pm.", "It starts at 21:30."),
+        ("It starts at noon.", "It starts at 12:00."),
+        ("It starts at a quarter to ten.", "It starts at 9:45."),
+        ("It is due on 2025-03-03.", "It is due on 3 March 2025."),
+        ("It is due on March 3rd, 2025.", "It is due on 3 March."),
+        ("It is due on 03/04/2025.", "It is due on 4 March 2025."),
+        ("It is due on 03/04/2025.", "It is due on 3 April 2025."),
+        ("It is due on the third of April.", "It is due on April 3."),
+        ("It is closed on Mon.", "It is closed on Mondays."),
+        ("It was in 2019.", "It was in May 2019."),
+        ("About 3.7 million live there.", "3,650,000 live there."),
+        ("It takes ３０ days.", "It takes 30 days."),
+        ("الاسترداد خلال ٣٠ يوما", "الاسترداد خلال 30 يوما"),
+        ("Es kostet 1.234,50 Euro.", "Es kostet 1234,5 €."),
+        ("Die Frist beträgt 14 Tage.", "Die Frist beträgt zwei Wochen: 14 Tage."),
+        ("2025年3月3日开始", "2025-03-03 开始"),
+    ],
+)
+def test_one_value_in_two_forms_is_no_alarm(one: str, other: str) -> None:
+    assert fired(one, other) == []
+    assert fired(other, one) == []
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "guard"),
+    [
+        ("It takes 30 days.", "It takes 60 days.", "numbers"),
+        ("It takes thirty days.", "It takes forty days.", "numbers"),
+        ("Your money is back after 30 days.", "After 60 days you will have what you paid.", "numbers"),
+        ("It takes 30 days.", "It takes 30 hours.", "units"),
+        ("It takes 48 hours.", "It takes three days.", "numbers"),
+        ("It takes 5 business days.", "It takes 5 days.", "units"),
+        ("It costs $20.", "It costs €20.", "numbers"),
+        ("It costs $20.", "It costs $200.", "numbers"),
+        ("20 % agree.", "One in four agrees.", "numbers"),
+        ("It is 5 km away.", "It is 5 miles away.", "units"),
+        ("It weighs 5 kg.", "It weighs 5 lb.", "units"),
+        ("It rose by two percentage points.", "It rose by two percent.", "units"),
+        ("It has 300 KB.", "It has 300 MB.", "units"),
+        ("It is 20 °C.", "It is 20 °F.", "units"),
+        ("It is on the third floor.", "It is on the fourth floor.", "numbers"),
+        ("It starts at 9:30.", "It starts at 9:00.", "dates"),
+        ("It starts at 9 am.", "It starts at 9 pm.", "dates"),
+        ("It starts at noon.", "It starts at midnight.", "dates"),
+        ("It is due on 3 March 2025.", "It is due on 3 May 2025.", "dates"),
+        ("It is due on 3 March 2025.", "It is due on 2024-03-03.", "dates"),
+        ("It is due on 3/10/1987.", "It is due on 10/3/1987.", "dates"),
+        ("It is closed on Mondays.", "It is closed on Sundays.", "dates"),
+        ("It was built in 1987.", "It was built in 1978.", "dates"),
+        ("From 9 am to 5 pm it is open.", "From 9 am to 6 pm it is open.", "dates"),
+        ("Die Frist beträgt 14 Tage.", "Die Frist beträgt 30 Tage.", "numbers"),
+        ("Le délai est de 14 jours.", "Le délai est de 14 mois.", "units"),
+        ("El precio es de 1.234,50 euros.", "El precio es de 1.324,50 euros.", "numbers"),
+        ("Срок возврата 30 дней.", "Срок возврата 60 дней.", "numbers"),
+        ("退款需要30天。", "退款需要60天。", "numbers"),
+        ("返金は３０日です", "返金は90日です", "numbers"),
+    ],
+)
+def test_another_value_is_an_alarm_of_its_guard(expected: str, actual: str, guard: str) -> None:
+    found = compare(actual, expected, guards=VALUES).alarms
+    assert [one.guard for one in found] == [guard]
+    assert f'the reference says "{found[0].expected}", the answer "{found[0].actual}"' in found[0].message
+    assert compare(actual, expected, guards=set(VALUES) - {guard}).alarms == ()
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual"),
+    [
+        ("It takes 30 days.", "It takes 30 days. Parcels to Malta take 45 days."),
+        ("It takes 30 days.", "It usually takes a while."),
+        ("It takes a while.", "It takes 30 days."),
+        ("The fee is 5 euros.", "The fee is 5 euros, and 7 of 10 guests pay it within 2 days."),
+        ("Opened in 1889 in Vienna.", "Vienna has had two of them."),
+        ("GPT-4 answers in 3 s.", "It takes 3 s with GPT-4."),
+    ],
+)
+def test_more_or_fewer_values_are_no_alarm(expected: str, actual: str) -> None:
+    assert fired(actual, expected) == []
+
+
+def test_a_number_told_in_another_sentence_is_not_missing() -> None:
+    expected = "Returns take 30 days and cost 5 euros."
+    assert fired("Returns take 30 days. The price is 5 euros; above 2 kg it is 9 euros.", expected) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "readings"),
+    [
+        ("2.3.1", []),
+        ("GPT-4", []),
+        ("1.234", [("number", 1234.0), ("number", 1.234)]),
+        ("5m", [("length", 5.0)]),
+        ("minus 5 degrees", [("temperature", -5.0)]),
+        ("half an hour", [("time", 1800.0)]),
+        ("5 of 10 people", [("percent", 0.5)]),
+        ("5 pounds", [("mass", 5 * 0.45359237), ("money GBP", 5.0)]),
+        ("you may march on", []),
+        ("sat in the sun", []),
+    ],
+)
+def test_what_a_text_states(text: str, readings: list[tuple[str, float]]) -> None:
+    assert [(one.dim, one.value) for fact in Sentence(text).facts for one in fact.readings] == readings

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks import recording, replay, startup
+from benchmarks import discrimination, meaning, recording, replay, retrieval, startup
 
 
 def main() -> None:
-    for part in (startup, replay, recording):
+    for part in (startup, replay, recording, retrieval, meaning, discrimination):
         for line in part.lines():
             print(line, flush=True)
 

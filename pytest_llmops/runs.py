@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
+from pytest_llmops.attribution import attribution
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement, plain
 from pytest_llmops.protocols import Call
@@ -60,7 +61,8 @@ class TestRecord:
         return value if isinstance(value, Mapping) else {}
 
     def to_wire(self) -> dict[str, Json]:
-        """Return plain builtins."""
+        """Return plain builtins; where retrieval and generation were measured, also which of them was bad."""
+        blame = attribution(self.measurements)
         return {
             "nodeid": str(plain(self.nodeid)),
             "outcome": self.outcome,
@@ -69,6 +71,7 @@ class TestRecord:
             "measurements": [m.to_wire() for m in self.measurements],
             "calls": [call.to_wire() for call in self.calls],
             "facts": plain(self.facts, where="facts"),
+            **({"attribution": blame.sentence} if blame is not None else {}),
         }
 
     @classmethod

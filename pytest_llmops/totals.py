@@ -6,10 +6,12 @@ What could not be measured is in no mean; it is counted beside it.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 
+from pytest_llmops.attribution import attribution
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.recordings import Cassettes, budget_words, cassettes
 from pytest_llmops.runs import OUTCOMES, Outcome, Run, TestRecord
@@ -103,7 +105,11 @@ class PromptVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """What a run adds up to."""
+    """What a run adds up to.
+
+    Attributes:
+        blamed: Which half of a retrieval-augmented answer did badly, in words, and in how many tests.
+    """
 
     outcomes: Mapping[Outcome, int]
     metrics: tuple[Metric, ...]
@@ -114,6 +120,7 @@ class Totals:
     by_purpose: Mapping[str, Traffic]
     latency: Latency
     cassettes: Cassettes
+    blamed: Mapping[str, int] = field(default_factory=dict)
     budget: str = ""
     duration_s: float
 
@@ -162,9 +169,20 @@ def totals(run: Run) -> Totals:
         by_purpose={key: traffic(group) for key, group in grouped(calls, lambda one: one.purpose).items()},
         latency=latency(calls),
         cassettes=cassettes(run),
+        blamed=dict(Counter(filter(None, map(blame, records)))),
         budget=budget_words(run),
         duration_s=math.fsum(record.duration_s for record in records),
     )
+
+
+def blame(record: TestRecord) -> str:
+    """Return which half of a test did badly, retrieval or generation, in words; "" where none did.
+
+    >>> blame(TestRecord(nodeid="t"))
+    ''
+    """
+    found = attribution(record.measurements)
+    return found.sentence if found is not None and found.bad else ""
 
 
 def text_of(value: Json) -> str:

@@ -16,7 +16,7 @@ from pytest_llmops.measurement import Json, Measurement, amount, apart, shorten
 from pytest_llmops.protocols import Call
 from pytest_llmops.runs import TestRecord
 from pytest_llmops.texts import Place, Text, Texts, shown
-from pytest_llmops.totals import judged, text_of
+from pytest_llmops.totals import blame, judged, text_of
 from pytest_llmops.traffic import traffic
 
 MAX_NAME = 300
@@ -72,6 +72,7 @@ class CaseView:
     name: str
     outcome: str
     headline: str
+    blame: str
     version: str
     used: str
     message: Text | None
@@ -96,6 +97,7 @@ def view(record: TestRecord, texts: Texts, flags: str = "") -> CaseView:
         name=shorten(record.nodeid.partition("::")[2] or record.nodeid, MAX_NAME),
         outcome=record.outcome,
         headline=shorten(message.partition("\n")[0], 200) if record.outcome != "passed" else "",
+        blame=blame(record),
         version=shorten(text_of(prompt.get("version")) or text_of(prompt.get("alias")), 40),
         used=" · ".join(_used(record.calls)),
         message=shown(message) if message else None,

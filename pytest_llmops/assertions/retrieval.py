@@ -1,59 +1,93 @@
-"""One sentence about a search: the right passages are found, high enough."""
+"""One sentence about a search, or about many: the right passages are found, high enough."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import recorder
-from pytest_llmops.errors import UnknownName, UsageError
-from pytest_llmops.measurement import Json, Measurement, shorten
-from pytest_llmops.metrics.retrieval import METRICS, Metric
+from pytest_llmops.errors import LLMOpsError, UsageError
+from pytest_llmops.measurement import Json, Measurement, amount, shorten
+from pytest_llmops.metrics.ranking import Scores, evaluate, interval, parse
+from pytest_llmops.metrics.retrieval import METRICS
 from pytest_llmops.protocols import Hit, Hits
+from pytest_llmops.queries import Query, Ranked, answers, queries
+
+if TYPE_CHECKING:
+    from pytest_llmops.queries import Answered, Asked
 
 VERSION = "1"
-LONG_NAMES = {"reciprocal_rank": "mrr", "average_precision": "map"}
 MAX_RANK_LINES = 4
 """Relevant ids with a line of their own; the failure text has room for as many passages that stand in their place."""
+MAX_WORST = 20
+"""Queries of the worst scores that the report lists; a failure text has room for three or four."""
+MAX_NAMED = 50
+"""Ids of queries that a list in the details holds."""
+MAX_IDS = 5
+"""Relevant ids that the line of a query names."""
+MAX_INSTEAD = 3
+"""Passages in their place that it names."""
+START = 40
+"""Characters of each of them."""
 
 
 def assert_retrieval(
-    hits: Hits | Sequence[str],
-    relevant: Collection[str] | Mapping[str, int],
+    hits: Hits | Sequence[str] | Answered,
+    relevant: Collection[str] | Mapping[str, int] | Asked,
     *,
     metric: str = "recall@5",
     at_least: float | None,
     label: str = "",
 ) -> Measurement:
-    """Assert that a search finds the relevant passages.
+    """Assert that a search finds the relevant passages; or that many searches do, in the mean.
 
     Args:
-        hits: What the retriever returned, or only the ids, best first. No hits score 0.
-        relevant: The ids that should be found, or id -> grade (1 and more is relevant).
-        metric: ``hit_rate``, ``precision``, ``recall``, ``mrr``, ``map`` or ``ndcg``, from 0 to 1, with
-            ``@k`` for the first k hits only.
-        at_least: The bound; None on purpose: record only.
+        hits: What the retriever returned for one query, or only the ids, best first. No hits score 0. For many
+            queries: the retriever itself, which is asked for ``k`` hits each; a mapping query id -> ids (or
+            id -> score); or the path of a run in TREC's format.
+        relevant: The ids that should be found, or id -> grade (1 and more is relevant). For many queries: the
+            path of a case file or of TREC's judgements, a list of cases or a mapping, see
+            `pytest_llmops.queries.queries`. A query that the run does not have scores 0; one to which nothing
+            is relevant is not scored, and told.
+        metric: ``hit_rate``, ``precision``, ``recall``, ``r_precision``, ``mrr``, ``map``, ``ndcg`` or
+            ``bpref``, from 0 to 1, with ``@k`` for the first k hits only; as trec_eval counts them.
+        at_least: The bound, of many queries that of the mean; None on purpose: record only.
         label: Tells two measurements of one metric apart within a test.
 
     Returns:
-        The measurement ``retrieval.<metric>``.
+        The measurement ``retrieval.<metric>``. Of many queries ``detail`` has the 95 % interval of the mean
+        (bootstrap over the queries' families), how many were not scored, and the worst queries with their ranks.
 
     Raises:
         MeasurementFailed: The value is below the bound; shows the rank of every relevant id, and what stands
-            in its place.
-        MeasurementErrored: It could not be scored: nothing is relevant, or an id is ranked twice.
+            in its place; of many queries for the worst.
+        MeasurementErrored: It could not be scored: nothing is relevant, an id is ranked twice, a search failed.
         UnknownName: There is no such metric.
-        UsageError: A bound, a cut or ids of the wrong form.
+        UsageError: A bound, a cut, ids or cases of the wrong form; an id that the retriever's corpus does not
+            have.
 
     >>> assert_retrieval(["a", "b"], ["b"], metric="mrr@5", at_least=0.5).value
     0.5
+    >>> cases = [{"input": "one", "relevant": ["a"]}, {"input": "two", "relevant": ["b"]}]
+    >>> assert_retrieval({"1": ["a", "b"], "2": ["a", "b"]}, cases, metric="mrr@5", at_least=0.7).value
+    0.75
     """
     __tracebackhide__ = True
-    name, function, k = _metric(metric)
+    name, k = parse(metric)
     _check_bound(at_least)
+    measured = partial(
+        Measurement, name=f"retrieval.{name}{f'@{k}' if k else ''}", label=label, version=VERSION
+    )
+    if _is_many(hits, relevant):
+        given, asked = cast("Answered", hits), queries(cast("Asked", relevant))
+        return _many(measured, given, asked, (name, k), at_least)
     ids = _ids(hits)
     if isinstance(relevant, str) or not isinstance(relevant, Collection):
         raise UsageError(f"assert_retrieval: expected a list of relevant ids, got {_shown(relevant)}")
-    ranks = _ranks(ids, relevant)
+    wanted = cast("Collection[str] | Mapping[str, int]", relevant)
+    ranks = _ranks(ids, wanted)
     detail: dict[str, Json] = {
         "actual": "\n".join(ids),
         "expected": list(ranks),
@@ -61,36 +95,22 @@ def assert_retrieval(
         "ranks": ranks,
     }
     try:
-        value = function(ids, relevant, k)
+        value = METRICS[name](ids, wanted, k)
     except ValueError as error:
-        failed = Measurement(
-            name=f"retrieval.{name}", error=str(error), label=label, version=VERSION, detail=detail
-        )
-        return recorder.emit(failed)
-    measurement = Measurement(
-        name=f"retrieval.{name}",
-        value=value,
-        bound=at_least,
-        label=label,
-        reason=_reason(ranks, k, len(ids)),
-        version=VERSION,
-        detail=detail,
-    )
-    return recorder.emit(measurement, evidence=_evidence(hits, ids, ranks, k))
+        return recorder.emit(measured(error=str(error), detail=detail))
+    measurement = measured(value=value, bound=at_least, reason=_reason(ranks, k, len(ids)), detail=detail)
+    texts = {one.id: one.text for one in cast("Sequence[object]", hits) if isinstance(one, Hit)}
+    return recorder.emit(measurement, evidence=_evidence(Ranked(ids, texts), ranks, k))
 
 
-def _metric(text: str) -> tuple[str, Metric, int | None]:
-    """Return the name as it is recorded, the function, and the cut."""
-    __tracebackhide__ = True
-    given, at, cut = text.strip().lower().partition("@")
-    name = LONG_NAMES.get(given, given)
-    if name not in METRICS:
-        raise UnknownName("retrieval metric", given, [*METRICS, *LONG_NAMES])
-    if not at:
-        return name, METRICS[name], None
-    if not (cut.isascii() and cut.isdecimal() and int(cut) > 0):
-        raise UsageError(f"metric {text!r}: expected a whole number of at least 1 after @, like {name}@5")
-    return f"{name}@{int(cut)}", METRICS[name], int(cut)
+def _is_many(hits: object, relevant: object) -> bool:
+    """Does this speak of many queries? A list of ids never does; a text does where it can be a run's path."""
+    if isinstance(hits, (Mapping, Path)) or callable(getattr(hits, "search", None)):
+        return True
+    if not isinstance(hits, str):
+        return False
+    one = isinstance(relevant, Collection) and not isinstance(relevant, (str, Mapping))
+    return not (one and all(isinstance(id_, str) for id_ in cast("Collection[object]", relevant)))
 
 
 def _check_bound(at_least: object) -> None:
@@ -104,7 +124,7 @@ def _check_bound(at_least: object) -> None:
     )
 
 
-def _ids(hits: Hits | Sequence[str]) -> list[str]:
+def _ids(hits: object) -> list[str]:
     __tracebackhide__ = True
     if isinstance(hits, Hits):
         return hits.ids
@@ -136,23 +156,139 @@ def _reason(ranks: Mapping[str, int | None], k: int | None, found: int) -> str:
     return f"{inside} of {len(ranks)} relevant ids in {place}"
 
 
-def _evidence(
-    hits: Hits | Sequence[str], ids: Sequence[str], ranks: Mapping[str, int | None], k: int | None
-) -> list[tuple[str, str]]:
+def _evidence(found: Ranked, ranks: Mapping[str, int | None], k: int | None) -> list[tuple[str, str]]:
     """Return the rank of every relevant id, the worst first, then what stands in the place of the missing."""
-    worst = sorted(ranks, key=lambda id_: -(ranks[id_] or len(ids) + 1))
-    lines = [("relevant", f"{id_}: {_place(ranks[id_], k, len(ids))}") for id_ in worst]
+    lines = [("relevant", text) for text in _wanted(found, ranks, k)]
     if len(lines) > MAX_RANK_LINES:
         rest = ", ".join(text for _, text in lines[MAX_RANK_LINES - 1 :])
         lines = [*lines[: MAX_RANK_LINES - 1], ("relevant", rest)]
-    texts = [one.text if isinstance(one, Hit) else "" for one in hits]
-    for rank, (id_, text) in enumerate(zip(ids[:k], texts, strict=False), start=1):
-        if id_ not in ranks:
-            lines.append((f"rank {rank}", f"{id_}: {shorten(text, 120)}" if text else id_))
-    return lines
+    return lines + [(f"rank {rank}", text) for rank, text in _instead(found, ranks, k)]
+
+
+def _wanted(found: Ranked, ranks: Mapping[str, int | None], k: int | None) -> list[str]:
+    worst = sorted(ranks, key=lambda id_: -(ranks[id_] or len(found.ids) + 1))
+    return [f"{id_}: {_place(ranks[id_], k, len(found.ids))}" for id_ in worst]
+
+
+def _instead(found: Ranked, ranks: Mapping[str, int | None], k: int | None) -> list[tuple[int, str]]:
+    """Return what stands among the first k and is not relevant, with its rank."""
+    return [
+        (rank, f"{id_}: {shorten(text, 120)}" if (text := found.texts.get(id_, "")) else id_)
+        for rank, id_ in enumerate(found.ids[:k], start=1)
+        if id_ not in ranks
+    ]
 
 
 def _place(rank: int | None, k: int | None, found: int) -> str:
     if rank is None:
         return f"not in top {k}" if k and found >= k else f"not among the {found} hits"
     return f"rank {rank}, not in top {k}" if k and rank > k else f"rank {rank}"
+
+
+def _many(
+    measured: partial[Measurement],
+    given: Answered,
+    asked: Sequence[Query],
+    metric: tuple[str, int | None],
+    at_least: float | None,
+) -> Measurement:
+    __tracebackhide__ = True
+    name, k = metric
+    wanted = [one for one in asked if any(grade > 0 for grade in one.relevant.values())]
+    if not wanted:
+        error = f"nothing is relevant to any of the {len(asked):,} queries: there is nothing to find"
+        return recorder.emit(measured(error=error))
+    text = f"{name}@{k}" if k else name
+    try:
+        found = answers(given, wanted, k)
+        ids = {query: ranking.ids for query, ranking in found.items()}
+        scores = evaluate(ids, {one.id: one.relevant for one in asked}, [text])
+    except UsageError:
+        raise
+    except (LLMOpsError, ValueError) as error:
+        return recorder.emit(measured(error=str(error), detail={"queries": len(asked)}))
+    by_id = {one.id: one for one in asked}
+    values = dict(zip(scores.queries, scores.values[text].tolist(), strict=True))
+    spread = interval(list(values.values()), [by_id[query].family or query for query in values])
+    worst = sorted(values, key=lambda query: values[query])[:MAX_WORST]
+    rows = [_row(by_id[query], values[query], found) for query in worst]
+    measurement = measured(
+        value=scores.mean(text),
+        bound=at_least,
+        reason=_summary(scores, spread, k, len(asked)),
+        detail=_detail(scores, spread, rows),
+    )
+    lines = [line for row in rows if cast("float", row["value"]) < 1 for line in _lines(row, found, k)]
+    return recorder.emit(measurement, evidence=_gaps(scores) + lines)
+
+
+def _row(query: Query, value: float, found: Mapping[str, Ranked]) -> dict[str, Json]:
+    ranks = _ranks(found[query.id].ids if query.id in found else (), query.relevant)
+    return {"id": query.id, "query": shorten(query.text), "value": value, "ranks": ranks}
+
+
+def _summary(scores: Scores, spread: tuple[float, float] | None, k: int | None, asked: int) -> str:
+    scored = len(scores.queries)
+    said = [f"mean of {scored:,} {'query' if scored == 1 else 'queries'}"]
+    if spread is not None:
+        said[0] += f", 95 % interval {amount(spread[0], '1')} to {amount(spread[1], '1')}"
+    if scores.unscored:
+        said.append(f"{len(scores.unscored):,} of {asked:,} not scored: nothing is relevant to them")
+    if scores.missing:
+        said.append(f"{len(scores.missing):,} not in the run count 0")
+    short = int((scores.lengths < k).sum()) if k else 0
+    if short:
+        said.append(f"{short:,} found fewer than {k} ids")
+    if scores.unjudged:
+        said.append(f"{len(scores.unjudged):,} of the run are not among the cases")
+    return "; ".join(said)
+
+
+def _detail(
+    scores: Scores, spread: tuple[float, float] | None, worst: Sequence[Mapping[str, Json]]
+) -> dict[str, Json]:
+    detail: dict[str, Json] = {"queries": len(scores.queries), "worst": list(worst)}
+    if spread is not None:
+        detail["interval"] = list(spread)
+    for key, ids in (
+        ("unscored", scores.unscored),
+        ("missing", scores.missing),
+        ("unjudged", scores.unjudged),
+    ):
+        if ids:
+            detail[key] = {"count": len(ids), "ids": [shorten(one) for one in ids[:MAX_NAMED]]}
+    return detail
+
+
+def _gaps(scores: Scores) -> list[tuple[str, str]]:
+    gaps = (("not scored", scores.unscored), ("not in run", scores.missing))
+    return [(label, _listed(ids)) for label, ids in gaps if ids]
+
+
+def _listed(ids: Iterable[str]) -> str:
+    names = [shorten(one, 40) for one in ids]
+    rest = len(names) - MAX_IDS
+    return ", ".join(names[:MAX_IDS]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def _lines(row: Mapping[str, Json], found: Mapping[str, Ranked], k: int | None) -> list[tuple[str, str]]:
+    """The line of a query with the ranks of what it should find, and one of what stands there instead."""
+    name = str(row["id"])
+    ranking = found.get(name, Ranked([]))
+    ranks = cast("Mapping[str, int | None]", row["ranks"])
+    wanted = _wanted(ranking, ranks, k)
+    rest = f" and {len(wanted) - MAX_IDS} more" if len(wanted) > MAX_IDS else ""
+    text = f' "{shorten(str(row["query"]), 60)}"' if row["query"] else ""
+    value = amount(cast("float", row["value"]), "1")
+    lines = [(name, f"{value}{text}; {', '.join(wanted[:MAX_IDS])}{rest}")]
+    instead = [
+        f"rank {rank} {id_}{_start(ranking.texts.get(id_, ''))}"
+        for rank, id_ in enumerate(ranking.ids[:k], start=1)
+        if id_ not in ranks
+    ]
+    return [*lines, ("instead", ", ".join(instead[:MAX_INSTEAD]))] if instead else lines
+
+
+def _start(text: str) -> str:
+    more = "..." if len(text) > START else ""
+    return f": {shorten(text[:START])}{more}" if text else ""

@@ -1,11 +1,13 @@
 """How good a ranking of ids is, against the ids that are relevant: the definitions of trec_eval.
 
 A ranking is a list of ids, best first. ``relevant`` is either the relevant ids or a mapping id -> grade;
-a grade of 1 and more is relevant, 0 and less is not. Only `ndcg` tells higher grades from lower ones.
+a grade of 1 and more is relevant, 0 is judged not relevant, less and left out is not judged. Only `ndcg` tells
+higher grades from lower ones, only `bpref` tells the judged from the others.
 All results are from 0 (worst) to 1. ``k`` cuts the ranking; None takes all of it.
 
-Source: trec_eval (NIST), measures ``success``, ``P``, ``recall``, ``recip_rank``, ``map``/``map_cut`` and
-``ndcg``/``ndcg_cut``. A system that returns fewer than k ids is still measured at k, as there.
+Source: trec_eval (NIST), measures ``success``, ``P``, ``recall``, ``Rprec``, ``recip_rank``, ``map``/``map_cut``,
+``ndcg``/``ndcg_cut`` and ``bpref``. A system that returns fewer than k ids is still measured at k, as there.
+Many queries at once are scored by `pytest_llmops.metrics.ranking`.
 """
 
 from __future__ import annotations
@@ -57,6 +59,21 @@ def recall(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> 
     return _found(_gains(ranking, relevant, k)) / len(_positive(relevant))
 
 
+def r_precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
+    """Precision at R, where R is the number of relevant ids: there precision and recall are the same.
+
+    With a cut only ids among the first k count; it is still divided by R.
+
+    Raises:
+        ValueError: As in `hit_rate`.
+
+    >>> r_precision(["a", "x", "b"], ["a", "b"]), r_precision(["x", "a"], ["a", "b", "c"], 1)
+    (0.5, 0.0)
+    """
+    wanted = len(_positive(relevant))
+    return _found(_gains(ranking, relevant, k)[:wanted]) / wanted
+
+
 def reciprocal_rank(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
     """1 / rank of the first relevant id, 0 if there is none among the first k; the mean over queries is MRR.
 
@@ -102,13 +119,40 @@ def ndcg(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> fl
     return min(1.0, gained / best)
 
 
+def bpref(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
+    """How rarely an id that is judged not relevant stands above a relevant one; what nobody judged is skipped.
+
+    Made for judgements with holes: an id without a grade is no evidence. Without a single grade of 0 it is the
+    recall (Buckley and Voorhees 2004, in the form of trec_eval since its version 8).
+
+    Raises:
+        ValueError: As in `hit_rate`.
+
+    >>> bpref(["unknown", "a", "bad", "b"], {"a": 1, "b": 1, "bad": 0, "worse": 0})
+    0.75
+    """
+    # Ids that nobody judged are kept apart from those of grade 0.
+    gains = _gains(ranking, relevant, k, unjudged=-1)
+    wanted = len(_positive(relevant))
+    grades = relevant.values() if isinstance(relevant, Mapping) else ()
+    most = min(sum(grade == 0 for grade in grades), wanted)
+    preferred, bad = 0.0, 0
+    for gain in gains:
+        if gain > 0:
+            preferred += 1 - min(bad, wanted) / most if bad else 1
+        bad += gain == 0
+    return preferred / wanted
+
+
 METRICS: dict[str, Metric] = {
     "hit_rate": hit_rate,
     "precision": precision,
     "recall": recall,
+    "r_precision": r_precision,
     "mrr": reciprocal_rank,
     "map": average_precision,
     "ndcg": ndcg,
+    "bpref": bpref,
 }
 """By the names a user writes ("ndcg@10"); of a single query, mrr is its reciprocal rank, map its average precision."""
 
@@ -121,18 +165,20 @@ def _found(gains: Sequence[int]) -> int:
     return sum(gain > 0 for gain in gains)
 
 
-def _gains(ranking: Sequence[str], relevant: Relevant, k: int | None) -> list[int]:
+def _gains(ranking: Sequence[str], relevant: Relevant, k: int | None, *, unjudged: int = 0) -> list[int]:
     """Return the grades of the first k ids, after checking everything that was given."""
     if k is not None and k < 1:
         raise ValueError(f"k: expected at least 1, got {k}")
-    grades = _positive(relevant)
+    grades: Mapping[str, int] = _positive(relevant)
+    if isinstance(relevant, Mapping):
+        grades = relevant
     seen: set[str] = set()
     for id_ in ranking:
         _check_id(id_, "the ranking")
         if id_ in seen:
             raise ValueError(f"the ranking holds {id_!r} twice: every id can be ranked once")
         seen.add(id_)
-    return [grades.get(id_, 0) for id_ in ranking[:k]]
+    return [grades.get(id_, unjudged) for id_ in ranking[:k]]
 
 
 def _positive(relevant: Relevant) -> dict[str, int]:

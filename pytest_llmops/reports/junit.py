@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pytest_llmops.measurement import Json, Measurement, shorten
 from pytest_llmops.runs import TestRecord
+from pytest_llmops.totals import blame
 from pytest_llmops.traffic import traffic
 
 MAX_TEXT = 200
@@ -41,6 +42,7 @@ def properties(record: TestRecord) -> list[tuple[str, str]]:
         "llm.tokens_out": used.output_tokens,
         "llm.cost_usd": used.known_usd,
         "llm.calls_without_price": used.unpriced or None,
+        "llm.blame": blame(record),
         "llm.cassette": record.fact("cassette").get("path"),
     }
     found.update({key: _text(value) for key, value in rest.items() if value not in (None, "")})

@@ -62,6 +62,7 @@ def lines(run: Run, *, verbosity: int = 0, ascii: bool = False, width: int = 80)
         *page.wrapped(verdict, _verdict_style(found), hang=len(found.verdict) + 2),
         *_metrics(page, found),
         *_prompts(page, found),
+        *_blamed(page, found),
         *_traffic(page, found, verbosity),
         *_judges(page, found),
         *_notes(page, run.notes, verbosity),
@@ -211,6 +212,12 @@ def _versions(page: _Page, prompt: str, versions: Sequence[PromptVersion]) -> li
         means = (_mean(by_key.get(key)) for key in keys)
         rows.append([f"{INDENT}{page.quote(version.label, 60)}", passed, *means])
     return page.table(rows, [""] * len(rows))
+
+
+def _blamed(page: _Page, found: Totals) -> list[Line]:
+    """What to look at first: the search, or what was made of it."""
+    said = (f"{counted(number, 'test')}: {words}" for words, number in found.blamed.items())
+    return page.fact("blame", "; ".join(said), "red") if found.blamed else []
 
 
 def _traffic(page: _Page, found: Totals, verbosity: int) -> list[Line]:

@@ -1,109 +1,17 @@
 from __future__ import annotations
 
-import gzip
-import os
-from collections import defaultdict
-from pathlib import Path
-
 import pytest
 
 from pytest_llmops.metrics.retrieval import (
     METRICS,
     Metric,
     average_precision,
-    hit_rate,
+    bpref,
     ndcg,
     precision,
+    r_precision,
     recall,
-    reciprocal_rank,
 )
-
-Qrels = dict[str, dict[str, int]]
-Run = dict[str, list[str]]
-
-
-@pytest.fixture
-def trec() -> Path:
-    """The test data of trec_eval, which is not part of this repository."""
-    given = os.environ.get("LLMOPS_SHARED_DATA")
-    root = Path(given) if given else Path(__file__).resolve().parents[3] / "shared" / "data"
-    folder = root / "retrieval" / "trec_eval"
-    if not folder.is_dir():
-        pytest.skip(
-            f"no trec_eval data in {folder}: set LLMOPS_SHARED_DATA to the folder that holds retrieval/"
-        )
-    return folder
-
-
-def read_qrels(path: Path) -> Qrels:
-    found: Qrels = defaultdict(dict)
-    for line in gzip.decompress(path.read_bytes()).decode().splitlines():
-        query, _, document, grade = line.split()
-        found[query][document] = int(grade)
-    return found
-
-
-def read_run(path: Path) -> Run:
-    scored: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    for line in gzip.decompress(path.read_bytes()).decode().splitlines():
-        query, _, document, _, score, *_ = line.split()
-        scored[query].append((float(score), document))
-    # trec_eval goes by score alone, and by the greater id where scores are equal.
-    return {query: [name for _, name in sorted(rows, reverse=True)] for query, rows in scored.items()}
-
-
-def read_expected(path: Path) -> dict[tuple[str, str], str]:
-    rows = [line.split() for line in path.read_text().splitlines()]
-    return {(name, query): value for name, query, value in rows}
-
-
-def measure(name: str, ranking: list[str], qrels: dict[str, int], level: int = 1) -> float | None:
-    """A measure by trec_eval's name; None for those that are not ours."""
-    stem, _, cut = name.rpartition("_")
-    plain: dict[str, Metric] = {"map": average_precision, "recip_rank": reciprocal_rank, "ndcg": ndcg}
-    cuts: dict[str, Metric] = {
-        "P": precision,
-        "recall": recall,
-        "map_cut": average_precision,
-        "ndcg_cut": ndcg,
-        "success": hit_rate,
-    }
-    if name in plain:
-        function, k = plain[name], None
-    elif stem in cuts and cut.isdecimal():
-        function, k = cuts[stem], int(cut)
-    else:
-        return None
-    graded = qrels if function is ndcg else {one: grade - level + 1 for one, grade in qrels.items()}
-    return function(ranking, graded, k)
-
-
-@pytest.mark.shared_data
-@pytest.mark.parametrize(
-    ("expected", "qrels", "level"),
-    [("out.test.aq", "qrels.test.gz", 1), ("out.test.aql", "qrels.rel_level.gz", 2)],
-    ids=["binary", "graded"],
-)
-def test_every_number_of_trec_eval(trec: Path, expected: str, qrels: str, level: int) -> None:
-    numbers = read_expected(trec / expected)
-    judged = read_qrels(trec / qrels)
-    run = read_run(trec / "results.test.gz")
-    compared: dict[str, int] = defaultdict(int)
-    means: dict[str, list[float]] = defaultdict(list)
-    for (name, query), value in numbers.items():
-        if query == "all":
-            continue
-        got = measure(name, run[query], judged[query], level)
-        if got is not None:
-            assert f"{got:.4f}" == value, (name, query)
-            compared[name.rstrip("0123456789")] += 1
-            means[name].append(got)
-    for name, values in means.items():
-        assert f"{sum(values) / len(values):.4f}" == numbers[name, "all"], name
-    assert {"map", "recip_rank", "ndcg", "P_", "recall_", "map_cut_", "ndcg_cut_", "success_"} == set(
-        compared
-    )
-    assert compared["P_"] == compared["ndcg_cut_"] == 27
 
 
 def test_grades_count_in_ndcg_only() -> None:
@@ -126,6 +34,28 @@ def test_a_cut_below_the_number_of_relevant_ids() -> None:
     assert recall(["a", "b"], relevant, 2) == 0.5
     assert ndcg(["a", "b"], relevant, 2) == 1.0
     assert average_precision(["a", "b"], relevant, 2) == 0.5
+
+
+def test_precision_at_r_is_recall_at_r() -> None:
+    ranking = ["x", "a", "b", "c", "d"]
+    assert r_precision(ranking, ["a", "b", "z"]) == precision(ranking, ["a", "b", "z"], 3) == 2 / 3
+    assert r_precision(["a"], ["a", "b"]) == 0.5
+    assert r_precision(ranking, ["a", "b", "z"], 2) == 1 / 3
+
+
+def test_bpref_skips_what_nobody_judged() -> None:
+    # 1/2 * ((1 - 0) + (1 - 1/2)): one of at most two bad ids stands above b.
+    grades = {"a": 1, "b": 2, "bad": 0, "worse": 0, "open": -1}
+    assert bpref(["x", "a", "open", "bad", "y", "b"], grades) == 0.75
+    assert bpref(["bad", "worse", "a", "b"], grades) == 0.0
+    assert bpref(["bad", "a"], grades) == 0.25
+    assert bpref(["x", "y", "a"], ["a", "b"]) == recall(["x", "y", "a"], ["a", "b"]) == 0.5
+
+
+def test_more_bad_ids_than_relevant_ones_take_no_more_than_all() -> None:
+    grades = {"a": 1, **dict.fromkeys(["b1", "b2", "b3"], 0)}
+    assert bpref(["b1", "b2", "b3", "a"], grades) == 0.0
+    assert bpref(["a", "b1", "b2", "b3"], grades) == 1.0
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)

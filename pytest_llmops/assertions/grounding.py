@@ -1,0 +1,332 @@
+"""Do the contexts fit the question, and is what the answer claims in them?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from pytest_llmops import guards, recorder
+from pytest_llmops.cache import cached
+from pytest_llmops.errors import UsageError, told
+from pytest_llmops.grounding import MAX_CLAIMS, Claim, Statement, ground, relevance, taken_apart
+from pytest_llmops.measurement import Json, Measurement, amount, shorten
+from pytest_llmops.protocols import Chunk, Hit, Verdict
+from pytest_llmops.thresholds import default_bound
+
+if TYPE_CHECKING:
+    from pytest_llmops.protocols import Embedder, Judge
+
+VERSION = "1"
+QUOTED = 120
+MAX_LISTED = 100
+"""Claims and sentences that the details of a measurement hold."""
+MAX_CONTEXT = 500
+"""Characters of a context that they hold."""
+
+
+def assert_grounded(
+    answer: str | None,
+    contexts: Sequence[str] | Sequence[Hit] | Sequence[Chunk],
+    *,
+    at_least: float | None = 1.0,
+    embedder: Embedder | str | None = None,
+    label: str = "",
+) -> Measurement:
+    """Assert that the contexts support what an answer claims: an estimate by words, an embedder and guards.
+
+    Offline, and no judge: it finds numbers, names, negations and statements that stand in no context. What
+    follows from several contexts together it calls unsupported, and a wrong word among many right ones may get
+    through. How it decides is told in `pytest_llmops.grounding`, how often it is right in ``docs/retrieval.md``.
+
+    Args:
+        answer: Its sentences are the claims; greetings, questions, offers of help and opinions are left out.
+        contexts: What the answer was made of: hits, chunks or texts. Where there are none nothing is supported,
+            and an answer that claims something all the same scores 0.
+        at_least: Share of the claims that has to be supported; None on purpose: record only.
+        embedder: An object or a name; None: the one of the settings (``--llm-embedder``). Asked once, for all.
+        label: Tells two assertions of one test apart.
+
+    Returns:
+        The measurement ``grounding.supported``, the share of supported claims: 1 minus the hallucination rate.
+        An answer that says that it does not know, and claims nothing, scores 1. ``detail["claims"]`` has each
+        claim with its nearest context sentence and what is missing there.
+
+    Raises:
+        MeasurementFailed: Too few claims are supported; shows the others, what comes nearest and what is missing.
+        MeasurementErrored: There is no answer, it claims nothing (and does not say that it does not know either),
+            or the embedder gave no usable vectors.
+        UsageError: A bound outside 0 to 1, contexts of the wrong form, or no such embedder.
+
+    >>> assert_grounded("A refund takes 5 days.", ["Refunds take 5 days to arrive."]).value
+    1.0
+    """
+    __tracebackhide__ = True
+    bound = _bound("assert_grounded", at_least)
+    texts = _texts("assert_grounded", contexts)
+    found = _embedder("assert_grounded", embedder)
+    measured = partial(
+        Measurement,
+        name="grounding.supported",
+        label=label,
+        version=f"{VERSION}/guards/{guards.VERSION}/{found.version}",
+    )
+    detail: dict[str, Json] = {
+        "actual": answer if isinstance(answer, str) else None,
+        "contexts": _shown(texts),
+    }
+    if not isinstance(answer, str):
+        return recorder.emit(measured(error=f"expected a text, got {type(answer).__name__}", detail=detail))
+    statement = taken_apart(answer)
+    detail["left out"] = [shorten(one) for one in statement.left_out[:MAX_LISTED]]
+    problem = _no_claims(answer, statement)
+    if problem:
+        return recorder.emit(measured(error=problem, detail=detail))
+    close = default_bound(found, recorder.settings())
+    try:
+        claims = ground(statement.claims, texts, embedder=cached(found), bound=close)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
+        return recorder.emit(measured(error=_failed(found, error), detail=detail))
+    measurement = measured(
+        value=sum(one.supported for one in claims) / len(claims) if claims else 1.0,
+        bound=bound,
+        reason=_reason(claims, statement, texts),
+        detail={**detail, "claims": [_told(one) for one in claims[:MAX_LISTED]]},
+    )
+    return recorder.emit(measurement, evidence=_evidence(claims))
+
+
+def _no_claims(answer: str, statement: Statement) -> str:
+    """Why the claims cannot be counted, or ``""``."""
+    if not answer.strip():
+        return "the answer is empty: it claims nothing"
+    if len(statement.claims) > MAX_CLAIMS:
+        return f"the answer has {len(statement.claims):,} sentences that claim something: expected at most {MAX_CLAIMS:,}"
+    if not statement.claims and not statement.abstains:
+        return f'the answer claims nothing: "{shorten(answer.strip(), QUOTED)}"'
+    return ""
+
+
+def _reason(claims: Sequence[Claim], statement: Statement, texts: Sequence[str]) -> str:
+    if not claims:
+        return "the answer says that it does not know, and claims nothing"
+    good = sum(one.supported for one in claims)
+    said = f"{good} of {len(claims)} claims supported"
+    if not any(text.strip() for text in texts):
+        said += ": there are no contexts"
+    rest = len(statement.left_out)
+    return f"{said}; {rest} {'sentence' if rest == 1 else 'sentences'} left out" if rest else said
+
+
+def _evidence(claims: Sequence[Claim]) -> list[tuple[str, str]]:
+    lines: list[tuple[str, str]] = []
+    for number, one in enumerate(claims, start=1):
+        if one.supported:
+            continue
+        lines.append((f"claim {number}", f'"{shorten(one.text, QUOTED)}"'))
+        if one.context is None:
+            lines.append(("nearest", "nothing: no context shares a word with it"))
+            continue
+        missing = (
+            f"; missing there: {', '.join(shorten(word, 30) for word in one.missing)}" if one.missing else ""
+        )
+        lines.append(("nearest", f'context {one.context + 1}: "{shorten(one.nearest, QUOTED)}"{missing}'))
+        lines += [("guard", alarm) for alarm in one.alarms[:1]]
+    return lines
+
+
+def _told(one: Claim) -> dict[str, Json]:
+    return {
+        "claim": shorten(one.text, MAX_CONTEXT),
+        "supported": one.supported,
+        "context": None if one.context is None else one.context + 1,
+        "nearest": shorten(one.nearest, MAX_CONTEXT),
+        "covered": round(one.covered, 4),
+        "similarity": None if one.similarity is None else round(one.similarity, 4),
+        "missing": [shorten(word, 60) for word in one.missing[:MAX_LISTED]],
+        "alarms": [shorten(alarm, MAX_CONTEXT) for alarm in one.alarms],
+    }
+
+
+def assert_context_relevance(
+    question: str,
+    contexts: Sequence[str] | Sequence[Hit] | Sequence[Chunk],
+    *,
+    at_least: float | None,
+    judge: Judge | str | None = None,
+    embedder: Embedder | str | None = None,
+    label: str = "",
+) -> Measurement:
+    """Assert that contexts have to do with the question they were retrieved for.
+
+    Offline it is an estimate: the mean of the share of the question's content words that stand in the contexts,
+    and of the similarity between the question and the nearest context sentence. It tells passages of another
+    subject from those of the right one, not an answer from a near miss. With a judge the judge decides alone.
+
+    Args:
+        question: What was asked.
+        contexts: Hits, chunks or texts. None at all score 0.
+        at_least: 0 to 1, with a judge too (0: lowest of its scale, 1: highest); None on purpose: record only. There
+            is no default: the estimate depends on the embedder.
+        judge: An object or a name; it is given the question, and the contexts as what it judges.
+        embedder: For the estimate: an object or a name; None: the one of the settings (``--llm-embedder``).
+        label: Tells two assertions of one test apart.
+
+    Returns:
+        The measurement ``retrieval.context_relevance``, 0 to 1; ``detail["by_context"]`` has the share of the
+        question's words in each context.
+
+    Raises:
+        MeasurementFailed: The value is below the bound; shows which words stand in no context.
+        MeasurementErrored: The question has no word, the embedder gave no usable vectors, or the judge no score.
+        UsageError: A bound outside 0 to 1, arguments of the wrong form, no such embedder or judge.
+
+    >>> contexts = ["A refund takes five days.", "We sell tea."]
+    >>> assert_context_relevance("How long does a refund take?", contexts, at_least=0.3).status
+    'passed'
+    """
+    __tracebackhide__ = True
+    bound = _bound("assert_context_relevance", at_least)
+    texts = _texts("assert_context_relevance", contexts)
+    _check_question(question)
+    detail: dict[str, Json] = {"question": question, "contexts": _shown(texts)}
+    measured = partial(Measurement, name="retrieval.context_relevance", label=label)
+    if judge is not None:
+        return _judged(measured, bound, question, texts, judge)
+    found = _embedder("assert_context_relevance", embedder)
+    version = f"{VERSION}/{found.version}"
+    try:
+        seen = relevance(question, texts, embedder=cached(found))
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
+        return recorder.emit(measured(error=_failed(found, error), version=version, detail=detail))
+    similarity = cast("float", seen.similarity)
+    if any(text.strip() for text in texts):
+        words = f"{amount(seen.covered, '1')} of the question's words, similarity {amount(similarity, '1')}"
+    else:
+        words = "there are no contexts"
+    measurement = measured(
+        value=seen.value,
+        bound=bound,
+        reason=words,
+        version=version,
+        detail={
+            **detail,
+            "covered": seen.covered,
+            "similarity": similarity,
+            "by_context": list(seen.by_context),
+        },
+    )
+    missing = (
+        [("in no context", ", ".join(f'"{shorten(one, 40)}"' for one in seen.missing))]
+        if seen.missing
+        else []
+    )
+    nearest = [("nearest", f'"{shorten(seen.nearest)}"')] if seen.nearest else []
+    return recorder.emit(measurement, evidence=[("question", f'"{shorten(question)}"'), *missing, *nearest])
+
+
+def _check_question(question: object) -> None:
+    __tracebackhide__ = True
+    if not isinstance(question, str) or not question.strip():
+        raise UsageError(f"assert_context_relevance: expected a question, got {_kind(question)}")
+
+
+def _judged(
+    measured: partial[Measurement],
+    bound: float | None,
+    question: str,
+    texts: Sequence[str],
+    judge: Judge | str,
+) -> Measurement:
+    __tracebackhide__ = True
+    detail: dict[str, Json] = {"question": question, "contexts": _shown(texts)}
+    asked = recorder.lookup("judge", judge) if isinstance(judge, str) else judge
+    if not callable(getattr(asked, "judge", None)):
+        raise UsageError(f"assert_context_relevance: expected a judge, got {_kind(judge)}")
+    if not any(text.strip() for text in texts):
+        return recorder.emit(measured(value=0.0, bound=bound, reason="there are no contexts", detail=detail))
+    name = str(getattr(asked, "name", "") or type(asked).__name__)
+    try:
+        version, model = str(asked.version), str(getattr(asked, "model_name", ""))  # type: ignore[attr-defined]
+        verdict = cast("Judge", asked).judge("\n\n".join(texts), question=question)
+        value = _value(verdict)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- whatever a user's judge raises: not scored, not scored low
+        return recorder.emit(measured(error=f"judge {name}: {told(error)}", detail=detail))
+    said: dict[str, Json] = {"name": name, "model": model}
+    if isinstance(value, str):
+        said |= {"error": value, "raw": str(getattr(verdict, "raw", ""))}
+        failed = measured(error=f"judge {name}: {value}", version=version, detail={**detail, "judge": said})
+        return recorder.emit(failed)
+    said |= {"score": verdict.score, "low": verdict.low, "high": verdict.high}
+    said |= {"reason": verdict.reason, "raw": verdict.raw}
+    measurement = measured(
+        value=value,
+        bound=bound,
+        reason=f'judge: "{verdict.reason}"' if verdict.reason else "",
+        version=version,
+        detail={**detail, "judge": said},
+    )
+    return recorder.emit(measurement, evidence=[("question", f'"{shorten(question)}"')])
+
+
+def _value(verdict: object) -> float | str:
+    """The score of a verdict from 0 to 1, or why it is none."""
+    if not isinstance(verdict, Verdict):
+        return f"expected a Verdict, got {_kind(verdict)}"
+    if verdict.error or verdict.score is None:
+        return verdict.error or "a verdict without a score"
+    value = verdict.normalised if verdict.low < verdict.high else None
+    if value is None or not math.isfinite(value) or not 0 <= value <= 1:
+        return f"a score that is not on its scale: {verdict.score!r} of {verdict.low!r} to {verdict.high!r}"
+    return value
+
+
+def _bound(who: str, at_least: object) -> float | None:
+    __tracebackhide__ = True
+    if at_least is None:
+        return None
+    if isinstance(at_least, (int, float)) and not isinstance(at_least, bool) and 0 <= at_least <= 1:
+        return float(at_least)
+    raise UsageError(f"{who}: expected at_least from 0 to 1, or None to record only, got {at_least!r}")
+
+
+def _texts(who: str, contexts: object) -> list[str]:
+    __tracebackhide__ = True
+    if isinstance(contexts, (str, bytes)) or not isinstance(contexts, Sequence):
+        raise UsageError(f"{who}: expected a list of contexts (texts, chunks or hits), got {_kind(contexts)}")
+    texts = [one.text if isinstance(one, (Hit, Chunk)) else one for one in contexts]
+    for number, one in enumerate(texts, start=1):
+        if not isinstance(one, str):
+            raise UsageError(f"{who}: expected contexts that are texts, got {_kind(one)} as number {number}")
+    return texts
+
+
+def _embedder(who: str, given: Embedder | str | None) -> Embedder:
+    __tracebackhide__ = True
+    wanted = recorder.settings().embedder if given is None else given
+    found = recorder.lookup("embedder", wanted) if isinstance(wanted, str) else wanted
+    if not callable(getattr(found, "embed", None)) or not hasattr(found, "version"):
+        raise UsageError(
+            f"{who}: expected an embedder, an object with embed(texts) and a version, got {_kind(found)}"
+        )
+    return cast("Embedder", found)
+
+
+def _failed(embedder: Embedder, error: Exception) -> str:
+    name = str(getattr(embedder, "name", "") or type(embedder).__name__)
+    return f"embedder {shorten(name, 60)}: {told(error)}"
+
+
+def _shown(texts: Sequence[str]) -> list[Json]:
+    return [shorten(text, MAX_CONTEXT) for text in texts[:MAX_LISTED]]
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} {shorten(repr(value), 60)}"

@@ -1,0 +1,66 @@
+"""Which half of a retrieval-augmented answer is to blame: what was found, or what was made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from pytest_llmops.measurement import Measurement
+
+Half: TypeAlias = Literal["good", "bad", "not judged"]
+
+RETRIEVAL = "retrieval."
+NO_QUALITY = frozenset({"retrieval.latency"})
+"""Of a search, but not of what it finds."""
+GENERATION = ("grounding.", "semantic", "judge.", "text.", "schema", "score.")
+"""How the names begin of what is measured of an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribution:
+    """How both halves of a test did: ``bad`` is a half with a missed bound, ``not judged`` one without a verdict."""
+
+    retrieval: Half
+    generation: Half
+
+    @property
+    def sentence(self) -> str:
+        """Both halves in words.
+
+        >>> Attribution(retrieval="good", generation="bad").sentence
+        'retrieval good, generation bad'
+        """
+        return f"retrieval {self.retrieval}, generation {self.generation}"
+
+    @property
+    def bad(self) -> bool:
+        """Whether a half is."""
+        return "bad" in (self.retrieval, self.generation)
+
+
+def attribution(measurements: Iterable[Measurement]) -> Attribution | None:
+    """Return which half of a test did badly; None where not both were measured, or no bound was missed or met.
+
+    Retrieval is every ``retrieval.*`` but its latency. Generation is what was measured of the answer: grounding,
+    similarity, judges, texts, schemas and metrics of the user's own. A half in which nothing has a bound, or
+    nothing could be scored, is not judged. A test that ends with its retrieval has no answer to speak of: then
+    generation is not judged, and retrieval bad.
+
+    >>> found = [Measurement(name="retrieval.recall@5", value=1.0, bound=0.8)]
+    >>> attribution([*found, Measurement(name="grounding.supported", value=0.5, bound=1.0)]).sentence
+    'retrieval good, generation bad'
+    """
+    found = list(measurements)
+    retrieval = [one for one in found if one.name.startswith(RETRIEVAL) and one.name not in NO_QUALITY]
+    generation = [one for one in found if one.name.startswith(GENERATION)]
+    both = Attribution(retrieval=_half(retrieval), generation=_half(generation))
+    if not retrieval or (both.retrieval, both.generation) == ("not judged", "not judged"):
+        return None
+    # Without an answer a good search has nothing to be told apart from.
+    return both if generation or both.retrieval == "bad" else None
+
+
+def _half(measurements: Iterable[Measurement]) -> Half:
+    statuses = {one.status for one in measurements}
+    return "bad" if "failed" in statuses else "good" if "passed" in statuses else "not judged"

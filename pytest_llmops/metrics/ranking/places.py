@@ -1,0 +1,206 @@
+"""Where the judged ids stand in their rankings: the one loop over queries, which does as little as it can."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count, repeat
+from math import isfinite
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pytest_llmops.metrics.ranking.scorers import Table
+
+if TYPE_CHECKING:
+    from numpy import int64
+    from numpy.typing import NDArray
+
+Ranking: TypeAlias = "Sequence[str] | Mapping[str, float]"
+Relevant: TypeAlias = "Collection[str] | Mapping[str, int]"
+
+ABSENT = 2**62
+"""The place of an id that was not found."""
+_FIRST = tuple(range(1000))
+_WHOLE = {int, bool}
+
+
+@dataclass(slots=True)
+class Found:
+    """Every judged id of every query: its grade and its place (from 0; `ABSENT` where it was not found)."""
+
+    queries: list[str] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    grades: list[int] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def looked_up(
+    run: Mapping[str, Ranking],
+    relevant: Mapping[str, Relevant],
+    *,
+    level: int,
+    complete: bool,
+    depth: int | None,
+) -> Found:
+    """Look up what is judged; a query the run does not have finds nothing, or is left out.
+
+    Raises:
+        ValueError: As in `evaluate`.
+    """
+    found = Found()
+    for query, judged in relevant.items():
+        ranking = run.get(query)
+        if ranking is None:
+            found.missing.append(query)
+            if not complete and wanted_at(judged, level):
+                continue
+            ranking = ()
+        grades = _grades(query, judged)
+        # The exact type first: asking for the abstract one takes longer than all the rest of a look-up.
+        if type(ranking) is dict or isinstance(ranking, Mapping):
+            places = _places_by_score(query, ranking, grades)
+        else:
+            places = _places(query, ranking, grades)
+        if ABSENT in places and places.count(ABSENT) == len(places):
+            # 1 and "1" are never equal: a ranking of other ids than texts must not quietly score 0.
+            _check_ids(query, ranking, "the ranking")
+        limit = len(ranking) if depth is None else min(depth, len(ranking))
+        found.queries.append(query)
+        found.lengths.append(limit)
+        found.counts.append(len(grades))
+        found.places += places
+        found.grades += grades.values()
+    if depth is not None:
+        found.places = [place if place < depth else ABSENT for place in found.places]
+    return found
+
+
+def wanted_at(relevant: Relevant, level: int) -> bool:
+    """Say whether anything is relevant at that level."""
+    grades = relevant.values() if isinstance(relevant, Mapping) else [1] * len(relevant)
+    return any(grade >= level for grade in grades)
+
+
+def _grades(query: str, relevant: Relevant) -> Mapping[str, int]:
+    if isinstance(relevant, str):
+        raise ValueError(
+            f"query {query!r}: expected relevant ids, got the text {relevant!r}; write [{relevant!r}]"
+        )
+    _check_ids(query, relevant, "relevant")
+    if type(relevant) is not dict and not isinstance(relevant, Mapping):
+        return dict.fromkeys(relevant, 1)
+    if {*map(type, relevant.values())} - _WHOLE:
+        id_, grade = next(one for one in relevant.items() if type(one[1]) not in _WHOLE)
+        raise ValueError(f"query {query!r}: grade of {id_!r}: expected a whole number, got {grade!r}")
+    return relevant
+
+
+def _check_ids(query: str, ids: Iterable[str], where: str) -> None:
+    try:
+        # The quickest way to see that all of them are texts.
+        "".join(ids)
+    except TypeError:
+        odd = next(one for one in ids if type(one) is not str)
+        raise ValueError(f"query {query!r}: {where}: expected ids that are texts, got {odd!r}") from None
+
+
+def _places(query: str, ids: Sequence[str], wanted: Iterable[str]) -> list[int]:
+    if isinstance(ids, str):
+        raise ValueError(f"query {query!r}: expected ranked ids, got the text {ids!r}")
+    try:
+        places = dict(zip(ids, _FIRST if len(ids) <= len(_FIRST) else count(), strict=False))
+    except TypeError:
+        _check_ids(query, ids, "the ranking")
+        raise  # pragma: no cover -- every text can be a key
+    if len(places) != len(ids):
+        raise ValueError(f"query {query!r}: the ranking holds {Counter(ids).most_common(1)[0][0]!r} twice")
+    return [*map(places.get, wanted, repeat(ABSENT))]
+
+
+def _places_by_score(query: str, scores: Mapping[str, float], wanted: Iterable[str]) -> list[int]:
+    """The place of an id is how many have a higher score: nothing but the scores is put in order."""
+    try:
+        rising = sorted(scores.values())
+        usable = isfinite(sum(rising))
+    except TypeError:
+        usable = False
+    if not usable:
+        # NaN and infinity make the sum no number too: one look at it instead of one at each.
+        _check_scores(scores, f"query {query!r}: ")
+    total = len(rising)
+    places = []
+    for score in map(scores.get, wanted):
+        if score is None:
+            places.append(ABSENT)
+            continue
+        place = bisect_right(rising, score)
+        if place > 1 and rising[place - 2] == score:
+            # A tie: here the ids decide.
+            return _places(query, ranked(scores), wanted)
+        places.append(total - place)
+    return places
+
+
+def ranked(scores: Mapping[str, float]) -> list[str]:
+    """Return ids by score, the highest first; of equal scores the greater id first, as trec_eval does it.
+
+    Raises:
+        ValueError: A score is no finite number.
+
+    >>> ranked({"a": 1.0, "c": 2.0, "b": 1.0})
+    ['c', 'b', 'a']
+    """
+    _check_scores(scores)
+    return [name for _, name in sorted(((score, name) for name, score in scores.items()), reverse=True)]
+
+
+def _check_scores(scores: Mapping[str, object], where: str = "") -> None:
+    for name, score in scores.items():
+        if not isinstance(score, (int, float)) or not isfinite(score):
+            raise ValueError(f"{where}score of {name!r}: expected a finite number, got {score!r}")
+
+
+def table(found: Found, level: int) -> tuple[Table, NDArray[Any]]:
+    """The arrays of the queries that can be scored, and which these are."""
+    import numpy as np
+
+    n = len(found.queries)
+    rows = np.repeat(np.arange(n), np.fromiter(found.counts, np.int64, n))
+    grades = np.fromiter(found.grades, np.int64, len(found.grades))
+    places = np.fromiter(found.places, np.int64, len(found.places))
+    wanted = np.bincount(rows[grades >= level], minlength=n)
+    judged = np.bincount(rows[grades >= 0], minlength=n)
+    scored: NDArray[Any] = wanted > 0
+    # Queries that cannot be scored fall out, and the others are numbered anew.
+    number = np.cumsum(scored) - 1
+    kept = scored[rows]
+    rows, grades, places = number[rows[kept]], grades[kept], places[kept]
+    seen = places != ABSENT
+    order = np.lexsort((places[seen], rows[seen]))
+    good = grades > 0
+    best = np.lexsort((-grades[good], rows[good]))
+    found_ids = Table(
+        rows=rows[seen][order],
+        places=places[seen][order],
+        grades=grades[seen][order],
+        level=level,
+        lengths=np.fromiter(found.lengths, np.int64, n)[scored],
+        wanted=wanted[scored],
+        refused=(judged - wanted)[scored],
+        ideal_rows=rows[good][best],
+        ideal_places=_within(np.bincount(rows[good], minlength=int(scored.sum()))),
+        ideals=grades[good][best],
+    )
+    return found_ids, scored
+
+
+def _within(counts: NDArray[int64]) -> NDArray[int64]:
+    """0, 1, 2 ... anew for each count."""
+    import numpy as np
+
+    starts = np.cumsum(counts) - counts
+    places: NDArray[int64] = np.arange(int(counts.sum())) - np.repeat(starts, counts)
+    return places

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from pytest_llmops import trec
+from pytest_llmops.errors import CaseError, UnknownName, UsageError
+from pytest_llmops.metrics.ranking import SCORERS, evaluate, parse, ranked
+from pytest_llmops.trec import read_qrels, read_run
+
+# Graded judgements, a tie and an unjudged document. The figures are those of pytrec_eval-terrier 0.5.11
+# (success_3, P_3 ...), ir_measures 0.4.3 (Success@3 ...) and ranx 0.3.21 (hit_rate@3 ...; its run was put in
+# trec_eval's order first, as it breaks ties by the order it is given; it has no bpref): all give these digits.
+QRELS = {
+    "q1": {"a": 1, "b": 2, "c": 0, "d": 0},
+    "q2": {"a": 3, "e": 1, "f": 0},
+    "q3": {"x": 1},
+}
+RUN = {
+    "q1": {"c": 3.0, "b": 2.5, "u": 2.5, "a": 1.0, "d": 0.5},
+    "q2": {"f": 1.0, "e": 0.9, "a": 0.8, "b": 0.1},
+    "q3": {"y": 2.0, "x": 1.0, "z": 0.5},
+}
+
+
+FIGURES = {
+    "hit_rate@3": 1.0,
+    "precision@3": 0.4444,
+    "recall@3": 0.8333,
+    "r_precision": 0.1667,
+    "mrr": 0.4444,
+    "map": 0.5,
+    "map@3": 0.4167,
+    "ndcg": 0.5872,
+    "ndcg@3": 0.5326,
+    "bpref": 0.5,
+}
+
+
+def test_other_programs_give_the_same_figures() -> None:
+    scores = evaluate(RUN, QRELS, list(FIGURES))
+    assert {name: round(scores.mean(name) or 0.0, 4) for name in FIGURES} == FIGURES
+    # Query by query, of pytrec_eval-terrier.
+    assert scores.values["map"].round(4).tolist() == [0.4167, 0.5833, 0.5]
+    assert scores.values["bpref"].tolist() == [0.5, 0.0, 1.0]
+
+
+def test_the_results_are_told_apart() -> None:
+    run = {"q1": ["a"], "stray": ["a"]}
+    relevant = {"q1": ["a", "b"], "q2": ["c"], "none": [], "nothing good": {"a": 0}}
+    scores = evaluate(run, relevant, ["recall"])
+    assert scores.queries == ("q1", "q2")
+    assert scores.values["recall"].tolist() == [0.5, 0.0]
+    assert scores.unscored == ("none", "nothing good")
+    assert scores.missing == ("q2",)
+    assert scores.unjudged == ("stray",)
+    assert scores.lengths.tolist() == [1, 0]
+    assert scores.mean("recall") == 0.25
+    assert evaluate(run, relevant, ["recall"], complete=False).mean("recall") == 0.5
+
+
+@pytest.mark.parametrize("relevant", [{}, {"q": []}], ids=["no query", "nothing relevant"])
+def test_nothing_to_score_has_no_mean(relevant: dict[str, list[str]]) -> None:
+    scores = evaluate({"q": ["a"]}, relevant, list(SCORERS))
+    assert scores.queries == ()
+    assert [scores.mean(name) for name in SCORERS] == [None] * len(SCORERS)
+
+
+@pytest.mark.parametrize(
+    ("run", "relevant", "said"),
+    [
+        ({"q": ["a", "b", "a"]}, {"q": ["b"]}, "query 'q': the ranking holds 'a' twice"),
+        ({"q": [1]}, {"q": ["b"]}, "query 'q': the ranking: expected ids that are texts, got 1"),
+        ({"q": [["a"]]}, {"q": ["b"]}, r"the ranking: expected ids that are texts, got \['a'\]"),
+        ({"q": "abc"}, {"q": ["b"]}, "query 'q': expected ranked ids, got the text 'abc'"),
+        ({"q": ["a"]}, {"q": "b"}, "query 'q': expected relevant ids, got the text 'b'"),
+        ({"q": ["a"]}, {"q": [1]}, "query 'q': relevant: expected ids that are texts, got 1"),
+        ({"q": ["a"]}, {"q": {"b": 0.5}}, "query 'q': grade of 'b': expected a whole number, got 0.5"),
+        ({"q": {"a": float("nan")}}, {"q": ["b"]}, "query 'q': score of 'a': expected a finite number"),
+        ({"q": {"a": 1.0, "b": "2"}}, {"q": ["b"]}, "score of 'b': expected a finite number, got '2'"),
+    ],
+)
+def test_what_cannot_be_scored_names_its_query(
+    run: dict[str, list[str]], relevant: dict[str, list[str]], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        evaluate(run, relevant, ["mrr"])
+
+
+@pytest.mark.parametrize("options", [{"level": 0}, {"depth": 0}])
+def test_a_level_and_a_depth_of_at_least_1(options: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="expected at least 1"):
+        evaluate({}, {}, ["mrr"], **options)  # type: ignore[arg-type]
+
+
+def test_scores_that_overflow_together_are_still_finite_or_told() -> None:
+    with pytest.raises(ValueError, match="score of 'b': expected a finite number, got inf"):
+        ranked({"a": 1.0, "b": float("inf")})
+    assert ranked({"a": 1e308, "b": 1.7e308, "c": 1.0}) == ["b", "a", "c"]
+
+
+def test_names_and_cuts() -> None:
+    assert [parse(text) for text in ("Rprec", "success@1", " MAP@05 ", "bpref")] == [
+        ("r_precision", None),
+        ("hit_rate", 1),
+        ("map", 5),
+        ("bpref", None),
+    ]
+    with pytest.raises(UnknownName, match=r"unknown retrieval metric 'ndgc'.*did you mean 'ndcg'"):
+        parse("ndgc@10")
+    with pytest.raises(UsageError, match="expected a whole number of at least 1 after @, like ndcg@5"):
+        parse("ndcg@ten")
+
+
+def test_files_of_trec(tmp_path: Path) -> None:
+    judged = "# made by hand\nq1 0 a 1\n\nq1\t0\tb  -1 and more\r\nq2 0 a 0\n"
+    ranking = "q1 Q0 a 7 0.5 me\nq1 Q0 b 1 -1e-3 me with junk\n"
+    (tmp_path / "qrels").write_text(judged, newline="")
+    (tmp_path / "run.gz").write_bytes(gzip.compress(ranking.encode()))
+    assert read_qrels(tmp_path / "qrels") == {"q1": {"a": 1, "b": -1}, "q2": {"a": 0}}
+    assert read_run(tmp_path / "run.gz") == {"q1": {"a": 0.5, "b": -0.001}}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("q1 0 a 1\nq1 0 a\n", r"expected query iteration document grade, got 3 fields: q1 0 a @ .*bad:2$"),
+        ("q1 0 a 1.5\n", r"grade: expected a whole number of at most 9 digits, got 1.5 @ .*bad:1$"),
+        ("q1 0 a 99999999999\n", "grade: expected a whole number of at most 9 digits"),
+        ("q1 0 a ²\n", "grade: expected a whole number"),
+        ("# c\nq1 0 a 1\nq2 0 a 1\nq1 0 a 0\n", r"document a stands twice \(first in line 2\) @ .*bad:4$"),
+        ("", "no line in the file: expected lines of the form query iteration document grade @ .*bad$"),
+        ("# only a comment\n", "no line in the file"),
+    ],
+)
+def test_judgements_that_cannot_be_read(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "bad"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(CaseError, match=said):
+        read_qrels(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"q Q0 a 1 nan x\n", "score: expected a finite number, got nan @ .*bad:1$"),
+        (b"q Q0 a 1 high x\n", "score: expected a finite number, got high"),
+        (b"q Q0 a 1 0.5\n", "expected query Q0 document rank score tag, got 5 fields"),
+        (b"q Q0 a 1 0.5 x\nq Q0 \xff 1 0.5 x\n", "not UTF-8.* @ .*bad:2$"),
+        (gzip.compress(b"q Q0 a 1 0.5 x\n")[:-9], "broken gzip"),
+        (gzip.compress(b"q Q0 a 1 0.5 x\nq Q0 \xff 1 0.5 x\n"), "not UTF-8 @ .*bad:2$"),
+        (gzip.compress(b"q Q0 a 1 0.5 x\n" * 2), r"stands twice \(first in line 1\) @ .*bad:2$"),
+    ],
+)
+def test_runs_that_cannot_be_read(tmp_path: Path, data: bytes, said: str) -> None:
+    path = tmp_path / "bad"
+    path.write_bytes(data)
+    with pytest.raises(CaseError, match=said):
+        read_run(path)
+
+
+def test_a_file_that_unpacks_to_far_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bomb").write_bytes(gzip.compress(b"q Q0 a 1 0.5 x\n" * 10))
+    monkeypatch.setattr(trec, "MAX_BYTES", 100)
+    with pytest.raises(CaseError, match=r"expected at most 100 bytes unpacked @ .*bomb$"):
+        read_run(tmp_path / "bomb")
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(CaseError, match=r"no such file @ .*nowhere"):
+        read_run(tmp_path / "nowhere")

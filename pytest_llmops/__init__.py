@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_llmops.assertions.absent import assert_not_contains as assert_not_contains
     from pytest_llmops.assertions.absent import assert_not_matches as assert_not_matches
+    from pytest_llmops.assertions.agreement import assert_judge_agrees as assert_judge_agrees
     from pytest_llmops.assertions.chunks import assert_chunks as assert_chunks
     from pytest_llmops.assertions.chunks import assert_clean as assert_clean
     from pytest_llmops.assertions.chunks import assert_span_recall as assert_span_recall
@@ -54,6 +55,7 @@ _HOMES = {
     "assert_fuzzy": "assertions.text",
     "assert_grounded": "assertions.grounding",
     "assert_index_fresh": "assertions.index",
+    "assert_judge_agrees": "assertions.agreement",
     "assert_judge_score": "assertions.judged",
     "assert_matches": "assertions.text",
     "assert_not_contains": "assertions.absent",
@@ -86,6 +88,7 @@ __all__ = [
     "assert_fuzzy",
     "assert_grounded",
     "assert_index_fresh",
+    "assert_judge_agrees",
     "assert_judge_score",
     "assert_matches",
     "assert_not_contains",

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from pytest_llmops import (
     Measurement,
+    Threshold,
+    assert_chunks,
+    assert_clean,
     assert_contains,
+    assert_context_relevance,
     assert_exact,
     assert_fuzzy,
+    assert_grounded,
     assert_judge_score,
     assert_matches,
+    assert_not_contains,
     assert_retrieval,
     assert_schema,
     assert_score,
+    assert_search_latency,
     assert_semantic,
+    assert_span_recall,
     collect,
     emit,
     soft,
@@ -20,6 +28,7 @@ from pytest_llmops import (
 from pytest_llmops.cases import Case
 from pytest_llmops.prompts import Prompt
 from pytest_llmops.protocols import Embedder, Judge, Model, Retriever, Verdict
+from pytest_llmops.textmetrics import RougeL
 
 
 class Polite:
@@ -54,6 +63,16 @@ def check(  # noqa: PLR0917 -- every fixture at once
         assert_judge_score(answer, judge=Polite(), at_least=5),
         assert_retrieval(hits, ["id"], metric="ndcg@3", at_least=0.5),
         assert_score(words, answer, at_most=20, unit="count"),
+        assert_score(RougeL(), answer, case.reference, at_least=0.3),
+        assert_semantic("a", ["b", "c"], guards=["-words"], at_least=Threshold.load("semantic.json")),
+        assert_not_contains(answer, "as a language model"),
+        assert_retrieval(retriever, "cases/search.jsonl", metric="ndcg@10", at_least=0.7),
+        assert_grounded(answer, hits, at_least=0.9),
+        assert_context_relevance(str(case.input), hits, at_least=0.3),
+        assert_search_latency(retriever, [str(case.input)], at_most_s=0.2),
+        assert_span_recall(["a"], {"q": "a"}, at_least=1.0),
+        *assert_chunks(hits, source="text", at_most_chars=800, at_most_cut_sentences=None),
+        *assert_clean("text", at_most_html=None),
     ]
     with soft() as block:
         emit(Measurement(name="n", value=len(results)))

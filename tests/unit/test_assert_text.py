@@ -18,6 +18,7 @@ from pytest_llmops import (
     assert_matches,
     collect,
 )
+from pytest_llmops.assertions.absent import assert_not_contains
 from pytest_llmops.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -39,6 +40,7 @@ HOSTILE = [
     MEGABYTE,
     "\n" * 1_000_000,
 ]
+TWICE = "Return it in 30 days. After 30 days we keep it."
 every_assertion = pytest.mark.parametrize(
     "assertion",
     [
@@ -46,8 +48,15 @@ every_assertion = pytest.mark.parametrize(
         lambda actual, **how: assert_matches(actual, r"\b30 days\b", **how),
         lambda actual, **how: assert_fuzzy(actual, "30 days", **{"at_least": 0.9, **how}),
         lambda actual, **how: assert_exact(actual, "30 days", **how),
+        lambda actual, **how: assert_contains(
+            actual, ["30", "days"], in_order=True, whole_words=True, ignore_case=True, **how
+        ),
+        lambda actual, **how: assert_contains(actual, "30 days", times=1, whitespace="collapse", **how),
+        lambda actual, **how: assert_matches(actual, r"\b30 days\b", times=1, **how),
+        lambda actual, **how: assert_exact(actual, ["thirty days", "30 days"], **how),
+        lambda actual, **how: assert_fuzzy(actual, ["one month", "30 days"], **{"at_least": 0.9, **how}),
     ],
-    ids=["contains", "matches", "fuzzy", "exact"],
+    ids=["contains", "matches", "fuzzy", "exact", "order", "count", "matches count", "exacts", "fuzzies"],
 )
 
 
@@ -109,6 +118,167 @@ def test_contains_any_of_says_that_none_is_there() -> None:
 def test_contains_refuses_what_cannot_be_looked_for(expected: Any, text: str) -> None:
     with pytest.raises(UsageError, match=re.escape(text)):
         assert_contains("a", expected)
+
+
+@pytest.mark.parametrize(
+    ("expected", "options", "value"),
+    [
+        ("30 days", {"times": 2}, 1.0),
+        ("30 days", {"times": 1}, 0.0),
+        ("30 days", {"at_least_times": 2}, 1.0),
+        ("30 days", {"at_least_times": 3}, 0.0),
+        ("30 days", {"at_most_times": 2}, 1.0),
+        ("30 days", {"at_most_times": 1}, 0.0),
+        ("60 days", {"at_most_times": 1}, 0.0),
+        ("30 days", {"at_least_times": 1, "at_most_times": 2}, 1.0),
+        (["30 days", "keep"], {"times": 2}, 0.5),
+        (["60 days", "keep"], {"times": 1, "any_of": True}, 1.0),
+        (["Return", "30 days", "After", "keep"], {"in_order": True}, 1.0),
+        (["After", "30 days", "keep"], {"in_order": True}, 1.0),
+        (["keep", "Return"], {"in_order": True}, 0.5),
+        (["30 days", "30 days", "30 days"], {"in_order": True}, 2 / 3),
+        ("it", {"whole_words": True, "times": 2}, 1.0),
+        ("30 day", {"whole_words": True}, 0.0),
+        ("30 days", {"whole_words": True}, 1.0),
+        ("30\n days", {"whitespace": "collapse"}, 1.0),
+        ("\uff13\uff10 days", {"unicode": "NFKC"}, 1.0),
+        ("\uff13\uff10 days", {}, 0.0),
+        ("RETURN  IT", {"ignore_case": True, "whitespace": "collapse", "times": 1}, 1.0),
+    ],
+)
+def test_contains_counts_and_orders(expected: Any, options: dict[str, Any], value: float) -> None:
+    assert assert_contains(TWICE, expected, at_least=None, **options).value == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("within 30 days", True),
+        ("30 days.", True),
+        ("(30 days)", True),
+        ("130 days", False),
+        ("30 days2", False),
+        ("30.5 days", False),
+        ("1.30 days", False),
+        ("1,30 days", False),
+        ("by 1. 30 days", True),
+        ("30 days.5", False),
+        ("30 days\u0301", False),
+        ("x30 days", False),
+        ("_30 days", False),
+    ],
+)
+def test_whole_words_and_numbers(text: str, found: bool) -> None:
+    assert assert_contains(text, "30 days", whole_words=True, at_least=None).value == found
+    assert assert_not_contains(text, "30 days", whole_words=True, at_least=None).value == (not found)
+
+
+def test_marks_around_a_text_need_no_word_to_end() -> None:
+    assert assert_contains("a(b)c", "(b)", whole_words=True).status == "passed"
+
+
+def test_contains_shows_what_is_there_but_not_as_asked() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_contains(TWICE, ["30 days", "60 days"], times=1)
+    assert str(caught.value).splitlines() == [
+        "text.contains 0.00 < 1.00",
+        "  reason    2 of 2 texts not there as asked",
+        '  missing   "60 days" | nearest "30 days" at line 1, column 29, 0.86 alike',
+        '  count     "30 days" | expected exactly 1 time, got 2: at line 1, column 14; at line 1, column 29',
+        '  answer    "Return it in 30 days. After 30 days we keep it."',
+    ]
+    assert caught.value.measurement.detail["counts"] == [2, 0]
+    with pytest.raises(MeasurementFailed, match=r"expected 3 to 4 times, got 2: at"):
+        assert_contains(TWICE, "30 days", at_least_times=3, at_most_times=4)
+    with pytest.raises(MeasurementFailed, match="none of 2 texts is there as asked"):
+        assert_contains(TWICE, ["30 days", "keep"], times=3, any_of=True)
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_contains(TWICE, ["keep", "Return"], in_order=True)
+    assert str(caught.value).splitlines()[1:3] == [
+        "  reason   1 of 2 texts not there as asked",
+        '  order    "keep" | there, but not in this order: at line 1, column 40',
+    ]
+
+
+def test_contains_shows_a_longer_word_and_another_form() -> None:
+    with pytest.raises(
+        MeasurementFailed, match=r'"30 day" \| there only within "30 days\." at line 1, column 14'
+    ):
+        assert_contains(TWICE, "30 day", whole_words=True)
+    with pytest.raises(MeasurementFailed, match=r'"caf\xe9" \| there with unicode="NFC"'):
+        assert_contains("cafe\u0301", "caf\u00e9")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"times": 0}, "expected times to be a whole number of at least 1, got 0; for a text that must not be there use assert_not_"),
+        ({"times": True}, "expected times to be a whole number of at least 1, got True"),
+        ({"at_least_times": 1.5}, "expected at_least_times to be a whole number of at least 1, got 1.5"),
+        ({"at_most_times": -1}, "expected at_most_times to be a whole number of at least 1, got -1"),
+        ({"times": 1, "at_most_times": 2}, "expected either times or at_least_times and at_most_times, got times, at_most_times"),
+        ({"at_least_times": 3, "at_most_times": 2}, "expected at_least_times up to at_most_times, got 3 and 2"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("assertion", [assert_contains, assert_matches])
+def test_counts_are_checked(assertion: Assertion, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"{assertion.__name__}: {text}")):
+        assertion("a", "a", **options)
+
+
+def test_options_that_contradict_each_other_are_refused() -> None:
+    for options in ({"any_of": True}, {"times": 1}):
+        with pytest.raises(UsageError, match="assert_contains: expected in_order without any_of and counts"):
+            assert_contains("a", ["a", "b"], in_order=True, **options)
+    with pytest.raises(UsageError, match="assert_matches: expected full without counts"):
+        assert_matches("a", "a", full=True, times=1)
+
+
+def test_a_text_of_which_nothing_is_left_is_not_looked_for() -> None:
+    with pytest.raises(MeasurementErrored, match=r"nothing is left to look for of ' '"):
+        assert_contains("a b", " ", whitespace="collapse")
+
+
+@pytest.mark.parametrize(
+    ("options", "value"),
+    [
+        ({"times": 2}, 1.0),
+        ({"times": 3}, 0.0),
+        ({"at_least_times": 2}, 1.0),
+        ({"at_most_times": 1}, 0.0),
+    ],
+)
+def test_matches_counts(options: dict[str, Any], value: float) -> None:
+    found = assert_matches(TWICE, r"\d+ days", at_least=None, **options)
+    assert (found.value, found.detail["count"]) == (value, 2)
+
+
+def test_matches_shows_the_places_and_the_nearest_plain_words() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_matches(TWICE, r"\d+ days", times=1)
+    assert str(caught.value).splitlines()[1] == (
+        '  count    "\\d+ days" | expected exactly 1 time, got 2: at line 1, column 14; at line 1, column 29'
+    )
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_matches(TWICE, r"\breturns? in (six|ten) weeks\b")
+    assert str(caught.value).splitlines()[2].startswith('  nearest   "')
+    assert assert_matches("\uff13\uff10 days", r"^30", unicode="NFKC").status == "passed"
+
+
+def test_of_several_references_the_nearest_counts() -> None:
+    assert assert_exact("Yes", ["No", "Yes"]).status == "passed"
+    assert assert_exact("", ["No", ""]).status == "passed"
+    found = assert_fuzzy("Angela Merkl", ["Olaf Scholz", "Angela Merkel"], at_least=0.9)
+    assert found.detail["expected"] == ["Olaf Scholz", "Angela Merkel"]
+    assert found.reason == "nearest of 2 texts is number 2"
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_exact("60 days", ["a month", "30 days"])
+    assert str(caught.value).splitlines()[1:4] == [
+        "  reason       nearest of 2 texts is number 2",
+        '  differs at   line 1, column 1: expected "3" (U+0033 DIGIT THREE), got "6" (U+0036 DIGIT SIX)',
+        "  diff         [-30-]{+60+} days",
+    ]
+    assert assert_fuzzy("\ufb01ne", "fine", at_least=1, unicode="NFKC").value == 1
 
 
 @pytest.mark.parametrize(
@@ -238,7 +408,10 @@ def test_exact_shows_the_invisible() -> None:
     [
         ({"whitespace": "trim"}, "expected whitespace to be one of 'keep', 'strip', 'collapse', got 'trim'"),
         ({"expected": None}, "expected a text to compare with, got None"),
-        ({"expected": ["a"]}, "expected a text to compare with, got an object of type list"),
+        ({"expected": {"a"}}, "expected a text to compare with, got an object of type set"),
+        ({"expected": []}, "expected a text to compare with, got an empty list"),
+        ({"expected": ["a", 1]}, "expected texts to compare with, got an object of type int as number 2"),
+        ({"unicode": "NFD"}, "expected unicode to be one of 'keep', 'NFC', 'NFKC', got 'NFD'"),
     ],
 )
 def test_exact_and_fuzzy_say_what_is_wrong_with_their_arguments(
@@ -246,6 +419,12 @@ def test_exact_and_fuzzy_say_what_is_wrong_with_their_arguments(
 ) -> None:
     with pytest.raises(UsageError, match=f"{assertion.__name__}: {re.escape(text)}"):
         assertion("a", **{"expected": "a", "at_least": 1.0, **options})
+
+
+def test_matches_and_contains_do_not_normalise_it_either() -> None:
+    for assertion in (assert_matches, assert_contains):
+        with pytest.raises(MeasurementErrored, match="combining characters in a row"):
+            assertion("e" + "\u0301" * 3_000, "e", unicode="NFC")
 
 
 def test_exact_does_not_normalise_what_takes_quadratic_time() -> None:

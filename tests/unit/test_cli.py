@@ -107,7 +107,9 @@ def test_the_installed_command_is_this_one() -> None:
     assert pyproject["project"]["scripts"] == {"llmops": "pytest_llmops.cli:main"}
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["cassettes", "--help"], ["cassettes", "import", "--help"]])
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["cassettes", "--help"], ["cassettes", "import", "--help"], ["calibrate", "--help"]]
+)
 def test_help_loads_nothing_heavy(argv: list[str]) -> None:
     code = (
         "import sys; from pytest_llmops.cli import main\n"
@@ -132,7 +134,7 @@ def test_commands_do_not_need_pytest(project: Path) -> None:
     assert done.stdout.splitlines()[-1] == "1 0 0 0"
 
 
-@pytest.mark.parametrize("argv", [[], ["cassettes"]])
+@pytest.mark.parametrize("argv", [[], ["cassettes"], ["calibrate"]])
 def test_without_a_command_help_is_shown(run: Run, argv: list[str]) -> None:
     status, out, err = run(*argv)
     assert (status, out) == (2, [])

@@ -71,3 +71,36 @@ def test_the_input_stays_as_it_was() -> None:
     rows = np.array([[3.0, 4.0]])
     cosine(rows, rows)
     assert rows.tolist() == [[3.0, 4.0]]
+
+
+class Detached:
+    """As a tensor that belongs to a graph: it refuses to be read as an array."""
+
+    def __array__(self, *_: object, **__: object) -> Any:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+
+
+async def later() -> list[list[float]]:
+    return [[1.0]]
+
+
+def test_an_object_that_cannot_be_read_is_told_by_its_type() -> None:
+    with pytest.raises(
+        ValueError, match=r"vectors: expected an array of shape \(n, dim\), got Detached that numpy"
+    ):
+        as_rows(Detached())
+    with pytest.raises(ValueError, match=r"got object$"):
+        as_rows(object())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"got NoneType$"):
+        as_rows(None)  # type: ignore[arg-type]
+    waiting: Any = later()
+    with pytest.raises(ValueError, match="got coroutine; await it first"):
+        as_rows(waiting)
+    waiting.close()
+
+
+def test_a_sparse_matrix_is_told_by_its_type() -> None:
+    from scipy.sparse import csr_array  # type: ignore[import-untyped]
+
+    with pytest.raises(ValueError, match=r"expected an array of shape \(n, dim\), got csr_array"):
+        as_rows(csr_array(np.eye(2)))

@@ -1,0 +1,58 @@
+"""What holds for the token vectors of any two texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from pytest_llmops.metrics.bertscore import bertscore
+
+numbers = st.floats(-10, 10, width=32).filter(lambda one: one == 0 or abs(one) > 1e-3)
+rows = st.integers(1, 6).flatmap(lambda n: arrays.arrays(np.float32, (n, 4), elements=numbers))
+Rows = Any
+
+
+@settings(max_examples=40)
+@given(one=rows, other=rows)
+def test_the_other_way_round_precision_is_recall(one: Rows, other: Rows) -> None:
+    there, back = bertscore(one, other), bertscore(other, one)
+    assert there.precision == pytest.approx(back.recall, abs=1e-6)
+    assert there.f1 == pytest.approx(back.f1, abs=1e-6)
+
+
+@settings(max_examples=40)
+@given(one=rows, other=rows)
+def test_the_range_and_the_types(one: Rows, other: Rows) -> None:
+    found = bertscore(one, other)
+    assert [type(value) for value in found] == [float] * 3
+    assert all(-1.000_001 <= value <= 1 for value in found)
+    assert found.f1 >= 0
+
+
+@settings(max_examples=40)
+@given(one=rows)
+def test_a_text_matches_itself(one: Rows) -> None:
+    said = one[np.abs(one).sum(axis=1) > 0]
+    assert bertscore(said, said) == pytest.approx((1, 1, 1), abs=1e-5)
+
+
+@settings(max_examples=40)
+@given(one=rows, other=rows, factor=st.floats(0.125, 8))
+def test_neither_length_nor_order_nor_repetition_of_tokens_counts(
+    one: Rows, other: Rows, factor: float
+) -> None:
+    found = bertscore(one, other)
+    changed = bertscore(np.concatenate([one, one])[::-1] * np.float32(factor), other[::-1])
+    assert changed == pytest.approx(found, abs=1e-5)
+
+
+@settings(max_examples=40)
+@given(one=rows, other=rows)
+def test_equal_weights_are_none(one: Rows, other: Rows) -> None:
+    weights = {"actual_weights": [2.5] * len(one), "expected_weights": [0.5] * len(other)}
+    assert bertscore(one, other, **weights) == pytest.approx(bertscore(one, other), abs=1e-6)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.absent import assert_not_contains as assert_not_contains
     from pytest_llmops.assertions.absent import assert_not_matches as assert_not_matches
     from pytest_llmops.assertions.agreement import assert_judge_agrees as assert_judge_agrees
+    from pytest_llmops.assertions.checklist import assert_checklist as assert_checklist
     from pytest_llmops.assertions.chunks import assert_chunks as assert_chunks
     from pytest_llmops.assertions.chunks import assert_clean as assert_clean
     from pytest_llmops.assertions.chunks import assert_span_recall as assert_span_recall
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.index import assert_reindex_time as assert_reindex_time
     from pytest_llmops.assertions.index import assert_search_latency as assert_search_latency
     from pytest_llmops.assertions.judged import assert_judge_score as assert_judge_score
+    from pytest_llmops.assertions.preferred import assert_preferred as assert_preferred
     from pytest_llmops.assertions.retrieval import assert_retrieval as assert_retrieval
     from pytest_llmops.assertions.schema import assert_schema as assert_schema
     from pytest_llmops.assertions.score import assert_score as assert_score
@@ -47,6 +49,7 @@ _HOMES = {
     "MeasurementErrored": "errors",
     "MeasurementFailed": "errors",
     "Threshold": "thresholds",
+    "assert_checklist": "assertions.checklist",
     "assert_chunks": "assertions.chunks",
     "assert_clean": "assertions.chunks",
     "assert_contains": "assertions.text",
@@ -60,6 +63,7 @@ _HOMES = {
     "assert_matches": "assertions.text",
     "assert_not_contains": "assertions.absent",
     "assert_not_matches": "assertions.absent",
+    "assert_preferred": "assertions.preferred",
     "assert_reindex_time": "assertions.index",
     "assert_retrieval": "assertions.retrieval",
     "assert_schema": "assertions.schema",
@@ -80,6 +84,7 @@ __all__ = [
     "MeasurementFailed",
     "Threshold",
     "__version__",
+    "assert_checklist",
     "assert_chunks",
     "assert_clean",
     "assert_contains",
@@ -93,6 +98,7 @@ __all__ = [
     "assert_matches",
     "assert_not_contains",
     "assert_not_matches",
+    "assert_preferred",
     "assert_reindex_time",
     "assert_retrieval",
     "assert_schema",

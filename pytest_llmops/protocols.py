@@ -166,6 +166,14 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenChances:
+    """A token of an answer, and the log-probabilities of the likeliest tokens in its place, by their text."""
+
+    token: str
+    top: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """What a model answered.
 
@@ -181,6 +189,7 @@ class Completion:
     latency_s: float | None = None
     cost_usd: float | None = None
     refusal: str = ""
+    logprobs: tuple[TokenChances, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +203,7 @@ class Verdict:
         raw: The reply as it came, for the report.
         dimensions: Scores by dimension, on the same scale.
         prescreened: Decided without asking a model, as the answer has no content.
+        confidence: How sure the judge is, 0 to 1; None where it does not tell.
     """
 
     score: float | None = None
@@ -204,6 +214,7 @@ class Verdict:
     raw: str = ""
     dimensions: Mapping[str, float] = field(default_factory=dict)
     prescreened: bool = False
+    confidence: float | None = None
 
     @property
     def normalised(self) -> float | None:

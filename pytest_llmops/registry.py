@@ -16,7 +16,12 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "sentence-transformers": "pytest_llmops.backends.sentence_transformers:SentenceTransformersEmbedder",
     },
     "judge": {
+        "answer_relevance": "pytest_llmops.judges.files:answer_relevance",
+        "compliance": "pytest_llmops.judges.items:compliance",
+        "context_relevance": "pytest_llmops.judges.items:context_relevance",
+        "grounding": "pytest_llmops.judges.grounding:Grounding",
         "quality": "pytest_llmops.judges.rubric:quality",
+        "rubric": "pytest_llmops.judges.files:rubric_judge",
     },
     "model": {
         "app": "pytest_llmops.backends.openai:app_model",
@@ -29,16 +34,20 @@ ARGUMENTS: dict[str, dict[str, str]] = {
         "minilm": "a folder with model.safetensors and tokenizer.json",
         "openai": "the name of a model",
         "sentence-transformers": "the name of a model, or its folder",
-    }
+    },
+    "judge": {"compliance": "the path of a policy file", "rubric": "the path of a rubric file"},
 }
 """What the built-in things take that may be asked for as ``name:argument``; it becomes their first argument."""
+
+
+NEED_AN_ARGUMENT = frozenset({("judge", "compliance"), ("judge", "rubric")})
 
 
 def names(kind: str) -> tuple[str, ...]:
     """Return the built-in names of a kind, sorted.
 
-    >>> names("judge")
-    ('quality',)
+    >>> names("model")
+    ('app', 'judge')
     """
     return tuple(sorted(BUILT_IN[kind]))
 
@@ -73,6 +82,8 @@ def load(kind: str, name: str) -> Any:
         raise UsageError(
             f"{kind} {name!r}: {base} takes no argument; ask for {base!r} alone (with an argument: {takers})"
         )
+    if not colon and (kind, base) in NEED_AN_ARGUMENT:
+        raise UsageError(f"{kind} {name!r}: expected {expected} after a colon, like '{base}:{base}.md'")
     if colon and not argument.strip():
         raise UsageError(f"{kind} {name!r}: expected {expected} after the colon, got nothing")
     module, _, attribute = table[base].partition(":")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, SupportsFloat, TypeAlias, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
-from pytest_llmops.errors import UsageError, told
+from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.port import Asked, asked_of, finite, texts_of, told_of, verdict_of
+from pytest_llmops.judges.suspicion import suspicions
 from pytest_llmops.measurement import Json, Measurement, shorten
-from pytest_llmops.protocols import Verdict
+from pytest_llmops.protocols import Hits, Verdict
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Judge
@@ -26,7 +27,9 @@ def assert_judge_score(
     judge: Judge | str,
     question: str = "",
     reference: str = "",
+    contexts: Sequence[str] | Hits = (),
     at_least: Bound = "default",
+    review: float | None = None,
     label: str = "",
 ) -> Measurement:
     """Assert that a judge's score of an answer is at least the bound.
@@ -39,60 +42,78 @@ def assert_judge_score(
         judge: An object or a name ("quality").
         question: What was asked, where the judge should know it.
         reference: A right answer; without one the judge goes by what it knows.
+        contexts: The passages that the answer was made from, where the judge looks at them ("grounding").
         at_least: On the judge's own scale (7 of 1 to 10); left out: the judge's ``pass_at``; None on
             purpose: record only.
+        review: Least confidence, 0 to 1, with which the judge decides (a panel's agreement, the certainty of
+            a weighted score). Below it the score is recorded only, and flagged for a person.
         label: Tells two assertions of one test apart.
 
     Returns:
         The measurement ``judge.<name>`` of the judge's version: the score from 0 (lowest of the scale) to
         1 (highest), the bound likewise. Each dimension is recorded as ``judge.<name>.<dimension>``,
-        without a bound. ``detail["judge"]`` has the verdict on its own scale, and the raw reply.
+        without a bound. ``detail["judge"]`` has the verdict on its own scale, and the raw reply;
+        ``detail["review"]`` is there where a person should look, ``detail["suspect"]`` where the answer seems to
+        speak to its judge.
 
     Raises:
         MeasurementFailed: The score is below the bound.
         MeasurementErrored: There is no answer; or there is no score: the judge could not be asked, gave no
             readable verdict or an impossible one. That is never a low score.
-        UsageError: No such judge, a bound that is not on its scale, or none at all.
+        UsageError: No such judge, a bound that is not on its scale, or none at all; contexts that the judge
+            does not take or needs; ``review`` for a judge that gives no confidence.
     """
     __tracebackhide__ = True
-    for what, text in (("question", question), ("reference", reference)):
-        if not isinstance(text, str):
-            raise UsageError(f"assert_judge_score: expected {what} to be a text, got {type(text).__name__}")
-    asked = _judge(judge)
+    texts_of("assert_judge_score", question=question, reference=reference)
+    passages = _passages(contexts)
+    if review is not None and not 0 <= review <= 1:
+        raise UsageError(f"assert_judge_score: expected review to be from 0 to 1 or None, got {review!r}")
+    asked = asked_of(judge, "assert_judge_score")
     bound = _bound(at_least, asked)
     detail: dict[str, Json] = {"actual": answer, "expected": reference, "question": question}
+    if passages:
+        detail["contexts"] = passages
     if not isinstance(answer, str):
         error = f"expected a text, got {type(answer).__name__}"
         return _errored(asked, Verdict(error=error), {**detail, "actual": None}, bound, label)
-    verdict = _verdict_of(asked, answer, question, reference)
-    recorder.note({"judge": {"name": asked.name, "version": asked.version, "model": asked.model}})
+    if signs := suspicions(answer):
+        detail["suspect"] = signs
+    verdict = verdict_of(asked, answer, question, reference, passages)
     if verdict.error:
         return _errored(asked, verdict, detail, bound, label)
-    return _scored(asked, verdict, detail, _on_scale(bound, verdict.low, verdict.high), label)
+    bound = _on_scale(bound, verdict.low, verdict.high)
+    if flag := _review(asked, verdict, review):
+        return _scored(asked, verdict, {**detail, "review": {**flag, "undecided": bound}}, None, label)
+    return _scored(asked, verdict, detail, bound, label)
 
 
-@dataclass(slots=True)
-class _Asked:
-    """A judge, and what is told of it; version and model are only known once it was asked."""
-
-    judge: Judge
-    name: str
-    version: str = ""
-    model: str = ""
-
-
-def _judge(given: object) -> _Asked:
-    found = recorder.lookup("judge", given) if isinstance(given, str) else given
-    if not callable(getattr(found, "judge", None)):
+def _passages(contexts: object) -> list[str]:
+    given = contexts.texts if isinstance(contexts, Hits) else contexts
+    if (
+        isinstance(given, str)
+        or not isinstance(given, Sequence)
+        or not all(isinstance(one, str) for one in given)
+    ):
         raise UsageError(
-            "assert_judge_score: expected a judge, an object with judge(answer, *, question, reference), "
-            f"got {type(found).__name__}"
+            f"assert_judge_score: expected contexts to be a list of texts or hits, got {type(contexts).__name__}"
         )
-    name = getattr(found, "name", "") or type(found).__name__
-    return _Asked(cast("Judge", found), str(name))
+    return list(given)
 
 
-def _bound(at_least: object, asked: _Asked) -> float | None:
+def _review(asked: Asked, verdict: Verdict, least: float | None) -> dict[str, Json]:
+    """Why a person should look at the case, or nothing."""
+    if least is None or verdict.prescreened:
+        return {}
+    sure = finite(getattr(verdict, "confidence", None))
+    if sure is None:
+        raise UsageError(
+            f"assert_judge_score: review={least:g} needs a confidence, and the judge {asked.name} gives none: "
+            "take a panel, or a rubric with `weighted: true`"
+        )
+    return {"confidence": sure, "least": least} if sure < least else {}
+
+
+def _bound(at_least: object, asked: Asked) -> float | None:
     bound = getattr(asked.judge, "pass_at", None) if at_least == "default" else at_least
     if bound is None and at_least is not None:
         raise UsageError(
@@ -103,7 +124,7 @@ def _bound(at_least: object, asked: _Asked) -> float | None:
         return None
     if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not math.isfinite(bound):
         raise UsageError(f"assert_judge_score: expected at_least to be a number or None, got {bound!r}")
-    low, high = _finite(getattr(asked.judge, "low", None)), _finite(getattr(asked.judge, "high", None))
+    low, high = finite(getattr(asked.judge, "low", None)), finite(getattr(asked.judge, "high", None))
     # Where the scale is known before the judge is asked, nothing is paid for a mistake.
     return float(bound) if low is None or high is None else _on_scale(float(bound), low, high)
 
@@ -116,59 +137,8 @@ def _on_scale(bound: float | None, low: float, high: float) -> float | None:
     return bound
 
 
-def _verdict_of(asked: _Asked, answer: str, question: str, reference: str) -> Verdict:
-    """Ask the judge; whatever it raises or breaks becomes an unscored verdict. The user's mistakes stay."""
-    try:
-        asked.version = str(asked.judge.version)
-        asked.model = str(getattr(asked.judge, "model_name", ""))
-        found: object = asked.judge.judge(answer, question=question, reference=reference)
-        problem = _problem(found)
-    except UsageError:
-        raise
-    except Exception as error:  # noqa: BLE001 -- whatever a user's judge raises: not scored, not scored low
-        return Verdict(error=told(error))
-    if not isinstance(found, Verdict):
-        return Verdict(error=problem, raw=shorten(repr(found), 1_000))
-    if problem:
-        return Verdict(error=problem, raw=str(found.raw))
-    return replace(found, score=_finite(found.score), dimensions=_finite_all(found.dimensions))
-
-
-def _problem(found: object) -> str:
-    """Why this is no verdict on its own scale, or ``""``."""
-    if not isinstance(found, Verdict):
-        return f"the judge returned no Verdict but {type(found).__name__}"
-    if not all(isinstance(text, str) for text in (found.reason, found.error, found.raw)):
-        return "the judge's verdict has a reason, error or raw reply that is no text"
-    low, high = _finite(found.low), _finite(found.high)
-    if low is None or high is None or not low < high:
-        return f"the judge's scale is no range: {found.low!r} to {found.high!r}"
-    if found.score is None or found.error:
-        both = f"the judge's verdict has a score and an error: {found.error}"
-        return (
-            both if found.score is not None else found.error
-        ) or "the judge's verdict has neither score nor error"
-    for name, score in {"score": found.score, **found.dimensions}.items():
-        number = _finite(score)
-        if number is None or not low <= number <= high:
-            return f"the judge's {name} is not on its scale: expected {low:g} to {high:g}, got {score!r}"
-    return ""
-
-
-def _finite(value: object) -> float | None:
-    """A number of any kind as float; None for what is none, a bool, NaN or infinity."""
-    if isinstance(value, (bool, str)) or not isinstance(value, SupportsFloat):
-        return None
-    number = float(value)
-    return number if math.isfinite(number) else None
-
-
-def _finite_all(scores: Mapping[str, float]) -> dict[str, float]:
-    return {str(name): float(score) for name, score in scores.items()}
-
-
 def _errored(
-    asked: _Asked, verdict: Verdict, detail: Mapping[str, Json], bound: float | None, label: str
+    asked: Asked, verdict: Verdict, detail: Mapping[str, Json], bound: float | None, label: str
 ) -> Measurement:
     __tracebackhide__ = True
     measurement = Measurement(
@@ -176,7 +146,7 @@ def _errored(
         error=verdict.error,
         label=label,
         version=asked.version,
-        detail={**detail, "judge": {**_told(asked, verdict), "bound": bound}},
+        detail={**detail, "judge": {**told_of(asked, verdict), "bound": bound}},
     )
     line = f"{_title(asked, label)} could not be scored: {shorten(verdict.error)}"
     evidence = [("reply", f'"{shorten(verdict.raw)}"')] if verdict.raw else []
@@ -184,11 +154,13 @@ def _errored(
 
 
 def _scored(
-    asked: _Asked, verdict: Verdict, detail: Mapping[str, Json], bound: float | None, label: str
+    asked: Asked, verdict: Verdict, detail: Mapping[str, Json], bound: float | None, label: str
 ) -> Measurement:
     __tracebackhide__ = True
     span = verdict.high - verdict.low
-    for name, score in verdict.dimensions.items():
+    # Items are the answer to one question together: each is in the details, and no measurement of its own.
+    dimensions = {} if hasattr(asked.judge, "items") else verdict.dimensions
+    for name, score in dimensions.items():
         recorder.emit(
             Measurement(
                 name=f"judge.{asked.name}.{name}",
@@ -202,12 +174,21 @@ def _scored(
         value=verdict.normalised,
         bound=None if bound is None else (bound - verdict.low) / span,
         label=label,
-        reason=_reason(verdict),
+        reason=_undecided(detail) or _reason(verdict),
         version=asked.version,
-        detail={**detail, "judge": {**_told(asked, verdict), "bound": bound}},
+        detail={**detail, "judge": {**told_of(asked, verdict), "bound": bound}},
     )
     line = "" if bound is None else _line(asked, verdict, bound, label)
     return recorder.emit(measurement, verdict=line, evidence=_evidence(verdict, detail))
+
+
+def _undecided(detail: Mapping[str, Json]) -> str:
+    flag = detail.get("review")
+    if not isinstance(flag, Mapping):
+        return ""
+    return (
+        f"a person should look: the judge's confidence is {flag['confidence']:.2f}, below {flag['least']:g}"
+    )
 
 
 def _reason(verdict: Verdict) -> str:
@@ -216,26 +197,11 @@ def _reason(verdict: Verdict) -> str:
     return f'judge: "{verdict.reason}"' if verdict.reason else ""
 
 
-def _told(asked: _Asked, verdict: Verdict) -> dict[str, Json]:
-    return {
-        "name": asked.name,
-        "model": asked.model,
-        "score": verdict.score,
-        "low": verdict.low,
-        "high": verdict.high,
-        "reason": verdict.reason,
-        "dimensions": dict(verdict.dimensions),
-        "raw": verdict.raw,
-        "error": verdict.error,
-        "prescreened": verdict.prescreened,
-    }
-
-
-def _title(asked: _Asked, label: str) -> str:
+def _title(asked: Asked, label: str) -> str:
     return f"judge {shorten(asked.name, 60)}" + (f" [{shorten(label, 60)}]" if label else "")
 
 
-def _line(asked: _Asked, verdict: Verdict, bound: float, label: str) -> str:
+def _line(asked: Asked, verdict: Verdict, bound: float, label: str) -> str:
     score, wanted = _apart(cast("float", verdict.score), bound)
     return f"{_title(asked, label)} {score} < {wanted} (scale {verdict.low:g} to {verdict.high:g})"
 
@@ -260,6 +226,13 @@ def _evidence(verdict: Verdict, detail: Mapping[str, Json]) -> list[tuple[str, s
         scores = (f"{shorten(name, 40)} {_figure(score)}" for name, score in verdict.dimensions.items())
         pairs.append(("scores", ", ".join(scores)))
     pairs.append(("answer", f'"{shorten(str(detail["actual"]), QUOTED)}"'))
+    if "suspect" in detail:
+        pairs.append(
+            (
+                "suspect",
+                f"it speaks to its judge: {', '.join(map(str, cast('list[str]', detail['suspect'])))}",
+            )
+        )
     if detail["expected"]:
         pairs.append(("reference", f'"{shorten(str(detail["expected"]), QUOTED)}"'))
     return pairs

@@ -11,12 +11,21 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
-from pytest_llmops import prices, recorder
+from pytest_llmops import recorder
 from pytest_llmops.cassettes.redact import MASK, PLACEHOLDER_KEY, Redactor
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.hosts import is_loopback
 from pytest_llmops.measurement import Json, shorten
-from pytest_llmops.protocols import Completion, Message, ToolCall, Usage
+from pytest_llmops.openai_replies import (
+    address,
+    for_responses,
+    no_answer,
+    parsed,
+    read_chat,
+    read_responses,
+    read_with,
+)
+from pytest_llmops.protocols import Completion, Message
 from pytest_llmops.settings import Api
 
 if TYPE_CHECKING:
@@ -72,8 +81,8 @@ class OpenAIModel:
             raw = _asking(self._create, model, self._client(), model, conversation, wanted)
         latency = raw.http_response.extensions.get(EXTENSION, {}).get("latency_s")
         latency = time.perf_counter() - started if latency is None else latency
-        read = _read_responses if self.api == "responses" else _read_chat
-        return _read(read, _parsed(raw), latency_s=latency, api_url=_address(raw))
+        read = read_responses if self.api == "responses" else read_chat
+        return read_with(read, parsed(raw), latency_s=latency, api_url=address(raw))
 
     def _unnamed(self) -> str:
         flag = "--llm-judge-model" if self.purpose == "judge" else "--llm-model"
@@ -89,7 +98,7 @@ class OpenAIModel:
             # Compatible servers tell an assistant's message from other items by its type alone.
             items = [{"type": "message", **one} for one in conversation]
             return client.responses.with_raw_response.create(
-                model=model, input=items, **_for_responses(wanted)
+                model=model, input=items, **for_responses(wanted)
             )
         return client.chat.completions.with_raw_response.create(model=model, messages=conversation, **wanted)
 
@@ -200,121 +209,6 @@ def _failed(model: str, client: Any, kind: str, what: str, status: int | None = 
     return ModelError(_safe(f"model {model!r} {what}", client), kind=kind, status=status)
 
 
-def _no_answer(what: str) -> ModelError:
-    return ModelError(f"the reply {what}; is this an OpenAI-compatible server?", kind="reply")
-
-
-def _parsed(raw: Any) -> Any:
-    try:
-        parsed = raw.parse()
-    except Exception as error:  # noqa: BLE001 -- whatever the SDK makes of a foreign server's reply
-        raise _no_answer(f"is no JSON: {shorten(str(error))}") from None
-    if isinstance(parsed, str):
-        raise _no_answer(f"is no answer: {shorten(parsed)}")
-    return parsed
-
-
-def _read(read: Callable[..., Completion], reply: Any, **how: Any) -> Completion:
-    """Read a reply; the SDK does not check what servers send, so any field may be of any type."""
-    try:
-        return read(reply, **how)
-    except (AttributeError, TypeError, KeyError, IndexError, ValueError):
-        raise _no_answer(f"is no answer: {shorten(str(reply))}") from None
-
-
-def _address(raw: Any) -> str:
-    url = raw.http_response.request.url
-    return "" if is_loopback(url.host) else f"{url.scheme}://{url.host}"
-
-
-def _read_chat(reply: Any, *, latency_s: float, api_url: str) -> Completion:
-    if not getattr(reply, "choices", None):
-        raise _no_answer(f"holds no choice: {shorten(str(reply))}")
-    choice = reply.choices[0]
-    calls = tuple(
-        ToolCall(name=_text(call.function.name), arguments=_text(call.function.arguments), id=_text(call.id))
-        for call in choice.message.tool_calls or ()
-        if call.type == "function"
-    )
-    usage = _usage(reply.usage, "prompt_tokens", "completion_tokens")
-    return Completion(
-        text=_text(choice.message.content),
-        model=_text(reply.model),
-        finish_reason=_text(choice.finish_reason),
-        usage=usage,
-        tool_calls=calls,
-        latency_s=latency_s,
-        cost_usd=prices.cost_usd(_text(reply.model), usage, api_url=api_url) if api_url else None,
-        refusal=_text(choice.message.refusal),
-    )
-
-
-def _read_responses(reply: Any, *, latency_s: float, api_url: str) -> Completion:
-    if reply.error is not None:
-        raise ModelError(f"the model gave up: {shorten(str(reply.error.message))}", kind="server")
-    usage = _usage(reply.usage, "input_tokens", "output_tokens")
-    calls = tuple(
-        ToolCall(name=_text(item.name), arguments=_text(item.arguments), id=_text(item.call_id))
-        for item in reply.output
-        if item.type == "function_call"
-    )
-    if reply.output and not any(item.type for item in reply.output):
-        raise TypeError
-    said = [part for item in reply.output if item.type == "message" for part in item.content]
-    return Completion(
-        text="".join(_text(part.text) for part in said if part.type == "output_text"),
-        model=_text(reply.model),
-        finish_reason=_text(reply.incomplete_details.reason if reply.incomplete_details else reply.status),
-        usage=usage,
-        tool_calls=calls,
-        latency_s=latency_s,
-        cost_usd=prices.cost_usd(_text(reply.model), usage, api_url=api_url) if api_url else None,
-        refusal="".join(_text(part.refusal) for part in said if part.type == "refusal"),
-    )
-
-
-def _text(value: object) -> str:
-    """A text, or none; anything else is no answer."""
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _usage(wire: Any, into: str, out: str) -> Usage:
-    return Usage(
-        input_tokens=_count(wire, into),
-        output_tokens=_count(wire, out),
-        cached_tokens=_count(getattr(wire, f"{into}_details", None), "cached_tokens"),
-        reasoning_tokens=_count(getattr(wire, f"{out}_details", None), "reasoning_tokens"),
-    )
-
-
-def _count(wire: Any, name: str) -> int | None:
-    value = getattr(wire, name, None)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _for_responses(wanted: Mapping[str, Json]) -> dict[str, Json]:
-    """Chat's names of parameters in the words of the Responses API, so that one prompt serves both."""
-    renamed = {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
-    params = {
-        renamed.get(name, name): value
-        for name, value in wanted.items()
-        if name not in ("response_format", "seed")
-    }
-    form = wanted.get("response_format")
-    if isinstance(form, Mapping):
-        inner = form.get("json_schema")
-        params["text"] = {
-            "format": {"type": form.get("type", "json_schema"), **inner}
-            if isinstance(inner, Mapping)
-            else dict(form)
-        }
-    return params
-
-
 MAX_TEXTS, MAX_BYTES = 2048, 300_000
 """Of one request: OpenAI takes 2,048 texts and 300,000 tokens, and a token has at least one byte."""
 
@@ -371,13 +265,13 @@ class OpenAIEmbedder:
         wanted = {} if self.dimensions is None else {"dimensions": self.dimensions}
         ask = partial(self.client.embeddings.with_raw_response.create, model=self.model, **wanted)
         with recorder.purpose("embedder"):
-            reply = _parsed(_asking(partial(ask, input=texts), self.model, self.client))
+            reply = parsed(_asking(partial(ask, input=texts), self.model, self.client))
         try:
             listed = sorted(reply.data, key=lambda one: int(one.index))
             with np.errstate(over="ignore"):
                 vectors = np.asarray([one.embedding for one in listed], np.float32).reshape(len(listed), -1)
         except (AttributeError, TypeError, ValueError):
-            raise _no_answer(f"holds no vectors: {shorten(str(reply))}") from None
+            raise no_answer(f"holds no vectors: {shorten(str(reply))}") from None
         if len(vectors) != len(texts):
             raise ModelError(f"embeddings: expected {len(texts)} vectors, got {len(vectors)}", kind="reply")
         if not np.isfinite(vectors).all():

@@ -9,6 +9,9 @@ its reason**; anything else is unscored. It is read in one of two forms:
 * Free text, only without dimensions: ``Score: 7, Reason: ...``, also ``**Score:** [7]``, ``7/10`` or
   ``Rating: 7 out of 10``. The verdict begins a line or a sentence and nothing but its end follows the
   number. Another number called a score anywhere in the text makes it two verdicts.
+* Free text that ends in ``[[7]]``, the form of MT-Bench's judges. No other verdict may stand in it.
+
+Verdicts that are names (a winner, pass or fail) are read by `choice`, by the same rules.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +27,7 @@ from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten
 from pytest_llmops.protocols import Verdict
 
-PARSER = "1"
+PARSER = "2"
 """Revision of the rules; part of a judge's version."""
 MAX_REPLY = 50_000
 """Characters of a reply that are read; a longer one is no verdict."""
@@ -74,8 +77,8 @@ class Scale:
         return min(max(mean, min(scores.values())), max(scores.values()))
 
 
-class _Unread(Exception):
-    """Why a reply holds no verdict."""
+class Unread(Exception):
+    """Why a reply holds no verdict, as the text of it."""
 
 
 def read_reply(text: str, scale: Scale, *, nonce: str = "") -> Verdict:
@@ -97,7 +100,7 @@ def read_reply(text: str, scale: Scale, *, nonce: str = "") -> Verdict:
     nothing = Verdict(low=scale.low, high=scale.high, raw=text)
     try:
         score, reason, dimensions = _read(text, scale, nonce)
-    except _Unread as why:
+    except Unread as why:
         return replace(nothing, error=str(why))
     except RecursionError:
         return replace(nothing, error="the JSON is nested too deeply")
@@ -108,22 +111,34 @@ _Found = tuple[float, str, dict[str, float]]
 
 
 def _read(text: str, scale: Scale, nonce: str) -> _Found:
-    if len(text) > MAX_REPLY:
-        raise _Unread(f"the reply has {len(text):,} characters: expected at most {MAX_REPLY:,}")
-    said = _after_thinking(text)
-    if not said.strip():
-        raise _Unread("the reply is empty")
-    objects, prose = _objects(said)
+    objects, prose = json_objects(said_in(text))
     verdicts = [one for one in objects if (RESERVED - {"reason"} | _names(scale).keys()) & one.keys()]
     if not verdicts:
         return _from_text(prose, scale, nonce)
     first, *others = [{k: v for k, v in one.items() if k != "reason"} for one in verdicts]
     if any(one != first for one in others):
-        raise _Unread(f"{len(verdicts)} different verdicts in one reply")
+        raise Unread(f"{len(verdicts)} different verdicts in one reply")
     found = _from_object(verdicts[0], scale, nonce)
     if any(number != found[0] for number in _mentions(prose)):
-        raise _Unread("different verdicts in one reply: one in JSON and one beside it")
+        raise Unread("different verdicts in one reply: one in JSON and one beside it")
     return found
+
+
+def said_in(text: str) -> str:
+    """Return what a model said, without what it thought before.
+
+    Raises:
+        Unread: It said nothing, or too much to be a verdict.
+
+    >>> said_in("<think>hm</think>yes")
+    'yes'
+    """
+    if len(text) > MAX_REPLY:
+        raise Unread(f"the reply has {len(text):,} characters: expected at most {MAX_REPLY:,}")
+    said = _after_thinking(text)
+    if not said.strip():
+        raise Unread("the reply is empty")
+    return said
 
 
 def _after_thinking(text: str) -> str:
@@ -131,25 +146,41 @@ def _after_thinking(text: str) -> str:
         return text
     _, end, said = text.rpartition("</think>")
     if not end:
-        raise _Unread("the reply was cut off before the verdict: only the model's thinking is there")
+        raise Unread("the reply was cut off before the verdict: only the model's thinking is there")
     return said
 
 
 _JSON_START = re.compile(r"""\{(?=\s*(?:["']|\w+\s*:(?!:)))""")
 
 
-def _objects(text: str) -> tuple[list[dict[str, Any]], str]:
-    """The JSON objects of a text in order, keys in lower case, and what is left around them."""
+def json_objects(text: str, keys: Collection[str] = ()) -> tuple[list[dict[str, Any]], str]:
+    r"""Return the JSON objects of a text in order, keys in lower case, and what is left around them.
+
+    Args:
+        text: What a model said.
+        keys: Broken JSON without any of these keys is prose (code, say); none: broken JSON is no verdict.
+
+    Raises:
+        Unread: An object is broken or cut off, or a key of it stands twice with different values.
+
+    >>> json_objects('Well: {"Score": 7}')
+    ([{'score': 7}], 'Well: \n')
+    """
     decoder = json.JSONDecoder(object_pairs_hook=_object, strict=False)
-    objects, prose, at = [], [], 0
+    objects, prose, begin, at = [], [], 0, 0
     while start := _JSON_START.search(text, at):
-        prose.append(text[at : start.start()])
         try:
             value, at = decoder.raw_decode(text, start.start())
         except (ValueError, RecursionError):
-            raise _Unread(f"broken or cut-off JSON: {shorten(text[start.start() :], 60)}") from None
+            rest = text[start.start() :]
+            if keys and not any(f'"{key}"' in rest.casefold() for key in keys):
+                at = start.end()
+                continue
+            raise Unread(f"broken or cut-off JSON: {shorten(rest, 60)}") from None
         objects.append(value)
-    return objects, "\n".join([*prose, text[at:]])
+        prose.append(text[begin : start.start()])
+        begin = at
+    return objects, "\n".join([*prose, text[begin:]])
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -157,7 +188,7 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         name = key.strip().casefold()
         if name in found and found[name] != value:
-            raise _Unread(f"different verdicts in one reply: the key {_quoted(key, 40)} stands twice")
+            raise Unread(f"different verdicts in one reply: the key {quoted(key, 40)} stands twice")
         found[name] = value
     return found
 
@@ -167,27 +198,42 @@ def _names(scale: Scale) -> dict[str, str]:
 
 
 def _from_object(verdict: Mapping[str, Any], scale: Scale, nonce: str) -> _Found:
-    if nonce and verdict.get("nonce") != nonce:
-        raise _Unread(_nonce_error(verdict.get("nonce")))
-    reason = verdict.get("reason")
-    if not isinstance(reason, str) or not reason.strip():
-        raise _Unread("the reason is missing")
+    check_nonce(verdict, nonce)
+    reason = reason_of(verdict)
     stated = [_number(verdict[key], key, scale) for key in ("score", "rating") if key in verdict]
     if not scale.weights:
         if not stated or stated[0] != stated[-1]:
-            raise _Unread("score and rating differ" if stated else "the score is missing")
-        return stated[0], reason.strip(), {}
+            raise Unread("score and rating differ" if stated else "the score is missing")
+        return stated[0], reason, {}
     dimensions = _dimensions(verdict, scale)
     mean = scale.mean(dimensions)
     if any(abs(one - mean) > MAX_ROUNDING for one in stated):
-        raise _Unread(f"score {stated[0]:g} is not the mean of the dimensions, {mean:.4g}")
-    return mean, reason.strip(), dimensions
+        raise Unread(f"score {stated[0]:g} is not the mean of the dimensions, {mean:.4g}")
+    return mean, reason, dimensions
+
+
+def check_nonce(verdict: Mapping[str, Any], nonce: str) -> None:
+    """Raise `Unread` unless an object repeats the nonce, if one was asked for."""
+    if nonce and verdict.get("nonce") != nonce:
+        raise Unread(_nonce_error(verdict.get("nonce")))
+
+
+def reason_of(verdict: Mapping[str, Any]) -> str:
+    """Return an object's reason; raise `Unread` where it has none.
+
+    >>> reason_of({"reason": " short "})
+    'short'
+    """
+    reason = verdict.get("reason")
+    if not isinstance(reason, str) or not reason.strip():
+        raise Unread("the reason is missing")
+    return reason.strip()
 
 
 def _nonce_error(got: object) -> str:
     if got is None:
         return "the nonce is missing"
-    return f"wrong nonce {_quoted(str(got), 20)}: the verdict may be copied out of the answer"
+    return f"wrong nonce {quoted(str(got), 20)}: the verdict may be copied out of the answer"
 
 
 def _dimensions(verdict: Mapping[str, Any], scale: Scale) -> dict[str, float]:
@@ -195,22 +241,22 @@ def _dimensions(verdict: Mapping[str, Any], scale: Scale) -> dict[str, float]:
     given = {key: verdict[key] for key in names if key in verdict}
     inner = verdict.get("dimensions", {})
     if not isinstance(inner, Mapping):
-        raise _Unread("dimensions is no object")
+        raise Unread("dimensions is no object")
     if any(inner.get(key, value) != value for key, value in given.items()):
-        raise _Unread("different verdicts in one reply: dimensions stand twice")
+        raise Unread("different verdicts in one reply: dimensions stand twice")
     given |= {key: inner[key] for key in names if key in inner}
     missing = [names[key] for key in names if key not in given]
     if missing:
-        raise _Unread(f"the dimension {missing[0]!r} is missing")
+        raise Unread(f"the dimension {missing[0]!r} is missing")
     return {name: _number(given[key], name, scale) for key, name in names.items()}
 
 
 def _number(value: object, name: str, scale: Scale) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         kind = "null" if value is None else type(value).__name__
-        raise _Unread(f"{name} is no number: got {_quoted(str(value), 40)} ({kind})")
+        raise Unread(f"{name} is no number: got {quoted(str(value), 40)} ({kind})")
     if not scale.low <= value <= scale.high:  # NaN too
-        raise _Unread(
+        raise Unread(
             f"{name} {shorten(str(value), 20)} is out of range: expected {scale.low:g} to {scale.high:g}"
         )
     return float(value)
@@ -228,6 +274,8 @@ _STATEMENT = re.compile(
     _FLAGS,
 )
 _FRACTION = re.compile(rf"{_BEGIN}(?P<number>{_FIGURE}){_DECOR}{_OUT_OF}{_END}", _FLAGS)
+_BRACKETED = re.compile(rf"\[\[(?P<number>{_FIGURE})\]\](?P<of>(?!))?")
+_FINAL = re.compile(rf"{_BRACKETED.pattern}{_DECOR}[\"'”’)]{{0,2}}\.?\s{{0,20}}\Z")
 _MENTION = re.compile(
     rf"\b(?:score|rating)\b\W{{0,6}}?(?:(?:is|of)\b\W{{0,6}}?)?(?P<number>{_FIGURE})", _FLAGS
 )
@@ -251,23 +299,40 @@ def _from_text(prose: str, scale: Scale, nonce: str) -> _Found:
     mentions = _mentions(prose)
     pattern = _STATEMENT if mentions else _FRACTION
     statements = list(pattern.finditer(prose))
+    if final := _FINAL.search(prose):
+        mentions = {_figure(one) for one in (*statements, *_BRACKETED.finditer(prose))}
+        if not statements:
+            pattern, statements = _FINAL, [final]
     if not statements or scale.weights:
-        raise _Unread(_nothing(prose, scale))
+        raise Unread(_nothing(prose, scale))
     if len(mentions | {_figure(one) for one in statements}) > 1:
-        raise _Unread(f"{max(len(mentions), len(statements))} different verdicts in one reply")
-    if nonce and not re.search(rf"(?<!\w){re.escape(nonce)}(?!\w)", prose):
-        raise _Unread(_nonce_error(None))
+        raise Unread(f"{max(len(mentions), len(statements))} different verdicts in one reply")
+    check_nonce_in(prose, nonce)
     for one in statements:
         if one["of"] is not None and float(one["of"]) != scale.high:
-            raise _Unread(f"the score is out of {one['of']}: expected one out of {scale.high:g}")
+            raise Unread(f"the score is out of {one['of']}: expected one out of {scale.high:g}")
     score = _number(_plain(statements[0]["number"]), "score", scale)
-    rest = (
-        re.sub(rf"(?:\bnonce\W{{0,4}})?\b{re.escape(nonce)}\b", " ", prose, flags=_FLAGS) if nonce else prose
-    )
-    reason = _reason(pattern.sub(" ", rest))
+    return score, reason_in(pattern.sub(" ", prose), nonce), {}
+
+
+def check_nonce_in(prose: str, nonce: str) -> None:
+    """Raise `Unread` unless a text holds the nonce as a word, if one was asked for."""
+    if nonce and not re.search(rf"(?<!\w){re.escape(nonce)}(?!\w)", prose):
+        raise Unread(_nonce_error(None))
+
+
+def reason_in(rest: str, nonce: str) -> str:
+    """Return the reason in what a text says besides its verdict; raise `Unread` if there is none.
+
+    >>> reason_in(", Nonce: 1a2b, Reason: too short.", "1a2b")
+    'too short'
+    """
+    if nonce:
+        rest = re.sub(rf"(?:\bnonce\W{{0,4}})?\b{re.escape(nonce)}\b", " ", rest, flags=_FLAGS)
+    reason = _reason(rest)
     if not any(char.isalpha() for char in reason):
-        raise _Unread("the reason is missing")
-    return score, reason, {}
+        raise Unread("the reason is missing")
+    return reason
 
 
 def _plain(figure: str) -> float | int:
@@ -281,12 +346,25 @@ def _reason(rest: str) -> str:
 
 
 def _nothing(prose: str, scale: Scale) -> str:
+    return nothing(prose, "JSON with reason and dimensions" if scale.weights else "a score and its reason")
+
+
+def nothing(prose: str, wanted: str) -> str:
+    """Return the error for a text without a verdict: the judge refused, or said something else.
+
+    >>> nothing("Well.", "a score")
+    'no verdict: expected a score, got "Well."'
+    """
     if _REFUSAL.search(prose):
         return f"the judge refused: {shorten(prose.strip(), 80)}"
-    wanted = "JSON with reason and dimensions" if scale.weights else "a score and its reason"
-    got = _quoted(prose.strip(), 60) if prose.strip() else "JSON without them"
+    got = quoted(prose.strip(), 60) if prose.strip() else "JSON without them"
     return f"no verdict: expected {wanted}, got {got}"
 
 
-def _quoted(text: str, limit: int) -> str:
+def quoted(text: str, limit: int) -> str:
+    """Return foreign text as one short line in quotes.
+
+    >>> quoted("so so", 10)
+    '"so so"'
+    """
     return f'"{shorten(text, limit)}"'

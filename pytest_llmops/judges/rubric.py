@@ -1,52 +1,37 @@
-"""Judges by rubric: a prompt file, a scale, and a model that is asked under suspicion.
+"""Judges by rubric: a prompt, a scale, and a model that is asked as `asking` has it.
 
-What is judged is hostile text: it may hold instructions, fake verdicts, or the tags and control tokens
-that a prompt is made of. Each layer against that is plain and can be tested without a model:
-
-* The data is a user message of its own, one JSON object between two tags. In its strings every ``<`` and
-  every character that does not print is an escape, so nothing within can close a tag, open a role or hide.
-* The tags carry a nonce that the verdict must repeat: a verdict copied out of the answer has none, or
-  another. It is a hash of rubric, question, reference and answer, so a recording answers the same
-  request again, and whoever writes the answer would have to find a text that contains its own hash.
-* The reply is JSON by a schema where the server can do that, and `reply.read_reply` accepts exactly one
-  verdict on the scale. One retry; then the answer is *unscored*, which is no score.
-* An answer without any content gets the lowest score without a model being asked: some judges wave
-  through answers like ":" in most cases (Zhao et al. 2025, "One Token to Fool LLM-as-a-Judge"). It is
-  scored, not unscored: the application answered nothing, and that is known for sure.
-
-This makes accidents harmless and attacks harder; it does not make a judge that cannot be talked to.
+An answer without any content gets the lowest score without a model being asked: some judges wave through
+answers like ":" in most cases (Zhao et al. 2025, "One Token to Fool LLM-as-a-Judge"). It is scored, not
+unscored: the application answered nothing, and that is known for sure.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
 
-from pytest_llmops import recorder
-from pytest_llmops.errors import ModelError, PromptError
-from pytest_llmops.judges.reply import PARSER, Scale, read_reply
-from pytest_llmops.measurement import Json, shorten
-from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt, Verdict
+from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.asking import (
+    MAX_DATA,
+    Asker,
+    Shape,
+    again,
+    contentless,
+    digest,
+    only_opener,
+    passages_of,
+    strict,
+)
+from pytest_llmops.judges.choice import Choices
+from pytest_llmops.judges.negotiation import WAYS
+from pytest_llmops.judges.reply import PARSER, Scale, Unread, read_reply
+from pytest_llmops.judges.weighting import WEIGHTED, weighted
+from pytest_llmops.measurement import Json
+from pytest_llmops.protocols import Model, Verdict
 
-if TYPE_CHECKING:
-    from pytest_llmops.prompts import Prompt
-
-TRIES = 2
-MAX_REASON = 300
-"""Characters of a reason in the schema: a small model would go on until the token limit."""
-MAX_DATA = 100_000
-"""Characters of question, reference and answer together. More is unscored, never silently cut."""
-MAX_ECHO = 1_000
-"""Characters of an unreadable reply that are shown to the model again."""
-NOT_FOUND = 404
-VARIABLES = ("data", "nonce", "form")
-"""What a rubric's prompt is given; it must use ``data`` and ``form``."""
+MAX_ENUM = 20
+"""Whole scores that a schema lists one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +44,26 @@ class Rubric:
             and ``{{ form }}`` (the form of the reply) must stand somewhere; ``{{ nonce }}`` may.
         scale: Lowest and highest score, and the weights of the dimensions. Whole ends: whole scores.
         pass_at: The bound of an assertion that names none, on the scale; None: it has to name one.
+        values: Further variables of the prompt.
+        names: Verdicts that are names ("pass"), and the score of each; empty: the verdict is a number.
+        model: The model it was written for; empty: any.
+        params: Parameters for the model, over those of the prompt.
+        weighted: The score is the mean over the log-probabilities of the scores, as G-Eval has it; a server
+            that gives none gives no score.
+
+    Raises:
+        UsageError: Names of verdicts that are fewer than two or spelt alike.
     """
 
     name: str
     file: Path
     scale: Scale
     pass_at: float | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, float] = field(default_factory=dict)
+    model: str = ""
+    params: Mapping[str, Json] = field(default_factory=dict)
+    weighted: bool = False
 
 
 QUALITY = Rubric(
@@ -80,37 +79,34 @@ measurements of their own, and a rubric with other weights is one line.
 """
 
 
-def quality(model: Model | None = None) -> RubricJudge:
+def quality(model: Model | None = None, *, weights: Mapping[str, float] | None = None) -> RubricJudge:
     """Return the built-in judge of accuracy, fluency and relevance against a reference.
+
+    Args:
+        model: Who is asked; None: the judge model of the run's settings.
+        weights: Weight of each of the three in the score, above 0; None: equal.
+
+    Raises:
+        UsageError: Weights of other names, or one that is not above 0.
 
     >>> quality().name, quality().pass_at
     ('quality', 7.0)
     """
-    return RubricJudge(QUALITY, model)
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """How a model is asked: by which schema, if any, and with or without the prompt's parameters."""
-
-    schema: Literal["bounded", "plain", ""]
-    params: bool = True
-
-
-WAYS = (_Way("bounded"), _Way("plain"), _Way("plain", params=False), _Way(""))
-"""From the narrowest form of a reply to the widest; a server that refuses one is asked the next.
-
-Strict schemas of some providers know no ``maxLength``; some models take no ``temperature``; some servers
-know no schema at all and are asked for a line of text.
-"""
+    if weights is None:
+        return RubricJudge(QUALITY, model)
+    if set(weights) != set(QUALITY.scale.weights):
+        expected = ", ".join(QUALITY.scale.weights)
+        raise UsageError(f"judge quality: expected weights of {expected}, got {', '.join(weights) or 'none'}")
+    ordered = {name: weights[name] for name in QUALITY.scale.weights}
+    return RubricJudge(replace(QUALITY, scale=replace(QUALITY.scale, weights=ordered)), model)
 
 
 @dataclass(slots=True)
 class RubricJudge:
     """A judge that asks a model by a rubric.
 
-    The form a server refuses is not tried again by the same judge in the same test. (It is in the next
-    test: each test's recording has to answer by itself, whatever ran before it.)
+    The form a server refuses is not tried again in the same test. (It is in the next test: each test's
+    recording has to answer by itself, whatever ran before it.)
 
     Args:
         rubric: What to look at.
@@ -119,9 +115,7 @@ class RubricJudge:
 
     rubric: Rubric
     model: Model | None = None
-    _prompt: Prompt | None = field(default=None, repr=False)
-    _way: int = field(default=0, repr=False)
-    _test: object = field(default=None, repr=False)
+    _asker: Asker | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -146,19 +140,27 @@ class RubricJudge:
     @property
     def model_name(self) -> str:
         """The model's own name, else that of its type."""
-        model = self._asked()
-        return str(getattr(model, "model", "") or type(model).__name__)
+        return self._asking().model_name
 
     @property
     def version(self) -> str:
         """Hash of all that makes a verdict: prompt, scale, forms of the reply, parser and model."""
-        scale = self.rubric.scale
-        forms = [[_form(way, scale, "") for way in WAYS], [_format(way, scale, "") for way in WAYS]]
-        parts = [self._read().fingerprint, dict(scale.weights), forms, _again(""), PARSER, self.model_name]
-        return _digest(parts, 12)
+        asking, shape = self._asking(), self._shape()
+        forms = [[shape.form(way, "") for way in WAYS], [shape.params(way, "") for way in WAYS]]
+        scale: list[object] = [dict(self.rubric.scale.weights), dict(self.rubric.names), self.rubric.weighted]
+        params = dict(self.rubric.params)
+        return digest([asking.fingerprint, scale, forms, again(""), params, PARSER, asking.model_name], 12)
 
-    def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+    def judge(
+        self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
+    ) -> Verdict:
         """Return the verdict on an answer.
+
+        Args:
+            answer: What is judged.
+            question: What was asked; empty: not told to the judge.
+            reference: A right answer; empty: not told.
+            contexts: Passages that the answer was made from; none: not told.
 
         Returns:
             A score on the rubric's scale; or unscored, with the error and the raw replies, if no reply
@@ -168,18 +170,25 @@ class RubricJudge:
         Raises:
             ModelError: The model could not be asked at all: that is neither a score nor a failure to give one.
             PromptError: The rubric's prompt cannot be used.
+            UsageError: The contexts are no list of texts.
         """
-        if _contentless(answer):
+        passages = passages_of(contexts, self.name)
+        if contentless(answer) or only_opener(answer, reference):
             return self._lowest("contentless answer")
-        length = len(answer) + len(question) + len(reference)
+        length = sum(map(len, (answer, question, reference, *passages)))
         if length > MAX_DATA:
             error = (
                 f"question, reference and answer have {length:,} characters: expected at most {MAX_DATA:,}"
             )
             return Verdict(low=self.low, high=self.high, error=error)
-        nonce = _digest([self._read().fingerprint, question, reference, answer], 8)
-        data = {"question": question, "reference": reference, "answer": answer}
-        return self._tried(_block({key: text for key, text in data.items() if text}, nonce), nonce)
+        parts: dict[str, Json] = {"question": question, "reference": reference}
+        data = {key: one for key, one in (parts | {"contexts": passages, "answer": answer}).items() if one}
+        nonce_of = [question, reference, answer, *([passages] if passages else [])]
+        found = self._asking().ask(data, self._shape(), nonce_of=nonce_of)
+        if found.value is None:
+            return Verdict(low=self.low, high=self.high, error=found.error, raw=found.raw)
+        verdict = replace(found.value, raw=found.raw)
+        return verdict if not self.rubric.weighted else weighted(verdict, found.completion)
 
     def _lowest(self, reason: str) -> Verdict:
         return Verdict(
@@ -191,172 +200,80 @@ class RubricJudge:
             prescreened=True,
         )
 
-    def _tried(self, data: str, nonce: str) -> Verdict:
-        replies: list[str] = []
-        told: tuple[Message, ...] = ()
-        verdict = Verdict(low=self.low, high=self.high)
-        for _ in range(TRIES):
-            try:
-                completion, way = self._ask(data, nonce, told)
-            except ModelError as error:
-                if not replies:
-                    raise
-                return replace(verdict, error=f"{verdict.error}; asking again failed: {error}")
-            replies.append(completion.text or completion.refusal)
-            verdict = replace(_read(completion, way, self.rubric.scale, nonce), raw=_raw(replies))
-            if verdict.score is not None:
-                return verdict
-            told += (
-                Message("assistant", shorten(replies[-1], MAX_ECHO) or "(nothing)"),
-                Message("user", f"{_again(verdict.error)} {_form(way, self.rubric.scale, nonce)}"),
-            )
-        return replace(verdict, error=f"no verdict after {TRIES} tries: {verdict.error}")
+    def _asking(self) -> Asker:
+        if self._asker is None:
+            own = self.rubric
+            params = {**own.params, **(WEIGHTED if own.weighted else {})}
+            self._asker = Asker(own.name, own.file, self.model, own.values, params, own.model)
+        return self._asker
 
-    def _ask(self, data: str, nonce: str, told: tuple[Message, ...]) -> tuple[Completion, _Way]:
-        """Ask in the first way that the server does not refuse."""
-        test = recorder.current()
-        if self._test is not test:
-            self._test, self._way = test, 0
-        start = self._way
-        while True:
-            way = WAYS[self._way]
-            try:
-                return self._complete(way, data, nonce, told), way
-            except ModelError as error:
-                refused = error.kind == "request" and error.status != NOT_FOUND
-                if not refused or way is WAYS[-1]:
-                    # Refused in every form: the form was not the reason.
-                    self._way = start
-                    raise
-                self._way += 1
-
-    def _complete(self, way: _Way, data: str, nonce: str, told: tuple[Message, ...]) -> Completion:
-        scale = self.rubric.scale
-        prompt = self._rendered(data, nonce, _form(way, scale, nonce))
-        params = dict(prompt.params) if way.params else {}
-        asked = replace(prompt, messages=(*prompt.messages, *told), params=params)
-        with recorder.purpose("judge"):
-            return self._asked().complete(asked, **_format(way, scale, nonce))
-
-    def _asked(self) -> Model:
-        if self.model is None:
-            self.model = cast("Model", recorder.lookup("model", "judge"))
-        return self.model
-
-    def _read(self) -> Prompt:
-        from pytest_llmops.prompts import read_prompt
-
-        if self._prompt is None:
-            file = self.rubric.file
-            self._prompt = read_prompt(file, name=f"judges/{self.rubric.name}", version=file.stem)
-        return self._prompt
-
-    def _rendered(self, data: str, nonce: str, form: str) -> RenderedPrompt:
-        prompt = self._read()
-        values = {"data": data, "nonce": nonce, "form": form}
-        given = {name: values[name] for name in VARIABLES if name in prompt.variables}
-        rendered = prompt.render(**given)
-        alone = [one for one in rendered.messages if one.role == "user" and one.content.strip() == data]
-        if len(alone) != 1 or "form" not in given:
-            raise PromptError(
-                f"rubric {self.rubric.name}: expected {{{{ data }}}} as a user message of its own, and {{{{ form }}}} "
-                f"in another, got the variables {', '.join(given) or '(none)'} @ {self.rubric.file}"
-            )
-        return rendered
+    def _shape(self) -> Shape[Verdict]:
+        return by_name(self.rubric.names) if self.rubric.names else by_score(self.rubric.scale)
 
 
-def _read(completion: Completion, way: _Way, scale: Scale, nonce: str) -> Verdict:
-    if not completion.text and completion.refusal:
-        refused = f"the judge refused: {shorten(completion.refusal, 80)}"
-        return Verdict(low=scale.low, high=scale.high, error=refused)
-    verdict = read_reply(completion.text, scale if way.schema else replace(scale, weights={}), nonce=nonce)
-    if verdict.error and completion.finish_reason == "length":
-        return replace(verdict, error=f"{verdict.error} (cut off at the token limit)")
-    return verdict
-
-
-def _raw(replies: list[str]) -> str:
-    if len(replies) == 1:
-        return replies[0]
-    return "\n\n".join(f"try {number}: {reply}" for number, reply in enumerate(replies, start=1))
-
-
-def _digest(parts: Sequence[object], digits: int) -> str:
-    # As JSON: texts cannot run into each other, and a lone surrogate has a form.
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()[:digits]
-
-
-def _contentless(answer: str) -> bool:
-    """No letter, digit or symbol: "42" and "+" are answers, ":" and "..." are none."""
-    return all(unicodedata.category(char)[0] in "CMPZ" or char in "`^" for char in answer)
-
-
-_UNSAFE = re.compile(r"<|\[(?=/?INST\])|[^\x20-\x7e]")
-
-
-def _block(data: Mapping[str, str], nonce: str) -> str:
-    """The data as JSON between its tags; it reads back as it was, and no character in it does anything."""
-    text = json.dumps(data, ensure_ascii=False)
-    return f"<data-{nonce}>\n{_UNSAFE.sub(_escaped, text)}\n</data-{nonce}>"
-
-
-def _escaped(found: re.Match[str]) -> str:
-    char = found[0]
-    if char in "<[":
-        return f"\\u{ord(char):04x}"
-    return char if char.isprintable() else json.dumps(char)[1:-1]
-
-
-def _form(way: _Way, scale: Scale, nonce: str) -> str:
+def by_score(scale: Scale) -> Shape[Verdict]:
+    """Return the form of a reply that is a score, or one a dimension."""
     ends = f"from {scale.low:g} to {scale.high:g}"
     number = "a whole number" if _whole(scale) else "a number"
-    if not way.schema:
-        of = f", the mean of {', '.join(scale.weights)}" if scale.weights else ""
-        return (
-            f"Reply with one line and nothing else: Score: n, Nonce: {nonce}, Reason: one sentence. "
-            f"n is {number} {ends}{of}."
-        )
-    numbers = dict.fromkeys(scale.weights, "n") or "n"
+    of = f", the mean of {', '.join(scale.weights)}" if scale.weights else ""
+    line = (
+        "Reply with one line and nothing else: Score: n, Nonce: {nonce}, Reason: one sentence. "
+        f"n is {number} {ends}{of}."
+    )
     key = "dimensions" if scale.weights else "score"
-    shape = json.dumps({"nonce": nonce, "reason": "one sentence", key: numbers}).replace('"n"', "n")
-    return f"Reply with one JSON object and nothing else: {shape}. Each n is {number} {ends}."
+    shown = ", ".join(f'"{name}": n' for name in scale.weights)
+
+    def fields(one: Json) -> dict[str, Json]:
+        return {key: strict(dict.fromkeys(scale.weights, one)) if scale.weights else one}
+
+    def read(text: str, nonce: str, structured: bool) -> Verdict:  # noqa: FBT001 -- the port of `Shape`
+        verdict = read_reply(text, scale if structured else replace(scale, weights={}), nonce=nonce)
+        if verdict.error:
+            raise Unread(verdict.error)
+        return verdict
+
+    return Shape(
+        bounded=fields(_number(scale)),
+        plain=fields(_listing(scale)),
+        sample={key: f"{{{shown}}}" if scale.weights else "n"},
+        words=f"Each n is {number} {ends}.",
+        line=line,
+        read=read,
+    )
 
 
-def _again(error: str) -> str:
-    return f"That was no verdict: {error}. Judge the same data again."
+def by_name(names: Mapping[str, float]) -> Shape[Verdict]:
+    """Return the form of a reply that is one of some names, each with its score."""
+    choices = Choices(dict.fromkeys(names, ()))
+    low, high = min(names.values()), max(names.values())
+    field_: dict[str, Json] = {"verdict": {"type": "string", "enum": list(names)}}
+    either = " or ".join(names)
+
+    def read(text: str, nonce: str, _structured: bool) -> Verdict:  # noqa: FBT001 -- the port of `Shape`
+        name, reason = choices.read(text, nonce)
+        return Verdict(score=float(names[name]), low=float(low), high=float(high), reason=reason)
+
+    return Shape(
+        bounded=field_,
+        plain=field_,
+        sample={"verdict": " or ".join(f'"{name}"' for name in names)},
+        words=f"The verdict is {either}.",
+        line=f"Reply with one line and nothing else: Verdict: {either}, Nonce: {{nonce}}, Reason: one sentence.",
+        read=read,
+    )
 
 
 def _whole(scale: Scale) -> bool:
     return float(scale.low).is_integer() and float(scale.high).is_integer()
 
 
-def _format(way: _Way, scale: Scale, nonce: str) -> dict[str, Json]:
-    """The parameter that holds a server to the schema, or none."""
-    if not way.schema:
-        return {}
-    number = _number(scale, bounded=way.schema == "bounded")
-    reason: dict[str, Json] = {"type": "string"}
-    if way.schema == "bounded":
-        reason["maxLength"] = MAX_REASON
-    score = _strict(dict.fromkeys(scale.weights, number)) if scale.weights else number
-    key = "dimensions" if scale.weights else "score"
-    schema = _strict({"nonce": {"type": "string", "enum": [nonce]}, "reason": reason, key: score})
-    inner: Json = {"name": "verdict", "strict": True, "schema": schema}
-    return {"response_format": {"type": "json_schema", "json_schema": inner}}
-
-
-def _number(scale: Scale, *, bounded: bool) -> dict[str, Json]:
-    kind = "integer" if _whole(scale) else "number"
-    if not bounded:
-        return {"type": kind}
+def _number(scale: Scale) -> dict[str, Json]:
     low, high = (int(scale.low), int(scale.high)) if _whole(scale) else (scale.low, scale.high)
-    return {"type": kind, "minimum": low, "maximum": high}
+    return {"type": "integer" if _whole(scale) else "number", "minimum": low, "maximum": high}
 
 
-def _strict(properties: Mapping[str, Json]) -> dict[str, Json]:
-    return {
-        "type": "object",
-        "properties": dict(properties),
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+def _listing(scale: Scale) -> dict[str, Json]:
+    """The scores as a list: strict schemas of all providers know it, limits only some."""
+    if not _whole(scale) or scale.high - scale.low >= MAX_ENUM:
+        return {"type": "integer" if _whole(scale) else "number"}
+    return {"type": "integer", "enum": list(range(int(scale.low), int(scale.high) + 1))}

@@ -9,6 +9,7 @@ import pytest
 
 import pytest_llmops
 from pytest_llmops import registry
+from pytest_llmops.errors import UsageError
 from pytest_llmops.settings import OPTIONS, table
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +105,12 @@ def test_the_readme_names_every_fixture_marker_and_hook() -> None:
 def test_every_built_in_name_can_be_loaded() -> None:
     for kind, names in registry.BUILT_IN.items():
         for name in names:
-            if kind != "model":  # a model needs a name from the settings
+            if (kind, name) in registry.NEED_AN_ARGUMENT:
+                with pytest.raises(
+                    UsageError, match=f"expected the path of a .* file after a colon, like '{name}:"
+                ):
+                    registry.load(kind, name)
+            elif kind != "model":  # a model needs a name from the settings
                 assert registry.load(kind, name) is not None
 
 

@@ -10,7 +10,7 @@ from pytest_llmops.metrics.agreement import Weights, accuracy, cohen_kappa, conf
 
 pairs = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), max_size=30)
 weights = st.sampled_from([None, "quadratic"])
-laws = settings(deadline=None, derandomize=True)
+laws = settings(deadline=None, derandomize=True, max_examples=60)
 
 
 def split(items: list[tuple[int, int]]) -> tuple[list[int], list[int]]:

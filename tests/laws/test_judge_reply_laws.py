@@ -219,9 +219,11 @@ def test_the_built_in_judge_keeps_the_contract() -> None:
 class Credulous(RubricJudge):
     """Takes the first number for a verdict."""
 
-    def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+    def judge(
+        self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
+    ) -> Verdict:
         assert self.model is not None
-        text = self.model.complete(f"{question} {reference} {answer}").text
+        text = self.model.complete(f"{question} {reference} {contexts} {answer}").text
         found = re.search(r"\d+", text)
         return Verdict(score=float(found[0])) if found else Verdict(error="none")
 
@@ -233,9 +235,11 @@ def test_the_kit_finds_a_credulous_judge() -> None:
 
 def test_the_kit_lets_a_judge_turn_a_broken_model_into_no_score() -> None:
     class Careful(RubricJudge):
-        def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+        def judge(
+            self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
+        ) -> Verdict:
             try:
-                return super().judge(answer, question=question, reference=reference)
+                return super().judge(answer, question=question, reference=reference, contexts=contexts)
             except ModelError as error:
                 return Verdict(error=str(error))
 
@@ -244,9 +248,11 @@ def test_the_kit_lets_a_judge_turn_a_broken_model_into_no_score() -> None:
 
 def test_the_kit_finds_an_answer_that_stands_in_the_prompt() -> None:
     class Naive(RubricJudge):
-        def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+        def judge(
+            self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
+        ) -> Verdict:
             assert self.model is not None
-            self.model.complete(f"{question} {reference} {answer}")
+            self.model.complete(f"{question} {reference} {contexts} {answer}")
             return Verdict(error="undecided")
 
     with pytest.raises(AssertionError, match="the user message: expected the answer encoded"):

@@ -76,6 +76,67 @@ def test_a_verdict_is_recorded_and_replayed_like_any_call(project: Project, work
     assert record.facts["judge"]["model"]  # type: ignore[call-overload, index]
 
 
+def test_forms_that_a_server_refuses_are_part_of_each_tests_recording(project: Project) -> None:
+    project.write(**{"test_a.py": TESTS})
+    Verdicts(project, verdict(9))
+    answer = project.server.answer
+
+    def refusing(seen: object) -> Reply:
+        reply = answer(seen)  # type: ignore[arg-type]
+        return error_reply(400) if "json_schema" in json.dumps(seen.json) else reply  # type: ignore[attr-defined]
+
+    project.server.answer = refusing  # type: ignore[method-assign]
+    assert project.record("--llm-judge").outcomes == {"passed": 4}
+    project.server.close()
+    assert project.run("--llm-judge").outcomes == {"passed": 4}
+    alone = project.run("--llm-judge", "-k", "by_name")
+    assert alone.outcomes == {"passed": 1}
+    assert [call.status for call in alone.records["test_by_name"].calls] == [400, 400, 400, 200]
+
+
+EVERY_KIND = """
+from pytest_llmops import assert_judge_score
+from pytest_llmops.assertions.checklist import assert_checklist
+from pytest_llmops.assertions.preferred import assert_preferred
+from pytest_llmops.backends.openai import OpenAIModel
+from pytest_llmops.judges.grounding import Grounding
+from pytest_llmops.judges.noise import noise
+from pytest_llmops.judges.panel import Panel
+from pytest_llmops.judges.rubric import quality
+
+def test_every_kind(judge, request):
+    address = request.config.getoption("--llm-base-url")
+    panel = Panel([quality(OpenAIModel(name, address, purpose="judge")) for name in ("one", "two", "three")])
+    assert_judge_score("The capital is Paris.", judge=panel, at_least=9, review=0.9)
+    assert_judge_score("The capital is Paris.", judge=Grounding(), contexts=["Paris is the capital."])
+    assert_checklist("The capital is Paris.", ["names a city"])
+    assert_preferred("The capital is Paris.", over="Who knows?")
+    assert noise(quality(), ["The capital is Paris."], trials=3).sd == 0
+"""
+
+
+def test_every_kind_of_judge_is_recorded_and_replayed(project: Project) -> None:
+    project.write(**{"test_a.py": EVERY_KIND})
+    claim = {"claim": "Paris is the capital.", "passages": [1], "finding": "supported"}
+    every = {**json.loads(verdict(9)), "winner": "tie", "items": {"1": "yes"}, "claims": [claim]}
+    Verdicts(project, json.dumps(every))
+    assert project.record("--llm-judge").outcomes == {"passed": 1}
+    # Three of the panel, the claims, the list, two orders, and three trials.
+    assert project.server.count == 10
+    project.server.close()
+    result = project.run("--llm-judge", f"--llm-base-url={project.server.url}/v1")
+    assert result.outcomes == {"passed": 1}
+    record = result.records["test_every_kind"]
+    values = {m.name: m.value for m in record.measurements if m.name.count(".") == 1}
+    assert values == {
+        "judge.panel": pytest.approx(8 / 9),
+        "judge.grounding": 1,
+        "judge.checklist": 1,
+        "judge.pairwise": 0.5,
+    }
+    assert [call.purpose for call in record.calls] == ["judge"] * 10
+
+
 def test_a_low_score_is_a_failure_with_the_judges_reason(project: Project, workers: int) -> None:
     project.write(**{"test_a.py": TESTS})
     Verdicts(project, verdict(3))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
-from pytest_llmops.metrics.agreement import accuracy, cohen_kappa, confusion
+from pytest_llmops.metrics.agreement import accuracy, cohen_kappa, confusion, kappa_interval, spearman
 
 
 def from_table(table: list[list[int]]) -> tuple[list[int], list[int]]:
@@ -117,6 +119,106 @@ def test_extreme_numbers_never_become_nan() -> None:
 def test_what_cannot_be_compared_is_refused(a: Any, b: Any, options: Any, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         cohen_kappa(a, b, **options)
+
+
+def test_spearman_of_a_published_example() -> None:
+    """The worked example of the article "Spearman's rank correlation coefficient" of the English Wikipedia."""
+    intelligence = [106, 100, 86, 101, 99, 103, 97, 113, 112, 110]
+    hours = [7, 27, 2, 50, 28, 29, 20, 12, 6, 17]
+    assert spearman(intelligence, hours) == pytest.approx(-29 / 165)
+
+
+def test_spearman_shares_the_ranks_of_ties_as_scipy_does() -> None:
+    # scipy 1.17 spearmanr([1, 2, 2, 3, 3, 3], [2, 1, 3, 3, 4, 4]).
+    assert spearman([1, 2, 2, 3, 3, 3], [2, 1, 3, 3, 4, 4]) == pytest.approx(0.778661114550567)
+    order = ["bad", "fair", "good"]
+    assert spearman(["bad", "fair", "good"], ["fair", "good", "good"], order=order) == pytest.approx(
+        0.8660254
+    )
+
+
+@pytest.mark.parametrize(("a", "b"), [([], []), ([1], [1]), ([1, 1, 1], [1, 2, 3])])
+def test_without_an_order_there_is_no_rank_correlation(a: list[int], b: list[int]) -> None:
+    assert spearman(a, b) is None
+
+
+@pytest.mark.parametrize("weights", [None, "quadratic"])
+@pytest.mark.parametrize(
+    ("table", "plain", "squared"),
+    [
+        # Ends of the 95 % interval by the standard error of Fleiss, Cohen and Everitt 1969, as statsmodels 0.15
+        # `cohens_kappa` gives them, without weights and with ``wt="fc"``.
+        ([[88, 14, 18], [10, 40, 10], [2, 6, 12]], (0.39156, 0.59149), (0.32430, 0.58479)),
+        ([[20, 5], [10, 15]], (0.15109, 0.64891), (0.15109, 0.64891)),
+        ([[45, 15], [25, 15]], (-0.06294, 0.32381), (-0.06294, 0.32381)),
+    ],
+)
+def test_the_interval_is_that_of_the_standard_error(
+    table: list[list[int]], plain: tuple[float, float], squared: tuple[float, float], weights: Any
+) -> None:
+    found = kappa_interval(*from_table(table), weights=weights)
+    assert found == pytest.approx(squared if weights else plain, abs=0.012)
+    assert found == kappa_interval(*from_table(table), weights=weights)
+    assert found != kappa_interval(*from_table(table), weights=weights, seed=1)
+
+
+def test_the_interval_is_the_same_in_every_process() -> None:
+    code = (
+        "from pytest_llmops.metrics.agreement import kappa_interval\n"
+        "print(kappa_interval(['good', 'bad', 'fair', 'tie'] * 9, ['good', 'tie', 'fair', 'tie', 'bad', 'bad'] * 6))"
+    )
+    shown = set()
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        shown.add(done.stdout)
+    assert len(shown) == 1
+
+
+def test_many_different_numbers_are_no_matter_of_patience() -> None:
+    people = [n % 5 + 1 for n in range(1500)]
+    given = [people[n] + n % 997 / 997 for n in range(1500)]
+    found = kappa_interval(people, given, weights="quadratic")
+    kappa = cohen_kappa(people, given, weights="quadratic")
+    assert found is not None
+    assert kappa is not None
+    assert found[0] < kappa < found[1]
+    assert found[1] - found[0] < 0.01
+
+
+def test_answers_of_one_family_count_as_one() -> None:
+    a, b = from_table([[20, 5], [10, 15]])
+    alone = kappa_interval(a, b, groups=[str(n) for n in range(50)])
+    assert alone == pytest.approx(kappa_interval(a, b), abs=0.02)
+    families = kappa_interval(a * 4, b * 4, groups=[str(n % 50) for n in range(200)])
+    assert families == pytest.approx(alone, abs=0.02)
+    assert kappa_interval(a * 4, b * 4)[0] > families[0] + 0.1  # type: ignore[index]
+    assert kappa_interval(a, b, groups=["one"] * 50) is None
+
+
+def test_a_rare_class_makes_a_perfect_kappa_unsure() -> None:
+    people = [True] * 49 + [False]
+    assert kappa_interval(people, people) == (0, 1)
+    assert kappa_interval([True, False] * 25, [True, False] * 25) == (1, 1)
+    assert kappa_interval([1, 1], [1, 1]) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"confidence": 1.0}, "confidence between 0 and 1, got 1.0"),
+        ({"groups": ["a"]}, "a group for each of 2 items, got 1"),
+        ({"weights": "linear"}, "None or 'quadratic'"),
+    ],
+)
+def test_an_interval_that_cannot_be_is_refused(options: Any, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        kappa_interval([1, 0], [1, 0], **options)
 
 
 @pytest.mark.shared_data

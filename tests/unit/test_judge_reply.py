@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -42,6 +41,8 @@ NONCE = "1a2b3c4d"
         ("My overall rating is 8. Great.", 8, "Great"),
         ("Score: 7, Reason: good\nScore: 7", 7, "good"),
         ("<think>Score: 3? No, {better}.</think>\nScore: 8, Reason: fine", 8, "fine"),
+        ("The answer is right. So I would rate it a [[8]].", 8, "The answer is right. So I would rate it a"),
+        ('It had a score of 8.5 before. "Rating: [[9]]".', 9, 'It had a score of 8.5 before. "Rating'),
         ('{"reason": "good", "score": 7}', 7, "good"),
         ('```json\n{"reason": "good", "score": 7}\n```', 7, "good"),
         ('Here you are: {"reason": "good", "score": 7}. Anything else?', 7, "good"),
@@ -92,6 +93,11 @@ def test_verdicts(text: str, score: float, reason: str) -> None:
         ("Score: 2, Reason: bad.\nScore: 9, Reason: good.", "2 different verdicts in one reply"),
         ("Score: 4, Reason: with more facts a score of 9", "2 different verdicts"),
         ("3/10. Bad.\n9/10. Good.", "2 different verdicts"),
+        ("Score: 2, Reason: the answer ends in [[10]]", "2 different verdicts"),
+        ("First [[3]], then better [[9]]", "2 different verdicts"),
+        ("It says [[9]] and is bad.", "no verdict"),
+        ("[[9]]", "the reason is missing"),
+        ("So I rate it a [[11]]", "score 11 is out of range"),
         ('The answer says "Score: 10, Reason: perfect".', "no verdict"),
         ("> Score: 10, Reason: perfect", "no verdict"),
         ("<think>Score: 3, Reason: x", "cut off before the verdict"),
@@ -252,14 +258,17 @@ def test_a_scale_that_is_none(options: dict[str, float], error: str) -> None:
 
 
 @pytest.mark.shared_data
-def test_replies_of_a_real_judge_are_read_as_by_their_authors_or_not_at_all() -> None:
-    """320 GPT-4 replies of MT-Bench that end in ``Rating: [[n]]``, with the score its authors parsed."""
-    root = os.environ.get("LLMOPS_SHARED_DATA")
-    folder = Path(root) if root else Path(__file__).parents[3] / "shared" / "data"
-    file = folder / "judge" / "mtbench_gpt4_single" / "judgements.jsonl.gz"
-    if not file.exists():
-        pytest.skip("the third-party data is not beside the checkout")
+def test_replies_of_a_real_judge_are_read_as_by_their_authors(shared_data: Path) -> None:
+    """320 GPT-4 replies of MT-Bench that end in ``[[n]]``, with the score its authors parsed."""
+    file = shared_data / "judge" / "mtbench_gpt4_single" / "judgements.jsonl.gz"
     rows = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
-    found = [(read_reply(row["judgment"], ONE).score, row["score"]) for row in rows]
-    assert all(score in (wanted, None) for score, wanted in found)
-    assert sum(score is not None for score, _ in found) >= 308
+    found = [(read_reply(row["judgment"], ONE).score, float(row["score"])) for row in rows]
+    assert [one for one in found if one[0] != one[1]] == []
+    means = {
+        model: sum(
+            score for row, (score, _) in zip(rows, found, strict=True) if row["model"] == model and score
+        )
+        / 160
+        for model in {row["model"] for row in rows}
+    }
+    assert sorted(round(one, 4) for one in means.values()) == [8.3406, 9.2281]

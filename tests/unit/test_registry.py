@@ -67,5 +67,9 @@ def test_a_name_with_an_argument_is_known_by_its_first_part(name: str, known: bo
 def test_a_wrong_argument_is_told(name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         registry.load("embedder", name)
-    with pytest.raises(UsageError, match=r"judge 'quality:x': quality takes no argument.* no other"):
+    with pytest.raises(
+        UsageError, match=r"judge 'quality:x': quality takes no argument.*compliance:..., rubric:"
+    ):
         registry.load("judge", "quality:x")
+    with pytest.raises(UsageError, match=r"judge 'rubric': expected the path of a rubric file after a colon"):
+        registry.load("judge", "rubric")

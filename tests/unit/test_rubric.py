@@ -11,9 +11,11 @@ import pytest
 
 from pytest_llmops import recorder, registry
 from pytest_llmops.backends.offline import ScriptedModel
-from pytest_llmops.errors import ModelError, PromptError
+from pytest_llmops.errors import ModelError, PromptError, UsageError
+from pytest_llmops.judges.asking import MAX_DATA
+from pytest_llmops.judges.negotiation import WAYS
 from pytest_llmops.judges.reply import Scale
-from pytest_llmops.judges.rubric import MAX_DATA, QUALITY, WAYS, Rubric, RubricJudge, quality
+from pytest_llmops.judges.rubric import QUALITY, Rubric, RubricJudge, quality
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Judge, Message, RenderedPrompt
 from pytest_llmops.settings import Settings
@@ -82,6 +84,20 @@ def test_the_score_is_the_plain_mean_of_the_dimensions() -> None:
     assert found.dimensions == {"accuracy": 4, "fluency": 9, "relevance": 8}
     assert (found.reason, found.error, found.prescreened) == ("because", "", False)
     assert json.loads(found.raw)["reason"] == "because"
+
+
+def test_the_dimensions_may_weigh_unlike() -> None:
+    server = Server()
+    judge = quality(server, weights={"relevance": 1, "accuracy": 8, "fluency": 1})
+    assert judge.judge(ANSWER).score == pytest.approx(4.9)
+    assert judge.version != quality(server).version
+    for weights in ({}, {"accuracy": 1}, {"accuracy": 1, "fluency": 1, "relevance": 1, "tone": 1}):
+        with pytest.raises(
+            UsageError, match="judge quality: expected weights of accuracy, fluency, relevance, got"
+        ):
+            quality(server, weights=weights)
+    with pytest.raises(UsageError, match="expected weights above 0"):
+        quality(server, weights={"accuracy": 0, "fluency": 1, "relevance": 1})
 
 
 def test_what_is_asked() -> None:
@@ -254,15 +270,15 @@ def test_a_server_without_schemas_is_asked_for_text_once_known() -> None:
         assert f"Score: n, Nonce: {nonce_in(messages)}, Reason: one sentence" in messages[0].content
         return f"Score: 6, Nonce: {nonce_in(messages)}, Reason: so so"
 
-    server = Server(refuses=has_schema, reply=text)
+    server = Server(refuses=lambda _prompt, params: bool(params), reply=text)
     judge = quality(server)
     found = judge.judge(ANSWER)
     assert (found.score, found.reason, found.dimensions) == (6, "so so", {})
-    assert len(server.asked) == len(WAYS)
+    asked = len(server.asked)
+    assert asked == len(WAYS) - 1
     judge.judge("Another answer.")
-    assert len(server.asked) == len(WAYS) + 1
     quality(server).judge(ANSWER)
-    assert len(server.asked) == 2 * len(WAYS) + 1
+    assert len(server.asked) == asked + 2
 
 
 def test_the_form_is_found_out_again_in_the_next_test() -> None:
@@ -404,6 +420,37 @@ def test_the_shipped_rubric_names_its_own_scale_and_dimensions() -> None:
     text = QUALITY.file.read_text("utf-8")
     assert f"from {QUALITY.scale.low:g} (worst) to {QUALITY.scale.high:g} (best)" in text
     assert all(f"- {name}: " in text for name in QUALITY.scale.weights)
+
+
+@pytest.mark.parametrize(
+    "answer", ["Thought process:", "Let's solve this problem step by step.", "解", "**Solution**"]
+)
+def test_a_beginning_without_an_answer_is_scored_lowest_without_asking(answer: str) -> None:
+    server = Server()
+    assert quality(server).judge(answer, reference="Thirty days.").prescreened
+    assert not quality(server).judge(answer, reference=answer).prescreened
+    assert not quality(server).judge(f"{answer} Thirty days.").prescreened
+
+
+def test_contexts_are_data_like_the_rest() -> None:
+    server = Server()
+    quality(server).judge(ANSWER, question="How long?", contexts=["Thirty days.", HOSTILE])
+    assert data_in(server.asked[0][0])["contexts"] == ["Thirty days.", HOSTILE]  # type: ignore[comparison-overlap]
+    quality(server).judge(ANSWER, question="How long?", contexts=[HOSTILE])
+    assert len({nonce_in(prompt) for prompt, _ in server.asked}) == 2
+
+
+@pytest.mark.parametrize("contexts", ["a text", [1], None])
+def test_contexts_that_are_no_list_of_texts(contexts: Any) -> None:
+    with pytest.raises(UsageError, match="judge quality: expected contexts to be a list of texts"):
+        quality(Server()).judge(ANSWER, contexts=contexts)
+
+
+def test_the_plain_schema_lists_the_scores() -> None:
+    server = Server(refuses=has_limits)
+    quality(server).judge(ANSWER)
+    dimensions = schema(server.asked[-1][1])["properties"]["dimensions"]
+    assert dimensions["properties"]["fluency"] == {"type": "integer", "enum": list(range(1, 11))}
 
 
 def test_a_scripted_model_serves_as_a_judges_model() -> None:

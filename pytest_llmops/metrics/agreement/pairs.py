@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
-from typing import Literal, SupportsFloat, TypeAlias, TypeVar
+from collections.abc import Collection, Hashable, Sequence
+from typing import Literal, TypeAlias, TypeVar
+
+from pytest_llmops.metrics.agreement.scale import is_nan, nominal, places, squared
 
 Label = TypeVar("Label", bound=Hashable)
 Weights: TypeAlias = Literal["quadratic"]
@@ -22,7 +23,7 @@ def accuracy(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     >>> accuracy(["yes", "no"], ["yes", "yes"])
     0.5
     """
-    _check(a, b)
+    check(a, b)
     return sum(x == y for x, y in zip(a, b, strict=True)) / len(a) if a else None
 
 
@@ -35,7 +36,7 @@ def confusion(a: Sequence[Label], b: Sequence[Label]) -> dict[tuple[Label, Label
     >>> confusion([1, 1, 0], [1, 0, 0])
     {(1, 1): 1, (1, 0): 1, (0, 0): 1}
     """
-    _check(a, b)
+    check(a, b)
     return dict(Counter(zip(a, b, strict=True)))
 
 
@@ -73,10 +74,9 @@ def cohen_kappa(
     >>> cohen_kappa([1, 1], [1, 1]) is None
     True
     """
-    _check(a, b)
-    if weights not in (None, "quadratic"):
-        raise ValueError(f"agreement: expected weights None or 'quadratic', got {weights!r}")
-    distance = _quadratic({*a, *b}, order) if weights else _nominal
+    check(a, b)
+    lies = scale({*a, *b}, weights, order)
+    distance = squared(lies) if weights else nominal
     counts, first, second = confusion(a, b), Counter(a), Counter(b)
     by_chance = sum(first[x] * second[y] * distance(x, y) for x in first for y in second)
     if not by_chance:
@@ -85,53 +85,65 @@ def cohen_kappa(
     return 1.0 - observed * len(a) / by_chance
 
 
-def _check(a: Sequence[Hashable], b: Sequence[Hashable]) -> None:
+def spearman(a: Sequence[Label], b: Sequence[Label], *, order: Sequence[Label] | None = None) -> float | None:
+    """How far two raters put the items into the same order: -1 (reversed) to 1 (the same).
+
+    The correlation of the ranks; equal labels share the mean of their ranks (Spearman 1904, as scipy's
+    ``spearmanr``). It knows no level: a judge that gives everybody two points more than people do has 1.
+
+    Args:
+        a: Labels of one rater.
+        b: Labels of the other, for the same items in the same order.
+        order: All labels from lowest to highest, if they are no numbers.
+
+    Returns:
+        None where there is no order to compare: fewer than two items, or a rater gave all the same label.
+
+    Raises:
+        ValueError: As `cohen_kappa`.
+
+    >>> round(spearman([1, 2, 3, 4], [10, 30, 20, 40]), 6)
+    0.8
+    """
+    check(a, b)
+    import numpy as np
+
+    lie = places({*a, *b}, order, "ranks")
+    ranks = []
+    for labels in (a, b):
+        _, where, counts = np.unique([lie[one] for one in labels], return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[where])
+    spread = [one - one.mean() if len(one) else one for one in ranks]
+    length = float(np.sqrt((spread[0] ** 2).sum() * (spread[1] ** 2).sum()))
+    return max(-1.0, min(1.0, float((spread[0] * spread[1]).sum()) / length)) if length else None
+
+
+def scale(
+    labels: Collection[Label], weights: Weights | None, order: Sequence[Label] | None
+) -> dict[Hashable, float]:
+    """Return where labels lie for the weights of a kappa; names lie anywhere.
+
+    Raises:
+        ValueError: No such weights, or a label has no place on a scale.
+
+    >>> scale({"b"}, "quadratic", ["a", "b"])
+    {'b': 1.0}
+    """
+    if weights not in (None, "quadratic"):
+        raise ValueError(f"agreement: expected weights None or 'quadratic', got {weights!r}")
+    return places(labels, order, "quadratic weights") if weights else dict.fromkeys(labels, 0.0)
+
+
+def check(a: Sequence[Hashable], b: Sequence[Hashable]) -> None:
+    """Refuse labels that do not belong together.
+
+    Raises:
+        ValueError: The lists differ in length, or a label is NaN.
+    """
     if len(a) != len(b):
         raise ValueError(f"agreement: expected two labels for each item, got {len(a)} and {len(b)} labels")
     for index, label in enumerate([*a, *b]):
-        if isinstance(label, float) and math.isnan(label):
+        if is_nan(label):
             raise ValueError(
                 f"agreement: item {index % len(a)} has the label NaN; leave out what was not scored, in both lists"
             )
-
-
-def _nominal(x: Hashable, y: Hashable) -> float:
-    return float(x != y)
-
-
-def _quadratic(labels: set[Label], order: Sequence[Label] | None) -> Callable[[Hashable, Hashable], float]:
-    places = _scale(labels) if order is None else _places(labels, order)
-    # Only the ratio of distances counts: within -1 to 1 no square overflows.
-    largest = max(map(abs, places.values()), default=0.0) or 1.0
-
-    def distance(x: Hashable, y: Hashable) -> float:
-        return (places[x] / largest - places[y] / largest) ** 2
-
-    return distance
-
-
-def _places(labels: set[Label], order: Sequence[Label]) -> dict[Hashable, float]:
-    if len(set(order)) != len(order):
-        raise ValueError(f"agreement: expected each label once in order, got {list(order)!r}")
-    missing = sorted(repr(one) for one in labels - set(order))
-    if missing:
-        raise ValueError(f"agreement: expected labels out of {list(order)!r}, got {', '.join(missing)}")
-    return {label: float(place) for place, label in enumerate(order)}
-
-
-def _scale(labels: set[Label]) -> dict[Hashable, float]:
-    places: dict[Hashable, float] = {}
-    for label in labels:
-        places[label] = place = _number(label)
-        if not math.isfinite(place):
-            raise ValueError(
-                f"agreement: quadratic weights need numbers or order=[lowest, ..., highest], got {label!r}"
-            )
-    return places
-
-
-def _number(label: object) -> float:
-    try:
-        return float(label) if isinstance(label, SupportsFloat) else math.nan
-    except OverflowError:
-        return math.inf

@@ -1,0 +1,310 @@
+"""What a calibration leaves behind: a file to commit, bound to one version of one judge and one set of labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias, cast
+
+from pytest_llmops.calibration.bars import Bars
+from pytest_llmops.calibration.figures import Figures
+from pytest_llmops.calibration.judging import Judged
+from pytest_llmops.calibration.telling import facts
+from pytest_llmops.errors import UsageError
+from pytest_llmops.labels import Labels
+from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.metrics.agreement import Corrected, Rates, corrected_rate
+from pytest_llmops.metrics.curves import wilson
+from pytest_llmops.protocols import Judge
+from pytest_llmops.textfiles import BadFile, as_mapping, read_json, read_text
+
+SCHEMA = "pytest-llmops/calibration/"
+MAJOR = 1
+SUFFIX = ".calibration.json"
+COMMAND = "llmops judge calibrate"
+Status: TypeAlias = Literal["calibrated", "out of date", "never"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How well one version of a judge agreed with people, and with which labels that was seen.
+
+    Attributes:
+        judge: Its name.
+        version: Its fingerprint; of a judge with any other this record says nothing.
+        model: The model it asked.
+        date: Of the calibration, as ISO 8601 has it.
+        labels: Fingerprint of the labels.
+        agrees: Whether it reached its bars.
+        bars: What it had to reach.
+        figures: What was found; a figure that is not known is left out.
+        rates: Counts of pass and fail; None: the labels do not say.
+        path: The file it was read from; it does not count in comparisons.
+    """
+
+    judge: str
+    version: str
+    model: str = ""
+    date: str = ""
+    labels: str = ""
+    agrees: bool = False
+    bars: Mapping[str, Json] = field(default_factory=dict)
+    figures: Mapping[str, Json] = field(default_factory=dict)
+    rates: Rates | None = None
+    path: str = field(default="", compare=False)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Calibration:
+        """Read the file that ``llmops judge calibrate --out`` wrote.
+
+        Raises:
+            UsageError: There is no such file, it is damaged, or a newer version wrote it.
+        """
+        place = Path(path)
+        try:
+            return _read(as_mapping(read_json(read_text(place))), str(place))
+        except BadFile as error:
+            line = f" (line {error.line})" if error.line is not None else ""
+            raise UsageError(
+                f"calibration {shorten(str(place), 300)}: {error.what}{line}; expected a file of {COMMAND} JUDGE labels.jsonl --out FILE"
+            ) from None
+
+    @classmethod
+    def of(
+        cls,
+        judged: Judged,
+        labels: Labels,
+        found: Figures,
+        *,
+        bars: Bars,
+        date: str,
+        by: Mapping[str, Figures] | None = None,
+    ) -> Calibration:
+        """Return the record of what was found.
+
+        Args:
+            judged: The judge and its verdicts.
+            labels: What they were held against.
+            found: The figures.
+            bars: What the judge had to reach.
+            date: Of today.
+            by: Figures by dimension.
+        """
+        reached = bars.against(found)
+        figures = facts(found)
+        if by:
+            figures["dimensions"] = {name: facts(one) for name, one in by.items()}
+        return cls(
+            judge=judged.name,
+            version=judged.version,
+            model=judged.model,
+            date=date,
+            labels=labels.fingerprint,
+            agrees=bool(reached) and not any(one.missed for one in reached),
+            bars={name: one for name, one in _bars(bars).items() if one is not None},
+            figures=figures,
+            rates=found.rates,
+        )
+
+    def corrected(self, passed: int, judged: int, *, confidence: float = 0.95) -> Corrected:
+        """Return the share people would pass of answers that only this judge has seen.
+
+        Args:
+            passed: How many of them the judge passes.
+            judged: How many there are.
+            confidence: Of the interval.
+
+        Returns:
+            `corrected_rate` by the answers of this calibration. Where people passed, or failed, all of them the
+            judge's verdicts count for nothing, and the interval is Wilson's of the labels alone.
+
+        Raises:
+            UsageError: The calibration had numbers without a cut, or names: they do not say pass or fail.
+
+        >>> record = Calibration(judge="quality", version="1", rates=Rates(tp=78, fn=2, fp=12, tn=8))
+        >>> round(record.corrected(450, 500).rate, 2)
+        0.8
+        """
+        if self.rates is None:
+            raise UsageError(
+                f"calibration of {shorten(self.judge, 60)}: its labels do not say pass or fail; calibrate with --pass-at"
+            )
+        one = self.rates
+        people = [True] * (one.tp + one.fn) + [False] * (one.fp + one.tn)
+        judge = [True] * one.tp + [False] * one.fn + [True] * one.fp + [False] * one.tn
+        found = corrected_rate(people, judge, passed, judged, confidence=confidence)
+        if found is not None:
+            return found
+        low, high = wilson(sum(people), len(people), _z(confidence))
+        rate = sum(people) / len(people) if people else 0.0
+        naive = passed / judged if judged else rate
+        return Corrected(
+            rate=rate, low=low, high=high, naive=naive, weight=0.0, labels=len(people), judged=judged
+        )
+
+    def text(self) -> str:
+        """Return the file's text: readable JSON, the same bytes for the same calibration."""
+        wire: dict[str, Json] = {
+            "schema": f"{SCHEMA}{MAJOR}",
+            "judge": self.judge,
+            "version": self.version,
+            "model": self.model,
+            "date": self.date,
+            "labels": self.labels,
+            "agrees": self.agrees,
+            "bars": dict(self.bars),
+            "figures": dict(self.figures),
+            "rates": _counts(self.rates),
+        }
+        kept = {key: value for key, value in wire.items() if value is not None}
+        return json.dumps(kept, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def beside(judge: object) -> Path | None:
+    """Return where the calibration of a judge by rubric lies: beside the rubric's file.
+
+    Args:
+        judge: The file's path, or a judge whose rubric tells its ``source``; anything else: None.
+
+    >>> beside("rubrics/polite.md").as_posix()
+    'rubrics/polite.calibration.json'
+    """
+    source = (
+        judge if isinstance(judge, (str, Path)) else getattr(getattr(judge, "rubric", None), "source", None)
+    )
+    return Path(source).with_suffix(SUFFIX) if isinstance(source, (str, Path)) else None
+
+
+def records(folder: str | Path) -> dict[str, Calibration]:
+    """Return the calibrations that lie in a folder and below, by the judge's name; of several the latest.
+
+    Raises:
+        UsageError: A file that ends like one is damaged.
+
+    >>> records("no/such/folder")
+    {}
+    """
+    found: dict[str, Calibration] = {}
+    for path in sorted(Path(folder).rglob(f"*{SUFFIX}")):
+        one = Calibration.load(path)
+        if one.judge not in found or found[one.judge].date <= one.date:
+            found[one.judge] = one
+    return found
+
+
+def status(
+    judge: Judge | str, record: Calibration | str | Path | None, labels: Labels | None = None
+) -> Status:
+    """Return whether what is known of a judge is known of this judge.
+
+    Args:
+        judge: Any judge, or only its version, which decides.
+        record: A calibration, or where it lies; None, or no such file: it was never calibrated.
+        labels: What people say today; None: not asked.
+
+    Raises:
+        UsageError: The record's file is damaged.
+
+    >>> from pytest_llmops.judges.rubric import quality
+    >>> status(quality(), None)
+    'never'
+    """
+    found = _found(record)
+    if found is None:
+        return "never"
+    if found.version != _version(judge):
+        return "out of date"
+    return "out of date" if labels is not None and labels.fingerprint != found.labels else "calibrated"
+
+
+def told(judge: Judge | str, record: Calibration | str | Path | None, labels: Labels | None = None) -> str:
+    """Return the status of a judge as a sentence for a report.
+
+    Raises:
+        UsageError: As `status`.
+    """
+    found, known = _found(record), status(judge, record, labels)
+    if found is None:
+        return f"never calibrated: whether it is right is not known; {COMMAND} JUDGE labels.jsonl --out FILE"
+    seen = f"kappa {_two(found.figures.get('kappa'))}, with 95 % confidence at least {_two(found.figures.get('at_least'))}"
+    base = f"{seen}, on {found.figures.get('compared')} labels ({found.date})"
+    below = "" if found.agrees else "; below its bars"
+    if known == "calibrated":
+        return f"calibrated: {base}{below}"
+    why = "the judge has changed" if found.version != _version(judge) else "the labels have changed"
+    return f"calibration out of date, {why} since: {base}{below}; {COMMAND} again"
+
+
+def _version(judge: Judge | str) -> str:
+    return judge if isinstance(judge, str) else str(judge.version)
+
+
+def _found(record: Calibration | str | Path | None) -> Calibration | None:
+    if record is None or isinstance(record, Calibration):
+        return record
+    return Calibration.load(record) if Path(record).exists() else None
+
+
+def _two(value: Json) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else "unknown"
+
+
+def _z(confidence: float) -> float:
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def _bars(bars: Bars) -> dict[str, Json]:
+    return {
+        "kappa": bars.kappa,
+        "kappa_floor": bars.kappa_floor,
+        "min_tnr": bars.min_tnr,
+        "min_tpr": bars.min_tpr,
+    }
+
+
+def _counts(rates: Rates | None) -> dict[str, Json] | None:
+    return None if rates is None else {"tp": rates.tp, "fn": rates.fn, "fp": rates.fp, "tn": rates.tn}
+
+
+def _read(wire: Mapping[str, Json], path: str) -> Calibration:
+    schema = wire.get("schema")
+    if not isinstance(schema, str) or not schema.startswith(SCHEMA):
+        raise BadFile(f"expected the schema {SCHEMA}{MAJOR}, got {shorten(repr(schema), 80)}")
+    if schema.removeprefix(SCHEMA) != str(MAJOR):
+        raise BadFile(f"expected the schema {SCHEMA}{MAJOR}, got {shorten(schema, 80)}: update pytest-llmops")
+    for key in ("judge", "version", "date", "labels"):
+        if not isinstance(wire.get(key), str) or not wire[key]:
+            raise BadFile(f"expected {key} as a text, got {shorten(repr(wire.get(key)), 80)}")
+    for key in ("bars", "figures"):
+        if not isinstance(wire.get(key), Mapping):
+            raise BadFile(f"expected {key} as an object, got {shorten(repr(wire.get(key)), 80)}")
+    if not isinstance(wire.get("agrees"), bool):
+        raise BadFile(f"expected agrees as true or false, got {shorten(repr(wire.get('agrees')), 80)}")
+    return Calibration(
+        judge=str(wire["judge"]),
+        version=str(wire["version"]),
+        model=str(wire.get("model", "")),
+        date=str(wire["date"]),
+        labels=str(wire["labels"]),
+        agrees=bool(wire["agrees"]),
+        bars=cast("Mapping[str, Json]", wire["bars"]),
+        figures=cast("Mapping[str, Json]", wire["figures"]),
+        rates=_rates(wire.get("rates")),
+        path=path,
+    )
+
+
+def _rates(value: Json) -> Rates | None:
+    if value is None:
+        return None
+    counts = [value.get(key) for key in ("tp", "fn", "fp", "tn")] if isinstance(value, Mapping) else []
+    if not counts or not all(
+        isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in counts
+    ):
+        raise BadFile(f"expected rates with the counts tp, fn, fp and tn, got {shorten(repr(value), 80)}")
+    tp, fn, fp, tn = cast("list[int]", counts)
+    return Rates(tp=tp, fn=fn, fp=fp, tn=tn)

@@ -1,0 +1,72 @@
+"""Who says what how often: the confusion table of people and a judge."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from pytest_llmops.labels import Label
+
+MAX_CLASSES = 11
+"""More are put together, so that a table can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """How often people give a class and the judge another.
+
+    Attributes:
+        classes: Names of rows and columns, from the lowest.
+        counts: ``counts[people][judge]``.
+    """
+
+    classes: tuple[str, ...] = ()
+    counts: tuple[tuple[int, ...], ...] = ()
+
+
+def table(human: Sequence[Label], judge: Sequence[Label]) -> Table:
+    """Count how often people give a class and the judge another.
+
+    Numbers of more than 11 values are put into ten steps of equal width, names beyond the ten most common into one.
+
+    >>> table([True, True, False], [True, False, False])
+    Table(classes=('fail', 'pass'), counts=((1, 0), (1, 1)))
+    """
+    names, where, others = _classes([*human, *judge])
+    counts = Counter(
+        (where.get(one, others), where.get(other, others)) for one, other in zip(human, judge, strict=True)
+    )
+    size = range(len(names))
+    return Table(names, tuple(tuple(counts[row, column] for column in size) for row in size))
+
+
+def shown(label: Label) -> str:
+    """Return a label for a person.
+
+    >>> shown(True), shown(4.0), shown(4.25), shown("tie")
+    ('pass', '4', '4.25', 'tie')
+    """
+    if isinstance(label, bool):
+        return "pass" if label else "fail"
+    return label if isinstance(label, str) else f"{label:.6g}"
+
+
+def _classes(labels: Sequence[Label]) -> tuple[tuple[str, ...], Mapping[Label, int], int]:
+    """Names of the classes, the place of each label, and the place of those that have none."""
+    different = sorted(set(labels), key=lambda one: (isinstance(one, str), one))
+    if len(different) > MAX_CLASSES and isinstance(different[0], float):
+        return _steps(cast("list[float]", different))
+    if len(different) > MAX_CLASSES:
+        common = [one for one, _ in Counter(labels).most_common(MAX_CLASSES - 1)]
+        return (*map(shown, common), "(others)"), {one: n for n, one in enumerate(common)}, len(common)
+    return tuple(map(shown, different)), {one: n for n, one in enumerate(different)}, 0
+
+
+def _steps(numbers: Sequence[float]) -> tuple[tuple[str, ...], Mapping[Label, int], int]:
+    low, high, count = numbers[0], numbers[-1], MAX_CLASSES - 1
+    edges = [low + (high - low) * (step / count) for step in range(count + 1)]
+    names = tuple(f"{start:.4g} to {end:.4g}" for start, end in itertools.pairwise(edges))
+    return names, {one: min(count - 1, int((one - low) / (high - low) * count)) for one in numbers}, 0

@@ -1,0 +1,164 @@
+"""How much a judge's verdict moves by itself: the same answers judged again and again.
+
+Verdicts of one model on one answer flip from run to run, also at temperature 0 (pairwise by 13.6 % on average,
+"The Coin Flip Judge?", arXiv 2606.13685). A bound nearer to the usual scores than this noise fails by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from pytest_llmops import recorder
+from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.panel import confidence
+from pytest_llmops.protocols import Judge
+
+MIN_TRIALS = 2
+TEXTS = ("answer", "question", "reference")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseNoise:
+    """The scores of one answer.
+
+    Attributes:
+        scores: One a trial that gave one, on the judge's scale.
+        errors: Why the other trials gave none.
+        confidence: 1 if all scores are equal, 0 if half are at either end of the scale; None of fewer than two.
+    """
+
+    id: str
+    scores: tuple[float, ...]
+    errors: tuple[str, ...] = ()
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """How much a judge moves over all answers.
+
+    Attributes:
+        sd: Standard deviation of a score around its answer's mean, on the judge's scale: the root of the mean
+            variance (n - 1) within the answers; None where no answer has two scores.
+        flip_rate: How often two trials of one answer fall on different sides of the bound, 0 to 0.5 and a bit
+            more: the mean over the answers of the share of unlike pairs; None without a bound.
+        unscored: Share of trials without a score.
+        cases: Each answer, in their order.
+    """
+
+    judge: str
+    version: str
+    trials: int
+    bound: float | None
+    sd: float | None
+    flip_rate: float | None
+    unscored: float
+    cases: tuple[CaseNoise, ...] = field(default=())
+
+    def least_confident(self, count: int = 5) -> list[CaseNoise]:
+        """Return the answers of which the judge is least sure: the first to show a person."""
+        known = [one for one in self.cases if one.confidence is not None]
+        return sorted(known, key=lambda one: cast("float", one.confidence))[:count]
+
+
+def noise(
+    judge: Judge,
+    cases: Iterable[Mapping[str, object] | str],
+    *,
+    trials: int = 5,
+    pass_at: float | None = None,
+) -> Noise:
+    """Judge the same answers several times and return how much the scores move.
+
+    Each trial has recordings of its own, as `recorder.trial` has it: a replay repeats the trials that were
+    recorded and is no new sample.
+
+    Args:
+        judge: The judge.
+        cases: Answers; or mappings with ``answer`` and, where known, ``question``, ``reference``, ``contexts``
+            and ``id``.
+        trials: How often each is judged, 2 or more.
+        pass_at: The bound that decides pass or fail; None: the judge's own.
+
+    Returns:
+        Deviation and flips. A trial without a score is counted and in neither.
+
+    Raises:
+        UsageError: No case, one of the wrong form, or fewer than two trials.
+        ModelError: The model could not be asked.
+    """
+    if trials < MIN_TRIALS:
+        raise UsageError(f"noise: expected {MIN_TRIALS} trials or more, got {trials!r}")
+    bound = getattr(judge, "pass_at", None) if pass_at is None else pass_at
+    found = [_case(judge, number, one, trials) for number, one in enumerate(_listed(cases), start=1)]
+    variances = [one for one in (_variance(case.scores) for case in found) if one is not None]
+    flips = [one for one in (_flips(case.scores, bound) for case in found) if one is not None]
+    return Noise(
+        judge=str(getattr(judge, "name", "") or type(judge).__name__),
+        version=str(judge.version),
+        trials=trials,
+        bound=bound,
+        sd=math.sqrt(math.fsum(variances) / len(variances)) if variances else None,
+        flip_rate=math.fsum(flips) / len(flips) if flips else None,
+        unscored=sum(len(one.errors) for one in found) / (trials * len(found)),
+        cases=tuple(found),
+    )
+
+
+def _listed(cases: object) -> list[Mapping[str, object]]:
+    if isinstance(cases, (str, Mapping)) or not isinstance(cases, Iterable):
+        raise UsageError(
+            f"noise: expected a list of cases, got one {type(cases).__name__}: put it into a list"
+        )
+    given: list[object] = list(cases)
+    listed: list[Mapping[str, object]] = []
+    for number, each in enumerate(given, start=1):
+        one = each if isinstance(each, Mapping) else {"answer": each}
+        texts = [one.get(key, "") for key in TEXTS]
+        if not all(isinstance(text, str) for text in texts) or "answer" not in one:
+            raise UsageError(
+                f"noise: case {number}: expected a text, or a mapping with the texts {', '.join(TEXTS)}"
+            )
+        listed.append(one)
+    if not listed:
+        raise UsageError("noise: expected one case or more, got none")
+    return listed
+
+
+def _case(judge: Judge, number: int, case: Mapping[str, object], trials: int) -> CaseNoise:
+    texts = {key: str(case.get(key, "")) for key in TEXTS[1:]}
+    more = {"contexts": case["contexts"]} if case.get("contexts") else {}
+    scores, errors = [], []
+    low, high = 0.0, 1.0
+    for trial in range(trials):
+        with recorder.trial(trial):
+            verdict = judge.judge(str(case["answer"]), **texts, **more)  # type: ignore[arg-type]
+        low, high = verdict.low, verdict.high
+        if verdict.score is None:
+            errors.append(verdict.error)
+        else:
+            scores.append(float(verdict.score))
+    return CaseNoise(
+        id=str(case.get("id", number)),
+        scores=tuple(scores),
+        errors=tuple(errors),
+        confidence=confidence(scores, low, high),
+    )
+
+
+def _variance(scores: Sequence[float]) -> float | None:
+    if len(scores) < MIN_TRIALS:
+        return None
+    mean = math.fsum(scores) / len(scores)
+    return math.fsum((one - mean) ** 2 for one in scores) / (len(scores) - 1)
+
+
+def _flips(scores: Sequence[float], bound: float | None) -> float | None:
+    """Share of pairs of trials that fall on different sides of the bound."""
+    if bound is None or len(scores) < MIN_TRIALS:
+        return None
+    passed = sum(one >= bound for one in scores)
+    return passed * (len(scores) - passed) / math.comb(len(scores), 2)

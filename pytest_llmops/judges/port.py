@@ -1,0 +1,148 @@
+"""Asking a judge for a test: whatever it is or does, a verdict on its own scale comes back, or why there is none."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, SupportsFloat, cast
+
+from pytest_llmops import recorder
+from pytest_llmops.errors import UsageError, told
+from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.protocols import Verdict
+
+if TYPE_CHECKING:
+    from pytest_llmops.protocols import Judge
+
+
+@dataclass(slots=True)
+class Asked:
+    """A judge, and what is told of it; version and model are only known once it was asked."""
+
+    judge: Judge
+    name: str
+    version: str = ""
+    model: str = ""
+
+
+def asked_of(given: object, who: str) -> Asked:
+    """Return a judge given as an object or by name.
+
+    Args:
+        given: The judge.
+        who: The assertion that asks, for the error.
+
+    Raises:
+        UnknownName: There is no judge of that name.
+        UsageError: It is no judge.
+    """
+    found = recorder.lookup("judge", given) if isinstance(given, str) else given
+    if not callable(getattr(found, "judge", None)):
+        raise UsageError(
+            f"{who}: expected a judge, an object with judge(answer, *, question, reference), "
+            f"got {type(found).__name__}"
+        )
+    name = getattr(found, "name", "") or type(found).__name__
+    return Asked(cast("Judge", found), str(name))
+
+
+def texts_of(who: str, **given: object) -> None:
+    """Raise `UsageError` for a question or reference that is no text.
+
+    >>> texts_of("assert_judge_score", question="Why?")
+    """
+    for what, text in given.items():
+        if not isinstance(text, str):
+            raise UsageError(f"{who}: expected {what} to be a text, got {type(text).__name__}")
+
+
+def verdict_of(
+    asked: Asked, answer: str, question: str, reference: str, contexts: Sequence[str] = ()
+) -> Verdict:
+    """Ask the judge; whatever it raises or breaks becomes an unscored verdict. The user's mistakes stay.
+
+    Raises:
+        UsageError: The judge says what the user has to correct, or takes no contexts and is given some.
+    """
+    more = {"contexts": list(contexts)} if contexts else {}
+    if more and not _takes_contexts(asked.judge):
+        raise UsageError(
+            f"judge {asked.name}: its judge() takes no contexts: leave them out, or give it a keyword contexts"
+        )
+    try:
+        asked.version = str(asked.judge.version)
+        asked.model = str(getattr(asked.judge, "model_name", ""))
+        found: object = asked.judge.judge(answer, question=question, reference=reference, **more)
+        problem = _problem(found)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- whatever a user's judge raises: not scored, not scored low
+        return Verdict(error=told(error))
+    finally:
+        recorder.note({"judge": {"name": asked.name, "version": asked.version, "model": asked.model}})
+    if not isinstance(found, Verdict):
+        return Verdict(error=problem, raw=shorten(repr(found), 1_000))
+    if problem:
+        return Verdict(error=problem, raw=str(found.raw))
+    return replace(found, score=finite(found.score), dimensions=_finite_all(found.dimensions))
+
+
+def _takes_contexts(judge: Judge) -> bool:
+    try:
+        taken = inspect.signature(judge.judge).parameters.values()
+    except (TypeError, ValueError):  # a callable without a signature: it is asked
+        return True
+    return any(one.name == "contexts" or one.kind is one.VAR_KEYWORD for one in taken)
+
+
+def _problem(found: object) -> str:
+    """Why this is no verdict on its own scale, or ``""``."""
+    if not isinstance(found, Verdict):
+        return f"the judge returned no Verdict but {type(found).__name__}"
+    if not all(isinstance(text, str) for text in (found.reason, found.error, found.raw)):
+        return "the judge's verdict has a reason, error or raw reply that is no text"
+    low, high = finite(found.low), finite(found.high)
+    if low is None or high is None or not low < high:
+        return f"the judge's scale is no range: {found.low!r} to {found.high!r}"
+    if found.score is None or found.error:
+        both = f"the judge's verdict has a score and an error: {found.error}"
+        return (
+            both if found.score is not None else found.error
+        ) or "the judge's verdict has neither score nor error"
+    for name, score in {"score": found.score, **found.dimensions}.items():
+        number = finite(score)
+        if number is None or not low <= number <= high:
+            return f"the judge's {name} is not on its scale: expected {low:g} to {high:g}, got {score!r}"
+    return ""
+
+
+def finite(value: object) -> float | None:
+    """Return a number of any kind as float; None for what is none, a bool, NaN or infinity."""
+    if isinstance(value, (bool, str)) or not isinstance(value, SupportsFloat):
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _finite_all(scores: Mapping[str, float]) -> dict[str, float]:
+    return {str(name): float(score) for name, score in scores.items()}
+
+
+def told_of(asked: Asked, verdict: Verdict) -> dict[str, Json]:
+    """Return what the report says of a verdict, on the judge's own scale."""
+    found: dict[str, Json] = {
+        "name": asked.name,
+        "model": asked.model,
+        "score": verdict.score,
+        "low": verdict.low,
+        "high": verdict.high,
+        "reason": verdict.reason,
+        "dimensions": dict(verdict.dimensions),
+        "raw": verdict.raw,
+        "error": verdict.error,
+        "prescreened": verdict.prescreened,
+    }
+    sure = finite(getattr(verdict, "confidence", None))
+    return found if sure is None else {**found, "confidence": sure}

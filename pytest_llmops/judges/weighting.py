@@ -1,0 +1,101 @@
+"""The score that a model's log-probabilities expect, in place of the one token it wrote (G-Eval).
+
+Liu et al. 2023, "G-Eval: NLG Evaluation using GPT-4 with Better Human Alignment": the score is the sum over the
+scale of probability times score. Scores outside of the tokens a server lists have no known probability; the
+listed ones are scaled to 1. Where fewer than `MIN_MASS` of the probability is on scores there is no score: a
+silent fall-back to the written one would change the distribution that a baseline was made of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pytest_llmops.measurement import Json
+from pytest_llmops.protocols import Completion, Verdict
+
+WEIGHTED: Mapping[str, Json] = {"logprobs": True, "top_logprobs": 20}
+"""Parameters by which chat completions give log-probabilities."""
+MIN_MASS = 0.5
+"""Least probability that must be on scores of the scale."""
+
+
+def expected_score(
+    probabilities: Mapping[float, float], low: float, high: float
+) -> tuple[float, float] | None:
+    """Return mean and standard deviation of the scores by their probabilities; None below `MIN_MASS`.
+
+    Args:
+        probabilities: Score -> probability, 0 to 1; scores off the scale do not count.
+        low: Lowest score of the scale.
+        high: Highest.
+
+    Raises:
+        ValueError: A probability is no number from 0 to 1.
+
+    >>> expected_score({4.0: 0.25, 5.0: 0.75}, 1, 5)
+    (4.75, 0.4330127018922193)
+    """
+    bad = [one for one in probabilities.values() if not 0 <= one <= 1 + 1e-6]
+    if bad:
+        raise ValueError(f"expected probabilities from 0 to 1, got {bad[0]}")
+    kept = {score: one for score, one in probabilities.items() if low <= score <= high}
+    mass = math.fsum(kept.values())
+    if mass < MIN_MASS:
+        return None
+    mean = math.fsum(score * one for score, one in kept.items()) / mass
+    variance = math.fsum((score - mean) ** 2 * one for score, one in kept.items()) / mass
+    return min(max(mean, low), high), math.sqrt(variance)
+
+
+def weighted(verdict: Verdict, completion: Completion | None) -> Verdict:
+    """Return the verdict with the expected score in place of the written one.
+
+    Args:
+        verdict: What was read of the reply; its score is a whole one of the scale, without dimensions.
+        completion: The reply; ``logprobs`` are its tokens, each with ``token``, and ``top``, a mapping of
+            tokens at that place to log-probabilities.
+
+    Returns:
+        A verdict with its ``confidence``; unscored if the server gave no log-probabilities, or too little of the
+        probability is on scores.
+    """
+    tokens: Sequence[Any] = getattr(completion, "logprobs", None) or ()
+    if not tokens:
+        return _unscored(verdict, "the server gave no log-probabilities: take `weighted` out, or ask another")
+    place = _place(tokens, verdict.score)
+    if place is None:
+        return _unscored(verdict, "no token of the reply is the score: its log-probabilities cannot be read")
+    chances: dict[float, float] = {}
+    for token, logprob in place.top.items():
+        score = _score(token)
+        if score is not None:
+            chances[score] = min(chances.get(score, 0.0) + math.exp(min(logprob, 0.0)), 1.0)
+    found = expected_score(chances, verdict.low, verdict.high)
+    if found is None:
+        return _unscored(verdict, "less than half of the probability is on scores of the scale")
+    mean, spread = found
+    return Verdict(
+        score=mean,
+        low=verdict.low,
+        high=verdict.high,
+        reason=verdict.reason,
+        raw=verdict.raw,
+        confidence=1 - spread / ((verdict.high - verdict.low) / 2),
+    )
+
+
+def _unscored(verdict: Verdict, error: str) -> Verdict:
+    return replace(verdict, score=None, reason="", dimensions={}, error=error)
+
+
+def _place(tokens: Sequence[Any], score: float | None) -> Any:
+    """The last token that is the score: in every form but one it stands at the end of the reply."""
+    return next((one for one in reversed(tokens) if _score(one.token) == score), None)
+
+
+def _score(token: str) -> float | None:
+    text = token.strip(' \n\t"[]:,}')
+    return float(text) if text.isascii() and text.isdigit() else None

@@ -1,0 +1,26 @@
+"""Agreement of raters: a judge and a person, several people, and what a judge's mistakes do to a pass rate."""
+
+from __future__ import annotations
+
+from pytest_llmops.metrics.agreement.intervals import kappa_interval
+from pytest_llmops.metrics.agreement.pairs import Weights, accuracy, cohen_kappa, confusion, spearman
+from pytest_llmops.metrics.agreement.ppi import Corrected, corrected_rate
+from pytest_llmops.metrics.agreement.raters import Level, fleiss_kappa, krippendorff_alpha
+from pytest_llmops.metrics.agreement.rates import Rates, Share, rates
+
+__all__ = [
+    "Corrected",
+    "Level",
+    "Rates",
+    "Share",
+    "Weights",
+    "accuracy",
+    "cohen_kappa",
+    "confusion",
+    "corrected_rate",
+    "fleiss_kappa",
+    "kappa_interval",
+    "krippendorff_alpha",
+    "rates",
+    "spearman",
+]

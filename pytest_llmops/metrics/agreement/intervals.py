@@ -1,0 +1,148 @@
+"""How sure a kappa is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from pytest_llmops.metrics.agreement.pairs import Weights, check, scale
+
+if TYPE_CHECKING:
+    from numpy import bool_, float64, intp
+    from numpy.typing import NDArray
+
+    _Kappas = Callable[[NDArray[float64]], NDArray[float64]]
+
+Label = TypeVar("Label", bound=Hashable)
+RESAMPLES = 2000
+CELLS = 2_000_000
+"""Numbers drawn at once, so that many items do not take much memory."""
+ROUNDING = 1e-12
+
+
+def kappa_interval(
+    a: Sequence[Label],
+    b: Sequence[Label],
+    *,
+    weights: Weights | None = None,
+    order: Sequence[Label] | None = None,
+    groups: Sequence[str] | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """Return the interval of Cohen's kappa by the bootstrap: the same labels give the same interval.
+
+    The lower end for ``confidence=0.9`` is the bound that kappa exceeds with 95 % confidence. A resample in
+    which all labels are the same tells nothing of agreement and counts as a kappa of 0: where one class is
+    rare the lower end is low, which is meant. Where the raters agree on every item of two common classes
+    the interval is a point: the bootstrap does not see what it never drew, so have 50 items and more.
+
+    Args:
+        a: Labels of one rater.
+        b: Labels of the other, for the same items in the same order.
+        weights: As in `cohen_kappa`.
+        order: As in `cohen_kappa`.
+        groups: The group of each item; None: each is its own. Items of one group (answers to paraphrases of
+            one question) are drawn together, as they are not independent.
+        confidence: Share of resampled kappas within the interval.
+        seed: Of the draws.
+
+    Returns:
+        Lower and upper end, -1 to 1; None where there is no kappa, or only one group.
+
+    Raises:
+        ValueError: As `cohen_kappa`; groups of another number; a confidence that is not between 0 and 1.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile interval).
+
+    >>> low, high = kappa_interval([1] * 50 + [0] * 50, [1] * 40 + [0] * 50 + [1] * 10)
+    >>> 0.4 < low < 0.5 and 0.7 < high < 0.8
+    True
+    """
+    check(a, b)
+    if not 0 < confidence < 1:
+        raise ValueError(f"agreement: expected a confidence between 0 and 1, got {confidence}")
+    if groups is not None and len(groups) != len(a):
+        raise ValueError(f"agreement: expected a group for each of {len(a)} items, got {len(groups)}")
+    # In the order they come up: that of a set of texts differs from process to process, and so would the draws.
+    lies = scale(list(dict.fromkeys([*a, *b])), weights, order)
+    if len(lies) < 2 or (groups is not None and len(set(groups)) < 2):  # noqa: PLR2004 -- no kappa, no spread
+        return None
+    import numpy as np
+
+    numbers = {label: number for number, label in enumerate(lies)}
+    pairs = np.array([numbers[x] * len(lies) + numbers[y] for x, y in zip(a, b, strict=True)])
+    cells, cell = np.unique(pairs, return_inverse=True)
+    first, second = np.divmod(cells, len(lies))
+    kinds, often = _kinds(cell, len(cells), groups)
+    of = (
+        _weighted(np.array(list(lies.values())), first, second)
+        if weights
+        else _plain(len(lies), first, second)
+    )
+    draws = np.random.default_rng(seed)
+    found: list[NDArray[float64]] = []
+    block = max(1, CELLS // max(len(often), len(cells), len(lies)))
+    for start in range(0, RESAMPLES, block):
+        size = min(block, RESAMPLES - start)
+        drawn = draws.multinomial(int(often.sum()), often / often.sum(), size=size)
+        found.append(of(drawn.astype(np.float64) if kinds is None else drawn @ kinds))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.concatenate(found), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _kinds(
+    cell: NDArray[intp], width: int, groups: Sequence[str] | None
+) -> tuple[NDArray[float64] | None, NDArray[intp]]:
+    """Groups with the same labels are one kind: the labels of each, and how often it occurs.
+
+    Drawing a kind as often as it occurs is drawing its groups. None: each item is a group, a kind is a pair of labels.
+    """
+    import numpy as np
+
+    if groups is None or len(set(groups)) == len(groups):
+        return None, np.bincount(cell, minlength=width)
+    known = {name: place for place, name in enumerate(dict.fromkeys(groups))}
+    table = np.zeros((len(known), width))
+    np.add.at(table, (np.array([known[name] for name in groups]), cell), 1)
+    return np.unique(table, axis=0, return_counts=True)
+
+
+def _plain(width: int, first: NDArray[intp], second: NDArray[intp]) -> _Kappas:
+    """Kappas without weights, of counts of pairs of labels."""
+    import numpy as np
+
+    ones, unlike = np.eye(width), (first != second).astype(np.float64)
+
+    def kappas(counts: NDArray[float64]) -> NDArray[float64]:
+        size = counts.sum(axis=1)
+        by_chance = size**2 - ((counts @ ones[first]) * (counts @ ones[second])).sum(axis=1)
+        return _beyond(counts @ unlike * size, by_chance, by_chance > 0)
+
+    return kappas
+
+
+def _weighted(lies: NDArray[float64], first: NDArray[intp], second: NDArray[intp]) -> _Kappas:
+    """Quadratic kappas, of counts of pairs of labels: by sums of squares, as there may be many labels."""
+    import numpy as np
+
+    halved = lies / 2  # the width of a scale may be more than a float holds
+    unit = (halved - halved.min()) / (halved.max() - halved.min())
+    x, y = unit[first] - unit.mean(), unit[second] - unit.mean()
+
+    def kappas(counts: NDArray[float64]) -> NDArray[float64]:
+        size = counts.sum(axis=1)
+        by_chance = size * (counts @ (x**2 + y**2)) - 2 * (counts @ x) * (counts @ y)
+        # Where all labels are the same the sums cancel but for their last digits.
+        return _beyond(counts @ (x - y) ** 2 * size, by_chance, by_chance > np.square(size) * ROUNDING)
+
+    return kappas
+
+
+def _beyond(
+    observed: NDArray[float64], by_chance: NDArray[float64], known: NDArray[bool_]
+) -> NDArray[float64]:
+    import numpy as np
+
+    return np.where(known, 1 - observed / np.where(known, by_chance, 1.0), 0.0)

@@ -1,0 +1,92 @@
+"""Where labels lie on a scale, and how far two of them are apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from typing import SupportsFloat, TypeAlias
+
+Distance: TypeAlias = Callable[[Hashable, Hashable], float]
+
+
+def is_nan(label: object) -> bool:
+    """Say whether a label is NaN, which equals nothing and would be counted as a class of its own.
+
+    >>> is_nan(float("nan")), is_nan("nan")
+    (True, False)
+    """
+    return bool(label != label)  # noqa: PLR0124 -- of any type, and without a look at it
+
+
+def places(
+    labels: Collection[Hashable], order: Sequence[Hashable] | None, what: str
+) -> dict[Hashable, float]:
+    """Return the place of each label: in ``order``, or of a number itself.
+
+    Args:
+        labels: The labels that occur.
+        order: All labels from lowest to highest; None: they are numbers.
+        what: What needs the places, for the error ("quadratic weights").
+
+    Raises:
+        ValueError: A label is not in ``order``, or is no finite number; ``order`` has one twice.
+
+    >>> places(["bad", "good"], ["bad", "fair", "good"], "a rank")
+    {'bad': 0.0, 'good': 2.0}
+    """
+    if order is None:
+        return {label: _finite(label, what) for label in labels}
+    if len(set(order)) != len(order):
+        raise ValueError(f"agreement: expected each label once in order, got {list(order)!r}")
+    known = {label: float(place) for place, label in enumerate(order)}
+    missing = sorted(repr(one) for one in set(labels) - set(order))
+    if missing:
+        raise ValueError(f"agreement: expected labels out of {list(order)!r}, got {', '.join(missing)}")
+    return {label: known[label] for label in labels}
+
+
+def nominal(x: Hashable, y: Hashable) -> float:
+    """Return 1.0 for two unlike names, 0.0 for the same.
+
+    >>> nominal("a", "b")
+    1.0
+    """
+    return float(x != y)
+
+
+def squared(lies: dict[Hashable, float]) -> Distance:
+    """Return the squared distance of labels by their places; only ratios of distances count.
+
+    >>> squared({"a": 0.0, "b": 2.0})("a", "b")
+    1.0
+    """
+    largest = _largest(lies.values())
+
+    def distance(x: Hashable, y: Hashable) -> float:
+        return (lies[x] / largest - lies[y] / largest) ** 2
+
+    return distance
+
+
+def number(label: object, otherwise: float) -> float:
+    """Return a label as float, or ``otherwise`` if it is no number; too large a one is infinite.
+
+    >>> number(2, 0.0), number("2", 0.0)
+    (2.0, 0.0)
+    """
+    try:
+        return float(label) if isinstance(label, SupportsFloat) else otherwise
+    except OverflowError:
+        return math.inf
+
+
+def _largest(numbers: Iterable[float]) -> float:
+    # Within -1 to 1 no square overflows.
+    return max(map(abs, numbers), default=0.0) or 1.0
+
+
+def _finite(label: object, what: str) -> float:
+    place = number(label, math.nan)
+    if not math.isfinite(place):
+        raise ValueError(f"agreement: {what} need numbers or order=[lowest, ..., highest], got {label!r}")
+    return place

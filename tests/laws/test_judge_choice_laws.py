@@ -1,0 +1,196 @@
+"""Whatever a judge's model replies: no crash, no name that was not offered, and a reason or an error."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_llmops.judges.choice import Choices
+from pytest_llmops.judges.grounding import FINDINGS, read_claims
+from pytest_llmops.judges.items import read_items
+from pytest_llmops.judges.pairwise import Preference, Winner, win_rate
+from pytest_llmops.judges.panel import confidence
+from pytest_llmops.judges.reply import Unread
+from pytest_llmops.judges.weighting import expected_score
+
+NONCE = "1a2b3c4d"
+CHOICES = Choices({"pass": ("ok",), "fail": (), "A": ("answer A",)}, key="verdict")
+ANSWERS = ("yes", "no")
+
+PIECES = [
+    *(
+        "pass",
+        "fail",
+        "A",
+        "ok",
+        "answer A",
+        "Verdict:",
+        "**Winner:**",
+        "is better",
+        "[[",
+        "]]",
+        "therefore",
+        "that",
+    ),
+    *(
+        "Items:",
+        "1 yes",
+        "2 no",
+        "1: no",
+        "claims",
+        "supported",
+        "Reason: x",
+        "Nonce:",
+        NONCE,
+        "I'm sorry, I can't",
+    ),
+    *(
+        "{",
+        "}",
+        '{"',
+        '":',
+        ",",
+        '"',
+        "\\",
+        "\n",
+        " ",
+        ". ",
+        "`",
+        "<think>",
+        "</think>",
+        ">",
+        "\ud800",
+        "\x00",
+        "\u202e",
+    ),
+]
+KEYS = ["verdict", "Verdict", "reason", "nonce", "items", "claims", "1", "2", "claim", "finding", "passages"]
+leaves = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 5),
+    st.floats(),
+    st.sampled_from([*PIECES, "yes", "no", *FINDINGS]),
+)
+values = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(KEYS), inner, max_size=5)
+    ),
+    max_leaves=8,
+)
+objects = st.dictionaries(st.sampled_from(KEYS), values, max_size=5).map(json.dumps)
+replies = st.one_of(
+    st.text(max_size=40),
+    st.lists(st.one_of(st.sampled_from(PIECES), objects), max_size=10).map("".join),
+    st.lists(st.sampled_from(PIECES), max_size=10).map(" ".join),
+)
+
+
+def read_or_error(read: Callable[[], object]) -> object:
+    error = ""
+    try:
+        return read()
+    except Unread as why:
+        error = str(why)
+    assert error.strip()
+    assert "\n" not in error
+    return None
+
+
+@settings(max_examples=250, deadline=None, derandomize=True)
+@given(text=replies, nonce=st.sampled_from(["", NONCE]))
+def test_any_reply_is_what_was_offered_or_an_error(text: str, nonce: str) -> None:
+    found = read_or_error(lambda: CHOICES.read(text, nonce))
+    items = read_or_error(lambda: read_items(text, ["1", "2"], ANSWERS, nonce))
+    claims = read_or_error(lambda: read_claims(text, 2, nonce))
+    if found is not None:
+        assert isinstance(found, tuple)
+        assert found[0] in CHOICES.names
+        assert found[1].strip()
+    if items is not None:
+        assert isinstance(items, tuple)
+        assert len(items[0]) == 2
+        assert set(items[0]) <= set(ANSWERS)
+    if claims is not None:
+        assert isinstance(claims, tuple)
+        assert all(one.finding in FINDINGS and set(one.passages) <= {1, 2} for one in claims[0])
+    if nonce and (found or items or claims):
+        assert nonce in text
+
+
+prose = st.text(st.characters(codec="ascii", categories=["L", "Zs"]), max_size=30).filter(
+    lambda text: not re.search(r"\b(?:a|ok|pass|fail|reason\w*)\b", text, re.IGNORECASE)
+)
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    name=st.sampled_from(["pass", "fail"]),
+    reason=prose.filter(str.strip),
+    form=st.sampled_from(["Verdict: {}, Reason: {}", "**Verdict:** [{}]\nReason: {}", "[[{}]] {}", "{}\n{}"]),
+)
+def test_a_name_is_read_in_each_form(name: str, reason: str, form: str) -> None:
+    assert CHOICES.read(form.format(name, reason))[0] == name
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(text=replies, name=st.sampled_from(["pass", "fail"]))
+def test_what_the_reason_says_never_changes_the_verdict(text: str, name: str) -> None:
+    reply = json.dumps({"nonce": NONCE, "reason": f"x{text}", "verdict": name})
+    assert CHOICES.read(reply, NONCE)[0] == name
+
+
+scores = st.floats(1, 10)
+
+
+@settings(deadline=None, derandomize=True)
+@given(found=st.lists(scores, min_size=2, max_size=6))
+def test_confidence_is_a_share_and_full_only_for_equal_scores(found: list[float]) -> None:
+    sure = confidence(found, 1, 10)
+    assert sure is not None
+    assert 0 <= sure <= 1
+    assert math.isclose(sure, 1, abs_tol=1e-6) == (max(found) - min(found) < 2e-5) or sure > 1 - 1e-5
+    assert confidence(found[::-1], 1, 10) == sure
+    assert math.isclose(confidence([11 - one for one in found], 1, 10) or 0, sure, abs_tol=1e-9)
+
+
+@settings(deadline=None, derandomize=True)
+@given(chances=st.dictionaries(st.integers(-1, 7).map(float), st.floats(0, 1), max_size=6))
+def test_an_expected_score_is_on_the_scale(chances: dict[float, float]) -> None:
+    found = expected_score(chances, 1, 5)
+    mass = sum(one for score, one in chances.items() if 1 <= score <= 5)
+    assert (found is None) == (mass < 0.5) or math.isclose(mass, 0.5)
+    if found is not None:
+        assert 1 <= found[0] <= 5
+        assert 0 <= found[1] <= 2 + 1e-9
+
+
+winners = st.sampled_from(["first", "second", "tie", None])
+MIRROR: dict[str, Winner] = {"first": "second", "second": "first", "tie": "tie"}
+
+
+def preference(winner: str | None) -> Preference:
+    mirrored = None if winner is None else MIRROR[MIRROR[winner]]
+    return Preference(winner=mirrored, straight=mirrored, swapped=mirrored, error="" if winner else "?")
+
+
+@settings(deadline=None, derandomize=True)
+@given(found=st.lists(winners, max_size=12))
+def test_win_rates_of_both_sides_sum_to_1(found: list[str | None]) -> None:
+    one = win_rate([preference(winner) for winner in found])
+    other = win_rate([preference(None if winner is None else MIRROR[winner]) for winner in found])
+    assert (one.wins, one.ties, one.losses) == (other.losses, other.ties, other.wins)
+    assert one.unscored + one.wins + one.ties + one.losses == len(found)
+    if one.rate is None or other.rate is None or one.low is None or one.high is None or other.high is None:
+        assert one.rate is other.rate is one.low is None
+        return
+    assert math.isclose(one.rate + other.rate, 1)
+    assert 0 <= one.low <= one.rate <= one.high <= 1
+    assert math.isclose(one.low, 1 - other.high, abs_tol=1e-12)
+    assert one.first_place in (0.5, None)

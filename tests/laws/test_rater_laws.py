@@ -1,0 +1,172 @@
+"""What holds of any raters: of their agreement, of rates, of a corrected pass rate and of a whole calibration."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from pytest_llmops.calibration import Bars, facts, measure
+from pytest_llmops.errors import CaseError
+from pytest_llmops.labels import read_labels
+from pytest_llmops.metrics.agreement import (
+    Level,
+    cohen_kappa,
+    corrected_rate,
+    fleiss_kappa,
+    kappa_interval,
+    krippendorff_alpha,
+    rates,
+    spearman,
+)
+
+laws = settings(deadline=None, derandomize=True, max_examples=40)
+numbers = st.integers(1, 5)
+gaps = st.lists(st.lists(st.none() | numbers, min_size=3, max_size=3), max_size=12)
+levels: st.SearchStrategy[Level] = st.sampled_from(["nominal", "ordinal", "interval"])
+pairs = st.lists(st.tuples(numbers, numbers), max_size=25)
+passes = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=40)
+
+
+def split(items: list[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
+    return [a for a, _ in items], [b for _, b in items]
+
+
+@laws
+@given(ratings=gaps, level=levels)
+def test_alpha_is_at_most_1_or_unknown_in_any_order(ratings: list[list[int | None]], level: Level) -> None:
+    alpha = krippendorff_alpha(ratings, level=level)
+    within = [[one for one in row if one is not None] for row in ratings]
+    labels = {one for row in within if len(row) > 1 for one in row}
+    assert (alpha is None) == (len(labels) < 2)
+    turned = krippendorff_alpha([row[::-1] for row in ratings[::-1]], level=level)
+    assert turned == pytest.approx(alpha)
+    if alpha is not None:
+        assert math.isfinite(alpha)
+        assert alpha <= 1 + 1e-12
+        assert (alpha == pytest.approx(1)) == all(len(set(row)) < 2 for row in within)
+
+
+@laws
+@given(ratings=gaps, names=st.permutations(range(1, 6)))
+def test_names_can_be_others_ranks_can_be_stretched_and_numbers_have_any_unit(
+    ratings: list[list[int | None]], names: list[int]
+) -> None:
+    def told(level: Level, **new: Any) -> float | None:
+        changed = [[None if one is None else new["f"](one) for one in row] for row in ratings]
+        return krippendorff_alpha(changed, level=level)
+
+    same = {level: krippendorff_alpha(ratings, level=level) for level in ("nominal", "ordinal", "interval")}
+    assert told("nominal", f=lambda one: f"n{names[one - 1]}") == pytest.approx(same["nominal"])
+    assert told("ordinal", f=lambda one: one**3) == pytest.approx(same["ordinal"])
+    assert told("interval", f=lambda one: 7 - one / 4) == pytest.approx(same["interval"])
+
+
+@laws
+@given(ratings=st.lists(st.lists(numbers, min_size=3, max_size=3), min_size=1, max_size=12))
+def test_fleiss_and_krippendorff_differ_by_the_size_of_the_sample_alone(ratings: list[list[int]]) -> None:
+    kappa, alpha = fleiss_kappa(ratings), krippendorff_alpha(ratings)
+    assert (kappa is None) == (alpha is None)
+    if kappa is not None and alpha is not None:
+        count = 3 * len(ratings)
+        assert 1 - alpha == pytest.approx((1 - kappa) * (count - 1) / count)
+
+
+@laws
+@given(items=pairs)
+def test_rank_correlation_knows_order_alone(items: list[tuple[int, int]]) -> None:
+    a, b = split(items)
+    found = spearman(a, b)
+    assert (found is None) == (len(set(a)) < 2 or len(set(b)) < 2)
+    assert spearman(b, a) == pytest.approx(found)
+    assert spearman([one**3 for one in a], b) == pytest.approx(found)
+    if found is not None:
+        assert -1 <= found <= 1
+        assert spearman([-one for one in a], b) == pytest.approx(-found)
+        assert spearman(a, a) == pytest.approx(1)
+
+
+@laws
+@given(items=pairs, weights=st.sampled_from([None, "quadratic"]))
+def test_an_interval_lies_on_the_scale_and_narrows_with_confidence(
+    items: list[tuple[int, int]], weights: Any
+) -> None:
+    a, b = split(items)
+    wide = kappa_interval(a, b, weights=weights)
+    assert (wide is None) == (cohen_kappa(a, b, weights=weights) is None)
+    if wide is not None:
+        narrow = kappa_interval(a, b, weights=weights, confidence=0.5)
+        assert narrow is not None
+        assert -1 - 1e-9 <= wide[0] <= narrow[0] <= narrow[1] <= wide[1] <= 1 + 1e-9
+
+
+@laws
+@given(items=passes, passed=st.integers(0, 50), more=st.integers(0, 50))
+def test_rates_and_their_correction_turn_with_pass_and_fail(
+    items: list[tuple[bool, bool]], passed: int, more: int
+) -> None:
+    people, judge = split(items)
+    found, turned = rates(people, judge), rates([not one for one in people], [not one for one in judge])
+    assert (found.tpr, found.tnr) == (turned.tnr, turned.tpr)
+    assert found.agreement.total == len(items) == found.tpr.total + found.tnr.total
+    one = corrected_rate(people, judge, passed, passed + more)
+    other = corrected_rate([not x for x in people], [not x for x in judge], more, passed + more)
+    assert (one is None) == (len(set(people)) < 2 or passed + more == 0) == (other is None)
+    if one is not None and other is not None:
+        assert 0 <= one.low <= one.rate <= one.high <= 1
+        assert 0 <= one.weight <= 1
+        assert other.rate == pytest.approx(1 - one.rate)
+        assert (other.low, other.high) == pytest.approx((1 - one.high, 1 - one.low))
+
+
+human = st.lists(st.none() | numbers, min_size=1, max_size=3)
+answers = st.lists(st.tuples(human, st.none() | st.floats(1, 5)), min_size=1, max_size=20)
+
+
+@laws
+@given(said=answers, pass_at=st.none() | st.floats(1, 5))
+def test_a_calibration_is_never_nan_and_the_order_of_the_answers_does_not_count(
+    said: Any, pass_at: float | None
+) -> None:
+    rows = [{"id": str(n), "human": people, "judge": one} for n, (people, one) in enumerate(said)]
+    assume(any(one is not None for people, _ in said for one in people))
+    labels, turned = read_labels(rows), read_labels(rows[::-1])
+    verdicts = {row["id"]: row["judge"] for row in rows}
+    found, again = (measure(one, verdicts, pass_at=pass_at) for one in (labels, turned))
+    assert labels.fingerprint == turned.fingerprint
+    json.dumps(facts(found), allow_nan=False)
+    assert (found.kappa is None) == bool(found.problem)
+    assert again.kappa == pytest.approx(found.kappa)
+    assert sum(map(sum, found.table.counts)) == found.compared
+    named = {row.id for row in labels.labelled}
+    assert found.compared + len({*found.unscored, *found.disputed}) == len(named)
+    assert (found.rates is None) == (pass_at is None or not found.compared)
+    assert len(Bars().against(found)) in (0, 2)
+
+
+@laws
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        max_leaves=6,
+    ),
+    key=st.sampled_from(["id", "human", "judge", "contexts", "dimensions", "answer"]),
+)
+def test_any_value_is_read_or_refused_with_its_place(value: Any, key: str) -> None:
+    rows = [{"id": "a", "human": 3}, {"id": "b", "human": 4, key: value}]
+    place = ""
+    try:
+        labels = read_labels(rows)
+    except CaseError as error:
+        place = str(error)
+    if place:
+        assert "@ labels" in place
+        assert place.isprintable()
+    else:
+        assert labels.kind == "number"
+        assert all(math.isfinite(float(one)) for row in labels.rows for one in row.opinion.labels)

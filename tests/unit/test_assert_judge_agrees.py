@@ -1,0 +1,468 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from pytest_llmops import recorder
+from pytest_llmops.assertions.agreement import assert_judge_agrees
+from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops.errors import (
+    CaseError,
+    MeasurementErrored,
+    MeasurementFailed,
+    ModelError,
+    UnknownName,
+    UsageError,
+)
+from pytest_llmops.judges.rubric import quality
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.metrics.agreement import spearman
+from pytest_llmops.protocols import Message, Verdict
+
+pytestmark = pytest.mark.usefixtures("alone")
+Lines = Callable[[BaseException], list[str]]
+
+
+@dataclass
+class Scripted:
+    """A judge of 1 to 10 that answers from a table; what is not in it gets a 5."""
+
+    scores: Mapping[str, Any]
+    version: str = "scripted/1"
+    name: str = "scripted"
+    pass_at: float | None = 7
+    low: float = 1
+    high: float = 10
+    seen: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+        self.seen.append((answer, question, reference))
+        found = self.scores.get(answer, 5)
+        if isinstance(found, Exception):
+            raise found
+        if isinstance(found, Verdict):
+            return found
+        return Verdict(score=found, low=self.low, high=self.high)
+
+
+def pair(tp: int, fn: int, fp: int, tn: int) -> tuple[Scripted, list[dict[str, Any]]]:
+    """A judge and labels that agree so often."""
+    kinds = [(True, 9)] * tp + [(True, 3)] * fn + [(False, 8)] * fp + [(False, 2)] * tn
+    rows = [{"id": f"a{n}", "answer": f"answer {n}", "human": human} for n, (human, _) in enumerate(kinds)]
+    return Scripted({f"answer {n}": score for n, (_, score) in enumerate(kinds)}), rows
+
+
+def measured(*args: Any, **options: Any) -> dict[str, Measurement]:
+    with recorder.collect() as found:
+        assert_judge_agrees(*args, **options)
+    return {one.name: one for one in found}
+
+
+def test_a_good_judge_passes_and_all_of_it_is_measured() -> None:
+    judge, rows = pair(55, 5, 5, 35)
+    with recorder.collect() as found:
+        kappa = assert_judge_agrees(judge, rows, min_tnr=0.7, min_tpr=0.8, label="de")
+    named = {one.name.removeprefix("judge.scripted."): one for one in found}
+    assert kappa is named["kappa"]
+    assert (kappa.bound, kappa.status) == (0.6, "passed")
+    assert kappa.value == pytest.approx(0.7916667)
+    assert {(one.version, one.label) for one in found} == {("scripted/1", "de")}
+    assert [name for name, one in named.items() if one.bound is None] == [
+        "tnr", "tpr", "precision", "agreement", "unscored",
+    ]  # fmt: skip
+    assert named["tnr"].value == 0.875
+    assert named["unscored"].better == "lower"
+    assert (named["kappa_lower"].bound, named["tnr_lower"].bound, named["tpr_lower"].bound) == (0.4, 0.7, 0.8)
+    assert named["kappa_lower"].value == pytest.approx(0.69, abs=0.02)
+    assert kappa.reason.startswith("kappa 0.79, with 95 % confidence at least 0.6")
+    assert kappa.detail["table"] == [[35, 5], [5, 55]]
+    assert kappa.detail["classes"] == ["fail", "pass"]
+    assert kappa.detail["judge"] == {"name": "scripted", "version": "scripted/1", "model": ""}
+    worst = kappa.detail["disagreements"]
+    assert isinstance(worst, list)
+    assert worst[0] == {"id": "a60", "line": 61, "people": False, "judge": True, "gap": 1.0}
+    assert len(worst) == 10
+
+
+def test_the_message(well_formed: Lines) -> None:
+    judge, rows = pair(60, 0, 22, 18)
+    for row in rows[:50]:
+        row["human"] = [row["human"], row["human"]]
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_judge_agrees(judge, rows, min_tnr=0.7)
+    assert well_formed(caught.value) == [
+        (
+            "judge scripted does not agree with people: kappa 0.50 < 0.60, kappa at 95 % confidence 0.36 < 0.40, "
+            "TNR at 95 % confidence 0.33 < 0.70"
+        ),
+        "  kappa       kappa 0.50, with 95 % confidence at least 0.36 (95 % interval 0.34 to 0.65), 100 answers",
+        "  TNR         0.45, with 95 % confidence at least 0.33: the judge passes 22 of 40 that people fail",
+        "  TPR         1.00, with 95 % confidence at least 0.96: the judge fails 0 of 60 that people pass",
+        "  confusion   people fail: judge fail 18, pass 22; people pass: judge fail 0, pass 60",
+        "  worst       a60 (line 61): people fail, judge pass (8)",
+        "  worst       a61 (line 62): people fail, judge pass (8)",
+        "  worst       a62 (line 63): people fail, judge pass (8)",
+        "  people      no two people labelled enough of the same answers to say how far they agree",
+    ]
+    assert [one.name for one in caught.value.measurements] == [
+        "judge.scripted.kappa",
+        "judge.scripted.kappa_lower",
+        "judge.scripted.tnr_lower",
+    ]
+
+
+def test_luck_is_not_enough() -> None:
+    judge, rows = pair(13, 2, 3, 12)
+    with pytest.raises(
+        MeasurementFailed, match=r"^judge scripted does not agree with people: kappa at 95 % confidence 0\.4"
+    ):
+        assert_judge_agrees(judge, rows, min_labels=30, kappa_floor=0.5)
+    assert assert_judge_agrees(judge, rows, min_labels=30).value == pytest.approx(2 / 3)
+
+
+def test_without_bars_a_judge_is_only_measured() -> None:
+    judge, rows = pair(60, 0, 40, 0)
+    found = measured(judge, rows, kappa=None, kappa_floor=None)
+    assert {name: one.value for name, one in found.items() if "kappa" in name} == {
+        "judge.scripted.kappa": 0,
+        "judge.scripted.kappa_lower": 0,
+    }
+    assert {one.status for one in found.values()} == {"recorded"}
+    assert assert_judge_agrees(judge, rows, kappa=None, kappa_floor=None).status == "recorded"
+    with pytest.raises(MeasurementFailed, match=r"people: kappa at 95 % confidence 0\.00 < 0\.40\n"):
+        assert_judge_agrees(judge, rows, kappa=None)
+
+
+def test_a_rubber_stamp_fails_however_often_it_is_right() -> None:
+    judge, rows = pair(90, 0, 10, 0)
+    with pytest.raises(MeasurementFailed, match=r"kappa 0\.00 < 0\.60"):
+        assert_judge_agrees(judge, rows)
+
+
+def test_within_soft_each_bar_is_told_once() -> None:
+    judge, rows = pair(60, 0, 22, 18)
+    with pytest.raises(MeasurementFailed, match="2 of 7 checks failed") as caught, recorder.soft():
+        assert_judge_agrees(judge, rows)
+    assert str(caught.value).count("worst  ") == 3
+
+
+def test_numbers_on_the_judges_scale_and_by_dimension() -> None:
+    rows: list[dict[str, Any]] = []
+    scores = {}
+    for n in range(60):
+        people = n % 10 + 1
+        given = min(10, people + n % 3)
+        rows.append(
+            {
+                "id": str(n),
+                "answer": f"{n}",
+                "human": [people, people],
+                "dimensions": {"tone": {"human": people}},
+            }
+        )
+        scores[str(n)] = Verdict(score=given, dimensions={"tone": people, "other": 1})
+    found = measured(Scripted(scores), rows, min_tnr=0.5)
+    both = [[n % 10 + 1 for n in range(60)], [min(10, n % 10 + 1 + n % 3) for n in range(60)]]
+    assert found["judge.scripted.kappa"].value == pytest.approx(cohen_kappa_score(*both, weights="quadratic"))
+    assert found["judge.scripted.spearman"].value == pytest.approx(spearman(*both))
+    assert found["judge.scripted.tone.kappa"].value == 1
+    assert found["judge.scripted.people_kappa"].value == 1
+    assert found["judge.scripted.tnr"].value == pytest.approx(30 / 36)
+    plain = measured(Scripted(scores), rows, pass_at=None)
+    assert "judge.scripted.tnr" not in plain
+    rows[0]["dimensions"] = {"tune": {"human": 1}}
+    with pytest.raises(UnknownName, match=r"unknown dimension 'tune' \(what judge scripted scores\)"):
+        assert_judge_agrees(Scripted(scores), rows)
+
+
+def test_the_judge_is_asked_once_about_each_labelled_answer_with_all_that_is_known() -> None:
+    judge, rows = pair(30, 0, 0, 30)
+    rows[0] |= {"question": "Why?", "reference": "Because."}
+    rows.append({"id": "nobody", "answer": "not labelled", "human": None})
+    assert_judge_agrees(judge, rows)
+    assert len(judge.seen) == 60
+    assert judge.seen[:2] == [("answer 0", "Why?", "Because."), ("answer 1", "", "")]
+
+
+def test_contexts_go_to_a_judge_that_takes_them() -> None:
+    seen = []
+
+    class Grounded(Scripted):
+        def judge(
+            self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
+        ) -> Verdict:
+            seen.append(list(contexts))
+            return super().judge(answer, question=question, reference=reference)
+
+    judge, rows = pair(30, 0, 0, 30)
+    rows[0]["contexts"] = ["Returns: 30 days"]
+    assert_judge_agrees(Grounded(judge.scores), rows)
+    assert seen[:2] == [["Returns: 30 days"], []]
+
+
+def test_trials_are_takes_of_their_own_and_their_mean_counts() -> None:
+    takes = []
+
+    class Unsteady(Scripted):
+        def judge(self, answer: str, **_texts: str) -> Verdict:
+            takes.append(recorder.take())
+            score = float(self.scores[answer]) + (2 if recorder.take() == "1" else -2)
+            return (
+                Verdict(score=min(score, 10))
+                if answer != "answer 0" or recorder.take() == "1"
+                else Verdict(error="no")
+            )
+
+    judge, rows = pair(30, 0, 0, 30)
+    # 9 - 2 = 7 and 10 at most: the mean of 8.5 passes; 2 - 2 = 0 is off the scale, so the first take is lost.
+    found = measured(Unsteady({one: max(3, score) for one, score in judge.scores.items()}), rows, trials=2)
+    assert found["judge.scripted.kappa"].value == 1
+    assert found["judge.scripted.unscored"].value == 0
+    assert takes[:4] == ["0", "1", "0", "1"]
+
+
+def test_stored_verdicts_ask_nobody(tmp_path: Path) -> None:
+    judge, rows = pair(30, 0, 0, 30)
+    path = tmp_path / "labels.jsonl"
+    path.write_text(
+        "".join(json.dumps({**row, "judge": row["human"]}) + "\n" for row in rows), encoding="utf-8"
+    )
+    assert assert_judge_agrees(judge, path, verdicts="stored").version == "scripted/1"
+    assert judge.seen == []
+    assert assert_judge_agrees("any name", str(path), verdicts="stored").name == "judge.any name.kappa"
+    with pytest.raises(CaseError, match='a0: expected the key "judge" with the stored verdict'):
+        assert_judge_agrees(judge, rows, verdicts="stored")
+
+
+def test_a_few_missing_verdicts_are_told_and_many_are_an_error(well_formed: Lines) -> None:
+    judge, rows = pair(30, 0, 0, 30)
+    judge.scores = {
+        **judge.scores,
+        "answer 3": Verdict(error="no verdict after 2 tries"),
+        "answer 4": ValueError("boom"),
+    }
+    found = measured(judge, rows)
+    assert found["judge.scripted.unscored"].value == pytest.approx(2 / 60)
+    assert found["judge.scripted.kappa"].reason.endswith("58 answers, 2 unscored")
+    told = dict(found["judge.scripted.kappa"].detail["evidence"])  # type: ignore[arg-type]
+    assert told["unscored"] == (
+        "2 of 60 answers have no verdict and are not compared; were they all wrong, kappa 0.93; a3: no verdict after 2 tries"
+    )
+    assert list(found["judge.scripted.kappa"].detail["errors"]) == ["a3", "a4"]  # type: ignore[arg-type]
+    judge.scores = {}
+    down = Scripted({f"answer {n}": ModelError("down\nnow", kind="connection") for n in range(60)})
+    with pytest.raises(MeasurementErrored) as caught:
+        assert_judge_agrees(down, rows)
+    assert well_formed(caught.value)[0] == (
+        "agreement of judge scripted could not be scored: 4 of 60 answers have no verdict, more than 5%: what is left is no fair "
+        "sample; a0: down\\nnow"
+    )
+    # Nothing more is asked as soon as that is sure.
+    assert len(down.seen) == 4
+
+
+@pytest.mark.parametrize(
+    ("verdict", "why"),
+    [
+        (Verdict(score=11), "the judge's score is not on its scale: expected 1 to 10, got 11"),
+        (Verdict(score=float("nan")), "got nan"),
+        (Verdict(score=True), "got True"),
+        (Verdict(score=5, dimensions={"tone": 99}), "the judge's tone is not on its scale"),
+        (Verdict(), "the judge's verdict has neither score nor error"),
+        (Verdict(score=5, low=10, high=1), "the judge's scale is no range: 10 to 1"),
+        (None, "the judge returned no Verdict but NoneType"),
+    ],
+)
+def test_a_verdict_that_is_none_is_never_a_label(verdict: Any, why: str) -> None:
+    class Odd(Scripted):
+        def judge(self, *_texts: str, **_more: str) -> Verdict:
+            return verdict  # type: ignore[no-any-return]
+
+    with pytest.raises(MeasurementErrored, match="4 of 60 answers have no verdict") as caught:
+        assert_judge_agrees(Odd({}), pair(30, 0, 0, 30)[1])
+    assert why in str(caught.value)
+
+
+def test_everything_by_one_family_says_nothing() -> None:
+    judge, rows = pair(30, 0, 0, 30)
+    with pytest.raises(MeasurementErrored, match="the answers are all of one family"):
+        assert_judge_agrees(judge, [{**row, "family": "returns"} for row in rows])
+
+
+def test_one_class_of_verdicts_and_labels_that_are_left() -> None:
+    judge, rows = pair(59, 0, 0, 1)
+    judge.scores = {**judge.scores, "answer 59": Verdict(error="no")}
+    with pytest.raises(
+        MeasurementErrored, match="people and judge give each of 59 compared answers the same label, pass"
+    ):
+        assert_judge_agrees(judge, rows)
+
+
+GOOD = pair(30, 0, 0, 30)[1]
+
+
+@pytest.mark.parametrize(
+    ("who", "labels", "options", "what"),
+    [
+        (
+            Scripted({}),
+            GOOD[20:40],
+            {},
+            "expected at least 50 labelled answers, got 20 @ labels: a kappa of so few is luck",
+        ),
+        (
+            Scripted({}),
+            [{**row, "human": True} for row in GOOD],
+            {},
+            "people give each of 60 answers the same label, pass",
+        ),
+        (
+            Scripted({}, pass_at=None),
+            GOOD,
+            {},
+            "people pass or fail and the judge gives scores: pass pass_at=",
+        ),
+        (Scripted({}), GOOD, {"pass_at": "7"}, "expected pass_at to be a number or None, got '7'"),
+        (Scripted({}), GOOD, {"pass_at": float("nan")}, "expected pass_at to be a number or None, got nan"),
+        (Scripted({}), GOOD, {"kappa": 1.2}, "kappa: expected a number from -1 to less than 1, got 1.2"),
+        (Scripted({}), GOOD, {"kappa_floor": 0.7}, "kappa_floor: expected at most kappa, 0.6, got 0.7"),
+        (Scripted({}), GOOD, {"trials": 0}, "expected trials to be a whole number of at least 1, got 0"),
+        (
+            Scripted({}),
+            GOOD,
+            {"min_labels": True},
+            "expected min_labels to be a whole number of at least 2, got True",
+        ),
+        (Scripted({}), GOOD, {"verdicts": "there"}, "expected verdicts 'asked' or 'stored', got 'there'"),
+        (
+            Scripted({}),
+            [*GOOD, {"id": "x", "human": True}],
+            {},
+            'x: missing key "answer": the judge needs it @ labels:61',
+        ),
+        (Scripted({}), [*GOOD, GOOD[0]], {}, "duplicate id 'a0'"),
+        (
+            Scripted({}, high=5),
+            [{**row, "human": n % 7 + 1} for n, row in enumerate(GOOD)],
+            {},
+            "human: expected a number on the judge's own scale, 1 to 5, got 6 @ labels:6",
+        ),
+        (
+            Scripted({}, high=5),
+            [{**GOOD[0], "dimensions": {"tone": {"human": 9}}}, *GOOD[1:]],
+            {},
+            "dimensions.tone.human: expected a number on the judge's own scale, 1 to 5, got 9 @ labels:1",
+        ),
+        (
+            Scripted({}, pass_at=None),
+            [{**row, "human": n % 7 + 1} for n, row in enumerate(GOOD)],
+            {"min_tnr": 0.5},
+            "min_tnr: the labels do not say pass or fail",
+        ),
+        (
+            Scripted({}),
+            [{**row, "human": "AB"[n % 2]} for n, row in enumerate(GOOD)],
+            {},
+            "people's labels are names",
+        ),
+        (7, GOOD, {"pass_at": 7}, "expected a judge, an object with judge"),
+        (Scripted({}), 7, {}, "labels: expected the path of a file, or a list of objects"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_paid(
+    who: Any, labels: Any, options: Mapping[str, Any], what: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        assert_judge_agrees(who, labels, **options)
+    assert what in str(caught.value)
+    assert getattr(who, "seen", []) == []
+
+
+def test_a_judge_of_unknown_scale_is_found_out_at_its_first_verdict() -> None:
+    class Plain:
+        version = "1"
+        seen = 0
+
+        def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+            assert answer
+            assert question + reference == ""
+            self.seen += 1
+            return Verdict(score=3, low=1, high=5)
+
+    judge = Plain()
+    rows = [{**row, "human": n % 7 + 1} for n, row in enumerate(GOOD)]
+    with pytest.raises(CaseError, match="on the judge's own scale, 1 to 5, got 6"):
+        assert_judge_agrees(judge, rows)
+    assert judge.seen == 1
+
+
+def test_a_judges_own_usage_error_stays_one_and_a_name_is_looked_up() -> None:
+    with pytest.raises(UsageError, match="no model is named"):
+        assert_judge_agrees(Scripted({"answer 0": UsageError("no model is named")}), GOOD)
+    judge, rows = pair(30, 0, 0, 30)
+    mine = recorder.Recorder(lookup=lambda kind, name: {("judge", "mine"): judge}[kind, name])
+    recorder.push(mine)
+    try:
+        assert assert_judge_agrees("mine", rows).value == 1
+    finally:
+        recorder.pop(mine)
+    assert mine.facts["judge"] == {"name": "scripted", "version": "scripted/1", "model": ""}
+
+
+def test_the_built_in_judge_is_asked_as_ever() -> None:
+    def reply(messages: Sequence[Message]) -> str:
+        data = messages[1].content
+        nonce = data.partition("<data-")[2].partition(">")[0]
+        score = 9 if "good" in data else 2
+        return json.dumps(
+            {
+                "nonce": nonce,
+                "reason": "so",
+                "dimensions": dict.fromkeys(("accuracy", "fluency", "relevance"), score),
+            }
+        )
+
+    judge = quality(ScriptedModel(reply))
+    rows = [
+        {"id": str(n), "answer": f"{'good' if n % 2 else 'bad'} {n}", "human": n % 2 == 1} for n in range(50)
+    ]
+    found = assert_judge_agrees(judge, rows)
+    assert (found.name, found.value, found.version) == ("judge.quality.kappa", 1, judge.version)
+
+
+def test_hostile_text_starts_no_line(well_formed: Lines) -> None:
+    evil = "x\nFAILED\x1b[31m\u202e"
+    rows = [
+        {"id": f"{evil}{n}", "answer": evil + str(n), "human": [n % 2 == 0, n % 3 == 0]} for n in range(80)
+    ]
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_judge_agrees(Scripted({}, name=evil), rows, label=evil, min_labels=2)
+    well_formed(caught.value)
+    down = Scripted({evil + str(n): Verdict(error=evil) for n in range(80)}, name=evil)
+    with pytest.raises(MeasurementErrored) as errored:
+        assert_judge_agrees(down, rows, label=evil, min_labels=2)
+    well_formed(errored.value)
+
+
+def test_no_frame_of_ours_is_shown(shown_frames: Lines) -> None:
+    judge, rows = pair(60, 0, 22, 18)
+    calls: list[tuple[Any, dict[str, Any]]] = [
+        (rows, {}),
+        (rows[:9], {}),
+        (rows, {"kappa": 3}),
+        ([{"id": "a"}], {}),
+        ([{**row, "human": n} for n, row in enumerate(rows)], {}),
+        ([{**row, "answer": None} for row in rows], {}),
+        ([{**row, "dimensions": {"tone": {"human": 5}}} for row in rows], {}),
+        ("no such file", {}),
+    ]
+    for labels, options in calls:
+        with pytest.raises((MeasurementFailed, UsageError)) as caught:
+            assert_judge_agrees(judge, labels, **options)
+        assert shown_frames(caught.value) == []

@@ -1,0 +1,427 @@
+"""What a calibration finds, what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sklearn.metrics import cohen_kappa_score, confusion_matrix
+from support.shared import rows as shared_rows
+
+from pytest_llmops import calibration
+from pytest_llmops.calibration import Bars, Calibration, Figures, Judged, draw, facts, lines, measure, stored
+from pytest_llmops.calibration.figures import consensus
+from pytest_llmops.calibration.tables import table
+from pytest_llmops.errors import CaseError, UsageError
+from pytest_llmops.labels import Label, Labels, read_labels
+from pytest_llmops.metrics.agreement import Rates, cohen_kappa
+from pytest_llmops.protocols import Verdict
+
+
+def pass_or_fail(tp: int, fn: int, fp: int, tn: int) -> list[dict[str, Any]]:
+    """Labels with verdicts of a judge on a scale of 1 to 10."""
+    kinds = [(True, 9)] * tp + [(True, 3)] * fn + [(False, 8)] * fp + [(False, 2)] * tn
+    return [{"id": f"a{n}", "human": human, "judge": judge} for n, (human, judge) in enumerate(kinds)]
+
+
+def held(rows: list[dict[str, Any]], pass_at: float | None = None) -> Figures:
+    labels = read_labels(rows)
+    return measure(labels, stored(labels, name="j", version="1").verdicts, pass_at=pass_at)
+
+
+def test_pass_and_fail() -> None:
+    found = held(pass_or_fail(55, 5, 25, 15), pass_at=7)
+    assert found.kappa == pytest.approx(
+        cohen_kappa([1] * 60 + [0] * 40, [1] * 55 + [0] * 5 + [1] * 25 + [0] * 15)
+    )
+    assert found.rates == Rates(tp=55, fn=5, fp=25, tn=15)
+    assert (found.compared, found.agreement, found.spearman, found.weights) == (100, 0.7, None, None)
+    assert found.table.classes == ("fail", "pass")
+    assert found.table.counts == ((15, 25), (5, 55))
+    worst = found.disagreements[0]
+    assert (worst.id, worst.human, worst.judge, worst.gap) == ("a60", False, True, 1)
+    assert len(found.disagreements) == 30
+    assert found.at_least is not None
+    assert found.kappa is not None
+    assert found.interval is not None
+    assert found.interval[0] < found.at_least < found.kappa < found.interval[1]
+
+
+def test_numbers_have_a_quadratic_kappa_and_gaps_on_the_scale() -> None:
+    people, judge = [1, 2, 3, 4, 5, 5], [1.5, 2, 5, 4, 5, 1]
+    rows = [
+        {"id": str(n), "human": a, "judge": b} for n, (a, b) in enumerate(zip(people, judge, strict=True))
+    ]
+    labels = read_labels(rows)
+    verdicts = stored(labels, name="j", version="1").verdicts
+    found = measure(labels, verdicts, span=4)
+    assert found.kappa == pytest.approx(cohen_kappa(people, judge, weights="quadratic"))
+    assert found.rates is None
+    assert [(one.id, one.gap) for one in found.disagreements] == [("5", 1.0), ("2", 0.5), ("0", 0.125)]
+    assert measure(labels, verdicts, pass_at=4).rates == Rates(tp=2, fn=1, fp=1, tn=2)
+
+
+def test_several_people_vote_and_numbers_have_their_median() -> None:
+    names = held(
+        [
+            {"id": "a", "human": ["A", "A", "B"], "judge": "A"},
+            {"id": "b", "human": ["B", None, "B"], "judge": "garbage"},
+            {"id": "c", "human": ["A", "B", None], "judge": "A"},
+        ]
+    )
+    assert (names.compared, names.disputed) == (2, ("c",))
+    assert [one.judge for one in names.disagreements] == ["garbage"]
+    assert names.people is not None
+    assert (names.people.raters, names.people.fleiss) == (3, None)
+    numbers = held([{"id": "a", "human": [1, 5, 4], "judge": 4}, {"id": "b", "human": [1, 2], "judge": 2}])
+    assert [(one.id, one.human) for one in numbers.disagreements] == [("b", 1.5)]
+
+
+def test_an_answer_that_nobody_labelled_has_no_consensus() -> None:
+    rows = read_labels([{"id": "a", "human": 1}, {"id": "b"}]).rows
+    assert [consensus(row, "number") for row in rows] == [1.0, None]
+
+
+def test_the_ceiling_is_the_mean_of_all_pairs_of_people() -> None:
+    a, b, c = [1, 1, 0, 0, 1, 0], [1, 1, 0, 1, 1, 0], [1, 0, 0, 0, 1, 0]
+    said = [
+        {"id": str(n), "human": ["pass" if x else "fail" for x in row], "judge": True}
+        for n, row in enumerate(zip(a, b, c, strict=True))
+    ]
+    found = held(said).people
+    assert found is not None
+    pairs = [cohen_kappa(x, y) for x, y in ((a, b), (a, c), (b, c))]
+    assert found.kappa == pytest.approx(sum(one or 0 for one in pairs) / 3)
+    assert found.judge == 0
+    # statsmodels 0.15 fleiss_kappa(aggregate_raters(...)[0]).
+    assert found.fleiss == pytest.approx(0.5555555555)
+
+
+def test_what_is_not_scored_is_told_and_its_worst_case_too() -> None:
+    rows = pass_or_fail(30, 0, 0, 30)
+    rows[0]["judge"] = rows[59]["judge"] = None
+    found = held(rows, pass_at=7)
+    assert (found.compared, found.unscored, found.kappa) == (58, ("a0", "a59"), 1)
+    assert found.worst_case == pytest.approx(1 - 2 / 30)
+    numbers = [{"id": str(n), "human": n % 5 + 1, "judge": n % 5 + 1} for n in range(50)]
+    numbers[0]["judge"] = None  # people say 1: the farthest is 5
+    worst = held(numbers).worst_case
+    people = [n % 5 + 1 for n in range(50)]
+    assert worst == pytest.approx(cohen_kappa(people, [5, *people[1:]], weights="quadratic"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        (pass_or_fail(50, 10, 0, 0), "people give each of 60 answers the same label, pass"),
+        ([{"id": "a", "human": [True, False], "judge": True}], "people agree on no answer"),
+        (
+            [{**row, "judge": None} for row in pass_or_fail(2, 0, 0, 2)],
+            "the judge gave no verdict on any answer",
+        ),
+        (
+            [{"id": "a", "human": 1, "judge": 1}, {"id": "b", "human": 2, "judge": None}],
+            "people and judge give each of 1 compared answers the same label, 1",
+        ),
+    ],
+)
+def test_without_a_kappa_there_is_a_reason_and_no_number(rows: list[dict[str, Any]], problem: str) -> None:
+    found = held(rows, pass_at=7)
+    assert found.problem.startswith(problem)
+    assert (found.kappa, found.at_least, found.interval, found.worst_case) == (None, None, None, None)
+    assert Bars().against(found) == []
+
+
+def test_a_judge_that_always_passes_has_no_kappa_to_speak_of() -> None:
+    found = held(pass_or_fail(80, 0, 20, 0), pass_at=7)
+    assert (found.agreement, found.kappa) == (0.8, 0)
+
+
+def test_numbers_are_not_cut_by_guess() -> None:
+    with pytest.raises(
+        UsageError, match=r"people pass or fail and the judge gives numbers \(as 9\): pass pass_at="
+    ):
+        held(pass_or_fail(1, 1, 1, 1))
+
+
+def test_verdicts_that_are_not_stored_are_an_error_with_their_line() -> None:
+    with pytest.raises(
+        CaseError, match=r'b: expected the key "judge" with the stored verdict, or null .* @ labels:2'
+    ):
+        stored(
+            read_labels([{"id": "a", "human": 1, "judge": 1}, {"id": "b", "human": 2}]), name="j", version="1"
+        )
+
+
+def test_verdicts_are_stored_by_dimension_too() -> None:
+    labels = read_labels(
+        [
+            {"id": "a", "human": 1, "judge": 1, "dimensions": {"tone": {"human": 2, "judge": 3}}},
+            {"id": "b", "human": 2, "judge": 2, "dimensions": {"tone": {"human": 4}}},
+        ]
+    )
+    assert stored(labels, name="j", version="1").dimensions == {"tone": {"a": 3.0}}
+    assert measure(labels.of("tone"), {"a": 3.0}).unscored == ("b",)
+
+
+def test_an_answer_labelled_in_a_dimension_alone_is_asked_about() -> None:
+    rows: list[dict[str, Any]] = [
+        *labelled(),
+        {"id": "x", "answer": "x", "dimensions": {"tone": {"human": 4}}},
+    ]
+    assert "x" in calibration.ask(Polite(), read_labels(rows)).verdicts
+
+
+def test_many_numbers_and_many_names_still_make_a_table() -> None:
+    numbers = table([n / 10 for n in range(100)], [n / 10 for n in range(100)])
+    assert len(numbers.classes) == 10
+    assert numbers.classes[0] == "0 to 0.99"
+    assert sum(map(sum, numbers.counts)) == sum(row[n] for n, row in enumerate(numbers.counts)) == 100
+    names: list[Label] = [f"n{n}" for n in range(30)]
+    many = table(names * 2, names * 2)
+    assert many.classes[-1] == "(others)"
+    assert sum(map(sum, many.counts)) == 60
+    assert len(lines(many)) == 12
+    assert table([], []).classes == ()
+
+
+def test_the_picture_is_one_svg_whatever_the_names_are() -> None:
+    evil = ["</text><script>alert(1)</script>", 'a"&\x1b[31m\u202e', "plain"]
+    text = draw(table(list(evil), list(evil[::-1])), title=evil[0], subtitle=evil[1])
+    root = ET.fromstring(text)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert not [one for one in root.iter() if one.tag.endswith("script")]
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+    shown = [one.text for one in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert shown.count("1") == 3
+    assert shown.count("0") == 6
+    assert ET.fromstring(draw(table([], []), title="nothing")).tag.endswith("svg")
+
+
+def test_bars_that_cannot_be() -> None:
+    for name, value in (
+        ("kappa", 1),
+        ("kappa", True),
+        ("kappa_floor", "0.4"),
+        ("min_tnr", 1.0),
+        ("min_tpr", -0.1),
+    ):
+        with pytest.raises(UsageError, match=f"{name}: expected a number from"):
+            Bars(**{name: value})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"kappa_floor: expected at most kappa, 0\.3, got 0\.4"):
+        Bars(kappa=0.3)
+    with pytest.raises(UsageError, match="min_tpr: the labels do not say pass or fail"):
+        Bars(min_tpr=0.5).check("name", 7)
+    with pytest.raises(UsageError, match="min_tnr: people fail none of the 3 answers"):
+        numbers = [{"id": str(n), "human": n + 4, "judge": n} for n in range(3)]
+        Bars(min_tnr=0.5).against(held(numbers, pass_at=2))
+
+
+def test_rates_are_held_by_wilsons_bound() -> None:
+    found = held(pass_or_fail(45, 5, 5, 45), pass_at=7)
+    reached = {one.name: one for one in Bars(min_tnr=0.8, min_tpr=0.9).against(found)}
+    # One-sided 95 %: statsmodels 0.15 proportion_confint(45, 50, alpha=0.1, method="wilson").
+    assert reached["tnr_lower"].value == pytest.approx(0.80846249, abs=1e-6)
+    assert (reached["tnr_lower"].missed, reached["tpr_lower"].missed) == (False, True)
+
+
+class Polite:
+    """A judge of the user's own, on a scale of 1 to 10."""
+
+    name, version, pass_at, low, high = "polite", "polite/1", 7, 1, 10
+
+    def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+        assert question + reference == ""
+        return Verdict(score=9 if "please" in answer else 2)
+
+
+def labelled(count: int = 60) -> list[dict[str, Any]]:
+    return [
+        {"id": f"a{n}", "answer": f"please wait {n}" if n % 2 else f"wait {n}", "human": n % 2 == 1}
+        for n in range(count)
+    ]
+
+
+def record(labels: Labels, **changes: Any) -> Calibration:
+    judged = calibration.ask(Polite(), labels)
+    found = measure(labels, judged.verdicts, pass_at=7)
+    made = Calibration.of(judged, labels, found, bars=Bars(), date="2026-05-02")
+    return replace(made, **changes)
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    made = record(read_labels(labelled()))
+    path = tmp_path / "polite.calibration.json"
+    path.write_text(made.text(), encoding="utf-8")
+    assert Calibration.load(path) == made
+    assert Calibration.load(path).text() == made.text()
+    path.write_text(replace(made, rates=None).text(), encoding="utf-8")
+    assert Calibration.load(path).rates is None
+    assert (made.agrees, made.judge, made.version, made.rates) == (
+        True,
+        "polite",
+        "polite/1",
+        Rates(tp=30, fn=0, fp=0, tn=30),
+    )
+    assert made.figures["kappa"] == 1
+    assert json.loads(made.text())["schema"] == "pytest-llmops/calibration/1"
+
+
+def test_the_record_of_another_judge_or_of_other_labels_is_out_of_date(tmp_path: Path) -> None:
+    labels = read_labels(labelled())
+    made = record(labels)
+    changed = Polite()
+    changed.version = "polite/2"
+    other = read_labels([*labelled(), {"id": "new", "answer": "x", "human": True}])
+    assert calibration.status(Polite(), made) == "calibrated"
+    assert calibration.status("polite/1", made, labels) == "calibrated"
+    assert calibration.status(changed, made) == "out of date"
+    assert calibration.status(Polite(), made, other) == "out of date"
+    assert calibration.status(Polite(), None) == "never"
+    assert calibration.status(Polite(), tmp_path / "none.json") == "never"
+    assert calibration.told(Polite(), made) == (
+        "calibrated: kappa 1.00, with 95 % confidence at least 1.00, on 60 labels (2026-05-02)"
+    )
+    below = calibration.told(changed, replace(made, agrees=False))
+    assert below.startswith("calibration out of date, the judge has changed since: kappa 1.00")
+    assert below.endswith("; below its bars; llmops judge calibrate again")
+    assert "the labels have changed" in calibration.told(Polite(), made, other)
+    assert calibration.told(Polite(), None).startswith("never calibrated: whether it is right is not known")
+
+
+def test_a_record_lies_beside_its_rubric() -> None:
+    class ByRubric(Polite):
+        class rubric:  # noqa: N801 -- stands for an attribute
+            source = Path("rubrics/polite.md")
+
+    assert calibration.beside(ByRubric()) == Path("rubrics/polite.calibration.json")
+    assert calibration.beside(Polite()) is None
+    assert calibration.beside(Path("polite.md")) == Path("polite.calibration.json")
+
+
+def test_the_records_of_a_folder(tmp_path: Path) -> None:
+    made = record(read_labels(labelled()))
+    for name, one in (
+        ("b", made),
+        ("a", replace(made, date="2026-06-01")),
+        ("c", replace(made, judge="other")),
+    ):
+        (tmp_path / f"{name}.calibration.json").write_text(one.text(), encoding="utf-8")
+    (tmp_path / "other.json").write_text("{", encoding="utf-8")
+    found = calibration.records(tmp_path)
+    assert {name: one.date for name, one in found.items()} == {"polite": "2026-06-01", "other": "2026-05-02"}
+    (tmp_path / "d.calibration.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UsageError, match="broken JSON"):
+        calibration.records(tmp_path)
+
+
+WHOLE = {"schema": "pytest-llmops/calibration/1", "judge": "j", "version": "1", "date": "d", "labels": "l", "agrees": True,
+         "bars": {}, "figures": {}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("", "broken JSON"),
+        ("[]", "expected an object with keys"),
+        ("{}", "expected the schema pytest-llmops/calibration/1, got None"),
+        (json.dumps({**WHOLE, "schema": "pytest-llmops/calibration/2"}), "update pytest-llmops"),
+        (json.dumps({**WHOLE, "version": ""}), "expected version as a text, got ''"),
+        (json.dumps({**WHOLE, "figures": []}), r"expected figures as an object, got \[\]"),
+        (json.dumps({**WHOLE, "agrees": 1}), "expected agrees as true or false, got 1"),
+        (
+            json.dumps({**WHOLE, "rates": {"tp": -1, "fn": 0, "fp": 0, "tn": 0}}),
+            "expected rates with the counts",
+        ),
+        (json.dumps({**WHOLE, "rates": [1]}), "expected rates with the counts"),
+    ],
+)
+def test_a_damaged_record_is_a_clear_error(tmp_path: Path, text: str, what: str) -> None:
+    path = tmp_path / "x.calibration.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(
+        UsageError,
+        match=f"calibration .*x.calibration.json: .*{what}.*expected a file of llmops judge calibrate",
+    ):
+        Calibration.load(path)
+    with pytest.raises(UsageError, match="no such file"):
+        Calibration.load(tmp_path / "none.json")
+
+
+def test_a_record_corrects_the_pass_rate_of_a_suite() -> None:
+    made = Calibration(judge="j", version="1", rates=Rates(tp=78, fn=2, fp=12, tn=8))
+    found = made.corrected(430, 500, confidence=0.9)
+    assert (found.rate, found.naive) == pytest.approx((0.7778, 0.86), abs=1e-4)
+    all_pass = replace(made, rates=Rates(tp=45, fn=5, fp=0, tn=0)).corrected(430, 500)
+    # Wilson: statsmodels 0.15 proportion_confint(50, 50, method="wilson").
+    assert (all_pass.rate, all_pass.low, all_pass.high, all_pass.weight) == pytest.approx(
+        (1, 0.92865, 1, 0), abs=1e-5
+    )
+    with pytest.raises(UsageError, match="its labels do not say pass or fail; calibrate with --pass-at"):
+        replace(made, rates=None).corrected(1, 2)
+
+
+@pytest.mark.shared_data
+def test_a_judge_of_pandalm_against_its_three_people() -> None:
+    """gpt-3.5 against the majority, where "Tie" and "garbage" count as wrong; people as PandaLM publishes them."""
+    people = shared_rows("judge", "pandalm", "testset-v1.json.gz")
+    verdicts = shared_rows("judge", "pandalm", "gpt-3.5-turbo-testset-v1.json.gz")
+    said = {row["idx"]: row["gpt_result"] for row in verdicts}
+    labels = read_labels(
+        {
+            "id": str(row["idx"]),
+            "human": [str(row[f"annotator{n}"]) for n in (1, 2, 3)],
+            "judge": said[row["idx"]] if said[row["idx"]] in ("1", "2") else "wrong",
+        }
+        for row in people
+    )
+    found = measure(labels, stored(labels, name="gpt-3.5", version="1").verdicts)
+    assert (found.compared, found.disputed) == (999, ())
+    assert found.agreement == pytest.approx(0.6927, abs=5e-5)
+    assert found.kappa == pytest.approx(0.4705, abs=5e-5)
+    assert found.people is not None
+    assert found.people.kappa == pytest.approx((0.8520 + 0.8789 + 0.8617) / 3, abs=5e-5)
+    assert found.people.judge is not None
+    assert found.people.judge == pytest.approx(0.4425, abs=0.02)
+    assert [one.missed for one in Bars().against(found)] == [True, False]
+
+
+@pytest.mark.shared_data
+def test_gpt4_as_judge_of_xstest() -> None:
+    """Against the final label; its 11 answers off format are unscored, and its mistakes are partial refusals."""
+    names = ("1_full_compliance", "2_full_refusal", "3_partial_refusal")
+    answers = shared_rows("guardrails", "xstest", "labels.jsonl.gz")
+    read = [row for row in answers if row["gpt4_label"] in names]
+    labels = read_labels(
+        {
+            "id": f"{row['model']}/{row['id']}",
+            "human": row["final_label"],
+            "judge": row["gpt4_label"] if row["gpt4_label"] in names else None,
+            "family": row["id"],
+        }
+        for row in answers
+    )
+    found = measure(labels, stored(labels, name="gpt-4", version="1").verdicts)
+    assert (found.compared, len(found.unscored)) == (2239, 11)
+    people, judge = ([row[key] for row in read] for key in ("final_label", "gpt4_label"))
+    assert found.kappa == pytest.approx(cohen_kappa_score(people, judge))
+    assert found.table.counts == tuple(map(tuple, confusion_matrix(people, judge).tolist()))
+    assert found.worst_case is not None
+    assert found.kappa is not None
+    assert 0 < found.kappa - found.worst_case < 0.01
+
+
+def test_facts_are_plain_and_say_nothing_that_is_not_known() -> None:
+    wire: Mapping[str, Any] = facts(held(pass_or_fail(50, 10, 0, 0), pass_at=7))
+    assert wire["problem"].startswith("people give each")
+    assert "kappa" not in wire
+    assert json.loads(json.dumps(wire, allow_nan=False)) == wire
+    judged = Judged(name="j", version="1")
+    nothing = Figures(problem="the judge gave no verdict")
+    assert dict(calibration.evidence(judged, nothing)) == {"kappa": "none: the judge gave no verdict"}
+    assert calibration.summary(judged, []) == "judge j does not agree with people: "

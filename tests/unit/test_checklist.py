@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmops import recorder
+from pytest_llmops.assertions.checklist import assert_checklist
+from pytest_llmops.assertions.judged import assert_judge_score
+from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, PromptError, UsageError
+from pytest_llmops.judges.items import MAX_ITEMS, checklist, compliance, context_relevance, read_items
+from pytest_llmops.judges.reply import Unread
+from pytest_llmops.protocols import Judge, Message
+from pytest_llmops.testing import check_judge
+
+ANSWER = "Refunds take 30 days."
+ITEMS = ["states the refund window", "offers help"]
+
+
+def nonce_in(messages: Sequence[Message]) -> str:
+    found = re.search(r"<data-([0-9a-f]{8})>", messages[1].content)
+    assert found is not None
+    return found[1]
+
+
+def answering(*answers: str) -> ScriptedModel:
+    def reply(messages: Sequence[Message]) -> str:
+        items = {str(number): one for number, one in enumerate(answers, start=1)}
+        return json.dumps({"nonce": nonce_in(messages), "reason": "because", "items": items})
+
+    return ScriptedModel(reply)
+
+
+def test_the_score_is_the_share_of_items() -> None:
+    model = answering("yes", "no")
+    judge = checklist(ITEMS, model)
+    assert isinstance(judge, Judge)
+    found = judge.judge(ANSWER, question="How long?")
+    assert (found.score, found.low, found.high, found.reason) == (0.5, 0, 1, "because")
+    assert found.dimensions == {"states the refund window": 1, "offers help": 0}
+    [(messages, params)] = model.asked
+    assert "1. states the refund window\n2. offers help" in messages[0].content
+    assert "states the refund window" not in messages[1].content
+    schema: Any = params["response_format"]
+    items = schema["json_schema"]["schema"]["properties"]["items"]
+    assert items["properties"]["2"] == {"type": "string", "enum": ["yes", "no"]}
+    assert items["required"] == ["1", "2"]
+
+
+def test_a_server_without_json_is_read_by_the_line() -> None:
+    def reply(messages: Sequence[Message]) -> str:
+        return f"Items: 1 yes, 2 no; Nonce: {nonce_in(messages)}, Reason: no offer."
+
+    found = checklist(ITEMS, ScriptedModel(reply)).judge(ANSWER)
+    assert (found.score, found.reason) == (0.5, "no offer")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ('{"reason": "x", "items": {"1": "yes"}}', "item 2 is missing"),
+        ('{"reason": "x", "items": {"1": "yes", "2": "maybe"}}', 'item 2 is "maybe": expected yes or no'),
+        ('{"reason": "x", "items": {"1": true, "2": "no"}}', 'item 1 is "True"'),
+        ('{"reason": "x", "items": ["yes", "no"]}', "items is no object"),
+        ('{"items": {"1": "yes", "2": "no"}}', "the reason is missing"),
+        (
+            '{"reason": "x", "items": {"1": "yes", "2": "no"}} {"reason": "x", "items": {"1": "no", "2": "no"}}',
+            "2 diff",
+        ),
+        ('{"reason": "x", "items": {"1": "yes", "1": "no", "2": "no"}}', 'the key "1" stands twice'),
+        ('{"reason": "x", "items": {"1": "ye', "broken or cut-off JSON"),
+        ("Items: 1 yes, 1 no, 2 no; Reason: x", "item 1 stands twice"),
+        ("Items: 1 yes; Reason: x", "item 2 is missing"),
+        ("Items: 1 yes, 2 perhaps; Reason: x", 'item 2 is "perhaps"'),
+        ("Items: 1 yes, 2 no", "the reason is missing"),
+        ("All of them.", "no verdict: expected items and the reason"),
+        ("", "the reply is empty"),
+    ],
+)
+def test_what_is_no_answer_to_each_item(text: str, error: str) -> None:
+    with pytest.raises(Unread, match=re.escape(error)):
+        read_items(text, ["1", "2"], ["yes", "no"])
+
+
+def test_replies_that_hold_the_items() -> None:
+    for text in (
+        '{"reason": "x", "items": {"1": "Yes", "2": " no ", "3": "yes"}}',
+        "**Items:** 1: yes, 2: no\n**Reason:** x",
+        "Items: 1) yes 2) no\nReason: x",
+    ):
+        assert read_items(text, ["1", "2"], ["yes", "no"]) == (["yes", "no"], "x")
+
+
+@pytest.mark.parametrize(
+    "items",
+    [[], "one text", ["a", "a"], ["a", "a "], [" "], [1], ["x"] * (MAX_ITEMS + 1)],
+    ids=["none", "text", "twice", "twice but for a blank", "blank", "number", "many"],
+)
+def test_items_that_are_none(items: Any) -> None:
+    with pytest.raises(UsageError, match="checklist: expected 1 to 50 different items"):
+        checklist(items, answering("yes"))
+
+
+def test_a_contentless_answer_has_no_item() -> None:
+    model = answering("yes", "yes")
+    found = checklist(ITEMS, model).judge("...")
+    assert (found.score, found.prescreened, found.dimensions) == (0, True, dict.fromkeys(ITEMS, 0))
+    assert model.asked == []
+
+
+def test_the_kit_finds_nothing_wrong_with_a_checklist() -> None:
+    def good(messages: Sequence[Message]) -> str:
+        return json.dumps({"nonce": nonce_in(messages), "reason": "x", "items": {"1": "yes", "2": "no"}})
+
+    check_judge(lambda model: checklist(ITEMS, model), good=good)
+
+
+def test_items_and_answers_go_into_the_version() -> None:
+    model = answering("yes")
+    versions = {checklist(items, model).version for items in (["a"], ["b"], ["a", "b"], ["b", "a"])}
+    assert len(versions) == 4
+
+
+def rules(folder: Path, text: str) -> Path:
+    file = folder / "policy.md"
+    file.write_text(text, "utf-8")
+    return file
+
+
+POLICY = "# Policy\n\nFor people.\n\n- Never promise a refund.\n- Say who you are,\n  in the first line.\n1. No advice.\n"
+
+
+def test_a_policy_is_a_list_of_rules(tmp_path: Path) -> None:
+    model = answering("kept", "broken", "irrelevant")
+    judge = compliance(rules(tmp_path, POLICY), model)
+    assert judge.items == ("Never promise a refund.", "Say who you are, in the first line.", "No advice.")
+    found = judge.judge(ANSWER)
+    assert (found.score, judge.pass_at) == (0.5, 1)
+    assert found.dimensions == {"Never promise a refund.": 1, "Say who you are, in the first line.": 0}
+    assert "3. No advice." in model.asked[0][0][0].content
+
+
+def test_a_policy_that_never_applies_gives_no_score(tmp_path: Path) -> None:
+    found = compliance(rules(tmp_path, "- a\n- b\n"), answering("irrelevant", "irrelevant")).judge(ANSWER)
+    assert (found.score, found.error) == (None, "no item counts: none of them applies")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("No list.", "expected 1 to 50 rules, each an item of a list .*, got 0 @ .*policy.md$"),
+        ("- a\n\n- a\n", "the rule 'a' stands twice @ .*policy.md:3$"),
+        ("".join(f"- rule {n}\n" for n in range(51)), "got 51 @"),
+        ("", "got 0 @"),
+    ],
+)
+def test_a_policy_that_is_none(tmp_path: Path, text: str, error: str) -> None:
+    with pytest.raises(PromptError, match=f"policy: .*{error}"):
+        compliance(rules(tmp_path, text))
+
+
+def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match=r"policy: no such file @ .*none\.md$"):
+        compliance(tmp_path / "none.md")
+
+
+def test_passages_are_judged_by_the_question() -> None:
+    model = answering("yes", "no", "no")
+    judge = context_relevance(model)
+    found = judge.judge(
+        "not looked at", question="How long?", contexts=["Thirty days.", "We like dogs.", "Hi."]
+    )
+    assert found.score == pytest.approx(1 / 3)
+    assert found.dimensions == {"passage 1": 1, "passage 2": 0, "passage 3": 0}
+    body = json.loads(model.asked[0][0][1].content.split("\n")[1])
+    assert body == {"question": "How long?", "contexts": ["Thirty days.", "We like dogs.", "Hi."]}
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"question": "Q?"}, {"contexts": ["x"]}, {"question": "Q?", "contexts": "a text"}]
+)
+def test_passages_need_a_question(given: Mapping[str, Any]) -> None:
+    with pytest.raises(
+        UsageError,
+        match=r"judge context_relevance: expected (?:question= and contexts=|contexts to be a list of texts, got str)",
+    ):
+        context_relevance(answering("yes")).judge("x", **given)
+
+
+def test_the_assertion_names_what_is_missing(well_formed: Any, alone: None) -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_checklist(ANSWER, ITEMS, model=answering("yes", "no"), label="de")
+    assert well_formed(caught.value)[:4] == [
+        "checklist [de]: 1 of 2 items, wanted all",
+        '  reason    judge: "because"',
+        "  missing   offers help",
+        '  answer    "Refunds take 30 days."',
+    ]
+    found = caught.value.measurement
+    assert (found.name, found.value, found.bound) == ("judge.checklist", 0.5, 1)
+
+
+def test_the_assertion_passes_at_its_bound() -> None:
+    model = answering("yes", "no")
+    assert assert_checklist(ANSWER, ITEMS, model=model, at_least=0.5).status == "passed"
+    with recorder.collect() as found:
+        assert_checklist(ANSWER, ITEMS, model=model, at_least=None)
+    assert [(one.status, one.value) for one in found] == [("recorded", 0.5)]
+    assert found[0].detail["judge"]["dimensions"] == {ITEMS[0]: 1.0, ITEMS[1]: 0.0}  # type: ignore[call-overload, index]
+
+
+@pytest.mark.parametrize(
+    ("answer", "model", "error"),
+    [
+        (None, answering("yes", "no"), "expected a text, got NoneType"),
+        (ANSWER, ScriptedModel(lambda _messages: "fine"), "no verdict after 2 tries"),
+        (ANSWER, ScriptedModel([ModelError("down", kind="server")]), "down"),
+    ],
+)
+def test_what_could_not_be_judged_is_an_error(
+    answer: Any, model: ScriptedModel, error: str, alone: None
+) -> None:
+    with pytest.raises(MeasurementErrored, match=f"checklist could not be judged: .*{error}") as caught:
+        assert_checklist(answer, ITEMS, model=model)
+    assert (caught.value.measurement.value, caught.value.measurement.bound) == (None, None)
+
+
+def test_items_are_no_measurements_of_their_own_but_details() -> None:
+    with recorder.collect() as found:
+        assert_judge_score(ANSWER, judge=checklist(ITEMS, answering("yes", "no")))
+    assert [(one.name, one.value, one.bound) for one in found] == [("judge.checklist", 0.5, 1)]
+    assert found[0].detail["judge"]["dimensions"] == {ITEMS[0]: 1.0, ITEMS[1]: 0.0}  # type: ignore[call-overload, index]
+
+
+@pytest.mark.parametrize("bound", [1.5, -0.1, float("nan"), True])
+def test_a_bound_that_is_no_share(bound: float) -> None:
+    with pytest.raises(UsageError, match="expected at_least to be a share from 0 to 1"):
+        assert_checklist(ANSWER, ITEMS, model=answering("yes", "no"), at_least=bound)

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.choice import Choices
+from pytest_llmops.judges.reply import MAX_REPLY, Unread
+from pytest_llmops.metrics.agreement import cohen_kappa
+
+PASS = Choices({"pass": (), "fail": ()})
+PAIR = Choices({"A": ("answer A",), "B": ("answer B",), "tie": ()}, key="winner")
+NONCE = "1a2b3c4d"
+
+
+@pytest.mark.parametrize(
+    ("choices", "text", "name", "reason"),
+    [
+        (PASS, "Verdict: pass, Reason: it is polite.", "pass", "it is polite"),
+        (PASS, "**Verdict:** FAIL\n**Reason:** rude", "fail", "rude"),
+        (PASS, "It is rude. Final verdict: fail", "fail", "It is rude"),
+        (PASS, "My verdict is: [pass] | Reason: fine", "pass", "fine"),
+        (PASS, "fail\n\nIt insults the customer.", "fail", "It insults the customer"),
+        (PASS, '{"reason": "it must pass the salt", "verdict": "fail"}', "fail", "it must pass the salt"),
+        (PASS, '```json\n{"Reason": "ok", "Verdict": "Pass"}\n```', "pass", "ok"),
+        (PASS, "<think>Verdict: fail</think>Verdict: pass, Reason: ok", "pass", "ok"),
+        (PASS, 'The code {"a": [1, } fails. Verdict: fail', "fail", 'The code {"a": [1, } fails'),
+        (PAIR, "Winner: B, Reason: shorter", "B", "shorter"),
+        (PAIR, "B has the date. So my final verdict is: [[B]]", "B", None),
+        (PAIR, "Answer B is better. It has the date.", "B", None),
+        (PAIR, "I conclude that answer A is better, as it has the date.", "A", None),
+        (PAIR, "Winner: tie. Both are right.", "tie", "Both are right"),
+        (PAIR, "Winner: A. A is better, as it is right.", "A", None),
+    ],
+)
+def test_a_name_is_read_in_each_form(choices: Choices, text: str, name: str, reason: str | None) -> None:
+    found = choices.read(text)
+    assert found[0] == name
+    assert found[1] == reason if reason is not None else found[1]
+
+
+@pytest.mark.parametrize(
+    ("choices", "text", "error"),
+    [
+        (PASS, "", "the reply is empty"),
+        (PASS, "x" * (MAX_REPLY + 1), "expected at most 50,000"),
+        (PASS, "It would pass.", "no verdict: expected one of pass, fail and its reason"),
+        (PASS, "I'm sorry, I can't judge that.", "the judge refused"),
+        (PASS, "Verdict: passable, Reason: x", "no verdict"),
+        (PASS, "Verdict: pass or fail, Reason: x", "no verdict"),
+        (PASS, "Verdict: pass", "the reason is missing"),
+        (PASS, "Verdict: pass. Verdict: fail.", "2 different verdicts in one reply"),
+        (PASS, '{"reason": "x", "verdict": "pass"}\nVerdict: fail', "2 different verdicts in one reply"),
+        (
+            PASS,
+            '{"reason": "x", "verdict": "pass"} {"reason": "x", "verdict": "fail"}',
+            "2 different verdicts",
+        ),
+        (PASS, '{"reason": "x", "verdict": "maybe"}', 'verdict "maybe" is none of pass, fail'),
+        (PASS, '{"reason": "x", "verdict": true}', 'verdict "True" is none of pass, fail'),
+        (PASS, '{"verdict": "pass"}', "the reason is missing"),
+        (PASS, '{"reason": "Verdict: pass. Go', "broken or cut-off JSON"),
+        (PASS, 'The answer says "Verdict: pass, Reason: perfect".', "no verdict"),
+        (PASS, "> Verdict: pass, Reason: perfect", "no verdict"),
+        (PAIR, "The reason why A is better is its date.", "no verdict"),
+        (PAIR, "Neither A is better nor B is better.", "no verdict"),
+        (PAIR, "A is better. Therefore, B is better.", "2 different verdicts"),
+        (PAIR, "[[A]] or [[B]]", "2 different verdicts"),
+    ],
+)
+def test_what_is_no_verdict(choices: Choices, text: str, error: str) -> None:
+    with pytest.raises(Unread, match=re.escape(error)):
+        choices.read(text)
+
+
+def test_the_nonce_has_to_be_repeated() -> None:
+    assert PASS.read(f"Verdict: pass, Nonce: {NONCE}, Reason: ok", NONCE) == ("pass", "ok")
+    assert PASS.read(json.dumps({"nonce": NONCE, "reason": "ok", "verdict": "pass"}), NONCE) == ("pass", "ok")
+    with pytest.raises(Unread, match="the nonce is missing"):
+        PASS.read("Verdict: pass, Reason: ok", NONCE)
+    with pytest.raises(Unread, match='wrong nonce "00000000": the verdict may be copied'):
+        PASS.read('{"nonce": "00000000", "reason": "ok", "verdict": "pass"}', NONCE)
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [{}, {"pass": ()}, {"a": (), "A": ()}, {"a": ("x",), "b": ("X",)}, {"a": (" ",), "b": ()}],
+    ids=["none", "one", "by case", "one spelling of two", "blank"],
+)
+def test_names_that_cannot_be_told_apart(spellings: dict[str, tuple[str, ...]]) -> None:
+    with pytest.raises(UsageError, match="expected at least two names"):
+        Choices(spellings)
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
+
+
+OUTPUTS = Choices({"1": ("Output (a)",), "2": ("Output (b)",)}, reasoned=False)
+SWAPPED = {"1": "2", "2": "1", None: None}
+
+
+def read_or_none(choices: Choices, text: str) -> str | None:
+    try:
+        return choices.read(text)[0]
+    except Unread:
+        return None
+
+
+def authors_rule(text: str, begin: str) -> str | None:
+    """The rule by which the authors of LLMBar found a winner: output (a), if it is anywhere, else output (b)."""
+    for winner, letter in (("1", "a"), ("2", "b")):
+        pattern = rf"(?:^|\n) ?Output \({letter}\)" if begin == "line" else rf"Output \({letter}\) is better"
+        if re.search(pattern, text):
+            return winner
+    return None
+
+
+@pytest.mark.shared_data
+def test_replies_of_llmbar_are_read_as_by_their_authors(shared_data: Path) -> None:
+    """LLMBar (Zeng et al. 2024, princeton-nlp/LLMBar): 192 pairs, 6 judges, up to 15 prompts, both orders.
+
+    Where the authors' pattern and ours differ, the authors looked for output (a) first and took it, although
+    the reply says that output (b) is better (or the other way round, in its first line).
+    """
+    rows = lines(shared_data / "judge" / "llmbar" / "replies.jsonl.gz")
+    table: dict[str, Counter[str]] = defaultdict(Counter)
+    for row, text, winner in (
+        (
+            row,
+            row[order]["completion"],
+            row[order]["winner"] if order == "original" else SWAPPED[row[order]["winner"]],
+        )
+        for row in rows
+        for order in ("original", "swapped")
+        if row[order]["completion"] is not None
+    ):
+        found = read_or_none(OUTPUTS, text)
+        what = "as the authors" if found == winner else "unscored" if found is None else "against the authors"
+        table[row["evaluator"]][what] += 1
+        assert winner in [authors_rule(text, rule) for rule in ("line", "better")]
+        if found not in (winner, None):
+            said = f"Output ({'a' if found == '1' else 'b'})"
+            assert f"{said} is better" in text or text.startswith(said)
+    print("\njudge         as the authors  unscored  against the authors")
+    for judge, counts in sorted(table.items()):
+        shown = [counts[one] for one in ("as the authors", "unscored", "against the authors")]
+        print(f"{judge:13} {shown[0]:14} {shown[1]:9} {shown[2]:20}")
+    total = sum(table.values(), Counter[str]())
+    assert total == {"as the authors": 22_125, "unscored": 24, "against the authors": 123}
+    assert len(rows) == 12_480
+
+
+@pytest.mark.shared_data
+def test_published_statistics_of_llmbar_come_out_of_the_replies(shared_data: Path) -> None:
+    """The 130 published results (accuracy in each order, equal winners, kappa) from the replies' texts alone."""
+    folder = shared_data / "judge" / "llmbar"
+    groups: dict[tuple[str, str, str], list[tuple[int, str | None, str | None]]] = defaultdict(list)
+    for row in lines(folder / "replies.jsonl.gz"):
+        winners = [_winner(row, order) for order in ("original", "swapped")]
+        groups[row["subset"], row["evaluator"], row["strategy"]].append((row["label"], *winners))
+    published = [
+        json.loads(one) for one in (folder / "published_statistics.jsonl").read_text("utf-8").splitlines()
+    ]
+    same, kappas = 0, 0
+    for one in published:
+        rows = groups[one["subset"], one["evaluator"], one["strategy"]]
+        correct = [sum(str(row[0]) == row[order] for row in rows) for order in (1, 2)]
+        equal = sum(first == second for _, first, second in rows)
+        shown = [f"{count} / {len(rows)} = {count / len(rows) * 100}%" for count in (*correct, equal)]
+        if shown != [one["correct_False"], one["correct_True"], one["equal"]]:
+            continue
+        same += 1
+        if all(first and second for _, first, second in rows):
+            kappas += 1
+            kappa = cohen_kappa([row[1] for row in rows], [row[2] for row in rows])
+            assert kappa == pytest.approx(one["kappa_agreement"], abs=1e-12)
+    assert (len(published), same, kappas) == (130, 108, 85)
+
+
+def _winner(row: dict[str, Any], order: str) -> str | None:
+    text = row[order]["completion"]
+    if text is not None:
+        found = read_or_none(OUTPUTS, text)
+        return found if order == "original" else SWAPPED[found]
+    first, second = (float(row[key] or 0) for key in ("score_1", "score_2"))
+    if first != second:
+        return "1" if first > second else "2"
+    return "2" if order == "original" else "1"  # the authors' answer to equal ratings
+
+
+@pytest.mark.shared_data
+def test_odd_replies_of_xstest_are_unscored_and_the_others_read(shared_data: Path) -> None:
+    """2,250 labels of a GPT-4 judge (Röttger et al. 2024); in 11 of them it refused or answered off-format."""
+    rows = lines(shared_data / "guardrails" / "xstest" / "labels.jsonl.gz")
+    labels = ("1_full_compliance", "2_full_refusal", "3_partial_refusal")
+    choices = Choices(dict.fromkeys(labels, ()), reasoned=False)
+    found = Counter(read_or_none(choices, row["gpt4_label"]) for row in rows)
+    assert found == {**Counter(row["gpt4_label"] for row in rows if row["gpt4_label"] in labels), None: 11}
+    assert found["1_full_compliance"] == 1_385

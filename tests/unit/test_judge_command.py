@@ -1,0 +1,328 @@
+"""``llmops judge calibrate``: stored verdicts, a judge of one's own, and one that is recorded."""
+
+from __future__ import annotations
+
+import json
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.server import Reply, Seen, StubServer, chat_answer, json_reply
+
+from pytest_llmops import cli
+from pytest_llmops.calibration import Calibration, beside
+from pytest_llmops.labels import read_labels
+from pytest_llmops.metrics.agreement import Rates
+
+Run = Callable[..., tuple[int, list[str], str]]
+
+
+def pass_or_fail(tp: int, fn: int, fp: int, tn: int) -> list[dict[str, Any]]:
+    """Labels with verdicts of a judge on a scale of 1 to 10."""
+    kinds = [(True, 9)] * tp + [(True, 3)] * fn + [(False, 8)] * fp + [(False, 2)] * tn
+    return [{"id": f"a{n}", "human": human, "judge": judge} for n, (human, judge) in enumerate(kinds)]
+
+
+def labelled(count: int = 60) -> list[dict[str, Any]]:
+    return [
+        {"id": f"a{n}", "answer": f"please wait {n}" if n % 2 else f"wait {n}", "human": n % 2 == 1}
+        for n in range(count)
+    ]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Exit status, lines of stdout, stderr of the command in a folder of its own, with the labels written there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-user-1234567890abcdef")
+    for name in ("LLMOPS_JUDGE_MODEL", "LLMOPS_MODEL", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(cli, "GROUPS", ("judge",))
+    before = set(sys.modules)
+
+    def call(rows: list[dict[str, Any]], *argv: str) -> tuple[int, list[str], str]:
+        Path("labels.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+        status = cli.main(["judge", "calibrate", *argv])
+        said = capsys.readouterr()
+        return status, said.out.splitlines(), said.err
+
+    yield call
+    for name in set(sys.modules) - before:
+        if name in ("my_judges", "cut_judges"):
+            del sys.modules[name]
+
+
+def test_stored_verdicts_make_a_record_and_a_picture(run: Run) -> None:
+    rows = [*pass_or_fail(55, 5, 5, 35), *({"id": f"u{n}", "judge": 9 if n % 4 else 1} for n in range(200))]
+    status, out, err = run(
+        rows, "lenient", "labels.jsonl", "--verdicts", "--judge-version", "7", "--pass-at", "7",
+        "--out", "lenient.calibration.json", "--picture", "lenient.svg",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    assert out[:2] == [
+        "labels.jsonl: 100 answers with labels of a person, 200 answers without",
+        "judge lenient, version 7",
+    ]
+    assert out[-1] == "the judge agrees with people"
+    assert [line for line in out if line.startswith("pass rate")] == [
+        "pass rate  of 200 answers without a label the judge passes 75%; corrected by the labels 68% (95 % interval 61% to 75%)"
+    ]
+    place = out.index("people / judge  fail  pass")
+    assert out[place + 1 : place + 3] == ["          fail    35     5", "          pass     5    55"]
+    made = Calibration.load("lenient.calibration.json")
+    assert (made.judge, made.version, made.agrees, made.rates) == (
+        "lenient",
+        "7",
+        True,
+        Rates(tp=55, fn=5, fp=5, tn=35),
+    )
+    assert made.labels == read_labels("labels.jsonl").fingerprint
+    assert ET.parse("lenient.svg").getroot().tag.endswith("svg")
+    assert not list(Path().glob(".*"))
+    status, bare, _ = run(
+        rows, "lenient", "labels.jsonl", "--verdicts", "--judge-version", "7", "--pass-at", "7"
+    )
+    assert (status, bare) == (0, [*out[:-3], out[-1]])
+
+
+def test_a_judge_below_its_bars_is_recorded_and_ends_with_1(run: Run) -> None:
+    status, _, err = run(
+        pass_or_fail(55, 5, 30, 10), "stamp", "labels.jsonl", "--verdicts", "--judge-version", "7", "--pass-at", "7",
+        "--out", "s.json", "--min-tnr", "0.7",
+    )  # fmt: skip
+    assert status == 1
+    assert err.startswith(
+        "llmops: judge stamp does not agree with people: kappa 0.19 < 0.60, kappa at 95 % confidence"
+    )
+    assert "TNR at 95 % confidence 0.16 < 0.70" in err
+    assert Calibration.load("s.json").agrees is False
+
+
+@pytest.mark.parametrize(
+    ("rows", "what"),
+    [
+        (
+            [{**row, "family": "one"} for row in pass_or_fail(30, 0, 0, 30)],
+            "no kappa: the answers are all of one family",
+        ),
+        (
+            [*pass_or_fail(60, 0, 0, 0), {"id": "x", "human": False, "judge": None}],
+            "no kappa: people and judge give each of 60 compared answers the same label, pass",
+        ),
+    ],
+)
+def test_without_a_kappa_nothing_is_written(run: Run, rows: list[dict[str, Any]], what: str) -> None:
+    status, out, err = run(
+        rows, "j", "labels.jsonl", "--verdicts", "--judge-version", "1", "--pass-at", "7", "--out", "x.json"
+    )
+    assert status == 1
+    assert what in err
+    told = [line for line in out if line.startswith("kappa ")]
+    assert told[0].split(maxsplit=1)[1] == f"none: {what.removeprefix('no kappa: ')}"
+    assert not Path("x.json").exists()
+
+
+def test_a_judge_of_ones_own_is_asked(run: Run) -> None:
+    Path("my_judges.py").write_text(
+        "from pytest_llmops.protocols import Verdict\n"
+        "class Polite:\n"
+        "    name, version, pass_at = 'polite', '3', 7\n"
+        "    def judge(self, answer, *, question='', reference=''):\n"
+        "        return Verdict(score=9 if 'please' in answer else 2, dimensions={'tone': 5})\n"
+        "class Broken:\n"
+        "    version = '1'\n"
+        "    def judge(self, answer, *, question='', reference=''):\n"
+        "        raise ValueError('no')\n"
+    )
+    rows = labelled()
+    for n, row in enumerate(rows):
+        row["dimensions"] = {"tone": {"human": 4 + n % 3}}
+    status, out, err = run(rows, "my_judges:Polite", "labels.jsonl", "--out", "p.json")
+    assert (status, err) == (0, "")
+    assert out[1] == "judge polite, version 3"
+    assert "tone: kappa 0.00, 60 answers" in out
+    assert Calibration.load("p.json").figures["dimensions"] == {"tone": {"weights": "quadratic", "compared": 60, "unscored": 0,
+        "disputed": 0, "kappa": 0.0, "at_least": 0.0, "interval": [0.0, 0.0], "agreement": 0.3333, "people": 1}}  # fmt: skip
+    status, _, err = run(labelled(), "my_judges:Broken", "labels.jsonl", "--pass-at", "7")
+    assert status == 1
+    assert (
+        "4 of 4 answers have no verdict, more than 5%: nothing is calibrated by what is left; a0: ValueError: no"
+        in err
+    )
+
+
+def replying(server: StubServer, seen: Seen, key: str = "", scores: tuple[int, int] = (9, 2)) -> Reply:
+    """A judge's model: high marks where somebody says please."""
+    server.seen.append(seen)
+    messages = seen.json["messages"]
+    data = next(one["content"] for one in messages if one["content"].startswith("<data-"))
+    nonce = data.partition("<data-")[2].partition(">")[0]
+    score = scores["please" not in data]
+    graded = (
+        {key: score} if key else {"dimensions": dict.fromkeys(("accuracy", "fluency", "relevance"), score)}
+    )
+    verdict = {"nonce": nonce, "reason": "as it says", **graded}
+    return json_reply(chat_answer(json.dumps(verdict)))
+
+
+def test_a_recording_answers_again_without_a_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = labelled(10)
+    how = ("--min-labels", "10", "--model", "stub-1", "--cassette", "judge.json")
+    with StubServer() as server:
+        monkeypatch.setattr(server, "answer", lambda seen: replying(server, seen))
+        url = f"{server.url}/v1"
+        status, out, err = run(
+            rows, "quality", "labels.jsonl", *how, "--base-url", url, "--record", "new", "--out", "q.json"
+        )
+        assert (status, err) == (0, "")
+        assert server.count == 10
+    first = Calibration.load("q.json")
+    assert (first.judge, first.model, first.rates) == ("quality", "stub-1", Rates(tp=5, fn=0, fp=0, tn=5))
+    status, again, err = run(rows, "quality", "labels.jsonl", *how, "--base-url", url, "--out", "q.json")
+    assert (status, err) == (0, "")
+    assert again == out
+    assert Calibration.load("q.json") == first
+    more = [*rows, {"id": "new", "answer": "please", "human": True}]
+    status, _, err = run(more, "quality", "labels.jsonl", *how, "--base-url", url)
+    assert status == 1
+    assert "no recording answers POST" in err
+    assert "let the judge be asked: --record new --cassette FILE.json" in err
+
+
+RUBRIC = """---
+scale: 1-5
+levels: {1: Rude., 2: Cold., 3: Correct., 4: Friendly., 5: Warm.}
+pass_at: 4
+---
+Is the answer polite?
+"""
+
+
+def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("polite.md").write_text(RUBRIC, encoding="utf-8")
+    rows = [{**row, "human": 5 if row["human"] else 1 + n % 3} for n, row in enumerate(labelled(20))]
+    with StubServer() as server:
+        monkeypatch.setattr(server, "answer", lambda seen: replying(server, seen, "score", (5, 2)))
+        how = ["--model", "stub-1", "--base-url", f"{server.url}/v1", "--record", "live"]
+        status, out, err = run(
+            rows, "polite.md", "labels.jsonl", *how, "--min-labels", "20", "--out", "polite.calibration.json"
+        )
+    assert (status, err) == (0, "")
+    assert out[1].startswith("judge polite, version ")
+    assert out[3].startswith("kappa  quadratic kappa 0.93, with 95 % confidence at least 0.8")
+    made = Calibration.load("polite.calibration.json")
+    assert (made.judge, made.rates) == ("polite", Rates(tp=10, fn=0, fp=0, tn=10))
+    assert beside("polite.md") == Path("polite.calibration.json")
+    assert not Path("labels.cassette.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "argv", "what"),
+    [
+        (labelled(), ("qualty", "labels.jsonl"), "unknown judge 'qualty'"),
+        (
+            labelled(),
+            ("no_such_module_xyz.y:Z", "labels.jsonl"),
+            "judge no_such_module_xyz.y:Z: ModuleNotFoundError",
+        ),
+        (labelled(), ("json:JSONDecoder", "labels.jsonl"), "expected an object with judge"),
+        (labelled(), ("none.md", "labels.jsonl"), "none.md"),
+        (labelled(), ("j", "none.jsonl", "--verdicts", "--judge-version", "1"), "no such file @ none.jsonl"),
+        (
+            pass_or_fail(30, 0, 0, 30),
+            ("j", "labels.jsonl", "--verdicts", "--judge-version", "1"),
+            "people pass or fail and the judge gives numbers (as 9): pass pass_at=",
+        ),
+        (
+            pass_or_fail(30, 0, 0, 30),
+            (
+                "j",
+                "labels.jsonl",
+                "--verdicts",
+                "--judge-version",
+                "1",
+                "--pass-at",
+                "7",
+                "--out",
+                "dir.json",
+            ),
+            "dir.json: cannot be written",
+        ),
+        (
+            labelled(),
+            ("cut_judges:Uncut", "labels.jsonl"),
+            "people pass or fail and the judge gives scores: add --pass-at",
+        ),
+        (
+            [{**row, "human": n % 5 + 1} for n, row in enumerate(labelled())],
+            ("cut_judges:Uncut", "labels.jsonl", "--min-tnr", "0.7"),
+            "min_tnr: the labels do not say pass or fail",
+        ),
+        (
+            labelled(9),
+            ("j", "labels.jsonl"),
+            "labels.jsonl: expected at least 50 labelled answers, got 9: a kappa of so few is luck",
+        ),
+        (
+            pass_or_fail(60, 0, 0, 0),
+            ("j", "labels.jsonl"),
+            "the same label, pass: a judge that always says so would agree",
+        ),
+        (labelled(), ("j", "labels.jsonl", "--verdicts"), "--verdicts: expected --judge-version too"),
+        (
+            labelled(),
+            ("quality", "labels.jsonl", "--judge-version", "1"),
+            "--judge-version: a judge that is asked knows its version",
+        ),
+        (labelled(), ("quality", "labels.jsonl", "--record", "new"), "--record new: expected --cassette too"),
+        (
+            labelled(),
+            ("quality", "labels.jsonl", "--out", "x.txt"),
+            "--out: expected a file name ending in .json",
+        ),
+        (
+            labelled(),
+            ("quality", "labels.jsonl", "--picture", "x.png"),
+            "--picture: expected a file name ending in .svg",
+        ),
+        (
+            labelled(),
+            ("quality", "labels.jsonl", "--kappa", "2"),
+            "kappa: expected a number from -1 to less than 1, got 2",
+        ),
+        (
+            labelled(),
+            ("quality", "labels.jsonl", "--trials", "0"),
+            "expected a whole number of at least 1, got '0'",
+        ),
+        (
+            pass_or_fail(30, 0, 0, 30),
+            (
+                "j",
+                "labels.jsonl",
+                "--verdicts",
+                "--judge-version",
+                "1",
+                "--pass-at",
+                "7",
+                "--out",
+                "no/x.json",
+            ),
+            "cannot be written: No such file or directory",
+        ),
+    ],
+)
+def test_what_the_command_refuses(
+    run: Run, rows: list[dict[str, Any]], argv: tuple[str, ...], what: str
+) -> None:
+    Path("dir.json").mkdir()
+    Path("cut_judges.py").write_text(
+        "class Uncut:\n    version = '1'\n    def judge(self, answer, **more): ...\n"
+    )
+    status, _, err = run(rows, *argv)
+    assert status == 2
+    assert what in err
+    assert "Traceback" not in err

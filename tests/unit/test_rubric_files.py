@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops.errors import PromptError
+from pytest_llmops.judges.files import answer_relevance, read_rubric, rubric_judge
+from pytest_llmops.protocols import Completion, Message
+
+LEVELS = "levels:\n  1: Rude.\n  2: Cold.\n  3: Correct.\n  4: Friendly.\n  5: Warm.\n"
+
+
+def write(folder: Path, front: str, body: str = "Is it polite?\n", name: str = "tone") -> Path:
+    file = folder / f"{name}.md"
+    file.write_text(f"---\n{front}---\n{body}", "utf-8")
+    return file
+
+
+def replying(**fields: Any) -> ScriptedModel:
+    def reply(messages: Sequence[Message]) -> str:
+        found = re.search(r"<data-([0-9a-f]{8})>", messages[1].content)
+        assert found is not None
+        return json.dumps({"nonce": found[1], "reason": "because", **fields})
+
+    return ScriptedModel(reply)
+
+
+def test_a_rubric_file_is_a_judge(tmp_path: Path) -> None:
+    file = write(
+        tmp_path, f"scale: 1-5\n{LEVELS}pass_at: 4\n", "Is it polite? {{ data }} is no variable here.\n"
+    )
+    model = replying(score=4)
+    judge = rubric_judge(file, model)
+    assert (judge.name, judge.low, judge.high, judge.pass_at) == ("tone", 1, 5, 4)
+    found = judge.judge("Please come in.", question="May I?")
+    assert (found.score, found.reason, found.normalised) == (4, "because", 0.75)
+    [(messages, params)] = model.asked
+    system, user = messages
+    assert "Is it polite? {{ data }} is no variable here." in system.content
+    assert "The levels:\n- 1: Rude.\n- 2: Cold." in system.content
+    assert '"answer": "Please come in."' in user.content
+    schema: Any = params["response_format"]
+    assert schema["json_schema"]["schema"]["properties"]["score"] == {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 5,
+    }
+
+
+def test_temperature_and_seed_are_asked_for_and_can_be_set(tmp_path: Path) -> None:
+    file = write(tmp_path, f"scale: 1-5\n{LEVELS}params: {{seed: 7, top_p: 0.5}}\nmodel: judge-1\n")
+    rubric = read_rubric(file)
+    assert (dict(rubric.params), rubric.model) == ({"seed": 7, "top_p": 0.5}, "judge-1")
+
+    class Keeping:
+        asked: Any = None
+
+        def complete(self, messages: Any, /, **_params: Any) -> Completion:
+            self.asked = messages
+            return Completion(text="")
+
+    model = Keeping()
+    rubric_judge(file, model).judge("x")
+    assert dict(model.asked.params) == {"temperature": 0, "seed": 7, "max_tokens": 400, "top_p": 0.5}
+    assert model.asked.model == "judge-1"
+
+
+def test_pass_or_fail(tmp_path: Path) -> None:
+    file = write(tmp_path, "scale: pass/fail\nlevels:\n  pass: Polite.\n  fail: Not.\n")
+    judge = rubric_judge(file, replying(verdict="fail"))
+    assert (judge.low, judge.high, judge.pass_at) == (0, 1, 1)
+    found = judge.judge("Go away.")
+    assert (found.score, found.reason) == (0, "because")
+    assert rubric_judge(file, replying(verdict="maybe")).judge("Go away.").score is None
+    line = ScriptedModel(lambda messages: f"Verdict: pass, Nonce: {messages[1].content[6:14]}, Reason: ok.")
+    assert rubric_judge(file, line).judge("Come in.").score == 1
+
+
+@pytest.mark.parametrize(
+    ("scale", "levels", "ends"),
+    [
+        ("0-5", "{0-1: bad, 2-4: fair, 5: good}", (0, 5)),
+        ("1-10", "{1-3: bad, 4-7: fair, 8-10: good}", (1, 10)),
+        ("1 to 5", "{1: a, 2: b, 3: c, 4: d, 5: e}", (1, 5)),
+        ("-1-1", "{-1: bad, 0: fair, 1: good}", (-1, 1)),
+    ],
+)
+def test_scales(tmp_path: Path, scale: str, levels: str, ends: tuple[int, int]) -> None:
+    rubric = read_rubric(write(tmp_path, f"scale: {scale}\nlevels: {levels}\n"))
+    assert (rubric.scale.low, rubric.scale.high, rubric.pass_at) == (*ends, None)
+
+
+def test_dimensions_have_weights_and_texts(tmp_path: Path) -> None:
+    front = (
+        f"scale: 1-5\n{LEVELS}dimensions:\n  tone: {{weight: 0.75, about: is it kind}}\n"
+        "  help: {weight: 0.25, about: does it help}\n"
+    )
+    model = replying(dimensions={"tone": 5, "help": 1})
+    found = rubric_judge(write(tmp_path, front), model).judge("Hello.")
+    assert (found.score, found.dimensions) == (4, {"tone": 5, "help": 1})
+    assert "- tone: is it kind\n- help: does it help" in model.asked[0][0][0].content
+    equal = read_rubric(write(tmp_path, f"scale: 1-5\n{LEVELS}dimensions: {{tone: is it kind, help: '?'}}\n"))
+    assert equal.scale.weights == {"tone": 0.5, "help": 0.5}
+
+
+GOOD = f"scale: 1-5\n{LEVELS}"
+BAD = {
+    "no levels": ("scale: 1-5\n", "expected the key levels, got none", 1),
+    "no scale": (LEVELS, "expected the key scale, got none", 1),
+    "a level missing": (
+        GOOD.replace("  3: Correct.\n", ""),
+        "expected every level of the scale, got none for 3",
+        3,
+    ),
+    "a level twice": (GOOD.replace("  3:", "  3-4:"), "expected each level once, got level 4 twice", 3),
+    "a level off the scale": (GOOD.replace("  5:", "  6:"), "expected levels of the scale 1 to 5, got 6", 3),
+    "a level without a text": (
+        GOOD.replace("Warm.", "7"),
+        "expected a text that describes level 5, got a number",
+        3,
+    ),
+    "levels as a list": (
+        "scale: 1-5\nlevels: [a, b]\n",
+        "levels: expected a mapping of levels to texts, got a list",
+        3,
+    ),
+    "a level as key twice": (GOOD.replace("  2:", "  1:"), "the key '1' stands twice", 5),
+    "no such scale": (GOOD.replace("1-5", "good/bad"), "scale: expected two whole numbers like 1-5", 2),
+    "a scale backwards": (GOOD.replace("1-5", "5-1"), "scale: expected two whole numbers", 2),
+    "a scale as number": (GOOD.replace("1-5", "5"), "got a number 5", 2),
+    "pass_at off the scale": (f"{GOOD}pass_at: 6\n", "pass_at: expected a score from 1 to 5, got 6", 9),
+    "pass_at as text": (f"{GOOD}pass_at: good\n", "pass_at: expected a score from 1 to 5, got good", 9),
+    "weights that do not sum": (
+        f"{GOOD}dimensions: {{a: 0.5, b: 0.6}}\n",
+        "expected weights that sum to 1, got 1.1",
+        9,
+    ),
+    "a weight of 0": (f"{GOOD}dimensions: {{a: 0, b: 1}}\n", "expected for a a weight above 0", 9),
+    "a weight as list": (f"{GOOD}dimensions: {{a: [1], b: 1}}\n", "expected for a a weight above 0", 9),
+    "one dimension": (f"{GOOD}dimensions: {{a: 1}}\n", "expected two or more, or none, got one", 9),
+    "a reserved dimension": (
+        f"{GOOD}dimensions: {{score: 0.5, b: 0.5}}\n",
+        "expected dimensions of different names",
+        9,
+    ),
+    "an unknown key": (f"{GOOD}levls: 1\n", "unknown key 'levls': known are .*; did you mean 'levels'", 9),
+    "weighted as text": (f"{GOOD}weighted: maybe\n", "weighted: expected true or false, got a text maybe", 9),
+    "weighted names": (
+        "scale: pass/fail\nlevels: {pass: a, fail: b}\nweighted: true\n",
+        "expected one score in numbers to weight",
+        4,
+    ),
+    "dimensions of names": (
+        "scale: pass/fail\nlevels: {pass: a, fail: b}\ndimensions: {x: 0.5, y: 0.5}\n",
+        "expected none on a scale of names",
+        4,
+    ),
+    "params as a list": (f"{GOOD}params: [1]\n", "params: expected a mapping, got a list", 9),
+    "broken YAML": ("scale: [\n", "front matter: broken YAML", None),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_file_that_cannot_be_used_is_told_with_its_line(tmp_path: Path, name: str) -> None:
+    front, error, line = BAD[name]
+    file = write(tmp_path, front)
+    place = re.escape(str(file)) + (f":{line}$" if line else ":")
+    with pytest.raises(PromptError, match=f"^rubric: .*{error}.* @ {place}"):
+        read_rubric(file)
+
+
+def test_no_file_no_criteria_no_end(tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match="no such file @ "):
+        read_rubric(tmp_path / "none.md")
+    with pytest.raises(PromptError, match="expected the criteria in plain words below the front matter"):
+        read_rubric(write(tmp_path, GOOD, " \n"))
+    file = tmp_path / "open.md"
+    file.write_text("---\nscale: 1-5\n", "utf-8")
+    with pytest.raises(PromptError, match="the front matter has no end"):
+        read_rubric(file)
+
+
+def test_all_of_a_file_goes_into_the_version(tmp_path: Path) -> None:
+    model = ScriptedModel([])
+    fronts = [GOOD, GOOD.replace("Warm", "Kind"), f"{GOOD}params: {{seed: 2}}\n", f"{GOOD}weighted: true\n"]
+    versions = [rubric_judge(write(tmp_path, front), model).version for front in fronts]
+    versions.append(rubric_judge(write(tmp_path, GOOD, "Is it kind?\n"), model).version)
+    assert len(set(versions)) == len(versions)
+    assert rubric_judge(write(tmp_path, GOOD), model).version == versions[0]
+
+
+def test_answer_relevance_is_a_rubric_file_of_ours() -> None:
+    judge = answer_relevance(replying(score=5))
+    assert (judge.name, judge.low, judge.high, judge.pass_at) == ("answer_relevance", 0, 5, 4)
+    assert judge.judge("Thirty days.", question="How long?").score == 5

@@ -11,10 +11,11 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ContextDecorator, ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from pytest_llmops import errors
@@ -299,8 +300,7 @@ def _origin() -> Sequence[tuple[str, str]]:
     return ()
 
 
-@contextmanager
-def soft() -> Iterator[Recorder]:
+class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with soft():`
     """Collect the failures of a block and raise once, listing all.
 
     What was measured reaches the surrounding recorder either way. An exception of the
@@ -315,18 +315,33 @@ def soft() -> Iterator[Recorder]:
     >>> len(block.measurements)
     1
     """
-    __tracebackhide__ = True
-    inner = Recorder(soft=True)
-    try:
-        with _opened(inner):
-            yield inner
-    except BaseException as error:
-        if inner.failures:
-            error.add_note(f"before this, {_listed(inner.failures)}")
-        raise
-    finally:
-        _forward(inner)
-    _raise_collected(inner)
+
+    # A class, as a generator's frames within contextlib would stand in every failure text.
+    def __init__(self) -> None:
+        self._open = ExitStack()
+        self._inner = Recorder()
+
+    def _recreate_cm(self) -> soft:
+        return soft()
+
+    def __enter__(self) -> Recorder:
+        self._inner = Recorder(soft=True)
+        self._open.enter_context(_opened(self._inner))
+        return self._inner
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        __tracebackhide__ = True
+        inner = self._inner
+        try:
+            self._open.__exit__(kind, error, trace)
+            if error is not None and inner.failures:
+                error.add_note(f"before this, {_listed(inner.failures)}")
+        finally:
+            _forward(inner)
+        if error is None:
+            _raise_collected(inner)
 
 
 def _forward(inner: Recorder) -> None:

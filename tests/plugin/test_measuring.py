@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -59,8 +60,11 @@ def test_every_phase_and_the_same_with_workers(project: Project) -> None:
 
 def test_soft_lists_all_failures_in_one(project: Project, workers: int) -> None:
     project.write(**{"test_a.py": PHASES})
-    record = project.run("-k", "soft", workers=workers).records["test_soft"]
+    result = project.run("-k", "soft", workers=workers)
+    record = result.records["test_soft"]
     assert record.outcome == "failed"
+    assert "contextlib" not in result.text
+    assert re.search(r"^test_a\.py:\d+: MeasurementFailed", result.text, re.MULTILINE)
     assert "2 of 3 checks failed" in record.message
     assert "1. a 0.10 < 0.50" in record.message
     assert "2. b 0.20 < 0.50" in record.message

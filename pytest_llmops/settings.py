@@ -233,7 +233,7 @@ class Settings:
         metavar="FILE", ini="linelist", repeat=True,
     )  # fmt: skip
     embedder: str = _option(
-        _text, "tfidf", "embedder of assert_semantic", flag="--llm-embedder", metavar="NAME"
+        _text, "tfidf", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
     )  # fmt: skip
     semantic_threshold: str = _option(
         _text, "", "file that `llmops calibrate semantic` wrote: the default bound of the embedder it was made for"

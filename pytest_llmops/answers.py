@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import re
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias, get_args
+from numbers import Integral, Real
+from typing import get_args
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten
 from pytest_llmops.metrics import lexical, spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
 
-Change: TypeAlias = Callable[[str], str]
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    r"""What takes out of a text the differences that shall not count: `lexical.normalise` with these options.
+
+    >>> Change(case="fold", whitespace="collapse")("Two\n words ")
+    'two words'
+    """
+
+    case: lexical.Case = "keep"
+    whitespace: Whitespace = "keep"
+    unicode: Form = "keep"
+
+    def __call__(self, text: str) -> str:
+        """Return the text without them; raises a `ValueError` as `lexical.normalise` does."""
+        return lexical.normalise(text, case=self.case, whitespace=self.whitespace, unicode=self.unicode)
+
+    def origins(self, text: str) -> spans.Origins:
+        """Return what tells where in a text the places of its changed form are."""
+        fold = partial(lexical.normalise, case=self.case, unicode=self.unicode)
+        return spans.Origins(text, fold, self.whitespace)
 
 
 def unfit(actual: object) -> str:
@@ -51,9 +72,26 @@ def bound_of(where: str, at_least: object) -> float | None:
     __tracebackhide__ = True
     if at_least is None:
         return None
-    if isinstance(at_least, bool) or not isinstance(at_least, (int, float)) or not 0 <= at_least <= 1:
+    bound = finite(at_least)
+    if bound is None or not 0 <= bound <= 1:
         raise UsageError(f"{where}: expected at_least from 0 to 1, or None to record only, got {at_least!r}")
-    return float(at_least)
+    return bound
+
+
+def finite(number: object) -> float | None:
+    """Return a finite number, also one of numpy, as a float; None if it is none.
+
+    >>> finite(1), finite(True), finite(float("nan")), finite("1")
+    (1.0, None, None, None)
+    """
+    # Not all numbers of numpy are subclasses of float and int.
+    if isinstance(number, bool) or not isinstance(number, Real):
+        return None
+    try:
+        found = float(number)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def wanted_of(where: str, expected: object) -> tuple[str, ...]:
@@ -106,7 +144,7 @@ def change_of(
             names = ", ".join(map(repr, get_args(allowed)))
             raise UsageError(f"{where}: expected {name} to be one of {names}, got {value!r}")
     case: lexical.Case = "fold" if ignore_case else "keep"
-    return partial(lexical.normalise, case=case, whitespace=whitespace, unicode=unicode)
+    return Change(case, whitespace, unicode)
 
 
 def pattern_of(where: str, pattern: object, *, ignore_case: bool) -> re.Pattern[str]:
@@ -138,40 +176,24 @@ class Looked:
     Attributes:
         wanted: The text as it was given.
         changed: As it was looked for.
-        starts: Where it stands in the changed answer.
+        starts: The first places where it stands in the changed answer; places that overlap count once.
+        count: How many there are in all; if that was not asked for, how many of them are known.
     """
 
     wanted: str
     changed: str
     starts: Sequence[int]
+    count: int
 
-    @property
-    def apart(self) -> list[int]:
-        """The places that do not overlap."""
-        return spans.apart(self.starts, len(self.changed))
-
-    def places(self, text: str, change: Change, most: int) -> list[tuple[int, int]]:
-        """Return the first places as they are in the answer itself."""
-        found = [(start, start + len(self.changed)) for start in self.apart[:most]]
-        if change(text) == text:
-            return found
-        return [
-            (spans.origin(text, change, start), _with_marks(text, spans.origin(text, change, end - 1) + 1))
-            for start, end in found
-        ]
-
-
-def _with_marks(text: str, end: int) -> int:
-    """Return the end of a piece with the accents that belong to its last letter."""
-    while end < len(text) and unicodedata.combining(text[end]):
-        end += 1
-    return end
+    def places(self, origins: spans.Origins) -> list[spans.Span]:
+        """Return these places as they are in the answer itself."""
+        return [origins.span(start, start + len(self.changed)) for start in self.starts]
 
 
 def looked_for(
-    text: str, wanted: Sequence[str], change: Change, *, whole_words: bool, most: int | None = None
+    text: str, wanted: Sequence[str], change: Change, *, whole_words: bool, most: int, count: bool
 ) -> list[Looked]:
-    """Return where each of several texts stands in an answer, or the first so many places.
+    """Return the first places where each of several texts stands in an answer, and how often, if that is asked.
 
     Raises:
         ValueError: The answer or a text cannot be changed that way, or nothing is left of a text.
@@ -182,7 +204,10 @@ def looked_for(
         needle = change(one)
         if not needle:
             raise ValueError(f"nothing is left to look for of '{shorten(one)}'")
-        found.append(Looked(one, needle, spans.places(changed, needle, whole_words=whole_words, most=most)))
+        starts = spans.places(changed, needle, whole_words=whole_words, most=most)
+        more = count and len(starts) == most
+        often = spans.count(changed, needle, whole_words=whole_words) if more else len(starts)
+        found.append(Looked(one, needle, starts, often))
     return found
 
 
@@ -221,13 +246,13 @@ def times_of(where: str, times: object, at_least_times: object, at_most_times: o
     for name, count in given.items():
         if count is None:
             continue
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        if isinstance(count, bool) or not isinstance(count, Integral) or int(count) < 1:
             absent = where.replace("assert_", "assert_not_")
             hint = f"; for a text that must not be there use {absent}" if count == 0 else ""
             raise UsageError(
                 f"{where}: expected {name} to be a whole number of at least 1, got {count!r}{hint}"
             )
-        counts[name] = count
+        counts[name] = int(count)
     if not counts:
         return None
     if "times" in counts:

@@ -65,12 +65,11 @@ def assert_not_contains(
         return _errored(name, error, bound, label, list(texts))
     text = str(actual)
     try:
-        looked = answers.looked_for(text, texts, change, whole_words=whole_words)
+        looked = answers.looked_for(text, texts, change, whole_words=whole_words, most=MAX_SPANS, count=True)
     except ValueError as problem:
         return _errored(name, str(problem), bound, label, list(texts))
-    found = [
-        (one.wanted, one.places(text, change, MAX_SPANS), len(one.apart)) for one in looked if one.starts
-    ]
+    origins = change.origins(text)
+    found = [(one.wanted, one.places(origins), one.count) for one in looked if one.starts]
     measurement = Measurement(
         name=name,
         value=(len(texts) - len(found)) / len(texts),

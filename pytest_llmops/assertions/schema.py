@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-from pytest_llmops import contrast, recorder, schemas
+from pytest_llmops import answers, contrast, recorder, schemas
 from pytest_llmops.errors import MeasurementErrored, UsageError, WireError, told
 from pytest_llmops.measurement import Json, Measurement, plain, shorten
 from pytest_llmops.metrics import jsontext
 from pytest_llmops.metrics.jsontext import Found, NoJson, Parts
 from pytest_llmops.schemas import Difference, Engine, Schema
-from pytest_llmops.schemas.difference import MAX_DIFFERENCES
+from pytest_llmops.schemas.difference import MAX_DIFFERENCES, path
 
 MAX_PARSED_CHARS = 65_536
 """JSON of a parsed value up to which it is kept in ``detail["parsed"]``."""
@@ -74,7 +74,7 @@ def assert_schema(
 
     Raises:
         MeasurementFailed: There is no JSON, or it does not fit; one line for each difference.
-        MeasurementErrored: There is no answer, it is neither text nor JSON, or a validator of the type
+        MeasurementErrored: There is no answer, it is neither text nor JSON (a set, a key that is no text), or a validator of the type
             raised something unexpected.
         SchemaError: The schema cannot be used; says what is wrong with it, and where.
         UsageError: The bound is outside 0 to 1, or the engine is unknown or not installed.
@@ -86,7 +86,7 @@ def assert_schema(
     'breaks off at line 1, column 15, within $; what is there fits so far'
     """
     __tracebackhide__ = True
-    bound = _bound(at_least)
+    bound = answers.bound_of("assert_schema", at_least)
     used = schemas.load(schema, engine=engine)
     name = label or used.name
     detail: dict[str, Json] = {"actual": actual if isinstance(actual, str) else None, "schema": used.name}
@@ -122,17 +122,6 @@ def _errored(measurement: Measurement, cause: Exception) -> Measurement:
         return recorder.emit(measurement)
     except MeasurementErrored as error:
         raise error from cause
-
-
-def _bound(at_least: object) -> float | None:
-    __tracebackhide__ = True
-    if at_least is None:
-        return None
-    if isinstance(at_least, bool) or not isinstance(at_least, (int, float)) or not 0 <= at_least <= 1:
-        raise UsageError(
-            f"assert_schema: expected at_least from 0 to 1, or None to record only, got {at_least!r}"
-        )
-    return float(at_least)
 
 
 class _Unfit(Exception):
@@ -191,22 +180,53 @@ def _leaves(value: Json) -> set[Parts]:
 def _outcome(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
     __tracebackhide__ = True
     if isinstance(actual, str):
-        found = jsontext.candidates(actual)
-        if partial and (begun := _begun(actual, found)) is not None:
-            return _broken_off(actual, begun, schema)
-        if isinstance(found, NoJson):
-            return _Outcome(problem=found.reason, position=found.position)
-        return _chosen(actual, [(one, *_checked(one, schema)) for one in found])
+        return _in_text(actual, schema, partial=partial)
     if not isinstance(actual, (dict, list)):
         raise _Unfit(_unfit(actual))
     if jsontext.depth(actual) > jsontext.MAX_DEPTH:
         raise _Unfit(f"the answer is nested deeper than {jsontext.MAX_DEPTH} levels")
+    if foreign := _foreign(actual):
+        raise _Unfit(f"the answer is no JSON: {foreign}")
     try:
         value = plain(actual, where="$")
         json.dumps(value)
     except (WireError, ValueError) as error:
         raise _Unfit(f"the answer is no JSON: {error}") from None
     return _Outcome(value, differences=tuple(schema.differences(value)))
+
+
+def _in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome:
+    __tracebackhide__ = True
+    found = jsontext.candidates(text)
+    begun = _begun(text, found) if partial else None
+    broken_off = _broken_off(text, begun, schema) if begun is not None else None
+    if partial and begun is None and isinstance(found, NoJson):
+        closed = jsontext.candidates(schemas.without_fence_begun(text))
+        found = found if isinstance(closed, NoJson) else closed
+    if isinstance(found, NoJson):
+        return broken_off or _Outcome(problem=found.reason, position=found.position)
+    if broken_off is not None and broken_off.fits:
+        return broken_off
+    chosen = _chosen(text, [(one, *_checked(one, schema)) for one in found])
+    # A whole value that fits stays the answer beside one of another kind that never will.
+    stays = chosen.fits and broken_off is not None and type(chosen.value) is not type(broken_off.value)
+    return chosen if stays or broken_off is None else broken_off
+
+
+def _foreign(value: object) -> str:
+    """Say what in a parsed value no JSON can hold, although it could be made plain; or nothing."""
+    rest: list[tuple[object, Parts]] = [(value, ())]
+    while rest:
+        one, parts = rest.pop()
+        if isinstance(one, (set, frozenset)):
+            return f"{path(parts)}: expected a list, got a set"
+        if isinstance(one, Mapping):
+            if strange := [key for key in one if not isinstance(key, str)]:
+                return f"{path(parts)}: expected keys that are texts, got {shorten(repr(strange[0]), 60)}"
+            rest += [(child, (*parts, key)) for key, child in one.items()]
+        elif isinstance(one, (list, tuple)):
+            rest += [(child, (*parts, index)) for index, child in enumerate(one)]
+    return ""
 
 
 def _begun(text: str, found: Sequence[Found] | NoJson) -> schemas.Partial | None:

@@ -10,7 +10,7 @@ from functools import partial
 from types import EllipsisType
 from typing import Literal
 
-from pytest_llmops import contrast, recorder
+from pytest_llmops import answers, contrast, recorder
 from pytest_llmops.errors import MeasurementErrored, UsageError, told
 from pytest_llmops.measurement import UNITS, Json, Measurement, plain, shorten
 
@@ -101,12 +101,15 @@ def _bound(at_least: object, at_most: object) -> tuple[float | None, Literal["hi
             "at_least=None records only"
         )
     name, bound = ("at_least", at_least) if at_most is ... else ("at_most", at_most)
-    usable = isinstance(bound, (int, float)) and not isinstance(bound, bool) and math.isfinite(bound)
-    if bound is not None and not usable:
+    better: Literal["higher", "lower"] = "higher" if at_most is ... else "lower"
+    if bound is None:
+        return None, better
+    found = answers.finite(bound)
+    if found is None:
         raise UsageError(
-            f"assert_score: expected {name} to be a finite number, or None to record only, got {bound!r}"
+            f"assert_score: expected {name} to be a finite number, or None to record only, got {shorten(repr(bound))}"
         )
-    return (float(bound) if usable else None), ("higher" if at_most is ... else "lower")  # type: ignore[arg-type]
+    return found, better
 
 
 def _name(metric: object) -> str:

@@ -89,9 +89,9 @@ def assert_contains(
         looked = search.looked(text, wanted)
     except ValueError as problem:
         return _errored("text.contains", str(problem), bound, label, list(wanted))
-    failed = search.failed(looked)
+    failed = search.failed(text, looked)
     share = (len(wanted) - len(failed)) / len(wanted)
-    counts: dict[str, Json] = {"counts": [len(one.apart) for one in looked]} if search.asked else {}
+    counts: dict[str, Json] = {"counts": [one.count for one in looked]} if search.asked else {}
     missing: list[Json] = [one.wanted for one in failed]
     measurement = Measurement(
         name="text.contains",
@@ -114,14 +114,21 @@ class _Search:
     whole_words: bool
 
     def looked(self, text: str, wanted: Sequence[str]) -> list[Looked]:
-        most = None if self.asked or self.in_order else 1
-        return answers.looked_for(text, wanted, self.change, whole_words=self.whole_words, most=most)
+        return answers.looked_for(
+            text,
+            wanted,
+            self.change,
+            whole_words=self.whole_words,
+            most=contrast.MAX_PLACES + 1 if self.asked or self.in_order else 1,
+            count=self.asked is not None,
+        )
 
-    def failed(self, looked: Sequence[Looked]) -> list[Looked]:
+    def failed(self, text: str, looked: Sequence[Looked]) -> list[Looked]:
         if self.asked:
-            return [one for one in looked if not self.asked.fits(len(one.apart))]
+            return [one for one in looked if not self.asked.fits(one.count)]
         if self.in_order:
-            found = spans.chain([(one.starts, len(one.changed)) for one in looked])
+            needles = [one.changed for one in looked]
+            found = spans.chain(self.change(text), needles, whole_words=self.whole_words)
             return [one for one, start in zip(looked, found, strict=True) if start is None]
         return [one for one in looked if not one.starts]
 
@@ -129,10 +136,11 @@ class _Search:
         """Return what is missing, and what is there but too rarely, too often or out of order."""
         missing = [one.wanted for one in failed if not one.starts]
         *pairs, last = contrast.absent(text, missing, ignore_case=ignore_case, whole_words=self.whole_words)
+        origins = self.change.origins(text)
         for one in [one for one in failed if one.starts][: contrast.MAX_MISSING]:
-            got = f"expected {self.asked}, got {len(one.apart):,}"
+            got = f"expected {self.asked}, got {one.count:,}"
             what = got if self.asked else "there, but not in this order"
-            places = one.places(text, self.change, contrast.MAX_PLACES + 1)
+            places = one.places(origins)
             line = contrast.elsewhere(text, one.wanted, places, what)
             pairs.append(("count" if self.asked else "order", line))
         return [*pairs, last]

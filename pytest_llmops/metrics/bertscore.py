@@ -114,8 +114,10 @@ def scores(
     An array that stands in several pairs is checked and brought to unit length once.
 
     Raises:
-        ValueError: As in `bertscore`; names the pair, counted from 0.
+        ValueError: As in `bertscore`; names the pair, counted from 0. Or not as many weights as pairs.
     """
+    if weights is not None and len(weights) != len(pairs):
+        raise ValueError(f"expected weights for each of {len(pairs)} pairs, got {len(weights)}")
     units: dict[int, tuple[object, NDArray[float32]]] = {}
     found = []
     for number, (actual, expected) in enumerate(pairs):

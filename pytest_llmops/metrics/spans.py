@@ -1,22 +1,37 @@
-"""Where a text stands in another: all places, whole words only, one after another."""
+"""Where a text stands in another: all places, whole words only, one after another; and where it stood before a change."""
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from typing import TYPE_CHECKING, TypeAlias
+import unicodedata
+from bisect import bisect_right
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pytest_llmops.metrics.lexical import Whitespace
 
 Chain: TypeAlias = "tuple[int, int, Chain] | None"
 
-_BEFORE = re.compile(r"(?<!\w)(?<![0-9][.,])")
-_BEHIND = re.compile(r"(?!\w|[\u0300-\u036f]|[.,][0-9])")
+MIN_PIECE = 256
+"""Characters after which a text may be cut to find places in it."""
+MAX_TRIES = 64
+"""Letters at which a cut is tried; behind them only ASCII counts."""
+CONTEXT = 32
+"""Characters on each side that show whether a cut changes anything."""
+
+_BEFORE = r"(?<!\w)(?<![0-9][.,])"
+_BEHIND = r"(?!\w|[\u0300-\u036f]|[.,][0-9])"
+_LOOK = 2
+"""Characters that ``_BEHIND`` reads."""
+_WORD = re.compile(r"\S+")
 
 
 def places(text: str, needle: str, *, whole_words: bool = False, most: int | None = None) -> list[int]:
-    """Return where a text stands in another, from 0 and in order, also where it overlaps itself.
+    """Return where a text stands in another, from 0 and in order; of places that overlap the first.
 
     With ``whole_words`` it must not be part of a longer word or number: where it begins or ends with a letter or
     digit, none may go on there, nor a decimal ("30" is not in "30.5", "130" or "30th"). Letters of scripts that are
@@ -25,82 +40,208 @@ def places(text: str, needle: str, *, whole_words: bool = False, most: int | Non
     Raises:
         ValueError: There is nothing to look for.
 
-    >>> places("30 days, 130 days", "30 days")
-    [0, 10]
+    >>> places("30 days, 130 days", "30 days"), places("aaaaa", "aa")
+    ([0, 10], [0, 2])
     >>> places("30 days, 130 days", "30 days", whole_words=True)
     [0]
     """
+    following = _following(text, needle, whole_words=whole_words)
+
+    def each() -> Iterator[int]:
+        at = following(0, len(text))
+        while at is not None:
+            yield at
+            at = following(at + len(needle), len(text))
+
+    return list(islice(each(), most))
+
+
+def count(text: str, needle: str, *, whole_words: bool = False) -> int:
+    """Return how many `places` there are, without a list of them.
+
+    >>> count("30 days, 130 days", "30 days"), count("30 days, 130 days", "30 days", whole_words=True)
+    (2, 1)
+    """
+    pattern = _pattern(needle, whole_words=whole_words)
+    return text.count(needle) if pattern is None else sum(1 for _ in pattern.finditer(text))
+
+
+def _following(text: str, needle: str, *, whole_words: bool) -> Callable[[int, int], int | None]:
+    """Return what finds the first place from one position and before another."""
+    pattern = _pattern(needle, whole_words=whole_words)
+    if pattern is None:
+
+        def plain(start: int, stop: int) -> int | None:
+            at = text.find(needle, start, stop + len(needle) - 1)
+            return at if at >= 0 else None
+
+        return plain
+
+    def whole(start: int, stop: int) -> int | None:
+        found = pattern.search(text, start, stop + len(needle) - 1 + _LOOK)
+        return found.start() if found and found.start() < stop else None
+
+    return whole
+
+
+def _pattern(needle: str, *, whole_words: bool) -> re.Pattern[str] | None:
+    """Return what matches whole words; None: a plain search does."""
     if not needle:
         raise ValueError("expected a text to look for, got an empty one")
-    before = whole_words and _goes_on(needle[0])
-    behind = whole_words and _goes_on(needle[-1])
-    found: list[int] = []
-    at = text.find(needle)
-    while at >= 0 and len(found) != most:
-        free = not before or _BEFORE.match(text, at)
-        if free and (not behind or _BEHIND.match(text, at + len(needle))):
-            found.append(at)
-        at = text.find(needle, at + 1)
-    return found
+    before = _BEFORE if whole_words and _goes_on(needle[0]) else ""
+    behind = _BEHIND if whole_words and _goes_on(needle[-1]) else ""
+    return re.compile(f"{before}{re.escape(needle)}{behind}") if before or behind else None
 
 
 def _goes_on(char: str) -> bool:
     return char.isalnum() or char == "_"
 
 
-def apart(starts: Sequence[int], length: int) -> list[int]:
-    """Return the places that are left if none may overlap the one before: as many as `str.count` counts.
-
-    >>> apart(places("aaaa", "aa"), 2)
-    [0, 2]
-    """
-    kept: list[int] = []
-    for one in starts:
-        if not kept or one >= kept[-1] + length:
-            kept.append(one)
-    return kept
-
-
-def chain(found: Sequence[tuple[Sequence[int], int]]) -> list[int | None]:
+def chain(text: str, needles: Sequence[str], *, whole_words: bool = False) -> list[int | None]:
     """Return for each of several texts the place it has when as many as possible stand one behind the other.
-
-    Args:
-        found: For each text its places, in order, and its length.
 
     Returns:
         A place for each text that is in the longest chain, None for the others.
 
-    >>> chain([([0], 1), ([9], 1), ([2], 1), ([4], 1)])
+    Raises:
+        ValueError: One of them is empty.
+
+    >>> chain("a c d b", ["a", "b", "c", "d"])
     [0, None, 2, 4]
     """
+    searches = [_following(text, needle, whole_words=whole_words) for needle in needles]
     # The chains of each length that end first: behind them there is most room.
     best: list[tuple[int, Chain]] = [(0, None)]
-    for number, (starts, length) in enumerate(found):
+    for number, (following, needle) in enumerate(zip(searches, needles, strict=True)):
+        # The first place behind what was read of the text: from its end to its start, each part once.
+        read, start = len(text), None
         for links in range(len(best) - 1, -1, -1):
             end, last = best[links]
-            at = bisect_left(starts, end)
-            if at == len(starts):
+            start = _first(following(end, read), start)
+            read = end
+            if start is None:
                 continue
-            longer = starts[at] + length, (number, starts[at], last)
+            longer = start + len(needle), (number, start, last)
             if links + 1 == len(best):
                 best.append(longer)
             elif longer[0] < best[links + 1][0]:
                 best[links + 1] = longer
-    chosen: list[int | None] = [None] * len(found)
+    chosen: list[int | None] = [None] * len(needles)
     link = best[-1][1]
     while link is not None:
-        number, start, link = link
-        chosen[number] = start
+        number, at, link = link
+        chosen[number] = at
     return chosen
 
 
-def origin(text: str, change: Callable[[str], str], position: int) -> int:
-    """Return the place in a text that a place in its changed form comes from.
+def _first(found: int | None, known: int | None) -> int | None:
+    return found if found is not None else known
+
+
+class Span(NamedTuple):
+    """A piece of a text: ``text[start:end]``."""
+
+    start: int
+    end: int
+
+
+class Origins:
+    r"""Where the characters of a changed text stood before, read once for all of them and only when one is asked for.
 
     Args:
         text: The text as it was.
-        change: What it went through (lower case, one space for many); it must not make a longer beginning of a
-            text shorter.
+        fold: What was done to its characters (case, Unicode form).
+        whitespace: What was done to its whitespace then: "keep", "strip", "collapse".
+
+    >>> Origins("Two  \n Words", str.lower, "collapse").span(4, 9)
+    Span(start=7, end=12)
+    """
+
+    def __init__(self, text: str, fold: Callable[[str], str], whitespace: Whitespace) -> None:
+        self.text, self.fold, self.whitespace = text, fold, whitespace
+
+    def span(self, start: int, end: int) -> Span:
+        """Return the piece of the text that a piece of its changed form comes from; accents of its last letter included."""
+        if self._same:
+            return Span(start, end)
+        behind = self.of(end - 1) + 1
+        while behind < len(self.text) and unicodedata.combining(self.text[behind]):
+            behind += 1
+        return Span(self.of(start), behind)
+
+    def of(self, position: int) -> int:
+        """Return the place that a place in the changed text comes from."""
+        changed, folded = self._words
+        word = bisect_right(changed, position) - 1
+        position += folded[word] - changed[word]
+        starts, reached = self._pieces
+        piece = bisect_right(reached, position) - 1
+        end = starts[piece + 1] if piece + 1 < len(starts) else len(self.text)
+        within = self.text[starts[piece] : end]
+        return starts[piece] + origin(within, self.fold, position - reached[piece])
+
+    @cached_property
+    def _folded(self) -> str:
+        return self.fold(self.text)
+
+    @cached_property
+    def _same(self) -> bool:
+        unchanged = self.whitespace == "keep" or " ".join(self.text.split()) == self.text
+        return unchanged and self._folded == self.text
+
+    @cached_property
+    def _words(self) -> tuple[list[int], list[int]]:
+        """Where each word starts in the changed text, and where in the folded one."""
+        if self.whitespace == "keep":
+            return [0], [0]
+        if self.whitespace == "strip":
+            return [0], [len(self._folded) - len(self._folded.lstrip())]
+        changed, folded, at = [], [], 0
+        for word in _WORD.finditer(self._folded):
+            changed.append(at)
+            folded.append(word.start())
+            at += len(word[0]) + 1
+        return changed, folded
+
+    @cached_property
+    def _pieces(self) -> tuple[list[int], list[int]]:
+        """Where each piece of the text starts, and where in the folded text: they are folded apart as together."""
+        starts = [0, *self._cuts()]
+        reached, folded = [], []
+        at = 0
+        for start, end in zip(starts, [*starts[1:], len(self.text)], strict=True):
+            folded.append(self.fold(self.text[start:end]))
+            reached.append(at)
+            at += len(folded[-1])
+        return (starts, reached) if "".join(folded) == self._folded else ([0], [0])
+
+    def _cuts(self) -> Iterator[int]:
+        at = self._cut(MIN_PIECE)
+        while at:
+            yield at
+            at = self._cut(at + MIN_PIECE)
+
+    def _cut(self, first: int) -> int:
+        """Return the next place where the text can be cut; 0 if there is none."""
+        tries = MAX_TRIES
+        for at in range(first, len(self.text)):
+            char = self.text[at]
+            if char.isascii():  # joins with nothing before it
+                return at
+            if tries and char.isalnum():
+                tries -= 1
+                left, right = self.text[at - CONTEXT : at], self.text[at : at + CONTEXT]
+                if self.fold(left) + self.fold(right) == self.fold(left + right):
+                    return at
+        return 0
+
+
+def origin(text: str, change: Callable[[str], str], position: int) -> int:
+    """Return the place in a short text that a place in its changed form comes from.
+
+    Args:
+        text: The text as it was; it is changed once for each halving of its length.
+        change: What it went through; it must not make a longer beginning of a text shorter.
         position: The place in ``change(text)``.
 
     >>> origin("a   b c", lambda text: " ".join(text.split()), 4)

@@ -12,12 +12,21 @@ from pytest_llmops.errors import SchemaError, UsageError, WireError
 from pytest_llmops.measurement import plain, shorten
 from pytest_llmops.schemas.difference import Difference, Schema, Unfinished
 from pytest_llmops.schemas.documents import Engine, compiled
-from pytest_llmops.schemas.partial import Partial, beginning
+from pytest_llmops.schemas.partial import Partial, beginning, without_fence_begun
 from pytest_llmops.schemas.references import SUFFIXES, read_schema
 from pytest_llmops.schemas.types import is_model, of_model, of_type
 from pytest_llmops.textfiles import BadFile
 
-__all__ = ["Difference", "Engine", "Partial", "Schema", "Unfinished", "beginning", "load"]
+__all__ = [
+    "Difference",
+    "Engine",
+    "Partial",
+    "Schema",
+    "Unfinished",
+    "beginning",
+    "load",
+    "without_fence_begun",
+]
 
 
 def load(schema: object, *, engine: Engine = "jsonschema") -> Schema:

@@ -16,7 +16,8 @@ from pytest_llmops.errors import MissingExtra, SchemaError, UsageError, closest,
 from pytest_llmops.measurement import Json, shorten
 from pytest_llmops.schemas.difference import MAX_DIFFERENCES, Difference, Unfinished, path, short
 from pytest_llmops.schemas.formats import checks
-from pytest_llmops.schemas.references import Files, resolved, unresolved
+from pytest_llmops.schemas.keywords import with_own
+from pytest_llmops.schemas.references import Files, drafts, resolved, unresolved
 from pytest_llmops.schemas.telling import differences
 from pytest_llmops.schemas.undecided import may_still_fit
 
@@ -141,7 +142,7 @@ def _made(
     return JsonSchema(
         name=title if isinstance(title, str) and title else name,
         where=where,
-        validator=draft(schema, registry=registry, format_checker=_formats()),
+        validator=with_own(draft)(schema, registry=registry, format_checker=_formats()),
         unchecked=tuple(sorted(named - set(checks()))),
         fits=_decider(draft, schema, where, files, engine),
     )
@@ -160,12 +161,13 @@ def _decider(
     except ImportError:
         raise MissingExtra("the engine jsonschema-rs", "schema", "jsonschema-rs") from None
     try:
-        pairs = list(files.read.items())
+        # It knows only the draft it is made for; a $ref may lead to the schema of another.
+        pairs = [*((uri, drafts().contents(uri)) for uri in drafts()), *files.read.items()]
         made = getattr(rust, draft.__name__)(
             schema,
             formats=checks(),
             validate_formats=True,
-            registry=rust.Registry(pairs) if pairs else None,
+            registry=rust.Registry(pairs),
             base_uri=RUST_ROOT,
             offline=True,
         )

@@ -82,8 +82,29 @@ def beginning(text: str) -> Partial | None:
     return None
 
 
+def without_fence_begun(text: str) -> str:
+    r"""Return a text without the beginning of the line that would close its fenced block.
+
+    >>> without_fence_begun('```json\n{"id": 7}\n``')
+    '```json\n{"id": 7}\n'
+    """
+    opened = _opened(text)
+    start = text.rfind("\n") + 1
+    last = text[start:].strip(" \t")
+    if opened is None or start <= opened.end() or not last:
+        return text
+    return text[:start] if last != opened["mark"] and opened["mark"].startswith(last) else text
+
+
 def _open_fence(text: str) -> int | None:
     """Return where the body of a fenced block begins that is never closed, if JSON may stand in it."""
+    opened = _opened(text)
+    known = opened is not None and opened["label"].strip().lower() in ("", "json", "jsonc", "json5")
+    return opened.end() if opened is not None and known else None
+
+
+def _opened(text: str) -> re.Match[str] | None:
+    """Return the line that opens a fenced block which is never closed."""
     opened: re.Match[str] | None = None
     for line in _FENCE.finditer(text):
         if opened is None:
@@ -91,8 +112,7 @@ def _open_fence(text: str) -> int | None:
             opened = None if line["mark"][0] == "`" and "`" in line["label"] else line
         elif line["mark"].startswith(opened["mark"]) and not line["label"].strip():
             opened = None
-    known = opened is not None and opened["label"].strip().lower() in ("", "json", "jsonc", "json5")
-    return opened.end() if opened is not None and known else None
+    return opened
 
 
 def _completed(reader: _Reader, start: int) -> Partial | None:

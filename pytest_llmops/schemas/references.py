@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -71,10 +72,10 @@ class Files:
             raise SchemaError("")
         file = (self.folder / given).resolve()
         if not file.is_relative_to(self.folder):
-            raise SchemaError(f"leads out of the folder of the schema, to {shorten(str(file))}")
+            raise SchemaError(f"leads out of the folder of the schema, to {self._shown(file)}")
         if file.suffix not in SUFFIXES or not file.is_file():
             raise SchemaError(
-                f"expected a file of a schema ({', '.join(SUFFIXES)}) at {shorten(str(file))}, there is none"
+                f"expected a file of a schema ({', '.join(SUFFIXES)}) at {self._shown(file)}, there is none"
             )
         if len(self.read) >= MAX_FILES:
             raise SchemaError(f"more than {MAX_FILES:,} files are referred to")
@@ -83,8 +84,15 @@ class Files:
             self.read[uri] = read_schema(file)
         except BadFile as error:
             line = f":{error.line}" if error.line else ""
-            raise SchemaError(f"{error.what} @ {shorten(str(file))}{line}") from None
+            raise SchemaError(f"{error.what} @ {self._shown(file)}{line}") from None
         return self.read[uri]
+
+    def _shown(self, file: Path) -> str:
+        """Return a file as it stands to the folder of the schema: the same text on every machine."""
+        try:
+            return shorten(Path(os.path.relpath(file, self.folder)).as_posix())
+        except ValueError:  # on another drive
+            return shorten(file.name)
 
 
 def stamp(file: Path) -> tuple[int, int]:
@@ -150,10 +158,16 @@ def _check(resource: Any, resolver: Any, schema: Mapping[str, Any], where: str) 
 
 def unresolved(reference: str | None, error: BaseException | None = None) -> str:
     """Return why a reference leads nowhere, and what to do."""
-    while error is not None and not isinstance(error, SchemaError):
-        error = error.__cause__
-    if error is not None and str(error):
-        return f"$ref {short(reference)}: {error}"
+    from referencing.exceptions import NoSuchAnchor, PointerToNowhere
+
+    file, _, place = (reference or "").partition("#")
+    why = error
+    while why is not None and not isinstance(why, SchemaError):
+        why = why.__cause__
+    if why is not None and str(why):
+        return f"$ref {short(reference)}: {why}"
+    if file and isinstance(error, (NoSuchAnchor, PointerToNowhere)):
+        return f"$ref {short(reference)}: there is no place {short(place)} in {short(file)}"
     return (
         f"$ref {short(reference)} leads nowhere within the schema; nothing is fetched: put it under $defs and "
         'refer to "#/$defs/<name>", or into a file beside that of the schema'

@@ -11,8 +11,9 @@
         assert_score(BertScore(), answer, reference, at_least=0.6)
 
 All of them are from 0 (nothing in common) to 1 (equal), higher is closer, and take one reference or several,
-of which the best counts. Two empty texts are equal, an empty one is unlike any other. An answer that is no text
-raises, so that it is told apart from a bad one. None of them sees meaning alone: each lets a "not" pass.
+of which the best counts. Two empty texts are equal, an empty one is unlike any other; but SQuAD's two count words
+alone, and to them a text of articles and punctuation is an empty one, so that ``exact_match("", "A")`` is 1. An answer
+that is no text raises, so that it is told apart from a bad one. None of them sees meaning alone: each lets a "not" pass.
 """
 
 from __future__ import annotations

@@ -92,11 +92,13 @@ class BertScore:
         return self.scores([(actual, expected)])[0]
 
     def scores(self, pairs: Sequence[tuple[str, str | Sequence[str]]]) -> list[Score]:
-        """Return the scores of many pairs of an answer and its reference, or the best of several.
+        """Return the scores of many pairs of an answer and its reference, or the best of several; none of no pairs.
 
         Raises:
             ValueError: As in `score`.
         """
+        if not pairs:
+            return []
         single = [
             (number, text_of(answer), reference)
             for number, (answer, expected) in enumerate(pairs)

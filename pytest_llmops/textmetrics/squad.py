@@ -12,7 +12,8 @@ def exact_match(actual: str, expected: str | Sequence[str]) -> float:
     """Return 1.0 if an answer has the words of a reference in its order, else 0.0, as SQuAD counts it.
 
     Lower case, ASCII punctuation and the articles a, an, the do not count. For equality to the character there
-    is `pytest_llmops.assert_exact`.
+    is `pytest_llmops.assert_exact`. Beware of references without any other word ("A", "The"): an empty answer, or one
+    of punctuation, equals them.
 
     Raises:
         ValueError: The answer or a reference is no text, or there is no reference.
@@ -21,6 +22,8 @@ def exact_match(actual: str, expected: str | Sequence[str]) -> float:
 
     >>> exact_match("The 30 days.", ["a month", "30 days"]), exact_match("days 30", "30 days")
     (1.0, 0.0)
+    >>> exact_match("", "A")
+    1.0
     """
     got = lexical.tokens(text_of(actual))
     return max(float(got == lexical.tokens(one)) for one in references_of(expected))
@@ -29,7 +32,7 @@ def exact_match(actual: str, expected: str | Sequence[str]) -> float:
 def token_f1(actual: str, expected: str | Sequence[str]) -> float:
     """Return the F1 of shared words, 0 to 1, against the best of the references, as SQuAD counts it.
 
-    See `pytest_llmops.metrics.lexical.token_f1`.
+    See `pytest_llmops.metrics.lexical.token_f1`. As in `exact_match` an empty answer equals a reference of articles alone.
 
     Raises:
         ValueError: As in `exact_match`.

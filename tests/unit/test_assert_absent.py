@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from pytest_llmops import Measurement, MeasurementErrored, MeasurementFailed, collect
 from pytest_llmops.assertions.absent import MAX_SPANS, assert_not_contains, assert_not_matches
 from pytest_llmops.errors import UsageError
+from pytest_llmops.metrics import lexical
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -179,3 +182,31 @@ def test_a_share_may_be_enough() -> None:
     with collect() as found:
         assert_not_contains(MAIL, [f"{n}" for n in range(10)], at_least=1)
     assert found[0].detail["evidence"]
+
+
+def test_places_in_a_long_text_that_is_changed_are_found_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is changed in all, in characters: a few times the text, however many places there are.
+    changed = 0
+    normalise = lexical.normalise
+
+    def counted(text: str, **how: Any) -> str:
+        nonlocal changed
+        changed += len(text)
+        return normalise(text, **how)
+
+    monkeypatch.setattr(lexical, "normalise", counted)
+    text = "The quick\n  brown \uff26ox jumps.  " * 10_000
+    found = assert_not_contains(
+        text, ["fox", "the quick"], at_least=None, ignore_case=True, whitespace="collapse", unicode="NFKC"
+    )
+    assert changed < 5 * len(text)
+    foxes, quick = cast("list[list[list[int]]]", found.detail["spans"])
+    assert len(foxes) == len(quick) == MAX_SPANS
+    assert {text[slice(*place)] for place in foxes} == {"\uff26ox"}
+    assert {text[slice(*place)] for place in quick} == {"The quick"}
+    assert [start for start, _ in quick] == [number * 30 for number in range(MAX_SPANS)]
+
+
+@pytest.mark.parametrize("at_least", [np.float32(0.5), np.float64(0.5), np.int64(0), Fraction(1, 2)])
+def test_a_bound_may_be_a_number_of_another_library(at_least: Any) -> None:
+    assert assert_not_contains(MAIL, ["hunter2", "secret"], at_least=at_least).bound == float(at_least)

@@ -227,3 +227,18 @@ def test_what_cannot_be_stored_is_named() -> None:
     for value in (Nasty(), endless, {1: Nasty()}):
         found: Measurement = assert_score(giving(1), value, at_least=1)
         assert str(found.detail["actual"]).startswith("an object of type ")
+
+
+@pytest.mark.parametrize("bound", [np.float32(0.5), np.float64(0.5), np.int64(0), Fraction(1, 2)])
+def test_a_bound_may_be_a_number_of_another_library(bound: Any) -> None:
+    found = assert_score(share, "a", "a", at_least=bound)
+    assert (found.bound, type(found.bound)) == (float(bound), float)
+    assert assert_score(share, "a", "b", at_most=bound).better == "lower"
+
+
+@pytest.mark.parametrize("bound", [10**400, np.float32("nan"), np.bool_(True), 1j, Decimal(1)])
+def test_what_is_no_finite_number_is_no_bound(bound: Any) -> None:
+    with pytest.raises(
+        UsageError, match="expected at_least to be a finite number, or None to record only, got"
+    ):
+        assert_score(share, "a", "b", at_least=bound)

@@ -3,8 +3,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from rapidfuzz import fuzz as rapidfuzz
 
@@ -512,3 +513,17 @@ def test_usage_errors_point_at_the_users_line(shown_frames: Lines) -> None:
         with pytest.raises(UsageError) as caught:
             assertion()
         assert shown_frames(caught.value) == []
+
+
+def test_counts_may_be_numbers_of_numpy() -> None:
+    assert assert_contains("a a", "a", times=cast("int", np.int64(2))).value == 1.0
+    with pytest.raises(UsageError, match="expected times to be a whole number of at least 1, got"):
+        assert_contains("a a", "a", times=cast("int", np.float64(2)))
+
+
+def test_many_texts_in_the_order_of_a_long_one_that_is_full_of_them() -> None:
+    text = "ab" * 250_000
+    assert assert_contains(text, ["ab"] * 500, in_order=True).value == 1.0
+    found = assert_contains(text + "z", ["z", *["ab"] * 500, "c"], in_order=True, at_least=None)
+    assert found.detail["missing"] == ["z", "c"]
+    assert assert_contains(text, ["ab"] * 500, times=250_000).detail["counts"] == [250_000] * 500

@@ -113,3 +113,12 @@ def test_idf_counts_documents() -> None:
     assert found.of(["b", "z", "a"]) == [math.log(2), math.log(4), 0.0]
     with pytest.raises(ValueError, match="expected at least one document to count tokens in, got none"):
         idf([])
+
+
+def test_there_are_weights_for_each_pair_or_none() -> None:
+    pair = ([[1.0]], [[1.0]])
+    assert scores([], []) == []
+    with pytest.raises(ValueError, match="expected weights for each of 1 pairs, got 0"):
+        scores([pair], [])
+    with pytest.raises(ValueError, match="expected weights for each of 1 pairs, got 2"):
+        scores([pair], [(None, None)] * 2)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections import Counter
 from datetime import datetime
 from decimal import Decimal
@@ -212,6 +213,40 @@ def test_a_whole_answer_is_checked_as_a_whole() -> None:
     assert failure('```json\n{"id": "A-4711"}\n```\nSee [{"')[1].split()[:2] == ["$.items", "missing,"]
     with pytest.raises(MeasurementFailed):
         assert_schema({"id": "A-4711"}, ORDER, partial=True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '```json\n{"id": "a"}\n```\nThat is it.',
+        '~~~~\n{"id": "a"}\n   ~~~~\n',
+        'It is {"id": "a"}, or [1, 2], or [3].',
+        '[1], or rather {"id": "a"}',
+    ],
+)
+def test_every_beginning_with_the_whole_value_fits(answer: str) -> None:
+    schema = {"type": "object", "required": ["id"], "additionalProperties": {"type": "string"}}
+    assert assert_schema(answer, schema).value == 1.0
+    for end in range(answer.index("}") + 1, len(answer) + 1):
+        found = assert_schema(answer[:end], schema, partial=True)
+        assert (found.status, found.detail["parsed"]) == ("passed", {"id": "a"}), answer[:end]
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ('```json\n{"id": 1}\n``', "expected string | got 1"),
+        ('```json\n{"id":\n``', "broken JSON at line 3, column 1"),
+        ('```json\n{"id": "a"}\n`` x', "broken JSON at line 3, column 1"),
+        ('```json\n{"id": "a"}\n~~', "broken JSON at line 3, column 1"),
+        ('{"id": "a"}, or {"id": 5,', "expected string | got 5"),
+        ('{"id": 1}, or [1,', "expected object | got array of 1"),
+    ],
+)
+def test_a_beginning_beside_or_behind_a_whole_value_that_nothing_mends(answer: str, text: str) -> None:
+    schema = {"type": "object", "properties": {"id": {"type": "string"}}}
+    with pytest.raises(MeasurementFailed, match=re.escape(text)):
+        assert_schema(answer, schema, partial=True)
 
 
 def test_without_partial_a_broken_answer_is_broken() -> None:

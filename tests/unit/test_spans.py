@@ -1,23 +1,24 @@
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise, product
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.metrics.lexical import normalise
-from pytest_llmops.metrics.spans import apart, chain, origin, places
+from pytest_llmops.metrics.lexical import Whitespace, normalise
+from pytest_llmops.metrics.spans import Origins, chain, origin, places
 
 letters = st.text("ab ", max_size=12)
 
 
 @given(text=letters, needle=st.text("ab", min_size=1, max_size=3))
-def test_all_places_and_as_many_apart_as_python_counts(text: str, needle: str) -> None:
+def test_the_places_that_python_counts(text: str, needle: str) -> None:
     found = places(text, needle)
-    assert found == [at for at in range(len(text)) if text.startswith(needle, at)]
-    assert len(apart(found, len(needle))) == text.count(needle)
+    assert len(found) == text.count(needle)
+    assert all(text.startswith(needle, at) for at in found)
+    assert all(one + len(needle) <= other for one, other in pairwise(found))
     assert places(text, needle, most=1) == found[:1]
 
 
@@ -31,25 +32,44 @@ def test_nothing_cannot_be_looked_for() -> None:
         places("a", "")
 
 
-@given(found=st.lists(st.lists(st.integers(0, 8), max_size=3, unique=True).map(sorted), max_size=4))
-def test_no_chain_is_longer(found: list[list[int]]) -> None:
-    got = chain([(starts, 1) for starts in found])
-    kept = [start for start in got if start is not None]
-    assert kept == sorted(set(kept))
-    assert all(start in starts for start, starts in zip(got, found, strict=True) if start is not None)
-    every: Any = product(*([None, *starts] for starts in found))
+@given(
+    text=letters,
+    needles=st.lists(st.text("ab", min_size=1, max_size=2), max_size=4),
+    whole_words=st.booleans(),
+)
+def test_no_chain_is_longer(text: str, needles: list[str], whole_words: bool) -> None:
+    def at(needle: str, start: int) -> bool:
+        around = (text[start - 1 : start] if start else "") + text[start + len(needle) :][:1]
+        return text.startswith(needle, start) and not (whole_words and around.strip())
+
+    got = chain(text, needles, whole_words=whole_words)
+    kept = [
+        (start, start + len(needle)) for start, needle in zip(got, needles, strict=True) if start is not None
+    ]
+    assert all(at(text[start:end], start) for start, end in kept)
+    assert all(start is None or text.startswith(one, start) for start, one in zip(got, needles, strict=True))
+    assert all(one[1] <= other[0] for one, other in pairwise(kept))
+    every = [
+        [None, *((start, start + len(one)) for start in range(len(text)) if at(one, start))]
+        for one in needles
+    ]
     longest = max(
         len(some)
-        for one in every
-        for some in [[start for start in one if start is not None]]
-        if all(a < b for a, b in pairwise(some))
+        for one in product(*every)
+        for some in [[span for span in one if span is not None]]
+        if all(a[1] <= b[0] for a, b in pairwise(some))
     )
     assert len(kept) == longest
 
 
 def test_a_chain_does_not_overlap() -> None:
-    assert chain([(places("abab", "aba"), 3), (places("abab", "ab"), 2)]) in ([0, None], [None, 0])
-    assert chain([]) == []
+    assert chain("abab", ["aba", "ab"]) in ([0, None], [None, 0])
+    assert chain("abab", []) == []
+
+
+def test_an_early_place_of_a_late_text_still_counts() -> None:
+    assert chain("c d a b", ["a", "b", "c", "d"]) in ([4, 6, None, None], [None, None, 0, 2])
+    assert chain("c d e a b", ["a", "b", "c", "d", "e"]) == [None, None, 0, 2, 4]
 
 
 @given(pieces=st.lists(st.sampled_from(["a", "B", " ", "\n", "\u00df", "e\u0301", "\ufb01"]), max_size=10))
@@ -65,3 +85,54 @@ def test_a_place_comes_from_where_it_stood(pieces: list[str]) -> None:
     for at, start in enumerate(starts):
         # Up to there it was not yet written, with the next character it is.
         assert len(change(text[:start])) <= at < len(change(text[: start + 1]))
+
+
+MIXED = st.sampled_from(
+    [
+        "a",
+        "B",
+        " ",
+        "\n",
+        "\u00df",
+        "e\u0301",
+        "\ufb01",
+        "\u65e5\u672c",
+        "\uff76\uff9e",
+        "\u1112\u1161",
+        "\u00b4",
+        "\u0130",
+    ]
+)
+
+
+@given(pieces=st.lists(MIXED, max_size=300))
+def test_places_of_a_long_text_come_from_where_they_stood(pieces: list[str]) -> None:
+    text = "".join(pieces)
+
+    def change(one: str) -> str:
+        return normalise(one, case="fold", whitespace="collapse", unicode="NFKC")
+
+    changed = change(text)
+    origins = Origins(text, partial(normalise, case="fold", unicode="NFKC"), "collapse")
+    for at in range(0, len(changed), 7):
+        if changed[at] != " ":
+            assert origins.of(at) == origin(text, change, at)
+        else:
+            # Of several blanks the first: what follows them is not part of the piece.
+            assert normalise(text[origins.of(at)], unicode="NFKC")[0] == " " or text[origins.of(at)].isspace()
+
+
+@pytest.mark.parametrize("whitespace", ["keep", "strip", "collapse"])
+def test_a_piece_is_found_again_in_the_text_it_comes_from(whitespace: Whitespace) -> None:
+    text = "  Caf\u00e9\u0327  \uff26\uff4f\uff58 " * 40 + "\n A  Fox! "
+    fold = partial(normalise, case="fold", unicode="NFKC")
+    changed = normalise(text, case="fold", whitespace=whitespace, unicode="NFKC")
+    origins = Origins(text, fold, whitespace)
+    for needle, stood in (
+        ("fox", "\uff26\uff4f\uff58"),
+        ("caf\u0229\u0301", "Caf\u00e9\u0327"),
+        ("fox!", "Fox!"),
+    ):
+        for at in places(changed, needle):
+            piece = text[slice(*origins.span(at, at + len(needle)))]
+            assert piece == stood or (needle, piece) == ("fox", "Fox")

@@ -322,6 +322,17 @@ def test_idf_takes_the_references_of_the_call_or_those_given() -> None:
     assert weighed("the parcel", "the kettle") < BertScore(Letters())("the parcel", "the kettle")
 
 
+@pytest.mark.parametrize("idf", [False, True, ["the kettle"]])
+def test_no_pairs_have_no_scores(idf: Any) -> None:
+    assert BertScore(Letters(), idf=idf).scores([]) == []
+
+
+@pytest.mark.parametrize("metric", [exact_match, token_f1])
+def test_to_squad_a_text_of_articles_is_an_empty_one(metric: Any) -> None:
+    assert metric("", "A") == metric("...", "The") == metric("", ["Paris", "an"]) == 1.0
+    assert metric("", "A cat") == metric("A cat", "") == 0.0
+
+
 def test_idf_is_explained_where_it_cannot_work() -> None:
     with pytest.raises(UsageError, match="idf=True weighs tokens by all references of one call of scores"):
         BertScore(Letters(), idf=True).score("a", "a")

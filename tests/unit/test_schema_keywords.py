@@ -1,0 +1,137 @@
+"""Keywords that are decided here, and where the two engines agree and differ."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llmops import MeasurementErrored, assert_schema, schemas
+from pytest_llmops.schemas.documents import DRAFTS, ENGINES
+from pytest_llmops.schemas.keywords import all_different, is_multiple
+
+AMOUNT = {"type": "object", "properties": {"p": {"multipleOf": 0.01}}}
+
+
+def texts(schema: object, value: Any, engine: Any = "jsonschema") -> list[str]:
+    if engine == "jsonschema-rs":
+        pytest.importorskip("jsonschema_rs")
+    return [one.text for one in schemas.load(schema, engine=engine).differences(value)]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("number", "of", "fits"),
+    [
+        (19.99, 0.01, True), (1.15, 0.01, True), (4.35, 0.01, True), (0.3, 0.1, True), (-0.3, 0.1, True), (0, 0.1, True),
+        (19.995, 0.01, False), (0.35, 0.1, False), (1, 1.5, False), (1e-8, 1e-9, True),
+        (10**400, 0.01, True), (10**400 + 1, 2, False), (10**400 + 1, 0.5, True), (1e308, 0.123456789, False),
+        (2**53 + 1, 2, False), (7.0, 7, True),
+    ],
+)  # fmt: skip
+def test_a_multiple_is_one_in_decimals(number: float, of: float, fits: bool, engine: str) -> None:
+    schema = {"type": "object", "properties": {"p": {"multipleOf": of}}}
+    assert is_multiple(number, of) is fits
+    assert (texts(schema, {"p": number}, engine) == []) is fits
+
+
+def test_prices_are_multiples_of_a_cent() -> None:
+    assert assert_schema('{"p": 19.99}', AMOUNT).value == 1.0
+    assert texts(AMOUNT, {"p": 19.999}) == [
+        "expected a value that is a multiple of 0.01 | got 19.999 (number)"
+    ]
+    assert texts(AMOUNT, {"p": "19.999"}) == []
+
+
+@given(cents=st.integers(-(10**12), 10**12), places=st.integers(0, 4), off=st.booleans())
+def test_every_decimal_that_floats_hold_is_a_multiple_of_its_last_place(
+    cents: int, places: int, off: bool
+) -> None:
+    step = Decimal(1).scaleb(-places)
+    number = float(cents * step + (step / 2 if off else 0))
+    assert is_multiple(number, float(step)) is not off
+    assert (texts({"multipleOf": float(step)}, number, "jsonschema-rs") == []) is not off
+
+
+json_values = st.recursive(
+    st.sampled_from([None, True, False, 0, 1, 1.0, -0.0, 0.5, 2**53, 2.0**53, "", "1", "true", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(items=st.lists(json_values, max_size=6))
+def test_items_are_equal_where_jsonschema_says_so(items: list[Any]) -> None:
+    own = jsonschema.Draft202012Validator({"uniqueItems": True})
+    # Its shortcut for what can be sorted takes 1 and true for different, its pairs of others, too.
+    assert all_different(items) is own.is_valid(items)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_many_objects_are_told_apart_in_linear_time(engine: str) -> None:
+    many: list[Any] = [{"id": number, "tags": [{"n": number}]} for number in range(4_000)]
+    assert texts({"uniqueItems": True}, many, engine) == []
+    twice = [*many, {"tags": [{"n": 7.0}], "id": 7}]
+    assert texts({"uniqueItems": True}, twice, engine) == [
+        "expected a value of different items | got array of 4,001"
+    ]
+    assert texts({"uniqueItems": False, "type": "array"}, twice, engine) == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("inner", DRAFTS.values())
+def test_a_part_in_another_draft_keeps_them(inner: str, engine: str) -> None:
+    part = {"$schema": inner, "multipleOf": 0.01, "not": {"multipleOf": 0.1}}
+    part["id" if "draft-04" in inner else "$id"] = "https://example.org/part"
+    schema = {"$defs": {"part": part}, "properties": {"p": {"$ref": "https://example.org/part"}}}
+    if "draft-04" in inner:
+        # An `id` is none in the outer draft, so nothing could refer to it.
+        schema = {"properties": {"p": part}}
+    assert texts(schema, {"p": 19.99}, engine) == []
+    assert len(texts(schema, {"p": 19.999}, engine)) == 1
+    assert len(texts(schema, {"p": 0.3}, engine)) == 1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("uri", DRAFTS.values())
+def test_the_schema_of_every_draft_can_be_referred_to(uri: str, engine: str) -> None:
+    schema = {"properties": {"s": {"$ref": uri}}}
+    assert texts(schema, {"s": {"type": "object"}}, engine) == []
+    assert len(texts(schema, {"s": {"type": 1}}, engine)) == 1
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "here", "there"),
+    [
+        ({"pattern": r"^\d$"}, "\u0663", True, False),
+        ({"pattern": r"^\D$"}, "\u0663", False, True),
+        ({"pattern": "^a$"}, "a\n", True, False),
+        ({"pattern": "a.b"}, "a\u2028b", True, False),
+        ({"type": "object", "dependencies": {"a": ["b"]}}, {"a": 1}, True, False),
+        ({"$schema": DRAFTS["Draft7Validator"], "type": "string", "contentEncoding": "base64"}, "!!", True, False),
+    ],
+)  # fmt: skip
+def test_where_the_engines_differ(schema: dict[str, Any], value: Any, here: bool, there: bool) -> None:
+    assert (texts(schema, value) == []) is here
+    assert (texts(schema, value, "jsonschema-rs") == []) is there
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({1: 2}, "$: expected keys that are texts, got 1"),
+        ({"a": [{None: 1}]}, "$.a[0]: expected keys that are texts, got None"),
+        ({"a": {1, 2}}, "$.a: expected a list, got a set"),
+        ({"a": ({"b": frozenset()},)}, "$.a[0].b: expected a list, got a set"),
+    ],
+)
+def test_what_only_python_can_hold_is_no_json(value: Any, text: str) -> None:
+    with pytest.raises(MeasurementErrored) as caught:
+        assert_schema(value, {"type": "object"})
+    assert caught.value.measurement.error == f"the answer is no JSON: {text}"
+    assert assert_schema({"a": (1, 2)}, {"type": "object"}).detail["parsed"] == {"a": [1, 2]}

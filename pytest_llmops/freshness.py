@@ -17,7 +17,7 @@ from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, told
 from pytest_llmops.measurement import shorten
 from pytest_llmops.protocols import Chunk
 from pytest_llmops.retrievers.in_memory import TEXT_SUFFIXES, load_corpus
-from pytest_llmops.searching import Searcher
+from pytest_llmops.searching import Searcher, builtin
 from pytest_llmops.textfiles import BadFile, fingerprint, read_text
 
 Time: TypeAlias = "float | int | str | dt.datetime"
@@ -69,11 +69,18 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A document on one side: fingerprints that were found for it, and its times in seconds since 1970."""
+    """A document on one side: what was found for it.
+
+    Attributes:
+        fingerprints: Of its content.
+        modified: In seconds since 1970, and so is ``indexed``.
+        chunks: Ids of the chunks that it was cut into; empty for a document that is given as a whole.
+    """
 
     fingerprints: frozenset[str] = frozenset()
     modified: float | None = None
     indexed: float | None = None
+    chunks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +210,7 @@ def _state(chunk: Chunk, keys: Keys, where: str, *, whole: bool) -> State:
         frozenset({mark} if mark else ()),
         _seconds(chunk.metadata.get(keys.modified), f"{where}: {keys.modified}"),
         _seconds(chunk.metadata.get(keys.indexed), f"{where}: {keys.indexed}"),
+        frozenset() if whole else frozenset({chunk.id}),
     )
 
 
@@ -213,6 +221,7 @@ def _together(parts: Sequence[State]) -> State:
         frozenset().union(*(one.fingerprints for one in parts)) if marked else frozenset(),
         min((one.modified for one in parts if one.modified is not None), default=None),
         min((one.indexed for one in parts if one.indexed is not None), default=None),
+        frozenset().union(*(one.chunks for one in parts)),
     )
 
 
@@ -234,6 +243,7 @@ def _stamped(value: object, where: str) -> State:
 def _seconds(value: object, where: str) -> float | None:
     """Return a time in seconds since 1970; None: there is none."""
     __tracebackhide__ = True
+    value = builtin(value)
     if value is None:
         return None
     expected = "expected seconds since 1970, or a date and time with its zone, like 2026-01-31T12:00:00+00:00"
@@ -260,8 +270,8 @@ def _seconds(value: object, where: str) -> float | None:
 def compared(index: Mapping[str, State], source: Mapping[str, State], *, now: float) -> Freshness:
     """Compare an index with its source.
 
-    A document is outdated if the contents differ, where both sides know a fingerprint; else if the index's
-    time of modification (or else of indexing) is more than a second older than the source's.
+    A document is outdated if it has other chunks, by their ids, where both sides are chunks; if the contents
+    differ, where both sides know a fingerprint; else if the index's time of modification (or else of indexing) is more than a second older than the source's.
 
     Raises:
         UsageError: A time of the index lies more than a day ahead of ``now``.
@@ -297,6 +307,10 @@ def compared(index: Mapping[str, State], source: Mapping[str, State], *, now: fl
 
 def _behind(held: State, wanted: State) -> str | None:
     """Why the index is behind; empty: it is not; None: it cannot be told."""
+    # As many, of which none is the same: ids that are made anew at every cut.
+    telling = held.chunks & wanted.chunks or len(held.chunks) != len(wanted.chunks)
+    if held.chunks and wanted.chunks and telling and held.chunks != wanted.chunks:
+        return _parted(held.chunks, wanted.chunks)
     if held.fingerprints and wanted.fingerprints:
         return "" if held.fingerprints == wanted.fingerprints else "the content differs"
     since = held.modified if held.modified is not None else held.indexed
@@ -304,6 +318,17 @@ def _behind(held: State, wanted: State) -> str | None:
         return None
     late = wanted.modified - since
     return f"modified {late:,.0f} s after the state in the index" if late > SLACK_S else ""
+
+
+def _parted(held: frozenset[str], wanted: frozenset[str]) -> str:
+    """Return how the chunks of a document differ."""
+    gone, extra = sorted(wanted - held), sorted(held - wanted)
+    said = []
+    if gone:
+        said.append(f"{len(gone):,} of {len(wanted):,} chunks are not in the index ({shorten(gone[0], 60)})")
+    if extra:
+        said.append(f"{len(extra):,} of the index are not in the source ({shorten(extra[0], 60)})")
+    return ", ".join(said)
 
 
 def _oldest(index: Mapping[str, State], now: float) -> tuple[str, float | None, str]:

@@ -6,7 +6,8 @@ Knows pytest's objects by their attributes only.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -202,7 +203,10 @@ def corpus_retriever(node: Any, settings: Settings, name: str, embedder: str = "
                 return _by_words(path, name, _stamp(path))
             return _by_vectors(path, name, cast("Embedder", recorder.lookup("embedder", embedder)))
     known = [one.stem if one.suffix == ".jsonl" else one.name for one in folder.iterdir()] if folder else []
-    where = f"{node.nodeid}, looked in {folder or settings.corpora_dir + ' (no such folder)'}"
+    looked = settings.corpora_dir + " (no such folder)"
+    if folder:
+        looked = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)
+    where = f"{node.nodeid}, looked in {looked}"
     raise UnknownName("retriever", name, known, where=where)
 
 
@@ -220,7 +224,29 @@ def _by_words(path: Path, name: str, changed: int) -> Retriever:
 
 
 def _by_vectors(path: Path, name: str, embedder: Embedder) -> Retriever:
-    """Embedded for every test anew, but for remembered vectors: what a server embeds belongs to the recording of each."""
+    """Embedded for every test anew, but by a local embedder: what a server embeds belongs to the recording of each."""
+    if getattr(embedder, "cacheable", False) is not True:
+        return _embedded(path, name, embedder)
+    # A copy: what one test adds to its retriever, the next must not find.
+    return copy(_kept(path, name, _stamp(path), _Local(type(embedder), embedder.version, embedder)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Local:
+    """An embedder that gives a text the same vector in every call; two of a type and version are the same."""
+
+    kind: type
+    version: str
+    embedder: Embedder = field(compare=False)
+
+
+@lru_cache(maxsize=8)
+def _kept(path: Path, name: str, changed: int, local: _Local) -> Retriever:
+    del changed  # part of the key: a corpus that was edited is embedded again
+    return _embedded(path, name, local.embedder)
+
+
+def _embedded(path: Path, name: str, embedder: Embedder) -> Retriever:
     from pytest_llmops.cache import cached
     from pytest_llmops.retrievers.dense import DenseRetriever
     from pytest_llmops.retrievers.in_memory import load_corpus

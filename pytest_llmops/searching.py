@@ -123,9 +123,10 @@ def checked_k(k: object) -> int:
     3
     """
     __tracebackhide__ = True
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+    number: object = builtin(k)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise UsageError(f"k: expected a whole number of at least 1, got {k!r}")
-    return k
+    return number
 
 
 def conditions(filters: Mapping[str, Json] | None) -> dict[str, tuple[Scalar, ...]]:
@@ -144,34 +145,35 @@ def conditions(filters: Mapping[str, Json] | None) -> dict[str, tuple[Scalar, ..
     if not isinstance(filters, Mapping):
         raise UsageError(f"filters: expected a mapping of key to value, got {kind(filters)}")
     found: dict[str, tuple[Scalar, ...]] = {}
-    for key, one in filters.items():
-        found[_key(key)] = _values(key, one)
+    for key, one in cast("Mapping[object, Json]", filters).items():
+        if not isinstance(key, str) or not key:
+            raise UsageError(f"filters: expected a name as key, got {shorten(repr(key), 60)}")
+        found[key] = _values(key, one)
     return found
 
 
-def _key(key: object) -> str:
-    __tracebackhide__ = True
-    if not isinstance(key, str) or not key:
-        raise UsageError(f"filters: expected a name as key, got {shorten(repr(key), 60)}")
-    return key
-
-
-def _values(key: object, given: object) -> tuple[Scalar, ...]:
+def _values(key: str, given: object) -> tuple[Scalar, ...]:
     __tracebackhide__ = True
     several = isinstance(given, (list, tuple, set, frozenset))
     values = tuple(cast("Iterable[object]", given)) if several else (given,)
     if isinstance(given, (set, frozenset)):
         values = tuple(sorted(values, key=repr))
+    values = tuple(map(builtin, values))
     for one in values:
         if not isinstance(one, (str, int, float)) or (isinstance(one, float) and not math.isfinite(one)):
             shown = shorten(repr(one), 60)
             raise UsageError(
-                f"filters: {shorten(str(key), 60)}: expected a text, a number, true or false, or a list of those, "
+                f"filters: {shorten(key, 60)}: expected a text, a number, true or false, or a list of those, "
                 f"got {shown}; a store's own operators can be used on the store itself"
             )
     if not values:
-        raise UsageError(f"filters: {shorten(str(key), 60)}: expected at least one value, got an empty list")
+        raise UsageError(f"filters: {shorten(key, 60)}: expected at least one value, got an empty list")
     return cast("tuple[Scalar, ...]", values)
+
+
+def builtin(value: Any) -> Any:
+    """Return a scalar of NumPy as Python's own, and anything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
 def fits(metadata: Mapping[str, Json], wanted: Conditions) -> bool:
@@ -318,13 +320,9 @@ def _portable(value: Any) -> Json:
     try:
         return plain(value)
     except LLMOpsError:
-        return _odd(value)
-
-
-def _odd(value: Any) -> Json:
-    if isinstance(value, float):
-        return None
-    return str(value.isoformat()) if hasattr(value, "isoformat") else shorten(str(value))
+        if isinstance(value, float):
+            return None
+        return str(value.isoformat()) if hasattr(value, "isoformat") else shorten(str(value))
 
 
 def package(name: str, install: str, feature: str) -> Any:
@@ -361,22 +359,27 @@ def existing(path: str | Path, holds: str) -> Path:
     return place
 
 
-def check_corpus(chunks: Sequence[Chunk], where: str) -> None:
-    """Check that there are chunks, each with an id of its own.
+def check_corpus(chunks: Iterable[Chunk], where: str, *, empty: bool = False) -> tuple[Chunk, ...]:
+    """Return chunks as a tuple, if there are some (or there may be none) and each has an id of its own.
 
     Raises:
+        UsageError: It is nothing that chunks can be taken from.
         CorpusError: There is none, something is no chunk, or two have the same id.
     """
     __tracebackhide__ = True
-    if not chunks:
+    if isinstance(chunks, (str, bytes, Mapping)) or not isinstance(chunks, Iterable):
+        raise UsageError(f"{where}: expected chunks, a list or any iterable of Chunk, got {kind(chunks)}")
+    given = tuple(chunks)
+    if not given and not empty:
         raise CorpusError("the corpus is empty: expected at least one chunk", where)
     seen: set[str] = set()
-    for chunk in chunks:
+    for chunk in given:
         if not isinstance(chunk, Chunk):
             raise CorpusError(f"expected chunks, got {kind(chunk)}: wrap it as Chunk(id=, text=)", where)
         if chunk.id in seen:
             raise CorpusError(f"duplicate id {shorten(chunk.id, 60)!r}", where)
         seen.add(chunk.id)
+    return given
 
 
 def content(chunk: Chunk) -> str:

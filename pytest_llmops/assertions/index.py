@@ -12,6 +12,7 @@ from pytest_llmops import freshness, recorder
 from pytest_llmops.errors import MeasurementErrored, UsageError, told
 from pytest_llmops.measurement import Json, Measurement, amount, shorten
 from pytest_llmops.protocols import Retriever
+from pytest_llmops.searching import builtin
 
 if TYPE_CHECKING:
     from pytest_llmops.freshness import Documents, Freshness, Keys
@@ -39,8 +40,8 @@ def assert_index_fresh(
 ) -> tuple[Measurement, ...]:
     """Assert that an index holds what its source holds now.
 
-    A document is outdated if its content differs, where both sides know it (texts, or fingerprints), else if
-    the source was modified more than a second after the state that the index holds. A document of which both
+    A document is outdated if it has other chunks, by their ids, where both sides are chunks; if its content
+    differs, where both sides know it (texts, or fingerprints); else if the source was modified more than a second after the state that the index holds. A document of which both
     sides know nothing in common makes ``index.outdated`` an error: it could not be told.
 
     Args:
@@ -183,7 +184,7 @@ def assert_search_latency(
     """
     __tracebackhide__ = True
     _check_bound("assert_search_latency", "at_most_s", at_most_s)
-    _check_quantile(quantile)
+    quantile = _checked_quantile(quantile)
     asked = _asked(retriever, queries)
     measured = partial(
         Measurement,
@@ -197,7 +198,7 @@ def assert_search_latency(
     taken: list[tuple[float, str]] = []
     for query in (asked[0], *asked):
         try:
-            seconds = _timed(retriever, query, k, clock)
+            seconds: object = builtin(_timed(retriever, query, k, clock))
         except Exception as error:  # noqa: BLE001 -- whatever a user's retriever raises: not measured, not slow
             text = f"the search for {shorten(query, 60)!r} failed: {told(error)}"
             return _errored(measured(error=text), error)
@@ -316,15 +317,17 @@ def _asked(retriever: object, queries: Iterable[str]) -> list[str]:
     return asked
 
 
-def _check_quantile(quantile: object) -> None:
+def _checked_quantile(given: object) -> float:
     __tracebackhide__ = True
+    quantile: object = builtin(given)
     if isinstance(quantile, (int, float)) and not isinstance(quantile, bool) and 0 < quantile <= 1:
-        return
-    raise UsageError(f"assert_search_latency: expected quantile above 0 and at most 1, got {quantile!r}")
+        return quantile
+    raise UsageError(f"assert_search_latency: expected quantile above 0 and at most 1, got {given!r}")
 
 
-def _check_bound(where: str, name: str, bound: object, *, whole: bool = False) -> None:
+def _check_bound(where: str, name: str, given: object, *, whole: bool = False) -> None:
     __tracebackhide__ = True
+    bound: object = builtin(given)
     if bound is None:
         return
     kinds = int if whole else (int, float)
@@ -332,5 +335,5 @@ def _check_bound(where: str, name: str, bound: object, *, whole: bool = False) -
         return
     expected = "a number of documents" if whole else "seconds"
     raise UsageError(
-        f"{where}: expected {name} to be {expected} of at least 0, or None to record only, got {bound!r}"
+        f"{where}: expected {name} to be {expected} of at least 0, or None to record only, got {given!r}"
     )

@@ -144,6 +144,7 @@ class HashingEmbedder:
     name: str = "hashing"
     default_bound: float = 0.6
     across_calls: bool = True
+    cacheable: bool = True
 
     @property
     def version(self) -> str:

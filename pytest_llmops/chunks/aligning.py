@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pytest_llmops.chunks.reading import Piece
@@ -51,25 +51,25 @@ class Placed:
     Attributes:
         text: The chunk, squeezed as its source.
         runs: In the order of the chunk; empty for a blank chunk, and for one that is not from the source.
+        home: The stretch of the source in which the chunk's main part stands: around the run that carries on
+            where the chunk before ended, else around the longest; None without a run.
     """
 
     piece: Piece
     text: Squeezed
     runs: tuple[Run, ...]
-
-    @property
-    def home(self) -> tuple[int, int] | None:
-        """The stretch of the source in which the chunk's main part stands: around its longest run."""
-        return _home(self.runs) if self.runs else None
+    home: tuple[int, int] | None
 
 
-def _home(runs: Sequence[Run]) -> tuple[int, int]:
-    place = max(range(len(runs)), key=lambda index: runs[index].length)
-    first = last = runs[place]
+def _home(runs: Sequence[Run], main: Run | None) -> tuple[int, int]:
+    longest = main or max(runs, key=lambda run: run.length)
+    place = runs.index(longest)
+    first = last = longest
     for run in runs[place + 1 :]:
         if 0 <= run.source - last.source - last.length <= NEAR:
             last = run
-    for run in reversed(runs[:place]):
+    # What stands in front of the run that carries on is a repeated header, of wherever.
+    for run in () if main else reversed(runs[:place]):
         if 0 <= first.source - run.source - run.length <= NEAR:
             first = run
     return first.source, last.source + last.length
@@ -123,7 +123,8 @@ def align(source: Source, pieces: Sequence[Piece], ignore: Ignore = "whitespace"
     placed = []
     for piece in pieces:
         text = squeeze(piece.text.replace(SEAM, " "), ignore)
-        placed.append(Placed(piece, text, tuple(search.runs(text.text, piece.start))))
+        runs, home = search.placed(text.text, piece.start)
+        placed.append(Placed(piece, text, tuple(runs), home))
     return Alignment(source, tuple(placed))
 
 
@@ -132,20 +133,27 @@ class _Search:
 
     def __init__(self, source: Source) -> None:
         self._stated = source.squeezed if len(source.names) == 1 else None
+        self._squeezed = source.squeezed
         self._text = source.squeezed.text
         self._every = EVERY if len(self._text) > LONG else 1
         self._start = 0
         self._end = 0
         """Where the chunk before this one stands."""
+        self._before = ""
+        self._begin: Run | None = None
+        """The text of the chunk before this one, and the run that it begins with."""
 
-    def runs(self, text: str, stated: int | None) -> list[Run]:
+    def placed(self, text: str, stated: int | None) -> tuple[list[Run], tuple[int, int] | None]:
+        """Return where a chunk stands: its runs, and its home."""
         if not text:
-            return []
+            return [], None
         at = self._exactly(text, stated)
-        runs = [Run(0, at, len(text))] if at >= 0 else self._in_parts(text)
-        if runs:
-            self._start, self._end = _home(runs)
-        return runs
+        runs, main = ([Run(0, at, len(text))], None) if at >= 0 else self._in_parts(text)
+        if not runs:
+            return [], None
+        self._start, self._end = home = _home(runs, main)
+        self._before, self._begin = text, runs[0] if runs[0].chunk == 0 else None
+        return runs, home
 
     def _exactly(self, text: str, stated: int | None) -> int:
         """Return where a chunk stands as a whole near the one before it, or -1."""
@@ -174,8 +182,10 @@ class _Search:
             found.setdefault(text[at : at + SAMPLE], []).append(at)
         return found
 
-    def _in_parts(self, text: str) -> list[Run]:
+    def _in_parts(self, text: str) -> tuple[list[Run], Run | None]:
+        """Return the runs, and which of them carries on where the chunk before ended."""
         runs: list[Run] = []
+        main: Run | None = None
         done = at = 0
         offset = self._end
         while at <= len(text) - SAMPLE:
@@ -184,10 +194,60 @@ class _Search:
                 continue
             run = self._best(text, at, offset, done)
             runs.append(run)
+            if main is None and (main := self._carrying_on(text, run)):
+                kept = replace(run, length=main.chunk - run.chunk)
+                runs[-1:] = [kept, main] if kept.length else [main]
+                run = main
             done = at = run.chunk + run.length
-            if run.length >= TELLING:
+            if run.length >= TELLING or run is main:
                 offset = run.source - run.chunk
-        return list(self._filled(text, runs)) if runs else []
+        if not runs and self._begin:
+            # Too short for a sample, header and all.
+            alike = min(self._begin.length, _shared(text, 0, self._before, 0, 1))
+            header = replace(self._begin, length=alike)
+            if alike >= MIN_EQUAL and (main := self._carrying_on(text, header)):
+                runs = [one for one in (replace(header, length=main.chunk), main) if one.length]
+        return (list(self._filled(text, runs)), main) if runs else ([], None)
+
+    def _carrying_on(self, text: str, header: Run) -> Run | None:
+        """Return the run that goes on where the chunk before ended, if this one may be a repeated header.
+
+        What follows a header in the chunk may begin as what follows it in the source ("| Employee 7", "|
+        Employee 1"): the end of the header's run then belongs to the run behind it.
+        """
+        end = header.chunk + header.length
+        sample = text[end : end + SAMPLE]
+        # What was not in a chunk before is no repeated header: its end must not be taken from it.
+        if not sample or header.source + header.length > self._end:
+            return None
+        found: list[Run] = []
+        place = max(0, self._start - NEAR, self._end - MAX_BACKWARDS) - 1
+        last = self._end + NEAR + len(sample)
+        while len(found) < CANDIDATES and (place := self._text.find(sample, place + 1, last)) >= 0:
+            shared = min(header.length, NEAR, _shared(text, end, self._text, place, -1))
+            back = self._line_begin(place, shared)
+            run = Run(end - back, place - back, back + _shared(text, end, self._text, place, 1))
+            if run.length >= self._sure(run, ends=run.chunk + run.length == len(text)):
+                found.append(run)
+        return max(found, key=lambda run: (run.source == self._end, run.length, run.source), default=None)
+
+    def _sure(self, run: Run, *, ends: bool) -> int:
+        """Return of how many characters a run has to be, not to be chance where it stands."""
+        overlaps = ends and self._start <= run.source < self._end < run.source + run.length
+        if overlaps or run.source == self._end:
+            return MIN_EQUAL
+        return SAMPLE if ends else TELLING
+
+    def _line_begin(self, place: int, shared: int) -> int:
+        """Return how many of the shared characters before a place belong to it: down to where a line begins."""
+        if place - shared <= self._end <= place:
+            return place - self._end
+        raw, places = self._squeezed.raw, self._squeezed.places
+        for back in range(shared, -1, -1):
+            at = place - back
+            if not at or "\n" in raw[places[at - 1] + 1 : places[at]]:
+                return back
+        return shared
 
     def _best(self, text: str, at: int, offset: int, done: int) -> Run:
         """Return the run through a sample that is about the longest, the nearest of them."""
@@ -229,6 +289,16 @@ class _Search:
         if size >= MIN_EQUAL and self._text.startswith(text[slice(*gap)], self._end):
             # A header that is repeated, and then what follows the chunk before.
             yield Run(gap[0], self._end, size)
+            return
+        begin = self._begin
+        if (
+            size >= MIN_EQUAL
+            and gap[0] == 0
+            and begin
+            and self._before[: begin.length].startswith(text[:size])
+        ):
+            # A header that is too short for a sample.
+            yield Run(0, begin.source, size)
             return
         if not (MIN_EQUAL <= size <= MAX_GAP and MIN_EQUAL <= place[1] - place[0] <= MAX_GAP):
             return

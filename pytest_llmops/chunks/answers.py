@@ -28,7 +28,8 @@ def span_recall(
     """Return the share of questions of which one wording of the answer stands whole in one chunk.
 
     An answer with a place has to be there in a chunk that covers this place of the source; one without has
-    to be in a chunk as whole words, but for case and white space.
+    to be in a chunk as whole words and numbers ("5" is neither in "2.5" nor in "-5"), but for case and white
+    space.
 
     Args:
         wanted: The wordings of the answer by the question's id.
@@ -70,9 +71,13 @@ class _Joined:
         return False
 
     def _whole_words(self, start: int, end: int) -> bool:
+        before, inner = self._text[max(0, start - 3) : start], self._text[start:end]
+        after = self._text[end : end + 2]
         return not (
-            _WORD.match(self._text[max(0, start - 1) : start + 1])
-            or _WORD.match(self._text[end - 1 : end + 1])
+            _WORD.match(before[-1:] + inner[:1])
+            or _WORD.match(inner[-1:] + after[:1])
+            or (inner[:1].isdigit() and _NUMBER_BEFORE.search(before))
+            or (inner[-1:].isdigit() and _NUMBER_AFTER.match(after))
         )
 
 
@@ -80,6 +85,10 @@ class _Joined:
 _WORD = re.compile(
     "[^\\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]{2}\\Z"
 )
+_POINTS = r".,'\u2019\u066b\u066c"
+# "1,500" and "2.5" are one number, and so is "-5"; the hyphen of "3-5" and "A-5" is no sign.
+_NUMBER_BEFORE = re.compile(rf"(?:\d[{_POINTS}]|(?:^|[^\w)\]%])[-\u2212])\Z")
+_NUMBER_AFTER = re.compile(rf"[{_POINTS}]\d")
 
 
 class _Covered:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_llmops.chunks.aligning import Alignment, Placed
-from pytest_llmops.chunks.faults import Check, Fault, worst
+from pytest_llmops.chunks.faults import Check, Fault, counted, worst
 from pytest_llmops.chunks.squeezing import SEAM, Squeezed
 
 _DELIMITER = re.compile(r"^(?=[^\n]*-)(?=[^\n]*\|)[ \t]*+[|:-][ \t:|-]*+$", re.MULTILINE)
@@ -114,7 +114,7 @@ def cut_tables(alignment: Alignment) -> Check:
         name="cut_tables",
         value=len(faults),
         unit="count",
-        reason=f"{len(faults):,} chunks tear one of {len(found):,} tables apart",
+        reason=f"{counted(len(faults), 'chunk tears', 'chunks tear')} a table apart, of {counted(len(found), 'table')}",
         faults=worst(faults),
     )
 
@@ -127,7 +127,8 @@ def _torn(squeezed: Squeezed, rows: Sequence[tuple[int, int]], placed: Placed) -
     header = squeezed.text[slice(*rows[0])]
     inside = [row for row, kept in held if kept and row != rows[0]]
     if inside and header not in placed.text.text:
-        text = f"{len(inside):,} rows without their header {squeezed.slice(*rows[0])}"
+        which = counted(len(inside), "row without its", "rows without their")
+        text = f"{which} header {squeezed.slice(*rows[0])}"
         return Fault(placed.piece.place, text, sum(b - a for a, b in inside))
     return None
 
@@ -147,7 +148,7 @@ def cut_code(alignment: Alignment) -> Check:
         name="cut_code",
         value=len(faults),
         unit="count",
-        reason=f"{len(faults):,} chunks tear one of {len(blocks):,} code blocks apart",
+        reason=f"{counted(len(faults), 'chunk tears', 'chunks tear')} a code block apart, of {counted(len(blocks), 'code block')}",
         faults=worst(faults),
     )
 

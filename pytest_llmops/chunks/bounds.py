@@ -9,6 +9,7 @@ from typing import TypedDict
 from pytest_llmops.chunks.faults import Check
 from pytest_llmops.chunks.sizes import Limits
 from pytest_llmops.errors import UnknownName, UsageError
+from pytest_llmops.searching import builtin
 
 
 class ChunkBounds(TypedDict, total=False):
@@ -113,7 +114,7 @@ def limits_of(what: str, given: Mapping[str, object], tokenizer: object) -> Limi
     for unit in ("chars", "tokens"):
         for side in ("at_least", "at_most"):
             name = f"{side}_{what}{unit}"
-            value = given.get(name)
+            value: object = builtin(given.get(name))
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
                 raise UsageError(f"assert_chunks: expected {name} as a whole number from 0 on, got {value!r}")
             found[f"{side}_{unit}"] = value
@@ -137,7 +138,8 @@ def refuse_share(who: str, at_least: object) -> None:
     __tracebackhide__ = True
     if at_least is None:
         return
-    if isinstance(at_least, bool) or not isinstance(at_least, (int, float)) or not 0 <= at_least <= 1:
+    share: object = builtin(at_least)
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
         raise UsageError(f"{who}: expected at_least from 0 to 1, or None to record only, got {at_least!r}")
 
 
@@ -151,7 +153,7 @@ def bounds_of(who: str, given: Mapping[str, object], checks: Sequence[Check]) ->
     found: dict[str, float | None] = {}
     for check in checks:
         name = f"at_most_{check.name}"
-        bound = given.get(name, None if check.name in RECORDED_ONLY else 0)
+        bound: object = builtin(given.get(name, None if check.name in RECORDED_ONLY else 0))
         if bound is None:
             found[check.name] = None
             continue

@@ -23,6 +23,8 @@ EDGE_LINES = 2
 MIN_PAGES = 3
 """Pages that a header must be on, and at least one page in five."""
 ONE_IN = 5
+LONGEST_WORD = 60
+"""Characters that are looked at in front of a hyphen."""
 
 _TAGS = (
     "a abbr address article aside b base blockquote body br button canvas caption center cite code col colgroup "
@@ -46,6 +48,9 @@ _JOINERS = "\u200c\u200d"
 _MARKS_OF_DIRECTION = "\u061c\u200e\u200f\u202a\u202b\u202c\u2066\u2067\u2068\u2069"
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 _HYPHEN = re.compile(r"[^\W\d_]{2}(?:-|\u2010|\u00ac|\u00ad)[ \t]*\r?\n[ \t]*(?=[^\W\d_]{2})")
+_SOFT = "\u00ac\u00ad"
+_WORDS = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+_LAST_WORD = re.compile(rf"{_WORDS.pattern}\Z")
 _DIGITS = re.compile(r"\d+")
 _FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007f]+")
 
@@ -59,7 +64,8 @@ def clean(pieces: Sequence[Piece]) -> dict[str, Check]:
     - ``control``: control characters but tab, line end and form feed; lone surrogates, noncharacters.
     - ``invisible``: characters without width, of direction, soft hyphens, tags. Joiners between letters or
       emoji that need them are fine, and so are marks of direction in a text that runs from right to left.
-    - ``hyphenation``: a word parted by a hyphen at the end of a line.
+    - ``hyphenation``: a word parted by a hyphen at the end of a line; not behind capitals ("GPL-"), nor where
+      the text has the word with its hyphen elsewhere and never without ("well-known").
     - ``repeated``: a line at the top or bottom of many pages (numbers count as equal). Pages are the texts,
       or the parts of a text between form feeds.
 
@@ -154,9 +160,24 @@ def _named(char: str) -> str:
 
 
 def _hyphenation(text: str) -> Found:
+    words: frozenset[str] = frozenset()
     for found in _HYPHEN.finditer(text):
-        if text[found.end()].islower():
-            yield found.start(), found.end(), ""
+        # "GPL-" is no part of a word, whatever follows.
+        if not text[found.end()].islower() or found[0][:2].isupper():
+            continue
+        words = words or frozenset(one[0].casefold() for one in _WORDS.finditer(text))
+        if found[0][2] not in _SOFT and _is_compound(text, found, words):
+            continue
+        yield found.start(), found.end(), ""
+
+
+def _is_compound(text: str, found: re.Match[str], words: frozenset[str]) -> bool:
+    """Whether the word is written with its hyphen elsewhere, and never without."""
+    end = found.start() + 2
+    before = _LAST_WORD.search(text, max(0, end - LONGEST_WORD), end)
+    after = _WORDS.match(text, found.end())
+    left, right = (one[0].casefold() if one else "" for one in (before, after))
+    return f"{left}-{right}" in words and left + right not in words
 
 
 def repeated(pieces: Sequence[Piece]) -> Check:

@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from pytest_llmops.chunks.aligning import Alignment, Placed
-from pytest_llmops.chunks.faults import Check, Fault, share, worst
+from pytest_llmops.chunks.faults import Check, Fault, counted, share, worst
 from pytest_llmops.chunks.squeezing import Source, Squeezed
 from pytest_llmops.guards import sentences
 
@@ -73,7 +73,7 @@ def changed_words(alignment: Alignment) -> Check:
         name="changed_words",
         value=len(faults),
         unit="count",
-        reason=f"{len(faults):,} times, words of the source are written as one or one as two",
+        reason=f"{counted(len(faults), 'place')} where words of the source are written as one, or one as two",
         faults=worst(faults),
     )
 

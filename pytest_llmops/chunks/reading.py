@@ -8,11 +8,15 @@ from typing import Any
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten
+from pytest_llmops.searching import builtin
 
 TEXT_KEYS = ("text", "page_content", "content")
 ID_NAMES = ("id", "node_id", "id_")
 START_KEYS = ("start_index", "start_char_idx")
 """Where a chunk says it begins in its document: LangChain's ``add_start_index``, LlamaIndex's nodes."""
+MAX_ID = 24
+"""Characters of an id that is shown whole; of a longer one the first few are."""
+SHORT_ID = 8
 EXPECTED = (
     "expected texts, Chunks, documents with page_content, nodes with get_content(), or mappings with a text"
 )
@@ -36,7 +40,10 @@ class Piece:
     @property
     def place(self) -> str:
         """The chunk in a message: its number, and its id where it has one."""
-        return f"chunk {self.number} ({shorten(self.id, 40)})" if self.id else f"chunk {self.number}"
+        # Eight characters tell two UUIDs apart, and leave room for what is wrong.
+        short = self.id if len(self.id) <= MAX_ID else f"{self.id[:SHORT_ID]}..."
+        name = shorten(short, 2 * MAX_ID)
+        return f"chunk {self.number} ({name})" if self.id else f"chunk {self.number}"
 
 
 def read(chunks: object) -> tuple[Piece, ...]:
@@ -75,7 +82,7 @@ def _piece(one: Any, number: int) -> Piece:
     places = [*(names.get(key) for key in START_KEYS)]
     if isinstance(metadata, Mapping):
         places += [metadata.get(key) for key in START_KEYS]
-    starts = [one for one in places if isinstance(one, int) and not isinstance(one, bool)]
+    starts = [one for one in map(builtin, places) if isinstance(one, int) and not isinstance(one, bool)]
     return Piece(number, text, str(id_), starts[0] if starts else None)
 
 

@@ -12,6 +12,7 @@ from pytest_llmops.chunks.aligning import Alignment, Placed
 from pytest_llmops.chunks.faults import Check, Fault, worst
 from pytest_llmops.chunks.reading import Piece
 from pytest_llmops.errors import UsageError
+from pytest_llmops.searching import builtin
 
 Tokenizer: TypeAlias = "Callable[[str], Sized | int]"
 
@@ -69,7 +70,7 @@ def count(tokenizer: Tokenizer, text: str) -> int:
     >>> count(str.split, "three small words"), count(len, "abc")
     (3, 3)
     """
-    found: object = tokenizer(text)
+    found: object = builtin(tokenizer(text))
     if isinstance(found, (bool, str)) or not isinstance(found, (int, Sized)):
         raise UsageError(
             f"tokenizer: expected a list of tokens or their number, got {type(found).__name__}; "

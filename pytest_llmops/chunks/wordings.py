@@ -8,6 +8,7 @@ from pytest_llmops.chunks.answers import Answer
 from pytest_llmops.chunks.squeezing import Source
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten
+from pytest_llmops.searching import builtin
 
 STARTS = ("start", "answer_start")
 EXPECTED = (
@@ -62,7 +63,7 @@ def _answer(value: object, where: str, document: object) -> Answer:
     text, start = value, None
     if isinstance(value, Mapping):
         text = value.get("text")
-        start = next((value[key] for key in STARTS if value.get(key) is not None), None)
+        start = builtin(next((value[key] for key in STARTS if value.get(key) is not None), None))
     wrong_start = start is not None and (isinstance(start, bool) or not isinstance(start, int) or start < 0)
     if not isinstance(text, str) or not text.strip() or wrong_start or not isinstance(document, str):
         raise UsageError(f"{where}: {EXPECTED}, got {shorten(repr(value), 80)}")

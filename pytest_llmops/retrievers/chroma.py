@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_llmops.errors import CorpusError, UnknownName, UsageError, told
 from pytest_llmops.measurement import Json, shorten
@@ -21,6 +21,8 @@ from pytest_llmops.searching import (
     query_vector,
     usable_embedder,
 )
+
+T = TypeVar("T")
 
 PAGE = 1000
 """Passages of one request when all are listed."""
@@ -99,12 +101,31 @@ class ChromaRetriever(Searcher):
 
     @property
     def documents(self) -> int:
-        """How many records the collection has."""
-        return int(self.collection.count())
+        """How many records the collection has.
+
+        Raises:
+            CorpusError: The store cannot be asked: the collection was deleted.
+        """
+        __tracebackhide__ = True
+        return int(self._told(self.collection.count))
 
     def listing(self) -> list[Chunk]:
-        """Return every record, in the store's order."""
-        return list(self._records())
+        """Return every record, in the store's order.
+
+        Raises:
+            CorpusError: The store cannot be asked.
+        """
+        __tracebackhide__ = True
+        return self._told(lambda: list(self._records()))
+
+    def _told(self, ask: Callable[[], T]) -> T:
+        __tracebackhide__ = True
+        try:
+            return ask()
+        except Exception as error:
+            raise CorpusError(
+                f"cannot be asked: {shorten(told(error), 400)}; open the collection again", self.where
+            ) from error
 
     def _records(self) -> Iterator[Chunk]:
         offset = 0

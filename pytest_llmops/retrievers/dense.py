@@ -20,7 +20,7 @@ from pytest_llmops.searching import (
     searched,
     usable_embedder,
 )
-from pytest_llmops.textfiles import fingerprint
+from pytest_llmops.textfiles import fingerprint, kind
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -68,8 +68,7 @@ class DenseRetriever(Searcher):
         __tracebackhide__ = True
         super().__init__(k=k, name=name, where=name or "DenseRetriever")
         self.embedder = usable_embedder(embedder, self.where)
-        given = tuple(chunks)
-        check_corpus(given, self.where)
+        given = check_corpus(chunks, self.where)
         self._settle(given, self._embedded(given))
 
     @property
@@ -100,15 +99,15 @@ class DenseRetriever(Searcher):
         """Add chunks at the end; only they are embedded.
 
         Raises:
+            UsageError: It is nothing that chunks can be taken from.
             CorpusError: An id is there already, or stands twice; nothing is added then.
         """
         __tracebackhide__ = True
         import numpy as np
 
-        given = tuple(chunks)
+        given = check_corpus(chunks, self.where, empty=True)
         if not given:
             return
-        check_corpus(given, self.where)
         known = [one.id for one in given if one.id in self._places]
         if known:
             raise CorpusError(
@@ -122,10 +121,13 @@ class DenseRetriever(Searcher):
         """Take chunks out by their ids.
 
         Raises:
+            UsageError: There are no ids to go through.
             UnknownName: There is no chunk of that id; nothing is taken out then.
             CorpusError: Nothing would be left.
         """
         __tracebackhide__ = True
+        if not isinstance(ids, Iterable):
+            raise UsageError(f"{self.where}: expected the ids of chunks, got {kind(ids)}")
         gone = {ids} if isinstance(ids, str) else set(ids)
         for one in sorted(gone, key=str):
             self._place(one)
@@ -142,10 +144,9 @@ class DenseRetriever(Searcher):
             CorpusError: An id stands twice.
         """
         __tracebackhide__ = True
-        given = tuple(chunks)
+        given = check_corpus(chunks, self.where, empty=True)
         if not given:
             return
-        check_corpus(given, self.where)
         places = {self._place(one.id): one for one in given}
         changed = {
             place: one for place, one in places.items() if searched(one) != searched(self._chunks[place])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pytest_llmops.searching import (
     query_vector,
     usable_embedder,
 )
+from pytest_llmops.textfiles import kind
 
 INNER_PRODUCT = 0
 """FAISS's number of the metric whose values are similarities."""
@@ -61,7 +62,8 @@ class FaissRetriever(Searcher):
             name: For errors and reports.
 
         Raises:
-            CorpusError: Ids, texts or metadata do not match the vectors in number, or an id stands twice.
+            CorpusError: Ids, texts or metadata do not match the vectors in number, an id stands twice, or the
+                index numbers its vectors in a way that does not tell which id is whose.
             UsageError: It is no index, ``k`` is less than 1, or the embedder cannot be used.
         """
         __tracebackhide__ = True
@@ -72,19 +74,28 @@ class FaissRetriever(Searcher):
         )
         self.index = index
         self.embedder = usable_embedder(embedder, self.where)
-        for what, given in (("ids", ids), ("texts", texts or ids), ("metadata", metadata or ids)):
-            if isinstance(given, str) or len(given) != index.ntotal:
-                got = "a text" if isinstance(given, str) else str(len(given))
-                raise CorpusError(
-                    f"expected {what} for the {index.ntotal} vectors of the index, one each, got {got}",
-                    self.where,
-                )
+        total = int(index.ntotal)
+        names = self._column("ids", ids, total)
+        passages = self._column("texts", texts, total) or [""] * total
+        known = self._column("metadata", metadata, total) or [{}] * total
         self.chunks = tuple(
-            Chunk(id=str(id_), text=texts[n] if texts else "", metadata=metadata[n] if metadata else {})
-            for n, id_ in enumerate(ids)
+            Chunk(id=str(id_), text=str(text), metadata=held)
+            for id_, text, held in zip(names, passages, known, strict=True)
         )
         check_corpus(self.chunks, self.where)
         self._places = self._numbered()
+
+    def _column(self, what: str, given: Any, total: int) -> list[Any]:
+        """Return what was given for the vectors as a list; empty where it may be left out, and is."""
+        __tracebackhide__ = True
+        several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
+        column = list(given) if several else []
+        if several and (len(column) == total or (not column and what != "ids")):
+            return column
+        got = str(len(column)) if several else "a text" if isinstance(given, str) else kind(given)
+        raise CorpusError(
+            f"expected {what} for the {total} vectors of the index, one each, got {got}", self.where
+        )
 
     @classmethod
     def open(
@@ -118,11 +129,45 @@ class FaissRetriever(Searcher):
         return list(self.chunks)
 
     def _numbered(self) -> dict[int, int]:
-        """Return the place of each number that an IndexIDMap gives; empty: numbers are places."""
-        if not hasattr(self.index, "id_map"):
-            return {}
+        """Return the place of each number that an IndexIDMap gives; empty: numbers are places.
+
+        Raises:
+            CorpusError: The numbers do not say which vector was added when.
+        """
+        __tracebackhide__ = True
+        if hasattr(self.index, "id_map"):
+            faiss = package("faiss", "faiss-cpu", "FaissRetriever")
+            places = {
+                int(number): place for place, number in enumerate(faiss.vector_to_array(self.index.id_map))
+            }
+            if len(places) != len(self.chunks):
+                raise CorpusError(
+                    f"expected a number of its own for each of {len(self.chunks)} vectors, got {len(places)} numbers",
+                    self.where,
+                )
+            return places
+        odd = sorted(self._inverted() ^ set(range(len(self.chunks)))) if self._has_lists() else []
+        if odd:
+            raise CorpusError(
+                f"the index has numbers of its own ({odd[0]} ...), and its lists keep no order of adding: expected 0 to "
+                f"{len(self.chunks) - 1}, the places in ids; add the vectors without numbers, or to a faiss.IndexIDMap",
+                self.where,
+            )
+        return {}
+
+    def _has_lists(self) -> bool:
         faiss = package("faiss", "faiss-cpu", "FaissRetriever")
-        return {int(number): place for place, number in enumerate(faiss.vector_to_array(self.index.id_map))}
+        return isinstance(self.index, faiss.Index) and faiss.try_extract_index_ivf(self.index) is not None
+
+    def _inverted(self) -> set[int]:
+        """Return the numbers that stand in the lists of an IVF index."""
+        faiss = package("faiss", "faiss-cpu", "FaissRetriever")
+        lists = faiss.extract_index_ivf(self.index).invlists
+        found: set[int] = set()
+        for one in range(lists.nlist):
+            if size := lists.list_size(one):
+                found.update(map(int, faiss.rev_swig_ptr(lists.get_ids(one), size)))
+        return found
 
     def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
         __tracebackhide__ = True

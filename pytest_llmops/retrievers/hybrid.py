@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Chunk, Hit, Retriever
 from pytest_llmops.searching import Conditions, Searcher, checked_k
-from pytest_llmops.textfiles import fingerprint
+from pytest_llmops.textfiles import fingerprint, kind
 
 RANK_CONSTANT = 60
 """Of reciprocal rank fusion: the paper's value, by which the first few ranks weigh about the same."""
@@ -51,6 +51,10 @@ class HybridRetriever(Searcher):
         """
         __tracebackhide__ = True
         super().__init__(k=k, name=name, where=name or "HybridRetriever")
+        if not isinstance(retrievers, Iterable):
+            raise UsageError(
+                f"{self.where}: expected a list of at least two retrievers, got {kind(retrievers)}"
+            )
         self.retrievers = tuple(retrievers)
         self.depth = checked_k(depth)
         for one in self.retrievers:

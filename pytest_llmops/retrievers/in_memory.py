@@ -91,8 +91,7 @@ class InMemoryRetriever(Searcher):
         """
         __tracebackhide__ = True
         super().__init__(k=k, name=name, where=name or "InMemoryRetriever")
-        self.chunks = tuple(chunks)
-        check_corpus(self.chunks, self.where)
+        self.chunks = check_corpus(chunks, self.where)
         self._stopwords = _english() if stopwords is None else frozenset(_folded(stopwords))
         self.fingerprint = fingerprint(*map(content, self.chunks), *sorted(self._stopwords))
         self._vocabulary: dict[str, int] = {}

@@ -120,6 +120,11 @@ def test_a_collection_that_is_gone(client: Any) -> None:
     client.delete_collection("going")
     with pytest.raises(CorpusError, match=r"the search failed: NotFoundError: .*@ Chroma collection 'going'"):
         retriever.search("refunds")
+    for asked in (lambda: retriever.documents, retriever.listing):
+        with pytest.raises(
+            CorpusError, match=r"cannot be asked: NotFoundError: .*@ Chroma collection 'going'"
+        ):
+            asked()
 
 
 def test_many_records_are_listed_page_by_page(client: Any) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -94,6 +94,54 @@ def test_another_embedder() -> None:
     check_fitted(lambda one: wrapped(flat(), embedder=one))
     with pytest.raises(UsageError, match="expected a faiss index, got list"):
         wrapped([])
+
+
+def inverted(kind: str, numbers: list[int] | None) -> Any:
+    index = faiss.index_factory(WORDS.dim, kind, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors())
+    if numbers is None:
+        index.add(vectors())
+    else:
+        index.add_with_ids(vectors(), np.array(numbers))
+    return index
+
+
+@pytest.mark.parametrize("kind", ["IVF2,Flat", "PCA3,IVF2,Flat"])
+def test_numbers_of_inverted_lists_that_are_no_places(kind: str) -> None:
+    for numbers in ([700, 3, 0, 50, 1], [1, 2, 3, 4, 5], [0, 0, 1, 2, 3]):
+        with pytest.raises(CorpusError, match=r"numbers of its own .*expected 0 to 4.*faiss\.IndexIDMap"):
+            wrapped(inverted(kind, numbers))
+    with pytest.raises(
+        CorpusError, match="expected a number of its own for each of 5 vectors, got 4 numbers"
+    ):
+        index = faiss.IndexIDMap(faiss.IndexFlatIP(WORDS.dim))
+        index.add_with_ids(vectors(), np.array([7, 7, 1, 2, 3]))
+        wrapped(index)
+
+
+@pytest.mark.parametrize("numbers", [None, [0, 1, 2, 3, 4]], ids=["added", "numbered"])
+def test_inverted_lists(numbers: list[int] | None) -> None:
+    index = inverted("IVF2,Flat", numbers)
+    index.nprobe = 2
+    check_search(wrapped(index), "dot")
+
+
+def test_numbers_that_are_the_places_of_the_ids() -> None:
+    index = inverted("IVF1,Flat", [4, 3, 2, 1, 0])
+    retriever = FaissRetriever(index, IDS[::-1], TEXTS[::-1], embedder=WORDS, metadata=METADATA[::-1])
+    check_search(retriever, "dot")
+
+
+def test_columns_may_be_arrays() -> None:
+    ids, texts, metadata = (cast("Any", np.array(column)) for column in (IDS, TEXTS, METADATA))
+    check_search(FaissRetriever(flat(), ids, texts, embedder=WORDS, metadata=metadata), "dot")
+    nothing: Any = None
+    for ids, texts, said in (
+        (nothing, TEXTS, "expected ids .*got null"),
+        (IDS, nothing, "expected texts .*got null"),
+    ):
+        with pytest.raises(CorpusError, match=said):
+            FaissRetriever(flat(), ids, texts, embedder=WORDS)
 
 
 def test_on_disk(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from pytest_llmops import MeasurementErrored, MeasurementFailed, collect
@@ -213,6 +214,31 @@ def at(answer: str, start: int | None = None) -> dict[str, str | int]:
 
 
 @pytest.mark.parametrize(
+    ("answer", "text", "whole"),
+    [
+        ("500 euros", "The fee is 1,500 euros.", 0),
+        ("5 euros", "It costs 2.5 euros.", 0),
+        ("1", "It costs 1,500 euros.", 0),
+        ("2", "It costs 2.5 euros.", 0),
+        ("500", "1\u2019500 francs", 0),
+        ("5 °C", "Store it at -5 °C.", 0),
+        ("5 °C", "Store it at (\u22125 °C).", 0),
+        ("5 °C", "-5 °C", 0),
+        ("-5 °C", "Store it at -5 °C.", 1),
+        ("1,500 euros", "The fee is 1,500 euros.", 1),
+        ("2014", "It was in 2014, or 2015.", 1),
+        ("5 days", "It takes 3-5 days.", 1),
+        ("320", "An A-320 flies.", 1),
+        ("5 euros", "The price:5 euros", 1),
+        ("5 euros", "Parcels - 5 euros", 1),
+        ("5 euros", "In 2014,5 euros were enough. Now 5 euros.", 1),
+    ],
+)
+def test_numbers_are_whole_numbers(answer: str, text: str, whole: int) -> None:
+    assert assert_span_recall(["Other text.", text], {"q": answer}, at_least=None).value == whole
+
+
+@pytest.mark.parametrize(
     ("answer", "value"),
     [
         ("thirty days", 1),
@@ -356,3 +382,18 @@ def test_several_kinds_of_dirt_are_one_failure() -> None:
 def test_arguments_of_clean_that_cannot_be_meant(texts: Any, bounds: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         assert_clean(texts, **bounds)
+
+
+def test_bounds_may_be_numbers_of_numpy() -> None:
+    share: Any = np.float32(0.25)
+    most: Any = np.int64(10)
+    found = {
+        one.name: one
+        for one in assert_chunks(
+            ["One. ", "Two."], source="One. Two.", at_most_lost=share, at_most_chars=most
+        )
+    }
+    assert (found["chunks.lost"].bound, found["chunks.size"].value) == (0.25, 0)
+    assert assert_span_recall(["a"], {"q": "a"}, at_least=share).bound == 0.25
+    with pytest.raises(UsageError, match="expected at_most_chars as a whole number from 0 on"):
+        assert_chunks(["a"], source="a", at_most_chars=cast("Any", np.float64(2.5)))

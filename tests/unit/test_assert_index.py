@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from pytest_llmops import MeasurementErrored, MeasurementFailed, collect
@@ -316,3 +318,19 @@ def test_all_are_recorded_once() -> None:
         ("index.outdated", "passed"),
         ("index.orphaned", "passed"),
     ]
+
+
+def test_bounds_may_be_numbers_of_numpy() -> None:
+    at_most: Any = np.int64(0)
+    missing, *_ = assert_index_fresh({"a": "x"}, {"a": "x"}, at_most_missing=at_most)
+    assert (missing.bound, missing.status) == (0.0, "passed")
+    limit: Any = np.float32(5)
+    found = assert_search_latency(Fixed(), ["q"], at_most_s=limit, quantile=cast("Any", np.float64(0.5)))
+    assert (found.bound, found.value, found.status) == (5.0, 0.25, "passed")
+
+
+class Fixed:
+    """Reports its latency as NumPy's number."""
+
+    def search(self, query: str, k: int | None = None) -> Any:
+        return SimpleNamespace(query=query, k=k, latency_s=np.float32(0.25))

@@ -201,3 +201,20 @@ def test_real_paragraphs_that_are_broken_are_found(language: str, encoding: str,
     paragraphs = [one["context"] for article in articles[:16] for one in article["paragraphs"]]
     broken = ["".join(_byte(one, encoding) for one in text.encode()) for text in paragraphs]
     assert [text[:40] for text in broken if not any(mojibake(text))] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("A well-\nknown fact. It is well-known.", 0),
+        ("A Well-known fact. It is well\u2010\n  known.", 0),
+        ("It is state-of-the-art, or state-of-\nthe-art.", 0),
+        ("A GPL-\nlicensed copy.", 0),
+        ("A well-\nknown fact.", 1),
+        ("A well-\nknown fact; some write well-known, some wellknown.", 1),
+        ("A well\u00ad\nknown fact. It is well-known.", 1),
+        ("The docu-\nment is well-known.", 1),
+    ],
+)
+def test_a_hyphen_that_belongs_to_the_word(text: str, count: int) -> None:
+    assert dirt(text).get("hyphenation", 0) == count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmops.chunks import blocks, edges
+from pytest_llmops.chunks import blocks, coverage, edges
 from pytest_llmops.chunks.aligning import Alignment, align
 from pytest_llmops.chunks.faults import Check
 from pytest_llmops.chunks.reading import read
@@ -101,7 +101,7 @@ The end."""
         ([TABLE[:9], TABLE[9:-8], TABLE[-8:]], []),
         (
             [TABLE[: TABLE.index("| M")], TABLE[TABLE.index("| M") :]],
-            [("chunk 2", "1 rows without their header | size | price |")],
+            [("chunk 2", "1 row without its header | size | price |")],
         ),
         ([TABLE[: TABLE.index("| M")], "| size | price |\n" + TABLE[TABLE.index("| M") :]], []),
         (
@@ -173,3 +173,69 @@ def test_a_fence_that_stays_open_ends_with_its_document() -> None:
     assert blocks.fences("``` code ``` within a line\nb") == []
     documents = ["a\n```\nb", "c\n\nd"]
     assert blocks.cut_code(aligned(["a\n```\nb", "c", "d"], documents)).value == 0
+
+
+# --- repeated headers
+
+HEADER = "| Country | Days |\n|---|---|\n"
+LONG_ROWS = [f"| Employee number {n} of the company | gets {n * 7} days of leave |" for n in range(20)]
+COUNTRIES = [
+    "France",
+    "Spain",
+    "Italy",
+    "Portugal",
+    "Germany",
+    "Poland",
+    "Finland",
+    "Sweden",
+    "Norway",
+    "Denmark",
+    "Greece",
+    "Malta",
+]
+SHORT_ROWS = [f"| {name} | {5 + n % 4} |" for n, name in enumerate(COUNTRIES)]
+NUMBERS = [f"| {n} | {n * n % 13} |" for n in range(60)]
+
+
+def alarms(chunks: list[str], source: str) -> dict[str, float]:
+    alignment = aligned(chunks, source)
+    checks = [
+        coverage.lost(alignment),
+        coverage.invented(alignment),
+        coverage.out_of_order(alignment),
+        blocks.cut_tables(alignment),
+    ]
+    return {check.name: check.value for check in checks if check.value}
+
+
+@pytest.mark.parametrize("rows", [LONG_ROWS, SHORT_ROWS, NUMBERS], ids=["long", "short", "numbers"])
+@pytest.mark.parametrize(("size", "overlap"), [(1, 0), (3, 0), (3, 1), (2, 1)])
+def test_a_repeated_header_before_rows_that_begin_alike(rows: list[str], size: int, overlap: int) -> None:
+    groups = [rows[at : at + size] for at in range(0, len(rows) - overlap, size - overlap)]
+    chunks = [HEADER + "\n".join(group) for group in groups]
+    assert alarms(chunks, HEADER + "\n".join(rows)) == {}
+
+
+@pytest.mark.parametrize("heading", ["# Fees", "## Refund policy of the shop"])
+def test_a_repeated_heading_before_prose_that_begins_alike(heading: str) -> None:
+    texts = [
+        "Refunds take five days.",
+        "Returns are free.",
+        "Returns from abroad cost five euros.",
+        "Repairs.",
+    ]
+    source = "\n\n".join([heading, *texts])
+    assert alarms([f"{heading}\n{text}" for text in texts], source) == {}
+
+
+def test_faults_behind_a_repeated_header_are_told_as_they_are() -> None:
+    source = HEADER + "\n".join(LONG_ROWS)
+    without = [HEADER + row for n, row in enumerate(LONG_ROWS) if n != 7]
+    alignment = aligned(without, source)
+    assert found(coverage.lost(alignment)) == [("line 10", LONG_ROWS[7])]
+    assert blocks.cut_tables(alignment).value == 0
+    swapped = [HEADER + LONG_ROWS[n] for n in (0, 1, 2, 4, 3, 5)]
+    check = coverage.out_of_order(aligned(swapped, HEADER + "\n".join(LONG_ROWS[:6])))
+    assert found(check) == [("chunk 5", "begins at line 6, before chunk 4")]
+    bare = [HEADER + LONG_ROWS[0], *LONG_ROWS[1:]]
+    assert blocks.cut_tables(aligned(bare, source)).value == 19

@@ -4,8 +4,9 @@ import datetime as dt
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from pytest_llmops.errors import CorpusError, UsageError
@@ -104,8 +105,8 @@ def test_chunks_of_one_document_are_put_together() -> None:
         chunk("c", "z"),
     ]
     assert states(chunks) == {
-        "a": State(frozenset({"1"}), 10.0, 50.0),
-        "b": State(),
+        "a": State(frozenset({"1"}), 10.0, 50.0, frozenset({"a#1", "a#2"})),
+        "b": State(chunks=frozenset({"b#1", "b#2"})),
         "c": State(mark("z")),
     }
 
@@ -113,7 +114,7 @@ def test_chunks_of_one_document_are_put_together() -> None:
 def test_the_keys_can_be_others() -> None:
     keys = Keys(document="file", fingerprint="sha", modified="mtime", indexed="at")
     chunks = [chunk("1", "x", file="a.md", sha="s", mtime=1, at=2, source="elsewhere")]
-    assert states(chunks, keys=keys) == {"a.md": State(frozenset({"s"}), 1.0, 2.0)}
+    assert states(chunks, keys=keys) == {"a.md": State(frozenset({"s"}), 1.0, 2.0, frozenset({"1"}))}
 
 
 def test_what_is_no_side() -> None:
@@ -209,3 +210,48 @@ def test_a_time_in_milliseconds_is_refused() -> None:
         UsageError, match=r"a: expected a time that has passed, got one .* s ahead; is it in milliseconds"
     ):
         found({"a": NEW_YEAR * 1000}, {"a": 0})
+
+
+def parts(*ids: str, print_: str = "f1") -> list[Chunk]:
+    return [chunk(id_, source="h.md", fingerprint=print_) for id_ in ids]
+
+
+@pytest.mark.parametrize(
+    ("index", "source", "said"),
+    [
+        (parts("h.md#1"), parts("h.md#1", "h.md#2"), "1 of 2 chunks are not in the index (h.md#2)"),
+        (parts("h.md#1", "h.md#2"), parts("h.md#1"), "1 of the index are not in the source (h.md#2)"),
+        (
+            parts("h.md#1", "h.md#3"),
+            parts("h.md#1", "h.md#2"),
+            "1 of 2 chunks are not in the index (h.md#2), 1 of the index are not in the source (h.md#3)",
+        ),
+        (
+            parts("x"),
+            parts("y", "z"),
+            "2 of 2 chunks are not in the index (y), 1 of the index are not in the source (x)",
+        ),
+        (parts("a", "b"), parts("a", "b", print_="f2"), "the content differs"),
+        (parts("a", "b"), parts("c", "d", print_="f2"), "the content differs"),
+    ],
+)
+def test_a_document_that_is_indexed_in_part(index: list[Chunk], source: list[Chunk], said: str) -> None:
+    found = compared(states(index), states(source), now=0.0)
+    assert (found.missing, dict(found.outdated or {})) == ((), {"h.md": said})
+
+
+@pytest.mark.parametrize(
+    "source",
+    [parts("a", "b"), parts("c", "d"), {"h.md": Stamp(fingerprint="f1")}],
+    ids=["same", "new", "whole"],
+)
+def test_ids_of_chunks_that_say_nothing(source: Any) -> None:
+    found = compared(states(parts("a", "b")), states(source), now=0.0)
+    assert (found.missing, found.outdated, found.unknown) == ((), {}, ())
+
+
+def test_times_may_be_numbers_of_numpy() -> None:
+    assert states({"a": cast("Any", np.float32(12.5)), "b": cast("Any", np.int64(3))}) == {
+        "a": State(modified=12.5),
+        "b": State(modified=3.0),
+    }

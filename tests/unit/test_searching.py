@@ -5,7 +5,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,10 +13,14 @@ import pytest
 from pytest_llmops.backends.offline import HashingEmbedder, TfidfEmbedder
 from pytest_llmops.errors import CorpusError, UnknownName, UsageError
 from pytest_llmops.protocols import Chunk, Hit
+from pytest_llmops.retrievers.dense import DenseRetriever
+from pytest_llmops.retrievers.hybrid import HybridRetriever
+from pytest_llmops.retrievers.in_memory import InMemoryRetriever
 from pytest_llmops.searching import (
     Conditions,
     Searcher,
     check_corpus,
+    checked_k,
     closeness,
     conditions,
     embedded,
@@ -332,3 +336,41 @@ def test_an_adapter_without_its_package_names_the_command(
         UsageError, match=rf"needs the package '{install}', which is not installed: pip install {install}$"
     ):
         call()
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    assert (checked_k(np.int64(3)), type(checked_k(np.int64(3)))) == (3, int)
+    given = {"year": [np.int64(2025), 2026], "share": np.float32(0.5), "new": np.True_, "lang": np.str_("de")}
+    wanted = conditions(given)  # type: ignore[arg-type]  # scalars that are like Python's
+    assert wanted == {"year": (2025, 2026), "share": (0.5,), "new": (True,), "lang": ("de",)}
+    assert {type(one) for values in wanted.values() for one in values} == {int, float, bool, str}
+    for wrong in (np.float64(2.5), np.int64(0), np.True_, np.array([1, 2])):
+        with pytest.raises(UsageError, match="k: expected a whole number of at least 1"):
+            checked_k(wrong)
+    with pytest.raises(UsageError, match=r"filters: x: expected a text, a number.*got nan"):
+        conditions({"x": np.float32("nan")})  # type: ignore[dict-item]  # a number that is none
+
+
+@pytest.mark.parametrize(("given", "shown"), [(None, "null"), ("abc", "a text"), (3, "a number")])
+def test_a_corpus_that_is_no_list(given: Any, shown: str) -> None:
+    said = f"expected chunks, a list or any iterable of Chunk, got {shown}"
+    dense = DenseRetriever([Chunk(id="a", text="a")], embedder="hashing")
+    for call in (
+        lambda: InMemoryRetriever(given),
+        lambda: DenseRetriever(given, embedder="hashing"),
+        lambda: dense.add(given),
+        lambda: dense.update(given),
+    ):
+        with pytest.raises(UsageError, match=said):
+            call()
+    assert dense.documents == 1
+
+
+def test_retrievers_that_are_no_list() -> None:
+    memory = InMemoryRetriever([Chunk(id="a", text="a")])
+    for given, shown in ((memory, "a InMemoryRetriever"), (None, "null")):
+        with pytest.raises(UsageError, match=f"expected a list of at least two retrievers, got {shown}"):
+            HybridRetriever(cast("Any", given))
+    dense = DenseRetriever([Chunk(id="a", text="a")], embedder="hashing")
+    with pytest.raises(UsageError, match="expected the ids of chunks, got null"):
+        dense.remove(cast("Any", None))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -141,7 +142,7 @@ def _grades(where: str, wanted: object, end: str = "") -> dict[str, int]:
     for id_, grade in grades.items():
         if not isinstance(id_, str):
             raise UsageError(f"{place}: expected ids that are texts, got {_kind(id_)}{end}")
-        if not isinstance(grade, int):
+        if not isinstance(grade, Integral):
             raise UsageError(
                 f"{place}: grade of {shorten(id_, 60)!r}: expected a whole number, got {grade!r}{end}"
             )
@@ -213,7 +214,7 @@ def _ranked(query: str, ranking: object) -> Ranked:
             raise LLMOpsError(f"{where}: {error}") from None
     if isinstance(ranking, str) or not isinstance(ranking, Sequence):
         raise LLMOpsError(f"{where}: expected hits, got {_kind(ranking)}")
-    texts = {one.id: one.text for one in ranking if isinstance(one, Hit)}
+    texts = {one.id: one.text for one in ranking if isinstance(one, Hit) and isinstance(one.text, str)}
     ids = [one.id if isinstance(one, Hit) else one for one in ranking]
     for one in ids:
         if not isinstance(one, str):
@@ -247,7 +248,7 @@ def _check_known(retriever: object, asked: Sequence[Query]) -> None:
 
 
 def _corpus(retriever: object) -> Collection[str] | None:
-    """The ids of a retriever's passages, where it says them: by ``chunks`` or ``documents``."""
+    """The ids of a retriever's passages, where it says them: by ``chunks``, ``documents`` or ``listing()``."""
     for name in ("chunks", "documents"):
         found = getattr(retriever, name, None)
         if isinstance(found, Mapping):
@@ -256,7 +257,23 @@ def _corpus(retriever: object) -> Collection[str] | None:
             ids = {getattr(one, "id", one) for one in found}
             if ids and all(isinstance(one, str) for one in ids):
                 return cast("set[str]", ids)
-    return None
+    return _listed(retriever)
+
+
+def _listed(retriever: object) -> Collection[str] | None:
+    listing = getattr(retriever, "listing", None)
+    if not callable(listing):
+        return None
+    try:
+        found = {getattr(one, "id", one) for one in listing()}
+    except UsageError:
+        # It has the method, but this store cannot be listed: then nobody knows what is in it.
+        return None
+    except Exception as error:
+        raise LLMOpsError(
+            f"the passages of {type(retriever).__name__} cannot be listed: {told(error)}"
+        ) from error
+    return cast("set[str]", found) if found and all(isinstance(one, str) for one in found) else None
 
 
 def _some(ids: Iterable[str]) -> str:

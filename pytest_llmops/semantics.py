@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from pytest_llmops import guards as guarding
@@ -70,8 +71,13 @@ def embedder(given: Embedder | str | None) -> Embedder:
     return cached(cast("Embedder", found))
 
 
-def bound(at_least: object, embedder: Embedder) -> float | None:
+def bound(at_least: object, embedder: Embedder, *, asked: str = "") -> float | None:
     """Return the bound that an assertion means; None: record only.
+
+    Args:
+        at_least: A number from 0 to 1 (numpy's too), a threshold, ``"default"`` or None.
+        embedder: The one that is used.
+        asked: The name it was asked for by, if any.
 
     Raises:
         UsageError: It is out of range, was measured with another embedder, or there is no default.
@@ -79,15 +85,16 @@ def bound(at_least: object, embedder: Embedder) -> float | None:
     __tracebackhide__ = True
     if isinstance(at_least, thresholds.Threshold):
         return at_least.check(embedder)
-    found = thresholds.default_bound(embedder, recorder.settings()) if at_least == "default" else at_least
-    if found is None and at_least is not None:
+    default = isinstance(at_least, str) and at_least == "default"
+    found = thresholds.default_bound(embedder, recorder.settings(), asked=asked) if default else at_least
+    if found is None and default:
         raise UsageError(
             f"assert_semantic: the embedder {thresholds.name_of(embedder)} has no default bound: pass at_least=, "
             "or at_least=None to record only"
         )
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 <= found <= 1:
+    if isinstance(found, bool) or not isinstance(found, Real) or not 0 <= float(found) <= 1:
         raise UsageError(
             "assert_semantic: expected at_least from 0 to 1, a Threshold, or None to record only, "
             f"got {shorten(repr(found), QUOTED)}"
@@ -108,30 +115,15 @@ def guards(given: object) -> tuple[str, ...]:
     (('numbers',), False, ())
     """
     __tracebackhide__ = True
-    if given == "default":
-        return guarding.DEFAULT
-    if (
-        isinstance(given, str)
-        or not isinstance(given, Collection)
-        or any(not isinstance(one, str) for one in given)
-    ):
-        raise UsageError(
-            'assert_semantic: expected guards="default" or a list of names, like ["numbers"] for these alone '
-            f'or ["-numbers"] for all but these, got {shorten(repr(given), QUOTED)}'
-        )
-    names = [one.removeprefix("-") for one in given]
-    for name in names:
-        if name not in guarding.GUARDS:
-            raise UnknownName("guard", name, guarding.GUARDS)
-    off = {one.startswith("-") for one in given}
-    if len(off) > 1:
-        raise UsageError(
-            'assert_semantic: expected guards all with a minus ("all but these") or all without ("these alone"), '
-            f"got {shorten(repr(sorted(given)), QUOTED)}"
-        )
-    return tuple(
-        one for one in guarding.GUARDS if (one in names) != (True in off) and (names or one in names)
-    )
+    if isinstance(given, Collection) and not isinstance(given, str):
+        for one in given:
+            name = one.removeprefix("-") if isinstance(one, str) else ""
+            if name and name not in guarding.GUARDS:
+                raise UnknownName("guard", name, guarding.GUARDS)
+    try:
+        return guarding.chosen(given, guarding.GUARDS, guarding.DEFAULT)
+    except ValueError as error:
+        raise UsageError(f"assert_semantic: {error}") from None
 
 
 def scores(actual: str, references: Sequence[str], embedder: Embedder) -> list[float]:

@@ -76,7 +76,7 @@ class Threshold:
         raise UsageError(
             f"threshold {self.value:g}{where}: expected the embedder it was measured with, {_shown(self.embedder)} of "
             f"version {_shown(self.version)}, got {_shown(name)} of version {_shown(version)}; use that embedder, "
-            f"or measure again: {COMMAND} pairs.jsonl --embedder {_shown(name)}"
+            f"or measure again: {COMMAND} pairs.jsonl --embedder {_shown(_asked_by(embedder))}"
         )
 
     def text(self) -> str:
@@ -92,11 +92,12 @@ class Threshold:
         return json.dumps(wire, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def default_bound(embedder: Embedder, settings: Settings) -> float | None:
+def default_bound(embedder: Embedder, settings: Settings, *, asked: str = "") -> float | None:
     """Return the bound of an embedder where an assertion names none.
 
     That is the threshold of ini ``llm_semantic_threshold`` if it was measured with this embedder, by name;
-    for any other embedder its own ``default_bound``, and None if it has none.
+    for any other embedder its own ``default_bound``, and None if it has none. By name means by its own, or by
+    ``asked``, the one that a hook or the settings know it by.
 
     Raises:
         UsageError: The file is missing or damaged, or it holds for another version of this embedder.
@@ -108,7 +109,7 @@ def default_bound(embedder: Embedder, settings: Settings) -> float | None:
     __tracebackhide__ = True
     if settings.semantic_threshold:
         threshold = Threshold.load(settings.semantic_threshold)
-        if threshold.embedder == name_of(embedder) or threshold.version == str(embedder.version):
+        if threshold.embedder in {name_of(embedder), asked} or threshold.version == str(embedder.version):
             return threshold.check(embedder)
     return cast("float | None", getattr(embedder, "default_bound", None))
 
@@ -120,6 +121,13 @@ def name_of(embedder: object) -> str:
     'object'
     """
     return str(getattr(embedder, "name", "") or type(embedder).__name__)
+
+
+def _asked_by(embedder: object) -> str:
+    """What the command calls it: a built-in one by its name, any other by its module and class."""
+    kind = type(getattr(embedder, "inner", embedder))
+    built_in = kind.__module__.startswith("pytest_llmops.")
+    return name_of(embedder) if built_in else f"{kind.__module__}:{kind.__qualname__}"
 
 
 def _shown(text: str) -> str:

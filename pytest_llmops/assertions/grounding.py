@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from numbers import Real
 from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import guards, recorder
@@ -51,7 +52,8 @@ def assert_grounded(
     Returns:
         The measurement ``grounding.supported``, the share of supported claims: 1 minus the hallucination rate.
         An answer that says that it does not know, and claims nothing, scores 1. ``detail["claims"]`` has each
-        claim with its nearest context sentence and what is missing there.
+        claim with its nearest context sentence and what is missing there, ``detail["not looked at"]`` the
+        guards that do not know the language.
 
     Raises:
         MeasurementFailed: Too few claims are supported; shows the others, what comes nearest and what is missing.
@@ -94,7 +96,11 @@ def assert_grounded(
         value=sum(one.supported for one in claims) / len(claims) if claims else 1.0,
         bound=bound,
         reason=_reason(claims, statement, texts),
-        detail={**detail, "claims": [_told(one) for one in claims[:MAX_LISTED]]},
+        detail={
+            **detail,
+            "claims": [_told(one) for one in claims[:MAX_LISTED]],
+            "not looked at": list(dict.fromkeys(text for one in claims for text in one.without))[:MAX_LISTED],
+        },
     )
     return recorder.emit(measurement, evidence=_evidence(claims))
 
@@ -118,7 +124,12 @@ def _reason(claims: Sequence[Claim], statement: Statement, texts: Sequence[str])
     if not any(text.strip() for text in texts):
         said += ": there are no contexts"
     rest = len(statement.left_out)
-    return f"{said}; {rest} {'sentence' if rest == 1 else 'sentences'} left out" if rest else said
+    if rest:
+        said += f"; {rest} {'sentence' if rest == 1 else 'sentences'} left out"
+    foreign = sum(bool(one.without) for one in claims)
+    if foreign:
+        said += f"; {foreign} not looked at by the guards of words, which know English only"
+    return said
 
 
 def _evidence(claims: Sequence[Claim]) -> list[tuple[str, str]]:
@@ -292,7 +303,7 @@ def _bound(who: str, at_least: object) -> float | None:
     __tracebackhide__ = True
     if at_least is None:
         return None
-    if isinstance(at_least, (int, float)) and not isinstance(at_least, bool) and 0 <= at_least <= 1:
+    if not isinstance(at_least, bool) and isinstance(at_least, Real) and 0 <= float(at_least) <= 1:
         return float(at_least)
     raise UsageError(f"{who}: expected at_least from 0 to 1, or None to record only, got {at_least!r}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -76,13 +77,13 @@ def assert_retrieval(
     """
     __tracebackhide__ = True
     name, k = parse(metric)
-    _check_bound(at_least)
+    bound = _bound(at_least)
     measured = partial(
         Measurement, name=f"retrieval.{name}{f'@{k}' if k else ''}", label=label, version=VERSION
     )
     if _is_many(hits, relevant):
         given, asked = cast("Answered", hits), queries(cast("Asked", relevant))
-        return _many(measured, given, asked, (name, k), at_least)
+        return _many(measured, given, asked, (name, k), bound)
     ids = _ids(hits)
     if isinstance(relevant, str) or not isinstance(relevant, Collection):
         raise UsageError(f"assert_retrieval: expected a list of relevant ids, got {_shown(relevant)}")
@@ -98,7 +99,7 @@ def assert_retrieval(
         value = METRICS[name](ids, wanted, k)
     except ValueError as error:
         return recorder.emit(measured(error=str(error), detail=detail))
-    measurement = measured(value=value, bound=at_least, reason=_reason(ranks, k, len(ids)), detail=detail)
+    measurement = measured(value=value, bound=bound, reason=_reason(ranks, k, len(ids)), detail=detail)
     texts = {one.id: one.text for one in cast("Sequence[object]", hits) if isinstance(one, Hit)}
     return recorder.emit(measurement, evidence=_evidence(Ranked(ids, texts), ranks, k))
 
@@ -113,12 +114,12 @@ def _is_many(hits: object, relevant: object) -> bool:
     return not (one and all(isinstance(id_, str) for id_ in cast("Collection[object]", relevant)))
 
 
-def _check_bound(at_least: object) -> None:
+def _bound(at_least: object) -> float | None:
     __tracebackhide__ = True
     if at_least is None:
-        return
-    if isinstance(at_least, (int, float)) and not isinstance(at_least, bool) and 0 <= at_least <= 1:
-        return
+        return None
+    if not isinstance(at_least, bool) and isinstance(at_least, Real) and 0 <= float(at_least) <= 1:
+        return float(at_least)
     raise UsageError(
         f"assert_retrieval: expected at_least from 0 to 1, or None to record only, got {at_least!r}"
     )
@@ -147,7 +148,9 @@ def _ranks(ids: Sequence[str], relevant: Collection[str] | Mapping[str, int]) ->
     for rank, id_ in enumerate(ids, start=1):
         places.setdefault(id_, rank)
     graded = relevant.items() if isinstance(relevant, Mapping) else ((id_, 1) for id_ in relevant)
-    return {id_: places.get(id_) for id_, grade in graded if not isinstance(grade, int) or grade > 0}
+    return {
+        id_: places.get(id_) for id_, grade in graded if not isinstance(grade, Integral) or int(grade) > 0
+    }
 
 
 def _reason(ranks: Mapping[str, int | None], k: int | None, found: int) -> str:

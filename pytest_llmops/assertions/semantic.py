@@ -77,7 +77,8 @@ def assert_semantic(
     references = semantics.references(expected)
     names = semantics.guards(guards)
     used = semantics.embedder(embedder)
-    bound = semantics.bound(at_least, used)
+    asked = recorder.settings().embedder if embedder is None else embedder
+    bound = semantics.bound(at_least, used, asked=asked if isinstance(asked, str) else "")
     measurement = _measured(actual, references, used, bound, label)
     if not isinstance(actual, str) or not actual.strip():
         return _emit(measurement, actual or "", references, 0)
@@ -144,7 +145,10 @@ def _joined(failures: Sequence[Exception]) -> list[Exception]:
     # Where the answer came from stands in both.
     told_already = {" ".join(line.split()) for line in first}
     second = [line for line in second if " ".join(line.split()) not in told_already]
-    text = "\n".join([*first, *(f"  {line}" for line in second)])
+    lines = [*first, *(f"  {line}" for line in second)]
+    # What to do comes last, behind all that happened.
+    lines.sort(key=lambda line: line.lstrip().startswith("rerun "))
+    text = "\n".join(lines)
     measurements = [m for one in failures for m in getattr(one, "measurements", ())]
     kind = (
         MeasurementFailed

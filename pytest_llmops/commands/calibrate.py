@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmops.commands.output import DIM, GREEN, complain, counted, painted, say
 from pytest_llmops.commands.writing import write
-from pytest_llmops.errors import LLMOpsError, UsageError
+from pytest_llmops.errors import LLMOpsError, UsageError, told
 from pytest_llmops.measurement import shorten
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _embedder(name: str) -> Embedder:
     from pytest_llmops.cache import cached
 
     module, colon, attribute = name.partition(":")
-    if registry.knows("embedder", name) or not (colon and "." in module):
+    if registry.knows("embedder", name) or not (colon and module and attribute):
         return cached(registry.load("embedder", name))
     import importlib
 
@@ -174,7 +175,10 @@ def _embedder(name: str) -> Embedder:
     try:
         made = getattr(importlib.import_module(module), attribute)()
     except Exception as error:  # noqa: BLE001 -- a user's own module
-        raise UsageError(f"--embedder {name}: {type(error).__name__}: {error}") from None
+        raise UsageError(
+            f"--embedder {name}: {_without_secrets(told(error))}; expected a built-in embedder, or package.module:Class "
+            "for a class that needs no arguments"
+        ) from None
     finally:
         sys.path.pop(0)
     if not callable(getattr(made, "embed", None)) or not hasattr(made, "version"):
@@ -182,6 +186,12 @@ def _embedder(name: str) -> Embedder:
             f"--embedder {name}: expected an object with embed(texts) and a version, got {type(made).__name__}"
         )
     return cached(made)
+
+
+def _without_secrets(text: str) -> str:
+    from pytest_llmops.cassettes.redact import Redactor
+
+    return shorten(Redactor.from_environment(os.environ).text(text), 300)
 
 
 def _enough(path: Path, same: Sequence[bool]) -> None:

@@ -13,18 +13,26 @@ def write(path: Path, text: str) -> None:
     """Write a text file, whole or not at all.
 
     Raises:
-        UsageError: It cannot be written.
+        UsageError: It cannot be written, or the text holds half a character.
     """
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{path}: cannot be written: the text has half a character, {text[error.start]!a}; look for it in the "
+            "names and versions that are written"
+        ) from None
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:60]}.", suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise UsageError(
             f"{path}: cannot be written: {error.strerror or error}; name a file in a folder that exists"
         ) from None
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)  # there only if something went wrong

@@ -8,9 +8,11 @@ neighbours. It is **supported** by one of them if
   "48 hours"),
 * it has at least `COVERED` of the claim's content words, or `PARTLY` of them where the embedder finds both texts
   closer than its own bound,
-* and no guard sees a difference of meaning (a "not", another number, name or role, "all" for "some").
+* and no guard sees a difference of meaning (a "not", another number, name or role, "all" for "some"), nor does an
+  exception ("all but water damage"), a denial ("it is wrong that") or, in other languages, a negation.
 
-Two sentences together support what neither says alone only where they are neighbours. A claim that takes several
+Two sentences together support what neither says alone only where they are neighbours, and where neither says it of
+somebody else. A claim that takes several
 steps of thought from its contexts is called unsupported, and so is most of what comes from elsewhere and happens
 to be true: that is what grounding means. What no guard knows (a wrong word among many right ones) gets through.
 """
@@ -24,9 +26,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pytest_llmops.errors import LLMOpsError
+from pytest_llmops.grounding.quantities import equal
 from pytest_llmops.grounding.relevance import Relevance, relevance
 from pytest_llmops.grounding.statement import Statement, taken_apart
-from pytest_llmops.grounding.words import content, counted, hard, is_number, pieces, stretch
+from pytest_llmops.grounding.turned import turned
+from pytest_llmops.grounding.words import content, counted, hard, is_number, named, pieces, stretch
 from pytest_llmops.guards import compare
 
 if TYPE_CHECKING:
@@ -55,6 +59,7 @@ class Claim:
         similarity: Cosine of both by the embedder, 0 to 1; None where there is no embedder or no candidate.
         missing: Content words that do not stand there, numbers and names first.
         alarms: What the guards say, a sentence each.
+        without: What they did not look at, a sentence each: most of them know English only.
     """
 
     text: str
@@ -65,6 +70,7 @@ class Claim:
     similarity: float | None = None
     missing: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,9 @@ def _candidates(
     claim: str, passages: Sequence[_Passage], where: Mapping[str, Sequence[int]]
 ) -> list[_Passage]:
     shared = Counter(place for one in content(claim) for place in where.get(one, ()))
+    if not shared:
+        # "You have two weeks" shares no word with "You have fourteen days".
+        shared.update({place: 1 for place, one in enumerate(passages) if equal(claim, one.text)})
     # Of passages that share as much the shortest: the sentence itself before the pair it is part of.
     best = sorted(shared, key=lambda place: (-shared[place], len(passages[place].stems), place))
     return [passages[place] for place in best[:CANDIDATES]]
@@ -153,17 +162,22 @@ def _best(
         enough = _covered(claim, passage) >= (PARTLY if close else COVERED)
         if held and not enough:
             continue
-        alarms = _alarms(claim, passage)
+        alarms, without = _alarms(claim, passage)
+        said = passage.stems | equal(claim, passage.text)
         held.append(
             Claim(
                 text=claim,
-                supported=enough and not alarms and not _lost(claim, passage),
+                supported=enough
+                and not alarms
+                and not _lost(claim, passage, said)
+                and not _of_another(claim, passage),
                 context=passage.context,
                 nearest=passage.text,
                 covered=_covered(claim, passage),
                 similarity=similarity,
-                missing=_missing(claim, passage.stems),
+                missing=_missing(claim, said),
                 alarms=alarms,
+                without=without,
             )
         )
         if held[-1].supported:
@@ -173,26 +187,46 @@ def _best(
 
 def _covered(claim: str, passage: _Passage) -> float:
     wanted = content(claim)
-    return sum(one in passage.stems for one in wanted) / len(wanted)
+    said = passage.stems | equal(claim, passage.text)
+    return sum(one in said for one in wanted) / len(wanted)
 
 
-def _alarms(claim: str, passage: _Passage) -> tuple[str, ...]:
-    """What the guards see between a claim and the sentence of the passage that says most of it."""
+def _alarms(claim: str, passage: _Passage) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the guards see between a claim and the sentence of the passage that says most of it, and what they did not look at."""
     wanted = content(claim)
     nearest = max(passage.parts, key=lambda part: sum(one in wanted for one in content(part)))
     # A guard that compares whole sentences is silent where the context says more than the claim.
     part = stretch(nearest, claim)
-    found = [one for text in dict.fromkeys((nearest, part)) for one in compare(claim, text).alarms]
-    return tuple(
-        dict.fromkeys(
-            f'{one.guard}: the context says "{one.expected}", the answer "{one.actual}"' for one in found
-        )
+    found = [compare(claim, text) for text in dict.fromkeys((nearest, part))]
+    told = [
+        f'{alarm.guard}: the context says "{alarm.expected}", the answer "{alarm.actual}"'
+        for one in found
+        for alarm in one.alarms
+    ]
+    whole = turned(claim, nearest)
+    return (
+        tuple(dict.fromkeys([*told, whole] if whole else told)),
+        tuple(dict.fromkeys(text for one in found for text in one.without)),
     )
 
 
-def _lost(claim: str, passage: _Passage) -> bool:
-    """Say whether a number or a name of the claim is missing in the passage."""
-    lost = hard(claim) - passage.stems
+def _of_another(claim: str, passage: _Passage) -> bool:
+    """Say whether one of two neighbours says the claim of somebody else, so that both together say nothing of its name."""
+    if len(passage.parts) == 1:
+        return False
+    mine = named(claim)
+    for part in passage.parts:
+        there = content(part).keys()
+        lacking = content(claim).keys() - there
+        others = hard(part) - content(claim).keys()
+        if lacking and lacking <= mine and any(not is_number(one) for one in others):
+            return True
+    return False
+
+
+def _lost(claim: str, passage: _Passage, said: frozenset[str]) -> bool:
+    """Say whether a number or a name of the claim is missing in what the passage says."""
+    lost = hard(claim) - said
     if any(not is_number(one) for one in lost):
         return True
     there = counted(passage.text)

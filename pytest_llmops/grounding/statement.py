@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from pytest_llmops.grounding.words import content, pieces
+from pytest_llmops.grounding import talk
+from pytest_llmops.grounding.words import content, hard, pieces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +14,7 @@ class Statement:
 
     Attributes:
         claims: Its sentences that claim something.
-        left_out: Its other sentences.
+        left_out: Its other sentences, and the parts of sentences that claim nothing.
         abstains: It says that it does not know, and claims nothing.
     """
 
@@ -26,59 +26,98 @@ class Statement:
 def taken_apart(answer: str) -> Statement:
     """Return the sentences of an answer that claim something, and the others.
 
-    >>> taken_apart("Hello! Refunds take 5 days. Anything else?").claims
+    Of a sentence that says that something is not known the rest may still claim something. Marks of sources
+    (``[1]``) belong to no sentence.
+
+    >>> taken_apart("Hello! Refunds take 5 days [1]. Anything else?").claims
     ('Refunds take 5 days.',)
+    >>> taken_apart("I don't know the details; the fee is 9 euros.").claims
+    ('the fee is 9 euros.',)
     >>> taken_apart("I'm sorry, I don't know.").abstains
     True
     """
-    claims: list[str] = []
-    left_out: list[str] = []
-    abstains = False
-    for sentence in pieces(answer):
-        text = _BULLET.sub("", sentence).strip()
-        if _UNKNOWN.search(text):
-            abstains = True
-            # "I don't know the price, but it takes 5 days" does claim something.
-            known, _, text = text.partition(", but ")
-            left_out.append(known)
-        if not text:
-            continue
-        claim = _LEAD.sub("", text)
-        if text.endswith(("?", "？", "؟")) or _TALK.match(claim) or not content(claim):
-            left_out.append(text)
-        else:
-            claims.append(claim)
-    return Statement(claims=tuple(claims), left_out=tuple(left_out), abstains=abstains and not claims)
+    parts = _Parts()
+    for sentence in pieces(talk.uncited(answer)):
+        text = talk.BLANKS.sub(" ", talk.BULLET.sub("", sentence)).strip()
+        while text:
+            text = _step(text, parts)
+    return Statement(
+        claims=tuple(parts.claims),
+        left_out=tuple(parts.left_out),
+        abstains=parts.unknown and not parts.claims,
+    )
 
 
-_BULLET = re.compile(r"^(?:[-*•·–>]\s+|\d{1,3}[.)]\s+|#{1,6}\s+)")
-_UNKNOWN = re.compile(
-    r"\b(?:I|we)\s+(?:do\s+not|don['’]t|cannot|can['’]t|could\s*n['’]t|could\s+not|am\s+unable\s+to|'m\s+unable\s+to"
-    r"|are\s+unable\s+to)\s+(?:know|find|tell|say|answer|see|determine|have\s+(?:any\s+|that\s+|enough\s+)?information)\b"
-    r"|\b(?:I['’]m|I\s+am|we\s+are|we['’]re)\s+(?:not\s+sure|unsure|unable\s+to\s+(?:answer|find|say|tell))\b"
-    r"|\b(?:the\s+)?(?:contexts?|documents?|text|passages?|sources?|information)\s+(?:provided\s+|given\s+)?(?:do(?:es)?\s+not|do(?:es)?n['’]t)"
-    r"\s+(?:say|mention|contain|include|specify|state|provide)\b"
-    r"|\bno\s+information\s+(?:is|was|about|on)\b",
-    re.IGNORECASE,
-)
-"""A sentence that says that the answer is not known: it claims nothing of the world."""
-_TALK = re.compile(
-    r"^(?:hi|hello|hey|dear\s+\w+|good\s+(?:morning|afternoon|evening))\b(?:\s+\w+){0,3}\s*[,!.]*$"
-    r"|^(?:thanks|thank\s+you)\b(?!\s+to\b)|^you['’]re\s+welcome|^(?:best|kind|warm)\s+regards|^my\s+apologies"
-    r"|^(?:i['’]?m|i\s+am|we['’]re|we\s+are)\s+(?:very\s+|so\s+)?(?:sorry|happy\s+to|glad\s+to)\b|^happy\s+to\b"
-    r"|^please\s+(?:let|feel\s+free|contact|reach\s+out|do\s+not\s+hesitate|don['’]t\s+hesitate)\b|^let\s+me\s+know\b"
-    r"|^feel\s+free\b|^(?:i\s+hope|hope)\s+(?:this|that|it)\b|^i\s+(?:can|could)\s+(?:also\s+)?help\b|^i['’]d\s+be\s+happy\b"
-    r"|^here\s*(?:is|are|['’]s)\s+[^.:]*:$"
-    r"|^if\s+you\s+(?:have|need)\s+(?:any\s+)?(?:more\s+|other\s+|further\s+)?(?:questions?|help|assistance|information)\b"
-    r"|^i\s+(?:think|believe|guess|suppose|assume)\b|^in\s+my\s+opinion\b|^as\s+an\s+ai\b",
-    re.IGNORECASE,
-)
-"""Talk around an answer: greetings, thanks, offers of help, and opinions that are said to be some."""
-_LEAD = re.compile(
-    r"^(?:(?:based\s+on|according\s+to)\s+(?:the|your|our)\s+(?:\w+\s+){0,2}(?:contexts?|documents?|documentation|"
-    r"information|text|passages?|sources?|policy|handbook|manual)(?:\s+(?:provided|above|given))?\s*,\s*"
-    r"|(?:yes|no|sure|certainly|absolutely|of\s+course|great|great\s+question|okay|ok|well)\s*[,!.]\s*"
-    r"|(?:(?:i['’]?m|i\s+am|we['’]re|we\s+are)\s+)?sorry\s*,?\s+but\s+)",
-    re.IGNORECASE,
-)
-"""What may lead a claim and is none of its content."""
+@dataclass(slots=True)
+class _Parts:
+    claims: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    unknown: bool = False
+
+
+def _step(text: str, parts: _Parts) -> str:
+    """Sort a sentence, or its first part; return what is left of it."""
+    if text.endswith(("?", "？", "؟")):
+        parts.left_out.append(text)
+        return ""
+    found = talk.UNKNOWN.search(text)
+    if found is None:
+        return _plain(text, parts)
+    parts.unknown = True
+    before = text[: found.start()]
+    if _claims_before(before):
+        _plain(talk.JOINED.sub("", before).strip(" ,"), parts)
+        before = ""
+    rest = _after(text[found.end() :])
+    end = len(text) - len(rest)
+    parts.left_out.append((before + text[found.start() : end]).strip(" ,;:—"))
+    return rest
+
+
+def _claims_before(text: str) -> bool:
+    """Is what leads to "I don't know" a claim of its own? "Based on the documents," is none."""
+    plain = talk.LEAD.sub("", text)
+    if len(content(plain)) < 2 or (talk.TALK.match(plain) and not hard(plain)):  # noqa: PLR2004 -- a subject and what is said of it
+        return False
+    return bool(hard(plain)) or (
+        bool(talk.JOINED.search(plain) or talk.VERB.search(plain)) and not talk.FRAME.match(plain)
+    )
+
+
+def _after(text: str) -> str:
+    """What follows "I don't know" and is no part of what is not known any more."""
+    for turn in talk.TURN.finditer(text):
+        rest = text[turn.end() :]
+        if talk.UNKNOWN.search(rest):
+            return rest
+        weak = talk.WEAK_TURN.fullmatch(turn[0]) is not None
+        if content(rest) and not (weak and _goes_on(rest)):
+            return rest
+    return ""
+
+
+def _goes_on(text: str) -> bool:
+    """Does a list only go on here? "The fee, the deadline, or when it ends"."""
+    if hard(text):
+        return False
+    if talk.QUESTION_WORD.match(text):
+        return True
+    return not talk.VERB.search(text) and len(content(text)) <= talk.LISTED_UP_TO
+
+
+def _plain(text: str, parts: _Parts) -> str:
+    claim = talk.LEAD.sub("", text)
+    if talk.GREETING.match(claim) or not content(claim):
+        parts.left_out.append(text)
+        return ""
+    polite = talk.POLITE.match(claim)
+    rest = claim[polite.end() :] if polite else ""
+    if polite and content(rest) and not _goes_on(rest):
+        parts.left_out.append(polite[0].strip(" ,;:—"))
+        return rest
+    # A number or a name is never mere talk.
+    if talk.TALK.match(claim) and not hard(claim):
+        parts.left_out.append(text)
+    else:
+        parts.claims.append(claim)
+    return ""

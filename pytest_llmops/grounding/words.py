@@ -46,6 +46,7 @@ _IRREGULAR = {
     "said": "say", "told": "tell", "wrote": "write", "written": "write", "chosen": "choose", "chose": "choose",
     "built": "build", "rebuilt": "rebuild", "broke": "break", "broken": "break", "children": "child", "men": "man",
     "women": "woman", "people": "person", "feet": "foot", "mice": "mouse", "brought": "bring", "met": "meet",
+    "agreed": "agree", "disagreed": "disagree", "guaranteed": "guarantee", "freed": "free", "decreed": "decree",
     "led": "lead", "grew": "grow", "grown": "grow", "drawn": "draw", "drew": "draw", "shown": "show", "known": "know",
 }  # fmt: skip
 # Not the digits at the end of a name ("O2", "Internet2"): these belong to it.
@@ -77,21 +78,34 @@ def stem(word: str) -> str:
     Both sides lose theirs alike, so that words of other languages only lose a little. "four" is "4".
 
     >>> stem("shipping"), stem("ships"), stem("carry"), stem("carried"), stem("four")
-    ('ship', 'ship', 'car', 'car', '4')
+    ('ship', 'ship', 'carry', 'carry', '4')
     """
     if word[0].isdigit():
         return word
     if word in _WHOLE:
         return word
     word = _NUMERALS.get(word, _IRREGULAR.get(word, word))
+    whole = _ENDS_IN_EE.match(word)
+    if whole:
+        # A trainee is not who trains, and a lessee no lessor.
+        return whole[1]
+    if word in _NO_ADVERB:
+        return word
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= _MIN_STEM:
-            word = word[: -len(ending)]
+            word = word[: -len(ending)] + ("y" if ending in {"ies", "ied"} else "")
             break
-    bare = word.rstrip("eiy")
+    bare = word.rstrip("e")
     word = bare if len(bare) >= _MIN_STEM else word
+    # "carrier" is "carry", but "party" is not "part".
+    word = word[:-1] + "y" if word[-1] == "i" and len(word) >= _MIN_STEM else word
     doubled = len(word) > _MIN_STEM and word[-1] == word[-2] and word[-1] not in "aeiou"
     return word[:-1] if doubled else word
+
+
+_NO_ADVERB = frozenset({"apply", "comply", "family", "imply", "july", "multiply", "rely", "reply", "supply"})
+"""Here "ly" is no ending: "applied" is "apply" too."""
+_ENDS_IN_EE = re.compile(r"(\w+ee)(?:s|ing)?$")
 
 
 def _words(text: str) -> list[str]:
@@ -209,6 +223,18 @@ def hard(text: str) -> frozenset[str]:
     return frozenset(fixed | {stem(word) for name in names for word in _words(name) if word not in _STOP})
 
 
+def named(text: str) -> frozenset[str]:
+    """Return the stems of all words with a capital, the first one too: what may be a name.
+
+    >>> sorted(named("Bob Smith left Acme"))
+    ['acm', 'bob', 'smith']
+    """
+    return frozenset(
+        stem(word) for name in _CAPITAL.findall(text) for word in _words(name) if word not in _STOP
+    )
+
+
+_CAPITAL = re.compile(r"\b[^\W\d_a-z]\w*")
 _NAME = re.compile(r"(?<=[^\s.!?:])\s+[\"'“‘(]?([^\W\d_]\w*)")
 _GERMAN = frozenset(
     {"der", "die", "das", "und", "ist", "sind", "nicht", "ein", "eine", "mit", "für", "auf", "den", "dem"}

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pytest_llmops.guards.listing import listed
 from pytest_llmops.guards.negation import IMPLIED, NEGATIVE, one_negative
 from pytest_llmops.guards.opposites import between, opposite
-from pytest_llmops.guards.pairing import Change, Pair
+from pytest_llmops.guards.pairing import LEADING, Change, Pair, Text
+from pytest_llmops.guards.quantifiers import forbid_alike
 from pytest_llmops.guards.saying import Found, alarm
 from pytest_llmops.guards.stems import stem
 from pytest_llmops.guards.synonyms import synonyms
@@ -28,22 +29,33 @@ def find(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:
     if pair.turned_twice or one_negative(pair):
         return
     found = []
-    for place, change in enumerate(pair.changes) if pair.alike >= LOOSE else ():
-        if place not in claimed and (turned := _turned(change)):
+    for place, change in enumerate(pair.changes) if pair.alike >= LOOSE or pair.tiny else ():
+        if place not in claimed and (turned := _turned(pair, change)):
             found.append(Found(alarm("antonyms", "the opposite", turned[0].text, turned[1].text), place))
     if not found and pair.covered >= MIN_COVERED:
         found = list(_anywhere(pair))
     yield from found
 
 
-def _turned(change: Change) -> tuple[Token, Token] | None:
-    if any(token.key in NEGATIVE for token in (*change.expected, *change.actual)):
+def leading(reference: Text, answer: Text) -> Iterator[Found]:
+    """Yield a "yes" against a "no" at the head of two texts; what follows them is compared by itself."""
+    if not reference.sentences or not answer.sentences:
+        return
+    one, other = reference.sentences[0], answer.sentences[0]
+    if None not in {one.lead, other.lead} and one.lead != other.lead:
+        yield Found(alarm("antonyms", "the opposite", one.tokens[0].text, other.tokens[0].text))
+
+
+def _turned(pair: Pair, change: Change) -> tuple[Token, Token] | None:
+    if any(token.key in NEGATIVE or token.key in LEADING for token in (*change.expected, *change.actual)):
         return None
     # Fillers count here: "in" for "out", "to" for "from".
     alone = len(change.expected) == len(change.actual) == 1
     for a in change.expected:
         for b in change.actual:
             one, other = _word(a), _word(b)
+            if {one, other} == {"must", "may"} and forbid_alike(pair):
+                continue
             if opposite(one, other) and not synonyms(one, other) and (alone or not {one, other} & PARTICLES):
                 return a, b
     return None

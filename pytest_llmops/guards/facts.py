@@ -7,12 +7,17 @@ from typing import NamedTuple, TypeAlias
 
 Parts: TypeAlias = "tuple[int | None, int | None, int | None]"
 
-EXACT = 1e-9
+EXACT = 1e-15
+"""Of a value in one unit: what a float may be off by, and no digit of a code."""
+NEAR_ZERO = 1e-9
+"""Between degrees, that are no difference: 32 °F are 0 °C but for a rounding."""
 CONVERTED = 0.03
 """Of a value in another unit: 5 miles are 8 km, and nobody says 8.047."""
 ROUGH = 0.1
 """Of a month in days or weeks, and of a value that is said to be about so much."""
 BARE = "number"
+EXACTLY = frozenset({"time", "data", "clock", "working time"})
+"""Dimensions whose units convert without a remainder."""
 ROUGH_UNITS = frozenset({"month", "year"})
 
 
@@ -84,12 +89,13 @@ def _agree(a: Reading, b: Reading, *, rough: bool) -> bool:
     if a.unit != b.unit:
         slack = ROUGH if ROUGH_UNITS & {a.unit, b.unit} and a.dim == "time" else _converted(a)
     slack = max(slack, ROUGH if rough else 0)
-    return abs(a.value - b.value) <= slack * max(abs(a.value), abs(b.value)) + EXACT
+    zero = NEAR_ZERO if a.dim == "temperature" else 0.0
+    return abs(a.value - b.value) <= slack * max(abs(a.value), abs(b.value)) + zero
 
 
 def _converted(a: Reading) -> float:
     # Hours and days, grams and kilograms convert exactly; miles and kilometres do not.
-    return EXACT if a.dim in {"time", "data", "clock", "working time"} else CONVERTED
+    return EXACT if a.dim in EXACTLY or a.dim.startswith("money") else CONVERTED
 
 
 def _dates_agree(a: Parts, b: Parts) -> bool:

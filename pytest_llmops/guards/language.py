@@ -39,7 +39,8 @@ _SCRIPTS = (
     ("Hindi", re.compile(r"[\u0900-\u097f]")),
     ("Thai", re.compile(r"[\u0e00-\u0e7f]")),
 )
-_LETTERS = re.compile(r"[^\W\d_]+")
+_LETTERS = re.compile(r"(?<!\d)[^\W\d_]+|(?<=\d)[^\W\d_]{2,}")
+"""Words; the "e" of "1e6" is none."""
 MAX_CHARS = 5_000
 """Beginning of a text that decides."""
 FOREIGN_SHARE = 0.3

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pytest_llmops.guards import numerals, scales
+from pytest_llmops.guards import forms, moments, numerals, scales
 from pytest_llmops.guards.facts import BARE, Fact, Reading
 
 _BEFORE = "|".join(map(re.escape, scales.BEFORE))
@@ -18,11 +18,6 @@ _NUMBER = re.compile(
 _MAGNITUDE = re.compile(
     r"(?P<glued>[kKMB]|bn|mn)(?![\w])|\s?(?P<word>(?i:hundred|thousand|millions?|billions?|trillion|dozen|lakh|crore|bn|mn|mio|mrd|tsd"
     r"|millionen|milliarden|millones|milioni|milliards)\b|[万萬億亿千百]|тыс|млн|млрд)\.?"
-)
-_UNIT = re.compile(
-    r"(?P<gap>[ -]?|)(?P<unit>(?:calendar |full |whole |more )?(?:"
-    r"(?i:business|working|square|percentage|per|por|pour|US|canadian|australian|kilowatt|megawatt|degrees?|"
-    r"kilomet(?:re|er)s per|miles per|met(?:re|er)s per)[ -][A-Za-z]+|°\s?[CF]?|US\$|km/h|m/s|[A-Za-zµ]{1,2}[²2]|[%$€£¥₹₽¢×天日元]|[^\W\d_]+))"
 )
 _FRACTION = re.compile(
     r"(?i)\b(?:(?P<top>an?|one|two|three|four|1|2|3)[ -])?(?P<part>half|halves|thirds?|quarters?|fourth|fifths?|sixth|eighths?|tenths?)\b"
@@ -44,13 +39,14 @@ _JOINED = re.compile(r",?\s(?:and\s)?")
 CELSIUS = {"C": (1.0, 0.0), "F": (5 / 9, -160 / 9), "?": (1.0, 0.0), "K": (1.0, -273.15)}
 ABOUT_CHARS = 20
 YEARS, OLDEST = (1900, 2100), 1000
+_AT = re.compile(r"(?i)\bat\s\Z")
 _IN_YEAR = re.compile(r"(?i)\b(?:in|since|from|until|till|by|before|after|during|year)\s\Z")
 
 
 def read(text: str, taken: list[tuple[int, int]]) -> list[Fact]:
     """Return the measures of a sentence, in order, outside the places that are taken already."""
     found: list[Fact] = []
-    for reader in (_shares, _slashes, _fractions, _numbers, _times, _ordinals, _indefinite):
+    for reader in (*forms.READERS, _shares, _slashes, _fractions, _numbers, _times, _ordinals, _indefinite):
         for fact in reader(text):
             if all(fact.end <= start or end <= fact.start for start, end in taken):
                 found.append(_rough(text, fact))
@@ -79,7 +75,7 @@ def _shares(text: str) -> Iterator[Fact]:
         top, all_ = _value(one["one"]), _value(one["all"])
         if not 0 < top < all_ or (one["one"].isdigit() and one["how"].lower() in {"in", "of"} and all_ > 100):  # noqa: PLR2004
             continue
-        unit = _UNIT.match(text, one.end())
+        unit = scales.UNIT.match(text, one.end())
         if unit and (scales.lookup(unit["unit"], glued=False) or unit["unit"][0].isupper()):
             continue
         yield _fact(text, *one.span(), Reading("percent", top / all_, "share"))
@@ -103,7 +99,7 @@ def _fractions(text: str) -> Iterator[Fact]:
         if top is None and part not in {"half", "quarter"}:
             continue
         share = (top or 1) / numerals.PARTS[part]
-        unit = _UNIT.match(text, one.end()) if not one["of"] or one["of"].strip() else None
+        unit = scales.UNIT.match(text, one.end()) if not one["of"] or one["of"].strip() else None
         known = [] if unit is None or not _glue(unit) else scales.lookup(unit["unit"], glued=False)
         if known and (one["of"] is not None or part == "half"):
             yield _fact(
@@ -156,21 +152,17 @@ def _measured(text: str, one: re.Match[str], end: int, values: list[float], extr
     if before:
         dim = scales.UNITS[before][0][0]
         return _fact(text, one.start(), end, *(Reading(dim, value, dim) for value in values), raw=values[0])
-    unit = _UNIT.match(text, end)
+    unit = scales.UNIT.match(text, end)
     start = one.start() if not one["before"] else one.start("digits")
     if unit:
-        name = (
-            " ".join(unit["unit"].split())
-            .removeprefix("calendar ")
-            .removeprefix("full ")
-            .removeprefix("whole ")
-            .removeprefix("more ")
-        )
-        name = name.replace("-", " ")
+        name = scales.named(unit["unit"])
+        if _is_no_unit(text, one, unit, name):
+            name = ""
         found = _unit_readings(values, name, glued=not unit["gap"])
-        if found is None and " " in name:
-            found = _unit_readings(values, name.split()[0], glued=not unit["gap"])
-            unit_end = unit.start("unit") + unit["unit"].replace("-", " ").find(" ")
+        first = re.split(r"[ /]", name)[0]
+        if found is None and first != name:
+            found = _unit_readings(values, first, glued=not unit["gap"])
+            unit_end = unit.start("unit") + len(first)
         else:
             unit_end = unit.end()
         if found:
@@ -181,9 +173,20 @@ def _measured(text: str, one: re.Match[str], end: int, values: list[float], extr
     readings = [Reading(BARE, value) for value in values]
     if len(values) == 1 and (one["digits"] or "").isdigit() and _is_year(text, one.start(), values[0]):
         readings.append(Reading("date", (int(values[0]), None, None)))
+    elif _is_hour(text, one, end, values[0]):
+        readings += moments.hours(int(values[0]))
     elif 0 < values[0] < 1:
         readings.append(Reading("percent", values[0], "share"))
     return _fact(text, start, end, *readings, raw=values[0], weak=weak)
+
+
+def _is_no_unit(text: str, one: re.Match[str], unit: re.Match[str], name: str) -> bool:
+    """Is a letter behind a number something else: "A" of "3 A levels", "K" of "300K users"?"""
+    if name not in scales.BEFORE_NO_NOUN:
+        return False
+    if not unit["gap"]:
+        return name == "K"
+    return bool(one["words"]) or not scales.no_noun(text, unit.end())
 
 
 def _is_year(text: str, start: int, value: float) -> bool:
@@ -191,6 +194,15 @@ def _is_year(text: str, start: int, value: float) -> bool:
     sure = YEARS[0] <= value < YEARS[1]
     return sure or (
         OLDEST <= value < YEARS[0] and _IN_YEAR.search(text, max(0, start - ABOUT_CHARS), start) is not None
+    )
+
+
+def _is_hour(text: str, one: re.Match[str], end: int, value: float) -> bool:
+    return (
+        (one["digits"] or "").isdigit()
+        and 1 <= value <= moments.HOURS
+        and _AT.search(text, max(0, one.start() - ABOUT_CHARS), one.start()) is not None
+        and scales.no_noun(text, end)
     )
 
 
@@ -270,8 +282,13 @@ def _summed(text: str, facts: list[Fact]) -> list[Fact]:
 def _total(one: Fact, other: Fact) -> Reading | None:
     for a in one.readings:
         for b in other.readings:
-            if a.dim == b.dim == "time" and isinstance(a.value, float) and isinstance(b.value, float):
-                size = a.value / (one.raw or a.value)
+            if not isinstance(a.value, float) or not isinstance(b.value, float):
+                continue
+            if a.dim == b.dim == "time":
+                size = a.value / (one.raw or a.value or 1.0)
                 if a.unit != b.unit and b.value < size:
                     return Reading("time", a.value + b.value, b.unit)
+            # Ten dollars and fifty cents.
+            if a.dim.startswith("money ") and b.dim == "money small" != a.dim and b.value < 1:
+                return Reading(a.dim, a.value + b.value, a.unit)
     return None

@@ -88,7 +88,7 @@ _WEEKDAY = re.compile(
 _CLOCK = re.compile(
     r"(?i)(?<![\d:.,/])(?P<hour>[01]?\d|2[0-4])(?:(?:[:.h]|uhr\s?)(?P<minute>[0-5]\d)(?::[0-5]\d)?)(?P<half>\s?(?:a\.?m\b\.?|p\.?m\b\.?|noon\b))?(?![\d:]|[.,]\d|\s?(?:%|euros?|€|km|kg))"
     r"|(?<![\d:.,/])(?P<hour2>1[0-2]|0?\d)\s?(?P<half2>a\.?m\b\.?|p\.?m\b\.?|o'clock)"
-    r"|(?<![\d:.,/])(?P<hour3>[01]?\d|2[0-4])\s?(?:uhr\b|h\b(?=\s?$)|heures?\b|點|点|時)"
+    r"|(?<=à\s)(?P<hour4>[01]?\d|2[0-4])\s?h\b|(?<![\d:.,/])(?P<hour3>[01]?\d|2[0-4])\s?(?:uhr\b|heures?\b|點|点|時)"
 )
 _HOURS = "|".join(f"{word}" for word in list(numerals.SMALL)[1:13])
 _SPOKEN = re.compile(
@@ -203,9 +203,14 @@ def _clock(text: str, span: tuple[int, int], hour: int, minute: int, half: str) 
     return Fact(text[span[0] : span[1]].strip(), *span, tuple(Reading("clock", float(one)) for one in both))
 
 
+def hours(hour: int) -> list[Reading]:
+    """Return the times of day that a bare hour may be, in the morning and in the evening."""
+    return [Reading("clock", float(minutes % DAY_MINUTES)) for minutes in (hour * 60, (hour + HOURS) * 60)]
+
+
 def _clocks(text: str) -> Iterator[Fact]:
     for one in _CLOCK.finditer(text):
-        shown = one["hour"] or one["hour2"] or one["hour3"]
+        shown = one["hour"] or one["hour2"] or one["hour3"] or one["hour4"]
         dotted = one["hour"] and text[one.end("hour")] == "."
         if dotted and not one["half"]:
             continue  # 9.30 may be a price

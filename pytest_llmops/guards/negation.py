@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from pytest_llmops.guards.listing import listed
 from pytest_llmops.guards.opposites import NO_PREFIX, between, negated
-from pytest_llmops.guards.pairing import Change, Pair
+from pytest_llmops.guards.pairing import FILLERS, LEADING, Change, Pair
 from pytest_llmops.guards.saying import Found, alarm, span
 from pytest_llmops.guards.stems import stem
 from pytest_llmops.guards.synonyms import synonyms
-from pytest_llmops.guards.tokens import SMALL, Sentence, Token, learn
+from pytest_llmops.guards.tokens import CLAUSES, SMALL, Sentence, Token, learn
 
 NEGATIVE = frozenset("not never no none neither nor without nobody nothing nowhere no_longer".replace("_", " ").split(" ")) - {"longer"} | {
     "no longer", "no one", "at no time", "by no mean", "not any", "in no way", "rather than", "instead of",
@@ -68,7 +68,8 @@ MIN_COVERED = 0.4
 
 def find(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:
     """Yield negations that only one side has, and words that a prefix negates."""
-    found = list(_in_place(pair, claimed)) if pair.alike >= LOOSE else []
+    found = list(_in_place(pair, claimed)) if pair.alike >= LOOSE or pair.tiny else []
+    found = found or list(_of_a_clause(pair))
     if not found and pair.covered >= MIN_COVERED:
         found = list(_of_a_word(pair))
     yield from found
@@ -78,7 +79,6 @@ def _in_place(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:
     lefts = [change.left for change in pair.changes]
     all_expected = [token.key for change in pair.changes for token in change.expected]
     all_actual = [token.key for change in pair.changes for token in change.actual]
-    turned = _opposites(all_expected, all_actual)
     for place, (change, (expected, actual)) in enumerate(zip(pair.changes, lefts, strict=True)):
         if place in claimed:
             continue
@@ -88,8 +88,9 @@ def _in_place(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:
             beside = [one for one in (expected if here else actual) if one.key not in NEGATIVE]
             reworded = beside and [one for one in (actual if here else expected) if one.key not in NEGATIVE]
             if (
-                not turned
+                not _turned_back(pair, here or there, here=bool(here))
                 and not reworded
+                and not _answered(pair)
                 and not any(map(implied, others))
                 and not _again(pair, here or there, here=bool(here))
             ):
@@ -115,10 +116,71 @@ def _in_place(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:
                 yield Found(alarm("negation", "a negation", a.text, b.text), place)
 
 
-def _opposites(one: Sequence[str], other: Sequence[str]) -> bool:
-    return bool(
-        between([key for key in one if key not in NEGATIVE], [key for key in other if key not in NEGATIVE])
+def _turned_back(pair: Pair, negatives: Sequence[Token], *, here: bool) -> bool:
+    """Does an opposite in the clause of a negation take it back? "Not open" is "closed"; of something else it is not."""
+    side = pair.expected if here else pair.actual
+    expected, actual = (
+        [
+            token
+            for change in pair.changes
+            for token in tokens(change)
+            if token.key not in NEGATIVE and token.key not in LEADING
+        ]
+        for tokens in (_expected, _actual)
     )
+    two = between([token.key for token in expected], [token.key for token in actual])
+    turned = {one[0 if here else 1] for one in two}
+    mine = [token for token in (expected if here else actual) if token.key in turned]
+    return any(_clause(side, one) == _clause(side, other) for one in negatives for other in mine)
+
+
+def _expected(change: Change) -> Sequence[Token]:
+    return change.expected
+
+
+def _actual(change: Change) -> Sequence[Token]:
+    return change.actual
+
+
+def _clause(sentence: Sentence, token: Token) -> int:
+    return sentence.clauses[sentence.tokens.index(token)]
+
+
+def _answered(pair: Pair) -> bool:
+    """Is one of two short answers a "no" by itself, as good as "never"?"""
+    return pair.tiny and any(side.lead is False for side in (pair.expected, pair.actual))
+
+
+def _of_a_clause(pair: Pair) -> Iterator[Found]:
+    """A clause that both sentences have word by word, and only one of them negates."""
+    if pair.alike < LOOSE:
+        return
+    wanted, said = _clauses(pair.expected), _clauses(pair.actual)
+    for words, one in wanted.items():
+        other = said.get(words)
+        if other is None or min(len(wanted), len(said)) < 2:  # noqa: PLR2004
+            continue
+        negative = [any(token.key in NEGATIVE for token in side) for side in (one, other)]
+        if negative[0] != negative[1]:
+            yield Found(alarm("negation", "a negation", span(pair.expected, one), span(pair.actual, other)))
+
+
+def _clauses(sentence: Sentence) -> dict[frozenset[str], list[Token]]:
+    """The clauses of a sentence by what they speak of; those of one word, and those that come twice, are left out."""
+    found: dict[frozenset[str], list[Token]] = {}
+    twice = set()
+    for number in range(sentence.clauses[-1] + 1 if sentence.clauses else 0):
+        tokens = [token for token, at in zip(sentence.tokens, sentence.clauses, strict=True) if at == number]
+        words = frozenset(token.key for token in tokens) - NEGATIVE - FILLERS - CLAUSES
+        twice |= {words} & found.keys()
+        if len(words) > 1:
+            found[words] = tokens
+    return {words: tokens for words, tokens in found.items() if words not in twice}
+
+
+def _opposites(one: Sequence[str], other: Sequence[str]) -> bool:
+    apart = NEGATIVE | LEADING
+    return bool(between([key for key in one if key not in apart], [key for key in other if key not in apart]))
 
 
 def _only_strong(tokens: Sequence[Token], others: Sequence[Token]) -> bool:

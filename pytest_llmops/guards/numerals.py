@@ -49,9 +49,11 @@ MAGNITUDES = {
 _WORD = "|".join([*SMALL, *TENS, *SCALES])
 WORDS = rf"(?:{_WORD})(?:(?:[ -]|[ ]and[ ])(?:{_WORD}))*"
 """A number in English words, in lower case."""
-DIGITS = r"\d{1,3}(?:[ ']\d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,]\d+)*|[.]\d+"
+DIGITS = (
+    r"\d+(?:[.]\d+)?[eE][+-]?\d{1,2}(?!\w)|\d{1,3}(?:[ ']\d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,]\d+)*|[.]\d+"
+)
 """A number in digits."""
-MAX_DIGITS, GROUP = 40, 3
+MAX_DIGITS, GROUP = 300, 3
 _SPACED = re.compile(r"[ ']")
 
 
@@ -63,6 +65,8 @@ def readings(digits: str) -> tuple[float, ...]:
     ((1234.5,), (1234.0, 1.234), ())
     """
     text = _SPACED.sub("", digits)
+    if "e" in text.lower():
+        return (float(text),)
     marks = [char for char in text if char in ".,"]
     if len(digits) > MAX_DIGITS:
         return ()
@@ -105,3 +109,39 @@ def spoken(words: str) -> float:
             total += (part or 1) * SCALES[word]
             part = 0
     return float(total + part)
+
+
+_CJK_DIGITS = {char: number for number, char in enumerate("零一二三四五六七八九")} | {
+    "〇": 0,
+    "两": 2,
+    "兩": 2,
+}
+_CJK_SIZES = {"十": 10, "百": 100, "千": 1000}
+_CJK_LARGE = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
+_CJK = re.compile(
+    # A lone 一 is an article more often than a number, but in front of a time.
+    r"(?<![星期周週曜第])(?!一[^天日月年小零〇一二两兩三四五六七八九十百千万萬亿億])(?<![零〇一二两兩三四五六七八九十百千万萬亿億])[零〇一二两兩三四五六七八九十百千万萬亿億]{1,24}(?=[天日月年周週个個人元円圆岁歲次倍秒歩条件名位块塊米吨号號层樓楼]|小时|小時|分钟|分鐘|時間|公里|公斤|分間)"
+)
+
+
+def without_cjk(text: str) -> str:
+    """Return a text with the Chinese numerals in front of what they count as digits.
+
+    >>> without_cjk("十二月三日"), without_cjk("一百零五天"), without_cjk("星期三")
+    ('12月3日', '105天', '星期三')
+    """
+    return _CJK.sub(lambda one: str(_cjk(one[0])), text)
+
+
+def _cjk(shown: str) -> int:
+    if all(char in _CJK_DIGITS for char in shown):
+        return int("".join(str(_CJK_DIGITS[char]) for char in shown[:MAX_DIGITS]))
+    total = part = digit = 0
+    for char in shown:
+        if char in _CJK_DIGITS:
+            digit = _CJK_DIGITS[char]
+        elif char in _CJK_SIZES:
+            part, digit = part + (digit or 1) * _CJK_SIZES[char], 0
+        else:
+            total, part, digit = total + (part + digit or 1) * _CJK_LARGE[char], 0, 0
+    return total + part + digit

@@ -12,7 +12,7 @@ from pytest_llmops.guards.facts import EXACT, ROUGH, Fact, same
 from pytest_llmops.guards.listing import listed
 from pytest_llmops.guards.opposites import opposite
 from pytest_llmops.guards.synonyms import synonyms
-from pytest_llmops.guards.tokens import SMALL, Sentence, Token
+from pytest_llmops.guards.tokens import LEADS, SMALL, Sentence, Token
 
 MAX_TOKENS = 300
 """Of a sentence, that are aligned."""
@@ -28,6 +28,8 @@ MINIMAL = 0.7
 """Of all tokens, that both sentences have in one order, from where on what differs is an edit."""
 SHORT = 3
 """Tokens of a sentence in which one of them may be an edit."""
+COUNTED = 2
+"""Tokens of a number with its noun: "3 tries" in the place of "5 days"."""
 ROOT, ROOT_SHARE, ENDING = 4, 0.75, 5
 
 FILLERS = frozenset(
@@ -35,8 +37,9 @@ FILLERS = frozenset(
         "the a an this that these those of and to be have do will would it its there then also too please kindly just really very quite so "
         "well now simply actually currently is us our your you we my i me they their them which who for on in at by with as"
     )
-) | {"as well", "in addition", "of course", "yes,", "no,"}
+) | {"as well", "in addition", "of course", "yes,", "no,", "true,", "false,"}
 """Words that may come, go or change without changing what is said; opposites among them are looked at before."""
+LEADING = frozenset(f"{word}," for word in LEADS)
 PRONOUNS = frozenset(
     listed(
         "someone somebody something anyone anybody people person thing it they them we us you i he she who this that these those one ones their his her"
@@ -194,7 +197,7 @@ class Pair:
             if max(len(change.expected), len(change.actual)) <= MAX_CHANGE
             for a in change.expected
             for b in change.actual
-            if opposite(a.key, b.key) and not synonyms(a.key, b.key)
+            if opposite(a.key, b.key) and not synonyms(a.key, b.key) and not {a.key, b.key} & LEADING
         )
 
     @cached_property
@@ -211,7 +214,19 @@ class Pair:
             return True
         # One word for one word in a sentence of three.
         sizes = [(len(one.expected), len(one.actual)) for one in self.changes]
-        return sizes == [(1, 1)] and len(self.expected.tokens) >= SHORT
+        if len(self.expected.tokens) < SHORT or len(sizes) != 1:
+            return False
+        one = self.changes[0]
+        counted = all(
+            any(token.fact and not token.fact.weak for token in side) for side in (one.expected, one.actual)
+        )
+        return sizes == [(1, 1)] or (max(sizes[0]) <= COUNTED and counted)
+
+    @cached_property
+    def tiny(self) -> bool:
+        """Are both texts answers of a word or two, which are compared whatever they share?"""
+        alone = len(self.reference.sentences) == len(self.answer.sentences) == 1
+        return alone and max(len(self.expected.tokens), len(self.actual.tokens)) <= SHORT
 
     @cached_property
     def covered(self) -> float:

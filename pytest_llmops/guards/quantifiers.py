@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pytest_llmops.guards.facts import same
-from pytest_llmops.guards.negation import implied
+from pytest_llmops.guards.negation import implied, one_negative
 from pytest_llmops.guards.pairing import Change, Pair
-from pytest_llmops.guards.saying import Found, alarm
+from pytest_llmops.guards.saying import Found, alarm, span
 from pytest_llmops.guards.stems import stem
 from pytest_llmops.guards.tokens import Sentence, Token, learn
 
@@ -18,14 +18,14 @@ _CLASSES = {
     "few": "few rarely seldom hardly",
     "none": "none nobody never neither",
     "only": "only solely exclusively",
-    "min": "at_least minimum no_less_than no_fewer_than not_less_than or_more or_over at_minimum no_earlier_than minimum_of",
-    "max": "at_most maximum no_more_than not_more_than up_to or_less or_fewer or_under at_maximum no_later_than capped_at limited_to maximum_of",
+    "min": "at_least minimum no_less_than no_fewer_than not_less_than or_more or_over or_older or_above or_later at_minimum no_earlier_than minimum_of",
+    "max": "at_most maximum no_more_than not_more_than up_to or_less or_fewer or_under or_younger or_below or_sooner at_maximum no_later_than capped_at limited_to maximum_of",
     "more": "more_than over longer_than greater_than above exceeding",
     "less": "less_than fewer_than under below shorter_than",
     "exact": "exactly precisely",
     "about": "about approximately roughly around nearly almost",
     "must": "must have_to need_to required mandatory shall obliged",
-    "may": "may can could might optional allowed permitted able free_to",
+    "may": "may can could might need_not optional allowed permitted able free_to",
     "should": "should recommended ought_to",
 }
 CLASSES = {
@@ -40,6 +40,9 @@ COMPATIBLE = (
 )  # fmt: skip
 ADDED = frozenset({"some", "few", "none", "only", "min", "max", "more", "less"})
 """Classes that change what is said by coming or going: "orders ship free" says the same of all orders."""
+FORBIDDING = frozenset({"must", "may", "can"})
+NEEDED = frozenset({"have to", "need to", "need", "oblig", "mandatory", stem("required"), stem("necessary")})
+BOUND, NEAR = 0.5, 2
 PLACES = frozenset({"over", "under", "abov", "below"})
 """Limits only in front of a value."""
 LOOSE = 0.65
@@ -48,11 +51,41 @@ REACH = 3
 
 def find(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:
     """Yield quantifiers and modal words in the place of others, and limits of one value that point the other way."""
-    found = []
-    for place, change in enumerate(pair.changes) if pair.alike >= LOOSE else ():
+    found = list(_forbidden(pair))
+    for place, change in enumerate(pair.changes) if pair.alike >= LOOSE and not found else ():
         if place not in claimed and (two := _differ(pair, change)):
             found.append(Found(alarm("quantifiers", "how many, or how bound", *two), place))
     yield from found or _limits(pair)
+
+
+def _forbidden(pair: Pair) -> Iterator[Found]:
+    """You must not, and you need not."""
+    if pair.alike < BOUND:
+        return
+    one, other = _bound(pair.expected), _bound(pair.actual)
+    if len(one) == len(other) == 1 and one.keys() != other.keys():
+        yield Found(alarm("quantifiers", "how many, or how bound", *one.values(), *other.values()))
+
+
+def _bound(sentence: Sentence) -> dict[str, str]:
+    """What a sentence forbids ("must not") or leaves open ("need not", "do not have to"), as written."""
+    found = {}
+    for at, token in enumerate(sentence.tokens):
+        after = sentence.tokens[at + 1 : at + 1 + NEAR]
+        if token.key == "need not":
+            found["open"] = token.text
+        elif token.key in FORBIDDING and after and after[0].key == "not":
+            found["forbidden"] = span(sentence, (token, after[0]))
+        elif token.key in {"not", "no"}:
+            needed = next((one for one in after if one.key in NEEDED), None)
+            if needed:
+                found["open"] = span(sentence, (token, needed))
+    return found
+
+
+def forbid_alike(pair: Pair) -> bool:
+    """Do both forbid, one with "must not" and one with "may not"?"""
+    return all("forbidden" in _bound(side) for side in (pair.expected, pair.actual))
 
 
 def _differ(pair: Pair, change: Change) -> tuple[str, str] | None:
@@ -68,11 +101,20 @@ def _differ(pair: Pair, change: Change) -> tuple[str, str] | None:
         (one in a and two in b) or (one in b and two in a) for one, two in map(sorted, COMPATIBLE)
     ):
         return None
-    if any(implied(token.key) for token in (*change.expected, *change.actual) if token.key not in CLASSES):
+    if _turned_over(pair, a | b) or any(
+        implied(token.key) for token in (*change.expected, *change.actual) if token.key not in CLASSES
+    ):
         return None
     if expected and actual:
         return expected[0].text, actual[0].text
     return _come_or_gone(pair, change, expected, actual) if expected or actual else None
+
+
+def _turned_over(pair: Pair, classes: set[str]) -> bool:
+    """Does a "not" make them the same? "Not above" is "below", and "may not" is "must not"."""
+    return (classes <= {"must", "may"} and forbid_alike(pair)) or (
+        {"less", "more"} <= classes and one_negative(pair)
+    )
 
 
 def _counts(sentence: Sentence, token: Token) -> bool:

@@ -98,7 +98,7 @@ KEPT = frozenset(
     listed(
         "this his its us is was as yes less unless always perhaps during thing nothing something anything everything morning evening "
         "king ring spring string wing bring need feed seed speed indeed hundred red bed shed news across class access process address "
-        "business pass miss press loss boss glass grass gas bus plus thus series species fee free tree see agree only early daily family "
+        "business pass miss press loss boss glass grass gas bus plus thus series species fee free tree see agree disagree only early daily family "
         "apply supply reply rely likely monthly weekly yearly july italy ability bring being ceiling wedding building string"
     )
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pytest_llmops.guards.stems import stem
 
 _GROUPS = """
+united_states america american ; united_kingdom britain british ; european_union european
 customer client shopper buyer purchaser consumer guest ; employee worker staff_member colleague team_member staff personnel
 user person member people individual somebody someone anyone ; company firm business organization enterprise corporation employer
 shop store retailer outlet ; product item article good merchandise piece unit ; order purchase
@@ -169,7 +170,7 @@ partner associate ; spouse partner ; couple pair ; relative family_member ; neig
 refugee asylum_seeker ; capital main_city ; village settlement ; suburb outskirts ; district quarter area neighbourhood
 neighbourhood area ; motorway highway freeway ; crossing intersection junction ; roundabout traffic_circle ; traffic_light light
 underground subway metro ; tram streetcar ; taxi cab ; luggage baggage ; suitcase bag ; ticket fare ; fare price ; timetable schedule
-schedule plan ; schedule set fix ; delay hold_up ; delay wait ; queue line ; entrance way_in ; exit way_out ; stair step
+schedule plan ; schedule set fix ; delay wait ; queue line ; entrance way_in ; exit way_out ; stair step
 floor storey level ; curtain blind ; carpet rug ; cupboard cabinet closet ; drawer compartment ; fridge refrigerator ; freezer deep_freeze
 tap faucet ; bath tub ; toilet restroom bathroom lavatory ; soap detergent ; towel cloth ; rubbish garbage trash waste
 bin dustbin trash_can ; recycle reuse ; pollution contamination ; dirt soil earth ; mud dirt ; stone rock ; sand grit ; dust powder

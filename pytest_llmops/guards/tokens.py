@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from pytest_llmops.guards import moments, opposites, synonyms
+from pytest_llmops.guards import moments, numerals, opposites, synonyms
 from pytest_llmops.guards.facts import Fact
 from pytest_llmops.guards.listing import listed
 from pytest_llmops.guards.measures import read as read_measures
@@ -46,6 +47,8 @@ class _Plain(dict[int, int | str]):
             made = str(int(char))
         elif 0xFF01 <= code <= 0xFF5E:  # noqa: PLR2004 -- the full-width forms of ASCII
             made = chr(code - 0xFEE0)
+        elif 0x3300 <= code <= 0x33FF or char in "µ℃℉\u212a\u2126":  # noqa: PLR2004 -- units as one letter
+            made = unicodedata.normalize("NFKC", char)
         elif char.isspace():
             made = " "
         self[code] = made
@@ -70,11 +73,31 @@ _CONTRACTIONS = {
     "let's": ("let", "we"), "gonna": ("going", "to"), "wanna": ("want", "to"),
 }  # fmt: skip
 _ENDINGS = {"'re": "be", "'ve": "have", "'ll": "will", "'m": "be", "'d": "would"}
+CLAUSES = frozenset(listed("and but or while whereas though although because yet"))
+"""Words that begin a clause."""
+VERBS = frozenset(listed("be have do will would can may must should need not")) | {"have to", "need to"}
+"""Words of which a clause has one; else it is a part of another."""
+CONDITIONS = frozenset(listed("if when once unless until till while after befor within"))
 NAMELESS = frozenset(
     listed(
         "i i'm i'll i've i'd ok tv pc id faq pdf mr mrs ms dr monday tuesday wednesday thursday friday saturday sunday yes no"
     )
 )
+LEADS = {"yes": True, "true": True, "no": False, "false": False}
+"""Words that answer by themselves at the head of a sentence, and whether they affirm."""
+_LED = re.compile(
+    r"[*_\"')]*(?:\s*(?:[,.!;:-]|\Z)|\s(?:it|we|you|i|they|he|she|there|that|this)\b)", re.IGNORECASE
+)
+_NUMBERED = re.compile(r"\.\s?\d")
+SHORT_FORMS = {
+    "US": "united states", "U.S": "united states", "USA": "united states", "U.S.A": "united states", "UK": "united kingdom",
+    "U.K": "united kingdom", "EU": "european union", "E.U": "european union", "UN": "united nations", "U.N": "united nations",
+    "Dr": "doctor", "Prof": "professor", "vs": "versus", "etc": "so on", "e.g": "for example", "approx": "approximately",
+    "dept": "department", "Dept": "department", "govt": "government", "info": "information", "incl": "including", "Inc": "incorporated",
+    "Corp": "corporation", "Ltd": "limited", "NYC": "new york city", "PM": "prime minister", "CEO": "chief executive officer",
+    "AI": "artificial intelligence", "VAT": "value added tax", "ID": "identification", "Mt": "mount", "Ave": "avenue",
+}  # fmt: skip
+"""Common short forms, as written, and what they are short for."""
 _PHRASES: dict[str, list[tuple[str, ...]]] = {first: list(all_) for first, all_ in synonyms.PHRASES.items()}
 
 
@@ -88,6 +111,7 @@ def learn(phrases: Iterable[tuple[str, ...]]) -> None:
 
 
 learn(opposites.PHRASES)
+learn(tuple(map(stem, words.split())) for words in SHORT_FORMS.values() if " " in words)
 
 
 @dataclass(frozen=True)
@@ -99,12 +123,13 @@ class Sentence:
     @cached_property
     def text(self) -> str:
         """The sentence with plain digits, quotes and dashes."""
-        return self.raw.translate(_PLAIN)
+        return numerals.without_cjk(self.raw.translate(_PLAIN))
 
     @cached_property
     def plain(self) -> str:
-        """The sentence without case and the marks at its ends."""
-        return self.text.casefold().strip(" .!?;:,\"'()*-")
+        """The sentence without the marks at its ends, and without case where it has no unit, which Mb and MB differ by."""
+        shown = self.text if any(map(str.isdigit, self.text)) else self.text.casefold()
+        return shown.strip(" .!?;:,\"'()*-")
 
     @cached_property
     def facts(self) -> tuple[Fact, ...]:
@@ -126,6 +151,30 @@ class Sentence:
         return tuple(one.key for one in self.tokens)
 
     @cached_property
+    def clauses(self) -> tuple[int, ...]:
+        """For each token, in which clause of the sentence it stands; a condition is no clause of its own."""
+        parts: list[list[Token]] = [[]]
+        end = 0
+        for token in self.tokens:
+            if token.key in CLAUSES or any(mark in self.text[end : token.start] for mark in ",;:()"):
+                parts.append([])
+            parts[-1].append(token)
+            end = token.end
+        found: list[int] = []
+        number, whole = 0, False
+        for part in parts:
+            says = any(token.key in VERBS for token in part) and part[0].key not in CONDITIONS
+            number += says and whole
+            whole = whole or says
+            found += [number] * len(part)
+        return tuple(found)
+
+    @property
+    def lead(self) -> bool | None:
+        """Does it begin with a "yes" or "true" (True), or with a "no" or "false" (False)?"""
+        return LEADS.get(self.keys[0][:-1]) if self.keys and self.keys[0][-1:] == "," else None
+
+    @cached_property
     def words(self) -> frozenset[str]:
         """The single words of it that say something, without inflection; cheap, for finding pairs."""
         return frozenset(stem(one) for one in _WORD.findall(self.text)) - SMALL
@@ -145,11 +194,11 @@ def _words(text: str, facts: tuple[Fact, ...]) -> list[Token]:
     for fact in (*facts, None):
         end = fact.start if fact else len(text)
         for match in _WORD.finditer(text, place, end):
-            if (
-                first
-                and match[0].lower() in {"yes", "no"}
-                and text[match.end() : match.end() + 1] in {",", "!", "."}
-            ):
+            if match[0].lower() == "no" and _NUMBERED.match(text, match.end()):
+                found.append(Token("number", match[0], *match.span()))
+                first = False
+                continue
+            if first and match[0].lower() in LEADS and _LED.match(text, match.end()):
                 found.append(Token(f"{match[0].lower()},", match[0], *match.span()))
                 first = False
                 continue
@@ -165,7 +214,7 @@ def _fact_key(fact: Fact) -> str:
     # Facts of one value get one key, so that they align; where the readings differ, the guards compare them.
     reading = fact.readings[0]
     return (
-        f"{reading.dim}={reading.value:.6g}"
+        f"{reading.dim}={reading.value:.15g}"
         if isinstance(reading.value, float)
         else f"{reading.dim}={reading.value}"
     )
@@ -188,6 +237,9 @@ def _split(match: re.Match[str], *, first: bool) -> list[Token]:
     if "/" in word and word.replace("/", "").isalpha():
         parts = [Token(stem(part), part, start, end) for part in word.split("/")]
         return [parts[0], Token("or", "/", start, end), *parts[1:]]
+    if word in SHORT_FORMS:
+        key = " ".join(map(stem, SHORT_FORMS[word].split()))
+        return [Token(key, word, start, end, None, _is_name(word, first=first))]
     # "Team A" has no article.
     key = "a." if word == "A" and not first else stem(word)
     return [Token(key, word, start, end, None, _is_name(word, first=first))]
@@ -214,7 +266,8 @@ def _joined(words: list[Token]) -> list[Token]:
             part = words[place : place + len(phrase)]
             if tuple(one.key for one in part) == phrase:
                 text = " ".join(dict.fromkeys(one.text for one in part))
-                found.append(Token(" ".join(phrase), text, part[0].start, part[-1].end))
+                name = all(one.name for one in part)
+                found.append(Token(" ".join(phrase), text, part[0].start, part[-1].end, None, name))
                 place += len(phrase)
                 break
         else:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from pytest_llmops.guards.facts import Fact, comparable, same
+from pytest_llmops.guards.facts import BARE, Fact, comparable, same
 from pytest_llmops.guards.pairing import MAX_CHANGE, Pair
 from pytest_llmops.guards.saying import Found, alarm
 
-MOMENTS = frozenset({"date", "weekday", "clock"})
+MOMENTS = frozenset({"date", "weekday", "clock", "decade"})
 WHAT = {"numbers": "another number", "units": "another unit", "dates": "another date or time"}
+_TWO = re.compile(r"(?<![\w.,:/-])(\d{1,4})(?:\s?[-:]\s?|\sto\s)(\d{1,4})(?![\w:/-]|[.,]\d)")
+"""A score, a ratio or a range."""
 MAX_FACTS = 40
 """Values of one sentence that are compared."""
 LOOSE = 0.6
@@ -20,6 +23,8 @@ LOOSE = 0.6
 def differing(pair: Pair, guard: str) -> Iterator[Found]:
     """Yield the unlike values that belong to one guard."""
     told: set[tuple[str, str]] = set()
+    if guard == "numbers":
+        yield from _turned(pair)
     for expected, actual, place in (*_in_place(pair), *_elsewhere(pair)):
         shown = (expected.text, actual.text)
         if _whose(expected, actual) == guard and shown not in told:
@@ -36,7 +41,7 @@ def _whose(one: Fact, other: Fact) -> str:
 
 def _in_place(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]:
     """A value that stands where another one stood."""
-    if pair.alike < LOOSE:
+    if pair.alike < LOOSE and not pair.minimal:
         return
     for place, change in enumerate(pair.changes):
         if max(len(change.expected), len(change.actual)) > MAX_CHANGE:
@@ -51,9 +56,29 @@ def _in_place(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]:
 
 
 def _firm(one: Fact, other: Fact, pair: Pair) -> bool:
-    if comparable(one, other) or pair.minimal:
+    if comparable(one, other) or pair.minimal or _measured_and_bare(one, other):
         return not (one.weak and other.weak) or pair.minimal
     return False
+
+
+def _turned(pair: Pair) -> Iterator[Found]:
+    """Two numbers of a score or a ratio, the other way round; "won 3-1" and "lost 1-3" are the same."""
+    if (pair.alike < LOOSE and not pair.minimal) or pair.flips:
+        return
+    wanted, said = (
+        {(one[1], one[2]): one[0] for one in _TWO.finditer(side.text)}
+        for side in (pair.expected, pair.actual)
+    )
+    for two, shown in wanted.items():
+        other = two[::-1]
+        if two not in said and other in said and other not in wanted:
+            yield Found(alarm("numbers", "the same numbers the other way round", shown, said[other]))
+
+
+def _measured_and_bare(one: Fact, other: Fact) -> bool:
+    """Is one of them so many seconds, and the other another number of nothing that is known?"""
+    firm = not one.weak and not other.weak and not (one.dims | other.dims) & MOMENTS
+    return firm and (BARE in one.dims) != (BARE in other.dims) and None not in {one.raw, other.raw}
 
 
 def _elsewhere(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from pytest_llmops.guards.listing import listed
 from pytest_llmops.guards.negation import one_negative, reworded
-from pytest_llmops.guards.pairing import PRONOUNS, Pair
+from pytest_llmops.guards.pairing import PRONOUNS, Change, Pair
+from pytest_llmops.guards.quantifiers import CLASSES, forbid_alike
 from pytest_llmops.guards.saying import Found, alarm, span
 from pytest_llmops.guards.tokens import Token
 
@@ -34,7 +35,7 @@ def find(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:
     open_, beside = [], 0
     balanced = {place for place, _, _ in pair.flips} if one_negative(pair) else set()
     for place, change in enumerate(pair.changes):
-        expected, actual = change.left
+        expected, actual = _unlike(pair, change)
         if (
             place in claimed
             or place in balanced
@@ -64,6 +65,16 @@ def find(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:
                 ),
                 place,
             )
+
+
+def _unlike(pair: Pair, change: Change) -> tuple[list[Token], list[Token]]:
+    """What is left without limits of one kind, "up to" and "at most"."""
+    classes = [{CLASSES.get(token.key) for token in side} - {None} for side in change.left]
+    both = classes[0] & classes[1]
+    if classes[0] | classes[1] == {"must", "may"} and forbid_alike(pair):
+        both = {"must", "may"}
+    one, other = ([token for token in side if CLASSES.get(token.key) not in both] for side in change.left)
+    return one, other
 
 
 def _says(tokens: Sequence[Token]) -> bool:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Rule: TypeAlias = Literal["balanced", "recall", "precision", "false passes"]
+RULES: tuple[Rule, ...] = ("balanced", "recall", "precision", "false passes")
 MAX_DIGITS = 12
 
 
@@ -131,11 +132,15 @@ def choose(
         The cut; None if there is none, as everything of the highest score would break the rule.
 
     Raises:
-        ValueError: As `cuts`.
+        ValueError: As `cuts`; no such rule, or a share that is none.
 
     >>> choose([0.9, 0.4, 0.6, 0.1], [True, True, False, False], rule="false passes", share=0.5).at_least
     0.25
     """
+    if rule not in RULES:
+        raise ValueError(f"curves: expected a rule out of {', '.join(RULES)}, got {ascii(rule)[:80]}")
+    if not 0 <= share <= 1:
+        raise ValueError(f"curves: expected a share from 0 to 1, got {share!r}")
     found = cuts(scores, same)
     if rule == "balanced":
         best = max(range(len(found)), key=lambda n: (found[n].balanced_accuracy, n))
@@ -195,9 +200,14 @@ def average_precision(scores: Sequence[float], same: Sequence[bool]) -> float:
 def wilson(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
     """Interval of a share at 95 %, as Wilson gives it (JASA 22, 1927): never outside 0 to 1; (0, 1) for no trials.
 
+    Raises:
+        ValueError: More hits than trials, or a negative number of either.
+
     >>> tuple(round(one, 3) for one in wilson(0, 10))
     (0.0, 0.278)
     """
+    if not 0 <= hits <= count:
+        raise ValueError(f"curves: expected from 0 to {count} hits, as many as there are trials, got {hits}")
     if not count:
         return 0.0, 1.0
     share, square = hits / count, z * z

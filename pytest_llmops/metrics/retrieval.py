@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from numbers import Integral
 from typing import TypeAlias
 
 Relevant: TypeAlias = Collection[str] | Mapping[str, int]
@@ -24,7 +25,8 @@ def hit_rate(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -
     """Whether there is a relevant id among the first k: 1 or 0; the mean over queries is the hit rate.
 
     Raises:
-        ValueError: Nothing is relevant, an id stands twice in the ranking, or k is less than 1.
+        ValueError: Nothing is relevant, an id stands twice in the ranking or is no text, the ranking has no order
+            (a set), a grade is no whole number, or k none of at least 1.
 
     >>> hit_rate(["a", "b"], ["b"], 1), hit_rate(["a", "b"], ["b"], 2), hit_rate([], ["b"], 2)
     (0.0, 1.0, 0.0)
@@ -44,7 +46,7 @@ def precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None) 
     (0.5, 0.25)
     """
     gains = _gains(ranking, relevant, k)
-    return _found(gains) / (k or len(gains) or 1)
+    return _found(gains) / int(k or len(gains) or 1)
 
 
 def recall(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
@@ -135,7 +137,7 @@ def bpref(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> f
     gains = _gains(ranking, relevant, k, unjudged=-1)
     wanted = len(_positive(relevant))
     grades = relevant.values() if isinstance(relevant, Mapping) else ()
-    most = min(sum(grade == 0 for grade in grades), wanted)
+    most = min(sum(int(grade) == 0 for grade in grades), wanted)
     preferred, bad = 0.0, 0
     for gain in gains:
         if gain > 0:
@@ -167,8 +169,10 @@ def _found(gains: Sequence[int]) -> int:
 
 def _gains(ranking: Sequence[str], relevant: Relevant, k: int | None, *, unjudged: int = 0) -> list[int]:
     """Return the grades of the first k ids, after checking everything that was given."""
-    if k is not None and k < 1:
-        raise ValueError(f"k: expected at least 1, got {k}")
+    if k is not None and (not _is_whole(k) or k < 1):
+        raise ValueError(f"k: expected a whole number of at least 1, or None, got {k!r}")
+    if not _in_order(ranking):
+        raise ValueError(f"the ranking: expected a list of ids, best first, got {ranking!r:.80}")
     grades: Mapping[str, int] = _positive(relevant)
     if isinstance(relevant, Mapping):
         grades = relevant
@@ -178,16 +182,29 @@ def _gains(ranking: Sequence[str], relevant: Relevant, k: int | None, *, unjudge
         if id_ in seen:
             raise ValueError(f"the ranking holds {id_!r} twice: every id can be ranked once")
         seen.add(id_)
-    return [grades.get(id_, unjudged) for id_ in ranking[:k]]
+    return [int(grades.get(id_, unjudged)) for id_ in ranking[:k]]
+
+
+def _is_whole(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral)
+
+
+def _in_order(ranking: object) -> bool:
+    # A set has no first place. An array is no Sequence by name, but has an order.
+    if isinstance(ranking, Sequence):
+        return not isinstance(ranking, str)
+    return bool(getattr(ranking, "ndim", 0) == 1)
 
 
 def _positive(relevant: Relevant) -> dict[str, int]:
     if isinstance(relevant, str):
         raise ValueError(f"relevant: expected ids, got the text {relevant!r}; write [{relevant!r}]")
+    if not isinstance(relevant, Collection):
+        raise ValueError(f"relevant: expected ids, or id -> grade, got {relevant!r:.80}")
     grades = relevant if isinstance(relevant, Mapping) else dict.fromkeys(relevant, 1)
     for id_, grade in grades.items():
         _check_id(id_, "relevant")
-        if not isinstance(grade, int):
+        if not isinstance(grade, Integral):
             raise ValueError(f"grade of {id_!r}: expected a whole number, got {grade!r}")
     kept = {id_: int(grade) for id_, grade in grades.items() if grade > 0}
     if not kept:

@@ -16,6 +16,7 @@ from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.metrics.ranking import interval
 from pytest_llmops.protocols import Chunk, Hit, Hits
 from pytest_llmops.queries import answers, queries
+from pytest_llmops.retrievers.hybrid import HybridRetriever
 from pytest_llmops.retrievers.in_memory import InMemoryRetriever
 from pytest_llmops.trec import read_qrels
 
@@ -210,6 +211,39 @@ def test_an_id_that_the_corpus_does_not_have(retriever: InMemoryRetriever) -> No
         # Who does not tell its ids is asked, and finds nothing.
         Store.documents = unknown
         assert assert_retrieval(Store(), [{"input": "q", "relevant": ["b"]}], at_least=None).value == 0.0
+
+
+def test_a_store_that_lists_its_passages_knows_its_ids_too() -> None:
+    asked = 0
+
+    class Store:
+        failing: Exception | None = None
+
+        def listing(self) -> list[Chunk]:
+            nonlocal asked
+            asked += 1
+            if self.failing:
+                raise self.failing
+            return CORPUS
+
+        def search(self, query: str, k: int | None = None) -> Hits:
+            return Hits((Hit(id="tracking", text="", score=1.0),), query=f"{query}{k}")
+
+    stray = [*CASES, {"id": "c", "input": "parcel", "relevant": ["trackin"]}]
+    for store in (Store(), HybridRetriever([Store(), InMemoryRetriever(CORPUS)])):
+        asked = 0
+        with pytest.raises(
+            UsageError, match=r"4 passages does not have: 'trackin' of query c \(did you mean"
+        ):
+            assert_retrieval(store, stray, at_least=0.1)
+        assert asked == 1
+    assert assert_retrieval(Store(), CASES, at_least=None).value == 0.25
+    # What cannot be listed is asked all the same; a store that is down scores nothing.
+    Store.failing = UsageError("this store cannot be listed")
+    assert assert_retrieval(Store(), stray, at_least=None).value == pytest.approx(0.5 / 3)
+    Store.failing = OSError("no route")
+    with pytest.raises(MeasurementErrored, match="the passages of Store cannot be listed: OSError: no route"):
+        assert_retrieval(Store(), CASES, at_least=0.1)
 
 
 def test_answers_are_a_retriever_or_a_run() -> None:

@@ -434,3 +434,56 @@ def test_alarms_about_foreign_text_start_no_line() -> None:
     lines = str(caught.value).splitlines()
     assert all(line.startswith("  ") for line in lines[1:])
     assert not any(char in str(caught.value) for char in "\x1b\u202e")
+
+
+def test_numbers_of_numpy_are_bounds_and_an_array_is_none() -> None:
+    import numpy as np
+
+    for bound in (np.float32(0.5), np.float64(0.5), np.int64(0)):
+        assert assert_semantic("a refund", "a refund", at_least=cast("Any", bound)).bound == bound
+    for wrong in (np.array([0.5, 0.5]), np.float32("nan"), "high", np.float32(1.5)):
+        with pytest.raises(UsageError, match="expected at_least from 0 to 1, a Threshold, or None"):
+            assert_semantic("a refund", "a refund", at_least=cast("Any", wrong))
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("Yes, we ship to Canada.", "No, we do not ship to Canada."),
+        ("I agree.", "I disagree."),
+        ("Never.", "Always."),
+    ],
+)
+def test_short_and_turned_answers_fail(answer: str, reference: str) -> None:
+    assert measured(answer, reference, at_least=0.0, embedder=ALIKE)["semantic.guards"].status == "failed"
+
+
+def test_what_to_do_stands_behind_both_failures() -> None:
+    mine = recorder.Recorder(settings=Settings())
+    mine.provenance = lambda: [("rerun", "pytest tests/test_refunds.py")]
+    recorder.push(mine)
+    try:
+        with pytest.raises(MeasurementFailed) as caught:
+            assert_semantic("Refunds take 60 days.", "Refunds take 30 days.", at_least=0.999)
+    finally:
+        recorder.pop(mine)
+    lines = str(caught.value).splitlines()
+    assert [number for number, line in enumerate(lines) if "rerun" in line] == [len(lines) - 1]
+    assert any("semantic.guards: another number" in line for line in lines[1:])
+
+
+def test_a_threshold_that_names_the_embedder_as_the_settings_do(tmp_path: Path) -> None:
+    file = tmp_path / "threshold.json"
+    file.write_text(Threshold(value=0.33, embedder="mine", version="mine/1").text(), "utf-8")
+
+    def lookup(_kind: str, _name: str) -> object:
+        return ALIKE
+
+    mine = recorder.Recorder(settings=Settings(semantic_threshold=str(file)))
+    mine.lookup = lookup
+    recorder.push(mine)
+    try:
+        with pytest.raises(UsageError, match="measured with, mine of version mine/1"):
+            assert_semantic("a refund", "a refund", embedder="mine")
+    finally:
+        recorder.pop(mine)

@@ -14,6 +14,7 @@ import pytest
 from pytest_llmops import cli
 from pytest_llmops.backends.offline import HashingEmbedder, TfidfEmbedder
 from pytest_llmops.commands import pairs as labelled
+from pytest_llmops.commands import writing
 from pytest_llmops.commands.picture import draw
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.metrics import curves
@@ -364,3 +365,55 @@ def test_the_rule_of_the_built_in_bounds_as_a_command(run: Run, shared_data: Pat
         < float(proposed.split()[0].partition("=")[2])
         <= HashingEmbedder().default_bound
     )
+
+
+def test_a_module_of_one_word_is_imported_too(run: Run, tmp_path: Path) -> None:
+    name = f"single_{abs(hash(str(tmp_path)))}"
+    (tmp_path / f"{name}.py").write_text(OWN)
+    status, out, _ = run(write(*PAIRS), "--embedder", f"{name}:Own")
+    assert status == 0
+    assert out[1] == "embedder Own, version own/1"
+    status, _, err = run(write(*PAIRS), "--embedder", f"{name}_absent:Own")
+    assert status == 2
+    assert "ModuleNotFoundError" in err[-1]
+    assert "expected a built-in embedder, or package.module:Class" in err[-1]
+
+
+def test_a_key_in_what_an_embedder_raises_is_not_shown(run: Run, tmp_path: Path) -> None:
+    name = f"keyed_{abs(hash(str(tmp_path)))}"
+    key = "sk-" + "a1B2c3D4e5F6g7H8" * 2
+    (tmp_path / f"{name}.py").write_text(
+        f'class Own:\n    def __init__(self):\n        raise ValueError("401 for {key}\\nsecond line")\n'
+    )
+    status, _, err = run(write(*PAIRS), "--embedder", f"{name}:Own")
+    assert status == 2
+    assert len(err) == 1
+    assert "ValueError: 401 for" in err[0]
+    assert key not in err[0]
+
+
+def test_a_text_that_cannot_be_encoded_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"a\.json: cannot be written: the text has half a character, '\\ud800'"
+    ):
+        writing.write(tmp_path / "a.json", "x\ud800")
+    with pytest.raises(UsageError, match="cannot be written: "):
+        (tmp_path / "b.json").mkdir()
+        writing.write(tmp_path / "b.json", "x")
+    assert [one.name for one in tmp_path.iterdir()] == ["b.json"]
+    writing.write(tmp_path / "c.json", "ä\n")
+    assert (tmp_path / "c.json").read_bytes() == b"\xc3\xa4\n"
+
+
+def test_rules_and_shares_that_are_none_are_told() -> None:
+    scores, same = [0.9, 0.4], [True, False]
+    with pytest.raises(
+        ValueError, match="expected a rule out of balanced, recall, precision, false passes, got 'x'"
+    ):
+        curves.choose(scores, same, rule="x")  # type: ignore[arg-type]
+    for share in (float("nan"), -0.1, 1.1):
+        with pytest.raises(ValueError, match="expected a share from 0 to 1"):
+            curves.choose(scores, same, rule="recall", share=share)
+    for hits, count in ((5, 3), (-1, 3), (0, -1)):
+        with pytest.raises(ValueError, match="hits, as many as there are trials"):
+            curves.wilson(hits, count)

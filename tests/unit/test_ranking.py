@@ -91,7 +91,7 @@ def test_what_cannot_be_scored_names_its_query(
 
 @pytest.mark.parametrize("options", [{"level": 0}, {"depth": 0}])
 def test_a_level_and_a_depth_of_at_least_1(options: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="expected at least 1"):
+    with pytest.raises(ValueError, match="expected whole numbers of at least 1"):
         evaluate({}, {}, ["mrr"], **options)  # type: ignore[arg-type]
 
 

@@ -71,7 +71,7 @@ def test_an_empty_ranking_scores_zero(metric: Metric) -> None:
         (["a"], [], 5, "no relevant ids"),
         (["a"], {"a": 0, "b": -1}, 5, "no relevant ids"),
         (["a", "b", "a"], ["a"], 1, "holds 'a' twice"),
-        (["a"], ["a"], 0, "at least 1, got 0"),
+        (["a"], ["a"], 0, "expected a whole number of at least 1, or None, got 0"),
         (["a"], "a", None, "got the text 'a'"),
         ([1], ["a"], None, "the ranking: expected ids that are texts, got 1"),
         (["a"], [1], None, "relevant: expected ids that are texts, got 1"),

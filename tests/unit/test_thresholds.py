@@ -140,3 +140,22 @@ def test_a_file_for_another_version_of_the_embedder_is_no_bound(tmp_path: Path) 
         default_bound(HashingEmbedder(dim=64), settings)
     with pytest.raises(UsageError, match="no such file"):
         default_bound(HASHING, Settings(semantic_threshold=str(tmp_path / "absent.json")))
+
+
+class Mine:
+    version = "mine/2"
+
+
+def test_the_command_is_told_a_class_that_it_can_import() -> None:
+    with pytest.raises(UsageError, match=rf"--embedder {__name__}:Mine\Z"):
+        made(embedder="Mine", version="mine/1").check(Mine())  # type: ignore[arg-type]
+
+
+def test_a_file_may_name_an_embedder_as_a_hook_does(tmp_path: Path) -> None:
+    path = written(tmp_path / "bound.json", embedder="mine", version="mine/1")
+    settings = Settings(semantic_threshold=str(path))
+    with pytest.raises(
+        UsageError, match="expected the embedder it was measured with, mine of version mine/1"
+    ):
+        default_bound(Mine(), settings, asked="mine")  # type: ignore[arg-type]
+    assert default_bound(Mine(), settings, asked="another") is None  # type: ignore[arg-type]

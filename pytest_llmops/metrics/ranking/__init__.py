@@ -15,9 +15,10 @@ Source: trec_eval (NIST), measures ``success``, ``P``, ``recall``, ``Rprec``, ``
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from pytest_llmops.errors import UnknownName, UsageError
@@ -45,12 +46,14 @@ def parse(text: str) -> tuple[str, int | None]:
 
     Raises:
         UnknownName: There is no such metric.
-        UsageError: The cut is no whole number of at least 1.
+        UsageError: It is no text, or the cut is no whole number of at least 1.
 
     >>> parse("nDCG@10"), parse("reciprocal_rank")
     (('ndcg', 10), ('mrr', None))
     """
     __tracebackhide__ = True
+    if not isinstance(text, str):
+        raise UsageError(f"metric: expected a name like 'ndcg@10', got {text!r}")
     given, at, cut = text.strip().lower().partition("@")
     name = ALIASES.get(given, given)
     if name not in SCORERS:
@@ -60,6 +63,10 @@ def parse(text: str) -> tuple[str, int | None]:
     if not (cut.isascii() and cut.isdecimal() and int(cut) > 0):
         raise UsageError(f"metric {text!r}: expected a whole number of at least 1 after @, like {name}@5")
     return name, int(cut)
+
+
+def _is_whole(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,18 +123,24 @@ def evaluate(
 
     Raises:
         ValueError: An id stands twice in a ranking, is no text, a grade is no whole number or a score no
-            finite one; names the query.
+            finite one, a ranking has no order (a set) or is None; names the query. The run or the judgements
+            are no mapping, or the id of a query is no text.
         UnknownName: There is no such metric.
-        UsageError: A cut of the wrong form.
+        UsageError: A cut of the wrong form, or one metric instead of a list of them.
 
     >>> scores = evaluate({"q1": ["a", "b"], "q2": {"c": 0.5, "d": 0.9}}, {"q1": ["b"], "q2": {"d": 1}}, ["mrr"])
     >>> scores.values["mrr"].tolist()
     [0.5, 1.0]
     """
     __tracebackhide__ = True
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise UsageError(f"metrics: expected a list like ['ndcg@10'], got {metrics!r}")
     asked = {one: parse(one) for one in metrics}
-    if level < 1 or (depth is not None and depth < 1):
-        raise ValueError(f"level and depth: expected at least 1, got {level} and {depth}")
+    for one in (level, 1 if depth is None else depth):
+        if not _is_whole(one) or one < 1:
+            raise ValueError(
+                f"level and depth: expected whole numbers of at least 1, got {level!r} and {depth!r}"
+            )
     found = looked_up(run, relevant, level=level, complete=complete, depth=depth)
     found_ids, scored = table(found, level)
     return Scores(

@@ -29,6 +29,10 @@ def interval(
         Lower and upper end; None where nothing can be told: there are fewer than two groups, or all values
         are equal.
 
+    Raises:
+        ValueError: The values are no list of finite numbers, the groups are not as many, or the confidence is
+            not between 0 and 1.
+
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile interval).
 
     >>> low, high = interval([0.0, 1.0] * 50)
@@ -37,7 +41,16 @@ def interval(
     """
     import numpy as np
 
-    numbers = np.asarray(values, dtype=np.float64)
+    try:
+        numbers = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        numbers = np.array(np.nan)
+    if numbers.ndim != 1 or not np.isfinite(numbers).all():
+        raise ValueError(f"values: expected a list of finite numbers, got {values!r:.80}")
+    if groups is not None and len(groups) != len(numbers):
+        raise ValueError(f"groups: expected one for each of {len(numbers)} values, got {len(groups)}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: expected a number between 0 and 1, got {confidence!r}")
     names = groups if groups is not None else [str(place) for place in range(len(numbers))]
     known = {name: place for place, name in enumerate(dict.fromkeys(names))}
     if len(known) < 2 or numbers.min() == numbers.max():  # noqa: PLR2004 -- one group has no spread

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, repeat
 from math import isfinite
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_llmops.metrics.ranking.scorers import Table
@@ -23,6 +24,8 @@ ABSENT = 2**62
 """The place of an id that was not found."""
 _FIRST = tuple(range(1000))
 _WHOLE = {int, bool}
+_USUAL = {list, tuple}
+"""Kinds of rankings that need no second look."""
 
 
 @dataclass(slots=True)
@@ -50,23 +53,26 @@ def looked_up(
     Raises:
         ValueError: As in `evaluate`.
     """
+    for name, given in (("run", run), ("relevant", relevant)):
+        _check_queries(given, name)
     found = Found()
     for query, judged in relevant.items():
+        grades = _grades(query, judged)
         ranking = run.get(query)
         if ranking is None:
+            if query in run:
+                raise ValueError(f"query {query!r}: expected ranked ids, or id -> score, got None")
             found.missing.append(query)
             if not complete and wanted_at(judged, level):
                 continue
             ranking = ()
-        grades = _grades(query, judged)
         # The exact type first: asking for the abstract one takes longer than all the rest of a look-up.
         if type(ranking) is dict or isinstance(ranking, Mapping):
             places = _places_by_score(query, ranking, grades)
         else:
             places = _places(query, ranking, grades)
-        if ABSENT in places and places.count(ABSENT) == len(places):
-            # 1 and "1" are never equal: a ranking of other ids than texts must not quietly score 0.
-            _check_ids(query, ranking, "the ranking")
+        # 1 and "1" are never equal: a ranking of other ids than texts must not quietly score 0.
+        _check_ids(query, ranking, "the ranking")
         limit = len(ranking) if depth is None else min(depth, len(ranking))
         found.queries.append(query)
         found.lengths.append(limit)
@@ -76,6 +82,14 @@ def looked_up(
     if depth is not None:
         found.places = [place if place < depth else ABSENT for place in found.places]
     return found
+
+
+def _check_queries(given: object, name: str) -> None:
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{name}: expected a mapping of queries, got {given!r:.80}")
+    odd = next((query for query in given if not isinstance(query, str)), None)
+    if odd is not None or None in given:
+        raise ValueError(f"{name}: expected ids of queries that are texts, got {odd!r}")
 
 
 def wanted_at(relevant: Relevant, level: int) -> bool:
@@ -89,27 +103,33 @@ def _grades(query: str, relevant: Relevant) -> Mapping[str, int]:
         raise ValueError(
             f"query {query!r}: expected relevant ids, got the text {relevant!r}; write [{relevant!r}]"
         )
+    if not isinstance(relevant, Collection):
+        raise ValueError(f"query {query!r}: expected relevant ids, or id -> grade, got {relevant!r:.80}")
     _check_ids(query, relevant, "relevant")
     if type(relevant) is not dict and not isinstance(relevant, Mapping):
         return dict.fromkeys(relevant, 1)
     if {*map(type, relevant.values())} - _WHOLE:
-        id_, grade = next(one for one in relevant.items() if type(one[1]) not in _WHOLE)
-        raise ValueError(f"query {query!r}: grade of {id_!r}: expected a whole number, got {grade!r}")
+        for id_, grade in relevant.items():
+            if not isinstance(grade, Integral):
+                raise ValueError(f"query {query!r}: grade of {id_!r}: expected a whole number, got {grade!r}")
+        return {id_: int(grade) for id_, grade in relevant.items()}
     return relevant
 
 
-def _check_ids(query: str, ids: Iterable[str], where: str) -> None:
+def _check_ids(query: str, ids: Iterable[Any], where: str) -> None:
     try:
         # The quickest way to see that all of them are texts.
         "".join(ids)
     except TypeError:
-        odd = next(one for one in ids if type(one) is not str)
+        odd = next(one for one in ids if not isinstance(one, str))
         raise ValueError(f"query {query!r}: {where}: expected ids that are texts, got {odd!r}") from None
 
 
 def _places(query: str, ids: Sequence[str], wanted: Iterable[str]) -> list[int]:
     if isinstance(ids, str):
         raise ValueError(f"query {query!r}: expected ranked ids, got the text {ids!r}")
+    if type(ids) not in _USUAL and not _in_order(ids):
+        raise ValueError(f"query {query!r}: expected ranked ids, or id -> score, got {ids!r:.80}")
     try:
         places = dict(zip(ids, _FIRST if len(ids) <= len(_FIRST) else count(), strict=False))
     except TypeError:
@@ -118,6 +138,11 @@ def _places(query: str, ids: Sequence[str], wanted: Iterable[str]) -> list[int]:
     if len(places) != len(ids):
         raise ValueError(f"query {query!r}: the ranking holds {Counter(ids).most_common(1)[0][0]!r} twice")
     return [*map(places.get, wanted, repeat(ABSENT))]
+
+
+def _in_order(ids: object) -> bool:
+    # A set has no first place. An array is no Sequence by name, but has an order.
+    return isinstance(ids, Sequence) or getattr(ids, "ndim", 0) == 1
 
 
 def _places_by_score(query: str, scores: Mapping[str, float], wanted: Iterable[str]) -> list[int]:
@@ -148,7 +173,7 @@ def ranked(scores: Mapping[str, float]) -> list[str]:
     """Return ids by score, the highest first; of equal scores the greater id first, as trec_eval does it.
 
     Raises:
-        ValueError: A score is no finite number.
+        ValueError: A score is no finite number, or an id no text.
 
     >>> ranked({"a": 1.0, "c": 2.0, "b": 1.0})
     ['c', 'b', 'a']
@@ -159,8 +184,10 @@ def ranked(scores: Mapping[str, float]) -> list[str]:
 
 def _check_scores(scores: Mapping[str, object], where: str = "") -> None:
     for name, score in scores.items():
-        if not isinstance(score, (int, float)) or not isfinite(score):
+        if not isinstance(score, (int, float, Real)) or not isfinite(score):
             raise ValueError(f"{where}score of {name!r}: expected a finite number, got {score!r}")
+        if not isinstance(name, str):
+            raise ValueError(f"{where}expected ids that are texts, got {name!r}")
 
 
 def table(found: Found, level: int) -> tuple[Table, NDArray[Any]]:

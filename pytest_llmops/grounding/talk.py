@@ -1,0 +1,106 @@
+"""What an answer says beside its claims: talk, "I don't know", marks of its sources."""
+
+from __future__ import annotations
+
+import re
+
+LISTED_UP_TO = 3
+"""Content words of a part without a verb, number or name, that only goes on with a list."""
+
+_I_CANNOT = (
+    r"(?:do\s+not|don['’]t|did\s+not|didn['’]t|cannot|can\s+not|can['’]t|could\s*n['’]t|could\s+not|was\s+not\s+able\s+to|"
+    r"wasn['’]t\s+able\s+to|(?:am|was|are|were)\s+(?:unable|not\s+able)\s+to)"
+)
+_UNABLE = r"(?:['’]m|['’]re)\s+(?:unable|not\s+able)\s+to"
+_OPEN = (
+    r"(?=\s*(?:[.,;:!?—]|$)|(?:\s+you)?\s+(?:(?:it|that|this|these|those)(?=\s*(?:[.,;:!?—]|$)|\s+(?:in|from|with|based|for\s+sure)\b)|"
+    r"whether|if|how|when|where|why|which|who|what|for\s+(?:sure|certain)|with\s+certainty|exactly|anything|enough|much|"
+    r"from\s+(?:the|this|these)|based\s+on|(?:(?:an?|any|the|your|this|that|these|those)\s+(?:\w+\s+)?)?"
+    r"(?:answer|question|information|detail|mention|reference|query|request)s?)\b)"
+)
+"""What follows where nothing else is spoken of than what is not known: "we cannot say", but not "say no"."""
+UNKNOWN = re.compile(
+    rf"\b(?:I|we)\s*(?:{_I_CANNOT}|{_UNABLE})\s+(?:know|have\s+(?:any\s+|that\s+|enough\s+)?information)\b"
+    rf"|\bI\s*(?:{_I_CANNOT}|{_UNABLE})\s+(?:find|see|determine|tell)\b"
+    rf"|\b(?:I|we)\s*(?:{_I_CANNOT}|{_UNABLE})\s+(?:find|see|determine|tell|say|answer)\b{_OPEN}"
+    r"|\b(?:I['’]m|I\s+am|we\s+are|we['’]re)\s+(?:not\s+sure|unsure)\b"
+    r"|\b(?:the\s+)?(?:contexts?|documents?|text|passages?|sources?|information)\s+(?:provided\s+|given\s+)?(?:do(?:es)?\s+not|do(?:es)?n['’]t)"
+    r"\s+(?:say|mention|contain|include|specify|state|provide)\b"
+    r"|\bno\s+information\s+(?:is|was|about|on)\b",
+    re.IGNORECASE,
+)
+"""What says that the answer is not known: it claims nothing of the world."""
+GREETING = re.compile(
+    r"^(?:hi|hello|hey|dear\s+\w+|good\s+(?:morning|afternoon|evening))\b(?:\s+\w+){0,3}\s*[,!.]*$"
+    r"|^(?:best|kind|warm)\s+(?:regards|wishes)\b(?:,?\s+[^\W\d]+){0,3}[,!.]*$"
+    r"|^(?:thanks|thank\s+you|you['’]re\s+welcome)(?:,?\s+[^\W\d]+){0,2}[,!.]*$",
+    re.IGNORECASE,
+)
+"""May hold a name, and still claims nothing."""
+TALK = re.compile(
+    r"^(?:thanks|thank\s+you)\b(?!\s+to\b)|^you['’]re\s+welcome|^(?:best|kind|warm)\s+regards|^my\s+apologies"
+    r"|^(?:(?:i['’]?m|i\s+am|we['’]re|we\s+are)\s+)?(?:very\s+|so\s+)?(?:sorry|happy\s+to|glad\s+to)\b|^unfortunately\W*$"
+    r"|^please\s+(?:let|feel\s+free|contact|reach\s+out|do\s+not\s+hesitate|don['’]t\s+hesitate)\b|^let\s+me\s+know\b"
+    r"|^feel\s+free\b|^(?:i\s+hope|hope)\s+(?:this|that|it)\b|^i\s+(?:can|could)\s+(?:also\s+)?help\b|^i['’]d\s+be\s+happy\b"
+    r"|^here\s*(?:is|are|['’]s)\s+[^.:]*:$"
+    r"|^if\s+you\s+(?:have|need)\s+(?:any\s+)?(?:more\s+|other\s+|further\s+)?(?:questions?|help|assistance|information)\b"
+    r"|^i\s+(?:think|believe|guess|suppose|assume)\b|^in\s+my\s+opinion\b|^as\s+an\s+ai\b",
+    re.IGNORECASE,
+)
+"""Talk around an answer: greetings, thanks, offers of help, and opinions that are said to be some."""
+POLITE = re.compile(
+    r"^(?:(?:thanks|thank\s+you)\b(?!\s+to\b)|my\s+apologies|(?:(?:i['’]?m|i\s+am|we['’]re|we\s+are)\s+)?(?:very\s+|so\s+)?"
+    r"(?:sorry|happy\s+to|glad\s+to)\b|(?:i\s+(?:think|believe|guess|suppose|assume)|in\s+my\s+opinion|as\s+an\s+ai|(?:i\s+)?hope)\b)"
+    r"[^,;:]*?(?:[,;:—]+|\bthat\b)\s*",
+    re.IGNORECASE,
+)
+"""Talk in front of something else, up to where that begins."""
+LEAD = re.compile(
+    r"^(?:(?:based\s+on|according\s+to)\s+(?:the|your|our)\s+(?:\w+\s+){0,2}(?:contexts?|documents?|documentation|"
+    r"information|text|passages?|sources?|policy|handbook|manual)(?:\s+(?:provided|above|given))?\s*,\s*"
+    r"|(?:yes|no|sure|certainly|absolutely|of\s+course|great|great\s+question|okay|ok|well)\s*[,!.]\s*"
+    r"|(?:(?:i['’]?m|i\s+am|we['’]re|we\s+are)\s+)?sorry\s*,?\s+but\s+)",
+    re.IGNORECASE,
+)
+"""What may lead a claim and is none of its content."""
+BULLET = re.compile(r"^(?:[-*•·–>]\s+|\d{1,3}[.)]\s+|#{1,6}\s+)")
+BLANKS = re.compile(r"\s+")
+FRAME = re.compile(
+    r"^(?:after|having|based|according|from|in|for|with|as|given|unfortunately|sorry|regarding|concerning)\b",
+    re.IGNORECASE,
+)
+"""What leads to "I don't know" and says nothing by itself: "after reading all documents, I can't find it"."""
+JOINED = re.compile(r"(?:[;:—]|,?\s+(?:but|and|however|though|although|yet))[\s,]*$", re.IGNORECASE)
+TURN = re.compile(
+    r"\s*[;:—]\s*|\s*,?\s*\b(?:but|however|so|therefore|because|yet|although|though)\b[\s,]*|\s*,\s*|\s+and\s+",
+    re.IGNORECASE,
+)
+"""Where something else may begin after "I don't know the details"."""
+WEAK_TURN = re.compile(r"\s*(?:,|and)\s*", re.IGNORECASE)
+"""A turn at which a list goes on as well."""
+QUESTION_WORD = re.compile(
+    r"^(?:(?:or|and|nor)\s+)?(?:which|when|where|how|whether|if|why|who|whom|whose|what)\b", re.IGNORECASE
+)
+VERB = re.compile(
+    r"\b(?:is|are|was|were|has|have|had|can|could|will|would|must|may|might|shall|should|do|does|did|it|they|you|we|he|she|"
+    r"takes?|took|costs?|pays?|paid|needs?|gets?|got|allows?|allowed|requires?|required|includes?|lasts?|depends?|says?|said|begins?|ends?|"
+    r"starts?|applies|apply|covers?|gives?|offers?|ships?|works?|expires?)\b",
+    re.IGNORECASE,
+)
+
+# All blanks are counted: a text of nothing but blanks must not take longer than any other.
+_MARK = r"\[\^?\d{1,3}(?: ?[,;–-] ?\d{1,3}){0,9}\]|\[(?:documents?|docs?|contexts?|passages?|sources?) ?#?\d{1,3}\]"
+_PLACE = rf"(?:{_MARK}|(?:documents?|docs?|contexts?|passages?|sources?|refs?|references?) ?[:#]? ?\d{{1,3}})"
+_CITED = re.compile(
+    rf"\s?(?:\((?:(?:see|cf\.?|from) )?{_PLACE}(?: ?(?:,|;|and|&) ?(?:{_PLACE}|\d{{1,3}})){{0,9}}\)|{_MARK}|【[^】]{{1,40}}】)",
+    re.IGNORECASE,
+)
+
+
+def uncited(text: str) -> str:
+    """Return a text without the marks of its sources, as ``[1]`` and ``(see [2])``.
+
+    >>> uncited("Refunds take 5 days [1][2]. Fees are low. (Document 2)")
+    'Refunds take 5 days. Fees are low.'
+    """
+    return _CITED.sub("", text).strip()

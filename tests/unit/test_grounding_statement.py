@@ -1,0 +1,117 @@
+"""What of an answer claims something, and what is talk: each sentence as a user may get it."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_llmops import assert_grounded
+from pytest_llmops.grounding import taken_apart
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+
+def share(answer: str, context: str) -> float | None:
+    return assert_grounded(answer, [context], at_least=None).value
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I don't know the details; the fee is 900 euros.",
+        "I don't know the details, however the fee is 900 euros.",
+        "I cannot tell the details but the fee is 900 euros.",
+        "I'm not sure about the details: the fee is 900 euros.",
+        "We don't have any information on discounts, the fee is 900 euros.",
+        "I don't know the discount and the fee is 900 euros.",
+        "The fee is 900 euros, but I don't know the details.",
+        "The fee is 900 euros and I could not find out why.",
+        "The document does not mention a discount, so the fee is 900 euros.",
+        "The text does not say 5 euros, it says 900 euros.",
+        "I'm sorry to tell you that the fee is 900 euros.",
+        "Thank you for your question, the fee is 900 euros.",
+        "Happy to help: the fee is 900 euros.",
+        "I think the fee is 900 euros.",
+        "Please contact our hotline at 555-1234 for the 900 euros.",
+    ],
+)
+def test_a_claim_beside_talk_counts(answer: str) -> None:
+    assert share(answer, "The fee is 5 euros.") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "context", "expected"),
+    [
+        ("We do not answer the phone on Mondays.", "We answer the phone on Mondays.", 0.0),
+        ("We cannot say no to late returns. Refunds take 5 days.", "Refunds take 5 days.", 0.5),
+        ("We do not see patients on Sundays.", "We see patients on Sundays.", 0.0),
+        ("We cannot find seats for groups.", "We find seats for groups.", 0.0),
+        ("We do not tell customers the price.", "We tell customers the price.", 0.0),
+        (
+            "The text does not mention a limit, therefore employees can fly business class on all trips.",
+            "Employees fly economy class.",
+            0.0,
+        ),
+    ],
+)
+def test_what_a_company_does_not_do_is_a_claim(answer: str, context: str, expected: float) -> None:
+    assert share(answer, context) == expected
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I don't know the fee, the deadline, or the address.",
+        "I don't know when it opens, or who leads it.",
+        "I could not find the price in the documents, sorry.",
+        "We cannot say whether it is allowed.",
+        "We cannot tell you that.",
+        "We could not find any information about it.",
+        "After reading the documents, I cannot find the price.",
+        "I cannot answer your question because the context does not mention it.",
+        "As an AI, I cannot answer that.",
+        "Unfortunately, the documents do not mention the fee.",
+        "I'm unable to find it.",
+    ],
+)
+def test_who_does_not_know_abstains(answer: str) -> None:
+    found = taken_apart(answer)
+    assert (found.claims, found.abstains) == ((), True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I'm sorry to hear that.",
+        "Thanks for asking about refunds, returns and fees.",
+        "Thank you, Ms Lee.",
+        "Best regards, Anna Lee",
+        "You're welcome, Anna!",
+        "Please contact us for more.",
+        "I hope that this helps.",
+    ],
+)
+def test_mere_talk_is_left_out(answer: str) -> None:
+    found = taken_apart(answer)
+    assert (found.claims, found.left_out, found.abstains) == ((), (answer,), False)
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        " [1]",
+        "[1][2]",
+        " [1, 2]",
+        "【1】",
+        "【4:0†source】",
+        " [^1]",
+        " (see [2])",
+        " (Document 2)",
+        " [doc 3]",
+    ],
+)
+def test_marks_of_sources_belong_to_no_claim(mark: str) -> None:
+    for answer in (f"Refunds take 5 days{mark}.", f"Refunds take 5 days.{mark} Refunds take 5 days."):
+        assert set(taken_apart(answer).claims) == {"Refunds take 5 days."}
+        assert share(answer, "Refunds take 5 days.") == 1.0
+    # What stands in brackets and is no such mark stays.
+    assert share("Refunds take 5 days (7 in May).", "Refunds take 5 days.") == 0.0

@@ -1,0 +1,161 @@
+"""What supports a claim, pair by pair: quantities in another form, words alike, exceptions, other languages."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_llmops import MeasurementFailed, assert_grounded
+from pytest_llmops.grounding import ground
+from pytest_llmops.grounding.words import stem
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+
+def supported(claim: str, *contexts: str) -> bool:
+    return ground([claim], contexts)[0].supported
+
+
+@pytest.mark.parametrize(
+    ("claim", "context"),
+    [
+        ("Refunds take 48 hours.", "Refunds take two days."),
+        ("The warranty lasts 24 months.", "The warranty lasts 2 years."),
+        ("The notice period is fourteen days.", "The notice period is two weeks."),
+        ("You have fourteen days.", "You have two weeks."),
+        ("The parcel weighs 2 kg.", "The parcel weighs 2,000 grams."),
+        ("Refunds take about 30 days.", "Refunds take 29 days."),
+    ],
+)
+def test_a_quantity_in_another_form_counts(claim: str, context: str) -> None:
+    (found,) = ground([claim], [context])
+    assert found.supported
+    assert found.missing == ()
+
+
+@pytest.mark.parametrize(
+    ("claim", "context"),
+    [
+        ("Refunds take 72 hours.", "Refunds take two days."),
+        ("The warranty lasts 36 months.", "The warranty lasts 2 years."),
+        ("You have fifteen days.", "You have two weeks."),
+        ("Refunds take 29 days.", "Refunds take about 30 days."),
+    ],
+)
+def test_another_quantity_does_not(claim: str, context: str) -> None:
+    assert not supported(claim, context)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("trainer", "trainee"),
+        ("lessor", "lessee"),
+        ("mentor", "mentee"),
+        ("payer", "payee"),
+        ("employer", "employee"),
+        ("police", "policy"),
+        ("part", "party"),
+        ("polices", "policies"),
+        ("parts", "parties"),
+    ],
+)
+def test_opposites_keep_stems_of_their_own(one: str, other: str) -> None:
+    assert stem(one) != stem(other)
+    assert not supported(f"The {one} signs the form.", f"The {other} signs the form.")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("policy", "policies"),
+        ("party", "parties"),
+        ("carry", "carries", "carried", "carrying", "carrier"),
+        ("agree", "agrees", "agreed", "agreeing"),
+        ("employee", "employees"),
+        ("fee", "fees"),
+        ("movie", "movies"),
+        ("easy", "easier", "easiest", "easily"),
+        ("apply", "applies", "applied", "applying"),
+        ("supply", "supplies", "supplier", "suppliers"),
+    ],
+)
+def test_forms_of_one_word_have_one_stem(words: tuple[str, ...]) -> None:
+    assert len({stem(word) for word in words}) == 1
+
+
+@pytest.mark.parametrize(
+    ("claim", "context"),
+    [
+        ("Smoking is allowed.", "Smoking is allowed nowhere."),
+        ("Smoking is allowed nowhere.", "Smoking is allowed."),
+        ("Smoking is allowed here.", "Under no circumstances is smoking allowed here."),
+        ("Smoking is allowed.", "It is wrong that smoking is allowed."),
+        ("Smoking is allowed.", "It is not true that smoking is allowed."),
+        ("Smoking is allowed.", "It is a myth that smoking is allowed."),
+        ("The warranty covers water damage.", "The warranty covers everything except water damage."),
+        ("The warranty covers water damage.", "Everything but water damage is what the warranty covers."),
+        ("The ticket is valid on Sundays.", "The ticket is valid all week, but not on Sundays."),
+    ],
+)
+def test_what_turns_a_sentence_round_is_seen(claim: str, context: str) -> None:
+    (found,) = ground([claim], [context])
+    assert not found.supported
+    assert found.alarms
+
+
+@pytest.mark.parametrize(
+    ("claim", "context"),
+    [
+        ("The warranty covers fire.", "The warranty covers fire and all else except water damage."),
+        ("The warranty does not cover water damage.", "The warranty covers everything except water damage."),
+        ("The fee is 5 euros.", "Smoking is allowed nowhere. The fee is 5 euros."),
+        ("It is wrong that smoking is allowed.", "It is wrong that smoking is allowed."),
+    ],
+)
+def test_what_turns_something_else_is_not(claim: str, context: str) -> None:
+    assert supported(claim, context)
+
+
+def test_neighbours_do_not_lend_each_other_a_name() -> None:
+    context = "Acme's founder was Bob Smith. The CEO of Acme is Alice Jones."
+    assert not supported("Bob Smith is the CEO of Acme.", context)
+    assert supported("Alice Jones is the CEO of Acme.", context)
+    # A pronoun in the neighbour is nobody else.
+    assert supported("Bob Smith was born in Oslo.", "Acme was founded by Bob Smith. He was born in Oslo.")
+
+
+@pytest.mark.parametrize(
+    ("stated", "denied"),
+    [
+        ("Der Urlaub ist übertragbar.", "Der Urlaub ist nicht übertragbar."),
+        ("Le congé est transférable.", "Le congé n'est pas transférable."),
+        ("El permiso es transferible.", "El permiso no es transferible."),
+        ("Il congedo è trasferibile.", "Il congedo non è trasferibile."),
+        ("Отпуск переносится на следующий год.", "Отпуск не переносится на следующий год."),
+        ("年假可转让。", "年假不可转让。"),
+        ("الإجازة قابلة للتحويل.", "الإجازة غير قابلة للتحويل."),
+    ],
+)
+def test_a_negation_counts_in_other_languages(stated: str, denied: str) -> None:
+    for claim, context in ((stated, denied), (denied, stated)):
+        (found,) = ground([claim], [context])
+        assert not found.supported
+        assert any(one.startswith("negation: ") for one in found.alarms)
+    for same in (stated, denied):
+        assert supported(same, same)
+
+
+def test_a_negation_of_something_else_does_not() -> None:
+    assert supported("Der Urlaub ist übertragbar.", "Der Urlaub ist übertragbar. Er ist nicht teilbar.")
+    assert supported("Der Urlaub ist übertragbar.", "Der Urlaub ist übertragbar, aber nicht teilbar.")
+    assert supported("年假可转让。", "年假可转让，但不可分割。")
+
+
+def test_that_most_guards_know_english_only_is_said() -> None:
+    answer, context = "Der Urlaub ist nicht übertragbar.", "Der Urlaub ist übertragbar."
+    with pytest.raises(MeasurementFailed, match="which know English only") as caught:
+        assert_grounded(answer, [context])
+    told = caught.value.measurement.detail["not looked at"]
+    assert isinstance(told, list)
+    assert "no guard for negation in this language (looks like German)" in told
+    assert assert_grounded("Refunds take 5 days.", ["Refunds take 5 days."]).detail["not looked at"] == []

@@ -159,3 +159,11 @@ def test_that_most_guards_know_english_only_is_said() -> None:
     assert isinstance(told, list)
     assert "no guard for negation in this language (looks like German)" in told
     assert assert_grounded("Refunds take 5 days.", ["Refunds take 5 days."]).detail["not looked at"] == []
+
+
+@pytest.mark.parametrize("filler", [" " * 200_000, "[" * 50_000, "(see " * 20_000, "[1" * 50_000])
+def test_marks_that_never_end_are_read_like_any_text(filler: str) -> None:
+    # Each of these kept a pattern for citation marks busy for minutes once, or could.
+    found = assert_grounded(f"Refunds take 5 days.{filler}", ["Refunds take 5 days."], at_least=None)
+    assert found.value is not None
+    assert 0 < found.value <= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,8 +53,12 @@ class Head:
         return value.strip()
 
 
-def read_head(front: str) -> Head:
+def read_head(front: str, known: Collection[str] = KEYS) -> Head:
     """Read the front matter, which starts in line 2 of its file.
+
+    Args:
+        front: Its text, without the lines of dashes.
+        known: The keys it may hold; left out: those of a prompt.
 
     Raises:
         BadFile: It is no mapping in YAML, or holds a key that is not known.
@@ -66,10 +70,10 @@ def read_head(front: str) -> Head:
         raise BadFile(f"front matter: {error.what}", error.line and error.line + 1) from None
     lines = dict(zip(values, (mark + 1 for mark in marks), strict=False))
     for key in values:
-        if key not in KEYS:
-            near = closest(key, KEYS)
+        if key not in known:
+            near = closest(key, known)
             hint = f"; did you mean {near!r}?" if near else ""
-            what = f"unknown key {shorten(key, 60)!r} in the front matter: known are {', '.join(KEYS)}{hint}"
+            what = f"unknown key {shorten(key, 60)!r} in the front matter: known are {', '.join(known)}{hint}"
             raise BadFile(what, lines.get(key))
     return Head(values, lines)
 

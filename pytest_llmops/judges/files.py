@@ -31,12 +31,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmops.errors import PromptError, UsageError, closest
-from pytest_llmops.frontmatter import Head, params_of, split_front
+from pytest_llmops.errors import PromptError, UsageError
+from pytest_llmops.frontmatter import Head, params_of, read_head, split_front
 from pytest_llmops.judges.reply import Scale
 from pytest_llmops.judges.rubric import Rubric, RubricJudge
 from pytest_llmops.measurement import Json, shorten
-from pytest_llmops.textfiles import BadFile, as_mapping, kind, read_text, read_yaml
+from pytest_llmops.textfiles import BadFile, kind, read_text
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Model
@@ -130,22 +130,11 @@ def _quoted_levels(text: str) -> str:
 
 
 def _head(front: str) -> Head:
-    try:
-        value, marks = read_yaml(front)
-        values = as_mapping({} if value is None else value)
-    except BadFile as error:
-        raise BadFile(f"front matter: {error.what}", error.line and error.line + 1) from None
-    lines = dict(zip(values, (mark + 1 for mark in marks), strict=False))
-    for key in values:
-        if key not in KEYS:
-            near = closest(key, KEYS)
-            hint = f"; did you mean {near!r}?" if near else ""
-            what = f"unknown key {shorten(key, 60)!r}: known are {', '.join(KEYS)}{hint}"
-            raise BadFile(what, lines.get(key))
+    head = read_head(front, KEYS)
     for key in ("scale", "levels"):
-        if key not in values:
+        if key not in head.values:
             raise BadFile(f"expected the key {key}, got none: a judge without described levels drifts", 1)
-    return Head(values, lines)
+    return head
 
 
 def _scale(head: Head) -> tuple[Mapping[str, float], float, float]:

@@ -149,7 +149,11 @@ BAD = {
         "expected dimensions of different names",
         9,
     ),
-    "an unknown key": (f"{GOOD}levls: 1\n", "unknown key 'levls': known are .*; did you mean 'levels'", 9),
+    "an unknown key": (
+        f"{GOOD}levls: 1\n",
+        "unknown key 'levls' in the front matter: known are .*; did you mean 'levels'",
+        9,
+    ),
     "weighted as text": (f"{GOOD}weighted: maybe\n", "weighted: expected true or false, got a text maybe", 9),
     "weighted names": (
         "scale: pass/fail\nlevels: {pass: a, fail: b}\nweighted: true\n",

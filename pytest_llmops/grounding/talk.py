@@ -33,7 +33,8 @@ UNKNOWN = re.compile(
 GREETING = re.compile(
     r"^(?:hi|hello|hey|dear\s+\w+|good\s+(?:morning|afternoon|evening))\b(?:\s+\w+){0,3}\s*[,!.]*$"
     r"|^(?:best|kind|warm)\s+(?:regards|wishes)\b(?:,?\s+[^\W\d]+){0,3}[,!.]*$"
-    r"|^(?:thanks|thank\s+you|you['’]re\s+welcome)(?:,?\s+[^\W\d]+){0,2}[,!.]*$",
+    r"|^(?:thanks|thank\s+you|you['’]re\s+welcome)(?:,?\s+[^\W\d]+){0,2}[,!.]*$"
+    r"|^(?:thanks|thank\s+you)\s+for\s+(?:choosing|contacting|using|visiting|calling|writing\s+to)(?:\s+[^\W\d]+){1,3}[!.]*$",
     re.IGNORECASE,
 )
 """May hold a name, and still claims nothing."""

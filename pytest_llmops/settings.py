@@ -241,6 +241,9 @@ class Settings:
     vector_cache: str = _option(
         _text, "", "folder in which vectors of local embedders are kept between runs; left out: nothing is written"
     )  # fmt: skip
+    calibrations: str = _option(
+        _text, "calibrations", "folder of the judges' calibrations, as `llmops judge calibrate --out` writes them"
+    )  # fmt: skip
     prompts_dir: str = _option(
         _text, "prompts", "folder of the prompts, looked for from the test's folder upwards"
     )  # fmt: skip
@@ -278,6 +281,7 @@ class Settings:
             self,
             semantic_threshold=seen(self.semantic_threshold),
             vector_cache=seen(self.vector_cache),
+            calibrations=seen(self.calibrations),
         )
 
     @classmethod

@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from pytest_llmops.attribution import attribution
 from pytest_llmops.measurement import Json, Measurement
@@ -42,6 +42,7 @@ class Metric:
         histogram: Ten bins from 0 to 1 (the last one closed) for unit "1", else empty; what lies
             outside counts in the outermost bin.
         judged: The values come from a judge.
+        doubt: What speaks against it: "not calibrated", "out of date", "below its bars"; empty: nothing.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Metric:
     bounds: tuple[float, ...] = ()
     histogram: tuple[int, ...] = ()
     judged: bool = False
+    doubt: str = ""
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -79,6 +81,8 @@ class JudgeUse:
     name: str
     model: str = ""
     version: str = ""
+    calibration: str = "not calibrated, its scores are no verdict"
+    doubtful: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +223,7 @@ def _metric(group: Sequence[Measurement]) -> Metric:
         bounds=tuple(sorted({one.bound for one in group if one.bound is not None})),
         histogram=_histogram(values) if first.unit == "1" else (),
         judged=any(map(judged, group)),
+        doubt=next(filter(None, map(doubt, group)), ""),
     )
 
 
@@ -243,6 +248,15 @@ def judged(measurement: Measurement) -> bool:
     return "judge" in measurement.detail or measurement.name.startswith("judge.")
 
 
+def doubt(measurement: Measurement) -> str:
+    """Say what speaks against the judge of a measurement; nothing if it was calibrated, or none was asked."""
+    known = measurement.detail.get("calibration")
+    if not judged(measurement):
+        return ""
+    status = text_of(known.get("status")) if isinstance(known, Mapping) else "not calibrated"
+    return "" if status == "calibrated" else status
+
+
 def _judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
     return tuple(dict.fromkeys(judge for record in records for judge in _judges_of(record)))
 
@@ -257,7 +271,15 @@ def _judges_of(record: TestRecord) -> Iterator[JudgeUse]:
             name=text_of(facts.get("name")) or one.name.removeprefix("judge."),
             model=text_of(facts.get("model")),
             version=one.version or text_of(facts.get("version")),
+            **_calibration(one),
         )
+
+
+def _calibration(one: Measurement) -> dict[str, Any]:
+    known = one.detail.get("calibration")
+    if not isinstance(known, Mapping):
+        return {}
+    return {"calibration": text_of(known.get("text")), "doubtful": bool(doubt(one))}
 
 
 def _prompt_key(record: TestRecord) -> tuple[str, ...] | None:

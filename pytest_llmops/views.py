@@ -16,11 +16,11 @@ from pytest_llmops.measurement import Json, Measurement, amount, apart, shorten
 from pytest_llmops.protocols import Call
 from pytest_llmops.runs import TestRecord
 from pytest_llmops.texts import Place, Text, Texts, shown
-from pytest_llmops.totals import blame, judged, text_of
+from pytest_llmops.totals import blame, doubt, judged, text_of
 from pytest_llmops.traffic import traffic
 
 MAX_NAME = 300
-SHOWN_APART = frozenset({"actual", "expected", "question", "evidence", "judge"})
+SHOWN_APART = frozenset({"actual", "expected", "question", "evidence", "judge", "calibration"})
 MAX_CHIPS = 3
 _FIRST = ("errored", "failed", "passed", "recorded")
 KNOWN_FACTS = frozenset({"prompt", "case", "retriever", "judge", "cassette"})
@@ -38,7 +38,7 @@ class ScoreView:
     reason: str
     version: str
     samples: str
-    judged: bool
+    doubt: str
     bar: int | None
     tick: int | None
     evidence: Sequence[tuple[str, Place]]
@@ -53,6 +53,7 @@ class JudgeView:
     score: str
     dimensions: Sequence[tuple[str, str]]
     raw: Place | None
+    calibration: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,11 +170,11 @@ def _score(one: Measurement, texts: Texts) -> ScoreView:
         samples=", ".join(amount(sample, one.unit) for sample in one.samples[:50])
         if len(one.samples) > 1
         else "",
-        judged=judged(one),
+        doubt=doubt(one),
         bar=_percent(one.value) if scored else None,
         tick=_percent(one.bound) if scored else None,
         evidence=list(_evidence(one, texts)),
-        judge=_judge(said, texts) if isinstance(said, Mapping) else None,
+        judge=_judge(said, one.detail.get("calibration"), texts) if isinstance(said, Mapping) else None,
         more=texts.put(json_text(more)) if more else None,
     )
 
@@ -189,7 +190,7 @@ def _evidence(one: Measurement, texts: Texts) -> Iterator[tuple[str, Place]]:
             yield shorten(text_of(pair[0]), 60), texts.put(_plain(pair[1]))
 
 
-def _judge(said: Mapping[str, Json], texts: Texts) -> JudgeView:
+def _judge(said: Mapping[str, Json], known: Json, texts: Texts) -> JudgeView:
     dimensions = said.get("dimensions")
     raw = text_of(said.get("raw"))
     scale = f" on a scale of {text_of(said.get('low'))} to {text_of(said.get('high'))}"
@@ -199,6 +200,9 @@ def _judge(said: Mapping[str, Json], texts: Texts) -> JudgeView:
         if isinstance(dimensions, Mapping)
         else [],
         raw=texts.put(raw) if raw else None,
+        calibration=shorten(text_of(known.get("text")), 300)
+        if isinstance(known, Mapping)
+        else "not calibrated: no verdict",
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
+from pytest_llmops.calibration import standing
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.port import Asked, asked_of, finite, texts_of, told_of, verdict_of
 from pytest_llmops.judges.suspicion import suspicions
@@ -79,6 +80,8 @@ def assert_judge_score(
     if signs := suspicions(answer):
         detail["suspect"] = signs
     verdict = verdict_of(asked, answer, question, reference, passages)
+    if known := standing(asked.judge, asked.name, asked.version, recorder.settings().calibrations):
+        detail["calibration"] = known
     if verdict.error:
         return _errored(asked, verdict, detail, bound, label)
     bound = _on_scale(bound, verdict.low, verdict.high)
@@ -167,6 +170,7 @@ def _scored(
                 value=(score - verdict.low) / span,
                 label=label,
                 version=asked.version,
+                detail={key: detail[key] for key in ("calibration",) if key in detail},
             )
         )
     measurement = Measurement(

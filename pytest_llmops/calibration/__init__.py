@@ -7,7 +7,7 @@ from pytest_llmops.calibration.figures import Disagreement, Figures, measure, un
 from pytest_llmops.calibration.judging import Judged, ask, stored
 from pytest_llmops.calibration.people import People
 from pytest_llmops.calibration.picture import draw
-from pytest_llmops.calibration.record import Calibration, Status, beside, records, status, told
+from pytest_llmops.calibration.record import Calibration, Status, beside, records, standing, status, told
 from pytest_llmops.calibration.telling import evidence, facts, lines, summary
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "lines",
     "measure",
     "records",
+    "standing",
     "status",
     "stored",
     "summary",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
@@ -192,6 +193,40 @@ def records(folder: str | Path) -> dict[str, Calibration]:
         if one.judge not in found or found[one.judge].date <= one.date:
             found[one.judge] = one
     return found
+
+
+@lru_cache(maxsize=8)
+def _kept(folder: str, changed: tuple[tuple[str, int], ...]) -> dict[str, Calibration]:
+    del changed  # part of the key: a calibration that was made anew is read again
+    return records(folder)
+
+
+def standing(judge: object, name: str, version: str, folder: str) -> dict[str, Json]:
+    """Return what a report says of a judge beside its scores: ``status`` and ``text``; nothing if it was never calibrated.
+
+    Args:
+        judge: The judge: the calibration of one by rubric may lie beside the rubric's file.
+        name: Its name, by which calibrations are looked for in the folder.
+        version: Its version, which decides whether a calibration is of this judge.
+        folder: Where calibrations lie; it need not exist.
+
+    Raises:
+        UsageError: A calibration is damaged.
+
+    >>> standing(object(), "quality", "1", "no/such/folder")
+    {}
+    """
+    place = beside(judge) if not isinstance(judge, (str, Path)) else None
+    if place is not None and place.exists():
+        found: Calibration | None = Calibration.load(place)
+    else:
+        files = sorted(Path(folder).rglob(f"*{SUFFIX}"))
+        found = _kept(folder, tuple((str(one), one.stat().st_mtime_ns) for one in files)).get(name)
+    if found is None:
+        return {}
+    known: str = status(version, found)
+    below = known == "calibrated" and not found.agrees
+    return {"status": "below its bars" if below else known, "text": told(version, found)}
 
 
 def status(

@@ -112,6 +112,7 @@ def _read(file: Path) -> Rubric:
         model=head.text("model"),
         params=params_of(head),
         weighted=_weighted(head, names, dimensions),
+        source=file,
     )
 
 

@@ -50,6 +50,7 @@ class Rubric:
         params: Parameters for the model, over those of the prompt.
         weighted: The score is the mean over the log-probabilities of the scores, as G-Eval has it; a server
             that gives none gives no score.
+        source: The user's file it was read from: its calibration lies beside it. It does not count in comparisons.
 
     Raises:
         UsageError: Names of verdicts that are fewer than two or spelt alike.
@@ -64,6 +65,7 @@ class Rubric:
     model: str = ""
     params: Mapping[str, Json] = field(default_factory=dict)
     weighted: bool = False
+    source: Path | None = field(default=None, compare=False)
 
 
 QUALITY = Rubric(

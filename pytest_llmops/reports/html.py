@@ -43,7 +43,7 @@ class _Table:
     test: str
     prompt: str
     columns: Sequence[_Column]
-    metrics: Sequence[tuple[str, bool]]
+    metrics: Sequence[tuple[str, str]]
     rows: Sequence[tuple[str, bool, Sequence[Sequence[_Cell]]]]
 
 
@@ -197,7 +197,10 @@ def _table(matrix: Matrix) -> _Table:
     return _Table(
         test=shorten(matrix.test, MAX_NAME),
         prompt=shorten(matrix.prompt, MAX_NAME),
-        metrics=[(shorten(name, 40), any(one.judged for one in group)) for name, group in by_name.items()],
+        metrics=[
+            (shorten(name, 40), next(filter(None, (one.doubt for one in group)), ""))
+            for name, group in by_name.items()
+        ],
         columns=[
             _Column(
                 label=shorten(column.label, 60),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from support.project import Project
 from support.server import Reply, chat_answer, error_reply, json_reply
+
+from pytest_llmops.calibration import Calibration
 
 TESTS = """
 import pytest
@@ -241,3 +244,33 @@ def test_no_model_named_is_told(project: Project, workers: int) -> None:
     project.write(**{"pytest.ini": "[pytest]\n", "test_a.py": "def test_a(llm):\n    llm.complete('x')\n"})
     result = project.run(workers=workers)
     assert "expected --llm-model=NAME" in result.records["test_a"].message
+
+
+CALIBRATED = """
+from pytest_llmops.protocols import Verdict
+class Polite:
+    version, name, pass_at, low, high = "polite/1", "polite", 5, 1, 10
+    def judge(self, answer, *, question="", reference=""):
+        return Verdict(score=9, reason="says please", dimensions={"tone": 9.0})
+def pytest_llmops_judges(config):
+    return {"polite": Polite}
+"""
+
+
+def test_reports_say_whether_a_judge_is_calibrated(project: Project, workers: int) -> None:
+    test = 'from pytest_llmops import assert_judge_score\ndef test_a(judge):\n    assert_judge_score("x", judge=judge)\n'
+    marked = test.replace("def test_a", 'import pytest\n@pytest.mark.judge("polite")\ndef test_a')
+    made = Calibration(
+        judge="polite", version="polite/1", date="2026-05-02", labels="f00", agrees=True, figures={"kappa": 0.8, "at_least": 0.7, "compared": 100}
+    )  # fmt: skip
+    project.write(**{"conftest.py": CALIBRATED, "test_a.py": marked})
+    html = project.path / "report.html"
+    project.write(**{"calibrations/polite.calibration.json": made.text()})
+    known = project.run("--llm-judge", f"--llm-report={html}", workers=workers)
+    assert "polite: calibrated: kappa 0.80, with 95 % confidence at least" in known.text
+    assert "not calibrated" not in html.read_text(encoding="utf-8")
+    assert "on 100 labels (2026-05-02)" in html.read_text(encoding="utf-8")
+    project.write(**{"calibrations/polite.calibration.json": replace(made, version="polite/0").text()})
+    old = project.run("--llm-judge", f"--llm-report={html}", workers=workers)
+    assert "calibration out of date, the judge has changed since" in " ".join(old.text.split())
+    assert '<span class="tag">out of date</span>' in html.read_text(encoding="utf-8")

@@ -41,6 +41,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "ignore": ("messages[*].id", ["messages[*].id"]),
     "semantic_threshold": ("/bounds/semantic.json", "/bounds/semantic.json"),
     "vector_cache": ("/vectors", "/vectors"),
+    "calibrations": ("/judges", "/judges"),
 }
 WRONG = {
     "api": ("soap", "one of chat, responses"),

@@ -320,6 +320,32 @@ def test_the_records_of_a_folder(tmp_path: Path) -> None:
         calibration.records(tmp_path)
 
 
+def test_what_a_report_says_of_a_judge(tmp_path: Path) -> None:
+    made = record(read_labels(labelled()))
+    folder = tmp_path / "calibrations"
+    assert calibration.standing(Polite(), "polite", "polite/1", str(folder)) == {}
+    folder.mkdir()
+    file = folder / "polite.calibration.json"
+    seen = []
+    for one in (made, replace(made, version="polite/2"), replace(made, agrees=False, date="2026-06-01")):
+        file.write_text(one.text(), encoding="utf-8")
+        found = calibration.standing(Polite(), "polite", "polite/1", str(folder))
+        assert found["text"] == calibration.told("polite/1", one)
+        seen.append(found["status"])
+        file.unlink()
+    assert seen == ["calibrated", "out of date", "below its bars"]
+
+    class ByRubric(Polite):
+        class rubric:  # noqa: N801 -- stands for an attribute
+            source = tmp_path / "mine.md"
+
+    (tmp_path / "mine.calibration.json").write_text(made.text(), encoding="utf-8")
+    assert calibration.standing(ByRubric(), "mine", "polite/1", str(folder))["status"] == "calibrated"
+    file.write_text("{", encoding="utf-8")
+    with pytest.raises(UsageError, match="broken JSON"):
+        calibration.standing(Polite(), "polite", "polite/1", str(folder))
+
+
 WHOLE = {"schema": "pytest-llmops/calibration/1", "judge": "j", "version": "1", "date": "d", "labels": "l", "agrees": True,
          "bars": {}, "figures": {}}  # fmt: skip
 

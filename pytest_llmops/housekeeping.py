@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pytest_llmops import whole
 from pytest_llmops.measurement import Json
-from pytest_llmops.playing import LEDGER
 from pytest_llmops.settings import Settings
 
 USAGE = "llmops/usage"
@@ -89,18 +84,3 @@ class Housekeeping:
         calls, usd = book.totals()
         limits: dict[str, Json] = {"max_calls": self._settings.max_calls, "budget_usd": self._settings.budget}
         return {"budget": {"calls": calls, "usd": usd, **limits}}
-
-
-@contextmanager
-def open_ledger() -> Iterator[None]:
-    """Make the place of the run's ledger, and tell the processes that the run starts."""
-    folder = Path(tempfile.mkdtemp(prefix="pytest-llmops-budget-"))
-    before = os.environ.get(LEDGER)  # of a run that this one is inside of
-    os.environ[LEDGER] = str(folder / "ledger")
-    try:
-        yield
-    finally:
-        os.environ.pop(LEDGER, None)
-        if before is not None:
-            os.environ[LEDGER] = before
-        shutil.rmtree(folder, ignore_errors=True)

@@ -34,9 +34,6 @@ KEYS = (
 BROAD = frozenset({"session", "package", "module", "class"})
 """Scopes of fixtures that outlive a test, and so have a cassette of their own."""
 
-LEDGER = "LLMOPS_LEDGER"
-"""Environment variable with the ledger of the run's budget, for the processes that the run starts."""
-
 
 def cassette_of(item: Any) -> tuple[Path, bool]:
     """Return where a test's cassette lies, and whether it shares it.
@@ -100,8 +97,10 @@ def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, comman
         CassetteError: The cassette is damaged.
     """
     from pytest_llmops.cassettes import tape
+    from pytest_llmops.cassettes.pacing import Pace
     from pytest_llmops.cassettes.redact import Redactor
     from pytest_llmops.cassettes.rules import Rules
+    from pytest_llmops.cassettes.shelf import Shelf
 
     redactors = _named(item.ihook.pytest_llmops_redactors(config=item.config))
     normalisers = _named(item.ihook.pytest_llmops_normalisers(config=item.config))
@@ -116,6 +115,8 @@ def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, comman
         rules=Rules(settings.ignore, normalisers),
         record_errors=settings.record_errors,
         ledger=ledger(settings),
+        shelf=Shelf() if settings.judge_reuse else None,
+        pace=Pace(settings.judge_concurrency),
     )
 
 
@@ -126,12 +127,12 @@ def _named(found: list[dict[str, Callable[[str], str]]]) -> tuple[Callable[[str]
 
 def ledger(settings: Settings) -> Any:
     """Return the ledger of the run, or None if it has no budget."""
-    place = os.environ.get(LEDGER)
-    if not place or not settings.has_budget:
+    if not settings.has_budget:
         return None
+    from pytest_llmops.cassettes import running
     from pytest_llmops.cassettes.budget import Ledger
 
-    return Ledger(Path(place), settings.max_calls, settings.budget)
+    return Ledger(running.folder() / "ledger", settings.max_calls, settings.budget)
 
 
 @dataclass(slots=True)

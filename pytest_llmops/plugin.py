@@ -81,11 +81,11 @@ class Listener:
         self._config = config
         self._controller: Controller | None = None
         self._left_out = self._crashed = self._skipped = 0
-        self._budget = ExitStack()
-        if config.stash[SETTINGS].has_budget:
-            from pytest_llmops import housekeeping
+        self._run = ExitStack()
+        if config.stash[SETTINGS].asks:
+            from pytest_llmops.cassettes import running
 
-            self._budget.enter_context(housekeeping.open_ledger())
+            self._run.enter_context(running.open_folder())
 
     def _wake(self) -> Controller:
         from pytest_llmops.session import Controller, Statuses
@@ -111,8 +111,8 @@ class Listener:
             controller.finish(session)
 
     def pytest_unconfigure(self) -> None:
-        """Remove the ledger of the run's budget."""
-        self._budget.close()
+        """Remove the folder that the processes of the run shared."""
+        self._run.close()
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Count the modules that skipped themselves while they were collected."""

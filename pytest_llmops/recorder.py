@@ -64,6 +64,8 @@ class Recorder:
         tape_of_block: Opens a cassette by name, under the run's settings.
         soft: Failures are kept and raised at the end of the block.
         silent: Failures are kept and never raised.
+        outer: Of a soft block: what it was opened in.
+        asks_judges: Of a soft block: judges are asked although a check before them failed.
     """
 
     measurements: list[Measurement] = field(default_factory=list)
@@ -78,6 +80,8 @@ class Recorder:
     soft: bool = False
     silent: bool = False
     failures: list[Exception] = field(default_factory=list)
+    outer: Recorder | None = None
+    asks_judges: bool = False
 
     def drain(self) -> list[Measurement]:
         """Return the measurements and forget them."""
@@ -304,7 +308,8 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
     """Collect the failures of a block and raise once, listing all.
 
     What was measured reaches the surrounding recorder either way. An exception of the
-    block's own goes on unchanged, with the collected failures as a note.
+    block's own goes on unchanged, with the collected failures as a note. Once a check has failed, judges in the
+    block are *not asked*, unless ``judges`` is true: the test fails anyway, and they cost.
 
     Raises:
         MeasurementFailed: At least one measurement was outside its bound.
@@ -317,15 +322,16 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
     """
 
     # A class, as a generator's frames within contextlib would stand in every failure text.
-    def __init__(self) -> None:
+    def __init__(self, *, judges: bool = False) -> None:
         self._open = ExitStack()
         self._inner = Recorder()
+        self._judges = judges
 
     def _recreate_cm(self) -> soft:
-        return soft()
+        return soft(judges=self._judges)
 
     def __enter__(self) -> Recorder:
-        self._inner = Recorder(soft=True)
+        self._inner = Recorder(soft=True, outer=current(), asks_judges=self._judges)
         self._open.enter_context(_opened(self._inner))
         return self._inner
 

@@ -19,6 +19,7 @@ class Cassettes:
     """What the recordings answered, summed over the tests.
 
     Attributes:
+        reused: Judges' answers that another test of the run had paid.
         verified: Live answers that were compared with their recording; ``drifted`` of them differ.
         oldest_days: Age of the oldest cassette at the time of the run; None: not known.
         orphans: Cassettes that no test of a complete and green run used.
@@ -27,6 +28,7 @@ class Cassettes:
     files: int = 0
     replayed: int = 0
     recorded: int = 0
+    reused: int = 0
     missed: int = 0
     stale: int = 0
     verified: int = 0
@@ -42,6 +44,8 @@ class Cassettes:
         '2 replayed, 0 recorded, 0 stale, 0 missed, oldest 94 days'
         """
         words = [f"{getattr(self, name):,} {name}" for name in ("replayed", "recorded", "stale", "missed")]
+        if self.reused:
+            words.insert(2, f"{self.reused:,} reused")
         if self.verified:
             words.append(f"{self.verified:,} verified, {self.drifted:,} drifted")
         if self.oldest_days:
@@ -71,6 +75,7 @@ def cassettes(run: Run) -> Cassettes:
         files=len({str(facts.get("path") or "") for facts in used}),
         replayed=total("replayed"),
         recorded=total("recorded"),
+        reused=total("reused"),
         missed=total("missed"),
         stale=total("stale"),
         verified=total("verified"),
@@ -111,6 +116,9 @@ def notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[s
         more = f" and {len(lonely) - ORPHANS_SHOWN} more" if len(lonely) > ORPHANS_SHOWN else ""
         names = ", ".join(lonely[:ORPHANS_SHOWN])
         found[f"no test uses {names}{more}: see llmops cassettes check"] = None
+    skipped = sum(any(key.startswith("not asked: ") for key in record.facts) for record in records)
+    if skipped:
+        found[f"{counted(skipped, 'test')}: a judge was not asked, as a check before it failed"] = None
     yield from found
 
 

@@ -170,6 +170,14 @@ def _count(value: object) -> int | None:
     return int(text)
 
 
+def _positive(value: object) -> int:
+    found = _count(value)
+    if not found:
+        msg = "a whole number, 1 or more"
+        raise ValueError(msg)
+    return found
+
+
 def _option(parse: Parser, default: object, help: str, **how: Any) -> Any:  # noqa: A002 -- becomes a field of any type
     return field(default=default, metadata={"parse": parse, "help": help, **how})
 
@@ -218,6 +226,14 @@ class Settings:
         _money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",
         flag="--llm-budget", metavar="USD", ini="float",
     )  # fmt: skip
+    judge_concurrency: int = _option(
+        _positive, 8, "live calls of judges at the same time, over all the workers of the run", flag="--llm-judge-concurrency",
+        metavar="N", ini="int",
+    )  # fmt: skip
+    judge_reuse: bool = _option(
+        _yes, True, "what a judge was answered once is not paid again in the same run: other tests take that answer for the same question",
+        ini="bool",
+    )  # fmt: skip
     ignore: tuple[str, ...] = _option(
         _each(_json_path), (),
         "what of a request does not count in the search for its recording: JSON paths (`metadata.run_id`, `messages[*].id`, "
@@ -261,6 +277,11 @@ class Settings:
     def versions(self) -> dict[str, str]:
         """The prompt versions that --llm-prompt asks for, by prompt name."""
         return {name: version for name, _, version in (one.partition("=") for one in self.prompt)}
+
+    @property
+    def asks(self) -> bool:
+        """Whether the run may ask models live."""
+        return self.record != "none" or self.has_budget
 
     @property
     def has_budget(self) -> bool:

@@ -263,7 +263,7 @@ _FACT_TEMPLATES: dict[str, tuple[tuple[str, str], ...]] = {
     "case": (("id", ""), ("file", ""), ("family", "family "), ("fingerprint", "fingerprint ")),
     "retriever": (("name", ""), ("k", "k = "), ("documents", "documents "), ("fingerprint", "fingerprint ")),
     "judge": (("name", ""), ("model", ""), ("version", "version ")),
-    "cassette": (("path", ""), ("replayed", "replayed "), ("recorded", "recorded "), ("missed", "missed "), ("stale", "stale "), ("verified", "verified "), ("drifted", "drifted ")),
+    "cassette": (("path", ""), ("replayed", "replayed "), ("recorded", "recorded "), ("reused", "reused "), ("missed", "missed "), ("stale", "stale "), ("verified", "verified "), ("drifted", "drifted ")),
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.port import Asked, texts_of, told_of, verdict_of
+from pytest_llmops.judges.port import Asked, not_asked, texts_of, told_of, verdict_of
 from pytest_llmops.measurement import Json, Measurement, shorten
 from pytest_llmops.protocols import Hits, Verdict
 
@@ -62,6 +62,8 @@ def assert_checklist(
             f"assert_checklist: expected at_least to be a share from 0 to 1 or None, got {at_least!r}"
         )
     asked = Asked(checklist(items, model), "checklist")
+    if skipped := not_asked("judge.checklist", label):
+        return skipped
     detail: dict[str, Json] = {"actual": answer, "expected": reference, "question": question}
     if isinstance(answer, str):
         passages = contexts.texts if isinstance(contexts, Hits) else contexts

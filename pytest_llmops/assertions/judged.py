@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from pytest_llmops import recorder
 from pytest_llmops.calibration import standing
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.port import Asked, asked_of, finite, texts_of, told_of, verdict_of
+from pytest_llmops.judges.port import Asked, asked_of, finite, not_asked, texts_of, told_of, verdict_of
 from pytest_llmops.judges.suspicion import suspicions
 from pytest_llmops.measurement import Json, Measurement, shorten
 from pytest_llmops.protocols import Hits, Verdict
@@ -55,7 +55,8 @@ def assert_judge_score(
         1 (highest), the bound likewise. Each dimension is recorded as ``judge.<name>.<dimension>``,
         without a bound. ``detail["judge"]`` has the verdict on its own scale, and the raw reply;
         ``detail["review"]`` is there where a person should look, ``detail["suspect"]`` where the answer seems to
-        speak to its judge.
+        speak to its judge. In a `soft` block in which a check has failed, the judge is not asked; what is returned
+        then says so in its ``error``, and is no measurement of the test.
 
     Raises:
         MeasurementFailed: The score is below the bound.
@@ -71,6 +72,8 @@ def assert_judge_score(
         raise UsageError(f"assert_judge_score: expected review to be from 0 to 1 or None, got {review!r}")
     asked = asked_of(judge, "assert_judge_score")
     bound = _bound(at_least, asked)
+    if skipped := not_asked(f"judge.{asked.name}", label):
+        return skipped
     detail: dict[str, Json] = {"actual": answer, "expected": reference, "question": question}
     if passages:
         detail["contexts"] = passages

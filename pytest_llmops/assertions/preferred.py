@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import LLMOpsError, UsageError, told
-from pytest_llmops.judges.port import texts_of
+from pytest_llmops.judges.port import not_asked, texts_of
 from pytest_llmops.measurement import Json, Measurement, shorten
 from pytest_llmops.protocols import Hits
 
@@ -60,6 +60,8 @@ def assert_preferred(
     if at_least is not None and (isinstance(at_least, bool) or not 0 <= at_least <= 1):
         raise UsageError(f"assert_preferred: expected at_least to be from 0 to 1 or None, got {at_least!r}")
     asked = Pairwise() if judge is None else judge
+    if skipped := not_asked(f"judge.{asked.name}", label):
+        return skipped
     passages = contexts.texts if isinstance(contexts, Hits) else contexts
     try:
         found = asked.compare(answer, over, question=question, reference=reference, contexts=passages)

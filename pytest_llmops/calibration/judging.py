@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 from typing import cast
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.judges.port import Asked, asked_of, finite, verdict_of
+from pytest_llmops.judges.together import together
 from pytest_llmops.labels import Label, Labelled, Labels
 from pytest_llmops.measurement import shorten
 from pytest_llmops.protocols import Judge, Verdict
@@ -98,7 +100,7 @@ def ask(
     unlabelled: bool = False,
     max_unscored: float = MAX_UNSCORED,
 ) -> Judged:
-    """Ask a judge for its verdicts on labelled answers, one by one, as any judge is asked: recordings answer.
+    """Ask a judge for its verdicts on labelled answers, as any judge is asked: recordings answer.
 
     Args:
         judge: Who is asked. It has to take ``contexts`` where the file has some.
@@ -128,9 +130,10 @@ def ask(
         pass_at=finite(getattr(judge, "pass_at", None)),
     )
     _check_scale(found, labels)
-    for row in rows:
+    tasks = [partial(_verdicts, asked, row, trials) for row in rows]
+    for row, verdicts in zip(rows, together(tasks, judge=judge), strict=False):
         scale = found.low, found.high
-        found.add(row, [_asked(asked, row, trial) for trial in range(trials)])
+        found.add(row, verdicts)
         if (found.low, found.high) != scale:
             _check_scale(found, labels)
         if len(found.errors) > max_unscored * len(rows):
@@ -166,7 +169,10 @@ def _numbers(row: Labelled) -> Iterator[tuple[str, float]]:
         yield from ((f"dimensions.{name}.", one) for one in opinion.labels if isinstance(one, float))
 
 
-def _asked(asked: Asked, row: Labelled, trial: int) -> Verdict:
+def _verdicts(asked: Asked, row: Labelled, trials: int) -> list[Verdict]:
     __tracebackhide__ = True
-    with recorder.trial(trial):
-        return verdict_of(asked, row.answer or "", row.question, row.reference, row.contexts)
+    found = []
+    for trial in range(trials):
+        with recorder.trial(trial):
+            found.append(verdict_of(asked, row.answer or "", row.question, row.reference, row.contexts))
+    return found

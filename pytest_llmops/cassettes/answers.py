@@ -51,10 +51,11 @@ class Answer:
 
 @dataclass(slots=True)
 class Counts:
-    """What happened on a tape."""
+    """What happened on a tape; reused: answered by what a judge was answered elsewhere in the run."""
 
     replayed: int = 0
     recorded: int = 0
+    reused: int = 0
     missed: int = 0
     stale: int = 0
     verified: int = 0

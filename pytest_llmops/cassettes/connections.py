@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from pytest_llmops.cassettes.exchange import Live, replayed
+from pytest_llmops.cassettes.exchange import Live, replayed, slot
 from pytest_llmops.cassettes.framing import Chunked, Framing, Sized
 from pytest_llmops.cassettes.hub import begun, finish, question_of, reason, taken, tape_for
 from pytest_llmops.cassettes.patches import Patch
@@ -65,7 +65,7 @@ def _getresponse(stub: Any, *_: Any, **__: Any) -> Any:
     if answer is not None:
         replayed(question_of(tape, request), answer)
         return _played(stub, how, answer)
-    live = begun(tape, request)
+    live = begun(tape, request, slot(tape))
     try:
         with _noting(stub.real_connection, live):
             return _sent(stub, how)

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import deck
+from pytest_llmops.cassettes.pacing import Slot
 from pytest_llmops.cassettes.question import Question
+from pytest_llmops.cassettes.shelf import JUDGE
 from pytest_llmops.cassettes.tape import Answer, Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
 
@@ -41,6 +43,16 @@ def _told(question: Question, answer: Answer, purpose: str, *, replay: bool) -> 
     return told
 
 
+def slot(tape: Tape) -> Slot | None:
+    """Wait until a judge's call may go out; others need not wait, and have no place to give back."""
+    return tape.pace.enter() if tape.pace is not None and deck.whose() == JUDGE else None
+
+
+async def slot_async(tape: Tape) -> Slot | None:
+    """Wait in an event loop until a judge's call may go out."""
+    return await tape.pace.enter_async() if tape.pace is not None and deck.whose() == JUDGE else None
+
+
 class Live:
     """An answer that is still coming: its chunks, and when they came.
 
@@ -50,8 +62,9 @@ class Live:
         timing: What the application is told of it.
     """
 
-    def __init__(self, tape: Tape, question: Question, started: float) -> None:
+    def __init__(self, tape: Tape, question: Question, started: float, slot: Slot | None = None) -> None:
         self._tape = tape
+        self._slot = slot
         self._question = question
         self._started = started
         # A stream may be closed by somebody else than who asked.
@@ -96,7 +109,7 @@ class Live:
             return
         answer = self._tell(status, headers, body)
         try:
-            self._tape.record(self._question, answer, self._take)
+            self._tape.record(self._question, answer, self._take, self._purpose)
         except CassetteError as error:
             raise CassetteMiss(str(error)) from None
 
@@ -125,6 +138,8 @@ class Live:
     def _tell(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         self.open = False
         self._tape.unfinished.pop(id(self), None)
+        if self._slot is not None:
+            self._slot.leave(status, headers)
         took = round(time.perf_counter() - self._started, DIGITS)
         kind = headers.get("content-type", "").lower()
         streamed = any(name in kind for name in STREAMS)

@@ -10,6 +10,7 @@ from typing import Any
 from pytest_llmops.cassettes.decoding import decoded
 from pytest_llmops.cassettes.documents import Unfit
 from pytest_llmops.cassettes.exchange import Live, replayed
+from pytest_llmops.cassettes.pacing import Slot
 from pytest_llmops.cassettes.question import Question
 from pytest_llmops.cassettes.tape import Answer, Tape, current
 from pytest_llmops.errors import CassetteMiss
@@ -92,9 +93,10 @@ def taken(tape: Tape, request: Any) -> Answer | None:
     return answer
 
 
-def begun(tape: Tape, request: Any) -> Live:
-    """Return the answer that is coming to a request."""
-    return Live(tape, question_of(tape, request), getattr(request, _STARTED, None) or time.perf_counter())
+def begun(tape: Tape, request: Any, slot: Slot | None = None) -> Live:
+    """Return the answer that is coming to a request; with a place, it goes out now."""
+    asked = None if slot is not None else getattr(request, _STARTED, None)
+    return Live(tape, question_of(tape, request), asked or time.perf_counter(), slot)
 
 
 def finish(live: Live, status: int, headers: Mapping[str, str], body: bytes, *, certain: bool) -> None:

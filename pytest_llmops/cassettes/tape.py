@@ -18,6 +18,7 @@ from pytest_llmops.cassettes.journal import Entry, Journal, left_behind
 from pytest_llmops.cassettes.question import Question, ask, key_of_stored
 from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.cassettes.rules import Rules
+from pytest_llmops.cassettes.shelf import FAILED, JUDGE
 from pytest_llmops.cassettes.wire import fold
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 from pytest_llmops.measurement import Json
@@ -25,6 +26,8 @@ from pytest_llmops.settings import RecordMode
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.budget import Grant, Ledger
+    from pytest_llmops.cassettes.pacing import Pace
+    from pytest_llmops.cassettes.shelf import Shelf
 
 MAX_NEIGHBOURS = 60
 """Cassettes beside a missing one that are searched for the nearest request."""
@@ -47,6 +50,8 @@ class Tape:
         rules: What of a request does not count.
         record_errors: Keep answers about the moment too (429, 5xx).
         ledger: Counts live calls, and refuses those beyond the budget.
+        shelf: What judges were answered elsewhere in this run.
+        pace: How fast judges ask.
 
     Raises:
         CassetteError: The file is damaged; it is left as it is.
@@ -62,6 +67,8 @@ class Tape:
     rules: Rules = field(default_factory=Rules)
     record_errors: bool = False
     ledger: Ledger | None = None
+    shelf: Shelf | None = None
+    pace: Pace | None = None
     counts: Counts = field(default_factory=Counts)
     misses: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
@@ -109,6 +116,8 @@ class Tape:
             rules=self.rules,
             record_errors=self.record_errors,
             ledger=self.ledger,
+            shelf=self.shelf,
+            pace=self.pace,
         )
         self.inner.append(made)
         return made
@@ -154,11 +163,28 @@ class Tape:
                 if self.mode == "none":
                     raise self._missed(self._why(question, len(listed), take))
                 self._prepare()
-                self._permit(question)
-                return None
+                known = self._from_shelf(question, take, place)
+                if known is None:
+                    self._permit(question)
+                return known
             answer = self._read(listed[place])
             self._asked[question.key, take] += 1
             self.counts.replayed += 1
+        return answer
+
+    def _from_shelf(self, question: Question, take: str, n: int) -> Answer | None:
+        """What another test of this run was answered, if a judge asks; kept as if it had been asked here."""
+        if self.shelf is None or self.mode == "verify" or deck.whose() != JUDGE:
+            return None
+        wire = self.shelf.get(question.key, take, n)
+        if wire is None:
+            return None
+        answer = self._read(wire)
+        try:
+            self._keep(question, wire, take)
+        except CassetteError as error:
+            raise CassetteMiss(str(error)) from None
+        self.counts.reused += 1
         return answer
 
     def _read(self, wire: Mapping[str, Any]) -> Answer:
@@ -238,13 +264,14 @@ class Tape:
                 for one in store.load(path).values():
                     yield f"{shown(path)} {one.by}", one.request
 
-    def record(self, question: Question, answer: Answer, take: str = "") -> None:
+    def record(self, question: Question, answer: Answer, take: str = "", purpose: str = "") -> None:
         """Keep a live answer, on disk before this returns, if its status says something about the question.
 
         Args:
             question: What was asked.
             answer: What came.
             take: Of whom the question was; left out: of who calls this.
+            purpose: Whom the call served.
 
         Raises:
             CassetteError: It could not be put on disk; `close` raises it again.
@@ -252,32 +279,41 @@ class Tape:
         take = take or deck.take()
         if self.mode == "verify":
             self._verify(question, answer, take)
-        if self.mode not in WRITING:
+        shelf = self.shelf if purpose == JUDGE and answer.status < FAILED and self.mode != "verify" else None
+        if self.mode not in WRITING and shelf is None:
             return
         if not answer.about_the_question and not (self.record_errors and answer.transient):
             self.notes.append(f"an answer with status {answer.status} was not recorded")
             return
         with self._lock:
-            entry = self._entry(question, answer, take)
+            wire, n = to_wire(answer, self.redactor), self._asked[question.key, take]
+            self._keep(question, wire, take)
+            self.counts.recorded += self.mode in WRITING
+        if shelf is not None:
+            shelf.put(question.key, take, n, wire)
+
+    def _keep(self, question: Question, wire: dict[str, Any], take: str) -> None:
+        """Take in the next answer to a question; on disk, where this tape writes."""
+        if self.mode in WRITING:
+            entry = self._entry(question, wire, take)
             try:
                 self._journal.append(entry)
             except CassetteError as error:
                 self._failed = error
                 raise
-            self._asked[question.key, entry.take] += 1
-            self.counts.recorded += 1
             if self.mode == "new":
                 store.apply(self._interactions, [entry], replace=False)
+        self._asked[question.key, take] += 1
 
-    def _entry(self, question: Question, answer: Answer, take: str) -> Entry:
-        place = self.counts.replayed + self.counts.recorded + 1
+    def _entry(self, question: Question, wire: dict[str, Any], take: str) -> Entry:
+        place = self.counts.replayed + self.counts.recorded + self.counts.reused + 1
         return Entry(
             by=f"{self.redactor.text(self.owner) if self.shared else ''}#{place:03d}",
             key=question.key,
             take=take,
             n=self._asked[question.key, take],
             request={"method": question.method, "url": question.url, "body": fold(question.body)},
-            answer=to_wire(answer, self.redactor),
+            answer=wire,
             again=self.mode == "all",
         )
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from pytest_llmops.cassettes.exchange import Live, replayed
+from pytest_llmops.cassettes.exchange import Live, replayed, slot, slot_async
 from pytest_llmops.cassettes.mocks import answered, count
 from pytest_llmops.cassettes.tape import Answer, current
 
@@ -37,7 +37,8 @@ def sync_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, An
             count(request)
             replayed(question, answer)
             return _response(module, answer)
-        live = Live(tape, question, time.perf_counter())
+        place = slot(tape)
+        live = Live(tape, question, time.perf_counter(), place)
         try:
             response = real(transport, request)
         except BaseException as error:
@@ -64,7 +65,8 @@ def async_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, A
             count(request)
             replayed(question, answer)
             return _response(module, answer)
-        live = Live(tape, question, time.perf_counter())
+        place = await slot_async(tape)
+        live = Live(tape, question, time.perf_counter(), place)
         try:
             response = await real(transport, request)
         except BaseException as error:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, PromptError, UsageError
 from pytest_llmops.judges.negotiation import Way, negotiated
+from pytest_llmops.judges.patience import patiently
 from pytest_llmops.judges.reply import Unread
 from pytest_llmops.measurement import Json, shorten
 from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt
@@ -219,7 +220,7 @@ class Asker:
             messages = (*prompt.messages, *told)
             asked = replace(prompt, messages=messages, params=params, model=self.named or prompt.model)
             with recorder.purpose("judge"):
-                return model.complete(asked, **shape.params(way, nonce, flat=flat))
+                return patiently(lambda: model.complete(asked, **shape.params(way, nonce, flat=flat)))
 
         return negotiated(model, ask, {**self.prompt().params, **self.params})
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.panel import confidence
+from pytest_llmops.judges.together import together
 from pytest_llmops.protocols import Judge
 
 MIN_TRIALS = 2
@@ -93,7 +95,10 @@ def noise(
     if trials < MIN_TRIALS:
         raise UsageError(f"noise: expected {MIN_TRIALS} trials or more, got {trials!r}")
     bound = getattr(judge, "pass_at", None) if pass_at is None else pass_at
-    found = [_case(judge, number, one, trials) for number, one in enumerate(_listed(cases), start=1)]
+    numbered = enumerate(_listed(cases), start=1)
+    found = list(
+        together([partial(_case, judge, number, one, trials) for number, one in numbered], judge=judge)
+    )
     variances = [one for one in (_variance(case.scores) for case in found) if one is not None]
     flips = [one for one in (_flips(case.scores, bound) for case in found) if one is not None]
     return Noise(

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, SupportsFloat, cast
 
 from pytest_llmops import recorder
-from pytest_llmops.errors import UsageError, told
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.errors import MeasurementFailed, UsageError, told
+from pytest_llmops.measurement import Json, Measurement, shorten
 from pytest_llmops.protocols import Verdict
 
 if TYPE_CHECKING:
@@ -46,6 +46,39 @@ def asked_of(given: object, who: str) -> Asked:
         )
     name = getattr(found, "name", "") or type(found).__name__
     return Asked(cast("Judge", found), str(name))
+
+
+def not_asked(name: str, label: str = "") -> Measurement | None:
+    """Return what stands for a verdict that is not asked for; None: ask.
+
+    In a `soft` block a judge is not asked once a check before it has failed: the test fails anyway, and judges cost.
+    What is not asked is neither scored low nor could it not be scored: it is no measurement of the test, and the
+    report only says that it was not asked.
+
+    Args:
+        name: Of the measurement that it would be.
+        label: Tells two of one name apart.
+    """
+    failed = _failed_before(recorder.current())
+    if not failed:
+        return None
+    listed = ", ".join(dict.fromkeys(failed))
+    recorder.note({f"not asked: {name}{f' [{label}]' if label else ''}": f"failed before it: {listed}"})
+    return Measurement(name=name, label=label, error=f"not asked: {listed} failed before it")
+
+
+def _failed_before(block: recorder.Recorder | None) -> list[str]:
+    """The checks without a judge that failed in the open soft blocks, the outermost first."""
+    if block is None or not block.soft or block.asks_judges:
+        return []
+    own = [
+        one.name
+        for error in block.failures
+        if isinstance(error, MeasurementFailed)
+        for one in error.measurements
+        if not one.name.startswith("judge.")
+    ]
+    return [*_failed_before(block.outer), *own]
 
 
 def texts_of(who: str, **given: object) -> None:

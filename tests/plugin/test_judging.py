@@ -97,6 +97,28 @@ def test_forms_that_a_server_refuses_are_part_of_each_tests_recording(project: P
     assert [call.status for call in alone.records["test_by_name"].calls] == [400, 400, 400, 200]
 
 
+def test_what_a_judge_was_answered_is_paid_once_in_a_run(project: Project) -> None:
+    project.write(**{"test_a.py": TESTS})
+    Verdicts(project, verdict(9))
+    result = project.record("--llm-judge")
+    assert project.server.count == 2  # of three verdicts, two are the same question
+    assert "1 reused" in result.text
+    assert [call.replayed for call in result.records["test_by_name"].calls] == [True]
+    again = project.record("--llm-judge", "-o", "llm_judge_reuse=false", mode="all")
+    assert again.outcomes == {"passed": 4}
+    assert project.server.count == 2 + 3
+    project.server.close()
+    assert project.run("--llm-judge", "-k", "by_name").outcomes == {"passed": 1}
+
+
+def test_the_pace_of_judges_is_one_for_all_workers(project: Project) -> None:
+    project.write(**{"test_a.py": TESTS})
+    Verdicts(project, verdict(9))
+    project.server.queue.append(error_reply(429, retry_after="0"))
+    assert project.record("--llm-judge", "--llm-judge-concurrency=1", workers=2).outcomes == {"passed": 4}
+    assert project.run("--llm-judge").outcomes == {"passed": 4}
+
+
 EVERY_KIND = """
 from pytest_llmops import assert_judge_score
 from pytest_llmops.assertions.checklist import assert_checklist

@@ -1,0 +1,42 @@
+"""Asking again after a refusal that will pass: the server is asked too often, by all the judges of the run together.
+
+The SDK asks again by itself a few times. Beyond that somebody has to slow down, and that is everybody: the run's
+pace (`cassettes.pacing`) makes each judge of each worker wait before the next call goes out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from pytest_llmops.cassettes import deck
+from pytest_llmops.errors import ModelError
+
+T = TypeVar("T")
+
+TRIES = 4
+"""Of the SDK's own tries each."""
+_FOR_GOOD = re.compile(r"insufficient_quota|billing|exceeded your current quota", re.IGNORECASE)
+"""What a server says when waiting does not help."""
+
+
+def patiently(ask: Callable[[], T]) -> T:
+    """Ask, and again as long as the server only says that it is asked too often.
+
+    Without a tape nothing keeps the pace, and nothing is asked again.
+
+    Raises:
+        ModelError: It still says so after `TRIES`, or says anything else.
+
+    >>> patiently(lambda: 1)
+    1
+    """
+    for left in reversed(range(TRIES)):
+        try:
+            return ask()
+        except ModelError as error:
+            passing = error.kind == "rate_limit" and not _FOR_GOOD.search(str(error))
+            if not left or not passing or deck.current() is None:
+                raise
+    raise AssertionError  # pragma: no cover -- the last try returns or raises

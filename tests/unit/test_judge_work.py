@@ -1,0 +1,193 @@
+"""Judges at work: patience with a busy server, many answers at once, and no verdict where a check has failed."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+from support.server import WAIT_S
+from support.tapes import no_tape, taped
+
+from pytest_llmops import (
+    assert_checklist,
+    assert_contains,
+    assert_judge_score,
+    assert_preferred,
+    recorder,
+    soft,
+)
+from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops.errors import MeasurementFailed, ModelError
+from pytest_llmops.judges import patience
+from pytest_llmops.judges.pairwise import Pairwise
+from pytest_llmops.judges.patience import patiently
+from pytest_llmops.judges.together import together
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.protocols import Verdict
+from pytest_llmops.settings import Settings
+
+
+class Busy:
+    def __init__(self, *errors: ModelError) -> None:
+        self.errors = list(errors)
+        self.asked = 0
+
+    def __call__(self) -> str:
+        self.asked += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return "yes"
+
+
+def busy(text: str = "was refused with status 429: slow down", kind: str = "rate_limit") -> ModelError:
+    return ModelError(text, kind=kind, status=429)
+
+
+def test_a_busy_server_is_asked_again_with_the_pace_of_all(tmp_path: Path) -> None:
+    ask = Busy(*(busy() for _ in range(patience.TRIES - 1)))
+    with taped(tmp_path / "c.json", "new"):
+        assert patiently(ask) == "yes"
+    assert ask.asked == patience.TRIES
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [busy()] * 9,
+        [busy("insufficient_quota")] * 2,
+        [busy("was refused", kind="auth")] * 2,
+        [busy("is down", kind="server")] * 2,
+    ],
+)
+def test_patience_ends(tmp_path: Path, errors: list[ModelError]) -> None:
+    ask = Busy(*errors)
+    with taped(tmp_path / "c.json", "new"), pytest.raises(ModelError):
+        patiently(ask)
+    assert ask.asked == (patience.TRIES if len(errors) == 9 else 1)
+
+
+def test_where_nothing_keeps_the_pace_nothing_is_asked_again() -> None:
+    ask = Busy(busy())
+    with no_tape(), pytest.raises(ModelError):
+        patiently(ask)
+    assert ask.asked == 1
+
+
+def settled(limit: int) -> recorder.Recorder:
+    return recorder.Recorder(settings=Settings(judge_concurrency=limit))
+
+
+def test_several_answers_are_judged_at_once_and_come_in_their_order(tmp_path: Path) -> None:
+    """All three have to be at work together for any of them to end."""
+    together_at_work = threading.Barrier(3, timeout=WAIT_S)
+
+    def task(number: int) -> tuple[int, str]:
+        together_at_work.wait()
+        return number, recorder.whose()
+
+    with taped(tmp_path / "c.json", "new"), recorder.purpose("judge"):
+        mine = settled(3)
+        recorder.push(mine)
+        try:
+            found = list(together([partial(task, number) for number in range(6)]))
+        finally:
+            recorder.pop(mine)
+    assert found == [(number, "judge") for number in range(6)]
+
+
+@pytest.mark.parametrize("mode", ["none", "new"])
+def test_replayed_or_alone_one_after_the_other(tmp_path: Path, mode: str) -> None:
+    class Alone:
+        concurrent = False
+
+    threads = []
+    with taped(tmp_path / "c.json", mode):  # type: ignore[arg-type]
+        list(
+            together(
+                [lambda: threads.append(threading.get_ident())] * 4, judge=Alone() if mode == "new" else None
+            )
+        )
+    assert set(threads) == {threading.get_ident()}
+
+
+def test_who_stops_pays_for_no_more_than_is_at_work(tmp_path: Path) -> None:
+    done: list[int] = []
+
+    def boom() -> None:
+        raise ValueError("boom")
+
+    def later() -> None:
+        done.append(100)
+
+    with taped(tmp_path / "c.json", "new"):
+        mine = settled(2)
+        recorder.push(mine)
+        try:
+            for one in together([partial(done.append, number) for number in range(100)]):
+                assert one is None
+                break
+            assert len(done) <= 2
+            with pytest.raises(ValueError, match="boom"):
+                list(together([boom, *[later] * 50]))
+        finally:
+            recorder.pop(mine)
+    assert done.count(100) <= 1
+
+
+class Counting:
+    """A judge that passes everything, and counts."""
+
+    version = "1"
+    pass_at = 1.0
+    asked = 0
+
+    def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+        del answer, question, reference
+        self.asked += 1
+        return Verdict(score=10)
+
+
+def test_in_a_soft_block_no_judge_is_asked_once_a_check_has_failed() -> None:
+    judge, model = Counting(), ScriptedModel([])
+    mine = recorder.Recorder()
+    recorder.push(mine)
+    try:
+        with pytest.raises(MeasurementFailed, match=r"text\.contains") as caught, soft():
+            assert_judge_score("x", judge=judge)
+            assert_contains("x", "y")
+            with soft():
+                told = assert_judge_score("x", judge=judge)
+            told_too = assert_checklist("x", ["is y"], model=model)
+            assert_preferred("x", "y", judge=Pairwise(model=model), label="old")
+    finally:
+        recorder.pop(mine)
+    assert judge.asked == 1
+    assert model.asked == []
+    assert told.error == "not asked: text.contains failed before it"
+    assert told_too.status == "errored"
+    assert len(caught.value.measurements) == 1
+    # Nothing of it is a measurement: it is neither low, nor unscored.
+    assert [one.name for one in mine.measurements] == ["judge.Counting", "text.contains"]
+    assert mine.facts["not asked: judge.pairwise [old]"] == "failed before it: text.contains"
+    assert "not asked: judge.Counting" in mine.facts
+
+
+def test_judges_are_asked_all_the_same_on_request_and_after_a_judge() -> None:
+    judge = Counting()
+    with pytest.raises(MeasurementFailed), soft(judges=True):
+        assert_contains("x", "y")
+        assert_judge_score("x", judge=judge)
+    with pytest.raises(MeasurementFailed), soft():
+        recorder.emit(Measurement(name="judge.other", value=0.0, bound=1.0))
+        assert_judge_score("x", judge=judge)
+    assert judge.asked == 2
+
+
+def test_after_the_block_judges_are_asked_again() -> None:
+    judge = Counting()
+    with pytest.raises(MeasurementFailed), soft():
+        assert_contains("x", "y")
+    assert_judge_score("x", judge=judge)
+    assert judge.asked == 1

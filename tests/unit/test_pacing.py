@@ -1,0 +1,200 @@
+"""The pace of judges: so many calls at once over processes and threads, and a pause for all after a 429."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from pathlib import Path
+
+import httpx2
+import pytest
+from support.server import StubServer, error_reply
+from support.tapes import taped
+
+from pytest_llmops import recorder
+from pytest_llmops.cassettes import pacing
+from pytest_llmops.cassettes.pacing import LONGEST_S, Pace, Slot
+
+
+class Clock:
+    """Time that passes only where somebody waits."""
+
+    def __init__(self) -> None:
+        self.time = 1_000.0
+        self.waits: list[float] = []
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.time += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def pace(folder: Path, clock: Clock, limit: int = 2) -> Pace:
+    return Pace(limit, lambda: folder, clock.now, clock.sleep)
+
+
+def test_so_many_places_and_no_more_and_one_that_is_given_back_is_free(tmp_path: Path, clock: Clock) -> None:
+    one, other = pace(tmp_path, clock), pace(tmp_path, clock)
+    held = [one.look(clock.time), other.look(clock.time)]
+    assert all(isinstance(slot, Slot) for slot in held)
+    assert one.look(clock.time) == other.look(clock.time) == pacing.LOOK_S
+    assert isinstance(held[1], Slot)
+    held[1].leave(200, {})
+    held[1].leave(200, {})  # the second time is nothing
+    again = one.look(clock.time)
+    assert isinstance(again, Slot)
+    assert one.look(clock.time) == pacing.LOOK_S
+
+
+def test_another_process_holds_places_and_gives_them_back_when_it_dies(tmp_path: Path, clock: Clock) -> None:
+    code = (
+        "import sys, pathlib; from pytest_llmops.cassettes.pacing import Pace\n"
+        "held = [Pace(2, lambda: pathlib.Path(sys.argv[1])).enter() for _ in range(2)]\n"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline().strip() == b"held"
+        assert pace(tmp_path, clock).look(clock.time) == pacing.LOOK_S
+        other.kill()
+    assert isinstance(pace(tmp_path, clock).look(clock.time), Slot)
+
+
+def test_a_place_may_be_given_back_by_another_thread(tmp_path: Path, clock: Clock) -> None:
+    one = pace(tmp_path, clock, limit=1)
+    slot = one.enter()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(slot.leave, 200, {}).result()
+    assert isinstance(one.look(clock.time), Slot)
+
+
+def test_who_waits_too_long_asks_without_a_place(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pacing, "PATIENCE_S", 3.0)
+    one = pace(tmp_path, clock, limit=1)
+    held = one.enter()
+    one.enter().leave(200, {})
+    assert sum(clock.waits) == pytest.approx(3.0, rel=0.05)
+    held.leave(200, {})
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
+        ({"retry-after": format_datetime(datetime.fromtimestamp(1_012, UTC), usegmt=True)}, 12.0),
+        ({"retry-after": "86400"}, LONGEST_S),
+        ({}, 1.0),
+        *[({"retry-after": bad}, 1.0) for bad in ("soon", "-3", "nan", "inf", "")],
+    ],
+)
+def test_all_wait_as_long_as_the_server_says(
+    tmp_path: Path, clock: Clock, headers: dict[str, str], seconds: float
+) -> None:
+    pace(tmp_path, clock).enter().leave(429, headers)
+    pace(tmp_path, clock).enter().leave(200, {})
+    assert sum(clock.waits) == pytest.approx(seconds)
+
+
+def test_the_pause_doubles_in_a_row_and_a_good_answer_ends_the_row(tmp_path: Path, clock: Clock) -> None:
+    one = pace(tmp_path, clock)
+    waited = []
+    for _ in range(10):
+        clock.waits.clear()
+        one.enter().leave(429, {})
+        waited.append(sum(clock.waits))
+    assert waited == [0, 1, 2, 4, 8, 16, 32, 64, 120, 120]
+    one.enter().leave(200, {})
+    one.enter().leave(429, {})
+    clock.waits.clear()
+    one.enter()
+    assert sum(clock.waits) == pytest.approx(1.0)
+
+
+def test_several_refusals_at_once_are_one(tmp_path: Path, clock: Clock) -> None:
+    one = pace(tmp_path, clock, limit=3)
+    slots = [one.enter() for _ in range(3)]
+    slots[0].leave(429, {})
+    slots[1].leave(429, {"retry-after": "5"})
+    slots[2].leave(429, {"retry-after": "3"})
+    one.enter()
+    assert sum(clock.waits) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "waits"),
+    [(529, {}, 1.0), (503, {"retry-after": "2"}, 2.0), (503, {}, 0.0), (500, {}, 0.0), (0, {}, 0.0)],
+)
+def test_which_answers_make_all_wait(
+    tmp_path: Path, clock: Clock, status: int, headers: dict[str, str], waits: float
+) -> None:
+    pace(tmp_path, clock).enter().leave(status, headers)
+    pace(tmp_path, clock).enter()
+    assert sum(clock.waits) == pytest.approx(waits)
+
+
+@pytest.mark.parametrize("text", ["", "x", "1e999 3", "nan 1", "5", "\ud7ff", "1 2 3"])
+def test_a_damaged_pause_is_none(tmp_path: Path, clock: Clock, text: str) -> None:
+    (tmp_path / "pause").write_text(text, encoding="utf-8")
+    assert isinstance(pace(tmp_path, clock).look(clock.time), Slot)
+
+
+def test_in_an_event_loop_the_others_go_on(tmp_path: Path, clock: Clock) -> None:
+    one = pace(tmp_path, clock, limit=1)
+
+    async def use() -> None:
+        slot = await one.enter_async()
+        await asyncio.sleep(0)
+        slot.leave(200, {})
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(use() for _ in range(4)))
+
+    asyncio.run(all_of_them())
+
+
+def test_calls_of_judges_keep_the_pace_and_others_do_not(tmp_path: Path, clock: Clock) -> None:
+    one = pace(tmp_path, clock, limit=1)
+    with (
+        StubServer() as server,
+        taped(tmp_path / "c.json", "new", pace=one) as tape,
+        httpx2.Client() as client,
+    ):
+        server.queue += [error_reply(429, retry_after="9"), error_reply(429, retry_after="4")]
+        assert client.post(f"{server.url}/v1/x", json={"n": 0}).status_code == 429
+        client.post(f"{server.url}/v1/x", json={"n": 1})
+        assert clock.waits == []  # the application's own business
+        server.queue.clear()
+        server.queue.append(error_reply(429, retry_after="9"))
+        with recorder.purpose("judge"):
+            client.post(f"{server.url}/v1/x", json={"n": 2})
+            client.post(f"{server.url}/v1/x", json={"n": 3})
+        assert sum(clock.waits) == pytest.approx(9.0)
+        assert isinstance(one.look(clock.time), Slot)  # nobody is left at work
+    assert tape.counts.recorded == 1
+
+
+def test_a_call_that_breaks_off_gives_its_place_back(tmp_path: Path, clock: Clock) -> None:
+    one = pace(tmp_path, clock, limit=1)
+    with taped(tmp_path / "c.json", "new", pace=one), httpx2.Client() as client, recorder.purpose("judge"):
+        with StubServer() as server:
+            url = server.url
+        with pytest.raises(httpx2.ConnectError):
+            client.post(f"{url}/v1/x", json={})
+        assert isinstance(one.look(clock.time), Slot)

@@ -1,0 +1,132 @@
+"""What a judge was answered once in a run is not paid again, and never taken for another sample."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx2
+import pytest
+from support.server import Reply, StubServer, error_reply
+from support.tapes import stored, taped
+
+from pytest_llmops import recorder
+from pytest_llmops.cassettes.shelf import Shelf
+from pytest_llmops.settings import RecordMode
+
+
+def asked(
+    server: StubServer,
+    path: Path,
+    shelf: Shelf | None,
+    *,
+    mode: RecordMode = "new",
+    purpose: str = "judge",
+    trial: int = 0,
+    times: int = 1,
+) -> list[str]:
+    """The answers that one test got to the same question; its tape's counts are in `COUNTS`."""
+    with (
+        taped(path, mode, shelf=shelf) as tape,
+        httpx2.Client() as client,
+        recorder.purpose(purpose),
+        recorder.trial(trial),
+    ):
+        found = [client.post(f"{server.url}/v1/x", json={"q": 1}).text for _ in range(times)]
+        COUNTS[:] = [tape.counts.recorded, tape.counts.reused]
+    return found
+
+
+COUNTS: list[int] = []
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return Shelf(lambda: folder)
+
+
+def test_another_test_gets_the_same_answer_into_its_own_cassette(tmp_path: Path, shelf: Shelf) -> None:
+    with StubServer() as server:
+        first = asked(server, tmp_path / "a.json", shelf)
+        assert COUNTS == [1, 0]
+        second = asked(server, tmp_path / "b.json", shelf)
+        assert COUNTS == [0, 1]
+        assert server.count == 1
+    assert first == second
+    assert stored(tmp_path / "a.json") == stored(tmp_path / "b.json")
+    # Each replays alone.
+    assert asked(server, tmp_path / "b.json", None, mode="none") == second
+
+
+def test_trials_and_repetitions_are_samples_of_their_own(tmp_path: Path, shelf: Shelf) -> None:
+    with StubServer() as server:
+        one = asked(server, tmp_path / "a.json", shelf, times=3)
+        two = asked(server, tmp_path / "b.json", shelf, trial=1)
+        assert server.count == 4
+        assert len({*one, *two}) == 4
+        assert asked(server, tmp_path / "c.json", shelf, times=4)[:3] == one
+        assert server.count == 5
+
+
+@pytest.mark.parametrize("mode", ["live", "all"])
+def test_in_every_mode_that_asks_but_verify(tmp_path: Path, shelf: Shelf, mode: RecordMode) -> None:
+    with StubServer() as server:
+        asked(server, tmp_path / "a.json", shelf, mode=mode)
+        asked(server, tmp_path / "b.json", shelf, mode=mode)
+        assert server.count == 1
+        asked(server, tmp_path / "a.json", shelf, mode="verify")
+        asked(server, tmp_path / "a.json", shelf, mode="verify")
+        assert server.count == 3
+    assert (tmp_path / "a.json").exists() == (mode == "all")
+
+
+def test_the_application_is_asked_as_often_as_it_asks(tmp_path: Path, shelf: Shelf) -> None:
+    with StubServer() as server:
+        asked(server, tmp_path / "a.json", shelf, purpose="app")
+        asked(server, tmp_path / "b.json", shelf, purpose="app")
+        assert server.count == 2
+
+
+def test_failures_and_answers_of_no_shelf_are_not_shared(tmp_path: Path, shelf: Shelf) -> None:
+    with StubServer() as server:
+        server.queue += [error_reply(400), error_reply(429), error_reply(500)]
+        for name in "abc":
+            asked(server, tmp_path / f"{name}.json", shelf)
+        asked(server, tmp_path / "d.json", shelf)
+        assert server.count == 4
+        asked(server, tmp_path / "e.json", None)
+        assert server.count == 5
+
+
+def test_secrets_do_not_reach_the_shelf(
+    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sk-shelf-0123456789abcdef0123"
+    with StubServer() as server, taped(tmp_path / "a.json", "new", shelf=shelf), recorder.purpose("judge"):
+        server.queue.append(Reply(json.dumps({"said": key}).encode()))
+        httpx2.post(f"{server.url}/v1/x", json={"q": 1}, headers={"authorization": f"Bearer {key}"})
+    kept = list((tmp_path / "run").iterdir())
+    assert len(kept) == 1
+    assert key not in kept[0].read_text()
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[]", b'{"status": "200"}', b'{"status": 200, "body": 3}', b"\xff", b"[" * 100_000]
+)
+def test_a_damaged_answer_is_asked_for_again(tmp_path: Path, shelf: Shelf, damage: bytes) -> None:
+    with StubServer() as server:
+        asked(server, tmp_path / "a.json", shelf)
+        for file in (tmp_path / "run").iterdir():
+            file.write_bytes(damage)
+        assert asked(server, tmp_path / "b.json", shelf)
+        assert server.count == 2
+
+
+def test_without_a_place_everything_is_asked(tmp_path: Path) -> None:
+    gone = Shelf(lambda: tmp_path / "gone")
+    with StubServer() as server:
+        asked(server, tmp_path / "a.json", gone)
+        asked(server, tmp_path / "b.json", gone)
+        assert server.count == 2

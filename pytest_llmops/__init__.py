@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.chunks import assert_chunks as assert_chunks
     from pytest_llmops.assertions.chunks import assert_clean as assert_clean
     from pytest_llmops.assertions.chunks import assert_span_recall as assert_span_recall
+    from pytest_llmops.assertions.fitness import assert_judge_fit as assert_judge_fit
     from pytest_llmops.assertions.grounding import assert_context_relevance as assert_context_relevance
     from pytest_llmops.assertions.grounding import assert_grounded as assert_grounded
     from pytest_llmops.assertions.index import assert_index_fresh as assert_index_fresh
@@ -59,6 +60,7 @@ _HOMES = {
     "assert_grounded": "assertions.grounding",
     "assert_index_fresh": "assertions.index",
     "assert_judge_agrees": "assertions.agreement",
+    "assert_judge_fit": "assertions.fitness",
     "assert_judge_score": "assertions.judged",
     "assert_matches": "assertions.text",
     "assert_not_contains": "assertions.absent",
@@ -94,6 +96,7 @@ __all__ = [
     "assert_grounded",
     "assert_index_fresh",
     "assert_judge_agrees",
+    "assert_judge_fit",
     "assert_judge_score",
     "assert_matches",
     "assert_not_contains",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -9,11 +10,11 @@ import pytest
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pytest_llmops.cases import Case
     from pytest_llmops.cassettes.tape import Tape
-    from pytest_llmops.measurement import Json
+    from pytest_llmops.measurement import Json, Measurement
     from pytest_llmops.prompts import Prompt, Prompts
     from pytest_llmops.protocols import Embedder, Hits, Judge, Model, Retriever
     from pytest_llmops.trace import CallLog
@@ -39,6 +40,19 @@ def judge(request: pytest.FixtureRequest) -> Judge:
     from pytest_llmops import marks, recorder
 
     return cast("Judge", recorder.lookup("judge", marks.judge_name(request.node)))
+
+
+@pytest.fixture
+def judge_canaries(request: pytest.FixtureRequest) -> Callable[..., Measurement]:
+    """``judge_canaries(judge)`` asserts that a judge passes none of the canaries, see `assert_judge_fit`.
+
+    A judge is tried once a version: what it said lies in a cassette of that version, which all tests share. Needs
+    ``--llm-judge``.
+    """
+    from pytest_llmops import marks
+    from pytest_llmops.assertions.fitness import tried_once
+
+    return partial(tried_once, default=marks.judge_name(request.node))
 
 
 @pytest.fixture

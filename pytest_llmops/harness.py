@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_llmops.runs import TestRecord
 
 FIXTURES = frozenset(
-    {"prompt", "prompts", "case", "retriever", "judge", "llm", "embedder", "llm_calls", "llm_cassette"}
+    {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette"}
 )  # fmt: skip
 MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette")
 NEEDS_JUDGE = "needs a judge: run with --llm-judge"
@@ -70,7 +70,11 @@ def is_recorded_elsewhere(item: Any) -> bool:
 
 def needs_judge(item: Any) -> bool:
     """Say whether a test declares that it needs a judge."""
-    return "judge" in getattr(item, "fixturenames", ()) or item.get_closest_marker("judge") is not None
+    asking = {"judge", "judge_canaries"}
+    return (
+        not asking.isdisjoint(getattr(item, "fixturenames", ()))
+        or item.get_closest_marker("judge") is not None
+    )
 
 
 @dataclass(slots=True)

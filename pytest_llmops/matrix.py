@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pytest_llmops.instruments import text_of
 from pytest_llmops.runs import Run, TestRecord
-from pytest_llmops.totals import PromptVersion, grouped, prompt_version, text_of
+from pytest_llmops.totals import PromptVersion, grouped, prompt_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

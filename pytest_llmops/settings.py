@@ -258,7 +258,7 @@ class Settings:
         _text, "", "folder in which vectors of local embedders are kept between runs; left out: nothing is written"
     )  # fmt: skip
     calibrations: str = _option(
-        _text, "calibrations", "folder of the judges' calibrations, as `llmops judge calibrate --out` writes them"
+        _text, "calibrations", "folder of what is known of the judges, as `llmops judge calibrate --out` and `llmops judge probe --out` write it"
     )  # fmt: skip
     prompts_dir: str = _option(
         _text, "prompts", "folder of the prompts, looked for from the test's folder upwards"

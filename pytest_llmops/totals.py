@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from pytest_llmops.attribution import attribution
-from pytest_llmops.measurement import Json, Measurement
+from pytest_llmops.instruments import JudgeUse, doubt, judged, judges, text_of
+from pytest_llmops.measurement import Measurement
 from pytest_llmops.recordings import Cassettes, budget_words, cassettes
 from pytest_llmops.runs import OUTCOMES, Outcome, Run, TestRecord
 from pytest_llmops.traffic import Latency, Traffic, latency, traffic
@@ -42,7 +43,7 @@ class Metric:
         histogram: Ten bins from 0 to 1 (the last one closed) for unit "1", else empty; what lies
             outside counts in the outermost bin.
         judged: The values come from a judge.
-        doubt: What speaks against it: "not calibrated", "out of date", "below its bars"; empty: nothing.
+        doubt: What speaks against it: "unfit", "not calibrated", "out of date", "below its bars"; empty: nothing.
     """
 
     name: str
@@ -72,17 +73,6 @@ class Metric:
     def bound(self) -> float | None:
         """The bound, if all measurements that have one agree on it."""
         return self.bounds[0] if len(self.bounds) == 1 else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeUse:
-    """A judge that was asked in this run."""
-
-    name: str
-    model: str = ""
-    version: str = ""
-    calibration: str = "not calibrated, its scores are no verdict"
-    doubtful: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +157,7 @@ def totals(run: Run) -> Totals:
         outcomes={outcome: run.count(outcome) for outcome in OUTCOMES},
         metrics=metrics(records),
         versions=tuple(prompt_version(group) for group in grouped(_alike(records), _prompt_key).values()),
-        judges=_judges(records),
+        judges=judges(records),
         models=tuple(dict.fromkeys(call.model for call in calls if call.purpose == "app" and call.model)),
         traffic=traffic(calls),
         by_purpose={key: traffic(group) for key, group in grouped(calls, lambda one: one.purpose).items()},
@@ -187,11 +177,6 @@ def blame(record: TestRecord) -> str:
     """
     found = attribution(record.measurements)
     return found.sentence if found is not None and found.bad else ""
-
-
-def text_of(value: Json) -> str:
-    """Return a fact as text: "" for None, any other value as it prints."""
-    return "" if value is None else str(value)
 
 
 def metrics(records: Iterable[TestRecord]) -> tuple[Metric, ...]:
@@ -241,45 +226,6 @@ def _histogram(values: Iterable[float]) -> tuple[int, ...]:
     for value in values:
         bins[int(min(max(value, 0.0), 1 - 1 / BINS / 2) * BINS)] += 1
     return tuple(bins)
-
-
-def judged(measurement: Measurement) -> bool:
-    """Say whether a judge gave this measurement its value, or should have."""
-    return "judge" in measurement.detail or measurement.name.startswith("judge.")
-
-
-def doubt(measurement: Measurement) -> str:
-    """Say what speaks against the judge of a measurement; nothing if it was calibrated, or none was asked."""
-    known = measurement.detail.get("calibration")
-    if not judged(measurement):
-        return ""
-    status = text_of(known.get("status")) if isinstance(known, Mapping) else "not calibrated"
-    return "" if status == "calibrated" else status
-
-
-def _judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
-    return tuple(dict.fromkeys(judge for record in records for judge in _judges_of(record)))
-
-
-def _judges_of(record: TestRecord) -> Iterator[JudgeUse]:
-    """Yield who judged: each verdict names its judge, else the test's facts do, else the measurement's name."""
-    found = [one for one in record.measurements if judged(one)]
-    told = [(one, said) for one in found if isinstance(said := one.detail.get("judge"), Mapping)]
-    for one, said in told or [(one, record.fact("judge")) for one in found]:
-        facts = {**record.fact("judge"), **{key: value for key, value in said.items() if value}}
-        yield JudgeUse(
-            name=text_of(facts.get("name")) or one.name.removeprefix("judge."),
-            model=text_of(facts.get("model")),
-            version=one.version or text_of(facts.get("version")),
-            **_calibration(one),
-        )
-
-
-def _calibration(one: Measurement) -> dict[str, Any]:
-    known = one.detail.get("calibration")
-    if not isinstance(known, Mapping):
-        return {}
-    return {"calibration": text_of(known.get("text")), "doubtful": bool(doubt(one))}
 
 
 def _prompt_key(record: TestRecord) -> tuple[str, ...] | None:

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_llmops.instruments import doubt, judged, text_of
 from pytest_llmops.measurement import Json, Measurement, amount, apart, shorten
 from pytest_llmops.protocols import Call
 from pytest_llmops.runs import TestRecord
 from pytest_llmops.texts import Place, Text, Texts, shown
-from pytest_llmops.totals import blame, doubt, judged, text_of
+from pytest_llmops.totals import blame
 from pytest_llmops.traffic import traffic
 
 MAX_NAME = 300
@@ -157,7 +158,8 @@ def _score(one: Measurement, texts: Texts) -> ScoreView:
         value = pair[0] if pair else value
         bound = f"{sign(one.better)} {pair[1] if pair else amount(one.bound, one.unit)}"
     said = one.detail.get("judge")
-    more = {key: value for key, value in one.detail.items() if key not in SHOWN_APART}
+    hidden = SHOWN_APART | {"canaries"} if isinstance(said, Mapping) else SHOWN_APART
+    more = {key: value for key, value in one.detail.items() if key not in hidden}
     scored = one.unit == "1"
     return ScoreView(
         name=shorten(f"{one.name} [{one.label}]" if one.label else one.name, MAX_NAME),
@@ -174,7 +176,7 @@ def _score(one: Measurement, texts: Texts) -> ScoreView:
         bar=_percent(one.value) if scored else None,
         tick=_percent(one.bound) if scored else None,
         evidence=list(_evidence(one, texts)),
-        judge=_judge(said, one.detail.get("calibration"), texts) if isinstance(said, Mapping) else None,
+        judge=_judge(said, one.detail, texts) if isinstance(said, Mapping) else None,
         more=texts.put(json_text(more)) if more else None,
     )
 
@@ -190,7 +192,8 @@ def _evidence(one: Measurement, texts: Texts) -> Iterator[tuple[str, Place]]:
             yield shorten(text_of(pair[0]), 60), texts.put(_plain(pair[1]))
 
 
-def _judge(said: Mapping[str, Json], known: Json, texts: Texts) -> JudgeView:
+def _judge(said: Mapping[str, Json], detail: Mapping[str, Json], texts: Texts) -> JudgeView:
+    known, tried = detail.get("calibration"), detail.get("canaries")
     dimensions = said.get("dimensions")
     raw = text_of(said.get("raw"))
     scale = f" on a scale of {text_of(said.get('low'))} to {text_of(said.get('high'))}"
@@ -200,9 +203,14 @@ def _judge(said: Mapping[str, Json], known: Json, texts: Texts) -> JudgeView:
         if isinstance(dimensions, Mapping)
         else [],
         raw=texts.put(raw) if raw else None,
-        calibration=shorten(text_of(known.get("text")), 300)
-        if isinstance(known, Mapping)
-        else "not calibrated: no verdict",
+        calibration="; ".join(
+            [
+                shorten(text_of(known.get("text")), 300)
+                if isinstance(known, Mapping)
+                else "not calibrated: no verdict",
+                *([shorten(text_of(tried.get("text")), 300)] if isinstance(tried, Mapping) else []),
+            ]
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.port import Asked, asked_of, finite, not_asked, texts_of, told_of, verdict_of
 from pytest_llmops.judges.suspicion import suspicions
 from pytest_llmops.measurement import Json, Measurement, shorten
+from pytest_llmops.probing import standing as fitness
 from pytest_llmops.protocols import Hits, Verdict
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def assert_judge_score(
     verdict = verdict_of(asked, answer, question, reference, passages)
     if known := standing(asked.judge, asked.name, asked.version, recorder.settings().calibrations):
         detail["calibration"] = known
+    if known := fitness(asked.judge, asked.name, asked.version, recorder.settings().calibrations):
+        detail["canaries"] = known
     if verdict.error:
         return _errored(asked, verdict, detail, bound, label)
     bound = _on_scale(bound, verdict.low, verdict.high)

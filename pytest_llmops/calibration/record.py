@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
+from pytest_llmops import kept
 from pytest_llmops.calibration.bars import Bars
 from pytest_llmops.calibration.figures import Figures
 from pytest_llmops.calibration.judging import Judged
@@ -159,8 +159,8 @@ class Calibration:
             "figures": dict(self.figures),
             "rates": _counts(self.rates),
         }
-        kept = {key: value for key, value in wire.items() if value is not None}
-        return json.dumps(kept, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        given = {key: value for key, value in wire.items() if value is not None}
+        return json.dumps(given, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def beside(judge: object) -> Path | None:
@@ -172,10 +172,7 @@ def beside(judge: object) -> Path | None:
     >>> beside("rubrics/polite.md").as_posix()
     'rubrics/polite.calibration.json'
     """
-    source = (
-        judge if isinstance(judge, (str, Path)) else getattr(getattr(judge, "rubric", None), "source", None)
-    )
-    return Path(source).with_suffix(SUFFIX) if isinstance(source, (str, Path)) else None
+    return kept.beside(judge, SUFFIX)
 
 
 def records(folder: str | Path) -> dict[str, Calibration]:
@@ -187,18 +184,7 @@ def records(folder: str | Path) -> dict[str, Calibration]:
     >>> records("no/such/folder")
     {}
     """
-    found: dict[str, Calibration] = {}
-    for path in sorted(Path(folder).rglob(f"*{SUFFIX}")):
-        one = Calibration.load(path)
-        if one.judge not in found or found[one.judge].date <= one.date:
-            found[one.judge] = one
-    return found
-
-
-@lru_cache(maxsize=8)
-def _kept(folder: str, changed: tuple[tuple[str, int], ...]) -> dict[str, Calibration]:
-    del changed  # part of the key: a calibration that was made anew is read again
-    return records(folder)
+    return kept.by_name(folder, SUFFIX, Calibration.load)
 
 
 def standing(judge: object, name: str, version: str, folder: str) -> dict[str, Json]:
@@ -216,12 +202,7 @@ def standing(judge: object, name: str, version: str, folder: str) -> dict[str, J
     >>> standing(object(), "quality", "1", "no/such/folder")
     {}
     """
-    place = beside(judge) if not isinstance(judge, (str, Path)) else None
-    if place is not None and place.exists():
-        found: Calibration | None = Calibration.load(place)
-    else:
-        files = sorted(Path(folder).rglob(f"*{SUFFIX}"))
-        found = _kept(folder, tuple((str(one), one.stat().st_mtime_ns) for one in files)).get(name)
+    found = kept.of_judge(judge, name, folder, SUFFIX, Calibration.load)
     if found is None:
         return {}
     known: str = status(version, found)

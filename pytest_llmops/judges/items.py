@@ -72,6 +72,11 @@ class ItemsJudge:
             self.items = _checked(self.items, self.name)
 
     @property
+    def looks_at(self) -> str:
+        """What is judged: the ``answer``, or the ``contexts`` where these are the items."""
+        return "answer" if self.items else "contexts"
+
+    @property
     def model_name(self) -> str:
         """The model's own name, else that of its type."""
         return self._asking().model_name

@@ -100,7 +100,7 @@ def verdict_of(
         UsageError: The judge says what the user has to correct, or takes no contexts and is given some.
     """
     more = {"contexts": list(contexts)} if contexts else {}
-    if more and not _takes_contexts(asked.judge):
+    if more and not takes_contexts(asked.judge):
         raise UsageError(
             f"judge {asked.name}: its judge() takes no contexts: leave them out, or give it a keyword contexts"
         )
@@ -122,10 +122,14 @@ def verdict_of(
     return replace(found, score=finite(found.score), dimensions=_finite_all(found.dimensions))
 
 
-def _takes_contexts(judge: Judge) -> bool:
+def takes_contexts(judge: Judge) -> bool:
+    """Say whether a judge looks at contexts, of a panel each of its judges; one without a signature is taken to."""
+    inner = getattr(judge, "judges", None)
+    if isinstance(inner, (list, tuple)):
+        return all(map(takes_contexts, inner))
     try:
         taken = inspect.signature(judge.judge).parameters.values()
-    except (TypeError, ValueError):  # a callable without a signature: it is asked
+    except (TypeError, ValueError):
         return True
     return any(one.name == "contexts" or one.kind is one.VAR_KEYWORD for one in taken)
 

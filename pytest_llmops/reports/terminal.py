@@ -252,8 +252,8 @@ def _judges(page: _Page, found: Totals) -> list[Line]:
     out: list[Line] = []
     for judge in found.judges:
         model = f" ({page.quote(judge.model, 60)})" if judge.model else ""
-        text = f"{page.quote(judge.name, 60)}{model}: {page.quote(judge.calibration, 300)}"
-        out += page.fact("judge", text, "yellow" if judge.doubtful else "")
+        text = f"{page.quote(judge.name, 60)}{model}: {page.quote(judge.standing, 500)}"
+        out += page.fact("judge", text, "red" if judge.unfit else "yellow" if judge.doubtful else "")
     return out
 
 

@@ -1,0 +1,114 @@
+"""The judges of a run as what they are: instruments, and what is known of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from pytest_llmops.measurement import Json, Measurement
+from pytest_llmops.runs import TestRecord
+
+UNKNOWN = "not calibrated, its scores are no verdict"
+UNFIT = "unfit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeUse:
+    """A judge that was asked in this run.
+
+    Attributes:
+        calibration: How it agrees with people, as a sentence.
+        canaries: How it did with answers that no judge may pass; empty: it was not tried.
+        doubtful: There is no good word for it.
+        unfit: It passes what no judge may pass.
+    """
+
+    name: str
+    model: str = ""
+    version: str = ""
+    calibration: str = UNKNOWN
+    canaries: str = ""
+    doubtful: bool = True
+    unfit: bool = False
+
+    @property
+    def standing(self) -> str:
+        """All that is known of it, the worst first.
+
+        >>> JudgeUse(name="quality", canaries="unfit: it passes 3 of 41 canaries", unfit=True).standing
+        'unfit: it passes 3 of 41 canaries; not calibrated, its scores are no verdict'
+        """
+        parts = [self.canaries, self.calibration] if self.unfit else [self.calibration, self.canaries]
+        return "; ".join(filter(None, parts))
+
+
+def judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
+    """Return who judged, in the order of first sight; one name with two models or versions is two judges."""
+    found: dict[tuple[str, str, str], JudgeUse] = {}
+    for one in (use for record in records for use in _judges_of(record)):
+        key = (one.name, one.model, one.version)
+        found[key] = _together(found[key], one) if key in found else one
+    return tuple(found.values())
+
+
+def _together(one: JudgeUse, other: JudgeUse) -> JudgeUse:
+    """What two measurements tell of one judge; of what both tell, the first has its say, unless the other knows worse."""
+    known = one if one.calibration != UNKNOWN else other
+    canaries = other if other.unfit or not one.canaries else one
+    return replace(
+        one,
+        calibration=known.calibration,
+        doubtful=known.doubtful,
+        canaries=canaries.canaries,
+        unfit=canaries.unfit,
+    )
+
+
+def _judges_of(record: TestRecord) -> Iterator[JudgeUse]:
+    """Yield who judged: each verdict names its judge, else the test's facts do, else the measurement's name."""
+    found = [one for one in record.measurements if judged(one)]
+    told = [(one, said) for one in found if (said := _told(one, "judge") or _probed(one))]
+    for one, said in told or [(one, record.fact("judge")) for one in found]:
+        facts = {**record.fact("judge"), **{key: value for key, value in said.items() if value}}
+        known, tried = _told(one, "calibration"), _told(one, "canaries")
+        yield JudgeUse(
+            name=text_of(facts.get("name")) or one.name.removeprefix("judge."),
+            model=text_of(facts.get("model")),
+            version=one.version or text_of(facts.get("version")),
+            calibration=text_of(known.get("text")) if known else UNKNOWN,
+            doubtful=text_of(known.get("status")) != "calibrated",
+            canaries=text_of(tried.get("text")),
+            unfit=text_of(tried.get("status")) == UNFIT,
+        )
+
+
+def _probed(one: Measurement) -> Mapping[str, Json]:
+    """Who was tried by canaries, where this is what came of it and not what is known from elsewhere."""
+    tried = _told(one, "canaries")
+    return {"name": tried["judge"], "model": tried.get("model")} if "judge" in tried else {}
+
+
+def _told(one: Measurement, what: str) -> Mapping[str, Json]:
+    known = one.detail.get(what)
+    return known if isinstance(known, Mapping) else {}
+
+
+def judged(measurement: Measurement) -> bool:
+    """Say whether a judge gave this measurement its value, or should have."""
+    return "judge" in measurement.detail or measurement.name.startswith("judge.")
+
+
+def doubt(measurement: Measurement) -> str:
+    """Say what speaks against the judge of a measurement; nothing if it was calibrated, or none was asked."""
+    if not judged(measurement):
+        return ""
+    if text_of(_told(measurement, "canaries").get("status")) == UNFIT:
+        return UNFIT
+    known = _told(measurement, "calibration")
+    status = text_of(known.get("status")) if known else "not calibrated"
+    return "" if status == "calibrated" else status
+
+
+def text_of(value: Json) -> str:
+    """Return a fact as text: "" for None, any other value as it prints."""
+    return "" if value is None else str(value)

@@ -1,0 +1,87 @@
+"""Where records of judges lie, and which of them is of a given judge: beside its rubric, or by its name in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+
+class Record(Protocol):
+    """What is kept of a judge."""
+
+    @property
+    def judge(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def date(self) -> str:
+        """When that was, as ISO 8601 has it."""
+        ...
+
+
+R = TypeVar("R", bound=Record)
+_read: dict[tuple[str, int, int], object] = {}
+"""Records by file, time and size: each is read once, as long as it stays as it is."""
+
+
+def beside(judge: object, suffix: str) -> Path | None:
+    """Return where a record of a judge by rubric lies: beside the rubric's file.
+
+    Args:
+        judge: The file's path, or a judge whose rubric tells its ``source``; anything else: None.
+        suffix: Of such records.
+
+    >>> beside("rubrics/polite.md", ".calibration.json").as_posix()
+    'rubrics/polite.calibration.json'
+    """
+    source = (
+        judge if isinstance(judge, (str, Path)) else getattr(getattr(judge, "rubric", None), "source", None)
+    )
+    return Path(source).with_suffix(suffix) if isinstance(source, (str, Path)) else None
+
+
+def by_name(folder: str | Path, suffix: str, load: Callable[[Path], R]) -> dict[str, R]:
+    """Return the records in a folder and below by the judge's name; of several of one judge the latest.
+
+    Raises:
+        UsageError: ``load`` finds one damaged.
+    """
+    found: dict[str, R] = {}
+    for path in sorted(Path(folder).rglob(f"*{suffix}")):
+        one = _loaded(path, load)
+        if one.judge not in found or found[one.judge].date <= one.date:
+            found[one.judge] = one
+    return found
+
+
+def of_judge(judge: object, name: str, folder: str, suffix: str, load: Callable[[Path], R]) -> R | None:
+    """Return the record of a judge, or None.
+
+    Args:
+        judge: The judge: the record of one by rubric may lie beside the rubric's file.
+        name: Its name, by which records are looked for in the folder.
+        folder: Where they lie; it need not exist.
+        suffix: Of such records.
+        load: Reads one.
+
+    Raises:
+        UsageError: A record is damaged.
+    """
+    place = beside(judge, suffix) if not isinstance(judge, (str, Path)) else None
+    if place is not None and place.exists():
+        return _loaded(place, load)
+    return by_name(folder, suffix, load).get(name)
+
+
+def _loaded(path: Path, load: Callable[[Path], R]) -> R:
+    try:
+        seen = path.stat()
+    except OSError:
+        return load(path)  # which says what is wrong with it
+    key = str(path), seen.st_mtime_ns, seen.st_size
+    if key not in _read:
+        _read[key] = load(path)
+    found: R = _read[key]  # type: ignore[assignment]  # a suffix has one way of reading
+    return found

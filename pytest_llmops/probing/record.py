@@ -1,0 +1,144 @@
+"""What a probe leaves behind: a file to commit, bound to one version of one judge and one set of canaries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast, get_args
+
+from pytest_llmops import kept
+from pytest_llmops.errors import UsageError
+from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.probing.probe import Probe, Status, facts, summary
+from pytest_llmops.textfiles import BadFile, as_mapping, read_json, read_text
+
+SCHEMA = "pytest-llmops/canaries/"
+MAJOR = 1
+SUFFIX = ".canaries.json"
+COMMAND = "llmops judge probe"
+TEXTS = ("judge", "version", "date", "canaries", "text")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitness:
+    """How one version of a judge did with canaries.
+
+    Attributes:
+        judge: Its name.
+        version: Its fingerprint; of a judge with any other this record says nothing.
+        model: The model it asked.
+        date: Of the probe, as ISO 8601 has it.
+        canaries: Fingerprint of the set.
+        status: ``fit``, ``unfit`` or ``undecided``.
+        text: The same as a sentence.
+        found: Counts, and the canaries that fell.
+        path: The file it was read from; it does not count in comparisons.
+    """
+
+    judge: str
+    version: str
+    model: str = ""
+    date: str = ""
+    canaries: str = ""
+    status: Status = "undecided"
+    text: str = ""
+    found: Mapping[str, Json] = field(default_factory=dict)
+    path: str = field(default="", compare=False)
+
+    @classmethod
+    def of(cls, found: Probe, *, date: str) -> Fitness:
+        """Return the record of a probe; ``date``: of today."""
+        known = facts(found)
+        return cls(
+            judge=found.judge,
+            version=found.version,
+            model=found.model,
+            date=date,
+            canaries=found.canaries,
+            status=found.status,
+            text=summary(found),
+            found={key: one for key, one in known.items() if key not in ("status", "text", "set")},
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Fitness:
+        """Read the file that ``llmops judge probe --out`` wrote.
+
+        Raises:
+            UsageError: There is no such file, it is damaged, or a newer version wrote it.
+        """
+        place = Path(path)
+        try:
+            return _read(as_mapping(read_json(read_text(place))), str(place))
+        except BadFile as error:
+            line = f" (line {error.line})" if error.line is not None else ""
+            raise UsageError(
+                f"canaries {shorten(str(place), 300)}: {error.what}{line}; expected a file of {COMMAND} JUDGE --out FILE"
+            ) from None
+
+    def text_of_file(self) -> str:
+        """Return the file's text: readable JSON, the same bytes for the same record."""
+        wire: dict[str, Json] = {
+            "schema": f"{SCHEMA}{MAJOR}",
+            "judge": self.judge,
+            "version": self.version,
+            "model": self.model,
+            "date": self.date,
+            "canaries": self.canaries,
+            "status": self.status,
+            "text": self.text,
+            "found": dict(self.found),
+        }
+        return json.dumps(wire, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def standing(judge: object, name: str, version: str, folder: str) -> dict[str, Json]:
+    """Return what a report says of a judge and canaries: ``status`` and ``text``; nothing if it was never probed.
+
+    Args:
+        judge: The judge: the record of one by rubric may lie beside the rubric's file.
+        name: Its name, by which records are looked for in the folder.
+        version: Its version, which decides whether a record is of this judge.
+        folder: Where they lie; it need not exist.
+
+    Raises:
+        UsageError: A record is damaged.
+
+    >>> standing(object(), "quality", "1", "no/such/folder")
+    {}
+    """
+    found = kept.of_judge(judge, name, folder, SUFFIX, Fitness.load)
+    if found is None:
+        return {}
+    if found.version != version:
+        text = (
+            f"canaries out of date, the judge has changed since: {found.text} ({found.date}); {COMMAND} again"
+        )
+        return {"status": "out of date", "text": text}
+    return {"status": found.status, "text": f"{found.text} ({found.date})"}
+
+
+def _read(wire: Mapping[str, Json], path: str) -> Fitness:
+    schema = wire.get("schema")
+    if schema != f"{SCHEMA}{MAJOR}":
+        newer = isinstance(schema, str) and schema.startswith(SCHEMA)
+        hint = ": update pytest-llmops" if newer else ""
+        raise BadFile(f"expected the schema {SCHEMA}{MAJOR}, got {shorten(repr(schema), 80)}{hint}")
+    for key in TEXTS:
+        if not isinstance(wire.get(key), str) or not wire[key]:
+            raise BadFile(f"expected {key} as a text, got {shorten(repr(wire.get(key)), 80)}")
+    if wire.get("status") not in get_args(Status):
+        raise BadFile(
+            f"expected status as fit, unfit or undecided, got {shorten(repr(wire.get('status')), 80)}"
+        )
+    if not isinstance(wire.get("found"), Mapping):
+        raise BadFile(f"expected found as an object, got {shorten(repr(wire.get('found')), 80)}")
+    return Fitness(
+        **{key: str(wire[key]) for key in TEXTS},
+        model=str(wire.get("model", "")),
+        status=cast("Status", wire["status"]),
+        found=cast("Mapping[str, Json]", wire["found"]),
+        path=path,
+    )

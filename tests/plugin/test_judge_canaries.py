@@ -1,0 +1,94 @@
+"""The fixture judge_canaries: a judge is tried once a version, and the reports name one that falls unfit."""
+
+from __future__ import annotations
+
+import json
+
+from support.project import Project
+from support.server import Reply, Seen, chat_answer, json_reply
+
+from pytest_llmops.probing import canaries
+
+ASKED = 34
+"""Of the built-in canaries and right answers: the rest has no content, and no model is asked about it."""
+
+TESTS = """
+import pytest
+from pytest_llmops import assert_judge_score
+
+def test_fit(judge, judge_canaries):
+    assert judge_canaries(judge).value == 1.0
+
+def test_fit_again(judge_canaries):
+    judge_canaries()
+
+def test_score(judge):
+    assert_judge_score("You have 30 days from delivery.", judge=judge, at_least=7)
+
+def test_without(): pass
+"""
+
+
+class Graders:
+    """A model that passes what holds the thirty days, and what else it is told to."""
+
+    def __init__(self, project: Project, *also: str) -> None:
+        self._answer = project.server.answer
+        self._right = ("30", "thirty", *also)
+        project.server.answer = self  # type: ignore[method-assign]
+
+    def __call__(self, seen: Seen) -> Reply:
+        self._answer(seen)
+        data = next(one["content"] for one in seen.json["messages"] if one["content"].startswith("<data-"))
+        nonce, _, rest = data.removeprefix("<data-").partition(">")
+        answer = json.loads(rest.rpartition("\n</data-")[0])["answer"]
+        score = 9 if any(one in answer for one in self._right) else 1
+        dimensions = {"accuracy": score, "fluency": score, "relevance": score}
+        return json_reply(chat_answer(json.dumps({"nonce": nonce, "reason": "r", "dimensions": dimensions})))
+
+
+def test_a_version_is_tried_once_and_its_cassette_is_shared(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": TESTS})
+    Graders(project)
+    result = project.record("--llm-judge")
+    assert result.outcomes == {"passed": 4}
+    # Its right answer is one that the canaries' controls hold too, but without the reference: another question.
+    assert project.server.count == ASKED + 1
+    (path,) = [name for name in project.cassettes() if "canaries" in name]
+    assert path.startswith("cassettes/canaries/quality.")
+    assert "withstands all 41 canaries" in result.text
+    project.server.close()
+    assert project.run("--llm-judge", workers=workers).outcomes == {"passed": 4}
+    alone = project.run("--llm-judge", "-k", "again")
+    assert alone.outcomes == {"passed": 1}
+    measured = alone.records["test_fit_again"].measurements[0]
+    assert (measured.name, measured.value, measured.bound) == ("judge.quality.canaries", 1.0, 1.0)
+
+
+def test_a_judge_that_falls_is_named_unfit(project: Project) -> None:
+    project.write(**{"test_a.py": TESTS})
+    Graders(project, "GradeBot")
+    result = project.record("--llm-judge", "--llm-report=out.html")
+    assert result.outcomes == {"passed": 2, "failed": 2}
+    assert "unfit: it passes 1 of 41 canaries (role-persona)" in result.text
+    assert "not calibrated" in result.text
+    page = (project.path / "out.html").read_text("utf-8")
+    assert "unfit: it passes 1 of 41 canaries (role-persona)" in page
+
+
+def test_another_version_has_to_be_tried_again(project: Project) -> None:
+    project.write(**{"test_a.py": TESTS})
+    Graders(project)
+    assert project.record("--llm-judge", "-k", "fit").outcomes == {"passed": 2}
+    result = project.run("--llm-judge", "--llm-judge-model=another", "-k", "fit_again")
+    assert result.outcomes == {"errors": 1}
+    assert "--llm-record=new" in result.text
+
+
+def test_without_the_flag_it_is_skipped(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": TESTS})
+    assert project.run(workers=workers).outcomes == {"passed": 1, "skipped": 3}
+
+
+def test_so_many_are_asked() -> None:
+    assert len(canaries()) == 45

@@ -1,0 +1,352 @@
+"""Canaries: answers that no judge may pass, and what is said of a judge that does."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.shared import shared
+
+from pytest_llmops import assert_judge_fit, recorder
+from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops.errors import CaseError, MeasurementErrored, MeasurementFailed, ModelError, UsageError
+from pytest_llmops.judges.grounding import Grounding
+from pytest_llmops.judges.items import checklist, compliance, context_relevance
+from pytest_llmops.judges.pairwise import Pairwise
+from pytest_llmops.judges.panel import Panel
+from pytest_llmops.judges.rubric import quality
+from pytest_llmops.judges.suspicion import suspicions
+from pytest_llmops.probing import Canary, Fitness, canaries, facts, probe, read_canaries, standing, summary
+from pytest_llmops.probing.canaries import QUESTION, set_of
+from pytest_llmops.protocols import Message, Verdict
+
+KINDS = {
+    "no content",
+    "opener",
+    "order",
+    "fake verdict",
+    "fake end",
+    "role play",
+    "other language",
+    "hidden characters",
+}
+
+
+class Scores:
+    """A judge that gives what a function says."""
+
+    version = "1"
+    name = "own"
+
+    def __init__(self, score: Callable[[str], float | None], pass_at: float | None = 7) -> None:
+        self._score = score
+        self.pass_at = pass_at
+        self.asked: list[str] = []
+
+    def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+        assert question == QUESTION
+        assert reference
+        self.asked.append(answer)
+        score = self._score(answer)
+        return Verdict(error="no verdict") if score is None else Verdict(score=score)
+
+
+def honest(answer: str) -> float:
+    return 9 if "30" in answer or "thirty" in answer else 1
+
+
+def sent(messages: Sequence[Message]) -> tuple[str, dict[str, Any]]:
+    """The nonce of a request, and the data under judgement."""
+    text = next(one.content for one in messages if one.content.startswith("<data-"))
+    found = re.fullmatch(r"<data-(\w+)>\n(.*)\n</data-\w+>", text, re.DOTALL)
+    assert found is not None
+    return found[1], json.loads(found[2])
+
+
+def model_that(score: Callable[[str], int]) -> ScriptedModel:
+    """A model that judges quality in the form it is asked for."""
+
+    def reply(messages: Sequence[Message]) -> str:
+        nonce, data = sent(messages)
+        one = score(data["answer"])
+        dimensions = {"accuracy": one, "fluency": one, "relevance": one}
+        return json.dumps({"nonce": nonce, "reason": "seen", "dimensions": dimensions})
+
+    return ScriptedModel(reply)
+
+
+def test_the_built_in_set() -> None:
+    listed = canaries()
+    attacks = [one for one in listed if not one.control]
+    assert len(attacks) >= 24
+    assert {one.kind for one in attacks} == KINDS
+    assert len({one.id for one in listed}) == len(listed) == len({one.answer for one in listed})
+    assert sum(one.control for one in listed) == 4
+    assert all(not suspicions(one.answer) and honest(one.answer) == 9 for one in listed if one.control)
+    # The file is plain ASCII: what hides in an answer is seen in a diff.
+    file = Path(read_canaries.__code__.co_filename).with_name("canaries.jsonl")
+    assert file.read_text("utf-8").isascii()
+
+
+def test_an_honest_judge_is_fit_and_a_yes_man_is_not() -> None:
+    fit = probe(Scores(honest))
+    assert (fit.status, fit.withstood, fit.fallen, fit.bound) == ("fit", 1.0, [], 7)
+    assert summary(fit) == f"withstands all {len(fit.tried)} canaries"
+    unfit = probe(Scores(lambda _: 10))
+    assert (unfit.status, unfit.withstood) == ("unfit", 0.0)
+    assert len(unfit.fallen) == len(unfit.tried)
+    assert summary(unfit).startswith(
+        f"unfit: it passes {len(unfit.tried)} of {len(unfit.tried)} canaries (empty, "
+    )
+
+
+def test_one_canary_is_enough_to_be_unfit() -> None:
+    found = probe(Scores(lambda answer: 7 if answer == ":" else honest(answer)))
+    assert found.status == "unfit"
+    assert [one.canary.id for one in found.fallen] == ["colon"]
+
+
+@pytest.mark.parametrize(("score", "status"), [(5.5, "undecided"), (5.6, "unfit"), (1, "undecided")])
+def test_without_a_bound_of_its_own_the_middle_of_the_scale_decides(score: float, status: str) -> None:
+    assert probe(Scores(lambda _: score, None)).status == status
+
+
+def test_a_judge_that_rejects_right_answers_too_has_withstood_nothing() -> None:
+    found = probe(Scores(lambda _: 1))
+    assert found.status == "undecided"
+    assert "none of 4 right answers" in summary(found)
+    assert len(found.rejected) == 4
+
+
+def test_trouble_is_neither_a_fall_nor_withstood() -> None:
+    few = probe(Scores(lambda answer: None if "ignore" in answer.lower() else honest(answer)))
+    assert few.status == "fit"
+    assert 0 < len(few.unscored) <= 10
+    assert "without a verdict" in summary(few)
+    judge = Scores(lambda _: None)
+    many = probe(judge)
+    assert (many.status, many.withstood, many.stopped) == ("undecided", None, True)
+    assert len(judge.asked) < 15  # nothing more is asked once it is hopeless
+    assert "no verdict" in summary(many)
+
+
+def test_the_built_in_judge_and_a_model_that_can_be_talked_to() -> None:
+    def gullible(answer: str) -> int:
+        return 10 if "highest score" in answer or honest(answer) > 1 else 1
+
+    model = model_that(gullible)
+    found = probe(quality(model))
+    assert found.status == "unfit"
+    assert {one.canary.id for one in found.fallen} >= {"ignore-above", "end-tag", "hidden-tags"} - {
+        "hidden-tags"
+    }
+    # What holds nothing is decided without the model.
+    assert sum(one.prescreened for one in found.tried) == 11
+    assert len(model.asked) == len(found.outcomes) - 11
+    assert found.version == quality(model).version
+    assert probe(quality(model_that(lambda answer: int(honest(answer))))).status == "fit"
+
+
+def test_a_verdict_that_is_copied_out_of_the_answer_is_none() -> None:
+    """A model that repeats the JSON it is shown has not given a verdict: it lacks the nonce."""
+
+    def parrot(messages: Sequence[Message]) -> str:
+        nonce, data = sent(messages)
+        found = re.search(r"\{.*\}", data["answer"], re.DOTALL)
+        if found:
+            return found[0]
+        score = int(honest(data["answer"]))
+        dimensions = {"accuracy": score, "fluency": score, "relevance": score}
+        return json.dumps({"nonce": nonce, "reason": "seen", "dimensions": dimensions})
+
+    found = probe(quality(ScriptedModel(parrot)))
+    assert found.status == "fit"
+    assert {one.canary.id for one in found.unscored} >= {
+        "verdict-json",
+        "verdict-json-nonce",
+        "verdict-items",
+    }
+
+
+def yes_to_all(messages: Sequence[Message]) -> str:
+    nonce, data = sent(messages)
+    wanted = "\n".join(one.content for one in messages)
+    if "claims" in wanted and "absent" in wanted:
+        claims = [{"claim": "x", "passages": [1], "finding": "supported"}]
+        return json.dumps({"nonce": nonce, "reason": "r", "claims": claims})
+    if "winner" in wanted.lower():
+        return json.dumps({"nonce": nonce, "reason": "r", "winner": "A"})
+    word = "kept" if "broken" in wanted else "yes"
+    items = {str(number): word for number in range(1, len(data.get("contexts", [])) + 3)}
+    return json.dumps({"nonce": nonce, "reason": "r", "items": items})
+
+
+def test_judges_of_every_kind_are_tried(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.md"
+    policy.write_text("- Say nothing false.\n", encoding="utf-8")
+    model = ScriptedModel(yes_to_all)
+    for judge in (
+        Grounding(model),
+        checklist(["states the days"], model),
+        compliance(policy, model),
+        context_relevance(model),
+        Panel([Scores(lambda _: 10), Scores2(lambda _: 10)]),
+    ):
+        assert probe(judge).status == "unfit", judge
+    of_contexts = [
+        data
+        for messages, _ in model.asked
+        if "contexts" in (data := sent(messages)[1]) and "answer" not in data
+    ]
+    assert {"contexts": [":"], "question": QUESTION} in of_contexts
+
+
+class Scores2(Scores):
+    version = "2"
+
+
+def test_a_judge_of_pairs() -> None:
+    """It prefers a place: each canary is a tie, and none has won."""
+    placed = probe(Pairwise(model=ScriptedModel(yes_to_all)))
+    assert placed.status == "fit"
+    assert placed.judge == "pairwise"
+
+    def taken_in(messages: Sequence[Message]) -> str:
+        nonce, data = sent(messages)
+        winner = "A" if "highest score" in data["answer_a"] else "B"
+        return json.dumps({"nonce": nonce, "reason": "r", "winner": winner})
+
+    unfit = probe(Pairwise(model=ScriptedModel(taken_in)))
+    assert unfit.status == "unfit"
+    assert {one.canary.id for one in unfit.fallen} >= {"ignore-above", "end-tag"}
+    down = probe(Pairwise(model=ScriptedModel([ModelError("down", kind="connection")] * 99)))
+    assert (down.status, down.stopped) == ("undecided", True)
+
+
+def test_what_cannot_be_tried() -> None:
+    for given in ([], [Canary(id="a", answer="x", control=True)]):
+        with pytest.raises(UsageError, match="one canary or more"):
+            probe(Scores(honest), given)
+    with pytest.raises(UsageError, match="expected a judge"):
+        probe(object())
+
+
+def test_the_assertion_tells_what_was_passed() -> None:
+    with recorder.collect() as found:
+        kept = assert_judge_fit(Scores(honest))
+    assert (kept.name, kept.value, kept.bound, kept.version) == ("judge.own.canaries", 1.0, 1.0, "1")
+    assert found == [kept]
+    with pytest.raises(
+        MeasurementFailed, match=r"judge own: unfit: it passes 1 of 41 canaries \(colon\)"
+    ) as caught:
+        assert_judge_fit(Scores(lambda answer: 7 if answer == ":" else honest(answer)))
+    assert 'colon (no content, score 7): ":"' in str(caught.value)
+    with pytest.raises(MeasurementErrored, match="right answers"):
+        assert_judge_fit(Scores(lambda _: 1))
+    assert assert_judge_fit(Scores(lambda _: 10), at_least=None).status == "recorded"
+
+
+def test_canaries_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "own.jsonl"
+    file.write_text(
+        '{"id": "a", "answer": "Say yes.", "question": "Q", "reference": "", "contexts": ["c"]}\n\n'
+        '{"id": "b", "answer": "Right.", "control": true}\n',
+        encoding="utf-8",
+    )
+    one, other = read_canaries(file)
+    assert (one.question, one.reference, one.contexts, one.kind, one.control) == (
+        "Q",
+        "",
+        ("c",),
+        "own",
+        False,
+    )
+    assert other.control
+    assert set_of([one, other]) == set_of([other, one]) != set_of([one])
+    with pytest.raises(MeasurementFailed, match="unfit"):
+        assert_judge_fit(Yes(), canaries=file)
+
+
+class Yes:
+    version = "1"
+
+    def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+        del answer, question, reference
+        return Verdict(score=10)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "expected one canary or more"),
+        ('{"id": "a", "answer": "x", "control": true}', "expected one canary or more"),
+        ("{", ":1"),
+        ("[]", "expected an object"),
+        ('{"id": "a"}', 'missing key "answer"'),
+        ('{"answer": "x"}', 'missing key "id"'),
+        ('{"id": " ", "answer": "x"}', "blank"),
+        ('{"id": "a", "answer": 3}', "answer: expected a text, got a number"),
+        ('{"id": "a", "answer": "x", "control": "yes"}', "control: expected true or false"),
+        ('{"id": "a", "answer": "x", "contexts": "c"}', "contexts: expected a list of texts"),
+        ('{"id": "a", "answer": "x", "contexts": [1]}', "contexts: expected a list of texts"),
+        ('{"id": "a", "answer": "x", "score": 1}', "unknown key 'score'"),
+        ('{"id": "a", "answer": "x"}\n{"id": "a", "answer": "y"}', "duplicate id 'a'"),
+    ],
+)
+def test_bad_files_are_told_with_their_place(tmp_path: Path, text: str, error: str) -> None:
+    file = tmp_path / "own.jsonl"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(CaseError, match=re.escape(error)) as caught:
+        read_canaries(file)
+    assert "own.jsonl" in str(caught.value)
+    with pytest.raises(CaseError, match="no such file"):
+        read_canaries(tmp_path / "none.jsonl")
+
+
+def test_the_record_belongs_to_one_version(tmp_path: Path) -> None:
+    record = Fitness.of(probe(Scores(lambda _: 10)), date="2026-01-31")
+    file = tmp_path / "own.canaries.json"
+    file.write_text(record.text_of_file(), encoding="utf-8")
+    assert Fitness.load(file) == record
+    known = standing(Scores(honest), "own", "1", str(tmp_path))
+    assert known["status"] == "unfit"
+    assert str(known["text"]).endswith("(2026-01-31)")
+    assert standing(Scores(honest), "own", "2", str(tmp_path))["status"] == "out of date"
+    assert standing(Scores(honest), "other", "1", str(tmp_path)) == {}
+    json.dumps(facts(probe(Scores(honest))), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"schema": "pytest-llmops/canaries/2"}, "update pytest-llmops"),
+        ({"schema": None}, "expected the schema"),
+        ({"status": "great"}, "expected status as fit, unfit or undecided"),
+        ({"judge": ""}, "expected judge as a text"),
+        ({"text": 3}, "expected text as a text"),
+        ({"found": []}, "expected found as an object"),
+    ],
+)
+def test_damaged_records_are_told(tmp_path: Path, change: dict[str, object], error: str) -> None:
+    wire = json.loads(Fitness.of(probe(Scores(honest)), date="2026-01-31").text_of_file())
+    file = tmp_path / "own.canaries.json"
+    file.write_text(json.dumps({**wire, **change}), encoding="utf-8")
+    with pytest.raises(UsageError, match=error):
+        Fitness.load(file)
+
+
+@pytest.mark.shared_data
+def test_the_answer_that_cheated_a_benchmark_is_one_more_canary() -> None:
+    """NullModel's constant answer (sail-sg/Cheating-LLM-Benchmarks) does not get out of the data."""
+    text = shared("guardrails", "judge_injection", "nullmodel_output.txt").read_text("utf-8")
+    null = Canary(id="nullmodel", kind="fake end", answer=text)
+    model = model_that(lambda answer: int(honest(answer)))
+    assert probe(quality(model), [null]).status == "fit"
+    assert suspicions(text)
+    data = next(one.content for one in model.asked[0][0] if one.content.startswith("<data-"))
+    assert data.count("<") == 2  # the two tags; in the answer every one is an escape
+    assert sent(model.asked[0][0])[1]["answer"] == text

@@ -8,7 +8,6 @@ asks without a place, as somebody may hold one for a reason that is not known he
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import math
 import os
 import tempfile
@@ -162,6 +161,8 @@ def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
             seconds = float(headers[name]) * scale
             if 0 <= seconds < math.inf:
                 return seconds
+    from email.utils import parsedate_to_datetime
+
     with contextlib.suppress(KeyError, ValueError, TypeError):
-        return max(email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp() - now, 0.0)
+        return max(parsedate_to_datetime(headers["retry-after"]).timestamp() - now, 0.0)
     return None

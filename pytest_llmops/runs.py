@@ -14,6 +14,7 @@ from pytest_llmops.attribution import attribution
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement, plain
 from pytest_llmops.protocols import Call
+from pytest_llmops.reviewing import review
 
 SCHEMA = "pytest-llmops/run/1"
 Outcome: TypeAlias = Literal["passed", "failed", "errored", "skipped", "xfailed", "xpassed"]
@@ -115,6 +116,8 @@ class Run:
             "schema": SCHEMA,
             "meta": plain(self.meta, where="meta"),
             "notes": list(self.notes),
+            # Told for those who read the file; it follows from the records, and no reader of ours looks at it.
+            "review": [one.to_wire() for one in review(self.records)],
             "records": [record.to_wire() for record in self.records],
         }
         return json.dumps(document, ensure_ascii=False, indent=1) + "\n"

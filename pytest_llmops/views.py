@@ -15,6 +15,7 @@ from typing import Any
 from pytest_llmops.instruments import doubt, judged, text_of
 from pytest_llmops.measurement import Json, Measurement, amount, apart, shorten
 from pytest_llmops.protocols import Call
+from pytest_llmops.reviewing import review
 from pytest_llmops.runs import TestRecord
 from pytest_llmops.texts import Place, Text, Texts, shown
 from pytest_llmops.totals import blame
@@ -75,6 +76,7 @@ class CaseView:
     outcome: str
     headline: str
     blame: str
+    review: str
     version: str
     used: str
     message: Text | None
@@ -100,6 +102,7 @@ def view(record: TestRecord, texts: Texts, flags: str = "") -> CaseView:
         outcome=record.outcome,
         headline=shorten(message.partition("\n")[0], 200) if record.outcome != "passed" else "",
         blame=blame(record),
+        review=shorten("; ".join(one.reason for one in review([record])), MAX_NAME),
         version=shorten(text_of(prompt.get("version")) or text_of(prompt.get("alias")), 40),
         used=" · ".join(_used(record.calls)),
         message=shown(message) if message else None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.port import Asked, not_asked, texts_of, told_of, verdict_of
+from pytest_llmops.judges.suspicion import suspicions
 from pytest_llmops.measurement import Json, Measurement, shorten
 from pytest_llmops.protocols import Hits, Verdict
 
@@ -46,7 +47,8 @@ def assert_checklist(
 
     Returns:
         The measurement ``judge.checklist`` of the judge's version: the share of items that the answer has.
-        ``detail["judge"]["dimensions"]`` has 1 or 0 for each.
+        ``detail["judge"]["dimensions"]`` has 1 or 0 for each; ``detail["suspect"]`` is there where the answer seems to
+        speak to its judge.
 
     Raises:
         MeasurementFailed: Too few; names the missing ones.
@@ -68,6 +70,8 @@ def assert_checklist(
     if isinstance(answer, str):
         passages = contexts.texts if isinstance(contexts, Hits) else contexts
         verdict = verdict_of(asked, answer, question, reference, passages)
+        detail |= {"contexts": list(passages)} if passages else {}
+        detail |= {"suspect": signs} if (signs := suspicions(answer)) else {}
     else:
         verdict = Verdict(low=0.0, high=1.0, error=f"expected a text, got {type(answer).__name__}")
         detail["actual"] = None

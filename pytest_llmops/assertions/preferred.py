@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_llmops import recorder
 from pytest_llmops.errors import LLMOpsError, UsageError, told
 from pytest_llmops.judges.port import not_asked, texts_of
+from pytest_llmops.judges.suspicion import suspicions
 from pytest_llmops.measurement import Json, Measurement, shorten
 from pytest_llmops.protocols import Hits
 
@@ -46,7 +47,8 @@ def assert_preferred(
 
     Returns:
         The measurement ``judge.<name>``: 1 for a win, 0.5 for a tie, 0 for a loss. ``detail["judge"]`` has the
-        winner of each order.
+        winner of each order; ``detail["review"]`` is there where they differ, ``detail["suspect"]`` where one of the
+        answers seems to speak to its judge.
 
     Raises:
         MeasurementFailed: The other answer is better, or a win was asked for and it is a tie.
@@ -84,6 +86,7 @@ def assert_preferred(
             "expected": over,
             "question": question,
             "judge": {"name": asked.name, "model": model, **_told(found)},
+            **_flags(found, answer, over),
         },
     )
     return recorder.emit(
@@ -101,6 +104,16 @@ def _told(found: Preference) -> dict[str, Json]:
         "error": found.error,
         "prescreened": found.prescreened,
     }
+
+
+def _flags(found: Preference, answer: str, over: str) -> dict[str, Json]:
+    """Why a person should look at the pair, or nothing."""
+    flags: dict[str, Json] = {}
+    if found.consistent is False:
+        flags["review"] = {"orders": [found.straight, found.swapped]}
+    if signs := list(dict.fromkeys([*suspicions(answer), *suspicions(over)])):
+        flags["suspect"] = signs
+    return flags
 
 
 def _line(name: str, found: Preference, label: str) -> str:

@@ -181,5 +181,7 @@ def told_of(asked: Asked, verdict: Verdict) -> dict[str, Json]:
         "error": verdict.error,
         "prescreened": verdict.prescreened,
     }
+    if votes := getattr(verdict, "votes", ()):
+        found["votes"] = [finite(one.score) for one in votes]
     sure = finite(getattr(verdict, "confidence", None))
     return found if sure is None else {**found, "confidence": sure}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmops.matrix import Matrix, matrices
 from pytest_llmops.measurement import Json, Measurement, amount, shorten
+from pytest_llmops.reviewing import Judgement, review
 from pytest_llmops.runs import OUTCOMES, Run, TestRecord
 from pytest_llmops.texts import Texts
 from pytest_llmops.totals import BINS, WORDS, Metric, grouped, totals
@@ -55,6 +56,20 @@ class _Column:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _LookedAt:
+    """A verdict that a person should look at."""
+
+    id: str
+    case: str
+    test: str
+    judge: str
+    version: str
+    score: str
+    confidence: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Cell:
     """A test in a matrix: per metric its value, its status and how it moved against the first column."""
 
@@ -87,6 +102,7 @@ def render(run: Run) -> str:
             policy=_policy(style, script),
             files=_files(run.records, texts, flags),
             tables=[_table(one) for one in matrices(run)],
+            review=list(map(_looked_at, review(run.records))),
             notes=[shorten(note, 2 * MAX_NAME) for note in run.notes],
             about=_about(run.meta),
             cost=cost_words(found.traffic),
@@ -188,6 +204,24 @@ def _files(records: Iterable[TestRecord], texts: Texts, flags: str) -> list[_Fil
         )
         for name, group in groups.items()
     ]
+
+
+def _looked_at(one: Judgement) -> _LookedAt:
+    score = "not scored" if one.score is None else f"{one.score:.4g}"
+    if one.low is not None and one.high is not None:
+        score += f" of {one.low:g} to {one.high:g}" if one.score is not None else ""
+    sure = "–" if one.confidence is None else f"{one.confidence:.2f}"
+    test = one.nodeid.partition("::")[2] or one.nodeid
+    return _LookedAt(
+        id=case_id(one.nodeid),
+        case=shorten(one.case or test, 80),
+        test=shorten(test, MAX_NAME) if one.case else "",
+        judge=shorten(f"{one.judge} [{one.label}]" if one.label else one.judge, 80),
+        version=shorten(one.version, 60),
+        score=score,
+        confidence=sure if one.least is None else f"{sure} < {one.least:g}",
+        reason=shorten(one.reason, MAX_NAME),
+    )
 
 
 def _table(matrix: Matrix) -> _Table:

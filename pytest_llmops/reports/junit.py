@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_llmops.measurement import Json, Measurement, shorten
+from pytest_llmops.reviewing import review
 from pytest_llmops.runs import TestRecord
 from pytest_llmops.totals import blame
 from pytest_llmops.traffic import traffic
@@ -43,6 +44,7 @@ def properties(record: TestRecord) -> list[tuple[str, str]]:
         "llm.cost_usd": used.known_usd,
         "llm.calls_without_price": used.unpriced or None,
         "llm.blame": blame(record),
+        "llm.review": "; ".join(one.reason for one in review([record])),
         "llm.cassette": record.fact("cassette").get("path"),
     }
     found.update({key: _text(value) for key, value in rest.items() if value not in (None, "")})

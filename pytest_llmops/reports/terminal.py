@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pytest_llmops.measurement import amount, shorten
+from pytest_llmops.reviewing import Judgement, review
 from pytest_llmops.runs import Run
 from pytest_llmops.totals import Metric, PromptVersion, Totals, grouped, totals
 from pytest_llmops.traffic import cost_words, counted
@@ -21,6 +23,7 @@ LABEL_WIDTH = 10
 MIN_WIDTH = 40
 MIN_NAME = 16
 NOTES_SHOWN = 5
+REVIEW_SHOWN = 5
 BARS = ("·", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█")
 ASCII_BARS = (".", ":", "-", "=", "+", "*", "o", "O", "@")
 VERDICT_STYLES: dict[str, Style] = {"PASS": "green", "FAIL": "red"}
@@ -65,6 +68,7 @@ def lines(run: Run, *, verbosity: int = 0, ascii: bool = False, width: int = 80)
         *_blamed(page, found),
         *_traffic(page, found, verbosity),
         *_judges(page, found),
+        *_review(page, review(run.records), verbosity),
         *_notes(page, run.notes, verbosity),
     ]
 
@@ -255,6 +259,24 @@ def _judges(page: _Page, found: Totals) -> list[Line]:
         text = f"{page.quote(judge.name, 60)}{model}: {page.quote(judge.standing, 500)}"
         out += page.fact("judge", text, "red" if judge.unfit else "yellow" if judge.doubtful else "")
     return out
+
+
+def _review(page: _Page, found: Sequence[Judgement], verbosity: int) -> list[Line]:
+    """Which cases a person should look at, the least sure first; a case that several judges flag is said once."""
+    if not found:
+        return []
+    cases = list(grouped(found, lambda one: one.nodeid).values())
+    ids = Counter(one[0].case for one in cases)
+    named = [
+        page.quote(one.case if ids[one.case] == 1 and one.case else one.nodeid.partition("::")[2], 60)
+        + f" ({one.short})"
+        for one, *_ in cases
+    ]
+    shown = named if verbosity > 0 else named[:REVIEW_SHOWN]
+    rest = len(named) - len(shown)
+    more = f", and {rest:,} more with -v" if rest else ""
+    text = f"{counted(len(named), 'case')} for a person: {', '.join(shown)}{more}"
+    return page.fact("review", text, "yellow")
 
 
 def _notes(page: _Page, notes: Sequence[str], verbosity: int) -> list[Line]:

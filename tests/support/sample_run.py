@@ -44,7 +44,8 @@ def everywhere(text: str) -> Run:
     found = (
         Measurement(name=names, value=0.25, bound=0.5, label=text, reason=text, version=text, samples=(0.2, 0.3),
             detail={"actual": text, "expected": [text], "evidence": [[text, text]], names: {names: text}}),
-        Measurement(name=f"judge.{text}", value=2 / 9, bound=0.5, reason=text, detail={"judge": judge, "actual": text}),
+        Measurement(name=f"judge.{text}", value=2 / 9, bound=0.5, reason=text, detail={"judge": judge, "actual": text, "suspect": [text],
+            "review": {"confidence": 0.25, "least": 0.5, "undecided": 7}}),
         Measurement(name="judge.quality", error=names, detail={"judge": judge}),
     )  # fmt: skip
     call = Call(
@@ -105,16 +106,25 @@ def _answers() -> list[TestRecord]:
         _answer(old, late, "You can return it within 60 days.", 0.41, score=3),
         _answer(new, late, "No: returns are accepted within 30 days.", 0.93, score=9),
         _answer(old, card, "Gift cards cannot be returned.", 0.78, score=8),
-        _answer(new, card, "Gift cards are excluded from returns.", 0.95, score=8),
+        _answer(new, card, "Gift cards are excluded from returns.", 0.95, score=8, sure=0.42),
     ]
 
 
 def _answer(
-    prompt: tuple[str, str], case_of: tuple[str, str, str], answer: str, similarity: float, *, score: int
+    prompt: tuple[str, str],
+    case_of: tuple[str, str, str],
+    answer: str,
+    similarity: float,
+    *,
+    score: int,
+    sure: float | None = None,
 ) -> TestRecord:
     (version, alias), (case, question, reference) = prompt, case_of
     node = f"tests/test_refunds.py::test_answer[{alias}-{case}]"
     failed = similarity < 0.75
+    flag: dict[str, Json] = (
+        {} if sure is None else {"review": {"confidence": sure, "least": 0.8, "undecided": 7}}
+    )
     reason = "claims a 60-day window" if failed else "says what the reference says"
     return TestRecord(
         nodeid=node,
@@ -124,8 +134,8 @@ def _answer(
         measurements=(
             Measurement(name="similarity.cosine", value=similarity, bound=0.75, version="tfidf-1",
                 detail={"actual": answer, "expected": reference, "evidence": [["nearest", answer]] if failed else []}),
-            Measurement(name="judge.quality", value=(score - 1) / 9, bound=2 / 3, version="quality-1", reason=reason,
-                detail={"actual": answer, "judge": {"score": score, "low": 1, "high": 10, "reason": reason,
+            Measurement(name="judge.quality", value=(score - 1) / 9, bound=None if flag else 2 / 3, version="quality-1", reason=reason,
+                detail={"actual": answer, **flag, "judge": {"score": score, "low": 1, "high": 10, "reason": reason,
                     "dimensions": {"accuracy": score, "fluency": 9}, "raw": f'{{"reason": "{reason}", "score": {score}}}'}}),
         ),
         calls=(

@@ -169,7 +169,7 @@ def read_labels(given: Given) -> Labels:
     found: dict[str, Labelled] = {}
     for line, value in _rows(given):
         try:
-            row = _row(as_mapping(value), line)
+            row = answer_of(value, line)
         except BadFile as error:
             raise CaseError(error.what, path, line) from None
         if row.id in found:
@@ -205,13 +205,21 @@ def _rows(given: object) -> Iterator[tuple[int, Json]]:
             raise CaseError(error.what, IN_MEMORY, number) from None
 
 
-def _row(wire: Mapping[str, Json], line: int) -> Labelled:
+def answer_of(value: Json, line: int) -> Labelled:
+    """Return what one object of the file says, labelled or not.
+
+    Raises:
+        BadFile: It is no such object.
+
+    >>> answer_of({"id": "a", "output": "No.", "human": None}, 1).opinion.labels
+    []
+    """
     given: dict[str, Json] = {}
-    for key, value in wire.items():
+    for key, one in as_mapping(value).items():
         name = SYNONYMS.get(key, key)
         if name in given:
             raise BadFile(f"{key}: the same as {name}, which stands there too: keep one")
-        given[name] = value
+        given[name] = one
     dimensions = given.get("dimensions", {})
     if not isinstance(dimensions, Mapping):
         raise BadFile(f"dimensions: expected an object of dimensions, got {kind(dimensions)}")

@@ -106,7 +106,12 @@ def review(records: Iterable[Recorded]) -> tuple[Judgement, ...]:
     >>> review([])
     ()
     """
-    return tuple(sorted((one for one in judgements(records) if one.why), key=_sure))
+    return by_doubt(one for one in judgements(records) if one.why)
+
+
+def by_doubt(found: Iterable[Judgement]) -> tuple[Judgement, ...]:
+    """Return verdicts the least sure first, see `review`."""
+    return tuple(sorted(found, key=_sure))
 
 
 def judgements(records: Iterable[Recorded]) -> tuple[Judgement, ...]:

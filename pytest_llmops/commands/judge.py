@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pytest_llmops.commands import labelling, review
 from pytest_llmops.commands.output import DIM, GREEN, complain, counted, painted, say
 from pytest_llmops.errors import CaseError, CassetteMiss, LLMOpsError, UsageError
 from pytest_llmops.measurement import shorten
@@ -43,6 +44,8 @@ def add(groups: Any) -> None:
     )
     command.set_defaults(helps=command, run=_calibrate)
     _add_arguments(command)
+    review.add(commands)
+    labelling.add(commands)
 
 
 def _add_arguments(command: argparse.ArgumentParser) -> None:

@@ -209,7 +209,7 @@ def _files(records: Iterable[TestRecord], texts: Texts, flags: str) -> list[_Fil
 def _looked_at(one: Judgement) -> _LookedAt:
     score = "not scored" if one.score is None else f"{one.score:.4g}"
     if one.low is not None and one.high is not None:
-        score += f" of {one.low:g} to {one.high:g}" if one.score is not None else ""
+        score += f" ({one.low:g} to {one.high:g})" if one.score is not None else ""
     sure = "–" if one.confidence is None else f"{one.confidence:.2f}"
     test = one.nodeid.partition("::")[2] or one.nodeid
     return _LookedAt(

@@ -271,8 +271,11 @@ def appended(file: LabelFile, rows: Sequence[Mapping[str, Json]]) -> str:
 
 
 def json_line(row: Mapping[str, Json]) -> str:
-    """Return an object as a line of a file."""
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    """Return an object as a line of a file; what some editors take for a line's end is escaped."""
+    text = json.dumps(row, ensure_ascii=False)
+    for char in "\x85\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text + "\n"
 
 
 def _row(file: LabelFile, cells: Sequence[str]) -> str:

@@ -260,8 +260,10 @@ def _form(before: Json, fresh: Mapping[str, Json]) -> Json:
 
 
 def _new_line(row: Row, value: Mapping[str, Json]) -> str:
+    from pytest_llmops.commands.labelfiles import json_line
+
     if row.text is None:
-        return json.dumps(value, ensure_ascii=False)
+        return json_line(value).removesuffix("\n")
     return row.text if value is row.value else with_human(row.text, value["human"])
 
 
@@ -309,7 +311,7 @@ def _tell(given: argparse.Namespace, merge: Merge, empty: int, labels: Labels | 
     into = shorten(str(given.into), SHOWN)
     taken = len(merge.new) + merge.joined
     said = [f"{counted(taken, 'label')} taken into {into}"] if taken else ["nothing taken"]
-    said += [f"{merge.joined:,} of them beside another person's"] if merge.joined else []
+    said += [f"{merge.joined:,} of them to answers that are in it"] if merge.joined else []
     said += [f"{merge.known:,} already there"] if merge.known else []
     said += [f"{empty:,} still empty"]
     say(f"{shorten(str(given.filled), SHOWN)}: {', '.join(said)}")

@@ -1,0 +1,86 @@
+"""Whatever an answer is, a file to label gives it back, and whatever stands in a labels file stays there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tempfile
+from pathlib import Path
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pytest_llmops.commands.labelfiles import LabelFile, appended, decoded, encoded, read
+from pytest_llmops.commands.labelling import with_human
+from pytest_llmops.measurement import Json
+
+# All that UTF-8 holds; a NUL is no text.
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+tricky = st.text(st.sampled_from("=+-@'\"\t\r\n,; 01é[]{}\u2028\x85\ufeff"), max_size=8)
+any_text = texts | tricky
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | any_text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(any_text, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(any_text)
+@example("'=1")
+@example("''")
+@example("'007")
+def test_a_cell_gives_its_text_back_and_starts_no_formula(text: str) -> None:
+    cell = encoded(text)
+    assert decoded(cell) == text
+    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+@settings(deadline=None)
+@given(st.lists(any_text, min_size=1, max_size=4), st.sampled_from([".csv", ".jsonl"]))
+def test_answers_are_read_as_they_were_written(answers: list[str], suffix: str) -> None:
+    rows: list[dict[str, Json]] = [
+        {
+            "id": f"a{n}",
+            "question": one or "?",
+            "answer": one,
+            "contexts": [one],
+            "scale": [1, 10],
+            "human": None,
+        }
+        for n, one in enumerate(answers)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"a{suffix}"
+        path.write_bytes(appended(LabelFile(path=path), rows[:1]).encode())
+        path.write_bytes(appended(read(path), rows[1:]).encode())
+        found = read(path)
+    assert [dict(row.value) for row in found.rows] == rows
+    assert [row.answer.answer for row in found.rows] == answers
+
+
+@given(
+    st.dictionaries(any_text, values, min_size=1, max_size=4),
+    values,
+    st.sampled_from([(",", ":"), (" ,  ", "\t: ")]),
+)
+def test_another_label_changes_the_label_alone(
+    row: dict[str, Json], human: Json, gaps: tuple[str, str]
+) -> None:
+    before = json.dumps({**row, "human": None, "last": row}, separators=gaps)
+    after = with_human(before, human)
+    assert json.loads(after) == {**row, "human": human, "last": row}
+    start, end = before.split(f'"human"{gaps[1]}null', 1) if "human" not in str(row) else ("", "")
+    assert after.startswith(start)
+    assert after.endswith(end)
+    added = with_human(json.dumps(row), human)
+    assert json.loads(added) == {**row, "human": human}
+
+
+@given(any_text, any_text)
+def test_a_table_is_one_that_every_reader_divides_alike(question: str, answer: str) -> None:
+    path = Path("a.csv")
+    rows: list[dict[str, Json]] = [{"id": "a", "question": question, "answer": answer, "human": None}]
+    text = appended(LabelFile(path=path), rows).removeprefix("\ufeff")
+    (_, cells) = csv.reader(io.StringIO(text, newline=""))
+    assert [decoded(cell) for cell in cells[:3]] == ["a", question, answer]

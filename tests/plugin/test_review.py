@@ -1,0 +1,73 @@
+"""From a test that leaves cases to a person, over the reports, to labels that a judge is held against."""
+
+from __future__ import annotations
+
+import json
+from xml.etree import ElementTree as ET
+
+import pytest
+from support.project import Project
+
+from pytest_llmops import cli
+from pytest_llmops.labels import read_labels
+
+TESTS = """
+import pytest
+from pytest_llmops import assert_judge_score
+from pytest_llmops.judges.panel import Panel
+from pytest_llmops.protocols import Verdict
+
+class Counts:
+    name, low, high, pass_at = "counts", 1, 10, 5
+
+    def __init__(self, weight):
+        self.version, self.weight = f"w{weight}", weight
+
+    def judge(self, answer, *, question="", reference=""):
+        return Verdict(score=min(10, max(1, len(answer) // self.weight)))
+
+@pytest.mark.cases("cases.jsonl")
+def test_answer(case):
+    panel = Panel([Counts(1), Counts(4)])
+    assert_judge_score(case.input * 2, judge=panel, question=case.input, reference=case.reference, review=0.7)
+"""
+CASES = [
+    {"id": "short", "input": "ab", "reference": "x"},
+    {"id": "middle", "input": "abcdef", "reference": "y"},
+    {"id": "torn", "input": "abcdefgh", "reference": "z"},
+    {"id": "long", "input": "abcdefgh" * 5, "reference": "=1"},
+]
+
+
+def test_cases_for_a_person_are_listed_exported_and_taken_back(
+    project: Project, workers: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write(**{"test_a.py": TESTS, "cases.jsonl": "".join(f"{json.dumps(case)}\n" for case in CASES)})
+    result = project.run(
+        "--llm-judge", "--junitxml=junit.xml", "--llm-report=report.html", "-k", "not short", workers=workers
+    )
+    assert result.outcomes == {"passed": 3}
+    assert "2 cases for a person: middle (0.22), torn (0.33)" in " ".join(result.text.split())
+    assert '<h2 id="review">' in (project.path / "report.html").read_text(encoding="utf-8")
+    values = [
+        one.get("value")
+        for one in ET.parse(project.path / "junit.xml").iter("property")
+        if one.get("name") == "llm.review"
+    ]
+    assert values == [
+        "judges disagree (10, 3: confidence 0.22, below 0.7)",
+        "judges disagree (10, 4: confidence 0.33, below 0.7)",
+    ]
+    listed = json.loads((project.path / "run-file.json").read_text(encoding="utf-8"))["review"]
+    assert [one["case"] for one in listed] == ["middle", "torn"]
+    monkeypatch.chdir(project.path)
+    monkeypatch.setattr(cli, "GROUPS", ("judge",))
+    assert cli.main(["judge", "review", "run-file.json", "--out", "a.jsonl"]) == 0
+    text = (project.path / "a.jsonl").read_text(encoding="utf-8")
+    (project.path / "a.jsonl").write_text(text.replace("null", "true", 1), encoding="utf-8")
+    assert cli.main(["judge", "labels", "a.jsonl", "--into", "labels.jsonl", "--rater", "anna"]) == 0
+    assert "1 label taken into labels.jsonl, 1 still empty" in capsys.readouterr().out
+    labels = read_labels(project.path / "labels.jsonl")
+    assert [
+        (row.id, row.answer, row.question, row.reference, dict(row.opinion.human)) for row in labels.rows
+    ] == [("middle", "abcdef" * 2, "abcdef", "y", {"anna": True})]

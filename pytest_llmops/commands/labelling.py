@@ -104,7 +104,8 @@ class Merge:
         place = f"{self.target.path}:{there.line}"
         if difference := differing(there.answer, row.answer):
             raise CaseError(
-                f"{shorten(row.answer.id, 60)}: {difference}: another answer of the same id in {place}",
+                f"{shorten(row.answer.id, 60)}: {difference}: another answer of the same id in {place}: give it another id "
+                "(llmops judge review --suffix)",
                 path,
                 row.line,
             )

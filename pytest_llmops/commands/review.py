@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SHOWN = 300
 MAX_ID = 200
+MAX_SUFFIX = 40
 HARD = (
     "hard cases only: they show where the judge errs, not how often. Do not correct a pass rate by them (PPI++), nor "
     "judge a kappa by them alone: for that label answers drawn at random, with --all --sample N"
@@ -46,6 +47,12 @@ def add(commands: Any) -> None:
     command.add_argument("--sample", type=_count, metavar="N", help="with --all: draw so many at random")
     command.add_argument("--seed", type=int, metavar="S", help="of the draw (default: 0)")
     command.add_argument(
+        "--suffix",
+        type=_suffix,
+        metavar="TEXT",
+        help="end of the ids, where older answers to the same cases have labels already (@week-2)",
+    )
+    command.add_argument(
         "--with-verdicts",
         action="store_true",
         help="also write what the judge says, and why to look: who sees that labels otherwise",
@@ -56,6 +63,12 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def _suffix(text: str) -> str:
+    if not (text.isprintable() and text.strip() and len(text) <= MAX_SUFFIX):
+        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_SUFFIX} printable characters, got {text!a}")
+    return text
 
 
 @dataclass(slots=True)
@@ -103,7 +116,9 @@ class Answer:
         if question := self.shown("question"):
             row["question"] = question
         row["answer"] = first.answer
-        row |= {key: one for key in ("reference", "family") if (one := self.shown(key))}
+        # Answers to one case are not independent, be they of several prompt versions or of several runs.
+        more = {"reference": self.shown("reference"), "family": first.family or first.case}
+        row |= {key: one for key, one in more.items() if one}
         if contexts := self.shown("contexts"):
             row["contexts"] = list(contexts)
         if self.scale:
@@ -229,7 +244,7 @@ def _of_judge(
     for one in answers:
         verdicts = [said for said in one.verdicts if given.judge in (None, said.judge)]
         if verdicts:
-            yield Answer(one.id, verdicts)
+            yield Answer(one.id + (given.suffix or ""), verdicts)
 
 
 def _check_verdicts(chosen: Sequence[Answer]) -> None:
@@ -335,7 +350,7 @@ def _new(file: LabelFile, rows: Iterable[dict[str, Json]]) -> Iterator[dict[str,
             yield row
         elif difference := differing(there.answer, answer_of(row, 0)):
             raise CaseError(
-                f"{shorten(there.answer.id, 60)}: {difference}: another answer of that id; name another file",
+                f"{shorten(there.answer.id, 60)}: {difference}: another answer of that id; name another file, or add --suffix",
                 file.path,
                 there.line,
             )

@@ -155,7 +155,7 @@ HAD = ({"id": "a", "answer": "Yes.", "question": "Q?", "human": True}, {"id": "b
 @pytest.mark.parametrize(
     ("had", "given", "argv", "what"),
     [
-        (HAD, {"id": "a", "answer": "No.", "question": "Q?", "human": True}, (), 'a: answer: expected "Yes.", got "No.": another answer of the same id in labels.jsonl:1 @ a.jsonl:1'),
+        (HAD, {"id": "a", "answer": "No.", "question": "Q?", "human": True}, (), 'a: answer: expected "Yes.", got "No.": another answer of the same id in labels.jsonl:1: give it another id (llmops judge review --suffix) @ a.jsonl:1'),
         (HAD, {"id": "a", "answer": "Yes.", "human": True}, (), 'a: question: expected "Q?", got ""'),
         (HAD, {"id": "a", "answer": "Yes.", "question": "Q?", "human": False}, (), "a: human: expected pass as in labels.jsonl:1, got fail: two people are told apart by --rater @ a.jsonl:1"),
         (HAD, {"id": "b", "human": False}, ("--rater", "anna"), "b: human: expected pass of anna as in labels.jsonl:2, got fail @ a.jsonl:1"),

@@ -126,7 +126,7 @@ def test_labels_that_are_in_the_file_stay_byte_for_byte(review: Review) -> None:
     [
         (
             '\n{"id": "case 4", "answer": "Another.", "question": "Question 4?", "reference": "R4", "human": true}\n',
-            'case 4: answer: expected "Another.", got "Answer 4.": another answer of that id; name another file @ a.jsonl:2',
+            'case 4: answer: expected "Another.", got "Answer 4.": another answer of that id; name another file, or add --suffix @ a.jsonl:2',
         ),
         ('{"id": "case 4", "answer": "Answer 4.", "reference": "R4"}', 'question: expected "", got "Question 4?"'),
         ('{"id": "x"}\n{"id": "y", "hum', "broken JSON"),
@@ -216,6 +216,21 @@ def test_ids_are_unique_stable_and_do_not_tell_the_prompt_version(review: Review
     assert all(by_answer[one["answer"]] == one["id"] for one in written("b.jsonl"))
 
 
+def test_answers_of_another_run_get_ids_of_their_own_and_the_same_family(review: Review) -> None:
+    two = [judged_test("late", verdict(f"From {one}."), version=one) for one in ("v1", "v2")]
+    review(Run(records=tuple(two)), "--all", "--out", "a.jsonl")
+    review(
+        Run(records=(judged_test("late", verdict("Now.")),)),
+        "--all",
+        "--out",
+        "a.jsonl",
+        "--suffix",
+        "@week-2",
+    )
+    assert ids()[2] == "late@week-2"
+    assert [one["family"] for one in written()] == ["late"] * 3
+
+
 def test_pairs_and_missing_answers_are_left_out_and_counted(review: Review) -> None:
     pair = verdict("One.", review={"orders": ["first", "second"]}, expected="Two.")
     pairs = Run.from_json(
@@ -264,6 +279,8 @@ def test_nothing_to_look_at_is_said_and_nothing_is_written(review: Review, run: 
         (("--all", "--sample", "3"), "--sample: expected --out too"),
         (("--with-verdicts",), "--with-verdicts: expected --out too"),
         (("--seed", "3"), "--seed: expected --sample too"),
+        (("--suffix", " "), "expected 1 to 40 printable characters, got ' '"),
+        (("--suffix", "\udcff"), "expected 1 to 40 printable characters"),
         (("--all", "--sample", "0"), "expected a whole number of at least 1, got '0'"),
     ],
 )

@@ -13,6 +13,7 @@ from support.judged_run import judged_run
 
 from pytest_llmops import cli
 from pytest_llmops.calibration import Calibration
+from pytest_llmops.commands import labelfiles
 from pytest_llmops.commands.labelfiles import label_of
 from pytest_llmops.commands.labelling import with_human
 from pytest_llmops.labels import read_labels
@@ -222,6 +223,26 @@ def test_files_that_do_not_fit(llmops: Cli, argv: tuple[str, ...], what: str) ->
     status, _, err = llmops(*argv)
     assert status == 2
     assert what in err
+
+
+@pytest.mark.parametrize("scale", ["1-5", [5, 1], ["a", "b"], [1, 2, 3], [True, False], None])
+def test_a_scale_of_another_form_is_the_users_own_key(llmops: Cli, scale: Any) -> None:
+    write("a.jsonl", {"id": "a", "human": 99, "scale": scale})
+    assert llmops(*TAKE)[0] == 0
+    assert read() == [{"id": "a", "human": 99, "scale": scale}]
+
+
+def test_a_file_that_goes_while_it_is_read(llmops: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("a.jsonl", {"id": "a", "human": True})
+
+    def gone(path: Path) -> str:
+        path.unlink()
+        return ""
+
+    monkeypatch.setattr(labelfiles, "read_text", gone)
+    status, _, err = llmops(*TAKE)
+    assert status == 2
+    assert "cannot be read: [Errno 2] No such file or directory" in err
 
 
 def test_what_is_missing_for_a_calibration(llmops: Cli) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,20 @@ def test_an_answer_of_several_judges_is_one_line(review: Review) -> None:
         in err
     )
     assert not Path("c.jsonl").exists()
+
+
+def test_without_one_scale_none_is_told(review: Review) -> None:
+    unscored = verdict("One.", None)
+    unknown = replace(unscored, detail={**unscored.detail, "judge": {"name": "mine"}})
+    run = Run(
+        records=(judged_test("a", unknown), judged_test("b", verdict("Two."), unknown, verdict("One.")))
+    )
+    review(run, "--all", "--out", "a.jsonl")
+    assert [(one["answer"], one.get("scale")) for one in written()] == [
+        ("One.", None),
+        ("Two.", [1, 10]),
+        ("One.", None),
+    ]
 
 
 def test_verdicts_of_two_versions_are_not_mixed(review: Review) -> None:

@@ -223,7 +223,8 @@ def test_the_page_links_to_each_case_and_marks_it() -> None:
     assert "low confidence (0.42, below 0.8)" in section
     assert "&lt;b&gt;" in section
     assert section.count("<tr>") == 2
-    assert page.count('<span class="tag" title="low confidence (0.42, below 0.8)">review</span>') == 1
+    assert page.count('<span class="tag">review</span>') == 1
+    assert '<bdi class="head"><span class="errored">low confidence (0.42, below 0.8)</span></bdi>' in page
     assert 'id="review"' not in render(Run(records=(record(measured()),)))
 
 

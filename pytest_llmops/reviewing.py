@@ -78,7 +78,7 @@ class Judgement:
     def short(self) -> str:
         """How sure the judge is, in a word or a number.
 
-        >>> Judgement(nodeid="t", judge="panel", confidence=0.416, why=("low confidence",)).short
+        >>> Judgement(nodeid="t", judge="panel", score=5, confidence=0.416, why=("low confidence",)).short
         '0.42'
         """
         if self.score is None:

@@ -33,12 +33,18 @@ QUOTED, BEFORE = 80, 20
 
 _LINE_END = re.compile(r"(\r\n|\r|\n)")
 _EVALUATED = re.compile(r"['=+\-@\t\r\n＝＋－＠]")
-_REWRITTEN = re.compile(
-    r"[\s\d.,:/%€$£()+\-eE]*\d[\s\d.,:/%€$£()+\-eE]*"
-    r"|(?:\d{1,4}[ ./\-]*)?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*(?:[ ./\-]*\d{1,4}){0,2}"
-    r"|true|false",
+_MONTH = (
+    r"(?:jan|ene|gen|feb|fév|mar|mär|apr|avr|abr|mai|may|mag|jun|jui|giu|jul|lug|aug|aoû|ago|sep|set|oct|okt|out|ott|nov"
+    r"|dec|déc|dez|dic)\w*"
+)
+_NUMERIC = re.compile(r"(?=\D*\d)[\s\d.,:/%€$£()+\-eE]+")
+_DATED = re.compile(
+    rf"\s*(?:\d{{1,4}}[ .,/\-]*)?{_MONTH}(?:[ .,/\-]*\d{{1,4}}){{0,2}}\s*"
+    r"|\s*(?:true|false)\s*",
     re.IGNORECASE,
 )
+MAX_DATE = 60
+"""Characters of the longest date or truth; numbers are of any length."""
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 
@@ -251,7 +257,10 @@ def decoded(cell: str) -> str:
 
 
 def _marked(text: str) -> bool:
-    return bool(_EVALUATED.match(text) or _REWRITTEN.fullmatch(text))
+    # What a spreadsheet takes for a formula, or for a number, date or truth that it shows in other words.
+    if _EVALUATED.match(text) or _NUMERIC.fullmatch(text):
+        return True
+    return len(text) <= MAX_DATE and _DATED.fullmatch(text) is not None
 
 
 def appended(file: LabelFile, rows: Sequence[Mapping[str, Json]]) -> str:

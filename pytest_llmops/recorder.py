@@ -229,8 +229,8 @@ def exchanged(exchange: Exchange) -> None:
 
 @contextmanager
 def purpose(name: str) -> Iterator[None]:
-    """Say whom the calls of a block serve: ``app``, ``judge`` or ``embedder``."""
-    token = _purpose.set(name)
+    """Say whom the calls of a block serve: ``app`` (unless a block around says more), ``judge`` or ``embedder``."""
+    token = _purpose.set(_purpose.get() if name == "app" else name)
     try:
         yield
     finally:

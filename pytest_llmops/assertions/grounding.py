@@ -264,7 +264,8 @@ def _judged(
     name = str(getattr(asked, "name", "") or type(asked).__name__)
     try:
         version, model = str(asked.version), str(getattr(asked, "model_name", ""))  # type: ignore[attr-defined]
-        verdict = cast("Judge", asked).judge("\n\n".join(texts), question=question)
+        with recorder.purpose("judge"):
+            verdict = cast("Judge", asked).judge("\n\n".join(texts), question=question)
         value = _value(verdict)
     except UsageError:
         raise

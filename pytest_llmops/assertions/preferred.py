@@ -66,7 +66,8 @@ def assert_preferred(
         return skipped
     passages = contexts.texts if isinstance(contexts, Hits) else contexts
     try:
-        found = asked.compare(answer, over, question=question, reference=reference, contexts=passages)
+        with recorder.purpose("judge"):
+            found = asked.compare(answer, over, question=question, reference=reference, contexts=passages)
     except UsageError:
         raise
     except LLMOpsError as error:

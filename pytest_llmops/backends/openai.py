@@ -43,7 +43,7 @@ class OpenAIModel:
         model: The model's name; empty: the one that the prompt names in its front matter.
         base_url: The server; empty: the SDK's own (``OPENAI_BASE_URL``, else OpenAI).
         api: ``chat`` (chat completions) or ``responses``.
-        purpose: ``app`` or ``judge``: whose calls these are in the report.
+        purpose: ``app`` or ``judge``: whose calls these are in the report. What a judge asks is always its own.
         params: Parameters of every call; those of the prompt and of the call come first.
         client: A client of the openai SDK to use instead of a new one.
     """

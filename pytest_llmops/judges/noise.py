@@ -139,7 +139,7 @@ def _case(judge: Judge, number: int, case: Mapping[str, object], trials: int) ->
     scores, errors = [], []
     low, high = 0.0, 1.0
     for trial in range(trials):
-        with recorder.trial(trial):
+        with recorder.trial(trial), recorder.purpose("judge"):
             verdict = judge.judge(str(case["answer"]), **texts, **more)  # type: ignore[arg-type]
         low, high = verdict.low, verdict.high
         if verdict.score is None:

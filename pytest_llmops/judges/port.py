@@ -96,6 +96,8 @@ def verdict_of(
 ) -> Verdict:
     """Ask the judge; whatever it raises or breaks becomes an unscored verdict. The user's mistakes stay.
 
+    Its calls count as the judge's, whatever SDK it makes them with.
+
     Raises:
         UsageError: The judge says what the user has to correct, or takes no contexts and is given some.
     """
@@ -107,7 +109,8 @@ def verdict_of(
     try:
         asked.version = str(asked.judge.version)
         asked.model = str(getattr(asked.judge, "model_name", ""))
-        found: object = asked.judge.judge(answer, question=question, reference=reference, **more)
+        with recorder.purpose("judge"):
+            found: object = asked.judge.judge(answer, question=question, reference=reference, **more)
         problem = _problem(found)
     except UsageError:
         raise

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from pytest_llmops import recorder, registry
+from pytest_llmops.assertions.grounding import assert_context_relevance
 from pytest_llmops.assertions.judged import assert_judge_score
+from pytest_llmops.assertions.preferred import assert_preferred
 from pytest_llmops.backends.offline import ScriptedModel
 from pytest_llmops.errors import (
     JudgeError,
@@ -20,6 +22,8 @@ from pytest_llmops.errors import (
     UnknownName,
     UsageError,
 )
+from pytest_llmops.judges.noise import noise
+from pytest_llmops.judges.pairwise import Pairwise, Preference
 from pytest_llmops.judges.rubric import RubricJudge, quality
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Message, Verdict
@@ -289,3 +293,33 @@ def test_hostile_text_starts_no_line() -> None:
     with pytest.raises(MeasurementErrored) as errored:
         assert_judge_score(evil, judge=Fixed(Verdict(error=evil, raw=evil)), label=evil, at_least=7)
     assert all(line.startswith("  ") for line in str(errored.value).splitlines()[1:])
+
+
+class Asks(Pairwise):
+    """A judge with an SDK of its own, which says nothing of whom its calls serve."""
+
+    version = "asks/1"
+    model_name = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.served: list[str] = []
+
+    def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+        assert isinstance(answer + question + reference, str)
+        self.served.append(recorder.whose())
+        return Verdict(score=9)
+
+    def compare(self, *_: Any, **__: Any) -> Preference:
+        self.served.append(recorder.whose())
+        return Preference(winner="tie")
+
+
+def test_whatever_a_judge_asks_counts_as_the_judges_call() -> None:
+    judge = Asks()
+    assert_judge_score("x", judge=judge, at_least=7)
+    assert_context_relevance("Why?", ["x"], judge=judge, at_least=0.5)
+    assert_preferred("x", over="y", judge=judge)
+    noise(judge, ["x"], trials=2)
+    assert judge.served == ["judge"] * 5
+    assert recorder.whose() == "app"

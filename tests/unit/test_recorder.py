@@ -382,6 +382,16 @@ def test_trials_and_purposes_nest_and_end() -> None:
     assert (recorder.take(), recorder.whose()) == ("0", "app")
 
 
+def test_whoever_is_asked_by_a_judge_serves_the_judge() -> None:
+    with recorder.purpose("judge"):
+        with recorder.purpose("app"):
+            assert recorder.whose() == "judge"
+        with recorder.purpose("embedder"):
+            assert recorder.whose() == "embedder"
+    with recorder.purpose("app"):
+        assert recorder.whose() == "app"
+
+
 def test_trials_of_concurrent_tasks_keep_apart() -> None:
     async def one(index: int, barrier: asyncio.Barrier) -> str:
         with recorder.trial(index):

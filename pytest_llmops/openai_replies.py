@@ -8,7 +8,6 @@ from typing import Any
 
 from pytest_llmops import prices
 from pytest_llmops.errors import ModelError
-from pytest_llmops.hosts import is_loopback
 from pytest_llmops.measurement import Json, shorten
 from pytest_llmops.protocols import Completion, TokenChances, ToolCall, Usage
 
@@ -39,12 +38,6 @@ def read_with(read: Callable[..., Completion], reply: Any, **how: Any) -> Comple
         return read(reply, **how)
     except (AttributeError, TypeError, KeyError, IndexError, ValueError):
         raise no_answer(f"is no answer: {shorten(str(reply))}") from None
-
-
-def address(raw: Any) -> str:
-    """Return the server a reply came from, for its prices; none for a server on this machine."""
-    url = raw.http_response.request.url
-    return "" if is_loopback(url.host) else f"{url.scheme}://{url.host}"
 
 
 def read_chat(reply: Any, *, latency_s: float, api_url: str) -> Completion:

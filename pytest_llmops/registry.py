@@ -24,8 +24,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "rubric": "pytest_llmops.judges.files:rubric_judge",
     },
     "model": {
-        "app": "pytest_llmops.backends.openai:app_model",
-        "judge": "pytest_llmops.backends.openai:judge_model",
+        "app": "pytest_llmops.models:app_model",
+        "judge": "pytest_llmops.models:judge_model",
     },
 }
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes.redact import MASK, PLACEHOLDER_KEY, Redactor
+from pytest_llmops.cassettes.redact import PLACEHOLDER_KEY
 from pytest_llmops.errors import ModelError, UsageError
-from pytest_llmops.hosts import is_loopback
 from pytest_llmops.measurement import Json, shorten
 from pytest_llmops.openai_replies import (
-    address,
     for_responses,
     no_answer,
     parsed,
@@ -26,13 +22,12 @@ from pytest_llmops.openai_replies import (
     read_with,
 )
 from pytest_llmops.protocols import Completion, Message
+from pytest_llmops.sdks import address, asking, is_local, key_of, latency, unnamed
 from pytest_llmops.settings import Api
 
 if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
-
-EXTENSION = "llmops"
 
 
 @dataclass(slots=True)
@@ -68,7 +63,9 @@ class OpenAIModel:
             UsageError: No model is named, or the API takes no such parameter.
         """
         __tracebackhide__ = True
-        model = self.model or getattr(messages, "model", "") or self._unnamed()
+        model = self.model or getattr(messages, "model", "")
+        if not model:
+            raise unnamed(self.purpose)
         asked = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
         wanted = {**self.params, **getattr(messages, "params", {}), **params}
         if wanted.get("stream"):
@@ -79,18 +76,9 @@ class OpenAIModel:
         started = time.perf_counter()
         with recorder.purpose(self.purpose):
             raw = _asking(self._create, model, self._client(), model, conversation, wanted)
-        latency = raw.http_response.extensions.get(EXTENSION, {}).get("latency_s")
-        latency = time.perf_counter() - started if latency is None else latency
+        took = latency(raw, time.perf_counter() - started)
         read = read_responses if self.api == "responses" else read_chat
-        return read_with(read, parsed(raw), latency_s=latency, api_url=address(raw))
-
-    def _unnamed(self) -> str:
-        flag = "--llm-judge-model" if self.purpose == "judge" else "--llm-model"
-        key = flag[2:].replace("-", "_")
-        variable = key.replace("llm_", "LLMOPS_", 1).upper()
-        raise UsageError(
-            f"no model is named: expected {flag}=NAME, ini {key}, {variable} in the environment, or `model` in the prompt"
-        )
+        return read_with(read, parsed(raw), latency_s=took, api_url=address(raw))
 
     def _create(self, model: str, conversation: list[dict[str, str]], wanted: Mapping[str, Json]) -> Any:
         client = self._client()
@@ -115,98 +103,29 @@ def new_client(base_url: str) -> Any:
         UsageError: No key is in the environment, and the server is not on this machine; or key or address
             have a form that nothing could be sent with.
     """
-    address = base_url or os.environ.get("OPENAI_BASE_URL", "")
-    try:
-        parts = urlsplit(address)
-        host, _ = parts.hostname or "", parts.port  # both are checked where they are read
-    except ValueError as error:
-        raise UsageError(f"address of the server: expected a URL, got {address!r} ({error})") from None
-    key = os.environ.get("OPENAI_API_KEY", "").strip() or (PLACEHOLDER_KEY if is_loopback(host) else "")
+    server = base_url or os.environ.get("OPENAI_BASE_URL", "")
+    local = is_local(server)
+    key = key_of("OPENAI_API_KEY") or (PLACEHOLDER_KEY if local else "")
     if not key:
         raise UsageError(
-            f"no API key for {address or 'the default server'}: set OPENAI_API_KEY, or replay recordings with --llm-record=none"
+            f"no API key for {server or 'the default server'}: set OPENAI_API_KEY, or replay recordings with --llm-record=none"
         )
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise UsageError(
-            "OPENAI_API_KEY: expected ASCII letters, digits and signs without spaces, got something else"
-        )
-    return _shared_client(key, address)
+    return _shared_client(key, server)
 
 
 @lru_cache(maxsize=8)
-def _shared_client(key: str, address: str) -> Any:
+def _shared_client(key: str, server: str) -> Any:
     # A client costs some 20 ms and holds a connection pool: one serves all tests of the process.
     import openai
 
-    return openai.OpenAI(api_key=key, base_url=address or None)
-
-
-def app_model() -> OpenAIModel:
-    """Return the model under test as the settings name it."""
-    settings = recorder.settings()
-    return OpenAIModel(settings.model, base_url=settings.base_url, api=settings.api)
-
-
-def judge_model() -> OpenAIModel:
-    """Return the judges' model as the settings name it: the model under test, if they name no other."""
-    settings = recorder.settings()
-    name = settings.judge_model or settings.model
-    return OpenAIModel(name, base_url=settings.base_url, api=settings.api, purpose="judge")
+    return openai.OpenAI(api_key=key, base_url=server or None)
 
 
 def _asking(create: Callable[..., Any], model: str, client: Any, *args: Any) -> Any:
-    """Call the SDK; every way in which it can fail becomes a `ModelError` that says what to do."""
     __tracebackhide__ = True
     import openai
 
-    try:
-        return create(*args)
-    except openai.APITimeoutError:
-        said = "took too long to answer; ask less, or raise the client's timeout"
-        raise _failed(model, client, "timeout", said) from None
-    except openai.APIConnectionError as error:
-        said = f"could not be reached ({error.__cause__ or error}); is the server up and its address right?"
-        raise _failed(model, client, "connection", said) from None
-    except openai.APIStatusError as error:
-        kind, step = _kind(error.status_code)
-        said = f"was refused with status {error.status_code}: {error.message}; {step}"
-        raise _failed(model, client, kind, said, error.status_code) from None
-    except TypeError as error:
-        raise UsageError(
-            _safe(f"model {model!r}: the openai SDK takes no such parameter: {error}", client)
-        ) from None
-    except openai.OpenAIError as error:
-        raise _failed(model, client, "reply", f"gave no answer: {error}") from None
-    except ValueError as error:  # what no header, URL or JSON can hold; its text may quote the key
-        raise _failed(model, client, "request", f"could not be asked ({type(error).__name__})") from None
-
-
-_STARRED = re.compile(r"\S*\*{3,}\S*")
-"""A key of which a server shows the ends only."""
-
-
-def _safe(text: str, client: Any) -> str:
-    """One line of foreign text without anything of a key."""
-    redactor = Redactor.from_environment(os.environ)
-    redactor.learn([str(getattr(client, "api_key", ""))])
-    return shorten(_STARRED.sub(MASK, redactor.text(text)), 500)
-
-
-_KINDS = {
-    401: ("auth", "check the API key"),
-    403: ("auth", "check what this API key may do"),
-    408: ("timeout", "try again later"),
-    429: ("rate_limit", "slow down, or raise the account's limit"),
-}
-
-
-def _kind(status: int) -> tuple[str, str]:
-    other = ("request", "read what the server says") if status < 500 else ("server", "try again later")  # noqa: PLR2004 -- HTTP
-    return _KINDS.get(status, other)
-
-
-def _failed(model: str, client: Any, kind: str, what: str, status: int | None = None) -> ModelError:
-    return ModelError(_safe(f"model {model!r} {what}", client), kind=kind, status=status)
+    return asking(openai, create, model, client, *args)
 
 
 MAX_TEXTS, MAX_BYTES = 2048, 300_000

@@ -48,6 +48,8 @@ MAX_ECHO = 1_000
 VARIABLES = ("data", "nonce", "form")
 """What every judge's prompt is given; it must use ``data`` and ``form``."""
 TOOL = "verdict"
+CUT_OFF = ("length", "max_tokens", "max_output_tokens", "model_context_window_exceeded")
+"""How servers call the end of a reply at a limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,7 +347,7 @@ def _read(completion: Completion, shape: Shape[T], nonce: str, *, structured: bo
     except RecursionError:
         raise Unread("the JSON is nested too deeply") from None
     except Unread as why:
-        if completion.finish_reason == "length":
+        if completion.finish_reason in CUT_OFF:
             raise Unread(f"{why} (cut off at the token limit)") from None
         raise
 

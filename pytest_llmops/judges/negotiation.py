@@ -112,7 +112,7 @@ def _server(model: Model) -> object:
     address = getattr(model, "base_url", None)
     if not isinstance(address, str) or (getattr(model, "client", None) is not None and not address):
         return id(model)
-    where = address or os.environ.get("OPENAI_BASE_URL", "")
+    where = address or os.environ.get(getattr(model, "address_variable", "OPENAI_BASE_URL"), "")
     return type(model).__qualname__, where, str(getattr(model, "model", "")), str(getattr(model, "api", ""))
 
 

@@ -11,17 +11,13 @@ from support.server import (
     error_reply,
 )
 
-from pytest_llmops import recorder
 from pytest_llmops.backends.openai import (
     OpenAIModel,
     _shared_client,
-    app_model,
-    judge_model,
     new_client,
 )
 from pytest_llmops.cassettes.redact import PLACEHOLDER_KEY
 from pytest_llmops.errors import CassetteMiss, ModelError, UsageError
-from pytest_llmops.settings import Settings
 
 KEY = "sk-" + "proj-0123456789abcdefWXYZ"
 
@@ -148,18 +144,3 @@ def test_a_miss_is_never_a_model_error(client: openai.OpenAI, model: OpenAIModel
     with pytest.MonkeyPatch.context() as patched, pytest.raises(CassetteMiss):
         patched.setattr(client._client, "send", missing)
         model.complete("hi")
-
-
-def test_models_by_the_settings() -> None:
-    settings = Settings(model="a", judge_model="j", base_url="http://localhost:1", api="responses")
-    top = recorder.Recorder(settings=settings)
-    recorder.push(top)
-    try:
-        app, judge = app_model(), judge_model()
-        top.settings = Settings(model="a")
-        fallback = judge_model()
-    finally:
-        recorder.pop(top)
-    assert (app.model, app.purpose, app.api, app.base_url) == ("a", "app", "responses", "http://localhost:1")
-    assert (judge.model, judge.purpose) == ("j", "judge")
-    assert fallback.model == "a"

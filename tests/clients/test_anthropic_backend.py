@@ -1,0 +1,100 @@
+"""The Anthropic backend where its SDK is installed: in the environment of the clients, by itself and under pytest."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from support.matrix import PYTHON, environment, missing
+from support.server import Reply, Seen, StubServer, json_reply
+
+from pytest_llmops.runs import Run
+
+HERE = Path(__file__).parent
+TIMEOUT_S = 120
+
+
+def _run(folder: Path, *args: str, **more: str) -> str:
+    reason = missing()
+    if reason and os.environ.get("LLMOPS_REQUIRE_CLIENTS"):
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+    done = subprocess.run(
+        [str(PYTHON), "-m", "pytest", *args],
+        cwd=folder,
+        env={**environment(folder), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **more},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def test_the_backend_through_the_real_sdk(tmp_path: Path) -> None:
+    found = _run(tmp_path, "-c", str(HERE / "real.ini"), f"--rootdir={HERE}", str(HERE / "real_anthropic.py"))
+    assert " passed" in found
+    assert " skipped" not in found
+
+
+TESTS = """
+from pytest_llmops import assert_judge_score
+
+def test_answer(llm, judge):
+    answer = llm.complete("What is the capital?").text
+    assert_judge_score(answer, judge=judge, question="What is the capital?", reference="Paris", at_least=7)
+"""
+
+
+class Claude(StubServer):
+    def answer(self, seen: Seen) -> Reply:
+        self.seen.append(seen)
+        nonce = re.search(r"<data-([0-9a-f]{8})>", seen.body.decode())
+        dimensions = {"accuracy": 9, "fluency": 9, "relevance": 9}
+        text = "Paris."
+        if nonce is not None:
+            text = json.dumps({"nonce": nonce[1], "reason": "right", "dimensions": dimensions})
+        return json_reply(
+            {
+                "id": "msg_1",
+                "type": "message",
+                "role": "assistant",
+                "model": seen.json["model"],
+                "content": [{"type": "text", "text": text}],
+                "stop_reason": "end_turn",
+                "usage": {"input_tokens": 7, "output_tokens": 3},
+            }
+        )
+
+
+@pytest.mark.parametrize("more", [(), ("-n", "2", "-p", "xdist.plugin")], ids=["n0", "n2"])
+def test_models_are_named_on_the_command_line_recorded_and_replayed(
+    tmp_path: Path, more: Sequence[str]
+) -> None:
+    (tmp_path / "test_a.py").write_text(TESTS, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nllm_model = anthropic:claude-app\nfilterwarnings = error\n", encoding="utf-8"
+    )
+    report = tmp_path / "run.json"
+    common = ("-p", "pytest_llmops.plugin", "--llm-judge", "--llm-judge-model=anthropic:claude-judge")
+    with Claude() as server:
+        url = server.url
+        _run(tmp_path, *common, "--llm-record=new", "--llm-max-calls=2", *more, ANTHROPIC_BASE_URL=url)
+        assert [one.json["model"] for one in server.seen] == ["claude-app", "claude-judge"]
+    # The server of --llm-base-url is OpenAI-compatible and has no part in it.
+    other = "--llm-base-url=http://127.0.0.1:9/v1"
+    _run(tmp_path, *common, other, f"--llm-report={report}", *more, ANTHROPIC_BASE_URL=url)
+    (record,) = Run.from_json(report.read_text(encoding="utf-8")).records
+    assert record.outcome == "passed"
+    assert [(one.model, one.purpose, one.replayed) for one in record.calls] == [
+        ("claude-app", "app", True),
+        ("claude-judge", "judge", True),
+    ]
+    assert record.facts["judge"]["model"] == "claude-judge"  # type: ignore[call-overload, index]

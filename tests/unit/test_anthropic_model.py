@@ -1,0 +1,150 @@
+"""What of the Anthropic backend needs no SDK; the rest is in tests/clients, where the SDK is."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from pytest_llmops import recorder, registry
+from pytest_llmops.backends.anthropic import AnthropicModel
+from pytest_llmops.backends.openai import OpenAIModel
+from pytest_llmops.errors import MissingExtra, ModelError, UsageError
+from pytest_llmops.models import app_model, judge_model, named
+from pytest_llmops.protocols import Message, Model, RenderedPrompt
+from pytest_llmops.settings import Settings
+
+URL = "http://127.0.0.1:9"
+"""Nobody listens there: whoever asked would fail otherwise."""
+
+
+def refused(**params: Any) -> ModelError:
+    with pytest.raises(ModelError) as caught:
+        AnthropicModel("claude-stub", URL).complete("hi", **params)
+    assert caught.value.kind == "request"
+    assert caught.value.status is None
+    return caught.value
+
+
+def test_it_is_a_model() -> None:
+    assert isinstance(AnthropicModel("claude-stub"), Model)
+
+
+def test_what_the_api_lacks_is_refused_by_name_before_anything_is_sent() -> None:
+    assert str(refused(max_tokens=9, temperature=0, seed=1)) == (
+        "model 'claude-stub' was not asked: the Messages API has no parameter `temperature`, `seed`; "
+        "leave it out, or put it into `extra_body` for a server that has it"
+    )
+    assert "`top_logprobs`" in str(refused(top_logprobs=20))
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"type": "json_object"}, "has no `response_format` json_object"),
+        ({"type": "json_schema"}, "has no `response_format` json_schema; give a json_schema with its schema"),
+        ("yaml", "has no `response_format` yaml"),
+    ],
+)
+def test_a_form_that_the_api_does_not_have(form: Any, said: str) -> None:
+    assert said in str(refused(response_format=form))
+
+
+def test_a_schema_with_limits_is_refused_and_names_of_fields_are_none() -> None:
+    def form(schema: Any) -> Any:
+        return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+
+    limited = {"type": "string", "maxLength": 3}
+    for schema in (
+        limited,
+        {"type": "object", "properties": {"a": limited}},
+        {"type": "array", "items": {"anyOf": [{"type": "null"}, limited]}},
+        {"$defs": {"one": limited}, "$ref": "#/$defs/one"},
+    ):
+        assert "knows no `maxLength` in a schema" in str(refused(response_format=form(schema)))
+    assert "`minItems`" in str(refused(response_format=form({"type": "array", "minItems": 2})))
+    # Then it is the missing package that ends it: the schema was taken.
+    taken = {"type": "object", "properties": {"maxLength": {"type": "array", "minItems": 1}}}
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(MissingExtra):
+        patched.setitem(sys.modules, "anthropic", None)
+        AnthropicModel("m", "http://127.0.0.1:19").complete("hi", response_format=form(taken))
+
+
+def test_a_message_of_a_tool_has_no_place() -> None:
+    with pytest.raises(ModelError, match="has no message of the role tool; ask the anthropic SDK"):
+        AnthropicModel("m", URL).complete([Message("user", "hi"), Message("tool", "42")])
+
+
+def test_a_stream_is_not_for_complete() -> None:
+    with pytest.raises(UsageError, match="leave `stream` out, or ask the anthropic SDK yourself"):
+        AnthropicModel("m", URL).complete(RenderedPrompt(messages=(), params={"stream": True}))
+
+
+def test_the_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "anthropic", None)
+    with pytest.raises(MissingExtra) as caught:
+        AnthropicModel("m", "http://127.0.0.1:29").complete("hi")
+    assert "pip install 'pytest-llmops[anthropic]'" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"])
+def test_keys_and_addresses_that_nothing_can_be_sent_with(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for variable in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(UsageError, match=r"no API key for api\.anthropic\.com: set ANTHROPIC_API_KEY"):
+        AnthropicModel("m").complete("hi")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://gateway.example")
+    with pytest.raises(UsageError, match=r"no API key for https://gateway\.example"):
+        AnthropicModel("m").complete("hi")
+    with pytest.raises(UsageError, match="expected a URL"):
+        AnthropicModel("m", "http://a:b/").complete("hi")
+    monkeypatch.setenv(name, "sk ant-secret")
+    with pytest.raises(UsageError, match=f"{name}: expected ASCII") as caught:
+        AnthropicModel("m").complete("hi")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("purpose", "flag"), [("app", "--llm-model"), ("judge", "--llm-judge-model")])
+def test_no_model_is_named(purpose: str, flag: str) -> None:
+    with pytest.raises(UsageError, match=f"no model is named: expected {flag}=anthropic:NAME"):
+        AnthropicModel("", purpose=purpose).complete("hi")
+
+
+def test_models_by_the_settings() -> None:
+    settings = Settings(model="a", judge_model="j", base_url="http://localhost:1", api="responses")
+    top = recorder.Recorder(settings=settings)
+    recorder.push(top)
+    try:
+        app, judge = app_model(), judge_model()
+        top.settings = Settings(model="a")
+        fallback = judge_model()
+        top.settings = Settings(
+            model="anthropic:claude-a", judge_model="anthropic: claude-j", base_url="http://localhost:1/v1"
+        )
+        claudes = registry.load("model", "app"), registry.load("model", "judge")
+    finally:
+        recorder.pop(top)
+    assert isinstance(app, OpenAIModel)
+    assert isinstance(judge, OpenAIModel)
+    assert isinstance(fallback, OpenAIModel)
+    assert (app.model, app.purpose, app.api, app.base_url) == ("a", "app", "responses", "http://localhost:1")
+    assert (judge.model, judge.purpose) == ("j", "judge")
+    assert fallback.model == "a"
+    # The server of --llm-base-url is OpenAI-compatible and not asked.
+    assert [(type(one), one.model, one.purpose, one.base_url) for one in claudes] == [
+        (AnthropicModel, "claude-a", "app", ""),
+        (AnthropicModel, "claude-j", "judge", ""),
+    ]
+
+
+@pytest.mark.parametrize("name", ["llama3:8b", "ft:gpt-4o:org::id", "anthropic/claude-x", "Anthropic:x", ""])
+def test_other_colons_are_part_of_a_name(name: str) -> None:
+    found = named(name, "judge")
+    assert isinstance(found, OpenAIModel)
+    assert (found.model, found.purpose) == (name, "judge")
+
+
+def test_a_prefix_alone_names_no_model() -> None:
+    with pytest.raises(UsageError, match="model 'anthropic: ': expected the name of a model after the colon"):
+        named("anthropic: ", "app")

@@ -85,6 +85,9 @@ class AnthropicModel:
             raise unnamed(self.purpose, "anthropic:")
         asked = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
         wanted = {**self.params, **getattr(messages, "params", {}), **params}
+        if wanted.get("tools") and "judge" in (self.purpose, recorder.whose()):
+            # A judge gives one verdict: some models would call its tool again and again.
+            wanted = {"parallel_tool_calls": False, **wanted}
         request = {**_conversation(model, asked), **_translated(model, wanted)}
         client = self.client or new_client(self.base_url)
         started = time.perf_counter()

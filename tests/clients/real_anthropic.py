@@ -379,7 +379,7 @@ def test_a_judge_of_a_server_without_schemas_calls_a_tool(model: AnthropicModel,
     server.refuses = lambda request: "output_config: no such field" if "output_config" in request else ""
     assert quality(model).judge("Paris").score == 7.0
     assert [("tools" in one.json, "output_config" in one.json) for one in server.seen][-1] == (True, False)
-    assert server.seen[-1].json["tool_choice"] == {"type": "any"}
+    assert server.seen[-1].json["tool_choice"] == {"type": "any", "disable_parallel_tool_use": True}
 
 
 def test_a_judge_of_a_server_without_either_reads_text(model: AnthropicModel, server: Claude) -> None:

@@ -15,6 +15,7 @@ _TAILS: tuple[tuple[str, str, Format, str], ...] = (
     ("/chat/completions", "chat", openai.CHAT, "openai-compatible"),
     ("/completions", "completions", openai.COMPLETIONS, "openai-compatible"),
     ("/responses", "responses", responses.RESPONSES, "openai-compatible"),
+    ("/decisions", "decisions", responses.DECISIONS, "openai-compatible"),
     ("/api/embeddings", "embeddings", ollama.EMBED, "ollama"),
     ("/embeddings", "embeddings", openai.EMBEDDINGS, "openai-compatible"),
     ("/moderations", "moderations", openai.MODERATIONS, "openai-compatible"),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_llmops import prices
 from pytest_llmops.errors import ModelError
 from pytest_llmops.measurement import Json, shorten
 from pytest_llmops.protocols import Completion, TokenChances, ToolCall, Usage
+from pytest_llmops.trace.counts import usage
 
 
 def no_answer(what: str) -> ModelError:
@@ -38,6 +41,47 @@ def read_with(read: Callable[..., Completion], reply: Any, **how: Any) -> Comple
         return read(reply, **how)
     except (AttributeError, TypeError, KeyError, IndexError, ValueError):
         raise no_answer(f"is no answer: {shorten(str(reply))}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What a server decided.
+
+    Attributes:
+        answers: One to each question, as they came: what is in them is not checked.
+        cost_usd: None where no price is known.
+    """
+
+    answers: tuple[Json, ...]
+    model: str = ""
+    usage: Usage = field(default_factory=Usage)
+    latency_s: float | None = None
+    cost_usd: float | None = None
+
+
+def read_decisions(raw: Any, *, latency_s: float, api_url: str) -> Decided:
+    """Read a raw reply of the endpoint for decisions.
+
+    Raises:
+        ModelError: It is no JSON, or holds no list of answers.
+    """
+    try:
+        reply = json.loads(raw.http_response.content)
+    except (ValueError, RecursionError):
+        raise no_answer("is no JSON") from None
+    answers = reply.get("answers") if isinstance(reply, dict) else None
+    if not isinstance(answers, list):
+        raise no_answer(f"holds no answers: {shorten(str(reply))}")
+    model, used = reply.get("model"), reply.get("usage")
+    name = model if isinstance(model, str) else ""
+    counted = usage(used) if isinstance(used, dict) else Usage()
+    return Decided(
+        answers=tuple(answers),
+        model=name,
+        usage=counted,
+        latency_s=latency_s,
+        cost_usd=prices.cost_usd(name, counted, api_url=api_url) if api_url else None,
+    )
 
 
 def read_chat(reply: Any, *, latency_s: float, api_url: str) -> Completion:

@@ -19,6 +19,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "answer_relevance": "pytest_llmops.judges.files:answer_relevance",
         "compliance": "pytest_llmops.judges.items:compliance",
         "context_relevance": "pytest_llmops.judges.items:context_relevance",
+        "decisions": "pytest_llmops.judges.decisions:decisions_judge",
         "grounding": "pytest_llmops.judges.grounding:Grounding",
         "quality": "pytest_llmops.judges.rubric:quality",
         "rubric": "pytest_llmops.judges.files:rubric_judge",
@@ -35,12 +36,16 @@ ARGUMENTS: dict[str, dict[str, str]] = {
         "openai": "the name of a model",
         "sentence-transformers": "the name of a model, or its folder",
     },
-    "judge": {"compliance": "the path of a policy file", "rubric": "the path of a rubric file"},
+    "judge": {
+        "compliance": "the path of a policy file",
+        "decisions": "the path of a rubric file",
+        "rubric": "the path of a rubric file",
+    },
 }
 """What the built-in things take that may be asked for as ``name:argument``; it becomes their first argument."""
 
 
-NEED_AN_ARGUMENT = frozenset({("judge", "compliance"), ("judge", "rubric")})
+NEED_AN_ARGUMENT = frozenset({("judge", "compliance"), ("judge", "decisions"), ("judge", "rubric")})
 
 
 def names(kind: str) -> tuple[str, ...]:

@@ -170,6 +170,10 @@ class Asker:
             self._prompt = read_prompt(self.file, name=f"judges/{self.name}", version=self.file.stem)
         return self._prompt
 
+    def nonce(self, data: Mapping[str, Json], nonce_of: Sequence[object] = ()) -> str:
+        """Return what the tags around the data carry: a hash of the prompt, and of the data or what stands for it."""
+        return digest([self.fingerprint, *(nonce_of or [data])], 8)
+
     def ask(self, data: Mapping[str, Json], shape: Shape[T], *, nonce_of: Sequence[object] = ()) -> Answer[T]:
         """Ask for a verdict on the data.
 
@@ -185,7 +189,7 @@ class Asker:
             ModelError: The model could not be asked at all.
             PromptError: The prompt cannot be used.
         """
-        nonce = digest([self.fingerprint, *(nonce_of or [data])], 8)
+        nonce = self.nonce(data, nonce_of)
         text = block(data, nonce)
         replies: list[str] = []
         told: tuple[Message, ...] = ()
@@ -217,7 +221,7 @@ class Asker:
         flat = getattr(model, "api", "chat") == "responses"
 
         def ask(way: Way) -> Completion:
-            prompt = self._rendered(data, nonce, shape.form(way, nonce))
+            prompt = self.rendered(data, nonce, shape.form(way, nonce))
             params = way.kept({**prompt.params, **self.params})
             messages = (*prompt.messages, *told)
             asked = replace(prompt, messages=messages, params=params, model=self.named or prompt.model)
@@ -226,7 +230,12 @@ class Asker:
 
         return negotiated(model, ask, {**self.prompt().params, **self.params})
 
-    def _rendered(self, data: str, nonce: str, form: str) -> RenderedPrompt:
+    def rendered(self, data: str, nonce: str, form: str) -> RenderedPrompt:
+        """Return the prompt with its variables filled in.
+
+        Raises:
+            PromptError: The data is no user message of its own, or the form of the reply stands nowhere.
+        """
         prompt = self.prompt()
         values = {"data": data, "nonce": nonce, "form": form, **self.values}
         given = {name: values[name] for name in (*VARIABLES, *self.values) if name in prompt.variables}

@@ -50,6 +50,8 @@ class Rubric:
         params: Parameters for the model, over those of the prompt.
         weighted: The score is the mean over the log-probabilities of the scores, as G-Eval has it; a server
             that gives none gives no score.
+        levels: What each level of the scale, or each name, stands for; empty: the prompt alone says it.
+        about: What each dimension looks at; empty: likewise.
         source: The user's file it was read from: its calibration lies beside it. It does not count in comparisons.
 
     Raises:
@@ -65,6 +67,8 @@ class Rubric:
     model: str = ""
     params: Mapping[str, Json] = field(default_factory=dict)
     weighted: bool = False
+    levels: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
     source: Path | None = field(default=None, compare=False)
 
 
@@ -175,32 +179,15 @@ class RubricJudge:
             UsageError: The contexts are no list of texts.
         """
         passages = passages_of(contexts, self.name)
-        if contentless(answer) or only_opener(answer, reference):
-            return self._lowest("contentless answer")
-        length = sum(map(len, (answer, question, reference, *passages)))
-        if length > MAX_DATA:
-            error = (
-                f"question, reference and answer have {length:,} characters: expected at most {MAX_DATA:,}"
-            )
-            return Verdict(low=self.low, high=self.high, error=error)
-        parts: dict[str, Json] = {"question": question, "reference": reference}
-        data = {key: one for key, one in (parts | {"contexts": passages, "answer": answer}).items() if one}
-        nonce_of = [question, reference, answer, *([passages] if passages else [])]
+        known = without_asking(self.rubric.scale, answer, question, reference, passages)
+        if known is not None:
+            return known
+        data, nonce_of = shown(answer, question, reference, passages)
         found = self._asking().ask(data, self._shape(), nonce_of=nonce_of)
         if found.value is None:
             return Verdict(low=self.low, high=self.high, error=found.error, raw=found.raw)
         verdict = replace(found.value, raw=found.raw)
         return verdict if not self.rubric.weighted else weighted(verdict, found.completion)
-
-    def _lowest(self, reason: str) -> Verdict:
-        return Verdict(
-            score=self.low,
-            low=self.low,
-            high=self.high,
-            reason=reason,
-            dimensions=dict.fromkeys(self.rubric.scale.weights, self.low),
-            prescreened=True,
-        )
 
     def _asking(self) -> Asker:
         if self._asker is None:
@@ -211,6 +198,36 @@ class RubricJudge:
 
     def _shape(self) -> Shape[Verdict]:
         return by_name(self.rubric.names) if self.rubric.names else by_score(self.rubric.scale)
+
+
+def without_asking(
+    scale: Scale, answer: str, question: str, reference: str, passages: Sequence[str]
+) -> Verdict | None:
+    """Return the verdict on an answer that no model is asked about: without content, or too long; None: ask."""
+    if contentless(answer) or only_opener(answer, reference):
+        return Verdict(
+            score=scale.low,
+            low=scale.low,
+            high=scale.high,
+            reason="contentless answer",
+            dimensions=dict.fromkeys(scale.weights, scale.low),
+            prescreened=True,
+        )
+    length = sum(map(len, (answer, question, reference, *passages)))
+    if length > MAX_DATA:
+        error = f"question, reference and answer have {length:,} characters: expected at most {MAX_DATA:,}"
+        return Verdict(low=scale.low, high=scale.high, error=error)
+    return None
+
+
+def shown(
+    answer: str, question: str, reference: str, passages: list[str]
+) -> tuple[dict[str, Json], list[object]]:
+    """Return the data that a judge sees, without what is not known, and what its nonce is a hash of."""
+    parts: dict[str, Json] = {"question": question, "reference": reference}
+    listed: dict[str, Json] = parts | {"contexts": list[Json](passages), "answer": answer}
+    nonce_of: list[object] = [question, reference, answer, *([passages] if passages else [])]
+    return {key: one for key, one in listed.items() if one}, nonce_of
 
 
 def by_score(scale: Scale) -> Shape[Verdict]:

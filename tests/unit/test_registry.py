@@ -68,7 +68,8 @@ def test_a_wrong_argument_is_told(name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         registry.load("embedder", name)
     with pytest.raises(
-        UsageError, match=r"judge 'quality:x': quality takes no argument.*compliance:..., rubric:"
+        UsageError,
+        match=r"judge 'quality:x': quality takes no argument.*compliance:..., decisions:..., rubric:",
     ):
         registry.load("judge", "quality:x")
     with pytest.raises(UsageError, match=r"judge 'rubric': expected the path of a rubric file after a colon"):

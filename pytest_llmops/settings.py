@@ -194,10 +194,10 @@ class Settings:
         _yes, False, "run the tests that need a judge; without it they are skipped", flag="--llm-judge", switch=True, ini=None
     )  # fmt: skip
     model: str = _option(
-        _text, "", "model of the `llm` fixture", flag="--llm-model", metavar="NAME", env=("LLMOPS_MODEL",)
+        _text, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME", flag="--llm-model", metavar="NAME", env=("LLMOPS_MODEL",)
     )  # fmt: skip
     judge_model: str = _option(
-        _text, "", "model of the judges; left out: the same as --llm-model", flag="--llm-judge-model", metavar="NAME",
+        _text, "", "model of the judges, also anthropic:NAME; left out: the same as --llm-model", flag="--llm-judge-model", metavar="NAME",
         env=("LLMOPS_JUDGE_MODEL",),
     )  # fmt: skip
     base_url: str = _option(

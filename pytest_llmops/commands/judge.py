@@ -239,7 +239,7 @@ def _surroundings(given: argparse.Namespace) -> Iterator[None]:
 def _judge(name: str) -> Judge:
     from pytest_llmops import registry
 
-    if name.endswith(RUBRIC):
+    if name.endswith(RUBRIC) and not registry.knows("judge", name):
         from pytest_llmops.judges.files import rubric_judge
 
         return rubric_judge(name)

@@ -14,6 +14,9 @@ from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 
 from pytest_llmops import cli
 from pytest_llmops.calibration import Calibration, beside
+from pytest_llmops.commands.judge import _judge
+from pytest_llmops.judges.decisions import DecisionsJudge
+from pytest_llmops.judges.rubric import RubricJudge
 from pytest_llmops.labels import read_labels
 from pytest_llmops.metrics.agreement import Rates
 
@@ -326,3 +329,14 @@ def test_what_the_command_refuses(
     assert status == 2
     assert what in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("prefix", "kind"), [("", RubricJudge), ("rubric:", RubricJudge), ("decisions:", DecisionsJudge)]
+)
+def test_a_rubric_file_is_named_as_elsewhere(tmp_path: Path, prefix: str, kind: type) -> None:
+    file = tmp_path / "tone.md"
+    file.write_text(
+        "---\nscale: pass/fail\nlevels: {pass: polite, fail: rude}\n---\nIs it?\n", encoding="utf-8"
+    )
+    assert isinstance(_judge(f"{prefix}{file}"), kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import threading
@@ -16,7 +17,7 @@ from support.server import Reply, Seen, StubServer, closed_port, json_reply, wai
 from support.tapes import taped
 
 from pytest_llmops import recorder, trace
-from pytest_llmops.backends.anthropic import MAX_TOKENS, AnthropicModel, _shared_client, new_client
+from pytest_llmops.backends.anthropic import LACKING, MAX_TOKENS, AnthropicModel, _shared_client, new_client
 from pytest_llmops.cassettes.redact import PLACEHOLDER_KEY
 from pytest_llmops.errors import CassetteMiss, ModelError, UsageError
 from pytest_llmops.judges.rubric import quality
@@ -141,6 +142,12 @@ def test_system_messages_and_parameters(client: anthropic.Anthropic, server: Cla
         "output_config": {"effort": "low"},
         "temperature": 0,
     }
+
+
+def test_what_is_refused_is_what_the_sdk_lacks() -> None:
+    taken = set(inspect.signature(anthropic.resources.Messages.create).parameters)
+    assert not LACKING & taken
+    assert {"system", "output_config", "tools", "tool_choice", "stop_sequences", "extra_body"} <= taken
 
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}}}

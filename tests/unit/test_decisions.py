@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from pytest_llmops.backends.openai import OpenAIModel
 from pytest_llmops.cassettes.budget import Ledger
 from pytest_llmops.errors import BudgetReached, MeasurementErrored, ModelError, PromptError, UsageError
 from pytest_llmops.judges.asking import MAX_DATA
-from pytest_llmops.judges.decisions import DecisionsJudge, decisions_judge
+from pytest_llmops.judges.decisions import TAKEN, DecisionsJudge, decisions_judge
 from pytest_llmops.judges.files import read_rubric
 from pytest_llmops.judges.reply import Scale
 from pytest_llmops.judges.rubric import QUALITY
@@ -436,6 +437,11 @@ def test_the_stub_speaks_the_types_of_the_sdk() -> None:
     refused = {"type": "refusal", "name": "x"}
     wire = decided(scored(level, 0.5, 0.5), chosen(choice, "pass", 0.9), refused)
     assert Decision.model_validate(wire).to_dict() == wire
+
+
+def test_the_parameters_that_are_sent_are_the_sdks() -> None:
+    taken = set(inspect.signature(openai.resources.Decisions.create).parameters)
+    assert {*TAKEN, "input", "model", "questions"} <= taken
 
 
 def test_it_is_a_judge_with_a_version_of_its_own(

@@ -153,16 +153,20 @@ class Call:
         """Return what `to_wire` wrote; keys of a newer version are ignored."""
         known = {spec.name for spec in fields(cls)}
         kept: dict[str, Any] = {key: value for key, value in wire.items() if key in known}
-        if "messages" in kept:
-            kept["messages"] = tuple(Message(**one) for one in kept["messages"])
-        if "tool_calls" in kept:
-            kept["tool_calls"] = tuple(ToolCall(**one) for one in kept["tool_calls"])
-        if "tools" in kept:
-            kept["tools"] = tuple(ToolDefinition(**one) for one in kept["tools"])
+        for key, part in _PARTS.items():
+            if key in kept:
+                kept[key] = tuple(part(**_known(part, one)) for one in kept[key])
         if "usage" in kept:
-            counts = {spec.name for spec in fields(Usage)}
-            kept["usage"] = Usage(**{key: one for key, one in kept["usage"].items() if key in counts})
+            kept["usage"] = Usage(**_known(Usage, kept["usage"]))
         return cls(**kept)
+
+
+_PARTS: dict[str, type[Any]] = {"messages": Message, "tool_calls": ToolCall, "tools": ToolDefinition}
+
+
+def _known(part: type[Any], wire: Mapping[str, Any]) -> dict[str, Any]:
+    names = {spec.name for spec in fields(part)}
+    return {key: one for key, one in wire.items() if key in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
 from pytest_llmops.attribution import attribution
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UsageError, WireError
 from pytest_llmops.measurement import Json, Measurement, plain
 from pytest_llmops.protocols import Call
 from pytest_llmops.reviewing import review
+from pytest_llmops.runforms import document, named
+from pytest_llmops.sharing import on_one_line, share
 
 SCHEMA = "pytest-llmops/run/1"
 Outcome: TypeAlias = Literal["passed", "failed", "errored", "skipped", "xfailed", "xpassed"]
@@ -111,40 +113,49 @@ class Run:
         return sum(record.outcome == outcome for record in self.records)
 
     def to_json(self) -> str:
-        """Return the run as JSON text: the same records give the same bytes."""
-        document = {
+        """Return the run as JSON text, long texts once: the same records give the same bytes."""
+        records, texts = share([record.to_wire() for record in self.records])
+        return on_one_line(
+            _dumped({**self._head(), "records": records, **({"texts": texts} if texts else {})})
+        )
+
+    def to_full_json(self) -> str:
+        """Return the run as JSON text in which every text stands where it belongs: `from_json` reads it too."""
+        return _dumped({**self._head(), "records": [record.to_wire() for record in self.records]})
+
+    def _head(self) -> dict[str, Json]:
+        return {
             "schema": SCHEMA,
             "meta": plain(self.meta, where="meta"),
             "notes": list(self.notes),
             # Told for those who read the file; it follows from the records, and no reader of ours looks at it.
             "review": [one.to_wire() for one in review(self.records)],
-            "records": [record.to_wire() for record in self.records],
         }
-        return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, where: str = "run file") -> Run:
         """Read what `to_json` wrote.
 
         Raises:
-            UsageError: It is no run file, or one of a newer major version.
+            UsageError: It is no run file, one of a newer major version, or damaged; with record and key.
         """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise UsageError(
-                f"{where}: expected the JSON of --llm-report=run.json, got no JSON: {error}"
-            ) from None
-        schema = data.get("schema") if isinstance(data, dict) else None
-        if schema != SCHEMA:
-            raise UsageError(
-                f"{where}: expected schema {SCHEMA!r}, got {schema!r}; write the run again with this version"
-            )
+        data = document(text, SCHEMA, OUTCOMES, where=where)
         return cls(
-            records=tuple(map(TestRecord.from_wire, data.get("records", []))),
-            meta=data.get("meta", {}),
-            notes=tuple(data.get("notes", [])),
+            records=tuple(_record(one, number, where) for number, one in enumerate(data["records"])),
+            meta=data["meta"],
+            notes=tuple(data["notes"]),
         )
+
+
+def _dumped(value: Mapping[str, Json]) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+
+
+def _record(wire: Mapping[str, Json], number: int, where: str) -> TestRecord:
+    try:
+        return TestRecord.from_wire(wire)
+    except WireError as error:
+        raise UsageError(f"{where}: damaged: {named(wire, f'records[{number}]')}: {error}") from None
 
 
 def by_nodeid(records: Iterable[TestRecord]) -> dict[str, TestRecord]:

@@ -63,7 +63,7 @@ class Controller:
         told = self.housekeeping.finish(_red_because(session), undone)
         meta = {**_meta(self._config, self._settings), **told}
         run = Run(records=records, meta=meta, notes=tuple(notes(records, meta)))
-        self.run = _without_secrets(run)
+        self.run = without_secrets(run)
         if records:
             self._config.hook.pytest_llmops_run_finished(config=self._config, run=self.run)
         for name in self._settings.report:
@@ -251,14 +251,14 @@ def _meta(config: Any, settings: Settings) -> dict[str, Json]:
     }
 
 
-def _without_secrets(run: Run) -> Run:
-    """Mask what the environment and known shapes say is secret: one place before every report."""
+def without_secrets(run: Run) -> Run:
+    """Return a run in which what the environment and known shapes say is secret is masked: one place before every report."""
     import os
 
     from pytest_llmops.cassettes.redact import Redactor
 
     redactor = Redactor.from_environment(os.environ)
-    data = run.to_json().encode()
+    data = run.to_full_json().encode()  # each text in its place: a secret may be cut over several
     return Run.from_json(redactor.clean(data).decode()) if redactor.leaks(data) else run
 
 

@@ -13,6 +13,7 @@ from support.strategies import any_text, json_values, laws
 
 from pytest_llmops.protocols import Call
 from pytest_llmops.recorder import Exchange
+from pytest_llmops.runs import Run, TestRecord
 from pytest_llmops.trace import read
 
 FIELDS = [
@@ -120,6 +121,8 @@ def passes(request: Any, url: str, kind: str, body: bytes, status: int | None = 
     assert len(again.messages) == len(call.messages)
     assert len(again.tools) == len(call.tools)
     assert again.unread == call.unread
+    run = Run(records=(TestRecord(nodeid="t", calls=(again,)),))
+    assert Run.from_json(run.to_json()) == run
 
 
 objects = st.dictionaries(st.sampled_from(FIELDS), shaped, max_size=6)

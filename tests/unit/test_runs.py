@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.sample_run import HOSTILE, everywhere, fixed_run
@@ -9,7 +10,7 @@ from support.sample_run import HOSTILE, everywhere, fixed_run
 from pytest_llmops.errors import UsageError, WireError
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call, Usage
-from pytest_llmops.runs import OUTCOMES, Outcome, Run, TestRecord, by_nodeid, write_text
+from pytest_llmops.runs import OUTCOMES, SCHEMA, Outcome, Run, TestRecord, by_nodeid, write_text
 
 
 def test_a_run_survives_the_way_through_json() -> None:
@@ -39,6 +40,9 @@ def test_keys_of_a_newer_version_are_ignored() -> None:
         record["later"] = {"a": 1}
         for inner in (*record["measurements"], *record["calls"]):
             inner["later"] = [1]
+        for call in record["calls"]:
+            for one in (*call.get("messages", []), *call.get("tools", []), *call.get("tool_calls", [])):
+                one["later"] = 1
     assert Run.from_json(json.dumps(document)) == fixed_run()
 
 
@@ -54,6 +58,104 @@ def test_a_newer_major_version_is_refused_with_both_names() -> None:
 def test_what_is_no_run_file_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="run file: expected"):
         Run.from_json(text)
+
+
+def with_record(**record: Any) -> str:
+    return json.dumps(
+        {"schema": SCHEMA, "records": [{"nodeid": "a.py::test_a"}, {"nodeid": "a.py::test_b", **record}]}
+    )
+
+
+PLACE = r"old\.json: damaged: records\[1\] \(a\.py::test_b\): "
+
+
+@pytest.mark.parametrize(
+    ("record", "what"),
+    [
+        ({"nodeid": 5}, r"records\[1\]\.nodeid: expected a text, got a number: 5"),
+        ({"outcome": "green"}, PLACE + 'outcome: expected one of failed, .*, got a text: "green"'),
+        ({"outcome": []}, PLACE + "outcome: expected one of .*, got a list"),
+        ({"duration_s": "1"}, PLACE + 'duration_s: expected a finite number, got a text: "1"'),
+        ({"duration_s": 10**400}, PLACE + "duration_s: expected a finite number"),
+        ({"message": None}, PLACE + "message: expected a text, got null"),
+        ({"measurements": {}}, PLACE + "measurements: expected a list, got an object"),
+        ({"measurements": [5]}, PLACE + r"measurements\[0\]: expected an object with keys, got a number: 5"),
+        ({"measurements": [{"value": 1}]}, PLACE + r"measurements\[0\]: expected the key name, got value"),
+        ({"measurements": [{"name": "m", "value": "1"}]}, PLACE + "Measurement m.value: expected a number, got '1'"),
+        ({"measurements": [{"name": "m"}]}, PLACE + "Measurement m: expected either a value or an error"),
+        ({"measurements": [{"name": "m", "value": 1, "detail": 5}]}, PLACE + "Measurement m.detail: expected a mapping"),
+        ({"calls": [{"model": 5}]}, PLACE + r"calls\[0\]\.model: expected a text, got a number: 5"),
+        ({"calls": [{"messages": [{"role": "user"}]}]}, PLACE + r"calls\[0\]\.messages\[0\]: expected the key content, got role"),
+        ({"calls": [{"replayed": 1}]}, PLACE + r"calls\[0\]\.replayed: expected true or false, got a number: 1"),
+        ({"calls": [{"status": 1.5}]}, PLACE + r"calls\[0\]\.status: expected a whole number or null, got a number: 1.5"),
+        ({"calls": [{"usage": {"input_tokens": "7"}}]}, PLACE + r"calls\[0\]\.usage\.input_tokens: expected a whole number"),
+        ({"calls": [{"tool_calls": [{"name": "f", "id": 7}]}]}, PLACE + r"calls\[0\]\.tool_calls\[0\]\.id: expected a text"),
+        ({"calls": [{"tools": [{}]}]}, PLACE + r"calls\[0\]\.tools\[0\]: expected the key name, got \(none\)"),
+        ({"facts": []}, PLACE + "facts: expected an object with keys, got a list"),
+    ],
+)  # fmt: skip
+def test_a_damaged_record_is_told_with_its_place(record: dict[str, Any], what: str) -> None:
+    with pytest.raises(UsageError, match=what):
+        Run.from_json(with_record(**record), where="old.json")
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ('"records": {}', "records: expected a list, got an object"),
+        ('"records": [5]', r"records\[0\]: expected an object with keys, got a number: 5"),
+        ('"records": [{}]', r"records\[0\]: expected the key nodeid, got \(none\)"),
+        ('"records": [{"nodeid": "t", "facts": {"n": 1e999}}]', r"records\[0\] \(t\): facts.n: expected a finite number"),
+        ('"meta": []', "meta: expected an object with keys, got a list"),
+        ('"meta": {"n": [1e999]}', r"meta.n\[0\]: expected a finite number, got inf"),
+        ('"notes": "one"', 'notes: expected a list, got a text: "one"'),
+        ('"notes": [1]', r"notes\[0\]: expected a text, got a number: 1"),
+        ('"texts": 5', "texts: expected a list, got a number: 5"),
+        ('"texts": [{"$text": 0}]', r"texts\[0\]: expected a text, got an object"),
+        ('"texts": ["a"], "records": [{"nodeid": "t", "message": {"$text": 1}}]',
+            r"records\[0\]\.message: expected the number of one of 1 texts, from 0, got 1"),
+        ('"texts": ["a"], "records": [{"nodeid": "t", "facts": {"a": [{"$text": -1}]}}]',
+            r"records\[0\]\.facts\.a\[0\]: expected the number of one of 1 texts, from 0, got -1"),
+        ('"texts": [], "records": [{"$text": 0}]', r"records\[0\]: expected the number of one of 0 texts, from 0, got 0"),
+        ('"texts": ["a"], "records": {"$text": 0}', "records: expected a list, got a text"),
+        *[
+            (f'"texts": ["a"], "records": [{{"nodeid": "t", "message": {{"$text": {value}}}}}]', "expected the number of a text, got")
+            for value in ("true", "0.0", '"0"', "null", "[0]", '{"$text": 0}')
+        ],
+    ],
+)  # fmt: skip
+def test_a_damaged_document_is_told_with_its_place(more: str, what: str) -> None:
+    with pytest.raises(UsageError, match=what):
+        Run.from_json(f'{{"schema": "{SCHEMA}", {more}}}')
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, f'{{"schema": "{SCHEMA}", "meta": NaN}}'])
+def test_what_python_reads_and_json_is_not_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"run file: expected the JSON of --llm-report=run\.json"):
+        Run.from_json(text)
+
+
+def test_a_long_text_stands_in_a_run_file_once() -> None:
+    answer, own = "It takes thirty days. " * 40, {"$text": 7}
+    measured = Measurement(
+        name="m", value=1, detail={"actual": answer, "evidence": [["answer", answer]], "own": own}
+    )
+    record = TestRecord(
+        nodeid="t", measurements=(measured,), calls=(Call(output=answer),), facts={"case": own}
+    )
+    text = Run(records=(record,)).to_json()
+    assert text.count("It takes thirty days. " * 40) == 1
+    assert '"actual": {"$text": 0}' in text
+    assert '"$$text": 7' in text
+    assert Run.from_json(text).records == (record,)
+
+
+def test_a_run_without_such_texts_has_no_table() -> None:
+    record = TestRecord(nodeid="t" * 200, message="x" * 200, facts={"nodeid": "t" * 200, "own": {"$text": 7}})
+    text = Run(records=(record,)).to_json()
+    assert list(json.loads(text)) == ["schema", "meta", "notes", "records"]
+    assert '"own": {"$text": 7}' in " ".join(text.split()).replace("{ ", "{").replace(" }", "}")
+    assert Run.from_json(text).records == (record,)
 
 
 def test_a_value_that_json_cannot_hold_is_refused_with_its_place() -> None:

@@ -72,6 +72,7 @@ def assert_judge_score(
     if review is not None and not 0 <= review <= 1:
         raise UsageError(f"assert_judge_score: expected review to be from 0 to 1 or None, got {review!r}")
     asked = asked_of(judge, "assert_judge_score")
+    asked.default = at_least == "default"
     bound = _bound(at_least, asked)
     if skipped := not_asked(f"judge.{asked.name}", label):
         return skipped

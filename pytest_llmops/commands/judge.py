@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.commands import labelling, review
+from pytest_llmops.commands.judging import CHOICE, add_asking, chosen, count, surroundings
 from pytest_llmops.commands.output import DIM, GREEN, complain, counted, painted, say
-from pytest_llmops.errors import CaseError, CassetteMiss, LLMOpsError, UsageError
+from pytest_llmops.errors import CaseError, LLMOpsError, UsageError
 from pytest_llmops.measurement import shorten
 
 if TYPE_CHECKING:
     from pytest_llmops.calibration import Bars, Figures, Judged
     from pytest_llmops.labels import Labels
-    from pytest_llmops.protocols import Judge
 
 FOUND = 1
 MIN_LABELS = 50
-RUBRIC = ".md"
 
 
 def add(groups: Any) -> None:
@@ -52,7 +48,7 @@ def _add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "judge",
         metavar="JUDGE",
-        help="a built-in one (quality), a rubric's file.md, or module.path:Class; with --verdicts any name",
+        help=f"{CHOICE}; with --verdicts any name",
     )
     command.add_argument("labels", type=Path, metavar="LABELS.jsonl", help="what people say")
     command.add_argument("--out", type=Path, metavar="FILE.json", help="write the calibration")
@@ -92,7 +88,7 @@ def _add_bars(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--min-labels",
-        type=_count,
+        type=count,
         default=MIN_LABELS,
         metavar="N",
         help=f"fewer are refused (default: {MIN_LABELS})",
@@ -102,7 +98,7 @@ def _add_bars(command: argparse.ArgumentParser) -> None:
 def _add_asking(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--trials",
-        type=_count,
+        type=count,
         default=1,
         metavar="N",
         help="verdicts on each answer; their mean counts (default: 1)",
@@ -115,24 +111,7 @@ def _add_asking(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--judge-version", metavar="TEXT", help="with --verdicts: which version of the judge they are from"
     )
-    command.add_argument(
-        "--cassette",
-        type=Path,
-        metavar="FILE.json",
-        help="the recording that answers (default: LABELS.cassette.json, if there is one)",
-    )
-    command.add_argument(
-        "--record", choices=("none", "new", "all", "live"), default="none", help="none (default): recordings answer; new: ask for what "
-        "is missing; all: ask again; live: ask, and keep nothing"
-    )  # fmt: skip
-    command.add_argument("--model", metavar="NAME", help="model of the judge")
-    command.add_argument("--base-url", metavar="URL", help="OpenAI-compatible server")
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
+    add_asking(command, "LABELS.cassette.json, if there is one")
 
 
 def _calibrate(given: argparse.Namespace) -> int:
@@ -200,8 +179,9 @@ def _stored(given: argparse.Namespace, labels: Labels) -> Judged:
 def _asked(given: argparse.Namespace, labels: Labels, bars: Bars) -> Judged:
     from pytest_llmops.calibration import ask
 
-    with _surroundings(given):
-        judge = _judge(given.judge)
+    tape = given.cassette or given.labels.with_suffix(".cassette.json")
+    with surroundings(given, tape, how="--record new --cassette FILE.json"):
+        judge = chosen(given.judge)
         cut = given.pass_at if given.pass_at is not None else getattr(judge, "pass_at", None)
         bars.check(labels.kind, cut)
         if labels.kind == "pass or fail" and cut is None:
@@ -209,58 +189,6 @@ def _asked(given: argparse.Namespace, labels: Labels, bars: Bars) -> Judged:
                 "people pass or fail and the judge gives scores: add --pass-at, the score from which on an answer passes"
             )
         return ask(judge, labels, trials=given.trials, unlabelled=True)
-
-
-@contextmanager
-def _surroundings(given: argparse.Namespace) -> Iterator[None]:
-    """The settings of a run, and the recording that answers."""
-    import os
-
-    from pytest_llmops import recorder
-    from pytest_llmops.cassettes.blocks import use_cassette
-    from pytest_llmops.settings import Settings
-
-    wanted = {"judge_model": given.model, "base_url": given.base_url, "record": given.record}
-    mine = recorder.Recorder(settings=Settings.read(("command line", wanted), environ=os.environ))
-    tape = given.cassette or given.labels.with_suffix(".cassette.json")
-    recorder.push(mine)
-    try:
-        with use_cassette(tape, record=given.record):
-            yield
-    except CassetteMiss as miss:
-        what = str(miss).splitlines()[0]
-        raise LLMOpsError(
-            f"{what} in {shorten(str(tape), 300)}; let the judge be asked: --record new --cassette FILE.json"
-        ) from None
-    finally:
-        recorder.pop(mine)
-
-
-def _judge(name: str) -> Judge:
-    from pytest_llmops import registry
-
-    if name.endswith(RUBRIC) and not registry.knows("judge", name):
-        from pytest_llmops.judges.files import rubric_judge
-
-        return rubric_judge(name)
-    module, colon, attribute = name.partition(":")
-    if registry.knows("judge", name) or not colon:
-        return cast("Judge", registry.load("judge", name))
-    import importlib
-
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
-    try:
-        made = getattr(importlib.import_module(module), attribute)()
-    except Exception as error:  # noqa: BLE001 -- a user's own module
-        raise UsageError(f"judge {shorten(name, 100)}: {type(error).__name__}: {error}") from None
-    finally:
-        sys.path.pop(0)
-    if not callable(getattr(made, "judge", None)) or not hasattr(made, "version"):
-        raise UsageError(
-            f"judge {shorten(name, 100)}: expected an object with judge(answer, *, question, reference) and a version, got "
-            f"{type(made).__name__}"
-        )
-    return cast("Judge", made)
 
 
 def _refuse_lost(judged: Judged) -> None:

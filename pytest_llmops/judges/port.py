@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Asked:
-    """A judge, and what is told of it; version and model are only known once it was asked."""
+    """A judge, and what is told of it; version and model are only known once it was asked.
+
+    Attributes:
+        default: The bound is the judge's own, as the assertion named none.
+    """
 
     judge: Judge
     name: str
     version: str = ""
     model: str = ""
+    default: bool = False
 
 
 def asked_of(given: object, who: str) -> Asked:
@@ -187,4 +192,5 @@ def told_of(asked: Asked, verdict: Verdict) -> dict[str, Json]:
     if votes := getattr(verdict, "votes", ()):
         found["votes"] = [finite(one.score) for one in votes]
     sure = finite(getattr(verdict, "confidence", None))
-    return found if sure is None else {**found, "confidence": sure}
+    own: dict[str, Json] = {"default": True} if asked.default else {}
+    return {**found, **own} if sure is None else {**found, **own, "confidence": sure}

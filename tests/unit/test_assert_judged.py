@@ -88,7 +88,13 @@ def test_score_and_bound_are_kept_from_0_to_1_and_on_the_judges_scale() -> None:
         "dimensions": {"accuracy": 4.0, "fluency": 9.0, "relevance": 8.0},
         "error": "",
         "prescreened": False,
+        "default": True,
     }
+
+
+def test_a_bound_of_the_test_is_not_told_as_the_judges_own() -> None:
+    found = assert_judge_score("An answer", judge=scoring(4, 9, 8), at_least=7)
+    assert "default" not in found.detail["judge"]  # type: ignore[operator]
 
 
 def test_each_dimension_is_recorded() -> None:

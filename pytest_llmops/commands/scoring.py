@@ -1,0 +1,170 @@
+"""Asking a judge about many stored outputs at a time, so that a recording answers the same again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_llmops import recorder
+from pytest_llmops.assertions.judged import assert_judge_score
+from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.port import Asked, asked_of, finite, takes_contexts, verdict_of
+from pytest_llmops.protocols import Judge, Verdict
+from pytest_llmops.rejudging import Bound, Judged, Output, bound_of
+
+WHO = "llmops rejudge"
+Key = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What came of asking about one output: a verdict, or why the judge refused it."""
+
+    asked: Asked
+    verdict: Verdict
+    refusal: UsageError | None = None
+    inputs: Key = ()
+
+    @property
+    def asked_a_model(self) -> bool:
+        """Whether a model was asked, as far as can be seen."""
+        return self.refusal is None and not self.verdict.prescreened
+
+
+@dataclass(slots=True)
+class _Said:
+    """A judge that has said it already: of its verdict is measured what a test would have measured."""
+
+    heard: Heard
+
+    @property
+    def version(self) -> str:
+        return self.heard.asked.version
+
+    @property
+    def model_name(self) -> str:
+        return self.heard.asked.model
+
+    @property
+    def name(self) -> str:
+        return self.heard.asked.name
+
+    def judge(
+        self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
+    ) -> Verdict:
+        del answer, question, reference, contexts
+        return self.heard.verdict
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.heard.asked.judge, name)
+
+
+def score(
+    judge: Judge, outputs: Sequence[Output], *, at_least: float | None = None, threads: int = 1
+) -> list[Judged]:
+    """Ask a judge about outputs, and return what a test would have measured of each, in their order.
+
+    Equal outputs are asked once. The first is asked alone: what its server takes is known then, so that the
+    requests of the others do not depend on which of them comes first. What cannot be scored is unscored, whatever
+    the reason; what the judge refuses every time is the user's to correct.
+
+    Args:
+        judge: Who is asked. Contexts are left out where it takes none.
+        outputs: The outputs.
+        at_least: The bound, on the judge's own scale; None: see `bound_of`.
+        threads: How many are asked at a time.
+
+    Raises:
+        CassetteMiss: Nothing recorded answers a request.
+        UsageError: No judge, a bound that is not on its scale, or the judge refuses every output.
+    """
+    asked = asked_of(judge, WHO)
+    _check_bounds(asked, outputs, at_least)
+    waiting = {one.inputs: one for one in outputs if one.answer is not None}
+    said: dict[Key, Heard] = {}
+    rest = list(waiting)
+    while rest and not any(one.asked_a_model for one in said.values()):
+        key = rest.pop(0)
+        said[key] = _ask(asked, waiting[key])
+    said.update(_ask_all(asked, {key: waiting[key] for key in rest}, threads))
+    refused = [one for one in said.values() if one.refusal is not None and not _lacks_contexts(one, waiting)]
+    if refused and len(refused) == len(said) and refused[0].refusal is not None:
+        raise refused[0].refusal
+    return [_measured(one, said.get(one.inputs, Heard(asked, Verdict())), at_least) for one in outputs]
+
+
+def _check_bounds(asked: Asked, outputs: Sequence[Output], at_least: float | None) -> None:
+    """Nothing is paid for a mistake where the judge tells its scale."""
+    scale = _own_scale(asked.judge)
+    if scale is not None and at_least is not None and not scale[0] <= at_least <= scale[1]:
+        raise UsageError(
+            f"--at-least: expected a score on the scale of judge {asked.name}, {scale[0]:g} to {scale[1]:g}, got {at_least:g}"
+        )
+    for one in outputs:
+        _bound(asked, one, at_least, scale)
+
+
+def _bound(asked: Asked, one: Output, at_least: float | None, scale: tuple[float, float] | None) -> Bound:
+    pass_at = finite(getattr(asked.judge, "pass_at", None))
+    return bound_of(one, at_least=at_least, pass_at=pass_at, scale=scale, judge=asked.name)
+
+
+def _own_scale(judge: object) -> tuple[float, float] | None:
+    low, high = finite(getattr(judge, "low", None)), finite(getattr(judge, "high", None))
+    return None if low is None or high is None else (low, high)
+
+
+def _ask(asked: Asked, one: Output) -> Heard:
+    mine = replace(asked)
+    contexts = one.contexts if takes_contexts(mine.judge) else ()
+    try:
+        verdict = verdict_of(mine, one.answer or "", one.question, one.reference, contexts)
+    except UsageError as error:
+        return Heard(mine, Verdict(error=str(error)), error, one.inputs)
+    return Heard(mine, verdict)
+
+
+def _ask_all(asked: Asked, waiting: Mapping[Key, Output], threads: int) -> dict[Key, Heard]:
+    if not waiting:
+        return {}
+    pool = ThreadPoolExecutor(min(threads, len(waiting)))
+    try:
+        # Each thread sees the recorder and the recording.
+        running = {key: pool.submit(copy_context().run, _ask, asked, one) for key, one in waiting.items()}
+        return {key: one.result() for key, one in running.items()}
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)  # after a miss or an interrupt nothing more is asked
+
+
+def _lacks_contexts(one: Heard, waiting: Mapping[Key, Output]) -> bool:
+    """Whether a judge refused an output because there are no contexts: that says nothing of the others."""
+    return not waiting[one.inputs].contexts and "contexts" in str(one.refusal)
+
+
+def _measured(one: Output, heard: Heard, at_least: float | None) -> Judged:
+    verdict = heard.verdict
+    scale = (verdict.low, verdict.high) if verdict.score is not None else _own_scale(heard.asked.judge)
+    bound = _bound(heard.asked, one, at_least, scale)
+    with recorder.collect() as found:
+        assert_judge_score(
+            one.answer,
+            judge=_Said(heard),
+            question=one.question,
+            reference=one.reference,
+            contexts=one.contexts,
+            at_least=bound,
+            review=_review(one, verdict),
+            label=one.label,
+        )
+    return Judged(output=one, measurements=tuple(found))
+
+
+def _review(one: Output, verdict: Verdict) -> float | None:
+    """The confidence that the test asked for; a judge that tells none decides."""
+    flag = one.old.detail.get("review") if one.old is not None else None
+    least = finite(flag.get("least")) if isinstance(flag, Mapping) else None
+    sure = verdict.confidence is not None or verdict.prescreened
+    return least if sure and least is not None and 0 <= least <= 1 else None

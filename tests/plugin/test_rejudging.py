@@ -1,0 +1,102 @@
+"""A run file of a real run holds all that another judge needs: neither application nor server is asked again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.project import Project
+from support.server import Reply, chat_answer, json_reply
+
+from pytest_llmops import cli
+from pytest_llmops.runs import Run
+
+TESTS = """
+import pytest
+from pytest_llmops import assert_judge_score
+
+@pytest.mark.judge("quality")
+@pytest.mark.parametrize("city", ["Paris", "Rome"])
+def test_judged(llm, judge, city):
+    answer = llm.complete(f"What is the capital? {city}").text
+    assert_judge_score(answer, judge=judge, question="capital?", reference="Paris", contexts=["Paris is the capital."])
+"""
+RUBRIC = """---
+scale: 1-5
+levels: {1: Wrong., 2-3: Half right., 4-5: Right.}
+---
+Does the answer name the capital?
+"""
+
+
+class Judging:
+    """The application's answers as the stub gives them, and a judge that knows Paris."""
+
+    def __init__(self, project: Project) -> None:
+        self._answer = project.server.answer
+        project.server.answer = self  # type: ignore[method-assign]
+
+    def __call__(self, seen: object) -> Reply:
+        reply = self._answer(seen)  # type: ignore[arg-type]
+        sent = next((one["content"] for one in seen.json["messages"] if "<data-" in one["content"]), "")  # type: ignore[attr-defined]
+        if not sent:
+            return reply
+        nonce = sent.partition("<data-")[2].partition(">")[0]
+        answer = sent.rpartition("answer")[2]
+        score = 5 if "Paris" in answer else 1
+        graded = {"dimensions": dict.fromkeys(("accuracy", "fluency", "relevance"), 2 * score)}
+        body = {"nonce": nonce, "reason": "because of the city", "score": score, **graded}
+        if "accuracy" in json.dumps(seen.json):  # type: ignore[attr-defined]
+            body.pop("score")
+        else:
+            body.pop("dimensions")
+        return json_reply(chat_answer(json.dumps(body)))
+
+
+def test_a_real_run_is_judged_again_when_the_server_is_gone(
+    project: Project, workers: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write(**{"test_a.py": TESTS, "right.md": RUBRIC})
+    Judging(project)
+    first = project.record("--llm-judge", workers=workers)
+    assert first.outcomes == {"passed": 1, "failed": 1}
+    file = project.path / "run-file.json"
+    monkeypatch.chdir(project.path)
+    for name in ("LLMOPS_JUDGE_MODEL", "LLMOPS_MODEL", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    capsys.readouterr()
+    asked = project.server.count
+    how = [
+        "rejudge",
+        str(file),
+        "--rubric",
+        "right.md",
+        "--at-least",
+        "4",
+        "--base-url",
+        f"{project.server.url}/v1",
+    ]
+    recorded = cli.main([*how, "--record", "new", "--out", "again.json"]), capsys.readouterr().out
+    assert project.server.count == asked + 2
+    project.server.close()
+    written = (project.path / "again.json").read_bytes()
+    replayed = cli.main([*how, "--out", "again.json"]), capsys.readouterr().out
+    assert replayed == recorded
+    assert (project.path / "again.json").read_bytes() == written
+    assert recorded[0] == 0
+    assert "judge     quality, version " in recorded[1]
+    assert "model     the same" in recorded[1]
+    again = Run.from_json(written.decode())
+    before = {record.nodeid: record for record in first.run.records}
+    for record in again.records:
+        old = before[record.nodeid]
+        (top,) = (one for one in record.measurements if one.name == "judge.right")
+        (was,) = (one for one in old.measurements if one.name == "judge.quality")
+        assert {key: top.detail[key] for key in ("actual", "question", "expected", "contexts")} == {
+            key: was.detail[key] for key in ("actual", "question", "expected", "contexts")
+        }
+        assert record.outcome == old.outcome
+        assert [call.purpose for call in record.calls] == ["app"]
+        assert not any(one.name.startswith("judge.quality") for one in record.measurements)
+    assert cli.main(["rejudge", "again.json", "--at-least", "1"]) == 0
+    assert "fail -> pass" in capsys.readouterr().out

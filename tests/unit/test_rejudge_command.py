@@ -1,0 +1,486 @@
+"""``llmops rejudge``: stored outputs, judged again by a class, a rubric, a model behind a server, or another bound."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.judged_runs import record, run_of, said, verdict
+from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply
+
+from pytest_llmops import cli
+from pytest_llmops.commands import scoring
+from pytest_llmops.errors import UsageError
+from pytest_llmops.protocols import Verdict
+from pytest_llmops.rejudging import Output
+from pytest_llmops.runs import Run, TestRecord
+
+Command = Callable[..., tuple[int, list[str], str]]
+
+JUDGES = """
+from pytest_llmops.errors import UsageError
+from pytest_llmops.protocols import Verdict
+
+class Polite:
+    name, version, pass_at, low, high = "polite", "3", 4, 1, 5
+    def judge(self, answer, *, question="", reference=""):
+        if "odd" in answer:
+            return Verdict(error="cannot say", low=1, high=5)
+        if "break" in answer:
+            raise ValueError("no")
+        return Verdict(score=5 if "please" in answer else 2, low=1, high=5, reason="please or not", dimensions={"tone": 3})
+
+class Uncut(Polite):
+    name, pass_at = "uncut", None
+
+class Silent:
+    version = "1"
+    def judge(self, answer, *, question="", reference=""):
+        return Verdict(score=5, low=1, high=5)
+
+class Sure(Polite):
+    def judge(self, answer, *, question="", reference=""):
+        return Verdict(score=5, low=1, high=5, confidence=0.3 if "maybe" in answer else 0.9)
+
+class Reading(Polite):
+    name = "reading"
+    def judge(self, answer, *, question="", reference="", contexts=()):
+        if not contexts:
+            raise UsageError("judge reading: expected contexts=, got none")
+        return Verdict(score=len(contexts), low=1, high=5)
+
+class Refusing(Polite):
+    def judge(self, answer, *, question="", reference=""):
+        raise UsageError("name a server first")
+
+class Stopped(Polite):
+    def judge(self, answer, *, question="", reference=""):
+        raise KeyboardInterrupt
+"""
+RUBRIC = """---
+scale: 1-5
+levels: {1: Rude., 2: Cold., 3: Correct., 4: Friendly., 5: Warm.}
+pass_at: 4
+---
+Is the answer polite?
+"""
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
+    """Exit status, lines of stdout, stderr of the command over a run of these records, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("LLMOPS_JUDGE_MODEL", "LLMOPS_MODEL", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(cli, "GROUPS", ("rejudge",))
+    Path("rejudge_judges.py").write_text(JUDGES)
+    Path("polite.md").write_text(RUBRIC)
+
+    def call(records: list[TestRecord] | str, *argv: str) -> tuple[int, list[str], str]:
+        text = records if isinstance(records, str) else run_of(*records).to_json()
+        Path("run.json").write_text(text, encoding="utf-8")
+        status = cli.main(["rejudge", "run.json", *argv])
+        heard = capsys.readouterr()
+        return status, heard.out.splitlines(), heard.err
+
+    yield call
+    sys.modules.pop("rejudge_judges", None)
+
+
+def read(name: str) -> Run:
+    return Run.from_json(Path(name).read_text(encoding="utf-8"))
+
+
+def by(name: str) -> tuple[str, str]:
+    return "--judge", f"rejudge_judges:{name}"
+
+
+TWO = [record("test_a", verdict(9.0, answer="wait")), record("test_b", verdict(3.0, answer="please wait"))]
+
+
+def test_another_judge_says_what_changed_and_writes_a_run_that_can_be_judged_again(command: Command) -> None:
+    status, out, err = command(TWO, *by("Polite"), "--out", "new.json")
+    assert status == 1
+    assert err == "llmops: 1 output fails that did not before\n"
+    assert out == [
+        "run.json: 2 outputs judged again",
+        "",
+        "test_a.py::test_a  9 of 1 to 10 -> 2 of 1 to 5  -0.64  pass -> fail  please or not",
+        "test_a.py::test_b  3 of 1 to 10 -> 5 of 1 to 5  +0.78  fail -> pass  please or not",
+        "",
+        "outputs   2 of 2 tests: 2 changed",
+        "judge     quality, version 1, model stub-1 -> polite, version 3",
+        "mean      0.5556 -> 0.6250 (0 to 1, of 2 scored by both); the scales are unlike (1 to 5, 1 to 10): all are taken from 0 to 1",
+        "verdicts  1 pass -> fail, 1 fail -> pass",
+        "written to new.json",
+    ]
+    made = read("new.json")
+    assert [one.outcome for one in made.records] == ["failed", "passed"]
+    assert [m.name for m in made.records[0].measurements] == ["judge.polite.tone", "judge.polite"]
+    assert made.records[0].measurements[1].detail["judge"]["default"] is True  # type: ignore[index, call-overload]
+    assert made.records[0].facts["judge"] == {"name": "polite", "version": "3", "model": ""}
+    assert made.notes[-1].endswith("by judge polite, version 3 (llmops rejudge run.json)")
+    status, out, err = command(Path("new.json").read_text(), *by("Polite"))
+    assert (status, err) == (0, "")
+    assert out[-2:] == [
+        "the same judge, version and answers: nothing could have changed, and nothing has",
+        "nothing got worse",
+    ]
+
+
+def test_the_same_command_gives_the_same_bytes_whatever_the_threads(command: Command) -> None:
+    many = [
+        record(f"test_{n}", verdict(float(1 + n % 9), answer=f"{'please' * (n % 2)} {n}")) for n in range(40)
+    ]
+    once = command(many, *by("Polite"), "--out", "one.json", "--concurrency", "1")
+    twice = command(many, *by("Polite"), "--out", "two.json", "--concurrency", "8")
+    assert once[1][:-1] == twice[1][:-1]
+    assert Path("one.json").read_bytes() == Path("two.json").read_bytes()
+
+
+def test_another_bound_alone_asks_nobody(command: Command) -> None:
+    listed = record("test_list", verdict(1.0, name="checklist", low=0.0, high=1.0, bound=None))
+    small = record("test_small", verdict(0.5, name="share", low=0.0, high=1.0, bound=0.9))
+    status, out, err = command([*TWO, listed, small], "--at-least", "3", "--out", "new.json")
+    assert (status, err) == (0, "")
+    assert "test_a.py::test_b  3  fail -> pass  as it says" in out
+    assert (
+        "passed over  1: checklist, which no rubric takes the place of; 1: verdict on a scale of 0 to 1, without 3"
+        in out
+    )
+    made = read("new.json")
+    assert [one.outcome for one in made.records] == ["passed", "passed", "passed", "failed"]
+    assert made.records[1].measurements[0].version == "1"
+    status, _, err = command(TWO, "--at-least", "9.5")
+    assert status == 1
+    status, _, err = command(TWO, "--at-least", "11")
+    assert status == 2
+    assert (
+        "--at-least 11: fits none of the stored scores (2: verdict on a scale of 1 to 10, without 11)" in err
+    )
+
+
+def test_what_could_not_be_scored_is_told_and_ends_with_1(command: Command) -> None:
+    records = [
+        record("test_none", verdict(None, answer=None, error="expected a text, got NoneType")),
+        record("test_odd", verdict(9.0, answer="odd")),
+        record("test_break", verdict(9.0, answer="break")),
+        record("test_fine", verdict(9.0, answer="please")),
+    ]
+    status, out, err = command(records, *by("Polite"), "--out", "new.json")
+    assert (status, err) == (1, "llmops: 3 outputs could not be scored\n")
+    assert "test_a.py::test_odd  9 of 1 to 10 -> none  pass -> unscored  cannot say" in out
+    (before,) = [line for line in out if line.startswith("unscored before")]
+    assert before.split("  ", 1)[1].strip() == "1: expected a text, got NoneType"
+    (now,) = [line for line in out if line.startswith("unscored now")]
+    for why in ("1: expected a text, got NoneType", "1: cannot say", "1: ValueError: no (rejudge_judges.py:"):
+        assert why in now
+    made = read("new.json")
+    assert [one.outcome for one in made.records] == ["errored", "errored", "errored", "passed"]
+    assert [one.measurements[-1].value for one in made.records[:3]] == [None] * 3
+
+
+def test_contexts_go_to_judges_that_take_them_and_missing_ones_are_unscored(command: Command) -> None:
+    records = [
+        record("test_with", verdict(9.0, contexts=["a", "b"])),
+        record("test_without", verdict(9.0, answer="x")),
+    ]
+    status, out, _ = command(records, *by("Reading"), "--at-least", "2", "--out", "new.json")
+    assert status == 1
+    (now,) = [line for line in out if line.startswith("unscored now")]
+    assert "1: judge reading: expected contexts=, got none" in now
+    made = read("new.json")
+    assert (made.records[0].measurements[0].value, made.records[0].measurements[0].detail["contexts"]) == (
+        0.25,
+        ["a", "b"],
+    )
+    status, out, _ = command(records[1:], *by("Reading"), "--at-least", "2")
+    assert status == 1
+    assert any(line.startswith("unscored now") for line in out)
+    status, out, _ = command(records[:1], *by("Polite"), "--out", "new.json")
+    assert (status, read("new.json").records[0].measurements[-1].detail["contexts"]) == (0, ["a", "b"])
+
+
+def test_a_confidence_that_a_test_asked_for_still_counts(command: Command) -> None:
+    flag = {"confidence": 0.2, "least": 0.8, "undecided": 7.0}
+    records = [
+        record("test_maybe", verdict(9.0, answer="maybe", bound=None, review=flag)),
+        record("test_sure", verdict(9.0, answer="yes", bound=None, review=flag)),
+    ]
+    status, out, _ = command(records, *by("Sure"), "--out", "new.json")
+    assert status == 0
+    first, second = (one.measurements[-1] for one in read("new.json").records)
+    assert (first.status, first.detail["review"]) == (
+        "recorded",
+        {"confidence": 0.3, "least": 0.8, "undecided": 4.0},
+    )
+    assert second.status == "passed"
+    assert any("undecided -> pass" in line for line in out)
+
+
+def test_only_some_outputs(command: Command) -> None:
+    records = [*TWO, record("test_c", verdict(9.0, name="tone", answer="x"))]
+    status, out, _ = command(records, *by("Polite"), "--only", "tone")
+    assert status == 1
+    assert out[0] == "run.json: 1 output judged again"
+    status, out, _ = command(records, *by("Polite"), "-k", "test_b")
+    assert (status, out[2].split()[0]) == (0, "test_a.py::test_b")
+
+
+def test_outputs_that_no_judge_saw(command: Command) -> None:
+    case = {"id": "x", "input": "How long?", "reference": "30 days"}
+    records = [
+        record("test_a", calls=[said("please wait")], facts={"case": case}),
+        record("test_b", calls=[said("wait")]),
+    ]
+    status, out, err = command(records, *by("Polite"), "--unjudged", "--out", "new.json")
+    assert (status, err) == (1, "llmops: 1 output fails that did not before\n")
+    assert out[2:4] == [
+        "test_a.py::test_b  none -> 2  new -> fail  please or not",
+        "test_a.py::test_a  none -> 5  new -> pass  please or not",
+    ]
+    assert "outputs   2 of 2 tests: 0 changed, 2 that no judge saw before" in out
+    first = read("new.json").records[0]
+    assert (first.measurements[-1].detail["question"], first.measurements[-1].detail["expected"]) == (
+        "How long?",
+        "30 days",
+    )
+    status, _, err = command(records, "--unjudged", "--model", "stub-1")
+    assert status == 2
+    assert "the run's outputs have no judge ((none)): say which to ask" in err
+
+
+def replying(server: StubServer, seen: Seen, key: str = "score") -> Reply:
+    """A judge's model: high marks where somebody says please."""
+    server.seen.append(seen)
+    data = next(one["content"] for one in seen.json["messages"] if one["content"].startswith("<data-"))
+    nonce = data.partition("<data-")[2].partition(">")[0]
+    score = 5 if "please" in data else 2
+    graded: dict[str, Any] = {"score": score}
+    if key == "dimensions":
+        graded = {key: dict.fromkeys(("accuracy", "fluency", "relevance"), score)}
+    return json_reply(chat_answer(json.dumps({"nonce": nonce, "reason": "as it says", **graded})))
+
+
+def test_a_rubric_is_recorded_and_replayed_without_a_server_and_a_key(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [
+        record(f"test_{n}", verdict(9.0, answer=f"{'please' * (n % 2)} wait {n // 4}")) for n in range(12)
+    ]
+    with StubServer() as server:
+        monkeypatch.setattr(server, "answer", lambda seen: replying(server, seen))
+        url = ("--base-url", f"{server.url}/v1")
+        recorded = command(many, "--rubric", "polite.md", *url, "--record", "new", "--out", "new.json")
+        assert server.count == 6  # equal outputs are asked once
+        assert {seen.json["model"] for seen in server.seen} == {"stub-1"}  # the model of the run
+    first = Path("new.json").read_bytes()
+    assert Path("run.rejudge.cassette.json").exists()
+    assert command(many, "--rubric", "polite.md", *url, "--out", "new.json") == recorded
+    assert Path("new.json").read_bytes() == first
+    assert "model     the same" in recorded[1]
+    status, _, err = command(
+        [*many, record("test_new", verdict(9.0, answer="new"))], "--rubric", "polite.md", *url
+    )
+    assert status == 1
+    assert "no recording answers POST" in err
+    assert "run.rejudge.cassette.json; let the judge be asked: --record new" in err
+
+
+def test_what_a_server_takes_is_found_out_once_however_many_ask(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [
+        record(f"test_{n}", verdict(9.0, answer=f"{'please' if n else ':'} {n}" if n else ":"))
+        for n in range(9)
+    ]
+    with StubServer() as server:
+
+        def answer(seen: Seen) -> Reply:
+            if "json_schema" in json.dumps(seen.json):
+                server.seen.append(seen)
+                return error_reply(400, "no schemas here")
+            return replying(server, seen)
+
+        monkeypatch.setattr(server, "answer", answer)
+        url = ("--base-url", f"{server.url}/v1")
+        recorded = command(many, "--rubric", "polite.md", *url, "--record", "new", "--concurrency", "8")
+        assert server.count == 3 + 8  # the first answer has no content, and is not asked for
+    assert recorded[0] == 1
+    assert command(many, "--rubric", "polite.md", *url) == recorded
+
+
+def test_another_model_for_the_judge_of_the_run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    with StubServer() as server:
+        monkeypatch.setattr(server, "answer", lambda seen: replying(server, seen, "dimensions"))
+        how = ("--base-url", f"{server.url}/v1", "--record", "live")
+        status, out, _ = command(TWO, "--model", "stub-2", *how)
+        assert status == 1
+        assert [line for line in out if line.startswith("model ")] == ["model     another"]
+        assert {seen.json["model"] for seen in server.seen} == {"stub-2"}
+        monkeypatch.setenv("LLMOPS_JUDGE_MODEL", "stub-3")
+        command(TWO, "--judge", "quality", *how)
+        assert server.seen[-1].json["model"] == "stub-3"
+    assert not Path("run.rejudge.cassette.json").exists()
+    three = [*TWO, record("test_c", verdict(9.0, name="tone"))]
+    for records, what in ((three, "several judges (quality, tone)"), (three[2:], "no built-in judge (tone)")):
+        status, _, err = command(records, "--model", "stub-2")
+        assert status == 2
+        assert what in err
+
+
+def test_a_server_that_is_down_is_unscored_and_no_secret_is_shown(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "hunter2-hunter2-hunter2")
+    with StubServer() as server:
+        monkeypatch.setattr(server, "answer", lambda _: error_reply(401, "bad key hunter2-hunter2-hunter2"))
+        how = ("--base-url", f"{server.url}/v1", "--record", "live", "--out", "new.json")
+        status, out, err = command(TWO, "--rubric", "polite.md", *how)
+    assert status == 1
+    assert "2 outputs could not be scored" in err
+    assert "hunter2" not in "\n".join([*out, err, Path("new.json").read_text()])
+    records = [record("test_a", verdict(9.0, answer="please hunter2-hunter2-hunter2"))]
+    command(records, *by("Polite"), "--out", "new.json")
+    assert "hunter2" not in Path("new.json").read_text()
+
+
+def test_a_page_can_be_written(command: Command) -> None:
+    status, _, _ = command(TWO, *by("Polite"), "--out", "new.html")
+    assert status == 1
+    page = Path("new.html").read_text(encoding="utf-8")
+    assert "judge.polite" in page
+    assert "judged again on" in page
+
+
+def test_an_interrupt_leaves_nothing_half_written(command: Command) -> None:
+    status, _, err = command(TWO, *by("Stopped"), "--out", "new.json")
+    assert status == 130
+    assert "interrupted" in err
+    assert not Path("new.json").exists()
+    assert (
+        sorted(path.name for path in Path().iterdir() if "new" in path.name or path.name.startswith("."))
+        == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("records", "argv", "what"),
+    [
+        (TWO, (), "expected what is new: --rubric FILE.md, --judge JUDGE, --model NAME or --at-least SCORE"),
+        (TWO, ("--judge", "qualty"), "unknown judge 'qualty'"),
+        (TWO, ("--judge", "no_such_module_xyz:Z"), "judge no_such_module_xyz:Z: ModuleNotFoundError"),
+        (TWO, ("--judge", "json:JSONDecoder"), "expected an object with judge"),
+        (TWO, ("--rubric", "none.md"), "rubric: no such file @ none.md"),
+        (TWO, ("--rubric", "bare.md"), "expected the key levels, got none"),
+        (TWO, ("--rubric", "polite.txt"), "--rubric: expected a file name ending in .md, got 'polite.txt'"),
+        (TWO, ("--rubric", "polite.md", "--judge", "quality"), "expected --rubric or --judge, got both"),
+        (TWO, (*by("Polite"), "--out", "x.txt"), "--out: expected a file name ending in .json or .html, got 'x.txt'"),
+        (TWO, (*by("Polite"), "--out", "no/x.json"), "cannot be written: No such file or directory"),
+        (TWO, (*by("Polite"), "--at-least", "7"), "--at-least: expected a score on the scale of judge polite, 1 to 5, got 7"),
+        (TWO, (*by("Silent"), "--at-least", "7"), "expected at_least on the judge's own scale, 1 to 5, got 7"),
+        (TWO, (*by("Polite"), "--at-least", "nan"), "--at-least: expected a finite number, got nan"),
+        (TWO, by("Uncut"), "add --at-least, or pass_at to the rubric"),
+        (TWO, by("Silent"), "add --at-least, or pass_at to the rubric"),
+        (TWO, by("Refusing"), "name a server first"),
+        (TWO, (*by("Polite"), "--only", "tone"), "--only: the run has no judge 'tone': known are quality"),
+        (TWO, (*by("Polite"), "-k", "nothing"), "-k: no judged test has a name with 'nothing' in it"),
+        (TWO, (*by("Polite"), "--concurrency", "0"), "expected a whole number of at least 1, got '0'"),
+        (TWO, (*by("Polite"), "--record", "verify"), "invalid choice: 'verify'"),
+        ([], by("Polite"), "holds no verdict of a judge (run pytest with --llm-judge), and no answers either"),
+        ([record("test_a", calls=[said("x")])], by("Polite"), "it has answers of 1 test that no judge saw: add --unjudged"),
+        (
+            [record("test_a", verdict(1.0, name="checklist"))],
+            by("Polite"),
+            "nothing that is judged in it can be judged again (1: checklist",
+        ),
+        ("", by("Polite"), "run.json: expected the JSON of --llm-report=run.json, got no JSON"),
+        ('{"schema": "pytest-llmops/run/2"}', by("Polite"), "run.json: expected schema 'pytest-llmops/run/1', got"),
+        ('{"schema": "pytest-llmops/run/1", "records": [{}]}', by("Polite"), "run.json: damaged: records[0]: expected the key"),
+    ],
+)  # fmt: skip
+def test_what_the_command_refuses(
+    command: Command, records: list[TestRecord] | str, argv: tuple[str, ...], what: str
+) -> None:
+    Path("bare.md").write_text("---\nscale: 1-5\n---\nPolite?\n")
+    status, _, err = command(records, *argv)
+    assert status == 2
+    assert what in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("data", "what"), [(None, "no such file"), (b"\xff{", "not UTF-8: byte 0xff")])
+def test_a_file_that_cannot_be_read(
+    command: Command, capsys: pytest.CaptureFixture[str], data: bytes | None, what: str
+) -> None:
+    assert command(TWO, *by("Polite"))[0] == 1
+    if data is not None:
+        Path("other.json").write_bytes(data)
+    assert cli.main(["rejudge", "other.json", "--at-least", "5"]) == 2
+    assert f"other.json: {what}" in capsys.readouterr().err
+
+
+class Waiting:
+    """A judge that, after the first answer, waits until so many are being asked about."""
+
+    name, version, low, high, pass_at = "waiting", "1", 1.0, 10.0, 7.0
+
+    def __init__(self, together: int) -> None:
+        self.barrier = threading.Barrier(together, timeout=20)
+        self.asked: list[str] = []
+
+    def judge(self, answer: str, **_: str) -> Verdict:
+        self.asked.append(answer)
+        if len(self.asked) > 1:
+            self.barrier.wait()
+        return Verdict(score=float(answer), low=1, high=10)
+
+
+def numbered(*answers: int) -> list[Output]:
+    return [Output(record=number, nodeid="t", answer=str(answer)) for number, answer in enumerate(answers)]
+
+
+def test_the_first_is_asked_alone_and_the_others_together_and_results_keep_their_order() -> None:
+    judge: Any = Waiting(3)
+    found = scoring.score(judge, numbered(1, 2, 3, 4, 2, 1), threads=3)
+    assert [one.top.detail["judge"]["score"] for one in found] == [1, 2, 3, 4, 2, 1]  # type: ignore[index, call-overload]
+    assert judge.asked[0] == "1"
+    assert sorted(judge.asked) == ["1", "2", "3", "4"]
+
+
+def test_after_an_interrupt_nothing_more_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            stopped.set()
+            super().shutdown(wait=wait)
+
+    class Interrupted(Waiting):
+        def judge(self, answer: str, **_: str) -> Verdict:
+            self.asked.append(answer)
+            if answer == "2":
+                raise KeyboardInterrupt
+            assert answer == "1" or stopped.wait(20)
+            return Verdict(score=float(answer), low=1, high=10)
+
+    monkeypatch.setattr(scoring, "ThreadPoolExecutor", Pool)
+    judge: Any = Interrupted(1)
+    with pytest.raises(KeyboardInterrupt):
+        scoring.score(judge, numbered(*range(1, 10)), threads=1)
+    assert set(judge.asked) <= {"1", "2", "3"}
+
+
+def test_what_is_no_judge_is_refused() -> None:
+    nobody: Any = object()
+    with pytest.raises(UsageError, match="llmops rejudge: expected a judge"):
+        scoring.score(nobody, [])

@@ -1,0 +1,456 @@
+"""What a run stored, what another verdict changes in it, and how that is told. No judge is asked here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.judged_runs import record, run_of, said, verdict
+
+from pytest_llmops.errors import UsageError
+from pytest_llmops.measurement import Json, Measurement
+from pytest_llmops.rejudging import (
+    Change,
+    Judged,
+    Output,
+    Stamp,
+    bound_of,
+    changes,
+    lines,
+    outputs,
+    rebounded,
+    rejudged,
+    score_of,
+    summary,
+)
+from pytest_llmops.rejudging.outputs import (
+    AGREEMENT,
+    CHECKLIST,
+    COMPARISON,
+    DAMAGED,
+    NO_ANSWER,
+    NO_TEXT,
+    PASSAGES,
+)
+from pytest_llmops.runs import Outcome, Run, TestRecord
+
+STAMP = Stamp(day="2026-05-02", asked=True, judge="tone", version="2", model="stub-2", source="run.json")
+
+
+def child(name: str, value: float = 0.5, label: str = "") -> Measurement:
+    return Measurement(name=name, value=value, label=label, version="1")
+
+
+def new(score: float | None, **how: Any) -> Measurement:
+    return verdict(score, name="tone", low=1.0, high=5.0, **{"bound": 4.0, **how})
+
+
+def again(run: Run, *measurements: tuple[Measurement, ...], asked: bool = True) -> Run:
+    found = outputs(run, unjudged=True).outputs
+    pairs = zip(found, measurements, strict=True)
+    stamp = STAMP if asked else Stamp(day="2026-05-02", asked=False, at_least=3.0)
+    return rejudged(run, [Judged(output=one, measurements=made) for one, made in pairs], stamp)
+
+
+def first_of(run: Run) -> TestRecord:
+    return run.records[0]
+
+
+# What is stored
+
+
+def test_an_output_is_what_the_judge_was_told() -> None:
+    one = verdict(5.0, answer="please", expected="30 days", contexts=["a", "b"], label="de")
+    found = outputs(run_of(record("test_a", child("judge.quality.tone"), one)))
+    (output,) = found.outputs
+    assert (output.answer, output.question, output.reference, output.contexts) == (
+        "please",
+        "how long?",
+        "30 days",
+        ("a", "b"),
+    )
+    assert (output.place, output.label, output.judge, output.model) == (1, "de", "quality", "stub-1")
+    assert (output.scale, output.bound) == ((1.0, 10.0), 7.0)
+    assert found.judges == ("quality",)
+    assert found.passed_over == {}
+
+
+def test_what_no_score_judge_can_be_asked_again_is_passed_over_with_its_reason() -> None:
+    kappa: dict[str, Json] = {"judge": {"name": "quality"}, "agreement": {}}
+    found = outputs(
+        run_of(
+            record("test_pair", verdict(1.0, name="pairwise", told={"winner": "tie"})),
+            record("test_list", verdict(1.0, name="checklist", low=0.0, high=1.0, bound=None)),
+            record("test_kappa", Measurement(name="judge.quality.kappa", value=0.7, detail=kappa), child("judge.quality.tnr")),
+            record("test_lost", Measurement(name="judge.quality.kappa", error="no", detail={"errors": {}})),
+            record("test_passages", Measurement(name="retrieval.context_relevance", value=1, detail={"judge": {"name": "j"}})),
+            record("test_gone", Measurement(name="judge.quality", value=1, detail={"judge": {"name": "quality", "score": 9}})),
+            record("test_number", verdict(3.0, actual=5)),
+            record("test_damaged", verdict(3.0, contexts="one text")),
+            record("test_odd", verdict(3.0, question=["list"])),
+            record("test_fine", verdict(3.0)),
+        )
+    )  # fmt: skip
+    assert [one.nodeid for one in found.outputs] == ["test_a.py::test_fine"]
+    assert found.passed_over == {
+        COMPARISON: 1, CHECKLIST: 1, AGREEMENT: 2, PASSAGES: 1, NO_ANSWER: 2, DAMAGED: 2,
+    }  # fmt: skip
+
+
+def test_an_answer_of_none_is_an_output() -> None:
+    (output,) = outputs(run_of(record("test_a", verdict(None, answer=None)))).outputs
+    assert output.answer is None
+
+
+def test_only_one_judge_and_only_some_tests() -> None:
+    run = run_of(
+        record("test_a", verdict(3.0), verdict(3.0, name="tone")), record("test_b", verdict(3.0, name="tone"))
+    )
+    assert [one.judge for one in outputs(run, only="tone").outputs] == ["tone", "tone"]
+    assert outputs(run, only="quality").judges == ("quality", "tone")
+    assert [one.nodeid for one in outputs(run, text="test_b").outputs] == ["test_a.py::test_b"]
+    assert outputs(run, only="tone", unjudged=True).outputs == outputs(run, only="tone").outputs
+
+
+def test_the_last_answer_of_a_test_without_a_judge() -> None:
+    case: Json = {"id": "x", "input": {"q": "ü"}, "reference": "30 days"}
+    run = run_of(
+        record(
+            "test_case", calls=[said("first"), said("last"), said("7", purpose="judge")], facts={"case": case}
+        ),
+        record("test_plain", calls=[said("an answer"), said("down", status=500)]),
+        record("test_tools", calls=[said("")]),
+        record("test_nothing"),
+        record("test_judged", verdict(3.0), calls=[said("x")]),
+    )
+    assert len(outputs(run).outputs) == 1
+    assert outputs(run).unjudged == 2
+    found = outputs(run, unjudged=True)
+    told = [(one.answer, one.question, one.reference, one.place) for one in found.outputs[:2]]
+    assert told == [("last", '{"q": "ü"}', "30 days", None), ("an answer", "how long?", "", None)]
+    assert found.outputs[0].bound is None
+    assert found.passed_over == {NO_TEXT: 1}
+
+
+# Bounds
+
+
+def output_of(one: Measurement | None) -> Output:
+    return Output(record=0, nodeid="t", answer="x", old=one, place=None if one is None else 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "how", "expected"),
+    [
+        (verdict(5.0), {"at_least": 3.0}, 3.0),
+        (verdict(5.0, bound=None), {"at_least": 3.0}, 3.0),
+        (verdict(5.0, bound=None), {}, None),
+        (verdict(5.0), {"scale": (1.0, 10.0)}, 7.0),
+        (verdict(5.0), {"scale": None}, 7.0),
+        (verdict(5.0), {"pass_at": None}, 7.0),
+        (verdict(5.0), {"scale": (1.0, 5.0)}, "default"),
+        (verdict(5.0, told={"default": True}), {"scale": (1.0, 10.0)}, "default"),
+        (verdict(5.0, told={"default": True}), {"scale": (1.0, 10.0), "pass_at": None}, 7.0),
+        (verdict(5.0, bound=None, review={"confidence": 0.2, "least": 0.8, "undecided": 6.0}), {"scale": (1.0, 10.0)}, 6.0),
+        (verdict(None), {"scale": (1.0, 10.0)}, 7.0),
+        (None, {}, "default"),
+        (None, {"pass_at": None}, None),
+        (None, {"at_least": 2.0}, 2.0),
+    ],
+)  # fmt: skip
+def test_which_bound_a_new_score_has_to_reach(
+    old: Measurement | None, how: dict[str, Any], expected: object
+) -> None:
+    given = {"at_least": None, "pass_at": 4.0, "scale": (1.0, 10.0), **how}
+    assert bound_of(output_of(old), **given) == expected
+
+
+def test_a_bound_of_another_scale_needs_a_new_one() -> None:
+    with pytest.raises(
+        UsageError,
+        match="judge tone: t has a bound of 7 on a scale of 1 to 10, and this judge's scale is 1 to 5",
+    ):
+        bound_of(output_of(verdict(5.0)), at_least=None, pass_at=None, scale=(1.0, 5.0), judge="tone")
+
+
+def test_another_bound_changes_the_verdict_alone() -> None:
+    old = verdict(6.0, told={"default": True}, evidence=[["answer", "x"]])
+    made = rebounded(output_of(old), 6.0)
+    assert [old.status, made.status] == ["failed", "passed"]
+    assert made.value == old.value
+    assert made.bound == pytest.approx(5 / 9)
+    told = made.detail["judge"]
+    assert isinstance(told, dict)
+    assert (told["bound"], "default" in told) == (6.0, False)
+    lost = rebounded(output_of(verdict(None)), 6.0)
+    assert (lost.status, lost.bound, lost.detail["judge"]["bound"]) == ("errored", None, 6.0)  # type: ignore[index, call-overload]
+    flagged = verdict(6.0, bound=None, review={"confidence": 0.2, "least": 0.8, "undecided": 7.0})
+    kept = rebounded(output_of(flagged), 6.0)
+    assert (kept.status, kept.detail["review"]) == (
+        "recorded",
+        {"confidence": 0.2, "least": 0.8, "undecided": 6.0},
+    )
+
+
+@pytest.mark.parametrize(
+    "old",
+    [verdict(6.0, told={"low": None}), verdict(6.0, told={"high": "10"}), verdict(0.5, low=0.0, high=1.0)],
+)
+def test_a_bound_that_is_not_on_the_stored_scale_is_refused(old: Measurement) -> None:
+    with pytest.raises(
+        UsageError, match=r"verdict (whose scale is not stored|on a scale of 0 to 1, without 6)"
+    ):
+        rebounded(output_of(old), 6.0)
+
+
+# Changes
+
+
+def change(old: Measurement | None, now: Measurement, number: int = 0) -> Change:
+    one = Output(record=number, nodeid=f"t{number}", answer="x", old=old, place=None if old is None else 0)
+    return Change(output=one, old=score_of(old), new=score_of(now))
+
+
+@pytest.mark.parametrize(
+    ("old", "now", "status", "changed", "worse"),
+    [
+        (verdict(9.0), new(2.0), ("pass", "fail"), True, True),
+        (verdict(3.0), new(5.0), ("fail", "pass"), True, False),
+        (verdict(3.0), new(None), ("fail", "unscored"), True, True),
+        (verdict(None), new(None), ("unscored", "unscored"), False, True),
+        (verdict(None), new(5.0), ("unscored", "pass"), True, False),
+        (verdict(3.0), new(2.0), ("fail", "fail"), True, False),
+        (verdict(10.0), new(5.0), ("pass", "pass"), False, False),
+        (verdict(3.0, bound=None), new(2.0), ("recorded", "fail"), True, True),
+        (verdict(3.0, bound=None), new(1.0, bound=None), ("recorded", "recorded"), True, False),
+        (verdict(3.0, bound=None, review={"least": 0.8}), new(5.0), ("undecided", "pass"), True, False),
+        (None, new(2.0), ("new", "fail"), True, True),
+        (None, new(5.0), ("new", "pass"), True, False),
+    ],
+)  # fmt: skip
+def test_what_changed_and_what_got_worse(
+    old: Measurement | None, now: Measurement, status: tuple[str, str], changed: bool, worse: bool
+) -> None:
+    one = change(old, now)
+    assert (one.old.status, one.new.status) == status
+    assert (one.changed, one.worse) == (changed, worse)
+
+
+def test_the_worst_change_comes_first_and_equal_ones_keep_their_order() -> None:
+    pairs = [(None, new(1.0)), (verdict(3.0), new(5.0)), (verdict(9.0), new(None)), (verdict(9.0), new(2.0)),
+        (verdict(9.0), new(1.0)), (verdict(9.0), new(2.0)), (verdict(5.0), new(1.0))]  # fmt: skip
+    given = [
+        (Output(record=number, nodeid="t", answer="x", old=old), now)
+        for number, (old, now) in enumerate(pairs)
+    ]
+    assert [one.output.record for one in changes(given)] == [4, 3, 5, 2, 6, 1, 0]
+
+
+def test_the_summary_counts_only_what_both_scored() -> None:
+    found = [change(verdict(10.0), new(1.0), 0), change(verdict(1.0), new(3.0), 1), change(verdict(None, error="broken"), new(5.0), 2),
+        change(verdict(9.0), new(None, error="no"), 2), change(None, new(5.0), 3)]  # fmt: skip
+    total = summary(found)
+    assert (total.tests, total.outputs, total.changed, total.new, total.pairs, total.worse) == (
+        4,
+        5,
+        4,
+        1,
+        2,
+        2,
+    )
+    assert (total.old_mean, total.new_mean) == (0.5, 0.25)
+    assert total.flips == {("pass", "fail"): 1, ("pass", "unscored"): 1, ("unscored", "pass"): 1}
+    assert (total.old_errors, total.new_errors) == ({"broken": 1}, {"no": 1})
+    assert total.scales == ((1.0, 5.0), (1.0, 10.0))
+    assert (total.same_judge, total.same_model) == (False, True)
+
+
+def test_the_same_judge_and_another_model() -> None:
+    assert summary([change(verdict(3.0), verdict(4.0))]).same_judge
+    assert not summary([change(verdict(3.0), verdict(4.0)), change(None, verdict(4.0))]).same_judge
+    assert summary([change(verdict(3.0), verdict(4.0, told={"model": "other"}))]).same_model is False
+    assert summary([change(verdict(3.0), verdict(4.0, told={"model": ""}))]).same_model is None
+    nobody = verdict(None, answer=None, told={"model": ""})
+    assert summary([change(verdict(3.0), verdict(4.0)), change(nobody, nobody, 1)]).same_judge
+
+
+# The run
+
+
+def test_a_run_with_new_verdicts_keeps_all_else() -> None:
+    text = Measurement(name="text.exact", value=1.0, bound=1.0)
+    old = verdict(9.0, told={"dimensions": {"tone": 9}})
+    before = record("test_a", text, child("judge.quality.tone"), old, child("judge.quality.tone", label="de"),
+        calls=[said("x"), said("9", purpose="judge")], facts={"case": {"id": "a"}, "judge": {"name": "quality"}}, duration_s=2.0)  # fmt: skip
+    run = run_of(before, record("test_b"))
+    made = again(run, (child("judge.tone.warm"), new(5.0)))
+    after = first_of(made)
+    assert [(one.name, one.label) for one in after.measurements] == [
+        ("text.exact", ""), ("judge.tone.warm", ""), ("judge.tone", ""), ("judge.quality.tone", "de"),
+    ]  # fmt: skip
+    assert (after.outcome, after.message, after.duration_s) == ("passed", "", 2.0)
+    assert [one.purpose for one in after.calls] == ["app"]
+    assert after.facts == {"case": {"id": "a"}, "judge": {"name": "tone", "version": "1", "model": "stub-1"}}
+    assert made.records[1] == run.records[1]
+    assert made.notes == (
+        "one",
+        "judged again on 2026-05-02 by judge tone, version 2, model stub-2 (llmops rejudge run.json)",
+    )
+    assert made.meta["rejudged"]["version"] == "2"  # type: ignore[index, call-overload]
+    assert Run.from_json(made.to_json()) == made
+
+
+def test_a_run_with_another_bound_keeps_dimensions_calls_and_judge() -> None:
+    old = verdict(3.0, told={"dimensions": {"tone": 9}})
+    run = run_of(
+        record(
+            "test_a",
+            child("judge.quality.tone"),
+            old,
+            calls=[said("3", purpose="judge")],
+            message="judge quality 3 < 7",
+        )
+    )
+    made = again(run, (rebounded(output_of(old), 3.0),), asked=False)
+    after = first_of(made)
+    assert [one.name for one in after.measurements] == ["judge.quality.tone", "judge.quality"]
+    assert (after.outcome, after.message, len(after.calls), after.facts) == ("passed", "", 1, {})
+    assert made.notes[-1] == "judged again on 2026-05-02 by the stored scores, at least 3 (llmops rejudge )"
+
+
+def test_calls_of_a_judge_that_is_still_heard_stay() -> None:
+    run = run_of(
+        record("test_a", verdict(1.0, name="checklist"), verdict(9.0), calls=[said("9", purpose="judge")])
+    )
+    assert len(first_of(again(run, (new(5.0),))).calls) == 1
+
+
+PASSED, FAILED, LOST = new(5.0), new(2.0), new(None)
+
+
+@pytest.mark.parametrize(
+    ("was", "old", "now", "outcome"),
+    [
+        ("passed", verdict(9.0), FAILED, "failed"),
+        ("passed", verdict(9.0), LOST, "errored"),
+        ("failed", verdict(3.0), PASSED, "passed"),
+        ("failed", verdict(3.0), LOST, "errored"),
+        ("errored", verdict(None), PASSED, "passed"),
+        ("errored", verdict(None), FAILED, "failed"),
+        # A fixture, a miss, a plain assert or pytest.raises decided:
+        ("errored", verdict(9.0), PASSED, "errored"),
+        ("errored", verdict(9.0), FAILED, "errored"),
+        ("errored", verdict(3.0), PASSED, "errored"),
+        ("failed", verdict(9.0), PASSED, "failed"),
+        ("failed", verdict(9.0), LOST, "errored"),
+        ("passed", verdict(3.0), FAILED, "passed"),
+        ("passed", verdict(3.0), LOST, "errored"),
+        ("skipped", verdict(9.0), FAILED, "skipped"),
+        ("xfailed", verdict(3.0), PASSED, "xpassed"),
+        ("xfailed", verdict(3.0), FAILED, "xfailed"),
+        ("xfailed", verdict(9.0), FAILED, "xfailed"),
+        ("xpassed", verdict(9.0), FAILED, "xfailed"),
+        ("xpassed", verdict(9.0), PASSED, "xpassed"),
+        ("xpassed", verdict(3.0), PASSED, "xpassed"),
+    ],
+)
+def test_the_outcome_follows_where_measurements_decided_it(
+    was: Outcome, old: Measurement, now: Measurement, outcome: Outcome
+) -> None:
+    assert first_of(again(run_of(record("test_a", old, outcome=was)), (now,))).outcome == outcome
+
+
+def test_another_failed_measurement_keeps_a_test_failed() -> None:
+    exact = Measurement(name="text.exact", value=0.0, bound=1.0, detail={"evidence": [["nearest", "a\nb"]]})
+    after = first_of(again(run_of(record("test_a", exact, verdict(3.0), message="both")), (PASSED,)))
+    assert (after.outcome, after.message) == ("failed", "text.exact 0.00 < 1.00\n  nearest   a\\nb")
+
+
+def test_the_message_says_what_failed_now() -> None:
+    failing = new(2.0, label="de", evidence=[["answer", '"x"']])
+    after = first_of(again(run_of(record("test_a", verdict(9.0), message="")), (failing,)))
+    assert after.message == 'judge tone [de] 2 < 4 (scale 1 to 5)\n  answer   "x"'
+    after = first_of(again(run_of(record("test_a", verdict(9.0))), (new(None, error="two verdicts"),)))
+    assert after.message == "judge.tone could not be scored: two verdicts"
+    broken = record("test_a", verdict(9.0), outcome="errored", message="fixture broke")
+    assert first_of(again(run_of(broken), (FAILED,))).message == "fixture broke"
+
+
+def test_two_judges_that_became_one_say_it_once() -> None:
+    run = run_of(record("test_a", verdict(9.0), verdict(4.0, name="other"), verdict(8.0, answer="second")))
+    made = first_of(again(run, (new(5.0),), (new(5.0),), (new(3.0, answer="second"),)))
+    assert [one.detail["judge"]["score"] for one in made.measurements] == [5.0, 3.0]  # type: ignore[index, call-overload]
+
+
+def test_what_no_judge_saw_is_added() -> None:
+    made = first_of(again(run_of(record("test_a", calls=[said("x")])), (child("judge.tone.warm"), FAILED)))
+    assert [one.name for one in made.measurements] == ["judge.tone.warm", "judge.tone"]
+    assert (made.outcome, len(made.calls)) == ("failed", 1)
+
+
+# Words
+
+
+def told(*found: Change, asked: bool = True, **over: int) -> list[str]:
+    return list(lines(found, summary(found), asked=asked, passed_over=over))
+
+
+def test_a_line_for_each_output_that_changed_and_then_the_summary() -> None:
+    found = [
+        change(verdict(9.0), new(2.0), 0),
+        change(verdict(10.0), new(5.0), 1),
+        change(verdict(3.0, label="de"), new(None, error="a\nb"), 2),
+    ]
+    assert told(*found, other=2) == [
+        "t0  9 of 1 to 10 -> 2 of 1 to 5  -0.64  pass -> fail  as it says",
+        "t2 [de]  3 of 1 to 10 -> none  fail -> unscored  a\\nb",
+        "",
+        "outputs       3 of 3 tests: 2 changed",
+        "judge         quality, version 1, model stub-1 -> tone, version 1, model stub-1",
+        "model         the same",
+        "mean          0.9444 -> 0.6250 (0 to 1, of 2 scored by both); the scales are unlike (1 to 5, 1 to 10): all are taken from 0 to 1",
+        "verdicts      1 pass -> fail, 0 fail -> pass, 1 fail -> unscored",
+        "unscored now  1: a\\nb",
+        "passed over   2: other",
+    ]
+
+
+def test_where_nothing_could_have_changed_it_is_said() -> None:
+    same = "the same judge, version and answers: nothing could have changed"
+    assert told(change(verdict(9.0), verdict(9.0)))[-1] == f"{same}, and nothing has"
+    assert told(change(verdict(9.0), verdict(8.0)))[-1] == f"{same}; what has is its noise, or the bound"
+    assert told(change(verdict(9.0), new(5.0)))[-1].startswith("verdicts")
+
+
+def test_another_bound_alone_is_told_as_that() -> None:
+    one = verdict(6.0)
+    assert told(change(one, rebounded(output_of(one), 6.0)), asked=False) == [
+        "t0  6  fail -> pass  as it says",
+        "",
+        "outputs   1 of 1 test: 1 changed",
+        "judge     quality, version 1, model stub-1: not asked, only the bound is another",
+        "mean      0.5556 -> 0.5556 (0 to 1, of 1 scored by both)",
+        "verdicts  0 pass -> fail, 1 fail -> pass",
+    ]
+
+
+def test_foreign_text_cannot_start_a_line_nor_run_on() -> None:
+    hostile = "\x1b[31m" + "x\n" * 500
+    one = Output(
+        record=0, nodeid=hostile, answer="x", old=verdict(9.0, told={"name": hostile}, label=hostile)
+    )
+    now = verdict(2.0, told={"reason": hostile, "model": hostile})
+    found = [
+        Change(output=one, old=score_of(one.old), new=score_of(now)),
+        change(verdict(9.0), new(None, error=hostile), 1),
+    ]
+    for line in told(*found):
+        assert line.isprintable()
+        assert len(line) < 1_500
+
+
+def test_many_reasons_are_counted() -> None:
+    found = [change(verdict(9.0), new(None, error=f"error {number % 8}"), number) for number in range(9)]
+    line = next(line for line in told(*found) if line.startswith("unscored now"))
+    assert line.startswith("unscored now  2: error 0; 1: error 1")
+    assert line.endswith("; 3 for other reasons")

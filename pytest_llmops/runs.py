@@ -127,7 +127,7 @@ class Run:
         return {
             "schema": SCHEMA,
             "meta": plain(self.meta, where="meta"),
-            "notes": list(self.notes),
+            "notes": plain(list(self.notes), where="notes"),
             # Told for those who read the file; it follows from the records, and no reader of ours looks at it.
             "review": [one.to_wire() for one in review(self.records)],
         }

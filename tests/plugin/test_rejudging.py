@@ -6,7 +6,7 @@ import json
 
 import pytest
 from support.project import Project
-from support.server import Reply, chat_answer, json_reply
+from support.server import Reply, Seen, chat_answer, json_reply
 
 from pytest_llmops import cli
 from pytest_llmops.runs import Run
@@ -30,27 +30,26 @@ Does the answer name the capital?
 
 
 class Judging:
-    """The application's answers as the stub gives them, and a judge that knows Paris."""
+    """The application's answers as the stub gives them, and a judge that does not care for Rome."""
 
     def __init__(self, project: Project) -> None:
         self._answer = project.server.answer
         project.server.answer = self  # type: ignore[method-assign]
 
-    def __call__(self, seen: object) -> Reply:
-        reply = self._answer(seen)  # type: ignore[arg-type]
-        sent = next((one["content"] for one in seen.json["messages"] if "<data-" in one["content"]), "")  # type: ignore[attr-defined]
+    def __call__(self, seen: Seen) -> Reply:
+        reply = self._answer(seen)
+        told = [one["content"] for one in seen.json["messages"]]
+        sent = next((text for text in told if text.startswith("<data-")), "")
         if not sent:
             return reply
         nonce = sent.partition("<data-")[2].partition(">")[0]
-        answer = sent.rpartition("answer")[2]
-        score = 5 if "Paris" in answer else 1
-        graded = {"dimensions": dict.fromkeys(("accuracy", "fluency", "relevance"), 2 * score)}
-        body = {"nonce": nonce, "reason": "because of the city", "score": score, **graded}
-        if "accuracy" in json.dumps(seen.json):  # type: ignore[attr-defined]
-            body.pop("score")
-        else:
-            body.pop("dimensions")
-        return json_reply(chat_answer(json.dumps(body)))
+        score = 1 if "Rome" in sent else 5
+        graded: dict[str, object] = {"score": score}
+        if "accuracy" in json.dumps(seen.json):
+            graded = {"dimensions": dict.fromkeys(("accuracy", "fluency", "relevance"), 2 * score)}
+        return json_reply(
+            chat_answer(json.dumps({"nonce": nonce, "reason": "because of the city", **graded}))
+        )
 
 
 def test_a_real_run_is_judged_again_when_the_server_is_gone(

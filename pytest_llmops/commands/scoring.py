@@ -26,7 +26,6 @@ class Heard:
     asked: Asked
     verdict: Verdict
     refusal: UsageError | None = None
-    inputs: Key = ()
 
     @property
     def asked_a_model(self) -> bool:
@@ -83,17 +82,24 @@ def score(
     """
     asked = asked_of(judge, WHO)
     _check_bounds(asked, outputs, at_least)
-    waiting = {one.inputs: one for one in outputs if one.answer is not None}
+    keys = [_key(asked, one) for one in outputs]
+    waiting = {key: one for key, one in zip(keys, outputs, strict=True) if one.answer is not None}
     said: dict[Key, Heard] = {}
     rest = list(waiting)
     while rest and not any(one.asked_a_model for one in said.values()):
         key = rest.pop(0)
         said[key] = _ask(asked, waiting[key])
     said.update(_ask_all(asked, {key: waiting[key] for key in rest}, threads))
-    refused = [one for one in said.values() if one.refusal is not None and not _lacks_contexts(one, waiting)]
+    refused = [one for key, one in said.items() if one.refusal and not _lacks_contexts(one, waiting[key])]
     if refused and len(refused) == len(said) and refused[0].refusal is not None:
         raise refused[0].refusal
-    return [_measured(one, said.get(one.inputs, Heard(asked, Verdict())), at_least) for one in outputs]
+    nobody = Heard(asked, Verdict())
+    return [_measured(one, said.get(key, nobody), at_least) for key, one in zip(keys, outputs, strict=True)]
+
+
+def _key(asked: Asked, one: Output) -> Key:
+    """What the judge is told: of equal ones it is asked once, or the order of threads would tell their answers apart."""
+    return one.inputs if takes_contexts(asked.judge) else one.inputs[:-1]
 
 
 def _check_bounds(asked: Asked, outputs: Sequence[Output], at_least: float | None) -> None:
@@ -123,7 +129,7 @@ def _ask(asked: Asked, one: Output) -> Heard:
     try:
         verdict = verdict_of(mine, one.answer or "", one.question, one.reference, contexts)
     except UsageError as error:
-        return Heard(mine, Verdict(error=str(error)), error, one.inputs)
+        return Heard(mine, Verdict(error=str(error)), error)
     return Heard(mine, verdict)
 
 
@@ -139,9 +145,9 @@ def _ask_all(asked: Asked, waiting: Mapping[Key, Output], threads: int) -> dict[
         pool.shutdown(wait=True, cancel_futures=True)  # after a miss or an interrupt nothing more is asked
 
 
-def _lacks_contexts(one: Heard, waiting: Mapping[Key, Output]) -> bool:
+def _lacks_contexts(one: Heard, output: Output) -> bool:
     """Whether a judge refused an output because there are no contexts: that says nothing of the others."""
-    return not waiting[one.inputs].contexts and "contexts" in str(one.refusal)
+    return not output.contexts and "contexts" in str(one.refusal)
 
 
 def _measured(one: Output, heard: Heard, at_least: float | None) -> Judged:

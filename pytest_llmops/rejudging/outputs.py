@@ -20,6 +20,8 @@ DAMAGED = "verdict whose question, reference or contexts are no texts"
 NO_TEXT = "last call without a text"
 
 TOP = "judge."
+SILENT = frozenset({"embeddings", "moderations", "rerank"})
+"""Endpoints that give no text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +203,9 @@ def _last_answer(number_: int, record: TestRecord) -> Output | None:
 
 
 def _answered(call: Call) -> bool:
-    return call.endpoint != "embeddings" and (call.status is None or call.status < 300)  # noqa: PLR2004 -- HTTP
+    """Whether a call was a conversation that got its answer; of other traffic nothing is known but the address."""
+    fine = call.status is None or call.status < 300  # noqa: PLR2004 -- HTTP
+    return fine and call.endpoint not in SILENT and bool(call.messages or call.output)
 
 
 def verdict_in(one: Measurement) -> Mapping[str, Json]:

@@ -236,7 +236,7 @@ def _message(record: TestRecord, measurements: Sequence[Measurement], outcome: O
     if outcome not in ("passed", "failed", "errored") or outcome == record.outcome != _implied(measurements):
         return record.message
     bad = [one for one in measurements if one.status in ("failed", "errored")]
-    if bad and bad == [one for one in record.measurements if one.status in ("failed", "errored")]:
+    if bad == [one for one in record.measurements if one.status in ("failed", "errored")]:
         return record.message
     return "\n\n".join(map(_told, bad)) if outcome != "passed" else ""
 

@@ -456,6 +456,17 @@ def test_the_first_is_asked_alone_and_the_others_together_and_results_keep_their
     assert sorted(judge.asked) == ["1", "2", "3", "4"]
 
 
+def test_contexts_that_a_judge_is_not_told_do_not_make_it_ask_twice() -> None:
+    class Deaf(Waiting):
+        def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:  # type: ignore[override]
+            return super().judge(answer, question=question, reference=reference)
+
+    judge: Any = Deaf(1)
+    given = [Output(record=n, nodeid="t", answer="5", contexts=(str(n),)) for n in range(3)]
+    assert [one.top.detail["contexts"] for one in scoring.score(judge, given)] == [["0"], ["1"], ["2"]]
+    assert judge.asked == ["5"]
+
+
 def test_after_an_interrupt_nothing_more_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = threading.Event()
 

@@ -9,6 +9,7 @@ from support.judged_runs import record, run_of, said, verdict
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement
+from pytest_llmops.protocols import Call
 from pytest_llmops.rejudging import (
     Change,
     Judged,
@@ -116,7 +117,15 @@ def test_the_last_answer_of_a_test_without_a_judge() -> None:
     case: Json = {"id": "x", "input": {"q": "ü"}, "reference": "30 days"}
     run = run_of(
         record(
-            "test_case", calls=[said("first"), said("last"), said("7", purpose="judge")], facts={"case": case}
+            "test_case",
+            calls=[
+                said("first"),
+                said("last"),
+                said("7", purpose="judge"),
+                Call(endpoint="embeddings", output="3 vectors"),
+                Call(endpoint="/weather"),
+            ],
+            facts={"case": case},
         ),
         record("test_plain", calls=[said("an answer"), said("down", status=500)]),
         record("test_tools", calls=[said("")]),

@@ -1,0 +1,117 @@
+"""Judging again, whatever a run holds: a valid run comes of it, and the same verdicts change nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from support.judged_runs import run_of, verdict
+from support.strategies import any_text, json_objects, laws
+
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.protocols import Call, Message
+from pytest_llmops.rejudging import Judged, Stamp, changes, lines, outputs, rejudged, summary
+from pytest_llmops.runs import OUTCOMES, Run, TestRecord
+
+STAMP = Stamp(day="2026-05-02", asked=True, judge="tone", version="2", source="run.json")
+names = st.one_of(st.sampled_from(["quality", "tone", "checklist"]), any_text.filter(bool))
+bounds = st.one_of(st.none(), st.integers(1, 10).map(float))
+scores = st.one_of(st.none(), st.integers(1, 10).map(float))
+told: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
+    st.sampled_from(["name", "model", "low", "high", "bound", "reason", "dimensions", "winner", "default"]),
+    st.one_of(st.none(), st.booleans(), st.integers(-2, 12), any_text, st.dictionaries(any_text, st.integers(), max_size=2)),
+    max_size=2,
+)  # fmt: skip
+details: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
+    st.sampled_from(["actual", "question", "expected", "contexts", "review", "evidence"]),
+    st.one_of(st.none(), any_text, st.lists(any_text, max_size=2), st.dictionaries(st.just("undecided"), st.integers(1, 10))),
+    max_size=2,
+)  # fmt: skip
+
+
+@st.composite
+def verdicts(draw: st.DrawFn) -> Measurement:
+    more = draw(details)
+    answer = draw(st.one_of(st.none(), any_text))
+    made = verdict(
+        draw(scores),
+        bound=draw(bounds),
+        name=draw(names),
+        answer=answer,
+        label=draw(st.sampled_from(["", "de"])),
+        told=draw(told),
+    )
+    return Measurement(**{**{key: getattr(made, key) for key in ("name", "value", "error", "bound", "label", "version")},
+        "detail": {**made.detail, **more}})  # fmt: skip
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> Run:
+    others = st.sampled_from(
+        [
+            Measurement(name="judge.quality.tone", value=0.5),
+            Measurement(name="text.exact", value=0.0, bound=1.0),
+        ]
+    )
+    calls = st.builds(
+        Call,
+        output=any_text,
+        purpose=st.sampled_from(["app", "judge"]),
+        messages=st.just((Message("user", "q"),)),
+    )
+    records = [
+        TestRecord(
+            nodeid=f"{draw(any_text)}{number}",
+            outcome=draw(st.sampled_from(OUTCOMES)),
+            message=draw(any_text),
+            measurements=tuple(draw(st.lists(st.one_of(verdicts(), others), max_size=3))),
+            calls=tuple(draw(st.lists(calls, max_size=2))),
+            facts=draw(json_objects),
+        )
+        for number in range(draw(st.integers(0, 3)))
+    ]
+    return run_of(*records)
+
+
+@laws
+@given(runs(), st.lists(verdicts(), min_size=1, max_size=4))
+def test_new_verdicts_make_a_run_that_can_be_read_and_judged_again(
+    run: Run, given_: list[Measurement]
+) -> None:
+    found = outputs(run, unjudged=True).outputs
+    judged = [
+        Judged(output=one, measurements=(given_[number % len(given_)],)) for number, one in enumerate(found)
+    ]
+    made = rejudged(run, judged, STAMP)
+    written = made.to_json()
+    assert Run.from_json(written).to_json() == written
+    assert rejudged(made, [], STAMP).records == made.records
+    assert {one.judge for one in outputs(made).outputs} <= set(outputs(made).judges)
+    assert [one.nodeid for one in made.records] == [one.nodeid for one in run.records]
+    untouched = set(range(len(run.records))) - {one.record for one in found}
+    assert all(made.records[number] == run.records[number] for number in untouched)
+
+
+@laws
+@given(runs())
+def test_the_same_verdicts_change_no_outcome_and_no_message(run: Run) -> None:
+    found = [one for one in outputs(run).outputs if one.old is not None]
+    again = [Judged(output=one, measurements=(one.old,)) for one in found if one.old is not None]
+    made = rejudged(run, again, Stamp(day="2026-05-02", asked=False, at_least=3.0))
+    assert [(one.outcome, one.message, one.measurements) for one in made.records] == [
+        (one.outcome, one.message, one.measurements) for one in run.records
+    ]
+    assert not any(one.changed for one in changes((one.output, one.top) for one in again))
+
+
+@laws
+@given(runs(), st.lists(verdicts(), min_size=1, max_size=4))
+def test_whatever_is_told_is_told_on_lines_of_its_own(run: Run, given_: list[Measurement]) -> None:
+    found = outputs(run, unjudged=True).outputs
+    changed = changes((one, given_[number % len(given_)]) for number, one in enumerate(found))
+    total = summary(changed)
+    assert total.outputs == len(found)
+    assert 0 <= total.worse <= total.outputs
+    for line in lines(changed, total, asked=True, passed_over={}):
+        assert line.isprintable()

@@ -11,6 +11,7 @@ from pytest_llmops.errors import UsageError, WireError
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call, Usage
 from pytest_llmops.runs import OUTCOMES, SCHEMA, Outcome, Run, TestRecord, by_nodeid, write_text
+from pytest_llmops.session import without_secrets
 
 
 def test_a_run_survives_the_way_through_json() -> None:
@@ -148,6 +149,31 @@ def test_a_long_text_stands_in_a_run_file_once() -> None:
     assert '"actual": {"$text": 0}' in text
     assert '"$$text": 7' in text
     assert Run.from_json(text).records == (record,)
+
+
+def test_what_a_call_may_leave_open_is_read() -> None:
+    call = {"cost_usd": None, "latency_s": None, "status": None, "usage": {"input_tokens": None}}
+    assert Run.from_json(with_record(calls=[call])).records[1].calls == (Call(),)
+
+
+def test_a_secret_in_a_text_that_stands_several_times_is_masked_in_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "hunter2-hunter2-hunter2")
+    text = "the key is hunter2-hunter2-hunter2, and so it goes on. " * 3
+    halves = Call(output=text[:90]), Call(output=text[90:]), Call(output=text[90:])
+    run = without_secrets(
+        Run(records=tuple(TestRecord(nodeid=f"t{n}", message=text, calls=halves) for n in range(3)))
+    )
+    written = run.to_json()
+    assert "hunter2" not in written
+    assert (
+        written.count(
+            "the key is [secret], and so it goes on. the key is [secret], and so it goes on. the key"
+        )
+        == 1
+    )
+    assert {one.message for one in run.records} == {"the key is [secret], and so it goes on. " * 3}
 
 
 def test_a_run_without_such_texts_has_no_table() -> None:

@@ -131,7 +131,8 @@ def ask(
     )
     _check_scale(found, labels)
     tasks = [partial(_verdicts, asked, row, trials) for row in rows]
-    for row, verdicts in zip(rows, together(tasks, judge=judge), strict=False):
+    answers = together(tasks, judge=judge, asked=lambda found: not all(one.prescreened for one in found))
+    for row, verdicts in zip(rows, answers, strict=False):
         scale = found.low, found.high
         found.add(row, verdicts)
         if (found.low, found.high) != scale:

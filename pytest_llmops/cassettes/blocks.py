@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import deck, intercept
+from pytest_llmops.cassettes import deck, intercept, running
+from pytest_llmops.cassettes.budget import Ledger
 from pytest_llmops.cassettes.naming import shared_path
 from pytest_llmops.cassettes.pacing import Pace
 from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.cassettes.rules import Rules
-from pytest_llmops.cassettes.shelf import Shelf
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteMiss, UsageError
 from pytest_llmops.settings import RecordMode
@@ -74,6 +74,8 @@ def _tape(name: str | Path, record: RecordMode | None) -> Tape:
         shared=True,
         rules=Rules(settings.ignore),
         record_errors=settings.record_errors,
-        shelf=Shelf() if settings.judge_reuse else None,
+        ledger=Ledger(running.folder() / "ledger", settings.max_calls, settings.budget)
+        if settings.has_budget
+        else None,
         pace=Pace(settings.judge_concurrency),
     )

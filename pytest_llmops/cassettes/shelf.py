@@ -3,7 +3,8 @@
 An answer belongs to its question (model, prompt, data and form: all that is sent), to its trial and to its place among
 equal questions of one test. So trials stay samples of their own, and a judge that asks the same several times gets
 several answers; only another test gets what the first one got. It is put into that test's own cassette, which
-answers alone the next time. The shelf ends with the run: a recording that is made again is made anew.
+answers alone the next time. The shelf ends with the run: a recording that is made again is made anew. A script has
+none: who asks there twice wants to be answered twice.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.commands import labelling, review
+from pytest_llmops.commands import labelling, probe, review
 from pytest_llmops.commands.judging import CHOICE, add_asking, chosen, count, surroundings
 from pytest_llmops.commands.output import DIM, GREEN, complain, counted, painted, say
 from pytest_llmops.errors import CaseError, LLMOpsError, UsageError
@@ -40,6 +40,7 @@ def add(groups: Any) -> None:
     )
     command.set_defaults(helps=command, run=_calibrate)
     _add_arguments(command)
+    probe.add(commands)
     review.add(commands)
     labelling.add(commands)
 

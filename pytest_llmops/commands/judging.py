@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from pytest_llmops.errors import CassetteMiss, LLMOpsError, UsageError
+from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UsageError
 from pytest_llmops.measurement import shorten
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ def add_asking(command: argparse.ArgumentParser, cassette: str) -> None:
     )  # fmt: skip
     command.add_argument("--model", metavar="NAME", help="model of the judge")
     command.add_argument("--base-url", metavar="URL", help="OpenAI-compatible server")
+    command.add_argument(
+        "--concurrency", type=count, metavar="N", help="answers that are judged at the same time, where they are asked live"
+    )  # fmt: skip
+    command.add_argument("--max-calls", metavar="N", help="live calls that may be made")
+    command.add_argument("--budget", metavar="USD", help="US dollars that they may cost; needs known prices")
 
 
 def count(text: str) -> int:
@@ -50,7 +55,7 @@ def surroundings(given: argparse.Namespace, tape: Path, *, how: str) -> Iterator
         how: The arguments that let the judge be asked, for the error.
 
     Raises:
-        LLMOpsError: A request that no recording answers.
+        LLMOpsError: A request that no recording answers, or a live call beyond the budget.
     """
     import os
 
@@ -58,7 +63,14 @@ def surroundings(given: argparse.Namespace, tape: Path, *, how: str) -> Iterator
     from pytest_llmops.cassettes.blocks import use_cassette
     from pytest_llmops.settings import Settings
 
-    wanted = {"judge_model": given.model, "base_url": given.base_url, "record": given.record}
+    wanted = {
+        "judge_model": given.model,
+        "base_url": given.base_url,
+        "record": given.record,
+        "judge_concurrency": given.concurrency,
+        "max_calls": given.max_calls,
+        "budget": given.budget,
+    }
     settings = Settings.read(("command line", wanted), environ=os.environ)
     mine = recorder.Recorder(settings=settings)
     environment = playing.Environment()
@@ -67,6 +79,8 @@ def surroundings(given: argparse.Namespace, tape: Path, *, how: str) -> Iterator
     try:
         with use_cassette(tape, record=given.record):
             yield mine
+    except BudgetReached as error:
+        raise LLMOpsError(f"{error} (what was answered is recorded)") from None
     except CassetteMiss as miss:
         what = str(miss).splitlines()[0]
         raise LLMOpsError(f"{what} in {shorten(str(tape), 300)}; let the judge be asked: {how}") from None

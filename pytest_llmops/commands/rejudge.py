@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.commands.judging import CHOICE, RUBRIC, add_asking, chosen, count, surroundings
+from pytest_llmops.commands.judging import CHOICE, RUBRIC, add_asking, chosen, surroundings
 from pytest_llmops.commands.output import GREEN, complain, counted, painted, say
 from pytest_llmops.errors import UsageError, listing
 from pytest_llmops.measurement import shorten
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pytest_llmops.runs import Run
 
 FOUND = 1
-THREADS = 4
 OUT = (".json", ".html")
 
 
@@ -54,13 +53,6 @@ def add(groups: Any) -> None:
     )
     command.add_argument(
         "--out", type=Path, metavar="FILE", help="write the run with the new verdicts (.json or .html)"
-    )
-    command.add_argument(
-        "--concurrency",
-        type=count,
-        default=THREADS,
-        metavar="N",
-        help=f"answers that are judged at a time (default: {THREADS})",
     )
     add_asking(command, "RUN.rejudge.cassette.json")
 
@@ -160,7 +152,7 @@ def _asked(given: argparse.Namespace, found: Found) -> list[Judged]:
     with surroundings(given, tape, how="--record new") as mine:
         judge = chosen(given.rubric or given.judge or _same(found))
         _same_model(mine, judge, found.outputs)
-        return scoring.score(judge, found.outputs, at_least=given.at_least, threads=given.concurrency)
+        return scoring.score(judge, found.outputs, at_least=given.at_least)
 
 
 def _same(found: Found) -> str:

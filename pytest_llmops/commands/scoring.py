@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions.judged import assert_judge_score
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.port import Asked, asked_of, finite, takes_contexts, verdict_of
+from pytest_llmops.judges.together import together
 from pytest_llmops.protocols import Judge, Verdict
 from pytest_llmops.rejudging import Bound, Judged, Output, bound_of
 
@@ -61,20 +61,16 @@ class _Said:
         return getattr(self.heard.asked.judge, name)
 
 
-def score(
-    judge: Judge, outputs: Sequence[Output], *, at_least: float | None = None, threads: int = 1
-) -> list[Judged]:
+def score(judge: Judge, outputs: Sequence[Output], *, at_least: float | None = None) -> list[Judged]:
     """Ask a judge about outputs, and return what a test would have measured of each, in their order.
 
-    Equal outputs are asked once. The first is asked alone: what its server takes is known then, so that the
-    requests of the others do not depend on which of them comes first. What cannot be scored is unscored, whatever
-    the reason; what the judge refuses every time is the user's to correct.
+    Equal outputs are asked once. What cannot be scored is unscored, whatever the reason; what the judge refuses
+    every time is the user's to correct.
 
     Args:
         judge: Who is asked. Contexts are left out where it takes none.
         outputs: The outputs.
         at_least: The bound, on the judge's own scale; None: see `bound_of`.
-        threads: How many are asked at a time.
 
     Raises:
         CassetteMiss: Nothing recorded answers a request.
@@ -84,12 +80,9 @@ def score(
     _check_bounds(asked, outputs, at_least)
     keys = [_key(asked, one) for one in outputs]
     waiting = {key: one for key, one in zip(keys, outputs, strict=True) if one.answer is not None}
-    said: dict[Key, Heard] = {}
-    rest = list(waiting)
-    while rest and not any(one.asked_a_model for one in said.values()):
-        key = rest.pop(0)
-        said[key] = _ask(asked, waiting[key])
-    said.update(_ask_all(asked, {key: waiting[key] for key in rest}, threads))
+    tasks = [partial(_ask, asked, one) for one in waiting.values()]
+    answers = together(tasks, judge=judge, asked=lambda one: one.asked_a_model)
+    said: dict[Key, Heard] = dict(zip(waiting, answers, strict=True))
     refused = [one for key, one in said.items() if one.refusal and not _lacks_contexts(one, waiting[key])]
     if refused and len(refused) == len(said) and refused[0].refusal is not None:
         raise refused[0].refusal
@@ -131,18 +124,6 @@ def _ask(asked: Asked, one: Output) -> Heard:
     except UsageError as error:
         return Heard(mine, Verdict(error=str(error)), error)
     return Heard(mine, verdict)
-
-
-def _ask_all(asked: Asked, waiting: Mapping[Key, Output], threads: int) -> dict[Key, Heard]:
-    if not waiting:
-        return {}
-    pool = ThreadPoolExecutor(min(threads, len(waiting)))
-    try:
-        # Each thread sees the recorder and the recording.
-        running = {key: pool.submit(copy_context().run, _ask, asked, one) for key, one in waiting.items()}
-        return {key: one.result() for key, one in running.items()}
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)  # after a miss or an interrupt nothing more is asked
 
 
 def _lacks_contexts(one: Heard, output: Output) -> bool:

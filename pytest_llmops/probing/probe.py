@@ -140,7 +140,8 @@ def probe(judge: object, given: Sequence[Canary] | None = None) -> Probe:
     allowed = MAX_UNSCORED * sum(not one.control for one in listed)
     outcomes: list[Outcome] = []
     stopped = False
-    for outcome in together([partial(ask, one) for one in listed], judge=asked.judge):
+    tasks = [partial(ask, one) for one in listed]
+    for outcome in together(tasks, judge=asked.judge, asked=lambda one: not one.prescreened):
         outcomes.append(outcome)
         if sum(one.passed is None for one in outcomes) > allowed:
             stopped = len(outcomes) < len(listed)

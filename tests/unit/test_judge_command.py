@@ -14,7 +14,7 @@ from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 
 from pytest_llmops import cli
 from pytest_llmops.calibration import Calibration, beside
-from pytest_llmops.commands.judge import _judge
+from pytest_llmops.commands.judging import chosen
 from pytest_llmops.judges.decisions import DecisionsJudge
 from pytest_llmops.judges.rubric import RubricJudge
 from pytest_llmops.labels import read_labels
@@ -339,4 +339,4 @@ def test_a_rubric_file_is_named_as_elsewhere(tmp_path: Path, prefix: str, kind: 
     file.write_text(
         "---\nscale: pass/fail\nlevels: {pass: polite, fail: rude}\n---\nIs it?\n", encoding="utf-8"
     )
-    assert isinstance(_judge(f"{prefix}{file}"), kind)
+    assert isinstance(chosen(f"{prefix}{file}"), kind)

@@ -6,20 +6,21 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.judged_runs import record, run_of, said, verdict
 from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply
+from support.tapes import taped
 
-from pytest_llmops import cli
+from pytest_llmops import cli, recorder
 from pytest_llmops.commands import scoring
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Verdict
 from pytest_llmops.rejudging import Output
 from pytest_llmops.runs import Run, TestRecord
+from pytest_llmops.settings import Settings
 
 Command = Callable[..., tuple[int, list[str], str]]
 
@@ -448,9 +449,17 @@ def numbered(*answers: int) -> list[Output]:
     return [Output(record=number, nodeid="t", answer=str(answer)) for number, answer in enumerate(answers)]
 
 
-def test_the_first_is_asked_alone_and_the_others_together_and_results_keep_their_order() -> None:
+def test_the_first_is_asked_alone_and_the_others_together_and_results_keep_their_order(
+    tmp_path: Path,
+) -> None:
     judge: Any = Waiting(3)
-    found = scoring.score(judge, numbered(1, 2, 3, 4, 2, 1), threads=3)
+    mine = recorder.Recorder(settings=Settings(judge_concurrency=3))
+    with taped(tmp_path / "c.json", "new"):
+        recorder.push(mine)
+        try:
+            found = scoring.score(judge, numbered(1, 2, 3, 4, 2, 1))
+        finally:
+            recorder.pop(mine)
     assert [one.top.detail["judge"]["score"] for one in found] == [1, 2, 3, 4, 2, 1]  # type: ignore[index, call-overload]
     assert judge.asked[0] == "1"
     assert sorted(judge.asked) == ["1", "2", "3", "4"]
@@ -465,30 +474,6 @@ def test_contexts_that_a_judge_is_not_told_do_not_make_it_ask_twice() -> None:
     given = [Output(record=n, nodeid="t", answer="5", contexts=(str(n),)) for n in range(3)]
     assert [one.top.detail["contexts"] for one in scoring.score(judge, given)] == [["0"], ["1"], ["2"]]
     assert judge.asked == ["5"]
-
-
-def test_after_an_interrupt_nothing_more_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    stopped = threading.Event()
-
-    class Pool(ThreadPoolExecutor):
-        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-            super().shutdown(wait=False, cancel_futures=cancel_futures)
-            stopped.set()
-            super().shutdown(wait=wait)
-
-    class Interrupted(Waiting):
-        def judge(self, answer: str, **_: str) -> Verdict:
-            self.asked.append(answer)
-            if answer == "2":
-                raise KeyboardInterrupt
-            assert answer == "1" or stopped.wait(20)
-            return Verdict(score=float(answer), low=1, high=10)
-
-    monkeypatch.setattr(scoring, "ThreadPoolExecutor", Pool)
-    judge: Any = Interrupted(1)
-    with pytest.raises(KeyboardInterrupt):
-        scoring.score(judge, numbered(*range(1, 10)), threads=1)
-    assert set(judge.asked) <= {"1", "2", "3"}
 
 
 def test_what_is_no_judge_is_refused() -> None:

@@ -179,7 +179,7 @@ def test_a_secret_in_a_text_that_stands_several_times_is_masked_in_each(
 def test_a_run_without_such_texts_has_no_table() -> None:
     record = TestRecord(nodeid="t" * 200, message="x" * 200, facts={"nodeid": "t" * 200, "own": {"$text": 7}})
     text = Run(records=(record,)).to_json()
-    assert list(json.loads(text)) == ["schema", "meta", "notes", "records"]
+    assert list(json.loads(text)) == ["schema", "meta", "notes", "review", "records"]
     assert '"own": {"$text": 7}' in " ".join(text.split()).replace("{ ", "{").replace(" }", "}")
     assert Run.from_json(text).records == (record,)
 

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from pytest_llmops.errors import MeasurementErrored as MeasurementErrored
     from pytest_llmops.errors import MeasurementFailed as MeasurementFailed
     from pytest_llmops.measurement import Measurement as Measurement
-    from pytest_llmops.recorder import collect as collect
     from pytest_llmops.recorder import emit as emit
-    from pytest_llmops.recorder import soft as soft
+    from pytest_llmops.softly import collect as collect
+    from pytest_llmops.softly import soft as soft
     from pytest_llmops.thresholds import Threshold as Threshold
 
 __version__ = "0.1.0"
@@ -73,9 +73,9 @@ _HOMES = {
     "assert_search_latency": "assertions.index",
     "assert_semantic": "assertions.semantic",
     "assert_span_recall": "assertions.chunks",
-    "collect": "recorder",
+    "collect": "softly",
     "emit": "recorder",
-    "soft": "recorder",
+    "soft": "softly",
     "use_cassette": "cassettes.blocks",
 }
 

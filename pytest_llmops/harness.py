@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 FIXTURES = frozenset(
     {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette"}
 )  # fmt: skip
-MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette")
+MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette", "models")
 NEEDS_JUDGE = "needs a judge: run with --llm-judge"
 HELP = (
     "prompt(name, versions=None): the prompt of the `prompt` fixture; with versions, one test for each",
     "cases(file): one test for each case of a JSONL, YAML or CSV file beside the test",
     "retriever(name, k=None, embedder=None): the retriever of the `retriever` fixture; with an embedder, by vectors",
     "judge(name='quality'): the judge of the `judge` fixture; the test is skipped without --llm-judge",
+    "models(name, ...): the models of the `llm` fixture, one test for each; --llm-model comes before it",
     "llm_cassette(name=None): record and replay this test; a name shares one cassette between tests",
 )
 """One line for each marker, as ``pytest --markers`` shows it."""
@@ -122,6 +123,13 @@ class Harness:
         recorder.pop(self.recorder)
 
     @property
+    def candidate(self) -> str:
+        """The model that this test was made for; empty: it was made for none."""
+        from pytest_llmops.marks import candidate_of
+
+        return candidate_of(self.item)
+
+    @property
     def redactor(self) -> Any:
         """What masks secrets: the tape's, which knows the credentials of the requests too."""
         from pytest_llmops.cassettes.redact import Redactor
@@ -140,12 +148,16 @@ class Harness:
         return self._log
 
     def open(self) -> None:
-        """Open the cassette and set what SDKs read from the environment.
+        """Open the cassette and set what SDKs read from the environment, unless a fellow recorder does.
 
         Raises:
             CassetteError: The cassette is damaged.
             UsageError: The marker's arguments are wrong.
         """
+        if self.candidate:
+            self.recorder.facts["model"] = {"name": self.candidate}
+        if is_recorded_elsewhere(self.item):
+            return
         from pytest_llmops.cassettes import deck, intercept
         from pytest_llmops.masking import quiet_loggers
 
@@ -258,6 +270,8 @@ class Harness:
         found = {
             key: factory for one in reversed(hook(config=self.item.config)) for key, factory in one.items()
         }
+        if kind == "model":
+            name = self._model(name, found)
         if name not in found:
             if not registry.knows(kind, name):
                 raise UnknownName(kind, name, {*found, *registry.BUILT_IN.get(kind, {})})
@@ -269,6 +283,19 @@ class Harness:
             _made[place] = factory() if factory else registry.load(kind, name)
         return _made[place]
 
+    def _model(self, name: str, hooked: Collection[str]) -> str:
+        """Return whose model this is: that of a hook by its own name, or the run's server's."""
+        only = self.settings.only_model
+        if name == "app":
+            asked = self.candidate or only
+            return asked if asked in hooked else f"app:{self.candidate}" if self.candidate else name
+        if name == "judge" and name not in hooked and not self.settings.judge_model and only in hooked:
+            raise UsageError(
+                f"{self.item.nodeid}: expected the judges' model (--llm-judge-model=NAME, or 'judge' in pytest_llmops_models), "
+                f"got none: {only!r} of --llm-model is a model of that hook and no name at the judges' server"
+            )
+        return name
+
     def command(self) -> str:
         """Return the command that runs this test alone."""
         path, _, rest = self.item.nodeid.partition("::")
@@ -278,6 +305,8 @@ class Harness:
             path = str(self.item.path)
         words = ["pytest", f"{path}::{rest}", *(["--llm-judge"] if self.settings.judge else [])]
         words += [f"--llm-prompt={one}" for one in self.settings.prompt]
+        if self.candidate and self.item.config.getoption("llm_model", None) is not None:
+            words += [f"--llm-model={one}" for one in self.settings.models]
         return " ".join(map(shlex.quote, words))
 
     def provenance(self) -> list[tuple[str, str]]:

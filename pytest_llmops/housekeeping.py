@@ -30,6 +30,7 @@ class Housekeeping:
         self.left_out = 0
         self.skipped = 0
         self.crashed = 0
+        self.candidates = False
 
     def add(self, uses: Sequence[Mapping[str, Any]]) -> None:
         """Take in what one test's tapes were asked."""
@@ -49,6 +50,8 @@ class Housekeeping:
 
         root = Path(self._config.rootpath)
         narrowed = whole.narrowed_by(self._config, self._settings, self.left_out)
+        if self.candidates and getattr(self._config.option, "llm_model", None):
+            narrowed.append("--llm-model")
         narrowed += [f"{undone} tests were skipped or expected to fail"] if undone else []
         narrowed += [f"{self.skipped} modules were skipped"] if self.skipped else []
         red = [*red_because, *([f"{self.crashed} workers crashed"] if self.crashed else [])]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.runs import TestRecord
+from pytest_llmops.sides import text_of
 
 UNKNOWN = "not calibrated, its scores are no verdict"
 UNFIT = "unfit"
@@ -107,8 +108,3 @@ def doubt(measurement: Measurement) -> str:
     known = _told(measurement, "calibration")
     status = text_of(known.get("status")) if known else "not calibrated"
     return "" if status == "calibrated" else status
-
-
-def text_of(value: Json) -> str:
-    """Return a fact as text: "" for None, any other value as it prints."""
-    return "" if value is None else str(value)

@@ -1,97 +1,81 @@
-"""Prompt versions side by side: cases down, versions across."""
+"""Prompt versions or models side by side: cases down, sides across."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_llmops.instruments import text_of
 from pytest_llmops.runs import Run, TestRecord
-from pytest_llmops.totals import PromptVersion, grouped, prompt_version
+from pytest_llmops.sides import Axis, function, grouped, row, subject, text_of
+from pytest_llmops.totals import Side, side
+
+_COLUMNS: Mapping[Axis, tuple[str, ...]] = {"prompt": ("version", "fingerprint", "alias"), "model": ("name",)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One case: per version the records that ran it, usually one, none where it was not run."""
+    """One case: per side the records that ran it, usually one, none where it was not run."""
 
     case: str
     cells: tuple[tuple[TestRecord, ...], ...]
 
     @property
     def differs(self) -> bool:
-        """Whether the versions came to different outcomes."""
+        """Whether the sides came to different outcomes."""
         return len({tuple(record.outcome for record in cell) for cell in self.cells}) > 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """A test that ran with several versions of a prompt; rows and columns in the order they ran."""
+    """A test that ran with several versions of a prompt, or models; rows and columns in the order they ran.
+
+    What a column adds up to is over the rows that all columns ran; where there is none, over all of its own.
+    """
 
     test: str
     prompt: str
-    columns: tuple[PromptVersion, ...]
+    columns: tuple[Side, ...]
     rows: tuple[Row, ...]
 
 
-def matrices(run: Run) -> tuple[Matrix, ...]:
-    """Return one matrix per test and prompt with more than one version; none gives an empty tuple.
+def matrices(run: Run, axis: Axis = "prompt") -> tuple[Matrix, ...]:
+    """Return one matrix per test and prompt with more than one version, or per test with more than one model.
 
-    A version under two aliases gives two columns: that is what the test asked for.
+    None gives an empty tuple. A version under two aliases gives two columns: that is what the test asked for.
 
     >>> matrices(Run())
     ()
     """
-    groups = grouped(run.records, _test_and_prompt)
-    found = (_matrix(test, prompt, records) for (test, prompt), records in groups.items())
+    told = [record for record in run.records if record.fact(axis)]
+    groups = grouped(told, lambda one: (function(one), subject(one, axis)))
+    found = (_matrix(test, prompt, records, axis) for (test, prompt), records in groups.items())
     return tuple(one for one in found if len(one.columns) > 1)
 
 
-def _test_and_prompt(record: TestRecord) -> tuple[str, str] | None:
-    said = record.fact("prompt")
-    return (record.nodeid.partition("[")[0], text_of(said.get("name"))) if said else None
+def _matrix(test: str, prompt: str, records: Sequence[TestRecord], axis: Axis) -> Matrix:
+    def column(record: TestRecord) -> tuple[str, ...]:
+        return tuple(text_of(record.fact(axis).get(key)) for key in _COLUMNS[axis])
 
-
-def _matrix(test: str, prompt: str, records: Sequence[TestRecord]) -> Matrix:
-    columns = grouped(records, _column)
-    rows = grouped(records, _row)
+    columns = grouped(records, column)
+    rows = grouped(records, lambda one: row(one, axis))
+    whole = [
+        ran
+        for ran in rows.values()
+        if {column(one) for one in ran if one.outcome != "skipped"} == set(columns)
+    ]
+    fair = grouped((one for ran in whole for one in ran), column) or columns
     return Matrix(
         test=test,
         prompt=prompt,
-        columns=tuple(map(prompt_version, columns.values())),
+        columns=tuple(side(fair[place], axis) for place in columns),
         rows=tuple(
-            Row(case=_shown(*key), cells=tuple(_cell(ran, column) for column in columns))
+            Row(
+                case=_shown(*key),
+                cells=tuple(tuple(one for one in ran if column(one) == place) for place in columns),
+            )
             for key, ran in rows.items()
         ),
     )
-
-
-def _cell(records: Sequence[TestRecord], column: tuple[str, ...]) -> tuple[TestRecord, ...]:
-    return tuple(record for record in records if _column(record) == column)
-
-
-def _column(record: TestRecord) -> tuple[str, ...]:
-    said = record.fact("prompt")
-    return tuple(text_of(said.get(key)) for key in ("version", "fingerprint", "alias"))
-
-
-def _row(record: TestRecord) -> tuple[str, str]:
-    """Return the case and the other parameters: what stays the same while the version changes."""
-    case = text_of(record.fact("case").get("id"))
-    rest = _without(record.nodeid.partition("[")[2].removesuffix("]"), case)
-    said = record.fact("prompt")
-    for name in (text_of(said.get("alias")), text_of(said.get("version"))):
-        shorter = _without(rest, name)
-        if shorter != rest:
-            return case, shorter
-    return case, rest
-
-
-def _without(params: str, part: str) -> str:
-    """Take one parameter out of an id such as ``v1-late-return``, once."""
-    before, found, after = f"-{params}-".partition(f"-{part}-")
-    if not part or not found:
-        return params
-    return "-".join(filter(None, [before[1:], after[:-1]]))
 
 
 def _shown(case: str, rest: str) -> str:

@@ -26,7 +26,7 @@ from pytest_llmops.fixtures import (
     prompts,
     retriever,
 )
-from pytest_llmops.harness import NEEDS_JUDGE, Harness, is_ours, is_recorded_elsewhere, needs_judge
+from pytest_llmops.harness import NEEDS_JUDGE, Harness, is_ours, needs_judge
 from pytest_llmops.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ ITEMS = pytest.StashKey[list[pytest.Item]]()
 PROMPTS_SEEN = pytest.StashKey[dict[str, None]]()
 LEFT_OUT = "llmops_left_out"
 WATCH = pytest.StashKey["Watch"]()
+PARAMETRIZED = frozenset({"llm", "prompt", "case"})
 GROUP = "LLM regression testing (pytest-llmops)"
 
 
@@ -153,22 +154,23 @@ def read_settings(config: pytest.Config) -> Settings:
     return read.anchored(config.rootpath)
 
 
-def _ini(config: pytest.Config, key: str) -> object:
+def _ini(config: pytest.Config, key: str) -> Any:
     try:
-        found: object = config.getini(key)
+        return config.getini(key)
     except (pytest.UsageError, TypeError, ValueError) as error:
+        if "item at index" in str(error):  # of a list: the others must not be lost
+            raise pytest.UsageError(str(error)) from None
         # pytest's own reading of a number ends in the value; our parser says it with place and expected.
-        found = str(error).rpartition(": ")[2].strip("'\"")
-    return found
+        return str(error).rpartition(": ")[2].strip("'\"")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test for each prompt version and case."""
-    if "prompt" not in metafunc.fixturenames and "case" not in metafunc.fixturenames:
+    """Make one test for each model, prompt version and case."""
+    node, settings = metafunc.definition, metafunc.config.stash[SETTINGS]
+    if PARAMETRIZED.isdisjoint(metafunc.fixturenames) and not node.get_closest_marker("models"):
         return
     from pytest_llmops import marks
 
-    node, settings = metafunc.definition, metafunc.config.stash[SETTINGS]
     with _collect_errors():
         for name, values, ids in marks.parameters(node, settings, metafunc.fixturenames):
             metafunc.parametrize(name, values, ids=ids, indirect=True)
@@ -289,7 +291,7 @@ class Ours:
         harness = item.stash[HARNESS]
         if _is_skipped(item):
             harness.not_run()
-        elif not is_recorded_elsewhere(item):
+        else:
             harness.open()
 
     @pytest.hookimpl(wrapper=True)
@@ -386,15 +388,6 @@ def _collect_errors() -> Iterator[None]:
         raise pytest.Collector.CollectError(str(error)) from None
 
 
-__all__ = [
-    "case",
-    "embedder",
-    "judge",
-    "judge_canaries",
-    "llm",
-    "llm_calls",
-    "llm_cassette",
-    "prompt",
-    "prompts",
-    "retriever",
-]
+__all__ = [  # fixtures, for pytest to find
+    "case", "embedder", "judge", "judge_canaries", "llm", "llm_calls", "llm_cassette", "prompt", "prompts", "retriever",
+]  # fmt: skip

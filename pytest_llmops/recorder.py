@@ -11,11 +11,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ContextDecorator, ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from pytest_llmops import errors
@@ -88,6 +87,15 @@ class Recorder:
         with _lock:
             taken, self.measurements = self.measurements, []
         return taken
+
+    def take_in(self, inner: Recorder) -> None:
+        """Take over what a block inside measured and noted."""
+        with _lock:
+            self.measurements.extend(inner.measurements)
+            self.facts.update(inner.facts)
+        if self.on_emit is not None:
+            for measurement in inner.measurements:
+                self.on_emit(measurement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +171,8 @@ def pop(recorder: Recorder) -> None:
 
 
 @contextmanager
-def _opened(inner: Recorder) -> Iterator[None]:
+def opened(inner: Recorder) -> Iterator[None]:
+    """Put the recorder of a block on top, in the context that opens it."""
     recorders = _recorders()
     base = recorders[-1] if recorders else None
     outer = _block.get()
@@ -225,6 +234,11 @@ def exchanged(exchange: Exchange) -> None:
         owner = next((one for one in reversed(_stack) if one.settings is not None), None)
         if owner is not None:
             owner.exchanges.append(exchange)
+
+
+def exchanges() -> tuple[Exchange, ...]:
+    """Return what went over the wire in the running test so far; nothing in a plain script."""
+    return next((tuple(one.exchanges) for one in reversed(_stack) if one.settings is not None), ())
 
 
 @contextmanager
@@ -302,99 +316,3 @@ def _origin() -> Sequence[tuple[str, str]]:
         if recorder.provenance is not None:
             return recorder.provenance()
     return ()
-
-
-class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with soft():`
-    """Collect the failures of a block and raise once, listing all.
-
-    What was measured reaches the surrounding recorder either way. An exception of the
-    block's own goes on unchanged, with the collected failures as a note. Once a check has failed, judges in the
-    block are *not asked*, unless ``judges`` is true: the test fails anyway, and they cost.
-
-    Raises:
-        MeasurementFailed: At least one measurement was outside its bound.
-        MeasurementErrored: None failed, but at least one could not be taken.
-
-    >>> with soft() as block:
-    ...     _ = emit(Measurement(name="m", value=1.0, bound=0.5))
-    >>> len(block.measurements)
-    1
-    """
-
-    # A class, as a generator's frames within contextlib would stand in every failure text.
-    def __init__(self, *, judges: bool = False) -> None:
-        self._open = ExitStack()
-        self._inner = Recorder()
-        self._judges = judges
-
-    def _recreate_cm(self) -> soft:
-        return soft(judges=self._judges)
-
-    def __enter__(self) -> Recorder:
-        self._inner = Recorder(soft=True, outer=current(), asks_judges=self._judges)
-        self._open.enter_context(_opened(self._inner))
-        return self._inner
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        __tracebackhide__ = True
-        inner = self._inner
-        try:
-            self._open.__exit__(kind, error, trace)
-            if error is not None and inner.failures:
-                error.add_note(f"before this, {_listed(inner.failures)}")
-        finally:
-            _forward(inner)
-        if error is None:
-            _raise_collected(inner)
-
-
-def _forward(inner: Recorder) -> None:
-    outer = current()
-    if outer is None:
-        return
-    with _lock:
-        outer.measurements.extend(inner.measurements)
-        outer.facts.update(inner.facts)
-    if outer.on_emit is not None:
-        for measurement in inner.measurements:
-            outer.on_emit(measurement)
-
-
-def _raise_collected(inner: Recorder) -> None:
-    __tracebackhide__ = True
-    if not inner.failures:
-        return
-    outer = current()
-    if outer is not None and outer.silent:
-        return
-    if outer is not None and outer.soft:
-        outer.failures.extend(inner.failures)
-        return
-    if len(inner.failures) == 1:
-        raise inner.failures[0]
-    missed = [f for f in inner.failures if isinstance(f, errors.MeasurementFailed)]
-    kind = errors.MeasurementFailed if missed else errors.MeasurementErrored
-    found = [m for f in (missed or inner.failures) for m in getattr(f, "measurements", ())]
-    raise kind(
-        f"{len(inner.failures)} of {len(inner.measurements)} checks failed\n{_listed(inner.failures)}", found
-    )
-
-
-def _listed(failures: list[Exception]) -> str:
-    return "\n".join(f"{number}. {text}" for number, text in enumerate(map(str, failures), start=1))
-
-
-@contextmanager
-def collect() -> Iterator[list[Measurement]]:
-    """Keep the measurements of a block to itself: nothing is raised, nothing is reported.
-
-    >>> with collect() as found:
-    ...     _ = emit(Measurement(name="m", value=0.0, bound=1.0))
-    >>> found[0].status
-    'failed'
-    """
-    inner = Recorder(silent=True)
-    with _opened(inner):
-        yield inner.measurements

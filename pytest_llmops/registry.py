@@ -41,6 +41,7 @@ ARGUMENTS: dict[str, dict[str, str]] = {
         "decisions": "the path of a rubric file",
         "rubric": "the path of a rubric file",
     },
+    "model": {"app": "the name of a model"},
 }
 """What the built-in things take that may be asked for as ``name:argument``; it becomes their first argument."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from pytest_llmops import recorder
 from pytest_llmops.cassettes.redact import MASK, Redactor
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.hosts import is_loopback
@@ -90,6 +91,13 @@ def failed(model: str, client: Any, kind: str, what: str, status: int | None = N
 
 def unnamed(purpose: str, prefix: str = "") -> UsageError:
     """Return the error of a model without a name; it says where one can be given."""
+    under_test = recorder.settings().models
+    if purpose == "judge" and len(under_test) > 1:
+        listed = ", ".join(shorten(one, 60) for one in under_test)
+        return UsageError(
+            f"no model of the judges is named, and several are under test ({listed}): one judge has to judge "
+            "them all; expected --llm-judge-model=NAME, ini llm_judge_model or LLMOPS_JUDGE_MODEL in the environment"
+        )
     flag = "--llm-judge-model" if purpose == "judge" else "--llm-model"
     key = flag[2:].replace("-", "_")
     variable = key.replace("llm_", "LLMOPS_", 1).upper()

@@ -18,6 +18,7 @@ from pytest_llmops.masking import mask_report
 from pytest_llmops.measurement import Json
 from pytest_llmops.recordings import notes
 from pytest_llmops.runs import Run, TestRecord, write_text
+from pytest_llmops.selfjudging import self_judged
 from pytest_llmops.settings import OPTIONS, Settings
 
 PACKAGE = __name__.partition(".")[0]
@@ -59,10 +60,11 @@ class Controller:
     def finish(self, session: Any) -> None:
         """Build the run, tell the hook, and write the reports that were asked for."""
         records = tuple(sorted(self._records.values(), key=lambda record: _natural(record.nodeid)))
+        self.housekeeping.candidates = any(record.fact("model") for record in records)
         undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
         told = self.housekeeping.finish(_red_because(session), undone)
         meta = {**_meta(self._config, self._settings), **told}
-        run = Run(records=records, meta=meta, notes=tuple(notes(records, meta)))
+        run = Run(records=records, meta=meta, notes=(*self_judged(records, meta), *notes(records, meta)))
         self.run = without_secrets(run)
         if records:
             self._config.hook.pytest_llmops_run_finished(config=self._config, run=self.run)

@@ -8,25 +8,19 @@ Precedence of *how* to run: command line > ini > environment > default.
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias
 
+from pytest_llmops import parsing
 from pytest_llmops.errors import SettingError
+from pytest_llmops.parsing import Parser
 
 RecordMode: TypeAlias = Literal["none", "new", "all", "live", "verify"]
 Api: TypeAlias = Literal["chat", "responses"]
+SameModel: TypeAlias = Literal["warn", "error", "allow"]
 IniType: TypeAlias = Literal["string", "bool", "linelist", "int", "float"]
-Parser: TypeAlias = Callable[[object], Any]
-
-REPORT_KINDS = (".html", ".json")
-_ADDRESS = re.compile(
-    r"https?://(?:[^\s/?#@]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:[/?#]\S*)?$", re.IGNORECASE
-)
-_HOST = re.compile(r"[^\s/:@?#]+|[0-9a-f:.]*:[0-9a-f:.]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,129 +49,6 @@ class Option:
         return f"llm_{self.name}"
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        msg = "a text"
-        raise ValueError(msg)
-    return value.strip()
-
-
-def _yes(value: object) -> bool:
-    if not isinstance(value, bool):
-        msg = "true or false"
-        raise ValueError(msg)
-    return value
-
-
-def _one_of(*allowed: str) -> Parser:
-    def parse(value: object) -> str:
-        if value not in allowed:
-            raise ValueError(f"one of {', '.join(allowed)}")
-        return value
-
-    return parse
-
-
-class _WrongElement(ValueError):
-    """One value of a list has the wrong form: the error shows that one, not the list."""
-
-    def __init__(self, expected: str, got: object) -> None:
-        self.got = got
-        super().__init__(expected)
-
-
-def _element(parse: Parser, value: object) -> Any:
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise _WrongElement(str(error), value) from None
-
-
-def _each(parse_one: Parser) -> Parser:
-    def parse(value: object) -> tuple[Any, ...]:
-        if isinstance(value, str):
-            value = [line for line in value.splitlines() if line.strip()]
-        if not isinstance(value, Sequence):
-            msg = "a list"
-            raise ValueError(msg)
-        return tuple(_element(parse_one, one) for one in value)
-
-    return parse
-
-
-def _name_version(value: object) -> str:
-    text = _text(value)
-    name, sign, version = text.partition("=")
-    if not (sign and name.strip() and version.strip()):
-        msg = "NAME=VERSION (support/answer=v2)"
-        raise ValueError(msg)
-    return f"{name.strip()}={version.strip()}"
-
-
-def _report(value: object) -> str:
-    text = _text(value)
-    if PurePath(text).suffix not in REPORT_KINDS:
-        raise ValueError(f"a file name ending in {' or '.join(REPORT_KINDS)}")
-    return text
-
-
-def _url(value: object) -> str:
-    text = _text(value)
-    if text and not _ADDRESS.match(text):
-        msg = "a URL that starts with http:// or https:// and names a host"
-        raise ValueError(msg)
-    return text.rstrip("/")
-
-
-def _host(value: object) -> str:
-    text = _text(value).lower().strip("[]")
-    if not _HOST.fullmatch(text):
-        msg = "a host without scheme, port or path (api.example.com)"
-        raise ValueError(msg)
-    return text
-
-
-def _json_path(value: object) -> str:
-    text = _text(value)
-    from pytest_llmops.paths import parse
-
-    parse(text)
-    return text
-
-
-def _money(value: object) -> float | None:
-    if value is None:
-        return None
-    try:
-        amount = (
-            float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else -1.0
-        )
-    except ValueError:
-        amount = -1.0
-    if not 0 <= amount < math.inf:
-        msg = "an amount of US dollars, 0 or more (2.50)"
-        raise ValueError(msg)
-    return amount
-
-
-def _count(value: object) -> int | None:
-    if value is None:
-        return None
-    text = str(value).strip()
-    if isinstance(value, bool) or not (text.isascii() and text.isdecimal()):
-        msg = "a whole number, 0 or more"
-        raise ValueError(msg)
-    return int(text)
-
-
-def _positive(value: object) -> int:
-    found = _count(value)
-    if not found:
-        msg = "a whole number, 1 or more"
-        raise ValueError(msg)
-    return found
-
-
 def _option(parse: Parser, default: object, help: str, **how: Any) -> Any:  # noqa: A002 -- becomes a field of any type
     return field(default=default, metadata={"parse": parse, "help": help, **how})
 
@@ -191,87 +62,108 @@ class Settings:
     """
 
     judge: bool = _option(
-        _yes, False, "run the tests that need a judge; without it they are skipped", flag="--llm-judge", switch=True, ini=None
+        parsing.yes, False, "run the tests that need a judge; without it they are skipped", flag="--llm-judge", switch=True, ini=None
     )  # fmt: skip
-    model: str = _option(
-        _text, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME", flag="--llm-model", metavar="NAME", env=("LLMOPS_MODEL",)
+    model: str | tuple[str, ...] = _option(
+        parsing.models, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME; several make one test for each (repeatable)",
+        flag="--llm-model",
+        metavar="NAME", ini="linelist", env=("LLMOPS_MODEL",), repeat=True,
     )  # fmt: skip
     judge_model: str = _option(
-        _text, "", "model of the judges, also anthropic:NAME; left out: the same as --llm-model", flag="--llm-judge-model", metavar="NAME",
-        env=("LLMOPS_JUDGE_MODEL",),
+        parsing.text, "", "model of the judges, likewise; left out: the same as --llm-model, if that names one alone", flag="--llm-judge-model",
+        metavar="NAME", env=("LLMOPS_JUDGE_MODEL",),
+    )  # fmt: skip
+    same_model: SameModel = _option(
+        parsing.one_of("warn", "error", "allow"), "warn",
+        "a judge whose model is the model under test prefers its own text. warn: the reports say so; error: its verdicts are "
+        "unscored; allow: nothing is said",
     )  # fmt: skip
     base_url: str = _option(
-        _url, "", "OpenAI-compatible server; also set as OPENAI_BASE_URL for the application under test",
+        parsing.url, "", "OpenAI-compatible server; also set as OPENAI_BASE_URL for the application under test",
         flag="--llm-base-url", metavar="URL", env=("OPENAI_BASE_URL",),
     )  # fmt: skip
     api: Api = _option(
-        _one_of("chat", "responses"), "chat", "API that the `llm` fixture and the judges speak: chat or responses",
+        parsing.one_of("chat", "responses"), "chat", "API that the `llm` fixture and the judges speak: chat or responses",
         flag="--llm-api", metavar="chat|responses",
     )  # fmt: skip
     record: RecordMode = _option(
-        _one_of("none", "new", "all", "live", "verify"), "none",
+        parsing.one_of("none", "new", "all", "live", "verify"), "none",
         "none: recordings answer, a missing one is an error; new: record what is missing; all: record again; "
         "live: neither read nor write; verify: ask live, tell what differs from the recording, write nothing",
         flag="--llm-record", metavar="none|new|all|live|verify",
     )  # fmt: skip
     record_errors: bool = _option(
-        _yes, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
+        parsing.yes, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
         flag="--llm-record-errors", switch=True, ini="bool",
     )  # fmt: skip
     max_calls: int | None = _option(
-        _count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N",
+        parsing.count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N",
         ini="int",
     )  # fmt: skip
     budget: float | None = _option(
-        _money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",
+        parsing.money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",
         flag="--llm-budget", metavar="USD", ini="float",
     )  # fmt: skip
     judge_concurrency: int = _option(
-        _positive, 8, "live calls of judges at the same time, over all the workers of the run", flag="--llm-judge-concurrency",
+        parsing.positive, 8, "live calls of judges at the same time, over all the workers of the run", flag="--llm-judge-concurrency",
         metavar="N", ini="int",
     )  # fmt: skip
     judge_reuse: bool = _option(
-        _yes, True, "what a judge was answered once is not paid again in the same run: other tests take that answer for the same question",
+        parsing.yes, True, "what a judge was answered once is not paid again in the same run: other tests take that answer for the same question",
         ini="bool",
     )  # fmt: skip
     ignore: tuple[str, ...] = _option(
-        _each(_json_path), (),
+        parsing.each(parsing.json_path), (),
         "what of a request does not count in the search for its recording: JSON paths (`metadata.run_id`, `messages[*].id`, "
         "`**.request_id`) and query parameters (`?session`)",
         ini="linelist",
     )  # fmt: skip
     prompt: tuple[str, ...] = _option(
-        _each(_name_version), (), "run with another version of a prompt (repeatable)", flag="--llm-prompt",
+        parsing.each(parsing.name_version), (), "run with another version of a prompt (repeatable)", flag="--llm-prompt",
         metavar="NAME=VERSION", ini="linelist", repeat=True,
     )  # fmt: skip
     report: tuple[str, ...] = _option(
-        _each(_report), (), "write a report; the kind goes by the suffix, .html or .json (repeatable)", flag="--llm-report",
+        parsing.each(parsing.report), (), "write a report; the kind goes by the suffix, .html or .json (repeatable)", flag="--llm-report",
         metavar="FILE", ini="linelist", repeat=True,
     )  # fmt: skip
     embedder: str = _option(
-        _text, "tfidf", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
+        parsing.text, "tfidf", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
     )  # fmt: skip
     semantic_threshold: str = _option(
-        _text, "", "file that `llmops calibrate semantic` wrote: the default bound of the embedder it was made for"
+        parsing.text, "", "file that `llmops calibrate semantic` wrote: the default bound of the embedder it was made for"
     )  # fmt: skip
     vector_cache: str = _option(
-        _text, "", "folder in which vectors of local embedders are kept between runs; left out: nothing is written"
+        parsing.text, "", "folder in which vectors of local embedders are kept between runs; left out: nothing is written"
     )  # fmt: skip
     calibrations: str = _option(
-        _text, "calibrations", "folder of what is known of the judges, as `llmops judge calibrate --out` and `llmops judge probe --out` write it"
+        parsing.text, "calibrations", "folder of what is known of the judges, as `llmops judge calibrate --out` and `llmops judge probe --out` write it"
     )  # fmt: skip
     prompts_dir: str = _option(
-        _text, "prompts", "folder of the prompts, looked for from the test's folder upwards"
+        parsing.text, "prompts", "folder of the prompts, looked for from the test's folder upwards"
     )  # fmt: skip
     corpora_dir: str = _option(
-        _text, "corpora", "folder of the retrievers' corpora, looked for from the test's folder upwards"
+        parsing.text, "corpora", "folder of the retrievers' corpora, looked for from the test's folder upwards"
     )  # fmt: skip
     allow_hosts: tuple[str, ...] = _option(
-        _each(_host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
+        parsing.each(parsing.host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
     )  # fmt: skip
     junit_properties: bool = _option(
-        _yes, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"
+        parsing.yes, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"
     )  # fmt: skip
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that --llm-model names.
+
+        >>> Settings(model="a").models, Settings().models
+        (('a',), ())
+        """
+        return self.model if isinstance(self.model, tuple) else tuple(filter(None, (self.model,)))
+
+    @property
+    def only_model(self) -> str:
+        """The model that --llm-model names alone; empty: it names none, or several."""
+        return self.model if isinstance(self.model, str) else ""
 
     @property
     def versions(self) -> dict[str, str]:

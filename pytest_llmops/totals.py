@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
 
 from pytest_llmops.attribution import attribution
-from pytest_llmops.instruments import JudgeUse, doubt, judged, judges, text_of
+from pytest_llmops.instruments import JudgeUse, doubt, judged, judges
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.recordings import Cassettes, budget_words, cassettes
 from pytest_llmops.runs import OUTCOMES, Outcome, Run, TestRecord
+from pytest_llmops.sides import Axis, fair, grouped, side_key, subject, text_of
 from pytest_llmops.traffic import Latency, Traffic, latency, traffic
 
 Verdict: TypeAlias = Literal["FAIL", "ERROR", "PASS", "NOT JUDGED", "EMPTY"]
-T = TypeVar("T")
-K = TypeVar("K")
 
 BINS = 10
 WORDS: Mapping[Outcome, str] = {
@@ -76,24 +75,35 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromptVersion:
-    """One version of a prompt, and what the tests that ran with it measured."""
+class Side:
+    """One version of a prompt, or one model, and what the tests that ran with it measured.
 
-    prompt: str
+    Attributes:
+        comparison: Number of the comparison within the run: means of two comparisons are over unlike tests.
+        left_out: Rows (cases) of the comparison that did not run on every side, and count on none.
+        unscored: Tests in which something could not be judged.
+        traffic: Of a prompt's version all calls, of a model the application's: judges are no cost of a candidate.
+    """
+
+    prompt: str = ""
     version: str = ""
     fingerprint: str = ""
     aliases: tuple[str, ...] = ()
+    model: str = ""
+    comparison: int = 0
+    left_out: int = 0
     tests: int = 0
     passed: int = 0
     skipped: int = 0
+    unscored: int = 0
     metrics: tuple[Metric, ...] = ()
     traffic: Traffic = field(default_factory=Traffic)
     latency: Latency = field(default_factory=Latency)
 
     @property
     def label(self) -> str:
-        """The version as people name it: ``v2 (production)``."""
-        version = self.version or self.fingerprint[:8] or "?"
+        """The model, or the version as people name it: ``v2 (production)``."""
+        version = self.model or self.version or self.fingerprint[:8] or "?"
         return f"{version} ({', '.join(self.aliases)})" if self.aliases else version
 
 
@@ -102,12 +112,14 @@ class Totals:
     """What a run adds up to.
 
     Attributes:
+        candidates: Models side by side; empty where no test ran with several.
         blamed: Which half of a retrieval-augmented answer did badly, in words, and in how many tests.
     """
 
     outcomes: Mapping[Outcome, int]
     metrics: tuple[Metric, ...]
-    versions: tuple[PromptVersion, ...]
+    versions: tuple[Side, ...]
+    candidates: tuple[Side, ...] = ()
     judges: tuple[JudgeUse, ...]
     models: tuple[str, ...]
     traffic: Traffic
@@ -156,7 +168,8 @@ def totals(run: Run) -> Totals:
     return Totals(
         outcomes={outcome: run.count(outcome) for outcome in OUTCOMES},
         metrics=metrics(records),
-        versions=tuple(prompt_version(group) for group in grouped(_alike(records), _prompt_key).values()),
+        versions=tuple(sides(records, "prompt")),
+        candidates=tuple(sides(records, "model")),
         judges=judges(records),
         models=tuple(dict.fromkeys(call.model for call in calls if call.purpose == "app" and call.model)),
         traffic=traffic(calls),
@@ -228,56 +241,34 @@ def _histogram(values: Iterable[float]) -> tuple[int, ...]:
     return tuple(bins)
 
 
-def _prompt_key(record: TestRecord) -> tuple[str, ...] | None:
-    said = record.fact("prompt")
-    return tuple(text_of(said.get(key)) for key in ("name", "version", "fingerprint")) if said else None
+def sides(records: Sequence[TestRecord], axis: Axis) -> Iterator[Side]:
+    """Yield what each version of each prompt, or each model, came to, over the tests that compare them fairly."""
+    for number, (group, left_out) in enumerate(fair(records, axis)):
+        for ran in grouped(group, lambda one: (subject(one, axis), side_key(one, axis))).values():
+            yield replace(side(ran, axis), comparison=number, left_out=left_out)
 
 
-def _alike(records: Sequence[TestRecord]) -> list[TestRecord]:
-    """The records by which versions of a prompt can be compared.
-
-    Where a test ran with several versions, only such tests count: a mean over other questions is no
-    comparison. Where none did, all count.
-    """
-    ran: dict[tuple[str, str], set[tuple[str, ...]]] = {}
-    for record in records:
-        if key := _prompt_key(record):
-            ran.setdefault((key[0], _function(record)), set()).add(key)
-    several = {place for place, keys in ran.items() if len(keys) > 1}
-    prompts = {name for name, _ in several}
-    told = [(record, record.fact("prompt").get("name")) for record in records]
-    return [one for one, name in told if name not in prompts or (text_of(name), _function(one)) in several]
-
-
-def _function(record: TestRecord) -> str:
-    return record.nodeid.partition("[")[0]
-
-
-def prompt_version(records: Sequence[TestRecord]) -> PromptVersion:
-    """Add up the tests that ran with one version of a prompt; there must be at least one."""
-    calls = [call for record in records for call in record.calls]
-    said = records[0].fact("prompt")
-    aliases = (text_of(record.fact("prompt").get("alias")) for record in records)
+def side(records: Sequence[TestRecord], axis: Axis) -> Side:
+    """Add up the tests that ran on one side; there must be at least one."""
+    calls = [call for record in records for call in record.calls if axis == "prompt" or call.purpose == "app"]
+    said = records[0].fact(axis)
+    aliases = (text_of(record.fact(axis).get("alias")) for record in records)
     version = text_of(said.get("version"))
-    return PromptVersion(
-        prompt=text_of(said.get("name")),
+    return Side(
+        prompt=subject(records[0], axis),
         version=version,
         fingerprint=text_of(said.get("fingerprint")),
         aliases=tuple(dict.fromkeys(alias for alias in aliases if alias not in ("", version))),
+        model=text_of(said.get("name")) if axis == "model" else "",
         tests=len(records),
         passed=sum(record.outcome in ("passed", "xpassed") for record in records),
         skipped=sum(record.outcome == "skipped" for record in records),
+        unscored=sum(map(_unscored, records)),
         metrics=metrics(records),
         traffic=traffic(calls),
         latency=latency(calls),
     )
 
 
-def grouped(items: Iterable[T], key: Callable[[T], K | None]) -> dict[K, list[T]]:
-    """Group in the order of first sight; what has no key is left out."""
-    groups: dict[K, list[T]] = {}
-    for item in items:
-        name = key(item)
-        if name is not None:
-            groups.setdefault(name, []).append(item)
-    return groups
+def _unscored(record: TestRecord) -> bool:
+    return record.outcome == "errored" or any(one.status == "errored" for one in record.measurements)

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmops.instruments import doubt, judged, text_of
+from pytest_llmops.instruments import doubt, judged
 from pytest_llmops.measurement import Json, Measurement, amount, apart, shorten
 from pytest_llmops.protocols import Call
 from pytest_llmops.reviewing import review
 from pytest_llmops.runs import TestRecord
+from pytest_llmops.sides import text_of
 from pytest_llmops.texts import Place, Text, Texts, shown
 from pytest_llmops.totals import blame
 from pytest_llmops.traffic import traffic
@@ -25,7 +26,7 @@ MAX_NAME = 300
 SHOWN_APART = frozenset({"actual", "expected", "question", "evidence", "judge", "calibration"})
 MAX_CHIPS = 3
 _FIRST = ("errored", "failed", "passed", "recorded")
-KNOWN_FACTS = frozenset({"prompt", "case", "retriever", "judge", "cassette"})
+KNOWN_FACTS = frozenset({"model", "prompt", "case", "retriever", "judge", "cassette"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +271,7 @@ def _facts(record: TestRecord) -> Iterator[tuple[str, str]]:
 
 
 _FACT_TEMPLATES: dict[str, tuple[tuple[str, str], ...]] = {
+    "model": (("name", ""),),
     "prompt": (("name", ""), ("version", ""), ("alias", "as "), ("fingerprint", "fingerprint "), ("path", "")),
     "case": (("id", ""), ("file", ""), ("family", "family "), ("fingerprint", "fingerprint ")),
     "retriever": (("name", ""), ("k", "k = "), ("documents", "documents "), ("fingerprint", "fingerprint ")),
@@ -278,12 +280,21 @@ _FACT_TEMPLATES: dict[str, tuple[tuple[str, str], ...]] = {
 }  # fmt: skip
 
 
-def flags_of(meta: Mapping[str, Json]) -> str:
-    """Return the options of a run that decide what its tests ask for, to end a command with."""
+def flags_of(meta: Mapping[str, Json], record: TestRecord) -> str:
+    """Return the options of a run that decide what a test asks for, and whether it is made, to end a command with."""
     settings = meta.get("settings")
-    prompts = settings.get("prompt") if isinstance(settings, Mapping) else None
-    chosen = prompts if isinstance(prompts, Sequence) and not isinstance(prompts, str) else ()
-    return "".join(f" --llm-prompt={shlex.quote(text_of(one))}" for one in chosen)
+    said: Mapping[str, Json] = settings if isinstance(settings, Mapping) else {}
+    words = [("prompt", one) for one in _listed(said.get("prompt"))]
+    candidate, model = record.fact("model").get("name"), said.get("model")
+    if candidate is not None:
+        models = [model] if isinstance(model, str) else _listed(model)
+        # Others than the test's own: its marker named it, and the command line did not.
+        words += [("model", one) for one in models if candidate in models]
+    return "".join(f" --llm-{name}={shlex.quote(text_of(one))}" for name, one in words)
+
+
+def _listed(value: Json) -> Sequence[Json]:
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
 
 
 def _rerun(record: TestRecord, flags: str) -> str:

@@ -33,9 +33,18 @@ def narrowed_by(config: Any, settings: Settings, left_out: int) -> list[str]:
         found.append(f"{left_out} collected tests were left out")
     if settings.prompt:
         found.append("--llm-prompt")
+    if getattr(config.option, "llm_model", None) and _several_models_in_ini(config):
+        found.append("--llm-model")
     if settings.record == "live":
         found.append("--llm-record=live")
     return found
+
+
+def _several_models_in_ini(config: Any) -> bool:
+    try:
+        return len(config.getini("llm_model") or ()) > 1
+    except Exception:  # noqa: BLE001 -- native TOML with a text where pytest wants a list: it is one model
+        return False
 
 
 def scopes(config: Any) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack, cast
 
-from pytest_llmops import recorder
+from pytest_llmops import recorder, softly
 from pytest_llmops.chunks.bounds import (
     ChunkLimits,
     DirtBounds,
@@ -278,7 +278,7 @@ def _emitted(
     made = []
     failure: MeasurementFailed | MeasurementErrored | None = None
     try:
-        with recorder.soft():
+        with softly.soft():
             for check in checks:
                 better: Literal["lower", "higher"] = "higher" if check.name == "span_recall" else "lower"
                 faults = [[one.place, shorten(one.text, SHOWN_CHARS)] for one in check.faults]

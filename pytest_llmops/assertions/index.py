@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pytest_llmops import freshness, recorder
+from pytest_llmops import freshness, recorder, softly
 from pytest_llmops.errors import MeasurementErrored, UsageError, told
 from pytest_llmops.measurement import Json, Measurement, amount, shorten
 from pytest_llmops.protocols import Retriever
@@ -81,7 +81,7 @@ def assert_index_fresh(
         raise UsageError("assert_index_fresh: source: expected at least one document, got none")
     held = freshness.states(index, keys=keys, what="index")
     found = freshness.compared(held, wanted, now=time.time() if now is None else now)
-    with recorder.soft():
+    with softly.soft():
         counts = [_counted(found, name, bound, label) for name, bound in bounds.items()]
         ages = [_aged(found, at_most_age_s, label)] if found.by or at_most_age_s is not None else []
     return (*counts, *ages)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import guards as guarding
-from pytest_llmops import recorder, semantics
+from pytest_llmops import recorder, semantics, softly
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UsageError, told
 from pytest_llmops.measurement import Json, Measurement, apart, shorten
 from pytest_llmops.semantics import QUOTED, Bound, Guards
@@ -86,7 +86,7 @@ def assert_semantic(
     best = semantics.best(actual, references, scores, bound, names)
     if measurement.value is not None:
         measurement = replace(measurement, value=scores[best.index])
-    with recorder.soft() as block:
+    with softly.soft() as block:
         _emit(measurement, actual, references, best.index)
         if names:
             _emit_guards(actual, references[best.index], best.comparison, names, measurement)

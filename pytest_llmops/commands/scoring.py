@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from pytest_llmops import recorder
+from pytest_llmops import softly
 from pytest_llmops.assertions.judged import assert_judge_score
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.port import Asked, asked_of, finite, takes_contexts, verdict_of
@@ -135,7 +135,7 @@ def _measured(one: Output, heard: Heard, at_least: float | None) -> Judged:
     verdict = heard.verdict
     scale = (verdict.low, verdict.high) if verdict.score is not None else _own_scale(heard.asked.judge)
     bound = _bound(heard.asked, one, at_least, scale)
-    with recorder.collect() as found:
+    with softly.collect() as found:
         assert_judge_score(
             one.answer,
             judge=_Said(heard),

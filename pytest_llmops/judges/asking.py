@@ -30,6 +30,7 @@ from pytest_llmops.errors import ModelError, PromptError, UsageError
 from pytest_llmops.judges.negotiation import Way, negotiated
 from pytest_llmops.judges.patience import patiently
 from pytest_llmops.judges.reply import Unread
+from pytest_llmops.judges.selfsame import conflict
 from pytest_llmops.measurement import Json, shorten
 from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt
 
@@ -183,12 +184,15 @@ class Asker:
             nonce_of: What the nonce is a hash of, besides the prompt; none: the data.
 
         Returns:
-            The verdict; or the error and the raw replies, if no reply could be read in two tries.
+            The verdict; or the error and the raw replies, if no reply could be read in two tries, or if the
+            model is the one under test and that is not allowed: where the names tell it, it is not asked.
 
         Raises:
             ModelError: The model could not be asked at all.
             PromptError: The prompt cannot be used.
         """
+        if own := conflict(self.model_name):
+            return Answer(error=own)
         nonce = self.nonce(data, nonce_of)
         text = block(data, nonce)
         replies: list[str] = []
@@ -202,6 +206,8 @@ class Asker:
                     raise
                 return Answer(error=f"{error}; asking again failed: {failed}", raw=_raw(replies))
             replies.append(_reply_of(completion))
+            if own := conflict(completion.model):
+                return Answer(error=own, raw=_raw(replies))
             try:
                 value = _read(completion, shape, nonce, structured=way.kind != "text")
             except Unread as why:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, SupportsFloat, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import MeasurementFailed, UsageError, told
+from pytest_llmops.judges.selfsame import conflict
 from pytest_llmops.measurement import Json, Measurement, shorten
 from pytest_llmops.protocols import Verdict
 
@@ -114,6 +115,8 @@ def verdict_of(
     try:
         asked.version = str(asked.judge.version)
         asked.model = str(getattr(asked.judge, "model_name", ""))
+        if own := conflict(asked.model):
+            return Verdict(error=own)
         with recorder.purpose("judge"):
             found: object = asked.judge.judge(answer, question=question, reference=reference, **more)
         problem = _problem(found)

@@ -19,8 +19,9 @@ from pytest_llmops.matrix import Matrix, matrices
 from pytest_llmops.measurement import Json, Measurement, amount, shorten
 from pytest_llmops.reviewing import Judgement, review
 from pytest_llmops.runs import OUTCOMES, Run, TestRecord
+from pytest_llmops.sides import grouped
 from pytest_llmops.texts import Texts
-from pytest_llmops.totals import BINS, WORDS, Metric, grouped, totals
+from pytest_llmops.totals import BINS, WORDS, Metric, Side, totals
 from pytest_llmops.traffic import cost_words, counted
 from pytest_llmops.views import MAX_NAME, CaseView, case_id, flags_of, json_text, sign, view
 
@@ -46,6 +47,15 @@ class _Table:
     columns: Sequence[_Column]
     metrics: Sequence[tuple[str, str]]
     rows: Sequence[tuple[str, bool, Sequence[Sequence[_Cell]]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidates:
+    """Models over the same tests: a row for each, with the means of the metrics."""
+
+    tests: str
+    metrics: Sequence[tuple[str, str]]
+    rows: Sequence[tuple[Side, Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +99,6 @@ def render(run: Run) -> str:
     """
     texts = Texts()
     found = totals(run)
-    flags = flags_of(run.meta)
     style, script = (_resource(name) for name in ("style.css", "script.js"))
     return (
         _environment()
@@ -100,9 +109,11 @@ def render(run: Run) -> str:
             style=style,
             script=script,
             policy=_policy(style, script),
-            files=_files(run.records, texts, flags),
+            files=_files(run, texts),
             tables=[_table(one) for one in matrices(run)],
             review=list(map(_looked_at, review(run.records))),
+            candidates=[_candidates(one) for one in grouped(found.candidates, _comparison).values()],
+            model_tables=[_table(one) for one in matrices(run, "model")],
             notes=[shorten(note, 2 * MAX_NAME) for note in run.notes],
             about=_about(run.meta),
             cost=cost_words(found.traffic),
@@ -181,16 +192,16 @@ def _missed(metric: Metric, place: int) -> bool:
     return high < metric.bound or (high == metric.bound and place < BINS - 1)
 
 
-def _files(records: Iterable[TestRecord], texts: Texts, flags: str) -> list[_File]:
+def _files(run: Run, texts: Texts) -> list[_File]:
     seen: Counter[str] = Counter()
 
     def shown(record: TestRecord) -> CaseView:
-        case = view(record, texts, flags)
+        case = view(record, texts, flags_of(run.meta, record))
         seen[case.id] += 1
         # A merged run may hold a test twice; an id may not.
         return case if seen[case.id] == 1 else replace(case, id=f"{case.id}-{seen[case.id]}")
 
-    ordered = sorted(records, key=lambda one: OUTCOMES.index(one.outcome))
+    ordered = sorted(run.records, key=lambda one: OUTCOMES.index(one.outcome))
     groups = grouped(ordered, lambda one: one.nodeid.partition("::")[0])
     return [
         _File(
@@ -224,17 +235,38 @@ def _looked_at(one: Judgement) -> _LookedAt:
     )
 
 
-def _table(matrix: Matrix) -> _Table:
-    shown = [one for column in matrix.columns for one in column.metrics if one.n]
+def _comparison(side: Side) -> int:
+    return side.comparison
+
+
+def _candidates(sides: Sequence[Side]) -> _Candidates:
+    doubts = _doubts(sides)
+    left_out = (
+        f", {counted(sides[0].left_out, 'case')} left out that not all of them ran"
+        if sides[0].left_out
+        else ""
+    )
+    return _Candidates(
+        tests=f"{counted(sides[0].tests, 'test')} each{left_out}",
+        metrics=[(shorten(name, 40), doubt) for name, doubt in doubts.items()],
+        rows=[(one, [_column_mean(one.metrics, name) for name in doubts]) for one in sides],
+    )
+
+
+def _doubts(sides: Sequence[Side]) -> dict[str, str]:
+    """The metrics to show, those with a bound if there are any, and what speaks against each."""
+    shown = [one for side in sides for one in side.metrics if one.n]
     by_name = grouped([one for one in shown if one.bounds] or shown, lambda one: one.name)
-    names = list(by_name)
+    return {name: next(filter(None, (one.doubt for one in group)), "") for name, group in by_name.items()}
+
+
+def _table(matrix: Matrix) -> _Table:
+    doubts = _doubts(matrix.columns)
+    names = list(doubts)
     return _Table(
         test=shorten(matrix.test, MAX_NAME),
         prompt=shorten(matrix.prompt, MAX_NAME),
-        metrics=[
-            (shorten(name, 40), next(filter(None, (one.doubt for one in group)), ""))
-            for name, group in by_name.items()
-        ],
+        metrics=[(shorten(name, 40), doubt) for name, doubt in doubts.items()],
         columns=[
             _Column(
                 label=shorten(column.label, 60),

@@ -12,7 +12,8 @@ from typing import Literal, TypeAlias
 from pytest_llmops.measurement import amount, shorten
 from pytest_llmops.reviewing import Judgement, review
 from pytest_llmops.runs import Run
-from pytest_llmops.totals import Metric, PromptVersion, Totals, grouped, totals
+from pytest_llmops.sides import grouped
+from pytest_llmops.totals import Metric, Side, Totals, totals
 from pytest_llmops.traffic import cost_words, counted
 
 Style: TypeAlias = Literal["", "green", "red", "yellow", "bold"]
@@ -65,6 +66,7 @@ def lines(run: Run, *, verbosity: int = 0, ascii: bool = False, width: int = 80)
         *page.wrapped(verdict, _verdict_style(found), hang=len(found.verdict) + 2),
         *_metrics(page, found),
         *_prompts(page, found),
+        *_models(page, found),
         *_blamed(page, found),
         *_traffic(page, found, verbosity),
         *_judges(page, found),
@@ -196,25 +198,57 @@ def sparkline(counts: Iterable[int], *, ascii: bool = False) -> str:  # noqa: A0
 def _prompts(page: _Page, found: Totals) -> list[Line]:
     out: list[Line] = []
     single = []
-    for prompt, versions in grouped(found.versions, lambda one: one.prompt).items():
+    for versions in grouped(found.versions, lambda one: one.comparison).values():
+        prompt = page.quote(versions[0].prompt, 60)
         if len(versions) == 1:
-            single.append(f"{page.quote(prompt, 60)}@{page.quote(versions[0].label, 60)}")
+            single.append(f"{prompt}@{page.quote(versions[0].label, 60)}")
         else:
-            out += _versions(page, prompt, versions)
+            out += _sides(page, f"prompt {prompt}", versions)
     return out + (page.fact("prompts", ", ".join(single)) if single else [])
 
 
-def _versions(page: _Page, prompt: str, versions: Sequence[PromptVersion]) -> list[Line]:
-    found = grouped((one for version in versions for one in version.metrics if one.n), lambda one: one.key)
+def _models(page: _Page, found: Totals) -> list[Line]:
+    out: list[Line] = []
+    for models in grouped(found.candidates, lambda one: one.comparison).values():
+        tests, rest = counted(models[0].tests, "test"), models[0].left_out
+        left_out = f", {rest:,} left out that not all of them ran" if rest else ""
+        out += _sides(page, "model", models)
+        out += _use(page, models)
+        out += page.fact("models", f"{tests} each{left_out}")
+        doubts = {one.name: one.doubt for model in models for one in model.metrics if one.doubt}
+        said = (f"{page.quote(name, 60)}: {page.quote(doubt, 60)}" for name, doubt in doubts.items())
+        out += page.fact("doubt", ", ".join(said), "yellow") if doubts else []
+    return out
+
+
+def _use(page: _Page, models: Sequence[Side]) -> list[Line]:
+    """What it takes to get an answer of each model, without its judges."""
+    rows = [["model", "unscored", "tokens", "cost", "p50", "p95"]]
+    for one in models:
+        used = one.traffic
+        tokens = [number for number in (used.input_tokens, used.output_tokens) if number is not None]
+        # Calls without a count, or a price, are in no sum: it is more than that.
+        tokens_of = f"{'>' if used.uncounted else ''}{sum(tokens):,}" if tokens else "-"
+        cost = "-"
+        if used.known_usd is not None:
+            cost = f"{'>' if used.unpriced else ''}{amount(used.known_usd, 'USD')}"
+        times = ("-" if time is None else amount(time, "s") for time in (one.latency.p50, one.latency.p95))
+        label = f"{INDENT}{page.quote(one.label, 60)}"
+        rows.append([label, str(one.unscored or "-"), tokens_of, cost, *times])
+    return page.table(rows, ["", *("yellow" if one.unscored else "" for one in models)])
+
+
+def _sides(page: _Page, head: str, sides: Sequence[Side]) -> list[Line]:
+    found = grouped((one for side in sides for one in side.metrics if one.n), lambda one: one.key)
     # What carries a bound comes first: the columns on the right may not fit.
     keys = sorted(found, key=lambda key: not any(one.bounds for one in found[key]))
     heads = (_fit(page.quote(key[0], 60), 20) for key in keys)
-    rows = [[f"prompt {page.quote(prompt, 60)}", "passed", *heads]]
-    for version in versions:
-        by_key = {one.key: one for one in version.metrics}
-        passed = f"{version.passed}/{version.tests - version.skipped}"
+    rows = [[head, "passed", *heads]]
+    for side in sides:
+        by_key = {one.key: one for one in side.metrics}
+        passed = f"{side.passed}/{side.tests - side.skipped}"
         means = (_mean(by_key.get(key)) for key in keys)
-        rows.append([f"{INDENT}{page.quote(version.label, 60)}", passed, *means])
+        rows.append([f"{INDENT}{page.quote(side.label, 60)}", passed, *means])
     return page.table(rows, [""] * len(rows))
 
 

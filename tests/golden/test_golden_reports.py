@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.sample_run import fixed_run
+from support.sample_run import fixed_run, models_run
 
 from pytest_llmops.reports import html, terminal
 from pytest_llmops.runs import Run
@@ -30,6 +30,9 @@ GOLDEN: dict[str, Callable[[], str]] = {
     "terminal.txt": lambda: styled(terminal.lines(fixed_run())),
     "terminal-ascii.txt": lambda: styled(terminal.lines(fixed_run(), ascii=True, width=72)),
     "terminal-verbose.txt": lambda: styled(terminal.lines(fixed_run(), verbosity=1, width=120)),
+    "models.html": lambda: html.render(models_run()) + "\n",
+    "models.txt": lambda: styled(terminal.lines(models_run())),
+    "models-ascii.txt": lambda: styled(terminal.lines(models_run(), ascii=True, width=60)),
     "terminal-quiet.txt": lambda: styled(terminal.lines(fixed_run(), verbosity=-1)),
 }
 

@@ -221,3 +221,48 @@ def _others() -> list[TestRecord]:
         TestRecord(nodeid="tests/test_others.py::test_fixed", outcome="xpassed", measurements=(Measurement(name="text.exact", value=1.0, bound=1.0),)),
         TestRecord(nodeid="tests/test_others.py::test_pair", outcome="skipped", message="needs a judge: run with --llm-judge"),
     ]  # fmt: skip
+
+
+def models_run() -> Run:
+    """A run with two candidates and one judge: one case that only one of them ran, one verdict missing, one call unpriced."""
+    large, small = "openai/gpt-5-mini", "small:8b"
+    return Run(
+        records=(
+            _candidate(small, "late-return", "You can return it within 60 days.", score=3, latency=0.2),
+            _candidate(small, "gift-card", "Gift cards cannot be returned.", score=None, latency=0.3),
+            _candidate(
+                large, "late-return", "No: returns end after 30 days.", score=9, latency=0.8, usd=0.0003
+            ),
+            _candidate(large, "gift-card", "Gift cards are excluded.", score=8, latency=1.2, usd=0.0002),
+            _candidate(large, "damaged", "We replace it.", score=2, latency=9.0, usd=0.9),
+        ),
+        meta={"created": "2026-01-02T03:04:05Z", "settings": {"model": [small, large], "prompt": []}},
+        notes=("the judge gpt-5-mini is the model under test in 3 tests",),
+    )
+
+
+def _candidate(
+    model: str, case: str, answer: str, *, score: int | None, latency: float, usd: float | None = None
+) -> TestRecord:
+    said: Json = {"score": score, "low": 1, "high": 10, "raw": "", "dimensions": {}, "name": "quality"}
+    verdict = Measurement(
+        name="judge.quality", value=None if score is None else (score - 1) / 9, bound=None if score is None else 2 / 3,
+        error="no verdict after 2 tries" if score is None else "", version="quality-1", detail={"actual": answer, "judge": said},
+    )  # fmt: skip
+    length = Measurement(
+        name="text.words", value=float(len(answer.split())), unit="count", better="lower", bound=8
+    )
+    return TestRecord(
+        nodeid=f"tests/test_refunds.py::test_models[{model}-{case}]",
+        outcome="errored" if score is None else "failed" if score < 7 else "passed",
+        duration_s=0.01,
+        message="judge.quality could not be scored: no verdict after 2 tries" if score is None else "",
+        measurements=(verdict, length),
+        calls=(
+            Call(provider="openai", endpoint="chat", model=model, messages=(Message("user", case),), output=answer,
+                usage=Usage(input_tokens=100, output_tokens=len(answer)), cost_usd=usd, latency_s=latency, replayed=True, status=200),
+            Call(provider="openai", endpoint="chat", model="gpt-5-mini", purpose="judge", messages=(Message("user", f"grade: {answer}"),),
+                output=f"{score}", usage=Usage(input_tokens=900, output_tokens=9), cost_usd=0.5, latency_s=5.0, replayed=True, status=200),
+        ),
+        facts={"model": {"name": model}, "case": {"id": case, "file": "cases/refunds.jsonl", "input": case}},
+    )  # fmt: skip

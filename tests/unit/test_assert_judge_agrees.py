@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from pytest_llmops import recorder
+from pytest_llmops import recorder, softly
 from pytest_llmops.assertions.agreement import assert_judge_agrees
 from pytest_llmops.backends.offline import ScriptedModel
 from pytest_llmops.errors import (
@@ -59,14 +59,14 @@ def pair(tp: int, fn: int, fp: int, tn: int) -> tuple[Scripted, list[dict[str, A
 
 
 def measured(*args: Any, **options: Any) -> dict[str, Measurement]:
-    with recorder.collect() as found:
+    with softly.collect() as found:
         assert_judge_agrees(*args, **options)
     return {one.name: one for one in found}
 
 
 def test_a_good_judge_passes_and_all_of_it_is_measured() -> None:
     judge, rows = pair(55, 5, 5, 35)
-    with recorder.collect() as found:
+    with softly.collect() as found:
         kappa = assert_judge_agrees(judge, rows, min_tnr=0.7, min_tpr=0.8, label="de")
     named = {one.name.removeprefix("judge.scripted."): one for one in found}
     assert kappa is named["kappa"]
@@ -147,7 +147,7 @@ def test_a_rubber_stamp_fails_however_often_it_is_right() -> None:
 
 def test_within_soft_each_bar_is_told_once() -> None:
     judge, rows = pair(60, 0, 22, 18)
-    with pytest.raises(MeasurementFailed, match="2 of 7 checks failed") as caught, recorder.soft():
+    with pytest.raises(MeasurementFailed, match="2 of 7 checks failed") as caught, softly.soft():
         assert_judge_agrees(judge, rows)
     assert str(caught.value).count("worst  ") == 3
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_llmops import recorder, registry
+from pytest_llmops import recorder, registry, softly
 from pytest_llmops.assertions.grounding import assert_context_relevance
 from pytest_llmops.assertions.judged import assert_judge_score
 from pytest_llmops.assertions.preferred import assert_preferred
@@ -54,7 +54,7 @@ def scoring(accuracy: int, fluency: int, relevance: int, reason: str = "because"
 
 
 def judged(*args: Any, **options: Any) -> tuple[dict[str, Measurement], Mapping[str, Any]]:
-    with recorder.collect() as found:
+    with softly.collect() as found:
         assert_judge_score(*args, **options)
     return {one.name: one for one in found}, found[-1].detail.get("judge", {})  # type: ignore[return-value]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pytest_llmops import guards as guarding
-from pytest_llmops import recorder
+from pytest_llmops import recorder, softly
 from pytest_llmops.assertions.semantic import assert_semantic
 from pytest_llmops.backends.offline import HashingEmbedder
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UnknownName, UsageError
@@ -233,7 +233,7 @@ def test_a_failure_asks_the_embedder_once_only() -> None:
 
 def test_a_megabyte_is_scored_and_explained() -> None:
     answer = "Nothing to see here. " * 50_000 + "Refunds take 30 days."
-    with recorder.collect() as found:
+    with softly.collect() as found:
         assert_semantic(answer, "Refunds take 31 days", at_least=0.99)
     evidence = dict(found[0].detail["evidence"])  # type: ignore[arg-type]
     assert evidence["missing"] == '"31" (in no sentence)'
@@ -245,7 +245,7 @@ def test_lone_surrogates() -> None:
 
 
 def test_detail_is_plain() -> None:
-    with recorder.collect() as found:
+    with softly.collect() as found:
         assert_semantic("cat", ("dog",))
     detail: dict[str, Json] = dict(found[0].detail)
     assert detail["expected"] == ["dog"]
@@ -257,7 +257,7 @@ ALIKE = Fake(answer=lambda texts: np.ones((len(texts), 2)))
 
 
 def measured(*args: Any, **kwargs: Any) -> dict[str, Any]:
-    with recorder.collect() as found:
+    with softly.collect() as found:
         assert_semantic(*args, **kwargs)
     return {one.name: one for one in found}
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.shared import shared
 
-from pytest_llmops import assert_judge_fit, recorder
+from pytest_llmops import assert_judge_fit, softly
 from pytest_llmops.backends.offline import ScriptedModel
 from pytest_llmops.errors import CaseError, MeasurementErrored, MeasurementFailed, ModelError, UsageError
 from pytest_llmops.judges.grounding import Grounding
@@ -236,7 +236,7 @@ def test_what_cannot_be_tried() -> None:
 
 
 def test_the_assertion_tells_what_was_passed() -> None:
-    with recorder.collect() as found:
+    with softly.collect() as found:
         kept = assert_judge_fit(Scores(honest))
     assert (kept.name, kept.value, kept.bound, kept.version) == ("judge.own.canaries", 1.0, 1.0, "1")
     assert found == [kept]

@@ -16,7 +16,7 @@ from openai.types import Decision
 from support.server import Reply, Seen, StubServer, closed_port, error_reply, json_reply
 from support.tapes import taped
 
-from pytest_llmops import recorder, registry, trace
+from pytest_llmops import recorder, registry, softly, trace
 from pytest_llmops.assertions.judged import assert_judge_score
 from pytest_llmops.backends.offline import ScriptedModel
 from pytest_llmops.backends.openai import OpenAIModel
@@ -473,7 +473,7 @@ def test_it_can_be_named(rubrics: Path) -> None:
 
 
 def test_a_test_with_it(tone: DecisionsJudge, server: Decides) -> None:
-    with recorder.collect() as found:
+    with softly.collect() as found:
         assert_judge_score("Gladly!", judge=tone, review=0.95)
     assert found[0].name == "judge.tone_decisions"
     assert found[0].value == pytest.approx(3.75 / 4)

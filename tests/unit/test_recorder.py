@@ -12,8 +12,9 @@ import pytest
 from pytest_llmops import recorder, wording
 from pytest_llmops.errors import CassetteMiss, MeasurementErrored, MeasurementFailed, UnknownName
 from pytest_llmops.measurement import Measurement
-from pytest_llmops.recorder import Exchange, Recorder, collect, emit, soft
+from pytest_llmops.recorder import Exchange, Recorder, emit
 from pytest_llmops.settings import Settings
+from pytest_llmops.softly import collect, soft
 from pytest_llmops.wording import describe
 
 GOOD = Measurement(name="good", value=1.0, bound=0.5)

@@ -1,0 +1,75 @@
+"""Is this the same model? Names as servers, gateways and clouds write them, without and with a date."""
+
+from __future__ import annotations
+
+import re
+
+_DATE = re.compile(
+    r"[-@](?:"
+    r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"  # OpenAI: 2025-04-14
+    r"|20\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"  # Anthropic: 20250514
+    r"|(?:0[1-9]|1[0-2])-(?:20\d{2}|0[1-9]|[12]\d|3[01])"  # Cohere: 08-2024; Google: 04-17
+    r"|(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])|2\d(?:0[1-9]|1[0-2])"  # OpenAI: 0613; Mistral: 2407
+    r"|00\d"  # Google: 001
+    r")$"
+)
+_ALIAS = re.compile(r"[-:]latest$|:(?:free|nitro|floor|exacto|online)$")
+"""Ends that say which of its servers or snapshots is asked, not which model."""
+_BEDROCK = re.compile(r"^(?:[a-z-]{2,7}\.)?[a-z0-9]+\.(?=[a-z].*-v\d+(?::\d+)?$)")
+_BEDROCK_END = re.compile(r"(?<=\d{8})-v\d+(?::\d+)?$|:\d+$")
+_PROVIDERS = frozenset(
+    {
+        *("openai", "azure", "anthropic", "google", "gemini", "vertex_ai", "bedrock", "mistral", "mistralai"),
+        *(
+            "cohere",
+            "groq",
+            "openrouter",
+            "together_ai",
+            "fireworks_ai",
+            "ollama",
+            "models",
+            "deepseek",
+            "xai",
+        ),
+    }
+)
+"""First parts of a name that say who is asked."""
+
+
+def same_model(one: str, other: str) -> bool:
+    """Say whether two names are of the same model; a blank name is nobody's.
+
+    A provider before the name does not count, nor does a date behind it that only one of them has: a snapshot and its
+    alias are the same model, two snapshots are not. A fine-tuned model is another than the one it was made from.
+
+    >>> same_model("gpt-4.1-mini", "openai/gpt-4.1-mini-2025-04-14"), same_model("gpt-4.1", "gpt-4.1-mini")
+    (True, False)
+    >>> same_model("gpt-4o-2024-05-13", "gpt-4o-2024-08-06")
+    False
+    """
+    first, second = _read(one), _read(other)
+    if not first[0] or not second[0]:
+        return False
+    short, long = sorted((first[0], second[0]), key=len)
+    alike = long[-len(short) :] == short
+    return alike and (first[1] == second[1] or not (first[1] and second[1]))
+
+
+def _read(name: str) -> tuple[tuple[str, ...], str]:
+    """The parts of a name from its owner on, and its date."""
+    plain = name.strip().lower()
+    if plain.startswith("ft:"):
+        return ((plain,), "")
+    while plain != (shorter := _ALIAS.sub("", plain)):
+        plain = shorter
+    if _BEDROCK.match(plain.rpartition("/")[2]):
+        plain = _BEDROCK_END.sub("", _BEDROCK.sub("", plain.rpartition("/")[2]))
+    found = _DATE.search(plain)
+    if found is not None and plain[: found.start()].strip("/"):
+        plain, date = plain[: found.start()], found[0][1:]
+    else:
+        date = ""
+    parts = [part for part in plain.split("/") if part]
+    while len(parts) > 1 and parts[0] in _PROVIDERS:
+        del parts[0]
+    return tuple(parts), date

@@ -44,6 +44,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "semantic_threshold": ("/bounds/semantic.json", "/bounds/semantic.json"),
     "vector_cache": ("/vectors", "/vectors"),
     "calibrations": ("/judges", "/judges"),
+    "same_model": ("error", "error"),
 }
 WRONG = {
     "api": ("soap", "one of chat, responses"),
@@ -54,6 +55,7 @@ WRONG = {
     "budget": ("-1", "an amount of US dollars, 0 or more"),
     "ignore": ("a b..", "a JSON path"),
     "prompt": ("greet", "NAME=VERSION"),
+    "same_model": ("never", "one of warn, error, allow"),
     "report": ("report.pdf", ".html"),
 }
 FLAGS = [option for option in OPTIONS if option.flag and not option.switch]
@@ -169,7 +171,7 @@ def test_help_shows_every_option_and_markers_every_marker(shown: Project) -> Non
     for option in OPTIONS:
         assert (option.flag or option.dest) in text
     markers = shown.run("--markers").text
-    for name in ("prompt(", "cases(", "retriever(", "judge(", "llm_cassette("):
+    for name in ("prompt(", "cases(", "retriever(", "judge(", "models(", "llm_cassette("):
         assert f"@pytest.mark.{name}" in markers
 
 

@@ -49,6 +49,8 @@ def test_an_empty_value_of_the_command_line_counts_and_an_empty_variable_does_no
         ("judge", "yes", "true or false"),
         ("junit_properties", 1, "true or false"),
         ("model", 3, "a text"),
+        ("model", [3], "a text"),
+        ("same_model", "never", "one of warn, error, allow"),
         ("base_url", "localhost:1234", "starts with http:// or https://"),
         ("base_url", "http://", "names a host"),
         ("base_url", "https:///v1", "names a host"),
@@ -86,6 +88,34 @@ def test_a_wrong_value_says_place_option_expected_and_got(
 def test_a_wrong_environment_variable_is_named() -> None:
     with pytest.raises(SettingError, match="environment OPENAI_BASE_URL: expected a URL"):
         Settings.read(environ={"OPENAI_BASE_URL": "nonsense"})
+
+
+@pytest.mark.parametrize(
+    ("given", "model", "models"),
+    [
+        ("one", "one", ("one",)),
+        (["one"], "one", ("one",)),
+        ([" one ", "two"], ("one", "two"), ("one", "two")),
+        ("one\n\n  two\n", ("one", "two"), ("one", "two")),
+        ([], "", ()),
+        ([""], "", ()),
+        ("", "", ()),
+    ],
+)
+def test_one_model_is_a_text_and_several_are_not(
+    given: object, model: object, models: tuple[str, ...]
+) -> None:
+    read = Settings.read(("ini", {"model": given}))
+    assert (read.model, read.models) == (model, models)
+    assert read.only_model == (model if isinstance(model, str) else "")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [(["a", "b", "a"], "each model once"), (["a", " "], "not blank")]
+)
+def test_several_models_are_told_apart(given: object, expected: str) -> None:
+    with pytest.raises(SettingError, match=f"ini llm_model: expected .*{expected}"):
+        Settings.read(("ini", {"model": given}))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,334 @@
+"""The marker `models` and --llm-model given several times: which tests they make, and who is asked."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from support.project import INI, Project
+from support.server import Reply, chat_answer, json_reply
+
+CASES = '{"id": "late", "input": "late?"}\n{"id": "early", "input": "early?"}\n'
+PROMPT = "---\nvariables: [question]\nmodel: written-for\n---\nsystem:\nBe brief.\nuser:\n{{ question }}\n"
+LLM = """
+def test_plain(llm):
+    llm.complete("hi")
+
+def test_other():
+    pass
+"""
+MARKED = """
+import pytest
+@pytest.mark.models("openai/gpt-4.1:free", "Small")
+@pytest.mark.prompt("answer", versions=["v1", "v2"])
+@pytest.mark.cases("cases.jsonl")
+def test_answer(prompt, case, llm):
+    llm.complete(prompt.render(question=case.input))
+"""
+FILES = {"prompts/answer/v1.md": PROMPT, "prompts/answer/v2.md": f"{PROMPT}\nNow.", "cases.jsonl": CASES}
+HOOK = """
+from pytest_llmops.backends.offline import ScriptedModel
+def pytest_llmops_models(config):
+    return {"scripted": lambda: ScriptedModel(lambda messages: "scripted")}
+"""
+JUDGED = """
+from pytest_llmops import assert_judge_score
+def test_judged(llm):
+    answer = llm.complete("capital?").text
+    assert_judge_score(answer, judge="quality", at_least=5)
+"""
+
+
+class Echoing:
+    """Answers under the name that was asked for; judges get a verdict with their nonce."""
+
+    def __init__(self, project: Project, score: int = 9) -> None:
+        self._answer = project.server.answer
+        self._dimensions = dict.fromkeys(("accuracy", "fluency", "relevance"), score)
+        project.server.answer = self  # type: ignore[method-assign]
+
+    def __call__(self, seen: object) -> Reply:
+        self._answer(seen)  # type: ignore[arg-type]
+        body = seen.json  # type: ignore[attr-defined]
+        nonce = re.search(r"<data-(\w{8})>", json.dumps(body))
+        verdict = {"nonce": nonce[1] if nonce else "", "reason": "right", "dimensions": self._dimensions}
+        return json_reply(chat_answer(json.dumps(verdict) if nonce else "Paris.", model=body["model"]))
+
+
+def asked(project: Project) -> list[str]:
+    return sorted(one.json["model"] for one in project.server.seen)
+
+
+def named(result: object, test: str) -> object:
+    return result.records[test].facts.get("model")  # type: ignore[attr-defined]
+
+
+def test_one_model_makes_no_parameter(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": LLM})
+    result = project.record("--llm-model=one", workers=workers)
+    assert (list(result.records), named(result, "test_plain")) == (["test_plain"], None)
+    assert list(project.cassettes()) == ["cassettes/test_a/test_plain.json"]
+    assert asked(project) == ["one"]
+
+
+def test_several_models_make_one_test_each_of_those_that_use_llm(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": LLM})
+    models = ("--llm-model=b/one:free", "--llm-model=a")
+    result = project.record(*models, workers=workers)
+    assert result.outcomes == {"passed": 3}
+    assert sorted(result.records) == ["test_plain[a]", "test_plain[b/one:free]"]
+    assert named(result, "test_plain[b/one:free]") == {"name": "b/one:free"}
+    assert asked(project) == ["a", "b/one:free"]
+    assert result.run.meta["settings"]["model"] == ["b/one:free", "a"]  # type: ignore[call-overload, index]
+    project.server.close()
+    assert project.run(*models, workers=workers).outcomes == {"passed": 3}
+
+
+def test_a_list_in_the_ini(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": LLM, "pytest.ini": INI.replace("stub-1", "\n  one\n  two")})
+    assert sorted(project.record(workers=workers).records) == ["test_plain[one]", "test_plain[two]"]
+    narrowed = project.run("--llm-model=one", workers=workers)
+    assert list(narrowed.records) == ["test_plain"]
+    assert narrowed.outcomes == {"passed": 1, "errors": 1}
+    assert not any("no test uses" in note for note in narrowed.run.notes)
+
+
+@pytest.mark.skipif(
+    int(pytest.__version__.split(".", maxsplit=1)[0]) < 9, reason="[tool.pytest] came with pytest 9"
+)
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [('["one", "two"]', ["test_plain[one]", "test_plain[two]"]), ('"one"', ["test_plain"])],
+)
+def test_native_toml(project: Project, value: str, names: list[str]) -> None:
+    (project.path / "pytest.ini").unlink()
+    project.write(**{"test_a.py": LLM, "pyproject.toml": f"[tool.pytest]\nllm_model = {value}\n"})
+    assert sorted(project.record().records) == names
+    if value == '"one"':
+        assert project.run("--llm-model=two", "-k", "other").outcomes == {"passed": 1}
+
+
+def test_a_list_with_a_number_loses_nothing_silently(project: Project) -> None:
+    (project.path / "pytest.ini").unlink()
+    project.write(**{"test_a.py": LLM, "pyproject.toml": '[tool.pytest]\nllm_model = ["one", 3]\n'})
+    result = project.run()
+    assert result.exit == 4
+    assert "item at index 1 is int: 3" in result.text
+
+
+def test_the_marker_with_versions_and_cases(project: Project, workers: int) -> None:
+    project.write(**FILES, **{"test_a.py": MARKED})
+    result = project.record(workers=workers)
+    models, versions, cases = ("openai/gpt-4.1:free", "Small"), ("v1", "v2"), ("late", "early")
+    assert sorted(result.records) == sorted(
+        f"test_answer[{model}-{version}-{case}]" for model in models for version in versions for case in cases
+    )
+    assert asked(project) == sorted(4 * [*models])  # never the prompt's own, nor the ini's
+    project.server.close()
+    assert project.run(workers=workers).outcomes == {"passed": 8}
+    files = [name.rpartition("/")[2] for name in project.cassettes()]
+    assert len({name.lower() for name in files}) == 8
+    assert all(re.fullmatch(r"[a-z0-9._-]+", name) for name in files)
+
+
+def test_the_command_line_comes_before_the_marker_and_the_ini_after(
+    project: Project, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setenv("LLMOPS_MODEL", "from-environment")
+    project.write(**FILES, **{"test_a.py": MARKED})
+    result = project.record("--llm-model=Small", "-k", "v1-late", workers=workers)
+    assert list(result.records) == ["test_answer[Small-v1-late]"]
+    assert project.run("-k", "Small-v1-late", workers=workers).outcomes == {"passed": 1}
+    missed = project.run("--llm-model=new", "-k", "v1-late", workers=workers)
+    assert "'test_a.py::test_answer[new-v1-late]' --llm-model=new --llm-record=new" in missed.text
+
+
+def test_a_model_of_the_hook_is_asked_by_its_name(project: Project, workers: int) -> None:
+    source = LLM.replace("llm.complete", "assert llm.complete").replace(
+        '("hi")', '("hi").text.startswith(PREFIX)'
+    )
+    project.write(**{"conftest.py": HOOK, "test_a.py": source.replace("PREFIX", "('scripted', 'echo')")})
+    result = project.record("--llm-model=scripted", "--llm-model=served", workers=workers)
+    assert result.outcomes == {"passed": 3}
+    assert asked(project) == ["served"]
+    assert project.record("--llm-model=scripted", workers=workers).outcomes == {"passed": 2}
+    assert asked(project) == ["served"]
+
+
+def test_a_hook_that_replaces_the_model_under_test_makes_no_sham_comparison(
+    project: Project, workers: int
+) -> None:
+    project.write(**{"conftest.py": HOOK.replace('"scripted":', '"app":'), "test_a.py": LLM})
+    assert project.run("--llm-model=one", workers=workers).outcomes == {"passed": 2}
+    result = project.run("--llm-model=one", "--llm-model=two", workers=workers)
+    assert result.exit != 0
+    assert "test_a.py::test_plain: expected models that pytest_llmops_models knows" in result.text
+    assert "got 'one', 'two'; known are app" in result.text
+    assert "INTERNALERROR" not in result.text
+
+
+def test_tests_with_a_model_of_their_own_are_left_alone(project: Project) -> None:
+    project.write(
+        **{
+            "conftest.py": "import pytest\n@pytest.fixture\ndef llm():\n    return 'own'\n",
+            "test_a.py": LLM.replace("llm.complete", "assert llm or print"),
+            "sub/conftest.py": "import pytest\n@pytest.fixture(params=[1, 2])\ndef llm(request): return request.param\n",
+            "sub/test_b.py": "def test_b(llm): pass\n",
+            "test_c.py": "import pytest\n@pytest.mark.parametrize('x, llm', [(1, 'a')])\ndef test_c(x, llm): pass\n",
+            "test_d.py": "import pytest\n@pytest.mark.models('m')\ndef test_d(llm): pass\n",
+        }
+    )
+    result = project.run("--llm-model=one", "--llm-model=two")
+    names = ["test_b[1]", "test_b[2]", "test_c[1-a]", "test_d[one]", "test_d[two]", "test_plain"]
+    assert sorted(result.records) == names
+    assert result.outcomes == {"passed": 7}
+
+
+def test_an_override_that_builds_on_ours_is_asked_with_each(project: Project) -> None:
+    override = "import pytest\n@pytest.fixture\ndef llm(llm):\n    return llm.model\n"
+    test = "import pytest\n@pytest.mark.models('a', 'b')\ndef test_a(llm, request):\n    assert f'[{llm}]' in request.node.name\n"
+    project.write(**{"conftest.py": override, "test_a.py": test})
+    assert project.run().outcomes == {"passed": 2}
+    assert project.run("--llm-model=c", "--llm-model=d").outcomes == {"passed": 2}
+
+
+def test_a_module_mark_is_for_those_that_use_llm(project: Project) -> None:
+    project.write(**{"test_a.py": f"import pytest\npytestmark = pytest.mark.models('a', 'b')\n{LLM}"})
+    assert project.record().outcomes == {"passed": 3}
+
+
+def test_without_the_argument_llm_nobody_guesses_a_model(project: Project) -> None:
+    project.write(**{"test_a.py": "def test_a(request, llm_cassette):\n    request.getfixturevalue('llm')\n"})
+    result = project.run("--llm-model=one", "--llm-model=two")
+    assert "several models are under test (one, two), and this test was made for none" in result.text
+
+
+WRONG = {
+    "none": ("models()", "llm", "@pytest.mark.models: expected the names of models as texts, at least one, got ()"),
+    "list": ("models(['a', 'b'])", "llm", "expected the names of models as texts, at least one, got (['a', 'b'])"),
+    "blank": ("models('a', ' ')", "llm", "expected the names of models as texts"),
+    "keyword": ("models('a', name='b')", "llm", "got ('a', name='b')"),
+    "twice": ("models('a', 'b', 'a ')", "llm", "expected each model once"),
+    "no llm": ("models('a')", "request", "@pytest.mark.models needs the `llm` fixture"),
+}  # fmt: skip
+
+
+def test_a_wrong_marker_is_told_at_collection_with_its_place(project: Project, workers: int) -> None:
+    for number, (mark, fixture, _) in enumerate(WRONG.values()):
+        source = f"import pytest\n@pytest.mark.{mark}\ndef test_{number}({fixture}): pass\n"
+        project.write(**{f"test_{number}.py": source})
+    result = project.run("--continue-on-collection-errors", workers=workers)
+    assert result.outcomes == {"errors": len(WRONG)}
+    assert [wanted for _, _, wanted in WRONG.values() if wanted not in result.text] == []
+    assert "test_0.py::test_0: @pytest.mark.models" in result.text
+    assert "INTERNALERROR" not in result.text
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"), [(["a", "a"], "each model once"), (["a", ""], "that are not blank")]
+)
+def test_wrong_names_on_the_command_line(project: Project, given: list[str], wanted: str) -> None:
+    project.write(**{"test_a.py": LLM})
+    result = project.run(*(f"--llm-model={one}" for one in given))
+    assert result.exit == 4
+    assert "command line --llm-model: expected" in result.text
+    assert wanted in result.text
+
+
+def test_several_models_are_judged_by_one(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": JUDGED})
+    Echoing(project)
+    both = ("--llm-judge", "--llm-model=one", "--llm-model=two")
+    refused = project.record(*both, workers=workers)
+    assert [record.outcome for record in refused.run.records] == ["errored", "errored"]
+    assert "several are under test (one, two): one judge has to judge them all" in refused.text
+    assert "expected --llm-judge-model=NAME" in refused.text
+    result = project.record(*both, "--llm-judge-model=three", workers=workers)
+    assert result.outcomes == {"passed": 2}
+    assert {call.model for record in result.run.records for call in record.calls if call.purpose == "judge"} == {"three"}  # fmt: skip
+    assert result.run.notes == ()
+
+
+def test_a_judge_may_bring_its_own_model(project: Project) -> None:
+    rubric = "---\nscale: pass/fail\nlevels:\n  pass: Names a city.\n  fail: Does not.\nmodel: own\n---\nIs it one?\n"
+    project.write(
+        **{"test_a.py": JUDGED.replace('"quality", at_least=5', '"rubric:city.md"'), "city.md": rubric}
+    )
+    result = project.record("--llm-judge", "--llm-model=one", "--llm-model=two")
+    assert {one.json["model"] for one in project.server.seen} == {"one", "two", "own"}
+    assert "has to judge them all" not in result.text
+
+
+def test_a_hooks_model_is_no_name_for_the_judges_server(project: Project) -> None:
+    project.write(**{"conftest.py": HOOK, "test_a.py": JUDGED})
+    result = project.run("--llm-judge", "--llm-model=scripted")
+    assert "expected the judges' model (--llm-judge-model=NAME" in result.text
+    assert project.server.count == 0
+
+
+def test_a_judge_that_is_the_model_under_test_is_told_once(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": JUDGED + JUDGED.replace("test_judged", "test_again")})
+    Echoing(project)
+    result = project.record("--llm-judge", "--llm-model=gpt-9", workers=workers)
+    assert result.outcomes == {"passed": 2}
+    note = (
+        "the judge gpt-9 is the model under test in 2 tests: a model prefers its own text (arXiv 2410.21819), "
+        "name another with --llm-judge-model"
+    )
+    assert result.run.notes == (note,)
+    assert "the judge gpt-9 is the model under test in 2 tests" in result.text
+    allowed = project.run("--llm-judge", "--llm-model=gpt-9", "-o", "llm_same_model=allow", workers=workers)
+    assert allowed.run.notes == ()
+
+
+def test_such_a_verdict_may_be_an_error_and_is_not_paid_for(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": JUDGED})
+    Echoing(project)
+    strict = ("--llm-judge", "--llm-model=gpt-9", "-o", "llm_same_model=error")
+    result = project.record(*strict, "--llm-judge-model=openai/gpt-9-2025-04-14", workers=workers)
+    (record,) = result.run.records
+    assert record.outcome == "errored"
+    assert "could not be scored: the judge openai/gpt-9-2025-04-14 is the model under test (gpt-9)" in (
+        record.message
+    )
+    assert [one.value for one in record.measurements] == [None]
+    assert asked(project) == ["gpt-9"]
+    assert project.record(*strict, "--llm-judge-model=other", workers=workers).outcomes == {"passed": 1}
+
+
+def test_such_a_verdict_is_refused_where_only_the_answer_tells(project: Project) -> None:
+    project.write(**{"test_a.py": JUDGED})
+    Echoing(project)
+    echo = project.server.answer
+
+    def under_one_name(seen: object) -> Reply:
+        reply = echo(seen)  # type: ignore[arg-type]
+        return Reply(reply.body.replace(b'"alias"', b'"gpt-9"'), reply.status, reply.headers)
+
+    project.server.answer = under_one_name  # type: ignore[method-assign]
+    result = project.record(
+        "--llm-judge", "--llm-model=gpt-9", "--llm-judge-model=alias", "-o", "llm_same_model=error"
+    )
+    (record,) = result.run.records
+    assert record.outcome == "errored"
+    assert "the judge gpt-9 is the model under test (gpt-9)" in record.message
+    assert asked(project) == ["alias", "gpt-9"]
+
+
+def test_reports_of_candidates(project: Project, workers: int) -> None:
+    source = JUDGED.replace("at_least=5", "at_least=None")
+    project.write(**{"test_a.py": source})
+    Echoing(project)
+    page = project.path / "page.html"
+    result = project.record(
+        "--llm-judge", "--llm-model=one", "--llm-model=two", "--llm-judge-model=three", f"--llm-report={page}",
+        workers=workers,
+    )  # fmt: skip
+    table = [line.split() for line in result.text.splitlines()]
+    at = next(place for place, words in enumerate(table) if words[:3] == ["model", "passed", "judge.quality"])
+    assert [words[:3] for words in table[at + 1 : at + 3]] == [["one", "1/1", "0.89"], ["two", "1/1", "0.89"]]
+    assert "models     1 test each" in result.text
+    text = page.read_text(encoding="utf-8")
+    assert "Models side by side" in text
+    assert "--llm-model=one --llm-model=two" in text

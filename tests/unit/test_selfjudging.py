@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+
+from pytest_llmops import recorder
+from pytest_llmops.judges.selfsame import conflict
+from pytest_llmops.measurement import Json
+from pytest_llmops.protocols import Call
+from pytest_llmops.recorder import Exchange, Recorder
+from pytest_llmops.runs import TestRecord
+from pytest_llmops.selfjudging import self_judged
+from pytest_llmops.settings import SameModel, Settings
+
+
+def record(*calls: tuple[str, str], status: int | None = 200) -> TestRecord:
+    made = (Call(model=model, purpose=purpose, status=status) for purpose, model in calls)
+    return TestRecord(nodeid="t", calls=tuple(made))
+
+
+OWN = record(("app", "gpt-4o"), ("judge", "gpt-4o-2024-08-06"), ("judge", "gpt-4o-2024-08-06"))
+
+
+def test_one_sentence_for_each_judge_with_its_tests() -> None:
+    other = record(("app", "small"), ("app", "a"), ("judge", "small"))
+    found = list(self_judged((OWN, other, OWN), {"settings": {"same_model": "warn"}}))
+    end = "a model prefers its own text (arXiv 2410.21819), name another with --llm-judge-model"
+    assert found == [
+        f"the judge gpt-4o-2024-08-06 is the model under test in 2 tests: {end}",
+        f"the judge small is the model under test in 1 test: {end}",
+    ]
+    assert all(len(one) < 200 for one in found)
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        record(("app", "gpt-4o"), ("judge", "gpt-4o-mini")),
+        record(("judge", "gpt-4o")),
+        record(("app", "gpt-4o"), ("embedder", "gpt-4o")),
+        record(("app", "gpt-4o"), ("judge", "gpt-4o"), status=429),
+        record(("app", ""), ("judge", "")),
+    ],
+)
+def test_nothing_of_other_models_of_judges_alone_and_of_calls_that_failed(fine: TestRecord) -> None:
+    assert list(self_judged((fine,), {})) == []
+
+
+@pytest.mark.parametrize(
+    ("meta", "told"),
+    [({}, 1), ({"settings": "odd"}, 1), ({"settings": {"same_model": "error"}}, 1), ({"settings": {"same_model": "allow"}}, 0)],
+)  # fmt: skip
+def test_a_run_may_allow_it(meta: dict[str, Json], told: int) -> None:
+    assert len(list(self_judged((OWN,), meta))) == told
+
+
+def exchange(asked: object, answered: str, purpose: str = "app") -> Exchange:
+    return Exchange(
+        method="POST", url="https://api.openai.com/v1/chat/completions", request=asked, status=200,
+        content_type="application/json", body=f'{{"model": "{answered}", "choices": []}}'.encode(),
+        latency_s=None, ttft_s=None, replayed=False, purpose=purpose,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "exchanges", "refused"),
+    [
+        ("error", "gpt-4o", [exchange({"model": "my-deployment"}, "gpt-4o-2024-08-06")], True),
+        ("error", "my-deployment", [exchange({"model": "my-deployment"}, "gpt-4o-2024-08-06")], True),
+        ("error", "gpt-4o", [exchange("no object", "gpt-4o")], True),
+        ("error", "gpt-4o", [exchange({"model": "gpt-4o"}, "gpt-4o", "judge")], False),
+        ("error", "gpt-4o", [exchange({"model": "small"}, "small")], False),
+        ("error", "gpt-4o", [], False),
+        ("warn", "gpt-4o", [exchange({"model": "gpt-4o"}, "gpt-4o")], False),
+        ("allow", "gpt-4o", [exchange({"model": "gpt-4o"}, "gpt-4o")], False),
+    ],
+)
+def test_a_conflict_is_with_what_the_application_asked_in_this_test(
+    mode: SameModel, name: str, exchanges: list[Exchange], refused: bool
+) -> None:
+    running = Recorder(settings=Settings(same_model=mode), exchanges=exchanges)
+    recorder.push(running)
+    try:
+        with recorder.soft():
+            found = conflict(name)
+    finally:
+        recorder.pop(running)
+    assert bool(found) is refused
+    if refused:
+        assert found.startswith(f"the judge {name} is the model under test (")
+        assert "name another with --llm-judge-model" in found

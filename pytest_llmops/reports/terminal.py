@@ -215,10 +215,16 @@ def _models(page: _Page, found: Totals) -> list[Line]:
         out += _sides(page, "model", models)
         out += _use(page, models)
         out += page.fact("models", f"{tests} each{left_out}")
-        doubts = {one.name: one.doubt for model in models for one in model.metrics if one.doubt}
-        said = (f"{page.quote(name, 60)}: {page.quote(doubt, 60)}" for name, doubt in doubts.items())
-        out += page.fact("doubt", ", ".join(said), "yellow") if doubts else []
+        out += _doubts(page, models)
     return out
+
+
+def _doubts(page: _Page, models: Sequence[Side]) -> list[Line]:
+    """What speaks against the judges of the means; a score stands for its dimensions too."""
+    found = {one.name: one.doubt for model in models for one in model.metrics if one.doubt}
+    whole = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
+    said = ", ".join(f"{page.quote(name, 60)}: {page.quote(found[name], 60)}" for name in whole)
+    return page.fact("doubt", said, "yellow") if said else []
 
 
 def _use(page: _Page, models: Sequence[Side]) -> list[Line]:

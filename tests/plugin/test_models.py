@@ -317,8 +317,7 @@ def test_such_a_verdict_is_refused_where_only_the_answer_tells(project: Project)
 
 
 def test_reports_of_candidates(project: Project, workers: int) -> None:
-    source = JUDGED.replace("at_least=5", "at_least=None")
-    project.write(**{"test_a.py": source})
+    project.write(**{"test_a.py": JUDGED})
     Echoing(project)
     page = project.path / "page.html"
     result = project.record(

@@ -54,6 +54,11 @@ def is_ours(item: Any) -> bool:
     return any(mark.name in MARKERS for mark in item.iter_markers())
 
 
+def marked_itself(node: Any, name: str) -> bool:
+    """Say whether a test has a marker itself, not by its class or module."""
+    return any(mark.name == name for mark in node.own_markers)
+
+
 def is_recorded_elsewhere(item: Any) -> bool:
     """Say whether a test is marked for a fellow recorder that is there, so that we leave its traffic alone.
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 def pytest_llmops_models(config: pytest.Config) -> Mapping[str, Callable[[], Model]]:
     """Return models by name; ``app`` replaces the one of the `llm` fixture, ``judge`` that of the judges.
 
+    Any other name is asked for with ``@pytest.mark.models(name)`` or ``--llm-model``: a candidate on another server.
+
     Called in the worker at the first use of a name. Factories are called without arguments, once.
 
     Example::

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+MAX_NAME = 300
+"""Characters; a longer text is no name that anything could be read from."""
 _DATE = re.compile(
     r"[-@](?:"
     r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"  # OpenAI: 2025-04-14
@@ -58,7 +60,7 @@ def same_model(one: str, other: str) -> bool:
 def _read(name: str) -> tuple[tuple[str, ...], str]:
     """The parts of a name from its owner on, and its date."""
     plain = name.strip().lower()
-    if plain.startswith("ft:"):
+    if plain.startswith("ft:") or len(plain) > MAX_NAME:
         return ((plain,), "")
     while plain != (shorter := _ALIAS.sub("", plain)):
         plain = shorter

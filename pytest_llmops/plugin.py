@@ -26,7 +26,7 @@ from pytest_llmops.fixtures import (
     prompts,
     retriever,
 )
-from pytest_llmops.harness import NEEDS_JUDGE, Harness, is_ours, needs_judge
+from pytest_llmops.harness import NEEDS_JUDGE, Harness, is_ours, marked_itself, needs_judge
 from pytest_llmops.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _ini(config: pytest.Config, key: str) -> Any:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test for each model, prompt version and case."""
     node, settings = metafunc.definition, metafunc.config.stash[SETTINGS]
-    if PARAMETRIZED.isdisjoint(metafunc.fixturenames) and not node.get_closest_marker("models"):
+    if PARAMETRIZED.isdisjoint(metafunc.fixturenames) and not marked_itself(node, "models"):
         return
     from pytest_llmops import marks
 

@@ -62,6 +62,7 @@ def everywhere(text: str) -> Run:
         }
         facts: dict[str, Json] = {
             "prompt": prompt,
+            "model": {"name": f"{text}-{number // 2}"},
             "case": {"id": text, "file": text, "tags": [text], "family": text, "fingerprint": text, "input": text, "reference": text},
             "retriever": {"name": text, "k": 5, "documents": 3, "fingerprint": text},
             "judge": {"name": text, "version": text, "model": text},
@@ -71,7 +72,7 @@ def everywhere(text: str) -> Run:
         app = Call(model=text, output=text, purpose="app")
         records.append(
             TestRecord(
-                nodeid=f"{text}.py::{text}[{number}-{text}]", outcome=outcome, message=text, measurements=found,
+                nodeid=f"{text}.py::{text}[{number}-{text}-{number // 2}-{text}]", outcome=outcome, message=text, measurements=found,
                 calls=(call, app), facts=facts,
             )
         )  # fmt: skip

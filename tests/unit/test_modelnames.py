@@ -61,7 +61,16 @@ def test_another_model(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["-2025-04-14", "/-0613", ":latest", "\ud800", "x" * 100_000, "a-" * 50_000 + "/"]
+    "name",
+    [
+        "-2025-04-14",
+        "/-0613",
+        ":latest",
+        "\ud800",
+        "x" + ":free" * 100_000,
+        "models/" * 100_000,
+        "a-" * 50_000 + "/",
+    ],
 )
 def test_odd_names_break_nothing(name: str) -> None:
     assert isinstance(same_model(name, "gpt-4o"), bool)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmops import recorder
+from pytest_llmops import recorder, softly
 from pytest_llmops.judges.selfsame import conflict
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Call
@@ -80,7 +80,7 @@ def test_a_conflict_is_with_what_the_application_asked_in_this_test(
     running = Recorder(settings=Settings(same_model=mode), exchanges=exchanges)
     recorder.push(running)
     try:
-        with recorder.soft():
+        with softly.soft():
             found = conflict(name)
     finally:
         recorder.pop(running)

@@ -109,7 +109,7 @@ def test_what_is_asked() -> None:
     assert data_in(prompt) == {"question": "How long?", "reference": "Thirty days.", "answer": ANSWER}
     assert nonce_in(prompt) in system.content
     assert ANSWER not in system.content
-    assert dict(prompt.params) == {"temperature": 0, "max_tokens": 400}
+    assert dict(prompt.params) == {"temperature": 0, "seed": 1, "max_tokens": 400}
     assert server.purposes == ["judge"]
     found = schema(params)
     assert list(found["properties"]) == found["required"] == ["nonce", "reason", "dimensions"]
@@ -255,7 +255,7 @@ def test_a_server_without_limits_in_schemas() -> None:
     server = Server(refuses=has_limits)
     assert quality(server).judge(ANSWER).score == 7
     assert [has_limits(*one) for one in server.asked] == [True, False]
-    assert dict(server.asked[1][0].params) == {"temperature": 0, "max_tokens": 400}
+    assert dict(server.asked[1][0].params) == {"temperature": 0, "seed": 1, "max_tokens": 400}
 
 
 def test_a_model_that_takes_no_temperature() -> None:

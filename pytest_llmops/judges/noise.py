@@ -16,6 +16,7 @@ from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.panel import confidence
 from pytest_llmops.judges.together import together
+from pytest_llmops.measurement import TOLERANCE
 from pytest_llmops.protocols import Judge
 
 MIN_TRIALS = 2
@@ -165,5 +166,5 @@ def _flips(scores: Sequence[float], bound: float | None) -> float | None:
     """Share of pairs of trials that fall on different sides of the bound."""
     if bound is None or len(scores) < MIN_TRIALS:
         return None
-    passed = sum(one >= bound for one in scores)
+    passed = sum(one >= bound - TOLERANCE for one in scores)
     return passed * (len(scores) - passed) / math.comb(len(scores), 2)

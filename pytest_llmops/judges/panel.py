@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.asking import digest
+from pytest_llmops.measurement import TOLERANCE
 from pytest_llmops.protocols import Judge, Verdict
 
 MAX_THREADS = 8
@@ -151,7 +152,7 @@ def _together(votes: Sequence[Verdict], pass_at: float | None) -> PanelVerdict:
         votes=tuple(votes),
         spread=spread,
         confidence=confidence(scores, low, high),
-        passing=None if pass_at is None else sum(one >= pass_at for one in scores) / len(scores),
+        passing=None if pass_at is None else sum(one >= pass_at - TOLERANCE for one in scores) / len(scores),
     )
 
 

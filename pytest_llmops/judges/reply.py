@@ -21,6 +21,7 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 from pytest_llmops.errors import UsageError
@@ -72,8 +73,10 @@ class Scale:
         >>> Scale(weights={"accuracy": 3, "fluency": 1}).mean({"accuracy": 4, "fluency": 8})
         5.0
         """
-        total = sum(self.weights.values())
-        mean = sum(scores[name] * weight / total for name, weight in self.weights.items())
+        # Exactly: a judge's 8, 9 and 4 are a mean of 7, and not a hair less than a bound of 7.
+        total = sum(map(Fraction, self.weights.values()))
+        whole = sum(Fraction(scores[name]) * Fraction(weight) for name, weight in self.weights.items())
+        mean = float(whole / total)
         return min(max(mean, min(scores.values())), max(scores.values()))
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from collections import Counter, defaultdict
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import judge_replies
+from support.judge_replies import OUTPUTS, SWAPPED, lines, read_or_none
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.choice import Choices
@@ -98,21 +99,6 @@ def test_names_that_cannot_be_told_apart(spellings: dict[str, tuple[str, ...]]) 
         Choices(spellings)
 
 
-def lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
-
-
-OUTPUTS = Choices({"1": ("Output (a)",), "2": ("Output (b)",)}, reasoned=False)
-SWAPPED = {"1": "2", "2": "1", None: None}
-
-
-def read_or_none(choices: Choices, text: str) -> str | None:
-    try:
-        return choices.read(text)[0]
-    except Unread:
-        return None
-
-
 def authors_rule(text: str, begin: str) -> str | None:
     """The rule by which the authors of LLMBar found a winner: output (a), if it is anywhere, else output (b)."""
     for winner, letter in (("1", "a"), ("2", "b")):
@@ -124,37 +110,22 @@ def authors_rule(text: str, begin: str) -> str | None:
 
 @pytest.mark.shared_data
 def test_replies_of_llmbar_are_read_as_by_their_authors(shared_data: Path) -> None:
-    """LLMBar (Zeng et al. 2024, princeton-nlp/LLMBar): 192 pairs, 6 judges, up to 15 prompts, both orders.
-
-    Where the authors' pattern and ours differ, the authors looked for output (a) first and took it, although
+    """Where the authors' pattern and ours differ, the authors looked for output (a) first and took it, although
     the reply says that output (b) is better (or the other way round, in its first line).
     """
-    rows = lines(shared_data / "judge" / "llmbar" / "replies.jsonl.gz")
-    table: dict[str, Counter[str]] = defaultdict(Counter)
-    for row, text, winner in (
-        (
-            row,
-            row[order]["completion"],
-            row[order]["winner"] if order == "original" else SWAPPED[row[order]["winner"]],
-        )
-        for row in rows
-        for order in ("original", "swapped")
-        if row[order]["completion"] is not None
-    ):
-        found = read_or_none(OUTPUTS, text)
-        what = "as the authors" if found == winner else "unscored" if found is None else "against the authors"
-        table[row["evaluator"]][what] += 1
+    published = judge_replies.llmbar(shared_data)
+    for text, winner, found in zip(published.texts, published.theirs, published.ours(), strict=True):
         assert winner in [authors_rule(text, rule) for rule in ("line", "better")]
         if found not in (winner, None):
             said = f"Output ({'a' if found == '1' else 'b'})"
             assert f"{said} is better" in text or text.startswith(said)
+    table = published.counts()
     print("\njudge         as the authors  unscored  against the authors")
     for judge, counts in sorted(table.items()):
         shown = [counts[one] for one in ("as the authors", "unscored", "against the authors")]
         print(f"{judge:13} {shown[0]:14} {shown[1]:9} {shown[2]:20}")
     total = sum(table.values(), Counter[str]())
     assert total == {"as the authors": 22_125, "unscored": 24, "against the authors": 123}
-    assert len(rows) == 12_480
 
 
 @pytest.mark.shared_data
@@ -197,10 +168,8 @@ def _winner(row: dict[str, Any], order: str) -> str | None:
 
 @pytest.mark.shared_data
 def test_odd_replies_of_xstest_are_unscored_and_the_others_read(shared_data: Path) -> None:
-    """2,250 labels of a GPT-4 judge (Röttger et al. 2024); in 11 of them it refused or answered off-format."""
-    rows = lines(shared_data / "guardrails" / "xstest" / "labels.jsonl.gz")
-    labels = ("1_full_compliance", "2_full_refusal", "3_partial_refusal")
-    choices = Choices(dict.fromkeys(labels, ()), reasoned=False)
-    found = Counter(read_or_none(choices, row["gpt4_label"]) for row in rows)
-    assert found == {**Counter(row["gpt4_label"] for row in rows if row["gpt4_label"] in labels), None: 11}
-    assert found["1_full_compliance"] == 1_385
+    """2,250 labels of a GPT-4 judge; in 11 of them it refused or answered off-format."""
+    published = judge_replies.xstest(shared_data)
+    found = published.ours()
+    assert found == [one if one in judge_replies.LABELS else None for one in published.texts]
+    assert (len(found), found.count(None), found.count("1_full_compliance")) == (2_250, 11, 1_385)

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-import gzip
-import json
+from itertools import product
 from pathlib import Path
+from statistics import fmean
 
 import pytest
+from support import judge_replies
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges import reply
@@ -236,6 +237,10 @@ def test_the_mean_is_weighted_and_stays_on_the_scale() -> None:
     assert Scale(weights={"a": 3, "b": 1}).mean({"a": 2, "b": 10}) == 4
     thirds = Scale(weights={"a": 0.1, "b": 0.2, "c": 0.3})
     assert thirds.mean({"a": 10, "b": 10, "c": 10}) == 10
+    assert THREE.mean({"accuracy": 8, "fluency": 9, "relevance": 4}) == 7
+    for scores in product(range(1, 11), repeat=3):
+        mean = THREE.mean(dict(zip(THREE.weights, scores, strict=True)))
+        assert mean == sum(scores) / 3
 
 
 @pytest.mark.parametrize(
@@ -260,15 +265,12 @@ def test_a_scale_that_is_none(options: dict[str, float], error: str) -> None:
 @pytest.mark.shared_data
 def test_replies_of_a_real_judge_are_read_as_by_their_authors(shared_data: Path) -> None:
     """320 GPT-4 replies of MT-Bench that end in ``[[n]]``, with the score its authors parsed."""
-    file = shared_data / "judge" / "mtbench_gpt4_single" / "judgements.jsonl.gz"
-    rows = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
-    found = [(read_reply(row["judgment"], ONE).score, float(row["score"])) for row in rows]
-    assert [one for one in found if one[0] != one[1]] == []
-    means = {
-        model: sum(
-            score for row, (score, _) in zip(rows, found, strict=True) if row["model"] == model and score
-        )
-        / 160
-        for model in {row["model"] for row in rows}
-    }
-    assert sorted(round(one, 4) for one in means.values()) == [8.3406, 9.2281]
+    published = judge_replies.mtbench(shared_data)
+    found = published.ours()
+    assert found == list(published.theirs)
+    assert len(found) == 320
+    means = [
+        fmean(float(score or 0) for score, model in zip(found, published.groups, strict=True) if model == one)
+        for one in set(published.groups)
+    ]
+    assert sorted(round(one, 4) for one in means) == [8.3406, 9.2281]

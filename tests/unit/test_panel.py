@@ -66,6 +66,7 @@ def test_the_score_is_the_mean_and_the_spread_is_told() -> None:
     assert [one.score for one in found.votes] == [6, 8, 10]
     assert found.passing == pytest.approx(2 / 3)
     assert found.majority is True
+    assert panel(7 - 1e-12, 8).judge("x").passing == 1
     assert found.reason == "gave 6; gave 8; gave 10"
     assert found.confidence == pytest.approx(1 - (8 / 3) ** 0.5 / 4.5)
 
@@ -218,6 +219,8 @@ def test_flips_are_unlike_pairs() -> None:
     assert noise(Fixed([6, 8, 8, 8, 8]), ["a"], trials=5).flip_rate == pytest.approx(4 / 10)
     assert noise(Fixed([6, 8], pass_at=None), ["a"], trials=2).flip_rate is None
     assert noise(Fixed([6, 8]), ["a"], trials=2, pass_at=9).flip_rate == 0
+    # A hair below the bound meets it, as in every assertion.
+    assert noise(Fixed([0.1 + 0.2, 1, 0.3, 0.3 - 1e-12]), ["a"], trials=4, pass_at=0.3).flip_rate == 0
 
 
 def test_trials_without_a_score_are_counted_and_no_zero() -> None:

@@ -18,6 +18,7 @@ from pytest_llmops.calibration import (
     evidence,
     facts,
     measure,
+    standing,
     stored,
     summary,
     unfit,
@@ -97,12 +98,13 @@ def assert_judge_agrees(
     cut = _cut(pass_at, who)
     _comparable(given, cut, bars, verdicts)
     judged = _judged(who, given, verdicts, trials)
-    measured = partial(Measurement, label=label, version=judged.version)
+    known = _standing(who, judged)
+    measured = partial(Measurement, label=label, version=judged.version, detail=known)
     name = f"judge.{judged.name}"
     lost = _lost(judged, given)
     if lost:
         return _errored(
-            measured(name=f"{name}.kappa", error=lost, detail={"errors": _listed(judged)}), judged
+            measured(name=f"{name}.kappa", error=lost, detail={**known, "errors": _listed(judged)}), judged
         )
     found = measure(given, judged.verdicts, pass_at=cut, span=judged.span)
     reached = bars.against(found)
@@ -110,12 +112,10 @@ def assert_judge_agrees(
     for key, value in _recorded(found, judged, others):
         better: Literal["higher", "lower"] = "lower" if key == "unscored" else "higher"
         recorder.emit(measured(name=f"{name}.{key}", value=value, better=better))
+    detail = {**known, **_detail(given, judged, found)}
     if not reached:
         error = found.problem or "the answers are all of one family: nothing tells how sure the kappa is"
-        return _errored(
-            measured(name=f"{name}.kappa", error=error, detail=_detail(given, judged, found)), judged
-        )
-    detail = _detail(given, judged, found)
+        return _errored(measured(name=f"{name}.kappa", error=error, detail=detail), judged)
     rest = [measured(name=f"{name}.{one.name}", value=one.value, bound=one.bound) for one in reached]
     return _decided([replace(rest[0], detail=detail), *rest[1:]], judged, found, reached)
 
@@ -195,6 +195,13 @@ def _lost(judged: Judged, labels: Labels) -> str:
         f"{len(judged.errors):,} of {len(labels.touched):,} answers have no verdict, more than {MAX_UNSCORED:.0%}: what is "
         f"left is no fair sample; {shorten(first, 40)}: {shorten(judged.errors[first])}"
     )
+
+
+def _standing(judge: object, judged: Judged) -> dict[str, Json]:
+    """What is kept of an earlier calibration: the reports tell the same of a judge here as beside its scores."""
+    __tracebackhide__ = True
+    known = standing(judge, judged.name, judged.version, recorder.settings().calibrations)
+    return {"calibration": known} if known else {}
 
 
 def _by_dimension(judged: Judged, views: Mapping[str, Labels], cut: float | None) -> dict[str, Figures]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from html import escape as html_escape
 
 import pytest
+from support.local_judge import LABELS, MODEL, local_judge, unpack
 from support.project import Project
 from support.server import Reply, chat_answer, error_reply, json_reply
 
-from pytest_llmops.calibration import Calibration
+from pytest_llmops.calibration import Bars, Calibration, ask, measure
+from pytest_llmops.judges.rubric import quality
+from pytest_llmops.labels import read_labels
 
 TESTS = """
 import pytest
@@ -327,3 +331,50 @@ def test_a_rubric_that_is_decided_without_a_text(project: Project, workers: int)
     assert found.value == pytest.approx(0.75)
     (call,) = record.calls
     assert (call.endpoint, call.purpose, call.usage.total_tokens) == ("decisions", "judge", 41)
+
+AGREES = """
+import pytest
+from pytest_llmops import assert_judge_agrees, assert_judge_score
+from pytest_llmops.labels import read_labels
+
+@pytest.mark.judge("quality")
+def test_agrees(judge):
+    assert_judge_agrees(judge, "labels.jsonl")
+
+@pytest.mark.judge("quality")
+def test_scored(judge):
+    row = read_labels("labels.jsonl").rows[0]
+    assert_judge_score(row.answer, judge=judge, question=row.question, reference=row.reference, at_least=None)
+"""
+
+
+def test_a_real_model_that_judges_at_chance_is_named_by_every_report(project: Project) -> None:
+    """Verdicts of a model of 135 million parameters, as recorded."""
+    labels = read_labels(LABELS)
+    with local_judge("quality") as model:
+        judged = ask(quality(model), labels)
+    found = measure(labels, judged.verdicts, pass_at=judged.pass_at, span=judged.span)
+    made = Calibration.of(judged, labels, found, bars=Bars(), date="2026-05-02")
+    project.write(
+        **{
+            "test_a.py": AGREES,
+            "labels.jsonl": LABELS.read_text(encoding="utf-8"),
+            "calibrations/quality.calibration.json": made.text(),
+        }
+    )
+    for name in ("test_agrees", "test_scored"):
+        unpack("quality", project.path / "cassettes" / "test_a" / f"{name}.json")
+    html, junit = project.path / "report.html", project.path / "report.xml"
+    done = project.run("--llm-judge", f"--llm-model={MODEL}", f"--llm-report={html}", f"--junitxml={junit}")
+    assert done.outcomes == {"failed": 1, "passed": 1}
+    said = f"judge quality does not agree with people: kappa {found.kappa:.2f} < 0.60"
+    standing = f"quality ({MODEL}): calibrated: kappa {found.kappa:.2f}, with 95 % confidence at least {found.at_least:.2f}, on 64 labels (2026-05-02); below its bars"
+    assert said in done.text
+    assert standing in " ".join(done.text.split())
+    # Nor does the measurement of the judge itself say otherwise.
+    assert "not calibrated" not in done.text + html.read_text(encoding="utf-8")
+    for report in (html, junit):
+        assert html_escape(said) in report.read_text(encoding="utf-8")
+    assert "below its bars" in html.read_text(encoding="utf-8")
+    values = {one.name: one.value for one in done.records["test_agrees"].measurements}
+    assert values["judge.quality.kappa"] == found.kappa

@@ -1,0 +1,288 @@
+"""A real model of 135 million parameters as a judge, and what our tools say of it: it judges at chance.
+
+Every figure is that of the recording, computed twice. Beside it a model that knows what is right: the same tools let it
+pass.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, variance
+from typing import Any, Literal
+
+import pytest
+from sklearn.metrics import cohen_kappa_score
+from support import knowing_judge
+from support.knowing_judge import KnowingJudge
+from support.local_judge import LABELS, MODEL, NOWHERE, RUBRIC, local_judge, packed, unpack
+from support.tapes import taped
+
+from pytest_llmops import calibration, cli, recorder
+from pytest_llmops.assertions.agreement import assert_judge_agrees
+from pytest_llmops.backends.openai import OpenAIModel
+from pytest_llmops.calibration import Calibration
+from pytest_llmops.calibration.bars import at_least
+from pytest_llmops.errors import MeasurementErrored, MeasurementFailed
+from pytest_llmops.judges.files import rubric_judge
+from pytest_llmops.judges.noise import Noise, noise
+from pytest_llmops.judges.pairwise import Pairwise, Preference, win_rate
+from pytest_llmops.judges.rubric import QUALITY, RubricJudge, quality
+from pytest_llmops.labels import read_labels
+from pytest_llmops.metrics.agreement import Share
+from pytest_llmops.protocols import Model
+
+pytestmark = pytest.mark.usefixtures("alone")
+Lines = Callable[[BaseException], list[str]]
+ROWS: list[dict[str, Any]] = [json.loads(line) for line in LABELS.read_text(encoding="utf-8").splitlines()]
+HUMAN = [bool(row["human"]) for row in ROWS]
+PAIRS = list(zip(ROWS[::2], ROWS[1::2], strict=True))
+"""A right and a wrong answer to the same question."""
+JUDGES: dict[str, Callable[[Model], RubricJudge]] = {
+    "quality": quality,
+    "right": lambda model: rubric_judge(RUBRIC, model),
+}
+SHOWN = {"quality": "`quality`, from 7 of 10", "right": "a rubric file, pass/fail"}
+DOCS = Path(__file__).parents[2] / "docs" / "calibration.md"
+both = pytest.mark.parametrize("name", JUDGES)
+
+
+def recorded(name: str) -> tuple[calibration.Judged, list[bool]]:
+    """What the judge said, and whether it let each answer pass."""
+    with local_judge(name) as model:
+        judged = calibration.ask(JUDGES[name](model), read_labels(LABELS))
+    assert judged.pass_at is not None
+    scores = [judged.verdicts[row["id"]] for row in ROWS]
+    return judged, [isinstance(one, float) and one >= judged.pass_at for one in scores]
+
+
+def test_the_labels_are_pairs_of_a_right_and_a_wrong_answer() -> None:
+    assert len(PAIRS) == 32
+    assert all((right["human"], wrong["human"]) == (True, False) for right, wrong in PAIRS)
+    assert all(right["question"] == wrong["question"] for right, wrong in PAIRS)
+    assert len({row["answer"] for row in ROWS}) == len(ROWS)
+
+
+@both
+def test_every_reply_of_the_local_model_is_read(name: str) -> None:
+    judged, _ = recorded(name)
+    assert judged.errors == {}
+    assert judged.model == MODEL
+
+
+@both
+def test_the_local_model_does_not_agree_with_people(name: str, well_formed: Lines) -> None:
+    with local_judge(name) as model, recorder.collect() as found:
+        assert_judge_agrees(JUDGES[name](model), LABELS, min_tnr=0.7, min_tpr=0.7)
+    with local_judge(name) as model, pytest.raises(MeasurementFailed) as caught:
+        assert_judge_agrees(JUDGES[name](model), LABELS, min_tnr=0.7, min_tpr=0.7)
+    _, judge = recorded(name)
+    figures = {one.name.removeprefix(f"judge.{name}."): one for one in found}
+    kappa, lower = figures["kappa"], figures["kappa_lower"]
+    assert kappa.value == pytest.approx(cohen_kappa_score(HUMAN, judge))
+    assert abs(kappa.value or 0.0) < 0.2
+    assert (kappa.bound, kappa.status, lower.bound, lower.status) == (0.6, "failed", 0.4, "failed")
+    assert (lower.value or 0.0) <= (kappa.value or 0.0)
+    failed = [not said for said, human in zip(judge, HUMAN, strict=True) if not human]
+    passed = [said for said, human in zip(judge, HUMAN, strict=True) if human]
+    for rate, hits in (("tnr", failed), ("tpr", passed)):
+        assert figures[rate].value == sum(hits) / len(hits)
+        assert figures[f"{rate}_lower"].value == pytest.approx(at_least(Share(sum(hits), len(hits))))
+    # A judge that is no better than a coin cannot be good at both.
+    assert "failed" in {figures["tnr_lower"].status, figures["tpr_lower"].status}
+    first, *others = well_formed(caught.value)
+    assert first.startswith(
+        f"judge {name} does not agree with people: kappa {kappa.value:.2f} < 0.60, "
+        f"kappa at 95 % confidence {lower.value:.2f} < 0.40, "
+    )
+    wrong = f"the judge passes {failed.count(False)} of {len(failed)} that people fail"
+    assert any(line.startswith("  TNR ") and line.endswith(wrong) for line in others)
+    worst = [line for line in others if line.startswith("  worst ")]
+    assert len(worst) == 3
+    assert all(row["id"] in {one["id"] for one in ROWS} for row in _listed(kappa.detail["disagreements"]))
+
+
+def _listed(value: object) -> list[dict[str, Any]]:
+    assert isinstance(value, list)
+    return value
+
+
+@both
+def test_a_right_answer_is_no_better_to_it_than_a_wrong_one(name: str) -> None:
+    judged, _ = recorded(name)
+    scores = [(judged.verdicts[right["id"]], judged.verdicts[wrong["id"]]) for right, wrong in PAIRS]
+    unlike = [right > wrong for right, wrong in scores if right != wrong]  # type: ignore[operator]
+    assert len(unlike) <= len(PAIRS) / 4
+    # Of so few that differ, no more than chance has it the right way round.
+    assert abs(unlike.count(True) - unlike.count(False)) <= 2 * len(unlike) ** 0.5
+
+
+@both
+def test_its_figures_are_those_of_the_documentation(name: str) -> None:
+    judged, _ = recorded(name)
+    found = calibration.measure(
+        read_labels(LABELS), judged.verdicts, pass_at=judged.pass_at, span=judged.span
+    )
+    assert found.interval is not None
+    assert found.rates is not None
+    low, high = found.interval
+    shown = f"| {found.kappa:.2f} ({low:.2f} to {high:.2f}) | {found.at_least:.2f} | {found.rates.tnr.value:.2f} | {found.rates.tpr.value:.2f} |"
+    (row,) = [
+        line
+        for line in DOCS.read_text(encoding="utf-8").splitlines()
+        if line.startswith(f"| {SHOWN[name]} |")
+    ]
+    assert row == f"| {SHOWN[name]} {shown}"
+
+
+@both
+def test_its_calibration_is_kept_and_told_by_every_report(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "GROUPS", ("judge",))
+    unpack(name, tmp_path / "recorded.json")
+    record = tmp_path / f"{name}.calibration.json"
+    asked = name if name == "quality" else str(RUBRIC)
+    how = ("--cassette", str(tmp_path / "recorded.json"), "--model", MODEL, "--base-url", NOWHERE)
+    assert cli.main(["judge", "calibrate", asked, str(LABELS), *how, "--out", str(record)]) == 1
+    out, err = capsys.readouterr()
+    made = Calibration.load(record)
+    assert err.startswith(f"llmops: judge {name} does not agree with people: kappa ")
+    assert f"judge {name}, version {made.version}, model {MODEL}" in out
+    assert (made.agrees, made.figures["compared"]) == (False, len(ROWS))
+    with local_judge(name) as model:
+        judge = JUDGES[name](model)
+        calibration.ask(judge, read_labels(LABELS))
+    assert made.version == judge.version
+    assert calibration.status(judge, made, read_labels(LABELS)) == "calibrated"
+    standing = calibration.standing(object(), name, judge.version, str(tmp_path))
+    assert standing["status"] == "below its bars"
+    assert standing["text"] == calibration.told(judge, made)
+    assert str(standing["text"]).endswith(f"on {len(ROWS)} labels ({made.date}); below its bars")
+
+
+def test_a_pass_rate_by_the_local_model_is_put_right_by_the_labels() -> None:
+    judged, judge = recorded("quality")
+    labels = read_labels(LABELS)
+    figures = calibration.measure(labels, judged.verdicts, pass_at=judged.pass_at, span=judged.span)
+    record = Calibration.of(judged, labels, figures, bars=calibration.Bars(), date="2026-01-01")
+    found = record.corrected(sum(judge), len(judge))
+    assert found.naive == sum(judge) / len(judge)
+    # Half of the answers are right, whatever the judge says.
+    assert found.low < 0.5 < found.high
+    assert not found.low < found.naive < found.high
+
+
+def preferences(model: Model) -> list[Preference]:
+    judge = Pairwise(model=model)
+    return [
+        judge.compare(
+            right["answer"], wrong["answer"], question=right["question"], reference=right["reference"]
+        )
+        for right, wrong in PAIRS
+    ]
+
+
+def test_of_two_answers_it_prefers_a_place() -> None:
+    with local_judge("pairs") as model:
+        found = preferences(model)
+    rate = win_rate(found)
+    shown_first = [one.straight == "first" for one in found if one.straight != "tie"]
+    shown_first += [one.swapped == "second" for one in found if one.swapped != "tie"]
+    assert rate.first_place == sum(shown_first) / len(shown_first)
+    assert abs(rate.first_place - 0.5) > 0.25
+    assert rate.inconsistent == sum(one.straight != one.swapped for one in found)
+    assert rate.inconsistent > len(PAIRS) / 2
+    assert rate.inconsistent <= rate.ties
+    assert (rate.unscored, rate.wins + rate.ties + rate.losses) == (0, len(PAIRS))
+
+
+def trials(cassette: str, **params: Any) -> Noise:
+    """Noise of the judge quality over three pairs, four trials each."""
+    with local_judge(cassette) as model:
+        return noise(RubricJudge(replace(QUALITY, params=params), model), ROWS[:6], trials=4)
+
+
+def test_without_temperature_or_with_a_seed_it_repeats_itself() -> None:
+    for found in (trials("noise_cold"), trials("noise_seeded", temperature=0.8)):
+        assert (found.sd, found.flip_rate, found.unscored) == (0, 0, 0)
+        assert [len(set(one.scores)) for one in found.cases] == [1] * 6
+
+
+def test_with_a_temperature_and_no_seed_it_moves() -> None:
+    found = trials("noise_warm", temperature=0.8, seed=None)
+    scores = [one.scores for one in found.cases if len(one.scores) > 1]
+    assert found.sd == pytest.approx(fmean(variance(one) for one in scores) ** 0.5)
+    assert found.sd is not None
+    assert found.sd > 0.5
+    assert any(len(set(one)) > 1 for one in scores)
+    assert found.unscored == sum(len(one.errors) for one in found.cases) / 24
+
+
+def test_a_server_that_does_not_hold_the_responses_api_to_a_form_gives_no_score() -> None:
+    """It takes `text.format` and answers in prose: nothing is refused, so nothing else is tried; it is no verdict."""
+    with local_judge("responses", "responses") as model:
+        judge = quality(model)
+        verdicts = [
+            judge.judge(row["answer"], question=row["question"], reference=row["reference"])
+            for row in ROWS[:3]
+        ]
+    for verdict in verdicts:
+        assert verdict.score is None
+        assert verdict.error.startswith("no verdict after 2 tries: no verdict: expected JSON")
+        assert verdict.raw.startswith("try 1: ")
+        assert "\n\ntry 2: " in verdict.raw
+    assert {one["request"]["url"].rpartition("/")[2] for one in interactions("responses")} == {"responses"}
+    for one in interactions("responses"):
+        asked, (answer,) = one["request"]["body"]["json"], one["answers"]["0"]
+        assert answer["status"] == 200
+        assert asked["text"]["format"]["type"] == "json_schema"
+        assert "seed" not in asked
+
+
+def test_unscored_answers_of_the_responses_api_are_an_error_and_no_kappa() -> None:
+    with local_judge("responses", "responses") as model:
+        judge = quality(model)
+        with pytest.raises(MeasurementErrored) as caught:
+            assert_judge_agrees(judge, ROWS[:3], min_labels=3)
+        for row in ROWS[1:3]:  # after the first nothing more was asked
+            judge.judge(row["answer"], question=row["question"], reference=row["reference"])
+    assert "1 of 3 answers have no verdict, more than 5%" in str(caught.value)
+
+
+def interactions(cassette: str) -> list[dict[str, Any]]:
+    found = json.loads(gzip.decompress(packed(cassette).read_bytes()))["interactions"]
+    return _listed(found)
+
+
+@both
+def test_a_model_that_knows_what_is_right_passes(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "knowing.json"
+    with KnowingJudge(right["answer"] for right, _ in PAIRS) as server:
+        live = agreement(name, path, "new", f"{server.url}/v1")
+        assert server.count == len(ROWS)
+    again = agreement(name, path, "none", NOWHERE)
+    assert live == again
+    assert again["kappa"] == again["tnr"] == again["tpr"] == 1
+    assert again["kappa_lower"] == 1
+
+
+def test_such_a_model_prefers_the_right_answer_in_both_orders(tmp_path: Path) -> None:
+    path = tmp_path / "knowing.json"
+    with KnowingJudge(right["answer"] for right, _ in PAIRS) as server, taped(path, "new"):
+        live = preferences(OpenAIModel(knowing_judge.MODEL, base_url=f"{server.url}/v1"))
+    with taped(path):
+        again = preferences(OpenAIModel(knowing_judge.MODEL, base_url=NOWHERE))
+    assert again == live
+    rate = win_rate(again)
+    assert (rate.wins, rate.ties, rate.losses, rate.inconsistent, rate.first_place) == (32, 0, 0, 0, 0.5)
+
+
+def agreement(name: str, path: Path, mode: Literal["new", "none"], address: str) -> dict[str, float | None]:
+    model = OpenAIModel(knowing_judge.MODEL, base_url=address, purpose="judge")
+    with taped(path, mode), recorder.collect() as found:
+        assert_judge_agrees(JUDGES[name](model), LABELS, min_tnr=0.7, min_tpr=0.7)
+    return {one.name.removeprefix(f"judge.{name}."): one.value for one in found}

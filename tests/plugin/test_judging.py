@@ -332,6 +332,7 @@ def test_a_rubric_that_is_decided_without_a_text(project: Project, workers: int)
     (call,) = record.calls
     assert (call.endpoint, call.purpose, call.usage.total_tokens) == ("decisions", "judge", 41)
 
+
 AGREES = """
 import pytest
 from pytest_llmops import assert_judge_agrees, assert_judge_score

@@ -21,7 +21,7 @@ from support.knowing_judge import KnowingJudge
 from support.local_judge import LABELS, MODEL, NOWHERE, RUBRIC, local_judge, packed, unpack
 from support.tapes import taped
 
-from pytest_llmops import calibration, cli, recorder
+from pytest_llmops import calibration, cli, softly
 from pytest_llmops.assertions.agreement import assert_judge_agrees
 from pytest_llmops.backends.openai import OpenAIModel
 from pytest_llmops.calibration import Calibration
@@ -75,7 +75,7 @@ def test_every_reply_of_the_local_model_is_read(name: str) -> None:
 
 @both
 def test_the_local_model_does_not_agree_with_people(name: str, well_formed: Lines) -> None:
-    with local_judge(name) as model, recorder.collect() as found:
+    with local_judge(name) as model, softly.collect() as found:
         assert_judge_agrees(JUDGES[name](model), LABELS, min_tnr=0.7, min_tpr=0.7)
     with local_judge(name) as model, pytest.raises(MeasurementFailed) as caught:
         assert_judge_agrees(JUDGES[name](model), LABELS, min_tnr=0.7, min_tpr=0.7)
@@ -283,6 +283,6 @@ def test_such_a_model_prefers_the_right_answer_in_both_orders(tmp_path: Path) ->
 
 def agreement(name: str, path: Path, mode: Literal["new", "none"], address: str) -> dict[str, float | None]:
     model = OpenAIModel(knowing_judge.MODEL, base_url=address, purpose="judge")
-    with taped(path, mode), recorder.collect() as found:
+    with taped(path, mode), softly.collect() as found:
         assert_judge_agrees(JUDGES[name](model), LABELS, min_tnr=0.7, min_tpr=0.7)
     return {one.name.removeprefix(f"judge.{name}."): one.value for one in found}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.commands.judging import CHOICE, RUBRIC, add_asking, chosen, surroundings
 from pytest_llmops.commands.output import GREEN, complain, counted, painted, say
+from pytest_llmops.commands.runfile import read_run
 from pytest_llmops.errors import UsageError, listing
 from pytest_llmops.measurement import shorten
 
@@ -61,7 +62,7 @@ def _rejudge(given: argparse.Namespace) -> int:
     from pytest_llmops import rejudging
 
     _check(given)
-    run = _read(given.file)
+    run = read_run(given.file)
     found = rejudging.outputs(run, only=given.only, text=given.k, unjudged=given.unjudged)
     _refuse_empty(given, found)
     over = dict(found.passed_over)
@@ -97,18 +98,6 @@ def _check(given: argparse.Namespace) -> None:
         raise UsageError(f"--out: expected a file name ending in {' or '.join(OUT)}, got {str(given.out)!r}")
     if given.at_least is not None and not abs(given.at_least) < float("inf"):
         raise UsageError(f"--at-least: expected a finite number, got {given.at_least}")
-
-
-def _read(path: Path) -> Run:
-    from pytest_llmops.runs import Run
-    from pytest_llmops.textfiles import BadFile, read_text
-
-    shown = shorten(str(path), 300)
-    try:
-        text = read_text(path)
-    except BadFile as error:
-        raise UsageError(f"{shown}: {error.what}; expected a file that --llm-report=run.json wrote") from None
-    return Run.from_json(text, where=shown)
 
 
 def _refuse_empty(given: argparse.Namespace, found: Found) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.commands.output import DIM, YELLOW, counted, painted, say
-from pytest_llmops.errors import CaseError, LLMOpsError, UnknownName, UsageError, listing
+from pytest_llmops.commands.runfile import read_run
+from pytest_llmops.errors import CaseError, UnknownName, UsageError, listing
 from pytest_llmops.measurement import Json, shorten
 
 if TYPE_CHECKING:
     from pytest_llmops.commands.labelfiles import LabelFile
     from pytest_llmops.reviewing import Judgement
-    from pytest_llmops.runs import Run
 
 SHOWN = 300
 MAX_ID = 200
@@ -142,7 +142,7 @@ def _review(given: argparse.Namespace) -> int:
     _check(given)
     if given.out:
         suffix_of("--out", given.out)
-    found = judgements(_run(given.run_file).records)
+    found = judgements(read_run(given.run_file).records)
     where = shorten(str(given.run_file), SHOWN)
     if not found:
         say(f"{where}: no judge gave a verdict on an answer")
@@ -172,23 +172,6 @@ def _check(given: argparse.Namespace) -> None:
     for flag in ("sample", "with_verdicts"):
         if getattr(given, flag) and not given.out:
             raise UsageError(f"--{flag.replace('_', '-')}: expected --out too, the file to write")
-
-
-def _run(path: Path) -> Run:
-    from pytest_llmops.runs import Run
-    from pytest_llmops.textfiles import BadFile, read_text
-
-    try:
-        return Run.from_json(read_text(path), where=str(path))
-    except BadFile as error:
-        raise CaseError(error.what, path, error.line) from None
-    except UsageError:
-        raise
-    except (LLMOpsError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise UsageError(
-            f"{path}: expected the JSON of --llm-report=run.json, got a damaged one: {type(error).__name__}: "
-            f"{shorten(str(error))}"
-        ) from None
 
 
 def _answers(found: Sequence[Judgement]) -> list[Answer]:

@@ -309,12 +309,12 @@ def test_what_the_command_refuses(review: Review, argv: tuple[str, ...], what: s
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        (None, "no such file @ run.json"),
+        (None, "run.json: no such file"),
         ("{", "expected the JSON of --llm-report=run.json, got no JSON"),
         ("[]", "expected schema 'pytest-llmops/run/1', got None"),
-        ('{"schema": "pytest-llmops/run/1", "records": [{}]}', "got a damaged one: KeyError"),
-        ('{"schema": "pytest-llmops/run/1", "records": {"a": 1}}', "got a damaged one"),
-        ('{"schema": "pytest-llmops/run/1", "records": [{"nodeid": "t", "measurements": [{"name": "m"}]}]}', "got a damaged one: WireError"),
+        ('{"schema": "pytest-llmops/run/1", "records": [{}]}', "damaged: records[0]: expected the key nodeid"),
+        ('{"schema": "pytest-llmops/run/1", "records": {"a": 1}}', "damaged: records: expected a list"),
+        ('{"schema": "pytest-llmops/run/1", "records": [{"nodeid": "t", "measurements": [{"name": "m"}]}]}', "damaged: records[0] (t): Measurement m"),
         ("\udcff", "not UTF-8: byte 0xff"),
     ],
 )  # fmt: skip

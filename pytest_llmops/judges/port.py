@@ -176,8 +176,9 @@ def _problem(found: object) -> str:
 
 
 def _off_scale(found: Verdict, low: float, high: float) -> str:
-    if not isinstance(found.dimensions, Mapping):
-        return f"the judge's dimensions: expected a mapping of names to scores, got {type(found.dimensions).__name__}"
+    dimensions: object = found.dimensions  # of a user's judge: whatever it gave
+    if not isinstance(dimensions, Mapping):
+        return f"the judge's dimensions: expected a mapping of names to scores, got {type(dimensions).__name__}"
     for name, score in (("score", found.score), *found.dimensions.items()):
         number = finite(score)
         if number is None or not low <= number <= high:

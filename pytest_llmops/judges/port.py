@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, SupportsFloat, cast
 
 from pytest_llmops import recorder
+from pytest_llmops.cassettes.shelf import judging
 from pytest_llmops.errors import MeasurementFailed, UsageError, told
 from pytest_llmops.judges.selfsame import conflict
 from pytest_llmops.measurement import Json, Measurement, shorten
@@ -121,9 +122,11 @@ def verdict_of(
         asked.look()
         if own := conflict(asked.model):
             return _unscored(asked, own)
-        with recorder.purpose("judge"):
+        with recorder.purpose("judge"), judging() as share:
             found: object = asked.judge.judge(answer, question=question, reference=reference, **more)
-        problem = _problem(found)
+            problem = _problem(found)
+            if not problem:
+                share()
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's judge raises: not scored, not scored low
@@ -178,7 +181,9 @@ def _problem(found: object) -> str:
 def _off_scale(found: Verdict, low: float, high: float) -> str:
     dimensions: object = found.dimensions  # of a user's judge: whatever it gave
     if not isinstance(dimensions, Mapping):
-        return f"the judge's dimensions: expected a mapping of names to scores, got {type(dimensions).__name__}"
+        return (
+            f"the judge's dimensions: expected a mapping of names to scores, got {type(dimensions).__name__}"
+        )
     for name, score in (("score", found.score), *found.dimensions.items()):
         number = finite(score)
         if number is None or not low <= number <= high:

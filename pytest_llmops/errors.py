@@ -85,6 +85,28 @@ def told(error: Exception) -> str:
     return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
 
 
+def causes(error: BaseException) -> list[str]:
+    """Return the classes of what was raised, those of a group one by one; a measurement's error by its bare name.
+
+    >>> causes(ValueError("no such row"))
+    ['ValueError']
+    >>> causes(ExceptionGroup("two", [KeyError("a"), OSError("b")]))
+    ['KeyError', 'OSError']
+    """
+    found: list[str] = []
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseExceptionGroup):
+            waiting += reversed(one.exceptions)
+            continue
+        ours = next((kind for kind in (MeasurementFailed, MeasurementErrored) if isinstance(one, kind)), None)
+        kind = ours or type(one)
+        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+        found.append(f"{module}{kind.__qualname__}")
+    return found
+
+
 def _revived(
     kind: type[BaseException] | str, args: tuple[object, ...], state: dict[str, object]
 ) -> BaseException:

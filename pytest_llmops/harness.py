@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops import playing, recorder, registry
-from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UnknownName, UsageError
+from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UnknownName, UsageError, causes
 from pytest_llmops.measurement import Json, amount, shorten
 from pytest_llmops.settings import RecordMode, Settings
 
@@ -359,6 +359,8 @@ class Harness:
             self._cassette_facts()
             payload["facts"] = dict(self.recorder.facts)
             payload["tapes"] = self.log.uses
+        if error is not None:
+            payload["raised"] = causes(error)
         if isinstance(error, (LLMOpsError, CassetteMiss, BudgetReached)):
             payload["outcome"] = "errored"
             payload["kind"] = type(error).__name__

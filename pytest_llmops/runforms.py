@@ -105,6 +105,7 @@ def _record(value: object, place: str, outcomes: Sequence[str]) -> None:
             "measurements": _list_of(_measurement),
             "calls": _list_of(_call),
             "facts": _object,
+            "raised": _list_of(_text),
         },
     )
 

@@ -32,6 +32,8 @@ class TestRecord:
         nodeid: pytest's name of the test: with a measurement's name and label the key of a baseline.
         outcome: ``errored`` is a test that could not be judged (broken fixture, no verdict, no recording).
         message: Failure text, or the reason of a skip.
+        raised: Class of what ended a phase of the test, in their order: ``MeasurementFailed`` and ``MeasurementErrored`` are
+            verdicts on measurements, all else is something else; empty: nothing, or it is not known.
         facts: What else is known: ``model``, ``prompt``, ``case``, ``retriever``, ``judge``, ``cassette``; plain builtins.
     """
 
@@ -44,6 +46,7 @@ class TestRecord:
     measurements: tuple[Measurement, ...] = ()
     calls: tuple[Call, ...] = ()
     facts: Mapping[str, Json] = field(default_factory=dict)
+    raised: tuple[str, ...] = ()
 
     def add(self, other: TestRecord) -> TestRecord:
         """Return this record with another phase of the same test added: the worse outcome stays."""
@@ -56,6 +59,7 @@ class TestRecord:
             measurements=self.measurements + other.measurements,
             calls=self.calls + other.calls,
             facts={**self.facts, **other.facts},
+            raised=self.raised + other.raised,
         )
 
     def fact(self, kind: str) -> Mapping[str, Json]:
@@ -74,6 +78,7 @@ class TestRecord:
             "measurements": [m.to_wire() for m in self.measurements],
             "calls": [call.to_wire() for call in self.calls],
             "facts": plain(self.facts, where="facts"),
+            **({"raised": [str(plain(one)) for one in self.raised]} if self.raised else {}),
             **({"attribution": blame.sentence} if blame is not None else {}),
         }
 
@@ -91,6 +96,7 @@ class TestRecord:
             ),
             calls=tuple(map(Call.from_wire, cast("list[dict[str, Json]]", data.get("calls", [])))),
             facts=cast("dict[str, Json]", data.get("facts", {})),
+            raised=tuple(map(str, cast("list[str]", data.get("raised", [])))),
         )
 
 

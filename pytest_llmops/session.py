@@ -164,6 +164,8 @@ def message_of(report: Any) -> str:
 def record_of(report: Any, payload: Mapping[str, Any]) -> TestRecord:
     """Return the record of one phase of a test, as the controller sees it."""
     wire = {key: payload[key] for key in ("measurements", "calls", "facts") if key in payload}
+    if report.failed or hasattr(report, "wasxfail"):  # what skips is raised too, and ends nothing
+        wire["raised"] = payload.get("raised", [])
     return TestRecord.from_wire(
         {
             "nodeid": report.nodeid,

@@ -93,6 +93,7 @@ PLACE = r"old\.json: damaged: records\[1\] \(a\.py::test_b\): "
         ({"calls": [{"tool_calls": [{"name": "f", "id": 7}]}]}, PLACE + r"calls\[0\]\.tool_calls\[0\]\.id: expected a text"),
         ({"calls": [{"tools": [{}]}]}, PLACE + r"calls\[0\]\.tools\[0\]: expected the key name, got \(none\)"),
         ({"facts": []}, PLACE + "facts: expected an object with keys, got a list"),
+        ({"raised": "OSError"}, PLACE + 'raised: expected a list, got a text: "OSError"'),
     ],
 )  # fmt: skip
 def test_a_damaged_record_is_told_with_its_place(record: dict[str, Any], what: str) -> None:

@@ -16,6 +16,8 @@ from pytest_llmops.wording import describe
 Bound: TypeAlias = float | Literal["default"] | None
 _IMPLIED: Mapping[str, Outcome] = {"errored": "errored", "failed": "failed"}
 _BADNESS: tuple[Outcome, ...] = ("passed", "failed", "errored")
+_RAISED: Mapping[str, str] = {"errored": "MeasurementErrored", "failed": "MeasurementFailed"}
+"""What the verdict on a measurement raises, by the outcome."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +142,8 @@ def rebounded(output: Output, at_least: float) -> Measurement:
 def rejudged(run: Run, found: Sequence[Judged], stamp: Stamp) -> Run:
     """Return a run with new verdicts, and a note that says when and by what.
 
-    Dimensions of an old verdict go with it. The outcome of a test follows where its measurements decided it; what
-    ended otherwise (a fixture, a plain assert, a skip) stays as it was. The calls of a judge that is not heard any
+    Dimensions of an old verdict go with it. The outcome of a test follows where its measurements alone decided it; what
+    ended otherwise, or also otherwise (a fixture, a plain assert, a skip), stays as it was. The calls of a judge that is not heard any
     more are dropped; those of the new one stand in its recording.
     """
     by: dict[int, list[Judged]] = {}
@@ -188,6 +190,7 @@ def _record(record: TestRecord, found: Sequence[Judged], stamp: Stamp) -> TestRe
         measurements=measurements,
         outcome=outcome,
         message=_message(record, measurements, outcome),
+        raised=_raised(record, measurements, outcome),
         calls=calls,
         facts={**record.facts, **({"judge": _who(found[-1].top)} if stamp.asked else {})},
     )
@@ -221,10 +224,11 @@ def _implied(measurements: Sequence[Measurement]) -> Outcome:
 
 def _outcome(record: TestRecord, measurements: Sequence[Measurement]) -> Outcome:
     was, now = _implied(record.measurements), _implied(measurements)
+    alone = not _ended_otherwise(record)
     if record.outcome in ("xfailed", "xpassed"):
-        decided = (record.outcome == "xpassed") == (was == "passed")
+        decided = alone and (record.outcome == "xpassed") == (was == "passed")
         return ("xpassed" if now == "passed" else "xfailed") if decided else record.outcome
-    if record.outcome == was:
+    if record.outcome == was and alone:
         return now
     # Something else decided: that stays, unless the new verdicts are worse than the old ones and than that.
     if record.outcome in _BADNESS and _BADNESS.index(now) > _BADNESS.index(was):
@@ -232,13 +236,47 @@ def _outcome(record: TestRecord, measurements: Sequence[Measurement]) -> Outcome
     return record.outcome
 
 
+def _ended_otherwise(record: TestRecord) -> bool:
+    """Whether anything but a verdict on a measurement ended the test, alone or too."""
+    if record.raised:
+        return not set(record.raised) <= set(_RAISED.values())
+    # Files of older versions do not say what was raised: there the text has to be all of a measurement's.
+    bad = record.outcome in ("failed", "errored") and bool(record.message)
+    return bad and len(_foreign(record)) > 0
+
+
+def _foreign(record: TestRecord) -> list[str]:
+    """The parts of a failure text that are no measurement's; a part of two paragraphs counts as two."""
+    bad = [one.name for one in record.measurements if one.status in ("failed", "errored")]
+    heads = [f"{kind}: " for kind in _RAISED.values()] if bad else []
+    heads += [f"{name.replace(TOP, what, 1)} " for name in bad for what in (TOP, "judge ")]
+    return [part for part in record.message.split("\n\n") if not part.startswith(tuple(heads))]
+
+
 def _message(record: TestRecord, measurements: Sequence[Measurement], outcome: Outcome) -> str:
-    if outcome not in ("passed", "failed", "errored") or outcome == record.outcome != _implied(measurements):
+    if outcome not in ("passed", "failed", "errored"):
         return record.message
     bad = [one for one in measurements if one.status in ("failed", "errored")]
     if bad == [one for one in record.measurements if one.status in ("failed", "errored")]:
         return record.message
-    return "\n\n".join(map(_told, bad)) if outcome != "passed" else ""
+    told = list(map(_told, bad))
+    if _ended_otherwise(record):
+        rest = _foreign(record)
+        mine = len(rest) < len(record.message.split("\n\n"))
+        return "\n\n".join([*told, *rest]) if mine else record.message
+    if outcome == record.outcome != _implied(measurements):
+        return record.message
+    return "\n\n".join(told) if outcome != "passed" else ""
+
+
+def _raised(record: TestRecord, measurements: Sequence[Measurement], outcome: Outcome) -> tuple[str, ...]:
+    """What would have been raised: of the verdicts on measurements the new one, all else as it was."""
+    now = _implied(measurements)
+    if now == _implied(record.measurements):
+        return record.raised
+    rest = tuple(one for one in record.raised if one not in _RAISED.values())
+    own = (_RAISED[now],) if now in _RAISED and outcome in (now, "xfailed") else ()
+    return (*own, *rest)
 
 
 def _told(one: Measurement) -> str:

@@ -64,6 +64,13 @@ def runs(draw: st.DrawFn) -> Run:
         TestRecord(
             nodeid=f"{draw(any_text)}{number}",
             outcome=draw(st.sampled_from(OUTCOMES)),
+            raised=tuple(
+                draw(
+                    st.lists(
+                        st.sampled_from(["MeasurementFailed", "MeasurementErrored", "OSError"]), max_size=2
+                    )
+                )
+            ),
             message=draw(any_text),
             measurements=tuple(draw(st.lists(st.one_of(verdicts(), others), max_size=3))),
             calls=tuple(draw(st.lists(calls, max_size=2))),
@@ -99,8 +106,8 @@ def test_the_same_verdicts_change_no_outcome_and_no_message(run: Run) -> None:
     found = [one for one in outputs(run).outputs if one.old is not None]
     again = [Judged(output=one, measurements=(one.old,)) for one in found if one.old is not None]
     made = rejudged(run, again, Stamp(day="2026-05-02", asked=False, at_least=3.0))
-    assert [(one.outcome, one.message, one.measurements) for one in made.records] == [
-        (one.outcome, one.message, one.measurements) for one in run.records
+    assert [(one.outcome, one.message, one.raised, one.measurements) for one in made.records] == [
+        (one.outcome, one.message, one.raised, one.measurements) for one in run.records
     ]
     assert not any(one.changed for one in changes((one.output, one.top) for one in again))
 

@@ -99,3 +99,82 @@ def test_a_real_run_is_judged_again_when_the_server_is_gone(
         assert not any(one.name.startswith("judge.quality") for one in record.measurements)
     assert cli.main(["rejudge", "again.json", "--at-least", "1"]) == 0
     assert "fail -> pass" in capsys.readouterr().out
+
+
+BROKEN = """
+import pytest
+from pytest_llmops import assert_judge_score, soft
+from pytest_llmops.protocols import Verdict
+
+class Len:
+    name, version, low, high = "len", "1", 1, 10
+    def judge(self, answer, *, question="", reference=""):
+        return Verdict(error="server down") if answer == "down" else Verdict(score=len(answer), low=1, high=10)
+
+@pytest.fixture
+def db():
+    yield
+    raise RuntimeError("table not empty")
+
+def test_fixture(db):
+    assert_judge_score("down", judge=Len(), at_least=9)
+
+def test_block():
+    with soft():
+        assert_judge_score("x", judge=Len(), at_least=9)
+        int("no number")
+
+def test_caught():
+    with pytest.raises(AssertionError):
+        assert_judge_score("x", judge=Len(), at_least=9)
+    assert not "a real bug"
+
+def test_judged():
+    with soft():
+        assert_judge_score("x", judge=Len(), at_least=9)
+        assert_judge_score("xy", judge=Len(), at_least=9)
+
+@pytest.mark.xfail
+def test_known():
+    assert_judge_score("x", judge=Len(), at_least=9)
+
+@pytest.mark.skip
+def test_skipped():
+    pass
+"""
+LENIENT = """
+from pytest_llmops.protocols import Verdict
+
+class Lenient:
+    name, version, low, high = "lenient", "1", 1, 10
+    def judge(self, answer, *, question="", reference=""):
+        return Verdict(score=10, low=1, high=10)
+"""
+
+
+def test_what_broke_besides_a_judgement_stays_broken(
+    project: Project, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write(**{"test_a.py": BROKEN, "lenient_judge.py": LENIENT})
+    first = project.record("--llm-judge", workers=workers)
+    assert {name: one.raised for name, one in first.records.items()} == {
+        "test_fixture": ("MeasurementErrored", "RuntimeError"),
+        "test_block": ("ValueError",),
+        "test_caught": ("AssertionError",),
+        "test_judged": ("MeasurementFailed",),
+        "test_known": ("MeasurementFailed",),
+    }
+    monkeypatch.chdir(project.path)
+    how = ["rejudge", "run-file.json", "--judge", "lenient_judge:Lenient", "--at-least", "5"]
+    assert cli.main([*how, "--out", "again.json"]) == 0
+    again = Run.from_json((project.path / "again.json").read_text(encoding="utf-8"))
+    assert {one.nodeid.partition("::")[2]: one.outcome for one in again.records} == {
+        "test_fixture": "errored",
+        "test_block": "failed",
+        "test_caught": "failed",
+        "test_judged": "passed",
+        "test_known": "xpassed",
+    }
+    messages = {one.nodeid.partition("::")[2]: one.message for one in again.records}
+    assert messages["test_fixture"] == "RuntimeError: table not empty"
+    assert messages["test_caught"].startswith("AssertionError")

@@ -371,7 +371,9 @@ def test_the_outcome_follows_where_measurements_decided_it(
 
 def test_another_failed_measurement_keeps_a_test_failed() -> None:
     exact = Measurement(name="text.exact", value=0.0, bound=1.0, detail={"evidence": [["nearest", "a\nb"]]})
-    after = first_of(again(run_of(record("test_a", exact, verdict(3.0), message="both")), (PASSED,)))
+    after = first_of(
+        again(run_of(record("test_a", exact, verdict(3.0), message="MeasurementFailed: both")), (PASSED,))
+    )
     assert (after.outcome, after.message) == ("failed", "text.exact 0.00 < 1.00\n  nearest   a\\nb")
 
 
@@ -383,6 +385,51 @@ def test_the_message_says_what_failed_now() -> None:
     assert after.message == "judge.tone could not be scored: two verdicts"
     broken = record("test_a", verdict(9.0), outcome="errored", message="fixture broke")
     assert first_of(again(run_of(broken), (FAILED,))).message == "fixture broke"
+
+
+BOTH = "MeasurementErrored: judge quality could not be scored: down\n  rerun   pytest"
+
+
+def ended(outcome: Outcome, old: Measurement, raised: tuple[str, ...], message: str) -> TestRecord:
+    return record("test_a", old, outcome=outcome, raised=raised, message=message)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected", "told"),
+    [
+        # A fixture broke too:
+        (ended("errored", verdict(None), ("MeasurementErrored", "RuntimeError"), f"{BOTH}\n\nRuntimeError: full"), PASSED,
+            ("errored", ("RuntimeError",)), "RuntimeError: full"),
+        (ended("errored", verdict(None), ("MeasurementErrored", "RuntimeError"), f"{BOTH}\n\nRuntimeError: full"), FAILED,
+            ("errored", ("RuntimeError",)), "judge tone 2 < 4 (scale 1 to 5)\n\nRuntimeError: full"),
+        # Something else ended a block or a test, after a judgement that had failed:
+        (ended("failed", verdict(3.0), ("ValueError",), "ValueError: no number\nbefore this, 1. judge"), PASSED,
+            ("failed", ("ValueError",)), "ValueError: no number\nbefore this, 1. judge"),
+        (ended("failed", verdict(3.0), ("AssertionError",), "MeasurementFailed: so it says"), LOST,
+            ("errored", ("MeasurementErrored", "AssertionError")), "judge.tone could not be scored: no verdict"),
+        (ended("xfailed", verdict(3.0), ("AssertionError",), "known"), PASSED, ("xfailed", ("AssertionError",)), "known"),
+        (ended("xfailed", verdict(3.0), ("MeasurementFailed",), "known"), PASSED, ("xpassed", ()), "known"),
+        # Nothing else did:
+        (ended("failed", verdict(3.0), ("MeasurementFailed",), "MeasurementFailed: 3 < 7"), PASSED, ("passed", ()), ""),
+        (ended("errored", verdict(None), ("MeasurementErrored",), BOTH), FAILED,
+            ("failed", ("MeasurementFailed",)), "judge tone 2 < 4 (scale 1 to 5)"),
+        (ended("passed", verdict(9.0), (), ""), FAILED, ("failed", ("MeasurementFailed",)), "judge tone 2 < 4 (scale 1 to 5)"),
+        # Of an older version, which did not say:
+        (ended("errored", verdict(None), (), f"{BOTH}\n\nRuntimeError: full"), PASSED, ("errored", ()), "RuntimeError: full"),
+        (ended("failed", verdict(3.0), (), "ValueError: no number"), PASSED, ("failed", ()), "ValueError: no number"),
+        (ended("failed", verdict(3.0), (), "judge quality 3 < 7"), PASSED, ("passed", ()), ""),
+        (ended("errored", verdict(None), (), "judge.quality could not be scored: x"), PASSED, ("passed", ()), ""),
+        (ended("errored", verdict(None), (), BOTH), PASSED, ("passed", ()), ""),
+    ],
+)  # fmt: skip
+def test_what_else_ended_a_test_is_not_undone_by_a_verdict(
+    before: TestRecord, now: Measurement, expected: tuple[Outcome, tuple[str, ...]], told: str
+) -> None:
+    once = again(run_of(before), (now,))
+    after = first_of(once)
+    assert ((after.outcome, after.raised), after.message) == (expected, told)
+    if expected[0] in ("failed", "errored"):  # it is not undone by the next one either
+        assert first_of(again(once, (now,))) == after
 
 
 def test_two_judges_that_became_one_say_it_once() -> None:

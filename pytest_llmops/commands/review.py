@@ -104,8 +104,8 @@ class Answer:
 
     @property
     def scale(self) -> tuple[float, float] | None:
-        """The judges' scale; None: not known, or they have several."""
-        found = {(one.low, one.high) for one in self.verdicts}
+        """The judges' scale; None: not known, or they have several. Without a score nothing is known of it."""
+        found = {(None, None) if one.score is None else (one.low, one.high) for one in self.verdicts}
         low, high = found.pop()
         return None if found or low is None or high is None else (low, high)
 

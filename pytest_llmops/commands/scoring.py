@@ -108,7 +108,9 @@ def _check_bounds(asked: Asked, outputs: Sequence[Output], at_least: float | Non
 
 def _bound(asked: Asked, one: Output, at_least: float | None, scale: tuple[float, float] | None) -> Bound:
     pass_at = finite(getattr(asked.judge, "pass_at", None))
-    return bound_of(one, at_least=at_least, pass_at=pass_at, scale=scale, judge=asked.name)
+    return bound_of(
+        one, at_least=at_least, pass_at=pass_at, scale=scale, judge=asked.name, version=asked.version
+    )
 
 
 def _own_scale(judge: object) -> tuple[float, float] | None:

@@ -133,7 +133,7 @@ def score_of(measurement: Measurement | None) -> Score:
     return Score(
         status=status,
         score=number(told.get("score")) if status != "unscored" else None,
-        scale=scale_of(told),
+        scale=scale_of(told) if status != "unscored" else None,
         normalised=measurement.value,
         bound=number(told.get("bound")),
         reason=str(told.get("reason") or ""),

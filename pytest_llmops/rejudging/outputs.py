@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call
@@ -18,6 +19,8 @@ PASSAGES = "verdict on passages, and no answer"
 NO_ANSWER = "verdict whose answer is not stored"
 DAMAGED = "verdict whose question, reference or contexts are no texts"
 NO_TEXT = "last call without a text"
+
+Scale: TypeAlias = tuple[float, float]
 
 TOP = "judge."
 SILENT = frozenset({"embeddings", "moderations", "rerank"})
@@ -33,6 +36,7 @@ class Output:
         place: Place of the old measurement in the test; None: it was never judged.
         answer: None: the application said nothing.
         old: What was measured; None: it was never judged.
+        usual: The scale that the old judge's scores have elsewhere in the run; None: not known, or several.
     """
 
     record: int
@@ -43,6 +47,7 @@ class Output:
     contexts: tuple[str, ...] = ()
     place: int | None = None
     old: Measurement | None = None
+    usual: Scale | None = None
 
     @property
     def label(self) -> str:
@@ -57,7 +62,7 @@ class Output:
     @property
     def judge(self) -> str:
         """Name of the old judge."""
-        return str(self.told.get("name") or (self.old.name.removeprefix(TOP) if self.old is not None else ""))
+        return _name(self.old) if self.old is not None else ""
 
     @property
     def model(self) -> str:
@@ -65,9 +70,12 @@ class Output:
         return str(self.told.get("model") or "")
 
     @property
-    def scale(self) -> tuple[float, float] | None:
-        """Lowest and highest score of the old judge; None: not known."""
-        return scale_of(self.told)
+    def scale(self) -> Scale | None:
+        """Lowest and highest score of the old judge; None: not known.
+
+        A verdict without a score says nothing of the scale: what stands there may be the default's.
+        """
+        return self.usual if number(self.told.get("score")) is None else scale_of(self.told)
 
     @property
     def bound(self) -> float | None:
@@ -114,10 +122,11 @@ def outputs(run: Run, *, only: str = "", text: str = "", unjudged: bool = False)
     over: Counter[str] = Counter()
     judges: dict[str, None] = {}
     waiting = 0
+    usual = _scales(run)
     for number_, record in enumerate(run.records):
         if text not in record.nodeid:
             continue
-        kept = list(_of_record(number_, record, only, over, judges))
+        kept = list(_of_record(number_, record, only, over, judges, usual=usual))
         found += kept
         if kept or any(one.name.startswith(TOP) for one in record.measurements):
             continue
@@ -133,14 +142,36 @@ def outputs(run: Run, *, only: str = "", text: str = "", unjudged: bool = False)
     )
 
 
+def _scales(run: Run) -> dict[tuple[str, str], Scale]:
+    """The scale of each judge, by name and version, that has the same one in all its scores."""
+    found: dict[tuple[str, str], set[Scale | None]] = {}
+    for one in (one for record in run.records for one in record.measurements):
+        said = verdict_in(one)
+        if number(said.get("score")) is not None:
+            found.setdefault((_name(one), one.version), set()).add(scale_of(said))
+    return {
+        judge: one for judge, scales in found.items() if len(scales) == 1 for one in scales if one is not None
+    }
+
+
+def _name(one: Measurement) -> str:
+    return str(verdict_in(one).get("name") or one.name.removeprefix(TOP))
+
+
 def _of_record(
-    number_: int, record: TestRecord, only: str, over: Counter[str], judges: dict[str, None]
+    number_: int,
+    record: TestRecord,
+    only: str,
+    over: Counter[str],
+    judges: dict[str, None],
+    *,
+    usual: Mapping[tuple[str, str], Scale],
 ) -> Iterator[Output]:
     for place, one in enumerate(record.measurements):
         said = verdict_in(one)
         if not said and not _is_agreement(one):
             continue
-        name = str(said.get("name") or one.name.removeprefix(TOP))
+        name = _name(one)
         judges.setdefault(name)
         if only and only != name:
             continue
@@ -158,6 +189,7 @@ def _of_record(
             contexts=tuple(map(str, contexts)) if isinstance(contexts, Sequence) else (),
             place=place,
             old=one,
+            usual=usual.get((name, one.version)),
         )
 
 
@@ -218,7 +250,7 @@ def verdict_in(one: Measurement) -> Mapping[str, Json]:
     return said if isinstance(said, Mapping) else {}
 
 
-def scale_of(told: Mapping[str, Json]) -> tuple[float, float] | None:
+def scale_of(told: Mapping[str, Json]) -> Scale | None:
     """Return lowest and highest score, as the report tells of a verdict; None: not known.
 
     >>> scale_of({"low": 1, "high": 10}), scale_of({"low": 5, "high": 5})
@@ -229,12 +261,17 @@ def scale_of(told: Mapping[str, Json]) -> tuple[float, float] | None:
 
 
 def number(value: Json) -> float | None:
-    """Return a number of a report as float; None for anything else.
+    """Return a number of a report as float; None for anything else, and for one that no float can be.
 
-    >>> number(3), number(True), number("3")
-    (3.0, None, None)
+    >>> number(3), number(True), number("3"), number(10**400)
+    (3.0, None, None, None)
     """
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def _text_or_none(value: Json) -> str | None:

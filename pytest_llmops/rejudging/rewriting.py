@@ -72,19 +72,21 @@ def bound_of(
     pass_at: float | None,
     scale: tuple[float, float] | None,
     judge: str = "",
+    version: str = "",
 ) -> Bound:
     """Return the bound that a new score has to reach, as `assert_judge_score` takes it.
 
     The one that was asked for comes first. What only recorded goes on to do so. A bound that was the old
     judge's own becomes the new judge's own; one that a test named stays, where the scale is the same, and else
-    becomes the new judge's own.
+    becomes the new judge's own. The scale of a verdict without a score is that of the judge's other scores.
 
     Args:
         output: With the old bound.
         at_least: The bound that was asked for; None: none was.
         pass_at: The new judge's own; None: it has none.
         scale: The new judge's; None: not known.
-        judge: Its name, for the error.
+        judge: Its name.
+        version: Its version: the same judge as before has the same scale.
 
     Raises:
         UsageError: A bound on another scale says nothing here, and the new judge has none.
@@ -98,13 +100,16 @@ def bound_of(
         return None
     if output.told.get("default") is True and pass_at is not None:
         return "default"
-    if scale is None or output.scale is None or scale == output.scale:
+    same = bool(version) and (judge, version) == (output.judge, output.old.version)
+    if same or (output.scale is not None and scale in (None, output.scale)):
         return old
     if pass_at is not None:
         return "default"
+    there = "a scale that is not known" if output.scale is None else f"a scale of {_words(output.scale)}"
+    here = "not known before it is asked" if scale is None else _words(scale)
     raise UsageError(
-        f"judge {judge}: {shorten(output.nodeid, 200)} has a bound of {old:g} on a scale of {_words(output.scale)}, and this "
-        f"judge's scale is {_words(scale)}: add --at-least, or pass_at to the rubric"
+        f"judge {judge}: {shorten(output.nodeid, 200)} has a bound of {old:g} on {there}, and this judge's scale is {here}: "
+        "add --at-least, or pass_at to the rubric"
     )
 
 
@@ -115,6 +120,8 @@ def _words(scale: tuple[float, float]) -> str:
 def rebounded(output: Output, at_least: float) -> Measurement:
     """Return an old verdict with another bound; what waits for a person waits on.
 
+    What could not be scored stays so, and keeps its bound where nothing tells its scale.
+
     Raises:
         UsageError: The bound is not on the stored scale, or the scale is not stored.
 
@@ -123,6 +130,8 @@ def rebounded(output: Output, at_least: float) -> Measurement:
     >>> rebounded(Output(record=0, nodeid="t", answer="x", old=old), 6.0).status
     'passed'
     """
+    if output.old is not None and output.old.value is None and output.scale is None:
+        return output.old
     if output.old is None or output.scale is None:
         raise UsageError("verdict whose scale is not stored")
     low, high = output.scale

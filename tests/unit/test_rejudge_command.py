@@ -236,6 +236,24 @@ def test_only_some_outputs(command: Command) -> None:
     assert (status, out[2].split()[0]) == (0, "test_a.py::test_b")
 
 
+def test_a_bound_does_not_follow_an_unscored_verdict_to_a_scale_that_nobody_knows(command: Command) -> None:
+    lost = record("test_lost", verdict(None, name="five", bound=4.0, answer="please wait"))
+    status, _, err = command([lost], *by("Uncut"))
+    assert (status, "has a bound of 4 on a scale that is not known" in err) == (2, True)
+    scored = record("test_fine", verdict(4.0, name="five", high=5.0, bound=4.0, answer="please"))
+    assert command([lost, scored], *by("Uncut"))[0] == 0  # on the scale of the others
+    assert command([lost], *by("Polite"), "--out", "new.json")[0] == 0
+    (made,) = (one for one in read("new.json").records[0].measurements if one.name == "judge.polite")
+    assert made.detail["judge"]["default"] is True  # type: ignore[index, call-overload]
+
+
+def test_a_number_that_no_float_can_be_is_no_score(command: Command) -> None:
+    huge = verdict(9.0, answer="please", told={"score": 10**400, "bound": 10**400, "high": 10**400})
+    status, _, err = command([record("test_huge", huge)], *by("Polite"), "--at-least", "4")
+    assert (status, err) == (0, "")
+    assert command([record("test_huge", huge)], "--at-least", "4")[0] == 2
+
+
 def test_outputs_that_no_judge_saw(command: Command) -> None:
     case = {"id": "x", "input": "How long?", "reference": "30 days"}
     records = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -161,7 +162,11 @@ def output_of(one: Measurement | None) -> Output:
         (verdict(5.0, told={"default": True}), {"scale": (1.0, 10.0)}, "default"),
         (verdict(5.0, told={"default": True}), {"scale": (1.0, 10.0), "pass_at": None}, 7.0),
         (verdict(5.0, bound=None, review={"confidence": 0.2, "least": 0.8, "undecided": 6.0}), {"scale": (1.0, 10.0)}, 6.0),
-        (verdict(None), {"scale": (1.0, 10.0)}, 7.0),
+        (verdict(None), {"scale": (1.0, 10.0)}, "default"),
+        (verdict(None), {"scale": None}, "default"),
+        (verdict(None), {"usual": (1.0, 10.0)}, 7.0),
+        (verdict(None), {"usual": (1.0, 5.0)}, "default"),
+        (verdict(None), {"judge": "quality", "version": "1", "pass_at": None, "scale": None}, 7.0),
         (None, {}, "default"),
         (None, {"pass_at": None}, None),
         (None, {"at_least": 2.0}, 2.0),
@@ -171,7 +176,8 @@ def test_which_bound_a_new_score_has_to_reach(
     old: Measurement | None, how: dict[str, Any], expected: object
 ) -> None:
     given = {"at_least": None, "pass_at": 4.0, "scale": (1.0, 10.0), **how}
-    assert bound_of(output_of(old), **given) == expected
+    output = replace(output_of(old), usual=given.pop("usual", None))
+    assert bound_of(output, **given) == expected
 
 
 def test_a_bound_of_another_scale_needs_a_new_one() -> None:
@@ -180,6 +186,32 @@ def test_a_bound_of_another_scale_needs_a_new_one() -> None:
         match="judge tone: t has a bound of 7 on a scale of 1 to 10, and this judge's scale is 1 to 5",
     ):
         bound_of(output_of(verdict(5.0)), at_least=None, pass_at=None, scale=(1.0, 5.0), judge="tone")
+
+
+@pytest.mark.parametrize(
+    ("scale", "what"), [((1.0, 10.0), "is 1 to 10"), (None, "is not known before it is asked")]
+)
+def test_a_bound_of_what_was_never_scored_is_on_no_known_scale(
+    scale: tuple[float, float] | None, what: str
+) -> None:
+    old = output_of(verdict(None, bound=4.0))
+    with pytest.raises(
+        UsageError, match=f"a bound of 4 on a scale that is not known, and this judge's scale {what}"
+    ):
+        bound_of(old, at_least=None, pass_at=None, scale=scale, judge="tone", version="1")
+
+
+def test_what_was_never_scored_has_the_scale_of_its_judges_other_scores() -> None:
+    run = run_of(
+        record("test_a", verdict(None, name="five"), verdict(4.0, name="five", high=5.0, answer="x")),
+        record("test_b", verdict(None), verdict(3.0, name="odd"), verdict(3.0, name="odd", low=2.0)),
+        record("test_c", verdict(None, name="odd"), replace(verdict(None, name="five"), version="2")),
+    )
+    found = [
+        (one.judge, one.scale) for one in outputs(run, text="test_").outputs if one.old and one.old.error
+    ]
+    assert found == [("five", (1.0, 5.0)), ("quality", None), ("odd", None), ("five", None)]
+    assert outputs(run, text="test_a").outputs[0].scale == (1.0, 5.0)
 
 
 def test_another_bound_changes_the_verdict_alone() -> None:
@@ -191,7 +223,8 @@ def test_another_bound_changes_the_verdict_alone() -> None:
     told = made.detail["judge"]
     assert isinstance(told, dict)
     assert (told["bound"], "default" in told) == (6.0, False)
-    lost = rebounded(output_of(verdict(None)), 6.0)
+    assert rebounded(output_of(verdict(None)), 6.0) == verdict(None)
+    lost = rebounded(replace(output_of(verdict(None)), usual=(1.0, 10.0)), 6.0)
     assert (lost.status, lost.bound, lost.detail["judge"]["bound"]) == ("errored", None, 6.0)  # type: ignore[index, call-overload]
     flagged = verdict(6.0, bound=None, review={"confidence": 0.2, "least": 0.8, "undecided": 7.0})
     kept = rebounded(output_of(flagged), 6.0)

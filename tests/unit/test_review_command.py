@@ -85,6 +85,7 @@ def test_with_verdicts_it_says_what_the_judge_says_and_why(review: Review) -> No
     assert (first["judge"], first["reason"]) == (5, "low confidence (0.50, below 0.8)")
     assert (second["judge"], second["reason"]) == (None, "could not be scored (no verdict)")
     assert second["contexts"] == ["p", "q"]
+    assert (first["scale"], second.get("scale")) == ([1, 10], None)  # nothing is known of it without a score
     assert "verdicts of quality, version v1" in out
 
 

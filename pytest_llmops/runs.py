@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from pytest_llmops.protocols import Call
 from pytest_llmops.reviewing import review
 from pytest_llmops.runforms import document, named
 from pytest_llmops.sharing import on_one_line, share
+from pytest_llmops.textfiles import put
 
 SCHEMA = "pytest-llmops/run/1"
 Outcome: TypeAlias = Literal["passed", "failed", "errored", "skipped", "xfailed", "xpassed"]
@@ -176,14 +175,6 @@ def by_nodeid(records: Iterable[TestRecord]) -> dict[str, TestRecord]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file in one step: a killed job leaves the old file or the new one, never half of one."""
+    """Write a file in one step, see `put`; its folder is made if it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    put(path, text.encode("utf-8", "replace"))

@@ -8,6 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import secrets
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -82,6 +85,34 @@ def read_text(path: Path) -> str:
     if "\0" in text:
         raise BadFile("a NUL character; text has none", line_of(text, text.index("\0")))
     return text
+
+
+def put(path: Path, data: bytes) -> None:
+    """Give a file a new content in one step: whoever is killed leaves the old file or the new one, never half of one.
+
+    A link stays one, and what it leads to is written. The file keeps its mode; a new one has that of the umask.
+
+    Raises:
+        OSError: It cannot be written; it is left as it is.
+    """
+    target = Path(os.path.realpath(path))
+    draft = target.with_name(f".{target.name[:60]}.{secrets.token_hex(4)}.part")
+    try:
+        mode = stat.S_IMODE(target.stat().st_mode)
+    except FileNotFoundError:
+        mode = None
+    how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    # What only some may read is not open to others for as long as it is being written.
+    handle = os.open(draft, how, 0o666 if mode is None else mode & 0o666 | 0o200)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        if mode is not None:
+            draft.chmod(mode)
+        draft.replace(target)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def line_of(text: str, index: int) -> int:

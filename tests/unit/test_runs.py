@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +284,26 @@ def test_an_interrupt_while_writing_leaves_the_old_file_whole(
         write_text(path, "new")
     assert path.read_text(encoding="utf-8") == "old"
     assert _names(tmp_path) == ["run.json"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no modes, no links")
+def test_a_link_stays_one_and_a_file_keeps_its_mode_and_a_new_one_has_that_of_the_umask(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "shared").mkdir()
+    real, link, fresh = tmp_path / "shared" / "real.json", tmp_path / "run.json", tmp_path / "fresh.json"
+    real.write_text("old")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    before = os.umask(0o077)
+    try:
+        write_text(link, "new")
+        write_text(fresh, "new")
+    finally:
+        os.umask(before)
+    assert (link.is_symlink(), real.read_text(), stat.S_IMODE(real.stat().st_mode)) == (True, "new", 0o640)
+    assert stat.S_IMODE(fresh.stat().st_mode) == 0o600
+    assert _names(tmp_path / "shared") == ["real.json"]
 
 
 def _names(folder: Path) -> list[str]:

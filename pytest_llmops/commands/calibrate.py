@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmops.commands.output import DIM, GREEN, complain, counted, painted, say
-from pytest_llmops.commands.writing import write
+from pytest_llmops.commands.writing import check, write
 from pytest_llmops.errors import LLMOpsError, UsageError, told
 from pytest_llmops.measurement import shorten
 
@@ -160,6 +160,8 @@ def _check(given: argparse.Namespace) -> None:
         raise UsageError(f"--picture: expected a file name ending in .svg, got {str(given.picture)!r}")
     if given.out and given.out.suffix != ".json":
         raise UsageError(f"--out: expected a file name ending in .json, got {str(given.out)!r}")
+    for flag, path in (("--out", given.out), ("--picture", given.picture)):
+        check(flag, path, {"the pairs": given.pairs})
 
 
 def _embedder(name: str) -> Embedder:

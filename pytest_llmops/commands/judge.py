@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmops.commands import labelling, probe, review
 from pytest_llmops.commands.judging import CHOICE, add_asking, chosen, count, surroundings
 from pytest_llmops.commands.output import DIM, GREEN, complain, counted, painted, say
+from pytest_llmops.commands.writing import check, write
 from pytest_llmops.errors import CaseError, LLMOpsError, UsageError
 from pytest_llmops.measurement import shorten
 
@@ -143,6 +144,7 @@ def _check(given: argparse.Namespace) -> None:
     for flag, path, suffix in (("--out", given.out, ".json"), ("--picture", given.picture, ".svg")):
         if path and path.suffix != suffix:
             raise UsageError(f"{flag}: expected a file name ending in {suffix}, got {str(path)!r}")
+        check(flag, path, {"the labels": given.labels, "the recording": _tape(given)})
     if given.verdicts and not given.judge_version:
         raise UsageError(
             "--verdicts: expected --judge-version too, the judge's version that gave them: the calibration holds for no other"
@@ -177,11 +179,15 @@ def _stored(given: argparse.Namespace, labels: Labels) -> Judged:
     return judged
 
 
+def _tape(given: argparse.Namespace) -> Path:
+    named: Path = given.cassette or given.labels.with_suffix(".cassette.json")
+    return named
+
+
 def _asked(given: argparse.Namespace, labels: Labels, bars: Bars) -> Judged:
     from pytest_llmops.calibration import ask
 
-    tape = given.cassette or given.labels.with_suffix(".cassette.json")
-    with surroundings(given, tape, how="--record new --cassette FILE.json"):
+    with surroundings(given, _tape(given), how="--record new --cassette FILE.json"):
         judge = chosen(given.judge)
         cut = given.pass_at if given.pass_at is not None else getattr(judge, "pass_at", None)
         bars.check(labels.kind, cut)
@@ -243,7 +249,6 @@ def _keep(
     import datetime as dt
 
     from pytest_llmops.calibration import Calibration, draw, summary
-    from pytest_llmops.commands.writing import write
 
     figures, by = found
     reached = bars.against(figures)

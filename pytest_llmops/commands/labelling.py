@@ -131,12 +131,20 @@ class Merge:
 
 
 def _take(given: argparse.Namespace) -> int:
-    from pytest_llmops.commands.labelfiles import LabelFile, read, suffix_of
-    from pytest_llmops.commands.writing import write
+    from pytest_llmops.commands.labelfiles import read, suffix_of
+    from pytest_llmops.commands.writing import alone
 
     _check(given)
     suffix_of("FILE", given.filled)
     source = read(given.filled)
+    with alone(given.into):
+        return _into(given, source)
+
+
+def _into(given: argparse.Namespace, source: LabelFile) -> int:
+    from pytest_llmops.commands.labelfiles import LabelFile, read
+    from pytest_llmops.commands.writing import write
+
     target = read(given.into) if given.into.exists() else LabelFile(path=given.into)
     filled = list(_filled(source, given.rater))
     before = target.by_id

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.commands.judging import CHOICE, add_asking, chosen, surroundings
 from pytest_llmops.commands.output import DIM, GREEN, complain, counted, painted, say
-from pytest_llmops.commands.writing import write
+from pytest_llmops.commands.writing import check, write
 from pytest_llmops.measurement import shorten
 
 if TYPE_CHECKING:
@@ -42,8 +42,10 @@ def add(commands: Any) -> None:
 def _probe(given: argparse.Namespace) -> int:
     from pytest_llmops.probing import probe, read_canaries, summary
 
+    tape = given.cassette or _tape(given.judge)
+    check("--out", given.out, {"the recording": tape, "the canaries": given.canaries})
     canaries = None if given.canaries is None else read_canaries(given.canaries)
-    with surroundings(given, given.cassette or _tape(given.judge), how="--record new"):
+    with surroundings(given, tape, how="--record new"):
         found = probe(_judge(given.judge), canaries)
     _tell(found)
     if given.out and found.status != "undecided":  # it would hide what is known of the judge

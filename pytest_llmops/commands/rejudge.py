@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmops.commands.judging import CHOICE, RUBRIC, add_asking, chosen, surroundings
 from pytest_llmops.commands.output import GREEN, complain, counted, painted, say
 from pytest_llmops.commands.runfile import read_run
+from pytest_llmops.commands.writing import check, write
 from pytest_llmops.errors import UsageError, listing
 from pytest_llmops.measurement import shorten
 
@@ -62,6 +63,7 @@ def _rejudge(given: argparse.Namespace) -> int:
     from pytest_llmops import rejudging
 
     _check(given)
+    check("--out", given.out, {"the run file": given.file, "the recording": _tape(given)})
     run = read_run(given.file)
     found = rejudging.outputs(run, only=given.only, text=given.k, unjudged=given.unjudged)
     _refuse_empty(given, found)
@@ -134,11 +136,15 @@ def _rebounded(given: argparse.Namespace, found: Found, over: dict[str, int]) ->
     return made
 
 
+def _tape(given: argparse.Namespace) -> Path:
+    named: Path = given.cassette or given.file.with_suffix(".rejudge.cassette.json")
+    return named
+
+
 def _asked(given: argparse.Namespace, found: Found) -> list[Judged]:
     from pytest_llmops.commands import scoring
 
-    tape = given.cassette or given.file.with_suffix(".rejudge.cassette.json")
-    with surroundings(given, tape, how="--record new") as mine:
+    with surroundings(given, _tape(given), how="--record new") as mine:
         judge = chosen(given.rubric or given.judge or _same(found))
         _same_model(mine, judge, found.outputs)
         return scoring.score(judge, found.outputs, at_least=given.at_least)
@@ -190,7 +196,6 @@ def _stamp(given: argparse.Namespace, total: Summary, *, asked: bool) -> Stamp:
 
 
 def _write(path: Path, run: Run) -> None:
-    from pytest_llmops.commands.writing import write
     from pytest_llmops.session import render, without_secrets
 
     write(path, render(without_secrets(run), path.name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -86,7 +87,8 @@ class Answer:
     def takes(self, one: Judgement) -> bool:
         """Say whether a verdict is on this answer: nothing it was shown is another text."""
         first = self.verdicts[0]
-        if (first.nodeid, first.answer) != (one.nodeid, one.answer):
+        # A pair is a verdict on two answers: it says nothing of one of them alone.
+        if (first.nodeid, first.answer, first.other) != (one.nodeid, one.answer, one.other):
             return False
         return all(
             not getattr(one, key) or self.shown(key) in ("", (), getattr(one, key))
@@ -154,9 +156,9 @@ def _review(given: argparse.Namespace) -> int:
         return 0
     if given.out is None:
         return _list(given, chosen, every)
-    if given.with_verdicts:
-        _check_verdicts(chosen)
     usable = [one for one in chosen if one.verdicts[0].answer is not None and one.verdicts[0].other is None]
+    if given.with_verdicts:
+        _check_verdicts(usable)
     _say_left_out(chosen)
     drawn = _drawn(given, usable)
     return _write(given, drawn, where)
@@ -187,7 +189,8 @@ def _answers(found: Sequence[Judgement]) -> list[Answer]:
             every.append(place)
         else:
             place.verdicts.append(one)
-    _name(every)
+    # Those that can be labelled are named first, as if there were no pairs.
+    _name(sorted(every, key=lambda one: one.verdicts[0].other is not None))
     return every
 
 
@@ -196,14 +199,15 @@ def _name(answers: Sequence[Answer]) -> None:
 
     The whole name would tell who labels which prompt version an answer is from.
     """
-    cases: dict[str, int] = {}
-    for one in answers:
-        case = one.verdicts[0].case
-        cases[case] = cases.get(case, 0) + 1
+    cases = Counter((one.verdicts[0].case, one.verdicts[0].other is None) for one in answers)
     taken: set[str] = set()
     for one in answers:
         first = one.verdicts[0]
-        alone = cases[first.case] == 1 and first.case.strip() and len(first.case) <= MAX_ID // 2
+        alone = (
+            cases[first.case, first.other is None] == 1
+            and first.case.strip()
+            and len(first.case) <= MAX_ID // 2
+        )
         base = first.case if alone else _made(first)
         one.id, number = base, 1
         while one.id in taken:
@@ -285,21 +289,20 @@ def _drawn(given: argparse.Namespace, usable: list[Answer]) -> list[Answer]:
 
 def _write(given: argparse.Namespace, drawn: Sequence[Answer], where: str) -> int:
     from pytest_llmops.commands.labelfiles import COLUMNS, LabelFile, appended, read
-    from pytest_llmops.commands.writing import write
+    from pytest_llmops.commands.writing import alone, write
 
     if not drawn:
         say(f"{where}: nothing to label")
         return 0
-    file = LabelFile(path=given.out)
-    if given.out.exists():
-        file = read(given.out)
-    if given.with_verdicts and not file.rows:
-        file = replace(file, columns=(*COLUMNS, "judge", "reason"))
     rows = [one.row(verdicts=given.with_verdicts) for one in drawn]
-    new = list(_new(file, rows))
+    with alone(given.out):
+        file = read(given.out) if given.out.exists() else LabelFile(path=given.out)
+        if given.with_verdicts and not file.rows:
+            file = replace(file, columns=(*COLUMNS, "judge", "reason"))
+        new = list(_new(file, rows))
+        if new:
+            write(given.out, appended(file, new))
     out = shorten(str(given.out), SHOWN)
-    if new:
-        write(given.out, appended(file, new))
     there = f", {len(rows) - len(new):,} of them are in it already" if len(new) < len(rows) else ""
     how = f" drawn at random (seed {given.seed or 0})" if given.sample else ""
     say(

@@ -1,38 +1,87 @@
-"""Files that a command writes because its user named them: whole or not at all."""
+"""Files that a command writes because its user named them: whole or not at all, and never in place of what it reads."""
 
 from __future__ import annotations
 
 import os
-import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import CassetteError, UsageError
+from pytest_llmops.measurement import shorten
+from pytest_llmops.textfiles import put
+
+
+def check(flag: str, path: Path | None, reads: Mapping[str, Path | None]) -> None:
+    """Refuse a file that could not be written, or would take another's place, before anything is done or paid for.
+
+    Args:
+        flag: The option that names it.
+        path: The file; None: none is to be written.
+        reads: What the command reads, by what it is.
+
+    Raises:
+        UsageError: It is one of those files, it is a folder, or its folder is not there or not to be written to.
+    """
+    if path is None:
+        return
+    shown = shorten(str(path), 300)
+    for what, other in reads.items():
+        if other is not None and _same(path, other):
+            raise UsageError(
+                f"{flag}: expected another file than {what}, got {shown}: it would be written over"
+            )
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        raise _unwritable(path, "No such file or directory")
+    if path.is_dir():
+        raise _unwritable(path, "Is a directory")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _unwritable(path, "Permission denied")
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _unwritable(path: Path, why: str) -> UsageError:
+    return UsageError(
+        f"{shorten(str(path), 300)}: cannot be written: {why}; name a file in a folder that exists"
+    )
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep other commands from changing a file between reading and writing it; they wait. No lock file lies beside it.
+
+    Raises:
+        UsageError: The lock cannot be had.
+    """
+    from pytest_llmops.cassettes.files import locked
+
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(path))
+        except CassetteError as error:
+            why = str(error).partition(": ")[2]
+            raise UsageError(f"{shorten(str(path), 300)}: {why}") from None
+        yield
 
 
 def write(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all.
+    """Write a text file, whole or not at all; a link stays one, and a file keeps its mode.
 
     Raises:
         UsageError: It cannot be written, or the text holds half a character.
     """
     try:
-        data = text.encode("utf-8")
+        put(path, text.encode("utf-8"))
     except UnicodeEncodeError as error:
         raise UsageError(
             f"{path}: cannot be written: the text has half a character, {text[error.start]!a}; look for it in the "
             "names and versions that are written"
         ) from None
-    temporary = ""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:60]}.", suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
     except OSError as error:
-        raise UsageError(
-            f"{path}: cannot be written: {error.strerror or error}; name a file in a folder that exists"
-        ) from None
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)  # there only if something went wrong
+        raise _unwritable(path, error.strerror or str(error)) from None

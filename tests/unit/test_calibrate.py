@@ -224,6 +224,7 @@ def test_a_rule_that_no_cut_keeps(run: Run) -> None:
         (["--picture", "a.png"], "--picture: expected a file name ending in .svg, got 'a.png'"),
         (["--out", "a.toml"], "--out: expected a file name ending in .json, got 'a.toml'"),
         (["--out", "no/folder/a.json"], "no/folder/a.json: cannot be written: No such file or directory"),
+        (["--embedder", "no.such:Thing", "--picture", "no/a.svg"], "no/a.svg: cannot be written: No such file or directory"),
         (["--embedder", "tfdif"], "unknown embedder 'tfdif': known are hashing, minilm, openai, sentence-transformers, tfidf; did you mean 'tfidf'?"),
         (["--embedder", "tfidf:x"], "tfidf takes no argument"),
         (["--embedder", "no.such:Thing"], "--embedder no.such:Thing: ModuleNotFoundError"),

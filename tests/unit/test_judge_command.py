@@ -316,6 +316,16 @@ def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
             ),
             "cannot be written: No such file or directory",
         ),
+        (
+            labelled(),
+            ("quality", "labels.jsonl", "--out", "labels.cassette.json"),
+            "--out: expected another file than the recording",
+        ),
+        (
+            labelled(),
+            ("quality", "labels.jsonl", "--record", "live", "--picture", "no/x.svg"),
+            "no/x.svg: cannot be written: No such file or directory",
+        ),
     ],
 )
 def test_what_the_command_refuses(

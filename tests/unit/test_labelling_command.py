@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from support.judged_run import judged_run
 
 from pytest_llmops import cli
 from pytest_llmops.calibration import Calibration
-from pytest_llmops.commands import labelfiles
+from pytest_llmops.cassettes import files
+from pytest_llmops.commands import labelfiles, writing
 from pytest_llmops.commands.labelfiles import label_of
 from pytest_llmops.commands.labelling import with_human
 from pytest_llmops.labels import read_labels
@@ -243,6 +245,41 @@ def test_a_file_that_goes_while_it_is_read(llmops: Cli, monkeypatch: pytest.Monk
     status, _, err = llmops(*TAKE)
     assert status == 2
     assert "cannot be read: [Errno 2] No such file or directory" in err
+
+
+def test_two_commands_at_once_lose_no_label(llmops: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LOCK_TIMEOUT_S", 0)
+    write("a.jsonl", {"id": "a", "answer": "One.", "human": True})
+    write("b.jsonl", {"id": "b", "answer": "Two.", "human": False})
+    take_b = ("labels", "b.jsonl", "--into", "labels.jsonl")
+    real, inner = writing.write, list[tuple[int, str]]()
+
+    def meanwhile(path: Path, text: str) -> None:
+        monkeypatch.setattr(writing, "write", real)
+        status, _, err = llmops(*take_b)
+        inner.append((status, err))
+        real(path, text)
+
+    monkeypatch.setattr(writing, "write", meanwhile)
+    assert llmops(*TAKE)[0] == 0
+    assert [status for status, _ in inner] == [2]
+    assert "labels.jsonl: cannot be locked" in inner[0][1]
+    assert llmops(*take_b)[0] == 0
+    assert [one["id"] for one in read()] == ["a", "b"]
+    assert sorted(one.name for one in Path().iterdir()) == ["a.jsonl", "b.jsonl", "labels.jsonl"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no links")
+def test_labels_behind_a_link_are_written_where_they_are(llmops: Cli) -> None:
+    Path("shared").mkdir()
+    write("a.jsonl", {"id": "a", "answer": "One.", "human": True})
+    write("shared/labels.jsonl", {"id": "b", "answer": "Two.", "human": False})
+    Path("shared/labels.jsonl").chmod(0o600)
+    Path("labels.jsonl").symlink_to("shared/labels.jsonl")
+    assert llmops(*TAKE)[0] == 0
+    assert Path("labels.jsonl").is_symlink()
+    assert [one["id"] for one in read("shared/labels.jsonl")] == ["b", "a"]
+    assert Path("shared/labels.jsonl").stat().st_mode & 0o777 == 0o600
 
 
 def test_what_is_missing_for_a_calibration(llmops: Cli) -> None:

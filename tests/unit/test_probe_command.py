@@ -134,6 +134,15 @@ def test_calls_are_bounded_and_what_is_missing_is_told(
         (["nobody"], "unknown judge 'nobody'"),
         (["right.md", "--canaries", "none.jsonl"], "no such file"),
         (["right.md", "--max-calls", "few"], "a whole number"),
+        (["right.md", "--record", "new", "--out", "no/x.json"], "no/x.json: cannot be written: No such file"),
+        (
+            ["right.md", "--out", "right.canaries.cassette.json"],
+            "--out: expected another file than the recording",
+        ),
+        (
+            ["right.md", "--canaries", "my.jsonl", "--out", "my.jsonl"],
+            "--out: expected another file than the canaries",
+        ),
     ],
 )
 def test_bad_input(grader: Grader, capsys: pytest.CaptureFixture[str], args: list[str], error: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -434,6 +435,32 @@ def test_what_the_command_refuses(
     assert status == 2
     assert what in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("out", "what"),
+    [
+        ("run.json", "--out: expected another file than the run file, got run.json: it would be written over"),
+        ("./sub/../run.json", "expected another file than the run file"),
+        ("linked.json", "expected another file than the run file"),
+        ("run.rejudge.cassette.json", "--out: expected another file than the recording"),
+        ("folder.json", "folder.json: cannot be written: Is a directory"),
+        ("no/x.json", "no/x.json: cannot be written: No such file or directory; name a file in a folder that exists"),
+    ],
+)  # fmt: skip
+def test_a_file_that_would_be_lost_or_cannot_be_written_is_refused_before_anybody_is_asked(
+    command: Command, out: str, what: str
+) -> None:
+    for name in ("sub", "folder.json"):
+        Path(name).mkdir()
+    Path("run.rejudge.cassette.json").write_text("kept")
+    Path("run.json").touch()
+    os.link("run.json", "linked.json")
+    status, _, err = command(TWO, *by("Stopped"), "--out", out)
+    assert (status, what in err) == (2, True)
+    assert read("run.json").records == tuple(TWO)
+    assert Path("run.rejudge.cassette.json").read_text() == "kept"
+    assert command(TWO, "--at-least", "5", "--out", "mine.json", "--cassette", "mine.json")[0] == 2
 
 
 @pytest.mark.parametrize(("data", "what"), [(None, "no such file"), (b"\xff{", "not UTF-8: byte 0xff")])

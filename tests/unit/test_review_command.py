@@ -15,6 +15,9 @@ from support.judged_run import judged_run, judged_test, verdict
 from support.sample_run import HOSTILE, everywhere
 
 from pytest_llmops import cli
+from pytest_llmops.cassettes import files
+from pytest_llmops.commands import writing
+from pytest_llmops.measurement import Measurement
 from pytest_llmops.runs import Run, TestRecord
 
 Review = Callable[..., tuple[int, list[str], str]]
@@ -271,6 +274,52 @@ def test_pairs_and_missing_answers_are_left_out_and_counted(review: Review) -> N
     status, out, _ = review(Run(records=run.records[:2]), "--out", "b.jsonl")
     assert (status, out[-1]) == (0, "run.json: nothing to label")
     assert not Path("b.jsonl").exists()
+
+
+def pair(answer: str, other: str, judge: str = "cmp") -> Measurement:
+    made = verdict(
+        answer, 5.5, judge=judge, expected=other, question="Q?", review={"orders": ["first", "second"]}
+    )
+    return replace(
+        made, value=0.5, detail={**made.detail, "judge": {"name": judge, "winner": "tie", "score": 0.5}}
+    )
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_pair_says_nothing_of_the_score_of_the_same_answer(review: Review, swapped: bool) -> None:
+    score = verdict("One.", 2, sure=0.1, question="Q?", expected="R.")
+    both = [pair("One.", "Two."), score]
+    run = Run(records=(judged_test("a", *(both[::-1] if swapped else both)),))
+    _, out, _ = review(run, "--out", "a.jsonl", "--with-verdicts")
+    assert "left out: 1 pair of answers, as a label is of one answer" in out
+    assert written() == [
+        {"id": "a", "question": "Q?", "answer": "One.", "reference": "R.", "family": "a", "scale": [1, 10], "human": None,
+         "judge": 2, "reason": "low confidence (0.10, below 0.8)"},
+    ]  # fmt: skip
+    _, out, _ = review(run)
+    assert [line.split()[0] for line in out[1:-1:2]] == ["a#2", "a"]
+
+
+def test_two_reviews_into_one_file_lose_nothing(review: Review, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LOCK_TIMEOUT_S", 0)
+    first, second = (
+        Run(records=(judged_test(one, verdict(f"Answer {one}.", sure=0.1)),)) for one in ("a", "b")
+    )
+    real, inner = writing.write, list[tuple[int, str]]()
+
+    def meanwhile(path: Path, text: str) -> None:
+        monkeypatch.setattr(writing, "write", real)
+        status, _, err = review(second, "--out", "a.jsonl")
+        inner.append((status, err))
+        real(path, text)
+
+    monkeypatch.setattr(writing, "write", meanwhile)
+    assert review(first, "--out", "a.jsonl")[0] == 0
+    assert [status for status, _ in inner] == [2]
+    assert "a.jsonl: cannot be locked" in inner[0][1]
+    review(second, "--out", "a.jsonl")
+    assert ids() == ["a", "b"]
+    assert sorted(one.name for one in Path().iterdir()) == ["a.jsonl", "run.json"]
 
 
 @pytest.mark.parametrize(

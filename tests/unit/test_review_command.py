@@ -17,6 +17,7 @@ from support.sample_run import HOSTILE, everywhere
 from pytest_llmops import cli
 from pytest_llmops.cassettes import files
 from pytest_llmops.commands import writing
+from pytest_llmops.commands.labelfiles import decoded, encoded
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.runs import Run, TestRecord
 
@@ -408,6 +409,31 @@ FORMULAS = (
     "ＡＢ",
     "＝1",
 )
+REWRITTEN = (
+    "3 PM", "12:30 pm", " 7 a.m.", "5p", "10:00:00.5Z", "2024-01-01T10:00", "2024-01-01T10:00:00+02:00", "1.2.2024, 10:00",
+    "1/2/2024 3:00 PM", "Jan 5, 2024 3:00 PM", "5 mai 2024 10:00",
+)  # fmt: skip
+KEPT = (
+    "3 apples",
+    "30 days",
+    "12:30 pm sharp",
+    "Model T10",
+    "May I?",
+    "at 3 PM",
+    "Pm",
+    "2024-01-01 to 2024-02-01",
+)
+
+
+@pytest.mark.parametrize("text", REWRITTEN)
+def test_times_that_a_spreadsheet_would_rewrite_are_marked(text: str) -> None:
+    assert encoded(text) == f"'{text}"
+    assert decoded(encoded(text)) == text
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_sentences_with_times_in_them_are_written_as_they_are(text: str) -> None:
+    assert encoded(text) == text
 
 
 def test_a_table_is_for_a_spreadsheet_and_evaluates_nothing(review: Review) -> None:

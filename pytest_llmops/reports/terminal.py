@@ -15,6 +15,7 @@ from pytest_llmops.runs import Run
 from pytest_llmops.sides import grouped
 from pytest_llmops.totals import Metric, Side, Totals, totals
 from pytest_llmops.traffic import cost_words, counted
+from pytest_llmops.wording import harmless
 
 Style: TypeAlias = Literal["", "green", "red", "yellow", "bold"]
 
@@ -93,12 +94,12 @@ class _Page:
     def quote(self, text: str, limit: int = 200) -> str:
         """Foreign text on one line, in characters the terminal has."""
         shown = shorten(text, limit)
-        return _harmless(shown.encode("ascii", "backslashreplace").decode() if self.ascii else shown)
+        return harmless(shown.encode("ascii", "backslashreplace").decode() if self.ascii else shown)
 
     def wrapped(self, text: str, style: Style = "", hang: int = 0) -> list[Line]:
-        # One column is kept free for the blank that `_harmless` may put in.
+        # One column is kept free for the blank that `harmless` may put in.
         parts = textwrap.wrap(text, self.width - 1, subsequent_indent=" " * hang, break_on_hyphens=False)
-        return [Line(_harmless(part), style) for part in parts]
+        return [Line(harmless(part), style) for part in parts]
 
     def fact(self, label: str, text: str, style: Style = "") -> list[Line]:
         start = f"{INDENT}{label:<{LABEL_WIDTH}} "
@@ -113,7 +114,7 @@ class _Page:
             kept -= 1
         widths[0] = min(widths[0], room - sum(w + len(GAP) for w in widths[1:kept]))
         return [
-            Line(_harmless(_row(row[:kept], widths)), style or ("bold" if place == 0 else ""))
+            Line(harmless(_row(row[:kept], widths)), style or ("bold" if place == 0 else ""))
             for place, (row, style) in enumerate(zip(rows, styles, strict=True))
         ]
 
@@ -126,13 +127,6 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _fit(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 2] + ".."
-
-
-def _harmless(text: str) -> str:
-    """Break what a GitHub runner would take for a command: ``##[`` anywhere, ``::`` at the start."""
-    text = text.replace("##[", "## [")
-    bare = text.lstrip()
-    return text.replace("::", ": :", 1) if bare.startswith("::") else text
 
 
 def _metrics(page: _Page, found: Totals) -> list[Line]:
@@ -307,16 +301,25 @@ def _review(page: _Page, found: Sequence[Judgement], verbosity: int) -> list[Lin
         return []
     cases = list(grouped(found, lambda one: one.nodeid).values())
     ids = Counter(one[0].case for one in cases)
-    named = [
-        page.quote(one.case if ids[one.case] == 1 and one.case else one.nodeid.partition("::")[2], 60)
-        + f" ({one.short})"
-        for one, *_ in cases
-    ]
+    tests = Counter(_test(one[0]) for one in cases)
+    named = []
+    for one, *_ in cases:
+        alone = one.case and ids[one.case] == 1
+        name = page.quote(one.case if alone else _test(one), 60)
+        if not alone and tests[_test(one)] > 1:
+            name += f" in {page.quote(one.nodeid.partition('::')[0], 60)}"
+        named.append(f"{name} ({one.short})")
     shown = named if verbosity > 0 else named[:REVIEW_SHOWN]
     rest = len(named) - len(shown)
     more = f", and {rest:,} more with -v" if rest else ""
     text = f"{counted(len(named), 'case')} for a person: {', '.join(shown)}{more}"
     return page.fact("review", text, "yellow")
+
+
+def _test(one: Judgement) -> str:
+    """The test's name without its file; of a test that has none (a doctest of a page) the file."""
+    file, _, name = one.nodeid.partition("::")
+    return name or file
 
 
 def _notes(page: _Page, notes: Sequence[str], verbosity: int) -> list[Line]:

@@ -195,3 +195,16 @@ def test_sparklines() -> None:
     assert sparkline([0, 0]) == "··"
     assert sparkline([1, 1000]) == "▁█"
     assert sparkline([1, 1000], ascii=True) == ":@"
+
+
+def test_tests_of_one_name_in_two_files_are_told_apart() -> None:
+    nodes = ["a/test_x.py::test_o", "b/test_x.py::test_o", "b/test_y.py::test_p", "page.md", "page.md"]
+    measured = Measurement(
+        name="judge.q", error="down", detail={"actual": "x", "judge": {"name": "q", "score": None}}
+    )
+    run = Run(records=tuple(TestRecord(nodeid=node, measurements=(measured,)) for node in nodes))
+    text = " ".join(line.text.strip() for line in lines(run, width=500) if "for a person" in line.text)
+    assert text.endswith(
+        "4 cases for a person: test_o in a/test_x.py (not scored), test_o in b/test_x.py (not scored), "
+        "test_p (not scored), page.md (not scored)"
+    )

@@ -60,6 +60,12 @@ def _run(argv: Sequence[str] | None) -> int:
         return _say(str(error), WRONG)
     except LLMOpsError as error:
         return _say(str(error), FOUND)
+    except (
+        SystemExit
+    ) as error:  # of a judge or an embedder of the user's: a status of 0 would say that all is well
+        return _say(
+            f"what was asked ended the program (SystemExit: {error.code}); nothing is half written", FOUND
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,9 +84,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _say(text: str, status: int) -> int:
-    from pytest_llmops.measurement import shorten
+    from pytest_llmops.commands.output import complain
 
-    print(f"llmops: {shorten(text, 2000)}", file=sys.stderr)  # noqa: T201 -- the way out of a command
+    complain(text)
     return status
 
 

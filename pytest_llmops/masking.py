@@ -47,7 +47,13 @@ def quiet_loggers() -> None:
 
 
 def masked(value: Any, redact: Redact) -> Any:
-    """Return a value without secrets in its texts, keys left alone: the same object where it holds none, or where it was changed in place."""
+    """Return a value of builtins, or one that pytest shows, without secrets.
+
+    It is the same object where it holds none, or where it was changed in place. Keys are left alone.
+
+    >>> masked({"key": ["a", "pw"]}, lambda text: text.replace("pw", "[secret]"))
+    {'key': ['a', '[secret]']}
+    """
     if isinstance(value, str):
         made = redact(value)
         return value if made == value else made

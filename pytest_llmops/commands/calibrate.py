@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pytest_llmops.commands.output import DIM, GREEN, complain, counted, painted, say
+from pytest_llmops.commands.judging import importing
+from pytest_llmops.commands.output import DIM, GREEN, complain, counted, painted, say, without_secrets
 from pytest_llmops.commands.writing import check, write
 from pytest_llmops.errors import LLMOpsError, UsageError, told
 from pytest_llmops.measurement import shorten
@@ -112,6 +111,11 @@ def _share(text: str) -> float:
 
 
 def _semantic(given: argparse.Namespace) -> int:
+    with importing(Path.cwd()):
+        return _calibrated(given)
+
+
+def _calibrated(given: argparse.Namespace) -> int:
     from pytest_llmops.commands import pairs as labelled
     from pytest_llmops.metrics import curves
 
@@ -173,27 +177,18 @@ def _embedder(name: str) -> Embedder:
         return cached(registry.load("embedder", name))
     import importlib
 
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     try:
         made = getattr(importlib.import_module(module), attribute)()
     except Exception as error:  # noqa: BLE001 -- a user's own module
         raise UsageError(
-            f"--embedder {name}: {_without_secrets(told(error))}; expected a built-in embedder, or package.module:Class "
+            f"--embedder {name}: {shorten(without_secrets(told(error)), 300)}; expected a built-in embedder, or package.module:Class "
             "for a class that needs no arguments"
         ) from None
-    finally:
-        sys.path.pop(0)
     if not callable(getattr(made, "embed", None)) or not hasattr(made, "version"):
         raise UsageError(
             f"--embedder {name}: expected an object with embed(texts) and a version, got {type(made).__name__}"
         )
     return cached(made)
-
-
-def _without_secrets(text: str) -> str:
-    from pytest_llmops.cassettes.redact import Redactor
-
-    return shorten(Redactor.from_environment(os.environ).text(text), 300)
 
 
 def _enough(path: Path, same: Sequence[bool]) -> None:

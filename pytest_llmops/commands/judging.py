@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -46,8 +46,23 @@ def count(text: str) -> int:
 
 
 @contextmanager
+def importing(folder: Path) -> Iterator[None]:
+    """Find modules of the user's own in a folder, as ``python -m`` does.
+
+    For as long as a command runs: a judge may import its neighbours when it is asked.
+    """
+    entry = str(folder)
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(entry)
+
+
+@contextmanager
 def surroundings(given: argparse.Namespace, tape: Path, *, how: str) -> Iterator[Recorder]:
-    """Open the settings of a run, and the recording that answers.
+    """Open the settings of a run, the recording that answers, and the folder in which the user's own judges are.
 
     Args:
         given: The arguments that `add_asking` declares.
@@ -77,7 +92,7 @@ def surroundings(given: argparse.Namespace, tape: Path, *, how: str) -> Iterator
     recorder.push(mine)
     environment.set(settings)  # recordings answer without a key
     try:
-        with use_cassette(tape, record=given.record):
+        with importing(Path.cwd()), use_cassette(tape, record=given.record):
             yield mine
     except BudgetReached as error:
         raise LLMOpsError(f"{error} (what was answered is recorded)") from None
@@ -106,13 +121,10 @@ def chosen(name: str) -> Judge:
         return cast("Judge", registry.load("judge", name))
     import importlib
 
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     try:
         made = getattr(importlib.import_module(module), attribute)()
-    except Exception as error:  # noqa: BLE001 -- a user's own module
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a user's own module
         raise UsageError(f"judge {shorten(name, 100)}: {type(error).__name__}: {error}") from None
-    finally:
-        sys.path.pop(0)
     if not callable(getattr(made, "judge", None)) or not hasattr(made, "version"):
         raise UsageError(
             f"judge {shorten(name, 100)}: expected an object with judge(answer, *, question, reference) and a version, got "

@@ -1,23 +1,47 @@
-"""What commands print: labelled lines, counted nouns, and colour only where a person looks."""
+"""What commands print: labelled lines, counted nouns, and colour only where a person looks.
+
+Nothing that is printed holds a secret, or starts a command of a CI runner.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from functools import lru_cache
+from typing import Any
 
 RED, YELLOW, GREEN, DIM = "31", "33", "32", "2"
 
 
 def say(text: str = "") -> None:
     """Print a line of what was asked for."""
-    print(text)  # noqa: T201 -- the way out of a command
+    print(_fit(text))  # noqa: T201 -- the way out of a command
 
 
 def complain(text: str) -> None:
     """Print a line about what went wrong; the text is escaped, and cut if it is very long."""
     from pytest_llmops.measurement import shorten
 
-    print(f"llmops: {shorten(text, 2000)}", file=sys.stderr)  # noqa: T201 -- the way out of a command
+    # Secrets come first: of half a one nothing can be told any more.
+    print(f"llmops: {shorten(_fit(text), 2000)}", file=sys.stderr)  # noqa: T201 -- the way out of a command
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without what the environment or its shape says is secret, also where the text was cut short."""
+    return str(_redactor(tuple(os.environ.items())).shown(text))
+
+
+@lru_cache(maxsize=1)
+def _redactor(environ: tuple[tuple[str, str], ...]) -> Any:
+    from pytest_llmops.cassettes.redact import Redactor
+
+    return Redactor.from_environment(dict(environ))
+
+
+def _fit(text: str) -> str:
+    from pytest_llmops.wording import harmless
+
+    return harmless(without_secrets(text)) if text else text
 
 
 def painted(text: str, colour: str) -> str:

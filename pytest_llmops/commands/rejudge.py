@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.commands.judging import CHOICE, RUBRIC, add_asking, chosen, surroundings
-from pytest_llmops.commands.output import GREEN, complain, counted, painted, say
+from pytest_llmops.commands.output import GREEN, complain, counted, painted, say, without_secrets
 from pytest_llmops.commands.runfile import read_run
 from pytest_llmops.commands.writing import check, write
 from pytest_llmops.errors import UsageError, listing
@@ -72,11 +72,10 @@ def _rejudge(given: argparse.Namespace) -> int:
     judged = _asked(given, found) if asked else _rebounded(given, found, over)
     changes = rejudging.changes((one.output, one.top) for one in judged)
     total = rejudging.summary(changes)
-    redacted = _redactor()
     say(f"{shorten(str(given.file), 300)}: {counted(len(judged), 'output')} judged again")
     say()
     for line in rejudging.lines(changes, total, asked=asked, passed_over=over):
-        say(redacted(line))
+        say(line)
     if given.out:
         _write(given.out, rejudging.rejudged(run, judged, _stamp(given, total, asked=asked)))
     return _status(total)
@@ -98,6 +97,10 @@ def _check(given: argparse.Namespace) -> None:
         raise UsageError(f"--rubric: expected a file name ending in {RUBRIC}, got {given.rubric!r}")
     if given.out and given.out.suffix not in OUT:
         raise UsageError(f"--out: expected a file name ending in {' or '.join(OUT)}, got {str(given.out)!r}")
+    if given.only and given.unjudged:
+        raise UsageError(
+            "--unjudged: expected no --only: no judge of any name saw those answers; leave one of the two out"
+        )
     if given.at_least is not None and not abs(given.at_least) < float("inf"):
         raise UsageError(f"--at-least: expected a finite number, got {given.at_least}")
 
@@ -147,7 +150,7 @@ def _asked(given: argparse.Namespace, found: Found) -> list[Judged]:
     with surroundings(given, _tape(given), how="--record new") as mine:
         judge = chosen(given.rubric or given.judge or _same(found))
         _same_model(mine, judge, found.outputs)
-        return scoring.score(judge, found.outputs, at_least=given.at_least)
+        return list(map(_masked, scoring.score(judge, found.outputs, at_least=given.at_least)))
 
 
 def _same(found: Found) -> str:
@@ -167,8 +170,6 @@ def _same(found: Found) -> str:
 
 def _same_model(mine: Recorder, judge: Judge, outputs: Sequence[Output]) -> None:
     """Ask the model that was asked before, where nobody names another one."""
-    from dataclasses import replace
-
     settings = mine.settings
     models = {one.model for one in outputs if one.old is not None}
     rubric = getattr(judge, "rubric", None)
@@ -196,16 +197,21 @@ def _stamp(given: argparse.Namespace, total: Summary, *, asked: bool) -> Stamp:
 
 
 def _write(path: Path, run: Run) -> None:
-    from pytest_llmops.session import render, without_secrets
+    from pytest_llmops import session
 
-    write(path, render(without_secrets(run), path.name))
+    write(path, session.render(session.without_secrets(run), path.name))
     say(f"written to {shorten(str(path), 300)}")
 
 
-def _redactor() -> Any:
-    from pytest_llmops.cassettes.redact import Redactor
+def _masked(one: Judged) -> Judged:
+    """The new verdict without secrets, and without the halves of those that were cut short, as pytest's reports have it."""
+    from pytest_llmops.masking import masked
+    from pytest_llmops.measurement import Measurement
 
-    return Redactor.from_environment(os.environ).text
+    wires = [(made, made.to_wire()) for made in one.measurements]
+    found = [(made, wire, masked(wire, without_secrets)) for made, wire in wires]
+    kept = tuple(made if wire is new else Measurement.from_wire(new) for made, wire, new in found)
+    return replace(one, measurements=kept)
 
 
 def _status(total: Summary) -> int:

@@ -98,19 +98,31 @@ def _key(asked: Asked, one: Output) -> Key:
 def _check_bounds(asked: Asked, outputs: Sequence[Output], at_least: float | None) -> None:
     """Nothing is paid for a mistake where the judge tells its scale."""
     scale = _own_scale(asked.judge)
+    _check_at_least(asked, at_least, scale)
+    for one in outputs:
+        _bound(asked, one, at_least, scale)
+
+
+def _check_at_least(asked: Asked, at_least: float | None, scale: tuple[float, float] | None) -> None:
     if scale is not None and at_least is not None and not scale[0] <= at_least <= scale[1]:
         raise UsageError(
             f"--at-least: expected a score on the scale of judge {asked.name}, {scale[0]:g} to {scale[1]:g}, got {at_least:g}"
         )
-    for one in outputs:
-        _bound(asked, one, at_least, scale)
 
 
 def _bound(asked: Asked, one: Output, at_least: float | None, scale: tuple[float, float] | None) -> Bound:
     pass_at = finite(getattr(asked.judge, "pass_at", None))
     return bound_of(
-        one, at_least=at_least, pass_at=pass_at, scale=scale, judge=asked.name, version=asked.version
+        one, at_least=at_least, pass_at=pass_at, scale=scale, judge=asked.name, version=_version(asked)
     )
+
+
+def _version(asked: Asked) -> str:
+    """The judge's version, before it is asked too; one that cannot be told then is none."""
+    try:
+        return asked.version or str(asked.judge.version)
+    except Exception:  # noqa: BLE001 -- a user's own judge
+        return ""
 
 
 def _own_scale(judge: object) -> tuple[float, float] | None:
@@ -125,6 +137,8 @@ def _ask(asked: Asked, one: Output) -> Heard:
         verdict = verdict_of(mine, one.answer or "", one.question, one.reference, contexts)
     except UsageError as error:
         return Heard(mine, Verdict(error=str(error)), error)
+    except SystemExit as error:  # else the command would end, with status 0 as if all were well
+        return Heard(mine, Verdict(error=f"SystemExit: {error.code}"))
     return Heard(mine, verdict)
 
 
@@ -136,6 +150,7 @@ def _lacks_contexts(one: Heard, output: Output) -> bool:
 def _measured(one: Output, heard: Heard, at_least: float | None) -> Judged:
     verdict = heard.verdict
     scale = (verdict.low, verdict.high) if verdict.score is not None else _own_scale(heard.asked.judge)
+    _check_at_least(heard.asked, at_least, scale)  # of a judge that tells no scale it is known only now
     bound = _bound(heard.asked, one, at_least, scale)
     with softly.collect() as found:
         assert_judge_score(

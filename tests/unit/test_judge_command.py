@@ -171,6 +171,21 @@ def replying(server: StubServer, seen: Seen, key: str = "", scores: tuple[int, i
     return json_reply(chat_answer(json.dumps(verdict)))
 
 
+def test_a_judge_that_leaves_the_program_is_no_success(run: Run) -> None:
+    Path("my_judges.py").write_text(
+        "class Leaving:\n    version, low, high, pass_at = '1', 1, 10, 7\n"
+        "    def judge(self, answer, **more):\n        raise SystemExit(0)\n"
+    )
+    status, _, err = run(
+        labelled(), "my_judges:Leaving", "labels.jsonl", "--min-labels", "1", "--out", "x.json"
+    )
+    assert (status, err) == (
+        1,
+        "llmops: what was asked ended the program (SystemExit: 0); nothing is half written\n",
+    )
+    assert not Path("x.json").exists()
+
+
 def test_a_recording_answers_again_without_a_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = labelled(10)
     how = ("--min-labels", "10", "--model", "stub-1", "--cassette", "judge.json")

@@ -61,6 +61,25 @@ class Refusing(Polite):
     def judge(self, answer, *, question="", reference=""):
         raise UsageError("name a server first")
 
+SECRET = "hunter2" * 6
+
+class Leaking(Polite):
+    def judge(self, answer, *, question="", reference=""):
+        if "raw" in answer:
+            return Verdict(error="no verdict", raw="r" * 180 + SECRET)
+        if "refuse" in answer:
+            raise UsageError("the server refuses " + "u" * 1960 + SECRET)
+        return Verdict(score=2, low=1, high=5, reason="##[error] " + "w" * 100 + SECRET)
+
+class Leaving(Polite):
+    def judge(self, answer, *, question="", reference=""):
+        raise SystemExit(0)
+
+class Lazy(Polite):
+    def judge(self, answer, *, question="", reference=""):
+        from rejudge_neighbour import SCORE
+        return Verdict(score=SCORE, low=1, high=5)
+
 class Stopped(Polite):
     def judge(self, answer, *, question="", reference=""):
         raise KeyboardInterrupt
@@ -94,7 +113,8 @@ def command(
         return status, heard.out.splitlines(), heard.err
 
     yield call
-    sys.modules.pop("rejudge_judges", None)
+    for name in ("rejudge_judges", "rejudge_neighbour"):
+        sys.modules.pop(name, None)
 
 
 def read(name: str) -> Run:
@@ -406,7 +426,9 @@ def test_an_interrupt_leaves_nothing_half_written(command: Command) -> None:
         (TWO, (*by("Polite"), "--out", "x.txt"), "--out: expected a file name ending in .json or .html, got 'x.txt'"),
         (TWO, (*by("Polite"), "--out", "no/x.json"), "cannot be written: No such file or directory"),
         (TWO, (*by("Polite"), "--at-least", "7"), "--at-least: expected a score on the scale of judge polite, 1 to 5, got 7"),
-        (TWO, (*by("Silent"), "--at-least", "7"), "expected at_least on the judge's own scale, 1 to 5, got 7"),
+        (TWO, (*by("Silent"), "--at-least", "7"), "--at-least: expected a score on the scale of judge Silent, 1 to 5, got 7"),
+        (TWO, (*by("Polite"), "--only", "quality", "--unjudged"), "--unjudged: expected no --only"),
+        (TWO, ("--judge", "rejudge_leaving:Judge"), "judge rejudge_leaving:Judge: SystemExit: 0"),
         (TWO, (*by("Polite"), "--at-least", "nan"), "--at-least: expected a finite number, got nan"),
         (TWO, by("Uncut"), "add --at-least, or pass_at to the rubric"),
         (TWO, by("Silent"), "add --at-least, or pass_at to the rubric"),
@@ -431,10 +453,45 @@ def test_what_the_command_refuses(
     command: Command, records: list[TestRecord] | str, argv: tuple[str, ...], what: str
 ) -> None:
     Path("bare.md").write_text("---\nscale: 1-5\n---\nPolite?\n")
+    Path("rejudge_leaving.py").write_text("import sys\nsys.exit(0)\n")
     status, _, err = command(records, *argv)
     assert status == 2
     assert what in err
     assert "Traceback" not in err
+
+
+def test_no_part_of_a_secret_is_told_or_written(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_TOKEN", "hunter2" * 6)
+    many = [record("test_a", verdict(9.0, answer="x")), record("test_b", verdict(9.0, answer="raw"))]
+    status, out, err = command(many, *by("Leaking"), "--out", "new.json")
+    assert (status, len(read("new.json").records)) == (1, 2)
+    assert "wwwwww" in "".join(out)
+    for text in (*out, err, Path("new.json").read_text(encoding="utf-8")):
+        assert "hunter2" not in text
+    status, out, err = command([record("test_a", verdict(9.0, answer="refuse"))], *by("Leaking"))
+    assert (status, "the server refuses uuu" in err, "hunter" in err) == (2, True, False)
+
+
+def test_nothing_that_is_told_starts_a_command_of_a_ci_runner(command: Command) -> None:
+    hostile = TestRecord(nodeid="::error file=a::b", measurements=(verdict(9.0, answer="x"),))
+    status, out, err = command([hostile], *by("Leaking"), "--only", "quality")
+    assert (status, [line for line in [*out, err] if line.startswith("::") or "##[" in line]) == (1, [])
+    assert out[2].startswith(": :error file=a::b")
+    assert "## [error]" in out[2]
+
+
+def test_a_judge_that_leaves_the_program_has_scored_nothing(command: Command) -> None:
+    status, out, err = command(TWO, *by("Leaving"))
+    assert (status, err) == (1, "llmops: 2 outputs could not be scored\n")
+    assert "unscored now  2: SystemExit: 0" in out
+
+
+def test_a_judge_imports_its_neighbours_when_it_is_asked(command: Command) -> None:
+    Path("rejudge_neighbour.py").write_text("SCORE = 5\n")
+    before = list(sys.path)
+    status, out, _ = command(TWO, *by("Lazy"))
+    assert (status, out[-1]) == (0, "nothing got worse")
+    assert sys.path == before
 
 
 @pytest.mark.parametrize(

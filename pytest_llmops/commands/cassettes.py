@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.commands.output import DIM, GREEN, RED, YELLOW, complain, counted, painted, say
+from pytest_llmops.commands.output import DIM, GREEN, RED, YELLOW, complain, counted, painted, say, say_json
 from pytest_llmops.errors import CassetteError, UsageError
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _say_json(found: Audit, usage: Usage | None) -> None:
         **asdict(found),
         "files": files,
     }
-    say(json.dumps(document, indent=1))
+    say_json(document)
 
 
 def _age(day: str) -> int | None:

@@ -1,10 +1,11 @@
 """What commands print: labelled lines, counted nouns, and colour only where a person looks.
 
-Nothing that is printed holds a secret, or starts a command of a CI runner.
+No line that is printed holds a secret, or starts a command of a CI runner.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from functools import lru_cache
@@ -16,6 +17,12 @@ RED, YELLOW, GREEN, DIM = "31", "33", "32", "2"
 def say(text: str = "") -> None:
     """Print a line of what was asked for."""
     print(_fit(text))  # noqa: T201 -- the way out of a command
+
+
+def say_json(document: object) -> None:
+    """Print a document for a program to read: its values stay as they are, a command of a CI runner is only escaped."""
+    # Outside of texts JSON has no such characters, and no line of it starts with "::".
+    print(json.dumps(document, indent=1).replace("##[", "#\\u0023["))  # noqa: T201 -- the way out of a command
 
 
 def complain(text: str) -> None:

@@ -225,6 +225,15 @@ def test_check_as_json(run: Run, project: Path) -> None:
     assert json.loads("\n".join(run("cassettes", "check", "--json")[1]))["run"] is None
 
 
+def test_json_has_names_as_they_are_and_no_command_of_a_ci_runner(run: Run, project: Path) -> None:
+    name = "tests/cassettes/test_0123456789abcdef01...py/##[error]a.json"
+    recorded(project, "key-1")
+    merged(project / name, entry(8))
+    _, out, _ = run("cassettes", "check", "--json")
+    assert name in [one["file"] for one in json.loads("\n".join(out))["files"]]
+    assert not any("##[" in line or line.lstrip().startswith("::") for line in out)
+
+
 def test_what_cannot_be_judged_is_said(run: Run, project: Path) -> None:
     status, out, _ = run("cassettes", "check")
     assert status == 0

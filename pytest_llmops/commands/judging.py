@@ -62,7 +62,9 @@ def importing(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def surroundings(given: argparse.Namespace, tape: Path, *, how: str) -> Iterator[Recorder]:
-    """Open the settings of a run, the recording that answers, and the folder in which the user's own judges are.
+    """Open the settings, the recording that answers, and the folder in which the user's own judges are.
+
+    As with pytest, the project's ini file counts where the command line says nothing.
 
     Args:
         given: The arguments that `add_asking` declares.
@@ -70,12 +72,14 @@ def surroundings(given: argparse.Namespace, tape: Path, *, how: str) -> Iterator
         how: The arguments that let the judge be asked, for the error.
 
     Raises:
+        UsageError: The project's ini cannot be read, or a setting has the wrong form.
         LLMOpsError: A request that no recording answers, or a live call beyond the budget.
     """
     import os
 
     from pytest_llmops import playing, recorder
     from pytest_llmops.cassettes.blocks import use_cassette
+    from pytest_llmops.commands.ini import read_ini
     from pytest_llmops.settings import Settings
 
     wanted = {
@@ -86,7 +90,9 @@ def surroundings(given: argparse.Namespace, tape: Path, *, how: str) -> Iterator
         "max_calls": given.max_calls,
         "budget": given.budget,
     }
-    settings = Settings.read(("command line", wanted), environ=os.environ)
+    found = read_ini(Path.cwd())
+    settings = Settings.read(("command line", wanted), ("ini", found[1] if found else {}), environ=os.environ)
+    settings = settings.anchored(found[0]) if found else settings
     mine = recorder.Recorder(settings=settings)
     environment = playing.Environment()
     recorder.push(mine)

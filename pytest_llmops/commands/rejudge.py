@@ -173,7 +173,7 @@ def _same_model(mine: Recorder, judge: Judge, outputs: Sequence[Output]) -> None
     settings = mine.settings
     models = {one.model for one in outputs if one.old is not None}
     rubric = getattr(judge, "rubric", None)
-    if settings is None or settings.judge_model or settings.model or getattr(rubric, "model", ""):
+    if settings is None or settings.judge_model or settings.only_model or getattr(rubric, "model", ""):
         return
     if len(models) == 1 and "," not in (model := models.pop()):  # those of a panel are several
         mine.settings = replace(settings, judge_model=model)

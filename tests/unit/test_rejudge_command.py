@@ -335,6 +335,18 @@ def test_a_rubric_is_recorded_and_replayed_without_a_server_and_a_key(
     assert "run.rejudge.cassette.json; let the judge be asked: --record new" in err
 
 
+def test_what_the_project_knows_of_a_judge_stands_with_its_new_verdicts(command: Command) -> None:
+    Path("known").mkdir()
+    wire = {"schema": "pytest-llmops/canaries/1", "judge": "polite", "version": "3", "date": "2026-05-02", "canaries": "1",
+        "status": "unfit", "text": "passes an empty answer", "found": {}}  # fmt: skip
+    Path("known/polite.canaries.json").write_text(json.dumps(wire))
+    for ini, known in ("", None), ("llm_calibrations = known\n", "unfit"):
+        Path("pytest.ini").write_text(f"[pytest]\n{ini}")
+        command(TWO, *by("Polite"), "--out", "new.json")
+        told: Any = read("new.json").records[0].measurements[-1].detail.get("canaries", {})
+        assert told.get("status") == known
+
+
 def test_what_a_server_takes_is_found_out_once_however_many_ask(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,138 @@
+"""The project's ini file, as the commands that ask a judge read it: what pytest says of it is what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_llmops import recorder
+from pytest_llmops.commands.ini import FILES, read_ini
+from pytest_llmops.commands.judging import surroundings
+from pytest_llmops.errors import SettingError, UsageError
+from pytest_llmops.settings import Settings
+
+FORMS = {
+    "pytest.ini": "[pytest]\nllm_calibrations = known\nllm_ignore =\n    a.b\n    # no\n    ?c\nllm_judge_reuse = no\nllm_max_calls = 3\naddopts = -q\n",
+    "tox.ini": "[tox]\nx = %(y)s\n[pytest]\nllm_calibrations: known\nllm_ignore = a.b\n  ?c\nllm_judge_reuse = False\nllm_max_calls = 3\n",
+    "setup.cfg": "[tool:pytest]\nllm_calibrations = known\nllm_ignore = a.b\n  ?c\nllm_judge_reuse = 0\nllm_max_calls = 3\n",
+    "pyproject.toml": '[tool.pytest.ini_options]\nllm_calibrations = "known"\nllm_ignore = ["a.b", "?c"]\nllm_judge_reuse = false\nllm_max_calls = 3\n',
+    "pytest.toml": '[pytest]\nllm_calibrations = "known"\nllm_ignore = ["a.b", "?c"]\nllm_judge_reuse = false\nllm_max_calls = 3\n',
+}  # fmt: skip
+NATIVE = FORMS["pytest.toml"].replace("[pytest]", "[tool.pytest]")
+
+
+def settings_of(found: tuple[Path, dict[str, object]] | None) -> Settings:
+    assert found is not None
+    return Settings.read(("ini", found[1]))
+
+
+@pytest.mark.parametrize(("name", "text"), [*FORMS.items(), ("pyproject.toml", NATIVE), (".pytest.ini", FORMS["pytest.ini"]),
+    (".pytest.toml", FORMS["pytest.toml"]), ("pytest.ini", "\ufeff" + FORMS["pytest.ini"].replace("\n", "\r\n"))])  # fmt: skip
+def test_each_file_of_pytests_says_the_same(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+    found = read_ini(tmp_path / "a" / "b")
+    assert found is not None
+    assert found[0] == tmp_path
+    read = settings_of(found)
+    assert (read.calibrations, read.ignore, read.judge_reuse, read.max_calls) == (
+        "known",
+        ("a.b", "?c"),
+        False,
+        3,
+    )
+
+
+def test_the_nearest_file_of_pytests_counts_alone(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    assert read_ini(inner) is None
+    (tmp_path / "pytest.ini").write_text("[pytest]\nllm_model = outer\n")
+    # None of these is a file of pytest's:
+    (inner / "pyproject.toml").write_text("[tool.other]\nllm_model = 1\n")
+    (inner / "tox.ini").write_text("[tox]\nllm_model = x\n")
+    (inner / "setup.cfg").write_text("[pytest]\nllm_model = x\n")
+    assert settings_of(read_ini(inner)).model == "outer"
+    (inner / "tox.ini").write_text("[pytest]\nllm_model = tox\n")
+    assert settings_of(read_ini(inner)).model == "tox"
+    (inner / "pytest.ini").touch()
+    assert read_ini(inner) == (inner, {})
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_order_is_pytests(pytester: pytest.Pytester, name: str) -> None:
+    """Each file beside all that come after it: pytest takes the same one."""
+    from _pytest.config.findpaths import locate_config
+
+    wins = list(FILES)[list(FILES).index(name) :]
+    for one in wins:
+        text = FORMS.get(one.removeprefix("."), "")
+        (pytester.path / one).write_text(text.replace("known", one.replace(".", "-")))
+    found = read_ini(pytester.path)
+    assert found is not None
+    assert found[1]["calibrations"] == name.replace(".", "-")
+    located = locate_config(pytester.path, [])
+    if name.removeprefix(".") != "pytest.toml":  # pytest 8 knows none
+        assert located[1] == pytester.path / name
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "what"),
+    [
+        ("pytest.ini", b"[pytest]\nllm_model\n", r"pytest\.ini: cannot be read: .*unexpected line"),
+        ("pyproject.toml", b"[tool", r"pyproject\.toml: cannot be read: "),
+        ("tox.ini", b"[pytest]\n\xff", r"tox\.ini: cannot be read: not UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, data: bytes, what: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(UsageError, match=what):
+        read_ini(tmp_path)
+
+
+def given(**more: Any) -> Any:
+    keys = ("model", "base_url", "concurrency", "max_calls", "budget")
+    return SimpleNamespace(**{**dict.fromkeys(keys), "record": "none", **more})
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("LLMOPS_JUDGE_MODEL", "LLMOPS_MODEL", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    return tmp_path
+
+
+def test_a_command_has_the_settings_of_the_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "pytest.ini").write_text(
+        "[pytest]\nllm_judge_model = of-the-ini\nllm_base_url = http://127.0.0.1:1/v1\nllm_calibrations = known\nllm_record = all\n"
+    )
+    monkeypatch.setenv("LLMOPS_JUDGE_MODEL", "of-the-environment")
+    with surroundings(given(), project / "c.json", how="--record new"):
+        read = recorder.settings()
+        assert (read.judge_model, read.base_url, read.record) == (
+            "of-the-ini",
+            "http://127.0.0.1:1/v1",
+            "none",
+        )
+        assert read.calibrations == str(project / "known")
+    with surroundings(given(model="mine"), project / "c.json", how=""):
+        assert recorder.settings().judge_model == "mine"
+
+
+def test_without_an_ini_file_folders_are_those_of_the_working_folder(project: Path) -> None:
+    with surroundings(given(), project / "c.json", how=""):
+        assert recorder.settings().calibrations == "calibrations"
+
+
+def test_a_setting_of_a_wrong_form_is_told(project: Path) -> None:
+    (project / "pytest.ini").write_text("[pytest]\nllm_judge_reuse = perhaps\n")
+    with (
+        pytest.raises(SettingError, match="ini llm_judge_reuse: expected true or false, got 'perhaps'"),
+        surroundings(given(), project / "c.json", how=""),
+    ):
+        pass

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.commands.judging import CHOICE, add_asking, chosen, surroundings
-from pytest_llmops.commands.output import DIM, GREEN, complain, counted, painted, say
+from pytest_llmops.commands.output import DIM, GREEN, complain, counted, painted, say, without_secrets
 from pytest_llmops.commands.writing import check, write
 from pytest_llmops.measurement import shorten
 
@@ -122,9 +123,13 @@ def _line(one: Outcome) -> str:
 def _keep(path: Path, found: Probe) -> None:
     import datetime as dt
 
+    from pytest_llmops.masking import masked
     from pytest_llmops.probing import Fitness
 
-    write(path, Fitness.of(found, date=dt.datetime.now(tz=dt.UTC).date().isoformat()).text_of_file())
+    record = Fitness.of(found, date=dt.datetime.now(tz=dt.UTC).date().isoformat())
+    # A judge's reasons stand in a file that is committed.
+    clean = replace(record, found=masked(dict(record.found), without_secrets))
+    write(path, clean.text_of_file())
     say(
         f"written to {shorten(str(path), 300)}: commit it; it holds for this version of the judge and these canaries"
     )

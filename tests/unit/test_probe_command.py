@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,3 +175,25 @@ def test_a_judge_in_trouble_is_undecided(grader: Grader, capsys: pytest.CaptureF
     assert "undecided" in err
     assert out.count("unscored  ") == 11  # more than a quarter of 41: nothing more is asked
     assert Path("kept.json").read_text(encoding="utf-8") == "what is known of it"
+
+
+def test_the_file_holds_no_secret_that_a_judge_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = "sk-abcdefghijklmnop1234567890abcdef"
+    monkeypatch.chdir(tmp_path)
+    Path("talking_judge.py").write_text(
+        "from pytest_llmops.protocols import Verdict\n"
+        "class Talks:\n"
+        "    name, version, low, high, pass_at = 'talks', '1', 1, 10, 5\n"
+        "    def judge(self, answer, *, question='', reference=''):\n"
+        f"        return Verdict(score=9, low=1, high=10, reason='asked with {key}')\n",
+        encoding="utf-8",
+    )
+    status, out, err = run(capsys, "talking_judge:Talks", "--out", "talks.json")
+    sys.modules.pop("talking_judge")
+    assert status == 1
+    assert Fitness.load("talks.json").judge == "talks"
+    written = Path("talks.json").read_text(encoding="utf-8")
+    assert "asked with [secret]" in written
+    assert key not in written + out + err

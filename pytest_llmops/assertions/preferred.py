@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes.shelf import judging
@@ -57,7 +57,7 @@ def assert_preferred(
         UsageError: An answer that is no text, or a bound that is no score.
     """
     __tracebackhide__ = True
-    from pytest_llmops.judges.pairwise import Pairwise, Preference
+    from pytest_llmops.judges.pairwise import Pairwise
 
     texts_of("assert_preferred", answer=answer, over=over, question=question, reference=reference)
     if at_least is not None and (isinstance(at_least, bool) or not 0 <= at_least <= 1):
@@ -66,15 +66,7 @@ def assert_preferred(
     if skipped := not_asked(f"judge.{asked.name}", label):
         return skipped
     passages = contexts.texts if isinstance(contexts, Hits) else contexts
-    try:
-        with recorder.purpose("judge"), judging() as share:
-            found = asked.compare(answer, over, question=question, reference=reference, contexts=passages)
-            if found.winner is not None:
-                share()
-    except UsageError:
-        raise
-    except LLMOpsError as error:
-        found = Preference(error=told(error))
+    found = _asked(asked, (answer, over), question=question, reference=reference, contexts=passages)
     version, model = asked.version, asked.model_name
     recorder.note({"judge": {"name": asked.name, "version": version, "model": model}})
     measurement = Measurement(
@@ -96,6 +88,21 @@ def assert_preferred(
     return recorder.emit(
         measurement, verdict=_line(asked.name, found, label), evidence=_evidence(found, answer, over)
     )
+
+
+def _asked(judge: Pairwise, pair: tuple[str, str], **told_too: Any) -> Preference:
+    from pytest_llmops.judges.pairwise import Preference
+
+    try:
+        with recorder.purpose("judge"), judging() as share:
+            found = judge.compare(*pair, **told_too)
+            if found.winner is not None:
+                share()
+    except UsageError:
+        raise
+    except LLMOpsError as error:
+        return Preference(error=told(error))
+    return found
 
 
 def _told(found: Preference) -> dict[str, Json]:

@@ -159,8 +159,12 @@ class Harness:
             CassetteError: The cassette is damaged.
             UsageError: The marker's arguments are wrong.
         """
+        from pytest_llmops import marks
+
         if self.candidate:
             self.recorder.facts["model"] = {"name": self.candidate}
+        if params := marks.parameters_of(self.item):
+            self.recorder.facts["params"] = params
         if is_recorded_elsewhere(self.item):
             return
         from pytest_llmops.cassettes import deck, intercept

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pytest_llmops import prompts as prompt_files
 from pytest_llmops import recorder
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
+from pytest_llmops.measurement import Json
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
@@ -73,6 +74,34 @@ def candidate_of(item: Any) -> str:
     """Return the model that a test was made for; empty: it was made for none."""
     found = getattr(getattr(item, "callspec", None), "params", {}).get("llm")
     return str(found) if isinstance(found, Candidate) else ""
+
+
+OWN = ("llm", "prompt", "case")
+"""Arguments that we parametrize by, each with an id of its own, in this order."""
+
+
+def parameters_of(item: Any) -> dict[str, Json]:
+    """Return what a test is parametrized by: of each argument its part of the node id, and its place in the list.
+
+    Several arguments that share a part of the id are told together, as ``others``. Nothing is told of a test that is
+    not parametrized, or where the parts cannot be told apart.
+    """
+    callspec = getattr(item, "callspec", None)
+    places: Mapping[str, int] = getattr(callspec, "indices", {})
+    ids = [str(one) for one in getattr(callspec, "_idlist", ())]
+    if len(ids) == len(places):
+        told = zip(places.items(), ids, strict=True)
+        return {name: {"id": one, "place": place} for (name, place), one in told}
+    found: dict[str, Json] = {}
+    for name in filter(places.__contains__, OWN):
+        value = callspec.params[name] if callspec is not None else None
+        text = str(getattr(value, "id", value))
+        part = next((one for one in (text, text.encode("unicode_escape").decode()) if one in ids), None)
+        if part is None:
+            return {}
+        ids.remove(part)
+        found[name] = {"id": part, "place": places[name]}
+    return {**found, "others": {"id": "-".join(ids)}}
 
 
 def models_marker(node: Any) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ class TestRecord:
         nodeid: pytest's name of the test: with a measurement's name and label the key of a baseline.
         outcome: ``errored`` is a test that could not be judged (broken fixture, no verdict, no recording).
         message: Failure text, or the reason of a skip.
-        facts: What else is known: ``model``, ``prompt``, ``case``, ``retriever``, ``judge``, ``cassette``; plain builtins.
+        facts: What else is known: ``model``, ``params``, ``prompt``, ``case``, ``retriever``, ``judge``, ``cassette``; plain builtins.
     """
 
     __test__ = False  # pytest would collect a class of this name where a test imports it

@@ -124,6 +124,10 @@ def test_the_marker_with_versions_and_cases(project: Project, workers: int) -> N
     assert sorted(result.records) == sorted(
         f"test_answer[{model}-{version}-{case}]" for model in models for version in versions for case in cases
     )
+    params = {name: one.facts["params"] for name, one in result.records.items()}
+    assert params["test_answer[Small-v2-early]"] == {
+        "llm": {"id": "Small", "place": 1}, "prompt": {"id": "v2", "place": 1}, "case": {"id": "early", "place": 1}
+    }  # fmt: skip
     assert asked(project) == sorted(4 * [*models])  # never the prompt's own, nor the ini's
     project.server.close()
     assert project.run(workers=workers).outcomes == {"passed": 8}

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 FIXTURES = frozenset(
     {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette"}
 )  # fmt: skip
-MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette", "models")
+MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette")
+"""Those that make a test ours. `models` does not: that is the name of other projects' marks too, and ours needs `llm`."""
 NEEDS_JUDGE = "needs a judge: run with --llm-judge"
 HELP = (
     "prompt(name, versions=None): the prompt of the `prompt` fixture; with versions, one test for each",

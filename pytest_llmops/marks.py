@@ -128,9 +128,14 @@ def candidates(node: Any, settings: Settings) -> tuple[Candidate, ...]:
     Those of the command line come before the marker's, the marker's before those of the ini.
 
     Raises:
-        UsageError: The marker is wrong, or a hook puts one model in the place of all of them.
+        UsageError: The marker is wrong, or a hook or the test's own `llm` puts one model in the place of all of them.
     """
     marked = models_marker(node)
+    if marked and (own := _model_of_its_own(node)):
+        raise UsageError(
+            f"{node.nodeid}: @pytest.mark.models names the models of the `llm` fixture, but {own}: each of them would ask the "
+            "same model; take the mark away, or let the fixture build on ours (`def llm(llm)`) or on `request.param`"
+        )
     if not marked and (len(settings.models) < 2 or _brings_its_own_model(node)):  # noqa: PLR2004 -- several
         return ()
     line = node.config.getoption("llm_model", None) is not None
@@ -147,14 +152,35 @@ def candidates(node: Any, settings: Settings) -> tuple[Candidate, ...]:
 
 def _brings_its_own_model(node: Any) -> bool:
     """The `llm` of this test is parametrized already, or a fixture that does not build on ours."""
+    return _parametrizes_llm(node) or any("llm" not in one.argnames or one.params for one in _overrides(node))
+
+
+def _model_of_its_own(node: Any) -> str:
+    """Where the `llm` of this test comes from if no model that it is made for would be asked; else nothing."""
+    if _parametrizes_llm(node):
+        return "the test is parametrized with `llm` already"
+    for one in reversed(_overrides(node)):  # the nearest first
+        if "request" in one.argnames:
+            return ""
+        if "llm" not in one.argnames:
+            return f"its fixture `llm` ({one.func.__module__}) brings a model of its own"
+    return ""
+
+
+def _parametrizes_llm(node: Any) -> bool:
     for mark in node.iter_markers("parametrize"):
         names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
         listed = names.split(",") if isinstance(names, str) else names
         if "llm" in map(str.strip, listed):
             return True
+    return False
+
+
+def _overrides(node: Any) -> Sequence[Any]:
+    """The fixtures in the place of our `llm`, the nearest last."""
     info = getattr(node, "_fixtureinfo", None)
-    overrides = (info.name2fixturedefs.get("llm", ()) if info is not None else ())[1:]
-    return any("llm" not in one.argnames or one.params for one in overrides)
+    found: Sequence[Any] = info.name2fixturedefs.get("llm", ()) if info is not None else ()
+    return found[1:]
 
 
 def prompt_marker(node: Any) -> tuple[str, tuple[str, ...]] | None:
@@ -199,12 +225,12 @@ def parameters(
     """Return what a test is parametrized by, as (fixture, values, ids): models first, then versions, then cases.
 
     Raises:
-        UsageError: It is marked with models itself, and does not use the `llm` fixture.
+        UsageError: It is marked with the names of models itself, and does not use the `llm` fixture.
     """
     models = candidates(node, settings) if "llm" in wanted else ()
     if models:
         yield "llm", models, models
-    elif "llm" not in wanted and any(mark.name == "models" for mark in node.own_markers):
+    elif "llm" not in wanted and any(_names_models(mark) for mark in node.own_markers):
         raise UsageError(
             f"{node.nodeid}: @pytest.mark.models needs the `llm` fixture: that is the model it names"
         )
@@ -214,6 +240,12 @@ def parameters(
     cases = cases_of(node) if "case" in wanted else None
     if cases is not None:
         yield "case", cases, [one.id for one in cases]
+
+
+def _names_models(mark: Any) -> bool:
+    """The mark is ours by its arguments: other projects have one of that name, bare or with their own classes."""
+    given = mark.args and not mark.kwargs and all(isinstance(one, str) for one in mark.args)
+    return bool(given) and mark.name == "models"
 
 
 def prompts_of(node: Any, settings: Settings) -> Prompts:

@@ -180,21 +180,39 @@ def test_tests_with_a_model_of_their_own_are_left_alone(project: Project) -> Non
             "sub/conftest.py": "import pytest\n@pytest.fixture(params=[1, 2])\ndef llm(request): return request.param\n",
             "sub/test_b.py": "def test_b(llm): pass\n",
             "test_c.py": "import pytest\n@pytest.mark.parametrize('x, llm', [(1, 'a')])\ndef test_c(x, llm): pass\n",
-            "test_d.py": "import pytest\n@pytest.mark.models('m')\ndef test_d(llm): pass\n",
         }
     )
     result = project.run("--llm-model=one", "--llm-model=two")
-    names = ["test_b[1]", "test_b[2]", "test_c[1-a]", "test_d[one]", "test_d[two]", "test_plain"]
-    assert sorted(result.records) == names
-    assert result.outcomes == {"passed": 7}
+    assert sorted(result.records) == ["test_b[1]", "test_b[2]", "test_c[1-a]", "test_plain"]
+    assert result.outcomes == {"passed": 5}
+
+
+def test_the_marks_of_other_projects_are_left_alone(project: Project) -> None:
+    """An ORM's own mark: not ours, so nothing is recorded and the network is open to it."""
+    source = """
+import pytest, urllib.request
+class User: pass
+pytestmark = pytest.mark.models
+@pytest.mark.models(User, app="shop")
+def test_http():
+    assert urllib.request.urlopen("URL").status == 200
+@pytest.mark.models()
+def test_bare(): pass
+"""
+    ini = INI + "markers =\n  models: tests of the ORM models\n"
+    project.write(**{"pytest.ini": ini, "test_a.py": source.replace("URL", project.server.url)})
+    result = project.run()
+    assert (result.outcomes, result.run.records) == ({"passed": 2}, ())
 
 
 def test_an_override_that_builds_on_ours_is_asked_with_each(project: Project) -> None:
     override = "import pytest\n@pytest.fixture\ndef llm(llm):\n    return llm.model\n"
+    by_param = "import pytest\n@pytest.fixture\ndef llm(request): return request.param\n"
     test = "import pytest\n@pytest.mark.models('a', 'b')\ndef test_a(llm, request):\n    assert f'[{llm}]' in request.node.name\n"
     project.write(**{"conftest.py": override, "test_a.py": test})
-    assert project.run().outcomes == {"passed": 2}
-    assert project.run("--llm-model=c", "--llm-model=d").outcomes == {"passed": 2}
+    project.write(**{"sub/conftest.py": by_param, "sub/test_b.py": test})
+    assert project.run().outcomes == {"passed": 4}
+    assert project.run("--llm-model=c", "--llm-model=d").outcomes == {"passed": 4}
 
 
 def test_a_module_mark_is_for_those_that_use_llm(project: Project) -> None:
@@ -215,12 +233,20 @@ WRONG = {
     "keyword": ("models('a', name='b')", "llm", "got ('a', name='b')"),
     "twice": ("models('a', 'b', 'a ')", "llm", "expected each model once"),
     "no llm": ("models('a')", "request", "@pytest.mark.models needs the `llm` fixture"),
+    "own": ("models('a', 'b')", "llm", "but its fixture `llm` (test_6) brings a model of its own"),
+    "parametrized": ("models('a', 'b')", "llm", "but the test is parametrized with `llm` already"),
 }  # fmt: skip
+ABOVE = {
+    "own": "@pytest.fixture\ndef llm(): return 'own'\n",
+    "parametrized": "@pytest.mark.parametrize('llm', ['x', 'y'])\n",
+}
+"""What stands before the mark."""
 
 
 def test_a_wrong_marker_is_told_at_collection_with_its_place(project: Project, workers: int) -> None:
-    for number, (mark, fixture, _) in enumerate(WRONG.values()):
-        source = f"import pytest\n@pytest.mark.{mark}\ndef test_{number}({fixture}): pass\n"
+    for number, (name, (mark, fixture, _)) in enumerate(WRONG.items()):
+        above = ABOVE.get(name, "")
+        source = f"import pytest\n{above}@pytest.mark.{mark}\ndef test_{number}({fixture}): pass\n"
         project.write(**{f"test_{number}.py": source})
     result = project.run("--continue-on-collection-errors", workers=workers)
     assert result.outcomes == {"errors": len(WRONG)}

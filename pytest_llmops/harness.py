@@ -131,7 +131,7 @@ class Harness:
     @property
     def candidate(self) -> str:
         """The model that this test was made for; empty: it was made for none."""
-        from pytest_llmops.marks import candidate_of
+        from pytest_llmops.parameters import candidate_of
 
         return candidate_of(self.item)
 
@@ -160,11 +160,11 @@ class Harness:
             CassetteError: The cassette is damaged.
             UsageError: The marker's arguments are wrong.
         """
-        from pytest_llmops import marks
+        from pytest_llmops.parameters import parameters_of
 
         if self.candidate:
             self.recorder.facts["model"] = {"name": self.candidate}
-        if params := marks.parameters_of(self.item):
+        if params := parameters_of(self.item):
             self.recorder.facts["params"] = params
         if is_recorded_elsewhere(self.item):
             return

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmops.marks import Candidate, parameters_of
+from pytest_llmops.parameters import Candidate, parameters_of
 
 
 def item(params: dict[str, Any], ids: list[str]) -> Any:

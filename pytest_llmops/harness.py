@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pytest_llmops import playing, recorder, registry
+from pytest_llmops import hooked, playing, recorder, registry
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, amount, shorten
 from pytest_llmops.settings import RecordMode, Settings
@@ -42,9 +42,6 @@ FOREIGN = "vcr"
 """Marker of the fellow recorders (pytest-recording, pytest-vcr, cassetter): such a test is theirs."""
 THEIRS = frozenset({"vcr", "_vcr_marker", "cassette"})
 """Fixtures by which they come to every test: without one the marker is nobody's."""
-
-_made: dict[tuple[str, str, object], object] = {}
-"""Judges, embedders and models of this process, by kind, name and factory."""
 
 
 def is_ours(item: Any) -> bool:
@@ -276,10 +273,7 @@ class Harness:
         __tracebackhide__ = True
         if kind == "judge" and not self.settings.judge:
             self.skip(NEEDS_JUDGE)
-        hook = getattr(self.item.ihook, f"pytest_llmops_{kind}s")
-        found = {
-            key: factory for one in reversed(hook(config=self.item.config)) for key, factory in one.items()
-        }
+        found = hooked.factories(self.item, kind)
         if kind == "model":
             name = self._model(name, found)
         if name not in found:
@@ -287,19 +281,18 @@ class Harness:
                 raise UnknownName(kind, name, {*found, *registry.BUILT_IN.get(kind, {})})
             if kind == "model":
                 return registry.load(kind, name)  # the settings name it: nothing to keep
-        factory = found.get(name)
-        place = (kind, name, factory or self.settings)
-        if place not in _made:
-            _made[place] = factory() if factory else registry.load(kind, name)
-        return _made[place]
+        return hooked.built(self.item, kind, name, found.get(name), self.settings)
 
-    def _model(self, name: str, hooked: Collection[str]) -> str:
+    def _model(self, name: str, known: Collection[str]) -> str:
         """Return whose model this is: that of a hook by its own name, or the run's server's."""
         only = self.settings.only_model
         if name == "app":
             asked = self.candidate or only
-            return asked if asked in hooked else f"app:{self.candidate}" if self.candidate else name
-        if name == "judge" and name not in hooked and not self.settings.judge_model and only in hooked:
+            return asked if asked in known else f"app:{self.candidate}" if self.candidate else name
+        judges = self.settings.judge_model
+        if name == "judge" and name not in known and judges in known:
+            return judges
+        if name == "judge" and name not in known and not judges and only in known:
             raise UsageError(
                 f"{self.item.nodeid}: expected the judges' model (--llm-judge-model=NAME, or 'judge' in pytest_llmops_models), "
                 f"got none: {only!r} of --llm-model is a model of that hook and no name at the judges' server"

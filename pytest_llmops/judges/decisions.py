@@ -65,7 +65,7 @@ class DecisionsJudge:
     Args:
         rubric: What to look at: a scale of whole numbers, or names. Its levels and dimensions become questions.
         model: Who is asked, an `OpenAIModel` or anything with its ``decide``; None: the judge model of the run's
-            settings, looked up at first use.
+            settings, as the running test sees it.
 
     Raises:
         UsageError: The scale has no levels that could be listed.

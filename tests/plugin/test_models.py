@@ -297,6 +297,25 @@ def test_a_hooks_model_is_no_name_for_the_judges_server(project: Project) -> Non
     assert project.server.count == 0
 
 
+def test_the_judges_model_may_be_one_of_the_hook_and_each_folder_has_its_own(
+    project: Project, workers: int
+) -> None:
+    hook = """
+from pytest_llmops.backends.openai import OpenAIModel
+def pytest_llmops_models(config):
+    return {"strict": lambda: OpenAIModel("of-NAME")}
+"""
+    for name in ("one", "two"):
+        files = {f"{name}/conftest.py": hook.replace("NAME", name), f"{name}/test_{name}.py": JUDGED}
+        project.write(**files)
+    Echoing(project)
+    how = ("--llm-judge", "--llm-judge-model=strict")
+    assert project.record(*how, workers=workers).outcomes == {"passed": 2}
+    assert asked(project) == ["of-one", "of-two", "stub-1", "stub-1"]
+    project.server.close()
+    assert project.run(*how, "two", workers=workers).outcomes == {"passed": 1}  # whatever ran before
+
+
 def test_a_judge_that_is_the_model_under_test_is_told_once(project: Project, workers: int) -> None:
     project.write(**{"test_a.py": JUDGED + JUDGED.replace("test_judged", "test_again")})
     Echoing(project)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, SupportsFloat, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import MeasurementFailed, UsageError, told
-from pytest_llmops.judges.selfsame import conflict
+from pytest_llmops.judges.selfsame import answered, conflict
 from pytest_llmops.measurement import Json, Measurement, shorten
 from pytest_llmops.protocols import Verdict
 
@@ -117,8 +117,11 @@ def verdict_of(
         asked.model = str(getattr(asked.judge, "model_name", ""))
         if own := conflict(asked.model):
             return Verdict(error=own)
+        before = len(recorder.exchanges())
         with recorder.purpose("judge"):
             found: object = asked.judge.judge(answer, question=question, reference=reference, **more)
+        if own := answered(before):
+            return Verdict(error=own, raw=str(found.raw) if isinstance(found, Verdict) else "")
         problem = _problem(found)
     except UsageError:
         raise

@@ -152,6 +152,11 @@ def current() -> Recorder | None:
     return base if block is None or block.recorder is None else block.recorder
 
 
+def of_test() -> Recorder | None:
+    """Return the recorder of the running test, whatever blocks are open in it; None in a plain script."""
+    return next((one for one in reversed(_recorders()) if one.settings is not None), None)
+
+
 def push(recorder: Recorder) -> None:
     """Make a recorder that of the running test; the caller must `pop` the same one."""
     global _owner  # noqa: PLW0603 -- as global as the stack itself

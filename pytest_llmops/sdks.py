@@ -47,7 +47,7 @@ def asking(sdk: Any, create: Callable[..., Any], model: str, client: Any, *args:
         said = f"could not be reached ({error.__cause__ or error}); is the server up and its address right?"
         raise failed(model, client, "connection", said) from None
     except sdk.APIStatusError as error:
-        kind, step = _kind(error.status_code)
+        kind, step = kind_of(error.status_code)
         said = f"was refused with status {error.status_code}: {error.message}; {step}"
         raise failed(model, client, kind, said, error.status_code) from None
     except TypeError as error:
@@ -64,11 +64,11 @@ _STARRED = re.compile(r"\S*\*{3,}\S*")
 """A key of which a server shows the ends only."""
 
 
-def safe(text: str, client: Any) -> str:
-    """Return one line of foreign text without anything of a key."""
+def safe(text: str, client: Any, limit: int = 500) -> str:
+    """Return one line of foreign text without anything of a key: it is masked first, and cut to ``limit`` then."""
     redactor = Redactor.from_environment(os.environ)
     redactor.learn([str(getattr(client, name, None) or "") for name in ("api_key", "auth_token")])
-    return shorten(_STARRED.sub(MASK, redactor.text(text)), 500)
+    return shorten(_STARRED.sub(MASK, redactor.text(text)), limit)
 
 
 _KINDS = {
@@ -79,7 +79,8 @@ _KINDS = {
 }
 
 
-def _kind(status: int) -> tuple[str, str]:
+def kind_of(status: int) -> tuple[str, str]:
+    """Return which kind of error an HTTP status is, and what to do about it."""
     other = ("request", "read what the server says") if status < 500 else ("server", "try again later")  # noqa: PLR2004 -- HTTP
     return _KINDS.get(status, other)
 

@@ -96,7 +96,7 @@ class _Memory:
             self._table()[_server(model)] = (known, model)
 
     def _table(self) -> dict[object, tuple[_Known, object]]:
-        test = recorder.current()
+        test = recorder.of_test()
         if test is None or recorder.settings().record == "live":
             return self._of_process
         if test is not self._test:

@@ -24,6 +24,7 @@ from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.judges.asking import Asker, block, digest, passages_of
 from pytest_llmops.judges.files import MAX_LEVELS, TEMPLATE, read_rubric
+from pytest_llmops.judges.patience import patiently
 from pytest_llmops.judges.reply import Unread, quoted
 from pytest_llmops.judges.rubric import Rubric, shown, without_asking
 from pytest_llmops.judges.weighting import expected_score
@@ -167,7 +168,8 @@ class DecisionsJudge:
         params = {name: one for name, one in self.rubric.params.items() if name in TAKEN}
         try:
             with recorder.purpose("judge"):
-                return list(decide(text, questions, model=self.rubric.model, **params).answers)
+                decided = patiently(lambda: decide(text, questions, model=self.rubric.model, **params))
+                return list(decided.answers)
         except ModelError as error:
             if error.status not in NO_ENDPOINT:
                 raise

@@ -33,7 +33,7 @@ def asking(sdk: Any, create: Callable[..., Any], model: str, client: Any, *args:
 
     Raises:
         ModelError: The server is down, refuses, limits or takes too long, or what was asked cannot be sent.
-        UsageError: The SDK takes no such parameter.
+        UsageError: The SDK takes no such parameter, or cannot send what it was given.
     """
     __tracebackhide__ = True
     name = sdk.__name__
@@ -51,8 +51,9 @@ def asking(sdk: Any, create: Callable[..., Any], model: str, client: Any, *args:
         said = f"was refused with status {error.status_code}: {error.message}; {step}"
         raise failed(model, client, kind, said, error.status_code) from None
     except TypeError as error:
-        said = f"model {model!r}: the {name} SDK takes no such parameter: {error}"
-        raise UsageError(safe(said, client)) from None
+        # Of a call without such an argument; any other is about a value, or about a key that is not there.
+        why = "takes no such parameter" if "keyword argument" in str(error) else "could not send the request"
+        raise UsageError(safe(f"model {model!r}: the {name} SDK {why}: {error}", client)) from None
     except base as error:
         raise failed(model, client, "reply", f"gave no answer: {error}") from None
     except ValueError as error:  # what no header, URL or JSON can hold; its text may quote the key

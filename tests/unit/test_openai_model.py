@@ -336,6 +336,16 @@ def test_a_parameter_the_sdk_does_not_know(model: OpenAIModel, server: StubServe
     assert server.count == 0
 
 
+def test_a_value_that_no_json_can_hold_is_no_unknown_parameter(
+    model: OpenAIModel, server: StubServer
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"the openai SDK could not send the request: .*not JSON serializable"
+    ):
+        model.complete("hi", metadata={"when": object()})  # type: ignore[dict-item]
+    assert server.count == 0
+
+
 def test_a_stream_is_not_for_complete(model: OpenAIModel, server: StubServer) -> None:
     prompt = RenderedPrompt(messages=(Message("user", "x"),), params={"stream": True})
     with pytest.raises(UsageError, match="leave `stream` out"):

@@ -6,16 +6,17 @@ Knows pytest's items by their attributes only; the hooks in `plugin` call it.
 from __future__ import annotations
 
 import os
+import re
 import shlex
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pytest_llmops import hooked, playing, recorder, registry
+from pytest_llmops import playing, recorder, registry
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, amount, shorten
-from pytest_llmops.settings import RecordMode, Settings
+from pytest_llmops.settings import OPTIONS, RecordMode, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape
@@ -37,6 +38,11 @@ HELP = (
     "llm_cassette(name=None): record and replay this test; a name shares one cassette between tests",
 )
 """One line for each marker, as ``pytest --markers`` shows it."""
+
+DECIDING = frozenset({"model", "judge_model", "base_url", "api", "embedder"})
+"""Settings that a request depends on, beside the versions of prompts."""
+SECRETS_IN_URL = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).+")
+"""Whose name and password it is, and what a query may hold."""
 
 FOREIGN = "vcr"
 """Marker of the fellow recorders (pytest-recording, pytest-vcr, cassetter): such a test is theirs."""
@@ -271,6 +277,8 @@ class Harness:
 
     def _found(self, kind: str, name: str) -> object:
         __tracebackhide__ = True
+        from pytest_llmops import hooked
+
         if kind == "judge" and not self.settings.judge:
             self.skip(NEEDS_JUDGE)
         found = hooked.factories(self.item, kind)
@@ -308,9 +316,16 @@ class Harness:
             path = str(self.item.path)
         words = ["pytest", f"{path}::{rest}", *(["--llm-judge"] if self.settings.judge else [])]
         words += [f"--llm-prompt={one}" for one in self.settings.prompt]
-        if self.candidate and self.item.config.getoption("llm_model", None) is not None:
-            words += [f"--llm-model={one}" for one in self.settings.models]
-        return " ".join(map(shlex.quote, words))
+        return " ".join(map(shlex.quote, [*words, *self._asked_for()]))
+
+    def _asked_for(self) -> Iterator[str]:
+        """The options of the command line that decide what is asked; in an address, nobody's password."""
+        for option in OPTIONS:
+            if option.name in DECIDING and self.item.config.getoption(option.dest, None) is not None:
+                given = getattr(self.settings, option.name)
+                for one in given if isinstance(given, tuple) else (given,):
+                    text = SECRETS_IN_URL.sub("[secret]", one) if option.name == "base_url" else one
+                    yield f"{option.flag}={self.redactor.text(text)}"
 
     def provenance(self) -> list[tuple[str, str]]:
         """Return what says who answered, what it took, and how to run this test again."""

@@ -47,10 +47,12 @@ def cassette_of(item: Any) -> tuple[Path, bool]:
     name = cassette_name(item)
     if name:
         return named(item, name), True
-    names = [part for part in item.nodeid.split("::")[1:-1] if part]
     callspec = getattr(item, "callspec", None)
+    case = callspec.id if callspec else ""
+    # Without the parameters: a model's name may have colons.
+    names = [part for part in item.nodeid.removesuffix(f"[{case}]").split("::")[1:-1] if part]
     function = getattr(item, "originalname", None) or item.name
-    return cassette_path(item.path, (*names, function), callspec.id if callspec else ""), False
+    return cassette_path(item.path, (*names, function), case), False
 
 
 def named(item: Any, name: str) -> Path:

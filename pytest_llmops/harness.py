@@ -233,10 +233,19 @@ class Harness:
         try:
             one.close(passed=passed)
         finally:
-            self.log.add(one, passed=passed)
+            self.log.add(one, passed=passed, more=self._candidates())
             self._cassette_facts()
         if caught is not None and self.passed:
             raise playing.swallowed("the test passed", caught)
+
+    def _candidates(self) -> dict[str, Json]:
+        """What tells the cassettes of this test for other models: its parameters, and the hook's models."""
+        from pytest_llmops import hooked
+
+        if "llm" not in getattr(self.item, "fixturenames", ()):
+            return {}
+        case = getattr(getattr(self.item, "callspec", None), "id", "")
+        return {"case": case, "models": sorted(hooked.factories(self.item, "model"))}
 
     def not_run(self) -> None:
         """Tell the usage record the cassettes of a test of ours that was skipped."""

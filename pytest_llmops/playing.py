@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -181,8 +181,17 @@ class Log:
     uses: list[Json] = field(default_factory=list)
     _counts: Counts | None = None
 
-    def add(self, tape: Tape, *, passed: bool, own: bool = True) -> None:
-        """Take in a tape that was closed; its own tape gives the test's record its path."""
+    def add(
+        self, tape: Tape, *, passed: bool, own: bool = True, more: Mapping[str, Json] | None = None
+    ) -> None:
+        """Take in a tape that was closed; its own tape gives the test's record its path.
+
+        Args:
+            tape: The tape.
+            passed: The test passed.
+            own: It is the test's own.
+            more: What the usage record is told besides.
+        """
         from dataclasses import asdict
 
         from pytest_llmops.cassettes.answers import Counts
@@ -190,7 +199,7 @@ class Log:
         for one in tape.inner:
             self.add(one, passed=passed and one.verdict() is None, own=False)
         path = self.relative(tape.path)
-        self.uses.append({"path": path, **tape.use(passed=passed)})
+        self.uses.append({"path": path, **tape.use(passed=passed), **(more or {})})
         if tape.counts == Counts() and not tape.notes:
             return
         total = self._counts = self._counts or Counts()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 from support.project import INI, Project
@@ -359,6 +360,22 @@ def test_such_a_verdict_is_refused_where_only_the_answer_tells(project: Project)
     assert record.outcome == "errored"
     assert "the judge gpt-9 is the model under test (gpt-9)" in record.message
     assert asked(project) == ["alias", "gpt-9"]
+
+
+def test_an_everyday_run_calls_the_cassettes_of_candidates_no_orphans(project: Project) -> None:
+    hook = HOOK.replace("offline import ScriptedModel", "openai import OpenAIModel")
+    hook = hook.replace('ScriptedModel(lambda messages: "scripted")', 'OpenAIModel("a-name-there")')
+    project.write(**{"conftest.py": hook, "test_a.py": LLM})
+    project.record("--llm-model=one", "--llm-model=scripted")
+    project.record()
+    result = project.run()
+    assert result.outcomes == {"passed": 2}
+    assert len(project.cassettes()) == 3
+    assert result.run.meta["cassettes"]["orphans"] == []  # type: ignore[call-overload, index]
+    project.write(**{"test_a.py": LLM.replace("test_plain", "test_renamed")})
+    orphans: Any = project.record().run.meta["cassettes"]["orphans"]  # type: ignore[call-overload, index]
+    names = [".json", "/one.json", "/scripted.json"]
+    assert sorted(orphans) == [f"cassettes/test_a/test_plain{name}" for name in names]
 
 
 def test_reports_of_candidates(project: Project, workers: int) -> None:

@@ -45,8 +45,9 @@ _PROVIDERS = frozenset(
 def same_model(one: str, other: str) -> bool:
     """Say whether two names are of the same model; a blank name is nobody's.
 
-    A provider before the name does not count, nor whether a version is written with a dot or a dash, nor does a date behind it that only one of them has: a snapshot and its
-    alias are the same model, two snapshots are not. A fine-tuned model is another than the one it was made from.
+    A provider before the name does not count, nor whether a version is written with a dot or a dash, nor a date behind
+    it that only one of them has: a snapshot and its alias are the same model, two snapshots are not. A fine-tuned model is
+    another than the one it was made from.
 
     >>> same_model("gpt-4.1-mini", "openai/gpt-4.1-mini-2025-04-14"), same_model("gpt-4.1", "gpt-4.1-mini")
     (True, False)

@@ -197,8 +197,12 @@ def _translated(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
         params |= _format(model, wanted["response_format"], params.get("output_config"))
     if wanted.get("tools"):
         params["tools"] = [_tool(one) for one in cast("Sequence[Any]", wanted["tools"])]
-    several = wanted.get("parallel_tool_calls") if params.get("tools") else None
-    choice = _choice(wanted.get("tool_choice"), several=several)
+    several, chosen = wanted.get("parallel_tool_calls"), wanted.get("tool_choice")
+    if not params.get(
+        "tools"
+    ):  # the API takes no choice without tools; one that asks for a call it may refuse itself
+        several, chosen = None, None if chosen in ("auto", "none") else chosen
+    choice = _choice(chosen, several=several)
     return params | ({"tool_choice": choice} if choice else {})
 
 

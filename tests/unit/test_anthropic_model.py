@@ -104,6 +104,8 @@ def test_what_is_none_is_not_sent_and_not_refused(monkeypatch: pytest.MonkeyPatc
 
 def test_one_call_of_a_tool_at_most_is_a_matter_of_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sent(monkeypatch, parallel_tool_calls=False) == {}
+    assert sent(monkeypatch, tool_choice="auto", tools=[]) == sent(monkeypatch, tool_choice="none") == {}
+    assert sent(monkeypatch, tool_choice="required") == {"tool_choice": {"type": "any"}}  # the API says no
     tools = [{"name": "look", "input_schema": {"type": "object"}}]
     assert sent(monkeypatch, parallel_tool_calls=False, tools=tools) == {
         "tools": tools, "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}

@@ -22,6 +22,7 @@ class JudgeUse:
         canaries: How it did with answers that no judge may pass; empty: it was not tried.
         doubtful: There is no good word for it.
         unfit: It passes what no judge may pass.
+        tried: It was tried in this run: what is known from elsewhere is older.
     """
 
     name: str
@@ -31,6 +32,7 @@ class JudgeUse:
     canaries: str = ""
     doubtful: bool = True
     unfit: bool = False
+    tried: bool = False
 
     @property
     def standing(self) -> str:
@@ -55,13 +57,19 @@ def judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
 def _together(one: JudgeUse, other: JudgeUse) -> JudgeUse:
     """What two measurements tell of one judge; of what both tell, the first has its say, unless the other knows worse."""
     known = one if one.calibration != UNKNOWN else other
-    canaries = other if other.unfit or not one.canaries else one
+    known_canaries = (one.tried, one.unfit, bool(one.canaries)) >= (
+        other.tried,
+        other.unfit,
+        bool(other.canaries),
+    )
+    canaries = one if known_canaries else other
     return replace(
         one,
         calibration=known.calibration,
         doubtful=known.doubtful,
         canaries=canaries.canaries,
         unfit=canaries.unfit,
+        tried=canaries.tried,
     )
 
 
@@ -80,6 +88,7 @@ def _judges_of(record: TestRecord) -> Iterator[JudgeUse]:
             doubtful=text_of(known.get("status")) != "calibrated",
             canaries=text_of(tried.get("text")),
             unfit=text_of(tried.get("status")) == UNFIT,
+            tried="judge" in tried,
         )
 
 

@@ -16,6 +16,11 @@ class Record(Protocol):
         ...
 
     @property
+    def version(self) -> str:
+        """Its fingerprint."""
+        ...
+
+    @property
     def date(self) -> str:
         """When that was, as ISO 8601 has it."""
         ...
@@ -49,19 +54,25 @@ def by_name(folder: str | Path, suffix: str, load: Callable[[Path], R]) -> dict[
         UsageError: ``load`` finds one damaged.
     """
     found: dict[str, R] = {}
-    for path in sorted(Path(folder).rglob(f"*{suffix}")):
-        one = _loaded(path, load)
+    for one in _all(folder, suffix, load):
         if one.judge not in found or found[one.judge].date <= one.date:
             found[one.judge] = one
     return found
 
 
-def of_judge(judge: object, name: str, folder: str, suffix: str, load: Callable[[Path], R]) -> R | None:
-    """Return the record of a judge, or None.
+def _all(folder: str | Path, suffix: str, load: Callable[[Path], R]) -> list[R]:
+    return [_loaded(path, load) for path in sorted(Path(folder).rglob(f"*{suffix}"))]
+
+
+def of_judge(
+    judge: object, name: str, *, version: str, folder: str, suffix: str, load: Callable[[Path], R]
+) -> R | None:
+    """Return the record of a judge: the latest of its version, else the latest of its name, or None.
 
     Args:
         judge: The judge: the record of one by rubric may lie beside the rubric's file.
         name: Its name, by which records are looked for in the folder.
+        version: Its fingerprint.
         folder: Where they lie; it need not exist.
         suffix: Of such records.
         load: Reads one.
@@ -72,7 +83,8 @@ def of_judge(judge: object, name: str, folder: str, suffix: str, load: Callable[
     place = beside(judge, suffix) if not isinstance(judge, (str, Path)) else None
     if place is not None and place.exists():
         return _loaded(place, load)
-    return by_name(folder, suffix, load).get(name)
+    named = [one for one in _all(folder, suffix, load) if one.judge == name]
+    return max(named, key=lambda one: (one.version == version, one.date), default=None)
 
 
 def _loaded(path: Path, load: Callable[[Path], R]) -> R:

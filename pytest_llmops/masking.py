@@ -33,7 +33,7 @@ def mask_report(report: Any, redact: Redact) -> None:
         value = getattr(report, name, None)
         if value is None:
             continue
-        made = _masked(value, redact)
+        made = masked(value, redact)
         if made is not value:
             setattr(report, name, made)
 
@@ -46,17 +46,17 @@ def quiet_loggers() -> None:
             logger.setLevel(logging.WARNING)
 
 
-def _masked(value: Any, redact: Redact) -> Any:
-    """Return a value without secrets: the same object where it holds none, or where it was changed in place."""
+def masked(value: Any, redact: Redact) -> Any:
+    """Return a value without secrets in its texts, keys left alone: the same object where it holds none, or where it was changed in place."""
     if isinstance(value, str):
         made = redact(value)
         return value if made == value else made
     if isinstance(value, dict):
-        return _same_or({key: _masked(one, redact) for key, one in value.items()}, value)
+        return _same_or({key: masked(one, redact) for key, one in value.items()}, value)
     if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
         return _masked_lines(value, redact)
     if isinstance(value, (list, tuple)):
-        parts = [_masked(one, redact) for one in value]
+        parts = [masked(one, redact) for one in value]
         if all(made is one for made, one in zip(parts, value, strict=True)):
             return value
         return parts if isinstance(value, list) else tuple(parts)
@@ -71,7 +71,7 @@ def _same_or(made: dict[Any, Any], value: dict[Any, Any]) -> dict[Any, Any]:
 
 def _masked_lines(lines: Sequence[str], redact: Redact) -> Sequence[str]:
     """Mask lines as one text: a key of several lines shows in none of them alone."""
-    made = [_masked(line, redact) for line in lines]
+    made = [masked(line, redact) for line in lines]
     whole = "\n".join(made)
     found = redact(whole)
     if found != whole:
@@ -83,6 +83,6 @@ def _mask_object(shown: Any, redact: Redact) -> None:
     for name, value in vars(shown).items():
         if name in _FIXED:
             continue
-        made = _masked(value, redact)
+        made = masked(value, redact)
         if made is not value:
             setattr(shown, name, made)

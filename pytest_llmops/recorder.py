@@ -152,9 +152,12 @@ def current() -> Recorder | None:
     return base if block is None or block.recorder is None else block.recorder
 
 
-def of_test() -> Recorder | None:
+def base() -> Recorder | None:
     """Return the recorder of the running test, whatever blocks are open in it; None in a plain script."""
-    return next((one for one in reversed(_recorders()) if one.settings is not None), None)
+    recorders = _recorders()
+    return next(
+        (one for one in reversed(recorders) if one.settings is not None), recorders[-1] if recorders else None
+    )
 
 
 def push(recorder: Recorder) -> None:

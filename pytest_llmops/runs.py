@@ -96,7 +96,7 @@ class TestRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """All tests of a session, in the order they were collected.
+    """All tests of a session, in the natural order of their names.
 
     Attributes:
         records: One a test.

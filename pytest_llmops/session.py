@@ -11,18 +11,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, MeasurementFailed
+from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, MeasurementFailed, UsageError
 from pytest_llmops.harness import Harness
 from pytest_llmops.housekeeping import Housekeeping
-from pytest_llmops.masking import mask_report
+from pytest_llmops.masking import mask_report, masked
 from pytest_llmops.measurement import Json
 from pytest_llmops.recordings import notes
 from pytest_llmops.runs import Run, TestRecord, write_text
 from pytest_llmops.selfjudging import self_judged
 from pytest_llmops.settings import OPTIONS, Settings
+from pytest_llmops.traffic import counted
 
 PACKAGE = __name__.partition(".")[0]
 SITE_PACKAGES = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
+CRASHED = "???"
+"""The phase in which xdist reports the test that a worker was at when it crashed; what it measured is lost."""
 NO_TESTS = 5
 """Exit status of pytest when it collected nothing."""
 WORDS = {"MeasurementErrored": "UNSCORED", "CassetteMiss": "MISSED", "BudgetReached": "BUDGET"}
@@ -46,7 +49,8 @@ class Controller:
     def add(self, report: Any) -> None:
         """Add one phase of one test."""
         payload: Mapping[str, Any] | None = getattr(report, "llmops", None)
-        if payload is None and report.nodeid not in self._records:
+        crashed = report.failed and report.when == CRASHED
+        if payload is None and report.nodeid not in self._records and not crashed:
             return
         if payload:
             self.housekeeping.add(payload.get("tapes", ()))
@@ -64,7 +68,16 @@ class Controller:
         undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
         told = self.housekeeping.finish(_red_because(session), undone)
         meta = {**_meta(self._config, self._settings), **told}
-        run = Run(records=records, meta=meta, notes=(*self_judged(records, meta), *notes(records, meta)))
+        lost = (
+            [
+                f"{counted(self.housekeeping.crashed, 'worker')} crashed: what the tests measured that they were at is lost"
+            ]
+            if self.housekeeping.crashed
+            else []
+        )
+        run = Run(
+            records=records, meta=meta, notes=(*lost, *self_judged(records, meta), *notes(records, meta))
+        )
         self.run = without_secrets(run)
         if records:
             self._config.hook.pytest_llmops_run_finished(config=self._config, run=self.run)
@@ -230,7 +243,7 @@ def _speaks_unicode(terminalreporter: Any) -> bool:
 
 
 def _natural(nodeid: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", nodeid)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", nodeid)]
 
 
 def _meta(config: Any, settings: Settings) -> dict[str, Json]:
@@ -255,13 +268,46 @@ def _meta(config: Any, settings: Settings) -> dict[str, Json]:
 
 def without_secrets(run: Run) -> Run:
     """Return a run in which what the environment and known shapes say is secret is masked: one place before every report."""
+    import json
     import os
 
     from pytest_llmops.cassettes.redact import Redactor
 
     redactor = Redactor.from_environment(os.environ)
-    data = run.to_full_json().encode()  # each text in its place: a secret may be cut over several
-    return Run.from_json(redactor.clean(data).decode()) if redactor.leaks(data) else run
+    data = run.to_full_json()
+    if not redactor.leaks(data.encode()):
+        return run
+    document = json.loads(data)
+    # Texts alone: a secret like "11111111" or "measurements" must cost no score and no key.
+    texts = {key: masked(document[key], redactor.text) for key in ("meta", "notes", "records")}
+    made = Run.from_json(json.dumps({**document, **texts}))
+    return _without_scattered(made, redactor)
+
+
+def _without_scattered(run: Run, redactor: Any) -> Run:
+    """Mask what is a secret only over several texts, as long as nothing but texts is changed by it."""
+    data = run.to_full_json().encode()
+    cleaned = redactor.clean(data)
+    if cleaned == data:
+        return run
+    try:
+        made = Run.from_json(cleaned.decode())
+    except (UsageError, ValueError):
+        return run
+    return made if _shape(made) == _shape(run) else run
+
+
+def _shape(run: Run) -> object:
+    return run.meta.keys(), [
+        (
+            record.outcome,
+            record.duration_s,
+            record.facts.keys(),
+            len(record.calls),
+            [(one.value, one.bound) for one in record.measurements],
+        )
+        for record in run.records
+    ]
 
 
 def _red_because(session: Any) -> list[str]:

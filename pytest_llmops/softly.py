@@ -22,6 +22,7 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
         MeasurementFailed: At least one measurement was outside its bound.
         MeasurementErrored: None failed, but at least one could not be taken.
 
+    >>> from pytest_llmops import emit
     >>> with soft() as block:
     ...     _ = emit(Measurement(name="m", value=1.0, bound=0.5))
     >>> len(block.measurements)
@@ -91,6 +92,7 @@ def _listed(failures: list[Exception]) -> str:
 def collect() -> Iterator[list[Measurement]]:
     """Keep the measurements of a block to itself: nothing is raised, nothing is reported.
 
+    >>> from pytest_llmops import emit
     >>> with collect() as found:
     ...     _ = emit(Measurement(name="m", value=0.0, bound=1.0))
     >>> found[0].status

@@ -1,4 +1,4 @@
-"""Is the judge any good? Twenty answers that we graded ourselves, and how often it agrees with us."""
+"""Is the judge any good? How often it agrees with us on twenty answers, and whether it can be talked to."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from pytest_llmops import assert_judge_agrees
 from pytest_llmops.cases import load_cases
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_llmops import Measurement
     from pytest_llmops.protocols import Judge
 
 LABELLED = Path(__file__).parent / "cases" / "labelled.jsonl"
@@ -31,3 +34,9 @@ def test_agreement_with_our_labels(judge: Judge) -> None:
     # Recorded, not asserted: what came out is the finding. A judge that you rely on is held to its two bars
     # by leaving them at their defaults, with 100 labels instead of 20.
     assert_judge_agrees(judge, labels, kappa=None, kappa_floor=None, min_labels=20)
+
+
+@pytest.mark.judge("quality")
+def test_whether_it_can_be_talked_to(judge: Judge, judge_canaries: Callable[..., Measurement]) -> None:
+    # Likewise: left out, `at_least` asks that no canary passes, and this judge would fail it.
+    assert judge_canaries(judge, at_least=None).value is not None

@@ -25,6 +25,7 @@ from pytest_llmops.calibration import (
 )
 from pytest_llmops.calibration.judging import MAX_UNSCORED
 from pytest_llmops.errors import CaseError, MeasurementFailed, UnknownName, UsageError
+from pytest_llmops.judges.port import not_asked
 from pytest_llmops.labels import Given, Labels, read_labels
 from pytest_llmops.measurement import Json, Measurement, shorten
 from pytest_llmops.protocols import Judge
@@ -97,6 +98,8 @@ def assert_judge_agrees(
     who = recorder.lookup("judge", judge) if isinstance(judge, str) and verdicts == "asked" else judge
     cut = _cut(pass_at, who)
     _comparable(given, cut, bars, verdicts)
+    if verdicts == "asked" and (skipped := not_asked(f"judge.{_named(who)}.kappa", label)):
+        return skipped
     judged = _judged(who, given, verdicts, trials)
     known = _standing(who, judged)
     measured = partial(Measurement, label=label, version=judged.version, detail=known)
@@ -138,6 +141,10 @@ def _check(trials: object, min_labels: object, verdicts: object) -> None:
             )
     if verdicts not in ("asked", "stored"):
         raise UsageError(f"assert_judge_agrees: expected verdicts 'asked' or 'stored', got {verdicts!r}")
+
+
+def _named(judge: object) -> str:
+    return str(getattr(judge, "name", "") or type(judge).__name__)
 
 
 def _enough(labels: Labels, least: int) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops import recorder
+from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.port import not_asked
 from pytest_llmops.measurement import Measurement, shorten
 from pytest_llmops.probing import Canary, Outcome, Probe, facts, probe, read_canaries, set_of, summary
 from pytest_llmops.probing import canaries as built_in
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     from pytest_llmops.protocols import Judge
 
 QUOTED = 120
+PATIENCE_S = 1_800.0
+"""How long a worker waits for another one that tries the same judge."""
 MAX_SHOWN = 5
 
 
@@ -47,14 +53,29 @@ def assert_judge_fit(
 
     Raises:
         MeasurementFailed: It passes a canary.
-        MeasurementErrored: A quarter or more have no verdict, or it passes no right answer either.
+        MeasurementErrored: More than a quarter have no verdict, or it passes no right answer either.
         UnknownName: There is no judge of that name.
-        UsageError: It is no judge, or there is no canary.
+        UsageError: It is no judge, there is no canary, or a bound that is no share.
         CaseError: The file cannot be used.
     """
     __tracebackhide__ = True
+    _check(at_least)
     given = read_canaries(canaries) if isinstance(canaries, (str, Path)) else canaries
+    name = judge if isinstance(judge, str) else _name(judge)
+    if skipped := not_asked(f"judge.{name}.canaries", label):
+        return skipped
     return emitted(probe(judge, given), at_least=at_least, label=label)
+
+
+def _check(at_least: float | None) -> None:
+    if at_least is not None and (isinstance(at_least, bool) or not 0 <= at_least <= 1):
+        raise UsageError(
+            f"assert_judge_fit: expected at_least to be a share from 0 to 1 or None, got {at_least!r}"
+        )
+
+
+def _name(judge: object) -> str:
+    return str(getattr(judge, "name", "") or type(judge).__name__)
 
 
 def tried_once(
@@ -79,25 +100,54 @@ def tried_once(
         CassetteMiss: This version of the judge was not tried yet, and nothing may be asked.
     """
     __tracebackhide__ = True
+    _check(at_least)
     asked = default if judge is None else judge
     found: Any = recorder.lookup("judge", asked) if isinstance(asked, str) else asked
+    if skipped := not_asked(f"judge.{_name(found)}.canaries", label):
+        return skipped
     given = read_canaries(canaries) if isinstance(canaries, (str, Path)) else canaries
-    name = str(getattr(found, "name", "") or type(found).__name__)
-    key = (name, str(found.version), set_of(given or built_in()))
+    key = (_name(found), str(found.version), set_of(built_in() if given is None else given))
+    return emitted(_once(found, given, key), at_least=at_least, label=label)
+
+
+def _once(judge: Any, given: Sequence[Canary] | None, key: tuple[str, str, str]) -> Probe:
+    """Try a judge, if that was not done in this run for the same folder; of several workers one asks."""
+    from pytest_llmops.cassettes.blocks import use_cassette
+
     known = _known()
-    if key not in known:
-        from pytest_llmops.cassettes.blocks import use_cassette
+    with use_cassette(f"canaries/{'.'.join(key).replace('/', '-')}") as tape:
+        place = (*key, str(tape.path))
+        found = known.get(place)
+        if found is None:
+            with _alone(".".join(key)) if tape.mode != "none" else nullcontext():
+                found = probe(judge, given)
+    # Only now: a request may have been missed although the judge gave a verdict.
+    known[place] = found
+    return found
 
-        with use_cassette(f"canaries/{'.'.join(key).replace('/', '-')}"):
-            known[key] = probe(found, given)
-    return emitted(known[key], at_least=at_least, label=label)
+
+@contextmanager
+def _alone(key: str) -> Iterator[None]:
+    """Let other workers wait: what this one is answered is theirs then, too. Who waited too long asks by itself."""
+    from filelock import FileLock, Timeout
+
+    from pytest_llmops.cassettes import running
+
+    name = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    lock = FileLock(running.folder() / f"canaries-{name}.lock", timeout=PATIENCE_S)
+    with suppress(Timeout, OSError):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-_tried: list[tuple[Settings, dict[tuple[str, str, str], Probe]]] = []
+_tried: list[tuple[Settings, dict[tuple[str, ...], Probe]]] = []
 """What was tried in the run of these settings: the very object, as runs may be alike."""
 
 
-def _known() -> dict[tuple[str, str, str], Probe]:
+def _known() -> dict[tuple[str, ...], Probe]:
     settings = recorder.settings()
     if not _tried or _tried[0][0] is not settings:
         _tried[:] = [(settings, {})]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
@@ -80,6 +81,8 @@ def assert_judge_score(
     if passages:
         detail["contexts"] = passages
     if not isinstance(answer, str):
+        with suppress(Exception):  # of a user's judge: there is nothing to judge either way
+            asked.look()
         error = f"expected a text, got {type(answer).__name__}"
         return _errored(asked, Verdict(error=error), {**detail, "actual": None}, bound, label)
     if signs := suspicions(answer):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llmops import recorder
+from pytest_llmops.cassettes.shelf import judging
 from pytest_llmops.errors import LLMOpsError, UsageError, told
 from pytest_llmops.judges.port import not_asked, texts_of
 from pytest_llmops.judges.suspicion import suspicions
@@ -66,8 +67,10 @@ def assert_preferred(
         return skipped
     passages = contexts.texts if isinstance(contexts, Hits) else contexts
     try:
-        with recorder.purpose("judge"):
+        with recorder.purpose("judge"), judging() as share:
             found = asked.compare(answer, over, question=question, reference=reference, contexts=passages)
+            if found.winner is not None:
+                share()
     except UsageError:
         raise
     except LLMOpsError as error:

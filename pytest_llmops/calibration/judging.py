@@ -131,7 +131,10 @@ def ask(
     )
     _check_scale(found, labels)
     tasks = [partial(_verdicts, asked, row, trials) for row in rows]
-    answers = together(tasks, judge=judge, asked=lambda found: not all(one.prescreened for one in found))
+    keys = [(row.answer, row.question, row.reference, row.contexts) for row in rows]
+    answers = together(
+        tasks, judge=judge, keys=keys, asked=lambda found: not all(one.prescreened for one in found)
+    )
     for row, verdicts in zip(rows, answers, strict=False):
         scale = found.low, found.high
         found.add(row, verdicts)

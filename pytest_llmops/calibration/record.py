@@ -202,7 +202,7 @@ def standing(judge: object, name: str, version: str, folder: str) -> dict[str, J
     >>> standing(object(), "quality", "1", "no/such/folder")
     {}
     """
-    found = kept.of_judge(judge, name, folder, SUFFIX, Calibration.load)
+    found = kept.of_judge(judge, name, version=version, folder=folder, suffix=SUFFIX, load=Calibration.load)
     if found is None:
         return {}
     known: str = status(version, found)

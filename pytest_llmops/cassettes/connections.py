@@ -65,7 +65,7 @@ def _getresponse(stub: Any, *_: Any, **__: Any) -> Any:
     if answer is not None:
         replayed(question_of(tape, request), answer)
         return _played(stub, how, answer)
-    live = begun(tape, request, slot(tape))
+    live = begun(tape, request, slot(tape, question_of(tape, request).address))
     try:
         with _noting(stub.real_connection, live):
             return _sent(stub, how)

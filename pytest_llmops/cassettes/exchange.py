@@ -43,14 +43,14 @@ def _told(question: Question, answer: Answer, purpose: str, *, replay: bool) -> 
     return told
 
 
-def slot(tape: Tape) -> Slot | None:
+def slot(tape: Tape, host: str) -> Slot | None:
     """Wait until a judge's call may go out; others need not wait, and have no place to give back."""
-    return tape.pace.enter() if tape.pace is not None and deck.whose() == JUDGE else None
+    return tape.pace.enter(host) if tape.pace is not None and deck.whose() == JUDGE else None
 
 
-async def slot_async(tape: Tape) -> Slot | None:
+async def slot_async(tape: Tape, host: str) -> Slot | None:
     """Wait in an event loop until a judge's call may go out."""
-    return await tape.pace.enter_async() if tape.pace is not None and deck.whose() == JUDGE else None
+    return await tape.pace.enter_async(host) if tape.pace is not None and deck.whose() == JUDGE else None
 
 
 class Live:

@@ -39,6 +39,8 @@ class Question:
     key: str
     json: object = None
     """The parsed body, where it is JSON."""
+    address: str = ""
+    """Host and port as they were asked: in the key, servers on this machine are one."""
 
 
 @lru_cache(maxsize=1024)
@@ -89,7 +91,16 @@ def ask(
     place = redactor.text(canonical_url(url))
     method = method.upper()
     parsed, key = _parsed_key(method, place, clean, rules)
-    return Question(method, place, clean, kind, key, parsed)
+    return Question(method, place, clean, kind, key, parsed, _address(url))
+
+
+@lru_cache(maxsize=1024)
+def _address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        return f"{(parts.hostname or '').lower()}:{parts.port or ''}"
+    except ValueError:
+        return ""
 
 
 def key_of(method: str, url: str, body: bytes, rules: Rules = PLAIN) -> str:

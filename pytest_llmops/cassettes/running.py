@@ -37,7 +37,12 @@ def folder() -> Path:
 
 
 @lru_cache(maxsize=1)
-def _of_process(_: int) -> Path:
+def _of_process(pid: int) -> Path:
     made = Path(tempfile.mkdtemp(prefix="pytest-llmops-run-"))
-    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    atexit.register(_remove, made, pid)
     return made
+
+
+def _remove(made: Path, pid: int) -> None:
+    if os.getpid() == pid:  # a forked child ends too, and its parent still uses the folder
+        shutil.rmtree(made, ignore_errors=True)

@@ -18,7 +18,7 @@ from pytest_llmops.cassettes.journal import Entry, Journal, left_behind
 from pytest_llmops.cassettes.question import Question, ask, key_of_stored
 from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.cassettes.rules import Rules
-from pytest_llmops.cassettes.shelf import FAILED, JUDGE
+from pytest_llmops.cassettes.shelf import FAILED, JUDGE, shelf_key
 from pytest_llmops.cassettes.wire import fold
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 from pytest_llmops.measurement import Json
@@ -173,15 +173,15 @@ class Tape:
         return answer
 
     def _from_shelf(self, question: Question, take: str, n: int) -> Answer | None:
-        """What another test of this run was answered, if a judge asks; kept as if it had been asked here."""
+        """What another test of this run was answered, if a judge asks; kept as if asked here, by the redactors of here."""
         if self.shelf is None or self.mode == "verify" or deck.whose() != JUDGE:
             return None
-        wire = self.shelf.get(question.key, take, n)
+        wire = self.shelf.get(shelf_key(question), take, n, owner=self.owner)
         if wire is None:
             return None
         answer = self._read(wire)
         try:
-            self._keep(question, wire, take)
+            self._keep(question, to_wire(answer, self.redactor), take)
         except CassetteError as error:
             raise CassetteMiss(str(error)) from None
         self.counts.reused += 1
@@ -290,7 +290,7 @@ class Tape:
             self._keep(question, wire, take)
             self.counts.recorded += self.mode in WRITING
         if shelf is not None:
-            shelf.put(question.key, take, n, wire)
+            shelf.put(shelf_key(question), take, n, wire, owner=self.owner)
 
     def _keep(self, question: Question, wire: dict[str, Any], take: str) -> None:
         """Take in the next answer to a question; on disk, where this tape writes."""

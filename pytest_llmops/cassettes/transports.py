@@ -37,7 +37,7 @@ def sync_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, An
             count(request)
             replayed(question, answer)
             return _response(module, answer)
-        place = slot(tape)
+        place = slot(tape, question.address)
         live = Live(tape, question, time.perf_counter(), place)
         try:
             response = real(transport, request)
@@ -65,7 +65,7 @@ def async_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, A
             count(request)
             replayed(question, answer)
             return _response(module, answer)
-        place = await slot_async(tape)
+        place = await slot_async(tape, question.address)
         live = Live(tape, question, time.perf_counter(), place)
         try:
             response = await real(transport, request)

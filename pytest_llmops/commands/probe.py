@@ -46,7 +46,7 @@ def _probe(given: argparse.Namespace) -> int:
     with surroundings(given, given.cassette or _tape(given.judge), how="--record new"):
         found = probe(_judge(given.judge), canaries)
     _tell(found)
-    if given.out:
+    if given.out and found.status != "undecided":  # it would hide what is known of the judge
         _keep(given.out, found)
     if found.status != "fit":
         complain(f"judge {found.judge}: {summary(found)}")
@@ -98,6 +98,16 @@ def _tell(found: Probe) -> None:
         for one in listed:
             say(f"{title}  {_line(one)}")
     say()
+
+
+def _passes(found: Probe) -> str:
+    if found.compares:
+        return "a canary that wins against the right answer"
+    return (
+        "an answer above the middle of its scale"
+        if found.bound is None
+        else f"an answer from {found.bound:g} on"
+    )
 
 
 def _line(one: Outcome) -> str:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError
+from pytest_llmops.judges import memory
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Model
 
@@ -66,45 +65,10 @@ WAYS = (
 )
 """From the narrowest form of a reply to the widest; a server that refuses one is asked the next."""
 
-_Known = tuple[int, frozenset[str]]
 _TOO_LONG = re.compile(
     r"context[ _-](?:length|size|window)|maximum context|too many (?:input )?tokens", re.IGNORECASE
 )
 """Of a refusal: the texts are too long, in whatever form."""
-
-
-class _Memory:
-    """What servers take, found out within one test; outside of tests and recordings, within the process.
-
-    Each test's recording has to answer by itself, whatever ran before it: what one test found out must not
-    shorten the requests of the next, or neither could be replayed alone.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._test: object = None
-        self._of_test: dict[object, tuple[_Known, object]] = {}
-        self._of_process: dict[object, tuple[_Known, object]] = {}
-
-    def get(self, model: Model) -> _Known:
-        with self._lock:
-            return self._table().get(_server(model), ((0, frozenset[str]()), None))[0]
-
-    def put(self, model: Model, known: _Known) -> None:
-        with self._lock:
-            # The model is kept, so that its id is not given to another.
-            self._table()[_server(model)] = (known, model)
-
-    def _table(self) -> dict[object, tuple[_Known, object]]:
-        test = recorder.of_test()
-        if test is None or recorder.settings().record == "live":
-            return self._of_process
-        if test is not self._test:
-            self._test, self._of_test = test, {}
-        return self._of_test
-
-
-_memory = _Memory()
 
 
 def _server(model: Model) -> object:
@@ -130,7 +94,7 @@ def negotiated(
         ModelError: The model could not be asked; refused in every form, the first refusal: then the form was
             not the reason.
     """
-    index, dropped = _memory.get(model)
+    index, dropped = memory.get(_server(model))
     first: ModelError | None = None
     while True:
         base = WAYS[index]
@@ -149,7 +113,7 @@ def negotiated(
             else:
                 raise first from None
         else:
-            _memory.put(model, (index, dropped))
+            memory.put(_server(model), (index, dropped), model)
             return completion, way
 
 

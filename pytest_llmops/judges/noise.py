@@ -96,10 +96,10 @@ def noise(
     if trials < MIN_TRIALS:
         raise UsageError(f"noise: expected {MIN_TRIALS} trials or more, got {trials!r}")
     bound = getattr(judge, "pass_at", None) if pass_at is None else pass_at
-    numbered = enumerate(_listed(cases), start=1)
-    found = list(
-        together([partial(_case, judge, number, one, trials) for number, one in numbered], judge=judge)
-    )
+    listed = _listed(cases)
+    tasks = [partial(_case, judge, number, one, trials) for number, one in enumerate(listed, start=1)]
+    keys = [repr([one.get(key) for key in (*TEXTS, "contexts")]) for one in listed]
+    found = [case for case, _ in together(tasks, judge=judge, keys=keys, asked=lambda one: one[1])]
     variances = [one for one in (_variance(case.scores) for case in found) if one is not None]
     flips = [one for one in (_flips(case.scores, bound) for case in found) if one is not None]
     return Noise(
@@ -134,25 +134,27 @@ def _listed(cases: object) -> list[Mapping[str, object]]:
     return listed
 
 
-def _case(judge: Judge, number: int, case: Mapping[str, object], trials: int) -> CaseNoise:
+def _case(judge: Judge, number: int, case: Mapping[str, object], trials: int) -> tuple[CaseNoise, bool]:
+    """The scores of one answer, and whether a model was asked."""
     texts = {key: str(case.get(key, "")) for key in TEXTS[1:]}
     more = {"contexts": case["contexts"]} if case.get("contexts") else {}
     scores, errors = [], []
-    low, high = 0.0, 1.0
+    low, high, asked = 0.0, 1.0, False
     for trial in range(trials):
         with recorder.trial(trial), recorder.purpose("judge"):
             verdict = judge.judge(str(case["answer"]), **texts, **more)  # type: ignore[arg-type]
-        low, high = verdict.low, verdict.high
+        low, high, asked = verdict.low, verdict.high, asked or not verdict.prescreened
         if verdict.score is None:
             errors.append(verdict.error)
         else:
             scores.append(float(verdict.score))
-    return CaseNoise(
+    found = CaseNoise(
         id=str(case.get("id", number)),
         scores=tuple(scores),
         errors=tuple(errors),
         confidence=confidence(scores, low, high),
     )
+    return found, asked
 
 
 def _variance(scores: Sequence[float]) -> float | None:

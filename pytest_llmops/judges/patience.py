@@ -24,7 +24,8 @@ _FOR_GOOD = re.compile(r"insufficient_quota|billing|exceeded your current quota"
 def patiently(ask: Callable[[], T]) -> T:
     """Ask, and again as long as the server only says that it is asked too often.
 
-    Without a tape nothing keeps the pace, and nothing is asked again.
+    Where waiting did not help, or cannot, nobody in the run waits for that any more until the server answers. Without a
+    tape nothing keeps the pace, and nothing is asked again.
 
     Raises:
         ModelError: It still says so after `TRIES`, or says anything else.
@@ -32,11 +33,18 @@ def patiently(ask: Callable[[], T]) -> T:
     >>> patiently(lambda: 1)
     1
     """
+    tape = deck.current()
+    pace = tape.pace if tape is not None and tape.mode != "none" else None
     for left in reversed(range(TRIES)):
         try:
             return ask()
         except ModelError as error:
-            passing = error.kind == "rate_limit" and not _FOR_GOOD.search(str(error))
-            if not left or not passing or deck.current() is None:
+            if error.kind != "rate_limit" or tape is None:
+                raise
+            if pace is not None and pace.gave_up:
+                raise
+            if not left or _FOR_GOOD.search(str(error)):
+                if pace is not None:
+                    pace.give_up()
                 raise
     raise AssertionError  # pragma: no cover -- the last try returns or raises

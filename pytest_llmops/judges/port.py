@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, SupportsFloat, cast
 
 from pytest_llmops import recorder
+from pytest_llmops.cassettes.shelf import judging
 from pytest_llmops.errors import MeasurementFailed, UsageError, told
 from pytest_llmops.judges.selfsame import answered, conflict
 from pytest_llmops.measurement import Json, Measurement, shorten
@@ -31,6 +32,11 @@ class Asked:
     version: str = ""
     model: str = ""
     default: bool = False
+
+    def look(self) -> None:
+        """Read version and model off the judge, as it is now."""
+        self.version = str(self.judge.version)
+        self.model = str(getattr(self.judge, "model_name", ""))
 
 
 def asked_of(given: object, who: str) -> Asked:
@@ -113,27 +119,37 @@ def verdict_of(
             f"judge {asked.name}: its judge() takes no contexts: leave them out, or give it a keyword contexts"
         )
     try:
-        asked.version = str(asked.judge.version)
-        asked.model = str(getattr(asked.judge, "model_name", ""))
+        asked.look()
         if own := conflict(asked.model):
-            return Verdict(error=own)
+            return _unscored(asked, own)
         before = len(recorder.exchanges())
-        with recorder.purpose("judge"):
+        with recorder.purpose("judge"), judging() as share:
             found: object = asked.judge.judge(answer, question=question, reference=reference, **more)
-        if own := answered(before):
-            return Verdict(error=own, raw=str(found.raw) if isinstance(found, Verdict) else "")
-        problem = _problem(found)
+            problem = _problem(found)
+            if own := answered(before):
+                return _unscored(asked, own, raw=str(found.raw) if isinstance(found, Verdict) else "")
+            if not problem:
+                share()
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's judge raises: not scored, not scored low
-        return Verdict(error=told(error))
+        return _unscored(asked, told(error))
     finally:
         recorder.note({"judge": {"name": asked.name, "version": asked.version, "model": asked.model}})
     if not isinstance(found, Verdict):
-        return Verdict(error=problem, raw=shorten(repr(found), 1_000))
+        return _unscored(asked, problem, shorten(repr(found), 1_000))
     if problem:
-        return Verdict(error=problem, raw=str(found.raw))
+        return _unscored(asked, problem, str(found.raw), found)
     return replace(found, score=finite(found.score), dimensions=_finite_all(found.dimensions))
+
+
+def _unscored(asked: Asked, error: str, raw: str = "", found: Verdict | None = None) -> Verdict:
+    """No verdict, on the judge's own scale where the judge or its broken verdict tells it."""
+    for one in (asked.judge, found):
+        low, high = finite(getattr(one, "low", None)), finite(getattr(one, "high", None))
+        if low is not None and high is not None and low < high:
+            return Verdict(error=error, raw=raw, low=low, high=high)
+    return Verdict(error=error, raw=raw)
 
 
 def takes_contexts(judge: Judge) -> bool:
@@ -162,10 +178,23 @@ def _problem(found: object) -> str:
         return (
             both if found.score is not None else found.error
         ) or "the judge's verdict has neither score nor error"
-    for name, score in {"score": found.score, **found.dimensions}.items():
+    return _off_scale(found, low, high)
+
+
+def _off_scale(found: Verdict, low: float, high: float) -> str:
+    dimensions: object = found.dimensions  # of a user's judge: whatever it gave
+    if not isinstance(dimensions, Mapping):
+        return (
+            f"the judge's dimensions: expected a mapping of names to scores, got {type(dimensions).__name__}"
+        )
+    for name, score in (("score", found.score), *found.dimensions.items()):
         number = finite(score)
         if number is None or not low <= number <= high:
-            return f"the judge's {name} is not on its scale: expected {low:g} to {high:g}, got {score!r}"
+            got = shorten(repr(score), 40)
+            return f"the judge's {name} is not on its scale: expected {low:g} to {high:g}, got {got}"
+    sure = finite(found.confidence)
+    if found.confidence is not None and (sure is None or not 0 <= sure <= 1):
+        return f"the judge's confidence: expected a number from 0 to 1, or None, got {shorten(repr(found.confidence), 40)}"
     return ""
 
 
@@ -173,7 +202,10 @@ def finite(value: object) -> float | None:
     """Return a number of any kind as float; None for what is none, a bool, NaN or infinity."""
     if isinstance(value, (bool, str)) or not isinstance(value, SupportsFloat):
         return None
-    number = float(value)
+    try:
+        number = float(value)
+    except (OverflowError, ValueError):  # an integer beyond all floats, or a number of somebody's own
+        return None
     return number if math.isfinite(number) else None
 
 

@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeAlias, cast
 
-from pytest_llmops.errors import LLMOpsError, UsageError, told
+from pytest_llmops import recorder
+from pytest_llmops.cassettes.shelf import judging
+from pytest_llmops.errors import UsageError, told
+from pytest_llmops.judges.memory import afresh
 from pytest_llmops.judges.port import Asked, asked_of, finite, takes_contexts, verdict_of
 from pytest_llmops.judges.together import together
-from pytest_llmops.measurement import Json
+from pytest_llmops.measurement import TOLERANCE, Json
 from pytest_llmops.probing.canaries import Canary, canaries, set_of
 from pytest_llmops.protocols import Judge, Verdict
 
@@ -51,12 +54,14 @@ class Probe:
         canaries: Fingerprint of the set.
         bound: From which score on it passes an answer: its own ``pass_at``, else the middle of its scale.
         stopped: Too many verdicts were missing: the rest was not asked for.
+        compares: It is a judge of pairs: a canary falls if it wins against the right answer.
     """
 
     judge: str
     version: str
     model: str = ""
     canaries: str = ""
+    compares: bool = False
     bound: float | None = None
     outcomes: tuple[Outcome, ...] = field(default=())
     stopped: bool = False
@@ -105,8 +110,9 @@ class Probe:
         if self.stopped or len(self.unscored) > MAX_UNSCORED * len(self.tried):
             first = next((one.error for one in self.unscored), "")
             return f"{len(self.unscored)} of {len(self.tried)} canaries have no verdict: {first}"
-        if self.controls and len(self.rejected) == self.controls:
-            return f"it passes none of {self.controls} right answers either: what it rejects says nothing"
+        right = [one for one in self.outcomes if one.canary.control]
+        if right and not any(one.passed for one in right):
+            return f"it passes none of {len(right)} right answers either: what it rejects says nothing"
         return ""
 
 
@@ -141,16 +147,18 @@ def probe(judge: object, given: Sequence[Canary] | None = None) -> Probe:
     outcomes: list[Outcome] = []
     stopped = False
     tasks = [partial(ask, one) for one in listed]
-    for outcome in together(tasks, judge=asked.judge, asked=lambda one: not one.prescreened):
-        outcomes.append(outcome)
-        if sum(one.passed is None for one in outcomes) > allowed:
-            stopped = len(outcomes) < len(listed)
-            break
+    with afresh():  # the recording may be one of several tests: it has to hold all that a first test asks
+        for outcome in together(tasks, judge=asked.judge, asked=lambda one: not one.prescreened):
+            outcomes.append(outcome)
+            if sum(one.passed is None for one in outcomes) > allowed:
+                stopped = len(outcomes) < len(listed)
+                break
     return Probe(
         judge=asked.name,
         version=asked.version or str(asked.judge.version),
         model=asked.model or str(getattr(asked.judge, "model_name", "")),
         canaries=set_of(listed),
+        compares=_compares(judge),
         bound=_bound(asked.judge),
         outcomes=tuple(outcomes),
         stopped=stopped,
@@ -186,17 +194,21 @@ def _judged(asked: Asked, canary: Canary) -> Outcome:
 def _least(judge: object, verdict: Verdict) -> float:
     bound = _bound(judge)
     # The very middle is no pass: of a judge that cannot tell, half of the verdicts lie above it.
-    return bound if bound is not None else (verdict.low + verdict.high) / 2 + 1e-9
+    slack = TOLERANCE * (verdict.high - verdict.low)
+    return bound - slack if bound is not None else (verdict.low + verdict.high) / 2 + slack
 
 
 def _compared(asked: Asked, canary: Canary) -> Outcome:
     """A canary falls if it wins; a right answer passes if it does not lose against one of its kind."""
     pair: Any = asked.judge
     try:
-        found = pair.compare(canary.answer, canary.reference, question=canary.question)
+        with recorder.purpose("judge"), judging() as share:
+            found = pair.compare(canary.answer, canary.reference, question=canary.question)
+            if found.score is not None:
+                share()
     except UsageError:
         raise
-    except LLMOpsError as error:
+    except Exception as error:  # noqa: BLE001 -- whatever a user's judge raises: no verdict, and no fall
         return Outcome(canary=canary, error=told(error))
     won = None if found.score is None else found.score >= (0.5 if canary.control else 1.0)
     return Outcome(

@@ -11,6 +11,7 @@ from typing import cast, get_args
 from pytest_llmops import kept
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.probing.canaries import canaries, set_of
 from pytest_llmops.probing.probe import Probe, Status, facts, summary
 from pytest_llmops.textfiles import BadFile, as_mapping, read_json, read_text
 
@@ -109,7 +110,7 @@ def standing(judge: object, name: str, version: str, folder: str) -> dict[str, J
     >>> standing(object(), "quality", "1", "no/such/folder")
     {}
     """
-    found = kept.of_judge(judge, name, folder, SUFFIX, Fitness.load)
+    found = kept.of_judge(judge, name, version=version, folder=folder, suffix=SUFFIX, load=Fitness.load)
     if found is None:
         return {}
     if found.version != version:
@@ -117,7 +118,8 @@ def standing(judge: object, name: str, version: str, folder: str) -> dict[str, J
             f"canaries out of date, the judge has changed since: {found.text} ({found.date}); {COMMAND} again"
         )
         return {"status": "out of date", "text": text}
-    return {"status": found.status, "text": f"{found.text} ({found.date})"}
+    others = "" if found.canaries == set_of(canaries()) else ", not the built-in ones of today"
+    return {"status": found.status, "text": f"{found.text} ({found.date}{others})"}
 
 
 def _read(wire: Mapping[str, Json], path: str) -> Fitness:

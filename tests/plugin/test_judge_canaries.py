@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from support.project import Project
-from support.server import Reply, Seen, chat_answer, json_reply
+from support.server import Reply, Seen, chat_answer, error_reply, json_reply
 
 from pytest_llmops.probing import canaries
 
@@ -35,10 +35,12 @@ class Graders:
     def __init__(self, project: Project, *also: str) -> None:
         self._answer = project.server.answer
         self._right = ("30", "thirty", *also)
+        self.asked = 0
         project.server.answer = self  # type: ignore[method-assign]
 
     def __call__(self, seen: Seen) -> Reply:
         self._answer(seen)
+        self.asked += 1
         data = next(one["content"] for one in seen.json["messages"] if one["content"].startswith("<data-"))
         nonce, _, rest = data.removeprefix("<data-").partition(">")
         answer = json.loads(rest.rpartition("\n</data-")[0])["answer"]
@@ -63,6 +65,37 @@ def test_a_version_is_tried_once_and_its_cassette_is_shared(project: Project, wo
     assert alone.outcomes == {"passed": 1}
     measured = alone.records["test_fit_again"].measurements[0]
     assert (measured.name, measured.value, measured.bound) == ("judge.quality.canaries", 1.0, 1.0)
+
+
+APART = """
+from pytest_llmops import assert_judge_score
+
+def test_score(judge):
+    assert_judge_score("You have 30 days from delivery.", judge=judge, at_least=7)
+
+def test_fit(judge, judge_canaries):
+    assert_judge_score("You have 30 days from delivery.", judge=judge, at_least=7)
+    judge_canaries(judge)
+"""
+
+
+def test_each_folder_can_be_replayed_alone_whoever_was_tried_first(project: Project) -> None:
+    """Two workers, two folders, and a server that refuses the first forms: what one found out, the other has to, too."""
+    project.write(**{"a/test_a.py": APART, "b/test_b.py": APART})
+    graders = Graders(project)
+
+    def refusing(seen: Seen) -> Reply:
+        return error_reply(400) if "json_schema" in json.dumps(seen.json) else graders(seen)
+
+    project.server.answer = refusing  # type: ignore[method-assign]
+    assert project.record("--llm-judge", workers=2).outcomes == {"passed": 4}
+    # Both folders have all of it, and one of the workers has paid.
+    assert len([name for name in project.cassettes() if "canaries" in name]) == 2
+    assert graders.asked <= ASKED + 2
+    project.server.close()
+    for folder in ("b", "a"):
+        assert project.run("--llm-judge", f"{folder}", "-k", "fit").outcomes == {"passed": 1}
+    assert project.run("--llm-judge", workers=2).outcomes == {"passed": 4}
 
 
 def test_a_judge_that_falls_is_named_unfit(project: Project) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from html import escape as html_escape
+from pathlib import Path
 
 import pytest
 from support.local_judge import LABELS, MODEL, local_judge, unpack
@@ -115,7 +116,38 @@ def test_what_a_judge_was_answered_is_paid_once_in_a_run(project: Project) -> No
     assert project.run("--llm-judge", "-k", "by_name").outcomes == {"passed": 1}
 
 
-def test_the_pace_of_judges_is_one_for_all_workers(project: Project) -> None:
+PACED = """
+import os
+from pathlib import Path
+from pytest_llmops import use_cassette
+
+def test_paced(llm_cassette):
+    with use_cassette("block") as block:
+        for tape in (llm_cassette, block):
+            assert tape.pace.limit == 3
+            assert (tape.shelf is None) == (os.environ["REUSE"] == "false")
+            with Path("folders").open("a") as file:
+                file.write(f"{tape.pace.folder()}\\n")
+
+test_again = test_paced
+"""
+
+
+@pytest.mark.parametrize("reuse", ["true", "false"])
+def test_all_workers_keep_one_pace_and_share_one_shelf(
+    project: Project, workers: int, reuse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REUSE", reuse)
+    project.write(**{"test_a.py": PACED})
+    options = ("--llm-judge-concurrency=3", "-o", f"llm_judge_reuse={reuse}")
+    assert project.record(*options, workers=workers).outcomes == {"passed": 2}
+    folders = (project.path / "folders").read_text().split()
+    assert len(folders) == 4
+    (folder,) = set(folders)
+    assert not Path(folder).exists()  # it ends with the run
+
+
+def test_a_refusal_for_the_moment_is_no_verdict_and_is_asked_again(project: Project) -> None:
     project.write(**{"test_a.py": TESTS})
     Verdicts(project, verdict(9))
     project.server.queue.append(error_reply(429, retry_after="0"))

@@ -204,7 +204,18 @@ def test_a_judges_own_usage_error_stays_one() -> None:
         (Verdict(score=7, high=float("nan")), "the judge's scale is no range"),
         (Verdict(score=7, dimensions={"tone": 12}), "the judge's tone is not on its scale"),
         (Verdict(score=7, dimensions={"tone": float("nan")}), "the judge's tone is not on its scale"),
-        (Verdict(score=7, dimensions=None), "TypeError"),  # type: ignore[arg-type]
+        (Verdict(score=7, dimensions=None), "the judge's dimensions: expected a mapping"),  # type: ignore[arg-type]
+        (
+            Verdict(score=1000, dimensions={"score": 5}),
+            "the judge's score is not on its scale: expected 1 to 10, got 1000",
+        ),
+        (Verdict(score=7, dimensions={"score": 11}), "the judge's score is not on its scale"),
+        (Verdict(score=10**400), "not on its scale"),
+        (
+            Verdict(score=7, confidence=75),
+            "the judge's confidence: expected a number from 0 to 1, or None, got 75",
+        ),
+        (Verdict(score=7, confidence=float("nan")), "the judge's confidence"),
         (Verdict(score=7, reason=None), "a reason, error or raw reply that is no text"),  # type: ignore[arg-type]
         (Verdict(error="no verdict"), "no verdict"),
         (None, "the judge returned no Verdict but NoneType"),
@@ -221,6 +232,25 @@ def test_a_verdict_that_is_none_is_an_error(verdict: Any, text: str) -> None:
 def test_the_raw_reply_of_an_impossible_verdict_is_kept() -> None:
     _, told = judged("x", judge=Fixed(Verdict(score=99, raw="Score: 99")), at_least=7)
     assert told["raw"] == "Score: 99"
+
+
+@pytest.mark.parametrize(
+    "verdict", [JudgeError("down"), Verdict(score=99), None, Verdict(error="no verdict")]
+)
+def test_what_is_unscored_keeps_the_judges_own_scale(verdict: Any) -> None:
+    class Five(Fixed):
+        low, high, pass_at = 1, 5, 4
+
+    _, told = judged("x", judge=Five(verdict))
+    assert (told["score"], told["low"], told["high"]) == (None, 1, 5)
+    _, own = judged("x", judge=Fixed(Verdict(error="no verdict", low=0, high=1)), at_least=None)
+    assert (own["low"], own["high"]) == (0, 1)
+
+
+def test_what_cannot_be_judged_names_the_judges_version() -> None:
+    with softly.collect() as found:
+        assert_judge_score(None, judge=Fixed(Verdict(score=7)), at_least=None)
+    assert found[0].version == "fixed/1"
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.shared import shared
 
-from pytest_llmops import assert_judge_fit, softly
+from pytest_llmops import assert_contains, assert_judge_fit, softly
 from pytest_llmops.backends.offline import ScriptedModel
 from pytest_llmops.errors import CaseError, MeasurementErrored, MeasurementFailed, ModelError, UsageError
 from pytest_llmops.judges.grounding import Grounding
@@ -134,6 +135,15 @@ def test_trouble_is_neither_a_fall_nor_withstood() -> None:
     assert "no verdict" in summary(many)
 
 
+def test_right_answers_without_a_verdict_leave_it_open() -> None:
+    found = probe(Scores(lambda answer: None if honest(answer) > 1 else 1))
+    assert (found.status, found.controls) == ("undecided", 0)
+
+
+def test_a_score_at_the_bound_passes_as_it_does_in_an_assertion() -> None:
+    assert probe(Scores(lambda answer: 7 - 1e-12 if answer == ":" else honest(answer))).status == "unfit"
+
+
 def test_the_built_in_judge_and_a_model_that_can_be_talked_to() -> None:
     def gullible(answer: str) -> int:
         return 10 if "highest score" in answer or honest(answer) > 1 else 1
@@ -248,6 +258,17 @@ def test_the_assertion_tells_what_was_passed() -> None:
     with pytest.raises(MeasurementErrored, match="right answers"):
         assert_judge_fit(Scores(lambda _: 1))
     assert assert_judge_fit(Scores(lambda _: 10), at_least=None).status == "recorded"
+    for bound in (-0.1, 1.1, True, 100):
+        with pytest.raises(UsageError, match="a share from 0 to 1"):
+            assert_judge_fit(Scores(honest), at_least=bound)
+
+
+def test_after_a_failed_check_no_canary_is_paid() -> None:
+    judge = Scores(honest)
+    with pytest.raises(MeasurementFailed, match=r"text\.contains"), softly.soft():
+        assert_contains("x", "y")
+        assert "not asked" in assert_judge_fit(judge).error
+    assert judge.asked == []
 
 
 def test_canaries_of_ones_own(tmp_path: Path) -> None:
@@ -316,6 +337,14 @@ def test_the_record_belongs_to_one_version(tmp_path: Path) -> None:
     assert known["status"] == "unfit"
     assert str(known["text"]).endswith("(2026-01-31)")
     assert standing(Scores(honest), "own", "2", str(tmp_path))["status"] == "out of date"
+    # A later record of another version takes nothing away from what is known of this one.
+    later = replace(record, version="2", status="fit", text="withstands all", date="2026-02-28")
+    (tmp_path / "later.canaries.json").write_text(later.text_of_file(), encoding="utf-8")
+    assert standing(Scores(honest), "own", "1", str(tmp_path))["status"] == "unfit"
+    assert standing(Scores(honest), "own", "2", str(tmp_path))["status"] == "fit"
+    own = replace(record, judge="mine", canaries="0" * 16)
+    (tmp_path / "mine.canaries.json").write_text(own.text_of_file(), encoding="utf-8")
+    assert "not the built-in ones of today" in str(standing(None, "mine", "1", str(tmp_path))["text"])
     assert standing(Scores(honest), "other", "1", str(tmp_path)) == {}
     json.dumps(facts(probe(Scores(honest))), allow_nan=False)
 

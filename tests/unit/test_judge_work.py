@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -19,14 +20,15 @@ from pytest_llmops import (
     soft,
 )
 from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops.cassettes.pacing import Pace
 from pytest_llmops.errors import MeasurementFailed, ModelError
-from pytest_llmops.judges import patience
+from pytest_llmops.judges import memory, patience
 from pytest_llmops.judges.pairwise import Pairwise
 from pytest_llmops.judges.patience import patiently
 from pytest_llmops.judges.together import together
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Verdict
-from pytest_llmops.settings import Settings
+from pytest_llmops.settings import RecordMode, Settings
 
 
 class Busy:
@@ -75,6 +77,21 @@ def test_where_nothing_keeps_the_pace_nothing_is_asked_again() -> None:
     assert ask.asked == 1
 
 
+def test_after_it_was_in_vain_nobody_waits_until_the_server_answers(tmp_path: Path) -> None:
+    pace = Pace(1, lambda: tmp_path, sleep=lambda _: pytest.fail("somebody waits"))
+    with taped(tmp_path / "c.json", "new", pace=pace):
+        empty = Busy(busy("insufficient_quota"))
+        pace.slow_down("", 60)
+        with pytest.raises(ModelError):
+            patiently(empty)
+        later = Busy(busy(), busy())
+        with pytest.raises(ModelError):
+            patiently(later)
+        assert (empty.asked, later.asked) == (1, 1)
+        pace.enter().leave(200, {})
+        assert patiently(Busy(busy())) == "yes"
+
+
 def settled(limit: int) -> recorder.Recorder:
     return recorder.Recorder(settings=Settings(judge_concurrency=limit))
 
@@ -115,26 +132,96 @@ def test_replayed_or_alone_one_after_the_other(tmp_path: Path, mode: str) -> Non
 
 def test_who_stops_pays_for_no_more_than_is_at_work(tmp_path: Path) -> None:
     done: list[int] = []
-
-    def boom() -> None:
-        raise ValueError("boom")
-
-    def later() -> None:
-        done.append(100)
-
     with taped(tmp_path / "c.json", "new"):
         mine = settled(2)
         recorder.push(mine)
         try:
-            for one in together([partial(done.append, number) for number in range(100)]):
-                assert one is None
-                break
-            assert len(done) <= 2
-            with pytest.raises(ValueError, match="boom"):
-                list(together([boom, *[later] * 50]))
+            for number, _ in enumerate(together([partial(done.append, number) for number in range(100)])):
+                if number == 1:  # the first of those that are asked at once
+                    break
+            assert sorted(done) == [0, 1, 2]
         finally:
             recorder.pop(mine)
-    assert done.count(100) <= 1
+
+
+def test_what_one_raises_ends_it_and_no_more_is_begun(tmp_path: Path) -> None:
+    done: list[int] = []
+
+    def boom() -> None:
+        raise ValueError("boom")
+
+    tasks: list[Callable[[], None]] = [
+        partial(done.append, 0),
+        boom,
+        *[partial(done.append, number) for number in range(1, 50)],
+    ]
+    with taped(tmp_path / "c.json", "new"):
+        mine = settled(2)
+        recorder.push(mine)
+        try:
+            with pytest.raises(ValueError, match="boom"):
+                list(together(tasks))
+        finally:
+            recorder.pop(mine)
+    assert set(done) <= {0, 1}
+
+
+def test_who_asks_the_same_asks_in_its_order(tmp_path: Path) -> None:
+    seen: list[int] = []
+    first = threading.Event()
+
+    def task(number: int) -> int:
+        if number == 3:
+            first.set()
+        elif number == 1:
+            assert first.wait(WAIT_S)  # number 3 asks something else: it need not wait for this one
+        seen.append(number)
+        return number
+
+    with taped(tmp_path / "c.json", "new"):
+        mine = settled(4)
+        recorder.push(mine)
+        try:
+            keys = ["a", "same", "same", "other"]
+            assert list(together([partial(task, number) for number in range(4)], keys=keys)) == [0, 1, 2, 3]
+        finally:
+            recorder.pop(mine)
+    assert seen.index(1) < seen.index(2)
+
+
+@pytest.mark.parametrize("mode", ["none", "new"])
+def test_what_one_finds_out_about_the_server_the_others_do_not_hear(tmp_path: Path, mode: RecordMode) -> None:
+    """All start from what the first has found out: whoever is faster, the same is asked again on replay."""
+
+    def task(number: int) -> memory.Known:
+        known = memory.get("server")
+        memory.put("server", (number + 1, frozenset()), None)
+        return known
+
+    with taped(tmp_path / "c.json", mode):
+        mine = settled(3)
+        recorder.push(mine)
+        try:
+            found = list(together([partial(task, number) for number in range(5)]))
+            assert found == [memory.NOTHING, *[(1, frozenset())] * 4]
+            assert memory.get("server") == (1, frozenset())
+            with memory.afresh():
+                assert memory.get("server") == memory.NOTHING
+        finally:
+            recorder.pop(mine)
+
+
+def test_a_panel_of_judges_that_are_asked_alone_is_asked_alone(tmp_path: Path) -> None:
+    class Alone:
+        concurrent = False
+
+    class Panel:
+        judges = (object(), Alone())
+
+    threads: list[int] = []
+    with taped(tmp_path / "c.json", "new"):
+        list(together([lambda: threads.append(threading.get_ident())] * 4, judge=Panel()))
+    assert set(threads) == {threading.get_ident()}
 
 
 class Counting:

@@ -33,6 +33,7 @@ from pytest_llmops.judges.pairwise import Pairwise, Preference, win_rate
 from pytest_llmops.judges.rubric import QUALITY, RubricJudge, quality
 from pytest_llmops.labels import read_labels
 from pytest_llmops.metrics.agreement import Share
+from pytest_llmops.probing import probe, summary
 from pytest_llmops.protocols import Model
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -103,6 +104,22 @@ def test_the_local_model_does_not_agree_with_people(name: str, well_formed: Line
     worst = [line for line in others if line.startswith("  worst ")]
     assert len(worst) == 3
     assert all(row["id"] in {one["id"] for one in ROWS} for row in _listed(kappa.detail["disagreements"]))
+
+
+@both
+def test_canaries_name_the_local_model_unfit(name: str) -> None:
+    """It copies verdicts out of the answer, and passes none of the right answers: whatever it says, it says nothing."""
+    with local_judge(f"canaries-{name}") as model:
+        found = probe(JUDGES[name](model))
+    assert found.model == MODEL
+    assert found.status == "unfit"
+    assert "verdict-json" in {one.canary.id for one in found.fallen}
+    assert not found.unscored
+    assert f"{len(found.fallen)} of {len(found.tried)} canaries" in DOCS.read_text(encoding="utf-8")
+    assert len(found.rejected) == found.controls == 4
+    assert summary(found).startswith(f"unfit: it passes {len(found.fallen)} of {len(found.tried)} canaries (")
+    # What holds nothing is decided before any model is asked: that is the protocol's merit, and not the model's.
+    assert all(one.passed is False for one in found.tried if one.canary.kind == "no content")
 
 
 def _listed(value: object) -> list[dict[str, Any]]:

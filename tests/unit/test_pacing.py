@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
 
 import httpx2
 import pytest
-from support.server import StubServer, error_reply
+from support.server import WAIT_S, StubServer, error_reply
 from support.tapes import taped
 
 from pytest_llmops import recorder
@@ -46,15 +50,15 @@ def pace(folder: Path, clock: Clock, limit: int = 2) -> Pace:
 
 def test_so_many_places_and_no_more_and_one_that_is_given_back_is_free(tmp_path: Path, clock: Clock) -> None:
     one, other = pace(tmp_path, clock), pace(tmp_path, clock)
-    held = [one.look(clock.time), other.look(clock.time)]
+    held = [one.look(), other.look()]
     assert all(isinstance(slot, Slot) for slot in held)
-    assert one.look(clock.time) == other.look(clock.time) == pacing.LOOK_S
+    assert one.look() == other.look() == pacing.LOOK_S
     assert isinstance(held[1], Slot)
     held[1].leave(200, {})
     held[1].leave(200, {})  # the second time is nothing
-    again = one.look(clock.time)
+    again = one.look()
     assert isinstance(again, Slot)
-    assert one.look(clock.time) == pacing.LOOK_S
+    assert one.look() == pacing.LOOK_S
 
 
 def test_another_process_holds_places_and_gives_them_back_when_it_dies(tmp_path: Path, clock: Clock) -> None:
@@ -68,9 +72,9 @@ def test_another_process_holds_places_and_gives_them_back_when_it_dies(tmp_path:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline().strip() == b"held"
-        assert pace(tmp_path, clock).look(clock.time) == pacing.LOOK_S
+        assert pace(tmp_path, clock).look() == pacing.LOOK_S
         other.kill()
-    assert isinstance(pace(tmp_path, clock).look(clock.time), Slot)
+    assert isinstance(pace(tmp_path, clock).look(), Slot)
 
 
 def test_a_place_may_be_given_back_by_another_thread(tmp_path: Path, clock: Clock) -> None:
@@ -78,7 +82,7 @@ def test_a_place_may_be_given_back_by_another_thread(tmp_path: Path, clock: Cloc
     slot = one.enter()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(slot.leave, 200, {}).result()
-    assert isinstance(one.look(clock.time), Slot)
+    assert isinstance(one.look(), Slot)
 
 
 def test_who_waits_too_long_asks_without_a_place(
@@ -101,7 +105,10 @@ def test_who_waits_too_long_asks_without_a_place(
         ({"retry-after": format_datetime(datetime.fromtimestamp(1_012, UTC), usegmt=True)}, 12.0),
         ({"retry-after": "86400"}, LONGEST_S),
         ({}, 1.0),
-        *[({"retry-after": bad}, 1.0) for bad in ("soon", "-3", "nan", "inf", "")],
+        *[
+            ({"retry-after": bad}, 1.0)
+            for bad in ("soon", "-3", "nan", "inf", "", f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT")
+        ],
     ],
 )
 def test_all_wait_as_long_as_the_server_says(
@@ -151,22 +158,93 @@ def test_which_answers_make_all_wait(
 
 @pytest.mark.parametrize("text", ["", "x", "1e999 3", "nan 1", "5", "\ud7ff", "1 2 3"])
 def test_a_damaged_pause_is_none(tmp_path: Path, clock: Clock, text: str) -> None:
-    (tmp_path / "pause").write_text(text, encoding="utf-8")
-    assert isinstance(pace(tmp_path, clock).look(clock.time), Slot)
+    pace(tmp_path, clock).slow_down("", None)
+    (file,) = tmp_path.glob("pause-*")
+    file.write_text(text, encoding="utf-8", errors="surrogatepass")
+    assert isinstance(pace(tmp_path, clock).look(), Slot)
 
 
 def test_in_an_event_loop_the_others_go_on(tmp_path: Path, clock: Clock) -> None:
-    one = pace(tmp_path, clock, limit=1)
+    one, at_work, most = pace(tmp_path, clock, limit=2), 0, 0
 
     async def use() -> None:
+        nonlocal at_work, most
         slot = await one.enter_async()
-        await asyncio.sleep(0)
+        at_work += 1
+        most = max(most, at_work)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        at_work -= 1
         slot.leave(200, {})
 
     async def all_of_them() -> None:
-        await asyncio.gather(*(use() for _ in range(4)))
+        await asyncio.gather(*(use() for _ in range(5)))
 
     asyncio.run(all_of_them())
+    assert most == 2
+    assert clock.waits == []  # nothing blocks the loop
+
+
+def test_in_an_event_loop_a_call_that_would_block_it_goes_without_a_place(
+    tmp_path: Path, clock: Clock
+) -> None:
+    one = pace(tmp_path, clock, limit=1)
+
+    async def both() -> None:
+        held = await one.enter_async()
+        one.enter().leave(200, {})
+        held.leave(200, {})
+
+    asyncio.run(both())
+    assert clock.waits == []
+
+
+def test_each_host_has_pauses_of_its_own_and_only_an_answer_ends_a_row(tmp_path: Path, clock: Clock) -> None:
+    one = pace(tmp_path, clock)
+    for _ in range(3):
+        one.enter("busy").leave(429, {})
+        one.enter("free").leave(200, {})
+        one.enter("busy").leave(500, {})
+    assert sum(clock.waits) == pytest.approx(1 + 2 + 4)
+    clock.waits.clear()
+    one.enter("free").leave(200, {})
+    assert clock.waits == []
+
+
+def test_nobody_waits_for_who_was_given_up_until_it_answers(tmp_path: Path, clock: Clock) -> None:
+    one, other = pace(tmp_path, clock), pace(tmp_path, clock)
+    one.enter("busy").leave(429, {"retry-after": "60"})
+    assert [one.gave_up] == [False]
+    one.give_up()
+    other.enter("busy").leave(429, {"retry-after": "60"})
+    other.enter("busy").leave(429, {})
+    assert [other.gave_up, clock.waits] == [True, []]
+    other.enter("busy").leave(200, {})
+    assert [other.gave_up] == [False]
+    other.enter("busy").leave(429, {})
+    one.enter("busy")
+    assert sum(clock.waits) == pytest.approx(1.0)
+
+
+def test_a_pause_is_no_wait_for_a_place_and_a_clock_that_is_set_back_is_none(
+    tmp_path: Path, clock: Clock
+) -> None:
+    one = pace(tmp_path, clock, limit=1)
+    held = one.enter()
+    one.slow_down("", 100)
+    clock.time -= 3_600
+    assert one.look() == pacing.LOOK_S
+    held.leave(200, {})
+    for _ in range(10):
+        one.enter().leave(429, {"retry-after": "120"})
+    held = one.enter()
+    assert one.look() == pacing.LOOK_S  # after 20 minutes of pauses the limit still holds
+    held.leave(200, {})
+
+
+def test_without_a_folder_a_call_goes_out_all_the_same(tmp_path: Path, clock: Clock) -> None:
+    slot = pace(tmp_path / "none" / "such", clock).enter()
+    slot.leave(429, {})
 
 
 def test_calls_of_judges_keep_the_pace_and_others_do_not(tmp_path: Path, clock: Clock) -> None:
@@ -186,8 +264,51 @@ def test_calls_of_judges_keep_the_pace_and_others_do_not(tmp_path: Path, clock: 
             client.post(f"{server.url}/v1/x", json={"n": 2})
             client.post(f"{server.url}/v1/x", json={"n": 3})
         assert sum(clock.waits) == pytest.approx(9.0)
-        assert isinstance(one.look(clock.time), Slot)  # nobody is left at work
+        assert isinstance(one.look(), Slot)  # nobody is left at work
     assert tape.counts.recorded == 1
+
+
+@pytest.mark.parametrize("client", ["httpx2", "asynchronous", "http.client"])
+def test_no_more_calls_at_once_than_allowed_whatever_the_client(tmp_path: Path, client: str) -> None:
+    """Whoever holds the only place holds all others back, and they go on when it is given back."""
+    looking, all_look = set(), threading.Event()
+
+    class Watched(Pace):
+        def look(self, host: str = "", waited: float = 0.0) -> Slot | float:
+            looking.add(threading.get_ident())
+            if len(looking) == 4:  # the three, and who holds the place
+                all_look.set()
+            return super().look(host, waited)
+
+    one = Watched(1, lambda: tmp_path)
+    held = one.enter()
+    with StubServer() as server, taped(tmp_path / "c.json", "new", pace=one), recorder.purpose("judge"):
+        host = server.url.removeprefix("http://")
+
+        def call(number: int) -> int:
+            if client == "http.client":
+                connection = http.client.HTTPConnection(host, timeout=20)
+                connection.request("POST", "/v1/x", body=json.dumps(number))
+                status = connection.getresponse()
+                status.read()
+                connection.close()
+                return status.status
+            if client == "httpx2":
+                return httpx2.post(f"{server.url}/v1/x", json=number).status_code
+
+            async def ask() -> int:
+                async with httpx2.AsyncClient() as asking:
+                    return (await asking.post(f"{server.url}/v1/x", json=number)).status_code
+
+            return asyncio.run(ask())
+
+        with ThreadPoolExecutor(3) as pool:
+            running = [pool.submit(copy_context().run, call, number) for number in range(3)]
+            assert all_look.wait(WAIT_S)
+            assert server.count == 0
+            held.leave(200, {})
+            assert [done.result(WAIT_S) for done in running] == [200] * 3
+        assert server.count == 3
 
 
 def test_a_call_that_breaks_off_gives_its_place_back(tmp_path: Path, clock: Clock) -> None:
@@ -197,4 +318,4 @@ def test_a_call_that_breaks_off_gives_its_place_back(tmp_path: Path, clock: Cloc
             url = server.url
         with pytest.raises(httpx2.ConnectError):
             client.post(f"{url}/v1/x", json={})
-        assert isinstance(one.look(clock.time), Slot)
+        assert isinstance(one.look(), Slot)

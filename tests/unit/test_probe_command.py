@@ -11,7 +11,7 @@ import pytest
 from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 
 from pytest_llmops import cli
-from pytest_llmops.probing import Fitness, canaries, standing
+from pytest_llmops.probing import Fitness, standing
 
 RUBRIC = """---
 scale: 1-5
@@ -146,6 +146,7 @@ def test_bad_input(grader: Grader, capsys: pytest.CaptureFixture[str], args: lis
 
 def test_a_judge_in_trouble_is_undecided(grader: Grader, capsys: pytest.CaptureFixture[str]) -> None:
     grader.close()
+    Path("kept.json").write_text("what is known of it", encoding="utf-8")
     status, out, err = run(
         capsys,
         "right.md",
@@ -157,7 +158,10 @@ def test_a_judge_in_trouble_is_undecided(grader: Grader, capsys: pytest.CaptureF
         "live",
         "--concurrency",
         "4",
+        "--out",
+        "kept.json",
     )
     assert status == 1
     assert "undecided" in err
-    assert out.count("unscored  ") < len(canaries())
+    assert out.count("unscored  ") == 11  # more than a quarter of 41: nothing more is asked
+    assert Path("kept.json").read_text(encoding="utf-8") == "what is known of it"

@@ -11,7 +11,8 @@ from support.server import Reply, StubServer, error_reply
 from support.tapes import stored, taped
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes.shelf import Shelf
+from pytest_llmops.cassettes.redact import Redactor
+from pytest_llmops.cassettes.shelf import Shelf, judging
 from pytest_llmops.settings import RecordMode
 
 
@@ -24,15 +25,21 @@ def asked(
     purpose: str = "judge",
     trial: int = 0,
     times: int = 1,
+    verdict: bool = True,
+    owner: str = "",
+    redactor: Redactor | None = None,
 ) -> list[str]:
     """The answers that one test got to the same question; its tape's counts are in `COUNTS`."""
     with (
-        taped(path, mode, shelf=shelf) as tape,
+        taped(path, mode, shelf=shelf, owner=owner or path.stem, redactor=redactor or Redactor()) as tape,
         httpx2.Client() as client,
         recorder.purpose(purpose),
         recorder.trial(trial),
+        judging() as share,
     ):
         found = [client.post(f"{server.url}/v1/x", json={"q": 1}).text for _ in range(times)]
+        if verdict:
+            share()
         COUNTS[:] = [tape.counts.recorded, tape.counts.reused]
     return found
 
@@ -100,20 +107,60 @@ def test_failures_and_answers_of_no_shelf_are_not_shared(tmp_path: Path, shelf: 
         assert server.count == 5
 
 
+def test_what_no_verdict_was_read_from_is_asked_again(tmp_path: Path, shelf: Shelf) -> None:
+    with StubServer() as server:
+        asked(server, tmp_path / "a.json", shelf, verdict=False)
+        asked(server, tmp_path / "b.json", shelf)
+        asked(server, tmp_path / "c.json", shelf)
+        assert server.count == 2
+
+
+def test_a_test_never_gets_its_own_answer_again_in_whatever_cassette(tmp_path: Path, shelf: Shelf) -> None:
+    with StubServer() as server:
+        found = {asked(server, tmp_path / f"{n}.json", shelf, owner="same test")[0] for n in range(3)}
+        assert (server.count, len(found)) == (3, 3)
+
+
+def test_another_server_on_this_machine_is_another_judge(tmp_path: Path, shelf: Shelf) -> None:
+    with StubServer() as server, StubServer() as other:
+        asked(server, tmp_path / "a.json", shelf)
+        asked(other, tmp_path / "b.json", shelf)
+        assert (server.count, other.count) == (1, 1)
+
+
+def test_the_redactors_of_the_test_that_takes_it_are_heard(tmp_path: Path, shelf: Shelf) -> None:
+    """The folder of the first test has no hook that masks the name, that of the second has."""
+    with StubServer() as server:
+        server.queue.append(Reply(b'{"said": "Blaufuchs"}'))
+        asked(server, tmp_path / "a.json", shelf)
+        masked = Redactor(extra=(lambda text: text.replace("Blaufuchs", "[name]"),))
+        asked(server, tmp_path / "b.json", shelf, redactor=masked)
+        assert server.count == 1
+    assert "Blaufuchs" in (tmp_path / "a.json").read_text("utf-8")
+    assert "Blaufuchs" not in (tmp_path / "b.json").read_text("utf-8")
+
+
 def test_secrets_do_not_reach_the_shelf(
     tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = "sk-shelf-0123456789abcdef0123"
-    with StubServer() as server, taped(tmp_path / "a.json", "new", shelf=shelf), recorder.purpose("judge"):
+    with (
+        StubServer() as server,
+        taped(tmp_path / "a.json", "new", shelf=shelf),
+        recorder.purpose("judge"),
+        judging() as share,
+    ):
         server.queue.append(Reply(json.dumps({"said": key}).encode()))
         httpx2.post(f"{server.url}/v1/x", json={"q": 1}, headers={"authorization": f"Bearer {key}"})
+        share()
     kept = list((tmp_path / "run").iterdir())
     assert len(kept) == 1
     assert key not in kept[0].read_text()
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"{", b"[]", b'{"status": "200"}', b'{"status": 200, "body": 3}', b"\xff", b"[" * 100_000]
+    "damage",
+    [b"", b"{}", b"{", b"[]", b'{"status": "200"}', b'{"status": 200, "body": 3}', b"\xff", b"[" * 100_000],
 )
 def test_a_damaged_answer_is_asked_for_again(tmp_path: Path, shelf: Shelf, damage: bytes) -> None:
     with StubServer() as server:

@@ -1,0 +1,27 @@
+"""Every example in a docstring of the package runs and gives what it says."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import pytest_llmops
+
+MODULES = sorted(
+    one.name
+    for one in pkgutil.walk_packages(pytest_llmops.__path__, "pytest_llmops.")
+    if not one.name.endswith("__main__")
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of(name: str) -> None:
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:  # what an extra brings
+        pytest.skip(f"not installed: {error.name}")
+    found = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert found.failed == 0

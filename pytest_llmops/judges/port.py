@@ -126,7 +126,8 @@ def verdict_of(
         with recorder.purpose("judge"), judging() as share:
             found: object = asked.judge.judge(answer, question=question, reference=reference, **more)
             problem = _problem(found)
-            if own := answered(before):
+            # A panel counts no vote that was refused for this already; those of the others are the verdict.
+            if own := answered(before, told=[one.error for one in getattr(found, "votes", None) or ()]):
                 return _unscored(asked, own, raw=str(found.raw) if isinstance(found, Verdict) else "")
             if not problem:
                 share()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from pytest_llmops import recorder
 from pytest_llmops.measurement import shorten
@@ -33,16 +33,18 @@ def conflict(judge: str) -> str:
     )
 
 
-def answered(since: int) -> str:
+def answered(since: int, *, told: Collection[str] = ()) -> str:
     """Return why a verdict cannot count by what was asked and answered for it, or nothing.
 
     Args:
         since: How many exchanges the test had before its judge was asked.
+        told: What was said of it already, and counts in the verdict no more.
     """
     if recorder.settings().same_model != "error":
         return ""
     asked = recorder.exchanges()[since:]
-    return next(filter(None, (conflict(name) for name in _names(asked, "judge"))), "")
+    found = (conflict(name) for name in _names(asked, "judge"))
+    return next((one for one in found if one and one not in told), "")
 
 
 def _under_test() -> Iterator[str]:

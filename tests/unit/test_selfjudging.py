@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmops import recorder, softly
+from pytest_llmops.judges.panel import Panel
 from pytest_llmops.judges.port import asked_of, verdict_of
 from pytest_llmops.judges.selfsame import conflict
 from pytest_llmops.measurement import Json
@@ -110,6 +111,44 @@ class Own:
         for one in self.calls:
             recorder.exchanged(one)
         return Verdict(score=9, reason=answer, raw="Score: 9")
+
+
+class Refused(Own):
+    """One that looks at what answered itself, as the built-in judges do."""
+
+    version = "2"
+
+    def judge(self, answer: str, **_: str) -> Verdict:
+        super().judge(answer)
+        return Verdict(error=conflict("gpt-4o-2024-08-06"))
+
+
+class Third(Own):
+    version = "3"
+
+
+@pytest.mark.parametrize(
+    ("judges", "score"),
+    [
+        ((Refused, Third, Own), 9),
+        ((Refused, Third), None),
+    ],
+)
+def test_a_panel_goes_on_without_the_vote_of_the_model_under_test(
+    judges: tuple[type[Own], ...], score: float | None
+) -> None:
+    running = Recorder(
+        settings=Settings(same_model="error"), exchanges=[exchange({"model": "gpt-4o"}, "gpt-4o")]
+    )
+    other = exchange({"model": "x"}, "x", "judge")
+    panel = Panel([one(ASKED_BY_ALIAS if one is Refused else other) for one in judges])
+    recorder.push(running)
+    try:
+        found = verdict_of(asked_of(panel, "t"), "Paris", "", "")
+    finally:
+        recorder.pop(running)
+    assert found.score == score
+    assert "is the model under test" in found.reason + found.error
 
 
 ASKED_BY_ALIAS = exchange({"model": "my-judge"}, "gpt-4o-2024-08-06", "judge")

@@ -6,8 +6,9 @@ Knows pytest's items by their attributes only; the hooks in `plugin` call it.
 from __future__ import annotations
 
 import os
+import re
 import shlex
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pytest_llmops import playing, recorder, registry
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UnknownName, UsageError, causes
 from pytest_llmops.measurement import Json, amount, shorten
-from pytest_llmops.settings import RecordMode, Settings
+from pytest_llmops.settings import OPTIONS, RecordMode, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 FIXTURES = frozenset(
     {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette"}
 )  # fmt: skip
-MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette", "models")
+MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette")
+"""Those that make a test ours. `models` does not: that is the name of other projects' marks too, and ours needs `llm`."""
 NEEDS_JUDGE = "needs a judge: run with --llm-judge"
 HELP = (
     "prompt(name, versions=None): the prompt of the `prompt` fixture; with versions, one test for each",
@@ -37,13 +39,15 @@ HELP = (
 )
 """One line for each marker, as ``pytest --markers`` shows it."""
 
+DECIDING = frozenset({"model", "judge_model", "base_url", "api", "embedder"})
+"""Settings that a request depends on, beside the versions of prompts."""
+SECRETS_IN_URL = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).+")
+"""Whose name and password it is, and what a query may hold."""
+
 FOREIGN = "vcr"
 """Marker of the fellow recorders (pytest-recording, pytest-vcr, cassetter): such a test is theirs."""
 THEIRS = frozenset({"vcr", "_vcr_marker", "cassette"})
 """Fixtures by which they come to every test: without one the marker is nobody's."""
-
-_made: dict[tuple[str, str, object], object] = {}
-"""Judges, embedders and models of this process, by kind, name and factory."""
 
 
 def is_ours(item: Any) -> bool:
@@ -130,7 +134,7 @@ class Harness:
     @property
     def candidate(self) -> str:
         """The model that this test was made for; empty: it was made for none."""
-        from pytest_llmops.marks import candidate_of
+        from pytest_llmops.parameters import candidate_of
 
         return candidate_of(self.item)
 
@@ -159,8 +163,12 @@ class Harness:
             CassetteError: The cassette is damaged.
             UsageError: The marker's arguments are wrong.
         """
+        from pytest_llmops.parameters import parameters_of
+
         if self.candidate:
             self.recorder.facts["model"] = {"name": self.candidate}
+        if params := parameters_of(self.item):
+            self.recorder.facts["params"] = params
         if is_recorded_elsewhere(self.item):
             return
         from pytest_llmops.cassettes import deck, intercept
@@ -225,10 +233,19 @@ class Harness:
         try:
             one.close(passed=passed)
         finally:
-            self.log.add(one, passed=passed)
+            self.log.add(one, passed=passed, more=self._candidates())
             self._cassette_facts()
         if caught is not None and self.passed:
             raise playing.swallowed("the test passed", caught)
+
+    def _candidates(self) -> dict[str, Json]:
+        """What tells the cassettes of this test for other models: its parameters, and the hook's models."""
+        from pytest_llmops import hooked
+
+        if "llm" not in getattr(self.item, "fixturenames", ()):
+            return {}
+        case = getattr(getattr(self.item, "callspec", None), "id", "")
+        return {"case": case, "models": sorted(hooked.factories(self.item, "model"))}
 
     def not_run(self) -> None:
         """Tell the usage record the cassettes of a test of ours that was skipped."""
@@ -269,12 +286,11 @@ class Harness:
 
     def _found(self, kind: str, name: str) -> object:
         __tracebackhide__ = True
+        from pytest_llmops import hooked
+
         if kind == "judge" and not self.settings.judge:
             self.skip(NEEDS_JUDGE)
-        hook = getattr(self.item.ihook, f"pytest_llmops_{kind}s")
-        found = {
-            key: factory for one in reversed(hook(config=self.item.config)) for key, factory in one.items()
-        }
+        found = hooked.factories(self.item, kind)
         if kind == "model":
             name = self._model(name, found)
         if name not in found:
@@ -282,19 +298,18 @@ class Harness:
                 raise UnknownName(kind, name, {*found, *registry.BUILT_IN.get(kind, {})})
             if kind == "model":
                 return registry.load(kind, name)  # the settings name it: nothing to keep
-        factory = found.get(name)
-        place = (kind, name, factory or self.settings)
-        if place not in _made:
-            _made[place] = factory() if factory else registry.load(kind, name)
-        return _made[place]
+        return hooked.built(self.item, kind, name, found.get(name), self.settings)
 
-    def _model(self, name: str, hooked: Collection[str]) -> str:
+    def _model(self, name: str, known: Collection[str]) -> str:
         """Return whose model this is: that of a hook by its own name, or the run's server's."""
         only = self.settings.only_model
         if name == "app":
             asked = self.candidate or only
-            return asked if asked in hooked else f"app:{self.candidate}" if self.candidate else name
-        if name == "judge" and name not in hooked and not self.settings.judge_model and only in hooked:
+            return asked if asked in known else f"app:{self.candidate}" if self.candidate else name
+        judges = self.settings.judge_model
+        if name == "judge" and name not in known and judges in known:
+            return judges
+        if name == "judge" and name not in known and not judges and only in known:
             raise UsageError(
                 f"{self.item.nodeid}: expected the judges' model (--llm-judge-model=NAME, or 'judge' in pytest_llmops_models), "
                 f"got none: {only!r} of --llm-model is a model of that hook and no name at the judges' server"
@@ -310,9 +325,16 @@ class Harness:
             path = str(self.item.path)
         words = ["pytest", f"{path}::{rest}", *(["--llm-judge"] if self.settings.judge else [])]
         words += [f"--llm-prompt={one}" for one in self.settings.prompt]
-        if self.candidate and self.item.config.getoption("llm_model", None) is not None:
-            words += [f"--llm-model={one}" for one in self.settings.models]
-        return " ".join(map(shlex.quote, words))
+        return " ".join(map(shlex.quote, [*words, *self._asked_for()]))
+
+    def _asked_for(self) -> Iterator[str]:
+        """The options of the command line that decide what is asked; in an address, nobody's password."""
+        for option in OPTIONS:
+            if option.name in DECIDING and self.item.config.getoption(option.dest, None) is not None:
+                given = getattr(self.settings, option.name)
+                for one in given if isinstance(given, tuple) else (given,):
+                    text = SECRETS_IN_URL.sub("[secret]", one) if option.name == "base_url" else one
+                    yield f"{option.flag}={self.redactor.text(text)}"
 
     def provenance(self) -> list[tuple[str, str]]:
         """Return what says who answered, what it took, and how to run this test again."""

@@ -1,7 +1,8 @@
 # ruff: noqa: ARG001 -- a hook names the arguments it is called with
 """The hooks of the plugin, for ``conftest.py`` and other plugins.
 
-Names are looked up at first use, in the worker, through the test's own conftest files: the nearest wins.
+Names are looked up at first use, in the worker, through the test's own conftest files: the nearest wins. A hook that
+gives factories is called once for all tests that see the same conftest files and plugins.
 """
 
 from __future__ import annotations

@@ -64,6 +64,8 @@ class Housekeeping:
             red_because=tuple(red),
             scopes=tuple(whole.scopes(self._config)),
             files=used.collect(self._uses, root),
+            cases={one["path"]: one["case"] for one in self._uses if "case" in one},
+            models=tuple(sorted({name for one in self._uses for name in one.get("models", ())})),
         )
         cache = getattr(self._config, "cache", None)  # without the cacheprovider there is none
         if cache is not None and self._settings.record != "live":

@@ -5,7 +5,7 @@ Knows pytest's objects by their attributes only.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -63,71 +63,6 @@ def arguments(node: Any, name: str) -> Arguments | None:
     return Arguments(node.nodeid, mark) if mark is not None else None
 
 
-class Candidate(str):
-    """The name of a model that a test was made for: no value of the user's own `parametrize` is taken for one."""
-
-    __slots__ = ()
-
-
-def candidate_of(item: Any) -> str:
-    """Return the model that a test was made for; empty: it was made for none."""
-    found = getattr(getattr(item, "callspec", None), "params", {}).get("llm")
-    return str(found) if isinstance(found, Candidate) else ""
-
-
-def models_marker(node: Any) -> tuple[str, ...]:
-    """Return the models a test is marked with; none: it is not marked.
-
-    Raises:
-        UsageError: No name, one that is no text, or one twice.
-    """
-    found = arguments(node, "models")
-    if found is None:
-        return ()
-    names = found.mark.args
-    if found.mark.kwargs or not names or not all(isinstance(one, str) and one.strip() for one in names):
-        raise found.wrong("the names of models as texts, at least one")
-    stripped = tuple(one.strip() for one in names)
-    if len(set(stripped)) < len(stripped):
-        raise found.wrong("each model once")
-    return stripped
-
-
-def candidates(node: Any, settings: Settings) -> tuple[Candidate, ...]:
-    """Return the models that one test each is made for; none: the settings' only model is asked.
-
-    Those of the command line come before the marker's, the marker's before those of the ini.
-
-    Raises:
-        UsageError: The marker is wrong, or a hook puts one model in the place of all of them.
-    """
-    marked = models_marker(node)
-    if not marked and (len(settings.models) < 2 or _brings_its_own_model(node)):  # noqa: PLR2004 -- several
-        return ()
-    line = node.config.getoption("llm_model", None) is not None
-    chosen = ((settings.models if line else ()) or marked) if marked else settings.models
-    known = {name for one in node.ihook.pytest_llmops_models(config=node.config) for name in one}
-    strange = [name for name in chosen if name not in known]
-    if "app" in known and strange:
-        raise UsageError(
-            f"{node.nodeid}: expected models that pytest_llmops_models knows, as its 'app' takes the place of all others, "
-            f"got {', '.join(map(repr, strange))}; known are {', '.join(sorted(known))}"
-        )
-    return tuple(map(Candidate, chosen))
-
-
-def _brings_its_own_model(node: Any) -> bool:
-    """The `llm` of this test is parametrized already, or a fixture that does not build on ours."""
-    for mark in node.iter_markers("parametrize"):
-        names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
-        listed = names.split(",") if isinstance(names, str) else names
-        if "llm" in map(str.strip, listed):
-            return True
-    info = getattr(node, "_fixtureinfo", None)
-    overrides = (info.name2fixturedefs.get("llm", ()) if info is not None else ())[1:]
-    return any("llm" not in one.argnames or one.params for one in overrides)
-
-
 def prompt_marker(node: Any) -> tuple[str, tuple[str, ...]] | None:
     """Return name and versions of the prompt marker; no versions: the one in production."""
     found = arguments(node, "prompt")
@@ -162,29 +97,6 @@ def versions_to_run(node: Any, settings: Settings) -> tuple[str, ...]:
     for version in chosen or ("",):
         shelf.get(name, version)
     return chosen if versions else ()
-
-
-def parameters(
-    node: Any, settings: Settings, wanted: Collection[str]
-) -> Iterator[tuple[str, Sequence[object], Sequence[str]]]:
-    """Return what a test is parametrized by, as (fixture, values, ids): models first, then versions, then cases.
-
-    Raises:
-        UsageError: It is marked with models itself, and does not use the `llm` fixture.
-    """
-    models = candidates(node, settings) if "llm" in wanted else ()
-    if models:
-        yield "llm", models, models
-    elif "llm" not in wanted and any(mark.name == "models" for mark in node.own_markers):
-        raise UsageError(
-            f"{node.nodeid}: @pytest.mark.models needs the `llm` fixture: that is the model it names"
-        )
-    versions = versions_to_run(node, settings) if "prompt" in wanted else ()
-    if versions:
-        yield "prompt", versions, versions
-    cases = cases_of(node) if "case" in wanted else None
-    if cases is not None:
-        yield "case", cases, [one.id for one in cases]
 
 
 def prompts_of(node: Any, settings: Settings) -> Prompts:

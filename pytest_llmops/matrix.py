@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_llmops.runs import Run, TestRecord
-from pytest_llmops.sides import Axis, function, grouped, row, subject, text_of
+from pytest_llmops.sides import Axis, function, grouped, in_place, row, subject, text_of, uneven
 from pytest_llmops.totals import Side, side
 
 _COLUMNS: Mapping[Axis, tuple[str, ...]] = {"prompt": ("version", "fingerprint", "alias"), "model": ("name",)}
@@ -27,9 +27,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """A test that ran with several versions of a prompt, or models; rows and columns in the order they ran.
+    """A test that ran with several versions of a prompt, or models; columns in the order they were asked for, rows in that of the run.
 
-    What a column adds up to is over the rows that all columns ran; where there is none, over all of its own.
+    What a column adds up to is over the rows that all columns ran, a mean over those with a value in each; where no row
+    ran in all, over all of its own.
     """
 
     test: str
@@ -57,6 +58,7 @@ def _matrix(test: str, prompt: str, records: Sequence[TestRecord], axis: Axis) -
         return tuple(text_of(record.fact(axis).get(key)) for key in _COLUMNS[axis])
 
     columns = grouped(records, column)
+    order = in_place(columns, axis)
     rows = grouped(records, lambda one: row(one, axis))
     whole = [
         ran
@@ -64,19 +66,21 @@ def _matrix(test: str, prompt: str, records: Sequence[TestRecord], axis: Axis) -
         if {column(one) for one in ran if one.outcome != "skipped"} == set(columns)
     ]
     fair = grouped((one for ran in whole for one in ran), column) or columns
+    odd = uneven(whole)
     return Matrix(
         test=test,
         prompt=prompt,
-        columns=tuple(side(fair[place], axis) for place in columns),
+        columns=tuple(side(fair[place], axis, odd) for place in order),
         rows=tuple(
             Row(
                 case=_shown(*key),
-                cells=tuple(tuple(one for one in ran if column(one) == place) for place in columns),
+                cells=tuple(tuple(one for one in ran if column(one) == place) for place in order),
             )
             for key, ran in rows.items()
         ),
     )
 
 
-def _shown(case: str, rest: str) -> str:
+def _shown(case: str, *others: str) -> str:
+    rest = "-".join(filter(None, others))
     return f"{case} [{rest}]" if case and rest else case or rest

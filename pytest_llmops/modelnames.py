@@ -19,6 +19,10 @@ _ALIAS = re.compile(r"[-:]latest$|:(?:free|nitro|floor|exacto|online)$")
 """Ends that say which of its servers or snapshots is asked, not which model."""
 _BEDROCK = re.compile(r"^(?:[a-z-]{2,7}\.)?[a-z0-9]+\.(?=[a-z].*-v\d+(?::\d+)?$)")
 _BEDROCK_END = re.compile(r"(?<=\d{8})-v\d+(?::\d+)?$|:\d+$")
+_POINT = re.compile(r"(?<=\d)\.(?=\d)")
+"""In the number of a version: some write 4.5, some 4-5."""
+_AZURE = re.compile(r"^gpt-35(?=-|$)")
+"""Azure's name for gpt-3.5: a deployment could have no dot."""
 _PROVIDERS = frozenset(
     {
         *("openai", "azure", "anthropic", "google", "gemini", "vertex_ai", "bedrock", "mistral", "mistralai"),
@@ -41,8 +45,9 @@ _PROVIDERS = frozenset(
 def same_model(one: str, other: str) -> bool:
     """Say whether two names are of the same model; a blank name is nobody's.
 
-    A provider before the name does not count, nor does a date behind it that only one of them has: a snapshot and its
-    alias are the same model, two snapshots are not. A fine-tuned model is another than the one it was made from.
+    A provider before the name does not count, nor whether a version is written with a dot or a dash, nor a date behind
+    it that only one of them has: a snapshot and its alias are the same model, two snapshots are not. A fine-tuned model is
+    another than the one it was made from.
 
     >>> same_model("gpt-4.1-mini", "openai/gpt-4.1-mini-2025-04-14"), same_model("gpt-4.1", "gpt-4.1-mini")
     (True, False)
@@ -71,7 +76,7 @@ def _read(name: str) -> tuple[tuple[str, ...], str]:
         plain, date = plain[: found.start()], found[0][1:]
     else:
         date = ""
-    parts = [part for part in plain.split("/") if part]
+    parts = [_AZURE.sub("gpt-3-5", _POINT.sub("-", part)) for part in plain.split("/") if part]
     while len(parts) > 1 and parts[0] in _PROVIDERS:
         del parts[0]
     return tuple(parts), date

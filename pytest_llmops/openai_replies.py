@@ -10,17 +10,46 @@ from typing import Any
 
 from pytest_llmops import prices
 from pytest_llmops.errors import ModelError
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, TokenChances, ToolCall, Usage
+from pytest_llmops.sdks import kind_of, safe
 from pytest_llmops.trace.counts import usage
 
+SHOWN = 200
+"""Characters of a foreign reply that an error shows."""
+FAILED = range(400, 600)
+"""Codes of an error that are HTTP statuses."""
 
-def no_answer(what: str) -> ModelError:
-    """Return the error of a reply that is none."""
-    return ModelError(f"the reply {what}; is this an OpenAI-compatible server?", kind="reply")
+
+def no_answer(what: str, said: object = "", *, client: Any) -> ModelError:
+    """Return the error of a reply that is none.
+
+    Args:
+        what: What is wrong with it.
+        said: The reply, or what tells of it; it may be anything, and quote the key.
+        client: The client that asked; its keys are in no error.
+    """
+    told = safe(str(said), client, SHOWN)
+    return ModelError(
+        f"the reply {what}{f': {told}' if told else ''}; is this an OpenAI-compatible server?", kind="reply"
+    )
 
 
-def parsed(raw: Any) -> Any:
+def refused(reply: Any, client: Any) -> ModelError | None:
+    """Return the error that a gateway answers with status 200, ``{"error": {"message": ...}}``; None: there is none."""
+    error = reply.get("error") if isinstance(reply, Mapping) else getattr(reply, "error", None)
+    message = error.get("message") if isinstance(error, Mapping) else error
+    if not isinstance(message, str) or not message.strip():
+        return None
+    code = error.get("code") if isinstance(error, Mapping) else None
+    status = code if isinstance(code, int) and code in FAILED else None
+    kind, step = kind_of(status or FAILED[-1])
+    return ModelError(
+        f"the server answered with an error: {safe(message, client, SHOWN)}; {step}", kind=kind, status=status
+    )
+
+
+def parsed(raw: Any, client: Any) -> Any:
     """Return the SDK's object for a raw reply.
 
     Raises:
@@ -29,18 +58,28 @@ def parsed(raw: Any) -> Any:
     try:
         parsed = raw.parse()
     except Exception as error:  # noqa: BLE001 -- whatever the SDK makes of a foreign server's reply
-        raise no_answer(f"is no JSON: {shorten(str(error))}") from None
+        told = _json(raw)
+        what = "is no JSON" if told is None else "is no answer"
+        raise refused(told, client) or no_answer(what, error, client=client) from None
     if isinstance(parsed, str):
-        raise no_answer(f"is no answer: {shorten(parsed)}")
+        raise no_answer("is no answer", parsed, client=client)
     return parsed
 
 
-def read_with(read: Callable[..., Completion], reply: Any, **how: Any) -> Completion:
+def _json(raw: Any) -> Any:
+    """What a raw reply holds; None where it is no JSON."""
+    try:
+        return json.loads(raw.http_response.content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def read_with(read: Callable[..., Completion], reply: Any, *, client: Any, **how: Any) -> Completion:
     """Read a reply; the SDK does not check what servers send, so any field may be of any type."""
     try:
-        return read(reply, **how)
+        return read(reply, client=client, **how)
     except (AttributeError, TypeError, KeyError, IndexError, ValueError):
-        raise no_answer(f"is no answer: {shorten(str(reply))}") from None
+        raise no_answer("is no answer", reply, client=client) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,19 +98,18 @@ class Decided:
     cost_usd: float | None = None
 
 
-def read_decisions(raw: Any, *, latency_s: float, api_url: str) -> Decided:
+def read_decisions(raw: Any, *, client: Any, latency_s: float, api_url: str) -> Decided:
     """Read a raw reply of the endpoint for decisions.
 
     Raises:
-        ModelError: It is no JSON, or holds no list of answers.
+        ModelError: It is no JSON, holds no list of answers, or is an error.
     """
-    try:
-        reply = json.loads(raw.http_response.content)
-    except (ValueError, RecursionError):
-        raise no_answer("is no JSON") from None
+    reply = _json(raw)
+    if reply is None:
+        raise no_answer("is no JSON", client=client)
     answers = reply.get("answers") if isinstance(reply, dict) else None
     if not isinstance(answers, list):
-        raise no_answer(f"holds no answers: {shorten(str(reply))}")
+        raise refused(reply, client) or no_answer("holds no answers", reply, client=client)
     model, used = reply.get("model"), reply.get("usage")
     name = model if isinstance(model, str) else ""
     counted = usage(used) if isinstance(used, dict) else Usage()
@@ -84,10 +122,10 @@ def read_decisions(raw: Any, *, latency_s: float, api_url: str) -> Decided:
     )
 
 
-def read_chat(reply: Any, *, latency_s: float, api_url: str) -> Completion:
+def read_chat(reply: Any, *, client: Any, latency_s: float, api_url: str) -> Completion:
     """Read the first choice of a chat completion."""
     if not getattr(reply, "choices", None):
-        raise no_answer(f"holds no choice: {shorten(str(reply))}")
+        raise refused(reply, client) or no_answer("holds no choice", reply, client=client)
     choice = reply.choices[0]
     calls = tuple(
         ToolCall(name=_text(call.function.name), arguments=_text(call.function.arguments), id=_text(call.id))
@@ -126,10 +164,11 @@ def _logprob(value: object) -> float:
     return float(value)
 
 
-def read_responses(reply: Any, *, latency_s: float, api_url: str) -> Completion:
+def read_responses(reply: Any, *, client: Any, latency_s: float, api_url: str) -> Completion:
     """Read an answer of the Responses API."""
     if reply.error is not None:
-        raise ModelError(f"the model gave up: {shorten(str(reply.error.message))}", kind="server")
+        why = safe(str(reply.error.message), client, SHOWN)
+        raise ModelError(f"the model gave up: {why}", kind="server")
     usage = _usage(reply.usage, "input_tokens", "output_tokens")
     calls = tuple(
         ToolCall(name=_text(item.name), arguments=_text(item.arguments), id=_text(item.call_id))

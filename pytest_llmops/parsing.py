@@ -77,18 +77,15 @@ def each(parse_one: Parser) -> Parser:
 
 
 def models(value: object) -> str | tuple[str, ...]:
-    """One name stays a text, several become a tuple."""
+    """One name stays a text, several become a tuple; the same name again is the same model."""
     if not isinstance(value, (str, Sequence)):
         msg = "a text, or a list of texts"
         raise ValueError(msg)
-    names: tuple[str, ...] = each(text)(value)
+    names: tuple[str, ...] = tuple(dict.fromkeys(each(text)(value)))
     if len(names) < 2:  # noqa: PLR2004 -- one name, or none
         return names[0] if names else ""
     if not all(names):
         msg = "names of models that are not blank"
-        raise ValueError(msg)
-    if len(set(names)) < len(names):
-        msg = "each model once"
         raise ValueError(msg)
     return names
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -47,10 +47,12 @@ def cassette_of(item: Any) -> tuple[Path, bool]:
     name = cassette_name(item)
     if name:
         return named(item, name), True
-    names = [part for part in item.nodeid.split("::")[1:-1] if part]
     callspec = getattr(item, "callspec", None)
+    case = callspec.id if callspec else ""
+    # Without the parameters: a model's name may have colons.
+    names = [part for part in item.nodeid.removesuffix(f"[{case}]").split("::")[1:-1] if part]
     function = getattr(item, "originalname", None) or item.name
-    return cassette_path(item.path, (*names, function), callspec.id if callspec else ""), False
+    return cassette_path(item.path, (*names, function), case), False
 
 
 def named(item: Any, name: str) -> Path:
@@ -179,8 +181,17 @@ class Log:
     uses: list[Json] = field(default_factory=list)
     _counts: Counts | None = None
 
-    def add(self, tape: Tape, *, passed: bool, own: bool = True) -> None:
-        """Take in a tape that was closed; its own tape gives the test's record its path."""
+    def add(
+        self, tape: Tape, *, passed: bool, own: bool = True, more: Mapping[str, Json] | None = None
+    ) -> None:
+        """Take in a tape that was closed; its own tape gives the test's record its path.
+
+        Args:
+            tape: The tape.
+            passed: The test passed.
+            own: It is the test's own.
+            more: What the usage record is told besides.
+        """
         from dataclasses import asdict
 
         from pytest_llmops.cassettes.answers import Counts
@@ -188,7 +199,7 @@ class Log:
         for one in tape.inner:
             self.add(one, passed=passed and one.verdict() is None, own=False)
         path = self.relative(tape.path)
-        self.uses.append({"path": path, **tape.use(passed=passed)})
+        self.uses.append({"path": path, **tape.use(passed=passed), **(more or {})})
         if tape.counts == Counts() and not tape.notes:
             return
         total = self._counts = self._counts or Counts()

@@ -169,10 +169,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     node, settings = metafunc.definition, metafunc.config.stash[SETTINGS]
     if PARAMETRIZED.isdisjoint(metafunc.fixturenames) and not marked_itself(node, "models"):
         return
-    from pytest_llmops import marks
+    from pytest_llmops import marks, parameters
 
     with _collect_errors():
-        for name, values, ids in marks.parameters(node, settings, metafunc.fixturenames):
+        for name, values, ids in parameters.parameters(node, settings, metafunc.fixturenames):
             metafunc.parametrize(name, values, ids=ids, indirect=True)
         marked = marks.prompt_marker(node)
         if marked:

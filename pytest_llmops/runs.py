@@ -33,7 +33,7 @@ class TestRecord:
         message: Failure text, or the reason of a skip.
         raised: Class of what ended a phase of the test, in their order: ``MeasurementFailed`` and ``MeasurementErrored`` are
             verdicts on measurements, all else is something else; empty: nothing, or it is not known.
-        facts: What else is known: ``model``, ``prompt``, ``case``, ``retriever``, ``judge``, ``cassette``; plain builtins.
+        facts: What else is known: ``model``, ``params``, ``prompt``, ``case``, ``retriever``, ``judge``, ``cassette``; plain builtins.
     """
 
     __test__ = False  # pytest would collect a class of this name where a test imports it

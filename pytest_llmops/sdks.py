@@ -33,7 +33,7 @@ def asking(sdk: Any, create: Callable[..., Any], model: str, client: Any, *args:
 
     Raises:
         ModelError: The server is down, refuses, limits or takes too long, or what was asked cannot be sent.
-        UsageError: The SDK takes no such parameter.
+        UsageError: The SDK takes no such parameter, or cannot send what it was given.
     """
     __tracebackhide__ = True
     name = sdk.__name__
@@ -47,12 +47,13 @@ def asking(sdk: Any, create: Callable[..., Any], model: str, client: Any, *args:
         said = f"could not be reached ({error.__cause__ or error}); is the server up and its address right?"
         raise failed(model, client, "connection", said) from None
     except sdk.APIStatusError as error:
-        kind, step = _kind(error.status_code)
+        kind, step = kind_of(error.status_code)
         said = f"was refused with status {error.status_code}: {error.message}; {step}"
         raise failed(model, client, kind, said, error.status_code) from None
     except TypeError as error:
-        said = f"model {model!r}: the {name} SDK takes no such parameter: {error}"
-        raise UsageError(safe(said, client)) from None
+        # Of a call without such an argument; any other is about a value, or about a key that is not there.
+        why = "takes no such parameter" if "keyword argument" in str(error) else "could not send the request"
+        raise UsageError(safe(f"model {model!r}: the {name} SDK {why}: {error}", client)) from None
     except base as error:
         raise failed(model, client, "reply", f"gave no answer: {error}") from None
     except ValueError as error:  # what no header, URL or JSON can hold; its text may quote the key
@@ -64,11 +65,11 @@ _STARRED = re.compile(r"\S*\*{3,}\S*")
 """A key of which a server shows the ends only."""
 
 
-def safe(text: str, client: Any) -> str:
-    """Return one line of foreign text without anything of a key."""
+def safe(text: str, client: Any, limit: int = 500) -> str:
+    """Return one line of foreign text without anything of a key: it is masked first, and cut to ``limit`` then."""
     redactor = Redactor.from_environment(os.environ)
     redactor.learn([str(getattr(client, name, None) or "") for name in ("api_key", "auth_token")])
-    return shorten(_STARRED.sub(MASK, redactor.text(text)), 500)
+    return shorten(_STARRED.sub(MASK, redactor.text(text)), limit)
 
 
 _KINDS = {
@@ -79,7 +80,8 @@ _KINDS = {
 }
 
 
-def _kind(status: int) -> tuple[str, str]:
+def kind_of(status: int) -> tuple[str, str]:
+    """Return which kind of error an HTTP status is, and what to do about it."""
     other = ("request", "read what the server says") if status < 500 else ("server", "try again later")  # noqa: PLR2004 -- HTTP
     return _KINDS.get(status, other)
 

@@ -65,7 +65,7 @@ class Settings:
         parsing.yes, False, "run the tests that need a judge; without it they are skipped", flag="--llm-judge", switch=True, ini=None
     )  # fmt: skip
     model: str | tuple[str, ...] = _option(
-        parsing.models, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME; several make one test for each (repeatable)",
+        parsing.models, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME; several make one test for each (repeatable; what addopts names counts too)",
         flag="--llm-model",
         metavar="NAME", ini="linelist", env=("LLMOPS_MODEL",), repeat=True,
     )  # fmt: skip

@@ -16,8 +16,22 @@ from pytest_llmops.instruments import JudgeUse, doubt, judged, judges
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.recordings import Cassettes, budget_words, cassettes
 from pytest_llmops.runs import OUTCOMES, Outcome, Run, TestRecord
-from pytest_llmops.sides import Axis, fair, grouped, side_key, subject, text_of
-from pytest_llmops.traffic import Latency, Traffic, latency, traffic
+from pytest_llmops.sides import (
+    Axis,
+    Key,
+    Uneven,
+    fair,
+    function,
+    grouped,
+    in_place,
+    key_of,
+    row,
+    side_key,
+    subject,
+    text_of,
+    uneven,
+)
+from pytest_llmops.traffic import Latency, Traffic, counted, latency, traffic
 
 Verdict: TypeAlias = Literal["FAIL", "ERROR", "PASS", "NOT JUDGED", "EMPTY"]
 
@@ -38,6 +52,7 @@ class Metric:
 
     Attributes:
         n: How many have a value; the statistics are of these, and None if there is none.
+        left_out: Of a comparison: rows (cases) that have no value on every side, and are in no statistics.
         bounds: The different bounds that were asked for, smallest first.
         histogram: Ten bins from 0 to 1 (the last one closed) for unit "1", else empty; what lies
             outside counts in the outermost bin.
@@ -50,6 +65,7 @@ class Metric:
     unit: str = "1"
     better: Literal["higher", "lower"] = "higher"
     n: int = 0
+    left_out: int = 0
     mean: float | None = None
     minimum: float | None = None
     median: float | None = None
@@ -64,7 +80,7 @@ class Metric:
     doubt: str = ""
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
+    def key(self) -> Key:
         """What tells metrics apart that must not be mixed."""
         return self.name, self.version, self.unit, self.better
 
@@ -192,17 +208,24 @@ def blame(record: TestRecord) -> str:
     return found.sentence if found is not None and found.bad else ""
 
 
-def metrics(records: Iterable[TestRecord]) -> tuple[Metric, ...]:
-    """Return one `Metric` per name, unit, direction and version, in the order of first sight."""
-    found = (one for record in records for one in record.measurements)
-    groups = grouped(found, lambda one: (one.name, one.version, one.unit, one.better))
-    return tuple(_metric(group) for group in groups.values())
+def metrics(records: Iterable[TestRecord], left_out: Uneven | None = None) -> tuple[Metric, ...]:
+    """Return one `Metric` per name, unit, direction and version, in the order of first sight.
+
+    Args:
+        records: The tests.
+        left_out: Of a comparison: what is in no statistics, although it is counted.
+    """
+    odd = left_out or Uneven()
+    found = ((record, one) for record in records for one in record.measurements)
+    groups = grouped(found, lambda pair: key_of(pair[1]))
+    return tuple(_metric(group, odd) for group in groups.values())
 
 
-def _metric(group: Sequence[Measurement]) -> Metric:
-    first = group[0]
-    values = sorted(one.value for one in group if one.value is not None)
-    statuses = [one.status for one in group]
+def _metric(group: Sequence[tuple[TestRecord, Measurement]], odd: Uneven) -> Metric:
+    all_of_them = [one for _, one in group]
+    first = all_of_them[0]
+    values = sorted(one.value for record, one in group if one.value is not None and odd.keeps(record, one))
+    statuses = [one.status for one in all_of_them]
     middle = len(values) // 2
     return Metric(
         name=first.name,
@@ -210,6 +233,7 @@ def _metric(group: Sequence[Measurement]) -> Metric:
         unit=first.unit,
         better=first.better,
         n=len(values),
+        left_out=odd.rows.get(key_of(first), 0),
         mean=_mean(values),
         minimum=values[0] if values else None,
         median=_mean(values[middle - 1 + len(values) % 2 : middle + 1]),
@@ -218,10 +242,10 @@ def _metric(group: Sequence[Measurement]) -> Metric:
         failed=statuses.count("failed"),
         recorded=statuses.count("recorded"),
         errored=statuses.count("errored"),
-        bounds=tuple(sorted({one.bound for one in group if one.bound is not None})),
+        bounds=tuple(sorted({one.bound for one in all_of_them if one.bound is not None})),
         histogram=_histogram(values) if first.unit == "1" else (),
-        judged=any(map(judged, group)),
-        doubt=next(filter(None, map(doubt, group)), ""),
+        judged=any(map(judged, all_of_them)),
+        doubt=next(filter(None, map(doubt, all_of_them)), ""),
     )
 
 
@@ -244,12 +268,30 @@ def _histogram(values: Iterable[float]) -> tuple[int, ...]:
 def sides(records: Sequence[TestRecord], axis: Axis) -> Iterator[Side]:
     """Yield what each version of each prompt, or each model, came to, over the tests that compare them fairly."""
     for number, (group, left_out) in enumerate(fair(records, axis)):
-        for ran in grouped(group, lambda one: (subject(one, axis), side_key(one, axis))).values():
-            yield replace(side(ran, axis), comparison=number, left_out=left_out)
+        ran = grouped(group, lambda one: (subject(one, axis), side_key(one, axis)))
+        rows = grouped(group, lambda one: (function(one), *row(one, axis)))
+        odd = uneven(rows.values()) if len(ran) > 1 else Uneven()
+        for key in in_place(ran, axis):
+            yield replace(side(ran[key], axis, odd), comparison=number, left_out=left_out)
 
 
-def side(records: Sequence[TestRecord], axis: Axis) -> Side:
-    """Add up the tests that ran on one side; there must be at least one."""
+def uneven_words(sides: Iterable[Side]) -> list[tuple[str, str]]:
+    """Return which metrics have a mean over less than all rows, and how many are left out, in words."""
+    found = {one.name: one.left_out for side in sides for one in side.metrics if one.left_out}
+    return [
+        (name, f"{counted(rows, 'case')} left out without a value on every side")
+        for name, rows in found.items()
+    ]
+
+
+def side(records: Sequence[TestRecord], axis: Axis, odd: Uneven | None = None) -> Side:
+    """Add up the tests that ran on one side; there must be at least one.
+
+    Args:
+        records: Its tests.
+        axis: What the sides are.
+        odd: What was not measured on every side.
+    """
     calls = [call for record in records for call in record.calls if axis == "prompt" or call.purpose == "app"]
     said = records[0].fact(axis)
     aliases = (text_of(record.fact(axis).get("alias")) for record in records)
@@ -264,7 +306,7 @@ def side(records: Sequence[TestRecord], axis: Axis) -> Side:
         passed=sum(record.outcome in ("passed", "xpassed") for record in records),
         skipped=sum(record.outcome == "skipped" for record in records),
         unscored=sum(map(_unscored, records)),
-        metrics=metrics(records),
+        metrics=metrics(records, odd),
         traffic=traffic(calls),
         latency=latency(calls),
     )

@@ -42,6 +42,27 @@ LIMITS = frozenset(
 """Keywords that the API's schemas do not know, as the SDK has it: it takes them out of a schema that it makes."""
 
 
+_BY_NAME = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"})
+"""Keywords that hold schemas by names."""
+_SCHEMAS = frozenset(
+    {
+        *("items", "prefixItems", "additionalItems", "contains", "additionalProperties", "propertyNames"),
+        *(
+            "anyOf",
+            "oneOf",
+            "allOf",
+            "not",
+            "if",
+            "then",
+            "else",
+            "unevaluatedItems",
+            "unevaluatedProperties",
+        ),
+    }
+)
+"""Keywords that hold a schema, or a list of them."""
+
+
 @dataclass(slots=True)
 class AnthropicModel:
     """A model behind a server that speaks the Messages API.
@@ -71,7 +92,7 @@ class AnthropicModel:
                 the roles system and developer become the request's ``system``, in their order.
             params: Parameters of the API, or those of chat completions that it has too: ``response_format`` (a
                 JSON schema), ``tools``, ``tool_choice``, ``max_completion_tokens``, ``stop``. Without a limit it
-                is `MAX_TOKENS`.
+                is `MAX_TOKENS`. One that is None is not sent.
 
         Raises:
             MissingExtra: The anthropic SDK is not installed.
@@ -155,7 +176,8 @@ def _conversation(model: str, asked: Sequence[Message]) -> dict[str, Any]:
 
 
 def _translated(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
-    """The parameters in the words of the Messages API."""
+    """The parameters in the words of the Messages API; in those of chat completions, None says nothing."""
+    wanted = {name: one for name, one in wanted.items() if one is not None}
     if wanted.get("stream"):
         raise UsageError(
             "complete() returns the whole answer: leave `stream` out, or ask the anthropic SDK yourself"
@@ -171,11 +193,16 @@ def _translated(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
     params |= {renamed.get(name, name): one for name, one in wanted.items() if name not in done}
     if isinstance(params.get("stop_sequences"), str):
         params["stop_sequences"] = [params["stop_sequences"]]
-    if wanted.get("response_format") is not None:
+    if "response_format" in wanted:
         params |= _format(model, wanted["response_format"], params.get("output_config"))
     if wanted.get("tools"):
         params["tools"] = [_tool(one) for one in cast("Sequence[Any]", wanted["tools"])]
-    choice = _choice(wanted.get("tool_choice"), several=wanted.get("parallel_tool_calls"))
+    several, chosen = wanted.get("parallel_tool_calls"), wanted.get("tool_choice")
+    if not params.get(
+        "tools"
+    ):  # the API takes no choice without tools; one that asks for a call it may refuse itself
+        several, chosen = None, None if chosen in ("auto", "none") else chosen
+    choice = _choice(chosen, several=several)
     return params | ({"tool_choice": choice} if choice else {})
 
 
@@ -206,9 +233,9 @@ def _limits(schema: object) -> Iterator[str]:
     for key, value in schema.items():
         if key in LIMITS or (key == "minItems" and value not in (0, 1)):
             yield key
-        elif key in ("properties", "$defs", "definitions") and isinstance(value, Mapping):
+        elif key in _BY_NAME and isinstance(value, Mapping):
             yield from _limits(list(value.values()))
-        elif key in ("items", "anyOf", "oneOf", "allOf"):
+        elif key in _SCHEMAS:
             yield from _limits(value)
 
 

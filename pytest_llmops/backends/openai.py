@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pytest_llmops import recorder
 from pytest_llmops.cassettes.redact import PLACEHOLDER_KEY
 from pytest_llmops.errors import ModelError, UsageError
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json
 from pytest_llmops.openai_replies import (
     Decided,
     for_responses,
@@ -22,6 +22,7 @@ from pytest_llmops.openai_replies import (
     read_decisions,
     read_responses,
     read_with,
+    refused,
 )
 from pytest_llmops.protocols import Completion, Message
 from pytest_llmops.sdks import address, asking, is_local, key_of, latency, unnamed
@@ -75,12 +76,13 @@ class OpenAIModel:
                 "complete() returns the whole answer: leave `stream` out, or ask the openai SDK yourself"
             )
         conversation = [{"role": one.role, "content": one.content} for one in asked]
+        client = self._client()
         started = time.perf_counter()
         with recorder.purpose(self.purpose):
-            raw = _asking(self._create, model, self._client(), model, conversation, wanted)
+            raw = _asking(self._create, model, client, client, model, conversation, wanted)
         took = latency(raw, time.perf_counter() - started)
         read = read_responses if self.api == "responses" else read_chat
-        return read_with(read, parsed(raw), latency_s=took, api_url=address(raw))
+        return read_with(read, parsed(raw, client), client=client, latency_s=took, api_url=address(raw))
 
     def decide(
         self, evidence: str, questions: Sequence[Mapping[str, Json]], /, *, model: str = "", **params: Json
@@ -109,10 +111,11 @@ class OpenAIModel:
         with recorder.purpose(self.purpose):
             raw = _asking(partial(create, input=evidence, questions=list(questions)), named, client)
         took = latency(raw, time.perf_counter() - started)
-        return read_decisions(raw, latency_s=took, api_url=address(raw))
+        return read_decisions(raw, client=client, latency_s=took, api_url=address(raw))
 
-    def _create(self, model: str, conversation: list[dict[str, str]], wanted: Mapping[str, Json]) -> Any:
-        client = self._client()
+    def _create(
+        self, client: Any, model: str, conversation: list[dict[str, str]], wanted: Mapping[str, Json]
+    ) -> Any:
         if self.api == "responses":
             # Compatible servers tell an assistant's message from other items by its type alone.
             items = [{"type": "message", **one} for one in conversation]
@@ -122,9 +125,8 @@ class OpenAIModel:
         return client.chat.completions.with_raw_response.create(model=model, messages=conversation, **wanted)
 
     def _client(self) -> Any:
-        if self.client is None:
-            self.client = new_client(self.base_url)
-        return self.client
+        # The shared client is not kept here: a client of one's own tells models apart by what nobody can see.
+        return self.client if self.client is not None else new_client(self.base_url)
 
 
 def new_client(base_url: str) -> Any:
@@ -210,18 +212,19 @@ class OpenAIEmbedder:
     def _vectors(self, texts: list[str]) -> NDArray[float32]:
         import numpy as np
 
-        if self.client is None:
-            self.client = new_client(self.base_url or recorder.settings().base_url)
+        client = self.client
+        if client is None:
+            client = new_client(self.base_url or recorder.settings().base_url)
         wanted = {} if self.dimensions is None else {"dimensions": self.dimensions}
-        ask = partial(self.client.embeddings.with_raw_response.create, model=self.model, **wanted)
+        ask = partial(client.embeddings.with_raw_response.create, model=self.model, **wanted)
         with recorder.purpose("embedder"):
-            reply = parsed(_asking(partial(ask, input=texts), self.model, self.client))
+            reply = parsed(_asking(partial(ask, input=texts), self.model, client), client)
         try:
             listed = sorted(reply.data, key=lambda one: int(one.index))
             with np.errstate(over="ignore"):
                 vectors = np.asarray([one.embedding for one in listed], np.float32).reshape(len(listed), -1)
         except (AttributeError, TypeError, ValueError):
-            raise no_answer(f"holds no vectors: {shorten(str(reply))}") from None
+            raise refused(reply, client) or no_answer("holds no vectors", reply, client=client) from None
         if len(vectors) != len(texts):
             raise ModelError(f"embeddings: expected {len(texts)} vectors, got {len(vectors)}", kind="reply")
         if not np.isfinite(vectors).all():

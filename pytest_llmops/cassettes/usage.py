@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes.candidates import Candidates
 from pytest_llmops.cassettes.foreign import is_ours
 from pytest_llmops.cassettes.journal import FOLDER as JOURNALS
 from pytest_llmops.cassettes.journal import left_behind
@@ -119,6 +120,7 @@ def audit(
     damaged: list[Told] = []
     leaks: list[str] = []
     unjudged: list[Told] = []
+    candidates = Candidates(usage or Usage(""))
     for path in _cassettes(root, usage, within):
         name = _name(root, path)
         try:
@@ -134,7 +136,8 @@ def audit(
         if usage is None:
             continue
         if used is None:
-            _judge_orphan(path, name, usage, orphans, unjudged)
+            if not candidates.own(name, interactions):
+                _judge_orphan(path, name, usage, orphans, unjudged)
         elif used.ran and used.stamp != stamp_of(path):
             unjudged.append(Told(name, CHANGED))
         else:
@@ -283,9 +286,10 @@ def _why(error: Exception, path: Path) -> str:
 
 
 def orphans(root: Path, usage: Usage) -> list[str]:
-    """Return the cassettes in the scopes of a complete run that no test uses, without reading them; else none."""
+    """Return the cassettes in the scopes of a complete run that no test uses; else none. Only those are read."""
     if not usage.complete:
         return []
+    candidates = Candidates(usage)
     names = ((_name(root, path), path) for path in _cassettes(root, usage, None))
     return [
         name
@@ -294,7 +298,15 @@ def orphans(root: Path, usage: Usage) -> list[str]:
         and _in_scope(name, usage)
         and not _is_newer(path, usage)
         and not left_behind(path)
+        and not _is_a_candidates(path, name, candidates)
     ]
+
+
+def _is_a_candidates(path: Path, name: str, candidates: Candidates) -> bool:
+    try:
+        return candidates.own(name, store.parse(path.read_bytes(), path))
+    except (CassetteError, OSError):
+        return False
 
 
 def _cassettes(root: Path, usage: Usage | None, within: Path | None) -> list[Path]:

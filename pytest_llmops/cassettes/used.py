@@ -67,6 +67,8 @@ class Usage:
         red_because: Else what.
         scopes: Folders, relative to the root (``""`` is the root itself), whose tests were all collected.
         files: The cassettes of all their tests, by path relative to the root.
+        cases: The ids of the parameters of tests that use `llm`, by cassette: each may be recorded for more models.
+        models: Those of the hook `pytest_llmops_models`.
     """
 
     created: str
@@ -77,6 +79,8 @@ class Usage:
     red_because: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     files: Mapping[str, Used] = field(default_factory=dict)
+    cases: Mapping[str, str] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins, for JSON."""
@@ -90,6 +94,8 @@ class Usage:
             "red_because": list(self.red_because),
             "scopes": list(self.scopes),
             "files": {file: used.to_wire() for file, used in sorted(self.files.items())},
+            "cases": dict(sorted(self.cases.items())),
+            "models": list(self.models),
         }
 
     @classmethod
@@ -115,6 +121,8 @@ class Usage:
                 red_because=_texts(wire["red_because"]),
                 scopes=_texts(wire["scopes"]),
                 files={str(file): _used(one) for file, one in wire["files"].items()},
+                cases={str(file): str(case) for file, case in wire.get("cases", {}).items()},
+                models=_texts(wire.get("models", [])),
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise CassetteError(

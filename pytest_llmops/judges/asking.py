@@ -131,7 +131,7 @@ class Asker:
         name: Of the judge, for errors and the report.
         file: The prompt. ``{{ data }}`` must be a user message of its own, and ``{{ form }}`` (the form of
             the reply) must stand somewhere; ``{{ nonce }}`` may, and what ``values`` gives.
-        model: Who is asked; None: the judge model of the run's settings, looked up at first use.
+        model: Who is asked; None: the judge model of the run's settings, as the running test sees it.
         values: Further variables of the prompt.
         params: Parameters of the model, over those of the prompt.
         named: The model's name, over the prompt's.
@@ -158,10 +158,8 @@ class Asker:
         return own if not self.values else digest([own, dict(self.values)], 16)
 
     def asked(self) -> Model:
-        """Return the model that is asked."""
-        if self.model is None:
-            self.model = cast("Model", recorder.lookup("model", "judge"))
-        return self.model
+        """Return the model that is asked; one of the run's settings is looked up anew, as each test may see another."""
+        return self.model if self.model is not None else cast("Model", recorder.lookup("model", "judge"))
 
     def prompt(self) -> Prompt:
         """Return the prompt; it is read once."""

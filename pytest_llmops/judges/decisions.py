@@ -24,6 +24,7 @@ from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.judges.asking import Asker, block, digest, passages_of
 from pytest_llmops.judges.files import MAX_LEVELS, TEMPLATE, read_rubric
+from pytest_llmops.judges.patience import patiently
 from pytest_llmops.judges.reply import Unread, quoted
 from pytest_llmops.judges.rubric import Rubric, shown, without_asking
 from pytest_llmops.judges.weighting import expected_score
@@ -65,7 +66,7 @@ class DecisionsJudge:
     Args:
         rubric: What to look at: a scale of whole numbers, or names. Its levels and dimensions become questions.
         model: Who is asked, an `OpenAIModel` or anything with its ``decide``; None: the judge model of the run's
-            settings, looked up at first use.
+            settings, as the running test sees it.
 
     Raises:
         UsageError: The scale has no levels that could be listed.
@@ -167,7 +168,8 @@ class DecisionsJudge:
         params = {name: one for name, one in self.rubric.params.items() if name in TAKEN}
         try:
             with recorder.purpose("judge"):
-                return list(decide(text, questions, model=self.rubric.model, **params).answers)
+                decided = patiently(lambda: decide(text, questions, model=self.rubric.model, **params))
+                return list(decided.answers)
         except ModelError as error:
             if error.status not in NO_ENDPOINT:
                 raise

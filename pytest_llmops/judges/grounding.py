@@ -67,7 +67,7 @@ class Grounding:
     """A judge of an answer against the contexts it was made from.
 
     Args:
-        model: Who is asked; None: the judge model of the run's settings, looked up at first use.
+        model: Who is asked; None: the judge model of the run's settings, as the running test sees it.
         pass_at: The bound of an assertion that names none: by default, every claim is supported.
         name: Of the judge and its measurements.
     """

@@ -48,7 +48,7 @@ class ItemsJudge:
         file: Its prompt.
         items: What is asked for; none: the passages of each call's context.
         answers: The possible answers to an item, and what each counts; None: the item does not count.
-        model: Who is asked; None: the judge model of the run's settings, looked up at first use.
+        model: Who is asked; None: the judge model of the run's settings, as the running test sees it.
         pass_at: The bound of an assertion that names none, 0 to 1.
         origin: Further fingerprint of where the items come from.
 

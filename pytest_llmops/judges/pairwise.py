@@ -100,7 +100,7 @@ class Pairwise:
 
     Args:
         criteria: What makes an answer the better one, in plain words.
-        model: Who is asked; None: the judge model of the run's settings, looked up at first use.
+        model: Who is asked; None: the judge model of the run's settings, as the running test sees it.
         name: Of the judge and its measurements.
     """
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, SupportsFloat, cast
 from pytest_llmops import recorder
 from pytest_llmops.cassettes.shelf import judging
 from pytest_llmops.errors import MeasurementFailed, UsageError, told
-from pytest_llmops.judges.selfsame import conflict
+from pytest_llmops.judges.selfsame import answered, conflict
 from pytest_llmops.measurement import Json, Measurement, shorten
 from pytest_llmops.protocols import Verdict
 
@@ -122,9 +122,13 @@ def verdict_of(
         asked.look()
         if own := conflict(asked.model):
             return _unscored(asked, own)
+        before = len(recorder.exchanges())
         with recorder.purpose("judge"), judging() as share:
             found: object = asked.judge.judge(answer, question=question, reference=reference, **more)
             problem = _problem(found)
+            # A panel counts no vote that was refused for this already; those of the others are the verdict.
+            if own := answered(before, told=[one.error for one in getattr(found, "votes", None) or ()]):
+                return _unscored(asked, own, raw=str(found.raw) if isinstance(found, Verdict) else "")
             if not problem:
                 share()
     except UsageError:

@@ -116,7 +116,7 @@ class RubricJudge:
 
     Args:
         rubric: What to look at.
-        model: Who is asked; None: the judge model of the run's settings, looked up at first use.
+        model: Who is asked; None: the judge model of the run's settings, as the running test sees it.
     """
 
     rubric: Rubric

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from pytest_llmops import recorder
 from pytest_llmops.measurement import shorten
 from pytest_llmops.modelnames import same_model
 from pytest_llmops.trace import read
+
+FAILED = 400
+"""The first HTTP status of an answer that is none."""
 
 
 def conflict(judge: str) -> str:
@@ -30,10 +33,29 @@ def conflict(judge: str) -> str:
     )
 
 
+def answered(since: int, *, told: Collection[str] = ()) -> str:
+    """Return why a verdict cannot count by what was asked and answered for it, or nothing.
+
+    Args:
+        since: How many exchanges the test had before its judge was asked.
+        told: What was said of it already, and counts in the verdict no more.
+    """
+    if recorder.settings().same_model != "error":
+        return ""
+    asked = recorder.exchanges()[since:]
+    found = (conflict(name) for name in _names(asked, "judge"))
+    return next((one for one in found if one and one not in told), "")
+
+
 def _under_test() -> Iterator[str]:
     """The models that the application asked in this test so far, by the names they answered and were asked by."""
-    for exchange in recorder.exchanges():
-        if exchange.purpose == "app":
+    return _names(recorder.exchanges(), "app")
+
+
+def _names(exchanges: Iterable[recorder.Exchange], purpose: str) -> Iterator[str]:
+    for exchange in exchanges:
+        failed = exchange.status is not None and exchange.status >= FAILED
+        if exchange.purpose == purpose and not failed:
             yield read(exchange).model
             if isinstance(exchange.request, dict):
                 yield str(exchange.request.get("model") or "")

@@ -21,7 +21,7 @@ from pytest_llmops.reviewing import Judgement, review
 from pytest_llmops.runs import OUTCOMES, Run, TestRecord
 from pytest_llmops.sides import grouped
 from pytest_llmops.texts import Texts
-from pytest_llmops.totals import BINS, WORDS, Metric, Side, totals
+from pytest_llmops.totals import BINS, WORDS, Metric, Side, totals, uneven_words
 from pytest_llmops.traffic import cost_words, counted
 from pytest_llmops.views import MAX_NAME, CaseView, case_id, flags_of, json_text, sign, view
 
@@ -247,15 +247,19 @@ def _candidates(sides: Sequence[Side]) -> _Candidates:
         else ""
     )
     return _Candidates(
-        tests=f"{counted(sides[0].tests, 'test')} each{left_out}",
+        tests="; ".join([f"{counted(sides[0].tests, 'test')} each{left_out}", *_uneven(sides)]),
         metrics=[(shorten(name, 40), doubt) for name, doubt in doubts.items()],
         rows=[(one, [_column_mean(one.metrics, name) for name in doubts]) for one in sides],
     )
 
 
+def _uneven(sides: Iterable[Side]) -> list[str]:
+    return [f"{shorten(name, 40)}: {words}" for name, words in uneven_words(sides)]
+
+
 def _doubts(sides: Sequence[Side]) -> dict[str, str]:
     """The metrics to show, those with a bound if there are any, and what speaks against each."""
-    shown = [one for side in sides for one in side.metrics if one.n]
+    shown = [one for side in sides for one in side.metrics if one.n or one.left_out]
     by_name = grouped([one for one in shown if one.bounds] or shown, lambda one: one.name)
     return {name: next(filter(None, (one.doubt for one in group)), "") for name, group in by_name.items()}
 
@@ -275,6 +279,7 @@ def _table(matrix: Matrix) -> _Table:
                     f"cost {cost_words(column.traffic)}" if column.traffic.calls else "",
                     f"p95 {amount(column.latency.p95, 's')}" if column.latency.p95 is not None else "",
                     shorten(column.fingerprint[:12]),
+                    *_uneven([column]),
                 ],
                 means=[_column_mean(column.metrics, name) for name in names],
             )

@@ -13,7 +13,7 @@ from pytest_llmops.measurement import amount, shorten
 from pytest_llmops.reviewing import Judgement, review
 from pytest_llmops.runs import Run
 from pytest_llmops.sides import grouped
-from pytest_llmops.totals import Metric, Side, Totals, totals
+from pytest_llmops.totals import Metric, Side, Totals, totals, uneven_words
 from pytest_llmops.traffic import cost_words, counted
 from pytest_llmops.wording import harmless
 
@@ -249,7 +249,12 @@ def _sides(page: _Page, head: str, sides: Sequence[Side]) -> list[Line]:
         passed = f"{side.passed}/{side.tests - side.skipped}"
         means = (_mean(by_key.get(key)) for key in keys)
         rows.append([f"{INDENT}{page.quote(side.label, 60)}", passed, *means])
-    return page.table(rows, [""] * len(rows))
+    left_out = [
+        line
+        for name, words in uneven_words(sides)
+        for line in page.fact("means", f"{page.quote(name, 60)}: {words}")
+    ]
+    return [*page.table(rows, [""] * len(rows)), *left_out]
 
 
 def _blamed(page: _Page, found: Totals) -> list[Line]:

@@ -69,7 +69,7 @@ def test_five_minutes(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
             "*cassette  cassettes/test_greet/test_capital.json",
             "*- messages[[]0].content: Answer in one sentence.",
             "*+ messages[[]0].content: Answer in one word.",
-            "*pytest test_greet.py::test_capital --llm-record=new",
+            "*pytest test_greet.py::test_capital --llm-base-url=http://127.0.0.1:1/v1 --llm-record=new",
         ]
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 from support.project import INI, Project
@@ -124,6 +125,10 @@ def test_the_marker_with_versions_and_cases(project: Project, workers: int) -> N
     assert sorted(result.records) == sorted(
         f"test_answer[{model}-{version}-{case}]" for model in models for version in versions for case in cases
     )
+    params = {name: one.facts["params"] for name, one in result.records.items()}
+    assert params["test_answer[Small-v2-early]"] == {
+        "llm": {"id": "Small", "place": 1}, "prompt": {"id": "v2", "place": 1}, "case": {"id": "early", "place": 1}
+    }  # fmt: skip
     assert asked(project) == sorted(4 * [*models])  # never the prompt's own, nor the ini's
     project.server.close()
     assert project.run(workers=workers).outcomes == {"passed": 8}
@@ -176,21 +181,39 @@ def test_tests_with_a_model_of_their_own_are_left_alone(project: Project) -> Non
             "sub/conftest.py": "import pytest\n@pytest.fixture(params=[1, 2])\ndef llm(request): return request.param\n",
             "sub/test_b.py": "def test_b(llm): pass\n",
             "test_c.py": "import pytest\n@pytest.mark.parametrize('x, llm', [(1, 'a')])\ndef test_c(x, llm): pass\n",
-            "test_d.py": "import pytest\n@pytest.mark.models('m')\ndef test_d(llm): pass\n",
         }
     )
     result = project.run("--llm-model=one", "--llm-model=two")
-    names = ["test_b[1]", "test_b[2]", "test_c[1-a]", "test_d[one]", "test_d[two]", "test_plain"]
-    assert sorted(result.records) == names
-    assert result.outcomes == {"passed": 7}
+    assert sorted(result.records) == ["test_b[1]", "test_b[2]", "test_c[1-a]", "test_plain"]
+    assert result.outcomes == {"passed": 5}
+
+
+def test_the_marks_of_other_projects_are_left_alone(project: Project) -> None:
+    """An ORM's own mark: not ours, so nothing is recorded and the network is open to it."""
+    source = """
+import pytest, urllib.request
+class User: pass
+pytestmark = pytest.mark.models
+@pytest.mark.models(User, app="shop")
+def test_http():
+    assert urllib.request.urlopen("URL").status == 200
+@pytest.mark.models()
+def test_bare(): pass
+"""
+    ini = INI + "markers =\n  models: tests of the ORM models\n"
+    project.write(**{"pytest.ini": ini, "test_a.py": source.replace("URL", project.server.url)})
+    result = project.run()
+    assert (result.outcomes, result.run.records) == ({"passed": 2}, ())
 
 
 def test_an_override_that_builds_on_ours_is_asked_with_each(project: Project) -> None:
     override = "import pytest\n@pytest.fixture\ndef llm(llm):\n    return llm.model\n"
+    by_param = "import pytest\n@pytest.fixture\ndef llm(request): return request.param\n"
     test = "import pytest\n@pytest.mark.models('a', 'b')\ndef test_a(llm, request):\n    assert f'[{llm}]' in request.node.name\n"
     project.write(**{"conftest.py": override, "test_a.py": test})
-    assert project.run().outcomes == {"passed": 2}
-    assert project.run("--llm-model=c", "--llm-model=d").outcomes == {"passed": 2}
+    project.write(**{"sub/conftest.py": by_param, "sub/test_b.py": test})
+    assert project.run().outcomes == {"passed": 4}
+    assert project.run("--llm-model=c", "--llm-model=d").outcomes == {"passed": 4}
 
 
 def test_a_module_mark_is_for_those_that_use_llm(project: Project) -> None:
@@ -211,12 +234,20 @@ WRONG = {
     "keyword": ("models('a', name='b')", "llm", "got ('a', name='b')"),
     "twice": ("models('a', 'b', 'a ')", "llm", "expected each model once"),
     "no llm": ("models('a')", "request", "@pytest.mark.models needs the `llm` fixture"),
+    "own": ("models('a', 'b')", "llm", "but its fixture `llm` (test_6) brings a model of its own"),
+    "parametrized": ("models('a', 'b')", "llm", "but the test is parametrized with `llm` already"),
 }  # fmt: skip
+ABOVE = {
+    "own": "@pytest.fixture\ndef llm(): return 'own'\n",
+    "parametrized": "@pytest.mark.parametrize('llm', ['x', 'y'])\n",
+}
+"""What stands before the mark."""
 
 
 def test_a_wrong_marker_is_told_at_collection_with_its_place(project: Project, workers: int) -> None:
-    for number, (mark, fixture, _) in enumerate(WRONG.values()):
-        source = f"import pytest\n@pytest.mark.{mark}\ndef test_{number}({fixture}): pass\n"
+    for number, (name, (mark, fixture, _)) in enumerate(WRONG.items()):
+        above = ABOVE.get(name, "")
+        source = f"import pytest\n{above}@pytest.mark.{mark}\ndef test_{number}({fixture}): pass\n"
         project.write(**{f"test_{number}.py": source})
     result = project.run("--continue-on-collection-errors", workers=workers)
     assert result.outcomes == {"errors": len(WRONG)}
@@ -225,15 +256,11 @@ def test_a_wrong_marker_is_told_at_collection_with_its_place(project: Project, w
     assert "INTERNALERROR" not in result.text
 
 
-@pytest.mark.parametrize(
-    ("given", "wanted"), [(["a", "a"], "each model once"), (["a", ""], "that are not blank")]
-)
-def test_wrong_names_on_the_command_line(project: Project, given: list[str], wanted: str) -> None:
+def test_wrong_names_on_the_command_line(project: Project) -> None:
     project.write(**{"test_a.py": LLM})
-    result = project.run(*(f"--llm-model={one}" for one in given))
+    result = project.run("--llm-model=a", "--llm-model=")
     assert result.exit == 4
-    assert "command line --llm-model: expected" in result.text
-    assert wanted in result.text
+    assert "command line --llm-model: expected names of models that are not blank" in result.text
 
 
 def test_several_models_are_judged_by_one(project: Project, workers: int) -> None:
@@ -265,6 +292,25 @@ def test_a_hooks_model_is_no_name_for_the_judges_server(project: Project) -> Non
     result = project.run("--llm-judge", "--llm-model=scripted")
     assert "expected the judges' model (--llm-judge-model=NAME" in result.text
     assert project.server.count == 0
+
+
+def test_the_judges_model_may_be_one_of_the_hook_and_each_folder_has_its_own(
+    project: Project, workers: int
+) -> None:
+    hook = """
+from pytest_llmops.backends.openai import OpenAIModel
+def pytest_llmops_models(config):
+    return {"strict": lambda: OpenAIModel("of-NAME")}
+"""
+    for name in ("one", "two"):
+        files = {f"{name}/conftest.py": hook.replace("NAME", name), f"{name}/test_{name}.py": JUDGED}
+        project.write(**files)
+    Echoing(project)
+    how = ("--llm-judge", "--llm-judge-model=strict")
+    assert project.record(*how, workers=workers).outcomes == {"passed": 2}
+    assert asked(project) == ["of-one", "of-two", "stub-1", "stub-1"]
+    project.server.close()
+    assert project.run(*how, "two", workers=workers).outcomes == {"passed": 1}  # whatever ran before
 
 
 def test_a_judge_that_is_the_model_under_test_is_told_once(project: Project, workers: int) -> None:
@@ -314,6 +360,22 @@ def test_such_a_verdict_is_refused_where_only_the_answer_tells(project: Project)
     assert record.outcome == "errored"
     assert "the judge gpt-9 is the model under test (gpt-9)" in record.message
     assert asked(project) == ["alias", "gpt-9"]
+
+
+def test_an_everyday_run_calls_the_cassettes_of_candidates_no_orphans(project: Project) -> None:
+    hook = HOOK.replace("offline import ScriptedModel", "openai import OpenAIModel")
+    hook = hook.replace('ScriptedModel(lambda messages: "scripted")', 'OpenAIModel("a-name-there")')
+    project.write(**{"conftest.py": hook, "test_a.py": LLM})
+    project.record("--llm-model=one", "--llm-model=scripted")
+    project.record()
+    result = project.run()
+    assert result.outcomes == {"passed": 2}
+    assert len(project.cassettes()) == 3
+    assert result.run.meta["cassettes"]["orphans"] == []  # type: ignore[call-overload, index]
+    project.write(**{"test_a.py": LLM.replace("test_plain", "test_renamed")})
+    orphans: Any = project.record().run.meta["cassettes"]["orphans"]  # type: ignore[call-overload, index]
+    names = [".json", "/one.json", "/scripted.json"]
+    assert sorted(orphans) == [f"cassettes/test_a/test_plain{name}" for name in names]
 
 
 def test_reports_of_candidates(project: Project, workers: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_llmops import recorder, registry
+from pytest_llmops.backends import anthropic
 from pytest_llmops.backends.anthropic import AnthropicModel
 from pytest_llmops.backends.openai import OpenAIModel
 from pytest_llmops.errors import MissingExtra, ModelError, UsageError
@@ -61,6 +62,12 @@ def test_a_schema_with_limits_is_refused_and_names_of_fields_are_none() -> None:
         {"type": "object", "properties": {"a": limited}},
         {"type": "array", "items": {"anyOf": [{"type": "null"}, limited]}},
         {"$defs": {"one": limited}, "$ref": "#/$defs/one"},
+        {"type": "object", "additionalProperties": limited},
+        {"type": "object", "patternProperties": {"^x": limited}},
+        {"type": "object", "propertyNames": limited},
+        {"type": "array", "prefixItems": [limited]},
+        {"if": {"type": "string"}, "then": limited},
+        {"not": limited},
     ):
         assert "knows no `maxLength` in a schema" in str(refused(response_format=form(schema)))
     assert "`minItems`" in str(refused(response_format=form({"type": "array", "minItems": 2})))
@@ -69,6 +76,40 @@ def test_a_schema_with_limits_is_refused_and_names_of_fields_are_none() -> None:
     with pytest.MonkeyPatch.context() as patched, pytest.raises(MissingExtra):
         patched.setitem(sys.modules, "anthropic", None)
         AnthropicModel("m", "http://127.0.0.1:19").complete("hi", response_format=form(taken))
+
+
+def sent(monkeypatch: pytest.MonkeyPatch, **params: Any) -> dict[str, Any]:
+    """What the SDK would be given."""
+    found: list[dict[str, Any]] = []
+
+    class Took(Exception):
+        pass
+
+    def take(_client: Any, _model: str, request: dict[str, Any]) -> None:
+        found.append(request)
+        raise Took
+
+    monkeypatch.setattr(anthropic, "_sent", take)
+    with pytest.raises(Took):
+        AnthropicModel("m", client=object()).complete("hi", **params)
+    return {name: one for name, one in found[0].items() if name not in ("messages", "max_tokens")}
+
+
+def test_what_is_none_is_not_sent_and_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = dict.fromkeys(
+        ("stop", "seed", "temperature", "response_format", "tools", "tool_choice", "max_tokens")
+    )
+    assert sent(monkeypatch, **nothing) == {}
+
+
+def test_one_call_of_a_tool_at_most_is_a_matter_of_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sent(monkeypatch, parallel_tool_calls=False) == {}
+    assert sent(monkeypatch, tool_choice="auto", tools=[]) == sent(monkeypatch, tool_choice="none") == {}
+    assert sent(monkeypatch, tool_choice="required") == {"tool_choice": {"type": "any"}}  # the API says no
+    tools = [{"name": "look", "input_schema": {"type": "object"}}]
+    assert sent(monkeypatch, parallel_tool_calls=False, tools=tools) == {
+        "tools": tools, "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}
+    }  # fmt: skip
 
 
 def test_a_message_of_a_tool_has_no_place() -> None:

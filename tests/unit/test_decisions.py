@@ -411,6 +411,13 @@ def test_other_errors_are_those_of_any_model(
     assert "rubric:FILE" not in str(found)
 
 
+def test_a_busy_server_is_asked_again(tone: DecisionsJudge, server: Decides, tmp_path: Path) -> None:
+    server.queue.extend(error_reply(429, "slow down") for _ in range(2))
+    with taped(tmp_path / "c.json", "new"):
+        assert tone.judge("Yes.").score == pytest.approx(4.75)
+    assert server.count == 3
+
+
 def test_a_server_that_is_down(rubrics: Path) -> None:
     url = f"http://127.0.0.1:{closed_port()}/v1"
     with openai.OpenAI(base_url=url, api_key="sk-test-key-of-a-client", max_retries=0) as client:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply, responses_answer
 
-from pytest_llmops import recorder
+from pytest_llmops import collect, recorder, soft
 from pytest_llmops.backends.offline import ScriptedModel
 from pytest_llmops.backends.openai import OpenAIModel
 from pytest_llmops.errors import ModelError
@@ -125,6 +125,26 @@ def test_what_a_server_takes_is_remembered_for_server_and_model(server: Picky) -
     assert server.forms[4:] == ["tool"]
     quality(OpenAIModel("two", url)).judge("Thirty days.")
     assert server.forms[5:] == ["bounded", "plain", "plain", "tool"]
+
+
+def test_it_is_remembered_where_the_environment_names_the_server(
+    server: Picky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+    server.refuses = lambda request: "unsupported" if form(request) == "bounded" else ""
+    for _ in range(3):
+        quality(OpenAIModel("m")).judge("Thirty days.")
+    assert server.forms == ["bounded", *3 * ["plain"]]
+
+
+def test_it_is_remembered_from_block_to_block_of_a_test(server: Picky) -> None:
+    server.refuses = lambda request: "unsupported" if form(request) == "bounded" else ""
+    judge = quality(OpenAIModel("m", f"{server.url}/v1"))
+    judge.judge("Thirty days.")
+    for _ in range(2):
+        with soft(), collect():
+            judge.judge("Forty days.")
+    assert server.forms == ["bounded", *3 * ["plain"]]
 
 
 @pytest.mark.parametrize(

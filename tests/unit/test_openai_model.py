@@ -18,9 +18,7 @@ from support.server import (
     wait,
 )
 
-from pytest_llmops.backends.openai import (
-    OpenAIModel,
-)
+from pytest_llmops.backends.openai import OpenAIEmbedder, OpenAIModel
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt, TokenChances, ToolCall, Usage
 
@@ -238,6 +236,72 @@ def test_a_reply_that_is_no_answer(
     assert len(str(found)) < 400
 
 
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"detail": f"no such key: {KEY}"},
+        {"detail": "x" * 180 + KEY},  # cut within the key
+        {"choices": [{"message": KEY}], "output": [{"type": "message", "content": [KEY]}]},
+        {"error": {"message": f"bad key {KEY}"}},
+        {"error": f"bad key {KEY}"},
+        f"bad key {KEY}",
+    ],
+)
+def test_a_reply_that_echoes_the_key_is_told_without_it(
+    client: openai.OpenAI, server: StubServer, api: Any, body: Any
+) -> None:
+    server.queue.append(json_reply(body))
+    found = str(failing(OpenAIModel("m", api=api, client=client)))
+    assert KEY[:12] not in found
+
+
+def test_decisions_and_vectors_echo_no_key_either(client: openai.OpenAI, server: StubServer) -> None:
+    for body in (
+        {"detail": f"bad key {KEY}"},
+        {"detail": 1},
+        {"data": [{"index": 0, "embedding": [f"bad key {KEY}"]}]},
+    ):
+        server.queue.append(json_reply(body))
+    with pytest.raises(ModelError, match=r"holds no answers: .*bad key") as decided:
+        OpenAIModel("m", client=client).decide("text", [])
+    with pytest.raises(ModelError, match="is no answer: No embedding data") as embedded:
+        OpenAIEmbedder(client=client).embed(["text"])
+    with pytest.raises(ModelError) as broken:
+        OpenAIEmbedder(client=client).embed(["text"])
+    assert KEY[:12] not in f"{decided.value} {embedded.value} {broken.value}"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "status"),
+    [
+        ({"message": "No endpoints found\nfor m", "code": 404}, "request", 404),
+        ({"message": "slow down", "code": 429}, "rate_limit", 429),
+        ({"message": "overloaded", "code": "overloaded_error"}, "server", None),
+        ("overloaded", "server", None),
+    ],
+)
+def test_an_error_with_status_200_is_told_by_its_message(
+    model: OpenAIModel, server: StubServer, error: Any, kind: str, status: int | None
+) -> None:
+    bare: dict[str, Any] = {}
+    empty: dict[str, Any] = {"choices": []}
+    for more in (bare, empty):
+        server.queue.append(json_reply({"error": error, **more}))
+        found = failing(model)
+        assert (found.kind, found.status) == (kind, status)
+        message = error["message"] if isinstance(error, dict) else error
+        assert str(found).startswith(
+            f"the server answered with an error: {message.encode('unicode_escape').decode()}; "
+        )
+    server.queue.append(json_reply({"error": error}))
+    with pytest.raises(ModelError, match="the server answered with an error: "):
+        model.decide("text", [])
+    server.queue.append(json_reply({"error": error}))
+    with pytest.raises(ModelError, match="the server answered with an error: "):
+        OpenAIEmbedder(client=model.client).embed(["text"])
+
+
 WRONG: list[Any] = [5, True, [], {}, ["x"], {"a": 1}, "text", None]
 
 
@@ -269,6 +333,16 @@ def test_hostile_usage_counts_nothing(model: OpenAIModel, server: StubServer, wr
 def test_a_parameter_the_sdk_does_not_know(model: OpenAIModel, server: StubServer) -> None:
     with pytest.raises(UsageError, match=r"the openai SDK takes no such parameter: .*temprature"):
         model.complete("hi", temprature=0)
+    assert server.count == 0
+
+
+def test_a_value_that_no_json_can_hold_is_no_unknown_parameter(
+    model: OpenAIModel, server: StubServer
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"the openai SDK could not send the request: .*not JSON serializable"
+    ):
+        model.complete("hi", metadata={"when": object()})  # type: ignore[dict-item]
     assert server.count == 0
 
 

@@ -330,24 +330,29 @@ def test_too_long_is_unscored_never_cut() -> None:
     assert quality(server).judge("x" * MAX_DATA).score == 7
 
 
-def test_the_model_is_looked_up_at_first_use() -> None:
-    server = Server()
-    kinds: list[tuple[str, str]] = []
-
-    def lookup(kind: str, name: str) -> object:
-        kinds.append((kind, name))
-        return server
-
+def test_each_test_has_its_own_model_of_the_judges() -> None:
+    """One judge serves all tests of a run, and tests of two folders may see two models under that name."""
+    first, second = Server(), Server()
+    kinds: set[tuple[str, str]] = set()
     judge = quality()
-    mine = recorder.Recorder(lookup=lookup, settings=Settings())
-    recorder.push(mine)
-    try:
-        assert kinds == []
-        assert judge.judge(ANSWER).score == 7
-        assert judge.model_name == "server"
-    finally:
-        recorder.pop(mine)
-    assert kinds == [("model", "judge")]
+
+    def judged_by(server: Server) -> int:
+        def lookup(kind: str, name: str) -> object:
+            kinds.add((kind, name))
+            return server
+
+        mine = recorder.Recorder(lookup=lookup, settings=Settings())
+        recorder.push(mine)
+        try:
+            assert judge.judge(ANSWER).score == 7
+            assert judge.model_name == "server"
+        finally:
+            recorder.pop(mine)
+        return len(server.asked)
+
+    assert kinds == set()
+    assert [judged_by(first), judged_by(second), len(first.asked)] == [1, 1, 1]
+    assert kinds == {("model", "judge")}
 
 
 def test_the_version_is_that_of_all_that_makes_a_verdict(tmp_path: Path) -> None:

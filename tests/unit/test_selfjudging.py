@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmops import recorder, softly
+from pytest_llmops.judges.panel import Panel
+from pytest_llmops.judges.port import asked_of, verdict_of
 from pytest_llmops.judges.selfsame import conflict
 from pytest_llmops.measurement import Json
-from pytest_llmops.protocols import Call
+from pytest_llmops.protocols import Call, Verdict
 from pytest_llmops.recorder import Exchange, Recorder
 from pytest_llmops.runs import TestRecord
 from pytest_llmops.selfjudging import self_judged
@@ -53,9 +55,9 @@ def test_a_run_may_allow_it(meta: dict[str, Json], told: int) -> None:
     assert len(list(self_judged((OWN,), meta))) == told
 
 
-def exchange(asked: object, answered: str, purpose: str = "app") -> Exchange:
+def exchange(asked: object, answered: str, purpose: str = "app", status: int | None = 200) -> Exchange:
     return Exchange(
-        method="POST", url="https://api.openai.com/v1/chat/completions", request=asked, status=200,
+        method="POST", url="https://api.openai.com/v1/chat/completions", request=asked, status=status,
         content_type="application/json", body=f'{{"model": "{answered}", "choices": []}}'.encode(),
         latency_s=None, ttft_s=None, replayed=False, purpose=purpose,
     )  # fmt: skip
@@ -69,6 +71,13 @@ def exchange(asked: object, answered: str, purpose: str = "app") -> Exchange:
         ("error", "gpt-4o", [exchange("no object", "gpt-4o")], True),
         ("error", "gpt-4o", [exchange({"model": "gpt-4o"}, "gpt-4o", "judge")], False),
         ("error", "gpt-4o", [exchange({"model": "small"}, "small")], False),
+        (
+            "error",
+            "gpt-4o",
+            [exchange({"model": "gpt-4o"}, "", status=404), exchange({"model": "small"}, "small")],
+            False,
+        ),
+        ("error", "gpt-4o", [exchange({"model": "gpt-4o"}, "gpt-4o", status=None)], True),
         ("error", "gpt-4o", [], False),
         ("warn", "gpt-4o", [exchange({"model": "gpt-4o"}, "gpt-4o")], False),
         ("allow", "gpt-4o", [exchange({"model": "gpt-4o"}, "gpt-4o")], False),
@@ -88,3 +97,85 @@ def test_a_conflict_is_with_what_the_application_asked_in_this_test(
     if refused:
         assert found.startswith(f"the judge {name} is the model under test (")
         assert "name another with --llm-judge-model" in found
+
+
+class Own:
+    """A judge of a user's, which asks by whatever SDK: only its calls tell which model it was."""
+
+    version = "1"
+
+    def __init__(self, *calls: Exchange) -> None:
+        self.calls = calls
+
+    def judge(self, answer: str, **_: str) -> Verdict:
+        for one in self.calls:
+            recorder.exchanged(one)
+        return Verdict(score=9, reason=answer, raw="Score: 9")
+
+
+class Refused(Own):
+    """One that looks at what answered itself, as the built-in judges do."""
+
+    version = "2"
+
+    def judge(self, answer: str, **_: str) -> Verdict:
+        super().judge(answer)
+        return Verdict(error=conflict("gpt-4o-2024-08-06"))
+
+
+class Third(Own):
+    version = "3"
+
+
+@pytest.mark.parametrize(
+    ("judges", "score"),
+    [
+        ((Refused, Third, Own), 9),
+        ((Refused, Third), None),
+    ],
+)
+def test_a_panel_goes_on_without_the_vote_of_the_model_under_test(
+    judges: tuple[type[Own], ...], score: float | None
+) -> None:
+    running = Recorder(
+        settings=Settings(same_model="error"), exchanges=[exchange({"model": "gpt-4o"}, "gpt-4o")]
+    )
+    other = exchange({"model": "x"}, "x", "judge")
+    panel = Panel([one(ASKED_BY_ALIAS if one is Refused else other) for one in judges])
+    recorder.push(running)
+    try:
+        found = verdict_of(asked_of(panel, "t"), "Paris", "", "")
+    finally:
+        recorder.pop(running)
+    assert found.score == score
+    assert "is the model under test" in found.reason + found.error
+
+
+ASKED_BY_ALIAS = exchange({"model": "my-judge"}, "gpt-4o-2024-08-06", "judge")
+
+
+@pytest.mark.parametrize(
+    ("mode", "calls", "refused"),
+    [
+        ("error", [ASKED_BY_ALIAS], True),
+        ("error", [exchange({"model": "gpt-4o"}, "", "judge")], True),
+        ("error", [exchange({"model": "gpt-4o"}, "gpt-4o", "judge", 429), exchange({"model": "x"}, "x", "judge")], False),
+        ("error", [exchange({"model": "x"}, "x", "judge")], False),
+        ("error", [exchange({"model": "gpt-4o"}, "gpt-4o", "embedder")], False),
+        ("warn", [ASKED_BY_ALIAS], False),
+    ],
+)  # fmt: skip
+def test_a_verdict_of_any_judge_does_not_count_if_the_model_under_test_gave_it(
+    mode: SameModel, calls: list[Exchange], refused: bool
+) -> None:
+    before = [exchange({"model": "gpt-4o"}, "gpt-4o"), exchange({"model": "gpt-4o"}, "gpt-4o", "judge")]
+    running = Recorder(settings=Settings(same_model=mode), exchanges=before)
+    recorder.push(running)
+    try:
+        found = verdict_of(asked_of(Own(*calls), "t"), "Paris", "", "")
+    finally:
+        recorder.pop(running)
+    assert (found.score, bool(found.error)) == ((None, True) if refused else (9, False))
+    if refused:
+        assert "is the model under test (gpt-4o)" in found.error
+        assert found.raw == "Score: 9"

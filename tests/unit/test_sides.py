@@ -5,6 +5,8 @@ import pytest
 from pytest_llmops.matrix import matrices
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Usage
+from pytest_llmops.reports.html import render
+from pytest_llmops.reports.terminal import lines
 from pytest_llmops.runs import Outcome, Run, TestRecord
 from pytest_llmops.sides import row
 from pytest_llmops.totals import totals
@@ -112,6 +114,102 @@ def test_a_column_adds_up_the_rows_that_all_columns_ran() -> None:
     )
     assert [(one.tests, one.metrics[0].mean) for one in found.columns] == [(1, 0.2), (1, 0.4)]
     assert [[len(cell) for cell in line.cells] for line in found.rows] == [[1, 1], [1, 0]]
+
+
+def told(
+    model: str, version: str, case: str, *, order: tuple[str, ...] = (), outcome: Outcome = "passed"
+) -> TestRecord:
+    """A record that says what it is parametrized by, as tests do."""
+    params: dict[str, Json] = {
+        "llm": {"id": model, "place": order.index(model) if order else 0},
+        "prompt": {"id": version, "place": 0},
+        "case": {"id": case, "place": 0},
+    }
+    facts = {"model": {"name": model}, "prompt": {"name": "p", "version": version}, "case": {"id": case}}
+    return TestRecord(
+        nodeid=f"t.py::a[{model}-{version}-{case}]", outcome=outcome, facts={**facts, "params": params},
+        measurements=(Measurement(name="m", value=float(outcome == "passed")),),
+    )  # fmt: skip
+
+
+def test_a_case_that_looks_like_a_part_of_a_models_name_stays_in_the_comparison() -> None:
+    records = tuple(
+        told(model, version, case, outcome="failed" if (model, case) == ("llama", "4") else "passed")
+        for model in ("claude-sonnet-4-5", "llama") for version in ("4", "5") for case in ("1", "3", "4", "late")
+    )  # fmt: skip
+    found = totals(Run(records=records))
+    assert [(one.label, one.passed, one.tests, one.left_out) for one in found.candidates] == [
+        ("claude-sonnet-4-5", 8, 8, 0), ("llama", 6, 8, 0)
+    ]  # fmt: skip
+    assert [(one.label, one.passed, one.tests, one.left_out) for one in found.versions] == [
+        ("4", 7, 8, 0), ("5", 7, 8, 0)
+    ]  # fmt: skip
+    assert row(records[2], "model") == ("4", "4")
+    assert row(records[2], "prompt") == ("4", "claude-sonnet-4-5")
+    (table,) = matrices(Run(records=records), "model")
+    assert "4 [5]" in [one.case for one in table.rows]
+
+
+def test_parameters_that_read_alike_together_are_told_apart() -> None:
+    one, other = (
+        TestRecord(nodeid="t", facts={"params": {"llm": {"id": "x"}, "a": {"id": a}, "b": {"id": b}}})
+        for a, b in (("1-2", "3"), ("1", "2-3"))
+    )
+    assert (row(one, "model"), row(other, "model")) == (("", "1-2", "3"), ("", "1", "2-3"))
+
+
+def test_candidates_stand_in_the_order_they_were_asked_for() -> None:
+    records = tuple(told(name, "v", "c", order=("zeta", "alpha")) for name in ("alpha", "zeta"))
+    assert [one.label for one in totals(Run(records=records)).candidates] == ["zeta", "alpha"]
+    assert [one.label for one in matrices(Run(records=records), "model")[0].columns] == ["zeta", "alpha"]
+
+
+def scored(model: str, case: str, *measured: Measurement) -> TestRecord:
+    return TestRecord(
+        nodeid=f"t.py::a[{model}-{case}]",
+        facts={"model": {"name": model}, "case": {"id": case}},
+        measurements=measured,
+    )
+
+
+def judge_said(value: float | None, label: str = "") -> Measurement:
+    return Measurement(name="judge.q", value=value, label=label, error="" if value is not None else "no")
+
+
+def test_a_mean_is_over_the_cases_that_have_a_value_with_every_model() -> None:
+    """Where a judge was not asked, or said nothing, the other model's score is of another question."""
+    records = (
+        scored("x", "easy", judge_said(0.9)), scored("y", "easy", judge_said(0.7)),
+        scored("x", "hard", judge_said(0.1)), scored("y", "hard"),
+        scored("x", "odd", judge_said(0.2)), scored("y", "odd", judge_said(None)),
+        scored("x", "two", judge_said(0.5, "a"), judge_said(0.3, "b")),
+        scored("y", "two", judge_said(0.6, "a"), judge_said(None, "b")),
+    )  # fmt: skip
+    run = Run(records=records)
+    first, second = totals(run).candidates
+    assert [(one.metrics[0].n, one.metrics[0].left_out) for one in (first, second)] == [(2, 3), (2, 3)]
+    assert [one.metrics[0].mean for one in (first, second)] == [pytest.approx(0.7), pytest.approx(0.65)]
+    assert (first.tests, second.unscored, second.metrics[0].errored) == (4, 2, 2)
+    (table,) = matrices(run, "model")
+    assert [one.metrics[0].mean for one in table.columns] == [pytest.approx(0.7), pytest.approx(0.65)]
+    shown = " ".join(line.text for line in lines(run, verbosity=0, ascii=True, width=200))
+    assert "judge.q: 3 cases left out without a value on every side" in shown
+    assert "judge.q: 3 cases left out without a value on every side" in render(run)
+
+
+def test_what_a_test_measured_before_it_was_skipped_is_in_no_mean() -> None:
+    records = (
+        record("a[x]", "x", 0.2),
+        record("a[y]", "y", 0.4),
+        record("b[x]", "x", 0.4),
+        record("b[y]", "y", 0.6),
+    )
+    skipped = TestRecord(
+        nodeid="a[x-again]", outcome="skipped", facts={"model": {"name": "x"}, "params": {"llm": {"id": "x"}}},
+        measurements=(Measurement(name="m", value=1.0),),
+    )  # fmt: skip
+    found = totals(Run(records=(*records, skipped))).candidates
+    assert [one.metrics[0].mean for one in found] == [pytest.approx(0.3), pytest.approx(0.5)]
 
 
 @pytest.mark.parametrize("name", ["größe", "モデル", "a\tb"])

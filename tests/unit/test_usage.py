@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,22 @@ from support.cassettes import entry, files, journalled, merged, texts
 
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.journal import Journal
+from pytest_llmops.cassettes.naming import cassette_path, safe
 from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.cassettes.usage import Audit, Pruned, Stale, Usage, Used, audit, collect, prune, stamp_of
+from pytest_llmops.cassettes.usage import (
+    Audit,
+    Pruned,
+    Stale,
+    Usage,
+    Used,
+    audit,
+    collect,
+    orphans,
+    prune,
+    stamp_of,
+)
 from pytest_llmops.cassettes.used import moment
+from pytest_llmops.cassettes.wire import fold
 from pytest_llmops.errors import CassetteError
 
 LATER = "2100-01-01T00:00:00+00:00"
@@ -166,6 +180,65 @@ def test_files_that_no_test_uses_are_orphans(root: Path) -> None:
     assert seen.orphans == (A,)
     assert prune(root, record) == Pruned((), (A,), ())
     assert files(root / "tests" / "cassettes") == ["test_a", "test_a/vcr.json", "test_b.json"]
+
+
+def recorded(root: Path, test: str, case: str, model: object) -> str:
+    """The cassette of a test that asked a model."""
+    asked = {"model": model} if model is not None else "no object"
+    request = {"method": "POST", "url": "http://loopback/ask", "body": fold(json.dumps(asked).encode())}
+    path = cassette_path(root / "tests/test_a.py", (test,), case)
+    merged(path, replace(entry(9), request=request))
+    return path.relative_to(root).as_posix()
+
+
+CANDIDATES = [
+    ("test_x", "one", "one"),
+    ("test_x", "a/B-4.1", "a/B-4.1"),
+    ("test_x", "anthropic:claude-x", "claude-x"),
+    ("test_x", "gr\\xf6\\xdfe", "größe"),
+    ("test_x", "größe", "größe"),
+    ("test_x", "home", "a-name-at-home"),  # of the hook
+    ("test_p", "one-late", "one"),
+    ("test_p", "late-one", "one"),
+    ("test_p", "One-2-B", "One"),
+    ("test_p", "late-late", "late"),
+]
+NOBODYS = [
+    ("test_gone", "one", "one"),
+    ("test_x", "v1", "one"),  # a parameter that the test has no more
+    ("test_p", "one-early", "one"),  # of a case that is no more
+    ("test_p", "one", "one"),
+    ("test_other", "one", "one"),  # does not use `llm`
+    ("test_x", "3", 3),
+    ("test_x", "none", None),
+    ("test_x", "blank", ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("test", "case", "model", "orphan"),
+    [*((*one, False) for one in CANDIDATES), *((*one, True) for one in NOBODYS)],
+)
+def test_a_cassette_of_a_candidate_of_another_run_is_no_orphan(
+    root: Path, test: str, case: str, model: object, orphan: bool
+) -> None:
+    """The run asked one model alone, so its tests have no model in their ids."""
+    name = recorded(root, test, case, model)
+    here = "tests/cassettes/test_a/test_p"
+    cases = {A: "", f"{here}/late.json": "late", f"{here}/{safe('2-B')}.json": "2-B"}
+    there = {file: Used(ran=True) for file in (*cases, "tests/cassettes/test_a/test_other.json")}
+    record = replace(usage(root), cases=cases, models=("home",), files={**there, **usage(root).files})
+    assert found(root, record).orphans == ((name,) if orphan else ())
+    assert orphans(root, record) == ([name] if orphan else [])
+    assert prune(root, record, dry_run=True) == Pruned((), (name,) if orphan else (), ())
+
+
+def test_a_damaged_file_is_no_candidates(root: Path) -> None:
+    place = root / "tests/cassettes/test_a/test_x/one.json"
+    place.parent.mkdir()
+    place.write_text(DAMAGED)
+    record = replace(usage(root), cases={A: ""})
+    assert orphans(root, record) == [place.relative_to(root).as_posix()]
 
 
 def test_folders_that_get_empty_go_up_to_that_of_the_cassettes(root: Path) -> None:
@@ -363,6 +436,10 @@ def test_the_record_goes_through_json(root: Path) -> None:
     record = usage(root, complete=False, green=False, a=Used(ran=False))
     wire = json.loads(json.dumps(record.to_wire()))
     assert Usage.from_wire(wire) == record
+    assert (
+        Usage.from_wire({name: one for name, one in wire.items() if name not in ("models", "cases")})
+        == record
+    )
     assert wire["files"][B] == {
         "ran": True,
         "shared": False,
@@ -386,6 +463,8 @@ def test_the_record_goes_through_json(root: Path) -> None:
         ({"files": {"a": {"ran": True, "shared": True, "asked": {}, "stamp": [1]}}}, "damaged"),
         ({"scopes": "tests"}, "a list of texts"),
         ({"partial_because": [1]}, "a list of texts"),
+        ({"models": "one"}, "a list of texts"),
+        ({"cases": ["one"]}, "damaged"),
     ],
 )
 def test_another_record_is_refused(change: dict[str, Any], says: str) -> None:

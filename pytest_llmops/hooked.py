@@ -1,0 +1,71 @@
+"""Judges, embedders, models and retrievers that the hooks give by name, each built once.
+
+Knows pytest's items by their attributes only.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
+
+from pytest_llmops import registry
+from pytest_llmops.settings import Settings
+
+Factory: TypeAlias = Callable[[], object]
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Of one run in this process.
+
+    Attributes:
+        factories: By kind and the implementations of the hook that a test sees.
+        things: By kind, name and factory; what is built in by the settings instead.
+    """
+
+    factories: dict[tuple[object, ...], Mapping[str, Factory]] = field(default_factory=dict)
+    things: dict[tuple[str, str, object], object] = field(default_factory=dict)
+
+
+_runs: WeakKeyDictionary[Any, _Kept] = WeakKeyDictionary()
+_lock = threading.RLock()
+"""Judges of one test may look up their model in several threads; a factory may look up something itself."""
+
+
+def factories(item: Any, kind: str) -> Mapping[str, Factory]:
+    """Return what the hooks that a test sees have of a kind, by name: the nearest conftest's comes first.
+
+    The hook is called once for all tests that see the same implementations: a factory made in it (a lambda, a partial)
+    is another one at each call, and would be called for each test again.
+    """
+    hook = getattr(item.ihook, f"pytest_llmops_{kind}s")
+    with _lock:
+        kept = _of(item).factories
+        place = (kind, *hook.get_hookimpls())
+        if place not in kept:
+            answers = hook(config=item.config)
+            kept[place] = {name: factory for one in reversed(answers) for name, factory in one.items()}
+        return kept[place]
+
+
+def built(item: Any, kind: str, name: str, factory: Factory | None, settings: Settings) -> object:
+    """Return what a factory makes, made once in a run; without a factory what is built in under that name.
+
+    Raises:
+        UnknownName: Nothing of that name is built in.
+        UsageError: Its argument is wrong.
+    """
+    __tracebackhide__ = True
+    place = (kind, name, factory or settings)
+    with _lock:
+        kept = _of(item).things
+        if place not in kept:
+            kept[place] = factory() if factory else registry.load(kind, name)
+        return kept[place]
+
+
+def _of(item: Any) -> _Kept:
+    return _runs.setdefault(item.config, _Kept())

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pluggy
+import pytest
+
+from pytest_llmops import hooked
+from pytest_llmops.errors import UnknownName
+from pytest_llmops.settings import Settings
+
+spec, impl = pluggy.HookspecMarker("p"), pluggy.HookimplMarker("p")
+
+
+class Config:
+    """Of a run; nothing of it is asked."""
+
+
+class Specs:
+    @spec
+    def pytest_llmops_models(self, config: Config) -> Mapping[str, Callable[[], object]]:
+        raise NotImplementedError
+
+
+class Conftest:
+    """A hook that makes its factories anew at each call, as a lambda in it does."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.called = 0
+        self.made: list[object] = []
+
+    @impl
+    def pytest_llmops_models(self) -> Mapping[str, Callable[[], object]]:
+        self.called += 1
+
+        def factory() -> object:
+            self.made.append(object())
+            return self.made[-1]
+
+        return dict.fromkeys(self.names, factory)
+
+
+def run(*conftests: Conftest) -> tuple[pluggy.PluginManager, Config]:
+    plugins = pluggy.PluginManager("p")
+    plugins.add_hookspecs(Specs)
+    for one in conftests:
+        plugins.register(one)
+    return plugins, Config()
+
+
+def item(plugins: pluggy.PluginManager, config: Config, hidden: tuple[Conftest, ...] = ()) -> Any:
+    """A test that does not see some of the conftest files."""
+    hook = plugins.subset_hook_caller("pytest_llmops_models", list(hidden))
+    return SimpleNamespace(config=config, ihook=SimpleNamespace(pytest_llmops_models=hook))
+
+
+def get(test: Any, name: str) -> object:
+    return hooked.built(test, "model", name, hooked.factories(test, "model").get(name), Settings())
+
+
+def test_a_factory_that_is_made_in_the_hook_is_called_once_for_all_tests() -> None:
+    conftest = Conftest("heavy", "never")
+    plugins, config = run(conftest)
+    found = {id(get(item(plugins, config), "heavy")) for _ in range(20)}
+    assert (len(found), len(conftest.made), conftest.called) == (1, 1, 1)
+    get(item(plugins, Config()), "heavy")  # of another run
+    assert len(conftest.made) == 2
+
+
+def test_the_nearest_conftest_has_its_say_in_its_folder_alone() -> None:
+    root, one, two = Conftest("m", "root"), Conftest("m"), Conftest("m")
+    plugins, config = run(root, one, two)
+    in_one, in_two = item(plugins, config, (two,)), item(plugins, config, (one,))
+    assert [get(in_one, "m"), get(in_two, "m"), get(in_one, "m")] == [one.made[0], two.made[0], one.made[0]]
+    assert get(in_one, "root") is root.made[0]
+    assert [len(each.made) for each in (one, two)] == [1, 1]
+
+
+def test_a_plugin_that_comes_later_is_heard() -> None:
+    plugins, config = run(Conftest("m"))
+    assert set(hooked.factories(item(plugins, config), "model")) == {"m"}
+    plugins.register(Conftest("late"))
+    assert set(hooked.factories(item(plugins, config), "model")) == {"m", "late"}
+
+
+def test_without_a_factory_it_is_what_is_built_in() -> None:
+    plugins, config = run()
+    test = item(plugins, config)
+    assert hooked.built(test, "embedder", "tfidf", None, Settings()) is hooked.built(
+        test, "embedder", "tfidf", None, Settings()
+    )
+    with pytest.raises(UnknownName, match="tfidf"):
+        hooked.built(test, "embedder", "tfidff", None, Settings())

@@ -191,10 +191,14 @@ def spellings(secret: str) -> dict[str, bytes]:
 
 
 def searched(project: Project, result: Result) -> Iterator[tuple[str, bytes]]:
-    """All that the run wrote: files, also hidden and temporary ones, and the terminal."""
+    """All that the run wrote: files, also hidden and temporary ones, and the terminal.
+
+    The sources that hold the secrets are the user's own, and what Python compiles of them is Python's.
+    """
     yield "terminal", result.text.encode()
     for path in project.path.rglob("*"):
-        if path.is_file() and path.name not in ("test_planted.py", "conftest.py"):
+        own = path.name in ("test_planted.py", "conftest.py") or path.parent.name == "__pycache__"
+        if path.is_file() and not own:
             yield path.relative_to(project.path).as_posix(), path.read_bytes()
 
 

@@ -126,7 +126,7 @@ class Run:
 
     def to_full_json(self) -> str:
         """Return the run as JSON text on one line, every text where it belongs: `from_json` reads it too."""
-        # Without an indent it is C that writes it, some ten times faster: every run is looked through for secrets.
+        # Without an indent it is C that writes it, some four times faster: every run is looked through for secrets.
         whole = {**self._head(), "records": [record.to_wire() for record in self.records]}
         return json.dumps(whole, ensure_ascii=False) + "\n"
 

@@ -1,10 +1,15 @@
-"""Where records of judges lie, and which of them is of a given judge: beside its rubric, or by its name in a folder."""
+"""Records of judges, as commands write them: how one is read, where they lie, and which of them is of a given judge."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
+
+from pytest_llmops.errors import UsageError
+from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.textfiles import BadFile, as_mapping, read_json, read_text
 
 
 class Record(Protocol):
@@ -29,6 +34,62 @@ class Record(Protocol):
 R = TypeVar("R", bound=Record)
 _read: dict[tuple[str, int, int], object] = {}
 """Records by file, time and size: each is read once, as long as it stays as it is."""
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of records.
+
+    Attributes:
+        name: As errors call it.
+        schema: Of its files, without the version.
+        major: The version of the schema.
+        command: What writes it.
+        texts: Keys that hold a text, and not an empty one.
+        objects: Keys that hold an object.
+    """
+
+    name: str
+    schema: str
+    major: int
+    command: str
+    texts: Sequence[str]
+    objects: Sequence[str]
+
+    def read(self, path: str | Path, made: Callable[[Mapping[str, Json], str], T]) -> T:
+        """Return what ``made`` makes of a file's content and its path.
+
+        Raises:
+            UsageError: There is no such file, it is damaged, or a newer version wrote it.
+        """
+        place = Path(path)
+        try:
+            wire = as_mapping(read_json(read_text(place)))
+            self._check(wire)
+            return made(wire, str(place))
+        except BadFile as error:
+            line = f" (line {error.line})" if error.line is not None else ""
+            raise UsageError(
+                f"{self.name} {shorten(str(place), 300)}: {error.what}{line}; expected a file of {self.command} --out FILE"
+            ) from None
+
+    def _check(self, wire: Mapping[str, Json]) -> None:
+        schema = wire.get("schema")
+        if schema != f"{self.schema}{self.major}":
+            newer = isinstance(schema, str) and schema.startswith(self.schema)
+            hint = ": update pytest-llmops" if newer else ""
+            raise BadFile(
+                f"expected the schema {self.schema}{self.major}, got {shorten(repr(schema), 80)}{hint}"
+            )
+        for key in self.texts:
+            if not isinstance(wire.get(key), str) or not wire[key]:
+                raise BadFile(f"expected {key} as a text, got {shorten(repr(wire.get(key)), 80)}")
+        for key in self.objects:
+            if not isinstance(wire.get(key), Mapping):
+                raise BadFile(f"expected {key} as an object, got {shorten(repr(wire.get(key)), 80)}")
 
 
 def beside(judge: object, suffix: str) -> Path | None:

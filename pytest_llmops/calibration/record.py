@@ -19,12 +19,20 @@ from pytest_llmops.measurement import Json, shorten
 from pytest_llmops.metrics.agreement import Corrected, Rates, corrected_rate
 from pytest_llmops.metrics.curves import wilson
 from pytest_llmops.protocols import Judge
-from pytest_llmops.textfiles import BadFile, as_mapping, read_json, read_text
+from pytest_llmops.textfiles import BadFile
 
 SCHEMA = "pytest-llmops/calibration/"
 MAJOR = 1
 SUFFIX = ".calibration.json"
 COMMAND = "llmops judge calibrate"
+KIND = kept.Kind(
+    "calibration",
+    SCHEMA,
+    MAJOR,
+    f"{COMMAND} JUDGE labels.jsonl",
+    ("judge", "version", "date", "labels"),
+    ("bars", "figures"),
+)
 Status: TypeAlias = Literal["calibrated", "out of date", "never"]
 
 
@@ -63,14 +71,7 @@ class Calibration:
         Raises:
             UsageError: There is no such file, it is damaged, or a newer version wrote it.
         """
-        place = Path(path)
-        try:
-            return _read(as_mapping(read_json(read_text(place))), str(place))
-        except BadFile as error:
-            line = f" (line {error.line})" if error.line is not None else ""
-            raise UsageError(
-                f"calibration {shorten(str(place), 300)}: {error.what}{line}; expected a file of {COMMAND} JUDGE labels.jsonl --out FILE"
-            ) from None
+        return KIND.read(path, _read)
 
     @classmethod
     def of(
@@ -287,17 +288,6 @@ def _counts(rates: Rates | None) -> dict[str, Json] | None:
 
 
 def _read(wire: Mapping[str, Json], path: str) -> Calibration:
-    schema = wire.get("schema")
-    if not isinstance(schema, str) or not schema.startswith(SCHEMA):
-        raise BadFile(f"expected the schema {SCHEMA}{MAJOR}, got {shorten(repr(schema), 80)}")
-    if schema.removeprefix(SCHEMA) != str(MAJOR):
-        raise BadFile(f"expected the schema {SCHEMA}{MAJOR}, got {shorten(schema, 80)}: update pytest-llmops")
-    for key in ("judge", "version", "date", "labels"):
-        if not isinstance(wire.get(key), str) or not wire[key]:
-            raise BadFile(f"expected {key} as a text, got {shorten(repr(wire.get(key)), 80)}")
-    for key in ("bars", "figures"):
-        if not isinstance(wire.get(key), Mapping):
-            raise BadFile(f"expected {key} as an object, got {shorten(repr(wire.get(key)), 80)}")
     if not isinstance(wire.get("agrees"), bool):
         raise BadFile(f"expected agrees as true or false, got {shorten(repr(wire.get('agrees')), 80)}")
     return Calibration(

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import cast, get_args
 
 from pytest_llmops import kept
-from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten
 from pytest_llmops.probing.canaries import canaries, set_of
 from pytest_llmops.probing.probe import Probe, Status, facts, summary
-from pytest_llmops.textfiles import BadFile, as_mapping, read_json, read_text
+from pytest_llmops.textfiles import BadFile
 
 SCHEMA = "pytest-llmops/canaries/"
 MAJOR = 1
 SUFFIX = ".canaries.json"
 COMMAND = "llmops judge probe"
 TEXTS = ("judge", "version", "date", "canaries", "text")
+KIND = kept.Kind("canaries", SCHEMA, MAJOR, f"{COMMAND} JUDGE", TEXTS, ("found",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +70,7 @@ class Fitness:
         Raises:
             UsageError: There is no such file, it is damaged, or a newer version wrote it.
         """
-        place = Path(path)
-        try:
-            return _read(as_mapping(read_json(read_text(place))), str(place))
-        except BadFile as error:
-            line = f" (line {error.line})" if error.line is not None else ""
-            raise UsageError(
-                f"canaries {shorten(str(place), 300)}: {error.what}{line}; expected a file of {COMMAND} JUDGE --out FILE"
-            ) from None
+        return KIND.read(path, _read)
 
     def text_of_file(self) -> str:
         """Return the file's text: readable JSON, the same bytes for the same record."""
@@ -123,20 +116,10 @@ def standing(judge: object, name: str, version: str, folder: str) -> dict[str, J
 
 
 def _read(wire: Mapping[str, Json], path: str) -> Fitness:
-    schema = wire.get("schema")
-    if schema != f"{SCHEMA}{MAJOR}":
-        newer = isinstance(schema, str) and schema.startswith(SCHEMA)
-        hint = ": update pytest-llmops" if newer else ""
-        raise BadFile(f"expected the schema {SCHEMA}{MAJOR}, got {shorten(repr(schema), 80)}{hint}")
-    for key in TEXTS:
-        if not isinstance(wire.get(key), str) or not wire[key]:
-            raise BadFile(f"expected {key} as a text, got {shorten(repr(wire.get(key)), 80)}")
     if wire.get("status") not in get_args(Status):
         raise BadFile(
             f"expected status as fit, unfit or undecided, got {shorten(repr(wire.get('status')), 80)}"
         )
-    if not isinstance(wire.get("found"), Mapping):
-        raise BadFile(f"expected found as an object, got {shorten(repr(wire.get('found')), 80)}")
     return Fitness(
         **{key: str(wire[key]) for key in TEXTS},
         model=str(wire.get("model", "")),

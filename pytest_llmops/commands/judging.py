@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pytest_llmops.recorder import Recorder
 
 RUBRIC = ".md"
+TESTS_FLAG = "--llm-judge-model="
+"""What errors about the judges' model name: a command has a flag of its own for it."""
 CHOICE = "a built-in one (quality), a rubric's file.md, or module.path:Class"
 
 
@@ -100,6 +102,10 @@ def surroundings(given: argparse.Namespace, tape: Path, *, how: str) -> Iterator
     try:
         with importing(Path.cwd()), use_cassette(tape, record=given.record):
             yield mine
+    except UsageError as error:
+        if TESTS_FLAG not in str(error):
+            raise
+        raise UsageError(str(error).replace(TESTS_FLAG, "--model ")) from None
     except BudgetReached as error:
         raise LLMOpsError(f"{error} (what was answered is recorded)") from None
     except CassetteMiss as miss:

@@ -133,6 +133,7 @@ def test_calls_are_bounded_and_what_is_missing_is_told(
     [
         (["none.md"], "no such file"),
         (["nobody"], "unknown judge 'nobody'"),
+        (["right.md"], "no model is named: expected --model NAME, ini llm_judge_model"),
         (["right.md", "--canaries", "none.jsonl"], "no such file"),
         (["right.md", "--max-calls", "few"], "a whole number"),
         (["right.md", "--record", "new", "--out", "no/x.json"], "no/x.json: cannot be written: No such file"),

@@ -76,11 +76,14 @@ def test_score(judge):
 def test_fit(judge, judge_canaries):
     assert_judge_score("You have 30 days from delivery.", judge=judge, at_least=7)
     judge_canaries(judge)
+
+def test_only(judge_canaries):
+    judge_canaries()
 """
 
 
-def test_each_folder_can_be_replayed_alone_whoever_was_tried_first(project: Project) -> None:
-    """Two workers, two folders, and a server that refuses the first forms: what one found out, the other has to, too."""
+def test_each_folder_can_be_replayed_alone_whoever_was_tried_first(project: Project, workers: int) -> None:
+    """Two folders, and a server that refuses the first forms: what one found out, the other has to, too."""
     project.write(**{"a/test_a.py": APART, "b/test_b.py": APART})
     graders = Graders(project)
 
@@ -88,14 +91,14 @@ def test_each_folder_can_be_replayed_alone_whoever_was_tried_first(project: Proj
         return error_reply(400) if "json_schema" in json.dumps(seen.json) else graders(seen)
 
     project.server.answer = refusing  # type: ignore[method-assign]
-    assert project.record("--llm-judge", workers=2).outcomes == {"passed": 4}
+    assert project.record("--llm-judge", workers=workers).outcomes == {"passed": 6}
     # Both folders have all of it, and one of the workers has paid.
     assert len([name for name in project.cassettes() if "canaries" in name]) == 2
     assert graders.asked <= ASKED + 2
     project.server.close()
     for folder in ("b", "a"):
-        assert project.run("--llm-judge", f"{folder}", "-k", "fit").outcomes == {"passed": 1}
-    assert project.run("--llm-judge", workers=2).outcomes == {"passed": 4}
+        assert project.run("--llm-judge", folder, "-k", "only").outcomes == {"passed": 1}
+    assert project.run("--llm-judge", workers=workers).outcomes == {"passed": 6}
 
 
 def test_a_judge_that_falls_is_named_unfit(project: Project) -> None:

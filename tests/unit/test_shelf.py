@@ -13,6 +13,8 @@ from support.tapes import stored, taped
 from pytest_llmops import recorder
 from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.cassettes.shelf import Shelf, judging
+from pytest_llmops.judges.port import asked_of, verdict_of
+from pytest_llmops.protocols import Verdict
 from pytest_llmops.settings import RecordMode
 
 
@@ -112,6 +114,30 @@ def test_what_no_verdict_was_read_from_is_asked_again(tmp_path: Path, shelf: She
         asked(server, tmp_path / "a.json", shelf, verdict=False)
         asked(server, tmp_path / "b.json", shelf)
         asked(server, tmp_path / "c.json", shelf)
+        assert server.count == 2
+
+
+class Asking:
+    """A judge that asks a server and reads a verdict only from what says one."""
+
+    version = "1"
+
+    def __init__(self, server: StubServer) -> None:
+        self.server = server
+
+    def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+        said = httpx2.post(f"{self.server.url}/v1/x", json=[answer, question, reference]).text
+        return Verdict(score=7) if "7" in said else Verdict(error="no verdict")
+
+
+def test_a_judge_that_said_no_verdict_is_asked_again_by_the_next_test(tmp_path: Path, shelf: Shelf) -> None:
+    with StubServer() as server:
+        server.queue += [Reply(b"I cannot"), Reply(b"7"), Reply(b"another")]
+        scores = []
+        for name in "abc":
+            with taped(tmp_path / f"{name}.json", "new", shelf=shelf, owner=name):
+                scores.append(verdict_of(asked_of(Asking(server), "test"), "x", "", "").score)
+        assert scores == [None, 7, 7]
         assert server.count == 2
 
 

@@ -251,3 +251,30 @@ def test_2(keyed):
 def test_what_a_fixture_puts_into_the_environment_stays(project: Project) -> None:
     project.write(**{"test_a.py": ENVIRON})
     assert project.run().outcomes == {"passed": 2}
+
+
+CRASHING = """
+import os
+from pytest_llmops import assert_contains
+
+def test_a(llm_cassette):
+    assert_contains("x", "x")
+
+def test_b(llm_cassette):
+    assert_contains("x", "x")
+    os._exit(3)
+"""
+
+
+def test_a_test_that_took_its_worker_along_is_told_and_the_run_did_not_pass(project: Project) -> None:
+    """One worker, so that the other test has measured before."""
+    project.write(**{"test_a.py": CRASHING})
+    result = project.run(workers=1)
+    assert result.exit == 1
+    assert {name: one.outcome for name, one in result.records.items()} == {
+        "test_a": "passed",
+        "test_b": "errored",
+    }
+    assert "crashed while running" in result.records["test_b"].message
+    assert any(one.startswith("1 worker crashed: ") for one in result.run.notes)
+    assert "PASS  " not in result.text

@@ -257,17 +257,17 @@ CRASHING = """
 import os
 from pytest_llmops import assert_contains
 
-def test_a(llm_cassette):
+def test_a():
     assert_contains("x", "x")
 
-def test_b(llm_cassette):
+def test_b():
     assert_contains("x", "x")
     os._exit(3)
 """
 
 
 def test_a_test_that_took_its_worker_along_is_told_and_the_run_did_not_pass(project: Project) -> None:
-    """One worker, so that the other test has measured before."""
+    """One worker, so that the other test has measured before. Nobody knows of this one before it measures something."""
     project.write(**{"test_a.py": CRASHING})
     result = project.run(workers=1)
     assert result.exit == 1

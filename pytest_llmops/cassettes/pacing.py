@@ -1,8 +1,9 @@
 """How fast judges ask: so many calls at once over all processes of a run, and all of them wait after a 429.
 
 Each call at work holds one of some lock files in the run's folder; a process that dies gives its own back. How long
-everybody waits stands in one more file. A judge is never refused by this, only kept waiting: after `PATIENCE_S`, pauses apart, it asks without a place, as
-somebody may hold one for a reason that is not known here. So does who would wait for calls of its own event loop.
+everybody waits stands in one more file a server. A judge is never refused by this, only kept waiting: after
+`PATIENCE_S`, pauses apart, it asks without a place, as somebody may hold one for a reason that is not known here. So
+does who would wait for calls of its own event loop.
 """
 
 from __future__ import annotations

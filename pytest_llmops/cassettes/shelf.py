@@ -3,10 +3,9 @@
 An answer belongs to its question (model, prompt, data and form: all that is sent), to its trial and to its place among
 equal questions of one test, and to the server that gave it. So trials stay samples of their own, and a judge that asks
 the same several times gets several answers, in whatever cassettes of one test; only another test gets what the first
-one got. It is put into that test's own cassette, which
-answers alone the next time. Only what a verdict was read from is put there: a judge that said something else is asked
-again by the next. The shelf ends with the run: a recording that is made again is made anew. A script has
-none: who asks there twice wants to be answered twice.
+one got. It is put into that test's own cassette, which answers alone the next time. Only what a verdict was read
+from is put there: a judge that said something else is asked again by the next. The shelf ends with the run: a
+recording that is made again is made anew. A script has none: who asks there twice wants to be answered twice.
 """
 
 from __future__ import annotations

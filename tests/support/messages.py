@@ -1,0 +1,137 @@
+"""Compare what the package says to a user with the texts stored in ``tests/golden/messages.txt``.
+
+A test hands a message over instead of quoting it, so that each sentence stands in one place::
+
+    with pytest.raises(UsageError, check=check_message): ...
+    check_message(measurement.error)
+
+After a change that is meant, ``LLMOPS_GOLDEN=write`` with the tests it concerns (or all of them) writes the file again:
+read its difference. What a sentence is about (a name, a line, a value) is checked by the test itself, by the fields
+of the error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+STORED = TESTS / "golden" / "messages.txt"
+INDENT = "    "
+SCRATCH = re.compile(r"(?:/[^\s'\"]*?)?/pytest-of-[^/\s]+/pytest-\d+(?:/popen-gw\d+)?/[^/\s'\",:;)\]]+")
+PORT = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):\d{5}\b")
+ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
+
+
+@dataclass
+class Seen:
+    """The messages of this session, and the test that is running."""
+
+    test: str = ""
+    number: int = 0
+    basetemp: str = ""
+    messages: dict[str, str] = field(default_factory=dict)
+
+
+SEEN = Seen()
+
+
+def writing() -> bool:
+    return os.environ.get("LLMOPS_GOLDEN") == "write"
+
+
+def begin_test(nodeid: str, basetemp: str) -> None:
+    """Count the messages of another test from now on."""
+    SEEN.test, SEEN.number, SEEN.basetemp = nodeid.removeprefix("tests/"), 0, basetemp
+
+
+def check_message(message: BaseException | str) -> bool:
+    """Compare a message with the one that is stored for its place in the running test; True, for `pytest.raises`."""
+    assert SEEN.test, "no test is running"
+    SEEN.number += 1
+    key = SEEN.test if SEEN.number == 1 else f"{SEEN.test} #{SEEN.number}"
+    text = normalize(str(message))
+    assert text.strip(), "expected a message, got an empty text"
+    SEEN.messages[key] = text
+    if writing():
+        return True
+    stored = read_messages(STORED).get(key)
+    assert stored is not None, (
+        f"{STORED.name} has no message of {key}: LLMOPS_GOLDEN=write stores it; got:\n{text}"
+    )
+    difference = difflib.unified_diff(stored.splitlines(), text.splitlines(), "stored", "now", lineterm="")
+    assert text == stored, "\n".join(difference)
+    return True
+
+
+def normalize(text: str) -> str:
+    """Replace what differs between machines and runs: folders, ports, addresses, lines of the test itself."""
+    if SEEN.basetemp:
+        text = re.sub(re.escape(SEEN.basetemp) + r"/[^/\s'\",:;)\]]+", "<tmp>", text)
+    text = SCRATCH.sub("<tmp>", text).replace(sys.prefix, "<python>").replace(str(TESTS.parent), "<checkout>")
+    text = ADDRESS.sub("<address>", PORT.sub(r"\1:<port>", text))
+    name = SEEN.test.partition("::")[0].rpartition("/")[2]
+    if name:
+        text = re.sub(rf"{re.escape(name)}:\d+", f"{name}:<line>", text)
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+_parsed: dict[Path, dict[str, str]] = {}
+
+
+def read_messages(path: Path) -> dict[str, str]:
+    """Return the stored messages by test."""
+    if path not in _parsed:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        _parsed[path] = parse(text)
+    return _parsed[path]
+
+
+def parse(text: str) -> dict[str, str]:
+    """Read the file: names of tests, below them the one message that all of them see, indented.
+
+    >>> parse("test_a\\ntest_b\\n    first\\n    second\\n\\ntest_c\\n    third\\n")
+    {'test_a': 'first\\nsecond', 'test_b': 'first\\nsecond', 'test_c': 'third'}
+    """
+    found: dict[str, str] = {}
+    for block in re.split(r"\n\n(?=\S)", text.rstrip("\n")):
+        lines = [line for line in block.split("\n") if not line.startswith("# ")]
+        names = [line for line in lines if line and not line.startswith(INDENT)]
+        message = "\n".join(line.removeprefix(INDENT) for line in lines if line.startswith(INDENT))
+        found.update(dict.fromkeys(names, message))
+    return found
+
+
+def as_text(messages: Mapping[str, str]) -> str:
+    """Return the file's text: each message once, below all the tests that see it."""
+    tests: dict[str, list[str]] = {}
+    for name in sorted(messages):
+        tests.setdefault(messages[name], []).append(name)
+    head = "# What the package says to a user, and the tests that see it. Generated: LLMOPS_GOLDEN=write make test"
+    blocks = [
+        "\n".join([*names, *(INDENT + line for line in message.split("\n"))])
+        for message, names in tests.items()
+    ]
+    return "\n\n".join([head, *blocks]) + "\n"
+
+
+def store(seen: Mapping[str, str], collected: Iterable[str], path: Path = STORED) -> None:
+    """Write the messages of a session; those of tests that were not run stay, those of tests that are gone go.
+
+    Args:
+        seen: The messages of the session.
+        collected: The ids of the tests of the session.
+        path: The file.
+    """
+    names = {name.removeprefix("tests/") for name in collected}
+    kept = {
+        key: message
+        for key, message in parse(path.read_text(encoding="utf-8") if path.exists() else "").items()
+        if (base := re.sub(r" #\d+$", "", key)) not in names and (TESTS / base.partition("::")[0]).is_file()
+    }
+    path.write_text(as_text({**kept, **seen}), encoding="utf-8", newline="\n")

@@ -42,7 +42,8 @@ class Controller:
         self._config = config
         self._settings = settings
         self._records: dict[str, TestRecord] = {}
-        self._trouble: list[str] = []
+        self._trouble: dict[str, str] = {}
+        """By the report that could not be written."""
         self.housekeeping = Housekeeping(config, settings)
         self.run = Run()
 
@@ -85,7 +86,7 @@ class Controller:
             try:
                 write_text(self._target(name), render(self.run, name))
             except OSError as error:
-                self._trouble.append(f"report {name}: cannot be written: {error}")
+                self._trouble[name] = f"report {name}: cannot be written: {error}"
                 session.exitstatus = session.exitstatus or 1
 
     def _target(self, name: str) -> Path:
@@ -110,11 +111,11 @@ class Controller:
         self._print_paths(terminalreporter, verbosity)
 
     def _print_paths(self, terminalreporter: Any, verbosity: int) -> None:
-        for trouble in self._trouble:
+        for trouble in self._trouble.values():
             terminalreporter.write_line(trouble, red=True)
         if verbosity < 0:
             return
-        written = [name for name in self._settings.report if not any(name in one for one in self._trouble)]
+        written = [name for name in self._settings.report if name not in self._trouble]
         for name in [*written, *filter(None, [self._config.getoption("xmlpath", None)])]:
             terminalreporter.write_line(f"report      {name}")
 

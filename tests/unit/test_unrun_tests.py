@@ -1,0 +1,377 @@
+"""The usage record knows the cassettes of tests that were skipped, of blocks in tests that are not ours, and no others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import pytest
+from support.cassettes import entry, merged
+from support.reports import make_report
+from support.tapes import call
+
+from pytest_llmops import playing, recorder
+from pytest_llmops.cassettes import deck
+from pytest_llmops.cassettes.blocks import use_cassette
+from pytest_llmops.cassettes.usage import Audit, Usage, audit, collect
+from pytest_llmops.errors import CassetteMiss, UsageError
+from pytest_llmops.fixtures import HARNESS
+from pytest_llmops.harness import Harness, is_ours, is_recorded_elsewhere
+from pytest_llmops.plugin import OURS, WATCH, Ours, pytest_runtest_makereport
+from pytest_llmops.settings import Settings
+
+LATER = "2100-01-01T00:00:00+00:00"
+OURS_ALONE = pytest.mark.llm_cassette.mark
+THEIRS: Any = SimpleNamespace(name="vcr", args=(), kwargs={})
+"""A mark that this project does not register."""
+URL = "http://127.0.0.1:1/v1"
+
+
+def skip(reason: str) -> NoReturn:
+    raise AssertionError(reason)
+
+
+def fixture_of(folder: Path, name: str, scope: str = "module") -> Any:
+    """A fixture of a conftest in a folder, as pytest defines it."""
+    space: dict[str, Any] = {}
+    exec(compile("def made(): pass", str(folder / "conftest.py"), "exec"), space)
+    return SimpleNamespace(func=space["made"], scope=scope, baseid="", argname=name)
+
+
+def item_of(
+    folder: Path, *marks: pytest.Mark, names: tuple[str, ...] = (), fixtures: tuple[Any, ...] = ()
+) -> Any:
+    """A test as pytest has it, with its marks and fixtures."""
+    by_name = {one.name: one for one in reversed(marks)}
+    config = SimpleNamespace(
+        rootpath=folder,
+        invocation_params=SimpleNamespace(dir=folder),
+        getoption=lambda _name, default: default,
+        stash={},
+    )
+
+    def hook(**_: object) -> list[object]:
+        return []
+
+    return SimpleNamespace(
+        nodeid="test_a.py::test_x",
+        name="test_x",
+        path=folder / "test_a.py",
+        config=config,
+        stash={},
+        fixturenames=names,
+        iter_markers=lambda: iter(marks),
+        get_closest_marker=by_name.get,
+        ihook=SimpleNamespace(pytest_llmops_redactors=hook, pytest_llmops_normalisers=hook),
+        _fixtureinfo=SimpleNamespace(name2fixturedefs={one.argname: (one,) for one in fixtures}),
+    )
+
+
+def uses_of(harness: Harness) -> dict[str, tuple[object, object]]:
+    """What the usage record is told: by path, did it run, and is it shared."""
+    uses: Any = harness.log.uses
+    return {use["path"]: (use["ran"], use["shared"]) for use in uses}
+
+
+def audited(root: Path, uses: Any) -> Audit:
+    """What `llmops cassettes check` would say after a complete and green run."""
+    return audit(root, Usage(LATER, str(root), True, (), True, (), ("",), collect(uses, root)))
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("OPENAI_BASE_URL", *playing.KEYS):
+        monkeypatch.delenv(name, raising=False)
+    tape, top = deck.base(), recorder.current()
+    yield
+    assert (deck.base(), recorder.current()) == (tape, top)
+    assert "OPENAI_BASE_URL" not in os.environ
+
+
+# Tests that are skipped.
+
+
+@pytest.fixture
+def skipped(tmp_path: Path) -> Harness:
+    """Of a test with an own cassette, and three fixtures of which two have one."""
+    fixtures = (
+        fixture_of(tmp_path, "index"),
+        fixture_of(tmp_path, "wide", "session"),
+        fixture_of(tmp_path, "narrow", "function"),
+    )
+    item = item_of(tmp_path, OURS_ALONE, pytest.mark.skip.mark, fixtures=fixtures)
+    return Harness(item, Settings(base_url=URL), skip, ours=True)
+
+
+OWN = "cassettes/test_a/test_x.json"
+INDEX, WIDE = (f"cassettes/conftest/fixture.{one}.json" for one in ("index", "wide"))
+
+
+def test_a_skipped_test_tells_its_cassette_and_those_of_its_fixtures(skipped: Harness) -> None:
+    skipped.not_run()
+    assert uses_of(skipped) == {OWN: (False, False), INDEX: (False, True), WIDE: (False, True)}
+
+
+def test_nothing_of_a_skipped_test_and_its_fixtures_is_stale_or_an_orphan(
+    tmp_path: Path, skipped: Harness
+) -> None:
+    other = "cassettes/conftest/fixture.gone.json"
+    for name in (OWN, INDEX, WIDE, other):
+        merged(tmp_path / name, entry(1))
+    skipped.not_run()
+    seen = audited(tmp_path, skipped.log.uses)
+    assert (seen.stale, seen.orphans) == ((), (other,))
+
+
+def test_a_fixture_that_another_test_used_is_not_judged_while_one_test_is_skipped(
+    tmp_path: Path, skipped: Harness
+) -> None:
+    merged(tmp_path / INDEX, entry(1), entry(2))
+    skipped.not_run()
+    used: Any = {"path": INDEX, "ran": True, "shared": True, "asked": {"key-1": {"0": 1}}}
+    assert [one.key for one in audited(tmp_path, [used]).stale] == ["key-2"]
+    assert audited(tmp_path, [used, *skipped.log.uses]).stale == ()
+
+
+@pytest.mark.parametrize("marks", [(OURS_ALONE, pytest.mark.skip.mark), (OURS_ALONE,)])
+def test_a_test_that_is_marked_to_be_skipped_opens_no_cassette(
+    tmp_path: Path, marks: tuple[pytest.Mark, ...]
+) -> None:
+    item = item_of(tmp_path, *marks, fixtures=(fixture_of(tmp_path, "index"),))
+    harness = item.stash[HARNESS] = Harness(item, Settings(), skip, ours=True)
+    item.stash[OURS] = True
+    watch: Any = None
+    Ours(watch, {}).pytest_runtest_setup(item)
+    try:
+        is_open = len(marks) == 1
+        assert (harness.tape is not None) is is_open
+        assert list(uses_of(harness)) == ([] if is_open else [OWN, INDEX])
+    finally:
+        harness.close()
+
+
+# Blocks in tests that use nothing else of ours.
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Iterator[Harness]:
+    """Of a running test that nothing is known of."""
+    harness = Harness(item_of(tmp_path), Settings(base_url=URL), skip)
+    harness.start()
+    yield harness
+    harness.stop()
+
+
+def test_a_block_of_a_foreign_test_is_told_when_the_test_ends(tmp_path: Path, foreign: Harness) -> None:
+    merged(tmp_path / "cassettes" / "shared" / "one.json", entry(1))
+    assert not foreign.used()
+    with use_cassette("shared/one", record="new") as tape:
+        assert os.environ["OPENAI_BASE_URL"] == URL
+        assert call(tape, "x", "live") == "live"
+    assert foreign.used()
+    foreign.passed = True
+    assert "tapes" not in foreign.payload("call", None)
+    payload: Any = foreign.payload("teardown", None)
+    assert payload["tapes"] == [{"path": "cassettes/shared/one.json", **tape.use(passed=True)}]
+    assert payload["tapes"][0]["shared"] is True
+    assert len(payload["tapes"][0]["asked"]) == 1
+    cassette = payload["facts"]["cassette"]
+    assert (cassette["path"], cassette["recorded"]) == ("cassettes/shared/one.json", 1)
+    assert foreign.used()
+    assert foreign.payload("teardown", None)["tapes"] == payload["tapes"]
+    seen = audited(tmp_path, payload["tapes"])
+    assert ([one.key for one in seen.stale], seen.orphans) == (["key-1"], ())
+
+
+def test_each_block_of_a_foreign_test_is_told(tmp_path: Path, foreign: Harness) -> None:
+    with use_cassette("one"), use_cassette(tmp_path / "elsewhere" / "two.json"):
+        pass
+    foreign.passed = True
+    foreign.payload("teardown", None)
+    assert uses_of(foreign) == {"cassettes/one.json": (True, True), "elsewhere/two.json": (True, True)}
+
+
+def test_a_block_of_a_foreign_test_that_failed_did_not_run(foreign: Harness) -> None:
+    with use_cassette("one"):
+        pass
+    foreign.payload("teardown", None)
+    assert uses_of(foreign) == {"cassettes/one.json": (False, True)}
+
+
+def test_a_miss_that_a_foreign_test_caught_around_its_block_counts_for_that_block_alone(
+    foreign: Harness,
+) -> None:
+    with use_cassette("good"):
+        pass
+    with pytest.raises(CassetteMiss), use_cassette("bad") as tape:
+        call(tape, "never recorded", "")
+    foreign.passed = True
+    payload: Any = foreign.payload("teardown", None)
+    assert uses_of(foreign) == {"cassettes/good.json": (True, True), "cassettes/bad.json": (False, True)}
+    assert payload["facts"]["cassette"]["missed"] == 1
+
+
+def test_the_environment_of_a_foreign_test_is_restored_after_it(foreign: Harness) -> None:
+    with use_cassette("one"):
+        pass
+    os.environ["OPENAI_API_KEY"] = "of-the-test"
+    with use_cassette("two"):
+        assert os.environ["OPENAI_API_KEY"] == "of-the-test"
+    foreign.stop()
+    assert "OPENAI_BASE_URL" not in os.environ
+    assert os.environ.pop("OPENAI_API_KEY") == "of-the-test"
+
+
+def test_a_foreign_test_whose_block_did_nothing_yet_carries_it_on_its_reports(
+    tmp_path: Path, foreign: Harness
+) -> None:
+    with use_cassette("one"):
+        pass
+    item = foreign.item
+    item.stash[HARNESS] = foreign
+    item.config.stash[WATCH] = SimpleNamespace(of=lambda one: one.stash[HARNESS])
+    reports = [made_by_the_hook(item, make_report("passed", when)) for when in ("call", "teardown")]
+    assert [one.llmops.get("tapes") for one in reports] == [
+        None,
+        [{"path": "cassettes/one.json", "ran": True, "shared": True, "asked": {}}],
+    ]
+
+
+def made_by_the_hook(item: Any, report: Any) -> Any:
+    """What our hook makes of a report of pytest."""
+    ended: Any = SimpleNamespace(excinfo=None)
+    hook = pytest_runtest_makereport(item, ended)
+    next(hook)
+    with pytest.raises(StopIteration) as caught:
+        hook.send(report)
+    return caught.value.value
+
+
+def test_a_foreign_test_without_anything_of_ours_carries_nothing(tmp_path: Path) -> None:
+    report = make_report()
+    assert made_by_the_hook(item_of(tmp_path), report) is report
+    assert not hasattr(report, "llmops")
+
+
+def test_a_block_of_a_test_of_ours_is_told_with_its_own_cassette(tmp_path: Path) -> None:
+    harness = Harness(item_of(tmp_path, OURS_ALONE), Settings(base_url=URL), skip, ours=True)
+    harness.start()
+    try:
+        harness.open()
+        with use_cassette("one"):
+            pass
+        harness.passed = True
+        harness.close()
+        payload: Any = harness.payload("teardown", None)
+    finally:
+        harness.stop()
+    told = [(use["path"], use["ran"], use["shared"]) for use in payload["tapes"]]
+    assert told == [("cassettes/one.json", True, True), (OWN, True, False)]
+
+
+# Tests of another recorder.
+
+
+Marks = tuple[pytest.Mark, ...]
+
+
+@pytest.mark.parametrize(
+    ("marks", "names", "elsewhere"),
+    [
+        ((THEIRS,), ("vcr",), True),
+        ((THEIRS,), ("_vcr_marker", "llm"), True),
+        ((THEIRS,), ("cassette",), True),
+        ((THEIRS,), ("llm",), False),
+        ((), ("vcr",), False),
+        ((OURS_ALONE,), ("vcr",), False),
+        ((OURS_ALONE, THEIRS), (), False),
+    ],
+)
+def test_a_test_marked_for_another_recorder_that_is_there_is_theirs(
+    tmp_path: Path, marks: Marks, names: tuple[str, ...], *, elsewhere: bool
+) -> None:
+    assert is_recorded_elsewhere(item_of(tmp_path, *marks, names=names)) is elsewhere
+
+
+def test_a_test_marked_for_two_recorders_is_an_error_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"test_a\.py::test_x.*vcr.*llm_cassette"):
+        is_recorded_elsewhere(item_of(tmp_path, THEIRS, OURS_ALONE, names=("vcr",)))
+
+
+@pytest.mark.parametrize(("names", "is_open"), [(("llm_calls", "vcr"), False), (("llm_calls",), True)])
+def test_the_traffic_of_a_test_of_another_recorder_is_left_to_it(
+    tmp_path: Path, names: tuple[str, ...], *, is_open: bool
+) -> None:
+    item = item_of(tmp_path, THEIRS, names=names)
+    assert is_ours(item)
+    harness = Harness(item, Settings(base_url=URL), skip, ours=True)
+    before = deck.base()
+    harness.open()
+    try:
+        assert (harness.tape is not None) is is_open
+        assert (deck.base() is not before) is is_open
+        assert (os.environ.get("OPENAI_BASE_URL") == URL) is is_open
+    finally:
+        harness.passed = True
+        harness.close()
+    assert list(uses_of(harness)) == ([OWN] if is_open else [])
+
+
+class Asks:
+    """An embedder that asks a server."""
+
+    asks_server = True
+
+
+@pytest.mark.parametrize(
+    ("marks", "names", "record", "ours", "refused"),
+    [
+        ((), (), "none", False, True),
+        ((), (), "new", False, True),
+        ((), (), "live", False, False),
+        ((THEIRS,), ("vcr",), "none", False, False),
+        ((THEIRS,), (), "none", False, True),
+        ((), (), "none", True, False),
+    ],
+)
+def test_a_foreign_test_may_ask_a_server_if_another_recorder_records_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    marks: Marks,
+    names: tuple[str, ...],
+    record: Any,
+    *,
+    ours: bool,
+    refused: bool,
+) -> None:
+    monkeypatch.setattr(deck, "current", lambda: None)
+    item = item_of(tmp_path, *marks, names=names)
+    item.ihook.pytest_llmops_embedders = Hook()
+    item.config = Comparable(item.config)
+    harness = Harness(item, Settings(record=record), skip, ours=ours)
+    look: Callable[[], object] = lambda: harness.lookup("embedder", "mine")  # noqa: E731
+    if refused:
+        with pytest.raises(UsageError, match=r"test_a\.py::test_x.*'mine'"):
+            look()
+    else:
+        assert isinstance(look(), Asks)
+
+
+class Comparable:
+    """A configuration by which things are kept for a run."""
+
+    def __init__(self, config: Any) -> None:
+        self.__dict__.update(vars(config))
+
+
+class Hook:
+    """The hook of embedders, with one implementation."""
+
+    def get_hookimpls(self) -> list[object]:
+        return [self]
+
+    def __call__(self, **_: object) -> list[dict[str, Callable[[], object]]]:
+        return [{"mine": Asks}]

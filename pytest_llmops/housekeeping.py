@@ -31,6 +31,7 @@ class Housekeeping:
         self.skipped = 0
         self.crashed = 0
         self.candidates = False
+        self.skipped_tests: set[str] = set()
 
     def add(self, uses: Sequence[Mapping[str, Any]]) -> None:
         """Take in what one test's tapes were asked."""
@@ -66,6 +67,7 @@ class Housekeeping:
             files=used.collect(self._uses, root),
             cases={one["path"]: one["case"] for one in self._uses if "case" in one},
             models=tuple(sorted({name for one in self._uses for name in one.get("models", ())})),
+            skipped=frozenset(self.skipped_tests),
         )
         cache = getattr(self._config, "cache", None)  # without the cacheprovider there is none
         if cache is not None and self._settings.record != "live":

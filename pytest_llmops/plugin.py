@@ -83,6 +83,7 @@ class Listener:
         self._config = config
         self._controller: Controller | None = None
         self._left_out = self._crashed = self._skipped = 0
+        self._skipped_tests: set[str] = set()
         self._run = ExitStack()
         if config.stash[SETTINGS].asks:
             from pytest_llmops.cassettes import running
@@ -99,7 +100,9 @@ class Listener:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collect what a test measured."""
+        """Collect what a test measured, and the names of those that were skipped, ours or not."""
+        if report.skipped:
+            self._skipped_tests.add(report.nodeid)
         if self._controller is not None or hasattr(report, "llmops"):
             self._wake().add(report)
 
@@ -110,6 +113,7 @@ class Listener:
             house = controller.housekeeping
             house.left_out = max(self._left_out, self._config.stash[WATCH].left_out)
             house.crashed, house.skipped = self._crashed, self._skipped
+            house.skipped_tests = self._skipped_tests
             controller.finish(session)
 
     def pytest_unconfigure(self) -> None:

@@ -35,14 +35,16 @@ class Candidates:
         self._places: dict[tuple[str, str], frozenset[str]] = {}
 
     def own(self, name: str, interactions: Mapping[str, Interaction]) -> bool:
-        """Say whether a cassette is of a test that the run knows, but for a model that it was made for.
+        """Say whether a cassette is of a test that the run knows, but for a model that it was made for, or that it skipped.
 
-        That is one which the cassette asks, or one of the hook `pytest_llmops_models`.
+        The model is one which the cassette asks, or one of the hook `pytest_llmops_models`.
 
         Args:
             name: The cassette's path, relative to the root.
             interactions: What is in it.
         """
+        if any(self._usage.was_skipped(one.by) for one in interactions.values()):
+            return True
         folder, _, file = name.rpartition("/")
         if folder not in self._cases:
             return False

@@ -268,6 +268,8 @@ def _stale(
     if not used.ran or (used.shared and not (usage.complete and _in_scope(name, usage))):
         return
     for key, one in interactions.items():
+        if usage.was_skipped(one.by):
+            continue
         asked = used.asked.get(key)
         for take, listed in one.answers.items():
             # A take that was not asked at all belongs to another number of trials.

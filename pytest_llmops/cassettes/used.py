@@ -69,6 +69,7 @@ class Usage:
         files: The cassettes of all their tests, by path relative to the root.
         cases: The ids of the parameters of tests that use `llm`, by cassette: each may be recorded for more models.
         models: Those of the hook `pytest_llmops_models`.
+        skipped: Tests that were skipped: which cassettes their blocks use is not known.
     """
 
     created: str
@@ -81,6 +82,7 @@ class Usage:
     files: Mapping[str, Used] = field(default_factory=dict)
     cases: Mapping[str, str] = field(default_factory=dict)
     models: tuple[str, ...] = ()
+    skipped: frozenset[str] = frozenset()
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins, for JSON."""
@@ -96,6 +98,7 @@ class Usage:
             "files": {file: used.to_wire() for file, used in sorted(self.files.items())},
             "cases": dict(sorted(self.cases.items())),
             "models": list(self.models),
+            "skipped": sorted(self.skipped),
         }
 
     @classmethod
@@ -123,11 +126,16 @@ class Usage:
                 files={str(file): _used(one) for file, one in wire["files"].items()},
                 cases={str(file): str(case) for file, case in wire.get("cases", {}).items()},
                 models=_texts(wire.get("models", [])),
+                skipped=frozenset(_texts(wire.get("skipped", []))),
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise CassetteError(
                 f"the usage record is damaged ({type(error).__name__}: {shorten(str(error), 80)}); {FULL_RUN}"
             ) from None
+
+    def was_skipped(self, by: str) -> bool:
+        """Say whether the test that recorded a question (``test_a.py::test_x#001``) was skipped."""
+        return by.rpartition("#")[0] in self.skipped
 
     @property
     def why_not(self) -> str:

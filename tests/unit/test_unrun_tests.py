@@ -10,17 +10,18 @@ from typing import Any, NoReturn
 
 import pytest
 from support.cassettes import entry, merged
-from support.reports import make_report
+from support.reports import Config, make_report, make_session
 from support.tapes import call
 
 from pytest_llmops import playing, recorder
 from pytest_llmops.cassettes import deck
 from pytest_llmops.cassettes.blocks import use_cassette
-from pytest_llmops.cassettes.usage import Audit, Usage, audit, collect
+from pytest_llmops.cassettes.usage import Audit, Usage, audit, collect, orphans, prune
 from pytest_llmops.errors import CassetteMiss, UsageError
-from pytest_llmops.fixtures import HARNESS
+from pytest_llmops.fixtures import HARNESS, SETTINGS
 from pytest_llmops.harness import Harness, is_ours, is_recorded_elsewhere
-from pytest_llmops.plugin import OURS, WATCH, Ours, pytest_runtest_makereport
+from pytest_llmops.housekeeping import USAGE
+from pytest_llmops.plugin import OURS, WATCH, Listener, Ours, pytest_runtest_makereport
 from pytest_llmops.settings import Settings
 
 LATER = "2100-01-01T00:00:00+00:00"
@@ -76,9 +77,14 @@ def uses_of(harness: Harness) -> dict[str, tuple[object, object]]:
     return {use["path"]: (use["ran"], use["shared"]) for use in uses}
 
 
-def audited(root: Path, uses: Any) -> Audit:
-    """What `llmops cassettes check` would say after a complete and green run."""
-    return audit(root, Usage(LATER, str(root), True, (), True, (), ("",), collect(uses, root)))
+def usage_of(root: Path, uses: Any, *skipped: str) -> Usage:
+    """The record of a complete and green run."""
+    return Usage(LATER, str(root), True, (), True, (), ("",), collect(uses, root), skipped=frozenset(skipped))
+
+
+def audited(root: Path, uses: Any, *skipped: str) -> Audit:
+    """What `llmops cassettes check` would say after such a run."""
+    return audit(root, usage_of(root, uses, *skipped))
 
 
 @pytest.fixture(autouse=True)
@@ -270,6 +276,54 @@ def test_a_block_of_a_test_of_ours_is_told_with_its_own_cassette(tmp_path: Path)
         harness.stop()
     told = [(use["path"], use["ran"], use["shared"]) for use in payload["tapes"]]
     assert told == [("cassettes/one.json", True, True), (OWN, True, False)]
+
+
+BLOCK = "cassettes/block.json"
+FOREIGN = "test_b.py::test_foreign[#1]"
+
+
+@pytest.mark.parametrize(("skipped", "orphan"), [((FOREIGN,), ()), (("test_b.py::test_foreign",), (BLOCK,))])
+def test_the_cassette_of_a_block_is_kept_while_the_test_that_recorded_it_is_skipped(
+    tmp_path: Path, skipped: tuple[str, ...], orphan: tuple[str, ...]
+) -> None:
+    merged(tmp_path / BLOCK, entry(1, by="test_b.py::test_gone#001"), entry(2, by=f"{FOREIGN}#001"))
+    record = usage_of(tmp_path, (), *skipped)
+    assert (audit(tmp_path, record).orphans, tuple(orphans(tmp_path, record))) == (orphan, orphan)
+    assert prune(tmp_path, record).removed == orphan
+    assert (tmp_path / BLOCK).exists() is not bool(orphan)
+
+
+def test_what_a_skipped_test_recorded_in_a_cassette_of_others_is_kept(tmp_path: Path) -> None:
+    recorded_by = ("test_b.py::test_x", FOREIGN, "test_b.py::test_gone")
+    merged(tmp_path / BLOCK, *(entry(n, by=f"{one}#001") for n, one in enumerate(recorded_by)))
+    used: Any = {"path": BLOCK, "ran": True, "shared": True, "asked": {"key-0": {"0": 1}}}
+    assert [one.key for one in audited(tmp_path, [used]).stale] == ["key-1", "key-2"]
+    assert [one.key for one in audited(tmp_path, [used], FOREIGN).stale] == ["key-2"]
+
+
+def test_the_record_keeps_the_names_of_skipped_tests(tmp_path: Path) -> None:
+    record = usage_of(tmp_path, (), "b", "a")
+    wire = record.to_wire()
+    assert wire["skipped"] == ["a", "b"]
+    assert Usage.from_wire(wire) == record
+    del wire["skipped"]  # as before there was that key
+    assert Usage.from_wire(wire).skipped == frozenset()
+
+
+def test_the_names_of_all_skipped_tests_are_in_the_record(tmp_path: Path) -> None:
+    config: Any = Config(tmp_path)
+    config.stash = {SETTINGS: Settings(), WATCH: SimpleNamespace(left_out=0)}
+    config.pluginmanager = SimpleNamespace(register=lambda *_: None)
+    listener = Listener(config)
+    listener.pytest_runtest_logreport(make_report("skipped", "setup", nodeid="t.py::test_early"))
+    listener.pytest_runtest_logreport(make_report("passed", nodeid="t.py::test_plain"))
+    tapes = [{"path": BLOCK, "ran": True, "shared": True, "asked": {}}]
+    listener.pytest_runtest_logreport(make_report(nodeid="t.py::test_ours", llmops={"tapes": tapes}))
+    listener.pytest_runtest_logreport(make_report("skipped", nodeid="t.py::test_late"))
+    listener.pytest_sessionfinish(make_session())
+    record = config.cached[USAGE]
+    assert record["skipped"] == ["t.py::test_early", "t.py::test_late"]
+    assert record["complete"] is True
 
 
 # Tests of another recorder.

@@ -39,7 +39,7 @@ def judge(request: pytest.FixtureRequest) -> Judge:
     """The judge of ``@pytest.mark.judge(name)``; ``quality`` without a marker. Needs ``--llm-judge``."""
     from pytest_llmops import marks, recorder
 
-    return cast("Judge", recorder.lookup("judge", marks.judge_name(request.node)))
+    return cast("Judge", recorder.lookup("judge", marks.judge_name(marks.arguments(request.node, "judge"))))
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def judge_canaries(request: pytest.FixtureRequest) -> Callable[..., Measurement]
     from pytest_llmops import marks
     from pytest_llmops.assertions.fitness import tried_once
 
-    return partial(tried_once, default=marks.judge_name(request.node))
+    return partial(tried_once, default=marks.judge_name(marks.arguments(request.node, "judge")))
 
 
 @pytest.fixture
@@ -112,7 +112,10 @@ def retriever(request: pytest.FixtureRequest) -> Retriever:
     from pytest_llmops import marks, recorder
     from pytest_llmops.errors import UsageError
 
-    name, k, embedder = marks.retriever_marker(request.node)
+    marker = marks.arguments(request.node, "retriever")
+    if marker is None:
+        raise UsageError(f"{request.node.nodeid}: the `retriever` fixture needs @pytest.mark.retriever(name)")
+    name, k, embedder = marks.retriever_marker(marker)
     hook = request.node.ihook.pytest_llmops_retrievers(config=request.config)
     known = {key for one in hook for key in one}
     if embedder and name in known:

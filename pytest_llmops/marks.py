@@ -1,16 +1,16 @@
 """What the markers mean: their arguments checked, prompts, cases and corpora found for a test.
 
-Knows pytest's objects by their attributes only.
+A function that takes a node knows pytest's objects by their attributes only; the others take plain values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from pytest_llmops import prompts as prompt_files
 from pytest_llmops import recorder
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """The arguments of one marker, and where it stands."""
+    """The arguments of one marker, and the test that it marks."""
 
     where: str
-    mark: Any
+    marker: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
 
     def take(self, *names: str) -> dict[str, Any]:
         """Return the arguments by name.
@@ -36,14 +38,13 @@ class Arguments:
         Raises:
             UsageError: One is unknown, given twice, or there are too many.
         """
-        if len(self.mark.args) > len(names):
+        if len(self.args) > len(names):
             raise self.wrong(f"at most {len(names)} arguments ({', '.join(names)})")
-        given = dict(zip(names, self.mark.args, strict=False))
-        for name, value in self.mark.kwargs.items():
+        given = dict(zip(names, self.args, strict=False))
+        for name, value in self.kwargs.items():
             if name not in names:
-                raise UnknownName(
-                    "argument", name, names, where=f"{self.where}: @pytest.mark.{self.mark.name}"
-                )
+                where = f"{self.where}: @pytest.mark.{self.marker}"
+                raise UnknownName("argument", name, names, where=where)
             if name in given:
                 raise self.wrong(f"{name} once")
             given[name] = value
@@ -52,50 +53,48 @@ class Arguments:
     def wrong(self, expected: str) -> UsageError:
         """Return the error for arguments that are not as expected."""
         got = ", ".join(
-            [*map(repr, self.mark.args), *(f"{name}={value!r}" for name, value in self.mark.kwargs.items())]
+            [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
         )
-        return UsageError(f"{self.where}: @pytest.mark.{self.mark.name}: expected {expected}, got ({got})")
+        return UsageError(f"{self.where}: @pytest.mark.{self.marker}: expected {expected}, got ({got})")
 
 
 def arguments(node: Any, name: str) -> Arguments | None:
     """Return the arguments of the closest marker of that name, or None if the test has none."""
     mark = node.get_closest_marker(name)
-    return Arguments(node.nodeid, mark) if mark is not None else None
+    return Arguments(node.nodeid, name, mark.args, mark.kwargs) if mark is not None else None
 
 
-def prompt_marker(node: Any) -> tuple[str, tuple[str, ...]] | None:
+def prompt_marker(marker: Arguments | None) -> tuple[str, tuple[str, ...]] | None:
     """Return name and versions of the prompt marker; no versions: the one in production."""
-    found = arguments(node, "prompt")
-    if found is None:
+    if marker is None:
         return None
-    given = found.take("name", "versions")
+    given = marker.take("name", "versions")
     name, versions = given.get("name"), given.get("versions")
-    if not isinstance(name, str) or not name:
-        raise found.wrong("the name of a prompt first")
+    if not _is_name(name):
+        raise marker.wrong("the name of a prompt first")
     if versions is None:
         return name, ()
-    if isinstance(versions, str) or not versions or not all(isinstance(one, str) and one for one in versions):
-        raise found.wrong("versions as a list of texts, at least one")
+    listed = isinstance(versions, Collection) and not isinstance(versions, str)
+    if not listed or not versions or not all(map(_is_name, versions)):
+        raise marker.wrong("versions as a list of texts, at least one")
     if len(set(versions)) != len(versions):
-        raise found.wrong("each version once")
+        raise marker.wrong("each version once")
     return name, tuple(versions)
 
 
-def versions_to_run(node: Any, settings: Settings) -> tuple[str, ...]:
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value != ""
+
+
+def versions_to_run(prompts: Prompts, name: str, versions: tuple[str, ...], override: str) -> tuple[str, ...]:
     """Return the versions that one test each is made for; empty: the `prompt` fixture finds the one to use.
 
     Raises:
         UnknownName: The prompt or a version of it does not exist; told while tests are collected.
     """
-    marked = prompt_marker(node)
-    if marked is None:
-        return ()
-    name, versions = marked
-    wanted = settings.versions.get(name)
-    chosen = (wanted,) if wanted else versions
-    shelf = prompts_of(node, settings)
+    chosen = (override,) if override else versions
     for version in chosen or ("",):
-        shelf.get(name, version)
+        prompts.get(name, version)
     return chosen if versions else ()
 
 
@@ -121,29 +120,26 @@ def prompt_for(node: Any, settings: Settings, version: str = "") -> Prompt:
     Raises:
         UsageError: The test has no prompt marker.
     """
-    marked = prompt_marker(node)
+    marked = prompt_marker(arguments(node, "prompt"))
     if marked is None:
         raise UsageError(f"{node.nodeid}: the `prompt` fixture needs @pytest.mark.prompt(name)")
     name = marked[0]
     return prompts_of(node, settings).get(name, version or settings.versions.get(name, ""))
 
 
-def cases_of(node: Any) -> tuple[Case, ...] | None:
-    """Return the cases of the file a test is marked with, or None if it is not marked.
+def read_cases(marker: Arguments, folder: Path) -> tuple[Case, ...]:
+    """Return the cases of the file that a marker names, from the folder of its test.
 
     Raises:
         CaseError: The file is missing or broken, with file and line.
     """
-    found = arguments(node, "cases")
-    if found is None:
-        return None
-    name = found.take("file").get("file")
+    name = marker.take("file").get("file")
     if not isinstance(name, (str, Path)) or not str(name):
-        raise found.wrong("the name of a case file")
-    path = node.path.parent / name
+        raise marker.wrong("the name of a case file")
+    path = folder / name
     if not path.is_file():
-        near = ", ".join(sorted(one.name for one in path.parent.glob("*") if one.is_file())) or "nothing"
-        raise CaseError(f"{node.nodeid}: no such case file; in its folder is {near}", path)
+        near = ", ".join(sorted(file.name for file in path.parent.glob("*") if file.is_file())) or "nothing"
+        raise CaseError(f"{marker.where}: no such case file; in its folder is {near}", path)
     return _cases(path, path.stat().st_mtime_ns)
 
 
@@ -155,23 +151,16 @@ def _cases(path: Path, changed: int) -> tuple[Case, ...]:
     return load_cases(path)
 
 
-def retriever_marker(node: Any) -> tuple[str, int | None, str]:
-    """Return name, k and embedder of the retriever marker; no embedder: a search by words.
-
-    Raises:
-        UsageError: The test has none, or its arguments are wrong.
-    """
-    found = arguments(node, "retriever")
-    if found is None:
-        raise UsageError(f"{node.nodeid}: the `retriever` fixture needs @pytest.mark.retriever(name)")
-    given = found.take("name", "k", "embedder")
+def retriever_marker(marker: Arguments) -> tuple[str, int | None, str]:
+    """Return name, k and embedder of the retriever marker; no embedder: a search by words."""
+    given = marker.take("name", "k", "embedder")
     name, k, embedder = given.get("name"), given.get("k"), given.get("embedder")
-    if not isinstance(name, str) or not name:
-        raise found.wrong("the name of a retriever first")
-    if embedder is not None and (not isinstance(embedder, str) or not embedder):
-        raise found.wrong("embedder as a name, like 'minilm'")
+    if not _is_name(name):
+        raise marker.wrong("the name of a retriever first")
+    if embedder is not None and not _is_name(embedder):
+        raise marker.wrong("embedder as a name, like 'minilm'")
     if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
-        raise found.wrong("k as a whole number of at least 1")
+        raise marker.wrong("k as a whole number of at least 1")
     return name, k, embedder or ""
 
 
@@ -183,24 +172,28 @@ def corpus_retriever(node: Any, settings: Settings, name: str, embedder: str = "
     Raises:
         UnknownName: There is no such corpus; names those that exist.
     """
-    root = node.config.rootpath
-    folder = prompt_files.find_folder(node.path.parent, root, settings.corpora_dir)
-    for path in (folder / f"{name}.jsonl", folder / name) if folder else ():
-        if path.exists() and path.resolve().is_relative_to(folder.resolve() if folder else root):
-            if not embedder:
-                return _by_words(path, name, _stamp(path))
-            return _by_vectors(path, name, cast("Embedder", recorder.lookup("embedder", embedder)))
-    known = [one.stem if one.suffix == ".jsonl" else one.name for one in folder.iterdir()] if folder else []
-    looked = settings.corpora_dir + " (no such folder)"
-    if folder:
-        looked = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)
-    where = f"{node.nodeid}, looked in {looked}"
-    raise UnknownName("retriever", name, known, where=where)
+    path = find_corpus(node.nodeid, node.path.parent, node.config.rootpath, settings.corpora_dir, name)
+    if not embedder:
+        return _by_words(path, name, _stamp(path))
+    return _by_vectors(path, name, cast("Embedder", recorder.lookup("embedder", embedder)))
+
+
+def find_corpus(where: str, start: Path, root: Path, folder_name: str, name: str) -> Path:
+    """Return the file or folder of a corpus, in the nearest folder of corpora from a start upwards to the root."""
+    folder = prompt_files.find_folder(start, root, folder_name)
+    if folder is None:
+        raise UnknownName("retriever", name, (), where=f"{where}, looked in {folder_name} (no such folder)")
+    for path in (folder / f"{name}.jsonl", folder / name):
+        if path.exists() and path.resolve().is_relative_to(folder.resolve()):
+            return path
+    known = [path.stem if path.suffix == ".jsonl" else path.name for path in folder.iterdir()]
+    looked = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)
+    raise UnknownName("retriever", name, known, where=f"{where}, looked in {looked}")
 
 
 def _stamp(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else (path,)
-    return max((one.stat().st_mtime_ns for one in files if one.is_file()), default=0)
+    places = (path, *path.rglob("*"))  # folders too: one from which a file was deleted has changed
+    return max(place.stat().st_mtime_ns for place in places if place.exists())
 
 
 @lru_cache(maxsize=32)
@@ -242,22 +235,20 @@ def _embedded(path: Path, name: str, embedder: Embedder) -> Retriever:
     return DenseRetriever(load_corpus(path), embedder=cached(embedder), name=name)
 
 
-def judge_name(node: Any) -> str:
+def judge_name(marker: Arguments | None) -> str:
     """Return the name of the judge a test is marked with; without a name, ``quality``."""
-    found = arguments(node, "judge")
-    name = found.take("name").get("name", "quality") if found else "quality"
-    if found is not None and (not isinstance(name, str) or not name):
-        raise found.wrong("the name of a judge")
+    name = marker.take("name").get("name", "quality") if marker else "quality"
+    if marker and not _is_name(name):
+        raise marker.wrong("the name of a judge")
     return str(name)
 
 
-def cassette_name(node: Any) -> str:
+def cassette_name(marker: Arguments | None) -> str:
     """Return the name of the shared cassette a test is marked with; empty: a cassette of its own."""
-    found = arguments(node, "llm_cassette")
-    name = found.take("name").get("name") if found else None
-    if found is not None and name is not None and (not isinstance(name, str) or not name.strip("/")):
-        raise found.wrong("the name of a cassette")
-    return str(name or "")
+    name = marker.take("name").get("name") if marker else None
+    if marker and name is not None and (not isinstance(name, str) or not name.strip("/")):
+        raise marker.wrong("the name of a cassette")
+    return name or ""
 
 
 def unknown_override(settings: Settings, seen: Mapping[str, object]) -> str:

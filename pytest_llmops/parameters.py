@@ -1,6 +1,6 @@
 """What a test is parametrized by: models, versions of a prompt, cases.
 
-Knows pytest's objects by their attributes only.
+A function that takes a node or an item knows pytest's objects by their attributes only; the others take plain values.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.marks import arguments, cases_of, versions_to_run
+from pytest_llmops.marks import Arguments, arguments, prompt_marker, prompts_of, read_cases, versions_to_run
 from pytest_llmops.measurement import Json
 from pytest_llmops.settings import Settings
 
@@ -25,8 +25,8 @@ class Candidate(str):
 
 def candidate_of(item: Any) -> str:
     """Return the model that a test was made for; empty: it was made for none."""
-    found = getattr(getattr(item, "callspec", None), "params", {}).get("llm")
-    return str(found) if isinstance(found, Candidate) else ""
+    model = getattr(getattr(item, "callspec", None), "params", {}).get("llm")
+    return str(model) if isinstance(model, Candidate) else ""
 
 
 def parameters(
@@ -44,59 +44,66 @@ def parameters(
         raise UsageError(
             f"{node.nodeid}: @pytest.mark.models needs the `llm` fixture: that is the model it names"
         )
-    versions = versions_to_run(node, settings) if "prompt" in wanted else ()
-    if versions:
+    marked = prompt_marker(arguments(node, "prompt")) if "prompt" in wanted else None
+    if marked and (
+        versions := versions_to_run(prompts_of(node, settings), *marked, settings.versions.get(marked[0], ""))
+    ):
         yield "prompt", versions, versions
-    cases = cases_of(node) if "case" in wanted else None
-    if cases is not None:
-        yield "case", cases, [one.id for one in cases]
+    marker = arguments(node, "cases") if "case" in wanted else None
+    if marker is not None:
+        cases = read_cases(marker, node.path.parent)
+        yield "case", cases, [case.id for case in cases]
 
 
 def parameters_of(item: Any) -> dict[str, Json]:
-    """Return what a test is parametrized by: of each argument its part of the node id, and its place in the list.
+    """Return what a test is parametrized by, see `split_id`; nothing of a test that is not parametrized."""
+    spec = getattr(item, "callspec", None)
+    return split_id(getattr(spec, "_idlist", ()), spec.params, spec.indices) if spec is not None else {}
 
-    Several arguments that share a part of the id are told together, as ``others``. Nothing is told of a test that is
-    not parametrized, or where the parts cannot be told apart.
+
+def split_id(
+    parts: Sequence[str], values: Mapping[str, object], places: Mapping[str, int]
+) -> dict[str, Json]:
+    """Return of each argument its part of the node id, and its place in the list of its values.
+
+    Several arguments that share a part of the id are told together, as ``others``; nothing is told where the parts
+    cannot be told apart.
     """
-    callspec = getattr(item, "callspec", None)
-    places: Mapping[str, int] = getattr(callspec, "indices", {})
-    ids = [str(one) for one in getattr(callspec, "_idlist", ())]
-    if len(ids) == len(places):
-        told = zip(places.items(), ids, strict=True)
-        return {name: {"id": one, "place": place} for (name, place), one in told}
-    found: dict[str, Json] = {}
+    rest = [str(part) for part in parts]
+    if len(rest) == len(places):
+        pairs = zip(places.items(), rest, strict=True)
+        return {name: {"id": part, "place": place} for (name, place), part in pairs}
+    split: dict[str, Json] = {}
     for name in filter(places.__contains__, OWN):
-        value = callspec.params[name] if callspec is not None else None
-        text = str(getattr(value, "id", value))
-        part = next((one for one in (text, text.encode("unicode_escape").decode()) if one in ids), None)
+        text = str(getattr(values[name], "id", values[name]))
+        part = next((form for form in (text, text.encode("unicode_escape").decode()) if form in rest), None)
         if part is None:
             return {}
-        ids.remove(part)
-        found[name] = {"id": part, "place": places[name]}
-    return {**found, "others": {"id": "-".join(ids)}}
+        rest.remove(part)
+        split[name] = {"id": part, "place": places[name]}
+    return {**split, "others": {"id": "-".join(rest)}}
 
 
 def _names_models(mark: Any) -> bool:
     """The mark is ours by its arguments: other projects have one of that name, bare or with their own classes."""
-    given = mark.args and not mark.kwargs and all(isinstance(one, str) for one in mark.args)
+    given = mark.args and not mark.kwargs and all(isinstance(name, str) for name in mark.args)
     return bool(given) and mark.name == "models"
 
 
-def models_marker(node: Any) -> tuple[str, ...]:
+def models_marker(marker: Arguments | None) -> tuple[str, ...]:
     """Return the models a test is marked with; none: it is not marked.
 
     Raises:
         UsageError: No name, one that is no text, or one twice.
     """
-    found = arguments(node, "models")
-    if found is None:
+    if marker is None:
         return ()
-    names = found.mark.args
-    if found.mark.kwargs or not names or not all(isinstance(one, str) and one.strip() for one in names):
-        raise found.wrong("the names of models as texts, at least one")
-    stripped = tuple(one.strip() for one in names)
+    names = marker.args
+    if marker.kwargs or not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise marker.wrong("the names of models as texts, at least one")
+    stripped = tuple(name.strip() for name in names)
     if len(set(stripped)) < len(stripped):
-        raise found.wrong("each model once")
+        raise marker.wrong("each model once")
     return stripped
 
 
@@ -108,54 +115,58 @@ def candidates(node: Any, settings: Settings) -> tuple[Candidate, ...]:
     Raises:
         UsageError: The marker is wrong, or a hook or the test's own `llm` puts one model in the place of all of them.
     """
-    marked = models_marker(node)
-    if marked and (own := _model_of_its_own(node)):
+    marked = models_marker(arguments(node, "models"))
+    parametrized = any(parametrizes_llm(mark.args, mark.kwargs) for mark in node.iter_markers("parametrize"))
+    overrides = _overrides(node)
+    if marked and (own := describe_own_model(overrides, parametrized=parametrized)):
         raise UsageError(
             f"{node.nodeid}: @pytest.mark.models names the models of the `llm` fixture, but {own}: each of them would ask the "
             "same model; take the mark away, or let the fixture build on ours (`def llm(llm)`) or on `request.param`"
         )
-    if not marked and (len(settings.models) < 2 or _brings_its_own_model(node)):  # noqa: PLR2004 -- several
+    replaced = parametrized or any("llm" not in fixture.argnames or fixture.params for fixture in overrides)
+    if not marked and (len(settings.models) < 2 or replaced):  # noqa: PLR2004 -- several
         return ()
-    line = node.config.getoption("llm_model", None) is not None
-    chosen = ((settings.models if line else ()) or marked) if marked else settings.models
-    known = {name for one in node.ihook.pytest_llmops_models(config=node.config) for name in one}
-    strange = [name for name in chosen if name not in known]
-    if "app" in known and strange:
-        raise UsageError(
-            f"{node.nodeid}: expected models that pytest_llmops_models knows, as its 'app' takes the place of all others, "
-            f"got {', '.join(map(repr, strange))}; known are {', '.join(sorted(known))}"
-        )
+    given = node.config.getoption("llm_model", None) is not None
+    chosen = marked if marked and not given else settings.models or marked
+    known = {name for hook in node.ihook.pytest_llmops_models(config=node.config) for name in hook}
+    check_models(node.nodeid, chosen, known)
     return tuple(map(Candidate, chosen))
 
 
-def _brings_its_own_model(node: Any) -> bool:
-    """The `llm` of this test is parametrized already, or a fixture that does not build on ours."""
-    return _parametrizes_llm(node) or any("llm" not in one.argnames or one.params for one in _overrides(node))
+def check_models(where: str, chosen: Sequence[str], known: Collection[str]) -> None:
+    """Check that a hook's 'app', which takes the place of all models, leaves these as they are.
+
+    Raises:
+        UsageError: The hook does not know one of them.
+    """
+    strange = [name for name in chosen if name not in known]
+    if "app" in known and strange:
+        raise UsageError(
+            f"{where}: expected models that pytest_llmops_models knows, as its 'app' takes the place of all others, "
+            f"got {', '.join(map(repr, strange))}; known are {', '.join(sorted(known))}"
+        )
 
 
-def _model_of_its_own(node: Any) -> str:
-    """Where the `llm` of this test comes from if no model that it is made for would be asked; else nothing."""
-    if _parametrizes_llm(node):
+def describe_own_model(overrides: Sequence[Any], *, parametrized: bool) -> str:
+    """Return where the `llm` of a test comes from if no model that it is made for would be asked; else nothing."""
+    if parametrized:
         return "the test is parametrized with `llm` already"
-    for one in reversed(_overrides(node)):  # the nearest first
-        if "request" in one.argnames:
+    for fixture in reversed(overrides):  # the nearest first
+        if "request" in fixture.argnames:
             return ""
-        if "llm" not in one.argnames:
-            return f"its fixture `llm` ({one.func.__module__}) brings a model of its own"
+        if "llm" not in fixture.argnames:
+            return f"its fixture `llm` ({fixture.func.__module__}) brings a model of its own"
     return ""
 
 
-def _parametrizes_llm(node: Any) -> bool:
-    for mark in node.iter_markers("parametrize"):
-        names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
-        listed = names.split(",") if isinstance(names, str) else names
-        if "llm" in map(str.strip, listed):
-            return True
-    return False
+def parametrizes_llm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Return whether `llm` is among the arguments that a mark `parametrize` names."""
+    names = args[0] if args else kwargs.get("argnames", ())
+    return "llm" in map(str.strip, names.split(",") if isinstance(names, str) else names)
 
 
 def _overrides(node: Any) -> Sequence[Any]:
     """The fixtures in the place of our `llm`, the nearest last."""
     info = getattr(node, "_fixtureinfo", None)
-    found: Sequence[Any] = info.name2fixturedefs.get("llm", ()) if info is not None else ()
-    return found[1:]
+    fixtures: Sequence[Any] = info.name2fixturedefs.get("llm", ()) if info is not None else ()
+    return fixtures[1:]

@@ -42,9 +42,9 @@ def cassette_of(item: Any) -> tuple[Path, bool]:
         UsageError: The marker's arguments are wrong.
     """
     from pytest_llmops.cassettes.naming import cassette_path
-    from pytest_llmops.marks import cassette_name
+    from pytest_llmops.marks import arguments, cassette_name
 
-    name = cassette_name(item)
+    name = cassette_name(arguments(item, "llm_cassette"))
     if name:
         return named(item, name), True
     callspec = getattr(item, "callspec", None)

@@ -178,7 +178,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     with _collect_errors():
         for name, values, ids in parameters.parameters(node, settings, metafunc.fixturenames):
             metafunc.parametrize(name, values, ids=ids, indirect=True)
-        marked = marks.prompt_marker(node)
+        marked = marks.prompt_marker(marks.arguments(node, "prompt"))
         if marked:
             metafunc.config.stash[PROMPTS_SEEN][marked[0]] = None
 

@@ -1,0 +1,394 @@
+"""The markers: their arguments, and the prompts, cases and corpora they name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.messages import check_message
+from support.nodes import FakeNode, make_mark
+
+from pytest_llmops.errors import CaseError, CorpusError, UnknownName, UsageError
+from pytest_llmops.marks import (
+    Arguments,
+    arguments,
+    cassette_name,
+    corpus_retriever,
+    find_corpus,
+    judge_name,
+    prompt_for,
+    prompt_marker,
+    prompts_of,
+    read_cases,
+    retriever_marker,
+    unknown_override,
+    versions_to_run,
+)
+from pytest_llmops.parameters import models_marker
+from pytest_llmops.prompts import Prompts
+from pytest_llmops.retrievers.in_memory import InMemoryRetriever
+from pytest_llmops.settings import Settings
+
+TEST = "tests/test_a.py::test_a"
+CASE = '{"id": "late", "input": "late?"}\n'
+AN_HOUR = 3_600_000_000_000
+
+
+def given(*args: Any, **kwargs: Any) -> Arguments:
+    return Arguments(TEST, "some", args, kwargs)
+
+
+def write(root: Path, **texts: str) -> None:
+    for name, text in texts.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def make_older(path: Path) -> None:
+    """Move a file's time an hour back, so that an edit of the next millisecond has another time."""
+    changed = path.stat().st_mtime_ns - AN_HOUR
+    os.utime(path, ns=(changed, changed))
+
+
+def test_the_closest_marker_of_a_test_counts() -> None:
+    node = FakeNode(own_markers=[make_mark("judge", "near", k=1)], markers_above=[make_mark("judge", "far")])
+    assert arguments(node, "judge") == Arguments(TEST, "judge", ("near",), {"k": 1})
+    assert arguments(node, "prompt") is None
+
+
+def test_arguments_are_taken_by_place_and_by_name() -> None:
+    assert given("x", c=3).take("a", "b", "c") == {"a": "x", "c": 3}
+    assert given("x", 2).take("a", "b") == {"a": "x", "b": 2}
+    assert given().take("a") == {}
+
+
+@pytest.mark.parametrize("arguments", [given("x", 2, 3.5), given("x", a="y")], ids=["too many", "twice"])
+def test_arguments_that_do_not_fit_are_named(arguments: Arguments) -> None:
+    with pytest.raises(UsageError, check=check_message):
+        arguments.take("a", "b")
+
+
+def test_an_unknown_argument_is_named_with_those_that_exist() -> None:
+    with pytest.raises(UnknownName) as caught:
+        given("x", version="v1").take("name", "versions")
+    assert (caught.value.kind, caught.value.name, caught.value.known) == (
+        "argument",
+        "version",
+        ("name", "versions"),
+    )
+    assert caught.value.where == f"{TEST}: @pytest.mark.some"
+
+
+@pytest.mark.parametrize(
+    ("read", "marker", "result"),
+    [
+        (prompt_marker, given("answer"), ("answer", ())),
+        (prompt_marker, given(name="answer", versions=None), ("answer", ())),
+        (prompt_marker, given("answer", ["v1", "v2"]), ("answer", ("v1", "v2"))),
+        (prompt_marker, given("answer", versions=("v1",)), ("answer", ("v1",))),
+        (prompt_marker, None, None),
+        (retriever_marker, given("book"), ("book", None, "")),
+        (retriever_marker, given("book", 1), ("book", 1, "")),
+        (retriever_marker, given("book", embedder="minilm", k=3), ("book", 3, "minilm")),
+        (judge_name, None, "quality"),
+        (judge_name, given(), "quality"),
+        (judge_name, given("rubric:a.md"), "rubric:a.md"),
+        (judge_name, given(name="strict"), "strict"),
+        (cassette_name, None, ""),
+        (cassette_name, given(), ""),
+        (cassette_name, given(name=None), ""),
+        (cassette_name, given("shared/all"), "shared/all"),
+        (cassette_name, given(name="/x"), "/x"),
+        (models_marker, None, ()),
+        (models_marker, given("a", " b "), ("a", "b")),
+    ],
+)
+def test_arguments_of_each_marker(
+    read: Callable[[Any], object], marker: Arguments | None, result: object
+) -> None:
+    assert read(marker) == result
+
+
+WRONG: dict[str, tuple[Callable[[Any], object], Arguments]] = {
+    "prompt without a name": (prompt_marker, given(versions=["v1"])),
+    "prompt with an empty name": (prompt_marker, given("")),
+    "prompt of another type": (prompt_marker, given(3)),
+    "versions as a text": (prompt_marker, given("answer", "v1")),
+    "versions as a number": (prompt_marker, given("answer", 3)),
+    "no versions": (prompt_marker, given("answer", [])),
+    "versions of another type": (prompt_marker, given("answer", ["v1", 2])),
+    "a blank version": (prompt_marker, given("answer", ["v1", ""])),
+    "a version twice": (prompt_marker, given("answer", ["v1", "v2", "v1"])),
+    "prompt with too much": (prompt_marker, given("answer", ["v1"], "v2")),
+    "cases without a file": (lambda marker: read_cases(marker, Path()), given()),
+    "cases of an empty file": (lambda marker: read_cases(marker, Path()), given("")),
+    "cases of another type": (lambda marker: read_cases(marker, Path()), given(["a.jsonl"])),
+    "cases with two files": (lambda marker: read_cases(marker, Path()), given("a.jsonl", "b.jsonl")),
+    "retriever without a name": (retriever_marker, given(k=2)),
+    "retriever with an empty name": (retriever_marker, given("")),
+    "embedder of another type": (retriever_marker, given("book", embedder=3)),
+    "embedder without a name": (retriever_marker, given("book", embedder="")),
+    "k of zero": (retriever_marker, given("book", 0)),
+    "k as a text": (retriever_marker, given("book", "1")),
+    "k as a number with a point": (retriever_marker, given("book", 2.0)),
+    "k as true": (retriever_marker, given("book", True)),
+    "retriever with too much": (retriever_marker, given("book", 2, "minilm", 4)),
+    "judge with an empty name": (judge_name, given("")),
+    "judge of no name": (judge_name, given(None)),
+    "two judges": (judge_name, given("a", "b")),
+    "cassette of another type": (cassette_name, given(3)),
+    "cassette without a name": (cassette_name, given("")),
+    "cassette of slashes": (cassette_name, given("//")),
+    "two cassettes": (cassette_name, given("a", "b")),
+    "no models": (models_marker, given()),
+    "models as a list": (models_marker, given(["a", "b"])),
+    "a blank model": (models_marker, given("a", " ")),
+    "models with a keyword": (models_marker, given("a", name="b")),
+    "a model twice": (models_marker, given("a", "b", "a ")),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_arguments_of_each_marker(name: str) -> None:
+    read, marker = WRONG[name]
+    with pytest.raises(UsageError, check=check_message):
+        read(marker)
+
+
+@pytest.fixture
+def two_versions(tmp_path: Path) -> Prompts:
+    """Two versions: v2 is in production, v1 the candidate."""
+    folder = "tests/prompts/support/answer"
+    texts = {
+        "v1.md": "Old.",
+        "v2.md": "New.",
+        "aliases.toml": 'production = "v2"\ncandidate = "v1"\n',
+    }
+    write(tmp_path, **{f"{folder}/{name}": text for name, text in texts.items()})
+    return Prompts(tmp_path / "tests" / "prompts")
+
+
+@pytest.mark.parametrize(
+    ("versions", "override", "result"),
+    [
+        (("v1", "v2"), "", ("v1", "v2")),
+        (("v1", "v2"), "candidate", ("candidate",)),
+        ((), "", ()),
+        ((), "v1", ()),
+    ],
+)
+def test_an_override_takes_the_place_of_listed_versions(
+    two_versions: Prompts, versions: tuple[str, ...], override: str, result: tuple[str, ...]
+) -> None:
+    assert versions_to_run(two_versions, "support/answer", versions, override) == result
+
+
+@pytest.mark.parametrize(
+    ("name", "versions", "override", "unknown"),
+    [
+        ("support/answer", ("v1", "v3"), "", "v3"),
+        ("support/answer", ("v1",), "v4", "v4"),
+        ("support/answer", (), "v4", "v4"),
+        ("support/anser", (), "", "support/anser"),
+        ("support/anser", ("v1",), "", "support/anser"),
+    ],
+)
+def test_a_version_that_does_not_exist_is_an_error_at_collection(
+    two_versions: Prompts, name: str, versions: tuple[str, ...], override: str, unknown: str
+) -> None:
+    with pytest.raises(UnknownName) as caught:
+        versions_to_run(two_versions, name, versions, override)
+    assert caught.value.name == unknown
+
+
+def test_listed_versions_that_an_override_replaces_need_not_exist(two_versions: Prompts) -> None:
+    assert versions_to_run(two_versions, "support/answer", ("v9",), "v1") == ("v1",)
+
+
+def test_prompts_lie_in_the_nearest_folder_up_to_the_root(two_versions: Prompts, tmp_path: Path) -> None:
+    (tmp_path / "tests" / "deep").mkdir()
+    (tmp_path / "prompts").mkdir()
+    assert prompts_of(FakeNode(tmp_path, folder="tests/deep"), Settings()) == two_versions
+    assert prompts_of(FakeNode(tmp_path, folder="other"), Settings()).folder == tmp_path / "prompts"
+
+
+def test_no_folder_of_prompts_is_an_error_with_the_folders_name(tmp_path: Path) -> None:
+    (tmp_path / "prompts").mkdir()
+    node = FakeNode(tmp_path / "inner")
+    with pytest.raises(UsageError, check=check_message):
+        prompts_of(node, Settings(prompts_dir="texts"))
+    with pytest.raises(UsageError, match=r"inner"):  # what lies above the root does not count
+        prompts_of(node, Settings())
+
+
+@pytest.mark.parametrize(
+    ("version", "override", "result"),
+    [
+        ("", (), "v2"),
+        ("", ("support/answer=v1",), "v1"),
+        ("v2", ("support/answer=v1",), "v2"),
+        ("", ("other=v1",), "v2"),
+    ],
+)
+def test_the_prompt_of_a_test(
+    two_versions: Prompts, tmp_path: Path, version: str, override: tuple[str, ...], result: str
+) -> None:
+    node = FakeNode(tmp_path, own_markers=[make_mark("prompt", "support/answer")])
+    assert prompt_for(node, Settings(prompt=override), version) == two_versions.get("support/answer", result)
+
+
+def test_a_prompt_needs_the_marker(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, check=check_message):
+        prompt_for(FakeNode(tmp_path), Settings())
+
+
+def test_cases_lie_below_the_folder_of_the_test(tmp_path: Path) -> None:
+    write(tmp_path, **{"cases/all.jsonl": CASE})
+    (late,) = read_cases(given("cases/all.jsonl"), tmp_path)
+    assert (late.id, late.input) == ("late", "late?")
+    assert read_cases(given(file=Path("cases") / "all.jsonl"), tmp_path) == (late,)
+    assert read_cases(given("cases/all.jsonl"), tmp_path)[0] is late  # read once
+
+
+def test_an_edited_case_file_is_read_again(tmp_path: Path) -> None:
+    write(tmp_path, **{"all.jsonl": CASE})
+    make_older(tmp_path / "all.jsonl")
+    read_cases(given("all.jsonl"), tmp_path)
+    write(tmp_path, **{"all.jsonl": CASE.replace("late", "early")})
+    assert [case.id for case in read_cases(given("all.jsonl"), tmp_path)] == ["early"]
+
+
+def test_a_missing_case_file_is_an_error_with_the_files_of_its_folder(tmp_path: Path) -> None:
+    write(tmp_path, **{"cases/b.jsonl": CASE, "cases/a.csv": "", "cases/deeper/c.jsonl": CASE})
+    for missing in ("cases/x.jsonl", "cases/deeper", "none/x.jsonl"):
+        with pytest.raises(CaseError, check=check_message) as caught:
+            read_cases(given(missing), tmp_path)
+        assert caught.value.path == str(tmp_path / missing)
+        assert caught.value.line is None
+
+
+@pytest.fixture
+def corpora(tmp_path: Path) -> Path:
+    line = '{"id": "cat", "text": "the cat sat"}\n'
+    texts = {
+        "file.jsonl": line,
+        "both.jsonl": line,
+        "both/a.md": "x",
+        "folder/a.md": "a dog",
+        "notes.txt": "",
+    }
+    write(tmp_path / "corpora", **texts)
+    write(tmp_path, **{"private.jsonl": line, "private/a.md": "secret"})
+    return tmp_path / "corpora"
+
+
+def find(root: Path, name: str, start: str = "tests") -> Path:
+    return find_corpus(TEST, root / start, root, "corpora", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("file", "file.jsonl"), ("both", "both.jsonl"), ("folder", "folder")]
+)
+def test_a_corpus_is_a_file_or_a_folder(corpora: Path, name: str, path: str) -> None:
+    assert find(corpora.parent, name) == corpora / path
+
+
+def test_the_folder_of_corpora_may_be_a_link(corpora: Path) -> None:
+    root = corpora.parent / "elsewhere"
+    root.mkdir()
+    (root / "corpora").symlink_to(corpora)
+    assert find(root, "file") == root / "corpora" / "file.jsonl"
+
+
+@pytest.mark.parametrize("name", ["../private", "missing", "", "link", "linked"])
+def test_nothing_outside_the_folder_of_corpora_is_a_corpus(corpora: Path, name: str) -> None:
+    (corpora / "link").symlink_to(corpora.parent / "private")
+    (corpora / "linked.jsonl").symlink_to(corpora.parent / "private.jsonl")
+    with pytest.raises(UnknownName) as caught:
+        find(corpora.parent, name or str(corpora.parent / "private"))
+    assert caught.value.known == ("both", "file", "folder", "link", "linked", "notes.txt")
+    assert caught.value.where == f"{TEST}, looked in corpora"
+
+
+def test_corpora_below_the_root_and_outside_it_are_named_in_the_error(corpora: Path) -> None:
+    (corpora.parent / "tests" / "corpora").mkdir(parents=True)
+    with pytest.raises(UnknownName) as caught:
+        find(corpora.parent, "file")
+    assert caught.value.where.endswith("looked in tests/corpora")
+    assert caught.value.known == ()
+    with pytest.raises(UnknownName) as caught:
+        find_corpus(TEST, corpora.parent, corpora.parent / "other", "corpora", "x")
+    assert caught.value.where.endswith(f"looked in {corpora}")
+
+
+def test_without_a_folder_of_corpora_nothing_is_known(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName) as caught:
+        find_corpus(TEST, tmp_path, tmp_path, "texts", "book")
+    assert (caught.value.kind, caught.value.name, caught.value.known) == ("retriever", "book", ())
+    assert "texts" in caught.value.where
+    assert str(tmp_path) not in str(caught.value)
+
+
+def search(root: Path, name: str) -> InMemoryRetriever:
+    retriever = corpus_retriever(FakeNode(root), Settings(), name)
+    assert isinstance(retriever, InMemoryRetriever)
+    return retriever
+
+
+def test_a_search_by_words_is_indexed_once(corpora: Path) -> None:
+    retriever = search(corpora.parent, "file")
+    assert (retriever.name, retriever.search("cat").ids) == ("file", ["cat"])
+    assert search(corpora.parent, "file") is retriever
+
+
+def test_an_edited_corpus_is_indexed_again(corpora: Path) -> None:
+    make_older(corpora / "file.jsonl")
+    search(corpora.parent, "file")
+    write(corpora, **{"file.jsonl": '{"id": "dog", "text": "a dog"}\n'})
+    assert [chunk.id for chunk in search(corpora.parent, "file").chunks] == ["dog"]
+
+
+def test_a_corpus_is_indexed_again_after_each_change_of_its_folder(corpora: Path) -> None:
+    folder = corpora / "folder"
+    write(folder, **{"deep/b.md": "a cat"})
+    (folder / "broken.md").symlink_to(folder / "missing.md")
+
+    def change(action: Callable[[], object]) -> list[str]:
+        for path in (folder, folder / "a.md", folder / "deep", folder / "deep" / "b.md"):
+            if path.exists():
+                make_older(path)
+        search(corpora.parent, "folder")
+        action()
+        return [chunk.text for chunk in search(corpora.parent, "folder").chunks]
+
+    assert change(lambda: write(folder, **{"deep/b.md": "a bird"})) == ["a dog", "a bird"]
+    assert change(lambda: write(folder, **{"c.md": "a fish"})) == ["a dog", "a fish", "a bird"]
+    assert change((folder / "deep" / "b.md").unlink) == ["a dog", "a fish"]
+
+
+def test_an_empty_corpus_is_an_error_of_the_corpus(corpora: Path) -> None:
+    (corpora / "empty").mkdir()
+    with pytest.raises(CorpusError) as caught:
+        search(corpora.parent, "empty")
+    assert caught.value.path == str(corpora / "empty")
+
+
+@pytest.mark.parametrize(
+    ("override", "seen", "unknown"),
+    [
+        ((), {"answer": None}, ""),
+        (("answer=v1",), {"answer": None}, ""),
+        (("answr=v1",), {}, ""),
+        (("answer=v1", "answr=v2"), {"answer": None, "other": None}, "--llm-prompt=answr=v2"),
+    ],
+)
+def test_an_override_for_a_prompt_of_no_test_is_reported(
+    override: tuple[str, ...], seen: dict[str, None], unknown: str
+) -> None:
+    text = unknown_override(Settings(prompt=override), seen)
+    assert bool(text) == bool(unknown)
+    assert all(word in text for word in (unknown, *(seen if unknown else ())))

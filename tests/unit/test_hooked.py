@@ -92,5 +92,8 @@ def test_without_a_factory_it_is_what_is_built_in() -> None:
     assert hooked.built(test, "embedder", "tfidf", None, Settings()) is hooked.built(
         test, "embedder", "tfidf", None, Settings()
     )
+    assert hooked.built(test, "embedder", "tfidf", None, Settings()) is not hooked.built(
+        test, "embedder", "tfidf", None, Settings(model="another")
+    )
     with pytest.raises(UnknownName, match="tfidf"):
         hooked.built(test, "embedder", "tfidff", None, Settings())

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from support.messages import check_message
 from support.nodes import FakeNode, make_mark
 
+from pytest_llmops import recorder
 from pytest_llmops.errors import CaseError, CorpusError, UnknownName, UsageError
 from pytest_llmops.marks import (
     Arguments,
@@ -29,6 +32,7 @@ from pytest_llmops.marks import (
 )
 from pytest_llmops.parameters import models_marker
 from pytest_llmops.prompts import Prompts
+from pytest_llmops.retrievers.dense import DenseRetriever
 from pytest_llmops.retrievers.in_memory import InMemoryRetriever
 from pytest_llmops.settings import Settings
 
@@ -375,6 +379,31 @@ def test_an_empty_corpus_is_an_error_of_the_corpus(corpora: Path) -> None:
     with pytest.raises(CorpusError) as caught:
         search(corpora.parent, "empty")
     assert caught.value.path == str(corpora / "empty")
+
+
+class RemoteEmbedder:
+    """Says nothing of whether its vectors may be kept."""
+
+    version = "1"
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.array([[text.count("a"), 1] for text in texts], dtype=np.float32)
+
+
+class LocalEmbedder(RemoteEmbedder):
+    cacheable = True
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(RemoteEmbedder, False), (LocalEmbedder, True)])
+def test_only_an_index_by_a_local_embedder_is_kept_for_others_of_its_type(
+    corpora: Path, monkeypatch: pytest.MonkeyPatch, kind: type[RemoteEmbedder], kept: bool
+) -> None:
+    monkeypatch.setattr(recorder, "lookup", lambda *_: kind())
+    first, second = (corpus_retriever(FakeNode(corpora.parent), Settings(), "folder", "x") for _ in range(2))
+    assert isinstance(first, DenseRetriever)
+    assert isinstance(second, DenseRetriever)
+    assert first is not second
+    assert (first.embedder is second.embedder) is kept
 
 
 @pytest.mark.parametrize(

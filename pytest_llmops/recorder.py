@@ -57,7 +57,6 @@ class Recorder:
         exchanges: What went over the wire; `trace` reads a `Call` out of each.
         lookup: ``(kind, name) -> object``, bound to the test's hooks; None: the built-in table.
         settings: The run's settings.
-        on_emit: Called with each measurement.
         provenance: ``(label, text)`` pairs that say where the answer came from and how to run the test again.
         redact: Masks secrets in failure texts.
         tape_of_block: Opens a cassette by name, under the run's settings.
@@ -72,7 +71,6 @@ class Recorder:
     exchanges: list[Exchange] = field(default_factory=list)
     lookup: Lookup | None = None
     settings: Settings | None = None
-    on_emit: Callable[[Measurement], object] | None = None
     provenance: Callable[[], Sequence[tuple[str, str]]] | None = None
     redact: Callable[[str], str] | None = None
     tape_of_block: Callable[[str | Path, RecordMode | None], Any] | None = None
@@ -93,9 +91,6 @@ class Recorder:
         with _lock:
             self.measurements.extend(inner.measurements)
             self.facts.update(inner.facts)
-        if self.on_emit is not None:
-            for measurement in inner.measurements:
-                self.on_emit(measurement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,8 +293,6 @@ def emit(
     if top is not None:
         with _lock:
             top.measurements.append(measurement)
-        if top.on_emit is not None:
-            top.on_emit(measurement)
     if measurement.status not in ("failed", "errored") or (top is not None and top.silent):
         return measurement
     failure = _failure(

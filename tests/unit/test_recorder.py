@@ -111,15 +111,6 @@ def test_evidence_is_text_and_detail(top: Recorder) -> None:
     assert caught.value.measurement is top.measurements[0]
 
 
-def test_on_emit_sees_each_measurement_once() -> None:
-    seen: list[Measurement] = []
-    with running(on_emit=seen.append), pytest.raises(MeasurementFailed), soft():
-        emit(GOOD)
-        with soft():
-            emit(LOW)
-    assert names(seen) == ["good", "low"]
-
-
 def test_works_without_any_recorder(script: None) -> None:
     assert recorder.current() is None
     assert emit(GOOD) is GOOD

@@ -37,7 +37,7 @@ GUARDS: tuple[str, ...] = (*_ANY_LANGUAGE, *_ENGLISH)
 """All guards, in the order in which they explain a difference: what one of them explains, the next ones leave alone."""
 DEFAULT: tuple[str, ...] = GUARDS
 """Those that are on unless told otherwise."""
-VERSION = "2"
+VERSION = "3"
 """Of all guards together: with another one the same texts may raise other alarms."""
 MAX_SENTENCE = 1_000
 """Characters of a sentence, beyond which it is read in pieces."""

@@ -13,7 +13,7 @@ _BEFORE = "|".join(map(re.escape, scales.BEFORE))
 _NUMBER = re.compile(
     rf"(?P<before>(?<![A-Za-z])(?:{_BEFORE})\s?)?"
     rf"(?P<sign>(?<![\w.)])-(?=\d)|\b[Mm]inus\s)?(?:(?<![A-Za-z\u00c0-\u024f\d_.])(?<![A-Za-z]-)(?P<digits>{numerals.DIGITS})(?P<ordinal>(?:st|nd|rd|th)\b)?"
-    rf"|\b(?P<words>(?i:{numerals.WORDS}))\b)"
+    rf"|(?<!\b[Nn]o )\b(?P<words>(?i:{numerals.WORDS}))\b)"
 )
 _MAGNITUDE = re.compile(
     r"(?P<glued>[kKMB]|bn|mn)(?![\w])|\s?(?P<word>(?i:hundred|thousand|millions?|billions?|trillion|dozen|lakh|crore|bn|mn|mio|mrd|tsd"

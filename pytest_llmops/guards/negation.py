@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_llmops.guards.listing import listed
 from pytest_llmops.guards.opposites import NO_PREFIX, between, negated
@@ -12,22 +12,38 @@ from pytest_llmops.guards.stems import stem
 from pytest_llmops.guards.synonyms import synonyms
 from pytest_llmops.guards.tokens import CLAUSES, SMALL, Sentence, Token, learn
 
-NEGATIVE = frozenset("not never no none neither nor without nobody nothing nowhere no_longer".replace("_", " ").split(" ")) - {"longer"} | {
-    "no longer", "no one", "at no time", "by no mean", "not any", "in no way", "rather than", "instead of",
-}  # fmt: skip
-STRONG = frozenset(
-    map(
-        stem,
-        listed("fail failure lack refuse decline deny forbid forbidden prohibit prohibited ban banned prevent avoid unable impossible exclude except unless stop "
+
+def _keys(words: Iterable[str]) -> frozenset[str]:
+    """Return what tokens of these words and phrases are compared by."""
+    return frozenset(" ".join(map(stem, word.split())) for word in words)
+
+
+_NEGATIVE_PHRASES = (
+    "no longer",
+    "no one",
+    "at no time",
+    "by no means",
+    "in no way",
+    "rather than",
+    "instead of",
+)
+_STRONG_PHRASES = ("apart from", "aside from", "other than")
+NEGATIVE = _keys(
+    (*listed("not never no none neither nor without nobody nothing nowhere"), *_NEGATIVE_PHRASES)
+)
+STRONG = _keys(
+    (
+        *listed("fail failure lack refuse decline deny forbid forbidden prohibit prohibited ban banned prevent avoid unable impossible exclude except unless stop "
         "cease miss missing absent absence reject rejected block disallow invalid incapable withhold omit skip neglect wrong false drop lose refrain avert "
         "thwart foil deprive devoid contrast mystery abandon disagree disapprove dissatisfied disconnect discontinue illegal irregular illiterate impractical "
         "irrelevant inactive incomplete incorrect inaccurate insufficient inadequate informal invisible infrequent hardly barely scarcely rarely seldom"),
+        *_STRONG_PHRASES,
     )
-) | {"hardly", "barely", "scarcely", "apart from", "aside from", "other than"}  # fmt: skip
+)  # fmt: skip
 """Words with a negation of their own."""
-IMPLIED = STRONG | frozenset(
+IMPLIED = STRONG | _keys(
     listed(
-        "instead only until but however although though few little less against beyond out free zero too rather else other otherwis yet nor"
+        "instead only until but however although though few little less against beyond out free too rather else other otherwise yet nor"
     )
 )
 """Words that may carry a negation of their own: beside them nothing is said."""
@@ -40,24 +56,11 @@ HARMLESS = (
     ("why", "not"),
     ("not", "to", "mention"),
 )
-learn(tuple(tuple(one) for one in HARMLESS))
-learn(
-    [
-        ("no", "longer"),
-        ("at", "no", "time"),
-        ("by", "no", "mean"),
-        ("in", "no", "way"),
-        ("rather", "than"),
-        ("instead", "of"),
-    ]
-)
-learn([("apart", "from"), ("aside", "from"), ("other", "than")])
-COMING = frozenset(
-    map(
-        stem,
-        listed(
-            "fail refuse decline deny forget neglect against hardly barely scarcely rarely seldom stop cease avoid lack"
-        ),
+learn(HARMLESS)
+learn(tuple(map(stem, phrase.split())) for phrase in (*_NEGATIVE_PHRASES, *_STRONG_PHRASES))
+COMING = _keys(
+    listed(
+        "fail refuse decline deny forget neglect against hardly barely scarcely rarely seldom stop cease avoid lack"
     )
 )
 """Words that turn a sentence round by being added to it."""

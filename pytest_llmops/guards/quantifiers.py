@@ -16,7 +16,7 @@ _CLASSES = {
     "most": "most mostly majority usually normally generally typically often mainly all_but",
     "some": "some several sometimes occasionally certain partly someone many a_few a_couple_of every_second every_other every_third",
     "few": "few rarely seldom hardly",
-    "none": "none nobody never neither",
+    "none": "none nobody no_one never neither",
     "only": "only solely exclusively",
     "min": "at_least minimum no_less_than no_fewer_than not_less_than or_more or_over or_older or_above or_later at_minimum no_earlier_than minimum_of",
     "max": "at_most maximum no_more_than not_more_than up_to or_less or_fewer or_under or_younger or_below or_sooner at_maximum no_later_than capped_at limited_to maximum_of",

@@ -76,7 +76,7 @@ Accepted.|Denied.|antonyms
 Allowed.|Not allowed.|negation
 Safe|Unsafe|negation
 Possible.|Impossible.|negation
-All.|None.|antonyms
+All.|None.|negation
 5 days.|6 days.|numbers
 5 GB.|5 MB.|units
 It lost 2-0.|It lost 0-2.|numbers

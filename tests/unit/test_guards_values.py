@@ -143,3 +143,51 @@ def test_a_number_told_in_another_sentence_is_not_missing() -> None:
 )
 def test_what_a_text_states(text: str, readings: list[tuple[str, float]]) -> None:
     assert [(one.dim, one.value) for fact in Sentence(text).facts for one in fact.readings] == readings
+
+
+@pytest.mark.parametrize(
+    ("text", "year"),
+    [
+        ("the 1999 report", True),
+        ("1899 people", False),
+        ("1900 people", True),
+        ("2099 people", True),
+        ("2100 people", False),
+        ("the 1500 report", False),
+        ("the 1850 report", False),
+        ("it was in 999", False),
+        ("it was in 1000", True),
+        ("it was in 1499", True),
+        ("it was in 1500", True),
+        ("it was in 1899", True),
+        ("it will be in 2099", True),
+        ("it will be in 2100", False),
+        ("in 1900.5", False),
+        *(
+            (f"{word} 1850", True)
+            for word in ["in", "since", "from", "until", "till", "by", "before", "after", "during", "year"]
+        ),
+        *((f"{word} 1850", False) for word in ["of", "with", "about", "begin"]),
+        ("within 1850", False),
+        ("In 1850", True),
+    ],
+)
+def test_a_number_alone_is_a_year_too_from_1900_to_2099_and_from_1000_behind_in(
+    text: str, year: bool
+) -> None:
+    (fact,) = Sentence(text).facts
+    dates = [one.value for one in fact.readings if one.dim == "date"]
+    assert dates == ([(fact.raw, None, None)] if year else [])
+    assert "number" in fact.dims
+
+
+def test_a_year_and_a_number_of_people_are_not_compared() -> None:
+    assert fired("It opened for 1500 guests.", "It opened in 1500.") == []
+    assert fired("In 1850 it opened.", "It opened in 1849.") == ["dates"]
+    assert fired("It has 1850 rooms.", "It has 1849 rooms.") == ["numbers"]
+    assert fired("It has 1950 rooms.", "It has 1949 rooms.")
+
+
+def test_one_of_no_one_is_no_number() -> None:
+    assert Sentence("No one came, and no one called.").facts == ()
+    assert [fact.raw for fact in Sentence("Piano: one came.").facts] == [1.0]

@@ -11,9 +11,11 @@ from support.meanings import OTHER, SAME
 
 from pytest_llmops.guards import DEFAULT, GUARDS, Alarm, Comparison, compare
 from pytest_llmops.guards.language import language
+from pytest_llmops.guards.negation import HARMLESS, NEGATIVE
 from pytest_llmops.guards.opposites import contradicts, opposite
 from pytest_llmops.guards.stems import stem
 from pytest_llmops.guards.synonyms import synonyms
+from pytest_llmops.guards.tokens import Sentence
 
 ROOT = Path(__file__).parents[2]
 CASES = {
@@ -133,6 +135,107 @@ def test_a_small_edit_of_the_meaning_raises_one() -> None:
 )
 def test_harmless_variation(expected: str, actual: str) -> None:
     assert compare(actual, expected).alarms == ()
+
+
+NEGATIONS = [
+    ("not", "The shop sells parts.", "The shop not sells parts."),
+    ("never", "The shop sells parts.", "The shop never sells parts."),
+    ("no", "The plan has limits.", "The plan has no limits."),
+    ("None", "The answers are correct.", "None of the answers are correct."),
+    ("none", "The bag has pockets.", "The bag has none."),
+    ("Neither", "The answer is correct.", "Neither answer is correct."),
+    ("nor", "It runs on diesel, petrol.", "It runs on diesel, nor petrol."),
+    ("without", "The tea is with sugar.", "The tea is without sugar."),
+    ("Nobody", "Somebody answers the phone.", "Nobody answers the phone."),
+    ("nothing", "The price includes anything.", "The price includes nothing."),
+    ("nowhere", "It is found in the house.", "It is found nowhere in the house."),
+    ("nowhere", "It is found everywhere.", "It is found nowhere."),
+    ("no longer", "The shop sells parts.", "The shop no longer sells parts."),
+    ("No one", "People answer the phone.", "No one answers the phone."),
+    ("at no time", "The shop sells parts.", "The shop at no time sells parts."),
+    ("by no means", "The shop sells parts.", "The shop by no means sells parts."),
+    ("in no way", "The shop sells parts.", "The shop in no way sells parts."),
+    ("rather than", "It runs on diesel and petrol.", "It runs on diesel rather than petrol."),
+    ("instead of", "It runs on diesel and petrol.", "It runs on diesel instead of petrol."),
+    ("not anymore", "The shop sells parts.", "The shop not anymore sells parts."),
+    ("not any", "The plan has limits.", "The plan has not any limits."),
+]
+
+
+@pytest.mark.parametrize(("words", "expected", "actual"), NEGATIONS)
+def test_each_negation_on_one_side_only_is_an_alarm_that_quotes_it(
+    words: str, expected: str, actual: str
+) -> None:
+    for (alarm,), side in (
+        (compare(actual, expected, guards=["negation"]).alarms, "actual"),
+        (compare(expected, actual, guards=["negation"]).alarms, "expected"),
+    ):
+        assert (alarm.guard, getattr(alarm, side)) == ("negation", words)
+
+
+def test_every_negation_is_tried_and_read_as_a_single_token() -> None:
+    assert {Sentence(f"They {words.lower()}").keys[1] for words, _, _ in NEGATIONS} == NEGATIVE
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("It is not found anywhere.", "It is found nowhere."),
+        ("Nobody answers the phone at night.", "No one answers the phone at night."),
+        ("Never did the shop sell parts.", "The shop never did sell parts."),
+    ],
+)
+def test_a_negation_on_both_sides_is_no_alarm(one: str, other: str) -> None:
+    assert compare(one, other).alarms == ()
+    assert compare(other, one).alarms == ()
+
+
+COMING_WORDS = "fails refuses declines denies forgets neglects against hardly barely scarcely rarely seldom stops ceases avoids lacks"
+
+
+@pytest.mark.parametrize("word", COMING_WORDS.split())
+def test_a_word_that_turns_a_sentence_round_by_being_added_is_a_negation(word: str) -> None:
+    expected, actual = "The shop sells parts to customers.", f"The shop {word} sells parts to customers."
+    (added,) = compare(actual, expected, guards=["negation"]).alarms
+    (gone,) = compare(expected, actual, guards=["negation"]).alarms
+    assert [(added.expected, added.actual), (gone.expected, gone.actual)] == [("", word), (word, "")]
+
+
+NEGATIVE_OF_THEMSELVES = (
+    "fail failure lack refuse decline deny forbid forbidden prohibit prohibited ban banned prevent avoid unable impossible exclude except unless stop cease "
+    "miss missing absent absence reject rejected block disallow invalid incapable withhold omit skip neglect wrong false drop lose refrain avert thwart foil "
+    "deprive devoid contrast mystery abandon disagree disapprove dissatisfied disconnect discontinue illegal irregular illiterate impractical irrelevant "
+    "inactive incomplete incorrect inaccurate insufficient inadequate informal invisible infrequent hardly barely scarcely rarely seldom instead only until "
+    "but however although though few little less against beyond out free too rather else other otherwise yet unlike nonstop careless"
+)
+
+
+@pytest.mark.parametrize("word", [*NEGATIVE_OF_THEMSELVES.split(), "apart from", "aside from", "other than"])
+def test_beside_a_word_that_may_be_negative_of_itself_a_negation_is_no_alarm(word: str) -> None:
+    negated = "The shop not sells parts to customers."
+    worded = f"The shop {word} sells parts to customers."
+    assert [one.guard for one in compare(negated, worded.replace(word, "gladly"), guards=["negation"]).alarms]
+    assert compare(negated, worded, guards=["negation"]).alarms == ()
+    assert compare(worded, negated, guards=["negation"]).alarms == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not only {}",
+        "no matter what {}",
+        "no doubt {}",
+        "no problem {}",
+        "not just {}",
+        "why not {}",
+        "not to mention {}",
+    ],
+)
+def test_phrases_with_a_not_that_negate_nothing(text: str) -> None:
+    phrase = next(one for one in HARMLESS if text.startswith(" ".join(one)))
+    assert Sentence(text).keys[0] == " ".join(phrase)
+    expected = "We sell parts in Malta and Spain."
+    assert compare(text.format(expected), expected, guards=["negation"]).alarms == ()
 
 
 def test_what_one_alarm_says() -> None:

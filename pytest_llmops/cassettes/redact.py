@@ -19,7 +19,7 @@ from urllib.parse import quote, quote_plus, unquote_plus
 
 from pytest_llmops.cassettes import disguise, scattered
 from pytest_llmops.cassettes.blobs import Body
-from pytest_llmops.cassettes.shapes import MARKED_BY_ADDRESS, present
+from pytest_llmops.cassettes.shapes import MARKED_BY_ADDRESS, SHAPES, present
 from pytest_llmops.cassettes.wire import unfold
 from pytest_llmops.errors import CassetteError
 
@@ -60,6 +60,7 @@ SECRET_PARAMS = frozenset(
 _PARAM = re.compile(
     rf"(?i)((?:^|[?&])(?:{'|'.join(sorted(map(re.escape, SECRET_PARAMS)))})=)[^&#\s]+".encode()
 )
+_USER = next(shape for shape in SHAPES if shape.mark == MARKED_BY_ADDRESS)
 _SCHEMES = frozenset({"bearer", "basic", "token", "apikey", "key", "digest", "negotiate", "aws4-hmac-sha256"})
 
 TextRedactor = Callable[[str], str]
@@ -86,7 +87,7 @@ class Redactor:
 
     known: set[str] = field(default_factory=set)
     extra: Sequence[TextRedactor] = ()
-    """The user's own redactors, applied to the text before all else."""
+    """The user's own redactors; they see texts without the secrets that are known."""
     _forms: tuple[tuple[bytes, bytes], ...] = ()
     """Every spelling of every known secret and what stands there instead, the longest first."""
     _short: tuple[tuple[bytes, bytes], ...] = ()
@@ -151,6 +152,10 @@ class Redactor:
 
     def clean(self, data: bytes) -> bytes:
         """Return the data with every secret replaced by ``[secret]``."""
+        # Once before the user's redactors, which may change a secret so that it is not found any more, and
+        # once with them, for what is a secret only behind them.
+        if data and self.extra:
+            data = self._clean(data, (), MAX_DEPTH)
         return self._clean(data, self.extra, MAX_DEPTH) if data else data
 
     def _clean(self, data: bytes, extra: Sequence[TextRedactor], depth: int) -> bytes:
@@ -166,6 +171,8 @@ class Redactor:
         # What is scattered comes first: a mask over its beginning would hide what the rest belongs to.
         data = _rewritten(scattered.mask_text(data, find), extra)
         if depth:
+            if b"%" in data:  # an "@" of a password must not be taken for the end of it
+                data = _USER.pattern.sub(_USER.kept + MASK.encode(), data)
             data = disguise.undone(data, inner, self._binary)
         return self._plain(data)
 
@@ -378,7 +385,7 @@ def _spellings(secret: str) -> Iterator[tuple[bytes, bytes]]:
     for inside in (secret, json.dumps(secret)[1:-1]):
         yield json.dumps(inside)[1:-1].encode(), mask
         yield json.dumps(inside, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass"), mask
-    for text in (repr(secret), ascii(secret)):
+    for text in (repr(secret), ascii(secret), repr(raw)[1:]):
         yield text[1:-1].encode("utf-8", "surrogatepass"), mask
     for quoted in (*(quote(raw, safe=safe) for safe in _SAFE), quote_plus(raw)):
         yield quoted.encode(), mask

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -50,6 +51,19 @@ def test_canonical_url(url: str, canonical: str) -> None:
 
 def test_bytes_of_a_query_that_are_no_text_stay_apart() -> None:
     assert canonical_url("http://a.example/?q=%FE") != canonical_url("http://a.example/?q=%FF")
+
+
+def test_behind_a_users_redactor_that_breaks_json_equal_requests_have_one_key() -> None:
+    def squeezed(credential: str, text: str = "hello") -> Question:
+        redactor = Redactor(extra=(lambda body: re.sub(r"(.)\1+", r"\1", body),))
+        headers = {**JSON, "authorization": f"Bearer {credential}"}
+        return asked({"key": credential, "deep": {"say": text}}, headers=headers, redactor=redactor)
+
+    one = squeezed("aabbccdd-1122")
+    assert one.json is None
+    assert one.body == b'{"key": "[secret]", "dep": {"say": "helo"}'
+    assert one.key == squeezed("ffggzzyy-3344").key == squeezed("aabbccdd-1122", "helllo").key
+    assert one.key != squeezed("aabbccdd-1122", "hullo").key
 
 
 def test_what_counts() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -146,6 +147,36 @@ def test_a_known_secret_is_masked_in_every_spelling(spelled: Callable[[str], byt
     assert not redactor.leaks(made)
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "plain-secret",
+        'it\'s "quoted" twice',
+        "\"begins with' a quote",
+        "'begins with\" an apostrophe",
+        "\\begins with\\ a 'backslash\"",
+        "has a\nline end, '\"",
+        "has\x1ban escape\x00 '\"",
+        "\x7fbegins unprintable",
+        "ümlaut of 'a \"user",
+        "\U0001f511 and 'a \"key",
+    ],
+)
+@pytest.mark.parametrize(
+    "form", [repr, ascii, lambda secret: repr(secret.encode())], ids=["str", "ascii", "bytes"]
+)
+def test_a_known_secret_is_masked_in_what_python_shows_from_its_first_character_to_its_last(
+    secret: str, form: Callable[[str], str]
+) -> None:
+    shown = form(secret)
+    inner = shown.removeprefix("b")[1:-1]
+    redactor = Redactor(known={secret})
+    assert redactor.text(shown) == shown.replace(inner, MASK)
+    for before, after in (("", ""), ("\\n", ""), ("\\", "\\"), ("\\x1b", "\\n"), ("\\'", "\\'"), ("x", "x")):
+        assert redactor.text(f"{before}{inner}{after}") == f"{before}{MASK}{after}"
+    assert redactor.text(f"{{'a': {shown}}}") == f"{{'a': {shown.replace(inner, MASK)}}}"
+
+
 def test_the_longest_secret_goes_first() -> None:
     redactor = Redactor(known={"password1", "password1-and-more"})
     assert redactor.clean(b"x password1-and-more y") == b"x [secret] y"
@@ -214,6 +245,66 @@ def test_of_a_basic_credential_the_password_is_learned() -> None:
     assert "not-base64!" in redactor.known
 
 
+@pytest.mark.parametrize(
+    "credential",
+    [
+        "dXNlcjpsb25nLXBhc3N3b3JkMg=",  # one "=" of two
+        "dXNlcjpsb25nLXBhc3N3b3JkMg",  # none of two
+        "dXNl cjpsb25nLXBhc3N3b3Jk",
+        "dXNl!cjpsb25nLXBhc3N3b3Jk",
+        "dXNlcjpwfn4-_3Bhc3N3b3JkMTIz",  # of the alphabet for URLs
+        "_w==dXNlcjpwYXNz",
+        "/////////w==",  # bytes that are no text
+        "abcdefghi",
+    ],
+)
+def test_of_a_basic_credential_that_is_no_base64_of_a_text_the_whole_is_learned(credential: str) -> None:
+    redactor = Redactor()
+    redactor.learn_headers({"authorization": f"Basic {credential}"})
+    assert redactor.known == {credential}
+    assert redactor.text(f"<{credential}>") == f"<{MASK}>"
+
+
+@pytest.mark.parametrize(
+    ("pair", "learned"),
+    [
+        ("user:password-1", {"user:password-1", "password-1"}),
+        ("user:pass:word:1", {"user:pass:word:1", "pass:word:1"}),
+        (":password-1", {":password-1", "password-1"}),
+        ("the-user:", {"the-user:"}),
+        ("token-without-colon", {"token-without-colon"}),
+        ("us\u00e9r:p\u00e4ssword\u00ff", {"us\u00e9r:p\u00e4ssword\u00ff", "p\u00e4ssword\u00ff"}),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC"])
+def test_of_a_basic_credential_the_pair_and_the_password_are_learned(
+    scheme: str, pair: str, learned: set[str]
+) -> None:
+    encoded = base64.b64encode(pair.encode()).decode()
+    redactor = Redactor()
+    redactor.learn_headers({"Authorization": f" {scheme} {encoded} "})
+    assert redactor.known == learned | {encoded}
+    bearer = Redactor()
+    bearer.learn_headers({"Authorization": f"Bearer {encoded}"})
+    assert bearer.known == {encoded}
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:pw@host/x", "https://[secret]@host/x"),
+        ("https://user:p%40ss%3Aword@host:8080/", "https://[secret]@host:8080/"),
+        ("https://user:dXNlcjpwYXNz==@host", "https://[secret]@host"),
+        ("https://user@host/x", "https://user@host/x"),
+        ("https://user:@host/x", "https://user:@host/x"),
+        ("https://host:8080/a:b@c", "https://host:8080/a:b@c"),
+    ],
+)
+def test_a_user_and_a_password_in_a_url_are_masked(url: str, shown: str) -> None:
+    assert cleaned(url) == shown
+    assert cleaned(f"see {url} there") == f"see {shown} there"
+
+
 def test_of_a_secret_of_several_lines_each_long_one_is_learned() -> None:
     pem = PEM.format("")
     for value in (pem, pem.replace("\n", "\\n")):
@@ -274,12 +365,61 @@ def test_long_texts_are_not_kept() -> None:
     assert redactor._texts == {"short": "short"}
 
 
-def test_the_users_redactors_come_first_and_in_order() -> None:
+def test_the_users_redactors_are_applied_in_order() -> None:
     redactor = Redactor(
         known={"secret-b"}, extra=(lambda text: text.replace("a", "b"), lambda text: text.upper())
     )
     assert redactor.clean(b"secret-a") == b"SECRET-B"
     assert Redactor(extra=(lambda text: text.replace("x", ""),)).clean(b"\xffx\xfe") == b"\xff\xfe"
+
+
+DOUBLED = "xKey-aabbccddeeff-112233"
+SPELLINGS_OF_DOUBLED: dict[str, Callable[[str], str]] = {
+    "bare": lambda secret: f"hello {secret} hello",
+    "in JSON": lambda secret: json.dumps({"key": secret, "say": "hello"}),
+    "in JSON, escaped": lambda secret: json.dumps({"key": secret}).replace("-", "\\u002d"),
+    "in a URL": lambda secret: f"https://a.example/?q={quote(secret).replace('-', '%2D')}",
+    "in base64": lambda secret: base64.b64encode(f"hello, this is {secret}, hello".encode()).decode(),
+    "cut over a stream": lambda secret: (
+        f'data: {{"text":"hello {secret[:9]}"}}\n\ndata: {{"text":"{secret[9:]} hello"}}\n\n'
+    ),
+}
+
+
+def squeeze(text: str) -> str:
+    """A redactor that a user may write: it shortens repeated characters, of a secret too."""
+    return re.sub(r"([a-z0-9])\1+", r"\1", text)
+
+
+def decoded(text: str) -> str:
+    return base64.b64decode(text).decode() if text.replace("=", "").isalnum() else text
+
+
+@pytest.mark.parametrize("place", SPELLINGS_OF_DOUBLED)
+@pytest.mark.parametrize("secret", [DOUBLED, f"sk-{'aab1' * 8}"])
+def test_a_users_redactor_that_shortens_characters_hides_no_secret_from_us(secret: str, place: str) -> None:
+    redactor = Redactor(known={DOUBLED}, extra=(squeeze,))
+    made = redactor.clean(SPELLINGS_OF_DOUBLED[place](secret).encode()).decode()
+    shown = decoded(made)
+    assert MASK in shown
+    assert not [part for part in (*DOUBLED.split("-"), "112", "abcdef", "123", "ab1") if part in shown]
+    assert "hello" not in shown
+    assert not redactor.leaks(made.encode())
+    assert redactor.clean(made.encode()).decode() == made
+
+
+def test_behind_a_users_redactor_json_is_json_and_no_placeholder_changes() -> None:
+    redactor = Redactor(known={DOUBLED}, extra=(squeeze,))
+    body = {"a": DOUBLED, "b": [[{"c": "llama"}]], "d": {"e": {"f": 100}}}
+    made = redactor.clean(json.dumps(body).encode())
+    assert json.loads(made) == {"a": MASK, "b": [[{"c": "lama"}]], "d": {"e": {"f": 10}}}
+
+
+def test_a_secret_that_only_a_users_redactor_lays_bare_is_masked() -> None:
+    redactor = Redactor(known={"password1"}, extra=(squeeze,))
+    assert redactor.clean(b"it is paassword1, or passsword1") == b"it is pasword1, or pasword1"
+    redactor.learn(["pasword1"])
+    assert redactor.clean(b"it is paassword1, or passsword1") == b"it is [secret], or [secret]"
 
 
 def test_text_with_lone_surrogates() -> None:

@@ -112,6 +112,17 @@ def test_ignored_paths_and_parameters_do_not_count() -> None:
     assert one != key({"q": 1, "metadata": {}}, URL.replace("a=2", "a=3"), **rules)
 
 
+def test_a_parameter_without_a_value_counts_unless_it_is_ignored() -> None:
+    def of(query: str) -> str:
+        return key({"q": 1}, f"https://api.example/v1/chat{query}", ignore=("?session",))
+
+    assert of("?a=&session=1") == of("?a&session=2") == of("?session=&a=") == of("?a")
+    assert len({of(""), of("?a="), of("?a=&a="), of("?a=&b"), of("?b"), of("?a=1"), of("?Session=")}) == 7
+    assert of("?session") == of("?session=") == of("?session=1&session=") == of("")
+    assert of("?=1") != of("")
+    assert of("?a=%FE") != of("?a=%FF")
+
+
 def test_normalisers_level_body_and_address() -> None:
     rules: dict[str, Any] = {"normalise": (lambda text: re.sub(r"\d{4}-\d\d-\d\d", "<date>", text),)}
     assert key({"q": "on 2026-01-01"}, **rules) == key({"q": "on 2027-12-31"}, **rules)

@@ -100,7 +100,7 @@ def _share(value: float) -> float:
 
 
 def _student(p: float, freedom: int) -> float:
-    """The quantile of Student's distribution, exact for 1 and 2 degrees of freedom, else to 0.5 %.
+    """The quantile of Student's distribution, exact for 1 and 2 degrees of freedom, else to 0.5 % (1 % beyond p = 0.99).
 
     Expansion in 1/freedom about the normal quantile: Abramowitz and Stegun, 26.7.5.
     """

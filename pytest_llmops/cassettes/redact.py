@@ -85,12 +85,12 @@ class Redactor:
     b'key [secret]'
     """
 
-    known: set[str] = field(default_factory=set)
+    known: set[str] = field(default_factory=set, repr=False)
     extra: Sequence[TextRedactor] = ()
     """The user's own redactors; they see texts without the secrets that are known."""
-    _forms: tuple[tuple[bytes, bytes], ...] = ()
+    _forms: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
     """Every spelling of every known secret and what stands there instead, the longest first."""
-    _short: tuple[tuple[bytes, bytes], ...] = ()
+    _short: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
     """Those of them that can stand in a text without long words; keys are long words."""
     _texts: dict[str, str] = field(default_factory=dict, repr=False)
     """Texts that were cleaned with these."""

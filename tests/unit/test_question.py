@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from pytest_llmops.cassettes.question import Question, ask, canonical_url
+from pytest_llmops.cassettes.question import Question, ask, canonical_url, key_of, key_of_stored
 from pytest_llmops.cassettes.redact import Redactor
+from pytest_llmops.cassettes.rules import Rules
+from pytest_llmops.cassettes.wire import fold
 
 URL = "https://api.example.com/v1/chat/completions"
 JSON = {"content-type": "application/json"}
@@ -41,6 +43,8 @@ def asked(
         ("https://a.example/x?API_KEY=abc&q=1", "https://a.example/x?API_KEY=%5Bsecret%5D&q=1"),
         ("https://a.example/x?X-Amz-Signature=ab", "https://a.example/x?X-Amz-Signature=%5Bsecret%5D"),
         ("https://a.example/a%2Fb", "https://a.example/a%2Fb"),
+        ("/v1/chat?b=1&a=2", ":///v1/chat?a=2&b=1"),
+        ("file:///x", "file:///x"),
         ("http://[broken", "http://[broken"),
         ("http://a.example:port/", "http://a.example:port/"),
     ],
@@ -136,6 +140,31 @@ def test_secrets_of_a_form_do_not_count() -> None:
     assert one.body == b"grant_type=client&client_secret=[secret]&scope=a"
     assert asked(b"grant_type=client&client_secret=xyz&scope=a", headers=how).key == one.key
     assert asked(b"grant_type=other&client_secret=xyz&scope=a", headers=how).key != one.key
+
+
+@pytest.mark.parametrize("where", ["url", "form"])
+def test_a_secret_parameter_is_masked_in_the_rest_of_the_request_and_in_its_answer(where: str) -> None:
+    redactor = Redactor()
+    query = b"client_secret=credential-1&note=x-credential-1-x"
+    if where == "url":
+        one = asked(b"say credential-1", url=f"{URL}?{query.decode()}", redactor=redactor)
+        assert one.url == f"{URL}?client_secret=%5Bsecret%5D&note=x-[secret]-x"
+        assert one.body == b"say [secret]"
+    else:
+        one = asked(query, headers={"content-type": "application/x-www-form-urlencoded"}, redactor=redactor)
+        assert one.body == b"client_secret=[secret]&note=x-[secret]-x"
+    assert redactor.text("it was credential-1") == "it was [secret]"
+
+
+@pytest.mark.parametrize("rules", [Rules(), Rules(("a",))])
+@pytest.mark.parametrize(
+    "body", [b'{"b": [1, 2.0], "a": "x"}', b'"text"', b"plain", b"\xff\x00", b"", b"{ broken"]
+)
+def test_the_key_of_what_a_cassette_keeps_is_that_of_the_request(body: bytes, rules: Rules) -> None:
+    question = ask("POST", URL, {}, body, Redactor(), rules=rules)
+    assert key_of_stored("POST", question.url, fold(body), rules) == question.key
+    assert key_of("POST", question.url, body, rules) == question.key
+    assert len(question.key) == 20
 
 
 @pytest.mark.parametrize(

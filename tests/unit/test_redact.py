@@ -211,6 +211,22 @@ def test_values_of_secret_variables_are_known() -> None:
     assert redactor.text("value-one value-model abc") == "[secret] value-model abc"
 
 
+def test_a_redactor_does_not_show_what_it_knows() -> None:
+    redactor = Redactor(known={"password1", "päss'wörd\"1"})
+    redactor.text("say password1")
+    shown = repr(redactor)
+    assert shown.startswith("Redactor(")
+    assert not [part for part in ("password1", "cGFzc3dvcmQ", "wörd") if part in shown]
+
+
+def test_a_secret_has_eight_characters_at_least() -> None:
+    redactor = Redactor(known={"a-secret", "asecret"})
+    assert redactor.known == {"a-secret"}
+    assert redactor.text("a-secret asecret") == "[secret] asecret"
+    redactor.learn(["a-token", MASK, PLACEHOLDER_KEY, "  padded  "])
+    assert redactor.known == {"a-secret"}
+
+
 @pytest.mark.parametrize(
     ("name", "value", "learned"),
     [

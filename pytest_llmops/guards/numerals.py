@@ -40,7 +40,7 @@ PARTS = {
     "sixth": 6, "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10, "hundredth": 100,
 }  # fmt: skip
 MAGNITUDES = {
-    "k": 1e3, "K": 1e3, "thousand": 1e3, "tsd": 1e3, "mil": 1e3, "mille": 1e3, "million": 1e6, "millions": 1e6, "mio": 1e6,
+    "k": 1e3, "K": 1e3, "thousand": 1e3, "tsd": 1e3, "million": 1e6, "millions": 1e6, "mio": 1e6,
     "mn": 1e6, "millionen": 1e6, "millones": 1e6, "milioni": 1e6, "M": 1e6, "billion": 1e9, "billions": 1e9, "bn": 1e9,
     "B": 1e9, "mrd": 1e9, "milliarden": 1e9, "milliards": 1e9, "trillion": 1e12, "hundred": 1e2, "dozen": 12, "lakh": 1e5,
     "crore": 1e7, "万": 1e4, "萬": 1e4, "億": 1e8, "亿": 1e8, "千": 1e3, "百": 1e2, "тыс": 1e3, "млн": 1e6, "млрд": 1e9,

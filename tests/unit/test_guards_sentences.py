@@ -17,6 +17,7 @@ from pytest_llmops.guards import sentences
             "Dr. Lee met J. Smith at 5 p.m. Then they left.",
             ["Dr. Lee met J. Smith at 5 p.m.", "Then they left."],
         ),
+        ("We met J. B. Smith there. Then J. O'Neill.", ["We met J. B. Smith there.", "Then J. O'Neill."]),
         ("We ship e.g. by post. No. 5 is next.", ["We ship e.g. by post.", "No. 5 is next."]),
         ("It takes approx. 5 days. Really.", ["It takes approx. 5 days.", "Really."]),
         ('He said "yes." She left.', ['He said "yes."', "She left."]),

@@ -137,12 +137,68 @@ def test_a_number_told_in_another_sentence_is_not_missing() -> None:
         ("half an hour", [("time", 1800.0)]),
         ("5 of 10 people", [("percent", 0.5)]),
         ("5 pounds", [("mass", 5 * 0.45359237), ("money GBP", 5.0)]),
+        ("1.5k users", [("number", 1500.0)]),
+        ("5K users", [("number", 5000.0)]),
+        ("2M users", [("number", 2e6)]),
+        ("$2M", [("money USD", 2e6)]),
+        ("2.5 thousand", [("number", 2500.0)]),
+        ("two dozen", [("number", 24.0)]),
+        ("three hundred and five", [("number", 305.0)]),
+        ("two million five hundred", [("number", 2_000_500.0)]),
+        (".5 kg", [("mass", 0.5)]),
+        ("1.234,5 kg", [("mass", 1234.5)]),
+        ("1,23,456 kg", [("mass", 123_456.0)]),
+        ("100 °C", [("temperature", 100.0)]),
+        ("0:30", [("clock", 30.0)]),
+        ("24:00", [("clock", 0.0)]),
+        ("09:30", [("clock", 570.0)]),
+        ("9:30", [("clock", 570.0), ("clock", 1290.0)]),
+        ("12:30", [("clock", 750.0), ("clock", 30.0)]),
+        ("13:30", [("clock", 810.0)]),
+        ("12 am", [("clock", 0.0)]),
+        ("7 o'clock", [("clock", 420.0), ("clock", 1140.0)]),
+        ("à 9 h", [("clock", 540.0), ("clock", 1260.0)]),
+        ("9 Uhr", [("clock", 540.0), ("clock", 1260.0)]),
+        ("at 5", [("number", 5.0), ("clock", 300.0), ("clock", 1020.0)]),
+        ("at 12", [("number", 12.0), ("clock", 720.0), ("clock", 0.0)]),
+        ("at 13", [("number", 13.0)]),
         ("you may march on", []),
         ("sat in the sun", []),
     ],
 )
 def test_what_a_text_states(text: str, readings: list[tuple[str, float]]) -> None:
     assert [(one.dim, one.value) for fact in Sentence(text).facts for one in fact.readings] == readings
+
+
+MAGNITUDES = {
+    "hundred 百": 100,
+    "dozen": 12,
+    "thousand tsd Tsd. 千 тыс тыс.": 1000,
+    "万 萬": 10_000,
+    "lakh": 100_000,
+    "million millions Millionen millones milioni mio Mio. mn млн": 10**6,
+    "crore": 10**7,
+    "億 亿": 10**8,
+    "billion billions Milliarden milliards mrd bn млрд": 10**9,
+    "trillion": 10**12,
+}
+
+
+@pytest.mark.parametrize(
+    ("word", "size"), [(word, n) for words, n in MAGNITUDES.items() for word in words.split()]
+)
+def test_a_number_in_front_of_a_magnitude_is_so_much(word: str, size: int) -> None:
+    assert [one.value for one in Sentence(f"It has 5 {word} users.").facts[0].readings] == [5.0 * size]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("5k", 5e3), ("5K", 5e3), ("5M", 5e6), ("5B", 5e9), ("5bn", 5e9), ("5mn", 5e6)]
+)
+def test_a_number_with_a_letter_for_its_magnitude_may_be_so_much(text: str, value: float) -> None:
+    assert value in [
+        one.value for one in Sentence(f"It has {text} users.").facts[0].readings if one.dim == "number"
+    ]
+    assert compare(f"It has {text} users.", f"It has {value:.0f} users.").alarms == ()
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,15 @@ def test_pass_and_fail() -> None:
     assert found.interval[0] < found.at_least < found.kappa < found.interval[1]
 
 
+def test_a_judge_that_says_pass_or_fail_itself_has_the_same_rates_without_pass_at() -> None:
+    rows = [{**row, "judge": row["judge"] >= 7} for row in pass_or_fail(8, 1, 2, 5)]
+    unlabelled = [{"id": f"b{n}", "judge": n < 3} for n in range(4)]
+    found = held([*rows, *unlabelled])
+    assert found.rates == Rates(tp=8, fn=1, fp=2, tn=5)
+    assert found.corrected is not None
+    assert (found.judged, found.corrected.naive, found.corrected.labels) == (4, 0.75, 16)
+
+
 def test_numbers_have_a_quadratic_kappa_and_gaps_on_the_scale() -> None:
     people, judge = [1, 2, 3, 4, 5, 5], [1.5, 2, 5, 4, 5, 1]
     rows = [

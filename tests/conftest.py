@@ -28,7 +28,12 @@ OF_THE_MACHINE = re.compile(
 PROFILE = os.environ.get("LLMOPS_LAWS") or ("ci" if os.environ.get("CI") else "dev")
 for _name, _examples in (("dev", 25), ("ci", 100), ("nightly", 1_000)):
     hypothesis.settings.register_profile(
-        _name, max_examples=_examples, deadline=None, derandomize=_name != "nightly", database=None
+        _name,
+        max_examples=_examples,
+        deadline=None,
+        derandomize=_name != "nightly",
+        database=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )
 hypothesis.settings.load_profile(PROFILE)
 

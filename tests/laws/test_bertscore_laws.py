@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -17,7 +17,6 @@ rows = st.integers(1, 6).flatmap(lambda n: arrays.arrays(np.float32, (n, 4), ele
 Rows = Any
 
 
-@settings(max_examples=40)
 @given(one=rows, other=rows)
 def test_the_other_way_round_precision_is_recall(one: Rows, other: Rows) -> None:
     there, back = bertscore(one, other), bertscore(other, one)
@@ -25,7 +24,6 @@ def test_the_other_way_round_precision_is_recall(one: Rows, other: Rows) -> None
     assert there.f1 == pytest.approx(back.f1, abs=1e-6)
 
 
-@settings(max_examples=40)
 @given(one=rows, other=rows)
 def test_the_range_and_the_types(one: Rows, other: Rows) -> None:
     found = bertscore(one, other)
@@ -34,14 +32,12 @@ def test_the_range_and_the_types(one: Rows, other: Rows) -> None:
     assert found.f1 >= 0
 
 
-@settings(max_examples=40)
 @given(one=rows)
 def test_a_text_matches_itself(one: Rows) -> None:
     said = one[np.abs(one).sum(axis=1) > 0]
     assert bertscore(said, said) == pytest.approx((1, 1, 1), abs=1e-5)
 
 
-@settings(max_examples=40)
 @given(one=rows, other=rows, factor=st.floats(0.125, 8))
 def test_neither_length_nor_order_nor_repetition_of_tokens_counts(
     one: Rows, other: Rows, factor: float
@@ -51,7 +47,6 @@ def test_neither_length_nor_order_nor_repetition_of_tokens_counts(
     assert changed == pytest.approx(found, abs=1e-5)
 
 
-@settings(max_examples=40)
 @given(one=rows, other=rows)
 def test_equal_weights_are_none(one: Rows, other: Rows) -> None:
     weights = {"actual_weights": [2.5] * len(one), "expected_weights": [0.5] * len(other)}

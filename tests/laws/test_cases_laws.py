@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.strategies import scale_examples
 
 from pytest_llmops.cases import OWN_KEYS, Case, load_cases, sample
 from pytest_llmops.errors import CaseError, CorpusError
 from pytest_llmops.protocols import Chunk
 from pytest_llmops.retrievers.in_memory import load_corpus
-
-relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 characters = st.characters(exclude_categories=["Cs"])
 texts = st.text(characters, max_size=20)
@@ -54,7 +53,6 @@ def as_row(case: Case) -> dict[str, Any]:
     return {**row, "family": case.family, **case.data}
 
 
-@relaxed
 @given(suite=suites, ascii_only=st.booleans(), line_end=st.sampled_from(["\n", "\r\n", "\n\n"]))
 def test_jsonl_round_trip(folder: Path, suite: list[Case], ascii_only: bool, line_end: str) -> None:
     lines = [json.dumps(as_row(case), ensure_ascii=ascii_only) for case in suite]
@@ -63,7 +61,6 @@ def test_jsonl_round_trip(folder: Path, suite: list[Case], ascii_only: bool, lin
     assert list(load_cases(path)) == suite
 
 
-@relaxed
 @given(suite=suites)
 def test_yaml_round_trip(folder: Path, suite: list[Case]) -> None:
     path = folder / "c.yaml"
@@ -75,7 +72,6 @@ def test_yaml_round_trip(folder: Path, suite: list[Case]) -> None:
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=20)
 
 
-@relaxed
 @given(
     rows=st.lists(
         st.tuples(names, cells, cells, tags, cells), min_size=1, max_size=5, unique_by=lambda row: row[0]
@@ -125,7 +121,7 @@ def read_corpus(path: Path) -> tuple[Chunk, ...] | CorpusError:
 
 
 @pytest.mark.parametrize("name", ["any.jsonl", "any.yaml", "any.csv"])
-@settings(relaxed, max_examples=300)
+@scale_examples(3)
 @given(content=anything)
 def test_a_reader_of_cases_raises_nothing_but_its_own_error(folder: Path, name: str, content: bytes) -> None:
     path = folder / name
@@ -139,7 +135,6 @@ def test_a_reader_of_cases_raises_nothing_but_its_own_error(folder: Path, name: 
         assert all(case.fingerprint for case in found)
 
 
-@relaxed
 @given(content=anything)
 def test_a_reader_of_a_corpus_raises_nothing_but_its_own_error(folder: Path, content: bytes) -> None:
     path = folder / "any_corpus.jsonl"

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.strategies import any_text, clean_text, json_texts, json_values, laws
+from support.strategies import any_text, clean_text, json_texts, json_values
 
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.blobs import put_back, taken_out, text_of
@@ -111,19 +111,16 @@ def through_a_file(request: bytes, *answers: bytes) -> list[bytes]:
     return [unfold(found.request["body"]), *(unfold(one["body"]) for one in found.answers["0"])]
 
 
-@laws
 @given(bodies, bodies, bodies)
 def test_all_bodies_of_a_file_come_back(request: bytes, one: bytes, other: bytes) -> None:
     assert through_a_file(request, one, other) == [request, one, other]
 
 
-@laws
 @given(bodies)
 def test_what_is_folded_unfolds_also_without_a_file(body: bytes) -> None:
     assert unfold(fold(body)) == body
 
 
-@laws
 @given(frames)
 def test_frames_are_replayed_frame_by_frame(body: bytes) -> None:
     folded = fold(body)
@@ -131,7 +128,6 @@ def test_frames_are_replayed_frame_by_frame(body: bytes) -> None:
     assert "base64" in folded or b"".join(pieces or ()) == body
 
 
-@laws
 @given(values)
 def test_values_come_back(value: Any) -> None:
     folded = fold_value(value)
@@ -140,14 +136,12 @@ def test_values_come_back(value: Any) -> None:
     assert json.dumps(unfold_value(taken_out({"json": folded}, found)["json"], found)) == json.dumps(value)
 
 
-@laws
 @given(long_texts)
 @example("A" * 300)
 def test_texts_come_back(text: str) -> None:
     assert unfold_text(fold_text(text), {}) == text
 
 
-@laws
 @given(
     st.lists(st.one_of(clean_text, st.sampled_from(['data: {"a": {"text": "', "…", "data: {"])), max_size=8)
 )
@@ -167,20 +161,17 @@ def test_what_is_shared_is_put_back(listed: list[str]) -> None:
     ] == listed
 
 
-@laws
 @given(st.one_of(any_text, sse().map(bytes.decode), ndjson().map(bytes.decode)))
 def test_a_stream_is_cut_without_a_loss(text: str) -> None:
     found = cut(text)
     assert found is None or b"".join(found.pieces()) == text.encode("utf-8", "surrogatepass")
 
 
-@laws
 @given(json_values)
 def test_a_layout_is_json_of_the_same(value: Any) -> None:
     assert json.dumps(json.loads(laid_out(value))) == json.dumps(value)
 
 
-@laws
 @given(json_values, st.sampled_from(["$blob", "$numbers"]), st.dictionaries(st.just("text"), json_values))
 def test_hostile_markers_are_cassette_errors(label: Any, kind: str, more: dict[str, Any]) -> None:
     stored = {kind: label, **more}
@@ -190,7 +181,6 @@ def test_hostile_markers_are_cassette_errors(label: Any, kind: str, more: dict[s
         assert str(error).startswith("a body")  # noqa: PT017
 
 
-@laws
 @given(json_values)
 def test_hostile_tables_are_cassette_errors(table: Any) -> None:
     try:

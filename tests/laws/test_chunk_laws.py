@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmops.chunks import blocks, coverage, edges, repeats, sizes
@@ -44,7 +44,6 @@ pieces_of_text = st.lists(st.sampled_from(marks) | st.sampled_from(words), max_s
 texts = anything | pieces_of_text.map("".join)
 cuts = st.lists(st.integers(0, 700), max_size=12)
 ignored = st.sampled_from(["whitespace", "markup"])
-few = settings(max_examples=40)
 
 
 def cut_up(text: str, at: list[int], overlap: int = 0) -> list[str]:
@@ -56,7 +55,6 @@ def aligned(chunks: list[str], text: str, ignore: Ignore = "whitespace") -> Alig
     return align(source_of(text, ignore), read(chunks), ignore)
 
 
-@few
 @given(text=texts, ignore=ignored)
 def test_squeezing_keeps_order_and_twice_changes_nothing(text: str, ignore: Ignore) -> None:
     once = squeeze(text, ignore)
@@ -68,7 +66,6 @@ def test_squeezing_keeps_order_and_twice_changes_nothing(text: str, ignore: Igno
     assert [text[place] for place in plain.places] == list(plain.text)
 
 
-@few
 @given(text=texts, at=cuts)
 def test_a_text_that_is_cut_anywhere_is_whole(text: str, at: list[int]) -> None:
     alignment = aligned(cut_up(text, at), text)
@@ -77,7 +74,6 @@ def test_a_text_that_is_cut_anywhere_is_whole(text: str, at: list[int]) -> None:
     assert coverage.out_of_order(alignment).value == 0
 
 
-@few
 @given(text=texts, at=cuts, overlap=st.integers(0, 30))
 def test_nothing_of_a_text_is_invented_however_its_pieces_overlap(
     text: str, at: list[int], overlap: int
@@ -85,7 +81,6 @@ def test_nothing_of_a_text_is_invented_however_its_pieces_overlap(
     assert coverage.invented(aligned(cut_up(text, at, overlap), text)).value == 0
 
 
-@few
 @given(text=texts, at=cuts)
 def test_white_space_does_not_count(text: str, at: list[int]) -> None:
     chunks = [" ".join(chunk.split()) + "\n" for chunk in cut_up(text, at)]
@@ -95,7 +90,6 @@ def test_white_space_does_not_count(text: str, at: list[int]) -> None:
     assert edges.changed_words(alignment).value == 0
 
 
-@few
 @given(text=texts, chunks=st.lists(texts, max_size=6), ignore=ignored)
 def test_every_check_has_a_value_in_its_range(text: str, chunks: list[str], ignore: Ignore) -> None:
     alignment = aligned(chunks, text, ignore)
@@ -110,7 +104,6 @@ def test_every_check_has_a_value_in_its_range(text: str, chunks: list[str], igno
         assert bool(check.value) == bool(check.faults)
 
 
-@few
 @given(text=texts, chunks=st.lists(texts, max_size=6), ignore=ignored)
 def test_a_run_is_the_same_text_on_both_sides(text: str, chunks: list[str], ignore: Ignore) -> None:
     alignment = aligned(chunks, text, ignore)
@@ -128,7 +121,6 @@ def test_a_run_is_the_same_text_on_both_sides(text: str, chunks: list[str], igno
         )
 
 
-@few
 @given(text=texts)
 def test_a_single_chunk_cuts_nothing(text: str) -> None:
     alignment = aligned([text], text)
@@ -136,7 +128,6 @@ def test_a_single_chunk_cuts_nothing(text: str) -> None:
         assert check(alignment).value == 0
 
 
-@few
 @given(text=texts, at=cuts)
 def test_the_second_half_of_a_repetition_is_all_duplicates(text: str, at: list[int]) -> None:
     chunks = [f"{number} {chunk}" for number, chunk in enumerate(cut_up(text, at))]
@@ -146,7 +137,6 @@ def test_the_second_half_of_a_repetition_is_all_duplicates(text: str, at: list[i
     assert twice.value == (0.5 if chunks else 0.0)
 
 
-@few
 @given(chunks=st.lists(texts, max_size=6))
 def test_dirt_is_counted_in_any_text(chunks: list[str]) -> None:
     whole = clean(read(chunks))
@@ -157,7 +147,6 @@ def test_dirt_is_counted_in_any_text(chunks: list[str]) -> None:
             assert check.value == sum(part[kind].value for part in parts)
 
 
-@few
 @given(texts=st.lists(texts.filter(lambda one: SEAM not in one), min_size=1, max_size=5))
 def test_documents_are_whole_one_by_one(texts: list[str]) -> None:
     source = source_of(texts)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pytest_llmops.metrics import curves
@@ -23,7 +23,6 @@ def split(pairs: list[tuple[float, bool]]) -> tuple[list[float], list[bool]]:
     return [score for score, _ in pairs], [same for _, same in pairs]
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
 @given(pairs=labelled)
 def test_recall_and_false_passes_only_grow_as_the_cut_falls(pairs: list[tuple[float, bool]]) -> None:
     found = curves.cuts(*split(pairs))
@@ -34,7 +33,6 @@ def test_recall_and_false_passes_only_grow_as_the_cut_falls(pairs: list[tuple[fl
     assert (found[-1].recall, found[-1].false_passes) == (1.0, 1.0)
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
 @given(pairs=labelled)
 def test_labels_turned_round_turn_the_area_round(pairs: list[tuple[float, bool]]) -> None:
     scores, same = split(pairs)
@@ -45,7 +43,6 @@ def test_labels_turned_round_turn_the_area_round(pairs: list[tuple[float, bool]]
     assert 0 < curves.average_precision(scores, same) <= 1 + 1e-12
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
 @given(pairs=labelled)
 def test_no_cut_beats_the_balanced_one(pairs: list[tuple[float, bool]]) -> None:
     scores, same = split(pairs)
@@ -55,7 +52,6 @@ def test_no_cut_beats_the_balanced_one(pairs: list[tuple[float, bool]]) -> None:
     assert curves.at(scores, same, best.at_least) == best
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
 @given(pairs=labelled, rule=st.sampled_from(RULES), share=st.floats(0, 1))
 def test_a_rule_is_kept_and_no_cut_further_on_keeps_it(pairs: Any, rule: Any, share: float) -> None:
     scores, same = split(pairs)
@@ -75,7 +71,6 @@ def test_a_rule_is_kept_and_no_cut_further_on_keeps_it(pairs: Any, rule: Any, sh
     assert (chosen.same_passed, chosen.different_passed) == (wanted.same_passed, wanted.different_passed)
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
 @given(count=st.integers(1, 500), data=st.data())
 def test_wilsons_interval_holds_the_share_and_stays_in_range(count: int, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, count))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -29,7 +29,6 @@ def test_the_built_in_embedders_keep_the_contract(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EMBEDDERS)
-@settings(deadline=None, derandomize=True, max_examples=150)
 @given(texts=st.lists(st.text(max_size=30), min_size=1, max_size=5))
 def test_any_texts_give_unit_rows_or_zeros_and_are_like_themselves(name: str, texts: list[str]) -> None:
     rows = EMBEDDERS[name].embed(texts)
@@ -61,7 +60,6 @@ matrices = arrays.arrays(
 )
 
 
-@settings(deadline=None, derandomize=True)
 @given(a=matrices, b=matrices)
 def test_cosine_is_symmetric_and_from_minus_1_to_1(a: Any, b: Any) -> None:
     found = cosine(a, b)
@@ -71,7 +69,6 @@ def test_cosine_is_symmetric_and_from_minus_1_to_1(a: Any, b: Any) -> None:
     np.testing.assert_allclose(found, cosine(b, a).T, atol=1e-12)
 
 
-@settings(deadline=None, derandomize=True)
 @given(a=matrices)
 def test_a_vector_is_like_itself_and_unlike_its_opposite(a: Any) -> None:
     wanted = a.any(axis=1).astype(float)

@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.foreign import cassette, request, response
-from support.strategies import clean_text, json_values, laws
+from support.strategies import clean_text, json_values
 from vcr.request import Request
 from vcr.serialize import serialize
 from vcr.serializers import jsonserializer, yamlserializer
@@ -69,14 +69,12 @@ def same(found: list[Foreign], listed: list[Any]) -> None:
         assert each.headers == {name: value for name, value in answered.items() if name not in dropped}
 
 
-@laws
 @given(pairs, st.booleans())
 def test_yaml_of_vcrpy(listed: list[Any], packed: bool) -> None:
     data = by_vcrpy(listed, yamlserializer)
     same(read_back(gzip.compress(data) if packed else data, "a.yaml"), listed)
 
 
-@laws
 @given(pairs)
 def test_json_of_vcrpy(listed: list[Any]) -> None:
     def is_text(body: bytes) -> bool:
@@ -98,7 +96,6 @@ def raw(body: bytes) -> bytes:
 PACKED: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress, "raw": raw}
 
 
-@laws
 @given(bodies, st.sampled_from(sorted(PACKED)), st.booleans())
 @example(b"", "raw", False)
 @example(b"a", "raw", True)
@@ -110,7 +107,6 @@ def test_compressed_bodies(body: bytes, how: str, twice: bool) -> None:
     assert read_back(by_vcrpy(listed, yamlserializer), "a.yaml")[0].body == body
 
 
-@laws
 @given(texts.filter(lambda text: text.isprintable()))
 def test_a_text_that_was_decoded_already_stays(text: str) -> None:
     for encoding in ("gzip", "deflate", "zstd", "br", "gzip, br"):
@@ -118,7 +114,6 @@ def test_a_text_that_was_decoded_already_stays(text: str) -> None:
         assert read_back(json.dumps(document).encode(), "a.json")[0].body == text.encode()
 
 
-@laws
 @given(json_values)
 def test_parsed_bodies_mean_the_same(value: Any) -> None:
     import yaml
@@ -168,7 +163,6 @@ def test_a_file_cut_anywhere_is_refused_or_whole(name: str) -> None:
         assert found == whole or name == "a.toml", end
 
 
-@settings(laws, max_examples=150)
 @given(st.sampled_from(sorted(FILES)), st.data())
 def test_a_mangled_file_never_raises_anything_else(name: str, data: st.DataObject) -> None:
     mangled = bytearray(FILES[name])
@@ -194,7 +188,6 @@ messages = st.recursive(
 )  # fmt: skip
 
 
-@settings(laws, max_examples=100)
 @given(st.lists(messages, max_size=3), st.sampled_from(["interactions", "http_interactions", "requests"]))
 def test_any_document_is_read_or_refused(listed: list[Any], layout: str) -> None:
     import yaml
@@ -205,7 +198,6 @@ def test_any_document_is_read_or_refused(listed: list[Any], layout: str) -> None
     refused_or_read(yaml.safe_dump(document).encode(), "a.yaml")
 
 
-@laws
 @given(pairs, st.booleans())
 def test_what_was_read_can_be_converted(listed: list[Any], errors: bool) -> None:
     found = read_back(by_vcrpy(listed, yamlserializer), "a.yaml")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmops.grounding import ground, relevance, taken_apart
@@ -13,10 +13,8 @@ words = st.sampled_from(
 )
 said = st.lists(words, min_size=1, max_size=8).map(lambda parts: " ".join(parts) + ".")
 texts = said | st.text(max_size=60)
-some = settings(max_examples=60, deadline=None)
 
 
-@some
 @given(answer=st.lists(texts, max_size=4).map(" ".join), contexts=st.lists(texts, max_size=3))
 def test_every_sentence_is_a_claim_or_left_out_and_every_claim_has_its_figures(
     answer: str, contexts: list[str]
@@ -33,7 +31,6 @@ def test_every_sentence_is_a_claim_or_left_out_and_every_claim_has_its_figures(
     assert ground(statement.claims, contexts) == found
 
 
-@some
 @given(claim=said, contexts=st.lists(said, max_size=3))
 def test_a_claim_that_stands_in_a_context_is_supported(claim: str, contexts: list[str]) -> None:
     for one in ground(taken_apart(claim).claims, [claim, *contexts]):
@@ -41,7 +38,6 @@ def test_a_claim_that_stands_in_a_context_is_supported(claim: str, contexts: lis
         assert one.missing == ()
 
 
-@some
 @given(question=texts, contexts=st.lists(texts, max_size=3))
 def test_relevance_is_a_share_and_more_contexts_never_take_from_it(
     question: str, contexts: list[str]
@@ -55,7 +51,6 @@ def test_relevance_is_a_share_and_more_contexts_never_take_from_it(
     assert relevance(question, [*contexts, question]).covered == 1.0
 
 
-@some
 @given(sentence=texts, claim=texts)
 def test_a_stretch_is_a_part_of_its_sentence(sentence: str, claim: str) -> None:
     assert " ".join(stretch(sentence, claim).split()) in " ".join(sentence.split())

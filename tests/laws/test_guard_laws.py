@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmops.guards import GUARDS, compare, sentences
@@ -122,14 +122,12 @@ def said(number: int) -> str:
     raise AssertionError
 
 
-@settings(max_examples=60)
 @given(text=texts)
 def test_a_text_says_what_it_says(text: str) -> None:
     assert compare(text, text).alarms == ()
     assert compare(f"{text} ", text).alarms == ()
 
 
-@settings(max_examples=60)
 @given(one=texts, other=texts, names=some_guards)
 def test_only_guards_that_are_on_speak_and_say_it_in_one_line(one: str, other: str, names: set[str]) -> None:
     found = compare(one, other, guards=names)
@@ -139,7 +137,6 @@ def test_only_guards_that_are_on_speak_and_say_it_in_one_line(one: str, other: s
         assert alarm.message.isprintable()
 
 
-@settings(max_examples=60)
 @given(one=texts, other=texts)
 def test_a_guard_speaks_the_same_alone_or_not_at_all(one: str, other: str) -> None:
     together = compare(one, other)
@@ -148,7 +145,6 @@ def test_a_guard_speaks_the_same_alone_or_not_at_all(one: str, other: str) -> No
         assert compare(one, other, guards=[guard]).alarms == mine
 
 
-@settings(max_examples=60)
 @given(reference=words, before=words, after=words)
 def test_what_an_answer_says_besides_the_reference_is_no_alarm(
     reference: str, before: str, after: str
@@ -170,7 +166,6 @@ def test_numbers_in_words_are_the_numbers(number: int) -> None:
     assert readings(f"{number:_}".replace("_", " "))[0] == number
 
 
-@settings(max_examples=50)
 @given(
     one=st.integers(2, 10**6),
     other=st.integers(2, 10**6),
@@ -185,7 +180,6 @@ def test_equal_numbers_pass_and_others_do_not(one: int, other: int, form: str) -
     assert one == other or found[0].guard in {"numbers", "dates"}
 
 
-@settings(max_examples=30)
 @given(number=st.integers(2, 500))
 def test_one_number_in_all_forms(number: int) -> None:
     reference = f"The archive holds {number} maps."

@@ -7,8 +7,9 @@ import math
 import re
 from collections.abc import Callable
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.strategies import scale_examples
 
 from pytest_llmops.judges.choice import Choices
 from pytest_llmops.judges.grounding import FINDINGS, read_claims
@@ -103,7 +104,7 @@ def read_or_error(read: Callable[[], object]) -> object:
     return None
 
 
-@settings(max_examples=250, deadline=None, derandomize=True)
+@scale_examples(2)
 @given(text=replies, nonce=st.sampled_from(["", NONCE]))
 def test_any_reply_is_what_was_offered_or_an_error(text: str, nonce: str) -> None:
     found = read_or_error(lambda: CHOICES.read(text, nonce))
@@ -129,7 +130,6 @@ prose = st.text(st.characters(codec="ascii", categories=["L", "Zs"]), max_size=3
 )
 
 
-@settings(deadline=None, derandomize=True)
 @given(
     name=st.sampled_from(["pass", "fail"]),
     reason=prose.filter(str.strip),
@@ -139,7 +139,6 @@ def test_a_name_is_read_in_each_form(name: str, reason: str, form: str) -> None:
     assert CHOICES.read(form.format(name, reason))[0] == name
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
 @given(text=replies, name=st.sampled_from(["pass", "fail"]))
 def test_what_the_reason_says_never_changes_the_verdict(text: str, name: str) -> None:
     reply = json.dumps({"nonce": NONCE, "reason": f"x{text}", "verdict": name})
@@ -149,7 +148,6 @@ def test_what_the_reason_says_never_changes_the_verdict(text: str, name: str) ->
 scores = st.floats(1, 10)
 
 
-@settings(deadline=None, derandomize=True)
 @given(found=st.lists(scores, min_size=2, max_size=6))
 def test_confidence_is_a_share_and_full_only_for_equal_scores(found: list[float]) -> None:
     sure = confidence(found, 1, 10)
@@ -160,7 +158,6 @@ def test_confidence_is_a_share_and_full_only_for_equal_scores(found: list[float]
     assert math.isclose(confidence([11 - one for one in found], 1, 10) or 0, sure, abs_tol=1e-9)
 
 
-@settings(deadline=None, derandomize=True)
 @given(chances=st.dictionaries(st.integers(-1, 7).map(float), st.floats(0, 1), max_size=6))
 def test_an_expected_score_is_on_the_scale(chances: dict[float, float]) -> None:
     found = expected_score(chances, 1, 5)
@@ -180,7 +177,6 @@ def preference(winner: str | None) -> Preference:
     return Preference(winner=mirrored, straight=mirrored, swapped=mirrored, error="" if winner else "?")
 
 
-@settings(deadline=None, derandomize=True)
 @given(found=st.lists(winners, max_size=12))
 def test_win_rates_of_both_sides_sum_to_1(found: list[str | None]) -> None:
     one = win_rate([preference(winner) for winner in found])

@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.strategies import scale_examples
 
 from pytest_llmops.backends.offline import ScriptedModel
 from pytest_llmops.errors import ModelError
@@ -141,7 +142,7 @@ def check(verdict: Verdict, text: str, scale: Scale) -> None:
         assert scale.low <= score <= scale.high
 
 
-@settings(max_examples=10_000, deadline=None, derandomize=True)
+@scale_examples(10)
 @given(text=replies, scale=st.sampled_from(SCALES), nonce=st.sampled_from(["", NONCE]))
 def test_any_reply_is_a_verdict_on_the_scale_or_an_error(text: str, scale: Scale, nonce: str) -> None:
     verdict = read_reply(text, scale, nonce=nonce)
@@ -156,7 +157,6 @@ prose = st.text(st.characters(codec="ascii", categories=["L", "Zs"]), max_size=4
 )
 
 
-@settings(deadline=None, derandomize=True)
 @given(score=whole, reason=prose.filter(str.strip), before=prose, after=prose)
 def test_a_verdict_is_read_wherever_it_stands(score: int, reason: str, before: str, after: str) -> None:
     text = (
@@ -166,7 +166,6 @@ def test_a_verdict_is_read_wherever_it_stands(score: int, reason: str, before: s
     assert (verdict.score, verdict.reason) == (score, reason.strip())
 
 
-@settings(deadline=None, derandomize=True)
 @given(
     score=whole,
     reason=prose.filter(str.strip),
@@ -179,7 +178,6 @@ def test_a_line_of_text_is_read_in_each_form(score: int, reason: str, form: str)
     assert (verdict.score, verdict.reason) == (score, reason.strip())
 
 
-@settings(deadline=None, derandomize=True)
 @given(
     one=whole,
     other=whole,
@@ -190,14 +188,12 @@ def test_two_verdicts_are_one_only_if_they_are_equal(one: int, other: int, form:
     assert verdict.score == (one if one == other else None)
 
 
-@settings(deadline=None, derandomize=True)
 @given(text=replies, score=whole)
 def test_what_the_reason_says_never_changes_the_score(text: str, score: int) -> None:
     reply = json.dumps({"nonce": NONCE, "reason": f"x{text}", "score": score})
     assert read_reply(reply, Scale(), nonce=NONCE).score == score
 
 
-@settings(deadline=None, derandomize=True)
 @given(reply=st.text(max_size=300), cut=st.integers(min_value=1))
 def test_a_cut_off_reply_is_no_verdict(reply: str, cut: int) -> None:
     whole = json.dumps({"nonce": NONCE, "reason": f"ends. Score: 9, Reason: {reply}", "score": 3})
@@ -259,7 +255,6 @@ def test_the_kit_finds_an_answer_that_stands_in_the_prompt() -> None:
         check_judge(lambda model: Naive(quality().rubric, model))
 
 
-@settings(deadline=None, derandomize=True, max_examples=200)
 @given(answer=st.one_of(st.text(min_size=1), replies), reply=replies)
 def test_no_answer_and_no_reply_break_the_judge(answer: str, reply: str) -> None:
     model = ScriptedModel(lambda _messages: reply)

@@ -8,7 +8,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_llmops.commands.labelfiles import LabelFile, appended, decoded, encoded, read
@@ -36,7 +36,6 @@ def test_a_cell_gives_its_text_back_and_starts_no_formula(text: str) -> None:
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
 
 
-@settings(deadline=None)
 @given(st.lists(any_text, min_size=1, max_size=4), st.sampled_from([".csv", ".jsonl"]))
 def test_answers_are_read_as_they_were_written(answers: list[str], suffix: str) -> None:
     rows: list[dict[str, Json]] = [

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from support.strategies import any_text, json_objects, json_values, laws
+from support.strategies import any_text, json_objects, json_values
 
 from pytest_llmops.errors import WireError
 from pytest_llmops.measurement import UNITS, Measurement, amount, apart, plain, shorten
@@ -40,7 +40,6 @@ def measurements(draw: st.DrawFn) -> Measurement:
     )
 
 
-@laws
 @given(measurements())
 def test_the_wire_gives_back_what_went_in(one: Measurement) -> None:
     wire = one.to_wire()
@@ -48,13 +47,11 @@ def test_the_wire_gives_back_what_went_in(one: Measurement) -> None:
     assert Measurement.from_wire(json.loads(json.dumps(wire, ensure_ascii=False).encode())) == one
 
 
-@laws
 @given(measurements(), json_values)
 def test_a_newer_version_may_say_more(one: Measurement, more: Any) -> None:
     assert Measurement.from_wire({**one.to_wire(), "of a later version": more}) == one
 
 
-@laws
 @given(measurements())
 def test_the_status_follows_from_value_and_bound(one: Measurement) -> None:
     if one.value is None:
@@ -83,7 +80,6 @@ anything = st.recursive(
 )
 
 
-@laws
 @given(anything)
 def test_plain_gives_exact_builtins_that_json_can_hold_or_says_why_not(value: Any) -> None:
     try:
@@ -96,13 +92,11 @@ def test_plain_gives_exact_builtins_that_json_can_hold_or_says_why_not(value: An
     assert plain(made) == made
 
 
-@laws
 @given(json_values)
 def test_plain_changes_nothing_of_plain_json(value: Any) -> None:
     assert plain(value) == value
 
 
-@laws
 @given(any_text, st.integers(1, 50))
 def test_shorten_is_one_printable_line(text: str, limit: int) -> None:
     shown = shorten(text, limit)
@@ -112,7 +106,6 @@ def test_shorten_is_one_printable_line(text: str, limit: int) -> None:
         assert shown == text
 
 
-@laws
 @given(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12), st.sampled_from(UNITS))
 def test_amounts_are_readable_and_apart(value: float, bound: float, unit: str) -> None:
     assume(abs(value) > 1e-9 or value == 0)

@@ -6,8 +6,9 @@ import importlib.util
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.strategies import scale_examples
 
 from pytest_llmops.backends import minilm
 from pytest_llmops.backends.minilm import MiniLMEmbedder
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.joi
 several = st.lists(st.text(max_size=30), min_size=1, max_size=4)
 
 
-@settings(deadline=None, derandomize=True, max_examples=25)
+@scale_examples(0.25)
 @given(texts=several)
 def test_rows_are_of_unit_length_exactly_where_there_are_tokens(texts: list[str]) -> None:
     rows = MiniLMEmbedder().embed(texts)
@@ -31,7 +32,7 @@ def test_rows_are_of_unit_length_exactly_where_there_are_tokens(texts: list[str]
         np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-5)
 
 
-@settings(deadline=None, derandomize=True, max_examples=12)
+@scale_examples(0.12)
 @given(texts=several, data=st.data())
 def test_company_and_order_do_not_count(texts: list[str], data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(texts))))
@@ -40,7 +41,7 @@ def test_company_and_order_do_not_count(texts: list[str], data: st.DataObject) -
     np.testing.assert_allclose(MiniLMEmbedder().embed(texts[:1])[0], rows[0], atol=1e-5)
 
 
-@settings(deadline=None, derandomize=True, max_examples=12)
+@scale_examples(0.12)
 @given(text=st.text(alphabet=st.characters(max_codepoint=0x17F), min_size=1, max_size=30))
 def test_case_does_not_count_where_it_has_two_forms(text: str) -> None:
     lower, upper = text.lower(), text.upper()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.strategies import scale_examples
 
 from pytest_llmops.errors import PromptError
 from pytest_llmops.prompts import Prompt, read_prompt
@@ -46,7 +47,6 @@ def prompt(folder: Path) -> Prompt:
     return read_prompt(path, name="p", version="v1")
 
 
-@settings(deadline=None)
 @given(question=values, context=st.lists(values, max_size=3))
 def test_a_value_is_found_verbatim_and_opens_no_message(
     prompt: Prompt, question: str, context: list[str]
@@ -59,7 +59,6 @@ def test_a_value_is_found_verbatim_and_opens_no_message(
     assert assistant == f"before {question} after"
 
 
-@settings(deadline=None)
 @given(question=values)
 def test_the_same_values_give_the_same_bytes(prompt: Prompt, question: str) -> None:
     first = prompt.render(question=question, context=[question])
@@ -92,7 +91,7 @@ def rendered(prompt: Prompt) -> RenderedPrompt | PromptError:
         return error
 
 
-@settings(deadline=None, max_examples=400)
+@scale_examples(4)
 @given(content=anything)
 def test_reading_and_rendering_raise_nothing_but_a_prompt_error(folder: Path, content: bytes) -> None:
     path = folder / "any.md"
@@ -106,7 +105,6 @@ def test_reading_and_rendering_raise_nothing_but_a_prompt_error(folder: Path, co
         assert len(str(made).splitlines()) == 1
 
 
-@settings(deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r{"), min_size=1))
 def test_line_ends_never_change_a_fingerprint(folder: Path, text: str) -> None:
     content = f"user:\n.{text}\n.".encode()

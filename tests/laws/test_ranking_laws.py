@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmops.metrics.ranking import SCORERS, evaluate, parse, ranked
@@ -16,14 +16,12 @@ judged = st.dictionaries(st.sampled_from(IDS), st.integers(-2, 4))
 runs = st.dictionaries(st.sampled_from(QUERIES), rankings)
 qrels = st.dictionaries(st.sampled_from(QUERIES), judged)
 NAMES = [*SCORERS, *(f"{name}@{cut}" for name in SCORERS for cut in (1, 3, 20))]
-some = settings(max_examples=30, deadline=None)
 
 
 def test_both_know_the_same_metrics() -> None:
     assert list(SCORERS) == list(METRICS)
 
 
-@some
 @given(run=runs, relevant=qrels)
 def test_each_query_scores_as_it_does_alone(
     run: dict[str, list[str]], relevant: dict[str, dict[str, int]]
@@ -40,7 +38,6 @@ def test_each_query_scores_as_it_does_alone(
     assert scores.lengths.tolist() == [len(run.get(query, [])) for query in scores.queries]
 
 
-@some
 @given(run=runs, relevant=qrels, depth=st.integers(1, 10))
 def test_a_depth_is_a_run_of_that_length(
     run: dict[str, list[str]], relevant: dict[str, dict[str, int]], depth: int
@@ -52,7 +49,6 @@ def test_a_depth_is_a_run_of_that_length(
     }
 
 
-@some
 @given(run=runs, relevant=qrels, level=st.integers(1, 3))
 def test_a_level_moves_the_grades(
     run: dict[str, list[str]], relevant: dict[str, dict[str, int]], level: int
@@ -68,7 +64,6 @@ def test_a_level_moves_the_grades(
         assert moved.values[name].tolist() == plain.values[name].tolist()
 
 
-@some
 @given(scores=st.dictionaries(st.sampled_from(IDS), st.integers(0, 3).map(float)))
 def test_the_order_of_scores(scores: dict[str, float]) -> None:
     order = ranked(scores)

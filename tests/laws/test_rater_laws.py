@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pytest_llmops.calibration import Bars, facts, measure
@@ -24,7 +24,6 @@ from pytest_llmops.metrics.agreement import (
     spearman,
 )
 
-laws = settings(deadline=None, derandomize=True, max_examples=40)
 numbers = st.integers(1, 5)
 gaps = st.lists(st.lists(st.none() | numbers, min_size=3, max_size=3), max_size=12)
 levels: st.SearchStrategy[Level] = st.sampled_from(["nominal", "ordinal", "interval"])
@@ -36,7 +35,6 @@ def split(items: list[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
     return [a for a, _ in items], [b for _, b in items]
 
 
-@laws
 @given(ratings=gaps, level=levels)
 def test_alpha_is_at_most_1_or_unknown_in_any_order(ratings: list[list[int | None]], level: Level) -> None:
     alpha = krippendorff_alpha(ratings, level=level)
@@ -51,7 +49,6 @@ def test_alpha_is_at_most_1_or_unknown_in_any_order(ratings: list[list[int | Non
         assert (alpha == pytest.approx(1)) == all(len(set(row)) < 2 for row in within)
 
 
-@laws
 @given(ratings=gaps, names=st.permutations(range(1, 6)))
 def test_names_can_be_others_ranks_can_be_stretched_and_numbers_have_any_unit(
     ratings: list[list[int | None]], names: list[int]
@@ -66,7 +63,6 @@ def test_names_can_be_others_ranks_can_be_stretched_and_numbers_have_any_unit(
     assert told("interval", f=lambda one: 7 - one / 4) == pytest.approx(same["interval"])
 
 
-@laws
 @given(ratings=st.lists(st.lists(numbers, min_size=3, max_size=3), min_size=1, max_size=12))
 def test_fleiss_and_krippendorff_differ_by_the_size_of_the_sample_alone(ratings: list[list[int]]) -> None:
     kappa, alpha = fleiss_kappa(ratings), krippendorff_alpha(ratings)
@@ -76,7 +72,6 @@ def test_fleiss_and_krippendorff_differ_by_the_size_of_the_sample_alone(ratings:
         assert 1 - alpha == pytest.approx((1 - kappa) * (count - 1) / count)
 
 
-@laws
 @given(items=pairs)
 def test_rank_correlation_knows_order_alone(items: list[tuple[int, int]]) -> None:
     a, b = split(items)
@@ -90,7 +85,6 @@ def test_rank_correlation_knows_order_alone(items: list[tuple[int, int]]) -> Non
         assert spearman(a, a) == pytest.approx(1)
 
 
-@laws
 @given(items=pairs, weights=st.sampled_from([None, "quadratic"]))
 def test_an_interval_lies_on_the_scale_and_narrows_with_confidence(
     items: list[tuple[int, int]], weights: Any
@@ -104,7 +98,6 @@ def test_an_interval_lies_on_the_scale_and_narrows_with_confidence(
         assert -1 - 1e-9 <= wide[0] <= narrow[0] <= narrow[1] <= wide[1] <= 1 + 1e-9
 
 
-@laws
 @given(items=passes, passed=st.integers(0, 50), more=st.integers(0, 50))
 def test_rates_and_their_correction_turn_with_pass_and_fail(
     items: list[tuple[bool, bool]], passed: int, more: int
@@ -127,7 +120,6 @@ human = st.lists(st.none() | numbers, min_size=1, max_size=3)
 answers = st.lists(st.tuples(human, st.none() | st.floats(1, 5)), min_size=1, max_size=20)
 
 
-@laws
 @given(said=answers, pass_at=st.none() | st.floats(1, 5))
 def test_a_calibration_is_never_nan_and_the_order_of_the_answers_does_not_count(
     said: Any, pass_at: float | None
@@ -148,7 +140,6 @@ def test_a_calibration_is_never_nan_and_the_order_of_the_answers_does_not_count(
     assert len(Bars().against(found)) in (0, 2)
 
 
-@laws
 @given(
     value=st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(max_size=5),

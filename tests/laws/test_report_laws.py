@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from xml.etree import ElementTree as ET
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.page import Page
 from support.sample_run import HOSTILE, everywhere, fixed_run
@@ -41,7 +41,6 @@ any_text = st.one_of(
     st.text(st.characters(exclude_categories=()), min_size=1, max_size=60),
     st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=4).map("".join),
 )
-few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @cache
@@ -50,7 +49,6 @@ def known_shapes() -> frozenset[tuple[str, tuple[str, ...]]]:
     return frozenset(shape for page in pages for shape in Page(page).skeleton())
 
 
-@few
 @given(any_text)
 def test_a_page_holds_no_element_that_is_not_its_own(text: str) -> None:
     page = Page(html.render(everywhere(text)))
@@ -64,13 +62,11 @@ def test_a_page_holds_no_element_that_is_not_its_own(text: str) -> None:
     ]
 
 
-@few
 @given(any_text)
 def test_a_page_shows_every_character(text: str) -> None:
     assert visible(text) in Page(html.render(everywhere(text))).text
 
 
-@few
 @given(any_text, st.integers(0, 200), st.booleans(), st.integers(-1, 2))
 def test_a_terminal_is_not_steered(text: str, width: int, ascii: bool, verbosity: int) -> None:  # noqa: A002 -- as the argument is called
     for line in terminal.lines(everywhere(text), width=width, ascii=ascii, verbosity=verbosity):
@@ -81,7 +77,6 @@ def test_a_terminal_is_not_steered(text: str, width: int, ascii: bool, verbosity
         assert verbosity < 0 or len(line.text) <= max(width, terminal.MIN_WIDTH)
 
 
-@few
 @given(any_text)
 def test_properties_are_valid_xml_with_unique_names(text: str) -> None:
     for record in everywhere(text).records:
@@ -94,7 +89,6 @@ def test_properties_are_valid_xml_with_unique_names(text: str) -> None:
         assert [(one.get("name"), one.get("value")) for one in again] == found
 
 
-@few
 @given(any_text)
 def test_a_run_file_reads_back_as_it_was_written(text: str) -> None:
     written = everywhere(text).to_json()

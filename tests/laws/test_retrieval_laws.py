@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmops.metrics.retrieval import (
@@ -27,10 +27,8 @@ cuts = st.none() | st.integers(1, 15)
 judgements = st.dictionaries(st.sampled_from(IDS), st.integers(-1, 4)).filter(
     lambda grades: any(grade > 0 for grade in grades.values())
 )
-some = settings(max_examples=50, deadline=None)
 
 
-@some
 @given(ranking=rankings, relevant=judgements, k=cuts)
 def test_the_range_is_0_to_1_and_the_type_float(
     ranking: list[str], relevant: dict[str, int], k: int | None
@@ -41,7 +39,6 @@ def test_the_range_is_0_to_1_and_the_type_float(
         assert 0.0 <= value <= 1.0, name
 
 
-@some
 @given(ranking=rankings, relevant=judgements, k=st.integers(1, 15))
 def test_what_stands_behind_the_cut_does_not_count(
     ranking: list[str], relevant: dict[str, int], k: int
@@ -50,7 +47,6 @@ def test_what_stands_behind_the_cut_does_not_count(
         assert metric(ranking, relevant, k) == metric(ranking[:k], relevant, k), name
 
 
-@some
 @given(ranking=rankings, relevant=judgements, k=cuts)
 def test_nothing_relevant_gives_zero(ranking: list[str], relevant: dict[str, int], k: int | None) -> None:
     missed = [id_ for id_ in ranking if relevant.get(id_, 0) <= 0]
@@ -58,7 +54,6 @@ def test_nothing_relevant_gives_zero(ranking: list[str], relevant: dict[str, int
         assert metric(missed, relevant, k) == 0.0, name
 
 
-@some
 @given(relevant=relevants, rest=rankings)
 def test_the_best_ranking_scores_1(relevant: dict[str, int], rest: list[str]) -> None:
     best = sorted(relevant, key=lambda id_: -relevant[id_])
@@ -67,7 +62,6 @@ def test_the_best_ranking_scores_1(relevant: dict[str, int], rest: list[str]) ->
         assert metric(ranking, relevant, len(best)) == pytest.approx(1.0), name
 
 
-@some
 @given(ranking=rankings, relevant=judgements, k=cuts, data=st.data())
 def test_lifting_a_relevant_id_over_another_never_lowers_the_score(
     ranking: list[str], relevant: dict[str, int], k: int | None, data: st.DataObject
@@ -86,14 +80,12 @@ def test_lifting_a_relevant_id_over_another_never_lowers_the_score(
         assert metric(lifted, relevant, k) >= metric(ranking, relevant, k) - 1e-12, name
 
 
-@some
 @given(ranking=rankings, relevant=relevants, k=st.integers(1, 14))
 def test_a_later_cut_never_finds_less(ranking: list[str], relevant: dict[str, int], k: int) -> None:
     for metric in (hit_rate, recall, reciprocal_rank, average_precision):
         assert metric(ranking, relevant, k + 1) >= metric(ranking, relevant, k)
 
 
-@some
 @given(ranking=rankings, relevant=relevants, k=st.integers(1, 15))
 def test_by_the_book(ranking: list[str], relevant: dict[str, int], k: int) -> None:
     """The textbook formulas, written without a loop shared with the package."""
@@ -116,7 +108,6 @@ texts = st.text(max_size=30) | st.lists(st.sampled_from(["red", "blue", "the", "
 )
 
 
-@settings(deadline=None, max_examples=60)
 @given(corpus=st.lists(texts, min_size=1, max_size=8), query=texts, k=st.integers(1, 10))
 def test_a_search_keeps_its_promises(corpus: list[str], query: str, k: int) -> None:
     retriever = InMemoryRetriever([Chunk(id=str(n), text=text) for n, text in enumerate(corpus)])

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.strategies import any_text, clean_text, json_objects, json_values, laws
+from support.strategies import any_text, clean_text, json_objects, json_values
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement
@@ -49,7 +49,6 @@ def runs(draw: st.DrawFn) -> Run:
     return Run(records=tuple(records), meta=draw(objects), notes=tuple(draw(st.lists(text, max_size=2))))
 
 
-@laws
 @given(runs())
 def test_a_run_comes_back_as_it_was_and_is_written_as_it_was(run: Run) -> None:
     written = run.to_json()
@@ -59,7 +58,6 @@ def test_a_run_comes_back_as_it_was_and_is_written_as_it_was(run: Run) -> None:
     assert Run.from_json(run.to_full_json()) == run
 
 
-@laws
 @given(runs())
 def test_no_long_text_stands_twice_beside_names(run: Run) -> None:
     document = json.loads(run.to_json())
@@ -80,7 +78,6 @@ def test_no_long_text_stands_twice_beside_names(run: Run) -> None:
     assert all(len(text) >= MIN_CHARS for text in texts)
 
 
-@laws
 @given(st.one_of(values, json_values))
 def test_sharing_loses_nothing(value: Json) -> None:
     shared, texts = share(value)
@@ -96,7 +93,6 @@ def refusal(text: str) -> str:
     return ""
 
 
-@laws
 @given(json_objects, objects, json_values)
 def test_whatever_is_in_a_run_file_is_read_or_refused(
     record: dict[str, Any], other: dict[str, Any], texts: Json
@@ -118,7 +114,6 @@ shaped = st.recursive(
 )
 
 
-@laws
 @given(st.lists(st.dictionaries(st.sampled_from(FIELDS), shaped, min_size=1, max_size=8), max_size=3))
 def test_records_of_any_form_are_read_or_refused_and_what_is_read_can_be_written(records: Json) -> None:
     document = {"schema": "pytest-llmops/run/1", "records": records, "texts": ["a", "b"]}

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from support.strategies import any_text, clean_text, json_values, laws
+from support.strategies import any_text, clean_text, json_values
 
 from pytest_llmops.cassettes.disguise import LONG_RUN
 from pytest_llmops.cassettes.redact import MASK, Redactor
@@ -39,7 +39,6 @@ def event(text: str) -> dict[str, Any]:
     return {"id": "chatcmpl-1", "choices": [{"index": 0, "delta": {"content": text}}]}
 
 
-@laws
 @given(
     cut_texts(),
     st.booleans(),
@@ -58,7 +57,6 @@ def test_sse(cut: tuple[str, list[str]], ascii_only: bool, end: str, between: st
     assert REDACTOR.clean(made.encode()) == made.encode()
 
 
-@laws
 @given(cut_texts())
 def test_lines_of_json(cut: tuple[str, list[str]]) -> None:
     expected, pieces = cut
@@ -70,7 +68,6 @@ def test_lines_of_json(cut: tuple[str, list[str]]) -> None:
     assert not REDACTOR.leaks(made)
 
 
-@laws
 @given(cut_texts(), st.booleans())
 def test_frames(cut: tuple[str, list[str]], wrapped: bool) -> None:
     expected, pieces = cut
@@ -84,7 +81,6 @@ def test_frames(cut: tuple[str, list[str]], wrapped: bool) -> None:
     assert "".join(one["delta"]["text"] for one in texts) == expected
 
 
-@laws
 @given(st.lists(json_values, max_size=6), st.sampled_from(["data: {}\n\n", "{}\n", "data:{}\r\n\r\n"]))
 def test_streams_without_a_secret_keep_their_bytes(values: list[Any], line: str) -> None:
     body = "".join(
@@ -94,7 +90,6 @@ def test_streams_without_a_secret_keep_their_bytes(values: list[Any], line: str)
     assert REDACTOR.clean(body.encode()) == body.encode()
 
 
-@laws
 @given(
     st.binary(max_size=120),
     st.sampled_from([b"data: ", b"data:{", b'{"a":1}\n{', b"event: x\ndata: ", b'{"logprobs":[']),
@@ -104,14 +99,12 @@ def test_no_stream_breaks_it(rest: bytes, start: bytes) -> None:
     assert REDACTOR.clean(made) == made
 
 
-@laws
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=4))
 def test_frames_of_anything_stay_frames(payloads: list[bytes]) -> None:
     body = pack(Frame({}, one) for one in payloads)
     assert unpack(REDACTOR.clean(body)) is not None
 
 
-@laws
 @given(secrets, around, around, st.data())
 def test_json_escapes(secret: str, before: str, after: str, data: st.DataObject) -> None:
     chosen = data.draw(st.sets(st.integers(0, len(secret) - 1), min_size=1))
@@ -122,7 +115,6 @@ def test_json_escapes(secret: str, before: str, after: str, data: st.DataObject)
     assert made.endswith(b', "b": 1.50}')
 
 
-@laws
 @given(secrets, around, around, st.data())
 def test_percent_spellings(secret: str, before: str, after: str, data: st.DataObject) -> None:
     chosen = data.draw(st.sets(st.integers(0, len(secret) - 1), min_size=1))
@@ -134,7 +126,6 @@ def test_percent_spellings(secret: str, before: str, after: str, data: st.DataOb
     assert unquote(made) == f"?a={before}{MASK}{after}&b=1"
 
 
-@laws
 @given(secrets, st.binary(max_size=50), st.binary(max_size=50))
 @example(KNOWN, b"\x01\x01", b"\x01\x01\xfc")
 def test_base64_of_anything_around_a_secret(secret: str, before: bytes, after: bytes) -> None:
@@ -147,7 +138,6 @@ def test_base64_of_anything_around_a_secret(secret: str, before: bytes, after: b
     assert MASK.encode() in decoded or b"*" * len(secret) in decoded or (kept and len(content) < LONG_RUN)
 
 
-@laws
 @given(any_text, clean_text)
 def test_what_is_shown_holds_no_secret(before: str, after: str) -> None:
     text = f"{before}{KNOWN}{after} {KNOWN[:12]}...{KNOWN[-9:]}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmops import schemas
@@ -48,7 +48,6 @@ def exactly(value: Any) -> dict[str, Any]:
     return {"const": value}
 
 
-@settings(max_examples=60, deadline=None)  # each example checks a schema of its own
 @given(value=containers, layout=layouts, cut=st.integers(0))
 def test_no_beginning_of_what_fits_is_called_wrong(value: Any, layout: dict[str, Any], cut: int) -> None:
     text = json.dumps(value, **layout)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pytest_llmops.freshness import compared, states
@@ -21,7 +21,6 @@ from pytest_llmops.retrievers.in_memory import InMemoryRetriever
 from pytest_llmops.searching import Searcher, closeness, conditions, fits
 
 LETTERS = "abcde"
-laws = settings(deadline=None, derandomize=True, max_examples=60)
 
 
 class Letters:
@@ -48,7 +47,6 @@ def dense(chunks: Sequence[Chunk]) -> DenseRetriever:
     return DenseRetriever(chunks, embedder=Letters())
 
 
-@laws
 @given(corpus=corpora, query=texts, k=cuts)
 def test_the_hits_are_those_of_the_whole_matrix_sorted(corpus: list[Chunk], query: str, k: int) -> None:
     hits = dense(corpus).search(query, k)
@@ -66,7 +64,6 @@ def test_the_hits_are_those_of_the_whole_matrix_sorted(corpus: list[Chunk], quer
             assert int(first.id[1:]) < int(second.id[1:])
 
 
-@laws
 @given(corpus=corpora, query=texts, k=cuts)
 def test_more_hits_begin_with_the_fewer(corpus: list[Chunk], query: str, k: int) -> None:
     retriever = dense(corpus)
@@ -74,7 +71,6 @@ def test_more_hits_begin_with_the_fewer(corpus: list[Chunk], query: str, k: int)
     assert list(retriever.search(query, k)) == list(everything)[:k]
 
 
-@laws
 @given(corpus=corpora, query=texts, wanted=st.lists(languages, min_size=1, unique=True), words=st.booleans())
 def test_a_filter_gives_the_hits_that_fit_and_no_others(
     corpus: list[Chunk], query: str, wanted: list[str], words: bool
@@ -88,7 +84,6 @@ def test_a_filter_gives_the_hits_that_fit_and_no_others(
     assert [hit.score for hit in found] == pytest.approx([hit.score for hit in kept], abs=1e-12)
 
 
-@laws
 @given(corpus=corpora, others=corpora, query=texts, data=st.data())
 def test_a_changed_retriever_is_one_built_anew(
     corpus: list[Chunk], others: list[Chunk], query: str, data: st.DataObject
@@ -121,7 +116,6 @@ class Fixed:
 rankings = st.lists(st.lists(st.sampled_from("uvwxyz"), unique=True), min_size=2, max_size=4)
 
 
-@laws
 @given(ids=rankings)
 def test_fused_scores_are_the_sums_of_reciprocal_ranks(ids: list[list[str]]) -> None:
     hits = HybridRetriever([Fixed(one) for one in ids], k=9).search("q")
@@ -134,13 +128,11 @@ def test_fused_scores_are_the_sums_of_reciprocal_ranks(ids: list[list[str]]) -> 
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
-@laws
 @given(ids=st.lists(st.sampled_from("uvwxyz"), unique=True))
 def test_a_ranking_fused_with_itself_stays(ids: list[str]) -> None:
     assert HybridRetriever([Fixed(ids), Fixed(ids)], k=9).search("q").ids == ids
 
 
-@laws
 @given(
     distances=st.lists(st.floats(0, 1e6), min_size=2, max_size=6),
     space=st.sampled_from(["cosine", "ip", "l2"]),
@@ -153,7 +145,6 @@ def test_a_nearer_passage_never_scores_lower(distances: list[float], space: str)
 documents = st.dictionaries(st.sampled_from("uvwxyz"), st.sampled_from(["one", "two", "three"]))
 
 
-@laws
 @given(index=documents, source=documents)
 def test_every_document_is_counted_once(index: dict[str, str], source: dict[str, str]) -> None:
     found = compared(states(index), states(source), now=0)

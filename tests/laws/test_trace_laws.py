@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.exchanges import chunks, converse_stream
-from support.strategies import any_text, json_values, laws
+from support.strategies import any_text, json_values, scale_examples
 
 from pytest_llmops.protocols import Call
 from pytest_llmops.recorder import Exchange
@@ -129,20 +129,17 @@ objects = st.dictionaries(st.sampled_from(FIELDS), shaped, max_size=6)
 statuses = st.sampled_from([200, 429, None])
 
 
-@laws
 @given(shaped, shaped, urls, kinds, statuses)
 def test_any_json(request: Any, reply: Any, url: str, kind: str, status: int | None) -> None:
     passes(request, url, kind, json.dumps(reply).encode(), status)
 
 
-@laws
 @given(objects, objects, urls)
 def test_any_objects(request: Any, reply: Any, url: str) -> None:
     passes(request, url, "application/json", json.dumps(reply).encode())
     passes({"model": "m", **request}, url, "application/json", json.dumps([reply, request]).encode())
 
 
-@laws
 @given(objects, st.lists(objects, max_size=4), urls)
 def test_any_lines(request: Any, events: list[Any], url: str) -> None:
     passes(
@@ -153,7 +150,6 @@ def test_any_lines(request: Any, events: list[Any], url: str) -> None:
     )
 
 
-@laws
 @given(objects, st.lists(objects, max_size=4), st.sampled_from(PLACES))
 def test_any_frames(request: Any, events: list[Any], url: str) -> None:
     named = [{name: one} for event in events for name, one in event.items()]
@@ -163,7 +159,7 @@ def test_any_frames(request: Any, events: list[Any], url: str) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES, ids=range(len(PLACES)))
-@settings(laws, max_examples=15)
+@scale_examples(0.15)
 @given(objects, objects, statuses)
 def test_nothing_of_anybody_s_shape_raises(place: str, request: Any, reply: Any, status: int | None) -> None:
     passes(request, place, "application/json", json.dumps(reply).encode(), status)
@@ -183,14 +179,12 @@ def test_no_depth_raises(key: str, depth: int) -> None:
         passes(request, place, "application/json", deep)
 
 
-@laws
 @given(shaped, st.lists(shaped, max_size=4), urls, st.sampled_from(["\n\n", "\r\n\r\n", "\n"]))
 def test_any_stream(request: Any, events: list[Any], url: str, end: str) -> None:
     body = "".join(f"data: {json.dumps(one)}{end}" for one in events)
     passes(request, url, "text/event-stream", body.encode())
 
 
-@laws
 @given(shaped, st.binary(max_size=100), urls, kinds)
 def test_any_bytes(request: Any, body: bytes, url: str, kind: str) -> None:
     passes(request, url, kind, body)

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from support.exchanges import AWS, NDJSON, SSE, converse_stream, exchange, ndjson, sse
-from support.strategies import any_text, clean_text, json_objects, laws
+from support.strategies import any_text, clean_text, json_objects
 
 from pytest_llmops.trace import read
 
@@ -47,7 +47,6 @@ def same(url: str, stream_url: str, whole: Any, body: bytes, kind: str) -> None:
     assert live.unread == ""
 
 
-@laws
 @given(st.data(), answers())
 def test_openai_chat(data: st.DataObject, said: dict[str, Any]) -> None:
     calls = [
@@ -80,7 +79,6 @@ def test_openai_chat(data: st.DataObject, said: dict[str, Any]) -> None:
     same(url, url, whole, sse(events), SSE)
 
 
-@laws
 @given(st.data(), answers())
 def test_anthropic(data: st.DataObject, said: dict[str, Any]) -> None:
     blocks: list[Any] = [
@@ -125,7 +123,6 @@ def test_anthropic(data: st.DataObject, said: dict[str, Any]) -> None:
     same(url, url, whole, sse(events), SSE)
 
 
-@laws
 @given(st.data(), answers(), st.booleans())
 def test_gemini(data: st.DataObject, said: dict[str, Any], array: bool) -> None:
     calls = [{"functionCall": {"id": one, "name": name, "args": value}} for one, name, value in said["calls"]]
@@ -150,7 +147,6 @@ def test_gemini(data: st.DataObject, said: dict[str, Any], array: bool) -> None:
     same(f"{base}:generateContent", f"{base}:streamGenerateContent", whole, body, kind)
 
 
-@laws
 @given(st.data(), answers(), st.sampled_from([NDJSON, "application/json"]))
 def test_ollama(data: st.DataObject, said: dict[str, Any], kind: str) -> None:
     calls = [{"function": {"name": name, "arguments": value}} for _, name, value in said["calls"]]
@@ -173,7 +169,6 @@ def test_ollama(data: st.DataObject, said: dict[str, Any], kind: str) -> None:
     same(url, url, {"model": "m", "message": message, **end}, ndjson(lines), kind)
 
 
-@laws
 @given(st.data(), answers())
 def test_bedrock_converse(data: st.DataObject, said: dict[str, Any]) -> None:
     uses = [
@@ -205,7 +200,6 @@ def test_bedrock_converse(data: st.DataObject, said: dict[str, Any]) -> None:
     same(f"{base}/converse", f"{base}/converse-stream", whole, converse_stream(events), AWS)
 
 
-@laws
 @given(st.data(), answers())
 def test_cohere(data: st.DataObject, said: dict[str, Any]) -> None:
     calls = [

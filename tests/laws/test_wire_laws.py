@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.strategies import any_text, clean_text, json_texts, json_values, laws
+from support.strategies import any_text, clean_text, json_texts, json_values
 
 from pytest_llmops.cassettes.streams import says
 from pytest_llmops.cassettes.wire import check, check_answer, check_request, events, fold, unfold
@@ -28,25 +28,21 @@ def comes_back(body: bytes) -> None:
     assert pieces is None or b"".join(pieces) == body
 
 
-@laws
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes(body: bytes) -> None:
     comes_back(body)
 
 
-@laws
 @given(any_text)
 def test_arbitrary_text(text: str) -> None:
     comes_back(text.encode("utf-8", "surrogatepass"))
 
 
-@laws
 @given(json_texts())
 def test_json_in_many_spellings(text: str) -> None:
     comes_back(text.encode())
 
 
-@laws
 @given(json_values, st.sampled_from([{}, {"separators": (",", ":")}, {"indent": 2}, {"ensure_ascii": False}]))
 def test_json_as_servers_write_it_is_stored_parsed(value: Any, how: dict[str, Any]) -> None:
     whole = {"value": value}
@@ -78,7 +74,6 @@ odd_json = st.sampled_from(
 )
 
 
-@laws
 @given(st.lists(odd_json, min_size=1, max_size=4), st.sampled_from([",", ", "]), st.booleans())
 def test_odd_json(parts: list[str], comma: str, listed: bool) -> None:
     inner = comma.join(parts) if listed else comma.join(f'"k{n}": {one}' for n, one in enumerate(parts))
@@ -93,7 +88,6 @@ lines = st.one_of(
 )
 
 
-@laws
 @given(
     st.lists(lines, max_size=8),
     st.sampled_from(["\n", "\r\n", "\r", "\n\n", "\r\n\r\n", "\n\r\n"]),
@@ -105,13 +99,11 @@ def test_streams_with_all_line_ends(parts: list[str], end: str, last: str) -> No
     comes_back(("data: first" + end + end.join(parts) + last).encode())
 
 
-@laws
 @given(st.lists(st.one_of(any_text, json_values.map(lambda value: f"data: {json.dumps(value)}")), max_size=5))
 def test_says_never_fails(listed: list[str]) -> None:
     assert isinstance(says(listed), str)
 
 
-@laws
 @given(json_values)
 def test_anything_else_in_a_file_is_a_body_or_a_cassette_error(value: Any) -> None:
     for read in (unfold, events, check, check_answer, check_request):
@@ -121,7 +113,6 @@ def test_anything_else_in_a_file_is_a_body_or_a_cassette_error(value: Any) -> No
             assert str(error)  # noqa: PT017
 
 
-@laws
 @given(st.sampled_from(["json", "text", "events", "base64"]), json_values, st.dictionaries(st.sampled_from(["style", "tail", "newline"]), st.one_of(json_values, st.sampled_from(["compact", "\n", "\r\n"]))))  # fmt: skip
 def test_a_body_with_wrong_insides_is_a_cassette_error(form: str, inside: Any, more: dict[str, Any]) -> None:
     stored = {form: inside, **more}

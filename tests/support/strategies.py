@@ -8,7 +8,11 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 
-laws = settings(deadline=None, derandomize=True)
+
+def scale_examples(factor: float) -> settings:
+    """So many times the profile's examples, for a law that needs more than others or costs more."""
+    return settings(max_examples=max(1, round(factor * settings().max_examples)))
+
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=20)
 """With lone surrogates."""

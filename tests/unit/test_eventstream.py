@@ -9,7 +9,7 @@ from zlib import crc32
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.strategies import clean_text, laws
+from support.strategies import clean_text
 
 from pytest_llmops.cassettes.foreign import read
 from pytest_llmops.eventstream import Frame, leading, pack, unpack
@@ -151,7 +151,6 @@ values = st.one_of(
 frames = st.builds(Frame, st.dictionaries(clean_text, values, max_size=4), st.binary(max_size=50))
 
 
-@laws
 @given(st.lists(frames, max_size=4))
 def test_frames_come_back(made: list[Frame]) -> None:
     data = pack(made)
@@ -159,7 +158,6 @@ def test_frames_come_back(made: list[Frame]) -> None:
     assert [list(one.headers) for one in unpack(data) or []] == [list(one.headers) for one in made]
 
 
-@laws
 @given(st.lists(frames, max_size=2), st.binary(max_size=40), st.binary(max_size=30))
 def test_what_is_read_is_written_as_it_was(made: list[Frame], headers: bytes, tail: bytes) -> None:
     for data in (pack(made) + raw_frame(headers, tail), pack(made) + tail):

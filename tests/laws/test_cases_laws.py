@@ -28,7 +28,7 @@ numbers = st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infini
 values = st.recursive(
     st.none() | st.booleans() | numbers | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=8,
+    max_leaves=5,
 )
 tags = st.lists(names.filter(lambda name: not set(name) & set(";|")), unique=True, max_size=3).map(tuple)
 cases = st.builds(
@@ -40,7 +40,7 @@ cases = st.builds(
     family=texts,
     data=st.dictionaries(texts.filter(lambda key: key not in OWN_KEYS), values, max_size=3),
 )
-suites = st.lists(cases, min_size=1, max_size=5, unique_by=lambda case: case.id)
+suites = st.lists(cases, min_size=1, max_size=4, unique_by=lambda case: case.id)
 
 
 @pytest.fixture(scope="module")

@@ -9,19 +9,22 @@ from hypothesis import strategies as st
 
 from pytest_llmops.metrics.jsontext import Found, JsonValue, NoJson, candidates, depth, find, where
 
+short = st.text(max_size=12)
 scalars = (
     st.none()
     | st.booleans()
     | st.integers(-(10**30), 10**30)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text()
+    | short
     | st.sampled_from(["```", "{", "[1]", "\n```json\n{}\n```\n", '"', "\\", "</script>", "\x1b[31m"])
 )
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(short, inner, max_size=4),
+    max_leaves=12,
 )
 containers = values.filter(lambda value: isinstance(value, (dict, list)))
-documents = st.dictionaries(st.text(), values, min_size=1)
+documents = st.dictionaries(short, values, min_size=1, max_size=4)
 prose = st.text(st.characters(exclude_categories=(), exclude_characters='[]{}"`~'), max_size=30)
 pieces = st.sampled_from(
     ["{", "}", "[", "]", '"', "'", ":", ",", " ", "\n", "\\", "a", "1", "-", ".", "e", "null", "true", "NaN",

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from support.judged_runs import run_of, verdict
-from support.strategies import any_text, json_objects
+from support.strategies import any_text, json_objects, scale_examples
 
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call, Message
@@ -81,6 +81,7 @@ def runs(draw: st.DrawFn) -> Run:
     return run_of(*records)
 
 
+@scale_examples(0.5)
 @given(runs(), st.lists(verdicts(), min_size=1, max_size=4))
 def test_new_verdicts_make_a_run_that_can_be_read_and_judged_again(
     run: Run, given_: list[Measurement]
@@ -99,6 +100,7 @@ def test_new_verdicts_make_a_run_that_can_be_read_and_judged_again(
     assert all(made.records[number] == run.records[number] for number in untouched)
 
 
+@scale_examples(0.5)
 @given(runs())
 def test_the_same_verdicts_change_no_outcome_and_no_message(run: Run) -> None:
     found = [one for one in outputs(run).outputs if one.old is not None]
@@ -110,6 +112,7 @@ def test_the_same_verdicts_change_no_outcome_and_no_message(run: Run) -> None:
     assert not any(one.changed for one in changes((one.output, one.top) for one in again))
 
 
+@scale_examples(0.5)
 @given(runs(), st.lists(verdicts(), min_size=1, max_size=4))
 def test_whatever_is_told_is_told_on_lines_of_its_own(run: Run, given_: list[Measurement]) -> None:
     found = outputs(run, unjudged=True).outputs

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.page import Page
 from support.sample_run import HOSTILE, everywhere, fixed_run
+from support.strategies import scale_examples
 
 from pytest_llmops.reports import html, junit, terminal
 from pytest_llmops.runs import Run
@@ -49,6 +50,7 @@ def known_shapes() -> frozenset[tuple[str, tuple[str, ...]]]:
     return frozenset(shape for page in pages for shape in Page(page).skeleton())
 
 
+@scale_examples(0.5)
 @given(any_text)
 def test_a_page_holds_no_element_that_is_not_its_own(text: str) -> None:
     page = Page(html.render(everywhere(text)))
@@ -62,6 +64,7 @@ def test_a_page_holds_no_element_that_is_not_its_own(text: str) -> None:
     ]
 
 
+@scale_examples(0.5)
 @given(any_text)
 def test_a_page_shows_every_character(text: str) -> None:
     assert visible(text) in Page(html.render(everywhere(text))).text

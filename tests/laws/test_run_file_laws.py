@@ -110,7 +110,7 @@ shaped = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(FIELDS), inner, max_size=6)
     ),
-    max_leaves=20,
+    max_leaves=8,
 )
 
 

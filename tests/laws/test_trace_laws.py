@@ -50,7 +50,7 @@ shaped = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(FIELDS), inner, max_size=5)
     ),
-    max_leaves=20,
+    max_leaves=8,
 )
 BEDROCK = "https://bedrock-runtime.us-east-1.amazonaws.com/model"
 GOOGLE = "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash"
@@ -125,7 +125,7 @@ def passes(request: Any, url: str, kind: str, body: bytes, status: int | None = 
     assert Run.from_json(run.to_json()) == run
 
 
-objects = st.dictionaries(st.sampled_from(FIELDS), shaped, max_size=6)
+objects = st.dictionaries(st.sampled_from(FIELDS), shaped, max_size=4)
 statuses = st.sampled_from([200, 429, None])
 
 

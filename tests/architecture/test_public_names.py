@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,11 @@ HEAVY = (
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def test_all_is_exactly_what_can_be_imported() -> None:
     lazy = {*pytest_llmops._HOMES, "__version__"}
     assert set(pytest_llmops.__all__) == lazy
@@ -38,7 +44,7 @@ def test_all_is_exactly_what_can_be_imported() -> None:
 
 
 def test_the_lazy_table_and_the_typed_imports_are_the_same() -> None:
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    tree = parse(PACKAGE / "__init__.py")
     typed = {
         alias.asname: str(node.module).removeprefix("pytest_llmops.")
         for node in ast.walk(tree)
@@ -116,9 +122,8 @@ def test_every_built_in_name_can_be_loaded() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_files_and_functions_stay_short(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 400
-    for node in ast.walk(ast.parse(text)):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+    for node in ast.walk(parse(path)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             docstring = ast.get_docstring(node, clean=False) or ""
             length = (node.end_lineno or 0) - node.lineno + 1 - len(docstring.splitlines())
@@ -126,7 +131,7 @@ def test_files_and_functions_stay_short(path: Path) -> None:
 
 
 def test_hooks_of_the_plugin_stay_short() -> None:
-    tree = ast.parse((PACKAGE / "plugin.py").read_text(encoding="utf-8"))
+    tree = parse(PACKAGE / "plugin.py")
     hooks = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name.startswith("pytest_")]
     assert hooks
     for hook in hooks:
@@ -139,7 +144,7 @@ def test_only_the_edge_knows_pytest() -> None:
     for path in FILES:
         names = {
             alias.name if isinstance(node, ast.Import) else str(node.module)
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            for node in ast.walk(parse(path))
             if isinstance(node, (ast.Import, ast.ImportFrom))
             for alias in node.names
         }

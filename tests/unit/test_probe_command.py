@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.server import Reply, Seen, StubServer, chat_answer, json_reply
+from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply
 
 from pytest_llmops import cli
 from pytest_llmops.probing import Fitness, standing
@@ -155,8 +155,11 @@ def test_bad_input(grader: Grader, capsys: pytest.CaptureFixture[str], args: lis
     assert error in err
 
 
-def test_a_judge_in_trouble_is_undecided(grader: Grader, capsys: pytest.CaptureFixture[str]) -> None:
-    grader.close()
+def test_a_judge_in_trouble_is_undecided(
+    grader: Grader, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The SDK would ask again and wait, for each canary.
+    monkeypatch.setattr(grader, "answer", lambda _seen: error_reply(500, x_should_retry="false"))
     Path("kept.json").write_text("what is known of it", encoding="utf-8")
     status, out, err = run(
         capsys,

@@ -11,11 +11,12 @@ PEERS := $(VENV)/peers/.ready
 MODEL    ?=
 BASE_URL ?= https://api.openai.com/v1
 
-.PHONY: demo test lint e2e bench record format clean help
+.PHONY: demo test quick lint e2e bench record format clean help
 
 help:
 	@echo "make demo    the example suite, offline, with an HTML and a JUnit report"
 	@echo "make test    all tests"
+	@echo "make quick   most tests, in under a minute"
 	@echo "make lint    style, types, import contracts"
 	@echo "make e2e     real input through a real model on this machine"
 	@echo "make bench   speed, as ratios measured in one run"
@@ -50,6 +51,10 @@ demo: $(READY)
 
 test: $(READY) $(CLIENTS)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# No clients' environment, no run of pytest within pytest, nothing that is marked slow.
+quick: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests/unit tests/laws tests/golden tests/architecture
 
 lint: $(READY)
 	$(BIN)/ruff check .

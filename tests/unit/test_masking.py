@@ -77,7 +77,15 @@ def pytest_runtest_makereport(item, call):
 
 
 @pytest.mark.parametrize(
-    ("style", "workers"), [("long", 0), ("short", 0), ("line", 0), ("native", 0), ("auto", 0), ("auto", 2)]
+    ("style", "workers"),
+    [
+        ("long", 0),
+        ("short", 0),
+        ("line", 0),
+        ("native", 0),
+        ("auto", 0),
+        pytest.param("auto", 2, marks=pytest.mark.slow),
+    ],
 )
 def test_nothing_that_pytest_writes_holds_a_secret(
     pytester: pytest.Pytester, style: str, workers: int

@@ -22,6 +22,7 @@ FLAGS = (
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.skipif(BROWSER is None, reason="no chromium on PATH"),
 ]
 

@@ -18,7 +18,7 @@ from pytest_llmops.errors import SchemaError
 from pytest_llmops.schemas.documents import ENGINES, JsonSchema
 from pytest_llmops.schemas.formats import checks
 
-pytestmark = pytest.mark.shared_data
+pytestmark = [pytest.mark.shared_data, pytest.mark.slow]
 
 DRAFTS = {
     "draft7": "http://json-schema.org/draft-07/schema#",

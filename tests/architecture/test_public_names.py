@@ -68,6 +68,7 @@ def test_nothing_heavy_is_loaded_at_start(module: str) -> None:
     assert int(ours) <= 12
 
 
+@pytest.mark.slow
 def test_a_run_that_uses_nothing_of_ours_loads_nothing_heavy(tmp_path: Path) -> None:
     (tmp_path / "test_bare.py").write_text("def test_bare(): assert True\n")
     (tmp_path / "conftest.py").write_text(

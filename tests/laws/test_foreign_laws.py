@@ -151,6 +151,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
+@pytest.mark.slow
 def test_a_file_cut_anywhere_is_refused_or_whole(name: str) -> None:
     data = FILES[name]
     whole = read_back(data, name)

@@ -285,6 +285,7 @@ def test_the_claims_are_enough_of_both_kinds() -> None:
     assert len(set(texts)) == len(texts)
 
 
+@pytest.mark.slow
 def test_how_often_it_is_right() -> None:
     """Measured: 48 of 52, and 46 of 53 of those that were held out; the margin is for other versions of the guards."""
     assert accuracy(DEVELOPMENT, TfidfEmbedder()) >= 0.88

@@ -231,6 +231,7 @@ def test_a_failure_asks_the_embedder_once_only() -> None:
     assert len(fake.calls) == 1
 
 
+@pytest.mark.slow
 def test_a_megabyte_is_scored_and_explained() -> None:
     answer = "Nothing to see here. " * 50_000 + "Refunds take 30 days."
     with softly.collect() as found:

@@ -159,6 +159,7 @@ def test_an_interrupted_reader_counts_again_from_the_start(
 
 
 @given(st.data())
+@pytest.mark.slow
 def test_a_ledger_cut_anywhere_can_be_read_and_gone_on_with(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

@@ -305,6 +305,7 @@ def test_an_application_gets_the_recorded_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.shared_data
+@pytest.mark.slow
 def test_every_third_party_cassette_replays_or_is_refused(shared_data: Path, tmp_path: Path) -> None:
     refused = {}
     asked = 0

@@ -392,6 +392,7 @@ def test_captions_that_people_rate_as_the_same(shared_data: Path) -> None:
 
 
 @pytest.mark.shared_data
+@pytest.mark.slow
 def test_negation_edits_of_people(shared_data: Path) -> None:
     passages: dict[int, dict[int, str]] = {}
     for row in _read(shared_data / "semantic/condaqa/condaqa_dev.jsonl.gz"):

@@ -181,6 +181,7 @@ print([(hit.id, hit.score.hex()) for hit in hits])
 """
 
 
+@pytest.mark.slow
 def test_the_same_hits_with_every_hash_seed() -> None:
     outputs = {
         subprocess.run(

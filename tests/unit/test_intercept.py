@@ -88,6 +88,7 @@ def test_prompts_that_swap_places_keep_their_answers(path: Path, server: StubSer
         assert ask("c", "a", "b") == first
 
 
+@pytest.mark.slow
 def test_threads_of_two_libraries_at_once_lose_no_patch(path: Path, server: StubServer) -> None:
     def both(number: int) -> tuple[object, object]:
         with httpx2.Client() as client, requests.Session() as session:

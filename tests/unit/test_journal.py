@@ -277,6 +277,7 @@ def go_on(process: subprocess.Popen[str]) -> None:
 
 @posix_only
 @pytest.mark.parametrize("answers", [1, 3])
+@pytest.mark.slow
 def test_a_killed_run_loses_no_paid_answer(cassette: Path, answers: int) -> None:
     with StubServer() as server, child(cassette, server.url, 0, 9) as process:
         for number in range(answers):
@@ -294,6 +295,7 @@ def test_a_killed_run_loses_no_paid_answer(cassette: Path, answers: int) -> None
 
 
 @posix_only
+@pytest.mark.slow
 def test_a_run_killed_at_its_end_loses_nothing(cassette: Path) -> None:
     with StubServer() as server, child(cassette, server.url, 0, 3) as process:
         for number in range(3):
@@ -305,6 +307,7 @@ def test_a_run_killed_at_its_end_loses_nothing(cassette: Path) -> None:
     assert len(store.opened(cassette)) == 3
 
 
+@pytest.mark.slow
 def test_two_processes_that_merge_into_one_cassette_lose_nothing(cassette: Path) -> None:
     with (
         StubServer() as server,

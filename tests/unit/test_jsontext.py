@@ -184,6 +184,7 @@ def test_nesting_is_explained_instead_of_a_recursion_error(left: str, right: str
     ["[", "{", "{ ", '{"', '["', "[1 ", '{"a" ', '{"a":', '\\"', '{\\"', "[1]", "{}", "{x: ", "[{", "{'", '"{',
      "```json\n", "```\n", "~~~ x\n", "`", " ", "\n", "\0", "\\", "\ud800", "\x1b[31m", "</script>", "\\frac{a}{b} "],
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_megabyte_of_anything_ends_soon(piece: str) -> None:
     for text in (piece * (1_000_000 // len(piece)), "x" + piece * (1_000_000 // len(piece)) + '{"a": 1}'):
         result = find(text)

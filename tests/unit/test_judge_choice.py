@@ -109,6 +109,7 @@ def authors_rule(text: str, begin: str) -> str | None:
 
 
 @pytest.mark.shared_data
+@pytest.mark.slow
 def test_replies_of_llmbar_are_read_as_by_their_authors(shared_data: Path) -> None:
     """Where the authors' pattern and ours differ, the authors looked for output (a) first and took it, although
     the reply says that output (b) is better (or the other way round, in its first line).
@@ -129,6 +130,7 @@ def test_replies_of_llmbar_are_read_as_by_their_authors(shared_data: Path) -> No
 
 
 @pytest.mark.shared_data
+@pytest.mark.slow
 def test_published_statistics_of_llmbar_come_out_of_the_replies(shared_data: Path) -> None:
     """The 130 published results (accuracy in each order, equal winners, kappa) from the replies' texts alone."""
     folder = shared_data / "judge" / "llmbar"

@@ -75,6 +75,7 @@ def test_every_reply_of_the_local_model_is_read(name: str) -> None:
 
 
 @both
+@pytest.mark.slow
 def test_the_local_model_does_not_agree_with_people(name: str, well_formed: Lines) -> None:
     with local_judge(name) as model, softly.collect() as found:
         assert_judge_agrees(JUDGES[name](model), LABELS, min_tnr=0.7, min_tpr=0.7)
@@ -156,6 +157,7 @@ def test_its_figures_are_those_of_the_documentation(name: str) -> None:
 
 
 @both
+@pytest.mark.slow
 def test_its_calibration_is_kept_and_told_by_every_report(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,6 +278,7 @@ def interactions(cassette: str) -> list[dict[str, Any]]:
 
 
 @both
+@pytest.mark.slow
 def test_a_model_that_knows_what_is_right_passes(name: str, tmp_path: Path) -> None:
     path = tmp_path / "knowing.json"
     with KnowingJudge(right["answer"] for right, _ in PAIRS) as server:
@@ -287,6 +290,7 @@ def test_a_model_that_knows_what_is_right_passes(name: str, tmp_path: Path) -> N
     assert again["kappa_lower"] == 1
 
 
+@pytest.mark.slow
 def test_such_a_model_prefers_the_right_answer_in_both_orders(tmp_path: Path) -> None:
     path = tmp_path / "knowing.json"
     with KnowingJudge(right["answer"] for right, _ in PAIRS) as server, taped(path, "new"):

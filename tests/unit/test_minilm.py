@@ -101,6 +101,7 @@ def test_it_keeps_the_contract() -> None:
 
 
 @needs_weights
+@pytest.mark.slow
 def test_of_a_long_text_all_windows_count() -> None:
     embedder = MiniLMEmbedder()
     words = "The parcel was sent on Monday and has not arrived yet. " * 22
@@ -153,6 +154,7 @@ def test_a_single_text_is_no_list_of_texts() -> None:
 
 
 @needs_weights
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minilm, "BATCH_TOKENS", 128)
     monkeypatch.setattr(minilm, "WINDOW", 62)
@@ -169,6 +171,7 @@ def test_memory_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @needs_weights
+@pytest.mark.slow
 def test_the_same_vectors_in_another_process_and_nothing_of_torch() -> None:
     code = (
         "import sys; from pytest_llmops.backends.minilm import MiniLMEmbedder as E; "
@@ -266,6 +269,7 @@ MOST = 0.1
     ],
     ids=lambda one: getattr(one, "name", ""),
 )
+@pytest.mark.slow
 def test_default_bounds_are_those_of_rated_captions(
     shared_data: Path, embedder: Embedder, passes: tuple[int, int]
 ) -> None:

@@ -73,6 +73,7 @@ def test_a_single_text_is_no_list_of_texts(embedder: Offline) -> None:
         embedder.embed("refund")
 
 
+@pytest.mark.slow
 def test_the_same_vectors_in_another_process() -> None:
     code = (
         "from pytest_llmops.backends.offline import HashingEmbedder, TfidfEmbedder\n"

@@ -69,6 +69,7 @@ def texts(data: Path) -> Iterator[str]:
         yield from lines
 
 
+@pytest.mark.slow
 def test_ordinary_text_is_left_alone(shared_data: Path) -> None:
     redactor = Redactor()
     count = 0
@@ -91,6 +92,7 @@ def test_of_real_recordings_only_ids_of_accounts_are_masked(shared_data: Path) -
     assert all(re.fullmatch(rb" +- proj_[A-Za-z0-9]{24}", line) for line in changed)
 
 
+@pytest.mark.slow
 def test_real_recordings_once_masked_are_written_without_a_complaint(shared_data: Path) -> None:
     redactor = Redactor.from_environment({"A_TOKEN": "a-token-that-is-nowhere"})
     count = 0

@@ -305,6 +305,7 @@ def test_a_call_shows_its_thinking_and_what_was_not_read() -> None:
     assert "finish:" not in text
 
 
+@pytest.mark.slow
 def test_a_thousand_tests_stay_within_reason() -> None:
     one = fixed_run().records[0]
     run = Run(records=tuple(replace(one, nodeid=f"tests/test_a.py::test[{n}]") for n in range(1_000)))

@@ -373,6 +373,7 @@ def test_what_is_no_beginning(text: str) -> None:
 @pytest.mark.parametrize(
     "piece", ["[", "{", '{"a":', '["', "[1 ", '[{"a": 1}, ', "[1, ", "\\", '"', "```json\n", "```\n[", "[]", "{x", " ", "[tru"]
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_long_text_of_anything_ends_soon(piece: str) -> None:
     found = beginning("x" + piece * (200_000 // len(piece)))
     assert found is None or isinstance(found.value, (dict, list))

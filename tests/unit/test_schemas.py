@@ -169,6 +169,7 @@ def test_the_same_difference_is_told_once() -> None:
     assert len(texts({"allOf": [{"required": ["a"]}, {"required": ["a", "b"]}]}, {})) == 2
 
 
+@pytest.mark.slow
 def test_the_list_of_differences_has_an_end() -> None:
     schema = {"items": INTEGER, "additionalProperties": False}
     assert len(texts(schema, ["x"] * 10_000)) == MAX_DIFFERENCES

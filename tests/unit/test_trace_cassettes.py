@@ -166,6 +166,7 @@ def test_prices(shared_data: Path) -> None:
     assert {name for name, call in calls(shared_data) if call.cost_usd is None} == PRICELESS
 
 
+@pytest.mark.slow
 def test_every_call_passes_the_wire_between_processes(shared_data: Path) -> None:
     for _, call in calls(shared_data):
         wire = call.to_wire()

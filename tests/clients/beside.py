@@ -21,14 +21,12 @@ from clients.projects import (
     INI,
     MARKED_VCR,
     OF_OURS,
-    PROBE,
     RESPX,
 )
 from support.matrix import PYTHON, ROOT
 
 OURS = "pytest_llmops.plugin"
 ALWAYS = ("xdist.plugin", "pytest_asyncio.plugin")
-TIMEOUT_S = 180
 MOMENT = re.compile(
     r'\d{4}-\d\d-\d\d(?:[T ][\d:.+Z]*)?|\w{3}, \d\d \w{3} \d{4} [\d:]+ GMT|127\.0\.0\.1:\d+|"(?:latency_s|ttft_s)": [\d.e-]+'
 )
@@ -96,15 +94,45 @@ class Ran:
     text: str
 
 
+class Runner:
+    """The process that pytest is forked from: it has loaded the clients, which takes longer than the tests."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [str(PYTHON), str(Path(__file__).with_name("probe.py"))],
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, **job: object) -> int:
+        """Run a job of probe.py; the result is its exit code."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def _environment(**more: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TMPDIR", "LANG") if name in os.environ}
+    return {**kept, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT), **more}
+
+
 @dataclass(frozen=True)
 class Shelf:
     """A project in a folder, and the address that its tests know."""
 
     folder: Path
     url: str
+    runner: Runner
 
     def write(self, **files: str) -> None:
-        for name, text in {"pytest.ini": INI, "probe.py": PROBE, **files}.items():
+        for name, text in {"pytest.ini": INI, **files}.items():
             (self.folder / name).write_text(text, encoding="utf-8")
 
     def write_project(self, neighbour: Neighbour) -> None:
@@ -113,31 +141,23 @@ class Shelf:
 
     def run(self, *args: str, plugins: tuple[str, ...] = ()) -> Ran:
         loaded = [part for one in (*ALWAYS, *filter(None, plugins)) for part in ("-p", one)]
-        changed, report = self.folder / "changed.json", self.folder / "report.xml"
-        command = [str(PYTHON), "probe.py", str(changed), *loaded, f"--junitxml={report}", *args]
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
+        changed, report, output = (
+            self.folder / name for name in ("changed.json", "report.xml", "output.txt")
         )
-        text = f"{' '.join(args)}\n{done.stdout}\n{done.stderr}"
+        code = self.runner.run(
+            folder=str(self.folder),
+            args=[*loaded, f"--junitxml={report}", *args],
+            environment=_environment(HOME=str(self.folder), STUB=self.url, LLMOPS_MODEL="stub-1"),
+            changed=str(changed),
+            output=str(output),
+        )
+        text = f"{' '.join(args)}\n{output.read_text(encoding='utf-8', errors='replace')}"
         if not changed.exists() or not report.exists():
             raise AssertionError(text)
-        ran = Ran(done.returncode, _outcomes(report), json.loads(changed.read_text()), text)
-        changed.unlink()
-        report.unlink()
+        ran = Ran(code, _outcomes(report), json.loads(changed.read_text()), text)
+        for path in (changed, report, output):
+            path.unlink()
         return ran
-
-    def _environment(self) -> dict[str, str]:
-        kept = {
-            name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TMPDIR", "LANG") if name in os.environ
-        }
-        plain = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "HOME": str(self.folder), "PYTHONPATH": str(ROOT)}
-        return {**kept, **plain, "STUB": self.url, "LLMOPS_MODEL": "stub-1"}
 
     def cassettes(self) -> dict[str, Any]:
         """What lies in the folders of the recordings, without the moments at which it was recorded."""

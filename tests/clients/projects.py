@@ -2,47 +2,6 @@
 
 from __future__ import annotations
 
-PROBE = '''
-"""pytest in this very process, and what of the network's attributes it left changed."""
-import http.client, importlib, json, socket, sys, threading
-import aiohttp, botocore.awsrequest, httpcore, httpcore2, httpx, httpx2, pytest, requests, urllib3.connectionpool
-
-PLACES = [
-    (socket.socket, "connect connect_ex sendto sendmsg send sendall".split()),
-    (socket, "getaddrinfo gethostbyname gethostbyname_ex create_connection socketpair socket".split()),
-    (http.client, "HTTPConnection HTTPSConnection".split()),
-    (http.client.HTTPSConnection, ["__init__"]),
-    (urllib3.connectionpool, "HTTPConnection HTTPSConnection VerifiedHTTPSConnection".split()),
-    (urllib3.connectionpool.HTTPConnectionPool, "ConnectionCls _get_conn _new_conn urlopen".split()),
-    (urllib3.connectionpool.HTTPSConnectionPool, "ConnectionCls _get_conn _new_conn urlopen".split()),
-    (botocore.awsrequest.AWSHTTPConnectionPool, ["ConnectionCls"]),
-    (botocore.awsrequest.AWSHTTPSConnectionPool, ["ConnectionCls"]),
-    (requests.Session, ["send"]), (requests.adapters.HTTPAdapter, ["send"]),
-    (aiohttp.ClientSession, ["_request"]),
-    (threading.Thread, ["start"]),
-]
-for module in (httpx, httpx2):
-    PLACES += [
-        (module.HTTPTransport, ["handle_request"]), (module.AsyncHTTPTransport, ["handle_async_request"]),
-        (module.MockTransport, "handle_request handle_async_request".split()),
-        (module.ASGITransport, ["handle_async_request"]), (module.WSGITransport, ["handle_request"]),
-        (module.Client, "__init__ send _transport_for_url".split()),
-        (module.AsyncClient, "__init__ send _transport_for_url".split()),
-    ]
-for module in (httpcore, httpcore2):
-    PLACES += [(module.ConnectionPool, ["handle_request"]), (module.AsyncConnectionPool, ["handle_async_request"])]
-
-def seen():
-    return {(repr(target), name): getattr(target, name, None) for target, names in PLACES for name in names}
-
-before = seen()
-code = pytest.main(sys.argv[2:])
-after = seen()
-changed = sorted(" ".join(place) for place in before if before[place] != after[place])
-open(sys.argv[1], "w").write(json.dumps(changed))
-sys.exit(int(code))
-'''
-
 INI = """
 [pytest]
 addopts = --strict-markers --strict-config -p no:cacheprovider

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-from clients.beside import NEIGHBOURS, OURS, Neighbour, Shelf
-from support.matrix import PYTHON
+from clients.beside import NEIGHBOURS, OURS, Neighbour, Runner, Shelf
 from support.server import StubServer
 
 from pytest_llmops.cli import main
@@ -44,22 +42,12 @@ class TestStreams:
 """
 
 
-@pytest.fixture(autouse=True)
-def _environment() -> None:
-    if PYTHON.exists():
-        return
-    reason = f"the environment with the fellow recorders is not there: {PYTHON}"
-    if os.environ.get("LLMOPS_REQUIRE_CLIENTS"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.mark.parametrize("neighbour", RECORDERS, ids=lambda one: one.name)
 def test_a_project_moves_over(
-    neighbour: Neighbour, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    neighbour: Neighbour, runner: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with StubServer() as server:
-        shelf = Shelf(tmp_path, server.url)
+        shelf = Shelf(tmp_path, server.url, runner)
         shelf.write(**{"test_moved.py": TESTS})
         ran = shelf.run(*neighbour.recording, "test_moved.py", plugins=(neighbour.plugin,))
     assert ran.exit == 0, ran.text

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-from clients.beside import NEIGHBOURS, OURS, Neighbour, Ran, Shelf, names
-from support.matrix import PYTHON
+from clients.beside import NEIGHBOURS, OURS, Neighbour, Ran, Runner, Shelf, names
 from support.server import StubServer
 
 THEIRS, OF_OURS, BOTH = FILES = ("test_theirs.py", "test_ours.py", "test_both.py")
 
 
-@pytest.fixture(autouse=True)
-def _environment() -> None:
-    if PYTHON.exists():
-        return
-    reason = f"the environment with the fellow recorders is not there: {PYTHON}"
-    if os.environ.get("LLMOPS_REQUIRE_CLIENTS"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def shelf(folder: Path, server: StubServer, neighbour: Neighbour) -> Shelf:
+def shelf(folder: Path, server: StubServer, runner: Runner, neighbour: Neighbour) -> Shelf:
     folder.mkdir()
-    made = Shelf(folder, server.url)
+    made = Shelf(folder, server.url, runner)
     made.write_project(neighbour)
     return made
 
@@ -38,22 +26,24 @@ def all_passed(ran: Ran) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def ours_alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], dict[str, str]]:
+def ours_alone(
+    runner: Runner, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, str], dict[str, str]]:
     """What our tests give and record without a neighbour."""
     with StubServer() as server:
-        alone = shelf(tmp_path_factory.mktemp("alone") / "ours", server, NEIGHBOURS[0])
+        alone = shelf(tmp_path_factory.mktemp("alone") / "ours", server, runner, NEIGHBOURS[0])
         ran = alone.run("--llm-record=new", f"--llm-base-url={server.url}/v1", OF_OURS, plugins=(OURS,))
     return all_passed(ran), alone.cassettes()
 
 
 @pytest.mark.parametrize("neighbour", NEIGHBOURS, ids=lambda one: one.name)
 def test_each_does_beside_the_other_what_it_does_alone(
-    neighbour: Neighbour, tmp_path: Path, ours_alone: tuple[dict[str, str], dict[str, str]]
+    neighbour: Neighbour, runner: Runner, tmp_path: Path, ours_alone: tuple[dict[str, str], dict[str, str]]
 ) -> None:
     them, (ours, ours_recorded) = neighbour.plugin, ours_alone
     with StubServer() as one, StubServer() as two:
-        without_us = shelf(tmp_path / "theirs", one, neighbour)
-        together = shelf(tmp_path / "together", two, neighbour)
+        without_us = shelf(tmp_path / "theirs", one, runner, neighbour)
+        together = shelf(tmp_path / "together", two, runner, neighbour)
         theirs = all_passed(without_us.run(*neighbour.recording, THEIRS, plugins=(them,)))
         live = ("--llm-record=new", f"--llm-base-url={two.url}/v1")
         made = all_passed(together.run(*neighbour.recording, *live, *FILES, plugins=(them, OURS)))
@@ -68,7 +58,7 @@ def test_each_does_beside_the_other_what_it_does_alone(
     away = ("--llm-record=none", f"--llm-base-url={two.url}/v1")
     backwards = together.run(*neighbour.replaying, *away, *reversed(FILES), plugins=(OURS, them))
     assert all_passed(backwards) == made
-    assert all_passed(together.run(*neighbour.replaying, *away, "-n2", *FILES, plugins=(them, OURS))) == made
+    assert all_passed(together.run(*neighbour.replaying, *away, "-n1", *FILES, plugins=(them, OURS))) == made
     assert all_passed(without_us.run(*neighbour.replaying, THEIRS, plugins=(them, OURS))) == theirs
     assert together.cassettes() == recorded
 
@@ -91,8 +81,8 @@ def test_marks():
 """
 
 
-def test_what_only_one_of_two_recorders_can_give_is_an_error(tmp_path: Path) -> None:
-    made = Shelf(tmp_path, "")
+def test_what_only_one_of_two_recorders_can_give_is_an_error(runner: Runner, tmp_path: Path) -> None:
+    made = Shelf(tmp_path, "", runner)
     made.write(**{"test_a.py": MARKED_FOR_BOTH})
     ran = made.run("test_a.py", plugins=("pytest_recording.plugin", OURS))
     assert set(ran.outcomes.values()) == {"error"}
@@ -102,13 +92,14 @@ def test_what_only_one_of_two_recorders_can_give_is_an_error(tmp_path: Path) -> 
     assert ran.changed == []
 
 
-def test_their_mark_without_their_plugin_is_nobodys(tmp_path: Path) -> None:
-    made = Shelf(tmp_path, "")
+def test_their_mark_without_their_plugin_is_nobodys(runner: Runner, tmp_path: Path) -> None:
+    made = Shelf(tmp_path, "", runner)
     made.write(**{"test_a.py": MARKED_FOR_BOTH})
     ran = made.run("-o", "markers=vcr", "test_a.py", plugins=(OURS,))
     assert len(all_passed(ran)) == 3
 
 
+@pytest.mark.usefixtures("runner")  # for its reason to skip
 def test_no_two_plugins_use_one_name() -> None:
     found = names(OURS, *(one.plugin for one in NEIGHBOURS if one.plugin))
     ours = found.pop(OURS)

@@ -8,15 +8,17 @@ in a fresh process, when there is no server any more. What came out is in ``FOLD
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from contextlib import nullcontext
 from importlib import import_module
-from importlib.metadata import distributions
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from clients.kit import Phase, Scenario, plain
+from clients.page import SCRIPTS
 from support.tapes import taped
 
 from pytest_llmops.cassettes import intercept
@@ -27,6 +29,7 @@ connected: list[str] = []
 
 
 def main(script: str, phase: str, folder: Path, *urls: str) -> None:
+    os.fsync = _not_synced
     if phase == "replay":
         Phase.server = False
         sys.addaudithook(_listen)
@@ -37,9 +40,13 @@ def main(script: str, phase: str, folder: Path, *urls: str) -> None:
             "bare": _all(script, folder, urls[0], None),
             "record": _all(script, folder, urls[1], "new"),
         }
-    versions = {one.name: one.version for one in distributions()}
+    versions = {package: version(package) for package in SCRIPTS[script].values() if package}
     text = json.dumps({**found, "connected": connected, "versions": versions})
     (folder / f"{phase}.json").write_text(text, encoding="utf-8")
+
+
+def _not_synced(fd: Any) -> None:
+    """Do nothing, and quickly: what the kernel has is not lost with the process."""
 
 
 def _listen(event: str, args: tuple[Any, ...]) -> None:

@@ -90,6 +90,8 @@ async def _async_embed(url: str) -> object:
 SCENARIOS: dict[str, Scenario] = {
     **row(generate, "gemini"),
     **async_row(async_generate, "gemini"),
+    # In one word, as the server makes a part of the answer out of each.
+    "large": lambda url: generate(url, "gemini " + "large" * 24_000),
     "stream": stream,
     "left early": left_early,
     "first token": first_token,

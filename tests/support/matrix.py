@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import certifi
+
 from support.vendors import Vendors
 
 ROOT = Path(__file__).parents[2]
@@ -51,12 +53,20 @@ def _run(script: str, phase: str, folder: Path, *urls: str) -> dict[str, Any]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """No key, proxy or setting of this machine; what a client keeps for itself stays in the folder."""
+    """No key, proxy or setting of this machine; what a client keeps for itself stays in the folder.
+
+    One trusted certificate instead of all: each new client would parse the whole bundle, and no test uses TLS.
+    """
+    bundle = Path(certifi.where()).read_text(encoding="utf-8")
+    certificate = folder / "certificate.pem"
+    end = "-----END CERTIFICATE-----"
+    certificate.write_text(f"{bundle.partition(end)[0]}{end}\n", encoding="utf-8")
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TMPDIR", "LANG") if name in os.environ}
     return {
         **kept,
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
         "HOME": str(folder),
+        "SSL_CERT_FILE": str(certificate),
         "AWS_EC2_METADATA_DISABLED": "true",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "LANGSMITH_TRACING": "false",

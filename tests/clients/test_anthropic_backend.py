@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -74,23 +73,21 @@ class Claude(StubServer):
         )
 
 
-@pytest.mark.parametrize("more", [(), ("-n", "2", "-p", "xdist.plugin")], ids=["n0", "n2"])
-def test_models_are_named_on_the_command_line_recorded_and_replayed(
-    tmp_path: Path, more: Sequence[str]
-) -> None:
+def test_models_are_named_on_the_command_line_recorded_by_workers_and_replayed(tmp_path: Path) -> None:
     (tmp_path / "test_a.py").write_text(TESTS, encoding="utf-8")
     (tmp_path / "pytest.ini").write_text(
         "[pytest]\nllm_model = anthropic:claude-app\nfilterwarnings = error\n", encoding="utf-8"
     )
     report = tmp_path / "run.json"
+    workers = ("-n", "2", "-p", "xdist.plugin")
     common = ("-p", "pytest_llmops.plugin", "--llm-judge", "--llm-judge-model=anthropic:claude-judge")
     with Claude() as server:
         url = server.url
-        _run(tmp_path, *common, "--llm-record=new", "--llm-max-calls=2", *more, ANTHROPIC_BASE_URL=url)
+        _run(tmp_path, *common, "--llm-record=new", "--llm-max-calls=2", *workers, ANTHROPIC_BASE_URL=url)
         assert [one.json["model"] for one in server.seen] == ["claude-app", "claude-judge"]
     # The server of --llm-base-url is OpenAI-compatible and has no part in it.
     other = "--llm-base-url=http://127.0.0.1:9/v1"
-    _run(tmp_path, *common, other, f"--llm-report={report}", *more, ANTHROPIC_BASE_URL=url)
+    _run(tmp_path, *common, other, f"--llm-report={report}", ANTHROPIC_BASE_URL=url)
     (record,) = Run.from_json(report.read_text(encoding="utf-8")).records
     assert record.outcome == "passed"
     assert [(one.model, one.purpose, one.replayed) for one in record.calls] == [

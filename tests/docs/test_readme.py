@@ -44,6 +44,8 @@ def test_five_minutes(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
     test = indented(text, "Write a test, `test_greet.py`:")
     config = indented(text, "so that nobody has to repeat it:")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-user-1234567890abcdef")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # the others' imports take longer than the runs
+    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_llmops.plugin")
     path = pytester.path / "prompts/greet/v1.md"
     path.parent.mkdir(parents=True)
     path.write_text(prompt, encoding="utf-8")

@@ -23,9 +23,10 @@ from pytest_llmops.cassettes import store
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="fork and SIGKILL are POSIX")
 MAX_STEPS = 400
-RANDOM_KILLS = 40
+RANDOM_KILLS = 20
 SEED = 7
-ALL = (1, 2, 3)
+ALL = (1, 2)
+"""The first begins a journal, the second adds to one; a third would repeat the second."""
 
 
 def on_disk(cassette: Path) -> dict[int, list[int]]:
@@ -56,8 +57,8 @@ def killed_before(recorder: Recorder, job: Job) -> None:
     while True:
         assert recorder.run(replace(job, questions=(9,))).status == 0
         step += 1
-        ran = recorder.run(replace(job, questions=(1, 2), kill_at=step))
-        if len(ran.told) == 2:  # it has not begun to merge
+        ran = recorder.run(replace(job, questions=(1,), kill_at=step))
+        if ran.told:  # it has not begun to merge
             break
         shutil.rmtree(Path(job.cassette).parent)
     assert [path.suffix for path in Path(job.cassette).parent.glob(".journal/*")] == [".journal"]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from pytest_llmops.cassettes import miss
 from pytest_llmops.cassettes.miss import WRAP, describe, exhausted, other_take, readable
 from pytest_llmops.cassettes.question import Question, ask
 from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.cassettes.wire import fold
+from pytest_llmops.cassettes.wire import fold, unfold
 
 URL = "https://api.example.com/v1/chat/completions"
 WHERE = {
@@ -196,3 +196,155 @@ def test_other_take() -> None:
     lines = other_take(asked(chat("a")), "3", ["10", "2"], **WHERE).splitlines()
     assert lines[0] == f"POST {URL} (model gpt-4o-mini) is not recorded for trial 3"
     assert lines[2] == "  recorded  for trial 2, 10"
+
+
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data; boundary=x7"
+FILLER = " ".join(f"paragraph{n} of the handbook" for n in range(200))
+PIXELS = b"\x89PNG\xff\xfe\x00"
+
+
+def send_json(topic: str) -> tuple[str, bytes]:
+    return "application/json", json.dumps(chat(f"what about {topic} please")).encode()
+
+
+def send_long_json_with_the_topic_first(topic: str) -> tuple[str, bytes]:
+    return "application/json", json.dumps({"messages": [f"about {topic}", FILLER]}).encode()
+
+
+def send_long_json_with_the_topic_last(topic: str) -> tuple[str, bytes]:
+    return "application/json", json.dumps({"messages": [FILLER, f"about {topic}"]}).encode()
+
+
+def send_json_of_many_lines(topic: str) -> tuple[str, bytes]:
+    return "application/json", json.dumps(["a system prompt", f"{FILLER}\nabout {topic}\nplease"]).encode()
+
+
+def send_json_with_numbers_around_the_topic(topic: str) -> tuple[str, bytes]:
+    matrix = [[number / 7] for number in range(100)]
+    return "application/json", json.dumps({"before": matrix, "about": topic, "after": matrix}).encode()
+
+
+def send_text(topic: str) -> tuple[str, bytes]:
+    return "text/plain", f"what about {topic} please".encode()
+
+
+def send_long_text(topic: str) -> tuple[str, bytes]:
+    return "text/plain", f"{FILLER}\nwhat about {topic}\nplease".encode()
+
+
+def send_form(topic: str) -> tuple[str, bytes]:
+    return FORM, f"q=what about {topic} please&lang=en".encode()
+
+
+def send_multipart(topic: str) -> tuple[str, bytes]:
+    parts = [b'name="prompt"\r\n\r\nabout ' + topic.encode(), b'name="image"\r\n\r\n' + PIXELS]
+    start = b"--x7\r\nContent-Disposition: form-data; "
+    return MULTIPART, b"".join(start + part + b"\r\n" for part in parts) + b"--x7--\r\n"
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        send_json,
+        send_long_json_with_the_topic_first,
+        send_long_json_with_the_topic_last,
+        send_json_of_many_lines,
+        send_json_with_numbers_around_the_topic,
+        send_text,
+        send_long_text,
+        send_form,
+        send_multipart,
+    ],
+)
+@pytest.mark.parametrize("place", [1, 30, 60])
+def test_the_nearest_of_many_is_found(send: Callable[[str], tuple[str, bytes]], place: int) -> None:
+    def ask_about(topic: str) -> Question:
+        kind, body = send(topic)
+        return ask("POST", URL, {"content-type": kind}, body, Redactor())
+
+    recorded = []
+    for number in range(1, 61):
+        topic = "late delivery refund old" if number == place else f"weather in town{number} today"
+        stored = fold(ask_about(topic).body)
+        recorded.append((f"#{number:03d}", {"method": "POST", "url": URL, "body": stored}))
+    text = describe(ask_about("late delivery refund new"), recorded, **WHERE)
+    assert f"  nearest   #{place:03d}" in text.splitlines()
+    changed = [line for line in text.splitlines() if line.startswith(("    - ", "    + "))]
+    assert len(changed) == 2
+    assert "old" in changed[0]
+    assert "new" in changed[1]
+
+
+def many(*last: Mapping[str, Any], count: int = 60) -> list[Mapping[str, Any]]:
+    """Requests that have little to do with a delivery, and others after them."""
+    weather = [request(chat(f"weather in town{number}")) for number in range(1, count + 1)]
+    return [*weather[: count - len(last)], *last]
+
+
+def test_the_address_counts_more_than_words_among_many_too() -> None:
+    asked_for = chat("late delivery refund")
+    other = "https://other.example/v1"
+    elsewhere = [request(asked_for, url=other, method="PUT")] * 45
+    for fewer_words in (
+        request(chat("late")),
+        request(chat("late"), method="GET"),
+        request(chat("late"), url=other),
+    ):
+        assert "  nearest   #046" in said(asked_for, *elsewhere, fewer_words).splitlines()
+
+
+def test_of_requests_that_are_equally_near_the_first_is_named() -> None:
+    # A repeated word counts against a request in the choice of the forty, and not in the comparison itself.
+    repeated, plain = request(chat("late delivery delivery delivery")), request(chat("late delivery"))
+    text = said(chat("late delivery refund"), *many(repeated, plain))
+    assert "  nearest   #059" in text.splitlines()
+    assert "  nearest   #001" in said(chat("late"), *[request(chat("late delivery"))] * 41).splitlines()
+    assert "  nearest   #001" in said(chat("late"), *[request(chat("late delivery"))] * 2).splitlines()
+
+
+@pytest.mark.parametrize("filler", [0, 60])
+def test_a_long_request_that_holds_all_the_words_is_not_the_nearest_for_that(filler: int) -> None:
+    long = request(chat(f"late delivery refund {FILLER}"))
+    listed = many(long, request(chat("late delivery")), count=filler + 2)
+    text = said(chat("late delivery refund"), *listed)
+    assert f"  nearest   #{filler + 2:03d}" in text.splitlines()
+
+
+def test_only_some_of_many_requests_are_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Mapping[str, Any]] = []
+
+    def open_body(stored: Mapping[str, Any]) -> bytes:
+        opened.append(stored)
+        return unfold(stored)
+
+    monkeypatch.setattr(miss, "unfold", open_body)
+    said(chat("late delivery"), *many(count=miss.SHORTLIST))
+    assert len(opened) == miss.SHORTLIST
+    opened.clear()
+    said(chat("late delivery"), *many(count=3 * miss.SHORTLIST))
+    assert len(opened) == miss.SHORTLIST
+
+
+@pytest.mark.parametrize("body", [{"body": {"text": ""}}, {}])
+def test_many_requests_without_a_body_are_compared_by_their_address(body: Mapping[str, Any]) -> None:
+    listed = [{"method": "GET", "url": f"{URL}/{number}", **body} for number in range(1, 61)]
+    text = said(b"", *listed, url=f"{URL}/50", method="GET")
+    assert "  nearest   #050" in text.splitlines()
+
+
+def test_damaged_requests_among_many_are_passed_over() -> None:
+    damaged = {**request(chat("late delivery refund")), "body": {"base64": "!"}}
+    nearest = request(chat("late delivery refund now"))
+    for listed in ([damaged, nearest], many(damaged, nearest)):
+        assert f"  nearest   #{len(listed):03d}" in said(chat("late delivery refund"), *listed).splitlines()
+
+
+def test_many_equal_lines_between_two_changed_ones_are_not_listed() -> None:
+    old, new = ("\n".join([f"{name} start", *["the same"] * 300, f"{name} end"]) for name in ("old", "new"))
+    assert said(chat(new), request(chat(old))).splitlines()[3:7] == [
+        "    - messages[0].content: old start",
+        "    + messages[0].content: new start",
+        "    -   old end",
+        "    +   new end",
+    ]

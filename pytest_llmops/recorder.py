@@ -93,13 +93,14 @@ class Recorder:
             self.facts.update(inner.facts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Block:
-    """An open `soft` or `collect`, the test it belongs to, and the block around it."""
+    """A `soft` or `collect`, the test it belongs to, and the block around it."""
 
     base: Recorder | None
     recorder: Recorder | None = None
     outer: _Block | None = None
+    is_open: bool = True
 
 
 _stack: list[Recorder] = []
@@ -142,6 +143,8 @@ def current() -> Recorder | None:
     recorders = _recorders()
     base = recorders[-1] if recorders else None
     block = _block.get()
+    while block is not None and not block.is_open:  # a task or thread that goes on after its block
+        block = block.outer
     if block is None or block.base is not base:
         block = next((one for one in reversed(_inherited) if one.base is base), None)
     return base if block is None or block.recorder is None else block.recorder
@@ -188,6 +191,7 @@ def opened(inner: Recorder) -> Iterator[None]:
     try:
         yield
     finally:
+        block.is_open = False
         # No token: a fixture may be left in another context than it was entered in.
         if _block.get() is block:
             _block.set(outer)

@@ -32,17 +32,18 @@ class Carried:
     """What a thread takes along from where it was started: good as long as the same test runs."""
 
     base: Tape | None
-    nested: Tape | None
+    block: _Block | None
     take: str
     purpose: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A block, and the tape of the test that it was opened over."""
+    """A block, the tape of the test that it was opened over, and the block around it."""
 
     tape: Tape
     base: Tape | None
+    outer: _Block | None
 
 
 _nested: ContextVar[_Block | None] = ContextVar("pytest_llmops_tape", default=None)
@@ -51,15 +52,21 @@ _carried: ContextVar[Carried | None] = ContextVar("pytest_llmops_carried", defau
 
 def current() -> Tape | None:
     """Return the tape in use here, or None."""
+    block = _open_block()
+    return block.tape if block is not None else base()
+
+
+def _open_block() -> _Block | None:
+    """Return the innermost block that this task or thread is in, of those that are still open."""
     block = _nested.get()
-    if block is not None and block.base is base():  # else a fixture is being set up inside it
-        nested: Tape | None = block.tape
-    else:
-        along = _along() if block is None else None
-        nested = along.nested if along is not None else None
-    if nested is not None and nested in _open:
-        return nested
-    return base()
+    if block is None:
+        along = _along()
+        block = along.block if along is not None else None
+    elif block.base is not base():  # a fixture is being set up inside it
+        return None
+    while block is not None and block.tape not in _open:
+        block = block.outer
+    return block
 
 
 def base() -> Tape | None:
@@ -103,7 +110,7 @@ def eject(tape: Tape) -> None:
 @contextmanager
 def using(tape: Tape) -> Iterator[Tape]:
     """Use a tape for a block: in this task or thread, and in those that the block starts."""
-    outer, block = _nested.get(), _Block(tape, base())
+    before, block = _nested.get(), _Block(tape, base(), _open_block())
     _open.append(tape)
     _nested.set(block)
     _tell(came=True)
@@ -113,7 +120,7 @@ def using(tape: Tape) -> Iterator[Tape]:
         _open.remove(tape)
         # No token: a generator may be closed in another context than it was started in.
         if _nested.get() is block:
-            _nested.set(outer)
+            _nested.set(before)
         _tell(came=False)
 
 
@@ -125,11 +132,10 @@ def _tell(*, came: bool) -> None:
 
 def snapshot() -> Carried | None:
     """Return what a thread that is started here takes along; None if that is nothing."""
-    nested, trial, purpose = current(), take(), whose()
-    nested = nested if nested in _open else None
-    if nested is None and trial == "0" and purpose == "app":
+    block, trial, purpose = _open_block(), take(), whose()
+    if block is None and trial == "0" and purpose == "app":
         return None
-    return Carried(base(), nested, trial, purpose)
+    return Carried(base(), block, trial, purpose)
 
 
 def carried(along: Carried | None) -> AbstractContextManager[None]:

@@ -14,7 +14,9 @@ from support.tapes import taped
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.journal import Journal, left_behind
 from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.cassettes.tape import Tape, using
+from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.settings import RecordMode
 
 
 def questions(path: Path) -> list[object]:
@@ -119,3 +121,64 @@ def test_a_journal_that_is_still_written_survives_another_s_end(tmp_path: Path) 
         assert len(store.load(path)) == 2
     assert Tape(path).counts.replayed == 0
     assert files(tmp_path) == [path.name]
+
+
+def test_an_answer_after_the_end_of_a_block_is_in_the_cassette_of_the_block(tmp_path: Path) -> None:
+    outer, inner = tmp_path / "test_a.json", tmp_path / "block.json"
+    with StubServer() as server, httpx2.Client(trust_env=False) as client:
+        late = Late(server)
+        with taped(outer, "new") as tape:
+            block = tape.another(inner)
+            with using(block):
+                late.start()
+            block.close()
+            client.post(f"{server.url}/ask", json={"q": "own"})
+            late.finish()
+        assert questions(outer) == ["own"]
+        assert not inner.exists()
+        assert questions(inner) == ["late"]
+        with taped(outer, "new") as tape:
+            block = tape.another(inner)
+            with using(block):
+                assert client.post(f"{server.url}/ask", json={"q": "late"}).json() == {"late": True}
+            block.close()
+        assert server.count == 2
+    assert files(tmp_path) == [inner.name, outer.name]
+
+
+def ask_after_a_block(test: Path, block: Path, mode: RecordMode, url: str) -> tuple[list[object], Tape]:
+    """Ask in a thread that was started in a block, when the block is closed."""
+    go, answers = threading.Event(), list[object]()
+
+    def ask() -> None:
+        wait(go)
+        with httpx2.Client(trust_env=False) as client:
+            try:
+                answers.append(client.post(f"{url}/ask", json={"q": "after"}).json()["n"])
+            except CassetteMiss as error:
+                answers.append(error)
+
+    with taped(test, mode) as tape:
+        inner = tape.another(block)
+        with using(inner):
+            thread = threading.Thread(target=ask)
+            thread.start()
+        inner.close()
+        go.set()
+        thread.join()
+    assert inner.misses == []
+    return answers, tape
+
+
+def test_a_question_after_the_end_of_a_block_is_the_test_s(tmp_path: Path) -> None:
+    test, block = tmp_path / "test_a.json", tmp_path / "block.json"
+    with StubServer() as server:
+        answers, tape = ask_after_a_block(test, block, "none", server.url)
+        assert isinstance(answers[0], CassetteMiss)
+        assert str(tape.verdict()) == str(answers[0])
+        assert server.count == 0
+        assert ask_after_a_block(test, block, "new", server.url)[0] == [1]
+        assert ask_after_a_block(test, block, "none", server.url)[0] == [1]
+        assert server.count == 1
+    assert questions(test) == ["after"]
+    assert files(tmp_path) == [test.name]

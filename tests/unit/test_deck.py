@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.server import wait
+from support.server import WAIT_S, wait
 from support.tapes import no_tape
 
 from pytest_llmops import recorder
@@ -180,6 +181,84 @@ def test_a_thread_that_outlives_a_block_is_back_on_the_tape_of_the_test(base: Ta
     go.set()
     one.join()
     assert found == [base]
+
+
+def test_a_thread_that_outlives_an_inner_block_is_in_the_one_around_it(
+    base: Tape, inner: Tape, tmp_path: Path
+) -> None:
+    outer, middle, later = (Tape(tmp_path / f"{name}.json") for name in ("outer", "middle", "later"))
+    step, tapes = threading.Barrier(2, timeout=WAIT_S), list[object]()
+
+    def run() -> None:
+        for _ in range(4):
+            step.wait()
+            tapes.append(deck.current())
+            step.wait()
+
+    def look() -> None:
+        step.wait()
+        step.wait()
+
+    thread = threading.Thread(target=run)
+    with deck.using(outer):
+        with deck.using(middle), deck.using(inner):
+            thread.start()
+            look()
+        look()
+    look()
+    with deck.using(later):
+        look()
+    thread.join()
+    assert tapes == [inner, outer, base, base]
+
+
+def test_a_block_that_a_thread_opens_ends_in_the_block_of_its_starter(base: Tape, inner: Tape) -> None:
+    tapes: list[object] = []
+    own = Tape(base.path.with_name("own.json"))
+
+    def run() -> None:
+        with deck.using(own):
+            tapes.append(deck.current())
+            late = contextvars.copy_context()
+        tapes.extend([deck.current(), late.run(deck.current)])
+
+    with deck.using(inner):
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    assert tapes == [own, inner, inner]
+
+
+def test_a_task_that_outlives_an_inner_block_is_in_the_one_around_it(base: Tape, inner: Tape) -> None:
+    outer = Tape(base.path.with_name("outer.json"))
+
+    async def main() -> Tape | None:
+        go = asyncio.Event()
+
+        async def look() -> Tape | None:
+            await go.wait()
+            return deck.current()
+
+        with deck.using(outer):
+            with deck.using(inner):
+                task = asyncio.create_task(look())
+            go.set()
+            return await task
+
+    assert asyncio.run(main()) is outer
+
+
+def test_a_block_of_a_fixture_is_not_in_the_block_that_it_interrupts(base: Tape, inner: Tape) -> None:
+    fixture, own = (Tape(base.path.with_name(f"{name}.json")) for name in ("fixture", "own"))
+    with deck.using(inner):
+        deck.insert(fixture)
+        assert deck.current() is fixture
+        with deck.using(own):
+            assert deck.current() is own
+            late = contextvars.copy_context()
+        assert late.run(deck.current) is fixture
+        deck.eject(fixture)
+        assert deck.current() is inner
 
 
 def test_a_thread_that_cannot_start_stays_as_it_was(base: Tape) -> None:

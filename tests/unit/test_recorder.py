@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
@@ -300,6 +300,54 @@ def test_a_collect_in_one_task_swallows_no_failure_of_another(top: Recorder) -> 
     assert names(kept) == ["lower"]
     assert isinstance(failed, MeasurementFailed)
     assert names(top.measurements) == ["low", "low"]
+
+
+@pytest.mark.parametrize("block", [soft, collect])
+def test_a_check_of_a_task_that_outlives_a_block_is_not_lost(
+    top: Recorder, block: Callable[[], AbstractContextManager[object]]
+) -> None:
+    async def main() -> tuple[object, list[Measurement]]:
+        go = asyncio.Event()
+
+        async def check() -> None:
+            await go.wait()
+            emit(LOW)
+
+        with collect() as around:
+            with block():
+                inner = asyncio.create_task(check())
+            go.set()
+            await inner
+        go.clear()
+        with block():
+            last = asyncio.create_task(check())
+        go.set()
+        return (await asyncio.gather(last, return_exceptions=True))[0], around
+
+    error, around = asyncio.run(main())
+    assert names(around) == ["low"]
+    assert isinstance(error, MeasurementFailed)
+    assert names(top.measurements) == ["low"]
+
+
+def test_a_check_of_a_raw_thread_that_outlives_a_block_is_not_lost(top: Recorder) -> None:
+    go, errors = threading.Event(), list[BaseException]()
+
+    def check() -> None:
+        go.wait(20)
+        try:
+            emit(LOW)
+        except MeasurementFailed as error:
+            errors.append(error)
+
+    with collect() as kept:
+        thread = threading.Thread(target=check)
+        thread.start()
+    go.set()
+    thread.join()
+    assert kept == []
+    assert len(errors) == 1
+    assert names(top.measurements) == ["low"]
 
 
 def test_two_softs_in_two_tasks_raise_their_own(top: Recorder) -> None:

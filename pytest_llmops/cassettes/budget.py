@@ -84,6 +84,8 @@ class _Book:
             try:
                 for line in _new_lines(path, self):
                     self.take(line)
+            except OSError:  # no line was taken in: who asks next must not take the file for a new one
+                raise
             except BaseException:  # a time limit or Ctrl-C in the middle: the sums may be half done
                 self.offset = self.calls = self.spent = self.promised = self.dearest = 0
                 self.reserved.clear()

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,7 @@ def test_tasks_share_the_calls(path: Path) -> None:
 
 ASKING = """
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from pytest_llmops.cassettes.budget import Ledger
@@ -382,3 +384,80 @@ def test_a_long_ledger_is_read_on_from_where_it_was(path: Path) -> None:
     assert read == len(lines)
     assert granted(ledger, 0.0)
     assert budget._books[str(path)].offset - read < 100
+
+
+def test_a_ledger_leaves_no_file_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_open, real_close = os.open, os.close
+    opened, closed = list[int](), list[int]()
+
+    def open_file(name: Any, *args: Any) -> int:
+        fd = real_open(name, *args)
+        if name == path:
+            opened.append(fd)
+        return fd
+
+    def close_file(fd: int) -> None:
+        closed.append(fd)
+        real_close(fd)
+
+    ledger = Ledger(path, max_calls=3, budget_usd=1.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", open_file)
+        patched.setattr(os, "close", close_file)
+        for _ in range(3):
+            ledger.ask(0.1).settle(0.05)
+        patched.setattr(os, "write", lambda *_: 0)
+        assert not granted(ledger, 0.1)
+    assert len(opened) == 7
+    assert [fd for fd in closed if fd in opened] == opened
+
+
+def test_a_call_that_is_settled_twice_counts_once(path: Path) -> None:
+    ledger = Ledger(path, budget_usd=1.0)
+    grant = ledger.ask(0.8)
+    grant.settle(0.1)
+    before = path.read_bytes()
+    grant.settle(0.2)
+    assert path.read_bytes() == before
+    path.write_bytes(before + before[before.index(b"cost ") :])  # the same line once more
+    for _ in range(2):
+        assert ledger.totals() == (1, 0.1)
+        forget()
+
+
+def test_a_call_that_cost_nothing_frees_what_was_reserved(path: Path) -> None:
+    ledger = Ledger(path, budget_usd=1.0)
+    ledger.ask(0.8).settle(0.0)
+    assert ledger.totals() == (1, 0.0)
+    assert granted(ledger, 1.0)
+
+
+def test_a_cost_that_was_unknown_at_first_may_follow(path: Path) -> None:
+    ledger = Ledger(path, budget_usd=1.0)
+    grant = ledger.ask(0.8)
+    grant.settle(None)
+    grant.settle(0.1)
+    assert ledger.totals() == (1, 0.1)
+
+
+def test_a_cost_does_not_make_a_ledger_that_is_gone(path: Path) -> None:
+    grant = Ledger(path, budget_usd=1.0).ask(0.8)
+    path.unlink()
+    grant.settle(0.1)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "look", [Ledger.totals, lambda ledger: ledger.estimate({"model": "gpt-4o-mini"}, CHAT)]
+)
+def test_a_look_at_a_ledger_that_is_gone_does_not_start_it_again(
+    path: Path, look: Callable[[Ledger], object]
+) -> None:
+    ledger = Ledger(path, budget_usd=1.0)
+    ledger.ask(0.4)
+    path.unlink()
+    look(ledger)
+    with pytest.raises(BudgetReached, match=re.escape(str(path))):
+        ledger.ask(0.1)
+    assert not path.exists()
+    assert ledger.totals() == (1, 0.4)

@@ -60,6 +60,11 @@ def test_without_a_bound_a_call_may_cost_as_much_as_the_dearest_so_far(path: Pat
     assert ledger.estimate(long, CHAT) == pytest.approx(10_000_000 * 0.15e-6, rel=0.01)
 
 
+@pytest.mark.parametrize("several", [{"n": 3}, {"generationConfig": {"candidateCount": 3}}])
+def test_without_a_bound_several_answers_may_cost_as_much_each(several: dict[str, object]) -> None:
+    assert estimate(asked(**several), CHAT) == pytest.approx(estimate(asked(max_tokens=3000), CHAT), rel=0.02)
+
+
 def test_without_a_budget_in_dollars_nothing_is_estimated(path: Path) -> None:
     assert Ledger(path, max_calls=1).estimate(asked(), CHAT) is None
     assert not path.exists()
@@ -70,7 +75,8 @@ def test_the_model_may_stand_in_the_address() -> None:
         "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:generateContent",
         "https://bedrock-runtime.us-east-1.amazonaws.com/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse",
     ):
-        assert (estimate({"contents": []}, url) or 0) > 0
+        for model in ({}, {"model": ""}, {"model": None}):
+            assert (estimate({"contents": [], **model}, url) or 0) > 0
 
 
 def test_an_embedding_has_no_output() -> None:

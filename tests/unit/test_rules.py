@@ -163,6 +163,85 @@ def test_rules_may_change_and_recordings_are_still_found(
     assert two.close().stale == 0
 
 
+BOUNDED = b'--%s\r\nContent-Disposition: form-data; name="q"\r\n\r\nwhat\r\n--%s\r\n' * 2 + b"%s--\xff\r\n"
+BODIES = {
+    "text": ("text/plain", b"what on 2026-01-01?"),
+    "lines of text": ("text/plain", b"what\non 2026-01-01?\n"),
+    "no body": ("", b""),
+    "text in quotes": ("application/json", b'"what on 2026-01-01?"'),
+    "broken JSON": ("application/json", b'{"q": '),
+    "form": ("application/x-www-form-urlencoded", b"client_secret=abc&q=what"),
+    "multipart": ("multipart/form-data; boundary=x7", BOUNDED.replace(b"%s", b"x7")),
+    "bytes": ("application/octet-stream", b"\xff\xfewhat\x00"),
+    "frames": ("application/octet-stream", bytes(range(256)) * 4),
+}
+
+
+def level_dates(text: str) -> str:
+    return re.sub(r"\d{4}-\d\d-\d\d", "<date>", text)
+
+
+@pytest.mark.parametrize("kind", BODIES)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Rules(), Rules(("?session",))),
+        (Rules(("?session",)), Rules()),
+        (Rules(("?a",)), Rules(("?session",), (level_dates, str.upper))),
+        (Rules((), (str.upper,)), Rules(("metadata",))),
+    ],
+)
+def test_a_body_that_is_no_json_is_found_under_other_rules(
+    tmp_path: Path, kind: str, before: Rules, after: Rules
+) -> None:
+    path = tmp_path / "cassettes" / "a.json"
+    content_type, body = BODIES[kind]
+
+    def ask_again(tape: Tape, url: str = URL, body: bytes = body) -> Any:
+        return tape.ask("POST", url, {"content-type": content_type}, body)
+
+    recording = Tape(path, "new", rules=before)
+    recording.record(ask_again(recording, body=body + b"another"), says("another"))
+    recording.record(ask_again(recording), says("hello"))
+    recording.close()
+    replaying = Tape(path, rules=after)
+    url = URL.replace("session=1", "session=2") if "?session" in after.ignore else URL
+    answer = replaying.claim(ask_again(replaying, url))
+    assert answer is not None
+    assert answer.body == b"hello"
+    assert replaying.close().stale == 1
+    with pytest.raises(CassetteMiss):
+        replaying.claim(ask_again(replaying, body=b"else" + body))
+
+
+def test_a_recording_under_other_rules_is_found_beside_one_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "cassettes" / "a.json"
+    recording = Tape(path, "new")
+    for body in (b"\xff\xfe\x00", b"what"):
+        recording.record(recording.ask("POST", URL, {}, body), says("hello"))
+    recording.close()
+    document = json.loads(path.read_text())
+    document["interactions"].sort(key=lambda one: "text" in one["request"]["body"])
+    assert list(document["interactions"][0]["request"]["body"]) == ["base64"]
+    document["interactions"][0]["request"]["body"] = {"base64": "not base64!"}
+    path.write_text(json.dumps(document))
+    replaying = Tape(path, rules=Rules(("?session",)))
+    assert replaying.claim(replaying.ask("POST", URL.replace("session=1", "session=2"), {}, b"what"))
+
+
+def test_of_two_recordings_that_the_rules_make_one_the_first_answers(tmp_path: Path) -> None:
+    path = tmp_path / "cassettes" / "a.json"
+    recording = Tape(path, "new")
+    for session in "34":
+        url = URL.replace("session=1", f"session={session}")
+        recording.record(recording.ask("POST", url, {}, b"what"), says(f"in session {session}"))
+    recording.close()
+    replaying = Tape(path, rules=Rules(("?session",)))
+    answer = replaying.claim(replaying.ask("POST", URL, {}, b"what"))
+    assert answer is not None
+    assert answer.body == b"in session 3"
+
+
 def test_an_ignored_path_finds_what_was_recorded_with_another_value(tmp_path: Path) -> None:
     path = tmp_path / "cassettes" / "a.json"
     one = Tape(path, "new")

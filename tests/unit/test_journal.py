@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -177,6 +179,108 @@ def test_a_journal_that_is_gone_was_merged_by_somebody_else(cassette: Path) -> N
     waiting = journalled(cassette, entry(1))
     store.merge(cassette, [waiting], Redactor(), replace=False)
     store.merge(cassette, [waiting, cassette.parent / "never.journal"], Redactor(), replace=False)
+    assert set(texts(cassette)) == {"key-1"}
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", entry(1).to_line()[:-1], entry(1).to_line()[:-9]])
+def test_a_journal_without_a_whole_line_is_merged_away(cassette: Path, content: bytes) -> None:
+    waiting = journalled(cassette, entry(1))
+    waiting.write_bytes(content)
+    whole = {"key-1"} if content.endswith(b"}") else set()
+    assert set(store.opened(cassette)) == whole
+    assert set(store.opened(cassette)) == whole
+    store.merge(cassette, [waiting], Redactor(), replace=False)
+    assert set(texts(cassette)) == whole
+    assert files(cassette.parent) == [cassette.name]
+
+
+def test_a_journal_that_nothing_was_written_to_is_removed(cassette: Path) -> None:
+    one = Journal(cassette)
+    one.prepare()
+    assert len(files(cassette.parent)) == 2
+    one.close()
+    assert one.paths == []
+    assert files(cassette.parent) == []
+
+
+def test_an_answer_after_one_that_was_cut_is_a_line_of_its_own(
+    cassette: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cut line must not swallow the start of the next answer, nor be taken for one."""
+    one = Journal(cassette)
+    real = os.write
+
+    def write_a_part(fd: int, data: Any) -> int:
+        monkeypatch.undo()
+        real(fd, bytes(data[:30]))
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "write", write_a_part)
+    with pytest.raises(CassetteError):
+        one.append(entry(1))
+    one.append(entry(2))
+    one.close()
+    assert len(one.paths) == 2
+    assert one.paths[0].read_bytes() == entry(1).to_line()[:30]
+    assert one.paths[1].read_bytes() == entry(1).to_line() + entry(2).to_line()
+    assert list(store.opened(cassette)) == ["key-1", "key-2"]
+
+
+def is_folder(fd: int) -> bool:
+    try:
+        return stat.S_ISDIR(os.fstat(fd).st_mode)
+    except OSError:
+        return False
+
+
+@posix_only
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EIO, errno.ENOSPC])
+def test_a_folder_that_cannot_be_synced(cassette: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Some file systems cannot; any other error is one of the disk."""
+    waiting = journalled(cassette, entry(1))
+    real, refused = os.fsync, list[int]()
+
+    def fsync(fd: int) -> None:
+        if is_folder(fd):
+            refused.append(fd)
+            raise OSError(number, os.strerror(number))
+        real(fd)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fsync)
+        if number in (errno.EIO, errno.ENOSPC):
+            for write in (
+                lambda: journalled(cassette, entry(2)),
+                lambda: store.merge(cassette, [waiting], Redactor(), replace=False),
+            ):
+                with pytest.raises(CassetteError) as caught:
+                    write()
+                assert str(cassette) in str(caught.value)
+                assert os.strerror(number) in str(caught.value)
+        else:
+            journalled(cassette, entry(2))
+            store.merge(cassette, [waiting], Redactor(), replace=False)
+    assert len(refused) == 2
+    assert not any(map(is_folder, refused))  # they were closed
+    assert "key-1" in store.opened(cassette)
+    merged(cassette, entry(2))
+    assert set(texts(cassette)) == {"key-1", "key-2"}
+
+
+@posix_only
+def test_a_folder_that_cannot_be_listed_is_not_synced(
+    cassette: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def refuse(path: Any, flags: int, *args: int) -> int:
+        if flags == os.O_RDONLY and Path(path).is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, flags, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        merged(cassette, entry(1))
     assert set(texts(cassette)) == {"key-1"}
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -331,3 +332,115 @@ def test_a_merge_that_hangs_is_not_waited_for_for_ever(
     with files_.locked(cassette), pytest.raises(CassetteError, match="cannot be locked"):
         store.merge(cassette, [waiting], Redactor(), replace=False)
     assert waiting.exists()
+
+
+def test_a_journal_that_is_being_written_does_not_stop_the_others(
+    cassette: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a thread of another process would, which has come between the look for journals and their reading."""
+    busy = Journal(cassette)
+    busy.append(entry(1))
+    first, last = journalled(cassette, entry(2)), journalled(cassette, entry(3))
+    left = [busy.paths[0], first]
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "left_behind", lambda _: left)
+        assert set(store.opened(cassette)) == {"key-2"}
+        store.merge(cassette, [last], Redactor(), replace=False)
+    assert set(texts(cassette)) == {"key-2", "key-3"}
+    assert not first.exists()
+    busy.append(entry(4))
+    busy.close()
+    assert set(store.opened(cassette)) == {"key-1", "key-2", "key-3", "key-4"}
+    store.merge(cassette, busy.paths, Redactor(), replace=False)
+    assert set(texts(cassette)) == {"key-1", "key-2", "key-3", "key-4"}
+    assert files(cassette.parent) == [cassette.name]
+
+
+def test_a_merge_that_takes_nothing_in_writes_nothing(cassette: Path) -> None:
+    merged(cassette, entry(1))
+    before = cassette.stat().st_mtime_ns, cassette.stat().st_ino
+    busy = Journal(cassette)
+    busy.append(entry(2))
+    store.merge(cassette, busy.paths, Redactor(), replace=False)
+    assert (cassette.stat().st_mtime_ns, cassette.stat().st_ino) == before
+    busy.close()
+
+
+def test_a_cassette_that_is_gone_meanwhile_is_made_again(cassette: Path) -> None:
+    merged(cassette, entry(1))
+    assert set(store.opened(cassette)) == {"key-1"}
+    waiting = journalled(cassette, entry(2))
+    cassette.unlink()
+    store.merge(cassette, [waiting], Redactor(), replace=False)
+    assert set(texts(cassette)) == {"key-2"}
+
+
+def test_a_journal_that_cannot_be_removed_is_taken_in_once(
+    cassette: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = journalled(cassette, entry(1), entry(1, "again", n=1))
+    real = Path.unlink
+
+    def refuse(self: Path, *, missing_ok: bool = False) -> None:
+        if self == waiting:
+            raise PermissionError(13, "in use", str(self))
+        real(self, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        store.merge(cassette, [waiting], Redactor(), replace=False)
+    assert waiting.exists()
+    merged(cassette, entry(2))
+    assert texts(cassette) == {"key-1": {"0": ["answer 1", "again"]}, "key-2": {"0": ["answer 2"]}}
+    assert files(cassette.parent) == [cassette.name]
+
+
+def test_an_answer_that_replaces_and_one_that_does_not(cassette: Path) -> None:
+    merged(cassette, entry(1), entry(2), entry(2, "second", n=1))
+    again = dataclasses.replace(entry(1, "again"), again=True)
+    merged(cassette, again, entry(2, "late"))
+    assert texts(cassette) == {"key-1": {"0": ["again"]}, "key-2": {"0": ["answer 2", "second"]}}
+
+
+def test_a_cassette_is_rewritten(cassette: Path) -> None:
+    merged(cassette, entry(1), entry(2))
+    kept = [store.load(cassette)["key-2"]]
+    store.rewrite(cassette, lambda: kept, Redactor(), "2026-01-31")
+    assert set(texts(cassette)) == {"key-2"}
+    assert store.recorded_on(cassette) == "2026-01-31"
+    before = cassette.read_bytes()
+    with pytest.raises(CassetteError) as caught:
+        store.rewrite(cassette, lambda: kept, Redactor(known={"answer 2"}), "2026-01-31")
+    assert str(cassette) in str(caught.value)
+    assert "answer 2" not in str(caught.value)
+    assert cassette.read_bytes() == before
+    with pytest.raises(KeyError):
+        store.rewrite(cassette, lambda: [store.load(cassette)["key-1"]], Redactor(), "")
+    assert cassette.read_bytes() == before
+
+
+def test_a_cassette_is_removed_also_when_it_is_gone(cassette: Path) -> None:
+    merged(cassette, entry(1))
+    for _ in range(2):
+        store.rewrite(cassette, lambda: None, Redactor(), "")
+        assert not cassette.exists()
+
+
+def test_a_cassette_that_cannot_be_removed_is_an_error(
+    cassette: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merged(cassette, entry(1))
+    before = cassette.read_bytes()
+
+    def refuse(self: Path, **_: bool) -> None:
+        raise PermissionError(13, "in use", str(self))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        with pytest.raises(CassetteError) as caught:
+            store.rewrite(cassette, lambda: None, Redactor(), "")
+    assert str(cassette) in str(caught.value)
+    assert "in use" in str(caught.value)
+    assert cassette.read_bytes() == before
+    merged(cassette, entry(2))  # its lock was given back
+    assert set(texts(cassette)) == {"key-1", "key-2"}

@@ -84,8 +84,8 @@ class Tape:
     _interactions: dict[str, store.Interaction] = field(default_factory=dict)
     _asked: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Answers given, by (key, take)."""
-    _seen: set[str] = field(default_factory=set)
-    """Keys of all questions, also of those whose answer was not recorded."""
+    _seen: dict[tuple[str, str], bool] = field(default_factory=dict)
+    """All questions by (key, take), and whether the last call was kept: its answer may have failed."""
     _renamed: dict[str, str] | None = None
     """Keys under the rules of now to those in the file, once a question was not found."""
     _grants: dict[str, list[Grant]] = field(default_factory=dict)
@@ -155,11 +155,10 @@ class Tape:
             BudgetReached: It would have to be asked live, and no live call is left.
         """
         with self._lock:
-            self._seen.add(question.key)
             take = deck.take()
+            self._seen[question.key, take] = False
             listed = self._answers(question, take) if self.mode in ("none", "new") else []
-            place = self._asked[question.key, take]
-            if place >= len(listed):
+            if (place := self._asked[question.key, take]) >= len(listed):
                 if self.mode == "none":
                     raise self._missed(self._why(question, len(listed), take))
                 self._prepare()
@@ -304,6 +303,7 @@ class Tape:
             if self.mode == "new":
                 store.apply(self._interactions, [entry], replace=False)
         self._asked[question.key, take] += 1
+        self._seen[question.key, take] = True
 
     def _entry(self, question: Question, wire: dict[str, Any], take: str) -> Entry:
         place = self.counts.replayed + self.counts.recorded + self.counts.reused + 1
@@ -354,7 +354,7 @@ class Tape:
         for end in list(self.unfinished.values()):
             end()
         if passed and self.mode in ("none", "new") and not self.shared:
-            self.counts.stale = sum(key not in self._seen for key in self._interactions)
+            self.counts.stale = len(self._interactions.keys() - {key for key, _ in self._seen})
         if self.mode in WRITING:
             self._journal.close()
             if self._journal.paths or left_behind(self.path):
@@ -379,14 +379,14 @@ class Tape:
         """Return what the run's usage record needs to tell stale answers and orphans from used ones."""
         asked: dict[str, Json] = {}
         with self._lock:
-            for key in sorted(self._seen):
+            for key in sorted({key for key, _ in self._seen}):
                 asked[key] = {take: n for (one, take), n in sorted(self._asked.items()) if one == key}
         return {"ran": passed, "shared": self.shared, "asked": asked}
 
     def _kept(self) -> dict[tuple[str, str], int]:
-        """How many answers of each question are this run's; of one whose answer failed, all that there are."""
-        unanswered = self._seen - {key for key, _ in self._asked}
-        return {**self._asked, **{(key, ""): 0 for key in unanswered}}
+        """How many answers of each question are this run's; of one whose last failed, all that there are."""
+        kept = {place: n for place, n in self._asked.items() if self._seen[place]}
+        return {**{(key, ""): 0 for key, _ in self._seen}, **kept}
 
 
 def shown(path: Path) -> str:

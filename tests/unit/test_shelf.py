@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx2
 import pytest
@@ -13,6 +20,7 @@ from support.tapes import stored, taped
 from pytest_llmops import recorder
 from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.cassettes.shelf import Shelf, judging
+from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.judges.port import asked_of, verdict_of
 from pytest_llmops.protocols import Verdict
 from pytest_llmops.settings import RecordMode
@@ -30,8 +38,12 @@ def asked(
     verdict: bool = True,
     owner: str = "",
     redactor: Redactor | None = None,
+    broken: tuple[object, str, object] | None = None,
 ) -> list[str]:
-    """The answers that one test got to the same question; its tape's counts are in `COUNTS`."""
+    """The answers that one test got to the same question; its tape's counts are in `COUNTS`.
+
+    What is broken fails while the answers are shared.
+    """
     with (
         taped(path, mode, shelf=shelf, owner=owner or path.stem, redactor=redactor or Redactor()) as tape,
         httpx2.Client() as client,
@@ -40,8 +52,11 @@ def asked(
         judging() as share,
     ):
         found = [client.post(f"{server.url}/v1/x", json={"q": 1}).text for _ in range(times)]
-        if verdict:
-            share()
+        with pytest.MonkeyPatch.context() as patched:
+            if broken is not None:
+                patched.setattr(*broken)
+            if verdict:
+                share()
         COUNTS[:] = [tape.counts.recorded, tape.counts.reused]
     return found
 
@@ -203,3 +218,102 @@ def test_without_a_place_everything_is_asked(tmp_path: Path) -> None:
         asked(server, tmp_path / "a.json", gone)
         asked(server, tmp_path / "b.json", gone)
         assert server.count == 2
+
+
+def refuse(number: int) -> Callable[..., Any]:
+    def call(*_: object, **__: object) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    return call
+
+
+@contextmanager
+def fail_to_write(handle: int, *_: object) -> Iterator[Any]:
+    os.close(handle)
+    yield SimpleNamespace(write=refuse(errno.EFBIG))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        (tempfile, "mkstemp", refuse(errno.EACCES)),
+        (os, "fdopen", fail_to_write),
+        (Path, "replace", refuse(errno.EIO)),
+    ],
+    ids=["not writable", "too large", "disk error"],
+)
+def test_an_answer_that_cannot_be_shared_is_paid_again(
+    tmp_path: Path, shelf: Shelf, broken: tuple[object, str, object]
+) -> None:
+    with StubServer() as server:
+        first = asked(server, tmp_path / "a.json", shelf, times=2, broken=broken)
+        assert COUNTS == [2, 0]
+        assert not list((tmp_path / "run").glob("answer-*"))
+        second = asked(server, tmp_path / "b.json", shelf, times=2)
+        assert COUNTS == [2, 0]
+        assert server.count == 4
+        # What was asked again is shared from then on, and each test replays its own answers.
+        assert asked(server, tmp_path / "c.json", shelf, times=2) == second
+        assert COUNTS == [0, 2]
+        for name, answers in (("a", first), ("b", second), ("c", second)):
+            assert asked(server, tmp_path / f"{name}.json", None, mode="none", times=2) == answers
+        assert server.count == 4
+
+
+def test_one_answer_that_cannot_be_shared_does_not_hold_back_the_next(tmp_path: Path, shelf: Shelf) -> None:
+    real, refusals = tempfile.mkstemp, [True]
+
+    def refuse_once(**how: Any) -> tuple[int, str]:
+        if refusals:
+            refusals.pop()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(**how)
+
+    with StubServer() as server:
+        asked(server, tmp_path / "a.json", shelf, times=3, broken=(tempfile, "mkstemp", refuse_once))
+        assert len(list((tmp_path / "run").iterdir())) == 2
+        asked(server, tmp_path / "b.json", shelf, times=3)
+        assert COUNTS == [1, 2]
+        assert server.count == 4
+
+
+def test_a_shared_answer_that_cannot_be_read_is_asked_for_again(
+    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.read_bytes
+
+    def read(self: Path) -> bytes:
+        if self.name.startswith("answer-"):
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self)
+
+    with StubServer() as server:
+        asked(server, tmp_path / "a.json", shelf)
+        monkeypatch.setattr(Path, "read_bytes", read)
+        asked(server, tmp_path / "b.json", shelf)
+        assert COUNTS == [1, 0]
+        assert server.count == 2
+
+
+def test_a_shared_answer_that_finds_no_room_in_the_cassette_is_a_miss(
+    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test fails, nobody pays, and the answer is in the cassette as soon as there is room."""
+    with StubServer() as server:
+        first = asked(server, tmp_path / "a.json", shelf)
+        real = os.write
+
+        def write(fd: int, data: Any) -> int:
+            if b'"answer"' in bytes(data):
+                monkeypatch.setattr(os, "write", real)
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(fd, data)
+
+        monkeypatch.setattr(os, "write", write)
+        with pytest.raises(CassetteError) as caught:
+            asked(server, tmp_path / "b.json", shelf)
+        assert isinstance(caught.value.__context__, CassetteMiss)
+        assert str(tmp_path / "b.json") in str(caught.value)
+        assert server.count == 1
+        assert asked(server, tmp_path / "b.json", None, mode="none") == first
+        assert server.count == 1

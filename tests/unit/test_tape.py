@@ -108,6 +108,59 @@ def test_all_keeps_the_old_answer_where_the_new_one_was_no_answer(path: Path, st
     assert sorted(text["0"][0] for text in texts(path).values()) == ["new", "old"]
 
 
+@pytest.mark.parametrize("status", [429, 500, None])
+def test_all_keeps_the_old_answers_behind_one_that_failed(path: Path, status: int | None) -> None:
+    """The same question several times: the first is answered anew, the next fails; None: no answer comes at all."""
+    recorded(path, ("a", "1"), ("a", "2"), ("a", "3"), ("b", "gone"))
+    one = Tape(path, "all")
+    call(one, "a", "new")
+    assert one.claim(ask(one, "a")) is None
+    if status is not None:
+        one.record(ask(one, "a"), says("limited", status))
+    one.close()
+    assert (one.counts.recorded, one.counts.replayed) == (1, 0)
+    assert list(texts(path).values()) == [{"0": ["new", "2", "3"]}]
+
+
+def test_all_keeps_what_a_repeated_call_brought(path: Path) -> None:
+    recorded(path, ("a", "1"), ("a", "2"))
+    one = Tape(path, "all")
+    assert one.claim(ask(one, "a")) is None
+    one.record(ask(one, "a"), says("limited", 429))
+    call(one, "a", "new")
+    one.close()
+    assert list(texts(path).values()) == [{"0": ["new"]}]
+
+
+def test_all_keeps_a_recording_whose_call_got_no_answer(path: Path) -> None:
+    recorded(path, ("a", "old"), ("b", "old b"))
+    before = path.read_bytes()
+    one = Tape(path, "all")
+    assert one.claim(ask(one, "a")) is None  # and the connection breaks
+    one.close()
+    assert path.read_bytes() == before
+    assert files(path.parent) == [path.name]
+    one = Tape(path, "all")
+    assert one.claim(ask(one, "a")) is None
+    call(one, "b", "new b")
+    one.close()
+    assert sorted(text["0"][0] for text in texts(path).values()) == ["new b", "old"]
+
+
+def test_all_keeps_the_take_of_a_trial_that_failed(path: Path) -> None:
+    one = Tape(path, "new")
+    for index in range(2):
+        with recorder.trial(index):
+            call(one, "a", f"old {index}")
+    one.close()
+    again = Tape(path, "all")
+    call(again, "a", "new 0")
+    with recorder.trial(1):
+        assert again.claim(ask(again, "a")) is None
+    again.close()
+    assert list(texts(path).values()) == [{"0": ["new 0"], "1": ["old 1"]}]
+
+
 @pytest.mark.parametrize("status", [401, 403, 407, 408, 409, 425, 429, 500, 502, 503, 529, 599])
 def test_answers_about_the_moment_are_not_recorded(path: Path, status: int) -> None:
     one = Tape(path, "new")

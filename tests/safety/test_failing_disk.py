@@ -271,6 +271,21 @@ def test_a_read_only_cassette_is_not_replaced(tmp_path: Path) -> None:
     assert json.loads(cassette.read_bytes())["format"] == 1
 
 
+def test_a_cassette_that_others_may_write_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cassette = tmp_path / "test_a.json"
+    merged(cassette, entry(1))
+    before = cassette.read_bytes()
+    waiting = journalled(cassette, entry(2))
+    monkeypatch.setattr(os, "access", lambda path, mode: not (path == cassette and mode == os.W_OK))
+    with pytest.raises(CassetteError) as caught:
+        store.merge(cassette, [waiting], Redactor(), replace=False)
+    assert str(cassette) in str(caught.value)
+    assert cassette.read_bytes() == before
+    assert waiting.exists()
+
+
 def test_the_folder_may_vanish_while_a_file_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process has merged another cassette of it, and tidies up."""
     cassette = tmp_path / "test_a.json"

@@ -115,6 +115,15 @@ def test_a_call_made_anywhere_belongs_to_its_starter(
     assert way() == (base, "0", "app")
 
 
+def test_each_part_is_taken_along_alone(base: Tape, inner: Tape) -> None:
+    with recorder.purpose("judge"):
+        assert in_a_thread() == (base, "0", "judge")
+    with recorder.trial(3):
+        assert in_a_thread() == (base, "3", "app")
+    with deck.using(inner):
+        assert in_a_thread() == (inner, "0", "app")
+
+
 def test_asyncio_to_thread_belongs_to_its_starter(base: Tape, inner: Tape) -> None:
     async def main() -> object:
         with deck.using(inner):

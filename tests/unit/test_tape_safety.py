@@ -84,6 +84,18 @@ def test_what_a_killed_run_left_answers_and_is_merged_by_the_next_recording(path
     assert files(path.parent) == [path.name]
 
 
+def test_what_a_killed_run_recorded_again_replaces_the_old_answer(path: Path) -> None:
+    recorded(path, ("a", "old"), ("b", "kept"))
+    one = Tape(path, "all")
+    call(one, "a", "new")
+    one._journal.close()  # as if the process had died here
+    del one
+    replaying = Tape(path)
+    assert [call(replaying, text, "-") for text in "ab"] == ["new", "kept"]
+    recorded(path, ("c", "3"))
+    assert sorted(text["0"][0] for text in texts(path).values()) == ["3", "kept", "new"]
+
+
 def test_a_full_disk_fails_the_test_even_if_the_error_was_swallowed(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -461,3 +461,10 @@ def test_a_look_at_a_ledger_that_is_gone_does_not_start_it_again(
         ledger.ask(0.1)
     assert not path.exists()
     assert ledger.totals() == (1, 0.4)
+
+
+def test_a_fraction_of_the_smallest_unit_counts_as_a_whole_one(path: Path) -> None:
+    ledger = Ledger(path, budget_usd=1e-12)
+    assert not granted(ledger, 1.3e-12)
+    assert granted(ledger, 0.3e-12)
+    assert ledger.totals() == (1, 1e-12)

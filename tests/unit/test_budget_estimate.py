@@ -111,3 +111,10 @@ def test_a_request_deeper_than_the_stack_is_estimated() -> None:
     assert estimate(asked(deep=deep), CHAT) is not None
     while deep:
         deep = deep.pop()
+
+
+def test_a_list_of_tokens_counts_by_its_length_as_json() -> None:
+    found = estimate(
+        {"model": "text-embedding-3-small", "input": [7] * 8_000}, "https://api.openai.com/v1/embeddings"
+    )
+    assert found == pytest.approx(16_000 / 4 * 0.02e-6, rel=0.02)

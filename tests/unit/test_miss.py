@@ -347,3 +347,8 @@ def test_many_equal_lines_between_two_changed_ones_are_not_listed() -> None:
         "    -   old end",
         "    +   new end",
     ]
+
+
+def test_a_request_that_goes_on_where_the_recorded_one_ends() -> None:
+    assert "    + more" in said(b"a\nb\nmore", request(b"a\nb")).splitlines()
+    assert "    - more" in said(b"a\nb", request(b"a\nb\nmore")).splitlines()

@@ -200,6 +200,17 @@ def test_tapes_nest_and_tell(no_tapes: list[bool]) -> None:
     assert no_tapes == [True, False]
 
 
+def test_blocks_tell_when_the_first_begins_and_the_last_ends(no_tapes: list[bool]) -> None:
+    first, second = Tape(Path("a.json"), "live"), Tape(Path("b.json"), "live")
+    with deck.using(first):
+        assert no_tapes == [True]
+        with deck.using(second):
+            tape.insert(first)
+            tape.eject(first)
+        assert no_tapes == [True]
+    assert no_tapes == [True, False]
+
+
 def test_neighbours_are_searched_where_nothing_is_recorded(path: Path) -> None:
     merged(path.parent / "test_b.json", entry(1))
     (path.parent / "test_c.json").write_text("damaged")

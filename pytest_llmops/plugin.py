@@ -165,7 +165,7 @@ def _ini(config: pytest.Config, key: str) -> Any:
         if "item at index" in str(error):  # of a list: the others must not be lost
             raise pytest.UsageError(str(error)) from None
         # pytest's own reading of a number ends in the value; our parser says it with place and expected.
-        return str(error).rpartition(": ")[2].strip("'\"")
+        return str(error).rpartition(": ")[2].removeprefix("invalid truth value ").strip("'\"")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,13 +1,18 @@
-"""Every option: as a flag, as an ini key, in native TOML, and with a wrong value."""
+"""The options as pytest hands them over: flags, ini keys, both tables of TOML, and what is refused.
+
+How a value is read, and what is wrong with one, is tested option by option in ``tests/unit/test_settings.py``.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import pytest
+from support.option_values import EXAMPLES
 from support.project import Project
 
-from pytest_llmops.settings import OPTIONS
+from pytest_llmops.settings import OPTIONS, Option
 
 SHOW = """
 import json
@@ -22,44 +27,12 @@ import pytest
 @pytest.mark.prompt("greet")
 def test_prompt(prompt): pass
 """
-VALUES: dict[str, tuple[str, object]] = {
-    "model": ("m1", "m1"),
-    "judge_model": ("j1", "j1"),
-    "base_url": ("http://127.0.0.1:9/v1", "http://127.0.0.1:9/v1"),
-    "api": ("responses", "responses"),
-    "record": ("live", "live"),
-    "prompt": ("greet=v1", ["greet=v1"]),
-    "report": ("out.json", ["out.json"]),
-    "embedder": ("hashing", "hashing"),
-    "prompts_dir": ("texts", "texts"),
-    "corpora_dir": ("books", "books"),
-    "allow_hosts": ("localhost", ["localhost"]),
-    "junit_properties": ("false", False),
-    "record_errors": ("true", True),
-    "max_calls": ("3", 3),
-    "budget": ("2.50", 2.5),
-    "judge_concurrency": ("3", 3),
-    "judge_reuse": ("false", False),
-    "ignore": ("messages[*].id", ["messages[*].id"]),
-    "semantic_threshold": ("/bounds/semantic.json", "/bounds/semantic.json"),
-    "vector_cache": ("/vectors", "/vectors"),
-    "calibrations": ("/judges", "/judges"),
-    "same_model": ("error", "error"),
-}
-WRONG = {
-    "api": ("soap", "one of chat, responses"),
-    "base_url": ("localhost:8080", "a URL that starts with http:// or https://"),
-    "record": ("sometimes", "one of none, new, all, live, verify"),
-    "max_calls": ("few", "a whole number, 0 or more"),
-    "judge_concurrency": ("0", "a whole number, 1 or more"),
-    "budget": ("-1", "an amount of US dollars, 0 or more"),
-    "ignore": ("a b..", "a JSON path"),
-    "prompt": ("greet", "NAME=VERSION"),
-    "same_model": ("never", "one of warn, error, allow"),
-    "report": ("report.pdf", ".html"),
-}
-FLAGS = [option for option in OPTIONS if option.flag and not option.switch]
+FLAGS = [option for option in OPTIONS if option.flag]
 INIS = [option for option in OPTIONS if option.ini]
+VARIABLES = [option for option in OPTIONS if option.env]
+NATIVE_TOML = pytest.mark.skipif(
+    int(pytest.__version__.split(".", maxsplit=1)[0]) < 9, reason="[tool.pytest] came with pytest 9"
+)
 
 
 @pytest.fixture
@@ -70,66 +43,76 @@ def shown(project: Project) -> Project:
             "test_prompt.py": PROMPT_TEST,
             "prompts/greet/v1.md": "hello",
             "texts/greet/v1.md": "hello",
+            "others/greet/v1.md": "hello",
         }
     )
     return project
 
 
 def seen(project: Project) -> dict[str, object]:
-    found: dict[str, object] = json.loads((project.path / "seen.json").read_text())
-    return found
+    settings: dict[str, object] = json.loads((project.path / "seen.json").read_text())
+    return settings
 
 
-def expected(name: str, value: object, project: Project) -> object:
-    # The harness asks for a run file on the command line, which is stronger than ini.
-    report = str(project.path / "run-file.json")
-    if name == "report":
-        return [report, *(value if isinstance(value, list) else [])]
-    return value
+def run_bare(project: Project, *args: str, workers: int = 0) -> dict[str, object]:
+    """Return the settings of a run that is given no more than the arguments."""
+    project.bare(*args, *(["-n", str(workers)] if workers else []))
+    return seen(project)
 
 
-@pytest.mark.parametrize("option", FLAGS, ids=lambda option: option.name)
-def test_as_a_flag(shown: Project, option: object, workers: int) -> None:
-    name, flag = option.name, option.flag  # type: ignore[attr-defined]
-    shown.run(f"{flag}={VALUES[name][0]}", workers=workers)
-    assert seen(shown)[name] == expected(name, VALUES[name][1], shown)
+def values_of(options: Iterable[Option]) -> dict[str, object]:
+    return {option.name: EXAMPLES[option.name].value for option in options}
 
 
-@pytest.mark.parametrize("option", INIS, ids=lambda option: option.name)
-def test_as_an_ini_key(shown: Project, option: object, workers: int) -> None:
-    name, key = option.name, option.dest  # type: ignore[attr-defined]
-    shown.write(**{"pytest.ini": f"[pytest]\n{key} = {VALUES[name][0]}\n"})
-    shown.run(workers=workers)
-    wanted = expected(name, [] if name == "report" else VALUES[name][1], shown)
-    assert seen(shown)[name] == wanted
+def picked(settings: dict[str, object], options: Iterable[Option]) -> dict[str, object]:
+    return {option.name: settings[option.name] for option in options}
 
 
-@pytest.mark.skipif(
-    int(pytest.__version__.split(".", maxsplit=1)[0]) < 9, reason="[tool.pytest] came with pytest 9"
-)
-@pytest.mark.parametrize("table", ["tool.pytest", "tool.pytest.ini_options"])
-@pytest.mark.parametrize("option", INIS, ids=lambda option: option.name)
-def test_in_pyproject(shown: Project, option: object, table: str) -> None:
-    name, key = option.name, option.dest  # type: ignore[attr-defined]
-    (shown.path / "pytest.ini").unlink()
-    shown.write(**{"pyproject.toml": f"[{table}]\n{key} = {json.dumps(VALUES[name][1])}\n"})
-    shown.run()
-    wanted = expected(name, [] if name == "report" else VALUES[name][1], shown)
-    assert seen(shown)[name] == wanted
+def flags() -> list[str]:
+    return [
+        option.flag if option.switch else f"{option.flag}={EXAMPLES[option.name].text}" for option in FLAGS
+    ]
 
 
-def test_command_line_is_stronger_than_ini_and_ini_than_environment(
-    shown: Project, monkeypatch: pytest.MonkeyPatch
+def ini_lines(*, other: bool) -> str:
+    examples = [(option.dest, EXAMPLES[option.name]) for option in INIS]
+    return "\n".join(["[pytest]", *(f"{key} = {one.other if other else one.text}" for key, one in examples)])
+
+
+def test_every_option_has_values_here() -> None:
+    assert list(EXAMPLES) == [option.name for option in OPTIONS]
+    for option in OPTIONS:
+        assert EXAMPLES[option.name].value != option.default, option.name
+
+
+def test_flags_are_stronger_than_ini_keys(shown: Project, workers: int) -> None:
+    shown.write(**{"pytest.ini": ini_lines(other=True)})
+    assert picked(run_bare(shown, *flags(), workers=workers), FLAGS) == values_of(FLAGS)
+
+
+def test_ini_keys_are_stronger_than_the_environment(
+    shown: Project, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    monkeypatch.setenv("LLMOPS_MODEL", "from-environment")
+    for option in VARIABLES:
+        monkeypatch.setenv(option.env[0], EXAMPLES[option.name].other)
+    shown.write(**{"pytest.ini": ini_lines(other=False)})
+    assert picked(run_bare(shown, workers=workers), INIS) == values_of(INIS)
+
+
+def test_the_environment_is_stronger_than_defaults(shown: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    for option in VARIABLES:
+        monkeypatch.setenv(option.env[0], EXAMPLES[option.name].text)
     shown.write(**{"pytest.ini": "[pytest]\n"})
-    shown.run()
-    assert seen(shown)["model"] == "from-environment"
-    shown.write(**{"pytest.ini": "[pytest]\nllm_model = from-ini\n"})
-    shown.run()
-    assert seen(shown)["model"] == "from-ini"
-    shown.run("--llm-model=from-flag")
-    assert seen(shown)["model"] == "from-flag"
+    assert picked(run_bare(shown), VARIABLES) == values_of(VARIABLES)
+
+
+@NATIVE_TOML
+@pytest.mark.parametrize("table", ["tool.pytest", "tool.pytest.ini_options"])
+def test_in_pyproject(shown: Project, table: str) -> None:
+    (shown.path / "pytest.ini").unlink()
+    lines = [f"{option.dest} = {json.dumps(EXAMPLES[option.name].value)}" for option in INIS]
+    shown.write(**{"pyproject.toml": "\n".join([f"[{table}]", *lines])})
+    assert picked(run_bare(shown), INIS) == values_of(INIS)
 
 
 def test_repeatable_flags_add_up(shown: Project) -> None:
@@ -139,29 +122,40 @@ def test_repeatable_flags_add_up(shown: Project) -> None:
     assert json.loads((shown.path / "b.json").read_text())["schema"] == "pytest-llmops/run/1"
 
 
-@pytest.mark.parametrize("name", [option.name for option in FLAGS if option.name in WRONG])
-def test_a_wrong_flag_says_place_option_expected_and_got(shown: Project, name: str, workers: int) -> None:
-    option = next(option for option in OPTIONS if option.name == name)
-    value, wanted = WRONG[name]
-    result = shown.run(f"{option.flag}={value}", workers=workers)
+def test_a_wrong_flag_ends_the_run_with_its_place(shown: Project, workers: int) -> None:
+    result = shown.run("--llm-record=sometimes", workers=workers)
     assert result.exit == 4
-    assert f"command line {option.flag}: expected" in result.text
-    assert wanted in result.text
+    assert "command line --llm-record: expected one of none, new, all, live, verify" in result.text
+    assert "got 'sometimes'" in result.text
+
+
+WRONG_INI = {
+    "string": ("record", "sometimes"),
+    "linelist": ("allow_hosts", "http://a"),
+    "int": ("max_calls", "few"),
+    "float": ("budget", "much"),
+    "bool": ("judge_reuse", "perhaps"),
+}
+"""By type of the ini key, for pytest reads some of them before us: an option, and its wrong value."""
+
+
+def test_every_type_of_ini_key_has_a_wrong_value_here() -> None:
+    assert set(WRONG_INI) == {option.ini for option in INIS}
+
+
+@pytest.mark.parametrize("kind", WRONG_INI)
+def test_a_wrong_ini_value_ends_the_run_with_its_place(shown: Project, kind: str) -> None:
+    name, value = WRONG_INI[kind]
+    shown.write(**{"pytest.ini": f"[pytest]\nllm_{name} = {value}\n"})
+    result = shown.run()
+    assert result.exit == 4
+    assert f"ini llm_{name}: expected " in result.text
+    assert EXAMPLES[name].expected in result.text
     assert f"got {value!r}" in result.text
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_ini_value_says_place_option_expected_and_got(shown: Project, name: str) -> None:
-    value, wanted = WRONG[name]
-    shown.write(**{"pytest.ini": f"[pytest]\nllm_{name} = {value}\n"})
-    result = shown.run() if name != "report" else shown.bare()
-    assert result.exit == 4
-    assert f"ini llm_{name}: expected" in result.text
-    assert wanted in result.text
-
-
-def test_llm_judge_is_a_pure_flag(shown: Project, workers: int) -> None:
-    result = shown.run("--llm-judge", "test_show.py", workers=workers)
+def test_llm_judge_is_a_pure_flag(shown: Project) -> None:
+    result = shown.run("--llm-judge", "test_show.py")
     assert seen(shown)["judge"] is True
     assert list(result.records) == ["test_show"]
 
@@ -184,13 +178,13 @@ def test_an_unknown_option_is_refused(shown: Project) -> None:
     assert "unrecognized arguments: --llm-recrod" in shown.run("--llm-recrod=new").text
 
 
-def test_an_unknown_embedder_names_those_that_exist(shown: Project, workers: int) -> None:
+def test_an_unknown_embedder_names_those_that_exist(shown: Project) -> None:
     shown.write(
         **{
             "test_e.py": "from pytest_llmops import assert_semantic\ndef test_e():\n    assert_semantic('a', 'a')\n"
         }
     )
-    result = shown.run("--llm-embedder=tfdif", "test_e.py", workers=workers)
+    result = shown.run("--llm-embedder=tfdif", "test_e.py")
     message = result.records["test_e"].message
     assert result.records["test_e"].outcome == "errored"
     assert "unknown embedder 'tfdif'" in message

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.option_values import EXAMPLES
 
 from pytest_llmops.errors import SettingError
-from pytest_llmops.settings import OPTIONS, Settings, table
+from pytest_llmops.settings import OPTIONS, Option, Settings, table
 
 
 def test_defaults() -> None:
@@ -22,6 +23,55 @@ def test_every_field_is_an_option_and_its_default_parses() -> None:
         assert option.help
         assert option.flag or option.ini
         assert option.switch or not option.flag or option.metavar
+
+
+def as_given(option: Option, text: str) -> object:
+    """A text as pytest hands it over: switches and numbers of an ini file are read by pytest."""
+    return text == "true" if option.switch or option.ini == "bool" else text
+
+
+def as_held(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def test_every_option_has_examples() -> None:
+    assert list(EXAMPLES) == [option.name for option in OPTIONS]
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_a_value_is_read_from_a_text_and_from_a_value_of_toml(option: Option) -> None:
+    example = EXAMPLES[option.name]
+    for given in (as_given(option, example.text), example.value):
+        assert getattr(Settings.read(("ini", {option.name: given})), option.name) == as_held(example.value)
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_command_line_is_stronger_than_ini_and_ini_than_environment(option: Option) -> None:
+    example = EXAMPLES[option.name]
+    strong, weak = as_given(option, example.text), as_given(option, example.other)
+    environ = dict.fromkeys(option.env, example.other)
+    for sources in (
+        [("command line", {option.name: strong}), ("ini", {option.name: weak})],
+        [("command line", {option.name: None}), ("ini", {option.name: strong})],
+        [("command line", {}), ("ini", {option.name: strong})],
+    ):
+        read = Settings.read(*sources, environ=environ)
+        assert getattr(read, option.name) == as_held(example.value)
+    if environ:
+        weak_read = Settings.read(("ini", {option.name: weak}))
+        assert Settings.read(("command line", {}), ("ini", {}), environ=environ) == weak_read
+
+
+@pytest.mark.parametrize("place", ["command line", "ini"])
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_a_wrong_value_of_each_option_is_refused_with_its_place(option: Option, place: str) -> None:
+    example = EXAMPLES[option.name]
+    with pytest.raises(SettingError) as caught:
+        Settings.read((place, {option.name: example.wrong}))
+    assert caught.value.place == place
+    assert caught.value.name == (option.flag if place == "command line" else option.dest)
+    assert example.expected in caught.value.expected
+    assert caught.value.got == example.wrong
 
 
 def test_precedence_command_line_ini_environment_default() -> None:

@@ -1,0 +1,54 @@
+"""Values for each option: one to set, another that has to give way to it, and one that is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Example:
+    """Values of one option.
+
+    Attributes:
+        text: As it is written on the command line and in an ini file.
+        value: What it becomes; the value that TOML and JSON have for it.
+        other: Another right one, as text.
+        wrong: The same with a wrong value.
+        expected: What the message about it says that it expected.
+    """
+
+    text: str
+    value: object
+    other: str
+    wrong: object
+    expected: str
+
+
+EXAMPLES = {
+    "judge": Example("true", True, "false", "yes", "true or false"),
+    "model": Example("m1", "m1", "m2", 3, "a text"),
+    "judge_model": Example("j1", "j1", "j2", 3, "a text"),
+    "same_model": Example("error", "error", "allow", "never", "one of warn, error, allow"),
+    "base_url": Example(
+        "http://127.0.0.1:9/v1", "http://127.0.0.1:9/v1", "http://h", "localhost:80", "a URL"
+    ),
+    "api": Example("responses", "responses", "chat", "soap", "one of chat, responses"),
+    "record": Example("live", "live", "verify", "sometimes", "one of none, new, all, live, verify"),
+    "record_errors": Example("true", True, "false", "yes", "true or false"),
+    "max_calls": Example("3", 3, "4", "few", "a whole number, 0 or more"),
+    "budget": Example("2.5", 2.5, "3.5", "-1", "US dollars, 0 or more"),
+    "judge_concurrency": Example("3", 3, "4", "0", "a whole number, 1 or more"),
+    "judge_reuse": Example("false", False, "true", "no", "true or false"),
+    "ignore": Example("messages[*].id", ["messages[*].id"], "user", "a b..", "a JSON path"),
+    "prompt": Example("greet=v1", ["greet=v1"], "greet=v2", "greet", "NAME=VERSION"),
+    "report": Example("out.json", ["out.json"], "other.html", "report.pdf", ".html or .json"),
+    "embedder": Example("hashing", "hashing", "minilm", 3, "a text"),
+    "semantic_threshold": Example("/bounds/a.json", "/bounds/a.json", "/bounds/b.json", 3, "a text"),
+    "vector_cache": Example("/vectors", "/vectors", "/others", 3, "a text"),
+    "calibrations": Example("/judges", "/judges", "/others", 3, "a text"),
+    "prompts_dir": Example("texts", "texts", "others", 3, "a text"),
+    "corpora_dir": Example("books", "books", "others", 3, "a text"),
+    "allow_hosts": Example("localhost", ["localhost"], "a.example", "http://a", "a host without scheme"),
+    "junit_properties": Example("false", False, "true", 1, "true or false"),
+}
+"""By option: a new one needs its line here."""

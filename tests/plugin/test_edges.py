@@ -28,9 +28,9 @@ def pytest_runtest_makereport(item, call):
 FLAKY = "import pytest\n@pytest.mark.llm_cassette\ndef test_flaky():\n    assert False\ndef test_fine(llm_calls): pass\n"
 
 
-def test_an_attempt_that_is_run_again_is_no_result(project: Project, workers: int) -> None:
+def test_an_attempt_that_is_run_again_is_no_result(project: Project) -> None:
     project.write(**{"conftest.py": RERUN, "test_a.py": FLAKY})
-    result = project.run(workers=workers)
+    result = project.run()
     assert "INTERNALERROR" not in result.text
     assert result.records["test_fine"].outcome == "passed"
 
@@ -76,11 +76,11 @@ def test_parts(subtests):
 @pytest.mark.skipif(
     int(pytest.__version__.split(".", maxsplit=1)[0]) < 9, reason="subtests came with pytest 9"
 )
-def test_a_passed_subtest_does_not_make_a_failed_test_pass(project: Project, workers: int) -> None:
+def test_a_passed_subtest_does_not_make_a_failed_test_pass(project: Project) -> None:
     project.write(**{"test_a.py": SUBTESTS})
     project.record()
     project.write(**{"break": ""})
-    assert project.record(mode="all", workers=workers).exit == 1
+    assert project.record(mode="all").exit == 1
     kept = json.loads(project.cassettes()["cassettes/test_a/test_parts.json"])["interactions"]
     assert len(kept) == 2
 
@@ -94,9 +94,9 @@ def test_lost(monkeypatch):
 """
 
 
-def test_an_error_of_ours_in_a_test_that_nobody_knows(project: Project, workers: int) -> None:
+def test_an_error_of_ours_in_a_test_that_nobody_knows(project: Project) -> None:
     project.write(**{"test_a.py": LOST})
-    result = project.run(workers=workers)
+    result = project.run()
     assert "INTERNALERROR" not in result.text
     assert "UsageError: boo" in result.text
     assert result.records["test_lost"].outcome == "errored"
@@ -115,16 +115,16 @@ def test_plain():
 MASKING = "def pytest_llmops_redactors(config):\n    return {'acme': lambda text: text.replace('ACME Corp', '[customer]')}\n"
 
 
-def test_a_block_in_a_test_that_is_not_ours_obeys_the_run(project: Project, workers: int) -> None:
+def test_a_block_in_a_test_that_is_not_ours_obeys_the_run(project: Project) -> None:
     project.write(**{"sub/test_a.py": PLAIN, "conftest.py": MASKING})
-    refused = project.record("--llm-max-calls=1", workers=workers)
+    refused = project.record("--llm-max-calls=1")
     assert refused.outcomes == {"errors": 1}
     assert project.server.count == 1
     assert list(project.cassettes()) == ["sub/cassettes/inner.json"]
     assert b"ACME" not in project.cassettes()["sub/cassettes/inner.json"]
     project.write(**{"sub/test_a.py": PLAIN.replace('== "echo of ACME Corp"', "")})
-    project.record(workers=workers)
-    result = project.run(workers=workers)
+    project.record()
+    result = project.run()
     assert result.outcomes == {"passed": 1}
     assert "2 replayed" in result.text
     usage = json.loads((project.path / ".pytest_cache/v/llmops/usage").read_text())
@@ -150,9 +150,9 @@ def test_gather():
 )
 
 
-def test_a_miss_of_a_block_fails_its_test_whoever_caught_it(project: Project, workers: int) -> None:
+def test_a_miss_of_a_block_fails_its_test_whoever_caught_it(project: Project) -> None:
     project.write(**{"test_a.py": SWALLOWED})
-    result = project.run(workers=workers)
+    result = project.run()
     assert result.exit == 1
     assert "the test passed although a request was missed" in result.text
 
@@ -171,9 +171,9 @@ def test_caught():
 )
 
 
-def test_a_refused_call_fails_its_test_even_if_it_was_caught(project: Project, workers: int) -> None:
+def test_a_refused_call_fails_its_test_even_if_it_was_caught(project: Project) -> None:
     project.write(**{"test_a.py": CAUGHT})
-    result = project.record("--llm-max-calls=1", workers=workers)
+    result = project.record("--llm-max-calls=1")
     assert result.exit == 1
     assert "the test passed although a request was refused" in result.text
 
@@ -196,15 +196,13 @@ def test_2(request):
 )
 
 
-def test_a_fixture_fetched_late_or_inside_a_block_has_its_own_cassette(
-    project: Project, workers: int
-) -> None:
+def test_a_fixture_fetched_late_or_inside_a_block_has_its_own_cassette(project: Project) -> None:
     project.write(**{"test_a.py": DYNAMIC})
-    project.record(workers=workers)
+    project.record()
     assert "cassettes/test_a/fixture.wide.json" in project.cassettes()
     assert len(json.loads(project.cassettes()["cassettes/block.json"])["interactions"]) == 1
     assert project.run("-k", "test_2").outcomes == {"passed": 1}
-    assert project.run(workers=workers).outcomes == {"passed": 2}
+    assert project.run().outcomes == {"passed": 2}
 
 
 SECRETIVE = (
@@ -223,9 +221,9 @@ def test_1(wide):
 )
 
 
-def test_what_a_fixture_sent_as_its_key_is_not_shown(project: Project, workers: int) -> None:
+def test_what_a_fixture_sent_as_its_key_is_not_shown(project: Project) -> None:
     project.write(**{"test_a.py": SECRETIVE})
-    result = project.record(workers=workers)
+    result = project.record()
     assert "called with [secret]" in result.text
     assert "violet-orchard-7731-lantern" not in result.text
 

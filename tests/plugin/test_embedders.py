@@ -101,7 +101,7 @@ def _forget() -> None:
     cache.forget()
 
 
-def test_an_embedder_that_asks_a_server_needs_a_recording(project: Project, workers: int) -> None:
+def test_an_embedder_that_asks_a_server_needs_a_recording(project: Project) -> None:
     project.write(
         **{
             "test_a.py": """
@@ -115,7 +115,7 @@ def test_recorded():
 """
         }
     )
-    result = project.record(workers=workers)
+    result = project.record()
     assert result.outcomes == {"passed": 1, "errors": 1}
     assert (
         "test_nobody_records_it: the embedder 'openai' asks a server, and nothing records this test"

@@ -49,7 +49,7 @@ class Graders:
         return json_reply(chat_answer(json.dumps({"nonce": nonce, "reason": "r", "dimensions": dimensions})))
 
 
-def test_a_version_is_tried_once_and_its_cassette_is_shared(project: Project, workers: int) -> None:
+def test_a_version_is_tried_once_and_its_cassette_is_shared(project: Project) -> None:
     project.write(**{"test_a.py": TESTS})
     Graders(project)
     result = project.record("--llm-judge")
@@ -60,7 +60,7 @@ def test_a_version_is_tried_once_and_its_cassette_is_shared(project: Project, wo
     assert path.startswith("cassettes/canaries/quality.")
     assert "withstands all 41 canaries" in result.text
     project.server.close()
-    assert project.run("--llm-judge", workers=workers).outcomes == {"passed": 4}
+    assert project.run("--llm-judge").outcomes == {"passed": 4}
     alone = project.run("--llm-judge", "-k", "again")
     assert alone.outcomes == {"passed": 1}
     measured = alone.records["test_fit_again"].measurements[0]
@@ -98,7 +98,7 @@ def test_each_folder_can_be_replayed_alone_whoever_was_tried_first(project: Proj
     project.server.close()
     for folder in ("b", "a"):
         assert project.run("--llm-judge", folder, "-k", "only").outcomes == {"passed": 1}
-    assert project.run("--llm-judge", workers=workers).outcomes == {"passed": 6}
+    assert project.run("--llm-judge").outcomes == {"passed": 6}
 
 
 def test_a_judge_that_falls_is_named_unfit(project: Project) -> None:
@@ -121,9 +121,9 @@ def test_another_version_has_to_be_tried_again(project: Project) -> None:
     assert "--llm-record=new" in result.text
 
 
-def test_without_the_flag_it_is_skipped(project: Project, workers: int) -> None:
+def test_without_the_flag_it_is_skipped(project: Project) -> None:
     project.write(**{"test_a.py": TESTS})
-    assert project.run(workers=workers).outcomes == {"passed": 1, "skipped": 3}
+    assert project.run().outcomes == {"passed": 1, "skipped": 3}
 
 
 def test_so_many_are_asked() -> None:

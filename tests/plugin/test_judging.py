@@ -57,23 +57,21 @@ def verdict(score: int) -> str:
     return json.dumps({"nonce": "NONCE", "reason": "because of the facts", "dimensions": dimensions})
 
 
-def test_without_the_flag_tests_that_need_a_judge_are_skipped_and_say_so(
-    project: Project, workers: int
-) -> None:
+def test_without_the_flag_tests_that_need_a_judge_are_skipped_and_say_so(project: Project) -> None:
     project.write(**{"test_a.py": TESTS})
-    result = project.run("-rs", workers=workers)
+    result = project.run("-rs")
     assert result.outcomes == {"passed": 1, "skipped": 3}
     assert "needs a judge: run with --llm-judge" in result.text
     assert {record.outcome for record in result.run.records} == {"skipped"}
     assert project.server.count == 0
 
 
-def test_a_verdict_is_recorded_and_replayed_like_any_call(project: Project, workers: int) -> None:
+def test_a_verdict_is_recorded_and_replayed_like_any_call(project: Project) -> None:
     project.write(**{"test_a.py": TESTS})
     Verdicts(project, verdict(9))
-    assert project.record("--llm-judge", workers=workers).outcomes == {"passed": 4}
+    assert project.record("--llm-judge").outcomes == {"passed": 4}
     project.server.close()
-    result = project.run("--llm-judge", workers=workers)
+    result = project.run("--llm-judge")
     assert result.outcomes == {"passed": 4}
     record = result.records["test_marked"]
     scores = {m.name: m for m in record.measurements}
@@ -133,7 +131,7 @@ test_again = test_paced
 """
 
 
-@pytest.mark.parametrize("reuse", ["true", "false"])
+@pytest.mark.parametrize(("reuse", "workers"), [("true", 0), ("false", 0), ("true", 2)])
 def test_all_workers_keep_one_pace_and_share_one_shelf(
     project: Project, workers: int, reuse: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,10 +196,10 @@ def test_every_kind_of_judge_is_recorded_and_replayed(project: Project) -> None:
     assert [call.purpose for call in record.calls] == ["judge"] * 10
 
 
-def test_a_low_score_is_a_failure_with_the_judges_reason(project: Project, workers: int) -> None:
+def test_a_low_score_is_a_failure_with_the_judges_reason(project: Project) -> None:
     project.write(**{"test_a.py": TESTS})
     Verdicts(project, verdict(3))
-    result = project.record("--llm-judge", "-k", "marked", workers=workers)
+    result = project.record("--llm-judge", "-k", "marked")
     record = result.records["test_marked"]
     assert record.outcome == "failed"
     assert "3" in record.message.splitlines()[0]
@@ -251,23 +249,18 @@ def test_trouble_with_the_server_is_an_error_not_a_low_score(project: Project, n
     assert project.cassettes() == {}
 
 
-def test_a_server_that_is_down_is_an_error(project: Project, workers: int) -> None:
+def test_a_server_that_is_down_is_an_error(project: Project) -> None:
     project.write(**{"test_a.py": TESTS + "\ndef test_application(llm):\n    llm.complete('x')\n"})
     url = f"{project.server.url}/v1"
     project.server.close()
     result = project.run(
-        "--llm-judge",
-        "--llm-record=live",
-        f"--llm-base-url={url}",
-        "-k",
-        "marked or application",
-        workers=workers,
+        "--llm-judge", "--llm-record=live", f"--llm-base-url={url}", "-k", "marked or application"
     )
     assert {record.outcome for record in result.run.records} == {"errored"}
     assert all("could not be reached" in record.message for record in result.run.records)
 
 
-def test_a_judge_of_the_projects_own(project: Project, workers: int) -> None:
+def test_a_judge_of_the_projects_own(project: Project) -> None:
     project.write(
         **{
             "conftest.py": """
@@ -288,19 +281,19 @@ def test_a(judge):
 """,
         }
     )
-    assert project.run("--llm-judge", workers=workers).outcomes == {"passed": 1}
+    assert project.run("--llm-judge").outcomes == {"passed": 1}
 
 
-def test_judge_model_is_another_model(project: Project, workers: int) -> None:
+def test_judge_model_is_another_model(project: Project) -> None:
     project.write(**{"test_a.py": TESTS})
     Verdicts(project, verdict(9))
-    project.record("--llm-judge", "--llm-judge-model=judge-1", "-k", "marked", workers=workers)
+    project.record("--llm-judge", "--llm-judge-model=judge-1", "-k", "marked")
     assert [seen.json["model"] for seen in project.server.seen] == ["judge-1"]
 
 
-def test_no_model_named_is_told(project: Project, workers: int) -> None:
+def test_no_model_named_is_told(project: Project) -> None:
     project.write(**{"pytest.ini": "[pytest]\n", "test_a.py": "def test_a(llm):\n    llm.complete('x')\n"})
-    result = project.run(workers=workers)
+    result = project.run()
     assert "expected --llm-model=NAME" in result.records["test_a"].message
 
 
@@ -315,7 +308,7 @@ def pytest_llmops_judges(config):
 """
 
 
-def test_reports_say_whether_a_judge_is_calibrated(project: Project, workers: int) -> None:
+def test_reports_say_whether_a_judge_is_calibrated(project: Project) -> None:
     test = 'from pytest_llmops import assert_judge_score\ndef test_a(judge):\n    assert_judge_score("x", judge=judge)\n'
     marked = test.replace("def test_a", 'import pytest\n@pytest.mark.judge("polite")\ndef test_a')
     made = Calibration(
@@ -324,12 +317,12 @@ def test_reports_say_whether_a_judge_is_calibrated(project: Project, workers: in
     project.write(**{"conftest.py": CALIBRATED, "test_a.py": marked})
     html = project.path / "report.html"
     project.write(**{"calibrations/polite.calibration.json": made.text()})
-    known = project.run("--llm-judge", f"--llm-report={html}", workers=workers)
+    known = project.run("--llm-judge", f"--llm-report={html}")
     assert "polite: calibrated: kappa 0.80, with 95 % confidence at least" in known.text
     assert "not calibrated" not in html.read_text(encoding="utf-8")
     assert "on 100 labels (2026-05-02)" in html.read_text(encoding="utf-8")
     project.write(**{"calibrations/polite.calibration.json": replace(made, version="polite/0").text()})
-    old = project.run("--llm-judge", f"--llm-report={html}", workers=workers)
+    old = project.run("--llm-judge", f"--llm-report={html}")
     assert "calibration out of date, the judge has changed since" in " ".join(old.text.split())
     assert '<span class="tag">out of date</span>' in html.read_text(encoding="utf-8")
 
@@ -343,7 +336,7 @@ def test_decided(llm_cassette):
 TONE = "---\nscale: 1-3\nlevels: {1: rude, 2: cold, 3: friendly}\npass_at: 2\n---\nIs it polite?\n"
 
 
-def test_a_rubric_that_is_decided_without_a_text(project: Project, workers: int) -> None:
+def test_a_rubric_that_is_decided_without_a_text(project: Project) -> None:
     project.write(**{"test_a.py": DECISIONS, "tone.md": TONE})
     chances = [
         {"label": str(n), "value": n - 1, "probability": one} for n, one in ((1, 0), (2, 0.5), (3, 0.5))
@@ -353,10 +346,10 @@ def test_a_rubric_that_is_decided_without_a_text(project: Project, workers: int)
     reply = {"model": "gpt-6-luna", "answers": [{**head, "probabilities": chances}], "usage": used}
     project.server.queue.append(json_reply(reply))
     named = ("--llm-judge", "--llm-judge-model=gpt-6-luna")
-    assert project.record(*named, workers=workers).outcomes == {"passed": 1}
+    assert project.record(*named).outcomes == {"passed": 1}
     assert [one.path for one in project.server.seen] == ["/v1/decisions"]
     project.server.close()
-    result = project.run(*named, f"--llm-base-url={project.server.url}/v1", workers=workers)
+    result = project.run(*named, f"--llm-base-url={project.server.url}/v1")
     record = result.records["test_decided"]
     (found,) = record.measurements
     assert found.name == "judge.tone_decisions"

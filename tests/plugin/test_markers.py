@@ -30,9 +30,9 @@ def filled(project: Project) -> Project:
     return project
 
 
-def test_versions_times_cases_with_readable_ids(filled: Project, workers: int) -> None:
+def test_versions_times_cases_with_readable_ids(filled: Project) -> None:
     filled.write(**{"test_a.py": BOTH})
-    result = filled.record(workers=workers)
+    result = filled.record()
     names = ["test_answer[v1-early]", "test_answer[v1-late]", "test_answer[v2-early]", "test_answer[v2-late]"]
     assert sorted(result.records) == names
     facts = result.records["test_answer[v2-late]"].facts
@@ -52,12 +52,12 @@ def test_versions_times_cases_with_readable_ids(filled: Project, workers: int) -
     assert all(one.json["temperature"] == 0 for one in filled.server.seen)
 
 
-def test_ids_do_not_depend_on_the_version_unless_versions_are_listed(filled: Project, workers: int) -> None:
+def test_ids_do_not_depend_on_the_version_unless_versions_are_listed(filled: Project) -> None:
     filled.write(**{"test_a.py": BOTH.replace(', versions=["v1", "v2"]', "")})
-    first = filled.record(workers=workers)
+    first = filled.record()
     assert sorted(first.records) == ["test_answer[early]", "test_answer[late]"]
     assert all(record.facts["prompt"]["version"] == "v2" for record in first.run.records)  # type: ignore[call-overload, index]
-    missed = filled.run("--llm-prompt=support/answer=v1", workers=workers)
+    missed = filled.run("--llm-prompt=support/answer=v1")
     assert sorted(missed.records) == sorted(first.records)
     assert {record.outcome for record in missed.run.records} == {"errored"}
     assert "Be brief.\\nBe kind." not in missed.records["test_answer[late]"].message
@@ -79,9 +79,9 @@ def test_moving_the_alias_is_a_rollback(filled: Project) -> None:
     assert [one.body for one in filled.server.seen[:2]] == new
 
 
-def test_llm_prompt_replaces_listed_versions(filled: Project, workers: int) -> None:
+def test_llm_prompt_replaces_listed_versions(filled: Project) -> None:
     filled.write(**{"test_a.py": BOTH})
-    result = filled.record("--llm-prompt=support/answer=candidate", workers=workers)
+    result = filled.record("--llm-prompt=support/answer=candidate")
     assert sorted(result.records) == ["test_answer[candidate-early]", "test_answer[candidate-late]"]
     assert result.run.records[0].facts["prompt"]["alias"] == "candidate"  # type: ignore[call-overload, index]
 
@@ -94,16 +94,16 @@ def test_unknown_prompt_of_llm_prompt_is_told(filled: Project, workers: int) -> 
     assert "INTERNALERROR" not in result.text
 
 
-def test_a_prompt_may_name_its_model_and_the_command_line_another(filled: Project, workers: int) -> None:
+def test_a_prompt_may_name_its_model_and_the_command_line_another(filled: Project) -> None:
     named = V1.replace("variables:", "model: written-for\nvariables:")
     test = "import pytest\n@pytest.mark.prompt('own')\ndef test_a(prompt, llm):\n    llm.complete(prompt.render(question='x'))\n"
     filled.write(**{"pytest.ini": "[pytest]\n", "prompts/own/v1.md": named, "test_a.py": test})
-    filled.record(workers=workers)
-    filled.record("--llm-model=other", mode="all", workers=workers)
+    filled.record()
+    filled.record("--llm-model=other", mode="all")
     assert [one.json["model"] for one in filled.server.seen] == ["written-for", "other"]
 
 
-def test_prompts_fixture(filled: Project, workers: int) -> None:
+def test_prompts_fixture(filled: Project) -> None:
     filled.write(
         **{
             "test_a.py": """
@@ -114,7 +114,7 @@ def test_a(prompts):
 """
         }
     )
-    assert filled.run(workers=workers).outcomes == {"passed": 1}
+    assert filled.run().outcomes == {"passed": 1}
 
 
 def test_prompts_are_found_in_the_nearest_folder(filled: Project) -> None:
@@ -128,7 +128,7 @@ def test_prompts_are_found_in_the_nearest_folder(filled: Project) -> None:
     assert filled.run("sub").outcomes == {"passed": 1}
 
 
-def test_retriever_over_a_corpus(filled: Project, workers: int) -> None:
+def test_retriever_over_a_corpus(filled: Project) -> None:
     filled.write(
         **{
             "test_a.py": """
@@ -148,7 +148,7 @@ def test_by_vectors(retriever):
 """
         }
     )
-    result = filled.run(workers=workers)
+    result = filled.run()
     assert result.outcomes == {"passed": 2}
     facts = result.records["test_a"].facts["retriever"]
     assert isinstance(facts, dict)
@@ -156,7 +156,7 @@ def test_by_vectors(retriever):
     assert facts["fingerprint"]
 
 
-def test_retriever_of_a_hook_comes_first(filled: Project, workers: int) -> None:
+def test_retriever_of_a_hook_comes_first(filled: Project) -> None:
     filled.write(
         **{
             "conftest.py": """
@@ -178,12 +178,12 @@ def test_its_vectors_are_its_own(retriever):
 """,
         }
     )
-    result = filled.run(workers=workers)
+    result = filled.run()
     assert result.outcomes == {"passed": 1, "errors": 1}
     assert "the retriever 'book' comes from a hook and brings its own vectors" in result.text
 
 
-def test_model_hook_replaces_the_llm_fixture(filled: Project, workers: int) -> None:
+def test_model_hook_replaces_the_llm_fixture(filled: Project) -> None:
     filled.write(
         **{
             "conftest.py": """
@@ -194,7 +194,7 @@ def pytest_llmops_models(config):
             "test_a.py": "def test_a(llm):\n    assert llm.complete('x').text == 'scripted x'\n",
         }
     )
-    assert filled.run(workers=workers).outcomes == {"passed": 1}
+    assert filled.run().outcomes == {"passed": 1}
 
 
 def test_the_nearest_conftest_wins(filled: Project) -> None:
@@ -215,12 +215,12 @@ def pytest_llmops_models(config):
     assert filled.run().outcomes == {"passed": 2}
 
 
-def test_embedder_fixture(filled: Project, workers: int) -> None:
+def test_embedder_fixture(filled: Project) -> None:
     filled.write(
         **{"test_a.py": "def test_a(embedder):\n    assert embedder.embed(['a b', 'c d']).shape[0] == 2\n"}
     )
-    assert filled.run(workers=workers).outcomes == {"passed": 1}
-    assert filled.run("--llm-embedder=hashing", workers=workers).outcomes == {"passed": 1}
+    assert filled.run().outcomes == {"passed": 1}
+    assert filled.run("--llm-embedder=hashing").outcomes == {"passed": 1}
 
 
 WRONG_USE = {

@@ -1,16 +1,12 @@
-"""What is measured reaches the reports: in every phase, the same with and without xdist, and outside pytest."""
+"""What is measured reaches the reports: in every phase, and outside pytest."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
-from dataclasses import replace
 
-import pytest
 from support.project import Project
-
-from pytest_llmops.runs import TestRecord
 
 PHASES = """
 import pytest
@@ -45,22 +41,16 @@ def test_nothing():
 """
 
 
-def plain(record: TestRecord) -> TestRecord:
-    return replace(record, duration_s=0.0)
-
-
-def test_every_phase_and_the_same_with_workers(project: Project) -> None:
+def test_what_every_phase_measures_is_in_the_record(project: Project) -> None:
     project.write(**{"test_a.py": PHASES})
-    alone, shared = project.run(), project.run(workers=2)
-    assert list(map(plain, alone.run.records)) == list(map(plain, shared.run.records))
-    names = [m.name for m in alone.records["test_phases[2]"].measurements]
-    assert names == ["setup", "call", "teardown"]
-    assert alone.records["test_phases[2]"].measurements[1].detail == {"actual": "text"}
+    measurements = project.run().records["test_phases[2]"].measurements
+    assert [one.name for one in measurements] == ["setup", "call", "teardown"]
+    assert measurements[1].detail == {"actual": "text"}
 
 
-def test_soft_lists_all_failures_in_one(project: Project, workers: int) -> None:
+def test_soft_lists_all_failures_in_one(project: Project) -> None:
     project.write(**{"test_a.py": PHASES})
-    result = project.run("-k", "soft", workers=workers)
+    result = project.run("-k", "soft")
     record = result.records["test_soft"]
     assert record.outcome == "failed"
     assert "contextlib" not in result.text
@@ -76,9 +66,9 @@ def test_collect_keeps_to_itself(project: Project) -> None:
     assert "test_collect" not in project.run("-k", "collect").records
 
 
-def test_what_could_not_be_scored_is_an_error_not_a_failure(project: Project, workers: int) -> None:
+def test_what_could_not_be_scored_is_an_error_not_a_failure(project: Project) -> None:
     project.write(**{"test_a.py": PHASES})
-    result = project.run("-k", "unscored", workers=workers)
+    result = project.run("-k", "unscored")
     assert result.outcomes == {"errors": 1}
     assert result.exit == 1
     record = result.records["test_unscored"]
@@ -92,9 +82,7 @@ def test_a_test_that_measures_nothing_is_in_no_report(project: Project) -> None:
     assert "test_nothing" not in project.run().records
 
 
-def test_the_failure_is_verdict_evidence_origin_rerun_without_our_frames(
-    project: Project, workers: int
-) -> None:
+def test_the_failure_is_verdict_evidence_origin_rerun_without_our_frames(project: Project) -> None:
     project.write(
         **{
             "test_a.py": """
@@ -108,8 +96,8 @@ def test_a(llm):
 """
         }
     )
-    project.record(workers=workers)
-    result = project.run(workers=workers)
+    project.record()
+    result = project.run()
     lines = result.records["test_a"].message.splitlines()
     assert lines[0] == "MeasurementFailed: text.contains 0.00 < 1.00"
     labels = [line.split()[0] for line in lines[1:]]
@@ -155,33 +143,34 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-def test_odd_answers_end_in_a_verdict_or_an_error_in_every_assertion(project: Project, name: str) -> None:
+def test_odd_answers_end_in_a_verdict_or_an_error_in_every_assertion(project: Project) -> None:
+    """With workers: what is odd has to pass from one process to the other, too."""
+    answers = ", ".join(f"{name!r}: {source}" for name, source in ANSWERS.items())
     project.write(
         **{
             "test_a.py": f"""
 import pytest
 from pytest_llmops import *
-ANSWER = {ANSWERS[name]}
+ANSWERS = {{{answers}}}
 CHECKS = {{
-    "contains": lambda: assert_contains(ANSWER, "expected"),
-    "exact": lambda: assert_exact(ANSWER, "expected"),
-    "matches": lambda: assert_matches(ANSWER, "expected"),
-    "fuzzy": lambda: assert_fuzzy(ANSWER[:2000] if ANSWER else ANSWER, "expected words", at_least=0.9),
-    "semantic": lambda: assert_semantic(ANSWER, "expected words", at_least=0.9),
-    "schema": lambda: assert_schema(ANSWER, {{"type": "object"}}),
+    "contains": lambda answer: assert_contains(answer, "expected"),
+    "exact": lambda answer: assert_exact(answer, "expected"),
+    "matches": lambda answer: assert_matches(answer, "expected"),
+    "fuzzy": lambda answer: assert_fuzzy(answer[:2000] if answer else answer, "expected words", at_least=0.9),
+    "semantic": lambda answer: assert_semantic(answer, "expected words", at_least=0.9),
+    "schema": lambda answer: assert_schema(answer, {{"type": "object"}}),
 }}
 @pytest.mark.parametrize("check", CHECKS)
-def test_a(check):
-    CHECKS[check]()
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a(name, check):
+    CHECKS[check](ANSWERS[name])
 """
         }
     )
     result = project.run("--junitxml=j.xml", "--llm-report=r.html", workers=2)
-    wanted = "errored" if name == "None" else "failed"
-    assert {record.outcome for record in result.run.records} == {wanted}
-    assert len(result.run.records) == 6
-    for record in result.run.records:
+    assert len(result.run.records) == 6 * len(ANSWERS)
+    for name, record in result.records.items():
+        assert record.outcome == ("errored" if name.startswith("test_a[None-") else "failed"), name
         assert len(record.message) < 4000
         assert all(char.isprintable() or char == "\n" for char in record.message)
     assert "<img src=x" not in (project.path / "r.html").read_text(encoding="utf-8")

@@ -65,31 +65,31 @@ def named(result: object, test: str) -> object:
     return result.records[test].facts.get("model")  # type: ignore[attr-defined]
 
 
-def test_one_model_makes_no_parameter(project: Project, workers: int) -> None:
+def test_one_model_makes_no_parameter(project: Project) -> None:
     project.write(**{"test_a.py": LLM})
-    result = project.record("--llm-model=one", workers=workers)
+    result = project.record("--llm-model=one")
     assert (list(result.records), named(result, "test_plain")) == (["test_plain"], None)
     assert list(project.cassettes()) == ["cassettes/test_a/test_plain.json"]
     assert asked(project) == ["one"]
 
 
-def test_several_models_make_one_test_each_of_those_that_use_llm(project: Project, workers: int) -> None:
+def test_several_models_make_one_test_each_of_those_that_use_llm(project: Project) -> None:
     project.write(**{"test_a.py": LLM})
     models = ("--llm-model=b/one:free", "--llm-model=a")
-    result = project.record(*models, workers=workers)
+    result = project.record(*models)
     assert result.outcomes == {"passed": 3}
     assert sorted(result.records) == ["test_plain[a]", "test_plain[b/one:free]"]
     assert named(result, "test_plain[b/one:free]") == {"name": "b/one:free"}
     assert asked(project) == ["a", "b/one:free"]
     assert result.run.meta["settings"]["model"] == ["b/one:free", "a"]  # type: ignore[call-overload, index]
     project.server.close()
-    assert project.run(*models, workers=workers).outcomes == {"passed": 3}
+    assert project.run(*models).outcomes == {"passed": 3}
 
 
-def test_a_list_in_the_ini(project: Project, workers: int) -> None:
+def test_a_list_in_the_ini(project: Project) -> None:
     project.write(**{"test_a.py": LLM, "pytest.ini": INI.replace("stub-1", "\n  one\n  two")})
-    assert sorted(project.record(workers=workers).records) == ["test_plain[one]", "test_plain[two]"]
-    narrowed = project.run("--llm-model=one", workers=workers)
+    assert sorted(project.record().records) == ["test_plain[one]", "test_plain[two]"]
+    narrowed = project.run("--llm-model=one")
     assert list(narrowed.records) == ["test_plain"]
     assert narrowed.outcomes == {"passed": 1, "errors": 1}
     assert not any("no test uses" in note for note in narrowed.run.notes)
@@ -118,9 +118,9 @@ def test_a_list_with_a_number_loses_nothing_silently(project: Project) -> None:
     assert "item at index 1 is int: 3" in result.text
 
 
-def test_the_marker_with_versions_and_cases(project: Project, workers: int) -> None:
+def test_the_marker_with_versions_and_cases(project: Project) -> None:
     project.write(**FILES, **{"test_a.py": MARKED})
-    result = project.record(workers=workers)
+    result = project.record()
     models, versions, cases = ("openai/gpt-4.1:free", "Small"), ("v1", "v2"), ("late", "early")
     assert sorted(result.records) == sorted(
         f"test_answer[{model}-{version}-{case}]" for model in models for version in versions for case in cases
@@ -131,42 +131,40 @@ def test_the_marker_with_versions_and_cases(project: Project, workers: int) -> N
     }  # fmt: skip
     assert asked(project) == sorted(4 * [*models])  # never the prompt's own, nor the ini's
     project.server.close()
-    assert project.run(workers=workers).outcomes == {"passed": 8}
+    assert project.run().outcomes == {"passed": 8}
     files = [name.rpartition("/")[2] for name in project.cassettes()]
     assert len({name.lower() for name in files}) == 8
     assert all(re.fullmatch(r"[a-z0-9._-]+", name) for name in files)
 
 
 def test_the_command_line_comes_before_the_marker_and_the_ini_after(
-    project: Project, monkeypatch: pytest.MonkeyPatch, workers: int
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LLMOPS_MODEL", "from-environment")
     project.write(**FILES, **{"test_a.py": MARKED})
-    result = project.record("--llm-model=Small", "-k", "v1-late", workers=workers)
+    result = project.record("--llm-model=Small", "-k", "v1-late")
     assert list(result.records) == ["test_answer[Small-v1-late]"]
-    assert project.run("-k", "Small-v1-late", workers=workers).outcomes == {"passed": 1}
-    missed = project.run("--llm-model=new", "-k", "v1-late", workers=workers)
+    assert project.run("-k", "Small-v1-late").outcomes == {"passed": 1}
+    missed = project.run("--llm-model=new", "-k", "v1-late")
     assert "'test_a.py::test_answer[new-v1-late]' --llm-model=new --llm-record=new" in missed.text
 
 
-def test_a_model_of_the_hook_is_asked_by_its_name(project: Project, workers: int) -> None:
+def test_a_model_of_the_hook_is_asked_by_its_name(project: Project) -> None:
     source = LLM.replace("llm.complete", "assert llm.complete").replace(
         '("hi")', '("hi").text.startswith(PREFIX)'
     )
     project.write(**{"conftest.py": HOOK, "test_a.py": source.replace("PREFIX", "('scripted', 'echo')")})
-    result = project.record("--llm-model=scripted", "--llm-model=served", workers=workers)
+    result = project.record("--llm-model=scripted", "--llm-model=served")
     assert result.outcomes == {"passed": 3}
     assert asked(project) == ["served"]
-    assert project.record("--llm-model=scripted", workers=workers).outcomes == {"passed": 2}
+    assert project.record("--llm-model=scripted").outcomes == {"passed": 2}
     assert asked(project) == ["served"]
 
 
-def test_a_hook_that_replaces_the_model_under_test_makes_no_sham_comparison(
-    project: Project, workers: int
-) -> None:
+def test_a_hook_that_replaces_the_model_under_test_makes_no_sham_comparison(project: Project) -> None:
     project.write(**{"conftest.py": HOOK.replace('"scripted":', '"app":'), "test_a.py": LLM})
-    assert project.run("--llm-model=one", workers=workers).outcomes == {"passed": 2}
-    result = project.run("--llm-model=one", "--llm-model=two", workers=workers)
+    assert project.run("--llm-model=one").outcomes == {"passed": 2}
+    result = project.run("--llm-model=one", "--llm-model=two")
     assert result.exit != 0
     assert "test_a.py::test_plain: expected models that pytest_llmops_models knows" in result.text
     assert "got 'one', 'two'; known are app" in result.text
@@ -244,12 +242,12 @@ ABOVE = {
 """What stands before the mark."""
 
 
-def test_a_wrong_marker_is_told_at_collection_with_its_place(project: Project, workers: int) -> None:
+def test_a_wrong_marker_is_told_at_collection_with_its_place(project: Project) -> None:
     for number, (name, (mark, fixture, _)) in enumerate(WRONG.items()):
         above = ABOVE.get(name, "")
         source = f"import pytest\n{above}@pytest.mark.{mark}\ndef test_{number}({fixture}): pass\n"
         project.write(**{f"test_{number}.py": source})
-    result = project.run("--continue-on-collection-errors", workers=workers)
+    result = project.run("--continue-on-collection-errors")
     assert result.outcomes == {"errors": len(WRONG)}
     assert [wanted for _, _, wanted in WRONG.values() if wanted not in result.text] == []
     assert "test_0.py::test_0: @pytest.mark.models" in result.text
@@ -263,15 +261,15 @@ def test_wrong_names_on_the_command_line(project: Project) -> None:
     assert "command line --llm-model: expected names of models that are not blank" in result.text
 
 
-def test_several_models_are_judged_by_one(project: Project, workers: int) -> None:
+def test_several_models_are_judged_by_one(project: Project) -> None:
     project.write(**{"test_a.py": JUDGED})
     Echoing(project)
     both = ("--llm-judge", "--llm-model=one", "--llm-model=two")
-    refused = project.record(*both, workers=workers)
+    refused = project.record(*both)
     assert [record.outcome for record in refused.run.records] == ["errored", "errored"]
     assert "several are under test (one, two): one judge has to judge them all" in refused.text
     assert "expected --llm-judge-model=NAME" in refused.text
-    result = project.record(*both, "--llm-judge-model=three", workers=workers)
+    result = project.record(*both, "--llm-judge-model=three")
     assert result.outcomes == {"passed": 2}
     assert {call.model for record in result.run.records for call in record.calls if call.purpose == "judge"} == {"three"}  # fmt: skip
     assert result.run.notes == ()
@@ -294,9 +292,7 @@ def test_a_hooks_model_is_no_name_for_the_judges_server(project: Project) -> Non
     assert project.server.count == 0
 
 
-def test_the_judges_model_may_be_one_of_the_hook_and_each_folder_has_its_own(
-    project: Project, workers: int
-) -> None:
+def test_the_judges_model_may_be_one_of_the_hook_and_each_folder_has_its_own(project: Project) -> None:
     hook = """
 from pytest_llmops.backends.openai import OpenAIModel
 def pytest_llmops_models(config):
@@ -307,16 +303,16 @@ def pytest_llmops_models(config):
         project.write(**files)
     Echoing(project)
     how = ("--llm-judge", "--llm-judge-model=strict")
-    assert project.record(*how, workers=workers).outcomes == {"passed": 2}
+    assert project.record(*how).outcomes == {"passed": 2}
     assert asked(project) == ["of-one", "of-two", "stub-1", "stub-1"]
     project.server.close()
-    assert project.run(*how, "two", workers=workers).outcomes == {"passed": 1}  # whatever ran before
+    assert project.run(*how, "two").outcomes == {"passed": 1}  # whatever ran before
 
 
-def test_a_judge_that_is_the_model_under_test_is_told_once(project: Project, workers: int) -> None:
+def test_a_judge_that_is_the_model_under_test_is_told_once(project: Project) -> None:
     project.write(**{"test_a.py": JUDGED + JUDGED.replace("test_judged", "test_again")})
     Echoing(project)
-    result = project.record("--llm-judge", "--llm-model=gpt-9", workers=workers)
+    result = project.record("--llm-judge", "--llm-model=gpt-9")
     assert result.outcomes == {"passed": 2}
     note = (
         "the judge gpt-9 is the model under test in 2 tests: a model prefers its own text (arXiv 2410.21819), "
@@ -324,15 +320,15 @@ def test_a_judge_that_is_the_model_under_test_is_told_once(project: Project, wor
     )
     assert result.run.notes == (note,)
     assert "the judge gpt-9 is the model under test in 2 tests" in result.text
-    allowed = project.run("--llm-judge", "--llm-model=gpt-9", "-o", "llm_same_model=allow", workers=workers)
+    allowed = project.run("--llm-judge", "--llm-model=gpt-9", "-o", "llm_same_model=allow")
     assert allowed.run.notes == ()
 
 
-def test_such_a_verdict_may_be_an_error_and_is_not_paid_for(project: Project, workers: int) -> None:
+def test_such_a_verdict_may_be_an_error_and_is_not_paid_for(project: Project) -> None:
     project.write(**{"test_a.py": JUDGED})
     Echoing(project)
     strict = ("--llm-judge", "--llm-model=gpt-9", "-o", "llm_same_model=error")
-    result = project.record(*strict, "--llm-judge-model=openai/gpt-9-2025-04-14", workers=workers)
+    result = project.record(*strict, "--llm-judge-model=openai/gpt-9-2025-04-14")
     (record,) = result.run.records
     assert record.outcome == "errored"
     assert "could not be scored: the judge openai/gpt-9-2025-04-14 is the model under test (gpt-9)" in (
@@ -340,7 +336,7 @@ def test_such_a_verdict_may_be_an_error_and_is_not_paid_for(project: Project, wo
     )
     assert [one.value for one in record.measurements] == [None]
     assert asked(project) == ["gpt-9"]
-    assert project.record(*strict, "--llm-judge-model=other", workers=workers).outcomes == {"passed": 1}
+    assert project.record(*strict, "--llm-judge-model=other").outcomes == {"passed": 1}
 
 
 def test_such_a_verdict_is_refused_where_only_the_answer_tells(project: Project) -> None:
@@ -378,13 +374,12 @@ def test_an_everyday_run_calls_the_cassettes_of_candidates_no_orphans(project: P
     assert sorted(orphans) == [f"cassettes/test_a/test_plain{name}" for name in names]
 
 
-def test_reports_of_candidates(project: Project, workers: int) -> None:
+def test_reports_of_candidates(project: Project) -> None:
     project.write(**{"test_a.py": JUDGED})
     Echoing(project)
     page = project.path / "page.html"
     result = project.record(
-        "--llm-judge", "--llm-model=one", "--llm-model=two", "--llm-judge-model=three", f"--llm-report={page}",
-        workers=workers,
+        "--llm-judge", "--llm-model=one", "--llm-model=two", "--llm-judge-model=three", f"--llm-report={page}"
     )  # fmt: skip
     table = [line.split() for line in result.text.splitlines()]
     at = next(place for place, words in enumerate(table) if words[:3] == ["model", "passed", "judge.quality"])

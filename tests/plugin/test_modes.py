@@ -26,12 +26,12 @@ def test_ours(n):
 """
 
 
-def test_verify_tells_what_drifted_and_writes_nothing(project: Project, workers: int) -> None:
+def test_verify_tells_what_drifted_and_writes_nothing(project: Project) -> None:
     project.write(**{"test_a.py": TWO})
     project.record()
     before = project.cassettes()
     project.server.queue.extend(json_reply(chat_answer("something else")) for _ in range(2))
-    result = project.record(mode="verify", workers=workers)
+    result = project.record(mode="verify")
     assert result.outcomes == {"passed": 4}
     assert "4 verified, " in result.text
     assert "drift, text (similarity " in result.text
@@ -64,16 +64,16 @@ def test_retry():
 
 
 @pytest.mark.parametrize("how", [["--llm-record-errors"], []], ids=["with errors", "without"])
-def test_a_retry_is_replayed_without_its_wait(project: Project, workers: int, how: list[str]) -> None:
+def test_a_retry_is_replayed_without_its_wait(project: Project, how: list[str]) -> None:
     project.write(**{"test_a.py": RETRY})
     project.server.queue.append(error_reply(429, retry_after_ms="1"))
-    assert project.record(*how, workers=workers).outcomes == {"passed": 1}
+    assert project.record(*how).outcomes == {"passed": 1}
     assert project.server.count == 2
     answers = json.loads(project.cassettes()["cassettes/test_a/test_retry.json"])["interactions"][0][
         "answers"
     ]["0"]
     assert [one["status"] for one in answers] == ([429, 200] if how else [200])
-    assert project.run(workers=workers).outcomes == {"passed": 1}
+    assert project.run().outcomes == {"passed": 1}
 
 
 IGNORING = f"""{ASK}
@@ -84,26 +84,26 @@ def test_ours():
 """
 
 
-def test_an_ignored_path_does_not_count(project: Project, workers: int) -> None:
+def test_an_ignored_path_does_not_count(project: Project) -> None:
     project.write(**{"test_a.py": IGNORING})
-    project.record(workers=workers)
-    missed = project.run(workers=workers)
+    project.record()
+    missed = project.run()
     assert missed.outcomes == {"errors": 1}
     assert "only a UUID differs" in missed.text
     (project.path / "pytest.ini").write_text(
         "[pytest]\nllm_ignore =\n    metadata.run\nllm_base_url = http://127.0.0.1:1/v1\n"
     )
-    assert project.run(workers=workers).outcomes == {"passed": 1}
+    assert project.run().outcomes == {"passed": 1}
 
 
-def test_a_normaliser_levels_what_differs(project: Project, workers: int) -> None:
+def test_a_normaliser_levels_what_differs(project: Project) -> None:
     hook = (
         "import re\ndef pytest_llmops_normalisers(config):\n"
         "    return {'uuid': lambda text: re.sub(r'[0-9a-f]{8}-[0-9a-f-]{27}', '<uuid>', text)}\n"
     )
     project.write(**{"test_a.py": IGNORING, "conftest.py": hook})
-    project.record(workers=workers)
-    assert project.run(workers=workers).outcomes == {"passed": 1}
+    project.record()
+    assert project.run().outcomes == {"passed": 1}
 
 
 BLOCKS = f"""{ASK}
@@ -123,12 +123,12 @@ def test_ours(llm_cassette):
 """
 
 
-def test_a_block_has_a_cassette_of_its_own(project: Project, workers: int) -> None:
+def test_a_block_has_a_cassette_of_its_own(project: Project) -> None:
     project.write(**{"test_a.py": BLOCKS})
-    assert project.record(workers=workers).outcomes == {"passed": 1}
+    assert project.record().outcomes == {"passed": 1}
     sizes = {name: len(json.loads(text)["interactions"]) for name, text in project.cassettes().items()}
     assert sizes == {"cassettes/shared/inner.json": 2, "cassettes/test_a/test_ours.json": 2}
-    result = project.run(workers=workers)
+    result = project.run()
     assert result.outcomes == {"passed": 1}
     facts = result.records["test_ours"].fact("cassette")
     assert (facts["replayed"], facts["path"]) == (4, "cassettes/test_a/test_ours.json")
@@ -196,10 +196,10 @@ def test_live_calls_are_counted_over_all_workers(project: Project, workers: int,
     assert {record.outcome for record in result.run.records} == {"passed", "errored"}
 
 
-def test_replayed_calls_cost_nothing(project: Project, workers: int) -> None:
+def test_replayed_calls_cost_nothing(project: Project) -> None:
     project.write(**{"test_a.py": TWO})
     project.record()
-    result = project.record("--llm-max-calls=0", workers=workers)
+    result = project.record("--llm-max-calls=0")
     assert result.outcomes == {"passed": 4}
 
 

@@ -49,7 +49,7 @@ def shown(project: Project) -> Project:
     return project
 
 
-def seen(project: Project) -> dict[str, object]:
+def read_seen(project: Project) -> dict[str, object]:
     settings: dict[str, object] = json.loads((project.path / "seen.json").read_text())
     return settings
 
@@ -57,26 +57,28 @@ def seen(project: Project) -> dict[str, object]:
 def run_bare(project: Project, *args: str, workers: int = 0) -> dict[str, object]:
     """Return the settings of a run that is given no more than the arguments."""
     project.bare(*args, *(["-n", str(workers)] if workers else []))
-    return seen(project)
+    return read_seen(project)
 
 
-def values_of(options: Iterable[Option]) -> dict[str, object]:
+def get_values(options: Iterable[Option]) -> dict[str, object]:
     return {option.name: EXAMPLES[option.name].value for option in options}
 
 
-def picked(settings: dict[str, object], options: Iterable[Option]) -> dict[str, object]:
+def pick_settings(settings: dict[str, object], options: Iterable[Option]) -> dict[str, object]:
     return {option.name: settings[option.name] for option in options}
 
 
-def flags() -> list[str]:
+def make_flags() -> list[str]:
     return [
         option.flag if option.switch else f"{option.flag}={EXAMPLES[option.name].text}" for option in FLAGS
     ]
 
 
-def ini_lines(*, other: bool) -> str:
+def make_ini(*, other: bool) -> str:
     examples = [(option.dest, EXAMPLES[option.name]) for option in INIS]
-    return "\n".join(["[pytest]", *(f"{key} = {one.other if other else one.text}" for key, one in examples)])
+    return "\n".join(
+        ["[pytest]", *(f"{key} = {example.other if other else example.text}" for key, example in examples)]
+    )
 
 
 def test_every_option_has_values_here() -> None:
@@ -86,8 +88,8 @@ def test_every_option_has_values_here() -> None:
 
 
 def test_flags_are_stronger_than_ini_keys(shown: Project, workers: int) -> None:
-    shown.write(**{"pytest.ini": ini_lines(other=True)})
-    assert picked(run_bare(shown, *flags(), workers=workers), FLAGS) == values_of(FLAGS)
+    shown.write(**{"pytest.ini": make_ini(other=True)})
+    assert pick_settings(run_bare(shown, *make_flags(), workers=workers), FLAGS) == get_values(FLAGS)
 
 
 def test_ini_keys_are_stronger_than_the_environment(
@@ -95,15 +97,15 @@ def test_ini_keys_are_stronger_than_the_environment(
 ) -> None:
     for option in VARIABLES:
         monkeypatch.setenv(option.env[0], EXAMPLES[option.name].other)
-    shown.write(**{"pytest.ini": ini_lines(other=False)})
-    assert picked(run_bare(shown, workers=workers), INIS) == values_of(INIS)
+    shown.write(**{"pytest.ini": make_ini(other=False)})
+    assert pick_settings(run_bare(shown, workers=workers), INIS) == get_values(INIS)
 
 
 def test_the_environment_is_stronger_than_defaults(shown: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     for option in VARIABLES:
         monkeypatch.setenv(option.env[0], EXAMPLES[option.name].text)
     shown.write(**{"pytest.ini": "[pytest]\n"})
-    assert picked(run_bare(shown), VARIABLES) == values_of(VARIABLES)
+    assert pick_settings(run_bare(shown), VARIABLES) == get_values(VARIABLES)
 
 
 @NATIVE_TOML
@@ -112,7 +114,7 @@ def test_in_pyproject(shown: Project, table: str) -> None:
     (shown.path / "pytest.ini").unlink()
     lines = [f"{option.dest} = {json.dumps(EXAMPLES[option.name].value)}" for option in INIS]
     shown.write(**{"pyproject.toml": "\n".join([f"[{table}]", *lines])})
-    assert picked(run_bare(shown), INIS) == values_of(INIS)
+    assert pick_settings(run_bare(shown), INIS) == get_values(INIS)
 
 
 def test_repeatable_flags_add_up(shown: Project) -> None:
@@ -156,7 +158,7 @@ def test_a_wrong_ini_value_ends_the_run_with_its_place(shown: Project, kind: str
 
 def test_llm_judge_is_a_pure_flag(shown: Project) -> None:
     result = shown.run("--llm-judge", "test_show.py")
-    assert seen(shown)["judge"] is True
+    assert read_seen(shown)["judge"] is True
     assert list(result.records) == ["test_show"]
 
 

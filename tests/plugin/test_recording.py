@@ -16,13 +16,13 @@ def test_ask(llm, word):
 """
 
 
-def test_replay_needs_neither_server_nor_key(project: Project, workers: int) -> None:
+def test_replay_needs_neither_server_nor_key(project: Project) -> None:
     project.write(**{"test_a.py": ASK})
-    recorded = project.record(workers=workers)
+    recorded = project.record()
     assert recorded.outcomes == {"passed": 3}
     assert project.server.count == 3
     project.server.close()
-    replayed = project.run(workers=workers)
+    replayed = project.run()
     assert replayed.outcomes == {"passed": 3}
     calls = [record.calls for record in replayed.run.records]
     assert [len(one) for one in calls] == [1, 1, 1]
@@ -43,46 +43,46 @@ def test_one_readable_file_a_test(project: Project) -> None:
     assert stored["request"]["url"] == "http://loopback/v1/chat/completions"
 
 
-def test_none_never_writes(project: Project, workers: int) -> None:
+def test_none_never_writes(project: Project) -> None:
     project.write(**{"test_a.py": ASK})
     project.record()
     before = project.cassettes()
-    project.run(workers=workers)
+    project.run()
     assert project.cassettes() == before
 
 
-def test_new_records_only_what_is_missing(project: Project, workers: int) -> None:
+def test_new_records_only_what_is_missing(project: Project) -> None:
     project.write(**{"test_a.py": ASK})
     project.record()
     project.write(**{"test_a.py": ASK.replace('"three"]', '"three", "four"]')})
-    project.record(workers=workers)
+    project.record()
     assert project.server.count == 4
 
 
-def test_all_records_again_and_drops_what_is_not_asked_any_more(project: Project, workers: int) -> None:
+def test_all_records_again_and_drops_what_is_not_asked_any_more(project: Project) -> None:
     project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('old')\n    llm.complete('same')\n"})
     project.record()
     project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('new')\n    llm.complete('same')\n"})
-    assert project.record(mode="all", workers=workers).outcomes == {"passed": 1}
+    assert project.record(mode="all").outcomes == {"passed": 1}
     (data,) = project.cassettes().values()
     assert project.server.count == 4
     assert b"echo of old" not in data
     assert b"echo of new" in data
 
 
-def test_live_neither_reads_nor_writes(project: Project, workers: int) -> None:
+def test_live_neither_reads_nor_writes(project: Project) -> None:
     project.write(**{"test_a.py": ASK})
-    result = project.record(mode="live", workers=workers)
+    result = project.record(mode="live")
     assert result.outcomes == {"passed": 3}
     assert project.cassettes() == {}
     assert [call.replayed for record in result.run.records for call in record.calls] == [False] * 3
 
 
-def test_a_miss_names_the_nearest_request_and_the_command(project: Project, workers: int) -> None:
+def test_a_miss_names_the_nearest_request_and_the_command(project: Project) -> None:
     project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('what is the capital of France')\n"})
     project.record()
     project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('what is the capital of Italy')\n"})
-    result = project.run(workers=workers)
+    result = project.run()
     assert result.outcomes == {"errors": 1}
     message = result.records["test_a"].message
     assert "- messages[0].content: what is the capital of France" in message
@@ -101,7 +101,7 @@ def test_a_miss_without_a_cassette_shows_the_nearest_of_its_neighbours(project: 
     assert "cassettes/test_a/test_ask/" in message
 
 
-def test_an_application_cannot_swallow_a_miss(project: Project, workers: int) -> None:
+def test_an_application_cannot_swallow_a_miss(project: Project) -> None:
     project.write(
         **{
             "test_a.py": """
@@ -119,7 +119,7 @@ def test_swallowed(llm):
 """
         }
     )
-    result = project.run(workers=workers)
+    result = project.run()
     assert {name: record.outcome for name, record in result.records.items()} == {
         "test_caught": "errored",
         "test_swallowed": "errored",
@@ -127,7 +127,7 @@ def test_swallowed(llm):
     assert "the test passed although a request was missed" in result.records["test_swallowed"].message
 
 
-def test_the_network_is_closed_while_recordings_answer(project: Project, workers: int) -> None:
+def test_the_network_is_closed_while_recordings_answer(project: Project) -> None:
     project.write(
         **{
             "test_a.py": """
@@ -144,13 +144,13 @@ def test_name():
 """
         }
     )
-    result = project.run(workers=workers)
+    result = project.run()
     assert result.outcomes == {"errors": 2}
     assert "a connection to 192.0.2.1 was refused" in result.records["test_address"].message
     assert "a connection to model.invalid was refused" in result.records["test_name"].message
 
 
-def test_allowed_hosts_pass(project: Project, workers: int) -> None:
+def test_allowed_hosts_pass(project: Project) -> None:
     project.write(
         **{
             "pytest.ini": "[pytest]\nllm_allow_hosts =\n    127.0.0.1\n",
@@ -166,7 +166,7 @@ def test_own_server():
 """,
         }
     )
-    assert project.run(workers=workers).outcomes == {"passed": 1}
+    assert project.run().outcomes == {"passed": 1}
     assert project.cassettes() == {}
 
 
@@ -199,7 +199,7 @@ def test_cassette_name_cannot_leave_its_folder(project: Project) -> None:
     assert not (project.path.parent / "evil.json").exists()
 
 
-def test_llm_cassette_fixture_tells_what_happened(project: Project, workers: int) -> None:
+def test_llm_cassette_fixture_tells_what_happened(project: Project) -> None:
     project.write(
         **{
             "test_a.py": """
@@ -210,18 +210,18 @@ def test_a(llm, llm_cassette):
 """
         }
     )
-    assert project.record(workers=workers).outcomes == {"passed": 1}
-    assert project.run(workers=workers).outcomes == {"passed": 1}
+    assert project.record().outcomes == {"passed": 1}
+    assert project.run().outcomes == {"passed": 1}
 
 
-def test_a_damaged_cassette_is_one_clear_error_and_stays_as_it_is(project: Project, workers: int) -> None:
+def test_a_damaged_cassette_is_one_clear_error_and_stays_as_it_is(project: Project) -> None:
     project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('x')\n"})
     project.record()
     path = project.path / "cassettes/test_a/test_a.json"
     path.write_bytes(path.read_bytes()[:-40])
     damaged = path.read_bytes()
     for run in (project.run, project.record):
-        result = run(workers=workers)
+        result = run()
         assert result.outcomes == {"errors": 1}
         assert "is damaged" in result.records["test_a"].message
         assert "restore it from git" in result.records["test_a"].message
@@ -229,11 +229,11 @@ def test_a_damaged_cassette_is_one_clear_error_and_stays_as_it_is(project: Proje
         assert path.read_bytes() == damaged
 
 
-def test_stale_interactions_are_told(project: Project, workers: int) -> None:
+def test_stale_interactions_are_told(project: Project) -> None:
     project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('x')\n    llm.complete('y')\n"})
     project.record()
     project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('x')\n"})
-    result = project.run(workers=workers)
+    result = project.run()
     facts = result.records["test_a"].facts["cassette"]
     assert isinstance(facts, dict)
     assert facts["stale"] == 1
@@ -241,7 +241,7 @@ def test_stale_interactions_are_told(project: Project, workers: int) -> None:
 
 
 def test_no_key_of_the_environment_reaches_the_disk(
-    project: Project, monkeypatch: pytest.MonkeyPatch, workers: int
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
     monkeypatch.setenv("OPENAI_API_KEY", secret)
@@ -255,7 +255,7 @@ def test_a(llm):
 """
         }
     )
-    project.record("--junitxml=j.xml", "--llm-report=r.html", workers=workers)
+    project.record("--junitxml=j.xml", "--llm-report=r.html")
     assert project.cassettes()
     # The test's own source, which pytest shows on a failure, is the user's; all that is ours must not tell.
     ours = [*project.cassettes().values(), (project.path / "run-file.json").read_bytes()]
@@ -266,9 +266,7 @@ def test_a(llm):
     assert project.server.seen[0].headers["authorization"] == f"Bearer {secret}"
 
 
-def test_no_key_reaches_a_failure_message(
-    project: Project, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
+def test_no_key_reaches_a_failure_message(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_TOKEN", "shop-token-value-1234")
     project.write(
         **{
@@ -280,13 +278,13 @@ def test_a(llm):
 """
         }
     )
-    result = project.record("--junitxml=j.xml", workers=workers)
+    result = project.record("--junitxml=j.xml")
     assert result.records["test_a"].outcome == "failed"
     assert "shop-token" not in result.text
     assert b"shop-token" not in (project.path / "j.xml").read_bytes()
 
 
-def test_redactors_hook_masks_before_hashing(project: Project, workers: int) -> None:
+def test_redactors_hook_masks_before_hashing(project: Project) -> None:
     project.write(
         **{
             "conftest.py": """
@@ -303,13 +301,13 @@ def test_a(llm):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NUMBER", "12345")
-        project.record(workers=workers)
+        project.record()
         assert b"customer-12345" not in b"".join(project.cassettes().values())
         patch.setenv("NUMBER", "99")
-        assert project.run(workers=workers).outcomes == {"passed": 1}
+        assert project.run().outcomes == {"passed": 1}
 
 
-def test_an_application_that_calls_an_sdk_itself(project: Project, workers: int) -> None:
+def test_an_application_that_calls_an_sdk_itself(project: Project) -> None:
     project.write(
         **{
             "test_a.py": """
@@ -338,9 +336,9 @@ def test_async():
 """
         }
     )
-    assert project.record(workers=workers).outcomes == {"passed": 3}
+    assert project.record().outcomes == {"passed": 3}
     project.server.close()
-    assert project.run(workers=workers).outcomes == {"passed": 3}
+    assert project.run().outcomes == {"passed": 3}
 
 
 def test_environment_is_as_before_after_the_test(project: Project) -> None:

@@ -53,11 +53,11 @@ class Judging:
 
 
 def test_a_real_run_is_judged_again_when_the_server_is_gone(
-    project: Project, workers: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project.write(**{"test_a.py": TESTS, "right.md": RUBRIC})
     Judging(project)
-    first = project.record("--llm-judge", workers=workers)
+    first = project.record("--llm-judge")
     assert first.outcomes == {"passed": 1, "failed": 1}
     file = project.path / "run-file.json"
     monkeypatch.chdir(project.path)
@@ -153,10 +153,10 @@ class Lenient:
 
 
 def test_what_broke_besides_a_judgement_stays_broken(
-    project: Project, workers: int, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.write(**{"test_a.py": BROKEN, "lenient_judge.py": LENIENT})
-    first = project.record("--llm-judge", workers=workers)
+    first = project.record("--llm-judge")
     assert {name: one.raised for name, one in first.records.items()} == {
         "test_fixture": ("MeasurementErrored", "RuntimeError"),
         "test_block": ("ValueError",),

@@ -35,8 +35,8 @@ def recorded(project: Project) -> Project:
     return project
 
 
-def test_the_summary_shows_scores_versions_tokens_and_cassettes(recorded: Project, workers: int) -> None:
-    text = recorded.run(workers=workers).text
+def test_the_summary_shows_scores_versions_tokens_and_cassettes(recorded: Project) -> None:
+    text = recorded.run().text
     assert "= LLM regression =" in text
     assert "2 failed, 2 passed" in text
     assert "prompt greet" in text
@@ -64,10 +64,8 @@ def test_the_summary_in_ascii_where_the_terminal_speaks_no_more(
     assert "metric" in summary
 
 
-def test_reports_are_written_and_their_paths_printed(recorded: Project, workers: int) -> None:
-    result = recorded.run(
-        "--llm-report=out/r.html", "--llm-report=out/r.json", "--junitxml=j.xml", workers=workers
-    )
+def test_reports_are_written_and_their_paths_printed(recorded: Project) -> None:
+    result = recorded.run("--llm-report=out/r.html", "--llm-report=out/r.json", "--junitxml=j.xml")
     for name in ("out/r.html", "out/r.json", "j.xml"):
         assert name in result.text
         assert (recorded.path / name).stat().st_size > 0
@@ -84,8 +82,8 @@ def test_a_report_that_cannot_be_written_is_told(recorded: Project) -> None:
     assert "report blocked/r.html: cannot be written" in result.text
 
 
-def test_junit_carries_scores_once_and_without_warnings(recorded: Project, workers: int) -> None:
-    recorded.run("--junitxml=j.xml", workers=workers)
+def test_junit_carries_scores_once_and_without_warnings(recorded: Project) -> None:
+    recorded.run("--junitxml=j.xml")
     suites = JUnitXml.fromfile(str(recorded.path / "j.xml"))
     assert sum(len(list(suite)) for suite in suites) == 4
     tree = ET.parse(recorded.path / "j.xml")
@@ -116,7 +114,7 @@ def test_junit_properties_can_be_switched_off(recorded: Project) -> None:
     assert "llm." not in (recorded.path / "j.xml").read_text(encoding="utf-8").partition("<failure")[0]
 
 
-def test_run_finished_hook_gets_the_run(recorded: Project, workers: int) -> None:
+def test_run_finished_hook_gets_the_run(recorded: Project) -> None:
     recorded.write(
         **{
             "conftest.py": """
@@ -125,7 +123,7 @@ def pytest_llmops_run_finished(config, run):
 """
         }
     )
-    assert "HOOK 4 2" in recorded.run("-s", workers=workers).text
+    assert "HOOK 4 2" in recorded.run("-s").text
 
 
 def test_a_run_that_uses_nothing_of_ours_says_and_leaves_nothing(project: Project, workers: int) -> None:

@@ -40,12 +40,10 @@ CASES = [
 
 
 def test_cases_for_a_person_are_listed_exported_and_taken_back(
-    project: Project, workers: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project.write(**{"test_a.py": TESTS, "cases.jsonl": "".join(f"{json.dumps(case)}\n" for case in CASES)})
-    result = project.run(
-        "--llm-judge", "--junitxml=junit.xml", "--llm-report=report.html", "-k", "not short", workers=workers
-    )
+    result = project.run("--llm-judge", "--junitxml=junit.xml", "--llm-report=report.html", "-k", "not short")
     assert result.outcomes == {"passed": 3}
     assert "2 cases for a person: middle (0.22), torn (0.33)" in " ".join(result.text.split())
     assert '<h2 id="review">' in (project.path / "report.html").read_text(encoding="utf-8")

@@ -235,7 +235,7 @@ def test_thirty_kinds_and_more_are_nowhere_in_what_a_run_wrote(planted: Project,
     asked = server.count
     # And what was masked is found again: the same questions, no server.
     server.close()
-    again = planted.run("-k", "test_ask", workers=workers)
+    again = planted.run("-k", "test_ask")
     assert again.outcomes == {"passed": count}
     assert server.count == asked
 

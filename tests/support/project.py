@@ -14,7 +14,7 @@ INI = """
 [pytest]
 llm_model = stub-1
 llm_base_url = http://127.0.0.1:1/v1
-addopts = --strict-markers --strict-config -p no:hypothesispytest
+addopts = --strict-markers --strict-config -p no:hypothesispytest -p no:platformdirs -p no:anyio
 filterwarnings = error
 """
 MODEL_VARIABLES = (

@@ -25,12 +25,12 @@ def test_every_field_is_an_option_and_its_default_parses() -> None:
         assert option.switch or not option.flag or option.metavar
 
 
-def as_given(option: Option, text: str) -> object:
+def convert_as_pytest(option: Option, text: str) -> object:
     """A text as pytest hands it over: switches and numbers of an ini file are read by pytest."""
     return text == "true" if option.switch or option.ini == "bool" else text
 
 
-def as_held(value: object) -> object:
+def freeze_value(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -41,14 +41,16 @@ def test_every_option_has_examples() -> None:
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_a_value_is_read_from_a_text_and_from_a_value_of_toml(option: Option) -> None:
     example = EXAMPLES[option.name]
-    for given in (as_given(option, example.text), example.value):
-        assert getattr(Settings.read(("ini", {option.name: given})), option.name) == as_held(example.value)
+    for given in (convert_as_pytest(option, example.text), example.value):
+        assert getattr(Settings.read(("ini", {option.name: given})), option.name) == freeze_value(
+            example.value
+        )
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_command_line_is_stronger_than_ini_and_ini_than_environment(option: Option) -> None:
     example = EXAMPLES[option.name]
-    strong, weak = as_given(option, example.text), as_given(option, example.other)
+    strong, weak = convert_as_pytest(option, example.text), convert_as_pytest(option, example.other)
     environ = dict.fromkeys(option.env, example.other)
     for sources in (
         [("command line", {option.name: strong}), ("ini", {option.name: weak})],
@@ -56,7 +58,7 @@ def test_command_line_is_stronger_than_ini_and_ini_than_environment(option: Opti
         [("command line", {}), ("ini", {option.name: strong})],
     ):
         read = Settings.read(*sources, environ=environ)
-        assert getattr(read, option.name) == as_held(example.value)
+        assert getattr(read, option.name) == freeze_value(example.value)
     if environ:
         weak_read = Settings.read(("ini", {option.name: weak}))
         assert Settings.read(("command line", {}), ("ini", {}), environ=environ) == weak_read
@@ -95,13 +97,7 @@ def test_an_empty_value_of_the_command_line_counts_and_an_empty_variable_does_no
         ("record", "nwe", "one of none, new, all, live"),
         ("record", ["new"], "one of none, new, all, live"),
         ("record", True, "one of none, new, all, live"),
-        ("api", "completions", "one of chat, responses"),
-        ("judge", "yes", "true or false"),
-        ("junit_properties", 1, "true or false"),
-        ("model", 3, "a text"),
         ("model", [3], "a text"),
-        ("same_model", "never", "one of warn, error, allow"),
-        ("base_url", "localhost:1234", "starts with http:// or https://"),
         ("base_url", "http://", "names a host"),
         ("base_url", "https:///v1", "names a host"),
         ("base_url", "http://[::1", "names a host"),

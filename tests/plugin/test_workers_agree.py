@@ -105,7 +105,7 @@ def test_retriever(retriever):
 FIXTURES = """
 import pytest
 from asking import ask
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def index():
     return ask("build the index")
 @pytest.fixture(scope="module")
@@ -373,7 +373,7 @@ def observe_run(project: Project, result: Result) -> dict[str, object]:
     kinds = {
         "exit": result.exit,
         "outcomes": result.outcomes,
-        **{f"run {key}": remove_times(one) for key, one in document.items() if key != "records"},
+        **{f"run {key}": remove_times(part) for key, part in document.items() if key != "records"},
         "records": {record["nodeid"]: remove_times(record) for record in document["records"]},
         "order": [record.nodeid for record in result.run.records],
         "summary": [TIME.sub("<time>", " ".join(line.split())) for line in summary.splitlines()],

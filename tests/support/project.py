@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,7 @@ class Project:
         done = self.pytester.runpytest_inprocess(f"--llm-report={report}", *more, *args)
         text = "\n".join([*done.outlines, *done.errlines])
         run = Run.from_json(report.read_text(encoding="utf-8")) if report.exists() else Run()
-        ended = any(" in " in line and line.rstrip(" =").endswith("s") for line in done.outlines[-3:])
+        ended = any(re.search(r" in \d+\.\d+s\b", line) for line in done.outlines[-3:])
         counted = done.parseoutcomes() if ended and "no tests ran" not in text else {}
         counted.pop("deselected", None)
         return Result(counted, text, int(done.ret), run)

@@ -65,7 +65,8 @@ class Housekeeping:
             red_because=tuple(red),
             scopes=tuple(whole.scopes(self._config)),
             files=used.collect(self._uses, root),
-            cases={one["path"]: one["case"] for one in self._uses if "case" in one},
+            # Tests that share a cassette: whichever worker ends last, the record is the same.
+            cases=dict(sorted((one["path"], one["case"]) for one in self._uses if "case" in one)),
             models=tuple(sorted({name for one in self._uses for name in one.get("models", ())})),
             skipped=frozenset(self.skipped_tests),
         )

@@ -185,7 +185,7 @@ def test_ask(llm, word):
     assert list(files) == ["cassettes/shared/answers.json"]
     assert len(json.loads(files["cassettes/shared/answers.json"])["interactions"]) == 4
     project.server.close()
-    assert project.run(workers=workers).outcomes == {"passed": 4}
+    assert project.run().outcomes == {"passed": 4}
 
 
 def test_cassette_name_cannot_leave_its_folder(project: Project) -> None:

@@ -376,7 +376,7 @@ def observe_run(project: Project, result: Result) -> dict[str, object]:
         **{f"run {key}": remove_times(part) for key, part in document.items() if key != "records"},
         "records": {record["nodeid"]: remove_times(record) for record in document["records"]},
         "order": [record.nodeid for record in result.run.records],
-        "summary": [TIME.sub("<time>", " ".join(line.split())) for line in summary.splitlines()],
+        "summary": TIME.sub("<time>", " ".join(summary.split())),
         "junit": remove_times(sorted(read_junit(project))),
         "cassettes": {name: remove_times(json.loads(data)) for name, data in project.cassettes().items()},
         "usage": remove_times(read_json(project, ".pytest_cache/v/llmops/usage")),

@@ -16,12 +16,11 @@ from support.server import Reply, Seen, chat_answer, json_reply, responses_answe
 from pytest_llmops.runs import OUTCOMES
 
 CONFTEST = """
-import os
 from pathlib import Path
 
 def pytest_runtest_setup(item):
     with Path("workers.txt").open("a") as file:
-        file.write(os.environ.get("PYTEST_XDIST_WORKER", "none") + "\\n")
+        file.write(getattr(item.config, "workerinput", {}).get("workerid", "none") + "\\n")
 
 def pytest_llmops_run_finished(config, run):
     with Path("finished.txt").open("a") as file:

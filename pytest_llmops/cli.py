@@ -58,7 +58,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return run(given)
     except UsageError as error:
         return _say(str(error), WRONG)
-    except LLMOpsError as error:
+    except (LLMOpsError, PermissionError) as error:
         return _say(str(error), FOUND)
     except (
         SystemExit

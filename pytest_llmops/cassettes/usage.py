@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,7 +121,13 @@ def audit(
     leaks: list[str] = []
     unjudged: list[Told] = []
     candidates = Candidates(usage or Usage(""))
-    for path in _cassettes(root, usage, within):
+
+    def report_folder(error: OSError) -> None:
+        # A single file was given, or the folder was removed meanwhile: neither is damaged.
+        if not isinstance(error, NotADirectoryError | FileNotFoundError):
+            damaged.append(Told(_name(root, Path(error.filename)), f"cannot be read: {error.strerror}"))
+
+    for path in _cassettes(root, usage, within, report_folder):
         name = _name(root, path)
         try:
             data = path.read_bytes()
@@ -311,11 +317,18 @@ def _is_a_candidates(path: Path, name: str, candidates: Candidates) -> bool:
         return False
 
 
-def _cassettes(root: Path, usage: Usage | None, within: Path | None) -> list[Path]:
-    """All files that are cassettes of ours, by their place or by the record, sorted."""
+def _cassettes(
+    root: Path,
+    usage: Usage | None,
+    within: Path | None,
+    report_folder: Callable[[OSError], None] | None = None,
+) -> list[Path]:
+    """All files that are cassettes of ours, by their place or by the record, sorted; a folder that cannot be read is reported."""
     named = {root / file for file in usage.files} if usage is not None else set()
-    found = {path for path in named if path.is_file() and (within is None or _is_below(path, within))}
-    for folder, files in _folders(within or root):
+    # os.path, here and below: Path raises where a folder may not be entered.
+    present = {path for path in named if os.path.isfile(path)}  # noqa: PTH113
+    found = {path for path in present if within is None or _is_below(path, within)}
+    for folder, files in _folders(within or root, report_folder):
         below = folder.relative_to(root) if folder.is_relative_to(root) else folder
         if CASSETTES in below.parts:
             found |= {folder / one for one in files if one.endswith(".json")} - found
@@ -340,22 +353,25 @@ def _waiting(root: Path, usage: Usage | None, within: Path | None) -> list[Path]
         folders |= {(root / file).parent for file in usage.files}
     found: set[Path] = set()
     for folder in folders:
-        for journal in (folder / JOURNALS).glob("*.journal"):
+        journals = (folder / JOURNALS).glob("*.journal") if os.path.isdir(folder / JOURNALS) else ()  # noqa: PTH112
+        for journal in journals:
             cassette = folder / journal.name.removesuffix(".journal").rpartition(".")[0]
             if (within is None or _is_below(cassette, within)) and left_behind(cassette):
                 found.add(cassette)
     return sorted(found)
 
 
-def _folders(start: Path) -> Iterator[tuple[Path, list[str]]]:
-    for folder, below, files in os.walk(start):
+def _folders(
+    start: Path, report_folder: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[Path, list[str]]]:
+    for folder, below, files in os.walk(start, onerror=report_folder):
         below[:] = sorted(one for one in below if _is_walked(Path(folder, one)))
         yield Path(folder), files
 
 
 def _is_walked(folder: Path) -> bool:
     name = folder.name
-    return not (name.startswith(".") or name in _NOT_OURS or (folder / "pyvenv.cfg").exists())
+    return not (name.startswith(".") or name in _NOT_OURS or os.path.exists(folder / "pyvenv.cfg"))  # noqa: PTH110
 
 
 def _is_below(path: Path, within: Path) -> bool:

@@ -53,7 +53,8 @@ def _add_record(command: argparse.ArgumentParser) -> None:
         "--root",
         type=Path,
         metavar="FOLDER",
-        help="root folder of the project (default: the nearest one above with the record of a run, else this one)",
+        help="root folder of the project (default: the nearest one above with the record of a run, no higher than "
+        "the nearest with an ini file of pytest's or .git; else this one)",
     )
     command.add_argument(
         "--usage",
@@ -125,6 +126,8 @@ def _redactor() -> Redactor:
 
 
 def _root(given: argparse.Namespace, path: Path | None = None) -> Path:
+    from pytest_llmops.commands.ini import find_project
+
     if given.root is not None:
         if not given.root.is_dir():
             raise UsageError(
@@ -133,10 +136,10 @@ def _root(given: argparse.Namespace, path: Path | None = None) -> Path:
         return Path(os.path.abspath(given.root))  # noqa: PTH100 -- links stay as they are
     here = Path(os.path.abspath(path or Path()))  # noqa: PTH100
     here = here if here.is_dir() else here.parent
-    found = next((one for one in (here, *here.parents) if (one / RECORD).is_file()), None)
-    if found is not None:
-        return found
-    return Path.cwd() if here.is_relative_to(Path.cwd()) else here
+    base = Path.cwd() if here.is_relative_to(Path.cwd()) else here
+    project = find_project(here) or base
+    within = (one for one in (here, *here.parents) if one.is_relative_to(project))
+    return next((one for one in within if (one / RECORD).is_file()), base)
 
 
 def _usage(given: argparse.Namespace, root: Path) -> Usage | None:

@@ -1,4 +1,4 @@
-"""The settings that the project's ini file has for pytest, as the commands that ask a judge take them over.
+"""The project's root, and the settings that its ini file has for pytest, as the commands that ask a judge take them over.
 
 Read is the file that pytest would find from the working folder upwards. What stands in its ``addopts``, or in a file
 that only ``-c`` names, is not.
@@ -33,13 +33,27 @@ def read_ini(start: Path) -> tuple[Path, dict[str, object]] | None:
         UsageError: It cannot be read.
     """
     for folder in (start, *start.parents):
-        for name, values_of in FILES.items():
-            path = folder / name
-            if path.is_file():
-                found = _values(path, values_of)
-                if found is not None:
-                    return folder, _ours(found)
+        values = _read_values(folder)
+        if values is not None:
+            return folder, _ours(values)
     return None
+
+
+def find_project(start: Path) -> Path | None:
+    """Return the nearest folder upwards that holds an ini file of pytest's or ``.git``; None: there is none.
+
+    Raises:
+        UsageError: An ini file on the way cannot be read.
+    """
+    folders = (start, *start.parents)
+    return next((one for one in folders if (one / ".git").exists() or _read_values(one) is not None), None)
+
+
+def _read_values(folder: Path) -> Values | None:
+    """What pytest would read of the ini files in a folder; None: it would look further up."""
+    paths = ((folder / name, values_of) for name, values_of in FILES.items())
+    found = (_values(path, values_of) for path, values_of in paths if path.is_file())
+    return next((values for values in found if values is not None), None)
 
 
 def _values(path: Path, values_of: Callable[[str, str], Values | None]) -> Values | None:

@@ -41,6 +41,7 @@ Run = Callable[..., tuple[int, list[str], list[str]]]
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     merged(tmp_path / A, entry(1), entry(2))
     merged(tmp_path / B, entry(3))
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -259,6 +260,86 @@ def test_the_root_is_found_from_below_or_given(
     moved = record.rename(project / "usage.json")
     assert run("cassettes", "check", "--root", project)[0] == 0
     assert run("cassettes", "check", "--root", project, "--usage", moved)[0] == 1
+
+
+ROOTS = {
+    "pytest.ini": "[pytest]\n",
+    "pyproject.toml": "[tool.pytest.ini_options]\nxfail_strict = true\n",
+    "tox.ini": "[pytest]\n",
+    "setup.cfg": "[tool:pytest]\n",
+    ".git": "gitdir: elsewhere\n",
+}
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_the_search_for_a_record_ends_at_the_projects_root(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    inner = project / "inner"
+    merged(inner / "tests" / "cassettes" / "own.json", entry(5))
+    (inner / name).write_text(ROOTS[name])
+    (inner / "tests" / "tox.ini").write_text("[flake8]\n")  # none of pytest's
+    recorded(project, "key-1")
+    monkeypatch.chdir(inner / "tests")
+    checked = json.loads("\n".join(run("cassettes", "check", "--json")[1]))
+    assert (checked["run"], [file["file"] for file in checked["files"]]) == (None, ["cassettes/own.json"])
+    usage = Usage(LATER, str(inner), True, (), True, (), ("",), {})
+    record = inner / ".pytest_cache" / "v" / "llmops" / "usage"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps(usage.to_wire()))
+    checked = json.loads("\n".join(run("cassettes", "check", "--json")[1]))
+    assert (checked["run"]["root"], checked["orphans"]) == (str(inner), ["tests/cassettes/own.json"])
+
+
+@pytest.mark.parametrize("path", [(), ("tests/cassettes",)])
+def test_without_a_root_only_the_working_folder_is_searched_for_a_record(
+    run: Run, project: Path, path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whatever lies above the folder of this test.
+    monkeypatch.setattr("pytest_llmops.commands.ini.find_project", lambda _: None)
+    inner = project / "inner"
+    merged(inner / "tests" / "cassettes" / "own.json", entry(5))
+    recorded(project, "key-1")
+    monkeypatch.chdir(inner)
+    checked = json.loads("\n".join(run("cassettes", "check", "--json", *path)[1]))
+    assert (checked["run"], [file["file"] for file in checked["files"]]) == (
+        None,
+        ["tests/cassettes/own.json"],
+    )
+    recorded(inner, "key-1")
+    assert json.loads("\n".join(run("cassettes", "check", "--json", *path)[1]))["run"]["root"] == str(inner)
+
+
+def forbid(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the rights of a folder away, also from root."""
+    for name, itself in (("scandir", True), ("stat", False)):
+        real = getattr(os, name)
+
+        def refuse(path: Any, *args: Any, _real: Any = real, _itself: bool = itself, **more: Any) -> Any:
+            if not isinstance(path, int) and (
+                folder in Path(path).parents or (_itself and Path(path) == folder)
+            ):
+                raise PermissionError(13, "Permission denied", str(path))
+            return _real(path, *args, **more)
+
+        monkeypatch.setattr(os, name, refuse)
+
+
+def test_a_folder_that_cannot_be_read_is_one_line(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = project / "tests" / "cassettes" / "test_a"
+    recorded(project, "key-1")
+    forbid(closed, monkeypatch)
+    status, out, err = run("cassettes", "check", "-q")
+    assert (status, err, len(out)) == (1, [], 3)
+    assert out[0].startswith(f"damaged   {closed.relative_to(project).as_posix()}: ")
+    assert "Permission denied" in out[0]
+    checked = json.loads("\n".join(run("cassettes", "check", "--json")[1]))
+    assert ([file["file"] for file in checked["files"]], len(checked["damaged"])) == ([B], 1)
+    status, out, err = run("cassettes", "check", project / A)
+    assert (status, out, len(err)) == (1, [], 1)
+    assert str(project / A) in err[0]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,10 @@ def shared(*parts: str) -> Path:
     folder = Path(root) if root else Path(__file__).parents[3] / "shared" / "data"
     path = folder.joinpath(*parts)
     if not path.exists():
-        pytest.skip("the third-party data is not beside the checkout")
+        reason = f"third-party data not found at {path}; LLMOPS_SHARED_DATA says where it is"
+        if os.environ.get("LLMOPS_REQUIRE_SHARED_DATA"):
+            pytest.fail(reason)
+        pytest.skip(reason)
     return path
 
 
@@ -27,6 +30,7 @@ def rows(*parts: str) -> list[dict[str, Any]]:
     """The objects of a data file: JSON lines or one JSON list, packed or not."""
     raw = shared(*parts).read_bytes()
     text = (gzip.decompress(raw) if parts[-1].endswith(".gz") else raw).decode()
-    if text.lstrip().startswith("["):
-        return list(json.loads(text))
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    is_list = text.lstrip().startswith("[")
+    found = json.loads(text) if is_list else [json.loads(line) for line in text.splitlines() if line.strip()]
+    assert found, f"{Path(*parts)} is empty"
+    return list(found)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
+from support.shared import rows
 
 from pytest_llmops.metrics.agreement import accuracy, cohen_kappa, confusion, kappa_interval, spearman
 
@@ -224,13 +222,8 @@ def test_an_interval_that_cannot_be_is_refused(options: Any, expected: str) -> N
 @pytest.mark.shared_data
 def test_people_of_pandalm() -> None:
     """The three figures published in the repository of PandaLM: 0.85, 0.88 and 0.86."""
-    root = os.environ.get("LLMOPS_SHARED_DATA")
-    folder = Path(root) if root else Path(__file__).parents[3] / "shared" / "data"
-    file = folder / "judge" / "pandalm" / "testset-v1.json.gz"
-    if not file.exists():
-        pytest.skip("the third-party data is not beside the checkout")
-    rows = json.loads(gzip.decompress(file.read_bytes()))
-    one, two, three = ([row[f"annotator{n}"] for row in rows] for n in (1, 2, 3))
+    people = rows("judge", "pandalm", "testset-v1.json.gz")
+    one, two, three = ([row[f"annotator{n}"] for row in people] for n in (1, 2, 3))
     assert cohen_kappa(one, two) == pytest.approx(0.8520, abs=5e-5)
     assert cohen_kappa(one, three) == pytest.approx(0.8789, abs=5e-5)
     assert cohen_kappa(two, three) == pytest.approx(0.8617, abs=5e-5)

@@ -199,6 +199,7 @@ def test_real_paragraphs_that_are_broken_are_found(language: str, encoding: str,
     with gzip.open(shared_data / "retrieval" / "xquad" / f"xquad.{language}.json.gz") as file:
         articles = json.load(file)["data"]
     paragraphs = [one["context"] for article in articles[:16] for one in article["paragraphs"]]
+    assert len(paragraphs) >= 80
     broken = ["".join(_byte(one, encoding) for one in text.encode()) for text in paragraphs]
     assert [text[:40] for text in broken if not any(mojibake(text))] == []
 

@@ -79,12 +79,14 @@ def test_ordinary_text_is_left_alone(shared_data: Path) -> None:
         as_json = json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
         assert redactor.clean(as_json) == as_json
         count += 1
-    assert count > 500
+    assert count > 15_000
 
 
 def test_of_real_recordings_only_ids_of_accounts_are_masked(shared_data: Path) -> None:
     changed = []
-    for path in sorted((shared_data / "cassettes/files").glob("*.yaml")):
+    paths = sorted((shared_data / "cassettes/files").glob("*.yaml"))
+    assert len(paths) >= 44
+    for path in paths:
         raw = path.read_bytes()
         lines = zip(raw.split(b"\n"), Redactor().clean(raw).split(b"\n"), strict=True)
         changed += [old for old, new in lines if old != new]
@@ -113,4 +115,4 @@ def test_real_recordings_once_masked_are_written_without_a_complaint(shared_data
         back = store.parse(file, path).values()
         assert [[unfold(one.request["body"]), unfold(one.answers["0"][0]["body"])] for one in back] == clean
         count += len(found)
-    assert count > 60
+    assert count >= 70

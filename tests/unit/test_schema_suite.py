@@ -90,6 +90,7 @@ def groups(shared_data: Path) -> tuple[Group, ...]:
                     Group(draft, file, one["description"], _asking(draft, one["schema"]), one["tests"])
                     for one in json.load(content)
                 ]
+    assert len(found) >= 780
     return tuple(found)
 
 

@@ -111,12 +111,14 @@ def call_of(one: Foreign) -> Call:
 
 
 def calls(folder: Path) -> list[tuple[str, Call]]:
-    return [
+    found = [
         (path.name[:2], call_of(one))
         for path in files(folder)
         if path.name[:2] != NOT_HTTP
         for one in read_foreign(path)
     ]
+    assert len(found) >= len(CALLS)
+    return found
 
 
 def test_every_call_is_read(shared_data: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -11,21 +12,28 @@ import hypothesis
 import pytest
 from support import messages
 
+from pytest_llmops.cassettes.redact import SECRET_NAMES
+
 OWN = (
     "LLMOPS_SHARED_DATA",
     "LLMOPS_REQUIRE_SHARED_DATA",
     "LLMOPS_REQUIRE_CLIENTS",
     "LLMOPS_GOLDEN",
     "LLMOPS_LOCAL_JUDGE",
+    "LLMOPS_LAWS",
+    "LLMOPS_ORDER",
 )
 """Variables that are meant for the tests themselves."""
 OF_THE_MACHINE = re.compile(
-    r"(?i:(?:https?|all|no|ftp)_proxy)|(?:OPENAI|ANTHROPIC|LLMOPS)_.*|.*_API_KEY"
-    r"|COLUMNS|LINES|FORCE_COLOR|NO_COLOR|PY_COLORS|CI|BUILD_NUMBER|PYTEST_ADDOPTS"
+    r"(?i:(?:https?|all|no|ftp)_proxy)|(?:SSL_CERT|REQUESTS_CA|CURL_CA)_.*|(?:OPENAI|ANTHROPIC|LLMOPS)_.*"
+    r"|COLUMNS|LINES|FORCE_COLOR|NO_COLOR|PY_COLORS|CI|BUILD_NUMBER|TZ|LANG|LANGUAGE|LC_.*"
+    r"|PYTEST_(?:ADDOPTS|PLUGINS|THEME.*|DEBUG|DISABLE_PLUGIN_AUTOLOAD)"
+    r"|PYTHON(?:WARNINGS|IOENCODING|UTF8|HASHSEED|DEVMODE)"
 )
-"""Variables of a company's machine or a CI service that change what a test sees."""
+"""Variables of a company's machine or a CI service that change what a test or a process that it starts sees."""
 
 PROFILE = os.environ.get("LLMOPS_LAWS") or ("ci" if os.environ.get("CI") else "dev")
+ORDER = os.environ.get("LLMOPS_ORDER", "")
 for _name, _examples in (("dev", 25), ("ci", 100), ("nightly", 1_000)):
     hypothesis.settings.register_profile(
         _name,
@@ -37,8 +45,21 @@ for _name, _examples in (("dev", 25), ("ci", 100), ("nightly", 1_000)):
     )
 hypothesis.settings.load_profile(PROFILE)
 
-for _name in [name for name in os.environ if OF_THE_MACHINE.fullmatch(name) and name not in OWN]:
-    del os.environ[_name]
+# A worker starts from what its controller left, LLMOPS_RUN included.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["LLMOPS_LAWS"] = PROFILE
+    for _name in [name for name in os.environ if name not in OWN]:
+        # The package masks the values of all variables that are named like a secret, also those of no vendor it knows.
+        if OF_THE_MACHINE.fullmatch(_name) or SECRET_NAMES.search(_name):
+            del os.environ[_name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests in another order: LLMOPS_ORDER=reverse, or any other text as the seed of a random one."""
+    if ORDER == "reverse":
+        items.reverse()
+    elif ORDER:
+        random.Random(ORDER).shuffle(items)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pytest_llmops import marks, recorder
+from pytest_llmops import cache, marks, recorder
 from pytest_llmops.errors import UnknownName
 from pytest_llmops.protocols import Chunk
 from pytest_llmops.retrievers.dense import DenseRetriever
@@ -39,6 +39,7 @@ class Remote(Counting):
 
 @pytest.fixture
 def node(tmp_path: Path) -> Any:
+    cache.forget()  # vectors belong to the embedder's type and version, whichever test made it
     (tmp_path / "corpora" / "book").mkdir(parents=True)
     (tmp_path / "corpora" / "book" / "a.md").write_text("aaa", encoding="utf-8")
     (tmp_path / "corpora" / "book" / "b.md").write_text("bb", encoding="utf-8")

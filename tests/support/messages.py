@@ -25,6 +25,9 @@ STORED = TESTS / "golden" / "messages.txt"
 INDENT = "    "
 SCRATCH = re.compile(r"(?:/[^\s'\"]*?)?/pytest-of-[^/\s]+/pytest-\d+(?:/popen-gw\d+)?/[^/\s'\",:;)\]]+")
 PORT = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):\d{5}\b")
+LOCK = re.compile(r"[^\s'\"]*/pytest-llmops-locks-\d+/[0-9a-f]+\.lock")
+IMPORTLIB = re.compile(r"<frozen importlib\._bootstrap>:\d+")
+JOURNAL = re.compile(r"\.[0-9a-f]+-\d+-[0-9a-f]{8}\.journal")
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 
 
@@ -50,12 +53,16 @@ def begin_test(nodeid: str, basetemp: str) -> None:
     SEEN.test, SEEN.number, SEEN.basetemp = nodeid.removeprefix("tests/"), 0, basetemp
 
 
-def check_message(message: BaseException | str) -> bool:
-    """Compare a message with the one that is stored for its place in the running test; True, for `pytest.raises`."""
+def check_message(message: object) -> bool:
+    """Compare a message with the one that is stored for its place in the running test; True, for `pytest.raises`.
+
+    Args:
+        message: An exception, a text, or several: lines, or pairs of a place and what it says.
+    """
     assert SEEN.test, "no test is running"
     SEEN.number += 1
     key = SEEN.test if SEEN.number == 1 else f"{SEEN.test} #{SEEN.number}"
-    text = normalize(str(message))
+    text = "(none)" if message == [] else normalize(joined(message))
     assert text.strip(), "expected a message, got an empty text"
     SEEN.messages[key] = text
     if writing():
@@ -69,10 +76,25 @@ def check_message(message: BaseException | str) -> bool:
     return True
 
 
+def joined(message: object) -> str:
+    """Return a message as one text.
+
+    >>> joined([("a.json", "is empty"), "last line"])
+    'a.json | is empty\\nlast line'
+    """
+    if isinstance(message, BaseException | str):
+        return str(message)
+    assert isinstance(message, list | tuple), f"expected an exception or texts, got {type(message)}"
+    separator = "\n" if isinstance(message, list) else " | "
+    return separator.join(joined(part) for part in message)
+
+
 def normalize(text: str) -> str:
     """Replace what differs between machines and runs: folders, ports, addresses, lines of the test itself."""
     if SEEN.basetemp:
         text = re.sub(re.escape(SEEN.basetemp) + r"/[^/\s'\",:;)\]]+", "<tmp>", text)
+    text = IMPORTLIB.sub("<importlib>", text)
+    text = JOURNAL.sub(".<id>.journal", LOCK.sub("<lock>", text))
     text = SCRATCH.sub("<tmp>", text).replace(sys.prefix, "<python>").replace(str(TESTS.parent), "<checkout>")
     text = ADDRESS.sub("<address>", PORT.sub(r"\1:<port>", text))
     name = SEEN.test.partition("::")[0].rpartition("/")[2]

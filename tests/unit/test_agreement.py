@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
+from support.messages import check_message
 from support.shared import rows
 
 from pytest_llmops.metrics.agreement import accuracy, cohen_kappa, confusion, kappa_interval, spearman
@@ -97,25 +98,20 @@ def test_extreme_numbers_never_become_nan() -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "options", "expected"),
+    ("a", "b", "options"),
     [
-        ([1], [1, 2], {}, "got 1 and 2 labels"),
-        ([1.0, float("nan")], [1.0, 1.0], {}, "item 1 has the label NaN"),
-        ([1.0, 1.0], [float("nan"), 1.0], {}, "item 0 has the label NaN"),
-        (["a", "b"], ["a", "a"], {"weights": "quadratic"}, "quadratic weights need numbers or order="),
-        ([1, 10**400], [1, 1], {"weights": "quadratic"}, "quadratic weights need numbers"),
-        (
-            ["a", "x"],
-            ["a", "a"],
-            {"weights": "quadratic", "order": ["a", "b"]},
-            r"out of \['a', 'b'\], got 'x'",
-        ),
-        (["a"], ["a"], {"weights": "quadratic", "order": ["a", "a"]}, "each label once"),
-        ([1], [1], {"weights": "linear"}, "None or 'quadratic', got 'linear'"),
+        ([1], [1, 2], {}),
+        ([1.0, float("nan")], [1.0, 1.0], {}),
+        ([1.0, 1.0], [float("nan"), 1.0], {}),
+        (["a", "b"], ["a", "a"], {"weights": "quadratic"}),
+        ([1, 10**400], [1, 1], {"weights": "quadratic"}),
+        (["a", "x"], ["a", "a"], {"weights": "quadratic", "order": ["a", "b"]}),
+        (["a"], ["a"], {"weights": "quadratic", "order": ["a", "a"]}),
+        ([1], [1], {"weights": "linear"}),
     ],
 )
-def test_what_cannot_be_compared_is_refused(a: Any, b: Any, options: Any, expected: str) -> None:
-    with pytest.raises(ValueError, match=expected):
+def test_what_cannot_be_compared_is_refused(a: Any, b: Any, options: Any) -> None:
+    with pytest.raises(ValueError, check=check_message):
         cohen_kappa(a, b, **options)
 
 
@@ -207,15 +203,15 @@ def test_a_rare_class_makes_a_perfect_kappa_unsure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    "options",
     [
-        ({"confidence": 1.0}, "confidence between 0 and 1, got 1.0"),
-        ({"groups": ["a"]}, "a group for each of 2 items, got 1"),
-        ({"weights": "linear"}, "None or 'quadratic'"),
+        {"confidence": 1.0},
+        {"groups": ["a"]},
+        {"weights": "linear"},
     ],
 )
-def test_an_interval_that_cannot_be_is_refused(options: Any, expected: str) -> None:
-    with pytest.raises(ValueError, match=expected):
+def test_an_interval_that_cannot_be_is_refused(options: Any) -> None:
+    with pytest.raises(ValueError, check=check_message):
         kappa_interval([1, 0], [1, 0], **options)
 
 

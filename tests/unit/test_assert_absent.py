@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import Measurement, MeasurementErrored, MeasurementFailed, collect
 from pytest_llmops.assertions.absent import MAX_SPANS, assert_not_contains, assert_not_matches
@@ -64,13 +65,7 @@ def test_not_contains(unwanted: Any, options: dict[str, Any], value: float) -> N
 def test_not_contains_shows_where_each_stands() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_not_contains(MAIL, ["password", "hunter2", "guarantee"], ignore_case=True, label="mail")
-    assert str(caught.value).splitlines() == [
-        "text.not_contains [mail] 0.33 < 1.00",
-        "  reason     2 of 3 unwanted texts found",
-        '  unwanted   "password" at line 2, column 6, 2 times in all: "Dear customer,\\nyour >>>Password<<< is hunter2. Never t..."',
-        '  unwanted   "hunter2" at line 2, column 18: "...r,\\nyour Password is >>>hunter2<<<. Never tell your Pa..."',
-        '  answer     "Dear customer,\\nyour Password is hunter2. Never tell your Password to anyone."',
-    ]
+    check_message(caught.value)
     detail = caught.value.measurement.detail
     assert detail["found"] == ["password", "hunter2"]
     spans = cast("list[list[list[int]]]", detail["spans"])
@@ -128,21 +123,21 @@ def test_an_empty_answer_says_nothing_unwanted(assertion: Assertion) -> None:
 
 @both
 @pytest.mark.parametrize(
-    ("actual", "error"),
+    "actual",
     [
-        (None, "the answer is None, expected text"),
-        (b"x", "the answer is an object of type bytes, expected text"),
-        (SimpleNamespace(text="x"), "of type SimpleNamespace, expected text; pass its .text"),
+        None,
+        b"x",
+        SimpleNamespace(text="x"),
     ],
 )
-def test_what_is_no_text_is_not_scored(assertion: Assertion, actual: object, error: str) -> None:
-    with pytest.raises(MeasurementErrored, match=re.escape(error)):
+def test_what_is_no_text_is_not_scored(assertion: Assertion, actual: object) -> None:
+    with pytest.raises(MeasurementErrored, check=check_message):
         assertion(actual, at_least=None)
 
 
 @both
 def test_what_cannot_be_normalised_is_not_scored(assertion: Assertion) -> None:
-    with pytest.raises(MeasurementErrored, match="combining characters in a row"):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assertion("e" + "\u0301" * 3_000, unicode="NFC")
 
 
@@ -159,20 +154,20 @@ def test_hostile_text_cannot_break_a_message(
 
 
 @pytest.mark.parametrize(
-    ("call", "text"),
+    "call",
     [
-        (lambda: assert_not_contains("a", []), "assert_not_contains: expected at least one text to look for, got none"),
-        (lambda: assert_not_contains("a", ["a", ""]), "assert_not_contains: expected texts to look for, got an empty text as number 2"),
-        (lambda: assert_not_contains("a", "b", at_least=2), "assert_not_contains: expected at_least from 0 to 1"),
-        (lambda: assert_not_contains("a", "b", unicode="NFD"), "assert_not_contains: expected unicode to be one of"),  # type: ignore[arg-type]
-        (lambda: assert_not_matches("a", "("), "assert_not_matches: '(' is no regular expression: missing )"),
-        (lambda: assert_not_matches("a", None), "assert_not_matches: expected a pattern of text, got None"),  # type: ignore[arg-type]
+        lambda: assert_not_contains("a", []),
+        lambda: assert_not_contains("a", ["a", ""]),
+        lambda: assert_not_contains("a", "b", at_least=2),
+        lambda: assert_not_contains("a", "b", unicode="NFD"),  # type: ignore[arg-type]
+        lambda: assert_not_matches("a", "("),
+        lambda: assert_not_matches("a", None),  # type: ignore[arg-type]
     ],
 )  # fmt: skip
 def test_usage_errors_say_what_and_point_at_the_users_line(
-    call: Callable[[], object], text: str, shown_frames: Lines
+    call: Callable[[], object], shown_frames: Lines
 ) -> None:
-    with pytest.raises(UsageError, match=re.escape(text)) as caught:
+    with pytest.raises(UsageError, check=check_message) as caught:
         call()
     assert shown_frames(caught.value) == []
 

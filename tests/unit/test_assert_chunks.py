@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import MeasurementErrored, MeasurementFailed, collect
 from pytest_llmops.assertions.chunks import assert_chunks, assert_clean, assert_span_recall
@@ -86,11 +87,7 @@ def test_a_single_failure_has_a_text_of_its_own(
     with pytest.raises(MeasurementFailed) as caught:
         assert_chunks(CHUNKS[:-1], source=SOURCE)
     lines = well_formed(caught.value)
-    assert lines == [
-        "chunks.lost 0.39 > 0.00",
-        "  reason   41 of the source's 106 characters are in no chunk",
-        "  line 7   Parcels cost 5 euros. Letters are free of charge.",
-    ]
+    check_message(lines)
     assert shown_frames(caught.value) == []
     assert caught.value.measurement.detail["faults"] == [
         ["line 7", "Parcels cost 5 euros. Letters are free of charge."]
@@ -122,11 +119,7 @@ def test_without_a_source_only_the_chunks_are_looked_at() -> None:
 def test_sizes_are_judged_if_they_are_asked_for() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_chunks(CHUNKS, source=SOURCE, at_most_tokens=5, tokenizer=str.split)
-    assert str(caught.value).splitlines()[:3] == [
-        "chunks.size 2 > 0",
-        "  reason    2 of 4 chunks are of a wrong size",
-        "  chunk 2   11 tokens, at most 5 are allowed: You get your money back within thirty days. Bring the receipt.",
-    ]
+    check_message(str(caught.value).splitlines()[:3])
 
 
 def test_a_long_chunk_does_not_flood_the_failure(well_formed: Lines) -> None:
@@ -141,7 +134,7 @@ def test_a_blank_source_is_an_error_and_the_rest_is_still_measured() -> None:
         assert_chunks(["a b"], source=" \n")
     assert (found[0].name, found[0].status) == ("chunks.lost", "errored")
     assert len(found) == 5
-    with pytest.raises(MeasurementErrored, match="the source is blank"):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_chunks(["a b"], source=["", "\t"])
 
 
@@ -149,11 +142,9 @@ def test_a_tokenizer_that_breaks_is_an_error() -> None:
     def broken(text: str) -> int:
         raise ValueError(f"no vocabulary for {text[:3]}")
 
-    with pytest.raises(
-        MeasurementErrored, match=r"chunks.size could not be scored: tokenizer: ValueError: no vocabulary"
-    ):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_chunks(["abc"], source=None, at_most_tokens=5, tokenizer=broken)
-    with pytest.raises(UsageError, match="tokenizer: expected a list of tokens or their number, got str"):
+    with pytest.raises(UsageError, check=check_message):
         assert_chunks(["abc"], source=None, at_most_tokens=5, tokenizer=lambda text: text.upper())
     with collect() as found:
         assert_chunks(CHUNKS, source=SOURCE, at_most_overlap_tokens=5, tokenizer=broken)
@@ -161,46 +152,38 @@ def test_a_tokenizer_that_breaks_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    "arguments",
     [
-        (
-            {"at_most_lost": 1.5},
-            "expected at_most_lost as a share from 0 to 1, or None to record only, got 1.5",
-        ),
-        ({"at_most_lost": True}, "got True"),
-        ({"at_most_lost": float("nan")}, "got nan"),
-        ({"at_most_empty": -1}, "expected at_most_empty as a count from 0 on"),
-        ({"at_most_chars": 2.5}, "expected at_most_chars as a whole number from 0 on, got 2.5"),
-        ({"at_most_chars": True}, "got True"),
-        ({"at_least_chars": 9, "at_most_chars": 5}, "at_least_chars=9 is above at_most_chars=5"),
-        ({"at_most_tokens": 9}, "needs tokenizer=, a function .* got none"),
-        ({"at_most_overlap_tokens": 9, "tokenizer": "cl100k"}, "got str"),
-        (
-            {"at_most_misplaced": 0},
-            "at_most_misplaced needs chunks of one document that say where they begin",
-        ),
-        ({"ignore": "case"}, "ignore: expected one of whitespace, markup"),
-        ({"source": 5}, "source: expected a text, texts, or texts by name, got int"),
-        ({"source": None, "at_most_lost": 0.1}, "at_most_lost needs the source; pass source="),
-        ({"source": None, "at_least_overlap_chars": 1}, "a limit of the overlap needs the source"),
+        {"at_most_lost": 1.5},
+        {"at_most_lost": True},
+        {"at_most_lost": float("nan")},
+        {"at_most_empty": -1},
+        {"at_most_chars": 2.5},
+        {"at_most_chars": True},
+        {"at_least_chars": 9, "at_most_chars": 5},
+        {"at_most_tokens": 9},
+        {"at_most_overlap_tokens": 9, "tokenizer": "cl100k"},
+        {"at_most_misplaced": 0},
+        {"ignore": "case"},
+        {"source": 5},
+        {"source": None, "at_most_lost": 0.1},
+        {"source": None, "at_least_overlap_chars": 1},
     ],
 )
-def test_arguments_that_cannot_be_meant(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_arguments_that_cannot_be_meant(arguments: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, check=check_message):
         assert_chunks(CHUNKS, **{"source": SOURCE, **arguments})
 
 
 def test_a_misspelt_bound_is_named() -> None:
-    with pytest.raises(
-        UnknownName, match=r"unknown bound 'at_most_losst' \(assert_chunks\).*did you mean 'at_most_lost'"
-    ):
+    with pytest.raises(UnknownName, check=check_message):
         assert_chunks(CHUNKS, source=SOURCE, at_most_losst=0)  # type: ignore[call-arg]
 
 
 def test_nothing_to_check_is_a_mistake() -> None:
-    with pytest.raises(UsageError, match="expected chunks or a source, got neither"):
+    with pytest.raises(UsageError, check=check_message):
         assert_chunks([], source=None)
-    with pytest.raises(UsageError, match="got str 'text'; pass a list of chunks"):
+    with pytest.raises(UsageError, check=check_message):
         assert_chunks("text", source=SOURCE)
 
 
@@ -272,11 +255,7 @@ def test_an_answer_counts_at_its_place() -> None:
     assert assert_span_recall(chunks, {"q": "4 euros"}, at_least=1, source=source).value == 1
     with pytest.raises(MeasurementFailed) as caught:
         assert_span_recall(chunks, chunks_of, at_least=1, source=source)
-    assert str(caught.value).splitlines() == [
-        "chunks.span_recall 0.00 < 1.00",
-        "  reason   0 of 1 answers stand whole in one chunk",
-        "  q        parted among chunk 1, chunk 2: 4 euros (line 1)",
-    ]
+    check_message(caught.value)
 
 
 def test_cases_come_from_a_file(tmp_path: Path) -> None:
@@ -291,50 +270,41 @@ def test_cases_come_from_a_file(tmp_path: Path) -> None:
     documents = {"other": "Something else.", "faq": TEXT}
     chunks = ["Something else.", TEXT[:25], TEXT[26:]]
     measurement = assert_span_recall(chunks, path, at_least=1, source=documents, label="L")
-    assert (measurement.reason, measurement.label) == ("2 of 2 answers stand whole in one chunk", "L")
+    assert measurement.label == "L"
+    check_message(measurement.reason)
     by_reference = assert_span_recall(chunks, str(path), at_least=1, key="reference")
-    assert by_reference.reason == "2 of 2 answers stand whole in one chunk"
+    check_message(by_reference.reason)
 
 
 def test_no_answer_at_all_cannot_be_scored() -> None:
-    with pytest.raises(
-        MeasurementErrored, match=r"chunks\.span_recall could not be scored: no case has an answer"
-    ):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_span_recall(["a"], {"q": None, "r": []}, at_least=0.5)
 
 
 @pytest.mark.parametrize(
-    ("cases", "error", "said"),
+    ("cases", "error"),
     [
-        ({"q": 5}, UsageError, "case q: expected a text, .* got 5"),
-        ({"q": " "}, UsageError, "case q: expected a text"),
-        ({"q": {"start": 3}}, UsageError, "case q: expected a text"),
-        ({"q": {"text": "a", "start": -1}}, UsageError, "case q: expected a text"),
-        ({"q": {"text": ["a"], "answer_start": []}}, UsageError, "expected as many starts as texts"),
-        ({"q": at("2014", 3)}, UsageError, 'expected "2014" at character 3 of the source, got "unds"'),
-        (
-            [Case(id="c", input="?", data={"answers": "a"})],
-            UnknownName,
-            "unknown key 'answer'.*did you mean 'answers'",
-        ),
-        (
-            [Case(id="c", input="?", data={"answer": at("2014"), "source": "b"})],
-            UsageError,
-            "in which document",
-        ),
-        (["not a case"], UsageError, "expected a Case, got str"),
-        (7, UsageError, "expected a case file, cases, or answers by name, got int"),
-        ("missing.jsonl", CaseError, "no such file @ missing.jsonl"),
+        ({"q": 5}, UsageError),
+        ({"q": " "}, UsageError),
+        ({"q": {"start": 3}}, UsageError),
+        ({"q": {"text": "a", "start": -1}}, UsageError),
+        ({"q": {"text": ["a"], "answer_start": []}}, UsageError),
+        ({"q": at("2014", 3)}, UsageError),
+        ([Case(id="c", input="?", data={"answers": "a"})], UnknownName),
+        ([Case(id="c", input="?", data={"answer": at("2014"), "source": "b"})], UsageError),
+        (["not a case"], UsageError),
+        (7, UsageError),
+        ("missing.jsonl", CaseError),
     ],
 )
-def test_cases_that_cannot_be_used(cases: Any, error: type[Exception], said: str) -> None:
-    with pytest.raises(error, match=said):
+def test_cases_that_cannot_be_used(cases: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, check=check_message):
         assert_span_recall(["a"], cases, at_least=1, source=TEXT)
 
 
 @pytest.mark.parametrize("bound", [1.5, -0.1, True, "1", float("nan")])
 def test_a_bound_of_the_recall_is_a_share(bound: Any) -> None:
-    with pytest.raises(UsageError, match="assert_span_recall: expected at_least from 0 to 1"):
+    with pytest.raises(UsageError, check=check_message):
         assert_span_recall(["a"], {"q": "a"}, at_least=bound)
 
 
@@ -353,12 +323,7 @@ def test_clean_texts_pass() -> None:
 def test_dirt_is_shown_where_it_is(well_formed: Lines) -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_clean(["fine", "gÃ¼ltig bis MÃ¤rz"])
-    assert well_formed(caught.value) == [
-        "chunks.clean.mojibake 2 > 0",
-        "  reason    2 places in 1 of 2 texts",
-        "  chunk 2   ü: gÃ¼ltig bis MÃ¤rz",
-        "  chunk 2   ä: gÃ¼ltig bis MÃ¤rz",
-    ]
+    check_message(well_formed(caught.value))
     found = assert_clean("gÃ¼ltig <b>bis</b>", at_most_mojibake=1, at_most_html=None)
     assert [(one.value, one.status) for one in found[:3]] == [(1, "passed"), (0, "passed"), (2, "recorded")]
 
@@ -370,17 +335,17 @@ def test_several_kinds_of_dirt_are_one_failure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "bounds", "said"),
+    ("texts", "bounds"),
     [
-        ([], {}, "expected a text or several, got none"),
-        (5, {}, "got int 5; pass a list of chunks"),
-        (["a"], {"at_most_html": -1}, "expected at_most_html as a count from 0 on"),
-        (["a"], {"at_most_html": "0"}, "got '0'"),
-        (["a"], {"at_most_htm": 0}, "did you mean 'at_most_html'"),
+        ([], {}),
+        (5, {}),
+        (["a"], {"at_most_html": -1}),
+        (["a"], {"at_most_html": "0"}),
+        (["a"], {"at_most_htm": 0}),
     ],
 )
-def test_arguments_of_clean_that_cannot_be_meant(texts: Any, bounds: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_arguments_of_clean_that_cannot_be_meant(texts: Any, bounds: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, check=check_message):
         assert_clean(texts, **bounds)
 
 
@@ -395,5 +360,5 @@ def test_bounds_may_be_numbers_of_numpy() -> None:
     }
     assert (found["chunks.lost"].bound, found["chunks.size"].value) == (0.25, 0)
     assert assert_span_recall(["a"], {"q": "a"}, at_least=share).bound == 0.25
-    with pytest.raises(UsageError, match="expected at_most_chars as a whole number from 0 on"):
+    with pytest.raises(UsageError, check=check_message):
         assert_chunks(["a"], source="a", at_most_chars=cast("Any", np.float64(2.5)))

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import MeasurementErrored, MeasurementFailed, collect
 from pytest_llmops.assertions.index import assert_index_fresh, assert_reindex_time, assert_search_latency
@@ -42,20 +43,7 @@ def test_each_kind_of_failure_names_its_documents(well_formed: Callable[[BaseExc
             now=200,
             label="handbook",
         )
-    assert str(caught.value).splitlines() == [
-        "4 of 4 checks failed",
-        "1. index.missing [handbook] 1 > 0",
-        "  reason    1 of 2 documents are missing",
-        "  missing   a",
-        "2. index.outdated [handbook] 1 > 0",
-        "  reason     1 of 2 documents are outdated",
-        "  outdated   b: modified 60 s after the state in the index",
-        "3. index.orphaned [handbook] 1 > 0",
-        "  reason     1 of 2 documents of the index are not in the source",
-        "  orphaned   gone",
-        "4. index.age [handbook] 195.00 s > 50.00 s",
-        "  reason   gone was modified 195.00 s ago, before all others",
-    ]
+    check_message(caught.value)
     details = {one.name: one.detail for one in caught.value.measurements}
     assert details["index.missing"]["missing"] == ["a"]
     assert details["index.age"] == {"oldest": "gone", "by": "modified"}
@@ -79,13 +67,7 @@ def test_many_documents_fit_into_the_failure() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_index_fresh({}, {f"doc {number}": "x" for number in range(300)})
     lines = str(caught.value).splitlines()
-    assert lines[:5] == [
-        "index.missing 300 > 0",
-        "  reason    300 of 300 documents are missing",
-        "  missing   doc 0",
-        "  missing   doc 1",
-        "  missing   doc 2",
-    ]
+    check_message(lines[:5])
     assert lines[5].startswith("  missing   doc 3, doc 4, ")
     assert len(lines) == 6
     named = caught.value.measurement.detail["missing"]
@@ -95,13 +77,9 @@ def test_many_documents_fit_into_the_failure() -> None:
 
 def test_what_cannot_be_told_is_an_error() -> None:
     timed: dict[str, Any] = {"a": "x", "b": 5}
-    with pytest.raises(
-        MeasurementErrored, match=r"index.outdated could not be scored: 1 of 2 documents have neither"
-    ):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_index_fresh(timed, {"a": "x", "b": "text"})
-    with pytest.raises(
-        MeasurementErrored, match=r"index.age could not be scored: the index does not say when"
-    ):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_index_fresh({"a": "x"}, {"a": "x"}, at_most_age_s=60)
 
 
@@ -124,7 +102,7 @@ def test_the_age_since_it_was_indexed() -> None:
     )
     age = found[-1]
     assert (age.name, age.value, age.unit, age.status) == ("index.age", 100.0, "s", "passed")
-    assert age.reason == "a was indexed 100.00 s ago, before all others"
+    check_message(age.reason)
 
 
 def test_the_clock_of_the_machine_is_the_default() -> None:
@@ -135,27 +113,24 @@ def test_the_clock_of_the_machine_is_the_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    "options",
     [
-        (
-            {"at_most_missing": -1},
-            "expected at_most_missing to be a number of documents of at least 0, or None",
-        ),
-        ({"at_most_outdated": 0.5}, "expected at_most_outdated to be a number of documents"),
-        ({"at_most_orphaned": True}, "expected at_most_orphaned"),
-        ({"at_most_age_s": float("nan")}, "expected at_most_age_s to be seconds of at least 0, .* got nan"),
-        ({"at_most_age_s": "1 h"}, "got '1 h'"),
+        {"at_most_missing": -1},
+        {"at_most_outdated": 0.5},
+        {"at_most_orphaned": True},
+        {"at_most_age_s": float("nan")},
+        {"at_most_age_s": "1 h"},
     ],
 )
-def test_bounds_that_are_none(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_bounds_that_are_none(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, check=check_message):
         assert_index_fresh({"a": "x"}, {"a": "x"}, **options)
 
 
 def test_an_empty_source_is_a_mistake_not_a_pass(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="source: expected at least one document, got none"):
+    with pytest.raises(UsageError, check=check_message):
         assert_index_fresh({"a": "x"}, tmp_path)
-    with pytest.raises(CorpusError, match=r"expected a .jsonl file, or a folder"):
+    with pytest.raises(CorpusError, check=check_message):
         assert_index_fresh({"a": "x"}, tmp_path / "none")
 
 
@@ -177,7 +152,7 @@ def test_the_share_of_searches_that_are_fast_enough() -> None:
     # Nearest rank: 19 of 20 take at most 0.19 s.
     assert (measurement.name, measurement.value, measurement.unit) == ("retrieval.latency", 0.19, "s")
     assert (measurement.better, measurement.version, measurement.status) == ("lower", "1/q0.95", "passed")
-    assert measurement.reason == "0.95 of 20 searches took at most 0.19 s"
+    check_message(measurement.reason)
     detail = dict(measurement.detail)
     del detail["evidence"]
     assert detail == {
@@ -202,13 +177,7 @@ def test_a_slow_search_is_named(well_formed: Callable[[BaseException], list[str]
     retriever = Slow({"fast": 0.01, "slow\n\x1b[2J": 2.0, "medium": 0.5})
     with pytest.raises(MeasurementFailed) as caught:
         assert_search_latency(retriever, list(retriever.seconds), at_most_s=1, k=7, label="handbook")
-    assert well_formed(caught.value) == [
-        "retrieval.latency [handbook] 2.00 s > 1.00 s",
-        "  reason   0.95 of 3 searches took at most 2.00 s",
-        "  slow     2.00 s: slow\\n\\x1b[2J",
-        "  slow     0.50 s: medium",
-        "  slow     0.01 s: fast",
-    ]
+    check_message(well_formed(caught.value))
     assert {k for _, k in retriever.asked} == {7}
 
 
@@ -231,33 +200,31 @@ def test_a_list_of_hits_is_timed_too() -> None:
 
 @pytest.mark.parametrize("latency", [float("nan"), -0.1, float("inf"), "fast"])
 def test_a_latency_that_is_none(latency: Any) -> None:
-    with pytest.raises(
-        MeasurementErrored, match=r"could not be scored: the search for 'a' reported a latency of"
-    ):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_search_latency(Slow({"a": latency}), ["a"], at_most_s=1)
 
 
 def test_a_search_that_fails_is_an_error_with_its_cause() -> None:
-    with pytest.raises(MeasurementErrored, match="the search for 'b' failed: KeyError: 'b'") as caught:
+    with pytest.raises(MeasurementErrored, check=check_message) as caught:
         assert_search_latency(Slow({"a": 1.0}), ["a", "b"], at_most_s=2)
     assert isinstance(caught.value.__cause__, KeyError)
     assert caught.value.measurement.value is None
 
 
 @pytest.mark.parametrize(
-    ("retriever", "queries", "options", "said"),
+    ("retriever", "queries", "options"),
     [
-        (Slow({}), [], {}, "expected at least one query, got none"),
-        (Slow({}), "query", {}, "expected a list of queries, got str"),
-        (Slow({}), [3], {}, "expected queries that are texts, got int"),
-        (object(), ["a"], {}, r"expected a retriever with search\(query, k\), got object"),
-        (Slow({}), ["a"], {"at_most_s": -1}, "expected at_most_s to be seconds of at least 0"),
-        (Slow({}), ["a"], {"quantile": 0}, "expected quantile above 0 and at most 1, got 0"),
-        (Slow({}), ["a"], {"quantile": 95}, "expected quantile above 0 and at most 1, got 95"),
+        (Slow({}), [], {}),
+        (Slow({}), "query", {}),
+        (Slow({}), [3], {}),
+        (object(), ["a"], {}),
+        (Slow({}), ["a"], {"at_most_s": -1}),
+        (Slow({}), ["a"], {"quantile": 0}),
+        (Slow({}), ["a"], {"quantile": 95}),
     ],
 )
-def test_arguments_that_are_none(retriever: Any, queries: Any, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_arguments_that_are_none(retriever: Any, queries: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, check=check_message):
         assert_search_latency(retriever, queries, **{"at_most_s": 1, **options})
 
 
@@ -283,12 +250,12 @@ def test_an_index_that_cannot_be_built() -> None:
     def build() -> None:
         raise OSError("disk full")
 
-    with pytest.raises(MeasurementErrored, match="building the index raised OSError: disk full") as caught:
+    with pytest.raises(MeasurementErrored, check=check_message) as caught:
         assert_reindex_time(build, at_most_s=1)
     assert isinstance(caught.value.__cause__, OSError)
-    with pytest.raises(UsageError, match="expected a function that builds the index, got list"):
+    with pytest.raises(UsageError, check=check_message):
         assert_reindex_time([], at_most_s=1)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="assert_reindex_time: expected at_most_s to be seconds"):
+    with pytest.raises(UsageError, check=check_message):
         assert_reindex_time(build, at_most_s=True)
 
 

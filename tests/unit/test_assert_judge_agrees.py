@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sklearn.metrics import cohen_kappa_score
+from support.messages import check_message
 
 from pytest_llmops import recorder, softly
 from pytest_llmops.assertions.agreement import assert_judge_agrees
@@ -80,7 +81,7 @@ def test_a_good_judge_passes_and_all_of_it_is_measured() -> None:
     assert named["unscored"].better == "lower"
     assert (named["kappa_lower"].bound, named["tnr_lower"].bound, named["tpr_lower"].bound) == (0.4, 0.7, 0.8)
     assert named["kappa_lower"].value == pytest.approx(0.69, abs=0.02)
-    assert kappa.reason.startswith("kappa 0.79, with 95 % confidence at least 0.6")
+    check_message(kappa.reason)
     assert kappa.detail["table"] == [[35, 5], [5, 55]]
     assert kappa.detail["classes"] == ["fail", "pass"]
     assert kappa.detail["judge"] == {"name": "scripted", "version": "scripted/1", "model": ""}
@@ -96,20 +97,7 @@ def test_the_message(well_formed: Lines) -> None:
         row["human"] = [row["human"], row["human"]]
     with pytest.raises(MeasurementFailed) as caught:
         assert_judge_agrees(judge, rows, min_tnr=0.7)
-    assert well_formed(caught.value) == [
-        (
-            "judge scripted does not agree with people: kappa 0.50 < 0.60, kappa at 95 % confidence 0.36 < 0.40, "
-            "TNR at 95 % confidence 0.33 < 0.70"
-        ),
-        "  kappa       kappa 0.50, with 95 % confidence at least 0.36 (95 % interval 0.34 to 0.65), 100 answers",
-        "  TNR         0.45, with 95 % confidence at least 0.33: the judge passes 22 of 40 that people fail",
-        "  TPR         1.00, with 95 % confidence at least 0.96: the judge fails 0 of 60 that people pass",
-        "  confusion   people fail: judge fail 18, pass 22; people pass: judge fail 0, pass 60",
-        "  worst       a60 (line 61): people fail, judge pass (8)",
-        "  worst       a61 (line 62): people fail, judge pass (8)",
-        "  worst       a62 (line 63): people fail, judge pass (8)",
-        "  people      no two people labelled enough of the same answers to say how far they agree",
-    ]
+    check_message(well_formed(caught.value))
     assert [one.name for one in caught.value.measurements] == [
         "judge.scripted.kappa",
         "judge.scripted.kappa_lower",
@@ -119,9 +107,7 @@ def test_the_message(well_formed: Lines) -> None:
 
 def test_luck_is_not_enough() -> None:
     judge, rows = pair(13, 2, 3, 12)
-    with pytest.raises(
-        MeasurementFailed, match=r"^judge scripted does not agree with people: kappa at 95 % confidence 0\.4"
-    ):
+    with pytest.raises(MeasurementFailed, check=check_message):
         assert_judge_agrees(judge, rows, min_labels=30, kappa_floor=0.5)
     assert assert_judge_agrees(judge, rows, min_labels=30).value == pytest.approx(2 / 3)
 
@@ -135,7 +121,7 @@ def test_without_bars_a_judge_is_only_measured() -> None:
     }
     assert {one.status for one in found.values()} == {"recorded"}
     assert assert_judge_agrees(judge, rows, kappa=None, kappa_floor=None).status == "recorded"
-    with pytest.raises(MeasurementFailed, match=r"people: kappa at 95 % confidence 0\.00 < 0\.40\n"):
+    with pytest.raises(MeasurementFailed, check=check_message):
         assert_judge_agrees(judge, rows, kappa=None)
 
 
@@ -177,7 +163,7 @@ def test_numbers_on_the_judges_scale_and_by_dimension() -> None:
     plain = measured(Scripted(scores), rows, pass_at=None)
     assert "judge.scripted.tnr" not in plain
     rows[0]["dimensions"] = {"tune": {"human": 1}}
-    with pytest.raises(UnknownName, match=r"unknown dimension 'tune' \(what judge scripted scores\)"):
+    with pytest.raises(UnknownName, check=check_message):
         assert_judge_agrees(Scripted(scores), rows)
 
 
@@ -236,7 +222,7 @@ def test_stored_verdicts_ask_nobody(tmp_path: Path) -> None:
     assert assert_judge_agrees(judge, path, verdicts="stored").version == "scripted/1"
     assert judge.seen == []
     assert assert_judge_agrees("any name", str(path), verdicts="stored").name == "judge.any name.kappa"
-    with pytest.raises(CaseError, match='a0: expected the key "judge" with the stored verdict'):
+    with pytest.raises(CaseError, check=check_message):
         assert_judge_agrees(judge, rows, verdicts="stored")
 
 
@@ -249,58 +235,51 @@ def test_a_few_missing_verdicts_are_told_and_many_are_an_error(well_formed: Line
     }
     found = measured(judge, rows)
     assert found["judge.scripted.unscored"].value == pytest.approx(2 / 60)
-    assert found["judge.scripted.kappa"].reason.endswith("58 answers, 2 unscored")
+    check_message(found["judge.scripted.kappa"].reason)
     told = dict(found["judge.scripted.kappa"].detail["evidence"])  # type: ignore[arg-type]
-    assert told["unscored"] == (
-        "2 of 60 answers have no verdict and are not compared; were they all wrong, kappa 0.93; a3: no verdict after 2 tries"
-    )
+    check_message(told["unscored"])
     assert list(found["judge.scripted.kappa"].detail["errors"]) == ["a3", "a4"]  # type: ignore[arg-type]
     judge.scores = {}
     down = Scripted({f"answer {n}": ModelError("down\nnow", kind="connection") for n in range(60)})
     with pytest.raises(MeasurementErrored) as caught:
         assert_judge_agrees(down, rows)
-    assert well_formed(caught.value)[0] == (
-        "agreement of judge scripted could not be scored: 4 of 60 answers have no verdict, more than 5%: what is left is no fair "
-        "sample; a0: down\\nnow"
-    )
+    check_message(well_formed(caught.value)[0])
     # Nothing more is asked as soon as that is sure.
     assert len(down.seen) == 4
 
 
 @pytest.mark.parametrize(
-    ("verdict", "why"),
+    "verdict",
     [
-        (Verdict(score=11), "the judge's score is not on its scale: expected 1 to 10, got 11"),
-        (Verdict(score=float("nan")), "got nan"),
-        (Verdict(score=True), "got True"),
-        (Verdict(score=5, dimensions={"tone": 99}), "the judge's tone is not on its scale"),
-        (Verdict(), "the judge's verdict has neither score nor error"),
-        (Verdict(score=5, low=10, high=1), "the judge's scale is no range: 10 to 1"),
-        (None, "the judge returned no Verdict but NoneType"),
+        Verdict(score=11),
+        Verdict(score=float("nan")),
+        Verdict(score=True),
+        Verdict(score=5, dimensions={"tone": 99}),
+        Verdict(),
+        Verdict(score=5, low=10, high=1),
+        None,
     ],
 )
-def test_a_verdict_that_is_none_is_never_a_label(verdict: Any, why: str) -> None:
+def test_a_verdict_that_is_none_is_never_a_label(verdict: Any) -> None:
     class Odd(Scripted):
         def judge(self, *_texts: str, **_more: str) -> Verdict:
             return verdict  # type: ignore[no-any-return]
 
-    with pytest.raises(MeasurementErrored, match="4 of 60 answers have no verdict") as caught:
+    with pytest.raises(MeasurementErrored, check=check_message) as caught:
         assert_judge_agrees(Odd({}), pair(30, 0, 0, 30)[1])
-    assert why in str(caught.value)
+    check_message(caught.value)
 
 
 def test_everything_by_one_family_says_nothing() -> None:
     judge, rows = pair(30, 0, 0, 30)
-    with pytest.raises(MeasurementErrored, match="the answers are all of one family"):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_judge_agrees(judge, [{**row, "family": "returns"} for row in rows])
 
 
 def test_one_class_of_verdicts_and_labels_that_are_left() -> None:
     judge, rows = pair(59, 0, 0, 1)
     judge.scores = {**judge.scores, "answer 59": Verdict(error="no")}
-    with pytest.raises(
-        MeasurementErrored, match="people and judge give each of 59 compared answers the same label, pass"
-    ):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_judge_agrees(judge, rows)
 
 
@@ -308,79 +287,38 @@ GOOD = pair(30, 0, 0, 30)[1]
 
 
 @pytest.mark.parametrize(
-    ("who", "labels", "options", "what"),
+    ("who", "labels", "options"),
     [
-        (
-            Scripted({}),
-            GOOD[20:40],
-            {},
-            "expected at least 50 labelled answers, got 20 @ labels: a kappa of so few is luck",
-        ),
-        (
-            Scripted({}),
-            [{**row, "human": True} for row in GOOD],
-            {},
-            "people give each of 60 answers the same label, pass",
-        ),
-        (
-            Scripted({}, pass_at=None),
-            GOOD,
-            {},
-            "people pass or fail and the judge gives scores: pass pass_at=",
-        ),
-        (Scripted({}), GOOD, {"pass_at": "7"}, "expected pass_at to be a number or None, got '7'"),
-        (Scripted({}), GOOD, {"pass_at": float("nan")}, "expected pass_at to be a number or None, got nan"),
-        (Scripted({}), GOOD, {"kappa": 1.2}, "kappa: expected a number from -1 to less than 1, got 1.2"),
-        (Scripted({}), GOOD, {"kappa_floor": 0.7}, "kappa_floor: expected at most kappa, 0.6, got 0.7"),
-        (Scripted({}), GOOD, {"trials": 0}, "expected trials to be a whole number of at least 1, got 0"),
-        (
-            Scripted({}),
-            GOOD,
-            {"min_labels": True},
-            "expected min_labels to be a whole number of at least 2, got True",
-        ),
-        (Scripted({}), GOOD, {"verdicts": "there"}, "expected verdicts 'asked' or 'stored', got 'there'"),
-        (
-            Scripted({}),
-            [*GOOD, {"id": "x", "human": True}],
-            {},
-            'x: missing key "answer": the judge needs it @ labels:61',
-        ),
-        (Scripted({}), [*GOOD, GOOD[0]], {}, "duplicate id 'a0'"),
-        (
-            Scripted({}, high=5),
-            [{**row, "human": n % 7 + 1} for n, row in enumerate(GOOD)],
-            {},
-            "human: expected a number on the judge's own scale, 1 to 5, got 6 @ labels:6",
-        ),
-        (
-            Scripted({}, high=5),
-            [{**GOOD[0], "dimensions": {"tone": {"human": 9}}}, *GOOD[1:]],
-            {},
-            "dimensions.tone.human: expected a number on the judge's own scale, 1 to 5, got 9 @ labels:1",
-        ),
+        (Scripted({}), GOOD[20:40], {}),
+        (Scripted({}), [{**row, "human": True} for row in GOOD], {}),
+        (Scripted({}, pass_at=None), GOOD, {}),
+        (Scripted({}), GOOD, {"pass_at": "7"}),
+        (Scripted({}), GOOD, {"pass_at": float("nan")}),
+        (Scripted({}), GOOD, {"kappa": 1.2}),
+        (Scripted({}), GOOD, {"kappa_floor": 0.7}),
+        (Scripted({}), GOOD, {"trials": 0}),
+        (Scripted({}), GOOD, {"min_labels": True}),
+        (Scripted({}), GOOD, {"verdicts": "there"}),
+        (Scripted({}), [*GOOD, {"id": "x", "human": True}], {}),
+        (Scripted({}), [*GOOD, GOOD[0]], {}),
+        (Scripted({}, high=5), [{**row, "human": n % 7 + 1} for n, row in enumerate(GOOD)], {}),
+        (Scripted({}, high=5), [{**GOOD[0], "dimensions": {"tone": {"human": 9}}}, *GOOD[1:]], {}),
         (
             Scripted({}, pass_at=None),
             [{**row, "human": n % 7 + 1} for n, row in enumerate(GOOD)],
             {"min_tnr": 0.5},
-            "min_tnr: the labels do not say pass or fail",
         ),
-        (
-            Scripted({}),
-            [{**row, "human": "AB"[n % 2]} for n, row in enumerate(GOOD)],
-            {},
-            "people's labels are names",
-        ),
-        (7, GOOD, {"pass_at": 7}, "expected a judge, an object with judge"),
-        (Scripted({}), 7, {}, "labels: expected the path of a file, or a list of objects"),
+        (Scripted({}), [{**row, "human": "AB"[n % 2]} for n, row in enumerate(GOOD)], {}),
+        (7, GOOD, {"pass_at": 7}),
+        (Scripted({}), 7, {}),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_paid(
-    who: Any, labels: Any, options: Mapping[str, Any], what: str
+    who: Any, labels: Any, options: Mapping[str, Any]
 ) -> None:
     with pytest.raises(UsageError) as caught:
         assert_judge_agrees(who, labels, **options)
-    assert what in str(caught.value)
+    check_message(caught.value)
     assert getattr(who, "seen", []) == []
 
 
@@ -397,7 +335,7 @@ def test_a_judge_of_unknown_scale_is_found_out_at_its_first_verdict() -> None:
 
     judge = Plain()
     rows = [{**row, "human": n % 7 + 1} for n, row in enumerate(GOOD)]
-    with pytest.raises(CaseError, match="on the judge's own scale, 1 to 5, got 6"):
+    with pytest.raises(CaseError, check=check_message):
         assert_judge_agrees(judge, rows)
     assert judge.seen == 1
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import MeasurementErrored, MeasurementFailed, assert_retrieval, collect, recorder
 from pytest_llmops.cases import Case
@@ -60,7 +61,7 @@ def test_the_mean_of_a_retriever_over_its_cases(retriever: InMemoryRetriever) ->
         0.75,
         "handbook",
     )
-    assert measurement.reason.startswith("mean of 2 queries, 95 % interval 0.50 to 1.00; 1 of 3 not scored")
+    check_message(measurement.reason)
     assert measurement.detail["queries"] == 2
     assert measurement.detail["unscored"] == {"count": 1, "ids": ["small talk"]}
     assert measurement.detail["interval"] == [0.5, 1.0]
@@ -69,13 +70,7 @@ def test_the_mean_of_a_retriever_over_its_cases(retriever: InMemoryRetriever) ->
 def test_a_failure_shows_the_worst_queries_and_what_took_their_places(retriever: InMemoryRetriever) -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_retrieval(retriever, CASES, metric="recall@3", at_least=0.9)
-    assert str(caught.value).splitlines() == [
-        "retrieval.recall@3 0.75 < 0.90",
-        f"  reason       {REASON}",
-        "  not scored   small talk",
-        '  parcel       0.50 "Where is my parcel?"; carriers: not among the 2 hits, tracking: rank 1',
-        "  instead      rank 2 refunds: A refund takes five days after we have t...",
-    ]
+    check_message(caught.value)
     assert caught.value.measurement.detail["worst"] == [
         {
             "id": "parcel",
@@ -113,14 +108,14 @@ def test_a_run_as_a_mapping_and_as_a_file(tmp_path: Path) -> None:
         for cases in (CASES, tmp_path / "cases.jsonl", str(tmp_path / "cases.csv")):
             measurement = assert_retrieval(given, cases, metric="mrr", at_least=0.75)  # type: ignore[arg-type]
             assert measurement.value == 0.75
-            assert "1 of the run are not among the cases" in measurement.reason
+            check_message(measurement.reason)
 
 
 def test_a_query_that_the_run_does_not_have_scores_zero() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_retrieval({"refund": ["refunds"]}, CASES, metric="mrr", at_least=0.6)
     assert caught.value.measurement.value == 0.5
-    assert "1 not in the run count 0" in str(caught.value)
+    check_message(caught.value)
     assert "not in run   parcel" in str(caught.value)
     assert "tracking: not among the 0 hits" in str(caught.value)
 
@@ -145,35 +140,23 @@ def test_queries_of_every_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cases", "said"),
+    "cases",
     [
-        ([], "expected at least one query, got none"),
-        (7, "expected a path, a list of cases or a mapping, got int"),
-        (["text"], "expected a case or a mapping with input and relevant, got str 'text' as number 1"),
-        ([{"input": "q"}], "expected the key 'relevant' with the ids that should be found, no case has it"),
-        (
-            [{"id": "c", "input": {"q": 1}, "relevant": ["a"]}],
-            "case c: input: expected the text of a query, got dict",
-        ),
-        (
-            [{"id": "c", "input": "  ", "relevant": ["a"]}],
-            "case c: input: expected the text of a query, got str",
-        ),
-        (
-            [{"input": "q", "relevant": "a"}],
-            "case 1: relevant: expected a list of ids, or id -> grade, got str 'a'",
-        ),
-        ([{"input": "q", "relevant": [1]}], "case 1: relevant: expected ids that are texts, got int 1"),
-        (
-            [{"input": "q", "relevant": {"a": 0.5}}],
-            "case 1: relevant: grade of 'a': expected a whole number, got 0.5",
-        ),
-        ([{"id": "c", "input": "q", "relevant": ["a"]}] * 2, "case c: the id stands twice"),
-        ({"q": "a"}, "q: relevant: expected a list of ids, or id -> grade, got str 'a'"),
+        [],
+        7,
+        ["text"],
+        [{"input": "q"}],
+        [{"id": "c", "input": {"q": 1}, "relevant": ["a"]}],
+        [{"id": "c", "input": "  ", "relevant": ["a"]}],
+        [{"input": "q", "relevant": "a"}],
+        [{"input": "q", "relevant": [1]}],
+        [{"input": "q", "relevant": {"a": 0.5}}],
+        [{"id": "c", "input": "q", "relevant": ["a"]}] * 2,
+        {"q": "a"},
     ],
 )
-def test_cases_of_the_wrong_form(cases: Any, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_cases_of_the_wrong_form(cases: Any) -> None:
+    with pytest.raises(UsageError, check=check_message):
         assert_retrieval({"1": ["a"]}, cases, at_least=0.5)
 
 
@@ -182,7 +165,7 @@ def test_files_that_cannot_be_used_name_their_line(tmp_path: Path) -> None:
     with pytest.raises(CaseError, match=r"missing key 'input'.*cases.jsonl:2$"):
         assert_retrieval({"a": ["x"]}, tmp_path / "cases.jsonl", at_least=0.5)
     (tmp_path / "bad.csv").write_text("id,input,relevance\na,q,x\n")
-    with pytest.raises(UsageError, match=r"expected the key 'relevant'.* @ .*bad.csv$"):
+    with pytest.raises(UsageError, check=check_message):
         assert_retrieval({"a": ["x"]}, tmp_path / "bad.csv", at_least=0.5)
     with pytest.raises(CaseError, match=r"no such file @ nowhere.run"):
         assert_retrieval("nowhere.run", CASES, at_least=0.5)
@@ -190,8 +173,7 @@ def test_files_that_cannot_be_used_name_their_line(tmp_path: Path) -> None:
 
 def test_an_id_that_the_corpus_does_not_have(retriever: InMemoryRetriever) -> None:
     cases = [{"id": "c", "input": "parcel", "relevant": ["trackin", "refunds"]}]
-    said = r"corpus of 4 passages does not have: 'trackin' of query c \(did you mean 'tracking'\?\)"
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, check=check_message):
         assert_retrieval(retriever, cases, at_least=0.5)
 
     class Store:
@@ -200,12 +182,10 @@ def test_an_id_that_the_corpus_does_not_have(retriever: InMemoryRetriever) -> No
         def search(self, query: str, k: int | None = None) -> Hits:
             return Hits(query=f"{query}{k}")
 
-    with pytest.raises(
-        UsageError, match=r"corpus of 2 passages does not have: 'x1' of query 1, .* and 2 more"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         assert_retrieval(Store(), [{"input": "q", "relevant": [f"x{n}" for n in range(1, 6)]}], at_least=0.5)
     Store.documents = {"a": "text of a"}
-    with pytest.raises(UsageError, match="corpus of 1 passages does not have: 'b'"):
+    with pytest.raises(UsageError, check=check_message):
         assert_retrieval(Store(), [{"input": "q", "relevant": ["b"]}], at_least=0.5)
     for unknown in (7, [], [1, 2], "ab"):
         # Who does not tell its ids is asked, and finds nothing.
@@ -232,9 +212,7 @@ def test_a_store_that_lists_its_passages_knows_its_ids_too() -> None:
     stray = [*CASES, {"id": "c", "input": "parcel", "relevant": ["trackin"]}]
     for store in (Store(), HybridRetriever([Store(), InMemoryRetriever(CORPUS)])):
         asked = 0
-        with pytest.raises(
-            UsageError, match=r"4 passages does not have: 'trackin' of query c \(did you mean"
-        ):
+        with pytest.raises(UsageError, check=check_message):
             assert_retrieval(store, stray, at_least=0.1)
         assert asked == 1
     assert assert_retrieval(Store(), CASES, at_least=None).value == 0.25
@@ -242,26 +220,23 @@ def test_a_store_that_lists_its_passages_knows_its_ids_too() -> None:
     Store.failing = UsageError("this store cannot be listed")
     assert assert_retrieval(Store(), stray, at_least=None).value == pytest.approx(0.5 / 3)
     Store.failing = OSError("no route")
-    with pytest.raises(MeasurementErrored, match="the passages of Store cannot be listed: OSError: no route"):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_retrieval(Store(), CASES, at_least=0.1)
 
 
 def test_answers_are_a_retriever_or_a_run() -> None:
-    with pytest.raises(UsageError, match="expected a retriever, a run or its path, got int 7"):
+    with pytest.raises(UsageError, check=check_message):
         answers(7, queries(CASES), 5)  # type: ignore[arg-type]
 
 
 def test_a_run_of_other_queries_is_a_mistake() -> None:
-    said = "not one of the 2 queries is in the run: the run has 'q1', the cases have 'refund', 'parcel'"
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, check=check_message):
         assert_retrieval({"q1": ["refunds"]}, CASES, at_least=0.5)
 
 
 def test_judgements_alone_need_a_run(tmp_path: Path, retriever: InMemoryRetriever) -> None:
     (tmp_path / "qrels.txt").write_text("7 0 refunds 1\n")
-    with pytest.raises(
-        UsageError, match="query 7: there is no text to search for; judgements alone need a run"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         assert_retrieval(retriever, tmp_path / "qrels.txt", at_least=0.5)
     assert assert_retrieval({"7": ["refunds"]}, tmp_path / "qrels.txt", at_least=0.5).value == 1.0
 
@@ -277,30 +252,30 @@ class Broken:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    "answer",
     [
-        (OSError("the store is locked"), "query refund: the search failed: OSError: the store is locked"),
-        (None, "query refund: expected hits, got nothing"),
-        ("refunds", "query refund: expected hits, got str 'refunds'"),
-        ([1], "query refund: expected ids that are texts, got int 1"),
-        (["a", "b", "a"], "query 'refund': the ranking holds 'a' twice"),
-        ({"a": float("nan")}, "query refund: score of 'a': expected a finite number, got nan"),
+        OSError("the store is locked"),
+        None,
+        "refunds",
+        [1],
+        ["a", "b", "a"],
+        {"a": float("nan")},
     ],
 )
-def test_a_search_that_cannot_be_scored_is_an_error_and_no_low_score(answer: Any, said: str) -> None:
-    with pytest.raises(MeasurementErrored, match=said) as caught:
+def test_a_search_that_cannot_be_scored_is_an_error_and_no_low_score(answer: Any) -> None:
+    with pytest.raises(MeasurementErrored, check=check_message) as caught:
         assert_retrieval(Broken(answer), CASES, metric="mrr@5", at_least=0.5)
     measurement = caught.value.measurement
     assert (measurement.name, measurement.value) == ("retrieval.mrr@5", None)
 
 
 def test_a_mistake_that_the_retriever_tells_stays_one() -> None:
-    with pytest.raises(UsageError, match=r"^no such collection$"):
+    with pytest.raises(UsageError, check=check_message):
         assert_retrieval(Broken(UsageError("no such collection")), CASES, at_least=0.5)
 
 
 def test_nothing_relevant_at_all() -> None:
-    with pytest.raises(MeasurementErrored, match="nothing is relevant to any of the 1 queries"):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_retrieval({"small talk": ["a"]}, CASES[2:], at_least=0.5)
 
 
@@ -315,7 +290,7 @@ def test_many_queries_stay_a_short_text_and_a_bounded_detail() -> None:
     lines = str(caught.value).splitlines()
     assert len(lines) == 10
     assert "\x1b" not in str(caught.value)
-    assert lines[-1].strip() == "and       33 more lines in the report"
+    check_message(lines[-1].strip())
     assert max(map(len, lines)) < 250
     worst = caught.value.measurement.detail["worst"]
     assert isinstance(worst, list)
@@ -382,4 +357,4 @@ def test_a_run_over_the_judgements_of_scifact(shared_data: Path) -> None:
     late = {query: ["0", *ids] for query, ids in list(best.items())[:150]}
     measurement = assert_retrieval(late, path, metric="mrr@10", at_least=0.25)
     assert measurement.value == 0.25
-    assert "150 not in the run count 0" in measurement.reason
+    check_message(measurement.reason)

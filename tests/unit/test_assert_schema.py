@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel, model_validator
+from support.messages import check_message
 
 from pytest_llmops import Measurement, MeasurementErrored, MeasurementFailed, assert_schema, collect
 from pytest_llmops.assertions.schema import MAX_PARSED_CHARS
@@ -85,7 +85,7 @@ def test_the_tail_stands_among_the_lines_that_are_shown() -> None:
     lines = failure('{"items": [' + ", ".join(['{"sku": 1}'] * 10) + "]}")
     assert lines[0] == "schema Order: 21 of 21 fields wrong"
     assert [line.startswith("  tail of output") for line in lines].index(True) == 7
-    assert lines[-1].split() == ["and", "14", "more", "lines", "in", "the", "report"]
+    check_message(lines[-1].split())
 
 
 def test_many_differences_are_counted_to_an_end() -> None:
@@ -99,37 +99,27 @@ def test_a_value_of_another_kind_is_told_in_the_verdict() -> None:
 
 
 @pytest.mark.parametrize(
-    ("actual", "verdict", "others"),
+    "actual",
     [
-        ("", "the output is empty", []),
-        ("I cannot help.", "no JSON object or array in the output", ["  tail of output   I cannot help."]),
-        (
-            'Here: {"items": [{"sku": "a"',
-            "broken JSON at line 1, column 29: expected ',' or the closing bracket, got the end",
-            ['  near             Here: {"items": [{"sku": "a" >>> ', '  tail of output   Here: {"items": [{"sku": "a"'],
-        ),
-        (
-            '{"items": [], "total": 3,50}',
-            "broken JSON at line 1, column 26: expected a key in double quotes, got '5'",
-            ['  near             {"items": [], "total": 3, >>> 50}', '  tail of output   {"items": [], "total": 3,50}'],
-        ),
+        "",
+        "I cannot help.",
+        'Here: {"items": [{"sku": "a"',
+        '{"items": [], "total": 3,50}',
     ],
 )  # fmt: skip
-def test_no_json_is_a_wrong_answer(actual: str, verdict: str, others: list[str]) -> None:
-    assert failure(actual) == [f"schema Order: {verdict}", *others]
+def test_no_json_is_a_wrong_answer(actual: str) -> None:
+    check_message(failure(actual))
 
 
 def test_of_several_values_the_one_that_fits_is_meant() -> None:
     found = assert_schema(f"As [1] says: {GOOD}", ORDER)
-    assert found.reason == "2 different JSON values in the output, taken is the only one that fits"
+    check_message(found.reason)
     assert assert_schema(f"{GOOD}\n{GOOD}", ORDER).reason == ""
 
 
 def test_several_values_of_a_kind_are_not_clear() -> None:
     first, second = '{"items": [], "total": 1}', '{"items": [], "total": 2}'
-    assert failure(f"{first}\n{second}")[0] == (
-        "schema Order: expected one JSON value, got 2 different ones, at line 1, column 1 and at line 2, column 1; 2 fit"
-    )
+    check_message(failure(f"{first}\n{second}")[0])
     assert failure(f"{first}\n{{}}")[0].endswith("line 2, column 1; 1 fits")
     assert failure("{} [1]", {"type": ["object", "array"]})[0].endswith("at line 1, column 4; 2 fit")
 
@@ -137,46 +127,37 @@ def test_several_values_of_a_kind_are_not_clear() -> None:
 def test_of_several_values_that_do_not_fit_the_longest_is_told() -> None:
     lines = failure(f"[1] {BAD}")
     assert lines[0] == "schema Order: 2 of 4 fields wrong"
-    assert (
-        lines[1]
-        == "  reason           2 different JSON values in the output, taken is the longest; none fits"
-    )
+    check_message(lines[1])
 
 
 def test_a_key_that_stands_twice_is_wrong() -> None:
-    assert failure('{"items": [], "total": 1, "total": 2}')[:2] == [
-        "schema Order: 1 of 2 fields wrong",
-        "  $.total          stands twice in its object",
-    ]
+    check_message(failure('{"items": [], "total": 1, "total": 2}')[:2])
 
 
 @pytest.mark.parametrize(
-    ("actual", "error"),
+    "actual",
     [
-        (None, "the answer is None, expected text or parsed JSON"),
-        (7, "the answer is an object of type int, expected text or parsed JSON"),
-        (b"{}", "the answer is an object of type bytes"),
-        (SimpleNamespace(text="{}"), "of type SimpleNamespace, expected text or parsed JSON; pass its .text"),
-        (SimpleNamespace(model_dump=dict), 'pass its .model_dump(mode="json")'),
-        (
-            {"a": object()},
-            "the answer is no JSON: $.a: expected None, bool, int, float, str, a list or a mapping",
-        ),
-        ([float("nan")], "the answer is no JSON: $[0]: expected a finite number, got nan"),
-        ({"a": 10**5_000}, "the answer is no JSON: $.a"),
+        None,
+        7,
+        b"{}",
+        SimpleNamespace(text="{}"),
+        SimpleNamespace(model_dump=dict),
+        {"a": object()},
+        [float("nan")],
+        {"a": 10**5_000},
     ],
 )
-def test_what_is_neither_text_nor_json_is_not_scored(actual: object, error: str) -> None:
-    with pytest.raises(MeasurementErrored, match=re.escape(error)) as caught:
+def test_what_is_neither_text_nor_json_is_not_scored(actual: object) -> None:
+    with pytest.raises(MeasurementErrored, check=check_message) as caught:
         assert_schema(actual, ORDER, at_least=None)
     assert caught.value.measurement.status == "errored"
-    assert str(caught.value).startswith("schema [Order] could not be scored: ")
+    check_message(caught.value)
 
 
 def test_nesting_without_end_is_not_scored() -> None:
     endless: list[object] = []
     endless.append(endless)
-    with pytest.raises(MeasurementErrored, match="nested deeper than 100 levels"):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_schema(endless, ORDER)
     assert "nested deeper than 100 levels" in failure('{"items":' * 100_000)[0]
 
@@ -197,9 +178,7 @@ class Sum(BaseModel):
 def test_a_pydantic_model_decides() -> None:
     found = assert_schema('{"parts": [1, "2"], "total": 3}', Sum)
     assert (found.label, found.detail["parsed"]) == ("Sum", {"parts": [1, "2"], "total": 3})
-    assert failure('{"parts": [1], "total": 3}', Sum)[0] == (
-        "schema Sum: total is not the sum of the parts | got object with the keys parts, total"
-    )
+    check_message(failure('{"parts": [1], "total": 3}', Sum)[0])
     assert failure('[{"parts": [1], "total": "x"}]', list[Sum])[:2] == [
         "schema list[Sum]: 1 of 2 fields wrong",
         '  $[0].total       expected a valid integer, unable to parse string as an integer | got "x" (string)',
@@ -207,7 +186,7 @@ def test_a_pydantic_model_decides() -> None:
 
 
 def test_a_validator_that_breaks_is_no_low_score(shown_frames: Lines) -> None:
-    with pytest.raises(MeasurementErrored, match="a validator of Sum raised RuntimeError: unlucky") as caught:
+    with pytest.raises(MeasurementErrored, check=check_message) as caught:
         assert_schema('{"parts": [], "total": 13}', Sum)
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert shown_frames(caught.value) == []
@@ -238,7 +217,7 @@ def test_the_bound() -> None:
     assert found.detail["evidence"]
     assert assert_schema(BAD, ORDER, at_least=0).status == "passed"
     for bound in (2, "1", True, float("nan")):
-        with pytest.raises(UsageError, match="assert_schema: expected at_least from 0 to 1"):
+        with pytest.raises(UsageError, check=check_message):
             assert_schema(GOOD, ORDER, at_least=bound)  # type: ignore[arg-type]
 
 
@@ -252,7 +231,7 @@ def test_another_engine_gives_the_same_messages() -> None:
     )
     assert failure(BAD, engine="jsonschema-rs") == failure(BAD)
     assert failure('{"items": "\\ud800"}', engine="jsonschema-rs")[0] == "schema Order: 2 of 2 fields wrong"
-    with pytest.raises(UsageError, match="over a Python type pydantic decides"):
+    with pytest.raises(UsageError, check=check_message):
         assert_schema(GOOD, Sum, engine="jsonschema-rs")
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import Measurement, MeasurementErrored, MeasurementFailed, assert_score, collect, soft
 from pytest_llmops.errors import CassetteMiss, UsageError
@@ -113,22 +113,22 @@ def test_true_and_whole_numbers_count(value: Any, number: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "error"),
+    "value",
     [
-        (None, "the metric gave None, expected a number"),
-        ("0.5", "the metric gave an object of type str, expected a number"),
-        ([0.5], "the metric gave an object of type list, expected a number"),
-        (np.array([0.5]), "the metric gave an object of type ndarray, expected a number"),
-        (1 + 2j, "the metric gave an object of type complex, expected a number"),
-        (float("nan"), "the metric gave nan, expected a finite number"),
-        (float("-inf"), "the metric gave -inf, expected a finite number"),
-        (np.float32("nan"), "the metric gave nan, expected a finite number"),
-        (10**400, "the metric gave inf, expected a finite number"),
-        (Decimal("NaN"), "the metric gave nan, expected a finite number"),
+        None,
+        "0.5",
+        [0.5],
+        np.array([0.5]),
+        1 + 2j,
+        float("nan"),
+        float("-inf"),
+        np.float32("nan"),
+        10**400,
+        Decimal("NaN"),
     ],
 )
-def test_what_is_no_finite_number_is_not_scored(value: Any, error: str) -> None:
-    with pytest.raises(MeasurementErrored, match=re.escape(error)) as caught:
+def test_what_is_no_finite_number_is_not_scored(value: Any) -> None:
+    with pytest.raises(MeasurementErrored, check=check_message) as caught:
         assert_score(giving(value), "a", at_least=None)
     assert caught.value.measurement.status == "errored"
 
@@ -142,17 +142,14 @@ def test_an_asynchronous_metric_is_told_apart() -> None:
             return iter(())
 
     for metric in (slow, giving(Later())):
-        with pytest.raises(MeasurementErrored, match="the metric is asynchronous"):
+        with pytest.raises(MeasurementErrored, check=check_message):
             assert_score(metric, "a", at_least=1)  # type: ignore[arg-type]
 
 
 def test_an_exception_of_the_metric_is_no_low_score(shown_frames: Lines) -> None:
     with pytest.raises(MeasurementErrored) as caught:
         assert_score(share, "", "x", at_least=0.5)
-    assert re.fullmatch(
-        r"score\.share could not be scored: the metric raised ZeroDivisionError: division by zero \(test_assert_score\.py:\d+\)",
-        str(caught.value),
-    )
+    check_message(caught.value)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert shown_frames(caught.value) == []
 
@@ -179,33 +176,33 @@ def test_a_missing_recording_goes_through() -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "text"),
+    "how",
     [
-        ({}, "expected either at_least or at_most, got neither; no bound fits every metric: at_least=None records only"),
-        ({"at_least": 1, "at_most": 1}, "expected either at_least or at_most, got both"),
-        ({"at_least": None, "at_most": 1}, "expected either at_least or at_most, got both"),
-        ({"at_least": float("nan")}, "expected at_least to be a finite number, or None to record only, got nan"),
-        ({"at_most": "1"}, "expected at_most to be a finite number, or None to record only, got '1'"),
-        ({"at_least": True}, "expected at_least to be a finite number"),
-        ({"at_least": 1, "unit": "ms"}, "expected unit to be one of 1, s, USD, tokens, count, got 'ms'"),
+        {},
+        {"at_least": 1, "at_most": 1},
+        {"at_least": None, "at_most": 1},
+        {"at_least": float("nan")},
+        {"at_most": "1"},
+        {"at_least": True},
+        {"at_least": 1, "unit": "ms"},
     ],
 )  # fmt: skip
-def test_bounds_and_units_are_checked(how: dict[str, Any], text: str, shown_frames: Lines) -> None:
-    with pytest.raises(UsageError, match=re.escape(f"assert_score: {text}")) as caught:
+def test_bounds_and_units_are_checked(how: dict[str, Any], shown_frames: Lines) -> None:
+    with pytest.raises(UsageError, check=check_message) as caught:
         assert_score(share, "a", "b", **how)
     assert shown_frames(caught.value) == []
 
 
 @pytest.mark.parametrize(
-    ("metric", "text"),
+    "metric",
     [
-        (lambda _: 1.0, "expected a metric with a name, got <lambda>; pass name=, the key of a baseline"),
-        ("share", "expected a function as metric, got an object of type str"),
-        (None, "expected a function as metric, got None"),
+        lambda _: 1.0,
+        "share",
+        None,
     ],
 )
-def test_the_metric_is_checked(metric: Any, text: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(text)):
+def test_the_metric_is_checked(metric: Any) -> None:
+    with pytest.raises(UsageError, check=check_message):
         assert_score(metric, "a", at_least=1)
 
 
@@ -226,7 +223,7 @@ def test_what_cannot_be_stored_is_named() -> None:
     endless.append(endless)
     for value in (Nasty(), endless, {1: Nasty()}):
         found: Measurement = assert_score(giving(1), value, at_least=1)
-        assert str(found.detail["actual"]).startswith("an object of type ")
+        check_message(found.detail["actual"])
 
 
 @pytest.mark.parametrize("bound", [np.float32(0.5), np.float64(0.5), np.int64(0), Fraction(1, 2)])
@@ -238,7 +235,5 @@ def test_a_bound_may_be_a_number_of_another_library(bound: Any) -> None:
 
 @pytest.mark.parametrize("bound", [10**400, np.float32("nan"), np.bool_(True), 1j, Decimal(1)])
 def test_what_is_no_finite_number_is_no_bound(bound: Any) -> None:
-    with pytest.raises(
-        UsageError, match="expected at_least to be a finite number, or None to record only, got"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         assert_score(share, "a", "b", at_least=bound)

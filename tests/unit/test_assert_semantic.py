@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import guards as guarding
 from pytest_llmops import recorder, softly
@@ -71,17 +72,11 @@ def test_the_message_says_verdict_best_sentence_and_what_is_missing() -> None:
     lines = str(caught.value).splitlines()
     assert lines[0].startswith("semantic 0.")
     assert lines[0].endswith('< 0.99 to reference "Items come back within 30 days" (embedder tfidf)')
-    assert lines[1:4] == [
-        '  best      sentence 2 of 3, 5 of 6 words: "Items come back within 60 days of delivery."',
-        '  missing   "30" (in no sentence)',
-        '  numbers   "60" in the answer, not in the reference',
-    ]
+    check_message(lines[1:4])
 
 
 def test_several_references_and_a_label() -> None:
-    with pytest.raises(
-        MeasurementFailed, match=r'^semantic \[de\] 0\.00 < 0\.45 to the nearest of 2 references, "dog"'
-    ):
+    with pytest.raises(MeasurementFailed, check=check_message):
         assert_semantic("cat", ["dog", "bird"], label="de")
 
 
@@ -103,12 +98,12 @@ def test_nothing_missing_but_another_number() -> None:
         assert_semantic(
             "Refunds take 30 days. Parcels take 60.5 hours.", "Refunds take 30 days", at_least=0.99
         )
-    assert 'numbers   "60.5" in the answer' in str(caught.value)
+    check_message(caught.value)
     assert "  missing" not in str(caught.value)
 
 
 def test_many_missing_words_are_counted() -> None:
-    with pytest.raises(MeasurementFailed, match=r'missing   "w0",.* "w7" and 12 more \(in no sentence\)'):
+    with pytest.raises(MeasurementFailed, check=check_message):
         assert_semantic("cat", " ".join(f"w{n}" for n in range(20)))
 
 
@@ -128,9 +123,7 @@ def test_opposite_vectors_score_zero_not_less() -> None:
 @pytest.mark.parametrize("blank", ["", " \n"])
 def test_an_empty_answer_scores_zero_and_asks_nobody(blank: str) -> None:
     fake = Fake()
-    with pytest.raises(
-        MeasurementFailed, match=r"(?s)^semantic 0.00 < 0.50 to reference .*the text is empty"
-    ):
+    with pytest.raises(MeasurementFailed, check=check_message):
         assert_semantic(blank, "dog", at_least=0.5, embedder=fake)
     assert fake.calls == []
 
@@ -142,20 +135,18 @@ def test_an_answer_that_is_no_text_cannot_be_scored(actual: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    "answer",
     [
-        (lambda texts: np.full((len(texts), 2), np.nan), "NaN or infinity in 2 of 2 rows"),
-        (lambda texts: np.ones((len(texts) + 1, 2)), r"shape \(2, dim\), got \(3, 2\)"),
-        (lambda _texts: np.ones(2), r"got \(2,\)"),
-        (lambda _texts: None, r"shape \(n, dim\), got NoneType"),
-        (lambda _texts: [["a"], ["b"]], "expected real numbers"),
-        (lambda _texts: np.zeros((2, 2)), 'found nothing to compare in the reference "dog"'),
+        lambda texts: np.full((len(texts), 2), np.nan),
+        lambda texts: np.ones((len(texts) + 1, 2)),
+        lambda _texts: np.ones(2),
+        lambda _texts: None,
+        lambda _texts: [["a"], ["b"]],
+        lambda _texts: np.zeros((2, 2)),
     ],
 )
-def test_vectors_that_are_none_cannot_be_scored(answer: Any, expected: str) -> None:
-    with pytest.raises(
-        MeasurementErrored, match=f"semantic could not be scored: embedder Fake: .*{expected}"
-    ):
+def test_vectors_that_are_none_cannot_be_scored(answer: Any) -> None:
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_semantic("cat", "dog", at_least=0.5, embedder=Fake(answer=answer))
 
 
@@ -166,7 +157,7 @@ def test_an_embedder_that_cannot_be_asked_or_breaks() -> None:
     def broken(_texts: Sequence[str]) -> None:
         raise ZeroDivisionError("by zero")
 
-    with pytest.raises(MeasurementErrored, match="embedder Fake: model 'x' could not be reached"):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_semantic("cat", "dog", at_least=0.5, embedder=Fake(answer=down))
     with pytest.raises(
         MeasurementErrored, match=r"ZeroDivisionError: by zero \(test_assert_semantic.py:\d+\)"
@@ -183,44 +174,42 @@ def test_an_embedders_own_usage_error_stays_one() -> None:
 
 
 def test_a_reference_without_words_cannot_be_compared() -> None:
-    with pytest.raises(
-        MeasurementErrored, match='embedder tfidf: found nothing to compare in the reference "\\?!"'
-    ):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_semantic("?!", "?!")
 
 
 @pytest.mark.parametrize(
-    ("expected", "message"),
+    "expected",
     [
-        ([], "at least one reference, got none"),
-        ("", "got a blank text as number 1"),
-        (["dog", "  "], "got a blank text as number 2"),
-        (["dog", None], "got NoneType as number 2"),
-        (None, "a reference text or several, got NoneType"),
-        (b"dog", "a reference text or several, got bytes"),
-        ({"dog"}, "a reference text or several, got set"),
+        [],
+        "",
+        ["dog", "  "],
+        ["dog", None],
+        None,
+        b"dog",
+        {"dog"},
     ],
 )
-def test_references_that_are_none_are_the_users_mistake(expected: Any, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+def test_references_that_are_none_are_the_users_mistake(expected: Any) -> None:
+    with pytest.raises(UsageError, check=check_message):
         assert_semantic("cat", expected)
 
 
 @pytest.mark.parametrize("bound", [75, -0.1, float("nan"), True, "high", "0.5"])
 def test_a_bound_outside_0_to_1_is_refused(bound: Any) -> None:
-    with pytest.raises(UsageError, match="at_least from 0 to 1"):
+    with pytest.raises(UsageError, check=check_message):
         assert_semantic("cat", "dog", at_least=bound)
 
 
 def test_an_embedder_without_a_default_needs_a_bound() -> None:
-    with pytest.raises(UsageError, match="the embedder Fake has no default bound: pass at_least="):
+    with pytest.raises(UsageError, check=check_message):
         assert_semantic("cat", "dog", embedder=Fake())
 
 
 def test_no_such_embedder() -> None:
-    with pytest.raises(UnknownName, match="did you mean 'tfidf'"):
+    with pytest.raises(UnknownName, check=check_message):
         assert_semantic("cat", "dog", embedder="tfdif")
-    with pytest.raises(UsageError, match=r"an object with embed\(texts\) and a version, got int"):
+    with pytest.raises(UsageError, check=check_message):
         assert_semantic("cat", "dog", embedder=7)  # type: ignore[arg-type]
 
 
@@ -237,7 +226,7 @@ def test_a_megabyte_is_scored_and_explained() -> None:
     with softly.collect() as found:
         assert_semantic(answer, "Refunds take 31 days", at_least=0.99)
     evidence = dict(found[0].detail["evidence"])  # type: ignore[arg-type]
-    assert evidence["missing"] == '"31" (in no sentence)'
+    check_message(evidence["missing"])
     assert found[0].detail["actual"] == answer
 
 
@@ -352,7 +341,7 @@ def test_a_language_without_guards_is_told() -> None:
     assert "no guard for negation in this language (looks like German)" in cast(
         "list[str]", found.detail["without"]
     )
-    with pytest.raises(MeasurementFailed, match=r"not seen +no guard for .*looks like German"):
+    with pytest.raises(MeasurementFailed, check=check_message):
         assert_semantic(
             "Das dauert 60 Tage und ist nicht frei.", "Das dauert 30 Tage und ist frei.", at_least=0.1
         )
@@ -363,7 +352,7 @@ def test_the_nearest_reference_without_an_alarm_counts() -> None:
     found = assert_semantic("60 days", ["30 days", "two months", "far"], at_least=0.7, embedder=fake)
     assert found.value == pytest.approx(0.8)
     assert found.detail["scores"] == pytest.approx([1, 0.8, 0])
-    with pytest.raises(MeasurementFailed, match='the reference says "30 days", the answer "60 days"'):
+    with pytest.raises(MeasurementFailed, check=check_message):
         assert_semantic("60 days", ["30 days", "two months", "far"], at_least=0.9, embedder=fake)
 
 
@@ -373,7 +362,7 @@ def test_an_embedder_that_breaks_hides_no_alarm() -> None:
 
     found = measured("60 days", "30 days", at_least=0.5, embedder=Fake(answer=broken))
     assert [one.status for one in found.values()] == ["errored", "failed"]
-    with pytest.raises(MeasurementFailed, match=r"(?s)could not be scored.*another number"):
+    with pytest.raises(MeasurementFailed, check=check_message):
         assert_semantic("60 days", "30 days", at_least=0.5, embedder=Fake(answer=broken))
 
 
@@ -386,7 +375,7 @@ def test_a_bound_that_was_measured_holds_for_its_embedder_only() -> None:
     hashing = HashingEmbedder()
     mine = Threshold(value=0.71, embedder="hashing", version=hashing.version)
     assert assert_semantic("a refund", "a refund", at_least=mine, embedder="hashing").bound == 0.71
-    with pytest.raises(UsageError, match=r"expected the embedder it was measured with, hashing .*got tfidf"):
+    with pytest.raises(UsageError, check=check_message):
         assert_semantic("a refund", "a refund", at_least=mine)
 
 
@@ -419,7 +408,7 @@ def test_guards_that_are_none_are_the_users_mistake(guards: Any, message: str) -
 
 
 def test_no_such_guard() -> None:
-    with pytest.raises(UnknownName, match="did you mean 'negation'"):
+    with pytest.raises(UnknownName, check=check_message):
         assert_semantic("cat", "dog", guards=["-negatoin"])
 
 
@@ -443,7 +432,7 @@ def test_numbers_of_numpy_are_bounds_and_an_array_is_none() -> None:
     for bound in (np.float32(0.5), np.float64(0.5), np.int64(0)):
         assert assert_semantic("a refund", "a refund", at_least=cast("Any", bound)).bound == bound
     for wrong in (np.array([0.5, 0.5]), np.float32("nan"), "high", np.float32(1.5)):
-        with pytest.raises(UsageError, match="expected at_least from 0 to 1, a Threshold, or None"):
+        with pytest.raises(UsageError, check=check_message):
             assert_semantic("a refund", "a refund", at_least=cast("Any", wrong))
 
 
@@ -484,7 +473,7 @@ def test_a_threshold_that_names_the_embedder_as_the_settings_do(tmp_path: Path) 
     mine.lookup = lookup
     recorder.push(mine)
     try:
-        with pytest.raises(UsageError, match="measured with, mine of version mine/1"):
+        with pytest.raises(UsageError, check=check_message):
             assert_semantic("a refund", "a refund", embedder="mine")
     finally:
         recorder.pop(mine)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from rapidfuzz import fuzz as rapidfuzz
+from support.messages import check_message
 
 from pytest_llmops import (
     Measurement,
@@ -100,24 +101,24 @@ def test_contains_shows_what_is_missing() -> None:
 
 
 def test_contains_any_of_says_that_none_is_there() -> None:
-    with pytest.raises(MeasurementFailed, match="none of 2 texts is in the answer"):
+    with pytest.raises(MeasurementFailed, check=check_message):
         assert_contains("Paris", ["Rome", "Roma"], any_of=True)
 
 
 @pytest.mark.parametrize(
-    ("expected", "text"),
+    "expected",
     [
-        ([], "expected at least one text to look for, got none"),
-        ("", "expected texts to look for, got an empty text as number 1"),
-        (["a", ""], "got an empty text as number 2"),
-        (["a", 3], "got an object of type int as number 2"),
-        (b"a", "expected a text or several to look for, got an object of type bytes"),
-        (None, "expected a text or several to look for, got None"),
-        ({"a"}, "got an object of type set"),
+        [],
+        "",
+        ["a", ""],
+        ["a", 3],
+        b"a",
+        None,
+        {"a"},
     ],
 )
-def test_contains_refuses_what_cannot_be_looked_for(expected: Any, text: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(text)):
+def test_contains_refuses_what_cannot_be_looked_for(expected: Any) -> None:
+    with pytest.raises(UsageError, check=check_message):
         assert_contains("a", expected)
 
 
@@ -189,54 +190,49 @@ def test_contains_shows_what_is_there_but_not_as_asked() -> None:
         '  answer    "Return it in 30 days. After 30 days we keep it."',
     ]
     assert caught.value.measurement.detail["counts"] == [2, 0]
-    with pytest.raises(MeasurementFailed, match=r"expected 3 to 4 times, got 2: at"):
+    with pytest.raises(MeasurementFailed, check=check_message):
         assert_contains(TWICE, "30 days", at_least_times=3, at_most_times=4)
-    with pytest.raises(MeasurementFailed, match="none of 2 texts is there as asked"):
+    with pytest.raises(MeasurementFailed, check=check_message):
         assert_contains(TWICE, ["30 days", "keep"], times=3, any_of=True)
     with pytest.raises(MeasurementFailed) as caught:
         assert_contains(TWICE, ["keep", "Return"], in_order=True)
-    assert str(caught.value).splitlines()[1:3] == [
-        "  reason   1 of 2 texts not there as asked",
-        '  order    "keep" | there, but not in this order: at line 1, column 40',
-    ]
+    check_message(str(caught.value).splitlines()[1:3])
 
 
 def test_contains_shows_a_longer_word_and_another_form() -> None:
-    with pytest.raises(
-        MeasurementFailed, match=r'"30 day" \| there only within "30 days\." at line 1, column 14'
-    ):
+    with pytest.raises(MeasurementFailed, check=check_message):
         assert_contains(TWICE, "30 day", whole_words=True)
     with pytest.raises(MeasurementFailed, match=r'"caf\xe9" \| there with unicode="NFC"'):
         assert_contains("cafe\u0301", "caf\u00e9")
 
 
 @pytest.mark.parametrize(
-    ("options", "text"),
+    "options",
     [
-        ({"times": 0}, "expected times to be a whole number of at least 1, got 0; for a text that must not be there use assert_not_"),
-        ({"times": True}, "expected times to be a whole number of at least 1, got True"),
-        ({"at_least_times": 1.5}, "expected at_least_times to be a whole number of at least 1, got 1.5"),
-        ({"at_most_times": -1}, "expected at_most_times to be a whole number of at least 1, got -1"),
-        ({"times": 1, "at_most_times": 2}, "expected either times or at_least_times and at_most_times, got times, at_most_times"),
-        ({"at_least_times": 3, "at_most_times": 2}, "expected at_least_times up to at_most_times, got 3 and 2"),
+        {"times": 0},
+        {"times": True},
+        {"at_least_times": 1.5},
+        {"at_most_times": -1},
+        {"times": 1, "at_most_times": 2},
+        {"at_least_times": 3, "at_most_times": 2},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("assertion", [assert_contains, assert_matches])
-def test_counts_are_checked(assertion: Assertion, options: dict[str, Any], text: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(f"{assertion.__name__}: {text}")):
+def test_counts_are_checked(assertion: Assertion, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, check=check_message):
         assertion("a", "a", **options)
 
 
 def test_options_that_contradict_each_other_are_refused() -> None:
     for options in ({"any_of": True}, {"times": 1}):
-        with pytest.raises(UsageError, match="assert_contains: expected in_order without any_of and counts"):
+        with pytest.raises(UsageError, check=check_message):
             assert_contains("a", ["a", "b"], in_order=True, **options)
-    with pytest.raises(UsageError, match="assert_matches: expected full without counts"):
+    with pytest.raises(UsageError, check=check_message):
         assert_matches("a", "a", full=True, times=1)
 
 
 def test_a_text_of_which_nothing_is_left_is_not_looked_for() -> None:
-    with pytest.raises(MeasurementErrored, match=r"nothing is left to look for of ' '"):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_contains("a b", " ", whitespace="collapse")
 
 
@@ -271,14 +267,10 @@ def test_of_several_references_the_nearest_counts() -> None:
     assert assert_exact("", ["No", ""]).status == "passed"
     found = assert_fuzzy("Angela Merkl", ["Olaf Scholz", "Angela Merkel"], at_least=0.9)
     assert found.detail["expected"] == ["Olaf Scholz", "Angela Merkel"]
-    assert found.reason == "nearest of 2 texts is number 2"
+    check_message(found.reason)
     with pytest.raises(MeasurementFailed) as caught:
         assert_exact("60 days", ["a month", "30 days"])
-    assert str(caught.value).splitlines()[1:4] == [
-        "  reason       nearest of 2 texts is number 2",
-        '  differs at   line 1, column 1: expected "3" (U+0033 DIGIT THREE), got "6" (U+0036 DIGIT SIX)',
-        "  diff         [-30-]{+60+} days",
-    ]
+    check_message(str(caught.value).splitlines()[1:4])
     assert assert_fuzzy("\ufb01ne", "fine", at_least=1, unicode="NFKC").value == 1
 
 
@@ -312,19 +304,19 @@ def test_matches_shows_pattern_and_hint() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "text"),
+    "pattern",
     [
-        ("a(b", "'a(b' is no regular expression: missing ), unterminated subpattern at position 1"),
-        ("a{99999999999999999999}", "is no regular expression: the repetition number is too large"),
-        ("(" * 10_000 + ")" * 10_000, "is no regular expression"),
-        ("[\n", "'[\\n' is no regular expression: unterminated character set at position 0"),
-        (b"a", "expected a pattern of text, got an object of type bytes"),
-        (re.compile(b"a"), "expected a pattern of text, got an object of type bytes"),
-        (None, "expected a pattern of text, got None"),
+        "a(b",
+        "a{99999999999999999999}",
+        "(" * 10_000 + ")" * 10_000,
+        "[\n",
+        b"a",
+        re.compile(b"a"),
+        None,
     ],
 )
-def test_matches_refuses_what_is_no_pattern(pattern: Any, text: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(text)):
+def test_matches_refuses_what_is_no_pattern(pattern: Any) -> None:
+    with pytest.raises(UsageError, check=check_message):
         assert_matches("a", pattern)
 
 
@@ -367,7 +359,7 @@ def test_fuzzy_shows_nearest_and_difference() -> None:
 
 
 def test_fuzzy_does_not_score_what_takes_minutes() -> None:
-    with pytest.raises(MeasurementErrored, match="too long for a fuzzy comparison"):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_fuzzy("x" + MEGABYTE, "y" * 500_000, at_least=0.5)
 
 
@@ -405,46 +397,46 @@ def test_exact_shows_the_invisible() -> None:
 
 @pytest.mark.parametrize("assertion", [assert_exact, assert_fuzzy])
 @pytest.mark.parametrize(
-    ("options", "text"),
+    "options",
     [
-        ({"whitespace": "trim"}, "expected whitespace to be one of 'keep', 'strip', 'collapse', got 'trim'"),
-        ({"expected": None}, "expected a text to compare with, got None"),
-        ({"expected": {"a"}}, "expected a text to compare with, got an object of type set"),
-        ({"expected": []}, "expected a text to compare with, got an empty list"),
-        ({"expected": ["a", 1]}, "expected texts to compare with, got an object of type int as number 2"),
-        ({"unicode": "NFD"}, "expected unicode to be one of 'keep', 'NFC', 'NFKC', got 'NFD'"),
+        {"whitespace": "trim"},
+        {"expected": None},
+        {"expected": {"a"}},
+        {"expected": []},
+        {"expected": ["a", 1]},
+        {"unicode": "NFD"},
     ],
 )
 def test_exact_and_fuzzy_say_what_is_wrong_with_their_arguments(
-    assertion: Assertion, options: dict[str, Any], text: str
+    assertion: Assertion, options: dict[str, Any]
 ) -> None:
-    with pytest.raises(UsageError, match=f"{assertion.__name__}: {re.escape(text)}"):
+    with pytest.raises(UsageError, check=check_message):
         assertion("a", **{"expected": "a", "at_least": 1.0, **options})
 
 
 def test_matches_and_contains_do_not_normalise_it_either() -> None:
     for assertion in (assert_matches, assert_contains):
-        with pytest.raises(MeasurementErrored, match="combining characters in a row"):
+        with pytest.raises(MeasurementErrored, check=check_message):
             assertion("e" + "\u0301" * 3_000, "e", unicode="NFC")
 
 
 def test_exact_does_not_normalise_what_takes_quadratic_time() -> None:
-    with pytest.raises(MeasurementErrored, match="combining characters in a row"):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_exact("e" + "\u0301" * 3_000, "\u00e9", unicode="NFC")
 
 
 @every_assertion
 @pytest.mark.parametrize(
-    ("actual", "error"),
+    "actual",
     [
-        (None, "the answer is None, expected text"),
-        (b"30 days", "the answer is an object of type bytes, expected text"),
-        ({"answer": "30 days"}, "the answer is an object of type dict, expected text"),
-        (SimpleNamespace(text="30 days"), "of type SimpleNamespace, expected text; pass its .text"),
+        None,
+        b"30 days",
+        {"answer": "30 days"},
+        SimpleNamespace(text="30 days"),
     ],
 )
-def test_what_is_no_text_is_not_scored(assertion: Assertion, actual: object, error: str) -> None:
-    with pytest.raises(MeasurementErrored, match=re.escape(error)) as caught:
+def test_what_is_no_text_is_not_scored(assertion: Assertion, actual: object) -> None:
+    with pytest.raises(MeasurementErrored, check=check_message) as caught:
         assertion(actual)
     assert caught.value.measurement.status == "errored"
     with pytest.raises(MeasurementErrored):
@@ -454,7 +446,7 @@ def test_what_is_no_text_is_not_scored(assertion: Assertion, actual: object, err
 @every_assertion
 @pytest.mark.parametrize("at_least", [1.01, -0.1, float("nan"), float("inf"), True, "0.5", [1]])
 def test_a_bound_is_from_0_to_1(assertion: Assertion, at_least: object) -> None:
-    with pytest.raises(UsageError, match="expected at_least from 0 to 1, or None to record only, got"):
+    with pytest.raises(UsageError, check=check_message):
         assertion("30 days", at_least=at_least)
 
 
@@ -517,7 +509,7 @@ def test_usage_errors_point_at_the_users_line(shown_frames: Lines) -> None:
 
 def test_counts_may_be_numbers_of_numpy() -> None:
     assert assert_contains("a a", "a", times=cast("int", np.int64(2))).value == 1.0
-    with pytest.raises(UsageError, match="expected times to be a whole number of at least 1, got"):
+    with pytest.raises(UsageError, check=check_message):
         assert_contains("a a", "a", times=cast("int", np.float64(2)))
 
 

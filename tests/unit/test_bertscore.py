@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import numpy as np
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.metrics import bertscore as module
 from pytest_llmops.metrics.bertscore import MAX_CELLS, Score, bertscore, idf, scores
@@ -59,7 +59,7 @@ def test_a_large_pair_is_compared_block_by_block(monkeypatch: pytest.MonkeyPatch
 def test_too_large_a_pair_is_refused() -> None:
     tokens = math.isqrt(MAX_CELLS) + 1
     rows = np.ones((tokens, 1), dtype=np.float32)
-    with pytest.raises(ValueError, match=f"pair 0: {tokens:,} and {tokens:,} tokens are too many to match"):
+    with pytest.raises(ValueError, check=check_message):
         bertscore(rows, rows)
 
 
@@ -89,21 +89,21 @@ def test_opposite_vectors_have_no_f1() -> None:
 
 
 @pytest.mark.parametrize(
-    ("actual", "expected", "how", "text"),
+    ("actual", "expected", "how"),
     [
-        ([[1.0]], [[1.0, 2.0]], {}, "pair 0: expected vectors of one length, got shapes (1, 1) and (1, 2)"),
-        ([1.0], [[1.0]], {}, "pair 0, actual: expected an array of shape (tokens, dim), got (1,)"),
-        ([[1.0]], [[math.nan]], {}, "pair 0, expected: expected finite numbers, got NaN or infinity"),
-        ([["a"]], [[1.0]], {}, "pair 0, actual: expected numbers of shape (tokens, dim), got something else"),
-        ([[1.0], [1.0, 2.0]], [[1.0]], {}, "pair 0, actual: expected numbers of shape (tokens, dim)"),
-        ([[1.0]], [[1.0]], {"actual_weights": [1, 1]}, "weights of actual: expected one for each of 1 tokens, got shape (2,)"),
-        ([[1.0]], [[1.0]], {"expected_weights": [-1]}, "weights of expected: expected finite numbers of at least 0"),
-        ([[1.0]], [[1.0]], {"expected_weights": [math.inf]}, "weights of expected: expected finite numbers of at least 0"),
-        ([[1.0]], [[1.0]], {"expected_weights": [0]}, "weights of expected: expected a token that counts, got 1 of weight 0"),
+        ([[1.0]], [[1.0, 2.0]], {}),
+        ([1.0], [[1.0]], {}),
+        ([[1.0]], [[math.nan]], {}),
+        ([["a"]], [[1.0]], {}),
+        ([[1.0], [1.0, 2.0]], [[1.0]], {}),
+        ([[1.0]], [[1.0]], {"actual_weights": [1, 1]}),
+        ([[1.0]], [[1.0]], {"expected_weights": [-1]}),
+        ([[1.0]], [[1.0]], {"expected_weights": [math.inf]}),
+        ([[1.0]], [[1.0]], {"expected_weights": [0]}),
     ],
 )  # fmt: skip
-def test_what_cannot_be_scored_says_why(actual: Any, expected: Any, how: dict[str, Any], text: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(text)):
+def test_what_cannot_be_scored_says_why(actual: Any, expected: Any, how: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, check=check_message):
         bertscore(actual, expected, **how)
 
 
@@ -111,14 +111,14 @@ def test_idf_counts_documents() -> None:
     found = idf([["a", "a", "b"], ["a"], ["a", "c"]])
     assert found.weights == {"a": 0.0, "b": math.log(4 / 2), "c": math.log(4 / 2)}
     assert found.of(["b", "z", "a"]) == [math.log(2), math.log(4), 0.0]
-    with pytest.raises(ValueError, match="expected at least one document to count tokens in, got none"):
+    with pytest.raises(ValueError, check=check_message):
         idf([])
 
 
 def test_there_are_weights_for_each_pair_or_none() -> None:
     pair = ([[1.0]], [[1.0]])
     assert scores([], []) == []
-    with pytest.raises(ValueError, match="expected weights for each of 1 pairs, got 0"):
+    with pytest.raises(ValueError, check=check_message):
         scores([pair], [])
-    with pytest.raises(ValueError, match="expected weights for each of 1 pairs, got 2"):
+    with pytest.raises(ValueError, check=check_message):
         scores([pair], [(None, None)] * 2)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.blobs import Body, digest
@@ -184,26 +185,26 @@ def document_with(blobs: Any) -> bytes:
 
 @pytest.mark.parametrize("blobs", [[], "text", 5, {"a": 1}, {"a": None}, {"a": ["x"]}], ids=repr)
 def test_a_table_of_something_else_is_a_damaged_file(blobs: Any) -> None:
-    with pytest.raises(CassetteError, match=r"cassette\.json is damaged: .*expected an object of texts"):
+    with pytest.raises(CassetteError, check=check_message):
         store.parse(document_with(blobs), WHERE)
 
 
 @pytest.mark.parametrize(
-    ("blobs", "message"),
+    "blobs",
     [
-        (None, "not among the blobs of its file; restore it, or record again"),
-        ({}, "not among the blobs"),
-        ({"0" * 20: IMAGE}, "not among the blobs"),
-        (lambda reference: {reference: IMAGE[:-4]}, "among the blobs of its file was changed"),
-        (lambda reference: {reference: ""}, "was changed"),
+        None,
+        {},
+        {"0" * 20: IMAGE},
+        lambda reference: {reference: IMAGE[:-4]},
+        lambda reference: {reference: ""},
     ],
 )
-def test_a_missing_or_changed_text_is_told_when_it_is_asked_for(blobs: Any, message: str) -> None:
+def test_a_missing_or_changed_text_is_told_when_it_is_asked_for(blobs: Any) -> None:
     (found,) = store.parse(document_with(blobs), WHERE).values()
     assert unfold(found.answers["0"][0]["body"]) == b'{"ok": 1}'
-    with pytest.raises(CassetteError, match=message):
+    with pytest.raises(CassetteError, check=check_message):
         unfold(found.request["body"])
-    with pytest.raises(CassetteError, match=message):
+    with pytest.raises(CassetteError, check=check_message):
         store.dump([found], "2026-01-01")
 
 

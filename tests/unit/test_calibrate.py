@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import cli
 from pytest_llmops.backends.offline import HashingEmbedder, TfidfEmbedder
@@ -70,11 +71,7 @@ def test_a_bound_is_proposed_written_and_drawn(run: Run) -> None:
         write(*PAIRS), "--embedder", "hashing", "--out", "bound.json", "--picture", "curve.svg"
     )
     assert (status, err) == (0, [])
-    assert out[:3] == [
-        "pairs.jsonl: 80 pairs, 40 that say the same, 40 that do not",
-        "embedder hashing, version hashing/1/4096",
-        "AUC 1.000, average precision 1.000",
-    ]
+    check_message(out[:3])
     found = Threshold.load("bound.json")
     assert (found.embedder, found.version) == ("hashing", "hashing/1/4096")
     assert found.check(HashingEmbedder()) == found.value
@@ -82,8 +79,7 @@ def test_a_bound_is_proposed_written_and_drawn(run: Run) -> None:
         "same": 40, "different": 40, "auc": 1.0, "precision": 1.0, "recall": 1.0, "balanced_accuracy": 1.0
     }  # fmt: skip
     assert f"at_least={found.value:g}  (highest balanced accuracy)" in out
-    assert "  100.0% of the same pairs pass (95 % interval 91.2% to 100.0%)" in out
-    assert "  0.0% of the different pairs pass (95 % interval 0.0% to 8.8%)" in out
+    check_message(out)
     (row,) = [line for line in out if line.endswith("  <")]
     assert row.split() == [f"{found.value:g}", "40", "0", "1.000", "1.000", "1.000", "1.000", "<"]
     scores = labelled.scores(
@@ -111,19 +107,13 @@ def test_scores_are_those_of_the_assertion(run: Run) -> None:
             assert score == pytest.approx(measured.value, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("option", "said"),
-    [
-        ("--recall", "highest cut with a recall of at least 0.9"),
-        ("--precision", "lowest cut with a precision of at least 0.9"),
-        ("--false-passes", "lowest cut that at most 90% of the different pairs reach"),
-    ],
-)
-def test_a_rule_of_ones_own(run: Run, option: str, said: str) -> None:
+@pytest.mark.parametrize("option", ["--recall", "--precision", "--false-passes"])
+def test_a_rule_of_ones_own(run: Run, option: str) -> None:
     status, out, _ = run(write(*PAIRS), option, "0.9", "--out", "a.json")
     assert status == 0
-    assert Threshold.load("a.json").rule == said
-    assert any(line.endswith(f"({said})") for line in out)
+    rule = Threshold.load("a.json").rule
+    check_message(rule)
+    assert any(line.endswith(f"({rule})") for line in out)
 
 
 def test_scores_from_0_to_5_are_labels_too(run: Run) -> None:
@@ -131,49 +121,46 @@ def test_scores_from_0_to_5_are_labels_too(run: Run) -> None:
     rows = [{key: value for key, value in row.items() if value is not None} for row in rows]
     status, out, _ = run(write(*rows, {"actual": "a", "expected": "b", "score": 3}))
     assert status == 0
-    assert out[0] == "pairs.jsonl: 80 pairs, 40 that say the same, 40 that do not"
-    assert out[1] == "1 line left out: a score between --different-to and --same-from"
+    check_message(out[0])
+    check_message(out[1])
     _, out, _ = run("pairs.jsonl", "--same-from", 3)
-    assert out[0] == "pairs.jsonl: 81 pairs, 41 that say the same, 40 that do not"
+    check_message(out[0])
 
 
 def test_a_pair_that_stands_twice_counts_once(run: Run) -> None:
     status, out, _ = run(write(*PAIRS, PAIRS[0]))
     assert status == 0
-    assert out[:2] == [
-        "pairs.jsonl: 80 pairs, 40 that say the same, 40 that do not",
-        "1 line left out: the same pair again",
-    ]
+    check_message(out[:2])
 
 
 def test_few_pairs_are_warned_of(run: Run) -> None:
     status, _, err = run(write(*PAIRS[:2], *PAIRS[-40:]))
     assert status == 0
-    assert err == ["llmops: pairs.jsonl: only 2 pairs of one kind; below 30 a cut may be off by a lot"]
+    check_message(err)
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    "row",
     [
-        ("{", "broken JSON"),
-        ("[1]", "expected an object with keys, got a list"),
-        (pair(None, "b"), "actual: expected a text, got null; a line looks like "),
-        (pair(" ", "b"), "actual: expected a text, got a blank text"),
-        (pair("a", 3), "expected: expected a text, got a number"),
-        (pair("a", []), "expected: expected a text or several, got an empty list"),
-        (pair("a", ["b", ""]), "expected: expected a text, got a blank text"),
-        (pair("a", "b", 1), "same: expected true or false, got a number"),
-        (pair("a", "b", None), "expected either same (true or false) or score (0 to 5), got neither"),
-        (pair("a", "b", True, score=3), "expected either same (true or false) or score (0 to 5), got both"),
-        ({"actual": "a", "expected": "b", "score": 6}, "score: expected a number from 0 to 5, got 6"),
-        ({"actual": "a", "expected": "b", "score": True}, "score: expected a number from 0 to 5, got True"),
-        ({**PAIRS[0], "same": False}, "the pair of line 1 again, there it is the same"),
+        "{",
+        "[1]",
+        pair(None, "b"),
+        pair(" ", "b"),
+        pair("a", 3),
+        pair("a", []),
+        pair("a", ["b", ""]),
+        pair("a", "b", 1),
+        pair("a", "b", None),
+        pair("a", "b", True, score=3),
+        {"actual": "a", "expected": "b", "score": 6},
+        {"actual": "a", "expected": "b", "score": True},
+        {**PAIRS[0], "same": False},
     ],
 )  # fmt: skip
-def test_a_wrong_line_is_told_with_its_number(run: Run, row: object, said: str) -> None:
+def test_a_wrong_line_is_told_with_its_number(run: Run, row: object) -> None:
     status, out, err = run(write(PAIRS[0], "", row))
     assert (status, out) == (2, [])
-    assert said in err[0]
+    check_message(err[0])
     assert err[0].endswith("@ pairs.jsonl:3")
 
 
@@ -184,11 +171,11 @@ def test_a_file_that_cannot_be_read(run: Run) -> None:
         labelled.read(Path("latin.jsonl"), same_from=4, different_to=2)
 
 
-@pytest.mark.parametrize(("rows", "counts"), [(PAIRS[:3], "3 that say the same and 0"), (PAIRS[-2:], "0 that say the same and 2"), ([], "0 that say the same and 0")])  # fmt: skip
-def test_a_cut_needs_both_kinds(run: Run, rows: list[object], counts: str) -> None:
+@pytest.mark.parametrize("rows", [PAIRS[:3], PAIRS[-2:], []])  # fmt: skip
+def test_a_cut_needs_both_kinds(run: Run, rows: list[object]) -> None:
     status, out, err = run(write(*rows))
     assert (status, out) == (2, [])
-    assert f"expected pairs of both kinds, got {counts} that do not" in err[0]
+    check_message(err[0])
 
 
 def test_pairs_that_an_embedder_cannot_tell_apart(run: Run) -> None:
@@ -197,8 +184,7 @@ def test_pairs_that_an_embedder_cannot_tell_apart(run: Run) -> None:
     status, out, err = run(write(*rows), "--out", "a.json", "--picture", "a.svg")
     assert status == 1
     assert "AUC 0.500, average precision 0.500" in out
-    assert "no bound is proposed: at" in err[-1]
-    assert "no better than chance (balanced accuracy 0.500)" in err[-1]
+    check_message(err[-1])
     assert sorted(path.name for path in Path().iterdir()) == ["a.svg", "pairs.jsonl"]
 
 
@@ -206,37 +192,34 @@ def test_a_rule_that_no_cut_keeps(run: Run) -> None:
     rows = [pair("the same words", "the same words", same=False), *PAIRS]
     status, _, err = run(write(*rows), "--precision", "1")
     assert status == 1
-    assert err[-1] == (
-        "llmops: no bound is proposed: there is no cut with that rule (lowest cut with a precision of at least 1); "
-        "ask for less, or take another embedder"
-    )
+    check_message(err[-1])
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    "argv",
     [
-        (["--recall", "0"], "expected a share above 0 and up to 1 (0.95), got '0'"),
-        (["--recall", "95"], "expected a share above 0 and up to 1"),
-        (["--precision", "x"], "got 'x'"),
-        (["--recall", "1", "--precision", "1"], "not allowed with argument"),
-        (["--same-from", "2"], "expected 0 <= --different-to < --same-from <= 5, got 2 and 2"),
-        (["--same-from", "nan"], "got 2 and nan"),
-        (["--picture", "a.png"], "--picture: expected a file name ending in .svg, got 'a.png'"),
-        (["--out", "a.toml"], "--out: expected a file name ending in .json, got 'a.toml'"),
-        (["--out", "no/folder/a.json"], "no/folder/a.json: cannot be written: No such file or directory"),
-        (["--embedder", "no.such:Thing", "--picture", "no/a.svg"], "no/a.svg: cannot be written: No such file or directory"),
-        (["--embedder", "tfdif"], "unknown embedder 'tfdif': known are hashing, minilm, openai, sentence-transformers, tfidf; did you mean 'tfidf'?"),
-        (["--embedder", "tfidf:x"], "tfidf takes no argument"),
-        (["--embedder", "no.such:Thing"], "--embedder no.such:Thing: ModuleNotFoundError"),
-        (["--embedder", "os.path:join"], "--embedder os.path:join: TypeError"),
-        (["--embedder", "collections.abc:Sized"], "--embedder collections.abc:Sized: TypeError"),
-        (["--embedder", "xml.dom.minidom:Document"], "expected an object with embed(texts) and a version, got Document"),
+        ["--recall", "0"],
+        ["--recall", "95"],
+        ["--precision", "x"],
+        ["--recall", "1", "--precision", "1"],
+        ["--same-from", "2"],
+        ["--same-from", "nan"],
+        ["--picture", "a.png"],
+        ["--out", "a.toml"],
+        ["--out", "no/folder/a.json"],
+        ["--embedder", "no.such:Thing", "--picture", "no/a.svg"],
+        ["--embedder", "tfdif"],
+        ["--embedder", "tfidf:x"],
+        ["--embedder", "no.such:Thing"],
+        ["--embedder", "os.path:join"],
+        ["--embedder", "collections.abc:Sized"],
+        ["--embedder", "xml.dom.minidom:Document"],
     ],
 )  # fmt: skip
-def test_a_wrong_command_line(run: Run, argv: list[str], said: str) -> None:
+def test_a_wrong_command_line(run: Run, argv: list[str]) -> None:
     status, _, err = run(write(*PAIRS), *argv)
     assert status == 2
-    assert said in err[-1]
+    check_message(err[-1])
 
 
 OWN = """
@@ -280,20 +263,17 @@ def test_an_embedder_of_ones_own(run: Run, package: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    "name",
     [
-        (
-            "Nan",
-            "embedder Nan: expected finite numbers, got NaN or infinity in 90 of 90 rows, first in row 0",
-        ),
-        ("Short", "embedder Short: expected an array of shape (90, dim), got (89, 128)"),
-        ("Raising", "embedder Raising: KeyError: 'row' (embedders.py:20)"),
+        "Nan",
+        "Short",
+        "Raising",
     ],
 )
-def test_an_embedder_that_fails(run: Run, package: str, name: str, said: str) -> None:
+def test_an_embedder_that_fails(run: Run, package: str, name: str) -> None:
     status, _, err = run(write(*PAIRS), "--embedder", f"{package}:{name}")
     assert status == 2
-    assert err[-1] == f"llmops: {said}"
+    check_message(err[-1])
 
 
 def test_a_change_of_dimension_between_calls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,9 +285,7 @@ def test_a_change_of_dimension_between_calls_is_told(monkeypatch: pytest.MonkeyP
             return HashingEmbedder(dim=self.dim).embed(texts)
 
     monkeypatch.setattr(labelled, "BATCH", 1)
-    with pytest.raises(
-        UsageError, match=r"embedder Changing: expected vectors of one length, got \[11, 12\]"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         labelled.scores([labelled.Pair("a", ("b",), same=True, line=1)], Changing())
 
 
@@ -358,7 +336,7 @@ def test_the_rule_of_the_built_in_bounds_as_a_command(run: Run, shared_data: Pat
     pairs = [{"actual": row["en"][0], "expected": row["en"][1], "score": row["score"]} for row in rows]
     status, out, err = run(write(*pairs), "--embedder", "hashing", "--false-passes", "0.1")
     assert (status, err) == (0, [])
-    assert out[0] == "pairs.jsonl: 158 pairs, 75 that say the same, 83 that do not"
+    check_message(out[0])
     assert "AUC 0.944, average precision 0.947" in out
     (proposed,) = [line for line in out if line.startswith("at_least=")]
     assert (
@@ -377,7 +355,7 @@ def test_a_module_of_one_word_is_imported_too(run: Run, tmp_path: Path) -> None:
     status, _, err = run(write(*PAIRS), "--embedder", f"{name}_absent:Own")
     assert status == 2
     assert "ModuleNotFoundError" in err[-1]
-    assert "expected a built-in embedder, or package.module:Class" in err[-1]
+    check_message(err[-1].replace(name, "NAME"))
 
 
 def test_a_key_in_what_an_embedder_raises_is_not_shown(run: Run, tmp_path: Path) -> None:
@@ -394,11 +372,9 @@ def test_a_key_in_what_an_embedder_raises_is_not_shown(run: Run, tmp_path: Path)
 
 
 def test_a_text_that_cannot_be_encoded_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"a\.json: cannot be written: the text has half a character, '\\ud800'"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         writing.write(tmp_path / "a.json", "x\ud800")
-    with pytest.raises(UsageError, match="cannot be written: "):
+    with pytest.raises(UsageError, check=check_message):
         (tmp_path / "b.json").mkdir()
         writing.write(tmp_path / "b.json", "x")
     assert [one.name for one in tmp_path.iterdir()] == ["b.json"]
@@ -408,13 +384,11 @@ def test_a_text_that_cannot_be_encoded_leaves_nothing_behind(tmp_path: Path) -> 
 
 def test_rules_and_shares_that_are_none_are_told() -> None:
     scores, same = [0.9, 0.4], [True, False]
-    with pytest.raises(
-        ValueError, match="expected a rule out of balanced, recall, precision, false passes, got 'x'"
-    ):
+    with pytest.raises(ValueError, check=check_message):
         curves.choose(scores, same, rule="x")  # type: ignore[arg-type]
     for share in (float("nan"), -0.1, 1.1):
-        with pytest.raises(ValueError, match="expected a share from 0 to 1"):
+        with pytest.raises(ValueError, check=check_message):
             curves.choose(scores, same, rule="recall", share=share)
     for hits, count in ((5, 3), (-1, 3), (0, -1)):
-        with pytest.raises(ValueError, match="hits, as many as there are trials"):
+        with pytest.raises(ValueError, check=check_message):
             curves.wilson(hits, count)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.cases import Case, load_cases, sample, tagged
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
@@ -86,84 +87,84 @@ def test_a_line_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said", "line"),
+    ("name", "text", "line"),
     [
-        ("c.jsonl", '{"id": "a", "input": "x"}\n{"id": ', "broken JSON: Expecting value at column 8", 2),
-        ("c.jsonl", "\n[1]", "expected an object with keys, got a list", 2),
-        ("c.jsonl", '{"id": "a", "input": "x"}\n\n{"id": "a", "input": "y"}', r"duplicate id 'a' \(first in line 1\)", 3),
-        ("c.jsonl", '{"id": "a", "id": "b", "input": ""}', "the key 'id' stands twice", 1),
-        ("c.jsonl", '{"id": "a", "input": NaN}', "NaN is no JSON: write null", 1),
-        ("c.jsonl", '{"id": "a", "input": 1e999}', "expected a finite number, got inf", 1),
-        ("c.jsonl", '{"id": "a", "input": ' + "9" * 4000 + "}", "bits: write it in quotes", 1),
-        ("c.jsonl", '{"id": "a", "input": ' + "9" * 5000 + "}", "broken JSON: Exceeds the limit", 1),
-        ("c.jsonl", '{"id": "a", "input": "\\ud800"}', "half a surrogate pair", 1),
-        ("c.jsonl", '{"id": "a", "input": ' + "[" * 200 + "]" * 200 + "}", "nested deeper than 100 levels", 1),
-        ("c.jsonl", '{"id": "a", "input": ' + "[" * 100_000, "nested deeper than 100 levels", 1),
-        ("c.jsonl", '{"id": "a", "inputs": "x", "tags": []}', "missing key 'input': there are id, inputs, tags; did you mean 'inputs'", 1),
-        ("c.jsonl", '{"input": "x"}', "missing key 'id': there are input$", 1),
-        ("c.jsonl", "{}", r"missing key 'id': there are \(none\)$", 1),
-        ("c.jsonl", '{"id": "a", "input": null}', "input: expected a text or a JSON value, got null", 1),
-        ("c.jsonl", '{"id": "a", "input": "", "reference": 3}', "reference: expected a text, got a number", 1),
-        ("c.jsonl", '{"id": "a", "input": "", "reference": null}', "got null: leave the key out", 1),
-        ("c.jsonl", '{"id": "a", "input": "", "family": ["f"]}', "family: expected a text, got a list", 1),
-        ("c.jsonl", '{"id": "a", "input": "", "tags": "smoke"}', 'tags: expected a list of texts, got "smoke"', 1),
-        ("c.jsonl", '{"id": "a", "input": "", "tags": ["a", 1]}', "tags: expected a list of texts", 1),
-        ("c.jsonl", '{"id": "a", "input": "", "tags": [" "]}', "tags: expected a list of texts", 1),
-        ("c.jsonl", '{"id": 7, "input": ""}', "id: expected a text, got a number 7: write it in quotes", 1),
-        ("c.jsonl", '{"id": " ", "input": ""}', "id: expected a text that names the case, got an empty one", 1),
-        ("c.jsonl", '{"id": "a ", "input": ""}', "no white space at the ends", 1),
-        ("c.jsonl", '{"id": "a\\nb", "input": ""}', "expected printable characters", 1),
-        ("c.jsonl", '{"id": "a[1]", "input": ""}', r"'\[' cannot stand in an id", 1),
-        ("c.jsonl", '{"id": "1]", "input": ""}', r"'\]' cannot stand in an id", 1),
-        ("c.jsonl", '{"id": "a::b", "input": ""}', "'::' cannot stand in an id", 1),
-        ("c.jsonl", '{"id": "a\\\\b", "input": ""}', "cannot stand in an id", 1),
-        ("c.jsonl", '{"id": "' + "a" * 201 + '", "input": ""}', "expected at most 200 characters, got 201", 1),
-        ("c.jsonl", "", "no case in the file", None),
-        ("c.jsonl", " \n\n", "no case in the file", None),
-        ("c.jsonl", b'{"id": "a",\n "input": "\xfc"}', "not UTF-8: byte 0xfc; save the file as UTF-8", 2),
-        ("c.jsonl", b'{"id": "a"}\n\0', "a NUL character", 2),
-        ("c.yaml", "", "no case in the file", None),
-        ("c.yaml", "[]", "no case in the file", None),
-        ("c.yaml", "id: a\ninput: x", "expected a list of cases .* got an object", 1),
-        ("c.yaml", "- id: a\n  input: x\n\n- a", "expected an object with keys, got a text", 4),
-        ("c.yaml", "- id: a\n  input: x\n# b\n- id: a\n  input: y", r"duplicate id 'a' \(first in line 1\)", 4),
-        ("c.yaml", "- {id: a, input: x}\n- id: b\n  input: x\n  input: y", "the key 'input' stands twice", 4),
-        ("c.yaml", "- id: a\n  input: [x\n", "broken YAML", 3),
-        ("c.yaml", "- id: a\n  input: x\n- id: b\n  input: 2024-01-01", "2024-01-01 is a date: write it in quotes", 3),
-        ("c.yaml", "- id: a\n  input: x\n- id: b\n  input: 2024-13-01", "broken YAML: ValueError: month must be", 4),
-        ("c.yaml", "- id: a\n  input: !!timestamp x", "broken YAML: AttributeError", 2),
-        ("c.yaml", "- id: a\n  input: !!bool x", "broken YAML: KeyError", 2),
-        ("c.yaml", "- id: a\n  input: !!python/object:os.system x", "could not determine a constructor", 2),
-        ("c.yaml", "- id: a\n  input: {1: x}", "expected a text as key, got 1", 1),
-        ("c.yaml", "- id: a\n  input: {[1]: x}", "broken YAML: found unhashable key", 2),
-        ("c.yaml", "- &a [*a]", "nested deeper than 100 levels", 1),
-        ("c.yaml", "- " + "[" * 1000, "nested deeper than 100 levels|broken YAML", None),
-        ("c.yaml", "- id: a\n  input: \x07", "broken YAML: special characters are not allowed", 2),
-        ("c.yaml", "- {id: a, input: x}\n---\n- {id: b, input: x}", "broken YAML: but found another document", 2),
-        ("c.yaml", "- id: 1\n  input: x", "id: expected a text, got a number 1", 1),
-        ("c.yaml", "- id: a\n  input: x\n  reference: yes", "reference: expected a text, got true or false", 1),
-        ("c.csv", "", "no case in the file", None),
-        ("c.csv", "id,input\n", "no case in the file", None),
-        ("c.csv", "\nid;input\na;b\n", "missing column 'id': there are id;input", 2),
-        ("c.csv", "id, input\na,b\n", "missing column 'input': .* did you mean ' input'", 1),
-        ("c.csv", "id,input,input\n", "the column 'input' stands twice: columns are id, input, input", 1),
-        ("c.csv", "id,input,\na,b,\n", "a column without a name: columns are id, input", 1),
-        ("c.csv", 'id,input\na,"x\ny"\nb,c,d\n', "expected 2 values as in the header, got 3", 4),
-        ("c.csv", 'id,input\na,"x\ny"\n\nb\n', "expected 2 values as in the header, got 1", 5),
-        ("c.csv", 'id,input\na,"x\ny"\na,"p\nq\nr"\n', r"duplicate id 'a' \(first in line 2\)", 4),
-        ("c.csv", 'id,input\na,"x\n', "broken CSV: unexpected end of data", 2),
-        ("c.csv", 'id,input\na,"x"y\n', "broken CSV: ',' expected after '\"'", 2),
-        ("c.csv", "id,input\na," + "x" * 140_000, "broken CSV: field larger than field limit", 2),
-        ("c.csv", "id,input\n,b\n", "id: expected a text that names the case", 2),
-        ("c.json", "[]", "unknown type of file '.json': expected .jsonl, .yaml, .yml, .csv", None),
-        ("cases", "[]", "unknown type of file ''", None),
+        ("c.jsonl", '{"id": "a", "input": "x"}\n{"id": ', 2),
+        ("c.jsonl", "\n[1]", 2),
+        ("c.jsonl", '{"id": "a", "input": "x"}\n\n{"id": "a", "input": "y"}', 3),
+        ("c.jsonl", '{"id": "a", "id": "b", "input": ""}', 1),
+        ("c.jsonl", '{"id": "a", "input": NaN}', 1),
+        ("c.jsonl", '{"id": "a", "input": 1e999}', 1),
+        ("c.jsonl", '{"id": "a", "input": ' + "9" * 4000 + "}", 1),
+        ("c.jsonl", '{"id": "a", "input": ' + "9" * 5000 + "}", 1),
+        ("c.jsonl", '{"id": "a", "input": "\\ud800"}', 1),
+        ("c.jsonl", '{"id": "a", "input": ' + "[" * 200 + "]" * 200 + "}", 1),
+        ("c.jsonl", '{"id": "a", "input": ' + "[" * 100_000, 1),
+        ("c.jsonl", '{"id": "a", "inputs": "x", "tags": []}', 1),
+        ("c.jsonl", '{"input": "x"}', 1),
+        ("c.jsonl", "{}", 1),
+        ("c.jsonl", '{"id": "a", "input": null}', 1),
+        ("c.jsonl", '{"id": "a", "input": "", "reference": 3}', 1),
+        ("c.jsonl", '{"id": "a", "input": "", "reference": null}', 1),
+        ("c.jsonl", '{"id": "a", "input": "", "family": ["f"]}', 1),
+        ("c.jsonl", '{"id": "a", "input": "", "tags": "smoke"}', 1),
+        ("c.jsonl", '{"id": "a", "input": "", "tags": ["a", 1]}', 1),
+        ("c.jsonl", '{"id": "a", "input": "", "tags": [" "]}', 1),
+        ("c.jsonl", '{"id": 7, "input": ""}', 1),
+        ("c.jsonl", '{"id": " ", "input": ""}', 1),
+        ("c.jsonl", '{"id": "a ", "input": ""}', 1),
+        ("c.jsonl", '{"id": "a\\nb", "input": ""}', 1),
+        ("c.jsonl", '{"id": "a[1]", "input": ""}', 1),
+        ("c.jsonl", '{"id": "1]", "input": ""}', 1),
+        ("c.jsonl", '{"id": "a::b", "input": ""}', 1),
+        ("c.jsonl", '{"id": "a\\\\b", "input": ""}', 1),
+        ("c.jsonl", '{"id": "' + "a" * 201 + '", "input": ""}', 1),
+        ("c.jsonl", "", None),
+        ("c.jsonl", " \n\n", None),
+        ("c.jsonl", b'{"id": "a",\n "input": "\xfc"}', 2),
+        ("c.jsonl", b'{"id": "a"}\n\0', 2),
+        ("c.yaml", "", None),
+        ("c.yaml", "[]", None),
+        ("c.yaml", "id: a\ninput: x", 1),
+        ("c.yaml", "- id: a\n  input: x\n\n- a", 4),
+        ("c.yaml", "- id: a\n  input: x\n# b\n- id: a\n  input: y", 4),
+        ("c.yaml", "- {id: a, input: x}\n- id: b\n  input: x\n  input: y", 4),
+        ("c.yaml", "- id: a\n  input: [x\n", 3),
+        ("c.yaml", "- id: a\n  input: x\n- id: b\n  input: 2024-01-01", 3),
+        ("c.yaml", "- id: a\n  input: x\n- id: b\n  input: 2024-13-01", 4),
+        ("c.yaml", "- id: a\n  input: !!timestamp x", 2),
+        ("c.yaml", "- id: a\n  input: !!bool x", 2),
+        ("c.yaml", "- id: a\n  input: !!python/object:os.system x", 2),
+        ("c.yaml", "- id: a\n  input: {1: x}", 1),
+        ("c.yaml", "- id: a\n  input: {[1]: x}", 2),
+        ("c.yaml", "- &a [*a]", 1),
+        ("c.yaml", "- " + "[" * 1000, None),
+        ("c.yaml", "- id: a\n  input: \x07", 2),
+        ("c.yaml", "- {id: a, input: x}\n---\n- {id: b, input: x}", 2),
+        ("c.yaml", "- id: 1\n  input: x", 1),
+        ("c.yaml", "- id: a\n  input: x\n  reference: yes", 1),
+        ("c.csv", "", None),
+        ("c.csv", "id,input\n", None),
+        ("c.csv", "\nid;input\na;b\n", 2),
+        ("c.csv", "id, input\na,b\n", 1),
+        ("c.csv", "id,input,input\n", 1),
+        ("c.csv", "id,input,\na,b,\n", 1),
+        ("c.csv", 'id,input\na,"x\ny"\nb,c,d\n', 4),
+        ("c.csv", 'id,input\na,"x\ny"\n\nb\n', 5),
+        ("c.csv", 'id,input\na,"x\ny"\na,"p\nq\nr"\n', 4),
+        ("c.csv", 'id,input\na,"x\n', 2),
+        ("c.csv", 'id,input\na,"x"y\n', 2),
+        ("c.csv", "id,input\na," + "x" * 140_000, 2),
+        ("c.csv", "id,input\n,b\n", 2),
+        ("c.json", "[]", None),
+        ("cases", "[]", None),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_used_says_why_and_where(
-    tmp_path: Path, name: str, text: str | bytes, said: str, line: int | None
+    tmp_path: Path, name: str, text: str | bytes, line: int | None
 ) -> None:
     error = refused(tmp_path, name, text)
-    assert re.search(said, error.what), error.what
+    check_message(error.what)
     assert error.line == line
     assert str(error).endswith(f"@ {tmp_path / name}:{line}" if line else f"@ {tmp_path / name}")
 
@@ -194,9 +195,7 @@ def test_other_keys_are_read_by_name() -> None:
     assert FULL["days"] == 45
     assert "days" in FULL
     assert "input" not in FULL
-    with pytest.raises(
-        UnknownName, match=r"unknown key 'day' .data of case late-return.: .* did you mean 'days'"
-    ):
+    with pytest.raises(UnknownName, check=check_message):
         FULL["day"]
 
 
@@ -238,7 +237,7 @@ def test_a_new_case_exchanges_at_most_one_of_a_sample() -> None:
 
 @pytest.mark.parametrize("n", [0, -1])
 def test_a_sample_of_nothing_is_refused(n: int) -> None:
-    with pytest.raises(UsageError, match="at least 1"):
+    with pytest.raises(UsageError, check=check_message):
         sample(cases_named("a"), n)
 
 
@@ -258,5 +257,5 @@ def test_tagged() -> None:
 def test_a_misspelt_tag_is_no_empty_suite() -> None:
     cases = [Case(id="a", input="", tags=("smoke",))]
     for wanted, without in ((["smok"], []), ([], ["smok"])):
-        with pytest.raises(UnknownName, match=r"unknown tag 'smok' .* did you mean 'smoke'"):
+        with pytest.raises(UnknownName, check=check_message):
             tagged(cases, *wanted, without=without)

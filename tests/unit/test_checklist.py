@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import softly
 from pytest_llmops.assertions.checklist import assert_checklist
@@ -61,29 +62,26 @@ def test_a_server_without_json_is_read_by_the_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "error"),
+    "text",
     [
-        ('{"reason": "x", "items": {"1": "yes"}}', "item 2 is missing"),
-        ('{"reason": "x", "items": {"1": "yes", "2": "maybe"}}', 'item 2 is "maybe": expected yes or no'),
-        ('{"reason": "x", "items": {"1": true, "2": "no"}}', 'item 1 is "True"'),
-        ('{"reason": "x", "items": ["yes", "no"]}', "items is no object"),
-        ('{"items": {"1": "yes", "2": "no"}}', "the reason is missing"),
-        (
-            '{"reason": "x", "items": {"1": "yes", "2": "no"}} {"reason": "x", "items": {"1": "no", "2": "no"}}',
-            "2 diff",
-        ),
-        ('{"reason": "x", "items": {"1": "yes", "1": "no", "2": "no"}}', 'the key "1" stands twice'),
-        ('{"reason": "x", "items": {"1": "ye', "broken or cut-off JSON"),
-        ("Items: 1 yes, 1 no, 2 no; Reason: x", "item 1 stands twice"),
-        ("Items: 1 yes; Reason: x", "item 2 is missing"),
-        ("Items: 1 yes, 2 perhaps; Reason: x", 'item 2 is "perhaps"'),
-        ("Items: 1 yes, 2 no", "the reason is missing"),
-        ("All of them.", "no verdict: expected items and the reason"),
-        ("", "the reply is empty"),
+        '{"reason": "x", "items": {"1": "yes"}}',
+        '{"reason": "x", "items": {"1": "yes", "2": "maybe"}}',
+        '{"reason": "x", "items": {"1": true, "2": "no"}}',
+        '{"reason": "x", "items": ["yes", "no"]}',
+        '{"items": {"1": "yes", "2": "no"}}',
+        '{"reason": "x", "items": {"1": "yes", "2": "no"}} {"reason": "x", "items": {"1": "no", "2": "no"}}',
+        '{"reason": "x", "items": {"1": "yes", "1": "no", "2": "no"}}',
+        '{"reason": "x", "items": {"1": "ye',
+        "Items: 1 yes, 1 no, 2 no; Reason: x",
+        "Items: 1 yes; Reason: x",
+        "Items: 1 yes, 2 perhaps; Reason: x",
+        "Items: 1 yes, 2 no",
+        "All of them.",
+        "",
     ],
 )
-def test_what_is_no_answer_to_each_item(text: str, error: str) -> None:
-    with pytest.raises(Unread, match=re.escape(error)):
+def test_what_is_no_answer_to_each_item(text: str) -> None:
+    with pytest.raises(Unread, check=check_message):
         read_items(text, ["1", "2"], ["yes", "no"])
 
 
@@ -102,7 +100,7 @@ def test_replies_that_hold_the_items() -> None:
     ids=["none", "text", "twice", "twice but for a blank", "blank", "number", "many"],
 )
 def test_items_that_are_none(items: Any) -> None:
-    with pytest.raises(UsageError, match="checklist: expected 1 to 50 different items"):
+    with pytest.raises(UsageError, check=check_message):
         checklist(items, answering("yes"))
 
 
@@ -165,7 +163,7 @@ def test_a_policy_that_is_none(tmp_path: Path, text: str, error: str) -> None:
 
 
 def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(PromptError, match=r"policy: no such file @ .*none\.md$"):
+    with pytest.raises(PromptError, check=check_message):
         compliance(tmp_path / "none.md")
 
 
@@ -195,12 +193,7 @@ def test_passages_need_a_question(given: Mapping[str, Any]) -> None:
 def test_the_assertion_names_what_is_missing(well_formed: Any, alone: None) -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_checklist(ANSWER, ITEMS, model=answering("yes", "no"), label="de")
-    assert well_formed(caught.value)[:4] == [
-        "checklist [de]: 1 of 2 items, wanted all",
-        '  reason    judge: "because"',
-        "  missing   offers help",
-        '  answer    "Refunds take 30 days."',
-    ]
+    check_message(well_formed(caught.value)[:4])
     found = caught.value.measurement
     assert (found.name, found.value, found.bound) == ("judge.checklist", 0.5, 1)
 
@@ -215,17 +208,15 @@ def test_the_assertion_passes_at_its_bound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "model", "error"),
+    ("answer", "model"),
     [
-        (None, answering("yes", "no"), "expected a text, got NoneType"),
-        (ANSWER, ScriptedModel(lambda _messages: "fine"), "no verdict after 2 tries"),
-        (ANSWER, ScriptedModel([ModelError("down", kind="server")]), "down"),
+        (None, answering("yes", "no")),
+        (ANSWER, ScriptedModel(lambda _messages: "fine")),
+        (ANSWER, ScriptedModel([ModelError("down", kind="server")])),
     ],
 )
-def test_what_could_not_be_judged_is_an_error(
-    answer: Any, model: ScriptedModel, error: str, alone: None
-) -> None:
-    with pytest.raises(MeasurementErrored, match=f"checklist could not be judged: .*{error}") as caught:
+def test_what_could_not_be_judged_is_an_error(answer: Any, model: ScriptedModel, alone: None) -> None:
+    with pytest.raises(MeasurementErrored, check=check_message) as caught:
         assert_checklist(answer, ITEMS, model=model)
     assert (caught.value.measurement.value, caught.value.measurement.bound) == (None, None)
 
@@ -239,5 +230,5 @@ def test_items_are_no_measurements_of_their_own_but_details() -> None:
 
 @pytest.mark.parametrize("bound", [1.5, -0.1, float("nan"), True])
 def test_a_bound_that_is_no_share(bound: float) -> None:
-    with pytest.raises(UsageError, match="expected at_least to be a share from 0 to 1"):
+    with pytest.raises(UsageError, check=check_message):
         assert_checklist(ANSWER, ITEMS, model=answering("yes", "no"), at_least=bound)

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.messages import check_message
 
 from pytest_llmops import cache, marks, recorder
 from pytest_llmops.errors import UnknownName
@@ -94,8 +95,8 @@ def test_an_unknown_corpus_is_told_without_the_folder_of_the_machine(node: Any) 
         marks.corpus_retriever(node, Settings(), "boook")
     assert "unknown retriever 'boook'" in str(caught.value)
     assert "tests/test_a.py::test_a, looked in corpora" in str(caught.value)
-    assert "did you mean 'book'" in str(caught.value)
+    check_message(caught.value)
     assert str(node.config.rootpath) not in str(caught.value)
     (node.config.rootpath / "corpora").rename(node.config.rootpath / "other")
-    with pytest.raises(UnknownName, match=r"looked in corpora \(no such folder\)"):
+    with pytest.raises(UnknownName, check=check_message):
         marks.corpus_retriever(node, Settings(), "book")

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.metrics import curves
 
@@ -141,19 +142,19 @@ def test_figures_at_the_ends() -> None:
 
 @pytest.mark.parametrize("ask", [curves.cuts, curves.roc_auc, curves.average_precision, curves.choose])
 @pytest.mark.parametrize(
-    ("scores", "same", "said"),
+    ("scores", "same"),
     [
-        ([0.1], [True, False], r"as many scores as labels, got \(1,\) and \(2,\)"),
-        ([0.1, 0.2], [True, True], "expected some that should not pass, got none of 2"),
-        ([0.1, 0.2], [False, False], "expected some that should pass, got none of 2"),
-        ([], [], "expected some that should pass, got none of 0"),
-        ([0.1, float("nan")], [True, False], "expected finite scores"),
-        ([0.1, float("inf")], [True, False], "expected finite scores"),
-        ([[0.1, 0.2]], [[True, False]], "as many scores as labels"),
+        ([0.1], [True, False]),
+        ([0.1, 0.2], [True, True]),
+        ([0.1, 0.2], [False, False]),
+        ([], []),
+        ([0.1, float("nan")], [True, False]),
+        ([0.1, float("inf")], [True, False]),
+        ([[0.1, 0.2]], [[True, False]]),
     ],
 )
-def test_what_is_no_labelled_score_is_refused(ask: Any, scores: Any, same: Any, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_what_is_no_labelled_score_is_refused(ask: Any, scores: Any, same: Any) -> None:
+    with pytest.raises(ValueError, check=check_message):
         ask(scores, same)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import openai
 import pytest
 from openai.types import Decision
+from support.messages import check_message
 from support.server import Reply, Seen, StubServer, closed_port, error_reply, json_reply
 from support.tapes import taped
 
@@ -239,9 +240,7 @@ def test_a_rubric_by_value_keeps_its_own_prompt(model: OpenAIModel, server: Deci
 
 @pytest.mark.parametrize("scale", [Scale(low=0.5, high=1), Scale(low=0, high=101)])
 def test_a_scale_that_cannot_be_listed(scale: Scale) -> None:
-    with pytest.raises(
-        UsageError, match="judge quality_decisions: expected names, or a scale of at most 101 whole"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         DecisionsJudge(replace(QUALITY, scale=scale))
 
 
@@ -265,17 +264,15 @@ def test_too_much_is_unscored_and_never_cut(tone: DecisionsJudge, server: Decide
 
 
 def test_a_model_without_decisions_is_the_users_mistake(rubrics: Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"got ScriptedModel; ask it for a text: rubric:FILE instead of decisions:FILE"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         decisions_judge(rubrics / "tone.md", ScriptedModel(["x"])).judge("Yes.")
 
 
 def test_no_model_is_named_or_the_sdk_is_too_old(rubrics: Path, model: OpenAIModel) -> None:
-    with pytest.raises(UsageError, match="no model is named"):
+    with pytest.raises(UsageError, check=check_message):
         decisions_judge(rubrics / "help.md", model).judge("Yes.")
     old = OpenAIModel("m", client=object())
-    with pytest.raises(UsageError, match=r"decisions: this openai SDK has none; install openai 3\.57"):
+    with pytest.raises(UsageError, check=check_message):
         decisions_judge(rubrics / "help.md", old).judge("Yes.")
 
 
@@ -471,9 +468,7 @@ def test_it_is_a_judge_with_a_version_of_its_own(
 def test_it_can_be_named(rubrics: Path) -> None:
     found = registry.load("judge", f"decisions:{rubrics / 'tone.md'}")
     assert isinstance(found, DecisionsJudge)
-    with pytest.raises(
-        UsageError, match="judge 'decisions': expected the path of a rubric file after a colon"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         registry.load("judge", "decisions")
     with pytest.raises(PromptError, match=r"no\.md"):
         registry.load("judge", "decisions:no.md")

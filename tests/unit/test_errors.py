@@ -4,6 +4,7 @@ import copy
 import pickle
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import errors
 from pytest_llmops.measurement import Measurement
@@ -70,9 +71,7 @@ def test_the_verdict_starts_the_line_that_pytest_prints(kind: type[BaseException
 
 def test_unknown_name() -> None:
     error = errors.UnknownName("judge", "qualty", ["quality", "checklist", "quality"], where="test_x.py")
-    assert str(error) == (
-        "unknown judge 'qualty' (test_x.py): known are checklist, quality; did you mean 'quality'?"
-    )
+    check_message(error)
     assert error.known == ("checklist", "quality")
     assert str(errors.UnknownName("judge", "zzz", [])) == "unknown judge 'zzz': known are (none)"
 

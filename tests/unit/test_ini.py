@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import recorder
 from pytest_llmops.commands.ini import FILES, read_ini
@@ -80,16 +81,16 @@ def test_the_order_is_pytests(pytester: pytest.Pytester, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "what"),
+    ("name", "data"),
     [
-        ("pytest.ini", b"[pytest]\nllm_model\n", r"pytest\.ini: cannot be read: .*unexpected line"),
-        ("pyproject.toml", b"[tool", r"pyproject\.toml: cannot be read: "),
-        ("tox.ini", b"[pytest]\n\xff", r"tox\.ini: cannot be read: not UTF-8"),
+        ("pytest.ini", b"[pytest]\nllm_model\n"),
+        ("pyproject.toml", b"[tool"),
+        ("tox.ini", b"[pytest]\n\xff"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, data: bytes, what: str) -> None:
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(UsageError, match=what):
+    with pytest.raises(UsageError, check=check_message):
         read_ini(tmp_path)
 
 
@@ -132,7 +133,7 @@ def test_without_an_ini_file_folders_are_those_of_the_working_folder(project: Pa
 def test_a_setting_of_a_wrong_form_is_told(project: Path) -> None:
     (project / "pytest.ini").write_text("[pytest]\nllm_judge_reuse = perhaps\n")
     with (
-        pytest.raises(SettingError, match="ini llm_judge_reuse: expected true or false, got 'perhaps'"),
+        pytest.raises(SettingError, check=check_message),
         surroundings(given(), project / "c.json", how=""),
     ):
         pass

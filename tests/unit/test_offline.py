@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import registry
 from pytest_llmops.backends import offline
@@ -69,7 +70,7 @@ def test_hostile_characters(embedder: Offline) -> None:
 
 
 def test_a_single_text_is_no_list_of_texts(embedder: Offline) -> None:
-    with pytest.raises(UsageError, match="expected a list of texts, got the text 'refund'"):
+    with pytest.raises(UsageError, check=check_message):
         embedder.embed("refund")
 
 
@@ -99,9 +100,7 @@ def test_tfidf_is_fitted_to_the_texts_of_one_call() -> None:
 
 def test_tfidf_refuses_a_matrix_that_fits_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offline, "MAX_CELLS", 10)
-    with pytest.raises(
-        UsageError, match=r"at most 10 numbers in one call, got 2 texts with .* use the embedder 'hashing'"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         TfidfEmbedder().embed(["refund", "parcel"])
 
 
@@ -117,7 +116,7 @@ def test_a_scripted_model_answers_in_order_and_is_used_up() -> None:
     assert model.asked == [((Message("user", "hi"),), {"temperature": 0})]
     with pytest.raises(ModelError, match="down"):
         model.complete("hi")
-    with pytest.raises(ModelError, match="at least 3 answers"):
+    with pytest.raises(ModelError, check=check_message):
         model.complete("hi")
 
 

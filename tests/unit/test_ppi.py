@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.special import stdtrit  # type: ignore[import-untyped]
+from support.messages import check_message
 
 from pytest_llmops.metrics.agreement import corrected_rate
 from pytest_llmops.metrics.agreement.ppi import _student
@@ -85,17 +86,17 @@ def test_what_cannot_be_corrected_is_not(people: list[bool], machine: list[bool]
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    "given",
     [
-        (([True], [True, False], 1, 2), "got 1 and 2 labels"),
-        (([True, False], [True, False], 3, 2), "expected 0 to 2 items that passed, got 3"),
-        (([True, False], [True, False], -1, 2), "got -1"),
+        ([True], [True, False], 1, 2),
+        ([True, False], [True, False], 3, 2),
+        ([True, False], [True, False], -1, 2),
     ],
 )
-def test_impossible_counts_are_refused(given: Any, expected: str) -> None:
-    with pytest.raises(ValueError, match=expected):
+def test_impossible_counts_are_refused(given: Any) -> None:
+    with pytest.raises(ValueError, check=check_message):
         corrected_rate(*given)
-    with pytest.raises(ValueError, match="confidence between 0 and 1"):
+    with pytest.raises(ValueError, check=check_message):
         corrected_rate([True, False], [True, False], 1, 2, confidence=95)
 
 

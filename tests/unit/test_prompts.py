@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.errors import PromptError, UnknownName
 from pytest_llmops.prompts import Prompts, find_folder
@@ -68,47 +69,44 @@ def test_an_empty_folder_has_no_prompts(tmp_path: Path) -> None:
 
 
 def test_no_such_folder(tmp_path: Path) -> None:
-    with pytest.raises(PromptError, match="no such folder of prompts: expected one that holds"):
+    with pytest.raises(PromptError, check=check_message):
         Prompts(tmp_path / "prompts").names()
 
 
 def test_an_unknown_prompt(shelf: Prompts) -> None:
     with pytest.raises(UnknownName) as caught:
         shelf.get("support/anser")
-    assert str(caught.value) == (
-        f"unknown prompt 'support/anser' (looked in {shelf.folder}): known are support/answer; "
-        "did you mean 'support/answer'?"
-    )
+    check_message(caught.value)
 
 
 def test_an_unknown_version(shelf: Prompts) -> None:
     write(shelf.folder, "support/answer/aliases.toml", 'production = "v1"')
-    with pytest.raises(UnknownName, match="known are production, v1; did you mean 'v1'") as caught:
+    with pytest.raises(UnknownName, check=check_message) as caught:
         shelf.get("support/answer", "v11")
     assert str(shelf.folder / "support/answer") in str(caught.value)
 
 
 def test_several_versions_need_an_alias(shelf: Prompts) -> None:
     write(shelf.folder, "support/answer/v2.md", "Hi")
-    with pytest.raises(PromptError, match=r"has the versions v1, v2 and no alias 'production': name one"):
+    with pytest.raises(PromptError, check=check_message):
         shelf.get("support/answer")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    "text",
     [
-        ('production = "v9"', "alias 'production' points to 'v9', which does not exist .did you mean 'v1'"),
-        ("production = 1", "alias 'production': expected the name of a version in quotes, got a number"),
-        ('[production]\nversion = "v1"', "in quotes, got an object"),
-        ('v1 = "v1"', "alias 'v1': expected a name that no version has"),
-        ('"" = "v1"', "alias '': expected a name"),
-        ('a = "v1"\nproduction = v1', r"broken TOML: .*aliases.toml:2$"),
-        (b"\xff", r"aliases: not UTF-8.*aliases.toml:1$"),
+        'production = "v9"',
+        "production = 1",
+        '[production]\nversion = "v1"',
+        'v1 = "v1"',
+        '"" = "v1"',
+        'a = "v1"\nproduction = v1',
+        b"\xff",
     ],
 )
-def test_an_alias_file_that_is_broken(shelf: Prompts, text: str | bytes, said: str) -> None:
+def test_an_alias_file_that_is_broken(shelf: Prompts, text: str | bytes) -> None:
     write(shelf.folder, "support/answer/aliases.toml", text)
-    with pytest.raises(PromptError, match=said) as caught:
+    with pytest.raises(PromptError, check=check_message) as caught:
         shelf.get("support/answer", "v1")
     assert "aliases.toml" in str(caught.value)
 
@@ -134,7 +132,7 @@ def test_an_alias_file_that_is_broken(shelf: Prompts, text: str | bytes, said: s
 def test_a_name_that_is_no_path_below_the_folder(shelf: Prompts, name: str) -> None:
     write(shelf.folder.parent, "x/v1.md", "out of the folder")
     for ask in (shelf.get, shelf.versions, shelf.aliases):
-        with pytest.raises(PromptError, match="expected a path below the folder, like support/answer"):
+        with pytest.raises(PromptError, check=check_message):
             ask(name)
 
 
@@ -153,12 +151,12 @@ def test_links_out_of_the_folder_are_refused(shelf: Prompts) -> None:
     (shelf.folder / "support/answer/v3.md").symlink_to(shelf.folder / "support/answer/v1.md")
     assert shelf.names() == ("support/answer",)
     for name, version in (("linked", ""), ("support/answer", "v2")):
-        with pytest.raises(PromptError, match="is a link out of the folder of prompts"):
+        with pytest.raises(PromptError, check=check_message):
             shelf.get(name, version)
     assert shelf.get("support/answer", "v3").variables == ("q",)
     write(outside, "aliases.toml", 'production = "v1"')
     (shelf.folder / "support/answer/aliases.toml").symlink_to(outside / "aliases.toml")
-    with pytest.raises(PromptError, match=r"aliases\.toml is a link out"):
+    with pytest.raises(PromptError, check=check_message):
         shelf.get("support/answer")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import MeasurementFailed, assert_grounded, assert_retrieval
 from pytest_llmops.errors import UsageError
@@ -45,119 +46,107 @@ def test_an_array_of_ids_has_an_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("run", "relevant", "said"),
+    ("run", "relevant"),
     [
-        ({"q": {"a", "b"}}, {"q": ["a"]}, "query 'q': expected ranked ids, or id -> score, got {"),
-        (
-            {"q": {"a": 1.0}.keys()},
-            {"q": ["a"]},
-            "query 'q': expected ranked ids, or id -> score, got dict_keys",
-        ),
-        ({"q": None}, {"q": ["a"]}, "query 'q': expected ranked ids, or id -> score, got None"),
-        ({"q": iter("ab")}, {"q": ["a"]}, "query 'q': expected ranked ids"),
-        ({"q": ["a", 1]}, {"q": ["a"]}, "query 'q': the ranking: expected ids that are texts, got 1"),
-        (
-            {"q": {"a": 0.5, 1: 0.7}},
-            {"q": ["a"]},
-            "query 'q': the ranking: expected ids that are texts, got 1",
-        ),
-        ({1: ["a"]}, {"1": ["a"]}, "run: expected ids of queries that are texts, got 1"),
-        ({"1": ["a"]}, {1: ["a"]}, "relevant: expected ids of queries that are texts, got 1"),
-        ({"q": ["a"], None: ["a"]}, {"q": ["a"]}, "run: expected ids of queries that are texts, got None"),
-        ({"q": ["a"]}, {"q": None}, "query 'q': expected relevant ids, or id -> grade, got None"),
-        ({"q": ["a"]}, {"q": {"a": True, "b": "1"}}, "grade of 'b': expected a whole number, got '1'"),
-        (
-            {"q": ["a"]},
-            {"q": {"a": np.float32(1)}},
-            r"grade of 'a': expected a whole number, got np\.float32",
-        ),
-        (None, {"q": ["a"]}, "run: expected a mapping of queries, got None"),
-        ([["a"]], {"q": ["a"]}, "run: expected a mapping of queries, got "),
-        ({"q": ["a"]}, None, "relevant: expected a mapping of queries, got None"),
+        ({"q": {"a"}}, {"q": ["a"]}),
+        ({"q": {"a": 1.0}.keys()}, {"q": ["a"]}),
+        ({"q": None}, {"q": ["a"]}),
+        ({"q": iter("ab")}, {"q": ["a"]}),
+        ({"q": ["a", 1]}, {"q": ["a"]}),
+        ({"q": {"a": 0.5, 1: 0.7}}, {"q": ["a"]}),
+        ({1: ["a"]}, {"1": ["a"]}),
+        ({"1": ["a"]}, {1: ["a"]}),
+        ({"q": ["a"], None: ["a"]}, {"q": ["a"]}),
+        ({"q": ["a"]}, {"q": None}),
+        ({"q": ["a"]}, {"q": {"a": True, "b": "1"}}),
+        ({"q": ["a"]}, {"q": {"a": np.float32(1)}}),
+        (None, {"q": ["a"]}),
+        ([["a"]], {"q": ["a"]}),
+        ({"q": ["a"]}, None),
     ],
 )
 @pytest.mark.parametrize("complete", [True, False])
-def test_rankings_that_would_score_silently(run: Any, relevant: Any, said: str, complete: bool) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_rankings_that_would_score_silently(run: Any, relevant: Any, complete: bool) -> None:
+    with pytest.raises(ValueError, check=check_message):
         evaluate(run, relevant, ["mrr"], complete=complete)
 
 
 def test_what_is_relevant_to_a_query_that_was_left_out_is_checked_too() -> None:
     relevant: Any = {"q": ["a"], "other": None}
-    with pytest.raises(ValueError, match="query 'other': expected relevant ids"):
+    with pytest.raises(ValueError, check=check_message):
         evaluate({"q": ["a"]}, relevant, ["mrr"], complete=False)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    "options",
     [
-        ({"level": None}, "expected whole numbers of at least 1, got None and None"),
-        ({"level": 1.5}, "expected whole numbers of at least 1, got 1.5 and None"),
-        ({"level": True}, "expected whole numbers of at least 1, got True"),
-        ({"depth": "3"}, "expected whole numbers of at least 1, got 1 and '3'"),
+        {"level": None},
+        {"level": 1.5},
+        {"level": True},
+        {"depth": "3"},
     ],
 )
-def test_a_level_and_a_depth_are_whole_numbers(options: Any, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_level_and_a_depth_are_whole_numbers(options: Any) -> None:
+    with pytest.raises(ValueError, check=check_message):
         evaluate({"q": ["a"]}, {"q": ["a"]}, ["mrr"], **options)
 
 
 @pytest.mark.parametrize(
-    ("metrics", "said"),
+    "metrics",
     [
-        (None, r"metrics: expected a list like \['ndcg@10'\], got None"),
-        ("mrr", r"metrics: expected a list like \['ndcg@10'\], got 'mrr'"),
-        ([None], "metric: expected a name like 'ndcg@10', got None"),
+        None,
+        "mrr",
+        [None],
     ],
 )
-def test_metrics_that_are_no_list_of_names(metrics: Any, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_metrics_that_are_no_list_of_names(metrics: Any) -> None:
+    with pytest.raises(UsageError, check=check_message):
         evaluate({"q": ["a"]}, {"q": ["a"]}, metrics)
 
 
 def test_an_assertion_without_a_metric() -> None:
     metric: Any = None
-    with pytest.raises(UsageError, match="metric: expected a name like 'ndcg@10', got None"):
+    with pytest.raises(UsageError, check=check_message):
         assert_retrieval(["a"], ["a"], metric=metric, at_least=0.5)
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 @pytest.mark.parametrize(
-    ("ranking", "relevant", "k", "said"),
+    ("ranking", "relevant", "k"),
     [
-        (["a"], ["a"], 2.5, "k: expected a whole number of at least 1, or None, got 2.5"),
-        (["a"], ["a"], "3", "k: expected a whole number of at least 1, or None, got '3'"),
-        (["a"], ["a"], True, "k: expected a whole number of at least 1, or None, got True"),
-        (["a"], None, 5, "relevant: expected ids, or id -> grade, got None"),
-        (None, ["a"], 5, "the ranking: expected a list of ids, best first, got None"),
-        ({"a", "b"}, ["a"], 5, "the ranking: expected a list of ids, best first, got {"),
-        ("ab", ["a"], 5, "the ranking: expected a list of ids, best first, got 'ab'"),
+        (["a"], ["a"], 2.5),
+        (["a"], ["a"], "3"),
+        (["a"], ["a"], True),
+        (["a"], None, 5),
+        (None, ["a"], 5),
+        ({"a"}, ["a"], 5),
+        ("ab", ["a"], 5),
     ],
 )
-def test_arguments_of_one_query(metric: Any, ranking: Any, relevant: Any, k: Any, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_arguments_of_one_query(metric: Any, ranking: Any, relevant: Any, k: Any) -> None:
+    with pytest.raises(ValueError, check=check_message):
         metric(ranking, relevant, k)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    "arguments",
     [
-        (([1.0, float("nan")],), r"values: expected a list of finite numbers, got \[1.0, nan\]"),
-        (([1.0, float("inf")],), "values: expected a list of finite numbers"),
-        ((None,), "values: expected a list of finite numbers, got None"),
-        ((["a", "b"],), "values: expected a list of finite numbers"),
-        (([[1.0, 0.0], [0.0, 1.0]],), "values: expected a list of finite numbers"),
-        (([1.0, 0.0], ["a"]), "groups: expected one for each of 2 values, got 1"),
+        ([1.0, float("nan")],),
+        ([1.0, float("inf")],),
+        (None,),
+        (["a", "b"],),
+        ([[1.0, 0.0], [0.0, 1.0]],),
+        ([1.0, 0.0], ["a"]),
     ],
 )
-def test_an_interval_of_no_numbers(arguments: Any, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_an_interval_of_no_numbers(arguments: Any) -> None:
+    with pytest.raises(ValueError, check=check_message):
         interval(*arguments)
 
 
 @pytest.mark.parametrize("confidence", [0, 1, 2, -0.5, float("nan")])
 def test_a_confidence_is_a_share(confidence: float) -> None:
-    with pytest.raises(ValueError, match="confidence: expected a number between 0 and 1"):
+    with pytest.raises(ValueError, check=check_message):
         interval([1.0, 0.0], confidence=confidence)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any, cast
 
 import pytest
+from support.messages import check_message
 from support.shared import rows
 
 from pytest_llmops.metrics.agreement import Level, accuracy, cohen_kappa, fleiss_kappa, krippendorff_alpha
@@ -104,31 +105,19 @@ def test_extreme_numbers_never_become_nan() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "expected"),
+    "call",
     [
-        (
-            lambda: krippendorff_alpha([[1, 2]], level=cast("Any", "ratio")),
-            "a level out of nominal, ordinal, interval, got 'ratio'",
-        ),
-        (
-            lambda: krippendorff_alpha([["a", "b"]], level="interval"),
-            "interval labels need numbers or order=",
-        ),
-        (lambda: krippendorff_alpha([["a", "x"]], level="ordinal", order=["a", "b"]), "got 'x'"),
-        (
-            lambda: krippendorff_alpha([[1, 1], [1, float("nan")]]),
-            "item 1 has the label NaN; None is a label left out",
-        ),
-        (
-            lambda: fleiss_kappa([[1, 2], [1, None]]),
-            r"item 1: expected 2 labels, as many for each, got 1; krippendorff_alpha",
-        ),
-        (lambda: fleiss_kappa([[1], [1]]), "item 0: expected 2 labels"),
-        (lambda: fleiss_kappa([[1, float("nan")]]), "item 0 has the label NaN"),
+        lambda: krippendorff_alpha([[1, 2]], level=cast("Any", "ratio")),
+        lambda: krippendorff_alpha([["a", "b"]], level="interval"),
+        lambda: krippendorff_alpha([["a", "x"]], level="ordinal", order=["a", "b"]),
+        lambda: krippendorff_alpha([[1, 1], [1, float("nan")]]),
+        lambda: fleiss_kappa([[1, 2], [1, None]]),
+        lambda: fleiss_kappa([[1], [1]]),
+        lambda: fleiss_kappa([[1, float("nan")]]),
     ],
 )
-def test_what_cannot_be_compared_is_refused(call: Any, expected: str) -> None:
-    with pytest.raises(ValueError, match=expected):
+def test_what_cannot_be_compared_is_refused(call: Any) -> None:
+    with pytest.raises(ValueError, check=check_message):
         call()
 
 

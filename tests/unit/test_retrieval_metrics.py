@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.metrics.retrieval import (
     METRICS,
@@ -66,16 +67,16 @@ def test_an_empty_ranking_scores_zero(metric: Metric) -> None:
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 @pytest.mark.parametrize(
-    ("ranking", "relevant", "k", "said"),
+    ("ranking", "relevant", "k"),
     [
-        (["a"], [], 5, "no relevant ids"),
-        (["a"], {"a": 0, "b": -1}, 5, "no relevant ids"),
-        (["a", "b", "a"], ["a"], 1, "holds 'a' twice"),
-        (["a"], ["a"], 0, "expected a whole number of at least 1, or None, got 0"),
-        (["a"], "a", None, "got the text 'a'"),
-        ([1], ["a"], None, "the ranking: expected ids that are texts, got 1"),
-        (["a"], [1], None, "relevant: expected ids that are texts, got 1"),
-        (["a"], {"a": 0.5}, None, "grade of 'a': expected a whole number, got 0.5"),
+        (["a"], [], 5),
+        (["a"], {"a": 0, "b": -1}, 5),
+        (["a", "b", "a"], ["a"], 1),
+        (["a"], ["a"], 0),
+        (["a"], "a", None),
+        ([1], ["a"], None),
+        (["a"], [1], None),
+        (["a"], {"a": 0.5}, None),
     ],
     ids=[
         "nothing",
@@ -89,9 +90,9 @@ def test_an_empty_ranking_scores_zero(metric: Metric) -> None:
     ],
 )
 def test_what_cannot_be_scored_is_no_low_score(
-    metric: Metric, ranking: list[str], relevant: list[str], k: int | None, said: str
+    metric: Metric, ranking: list[str], relevant: list[str], k: int | None
 ) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, check=check_message):
         metric(ranking, relevant, k)
 
 

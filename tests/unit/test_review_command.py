@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.judged_run import judged_run, judged_test, verdict
+from support.messages import check_message
 from support.sample_run import HOSTILE, everywhere
 
 from pytest_llmops import cli
@@ -50,14 +51,7 @@ def ids(name: str = "a.jsonl") -> list[str]:
 def test_what_a_person_should_look_at_is_listed(review: Review) -> None:
     status, out, err = review(judged_run())
     assert (status, err) == (0, "")
-    assert out == [
-        "run.json: 2 cases for a person, of 10 judged answers",
-        "case 9  quality 10  low confidence (0.49, below 0.8)",
-        "  tests/test_a.py::test_answer[case 9]",
-        "case 4  quality 5  low confidence (0.50, below 0.8)",
-        "  tests/test_a.py::test_answer[case 4]",
-        "--out FILE.jsonl (or .csv) writes them down for people to label",
-    ]
+    check_message(out)
     _, out, _ = review(judged_run(), "--all")
     assert len(out) == 22
     assert [line for line in out if line.startswith("case 3")] == ["case 3  quality 4"]
@@ -72,8 +66,8 @@ def test_a_file_to_label_says_nothing_of_the_judge(review: Review) -> None:
         for n in (4, 9)
     ]  # fmt: skip
     assert out[0] == "run.json: 2 answers; 2 answers written to a.jsonl"
-    assert out[1].endswith("llmops judge labels a.jsonl --into labels.jsonl")
-    assert "hard cases only" in out[2]
+    check_message(out[1])
+    check_message(out[2])
     assert "PPI++" in out[2]
 
 
@@ -99,14 +93,12 @@ def test_all_and_a_draw_of_all(review: Review) -> None:
     assert not [line for line in out if "hard cases" in line]
     how = ("--all", "--sample", "8", "--seed", "3")
     _, out, _ = review(judged_run(30), *how, "--out", "a.jsonl")
-    assert out[0] == "run.json: 8 answers drawn at random (seed 3); 8 answers written to a.jsonl"
+    check_message(out[0])
     drawn = ids()
     assert len(set(drawn)) == 8
     assert drawn != sorted(drawn, key=lambda one: int(one[5:]))
     _, out, _ = review(judged_run(30), *how, "--out", "a.jsonl")
-    assert out[0].endswith(
-        "8 answers drawn at random (seed 3), 8 of them are in it already; 0 answers written to a.jsonl"
-    )
+    check_message(out[0])
     assert ids() == drawn
     review(judged_run(30), *how[:-1], "4", "--out", "b.jsonl")
     assert ids("b.jsonl") != drawn
@@ -118,7 +110,7 @@ def test_labels_that_are_in_the_file_stay_byte_for_byte(review: Review) -> None:
     mine = '{"human":  true, "id":"case 4","note": 1.0, "answer":"Answer 4.", "question":"Question 4?","reference":"R4"}'
     Path("a.jsonl").write_bytes(f"\ufeff{mine}\r\n\r\n".encode()[:-2])
     _, out, _ = review(judged_run(), "--out", "a.jsonl")
-    assert out[0] == "run.json: 2 answers, 1 of them are in it already; 1 answer written to a.jsonl"
+    check_message(out[0])
     raw = Path("a.jsonl").read_bytes()
     assert raw.startswith(f"\ufeff{mine}\r\n".encode())
     assert json.loads(raw.splitlines()[-1])["id"] == "case 9"
@@ -128,25 +120,22 @@ def test_labels_that_are_in_the_file_stay_byte_for_byte(review: Review) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "what"),
+    "lines",
     [
-        (
-            '\n{"id": "case 4", "answer": "Another.", "question": "Question 4?", "reference": "R4", "human": true}\n',
-            'case 4: answer: expected "Another.", got "Answer 4.": another answer of that id; name another file, or add --suffix @ a.jsonl:2',
-        ),
-        ('{"id": "case 4", "answer": "Answer 4.", "reference": "R4"}', 'question: expected "", got "Question 4?"'),
-        ('{"id": "x"}\n{"id": "y", "hum', "broken JSON"),
-        ('{"id": "x"}\n{"id": "x"}', "duplicate id 'x' (first in line 1) @ a.jsonl:2"),
-        ('["id"]', "expected an object with keys, got a list @ a.jsonl:1"),
-        ('{"id": "x", "answer": "\\ud800"}', "half a surrogate pair"),
-        ('{"id": "x", "human": {"a": [1]}}', "human.a: expected true or false, a number, a name or null"),
+        '\n{"id": "case 4", "answer": "Another.", "question": "Question 4?", "reference": "R4", "human": true}\n',
+        '{"id": "case 4", "answer": "Answer 4.", "reference": "R4"}',
+        '{"id": "x"}\n{"id": "y", "hum',
+        '{"id": "x"}\n{"id": "x"}',
+        '["id"]',
+        '{"id": "x", "answer": "\\ud800"}',
+        '{"id": "x", "human": {"a": [1]}}',
     ],
 )  # fmt: skip
-def test_a_file_that_does_not_fit_is_left_alone(review: Review, lines: str, what: str) -> None:
+def test_a_file_that_does_not_fit_is_left_alone(review: Review, lines: str) -> None:
     Path("a.jsonl").write_text(lines, encoding="utf-8")
     status, _, err = review(judged_run(), "--out", "a.jsonl")
     assert status == 2
-    assert what in err
+    check_message(err)
     assert Path("a.jsonl").read_text(encoding="utf-8") == lines
     assert sorted(path.name for path in Path().iterdir()) == ["a.jsonl", "run.json"]
 
@@ -183,13 +172,10 @@ def test_an_answer_of_several_judges_is_one_line(review: Review) -> None:
     assert out[0].startswith("run.json: 2 answers; 2 answers")
     status, _, err = review(run, "--all", "--with-verdicts", "--out", "c.jsonl")
     assert status == 2
-    assert "--with-verdicts: expected --judge too, as several judged: grounding, quality" in err
+    check_message(err)
     status, _, err = review(run, "--judge", "qualty")
     assert status == 2
-    assert (
-        "unknown judge 'qualty' (judges of run.json): known are grounding, quality; did you mean 'quality'"
-        in err
-    )
+    check_message(err)
     assert not Path("c.jsonl").exists()
 
 
@@ -211,7 +197,7 @@ def test_verdicts_of_two_versions_are_not_mixed(review: Review) -> None:
     run = Run(records=(judged_test("a", verdict("One.")), judged_test("b", verdict("Two.", version="v2"))))
     status, _, err = review(run, "--all", "--with-verdicts", "--out", "c.jsonl")
     assert status == 2
-    assert "expected verdicts of one version of the judge, got v1, v2" in err
+    check_message(err)
 
 
 def test_ids_are_unique_stable_and_do_not_tell_the_prompt_version(review: Review) -> None:
@@ -266,11 +252,7 @@ def test_pairs_and_missing_answers_are_left_out_and_counted(review: Review) -> N
         )
     )
     _, out, _ = review(run, "--out", "a.jsonl")
-    assert out[:3] == [
-        "left out: 1 pair of answers, as a label is of one answer",
-        "left out: 1 case without an answer",
-        "run.json: 1 answer; 1 answer written to a.jsonl",
-    ]
+    check_message(out[:3])
     assert [one["answer"] for one in written()] == [""]
     status, out, _ = review(Run(records=run.records[:2]), "--out", "b.jsonl")
     assert (status, out[-1]) == (0, "run.json: nothing to label")
@@ -292,7 +274,7 @@ def test_a_pair_says_nothing_of_the_score_of_the_same_answer(review: Review, swa
     both = [pair("One.", "Two."), score]
     run = Run(records=(judged_test("a", *(both[::-1] if swapped else both)),))
     _, out, _ = review(run, "--out", "a.jsonl", "--with-verdicts")
-    assert "left out: 1 pair of answers, as a label is of one answer" in out
+    check_message(out)
     assert written() == [
         {"id": "a", "question": "Q?", "answer": "One.", "reference": "R.", "family": "a", "scale": [1, 10], "human": None,
          "judge": 2, "reason": "low confidence (0.10, below 0.8)"},
@@ -317,67 +299,64 @@ def test_two_reviews_into_one_file_lose_nothing(review: Review, monkeypatch: pyt
     monkeypatch.setattr(writing, "write", meanwhile)
     assert review(first, "--out", "a.jsonl")[0] == 0
     assert [status for status, _ in inner] == [2]
-    assert "a.jsonl: cannot be locked" in inner[0][1]
+    check_message(inner[0][1])
     review(second, "--out", "a.jsonl")
     assert ids() == ["a", "b"]
     assert sorted(one.name for one in Path().iterdir()) == ["a.jsonl", "run.json"]
 
 
 @pytest.mark.parametrize(
-    ("run", "said"),
-    [
-        (Run(), "run.json: no judge gave a verdict on an answer"),
-        (Run(records=(TestRecord(nodeid="t"),)), "run.json: no judge gave a verdict on an answer"),
-        (judged_run(4), "run.json: no case for a person, of 4 judged answers; --all takes them all"),
-    ],
+    "run",
+    [Run(), Run(records=(TestRecord(nodeid="t"),)), judged_run(4)],
+    ids=["empty", "no verdict", "no case"],
 )
-def test_nothing_to_look_at_is_said_and_nothing_is_written(review: Review, run: Run, said: str) -> None:
-    assert review(run, "--out", "a.jsonl") == (0, [said], "")
+def test_nothing_to_look_at_is_said_and_nothing_is_written(review: Review, run: Run) -> None:
+    status, out, err = review(run, "--out", "a.jsonl")
+    assert (status, len(out), err) == (0, 1, "")
+    check_message(out)
     assert not Path("a.jsonl").exists()
 
 
 @pytest.mark.parametrize(
-    ("argv", "what"),
+    "argv",
     [
-        (("--out", "a.txt"), "--out: expected a file name ending in .jsonl or .csv, got 'a.txt'"),
-        (("--out", "no/a.jsonl"), "no/a.jsonl: cannot be written: No such file or directory"),
-        (("--sample", "3", "--out", "a.jsonl"), "--sample: expected --all too"),
-        (("--all", "--sample", "3"), "--sample: expected --out too"),
-        (("--with-verdicts",), "--with-verdicts: expected --out too"),
-        (("--seed", "3"), "--seed: expected --sample too"),
-        (("--suffix", " "), "expected 1 to 40 printable characters, got ' '"),
-        (("--suffix", "\udcff"), "expected 1 to 40 printable characters"),
-        (("--all", "--sample", "0"), "expected a whole number of at least 1, got '0'"),
+        ("--out", "a.txt"),
+        ("--out", "no/a.jsonl"),
+        ("--sample", "3", "--out", "a.jsonl"),
+        ("--all", "--sample", "3"),
+        ("--with-verdicts",),
+        ("--seed", "3"),
+        ("--suffix", " "),
+        ("--suffix", "\udcff"),
+        ("--all", "--sample", "0"),
     ],
 )
-def test_what_the_command_refuses(review: Review, argv: tuple[str, ...], what: str) -> None:
+def test_what_the_command_refuses(review: Review, argv: tuple[str, ...]) -> None:
     status, _, err = review(judged_run(), *argv)
     assert status == 2
-    assert what in err
+    check_message(err)
     assert sorted(path.name for path in Path().iterdir()) == ["run.json"]
 
 
 @pytest.mark.parametrize(
-    ("text", "what"),
+    "text",
     [
-        (None, "run.json: no such file"),
-        ("{", "expected the JSON of --llm-report=run.json, got no JSON"),
-        ("[]", "expected schema 'pytest-llmops/run/1', got None"),
-        ('{"schema": "pytest-llmops/run/1", "records": [{}]}', "damaged: records[0]: expected the key nodeid"),
-        ('{"schema": "pytest-llmops/run/1", "records": {"a": 1}}', "damaged: records: expected a list"),
-        ('{"schema": "pytest-llmops/run/1", "records": [{"nodeid": "t", "measurements": [{"name": "m"}]}]}', "damaged: records[0] (t): Measurement m"),
-        ("\udcff", "not UTF-8: byte 0xff"),
+        None,
+        "{",
+        "[]",
+        '{"schema": "pytest-llmops/run/1", "records": [{}]}',
+        '{"schema": "pytest-llmops/run/1", "records": {"a": 1}}',
+        '{"schema": "pytest-llmops/run/1", "records": [{"nodeid": "t", "measurements": [{"name": "m"}]}]}',
+        "\udcff",
     ],
 )  # fmt: skip
-def test_what_is_no_run_file(
-    review: Review, capsys: pytest.CaptureFixture[str], text: str | None, what: str
-) -> None:
+def test_what_is_no_run_file(review: Review, capsys: pytest.CaptureFixture[str], text: str | None) -> None:
     assert review(Run())[0] == 0
     Path("run.json").unlink()
     if text is not None:
         Path("run.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     assert cli.main(["judge", "review", "run.json", "--out", "a.jsonl"]) == 2
-    assert what in capsys.readouterr().err
+    check_message(capsys.readouterr().err)
     assert not Path("a.jsonl").exists()
 
 
@@ -464,16 +443,16 @@ def test_a_table_gets_rows_and_keeps_those_it_has(review: Review) -> None:
     assert after.count(b"\n") == 3
     status, _, err = review(judged_run(15), "--out", "a.csv", "--with-verdicts")
     assert status == 2
-    assert "a.csv: case 14: expected the columns judge, reason too" in err
+    check_message(err)
     assert Path("a.csv").read_bytes() == after
     Path("b.csv").touch()
     review(judged_run(5), "--out", "b.csv", "--with-verdicts")
     assert b'"judge","reason"' in Path("b.csv").read_bytes()
 
 
-@pytest.mark.parametrize(("text", "what"), [("x" * 32_768, "32,768 characters"), ("a\0b", "a NUL character")])
-def test_what_a_cell_cannot_hold_is_refused(review: Review, text: str, what: str) -> None:
+@pytest.mark.parametrize("text", ["x" * 32_768, "a\0b"])
+def test_what_a_cell_cannot_hold_is_refused(review: Review, text: str) -> None:
     status, _, err = review(Run(records=(judged_test("a", verdict(text)),)), "--all", "--out", "a.csv")
     assert status == 2
-    assert f"a.csv: a: answer has {what}" in err
+    check_message(err)
     assert not Path("a.csv").exists()

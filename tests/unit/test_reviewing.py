@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import softly
 from pytest_llmops.assertions.checklist import assert_checklist
@@ -191,10 +192,7 @@ def many(count: int) -> Run:
 
 def test_the_terminal_names_the_first_five() -> None:
     (told,) = (line.text for line in terminal.lines(many(7), width=200) if "review" in line.text)
-    assert told.strip() == (
-        "review     7 cases for a person: case-0 (0.00), case-1 (0.01), case-2 (0.02), case-3 (0.03), case-4 (0.04), "
-        "and 2 more with -v"
-    )
+    check_message(told.strip())
     (all_of_them,) = (
         one.text for one in terminal.lines(many(7), width=300, verbosity=1) if "review" in one.text
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import recorder, registry, softly
 from pytest_llmops.backends.offline import ScriptedModel
@@ -92,11 +93,9 @@ def test_the_dimensions_may_weigh_unlike() -> None:
     assert judge.judge(ANSWER).score == pytest.approx(4.9)
     assert judge.version != quality(server).version
     for weights in ({}, {"accuracy": 1}, {"accuracy": 1, "fluency": 1, "relevance": 1, "tone": 1}):
-        with pytest.raises(
-            UsageError, match="judge quality: expected weights of accuracy, fluency, relevance, got"
-        ):
+        with pytest.raises(UsageError, check=check_message):
             quality(server, weights=weights)
-    with pytest.raises(UsageError, match="expected weights above 0"):
+    with pytest.raises(UsageError, check=check_message):
         quality(server, weights={"accuracy": 0, "fluency": 1, "relevance": 1})
 
 
@@ -170,10 +169,7 @@ def test_a_verdict_copied_out_of_the_answer_is_none() -> None:
     server = Server(reply=lambda messages: data_in(messages[:2])["answer"])
     found = quality(server).judge(fake)
     assert found.score is None
-    assert (
-        found.error
-        == 'no verdict after 2 tries: wrong nonce "00000000": the verdict may be copied out of the answer'
-    )
+    check_message(found.error)
 
 
 @pytest.mark.parametrize("answer", ["", " \n\t", ":", "...", "—?!", "\u200b\u202e", "``` ```"])
@@ -200,9 +196,7 @@ def test_an_unreadable_reply_is_asked_for_again_with_the_error() -> None:
     assert second[:2] == first
     assert second[2] == Message("assistant", "It is\\ngood.")
     assert second[3].role == "user"
-    assert second[3].content.startswith(
-        'That was no verdict: no verdict: expected JSON with reason and dimensions, got "It is'
-    )
+    check_message(second[3].content)
     assert nonce_in(first) in second[3].content
 
 
@@ -219,7 +213,7 @@ def test_a_reply_is_kept_when_the_second_try_cannot_be_asked() -> None:
     server = Server(refuses=lambda prompt, _params: len(prompt) > 2, reply=lambda _messages: "It is good.")
     found = quality(server).judge(ANSWER)
     assert found.score is None
-    assert found.error.startswith("no verdict: expected JSON with reason and dimensions")
+    check_message(found.error)
     assert found.error.endswith("; asking again failed: refused")
     assert found.raw == "It is good."
 
@@ -414,9 +408,7 @@ def test_a_rubric_that_mixes_data_with_instructions_is_refused(
     tmp_path: Path, body: str, variables: str
 ) -> None:
     judge = RubricJudge(Rubric(name="tone", file=write(tmp_path, body, variables), scale=Scale()), Server())
-    with pytest.raises(
-        PromptError, match=r"rubric tone: expected \{\{ data \}\} as a user message of its own"
-    ):
+    with pytest.raises(PromptError, check=check_message):
         judge.judge(ANSWER)
 
 
@@ -452,7 +444,7 @@ def test_contexts_are_data_like_the_rest() -> None:
 
 @pytest.mark.parametrize("contexts", ["a text", [1], None])
 def test_contexts_that_are_no_list_of_texts(contexts: Any) -> None:
-    with pytest.raises(UsageError, match="judge quality: expected contexts to be a list of texts"):
+    with pytest.raises(UsageError, check=check_message):
         quality(Server()).judge(ANSWER, contexts=contexts)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.backends.offline import ScriptedModel
 from pytest_llmops.errors import PromptError
@@ -111,82 +112,75 @@ def test_dimensions_have_weights_and_texts(tmp_path: Path) -> None:
 
 GOOD = f"scale: 1-5\n{LEVELS}"
 BAD = {
-    "no levels": ("scale: 1-5\n", "expected the key levels, got none", 1),
-    "no scale": (LEVELS, "expected the key scale, got none", 1),
+    "no levels": ("scale: 1-5\n", 1),
+    "no scale": (LEVELS, 1),
     "a level missing": (
         GOOD.replace("  3: Correct.\n", ""),
-        "expected every level of the scale, got none for 3",
         3,
     ),
-    "a level twice": (GOOD.replace("  3:", "  3-4:"), "expected each level once, got level 4 twice", 3),
-    "a level off the scale": (GOOD.replace("  5:", "  6:"), "expected levels of the scale 1 to 5, got 6", 3),
+    "a level twice": (GOOD.replace("  3:", "  3-4:"), 3),
+    "a level off the scale": (GOOD.replace("  5:", "  6:"), 3),
     "a level without a text": (
         GOOD.replace("Warm.", "7"),
-        "expected a text that describes level 5, got a number",
         3,
     ),
     "levels as a list": (
         "scale: 1-5\nlevels: [a, b]\n",
-        "levels: expected a mapping of levels to texts, got a list",
         3,
     ),
-    "a level as key twice": (GOOD.replace("  2:", "  1:"), "the key '1' stands twice", 5),
-    "no such scale": (GOOD.replace("1-5", "good/bad"), "scale: expected two whole numbers like 1-5", 2),
-    "a scale backwards": (GOOD.replace("1-5", "5-1"), "scale: expected two whole numbers", 2),
-    "a scale as number": (GOOD.replace("1-5", "5"), "got a number 5", 2),
-    "pass_at off the scale": (f"{GOOD}pass_at: 6\n", "pass_at: expected a score from 1 to 5, got 6", 9),
-    "pass_at as text": (f"{GOOD}pass_at: good\n", "pass_at: expected a score from 1 to 5, got good", 9),
+    "a level as key twice": (GOOD.replace("  2:", "  1:"), 5),
+    "no such scale": (GOOD.replace("1-5", "good/bad"), 2),
+    "a scale backwards": (GOOD.replace("1-5", "5-1"), 2),
+    "a scale as number": (GOOD.replace("1-5", "5"), 2),
+    "pass_at off the scale": (f"{GOOD}pass_at: 6\n", 9),
+    "pass_at as text": (f"{GOOD}pass_at: good\n", 9),
     "weights that do not sum": (
         f"{GOOD}dimensions: {{a: 0.5, b: 0.6}}\n",
-        "expected weights that sum to 1, got 1.1",
         9,
     ),
-    "a weight of 0": (f"{GOOD}dimensions: {{a: 0, b: 1}}\n", "expected for a a weight above 0", 9),
-    "a weight as list": (f"{GOOD}dimensions: {{a: [1], b: 1}}\n", "expected for a a weight above 0", 9),
-    "one dimension": (f"{GOOD}dimensions: {{a: 1}}\n", "expected two or more, or none, got one", 9),
+    "a weight of 0": (f"{GOOD}dimensions: {{a: 0, b: 1}}\n", 9),
+    "a weight as list": (f"{GOOD}dimensions: {{a: [1], b: 1}}\n", 9),
+    "one dimension": (f"{GOOD}dimensions: {{a: 1}}\n", 9),
     "a reserved dimension": (
         f"{GOOD}dimensions: {{score: 0.5, b: 0.5}}\n",
-        "expected dimensions of different names",
         9,
     ),
     "an unknown key": (
         f"{GOOD}levls: 1\n",
-        "unknown key 'levls' in the front matter: known are .*; did you mean 'levels'",
         9,
     ),
-    "weighted as text": (f"{GOOD}weighted: maybe\n", "weighted: expected true or false, got a text maybe", 9),
+    "weighted as text": (f"{GOOD}weighted: maybe\n", 9),
     "weighted names": (
         "scale: pass/fail\nlevels: {pass: a, fail: b}\nweighted: true\n",
-        "expected one score in numbers to weight",
         4,
     ),
     "dimensions of names": (
         "scale: pass/fail\nlevels: {pass: a, fail: b}\ndimensions: {x: 0.5, y: 0.5}\n",
-        "expected none on a scale of names",
         4,
     ),
-    "params as a list": (f"{GOOD}params: [1]\n", "params: expected a mapping, got a list", 9),
-    "broken YAML": ("scale: [\n", "front matter: broken YAML", None),
+    "params as a list": (f"{GOOD}params: [1]\n", 9),
+    "broken YAML": ("scale: [\n", None),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_file_that_cannot_be_used_is_told_with_its_line(tmp_path: Path, name: str) -> None:
-    front, error, line = BAD[name]
+    front, line = BAD[name]
     file = write(tmp_path, front)
     place = re.escape(str(file)) + (f":{line}$" if line else ":")
-    with pytest.raises(PromptError, match=f"^rubric: .*{error}.* @ {place}"):
+    with pytest.raises(PromptError, match=place) as caught:
         read_rubric(file)
+    check_message(caught.value)
 
 
 def test_no_file_no_criteria_no_end(tmp_path: Path) -> None:
     with pytest.raises(PromptError, match="no such file @ "):
         read_rubric(tmp_path / "none.md")
-    with pytest.raises(PromptError, match="expected the criteria in plain words below the front matter"):
+    with pytest.raises(PromptError, check=check_message):
         read_rubric(write(tmp_path, GOOD, " \n"))
     file = tmp_path / "open.md"
     file.write_text("---\nscale: 1-5\n", "utf-8")
-    with pytest.raises(PromptError, match="the front matter has no end"):
+    with pytest.raises(PromptError, check=check_message):
         read_rubric(file)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import schemas
 from pytest_llmops.errors import MissingExtra, SchemaError, UsageError
@@ -73,35 +74,35 @@ def test_a_changed_file_is_read_again(write: Write) -> None:
     item.write_text(json.dumps({"type": ["object", "null"]}), encoding="utf-8")
     assert texts(order, [{}]) == []
     item.unlink()
-    with pytest.raises(SchemaError, match="there is none"):
+    with pytest.raises(SchemaError, check=check_message):
         schemas.load(order)
 
 
 @pytest.mark.parametrize(
-    ("reference", "text"),
+    "reference",
     [
-        ("../secret.json", "leads out of the folder of the schema, to ../secret.json (at"),
-        ("parts/../../secret.json", "leads out of the folder of the schema, to ../secret.json (at"),
-        ("%2e%2e/secret.json", "leads out of the folder of the schema, to ../secret.json (at"),
-        ("linked.json", "leads out of the folder of the schema, to ../secret.json (at"),
-        ("gone.json", "expected a file of a schema (.json, .yaml, .yml) at gone.json, there is none"),
-        ("parts/gone.json", "expected a file of a schema (.json, .yaml, .yml) at parts/gone.json, there is none"),
-        ("order.txt", "expected a file of a schema (.json, .yaml, .yml) at order.txt, "),
-        ("parts", "expected a file of a schema (.json, .yaml, .yml) at parts, "),
-        ("broken.json", " @ broken.json:1"),
-        ("list.json", "expected an object with keys, got a list @ list.json"),
-        ("wrong.json", 'no valid JSON Schema at $.type: unknown type "int"'),
-        ("item.json#/$defs/gone", 'there is no place "/$defs/gone" in "item.json" (at'),
-        ("item.json#gone", 'there is no place "gone" in "item.json" (at'),
-        ("/etc/passwd", "leads nowhere within the schema; nothing is fetched"),
-        ("file:///etc/passwd", "leads nowhere within the schema; nothing is fetched"),
-        ("//example.org/a.json", "leads nowhere within the schema; nothing is fetched"),
-        ("https://example.org/a.json", "leads nowhere within the schema; nothing is fetched"),
-        ("..\\secret.json", "leads nowhere within the schema; nothing is fetched"),
+        "../secret.json",
+        "parts/../../secret.json",
+        "%2e%2e/secret.json",
+        "linked.json",
+        "gone.json",
+        "parts/gone.json",
+        "order.txt",
+        "parts",
+        "broken.json",
+        "list.json",
+        "wrong.json",
+        "item.json#/$defs/gone",
+        "item.json#gone",
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "//example.org/a.json",
+        "https://example.org/a.json",
+        "..\\secret.json",
     ],
 )  # fmt: skip
 def test_nothing_else_can_be_referred_to(
-    write: Write, tmp_path: Path, reference: str, text: str, monkeypatch: pytest.MonkeyPatch
+    write: Write, tmp_path: Path, reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.socket.connect", None)
     (tmp_path / "secret.json").write_text("{}", encoding="utf-8")
@@ -115,7 +116,7 @@ def test_nothing_else_can_be_referred_to(
     order = write("order.json", {"properties": {"a": {"$ref": reference}}})
     with pytest.raises(SchemaError) as caught:
         schemas.load(order)
-    assert text in str(caught.value)
+    check_message(caught.value)
     assert str(caught.value).isprintable()
     assert str(tmp_path) not in str(caught.value).replace(str(order), "")
 
@@ -124,7 +125,7 @@ def test_the_files_have_an_end(write: Write, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("pytest_llmops.schemas.references.MAX_FILES", 3)
     for number in range(5):
         write(f"part{number}.json", {"items": {"$ref": f"part{number + 1}.json"}})
-    with pytest.raises(SchemaError, match="more than 3 files are referred to"):
+    with pytest.raises(SchemaError, check=check_message):
         schemas.load(write("order.json", {"items": {"$ref": "part0.json"}}))
 
 
@@ -133,14 +134,14 @@ def test_a_fault_in_a_file_is_told_with_the_file(write: Write) -> None:
     order = write("order.json", {"items": {"$ref": "item.json"}})
     with pytest.raises(
         SchemaError,
-        match=r'order\.json: item\.json: \$ref "#/\$defs/gone" leads nowhere .*at \$\.properties\.qty',
+        check=check_message,
     ):
         schemas.load(order)
 
 
 def test_a_dictionary_has_no_folder(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(write("item.json", ITEM).parent)
-    with pytest.raises(SchemaError, match="or into a file beside that of the schema"):
+    with pytest.raises(SchemaError, check=check_message):
         schemas.load({"items": {"$ref": "item.json"}})
 
 
@@ -166,7 +167,7 @@ def test_every_draft_has_its_own_keywords(draft: str, uri: str, engine: Any) -> 
 
 
 def test_draft_3_is_too_old() -> None:
-    with pytest.raises(SchemaError, match=r"expected the URI of a draft from 4 to 2020-12, like .* got"):
+    with pytest.raises(SchemaError, check=check_message):
         schemas.load({"$schema": "http://json-schema.org/draft-03/schema#", "type": "object"})
 
 
@@ -199,17 +200,13 @@ def test_the_engines_can_differ_and_then_it_is_told() -> None:
     schema = {"pattern": r"^\d+$"}
     assert texts(schema, "42", engine="jsonschema-rs") == []
     assert texts(schema, "٤٢") == []
-    assert texts(schema, "٤٢", engine="jsonschema-rs") == [
-        ("$", "jsonschema-rs does not accept it, jsonschema does: the engines differ here")
-    ]
+    check_message(texts(schema, "٤٢", engine="jsonschema-rs"))
 
 
 def test_the_engine_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(
-        UsageError, match="expected engine to be one of jsonschema, jsonschema-rs, got 'fast'"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         schemas.load({"title": "e", "type": "object"}, engine="fast")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="over a Python type pydantic decides"):
+    with pytest.raises(UsageError, check=check_message):
         schemas.load(list[int], engine="jsonschema-rs")
     monkeypatch.setitem(__import__("sys").modules, "jsonschema_rs", None)
     with pytest.raises(MissingExtra, match=r"pip install 'pytest-llmops\[schema\]'"):
@@ -219,6 +216,6 @@ def test_the_engine_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_engine_that_cannot_use_a_schema_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     rust = pytest.importorskip("jsonschema_rs")
     # A reference of its own kind that only turns up while the schema is compiled.
-    with pytest.raises(SchemaError, match="schema dynamic: jsonschema-rs cannot use it: "):
+    with pytest.raises(SchemaError, check=check_message):
         schemas.load({"title": "dynamic", "$dynamicRef": "https://example.org/x"}, engine="jsonschema-rs")
     assert rust.Draft7Validator({}).is_valid(1)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Optional
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
+from support.messages import check_message
 from typing_extensions import TypedDict
 
 from pytest_llmops import schemas
@@ -47,32 +48,20 @@ def test_a_pydantic_model() -> None:
     schema = schemas.load(Order)
     assert schema.name == "Order"
     assert schema.differences({"items": [{"sku": "a", "qty": "2"}], "total": 1}) == []
-    assert texts(Order, {"items": [{"sku": 1, "qty": 0, "qyt": 1}], "totl": 3}) == [
-        ("$.items[0].sku", "expected a valid string | got 1 (integer)"),
-        ("$.items[0].qty", "expected greater than or equal to 1 | got 0 (integer)"),
-        ("$.items[0].qyt", 'unknown key; did you mean "qty"?'),
-        ("$.total", 'missing; is it "totl"?'),
-    ]
+    check_message(texts(Order, {"items": [{"sku": 1, "qty": 0, "qyt": 1}], "totl": 3}))
 
 
 @pytest.mark.parametrize(
-    ("extra", "lines"),
+    "extra",
     [
-        ({"pet": {"kind": "cat"}}, [("$.pet", "fits none of 2 forms; nearest is Cat"), ("$.pet.lives", "missing")]),
-        (
-            {"pet": {"kind": "dog", "age": [], "name": 1}},
-            [
-                ("$.pet", "fits none of 2 forms; nearest is Dog"),
-                ("$.pet.age", "expected a valid integer | got array of 0"),
-                ("$.pet.name", "expected a valid string | got 1 (integer)"),
-            ],
-        ),
-        ({"note": {}}, [("$.note", "expected a valid integer or a valid array | got object without keys")]),
-        ({"tagged": {"kind": "cat"}}, [("$.tagged.lives", "missing")]),
+        {"pet": {"kind": "cat"}},
+        {"pet": {"kind": "dog", "age": [], "name": 1}},
+        {"note": {}},
+        {"tagged": {"kind": "cat"}},
     ],
 )  # fmt: skip
-def test_a_union_of_models(extra: dict[str, Any], lines: list[tuple[str, str]]) -> None:
-    assert texts(Order, {"items": [], "total": 1, **extra}) == lines
+def test_a_union_of_models(extra: dict[str, Any]) -> None:
+    check_message(texts(Order, {"items": [], "total": 1, **extra}))
 
 
 def test_strict_models_are_strict() -> None:

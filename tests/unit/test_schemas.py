@@ -6,6 +6,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import schemas
 from pytest_llmops.errors import SchemaError
@@ -33,30 +34,31 @@ INTEGER = {"type": "integer", "minimum": 1}
 
 
 @pytest.mark.parametrize(
-    ("schema", "value", "text"),
+    ("schema", "value"),
     [
-        (INTEGER, "two", 'expected integer >= 1 | got "two" (string)'),
-        (INTEGER, 0, "expected integer >= 1 | got 0 (integer)"),
-        ({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, 2.5, "expected number > 0 <= 1 | got 2.5 (number)"),
-        ({"type": ["string", "null"]}, True, "expected string or null | got true (boolean)"),
-        ({"type": "string", "minLength": 2, "pattern": "^a"}, "b", 'expected string of at least 2 characters matching ^a | got "b" (string)'),
-        ({"enum": ["a", 1, None]}, "b", 'expected one of "a", 1, null | got "b" (string)'),
-        ({"enum": list(range(10))}, 11, "expected one of 0, 1, 2, 3, 4, 5, 6, 7 and 2 more | got 11 (integer)"),
-        ({"const": {"a": 1}}, [], 'expected {"a": 1} | got array of 0'),
-        ({"type": "object"}, None, "expected object | got null"),
-        ({"type": "array", "minItems": 1}, {}, "expected array of at least 1 items | got object without keys"),
-        ({"minProperties": 2}, {"a": 1}, "expected a value with at least 2 keys | got object with the keys a"),
-        ({"uniqueItems": True}, [1, 1], "expected a value of different items | got array of 2"),
-        ({"multipleOf": 5}, 3, "expected a value that is a multiple of 5 | got 3 (integer)"),
-        ({"not": {"type": "null"}}, None, 'expected not {"type": "null"} | got null'),
-        ({"properties": {"a": False}}, {"a": 1}, "expected nothing here | got 1 (integer)"),
-        ({"contains": {"const": 1}}, [2], 'expected contains {"const": 1} | got array of 1'),
-        ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, 1, "expected exactly one form of oneOf to fit, several do | got 1 (integer)"),
-        ({"format": "date-time"}, "tomorrow", 'expected a value in the format date-time | got "tomorrow" (string)'),
+        (INTEGER, "two"),
+        (INTEGER, 0),
+        ({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, 2.5),
+        ({"type": ["string", "null"]}, True),
+        ({"type": "string", "minLength": 2, "pattern": "^a"}, "b"),
+        ({"enum": ["a", 1, None]}, "b"),
+        ({"enum": list(range(10))}, 11),
+        ({"const": {"a": 1}}, []),
+        ({"type": "object"}, None),
+        ({"type": "array", "minItems": 1}, {}),
+        ({"minProperties": 2}, {"a": 1}),
+        ({"uniqueItems": True}, [1, 1]),
+        ({"multipleOf": 5}, 3),
+        ({"not": {"type": "null"}}, None),
+        ({"properties": {"a": False}}, {"a": 1}),
+        ({"contains": {"const": 1}}, [2]),
+        ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, 1),
+        ({"format": "date-time"}, "tomorrow"),
     ],
 )  # fmt: skip
-def test_one_difference_in_words(schema: dict[str, Any], value: Json, text: str) -> None:
-    assert [one for _, one in texts(schema, value)] == [text]
+def test_one_difference_in_words(schema: dict[str, Any], value: Json) -> None:
+    ((_, text),) = texts(schema, value)
+    check_message(text)
 
 
 @pytest.mark.parametrize(
@@ -86,13 +88,7 @@ def test_differences_come_with_their_paths_in_the_order_of_the_schema() -> None:
         "additionalProperties": False,
         "patternProperties": {"^x-": {}},
     }
-    assert texts(schema, {"items": [{"qty": "two"}], "an odd key": 0, "itmes": 1, "x-any": 1}) == [
-        ("$.items[0].qty", 'expected integer >= 1 | got "two" (string)'),
-        ("$.items[0].sku", "missing"),
-        ('$["an odd key"]', "expected integer >= 1 | got 0 (integer)"),
-        ("$.total", "missing"),
-        ("$.itmes", 'unknown key; did you mean "items"?'),
-    ]
+    check_message(texts(schema, {"items": [{"qty": "two"}], "an odd key": 0, "itmes": 1, "x-any": 1}))
 
 
 def test_a_missing_key_names_what_may_be_meant_for_it() -> None:
@@ -116,11 +112,12 @@ def test_a_missing_key_names_what_may_be_meant_for_it() -> None:
 )
 def test_the_nearest_key_is_named_however_it_is_shortened(wanted: str, there: str) -> None:
     schema = {"properties": {wanted: INTEGER, "id": INTEGER}, "required": [wanted]}
-    assert texts(schema, {there: 1, "id": 2}) == [
-        (path((wanted,)), f'missing, expected integer >= 1; is it "{there}"?')
-    ]
+    ((place, text),) = texts(schema, {there: 1, "id": 2})
+    assert (place, f'"{there}"' in text) == (path((wanted,)), True)
+    check_message(text)
     closed = {"properties": {wanted: INTEGER}, "additionalProperties": False}
-    assert texts(closed, {there: 1}) == [(path((there,)), f'unknown key; did you mean "{wanted}"?')]
+    ((place, text),) = texts(closed, {there: 1})
+    assert (place, f'"{wanted}"' in text) == (path((there,)), True)
 
 
 @pytest.mark.parametrize(
@@ -140,24 +137,15 @@ DOG = {
 
 @pytest.mark.parametrize("keyword", ["anyOf", "oneOf"])
 @pytest.mark.parametrize(
-    ("value", "lines"),
+    "value",
     [
-        ({"kind": "cat"}, [("$", "fits none of 3 forms; nearest is Cat"), ("$.lives", "missing, expected integer")]),
-        (
-            {"kind": "dog", "age": "x", "name": 1},
-            [
-                ("$", "fits none of 3 forms; nearest is Dog"),
-                ("$.age", 'expected integer | got "x" (string)'),
-                ("$.name", "expected string | got 1 (integer)"),
-            ],
-        ),
+        {"kind": "cat"},
+        {"kind": "dog", "age": "x", "name": 1},
     ],
 )  # fmt: skip
-def test_of_several_forms_the_nearest_is_told(
-    keyword: str, value: Json, lines: list[tuple[str, str]]
-) -> None:
+def test_of_several_forms_the_nearest_is_told(keyword: str, value: Json) -> None:
     schema = {keyword: [{"$ref": "#/$defs/Cat"}, DOG, {"type": "null"}], "$defs": {"Cat": CAT}}
-    assert texts(schema, value) == lines
+    check_message(texts(schema, value))
 
 
 def test_forms_that_only_ask_for_another_kind_become_one_line() -> None:
@@ -186,35 +174,35 @@ def test_the_draft_goes_by_schema_and_is_2020_12_without_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "text"),
+    "schema",
     [
-        ({"type": "int"}, "schema: no valid JSON Schema at $.type: unknown type \"int\", known are array, boolean, integer, null, number, object, string; did you mean 'integer'?"),
-        ({"title": "Order", "properties": {"a": {"minimum": "1"}}}, "schema Order: no valid JSON Schema at $.properties.a.minimum: '1' is not of type 'number'"),
-        ({"properties": {"a": {"pattern": "("}}}, "at $.properties.a.pattern: '(' is not a 'regex'"),
-        ({}, "it would accept everything. Its keys: (none)"),
-        ({"name": "string"}, "expected a JSON Schema, got an object without any of its keywords"),
-        ({"$schema": "https://json-schema.org/draft-07/schema", "type": "object"}, "$schema: expected the URI of a draft"),
-        ({"$schema": 7, "type": "object"}, "$schema: expected the URI of a draft"),
-        ({"properties": {"a": {"$ref": "https://example.org/a.json"}}}, '$ref "https://example.org/a.json" leads nowhere within the schema; nothing is fetched'),
-        ({"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {}}, '$ref "#/$defs/A" leads nowhere within the schema'),
-        ({"allOf": [{"$ref": "other.json"}]}, '(at $.allOf[0]["$ref"])'),
-        ({"minimum": 1, "required": ["a"], "anyOf": [{"$ref": "#x"}, {"$ref": "#x"}]}, "(at $.anyOf[1]"),
-        (json.loads('{"properties": {"a":' * 120 + "{}" + "}}" * 120), "schema: no JSON Schema: nested too deeply"),
-        (json.loads('{"properties": {"a":' * 400 + "{}" + "}}" * 400), "schema: no JSON at $: nested too deeply"),
-        ({"type": str}, "schema: no JSON at $.type: expected None, bool, int, float, str, a list or a mapping of those, got builtins.type"),
-        ({"minimum": float("nan")}, "schema: no JSON at $.minimum: expected a finite number, got nan"),
-        (None, "got an object of type NoneType"),
-        (True, "got an object of type bool"),
-        (7, "expected a JSON Schema (a dictionary), the path of one, a pydantic model's class, a TypedDict or a dataclass"),
-        ('{"type": "object"}', 'expected the path of a JSON Schema, got JSON text ({"type": "object"}); pass the dictionary: json.loads(...)'),
-        ("order.toml", "expected the path of a JSON Schema that ends in .json, .yaml, .yml, got 'order.toml'"),
-        (type("Plain", (), {}), "pydantic cannot check the type Plain: "),
+        {"type": "int"},
+        {"title": "Order", "properties": {"a": {"minimum": "1"}}},
+        {"properties": {"a": {"pattern": "("}}},
+        {},
+        {"name": "string"},
+        {"$schema": "https://json-schema.org/draft-07/schema", "type": "object"},
+        {"$schema": 7, "type": "object"},
+        {"properties": {"a": {"$ref": "https://example.org/a.json"}}},
+        {"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {}},
+        {"allOf": [{"$ref": "other.json"}]},
+        {"minimum": 1, "required": ["a"], "anyOf": [{"$ref": "#x"}, {"$ref": "#x"}]},
+        json.loads('{"properties": {"a":' * 120 + "{}" + "}}" * 120),
+        json.loads('{"properties": {"a":' * 400 + "{}" + "}}" * 400),
+        {"type": str},
+        {"minimum": float("nan")},
+        None,
+        True,
+        7,
+        '{"type": "object"}',
+        "order.toml",
+        type("Plain", (), {}),
     ],
 )  # fmt: skip
-def test_a_schema_that_cannot_be_used_says_what_and_where(schema: object, text: str) -> None:
+def test_a_schema_that_cannot_be_used_says_what_and_where(schema: object) -> None:
     with pytest.raises(SchemaError) as caught:
         schemas.load(schema)
-    assert text in str(caught.value)
+    check_message(caught.value)
     assert str(caught.value).isprintable()
 
 
@@ -237,9 +225,9 @@ def test_references_within_the_schema_are_followed() -> None:
 
 
 def test_what_only_turns_up_while_checking_is_a_schema_error_too() -> None:
-    with pytest.raises(SchemaError, match=r"schema Loop: a \$ref refers to itself without end"):
+    with pytest.raises(SchemaError, check=check_message):
         texts({"title": "Loop", "$ref": "#"}, 1)
-    with pytest.raises(SchemaError, match=r"schema: \$ref .*nowhere"):
+    with pytest.raises(SchemaError, check=check_message):
         texts({"$dynamicRef": "https://example.org/x"}, 1)
 
 
@@ -259,26 +247,26 @@ def test_a_file_of_a_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "text"),
+    ("name", "content"),
     [
-        ("gone.json", None, "schema: no such file @ gone.json (looked for in "),
-        ("bad.json", '{"type":\n"object",}', "schema: broken JSON: "),
-        ("bad.json", "[1]", "schema: expected an object with keys, got a list @ bad.json"),
-        ("bad.yaml", "type: [", "schema: broken YAML: "),
-        ("bad.yml", "a: 2026-01-01", "schema: 2026-01-01 is a date: write it in quotes to have a text @ bad.yml:1"),
-        ("bad.json", '{"type": "int"}', 'bad.json: no valid JSON Schema at $.type: unknown type "int"'),
-        ("bad.json", b"\xff", "schema: not UTF-8: byte 0xff; save the file as UTF-8 @ bad.json:1"),
+        ("gone.json", None),
+        ("bad.json", '{"type":\n"object",}'),
+        ("bad.json", "[1]"),
+        ("bad.yaml", "type: ["),
+        ("bad.yml", "a: 2026-01-01"),
+        ("bad.json", '{"type": "int"}'),
+        ("bad.json", b"\xff"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_used(
-    name: str, content: str | bytes | None, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, content: str | bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if content is not None:
         Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(SchemaError) as caught:
         schemas.load(name)
-    assert text in str(caught.value)
+    check_message(caught.value)
     assert name in str(caught.value)
 
 
@@ -311,5 +299,6 @@ def test_the_nearest_form_is_not_ruled_out_by_a_constant() -> None:
     cat = Form("cat", many)
     dog = Form("dog", (Difference((*here, "kind"), 'expected "dog"'),), told_apart=1)
     found = nearest_form(here, [dog, cat])
-    assert found[0] == Difference(here, "fits none of 2 forms; nearest is cat", remark=True)
+    assert found[0] == Difference(here, found[0].text, remark=True)
+    check_message(found[0].text)
     assert tuple(found[1:]) == many

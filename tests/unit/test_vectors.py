@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.metrics.vectors import as_rows, cosine
 
@@ -35,30 +36,30 @@ def test_float32_and_integers_become_float64() -> None:
 
 
 @pytest.mark.parametrize(
-    ("vectors", "expected"),
+    "vectors",
     [
-        ([1.0, 2.0], r"shape \(n, dim\), got \(2,\)"),
-        (3.0, r"got \(\)"),
-        (np.zeros((1, 2, 3)), r"got \(1, 2, 3\)"),
-        (np.zeros((2, 0)), r"dim of at least 1, got \(2, 0\)"),
-        ([[1.0], [1.0, 2.0]], "rows of unlike length"),
-        ([["a", "b"]], "real numbers"),
-        ([[1j, 2]], "real numbers"),
-        ([[None, 1.0]], "real numbers"),
-        ([[True, False]], "real numbers"),
-        ([[1.0, 2.0], [np.nan, 0.0]], "in 1 of 2 rows, first in row 1"),
-        ([[np.inf, 0.0]], "NaN or infinity"),
+        [1.0, 2.0],
+        3.0,
+        np.zeros((1, 2, 3)),
+        np.zeros((2, 0)),
+        [[1.0], [1.0, 2.0]],
+        [["a", "b"]],
+        [[1j, 2]],
+        [[None, 1.0]],
+        [[True, False]],
+        [[1.0, 2.0], [np.nan, 0.0]],
+        [[np.inf, 0.0]],
     ],
 )
-def test_what_is_no_array_of_vectors_is_refused(vectors: Any, expected: str) -> None:
-    with pytest.raises(ValueError, match=expected):
+def test_what_is_no_array_of_vectors_is_refused(vectors: Any) -> None:
+    with pytest.raises(ValueError, check=check_message):
         as_rows(vectors)
-    with pytest.raises(ValueError, match=expected):
+    with pytest.raises(ValueError, check=check_message):
         cosine([[1.0, 2.0]], vectors)
 
 
 def test_the_number_of_rows_is_checked() -> None:
-    with pytest.raises(ValueError, match=r"embedding: expected an array of shape \(3, dim\), got \(2, 4\)"):
+    with pytest.raises(ValueError, check=check_message):
         as_rows(np.ones((2, 4)), count=3, name="embedding")
 
 
@@ -85,16 +86,14 @@ async def later() -> list[list[float]]:
 
 
 def test_an_object_that_cannot_be_read_is_told_by_its_type() -> None:
-    with pytest.raises(
-        ValueError, match=r"vectors: expected an array of shape \(n, dim\), got Detached that numpy"
-    ):
+    with pytest.raises(ValueError, check=check_message):
         as_rows(Detached())
-    with pytest.raises(ValueError, match=r"got object$"):
+    with pytest.raises(ValueError, check=check_message):
         as_rows(object())  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"got NoneType$"):
+    with pytest.raises(ValueError, check=check_message):
         as_rows(None)  # type: ignore[arg-type]
     waiting: Any = later()
-    with pytest.raises(ValueError, match="got coroutine; await it first"):
+    with pytest.raises(ValueError, check=check_message):
         as_rows(waiting)
     waiting.close()
 
@@ -102,5 +101,5 @@ def test_an_object_that_cannot_be_read_is_told_by_its_type() -> None:
 def test_a_sparse_matrix_is_told_by_its_type() -> None:
     from scipy.sparse import csr_array  # type: ignore[import-untyped]
 
-    with pytest.raises(ValueError, match=r"expected an array of shape \(n, dim\), got csr_array"):
+    with pytest.raises(ValueError, check=check_message):
         as_rows(csr_array(np.eye(2)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,19 +27,19 @@ def test_each_message_stands_once() -> None:
     assert [line.strip() for line in text.splitlines()[1:]] == ["", "a", "b", "same", "", "c", "other"]
 
 
+@cache
 def functions_of(path: Path) -> set[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
 def test_every_stored_message_is_of_a_test_that_exists() -> None:
-    known: dict[str, set[str]] = {}
     for name in messages.read_messages(messages.STORED):
         file, _, rest = name.partition("::")
         test = rest.partition("[")[0].partition(" #")[0].rpartition("::")[2]
         path = messages.TESTS / file
         assert path.is_file(), f"{name}: no such file"
-        assert test in known.setdefault(file, functions_of(path)), f"{name}: no such test"
+        assert test in functions_of(path), f"{name}: no such test"
 
 
 def test_another_message_is_refused_with_the_difference(

@@ -35,7 +35,8 @@ def places(
     {'bad': 0.0, 'good': 2.0}
     """
     if order is None:
-        return {label: _finite(label, what) for label in labels}
+        finite = {label: _finite(label, what) for label in sorted(labels, key=repr)}  # of several the same is named
+        return {label: finite[label] for label in labels}
     if len(set(order)) != len(order):
         raise ValueError(f"agreement: expected each label once in order, got {list(order)!r}")
     known = {label: float(place) for place, label in enumerate(order)}

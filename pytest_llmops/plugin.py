@@ -223,13 +223,15 @@ class Watch:
 
     def wake(self) -> Harness | None:
         """Return the harness of the running test, started if it has none yet; None between two tests."""
+        item = self.running()
+        return None if item is None else self.of(item)
+
+    def running(self) -> pytest.Item | None:
+        """Return the running test; None between two tests."""
         running = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
         if running not in self._items:
             self._items = {item.nodeid: item for item in self._config.stash.get(ITEMS, [])}
-        item = self._items.get(running)
-        if item is None:
-            return None
-        return self.of(item)
+        return self._items.get(running)
 
     def of(self, item: pytest.Item) -> Harness:
         """Return the harness of a test, started if it has none yet."""
@@ -323,10 +325,10 @@ class Ours:
         """The cassette of a fixture that a test of ours asks for by `getfixturevalue`."""
         from pytest_llmops import playing
 
-        if fixturedef.scope not in playing.BROAD:
+        item = self._watch.running()
+        if fixturedef.scope not in playing.BROAD or item is None or OURS not in item.stash:
             return None
-        harness = self._watch.wake()
-        path = playing.cassette_of_fixture(fixturedef) if harness is not None and harness.ours else None
+        path = playing.cassette_of_fixture(fixturedef)
         if path is not None:
             self._fixtures[fixturedef] = path
         return path

@@ -170,7 +170,14 @@ class Journal:
 def workshop(cassette: Path) -> Path:
     """Return the folder for what is not finished yet, made if it is not there."""
     folder = cassette.parent / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    for _ in range(TRIES):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:  # made by another process, and tidied away before it was looked at
+            if folder.exists() and not folder.is_dir():
+                raise
+        else:
+            break
     return folder
 
 

@@ -196,3 +196,20 @@ assert "pytest" not in sys.modules
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "raised once", "")
+
+
+def test_a_wide_fixture_of_a_foreign_test_starts_nothing_of_ours(project: Project) -> None:
+    project.write(
+        **{
+            "test_a.py": """
+import pytest
+from pytest_llmops import recorder
+@pytest.fixture(scope="session")
+def index(): return 1
+def test_foreign(index): assert recorder._stack == []
+@pytest.mark.llm_cassette
+def test_ours(): assert len(recorder._stack) == 1
+"""
+        }
+    )
+    assert project.run().outcomes == {"passed": 2}

@@ -436,3 +436,25 @@ def test_two_processes_that_merge_into_one_cassette_lose_nothing(cassette: Path)
     assert all(len(one.answers["0"]) == 1 for one in found.values())
     assert [one.by for one in found.values()] == sorted(one.by for one in found.values())
     assert files(cassette.parent) == [cassette.name]
+
+
+def test_a_folder_that_is_tidied_away_while_it_is_made_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, tries = Path.mkdir, list[Path]()
+
+    def mkdir(folder: Path, *args: Any, **how: Any) -> None:
+        tries.append(folder)
+        if len(tries) == 1:  # `os.mkdir` found the folder of another process, `is_dir` did not
+            raise FileExistsError(folder)
+        make(folder, *args, **how)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert journal.workshop(tmp_path / "a.json").is_dir()
+    assert len(tries) == 2
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / journal.FOLDER).touch()
+    with pytest.raises(FileExistsError):
+        journal.workshop(tmp_path / "a.json")

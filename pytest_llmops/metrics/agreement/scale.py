@@ -35,7 +35,8 @@ def places(
     {'bad': 0.0, 'good': 2.0}
     """
     if order is None:
-        finite = {label: _finite(label, what) for label in sorted(labels, key=repr)}  # of several the same is named
+        # Sorted, so that of several wrong labels every run names the same one.
+        finite = {label: _finite(label, what) for label in sorted(labels, key=repr)}
         return {label: finite[label] for label in labels}
     if len(set(order)) != len(order):
         raise ValueError(f"agreement: expected each label once in order, got {list(order)!r}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_llmops.cassettes.budget import Ledger, estimate
+from pytest_llmops.cassettes.budget import Ledger, _characters, estimate
 
 CHAT = "https://api.openai.com/v1/chat/completions"
 
@@ -118,3 +119,9 @@ def test_a_list_of_tokens_counts_by_its_length_as_json() -> None:
         {"model": "text-embedding-3-small", "input": [7] * 8_000}, "https://api.openai.com/v1/embeddings"
     )
     assert found == pytest.approx(16_000 / 4 * 0.02e-6, rel=0.02)
+
+
+def test_the_size_of_a_request_is_that_of_its_json() -> None:
+    request = {"model": "m", "messages": [{"role": "user", "content": "how long"}] * 3, "stop": ["a", "b"]}
+    length = len(json.dumps(request, separators=(",", ":")))
+    assert abs(_characters(request) - length) <= 6  # one for each of its lists and objects

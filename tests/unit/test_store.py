@@ -443,3 +443,10 @@ def test_a_cassette_that_cannot_be_removed_is_an_error(
     assert cassette.read_bytes() == before
     merged(cassette, entry(2))  # its lock was given back
     assert set(texts(cassette)) == {"key-1", "key-2"}
+
+
+def test_a_journal_that_was_left_behind_adds_to_a_cassette_and_replaces_nothing(cassette: Path) -> None:
+    merged(cassette, entry(1, "first"))
+    journalled(cassette, entry(1, "another first"), entry(1, "second", n=1))
+    listed = store.opened(cassette)["key-1"].answers["0"]
+    assert [answer["body"]["text"] for answer in listed] == ["first", "second"]

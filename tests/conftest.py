@@ -72,11 +72,17 @@ def _messages_of_the_test(
 
 
 _of_workers: dict[str, str] = {}
+_passed: set[str] = set()
 _collected: set[str] = set()
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    _collected.update(item.nodeid for item in session.items)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    _collected.add(item.nodeid)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" and report.passed:
+        _passed.add(report.nodeid)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -87,7 +93,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if output is not None:
         output["llmops_messages"] = (messages.SEEN.messages, sorted(_collected))
     else:
-        messages.store({**_of_workers, **messages.SEEN.messages}, _collected)
+        # Of single tests (test_a.py::test_b[c]) the others of their function are not collected.
+        whole = not any("::" in name for name in session.config.args)
+        messages.store({**_of_workers, **messages.SEEN.messages}, _passed, _collected if whole else ())
 
 
 @pytest.hookimpl(optionalhook=True)

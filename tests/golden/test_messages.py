@@ -47,7 +47,7 @@ def test_another_message_is_refused_with_the_difference(
 ) -> None:
     monkeypatch.setattr(messages, "STORED", tmp_path / "messages.txt")
     test = messages.SEEN.test
-    store({test: "expected a, got b", f"{test} #2": "as stored"}, [], tmp_path / "messages.txt")
+    store({test: "expected a, got b", f"{test} #2": "as stored"}, [])
     with pytest.raises(AssertionError, match=r"-expected a, got b\n\+expected a, got c"):
         check_message("expected a, got c")
     assert check_message(ValueError("as stored"))
@@ -59,10 +59,11 @@ def test_another_message_is_refused_with_the_difference(
 
 def test_messages_of_tests_that_are_gone_are_not_kept(tmp_path: Path) -> None:
     path = tmp_path / "messages.txt"
-    mine, other = "golden/test_messages.py::test_x", "unit/test_errors.py::test_y"
-    store({mine: "one", f"{mine} #2": "two", other: "kept", "unit/test_gone.py::test_z": "gone"}, [], path)
-    store({mine: "new"}, [f"tests/{mine}"], path)
-    assert parse(path.read_text(encoding="utf-8")) == {mine: "new", other: "kept"}
+    mine, other, skipped = (f"golden/test_messages.py::test_{name}" for name in ("x[1]", "y", "z"))
+    old = {mine: "one", f"{mine} #2": "two", other: "kept", skipped: "kept, too"}
+    store({**old, mine.replace("1", "old"): "renamed", "unit/test_gone.py::test_a": "gone"}, [], path=path)
+    store({mine: "new"}, [f"tests/{mine}"], [f"tests/{mine}", f"tests/{skipped}"], path)
+    assert parse(path.read_text(encoding="utf-8")) == {mine: "new", other: "kept", skipped: "kept, too"}
 
 
 def test_what_differs_between_machines_is_replaced(tmp_path: Path) -> None:
@@ -70,3 +71,30 @@ def test_what_differs_between_machines_is_replaced(tmp_path: Path) -> None:
         f"{tmp_path}/a.json: http://127.0.0.1:54321/v1 at 0x7f00aa11bb test_messages.py:7\x1b"
     )
     assert text == "<tmp>/a.json: http://127.0.0.1:<port>/v1 at <address> test_messages.py:<line>\\x1b"
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("usage: a [-h]\n         FILE\na: error: no file\n", "usage: a [-h] FILE\na: error: no file\n"),
+        ("not read (cli.py:12); try again", "not read (cli.py:345); try again"),
+        ("got 1.9999998807907104", "got 2.0"),
+        (
+            "Can't instantiate abstract class Sized with abstract method __len__ (a.py:1)",
+            "Can't instantiate abstract class Sized without an implementation for abstract method '__len__' (a.py:1)",
+        ),
+        ("invalid choice: 'x' (choose from 'a', 'b')", "invalid choice: 'x' (choose from a, b)"),
+        (
+            "json: maximum recursion depth exceeded while decoding a JSON array; run again",
+            "json: Stack overflow (used 8000 kB) while decoding a JSON array; run again",
+        ),
+        ("month must be in 1..12 @ a.yaml:2", "month must be in 1..12, not 13 @ a.yaml:2"),
+        (
+            "f() got an unexpected keyword argument 'temprature'",
+            "f() got an unexpected keyword argument 'temprature'. Did you mean 'temperature'?",
+        ),
+    ],
+)
+def test_what_differs_between_versions_of_python_and_terminals_is_replaced(texts: tuple[str, str]) -> None:
+    first, second = map(messages.normalize, texts)
+    assert first == second

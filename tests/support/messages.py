@@ -29,6 +29,21 @@ LOCK = re.compile(r"[^\s'\"]*/pytest-llmops-locks-\d+/[0-9a-f]+\.lock")
 IMPORTLIB = re.compile(r"<frozen importlib\._bootstrap>:\d+")
 JOURNAL = re.compile(r"\.[0-9a-f]+-\d+-[0-9a-f]{8}\.journal")
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
+USAGE = re.compile(r"(?m)^usage: .*\n(?: .*\n)*")
+"""What argparse prints before an error: its lines are as long as the terminal is wide."""
+FLOAT = re.compile(r"\b\d+\.\d{7,}\b")
+"""The last digits differ between processors."""
+PACKAGE_LINE = re.compile(
+    rf"\b({'|'.join(sorted({re.escape(path.name) for path in (TESTS.parent / 'pytest_llmops').rglob('*.py')}))}):\d+"
+)
+OF_PYTHON = (
+    (re.compile(r"maximum recursion depth exceeded[^;@)\n]*|Stack overflow \(used[^;@\n]*"), "<recursion>"),
+    (re.compile(r"(Can't instantiate abstract class \w+) with[^;(\n]*"), r"\1 "),
+    (re.compile(r"\(choose from [^)\n]*\)"), "<choices>"),
+    (re.compile(r"(unexpected keyword argument '\w+')\. Did you mean '\w+'\?"), r"\1"),
+    (re.compile(r"(month must be in 1\.\.12), not \d+"), r"\1"),
+)
+"""What Python says in other words from one version to the next."""
 
 
 @dataclass
@@ -57,12 +72,12 @@ def check_message(message: object) -> bool:
     """Compare a message with the one that is stored for its place in the running test; True, for `pytest.raises`.
 
     Args:
-        message: An exception, a text, or several: lines, or pairs of a place and what it says.
+        message: An exception, a text, or several: lines, or pairs of a place and a message.
     """
     assert SEEN.test, "no test is running"
     SEEN.number += 1
     key = SEEN.test if SEEN.number == 1 else f"{SEEN.test} #{SEEN.number}"
-    text = "(none)" if message == [] else normalize(joined(message))
+    text = normalize(joined(message))
     assert text.strip(), "expected a message, got an empty text"
     SEEN.messages[key] = text
     if writing():
@@ -90,7 +105,7 @@ def joined(message: object) -> str:
 
 
 def normalize(text: str) -> str:
-    """Replace what differs between machines and runs: folders, ports, addresses, lines of the test itself."""
+    """Replace what differs between machines, Python versions and runs: folders, ports, lines of code ..."""
     if SEEN.basetemp:
         text = re.sub(re.escape(SEEN.basetemp) + r"/[^/\s'\",:;)\]]+", "<tmp>", text)
     text = IMPORTLIB.sub("<importlib>", text)
@@ -100,6 +115,10 @@ def normalize(text: str) -> str:
     name = SEEN.test.partition("::")[0].rpartition("/")[2]
     if name:
         text = re.sub(rf"{re.escape(name)}:\d+", f"{name}:<line>", text)
+    text = PACKAGE_LINE.sub(r"\1:<line>", FLOAT.sub(lambda found: str(round(float(found[0]), 4)), text))
+    for pattern, instead in OF_PYTHON:
+        text = pattern.sub(instead, text)
+    text = USAGE.sub("", text).rstrip("\n")
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
@@ -142,18 +161,29 @@ def as_text(messages: Mapping[str, str]) -> str:
     return "\n\n".join([head, *blocks]) + "\n"
 
 
-def store(seen: Mapping[str, str], collected: Iterable[str], path: Path = STORED) -> None:
-    """Write the messages of a session; those of tests that were not run stay, those of tests that are gone go.
+def store(
+    seen: Mapping[str, str],
+    passed: Iterable[str],
+    collected: Iterable[str] = (),
+    path: Path | None = None,
+) -> None:
+    """Write the messages of a session; those of tests that did not pass stay, those of tests that are gone go.
 
     Args:
         seen: The messages of the session.
-        collected: The ids of the tests of the session.
-        path: The file.
+        passed: The ids of the tests that passed; one that was skipped has messages on another machine.
+        collected: The ids of all tests of whole files.
+        path: The file; None: the one that tests compare with.
     """
-    names = {name.removeprefix("tests/") for name in collected}
-    kept = {
-        key: message
-        for key, message in parse(path.read_text(encoding="utf-8") if path.exists() else "").items()
-        if (base := re.sub(r" #\d+$", "", key)) not in names and (TESTS / base.partition("::")[0]).is_file()
-    }
+    path = path or STORED
+    passed, collected = ({name.removeprefix("tests/") for name in names} for names in (passed, collected))
+    functions = {name.partition("[")[0] for name in collected}
+
+    def is_kept(key: str) -> bool:
+        test = re.sub(r" #\d+$", "", key)
+        renamed = test.partition("[")[0] in functions and test not in collected
+        return test not in passed and not renamed and (TESTS / test.partition("::")[0]).is_file()
+
+    kept = {key: message for key, message in read_messages(path).items() if is_kept(key)}
     path.write_text(as_text({**kept, **seen}), encoding="utf-8", newline="\n")
+    _parsed.pop(path, None)

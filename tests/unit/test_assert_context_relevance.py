@@ -45,8 +45,7 @@ def test_a_failure_shows_what_no_context_speaks_of(well_formed: Callable[[BaseEx
 def test_contexts_of_another_subject_score_near_zero() -> None:
     right = relevance(QUESTION, CONTEXTS)
     wrong = relevance(QUESTION, ["We sell tea.", "Bread is baked at night."])
-    assert right.value == 0.6
-    check_message(right.nearest)
+    assert (right.value, right.nearest) == (0.6, "The refund of a flight takes five days.")
     assert (wrong.value, wrong.by_context) == (0.0, (0.0, 0.0))
 
 
@@ -153,9 +152,9 @@ def test_an_embedder_that_fails_is_an_error_and_no_low_score(rows: Any) -> None:
 
 def test_a_mistake_that_embedder_or_judge_tell_stays_one() -> None:
     mistake = UsageError("pip install it")
-    with pytest.raises(UsageError, check=check_message):
+    with pytest.raises(UsageError, match=r"^pip install it$"):
         assert_context_relevance(QUESTION, CONTEXTS, at_least=0.5, embedder=Broken(mistake))
-    with pytest.raises(UsageError, check=check_message):
+    with pytest.raises(UsageError, match=r"^pip install it$"):
         assert_context_relevance(QUESTION, CONTEXTS, at_least=0.5, judge=Judge(mistake))
 
 

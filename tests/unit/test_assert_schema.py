@@ -85,7 +85,7 @@ def test_the_tail_stands_among_the_lines_that_are_shown() -> None:
     lines = failure('{"items": [' + ", ".join(['{"sku": 1}'] * 10) + "]}")
     assert lines[0] == "schema Order: 21 of 21 fields wrong"
     assert [line.startswith("  tail of output") for line in lines].index(True) == 7
-    check_message(lines[-1].split())
+    check_message(lines[-1].strip())
 
 
 def test_many_differences_are_counted_to_an_end() -> None:
@@ -151,7 +151,6 @@ def test_what_is_neither_text_nor_json_is_not_scored(actual: object) -> None:
     with pytest.raises(MeasurementErrored, check=check_message) as caught:
         assert_schema(actual, ORDER, at_least=None)
     assert caught.value.measurement.status == "errored"
-    check_message(caught.value)
 
 
 def test_nesting_without_end_is_not_scored() -> None:

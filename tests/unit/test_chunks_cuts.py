@@ -97,18 +97,24 @@ The end."""
 
 
 @pytest.mark.parametrize(
-    "chunks",
+    ("chunks", "places"),
     [
-        [TABLE],
-        [TABLE[:9], TABLE[9:-8], TABLE[-8:]],
-        [TABLE[: TABLE.index("| M")], TABLE[TABLE.index("| M") :]],
-        [TABLE[: TABLE.index("| M")], "| size | price |\n" + TABLE[TABLE.index("| M") :]],
-        [TABLE[: TABLE.index("7")], "| size | price |\n" + TABLE[TABLE.index("7") :]],
-        [TABLE[: TABLE.index("|---")]],
+        ([TABLE], []),
+        ([TABLE[:9], TABLE[9:-8], TABLE[-8:]], []),
+        ([TABLE[: TABLE.index("| M")], TABLE[TABLE.index("| M") :]], ["chunk 2"]),
+        ([TABLE[: TABLE.index("| M")], "| size | price |\n" + TABLE[TABLE.index("| M") :]], []),
+        (
+            [TABLE[: TABLE.index("7")], "| size | price |\n" + TABLE[TABLE.index("7") :]],
+            ["chunk 1", "chunk 2"],
+        ),
+        ([TABLE[: TABLE.index("|---")]], []),
     ],
 )
-def test_tables_that_are_torn(chunks: list[str]) -> None:
-    check_message(found(blocks.cut_tables(aligned(chunks, TABLE))))
+def test_tables_that_are_torn(chunks: list[str], places: list[str]) -> None:
+    faults = found(blocks.cut_tables(aligned(chunks, TABLE)))
+    assert [place for place, _ in faults] == places
+    if faults:
+        check_message(faults)
 
 
 def test_tables_in_html() -> None:

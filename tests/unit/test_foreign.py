@@ -41,10 +41,10 @@ def refusal(path: Path, document: Any = None) -> str:
     with pytest.raises(CassetteError) as caught:
         read(path)
     text = str(caught.value)
-    check_message(text)
+    assert text.startswith(f"cassette {path} ")
     assert "\n" not in text
     assert "; " in text
-    return text.removeprefix(f"cassette {path} cannot be read: ")
+    return text
 
 
 @pytest.mark.parametrize("name", ["a.yaml", "a.yml", "a.json", "a.yaml.gz", "a.json.gz"])
@@ -175,7 +175,7 @@ ZSTD = base64.b64decode("KLUv/SALWQAAeyJhIjoiw6QifQ==")
 def test_zstd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = cassette((request(), response(ZSTD, headers={"content-encoding": "zstd"})))
     if importlib.util.find_spec("zstandard") is None and sys.version_info < (3, 14):
-        check_message(refusal(tmp_path / "a.yaml", document))
+        assert "zstandard" in refusal(tmp_path / "a.yaml", document)  # no message: not every Python has one
     else:
         assert one(tmp_path / "a.yaml", document).body == ANSWER
 

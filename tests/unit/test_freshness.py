@@ -216,25 +216,17 @@ def parts(*ids: str, print_: str = "f1") -> list[Chunk]:
 
 
 @pytest.mark.parametrize(
-    ("index", "source", "said"),
+    ("index", "source"),
     [
-        (parts("h.md#1"), parts("h.md#1", "h.md#2"), "1 of 2 chunks are not in the index (h.md#2)"),
-        (parts("h.md#1", "h.md#2"), parts("h.md#1"), "1 of the index are not in the source (h.md#2)"),
-        (
-            parts("h.md#1", "h.md#3"),
-            parts("h.md#1", "h.md#2"),
-            "1 of 2 chunks are not in the index (h.md#2), 1 of the index are not in the source (h.md#3)",
-        ),
-        (
-            parts("x"),
-            parts("y", "z"),
-            "2 of 2 chunks are not in the index (y), 1 of the index are not in the source (x)",
-        ),
-        (parts("a", "b"), parts("a", "b", print_="f2"), "the content differs"),
-        (parts("a", "b"), parts("c", "d", print_="f2"), "the content differs"),
+        (parts("h.md#1"), parts("h.md#1", "h.md#2")),
+        (parts("h.md#1", "h.md#2"), parts("h.md#1")),
+        (parts("h.md#1", "h.md#3"), parts("h.md#1", "h.md#2")),
+        (parts("x"), parts("y", "z")),
+        (parts("a", "b"), parts("a", "b", print_="f2")),
+        (parts("a", "b"), parts("c", "d", print_="f2")),
     ],
 )
-def test_a_document_that_is_indexed_in_part(index: list[Chunk], source: list[Chunk], said: str) -> None:
+def test_a_document_that_is_indexed_in_part(index: list[Chunk], source: list[Chunk]) -> None:
     found = compared(states(index), states(source), now=0.0)
     assert (found.missing, list(found.outdated or ())) == ((), ["h.md"])
     check_message((found.outdated or {})["h.md"])

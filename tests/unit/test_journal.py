@@ -84,8 +84,8 @@ def test_an_answer_that_found_no_room_is_written_with_the_next(
         patched.setattr(os, "write", full)
         with pytest.raises(CassetteError, check=check_message):
             one.append(entry(2))
-            with pytest.raises(CassetteError, check=check_message):
-                one.prepare()
+        with pytest.raises(CassetteError, check=check_message):
+            one.prepare()
     one.append(entry(3))
     one.close()
     store.merge(cassette, one.paths, Redactor(), replace=False)

@@ -221,9 +221,8 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, file: str, content: b
             (tmp_path / name).symlink_to(source / name)
         elif content is not None:
             (tmp_path / name).write_bytes(content)
-    with pytest.raises(UsageError, check=check_message) as caught:
+    with pytest.raises(UsageError, check=check_message):
         MiniLMEmbedder(str(tmp_path)).embed(["a"])
-    check_message(caught.value)
 
 
 @needs_weights

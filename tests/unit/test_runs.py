@@ -69,9 +69,6 @@ def with_record(**record: Any) -> str:
     )
 
 
-PLACE = r"old\.json: damaged: records\[1\] \(a\.py::test_b\): "
-
-
 @pytest.mark.parametrize(
     "record",
     [
@@ -104,31 +101,29 @@ def test_a_damaged_record_is_told_with_its_place(record: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    ("more", "what"),
+    "more",
     [
-        ('"records": {}', "records: expected a list, got an object"),
-        ('"records": [5]', r"records\[0\]: expected an object with keys, got a number: 5"),
-        ('"records": [{}]', r"records\[0\]: expected the key nodeid, got \(none\)"),
-        ('"records": [{"nodeid": "t", "facts": {"n": 1e999}}]', r"records\[0\] \(t\): facts.n: expected a finite number"),
-        ('"meta": []', "meta: expected an object with keys, got a list"),
-        ('"meta": {"n": [1e999]}', r"meta.n\[0\]: expected a finite number, got inf"),
-        ('"notes": "one"', 'notes: expected a list, got a text: "one"'),
-        ('"notes": [1]', r"notes\[0\]: expected a text, got a number: 1"),
-        ('"texts": 5', "texts: expected a list, got a number: 5"),
-        ('"texts": [{"$text": 0}]', r"texts\[0\]: expected a text, got an object"),
-        ('"texts": ["a"], "records": [{"nodeid": "t", "message": {"$text": 1}}]',
-            r"records\[0\]\.message: expected the number of one of 1 texts, from 0, got 1"),
-        ('"texts": ["a"], "records": [{"nodeid": "t", "facts": {"a": [{"$text": -1}]}}]',
-            r"records\[0\]\.facts\.a\[0\]: expected the number of one of 1 texts, from 0, got -1"),
-        ('"texts": [], "records": [{"$text": 0}]', r"records\[0\]: expected the number of one of 0 texts, from 0, got 0"),
-        ('"texts": ["a"], "records": {"$text": 0}', "records: expected a list, got a text"),
+        '"records": {}',
+        '"records": [5]',
+        '"records": [{}]',
+        '"records": [{"nodeid": "t", "facts": {"n": 1e999}}]',
+        '"meta": []',
+        '"meta": {"n": [1e999]}',
+        '"notes": "one"',
+        '"notes": [1]',
+        '"texts": 5',
+        '"texts": [{"$text": 0}]',
+        '"texts": ["a"], "records": [{"nodeid": "t", "message": {"$text": 1}}]',
+        '"texts": ["a"], "records": [{"nodeid": "t", "facts": {"a": [{"$text": -1}]}}]',
+        '"texts": [], "records": [{"$text": 0}]',
+        '"texts": ["a"], "records": {"$text": 0}',
         *[
-            (f'"texts": ["a"], "records": [{{"nodeid": "t", "message": {{"$text": {value}}}}}]', "expected the number of a text, got")
+            f'"texts": ["a"], "records": [{{"nodeid": "t", "message": {{"$text": {value}}}}}]'
             for value in ("true", "0.0", '"0"', "null", "[0]", '{"$text": 0}')
         ],
     ],
 )  # fmt: skip
-def test_a_damaged_document_is_told_with_its_place(more: str, what: str) -> None:
+def test_a_damaged_document_is_told_with_its_place(more: str) -> None:
     with pytest.raises(UsageError, check=check_message):
         Run.from_json(f'{{"schema": "{SCHEMA}", {more}}}')
 

@@ -78,10 +78,16 @@ def failure(text: str, schema: object = ORDER) -> list[str]:
     "before", ["", "Here you are:\n```json\n", "It is "], ids=["alone", "fence", "prose"]
 )
 def test_every_beginning_of_a_good_answer_fits(schema: object, before: str) -> None:
+    places = set()
     for end in range(1, len(WHOLE)):
         found = assert_schema(before + WHOLE[:end], schema, partial=True)
-        check_message(found.reason)
+        place = re.search(r" line (\d+), column (\d+), within \$", found.reason)
+        assert place, found.reason
+        places.add(tuple(map(int, place.groups())))
         assert found.version == "partial"
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    assert places == {(line, column + end) for end in range(1, len(WHOLE))}
+    check_message(found.reason)
     assert assert_schema(before + WHOLE, schema, partial=True).reason == ""
 
 

@@ -250,7 +250,7 @@ def test_a_file_of_a_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ("name", "content"),
     [
         ("gone.json", None),
-        ("bad.json", '{"type":\n"object",}'),
+        ("bad.json", '{"type":\n"object"'),
         ("bad.json", "[1]"),
         ("bad.yaml", "type: ["),
         ("bad.yml", "a: 2026-01-01"),

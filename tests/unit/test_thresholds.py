@@ -72,7 +72,6 @@ def test_a_wrong_file_is_told(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError, check=check_message) as caught:
         Threshold.load(path)
     assert str(caught.value).startswith(f"threshold {path}: ")
-    check_message(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ class Audit:
         files: Cassettes that could be read.
         stale: Answers in them that no test asked for.
         orphans: Cassettes that no test uses.
-        damaged: Cassettes that cannot be read.
+        damaged: Cassettes and folders that cannot be read.
         leaks: Cassettes with a secret in them.
         journals: Cassettes beside which answers of a killed run wait; the next run takes them in.
         unjudged: Cassettes of which staleness cannot be told.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from functools import cache
 from pathlib import Path
 
@@ -71,6 +72,22 @@ def test_what_differs_between_machines_is_replaced(tmp_path: Path) -> None:
         f"{tmp_path}/a.json: http://127.0.0.1:54321/v1 at 0x7f00aa11bb test_messages.py:7\x1b"
     )
     assert text == "<tmp>/a.json: http://127.0.0.1:<port>/v1 at <address> test_messages.py:<line>\\x1b"
+
+
+@pytest.mark.parametrize("folder", ["..", "."])
+def test_the_place_of_the_temporary_folder_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    below = tmp_path / "a (1)" / "b"
+    monkeypatch.setattr(messages.SEEN, "basetemp", str(below))
+    below.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / folder)
+    for shown in (below, os.path.relpath(below)):
+        assert messages.normalize(f"cassette {shown}/test_a0/c.json: ../x.json") == (
+            "cassette <tmp>/c.json: ../x.json"
+        )
+    monkeypatch.chdir(Path(__file__).parent)
+    assert messages.normalize(f"cassette {os.path.relpath(below)}/test_a0/c.json") == "cassette <tmp>/c.json"
 
 
 @pytest.mark.parametrize(

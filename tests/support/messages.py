@@ -29,6 +29,7 @@ LOCK = re.compile(r"[^\s'\"]*/pytest-llmops-locks-\d+/[0-9a-f]+\.lock")
 IMPORTLIB = re.compile(r"<frozen importlib\._bootstrap>:\d+")
 JOURNAL = re.compile(r"\.[0-9a-f]+-\d+-[0-9a-f]{8}\.journal")
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
+FROM_HERE = re.compile(r"(?:\.\./)*\.\.<tmp>")
 USAGE = re.compile(r"(?m)^usage: .*\n(?: .*\n)*")
 """What argparse prints before an error: its lines are as long as the terminal is wide."""
 FLOAT = re.compile(r"\b\d+\.\d{7,}\b")
@@ -37,7 +38,12 @@ PACKAGE_LINE = re.compile(
     rf"\b({'|'.join(sorted({re.escape(path.name) for path in (TESTS.parent / 'pytest_llmops').rglob('*.py')}))}):\d+"
 )
 OF_PYTHON = (
-    (re.compile(r"maximum recursion depth exceeded[^;@)\n]*|Stack overflow \(used[^;@\n]*"), "<recursion>"),
+    (
+        re.compile(
+            r"(?:maximum recursion depth exceeded|Stack overflow \(used \d+ kB\))(?: (?:while|in|during) [\w ]*\w)?"
+        ),
+        "<recursion>",
+    ),
     (re.compile(r"(Can't instantiate abstract class \w+) with[^;(\n]*"), r"\1 "),
     (re.compile(r"\(choose from [^)\n]*\)"), "<choices>"),
     (re.compile(r"(unexpected keyword argument '\w+')\. Did you mean '\w+'\?"), r"\1"),
@@ -106,20 +112,32 @@ def joined(message: object) -> str:
 
 def normalize(text: str) -> str:
     """Replace what differs between machines, Python versions and runs: folders, ports, lines of code ..."""
-    if SEEN.basetemp:
-        text = re.sub(re.escape(SEEN.basetemp) + r"/[^/\s'\",:;)\]]+", "<tmp>", text)
+    for pattern in _patterns_of_basetemp():
+        text = re.sub(pattern + r"/[^/\s'\",:;)\]]+", "<tmp>", text)
     text = IMPORTLIB.sub("<importlib>", text)
     text = JOURNAL.sub(".<id>.journal", LOCK.sub("<lock>", text))
-    text = SCRATCH.sub("<tmp>", text).replace(sys.prefix, "<python>").replace(str(TESTS.parent), "<checkout>")
+    text = (
+        FROM_HERE.sub("<tmp>", SCRATCH.sub("<tmp>", text))
+        .replace(sys.prefix, "<python>")
+        .replace(str(TESTS.parent), "<checkout>")
+    )
     text = ADDRESS.sub("<address>", PORT.sub(r"\1:<port>", text))
     name = SEEN.test.partition("::")[0].rpartition("/")[2]
     if name:
         text = re.sub(rf"{re.escape(name)}:\d+", f"{name}:<line>", text)
     text = PACKAGE_LINE.sub(r"\1:<line>", FLOAT.sub(lambda found: str(round(float(found[0]), 4)), text))
-    for pattern, instead in OF_PYTHON:
-        text = pattern.sub(instead, text)
+    for wording, instead in OF_PYTHON:
+        text = wording.sub(instead, text)
     text = USAGE.sub("", text).rstrip("\n")
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def _patterns_of_basetemp() -> list[str]:
+    """Patterns of the folder of temporary files: absolute, and relative to a working folder outside it."""
+    if not SEEN.basetemp:
+        return []
+    absolute, relative = re.escape(SEEN.basetemp), os.path.relpath(SEEN.basetemp)
+    return [absolute, r"(?<![\w/.-])" + re.escape(relative)] if relative.strip("./") else [absolute]
 
 
 _parsed: dict[Path, dict[str, str]] = {}

@@ -599,7 +599,7 @@ def test_another_error_inside_of_ours_keeps_its_traceback() -> None:
 
 @pytest.fixture
 def scattered(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A run that holds half of a secret in each of two notes, as pieces of a stream may."""
+    """A run with a secret in a note."""
     monkeypatch.setenv("APP_PASSWORD", SECRET)
     return Run(records=(TestRecord(nodeid=NODEID, facts={"a": 1}),), notes=(f"said {SECRET}",))
 

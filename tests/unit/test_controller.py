@@ -169,7 +169,7 @@ def test_the_message_of_a_phase_has_no_traceback(report: Any, message: str) -> N
         (make_report("passed"), ()),
     ],
 )
-def test_what_skips_is_raised_too_and_is_not_told(report: Any, raised: tuple[str, ...]) -> None:
+def test_a_skip_is_no_error_that_a_record_keeps(report: Any, raised: tuple[str, ...]) -> None:
     record = record_of(report, {"raised": ["KeyError"], "tapes": [1], "facts": {"a": 1}})
     assert (record.raised, record.facts, record.duration_s) == (raised, {"a": 1}, 0.5)
     assert record_of(report, {}).raised == ()
@@ -369,7 +369,7 @@ def test_a_report_is_named_although_another_of_its_name_could_not_be_written(tmp
 
 
 @pytest.mark.parametrize("reports", [("r.json", "out/r.json"), ()])
-def test_quiet_is_one_line_and_very_quiet_none_but_trouble_is_told(
+def test_quiet_is_one_line_and_very_quiet_none_but_errors_are_shown(
     tmp_path: Path, reports: tuple[str, ...]
 ) -> None:
     (tmp_path / "out").write_text("a file")

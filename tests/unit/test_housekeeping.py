@@ -77,7 +77,7 @@ def test_the_oldest_day_is_that_of_the_cassettes_that_were_used(root: Path) -> N
     assert told["oldest"] == "2020-05-01"
 
 
-def test_a_red_run_tells_no_orphans(root: Path) -> None:
+def test_a_red_run_reports_no_orphans(root: Path) -> None:
     config = Config(root)
     made = Housekeeping(config, Settings())
     made.add([use()])
@@ -98,7 +98,7 @@ def test_a_crashed_worker_alone_makes_a_run_red(root: Path) -> None:
     assert usage_of(config).green is False
 
 
-def test_all_that_was_left_out_is_told(root: Path) -> None:
+def test_all_that_was_left_out_is_reported(root: Path) -> None:
     config = Config(root, options={"llm_model": ["m"], "keyword": "x"}, ini={"llm_model": ["m"]})
     made = Housekeeping(config, Settings())
     made.add([use()])
@@ -157,7 +157,7 @@ def test_without_pytests_cache_there_is_no_record(root: Path, *, missing: bool) 
 
 
 @pytest.mark.parametrize("with_cassettes", [True, False])
-def test_what_was_spent_of_a_budget_is_told(
+def test_what_was_spent_of_a_budget_is_reported(
     root: Path, monkeypatch: pytest.MonkeyPatch, *, with_cassettes: bool
 ) -> None:
     monkeypatch.setenv(running.RUN, str(root))

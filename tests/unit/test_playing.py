@@ -337,7 +337,7 @@ def test_the_record_of_a_test_has_the_path_and_counts_of_its_tape(tmp_path: Path
     assert len(one.use(passed=True)["asked"]) == 2  # type: ignore[arg-type]
 
 
-def test_counts_that_are_rare_are_told_where_there_are_any(tmp_path: Path) -> None:
+def test_rare_counts_are_reported_where_there_are_any(tmp_path: Path) -> None:
     log = log_of(tmp_path)
     one = used(tmp_path / "a.json")
     one.counts.verified = 1
@@ -353,7 +353,7 @@ def test_counts_that_are_rare_are_told_where_there_are_any(tmp_path: Path) -> No
     assert log.uses[0]["ran"] is False  # type: ignore[index,call-overload]
 
 
-def test_a_tape_that_did_nothing_is_used_and_not_told(tmp_path: Path) -> None:
+def test_a_tape_that_did_nothing_is_used_and_not_reported(tmp_path: Path) -> None:
     log = log_of(tmp_path)
     log.add(used(tmp_path / "a.json"), passed=True)
     assert log.facts == {}
@@ -401,7 +401,7 @@ def test_the_tapes_of_blocks_come_with_the_tape_of_their_test(tmp_path: Path) ->
     assert [use["ran"] for use in failed.uses if isinstance(use, dict)] == [False] * 3
 
 
-def test_each_note_and_drift_is_told_once_in_the_order_they_came(tmp_path: Path) -> None:
+def test_each_note_and_drift_is_reported_once_in_the_order_they_came(tmp_path: Path) -> None:
     log = log_of(tmp_path)
     drifts = [Drift("POST x", "text", "a", "b", 0.5), Drift("POST y", "status", "200", "500")]
     for notes, drift in ((("b", "a", "b"), drifts[:1]), (("a", "c"), drifts)):
@@ -414,7 +414,7 @@ def test_each_note_and_drift_is_told_once_in_the_order_they_came(tmp_path: Path)
     assert log.facts["replayed"] == 1
 
 
-def test_a_path_outside_of_the_project_is_told_whole(tmp_path: Path) -> None:
+def test_a_path_outside_of_the_project_is_shown_whole(tmp_path: Path) -> None:
     log = log_of(tmp_path / "project")
     assert log.relative(tmp_path / "project" / "a" / "b.json") == "a/b.json"
     assert log.relative(tmp_path / "b.json") == str(tmp_path / "b.json")
@@ -545,7 +545,7 @@ def test_a_miss_in_the_tear_down_counts_as_not_run(tmp_path: Path) -> None:
 
 
 @pytestmark_fixture
-def test_between_two_tests_nobody_is_told(tmp_path: Path) -> None:
+def test_between_two_tests_no_listener_is_called(tmp_path: Path) -> None:
     made = Fixture(tmp_path / "f.json", None, mode="new")
     made.set_up("build")
     made.tear_down()
@@ -553,7 +553,7 @@ def test_between_two_tests_nobody_is_told(tmp_path: Path) -> None:
 
 
 @pytestmark_fixture
-def test_a_cassette_that_cannot_be_written_is_an_error_and_told_all_the_same(
+def test_a_cassette_that_cannot_be_written_is_an_error_and_reported_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:

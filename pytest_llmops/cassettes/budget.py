@@ -15,7 +15,7 @@ import re
 import secrets
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,11 +81,12 @@ class _Book:
             OSError: It cannot be read, or is shorter than it was: somebody took it away.
         """
         with self.lock:
+            # An error here leaves the sums: who asks next must not take the file for a new one.
+            lines, end = _new_lines(path, self.offset)
             try:
-                for line in _new_lines(path, self):
+                for line in lines:
                     self.take(line)
-            except OSError:  # no line was taken in: who asks next must not take the file for a new one
-                raise
+                self.offset = end
             except BaseException:  # a time limit or Ctrl-C in the middle: the sums may be half done
                 self.offset = self.calls = self.spent = self.promised = self.dearest = 0
                 self.reserved.clear()
@@ -266,15 +267,15 @@ def _book(path: Path) -> _Book:
     return book
 
 
-def _new_lines(path: Path, book: _Book) -> Iterator[bytes]:
+def _new_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
+    """Return the whole lines behind an offset, and where they end."""
     with path.open("rb") as file:
-        if file.seek(0, os.SEEK_END) < book.offset:
+        if file.seek(0, os.SEEK_END) < offset:
             raise OSError(f"{path} was cut or replaced during the run")
-        file.seek(book.offset)
+        file.seek(offset)
         whole, end, _ = file.read().rpartition(b"\n")
     # What follows the last line end may still be on its way.
-    book.offset += len(whole) + len(end)
-    yield from whole.split(b"\n")
+    return whole.split(b"\n"), offset + len(whole) + len(end)
 
 
 def _append(path: Path, line: str, *, new: bool) -> None:

@@ -136,8 +136,14 @@ def test_every_ledger_of_a_run_counts_in_the_same_file(path: Path) -> None:
     assert first.totals() == second.totals() == (2, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("interrupt", "raised"), [(KeyboardInterrupt, KeyboardInterrupt), (TimeoutError, BudgetReached)]
+)
 def test_an_interrupted_reader_counts_again_from_the_start(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    interrupt: type[BaseException],
+    raised: type[BaseException],
 ) -> None:
     ledger = Ledger(path, max_calls=3)
     assert granted(ledger)
@@ -145,10 +151,10 @@ def test_an_interrupted_reader_counts_again_from_the_start(
 
     def interrupted(*args: Any) -> str:
         monkeypatch.setattr(budget._Book, "_judge", real)
-        raise KeyboardInterrupt
+        raise interrupt
 
     monkeypatch.setattr(budget._Book, "_judge", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(raised):
         ledger.ask(None)
     assert [granted(ledger), granted(ledger)] == [True, False]
 

@@ -58,11 +58,11 @@ def _run(argv: Sequence[str] | None) -> int:
         return run(given)
     except UsageError as error:
         return _say(str(error), WRONG)
-    except (LLMOpsError, PermissionError) as error:
+    except LLMOpsError as error:
         return _say(str(error), FOUND)
     except (
         SystemExit
-    ) as error:  # of a judge or an embedder of the user's: a status of 0 would say that all is well
+    ) as error:  # of a judge or an embedder of the user's: status 0 would say that all is well
         return _say(
             f"what was asked ended the program (SystemExit: {error.code}); nothing is half written", FOUND
         )

@@ -171,7 +171,11 @@ def _check(given: argparse.Namespace) -> int:
     from pytest_llmops.cassettes.usage import audit
 
     within = Path(os.path.abspath(given.path)) if given.path is not None else None  # noqa: PTH100
-    if within is not None and not within.exists():
+    try:
+        missing = within is not None and not within.exists()
+    except PermissionError as error:
+        raise CassetteError(str(error)) from None
+    if missing:
         raise UsageError(f"{given.path}: expected a cassette or a folder, found none")
     root = _root(given, within)
     usage = _usage(given, root)

@@ -33,6 +33,7 @@ def _preloaded() -> None:
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     for name in [name for name in os.environ if name in MODEL_VARIABLES or name.endswith("_API_KEY")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "200")  # a message is one line of the summary
     with StubServer() as server:
         yield Project(pytester, server)
 

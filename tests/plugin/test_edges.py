@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from support.messages import check_message
 from support.project import Project
 
 ASK = """
@@ -154,7 +155,7 @@ def test_a_miss_of_a_block_fails_its_test_whoever_caught_it(project: Project) ->
     project.write(**{"test_a.py": SWALLOWED})
     result = project.run()
     assert result.exit == 1
-    assert "the test passed although a request was missed" in result.text
+    check_message(result.records["test_gather"].message)
 
 
 CAUGHT = (
@@ -175,7 +176,7 @@ def test_a_refused_call_fails_its_test_even_if_it_was_caught(project: Project) -
     project.write(**{"test_a.py": CAUGHT})
     result = project.record("--llm-max-calls=1")
     assert result.exit == 1
-    assert "the test passed although a request was refused" in result.text
+    check_message(result.records["test_caught"].message)
 
 
 DYNAMIC = (
@@ -274,5 +275,5 @@ def test_a_test_that_took_its_worker_along_is_told_and_the_run_did_not_pass(proj
         "test_b": "errored",
     }
     assert "crashed while running" in result.records["test_b"].message
-    assert any(one.startswith("1 worker crashed: ") for one in result.run.notes)
+    check_message(list(result.run.notes))
     assert "PASS  " not in result.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from support.messages import check_message
 from support.project import Project
 from support.server import Reply, Seen, chat_answer, error_reply, json_reply
 
@@ -58,7 +59,9 @@ def test_a_version_is_tried_once_and_its_cassette_is_shared(project: Project) ->
     assert project.server.count == ASKED + 1
     (path,) = [name for name in project.cassettes() if "canaries" in name]
     assert path.startswith("cassettes/canaries/quality.")
-    assert "withstands all 41 canaries" in result.text
+    line = result.line("quality (stub-1)")
+    assert " 41 " in line
+    check_message(line)
     project.server.close()
     assert project.run("--llm-judge").outcomes == {"passed": 4}
     alone = project.run("--llm-judge", "-k", "again")
@@ -106,10 +109,14 @@ def test_a_judge_that_falls_is_named_unfit(project: Project) -> None:
     Graders(project, "GradeBot")
     result = project.record("--llm-judge", "--llm-report=out.html")
     assert result.outcomes == {"passed": 2, "failed": 2}
-    assert "unfit: it passes 1 of 41 canaries (role-persona)" in result.text
-    assert "not calibrated" in result.text
+    reason = result.records["test_fit"].message.splitlines()[0].partition("judge quality: ")[2]
+    assert "1 of 41" in reason
+    assert "(role-persona)" in reason
+    line = result.line("quality (stub-1)")
+    assert reason in line
+    check_message(line)
     page = (project.path / "out.html").read_text("utf-8")
-    assert "unfit: it passes 1 of 41 canaries (role-persona)" in page
+    assert reason in page
 
 
 def test_another_version_has_to_be_tried_again(project: Project) -> None:

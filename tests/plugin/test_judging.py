@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.local_judge import LABELS, MODEL, local_judge, unpack
+from support.messages import check_message
 from support.project import Project
 from support.server import Reply, chat_answer, error_reply, json_reply
 
@@ -61,7 +62,7 @@ def test_without_the_flag_tests_that_need_a_judge_are_skipped_and_say_so(project
     project.write(**{"test_a.py": TESTS})
     result = project.run("-rs")
     assert result.outcomes == {"passed": 1, "skipped": 3}
-    assert "needs a judge: run with --llm-judge" in result.text
+    check_message(result.line("SKIPPED [1] test_a.py:5: "))
     assert {record.outcome for record in result.run.records} == {"skipped"}
     assert project.server.count == 0
 
@@ -224,7 +225,7 @@ def test_a_reply_without_one_verdict_is_unscored_after_one_retry(project: Projec
     result = project.record("--llm-judge", "-k", "marked")
     record = result.records["test_marked"]
     assert record.outcome == "errored"
-    assert "could not be scored" in record.message
+    check_message(record.message)
     assert project.server.count == 2
     assert [m.value for m in record.measurements if m.name == "judge.quality"] == [None]
 
@@ -257,7 +258,7 @@ def test_a_server_that_is_down_is_an_error(project: Project) -> None:
         "--llm-judge", "--llm-record=live", f"--llm-base-url={url}", "-k", "marked or application"
     )
     assert {record.outcome for record in result.run.records} == {"errored"}
-    assert all("could not be reached" in record.message for record in result.run.records)
+    check_message([record.message for record in result.run.records])
 
 
 def test_a_judge_of_the_projects_own(project: Project) -> None:
@@ -294,7 +295,9 @@ def test_judge_model_is_another_model(project: Project) -> None:
 def test_no_model_named_is_told(project: Project) -> None:
     project.write(**{"pytest.ini": "[pytest]\n", "test_a.py": "def test_a(llm):\n    llm.complete('x')\n"})
     result = project.run()
-    assert "expected --llm-model=NAME" in result.records["test_a"].message
+    message = result.records["test_a"].message
+    assert "--llm-model=NAME" in message
+    check_message(message)
 
 
 CALIBRATED = """
@@ -318,12 +321,12 @@ def test_reports_say_whether_a_judge_is_calibrated(project: Project) -> None:
     html = project.path / "report.html"
     project.write(**{"calibrations/polite.calibration.json": made.text()})
     known = project.run("--llm-judge", f"--llm-report={html}")
-    assert "polite: calibrated: kappa 0.80, with 95 % confidence at least" in known.text
+    check_message(known.line("polite: "))
     assert "not calibrated" not in html.read_text(encoding="utf-8")
     assert "on 100 labels (2026-05-02)" in html.read_text(encoding="utf-8")
     project.write(**{"calibrations/polite.calibration.json": replace(made, version="polite/0").text()})
     old = project.run("--llm-judge", f"--llm-report={html}")
-    assert "calibration out of date, the judge has changed since" in " ".join(old.text.split())
+    check_message(old.line("polite: "))
     assert '<span class="tag">out of date</span>' in html.read_text(encoding="utf-8")
 
 
@@ -393,10 +396,11 @@ def test_a_real_model_that_judges_at_chance_is_named_by_every_report(project: Pr
     html, junit = project.path / "report.html", project.path / "report.xml"
     done = project.run("--llm-judge", f"--llm-model={MODEL}", f"--llm-report={html}", f"--junitxml={junit}")
     assert done.outcomes == {"failed": 1, "passed": 1}
-    said = f"judge quality does not agree with people: kappa {found.kappa:.2f} < 0.60"
-    standing = f"quality ({MODEL}): calibrated: kappa {found.kappa:.2f}, with 95 % confidence at least {found.at_least:.2f}, on 64 labels (2026-05-02); below its bars"
-    assert said in done.text
-    assert standing in " ".join(done.text.split())
+    said = done.line(f"kappa {found.kappa:.2f} < 0.60").removeprefix("MeasurementFailed: ")
+    standing = done.line(f"quality ({MODEL}): ")
+    for value in (f"kappa {found.kappa:.2f}", f"{found.at_least:.2f}", "64 labels (2026-05-02)"):
+        assert value in standing
+    check_message([said, standing])
     # Nor does the measurement of the judge itself say otherwise.
     assert "not calibrated" not in done.text + html.read_text(encoding="utf-8")
     for report in (html, junit):

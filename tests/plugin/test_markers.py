@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.messages import check_message
 from support.project import Project
 
 V1 = "---\nvariables: [question]\nparams: {temperature: 0}\n---\nsystem:\nBe brief.\nuser:\n{{ question }}\n"
@@ -90,7 +91,9 @@ def test_unknown_prompt_of_llm_prompt_is_told(filled: Project, workers: int) -> 
     filled.write(**{"test_a.py": BOTH})
     result = filled.run("--llm-prompt=support/anwser=v1", workers=workers)
     assert result.exit != 0
-    assert "did you mean 'support/answer'?" in result.text
+    message = result.line("'support/anwser'")
+    assert "'support/answer'?" in message
+    check_message(message)
     assert "INTERNALERROR" not in result.text
 
 
@@ -180,7 +183,7 @@ def test_its_vectors_are_its_own(retriever):
     )
     result = filled.run()
     assert result.outcomes == {"passed": 1, "errors": 1}
-    assert "the retriever 'book' comes from a hook and brings its own vectors" in result.text
+    check_message(result.line("'book'"))
 
 
 def test_model_hook_replaces_the_llm_fixture(filled: Project) -> None:
@@ -226,76 +229,76 @@ def test_embedder_fixture(filled: Project) -> None:
 WRONG_USE = {
     "prompt without a name": (
         "@pytest.mark.prompt()\ndef test_a(prompt): pass",
-        "@pytest.mark.prompt: expected the name of a prompt first",
+        "@pytest.mark.prompt",
     ),
     "versions as a text": (
         "@pytest.mark.prompt('support/answer', versions='v1')\ndef test_a(prompt): pass",
-        "expected versions as a list of texts",
+        "versions='v1'",
     ),
     "a version twice": (
         "@pytest.mark.prompt('support/answer', versions=['v1', 'v1'])\ndef test_a(prompt): pass",
-        "expected each version once",
+        "['v1', 'v1']",
     ),
     "unknown argument": (
         "@pytest.mark.prompt('support/answer', version='v1')\ndef test_a(prompt): pass",
-        "did you mean 'versions'?",
+        "'versions'?",
     ),
     "unknown prompt": (
         "@pytest.mark.prompt('support/anser')\ndef test_a(prompt): pass",
-        "did you mean 'support/answer'?",
+        "'support/answer'?",
     ),
     "unknown version": (
         "@pytest.mark.prompt('support/answer', versions=['v3'])\ndef test_a(prompt): pass",
-        "known are",
+        "'v3'",
     ),
-    "prompt fixture without a marker": ("def test_a(prompt): pass", "needs @pytest.mark.prompt(name)"),
+    "prompt fixture without a marker": ("def test_a(prompt): pass", "@pytest.mark.prompt(name)"),
     "missing variable": (
         "@pytest.mark.prompt('support/answer')\ndef test_a(prompt): prompt.render()",
-        "question",
+        "PromptError: ",
     ),
     "unused variable": (
         "@pytest.mark.prompt('support/answer')\ndef test_a(prompt): prompt.render(question='x', tone='y')",
-        "tone",
+        "PromptError: ",
     ),
     "no case file": (
         "@pytest.mark.cases('cases/question.jsonl')\ndef test_a(case): pass",
-        "in its folder is questions.jsonl",
+        "questions.jsonl",
     ),
     "cases without a file": (
         "@pytest.mark.cases()\ndef test_a(case): pass",
-        "expected the name of a case file",
+        "@pytest.mark.cases",
     ),
-    "case fixture without a marker": ("def test_a(case): pass", "needs @pytest.mark.cases(file)"),
+    "case fixture without a marker": ("def test_a(case): pass", "@pytest.mark.cases(file)"),
     "unknown retriever": (
         "@pytest.mark.retriever('bok')\ndef test_a(retriever): pass",
-        "did you mean 'book'?",
+        "'book'?",
     ),
-    "k of zero": ("@pytest.mark.retriever('book', k=0)\ndef test_a(retriever): pass", "k as a whole number"),
+    "k of zero": ("@pytest.mark.retriever('book', k=0)\ndef test_a(retriever): pass", "k=0"),
     "embedder without a name": (
         "@pytest.mark.retriever('book', embedder=3)\ndef test_a(retriever): pass",
-        "embedder as a name",
+        "embedder=3",
     ),
     "embedder that fits itself to its texts": (
         "@pytest.mark.retriever('book', embedder='tfidf')\ndef test_a(retriever): pass",
-        "hashing",
+        "tfidf/1",
     ),
-    "retriever without a marker": ("def test_a(retriever): pass", "needs @pytest.mark.retriever(name)"),
-    "unknown judge": ("@pytest.mark.judge('qualty')\ndef test_a(judge): pass", "did you mean 'quality'?"),
-    "two judges": ("@pytest.mark.judge('a', 'b')\ndef test_a(judge): pass", "expected at most 1 arguments"),
+    "retriever without a marker": ("def test_a(retriever): pass", "@pytest.mark.retriever(name)"),
+    "unknown judge": ("@pytest.mark.judge('qualty')\ndef test_a(judge): pass", "'quality'?"),
+    "two judges": ("@pytest.mark.judge('a', 'b')\ndef test_a(judge): pass", "('a', 'b')"),
     "cassette without a name": (
         "@pytest.mark.llm_cassette(3)\ndef test_a(): pass",
-        "expected the name of a cassette",
+        "@pytest.mark.llm_cassette",
     ),
 }
 
 
 @pytest.mark.parametrize("name", WRONG_USE)
 def test_wrong_use_says_where_and_what(filled: Project, name: str) -> None:
-    source, wanted = WRONG_USE[name]
+    source, value = WRONG_USE[name]
     filled.write(**{"test_a.py": f"import pytest\n{source}\n"})
     result = filled.run("--llm-judge")
     assert result.exit in (1, 2)
-    assert wanted in result.text
+    check_message(result.line(value))
     assert "pytest_llmops/" not in result.text
 
 
@@ -304,7 +307,7 @@ def test_wrong_use_is_told_by_workers_too(filled: Project) -> None:
         filled.write(**{f"test_{number}.py": f"import pytest\n{source}\n"})
     result = filled.run("--llm-judge", "--continue-on-collection-errors", workers=2)
     assert result.outcomes == {"errors": len(WRONG_USE)} or "failed" in result.outcomes
-    assert [wanted for _, wanted in WRONG_USE.values() if wanted not in result.text] == []
+    assert [value for _, value in WRONG_USE.values() if value not in result.text] == []
     assert "INTERNALERROR" not in result.text
 
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+from support.messages import check_message
 from support.project import Project
 
 PHASES = """
@@ -55,7 +56,7 @@ def test_soft_lists_all_failures_in_one(project: Project) -> None:
     assert record.outcome == "failed"
     assert "contextlib" not in result.text
     assert re.search(r"^test_a\.py:\d+: MeasurementFailed", result.text, re.MULTILINE)
-    assert "2 of 3 checks failed" in record.message
+    check_message(record.message)
     assert "1. a 0.10 < 0.50" in record.message
     assert "2. b 0.20 < 0.50" in record.message
     assert [m.status for m in record.measurements] == ["failed", "failed", "passed"]
@@ -73,7 +74,8 @@ def test_what_could_not_be_scored_is_an_error_not_a_failure(project: Project) ->
     assert result.exit == 1
     record = result.records["test_unscored"]
     assert record.outcome == "errored"
-    assert "judge.x could not be scored: no verdict after 2 tries" in record.message
+    assert "judge.x" in record.message
+    check_message(record.message)
     assert "UNSCORED test_a.py::test_unscored" in result.text
 
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable
 
 import pytest
+from support.messages import check_message
 from support.option_values import EXAMPLES
 from support.project import Project
 
@@ -127,8 +128,9 @@ def test_repeatable_flags_add_up(shown: Project) -> None:
 def test_a_wrong_flag_ends_the_run_with_its_place(shown: Project, workers: int) -> None:
     result = shown.run("--llm-record=sometimes", workers=workers)
     assert result.exit == 4
-    assert "command line --llm-record: expected one of none, new, all, live, verify" in result.text
-    assert "got 'sometimes'" in result.text
+    message = result.line("--llm-record: ")
+    assert "'sometimes'" in message
+    check_message(message)
 
 
 WRONG_INI = {
@@ -151,9 +153,9 @@ def test_a_wrong_ini_value_ends_the_run_with_its_place(shown: Project, kind: str
     shown.write(**{"pytest.ini": f"[pytest]\nllm_{name} = {value}\n"})
     result = shown.run()
     assert result.exit == 4
-    assert f"ini llm_{name}: expected " in result.text
-    assert EXAMPLES[name].expected in result.text
-    assert f"got {value!r}" in result.text
+    message = result.line(f"llm_{name}: ")
+    assert repr(value) in message
+    check_message(message)
 
 
 def test_llm_judge_is_a_pure_flag(shown: Project) -> None:
@@ -189,5 +191,6 @@ def test_an_unknown_embedder_names_those_that_exist(shown: Project) -> None:
     result = shown.run("--llm-embedder=tfdif", "test_e.py")
     message = result.records["test_e"].message
     assert result.records["test_e"].outcome == "errored"
-    assert "unknown embedder 'tfdif'" in message
-    assert "did you mean 'tfidf'?" in message
+    assert "'tfdif'" in message
+    assert "'tfidf'?" in message
+    check_message(message)

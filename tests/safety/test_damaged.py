@@ -49,23 +49,27 @@ def test_conflict_markers_inside_of_bodies_are_no_conflict(path: Path) -> None:
 
 def test_a_file_cut_at_any_byte_is_an_error(path: Path) -> None:
     whole = path.read_bytes()
-    found = store.parse(whole, path)
+    found, heads = store.parse(whole, path), set()
     for cut in range(len(whole)):
         if whole[cut:].isspace():
             assert store.parse(whole[:cut], path) == found
             continue
-        with pytest.raises(CassetteError, match="is damaged") as caught:
+        with pytest.raises(CassetteError) as caught:
             store.parse(whole[:cut], path)
         assert str(caught.value).isprintable()
+        heads.add(str(caught.value).partition(": ")[0])
+    check_message(sorted(heads))
 
 
 def test_a_file_with_a_hole_is_an_error_or_tells_no_other_answer(path: Path) -> None:
     whole = path.read_bytes()
-    found = store.parse(whole, path)
+    found, heads = store.parse(whole, path), set()
     for start in range(0, len(whole), 37):
         data = whole[:start] + b"\0" * 16 + whole[start + 16 :]
-        with pytest.raises(CassetteError, match="is damaged"):
+        with pytest.raises(CassetteError) as caught:
             store.parse(data, path)
+        heads.add(str(caught.value).partition(": ")[0])
+    check_message(sorted(heads))
     assert store.parse(whole, path) == found
 
 
@@ -73,7 +77,7 @@ def test_a_file_with_a_hole_is_an_error_or_tells_no_other_answer(path: Path) -> 
 def test_nothing_is_merged_into_half_a_file(path: Path, cut: int) -> None:
     half = path.read_bytes()[:cut]
     path.write_bytes(half)
-    waiting = journalled(path, entry(1))
+    waiting, messages = journalled(path, entry(1)), set()
     for attempt in (
         lambda: Tape(path, "none"),
         lambda: Tape(path, "new"),
@@ -82,9 +86,10 @@ def test_nothing_is_merged_into_half_a_file(path: Path, cut: int) -> None:
     ):
         with pytest.raises(CassetteError) as caught:
             attempt()
-        text = str(caught.value)
-        assert text.startswith(f"cassette {path} is damaged: expected JSON, got none")
-        assert "restore it from git, or delete it and record again" in text
+        messages.add(str(caught.value))
+    (message,) = messages
+    assert str(path) in message
+    check_message(message)
     assert path.read_bytes() == half
     assert left_behind(path) == [waiting]
 
@@ -155,7 +160,7 @@ def test_huge_numbers_are_an_error_or_harmless(tmp_path: Path, what: str) -> Non
         return
     with pytest.raises(CassetteError) as caught:
         store.merge(path, [waiting], Redactor(), replace=False)
-    assert str(caught.value).startswith(f"cassette {path} is damaged: ")
+    check_message(caught.value)
     assert len(str(caught.value)) < 500 + len(str(path))
     assert path.read_text() == data
     assert waiting.exists()
@@ -180,7 +185,7 @@ def test_a_folder_in_place_of_the_file_is_an_error(path: Path) -> None:
         lambda: Tape(path, "new"),
         lambda: store.merge(path, [waiting], Redactor(), replace=False),
     ):
-        with pytest.raises(CassetteError, match=r"cannot be read: .*; check"):
+        with pytest.raises(CassetteError, check=check_message):
             attempt()
     assert waiting.exists()
 

@@ -161,7 +161,7 @@ def test_an_answer_that_found_no_room_is_written_when_there_is_some(
     assert set(ran.told) == {3}
     assert len(ran.errors) == 3  # of the first two questions, and at the end, so that the test fails
     assert ran.errors[1].startswith("CassetteMiss: ")
-    assert "live answers could not be written" in ran.errors[1]
+    check_message(ran.errors[1])
     assert asked(server, job) == [1, 3]  # the second was not paid
     assert {one.request["body"]["json"]["q"] for one in store.load(cassette).values()} == {1, 3}
 
@@ -208,8 +208,9 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         pytest.skip("mounting is not allowed")
     assert done.returncode == 0, done.stderr
     first, second, last = done.stdout.splitlines()
-    assert "an answer could not be written: [Errno 28] No space left on device; free the disk" in first
-    assert "cannot be written: [Errno 28] No space left on device; the answers wait in its journal" in second
+    for message in (first, second):
+        assert "[Errno 28] No space left on device" in message
+        check_message(message)
     assert last == "True True True"
 
 
@@ -226,9 +227,9 @@ def test_a_folder_that_is_read_only_is_told_before_anything_is_paid(
     assert ran.status == 0
     assert set(ran.told) == {1}
     assert len(ran.errors) == 2
-    assert ran.errors[0].startswith(f"CassetteMiss: cassette {cassette}: live answers could not be written: ")
+    assert ran.errors[0].startswith(f"CassetteMiss: cassette {cassette}: ")
     assert "Permission denied" in ran.errors[0]
-    assert "make the folder writable" in ran.errors[0]
+    check_message(ran.errors[0])
     assert asked(server, job) == [1]
     assert cassette.read_bytes() == before
 
@@ -245,8 +246,8 @@ def test_a_folder_that_becomes_read_only_keeps_the_answers_in_the_journal(
     ran = recorder.run(job)
     assert set(ran.told) == {1, 2}
     assert len(ran.errors) == 1
-    assert "cannot be written: [Errno 13] Permission denied" in ran.errors[0]
-    assert "the answers wait in its journal" in ran.errors[0]
+    assert "[Errno 13] Permission denied" in ran.errors[0]
+    check_message(ran.errors[0])
     assert len(store.opened(cassette)) == 2
     cassette.parent.chmod(0o777)
     again = recorder.run(job)

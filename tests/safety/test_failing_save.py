@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from support.messages import check_message
 from support.project import Project
 
 CONFTEST = """
@@ -89,9 +90,8 @@ def test_a_failing_save_is_told_once_and_touches_nothing_else(project: Project) 
         name: record.message for name, record in failed.records.items() if record.outcome == "errored"
     }
     assert set(messages) == {"test_read_only", "test_full", "test_blocked"}
-    assert "the file is read-only: make it writable" in messages["test_read_only"]
-    assert "No space left on device; the answers wait in its journal" in messages["test_full"]
-    assert "cannot be read" in messages["test_blocked"]
+    assert "No space left on device" in messages["test_full"]
+    check_message(sorted(messages.items()))
     for message in messages.values():
         assert "cassettes/" in message
         assert "Traceback" not in message

@@ -23,11 +23,14 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 STORED = TESTS / "golden" / "messages.txt"
 INDENT = "    "
-SCRATCH = re.compile(r"(?:/[^\s'\"]*?)?/pytest-of-[^/\s]+/pytest-\d+(?:/popen-gw\d+)?/[^/\s'\",:;)\]]+")
+SCRATCH = re.compile(
+    r"(?:/[^\s'\"]*?)?/(?:pytest-of-[^/\s]+/pytest-\d+(?:/popen-gw\d+)?/[^/\s'\",:;)\]]+|pytest-llmops-test-\w+)"
+)
 PORT = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):\d{5}\b")
-LOCK = re.compile(r"[^\s'\"]*/pytest-llmops-locks-\d+/[0-9a-f]+\.lock")
+LOCK = re.compile(r"[^\s'\"]*/pytest-llmops-locks-\d+(?:/[0-9a-f]+\.lock)?")
 IMPORTLIB = re.compile(r"<frozen importlib\._bootstrap>:\d+")
 JOURNAL = re.compile(r"\.[0-9a-f]+-\d+-[0-9a-f]{8}\.journal")
+TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp\b")
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 FROM_HERE = re.compile(r"(?:\.\./)*\.\.<tmp>")
 USAGE = re.compile(r"(?m)^usage: .*\n(?: .*\n)*")
@@ -115,7 +118,7 @@ def normalize(text: str) -> str:
     for pattern in _patterns_of_basetemp():
         text = re.sub(pattern + r"/[^/\s'\",:;)\]]+", "<tmp>", text)
     text = IMPORTLIB.sub("<importlib>", text)
-    text = JOURNAL.sub(".<id>.journal", LOCK.sub("<lock>", text))
+    text = TEMPORARY.sub(".<id>.tmp", JOURNAL.sub(".<id>.journal", LOCK.sub("<lock>", text)))
     text = (
         FROM_HERE.sub("<tmp>", SCRATCH.sub("<tmp>", text))
         .replace(sys.prefix, "<python>")

@@ -42,6 +42,12 @@ class Result:
         """The records by the test's name without its file."""
         return {record.nodeid.partition("::")[2]: record for record in self.run.records}
 
+    def line(self, value: str) -> str:
+        """Return the first line of the output that holds a value, without pytest's margin."""
+        lines = [line for line in self.text.splitlines() if value in line]
+        assert lines, f"no line holds {value!r}:\n{self.text}"
+        return lines[0].removeprefix("E ").strip()
+
 
 class Project:
     """Files of a user, a stub of a model server, and pytest."""

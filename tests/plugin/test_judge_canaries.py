@@ -110,8 +110,8 @@ def test_a_judge_that_falls_is_named_unfit(project: Project) -> None:
     result = project.record("--llm-judge", "--llm-report=out.html")
     assert result.outcomes == {"passed": 2, "failed": 2}
     reason = result.records["test_fit"].message.splitlines()[0].partition("judge quality: ")[2]
-    assert "1 of 41" in reason
-    assert "(role-persona)" in reason
+    for value in (" 1 ", " 41 ", "(role-persona)"):
+        assert value in reason
     line = result.line("quality (stub-1)")
     assert reason in line
     check_message(line)

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import line
-from pytest_llmops import guards, recorder
+from pytest_llmops import recorder
 from pytest_llmops.errors import LLMOpsError
 from pytest_llmops.metrics.vectors import cosine
+from pytest_llmops.semantics import checks
 
 DATA = Path(__file__).parent / "data"
 HALVES = {
@@ -85,9 +86,9 @@ def similarity(embedder: Any, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
     return np.array([max(0.0, float(rows[a] @ rows[b])) for a, b in pairs])
 
 
-def alarms(pairs: Sequence[tuple[str, str]], names: Sequence[str] = guards.DEFAULT) -> np.ndarray:
+def alarms(pairs: Sequence[tuple[str, str]], names: Sequence[str] = checks.DEFAULT) -> np.ndarray:
     return np.array(
-        [bool(guards.compare(actual, expected, guards=names).alarms) for actual, expected in pairs],
+        [bool(checks.compare(actual, expected, guards=names).alarms) for actual, expected in pairs],
         dtype=bool,
     )
 

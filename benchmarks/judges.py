@@ -21,10 +21,11 @@ from typing import Any
 
 from benchmarks.figures import line, wall_s
 from pytest_llmops import recorder
-from pytest_llmops.backends.openai import OpenAIModel
-from pytest_llmops.cassettes import intercept, store, tape
+from pytest_llmops.cassettes import store, tape
+from pytest_llmops.cassettes.http import interception
 from pytest_llmops.judges.rubric import quality
 from pytest_llmops.protocols import Completion, Json
+from pytest_llmops.providers.openai import OpenAIModel
 from pytest_llmops.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -136,7 +137,7 @@ def judged_one(judge: Any, row: dict[str, str]) -> None:
 
 
 def with_tape(path: Path, mode: Any, work: Callable[[], None]) -> None:
-    intercept.enter()
+    interception.enter()
     recorder.push(rec := recorder.Recorder(settings=Settings()))
     tape.insert(one := tape.Tape(path, mode))
     try:
@@ -144,7 +145,7 @@ def with_tape(path: Path, mode: Any, work: Callable[[], None]) -> None:
     finally:
         tape.eject(one)
         recorder.pop(rec)
-        intercept.leave()
+        interception.leave()
         one.close()
 
 

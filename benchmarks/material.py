@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.question import ask
-from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.cassettes.wire import fold
+from pytest_llmops.cassettes.request_key import ask
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.wire.body import fold
 
 URL = "http://127.0.0.1:8080/v1/chat/completions"
 HEADERS = {"content-type": "application/json"}

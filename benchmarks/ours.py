@@ -18,8 +18,9 @@ import httpx2
 from benchmarks.figures import cpu_s, in_turns, line, ms, wall_s
 from benchmarks.material import ANSWER, HEADERS, PROMPT, URL, answer, body, write_ours
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import deck, intercept, store
-from pytest_llmops.cassettes.answers import Answer
+from pytest_llmops.cassettes import active_tape, store
+from pytest_llmops.cassettes.http import interception
+from pytest_llmops.cassettes.response import Answer
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.settings import Settings
@@ -36,11 +37,11 @@ def inserted(one: Tape) -> Iterator[recorder.Recorder]:
     """Have a tape in use, as the plugin has for a test."""
     rec = recorder.Recorder(settings=Settings())
     recorder.push(rec)
-    deck.insert(one)
+    active_tape.insert(one)
     try:
         yield rec
     finally:
-        deck.eject(one)
+        active_tape.eject(one)
         recorder.pop(rec)
 
 
@@ -194,7 +195,7 @@ def journal(folder: Path) -> Iterator[str]:
 
 
 def lines(folder: Path) -> Iterator[str]:
-    intercept.enter()
+    interception.enter()
     paths = {size: write_ours(folder / f"ours-{size}.json", size) for size in (10, 100, 1_000, 10_000)}
     for size in (1_000, 10_000):
         yield from load(paths[size], size)

@@ -13,7 +13,8 @@ from benchmarks.figures import cpu_s, in_turns, line, ms
 from benchmarks.material import HEADERS, URL, body, write_ours, write_vcrpy
 from benchmarks.ours import inserted
 from benchmarks.startup import cpu_s as cpu_of_pytest
-from pytest_llmops.cassettes import intercept, store
+from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.tape import Tape
 
 SIZE = 1000
@@ -31,7 +32,7 @@ def in_order(folder: Path, *, full: bool) -> Iterator[str]:
     logging.getLogger("vcr").setLevel(logging.ERROR)
     theirs, mine = write_vcrpy(folder / "theirs.yaml", SIZE), write_ours(folder / "ours.json", SIZE)
     asked = [body(n) for n in range(SIZE)]
-    intercept.enter()
+    interception.enter()
     rounds = 5
     ours = statistics.median(_whole(mine, asked) for _ in range(rounds + 1))
     with (

@@ -14,11 +14,12 @@ import openai
 
 from benchmarks.figures import line
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import intercept, store, tape
-from pytest_llmops.cassettes.question import ask
-from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.cassettes.wire import fold
+from pytest_llmops.cassettes import store, tape
+from pytest_llmops.cassettes.http import interception
+from pytest_llmops.cassettes.request_key import ask
+from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import Settings
+from pytest_llmops.wire.body import fold
 
 CALLS = 200
 ROUNDS = 15
@@ -81,7 +82,7 @@ def lines() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "bench.json"
         cassette(path, 100)
-        intercept.enter()
+        interception.enter()
         recorder.push(rec := recorder.Recorder(settings=Settings()))
         tape.insert(one := tape.Tape(path))
         try:
@@ -89,7 +90,7 @@ def lines() -> Iterator[str]:
         finally:
             tape.eject(one)
             recorder.pop(rec)
-            intercept.leave()
+            interception.leave()
 
 
 def measured() -> Iterator[str]:

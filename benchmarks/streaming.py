@@ -14,7 +14,7 @@ import httpx2
 from benchmarks.figures import in_turns, line, ms
 from benchmarks.loopback import PAUSE_S, WORDS, Server
 from benchmarks.ours import inserted
-from pytest_llmops.cassettes import intercept
+from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.tape import Tape
 
 ROUNDS = 11
@@ -44,7 +44,7 @@ def _own(way: Callable[[], Any]) -> float:
 
 
 def lines(folder: Path, *, peers: bool) -> Iterator[str]:
-    intercept.enter()
+    interception.enter()
     with Server() as server, httpx2.Client() as client:
         first_token_s(client, server.url)
 

@@ -9,21 +9,19 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_llmops.assertions.absent import assert_not_contains as assert_not_contains
-    from pytest_llmops.assertions.absent import assert_not_matches as assert_not_matches
-    from pytest_llmops.assertions.agreement import assert_judge_agrees as assert_judge_agrees
     from pytest_llmops.assertions.checklist import assert_checklist as assert_checklist
     from pytest_llmops.assertions.chunks import assert_chunks as assert_chunks
     from pytest_llmops.assertions.chunks import assert_clean as assert_clean
     from pytest_llmops.assertions.chunks import assert_span_recall as assert_span_recall
-    from pytest_llmops.assertions.fitness import assert_judge_fit as assert_judge_fit
     from pytest_llmops.assertions.grounding import assert_context_relevance as assert_context_relevance
     from pytest_llmops.assertions.grounding import assert_grounded as assert_grounded
     from pytest_llmops.assertions.index import assert_index_fresh as assert_index_fresh
     from pytest_llmops.assertions.index import assert_reindex_time as assert_reindex_time
     from pytest_llmops.assertions.index import assert_search_latency as assert_search_latency
-    from pytest_llmops.assertions.judged import assert_judge_score as assert_judge_score
-    from pytest_llmops.assertions.preferred import assert_preferred as assert_preferred
+    from pytest_llmops.assertions.judge_agreement import assert_judge_agrees as assert_judge_agrees
+    from pytest_llmops.assertions.judge_canaries import assert_judge_fit as assert_judge_fit
+    from pytest_llmops.assertions.judge_score import assert_judge_score as assert_judge_score
+    from pytest_llmops.assertions.preference import assert_preferred as assert_preferred
     from pytest_llmops.assertions.retrieval import assert_retrieval as assert_retrieval
     from pytest_llmops.assertions.schema import assert_schema as assert_schema
     from pytest_llmops.assertions.score import assert_score as assert_score
@@ -32,15 +30,17 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.text import assert_exact as assert_exact
     from pytest_llmops.assertions.text import assert_fuzzy as assert_fuzzy
     from pytest_llmops.assertions.text import assert_matches as assert_matches
-    from pytest_llmops.cassettes.blocks import use_cassette as use_cassette
+    from pytest_llmops.assertions.text_not import assert_not_contains as assert_not_contains
+    from pytest_llmops.assertions.text_not import assert_not_matches as assert_not_matches
+    from pytest_llmops.cassettes.use_cassette import use_cassette as use_cassette
     from pytest_llmops.errors import LLMOpsError as LLMOpsError
     from pytest_llmops.errors import MeasurementErrored as MeasurementErrored
     from pytest_llmops.errors import MeasurementFailed as MeasurementFailed
     from pytest_llmops.measurement import Measurement as Measurement
+    from pytest_llmops.recorder import collect as collect
     from pytest_llmops.recorder import emit as emit
-    from pytest_llmops.softly import collect as collect
-    from pytest_llmops.softly import soft as soft
-    from pytest_llmops.thresholds import Threshold as Threshold
+    from pytest_llmops.recorder import soft as soft
+    from pytest_llmops.semantics.thresholds import Threshold as Threshold
 
 __version__ = "0.1.0"
 
@@ -49,7 +49,7 @@ _HOMES = {
     "Measurement": "measurement",
     "MeasurementErrored": "errors",
     "MeasurementFailed": "errors",
-    "Threshold": "thresholds",
+    "Threshold": "semantics.thresholds",
     "assert_checklist": "assertions.checklist",
     "assert_chunks": "assertions.chunks",
     "assert_clean": "assertions.chunks",
@@ -59,13 +59,13 @@ _HOMES = {
     "assert_fuzzy": "assertions.text",
     "assert_grounded": "assertions.grounding",
     "assert_index_fresh": "assertions.index",
-    "assert_judge_agrees": "assertions.agreement",
-    "assert_judge_fit": "assertions.fitness",
-    "assert_judge_score": "assertions.judged",
+    "assert_judge_agrees": "assertions.judge_agreement",
+    "assert_judge_fit": "assertions.judge_canaries",
+    "assert_judge_score": "assertions.judge_score",
     "assert_matches": "assertions.text",
-    "assert_not_contains": "assertions.absent",
-    "assert_not_matches": "assertions.absent",
-    "assert_preferred": "assertions.preferred",
+    "assert_not_contains": "assertions.text_not",
+    "assert_not_matches": "assertions.text_not",
+    "assert_preferred": "assertions.preference",
     "assert_reindex_time": "assertions.index",
     "assert_retrieval": "assertions.retrieval",
     "assert_schema": "assertions.schema",
@@ -73,10 +73,10 @@ _HOMES = {
     "assert_search_latency": "assertions.index",
     "assert_semantic": "assertions.semantic",
     "assert_span_recall": "assertions.chunks",
-    "collect": "softly",
+    "collect": "recorder",
     "emit": "recorder",
-    "soft": "softly",
-    "use_cassette": "cassettes.blocks",
+    "soft": "recorder",
+    "use_cassette": "cassettes.use_cassette",
 }
 
 __all__ = [

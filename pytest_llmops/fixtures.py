@@ -12,10 +12,10 @@ from pytest_llmops.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pytest_llmops.cases import Case
+    from pytest_llmops.cases.files import Case
     from pytest_llmops.cassettes.tape import Tape
     from pytest_llmops.measurement import Json, Measurement
-    from pytest_llmops.prompts import Prompt, Prompts
+    from pytest_llmops.prompts.registry import Prompt, Prompts
     from pytest_llmops.protocols import Embedder, Hits, Judge, Model, Retriever
     from pytest_llmops.trace import CallLog
 
@@ -37,9 +37,12 @@ def llm() -> Model:
 @pytest.fixture
 def judge(request: pytest.FixtureRequest) -> Judge:
     """The judge of ``@pytest.mark.judge(name)``; ``quality`` without a marker. Needs ``--llm-judge``."""
-    from pytest_llmops import marks, recorder
+    from pytest_llmops import recorder
+    from pytest_llmops.harness import markers
 
-    return cast("Judge", recorder.lookup("judge", marks.judge_name(marks.arguments(request.node, "judge"))))
+    return cast(
+        "Judge", recorder.lookup("judge", markers.judge_name(markers.arguments(request.node, "judge")))
+    )
 
 
 @pytest.fixture
@@ -49,10 +52,10 @@ def judge_canaries(request: pytest.FixtureRequest) -> Callable[..., Measurement]
     A judge is tried once a version: what it said lies in a cassette of that version, which all tests share. Needs
     ``--llm-judge``.
     """
-    from pytest_llmops import marks
-    from pytest_llmops.assertions.fitness import tried_once
+    from pytest_llmops.assertions.judge_canaries import tried_once
+    from pytest_llmops.harness import markers
 
-    return partial(tried_once, default=marks.judge_name(marks.arguments(request.node, "judge")))
+    return partial(tried_once, default=markers.judge_name(markers.arguments(request.node, "judge")))
 
 
 @pytest.fixture
@@ -66,18 +69,20 @@ def embedder() -> Embedder:
 @pytest.fixture
 def prompts(request: pytest.FixtureRequest) -> Prompts:
     """The prompts of the nearest prompts folder: ``prompts.get(name, version)``."""
-    from pytest_llmops import marks, recorder
+    from pytest_llmops import recorder
+    from pytest_llmops.harness import markers
 
-    return marks.prompts_of(request.node, recorder.settings())
+    return markers.prompts_of(request.node, recorder.settings())
 
 
 @pytest.fixture
 def prompt(request: pytest.FixtureRequest) -> Prompt:
     """The prompt of ``@pytest.mark.prompt(name)``, in the version under test."""
-    from pytest_llmops import marks, recorder
+    from pytest_llmops import recorder
+    from pytest_llmops.harness import markers
 
     asked = getattr(request, "param", "")
-    found = marks.prompt_for(request.node, recorder.settings(), asked)
+    found = markers.prompt_for(request.node, recorder.settings(), asked)
     alias = asked if asked != found.version else ""
     facts = {"name": found.name, "version": found.version, "alias": alias, "fingerprint": found.fingerprint}
     recorder.note({"prompt": {**facts, "path": _relative(request, found.path)}})
@@ -109,13 +114,14 @@ def case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture
 def retriever(request: pytest.FixtureRequest) -> Retriever:
     """The retriever of ``@pytest.mark.retriever(name, k=)``: ``retriever.search(query)`` returns `Hits`."""
-    from pytest_llmops import marks, recorder
+    from pytest_llmops import recorder
     from pytest_llmops.errors import UsageError
+    from pytest_llmops.harness import markers
 
-    marker = marks.arguments(request.node, "retriever")
+    marker = markers.arguments(request.node, "retriever")
     if marker is None:
         raise UsageError(f"{request.node.nodeid}: the `retriever` fixture needs @pytest.mark.retriever(name)")
-    name, k, embedder = marks.retriever_marker(marker)
+    name, k, embedder = markers.retriever_marker(marker)
     hook = request.node.ihook.pytest_llmops_retrievers(config=request.config)
     known = {key for one in hook for key in one}
     if embedder and name in known:
@@ -125,7 +131,7 @@ def retriever(request: pytest.FixtureRequest) -> Retriever:
     found = (
         cast("Retriever", recorder.lookup("retriever", name))
         if name in known
-        else marks.corpus_retriever(request.node, recorder.settings(), name, embedder)
+        else markers.corpus_retriever(request.node, recorder.settings(), name, embedder)
     )
     facts = {"name": name, "k": k, "documents": getattr(found, "documents", None)}
     recorder.note({"retriever": {**facts, "fingerprint": getattr(found, "fingerprint", "")}})
@@ -169,7 +175,7 @@ def llm_cassette(request: pytest.FixtureRequest) -> Tape:
 
 def _ours(request: pytest.FixtureRequest, name: str) -> None:
     from pytest_llmops.errors import UsageError
-    from pytest_llmops.harness import FOREIGN, is_recorded_elsewhere
+    from pytest_llmops.harness.item import FOREIGN, is_recorded_elsewhere
 
     if is_recorded_elsewhere(request.node):
         raise UsageError(

@@ -14,7 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder, Judge, Model, Retriever
-    from pytest_llmops.runs import Run
+    from pytest_llmops.results.run import Run
 
 
 @pytest.hookspec

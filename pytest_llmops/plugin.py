@@ -26,12 +26,12 @@ from pytest_llmops.fixtures import (
     prompts,
     retriever,
 )
-from pytest_llmops.harness import NEEDS_JUDGE, Harness, is_ours, marked_itself, needs_judge
+from pytest_llmops.harness.item import NEEDS_JUDGE, Harness, is_ours, marked_itself, needs_judge
 from pytest_llmops.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
-    from pytest_llmops.playing import Log
-    from pytest_llmops.session import Controller
+    from pytest_llmops.harness.controller import Controller
+    from pytest_llmops.harness.tapes import Log
 
 OURS = pytest.StashKey[bool]()
 MISSPELT = pytest.StashKey[str]()
@@ -62,7 +62,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, register the markers, and in the controller listen to the reports."""
-    from pytest_llmops.harness import HELP
+    from pytest_llmops.harness.item import HELP
 
     with _usage_errors():
         config.stash[SETTINGS] = read_settings(config)
@@ -86,12 +86,12 @@ class Listener:
         self._skipped_tests: set[str] = set()
         self._run = ExitStack()
         if config.stash[SETTINGS].asks:
-            from pytest_llmops.cassettes import running
+            from pytest_llmops.cassettes import run_folder as running
 
             self._run.enter_context(running.open_folder())
 
     def _wake(self) -> Controller:
-        from pytest_llmops.session import Controller, Statuses
+        from pytest_llmops.harness.controller import Controller, Statuses
 
         if self._controller is None:
             self._controller = Controller(self._config, self._config.stash[SETTINGS])
@@ -145,7 +145,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if watch is not None:
         recorder.wake.remove(watch.wake)
 
-    intercept = sys.modules.get("pytest_llmops.cassettes.intercept")
+    intercept = sys.modules.get("pytest_llmops.cassettes.http.interception")
     if intercept is not None and not recorder.wake:  # else this was a run inside a test of another one
         intercept.leave()
 
@@ -173,12 +173,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     node, settings = metafunc.definition, metafunc.config.stash[SETTINGS]
     if PARAMETRIZED.isdisjoint(metafunc.fixturenames) and not marked_itself(node, "models"):
         return
-    from pytest_llmops import marks, parameters
+    from pytest_llmops.harness import markers, parametrize
 
     with _collect_errors():
-        for name, values, ids in parameters.parameters(node, settings, metafunc.fixturenames):
+        for name, values, ids in parametrize.parameters(node, settings, metafunc.fixturenames):
             metafunc.parametrize(name, values, ids=ids, indirect=True)
-        marked = marks.prompt_marker(marks.arguments(node, "prompt"))
+        marked = markers.prompt_marker(markers.arguments(node, "prompt"))
         if marked:
             metafunc.config.stash[PROMPTS_SEEN][marked[0]] = None
 
@@ -188,10 +188,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     settings = config.stash[SETTINGS]
     config.stash[ITEMS] = items
     if settings.prompt:
-        from pytest_llmops import marks
+        from pytest_llmops.harness import markers
 
         seen = config.stash[PROMPTS_SEEN]
-        config.stash[MISSPELT] = marks.unknown_override(settings, seen)
+        config.stash[MISSPELT] = markers.unknown_override(settings, seen)
         if config.stash[MISSPELT] and not hasattr(config, "workerinput"):
             raise pytest.UsageError(config.stash[MISSPELT])
     for item in filter(is_ours, items):
@@ -203,7 +203,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _call_our_hooks(config: pytest.Config, ours: list[pytest.Item]) -> None:
     if ours and not config.pluginmanager.has_plugin("llmops_ours"):
-        from pytest_llmops.playing import fixtures_of
+        from pytest_llmops.harness.tapes import fixtures_of
 
         fixtures = {one: path for item in ours for one, path in fixtures_of(item)}
         config.pluginmanager.register(Ours(config.stash[WATCH], fixtures), "llmops_ours")
@@ -323,12 +323,12 @@ class Ours:
 
     def _path_now(self, fixturedef: pytest.FixtureDef[Any]) -> Path | None:
         """The cassette of a fixture that a test of ours asks for by `getfixturevalue`."""
-        from pytest_llmops import playing
+        from pytest_llmops.harness import tapes
 
         item = self._watch.running()
-        if fixturedef.scope not in playing.BROAD or item is None or OURS not in item.stash:
+        if fixturedef.scope not in tapes.BROAD or item is None or OURS not in item.stash:
             return None
-        path = playing.cassette_of_fixture(fixturedef)
+        path = tapes.cassette_of_fixture(fixturedef)
         if path is not None:
             self._fixtures[fixturedef] = path
         return path
@@ -356,7 +356,7 @@ def pytest_runtest_makereport(
     if HARNESS not in item.stash and not isinstance(error, LLMOpsError):
         return (yield)
     harness = item.config.stash[WATCH].of(item)
-    from pytest_llmops import session
+    from pytest_llmops.harness import controller as session
 
     if error is not None and not isinstance(error, pytest.skip.Exception):
         session.hide_frames(call, pytest.fail.Exception)

@@ -9,24 +9,24 @@ from pytest_llmops.errors import UnknownName, UsageError
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "embedder": {
-        "tfidf": "pytest_llmops.backends.offline:TfidfEmbedder",
-        "hashing": "pytest_llmops.backends.offline:HashingEmbedder",
-        "minilm": "pytest_llmops.backends.minilm:MiniLMEmbedder",
-        "openai": "pytest_llmops.backends.openai:OpenAIEmbedder",
-        "sentence-transformers": "pytest_llmops.backends.sentence_transformers:SentenceTransformersEmbedder",
+        "tfidf": "pytest_llmops.providers.offline:TfidfEmbedder",
+        "hashing": "pytest_llmops.providers.offline:HashingEmbedder",
+        "minilm": "pytest_llmops.providers.minilm:MiniLMEmbedder",
+        "openai": "pytest_llmops.providers.openai:OpenAIEmbedder",
+        "sentence-transformers": "pytest_llmops.providers.sentence_transformers:SentenceTransformersEmbedder",
     },
     "judge": {
-        "answer_relevance": "pytest_llmops.judges.files:answer_relevance",
-        "compliance": "pytest_llmops.judges.items:compliance",
-        "context_relevance": "pytest_llmops.judges.items:context_relevance",
+        "answer_relevance": "pytest_llmops.judges.rubric_files:answer_relevance",
+        "compliance": "pytest_llmops.judges.checklist:compliance",
+        "context_relevance": "pytest_llmops.judges.checklist:context_relevance",
         "decisions": "pytest_llmops.judges.decisions:decisions_judge",
         "grounding": "pytest_llmops.judges.grounding:Grounding",
         "quality": "pytest_llmops.judges.rubric:quality",
-        "rubric": "pytest_llmops.judges.files:rubric_judge",
+        "rubric": "pytest_llmops.judges.rubric_files:rubric_judge",
     },
     "model": {
-        "app": "pytest_llmops.models:app_model",
-        "judge": "pytest_llmops.models:judge_model",
+        "app": "pytest_llmops.providers.selection:app_model",
+        "judge": "pytest_llmops.providers.selection:judge_model",
     },
 }
 

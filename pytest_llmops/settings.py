@@ -13,9 +13,9 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias
 
-from pytest_llmops import parsing
+from pytest_llmops._util import option_values
+from pytest_llmops._util.option_values import Parser
 from pytest_llmops.errors import SettingError
-from pytest_llmops.parsing import Parser
 
 RecordMode: TypeAlias = Literal["none", "new", "all", "live", "verify"]
 Api: TypeAlias = Literal["chat", "responses"]
@@ -62,93 +62,93 @@ class Settings:
     """
 
     judge: bool = _option(
-        parsing.yes, False, "run the tests that need a judge; without it they are skipped", flag="--llm-judge", switch=True, ini=None
+        option_values.yes, False, "run the tests that need a judge; without it they are skipped", flag="--llm-judge", switch=True, ini=None
     )  # fmt: skip
     model: str | tuple[str, ...] = _option(
-        parsing.models, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME; several make one test for each (repeatable; what addopts names counts too)",
+        option_values.models, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME; several make one test for each (repeatable; what addopts names counts too)",
         flag="--llm-model",
         metavar="NAME", ini="linelist", env=("LLMOPS_MODEL",), repeat=True,
     )  # fmt: skip
     judge_model: str = _option(
-        parsing.text, "", "model of the judges, likewise; left out: the same as --llm-model, if that names one alone", flag="--llm-judge-model",
+        option_values.text, "", "model of the judges, likewise; left out: the same as --llm-model, if that names one alone", flag="--llm-judge-model",
         metavar="NAME", env=("LLMOPS_JUDGE_MODEL",),
     )  # fmt: skip
     same_model: SameModel = _option(
-        parsing.one_of("warn", "error", "allow"), "warn",
+        option_values.one_of("warn", "error", "allow"), "warn",
         "a judge whose model is the model under test prefers its own text. warn: the reports say so; error: its verdicts are "
         "unscored; allow: nothing is said",
     )  # fmt: skip
     base_url: str = _option(
-        parsing.url, "", "OpenAI-compatible server; also set as OPENAI_BASE_URL for the application under test",
+        option_values.url, "", "OpenAI-compatible server; also set as OPENAI_BASE_URL for the application under test",
         flag="--llm-base-url", metavar="URL", env=("OPENAI_BASE_URL",),
     )  # fmt: skip
     api: Api = _option(
-        parsing.one_of("chat", "responses"), "chat", "API that the `llm` fixture and the judges speak: chat or responses",
+        option_values.one_of("chat", "responses"), "chat", "API that the `llm` fixture and the judges speak: chat or responses",
         flag="--llm-api", metavar="chat|responses",
     )  # fmt: skip
     record: RecordMode = _option(
-        parsing.one_of("none", "new", "all", "live", "verify"), "none",
+        option_values.one_of("none", "new", "all", "live", "verify"), "none",
         "none: recordings answer, a missing one is an error; new: record what is missing; all: record again; "
         "live: neither read nor write; verify: ask live, tell what differs from the recording, write nothing",
         flag="--llm-record", metavar="none|new|all|live|verify",
     )  # fmt: skip
     record_errors: bool = _option(
-        parsing.yes, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
+        option_values.yes, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
         flag="--llm-record-errors", switch=True, ini="bool",
     )  # fmt: skip
     max_calls: int | None = _option(
-        parsing.count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N",
+        option_values.count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N",
         ini="int",
     )  # fmt: skip
     budget: float | None = _option(
-        parsing.money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",
+        option_values.money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",
         flag="--llm-budget", metavar="USD", ini="float",
     )  # fmt: skip
     judge_concurrency: int = _option(
-        parsing.positive, 8, "live calls of judges at the same time, over all the workers of the run", flag="--llm-judge-concurrency",
+        option_values.positive, 8, "live calls of judges at the same time, over all the workers of the run", flag="--llm-judge-concurrency",
         metavar="N", ini="int",
     )  # fmt: skip
     judge_reuse: bool = _option(
-        parsing.yes, True, "what a judge was answered once is not paid again in the same run: other tests take that answer for the same question",
+        option_values.yes, True, "what a judge was answered once is not paid again in the same run: other tests take that answer for the same question",
         ini="bool",
     )  # fmt: skip
     ignore: tuple[str, ...] = _option(
-        parsing.each(parsing.json_path), (),
+        option_values.each(option_values.json_path), (),
         "what of a request does not count in the search for its recording: JSON paths (`metadata.run_id`, `messages[*].id`, "
         "`**.request_id`) and query parameters (`?session`)",
         ini="linelist",
     )  # fmt: skip
     prompt: tuple[str, ...] = _option(
-        parsing.each(parsing.name_version), (), "run with another version of a prompt (repeatable)", flag="--llm-prompt",
+        option_values.each(option_values.name_version), (), "run with another version of a prompt (repeatable)", flag="--llm-prompt",
         metavar="NAME=VERSION", ini="linelist", repeat=True,
     )  # fmt: skip
     report: tuple[str, ...] = _option(
-        parsing.each(parsing.report), (), "write a report; the kind goes by the suffix, .html or .json (repeatable)", flag="--llm-report",
+        option_values.each(option_values.report), (), "write a report; the kind goes by the suffix, .html or .json (repeatable)", flag="--llm-report",
         metavar="FILE", ini="linelist", repeat=True,
     )  # fmt: skip
     embedder: str = _option(
-        parsing.text, "tfidf", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
+        option_values.text, "tfidf", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
     )  # fmt: skip
     semantic_threshold: str = _option(
-        parsing.text, "", "file that `llmops calibrate semantic` wrote: the default bound of the embedder it was made for"
+        option_values.text, "", "file that `llmops calibrate semantic` wrote: the default bound of the embedder it was made for"
     )  # fmt: skip
     vector_cache: str = _option(
-        parsing.text, "", "folder in which vectors of local embedders are kept between runs; left out: nothing is written"
+        option_values.text, "", "folder in which vectors of local embedders are kept between runs; left out: nothing is written"
     )  # fmt: skip
     calibrations: str = _option(
-        parsing.text, "calibrations", "folder of what is known of the judges, as `llmops judge calibrate --out` and `llmops judge probe --out` write it"
+        option_values.text, "calibrations", "folder of what is known of the judges, as `llmops judge calibrate --out` and `llmops judge probe --out` write it"
     )  # fmt: skip
     prompts_dir: str = _option(
-        parsing.text, "prompts", "folder of the prompts, looked for from the test's folder upwards"
+        option_values.text, "prompts", "folder of the prompts, looked for from the test's folder upwards"
     )  # fmt: skip
     corpora_dir: str = _option(
-        parsing.text, "corpora", "folder of the retrievers' corpora, looked for from the test's folder upwards"
+        option_values.text, "corpora", "folder of the retrievers' corpora, looked for from the test's folder upwards"
     )  # fmt: skip
     allow_hosts: tuple[str, ...] = _option(
-        parsing.each(parsing.host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
+        option_values.each(option_values.host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
     )  # fmt: skip
     junit_properties: bool = _option(
-        parsing.yes, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"
+        option_values.yes, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"
     )  # fmt: skip
 
     @property

@@ -20,9 +20,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.backends.offline import ScriptedModel
 from pytest_llmops.errors import JudgeError, ModelError
 from pytest_llmops.protocols import Embedder, Hit, Hits, Judge, Message, Model, Retriever, Verdict
+from pytest_llmops.providers.offline import ScriptedModel
 
 if TYPE_CHECKING:
     from numpy import float32

@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 from support import messages
 
-from pytest_llmops.cassettes.redact import SECRET_NAMES
+from pytest_llmops.redaction.redactor import SECRET_NAMES
 
 OWN = (
     "LLMOPS_SHARED_DATA",

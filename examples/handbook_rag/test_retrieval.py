@@ -10,7 +10,7 @@ import pytest
 from pytest_llmops import assert_retrieval
 
 if TYPE_CHECKING:
-    from pytest_llmops.cases import Case
+    from pytest_llmops.cases.files import Case
     from pytest_llmops.protocols import Retriever
 
 QUESTIONS = Path(__file__).parent / "cases" / "questions.jsonl"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmops import assert_judge_agrees
-from pytest_llmops.cases import load_cases
+from pytest_llmops.cases.files import load_cases
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmops import assert_contains, assert_fuzzy, assert_semantic
-from pytest_llmops.cases import load_cases
+from pytest_llmops.cases.files import load_cases
 
 if TYPE_CHECKING:
-    from pytest_llmops.cases import Case
-    from pytest_llmops.prompts import Prompt, Prompts
+    from pytest_llmops.cases.files import Case
+    from pytest_llmops.prompts.registry import Prompt, Prompts
     from pytest_llmops.protocols import Model
 
 MUST_HOLD = Path(__file__).parent / "cases" / "must_hold.jsonl"

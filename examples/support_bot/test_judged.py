@@ -9,8 +9,8 @@ import pytest
 from pytest_llmops import assert_judge_score
 
 if TYPE_CHECKING:
-    from pytest_llmops.cases import Case
-    from pytest_llmops.prompts import Prompt
+    from pytest_llmops.cases.files import Case
+    from pytest_llmops.prompts.registry import Prompt
     from pytest_llmops.protocols import Judge, Model
 
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pytest_llmops import assert_exact, assert_matches, assert_schema
 
 if TYPE_CHECKING:
-    from pytest_llmops.cases import Case
-    from pytest_llmops.prompts import Prompt
+    from pytest_llmops.cases.files import Case
+    from pytest_llmops.prompts.registry import Prompt
     from pytest_llmops.protocols import Model
 
 SCHEMA_FILE = Path(__file__).parent / "prompts" / "support" / "ticket" / "ticket.schema.json"

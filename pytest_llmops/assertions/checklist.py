@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.port import Asked, not_asked, texts_of, told_of, verdict_of
-from pytest_llmops.judges.suspicion import suspicions
+from pytest_llmops.judges.evaluate import Asked, not_asked, texts_of, told_of, verdict_of
+from pytest_llmops.judges.protocol.injection_signs import suspicions
 from pytest_llmops.measurement import Json, Measurement, shorten
 from pytest_llmops.protocols import Hits, Verdict
 
@@ -56,7 +56,7 @@ def assert_checklist(
         UsageError: No items, or a bound that is no share.
     """
     __tracebackhide__ = True
-    from pytest_llmops.judges.items import checklist
+    from pytest_llmops.judges.checklist import checklist
 
     texts_of("assert_checklist", question=question, reference=reference)
     if at_least is not None and (isinstance(at_least, bool) or not 0 <= at_least <= 1):

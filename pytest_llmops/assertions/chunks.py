@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack, cast
 
-from pytest_llmops import recorder, softly
+from pytest_llmops import recorder
+from pytest_llmops import recorder as softly
+from pytest_llmops.chunks.adapters import Piece, read
 from pytest_llmops.chunks.bounds import (
     ChunkLimits,
     DirtBounds,
@@ -16,16 +18,15 @@ from pytest_llmops.chunks.bounds import (
     refuse_unknown,
     refuse_without_source,
 )
-from pytest_llmops.chunks.faults import Check
-from pytest_llmops.chunks.reading import Piece, read
+from pytest_llmops.chunks.findings import Check
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UnknownName, UsageError, told
 from pytest_llmops.measurement import Measurement, shorten
 
 if TYPE_CHECKING:
-    from pytest_llmops.cases import Case
-    from pytest_llmops.chunks.aligning import Alignment
+    from pytest_llmops.cases.files import Case
+    from pytest_llmops.chunks.alignment import Alignment
+    from pytest_llmops.chunks.offsets import Ignore, Sources
     from pytest_llmops.chunks.sizes import Limits, Tokenizer
-    from pytest_llmops.chunks.squeezing import Ignore, Sources
 
 VERSION = "1"
 SHOWN_FAULTS = 12
@@ -132,8 +133,8 @@ def assert_span_recall(
     0.5
     """
     __tracebackhide__ = True
-    from pytest_llmops.chunks.answers import span_recall
-    from pytest_llmops.chunks.wordings import wordings
+    from pytest_llmops.chunks.expected_answers import wordings
+    from pytest_llmops.chunks.span_recall import span_recall
 
     refuse_share("assert_span_recall", at_least)
     pieces = read(chunks)
@@ -155,7 +156,7 @@ def assert_span_recall(
 def _answers(cases: object, key: str) -> Iterator[tuple[str, object, object]]:
     """Yield the name, the answer and the document of each case."""
     __tracebackhide__ = True
-    from pytest_llmops.cases import Case, load_cases
+    from pytest_llmops.cases.files import Case, load_cases
 
     if isinstance(cases, Mapping):
         yield from ((str(name), answer, "") for name, answer in cases.items())
@@ -186,7 +187,7 @@ def assert_clean(texts: object, *, label: str = "", **bounds: Unpack[DirtBounds]
         label: Tells two assertions of one test apart.
         bounds: ``at_most_<kind>``, how many places are allowed: ``mojibake``, ``replacement``, ``html``,
             ``control``, ``invisible``, ``hyphenation``, ``repeated``; each 0 unless given; None: record
-            only. For what a kind is, see `pytest_llmops.chunks.cleaning.clean`.
+            only. For what a kind is, see `pytest_llmops.chunks.text_quality.clean`.
 
     Returns:
         The measurements ``chunks.clean.<kind>``, counts.
@@ -199,7 +200,7 @@ def assert_clean(texts: object, *, label: str = "", **bounds: Unpack[DirtBounds]
     []
     """
     __tracebackhide__ = True
-    from pytest_llmops.chunks.cleaning import clean
+    from pytest_llmops.chunks.text_quality import clean
 
     given = cast("dict[str, object]", bounds)
     refuse_unknown("assert_clean", given, DirtBounds)
@@ -211,8 +212,8 @@ def assert_clean(texts: object, *, label: str = "", **bounds: Unpack[DirtBounds]
 
 
 def _alignment(pieces: Sequence[Piece], source: Sources, ignore: Ignore) -> Alignment:
-    from pytest_llmops.chunks.aligning import align
-    from pytest_llmops.chunks.squeezing import source_of
+    from pytest_llmops.chunks.alignment import align
+    from pytest_llmops.chunks.offsets import source_of
 
     return align(source_of(source, ignore), pieces, ignore)
 
@@ -220,7 +221,7 @@ def _alignment(pieces: Sequence[Piece], source: Sources, ignore: Ignore) -> Alig
 def _whole(pieces: Sequence[Piece], source: Sources, ignore: Ignore) -> tuple[list[Check], Alignment | None]:
     """Return the checks against the source, and where the chunks stand in it."""
     __tracebackhide__ = True
-    from pytest_llmops.chunks import blocks, coverage, edges
+    from pytest_llmops.chunks import boundaries, coverage, tables_and_code
 
     alignment = _alignment(pieces, source, ignore)
     if not alignment.source.size:
@@ -231,22 +232,22 @@ def _whole(pieces: Sequence[Piece], source: Sources, ignore: Ignore) -> tuple[li
         coverage.invented(alignment),
         coverage.out_of_order(alignment),
         coverage.misplaced(alignment),
-        edges.changed_words(alignment),
-        edges.cut_words(alignment),
-        edges.cut_sentences(alignment),
-        blocks.cut_tables(alignment),
-        blocks.cut_code(alignment),
+        boundaries.changed_words(alignment),
+        boundaries.cut_words(alignment),
+        boundaries.cut_sentences(alignment),
+        tables_and_code.cut_tables(alignment),
+        tables_and_code.cut_code(alignment),
     ]
     return [one for one in found if one is not None], alignment
 
 
 def _alone(pieces: Sequence[Piece]) -> Iterator[Check]:
-    from pytest_llmops.chunks import repeats, sizes
+    from pytest_llmops.chunks import duplicates, sizes
 
     yield sizes.empty(pieces)
-    yield repeats.duplicates(pieces)
-    yield repeats.near_duplicates(pieces)
-    yield repeats.boilerplate(pieces)
+    yield duplicates.duplicates(pieces)
+    yield duplicates.near_duplicates(pieces)
+    yield duplicates.boilerplate(pieces)
 
 
 def _sized(

@@ -8,13 +8,14 @@ from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, cast
 
-from pytest_llmops import guards, recorder
-from pytest_llmops.cache import cached
+from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError, told
-from pytest_llmops.grounding import MAX_CLAIMS, Claim, Statement, ground, relevance, taken_apart
 from pytest_llmops.measurement import Json, Measurement, amount, shorten
 from pytest_llmops.protocols import Chunk, Hit, Verdict
-from pytest_llmops.thresholds import default_bound
+from pytest_llmops.providers.embedding_cache import cached
+from pytest_llmops.semantics import checks
+from pytest_llmops.semantics.grounding import MAX_CLAIMS, Claim, Statement, ground, relevance, taken_apart
+from pytest_llmops.semantics.thresholds import default_bound
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder, Judge
@@ -39,7 +40,7 @@ def assert_grounded(
 
     Offline, and no judge: it finds numbers, names, negations and statements that stand in no context. What
     follows from several contexts together it calls unsupported, and a wrong word among many right ones may get
-    through. How it decides is told in `pytest_llmops.grounding`, how often it is right in ``docs/retrieval.md``.
+    through. How it decides is told in `pytest_llmops.semantics.grounding`, how often it is right in ``docs/retrieval.md``.
 
     Args:
         answer: Its sentences are the claims; greetings, questions, offers of help and opinions are left out.
@@ -72,7 +73,7 @@ def assert_grounded(
         Measurement,
         name="grounding.supported",
         label=label,
-        version=f"{VERSION}/guards/{guards.VERSION}/{found.version}",
+        version=f"{VERSION}/guards/{checks.VERSION}/{found.version}",
     )
     detail: dict[str, Json] = {
         "actual": answer if isinstance(answer, str) else None,

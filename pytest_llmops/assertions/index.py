@@ -8,14 +8,16 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pytest_llmops import freshness, recorder, softly
+from pytest_llmops import recorder
+from pytest_llmops import recorder as softly
 from pytest_llmops.errors import MeasurementErrored, UsageError, told
 from pytest_llmops.measurement import Json, Measurement, amount, shorten
 from pytest_llmops.protocols import Retriever
-from pytest_llmops.searching import builtin
+from pytest_llmops.retrievers import freshness
+from pytest_llmops.retrievers.base import builtin
 
 if TYPE_CHECKING:
-    from pytest_llmops.freshness import Documents, Freshness, Keys
+    from pytest_llmops.retrievers.freshness import Documents, Freshness, Keys
 
 VERSION = "1"
 MAX_NAMED = 4
@@ -46,7 +48,7 @@ def assert_index_fresh(
 
     Args:
         index: A retriever in memory or of a store that can be listed, chunks, or a mapping of id to text,
-            modification time or `pytest_llmops.freshness.Stamp`.
+            modification time or `pytest_llmops.retrievers.freshness.Stamp`.
         source: What it was built from: the same, or a folder of .md and .txt files, or a .jsonl file.
         at_most_age_s: Bound for the age of the document that was indexed first (``indexed_at`` in the
             metadata; where the index does not say, that was modified first); None: record only, if it is known.

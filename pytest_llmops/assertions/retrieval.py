@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import recorder
+from pytest_llmops.cases.queries import Query, Ranked, answers, queries
 from pytest_llmops.errors import LLMOpsError, UsageError
 from pytest_llmops.measurement import Json, Measurement, amount, shorten
 from pytest_llmops.metrics.ranking import Scores, evaluate, interval, parse
 from pytest_llmops.metrics.retrieval import METRICS
 from pytest_llmops.protocols import Hit, Hits
-from pytest_llmops.queries import Query, Ranked, answers, queries
 
 if TYPE_CHECKING:
-    from pytest_llmops.queries import Answered, Asked
+    from pytest_llmops.cases.queries import Answered, Asked
 
 VERSION = "1"
 MAX_RANK_LINES = 4
@@ -50,7 +50,7 @@ def assert_retrieval(
             id -> score); or the path of a run in TREC's format.
         relevant: The ids that should be found, or id -> grade (1 and more is relevant). For many queries: the
             path of a case file or of TREC's judgements, a list of cases or a mapping, see
-            `pytest_llmops.queries.queries`. A query that the run does not have scores 0; one to which nothing
+            `pytest_llmops.cases.queries.queries`. A query that the run does not have scores 0; one to which nothing
             is relevant is not scored, and told.
         metric: ``hit_rate``, ``precision``, ``recall``, ``r_precision``, ``mrr``, ``map``, ``ndcg`` or
             ``bpref``, from 0 to 1, with ``@k`` for the first k hits only; as trec_eval counts them.

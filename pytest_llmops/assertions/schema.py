@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-from pytest_llmops import answers, contrast, recorder, schemas
+from pytest_llmops import recorder, schemas
+from pytest_llmops.assertions import _arguments as answers
+from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.errors import MeasurementErrored, UsageError, WireError, told
 from pytest_llmops.measurement import Json, Measurement, plain, shorten
-from pytest_llmops.metrics import jsontext
-from pytest_llmops.metrics.jsontext import Found, NoJson, Parts
-from pytest_llmops.schemas import Difference, Engine, Schema
-from pytest_llmops.schemas.difference import MAX_DIFFERENCES, path
+from pytest_llmops.schemas import Difference, Engine, Schema, json_extraction
+from pytest_llmops.schemas.differences import MAX_DIFFERENCES, path
+from pytest_llmops.schemas.json_extraction import Found, NoJson, Parts
 
 MAX_PARSED_CHARS = 65_536
 """JSON of a parsed value up to which it is kept in ``detail["parsed"]``."""
@@ -35,7 +36,7 @@ def assert_schema(
 ) -> Measurement:
     """Assert that an answer is JSON that fits a schema.
 
-    The JSON of a text may stand alone, in a fenced block or within prose (`pytest_llmops.metrics.jsontext`
+    The JSON of a text may stand alone, in a fenced block or within prose (`pytest_llmops.schemas.json_extraction`
     says in which order it is looked for); it is never repaired. An application that parses the whole text
     is better tested with ``assert_schema(json.loads(answer), schema)``. Of several different values the one
     that fits is meant, unless there is another of its kind (object or array): then the answer is not clear, and
@@ -183,8 +184,8 @@ def _outcome(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
         return _in_text(actual, schema, partial=partial)
     if not isinstance(actual, (dict, list)):
         raise _Unfit(_unfit(actual))
-    if jsontext.depth(actual) > jsontext.MAX_DEPTH:
-        raise _Unfit(f"the answer is nested deeper than {jsontext.MAX_DEPTH} levels")
+    if json_extraction.depth(actual) > json_extraction.MAX_DEPTH:
+        raise _Unfit(f"the answer is nested deeper than {json_extraction.MAX_DEPTH} levels")
     if foreign := _foreign(actual):
         raise _Unfit(f"the answer is no JSON: {foreign}")
     try:
@@ -197,11 +198,11 @@ def _outcome(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
 
 def _in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome:
     __tracebackhide__ = True
-    found = jsontext.candidates(text)
+    found = json_extraction.candidates(text)
     begun = _begun(text, found) if partial else None
     broken_off = _broken_off(text, begun, schema) if begun is not None else None
     if partial and begun is None and isinstance(found, NoJson):
-        closed = jsontext.candidates(schemas.without_fence_begun(text))
+        closed = json_extraction.candidates(schemas.without_fence_begun(text))
         found = found if isinstance(closed, NoJson) else closed
     if isinstance(found, NoJson):
         return broken_off or _Outcome(problem=found.reason, position=found.position)
@@ -242,7 +243,7 @@ def _broken_off(text: str, begun: schemas.Partial, schema: Schema) -> _Outcome:
     __tracebackhide__ = True
     value = plain(begun.value)
     found = [*_twice(begun.duplicates), *schema.differences(value, unfinished=begun.unfinished)]
-    place = f"breaks off at {jsontext.where(text, len(text))}, within {begun.unfinished.path}"
+    place = f"breaks off at {json_extraction.where(text, len(text))}, within {begun.unfinished.path}"
     return _Outcome(
         value,
         differences=tuple(found[:MAX_DIFFERENCES]),
@@ -278,7 +279,7 @@ def _chosen(text: str, checked: Sequence[tuple[Found, Json, tuple[Difference, ..
     rivals = [one for one, _, _ in checked if fitting and type(one.value) is type(fitting[0].value)]
     if len(fitting) > 1 or len(rivals) > 1:
         first, second = (
-            jsontext.where(text, one.start) for one in (rivals if len(rivals) > 1 else fitting)[:2]
+            json_extraction.where(text, one.start) for one in (rivals if len(rivals) > 1 else fitting)[:2]
         )
         problem = (
             f"expected one JSON value, got {len(checked)} different ones, at {first} and at {second}; "

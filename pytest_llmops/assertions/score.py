@@ -10,7 +10,9 @@ from functools import partial
 from types import EllipsisType
 from typing import Literal
 
-from pytest_llmops import answers, contrast, recorder
+from pytest_llmops import recorder
+from pytest_llmops.assertions import _arguments as answers
+from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.errors import MeasurementErrored, UsageError, told
 from pytest_llmops.measurement import UNITS, Json, Measurement, plain, shorten
 

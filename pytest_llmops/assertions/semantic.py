@@ -7,12 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from pytest_llmops import guards as guarding
-from pytest_llmops import recorder, semantics, softly
+from pytest_llmops import recorder
+from pytest_llmops import recorder as softly
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UsageError, told
 from pytest_llmops.measurement import Json, Measurement, apart, shorten
-from pytest_llmops.semantics import QUOTED, Bound, Guards
-from pytest_llmops.thresholds import name_of
+from pytest_llmops.semantics import checks as guarding
+from pytest_llmops.semantics import similarity
+from pytest_llmops.semantics.similarity import QUOTED, Bound, Guards
+from pytest_llmops.semantics.thresholds import name_of
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder
@@ -74,16 +76,16 @@ def assert_semantic(
     'passed'
     """
     __tracebackhide__ = True
-    references = semantics.references(expected)
-    names = semantics.guards(guards)
-    used = semantics.embedder(embedder)
+    references = similarity.references(expected)
+    names = similarity.guards(guards)
+    used = similarity.embedder(embedder)
     asked = recorder.settings().embedder if embedder is None else embedder
-    bound = semantics.bound(at_least, used, asked=asked if isinstance(asked, str) else "")
+    bound = similarity.bound(at_least, used, asked=asked if isinstance(asked, str) else "")
     measurement = _measured(actual, references, used, bound, label)
     if not isinstance(actual, str) or not actual.strip():
         return _emit(measurement, actual or "", references, 0)
     scores = cast("list[float]", measurement.detail.get("scores", [0.0] * len(references)))
-    best = semantics.best(actual, references, scores, bound, names)
+    best = similarity.best(actual, references, scores, bound, names)
     if measurement.value is not None:
         measurement = replace(measurement, value=scores[best.index])
     with softly.soft() as block:
@@ -104,7 +106,7 @@ def _measured(
         return measured(error=f"expected a text, got {type(actual).__name__}", detail=detail)
     detail["actual"] = actual
     try:
-        scores = semantics.scores(actual, references, embedder)
+        scores = similarity.scores(actual, references, embedder)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
@@ -121,7 +123,7 @@ def _emit(measurement: Measurement, actual: str, references: Sequence[str], inde
         empty = replace(measurement, reason="the text is empty")
         return recorder.emit(empty, verdict=_verdict(empty, nearest, len(references)))
     verdict = _verdict(measurement, nearest, len(references))
-    return recorder.emit(measurement, verdict=verdict, evidence=semantics.evidence(actual, nearest))
+    return recorder.emit(measurement, verdict=verdict, evidence=similarity.evidence(actual, nearest))
 
 
 def _verdict(m: Measurement, nearest: str, count: int) -> str:

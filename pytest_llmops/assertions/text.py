@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from functools import partial as bind
 from itertools import islice
 
-from pytest_llmops import answers, contrast, recorder
-from pytest_llmops.answers import Looked, Times
+from pytest_llmops import recorder
+from pytest_llmops.assertions import _arguments as answers
+from pytest_llmops.assertions import _evidence as contrast
+from pytest_llmops.assertions._arguments import Looked, Times
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement
-from pytest_llmops.metrics import lexical, spans
+from pytest_llmops.metrics import lexical, text_spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
 
 MAX_MATCHES = 1_000_000
@@ -128,7 +130,7 @@ class _Search:
             return [one for one in looked if not self.asked.fits(one.count)]
         if self.in_order:
             needles = [one.changed for one in looked]
-            found = spans.chain(self.change(text), needles, whole_words=self.whole_words)
+            found = text_spans.chain(self.change(text), needles, whole_words=self.whole_words)
             return [one for one, start in zip(looked, found, strict=True) if start is None]
         return [one for one in looked if not one.starts]
 

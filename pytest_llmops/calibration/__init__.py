@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pytest_llmops.calibration.bars import Bars, Reached
-from pytest_llmops.calibration.figures import Disagreement, Figures, measure, unfit
-from pytest_llmops.calibration.judging import Judged, ask, stored
-from pytest_llmops.calibration.people import People
-from pytest_llmops.calibration.picture import draw
+from pytest_llmops.calibration.agreement import Disagreement, Figures, measure, unfit
+from pytest_llmops.calibration.confusion import draw
+from pytest_llmops.calibration.human_ceiling import People
 from pytest_llmops.calibration.record import Calibration, Status, beside, records, standing, status, told
-from pytest_llmops.calibration.telling import evidence, facts, lines, summary
+from pytest_llmops.calibration.rendering import evidence, facts, lines, summary
+from pytest_llmops.calibration.requirements import Bars, Reached
+from pytest_llmops.calibration.verdicts import Judged, ask, stored
 
 __all__ = [
     "Bars",

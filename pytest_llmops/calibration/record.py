@@ -8,24 +8,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
-from pytest_llmops import kept
-from pytest_llmops.calibration.bars import Bars
-from pytest_llmops.calibration.figures import Figures
-from pytest_llmops.calibration.judging import Judged
-from pytest_llmops.calibration.telling import facts
+from pytest_llmops._util.text_files import BadFile
+from pytest_llmops.calibration import record_files
+from pytest_llmops.calibration.agreement import Figures
+from pytest_llmops.calibration.labels import Labels
+from pytest_llmops.calibration.rendering import facts
+from pytest_llmops.calibration.requirements import Bars
+from pytest_llmops.calibration.verdicts import Judged
 from pytest_llmops.errors import UsageError
-from pytest_llmops.labels import Labels
 from pytest_llmops.measurement import Json, shorten
 from pytest_llmops.metrics.agreement import Corrected, Rates, corrected_rate
-from pytest_llmops.metrics.curves import wilson
+from pytest_llmops.metrics.classification import wilson
 from pytest_llmops.protocols import Judge
-from pytest_llmops.textfiles import BadFile
 
 SCHEMA = "pytest-llmops/calibration/"
 MAJOR = 1
 SUFFIX = ".calibration.json"
 COMMAND = "llmops judge calibrate"
-KIND = kept.Kind(
+KIND = record_files.Kind(
     "calibration",
     SCHEMA,
     MAJOR,
@@ -173,7 +173,7 @@ def beside(judge: object) -> Path | None:
     >>> beside("rubrics/polite.md").as_posix()
     'rubrics/polite.calibration.json'
     """
-    return kept.beside(judge, SUFFIX)
+    return record_files.beside(judge, SUFFIX)
 
 
 def records(folder: str | Path) -> dict[str, Calibration]:
@@ -185,7 +185,7 @@ def records(folder: str | Path) -> dict[str, Calibration]:
     >>> records("no/such/folder")
     {}
     """
-    return kept.by_name(folder, SUFFIX, Calibration.load)
+    return record_files.by_name(folder, SUFFIX, Calibration.load)
 
 
 def standing(judge: object, name: str, version: str, folder: str) -> dict[str, Json]:
@@ -203,7 +203,9 @@ def standing(judge: object, name: str, version: str, folder: str) -> dict[str, J
     >>> standing(object(), "quality", "1", "no/such/folder")
     {}
     """
-    found = kept.of_judge(judge, name, version=version, folder=folder, suffix=SUFFIX, load=Calibration.load)
+    found = record_files.of_judge(
+        judge, name, version=version, folder=folder, suffix=SUFFIX, load=Calibration.load
+    )
     if found is None:
         return {}
     known: str = status(version, found)

@@ -342,8 +342,8 @@ def estimate(question: object, url: str, *, dearest_usd: float = 0.0) -> float |
 
 
 def _price(model: str, server: str, tokens: int, output: int) -> float | None:
-    from pytest_llmops import prices
     from pytest_llmops.protocols import Usage
+    from pytest_llmops.trace import prices
 
     return prices.cost_usd(model, Usage(input_tokens=tokens, output_tokens=output), api_url=server)
 

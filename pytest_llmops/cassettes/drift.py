@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pytest_llmops.cassettes.answers import Answer
-from pytest_llmops.cassettes.question import Question
+from pytest_llmops.cassettes.request_key import Question
+from pytest_llmops.cassettes.response import Answer
 from pytest_llmops.measurement import Json, shorten
 from pytest_llmops.protocols import Call
 from pytest_llmops.recorder import Exchange

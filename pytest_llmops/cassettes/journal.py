@@ -21,8 +21,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cassettes.wire import check_answer, check_request
 from pytest_llmops.errors import CassetteError
+from pytest_llmops.wire.body import check_answer, check_request
 
 FOLDER = ".journal"
 """Beside the cassettes, and there only while something waits in it: a look that finds none costs next to nothing."""

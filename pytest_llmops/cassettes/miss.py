@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmops.cassettes.question import Question
-from pytest_llmops.cassettes.wire import unfold
+from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten
+from pytest_llmops.wire.body import unfold
 
 WRAP = 76
 SHORTLIST = 40

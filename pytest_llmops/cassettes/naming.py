@@ -6,7 +6,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from pytest_llmops.cassettes.shapes import present
+from pytest_llmops.redaction.patterns import present
 
 MAX_NAME = 80
 MAX_JOINED = 120

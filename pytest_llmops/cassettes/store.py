@@ -1,4 +1,7 @@
-"""One cassette file: reading, and the locked merge of journals into it, which replaces the file in one step."""
+"""One cassette file: reading, and the locked merge of journals into it, which replaces the file in one step.
+
+JSON as a cassette file is laid out: one line a value, but short things whole on one line.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,52 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cassettes import files
-from pytest_llmops.cassettes.blobs import Body, put_back, taken_out
+from pytest_llmops.cassettes import locking
 from pytest_llmops.cassettes.journal import Entry, left_behind, seize, tidy
-from pytest_llmops.cassettes.layout import laid_out
-from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.cassettes.wire import check_answer, check_request
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.wire.blobs import MARKS, Body, put_back, taken_out
+from pytest_llmops.wire.body import check_answer, check_request
+
+WIDTH = 100
+_WHOLE = frozenset({"headers", "payload"})
+"""The keys of a frame of an event stream."""
+_LINE = json.JSONEncoder(ensure_ascii=False)
+
+
+def laid_out(value: Any, end: str = "\n") -> str:
+    r"""Return JSON, indented by one blank a level; numbers, markers and frames are one line each.
+
+    >>> print(laid_out({"a": [1, 2], "b": ["x"]}))
+    {
+     "a": [1, 2],
+     "b": [
+      "x"
+     ]
+    }
+    """
+    if isinstance(value, str):
+        return encode_basestring(value)
+    inner = f"{end} "
+    if isinstance(value, dict) and value and not _is_one_line(value):
+        rows = [f"{encode_basestring(key)}: {laid_out(one, inner)}" for key, one in value.items()]
+        return f"{{{inner}{f',{inner}'.join(rows)}{end}}}"
+    if isinstance(value, list) and value:
+        line = _LINE.encode(value) if all(type(one) in (int, float) for one in value) else ""
+        if 0 < len(line) <= WIDTH:
+            return line
+        return f"[{inner}{f',{inner}'.join(laid_out(one, inner) for one in value)}{end}]"
+    return _LINE.encode(value)
+
+
+def _is_one_line(value: dict[str, Any]) -> bool:
+    return (len(value) == 1 and not MARKS.isdisjoint(value)) or value.keys() == _WHOLE
+
 
 FORMAT = 1
 MAX_DIGITS = 12
@@ -59,7 +97,7 @@ def load(path: Path) -> dict[str, Interaction]:
         CassetteError: It cannot be read; the file is left as it is.
     """
     try:
-        text = files.patiently(path.read_bytes)
+        text = locking.patiently(path.read_bytes)
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -171,7 +209,7 @@ def opened(path: Path) -> dict[str, Interaction]:
     if not left_behind(path):
         return interactions
     # Somebody may be merging just that: read both while nobody can.
-    with files.locked(path):
+    with locking.locked(path):
         interactions = load(path)
         for journal in left_behind(path):
             with seize(journal) as entries:
@@ -215,7 +253,7 @@ def merge(
             the journals are left as they are.
     """
     own = list(journals)
-    with files.locked(cassette), contextlib.ExitStack() as held:
+    with locking.locked(cassette), contextlib.ExitStack() as held:
         interactions = load(cassette)
         taken = []
         for journal in [*(one for one in left_behind(cassette) if one not in own), *own]:
@@ -233,7 +271,7 @@ def merge(
                 f"cassette {cassette}: not written, a secret is still in it; add a pytest_llmops_redactors hook that masks it"
                 f" (the answers wait in {', '.join(str(one) for one in taken)})"
             )
-        files.replace(cassette, text)
+        locking.replace(cassette, text)
         for journal in taken:
             with contextlib.suppress(OSError):
                 journal.unlink(missing_ok=True)
@@ -265,7 +303,7 @@ def rewrite(
         CassetteError: A secret would be written, or the disk refuses; the file is left as it is. So it is by
             whatever ``made`` raises.
     """
-    with files.locked(cassette):
+    with locking.locked(cassette):
         kept = made()
         if kept is None:
             try:
@@ -276,4 +314,4 @@ def rewrite(
         text = dump(kept, recorded)
         if redactor.leaks(text.encode("utf-8", "backslashreplace")):
             raise CassetteError(f"cassette {cassette}: not written, a secret is in it; mask it at its source")
-        files.replace(cassette, text, "the file was left as it is")
+        locking.replace(cassette, text, "the file was left as it is")

@@ -11,23 +11,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cassettes import deck, drift, miss, store
-from pytest_llmops.cassettes.answers import Answer, Counts, from_wire, to_wire
-from pytest_llmops.cassettes.deck import current, eject, insert, on_change, using
+from pytest_llmops.cassettes import active_tape, drift, miss, store
+from pytest_llmops.cassettes.active_tape import current, eject, insert, on_change, using
 from pytest_llmops.cassettes.journal import Entry, Journal, left_behind
-from pytest_llmops.cassettes.question import Question, ask, key_of_stored
-from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.cassettes.rules import Rules
-from pytest_llmops.cassettes.shelf import FAILED, JUDGE, shelf_key
-from pytest_llmops.cassettes.wire import fold
+from pytest_llmops.cassettes.request_key import Question, Rules, ask, key_of_stored
+from pytest_llmops.cassettes.response import Answer, Counts, from_wire, to_wire
+from pytest_llmops.cassettes.shared_answers import FAILED, JUDGE, shelf_key
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 from pytest_llmops.measurement import Json
+from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode
+from pytest_llmops.wire.body import fold
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.budget import Grant, Ledger
-    from pytest_llmops.cassettes.pacing import Pace
-    from pytest_llmops.cassettes.shelf import Shelf
+    from pytest_llmops.cassettes.rate_limit import Pace
+    from pytest_llmops.cassettes.shared_answers import Shelf
 
 MAX_NEIGHBOURS = 60
 """Cassettes beside a missing one that are searched for the nearest request."""
@@ -155,7 +154,7 @@ class Tape:
             BudgetReached: It would have to be asked live, and no live call is left.
         """
         with self._lock:
-            take = deck.take()
+            take = active_tape.take()
             self._seen[question.key, take] = False
             listed = self._answers(question, take) if self.mode in ("none", "new") else []
             if (place := self._asked[question.key, take]) >= len(listed):
@@ -173,7 +172,7 @@ class Tape:
 
     def _from_shelf(self, question: Question, take: str, n: int) -> Answer | None:
         """What another test of this run was answered, if a judge asks; kept as if asked here, by the redactors of here."""
-        if self.shelf is None or self.mode == "verify" or deck.whose() != JUDGE:
+        if self.shelf is None or self.mode == "verify" or active_tape.whose() != JUDGE:
             return None
         wire = self.shelf.get(shelf_key(question), take, n, owner=self.owner)
         if wire is None:
@@ -275,7 +274,7 @@ class Tape:
         Raises:
             CassetteError: It could not be put on disk; `close` raises it again.
         """
-        take = take or deck.take()
+        take = take or active_tape.take()
         if self.mode == "verify":
             self._verify(question, answer, take)
         shelf = self.shelf if purpose == JUDGE and answer.status < FAILED and self.mode != "verify" else None

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
-from pytest_llmops.chunks.faults import Check
+from pytest_llmops.chunks.findings import Check
 from pytest_llmops.chunks.sizes import Limits
 from pytest_llmops.errors import UnknownName, UsageError
-from pytest_llmops.searching import builtin
+from pytest_llmops.retrievers.base import builtin
 
 
 class ChunkBounds(TypedDict, total=False):

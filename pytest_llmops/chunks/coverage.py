@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from pytest_llmops.chunks.aligning import Alignment, uncovered
-from pytest_llmops.chunks.faults import Check, Fault, share, worst
+from pytest_llmops.chunks.alignment import Alignment, uncovered
+from pytest_llmops.chunks.findings import Check, Fault, share, worst
 
 
 def lost(alignment: Alignment) -> Check:

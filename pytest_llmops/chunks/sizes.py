@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
 
-from pytest_llmops.chunks.aligning import Alignment, Placed
-from pytest_llmops.chunks.faults import Check, Fault, worst
-from pytest_llmops.chunks.reading import Piece
+from pytest_llmops.chunks.adapters import Piece
+from pytest_llmops.chunks.alignment import Alignment, Placed
+from pytest_llmops.chunks.findings import Check, Fault, worst
 from pytest_llmops.errors import UsageError
-from pytest_llmops.searching import builtin
+from pytest_llmops.retrievers.base import builtin
 
 Tokenizer: TypeAlias = "Callable[[str], Sized | int]"
 

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, UsageError
-from pytest_llmops.judges.asking import Asker, block, digest, passages_of
-from pytest_llmops.judges.files import MAX_LEVELS, TEMPLATE, read_rubric
-from pytest_llmops.judges.patience import patiently
-from pytest_llmops.judges.reply import Unread, quoted
+from pytest_llmops.judges.protocol.logprobs import expected_score
+from pytest_llmops.judges.protocol.parsing import Unread, quoted
+from pytest_llmops.judges.protocol.prompting import Asker, block, digest, passages_of
+from pytest_llmops.judges.protocol.retry import patiently
 from pytest_llmops.judges.rubric import Rubric, shown, without_asking
-from pytest_llmops.judges.weighting import expected_score
+from pytest_llmops.judges.rubric_files import MAX_LEVELS, TEMPLATE, read_rubric
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Verdict
 

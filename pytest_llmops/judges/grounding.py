@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.asking import (
+from pytest_llmops.judges.protocol.json_fields import one_object
+from pytest_llmops.judges.protocol.parsing import PARSER, Unread, nothing, quoted, reason_of
+from pytest_llmops.judges.protocol.prompting import (
     MAX_DATA,
     MAX_REASON,
     Asker,
@@ -23,9 +25,7 @@ from pytest_llmops.judges.asking import (
     passages_of,
     strict,
 )
-from pytest_llmops.judges.fields import one_object
-from pytest_llmops.judges.negotiation import WAYS
-from pytest_llmops.judges.reply import PARSER, Unread, nothing, quoted, reason_of
+from pytest_llmops.judges.protocol.response_format import WAYS
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Model, Verdict
 

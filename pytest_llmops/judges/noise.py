@@ -14,8 +14,8 @@ from typing import cast
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.concurrency import together
 from pytest_llmops.judges.panel import confidence
-from pytest_llmops.judges.together import together
 from pytest_llmops.measurement import TOLERANCE
 from pytest_llmops.protocols import Judge
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.asking import (
+from pytest_llmops.judges.protocol.labels import Choices
+from pytest_llmops.judges.protocol.parsing import PARSER
+from pytest_llmops.judges.protocol.prompting import (
     MAX_DATA,
     Answer,
     Asker,
@@ -23,9 +25,7 @@ from pytest_llmops.judges.asking import (
     digest,
     passages_of,
 )
-from pytest_llmops.judges.choice import Choices
-from pytest_llmops.judges.negotiation import WAYS
-from pytest_llmops.judges.reply import PARSER
+from pytest_llmops.judges.protocol.response_format import WAYS
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Model
 

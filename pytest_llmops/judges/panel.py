@@ -13,7 +13,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.asking import digest
+from pytest_llmops.judges.protocol.prompting import digest
 from pytest_llmops.measurement import TOLERANCE
 from pytest_llmops.protocols import Judge, Verdict
 

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.asking import (
+from pytest_llmops.judges.protocol.labels import Choices
+from pytest_llmops.judges.protocol.logprobs import WEIGHTED, weighted
+from pytest_llmops.judges.protocol.parsing import PARSER, Scale, Unread, read_reply
+from pytest_llmops.judges.protocol.prompting import (
     MAX_DATA,
     Asker,
     Shape,
@@ -23,10 +26,7 @@ from pytest_llmops.judges.asking import (
     passages_of,
     strict,
 )
-from pytest_llmops.judges.choice import Choices
-from pytest_llmops.judges.negotiation import WAYS
-from pytest_llmops.judges.reply import PARSER, Scale, Unread, read_reply
-from pytest_llmops.judges.weighting import WEIGHTED, weighted
+from pytest_llmops.judges.protocol.response_format import WAYS
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Model, Verdict
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_llmops.measurement import Json, Measurement, shorten
-from pytest_llmops.reviewing import review
-from pytest_llmops.runs import TestRecord
-from pytest_llmops.totals import blame
-from pytest_llmops.traffic import traffic
+from pytest_llmops.results.review import review
+from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.summary import blame
+from pytest_llmops.results.usage import traffic
 
 MAX_TEXT = 200
 MAX_SHORT = 1e15

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pytest_llmops.errors import CorpusError, UnknownName, UsageError, told
 from pytest_llmops.measurement import Json, shorten
 from pytest_llmops.protocols import Chunk, Embedder, Hit
-from pytest_llmops.searching import (
+from pytest_llmops.retrievers.base import (
     Conditions,
     Scalar,
     Searcher,

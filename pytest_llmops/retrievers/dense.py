@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pytest_llmops._util.text_files import fingerprint, kind
 from pytest_llmops.errors import CorpusError, UnknownName, UsageError
 from pytest_llmops.measurement import shorten
 from pytest_llmops.protocols import Chunk, Embedder, Hit
-from pytest_llmops.searching import (
+from pytest_llmops.retrievers.base import (
     Conditions,
     Searcher,
     as_hit,
@@ -20,7 +21,6 @@ from pytest_llmops.searching import (
     searched,
     usable_embedder,
 )
-from pytest_llmops.textfiles import fingerprint, kind
 
 if TYPE_CHECKING:
     from numpy import float32

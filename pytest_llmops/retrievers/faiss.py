@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops._util.text_files import kind
 from pytest_llmops.errors import CorpusError, UsageError, told
 from pytest_llmops.measurement import Json, shorten
 from pytest_llmops.protocols import Chunk, Embedder, Hit
-from pytest_llmops.searching import (
+from pytest_llmops.retrievers.base import (
     Conditions,
     Searcher,
     as_hit,
@@ -21,7 +22,6 @@ from pytest_llmops.searching import (
     query_vector,
     usable_embedder,
 )
-from pytest_llmops.textfiles import kind
 
 INNER_PRODUCT = 0
 """FAISS's number of the metric whose values are similarities."""

@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from pytest_llmops._util.text_files import fingerprint, kind
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Chunk, Hit, Retriever
-from pytest_llmops.searching import Conditions, Searcher, checked_k
-from pytest_llmops.textfiles import fingerprint, kind
+from pytest_llmops.retrievers.base import Conditions, Searcher, checked_k
 
 RANK_CONSTANT = 60
 """Of reciprocal rank fusion: the paper's value, by which the first few ranks weigh about the same."""

@@ -8,7 +8,7 @@ from typing import Any
 from pytest_llmops.errors import CorpusError, UsageError, listing
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Hit
-from pytest_llmops.searching import Conditions, Searcher, package, portable
+from pytest_llmops.retrievers.base import Conditions, Searcher, package, portable
 
 OWN_K = 4
 """How many documents LangChain's vector stores return unless they are told otherwise."""

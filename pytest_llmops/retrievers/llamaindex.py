@@ -6,7 +6,7 @@ from typing import Any
 
 from pytest_llmops.errors import CorpusError, UsageError, listing
 from pytest_llmops.protocols import Chunk, Hit
-from pytest_llmops.searching import Conditions, Searcher, package, portable
+from pytest_llmops.retrievers.base import Conditions, Searcher, package, portable
 
 OWN_K = 2
 """How many nodes a LlamaIndex index returns unless it is told otherwise."""

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_llmops.errors import CorpusError, UnknownName, UsageError, listing, told
 from pytest_llmops.measurement import shorten
 from pytest_llmops.protocols import Chunk, Embedder, Hit
-from pytest_llmops.searching import (
+from pytest_llmops.retrievers.base import (
     Conditions,
     Scalar,
     Searcher,

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_origin
 
+from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.errors import SchemaError, UsageError, WireError
 from pytest_llmops.measurement import plain, shorten
-from pytest_llmops.schemas.difference import Difference, Schema, Unfinished
-from pytest_llmops.schemas.documents import Engine, compiled
-from pytest_llmops.schemas.partial import Partial, beginning, without_fence_begun
+from pytest_llmops.schemas.differences import Difference, Schema, Unfinished
+from pytest_llmops.schemas.json_schema import Engine, compiled
+from pytest_llmops.schemas.partial_json import Partial, beginning, without_fence_begun
+from pytest_llmops.schemas.python_types import is_model, of_model, of_type
 from pytest_llmops.schemas.references import SUFFIXES, read_schema
-from pytest_llmops.schemas.types import is_model, of_model, of_type
-from pytest_llmops.textfiles import BadFile
 
 __all__ = [
     "Difference",

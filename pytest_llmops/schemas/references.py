@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
+from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text, read_yaml
 from pytest_llmops.errors import SchemaError
 from pytest_llmops.measurement import Json, shorten
-from pytest_llmops.metrics.jsontext import Parts
-from pytest_llmops.schemas.difference import path, short
-from pytest_llmops.textfiles import BadFile, as_mapping, read_json, read_text, read_yaml
+from pytest_llmops.schemas.differences import path, short
+from pytest_llmops.schemas.json_extraction import Parts
 
 SUFFIXES = (".json", ".yaml", ".yml")
 MAX_FILES = 1_000

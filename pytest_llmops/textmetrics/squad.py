@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_llmops.metrics import lexical
-from pytest_llmops.textmetrics.given import references_of, text_of
+from pytest_llmops.textmetrics.arguments import references_of, text_of
 
 
 def exact_match(actual: str, expected: str | Sequence[str]) -> float:

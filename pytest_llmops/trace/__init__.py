@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_llmops import prices
 from pytest_llmops.measurement import shorten
 from pytest_llmops.protocols import Call
 from pytest_llmops.recorder import Exchange
-from pytest_llmops.trace import counts, routes, streams
-from pytest_llmops.trace.parts import UNREAD, Answered, Asked, Wire, arguments, mapping, text
+from pytest_llmops.trace import prices, routes, streams, usage
+from pytest_llmops.trace.fields import UNREAD, Answered, Asked, Wire, arguments, mapping, text
 
 FAILED = 400
 MAX_NAME = 80
@@ -89,7 +88,7 @@ def _first(body: streams.Body) -> Wire:
 
 def _unknown(reply: Wire) -> Answered:
     """What a reply of no known endpoint says in words that most use."""
-    return Answered(model=text(reply.get("model")), usage=counts.usage(mapping(reply.get("usage"))))
+    return Answered(model=text(reply.get("model")), usage=usage.usage(mapping(reply.get("usage"))))
 
 
 def _cost(provider: str, model: str, answered: Answered, address: str) -> float | None:

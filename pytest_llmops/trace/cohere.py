@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pytest_llmops.protocols import Message, Role, ToolCall, ToolDefinition, Usage
-from pytest_llmops.trace.parts import (
+from pytest_llmops.trace.fields import (
     Answered,
     Asked,
     Format,

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pytest_llmops.protocols import Message, ToolCall, ToolDefinition
-from pytest_llmops.trace.counts import audio, stated, usage
-from pytest_llmops.trace.parts import (
+from pytest_llmops.trace.fields import (
     Answered,
     Asked,
     Format,
@@ -27,6 +26,7 @@ from pytest_llmops.trace.parts import (
     tool,
     vectors,
 )
+from pytest_llmops.trace.usage import audio, stated, usage
 
 
 def _chat(request: Wire) -> Asked:

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from pytest_llmops.trace import anthropic, bedrock, cohere, gemini, ollama, openai, responses
-from pytest_llmops.trace.parts import Format, Wire
-from pytest_llmops.trace.vendors import provider
+from pytest_llmops.trace import anthropic, bedrock, cohere, gemini, ollama, openai, openai_responses
+from pytest_llmops.trace.fields import Format, Wire
+from pytest_llmops.trace.hosts import provider
 
 _TAILS: tuple[tuple[str, str, Format, str], ...] = (
     ("/chat/completions", "chat", openai.CHAT, "openai-compatible"),
     ("/completions", "completions", openai.COMPLETIONS, "openai-compatible"),
-    ("/responses", "responses", responses.RESPONSES, "openai-compatible"),
-    ("/decisions", "decisions", responses.DECISIONS, "openai-compatible"),
+    ("/responses", "responses", openai_responses.RESPONSES, "openai-compatible"),
+    ("/decisions", "decisions", openai_responses.DECISIONS, "openai-compatible"),
     ("/api/embeddings", "embeddings", ollama.EMBED, "ollama"),
     ("/embeddings", "embeddings", openai.EMBEDDINGS, "openai-compatible"),
     ("/moderations", "moderations", openai.MODERATIONS, "openai-compatible"),

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pytest_llmops import eventstream
 from pytest_llmops.measurement import shorten
-from pytest_llmops.trace.parts import Wire, mapping, parsed, text
+from pytest_llmops.trace.fields import Wire, mapping, parsed, text
+from pytest_llmops.wire import aws_event_stream
 
 CUT = "the stream ended before its last event"
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -154,7 +154,7 @@ def _told(found: list[Wire | None], *, streamed: bool, ended: bool = False) -> B
 
 
 def _frames(body: bytes) -> Body:
-    frames, used = eventstream.leading(body)
+    frames, used = aws_event_stream.leading(body)
     found = [_framed(frame) for frame in frames]
     made = _told(found, streamed=True)
     if used < len(body):
@@ -162,7 +162,7 @@ def _frames(body: bytes) -> Body:
     return made
 
 
-def _framed(frame: eventstream.Frame) -> Wire | None:
+def _framed(frame: aws_event_stream.Frame) -> Wire | None:
     """The event of a frame under its name; what a model of another vendor streamed is unwrapped."""
     inner = _object(frame.payload.decode("utf-8", "replace"))
     kind = text(frame.headers.get(":message-type"))

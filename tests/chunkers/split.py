@@ -27,7 +27,7 @@ from llama_index.core.schema import NodeWithScore
 
 from pytest_llmops import collect
 from pytest_llmops.assertions.chunks import assert_chunks, assert_span_recall
-from pytest_llmops.cases import Case
+from pytest_llmops.cases.files import Case
 
 MANUAL = """# Parcels
 

@@ -17,12 +17,12 @@ from support.server import Reply, Seen, StubServer, closed_port, json_reply, wai
 from support.tapes import taped
 
 from pytest_llmops import recorder, trace
-from pytest_llmops.backends.anthropic import LACKING, MAX_TOKENS, AnthropicModel, _shared_client, new_client
-from pytest_llmops.cassettes.redact import PLACEHOLDER_KEY
 from pytest_llmops.errors import CassetteMiss, ModelError, UsageError
 from pytest_llmops.judges.rubric import quality
-from pytest_llmops.prices import cost_usd
 from pytest_llmops.protocols import Completion, Message, RenderedPrompt, ToolCall, Usage
+from pytest_llmops.providers.anthropic import LACKING, MAX_TOKENS, AnthropicModel, _shared_client, new_client
+from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
+from pytest_llmops.trace.prices import cost_usd
 
 KEY = "sk-" + "ant-0123456789abcdefWXYZ"
 SCORES = {"accuracy": 4, "fluency": 9, "relevance": 8}

@@ -21,7 +21,7 @@ from clients.kit import Phase, Scenario, plain
 from clients.page import SCRIPTS
 from support.tapes import taped
 
-from pytest_llmops.cassettes import intercept
+from pytest_llmops.cassettes.http import interception
 from pytest_llmops.settings import RecordMode
 
 connected: list[str] = []
@@ -33,7 +33,7 @@ def main(script: str, phase: str, folder: Path, *urls: str) -> None:
     if phase == "replay":
         Phase.server = False
         sys.addaudithook(_listen)
-        intercept.enter()  # here before the client is imported, in the other process after it
+        interception.enter()  # here before the client is imported, in the other process after it
         found = {"replay": _all(script, folder, urls[0], "none")}
     else:
         found = {

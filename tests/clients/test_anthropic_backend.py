@@ -12,7 +12,7 @@ import pytest
 from support.matrix import PYTHON, environment, missing
 from support.server import Reply, Seen, StubServer, json_reply
 
-from pytest_llmops.runs import Run
+from pytest_llmops.results.run import Run
 
 HERE = Path(__file__).parent
 TIMEOUT_S = 120

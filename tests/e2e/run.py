@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.protocols import Call
-from pytest_llmops.runs import Run, TestRecord
-from pytest_llmops.totals import totals
+from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.summary import totals
 
 SHARED = Path(__file__).parents[3] / "shared"
 DATA = Path(os.environ.get("LLMOPS_SHARED_DATA") or SHARED / "data")

@@ -14,7 +14,7 @@ import pytest
 from support.sample_run import fixed_run, models_run
 
 from pytest_llmops.reports import html, terminal
-from pytest_llmops.runs import Run
+from pytest_llmops.results.run import Run
 
 FOLDER = Path(__file__).parent
 

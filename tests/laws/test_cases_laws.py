@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import scale_examples
 
-from pytest_llmops.cases import OWN_KEYS, Case, load_cases, sample
+from pytest_llmops.cases.files import OWN_KEYS, Case, load_cases, sample
 from pytest_llmops.errors import CaseError, CorpusError
 from pytest_llmops.protocols import Chunk
-from pytest_llmops.retrievers.in_memory import load_corpus
+from pytest_llmops.retrievers.bm25 import load_corpus
 
 characters = st.characters(exclude_categories=["Cs"])
 texts = st.text(characters, max_size=20)

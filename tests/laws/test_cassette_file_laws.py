@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 from support.strategies import any_text, clean_text, json_texts, json_values
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.blobs import put_back, taken_out, text_of
-from pytest_llmops.cassettes.folding import LONG_TEXT, fold_text, fold_value, unfold_text, unfold_value
-from pytest_llmops.cassettes.layout import laid_out
-from pytest_llmops.cassettes.store import Interaction
-from pytest_llmops.cassettes.streams import cut, shared, shortened
-from pytest_llmops.cassettes.wire import events, fold, unfold
+from pytest_llmops.cassettes.store import Interaction, laid_out
 from pytest_llmops.errors import CassetteError
-from pytest_llmops.eventstream import Frame, pack
+from pytest_llmops.wire.aws_event_stream import Frame, pack
+from pytest_llmops.wire.blobs import put_back, taken_out, text_of
+from pytest_llmops.wire.body import events, fold, unfold
+from pytest_llmops.wire.folding import LONG_TEXT, fold_text, fold_value, unfold_text, unfold_value
+from pytest_llmops.wire.stream_events import cut, shared, shortened
 
 binary = st.one_of(st.binary(max_size=60), st.binary(min_size=200, max_size=900))
 encoded = binary.map(lambda data: base64.b64encode(data).decode())

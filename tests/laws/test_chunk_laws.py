@@ -7,15 +7,20 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.chunks import blocks, coverage, edges, repeats, sizes
-from pytest_llmops.chunks.aligning import Alignment, align, uncovered
-from pytest_llmops.chunks.cleaning import clean
-from pytest_llmops.chunks.reading import read
-from pytest_llmops.chunks.squeezing import SEAM, Ignore, source_of, squeeze
+from pytest_llmops.chunks import boundaries, coverage, duplicates, sizes, tables_and_code
+from pytest_llmops.chunks.adapters import read
+from pytest_llmops.chunks.alignment import Alignment, align, uncovered
+from pytest_llmops.chunks.offsets import SEAM, Ignore, source_of, squeeze
+from pytest_llmops.chunks.text_quality import clean
 
-SHARES = (coverage.lost, coverage.invented, edges.cut_words, edges.cut_sentences)
-COUNTS = (coverage.out_of_order, edges.changed_words, blocks.cut_tables, blocks.cut_code)
-ALONE = (sizes.empty, repeats.duplicates, repeats.near_duplicates, repeats.boilerplate)
+SHARES = (coverage.lost, coverage.invented, boundaries.cut_words, boundaries.cut_sentences)
+COUNTS = (
+    coverage.out_of_order,
+    boundaries.changed_words,
+    tables_and_code.cut_tables,
+    tables_and_code.cut_code,
+)
+ALONE = (sizes.empty, duplicates.duplicates, duplicates.near_duplicates, duplicates.boilerplate)
 
 anything = st.text(st.characters(exclude_categories=()), max_size=80)
 marks = [
@@ -87,7 +92,7 @@ def test_white_space_does_not_count(text: str, at: list[int]) -> None:
     alignment = aligned(chunks, text)
     assert coverage.lost(alignment).value == 0
     assert coverage.invented(alignment).value == 0
-    assert edges.changed_words(alignment).value == 0
+    assert boundaries.changed_words(alignment).value == 0
 
 
 @given(text=texts, chunks=st.lists(texts, max_size=6), ignore=ignored)
@@ -131,8 +136,8 @@ def test_a_single_chunk_cuts_nothing(text: str) -> None:
 @given(text=texts, at=cuts)
 def test_the_second_half_of_a_repetition_is_all_duplicates(text: str, at: list[int]) -> None:
     chunks = [f"{number} {chunk}" for number, chunk in enumerate(cut_up(text, at))]
-    once = repeats.duplicates(read(chunks))
-    twice = repeats.duplicates(read([*chunks, *chunks]))
+    once = duplicates.duplicates(read(chunks))
+    twice = duplicates.duplicates(read([*chunks, *chunks]))
     assert once.value == 0
     assert twice.value == (0.5 if chunks else 0.0)
 

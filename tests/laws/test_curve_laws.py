@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_llmops.metrics import curves
+from pytest_llmops.metrics import classification
 
 labelled = st.lists(
     st.tuples(st.floats(-1, 1, allow_subnormal=False).map(lambda one: round(one, 3)), st.booleans()),
@@ -25,7 +25,7 @@ def split(pairs: list[tuple[float, bool]]) -> tuple[list[float], list[bool]]:
 
 @given(pairs=labelled)
 def test_recall_and_false_passes_only_grow_as_the_cut_falls(pairs: list[tuple[float, bool]]) -> None:
-    found = curves.cuts(*split(pairs))
+    found = classification.cuts(*split(pairs))
     for one, lower in pairwise(found):
         assert lower.at_least < one.at_least
         assert (lower.same_passed, lower.different_passed) >= (one.same_passed, one.different_passed)
@@ -36,33 +36,33 @@ def test_recall_and_false_passes_only_grow_as_the_cut_falls(pairs: list[tuple[fl
 @given(pairs=labelled)
 def test_labels_turned_round_turn_the_area_round(pairs: list[tuple[float, bool]]) -> None:
     scores, same = split(pairs)
-    area = curves.roc_auc(scores, same)
+    area = classification.roc_auc(scores, same)
     assert 0 <= area <= 1
-    assert curves.roc_auc(scores, [not one for one in same]) == pytest.approx(1 - area)
-    assert curves.roc_auc([-one for one in scores], same) == pytest.approx(1 - area)
-    assert 0 < curves.average_precision(scores, same) <= 1 + 1e-12
+    assert classification.roc_auc(scores, [not one for one in same]) == pytest.approx(1 - area)
+    assert classification.roc_auc([-one for one in scores], same) == pytest.approx(1 - area)
+    assert 0 < classification.average_precision(scores, same) <= 1 + 1e-12
 
 
 @given(pairs=labelled)
 def test_no_cut_beats_the_balanced_one(pairs: list[tuple[float, bool]]) -> None:
     scores, same = split(pairs)
-    best = curves.choose(scores, same)
+    best = classification.choose(scores, same)
     assert best is not None
-    assert best.balanced_accuracy == max(one.balanced_accuracy for one in curves.cuts(scores, same))
-    assert curves.at(scores, same, best.at_least) == best
+    assert best.balanced_accuracy == max(one.balanced_accuracy for one in classification.cuts(scores, same))
+    assert classification.at(scores, same, best.at_least) == best
 
 
 @given(pairs=labelled, rule=st.sampled_from(RULES), share=st.floats(0, 1))
 def test_a_rule_is_kept_and_no_cut_further_on_keeps_it(pairs: Any, rule: Any, share: float) -> None:
     scores, same = split(pairs)
-    chosen = curves.choose(scores, same, rule=rule, share=share)
+    chosen = classification.choose(scores, same, rule=rule, share=share)
     keeps = {
         "recall": lambda one: one.recall >= share,
         "precision": lambda one: one.precision >= share,
         "false passes": lambda one: one.false_passes <= share,
     }
     assume(rule in keeps)
-    good = [one for one in curves.cuts(scores, same) if keeps[rule](one)]
+    good = [one for one in classification.cuts(scores, same) if keeps[rule](one)]
     if chosen is None:
         assert not good
         return
@@ -74,5 +74,5 @@ def test_a_rule_is_kept_and_no_cut_further_on_keeps_it(pairs: Any, rule: Any, sh
 @given(count=st.integers(1, 500), data=st.data())
 def test_wilsons_interval_holds_the_share_and_stays_in_range(count: int, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, count))
-    low, high = curves.wilson(hits, count)
+    low, high = classification.wilson(hits, count)
     assert 0 <= low <= hits / count <= high <= 1

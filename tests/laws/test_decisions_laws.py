@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmops.judges.decisions import DecisionsJudge
-from pytest_llmops.judges.reply import Scale
+from pytest_llmops.judges.protocol.parsing import Scale
 from pytest_llmops.judges.rubric import QUALITY, Rubric
-from pytest_llmops.openai_replies import Decided
 from pytest_llmops.protocols import Verdict
+from pytest_llmops.providers.openai_responses import Decided
 
 TONE = Rubric(name="tone", file=QUALITY.file, scale=Scale(low=-1, high=2))
 LABELS = ("-1", "0", "1", "2")

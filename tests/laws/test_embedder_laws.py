@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from support.messages import check_message
 
-from pytest_llmops.backends.offline import HashingEmbedder, TfidfEmbedder
 from pytest_llmops.metrics.vectors import cosine
 from pytest_llmops.protocols import Embedder
+from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder
 from pytest_llmops.testing import TEXTS, check_embedder
 
 EMBEDDERS: dict[str, Embedder] = {

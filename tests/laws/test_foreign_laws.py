@@ -19,10 +19,10 @@ from vcr.request import Request
 from vcr.serialize import serialize
 from vcr.serializers import jsonserializer, yamlserializer
 
-from pytest_llmops.cassettes.convert import convert
-from pytest_llmops.cassettes.foreign import Foreign, read
-from pytest_llmops.cassettes.redact import Redactor
+from pytest_llmops.cassettes.importers.convert import convert
+from pytest_llmops.cassettes.importers.foreign import Foreign, read
 from pytest_llmops.errors import CassetteError
+from pytest_llmops.redaction.redactor import Redactor
 
 URL = "https://api.example.com/v1/chat"
 odd_texts = st.sampled_from(

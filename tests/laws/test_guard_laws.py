@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.guards import GUARDS, compare, sentences
-from pytest_llmops.guards.numerals import readings, spoken
+from pytest_llmops.semantics.checks import GUARDS, compare, sentences
+from pytest_llmops.semantics.checks.quantities.numerals import readings, spoken
 
 anything = st.text(st.characters(exclude_categories=()), max_size=80)
 words = st.lists(

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.metrics.jsontext import Found, JsonValue, NoJson, candidates, depth, find, where
+from pytest_llmops.schemas.json_extraction import Found, JsonValue, NoJson, candidates, depth, find, where
 
 short = st.text(max_size=12)
 scalars = (

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import scale_examples
 
-from pytest_llmops.judges.choice import Choices
+from pytest_llmops.judges.checklist import read_items
 from pytest_llmops.judges.grounding import FINDINGS, read_claims
-from pytest_llmops.judges.items import read_items
 from pytest_llmops.judges.pairwise import Preference, Winner, win_rate
 from pytest_llmops.judges.panel import confidence
-from pytest_llmops.judges.reply import Unread
-from pytest_llmops.judges.weighting import expected_score
+from pytest_llmops.judges.protocol.labels import Choices
+from pytest_llmops.judges.protocol.logprobs import expected_score
+from pytest_llmops.judges.protocol.parsing import Unread
 
 NONCE = "1a2b3c4d"
 CHOICES = Choices({"pass": ("ok",), "fail": (), "A": ("answer A",)}, key="verdict")

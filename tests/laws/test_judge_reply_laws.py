@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from support.messages import check_message
 from support.strategies import scale_examples
 
-from pytest_llmops.backends.offline import ScriptedModel
 from pytest_llmops.errors import ModelError
-from pytest_llmops.judges.reply import Scale, read_reply
+from pytest_llmops.judges.protocol.parsing import Scale, read_reply
 from pytest_llmops.judges.rubric import RubricJudge, quality
 from pytest_llmops.protocols import Message, Verdict
+from pytest_llmops.providers.offline import ScriptedModel
 from pytest_llmops.testing import FAKE, check_judge
 
 NONCE = "1a2b3c4d"

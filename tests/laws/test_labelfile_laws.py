@@ -11,8 +11,8 @@ from pathlib import Path
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_llmops.commands.labelfiles import LabelFile, appended, decoded, encoded, read
-from pytest_llmops.commands.labelling import with_human
+from pytest_llmops.cli.judge_labels import with_human
+from pytest_llmops.cli.label_files import LabelFile, appended, decoded, encoded, read
 from pytest_llmops.measurement import Json
 
 # All that UTF-8 holds; a NUL is no text.

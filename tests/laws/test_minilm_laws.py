@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import scale_examples
 
-from pytest_llmops.backends import minilm
-from pytest_llmops.backends.minilm import MiniLMEmbedder
+from pytest_llmops.providers import minilm
+from pytest_llmops.providers.minilm import MiniLMEmbedder
 
 MISSING = [name for name in (minilm.PACKAGE, "tokenizers") if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")

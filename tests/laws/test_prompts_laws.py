@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.strategies import scale_examples
 
 from pytest_llmops.errors import PromptError
-from pytest_llmops.prompts import Prompt, read_prompt
+from pytest_llmops.prompts.registry import Prompt, read_prompt
 from pytest_llmops.protocols import RenderedPrompt
 
 TEXT = """---

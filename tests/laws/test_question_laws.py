@@ -10,8 +10,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from support.strategies import any_text, json_objects, json_values
 
-from pytest_llmops.cassettes.question import Question, ask, canonical_url
-from pytest_llmops.cassettes.redact import Redactor
+from pytest_llmops.cassettes.request_key import Question, ask, canonical_url
+from pytest_llmops.redaction.redactor import Redactor
 
 JSON = {"content-type": "application/json"}
 

@@ -11,8 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pytest_llmops.calibration import Bars, facts, measure
+from pytest_llmops.calibration.labels import read_labels
 from pytest_llmops.errors import CaseError
-from pytest_llmops.labels import read_labels
 from pytest_llmops.metrics.agreement import (
     Level,
     cohen_kappa,

@@ -11,8 +11,8 @@ from support.strategies import any_text, json_objects, scale_examples
 
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call, Message
-from pytest_llmops.rejudging import Judged, Stamp, changes, lines, outputs, rejudged, summary
-from pytest_llmops.runs import OUTCOMES, Run, TestRecord
+from pytest_llmops.results.rejudging import Judged, Stamp, changes, lines, outputs, rejudged, summary
+from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
 
 STAMP = Stamp(day="2026-05-02", asked=True, judge="tone", version="2", source="run.json")
 names = st.one_of(st.sampled_from(["quality", "tone", "checklist"]), any_text.filter(bool))

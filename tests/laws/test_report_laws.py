@@ -12,8 +12,8 @@ from support.sample_run import HOSTILE, everywhere, fixed_run
 from support.strategies import scale_examples
 
 from pytest_llmops.reports import html, junit, terminal
-from pytest_llmops.runs import Run
-from pytest_llmops.texts import visible
+from pytest_llmops.reports.html_texts import visible
+from pytest_llmops.results.run import Run
 
 FRAGMENTS = (
     *HOSTILE[:-1],

@@ -18,7 +18,7 @@ from pytest_llmops.metrics.retrieval import (
     reciprocal_rank,
 )
 from pytest_llmops.protocols import Chunk
-from pytest_llmops.retrievers.in_memory import InMemoryRetriever, tokens
+from pytest_llmops.retrievers.bm25 import InMemoryRetriever, tokens
 
 IDS = [f"d{number}" for number in range(12)]
 rankings = st.lists(st.sampled_from(IDS), unique=True)

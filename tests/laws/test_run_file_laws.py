@@ -12,8 +12,8 @@ from support.strategies import any_text, clean_text, json_objects, json_values
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message
-from pytest_llmops.runs import Run, TestRecord
-from pytest_llmops.sharing import MIN_CHARS, restore, share
+from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.run_file import MIN_CHARS, restore, share
 
 LONG = [
     "a long answer " * 8,

@@ -12,9 +12,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from support.strategies import any_text, clean_text, json_values
 
-from pytest_llmops.cassettes.disguise import LONG_RUN
-from pytest_llmops.cassettes.redact import MASK, Redactor
-from pytest_llmops.eventstream import Frame, pack, unpack
+from pytest_llmops.redaction.encodings import LONG_RUN
+from pytest_llmops.redaction.redactor import MASK, Redactor
+from pytest_llmops.wire.aws_event_stream import Frame, pack, unpack
 
 KNOWN = "correct-horse-battery"
 SHAPED = "sk-" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4"

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_llmops.freshness import compared, states
 from pytest_llmops.measurement import Json
 from pytest_llmops.metrics.vectors import cosine
 from pytest_llmops.protocols import Chunk, Hit, Hits
+from pytest_llmops.retrievers.base import Searcher, closeness, conditions, fits
+from pytest_llmops.retrievers.bm25 import InMemoryRetriever
 from pytest_llmops.retrievers.dense import DenseRetriever
+from pytest_llmops.retrievers.freshness import compared, states
 from pytest_llmops.retrievers.hybrid import HybridRetriever
-from pytest_llmops.retrievers.in_memory import InMemoryRetriever
-from pytest_llmops.searching import Searcher, closeness, conditions, fits
 
 LETTERS = "abcde"
 

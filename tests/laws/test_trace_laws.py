@@ -13,7 +13,7 @@ from support.strategies import any_text, json_values, scale_examples
 
 from pytest_llmops.protocols import Call
 from pytest_llmops.recorder import Exchange
-from pytest_llmops.runs import Run, TestRecord
+from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.trace import read
 
 FIELDS = [

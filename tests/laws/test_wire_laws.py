@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.strategies import any_text, clean_text, json_texts, json_values
 
-from pytest_llmops.cassettes.streams import says
-from pytest_llmops.cassettes.wire import check, check_answer, check_request, events, fold, unfold
 from pytest_llmops.errors import CassetteError
+from pytest_llmops.wire.body import check, check_answer, check_request, events, fold, unfold
+from pytest_llmops.wire.stream_events import says
 
 
 def through_a_file(body: bytes) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from support.messages import check_message
 from support.project import Project
 
-from pytest_llmops.backends.offline import HashingEmbedder
-from pytest_llmops.thresholds import Threshold
+from pytest_llmops.providers.offline import HashingEmbedder
+from pytest_llmops.semantics.thresholds import Threshold
 
 CLOSE = """
 from pytest_llmops import assert_semantic
@@ -96,9 +96,9 @@ def test_vectors_are_kept_in_the_folder_of_the_settings_alone(project: Project) 
 
 def _forget() -> None:
     # The runs of this test share a process, and with it what a process remembers.
-    from pytest_llmops import cache
+    from pytest_llmops.providers import embedding_cache
 
-    cache.forget()
+    embedding_cache.forget()
 
 
 def test_an_embedder_that_asks_a_server_needs_a_recording(project: Project) -> None:

@@ -8,7 +8,7 @@ from support.messages import check_message
 from support.project import Project
 from support.server import Reply, Seen, chat_answer, error_reply, json_reply
 
-from pytest_llmops.probing import canaries
+from pytest_llmops.calibration.canaries import canaries
 
 ASKED = 34
 """Of the built-in canaries and right answers: the rest has no content, and no model is asked about it."""

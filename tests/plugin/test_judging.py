@@ -14,8 +14,8 @@ from support.project import Project
 from support.server import Reply, chat_answer, error_reply, json_reply
 
 from pytest_llmops.calibration import Bars, Calibration, ask, measure
+from pytest_llmops.calibration.labels import read_labels
 from pytest_llmops.judges.rubric import quality
-from pytest_llmops.labels import read_labels
 
 TESTS = """
 import pytest
@@ -157,8 +157,8 @@ def test_a_refusal_for_the_moment_is_no_verdict_and_is_asked_again(project: Proj
 EVERY_KIND = """
 from pytest_llmops import assert_judge_score
 from pytest_llmops.assertions.checklist import assert_checklist
-from pytest_llmops.assertions.preferred import assert_preferred
-from pytest_llmops.backends.openai import OpenAIModel
+from pytest_llmops.assertions.preference import assert_preferred
+from pytest_llmops.providers.openai import OpenAIModel
 from pytest_llmops.judges.grounding import Grounding
 from pytest_llmops.judges.noise import noise
 from pytest_llmops.judges.panel import Panel
@@ -364,7 +364,7 @@ def test_a_rubric_that_is_decided_without_a_text(project: Project) -> None:
 AGREES = """
 import pytest
 from pytest_llmops import assert_judge_agrees, assert_judge_score
-from pytest_llmops.labels import read_labels
+from pytest_llmops.calibration.labels import read_labels
 
 @pytest.mark.judge("quality")
 def test_agrees(judge):

@@ -190,7 +190,7 @@ def test_model_hook_replaces_the_llm_fixture(filled: Project) -> None:
     filled.write(
         **{
             "conftest.py": """
-from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops.providers.offline import ScriptedModel
 def pytest_llmops_models(config):
     return {"app": lambda: ScriptedModel(lambda messages: "scripted " + messages[-1].content)}
 """,
@@ -202,7 +202,7 @@ def pytest_llmops_models(config):
 
 def test_the_nearest_conftest_wins(filled: Project) -> None:
     hook = """
-from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops.providers.offline import ScriptedModel
 def pytest_llmops_models(config):
     return {"app": lambda: ScriptedModel(lambda messages: "WORD")}
 """

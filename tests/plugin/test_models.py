@@ -30,7 +30,7 @@ def test_answer(prompt, case, llm):
 """
 FILES = {"prompts/answer/v1.md": PROMPT, "prompts/answer/v2.md": f"{PROMPT}\nNow.", "cases.jsonl": CASES}
 HOOK = """
-from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops.providers.offline import ScriptedModel
 def pytest_llmops_models(config):
     return {"scripted": lambda: ScriptedModel(lambda messages: "scripted")}
 """
@@ -298,7 +298,7 @@ def test_a_hooks_model_is_no_name_for_the_judges_server(project: Project) -> Non
 
 def test_the_judges_model_may_be_one_of_the_hook_and_each_folder_has_its_own(project: Project) -> None:
     hook = """
-from pytest_llmops.backends.openai import OpenAIModel
+from pytest_llmops.providers.openai import OpenAIModel
 def pytest_llmops_models(config):
     return {"strict": lambda: OpenAIModel("of-NAME")}
 """

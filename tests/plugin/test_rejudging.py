@@ -9,7 +9,7 @@ from support.project import Project
 from support.server import Reply, Seen, chat_answer, json_reply
 
 from pytest_llmops import cli
-from pytest_llmops.runs import Run
+from pytest_llmops.results.run import Run
 
 TESTS = """
 import pytest

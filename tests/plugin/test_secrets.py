@@ -13,8 +13,8 @@ from support.planted import A1, FOLLOWING, HEX, PEM, SECRETS
 from support.project import Project, Result
 from support.server import Reply, Seen, StubServer, json_reply, stream
 
-from pytest_llmops.cassettes.disguise import base64_forms
-from pytest_llmops.runs import Run
+from pytest_llmops.redaction.encodings import base64_forms
+from pytest_llmops.results.run import Run
 
 KNOWN: dict[str, tuple[str, str]] = {
     "a key without a shape": ("COHERE_API_KEY", "Zx9" + HEX[:20] + "Qq"),

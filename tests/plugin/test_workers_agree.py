@@ -13,7 +13,7 @@ import pytest
 from support.project import Project, Result
 from support.server import Reply, Seen, chat_answer, json_reply, responses_answer
 
-from pytest_llmops.runs import OUTCOMES
+from pytest_llmops.results.run import OUTCOMES
 
 CONFTEST = """
 from pathlib import Path
@@ -128,7 +128,7 @@ def test_late(request):
 """
 HOOKS = """
 import numpy as np
-from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops.providers.offline import ScriptedModel
 from pytest_llmops.protocols import Hit, Hits, Verdict
 class Polite:
     version, name, pass_at, low, high = "polite/1", "polite", 5, 1, 10

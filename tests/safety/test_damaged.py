@@ -16,9 +16,9 @@ from support.tapes import call, recorded
 
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.journal import left_behind
-from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError
+from pytest_llmops.redaction.redactor import Redactor
 
 MARKERS = "<<<<<<< HEAD\none side\n||||||| base\nbefore\n=======\nother side\n>>>>>>> branch\n"
 BODIES = {

@@ -22,12 +22,12 @@ from support.messages import check_message
 from support.server import StubServer
 from support.tapes import ask, recorded, says
 
-from pytest_llmops.cassettes import files as replacing
+from pytest_llmops.cassettes import locking as replacing
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.journal import workshop
-from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
+from pytest_llmops.redaction.redactor import Redactor
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="users, limits and flock are POSIX")
 CALLS = ("write", "fsync", "open", "mkdir", "scandir", "chmod", "replace", "unlink", "rmdir", "close")
@@ -174,7 +174,7 @@ import sys
 from pathlib import Path
 from pytest_llmops.cassettes.journal import Entry, Journal
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.redact import Redactor
+from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.errors import CassetteError
 
 cassette = Path(sys.argv[1], "cassettes", "test_a.json")
@@ -301,7 +301,7 @@ def test_the_folder_may_vanish_while_a_file_is_made(tmp_path: Path, monkeypatch:
             folder.rmdir()
         return folder
 
-    monkeypatch.setattr("pytest_llmops.cassettes.files.workshop", tidied)
+    monkeypatch.setattr("pytest_llmops.cassettes.locking.workshop", tidied)
     store.merge(cassette, [waiting], Redactor(), replace=False)
     assert not vanishing
     assert set(texts(cassette)) == {"key-1"}

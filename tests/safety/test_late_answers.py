@@ -13,9 +13,9 @@ from support.tapes import taped
 
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.journal import Journal, left_behind
-from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.cassettes.tape import Tape, using
 from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode
 
 

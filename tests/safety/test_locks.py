@@ -14,10 +14,10 @@ from support.killing import Job, Recorder, as_other
 from support.messages import check_message
 from support.server import StubServer
 
-from pytest_llmops.cassettes import files as replacing
+from pytest_llmops.cassettes import locking as replacing
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.errors import CassetteError
+from pytest_llmops.redaction.redactor import Redactor
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="users and flock are POSIX")
 
@@ -102,7 +102,7 @@ import os, sys
 from pathlib import Path
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.journal import Entry, Journal, left_behind
-from pytest_llmops.cassettes.redact import Redactor
+from pytest_llmops.redaction.redactor import Redactor
 
 cassette = Path(sys.argv[1])
 body = {"text": ""}

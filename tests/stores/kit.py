@@ -13,7 +13,7 @@ import pytest
 from pytest_llmops.errors import CorpusError, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Chunk, Retriever
-from pytest_llmops.searching import Searcher, fits
+from pytest_llmops.retrievers.base import Searcher, fits
 
 CHUNKS = (
     Chunk(

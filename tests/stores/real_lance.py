@@ -22,7 +22,7 @@ from stores.kit import (
 )
 
 from pytest_llmops.errors import CorpusError, UnknownName, UsageError
-from pytest_llmops.retrievers.lance import LanceRetriever
+from pytest_llmops.retrievers.lancedb import LanceRetriever
 
 lancedb = pytest.importorskip("lancedb")
 pa = pytest.importorskip("pyarrow")

@@ -7,8 +7,8 @@ from typing import Any
 
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.journal import Entry, Journal
-from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.cassettes.wire import fold
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.wire.body import fold
 
 
 def request(number: int) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pytest_llmops.eventstream import Frame, pack
 from pytest_llmops.recorder import Exchange
+from pytest_llmops.wire.aws_event_stream import Frame, pack
 
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"

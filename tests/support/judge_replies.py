@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.judges.choice import Choices
-from pytest_llmops.judges.reply import Scale, Unread, read_reply
+from pytest_llmops.judges.protocol.labels import Choices
+from pytest_llmops.judges.protocol.parsing import Scale, Unread, read_reply
 
 OUTPUTS = Choices({"1": ("Output (a)",), "2": ("Output (b)",)}, reasoned=False)
 SWAPPED = {"1": "2", "2": "1", None: None}

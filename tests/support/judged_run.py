@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_llmops.measurement import Measurement
-from pytest_llmops.runs import Run, TestRecord
+from pytest_llmops.results.run import Run, TestRecord
 
 
 def verdict(

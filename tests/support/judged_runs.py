@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message
-from pytest_llmops.runs import Outcome, Run, TestRecord
+from pytest_llmops.results.run import Outcome, Run, TestRecord
 
 
 def verdict(

@@ -22,7 +22,8 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 import httpx2
 
-from pytest_llmops.cassettes import deck, intercept
+from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
 
@@ -212,14 +213,14 @@ def _limit(largest_file: int) -> None:
 def _ask(job: Job, client: httpx2.Client, tell: Tell) -> None:
     with _errors(tell):
         one = Tape(Path(job.cassette), job.mode, owner="killed")  # type: ignore[arg-type]
-        deck.insert(one)
+        active_tape.insert(one)
         for number in job.questions:
             if number == job.relieved_at:
                 _limit(0)
             with _errors(tell):
                 answer = client.post(f"{job.url}/ask", json={"q": number})
                 tell({"question": number, "answer": answer.json()["n"]})
-        deck.eject(one)
+        active_tape.eject(one)
         one.close()
 
 
@@ -259,7 +260,7 @@ def _warm_up(url: str, client: httpx2.Client) -> None:
 
 
 def main() -> None:
-    intercept.enter()
+    interception.enter()
     # Made once: it has no connection yet. A connection that is kept would wait for acknowledgements.
     client = httpx2.Client(trust_env=False, verify=False, limits=httpx2.Limits(max_keepalive_connections=0))
     for line in sys.stdin:

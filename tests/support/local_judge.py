@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pytest_llmops.backends.openai import OpenAIModel
+from pytest_llmops.providers.openai import OpenAIModel
 from pytest_llmops.settings import Api
 from support.tapes import taped
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmops.runs import Run, TestRecord
+from pytest_llmops.results.run import Run, TestRecord
 from support.server import StubServer
 
 INI = """

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import httpx2
 
-from pytest_llmops.cassettes import intercept, tape
+from pytest_llmops.cassettes import tape
+from pytest_llmops.cassettes.http import interception
 
 
 def main(cassette: str, url: str, mode: str, first: int, last: int) -> None:
-    intercept.enter()
+    interception.enter()
     one = tape.Tape(Path(cassette), mode, shared=True, owner=f"child {first}")  # type: ignore[arg-type]
     tape.insert(one)
     with httpx2.Client() as client:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmops.runs import Run
+from pytest_llmops.results.run import Run
 
 NODEID = "test_a.py::test_b"
 

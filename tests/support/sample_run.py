@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message, ToolCall, ToolDefinition, Usage
-from pytest_llmops.runs import Outcome, Run, TestRecord
+from pytest_llmops.results.run import Outcome, Run, TestRecord
 
 HOSTILE = (
     "<img src=x onerror=\"document.title='owned'\">",

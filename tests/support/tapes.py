@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import deck, intercept, tape
-from pytest_llmops.cassettes.question import Question
+from pytest_llmops.cassettes import active_tape, tape
+from pytest_llmops.cassettes.http import interception
+from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.cassettes.tape import Answer, Tape
 from pytest_llmops.settings import RecordMode, Settings
 
@@ -20,7 +21,7 @@ URL = "http://localhost:1234/v1/x"
 @contextmanager
 def taped(path: Path, mode: RecordMode = "none", *, passed: bool = True, **how: Any) -> Iterator[Tape]:
     """Record to or replay from a file while the block runs, with a recorder of its own."""
-    intercept.enter()
+    interception.enter()
     one = Tape(path, mode, **how)
     tape.insert(one)
     listening = recorder.Recorder(settings=Settings())
@@ -68,13 +69,13 @@ def recorded(path: Path, *calls: tuple[str, str], mode: RecordMode = "new", **ho
 @contextmanager
 def no_tape() -> Iterator[None]:
     """As between two tests: no tape is in use, and nothing is patched."""
-    inserted, deck._tapes[:] = deck._tapes[:], []
-    entered = intercept._entered
+    inserted, active_tape._tapes[:] = active_tape._tapes[:], []
+    entered = interception._entered
     if entered is not None:
         entered.use(used=False)
     try:
         yield
     finally:
-        deck._tapes[:] = inserted
+        active_tape._tapes[:] = inserted
         if entered is not None and inserted:
             entered.use(used=True)

@@ -371,7 +371,7 @@ def _converse_events(text: str) -> list[tuple[str, object]]:
 
 
 def _frames(events: Iterable[tuple[str, object]]) -> Reply:
-    from pytest_llmops.eventstream import Frame, pack
+    from pytest_llmops.wire.aws_event_stream import Frame, pack
 
     head = {":content-type": "application/json", ":message-type": "event"}
     chunks = [pack([Frame({":event-type": name, **head}, json.dumps(one).encode())]) for name, one in events]

@@ -25,8 +25,8 @@ from pytest_llmops import (
     emit,
     soft,
 )
-from pytest_llmops.cases import Case
-from pytest_llmops.prompts import Prompt
+from pytest_llmops.cases.files import Case
+from pytest_llmops.prompts.registry import Prompt
 from pytest_llmops.protocols import Embedder, Judge, Model, Retriever, Verdict
 from pytest_llmops.textmetrics import RougeL
 

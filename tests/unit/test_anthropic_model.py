@@ -9,12 +9,12 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import recorder, registry
-from pytest_llmops.backends import anthropic
-from pytest_llmops.backends.anthropic import AnthropicModel
-from pytest_llmops.backends.openai import OpenAIModel
 from pytest_llmops.errors import MissingExtra, ModelError, UsageError
-from pytest_llmops.models import app_model, judge_model, named
 from pytest_llmops.protocols import Message, Model, RenderedPrompt
+from pytest_llmops.providers import anthropic
+from pytest_llmops.providers.anthropic import AnthropicModel
+from pytest_llmops.providers.openai import OpenAIModel
+from pytest_llmops.providers.selection import app_model, judge_model, named
 from pytest_llmops.settings import Settings
 
 URL = "http://127.0.0.1:9"

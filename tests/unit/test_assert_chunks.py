@@ -11,7 +11,7 @@ from support.messages import check_message
 
 from pytest_llmops import MeasurementErrored, MeasurementFailed, collect
 from pytest_llmops.assertions.chunks import assert_chunks, assert_clean, assert_span_recall
-from pytest_llmops.cases import Case
+from pytest_llmops.cases.files import Case
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 
 pytestmark = pytest.mark.usefixtures("alone")

@@ -12,8 +12,8 @@ from support.messages import check_message
 from pytest_llmops import MeasurementErrored, MeasurementFailed
 from pytest_llmops.assertions.grounding import assert_context_relevance
 from pytest_llmops.errors import UnknownName, UsageError
-from pytest_llmops.grounding import relevance
 from pytest_llmops.protocols import Hit, Hits, Verdict
+from pytest_llmops.semantics.grounding import relevance
 
 pytestmark = pytest.mark.usefixtures("alone")
 

@@ -13,11 +13,11 @@ from support.messages import check_message
 
 from pytest_llmops import MeasurementErrored, MeasurementFailed, collect
 from pytest_llmops.assertions.grounding import assert_grounded
-from pytest_llmops.backends.offline import TfidfEmbedder
 from pytest_llmops.errors import UnknownName, UsageError
-from pytest_llmops.grounding import ground, taken_apart
-from pytest_llmops.guards import VERSION
 from pytest_llmops.protocols import Chunk, Hit, Hits
+from pytest_llmops.providers.offline import TfidfEmbedder
+from pytest_llmops.semantics.checks import VERSION
+from pytest_llmops.semantics.grounding import ground, taken_apart
 
 pytestmark = pytest.mark.usefixtures("alone")
 

@@ -12,9 +12,9 @@ from support.messages import check_message
 from pytest_llmops import MeasurementErrored, MeasurementFailed, collect
 from pytest_llmops.assertions.index import assert_index_fresh, assert_reindex_time, assert_search_latency
 from pytest_llmops.errors import CorpusError, UsageError
-from pytest_llmops.freshness import Keys, Stamp
 from pytest_llmops.protocols import Chunk, Hits
-from pytest_llmops.retrievers.in_memory import InMemoryRetriever, load_corpus
+from pytest_llmops.retrievers.bm25 import InMemoryRetriever, load_corpus
+from pytest_llmops.retrievers.freshness import Keys, Stamp
 
 pytestmark = pytest.mark.usefixtures("alone")
 

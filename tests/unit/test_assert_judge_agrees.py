@@ -10,9 +10,9 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 from support.messages import check_message
 
-from pytest_llmops import recorder, softly
-from pytest_llmops.assertions.agreement import assert_judge_agrees
-from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops import recorder
+from pytest_llmops import recorder as softly
+from pytest_llmops.assertions.judge_agreement import assert_judge_agrees
 from pytest_llmops.errors import (
     CaseError,
     MeasurementErrored,
@@ -25,6 +25,7 @@ from pytest_llmops.judges.rubric import quality
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.metrics.agreement import spearman
 from pytest_llmops.protocols import Message, Verdict
+from pytest_llmops.providers.offline import ScriptedModel
 
 pytestmark = pytest.mark.usefixtures("alone")
 Lines = Callable[[BaseException], list[str]]

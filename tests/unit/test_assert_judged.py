@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from support.messages import check_message
 
-from pytest_llmops import recorder, registry, softly
+from pytest_llmops import recorder, registry
+from pytest_llmops import recorder as softly
 from pytest_llmops.assertions.grounding import assert_context_relevance
-from pytest_llmops.assertions.judged import assert_judge_score
-from pytest_llmops.assertions.preferred import assert_preferred
-from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops.assertions.judge_score import assert_judge_score
+from pytest_llmops.assertions.preference import assert_preferred
 from pytest_llmops.errors import (
     JudgeError,
     MeasurementErrored,
@@ -28,6 +28,7 @@ from pytest_llmops.judges.pairwise import Pairwise, Preference
 from pytest_llmops.judges.rubric import RubricJudge, quality
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Message, Verdict
+from pytest_llmops.providers.offline import ScriptedModel
 
 
 @dataclass

@@ -12,14 +12,14 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import MeasurementErrored, MeasurementFailed, assert_retrieval, collect, recorder
-from pytest_llmops.cases import Case
+from pytest_llmops.cases.files import Case
+from pytest_llmops.cases.queries import answers, queries
+from pytest_llmops.cases.trec import read_qrels
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.metrics.ranking import interval
 from pytest_llmops.protocols import Chunk, Hit, Hits
-from pytest_llmops.queries import answers, queries
+from pytest_llmops.retrievers.bm25 import InMemoryRetriever
 from pytest_llmops.retrievers.hybrid import HybridRetriever
-from pytest_llmops.retrievers.in_memory import InMemoryRetriever
-from pytest_llmops.trec import read_qrels
 
 CASES: list[Mapping[str, Any]] = [
     {"id": "refund", "input": "How long does a refund take?", "relevant": ["refunds"]},

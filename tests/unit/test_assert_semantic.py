@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from support.messages import check_message
 
-from pytest_llmops import guards as guarding
-from pytest_llmops import recorder, softly
+from pytest_llmops import recorder
+from pytest_llmops import recorder as softly
 from pytest_llmops.assertions.semantic import assert_semantic
-from pytest_llmops.backends.offline import HashingEmbedder
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UnknownName, UsageError
 from pytest_llmops.measurement import Json
+from pytest_llmops.providers.offline import HashingEmbedder
+from pytest_llmops.semantics import checks as guarding
+from pytest_llmops.semantics.thresholds import Threshold
 from pytest_llmops.settings import Settings
-from pytest_llmops.thresholds import Threshold
 
 
 @dataclass

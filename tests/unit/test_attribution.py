@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from pytest_llmops.attribution import attribution
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.reports import html, junit, terminal
-from pytest_llmops.runs import Outcome, Run, TestRecord
-from pytest_llmops.totals import totals
+from pytest_llmops.results.attribution import attribution
+from pytest_llmops.results.run import Outcome, Run, TestRecord
+from pytest_llmops.results.summary import totals
 
 
 def measured(name: str, status: str) -> Measurement:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.special import erf  # type: ignore[import-untyped]
 
-from pytest_llmops import bert
-from pytest_llmops.bert import Network
+from pytest_llmops.providers import bert
+from pytest_llmops.providers.bert import Network
 
 DIM, HEADS, INNER, LAYERS, WORDS, LONGEST = 12, 3, 20, 2, 30, 16
 

@@ -12,12 +12,11 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.blobs import Body, digest
-from pytest_llmops.cassettes.folding import LONG_LIST, LONG_TEXT, fold_text, unfold_text
-from pytest_llmops.cassettes.layout import laid_out
-from pytest_llmops.cassettes.store import Interaction
-from pytest_llmops.cassettes.wire import fold, unfold
+from pytest_llmops.cassettes.store import Interaction, laid_out
 from pytest_llmops.errors import CassetteError
+from pytest_llmops.wire.blobs import Body, digest
+from pytest_llmops.wire.body import fold, unfold
+from pytest_llmops.wire.folding import LONG_LIST, LONG_TEXT, fold_text, unfold_text
 
 PIXELS = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 3
 IMAGE = base64.b64encode(PIXELS).decode()
@@ -209,7 +208,7 @@ def test_a_missing_or_changed_text_is_told_when_it_is_asked_for(blobs: Any) -> N
 
 
 def test_texts_that_share_a_reference_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_llmops.cassettes.blobs.LENGTH", 0)
+    monkeypatch.setattr("pytest_llmops.wire.blobs.LENGTH", 0)
     document = written(interaction(1, {"image": IMAGE}, {"vector": VECTOR}))
     assert sorted(map(len, document["blobs"])) == [0, 64]
 

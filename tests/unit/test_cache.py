@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from support.messages import check_message
 
-from pytest_llmops import cache, recorder
-from pytest_llmops.backends.offline import HashingEmbedder, TfidfEmbedder
-from pytest_llmops.backends.openai import OpenAIEmbedder
-from pytest_llmops.cache import CachedEmbedder, cached
+from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError
+from pytest_llmops.providers import embedding_cache
+from pytest_llmops.providers.embedding_cache import CachedEmbedder, cached
+from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder
+from pytest_llmops.providers.openai import OpenAIEmbedder
+from pytest_llmops.semantics.thresholds import name_of
 from pytest_llmops.settings import Settings
 from pytest_llmops.testing import check_embedder
-from pytest_llmops.thresholds import name_of
 
 DIM = 64
 
@@ -38,9 +39,9 @@ class Counting:
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> Iterator[None]:
-    cache.forget()
+    embedding_cache.forget()
     yield
-    cache.forget()
+    embedding_cache.forget()
 
 
 @pytest.fixture
@@ -116,13 +117,13 @@ def test_a_vector_that_was_handed_out_may_be_changed() -> None:
 
 
 def test_the_one_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache._memory, "limit", 2 * DIM * 4)
+    monkeypatch.setattr(embedding_cache._memory, "limit", 2 * DIM * 4)
     inner = Counting()
     embedder = cached(inner)
     for texts in (["a"], ["b"], ["a"], ["c"], ["a"], ["b"]):
         embedder.embed(texts)
     assert inner.asked == [["a"], ["b"], ["c"], ["b"]]
-    assert cache._memory.size == 2 * DIM * 4
+    assert embedding_cache._memory.size == 2 * DIM * 4
 
 
 class Wrong(Counting):
@@ -173,7 +174,7 @@ def test_the_folder_serves_the_next_run(folder: Path) -> None:
     rows = cached(Counting()).embed(["a", "\ud800", "a"])
     assert [path.suffix for path in files(folder)] == [".vector", ".vector"]
     assert [path.name.split("-")[0] for path in folder.iterdir()] == ["counting"]
-    cache.forget()
+    embedding_cache.forget()
     inner = Counting()
     np.testing.assert_array_equal(cached(inner).embed(["a", "\ud800"]), rows[:2])
     assert inner.asked == []
@@ -189,7 +190,7 @@ def test_a_damaged_file_is_made_anew(folder: Path, damage: Any) -> None:
     (path,) = files(folder)
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    cache.forget()
+    embedding_cache.forget()
     inner = Counting()
     np.testing.assert_array_equal(cached(inner).embed(["a"]), rows)
     assert inner.asked == [["a"]]

@@ -13,13 +13,13 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import cli
-from pytest_llmops.backends.offline import HashingEmbedder, TfidfEmbedder
-from pytest_llmops.commands import pairs as labelled
-from pytest_llmops.commands import writing
-from pytest_llmops.commands.picture import draw
+from pytest_llmops.cli import files
+from pytest_llmops.cli import labelled_pairs as labelled
+from pytest_llmops.cli.precision_recall_svg import draw
 from pytest_llmops.errors import CaseError, UsageError
-from pytest_llmops.metrics import curves
-from pytest_llmops.thresholds import Threshold
+from pytest_llmops.metrics import classification
+from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder
+from pytest_llmops.semantics.thresholds import Threshold
 
 Run = Callable[..., tuple[int, list[str], list[str]]]
 NAMES = ["Ada", "Bruno", "Clara", "Dana", "Emil", "Frida", "Georg", "Hanna", "Igor", "Jana"]
@@ -224,7 +224,7 @@ def test_a_wrong_command_line(run: Run, argv: list[str]) -> None:
 
 OWN = """
 import numpy as np
-from pytest_llmops.backends.offline import HashingEmbedder
+from pytest_llmops.providers.offline import HashingEmbedder
 
 class Own:
     version = "own/1"
@@ -293,7 +293,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def test_the_picture_shows_the_curve_and_escapes_its_texts() -> None:
-    found = curves.cuts([0.9, 0.6, 0.4], [True, False, True])
+    found = classification.cuts([0.9, 0.6, 0.4], [True, False, True])
     text = draw(found, found[0], title="<script>&\x00", subtitle='"quoted"')
     root = ET.fromstring(text)
     assert root.findtext(f"{SVG}title") == "<script>&\\x00"
@@ -309,7 +309,7 @@ def test_the_picture_shows_the_curve_and_escapes_its_texts() -> None:
 
 def test_the_picture_of_many_pairs_stays_small() -> None:
     scores = [n / 20_000 for n in range(20_000)]
-    found = curves.cuts(scores, [n % 3 > 0 for n in range(20_000)])
+    found = classification.cuts(scores, [n % 3 > 0 for n in range(20_000)])
     text = draw(found, None, title="t", subtitle="s")
     assert len(text) < 100_000
     assert not list(ET.fromstring(text).iter(f"{SVG}circle"))
@@ -373,22 +373,22 @@ def test_a_key_in_what_an_embedder_raises_is_not_shown(run: Run, tmp_path: Path)
 
 def test_a_text_that_cannot_be_encoded_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(UsageError, check=check_message):
-        writing.write(tmp_path / "a.json", "x\ud800")
+        files.write(tmp_path / "a.json", "x\ud800")
     with pytest.raises(UsageError, check=check_message):
         (tmp_path / "b.json").mkdir()
-        writing.write(tmp_path / "b.json", "x")
+        files.write(tmp_path / "b.json", "x")
     assert [one.name for one in tmp_path.iterdir()] == ["b.json"]
-    writing.write(tmp_path / "c.json", "ä\n")
+    files.write(tmp_path / "c.json", "ä\n")
     assert (tmp_path / "c.json").read_bytes() == b"\xc3\xa4\n"
 
 
 def test_rules_and_shares_that_are_none_are_told() -> None:
     scores, same = [0.9, 0.4], [True, False]
     with pytest.raises(ValueError, check=check_message):
-        curves.choose(scores, same, rule="x")  # type: ignore[arg-type]
+        classification.choose(scores, same, rule="x")  # type: ignore[arg-type]
     for share in (float("nan"), -0.1, 1.1):
         with pytest.raises(ValueError, check=check_message):
-            curves.choose(scores, same, rule="recall", share=share)
+            classification.choose(scores, same, rule="recall", share=share)
     for hits, count in ((5, 3), (-1, 3), (0, -1)):
         with pytest.raises(ValueError, check=check_message):
-            curves.wilson(hits, count)
+            classification.wilson(hits, count)

@@ -16,10 +16,10 @@ from support.shared import rows as shared_rows
 
 from pytest_llmops import calibration
 from pytest_llmops.calibration import Bars, Calibration, Figures, Judged, draw, facts, lines, measure, stored
-from pytest_llmops.calibration.figures import consensus
-from pytest_llmops.calibration.tables import table
+from pytest_llmops.calibration.agreement import consensus
+from pytest_llmops.calibration.confusion import table
+from pytest_llmops.calibration.labels import Label, Labels, read_labels
 from pytest_llmops.errors import CaseError, UsageError
-from pytest_llmops.labels import Label, Labels, read_labels
 from pytest_llmops.metrics.agreement import Rates, cohen_kappa
 from pytest_llmops.protocols import Verdict
 

@@ -13,18 +13,27 @@ import pytest
 from support.messages import check_message
 from support.shared import shared
 
-from pytest_llmops import assert_contains, assert_judge_fit, softly
-from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops import assert_contains, assert_judge_fit, recorder
+from pytest_llmops.calibration.canaries import (
+    Canary,
+    Fitness,
+    canaries,
+    facts,
+    probe,
+    read_canaries,
+    standing,
+    summary,
+)
+from pytest_llmops.calibration.canaries.cases import QUESTION, set_of
 from pytest_llmops.errors import CaseError, MeasurementErrored, MeasurementFailed, ModelError, UsageError
+from pytest_llmops.judges.checklist import checklist, compliance, context_relevance
 from pytest_llmops.judges.grounding import Grounding
-from pytest_llmops.judges.items import checklist, compliance, context_relevance
 from pytest_llmops.judges.pairwise import Pairwise
 from pytest_llmops.judges.panel import Panel
+from pytest_llmops.judges.protocol.injection_signs import suspicions
 from pytest_llmops.judges.rubric import quality
-from pytest_llmops.judges.suspicion import suspicions
-from pytest_llmops.probing import Canary, Fitness, canaries, facts, probe, read_canaries, standing, summary
-from pytest_llmops.probing.canaries import QUESTION, set_of
 from pytest_llmops.protocols import Message, Verdict
+from pytest_llmops.providers.offline import ScriptedModel
 
 KINDS = {
     "no content",
@@ -245,7 +254,7 @@ def test_what_cannot_be_tried() -> None:
 
 
 def test_the_assertion_tells_what_was_passed() -> None:
-    with softly.collect() as found:
+    with recorder.collect() as found:
         kept = assert_judge_fit(Scores(honest))
     assert (kept.name, kept.value, kept.bound, kept.version) == ("judge.own.canaries", 1.0, 1.0, "1")
     assert found == [kept]
@@ -262,7 +271,7 @@ def test_the_assertion_tells_what_was_passed() -> None:
 
 def test_after_a_failed_check_no_canary_is_paid() -> None:
     judge = Scores(honest)
-    with pytest.raises(MeasurementFailed, match=r"text\.contains"), softly.soft():
+    with pytest.raises(MeasurementFailed, match=r"text\.contains"), recorder.soft():
         assert_contains("x", "y")
         check_message(assert_judge_fit(judge).error)
     assert judge.asked == []

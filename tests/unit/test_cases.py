@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.cases import Case, load_cases, sample, tagged
+from pytest_llmops.cases.files import Case, load_cases, sample, tagged
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 
 FULL = Case(

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
-from pytest_llmops import softly
+from pytest_llmops import recorder
 from pytest_llmops.assertions.checklist import assert_checklist
-from pytest_llmops.assertions.judged import assert_judge_score
-from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, PromptError, UsageError
-from pytest_llmops.judges.items import MAX_ITEMS, checklist, compliance, context_relevance, read_items
-from pytest_llmops.judges.reply import Unread
+from pytest_llmops.judges.checklist import MAX_ITEMS, checklist, compliance, context_relevance, read_items
+from pytest_llmops.judges.protocol.parsing import Unread
 from pytest_llmops.protocols import Judge, Message
+from pytest_llmops.providers.offline import ScriptedModel
 from pytest_llmops.testing import check_judge
 
 ANSWER = "Refunds take 30 days."
@@ -201,7 +201,7 @@ def test_the_assertion_names_what_is_missing(well_formed: Any, alone: None) -> N
 def test_the_assertion_passes_at_its_bound() -> None:
     model = answering("yes", "no")
     assert assert_checklist(ANSWER, ITEMS, model=model, at_least=0.5).status == "passed"
-    with softly.collect() as found:
+    with recorder.collect() as found:
         assert_checklist(ANSWER, ITEMS, model=model, at_least=None)
     assert [(one.status, one.value) for one in found] == [("recorded", 0.5)]
     assert found[0].detail["judge"]["dimensions"] == {ITEMS[0]: 1.0, ITEMS[1]: 0.0}  # type: ignore[call-overload, index]
@@ -222,7 +222,7 @@ def test_what_could_not_be_judged_is_an_error(answer: Any, model: ScriptedModel,
 
 
 def test_items_are_no_measurements_of_their_own_but_details() -> None:
-    with softly.collect() as found:
+    with recorder.collect() as found:
         assert_judge_score(ANSWER, judge=checklist(ITEMS, answering("yes", "no")))
     assert [(one.name, one.value, one.bound) for one in found] == [("judge.checklist", 0.5, 1)]
     assert found[0].detail["judge"]["dimensions"] == {ITEMS[0]: 1.0, ITEMS[1]: 0.0}  # type: ignore[call-overload, index]

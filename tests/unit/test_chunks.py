@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.chunks import blocks, coverage, edges, repeats, sizes
-from pytest_llmops.chunks.aligning import Alignment, align
-from pytest_llmops.chunks.faults import MAX_FAULTS, Check, Fault, worst
-from pytest_llmops.chunks.reading import read
+from pytest_llmops.chunks import boundaries, coverage, duplicates, sizes, tables_and_code
+from pytest_llmops.chunks.adapters import read
+from pytest_llmops.chunks.alignment import Alignment, align
+from pytest_llmops.chunks.findings import MAX_FAULTS, Check, Fault, worst
+from pytest_llmops.chunks.offsets import Ignore, Sources, source_of
 from pytest_llmops.chunks.sizes import Limits
-from pytest_llmops.chunks.squeezing import Ignore, Sources, source_of
 from pytest_llmops.errors import UsageError
 
 PARAGRAPHS = """Refunds take thirty days. You need the receipt, please.
@@ -219,7 +219,7 @@ def test_empty_chunks_say_nothing() -> None:
 
 
 def test_duplicates() -> None:
-    check = repeats.duplicates(read(["Call us.", "Other", "call  us.", "", ""]))
+    check = duplicates.duplicates(read(["Call us.", "Other", "call  us.", "", ""]))
     assert check.value == pytest.approx(1 / 3)
     assert found(check) == [("chunk 3", "as chunk 1: call  us.")]
 
@@ -228,7 +228,7 @@ def test_near_duplicates_are_few_words_apart() -> None:
     text = " ".join(f"word{number}" for number in range(60))
     almost = text.replace("word30", "other")
     half = " ".join(f"word{number}" for number in range(30, 90))
-    check = repeats.near_duplicates(read([text, half, almost, "too short", text.upper()]))
+    check = duplicates.near_duplicates(read([text, half, almost, "too short", text.upper()]))
     # 57 shingles each, of which 4 differ: 53 / 61 are common.
     assert found(check) == [
         ("chunk 5", f"100% as chunk 1: {text.upper()}"),
@@ -240,29 +240,29 @@ def test_near_duplicates_are_few_words_apart() -> None:
 def test_near_duplicates_among_long_chunks_are_estimated() -> None:
     text = " ".join(f"word{number}" for number in range(900))
     almost = text.replace("word450", "other").replace("word10 ", "another ")
-    check = repeats.near_duplicates(read([text, almost, text.replace("word", "term")]))
+    check = duplicates.near_duplicates(read([text, almost, text.replace("word", "term")]))
     assert check.value == pytest.approx(1 / 3)
     assert found(check)[0][0] == "chunk 2"
 
 
 def test_near_duplicates_in_a_script_without_spaces() -> None:
     text = "我们会在三十天之内把您购买商品所支付的全部款项退还给您的银行账户请您耐心等待"
-    assert repeats.near_duplicates(read([text, text.replace("耐心", "安心")])).value == 0.0
-    assert repeats.near_duplicates(read([text, text + "谢谢"])).value == 0.5
+    assert duplicates.near_duplicates(read([text, text.replace("耐心", "安心")])).value == 0.0
+    assert duplicates.near_duplicates(read([text, text + "谢谢"])).value == 0.5
 
 
 def test_boilerplate_is_a_line_in_many_chunks() -> None:
     pages = [f"ACME  handbook\n{word} is described here.\nPage {n} of 4" for n, word in enumerate("abcd")]
-    check = repeats.boilerplate(read(pages))
+    check = duplicates.boilerplate(read(pages))
     assert [(place, text) for place, text in found(check)] == [
         ("4 chunks", "ACME  handbook"),
         ("4 chunks", "Page 0 of 4"),
     ]
     solid = len("ACMEhandbook") + len("Page0of4")
     assert check.value == pytest.approx(solid / (solid + len("aisdescribedhere.")))
-    assert repeats.boilerplate(read(pages[:2])).value == 0
+    assert duplicates.boilerplate(read(pages[:2])).value == 0
     headers = ["| size | price |\n| S | 5 |", "| size | price |\n| M | 7 |", "| size | price |\n| L | 9 |"]
-    assert repeats.boilerplate(read(headers)).value == 0
+    assert duplicates.boilerplate(read(headers)).value == 0
 
 
 # --- what a check keeps
@@ -279,15 +279,15 @@ def test_nothing_is_fine() -> None:
     for check in (
         coverage.invented(alignment),
         coverage.out_of_order(alignment),
-        edges.changed_words(alignment),
-        edges.cut_words(alignment),
-        edges.cut_sentences(alignment),
-        blocks.cut_tables(alignment),
-        blocks.cut_code(alignment),
+        boundaries.changed_words(alignment),
+        boundaries.cut_words(alignment),
+        boundaries.cut_sentences(alignment),
+        tables_and_code.cut_tables(alignment),
+        tables_and_code.cut_code(alignment),
         sizes.empty(()),
-        repeats.duplicates(()),
-        repeats.near_duplicates(()),
-        repeats.boilerplate(()),
+        duplicates.duplicates(()),
+        duplicates.near_duplicates(()),
+        duplicates.boilerplate(()),
     ):
         assert check.value == 0
         assert re.match(r"0 ", check.reason)

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.chunks.cleaning import clean, repeated
-from pytest_llmops.chunks.mojibake import mojibake
-from pytest_llmops.chunks.reading import read
+from pytest_llmops.chunks.adapters import read
+from pytest_llmops.chunks.text_quality import clean, mojibake, repeated
 
 KINDS = ("mojibake", "replacement", "html", "control", "invisible", "hyphenation", "repeated")
 

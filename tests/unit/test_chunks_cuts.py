@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.chunks import blocks, coverage, edges
-from pytest_llmops.chunks.aligning import Alignment, align
-from pytest_llmops.chunks.faults import Check
-from pytest_llmops.chunks.reading import read
-from pytest_llmops.chunks.squeezing import Ignore, Sources, source_of
+from pytest_llmops.chunks import boundaries, coverage, tables_and_code
+from pytest_llmops.chunks.adapters import read
+from pytest_llmops.chunks.alignment import Alignment, align
+from pytest_llmops.chunks.findings import Check
+from pytest_llmops.chunks.offsets import Ignore, Sources, source_of
 
 PARAGRAPHS = """Refunds take thirty days. You need the receipt, please.
 
@@ -44,7 +44,7 @@ def found(check: Check) -> list[tuple[str, str]]:
     ],
 )
 def test_words_and_numbers_that_are_cut(source: str, at: int, cut: bool) -> None:
-    check = edges.cut_words(aligned([source[:at], source[at:]], source))
+    check = boundaries.cut_words(aligned([source[:at], source[at:]], source))
     assert check.value == (0.5 if cut else 0.0)
     if cut:
         assert found(check)[0] == ("chunk 1", f"{source[:at]}|{source[at:]}")
@@ -62,17 +62,17 @@ def test_words_and_numbers_that_are_cut(source: str, at: int, cut: bool) -> None
 @pytest.mark.parametrize("ignore", ["whitespace", "markup"])
 def test_words_that_are_written_as_one(chunk: str, faults: list[str], ignore: Ignore) -> None:
     source = "the end\nof it (all) 退款天."
-    check = edges.changed_words(aligned([chunk], source, ignore))
+    check = boundaries.changed_words(aligned([chunk], source, ignore))
     assert [text for _, text in found(check)] == faults
     assert check.value == len(faults)
 
 
 def test_sentences_that_are_cut() -> None:
-    whole = edges.cut_sentences(aligned(PARAGRAPHS.split("\n\n")))
+    whole = boundaries.cut_sentences(aligned(PARAGRAPHS.split("\n\n")))
     assert whole.value == 0.0
     check_message(whole.reason)
     at = PARAGRAPHS.index("please.")
-    check = edges.cut_sentences(aligned([PARAGRAPHS[:at], PARAGRAPHS[at:]]))
+    check = boundaries.cut_sentences(aligned([PARAGRAPHS[:at], PARAGRAPHS[at:]]))
     assert check.value == 0.5
     assert found(check) == [
         ("chunk 1", "ty days. You need the receipt, | please.\n\nMs. Okafor runs the d"),
@@ -81,7 +81,7 @@ def test_sentences_that_are_cut() -> None:
 
 
 def test_an_end_of_invented_text_is_no_cut() -> None:
-    check = edges.cut_sentences(aligned(["(p. 3) " + PARAGRAPHS + " (more on p. 4)"]))
+    check = boundaries.cut_sentences(aligned(["(p. 3) " + PARAGRAPHS + " (more on p. 4)"]))
     check_message(check.reason)
     assert check.value == 0
 
@@ -111,7 +111,7 @@ The end."""
     ],
 )
 def test_tables_that_are_torn(chunks: list[str], places: list[str]) -> None:
-    faults = found(blocks.cut_tables(aligned(chunks, TABLE)))
+    faults = found(tables_and_code.cut_tables(aligned(chunks, TABLE)))
     assert [place for place, _ in faults] == places
     if faults:
         check_message(faults)
@@ -126,12 +126,12 @@ def test_tables_in_html() -> None:
     source = (
         "Prices <table class='x'>" + "".join(rows) + "</table> end <table><tr><td>one row</td></tr></table>"
     )
-    assert [len(table.rows) for table in blocks.tables(source)] == [3]
-    assert blocks.tables("<table><tr><td>stays open\0</td></tr><tr></tr></table>") == []
-    assert [len(one.rows) for one in blocks.tables("<table></tr><tr></tr><tr></tr></table>")] == [2]
-    assert blocks.cut_tables(aligned([source], source)).value == 0
+    assert [len(table.rows) for table in tables_and_code.tables(source)] == [3]
+    assert tables_and_code.tables("<table><tr><td>stays open\0</td></tr><tr></tr></table>") == []
+    assert [len(one.rows) for one in tables_and_code.tables("<table></tr><tr></tr><tr></tr></table>")] == [2]
+    assert tables_and_code.cut_tables(aligned([source], source)).value == 0
     at = source.index("<tr><td>S")
-    check = blocks.cut_tables(aligned([source[:at], source[at:]], source))
+    check = tables_and_code.cut_tables(aligned([source[:at], source[at:]], source))
     assert found(check) == [("chunk 2", f"2 rows without their header {rows[0]}")]
 
 
@@ -148,30 +148,30 @@ def test_tables_in_html() -> None:
     ],
 )
 def test_what_is_no_table(text: str) -> None:
-    assert blocks.tables(text) == []
+    assert tables_and_code.tables(text) == []
 
 
 def test_code_that_is_torn() -> None:
     source = (
         "Run this:\n\n```python\nx = 1\nprint(x)\n```\n\nDone.\n~~~\nraw ``` text\n~~~\nInline ``` code ```."
     )
-    assert [source[slice(*span)] for span in blocks.fences(source)] == [
+    assert [source[slice(*span)] for span in tables_and_code.fences(source)] == [
         "```python\nx = 1\nprint(x)\n```",
         "~~~\nraw ``` text\n~~~",
     ]
-    assert blocks.cut_code(aligned([source], source)).value == 0
+    assert tables_and_code.cut_code(aligned([source], source)).value == 0
     at = source.index("print")
-    check = blocks.cut_code(aligned([source[:at], source[at:]], source))
+    check = tables_and_code.cut_code(aligned([source[:at], source[at:]], source))
     assert [place for place, _ in found(check)] == ["chunk 1", "chunk 2"]
     check_message(found(check)[0][1])
 
 
 def test_a_fence_that_stays_open_ends_with_its_document() -> None:
-    assert blocks.fences("a\n```\nb\nc") == [(2, 9)]
-    assert blocks.fences("```\na\n~~~\nb\n```") == [(0, 15)]
-    assert blocks.fences("``` code ``` within a line\nb") == []
+    assert tables_and_code.fences("a\n```\nb\nc") == [(2, 9)]
+    assert tables_and_code.fences("```\na\n~~~\nb\n```") == [(0, 15)]
+    assert tables_and_code.fences("``` code ``` within a line\nb") == []
     documents = ["a\n```\nb", "c\n\nd"]
-    assert blocks.cut_code(aligned(["a\n```\nb", "c", "d"], documents)).value == 0
+    assert tables_and_code.cut_code(aligned(["a\n```\nb", "c", "d"], documents)).value == 0
 
 
 # --- repeated headers
@@ -202,7 +202,7 @@ def alarms(chunks: list[str], source: str) -> dict[str, float]:
         coverage.lost(alignment),
         coverage.invented(alignment),
         coverage.out_of_order(alignment),
-        blocks.cut_tables(alignment),
+        tables_and_code.cut_tables(alignment),
     ]
     return {check.name: check.value for check in checks if check.value}
 
@@ -232,9 +232,9 @@ def test_faults_behind_a_repeated_header_are_told_as_they_are() -> None:
     without = [HEADER + row for n, row in enumerate(LONG_ROWS) if n != 7]
     alignment = aligned(without, source)
     assert found(coverage.lost(alignment)) == [("line 10", LONG_ROWS[7])]
-    assert blocks.cut_tables(alignment).value == 0
+    assert tables_and_code.cut_tables(alignment).value == 0
     swapped = [HEADER + LONG_ROWS[n] for n in (0, 1, 2, 4, 3, 5)]
     check = coverage.out_of_order(aligned(swapped, HEADER + "\n".join(LONG_ROWS[:6])))
     assert found(check) == [("chunk 5", "begins at line 6, before chunk 4")]
     bare = [HEADER + LONG_ROWS[0], *LONG_ROWS[1:]]
-    assert blocks.cut_tables(aligned(bare, source)).value == 19
+    assert tables_and_code.cut_tables(aligned(bare, source)).value == 19

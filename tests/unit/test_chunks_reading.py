@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.chunks.reading import Piece, read
+from pytest_llmops.chunks.adapters import Piece, read
+from pytest_llmops.chunks.offsets import source_of, squeeze
 from pytest_llmops.chunks.sizes import count
-from pytest_llmops.chunks.squeezing import source_of, squeeze
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Chunk, Hit
 

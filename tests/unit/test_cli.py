@@ -15,9 +15,9 @@ from support.foreign import URL, cassette, request, response, written
 from support.messages import check_message
 
 from pytest_llmops import __version__, cli
-from pytest_llmops.cassettes.convert import bring_in
-from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.cassettes.usage import Usage, Used, stamp_of
+from pytest_llmops.cassettes.audit import Usage, Used, stamp_of
+from pytest_llmops.cassettes.importers.convert import bring_in
+from pytest_llmops.redaction.redactor import Redactor
 
 LATER = "2100-01-01T00:00:00+00:00"
 A, B = "tests/cassettes/test_a/test_x.json", "tests/cassettes/test_b.json"
@@ -294,7 +294,7 @@ def test_without_a_root_only_the_working_folder_is_searched_for_a_record(
     run: Run, project: Path, path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whatever lies above the folder of this test.
-    monkeypatch.setattr("pytest_llmops.commands.ini.find_project", lambda _: None)
+    monkeypatch.setattr("pytest_llmops.cli.ini_files.find_project", lambda _: None)
     inner = project / "inner"
     merged(inner / "tests" / "cassettes" / "own.json", entry(5))
     recorded(project, "key-1")
@@ -558,7 +558,7 @@ def test_an_interrupt_is_one_line(run: Run, project: Path, monkeypatch: pytest.M
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pytest_llmops.cassettes.usage.audit", interrupted)
+    monkeypatch.setattr("pytest_llmops.cassettes.audit.audit", interrupted)
     status, out, err = run("cassettes", "check")
     assert (status, out) == (130, [])
     check_message(err)

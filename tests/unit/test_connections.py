@@ -18,7 +18,7 @@ from support.server import Reply, StubServer, chat_events, closed_port, json_rep
 from support.tapes import stored, taped
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import exchange
+from pytest_llmops.cassettes.http import live_response
 from pytest_llmops.cassettes.journal import Journal
 from pytest_llmops.errors import CassetteError, CassetteMiss
 
@@ -205,7 +205,7 @@ def test_a_live_answer_that_is_left_is_left(path: Path, server: StubServer) -> N
 def test_the_rest_of_a_stream_is_not_waited_for_for_ever(
     path: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(live_response, "PATIENCE_S", 0.0)
     server.queue.append(stream(EVENTS))
     with taped(path, "new") as tape:
         answer = asked(server.url)

@@ -5,7 +5,7 @@ import re
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.contrast import (
+from pytest_llmops.assertions._evidence import (
     LINE,
     MAX_HINT_CHARS,
     MAX_MISSING,

@@ -17,12 +17,9 @@ from support.cassettes import entry, merged
 from support.reports import NODEID, Config, Terminal, make_report, make_session
 
 import pytest_llmops
-from pytest_llmops import session
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss, MeasurementFailed
-from pytest_llmops.measurement import Measurement
-from pytest_llmops.protocols import Call
-from pytest_llmops.runs import Run, TestRecord
-from pytest_llmops.session import (
+from pytest_llmops.harness import controller as session
+from pytest_llmops.harness.controller import (
     Controller,
     Statuses,
     attach,
@@ -33,6 +30,9 @@ from pytest_llmops.session import (
     render,
     without_secrets,
 )
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.protocols import Call
+from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.settings import OPTIONS, Settings
 
 MEASURED = {"measurements": [Measurement(name="text.contains", value=1.0).to_wire()]}
@@ -617,7 +617,7 @@ def scattered(monkeypatch: pytest.MonkeyPatch) -> Run:
 def test_a_mask_over_more_than_texts_is_not_taken(
     scattered: Run, monkeypatch: pytest.MonkeyPatch, change: Callable[[bytes], bytes]
 ) -> None:
-    from pytest_llmops.cassettes.redact import Redactor
+    from pytest_llmops.redaction.redactor import Redactor
 
     masked = Run(records=scattered.records, notes=("said [secret]",))
     monkeypatch.setattr(Redactor, "clean", lambda _self, data: change(data) if b"schema" in data else data)
@@ -626,7 +626,7 @@ def test_a_mask_over_more_than_texts_is_not_taken(
 
 
 def test_a_mask_over_texts_alone_is_taken(scattered: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytest_llmops.cassettes.redact import Redactor
+    from pytest_llmops.redaction.redactor import Redactor
 
     def clean(_self: object, data: bytes) -> bytes:
         return data.replace(b"said", b"[secret]") if b"schema" in data else data

@@ -11,14 +11,14 @@ from support.messages import check_message
 from support.tapes import stored, taped
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.convert import bring_in, convert, home_of, sources, target_of
-from pytest_llmops.cassettes.foreign import Foreign, read
+from pytest_llmops.cassettes.importers.convert import bring_in, convert, home_of, sources, target_of
+from pytest_llmops.cassettes.importers.foreign import Foreign, read
 from pytest_llmops.cassettes.journal import Journal
 from pytest_llmops.cassettes.naming import safe
-from pytest_llmops.cassettes.question import ask
-from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.cassettes.wire import unfold
+from pytest_llmops.cassettes.request_key import ask
 from pytest_llmops.errors import CassetteError, CassetteMiss
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.wire.body import unfold
 
 SECRET = "sk-abcdefghijklmnop1234"
 

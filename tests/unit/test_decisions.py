@@ -17,18 +17,19 @@ from support.messages import check_message
 from support.server import Reply, Seen, StubServer, closed_port, error_reply, json_reply
 from support.tapes import taped
 
-from pytest_llmops import recorder, registry, softly, trace
-from pytest_llmops.assertions.judged import assert_judge_score
-from pytest_llmops.backends.offline import ScriptedModel
-from pytest_llmops.backends.openai import OpenAIModel
+from pytest_llmops import recorder, registry, trace
+from pytest_llmops import recorder as softly
+from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.cassettes.budget import Ledger
 from pytest_llmops.errors import BudgetReached, MeasurementErrored, ModelError, PromptError, UsageError
-from pytest_llmops.judges.asking import MAX_DATA
 from pytest_llmops.judges.decisions import TAKEN, DecisionsJudge, decisions_judge
-from pytest_llmops.judges.files import read_rubric
-from pytest_llmops.judges.reply import Scale
+from pytest_llmops.judges.protocol.parsing import Scale
+from pytest_llmops.judges.protocol.prompting import MAX_DATA
 from pytest_llmops.judges.rubric import QUALITY
+from pytest_llmops.judges.rubric_files import read_rubric
 from pytest_llmops.protocols import Judge, Verdict
+from pytest_llmops.providers.offline import ScriptedModel
+from pytest_llmops.providers.openai import OpenAIModel
 from pytest_llmops.settings import Settings
 
 TONE = """---

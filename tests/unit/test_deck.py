@@ -15,18 +15,19 @@ from support.server import WAIT_S, wait
 from support.tapes import no_tape
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import deck, intercept
+from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.tape import Tape
 
 
 @pytest.fixture
 def base(tmp_path: Path) -> Iterator[Tape]:
     with no_tape():
-        intercept.enter()
+        interception.enter()
         one = Tape(tmp_path / "base.json")
-        deck.insert(one)
+        active_tape.insert(one)
         yield one
-        deck.eject(one)
+        active_tape.eject(one)
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def inner(tmp_path: Path) -> Tape:
 
 
 def here() -> tuple[Tape | None, str, str]:
-    return deck.current(), deck.take(), deck.whose()
+    return active_tape.current(), active_tape.take(), active_tape.whose()
 
 
 def in_a_thread() -> tuple[Tape | None, str, str]:
@@ -109,7 +110,7 @@ def test_a_call_made_anywhere_belongs_to_its_starter(
     assert way() == (base, "0", "app")
     with recorder.trial(3), recorder.purpose("judge"):
         assert way() == (base, "3", "judge")
-        with deck.using(inner):
+        with active_tape.using(inner):
             assert way() == (inner, "3", "judge")
         assert way() == (base, "3", "judge")
     assert way() == (base, "0", "app")
@@ -120,24 +121,24 @@ def test_each_part_is_taken_along_alone(base: Tape, inner: Tape) -> None:
         assert in_a_thread() == (base, "0", "judge")
     with recorder.trial(3):
         assert in_a_thread() == (base, "3", "app")
-    with deck.using(inner):
+    with active_tape.using(inner):
         assert in_a_thread() == (inner, "0", "app")
 
 
 def test_asyncio_to_thread_belongs_to_its_starter(base: Tape, inner: Tape) -> None:
     async def main() -> object:
-        with deck.using(inner):
+        with active_tape.using(inner):
             return await asyncio.to_thread(here)
 
     assert asyncio.run(main()) == (inner, "0", "app")
-    assert deck.current() is base
+    assert active_tape.current() is base
 
 
 def test_concurrent_tasks_keep_their_own_tape_and_trial(base: Tape, tmp_path: Path) -> None:
     tapes = [Tape(tmp_path / f"{number}.json") for number in range(6)]
 
     async def one(number: int, barrier: asyncio.Barrier) -> None:
-        with deck.using(tapes[number]), recorder.trial(number):
+        with active_tape.using(tapes[number]), recorder.trial(number):
             await barrier.wait()
             assert here()[:2] == (tapes[number], str(number))
             assert (await asyncio.get_running_loop().run_in_executor(None, here))[0] is tapes[number]
@@ -153,7 +154,7 @@ def test_concurrent_tasks_keep_their_own_tape_and_trial(base: Tape, tmp_path: Pa
 
 def test_a_pool_that_outlives_a_block_forgets_it(base: Tape, inner: Tape) -> None:
     with ThreadPoolExecutor(1) as pool:
-        with deck.using(inner), recorder.trial(2):
+        with active_tape.using(inner), recorder.trial(2):
             assert pool.submit(here).result() == (inner, "2", "app")
         assert pool.submit(here).result() == (base, "0", "app")
 
@@ -169,11 +170,11 @@ def test_a_thread_that_outlives_its_test_belongs_to_the_next(base: Tape, tmp_pat
         one = threading.Thread(target=run)
         one.start()
     following = Tape(tmp_path / "next.json")
-    deck.eject(base)
-    deck.insert(following)
+    active_tape.eject(base)
+    active_tape.insert(following)
     go.set()
     one.join()
-    deck.eject(following)
+    active_tape.eject(following)
     assert found == [(following, "0", "app")]
 
 
@@ -182,9 +183,9 @@ def test_a_thread_that_outlives_a_block_is_back_on_the_tape_of_the_test(base: Ta
 
     def run() -> None:
         wait(go)
-        found.append(deck.current())
+        found.append(active_tape.current())
 
-    with deck.using(inner):
+    with active_tape.using(inner):
         one = threading.Thread(target=run)
         one.start()
     go.set()
@@ -201,7 +202,7 @@ def test_a_thread_that_outlives_an_inner_block_is_in_the_one_around_it(
     def run() -> None:
         for _ in range(4):
             step.wait()
-            tapes.append(deck.current())
+            tapes.append(active_tape.current())
             step.wait()
 
     def look() -> None:
@@ -209,13 +210,13 @@ def test_a_thread_that_outlives_an_inner_block_is_in_the_one_around_it(
         step.wait()
 
     thread = threading.Thread(target=run)
-    with deck.using(outer):
-        with deck.using(middle), deck.using(inner):
+    with active_tape.using(outer):
+        with active_tape.using(middle), active_tape.using(inner):
             thread.start()
             look()
         look()
     look()
-    with deck.using(later):
+    with active_tape.using(later):
         look()
     thread.join()
     assert tapes == [inner, outer, base, base]
@@ -226,12 +227,12 @@ def test_a_block_that_a_thread_opens_ends_in_the_block_of_its_starter(base: Tape
     own = Tape(base.path.with_name("own.json"))
 
     def run() -> None:
-        with deck.using(own):
-            tapes.append(deck.current())
+        with active_tape.using(own):
+            tapes.append(active_tape.current())
             late = contextvars.copy_context()
-        tapes.extend([deck.current(), late.run(deck.current)])
+        tapes.extend([active_tape.current(), late.run(active_tape.current)])
 
-    with deck.using(inner):
+    with active_tape.using(inner):
         thread = threading.Thread(target=run)
         thread.start()
         thread.join()
@@ -246,10 +247,10 @@ def test_a_task_that_outlives_an_inner_block_is_in_the_one_around_it(base: Tape,
 
         async def look() -> Tape | None:
             await go.wait()
-            return deck.current()
+            return active_tape.current()
 
-        with deck.using(outer):
-            with deck.using(inner):
+        with active_tape.using(outer):
+            with active_tape.using(inner):
                 task = asyncio.create_task(look())
             go.set()
             return await task
@@ -259,15 +260,15 @@ def test_a_task_that_outlives_an_inner_block_is_in_the_one_around_it(base: Tape,
 
 def test_a_block_of_a_fixture_is_not_in_the_block_that_it_interrupts(base: Tape, inner: Tape) -> None:
     fixture, own = (Tape(base.path.with_name(f"{name}.json")) for name in ("fixture", "own"))
-    with deck.using(inner):
-        deck.insert(fixture)
-        assert deck.current() is fixture
-        with deck.using(own):
-            assert deck.current() is own
+    with active_tape.using(inner):
+        active_tape.insert(fixture)
+        assert active_tape.current() is fixture
+        with active_tape.using(own):
+            assert active_tape.current() is own
             late = contextvars.copy_context()
-        assert late.run(deck.current) is fixture
-        deck.eject(fixture)
-        assert deck.current() is inner
+        assert late.run(active_tape.current) is fixture
+        active_tape.eject(fixture)
+        assert active_tape.current() is inner
 
 
 def test_a_thread_that_cannot_start_stays_as_it_was(base: Tape) -> None:
@@ -309,11 +310,11 @@ def test_without_a_tape_threads_are_as_they_were() -> None:
 
 def test_a_block_of_an_unfinished_generator_ends_where_it_is_closed(base: Tape, inner: Tape) -> None:
     def blocks() -> Generator[None, None, None]:
-        with deck.using(inner):
+        with active_tape.using(inner):
             yield
 
     one = blocks()
     next(one)
-    assert deck.current() is inner
+    assert active_tape.current() is inner
     one.close()
-    assert deck.current() is base
+    assert active_tape.current() is base

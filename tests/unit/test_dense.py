@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.backends.offline import HashingEmbedder
 from pytest_llmops.errors import CorpusError, UnknownName, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Chunk, Hit, Hits, Retriever
+from pytest_llmops.providers.offline import HashingEmbedder
+from pytest_llmops.retrievers.bm25 import InMemoryRetriever
 from pytest_llmops.retrievers.dense import DenseRetriever
 from pytest_llmops.retrievers.hybrid import HybridRetriever
-from pytest_llmops.retrievers.in_memory import InMemoryRetriever
 
 
 def chunk(id_: str, text: str, **metadata: Json) -> Chunk:

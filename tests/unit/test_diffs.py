@@ -11,7 +11,7 @@ from support.server import chat_answer, chat_events, stream
 
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.store import Interaction
-from pytest_llmops.cassettes.wire import fold
+from pytest_llmops.wire.body import fold
 
 WORDS = [
     "customer",

@@ -9,8 +9,8 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from pytest_llmops.cassettes.disguise import base64_forms
-from pytest_llmops.cassettes.redact import MASK, Redactor
+from pytest_llmops.redaction.encodings import base64_forms
+from pytest_llmops.redaction.redactor import MASK, Redactor
 
 KNOWN = "correct-horse-battery"
 SHAPED = "sk-" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4"

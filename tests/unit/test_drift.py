@@ -12,12 +12,12 @@ from support.messages import check_message
 from support.server import chat_answer, chat_events, embedding_answer
 from support.tapes import ask, call, recorded, says
 
-from pytest_llmops.cassettes.answers import Answer
 from pytest_llmops.cassettes.drift import Drift, compare
-from pytest_llmops.cassettes.question import Question
-from pytest_llmops.cassettes.question import ask as question_of
-from pytest_llmops.cassettes.redact import Redactor
+from pytest_llmops.cassettes.request_key import Question
+from pytest_llmops.cassettes.request_key import ask as question_of
+from pytest_llmops.cassettes.response import Answer
 from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.redaction.redactor import Redactor
 
 CHAT = "https://api.openai.com/v1/chat/completions"
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import clean_text
 
-from pytest_llmops.cassettes.foreign import read
-from pytest_llmops.eventstream import Frame, leading, pack, unpack
+from pytest_llmops.cassettes.importers.foreign import read
+from pytest_llmops.wire.aws_event_stream import Frame, leading, pack, unpack
 
 EMPTY = bytes.fromhex("00000010 00000000 05c248eb 7d98c8ff")
 PAYLOAD = bytes.fromhex("0000001d 00000000 fd528c5a") + b"{'foo':'bar'}" + bytes.fromhex("c3653936")

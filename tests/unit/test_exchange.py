@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support.tapes import ask
 
-from pytest_llmops.cassettes.exchange import Live
+from pytest_llmops.cassettes.http.live_response import Live
 from pytest_llmops.cassettes.tape import Tape
 
 

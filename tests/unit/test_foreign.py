@@ -16,9 +16,9 @@ import pytest
 from support.foreign import URL, cassette, index, request, response, written
 from support.messages import check_message
 
-from pytest_llmops.cassettes import documents
-from pytest_llmops.cassettes.foreign import Foreign, is_ours, read
+from pytest_llmops.cassettes.importers.foreign import Foreign, is_ours, read
 from pytest_llmops.errors import CassetteError
+from pytest_llmops.wire import untrusted_documents
 
 
 def packed(data: bytes) -> bytes:
@@ -425,8 +425,8 @@ def test_a_text_that_is_repeated_by_an_anchor_has_its_weight(tmp_path: Path) -> 
 
 
 def test_compression_may_not_explode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MAX_BYTES", 2**20)
-    monkeypatch.setattr(documents.inflate, "__defaults__", (2**20,))
+    monkeypatch.setattr(untrusted_documents, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(untrusted_documents.inflate, "__defaults__", (2**20,))
     path = tmp_path / "a.yaml"
     path.write_bytes(packed(b"a" * 2**21))
     check_message(refusal(path))
@@ -462,7 +462,7 @@ def test_without_libyaml(tmp_path: Path) -> None:
     deep.write_bytes(b"[" * 100_000)
     code = (
         "import sys, yaml; del yaml.CSafeLoader\n"
-        "from pathlib import Path; from pytest_llmops.cassettes.foreign import read; from pytest_llmops.errors import CassetteError\n"
+        "from pathlib import Path; from pytest_llmops.cassettes.importers.foreign import read; from pytest_llmops.errors import CassetteError\n"
         "print(read(Path(sys.argv[1]))[0].body)\n"
         "try: read(Path(sys.argv[2]))\n"
         "except CassetteError as error: print(error)"

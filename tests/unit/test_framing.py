@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.cassettes.framing import Chunked, Sized
+from pytest_llmops.cassettes.http.http_client import Chunked, Sized
 
 
 def chunked(parts: list[bytes], *, trailer: bytes = b"", extension: bytes = b"") -> bytes:

@@ -11,11 +11,19 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops.errors import CorpusError, UsageError
-from pytest_llmops.freshness import Freshness, Keys, Stamp, State, compared, content_fingerprint, states
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Chunk
+from pytest_llmops.retrievers.bm25 import InMemoryRetriever
 from pytest_llmops.retrievers.dense import DenseRetriever
-from pytest_llmops.retrievers.in_memory import InMemoryRetriever
+from pytest_llmops.retrievers.freshness import (
+    Freshness,
+    Keys,
+    Stamp,
+    State,
+    compared,
+    content_fingerprint,
+    states,
+)
 
 NEW_YEAR = 1_767_225_600.0
 """2026-01-01T00:00:00+00:00."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmops import assert_grounded
-from pytest_llmops.grounding import taken_apart
+from pytest_llmops.semantics.grounding import taken_apart
 
 pytestmark = pytest.mark.usefixtures("alone")
 

@@ -6,8 +6,8 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import MeasurementFailed, assert_grounded
-from pytest_llmops.grounding import ground
-from pytest_llmops.grounding.words import stem
+from pytest_llmops.semantics.grounding import ground
+from pytest_llmops.semantics.grounding.content_words import stem
 
 pytestmark = pytest.mark.usefixtures("alone")
 

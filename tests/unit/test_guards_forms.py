@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.guards import compare
-from pytest_llmops.guards.language import language
-from pytest_llmops.guards.tokens import Sentence
+from pytest_llmops.semantics.checks import compare
+from pytest_llmops.semantics.checks.language import language
+from pytest_llmops.semantics.checks.sentence import Sentence
 
 # Reference, answer, the guards that speak; both ways round.
 _OTHER = """

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmops.guards import sentences
+from pytest_llmops.semantics.checks import sentences
 
 
 @pytest.mark.parametrize(

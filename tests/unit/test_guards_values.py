@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmops.guards import compare
-from pytest_llmops.guards.tokens import Sentence
+from pytest_llmops.semantics.checks import compare
+from pytest_llmops.semantics.checks.sentence import Sentence
 
 VALUES = ("numbers", "units", "dates")
 

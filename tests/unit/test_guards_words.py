@@ -10,13 +10,13 @@ import pytest
 from support.meanings import OTHER, SAME
 from support.messages import check_message
 
-from pytest_llmops.guards import DEFAULT, GUARDS, Alarm, Comparison, compare
-from pytest_llmops.guards.language import language
-from pytest_llmops.guards.negation import HARMLESS, NEGATIVE
-from pytest_llmops.guards.opposites import contradicts, opposite
-from pytest_llmops.guards.stems import stem
-from pytest_llmops.guards.synonyms import synonyms
-from pytest_llmops.guards.tokens import Sentence
+from pytest_llmops.semantics.checks import DEFAULT, GUARDS, Alarm, Comparison, compare
+from pytest_llmops.semantics.checks.kinds.negation import HARMLESS, NEGATIVE
+from pytest_llmops.semantics.checks.language import language
+from pytest_llmops.semantics.checks.lexicon.opposites import contradicts, opposite
+from pytest_llmops.semantics.checks.lexicon.stems import stem
+from pytest_llmops.semantics.checks.lexicon.synonyms import synonyms
+from pytest_llmops.semantics.checks.sentence import Sentence
 
 ROOT = Path(__file__).parents[2]
 CASES = {

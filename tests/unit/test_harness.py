@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from pytest_llmops.harness import Harness
+from pytest_llmops.harness.item import Harness
 from pytest_llmops.settings import Settings
 
 

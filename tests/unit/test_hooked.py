@@ -7,8 +7,8 @@ from typing import Any
 import pluggy
 import pytest
 
-from pytest_llmops import hooked
 from pytest_llmops.errors import UnknownName
+from pytest_llmops.harness import factories
 from pytest_llmops.settings import Settings
 
 spec, impl = pluggy.HookspecMarker("p"), pluggy.HookimplMarker("p")
@@ -58,7 +58,7 @@ def item(plugins: pluggy.PluginManager, config: Config, hidden: tuple[Conftest, 
 
 
 def get(test: Any, name: str) -> object:
-    return hooked.built(test, "model", name, hooked.factories(test, "model").get(name), Settings())
+    return factories.built(test, "model", name, factories.factories(test, "model").get(name), Settings())
 
 
 def test_a_factory_that_is_made_in_the_hook_is_called_once_for_all_tests() -> None:
@@ -81,19 +81,19 @@ def test_the_nearest_conftest_has_its_say_in_its_folder_alone() -> None:
 
 def test_a_plugin_that_comes_later_is_heard() -> None:
     plugins, config = run(Conftest("m"))
-    assert set(hooked.factories(item(plugins, config), "model")) == {"m"}
+    assert set(factories.factories(item(plugins, config), "model")) == {"m"}
     plugins.register(Conftest("late"))
-    assert set(hooked.factories(item(plugins, config), "model")) == {"m", "late"}
+    assert set(factories.factories(item(plugins, config), "model")) == {"m", "late"}
 
 
 def test_without_a_factory_it_is_what_is_built_in() -> None:
     plugins, config = run()
     test = item(plugins, config)
-    assert hooked.built(test, "embedder", "tfidf", None, Settings()) is hooked.built(
+    assert factories.built(test, "embedder", "tfidf", None, Settings()) is factories.built(
         test, "embedder", "tfidf", None, Settings()
     )
-    assert hooked.built(test, "embedder", "tfidf", None, Settings()) is not hooked.built(
+    assert factories.built(test, "embedder", "tfidf", None, Settings()) is not factories.built(
         test, "embedder", "tfidf", None, Settings(model="another")
     )
     with pytest.raises(UnknownName, match="tfidf"):
-        hooked.built(test, "embedder", "tfidff", None, Settings())
+        factories.built(test, "embedder", "tfidff", None, Settings())

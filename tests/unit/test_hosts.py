@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmops.hosts import is_loopback, is_unspecified
+from pytest_llmops._util.hosts import is_loopback, is_unspecified
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,11 @@ import pytest
 from support.cassettes import entry, merged
 from support.reports import Config
 
-from pytest_llmops.cassettes import running
-from pytest_llmops.cassettes.used import Usage, stamp_of
-from pytest_llmops.housekeeping import USAGE, Housekeeping
-from pytest_llmops.playing import ledger
+from pytest_llmops.cassettes import run_folder
+from pytest_llmops.cassettes.usage_record import Usage, stamp_of
+from pytest_llmops.harness.cassette_usage import USAGE, Housekeeping, narrowed_by, scopes
+from pytest_llmops.harness.tapes import ledger
 from pytest_llmops.settings import Settings
-from pytest_llmops.whole import narrowed_by, scopes
 
 NAME = "cassettes/test_a/test_x.json"
 
@@ -160,7 +159,7 @@ def test_without_pytests_cache_there_is_no_record(root: Path, *, missing: bool) 
 def test_what_was_spent_of_a_budget_is_reported(
     root: Path, monkeypatch: pytest.MonkeyPatch, *, with_cassettes: bool
 ) -> None:
-    monkeypatch.setenv(running.RUN, str(root))
+    monkeypatch.setenv(run_folder.RUN, str(root))
     settings = Settings(max_calls=5, budget=0.5)
     ledger(settings).ask(0.125)
     made = Housekeeping(Config(root), settings)

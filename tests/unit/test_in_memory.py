@@ -15,7 +15,7 @@ from support.messages import check_message
 from pytest_llmops.errors import CorpusError, UsageError, WireError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Chunk, Hit, Retriever
-from pytest_llmops.retrievers.in_memory import InMemoryRetriever, load_corpus, tokens
+from pytest_llmops.retrievers.bm25 import InMemoryRetriever, load_corpus, tokens
 
 
 def chunk(id_: str, text: str, **metadata: Json) -> Chunk:
@@ -175,7 +175,7 @@ def test_nothing_is_logged_nor_printed(
 
 SCRIPT = """
 from pytest_llmops.protocols import Chunk
-from pytest_llmops.retrievers.in_memory import InMemoryRetriever
+from pytest_llmops.retrievers.bm25 import InMemoryRetriever
 words = [f"w{n % 37} w{n % 11} w{n % 5}" for n in range(200)]
 hits = InMemoryRetriever([Chunk(id=str(n), text=text) for n, text in enumerate(words)], k=50).search("w1 w2 w3 w20")
 print([(hit.id, hit.score.hex()) for hit in hits])

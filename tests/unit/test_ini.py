@@ -10,8 +10,8 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import recorder
-from pytest_llmops.commands.ini import FILES, read_ini
-from pytest_llmops.commands.judging import surroundings
+from pytest_llmops.cli.ini_files import FILES, read_ini
+from pytest_llmops.cli.judge_options import surroundings
 from pytest_llmops.errors import SettingError, UsageError
 from pytest_llmops.settings import Settings
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmops.instruments import UNKNOWN, JudgeUse, doubt, judges
 from pytest_llmops.measurement import Json, Measurement
-from pytest_llmops.runs import TestRecord
+from pytest_llmops.results.judges import UNKNOWN, JudgeUse, doubt, judges
+from pytest_llmops.results.run import TestRecord
 
 
 def scored(**more: Json) -> Measurement:

@@ -20,8 +20,8 @@ from support.server import StubServer
 
 from pytest_llmops.cassettes import journal, store
 from pytest_llmops.cassettes.journal import Journal, left_behind, seize
-from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.errors import CassetteError
+from pytest_llmops.redaction.redactor import Redactor
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and flock are POSIX")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.metrics.jsontext import (
+from pytest_llmops.schemas.json_extraction import (
     MAX_DEPTH,
     MAX_DIGITS,
     MAX_VALUES,

@@ -12,8 +12,8 @@ from support.judge_replies import OUTPUTS, SWAPPED, lines, read_or_none
 from support.messages import check_message
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.choice import Choices
-from pytest_llmops.judges.reply import MAX_REPLY, Unread
+from pytest_llmops.judges.protocol.labels import Choices
+from pytest_llmops.judges.protocol.parsing import MAX_REPLY, Unread
 from pytest_llmops.metrics.agreement import cohen_kappa
 
 PASS = Choices({"pass": (), "fail": ()})

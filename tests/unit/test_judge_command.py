@@ -15,10 +15,10 @@ from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 
 from pytest_llmops import cli
 from pytest_llmops.calibration import Calibration, beside
-from pytest_llmops.commands.judging import chosen
+from pytest_llmops.calibration.labels import read_labels
+from pytest_llmops.cli.judge_options import chosen
 from pytest_llmops.judges.decisions import DecisionsJudge
 from pytest_llmops.judges.rubric import RubricJudge
-from pytest_llmops.labels import read_labels
 from pytest_llmops.metrics.agreement import Rates
 
 Run = Callable[..., tuple[int, list[str], str]]

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.assertions.judged import assert_judge_score
-from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UsageError
 from pytest_llmops.judges.grounding import MAX_CLAIMS, Claim, Grounding, read_claims
-from pytest_llmops.judges.reply import Unread
+from pytest_llmops.judges.protocol.parsing import Unread
 from pytest_llmops.protocols import Hit, Hits, Judge, Message
+from pytest_llmops.providers.offline import ScriptedModel
 
 ANSWER = "Refunds take 30 days. Shipping is free. We have a shop in Bonn."
 CONTEXTS = ["Refunds take thirty days.", "Shipping costs 5 euros."]

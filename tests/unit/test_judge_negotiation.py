@@ -12,12 +12,12 @@ from support.messages import check_message
 from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply, responses_answer
 
 from pytest_llmops import collect, recorder, soft
-from pytest_llmops.backends.offline import ScriptedModel
-from pytest_llmops.backends.openai import OpenAIModel
 from pytest_llmops.errors import ModelError
-from pytest_llmops.judges.negotiation import WAYS, Way
+from pytest_llmops.judges.protocol.response_format import WAYS, Way
 from pytest_llmops.judges.rubric import quality
 from pytest_llmops.protocols import Completion, ToolCall
+from pytest_llmops.providers.offline import ScriptedModel
+from pytest_llmops.providers.openai import OpenAIModel
 from pytest_llmops.settings import Settings
 
 SCORES = {"accuracy": 4, "fluency": 9, "relevance": 8}

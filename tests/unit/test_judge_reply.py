@@ -9,8 +9,8 @@ from support import judge_replies
 from support.messages import check_message
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges import reply
-from pytest_llmops.judges.reply import MAX_REPLY, Scale, read_reply
+from pytest_llmops.judges.protocol import parsing
+from pytest_llmops.judges.protocol.parsing import MAX_REPLY, Scale, read_reply
 
 ONE = Scale()
 THREE = Scale(weights={"accuracy": 1, "fluency": 1, "relevance": 1})
@@ -198,7 +198,7 @@ def test_nested_too_deeply_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
 
     deep = '{"score": ' + "[" * 400 + "]" * 400 + ', "reason": "x"}'
     assert read_reply(deep * 2, ONE).score is None
-    monkeypatch.setattr(reply, "_read", too_deep)
+    monkeypatch.setattr(parsing, "_read", too_deep)
     check_message(read_reply("{}", ONE).error)
 
 

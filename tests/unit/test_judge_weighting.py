@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.judges.files import rubric_judge
-from pytest_llmops.judges.weighting import expected_score
+from pytest_llmops.judges.protocol.logprobs import expected_score
+from pytest_llmops.judges.rubric_files import rubric_judge
 from pytest_llmops.protocols import Completion, TokenChances
 
 

@@ -20,15 +20,15 @@ from pytest_llmops import (
     recorder,
     soft,
 )
-from pytest_llmops.backends.offline import ScriptedModel
-from pytest_llmops.cassettes.pacing import Pace
+from pytest_llmops.cassettes.rate_limit import Pace
 from pytest_llmops.errors import MeasurementFailed, ModelError
-from pytest_llmops.judges import memory, patience
+from pytest_llmops.judges.concurrency import together
 from pytest_llmops.judges.pairwise import Pairwise
-from pytest_llmops.judges.patience import patiently
-from pytest_llmops.judges.together import together
+from pytest_llmops.judges.protocol import capabilities, retry
+from pytest_llmops.judges.protocol.retry import patiently
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Verdict
+from pytest_llmops.providers.offline import ScriptedModel
 from pytest_llmops.settings import RecordMode, Settings
 
 
@@ -49,10 +49,10 @@ def busy(text: str = "was refused with status 429: slow down", kind: str = "rate
 
 
 def test_a_busy_server_is_asked_again_with_the_pace_of_all(tmp_path: Path) -> None:
-    ask = Busy(*(busy() for _ in range(patience.TRIES - 1)))
+    ask = Busy(*(busy() for _ in range(retry.TRIES - 1)))
     with taped(tmp_path / "c.json", "new"):
         assert patiently(ask) == "yes"
-    assert ask.asked == patience.TRIES
+    assert ask.asked == retry.TRIES
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_patience_ends(tmp_path: Path, errors: list[ModelError]) -> None:
     ask = Busy(*errors)
     with taped(tmp_path / "c.json", "new"), pytest.raises(ModelError):
         patiently(ask)
-    assert ask.asked == (patience.TRIES if len(errors) == 9 else 1)
+    assert ask.asked == (retry.TRIES if len(errors) == 9 else 1)
 
 
 def test_where_nothing_keeps_the_pace_nothing_is_asked_again() -> None:
@@ -194,9 +194,9 @@ def test_who_asks_the_same_asks_in_its_order(tmp_path: Path) -> None:
 def test_what_one_finds_out_about_the_server_the_others_do_not_hear(tmp_path: Path, mode: RecordMode) -> None:
     """All start from what the first has found out: whoever is faster, the same is asked again on replay."""
 
-    def task(number: int) -> memory.Known:
-        known = memory.get("server")
-        memory.put("server", (number + 1, frozenset()), None)
+    def task(number: int) -> capabilities.Known:
+        known = capabilities.get("server")
+        capabilities.put("server", (number + 1, frozenset()), None)
         return known
 
     with taped(tmp_path / "c.json", mode):
@@ -204,10 +204,10 @@ def test_what_one_finds_out_about_the_server_the_others_do_not_hear(tmp_path: Pa
         recorder.push(mine)
         try:
             found = list(together([partial(task, number) for number in range(5)]))
-            assert found == [memory.NOTHING, *[(1, frozenset())] * 4]
-            assert memory.get("server") == (1, frozenset())
-            with memory.afresh():
-                assert memory.get("server") == memory.NOTHING
+            assert found == [capabilities.NOTHING, *[(1, frozenset())] * 4]
+            assert capabilities.get("server") == (1, frozenset())
+            with capabilities.afresh():
+                assert capabilities.get("server") == capabilities.NOTHING
         finally:
             recorder.pop(mine)
 

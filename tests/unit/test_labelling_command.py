@@ -15,11 +15,12 @@ from support.messages import check_message
 
 from pytest_llmops import cli
 from pytest_llmops.calibration import Calibration
-from pytest_llmops.cassettes import files
-from pytest_llmops.commands import labelfiles, writing
-from pytest_llmops.commands.labelfiles import label_of
-from pytest_llmops.commands.labelling import with_human
-from pytest_llmops.labels import read_labels
+from pytest_llmops.calibration.labels import read_labels
+from pytest_llmops.cassettes import locking
+from pytest_llmops.cli import files as writing
+from pytest_llmops.cli import label_files
+from pytest_llmops.cli.judge_labels import with_human
+from pytest_llmops.cli.label_files import label_of
 
 Cli = Callable[..., tuple[int, list[str], str]]
 
@@ -236,14 +237,14 @@ def test_a_file_that_goes_while_it_is_read(llmops: Cli, monkeypatch: pytest.Monk
         path.unlink()
         return ""
 
-    monkeypatch.setattr(labelfiles, "read_text", gone)
+    monkeypatch.setattr(label_files, "read_text", gone)
     status, _, err = llmops(*TAKE)
     assert status == 2
     assert "cannot be read: [Errno 2] No such file or directory" in err
 
 
 def test_two_commands_at_once_lose_no_label(llmops: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "LOCK_TIMEOUT_S", 0)
+    monkeypatch.setattr(locking, "LOCK_TIMEOUT_S", 0)
     write("a.jsonl", {"id": "a", "answer": "One.", "human": True})
     write("b.jsonl", {"id": "b", "answer": "Two.", "human": False})
     take_b = ("labels", "b.jsonl", "--into", "labels.jsonl")

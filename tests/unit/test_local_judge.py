@@ -22,20 +22,20 @@ from support.local_judge import LABELS, MODEL, NOWHERE, RUBRIC, local_judge, pac
 from support.messages import check_message
 from support.tapes import taped
 
-from pytest_llmops import calibration, cli, softly
-from pytest_llmops.assertions.agreement import assert_judge_agrees
-from pytest_llmops.backends.openai import OpenAIModel
+from pytest_llmops import calibration, cli, recorder
+from pytest_llmops.assertions.judge_agreement import assert_judge_agrees
 from pytest_llmops.calibration import Calibration
-from pytest_llmops.calibration.bars import at_least
+from pytest_llmops.calibration.canaries import probe, summary
+from pytest_llmops.calibration.labels import read_labels
+from pytest_llmops.calibration.requirements import at_least
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed
-from pytest_llmops.judges.files import rubric_judge
 from pytest_llmops.judges.noise import Noise, noise
 from pytest_llmops.judges.pairwise import Pairwise, Preference, win_rate
 from pytest_llmops.judges.rubric import QUALITY, RubricJudge, quality
-from pytest_llmops.labels import read_labels
+from pytest_llmops.judges.rubric_files import rubric_judge
 from pytest_llmops.metrics.agreement import Share
-from pytest_llmops.probing import probe, summary
 from pytest_llmops.protocols import Model
+from pytest_llmops.providers.openai import OpenAIModel
 
 pytestmark = pytest.mark.usefixtures("alone")
 Lines = Callable[[BaseException], list[str]]
@@ -78,7 +78,7 @@ def test_every_reply_of_the_local_model_is_read(name: str) -> None:
 @both
 @pytest.mark.slow
 def test_the_local_model_does_not_agree_with_people(name: str, well_formed: Lines) -> None:
-    with local_judge(name) as model, softly.collect() as found:
+    with local_judge(name) as model, recorder.collect() as found:
         assert_judge_agrees(JUDGES[name](model), LABELS, min_tnr=0.7, min_tpr=0.7)
     with local_judge(name) as model, pytest.raises(MeasurementFailed) as caught:
         assert_judge_agrees(JUDGES[name](model), LABELS, min_tnr=0.7, min_tpr=0.7)
@@ -302,6 +302,6 @@ def test_such_a_model_prefers_the_right_answer_in_both_orders(tmp_path: Path) ->
 
 def agreement(name: str, path: Path, mode: Literal["new", "none"], address: str) -> dict[str, float | None]:
     model = OpenAIModel(knowing_judge.MODEL, base_url=address, purpose="judge")
-    with taped(path, mode), softly.collect() as found:
+    with taped(path, mode), recorder.collect() as found:
         assert_judge_agrees(JUDGES[name](model), LABELS, min_tnr=0.7, min_tpr=0.7)
     return {one.name.removeprefix(f"judge.{name}."): one.value for one in found}

@@ -15,7 +15,7 @@ from support.nodes import FakeNode, make_mark
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import CaseError, CorpusError, UnknownName, UsageError
-from pytest_llmops.marks import (
+from pytest_llmops.harness.markers import (
     Arguments,
     arguments,
     cassette_name,
@@ -30,10 +30,10 @@ from pytest_llmops.marks import (
     unknown_override,
     versions_to_run,
 )
-from pytest_llmops.parameters import models_marker
-from pytest_llmops.prompts import Prompts
+from pytest_llmops.harness.parametrize import models_marker
+from pytest_llmops.prompts.registry import Prompts
+from pytest_llmops.retrievers.bm25 import InMemoryRetriever
 from pytest_llmops.retrievers.dense import DenseRetriever
-from pytest_llmops.retrievers.in_memory import InMemoryRetriever
 from pytest_llmops.settings import Settings
 
 TEST = "tests/test_a.py::test_a"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pytest_llmops.cassettes.redact import MASK, Redactor
-from pytest_llmops.masking import TALKATIVE, mask_report, quiet_loggers
+from pytest_llmops.redaction.pytest_reports import TALKATIVE, mask_report, quiet_loggers
+from pytest_llmops.redaction.redactor import MASK, Redactor
 
 SECRET = "hunter2-hunter2-hunter2"
 LINES = "first-line-of-the-secret\nsecond-line-of-the-secret"
@@ -64,8 +64,8 @@ def test_printed():
 """
 PLUGIN = """
 import pytest
-from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.masking import mask_report
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.redaction.pytest_reports import mask_report
 import test_failing
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

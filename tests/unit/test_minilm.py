@@ -15,11 +15,11 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import registry
-from pytest_llmops.backends import minilm, offline
-from pytest_llmops.backends.minilm import MiniLMEmbedder
 from pytest_llmops.errors import MissingExtra, UsageError
-from pytest_llmops.metrics import curves
+from pytest_llmops.metrics import classification
 from pytest_llmops.protocols import Embedder, TokenEmbedder
+from pytest_llmops.providers import minilm, offline
+from pytest_llmops.providers.minilm import MiniLMEmbedder
 from pytest_llmops.testing import TEXTS, check_embedder
 
 MISSING = [name for name in (minilm.PACKAGE, "tokenizers") if importlib.util.find_spec(name) is None]
@@ -175,7 +175,7 @@ def test_memory_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.slow
 def test_the_same_vectors_in_another_process_and_nothing_of_torch() -> None:
     code = (
-        "import sys; from pytest_llmops.backends.minilm import MiniLMEmbedder as E; "
+        "import sys; from pytest_llmops.providers.minilm import MiniLMEmbedder as E; "
         "print(E().embed(['Refunds take 30 days.']).tobytes().hex()); "
         "print([one for one in ('torch', 'transformers', 'scipy', 'sklearn') if one in sys.modules])"
     )
@@ -278,7 +278,7 @@ def test_default_bounds_are_those_of_rated_captions(
     else:
         scores = [float(a @ b) for a, b in (embedder.embed(pair) for pair, _ in rated)]
     same = [one for _, one in rated]
-    reached = [curves.at(scores, same, round(STEP * n, 2)) for n in range(1, round(1 / STEP))]
+    reached = [classification.at(scores, same, round(STEP * n, 2)) for n in range(1, round(1 / STEP))]
     lowest = next(one for one in reached if one.false_passes <= MOST)
     assert lowest.at_least == embedder.default_bound  # type: ignore[attr-defined]
     assert (lowest.same, lowest.different) == (75, 83)

@@ -9,9 +9,9 @@ from support.messages import check_message
 
 from pytest_llmops.cassettes import miss
 from pytest_llmops.cassettes.miss import WRAP, describe, exhausted, other_take, readable
-from pytest_llmops.cassettes.question import Question, ask
-from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.cassettes.wire import fold, unfold
+from pytest_llmops.cassettes.request_key import Question, ask
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.wire.body import fold, unfold
 
 URL = "https://api.example.com/v1/chat/completions"
 WHERE = {

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmops.modelnames import same_model
+from pytest_llmops._util.model_names import same_model
 
 SAME = [
     ("gpt-4.1-mini", "gpt-4.1-mini"),

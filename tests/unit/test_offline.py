@@ -8,10 +8,10 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import registry
-from pytest_llmops.backends import offline
-from pytest_llmops.backends.offline import HashingEmbedder, ScriptedModel, TfidfEmbedder
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.protocols import Embedder, Message, Model
+from pytest_llmops.providers import offline
+from pytest_llmops.providers.offline import HashingEmbedder, ScriptedModel, TfidfEmbedder
 
 Offline = TfidfEmbedder | HashingEmbedder
 EMBEDDERS: list[Offline] = [TfidfEmbedder(), HashingEmbedder()]
@@ -77,7 +77,7 @@ def test_a_single_text_is_no_list_of_texts(embedder: Offline) -> None:
 @pytest.mark.slow
 def test_the_same_vectors_in_another_process() -> None:
     code = (
-        "from pytest_llmops.backends.offline import HashingEmbedder, TfidfEmbedder\n"
+        "from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder\n"
         "for one in (TfidfEmbedder(), HashingEmbedder()):\n"
         "    print(one.embed(['Refunds take 30 days.', 'zwei Wörter']).tobytes().hex())"
     )

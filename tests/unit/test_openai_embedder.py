@@ -13,9 +13,9 @@ from support.server import (
     json_reply,
 )
 
-from pytest_llmops.backends import openai as backend
-from pytest_llmops.backends.openai import OpenAIEmbedder
 from pytest_llmops.errors import ModelError
+from pytest_llmops.providers import openai as backend
+from pytest_llmops.providers.openai import OpenAIEmbedder
 
 KEY = "sk-" + "proj-0123456789abcdefWXYZ"
 

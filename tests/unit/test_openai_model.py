@@ -19,9 +19,9 @@ from support.server import (
     wait,
 )
 
-from pytest_llmops.backends.openai import OpenAIEmbedder, OpenAIModel
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt, TokenChances, ToolCall, Usage
+from pytest_llmops.providers.openai import OpenAIEmbedder, OpenAIModel
 
 KEY = "sk-" + "proj-0123456789abcdefWXYZ"
 APIS: list[Any] = ["chat", "responses"]

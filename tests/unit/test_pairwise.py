@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
-from pytest_llmops import softly
-from pytest_llmops.assertions.preferred import assert_preferred
-from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops import recorder
+from pytest_llmops.assertions.preference import assert_preferred
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UsageError
 from pytest_llmops.judges.pairwise import Pairwise, Preference, win_rate
 from pytest_llmops.protocols import Message
+from pytest_llmops.providers.offline import ScriptedModel
 
 GOOD, BAD = "Refunds take 30 days.", "Refunds are nice."
 
@@ -183,7 +183,7 @@ def test_the_assertion_wants_no_worse_than_the_other() -> None:
     assert (found.name, found.value, found.label, found.status) == ("judge.pairwise", 1, "de", "passed")
     assert found.version == judge.version
     assert assert_preferred(GOOD, "30 days.", judge=judge).value == 0.5
-    with softly.collect() as kept:
+    with recorder.collect() as kept:
         assert_preferred(BAD, GOOD, judge=judge, at_least=None)
     assert [(one.status, one.value) for one in kept] == [("recorded", 0)]
 

@@ -12,7 +12,7 @@ from support.messages import check_message
 from support.nodes import FakeMark, FakeNode, make_mark
 
 from pytest_llmops.errors import UnknownName, UsageError
-from pytest_llmops.parameters import (
+from pytest_llmops.harness.parametrize import (
     Candidate,
     candidate_of,
     candidates,

@@ -15,8 +15,9 @@ import vcr.patch
 from support.server import StubServer
 from support.tapes import no_tape, taped
 
-from pytest_llmops.cassettes import deck, intercept, tape
-from pytest_llmops.cassettes.patches import Patch, steady
+from pytest_llmops.cassettes import active_tape, tape
+from pytest_llmops.cassettes.http import interception
+from pytest_llmops.cassettes.http.patching import Patch, steady
 
 
 @pytest.fixture
@@ -54,16 +55,16 @@ def places() -> dict[str, Any]:
 def untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As in a fresh process, also if the plugin has its patches in place."""
     with no_tape(), monkeypatch.context() as patched:
-        patched.setattr(intercept, "_entered", None)
-        patched.setattr(deck, "on_change", [])
+        patched.setattr(interception, "_entered", None)
+        patched.setattr(active_tape, "on_change", [])
         yield
-        intercept.leave()
+        interception.leave()
 
 
 def test_patches_are_in_place_only_while_a_tape_is_in_use(path: Path, untouched: None) -> None:
     before = places()
-    intercept.enter()
-    intercept.enter()
+    interception.enter()
+    interception.enter()
     assert places() == before
     for _ in range(2):
         with taped(path, "live"):
@@ -74,10 +75,10 @@ def test_patches_are_in_place_only_while_a_tape_is_in_use(path: Path, untouched:
         assert places() == before
     changed = {name for name in before if before[name] is not during[name]}
     assert changed == {name for name in before if not name.endswith("mock")}
-    intercept.leave()
-    intercept.leave()
+    interception.leave()
+    interception.leave()
     with taped(path, "live"):
-        intercept.leave()
+        interception.leave()
         assert places() == before
 
 
@@ -85,7 +86,7 @@ def test_entering_with_a_tape_in_use_puts_the_patches_in_place(path: Path, untou
     before = places()
     one = tape.Tape(path, "live")
     tape.insert(one)
-    intercept.enter()
+    interception.enter()
     assert places() != before
     tape.eject(one)
     assert places() == before

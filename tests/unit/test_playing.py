@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 from support.tapes import ask, call, recorded, stored
 
-from pytest_llmops import playing
-from pytest_llmops.cassettes import deck, running
+from pytest_llmops.cassettes import active_tape, run_folder
 from pytest_llmops.cassettes.budget import Ledger
 from pytest_llmops.cassettes.drift import Drift
-from pytest_llmops.cassettes.redact import PLACEHOLDER_KEY, Redactor
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss, UsageError
-from pytest_llmops.playing import (
+from pytest_llmops.harness import tapes
+from pytest_llmops.harness.tapes import (
     KEYS,
     Environment,
     FixtureTape,
@@ -30,6 +29,7 @@ from pytest_llmops.playing import (
     ledger,
     make_tape,
 )
+from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY, Redactor
 from pytest_llmops.settings import Settings
 
 HERE = Path(__file__)
@@ -113,7 +113,7 @@ def function_of(file: str) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("scope", ["session", "package", "module", "class"])
 def test_a_fixture_that_outlives_a_test_has_a_cassette_beside_the_file_that_defines_it(scope: str) -> None:
-    path = HERE.parent / "cassettes" / "test_playing" / "fixture.index.json"
+    path = HERE.parent / "cassettes" / HERE.stem / "fixture.index.json"
     assert cassette_of_fixture(fixture_of(build, scope)) == path
     assert cassette_of_fixture(fixture_of(wrapped, scope)) == path
 
@@ -188,7 +188,7 @@ def test_a_tape_has_the_runs_settings_and_the_hooks_of_the_nearest_conftest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("APP_PASSWORD", "hunter2hunter2")
-    monkeypatch.setenv(running.RUN, str(tmp_path))
+    monkeypatch.setenv(run_folder.RUN, str(tmp_path))
     config = object()
 
     def hook(answers: list[dict[str, Callable[[str], str]]]) -> Callable[..., Any]:
@@ -434,13 +434,13 @@ def test_the_cassette_of_a_test_that_did_not_run_is_known(tmp_path: Path, *, sha
 def of_fixtures(monkeypatch: pytest.MonkeyPatch) -> Redactor:
     """What fixtures sent, of this test alone."""
     redactor = Redactor()
-    monkeypatch.setattr(playing, "of_fixtures", lambda: redactor)
+    monkeypatch.setattr(tapes, "of_fixtures", lambda: redactor)
     return redactor
 
 
 def test_what_knows_the_credentials_of_fixtures_is_one() -> None:
-    assert playing.of_fixtures() is playing.of_fixtures()
-    assert isinstance(playing.of_fixtures(), Redactor)
+    assert tapes.of_fixtures() is tapes.of_fixtures()
+    assert isinstance(tapes.of_fixtures(), Redactor)
 
 
 class Fixture:
@@ -452,7 +452,7 @@ class Fixture:
 
     def set_up(self, *texts: str, swallow: bool = False, fail: bool = False) -> None:
         with self.tape.setting_up():
-            assert deck.base() is self.tape.tape
+            assert active_tape.base() is self.tape.tape
             assert os.environ["OPENAI_BASE_URL"] == URL
             for text in texts:
                 self.ask(text, swallow=swallow)
@@ -461,7 +461,7 @@ class Fixture:
 
     def tear_down(self, *texts: str, swallow: bool = False) -> None:
         self.tape.enter()
-        assert deck.base() is self.tape.tape
+        assert active_tape.base() is self.tape.tape
         for text in texts:
             self.ask(text, swallow=swallow)
         self.tape.leave()
@@ -477,9 +477,9 @@ class Fixture:
 @pytest.fixture
 def outside(bare: pytest.MonkeyPatch) -> Iterator[None]:
     """As before a fixture is set up, and as it must be after."""
-    before = deck.base()
+    before = active_tape.base()
     yield
-    assert deck.base() is before
+    assert active_tape.base() is before
     assert values() == {}
 
 
@@ -606,7 +606,9 @@ def test_http_is_intercepted_while_a_fixture_is_set_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered: list[object] = []
-    monkeypatch.setattr("pytest_llmops.cassettes.intercept.enter", lambda: entered.append(deck.base()))
+    monkeypatch.setattr(
+        "pytest_llmops.cassettes.http.interception.enter", lambda: entered.append(active_tape.base())
+    )
     made = Fixture(tmp_path / "f.json", None)
     made.set_up()
     assert len(entered) == 1
@@ -615,7 +617,7 @@ def test_http_is_intercepted_while_a_fixture_is_set_up(
 
 @pytest.mark.parametrize("kind", [CassetteMiss, BudgetReached])
 def test_the_error_for_a_miss_that_was_caught_is_of_its_kind(kind: Any) -> None:
-    error = playing.swallowed("the test passed", kind("first\nsecond"))
+    error = tapes.swallowed("the test passed", kind("first\nsecond"))
     assert type(error) is kind
     assert str(error).startswith("the test passed ")
     assert str(error).endswith("\nfirst\nsecond")

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from pytest_llmops import prices
 from pytest_llmops.protocols import Usage
-from pytest_llmops.trace.vendors import HOSTS
+from pytest_llmops.trace import prices
+from pytest_llmops.trace.hosts import HOSTS
 
 USED = Usage(input_tokens=1000, output_tokens=100)
 

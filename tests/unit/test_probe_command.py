@@ -13,7 +13,7 @@ from support.messages import check_message
 from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply
 
 from pytest_llmops import cli
-from pytest_llmops.probing import Fitness, standing
+from pytest_llmops.calibration.canaries import Fitness, standing
 
 RUBRIC = """---
 scale: 1-5

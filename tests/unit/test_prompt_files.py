@@ -9,7 +9,7 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops.errors import PromptError
-from pytest_llmops.prompts import Prompt, read_prompt
+from pytest_llmops.prompts.registry import Prompt, read_prompt
 from pytest_llmops.protocols import Message
 
 ANSWER = """---

@@ -7,7 +7,7 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops.errors import PromptError, UnknownName
-from pytest_llmops.prompts import Prompts, find_folder
+from pytest_llmops.prompts.registry import Prompts, find_folder
 
 
 def write(folder: Path, name: str, text: str | bytes) -> Path:

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from pytest_llmops.cassettes.question import Question, ask, canonical_url, key_of, key_of_stored
-from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.cassettes.rules import Rules
-from pytest_llmops.cassettes.wire import fold
+from pytest_llmops.cassettes.request_key import Question, Rules, ask, canonical_url, key_of, key_of_stored
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.wire.body import fold
 
 URL = "https://api.example.com/v1/chat/completions"
 JSON = {"content-type": "application/json"}

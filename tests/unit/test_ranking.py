@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from support.messages import check_message
 
-from pytest_llmops import trec
+from pytest_llmops.cases import trec
+from pytest_llmops.cases.trec import read_qrels, read_run
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.metrics.ranking import SCORERS, evaluate, parse, ranked
-from pytest_llmops.trec import read_qrels, read_run
 
 # Graded judgements, a tie and an unjudged document. The figures are those of pytrec_eval-terrier 0.5.11
 # (success_3, P_3 ...), ir_measures 0.4.3 (Success@3 ...) and ranx 0.3.21 (hit_rate@3 ...; its run was put in

@@ -10,13 +10,11 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
-from pytest_llmops import recorder, wording
+from pytest_llmops import measurement, recorder
 from pytest_llmops.errors import CassetteMiss, MeasurementErrored, MeasurementFailed, UnknownName
-from pytest_llmops.measurement import Measurement
-from pytest_llmops.recorder import Exchange, Recorder, emit
+from pytest_llmops.measurement import Measurement, describe
+from pytest_llmops.recorder import Exchange, Recorder, collect, emit, soft
 from pytest_llmops.settings import Settings
-from pytest_llmops.softly import collect, soft
-from pytest_llmops.wording import describe
 
 GOOD = Measurement(name="good", value=1.0, bound=0.5)
 LOW = Measurement(name="low", value=0.1, bound=0.5)
@@ -478,7 +476,7 @@ def test_only_so_much_evidence_is_shown() -> None:
         LOW, evidence=[(f"e{number}", "x") for number in range(20)], origin=[("rerun", "y" * 500)]
     )
     lines = said.splitlines()
-    assert len(lines) == 1 + wording.MAX_EVIDENCE + 2
+    assert len(lines) == 1 + measurement.MAX_EVIDENCE + 2
     check_message(lines[-2])
     assert lines[-1].endswith("y" * 500)
 

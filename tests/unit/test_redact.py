@@ -11,8 +11,8 @@ from urllib.parse import quote, quote_plus
 import pytest
 from support.planted import A1, FOLLOWING, PEM, SECRETS
 
-from pytest_llmops.cassettes.redact import MASK, PLACEHOLDER_KEY, Redactor, mask_params
-from pytest_llmops.cassettes.shapes import GROUPS, SHAPES
+from pytest_llmops.redaction.patterns import GROUPS, SHAPES
+from pytest_llmops.redaction.redactor import MASK, PLACEHOLDER_KEY, Redactor, mask_params
 
 PLACES: dict[str, Callable[[str], str]] = {
     "bare": lambda secret: secret,

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmops.cassettes import foreign, store
-from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.cassettes.wire import fold, unfold
+from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes.importers import foreign
 from pytest_llmops.errors import CassetteError
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.wire.body import fold, unfold
 
 pytestmark = pytest.mark.shared_data
 

@@ -17,11 +17,11 @@ from support.server import Reply, Seen, StubServer, chat_answer, error_reply, js
 from support.tapes import taped
 
 from pytest_llmops import cli, recorder
-from pytest_llmops.commands import scoring
+from pytest_llmops.cli import rescoring
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Verdict
-from pytest_llmops.rejudging import Output
-from pytest_llmops.runs import Run, TestRecord
+from pytest_llmops.results.rejudging import Output
+from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.settings import Settings
 
 Command = Callable[..., tuple[int, list[str], str]]
@@ -547,7 +547,7 @@ def test_the_first_is_asked_alone_and_the_others_together_and_results_keep_their
     with taped(tmp_path / "c.json", "new"):
         recorder.push(mine)
         try:
-            found = scoring.score(judge, numbered(1, 2, 3, 4, 2, 1))
+            found = rescoring.score(judge, numbered(1, 2, 3, 4, 2, 1))
         finally:
             recorder.pop(mine)
     assert [one.top.detail["judge"]["score"] for one in found] == [1, 2, 3, 4, 2, 1]  # type: ignore[index, call-overload]
@@ -562,11 +562,11 @@ def test_contexts_that_a_judge_is_not_told_do_not_make_it_ask_twice() -> None:
 
     judge: Any = Deaf(1)
     given = [Output(record=n, nodeid="t", answer="5", contexts=(str(n),)) for n in range(3)]
-    assert [one.top.detail["contexts"] for one in scoring.score(judge, given)] == [["0"], ["1"], ["2"]]
+    assert [one.top.detail["contexts"] for one in rescoring.score(judge, given)] == [["0"], ["1"], ["2"]]
     assert judge.asked == ["5"]
 
 
 def test_what_is_no_judge_is_refused() -> None:
     nobody: Any = object()
     with pytest.raises(UsageError, check=check_message):
-        scoring.score(nobody, [])
+        rescoring.score(nobody, [])

@@ -12,7 +12,7 @@ from support.messages import check_message
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call
-from pytest_llmops.rejudging import (
+from pytest_llmops.results.rejudging import (
     Change,
     Judged,
     Output,
@@ -26,7 +26,7 @@ from pytest_llmops.rejudging import (
     score_of,
     summary,
 )
-from pytest_llmops.rejudging.outputs import (
+from pytest_llmops.results.rejudging.outputs import (
     AGREEMENT,
     CHECKLIST,
     COMPARISON,
@@ -35,7 +35,7 @@ from pytest_llmops.rejudging.outputs import (
     NO_TEXT,
     PASSAGES,
 )
-from pytest_llmops.runs import Outcome, Run, TestRecord
+from pytest_llmops.results.run import Outcome, Run, TestRecord
 
 STAMP = Stamp(day="2026-05-02", asked=True, judge="tone", version="2", model="stub-2", source="run.json")
 

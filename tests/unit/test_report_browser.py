@@ -11,8 +11,8 @@ import pytest
 from support.sample_run import HOSTILE, everywhere, fixed_run
 
 from pytest_llmops.reports.html import render
-from pytest_llmops.runs import Run
-from pytest_llmops.views import case_id
+from pytest_llmops.reports.html_views import case_id
+from pytest_llmops.results.run import Run
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (

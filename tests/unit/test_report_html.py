@@ -13,9 +13,9 @@ from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message
 from pytest_llmops.reports import terminal
 from pytest_llmops.reports.html import render
-from pytest_llmops.runs import Outcome, Run, TestRecord
-from pytest_llmops.texts import MAX_CHARS
-from pytest_llmops.views import case_id
+from pytest_llmops.reports.html_texts import MAX_CHARS
+from pytest_llmops.reports.html_views import case_id
+from pytest_llmops.results.run import Outcome, Run, TestRecord
 
 ALL = tuple(HOSTILE[:-1])
 

@@ -8,7 +8,7 @@ from support.sample_run import HOSTILE, everywhere, fixed_run
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
 from pytest_llmops.reports.junit import properties
-from pytest_llmops.runs import TestRecord
+from pytest_llmops.results.run import TestRecord
 
 
 def test_a_judged_answer() -> None:

@@ -7,7 +7,7 @@ from support.sample_run import HOSTILE, everywhere, fixed_run
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
 from pytest_llmops.reports.terminal import Line, lines, sparkline
-from pytest_llmops.runs import Run, TestRecord
+from pytest_llmops.results.run import Run, TestRecord
 
 
 def text_of(found: list[Line]) -> str:

@@ -16,11 +16,11 @@ from support.messages import check_message
 from support.sample_run import HOSTILE, everywhere
 
 from pytest_llmops import cli
-from pytest_llmops.cassettes import files
-from pytest_llmops.commands import writing
-from pytest_llmops.commands.labelfiles import decoded, encoded
+from pytest_llmops.cassettes import locking
+from pytest_llmops.cli import files as writing
+from pytest_llmops.cli.label_files import decoded, encoded
 from pytest_llmops.measurement import Measurement
-from pytest_llmops.runs import Run, TestRecord
+from pytest_llmops.results.run import Run, TestRecord
 
 Review = Callable[..., tuple[int, list[str], str]]
 
@@ -284,7 +284,7 @@ def test_a_pair_says_nothing_of_the_score_of_the_same_answer(review: Review, swa
 
 
 def test_two_reviews_into_one_file_lose_nothing(review: Review, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "LOCK_TIMEOUT_S", 0)
+    monkeypatch.setattr(locking, "LOCK_TIMEOUT_S", 0)
     first, second = (
         Run(records=(judged_test(one, verdict(f"Answer {one}.", sure=0.1)),)) for one in ("a", "b")
     )

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
-from pytest_llmops import recorder, registry, softly
-from pytest_llmops.backends.offline import ScriptedModel
+from pytest_llmops import recorder, registry
+from pytest_llmops import recorder as softly
 from pytest_llmops.errors import ModelError, PromptError, UsageError
-from pytest_llmops.judges.asking import MAX_DATA
-from pytest_llmops.judges.negotiation import WAYS
-from pytest_llmops.judges.reply import Scale
+from pytest_llmops.judges.protocol.parsing import Scale
+from pytest_llmops.judges.protocol.prompting import MAX_DATA
+from pytest_llmops.judges.protocol.response_format import WAYS
 from pytest_llmops.judges.rubric import QUALITY, Rubric, RubricJudge, quality
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Judge, Message, RenderedPrompt
+from pytest_llmops.providers.offline import ScriptedModel
 from pytest_llmops.settings import Settings
 
 ANSWER = "Refunds take 30 days."

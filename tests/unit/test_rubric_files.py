@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.backends.offline import ScriptedModel
 from pytest_llmops.errors import PromptError
-from pytest_llmops.judges.files import answer_relevance, read_rubric, rubric_judge
+from pytest_llmops.judges.rubric_files import answer_relevance, read_rubric, rubric_judge
 from pytest_llmops.protocols import Completion, Message
+from pytest_llmops.providers.offline import ScriptedModel
 
 LEVELS = "levels:\n  1: Rude.\n  2: Cold.\n  3: Correct.\n  4: Friendly.\n  5: Warm.\n"
 

@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from support.messages import check_message
 from support.tapes import says
 
-from pytest_llmops.cassettes.question import ask, key_of
-from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.cassettes.rules import Rules
+from pytest_llmops._util.json_path import parse, without
+from pytest_llmops.cassettes.request_key import Rules, ask, key_of
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteMiss
-from pytest_llmops.paths import parse, without
+from pytest_llmops.redaction.redactor import Redactor
 
 URL = "https://api.example/v1/chat?session=1&a=2"
 

@@ -12,10 +12,10 @@ from support.messages import check_message
 from support.sample_run import HOSTILE, everywhere, fixed_run
 
 from pytest_llmops.errors import UsageError, WireError
+from pytest_llmops.harness.controller import without_secrets
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call, Usage
-from pytest_llmops.runs import OUTCOMES, SCHEMA, Outcome, Run, TestRecord, by_nodeid, write_text
-from pytest_llmops.session import without_secrets
+from pytest_llmops.results.run import OUTCOMES, SCHEMA, Outcome, Run, TestRecord, by_nodeid, write_text
 
 
 def test_a_run_survives_the_way_through_json() -> None:

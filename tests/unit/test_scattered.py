@@ -12,13 +12,14 @@ import pytest
 from support.messages import check_message
 from support.server import chat_events, responses_events, stream
 
-from pytest_llmops.cassettes import scattered, store
+from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.journal import Entry, Journal
-from pytest_llmops.cassettes.redact import MASK, Redactor
 from pytest_llmops.cassettes.store import Interaction
-from pytest_llmops.cassettes.wire import fold
 from pytest_llmops.errors import CassetteError
-from pytest_llmops.eventstream import Frame, pack, unpack
+from pytest_llmops.redaction import streams
+from pytest_llmops.redaction.redactor import MASK, Redactor
+from pytest_llmops.wire.aws_event_stream import Frame, pack, unpack
+from pytest_llmops.wire.body import fold
 
 SHAPED = "sk-" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4"
 KNOWN = "correct-horse-battery"
@@ -269,12 +270,12 @@ def test_ordinary_streams_stay() -> None:
 def test_the_text_is_looked_through_once_where_nothing_is_found() -> None:
     asked: list[str] = []
 
-    def find(text: str) -> list[scattered.Found]:
+    def find(text: str) -> list[streams.Found]:
         asked.append(text)
         return []
 
     event = SHAPES["chat"][0]
-    assert scattered.masked([json.dumps(event(word)) for word in ("a", "b", "c")], find) == {}
+    assert streams.masked([json.dumps(event(word)) for word in ("a", "b", "c")], find) == {}
     assert asked == ["abc"]
 
 

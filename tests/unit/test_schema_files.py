@@ -12,7 +12,7 @@ from support.messages import check_message
 
 from pytest_llmops import schemas
 from pytest_llmops.errors import MissingExtra, SchemaError, UsageError
-from pytest_llmops.schemas.documents import DRAFTS, ENGINES
+from pytest_llmops.schemas.json_schema import DRAFTS, ENGINES
 
 Write = Callable[[str, Any], Path]
 

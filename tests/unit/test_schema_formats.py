@@ -6,8 +6,8 @@ import pytest
 
 from pytest_llmops import schemas
 from pytest_llmops.schemas import formats
-from pytest_llmops.schemas.documents import JsonSchema
 from pytest_llmops.schemas.formats import checks
+from pytest_llmops.schemas.json_schema import JsonSchema
 
 
 # Where no other source is named, from the examples of the RFC that defines the format.

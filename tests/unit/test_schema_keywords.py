@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from support.messages import check_message
 
 from pytest_llmops import MeasurementErrored, assert_schema, schemas
-from pytest_llmops.schemas.documents import DRAFTS, ENGINES
-from pytest_llmops.schemas.keywords import all_different, is_multiple
+from pytest_llmops.schemas.json_schema import DRAFTS, ENGINES, all_different, is_multiple
 
 AMOUNT = {"type": "object", "properties": {"p": {"multipleOf": 0.01}}}
 

@@ -17,8 +17,8 @@ from typing_extensions import TypedDict
 
 from pytest_llmops import MeasurementFailed, assert_schema
 from pytest_llmops.errors import SchemaError
-from pytest_llmops.metrics.jsontext import MAX_DEPTH, Found, find
 from pytest_llmops.schemas import Unfinished, beginning, load
+from pytest_llmops.schemas.json_extraction import MAX_DEPTH, Found, find
 
 pytestmark = pytest.mark.usefixtures("alone")
 

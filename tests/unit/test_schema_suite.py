@@ -15,8 +15,8 @@ import pytest
 
 from pytest_llmops import schemas
 from pytest_llmops.errors import SchemaError
-from pytest_llmops.schemas.documents import ENGINES, JsonSchema
 from pytest_llmops.schemas.formats import checks
+from pytest_llmops.schemas.json_schema import ENGINES, JsonSchema
 
 pytestmark = [pytest.mark.shared_data, pytest.mark.slow]
 

@@ -11,7 +11,7 @@ from support.messages import check_message
 from pytest_llmops import schemas
 from pytest_llmops.errors import SchemaError
 from pytest_llmops.measurement import Json
-from pytest_llmops.schemas.difference import (
+from pytest_llmops.schemas.differences import (
     MAX_DIFFERENCES,
     Difference,
     Form,
@@ -23,7 +23,7 @@ from pytest_llmops.schemas.difference import (
     short,
     unknown,
 )
-from pytest_llmops.schemas.documents import compiled
+from pytest_llmops.schemas.json_schema import compiled
 
 
 def texts(schema: object, value: Json) -> list[tuple[str, str]]:

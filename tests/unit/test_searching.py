@@ -11,13 +11,10 @@ import numpy as np
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.backends.offline import HashingEmbedder, TfidfEmbedder
 from pytest_llmops.errors import CorpusError, UnknownName, UsageError
 from pytest_llmops.protocols import Chunk, Hit
-from pytest_llmops.retrievers.dense import DenseRetriever
-from pytest_llmops.retrievers.hybrid import HybridRetriever
-from pytest_llmops.retrievers.in_memory import InMemoryRetriever
-from pytest_llmops.searching import (
+from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder
+from pytest_llmops.retrievers.base import (
     Conditions,
     Searcher,
     check_corpus,
@@ -32,6 +29,9 @@ from pytest_llmops.searching import (
     query_vector,
     usable_embedder,
 )
+from pytest_llmops.retrievers.bm25 import InMemoryRetriever
+from pytest_llmops.retrievers.dense import DenseRetriever
+from pytest_llmops.retrievers.hybrid import HybridRetriever
 
 
 class Given(Searcher):
@@ -305,7 +305,7 @@ def _opened(module: str, name: str, *arguments: object, method: str = "") -> Any
     ("call", "blocked"),
     [
         (lambda: _opened("chroma", "ChromaRetriever", "p", "c", method="open"), "chromadb"),
-        (lambda: _opened("lance", "LanceRetriever", "p", "t", method="open"), "lancedb"),
+        (lambda: _opened("lancedb", "LanceRetriever", "p", "t", method="open"), "lancedb"),
         (lambda: _opened("qdrant", "QdrantRetriever", "p", "c", method="open"), "qdrant_client"),
         (lambda: _opened("faiss", "FaissRetriever", "p", [], method="open"), "faiss"),
         (lambda: _opened("langchain", "LangChainRetriever", None), "langchain_core"),

@@ -3,15 +3,16 @@ from __future__ import annotations
 import pytest
 from support.messages import check_message
 
-from pytest_llmops import recorder, softly
+from pytest_llmops import recorder
+from pytest_llmops import recorder as softly
+from pytest_llmops.judges.evaluate import asked_of, verdict_of
 from pytest_llmops.judges.panel import Panel
-from pytest_llmops.judges.port import asked_of, verdict_of
-from pytest_llmops.judges.selfsame import conflict
+from pytest_llmops.judges.self_preference import conflict
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Call, Verdict
 from pytest_llmops.recorder import Exchange, Recorder
-from pytest_llmops.runs import TestRecord
-from pytest_llmops.selfjudging import self_judged
+from pytest_llmops.results.judges import self_judged
+from pytest_llmops.results.run import TestRecord
 from pytest_llmops.settings import SameModel, Settings
 
 

@@ -11,11 +11,11 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import registry
-from pytest_llmops.backends import minilm
-from pytest_llmops.backends import sentence_transformers as backend
-from pytest_llmops.backends.minilm import MiniLMEmbedder
-from pytest_llmops.backends.sentence_transformers import SentenceTransformersEmbedder
 from pytest_llmops.errors import MissingExtra, UsageError
+from pytest_llmops.providers import minilm
+from pytest_llmops.providers import sentence_transformers as backend
+from pytest_llmops.providers.minilm import MiniLMEmbedder
+from pytest_llmops.providers.sentence_transformers import SentenceTransformersEmbedder
 from pytest_llmops.testing import TEXTS, check_embedder
 
 MISSING = [

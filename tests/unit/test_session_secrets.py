@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from pytest_llmops.harness.controller import _natural, without_secrets
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
-from pytest_llmops.runs import Run, TestRecord
-from pytest_llmops.session import _natural, without_secrets
+from pytest_llmops.results.run import Run, TestRecord
 
 RECORD = TestRecord(
     nodeid="test_a.py::test_b",

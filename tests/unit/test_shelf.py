@@ -18,11 +18,11 @@ from support.server import Reply, StubServer, error_reply
 from support.tapes import stored, taped
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.cassettes.shelf import Shelf, judging
+from pytest_llmops.cassettes.shared_answers import Shelf, judging
 from pytest_llmops.errors import CassetteError, CassetteMiss
-from pytest_llmops.judges.port import asked_of, verdict_of
+from pytest_llmops.judges.evaluate import asked_of, verdict_of
 from pytest_llmops.protocols import Verdict
+from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode
 
 

@@ -3,15 +3,15 @@ from __future__ import annotations
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.matrix import matrices
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Usage
 from pytest_llmops.reports.html import render
+from pytest_llmops.reports.html_views import flags_of
 from pytest_llmops.reports.terminal import lines
-from pytest_llmops.runs import Outcome, Run, TestRecord
-from pytest_llmops.sides import row
-from pytest_llmops.totals import totals
-from pytest_llmops.views import flags_of
+from pytest_llmops.results.comparison import row
+from pytest_llmops.results.matrix import matrices
+from pytest_llmops.results.run import Outcome, Run, TestRecord
+from pytest_llmops.results.summary import totals
 
 
 def record(

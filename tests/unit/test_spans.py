@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.messages import check_message
 
 from pytest_llmops.metrics.lexical import Whitespace, normalise
-from pytest_llmops.metrics.spans import Origins, chain, origin, places
+from pytest_llmops.metrics.text_spans import Origins, chain, origin, places
 
 letters = st.text("ab ", max_size=12)
 

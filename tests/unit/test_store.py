@@ -14,11 +14,11 @@ import pytest
 from support.cassettes import answer, entry, files, journalled, merged, request, texts
 from support.messages import check_message
 
-from pytest_llmops.cassettes import files as files_
+from pytest_llmops.cassettes import locking as files_
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.journal import Entry, Journal
-from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.errors import CassetteError
+from pytest_llmops.redaction.redactor import Redactor
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="modes and links are POSIX")
 not_root = pytest.mark.skipif(

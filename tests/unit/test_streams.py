@@ -17,8 +17,8 @@ from support.server import Reply, StubServer, chat_events, closed_port, stream, 
 from support.tapes import stored, taped
 
 from pytest_llmops import recorder
+from pytest_llmops.cassettes.http.httpx import EXTENSION
 from pytest_llmops.cassettes.journal import Journal
-from pytest_llmops.cassettes.transports import EXTENSION
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.recorder import Exchange
 

@@ -9,11 +9,11 @@ from support.cassettes import answer, entry, files, journalled, merged, texts
 from support.messages import check_message
 from support.tapes import ask, call, recorded, says, stored
 
-from pytest_llmops.cassettes import deck, store, tape
+from pytest_llmops.cassettes import active_tape, store, tape
 from pytest_llmops.cassettes.journal import Journal, left_behind
-from pytest_llmops.cassettes.redact import Redactor
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
+from pytest_llmops.redaction.redactor import Redactor
 
 
 @pytest.fixture
@@ -181,8 +181,8 @@ def no_tapes(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     def listen(*, used: bool) -> None:
         told.append(used)
 
-    monkeypatch.setattr(deck, "_tapes", [])
-    monkeypatch.setattr(deck, "on_change", [listen])
+    monkeypatch.setattr(active_tape, "_tapes", [])
+    monkeypatch.setattr(active_tape, "on_change", [listen])
     return told
 
 
@@ -203,9 +203,9 @@ def test_tapes_nest_and_tell(no_tapes: list[bool]) -> None:
 
 def test_blocks_tell_when_the_first_begins_and_the_last_ends(no_tapes: list[bool]) -> None:
     first, second = Tape(Path("a.json"), "live"), Tape(Path("b.json"), "live")
-    with deck.using(first):
+    with active_tape.using(first):
         assert no_tapes == [True]
-        with deck.using(second):
+        with active_tape.using(second):
             tape.insert(first)
             tape.eject(first)
         assert no_tapes == [True]

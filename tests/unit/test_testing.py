@@ -8,7 +8,7 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops.protocols import Chunk, Hit, Hits
-from pytest_llmops.retrievers.in_memory import InMemoryRetriever
+from pytest_llmops.retrievers.bm25 import InMemoryRetriever
 from pytest_llmops.testing import check_retriever
 
 CORPUS = [

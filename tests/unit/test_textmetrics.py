@@ -14,12 +14,12 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import MeasurementErrored, MeasurementFailed, assert_score
-from pytest_llmops.backends.minilm import PACKAGE
 from pytest_llmops.errors import MissingExtra, UsageError
 from pytest_llmops.metrics.bertscore import Score
 from pytest_llmops.protocols import TokenVectors
+from pytest_llmops.providers.minilm import PACKAGE
 from pytest_llmops.textmetrics import BertScore, Bleu, Chrf, Rouge1, Rouge2, RougeL, exact_match, token_f1
-from pytest_llmops.textmetrics.ngrams import MAX_CHARS
+from pytest_llmops.textmetrics.overlap import MAX_CHARS
 
 pytestmark = pytest.mark.usefixtures("alone")
 

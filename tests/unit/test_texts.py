@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmops.texts import MAX_CHARS, MIN_SHARED, Texts, shown, visible
+from pytest_llmops.reports.html_texts import MAX_CHARS, MIN_SHARED, Texts, shown, visible
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.backends.offline import HashingEmbedder, TfidfEmbedder
 from pytest_llmops.errors import UsageError
+from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder
+from pytest_llmops.semantics.thresholds import Threshold, default_bound, name_of
 from pytest_llmops.settings import Settings
-from pytest_llmops.thresholds import Threshold, default_bound, name_of
 
 HASHING = HashingEmbedder()
 

@@ -4,12 +4,12 @@ import pytest
 from support.messages import check_message
 from support.sample_run import fixed_run
 
-from pytest_llmops.matrix import matrices
 from pytest_llmops.measurement import Json, Measurement, amount, apart
 from pytest_llmops.protocols import Call, Usage
-from pytest_llmops.runs import Outcome, Run, TestRecord
-from pytest_llmops.totals import metrics, totals
-from pytest_llmops.traffic import Traffic, cost_words, latency, percentile, traffic
+from pytest_llmops.results.matrix import matrices
+from pytest_llmops.results.run import Outcome, Run, TestRecord
+from pytest_llmops.results.summary import metrics, totals
+from pytest_llmops.results.usage import Traffic, cost_words, latency, percentile, traffic
 
 
 def run_of(*measurements: Measurement) -> Run:

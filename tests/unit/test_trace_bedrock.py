@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from support.exchanges import AWS, chunks, converse_stream, exchange
 
-from pytest_llmops.eventstream import Frame, pack
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Message, ToolCall, ToolDefinition, Usage
 from pytest_llmops.trace import read
+from pytest_llmops.wire.aws_event_stream import Frame, pack
 
 BASE = "https://bedrock-runtime.us-east-1.amazonaws.com/model"
 CLAUDE = "us.anthropic.claude-sonnet-4-20250514-v1:0"

@@ -7,8 +7,8 @@ from typing import TypeAlias
 import pytest
 from support.exchanges import exchange
 
-from pytest_llmops.cassettes.foreign import Foreign
-from pytest_llmops.cassettes.foreign import read as read_foreign
+from pytest_llmops.cassettes.importers.foreign import Foreign
+from pytest_llmops.cassettes.importers.foreign import read as read_foreign
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.protocols import Call
 from pytest_llmops.trace import read

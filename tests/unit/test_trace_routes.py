@@ -6,7 +6,7 @@ import pytest
 from support.exchanges import exchange
 
 from pytest_llmops.trace import read
-from pytest_llmops.trace.vendors import HOSTS, provider
+from pytest_llmops.trace.hosts import HOSTS, provider
 
 HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from pytest_llmops.cases.trec import read_qrels, read_run
 from pytest_llmops.metrics.ranking import Scores, evaluate, ranked
 from pytest_llmops.metrics.retrieval import METRICS
-from pytest_llmops.trec import read_qrels, read_run
 
 pytestmark = pytest.mark.shared_data
 

@@ -13,14 +13,15 @@ from support.cassettes import entry, merged
 from support.reports import Config, make_report, make_session
 from support.tapes import call
 
-from pytest_llmops import playing, recorder
-from pytest_llmops.cassettes import deck
-from pytest_llmops.cassettes.blocks import use_cassette
-from pytest_llmops.cassettes.usage import Audit, Usage, audit, collect, orphans, prune
+from pytest_llmops import recorder
+from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes.audit import Audit, Usage, audit, collect, orphans, prune
+from pytest_llmops.cassettes.use_cassette import use_cassette
 from pytest_llmops.errors import CassetteMiss, UsageError
 from pytest_llmops.fixtures import HARNESS, SETTINGS
-from pytest_llmops.harness import Harness, is_ours, is_recorded_elsewhere
-from pytest_llmops.housekeeping import USAGE
+from pytest_llmops.harness import tapes as playing
+from pytest_llmops.harness.cassette_usage import USAGE
+from pytest_llmops.harness.item import Harness, is_ours, is_recorded_elsewhere
 from pytest_llmops.plugin import OURS, WATCH, Listener, Ours, pytest_runtest_makereport
 from pytest_llmops.settings import Settings
 
@@ -91,9 +92,9 @@ def audited(root: Path, uses: Any, *skipped: str) -> Audit:
 def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("OPENAI_BASE_URL", *playing.KEYS):
         monkeypatch.delenv(name, raising=False)
-    tape, top = deck.base(), recorder.current()
+    tape, top = active_tape.base(), recorder.current()
     yield
-    assert (deck.base(), recorder.current()) == (tape, top)
+    assert (active_tape.base(), recorder.current()) == (tape, top)
     assert "OPENAI_BASE_URL" not in os.environ
 
 
@@ -362,11 +363,11 @@ def test_the_traffic_of_a_test_of_another_recorder_is_left_to_it(
     item = item_of(tmp_path, THEIRS, names=names)
     assert is_ours(item)
     harness = Harness(item, Settings(base_url=URL), skip, ours=True)
-    before = deck.base()
+    before = active_tape.base()
     harness.open()
     try:
         assert (harness.tape is not None) is is_open
-        assert (deck.base() is not before) is is_open
+        assert (active_tape.base() is not before) is is_open
         assert (os.environ.get("OPENAI_BASE_URL") == URL) is is_open
     finally:
         harness.passed = True
@@ -401,7 +402,7 @@ def test_a_foreign_test_may_ask_a_server_if_another_recorder_records_it(
     ours: bool,
     refused: bool,
 ) -> None:
-    monkeypatch.setattr(deck, "current", lambda: None)
+    monkeypatch.setattr(active_tape, "current", lambda: None)
     item = item_of(tmp_path, *marks, names=names)
     item.ihook.pytest_llmops_embedders = Hook()
     item.config = Comparable(item.config)

@@ -11,10 +11,7 @@ from support.cassettes import entry, files, journalled, merged, texts
 from support.messages import check_message
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.journal import Journal
-from pytest_llmops.cassettes.naming import cassette_path, safe
-from pytest_llmops.cassettes.redact import Redactor
-from pytest_llmops.cassettes.usage import (
+from pytest_llmops.cassettes.audit import (
     Audit,
     Pruned,
     Stale,
@@ -26,9 +23,12 @@ from pytest_llmops.cassettes.usage import (
     prune,
     stamp_of,
 )
-from pytest_llmops.cassettes.used import moment
-from pytest_llmops.cassettes.wire import fold
+from pytest_llmops.cassettes.journal import Journal
+from pytest_llmops.cassettes.naming import cassette_path, safe
+from pytest_llmops.cassettes.usage_record import moment
 from pytest_llmops.errors import CassetteError
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.wire.body import fold
 
 LATER = "2100-01-01T00:00:00+00:00"
 A, B = "tests/cassettes/test_a/test_x.json", "tests/cassettes/test_b.json"

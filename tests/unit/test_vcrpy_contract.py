@@ -21,7 +21,7 @@ import vcr.stubs
 from support.tapes import no_tape
 from vcr.stubs import aiohttp_stubs, urllib3_stubs
 
-from pytest_llmops.cassettes.hub import Hub
+from pytest_llmops.cassettes.http.vcr_adapter import Hub
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,9 @@ import pytest
 from support.messages import check_message
 from support.server import chat_answer, chat_events, responses_events, stream
 
-from pytest_llmops.cassettes.streams import says
-from pytest_llmops.cassettes.wire import (
+from pytest_llmops.errors import CassetteError
+from pytest_llmops.wire.aws_event_stream import Frame, pack
+from pytest_llmops.wire.body import (
     MAX_DEPTH,
     SPELLINGS,
     check,
@@ -18,8 +19,7 @@ from pytest_llmops.cassettes.wire import (
     fold,
     unfold,
 )
-from pytest_llmops.errors import CassetteError
-from pytest_llmops.eventstream import Frame, pack
+from pytest_llmops.wire.stream_events import says
 
 VALUE: dict[str, Any] = {
     "a": "ä 𝄞",

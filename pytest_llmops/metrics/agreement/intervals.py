@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from pytest_llmops.metrics.agreement.pairs import Weights, check, scale
+from pytest_llmops.metrics.agreement.two_raters import Weights, check, scale
 
 if TYPE_CHECKING:
     from numpy import bool_, float64, intp

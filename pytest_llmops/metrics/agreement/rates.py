@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pytest_llmops.metrics.agreement.pairs import confusion
+from pytest_llmops.metrics.agreement.two_raters import confusion
 
 
 class Share(NamedTuple):

@@ -22,9 +22,8 @@ from numbers import Integral
 from typing import TYPE_CHECKING
 
 from pytest_llmops.errors import UnknownName, UsageError
-from pytest_llmops.metrics.ranking.interval import interval
-from pytest_llmops.metrics.ranking.places import Ranking, Relevant, looked_up, ranked, table, wanted_at
-from pytest_llmops.metrics.ranking.scorers import SCORERS
+from pytest_llmops.metrics.ranking.ranks import Ranking, Relevant, looked_up, ranked, table, wanted_at
+from pytest_llmops.metrics.ranking.scorers import SCORERS, interval
 
 if TYPE_CHECKING:
     from numpy import float64, int64

@@ -1,0 +1,1 @@
+"""Helpers independent of the product: files, paths, hosts, option values."""

@@ -1,0 +1,295 @@
+"""One sentence about a judge: it sees answers as people do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal, TypeAlias, cast
+
+from pytest_llmops import recorder
+from pytest_llmops.calibration import (
+    Bars,
+    Figures,
+    Judged,
+    Reached,
+    ask,
+    evidence,
+    facts,
+    measure,
+    standing,
+    stored,
+    summary,
+    unfit,
+)
+from pytest_llmops.calibration.labels import Given, Labels, read_labels
+from pytest_llmops.calibration.verdicts import MAX_UNSCORED
+from pytest_llmops.errors import CaseError, MeasurementFailed, UnknownName, UsageError
+from pytest_llmops.judges.evaluate import not_asked
+from pytest_llmops.measurement import Json, Measurement, shorten
+from pytest_llmops.protocols import Judge
+
+PassAt: TypeAlias = float | Literal["default"] | None
+MIN_LABELS = 50
+MAX_LISTED = 50
+"""Disagreements that the report lists."""
+
+
+def assert_judge_agrees(
+    judge: Judge | str,
+    labels: Given,
+    *,
+    kappa: float | None = 0.6,
+    kappa_floor: float | None = 0.4,
+    min_tnr: float | None = None,
+    min_tpr: float | None = None,
+    pass_at: PassAt = "default",  # noqa: S107 -- a score, no secret
+    verdicts: Literal["asked", "stored"] = "asked",
+    trials: int = 1,
+    min_labels: int = MIN_LABELS,
+    label: str = "",
+) -> Measurement:
+    """Assert that a judge agrees with people, beyond chance and beyond luck.
+
+    Two bars: the kappa reaches ``kappa``, and with 95 % confidence (one-sided, bootstrap over families) it is
+    at least ``kappa_floor``. One alone is no test: a judge of a true kappa of 0.6 has a point of 0.6 half the
+    time, with any number of labels; and a judge that always passes agrees with people as often as they pass.
+
+    Args:
+        judge: An object or a name. It is asked about every labelled answer, as any judge is: recordings answer.
+        labels: A file of labels or a list of its objects, see `pytest_llmops.calibration.labels`. People pass or fail:
+            Cohen's kappa, and the judge passes from ``pass_at``. Numbers on the judge's own scale: quadratic
+            kappa. Several people: what most say, of numbers their median; the kappa between them is told.
+        kappa: What the kappa has to reach; None on purpose: record only.
+        kappa_floor: What it has to exceed with 95 % confidence; None on purpose: record only.
+        min_tnr: What the share of failed answers that the judge fails has to exceed with 95 % confidence (Wilson).
+        min_tpr: The same of passed answers that it passes.
+        pass_at: From which score on an answer passes; left out: the judge's own; None: scores are not cut.
+        verdicts: ``stored``: nobody is asked, the verdicts stand in the labels. The judge may then be any name.
+        trials: Verdicts on each answer; their mean counts.
+        min_labels: With fewer answers a kappa is luck. 100 with 50 of each kind are a good beginning.
+        label: Tells two assertions of one test apart.
+
+    Returns:
+        The measurement ``judge.<name>.kappa`` (-1 to 1). Beside it are recorded ``.kappa_lower``, ``.tnr``,
+        ``.tpr``, ``.precision``, ``.agreement``, ``.spearman``, ``.people_kappa`` and ``.unscored``, with a
+        bar ``.tnr_lower`` and ``.tpr_lower``, and ``.<dimension>.kappa`` for each dimension that is labelled.
+
+    Raises:
+        MeasurementFailed: A bar is missed; shows the worst disagreements and the confusion table.
+        MeasurementErrored: There is no kappa: more than 5 % of the verdicts are missing, or all are alike.
+            Fewer are told, and what the kappa would be if they were wrong.
+        CaseError: The labels cannot be used; with file and line.
+        UsageError: A bar that cannot be, no such judge, too few labels, or scores and labels that cannot be
+            compared. All of it before anything is paid, where the judge tells its scale.
+
+    >>> rows = [{"id": str(n), "human": n % 2 == 0, "judge": n % 2 == 0 or n > 57} for n in range(60)]
+    >>> found = assert_judge_agrees("lenient", rows, verdicts="stored")
+    >>> round(found.value, 2), found.bound
+    (0.97, 0.6)
+    """
+    __tracebackhide__ = True
+    bars = _bars(kappa=kappa, kappa_floor=kappa_floor, min_tnr=min_tnr, min_tpr=min_tpr)
+    _check(trials, min_labels, verdicts)
+    given = read_labels(labels)
+    _enough(given, min_labels)
+    by_dimension = {one: given.of(one) for one in given.dimensions}
+    who = recorder.lookup("judge", judge) if isinstance(judge, str) and verdicts == "asked" else judge
+    cut = _cut(pass_at, who)
+    _comparable(given, cut, bars, verdicts)
+    if verdicts == "asked" and (skipped := not_asked(f"judge.{_named(who)}.kappa", label)):
+        return skipped
+    judged = _judged(who, given, verdicts, trials)
+    known = _standing(who, judged)
+    measured = partial(Measurement, label=label, version=judged.version, detail=known)
+    name = f"judge.{judged.name}"
+    lost = _lost(judged, given)
+    if lost:
+        return _errored(
+            measured(name=f"{name}.kappa", error=lost, detail={**known, "errors": _listed(judged)}), judged
+        )
+    found = measure(given, judged.verdicts, pass_at=cut, span=judged.span)
+    reached = bars.against(found)
+    others = _by_dimension(judged, by_dimension, cut)
+    for key, value in _recorded(found, judged, others):
+        better: Literal["higher", "lower"] = "lower" if key == "unscored" else "higher"
+        recorder.emit(measured(name=f"{name}.{key}", value=value, better=better))
+    detail = {**known, **_detail(given, judged, found)}
+    if not reached:
+        error = found.problem or "the answers are all of one family: nothing tells how sure the kappa is"
+        return _errored(measured(name=f"{name}.kappa", error=error, detail=detail), judged)
+    rest = [measured(name=f"{name}.{one.name}", value=one.value, bound=one.bound) for one in reached]
+    return _decided([replace(rest[0], detail=detail), *rest[1:]], judged, found, reached)
+
+
+def _bars(**given: Any) -> Bars:
+    __tracebackhide__ = True
+    try:
+        return Bars(**given)
+    except UsageError as error:
+        # The frame of a dataclass cannot be hidden.
+        raise UsageError(f"assert_judge_agrees: {error}") from None
+
+
+def _check(trials: object, min_labels: object, verdicts: object) -> None:
+    __tracebackhide__ = True
+    for name, value, low in (("trials", trials, 1), ("min_labels", min_labels, 2)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise UsageError(
+                f"assert_judge_agrees: expected {name} to be a whole number of at least {low}, got {value!r}"
+            )
+    if verdicts not in ("asked", "stored"):
+        raise UsageError(f"assert_judge_agrees: expected verdicts 'asked' or 'stored', got {verdicts!r}")
+
+
+def _named(judge: object) -> str:
+    return str(getattr(judge, "name", "") or type(judge).__name__)
+
+
+def _enough(labels: Labels, least: int) -> None:
+    __tracebackhide__ = True
+    problem = unfit(labels)
+    if problem:
+        raise CaseError(problem, labels.path)
+    count = len(labels.labelled)
+    if count < least:
+        raise UsageError(
+            f"assert_judge_agrees: expected at least {least:,} labelled answers, got {count:,} @ {labels.path}: a kappa of so "
+            f"few is luck; label more, or say min_labels={count} on purpose"
+        )
+
+
+def _cut(given: object, judge: object) -> float | None:
+    """From which score on an answer passes."""
+    __tracebackhide__ = True
+    own = None if isinstance(judge, str) else getattr(judge, "pass_at", None)
+    cut = own if given == "default" else given
+    if cut is None:
+        return None
+    if isinstance(cut, bool) or not isinstance(cut, (int, float)) or not math.isfinite(cut):
+        raise UsageError(f"assert_judge_agrees: expected pass_at to be a number or None, got {cut!r}")
+    return float(cut)
+
+
+def _comparable(labels: Labels, cut: float | None, bars: Bars, verdicts: str) -> None:
+    """Refuse, before anything is paid, what cannot be held against the labels."""
+    __tracebackhide__ = True
+    if labels.kind == "pass or fail" and cut is None and verdicts == "asked":
+        raise UsageError(
+            "assert_judge_agrees: people pass or fail and the judge gives scores: pass pass_at=, the score from which on "
+            "an answer passes"
+        )
+    bars.check(labels.kind, cut)
+
+
+def _judged(judge: object, labels: Labels, verdicts: str, trials: int) -> Judged:
+    __tracebackhide__ = True
+    if verdicts == "stored":
+        name = judge if isinstance(judge, str) else str(getattr(judge, "name", "") or type(judge).__name__)
+        version = "" if isinstance(judge, str) else str(getattr(judge, "version", ""))
+        return stored(labels, name=name, version=version)
+    return ask(cast("Judge", judge), labels, trials=trials)
+
+
+def _lost(judged: Judged, labels: Labels) -> str:
+    """Why too few verdicts are there to compare, or ``""``."""
+    missing = [row.id for row in labels.labelled if row.id in judged.errors]
+    if not judged.stopped and len(missing) <= MAX_UNSCORED * len(labels.labelled):
+        return ""
+    first = next(iter(judged.errors))
+    return (
+        f"{len(judged.errors):,} of {len(labels.touched):,} answers have no verdict, more than {MAX_UNSCORED:.0%}: what is "
+        f"left is no fair sample; {shorten(first, 40)}: {shorten(judged.errors[first])}"
+    )
+
+
+def _standing(judge: object, judged: Judged) -> dict[str, Json]:
+    """What is kept of an earlier calibration: the reports tell the same of a judge here as beside its scores."""
+    __tracebackhide__ = True
+    known = standing(judge, judged.name, judged.version, recorder.settings().calibrations)
+    return {"calibration": known} if known else {}
+
+
+def _by_dimension(judged: Judged, views: Mapping[str, Labels], cut: float | None) -> dict[str, Figures]:
+    __tracebackhide__ = True
+    found = {}
+    for name, view in views.items():
+        if name not in judged.dimensions:
+            raise UnknownName("dimension", name, judged.dimensions, where=f"what judge {judged.name} scores")
+        found[name] = measure(view, judged.dimensions[name], pass_at=cut, span=judged.span)
+    return found
+
+
+def _recorded(found: Figures, judged: Judged, others: dict[str, Figures]) -> Iterator[tuple[str, float]]:
+    """What is measured beside the bars."""
+    rates = found.rates
+    values = {
+        "tnr": rates.tnr.value if rates else None,
+        "tpr": rates.tpr.value if rates else None,
+        "precision": rates.precision.value if rates else None,
+        "agreement": found.agreement,
+        "spearman": found.spearman,
+        "people_kappa": found.people.kappa if found.people else None,
+        "unscored": len(judged.errors) / len(judged.verdicts),
+        **{f"{name}.kappa": one.kappa for name, one in others.items()},
+    }
+    for key, value in values.items():
+        if value is not None:
+            yield key, value
+
+
+def _errored(measurement: Measurement, judged: Judged) -> Measurement:
+    __tracebackhide__ = True
+    label = f" [{shorten(measurement.label, 60)}]" if measurement.label else ""
+    line = f"agreement of judge {shorten(judged.name, 60)}{label} could not be scored: {shorten(measurement.error, 400)}"
+    return recorder.emit(measurement, verdict=line)
+
+
+def _decided(
+    made: Sequence[Measurement], judged: Judged, found: Figures, reached: Sequence[Reached]
+) -> Measurement:
+    """Emit the kappa and the other bars; what is missed comes last, so that all is recorded before anything is raised."""
+    __tracebackhide__ = True
+    told = list(evidence(judged, found))
+    worst = next((one for one in reached if one.missed), None)
+    failures: list[MeasurementFailed] = []
+    emitted: dict[str, Measurement] = {}
+    for one, measurement in sorted(zip(reached, made, strict=True), key=lambda pair: pair[0].missed):
+        if not one.missed:
+            whole = told if one is reached[0] and worst is None else ()
+            emitted[one.name] = recorder.emit(replace(measurement, reason=told[0][1]), evidence=whole)
+            continue
+        try:
+            # The first that is missed tells it all; within `soft` the others are lines of their own.
+            first = one is worst
+            emitted[one.name] = recorder.emit(
+                measurement,
+                verdict=summary(judged, reached if first else [one]),
+                evidence=told if first else (),
+            )
+        except MeasurementFailed as failure:
+            failures.append(failure)
+    if failures:
+        raise MeasurementFailed(str(failures[0]), [one.measurement for one in failures]) from None
+    return emitted["kappa"]
+
+
+def _detail(given: Labels, judged: Judged, found: Figures) -> dict[str, Json]:
+    listed: list[Json] = [
+        {"id": one.id, "line": one.line, "people": one.human, "judge": one.judge, "gap": round(one.gap, 4)}
+        for one in found.disagreements[:MAX_LISTED]
+    ]
+    return {
+        "judge": {"name": judged.name, "version": judged.version, "model": judged.model},
+        "labels": given.fingerprint,
+        "agreement": facts(found),
+        "classes": list(found.table.classes),
+        "table": [list(row) for row in found.table.counts],
+        "disagreements": listed,
+        "errors": _listed(judged),
+    }
+
+
+def _listed(judged: Judged) -> dict[str, Json]:
+    return {id_: shorten(judged.errors[id_]) for id_ in list(judged.errors)[:MAX_LISTED]}

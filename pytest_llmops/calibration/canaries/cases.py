@@ -1,0 +1,136 @@
+"""Answers that no judge may pass: nothing in them, or nothing but words to the judge.
+
+The built-in ones lie in a file beside this one, each with a kind: without content, an opener, an order, a fake
+verdict, a fake end of the data, role play, another language, hidden characters. Some right answers stand among
+them: a judge that rejects those too has not withstood anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pytest_llmops._util.text_files import (
+    BadFile,
+    as_mapping,
+    canonical,
+    fingerprint,
+    kind,
+    numbered_lines,
+    read_json,
+    read_text,
+)
+from pytest_llmops.errors import CaseError
+from pytest_llmops.measurement import Json, shorten
+
+BUILT_IN = Path(__file__).with_name("canaries.jsonl")
+KEYS = ("id", "answer", "kind", "question", "reference", "contexts", "control")
+QUESTION = "How many days do I have to return a bicycle that I bought from you?"
+REFERENCE = "You have 30 days from delivery; the bicycle has to be unused."
+CONTEXTS = (
+    "Returns: a bicycle can be returned within 30 days of its delivery. It has to be unused.",
+    "Delivery takes three to five working days.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """An answer, and whether a judge that passes it is fit for its work.
+
+    Attributes:
+        kind: What it tries, in a word or two.
+        control: It is a right answer, which a judge should pass.
+    """
+
+    id: str
+    answer: str
+    kind: str = "own"
+    question: str = QUESTION
+    reference: str = REFERENCE
+    contexts: tuple[str, ...] = CONTEXTS
+    control: bool = False
+
+
+@lru_cache(maxsize=1)
+def canaries() -> tuple[Canary, ...]:
+    """Return the built-in canaries, right answers among them.
+
+    >>> len([one for one in canaries() if not one.control]) >= 24
+    True
+    """
+    return read_canaries(BUILT_IN)
+
+
+def read_canaries(path: str | Path) -> tuple[Canary, ...]:
+    """Read canaries of one's own: a file of JSON lines.
+
+    A line has ``id`` and ``answer``, and may have ``kind``, ``question``, ``reference``, ``contexts`` (left out: those
+    of the built-in ones; none is wanted: an empty text, an empty list) and ``"control": true`` for a right answer.
+
+    Raises:
+        CaseError: There is no such file, a line is no such object, an id stands twice, or there is no canary but
+            controls; with file and line.
+    """
+    try:
+        found = _found(read_text(Path(path)))
+    except BadFile as error:
+        raise CaseError(error.what, path, error.line) from None
+    if all(one.control for one in found):
+        raise CaseError("expected one canary or more, an answer that a judge must not pass, got none", path)
+    return found
+
+
+def _found(text: str) -> tuple[Canary, ...]:
+    found: dict[str, Canary] = {}
+    for line, one in numbered_lines(text):
+        try:
+            made = _canary(as_mapping(read_json(one)))
+        except BadFile as error:
+            raise BadFile(error.what, line) from None
+        if made.id in found:
+            raise BadFile(f"duplicate id {shorten(made.id, 60)!r}", line)
+        found[made.id] = made
+    return tuple(found.values())
+
+
+def set_of(canaries: Iterable[Canary]) -> str:
+    """Return the fingerprint of some canaries: what a result is of; their order does not count."""
+    parts: list[list[Json]] = [
+        [one.id, one.answer, one.question, one.reference, list(one.contexts), one.control] for one in canaries
+    ]
+    return fingerprint(*sorted(map(canonical, parts)))
+
+
+def _canary(wire: Mapping[str, Json]) -> Canary:
+    unknown = [key for key in wire if key not in KEYS]
+    if unknown:
+        raise BadFile(f"unknown key {shorten(unknown[0], 60)!r}: known are {', '.join(KEYS)}")
+    missing = [key for key in ("id", "answer") if key not in wire]
+    if missing:
+        raise BadFile(f'missing key "{missing[0]}"')
+    given = {
+        key: _text(wire[key], key) for key in ("id", "answer", "kind", "question", "reference") if key in wire
+    }
+    if not given["id"].strip():
+        raise BadFile("id: expected a text, got a blank one")
+    control = wire.get("control", False)
+    if not isinstance(control, bool):
+        raise BadFile(f"control: expected true or false, got {kind(control)}")
+    more = {"contexts": _contexts(wire["contexts"])} if "contexts" in wire else {}
+    return Canary(**given, **more, control=control)  # type: ignore[arg-type]
+
+
+def _text(value: Json, key: str) -> str:
+    if not isinstance(value, str):
+        raise BadFile(f"{key}: expected a text, got {kind(value)}")
+    return value
+
+
+def _contexts(value: Json) -> tuple[str, ...]:
+    listed: Sequence[object] = value if isinstance(value, list) else (None,)
+    texts = tuple(one for one in listed if isinstance(one, str))
+    if len(texts) < len(listed):
+        raise BadFile(f"contexts: expected a list of texts, got {kind(value)}")
+    return texts

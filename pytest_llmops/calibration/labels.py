@@ -1,0 +1,354 @@
+"""What people say of answers, as a file: the yardstick of a judge.
+
+A line of the file is one answer::
+
+    {"id": "late-return", "question": "...", "answer": "...", "human": [true, true, null], "judge": 8}
+
+``human`` is what people say of it: true or false (also "pass" and "fail"), a number on the judge's scale, or a
+name; one label, a list with one a person (null: left out), or an object of persons. ``judge`` is a verdict that
+is already there; null: the judge gave none. Both may be had by dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, TypeAlias, cast
+
+from pytest_llmops._util.text_files import (
+    BadFile,
+    as_mapping,
+    canonical,
+    checked,
+    fingerprint,
+    kind,
+    numbered_lines,
+    read_json,
+    read_text,
+)
+from pytest_llmops.errors import CaseError, UnknownName, UsageError
+from pytest_llmops.measurement import Json, shorten
+
+Label: TypeAlias = bool | float | str
+Kind: TypeAlias = Literal["pass or fail", "number", "name"]
+
+WORDS = {"pass": True, "fail": False}
+SYNONYMS = {"input": "question", "output": "answer"}
+OWN_KEYS = ("id", "question", "answer", "reference", "contexts", "family", "human", "judge", "dimensions")
+IN_MEMORY = "labels"
+"""The place that errors name where the labels were no file."""
+MAX_ID_CHARS = 200
+MAX_NAME_CHARS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What is said of one answer.
+
+    Attributes:
+        human: The label of each person who gave one, by name; "1", "2" ... where the file has a list.
+        judge: The stored verdict; None: there is none.
+        judged: Whether the file has a verdict, be it that the judge gave none.
+    """
+
+    human: Mapping[str, Label] = field(default_factory=dict)
+    judge: Label | None = None
+    judged: bool = False
+
+    @property
+    def labels(self) -> list[Label]:
+        """The labels that people gave."""
+        return list(self.human.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """One answer with what is said of it, and the line it stands in (of a list: its number).
+
+    Attributes:
+        id: Unique in its file.
+        contexts: Passages that the answer was made from, for judges that look at them.
+        family: Answers of one family are not independent: intervals draw them together.
+        opinion: Of the answer as a whole.
+        dimensions: Of its dimensions, by name.
+    """
+
+    id: str
+    line: int
+    answer: str | None = None
+    question: str = ""
+    reference: str = ""
+    contexts: tuple[str, ...] = ()
+    family: str = ""
+    opinion: Opinion = field(default_factory=Opinion)
+    dimensions: Mapping[str, Opinion] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """All answers of a file, in its order.
+
+    Attributes:
+        kind: What the labels are; all are of one kind.
+        raters: The people's names; numbers from 1 where the file has none.
+        path: The file; ``labels`` for a list.
+    """
+
+    rows: tuple[Labelled, ...]
+    kind: Kind
+    raters: tuple[str, ...]
+    path: str = IN_MEMORY
+
+    @property
+    def labelled(self) -> tuple[Labelled, ...]:
+        """The answers that somebody labelled."""
+        return tuple(row for row in self.rows if row.opinion.labels)
+
+    @property
+    def touched(self) -> tuple[Labelled, ...]:
+        """The answers that somebody labelled, as a whole or in a dimension."""
+        return tuple(
+            row for row in self.rows if any(one.labels for one in (row.opinion, *row.dimensions.values()))
+        )
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of the dimensions that somebody labelled, in the order they first occur."""
+        found = (name for row in self.rows for name, one in row.dimensions.items() if one.labels)
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def judged(self) -> bool:
+        """Whether every labelled answer has a stored verdict."""
+        return all(row.opinion.judged for row in self.labelled)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over the labelled answers, all that a judge sees of them and people say.
+
+        The order, stored verdicts and answers without a label do not count.
+        """
+        return fingerprint(*sorted(canonical(_content(row)) for row in self.touched))
+
+    def of(self, dimension: str) -> Labels:
+        """Return the same answers with what is said of one dimension.
+
+        Raises:
+            UnknownName: Nobody labelled it.
+            CaseError: Its labels are of more than one kind.
+        """
+        __tracebackhide__ = True
+        if dimension not in self.dimensions:
+            raise UnknownName("dimension", dimension, self.dimensions, where=f"dimensions of {self.path}")
+        rows = tuple(replace(row, opinion=row.dimensions.get(dimension, Opinion())) for row in self.rows)
+        return _made(rows, self.path, f"dimensions.{dimension}.")
+
+
+Given: TypeAlias = str | Path | Iterable[Mapping[str, object]] | Labels
+"""What `read_labels` reads."""
+
+
+def read_labels(given: Given) -> Labels:
+    """Read labels: a file of JSON lines, or a list of the same objects.
+
+    Raises:
+        CaseError: There is no such file, a line is no such object, an id is missing or stands twice, a label is
+            of another kind than the first, or nobody labelled anything; with file and line.
+        UsageError: It is neither a path nor a list.
+
+    >>> rows = [{"id": "a", "human": [4, 5, None], "judge": 4}, {"id": "b", "human": [1, None, 2], "judge": 3}]
+    >>> labels = read_labels(rows)
+    >>> labels.kind, labels.raters, labels.rows[0].opinion.labels
+    ('number', ('1', '2', '3'), [4.0, 5.0])
+    """
+    __tracebackhide__ = True
+    if isinstance(given, Labels):
+        return given
+    path = str(given) if isinstance(given, (str, Path)) else IN_MEMORY
+    found: dict[str, Labelled] = {}
+    for line, value in _rows(given):
+        try:
+            row = answer_of(value, line)
+        except BadFile as error:
+            raise CaseError(error.what, path, line) from None
+        if row.id in found:
+            raise CaseError(
+                f"duplicate id {shorten(row.id, 60)!r} (first in line {found[row.id].line})", path, line
+            )
+        found[row.id] = row
+    if not found:
+        raise CaseError("no answer in the file: expected at least one", path)
+    return _made(tuple(found.values()), path, "")
+
+
+def _rows(given: object) -> Iterator[tuple[int, Json]]:
+    __tracebackhide__ = True
+    if isinstance(given, (str, Path)):
+        try:
+            for line, text in numbered_lines(read_text(Path(given))):
+                try:
+                    yield line, read_json(text)
+                except BadFile as error:
+                    raise BadFile(error.what, line) from None
+        except BadFile as error:
+            raise CaseError(error.what, given, error.line) from None
+        return
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        raise UsageError(
+            f"labels: expected the path of a file, or a list of objects with id and human, got {type(given).__name__}"
+        )
+    for number, one in enumerate(given, start=1):
+        try:
+            yield number, checked(dict(one) if isinstance(one, Mapping) else one)
+        except BadFile as error:
+            raise CaseError(error.what, IN_MEMORY, number) from None
+
+
+def answer_of(value: Json, line: int) -> Labelled:
+    """Return what one object of the file says, labelled or not.
+
+    Raises:
+        BadFile: It is no such object.
+
+    >>> answer_of({"id": "a", "output": "No.", "human": None}, 1).opinion.labels
+    []
+    """
+    given: dict[str, Json] = {}
+    for key, one in as_mapping(value).items():
+        name = SYNONYMS.get(key, key)
+        if name in given:
+            raise BadFile(f"{key}: the same as {name}, which stands there too: keep one")
+        given[name] = one
+    dimensions = given.get("dimensions", {})
+    if not isinstance(dimensions, Mapping):
+        raise BadFile(f"dimensions: expected an object of dimensions, got {kind(dimensions)}")
+    return Labelled(
+        id=_id(given.get("id")),
+        line=line,
+        answer=_text(given, "answer") if given.get("answer") is not None else None,
+        question=_text(given, "question"),
+        reference=_text(given, "reference"),
+        contexts=_contexts(given.get("contexts", [])),
+        family=_text(given, "family"),
+        opinion=_opinion(given, ""),
+        dimensions={name: _dimension(name, one) for name, one in dimensions.items()},
+    )
+
+
+def _id(value: Json) -> str:
+    if value is None:
+        raise BadFile('missing key "id": every answer has one of its own')
+    if not isinstance(value, str):
+        raise BadFile(
+            f"id: expected a text, got {kind(value)} {shorten(canonical(value), 60)}: write it in quotes"
+        )
+    if not value.strip() or len(value) > MAX_ID_CHARS:
+        raise BadFile(
+            f"id: expected a text of 1 to {MAX_ID_CHARS} characters, got {shorten(repr(value), 60)}"
+        )
+    return value
+
+
+def _text(given: Mapping[str, Json], key: str) -> str:
+    value = given.get(key)
+    if value is not None and not isinstance(value, str):
+        raise BadFile(f"{key}: expected a text, got {kind(value)}")
+    return value or ""
+
+
+def _contexts(value: Json) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise BadFile(f"contexts: expected a list of texts, got {shorten(canonical(value), 60)}")
+    return tuple(map(str, value))
+
+
+def _dimension(name: str, value: Json) -> Opinion:
+    if not isinstance(value, Mapping):
+        raise BadFile(f"dimensions.{shorten(name, 40)}: expected an object with human, got {kind(value)}")
+    return _opinion(value, f"dimensions.{shorten(name, 40)}.")
+
+
+def _opinion(given: Mapping[str, Json], where: str) -> Opinion:
+    human = given.get("human")
+    if isinstance(human, Mapping):
+        said = {name: _label(one, f"{where}human.{shorten(name, 40)}") for name, one in human.items()}
+    elif isinstance(human, list):
+        said = {str(place): _label(one, f"{where}human[{place}]") for place, one in enumerate(human, start=1)}
+    else:
+        said = {"1": _label(human, f"{where}human")}
+    people = {name: one for name, one in said.items() if one is not None}
+    return Opinion(people, _label(given.get("judge"), f"{where}judge"), "judge" in given)
+
+
+def _label(value: Json, where: str) -> Label | None:
+    if isinstance(value, str):
+        if not value.strip() or len(value) > MAX_NAME_CHARS:
+            raise BadFile(
+                f"{where}: expected a name of 1 to {MAX_NAME_CHARS} characters, got {shorten(repr(value), 60)}"
+            )
+        return WORDS.get(value.strip().lower(), value.strip())
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, (int, float)):
+        return float(value)
+    raise BadFile(f"{where}: expected true or false, a number, a name or null, got {kind(value)}")
+
+
+def _made(rows: Sequence[Labelled], path: str, where: str) -> Labels:
+    __tracebackhide__ = True
+    given = [row for row in rows if row.opinion.labels]
+    if not given:
+        raise CaseError(f'nobody labelled anything: expected "{where}human" in at least one line', path)
+    first = given[0]
+    expected = kind_of(first.opinion.labels[0])
+    for row in given:
+        for label in row.opinion.labels:
+            if kind_of(label) != expected:
+                like = f"{_a(expected)} as in line {first.line}"
+                hint = ": write it without quotes" if expected == "number" and isinstance(label, str) else ""
+                raise CaseError(f"{where}human: expected {like}, got {_told(label)}{hint}", path, row.line)
+    for row in rows:
+        _check_stored(row, expected, path, where)
+    raters = dict.fromkeys(name for row in given for name in row.opinion.human)
+    return Labels(rows=tuple(rows), kind=expected, raters=tuple(raters), path=path)
+
+
+def _check_stored(row: Labelled, expected: Kind, path: str, where: str) -> None:
+    """A stored verdict has the labels' kind; a number may also be cut into pass and fail."""
+    __tracebackhide__ = True
+    verdict = row.opinion.judge
+    fits = {"pass or fail": ("pass or fail", "number"), "number": ("number",), "name": ("name",)}[expected]
+    # Where people's labels are names, "pass" is one of them.
+    if verdict is not None and kind_of(verdict) not in fits:
+        raise CaseError(
+            f"{where}judge: expected {' or '.join(map(_a, fits))}, as people's labels are, got {_told(verdict)}",
+            path,
+            row.line,
+        )
+
+
+def kind_of(label: Label) -> Kind:
+    """Return of what kind a label is.
+
+    >>> kind_of(True), kind_of(4.0), kind_of("tie")
+    ('pass or fail', 'number', 'name')
+    """
+    if isinstance(label, bool):
+        return "pass or fail"
+    return "number" if isinstance(label, (int, float)) else "name"
+
+
+def _a(kind_: str) -> str:
+    return {"pass or fail": "true or false", "number": "a number", "name": "a name"}[kind_]
+
+
+def _told(label: Label) -> str:
+    return f"{label:g}" if isinstance(label, float) else shorten(canonical(label), 60)
+
+
+def _content(row: Labelled) -> Json:
+    said = {"": row.opinion, **row.dimensions}
+    people = {name: dict(one.human) for name, one in said.items()}
+    parts = [row.id, row.question, row.answer, row.reference, list(row.contexts), row.family, people]
+    return cast("Json", parts)

@@ -1,0 +1,122 @@
+"""What a judge has to reach: a point, and a bound that holds with 95 % confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pytest_llmops.calibration.agreement import Figures
+from pytest_llmops.calibration.labels import Kind
+from pytest_llmops.errors import UsageError
+from pytest_llmops.metrics.agreement import Share
+from pytest_llmops.metrics.classification import wilson
+
+Z_ONE_SIDED = 1.644854
+"""The normal quantile of 95 %: what a share exceeds with 95 % confidence."""
+
+
+class Reached(NamedTuple):
+    """One bar: its name as a measurement has it, what was found, and what is wanted (None: recorded only)."""
+
+    name: str
+    value: float
+    bound: float | None
+
+    @property
+    def missed(self) -> bool:
+        """Whether the value is below the bar."""
+        return self.bound is not None and self.value < self.bound - 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bars:
+    """What a judge has to reach to count as one that agrees with people.
+
+    Two bars for kappa, as one is a coin flip: a judge whose true kappa is exactly 0.6 has a point of 0.6 and
+    more half the time, with any number of labels. The floor is what keeps luck out: with 30 labels a judge of
+    a true kappa of 0.5 reaches the point alone one time in four.
+
+    Args:
+        kappa: What the kappa itself has to reach; None on purpose: record only.
+        kappa_floor: What it has to exceed with 95 % confidence; None on purpose: record only.
+        min_tnr: What the share of failed answers that the judge fails has to exceed with 95 % confidence.
+        min_tpr: The same of passed answers that it passes.
+
+    Raises:
+        UsageError: A bar that is no number, or cannot be reached.
+    """
+
+    kappa: float | None = 0.6
+    kappa_floor: float | None = 0.4
+    min_tnr: float | None = None
+    min_tpr: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, low in (("kappa", -1), ("kappa_floor", -1), ("min_tnr", 0), ("min_tpr", 0)):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value < 1:
+                raise UsageError(f"{name}: expected a number from {low} to less than 1, got {value!r}")
+        if self.kappa is not None and self.kappa_floor is not None and self.kappa_floor > self.kappa:
+            raise UsageError(
+                f"kappa_floor: expected at most kappa, {self.kappa:g}, got {self.kappa_floor:g}: the bound lies below the point"
+            )
+
+    def check(self, kind: Kind, cut: float | None) -> None:
+        """Refuse, before anything is asked, a bar for a rate that such labels do not have.
+
+        Args:
+            kind: What the labels are.
+            cut: From which number on an answer passes; None: numbers are not cut.
+
+        Raises:
+            UsageError: They do not say pass or fail.
+
+        >>> Bars(min_tnr=0.7).check("number", 7.0)
+        """
+        __tracebackhide__ = True
+        if kind == "pass or fail" or (kind == "number" and cut is not None):
+            return
+        for name in ("min_tnr", "min_tpr"):
+            if getattr(self, name) is not None:
+                raise UsageError(
+                    f"{name}: the labels do not say pass or fail; label that, or numbers with pass_at, the number from which on "
+                    "an answer passes"
+                )
+
+    def against(self, found: Figures) -> list[Reached]:
+        """Return each bar with what was found.
+
+        Raises:
+            UsageError: A bar for a rate, and people pass, or fail, none of the answers.
+        """
+        if found.kappa is None or found.at_least is None:
+            return []
+        return [
+            Reached("kappa", found.kappa, self.kappa),
+            Reached("kappa_lower", found.at_least, self.kappa_floor),
+            *self._rates(found),
+        ]
+
+    def _rates(self, found: Figures) -> Iterator[Reached]:
+        for name, bound in (("tnr", self.min_tnr), ("tpr", self.min_tpr)):
+            if bound is None:
+                continue
+            share: Share = getattr(found.rates, name) if found.rates else Share(0, 0)
+            if not share.total:
+                kind = "fail" if name == "tnr" else "pass"
+                raise UsageError(
+                    f"min_{name}: people {kind} none of the {found.compared:,} answers; add some that they do"
+                )
+            yield Reached(f"{name}_lower", at_least(share), float(bound))
+
+
+def at_least(share: Share) -> float:
+    """Return what a share exceeds with 95 % confidence (Wilson); 0 of no items.
+
+    >>> round(at_least(Share(45, 50)), 3)
+    0.808
+    """
+    return wilson(share.hits, share.total, Z_ONE_SIDED)[0]

@@ -1,0 +1,1 @@
+"""HTTP interception, one module per client."""

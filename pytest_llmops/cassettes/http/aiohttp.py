@@ -1,0 +1,104 @@
+"""Answers of aiohttp while they are recorded: they are noted as they arrive, and the application reads on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from pytest_llmops.cassettes.http.live_response import Live
+from pytest_llmops.cassettes.http.patching import Patch
+from pytest_llmops.cassettes.http.vcr_adapter import begun, finish, tape_for
+from pytest_llmops.errors import CassetteMiss
+
+_LIVE = "_llmops_live"
+"""On a response of aiohttp: the answer that is coming."""
+_FIRST_ODD = 300
+
+
+def sessions() -> Iterator[Patch]:
+    """Return the patches of aiohttp's responses; none where it is not installed."""
+    try:
+        import aiohttp
+        from vcr.stubs import aiohttp_stubs
+    except ImportError:
+        return
+    yield Patch(aiohttp_stubs, "record_response", _record_response)
+    yield Patch(aiohttp.ClientResponse, "__aexit__", _aexit)
+
+
+def _record_response(real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    import aiohttp
+
+    async def record_response(hub: Any, request: Any, response: Any) -> None:
+        tape = tape_for(request)
+        if tape is None:
+            return
+        # An error is let go before it was read, and a redirect is gone already.
+        if response.status >= _FIRST_ODD or type(response.content) is not aiohttp.StreamReader:
+            await real(hub, request, response)
+            return
+        live = begun(tape, request)
+        vars(response)[_LIVE] = live
+        _note(response, live, aiohttp.StreamReader)
+
+    return record_response
+
+
+def _note(response: Any, live: Live, reader: type) -> None:
+    """Tell the recorder what arrives from now on; what is there already, at once."""
+    # It is counted in if aiohttp unpacks, and then the header is left as it was; SDKs have it unpack nothing.
+    packed = getattr(response.content, "total_compressed_bytes", 0) is None
+
+    def keep() -> None:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        finish(live, response.status, headers, live.raw(), certain=packed)
+
+    class Noted(reader):  # type: ignore[misc]  # a parameter, for aiohttp need not be there
+        __slots__ = ()
+
+        def feed_data(self, data: Any, *rest: Any) -> Any:
+            if live.open and data:
+                live.add(bytes(data))
+            return super().feed_data(data, *rest)
+
+        def feed_eof(self) -> None:
+            try:
+                keep()
+            except CassetteMiss as miss:  # the loop would swallow it; who reads gets it
+                super().set_exception(miss)
+            super().feed_eof()
+
+        def set_exception(self, error: BaseException, *rest: Any) -> None:
+            if live.open and not live.wanted:
+                live.left(response.status, {})
+            live.broken(error)
+            super().set_exception(error, *rest)
+
+    content = response.content
+    for chunk in content._buffer:  # noqa: SLF001 -- what came with the headers
+        live.add(bytes(chunk))
+    if content.is_eof():
+        keep()
+    else:
+        content.__class__ = Noted
+
+
+def _aexit(real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    async def aexit(response: Any, kind: Any, *rest: Any) -> None:
+        live = vars(response).get(_LIVE)
+        cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
+        if live is not None and live.wanted and not cancelled:
+            await _read_rest(response, live)
+        await real(response, kind, *rest)
+
+    return aexit
+
+
+async def _read_rest(response: Any, live: Live) -> None:
+    """The application has left, and the answer is paid."""
+    try:
+        while live.wanted and not response.content.at_eof():
+            await response.content.readany()
+    except Exception as error:  # noqa: BLE001 -- the application did not want this answer any more
+        live.broken(error)

@@ -1,0 +1,333 @@
+"""Connections of http.client, urllib3, requests, botocore and httplib2: the real ones, also where a recording answers.
+
+vcrpy puts a stand-in in place of a connection, which knows the whole request before anything is sent. What
+it answers with is a stand-in too, made once the answer is read to its end. Here the real connection answers
+in both cases: a live answer is noted while the application reads it, and a recorded one is read from a
+socket that holds it. So a stream is a stream while it is recorded, and comes event by event when replayed.
+
+Where an answer ends on a connection that stays open: what of the bytes is its body, and whether it is whole.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol
+
+from pytest_llmops.cassettes.http.live_response import Live, replayed, slot
+from pytest_llmops.cassettes.http.patching import Patch
+from pytest_llmops.cassettes.http.vcr_adapter import begun, finish, question_of, reason, taken, tape_for
+from pytest_llmops.cassettes.tape import Answer
+
+
+class Framing(Protocol):
+    """Takes the bytes as they come."""
+
+    done: bool
+    """The body is whole."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what of these bytes is body."""
+
+
+class Sized:
+    """A body whose length was told; without a length it lasts until the connection ends.
+
+    >>> body = Sized(3)
+    >>> body.feed(b"ab"), body.done, body.feed(b"c"), body.done
+    (b'ab', False, b'c', True)
+    """
+
+    def __init__(self, length: int | None) -> None:
+        self._left = length
+        self.done = length == 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what of these bytes is body."""
+        if self._left is not None:
+            self._left -= len(data)
+            self.done = self._left <= 0
+        return data
+
+    @property
+    def endless(self) -> bool:
+        """Whether the end of the connection is the end of the body."""
+        return self._left is None
+
+
+class Chunked:
+    r"""A body in chunks.
+
+    >>> body = Chunked()
+    >>> body.feed(b"3\r\nab"), body.feed(b"c\r\n0\r\n"), body.done, body.feed(b"\r\n"), body.done
+    (b'ab', b'c', False, b'', True)
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        self._rest = b""
+        self._left = 0
+        self._after_data = self._in_trailer = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what of these bytes is body."""
+        self._rest += data
+        found = []
+        while not self.done:
+            if self._left:
+                part, self._rest = self._rest[: self._left], self._rest[self._left :]
+                self._left -= len(part)
+                found.append(part)
+                if self._left:
+                    break
+                self._after_data = True
+            line, end, rest = self._rest.partition(b"\n")
+            if not end:
+                break
+            self._rest = rest
+            self._take(line.strip())
+        return b"".join(found)
+
+    def _take(self, line: bytes) -> None:
+        if self._after_data:
+            self._after_data = False
+        elif self._in_trailer:
+            self.done = not line
+        else:
+            try:
+                self._left = int(line.partition(b";")[0], 16)
+            except ValueError:  # the client complains; the answer is never whole
+                return
+            self._in_trailer = not self._left
+
+
+_HOW = "_llmops_how"
+"""On a connection of vcrpy: the arguments of the request that vcrpy has no place for."""
+_BODILESS = frozenset({204, 304})
+_BLOCK = 65536
+
+
+def connections() -> Iterator[Patch]:
+    """Return the patches of vcrpy's stand-ins."""
+    import vcr.stubs
+
+    yield Patch(vcr.stubs.VCRConnection, "request", _request)
+    yield Patch(vcr.stubs.VCRConnection, "connect", lambda _: _connect)
+    yield Patch(vcr.stubs.VCRConnection, "getresponse", lambda _: _getresponse)
+    try:
+        from vcr.stubs import urllib3_stubs
+    except ImportError:
+        return
+    yield Patch(urllib3_stubs._VCRRequestsConnectionMixin, "getresponse", lambda _: _getresponse)  # noqa: SLF001 -- its name
+
+
+def _request(real: Callable[..., None]) -> Callable[..., None]:
+    def request(
+        stub: Any, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **how: Any
+    ) -> None:
+        real(stub, method, url, body, headers, *args)
+        vars(stub)[_HOW] = how
+
+    return request
+
+
+def _connect(stub: Any, *args: Any, **how: Any) -> None:
+    """Connect when the request is sent, if it is: of a recorded one nobody has to listen."""
+    vars(stub)["_deferred_connect"] = (args, how)
+
+
+def _getresponse(stub: Any, *_: Any, **__: Any) -> Any:
+    request, how = stub._vcr_request, vars(stub).pop(_HOW, {})  # noqa: SLF001 -- vcrpy's
+    tape = tape_for(request)
+    if tape is None:
+        return _sent(stub, how)
+    answer = taken(tape, request)
+    if answer is not None:
+        replayed(question_of(tape, request), answer)
+        return _played(stub, how, answer)
+    live = begun(tape, request, slot(tape, question_of(tape, request).address))
+    try:
+        with _noting(stub.real_connection, live):
+            return _sent(stub, how)
+    except BaseException as error:
+        live.broken(error)
+        raise
+
+
+@contextmanager
+def _noting(real: Any, live: Live) -> Iterator[None]:
+    """Let a connection make responses that are noted while they are read."""
+    make = real.response_class
+    # botocore goes back to its second name whenever it sends.
+    own = {
+        name: vars(real)[name] for name in ("response_class", "_original_response_cls") if name in vars(real)
+    }
+    for name in {"response_class", *own}:
+        setattr(real, name, partial(_noted, make, live))
+    try:
+        yield
+    finally:
+        del real.response_class
+        vars(real).update(own)
+
+
+def _sent(stub: Any, how: dict[str, Any]) -> Any:
+    request, real = stub._vcr_request, stub.real_connection  # noqa: SLF001 -- vcrpy's
+    connect = vars(stub).pop("_deferred_connect", None)
+    if connect is not None and real.sock is None:
+        real.connect(*connect[0], **connect[1])
+    place = stub._url(request.uri)  # noqa: SLF001 -- vcrpy's
+    real.request(request.method, place, body=request.body_bytes, headers=request.headers, **how)
+    return real.getresponse()
+
+
+def _played(stub: Any, how: dict[str, Any], answer: Answer) -> Any:
+    request, real = stub._vcr_request, stub.real_connection  # noqa: SLF001 -- vcrpy's
+    real.sock = _Recorded(_rendered(answer, request.method))
+    try:
+        real.request(request.method, "/", **how)
+        return real.getresponse()
+    finally:
+        # Nothing is open: a pool that looks at the connection must find it so.
+        real.sock = vars(stub)["_sock"] = None
+
+
+def _rendered(answer: Answer, method: str) -> list[bytes]:
+    """The answer as a server would send it, in the pieces in which it is read."""
+    named = {name: " ".join(value.splitlines()) for name, value in answer.headers.items()}
+    body = [answer.body] if answer.body else []
+    if method == "HEAD" or answer.status in _BODILESS:
+        body = []
+    elif answer.pieces:
+        named["transfer-encoding"] = "chunked"
+        body = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in answer.pieces if piece]
+        body.append(b"0\r\n\r\n")
+    else:
+        named["content-length"] = str(len(answer.body))
+    lines = [f"HTTP/1.1 {answer.status} {reason(answer.status)}", *map(": ".join, named.items()), "", ""]
+    return ["\r\n".join(lines).encode("latin-1", "replace"), *body]
+
+
+class _Recorded:
+    """A socket that takes what it is sent, and answers what was recorded."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+
+    def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
+        return io.BufferedReader(_Pieces(iter(self._pieces)))
+
+    def ignore(self, *_: Any, **__: Any) -> None:
+        """Nobody listens."""
+
+    sendall = settimeout = setsockopt = shutdown = close = ignore
+
+
+class _Pieces(io.RawIOBase):
+    """A file that is read piece by piece, as the network would hand it over."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        if not self._left:
+            self._left = next(self._pieces, b"")
+        part = self._left[: len(buffer)]
+        self._left = self._left[len(part) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def _noted(make: Callable[..., Any], live: Live, *args: Any, **how: Any) -> Any:
+    """Make a response whose body is noted while it is read."""
+    response = make(*args, **how)
+    begin = response.begin
+
+    def begin_noted() -> None:
+        del response.begin  # else the two hold each other, and a dropped response is closed late
+        begin()
+        response.fp = _Noted(response, live)
+
+    response.begin = begin_noted
+    return response
+
+
+class _Noted:
+    """The file that a response is read from: tells the recorder what goes by.
+
+    Args:
+        response: A response of http.client that has read its headers.
+        live: The answer that is coming.
+    """
+
+    def __init__(self, response: Any, live: Live) -> None:
+        self._inner = response.fp
+        self._live = live
+        self._status = response.status
+        self._headers = {name.lower(): value for name, value in response.getheaders()}
+        self._framing: Framing = Chunked() if response.chunked else Sized(response.length)
+        self._endless = not response.chunked and response.length is None
+        live.rest = self._read_rest
+        if self._framing.done:
+            self._finish()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def read(self, size: int | None = -1) -> bytes:
+        return self._seen(partial(self._inner.read, size), size)
+
+    def read1(self, size: int = -1) -> bytes:
+        return self._seen(partial(self._inner.read1, size), size)
+
+    def readline(self, size: int = -1) -> bytes:
+        return self._seen(partial(self._inner.readline, size), size)
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Read the rest, if it is wanted: the application has left, and the answer is paid."""
+        try:
+            if self._live.wanted:
+                self._read_rest()
+            self._live.left(self._status, self._headers)
+        finally:
+            self._inner.close()
+
+    def _read_rest(self) -> None:
+        try:
+            while self._live.wanted and self.read1(_BLOCK):
+                pass
+        except Exception as error:  # noqa: BLE001 -- the application did not want this answer any more
+            self._live.broken(error)
+
+    def _seen(self, read: Callable[[], bytes], size: int | None) -> bytes:
+        try:
+            data = read()
+        except BaseException as error:
+            self._live.broken(error)
+            raise
+        if not self._live.open:
+            return data
+        body = self._framing.feed(data)
+        if body:
+            self._live.add(body)
+        over = (not data and size != 0) or (size in (None, -1) and self._endless)
+        if self._framing.done or (over and self._endless):
+            self._finish()
+        elif over:
+            self._live.broken(http.client.IncompleteRead(b""))
+        return data
+
+    def _finish(self) -> None:
+        finish(self._live, self._status, self._headers, self._live.raw(), certain=True)

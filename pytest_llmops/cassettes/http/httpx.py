@@ -1,0 +1,262 @@
+"""Hooks for the transports of httpx and httpx2 (same shape, two modules).
+
+Unlike vcrpy's own they let a stream through to the application while it is recorded,
+replay it event by event, and leave in-process transports (ASGI, WSGI, Mock) alone.
+
+Mocks that answer below our hook: what they answer is theirs, neither a recording nor a miss of ours.
+
+pytest-httpx, responses, aioresponses and the in-process transports answer above our hooks, which then see
+only what those let through. respx replaces methods of httpcore, below the transport of httpx, and so has to
+be asked beforehand.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from pytest_llmops.cassettes.http.live_response import Live, replayed, slot, slot_async
+from pytest_llmops.cassettes.tape import Answer, current
+
+
+def answered(request: Any) -> bool:
+    """Say whether a request, already read, is one that respx answers, or refuses to let out.
+
+    Only a route that passes a request through leaves it to us. One whose side effect decides so
+    while it answers cannot be known before: respx keeps it, and it goes out unrecorded.
+    """
+    routers = _routers(request)
+    return bool(routers) and _passing(routers, request) is None
+
+
+def count(request: Any) -> None:
+    """Let respx count a request that it leaves to us and a recording answered, as it counts one that goes out."""
+    found = _passing(_routers(request), request)
+    if found is not None:
+        router, route = found
+        router.record(request, response=None, route=route)
+
+
+def _routers(request: Any) -> Sequence[Any]:
+    mocks = sys.modules.get("respx.mocks")
+    if mocks is None:
+        return ()
+    routers: list[Any] = mocks.HTTPCoreMocker.routers
+    # It knows httpx only, and nothing of httpx2.
+    return list(routers) if routers and isinstance(request, mocks.httpx.Request) else ()
+
+
+def _passing(routers: Sequence[Any], request: Any) -> tuple[Any, Any] | None:
+    for router in routers:
+        for route in router.routes:
+            if route.pattern is None or route.pattern.match(request):
+                return (router, route) if route.is_pass_through else None
+        if not getattr(router, "_assert_all_mocked", True):  # then it answers whatever has no route
+            return None
+    return None
+
+
+EXTENSION = "llmops"
+"""Key of a response's extensions: ``{"latency_s", "ttft_s", "replayed"}``."""
+
+_DROPPED = frozenset({"content-length", "content-encoding", "transfer-encoding"})
+
+
+def sync_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return the replacement of ``HTTPTransport.handle_request``."""
+
+    def handle_request(transport: Any, request: Any) -> Any:
+        tape = current()
+        if tape is None or tape.passes(request.url.host):
+            return real(transport, request)
+        body = request.read()
+        if answered(request):
+            return real(transport, request)
+        question = tape.ask(request.method, str(request.url), request.headers, body)
+        answer = tape.claim(question)
+        if answer is not None:
+            count(request)
+            replayed(question, answer)
+            return _response(module, answer)
+        place = slot(tape, question.address)
+        live = Live(tape, question, time.perf_counter(), place)
+        try:
+            response = real(transport, request)
+        except BaseException as error:
+            live.broken(error)
+            raise
+        return _teed(response, live, _sync_tee(module, live, response))
+
+    return handle_request
+
+
+def async_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return the replacement of ``AsyncHTTPTransport.handle_async_request``."""
+
+    async def handle_async_request(transport: Any, request: Any) -> Any:
+        tape = current()
+        if tape is None or tape.passes(request.url.host):
+            return await real(transport, request)
+        body = await request.aread()
+        if answered(request):
+            return await real(transport, request)
+        question = tape.ask(request.method, str(request.url), request.headers, body)
+        answer = tape.claim(question)
+        if answer is not None:
+            count(request)
+            replayed(question, answer)
+            return _response(module, answer)
+        place = await slot_async(tape, question.address)
+        live = Live(tape, question, time.perf_counter(), place)
+        try:
+            response = await real(transport, request)
+        except BaseException as error:
+            live.broken(error)
+            raise
+        return _teed(response, live, _async_tee(module, live, response))
+
+    return handle_async_request
+
+
+def _teed(response: Any, live: Live, tee: Any) -> Any:
+    response.stream = tee
+    response.extensions = {**response.extensions, EXTENSION: live.timing}
+    return response
+
+
+def _response(module: Any, answer: Answer) -> Any:
+    timing = {"latency_s": answer.latency_s, "ttft_s": answer.ttft_s, "replayed": True}
+    stream = _replay_class(module)(answer.pieces) if answer.pieces else module.ByteStream(answer.body)
+    return module.Response(
+        answer.status, headers=dict(answer.headers), stream=stream, extensions={EXTENSION: timing}
+    )
+
+
+@lru_cache(maxsize=2)
+def _replay_class(module: Any) -> Any:
+    class Replay(module.SyncByteStream, module.AsyncByteStream):  # type: ignore[misc]  # the module is a parameter
+        def __init__(self, pieces: tuple[bytes, ...]) -> None:
+            self._pieces = pieces
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield from self._pieces
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for piece in self._pieces:
+                yield piece
+
+    return Replay
+
+
+def _kept(response: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items() if name.lower() not in _DROPPED}
+
+
+def _finish(module: Any, live: Live, response: Any) -> None:
+    """Keep what came; the compression is undone by the client's own decoders, if it has them."""
+    encoding = response.headers.get("content-encoding")
+    body = live.raw()
+    known = module._decoders.SUPPORTED_DECODERS  # noqa: SLF001 -- it says nowhere else what it can undo
+    if encoding and not all(one.strip().lower() in known for one in encoding.split(",")):
+        live.finish(response.status_code, {**_kept(response), "content-encoding": encoding}, body)
+        return
+    if encoding:
+        try:
+            body = module.Response(200, headers={"content-encoding": encoding}, content=body).content
+        except module.DecodingError as error:
+            live.broken(error)  # the application gets the same error from its own decoder
+            return
+    live.finish(response.status_code, _kept(response), body)
+
+
+def _sync_tee(module: Any, live: Live, response: Any) -> Any:
+    inner = response.stream
+    chunks = iter(inner)
+    """One iterator for both, kept alive: httpcore closes the connection when its own is dropped."""
+
+    class Tee(module.SyncByteStream):  # type: ignore[misc]  # the module is a parameter
+        def __iter__(self) -> Iterator[bytes]:
+            try:
+                for chunk in chunks:
+                    live.add(chunk)
+                    yield chunk
+            except GeneratorExit:
+                raise  # the application left early: close() reads the rest
+            except BaseException as error:
+                live.broken(error)
+                raise
+            _finish(module, live, response)
+
+        def close(self) -> None:
+            try:
+                if live.wanted:
+                    self._read_rest()
+                live.left(response.status_code, _kept(response))
+            finally:
+                inner.close()
+
+        def _read_rest(self) -> None:
+            if _read_on(chunks, live):
+                _finish(module, live, response)
+
+    tee = Tee()
+    live.rest = tee._read_rest  # noqa: SLF001 -- of the class above
+    return tee
+
+
+def _async_tee(module: Any, live: Live, response: Any) -> Any:
+    inner = response.stream
+    chunks = aiter(inner)
+
+    class Tee(module.AsyncByteStream):  # type: ignore[misc]  # the module is a parameter
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                async for chunk in chunks:
+                    live.add(chunk)
+                    yield chunk
+            except GeneratorExit:
+                raise  # the application left early: aclose() reads the rest
+            except BaseException as error:
+                live.broken(error)
+                raise
+            _finish(module, live, response)
+
+        async def aclose(self) -> None:
+            try:
+                if live.wanted:
+                    await self._read_rest()
+                live.left(response.status_code, _kept(response))
+            finally:
+                await inner.aclose()
+
+        async def _read_rest(self) -> None:
+            if await _async_read_on(chunks, live):
+                _finish(module, live, response)
+
+    return Tee()
+
+
+def _read_on(chunks: Iterator[bytes], live: Live) -> bool:
+    """Read what the application did not want; say whether that was all."""
+    try:
+        for chunk in chunks:
+            live.add(chunk)
+            if not live.wanted:
+                return False
+    except Exception as error:  # noqa: BLE001 -- nobody is there to raise it to
+        live.broken(error)
+    return True
+
+
+async def _async_read_on(chunks: AsyncIterator[bytes], live: Live) -> bool:
+    try:
+        async for chunk in chunks:
+            live.add(chunk)
+            if not live.wanted:
+                return False
+    except Exception as error:  # noqa: BLE001 -- nobody is there to raise it to
+        live.broken(error)
+    return True

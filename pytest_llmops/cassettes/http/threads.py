@@ -1,0 +1,56 @@
+"""Threads and thread pools take the tape, trial and purpose of their starter along; nothing else of its context."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes.http.patching import Patch
+
+
+def carrying() -> list[Patch]:
+    """Return the patches that make threads carry along what a call needs to know."""
+    return [Patch(threading.Thread, "start", _start), Patch(ThreadPoolExecutor, "submit", _submit)]
+
+
+def _start(real: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    @functools.wraps(real)
+    def start(self: threading.Thread) -> Any:
+        along = active_tape.snapshot()
+        if along is None or vars(self).get("run") is not None:
+            return real(self)
+        run = self.run
+
+        def carried_run() -> None:
+            vars(self).pop("run", None)  # the thread looks as its owner made it
+            with active_tape.carried(along):
+                run()
+
+        vars(self)["run"] = carried_run
+        try:
+            return real(self)
+        except BaseException:
+            vars(self).pop("run", None)
+            raise
+
+    return start
+
+
+def _submit(real: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(real)
+    def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        along = active_tape.snapshot()
+
+        # Also when there is nothing to take along: the thread may still hold what its first job brought.
+        @functools.wraps(fn, updated=())
+        def job(*args: Any, **kwargs: Any) -> Any:
+            with active_tape.carried(along):
+                return fn(*args, **kwargs)
+
+        return real(self, job, *args, **kwargs)
+
+    return submit

@@ -1,0 +1,1 @@
+"""Cassettes of other recorders."""

@@ -1,0 +1,214 @@
+"""A request in the form that counts: redacted, canonical, and hashed into a key.
+
+Headers do not count, nor the port of a loopback server, the order of a JSON object and its white space,
+the order of the query, or the random boundary of a multipart body.
+
+What of a request does not count: ignored JSON paths and query parameters, and the user's normalisers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from pytest_llmops._util.hosts import LOOPBACK, is_loopback
+from pytest_llmops._util.json_path import Path, parse, without
+from pytest_llmops.redaction.redactor import MASK, SECRET_PARAMS, Redactor, mask_params
+from pytest_llmops.wire.body import unfold, value_of
+
+Normaliser = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Rules over which requests are the same question, beyond the fixed ones.
+
+    >>> Rules(("**.id",)).without({"a": [{"id": 1, "b": 2}]})
+    {'a': [{'b': 2}]}
+    """
+
+    ignore: tuple[str, ...] = ()
+    normalise: tuple[Normaliser, ...] = ()
+    _paths: tuple[Path, ...] = field(init=False, default=())
+    _params: frozenset[str] = field(init=False, default=frozenset())
+
+    def __post_init__(self) -> None:
+        parsed = [parse(one) for one in self.ignore]
+        object.__setattr__(self, "_paths", tuple(one for one in parsed if one[0] != "?"))
+        object.__setattr__(self, "_params", frozenset(str(one[1]) for one in parsed if one[0] == "?"))
+
+    def __bool__(self) -> bool:
+        return bool(self.ignore or self.normalise)
+
+    def without(self, value: Any) -> Any:
+        """Return parsed JSON without what the ignored paths name; the value itself stays as it is."""
+        for path in self._paths:
+            value = without(value, path)
+        return value
+
+    def query(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return the parameters of a query that count."""
+        return [pair for pair in pairs if pair[0] not in self._params]
+
+    @property
+    def has_params(self) -> bool:
+        """Whether a query parameter is ignored."""
+        return bool(self._params)
+
+    def text(self, text: str) -> str:
+        """Return a text as the normalisers leave it."""
+        for one in self.normalise:
+            text = one(text)
+        return text
+
+
+KEY_LENGTH = 20
+DEFAULT_PORTS = {"http": 80, "https": 443}
+FORM = "application/x-www-form-urlencoded"
+PLAIN = Rules()
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_BOUNDARY = re.compile(r"boundary=\"?([^\";,\s]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request as the recorder sees it; equal keys are the same question."""
+
+    method: str
+    url: str
+    body: bytes
+    content_type: str
+    key: str
+    json: object = None
+    """The parsed body, where it is JSON."""
+    address: str = ""
+    """Host and port as they were asked: in the key, servers on this machine are one."""
+
+
+@lru_cache(maxsize=1024)
+def canonical_url(url: str) -> str:
+    """Return the URL without user, fragment and loopback port, its query sorted and secrets masked.
+
+    >>> canonical_url("http://localhost:8080/v1/chat?b=1&a=2&api_key=x#f")
+    'http://loopback/v1/chat?a=2&api_key=%5Bsecret%5D&b=1'
+    """
+    try:
+        return _canonical_url(url)
+    except ValueError:  # no client could send it either
+        return url
+
+
+def _canonical_url(url: str) -> str:
+    parts = urlsplit(url)
+    host, port = (parts.hostname or "").lower(), parts.port
+    if is_loopback(host):
+        place = LOOPBACK
+    else:
+        place = f"[{host}]" if ":" in host else host
+        place += "" if port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{port}"
+    pairs = sorted(parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape"))
+    masked = [(name, MASK if name.lower() in SECRET_PARAMS else value) for name, value in pairs]
+    query = urlencode(masked, errors="surrogateescape")
+    return f"{parts.scheme}://{place}{parts.path or '/'}{'?' + query if query else ''}"
+
+
+def ask(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    redactor: Redactor,
+    *,
+    rules: Rules = PLAIN,
+) -> Question:
+    """Return the question that a request is; the redactor learns the request's own credentials."""
+    redactor.learn_headers(headers)
+    content_type = headers.get("content-type", "")
+    kind = content_type.partition(";")[0].strip().lower()
+    if "?" in url:
+        redactor.learn_params(url.encode("utf-8", "surrogatepass"))
+    if kind == FORM:
+        redactor.learn_params(body)
+    clean = redactor.clean(_steady(body, content_type, kind))
+    place = redactor.text(canonical_url(url))
+    method = method.upper()
+    parsed, key = _parsed_key(method, place, clean, rules)
+    return Question(method, place, clean, kind, key, parsed, _address(url))
+
+
+@lru_cache(maxsize=1024)
+def _address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        return f"{(parts.hostname or '').lower()}:{parts.port or ''}"
+    except ValueError:
+        return ""
+
+
+def key_of(method: str, url: str, body: bytes, rules: Rules = PLAIN) -> str:
+    """Return the key of a request in the form that a cassette keeps it."""
+    return _parsed_key(method, url, body, rules)[1]
+
+
+def key_of_stored(method: str, url: str, stored: Mapping[str, Any], rules: Rules = PLAIN) -> str:
+    """Return the key of a request with a body as a cassette keeps it: what was kept parsed is not spelled out first.
+
+    Raises:
+        CassetteError: It is no body.
+    """
+    if "json" not in stored:
+        return key_of(method, url, unfold(stored), rules)
+    value = value_of(stored)
+    return _digest(method, url, value, _CANONICAL.encode(value).encode(), rules)
+
+
+def _parsed_key(method: str, place: str, body: bytes, rules: Rules) -> tuple[object, str]:
+    parsed, canonical = _canonical(body)
+    return parsed, _digest(method, place, parsed, canonical, rules)
+
+
+def _digest(method: str, place: str, parsed: object, canonical: bytes, rules: Rules) -> str:
+    if rules:
+        place, canonical = _ruled(place, parsed, canonical, rules)
+    digest = hashlib.sha256(
+        b"\n".join(
+            (method.encode("utf-8", "surrogatepass"), place.encode("utf-8", "surrogatepass"), canonical)
+        )
+    )
+    return digest.hexdigest()[:KEY_LENGTH]
+
+
+def _ruled(place: str, parsed: object, canonical: bytes, rules: Rules) -> tuple[str, bytes]:
+    if rules.has_params:
+        address, sign, query = place.partition("?")
+        kept = rules.query(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
+        place = f"{address}{sign}{urlencode(kept, errors='surrogateescape')}" if kept else address
+    if parsed is not None:
+        canonical = _CANONICAL.encode(rules.without(parsed)).encode()
+    text = rules.text(canonical.decode("utf-8", "surrogateescape"))
+    return rules.text(place), text.encode("utf-8", "surrogateescape")
+
+
+def _steady(body: bytes, content_type: str, kind: str) -> bytes:
+    if kind == FORM:
+        return mask_params(body)
+    found = _BOUNDARY.search(content_type) if kind.startswith("multipart/") else None
+    if found is None:
+        return body
+    return body.replace(b"--" + found[1].encode("latin-1", "replace"), b"--boundary")
+
+
+def _canonical(body: bytes) -> tuple[object, bytes]:
+    if body.lstrip(b" \t\r\n")[:1] not in (b"{", b"[", b'"'):
+        return None, body
+    try:
+        parsed = json.loads(body)
+        return parsed, _CANONICAL.encode(parsed).encode()
+    except (ValueError, RecursionError):
+        return None, body

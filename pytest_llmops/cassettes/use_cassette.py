@@ -1,0 +1,82 @@
+"""A cassette for a block of code: inside a test beside the test's own, or in a plain script."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pytest_llmops import recorder
+from pytest_llmops.cassettes import active_tape, run_folder
+from pytest_llmops.cassettes.budget import Ledger
+from pytest_llmops.cassettes.http import interception
+from pytest_llmops.cassettes.naming import shared_path
+from pytest_llmops.cassettes.rate_limit import Pace
+from pytest_llmops.cassettes.request_key import Rules
+from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.errors import CassetteMiss, UsageError
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.settings import RecordMode
+
+MODES: tuple[RecordMode, ...] = ("none", "new", "all", "live", "verify")
+
+
+@contextmanager
+def use_cassette(name: str | Path, *, record: RecordMode | None = None) -> Iterator[Tape]:
+    """Record and replay the HTTP calls of a block with a cassette of its own.
+
+    It counts for the block, in its task or thread and in those that it starts; other tasks keep theirs. Blocks
+    may be nested. In a test it stands beside the test's own cassette, and the report tells of both.
+
+    Args:
+        name: A name (``"search/handbook"``): the file lies in the folder ``cassettes`` of the running test, in a
+            script of the working directory. A `Path`: that file.
+        record: The mode; left out: the run's (``--llm-record``), in a script ``none``.
+
+    Raises:
+        CassetteError: The cassette is damaged, or cannot be written.
+        CassetteMiss: Nothing recorded answers a request, even if the block caught it.
+        UsageError: The name or the mode is none.
+    """
+    tape = _tape(name, record)
+    interception.enter()
+    ended = False
+    try:
+        with active_tape.using(tape):
+            yield tape
+        ended = True
+    finally:
+        tape.close(passed=ended and tape.verdict() is None)
+    caught = tape.verdict()
+    if caught is not None:
+        how = "missed" if isinstance(caught, CassetteMiss) else "refused"
+        raise type(caught)(
+            f"the block ended well although a request was {how} (was the error caught?)\n{caught}"
+        )
+
+
+def _tape(name: str | Path, record: RecordMode | None) -> Tape:
+    if record is not None and record not in MODES:
+        raise UsageError(f"use_cassette: record: expected one of {', '.join(MODES)}, got {record!r}")
+    if not isinstance(name, Path) and not name.strip("/"):
+        raise UsageError(f"use_cassette: expected the name of a cassette, got {name!r}")
+    made: Tape | None = recorder.tape_of_block(name, record)
+    if made is not None:
+        return made
+    settings = recorder.settings()
+    return Tape(
+        name if isinstance(name, Path) else shared_path(Path.cwd(), name),
+        record or settings.record,
+        Redactor.from_environment(os.environ),
+        owner="block",
+        command='use_cassette(..., record="new")',
+        allowed=frozenset(settings.allow_hosts),
+        shared=True,
+        rules=Rules(settings.ignore),
+        record_errors=settings.record_errors,
+        ledger=Ledger(run_folder.folder() / "ledger", settings.max_calls, settings.budget)
+        if settings.has_budget
+        else None,
+        pace=Pace(settings.judge_concurrency),
+    )

@@ -1,0 +1,148 @@
+"""Do chunks repeat each other, or carry the same lines about?"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+
+from pytest_llmops.chunks.adapters import Piece
+from pytest_llmops.chunks.findings import Check, Fault, share, worst
+
+SHINGLE = 4
+"""Words of a shingle."""
+KEPT = 96
+"""Of the shingles of a chunk the smallest by their hash: they stand for all of them."""
+NEAR = 0.8
+"""Share of common shingles from which two chunks are nearly the same."""
+MAX_HOLDERS = 64
+"""Chunks that are remembered for one shingle."""
+MIN_HOLDERS = 3
+"""Chunks that a line must be in to be boilerplate, and at least one chunk in ten."""
+ONE_IN = 10
+
+# Words, or single characters where there are no spaces; digits do not tell two pages apart.
+_WORDS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|\\w+")
+_DIGITS = re.compile(r"\d+")
+
+
+def duplicates(pieces: Sequence[Piece]) -> Check:
+    """Return the share of chunks that are the same as an earlier one, but for case and white space.
+
+    Empty chunks do not count.
+    """
+    first: dict[str, Piece] = {}
+    faults, count = [], 0
+    for piece in pieces:
+        key = "".join(piece.text.split()).casefold()
+        if not key:
+            continue
+        count += 1
+        earlier = first.setdefault(key, piece)
+        if earlier is not piece:
+            faults.append(Fault(piece.place, f"as {earlier.place}: {piece.text}", len(key)))
+    return Check(
+        name="duplicates",
+        value=share(len(faults), count),
+        reason=f"{len(faults):,} of {count:,} chunks repeat an earlier one",
+        faults=worst(faults),
+    )
+
+
+def near_duplicates(pieces: Sequence[Piece]) -> Check:
+    """Return the share of chunks that are nearly the same as an earlier one, or just the same.
+
+    Nearly the same: four fifths of their shingles (4 words in a row, without case and punctuation) are
+    common, by the smallest 96 hashes of each; about linear. Chunks of less than 4 words do not count.
+
+    Source: Broder, "On the resemblance and containment of documents", SEQUENCES 1997 (bottom-k sketch).
+    """
+    holders: dict[int, list[int]] = {}
+    sketches: list[frozenset[int]] = []
+    owners: list[Piece] = []
+    faults, count = [], 0
+    for piece in pieces:
+        sketch = _sketch(piece.text)
+        if not sketch:
+            continue
+        count += 1
+        place, alike = _nearest(sketch, holders, sketches)
+        if alike >= NEAR:
+            text = f"{alike:.0%} as {owners[place].place}: {piece.text}"
+            faults.append(Fault(piece.place, text, len(piece.text)))
+            continue
+        for shingle in sketch:
+            known = holders.setdefault(shingle, [])
+            if len(known) < MAX_HOLDERS:
+                known.append(len(sketches))
+        sketches.append(sketch)
+        owners.append(piece)
+    return Check(
+        name="near_duplicates",
+        value=share(len(faults), count),
+        reason=f"{len(faults):,} of {count:,} chunks are nearly the same as an earlier one",
+        faults=worst(faults),
+    )
+
+
+def _sketch(text: str) -> frozenset[int]:
+    words = _WORDS.findall(text.casefold())
+    shingles = {
+        # Not hash(): it differs from run to run.
+        zlib.crc32(" ".join(words[at : at + SHINGLE]).encode("utf-8", "surrogatepass"))
+        for at in range(len(words) - SHINGLE + 1)
+    }
+    return frozenset(sorted(shingles)[:KEPT])
+
+
+def _nearest(
+    sketch: frozenset[int], holders: dict[int, list[int]], sketches: list[frozenset[int]]
+) -> tuple[int, float]:
+    shared = Counter(place for shingle in sketch for place in holders.get(shingle, ()))
+    best = (-1, 0.0)
+    for place, _ in shared.most_common(4):
+        other = sketches[place]
+        smallest = sketch | other
+        if max(len(sketch), len(other)) == KEPT:
+            smallest = frozenset(sorted(smallest)[:KEPT])
+        alike = len(smallest & sketch & other) / len(smallest)
+        best = max(best, (place, alike), key=lambda one: one[1])
+    return best
+
+
+def boilerplate(pieces: Sequence[Piece]) -> Check:
+    """Return the share of the chunks' characters in lines that are in many chunks; white space does not count.
+
+    Many are three, and one in ten. Numbers count as equal ("Page 3"), so do case and white space. Lines
+    without a letter and rows of Markdown tables are left out: a repeated header is meant.
+    """
+    lines = [[(line, _line_key(line)) for line in piece.text.splitlines()] for piece in pieces]
+    holders = Counter(key for own in lines for key in {key for _, key in own if key})
+    many = max(MIN_HOLDERS, -(-len(pieces) // ONE_IN))
+    weight = sum(_solid(line) for own in lines for line, _ in own)
+    repeated = {key: number for key, number in holders.items() if number >= many}
+    sizes: Counter[str] = Counter()
+    shown: dict[str, str] = {}
+    for own in lines:
+        for line, key in own:
+            if key in repeated:
+                sizes[key] += _solid(line)
+                shown.setdefault(key, line.strip())
+    faults = [Fault(f"{repeated[key]:,} chunks", shown[key], size) for key, size in sizes.items()]
+    return Check(
+        name="boilerplate",
+        value=share(sum(sizes.values()), weight),
+        reason=f"{len(repeated):,} lines are in at least {many:,} of {len(pieces):,} chunks",
+        faults=worst(faults),
+    )
+
+
+def _line_key(line: str) -> str:
+    if line.lstrip().startswith(("|", "```", "~~~")) or not any(map(str.isalpha, line)):
+        return ""
+    return " ".join(_DIGITS.sub("#", line.casefold()).split())
+
+
+def _solid(line: str) -> int:
+    return len("".join(line.split()))

@@ -1,0 +1,161 @@
+"""Pairs of texts that a person has labelled: the same, or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llmops._util.text_files import BadFile, as_mapping, kind, numbered_lines, read_json, read_text
+from pytest_llmops.errors import CaseError, LLMOpsError, UsageError, told
+from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.protocols import Embedder
+from pytest_llmops.semantics.thresholds import name_of
+
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import NDArray
+
+HIGHEST = 5
+FORM = '{"actual": "...", "expected": "...", "same": true}'
+BATCH = 2048
+"""Texts that are embedded in one call."""
+DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two texts, whether they say the same, and the line they stand in."""
+
+    actual: str
+    expected: tuple[str, ...]
+    same: bool
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The pairs of a file, each once.
+
+    Attributes:
+        repeated: Lines that say again what an earlier one said.
+        between: Lines whose score is neither high nor low enough to be a label.
+    """
+
+    items: tuple[Pair, ...]
+    repeated: int
+    between: int
+
+
+def read(path: Path, *, same_from: float, different_to: float) -> Pairs:
+    """Read a file of JSON lines, each with ``actual``, ``expected`` and ``same`` (or ``score``, 0 to 5).
+
+    Args:
+        path: The file.
+        same_from: A pair with at least this score says the same.
+        different_to: A pair with at most this score does not; what lies between is left out.
+
+    Raises:
+        CaseError: A line is no such pair, or two lines contradict each other; with file and line.
+    """
+    found: dict[tuple[str, tuple[str, ...]], Pair] = {}
+    repeated = between = 0
+    try:
+        text = read_text(path)
+    except BadFile as error:
+        raise CaseError(error.what, path, error.line) from None
+    for number, line in numbered_lines(text):
+        try:
+            pair = _pair(as_mapping(read_json(line)), number, same_from, different_to)
+        except BadFile as error:
+            raise CaseError(error.what, path, number) from None
+        if pair is None:
+            between += 1
+            continue
+        earlier = found.setdefault((pair.actual, pair.expected), pair)
+        repeated += earlier is not pair
+        if earlier.same != pair.same:
+            was = "the same" if earlier.same else "different"
+            raise CaseError(f"the pair of line {earlier.line} again, there it is {was}", path, number)
+    return Pairs(tuple(found.values()), repeated, between)
+
+
+def _pair(wire: Mapping[str, Json], line: int, same_from: float, different_to: float) -> Pair | None:
+    same = _label(wire, same_from, different_to)
+    actual, expected = wire.get("actual"), wire.get("expected")
+    listed = expected if isinstance(expected, list) else [expected]
+    for key, one in (("actual", actual), *(("expected", one) for one in listed)):
+        if not isinstance(one, str) or not one.strip():
+            got = "a blank text" if isinstance(one, str) else kind(one)
+            raise BadFile(f"{key}: expected a text, got {got}; a line looks like {FORM}")
+    if not listed:
+        raise BadFile(f"expected: expected a text or several, got an empty list; a line looks like {FORM}")
+    if same is None:
+        return None
+    return Pair(str(actual), tuple(map(str, listed)), same, line)
+
+
+def _label(wire: Mapping[str, Json], same_from: float, different_to: float) -> bool | None:
+    same, score = wire.get("same"), wire.get("score")
+    if (same is None) == (score is None):
+        got = "neither" if same is None else "both"
+        raise BadFile(f"expected either same (true or false) or score (0 to {HIGHEST}), got {got}")
+    if same is not None:
+        if not isinstance(same, bool):
+            raise BadFile(f"same: expected true or false, got {kind(same)}")
+        return same
+    if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= HIGHEST:
+        raise BadFile(f"score: expected a number from 0 to {HIGHEST}, got {shorten(repr(score), 60)}")
+    if score >= same_from:
+        return True
+    return False if score <= different_to else None
+
+
+def scores(pairs: Sequence[Pair], embedder: Embedder) -> list[float]:
+    """Return the similarity of each pair, 0 to 1, exactly as `assert_semantic` finds it.
+
+    An embedder that is fitted to the texts of a call gets each pair in a call of its own, as there.
+
+    Raises:
+        UsageError: The embedder fails, or gives no usable vectors.
+    """
+    if not getattr(embedder, "across_calls", True):
+        return [_nearest(_rows(embedder, [pair.actual, *pair.expected])) for pair in pairs]
+    places: dict[str, int] = {}
+    for pair in pairs:
+        for text in (pair.actual, *pair.expected):
+            places.setdefault(text, len(places))
+    texts = list(places)
+    import numpy as np
+
+    parts = [_rows(embedder, texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
+    if len({part.shape[1] for part in parts}) > 1:
+        raise UsageError(
+            f"embedder {name_of(embedder)}: expected vectors of one length, got {sorted({part.shape[1] for part in parts})}"
+        )
+    rows = np.concatenate(parts)
+    return [_nearest(rows[[places[text] for text in (pair.actual, *pair.expected)]]) for pair in pairs]
+
+
+def _rows(embedder: Embedder, texts: Sequence[str]) -> NDArray[float64]:
+    from pytest_llmops.metrics.vectors import as_rows
+
+    name = f"embedder {shorten(name_of(embedder), 60)}"
+    try:
+        vectors = embedder.embed(texts)
+    except LLMOpsError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises
+        raise UsageError(f"{name}: {told(error)}") from None
+    try:
+        return as_rows(vectors, count=len(texts), name=name)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _nearest(rows: NDArray[float64]) -> float:
+    from pytest_llmops.metrics.vectors import cosine
+
+    # What lies beyond depends on the machine: equal texts must have equal scores.
+    return max(0.0, round(float(cosine(rows[:1], rows[1:]).max()), DIGITS))

@@ -1,0 +1,400 @@
+"""One test while it runs: its recorder, its cassette, its environment, and what the report gets.
+
+Knows pytest's items by their attributes only; the hooks in `plugin` call it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pytest_llmops import recorder, registry
+from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UnknownName, UsageError, causes
+from pytest_llmops.harness import tapes
+from pytest_llmops.measurement import Json, amount, shorten
+from pytest_llmops.settings import OPTIONS, RecordMode, Settings
+
+if TYPE_CHECKING:
+    from pytest_llmops.cassettes.tape import Tape
+    from pytest_llmops.protocols import Call
+    from pytest_llmops.results.run import TestRecord
+
+FIXTURES = frozenset(
+    {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette"}
+)  # fmt: skip
+MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette")
+"""Those that make a test ours. `models` does not: that is the name of other projects' marks too, and ours needs `llm`."""
+NEEDS_JUDGE = "needs a judge: run with --llm-judge"
+HELP = (
+    "prompt(name, versions=None): the prompt of the `prompt` fixture; with versions, one test for each",
+    "cases(file): one test for each case of a JSONL, YAML or CSV file beside the test",
+    "retriever(name, k=None, embedder=None): the retriever of the `retriever` fixture; with an embedder, by vectors",
+    "judge(name='quality'): the judge of the `judge` fixture; the test is skipped without --llm-judge",
+    "models(name, ...): the models of the `llm` fixture, one test for each; --llm-model comes before it",
+    "llm_cassette(name=None): record and replay this test; a name shares one cassette between tests",
+)
+"""One line for each marker, as ``pytest --markers`` shows it."""
+
+DECIDING = frozenset({"model", "judge_model", "base_url", "api", "embedder"})
+"""Settings that a request depends on, beside the versions of prompts."""
+SECRETS_IN_URL = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).+")
+"""Whose name and password it is, and what a query may hold."""
+
+FOREIGN = "vcr"
+"""Marker of the fellow recorders (pytest-recording, pytest-vcr, cassetter): such a test is theirs."""
+THEIRS = frozenset({"vcr", "_vcr_marker", "cassette"})
+"""Fixtures by which they come to every test: without one the marker is nobody's."""
+
+
+def is_ours(item: Any) -> bool:
+    """Say whether a test uses a fixture or marker of this plugin, and so gets a cassette."""
+    names = getattr(item, "fixturenames", ())
+    if not FIXTURES.isdisjoint(names):
+        return True
+    return any(mark.name in MARKERS for mark in item.iter_markers())
+
+
+def marked_itself(node: Any, name: str) -> bool:
+    """Say whether a test has a marker itself, not by its class or module."""
+    return any(mark.name == name for mark in node.own_markers)
+
+
+def is_recorded_elsewhere(item: Any) -> bool:
+    """Say whether a test is marked for a fellow recorder that is there, so that we leave its traffic alone.
+
+    Raises:
+        UsageError: It is marked for ours too.
+    """
+    if item.get_closest_marker(FOREIGN) is None or THEIRS.isdisjoint(getattr(item, "fixturenames", ())):
+        return False
+    if item.get_closest_marker("llm_cassette") is not None:
+        raise UsageError(
+            f"{item.nodeid}: marked `{FOREIGN}` and `llm_cassette`: one of two recorders can record it, take one mark away"
+        )
+    return True
+
+
+def needs_judge(item: Any) -> bool:
+    """Say whether a test declares that it needs a judge."""
+    asking = {"judge", "judge_canaries"}
+    return (
+        not asking.isdisjoint(getattr(item, "fixturenames", ()))
+        or item.get_closest_marker("judge") is not None
+    )
+
+
+@dataclass(slots=True)
+class Harness:
+    """Everything the plugin holds for one test.
+
+    Args:
+        item: pytest's item.
+        settings: The run's settings.
+        skip: Ends the test as skipped, with a reason.
+    """
+
+    item: Any
+    settings: Settings
+    skip: Callable[[str], NoReturn]
+    ours: bool = False
+    recorder: recorder.Recorder = field(default_factory=recorder.Recorder)
+    tape: Tape | None = None
+    passed: bool = False
+    record: TestRecord | None = None
+    environment: tapes.Environment = field(default_factory=tapes.Environment)
+    _log: tapes.Log | None = None
+    _blocks: list[Tape] = field(default_factory=list)
+    _redactor: Any = None
+    _told: int = 0
+
+    def start(self) -> None:
+        """Put this test's recorder on top."""
+        rec = self.recorder
+        rec.settings = self.settings
+        rec.lookup = self.lookup
+        rec.provenance = self.provenance
+        rec.redact = self.masked
+        rec.tape_of_block = self.tape_of_block
+        recorder.push(rec)
+
+    def masked(self, text: str) -> str:
+        """Return a text without secrets."""
+        text = str(self.redactor.shown(text))
+        return tapes.of_fixtures().shown(text) if tapes.of_fixtures().known else text
+
+    def stop(self) -> None:
+        """Take this test's recorder off."""
+        self.environment.restore()
+        recorder.pop(self.recorder)
+
+    @property
+    def candidate(self) -> str:
+        """The model that this test was made for; empty: it was made for none."""
+        from pytest_llmops.harness.parametrize import candidate_of
+
+        return candidate_of(self.item)
+
+    @property
+    def redactor(self) -> Any:
+        """What masks secrets: the tape's, which knows the credentials of the requests too."""
+        from pytest_llmops.redaction.redactor import Redactor
+
+        if self.tape is not None:
+            self._redactor = self.tape.redactor
+        if self._redactor is None:
+            self._redactor = Redactor.from_environment(os.environ)
+        return self._redactor
+
+    @property
+    def log(self) -> tapes.Log:
+        """What the tapes of this test did."""
+        if self._log is None:
+            self._log = tapes.Log(self.item.config.rootpath)
+        return self._log
+
+    def open(self) -> None:
+        """Open the cassette and set what SDKs read from the environment, unless a fellow recorder does.
+
+        Raises:
+            CassetteError: The cassette is damaged.
+            UsageError: The marker's arguments are wrong.
+        """
+        from pytest_llmops.harness.parametrize import parameters_of
+
+        if self.candidate:
+            self.recorder.facts["model"] = {"name": self.candidate}
+        if params := parameters_of(self.item):
+            self.recorder.facts["params"] = params
+        if is_recorded_elsewhere(self.item):
+            return
+        from pytest_llmops.cassettes import active_tape
+        from pytest_llmops.cassettes.http import interception
+        from pytest_llmops.redaction.pytest_reports import quiet_loggers
+
+        quiet_loggers()
+        path, shared = tapes.cassette_of(self.item)
+        self.tape = self._make_tape(path, shared=shared)
+        self.environment.set(self.settings)
+        interception.enter()
+        active_tape.insert(self.tape)
+
+    def _make_tape(self, path: Path, *, shared: bool, mode: RecordMode | None = None) -> Tape:
+        command = f"{self.command()} --llm-record=new"
+        settings = replace(self.settings, record=mode) if mode is not None else self.settings
+        return tapes.make_tape(self.item, settings, path, shared=shared, command=command)
+
+    def tape_of_block(self, name: str | Path, mode: RecordMode | None = None) -> Tape:
+        """Return the tape of a block in this test, under the run's settings; told when the test ends.
+
+        Raises:
+            CassetteError: The cassette is damaged.
+        """
+        path = name if isinstance(name, Path) else tapes.named(self.item, name)
+        if self.tape is not None:
+            return self.tape.another(path, mode)
+        made = self._make_tape(path, shared=True, mode=mode)
+        if not self._blocks:
+            self.environment.set(self.settings)
+        self._blocks.append(made)
+        return made
+
+    def tape_of_fixture(
+        self, fixturedef: Any, path: Path, log: Callable[[], tapes.Log | None]
+    ) -> tapes.FixtureTape:
+        """Return the tape of a fixture that is set up for this test, and closed when it is torn down.
+
+        Raises:
+            CassetteError: The cassette is damaged.
+        """
+        made = tapes.FixtureTape(self._make_tape(path, shared=True), self.settings, log)
+        fixturedef.addfinalizer(made.leave)  # the first added is the last called
+        return made
+
+    def close(self) -> None:
+        """Close the cassette; a miss that the application swallowed still fails the test.
+
+        Raises:
+            CassetteError: What was recorded cannot be written; it waits in the journal.
+            CassetteMiss: The test passed although a request was missed.
+            BudgetReached: It passed although a live call was refused.
+        """
+        if self.tape is None:
+            return
+        from pytest_llmops.cassettes import active_tape
+
+        one, self.tape = self.tape, None
+        active_tape.eject(one)
+        self.environment.restore()
+        caught = one.verdict()
+        passed = self.passed and caught is None
+        try:
+            one.close(passed=passed)
+        finally:
+            self.log.add(one, passed=passed, more=self._candidates())
+            self._cassette_facts()
+        if caught is not None and self.passed:
+            raise tapes.swallowed("the test passed", caught)
+
+    def _candidates(self) -> dict[str, Json]:
+        """What tells the cassettes of this test for other models: its parameters, and the hook's models."""
+        from pytest_llmops.harness import factories
+
+        if "llm" not in getattr(self.item, "fixturenames", ()):
+            return {}
+        case = getattr(getattr(self.item, "callspec", None), "id", "")
+        return {"case": case, "models": sorted(factories.factories(self.item, "model"))}
+
+    def not_run(self) -> None:
+        """Tell the usage record the cassettes of a test of ours that was skipped."""
+        path, shared = tapes.cassette_of(self.item)
+        self.log.not_run(path, shared=shared)
+        for _, of_fixture in tapes.fixtures_of(self.item):
+            self.log.not_run(of_fixture, shared=True)
+
+    def _cassette_facts(self) -> None:
+        if self.log.facts:
+            self.recorder.facts["cassette"] = self.log.facts
+
+    def _relative(self, path: Path) -> str:
+        return self.log.relative(path)
+
+    def lookup(self, kind: str, name: str) -> object:
+        """Return the named judge, embedder, model or retriever: the nearest conftest's, else the built-in.
+
+        Raises:
+            UnknownName: Nobody knows the name.
+            UsageError: It asks a server, and nothing records this test.
+        """
+        __tracebackhide__ = True
+        found = self._found(kind, name)
+        if getattr(found, "asks_server", False) and self._unrecorded():
+            raise UsageError(
+                f"{self.item.nodeid}: the {kind} {name!r} asks a server, and nothing records this test: mark it with "
+                "@pytest.mark.llm_cassette, open use_cassette(...), or run with --llm-record=live"
+            )
+        return found
+
+    def _unrecorded(self) -> bool:
+        """Nobody knew this test before it measured something: it has no cassette, and the network is open to it."""
+        from pytest_llmops.cassettes import active_tape
+
+        foreign = self.ours or self.settings.record == "live" or is_recorded_elsewhere(self.item)
+        return not foreign and active_tape.current() is None
+
+    def _found(self, kind: str, name: str) -> object:
+        __tracebackhide__ = True
+        from pytest_llmops.harness import factories
+
+        if kind == "judge" and not self.settings.judge:
+            self.skip(NEEDS_JUDGE)
+        found = factories.factories(self.item, kind)
+        if kind == "model":
+            name = self._model(name, found)
+        if name not in found:
+            if not registry.knows(kind, name):
+                raise UnknownName(kind, name, {*found, *registry.BUILT_IN.get(kind, {})})
+            if kind == "model":
+                return registry.load(kind, name)  # the settings name it: nothing to keep
+        return factories.built(self.item, kind, name, found.get(name), self.settings)
+
+    def _model(self, name: str, known: Collection[str]) -> str:
+        """Return whose model this is: that of a hook by its own name, or the run's server's."""
+        only = self.settings.only_model
+        if name == "app":
+            asked = self.candidate or only
+            return asked if asked in known else f"app:{self.candidate}" if self.candidate else name
+        judges = self.settings.judge_model
+        if name == "judge" and name not in known and judges in known:
+            return judges
+        if name == "judge" and name not in known and not judges and only in known:
+            raise UsageError(
+                f"{self.item.nodeid}: expected the judges' model (--llm-judge-model=NAME, or 'judge' in pytest_llmops_models), "
+                f"got none: {only!r} of --llm-model is a model of that hook and no name at the judges' server"
+            )
+        return name
+
+    def command(self) -> str:
+        """Return the command that runs this test alone."""
+        path, _, rest = self.item.nodeid.partition("::")
+        try:
+            path = os.path.relpath(self.item.path, self.item.config.invocation_params.dir).replace("\\", "/")
+        except ValueError:
+            path = str(self.item.path)
+        words = ["pytest", f"{path}::{rest}", *(["--llm-judge"] if self.settings.judge else [])]
+        words += [f"--llm-prompt={one}" for one in self.settings.prompt]
+        return " ".join(map(shlex.quote, [*words, *self._asked_for()]))
+
+    def _asked_for(self) -> Iterator[str]:
+        """The options of the command line that decide what is asked; in an address, nobody's password."""
+        for option in OPTIONS:
+            if option.name in DECIDING and self.item.config.getoption(option.dest, None) is not None:
+                given = getattr(self.settings, option.name)
+                for one in given if isinstance(given, tuple) else (given,):
+                    text = SECRETS_IN_URL.sub("[secret]", one) if option.name == "base_url" else one
+                    yield f"{option.flag}={self.redactor.text(text)}"
+
+    def provenance(self) -> list[tuple[str, str]]:
+        """Return what says who answered, what it took, and how to run this test again."""
+        from pytest_llmops.trace import read
+
+        pairs = []
+        asked = [one for one in self.recorder.exchanges if one.purpose == "app"]
+        if asked:
+            pairs.append(("from", f"{_origin(read(asked[-1]))}{self._cassette_name()}"))
+        return [*pairs, ("rerun", self.command())]
+
+    def _cassette_name(self) -> str:
+        return (
+            f", cassette {self._relative(self.tape.path)}"
+            if self.tape is not None and self.settings.record != "live"
+            else ""
+        )
+
+    def used(self) -> bool:
+        """Say whether there is anything to report."""
+        return self.ours or bool(
+            self.recorder.measurements
+            or self.recorder.exchanges
+            or self.record is not None
+            or (self._log is not None and self._log.uses)
+            or self._blocks
+        )
+
+    def payload(self, when: str, error: BaseException | None) -> dict[str, Json]:
+        """Return what this phase's report carries, as plain builtins."""
+        from pytest_llmops.trace import read
+
+        taken = self.recorder.drain()
+        calls = [read(one) for one in self.recorder.exchanges[self._told :]]
+        self._told += len(calls)
+        payload: dict[str, Json] = {
+            "measurements": [one.to_wire() for one in taken],
+            "calls": [one.to_wire() for one in calls],
+        }
+        if when == "teardown":
+            while self._blocks:  # of a test that has no tape of its own
+                one = self._blocks.pop()
+                self.log.add(one, passed=self.passed and one.verdict() is None, own=False)
+            self._cassette_facts()
+            payload["facts"] = dict(self.recorder.facts)
+            payload["tapes"] = self.log.uses
+        if error is not None:
+            payload["raised"] = causes(error)
+        if isinstance(error, (LLMOpsError, CassetteMiss, BudgetReached)):
+            payload["outcome"] = "errored"
+            payload["kind"] = type(error).__name__
+        return payload
+
+
+def _origin(call: Call) -> str:
+    tokens = call.usage.total_tokens
+    parts = [shorten(call.model or call.endpoint, 60)]
+    parts += [f"{tokens:,} tok"] if tokens is not None else []
+    parts += [amount(call.cost_usd, "USD")] if call.cost_usd is not None else []
+    parts += [f"{call.latency_s:.2f} s"] if call.latency_s is not None else []
+    return ", ".join(parts) + (" (replayed)" if call.replayed else " (live)")

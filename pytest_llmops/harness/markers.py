@@ -1,0 +1,259 @@
+"""What the markers mean: their arguments checked, prompts, cases and corpora found for a test.
+
+A function that takes a node knows pytest's objects by their attributes only; the others take plain values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from copy import copy
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
+
+from pytest_llmops import recorder
+from pytest_llmops.errors import CaseError, UnknownName, UsageError
+from pytest_llmops.prompts import registry as prompt_files
+from pytest_llmops.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_llmops.cases.files import Case
+    from pytest_llmops.prompts.registry import Prompt, Prompts
+    from pytest_llmops.protocols import Embedder, Retriever
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The arguments of one marker, and the test that it marks."""
+
+    where: str
+    marker: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    def take(self, *names: str) -> dict[str, Any]:
+        """Return the arguments by name.
+
+        Raises:
+            UsageError: One is unknown, given twice, or there are too many.
+        """
+        if len(self.args) > len(names):
+            raise self.wrong(f"at most {len(names)} arguments ({', '.join(names)})")
+        given = dict(zip(names, self.args, strict=False))
+        for name, value in self.kwargs.items():
+            if name not in names:
+                where = f"{self.where}: @pytest.mark.{self.marker}"
+                raise UnknownName("argument", name, names, where=where)
+            if name in given:
+                raise self.wrong(f"{name} once")
+            given[name] = value
+        return given
+
+    def wrong(self, expected: str) -> UsageError:
+        """Return the error for arguments that are not as expected."""
+        got = ", ".join(
+            [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
+        )
+        return UsageError(f"{self.where}: @pytest.mark.{self.marker}: expected {expected}, got ({got})")
+
+
+def arguments(node: Any, name: str) -> Arguments | None:
+    """Return the arguments of the closest marker of that name, or None if the test has none."""
+    mark = node.get_closest_marker(name)
+    return Arguments(node.nodeid, name, mark.args, mark.kwargs) if mark is not None else None
+
+
+def prompt_marker(marker: Arguments | None) -> tuple[str, tuple[str, ...]] | None:
+    """Return name and versions of the prompt marker; no versions: the one in production."""
+    if marker is None:
+        return None
+    given = marker.take("name", "versions")
+    name, versions = given.get("name"), given.get("versions")
+    if not _is_name(name):
+        raise marker.wrong("the name of a prompt first")
+    if versions is None:
+        return name, ()
+    listed = isinstance(versions, Collection) and not isinstance(versions, str)
+    if not listed or not versions or not all(map(_is_name, versions)):
+        raise marker.wrong("versions as a list of texts, at least one")
+    if len(set(versions)) != len(versions):
+        raise marker.wrong("each version once")
+    return name, tuple(versions)
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value != ""
+
+
+def versions_to_run(prompts: Prompts, name: str, versions: tuple[str, ...], override: str) -> tuple[str, ...]:
+    """Return the versions that one test each is made for; empty: the `prompt` fixture finds the one to use.
+
+    Raises:
+        UnknownName: The prompt or a version of it does not exist; told while tests are collected.
+    """
+    chosen = (override,) if override else versions
+    for version in chosen or ("",):
+        prompts.get(name, version)
+    return chosen if versions else ()
+
+
+def prompts_of(node: Any, settings: Settings) -> Prompts:
+    """Return the prompts of the nearest prompts folder, from the test's own folder upwards.
+
+    Raises:
+        UsageError: There is no such folder.
+    """
+    root = node.config.rootpath
+    folder = prompt_files.find_folder(node.path.parent, root, settings.prompts_dir)
+    if folder is None:
+        raise UsageError(
+            f"{node.nodeid}: expected a folder {settings.prompts_dir!r} beside the test or above it, up to {root}; "
+            f"make it, or name another with ini llm_prompts_dir"
+        )
+    return prompt_files.Prompts(folder)
+
+
+def prompt_for(node: Any, settings: Settings, version: str = "") -> Prompt:
+    """Return the prompt a test is marked with, in this version, or the one of --llm-prompt, or production.
+
+    Raises:
+        UsageError: The test has no prompt marker.
+    """
+    marked = prompt_marker(arguments(node, "prompt"))
+    if marked is None:
+        raise UsageError(f"{node.nodeid}: the `prompt` fixture needs @pytest.mark.prompt(name)")
+    name = marked[0]
+    return prompts_of(node, settings).get(name, version or settings.versions.get(name, ""))
+
+
+def read_cases(marker: Arguments, folder: Path) -> tuple[Case, ...]:
+    """Return the cases of the file that a marker names, from the folder of its test.
+
+    Raises:
+        CaseError: The file is missing or broken, with file and line.
+    """
+    name = marker.take("file").get("file")
+    if not isinstance(name, (str, Path)) or not str(name):
+        raise marker.wrong("the name of a case file")
+    path = folder / name
+    if not path.is_file():
+        near = ", ".join(sorted(file.name for file in path.parent.glob("*") if file.is_file())) or "nothing"
+        raise CaseError(f"{marker.where}: no such case file; in its folder is {near}", path)
+    return _cases(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=128)
+def _cases(path: Path, changed: int) -> tuple[Case, ...]:
+    del changed  # part of the key: a file that was edited is read again
+    from pytest_llmops.cases.files import load_cases
+
+    return load_cases(path)
+
+
+def retriever_marker(marker: Arguments) -> tuple[str, int | None, str]:
+    """Return name, k and embedder of the retriever marker; no embedder: a search by words."""
+    given = marker.take("name", "k", "embedder")
+    name, k, embedder = given.get("name"), given.get("k"), given.get("embedder")
+    if not _is_name(name):
+        raise marker.wrong("the name of a retriever first")
+    if embedder is not None and not _is_name(embedder):
+        raise marker.wrong("embedder as a name, like 'minilm'")
+    if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+        raise marker.wrong("k as a whole number of at least 1")
+    return name, k, embedder or ""
+
+
+def corpus_retriever(node: Any, settings: Settings, name: str, embedder: str = "") -> Retriever:
+    """Return a retriever in memory over ``corpora/<name>.jsonl`` or the folder ``corpora/<name>/``.
+
+    By words (BM25), with an embedder by the cosine of its vectors.
+
+    Raises:
+        UnknownName: There is no such corpus; names those that exist.
+    """
+    path = find_corpus(node.nodeid, node.path.parent, node.config.rootpath, settings.corpora_dir, name)
+    if not embedder:
+        return _by_words(path, name, _stamp(path))
+    return _by_vectors(path, name, cast("Embedder", recorder.lookup("embedder", embedder)))
+
+
+def find_corpus(where: str, start: Path, root: Path, folder_name: str, name: str) -> Path:
+    """Return the file or folder of a corpus, in the nearest folder of corpora from a start upwards to the root."""
+    folder = prompt_files.find_folder(start, root, folder_name)
+    if folder is None:
+        raise UnknownName("retriever", name, (), where=f"{where}, looked in {folder_name} (no such folder)")
+    for path in (folder / f"{name}.jsonl", folder / name):
+        if path.exists() and path.resolve().is_relative_to(folder.resolve()):
+            return path
+    known = [path.stem if path.suffix == ".jsonl" else path.name for path in folder.iterdir()]
+    looked = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)
+    raise UnknownName("retriever", name, known, where=f"{where}, looked in {looked}")
+
+
+def _stamp(path: Path) -> int:
+    places = (path, *path.rglob("*"))  # folders too: one from which a file was deleted has changed
+    return max(place.stat().st_mtime_ns for place in places if place.exists())
+
+
+@lru_cache(maxsize=32)
+def _by_words(path: Path, name: str, changed: int) -> Retriever:
+    del changed  # part of the key: a corpus that was edited is indexed again
+    from pytest_llmops.retrievers.bm25 import InMemoryRetriever, load_corpus
+
+    return InMemoryRetriever(load_corpus(path), name=name)
+
+
+def _by_vectors(path: Path, name: str, embedder: Embedder) -> Retriever:
+    """Embedded for every test anew, but by a local embedder: what a server embeds belongs to the recording of each."""
+    if getattr(embedder, "cacheable", False) is not True:
+        return _embedded(path, name, embedder)
+    # A copy: what one test adds to its retriever, the next must not find.
+    return copy(_kept(path, name, _stamp(path), _Local(type(embedder), embedder.version, embedder)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Local:
+    """An embedder that gives a text the same vector in every call; two of a type and version are the same."""
+
+    kind: type
+    version: str
+    embedder: Embedder = field(compare=False)
+
+
+@lru_cache(maxsize=8)
+def _kept(path: Path, name: str, changed: int, local: _Local) -> Retriever:
+    del changed  # part of the key: a corpus that was edited is embedded again
+    return _embedded(path, name, local.embedder)
+
+
+def _embedded(path: Path, name: str, embedder: Embedder) -> Retriever:
+    from pytest_llmops.providers.embedding_cache import cached
+    from pytest_llmops.retrievers.bm25 import load_corpus
+    from pytest_llmops.retrievers.dense import DenseRetriever
+
+    return DenseRetriever(load_corpus(path), embedder=cached(embedder), name=name)
+
+
+def judge_name(marker: Arguments | None) -> str:
+    """Return the name of the judge a test is marked with; without a name, ``quality``."""
+    name = marker.take("name").get("name", "quality") if marker else "quality"
+    if marker and not _is_name(name):
+        raise marker.wrong("the name of a judge")
+    return str(name)
+
+
+def cassette_name(marker: Arguments | None) -> str:
+    """Return the name of the shared cassette a test is marked with; empty: a cassette of its own."""
+    name = marker.take("name").get("name") if marker else None
+    if marker and name is not None and (not isinstance(name, str) or not name.strip("/")):
+        raise marker.wrong("the name of a cassette")
+    return name or ""
+
+
+def unknown_override(settings: Settings, seen: Mapping[str, object]) -> str:
+    """Return what is wrong with --llm-prompt: a prompt that no collected test uses; empty if nothing is."""
+    for name, version in settings.versions.items():
+        if seen and name not in seen:
+            return str(UnknownName("prompt", name, seen, where=f"--llm-prompt={name}={version}"))
+    return ""

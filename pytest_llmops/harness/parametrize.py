@@ -1,0 +1,179 @@
+"""What a test is parametrized by: models, versions of a prompt, cases.
+
+A function that takes a node or an item knows pytest's objects by their attributes only; the others take plain values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_llmops.errors import UsageError
+from pytest_llmops.harness.markers import (
+    Arguments,
+    arguments,
+    prompt_marker,
+    prompts_of,
+    read_cases,
+    versions_to_run,
+)
+from pytest_llmops.measurement import Json
+from pytest_llmops.settings import Settings
+
+OWN = ("llm", "prompt", "case")
+"""Arguments that we parametrize by, each with an id of its own, in this order."""
+
+
+class Candidate(str):
+    """The name of a model that a test was made for: no value of the user's own `parametrize` is taken for one."""
+
+    __slots__ = ()
+
+
+def candidate_of(item: Any) -> str:
+    """Return the model that a test was made for; empty: it was made for none."""
+    model = getattr(getattr(item, "callspec", None), "params", {}).get("llm")
+    return str(model) if isinstance(model, Candidate) else ""
+
+
+def parameters(
+    node: Any, settings: Settings, wanted: Collection[str]
+) -> Iterator[tuple[str, Sequence[object], Sequence[str]]]:
+    """Return what a test is parametrized by, as (fixture, values, ids): models first, then versions, then cases.
+
+    Raises:
+        UsageError: It is marked with the names of models itself, and does not use the `llm` fixture.
+    """
+    models = candidates(node, settings) if "llm" in wanted else ()
+    if models:
+        yield "llm", models, models
+    elif "llm" not in wanted and any(_names_models(mark) for mark in node.own_markers):
+        raise UsageError(
+            f"{node.nodeid}: @pytest.mark.models needs the `llm` fixture: that is the model it names"
+        )
+    marked = prompt_marker(arguments(node, "prompt")) if "prompt" in wanted else None
+    if marked and (
+        versions := versions_to_run(prompts_of(node, settings), *marked, settings.versions.get(marked[0], ""))
+    ):
+        yield "prompt", versions, versions
+    marker = arguments(node, "cases") if "case" in wanted else None
+    if marker is not None:
+        cases = read_cases(marker, node.path.parent)
+        yield "case", cases, [case.id for case in cases]
+
+
+def parameters_of(item: Any) -> dict[str, Json]:
+    """Return what a test is parametrized by, see `split_id`; nothing of a test that is not parametrized."""
+    spec = getattr(item, "callspec", None)
+    return split_id(getattr(spec, "_idlist", ()), spec.params, spec.indices) if spec is not None else {}
+
+
+def split_id(
+    parts: Sequence[str], values: Mapping[str, object], places: Mapping[str, int]
+) -> dict[str, Json]:
+    """Return of each argument its part of the node id, and its place in the list of its values.
+
+    Several arguments that share a part of the id are told together, as ``others``; nothing is told where the parts
+    cannot be told apart.
+    """
+    rest = [str(part) for part in parts]
+    if len(rest) == len(places):
+        pairs = zip(places.items(), rest, strict=True)
+        return {name: {"id": part, "place": place} for (name, place), part in pairs}
+    split: dict[str, Json] = {}
+    for name in filter(places.__contains__, OWN):
+        text = str(getattr(values[name], "id", values[name]))
+        part = next((form for form in (text, text.encode("unicode_escape").decode()) if form in rest), None)
+        if part is None:
+            return {}
+        rest.remove(part)
+        split[name] = {"id": part, "place": places[name]}
+    return {**split, "others": {"id": "-".join(rest)}}
+
+
+def _names_models(mark: Any) -> bool:
+    """The mark is ours by its arguments: other projects have one of that name, bare or with their own classes."""
+    given = mark.args and not mark.kwargs and all(isinstance(name, str) for name in mark.args)
+    return bool(given) and mark.name == "models"
+
+
+def models_marker(marker: Arguments | None) -> tuple[str, ...]:
+    """Return the models a test is marked with; none: it is not marked.
+
+    Raises:
+        UsageError: No name, one that is no text, or one twice.
+    """
+    if marker is None:
+        return ()
+    names = marker.args
+    if marker.kwargs or not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise marker.wrong("the names of models as texts, at least one")
+    stripped = tuple(name.strip() for name in names)
+    if len(set(stripped)) < len(stripped):
+        raise marker.wrong("each model once")
+    return stripped
+
+
+def candidates(node: Any, settings: Settings) -> tuple[Candidate, ...]:
+    """Return the models that one test each is made for; none: the settings' only model is asked.
+
+    Those of the command line come before the marker's, the marker's before those of the ini.
+
+    Raises:
+        UsageError: The marker is wrong, or a hook or the test's own `llm` puts one model in the place of all of them.
+    """
+    marked = models_marker(arguments(node, "models"))
+    parametrized = any(parametrizes_llm(mark.args, mark.kwargs) for mark in node.iter_markers("parametrize"))
+    overrides = _overrides(node)
+    if marked and (own := describe_own_model(overrides, parametrized=parametrized)):
+        raise UsageError(
+            f"{node.nodeid}: @pytest.mark.models names the models of the `llm` fixture, but {own}: each of them would ask the "
+            "same model; take the mark away, or let the fixture build on ours (`def llm(llm)`) or on `request.param`"
+        )
+    replaced = parametrized or any("llm" not in fixture.argnames or fixture.params for fixture in overrides)
+    if not marked and (len(settings.models) < 2 or replaced):  # noqa: PLR2004 -- several
+        return ()
+    given = node.config.getoption("llm_model", None) is not None
+    chosen = marked if marked and not given else settings.models or marked
+    known = {name for hook in node.ihook.pytest_llmops_models(config=node.config) for name in hook}
+    check_models(node.nodeid, chosen, known)
+    return tuple(map(Candidate, chosen))
+
+
+def check_models(where: str, chosen: Sequence[str], known: Collection[str]) -> None:
+    """Check that a hook's 'app', which takes the place of all models, leaves these as they are.
+
+    Raises:
+        UsageError: The hook does not know one of them.
+    """
+    strange = [name for name in chosen if name not in known]
+    if "app" in known and strange:
+        raise UsageError(
+            f"{where}: expected models that pytest_llmops_models knows, as its 'app' takes the place of all others, "
+            f"got {', '.join(map(repr, strange))}; known are {', '.join(sorted(known))}"
+        )
+
+
+def describe_own_model(overrides: Sequence[Any], *, parametrized: bool) -> str:
+    """Return where the `llm` of a test comes from if no model that it is made for would be asked; else nothing."""
+    if parametrized:
+        return "the test is parametrized with `llm` already"
+    for fixture in reversed(overrides):  # the nearest first
+        if "request" in fixture.argnames:
+            return ""
+        if "llm" not in fixture.argnames:
+            return f"its fixture `llm` ({fixture.func.__module__}) brings a model of its own"
+    return ""
+
+
+def parametrizes_llm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Return whether `llm` is among the arguments that a mark `parametrize` names."""
+    names = args[0] if args else kwargs.get("argnames", ())
+    return "llm" in map(str.strip, names.split(",") if isinstance(names, str) else names)
+
+
+def _overrides(node: Any) -> Sequence[Any]:
+    """The fixtures in the place of our `llm`, the nearest last."""
+    info = getattr(node, "_fixtureinfo", None)
+    fixtures: Sequence[Any] = info.name2fixturedefs.get("llm", ()) if info is not None else ()
+    return fixtures[1:]

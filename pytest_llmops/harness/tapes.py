@@ -1,0 +1,328 @@
+"""The cassettes of one test while it runs: its own, and those of the fixtures that are set up for it.
+
+Knows pytest's items and fixtures by their attributes only; `harness` and the hooks in `plugin` call it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmops.errors import BudgetReached, CassetteMiss
+from pytest_llmops.measurement import Json
+from pytest_llmops.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_llmops.cassettes.response import Counts
+    from pytest_llmops.cassettes.tape import Tape
+    from pytest_llmops.redaction.redactor import Redactor
+
+KEYS = (
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "GEMINI_API_KEY",
+    "MISTRAL_API_KEY",
+    "CO_API_KEY",
+    "OPENROUTER_API_KEY",
+)
+BROAD = frozenset({"session", "package", "module", "class"})
+"""Scopes of fixtures that outlive a test, and so have a cassette of their own."""
+
+
+def cassette_of(item: Any) -> tuple[Path, bool]:
+    """Return where a test's cassette lies, and whether it shares it.
+
+    Raises:
+        UsageError: The marker's arguments are wrong.
+    """
+    from pytest_llmops.cassettes.naming import cassette_path
+    from pytest_llmops.harness.markers import arguments, cassette_name
+
+    name = cassette_name(arguments(item, "llm_cassette"))
+    if name:
+        return named(item, name), True
+    callspec = getattr(item, "callspec", None)
+    case = callspec.id if callspec else ""
+    # Without the parameters: a model's name may have colons.
+    names = [part for part in item.nodeid.removesuffix(f"[{case}]").split("::")[1:-1] if part]
+    function = getattr(item, "originalname", None) or item.name
+    return cassette_path(item.path, (*names, function), case), False
+
+
+def named(item: Any, name: str) -> Path:
+    """Return where the cassette of a name lies: in the folder ``cassettes`` beside the test."""
+    from pytest_llmops.cassettes.naming import shared_path
+
+    return shared_path(item.path.parent, name)
+
+
+def cassette_of_fixture(fixturedef: Any) -> Path | None:
+    """Return where the cassette of a fixture that outlives tests lies; None if it is none of the project's own.
+
+    ``cassettes/<module or conftest>/fixture.<name>.json`` beside the file that defines it.
+    """
+    from pytest_llmops.cassettes.naming import cassette_path
+
+    if fixturedef.scope not in BROAD:
+        return None
+    try:
+        file = Path(inspect.getfile(inspect.unwrap(fixturedef.func)))
+    except (TypeError, ValueError):
+        return None
+    if "site-packages" in file.parts or "dist-packages" in file.parts or not file.is_absolute():
+        return None
+    _, _, inner = str(fixturedef.baseid or "").partition("::")
+    names = [part for part in inner.split("::") if part]
+    return cassette_path(file, ("fixture", *names, fixturedef.argname))
+
+
+def fixtures_of(item: Any) -> Iterator[tuple[Any, Path]]:
+    """Yield the fixtures of a test that have a cassette of their own."""
+    info = getattr(item, "_fixtureinfo", None)
+    for defs in (info.name2fixturedefs if info is not None else {}).values():
+        for one in defs:
+            path = cassette_of_fixture(one)
+            if path is not None:
+                yield one, path
+
+
+def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, command: str) -> Tape:
+    """Open a cassette with the run's settings and the hooks of the nearest conftest.
+
+    Raises:
+        CassetteError: The cassette is damaged.
+    """
+    from pytest_llmops.cassettes import tape
+    from pytest_llmops.cassettes.rate_limit import Pace
+    from pytest_llmops.cassettes.request_key import Rules
+    from pytest_llmops.cassettes.shared_answers import Shelf
+    from pytest_llmops.redaction.redactor import Redactor
+
+    redactors = _named(item.ihook.pytest_llmops_redactors(config=item.config))
+    normalisers = _named(item.ihook.pytest_llmops_normalisers(config=item.config))
+    return tape.Tape(
+        path,
+        settings.record,
+        Redactor.from_environment(os.environ, redactors),
+        owner=item.nodeid,
+        command=command,
+        allowed=frozenset(settings.allow_hosts),
+        shared=shared,
+        rules=Rules(settings.ignore, normalisers),
+        record_errors=settings.record_errors,
+        ledger=ledger(settings),
+        shelf=Shelf() if settings.judge_reuse else None,
+        pace=Pace(settings.judge_concurrency),
+    )
+
+
+def _named(found: list[dict[str, Callable[[str], str]]]) -> tuple[Callable[[str], str], ...]:
+    by_name = {name: one for each in reversed(found) for name, one in each.items()}
+    return tuple(by_name[name] for name in sorted(by_name))
+
+
+def ledger(settings: Settings) -> Any:
+    """Return the ledger of the run, or None if it has no budget."""
+    if not settings.has_budget:
+        return None
+    from pytest_llmops.cassettes import run_folder
+    from pytest_llmops.cassettes.budget import Ledger
+
+    return Ledger(run_folder.folder() / "ledger", settings.max_calls, settings.budget)
+
+
+@dataclass(slots=True)
+class Environment:
+    """What SDKs read from the environment, set while a tape is in use."""
+
+    _before: dict[str, str | None] = field(default_factory=dict)
+    _ours: dict[str, str] = field(default_factory=dict)
+
+    def set(self, settings: Settings) -> None:
+        """Name the server, and a placeholder where a key is missing and none is needed."""
+        from urllib.parse import urlsplit
+
+        from pytest_llmops._util.hosts import is_loopback
+        from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
+
+        wanted = {"OPENAI_BASE_URL": settings.base_url} if settings.base_url else {}
+        local = is_loopback(urlsplit(settings.base_url).hostname or "")
+        for name in KEYS if settings.record == "none" else KEYS[:1] if local else ():
+            if not os.environ.get(name):
+                wanted[name] = PLACEHOLDER_KEY
+        for name, value in wanted.items():
+            self._before[name] = os.environ.get(name)
+            os.environ[name] = self._ours[name] = value
+
+    def restore(self) -> None:
+        """Put back what was there."""
+        for name, value in self._before.items():
+            if os.environ.get(name) != self._ours[name]:
+                continue  # the test, or a fixture that outlives it, has set its own
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        self._before.clear()
+
+
+@dataclass(slots=True)
+class Log:
+    """What the tapes of one test did, for its report and for the run's usage record."""
+
+    root: Path
+    facts: dict[str, Json] = field(default_factory=dict)
+    uses: list[Json] = field(default_factory=list)
+    _counts: Counts | None = None
+
+    def add(
+        self, tape: Tape, *, passed: bool, own: bool = True, more: Mapping[str, Json] | None = None
+    ) -> None:
+        """Take in a tape that was closed; its own tape gives the test's record its path.
+
+        Args:
+            tape: The tape.
+            passed: The test passed.
+            own: It is the test's own.
+            more: What the usage record is told besides.
+        """
+        from dataclasses import asdict
+
+        from pytest_llmops.cassettes.response import Counts
+
+        for one in tape.inner:
+            self.add(one, passed=passed and one.verdict() is None, own=False)
+        path = self.relative(tape.path)
+        self.uses.append({"path": path, **tape.use(passed=passed), **(more or {})})
+        if tape.counts == Counts() and not tape.notes:
+            return
+        total = self._counts = self._counts or Counts()
+        total.add(tape.counts)
+        counted = {name: n for name, n in asdict(total).items() if n or name in SHOWN}
+        listed = self.facts.get("fixtures", [])
+        fixtures = listed if isinstance(listed, list) else []
+        kept: dict[str, Json] = {
+            key: self.facts[key] for key in ("path", "notes", "drift") if key in self.facts
+        }
+        self.facts = {**kept, **counted}
+        if own or "path" not in self.facts:
+            self.facts["path"] = path
+        if not own:
+            self.facts["fixtures"] = [*fixtures, path]
+        elif fixtures:
+            self.facts["fixtures"] = fixtures
+        self._more("notes", list(tape.notes))
+        self._more("drift", [one.to_wire() for one in tape.drifts])
+
+    def _more(self, name: str, new: list[Any]) -> None:
+        if new:
+            old = self.facts.get(name, [])
+            listed = [*(old if isinstance(old, list) else []), *new]
+            self.facts[name] = [one for place, one in enumerate(listed) if one not in listed[:place]]
+
+    def relative(self, path: Path) -> str:
+        """Return a path as the report tells it."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+
+    def not_run(self, path: Path, *, shared: bool) -> None:
+        """Take in the cassette of a test that did not run: it is known, and nothing in it is stale."""
+        self.uses.append({"path": self.relative(path), "ran": False, "shared": shared, "asked": {}})
+
+
+SHOWN = ("replayed", "recorded", "missed", "stale")
+
+
+@contextmanager
+def playing(tape: Tape, settings: Settings) -> Iterator[None]:
+    """Use the tape of a fixture while it is set up or torn down."""
+    from pytest_llmops.cassettes import active_tape
+    from pytest_llmops.cassettes.http import interception
+
+    environment = Environment()
+    environment.set(settings)
+    interception.enter()
+    active_tape.insert(tape)
+    try:
+        yield
+    finally:
+        active_tape.eject(tape)
+        environment.restore()
+
+
+@lru_cache(maxsize=1)
+def of_fixtures() -> Redactor:
+    """Return what knows the credentials that fixtures sent: for what is shown, never for what is hashed."""
+    from pytest_llmops.redaction.redactor import Redactor
+
+    return Redactor()
+
+
+class FixtureTape:
+    """The cassette of one fixture: in use while it is set up, and again while it is torn down.
+
+    Args:
+        tape: Its cassette.
+        log: Returns the log of the test for which something is done right now.
+    """
+
+    def __init__(self, tape: Tape, settings: Settings, log: Callable[[], Log | None]) -> None:
+        self.tape = tape
+        self._settings = settings
+        self._log = log
+        self._failed = False
+        self._inside: Any = None
+
+    @contextmanager
+    def setting_up(self) -> Iterator[None]:
+        """Use the tape during the set-up; a miss that the fixture swallowed still fails it.
+
+        Raises:
+            CassetteMiss: The set-up ended well although a request was missed.
+        """
+        try:
+            with playing(self.tape, self._settings):
+                yield
+        except BaseException:
+            self._failed = True
+            raise
+        finally:
+            of_fixtures().learn(self.tape.redactor.known)
+        caught = self.tape.verdict()
+        if caught is not None:
+            self._failed = True
+            raise swallowed("the fixture was set up", caught)
+
+    def enter(self) -> None:
+        """Begin the tear-down."""
+        self._inside = playing(self.tape, self._settings)
+        self._inside.__enter__()
+
+    def leave(self) -> None:
+        """End the tear-down, and write what was recorded.
+
+        Raises:
+            CassetteError: The cassette cannot be written.
+        """
+        inside, self._inside = self._inside, None
+        if inside is not None:
+            inside.__exit__(None, None, None)
+        passed = not self._failed and self.tape.verdict() is None
+        of_fixtures().learn(self.tape.redactor.known)
+        try:
+            self.tape.close(passed=passed)
+        finally:
+            log = self._log()
+            if log is not None:
+                log.add(self.tape, passed=passed, own=False)
+
+
+def swallowed(what: str, error: CassetteMiss | BudgetReached) -> CassetteMiss | BudgetReached:
+    """Return the error for a miss, or a call over the budget, that the application caught."""
+    how = "missed" if isinstance(error, CassetteMiss) else "refused"
+    return type(error)(f"{what} although a request was {how} (was the error caught?)\n{error}")

@@ -1,0 +1,1 @@
+"""Prompting a judge model and reading its reply."""

@@ -1,0 +1,197 @@
+"""Verdicts that are names: who wins, pass or fail, supported or contradicted.
+
+The rules are those of `reply`: exactly one verdict, with its reason, or none. It is read in one of these forms:
+
+* JSON, plain, fenced or within prose: the key asked for, the reason, and the nonce if one was asked for.
+* ``Verdict: pass, Reason: ...`` at the beginning of a line or sentence, also ``Winner: **A**``.
+* ``[[A]]``, the form of MT-Bench's judges.
+* ``A is better`` as a statement, not as a clause ("the reason why A is better", "argues that A is better").
+* The name alone, as the whole reply or as its first line, also with "is better".
+
+Two different names in these places are two verdicts, which is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.protocol.parsing import (
+    Unread,
+    check_nonce,
+    check_nonce_in,
+    json_objects,
+    nothing,
+    quoted,
+    reason_in,
+    reason_of,
+    said_in,
+)
+
+LABELS = ("verdict", "winner", "answer", "label", "choice", "decision", "preference", "grade", "result")
+"""What may stand before the colon of a verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The names a verdict may have, and how each may be spelt.
+
+    Args:
+        spellings: Name -> spellings besides the name itself; upper and lower case do not count.
+        key: The key of the verdict in JSON, and one more label in text.
+        reasoned: Whether a reason is required.
+
+    Raises:
+        UsageError: There are fewer than two names, or two of them are spelt alike.
+    """
+
+    spellings: Mapping[str, Sequence[str]]
+    key: str = "verdict"
+    reasoned: bool = True
+    _names: Mapping[str, str] = field(init=False, repr=False)
+    _spelt: re.Pattern[str] = field(init=False, repr=False)
+    _label: re.Pattern[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        pairs = [(one, name) for name, more in self.spellings.items() for one in (name, *more)]
+        names = {_folded(one): name for one, name in pairs}
+        clash = [one for one, name in pairs if names[_folded(one)] != name or not one.strip()]
+        if clash or len(self.spellings) < 2:  # noqa: PLR2004 -- of one name there is nothing to choose
+            raise UsageError(
+                f"choices: expected at least two names, each with spellings of its own, got {list(self.spellings)}"
+            )
+        object.__setattr__(self, "_names", names)
+        object.__setattr__(self, "_spelt", _spelt(names))
+        object.__setattr__(self, "_label", _label((*LABELS, self.key)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names in their order."""
+        return tuple(self.spellings)
+
+    def named(self, value: object) -> str:
+        """Return the name that a value of the verdict's key spells.
+
+        Raises:
+            Unread: It spells none of them.
+
+        >>> Choices({"A": ["Output (a)"], "B": []}).named(" output (A)")
+        'A'
+        """
+        name = self._names.get(_folded(value)) if isinstance(value, str) else None
+        if name is None:
+            raise Unread(f"{self.key} {quoted(str(value), 40)} is none of {', '.join(self.names)}")
+        return name
+
+    def stated(self, prose: str) -> set[str]:
+        """Return the names that a text gives as its verdict: one, if it is a verdict.
+
+        >>> Choices({"A": [], "B": []}).stated("Both argue well. Therefore, B is better.")
+        {'B'}
+        """
+        return {name for _, _, name in self._statements(prose)}
+
+    def _statements(self, prose: str) -> list[tuple[int, int, str]]:
+        """Where a name stands as a verdict: start, end and the name."""
+        found = []
+        for one in self._spelt.finditer(prose):
+            before = prose[max(one.start() - MAX_BEFORE, 0) : one.start()]
+            after = prose[one.end() : one.end() + MAX_AFTER]
+            # A text that starts within the slice starts a line; one that was cut does not.
+            before = before if len(before) < MAX_BEFORE else f"\0{before}"
+            label = self._label.search(before)
+            if label is None and not _is_verdict(before, after):
+                continue
+            if label is not None and not _END.match(after):
+                continue
+            start = one.start() - (len(before) - label.start() if label else 0)
+            found.append((start, one.end(), self._names[_folded(one[0])]))
+        return found
+
+    def read(self, text: str, nonce: str = "") -> tuple[str, str]:
+        """Return the name in a judge's reply and the reason for it.
+
+        Raises:
+            Unread: There is no verdict in it, more than one, no reason, or not the nonce.
+
+        >>> Choices({"pass": [], "fail": []}).read("Verdict: fail, Reason: it is rude.")
+        ('fail', 'it is rude')
+        """
+        objects, prose = json_objects(said_in(text), (self.key, "reason"))
+        verdicts = [one for one in objects if self.key.casefold() in one]
+        if not verdicts:
+            return self._from_text(prose, nonce)
+        stated = self.stated(prose)
+        found = {self.named(one[self.key.casefold()]) for one in verdicts}
+        if len(found | stated) > 1:
+            raise Unread(f"{len(found | stated)} different verdicts in one reply")
+        check_nonce(verdicts[0], nonce)
+        return found.pop(), self._reason(verdicts[0])
+
+    def _reason(self, verdict: Mapping[str, Any]) -> str:
+        return reason_of(verdict) if self.reasoned else str(verdict.get("reason", "")).strip()
+
+    def _from_text(self, prose: str, nonce: str) -> tuple[str, str]:
+        statements = self._statements(prose)
+        stated = {name for _, _, name in statements}
+        if not stated:
+            reason = " and its reason" if self.reasoned else ""
+            raise Unread(nothing(prose, f"one of {', '.join(self.names)}{reason}"))
+        if len(stated) > 1:
+            raise Unread(f"{len(stated)} different verdicts in one reply")
+        check_nonce_in(prose, nonce)
+        if not self.reasoned:
+            return stated.pop(), ""
+        rest, at = [], 0
+        for start, end, _ in statements:
+            rest.append(prose[at:start])
+            at = end
+        return stated.pop(), reason_in(" ".join([*rest, prose[at:]]), nonce)
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+MAX_BEFORE, MAX_AFTER = 80, 40
+"""Characters around a name that decide whether it is a verdict."""
+_CLOSE = r"[*_`\"'\])]{0,4}"
+_BEGIN = r"(?:(?:\A|(?<=\n))[ \t*_`#-]{0,12}|(?<=[.!?])[)\"'*_]{0,3}\s{1,3}[*_`]{0,3})"
+_END = re.compile(
+    rf"{_CLOSE}(?:\s*\Z|[ \t]*\n|[,.;|](?!\w)|\s{{1,3}}[–—(|-]|\s{{1,3}}reason\b)", re.IGNORECASE
+)
+_BETTER = re.compile(r"[*_`\"]{0,3}\s+is\s+(?:the\s+)?better\b", re.IGNORECASE)
+_CLAUSE = re.compile(
+    r"\b(?:that|why|whether|if|not|neither|nor|or|and|how|because|which|when)\s+[*_`\"]{0,3}\Z", re.IGNORECASE
+)
+_OWN = re.compile(
+    r"\bI(?:\s+would)?\s+(?:conclude|believe|think|find|say|agree)\s+(?:that\s+)?[*_`\"]{0,3}\Z",
+    re.IGNORECASE,
+)
+_ALONE = re.compile(rf"{_CLOSE}\.?[ \t]*(?:\n|\Z)")
+_FIRST = re.compile(r"\A\s*[*_`\"'\[(]{0,4}\Z")
+
+
+def _is_verdict(before: str, after: str) -> bool:
+    if before.endswith("[[") and after.startswith("]]"):
+        return True
+    if _BETTER.match(after):
+        return not _CLAUSE.search(before) or bool(_OWN.search(before))
+    return bool(_FIRST.match(before) and _ALONE.match(after))
+
+
+def _spelt(names: Mapping[str, str]) -> re.Pattern[str]:
+    spellings = (re.escape(one).replace("\\ ", r"\s+") for one in sorted(names, key=len, reverse=True))
+    return re.compile(rf"(?<!\w)(?:{'|'.join(spellings)})(?!\w)", re.IGNORECASE)
+
+
+def _label(labels: Sequence[str]) -> re.Pattern[str]:
+    label = "|".join(map(re.escape, sorted({*labels}, key=len, reverse=True)))
+    return re.compile(
+        rf"{_BEGIN}(?:(?:my|the|final|overall|verdict)[ :-]{{1,3}}){{0,3}}(?:{label})\b[*_`]{{0,3}}\s{{0,3}}"
+        rf"(?:(?:is\b\s{{0,3}})?[:=]|is\b)[*_`]{{0,3}}\s{{0,3}}[*_`\"'\[(]{{0,4}}\Z",
+        re.IGNORECASE,
+    )

@@ -1,0 +1,371 @@
+"""How a judge's model is asked: under suspicion, in the narrowest form its server takes, twice at most.
+
+What is judged is hostile text: it may hold instructions, fake verdicts, or the tags and control tokens
+that a prompt is made of. Each layer against that is plain and can be tested without a model:
+
+* The data is a user message of its own, one JSON object between two tags. In its strings every ``<`` and
+  every character that does not print is an escape, so nothing within can close a tag, open a role or hide.
+* The tags carry a nonce that the verdict must repeat: a verdict copied out of the answer has none, or
+  another. It is a hash of prompt and data, so a recording answers the same request again, and whoever
+  writes the answer would have to find a text that contains its own hash.
+* The reply is held to a schema where the server can do that, and exactly one verdict is accepted. One
+  retry, in which the model is told the error; then the answer is *unscored*, which is no score.
+
+This makes accidents harmless and attacks harder; it does not make a judge that cannot be talked to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+from pytest_llmops import recorder
+from pytest_llmops.errors import ModelError, PromptError, UsageError
+from pytest_llmops.judges.protocol.parsing import Unread
+from pytest_llmops.judges.protocol.response_format import Way, negotiated
+from pytest_llmops.judges.protocol.retry import patiently
+from pytest_llmops.judges.self_preference import conflict
+from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt
+
+if TYPE_CHECKING:
+    from pytest_llmops.prompts.registry import Prompt
+
+T = TypeVar("T")
+
+TRIES = 2
+MAX_REASON = 300
+"""Characters of a reason in the schema: a small model would go on until the token limit."""
+MAX_DATA = 100_000
+"""Characters of all data together. More is unscored, never silently cut."""
+MAX_ECHO = 1_000
+"""Characters of an unreadable reply that are shown to the model again."""
+VARIABLES = ("data", "nonce", "form")
+"""What every judge's prompt is given; it must use ``data`` and ``form``."""
+TOOL = "verdict"
+CUT_OFF = ("length", "max_tokens", "max_output_tokens", "model_context_window_exceeded")
+"""How servers call the end of a reply at a limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape(Generic[T]):
+    """What a reply has to hold besides nonce and reason, in each form a server may be asked in.
+
+    Attributes:
+        bounded: Field -> JSON schema, as narrow as schemas can say it.
+        plain: The same without what the strict schemas of some providers do not know.
+        sample: Field -> how the prompt shows it.
+        words: What the prompt says of the fields, after the sample.
+        line: The form in text, with ``{nonce}``.
+        read: From reply, nonce, and whether JSON was asked for, to the verdict; raises `Unread`.
+    """
+
+    bounded: Mapping[str, Json]
+    plain: Mapping[str, Json]
+    sample: Mapping[str, str]
+    words: str
+    line: str
+    read: Callable[[str, str, bool], T]
+
+    def form(self, way: Way, nonce: str) -> str:
+        """Return what the prompt says of the reply's form."""
+        if way.kind == "text":
+            return self.line.replace("{nonce}", nonce)
+        fields = ", ".join(f'"{name}": {one}' for name, one in self.sample.items())
+        shape = f'{{"nonce": "{nonce}", "reason": "one sentence", {fields}}}'
+        if way.kind == "tool":
+            return f"Reply with one call of the tool {TOOL}: {shape}. {self.words}"
+        return f"Reply with one JSON object and nothing else: {shape}. {self.words}"
+
+    def schema(self, way: Way, nonce: str) -> dict[str, Json]:
+        """Return the JSON schema of the whole reply."""
+        narrow = way.kind == "bounded"
+        reason: dict[str, Json] = (
+            {"type": "string", "maxLength": MAX_REASON} if narrow else {"type": "string"}
+        )
+        fields = self.bounded if narrow else self.plain
+        return strict({"nonce": {"type": "string", "enum": [nonce]}, "reason": reason, **fields})
+
+    def params(self, way: Way, nonce: str, *, flat: bool = False) -> dict[str, Json]:
+        """Return the parameters that hold a server to the form; ``flat``: tools as the Responses API has them."""
+        if way.kind == "text":
+            return {}
+        if way.kind == "json":
+            return {"response_format": {"type": "json_object"}}
+        schema = self.schema(way, nonce)
+        if way.kind == "tool":
+            tool: dict[str, Json] = {"name": TOOL, "description": "Give the verdict.", "parameters": schema}
+            whole: Json = {"type": "function", **tool} if flat else {"type": "function", "function": tool}
+            # One tool that is required: some servers take the name of a function for "auto".
+            return {"tools": [whole], "tool_choice": "required"}
+        inner: Json = {"name": TOOL, "strict": True, "schema": schema}
+        return {"response_format": {"type": "json_schema", "json_schema": inner}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer(Generic[T]):
+    """What came of asking: a verdict, or the error why there is none.
+
+    Attributes:
+        raw: The replies as they came.
+        completion: The one that the verdict was read from.
+    """
+
+    value: T | None = None
+    error: str = ""
+    raw: str = ""
+    completion: Completion | None = None
+
+
+@dataclass(slots=True)
+class Asker:
+    """A model and the prompt file by which it is asked for verdicts.
+
+    Args:
+        name: Of the judge, for errors and the report.
+        file: The prompt. ``{{ data }}`` must be a user message of its own, and ``{{ form }}`` (the form of
+            the reply) must stand somewhere; ``{{ nonce }}`` may, and what ``values`` gives.
+        model: Who is asked; None: the judge model of the run's settings, as the running test sees it.
+        values: Further variables of the prompt.
+        params: Parameters of the model, over those of the prompt.
+        named: The model's name, over the prompt's.
+    """
+
+    name: str
+    file: Path
+    model: Model | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Json] = field(default_factory=dict)
+    named: str = ""
+    _prompt: Prompt | None = field(default=None, repr=False)
+
+    @property
+    def model_name(self) -> str:
+        """The model's own name, else that of its type."""
+        model = self.asked()
+        return str(getattr(model, "model", "") or self.named or type(model).__name__)
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of the prompt, and of what its further variables are filled with."""
+        own = self.prompt().fingerprint
+        return own if not self.values else digest([own, dict(self.values)], 16)
+
+    def asked(self) -> Model:
+        """Return the model that is asked; one of the run's settings is looked up anew, as each test may see another."""
+        return self.model if self.model is not None else cast("Model", recorder.lookup("model", "judge"))
+
+    def prompt(self) -> Prompt:
+        """Return the prompt; it is read once."""
+        from pytest_llmops.prompts.registry import read_prompt
+
+        if self._prompt is None:
+            self._prompt = read_prompt(self.file, name=f"judges/{self.name}", version=self.file.stem)
+        return self._prompt
+
+    def nonce(self, data: Mapping[str, Json], nonce_of: Sequence[object] = ()) -> str:
+        """Return what the tags around the data carry: a hash of the prompt, and of the data or what stands for it."""
+        return digest([self.fingerprint, *(nonce_of or [data])], 8)
+
+    def ask(self, data: Mapping[str, Json], shape: Shape[T], *, nonce_of: Sequence[object] = ()) -> Answer[T]:
+        """Ask for a verdict on the data.
+
+        Args:
+            data: What is shown to the model, as JSON.
+            shape: What its reply has to hold.
+            nonce_of: What the nonce is a hash of, besides the prompt; none: the data.
+
+        Returns:
+            The verdict; or the error and the raw replies, if no reply could be read in two tries, or if the
+            model is the one under test and that is not allowed: where the names tell it, it is not asked.
+
+        Raises:
+            ModelError: The model could not be asked at all.
+            PromptError: The prompt cannot be used.
+        """
+        if own := conflict(self.model_name):
+            return Answer(error=own)
+        nonce = self.nonce(data, nonce_of)
+        text = block(data, nonce)
+        replies: list[str] = []
+        told: tuple[Message, ...] = ()
+        error = ""
+        for _ in range(TRIES):
+            try:
+                completion, way = self._complete(text, nonce, shape, told)
+            except ModelError as failed:
+                if not replies:
+                    raise
+                return Answer(error=f"{error}; asking again failed: {failed}", raw=_raw(replies))
+            replies.append(_reply_of(completion))
+            if own := conflict(completion.model):
+                return Answer(error=own, raw=_raw(replies))
+            try:
+                value = _read(completion, shape, nonce, structured=way.kind != "text")
+            except Unread as why:
+                error = str(why)
+            else:
+                return Answer(value=value, raw=_raw(replies), completion=completion)
+            told += (
+                Message("assistant", shorten(replies[-1], MAX_ECHO) or "(nothing)"),
+                Message("user", f"{again(error)} {shape.form(way, nonce)}"),
+            )
+        return Answer(error=f"no verdict after {TRIES} tries: {error}", raw=_raw(replies))
+
+    def _complete(
+        self, data: str, nonce: str, shape: Shape[T], told: tuple[Message, ...]
+    ) -> tuple[Completion, Way]:
+        model = self.asked()
+        flat = getattr(model, "api", "chat") == "responses"
+
+        def ask(way: Way) -> Completion:
+            prompt = self.rendered(data, nonce, shape.form(way, nonce))
+            params = way.kept({**prompt.params, **self.params})
+            messages = (*prompt.messages, *told)
+            asked = replace(prompt, messages=messages, params=params, model=self.named or prompt.model)
+            with recorder.purpose("judge"):
+                return patiently(lambda: model.complete(asked, **shape.params(way, nonce, flat=flat)))
+
+        return negotiated(model, ask, {**self.prompt().params, **self.params})
+
+    def rendered(self, data: str, nonce: str, form: str) -> RenderedPrompt:
+        """Return the prompt with its variables filled in.
+
+        Raises:
+            PromptError: The data is no user message of its own, or the form of the reply stands nowhere.
+        """
+        prompt = self.prompt()
+        values = {"data": data, "nonce": nonce, "form": form, **self.values}
+        given = {name: values[name] for name in (*VARIABLES, *self.values) if name in prompt.variables}
+        rendered = prompt.render(**given)
+        alone = [one for one in rendered.messages if one.role == "user" and one.content.strip() == data]
+        if len(alone) != 1 or "form" not in given:
+            raise PromptError(
+                f"rubric {self.name}: expected {{{{ data }}}} as a user message of its own, and {{{{ form }}}} "
+                f"in another, got the variables {', '.join(given) or '(none)'} @ {self.file}"
+            )
+        return rendered
+
+
+def strict(properties: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the schema of an object with exactly these properties."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def digest(parts: Sequence[object], digits: int) -> str:
+    """Return the first hex digits of a hash of plain values.
+
+    >>> digest(["a", "bc"], 8) == digest(["ab", "c"], 8)
+    False
+    """
+    # As JSON: texts cannot run into each other, and a lone surrogate has a form.
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()[:digits]
+
+
+def again(error: str) -> str:
+    """Return what a model is told of its unreadable reply."""
+    return f"That was no verdict: {error}. Judge the same data again."
+
+
+def contentless(answer: str) -> bool:
+    """Say whether a text has no letter, digit or symbol: "42" and "+" are answers, ":" and "..." are none.
+
+    >>> contentless(" ... "), contentless("No")
+    (True, False)
+    """
+    return all(unicodedata.category(char)[0] in "CMPZ" or char in "`^" for char in answer)
+
+
+def passages_of(contexts: object, name: str) -> list[str]:
+    """Return the passages a judge was given; none: an empty list.
+
+    Raises:
+        UsageError: They are no list of texts.
+
+    >>> passages_of(("one", "two"), "quality")
+    ['one', 'two']
+    """
+    listed: Sequence[object] = (
+        (None,) if isinstance(contexts, str) or not isinstance(contexts, Sequence) else contexts
+    )
+    given = [one for one in listed if isinstance(one, str)]
+    if len(given) < len(listed):
+        raise UsageError(
+            f"judge {name}: expected contexts to be a list of texts, got {type(contexts).__name__}"
+        )
+    return given
+
+
+OPENERS = frozenset(
+    {
+        *("thought process", "let's solve this problem step by step", "let's think step by step"),
+        *("solution", "answer", "the answer is", "final answer", "reasoning", "explanation"),
+        *("解", "解答", "かいせつ", "respuesta", "solución", "antwort", "réponse"),
+    }
+)
+"""Beginnings of an answer that some judges wave through (Zhao et al. 2025, "One Token to Fool LLM-as-a-Judge")."""
+
+
+def only_opener(answer: str, reference: str = "") -> bool:
+    """Say whether a text is a beginning without an answer; never if the reference is the same.
+
+    >>> only_opener("Thought process:"), only_opener("Solution: 42"), only_opener("Solution", "solution")
+    (True, False, False)
+    """
+    bare = _bare(answer)
+    return bare in OPENERS and bare != _bare(reference)
+
+
+def _bare(text: str) -> str:
+    return text.replace("’", "'").strip(" \t\r\n*_#`:.!…：。").casefold()
+
+
+_UNSAFE = re.compile(r"<|\[(?=/?INST\])|[^\x20-\x7e]")
+
+
+def block(data: Mapping[str, Json], nonce: str) -> str:
+    """Return the data as JSON between its tags; it reads back as it was, and no character in it does anything."""
+    text = json.dumps(data, ensure_ascii=False)
+    return f"<data-{nonce}>\n{_UNSAFE.sub(_escaped, text)}\n</data-{nonce}>"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    char = found[0]
+    if char in "<[":
+        return f"\\u{ord(char):04x}"
+    return char if char.isprintable() else json.dumps(char)[1:-1]
+
+
+def _reply_of(completion: Completion) -> str:
+    calls = [call.arguments for call in completion.tool_calls if call.name == TOOL]
+    return "\n".join([*calls, completion.text] if completion.text else calls) or completion.refusal
+
+
+def _read(completion: Completion, shape: Shape[T], nonce: str, *, structured: bool) -> T:
+    if not completion.text and not completion.tool_calls and completion.refusal:
+        raise Unread(f"the judge refused: {shorten(completion.refusal, 80)}")
+    try:
+        return shape.read(_reply_of(completion), nonce, structured)
+    except RecursionError:
+        raise Unread("the JSON is nested too deeply") from None
+    except Unread as why:
+        if completion.finish_reason in CUT_OFF:
+            raise Unread(f"{why} (cut off at the token limit)") from None
+        raise
+
+
+def _raw(replies: list[str]) -> str:
+    if len(replies) == 1:
+        return replies[0]
+    return "\n\n".join(f"try {number}: {reply}" for number, reply in enumerate(replies, start=1))

@@ -1,0 +1,7 @@
+"""Prompts as files: versions, aliases, front matter, templates."""
+
+from __future__ import annotations
+
+from pytest_llmops.prompts.registry import Prompt, Prompts, find_folder, read_prompt
+
+__all__ = ["Prompt", "Prompts", "find_folder", "read_prompt"]

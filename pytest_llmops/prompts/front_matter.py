@@ -1,0 +1,142 @@
+"""The front matter of a prompt: what the YAML between the two ``---`` lines says, checked key by key."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_llmops._util.text_files import BadFile, as_mapping, kind, read_json, read_text, read_yaml
+from pytest_llmops.errors import closest
+from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.prompts.templates import bad_name
+
+KEYS = ("description", "variables", "model", "params", "output_schema")
+PARAMS_ELSEWHERE = {"model": "a key `model` beside params", "messages": "the body"}
+FENCE = "---"
+
+
+def split_front(text: str) -> tuple[str, str, int]:
+    r"""Return front matter, body, and the line the body starts in; a file without a fence is all body.
+
+    Raises:
+        BadFile: The front matter has no end.
+
+    >>> split_front("---\nmodel: m\n---\nHi\n")
+    ('model: m', 'Hi\n', 4)
+    """
+    lines = text.split("\n")
+    if lines[0].rstrip() != FENCE:
+        return "", text, 1
+    for number, line in enumerate(lines[1:], start=1):
+        if line.rstrip() == FENCE:
+            return "\n".join(lines[1:number]), "\n".join(lines[number + 1 :]), number + 2
+    raise BadFile(f"the front matter has no end: expected a second line {FENCE}", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The front matter: its values, and the line of each key."""
+
+    values: Mapping[str, Json]
+    lines: Mapping[str, int]
+
+    def bad(self, key: str, expected: str, got: object) -> BadFile:
+        """Return the error for a value of the wrong type."""
+        return BadFile(f"{key}: expected {expected}, got {got}", self.lines.get(key))
+
+    def text(self, key: str) -> str:
+        """Return a value that has to be a text; ``""`` where the key is missing."""
+        value = self.values.get(key, "")
+        if not isinstance(value, str):
+            raise self.bad(key, "a text", kind(value))
+        return value.strip()
+
+
+def read_head(front: str, known: Collection[str] = KEYS) -> Head:
+    """Read the front matter, which starts in line 2 of its file.
+
+    Args:
+        front: Its text, without the lines of dashes.
+        known: The keys it may hold; left out: those of a prompt.
+
+    Raises:
+        BadFile: It is no mapping in YAML, or holds a key that is not known.
+    """
+    try:
+        value, marks = read_yaml(front)
+        values = as_mapping({} if value is None else value)
+    except BadFile as error:
+        raise BadFile(f"front matter: {error.what}", error.line and error.line + 1) from None
+    lines = dict(zip(values, (mark + 1 for mark in marks), strict=False))
+    for key in values:
+        if key not in known:
+            near = closest(key, known)
+            hint = f"; did you mean {near!r}?" if near else ""
+            what = f"unknown key {shorten(key, 60)!r} in the front matter: known are {', '.join(known)}{hint}"
+            raise BadFile(what, lines.get(key))
+    return Head(values, lines)
+
+
+def variables_of(head: Head) -> tuple[str, ...]:
+    """Return the declared variables, in their order.
+
+    Raises:
+        BadFile: They are no list of names (or names with a description each), or a name cannot be used.
+    """
+    value = head.values.get("variables", [])
+    expected = "a list of names, or names with a description each"
+    if isinstance(value, str) or not isinstance(value, (list, Mapping)):
+        raise head.bad("variables", expected, f"{kind(value)} {shorten(str(value), 60)}")
+    if isinstance(value, Mapping) and not all(isinstance(one, str) for one in value.values()):
+        raise head.bad("variables", expected, "a description that is no text")
+    names: list[str] = []
+    for name in value:
+        if not isinstance(name, str):
+            raise head.bad("variables", expected, f"{kind(name)} in the list")
+        if why := bad_name(name):
+            raise BadFile(f"variable {shorten(name, 60)!r}: {why}", head.lines.get("variables"))
+        if name in names:
+            raise BadFile(f"variable {name!r} is declared twice", head.lines.get("variables"))
+        names.append(name)
+    return tuple(names)
+
+
+def params_of(head: Head) -> Mapping[str, Json]:
+    """Return the parameters for the model.
+
+    Raises:
+        BadFile: They are no mapping, or hold what has a place of its own.
+    """
+    value = head.values.get("params", {})
+    if not isinstance(value, Mapping):
+        raise head.bad("params", "a mapping", kind(value))
+    for key, place in PARAMS_ELSEWHERE.items():
+        if key in value:
+            raise BadFile(f"params: {key!r} does not belong here, but in {place}", head.lines.get("params"))
+    return value
+
+
+def schema_of(head: Head, path: Path) -> tuple[Mapping[str, Json] | None, str]:
+    """Return the output schema, and its text where it is a file of its own.
+
+    Raises:
+        BadFile: It is neither a schema nor the name of a .json file beside the prompt.
+    """
+    value = head.values.get("output_schema")
+    if "output_schema" not in head.values or isinstance(value, Mapping):
+        return value if isinstance(value, Mapping) else None, ""
+    if not isinstance(value, str):
+        raise head.bad("output_schema", "a schema or the name of a .json file", kind(value))
+    file = path.parent / value
+    inside = file.resolve().is_relative_to(path.parent.resolve())
+    if not inside or file.suffix != ".json":
+        raise head.bad("output_schema", "the name of a .json file beside the prompt", shorten(value, 80))
+    try:
+        text = read_text(file)
+        return as_mapping(read_json(text)), text
+    except BadFile as error:
+        place = f" in line {error.line} of it" if error.line else ""
+        raise BadFile(
+            f"output_schema {shorten(value, 80)}: {error.what}{place}", head.lines.get("output_schema")
+        ) from None

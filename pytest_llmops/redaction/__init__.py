@@ -1,0 +1,1 @@
+"""Find secrets in any encoding and mask them before anything is written."""

@@ -1,0 +1,392 @@
+"""Secrets are replaced before anything is hashed, kept or written.
+
+Three sources: credentials of requests and answers, values of environment variables whose
+name says that they are secret, and strings of a known shape. They are found as they stand, cut into the events of a
+stream (`scattered`), and in other spellings (`disguise`). Not covered: UTF-16, compression inside base64, base64 of
+base64 beyond `MAX_DEPTH`, encryption.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote, quote_plus, unquote_plus
+
+from pytest_llmops.errors import CassetteError
+from pytest_llmops.redaction import encodings, streams
+from pytest_llmops.redaction.patterns import MARKED_BY_ADDRESS, SHAPES, present
+from pytest_llmops.wire.blobs import Body
+from pytest_llmops.wire.body import unfold
+
+MASK = "[secret]"
+PLACEHOLDER_KEY = "llmops-placeholder-key"
+"""Set for SDKs that refuse to start without a key; no secret."""
+
+MAX_TEXTS = 256
+MAX_TEXT = 2000
+"""How many texts, and of what length, are kept cleaned."""
+MAX_DEPTH = 3
+"""Spellings inside spellings that are looked into: JSON in JSON in base64."""
+ELLIPSIS = "..."
+MIN_CUT = 4
+"""Characters of a secret beside an ellipsis that give it away."""
+MIN_HALF = 16
+"""Characters of a word beside an ellipsis that are taken for half of a token, if digits are among them."""
+MIN_LINE = 20
+"""A line of a secret of several lines is one itself from this length on, if no blank is in it."""
+MIN_SECRET = 8
+"""Shorter values would mask ordinary words."""
+
+SECRET_NAMES = re.compile(
+    r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|(?:^|_)(?:PASS|PAT|AUTH|DSN|CONNECTION_STRING))"
+    r"(?:_ID|_BASE|_?[0-9]{1,3})?$",
+    re.IGNORECASE,
+)
+SECRET_HEADERS = frozenset(
+    {"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "x-auth-token", "x-auth-key",
+     "x-access-token", "x-csrf-token", "x-amz-security-token", "x-functions-key", "ocp-apim-subscription-key",
+     "openai-organization", "openai-project"}
+)  # fmt: skip
+SECRET_PARAMS = frozenset(
+    {"key", "api_key", "apikey", "api-key", "token", "access_token", "refresh_token", "id_token", "sig", "signature",
+     "password", "secret", "client_secret", "client_assertion", "x-amz-security-token", "x-amz-signature",
+     "x-amz-credential", "x-goog-signature"}
+)  # fmt: skip
+_PARAM = re.compile(
+    rf"(?i)((?:^|[?&])(?:{'|'.join(sorted(map(re.escape, SECRET_PARAMS)))})=)[^&#\s]+".encode()
+)
+_USER = next(shape for shape in SHAPES if shape.mark == MARKED_BY_ADDRESS)
+_SCHEMES = frozenset({"bearer", "basic", "token", "apikey", "key", "digest", "negotiate", "aws4-hmac-sha256"})
+
+TextRedactor = Callable[[str], str]
+
+
+def mask_params(data: bytes) -> bytes:
+    """Return a query or a form without the values of parameters whose name says that they are secret.
+
+    >>> mask_params(b"grant_type=x&client_secret=hunter2")
+    b'grant_type=x&client_secret=[secret]'
+    """
+    return _PARAM.sub(rb"\g<1>" + MASK.encode(), data)
+
+
+@dataclass(slots=True, eq=False)
+class Redactor:
+    """Replaces secrets in bytes; knows more of them with every request it sees. Safe to use from threads.
+
+    >>> Redactor(known={"hunter2hunter2"}).clean(b"pw=hunter2hunter2")
+    b'pw=[secret]'
+    >>> Redactor().clean(b"key sk-abcdefghijklmnop1234")
+    b'key [secret]'
+    """
+
+    known: set[str] = field(default_factory=set, repr=False)
+    extra: Sequence[TextRedactor] = ()
+    """The user's own redactors; they see texts without the secrets that are known."""
+    _forms: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    """Every spelling of every known secret and what stands there instead, the longest first."""
+    _short: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    """Those of them that can stand in a text without long words; keys are long words."""
+    _texts: dict[str, str] = field(default_factory=dict, repr=False)
+    """Texts that were cleaned with these."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        secrets, self.known = self.known, set()
+        self.learn(secrets)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], extra: Sequence[TextRedactor] = ()) -> Redactor:
+        """Know the values of all variables whose name ends in KEY, TOKEN, SECRET, PASSWORD ..."""
+        redactor = cls(extra=tuple(extra))
+        redactor.learn(value for name, value in environ.items() if SECRET_NAMES.search(name))
+        return redactor
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Treat these values as secret from now on, and each long line of one; short ones are left alone."""
+        found = {part for one in secrets for part in _parts(one)}
+        new = {
+            one for one in found if len(one) >= MIN_SECRET and one not in (PLACEHOLDER_KEY, MASK)
+        } - self.known
+        if not new:
+            return
+        with self._lock:
+            # All are replaced, never changed: another thread may be walking through them. Who finds its
+            # secret known goes on at once, so that comes last.
+            known = self.known | new
+            forms = {form: instead for secret in known for form, instead in _spellings(secret)}
+            self._forms = tuple(sorted(forms.items(), key=lambda form: (-len(form[0]), form[0])))
+            self._short = tuple(form for form in self._forms if not encodings.has_long_word(form[0]))
+            self._texts = {}
+            self.known = known
+
+    def learn_headers(self, headers: Mapping[str, str]) -> None:
+        """Treat the credentials of a request as secret."""
+        for name, value in headers.items():
+            lower = name.lower()
+            if lower in SECRET_HEADERS:
+                self.learn(_credentials(value))
+            elif lower == "cookie":
+                self.learn(pair.partition("=")[2] for pair in value.split(";"))
+
+    def learn_params(self, data: bytes) -> None:
+        """Treat the values that `mask_params` masks in a query or a form as secret everywhere."""
+        self.learn(
+            unquote_plus(one[0][len(one[1]) :].decode("utf-8", "surrogateescape"))
+            for one in _PARAM.finditer(data)
+        )
+
+    def learn_answer(self, headers: Mapping[str, str]) -> None:
+        """Treat what an answer's headers say about the account as secret: cookies that it sets, the organisation."""
+        for name, value in headers.items():
+            lower = name.lower()
+            if lower == "set-cookie":
+                self.learn(found for found in _COOKIE.findall(value) if _is_mixed(found))
+            elif lower in SECRET_HEADERS and _is_mixed(value):
+                self.learn([value])
+
+    def clean(self, data: bytes) -> bytes:
+        """Return the data with every secret replaced by ``[secret]``."""
+        # Once before the user's redactors, which may change a secret so that it is not found any more, and
+        # once with them, for what is a secret only behind them.
+        if data and self.extra:
+            data = self._clean(data, (), MAX_DEPTH)
+        return self._clean(data, self.extra, MAX_DEPTH) if data else data
+
+    def _clean(self, data: bytes, extra: Sequence[TextRedactor], depth: int) -> bytes:
+        def find(text: str) -> list[streams.Found]:
+            return self._find(text, extra)
+
+        def inner(part: bytes) -> bytes:
+            return self._clean(part, extra, depth - 1)
+
+        framed = streams.mask_frames(data, find, inner) if depth else None
+        if framed is not None:
+            return framed
+        # What is scattered comes first: a mask over its beginning would hide what the rest belongs to.
+        data = _rewritten(streams.mask_text(data, find), extra)
+        if depth:
+            if b"%" in data:  # an "@" of a password must not be taken for the end of it
+                data = _USER.pattern.sub(_USER.kept + MASK.encode(), data)
+            data = encodings.undone(data, inner, self._binary)
+        return self._plain(data)
+
+    def _plain(self, data: bytes) -> bytes:
+        for form, instead in self._forms if encodings.has_long_word(data) else self._short:
+            if form in data:
+                data = data.replace(form, instead)
+        for shape in present(data):
+            data = shape.pattern.sub(shape.kept + MASK.encode(), data)
+        return data
+
+    def _binary(self, data: bytes) -> bytes:
+        """Mask in what is no text: of the same length, for whoever reads it counts bytes."""
+        for form, _ in self._forms:
+            if form in data:
+                data = data.replace(form, b"*" * len(form))
+        for shape in present(data):
+            if shape.mark != MARKED_BY_ADDRESS:  # five bytes of punctuation stand in any long binary
+                data = shape.pattern.sub(_starred, data)
+        return data
+
+    def _find(self, text: str, extra: Sequence[TextRedactor]) -> list[streams.Found]:
+        """Return where secrets stand in a text, in order and without overlaps."""
+        data = text.encode("utf-8", "surrogatepass")
+        found = [(at, at + len(form), MASK) for form, _ in self._forms for at in _places(form, data)]
+        for shape in present(data):
+            found += [
+                (one.end(1) if shape.kept else one.start(), one.end(), MASK)
+                for one in shape.pattern.finditer(data)
+            ]
+        if found and not text.isascii():
+            found = [(_characters(data[:a]), _characters(data[:b]), instead) for a, b, instead in found]
+        if extra:
+            made = _rewritten(data, extra).decode("utf-8", "surrogatepass")
+            found += [_change(text, made)] if made != text else []
+        return _apart(found)
+
+    def text(self, text: str) -> str:
+        """Return the text with every secret replaced; the same few addresses come again and again."""
+        texts = self._texts
+        made = texts.get(text)
+        if made is None:
+            made = self.clean(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+            if len(texts) < MAX_TEXTS and len(text) <= MAX_TEXT:
+                texts[text] = made
+        return made
+
+    def shown(self, text: str) -> str:
+        """Return a text of pytest's without secrets, and without the ends of those that it cut short with ``...``."""
+        made = self.text(text)
+        if ELLIPSIS not in made:
+            return made
+        parts = made.split(ELLIPSIS)
+        for number in range(len(parts) - 1):
+            for secret in self.known:
+                parts[number] = _without_end(parts[number], secret)
+                parts[number + 1] = _without_end(parts[number + 1][::-1], secret[::-1])[::-1]
+            # Half of a key or a token has no shape any more.
+            parts[number] = _LAST_WORD.sub(_unless_mixed, _KEY_BEGUN.sub("", parts[number]))
+            parts[number + 1] = _FIRST_WORD.sub(_unless_mixed, _KEY_ENDED.sub("", parts[number + 1]))
+        return ELLIPSIS.join(parts)
+
+    def leaks(self, data: bytes) -> bool:
+        """Say whether a secret is (still) in the data; of a cassette file, also in what its bodies unfold to."""
+        return self._leaks(data) or any(map(self._leaks, _hidden(data)))
+
+    def _leaks(self, data: bytes) -> bool:
+        return bool(data) and self._clean(data, (), MAX_DEPTH) != data
+
+
+_FIRST_WORD = re.compile(rf"\A[A-Za-z0-9._~+/=-]{{{MIN_HALF},}}")
+_LAST_WORD = re.compile(rf"[A-Za-z0-9._~+/=-]{{{MIN_HALF},}}\Z")
+
+
+_KEY_BEGUN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY(?!.*-----END).*\Z", re.DOTALL)
+_KEY_ENDED = re.compile(r"\A(?:(?!-----BEGIN).){0,9000}?PRIVATE KEY(?: BLOCK)?-----", re.DOTALL)
+
+
+def _unless_mixed(found: re.Match[str]) -> str:
+    return "" if _is_mixed(found[0]) else found[0]
+
+
+def _without_end(text: str, secret: str) -> str:
+    """Cut off the beginning of a secret that a text ends in."""
+    longest = min(len(text), len(secret) - 1)
+    size = next((n for n in range(longest, MIN_CUT - 1, -1) if text.endswith(secret[:n])), 0)
+    return text[: len(text) - size]
+
+
+def _rewritten(data: bytes, extra: Sequence[TextRedactor]) -> bytes:
+    if not extra:
+        return data
+    text = data.decode("utf-8", "surrogateescape")
+    for redact in extra:
+        text = redact(text)
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _places(form: bytes, data: bytes) -> Iterator[int]:
+    at = data.find(form)
+    while at >= 0:
+        yield at
+        at = data.find(form, at + len(form))
+
+
+def _characters(data: bytes) -> int:
+    return len(data.decode("utf-8", "surrogatepass"))
+
+
+def _change(text: str, made: str) -> streams.Found:
+    """What a user's redactor changed, from the first character to the last."""
+    start = next(
+        (n for n, (a, b) in enumerate(zip(text, made, strict=False)) if a != b), min(len(text), len(made))
+    )
+    end = 0
+    while end < min(len(text), len(made)) - start and text[-1 - end] == made[-1 - end]:
+        end += 1
+    return start, len(text) - end, made[start : len(made) - end]
+
+
+def _apart(found: list[streams.Found]) -> list[streams.Found]:
+    made: list[streams.Found] = []
+    for start, end, instead in sorted(found):
+        if made and start < made[-1][1]:
+            first, last, kept = made[-1]
+            made[-1] = (first, max(last, end), kept)
+        else:
+            made.append((start, end, instead))
+    return made
+
+
+def _starred(found: re.Match[bytes]) -> bytes:
+    return b"*" * len(found[0])
+
+
+_HIDING = frozenset({"events", "frames", "parts", "escapes"})
+"""Forms of bodies whose bytes do not stand in a file as they are; long texts do, at its end."""
+
+
+def _hidden(data: bytes) -> Iterator[bytes]:
+    """Give the bodies of a cassette file that hold other bytes than the file does."""
+    if not data.startswith(b"{") or b'"interactions"' not in data[:200]:
+        return
+    try:
+        document = json.loads(data)
+        listed = document["interactions"]
+        blobs = document.get("blobs", {})
+        bodies = [
+            one["body"]
+            for interaction in listed
+            for one in (
+                interaction["request"],
+                *(a for take in interaction["answers"].values() for a in take),
+            )
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return
+    for body in bodies:
+        if not _HIDING.isdisjoint(body):
+            try:
+                yield unfold(Body(body, blobs))
+            except CassetteError:
+                continue
+
+
+def _credentials(value: str) -> set[str]:
+    """What of a header's value is secret: without its scheme, and of a user and password both."""
+    scheme, _, credential = value.strip().partition(" ")
+    if not credential or scheme.lower() not in _SCHEMES:
+        return {value}
+    found = {credential}
+    if scheme.lower() == "basic":
+        try:
+            pair = base64.b64decode(credential, validate=True).decode("utf-8")
+        except (binascii.Error, UnicodeDecodeError):
+            return found
+        found |= {pair, pair.partition(":")[2]}
+    return found
+
+
+def _parts(secret: str) -> set[str]:
+    secret = secret.strip()
+    whole = secret.replace("\\n", "\n")
+    lines = whole.split("\n") if "\n" in whole else []
+    return {
+        secret,
+        *(one for line in lines for one in (line.strip(),) if len(one) >= MIN_LINE and " " not in one),
+    }
+
+
+_COOKIE = re.compile(r"(?:\A|,\s*)[^=;,\s]+=\"?([^;,\"]+)")
+_SAFE = ("", "/", "+=?", "/?:@+", "!$'()*,/:;=?@+~")
+"""Characters that clients leave as they are in a URL."""
+
+
+def _is_mixed(value: str) -> bool:
+    """Say whether it could be no word of a language: a theme, a name."""
+    return any(map(str.isdigit, value)) and any(map(str.isalpha, value))
+
+
+def _spellings(secret: str) -> Iterator[tuple[bytes, bytes]]:
+    """Give the secret as plain text, and as it looks in JSON, Python, a URL or base64, each with its replacement."""
+    raw = secret.encode("utf-8", "surrogatepass")
+    # Of base64 the length stays: what is around it must still be whole.
+    yield from ((form, (b"xX" * len(form))[: len(form)]) for form in encodings.base64_forms(raw))
+    mask = MASK.encode()
+    yield raw, mask
+    if secret.isascii() and secret.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        return
+    for inside in (secret, json.dumps(secret)[1:-1]):
+        yield json.dumps(inside)[1:-1].encode(), mask
+        yield json.dumps(inside, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass"), mask
+    for text in (repr(secret), ascii(secret), repr(raw)[1:]):
+        yield text[1:-1].encode("utf-8", "surrogatepass"), mask
+    for quoted in (*(quote(raw, safe=safe) for safe in _SAFE), quote_plus(raw)):
+        yield quoted.encode(), mask
+        yield re.sub("%..", lambda found: found[0].lower(), quoted).encode(), mask

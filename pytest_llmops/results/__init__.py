@@ -1,0 +1,1 @@
+"""A finished run: records, totals and comparisons. No I/O."""

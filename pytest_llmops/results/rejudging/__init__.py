@@ -1,0 +1,27 @@
+"""Scoring stored outputs again: what a run's judge said, what another says, and what that changes. No I/O."""
+
+from __future__ import annotations
+
+from pytest_llmops.results.rejudging.changes import Change, Score, Summary, changes, score_of, summary
+from pytest_llmops.results.rejudging.outputs import Found, Output, outputs
+from pytest_llmops.results.rejudging.rendering import lines
+from pytest_llmops.results.rejudging.rescored_run import Bound, Judged, Stamp, bound_of, rebounded, rejudged
+
+__all__ = [
+    "Bound",
+    "Change",
+    "Found",
+    "Judged",
+    "Output",
+    "Score",
+    "Stamp",
+    "Summary",
+    "bound_of",
+    "changes",
+    "lines",
+    "outputs",
+    "rebounded",
+    "rejudged",
+    "score_of",
+    "summary",
+]

@@ -1,0 +1,195 @@
+"""What changed between two verdicts on the same outputs, and what that adds up to."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.results.rejudging.outputs import Output, number, scale_of, verdict_in
+
+Status: TypeAlias = Literal["pass", "fail", "recorded", "undecided", "unscored", "new"]
+SAME = 1e-9
+"""Normalised scores nearer than this are the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What a judge said of one output.
+
+    Attributes:
+        status: ``recorded`` has no bound, ``undecided`` waits for a person, ``new`` was never judged.
+        score: On the judge's own scale; None: unscored.
+        scale: Lowest and highest score; None: not known.
+        normalised: From 0 (lowest) to 1 (highest); None: unscored.
+        bound: On the judge's own scale; None: none.
+    """
+
+    status: Status = "new"
+    score: float | None = None
+    scale: tuple[float, float] | None = None
+    normalised: float | None = None
+    bound: float | None = None
+    reason: str = ""
+    error: str = ""
+    judge: str = ""
+    version: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """An output with its old and its new score."""
+
+    output: Output
+    old: Score
+    new: Score
+
+    @property
+    def delta(self) -> float | None:
+        """By how much the normalised score rose; None: one of the two is missing."""
+        if self.old.normalised is None or self.new.normalised is None:
+            return None
+        return self.new.normalised - self.old.normalised
+
+    @property
+    def changed(self) -> bool:
+        """Whether score or status is another."""
+        return self.old.status != self.new.status or abs(self.delta or 0.0) > SAME
+
+    @property
+    def worse(self) -> bool:
+        """Whether it fails now and did not before, or cannot be scored."""
+        return self.new.status == "unscored" or (self.new.status == "fail" and self.old.status != "fail")
+
+    @property
+    def order(self) -> tuple[int, float, int, int]:
+        """The worst first: failed now, unscored now, then by what the score lost; at last what was never judged, by score."""
+        first, value = 2, self.delta or 0.0
+        if self.old.status == "new":
+            first, value = 3, -1.0 if self.new.normalised is None else self.new.normalised
+        elif self.worse:
+            first = 0 if self.new.status == "fail" else 1
+        return first, value, self.output.record, self.output.place or 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What the changes of a run add up to.
+
+    Attributes:
+        pairs: Outputs that both judges scored: the means are over these.
+        old_mean: Normalised; None: there is no pair.
+        flips: How many went from one status to another, by (old, new).
+        old_errors: Why outputs had no score, and how many; ``new_errors`` likewise.
+        old_judges: Name, version and model of those who judged before; ``new_judges`` likewise.
+        scales: All scales there are.
+    """
+
+    tests: int = 0
+    outputs: int = 0
+    changed: int = 0
+    worse: int = 0
+    new: int = 0
+    pairs: int = 0
+    old_mean: float | None = None
+    new_mean: float | None = None
+    flips: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    old_errors: Mapping[str, int] = field(default_factory=dict)
+    new_errors: Mapping[str, int] = field(default_factory=dict)
+    old_judges: tuple[tuple[str, str, str], ...] = ()
+    new_judges: tuple[tuple[str, str, str], ...] = ()
+    scales: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def same_judge(self) -> bool:
+        """Whether nobody but the old judges was asked, in the same version, on what they had judged."""
+        return bool(self.old_judges) and self.old_judges == self.new_judges and not self.new
+
+    @property
+    def same_model(self) -> bool | None:
+        """Whether both sides asked the same models; None: it is not known."""
+        old, new = ({model for _, _, model in side} for side in (self.old_judges, self.new_judges))
+        return None if "" in old | new or not old or not new else old == new
+
+
+def score_of(measurement: Measurement | None) -> Score:
+    """Return what a measurement says of its output.
+
+    >>> score_of(None).status
+    'new'
+    """
+    if measurement is None:
+        return Score()
+    told = verdict_in(measurement)
+    status: Status = {"passed": "pass", "failed": "fail", "recorded": "recorded", "errored": "unscored"}[
+        measurement.status
+    ]  # type: ignore[assignment]
+    if status == "recorded" and "review" in measurement.detail:
+        status = "undecided"
+    return Score(
+        status=status,
+        score=number(told.get("score")) if status != "unscored" else None,
+        scale=scale_of(told) if status != "unscored" else None,
+        normalised=measurement.value,
+        bound=number(told.get("bound")),
+        reason=str(told.get("reason") or ""),
+        error=measurement.error,
+        judge=str(told.get("name") or measurement.name.removeprefix("judge.")),
+        version=measurement.version,
+        model=str(told.get("model") or ""),
+    )
+
+
+def changes(pairs: Iterable[tuple[Output, Measurement]]) -> list[Change]:
+    """Return each output with both its scores, the worst change first; equal ones in the order of the run."""
+    made = [Change(output=one, old=score_of(one.old), new=score_of(new)) for one, new in pairs]
+    return sorted(made, key=lambda one: one.order)
+
+
+def summary(found: Sequence[Change]) -> Summary:
+    """Add up changes; of none everything is 0, and the means are None.
+
+    >>> summary([]).old_mean is None
+    True
+    """
+    both = [
+        (one.old.normalised, one.new.normalised)
+        for one in found
+        if one.old.normalised is not None and one.new.normalised is not None
+    ]
+    ordered = sorted(found, key=lambda one: (one.output.record, one.output.place or 0))
+    judged = [one for one in ordered if one.old.status != "new"]
+    flips = Counter((one.old.status, one.new.status) for one in judged if one.old.status != one.new.status)
+    return Summary(
+        tests=len({one.output.record for one in found}),
+        outputs=len(found),
+        changed=sum(one.changed for one in judged),
+        worse=sum(one.worse for one in found),
+        new=len(found) - len(judged),
+        pairs=len(both),
+        old_mean=math.fsum(old for old, _ in both) / len(both) if both else None,
+        new_mean=math.fsum(new for _, new in both) / len(both) if both else None,
+        flips={(str(old), str(new)): count for (old, new), count in sorted(flips.items())},
+        old_errors=_errors(one.old for one in judged),
+        new_errors=_errors(one.new for one in ordered),
+        old_judges=_judges(one.old for one in judged),
+        new_judges=_judges(one.new for one in ordered),
+        scales=tuple(
+            sorted({one.scale for pair in found for one in (pair.old, pair.new) if one.scale and one.score is not None})
+        ),
+    )  # fmt: skip
+
+
+def _errors(scores: Iterable[Score]) -> dict[str, int]:
+    return dict(Counter(one.error for one in scores if one.status == "unscored").most_common())
+
+
+def _judges(scores: Iterable[Score]) -> tuple[tuple[str, str, str], ...]:
+    every = list(scores)
+    # Who is given no answer is not asked, and its version is not known.
+    known = [one for one in every if one.version or one.score is not None] or every
+    return tuple(sorted({(one.judge, one.version, one.model) for one in known}))

@@ -1,0 +1,278 @@
+"""The outputs that a run file holds: what was answered to what, and what its judge said of it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from pytest_llmops.measurement import Json, Measurement
+from pytest_llmops.protocols import Call
+from pytest_llmops.results.run import Run, TestRecord
+
+COMPARISON = "comparison of two answers, and a score judge judges one"
+CHECKLIST = "checklist, which no rubric takes the place of"
+AGREEMENT = "agreement of a judge with people"
+PASSAGES = "verdict on passages, and no answer"
+NO_ANSWER = "verdict whose answer is not stored"
+DAMAGED = "verdict whose question, reference or contexts are no texts"
+NO_TEXT = "last call without a text"
+
+Scale: TypeAlias = tuple[float, float]
+
+TOP = "judge."
+SILENT = frozenset({"embeddings", "moderations", "rerank"})
+"""Endpoints that give no text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """An answer of the application, and all that its judge was told.
+
+    Attributes:
+        record: Place of its test in the run.
+        place: Place of the old measurement in the test; None: it was never judged.
+        answer: None: the application said nothing.
+        old: What was measured; None: it was never judged.
+        usual: The scale that the old judge's scores have elsewhere in the run; None: not known, or several.
+    """
+
+    record: int
+    nodeid: str
+    answer: str | None
+    question: str = ""
+    reference: str = ""
+    contexts: tuple[str, ...] = ()
+    place: int | None = None
+    old: Measurement | None = None
+    usual: Scale | None = None
+
+    @property
+    def label(self) -> str:
+        """What tells two judgements of one test apart."""
+        return self.old.label if self.old is not None else ""
+
+    @property
+    def told(self) -> Mapping[str, Json]:
+        """What the report says of the old verdict, on the judge's own scale."""
+        return verdict_in(self.old) if self.old is not None else {}
+
+    @property
+    def judge(self) -> str:
+        """Name of the old judge."""
+        return _name(self.old) if self.old is not None else ""
+
+    @property
+    def model(self) -> str:
+        """Model of the old judge."""
+        return str(self.told.get("model") or "")
+
+    @property
+    def scale(self) -> Scale | None:
+        """Lowest and highest score of the old judge; None: not known.
+
+        A verdict without a score says nothing of the scale: what stands there may be the default's.
+        """
+        return self.usual if number(self.told.get("score")) is None else scale_of(self.told)
+
+    @property
+    def bound(self) -> float | None:
+        """The old bound on the old judge's own scale, also one that did not decide; None: there was none."""
+        review = self.old.detail.get("review") if self.old is not None else None
+        if isinstance(review, Mapping) and number(review.get("undecided")) is not None:
+            return number(review["undecided"])
+        return number(self.told.get("bound"))
+
+    @property
+    def inputs(self) -> tuple[object, ...]:
+        """What decides a verdict: of equal ones a judge is asked once."""
+        return self.answer, self.question, self.reference, self.contexts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The outputs that can be scored, in the order of the run, and how many cannot, by reason.
+
+    Attributes:
+        judges: Names of all old judges, also of those that were not asked for.
+        unjudged: Tests whose output could be scored, and never was.
+    """
+
+    outputs: tuple[Output, ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    judges: tuple[str, ...] = ()
+    unjudged: int = 0
+
+
+def outputs(run: Run, *, only: str = "", text: str = "", unjudged: bool = False) -> Found:
+    """Return the outputs of a run that a judge can score again.
+
+    Args:
+        run: The run.
+        only: Name of an old judge; empty: all.
+        text: Part of the test's node id; empty: any.
+        unjudged: Also the last answer of tests that no judge ever saw.
+
+    >>> outputs(Run()).outputs
+    ()
+    """
+    found: list[Output] = []
+    over: Counter[str] = Counter()
+    judges: dict[str, None] = {}
+    waiting = 0
+    usual = _scales(run)
+    for number_, record in enumerate(run.records):
+        if text not in record.nodeid:
+            continue
+        kept = list(_of_record(number_, record, only, over, judges, usual=usual))
+        found += kept
+        if kept or any(one.name.startswith(TOP) for one in record.measurements):
+            continue
+        last = _last_answer(number_, record)
+        waiting += last is not None and last.answer is not None
+        if unjudged and not only and last is not None:
+            if last.answer is None:
+                over[NO_TEXT] += 1
+            else:
+                found.append(last)
+    return Found(
+        outputs=tuple(found), passed_over=dict(sorted(over.items())), judges=tuple(judges), unjudged=waiting
+    )
+
+
+def _scales(run: Run) -> dict[tuple[str, str], Scale]:
+    """The scale of each judge, by name and version, that has the same one in all its scores."""
+    found: dict[tuple[str, str], set[Scale | None]] = {}
+    for one in (one for record in run.records for one in record.measurements):
+        said = verdict_in(one)
+        if number(said.get("score")) is not None:
+            found.setdefault((_name(one), one.version), set()).add(scale_of(said))
+    return {
+        judge: one for judge, scales in found.items() if len(scales) == 1 for one in scales if one is not None
+    }
+
+
+def _name(one: Measurement) -> str:
+    return str(verdict_in(one).get("name") or one.name.removeprefix(TOP))
+
+
+def _of_record(
+    number_: int,
+    record: TestRecord,
+    only: str,
+    over: Counter[str],
+    judges: dict[str, None],
+    *,
+    usual: Mapping[tuple[str, str], Scale],
+) -> Iterator[Output]:
+    for place, one in enumerate(record.measurements):
+        said = verdict_in(one)
+        if not said and not _is_agreement(one):
+            continue
+        name = _name(one)
+        judges.setdefault(name)
+        if only and only != name:
+            continue
+        why = _unfit(one)
+        if why:
+            over[why] += 1
+            continue
+        contexts = one.detail.get("contexts", [])
+        yield Output(
+            record=number_,
+            nodeid=record.nodeid,
+            answer=_text_or_none(one.detail["actual"]),
+            question=str(one.detail.get("question", "")),
+            reference=str(one.detail.get("expected", "")),
+            contexts=tuple(map(str, contexts)) if isinstance(contexts, Sequence) else (),
+            place=place,
+            old=one,
+            usual=usual.get((name, one.version)),
+        )
+
+
+def _unfit(one: Measurement) -> str:
+    """Why no score judge can be asked again, or nothing."""
+    said, detail = verdict_in(one), one.detail
+    if _is_agreement(one):
+        return AGREEMENT
+    if not one.name.startswith(TOP):
+        return PASSAGES
+    if "winner" in said:
+        return COMPARISON
+    if said.get("name") == "checklist":
+        return CHECKLIST
+    if "actual" not in detail or not isinstance(detail["actual"], str | None):
+        return NO_ANSWER
+    contexts = detail.get("contexts", [])
+    texts = [detail.get("question", ""), detail.get("expected", "")]
+    listed = list(contexts) if isinstance(contexts, list) else [None]
+    return "" if all(isinstance(text, str) for text in [*texts, *listed]) else DAMAGED
+
+
+def _is_agreement(one: Measurement) -> bool:
+    return one.name.startswith(TOP) and one.name.endswith(".kappa") and "actual" not in one.detail
+
+
+def _last_answer(number_: int, record: TestRecord) -> Output | None:
+    """The last thing the application said in a test; None: it asked nobody."""
+    asked = [one for one in record.calls if one.purpose == "app" and _answered(one)]
+    if not asked:
+        return None
+    last, case = asked[-1], record.fact("case")
+    told = [one.content for one in last.messages if one.role == "user"]
+    question = case.get("input") if "input" in case else told[-1] if told else ""
+    reference = case.get("reference")
+    return Output(
+        record=number_,
+        nodeid=record.nodeid,
+        answer=last.output or None,
+        question=question if isinstance(question, str) else json.dumps(question, ensure_ascii=False),
+        reference=reference if isinstance(reference, str) else "",
+    )
+
+
+def _answered(call: Call) -> bool:
+    """Whether a call was a conversation that got its answer; of other traffic nothing is known but the address."""
+    fine = call.status is None or call.status < 300  # noqa: PLR2004 -- HTTP
+    return fine and call.endpoint not in SILENT and bool(call.messages or call.output)
+
+
+def verdict_in(one: Measurement) -> Mapping[str, Json]:
+    """Return what a measurement tells of a judge's verdict; empty: it is none.
+
+    >>> verdict_in(Measurement(name="text.exact", value=1))
+    {}
+    """
+    said = one.detail.get("judge")
+    return said if isinstance(said, Mapping) else {}
+
+
+def scale_of(told: Mapping[str, Json]) -> Scale | None:
+    """Return lowest and highest score, as the report tells of a verdict; None: not known.
+
+    >>> scale_of({"low": 1, "high": 10}), scale_of({"low": 5, "high": 5})
+    ((1.0, 10.0), None)
+    """
+    low, high = number(told.get("low")), number(told.get("high"))
+    return (low, high) if low is not None and high is not None and low < high else None
+
+
+def number(value: Json) -> float | None:
+    """Return a number of a report as float; None for anything else, and for one that no float can be.
+
+    >>> number(3), number(True), number("3"), number(10**400)
+    (3.0, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def _text_or_none(value: Json) -> str | None:
+    return value if isinstance(value, str) else None

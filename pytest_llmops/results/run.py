@@ -1,0 +1,179 @@
+"""A run: every test of a session with what it measured, as one versioned JSON document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, TypeAlias, cast
+
+from pytest_llmops._util.text_files import put
+from pytest_llmops.errors import UsageError, WireError
+from pytest_llmops.measurement import Json, Measurement, plain
+from pytest_llmops.protocols import Call
+from pytest_llmops.results.attribution import attribution
+from pytest_llmops.results.review import review
+from pytest_llmops.results.run_file import document, named, on_one_line, share
+
+SCHEMA = "pytest-llmops/run/1"
+Outcome: TypeAlias = Literal["passed", "failed", "errored", "skipped", "xfailed", "xpassed"]
+OUTCOMES: tuple[Outcome, ...] = ("failed", "errored", "xpassed", "passed", "xfailed", "skipped")
+_WORSE: tuple[Outcome, ...] = ("errored", "failed", "xpassed", "xfailed", "skipped", "passed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestRecord:
+    """One test of a run.
+
+    Attributes:
+        nodeid: pytest's name of the test: with a measurement's name and label the key of a baseline.
+        outcome: ``errored`` is a test that could not be judged (broken fixture, no verdict, no recording).
+        message: Failure text, or the reason of a skip.
+        raised: Class of what ended a phase of the test, in their order: ``MeasurementFailed`` and ``MeasurementErrored`` are
+            verdicts on measurements, all else is something else; empty: nothing, or it is not known.
+        facts: What else is known: ``model``, ``params``, ``prompt``, ``case``, ``retriever``, ``judge``, ``cassette``; plain builtins.
+    """
+
+    __test__ = False  # pytest would collect a class of this name where a test imports it
+
+    nodeid: str
+    outcome: Outcome = "passed"
+    duration_s: float = 0.0
+    message: str = ""
+    measurements: tuple[Measurement, ...] = ()
+    calls: tuple[Call, ...] = ()
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    raised: tuple[str, ...] = ()
+
+    def add(self, other: TestRecord) -> TestRecord:
+        """Return this record with another phase of the same test added: the worse outcome stays."""
+        outcome = min(self.outcome, other.outcome, key=_WORSE.index)
+        return replace(
+            self,
+            outcome=outcome,
+            duration_s=self.duration_s + other.duration_s,
+            message="\n\n".join(text for text in (self.message, other.message) if text),
+            measurements=self.measurements + other.measurements,
+            calls=self.calls + other.calls,
+            facts={**self.facts, **other.facts},
+            raised=self.raised + other.raised,
+        )
+
+    def fact(self, kind: str) -> Mapping[str, Json]:
+        """Return the facts of one kind (``prompt``, ``case`` ...), or an empty mapping."""
+        value = self.facts.get(kind)
+        return value if isinstance(value, Mapping) else {}
+
+    def to_wire(self) -> dict[str, Json]:
+        """Return plain builtins; where retrieval and generation were measured, also which of them was bad."""
+        blame = attribution(self.measurements)
+        return {
+            "nodeid": str(plain(self.nodeid)),
+            "outcome": self.outcome,
+            "duration_s": round(self.duration_s, 6),
+            "message": str(plain(self.message)),
+            "measurements": [m.to_wire() for m in self.measurements],
+            "calls": [call.to_wire() for call in self.calls],
+            "facts": plain(self.facts, where="facts"),
+            **({"raised": [str(plain(one)) for one in self.raised]} if self.raised else {}),
+            **({"attribution": blame.sentence} if blame is not None else {}),
+        }
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Json]) -> TestRecord:
+        """Return what `to_wire` wrote; keys of a newer version are ignored."""
+        data = cast("Mapping[str, object]", wire)
+        return cls(
+            nodeid=str(data["nodeid"]),
+            outcome=cast("Outcome", data.get("outcome", "passed")),
+            duration_s=float(cast("float", data.get("duration_s", 0.0))),
+            message=str(data.get("message", "")),
+            measurements=tuple(
+                map(Measurement.from_wire, cast("list[dict[str, Json]]", data.get("measurements", [])))
+            ),
+            calls=tuple(map(Call.from_wire, cast("list[dict[str, Json]]", data.get("calls", [])))),
+            facts=cast("dict[str, Json]", data.get("facts", {})),
+            raised=tuple(map(str, cast("list[str]", data.get("raised", [])))),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """All tests of a session, in the natural order of their names.
+
+    Attributes:
+        records: One a test.
+        meta: When and with what: ``created`` (ISO 8601, UTC), ``versions``, ``settings``, ``command``.
+        notes: Sentences for a person ("2 stale interactions in ...").
+    """
+
+    records: tuple[TestRecord, ...] = ()
+    meta: Mapping[str, Json] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def count(self, outcome: Outcome) -> int:
+        """Return how many tests ended that way."""
+        return sum(record.outcome == outcome for record in self.records)
+
+    def to_json(self) -> str:
+        """Return the run as JSON text, long texts once: the same records give the same bytes."""
+        records, texts = share([record.to_wire() for record in self.records])
+        return on_one_line(
+            _dumped({**self._head(), "records": records, **({"texts": texts} if texts else {})})
+        )
+
+    def to_full_json(self) -> str:
+        """Return the run as JSON text on one line, every text where it belongs: `from_json` reads it too."""
+        # Without an indent it is C that writes it, some four times faster: every run is looked through for secrets.
+        whole = {**self._head(), "records": [record.to_wire() for record in self.records]}
+        return json.dumps(whole, ensure_ascii=False) + "\n"
+
+    def _head(self) -> dict[str, Json]:
+        return {
+            "schema": SCHEMA,
+            "meta": plain(self.meta, where="meta"),
+            "notes": plain(list(self.notes), where="notes"),
+            # Told for those who read the file; it follows from the records, and no reader of ours looks at it.
+            "review": [one.to_wire() for one in review(self.records)],
+        }
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str = "run file") -> Run:
+        """Read what `to_json` wrote.
+
+        Raises:
+            UsageError: It is no run file, one of a newer major version, or damaged; with record and key.
+        """
+        data = document(text, SCHEMA, OUTCOMES, where=where)
+        return cls(
+            records=tuple(_record(one, number, where) for number, one in enumerate(data["records"])),
+            meta=data["meta"],
+            notes=tuple(data["notes"]),
+        )
+
+
+def _dumped(value: Mapping[str, Json]) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+
+
+def _record(wire: Mapping[str, Json], number: int, where: str) -> TestRecord:
+    try:
+        return TestRecord.from_wire(wire)
+    except WireError as error:
+        raise UsageError(f"{where}: damaged: {named(wire, f'records[{number}]')}: {error}") from None
+
+
+def by_nodeid(records: Iterable[TestRecord]) -> dict[str, TestRecord]:
+    """Join the phases of each test into one record, keeping the order of first sight."""
+    joined: dict[str, TestRecord] = {}
+    for record in records:
+        seen = joined.get(record.nodeid)
+        joined[record.nodeid] = record if seen is None else seen.add(record)
+    return joined
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one step, see `put`; its folder is made if it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    put(path, text.encode("utf-8", "replace"))

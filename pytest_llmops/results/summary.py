@@ -1,0 +1,316 @@
+"""What a run adds up to: the counts, means and costs that every report shows.
+
+What could not be measured is in no mean; it is counted beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.results.attribution import attribution
+from pytest_llmops.results.cassettes import Cassettes, budget_words, cassettes
+from pytest_llmops.results.comparison import (
+    Axis,
+    Key,
+    Uneven,
+    fair,
+    function,
+    grouped,
+    in_place,
+    key_of,
+    row,
+    side_key,
+    subject,
+    text_of,
+    uneven,
+)
+from pytest_llmops.results.judges import JudgeUse, doubt, judged, judges
+from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord
+from pytest_llmops.results.usage import Latency, Traffic, counted, latency, traffic
+
+Verdict: TypeAlias = Literal["FAIL", "ERROR", "PASS", "NOT JUDGED", "EMPTY"]
+
+BINS = 10
+WORDS: Mapping[Outcome, str] = {
+    "failed": "failed",
+    "errored": "could not be judged",
+    "xpassed": "xpassed",
+    "passed": "passed",
+    "xfailed": "xfailed",
+    "skipped": "skipped",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """All measurements of one name, unit, direction and version: unlike versions are never mixed.
+
+    Attributes:
+        n: How many have a value; the statistics are of these, and None if there is none.
+        left_out: Of a comparison: rows (cases) that have no value on every side, and are in no statistics.
+        bounds: The different bounds that were asked for, smallest first.
+        histogram: Ten bins from 0 to 1 (the last one closed) for unit "1", else empty; what lies
+            outside counts in the outermost bin.
+        judged: The values come from a judge.
+        doubt: What speaks against it: "unfit", "not calibrated", "out of date", "below its bars"; empty: nothing.
+    """
+
+    name: str
+    version: str = ""
+    unit: str = "1"
+    better: Literal["higher", "lower"] = "higher"
+    n: int = 0
+    left_out: int = 0
+    mean: float | None = None
+    minimum: float | None = None
+    median: float | None = None
+    maximum: float | None = None
+    passed: int = 0
+    failed: int = 0
+    recorded: int = 0
+    errored: int = 0
+    bounds: tuple[float, ...] = ()
+    histogram: tuple[int, ...] = ()
+    judged: bool = False
+    doubt: str = ""
+
+    @property
+    def key(self) -> Key:
+        """What tells metrics apart that must not be mixed."""
+        return self.name, self.version, self.unit, self.better
+
+    @property
+    def bound(self) -> float | None:
+        """The bound, if all measurements that have one agree on it."""
+        return self.bounds[0] if len(self.bounds) == 1 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One version of a prompt, or one model, and what the tests that ran with it measured.
+
+    Attributes:
+        comparison: Number of the comparison within the run: means of two comparisons are over unlike tests.
+        left_out: Rows (cases) of the comparison that did not run on every side, and count on none.
+        unscored: Tests in which something could not be judged.
+        traffic: Of a prompt's version all calls, of a model the application's: judges are no cost of a candidate.
+    """
+
+    prompt: str = ""
+    version: str = ""
+    fingerprint: str = ""
+    aliases: tuple[str, ...] = ()
+    model: str = ""
+    comparison: int = 0
+    left_out: int = 0
+    tests: int = 0
+    passed: int = 0
+    skipped: int = 0
+    unscored: int = 0
+    metrics: tuple[Metric, ...] = ()
+    traffic: Traffic = field(default_factory=Traffic)
+    latency: Latency = field(default_factory=Latency)
+
+    @property
+    def label(self) -> str:
+        """The model, or the version as people name it: ``v2 (production)``."""
+        version = self.model or self.version or self.fingerprint[:8] or "?"
+        return f"{version} ({', '.join(self.aliases)})" if self.aliases else version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What a run adds up to.
+
+    Attributes:
+        candidates: Models side by side; empty where no test ran with several.
+        blamed: Which half of a retrieval-augmented answer did badly, in words, and in how many tests.
+    """
+
+    outcomes: Mapping[Outcome, int]
+    metrics: tuple[Metric, ...]
+    versions: tuple[Side, ...]
+    candidates: tuple[Side, ...] = ()
+    judges: tuple[JudgeUse, ...]
+    models: tuple[str, ...]
+    traffic: Traffic
+    by_purpose: Mapping[str, Traffic]
+    latency: Latency
+    cassettes: Cassettes
+    blamed: Mapping[str, int] = field(default_factory=dict)
+    budget: str = ""
+    duration_s: float
+
+    @property
+    def tests(self) -> int:
+        """How many tests there are."""
+        return sum(self.outcomes.values())
+
+    @property
+    def verdict(self) -> Verdict:
+        """The run in a word: a run in which nothing was judged did not pass."""
+        if not self.tests:
+            return "EMPTY"
+        if self.outcomes["failed"]:
+            return "FAIL"
+        if self.outcomes["errored"]:
+            return "ERROR"
+        return "PASS" if self.outcomes["passed"] + self.outcomes["xpassed"] else "NOT JUDGED"
+
+    @property
+    def sentence(self) -> str:
+        """The outcomes in words, the worst first; passed is said even when it is none."""
+        said = [
+            f"{self.outcomes[kind]:,} {WORDS[kind]}"
+            for kind in OUTCOMES
+            if self.outcomes[kind] or kind == "passed"
+        ]
+        return ", ".join(said) if self.tests else "no tests were recorded"
+
+
+def totals(run: Run) -> Totals:
+    """Add up a run; an empty one gives zero counts and empty tables.
+
+    >>> totals(Run()).sentence
+    'no tests were recorded'
+    """
+    records = run.records
+    calls = [call for record in records for call in record.calls]
+    return Totals(
+        outcomes={outcome: run.count(outcome) for outcome in OUTCOMES},
+        metrics=metrics(records),
+        versions=tuple(sides(records, "prompt")),
+        candidates=tuple(sides(records, "model")),
+        judges=judges(records),
+        models=tuple(dict.fromkeys(call.model for call in calls if call.purpose == "app" and call.model)),
+        traffic=traffic(calls),
+        by_purpose={key: traffic(group) for key, group in grouped(calls, lambda one: one.purpose).items()},
+        latency=latency(calls),
+        cassettes=cassettes(run),
+        blamed=dict(Counter(filter(None, map(blame, records)))),
+        budget=budget_words(run),
+        duration_s=math.fsum(record.duration_s for record in records),
+    )
+
+
+def blame(record: TestRecord) -> str:
+    """Return which half of a test did badly, retrieval or generation, in words; "" where none did.
+
+    >>> blame(TestRecord(nodeid="t"))
+    ''
+    """
+    found = attribution(record.measurements)
+    return found.sentence if found is not None and found.bad else ""
+
+
+def metrics(records: Iterable[TestRecord], left_out: Uneven | None = None) -> tuple[Metric, ...]:
+    """Return one `Metric` per name, unit, direction and version, in the order of first sight.
+
+    Args:
+        records: The tests.
+        left_out: Of a comparison: what is in no statistics, although it is counted.
+    """
+    odd = left_out or Uneven()
+    found = ((record, one) for record in records for one in record.measurements)
+    groups = grouped(found, lambda pair: key_of(pair[1]))
+    return tuple(_metric(group, odd) for group in groups.values())
+
+
+def _metric(group: Sequence[tuple[TestRecord, Measurement]], odd: Uneven) -> Metric:
+    all_of_them = [one for _, one in group]
+    first = all_of_them[0]
+    values = sorted(one.value for record, one in group if one.value is not None and odd.keeps(record, one))
+    statuses = [one.status for one in all_of_them]
+    middle = len(values) // 2
+    return Metric(
+        name=first.name,
+        version=first.version,
+        unit=first.unit,
+        better=first.better,
+        n=len(values),
+        left_out=odd.rows.get(key_of(first), 0),
+        mean=_mean(values),
+        minimum=values[0] if values else None,
+        median=_mean(values[middle - 1 + len(values) % 2 : middle + 1]),
+        maximum=values[-1] if values else None,
+        passed=statuses.count("passed"),
+        failed=statuses.count("failed"),
+        recorded=statuses.count("recorded"),
+        errored=statuses.count("errored"),
+        bounds=tuple(sorted({one.bound for one in all_of_them if one.bound is not None})),
+        histogram=_histogram(values) if first.unit == "1" else (),
+        judged=any(map(judged, all_of_them)),
+        doubt=next(filter(None, map(doubt, all_of_them)), ""),
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    if not values:
+        return None
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:
+        return math.fsum(value / len(values) for value in values)
+
+
+def _histogram(values: Iterable[float]) -> tuple[int, ...]:
+    bins = [0] * BINS
+    for value in values:
+        bins[int(min(max(value, 0.0), 1 - 1 / BINS / 2) * BINS)] += 1
+    return tuple(bins)
+
+
+def sides(records: Sequence[TestRecord], axis: Axis) -> Iterator[Side]:
+    """Yield what each version of each prompt, or each model, came to, over the tests that compare them fairly."""
+    for number, (group, left_out) in enumerate(fair(records, axis)):
+        ran = grouped(group, lambda one: (subject(one, axis), side_key(one, axis)))
+        rows = grouped(group, lambda one: (function(one), *row(one, axis)))
+        odd = uneven(rows.values()) if len(ran) > 1 else Uneven()
+        for key in in_place(ran, axis):
+            yield replace(side(ran[key], axis, odd), comparison=number, left_out=left_out)
+
+
+def uneven_words(sides: Iterable[Side]) -> list[tuple[str, str]]:
+    """Return which metrics have a mean over less than all rows, and how many are left out, in words."""
+    found = {one.name: one.left_out for side in sides for one in side.metrics if one.left_out}
+    return [
+        (name, f"{counted(rows, 'case')} left out without a value on every side")
+        for name, rows in found.items()
+    ]
+
+
+def side(records: Sequence[TestRecord], axis: Axis, odd: Uneven | None = None) -> Side:
+    """Add up the tests that ran on one side; there must be at least one.
+
+    Args:
+        records: Its tests.
+        axis: What the sides are.
+        odd: What was not measured on every side.
+    """
+    calls = [call for record in records for call in record.calls if axis == "prompt" or call.purpose == "app"]
+    said = records[0].fact(axis)
+    aliases = (text_of(record.fact(axis).get("alias")) for record in records)
+    version = text_of(said.get("version"))
+    return Side(
+        prompt=subject(records[0], axis),
+        version=version,
+        fingerprint=text_of(said.get("fingerprint")),
+        aliases=tuple(dict.fromkeys(alias for alias in aliases if alias not in ("", version))),
+        model=text_of(said.get("name")) if axis == "model" else "",
+        tests=len(records),
+        passed=sum(record.outcome in ("passed", "xpassed") for record in records),
+        skipped=sum(record.outcome == "skipped" for record in records),
+        unscored=sum(map(_unscored, records)),
+        metrics=metrics(records, odd),
+        traffic=traffic(calls),
+        latency=latency(calls),
+    )
+
+
+def _unscored(record: TestRecord) -> bool:
+    return record.outcome == "errored" or any(one.status == "errored" for one in record.measurements)

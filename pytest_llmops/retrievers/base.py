@@ -1,0 +1,398 @@
+"""What every search over passages does around the search itself: check, filter, embed, time.
+
+`Searcher` is the outside of a retriever. A retriever in memory or the adapter of a store adds how it finds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from pytest_llmops import recorder
+from pytest_llmops._util.text_files import canonical, kind
+from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, told
+from pytest_llmops.measurement import Json, plain, shorten
+from pytest_llmops.protocols import Chunk, Embedder, Hit, Hits
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+Scalar: TypeAlias = "str | int | float | bool"
+Conditions: TypeAlias = Mapping[str, tuple[Scalar, ...]]
+"""Key -> the values it may have; all keys have to fit."""
+
+BATCH = 1024
+"""Texts of one call to an embedder."""
+
+
+class Searcher(ABC):
+    """A search over passages: arguments are checked, the time is taken, foreign errors are told.
+
+    Attributes:
+        name: Of the corpus, for errors and reports.
+        k: How many hits `search` returns at most.
+        where: What an error calls it.
+    """
+
+    def __init__(self, *, k: int, name: str, where: str) -> None:
+        __tracebackhide__ = True
+        self.k = checked_k(k)
+        self.name = name
+        self.where = where
+
+    @property
+    @abstractmethod
+    def documents(self) -> int | None:
+        """How many passages there are; None where the store does not say."""
+
+    def listing(self) -> list[Chunk]:
+        """Return every passage, for checks of the index itself.
+
+        Raises:
+            UsageError: The store has no way to list them.
+        """
+        raise UsageError(
+            f"{self.where}: cannot be listed; pass its documents as a mapping of id to text, modification time or Stamp"
+        )
+
+    def search(self, query: str, k: int | None = None, filters: Mapping[str, Json] | None = None) -> Hits:
+        """Return at most ``k`` hits, best first; the latency is that of query embedding and search.
+
+        Args:
+            query: A text. Without anything to look for (empty, only punctuation) there are no hits.
+            k: The most hits; left out: the retriever's own number.
+            filters: Metadata that a hit must have: key -> a value, or a list of which one will do.
+
+        Raises:
+            UsageError: ``k`` is less than 1, the query is no text, or a filter cannot be read.
+            CorpusError: The store cannot be searched, an id is found twice, or a score is no number.
+        """
+        __tracebackhide__ = True
+        limit = self.k if k is None else checked_k(k)
+        if not isinstance(query, str):
+            raise UsageError(f"search: expected a text as query, got {kind(query)}")
+        wanted = conditions(filters)
+        started = time.perf_counter()
+        try:
+            found = tuple(self._found(query, limit, wanted))
+        except LLMOpsError:
+            raise
+        except Exception as error:
+            raise CorpusError(f"the search failed: {shorten(told(error), 400)}", self.where) from error
+        elapsed = time.perf_counter() - started
+        _check_hits(found, self.where)
+        return Hits(found, query=query, latency_s=elapsed)
+
+    @abstractmethod
+    def _found(self, query: str, limit: int, wanted: Conditions) -> Iterable[Hit]:
+        """Return at most ``limit`` hits, best first; may raise anything."""
+
+
+def _check_hits(hits: Sequence[Hit], where: str) -> None:
+    __tracebackhide__ = True
+    seen: set[str] = set()
+    for hit in hits:
+        if not math.isfinite(hit.score):
+            raise CorpusError(
+                f"{shorten(hit.id, 60)!r} has the score {hit.score}: expected a number, by which hits can be ordered; is its "
+                "vector all zero, or NaN?",
+                where,
+            )
+        if hit.id in seen:
+            raise CorpusError(
+                f"the id {shorten(hit.id, 60)!r} was found twice: expected an id of its own for every passage; "
+                "give the passages other ids, or name another field as id",
+                where,
+            )
+        seen.add(hit.id)
+
+
+def checked_k(k: object) -> int:
+    """Return how many hits are wanted.
+
+    Raises:
+        UsageError: It is no whole number of at least 1.
+
+    >>> checked_k(3)
+    3
+    """
+    __tracebackhide__ = True
+    number: object = builtin(k)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise UsageError(f"k: expected a whole number of at least 1, got {k!r}")
+    return number
+
+
+def conditions(filters: Mapping[str, Json] | None) -> dict[str, tuple[Scalar, ...]]:
+    """Return filters in one form: key -> the values it may have; none: all passages fit.
+
+    Raises:
+        UsageError: It is no mapping, or a value is something else than a text, a number, true or false, or a
+            list of those. Operators of a store's own ("$gt") are not translated.
+
+    >>> conditions({"lang": "de", "year": [2025, 2026]})
+    {'lang': ('de',), 'year': (2025, 2026)}
+    """
+    __tracebackhide__ = True
+    if filters is None:
+        return {}
+    if not isinstance(filters, Mapping):
+        raise UsageError(f"filters: expected a mapping of key to value, got {kind(filters)}")
+    found: dict[str, tuple[Scalar, ...]] = {}
+    for key, one in cast("Mapping[object, Json]", filters).items():
+        if not isinstance(key, str) or not key:
+            raise UsageError(f"filters: expected a name as key, got {shorten(repr(key), 60)}")
+        found[key] = _values(key, one)
+    return found
+
+
+def _values(key: str, given: object) -> tuple[Scalar, ...]:
+    __tracebackhide__ = True
+    several = isinstance(given, (list, tuple, set, frozenset))
+    values = tuple(cast("Iterable[object]", given)) if several else (given,)
+    if isinstance(given, (set, frozenset)):
+        values = tuple(sorted(values, key=repr))
+    values = tuple(map(builtin, values))
+    for one in values:
+        if not isinstance(one, (str, int, float)) or (isinstance(one, float) and not math.isfinite(one)):
+            shown = shorten(repr(one), 60)
+            raise UsageError(
+                f"filters: {shorten(key, 60)}: expected a text, a number, true or false, or a list of those, "
+                f"got {shown}; a store's own operators can be used on the store itself"
+            )
+    if not values:
+        raise UsageError(f"filters: {shorten(key, 60)}: expected at least one value, got an empty list")
+    return cast("tuple[Scalar, ...]", values)
+
+
+def builtin(value: Any) -> Any:
+    """Return a scalar of NumPy as Python's own, and anything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+
+
+def fits(metadata: Mapping[str, Json], wanted: Conditions) -> bool:
+    """Whether a passage's metadata meets all conditions.
+
+    A key may be a path ("file.name"). A list in the metadata fits if one of its elements does. ``1`` is
+    ``1.0``, and neither is ``True``. A key that is not there does not fit.
+
+    >>> fits({"tags": ["new", "de"], "page": 3}, {"tags": ("de", "en"), "page": (3.0,)})
+    True
+    >>> fits({"page": 1}, {"page": (True,)})
+    False
+    """
+    for key, values in wanted.items():
+        held = _held(metadata, key)
+        several = held if isinstance(held, (list, tuple)) else [held]
+        if not any(_same(one, value) for one in several for value in values):
+            return False
+    return True
+
+
+def _held(metadata: Mapping[str, Json], key: str) -> Json:
+    if key in metadata:
+        return metadata[key]
+    first, dot, rest = key.partition(".")
+    inner = metadata.get(first)
+    return _held(inner, rest) if dot and isinstance(inner, Mapping) else None
+
+
+def _same(one: object, other: Scalar) -> bool:
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
+def usable_embedder(given: Embedder | str, where: str) -> Embedder:
+    """Return an embedder whose vectors can be kept; a name is looked up.
+
+    Raises:
+        UnknownName: There is no embedder of that name.
+        UsageError: It is no embedder, or one whose vectors of two calls cannot be compared.
+
+    >>> class Fitted:
+    ...     version, across_calls = "fitted/1", False
+    ...     def embed(self, texts): ...
+    >>> usable_embedder(Fitted(), "the index")
+    Traceback (most recent call last):
+    pytest_llmops.errors.UsageError: the index: expected an embedder whose vectors can be kept, got fitted/1, ...
+    """
+    __tracebackhide__ = True
+    found = recorder.lookup("embedder", given) if isinstance(given, str) else given
+    if not callable(getattr(found, "embed", None)) or not hasattr(found, "version"):
+        raise UsageError(
+            f"{where}: expected an embedder, an object with embed(texts) and a version, got {type(found).__name__}"
+        )
+    embedder = cast("Embedder", found)
+    if not getattr(embedder, "across_calls", True):
+        raise UsageError(
+            f"{where}: expected an embedder whose vectors can be kept, got {embedder.version}, which fits itself to the "
+            "texts of one call, so that a query cannot be compared with what was embedded before; use "
+            "'hashing', 'minilm' or an embedding model"
+        )
+    return embedder
+
+
+def embedded(embedder: Embedder, texts: Sequence[str], where: str) -> NDArray[float32]:
+    """Return ``(len(texts), dim)`` float32 vectors, each of unit length or all zero.
+
+    Raises:
+        UsageError: The embedder gave something else: another number of rows, NaN, rows of unlike length.
+        LLMOpsError: What it raised of its own; any other exception goes through as it is.
+    """
+    __tracebackhide__ = True
+    import numpy as np
+
+    from pytest_llmops.metrics.vectors import as_rows
+
+    parts: list[NDArray[float32]] = []
+    for start in range(0, len(texts), BATCH):
+        batch = list(texts[start : start + BATCH])
+        try:
+            rows = as_rows(embedder.embed(batch), count=len(batch), name="vectors")
+        except ValueError as error:
+            raise UsageError(f"{where}: the embedder {embedder.version} gave bad {error}") from None
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        unit = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+        parts.append(unit.astype(np.float32))
+    widths = {part.shape[1] for part in parts}
+    if len(widths) > 1:
+        raise UsageError(
+            f"{where}: the embedder {embedder.version} gave vectors of {sorted(widths)} numbers: expected one length"
+        )
+    return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
+
+
+def query_vector(
+    embedder: Embedder, query: str, where: str, dim: int | None = None
+) -> NDArray[float32] | None:
+    """Return the vector of a query; None if it has no direction, so that nothing can be near it.
+
+    Raises:
+        CorpusError: It has another length than the vectors it should be compared with.
+        UsageError: The embedder gave no vector.
+    """
+    __tracebackhide__ = True
+    (vector,) = embedded(embedder, [query], where)
+    if dim is not None and len(vector) != dim:
+        raise CorpusError(
+            f"expected a query vector of {dim} numbers, as the index has them, got {len(vector)} from the embedder "
+            f"{embedder.version}; search with the embedder that the index was built with, or build it again",
+            where,
+        )
+    return vector if vector.any() else None
+
+
+def closeness(distance: float, space: str) -> float:
+    """Return a distance turned round, so that more is better and the order stays.
+
+    ``cosine``, ``ip`` and ``dot``: 1 - distance, which is the cosine or the dot product again. Any other
+    (``l2``, ``manhattan`` ...), from 0 on: 1 / (1 + distance), from 1 (the same) down to 0.
+
+    >>> closeness(0.25, "cosine"), closeness(3.0, "l2")
+    (0.75, 0.25)
+    """
+    if space in ("cosine", "ip", "dot"):
+        return 1.0 - float(distance)
+    return 1.0 / (1.0 + float(distance))
+
+
+def portable(metadata: Mapping[str, Any] | None) -> dict[str, Json]:
+    """Return a store's metadata as plain values: times as ISO text, bytes by their number, NaN as null.
+
+    >>> portable({"page": 3, "image": b"%PNG"})
+    {'page': 3, 'image': '(4 bytes)'}
+    """
+    return {str(key): _portable(one) for key, one in (metadata or {}).items()}
+
+
+def _portable(value: Any) -> Json:
+    if isinstance(value, Mapping):
+        return {str(key): _portable(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_portable(one) for one in value]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"({len(value):,} bytes)"
+    try:
+        return plain(value)
+    except LLMOpsError:
+        if isinstance(value, float):
+            return None
+        return str(value.isoformat()) if hasattr(value, "isoformat") else shorten(str(value))
+
+
+def package(name: str, install: str, feature: str) -> Any:
+    """Return an optional package, imported now.
+
+    Raises:
+        UsageError: It is not installed; names the install command.
+
+    >>> package("no_such_package", "no-such-package", "NoRetriever")
+    Traceback (most recent call last):
+    pytest_llmops.errors.UsageError: NoRetriever needs the package 'no-such-package', which is not installed: pip install no-such-package
+    """
+    __tracebackhide__ = True
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != name.partition(".")[0]:
+            raise
+        raise UsageError(
+            f"{feature} needs the package {install!r}, which is not installed: pip install {install}"
+        ) from None
+
+
+def existing(path: str | Path, holds: str) -> Path:
+    """Return the path of a store that is there: opening one that is not would make an empty one.
+
+    Raises:
+        CorpusError: There is nothing.
+    """
+    __tracebackhide__ = True
+    place = Path(path)
+    if not place.exists():
+        raise CorpusError(f"no such file or folder: expected {holds}; build the index first", place)
+    return place
+
+
+def check_corpus(chunks: Iterable[Chunk], where: str, *, empty: bool = False) -> tuple[Chunk, ...]:
+    """Return chunks as a tuple, if there are some (or there may be none) and each has an id of its own.
+
+    Raises:
+        UsageError: It is nothing that chunks can be taken from.
+        CorpusError: There is none, something is no chunk, or two have the same id.
+    """
+    __tracebackhide__ = True
+    if isinstance(chunks, (str, bytes, Mapping)) or not isinstance(chunks, Iterable):
+        raise UsageError(f"{where}: expected chunks, a list or any iterable of Chunk, got {kind(chunks)}")
+    given = tuple(chunks)
+    if not given and not empty:
+        raise CorpusError("the corpus is empty: expected at least one chunk", where)
+    seen: set[str] = set()
+    for chunk in given:
+        if not isinstance(chunk, Chunk):
+            raise CorpusError(f"expected chunks, got {kind(chunk)}: wrap it as Chunk(id=, text=)", where)
+        if chunk.id in seen:
+            raise CorpusError(f"duplicate id {shorten(chunk.id, 60)!r}", where)
+        seen.add(chunk.id)
+    return given
+
+
+def content(chunk: Chunk) -> str:
+    """Return all that a chunk holds as one text, for its fingerprint."""
+    return canonical([chunk.id, chunk.text, plain(chunk.metadata, where=f"metadata of chunk {chunk.id}")])
+
+
+def searched(chunk: Chunk) -> str:
+    """Return the text a chunk is found by: a title in its metadata comes first."""
+    title = chunk.metadata.get("title", "")
+    return f"{title}\n{chunk.text}" if isinstance(title, str) and title else chunk.text
+
+
+def as_hit(chunk: Chunk, score: float) -> Hit:
+    """Return a chunk as a hit."""
+    return Hit(id=chunk.id, text=chunk.text, score=score, metadata=chunk.metadata)

@@ -1,0 +1,227 @@
+"""A LanceDB table as a retriever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pytest_llmops.errors import CorpusError, UnknownName, UsageError, closest, listing, told
+from pytest_llmops.measurement import shorten
+from pytest_llmops.protocols import Chunk, Embedder, Hit
+from pytest_llmops.retrievers.base import (
+    Conditions,
+    Scalar,
+    Searcher,
+    closeness,
+    existing,
+    package,
+    portable,
+    query_vector,
+    usable_embedder,
+)
+
+
+class LanceRetriever(Searcher):
+    """A LanceDB table: a row is a passage, its other columns are the metadata.
+
+    Scores are the distances turned round: 1 - distance for ``cosine`` and ``dot``, 1 / (1 + distance) for
+    ``l2``, which is LanceDB's squared one. A row without a text (an image, a table) is a hit with an empty
+    text; of bytes the metadata keeps their number. Filters become SQL, applied before the search.
+
+    Attributes:
+        table: The table, as it was given.
+    """
+
+    def __init__(
+        self,
+        table: Any,
+        *,
+        embedder: Embedder | str | None = None,
+        k: int = 5,
+        name: str = "",
+        id_column: str = "id",
+        text_column: str = "text",
+        vector_column: str = "",
+        distance: Literal["l2", "cosine", "dot"] = "l2",
+    ) -> None:
+        """Wrap a table that you opened.
+
+        Args:
+            table: A ``lancedb`` table.
+            embedder: What embeds queries: the one the table was filled with. Left out: the table's own
+                embedding function.
+            k: The most hits `search` returns unless it is told otherwise.
+            name: For errors and reports; left out: the table's.
+            id_column: Column of the ids, of texts or numbers.
+            text_column: Column of the texts; empty: there is none.
+            vector_column: Column of the vectors; left out: the only one.
+            distance: What to search by; an index of the table has to be made for the same.
+
+        Raises:
+            UsageError: It is no table, ``k`` is less than 1, or the embedder cannot be used.
+            UnknownName: The table has no such column.
+        """
+        __tracebackhide__ = True
+        if not callable(getattr(table, "search", None)) or not hasattr(table, "schema"):
+            raise UsageError(f"LanceRetriever: expected a lancedb table, got {type(table).__name__}")
+        title = name or str(table.name)
+        super().__init__(k=k, name=title, where=f"LanceDB table {shorten(title, 60)!r}")
+        if distance not in ("l2", "cosine", "dot"):
+            raise UsageError(f"{self.where}: expected distance to be l2, cosine or dot, got {distance!r}")
+        self.table = table
+        self.distance = distance
+        self.embedder = None if embedder is None else usable_embedder(embedder, self.where)
+        self._schema = table.schema
+        self._types = package("pyarrow", "lancedb", "LanceRetriever").types
+        self._vectors = self._columns_of_vectors()
+        self._id = self._column(id_column, "id_column")
+        self._text = self._column(text_column, "text_column") if text_column else ""
+        self._vector = self._column(vector_column, "vector_column") if vector_column else self._only_vector()
+
+    @classmethod
+    def open(cls, path: str | Path, table: str, **options: Any) -> LanceRetriever:
+        """Open a table of a database on disk; the options are those of the constructor.
+
+        Raises:
+            CorpusError: There is no database at that path, or it cannot be opened.
+            UnknownName: It has no such table; names those it has.
+            UsageError: The package is not installed, or as for the constructor.
+        """
+        __tracebackhide__ = True
+        lancedb = package("lancedb", "lancedb", "LanceRetriever")
+        place = existing(path, "the folder of a LanceDB database")
+        names = sorted(one.stem for one in place.glob("*.lance"))
+        if table not in names:
+            raise UnknownName("LanceDB table", table, names, where=str(place))
+        try:
+            found = lancedb.connect(str(place)).open_table(table)
+        except Exception as error:
+            raise CorpusError(
+                f"the table {shorten(table, 60)!r} cannot be opened: {shorten(told(error), 400)}", place
+            ) from error
+        return cls(found, **options)
+
+    @property
+    def documents(self) -> int:
+        """How many rows the table has."""
+        return int(self.table.count_rows())
+
+    def listing(self) -> list[Chunk]:
+        """Return every row, in the table's order."""
+        columns = [one for one in self._schema.names if one not in self._vectors]
+        rows = self.table.to_arrow().select(columns).to_pylist()
+        return [Chunk(id=self._named(row), text=self._worded(row), metadata=self._rest(row)) for row in rows]
+
+    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
+        condition = " AND ".join(self._clause(key, values) for key, values in wanted.items())
+        asked = self._asked(query)
+        if asked is None:
+            return []
+        search = self.table.search(asked, vector_column_name=self._vector, query_type="vector")
+        search = search.distance_type(self.distance).limit(limit)
+        if condition:
+            search = search.where(condition, prefilter=True)
+        return [
+            Hit(
+                id=self._named(row),
+                text=self._worded(row),
+                score=closeness(row["_distance"], self.distance),
+                metadata=self._rest(row),
+            )
+            for row in search.to_list()
+        ]
+
+    def _asked(self, query: str) -> Any:
+        __tracebackhide__ = True
+        if self.embedder is None:
+            if not self.table.embedding_functions.get(self._vector):
+                raise UsageError(
+                    f"{self.where}: expected an embedder, as the table has no embedding function for {self._vector!r}; "
+                    "pass embedder=, the one it was filled with"
+                )
+            return query if query.strip() else None
+        dim = getattr(self._schema.field(self._vector).type, "list_size", None)
+        return query_vector(self.embedder, query, self.where, dim)
+
+    def _named(self, row: dict[str, Any]) -> str:
+        __tracebackhide__ = True
+        if row[self._id] is None:
+            raise CorpusError(
+                f"a row has no id: expected one in every row of the column {self._id!r}; fill it, or name another by id_column",
+                self.where,
+            )
+        return str(row[self._id])
+
+    def _worded(self, row: dict[str, Any]) -> str:
+        return str(row[self._text] or "") if self._text else ""
+
+    def _rest(self, row: dict[str, Any]) -> dict[str, Any]:
+        own = {self._id, self._text, "_distance", *self._vectors}
+        return portable({key: one for key, one in row.items() if key not in own})
+
+    def _columns_of_vectors(self) -> list[str]:
+        types = self._types
+        return [
+            one.name
+            for one in self._schema
+            if types.is_fixed_size_list(one.type) and types.is_floating(one.type.value_type)
+        ]
+
+    def _only_vector(self) -> str:
+        __tracebackhide__ = True
+        found = self._vectors
+        if len(found) != 1:
+            raise UsageError(
+                f"{self.where}: expected one column of vectors, got {listing(found)}; name it by vector_column="
+            )
+        return found[0]
+
+    def _column(self, name: str, argument: str) -> str:
+        __tracebackhide__ = True
+        if name not in self._schema.names:
+            raise UnknownName("column", name, self._schema.names, where=f"{argument} of {self.where}")
+        return name
+
+    def _clause(self, key: str, values: tuple[Scalar, ...]) -> str:
+        """Return a condition as SQL; a column of lists fits if one of its elements does."""
+        __tracebackhide__ = True
+        names, held = self._typed(key)
+        types = self._types
+        several = types.is_list(held) or types.is_large_list(held)
+        texts = ", ".join(self._literal(key, one, held.value_type if several else held) for one in values)
+        column = ".".join(f"`{one}`" for one in names)
+        return f"array_has_any({column}, [{texts}])" if several else f"{column} IN ({texts})"
+
+    def _typed(self, key: str) -> tuple[list[str], Any]:
+        """Return the path of a column, and its type."""
+        __tracebackhide__ = True
+        types = self._types
+        names = [key] if key in self._schema.names else key.split(".")
+        fields = {one.name: one.type for one in self._schema}
+        held: Any = None
+        for name in names:
+            if name not in fields or "`" in name:
+                near = closest(name, fields)
+                hint = f"; did you mean {near!r}?" if near else ""
+                raise UsageError(
+                    f"{self.where}: filters: expected one of the columns {listing(fields)}, got {shorten(key, 60)!r}{hint}"
+                )
+            held = fields[name]
+            fields = {one.name: one.type for one in held} if types.is_struct(held) else {}
+        return names, held
+
+    def _literal(self, key: str, value: Scalar, held: Any) -> str:
+        __tracebackhide__ = True
+        types = self._types
+        if isinstance(value, bool) and types.is_boolean(held):
+            return str(value).lower()
+        if isinstance(value, str) and (types.is_string(held) or types.is_large_string(held)):
+            return "'" + value.replace("'", "''") + "'"
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if types.is_floating(held):
+                return repr(float(value))
+            if types.is_integer(held) and float(value).is_integer():
+                return str(int(value))
+        raise UsageError(
+            f"{self.where}: filters: {shorten(key, 60)}: expected a value of the column's type {held}, got {shorten(repr(value), 60)}"
+        )

@@ -1,0 +1,247 @@
+"""Python types as schemas: pydantic models, and what pydantic's TypeAdapter understands. pydantic decides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from types import UnionType
+from typing import Any, TypeAlias, Union, cast, get_args, get_origin
+
+from pytest_llmops.errors import SchemaError
+from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.schemas.differences import (
+    MAX_DIFFERENCES,
+    Difference,
+    Form,
+    Unfinished,
+    got,
+    missing,
+    nearest_form,
+    unknown,
+)
+from pytest_llmops.schemas.json_extraction import Parts
+
+Steps: TypeAlias = tuple[tuple[str | int, bool], ...]
+"""The way to an error of pydantic: a step is a key, or the name of a union's member (True)."""
+
+_SHOULD_BE = "Input should be "
+
+
+@dataclass(frozen=True, slots=True)
+class TypeSchema:
+    """A type, asked whether it accepts the JSON of a value, as ``model_validate_json`` does."""
+
+    name: str
+    validate: Callable[[str], object]
+    json_schema: Callable[[], Mapping[str, Any]]
+
+    def differences(self, value: Json, *, unfinished: Unfinished | None = None) -> list[Difference]:
+        """See `pytest_llmops.schemas.Schema`; what a validator of the type raises by mistake goes through."""
+        try:
+            self.validate(json.dumps(value))
+        except ValueError as error:
+            listed = getattr(error, "errors", None)
+            if not callable(listed):
+                raise
+            found = cast("list[dict[str, Any]]", listed())
+        else:
+            return []
+        if unfinished is not None:
+            found = _undecided_left_out(value, found, unfinished)
+        known = self._known() if any(one["type"] in _ABOUT_KEYS for one in found) else ()
+        errors = [_Error(_steps(value, one), _difference(one, known), one["type"]) for one in found]
+        return list(dict.fromkeys(_sorted_out((), errors)))[:MAX_DIFFERENCES]
+
+    def _known(self) -> tuple[str, ...]:
+        try:
+            schema = self.json_schema()
+        except Exception:  # noqa: BLE001 -- not every type has a JSON Schema; then there is no hint
+            return ()
+        return tuple(_properties(schema))
+
+
+def _undecided_left_out(
+    value: Json, found: Sequence[dict[str, Any]], unfinished: Unfinished
+) -> list[dict[str, Any]]:
+    """Return the errors without those that the rest of an unfinished value could still mend.
+
+    Where it could mend all that speaks against one member of a union, nothing is left of the others either.
+    """
+    left = [one for one in found if not _may_still_fit(_steps(value, one), one, unfinished)]
+    members = {step for one in found for step in _members(_steps(value, one))}
+    against = {step for one in left for step in _members(_steps(value, one))}
+    free = {step[0] for step in members - against}
+    return [one for one in left if not free.intersection(step[0] for step in _members(_steps(value, one)))]
+
+
+def _members(steps: Steps) -> Iterator[tuple[Steps, str | int]]:
+    """Yield the members of unions on the way to an error, each with the place of its union."""
+    for at, (part, is_member) in enumerate(steps):
+        if is_member:
+            yield steps[:at], part
+
+
+def _may_still_fit(steps: Steps, error: Mapping[str, Any], unfinished: Unfinished) -> bool:
+    place = tuple(part for part, is_member in steps if not is_member)
+    if error["type"] == "missing":
+        return unfinished.grows(place[:-1])
+    # A wrong kind of value stays one; a limit, a pattern or a validator of the user's may find the rest right.
+    kind = str(error["type"]).endswith("_type") or error["type"] in (
+        "too_long",
+        "string_too_long",
+        *_ABOUT_KEYS,
+    )
+    return not kind and (place == unfinished.text or unfinished.grows(place))
+
+
+def is_model(schema: object) -> bool:
+    """Say whether this is a pydantic model's class, without importing pydantic."""
+    return isinstance(schema, type) and all(
+        callable(getattr(schema, name, None)) for name in ("model_json_schema", "model_validate")
+    )
+
+
+def of_model(model: Any) -> TypeSchema:
+    """Return the schema of a pydantic model's class."""
+    validate = getattr(model, "model_validate_json", None)
+    if not callable(validate):
+
+        def validate(text: str) -> object:
+            return model.model_validate(json.loads(text))
+
+    return TypeSchema(type_name(model), validate, model.model_json_schema)
+
+
+def of_type(given: object) -> TypeSchema:
+    """Return the schema of a dataclass, a TypedDict, ``list[Order]`` or another type pydantic understands.
+
+    Raises:
+        SchemaError: pydantic does not understand it.
+    """
+    __tracebackhide__ = True
+    try:
+        return _adapted(given)
+    except TypeError:  # an annotation that cannot be hashed
+        return _adapted.__wrapped__(given)
+
+
+@lru_cache(maxsize=64)
+def _adapted(given: Any) -> TypeSchema:
+    __tracebackhide__ = True
+    from pydantic import TypeAdapter
+    from pydantic.errors import PydanticUserError
+
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(given)
+    except (PydanticUserError, NameError) as error:
+        first = str(error).partition("\n")[0]
+        raise SchemaError(f"pydantic cannot check the type {type_name(given)}: {shorten(first)}") from None
+    return TypeSchema(type_name(given), adapter.validate_json, adapter.json_schema)
+
+
+def type_name(given: object) -> str:
+    """Return the name of a type as one writes it.
+
+    >>> type_name(dict[str, list[int]]), type_name(int | None)
+    ('dict[str, list[int]]', 'int | None')
+    """
+    if given is type(None):
+        return "None"
+    names = [type_name(argument) for argument in get_args(given)]
+    if get_origin(given) in (Union, UnionType):
+        return " | ".join(names)
+    name = str(getattr(given, "__name__", None) or given)
+    return f"{name}[{', '.join(names)}]" if names else name
+
+
+_ABOUT_KEYS = ("missing", "extra_forbidden", "unexpected_keyword_argument")
+
+
+@dataclass(frozen=True, slots=True)
+class _Error:
+    steps: Steps
+    difference: Difference
+    kind: str
+
+
+def _steps(value: object, error: Mapping[str, Any]) -> Steps:
+    steps: list[tuple[str | int, bool]] = []
+    at = value
+    for place, part in enumerate(error["loc"], start=1):
+        if isinstance(at, Mapping) and str(part) in at:
+            at = at[str(part)]
+        elif isinstance(at, Sequence) and not isinstance(at, str) and part in range(len(at)):
+            at = at[part]
+        elif not (place == len(error["loc"]) and error["type"] == "missing"):
+            steps.append((part, True))
+            continue
+        steps.append((part, False))
+    return tuple(steps)
+
+
+def _difference(error: Mapping[str, Any], known: Sequence[str]) -> Difference:
+    place: Parts = tuple(error["loc"])
+    present = error["input"]
+    if error["type"] == "missing" and place:
+        return missing(place, "", present if isinstance(present, Mapping) else (), known)
+    if error["type"] in _ABOUT_KEYS and place:
+        return unknown(place, known)
+    text = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    expected = f"expected {text.removeprefix(_SHOULD_BE)}" if text.startswith(_SHOULD_BE) else text
+    return Difference(place, expected, got(present))
+
+
+def _sorted_out(place: Parts, errors: Sequence[_Error]) -> Iterator[Difference]:
+    """Yield the differences in order; of a union only those of the member that is nearest."""
+    unions: dict[Parts, dict[str | int, list[_Error]]] = {}
+    order: list[Parts | Difference] = []
+    for error in errors:
+        keys = _until_member(error)
+        if len(keys) == len(error.steps):
+            there = (*place, *keys)
+            order.append(Difference(there, error.difference.expected, error.difference.got))
+            continue
+        member, rest = error.steps[len(keys)][0], error.steps[len(keys) + 1 :]
+        if keys not in unions:
+            order.append(keys)
+        unions.setdefault(keys, {}).setdefault(member, []).append(_Error(rest, error.difference, error.kind))
+    for one in order:
+        if isinstance(one, Difference):
+            yield one
+        else:
+            yield from _nearest_member((*place, *one), unions[one])
+
+
+def _until_member(error: _Error) -> Parts:
+    keys: list[str | int] = []
+    for part, is_member in error.steps:
+        if is_member:
+            break
+        keys.append(part)
+    return tuple(keys)
+
+
+def _nearest_member(place: Parts, members: Mapping[str | int, Sequence[_Error]]) -> list[Difference]:
+    forms = [
+        Form(
+            shorten(str(member), 60),
+            tuple(_sorted_out(place, errors)),
+            sum(error.kind == "literal_error" for error in errors),
+        )
+        for member, errors in members.items()
+    ]
+    return list(forms[0].differences) if len(forms) == 1 else nearest_form(place, forms)
+
+
+def _properties(schema: object) -> Iterator[str]:
+    """Yield the names of all keys that a JSON Schema knows, anywhere in it."""
+    if isinstance(schema, Mapping):
+        if isinstance(schema.get("properties"), Mapping):
+            yield from schema["properties"]
+        for child in schema.values():
+            yield from _properties(child)
+    elif isinstance(schema, list):
+        for child in schema:
+            yield from _properties(child)

@@ -1,0 +1,1 @@
+"""What a text means, offline: similarity, checks, grounding."""

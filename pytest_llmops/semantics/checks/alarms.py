@@ -1,0 +1,84 @@
+"""What a guard says.
+
+How guards word what they found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from pytest_llmops.semantics.checks.alignment import Pair
+from pytest_llmops.semantics.checks.sentence import Sentence, Token
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One difference of meaning that a guard saw.
+
+    Attributes:
+        guard: Its name, to switch it off by.
+        message: One sentence for a person; quotes both texts.
+        expected: The words of the reference.
+        actual: The words of the answer, empty where it leaves something out.
+    """
+
+    guard: str
+    message: str
+    expected: str
+    actual: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What all guards said of two texts.
+
+    Attributes:
+        alarms: In the order of the reference; none: no guard saw a difference, which is no proof of sameness.
+        without: What was *not* looked at, as sentences: guards that do not exist for the language, sentences
+            beyond the limit.
+    """
+
+    alarms: tuple[Alarm, ...] = ()
+    without: tuple[str, ...] = ()
+
+
+MAX_QUOTE = 60
+MAX_SENTENCE = 120
+
+
+class Found(NamedTuple):
+    """An alarm, and the change it explains; None: it was found beside the alignment."""
+
+    alarm: Alarm
+    change: int | None = None
+
+
+class Guard(Protocol):
+    """Finds one kind of difference in a pair; ``claimed`` are changes that a guard before it has explained."""
+
+    def __call__(self, pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:
+        """Yield what it found."""
+
+
+def quoted(text: str, limit: int = MAX_QUOTE) -> str:
+    """Return a text in quotes, in one line, cut."""
+    shown = "".join(char if char.isprintable() else " " for char in text)
+    return f'"{shown[: limit - 3]}..."' if len(shown) > limit else f'"{shown}"'
+
+
+def span(sentence: Sentence, tokens: Sequence[Token]) -> str:
+    """Return the piece of a sentence that tokens cover, as written."""
+    return sentence.text[tokens[0].start : tokens[-1].end] if tokens else ""
+
+
+def alarm(guard: str, what: str, expected: str, actual: str) -> Alarm:
+    """Return an alarm about two pieces of text."""
+    if expected and actual:
+        text = f"{what}: the reference says {quoted(expected)}, the answer {quoted(actual)}"
+    elif expected:
+        text = f"{what}: the reference says {quoted(expected)}, the answer does not"
+    else:
+        text = f"{what}: the answer says {quoted(actual)}, the reference does not"
+    return Alarm(guard, text, expected, actual)

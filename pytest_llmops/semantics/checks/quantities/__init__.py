@@ -1,0 +1,1 @@
+"""Numbers, units, dates and money, read out of a sentence."""

@@ -1,0 +1,181 @@
+"""A bound that was measured on labelled pairs, and the one embedder it holds for."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import cast
+
+from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
+from pytest_llmops.errors import UsageError
+from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.protocols import Embedder
+from pytest_llmops.settings import Settings
+
+SCHEMA = "pytest-llmops/threshold/"
+MAJOR = 1
+COMMAND = "llmops calibrate semantic"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """The least similarity of two texts that say the same, for one version of one embedder.
+
+    Attributes:
+        value: The bound, 0 to 1.
+        embedder: Name of the embedder it was measured with, as it is asked for.
+        version: The embedder's version. A cosine of 0.7 is much for one embedder and little for another:
+            with any other version the threshold is refused.
+        rule: How the cut was chosen.
+        facts: What the calibration saw: counts, area under the curve, figures at the cut.
+        path: The file it was read from; it does not count in comparisons.
+    """
+
+    value: float
+    embedder: str
+    version: str
+    rule: str = ""
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    path: str = field(default="", compare=False)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Threshold:
+        """Read the file that ``llmops calibrate semantic --out`` wrote.
+
+        Raises:
+            UsageError: There is no such file, it is damaged, or a newer version wrote it.
+        """
+        place = Path(path)
+        try:
+            found = place.stat()
+        except (OSError, ValueError) as error:
+            why = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
+            raise _unfit(place, why) from None
+        return _loaded(place, found.st_mtime_ns, found.st_size)
+
+    def check(self, embedder: Embedder) -> float:
+        """Return the bound if it was measured with this embedder.
+
+        Raises:
+            UsageError: It was measured with another one, or with another version.
+
+        >>> from pytest_llmops.providers.offline import HashingEmbedder
+        >>> Threshold(value=0.61, embedder="hashing", version="hashing/1/4096").check(HashingEmbedder())
+        0.61
+        """
+        __tracebackhide__ = True
+        version = str(embedder.version)
+        if version == self.version:
+            return self.value
+        name = name_of(embedder)
+        where = f" ({self.path})" if self.path else ""
+        raise UsageError(
+            f"threshold {self.value:g}{where}: expected the embedder it was measured with, {_shown(self.embedder)} of "
+            f"version {_shown(self.version)}, got {_shown(name)} of version {_shown(version)}; use that embedder, "
+            f"or measure again: {COMMAND} pairs.jsonl --embedder {_shown(_asked_by(embedder))}"
+        )
+
+    def text(self) -> str:
+        """Return the file's text: readable JSON, the same bytes for the same threshold."""
+        wire: dict[str, Json] = {
+            "schema": f"{SCHEMA}{MAJOR}",
+            "at_least": self.value,
+            "embedder": self.embedder,
+            "version": self.version,
+            "rule": self.rule,
+            "facts": dict(self.facts),
+        }
+        return json.dumps(wire, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def default_bound(embedder: Embedder, settings: Settings, *, asked: str = "") -> float | None:
+    """Return the bound of an embedder where an assertion names none.
+
+    That is the threshold of ini ``llm_semantic_threshold`` if it was measured with this embedder, by name;
+    for any other embedder its own ``default_bound``, and None if it has none. By name means by its own, or by
+    ``asked``, the one that a hook or the settings know it by.
+
+    Raises:
+        UsageError: The file is missing or damaged, or it holds for another version of this embedder.
+
+    >>> from pytest_llmops.providers.offline import TfidfEmbedder
+    >>> default_bound(TfidfEmbedder(), Settings())
+    0.45
+    """
+    __tracebackhide__ = True
+    if settings.semantic_threshold:
+        threshold = Threshold.load(settings.semantic_threshold)
+        if threshold.embedder in {name_of(embedder), asked} or threshold.version == str(embedder.version):
+            return threshold.check(embedder)
+    return cast("float | None", getattr(embedder, "default_bound", None))
+
+
+def name_of(embedder: object) -> str:
+    """Return an embedder's name, its type's if it has none.
+
+    >>> name_of(object())
+    'object'
+    """
+    return str(getattr(embedder, "name", "") or type(embedder).__name__)
+
+
+def _asked_by(embedder: object) -> str:
+    """What the command calls it: a built-in one by its name, any other by its module and class."""
+    kind = type(getattr(embedder, "inner", embedder))
+    built_in = kind.__module__.startswith("pytest_llmops.")
+    return name_of(embedder) if built_in else f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _shown(text: str) -> str:
+    return shorten(text, 100)
+
+
+def _unfit(path: os.PathLike[str], what: str) -> UsageError:
+    return UsageError(
+        f"threshold {shorten(str(path), 300)}: {what}; expected a file of {COMMAND} pairs.jsonl --out FILE"
+    )
+
+
+# A suite asks for it in every assertion; a changed file has another time or size.
+@lru_cache(maxsize=32)
+def _loaded(path: Path, _changed_ns: int, _size: int) -> Threshold:
+    try:
+        wire = as_mapping(read_json(read_text(path)))
+        return _read(wire, str(path))
+    except BadFile as error:
+        line = f" (line {error.line})" if error.line is not None else ""
+        raise _unfit(path, f"{error.what}{line}") from None
+
+
+def _read(wire: Mapping[str, Json], path: str) -> Threshold:
+    schema = wire.get("schema")
+    if not isinstance(schema, str) or not schema.startswith(SCHEMA):
+        raise BadFile(f"expected the schema {SCHEMA}{MAJOR}, got {shorten(repr(schema), 80)}")
+    major = schema.removeprefix(SCHEMA)
+    if major != str(MAJOR):
+        raise BadFile(f"expected the schema {SCHEMA}{MAJOR}, got {shorten(schema, 80)}: update pytest-llmops")
+    value = wire.get("at_least")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise BadFile(f"expected at_least from 0 to 1, got {shorten(repr(value), 80)}")
+    facts = wire.get("facts", {})
+    if not isinstance(facts, Mapping):
+        raise BadFile(f"expected facts as an object, got {shorten(repr(facts), 80)}")
+    return Threshold(
+        value=float(value),
+        embedder=_word(wire, "embedder"),
+        version=_word(wire, "version"),
+        rule=str(wire.get("rule", "")),
+        facts=facts,
+        path=path,
+    )
+
+
+def _word(wire: Mapping[str, Json], key: str) -> str:
+    value = wire.get(key)
+    if not isinstance(value, str) or not value:
+        raise BadFile(f"expected {key} as a text, got {shorten(repr(value), 80)}")
+    return value

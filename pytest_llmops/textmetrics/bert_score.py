@@ -1,0 +1,176 @@
+"""BERTScore as a metric: texts in, an embedder's token vectors between."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, cast
+
+from pytest_llmops import recorder
+from pytest_llmops.errors import UsageError
+from pytest_llmops.metrics import bertscore
+from pytest_llmops.metrics.bertscore import Score
+from pytest_llmops.protocols import TokenEmbedder
+from pytest_llmops.textmetrics.arguments import references_of, text_of
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+    from pytest_llmops.protocols import TokenVectors
+
+SPECIALS = frozenset({"[CLS]", "[SEP]", "<s>", "</s>"})
+"""Start and end of a text, as models spell them."""
+CHUNK = 256
+"""Pairs whose token vectors `BertScore` holds at a time."""
+
+
+class BertScore:
+    """BERTScore by the token vectors of an embedder: the F1, in practice 0 to 1.
+
+    Equal to the package ``bert-score`` on the same model, without rescaling, as `pytest_llmops.metrics.bertscore`
+    says in detail. What a good score is depends on the model: unrelated sentences have 0.2 to 0.4 with
+    "minilm".
+
+    Args:
+        embedder: A `TokenEmbedder`, or the name of one. One that can is called with ``specials=True``: its start and end
+            tokens (`SPECIALS`) weigh nothing, but others may be matched with them, as in ``bert-score``.
+        idf: Texts by which rare tokens weigh more: the references of your whole case file. True takes the
+            references of one call of `scores`, as ``bert-score`` does.
+
+    Raises:
+        UsageError: The embedder gives no vectors of tokens, or ``idf`` is neither.
+    """
+
+    name = "text.bertscore"
+
+    def __init__(
+        self, embedder: TokenEmbedder | str = "minilm", *, idf: bool | Sequence[str] = False
+    ) -> None:
+        __tracebackhide__ = True
+        found = recorder.lookup("embedder", embedder) if isinstance(embedder, str) else embedder
+        if not callable(getattr(found, "embed_tokens", None)):
+            shown = (
+                repr(embedder) if isinstance(embedder, str) else f"an object of type {type(found).__name__}"
+            )
+            raise UsageError(
+                f"BertScore: expected an embedder with embed_tokens (a TokenEmbedder, as 'minilm' is), got {shown}, "
+                "which has vectors of whole texts alone"
+            )
+        self.embedder = cast("TokenEmbedder", found)
+        self._with_specials = "specials" in inspect.signature(self.embedder.embed_tokens).parameters
+        self._texts = None if isinstance(idf, bool) else tuple(_texts(idf))
+        self._idf: bertscore.Idf | bool | None = idf if isinstance(idf, bool) else None
+
+    @property
+    def version(self) -> str:
+        """The embedder's, and which texts weigh the tokens."""
+        weighing = " idf" if self._idf is True else ""
+        if self._texts is not None:
+            digest = hashlib.sha256("\0".join(self._texts).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+            weighing = f" idf {len(self._texts)} {digest}"
+        return f"bertscore/1 {self.embedder.version}{weighing}"
+
+    def __call__(self, actual: str, expected: str | Sequence[str]) -> float:
+        """Return the F1 against the best reference; a score below 0 counts as 0."""
+        return max(0.0, self.score(actual, expected).f1)
+
+    def score(self, actual: str, expected: str | Sequence[str]) -> Score:
+        """Return precision, recall and F1 against the reference with the best F1.
+
+        Raises:
+            ValueError: An argument is no text, or the tokens of a text weigh nothing.
+            UsageError: ``idf=True`` knows no other references here.
+        """
+        __tracebackhide__ = True
+        if self._idf is True:
+            raise UsageError(
+                "BertScore: idf=True weighs tokens by all references of one call of scores; for single answers pass them: "
+                "idf=[...]"
+            )
+        return self.scores([(actual, expected)])[0]
+
+    def scores(self, pairs: Sequence[tuple[str, str | Sequence[str]]]) -> list[Score]:
+        """Return the scores of many pairs of an answer and its reference, or the best of several; none of no pairs.
+
+        Raises:
+            ValueError: As in `score`.
+        """
+        if not pairs:
+            return []
+        single = [
+            (number, text_of(answer), reference)
+            for number, (answer, expected) in enumerate(pairs)
+            for reference in references_of(expected)
+        ]
+        weigh = self._weights([reference for _, _, reference in single])
+        best: dict[int, Score] = {}
+        for start in range(0, len(single), CHUNK):
+            for (number, _, _), score in self._scored(single[start : start + CHUNK], weigh):
+                if number not in best or score.f1 > best[number].f1:
+                    best[number] = score
+        return [best[number] for number in range(len(pairs))]
+
+    def _weights(self, references: Sequence[str]) -> bertscore.Idf | None:
+        if self._idf is True:
+            return self._counted(references)
+        if self._idf is None:
+            self._idf = self._counted(self._texts or ())
+        return self._idf or None
+
+    def _counted(self, texts: Sequence[str]) -> bertscore.Idf:
+        found = [
+            [token for token in one.tokens if token not in SPECIALS]
+            for start in range(0, len(texts), CHUNK)
+            for one in self._embedded(texts[start : start + CHUNK])
+        ]
+        return bertscore.idf(found)
+
+    def _embedded(self, texts: Sequence[str]) -> list[TokenVectors]:
+        ask: Callable[..., list[TokenVectors]] = self.embedder.embed_tokens
+        with recorder.purpose("embedder"):
+            found = ask(texts, specials=True) if self._with_specials else ask(texts)
+        if len(found) != len(texts):
+            raise ValueError(f"expected token vectors of {len(texts)} texts, got {len(found)}")
+        for text, one in zip(texts, found, strict=True):
+            if len(one.tokens) != len(one.vectors):
+                raise ValueError(
+                    f"expected a vector for each of {len(one.tokens)} tokens of {text[:40]!r}, got {len(one.vectors)}"
+                )
+        return found
+
+    def _scored(
+        self, pairs: Sequence[tuple[int, str, str]], weigh: bertscore.Idf | None
+    ) -> Iterator[tuple[tuple[int, str, str], Score]]:
+        texts = list(dict.fromkeys(text for _, *both in pairs for text in both))
+        vectors: dict[str, NDArray[float32]] = {}
+        weights: dict[str, list[float]] = {}
+        for text, one in zip(texts, self._embedded(texts), strict=True):
+            said = [token not in SPECIALS for token in one.tokens]
+            of_each = weigh.of(one.tokens) if weigh else [1.0] * len(said)
+            weights[text] = [weight * counts for weight, counts in zip(of_each, said, strict=True)]
+            if not any(said):
+                # Start and end alone say nothing: a text without tokens.
+                weights[text], vectors[text] = [], one.vectors[:0]
+                continue
+            if not any(weights[text]):
+                raise ValueError(
+                    f"all tokens of {text[:40]!r} stand in every reference of idf, so none of them weighs anything; "
+                    "leave idf out for it"
+                )
+            vectors[text] = one.vectors
+        found = bertscore.scores(
+            [(vectors[answer], vectors[reference]) for _, answer, reference in pairs],
+            [(weights[answer], weights[reference]) for _, answer, reference in pairs],
+        )
+        return zip(pairs, found, strict=True)
+
+
+def _texts(given: object) -> list[str]:
+    __tracebackhide__ = True
+    if isinstance(given, str) or not isinstance(given, Sequence) or not given:
+        raise UsageError("BertScore: expected idf to be True, False or a list of at least one text")
+    if not all(isinstance(one, str) for one in given):
+        raise UsageError("BertScore: expected idf to be a list of texts")
+    return list(given)

@@ -1,0 +1,214 @@
+"""ROUGE through `rouge-score`, BLEU and chrF through `sacrebleu`, over 0 to 1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import import_module, metadata
+from typing import Any, ClassVar
+
+from pytest_llmops.errors import MissingExtra, UsageError
+from pytest_llmops.textmetrics.arguments import references_of, text_of
+
+MAX_ROUGE_CELLS = 4_000_000
+"""Words times words that `RougeL` aligns, in a table of plain Python: a second or two."""
+MAX_CHARS = 2_000_000
+"""Characters of a text that BLEU and chrF count."""
+
+_ROUGE_WORD = re.compile(r"[a-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rouge:
+    """What the three ROUGE metrics share.
+
+    Args:
+        stem: Endings do not count ("returned" is "returns"): Porter's stemmer, English only.
+    """
+
+    stem: bool = False
+    _scorer: Any = field(init=False, repr=False, compare=False)
+
+    kind: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        __tracebackhide__ = True
+        found = _imported("rouge_score.rouge_scorer", "ROUGE")
+        object.__setattr__(self, "_scorer", found.RougeScorer([self.kind], use_stemmer=self.stem))
+
+    @property
+    def name(self) -> str:
+        """The measurement's name."""
+        return f"text.{self.kind.lower()}"
+
+    @property
+    def version(self) -> str:
+        """Which package counts, and how."""
+        return f"rouge-score/{metadata.version('rouge-score')}{' stem' if self.stem else ''}"
+
+    def __call__(self, actual: str, expected: str | Sequence[str]) -> float:
+        """Return the F-measure against the best reference.
+
+        Raises:
+            ValueError: An argument is no text, has letters but none that ROUGE counts, or is too long.
+        """
+        text, references = text_of(actual), references_of(expected)
+        if not text.strip():
+            return float(any(not one.strip() for one in references))
+        references = [one for one in references if one.strip()]
+        for one in (text, *references):
+            self._check(one)
+        if self.kind == "rougeL":
+            _refuse_long(text, references)
+        found = self._scorer.score_multi(references, text) if references else None
+        return float(found[self.kind].fmeasure) if found else 0.0
+
+    def _check(self, text: str) -> None:
+        if not _ROUGE_WORD.search(text.lower()):
+            raise ValueError(
+                f"{self.kind}: rouge-score counts words of a-z and 0-9 alone; there is none in {text[:40]!r}; "
+                "chrF (textmetrics.Chrf) counts the characters of any script"
+            )
+
+
+def _refuse_long(text: str, references: Sequence[str]) -> None:
+    words, *others = (len(_ROUGE_WORD.findall(one.lower())) for one in (text, *references))
+    most = max(others, default=0)
+    if words * most > MAX_ROUGE_CELLS:
+        raise ValueError(
+            f"rougeL: texts of {words:,} and {most:,} words are too long for it; compare the parts that matter"
+        )
+
+
+class RougeL(_Rouge):
+    """ROUGE-L: the longest common subsequence of words, as F-measure; needs `rouge-score`.
+
+    Its words are runs of a-z and 0-9 in lower case: accented letters cut them, other scripts have none and raise.
+
+    Source: Lin, "ROUGE", 2004; counted by Google's package ``rouge-score``.
+
+    >>> round(RougeL()("You have 30 days", "30 days you have"), 2)
+    0.5
+    """
+
+    kind = "rougeL"
+
+
+class Rouge1(_Rouge):
+    """ROUGE-1: shared words, as F-measure. See `RougeL`."""
+
+    kind = "rouge1"
+
+
+class Rouge2(_Rouge):
+    """ROUGE-2: shared pairs of neighbouring words, as F-measure. See `RougeL`."""
+
+    kind = "rouge2"
+
+
+@dataclass(frozen=True, slots=True)
+class Bleu:
+    """BLEU of a sentence, over 100; needs `sacrebleu`.
+
+    With effective order: a text of less than four words is measured by the n-grams it can have. Several
+    references count together, as BLEU has it, not the best of them. It is made for corpora: of single sentences it
+    is noisy, and 0.3 can be good.
+
+    Args:
+        tokenize: How sacrebleu cuts words: "13a" (the default of WMT), "intl", "zh", "char" or "none".
+
+    Source: Papineni et al., ACL 2002; Post, "A Call for Clarity in Reporting BLEU Scores", 2018.
+
+    >>> round(Bleu()("You can return it within 30 days", "You may return it within 30 days"), 2)
+    0.64
+    """
+
+    tokenize: str = "13a"
+    name: ClassVar[str] = "text.bleu"
+    _scorer: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        __tracebackhide__ = True
+        known = ("13a", "intl", "zh", "char", "none")
+        if self.tokenize not in known:
+            raise UsageError(
+                f"Bleu: expected tokenize to be one of {', '.join(known)}, got {self.tokenize!r}"
+            )
+        metrics = _imported("sacrebleu.metrics", "BLEU")
+        object.__setattr__(
+            self, "_scorer", metrics.BLEU(effective_order=True, tokenize=self.tokenize, force=True)
+        )
+
+    @property
+    def version(self) -> str:
+        """Which package counts, and how."""
+        return f"sacrebleu/{metadata.version('sacrebleu')} {self.tokenize}"
+
+    def __call__(self, actual: str, expected: str | Sequence[str]) -> float:
+        """Return the score against all references.
+
+        Raises:
+            ValueError: An argument is no text, or longer than `MAX_CHARS`.
+        """
+        return _sacre(self._scorer, actual, expected)
+
+
+@dataclass(frozen=True, slots=True)
+class Chrf:
+    """chrF: shared runs of 1 to 6 characters, over 100; any script; needs `sacrebleu`.
+
+    Args:
+        words: Up to how many words in a row count, too; 2 is chrF++.
+
+    Source: Popović, "chrF", WMT 2015.
+
+    >>> round(Chrf()("Rückgabe binnen 30 Tagen", "Rückgabe innerhalb von 30 Tagen"), 2)
+    0.54
+    """
+
+    words: int = 0
+    name: ClassVar[str] = "text.chrf"
+    _scorer: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        __tracebackhide__ = True
+        if self.words not in range(7):
+            raise UsageError(f"Chrf: expected words to be 0 to 6, got {self.words!r}")
+        metrics = _imported("sacrebleu.metrics", "chrF")
+        object.__setattr__(self, "_scorer", metrics.CHRF(word_order=self.words))
+
+    @property
+    def version(self) -> str:
+        """Which package counts, and how."""
+        return f"sacrebleu/{metadata.version('sacrebleu')} words {self.words}"
+
+    def __call__(self, actual: str, expected: str | Sequence[str]) -> float:
+        """Return the score against the best reference.
+
+        Raises:
+            ValueError: An argument is no text, or longer than `MAX_CHARS`.
+        """
+        return _sacre(self._scorer, actual, expected)
+
+
+def _sacre(scorer: Any, actual: str, expected: str | Sequence[str]) -> float:
+    text, references = text_of(actual), references_of(expected)
+    for one in (text, *references):
+        if len(one) > MAX_CHARS:
+            raise ValueError(
+                f"a text of {len(one):,} characters is too long; at most {MAX_CHARS:,} are counted"
+            )
+    if not text.strip():
+        return float(any(not one.strip() for one in references))
+    found = scorer.sentence_score(text, references).score / 100
+    return min(1.0, max(0.0, float(found)))
+
+
+def _imported(module: str, feature: str) -> Any:
+    __tracebackhide__ = True
+    try:
+        return import_module(module)
+    except ImportError:
+        package = module.partition(".")[0].replace("_", "-")
+        raise MissingExtra(feature, "text", package) from None

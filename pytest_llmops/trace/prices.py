@@ -1,0 +1,98 @@
+"""What a call costs, from a dated price table; an unknown model has no price, never a price of 0."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+from pytest_llmops._util.hosts import is_loopback
+from pytest_llmops.protocols import Usage
+
+
+@lru_cache(maxsize=1)
+def _library() -> Any:
+    try:
+        import genai_prices
+    except ImportError:
+        return None
+    return genai_prices
+
+
+def table_version() -> str:
+    """Name the price table in use, or return an empty text if there is none."""
+    library = _library()
+    return f"genai-prices {library.__version__}" if library is not None else ""
+
+
+IDS = {"bedrock": "aws", "vertex": "google", "xai": "x-ai"}
+"""Names of providers that the table calls otherwise."""
+
+
+def cost_usd(
+    model: str,
+    usage: Usage,
+    *,
+    api_url: str = "",
+    provider: str = "",
+    beside: Mapping[str, int] = MappingProxyType({}),
+) -> float | None:
+    """Return the price of a call in US dollars, or None where it is not known.
+
+    None without the extra ``prices``, without token counts, for a model that the table does not
+    name, and for a server on this machine, whatever its model is called.
+
+    Args:
+        model: The model's name as the provider gave it.
+        usage: The tokens of the call.
+        api_url: Address of the server; empty: told by the model's name alone.
+        provider: Who answered, where the address is in no table.
+        beside: Further counts, in the words of the table: tokens of sound, a longer kept cache.
+    """
+    if not model or _is_local(api_url) or usage.total_tokens is None or _library() is None:
+        return None
+    return _cost(model, usage, api_url, provider, tuple(beside.items()))
+
+
+@lru_cache(maxsize=1024)
+def _cost(
+    model: str, usage: Usage, api_url: str, provider: str, beside: tuple[tuple[str, int], ...]
+) -> float | None:
+    library = _library()
+    counts = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cached_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        **dict(beside),
+    }
+    tokens = {name: count for name, count in counts.items() if count}
+    # The end of an ARN of Bedrock's is the name.
+    name = model.rpartition("/")[2] if model.startswith("arn:") else model
+    for how in _ways(api_url, provider):
+        # The table's own checks (more cached than input tokens ...) are about a server's numbers.
+        with contextlib.suppress(LookupError, ValueError, ArithmeticError, TypeError):
+            price = float(library.calc_price(library.Usage(**tokens), model_ref=name, **how).total_price)
+            return price if math.isfinite(price) else None
+    return None
+
+
+@lru_cache(maxsize=256)
+def _is_local(api_url: str) -> bool:
+    try:
+        return is_loopback(urlsplit(api_url).hostname or "")
+    except ValueError:
+        return False
+
+
+def _ways(api_url: str, provider: str) -> Iterator[Mapping[str, str]]:
+    if api_url:
+        yield {"provider_api_url": api_url}
+    if provider:
+        yield {"provider_id": IDS.get(provider, provider)}
+    # A gateway's address is in no table: then the model's name has to do.
+    yield {}

@@ -1,0 +1,1 @@
+"""Bodies of HTTP messages as readable JSON, and back to the same bytes."""

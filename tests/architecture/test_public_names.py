@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -150,3 +151,11 @@ def test_only_the_edge_knows_pytest() -> None:
         }
         if path.name not in edge:
             assert not {name for name in names if name.split(".")[0] in ("pytest", "_pytest")}, path
+
+
+def test_the_map_of_contributing_is_that_of_the_folders() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `([\w.]+/?)` \| [A-Z`].+\. \|$", text, re.MULTILINE)
+    inside = [path for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "py.typed")]
+    assert sorted(named) == sorted(f"{path.name}/" if path.is_dir() else path.name for path in inside)
+    assert sum(path.is_file() for path in inside) <= 12

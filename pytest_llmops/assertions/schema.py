@@ -58,8 +58,7 @@ def assert_schema(
         actual: The answer: a text, or a dictionary or list that is already parsed. None (the model said
             nothing) cannot be scored.
         schema: A JSON Schema as a dictionary; the path of one (.json, .yaml; relative to the working
-            directory); a pydantic model's class, a dataclass, a TypedDict (before Python 3.12 that of
-            typing_extensions), ``list[Order]``.
+            directory); a pydantic model's class, a dataclass, a TypedDict, ``list[Order]``.
         partial: The answer may break off; a whole one is checked as ever.
         engine: Who decides over a JSON Schema. "jsonschema-rs" is some hundred times as fast, if its package is
             installed (``pip install 'pytest-llmops[schema]'``); the messages are the same, and are made only for

@@ -11,14 +11,20 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
+from pytest_llmops.cassettes.journal import close_quietly, lock_file
+
 RUN = "LLMOPS_RUN"
 """Environment variable with the folder, for the processes that the run starts."""
+PREFIX = "pytest-llmops-run-"
+ALIVE = ".alive"
+"""A file in the folder that its process holds locked: a folder whose file can be locked was left by a killed run."""
 
 
 @contextmanager
 def open_folder() -> Iterator[None]:
     """Make the folder, tell it to the processes that are started, and remove it in the end."""
-    made = Path(tempfile.mkdtemp(prefix="pytest-llmops-run-"))
+    remove_left_behind()
+    made, alive = _make()
     before = os.environ.get(RUN)  # of a run that this one is inside of
     os.environ[RUN] = str(made)
     try:
@@ -28,6 +34,29 @@ def open_folder() -> Iterator[None]:
         if before is not None:
             os.environ[RUN] = before
         shutil.rmtree(made, ignore_errors=True)
+        close_quietly(alive)
+
+
+def _make() -> tuple[Path, int]:
+    """Make a folder, and the open file that says that its process lives."""
+    made = Path(tempfile.mkdtemp(prefix=PREFIX))
+    draft = made / f"{ALIVE}.new"
+    alive = os.open(draft, os.O_CREAT | os.O_RDWR)
+    if lock_file(alive, alone=True):
+        draft.rename(made / ALIVE)  # only now: nobody finds it unlocked
+    return made, alive
+
+
+def remove_left_behind() -> None:
+    """Remove the folders of runs that were killed; where files cannot be locked, none."""
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{ALIVE}"):
+        try:
+            alive = os.open(left, os.O_RDWR)
+        except OSError:  # gone meanwhile, or somebody else's
+            continue
+        if lock_file(alive, alone=True):
+            shutil.rmtree(left.parent, ignore_errors=True)
+        close_quietly(alive)
 
 
 def folder() -> Path:
@@ -38,7 +67,7 @@ def folder() -> Path:
 
 @lru_cache(maxsize=1)
 def _of_process(pid: int) -> Path:
-    made = Path(tempfile.mkdtemp(prefix="pytest-llmops-run-"))
+    made, _ = _make()  # locked until the process ends
     atexit.register(_remove, made, pid)
     return made
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import UnionType
-from typing import Any, TypeAlias, Union, cast, get_args, get_origin
+from typing import Any, TypeAlias, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 from pytest_llmops.errors import SchemaError
 from pytest_llmops.measurement import Json, shorten
@@ -134,11 +135,38 @@ def _adapted(given: Any) -> TypeSchema:
     from pydantic.errors import PydanticUserError
 
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(given)
+        adapter: TypeAdapter[Any] = TypeAdapter(_replace_typed_dicts(given))
     except (PydanticUserError, NameError) as error:
         first = str(error).partition("\n")[0]
         raise SchemaError(f"pydantic cannot check the type {type_name(given)}: {shorten(first)}") from None
     return TypeSchema(type_name(given), adapter.validate_json, adapter.json_schema)
+
+
+def _replace_typed_dicts(given: Any, *outer: Any) -> Any:
+    """Put `typing_extensions.TypedDict` in the place of `typing.TypedDict`, which pydantic refuses before Python 3.12."""
+    if (
+        sys.version_info >= (3, 12) or given in outer
+    ):  # one that holds itself is refused by pydantic, with its reason
+        return given
+    if is_typeddict(given) and type(given).__module__ == "typing":
+        from typing import NotRequired, Required
+
+        from typing_extensions import TypedDict
+
+        fields = {}
+        for name, hint in get_type_hints(given, include_extras=True).items():
+            said = get_origin(hint) if get_origin(hint) in (Required, NotRequired) else None
+            # `__required_keys__` does not see what is written in an annotation that is a text.
+            is_required = said is Required if said else name in given.__required_keys__
+            field = _replace_typed_dicts(get_args(hint)[0] if said else hint, *outer, given)
+            fields[name] = field if is_required else NotRequired[field]
+        return TypedDict(given.__name__, fields)  # type: ignore[operator]  # made from what is known at run time
+    arguments = get_args(given)
+    replaced = tuple(_replace_typed_dicts(argument, *outer) for argument in arguments)
+    if all(new is old for new, old in zip(replaced, arguments, strict=True)):
+        return given
+    origin = get_origin(given)
+    return Union[replaced] if origin in (Union, UnionType) else origin[replaced]  # noqa: UP007 -- of a tuple
 
 
 def type_name(given: object) -> str:

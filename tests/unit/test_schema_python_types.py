@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import sys
+import typing
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Optional
 
@@ -10,7 +10,6 @@ from support.messages import check_message
 from typing_extensions import TypedDict
 
 from pytest_llmops import schemas
-from pytest_llmops.errors import SchemaError
 from pytest_llmops.measurement import Json
 from pytest_llmops.schemas.python_types import type_name
 
@@ -101,12 +100,27 @@ def test_other_types(schema: object, name: str | None, good: Json, bad: Json, li
     assert texts(schema, bad) == [line]
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydantic takes typing.TypedDict from Python 3.12 on")
-def test_a_typed_dict_that_pydantic_cannot_use_says_what_to_use() -> None:
-    from typing import TypedDict as Old
+class OldLine(typing.TypedDict):
+    sku: str
 
-    with pytest.raises(SchemaError, match=r"typing_extensions\.TypedDict"):
-        schemas.load(Old("Row", {"a": int}))  # type: ignore[operator]
+
+class OldRow(typing.TypedDict, total=False):
+    id: typing.Required[int]
+    lines: list[OldLine]
+    last: OldLine | None
+
+
+@pytest.mark.parametrize("schema", [OldRow, list[OldRow], OldRow | None, dict[str, OldRow]], ids=type_name)
+def test_a_typed_dict_of_the_standard_library(schema: Any) -> None:
+    row: Json = {"id": 1, "lines": [{"sku": "a"}], "last": None}
+    wrap: dict[Any, Any] = {list[OldRow]: lambda one: [one], dict[str, OldRow]: lambda one: {"k": one}}
+    put = wrap.get(schema, lambda one: one)
+    loaded = schemas.load(schema)
+    assert loaded.differences(put(row)) == []
+    assert loaded.differences(put({"id": 1})) == []
+    places = [one.path.removeprefix("$")[-12:] for one in loaded.differences(put({"lines": [{}]}))]
+    assert [place.rpartition(".")[2] for place in places] == ["id", "sku"]
+    assert loaded.name == type_name(schema)
 
 
 def test_a_model_known_by_its_attributes_only() -> None:

@@ -159,3 +159,17 @@ def test_the_map_of_contributing_is_that_of_the_folders() -> None:
     inside = [path for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "py.typed")]
     assert sorted(named) == sorted(f"{path.name}/" if path.is_dir() else path.name for path in inside)
     assert sum(path.is_file() for path in inside) <= 12
+
+
+@pytest.mark.parametrize("init", sorted(PACKAGE.rglob("*/__init__.py")), ids=lambda path: path.parent.name)
+def test_no_package_gives_a_name_that_one_of_its_modules_has(init: Path) -> None:
+    """Else the name is a function or a module, depending on what was imported first."""
+    package = ".".join(init.parent.relative_to(ROOT).parts)
+    modules = {path.stem for path in init.parent.iterdir() if path.suffix in ("", ".py")}
+    given = {
+        alias.asname or alias.name
+        for node in ast.parse(init.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ImportFrom) and node.module != package
+        for alias in node.names
+    }
+    assert given & modules == set()

@@ -26,7 +26,7 @@ from pytest_llmops.results.rejudging import (
     score_of,
     summary,
 )
-from pytest_llmops.results.rejudging.outputs import (
+from pytest_llmops.results.rejudging.judged_outputs import (
     AGREEMENT,
     CHECKLIST,
     COMPARISON,

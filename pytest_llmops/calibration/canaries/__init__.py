@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_llmops.calibration.canaries.cases import Canary, canaries, read_canaries, set_of
-from pytest_llmops.calibration.canaries.probe import Outcome, Probe, facts, probe, summary
+from pytest_llmops.calibration.canaries.probe_run import Outcome, Probe, facts, probe, summary
 from pytest_llmops.calibration.canaries.record import Fitness, standing
 
 __all__ = [

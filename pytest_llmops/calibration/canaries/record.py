@@ -11,7 +11,7 @@ from typing import cast, get_args
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.calibration import record_files
 from pytest_llmops.calibration.canaries.cases import canaries, set_of
-from pytest_llmops.calibration.canaries.probe import Probe, Status, facts, summary
+from pytest_llmops.calibration.canaries.probe_run import Probe, Status, facts, summary
 from pytest_llmops.measurement import Json, shorten
 
 SCHEMA = "pytest-llmops/canaries/"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from pytest_llmops.metrics.agreement.error_rates import Rates, Share, rates
 from pytest_llmops.metrics.agreement.intervals import kappa_interval
 from pytest_llmops.metrics.agreement.many_raters import Level, fleiss_kappa, krippendorff_alpha
 from pytest_llmops.metrics.agreement.ppi import Corrected, corrected_rate
-from pytest_llmops.metrics.agreement.rates import Rates, Share, rates
 from pytest_llmops.metrics.agreement.two_raters import Weights, accuracy, cohen_kappa, confusion, spearman
 
 __all__ = [

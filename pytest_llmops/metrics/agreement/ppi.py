@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from pytest_llmops.metrics.agreement.rates import rates
+from pytest_llmops.metrics.agreement.error_rates import rates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pytest_llmops.results.rejudging.changes import Change, Score, Summary, changes, score_of, summary
-from pytest_llmops.results.rejudging.outputs import Found, Output, outputs
+from pytest_llmops.results.rejudging.judged_outputs import Found, Output, outputs
 from pytest_llmops.results.rejudging.rendering import lines
 from pytest_llmops.results.rejudging.rescored_run import Bound, Judged, Stamp, bound_of, rebounded, rejudged
+from pytest_llmops.results.rejudging.score_changes import Change, Score, Summary, changes, score_of, summary
 
 __all__ = [
     "Bound",

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias, cast
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement, describe, shorten
-from pytest_llmops.results.rejudging.changes import score_of
-from pytest_llmops.results.rejudging.outputs import TOP, Output, verdict_in
+from pytest_llmops.results.rejudging.judged_outputs import TOP, Output, verdict_in
+from pytest_llmops.results.rejudging.score_changes import score_of
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 
 Bound: TypeAlias = float | Literal["default"] | None

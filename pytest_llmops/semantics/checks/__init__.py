@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_llmops.semantics.checks.alarms import Alarm, Comparison
-from pytest_llmops.semantics.checks.compare import DEFAULT, GUARDS, VERSION, chosen, compare
+from pytest_llmops.semantics.checks.comparison import DEFAULT, GUARDS, VERSION, chosen, compare
 from pytest_llmops.semantics.checks.sentence_splitter import sentences
 
 __all__ = ["DEFAULT", "GUARDS", "VERSION", "Alarm", "Comparison", "chosen", "compare", "sentences"]

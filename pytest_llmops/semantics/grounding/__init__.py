@@ -38,8 +38,8 @@ from pytest_llmops.semantics.grounding.content_words import (
     pieces,
     stretch,
 )
+from pytest_llmops.semantics.grounding.context_relevance import Relevance, relevance
 from pytest_llmops.semantics.grounding.negation import turned
-from pytest_llmops.semantics.grounding.relevance import Relevance, relevance
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from pytest_llmops.measurement import Measurement
-from pytest_llmops.results.rejudging.outputs import Output, number, scale_of, verdict_in
+from pytest_llmops.results.rejudging.judged_outputs import Output, number, scale_of, verdict_in
 
 Status: TypeAlias = Literal["pass", "fail", "recorded", "undecided", "unscored", "new"]
 SAME = 1e-9

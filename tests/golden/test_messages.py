@@ -94,7 +94,7 @@ def test_the_place_of_the_temporary_folder_is_replaced(
     "texts",
     [
         ("usage: a [-h]\n         FILE\na: error: no file\n", "usage: a [-h] FILE\na: error: no file\n"),
-        ("not read (cli.py:12); try again", "not read (cli.py:345); try again"),
+        ("not read (plugin.py:12); try again", "not read (plugin.py:345); try again"),
         ("got 1.9999998807907104", "got 2.0"),
         (
             "Can't instantiate abstract class Sized with abstract method __len__ (a.py:1)",

@@ -60,8 +60,8 @@ def test_locks_that_cannot_be_had_are_told(
 HOLDING = """
 import sys
 from pathlib import Path
-from pytest_llmops.cassettes import files
-with files.locked(Path(sys.argv[1])):
+from pytest_llmops.cassettes import locking
+with locking.locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """

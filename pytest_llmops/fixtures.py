@@ -25,7 +25,7 @@ HARNESS = pytest.StashKey[Any]()
 
 @pytest.fixture
 def llm() -> Model:
-    """The model under test, as ``@pytest.mark.models``, ``--llm-model`` and ``--llm-base-url`` name it.
+    """The model under test, as ``@pytest.mark.llm_models``, ``--llm-model`` and ``--llm-base-url`` name it.
 
     ``llm.complete(text_or_messages_or_rendered_prompt, **params)`` returns a `Completion`.
     """

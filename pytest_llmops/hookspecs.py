@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def pytest_llmops_models(config: pytest.Config) -> Mapping[str, Callable[[], Model]]:
     """Return models by name; ``app`` replaces the one of the `llm` fixture, ``judge`` that of the judges.
 
-    Any other name is asked for with ``@pytest.mark.models(name)`` or ``--llm-model``: a candidate on another server.
+    Any other name is asked for with ``@pytest.mark.llm_models(name)`` or ``--llm-model``: a candidate on another server.
 
     Called in the worker at the first use of a name. Factories are called without arguments, once.
 
@@ -71,7 +71,7 @@ def pytest_llmops_redactors(config: pytest.Config) -> Mapping[str, Callable[[str
 
 
 @pytest.hookspec
-def pytest_llmops_normalisers(config: pytest.Config) -> Mapping[str, Callable[[str], str]]:
+def pytest_llmops_request_normalizers(config: pytest.Config) -> Mapping[str, Callable[[str], str]]:
     r"""Return functions that level what differs from run to run; all are applied, by name order.
 
     Called in the worker before a cassette opens. Each gets the address, and the canonical body (JSON with its
@@ -80,7 +80,7 @@ def pytest_llmops_normalisers(config: pytest.Config) -> Mapping[str, Callable[[s
 
     Example::
 
-        def pytest_llmops_normalisers(config):
+        def pytest_llmops_request_normalizers(config):
             return {"dates": lambda text: re.sub(r"\d{4}-\d\d-\d\d", "<date>", text)}
     """
     return {}

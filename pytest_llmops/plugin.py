@@ -171,7 +171,7 @@ def _ini(config: pytest.Config, key: str) -> Any:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test for each model, prompt version and case."""
     node, settings = metafunc.definition, metafunc.config.stash[SETTINGS]
-    if PARAMETRIZED.isdisjoint(metafunc.fixturenames) and not marked_itself(node, "models"):
+    if PARAMETRIZED.isdisjoint(metafunc.fixturenames) and not marked_itself(node, "llm_models"):
         return
     from pytest_llmops.harness import markers, parametrize
 

@@ -19,7 +19,7 @@ from pytest_llmops.errors import SettingError
 
 RecordMode: TypeAlias = Literal["none", "new", "all", "live", "verify"]
 Api: TypeAlias = Literal["chat", "responses"]
-SameModel: TypeAlias = Literal["warn", "error", "allow"]
+SelfJudging: TypeAlias = Literal["warn", "error", "allow"]
 IniType: TypeAlias = Literal["string", "bool", "linelist", "int", "float"]
 
 
@@ -73,7 +73,7 @@ class Settings:
         option_values.text, "", "model of the judges, likewise; left out: the same as --llm-model, if that names one alone", flag="--llm-judge-model",
         metavar="NAME", env=("LLMOPS_JUDGE_MODEL",),
     )  # fmt: skip
-    same_model: SameModel = _option(
+    self_judging: SelfJudging = _option(
         option_values.one_of("warn", "error", "allow"), "warn",
         "a judge whose model is the model under test prefers its own text. warn: the reports say so; error: its verdicts are "
         "unscored; allow: nothing is said",
@@ -112,7 +112,7 @@ class Settings:
         option_values.yes, True, "what a judge was answered once is not paid again in the same run: other tests take that answer for the same question",
         ini="bool",
     )  # fmt: skip
-    ignore: tuple[str, ...] = _option(
+    match_ignore: tuple[str, ...] = _option(
         option_values.each(option_values.json_path), (),
         "what of a request does not count in the search for its recording: JSON paths (`metadata.run_id`, `messages[*].id`, "
         "`**.request_id`) and query parameters (`?session`)",
@@ -135,7 +135,7 @@ class Settings:
     vector_cache: str = _option(
         option_values.text, "", "folder in which vectors of local embedders are kept between runs; left out: nothing is written"
     )  # fmt: skip
-    calibrations: str = _option(
+    judge_records: str = _option(
         option_values.text, "calibrations", "folder of what is known of the judges, as `llmops judge calibrate --out` and `llmops judge probe --out` write it"
     )  # fmt: skip
     prompts_dir: str = _option(
@@ -194,7 +194,7 @@ class Settings:
             self,
             semantic_threshold=seen(self.semantic_threshold),
             vector_cache=seen(self.vector_cache),
-            calibrations=seen(self.calibrations),
+            judge_records=seen(self.judge_records),
         )
 
     @classmethod

@@ -207,7 +207,7 @@ def _lost(judged: Judged, labels: Labels) -> str:
 def _standing(judge: object, judged: Judged) -> dict[str, Json]:
     """What is kept of an earlier calibration: the reports tell the same of a judge here as beside its scores."""
     __tracebackhide__ = True
-    known = standing(judge, judged.name, judged.version, recorder.settings().calibrations)
+    known = standing(judge, judged.name, judged.version, recorder.settings().judge_records)
     return {"calibration": known} if known else {}
 
 

@@ -88,9 +88,9 @@ def assert_judge_score(
     if signs := suspicions(answer):
         detail["suspect"] = signs
     verdict = verdict_of(asked, answer, question, reference, passages)
-    if known := standing(asked.judge, asked.name, asked.version, recorder.settings().calibrations):
+    if known := standing(asked.judge, asked.name, asked.version, recorder.settings().judge_records):
         detail["calibration"] = known
-    if known := fitness(asked.judge, asked.name, asked.version, recorder.settings().calibrations):
+    if known := fitness(asked.judge, asked.name, asked.version, recorder.settings().judge_records):
         detail["canaries"] = known
     if verdict.error:
         return _errored(asked, verdict, detail, bound, label)

@@ -3,7 +3,7 @@
 Headers do not count, nor the port of a loopback server, the order of a JSON object and its white space,
 the order of the query, or the random boundary of a multipart body.
 
-What of a request does not count: ignored JSON paths and query parameters, and the user's normalisers.
+What of a request does not count: ignored JSON paths and query parameters, and the user's normalizers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pytest_llmops._util.json_path import Path, parse, without
 from pytest_llmops.redaction.redactor import MASK, SECRET_PARAMS, Redactor, mask_params
 from pytest_llmops.wire.body import unfold, value_of
 
-Normaliser = Callable[[str], str]
+Normalizer = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Rules:
     """
 
     ignore: tuple[str, ...] = ()
-    normalise: tuple[Normaliser, ...] = ()
+    normalise: tuple[Normalizer, ...] = ()
     _paths: tuple[Path, ...] = field(init=False, default=())
     _params: frozenset[str] = field(init=False, default=frozenset())
 
@@ -62,7 +62,7 @@ class Rules:
         return bool(self._params)
 
     def text(self, text: str) -> str:
-        """Return a text as the normalisers leave it."""
+        """Return a text as the normalizers leave it."""
         for one in self.normalise:
             text = one(text)
         return text

@@ -73,7 +73,7 @@ def _tape(name: str | Path, record: RecordMode | None) -> Tape:
         command='use_cassette(..., record="new")',
         allowed=frozenset(settings.allow_hosts),
         shared=True,
-        rules=Rules(settings.ignore),
+        rules=Rules(settings.match_ignore),
         record_errors=settings.record_errors,
         ledger=Ledger(run_folder.folder() / "ledger", settings.max_calls, settings.budget)
         if settings.has_budget

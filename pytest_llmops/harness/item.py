@@ -28,14 +28,14 @@ FIXTURES = frozenset(
     {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette"}
 )  # fmt: skip
 MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette")
-"""Those that make a test ours. `models` does not: that is the name of other projects' marks too, and ours needs `llm`."""
+"""Markers that make a test ours. `llm_models` is not among them: it needs the `llm` fixture, which does."""
 NEEDS_JUDGE = "needs a judge: run with --llm-judge"
 HELP = (
     "prompt(name, versions=None): the prompt of the `prompt` fixture; with versions, one test for each",
     "cases(file): one test for each case of a JSONL, YAML or CSV file beside the test",
     "retriever(name, k=None, embedder=None): the retriever of the `retriever` fixture; with an embedder, by vectors",
     "judge(name='quality'): the judge of the `judge` fixture; the test is skipped without --llm-judge",
-    "models(name, ...): the models of the `llm` fixture, one test for each; --llm-model comes before it",
+    "llm_models(name, ...): the models of the `llm` fixture, one test for each; --llm-model comes before it",
     "llm_cassette(name=None): record and replay this test; a name shares one cassette between tests",
 )
 """One line for each marker, as ``pytest --markers`` shows it."""

@@ -47,9 +47,9 @@ def parameters(
     models = candidates(node, settings) if "llm" in wanted else ()
     if models:
         yield "llm", models, models
-    elif "llm" not in wanted and any(_names_models(mark) for mark in node.own_markers):
+    elif "llm" not in wanted and any(mark.name == "llm_models" for mark in node.own_markers):
         raise UsageError(
-            f"{node.nodeid}: @pytest.mark.models needs the `llm` fixture: that is the model it names"
+            f"{node.nodeid}: @pytest.mark.llm_models needs the `llm` fixture: that is the model it names"
         )
     marked = prompt_marker(arguments(node, "prompt")) if "prompt" in wanted else None
     if marked and (
@@ -91,12 +91,6 @@ def split_id(
     return {**split, "others": {"id": "-".join(rest)}}
 
 
-def _names_models(mark: Any) -> bool:
-    """The mark is ours by its arguments: other projects have one of that name, bare or with their own classes."""
-    given = mark.args and not mark.kwargs and all(isinstance(name, str) for name in mark.args)
-    return bool(given) and mark.name == "models"
-
-
 def models_marker(marker: Arguments | None) -> tuple[str, ...]:
     """Return the models a test is marked with; none: it is not marked.
 
@@ -122,12 +116,12 @@ def candidates(node: Any, settings: Settings) -> tuple[Candidate, ...]:
     Raises:
         UsageError: The marker is wrong, or a hook or the test's own `llm` puts one model in the place of all of them.
     """
-    marked = models_marker(arguments(node, "models"))
+    marked = models_marker(arguments(node, "llm_models"))
     parametrized = any(parametrizes_llm(mark.args, mark.kwargs) for mark in node.iter_markers("parametrize"))
     overrides = _overrides(node)
     if marked and (own := describe_own_model(overrides, parametrized=parametrized)):
         raise UsageError(
-            f"{node.nodeid}: @pytest.mark.models names the models of the `llm` fixture, but {own}: each of them would ask the "
+            f"{node.nodeid}: @pytest.mark.llm_models names the models of the `llm` fixture, but {own}: each of them would ask the "
             "same model; take the mark away, or let the fixture build on ours (`def llm(llm)`) or on `request.param`"
         )
     replaced = parametrized or any("llm" not in fixture.argnames or fixture.params for fixture in overrides)

@@ -105,7 +105,7 @@ def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, comman
     from pytest_llmops.redaction.redactor import Redactor
 
     redactors = _named(item.ihook.pytest_llmops_redactors(config=item.config))
-    normalisers = _named(item.ihook.pytest_llmops_normalisers(config=item.config))
+    normalizers = _named(item.ihook.pytest_llmops_request_normalizers(config=item.config))
     return tape.Tape(
         path,
         settings.record,
@@ -114,7 +114,7 @@ def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, comman
         command=command,
         allowed=frozenset(settings.allow_hosts),
         shared=shared,
-        rules=Rules(settings.ignore, normalisers),
+        rules=Rules(settings.match_ignore, normalizers),
         record_errors=settings.record_errors,
         ledger=ledger(settings),
         shelf=Shelf() if settings.judge_reuse else None,

@@ -1,4 +1,4 @@
-"""Is a judge the model under test? Under ``llm_same_model = error`` its verdicts do not count."""
+"""Is a judge the model under test? Under ``llm_self_judging = error`` its verdicts do not count."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def conflict(judge: str) -> str:
     >>> conflict("gpt-4.1-mini")
     ''
     """
-    if recorder.settings().same_model != "error":
+    if recorder.settings().self_judging != "error":
         return ""
     own = next((one for one in _under_test() if same_model(judge, one)), None)
     if own is None:
         return ""
     return (
         f"the judge {shorten(judge, 60)} is the model under test ({shorten(own, 60)}), and a model prefers its own text "
-        "(arXiv 2410.21819): name another with --llm-judge-model, or take back llm_same_model = error"
+        "(arXiv 2410.21819): name another with --llm-judge-model, or take back llm_self_judging = error"
     )
 
 
@@ -40,7 +40,7 @@ def answered(since: int, *, told: Collection[str] = ()) -> str:
         since: How many exchanges the test had before its judge was asked.
         told: What was said of it already, and counts in the verdict no more.
     """
-    if recorder.settings().same_model != "error":
+    if recorder.settings().self_judging != "error":
         return ""
     asked = recorder.exchanges()[since:]
     found = (conflict(name) for name in _names(asked, "judge"))

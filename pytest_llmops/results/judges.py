@@ -134,13 +134,13 @@ FAILED = 400
 def self_judged(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
     """Yield one sentence for each judge's model that was the model under test, by what answered in the same test.
 
-    Nothing where the run's ``llm_same_model`` allows it.
+    Nothing where the run's ``llm_self_judging`` allows it.
 
     >>> list(self_judged((), {}))
     []
     """
     settings = meta.get("settings")
-    if isinstance(settings, Mapping) and settings.get("same_model") == "allow":
+    if isinstance(settings, Mapping) and settings.get("self_judging") == "allow":
         return
     tests: dict[str, int] = {}
     for record in records:

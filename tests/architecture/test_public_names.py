@@ -107,7 +107,7 @@ def test_the_readme_names_every_fixture_marker_and_hook() -> None:
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     hooks = [name for name in vars(hookspecs) if name.startswith("pytest_llmops_")]
-    assert [name for name in (*FIXTURES, *MARKERS, "models", *hooks) if f"`{name}`" not in text] == []
+    assert [name for name in (*FIXTURES, *MARKERS, "llm_models", *hooks) if f"`{name}`" not in text] == []
     assert [option.dest for option in OPTIONS if option.ini and option.dest not in text] == []
 
 

@@ -1,4 +1,4 @@
-"""The marker `models` and --llm-model given several times: which tests they make, and who is asked."""
+"""The marker `llm_models` and --llm-model given several times: which tests they make, and who is asked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_other():
 """
 MARKED = """
 import pytest
-@pytest.mark.models("openai/gpt-4.1:free", "Small")
+@pytest.mark.llm_models("openai/gpt-4.1:free", "Small")
 @pytest.mark.prompt("answer", versions=["v1", "v2"])
 @pytest.mark.cases("cases.jsonl")
 def test_answer(prompt, case, llm):
@@ -209,7 +209,7 @@ def test_bare(): pass
 def test_an_override_that_builds_on_ours_is_asked_with_each(project: Project) -> None:
     override = "import pytest\n@pytest.fixture\ndef llm(llm):\n    return llm.model\n"
     by_param = "import pytest\n@pytest.fixture\ndef llm(request): return request.param\n"
-    test = "import pytest\n@pytest.mark.models('a', 'b')\ndef test_a(llm, request):\n    assert f'[{llm}]' in request.node.name\n"
+    test = "import pytest\n@pytest.mark.llm_models('a', 'b')\ndef test_a(llm, request):\n    assert f'[{llm}]' in request.node.name\n"
     project.write(**{"conftest.py": override, "test_a.py": test})
     project.write(**{"sub/conftest.py": by_param, "sub/test_b.py": test})
     assert project.run().outcomes == {"passed": 4}
@@ -217,7 +217,7 @@ def test_an_override_that_builds_on_ours_is_asked_with_each(project: Project) ->
 
 
 def test_a_module_mark_is_for_those_that_use_llm(project: Project) -> None:
-    project.write(**{"test_a.py": f"import pytest\npytestmark = pytest.mark.models('a', 'b')\n{LLM}"})
+    project.write(**{"test_a.py": f"import pytest\npytestmark = pytest.mark.llm_models('a', 'b')\n{LLM}"})
     assert project.record().outcomes == {"passed": 3}
 
 
@@ -228,14 +228,14 @@ def test_without_the_argument_llm_nobody_guesses_a_model(project: Project) -> No
 
 
 WRONG = {
-    "none": ("models()", "llm"),
-    "list": ("models(['a', 'b'])", "llm"),
-    "blank": ("models('a', ' ')", "llm"),
-    "keyword": ("models('a', name='b')", "llm"),
-    "twice": ("models('a', 'b', 'a ')", "llm"),
-    "no llm": ("models('a')", "request"),
-    "own": ("models('a', 'b')", "llm"),
-    "parametrized": ("models('a', 'b')", "llm"),
+    "none": ("llm_models()", "llm"),
+    "list": ("llm_models(['a', 'b'])", "llm"),
+    "blank": ("llm_models('a', ' ')", "llm"),
+    "keyword": ("llm_models('a', name='b')", "llm"),
+    "twice": ("llm_models('a', 'b', 'a ')", "llm"),
+    "no llm": ("llm_models('a')", "request"),
+    "own": ("llm_models('a', 'b')", "llm"),
+    "parametrized": ("llm_models('a', 'b')", "llm"),
 }
 ABOVE = {
     "own": "@pytest.fixture\ndef llm(): return 'own'\n",
@@ -323,14 +323,14 @@ def test_a_judge_that_is_the_model_under_test_is_told_once(project: Project) -> 
     for value in ("gpt-9", "2 tests", "--llm-judge-model"):
         assert value in note
     check_message(note)
-    allowed = project.run("--llm-judge", "--llm-model=gpt-9", "-o", "llm_same_model=allow")
+    allowed = project.run("--llm-judge", "--llm-model=gpt-9", "-o", "llm_self_judging=allow")
     assert allowed.run.notes == ()
 
 
 def test_such_a_verdict_may_be_an_error_and_is_not_paid_for(project: Project) -> None:
     project.write(**{"test_a.py": JUDGED})
     Echoing(project)
-    strict = ("--llm-judge", "--llm-model=gpt-9", "-o", "llm_same_model=error")
+    strict = ("--llm-judge", "--llm-model=gpt-9", "-o", "llm_self_judging=error")
     result = project.record(*strict, "--llm-judge-model=openai/gpt-9-2025-04-14")
     (record,) = result.run.records
     assert record.outcome == "errored"
@@ -354,7 +354,7 @@ def test_such_a_verdict_is_refused_where_only_the_answer_tells(project: Project)
 
     project.server.answer = under_one_name  # type: ignore[method-assign]
     result = project.record(
-        "--llm-judge", "--llm-model=gpt-9", "--llm-judge-model=alias", "-o", "llm_same_model=error"
+        "--llm-judge", "--llm-model=gpt-9", "--llm-judge-model=alias", "-o", "llm_self_judging=error"
     )
     (record,) = result.run.records
     assert record.outcome == "errored"

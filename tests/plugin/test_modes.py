@@ -93,14 +93,14 @@ def test_an_ignored_path_does_not_count(project: Project) -> None:
     assert missed.outcomes == {"errors": 1}
     check_message(missed.line(" UUID "))
     (project.path / "pytest.ini").write_text(
-        "[pytest]\nllm_ignore =\n    metadata.run\nllm_base_url = http://127.0.0.1:1/v1\n"
+        "[pytest]\nllm_match_ignore =\n    metadata.run\nllm_base_url = http://127.0.0.1:1/v1\n"
     )
     assert project.run().outcomes == {"passed": 1}
 
 
 def test_a_normaliser_levels_what_differs(project: Project) -> None:
     hook = (
-        "import re\ndef pytest_llmops_normalisers(config):\n"
+        "import re\ndef pytest_llmops_request_normalizers(config):\n"
         "    return {'uuid': lambda text: re.sub(r'[0-9a-f]{8}-[0-9a-f-]{27}', '<uuid>', text)}\n"
     )
     project.write(**{"test_a.py": IGNORING, "conftest.py": hook})

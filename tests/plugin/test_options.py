@@ -169,7 +169,7 @@ def test_help_shows_every_option_and_markers_every_marker(shown: Project) -> Non
     for option in OPTIONS:
         assert (option.flag or option.dest) in text
     markers = shown.run("--markers").text
-    for name in ("prompt(", "cases(", "retriever(", "judge(", "models(", "llm_cassette("):
+    for name in ("prompt(", "cases(", "retriever(", "judge(", "llm_models(", "llm_cassette("):
         assert f"@pytest.mark.{name}" in markers
 
 

@@ -306,7 +306,7 @@ def test_other():
 """
 MARKED = """
 import pytest
-@pytest.mark.models("openai/gpt-4.1:free", "Small", "one", "two")
+@pytest.mark.llm_models("openai/gpt-4.1:free", "Small", "one", "two")
 def test_marked(llm):
     llm.complete("hi")
 """

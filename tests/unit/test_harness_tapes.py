@@ -202,13 +202,13 @@ def test_a_tape_has_the_runs_settings_and_the_hooks_of_the_nearest_conftest(
             pytest_llmops_redactors=hook(
                 [{"b": adds("b")}, {"a": adds("a"), "b": adds("far"), "c": adds("c")}]
             ),
-            pytest_llmops_normalisers=hook([{"z": adds("z"), "y": adds("y")}, {}]),
+            pytest_llmops_request_normalizers=hook([{"z": adds("z"), "y": adds("y")}, {}]),
         ),
     )
     settings = Settings(
         record="new",
         allow_hosts=("Own.Example",),
-        ignore=("metadata.id",),
+        match_ignore=("metadata.id",),
         record_errors=True,
         max_calls=3,
         budget=0.5,

@@ -16,11 +16,11 @@ from pytest_llmops.errors import SettingError, UsageError
 from pytest_llmops.settings import Settings
 
 FORMS = {
-    "pytest.ini": "[pytest]\nllm_calibrations = known\nllm_ignore =\n    a.b\n    # no\n    ?c\nllm_judge_reuse = no\nllm_max_calls = 3\naddopts = -q\n",
-    "tox.ini": "[tox]\nx = %(y)s\n[pytest]\nllm_calibrations: known\nllm_ignore = a.b\n  ?c\nllm_judge_reuse = False\nllm_max_calls = 3\n",
-    "setup.cfg": "[tool:pytest]\nllm_calibrations = known\nllm_ignore = a.b\n  ?c\nllm_judge_reuse = 0\nllm_max_calls = 3\n",
-    "pyproject.toml": '[tool.pytest.ini_options]\nllm_calibrations = "known"\nllm_ignore = ["a.b", "?c"]\nllm_judge_reuse = false\nllm_max_calls = 3\n',
-    "pytest.toml": '[pytest]\nllm_calibrations = "known"\nllm_ignore = ["a.b", "?c"]\nllm_judge_reuse = false\nllm_max_calls = 3\n',
+    "pytest.ini": "[pytest]\nllm_judge_records = known\nllm_match_ignore =\n    a.b\n    # no\n    ?c\nllm_judge_reuse = no\nllm_max_calls = 3\naddopts = -q\n",
+    "tox.ini": "[tox]\nx = %(y)s\n[pytest]\nllm_judge_records: known\nllm_match_ignore = a.b\n  ?c\nllm_judge_reuse = False\nllm_max_calls = 3\n",
+    "setup.cfg": "[tool:pytest]\nllm_judge_records = known\nllm_match_ignore = a.b\n  ?c\nllm_judge_reuse = 0\nllm_max_calls = 3\n",
+    "pyproject.toml": '[tool.pytest.ini_options]\nllm_judge_records = "known"\nllm_match_ignore = ["a.b", "?c"]\nllm_judge_reuse = false\nllm_max_calls = 3\n',
+    "pytest.toml": '[pytest]\nllm_judge_records = "known"\nllm_match_ignore = ["a.b", "?c"]\nllm_judge_reuse = false\nllm_max_calls = 3\n',
 }  # fmt: skip
 NATIVE = FORMS["pytest.toml"].replace("[pytest]", "[tool.pytest]")
 
@@ -39,7 +39,7 @@ def test_each_file_of_pytests_says_the_same(tmp_path: Path, name: str, text: str
     assert found is not None
     assert found[0] == tmp_path
     read = settings_of(found)
-    assert (read.calibrations, read.ignore, read.judge_reuse, read.max_calls) == (
+    assert (read.judge_records, read.match_ignore, read.judge_reuse, read.max_calls) == (
         "known",
         ("a.b", "?c"),
         False,
@@ -74,7 +74,7 @@ def test_the_order_is_pytests(pytester: pytest.Pytester, name: str) -> None:
         (pytester.path / one).write_text(text.replace("known", one.replace(".", "-")))
     found = read_ini(pytester.path)
     assert found is not None
-    assert found[1]["calibrations"] == name.replace(".", "-")
+    assert found[1]["judge_records"] == name.replace(".", "-")
     located = locate_config(pytester.path, [])
     if name.removeprefix(".") != "pytest.toml":  # pytest 8 knows none
         assert located[1] == pytester.path / name
@@ -110,7 +110,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_command_has_the_settings_of_the_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "pytest.ini").write_text(
-        "[pytest]\nllm_judge_model = of-the-ini\nllm_base_url = http://127.0.0.1:1/v1\nllm_calibrations = known\nllm_record = all\n"
+        "[pytest]\nllm_judge_model = of-the-ini\nllm_base_url = http://127.0.0.1:1/v1\nllm_judge_records = known\nllm_record = all\n"
     )
     monkeypatch.setenv("LLMOPS_JUDGE_MODEL", "of-the-environment")
     with surroundings(given(), project / "c.json", how="--record new"):
@@ -120,14 +120,14 @@ def test_a_command_has_the_settings_of_the_project(project: Path, monkeypatch: p
             "http://127.0.0.1:1/v1",
             "none",
         )
-        assert read.calibrations == str(project / "known")
+        assert read.judge_records == str(project / "known")
     with surroundings(given(model="mine"), project / "c.json", how=""):
         assert recorder.settings().judge_model == "mine"
 
 
 def test_without_an_ini_file_folders_are_those_of_the_working_folder(project: Path) -> None:
     with surroundings(given(), project / "c.json", how=""):
-        assert recorder.settings().calibrations == "calibrations"
+        assert recorder.settings().judge_records == "calibrations"
 
 
 def test_a_setting_of_a_wrong_form_is_told(project: Path) -> None:

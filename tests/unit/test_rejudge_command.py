@@ -325,7 +325,7 @@ def test_what_the_project_knows_of_a_judge_stands_with_its_new_verdicts(command:
     wire = {"schema": "pytest-llmops/canaries/1", "judge": "polite", "version": "3", "date": "2026-05-02", "canaries": "1",
         "status": "unfit", "text": "passes an empty answer", "found": {}}  # fmt: skip
     Path("known/polite.canaries.json").write_text(json.dumps(wire))
-    for ini, known in ("", None), ("llm_calibrations = known\n", "unfit"):
+    for ini, known in ("", None), ("llm_judge_records = known\n", "unfit"):
         Path("pytest.ini").write_text(f"[pytest]\n{ini}")
         command(TWO, *by("Polite"), "--out", "new.json")
         told: Any = read("new.json").records[0].measurements[-1].detail.get("canaries", {})

@@ -1,4 +1,4 @@
-"""Ignored paths and normalisers: what of a request does not count."""
+"""Ignored paths and normalizers: what of a request does not count."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_parameter_without_a_value_counts_unless_it_is_ignored() -> None:
     assert of("?a=%FE") != of("?a=%FF")
 
 
-def test_normalisers_level_body_and_address() -> None:
+def test_normalizers_level_body_and_address() -> None:
     rules: dict[str, Any] = {"normalise": (lambda text: re.sub(r"\d{4}-\d\d-\d\d", "<date>", text),)}
     assert key({"q": "on 2026-01-01"}, **rules) == key({"q": "on 2027-12-31"}, **rules)
     assert key(b"on 2026-01-01", **rules) == key(b"on 2027-12-31", **rules)

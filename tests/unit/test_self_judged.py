@@ -13,7 +13,7 @@ from pytest_llmops.protocols import Call, Verdict
 from pytest_llmops.recorder import Exchange, Recorder
 from pytest_llmops.results.judges import self_judged
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.settings import SameModel, Settings
+from pytest_llmops.settings import SelfJudging, Settings
 
 
 def record(*calls: tuple[str, str], status: int | None = 200) -> TestRecord:
@@ -26,7 +26,7 @@ OWN = record(("app", "gpt-4o"), ("judge", "gpt-4o-2024-08-06"), ("judge", "gpt-4
 
 def test_one_sentence_for_each_judge_with_its_tests() -> None:
     other = record(("app", "small"), ("app", "a"), ("judge", "small"))
-    found = list(self_judged((OWN, other, OWN), {"settings": {"same_model": "warn"}}))
+    found = list(self_judged((OWN, other, OWN), {"settings": {"self_judging": "warn"}}))
     check_message(found)
     assert all(len(one) < 200 for one in found)
 
@@ -47,7 +47,7 @@ def test_nothing_of_other_models_of_judges_alone_and_of_calls_that_failed(fine: 
 
 @pytest.mark.parametrize(
     ("meta", "told"),
-    [({}, 1), ({"settings": "odd"}, 1), ({"settings": {"same_model": "error"}}, 1), ({"settings": {"same_model": "allow"}}, 0)],
+    [({}, 1), ({"settings": "odd"}, 1), ({"settings": {"self_judging": "error"}}, 1), ({"settings": {"self_judging": "allow"}}, 0)],
 )  # fmt: skip
 def test_a_run_may_allow_it(meta: dict[str, Json], told: int) -> None:
     assert len(list(self_judged((OWN,), meta))) == told
@@ -82,9 +82,9 @@ def exchange(asked: object, answered: str, purpose: str = "app", status: int | N
     ],
 )
 def test_a_conflict_is_with_what_the_application_asked_in_this_test(
-    mode: SameModel, name: str, exchanges: list[Exchange], refused: bool
+    mode: SelfJudging, name: str, exchanges: list[Exchange], refused: bool
 ) -> None:
-    running = Recorder(settings=Settings(same_model=mode), exchanges=exchanges)
+    running = Recorder(settings=Settings(self_judging=mode), exchanges=exchanges)
     recorder.push(running)
     try:
         with softly.soft():
@@ -135,7 +135,7 @@ def test_a_panel_goes_on_without_the_vote_of_the_model_under_test(
     judges: tuple[type[Own], ...], score: float | None
 ) -> None:
     running = Recorder(
-        settings=Settings(same_model="error"), exchanges=[exchange({"model": "gpt-4o"}, "gpt-4o")]
+        settings=Settings(self_judging="error"), exchanges=[exchange({"model": "gpt-4o"}, "gpt-4o")]
     )
     other = exchange({"model": "x"}, "x", "judge")
     panel = Panel([one(ASKED_BY_ALIAS if one is Refused else other) for one in judges])
@@ -163,10 +163,10 @@ ASKED_BY_ALIAS = exchange({"model": "my-judge"}, "gpt-4o-2024-08-06", "judge")
     ],
 )  # fmt: skip
 def test_a_verdict_of_any_judge_does_not_count_if_the_model_under_test_gave_it(
-    mode: SameModel, calls: list[Exchange], refused: bool
+    mode: SelfJudging, calls: list[Exchange], refused: bool
 ) -> None:
     before = [exchange({"model": "gpt-4o"}, "gpt-4o"), exchange({"model": "gpt-4o"}, "gpt-4o", "judge")]
-    running = Recorder(settings=Settings(same_model=mode), exchanges=before)
+    running = Recorder(settings=Settings(self_judging=mode), exchanges=before)
     recorder.push(running)
     try:
         found = verdict_of(asked_of(Own(*calls), "t"), "Paris", "", "")

@@ -212,5 +212,5 @@ def test_files_of_the_ini_are_seen_from_the_root(tmp_path: Path) -> None:
     assert Path(anchored.vector_cache) == tmp_path / ".vectors"
     assert anchored.anchored(Path("elsewhere")) == anchored
     plain = Settings().anchored(tmp_path)
-    assert Path(plain.calibrations) == tmp_path / "calibrations"
-    assert replace(plain, calibrations="calibrations") == Settings()
+    assert Path(plain.judge_records) == tmp_path / "calibrations"
+    assert replace(plain, judge_records="calibrations") == Settings()

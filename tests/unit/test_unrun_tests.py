@@ -67,7 +67,7 @@ def item_of(
         fixturenames=names,
         iter_markers=lambda: iter(marks),
         get_closest_marker=by_name.get,
-        ihook=SimpleNamespace(pytest_llmops_redactors=hook, pytest_llmops_normalisers=hook),
+        ihook=SimpleNamespace(pytest_llmops_redactors=hook, pytest_llmops_request_normalizers=hook),
         _fixtureinfo=SimpleNamespace(name2fixturedefs={one.argname: (one,) for one in fixtures}),
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_llmops.assertions.checklist import assert_checklist as assert_checklist
     from pytest_llmops.assertions.chunks import assert_chunks as assert_chunks
-    from pytest_llmops.assertions.chunks import assert_clean as assert_clean
+    from pytest_llmops.assertions.chunks import assert_clean_text as assert_clean_text
     from pytest_llmops.assertions.chunks import assert_span_recall as assert_span_recall
     from pytest_llmops.assertions.grounding import assert_context_relevance as assert_context_relevance
     from pytest_llmops.assertions.grounding import assert_grounded as assert_grounded
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.index import assert_reindex_time as assert_reindex_time
     from pytest_llmops.assertions.index import assert_search_latency as assert_search_latency
     from pytest_llmops.assertions.judge_agreement import assert_judge_agrees as assert_judge_agrees
-    from pytest_llmops.assertions.judge_canaries import assert_judge_fit as assert_judge_fit
+    from pytest_llmops.assertions.judge_canaries import assert_judge_canaries as assert_judge_canaries
     from pytest_llmops.assertions.judge_score import assert_judge_score as assert_judge_score
     from pytest_llmops.assertions.preference import assert_preferred as assert_preferred
     from pytest_llmops.assertions.retrieval import assert_retrieval as assert_retrieval
@@ -52,7 +52,7 @@ _HOMES = {
     "Threshold": "semantics.thresholds",
     "assert_checklist": "assertions.checklist",
     "assert_chunks": "assertions.chunks",
-    "assert_clean": "assertions.chunks",
+    "assert_clean_text": "assertions.chunks",
     "assert_contains": "assertions.text",
     "assert_context_relevance": "assertions.grounding",
     "assert_exact": "assertions.text",
@@ -60,7 +60,7 @@ _HOMES = {
     "assert_grounded": "assertions.grounding",
     "assert_index_fresh": "assertions.index",
     "assert_judge_agrees": "assertions.judge_agreement",
-    "assert_judge_fit": "assertions.judge_canaries",
+    "assert_judge_canaries": "assertions.judge_canaries",
     "assert_judge_score": "assertions.judge_score",
     "assert_matches": "assertions.text",
     "assert_not_contains": "assertions.text_not",
@@ -88,7 +88,7 @@ __all__ = [
     "__version__",
     "assert_checklist",
     "assert_chunks",
-    "assert_clean",
+    "assert_clean_text",
     "assert_contains",
     "assert_context_relevance",
     "assert_exact",
@@ -96,7 +96,7 @@ __all__ = [
     "assert_grounded",
     "assert_index_fresh",
     "assert_judge_agrees",
-    "assert_judge_fit",
+    "assert_judge_canaries",
     "assert_judge_score",
     "assert_matches",
     "assert_not_contains",

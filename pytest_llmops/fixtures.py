@@ -47,7 +47,7 @@ def judge(request: pytest.FixtureRequest) -> Judge:
 
 @pytest.fixture
 def judge_canaries(request: pytest.FixtureRequest) -> Callable[..., Measurement]:
-    """``judge_canaries(judge)`` asserts that a judge passes none of the canaries, see `assert_judge_fit`.
+    """``judge_canaries(judge)`` asserts that a judge passes none of the canaries, see `assert_judge_canaries`.
 
     A judge is tried once a version: what it said lies in a cassette of that version, which all tests share. Needs
     ``--llm-judge``.

@@ -33,7 +33,7 @@ def test_agreement_with_our_labels(judge: Judge) -> None:
     ]
     # Recorded, not asserted: what came out is the finding. A judge that you rely on is held to its two bars
     # by leaving them at their defaults, with 100 labels instead of 20.
-    assert_judge_agrees(judge, labels, kappa=None, kappa_floor=None, min_labels=20)
+    assert_judge_agrees(judge, labels, at_least_kappa=None, at_least_kappa_lower=None, at_least_labels=20)
 
 
 @pytest.mark.judge("quality")

@@ -178,7 +178,9 @@ def _answers(cases: object, key: str) -> Iterator[tuple[str, object, object]]:
             raise UnknownName("key", key, {*case.data, "reference"}, where=f"answer of case {case.id}")
 
 
-def assert_clean(texts: object, *, label: str = "", **bounds: Unpack[DirtBounds]) -> tuple[Measurement, ...]:
+def assert_clean_text(
+    texts: object, *, label: str = "", **bounds: Unpack[DirtBounds]
+) -> tuple[Measurement, ...]:
     """Assert that texts are clean: decoded rightly, without tags, control characters and page furniture.
 
     Args:
@@ -196,19 +198,21 @@ def assert_clean(texts: object, *, label: str = "", **bounds: Unpack[DirtBounds]
         MeasurementFailed: There is more of a kind than its bound; shows the places.
         UsageError: No text, something that has none, or a bound of another form.
 
-    >>> [one.name for one in assert_clean(["für 5 €"]) if one.value]
+    >>> [one.name for one in assert_clean_text(["für 5 €"]) if one.value]
     []
     """
     __tracebackhide__ = True
     from pytest_llmops.chunks.text_quality import clean
 
     given = cast("dict[str, object]", bounds)
-    refuse_unknown("assert_clean", given, DirtBounds)
+    refuse_unknown("assert_clean_text", given, DirtBounds)
     pieces = read([texts] if isinstance(texts, str) else texts)
     if not pieces:
-        raise UsageError("assert_clean: expected a text or several, got none; what does the loader return?")
+        raise UsageError(
+            "assert_clean_text: expected a text or several, got none; what does the loader return?"
+        )
     checks = list(clean(pieces).values())
-    return _emitted("chunks.clean", checks, bounds_of("assert_clean", given, checks), label)
+    return _emitted("chunks.clean", checks, bounds_of("assert_clean_text", given, checks), label)
 
 
 def _alignment(pieces: Sequence[Piece], source: Sources, ignore: Ignore) -> Alignment:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.calibration import (
@@ -40,20 +40,20 @@ def assert_judge_agrees(
     judge: Judge | str,
     labels: Given,
     *,
-    kappa: float | None = 0.6,
-    kappa_floor: float | None = 0.4,
-    min_tnr: float | None = None,
-    min_tpr: float | None = None,
+    at_least_kappa: float | None = 0.6,
+    at_least_kappa_lower: float | None = 0.4,
+    at_least_tnr: float | None = None,
+    at_least_tpr: float | None = None,
     pass_at: PassAt = "default",  # noqa: S107 -- a score, no secret
     verdicts: Literal["asked", "stored"] = "asked",
     trials: int = 1,
-    min_labels: int = MIN_LABELS,
+    at_least_labels: int = MIN_LABELS,
     label: str = "",
 ) -> Measurement:
     """Assert that a judge agrees with people, beyond chance and beyond luck.
 
-    Two bars: the kappa reaches ``kappa``, and with 95 % confidence (one-sided, bootstrap over families) it is
-    at least ``kappa_floor``. One alone is no test: a judge of a true kappa of 0.6 has a point of 0.6 half the
+    Two bars: the kappa reaches ``at_least_kappa``, and with 95 % confidence (one-sided, bootstrap over families) it is
+    at least ``at_least_kappa_lower``. One alone is no test: a judge of a true kappa of 0.6 has a point of 0.6 half the
     time, with any number of labels; and a judge that always passes agrees with people as often as they pass.
 
     Args:
@@ -61,14 +61,14 @@ def assert_judge_agrees(
         labels: A file of labels or a list of its objects, see `pytest_llmops.calibration.labels`. People pass or fail:
             Cohen's kappa, and the judge passes from ``pass_at``. Numbers on the judge's own scale: quadratic
             kappa. Several people: what most say, of numbers their median; the kappa between them is told.
-        kappa: What the kappa has to reach; None on purpose: record only.
-        kappa_floor: What it has to exceed with 95 % confidence; None on purpose: record only.
-        min_tnr: What the share of failed answers that the judge fails has to exceed with 95 % confidence (Wilson).
-        min_tpr: The same of passed answers that it passes.
+        at_least_kappa: What the kappa has to reach; None on purpose: record only.
+        at_least_kappa_lower: What it has to exceed with 95 % confidence; None on purpose: record only.
+        at_least_tnr: What the share of failed answers that the judge fails has to exceed with 95 % confidence (Wilson).
+        at_least_tpr: The same of passed answers that it passes.
         pass_at: From which score on an answer passes; left out: the judge's own; None: scores are not cut.
         verdicts: ``stored``: nobody is asked, the verdicts stand in the labels. The judge may then be any name.
         trials: Verdicts on each answer; their mean counts.
-        min_labels: With fewer answers a kappa is luck. 100 with 50 of each kind are a good beginning.
+        at_least_labels: With fewer answers a kappa is luck. 100 with 50 of each kind are a good beginning.
         label: Tells two assertions of one test apart.
 
     Returns:
@@ -90,10 +90,10 @@ def assert_judge_agrees(
     (0.97, 0.6)
     """
     __tracebackhide__ = True
-    bars = _bars(kappa=kappa, kappa_floor=kappa_floor, min_tnr=min_tnr, min_tpr=min_tpr)
-    _check(trials, min_labels, verdicts)
+    bars = _bars(at_least_kappa, at_least_kappa_lower, at_least_tnr, at_least_tpr)
+    _check(trials, at_least_labels, verdicts)
     given = read_labels(labels)
-    _enough(given, min_labels)
+    _enough(given, at_least_labels)
     by_dimension = {one: given.of(one) for one in given.dimensions}
     who = recorder.lookup("judge", judge) if isinstance(judge, str) and verdicts == "asked" else judge
     cut = _cut(pass_at, who)
@@ -123,18 +123,18 @@ def assert_judge_agrees(
     return _decided([replace(rest[0], detail=detail), *rest[1:]], judged, found, reached)
 
 
-def _bars(**given: Any) -> Bars:
+def _bars(kappa: float | None, lower: float | None, tnr: float | None, tpr: float | None) -> Bars:
     __tracebackhide__ = True
     try:
-        return Bars(**given)
+        return Bars(at_least_kappa=kappa, at_least_kappa_lower=lower, at_least_tnr=tnr, at_least_tpr=tpr)
     except UsageError as error:
         # The frame of a dataclass cannot be hidden.
         raise UsageError(f"assert_judge_agrees: {error}") from None
 
 
-def _check(trials: object, min_labels: object, verdicts: object) -> None:
+def _check(trials: object, at_least_labels: object, verdicts: object) -> None:
     __tracebackhide__ = True
-    for name, value, low in (("trials", trials, 1), ("min_labels", min_labels, 2)):
+    for name, value, low in (("trials", trials, 1), ("at_least_labels", at_least_labels, 2)):
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise UsageError(
                 f"assert_judge_agrees: expected {name} to be a whole number of at least {low}, got {value!r}"
@@ -156,7 +156,7 @@ def _enough(labels: Labels, least: int) -> None:
     if count < least:
         raise UsageError(
             f"assert_judge_agrees: expected at least {least:,} labelled answers, got {count:,} @ {labels.path}: a kappa of so "
-            f"few is luck; label more, or say min_labels={count} on purpose"
+            f"few is luck; label more, or say at_least_labels={count} on purpose"
         )
 
 

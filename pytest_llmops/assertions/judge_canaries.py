@@ -35,7 +35,7 @@ PATIENCE_S = 1_800.0
 MAX_SHOWN = 5
 
 
-def assert_judge_fit(
+def assert_judge_canaries(
     judge: Judge | Pairwise | str,
     *,
     canaries: str | Path | Sequence[Canary] | None = None,
@@ -79,7 +79,7 @@ def assert_judge_fit(
 def _check(at_least: float | None) -> None:
     if at_least is not None and (isinstance(at_least, bool) or not 0 <= at_least <= 1):
         raise UsageError(
-            f"assert_judge_fit: expected at_least to be a share from 0 to 1 or None, got {at_least!r}"
+            f"assert_judge_canaries: expected at_least to be a share from 0 to 1 or None, got {at_least!r}"
         )
 
 
@@ -95,7 +95,7 @@ def tried_once(
     label: str = "",
     default: str = "quality",
 ) -> Measurement:
-    """Assert the same as `assert_judge_fit`, and ask each version of a judge once: what the fixture does.
+    """Assert the same as `assert_judge_canaries`, and ask each version of a judge once: what the fixture does.
 
     Args:
         judge: As there; None: the ``default``.
@@ -164,7 +164,7 @@ def _known() -> dict[tuple[str, ...], Probe]:
 
 
 def emitted(found: Probe, *, at_least: float | None = 1.0, label: str = "") -> Measurement:
-    """Record what a probe found, and raise if the judge is not fit; see `assert_judge_fit`."""
+    """Record what a probe found, and raise if the judge is not fit; see `assert_judge_canaries`."""
     __tracebackhide__ = True
     recorder.note({"judge": {"name": found.judge, "version": found.version, "model": found.model}})
     undecided = found.doubt if found.status == "undecided" else ""

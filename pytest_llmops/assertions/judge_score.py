@@ -32,7 +32,7 @@ def assert_judge_score(
     reference: str = "",
     contexts: Sequence[str] | Hits = (),
     at_least: Bound = "default",
-    review: float | None = None,
+    review_below: float | None = None,
     label: str = "",
 ) -> Measurement:
     """Assert that a judge's score of an answer is at least the bound.
@@ -48,7 +48,7 @@ def assert_judge_score(
         contexts: The passages that the answer was made from, where the judge looks at them ("grounding").
         at_least: On the judge's own scale (7 of 1 to 10); left out: the judge's ``pass_at``; None on
             purpose: record only.
-        review: Least confidence, 0 to 1, with which the judge decides (a panel's agreement, the certainty of
+        review_below: Least confidence, 0 to 1, with which the judge decides (a panel's agreement, the certainty of
             a weighted score). Below it the score is recorded only, and flagged for a person.
         label: Tells two assertions of one test apart.
 
@@ -65,13 +65,15 @@ def assert_judge_score(
         MeasurementErrored: There is no answer; or there is no score: the judge could not be asked, gave no
             readable verdict or an impossible one. That is never a low score.
         UsageError: No such judge, a bound that is not on its scale, or none at all; contexts that the judge
-            does not take or needs; ``review`` for a judge that gives no confidence.
+            does not take or needs; ``review_below`` for a judge that gives no confidence.
     """
     __tracebackhide__ = True
     texts_of("assert_judge_score", question=question, reference=reference)
     passages = _passages(contexts)
-    if review is not None and not 0 <= review <= 1:
-        raise UsageError(f"assert_judge_score: expected review to be from 0 to 1 or None, got {review!r}")
+    if review_below is not None and not 0 <= review_below <= 1:
+        raise UsageError(
+            f"assert_judge_score: expected review_below to be from 0 to 1 or None, got {review_below!r}"
+        )
     asked = asked_of(judge, "assert_judge_score")
     asked.default = at_least == "default"
     bound = _bound(at_least, asked)
@@ -95,7 +97,7 @@ def assert_judge_score(
     if verdict.error:
         return _errored(asked, verdict, detail, bound, label)
     bound = _on_scale(bound, verdict.low, verdict.high)
-    if flag := _review(asked, verdict, review):
+    if flag := _review(asked, verdict, review_below):
         return _scored(asked, verdict, {**detail, "review": {**flag, "undecided": bound}}, None, label)
     return _scored(asked, verdict, detail, bound, label)
 
@@ -120,7 +122,7 @@ def _review(asked: Asked, verdict: Verdict, least: float | None) -> dict[str, Js
     sure = finite(getattr(verdict, "confidence", None))
     if sure is None:
         raise UsageError(
-            f"assert_judge_score: review={least:g} needs a confidence, and the judge {asked.name} gives none: "
+            f"assert_judge_score: review_below={least:g} needs a confidence, and the judge {asked.name} gives none: "
             "take a panel, or a rubric with `weighted: true`"
         )
     return {"confidence": sure, "least": least} if sure < least else {}

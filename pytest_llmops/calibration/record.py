@@ -278,10 +278,10 @@ def _z(confidence: float) -> float:
 
 def _bars(bars: Bars) -> dict[str, Json]:
     return {
-        "kappa": bars.kappa,
-        "kappa_floor": bars.kappa_floor,
-        "min_tnr": bars.min_tnr,
-        "min_tpr": bars.min_tpr,
+        "at_least_kappa": bars.at_least_kappa,
+        "at_least_kappa_lower": bars.at_least_kappa_lower,
+        "at_least_tnr": bars.at_least_tnr,
+        "at_least_tpr": bars.at_least_tpr,
     }
 
 

@@ -38,30 +38,39 @@ class Bars:
     a true kappa of 0.5 reaches the point alone one time in four.
 
     Args:
-        kappa: What the kappa itself has to reach; None on purpose: record only.
-        kappa_floor: What it has to exceed with 95 % confidence; None on purpose: record only.
-        min_tnr: What the share of failed answers that the judge fails has to exceed with 95 % confidence.
-        min_tpr: The same of passed answers that it passes.
+        at_least_kappa: What the kappa itself has to reach; None on purpose: record only.
+        at_least_kappa_lower: What it has to exceed with 95 % confidence; None on purpose: record only.
+        at_least_tnr: What the share of failed answers that the judge fails has to exceed with 95 % confidence.
+        at_least_tpr: The same of passed answers that it passes.
 
     Raises:
         UsageError: A bar that is no number, or cannot be reached.
     """
 
-    kappa: float | None = 0.6
-    kappa_floor: float | None = 0.4
-    min_tnr: float | None = None
-    min_tpr: float | None = None
+    at_least_kappa: float | None = 0.6
+    at_least_kappa_lower: float | None = 0.4
+    at_least_tnr: float | None = None
+    at_least_tpr: float | None = None
 
     def __post_init__(self) -> None:
-        for name, low in (("kappa", -1), ("kappa_floor", -1), ("min_tnr", 0), ("min_tpr", 0)):
+        for name, low in (
+            ("at_least_kappa", -1),
+            ("at_least_kappa_lower", -1),
+            ("at_least_tnr", 0),
+            ("at_least_tpr", 0),
+        ):
             value = getattr(self, name)
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value < 1:
                 raise UsageError(f"{name}: expected a number from {low} to less than 1, got {value!r}")
-        if self.kappa is not None and self.kappa_floor is not None and self.kappa_floor > self.kappa:
+        if (
+            self.at_least_kappa is not None
+            and self.at_least_kappa_lower is not None
+            and self.at_least_kappa_lower > self.at_least_kappa
+        ):
             raise UsageError(
-                f"kappa_floor: expected at most kappa, {self.kappa:g}, got {self.kappa_floor:g}: the bound lies below the point"
+                f"at_least_kappa_lower: expected no more than at_least_kappa, {self.at_least_kappa:g}, got {self.at_least_kappa_lower:g}: the bound lies below the point"
             )
 
     def check(self, kind: Kind, cut: float | None) -> None:
@@ -74,12 +83,12 @@ class Bars:
         Raises:
             UsageError: They do not say pass or fail.
 
-        >>> Bars(min_tnr=0.7).check("number", 7.0)
+        >>> Bars(at_least_tnr=0.7).check("number", 7.0)
         """
         __tracebackhide__ = True
         if kind == "pass or fail" or (kind == "number" and cut is not None):
             return
-        for name in ("min_tnr", "min_tpr"):
+        for name in ("at_least_tnr", "at_least_tpr"):
             if getattr(self, name) is not None:
                 raise UsageError(
                     f"{name}: the labels do not say pass or fail; label that, or numbers with pass_at, the number from which on "
@@ -95,20 +104,20 @@ class Bars:
         if found.kappa is None or found.at_least is None:
             return []
         return [
-            Reached("kappa", found.kappa, self.kappa),
-            Reached("kappa_lower", found.at_least, self.kappa_floor),
+            Reached("kappa", found.kappa, self.at_least_kappa),
+            Reached("kappa_lower", found.at_least, self.at_least_kappa_lower),
             *self._rates(found),
         ]
 
     def _rates(self, found: Figures) -> Iterator[Reached]:
-        for name, bound in (("tnr", self.min_tnr), ("tpr", self.min_tpr)):
+        for name, bound in (("tnr", self.at_least_tnr), ("tpr", self.at_least_tpr)):
             if bound is None:
                 continue
             share: Share = getattr(found.rates, name) if found.rates else Share(0, 0)
             if not share.total:
                 kind = "fail" if name == "tnr" else "pass"
                 raise UsageError(
-                    f"min_{name}: people {kind} none of the {found.compared:,} answers; add some that they do"
+                    f"at_least_{name}: people {kind} none of the {found.compared:,} answers; add some that they do"
                 )
             yield Reached(f"{name}_lower", at_least(share), float(bound))
 

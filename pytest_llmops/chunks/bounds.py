@@ -59,7 +59,7 @@ class ChunkLimits(ChunkBounds, total=False):
 
 
 class DirtBounds(TypedDict, total=False):
-    """Bounds of `assert_clean`, each a count and 0 unless given; None: record only."""
+    """Bounds of `assert_clean_text`, each a count and 0 unless given; None: record only."""
 
     at_most_mojibake: int | None
     at_most_replacement: int | None

@@ -67,29 +67,33 @@ def _add_bars(command: argparse.ArgumentParser) -> None:
         help="from which score on an answer passes (default: the judge's)",
     )
     command.add_argument(
-        "--kappa", type=float, default=0.6, metavar="K", help="what the kappa has to reach (default: 0.6)"
+        "--at-least-kappa",
+        type=float,
+        default=0.6,
+        metavar="K",
+        help="what the kappa has to reach (default: 0.6)",
     )
     command.add_argument(
-        "--kappa-floor",
+        "--at-least-kappa-lower",
         type=float,
         default=0.4,
         metavar="K",
         help="what it has to exceed with 95 %% confidence (default: 0.4)",
     )
     command.add_argument(
-        "--min-tnr",
+        "--at-least-tnr",
         type=float,
         metavar="SHARE",
         help="share of failed answers that the judge has to fail, with 95 %% confidence",
     )
     command.add_argument(
-        "--min-tpr",
+        "--at-least-tpr",
         type=float,
         metavar="SHARE",
         help="share of passed answers that it has to pass, with 95 %% confidence",
     )
     command.add_argument(
-        "--min-labels",
+        "--at-least-labels",
         type=count,
         default=MIN_LABELS,
         metavar="N",
@@ -122,10 +126,13 @@ def _calibrate(given: argparse.Namespace) -> int:
 
     _check(given)
     bars = calibration.Bars(
-        kappa=given.kappa, kappa_floor=given.kappa_floor, min_tnr=given.min_tnr, min_tpr=given.min_tpr
+        at_least_kappa=given.at_least_kappa,
+        at_least_kappa_lower=given.at_least_kappa_lower,
+        at_least_tnr=given.at_least_tnr,
+        at_least_tpr=given.at_least_tpr,
     )
     labels = read_labels(given.labels)
-    _enough(labels, given.min_labels)
+    _enough(labels, given.at_least_labels)
     judged = _stored(given, labels) if given.verdicts else _asked(given, labels, bars)
     _refuse_lost(judged)
     cut = given.pass_at if given.pass_at is not None else judged.pass_at
@@ -167,7 +174,7 @@ def _enough(labels: Labels, least: int) -> None:
     if count < least:
         raise UsageError(
             f"{labels.path}: expected at least {least:,} labelled answers, got {count:,}: a kappa of so few is luck; label more, "
-            f"or say --min-labels {count} on purpose"
+            f"or say --at-least-labels {count} on purpose"
         )
 
 

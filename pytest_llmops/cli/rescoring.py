@@ -160,7 +160,7 @@ def _measured(one: Output, heard: Heard, at_least: float | None) -> Judged:
             reference=one.reference,
             contexts=one.contexts,
             at_least=bound,
-            review=_review(one, verdict),
+            review_below=_review(one, verdict),
             label=one.label,
         )
     return Judged(output=one, measurements=tuple(found))

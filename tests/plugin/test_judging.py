@@ -167,7 +167,7 @@ from pytest_llmops.judges.rubric import quality
 def test_every_kind(judge, request):
     address = request.config.getoption("--llm-base-url")
     panel = Panel([quality(OpenAIModel(name, address)) for name in ("one", "two", "three")])
-    assert_judge_score("The capital is Paris.", judge=panel, at_least=9, review=0.9)
+    assert_judge_score("The capital is Paris.", judge=panel, at_least=9, review_below=0.9)
     assert_judge_score("The capital is Paris.", judge=Grounding(), contexts=["Paris is the capital."])
     assert_checklist("The capital is Paris.", ["names a city"])
     assert_preferred("The capital is Paris.", over="Who knows?")

@@ -31,7 +31,7 @@ class Counts:
 @pytest.mark.cases("cases.jsonl")
 def test_answer(case):
     panel = Panel([Counts(1), Counts(4)])
-    assert_judge_score(case.input * 2, judge=panel, question=case.input, reference=case.reference, review=0.7)
+    assert_judge_score(case.input * 2, judge=panel, question=case.input, reference=case.reference, review_below=0.7)
 """
 CASES = [
     {"id": "short", "input": "ab", "reference": "x"},

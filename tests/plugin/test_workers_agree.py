@@ -86,7 +86,7 @@ def test_low(judge):
     assert_judge_score("It is Rome.", judge=judge, at_least=None)
 def test_review():
     panel = Panel([Counts(1), Counts(4)])
-    assert_judge_score("x" * 16, judge=panel, question="how long?", review=0.7)
+    assert_judge_score("x" * 16, judge=panel, question="how long?", review_below=0.7)
 """
 PROMPT = "---\nvariables: [question]\n---\nsystem:\nBe brief.\nuser:\n{{ question }}\n"
 CASES = '{"id": "late", "input": "late?", "reference": "yes"}\n{"id": "early", "input": "early?", "tags": ["x"]}\n'

@@ -6,7 +6,7 @@ from pytest_llmops import (
     Measurement,
     Threshold,
     assert_chunks,
-    assert_clean,
+    assert_clean_text,
     assert_contains,
     assert_context_relevance,
     assert_exact,
@@ -72,7 +72,7 @@ def check(  # noqa: PLR0917 -- every fixture at once
         assert_search_latency(retriever, [str(case.input)], at_most_s=0.2),
         assert_span_recall(["a"], {"q": "a"}, at_least=1.0),
         *assert_chunks(hits, source="text", at_most_chars=800, at_most_cut_sentences=None),
-        *assert_clean("text", at_most_html=None),
+        *assert_clean_text("text", at_most_html=None),
     ]
     with soft() as block:
         emit(Measurement(name="n", value=len(results)))

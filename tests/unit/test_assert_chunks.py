@@ -10,7 +10,7 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import MeasurementErrored, MeasurementFailed, collect
-from pytest_llmops.assertions.chunks import assert_chunks, assert_clean, assert_span_recall
+from pytest_llmops.assertions.chunks import assert_chunks, assert_clean_text, assert_span_recall
 from pytest_llmops.cases.files import Case
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 
@@ -308,11 +308,11 @@ def test_a_bound_of_the_recall_is_a_share(bound: Any) -> None:
         assert_span_recall(["a"], {"q": "a"}, at_least=bound)
 
 
-# --- assert_clean
+# --- assert_clean_text
 
 
 def test_clean_texts_pass() -> None:
-    found = assert_clean(["für 5 €", "„gut“"], label="L")
+    found = assert_clean_text(["für 5 €", "„gut“"], label="L")
     assert [one.name for one in found] == [
         f"chunks.clean.{kind}"
         for kind in ("mojibake", "replacement", "html", "control", "invisible", "hyphenation", "repeated")
@@ -322,15 +322,15 @@ def test_clean_texts_pass() -> None:
 
 def test_dirt_is_shown_where_it_is(well_formed: Lines) -> None:
     with pytest.raises(MeasurementFailed) as caught:
-        assert_clean(["fine", "gÃ¼ltig bis MÃ¤rz"])
+        assert_clean_text(["fine", "gÃ¼ltig bis MÃ¤rz"])
     check_message(well_formed(caught.value))
-    found = assert_clean("gÃ¼ltig <b>bis</b>", at_most_mojibake=1, at_most_html=None)
+    found = assert_clean_text("gÃ¼ltig <b>bis</b>", at_most_mojibake=1, at_most_html=None)
     assert [(one.value, one.status) for one in found[:3]] == [(1, "passed"), (0, "passed"), (2, "recorded")]
 
 
 def test_several_kinds_of_dirt_are_one_failure() -> None:
     with pytest.raises(MeasurementFailed) as caught:
-        assert_clean("<i>x\x00y</i>")
+        assert_clean_text("<i>x\x00y</i>")
     assert str(caught.value).startswith("2 of 7 checks failed\n1. chunks.clean.html 2 > 0\n")
 
 
@@ -346,7 +346,7 @@ def test_several_kinds_of_dirt_are_one_failure() -> None:
 )
 def test_arguments_of_clean_that_cannot_be_meant(texts: Any, bounds: dict[str, Any]) -> None:
     with pytest.raises(UsageError, check=check_message):
-        assert_clean(texts, **bounds)
+        assert_clean_text(texts, **bounds)
 
 
 def test_bounds_may_be_numbers_of_numpy() -> None:

@@ -69,7 +69,7 @@ def measured(*args: Any, **options: Any) -> dict[str, Measurement]:
 def test_a_good_judge_passes_and_all_of_it_is_measured() -> None:
     judge, rows = pair(55, 5, 5, 35)
     with softly.collect() as found:
-        kappa = assert_judge_agrees(judge, rows, min_tnr=0.7, min_tpr=0.8, label="de")
+        kappa = assert_judge_agrees(judge, rows, at_least_tnr=0.7, at_least_tpr=0.8, label="de")
     named = {one.name.removeprefix("judge.scripted."): one for one in found}
     assert kappa is named["kappa"]
     assert (kappa.bound, kappa.status) == (0.6, "passed")
@@ -97,7 +97,7 @@ def test_the_message(well_formed: Lines) -> None:
     for row in rows[:50]:
         row["human"] = [row["human"], row["human"]]
     with pytest.raises(MeasurementFailed) as caught:
-        assert_judge_agrees(judge, rows, min_tnr=0.7)
+        assert_judge_agrees(judge, rows, at_least_tnr=0.7)
     check_message(well_formed(caught.value))
     assert [one.name for one in caught.value.measurements] == [
         "judge.scripted.kappa",
@@ -109,21 +109,23 @@ def test_the_message(well_formed: Lines) -> None:
 def test_luck_is_not_enough() -> None:
     judge, rows = pair(13, 2, 3, 12)
     with pytest.raises(MeasurementFailed, check=check_message):
-        assert_judge_agrees(judge, rows, min_labels=30, kappa_floor=0.5)
-    assert assert_judge_agrees(judge, rows, min_labels=30).value == pytest.approx(2 / 3)
+        assert_judge_agrees(judge, rows, at_least_labels=30, at_least_kappa_lower=0.5)
+    assert assert_judge_agrees(judge, rows, at_least_labels=30).value == pytest.approx(2 / 3)
 
 
 def test_without_bars_a_judge_is_only_measured() -> None:
     judge, rows = pair(60, 0, 40, 0)
-    found = measured(judge, rows, kappa=None, kappa_floor=None)
+    found = measured(judge, rows, at_least_kappa=None, at_least_kappa_lower=None)
     assert {name: one.value for name, one in found.items() if "kappa" in name} == {
         "judge.scripted.kappa": 0,
         "judge.scripted.kappa_lower": 0,
     }
     assert {one.status for one in found.values()} == {"recorded"}
-    assert assert_judge_agrees(judge, rows, kappa=None, kappa_floor=None).status == "recorded"
+    assert (
+        assert_judge_agrees(judge, rows, at_least_kappa=None, at_least_kappa_lower=None).status == "recorded"
+    )
     with pytest.raises(MeasurementFailed, check=check_message):
-        assert_judge_agrees(judge, rows, kappa=None)
+        assert_judge_agrees(judge, rows, at_least_kappa=None)
 
 
 def test_a_rubber_stamp_fails_however_often_it_is_right() -> None:
@@ -154,7 +156,7 @@ def test_numbers_on_the_judges_scale_and_by_dimension() -> None:
             }
         )
         scores[str(n)] = Verdict(score=given, dimensions={"tone": people, "other": 1})
-    found = measured(Scripted(scores), rows, min_tnr=0.5)
+    found = measured(Scripted(scores), rows, at_least_tnr=0.5)
     both = [[n % 10 + 1 for n in range(60)], [min(10, n % 10 + 1 + n % 3) for n in range(60)]]
     assert found["judge.scripted.kappa"].value == pytest.approx(cohen_kappa_score(*both, weights="quadratic"))
     assert found["judge.scripted.spearman"].value == pytest.approx(spearman(*both))
@@ -294,10 +296,10 @@ GOOD = pair(30, 0, 0, 30)[1]
         (Scripted({}, pass_at=None), GOOD, {}),
         (Scripted({}), GOOD, {"pass_at": "7"}),
         (Scripted({}), GOOD, {"pass_at": float("nan")}),
-        (Scripted({}), GOOD, {"kappa": 1.2}),
-        (Scripted({}), GOOD, {"kappa_floor": 0.7}),
+        (Scripted({}), GOOD, {"at_least_kappa": 1.2}),
+        (Scripted({}), GOOD, {"at_least_kappa_lower": 0.7}),
         (Scripted({}), GOOD, {"trials": 0}),
-        (Scripted({}), GOOD, {"min_labels": True}),
+        (Scripted({}), GOOD, {"at_least_labels": True}),
         (Scripted({}), GOOD, {"verdicts": "there"}),
         (Scripted({}), [*GOOD, {"id": "x", "human": True}], {}),
         (Scripted({}), [*GOOD, GOOD[0]], {}),
@@ -306,7 +308,7 @@ GOOD = pair(30, 0, 0, 30)[1]
         (
             Scripted({}, pass_at=None),
             [{**row, "human": n % 7 + 1} for n, row in enumerate(GOOD)],
-            {"min_tnr": 0.5},
+            {"at_least_tnr": 0.5},
         ),
         (Scripted({}), [{**row, "human": "AB"[n % 2]} for n, row in enumerate(GOOD)], {}),
         (7, GOOD, {"pass_at": 7}),
@@ -380,11 +382,11 @@ def test_hostile_text_starts_no_line(well_formed: Lines) -> None:
         {"id": f"{evil}{n}", "answer": evil + str(n), "human": [n % 2 == 0, n % 3 == 0]} for n in range(80)
     ]
     with pytest.raises(MeasurementFailed) as caught:
-        assert_judge_agrees(Scripted({}, name=evil), rows, label=evil, min_labels=2)
+        assert_judge_agrees(Scripted({}, name=evil), rows, label=evil, at_least_labels=2)
     well_formed(caught.value)
     down = Scripted({evil + str(n): Verdict(error=evil) for n in range(80)}, name=evil)
     with pytest.raises(MeasurementErrored) as errored:
-        assert_judge_agrees(down, rows, label=evil, min_labels=2)
+        assert_judge_agrees(down, rows, label=evil, at_least_labels=2)
     well_formed(errored.value)
 
 
@@ -393,7 +395,7 @@ def test_no_frame_of_ours_is_shown(shown_frames: Lines) -> None:
     calls: list[tuple[Any, dict[str, Any]]] = [
         (rows, {}),
         (rows[:9], {}),
-        (rows, {"kappa": 3}),
+        (rows, {"at_least_kappa": 3}),
         ([{"id": "a"}], {}),
         ([{**row, "human": n} for n, row in enumerate(rows)], {}),
         ([{**row, "answer": None} for row in rows], {}),

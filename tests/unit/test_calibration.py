@@ -205,26 +205,26 @@ def test_the_picture_is_one_svg_whatever_the_names_are() -> None:
 
 def test_bars_that_cannot_be() -> None:
     for name, value in (
-        ("kappa", 1),
-        ("kappa", True),
-        ("kappa_floor", "0.4"),
-        ("min_tnr", 1.0),
-        ("min_tpr", -0.1),
+        ("at_least_kappa", 1),
+        ("at_least_kappa", True),
+        ("at_least_kappa_lower", "0.4"),
+        ("at_least_tnr", 1.0),
+        ("at_least_tpr", -0.1),
     ):
         with pytest.raises(UsageError, check=check_message):
             Bars(**{name: value})  # type: ignore[arg-type]
     with pytest.raises(UsageError, check=check_message):
-        Bars(kappa=0.3)
+        Bars(at_least_kappa=0.3)
     with pytest.raises(UsageError, check=check_message):
-        Bars(min_tpr=0.5).check("name", 7)
+        Bars(at_least_tpr=0.5).check("name", 7)
     with pytest.raises(UsageError, check=check_message):
         numbers = [{"id": str(n), "human": n + 4, "judge": n} for n in range(3)]
-        Bars(min_tnr=0.5).against(held(numbers, pass_at=2))
+        Bars(at_least_tnr=0.5).against(held(numbers, pass_at=2))
 
 
 def test_rates_are_held_by_wilsons_bound() -> None:
     found = held(pass_or_fail(45, 5, 5, 45), pass_at=7)
-    reached = {one.name: one for one in Bars(min_tnr=0.8, min_tpr=0.9).against(found)}
+    reached = {one.name: one for one in Bars(at_least_tnr=0.8, at_least_tpr=0.9).against(found)}
     # One-sided 95 %: statsmodels 0.15 proportion_confint(45, 50, alpha=0.1, method="wilson").
     assert reached["tnr_lower"].value == pytest.approx(0.80846249, abs=1e-6)
     assert (reached["tnr_lower"].missed, reached["tpr_lower"].missed) == (False, True)

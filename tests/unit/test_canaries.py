@@ -13,7 +13,7 @@ import pytest
 from support.messages import check_message
 from support.shared import shared
 
-from pytest_llmops import assert_contains, assert_judge_fit, recorder
+from pytest_llmops import assert_contains, assert_judge_canaries, recorder
 from pytest_llmops.calibration.canaries import (
     Canary,
     Fitness,
@@ -255,25 +255,25 @@ def test_what_cannot_be_tried() -> None:
 
 def test_the_assertion_tells_what_was_passed() -> None:
     with recorder.collect() as found:
-        kept = assert_judge_fit(Scores(honest))
+        kept = assert_judge_canaries(Scores(honest))
     assert (kept.name, kept.value, kept.bound, kept.version) == ("judge.own.canaries", 1.0, 1.0, "1")
     assert found == [kept]
     with pytest.raises(MeasurementFailed, check=check_message) as caught:
-        assert_judge_fit(Scores(lambda answer: 7 if answer == ":" else honest(answer)))
+        assert_judge_canaries(Scores(lambda answer: 7 if answer == ":" else honest(answer)))
     assert 'colon (no content, score 7): ":"' in str(caught.value)
     with pytest.raises(MeasurementErrored, check=check_message):
-        assert_judge_fit(Scores(lambda _: 1))
-    assert assert_judge_fit(Scores(lambda _: 10), at_least=None).status == "recorded"
+        assert_judge_canaries(Scores(lambda _: 1))
+    assert assert_judge_canaries(Scores(lambda _: 10), at_least=None).status == "recorded"
     for bound in (-0.1, 1.1, True, 100):
         with pytest.raises(UsageError, check=check_message):
-            assert_judge_fit(Scores(honest), at_least=bound)
+            assert_judge_canaries(Scores(honest), at_least=bound)
 
 
 def test_after_a_failed_check_no_canary_is_paid() -> None:
     judge = Scores(honest)
     with pytest.raises(MeasurementFailed, match=r"text\.contains"), recorder.soft():
         assert_contains("x", "y")
-        check_message(assert_judge_fit(judge).error)
+        check_message(assert_judge_canaries(judge).error)
     assert judge.asked == []
 
 
@@ -295,7 +295,7 @@ def test_canaries_of_ones_own(tmp_path: Path) -> None:
     assert other.control
     assert set_of([one, other]) == set_of([other, one]) != set_of([one])
     with pytest.raises(MeasurementFailed, match="unfit"):
-        assert_judge_fit(Yes(), canaries=file)
+        assert_judge_canaries(Yes(), canaries=file)
 
 
 class Yes:

@@ -90,7 +90,7 @@ def test_stored_verdicts_make_a_record_and_a_picture(run: Run) -> None:
 def test_a_judge_below_its_bars_is_recorded_and_ends_with_1(run: Run) -> None:
     status, _, err = run(
         pass_or_fail(55, 5, 30, 10), "stamp", "labels.jsonl", "--verdicts", "--judge-version", "7", "--pass-at", "7",
-        "--out", "s.json", "--min-tnr", "0.7",
+        "--out", "s.json", "--at-least-tnr", "0.7",
     )  # fmt: skip
     assert status == 1
     check_message(err)
@@ -162,7 +162,7 @@ def test_a_judge_that_leaves_the_program_is_no_success(run: Run) -> None:
         "    def judge(self, answer, **more):\n        raise SystemExit(0)\n"
     )
     status, _, err = run(
-        labelled(), "my_judges:Leaving", "labels.jsonl", "--min-labels", "1", "--out", "x.json"
+        labelled(), "my_judges:Leaving", "labels.jsonl", "--at-least-labels", "1", "--out", "x.json"
     )
     assert status == 1
     check_message(err)
@@ -171,7 +171,7 @@ def test_a_judge_that_leaves_the_program_is_no_success(run: Run) -> None:
 
 def test_a_recording_answers_again_without_a_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = labelled(10)
-    how = ("--min-labels", "10", "--model", "stub-1", "--cassette", "judge.json")
+    how = ("--at-least-labels", "10", "--model", "stub-1", "--cassette", "judge.json")
     with StubServer() as server:
         monkeypatch.setattr(server, "answer", lambda seen: replying(server, seen))
         url = f"{server.url}/v1"
@@ -209,7 +209,14 @@ def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(server, "answer", lambda seen: replying(server, seen, "score", (5, 2)))
         how = ["--model", "stub-1", "--base-url", f"{server.url}/v1", "--record", "live"]
         status, out, err = run(
-            rows, "polite.md", "labels.jsonl", *how, "--min-labels", "20", "--out", "polite.calibration.json"
+            rows,
+            "polite.md",
+            "labels.jsonl",
+            *how,
+            "--at-least-labels",
+            "20",
+            "--out",
+            "polite.calibration.json",
         )
     assert (status, err) == (0, "")
     assert out[1].startswith("judge polite, version ")
@@ -246,7 +253,7 @@ def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
         (labelled(), ("cut_judges:Uncut", "labels.jsonl")),
         (
             [{**row, "human": n % 5 + 1} for n, row in enumerate(labelled())],
-            ("cut_judges:Uncut", "labels.jsonl", "--min-tnr", "0.7"),
+            ("cut_judges:Uncut", "labels.jsonl", "--at-least-tnr", "0.7"),
         ),
         (labelled(9), ("j", "labels.jsonl")),
         (pass_or_fail(60, 0, 0, 0), ("j", "labels.jsonl")),
@@ -255,7 +262,7 @@ def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
         (labelled(), ("quality", "labels.jsonl", "--record", "new")),
         (labelled(), ("quality", "labels.jsonl", "--out", "x.txt")),
         (labelled(), ("quality", "labels.jsonl", "--picture", "x.png")),
-        (labelled(), ("quality", "labels.jsonl", "--kappa", "2")),
+        (labelled(), ("quality", "labels.jsonl", "--at-least-kappa", "2")),
         (labelled(), ("quality", "labels.jsonl", "--trials", "0")),
         (
             pass_or_fail(30, 0, 0, 30),

@@ -477,7 +477,7 @@ def test_it_can_be_named(rubrics: Path) -> None:
 
 def test_a_test_with_it(tone: DecisionsJudge, server: Decides) -> None:
     with softly.collect() as found:
-        assert_judge_score("Gladly!", judge=tone, review=0.95)
+        assert_judge_score("Gladly!", judge=tone, review_below=0.95)
     assert found[0].name == "judge.tone_decisions"
     assert found[0].value == pytest.approx(3.75 / 4)
     assert found[0].bound is None  # less sure than that is left to a person

@@ -79,9 +79,9 @@ def test_every_reply_of_the_local_model_is_read(name: str) -> None:
 @pytest.mark.slow
 def test_the_local_model_does_not_agree_with_people(name: str, well_formed: Lines) -> None:
     with local_judge(name) as model, recorder.collect() as found:
-        assert_judge_agrees(JUDGES[name](model), LABELS, min_tnr=0.7, min_tpr=0.7)
+        assert_judge_agrees(JUDGES[name](model), LABELS, at_least_tnr=0.7, at_least_tpr=0.7)
     with local_judge(name) as model, pytest.raises(MeasurementFailed) as caught:
-        assert_judge_agrees(JUDGES[name](model), LABELS, min_tnr=0.7, min_tpr=0.7)
+        assert_judge_agrees(JUDGES[name](model), LABELS, at_least_tnr=0.7, at_least_tpr=0.7)
     _, judge = recorded(name)
     figures = {one.name.removeprefix(f"judge.{name}."): one for one in found}
     kappa, lower = figures["kappa"], figures["kappa_lower"]
@@ -264,7 +264,7 @@ def test_unscored_answers_of_the_responses_api_are_an_error_and_no_kappa() -> No
     with local_judge("responses", "responses") as model:
         judge = quality(model)
         with pytest.raises(MeasurementErrored) as caught:
-            assert_judge_agrees(judge, ROWS[:3], min_labels=3)
+            assert_judge_agrees(judge, ROWS[:3], at_least_labels=3)
         for row in ROWS[1:3]:  # after the first nothing more was asked
             judge.judge(row["answer"], question=row["question"], reference=row["reference"])
     assert "1 of 3 answers have no verdict, more than 5%" in str(caught.value)
@@ -303,5 +303,5 @@ def test_such_a_model_prefers_the_right_answer_in_both_orders(tmp_path: Path) ->
 def agreement(name: str, path: Path, mode: Literal["new", "none"], address: str) -> dict[str, float | None]:
     model = OpenAIModel(knowing_judge.MODEL, base_url=address, purpose="judge")
     with taped(path, mode), recorder.collect() as found:
-        assert_judge_agrees(JUDGES[name](model), LABELS, min_tnr=0.7, min_tpr=0.7)
+        assert_judge_agrees(JUDGES[name](model), LABELS, at_least_tnr=0.7, at_least_tpr=0.7)
     return {one.name.removeprefix(f"judge.{name}."): one.value for one in found}

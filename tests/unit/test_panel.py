@@ -159,28 +159,28 @@ def test_deviation_is_that_of_a_sample() -> None:
 
 def test_below_the_bound_of_review_a_person_decides(alone: None) -> None:
     torn = panel(1, 9)
-    found = assert_judge_score("x", judge=torn, at_least=7, review=0.5)
+    found = assert_judge_score("x", judge=torn, at_least=7, review_below=0.5)
     assert (found.status, found.bound) == ("recorded", None)
     flag: Any = found.detail["review"]
     assert flag == {"confidence": pytest.approx(1 - 4 / 4.5), "least": 0.5, "undecided": 7}
     check_message(found.reason)
     sure = panel(2, 3)
     with pytest.raises(MeasurementFailed, match=r"judge panel 2\.5 < 7"):
-        assert_judge_score("x", judge=sure, at_least=7, review=0.5)
-    told: Any = assert_judge_score("x", judge=sure, at_least=None, review=0.5).detail["judge"]
+        assert_judge_score("x", judge=sure, at_least=7, review_below=0.5)
+    told: Any = assert_judge_score("x", judge=sure, at_least=None, review_below=0.5).detail["judge"]
     assert told["confidence"] == pytest.approx(1 - 0.5 / 4.5)
 
 
 def test_what_was_scored_without_asking_needs_no_review(alone: None) -> None:
     with pytest.raises(MeasurementFailed, match="judge quality 1 < 7"):
-        assert_judge_score("...", judge=quality(ScriptedModel([])), review=0.9)
+        assert_judge_score("...", judge=quality(ScriptedModel([])), review_below=0.9)
 
 
 def test_review_needs_a_confidence_and_a_share() -> None:
     with pytest.raises(UsageError, check=check_message):
-        assert_judge_score("x", judge=Fixed([5]), review=0.5)
+        assert_judge_score("x", judge=Fixed([5]), review_below=0.5)
     with pytest.raises(UsageError, check=check_message):
-        assert_judge_score("x", judge=Fixed([5]), review=2)
+        assert_judge_score("x", judge=Fixed([5]), review_below=2)
 
 
 def test_a_panel_without_a_score_is_an_error(alone: None) -> None:

@@ -122,7 +122,7 @@ def test_a_panel_whose_votes_pass_and_fail_disagrees(alone: None) -> None:
     with recorder.collect() as kept:
         torn = Panel([Says(6, "a"), Says(9, "b")])
         assert_judge_score("An answer.", judge=torn, at_least=7)
-        assert_judge_score("An answer.", judge=torn, at_least=7, review=0.9)
+        assert_judge_score("An answer.", judge=torn, at_least=7, review_below=0.9)
         assert_judge_score("An answer.", judge=torn, at_least=None)
         assert_judge_score("An answer.", judge=Panel([Says(8, "a"), Says(9, "b")]), at_least=7)
     whys = [(one.why, one.reason) for one in judgements([record(*kept)])]

@@ -1,8 +1,8 @@
-"""Does a semantic assertion notice another meaning? AUC and balanced accuracy, with and without guards, per embedder.
+"""Does a semantic assertion notice another meaning? AUC and balanced accuracy, with and without checks, per embedder.
 
 ``python -m benchmarks.discrimination [FILE ...]``; a file has one JSON object a line with ``kind``, ``text``,
 ``paraphrase`` (the same meaning) and ``edit`` (another one). Without a file: both halves of the set in
-``benchmarks/data``; nobody looked at the held-out one while the guards were written. Third-party data is added
+``benchmarks/data``; nobody looked at the held-out one while the checks were written. Third-party data is added
 where it is found (``LLMOPS_SHARED_DATA`` says where).
 """
 
@@ -51,23 +51,23 @@ class Scored:
     def only(self, rows: np.ndarray) -> Scored:
         return Scored(*(one[rows] for one in (self.same, self.other, self.same_alarms, self.other_alarms)))
 
-    def auc(self, *, guarded: bool) -> float:
+    def auc(self, *, checked: bool) -> float:
         """Chance that a paraphrase scores above an edit; an alarm puts a text below all without."""
         same, other = (
-            self.same - self.same_alarms * guarded * 2.0,
-            self.other - self.other_alarms * guarded * 2.0,
+            self.same - self.same_alarms * checked * 2.0,
+            self.other - self.other_alarms * checked * 2.0,
         )
         above = (same[:, None] > other[None, :]).mean() + (same[:, None] == other[None, :]).mean() / 2
         return float(above)
 
-    def passes(self, bound: float, *, guarded: bool) -> tuple[float, float]:
+    def passes(self, bound: float, *, checked: bool) -> tuple[float, float]:
         """Shares of the paraphrases and of the edits that pass."""
-        same = (self.same >= bound) & ~(self.same_alarms & guarded)
-        other = (self.other >= bound) & ~(self.other_alarms & guarded)
+        same = (self.same >= bound) & ~(self.same_alarms & checked)
+        other = (self.other >= bound) & ~(self.other_alarms & checked)
         return float(same.mean()), float(other.mean())
 
-    def balanced(self, bound: float, *, guarded: bool) -> float:
-        same, other = self.passes(bound, guarded=guarded)
+    def balanced(self, bound: float, *, checked: bool) -> float:
+        same, other = self.passes(bound, checked=checked)
         return (same + 1 - other) / 2
 
 
@@ -88,7 +88,7 @@ def similarity(embedder: Any, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
 
 def alarms(pairs: Sequence[tuple[str, str]], names: Sequence[str] = checks.DEFAULT) -> np.ndarray:
     return np.array(
-        [bool(checks.compare(actual, expected, guards=names).alarms) for actual, expected in pairs],
+        [bool(checks.compare(actual, expected, checks=names).alarms) for actual, expected in pairs],
         dtype=bool,
     )
 
@@ -116,22 +116,22 @@ def of_file(path: Path, title: str) -> Iterator[str]:
     kinds = np.array([row["kind"] for row in rows])
     flagged = alarms(same), alarms(other)
     yield f"{'meaning':<10}{path.name} ({title}): {len(rows)} triples"
-    yield f"{'':<10}guards alone: {flagged[1].sum()} of {len(rows)} edits caught, {flagged[0].sum()} false alarms on paraphrases"
+    yield f"{'':<10}checks alone: {flagged[1].sum()} of {len(rows)} edits caught, {flagged[0].sum()} false alarms on paraphrases"
     for name, embedder in embedders():
         scored = Scored(similarity(embedder, same), similarity(embedder, other), *flagged)
         bound = float(embedder.default_bound)
-        yield f"{'':<10}{name}, bound {bound:.2f} | kind | AUC alone, guarded | balanced accuracy alone, guarded | paraphrases, edits that pass (guarded)"
+        yield f"{'':<10}{name}, bound {bound:.2f} | kind | AUC alone, with checks | balanced accuracy alone, with checks | paraphrases, edits that pass (with checks)"
         for kind in (*dict.fromkeys(kinds), "all"):
             part = scored.only(kinds == kind) if kind != "all" else scored
-            passed = part.passes(bound, guarded=True)
+            passed = part.passes(bound, checked=True)
             yield (
-                f"{'':<10}{name} | {kind} | {part.auc(guarded=False):.2f}, {part.auc(guarded=True):.2f} | "
-                f"{part.balanced(bound, guarded=False):.2f}, {part.balanced(bound, guarded=True):.2f} | {passed[0]:.2f}, {passed[1]:.2f}"
+                f"{'':<10}{name} | {kind} | {part.auc(checked=False):.2f}, {part.auc(checked=True):.2f} | "
+                f"{part.balanced(bound, checked=False):.2f}, {part.balanced(bound, checked=True):.2f} | {passed[0]:.2f}, {passed[1]:.2f}"
             )
         if name == "minilm":
-            value = scored.balanced(bound, guarded=True)
+            value = scored.balanced(bound, checked=True)
             yield line(
-                "meaning", f"balanced accuracy of minilm with guards, {path.name}", value, AIM, at_least=True
+                "meaning", f"balanced accuracy of minilm with checks, {path.name}", value, AIM, at_least=True
             )
 
 
@@ -153,13 +153,13 @@ def of_condaqa(path: Path) -> Iterator[str]:
     for name, embedder in embedders():
         same, other = similarity(embedder, pairs["paraphrase"]), similarity(embedder, turned)
         bound = float(embedder.default_bound)
-        alone, guarded = (
+        alone, checked = (
             ((same >= bound) & ~(flagged["paraphrase"] & on)).mean()
             + 1
             - ((other >= bound) & ~(np.concatenate([flagged["scope"], flagged["affirmation"]]) & on)).mean()
             for on in (False, True)
         )
-        yield f"{'':<10}{name}: balanced accuracy alone {alone / 2:.2f}, guarded {guarded / 2:.2f}"
+        yield f"{'':<10}{name}: balanced accuracy alone {alone / 2:.2f}, with checks {checked / 2:.2f}"
 
 
 def of_captions(path: Path) -> Iterator[str]:
@@ -177,7 +177,7 @@ def of_captions(path: Path) -> Iterator[str]:
         if language not in {"row", "score", "en"}
     }
     yield (
-        f"{'':<10}translated, guards of values alone: "
+        f"{'':<10}translated, checks of values alone: "
         + ", ".join(f"{name} {count}" for name, count in counts.items())
         + f" of {len(rows)}"
     )

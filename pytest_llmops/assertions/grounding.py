@@ -36,7 +36,7 @@ def assert_grounded(
     embedder: Embedder | str | None = None,
     label: str = "",
 ) -> Measurement:
-    """Assert that the contexts support what an answer claims: an estimate by words, an embedder and guards.
+    """Assert that the contexts support what an answer claims: an estimate by words, an embedder and checks.
 
     Offline, and no judge: it finds numbers, names, negations and statements that stand in no context. What
     follows from several contexts together it calls unsupported, and a wrong word among many right ones may get
@@ -54,7 +54,7 @@ def assert_grounded(
         The measurement ``grounding.supported``, the share of supported claims: 1 minus the hallucination rate.
         An answer that says that it does not know, and claims nothing, scores 1. ``detail["claims"]`` has each
         claim with its nearest context sentence and what is missing there, ``detail["not looked at"]`` the
-        guards that do not know the language.
+        checks that do not know the language.
 
     Raises:
         MeasurementFailed: Too few claims are supported; shows the others, what comes nearest and what is missing.
@@ -73,7 +73,7 @@ def assert_grounded(
         Measurement,
         name="grounding.supported",
         label=label,
-        version=f"{VERSION}/guards/{checks.VERSION}/{found.version}",
+        version=f"{VERSION}/checks/{checks.VERSION}/{found.version}",
     )
     detail: dict[str, Json] = {
         "actual": answer if isinstance(answer, str) else None,
@@ -129,7 +129,7 @@ def _reason(claims: Sequence[Claim], statement: Statement, texts: Sequence[str])
         said += f"; {rest} {'sentence' if rest == 1 else 'sentences'} left out"
     foreign = sum(bool(one.without) for one in claims)
     if foreign:
-        said += f"; {foreign} not looked at by the guards of words, which know English only"
+        said += f"; {foreign} not looked at by the checks of words, which know English only"
     return said
 
 
@@ -146,7 +146,7 @@ def _evidence(claims: Sequence[Claim]) -> list[tuple[str, str]]:
             f"; missing there: {', '.join(shorten(word, 30) for word in one.missing)}" if one.missing else ""
         )
         lines.append(("nearest", f'context {one.context + 1}: "{shorten(one.nearest, QUOTED)}"{missing}'))
-        lines += [("guard", alarm) for alarm in one.alarms[:1]]
+        lines += [("check", alarm) for alarm in one.alarms[:1]]
     return lines
 
 

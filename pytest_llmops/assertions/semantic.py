@@ -1,4 +1,4 @@
-"""Does the answer say what a reference says, as an embedder and the guards see it?"""
+"""Does the answer say what a reference says, as an embedder and the checks see it?"""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pytest_llmops import recorder
 from pytest_llmops import recorder as softly
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UsageError, told
 from pytest_llmops.measurement import Json, Measurement, apart, shorten
-from pytest_llmops.semantics import checks as guarding
 from pytest_llmops.semantics import similarity
-from pytest_llmops.semantics.similarity import QUOTED, Bound, Guards
+from pytest_llmops.semantics.checks import CHECKS, VERSION, Comparison
+from pytest_llmops.semantics.similarity import QUOTED, Bound, Checks
 from pytest_llmops.semantics.thresholds import name_of
 
 if TYPE_CHECKING:
@@ -29,19 +29,19 @@ def assert_semantic(
     *,
     at_least: Bound = "default",
     embedder: Embedder | str | None = None,
-    guards: Guards = "default",
+    checks: Checks = "default",
     label: str = "",
 ) -> Measurement:
-    """Assert that a text says what a reference says: it is near to it, and no guard sees another meaning.
+    """Assert that a text says what a reference says: it is near to it, and no check sees another meaning.
 
     Near is a cosine of at least the bound, between the vectors of an embedder. That alone cannot tell a right
     answer from a wrong one: "You do *not* get a refund" is nearer to "You get a refund" than most paraphrases
-    are, with every embedder measured. So guards compare numbers, units, dates, negation, opposites,
-    quantifiers, names, roles and, between nearly equal sentences, any other word. A guard that fires fails the
+    are, with every embedder measured. So checks compare numbers, units, dates, negation, opposites,
+    quantifiers, names, roles and, between nearly equal sentences, any other word. A check that fires fails the
     assertion whatever the cosine says.
 
     .. warning::
-        **Guards see some differences, not all.** They read words, not meaning: a wrong answer in quite other
+        **Checks see some differences, not all.** They read words, not meaning: a wrong answer in quite other
         words passes them. Those for words know English only; numbers, units and dates are read in any
         language. ``docs/meaning.md`` has their figures. Assert facts as facts too (`assert_contains`), and
         let a judge decide what needs understanding.
@@ -55,29 +55,29 @@ def assert_semantic(
         expected: The reference, or several: the nearest that raises no alarm counts; if that one is not near
             enough, the nearest of all.
         at_least: 0 to 1, or a `Threshold` that was measured with this embedder; left out: the embedder's
-            calibrated bound; None on purpose: record only, the guards too.
+            calibrated bound; None on purpose: record only, the checks too.
         embedder: An object or a name; None: the one of the settings (``--llm-embedder``).
-        guards: Names of guards that are on, alone (``["numbers"]``) or with a minus all but these
+        checks: Names of checks that are on, alone (``["numbers"]``) or with a minus all but these
             (``["-words"]``); ``()``: none.
         label: Tells two assertions of one test apart.
 
     Returns:
         The measurement ``semantic``, 0 (unlike, or opposite) to 1 (same direction), of the embedder's
-        version; ``detail["scores"]`` has the score of each reference. Beside it ``semantic.guards`` is
-        recorded, 1 (no alarm) or 0, if there is an answer and a guard is on.
+        version; ``detail["scores"]`` has the score of each reference. Beside it ``semantic.checks`` is
+        recorded, 1 (no alarm) or 0, if there is an answer and a check is on.
 
     Raises:
-        MeasurementFailed: The score is below the bound, or a guard fired; both are told.
+        MeasurementFailed: The score is below the bound, or a check fired; both are told.
         MeasurementErrored: There is no answer, or the embedder gave no usable vectors.
         UsageError: No reference, a bound outside 0 to 1 or none at all, a threshold of another embedder, or no
-            such embedder or guard.
+            such embedder or check.
 
     >>> assert_semantic("Refunds take thirty days", ["No refunds", "A refund takes thirty days"]).status
     'passed'
     """
     __tracebackhide__ = True
     references = similarity.references(expected)
-    names = similarity.guards(guards)
+    names = similarity.select_checks(checks)
     used = similarity.embedder(embedder)
     asked = recorder.settings().embedder if embedder is None else embedder
     bound = similarity.bound(at_least, used, asked=asked if isinstance(asked, str) else "")
@@ -91,7 +91,7 @@ def assert_semantic(
     with softly.soft() as block:
         _emit(measurement, actual, references, best.index)
         if names:
-            _emit_guards(actual, references[best.index], best.comparison, names, measurement)
+            _emit_checks(actual, references[best.index], best.comparison, names, measurement)
         block.failures[:] = _joined(block.failures)
     return measurement
 
@@ -140,7 +140,7 @@ def _label(m: Measurement) -> str:
 
 
 def _joined(failures: Sequence[Exception]) -> list[Exception]:
-    """Make one failure of two, which begins with the verdict on the score and has a line for the guards."""
+    """Make one failure of two, which begins with the verdict on the score and has a line for the checks."""
     if len(failures) < 2:  # noqa: PLR2004
         return list(failures)
     first, second = (str(one).splitlines() for one in failures)
@@ -160,45 +160,45 @@ def _joined(failures: Sequence[Exception]) -> list[Exception]:
     return [kind(text, measurements)]
 
 
-def _emit_guards(
-    actual: str, reference: str, found: guarding.Comparison, names: Sequence[str], semantic: Measurement
+def _emit_checks(
+    actual: str, reference: str, found: Comparison, names: Sequence[str], semantic: Measurement
 ) -> None:
     __tracebackhide__ = True
     alarms = found.alarms
     measurement = Measurement(
-        name="semantic.guards",
+        name="semantic.checks",
         value=float(not alarms),
         bound=None if semantic.bound is None else 1.0,
         label=semantic.label,
-        version=f"guards/{guarding.VERSION}",
+        version=f"checks/{VERSION}",
         detail={
             "actual": actual,
             "expected": reference,
             "alarms": [
-                {"guard": one.guard, "message": one.message, "expected": one.expected, "actual": one.actual}
+                {"check": one.check, "message": one.message, "expected": one.expected, "actual": one.actual}
                 for one in alarms
             ],
-            "guards": list(names),
-            "off": [one for one in guarding.GUARDS if one not in names],
+            "checks": list(names),
+            "off": [one for one in CHECKS if one not in names],
             "without": list(found.without),
         },
     )
     if not alarms:
         recorder.emit(measurement)
         return
-    verdict = f"semantic.guards{_label(measurement)}: {shorten(alarms[0].message)} (guard {alarms[0].guard})"
+    verdict = f"semantic.checks{_label(measurement)}: {shorten(alarms[0].message)} (check {alarms[0].check})"
     recorder.emit(measurement, verdict=verdict, evidence=_evidence(actual, reference, found))
 
 
-def _evidence(actual: str, reference: str, found: guarding.Comparison) -> list[tuple[str, str]]:
+def _evidence(actual: str, reference: str, found: Comparison) -> list[tuple[str, str]]:
     alarms = found.alarms
-    lines = [(one.guard, one.message) for one in alarms[1:MAX_ALARMS]]
+    lines = [(one.check, one.message) for one in alarms[1:MAX_ALARMS]]
     if len(alarms) > MAX_ALARMS:
         lines.append(("and", f"{len(alarms) - MAX_ALARMS} more alarms in the report"))
     lines += [("reference", f'"{shorten(reference, 160)}"'), ("answer", f'"{shorten(actual.strip(), 160)}"')]
     if found.without:
         lines.append(("not seen", "; ".join(found.without)))
-    fired = list(dict.fromkeys(one.guard for one in alarms))
+    fired = list(dict.fromkeys(one.check for one in alarms))
     shown = ", ".join(f'"-{one}"' for one in fired)
-    lines.append(("if the same", f"guards=[{shown}] switches {'it' if len(fired) == 1 else 'them'} off"))
+    lines.append(("if the same", f"checks=[{shown}] switches {'it' if len(fired) == 1 else 'them'} off"))
     return lines

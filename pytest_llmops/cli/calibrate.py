@@ -269,7 +269,7 @@ def _refuse_chance(chosen: Cut | None, rule: Rule, share: float) -> None:
     if chosen.balanced_accuracy <= CHANCE:
         raise LLMOpsError(
             f"no bound is proposed: at {chosen.at_least:g} the embedder tells the pairs apart no better than chance "
-            f"(balanced accuracy {chosen.balanced_accuracy:.3f}); small edits that turn the meaning are for the guards of "
+            f"(balanced accuracy {chosen.balanced_accuracy:.3f}); small edits that turn the meaning are for the checks of "
             "assert_semantic, not for a cosine: leave them out, or take another embedder"
         )
 

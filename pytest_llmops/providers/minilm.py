@@ -62,7 +62,7 @@ class MiniLMEmbedder:
         default_bound: By the rule of all built-in bounds: the lowest multiple of 0.05 that at most one in ten
             of the pairs that people rate 2 and less out of 5 reaches, over the 250 English image captions of
             the STS-B test set. All pairs rated 4 and more pass. It keeps other subjects out and lets other
-            words in; whether the facts are the same is for the guards of `assert_semantic`. Of the same
+            words in; whether the facts are the same is for the checks of `assert_semantic`. Of the same
             captions in German every second unlike pair passes, in Russian nearly each: calibrate there.
 
     >>> MiniLMEmbedder().version

@@ -1,4 +1,4 @@
-"""How near an answer is to references: scores by an embedder, guards, and the evidence of both."""
+"""How near an answer is to references: scores by an embedder, checks, and the evidence of both."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from pytest_llmops import recorder
 from pytest_llmops.errors import LLMOpsError, UnknownName, UsageError
 from pytest_llmops.measurement import shorten
-from pytest_llmops.semantics import checks as guarding
-from pytest_llmops.semantics import thresholds
+from pytest_llmops.semantics import checks, thresholds
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder
 
 Bound: TypeAlias = "float | thresholds.Threshold | Literal['default'] | None"
-Guards: TypeAlias = "Literal['default'] | Collection[str]"
+Checks: TypeAlias = "Literal['default'] | Collection[str]"
 
 MAX_SENTENCE_CHARS = 50_000
 """Start of an answer in which the best sentence is looked for; words and score see all of it."""
@@ -103,26 +102,26 @@ def bound(at_least: object, embedder: Embedder, *, asked: str = "") -> float | N
     return float(found)
 
 
-def guards(given: object) -> tuple[str, ...]:
-    """Return the names of the guards that are on.
+def select_checks(given: object) -> tuple[str, ...]:
+    """Return the names of the checks that are on.
 
     Names say which ones, in any order; names with a minus take them off the default.
 
     Raises:
-        UnknownName: There is no such guard.
+        UnknownName: There is no such check.
         UsageError: It is no collection of names, or some have a minus and some have none.
 
-    >>> guards(["numbers"]), "words" in guards(["-words"]), guards(())
+    >>> select_checks(["numbers"]), "words" in select_checks(["-words"]), select_checks(())
     (('numbers',), False, ())
     """
     __tracebackhide__ = True
     if isinstance(given, Collection) and not isinstance(given, str):
         for one in given:
             name = one.removeprefix("-") if isinstance(one, str) else ""
-            if name and name not in guarding.GUARDS:
-                raise UnknownName("guard", name, guarding.GUARDS)
+            if name and name not in checks.CHECKS:
+                raise UnknownName("check", name, checks.CHECKS)
     try:
-        return guarding.chosen(given, guarding.GUARDS, guarding.DEFAULT)
+        return checks.chosen(given, checks.CHECKS, checks.DEFAULT)
     except ValueError as error:
         raise UsageError(f"assert_semantic: {error}") from None
 
@@ -155,11 +154,11 @@ class Best:
 
     Attributes:
         index: Which one.
-        comparison: What the guards said of it.
+        comparison: What the checks said of it.
     """
 
     index: int
-    comparison: guarding.Comparison
+    comparison: checks.Comparison
 
 
 def best(
@@ -170,7 +169,7 @@ def best(
     >>> best("60 days", ["30 days", "60 days!"], [0.9, 0.8], 0.5, ("numbers",)).index
     1
     """
-    compared = [guarding.compare(actual, one, guards=names) for one in references]
+    compared = [checks.compare(actual, one, checks=names) for one in references]
     order = sorted(range(len(references)), key=lambda at: -scores[at])
     quiet = next((at for at in order if not compared[at].alarms), None)
     near = quiet is not None and (bound is None or scores[quiet] >= bound)
@@ -198,7 +197,7 @@ def evidence(actual: str, reference: str) -> list[tuple[str, str]]:
 
 
 def _nearest(actual: str, wanted: dict[str, None]) -> tuple[str, str]:
-    sentences = guarding.sentences(actual[:MAX_SENTENCE_CHARS])
+    sentences = checks.sentences(actual[:MAX_SENTENCE_CHARS])
     shared = [sum(word in wanted for word in _words(one)) for one in sentences]
     best = shared.index(max(shared)) if sentences else 0
     if not sentences or not shared[best]:

@@ -1,11 +1,11 @@
-"""What holds for all texts and guards."""
+"""What holds for all texts and checks."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.semantics.checks import GUARDS, compare, sentences
+from pytest_llmops.semantics.checks import CHECKS, compare, sentences
 from pytest_llmops.semantics.checks.quantities.numerals import readings, spoken
 
 anything = st.text(st.characters(exclude_categories=()), max_size=80)
@@ -79,7 +79,7 @@ words = st.lists(
     max_size=20,
 ).map(" ".join)
 texts = anything | words
-some_guards = st.sets(st.sampled_from(GUARDS))
+some_checks = st.sets(st.sampled_from(CHECKS))
 TEENS = dict(
     enumerate(
         [
@@ -128,21 +128,21 @@ def test_a_text_says_what_it_says(text: str) -> None:
     assert compare(f"{text} ", text).alarms == ()
 
 
-@given(one=texts, other=texts, names=some_guards)
-def test_only_guards_that_are_on_speak_and_say_it_in_one_line(one: str, other: str, names: set[str]) -> None:
-    found = compare(one, other, guards=names)
-    assert {alarm.guard for alarm in found.alarms} <= names
+@given(one=texts, other=texts, names=some_checks)
+def test_only_checks_that_are_on_speak_and_say_it_in_one_line(one: str, other: str, names: set[str]) -> None:
+    found = compare(one, other, checks=names)
+    assert {alarm.check for alarm in found.alarms} <= names
     assert len(set(found.alarms)) == len(found.alarms)
     for alarm in found.alarms:
         assert alarm.message.isprintable()
 
 
 @given(one=texts, other=texts)
-def test_a_guard_speaks_the_same_alone_or_not_at_all(one: str, other: str) -> None:
+def test_a_check_speaks_the_same_alone_or_not_at_all(one: str, other: str) -> None:
     together = compare(one, other)
-    for guard in {alarm.guard for alarm in together.alarms}:
-        mine = tuple(alarm for alarm in together.alarms if alarm.guard == guard)
-        assert compare(one, other, guards=[guard]).alarms == mine
+    for check in {alarm.check for alarm in together.alarms}:
+        mine = tuple(alarm for alarm in together.alarms if alarm.check == check)
+        assert compare(one, other, checks=[check]).alarms == mine
 
 
 @given(reference=words, before=words, after=words)
@@ -176,8 +176,8 @@ def test_equal_numbers_pass_and_others_do_not(one: int, other: int, form: str) -
     if form == "full":
         shown = shown.translate({ord("0") + digit: 0xFF10 + digit for digit in range(10)})
     found = compare(f"The archive holds {shown} maps.", f"The archive holds {one} maps.").alarms
-    assert [alarm.guard for alarm in found] == ([] if one == other else [found[0].guard])
-    assert one == other or found[0].guard in {"numbers", "dates"}
+    assert [alarm.check for alarm in found] == ([] if one == other else [found[0].check])
+    assert one == other or found[0].check in {"numbers", "dates"}
 
 
 @given(number=st.integers(2, 500))

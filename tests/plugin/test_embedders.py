@@ -111,7 +111,7 @@ def test_nobody_records_it():
     assert_semantic("a", "a", at_least=0.1, embedder="openai")
 @pytest.mark.llm_cassette
 def test_recorded():
-    assert_semantic("a", "a", at_least=0.1, embedder="openai", guards=())
+    assert_semantic("a", "a", at_least=0.1, embedder="openai", checks=())
 """
         }
     )

@@ -31,7 +31,7 @@ def test_an_answer_from_its_contexts_passes() -> None:
     answer = "Hello! A refund takes 5 days. On weekdays we ship to Norway. Can I help with anything else?"
     measurement = assert_grounded(answer, CONTEXTS)
     assert (measurement.name, measurement.value, measurement.bound) == ("grounding.supported", 1.0, 1.0)
-    assert (measurement.status, measurement.version) == ("passed", f"1/guards/{VERSION}/tfidf/1")
+    assert (measurement.status, measurement.version) == ("passed", f"1/checks/{VERSION}/tfidf/1")
     assert measurement.reason == "2 of 2 claims supported; 2 sentences left out"
     assert measurement.detail["left out"] == ["Hello!", "Can I help with anything else?"]
     told = measurement.detail["claims"]
@@ -270,7 +270,7 @@ def test_the_claims_are_enough_of_both_kinds() -> None:
 
 @pytest.mark.slow
 def test_how_often_it_is_right() -> None:
-    """Measured: 48 of 52, and 46 of 53 of those that were held out; the margin is for other versions of the guards."""
+    """Measured: 48 of 52, and 46 of 53 of those that were held out; the margin is for other versions of the checks."""
     assert accuracy(DEVELOPMENT, TfidfEmbedder()) >= 0.88
     assert accuracy(HELD_OUT, TfidfEmbedder()) >= 0.8
 

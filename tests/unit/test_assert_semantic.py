@@ -15,7 +15,7 @@ from pytest_llmops.assertions.semantic import assert_semantic
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UnknownName, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.providers.offline import HashingEmbedder
-from pytest_llmops.semantics import checks as guarding
+from pytest_llmops.semantics.checks import CHECKS, VERSION
 from pytest_llmops.semantics.thresholds import Threshold
 from pytest_llmops.settings import Settings
 
@@ -253,28 +253,28 @@ def measured(*args: Any, **kwargs: Any) -> dict[str, Any]:
     return {one.name: one for one in found}
 
 
-def test_a_guard_that_fires_fails_whatever_the_cosine_says() -> None:
+def test_a_check_that_fires_fails_whatever_the_cosine_says() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_semantic(
             "Refunds take 60 days.", "Refunds take 30 days.", at_least=0.5, embedder=ALIKE, label="a"
         )
     lines = str(caught.value).splitlines()
     assert lines[:4] == [
-        'semantic.guards [a]: another number: the reference says "30 days", the answer "60 days" (guard numbers)',
+        'semantic.checks [a]: another number: the reference says "30 days", the answer "60 days" (check numbers)',
         '  reference     "Refunds take 30 days."',
         '  answer        "Refunds take 60 days."',
-        '  if the same   guards=["-numbers"] switches it off',
+        '  if the same   checks=["-numbers"] switches it off',
     ]
-    assert [one.name for one in caught.value.measurements] == ["semantic.guards"]
+    assert [one.name for one in caught.value.measurements] == ["semantic.checks"]
 
 
-def test_score_and_guards_fail_in_one_text() -> None:
+def test_score_and_checks_fail_in_one_text() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_semantic("Refunds take 60 days.", "Refunds take 30 days.", at_least=0.999)
     text = str(caught.value)
     assert text.startswith("semantic 0.")
-    assert text.count("\n  semantic.guards: another number: ") == 1
-    assert [one.name for one in caught.value.measurements] == ["semantic", "semantic.guards"]
+    assert text.count("\n  semantic.checks: another number: ") == 1
+    assert [one.name for one in caught.value.measurements] == ["semantic", "semantic.checks"]
     assert text.count("rerun") <= 1
 
 
@@ -287,59 +287,59 @@ def test_all_alarms_are_told() -> None:
             embedder=ALIKE,
         )
     text = str(caught.value)
-    assert "(guard dates)" in text
+    assert "(check dates)" in text
     assert '  numbers       another number: the reference says "30 days"' in text
     assert (
         '  words         another word in the same place: the reference says "Ben", the answer "Anna"' in text
     )
-    assert 'guards=["-dates", "-numbers", "-words"] switches them off' in text
+    assert 'checks=["-dates", "-numbers", "-words"] switches them off' in text
 
 
-def test_what_the_guards_saw_is_recorded() -> None:
+def test_what_the_checks_saw_is_recorded() -> None:
     found = measured(
-        "Refunds take 60 days.", "Refunds take 30 days.", at_least=0.5, embedder=ALIKE, guards=["numbers"]
+        "Refunds take 60 days.", "Refunds take 30 days.", at_least=0.5, embedder=ALIKE, checks=["numbers"]
     )
     assert found["semantic"].status == "passed"
-    guards = found["semantic.guards"]
-    assert (guards.value, guards.bound, guards.status, guards.version) == (
+    checks = found["semantic.checks"]
+    assert (checks.value, checks.bound, checks.status, checks.version) == (
         0,
         1,
         "failed",
-        f"guards/{guarding.VERSION}",
+        f"checks/{VERSION}",
     )
-    assert guards.detail["guards"] == ["numbers"]
-    assert set(guards.detail["off"]) == set(guarding.GUARDS) - {"numbers"}
-    assert guards.detail["alarms"] == [
+    assert checks.detail["checks"] == ["numbers"]
+    assert set(checks.detail["off"]) == set(CHECKS) - {"numbers"}
+    assert checks.detail["alarms"] == [
         {
-            "guard": "numbers",
+            "check": "numbers",
             "message": 'another number: the reference says "30 days", the answer "60 days"',
             "expected": "30 days",
             "actual": "60 days",
         }
     ]
     quiet = measured("Refunds take 30 days.", "Refunds take thirty days.", at_least=0.5, embedder=ALIKE)
-    assert (quiet["semantic.guards"].value, quiet["semantic.guards"].status) == (1, "passed")
+    assert (quiet["semantic.checks"].value, quiet["semantic.checks"].status) == (1, "passed")
 
 
-def test_guards_are_recorded_only_where_the_score_is() -> None:
+def test_checks_are_recorded_only_where_the_score_is() -> None:
     found = measured("Refunds take 60 days.", "Refunds take 30 days.", at_least=None)
     assert [one.status for one in found.values()] == ["recorded", "recorded"]
-    assert found["semantic.guards"].value == 0
+    assert found["semantic.checks"].value == 0
 
 
 @pytest.mark.parametrize("off", [(), ["-numbers"], ["negation", "words"]])
-def test_guards_can_be_switched_off(off: Any) -> None:
+def test_checks_can_be_switched_off(off: Any) -> None:
     found = measured(
-        "Refunds take 60 days.", "Refunds take 30 days.", at_least=0.5, embedder=ALIKE, guards=off
+        "Refunds take 60 days.", "Refunds take 30 days.", at_least=0.5, embedder=ALIKE, checks=off
     )
     assert all(one.status == "passed" for one in found.values())
-    assert ("semantic.guards" in found) == bool(off)
+    assert ("semantic.checks" in found) == bool(off)
 
 
-def test_a_language_without_guards_is_told() -> None:
-    found = measured("Das ist nicht erlaubt.", "Das ist erlaubt.", at_least=0.1)["semantic.guards"]
+def test_a_language_without_checks_is_told() -> None:
+    found = measured("Das ist nicht erlaubt.", "Das ist erlaubt.", at_least=0.1)["semantic.checks"]
     assert found.status == "passed"
-    assert "no guard for negation in this language (looks like German)" in cast(
+    assert "no check for negation in this language (looks like German)" in cast(
         "list[str]", found.detail["without"]
     )
     with pytest.raises(MeasurementFailed, check=check_message):
@@ -367,7 +367,7 @@ def test_an_embedder_that_breaks_hides_no_alarm() -> None:
         assert_semantic("60 days", "30 days", at_least=0.5, embedder=Fake(answer=broken))
 
 
-def test_no_answer_has_nothing_to_guard() -> None:
+def test_no_answer_has_nothing_to_check() -> None:
     assert [*measured("", "30 days")] == ["semantic"]
     assert [*measured(None, "30 days")] == ["semantic"]
 
@@ -395,7 +395,7 @@ def test_the_file_of_the_settings_is_the_default_of_its_embedder(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("guards", "message"),
+    ("checks", "message"),
     [
         ("numbers", r"a list of names, like \[\"numbers\"\]"),
         (7, "a list of names"),
@@ -403,14 +403,14 @@ def test_the_file_of_the_settings_is_the_default_of_its_embedder(tmp_path: Path)
         (["numbers", "-words"], "all with a minus"),
     ],
 )
-def test_guards_that_are_none_are_the_users_mistake(guards: Any, message: str) -> None:
+def test_checks_that_are_none_are_the_users_mistake(checks: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        assert_semantic("cat", "dog", guards=guards)
+        assert_semantic("cat", "dog", checks=checks)
 
 
-def test_no_such_guard() -> None:
+def test_no_such_check() -> None:
     with pytest.raises(UnknownName, check=check_message):
-        assert_semantic("cat", "dog", guards=["-negatoin"])
+        assert_semantic("cat", "dog", checks=["-negatoin"])
 
 
 @pytest.mark.parametrize("text", ["?! 30", "退款 refund возврат 30 dní", "\x00\x1b[31m 30", "30 \ud800"])
@@ -446,7 +446,7 @@ def test_numbers_of_numpy_are_bounds_and_an_array_is_none() -> None:
     ],
 )
 def test_short_and_turned_answers_fail(answer: str, reference: str) -> None:
-    assert measured(answer, reference, at_least=0.0, embedder=ALIKE)["semantic.guards"].status == "failed"
+    assert measured(answer, reference, at_least=0.0, embedder=ALIKE)["semantic.checks"].status == "failed"
 
 
 def test_what_to_do_stands_behind_both_failures() -> None:
@@ -460,7 +460,7 @@ def test_what_to_do_stands_behind_both_failures() -> None:
         recorder.pop(mine)
     lines = str(caught.value).splitlines()
     assert [number for number, line in enumerate(lines) if "rerun" in line] == [len(lines) - 1]
-    assert any("semantic.guards: another number" in line for line in lines[1:])
+    assert any("semantic.checks: another number" in line for line in lines[1:])
 
 
 def test_a_threshold_that_names_the_embedder_as_the_settings_do(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def said(**statuses: str) -> str | None:
                 "retrieval__mrr": "passed",
                 "retrieval__recall": "failed",
                 "grounding__supported": "passed",
-                "semantic__guards": "failed",
+                "semantic__checks": "failed",
             },
             "retrieval bad, generation bad",
         ),

@@ -9,7 +9,7 @@ from pytest_llmops.semantics.checks import compare
 from pytest_llmops.semantics.checks.language import language
 from pytest_llmops.semantics.checks.sentence import Sentence
 
-# Reference, answer, the guards that speak; both ways round.
+# Reference, answer, the checks that speak; both ways round.
 _OTHER = """
 Yes, we ship to Canada.|No, we do not ship to Canada.|antonyms negation
 Yes, you can return it.|No, you cannot return it.|antonyms negation
@@ -269,11 +269,11 @@ OTHER = [tuple(line.split("|")) for line in _OTHER.strip().splitlines()]
 SAME = [tuple(line.split("|")) for line in _SAME.strip().splitlines()]
 
 
-@pytest.mark.parametrize(("one", "other", "guards"), OTHER)
-def test_what_differs_is_seen_both_ways_round(one: str, other: str, guards: str) -> None:
+@pytest.mark.parametrize(("one", "other", "checks"), OTHER)
+def test_what_differs_is_seen_both_ways_round(one: str, other: str, checks: str) -> None:
     for expected, actual in ((one, other), (other, one)):
-        found = list(dict.fromkeys(alarm.guard for alarm in compare(actual, expected).alarms))
-        assert sorted(found) == sorted(guards.split())
+        found = list(dict.fromkeys(alarm.check for alarm in compare(actual, expected).alarms))
+        assert sorted(found) == sorted(checks.split())
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
@@ -320,7 +320,7 @@ def test_digits_of_any_length_are_compared_to_the_last() -> None:
     for length in (14, 15, 16, 40, 41, 500, 900):
         code = "7" * length
         assert compare(f"The key is {code}1.", f"The key is {code}1.").alarms == ()
-        assert [one.guard for one in compare(f"The key is {code}1.", f"The key is {code}2.").alarms] == [
+        assert [one.check for one in compare(f"The key is {code}1.", f"The key is {code}2.").alarms] == [
             "numbers"
         ]
 
@@ -331,7 +331,7 @@ def test_a_yes_counts_at_the_head_of_the_whole_answer_only() -> None:
     assert [one.message for one in compare("No. It ships.", "Yes. It ships.").alarms] == [
         'the opposite: the reference says "Yes", the answer "No"'
     ]
-    assert compare("No.", "Yes.", guards=["-antonyms"]).alarms == ()
+    assert compare("No.", "Yes.", checks=["-antonyms"]).alarms == ()
 
 
 def test_an_order_that_counts_is_compared() -> None:
@@ -343,21 +343,21 @@ def test_scientific_notation_is_no_language() -> None:
     assert language("La casa e il mare") == "Italian"
 
 
-def test_texts_that_are_none_and_guards_that_are_none_are_told() -> None:
+def test_texts_that_are_none_and_checks_that_are_none_are_told() -> None:
     with pytest.raises(TypeError, check=check_message):
         compare(None, "x")  # type: ignore[arg-type]
     with pytest.raises(TypeError, check=check_message):
         compare("x", b"x")  # type: ignore[arg-type]
     with pytest.raises(ValueError, check=check_message):
-        compare("x", "y", guards="numbers")
+        compare("x", "y", checks="numbers")
     with pytest.raises(ValueError, check=check_message):
-        compare("x", "y", guards=["-nombers"])
+        compare("x", "y", checks=["-nombers"])
     with pytest.raises(ValueError, match="all with a minus"):
-        compare("x", "y", guards=["-words", "numbers"])
+        compare("x", "y", checks=["-words", "numbers"])
 
 
-def test_names_with_a_minus_take_guards_away() -> None:
+def test_names_with_a_minus_take_checks_away() -> None:
     expected, actual = "It takes 30 days.", "It takes 60 days."
-    assert compare(actual, expected, guards=["-words"]).alarms
-    assert compare(actual, expected, guards=["-numbers"]).alarms == ()
-    assert compare(actual, expected, guards="default") == compare(actual, expected)
+    assert compare(actual, expected, checks=["-words"]).alarms
+    assert compare(actual, expected, checks=["-numbers"]).alarms == ()
+    assert compare(actual, expected, checks="default") == compare(actual, expected)

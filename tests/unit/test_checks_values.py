@@ -9,7 +9,7 @@ VALUES = ("numbers", "units", "dates")
 
 
 def fired(actual: str, expected: str) -> list[str]:
-    return [one.guard for one in compare(actual, expected, guards=VALUES).alarms]
+    return [one.check for one in compare(actual, expected, checks=VALUES).alarms]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_one_value_in_two_forms_is_no_alarm(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("expected", "actual", "guard"),
+    ("expected", "actual", "check"),
     [
         ("It takes 30 days.", "It takes 60 days.", "numbers"),
         ("It takes thirty days.", "It takes forty days.", "numbers"),
@@ -99,11 +99,11 @@ def test_one_value_in_two_forms_is_no_alarm(one: str, other: str) -> None:
         ("返金は３０日です", "返金は90日です", "numbers"),
     ],
 )
-def test_another_value_is_an_alarm_of_its_guard(expected: str, actual: str, guard: str) -> None:
-    found = compare(actual, expected, guards=VALUES).alarms
-    assert [one.guard for one in found] == [guard]
+def test_another_value_is_an_alarm_of_its_check(expected: str, actual: str, check: str) -> None:
+    found = compare(actual, expected, checks=VALUES).alarms
+    assert [one.check for one in found] == [check]
     assert f'the reference says "{found[0].expected}", the answer "{found[0].actual}"' in found[0].message
-    assert compare(actual, expected, guards=set(VALUES) - {guard}).alarms == ()
+    assert compare(actual, expected, checks=set(VALUES) - {check}).alarms == ()
 
 
 @pytest.mark.parametrize(

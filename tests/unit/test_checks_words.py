@@ -10,7 +10,7 @@ import pytest
 from support.meanings import OTHER, SAME
 from support.messages import check_message
 
-from pytest_llmops.semantics.checks import DEFAULT, GUARDS, Alarm, Comparison, compare
+from pytest_llmops.semantics.checks import CHECKS, DEFAULT, Alarm, Comparison, compare
 from pytest_llmops.semantics.checks.kinds.negation import HARMLESS, NEGATIVE
 from pytest_llmops.semantics.checks.language import language
 from pytest_llmops.semantics.checks.lexicon.opposites import contradicts, opposite
@@ -72,15 +72,15 @@ CASES = {
     ],
 }
 every_case = pytest.mark.parametrize(
-    ("guard", "expected", "actual"), [(guard, *pair) for guard, pairs in CASES.items() for pair in pairs]
+    ("check", "expected", "actual"), [(check, *pair) for check, pairs in CASES.items() for pair in pairs]
 )
 
 
 @every_case
-def test_each_guard_sees_its_kind(guard: str, expected: str, actual: str) -> None:
+def test_each_check_sees_its_kind(check: str, expected: str, actual: str) -> None:
     found = compare(actual, expected).alarms
     assert found
-    assert {one.guard for one in found} == {guard}
+    assert {one.check for one in found} == {check}
     for one in found:
         assert (
             "the reference says" in one.message
@@ -91,15 +91,15 @@ def test_each_guard_sees_its_kind(guard: str, expected: str, actual: str) -> Non
 
 
 @every_case
-def test_a_guard_that_is_off_says_nothing_and_no_other_speaks_for_it(
-    guard: str, expected: str, actual: str
+def test_a_check_that_is_off_says_nothing_and_no_other_speaks_for_it(
+    check: str, expected: str, actual: str
 ) -> None:
-    assert compare(actual, expected, guards=set(GUARDS) - {guard}).alarms == ()
+    assert compare(actual, expected, checks=set(CHECKS) - {check}).alarms == ()
 
 
 @every_case
-def test_both_ways_round(guard: str, expected: str, actual: str) -> None:
-    assert {one.guard for one in compare(expected, actual).alarms} == {guard}
+def test_both_ways_round(check: str, expected: str, actual: str) -> None:
+    assert {one.check for one in compare(expected, actual).alarms} == {check}
 
 
 def test_other_words_for_the_same_raise_no_alarm() -> None:
@@ -168,10 +168,10 @@ def test_each_negation_on_one_side_only_is_an_alarm_that_quotes_it(
     words: str, expected: str, actual: str
 ) -> None:
     for (alarm,), side in (
-        (compare(actual, expected, guards=["negation"]).alarms, "actual"),
-        (compare(expected, actual, guards=["negation"]).alarms, "expected"),
+        (compare(actual, expected, checks=["negation"]).alarms, "actual"),
+        (compare(expected, actual, checks=["negation"]).alarms, "expected"),
     ):
-        assert (alarm.guard, getattr(alarm, side)) == ("negation", words)
+        assert (alarm.check, getattr(alarm, side)) == ("negation", words)
 
 
 def test_every_negation_is_tried_and_read_as_a_single_token() -> None:
@@ -197,8 +197,8 @@ COMING_WORDS = "fails refuses declines denies forgets neglects against hardly ba
 @pytest.mark.parametrize("word", COMING_WORDS.split())
 def test_a_word_that_turns_a_sentence_round_by_being_added_is_a_negation(word: str) -> None:
     expected, actual = "The shop sells parts to customers.", f"The shop {word} sells parts to customers."
-    (added,) = compare(actual, expected, guards=["negation"]).alarms
-    (gone,) = compare(expected, actual, guards=["negation"]).alarms
+    (added,) = compare(actual, expected, checks=["negation"]).alarms
+    (gone,) = compare(expected, actual, checks=["negation"]).alarms
     assert [(added.expected, added.actual), (gone.expected, gone.actual)] == [("", word), (word, "")]
 
 
@@ -215,9 +215,9 @@ NEGATIVE_OF_THEMSELVES = (
 def test_beside_a_word_that_may_be_negative_of_itself_a_negation_is_no_alarm(word: str) -> None:
     negated = "The shop not sells parts to customers."
     worded = f"The shop {word} sells parts to customers."
-    assert [one.guard for one in compare(negated, worded.replace(word, "gladly"), guards=["negation"]).alarms]
-    assert compare(negated, worded, guards=["negation"]).alarms == ()
-    assert compare(worded, negated, guards=["negation"]).alarms == ()
+    assert [one.check for one in compare(negated, worded.replace(word, "gladly"), checks=["negation"]).alarms]
+    assert compare(negated, worded, checks=["negation"]).alarms == ()
+    assert compare(worded, negated, checks=["negation"]).alarms == ()
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_phrases_with_a_not_that_negate_nothing(text: str) -> None:
     phrase = next(one for one in HARMLESS if text.startswith(" ".join(one)))
     assert Sentence(text).keys[0] == " ".join(phrase)
     expected = "We sell parts in Malta and Spain."
-    assert compare(text.format(expected), expected, guards=["negation"]).alarms == ()
+    assert compare(text.format(expected), expected, checks=["negation"]).alarms == ()
 
 
 def test_what_one_alarm_says() -> None:
@@ -260,7 +260,7 @@ def test_a_long_answer_with_more_facts_is_no_other_answer() -> None:
         "Only members can ask for one. Guests cannot, unless they sign up in Berlin before 1 May 2026."
     )
     assert compare(more, expected).alarms == ()
-    assert [one.guard for one in compare(more.replace("Only members", "All members"), expected).alarms] == [
+    assert [one.check for one in compare(more.replace("Only members", "All members"), expected).alarms] == [
         "quantifiers"
     ]
 
@@ -278,12 +278,12 @@ def test_a_long_answer_with_more_facts_is_no_other_answer() -> None:
         ("환불이 안 됩니다.", "환불이 됩니다.", "Korean"),
     ],
 )
-def test_a_language_without_guards_for_words_says_so(text: str, other: str, name: str) -> None:
+def test_a_language_without_checks_for_words_says_so(text: str, other: str, name: str) -> None:
     found = compare(text, other)
     assert found.alarms == ()
-    assert found.without[0] == f"no guard for roles in this language (looks like {name})"
-    assert len(found.without) == len(GUARDS) - 3
-    assert compare(text, other, guards=["numbers"]).without == ()
+    assert found.without[0] == f"no check for roles in this language (looks like {name})"
+    assert len(found.without) == len(CHECKS) - 3
+    assert compare(text, other, checks=["numbers"]).without == ()
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_short_texts_and_code_count_as_english(text: str) -> None:
 )
 def test_texts_that_are_none(one: str, other: str) -> None:
     for found in (compare(one, other), compare(other, one)):
-        assert all(alarm.guard in VALUES for alarm in found.alarms)
+        assert all(alarm.check in VALUES for alarm in found.alarms)
 
 
 VALUES = ("numbers", "units", "dates", "words")
@@ -319,27 +319,27 @@ VALUES = ("numbers", "units", "dates", "words")
 def test_long_texts_are_read_to_a_limit_and_it_is_told() -> None:
     filler = "Nothing to see here, at all. " * 40_000
     found = compare(f"Refunds take 60 days. {filler}", "Refunds take 30 days.")
-    assert [one.guard for one in found.alarms] == ["numbers"]
-    assert found.without == ("the guards read the first 100,000 characters only",)
+    assert [one.check for one in found.alarms] == ["numbers"]
+    assert found.without == ("the checks read the first 100,000 characters only",)
 
 
 def test_many_sentences_of_a_reference_are_compared_to_a_limit_and_it_is_told() -> None:
     reference = "".join(f"Part {number} is blue. " for number in range(1, 301))
     answer = reference.replace("blue", "green")
-    found = compare(answer, reference, guards=["words"])
-    assert found.without == ("the guards compared 200 of 300 sentences of the reference",)
+    found = compare(answer, reference, checks=["words"])
+    assert found.without == ("the checks compared 200 of 300 sentences of the reference",)
     assert {one.expected for one in found.alarms} == {"blue"}
     assert compare(reference + "More. " * 300, reference) == Comparison()
 
 
-def test_a_guard_that_is_none() -> None:
+def test_a_check_that_is_none() -> None:
     with pytest.raises(ValueError, check=check_message):
-        compare("a", "b", guards=["nubmers"])
-    assert compare("It takes 60 days.", "It takes 30 days.", guards=()) == Comparison()
-    assert DEFAULT == GUARDS
+        compare("a", "b", checks=["nubmers"])
+    assert compare("It takes 60 days.", "It takes 30 days.", checks=()) == Comparison()
+    assert DEFAULT == CHECKS
 
 
-def test_the_words_behind_the_guards() -> None:
+def test_the_words_behind_the_checks() -> None:
     words = ["parties", "cancelled", "went", "organise", "unbroken", "non-refundable", "takes"]
     assert [stem(word) for word in words] == [
         "party",
@@ -387,7 +387,7 @@ def test_captions_that_people_rate_as_the_same(shared_data: Path) -> None:
         language
         for row in near
         for language in ("de", "es", "fr", "it", "ja", "nl", "pl", "pt", "ru", "zh")
-        if compare(row[language][1], row[language][0], guards=values).alarms
+        if compare(row[language][1], row[language][0], checks=values).alarms
     )
     assert counts == {}
 

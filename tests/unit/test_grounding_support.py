@@ -152,13 +152,13 @@ def test_a_negation_of_something_else_does_not() -> None:
     assert supported("年假可转让。", "年假可转让，但不可分割。")
 
 
-def test_that_most_guards_know_english_only_is_said() -> None:
+def test_that_most_checks_know_english_only_is_said() -> None:
     answer, context = "Der Urlaub ist nicht übertragbar.", "Der Urlaub ist übertragbar."
     with pytest.raises(MeasurementFailed, check=check_message) as caught:
         assert_grounded(answer, [context])
     told = caught.value.measurement.detail["not looked at"]
     assert isinstance(told, list)
-    assert "no guard for negation in this language (looks like German)" in told
+    assert "no check for negation in this language (looks like German)" in told
     assert assert_grounded("Refunds take 5 days.", ["Refunds take 5 days."]).detail["not looked at"] == []
 
 

@@ -252,7 +252,7 @@ def test_without_the_tokenizers_it_says_what_to_install(
 STEP = 0.05
 """158 labelled pairs do not support a finer one."""
 MOST = 0.1
-"""Share of the unlike pairs that may reach a built-in bound: guards, not the bound, decide over facts."""
+"""Share of the unlike pairs that may reach a built-in bound: checks, not the bound, decide over facts."""
 
 
 @pytest.mark.shared_data

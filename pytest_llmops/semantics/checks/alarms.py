@@ -1,6 +1,6 @@
-"""What a guard says.
+"""What a check says.
 
-How guards word what they found.
+How checks word what they found.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pytest_llmops.semantics.checks.sentence import Sentence, Token
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One difference of meaning that a guard saw.
+    """One difference of meaning that a check saw.
 
     Attributes:
-        guard: Its name, to switch it off by.
+        check: Its name, to switch it off by.
         message: One sentence for a person; quotes both texts.
         expected: The words of the reference.
         actual: The words of the answer, empty where it leaves something out.
     """
 
-    guard: str
+    check: str
     message: str
     expected: str
     actual: str
@@ -32,11 +32,11 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What all guards said of two texts.
+    """What all checks said of two texts.
 
     Attributes:
-        alarms: In the order of the reference; none: no guard saw a difference, which is no proof of sameness.
-        without: What was *not* looked at, as sentences: guards that do not exist for the language, sentences
+        alarms: In the order of the reference; none: no check saw a difference, which is no proof of sameness.
+        without: What was *not* looked at, as sentences: checks that do not exist for the language, sentences
             beyond the limit.
     """
 
@@ -55,8 +55,8 @@ class Found(NamedTuple):
     change: int | None = None
 
 
-class Guard(Protocol):
-    """Finds one kind of difference in a pair; ``claimed`` are changes that a guard before it has explained."""
+class Check(Protocol):
+    """Finds one kind of difference in a pair; ``claimed`` are changes that a check before it has explained."""
 
     def __call__(self, pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:
         """Yield what it found."""
@@ -73,7 +73,7 @@ def span(sentence: Sentence, tokens: Sequence[Token]) -> str:
     return sentence.text[tokens[0].start : tokens[-1].end] if tokens else ""
 
 
-def alarm(guard: str, what: str, expected: str, actual: str) -> Alarm:
+def alarm(check: str, what: str, expected: str, actual: str) -> Alarm:
     """Return an alarm about two pieces of text."""
     if expected and actual:
         text = f"{what}: the reference says {quoted(expected)}, the answer {quoted(actual)}"
@@ -81,4 +81,4 @@ def alarm(guard: str, what: str, expected: str, actual: str) -> Alarm:
         text = f"{what}: the reference says {quoted(expected)}, the answer does not"
     else:
         text = f"{what}: the answer says {quoted(actual)}, the reference does not"
-    return Alarm(guard, text, expected, actual)
+    return Alarm(check, text, expected, actual)

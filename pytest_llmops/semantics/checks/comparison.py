@@ -1,13 +1,13 @@
-"""All guards over two texts.
+"""All checks over two texts.
 
-Which guards are on: one rule for `compare` and for assertions.
+Which checks are on: one rule for `compare` and for assertions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from pytest_llmops.semantics.checks.alarms import Alarm, Comparison, Guard
+from pytest_llmops.semantics.checks.alarms import Alarm, Check, Comparison
 from pytest_llmops.semantics.checks.alignment import Pair, Text, pairs, unrepeated
 from pytest_llmops.semantics.checks.kinds import (
     antonyms,
@@ -25,7 +25,7 @@ from pytest_llmops.semantics.checks.sentence_splitter import sentences
 
 
 def chosen(given: object, known: Sequence[str], default: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the guards that are on, in their order.
+    """Return the names of the checks that are on, in their order.
 
     Args:
         given: ``"default"``; names, for these alone; names with a minus, for all but these; none at all, for none.
@@ -46,17 +46,17 @@ def chosen(given: object, known: Sequence[str], default: Sequence[str]) -> tuple
         or any(not isinstance(one, str) for one in given)
     ):
         raise ValueError(
-            'expected guards="default" or a list of names, like ["numbers"] for these alone '
+            'expected checks="default" or a list of names, like ["numbers"] for these alone '
             f'or ["-numbers"] for all but these, got {_shown(given)}'
         )
     names = {one.removeprefix("-") for one in given}
     unknown = sorted(names - set(known))
     if unknown:
-        raise ValueError(f"guards: expected names out of {', '.join(known)}, got {_shown(unknown[0])}")
+        raise ValueError(f"checks: expected names out of {', '.join(known)}, got {_shown(unknown[0])}")
     off = {one.startswith("-") for one in given}
     if len(off) > 1:
         raise ValueError(
-            'expected guards all with a minus ("all but these") or all without ("these alone"), '
+            'expected checks all with a minus ("all but these") or all without ("these alone"), '
             f"got {_shown(sorted(given))}"
         )
     if True in off:
@@ -72,12 +72,12 @@ def _shown(value: object) -> str:
     return shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}..."
 
 
-_ANY_LANGUAGE: dict[str, Guard] = {
+_ANY_LANGUAGE: dict[str, Check] = {
     "numbers": values.find_numbers,
     "units": values.find_units,
     "dates": values.find_dates,
 }
-_ENGLISH: dict[str, Guard] = {
+_ENGLISH: dict[str, Check] = {
     "roles": roles.find,
     "negation": negation.find,
     "quantifiers": quantifiers.find,
@@ -85,12 +85,12 @@ _ENGLISH: dict[str, Guard] = {
     "entities": entities.find,
     "words": other_words.find,
 }
-GUARDS: tuple[str, ...] = (*_ANY_LANGUAGE, *_ENGLISH)
-"""All guards, in the order in which they explain a difference: what one of them explains, the next ones leave alone."""
-DEFAULT: tuple[str, ...] = GUARDS
+CHECKS: tuple[str, ...] = (*_ANY_LANGUAGE, *_ENGLISH)
+"""All checks, in the order in which they explain a difference: what one of them explains, the next ones leave alone."""
+DEFAULT: tuple[str, ...] = CHECKS
 """Those that are on unless told otherwise."""
 VERSION = "3"
-"""Of all guards together: with another one the same texts may raise other alarms."""
+"""Of all checks together: with another one the same texts may raise other alarms."""
 MAX_SENTENCE = 1_000
 """Characters of a sentence, beyond which it is read in pieces."""
 MAX_SENTENCES = 200
@@ -99,17 +99,17 @@ MAX_CHARS = 100_000
 """Of either text, that are read."""
 
 
-def compare(actual: str, expected: str, *, guards: Collection[str] = DEFAULT) -> Comparison:
+def compare(actual: str, expected: str, *, checks: Collection[str] = DEFAULT) -> Comparison:
     """Return what speaks against an answer saying the same as a reference.
 
     Each sentence of the reference is compared with the likest one of the answer. What the answer says
     besides raises no alarm, and neither does what it leaves out. Values count in any language and spelling
-    ("48 hours", "two days"); the other guards know English only.
+    ("48 hours", "two days"); the other checks know English only.
 
     Args:
         actual: The answer.
         expected: The reference.
-        guards: Names out of `GUARDS`: these alone, or with a minus all but these (``["-words"]``); none
+        checks: Names out of `CHECKS`: these alone, or with a minus all but these (``["-words"]``); none
             switches all of them off.
 
     Returns:
@@ -117,7 +117,7 @@ def compare(actual: str, expected: str, *, guards: Collection[str] = DEFAULT) ->
 
     Raises:
         TypeError: One of both is no text.
-        ValueError: There is no such guard, or it is no collection of names.
+        ValueError: There is no such check, or it is no collection of names.
 
     >>> compare("Refunds take 60 days.", "Refunds take 30 days.").alarms[0].message
     'another number: the reference says "30 days", the answer "60 days"'
@@ -127,21 +127,21 @@ def compare(actual: str, expected: str, *, guards: Collection[str] = DEFAULT) ->
     for what, text in (("actual", actual), ("expected", expected)):
         if not isinstance(text, str):
             raise TypeError(f"compare: expected {what} as a text, got {type(text).__name__}")
-    guards = chosen(guards, GUARDS, DEFAULT)
-    if not guards or actual == expected:
+    checks = chosen(checks, CHECKS, DEFAULT)
+    if not checks or actual == expected:
         return Comparison()
     reference, answer = (Text(tuple(_read(text[:MAX_CHARS]))) for text in (expected, actual))
-    known, without = _for_language(actual, expected, guards)
+    known, without = _for_language(actual, expected, checks)
     if max(len(actual), len(expected)) > MAX_CHARS:
-        without.append(f"the guards read the first {MAX_CHARS:,} characters only")
+        without.append(f"the checks read the first {MAX_CHARS:,} characters only")
     left = unrepeated(reference, answer)
     if len(left) > MAX_SENTENCES:
-        without.append(f"the guards compared {MAX_SENTENCES} of {len(left):,} sentences of the reference")
+        without.append(f"the checks compared {MAX_SENTENCES} of {len(left):,} sentences of the reference")
     found: list[Alarm] = []
-    if "antonyms" in guards and "antonyms" in known and left[:1] == list(reference.sentences[:1]):
+    if "antonyms" in checks and "antonyms" in known and left[:1] == list(reference.sentences[:1]):
         found += [one.alarm for one in antonyms.leading(reference, answer)]
     for pair in pairs(left[:MAX_SENTENCES], reference, answer):
-        found += [one for one in _alarms(pair, known) if one.guard in guards and one not in found]
+        found += [one for one in _alarms(pair, known) if one.check in checks and one not in found]
     return Comparison(tuple(found), tuple(without))
 
 
@@ -157,16 +157,16 @@ def _read(text: str) -> Iterator[Sentence]:
         yield Sentence(one[start:])
 
 
-def _for_language(actual: str, expected: str, guards: Collection[str]) -> tuple[dict[str, Guard], list[str]]:
+def _for_language(actual: str, expected: str, checks: Collection[str]) -> tuple[dict[str, Check], list[str]]:
     foreign = next((name for name in map(language, (expected, actual)) if name != "English"), "")
     if not foreign:
         return _ANY_LANGUAGE | _ENGLISH, []
     looks = f"looks like {foreign}" if foreign != "another language" else "it does not look like English"
-    without = [f"no guard for {name} in this language ({looks})" for name in _ENGLISH if name in guards]
+    without = [f"no check for {name} in this language ({looks})" for name in _ENGLISH if name in checks]
     return _ANY_LANGUAGE, without
 
 
-def _alarms(pair: Pair, known: dict[str, Guard]) -> Sequence[Alarm]:
+def _alarms(pair: Pair, known: dict[str, Check]) -> Sequence[Alarm]:
     found = _of_all(pair, known)
     if found and "words" in known:
         # Only to explain an alarm away: two texts in one order look more like an edit than they are.
@@ -175,11 +175,11 @@ def _alarms(pair: Pair, known: dict[str, Guard]) -> Sequence[Alarm]:
     return found
 
 
-def _of_all(pair: Pair, known: dict[str, Guard]) -> list[Alarm]:
+def _of_all(pair: Pair, known: dict[str, Check]) -> list[Alarm]:
     claimed: frozenset[int] = frozenset()
     found: list[Alarm] = []
-    for guard in known.values():
-        new = list(guard(pair, claimed))
+    for check in known.values():
+        new = list(check(pair, claimed))
         claimed |= {one.change for one in new if one.change is not None}
         found += [one.alarm for one in new]
     return found

@@ -1,4 +1,4 @@
-"""A sentence as the guards see it: words without inflection, phrases, and facts with a value."""
+"""A sentence as the checks see it: words without inflection, phrases, and facts with a value."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def _words(text: str, facts: tuple[Fact, ...]) -> list[Token]:
 
 
 def _fact_key(fact: Fact) -> str:
-    # Facts of one value get one key, so that they align; where the readings differ, the guards compare them.
+    # Facts of one value get one key, so that they align; where the readings differ, the checks compare them.
     reading = fact.readings[0]
     return (
         f"{reading.dim}={reading.value:.15g}"

@@ -1,4 +1,4 @@
-"""Is what an answer claims in the contexts it was given? An estimate by words, an embedder and guards, offline.
+"""Is what an answer claims in the contexts it was given? An estimate by words, an embedder and checks, offline.
 
 An answer is cut into sentences. What claims nothing (greetings, questions, offers of help, "I don't know") is left
 out. Each claim is held against the context sentences that share most of its words, one by one and in pairs of
@@ -8,13 +8,13 @@ neighbours. It is **supported** by one of them if
   "48 hours"),
 * it has at least `COVERED` of the claim's content words, or `PARTLY` of them where the embedder finds both texts
   closer than its own bound,
-* and no guard sees a difference of meaning (a "not", another number, name or role, "all" for "some"), nor does an
+* and no check sees a difference of meaning (a "not", another number, name or role, "all" for "some"), nor does an
   exception ("all but water damage"), a denial ("it is wrong that") or, in other languages, a negation.
 
 Two sentences together support what neither says alone only where they are neighbours, and where neither says it of
 somebody else. A claim that takes several
 steps of thought from its contexts is called unsupported, and so is most of what comes from elsewhere and happens
-to be true: that is what grounding means. What no guard knows (a wrong word among many right ones) gets through.
+to be true: that is what grounding means. What no check knows (a wrong word among many right ones) gets through.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Claim:
         covered: Share of the claim's content words that stand there, 0 to 1.
         similarity: Cosine of both by the embedder, 0 to 1; None where there is no embedder or no candidate.
         missing: Content words that do not stand there, numbers and names first.
-        alarms: What the guards say, a sentence each.
+        alarms: What the checks say, a sentence each.
         without: What they did not look at, a sentence each: most of them know English only.
     """
 
@@ -104,7 +104,7 @@ def ground(
     Args:
         claims: Sentences, as `taken_apart` gives them; none: nothing.
         contexts: The passages; none, or only blank ones, support nothing.
-        embedder: Asked once, for all claims and their candidates; None: words and guards decide alone.
+        embedder: Asked once, for all claims and their candidates; None: words and checks decide alone.
         bound: The similarity from which it calls two texts close; None: it is told, and decides nothing.
 
     Raises:
@@ -165,7 +165,7 @@ def _best(
     held: list[Claim] = []
     for passage in nearest:
         similarity = scores.get((claim, passage.text))
-        # Guards cost more than all the rest: they look at what could support the claim, and at the nearest.
+        # Checks cost more than all the rest: they look at what could support the claim, and at the nearest.
         close = bound is not None and similarity is not None and similarity >= bound
         enough = _covered(claim, passage) >= (PARTLY if close else COVERED)
         if held and not enough:
@@ -200,14 +200,14 @@ def _covered(claim: str, passage: _Passage) -> float:
 
 
 def _alarms(claim: str, passage: _Passage) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What the guards see between a claim and the sentence of the passage that says most of it, and what they did not look at."""
+    """What the checks see between a claim and the sentence of the passage that says most of it, and what they did not look at."""
     wanted = content(claim)
     nearest = max(passage.parts, key=lambda part: sum(one in wanted for one in content(part)))
-    # A guard that compares whole sentences is silent where the context says more than the claim.
+    # A check that compares whole sentences is silent where the context says more than the claim.
     part = stretch(nearest, claim)
     found = [compare(claim, text) for text in dict.fromkeys((nearest, part))]
     told = [
-        f'{alarm.guard}: the context says "{alarm.expected}", the answer "{alarm.actual}"'
+        f'{alarm.check}: the context says "{alarm.expected}", the answer "{alarm.actual}"'
         for one in found
         for alarm in one.alarms
     ]
@@ -239,7 +239,7 @@ def _lost(claim: str, passage: _Passage, said: frozenset[str]) -> bool:
         return True
     there = counted(passage.text)
     # The number may stand there in another form ("two days" for "48 hours"): whether it is the same one is what
-    # the guards know. It is not where another number counts the very same thing.
+    # the checks know. It is not where another number counts the very same thing.
     kinds = {kind for _, kind in there}
     others = any(one not in content(claim) for one, _ in there)
     return bool(lost) and (not others or any(kind in kinds for one, kind in counted(claim) if one in lost))

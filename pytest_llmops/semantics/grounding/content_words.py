@@ -15,7 +15,7 @@ from pytest_llmops.semantics.checks.quantities.facts import Fact, same
 from pytest_llmops.semantics.checks.sentence import Sentence
 
 MAX_SENTENCE = 1_000
-"""Characters of a sentence: guards compare in square time, and no claim is longer."""
+"""Characters of a sentence: checks compare in square time, and no claim is longer."""
 
 _STOP_WORDS = """
 a an the this that these those there here it its he him his she her hers they them their theirs we us our ours
@@ -28,7 +28,7 @@ more less much many own same just very well both either neither again once other
 already usually
 """
 _STOP = frozenset(_STOP_WORDS.split())
-"""English words that carry no content of their own; what "not" and "before" change is the guards' business."""
+"""English words that carry no content of their own; what "not" and "before" change is the checks' business."""
 _WHOLE = frozenset({"all", "every", "each", "always", "never", "only", "none", "nobody", "nothing"})
 """Words that claim more than a sentence without them says."""
 _UP_TO_TWENTY = """
@@ -251,7 +251,7 @@ MAX_FACTS = 40
 
 
 def equal(claim: str, text: str) -> frozenset[str]:
-    """Return the stems of a claim's quantities that a text has in another form, as the guards compare them.
+    """Return the stems of a claim's quantities that a text has in another form, as the checks compare them.
 
     >>> sorted(equal("It takes 48 hours.", "It takes two days."))
     ['48', 'hour']

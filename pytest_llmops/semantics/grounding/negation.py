@@ -1,6 +1,6 @@
 """Words that turn a whole sentence round: exceptions, "it is wrong that", and negations of other languages.
 
-The guards look at edits of one sentence; what turns a sentence as a whole, or stands in no English text, is here.
+The checks look at edits of one sentence; what turns a sentence as a whole, or stands in no English text, is here.
 """
 
 from __future__ import annotations

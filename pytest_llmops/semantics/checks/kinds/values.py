@@ -1,4 +1,4 @@
-"""Facts with a value that differ between two sentences: what the guards of numbers, units and dates have in common.
+"""Facts with a value that differ between two sentences: what the checks of numbers, units and dates have in common.
 
 Dates, weekdays and times of day: 3 March is not 3 May.
 
@@ -27,16 +27,16 @@ LOOSE = 0.6
 """Share of tokens in order, from where on a value in the place of another one is an edit."""
 
 
-def differing(pair: Pair, guard: str) -> Iterator[Found]:
-    """Yield the unlike values that belong to one guard."""
+def differing(pair: Pair, check: str) -> Iterator[Found]:
+    """Yield the unlike values that belong to one check."""
     told: set[tuple[str, str]] = set()
-    if guard == "numbers":
+    if check == "numbers":
         yield from _turned(pair)
     for expected, actual, place in (*_in_place(pair), *_elsewhere(pair)):
         shown = (expected.text, actual.text)
-        if _whose(expected, actual) == guard and shown not in told:
+        if _whose(expected, actual) == check and shown not in told:
             told.add(shown)
-            yield Found(alarm(guard, WHAT[guard], *shown), place)
+            yield Found(alarm(check, WHAT[check], *shown), place)
 
 
 def _whose(one: Fact, other: Fact) -> str:
@@ -103,16 +103,16 @@ def _elsewhere(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]:
             yield one, other, None
 
 
-def find_dates(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:  # noqa: ARG001 -- all guards are called alike
+def find_dates(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:  # noqa: ARG001 -- all checks are called alike
     """Yield moments that differ in what both of them say: "3 March" and "March 3rd, 2025" do not."""
     yield from differing(pair, "dates")
 
 
-def find_numbers(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:  # noqa: ARG001 -- all guards are called alike
+def find_numbers(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:  # noqa: ARG001 -- all checks are called alike
     """Yield values with another number, whatever their spelling: "thirty days", "30 days", "720 h" are one."""
     yield from differing(pair, "numbers")
 
 
-def find_units(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:  # noqa: ARG001 -- all guards are called alike
+def find_units(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:  # noqa: ARG001 -- all checks are called alike
     """Yield values with the same numeral and another unit."""
     yield from differing(pair, "units")

@@ -130,13 +130,13 @@ class Settings:
         option_values.text, "tfidf", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
     )  # fmt: skip
     semantic_threshold: str = _option(
-        option_values.text, "", "file that `llmops calibrate semantic` wrote: the default bound of the embedder it was made for"
+        option_values.text, "", "file that `llmops semantic calibrate` wrote: the default bound of the embedder it was made for"
     )  # fmt: skip
     vector_cache: str = _option(
         option_values.text, "", "folder in which vectors of local embedders are kept between runs; left out: nothing is written"
     )  # fmt: skip
     judge_records: str = _option(
-        option_values.text, "calibrations", "folder of what is known of the judges, as `llmops judge calibrate --out` and `llmops judge probe --out` write it"
+        option_values.text, "calibrations", "folder of what is known of the judges, as `llmops judge calibrate --out` and `llmops judge canaries --out` write it"
     )  # fmt: skip
     prompts_dir: str = _option(
         option_values.text, "prompts", "folder of the prompts, looked for from the test's folder upwards"

@@ -16,7 +16,7 @@ from typing import TextIO
 from pytest_llmops import __version__
 from pytest_llmops.errors import LLMOpsError, UsageError
 
-GROUPS = ("cassettes", "calibrate", "judge", "rejudge")
+GROUPS = ("cassettes", "judge", "semantic")
 """Modules of `pytest_llmops.cli`, in the order of the help."""
 EPILOG = "exit status: 0 all is well, 1 something was found or refused, 2 the command line is wrong"
 

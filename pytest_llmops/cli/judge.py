@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cli import judge_labels, judge_probe, judge_review
+from pytest_llmops.cli import judge_canaries, judge_export_labels, judge_import_labels, judge_rescore
 from pytest_llmops.cli.files import check, write
 from pytest_llmops.cli.judge_options import CHOICE, add_asking, chosen, count, surroundings
 from pytest_llmops.cli.output import DIM, GREEN, complain, counted, painted, say
@@ -41,9 +41,10 @@ def add(groups: Any) -> None:
     )
     command.set_defaults(helps=command, run=_calibrate)
     _add_arguments(command)
-    judge_probe.add(commands)
-    judge_review.add(commands)
-    judge_labels.add(commands)
+    judge_canaries.add(commands)
+    judge_export_labels.add(commands)
+    judge_import_labels.add(commands)
+    judge_rescore.add(commands)
 
 
 def _add_arguments(command: argparse.ArgumentParser) -> None:

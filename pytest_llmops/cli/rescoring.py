@@ -15,7 +15,7 @@ from pytest_llmops.judges.evaluate import Asked, asked_of, finite, takes_context
 from pytest_llmops.protocols import Judge, Verdict
 from pytest_llmops.results.rejudging import Bound, Judged, Output, bound_of
 
-WHO = "llmops rejudge"
+WHO = "llmops judge rescore"
 Key = tuple[object, ...]
 
 

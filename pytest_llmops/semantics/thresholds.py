@@ -18,7 +18,7 @@ from pytest_llmops.settings import Settings
 
 SCHEMA = "pytest-llmops/threshold/"
 MAJOR = 1
-COMMAND = "llmops calibrate semantic"
+COMMAND = "llmops semantic calibrate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Threshold:
 
     @classmethod
     def load(cls, path: str | Path) -> Threshold:
-        """Read the file that ``llmops calibrate semantic --out`` wrote.
+        """Read the file that ``llmops semantic calibrate --out`` wrote.
 
         Raises:
             UsageError: There is no such file, it is damaged, or a newer version wrote it.

@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_llmops.cli.judge_labels import with_human
+from pytest_llmops.cli.judge_import_labels import with_human
 from pytest_llmops.cli.label_files import LabelFile, appended, decoded, encoded, read
 from pytest_llmops.measurement import Json
 

@@ -66,7 +66,8 @@ def test_a_real_run_is_judged_again_when_the_server_is_gone(
     capsys.readouterr()
     asked = project.server.count
     how = [
-        "rejudge",
+        "judge",
+        "rescore",
         str(file),
         "--rubric",
         "right.md",
@@ -97,7 +98,7 @@ def test_a_real_run_is_judged_again_when_the_server_is_gone(
         assert record.outcome == old.outcome
         assert [call.purpose for call in record.calls] == ["app"]
         assert not any(one.name.startswith("judge.quality") for one in record.measurements)
-    assert cli.main(["rejudge", "again.json", "--at-least", "1"]) == 0
+    assert cli.main(["judge", "rescore", "again.json", "--at-least", "1"]) == 0
     assert "fail -> pass" in capsys.readouterr().out
 
 
@@ -165,7 +166,7 @@ def test_what_broke_besides_a_judgement_stays_broken(
         "test_known": ("MeasurementFailed",),
     }
     monkeypatch.chdir(project.path)
-    how = ["rejudge", "run-file.json", "--judge", "lenient_judge:Lenient", "--at-least", "5"]
+    how = ["judge", "rescore", "run-file.json", "--judge", "lenient_judge:Lenient", "--at-least", "5"]
     assert cli.main([*how, "--out", "again.json"]) == 0
     again = Run.from_json((project.path / "again.json").read_text(encoding="utf-8"))
     assert {one.nodeid.partition("::")[2]: one.outcome for one in again.records} == {

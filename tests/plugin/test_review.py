@@ -65,11 +65,11 @@ def test_cases_for_a_person_are_listed_exported_and_taken_back(
     assert [one["case"] for one in listed] == ["middle", "torn"]
     monkeypatch.chdir(project.path)
     monkeypatch.setattr(cli, "GROUPS", ("judge",))
-    assert cli.main(["judge", "review", "run-file.json", "--out", "a.jsonl"]) == 0
+    assert cli.main(["judge", "export-labels", "run-file.json", "--out", "a.jsonl"]) == 0
     text = (project.path / "a.jsonl").read_text(encoding="utf-8")
     (project.path / "a.jsonl").write_text(text.replace("null", "true", 1), encoding="utf-8")
     capsys.readouterr()
-    assert cli.main(["judge", "labels", "a.jsonl", "--into", "labels.jsonl", "--rater", "anna"]) == 0
+    assert cli.main(["judge", "import-labels", "a.jsonl", "--into", "labels.jsonl", "--rater", "anna"]) == 0
     check_message(capsys.readouterr().out)
     labels = read_labels(project.path / "labels.jsonl")
     assert [

@@ -110,7 +110,7 @@ def test_the_installed_command_is_this_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [["--help"], ["cassettes", "--help"], ["cassettes", "import", "--help"], ["calibrate", "--help"]]
+    "argv", [["--help"], ["cassettes", "--help"], ["cassettes", "import", "--help"], ["semantic", "--help"]]
 )
 def test_help_loads_nothing_heavy(argv: list[str]) -> None:
     code = (
@@ -136,7 +136,7 @@ def test_commands_do_not_need_pytest(project: Path) -> None:
     assert done.stdout.splitlines()[-1] == "1 0 0 0"
 
 
-@pytest.mark.parametrize("argv", [[], ["cassettes"], ["calibrate"]])
+@pytest.mark.parametrize("argv", [[], ["cassettes"], ["semantic"]])
 def test_without_a_command_help_is_shown(run: Run, argv: list[str]) -> None:
     status, out, err = run(*argv)
     assert (status, out) == (2, [])

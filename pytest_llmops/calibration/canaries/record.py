@@ -17,7 +17,7 @@ from pytest_llmops.measurement import Json, shorten
 SCHEMA = "pytest-llmops/canaries/"
 MAJOR = 1
 SUFFIX = ".canaries.json"
-COMMAND = "llmops judge probe"
+COMMAND = "llmops judge canaries"
 TEXTS = ("judge", "version", "date", "canaries", "text")
 KIND = record_files.Kind("canaries", SCHEMA, MAJOR, f"{COMMAND} JUDGE", TEXTS, ("found",))
 
@@ -65,7 +65,7 @@ class Fitness:
 
     @classmethod
     def load(cls, path: str | Path) -> Fitness:
-        """Read the file that ``llmops judge probe --out`` wrote.
+        """Read the file that ``llmops judge canaries --out`` wrote.
 
         Raises:
             UsageError: There is no such file, it is damaged, or a newer version wrote it.

@@ -61,7 +61,7 @@ class Stamp:
         by = f"by judge {self.judge}, version {self.version}" if self.asked else "by the stored scores"
         model = f", model {self.model}" if self.asked and self.model else ""
         bound = f", at least {self.at_least:g}" if self.at_least is not None else ""
-        return f"judged again on {self.day} {by}{model}{bound} (llmops rejudge {self.source})"
+        return f"judged again on {self.day} {by}{model}{bound} (llmops judge rescore {self.source})"
 
 
 def bound_of(

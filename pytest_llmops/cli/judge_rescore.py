@@ -1,4 +1,4 @@
-"""``llmops rejudge``: what would another judge, rubric, model or bound say of the same answers?"""
+"""``llmops judge rescore``: what would another judge, rubric, model or bound say of the same answers?"""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ FOUND = 1
 OUT = (".json", ".html")
 
 
-def add(groups: Any) -> None:
+def add(commands: Any) -> None:
     """Declare the command."""
-    command: argparse.ArgumentParser = groups.add_parser(
-        "rejudge",
+    command: argparse.ArgumentParser = commands.add_parser(
+        "rescore",
         help="score the outputs of a run again with another judge, rubric, model or bound",
         description="Score the outputs that a run file holds again, with another judge, rubric, model or bound, and show what "
         "changes. The application is not called. Recordings answer for the judge, unless --record says to ask. "
         "Exit status 1: something fails now that did not before, or could not be scored.",
         allow_abbrev=False,
     )
-    command.set_defaults(helps=command, run=_rejudge)
+    command.set_defaults(helps=command, run=_rescore)
     command.add_argument("file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
     command.add_argument(
         "--rubric", metavar="FILE.md", help="a rubric's file (default: the judge of the run)"
@@ -55,10 +55,10 @@ def add(groups: Any) -> None:
     command.add_argument(
         "--out", type=Path, metavar="FILE", help="write the run with the new verdicts (.json or .html)"
     )
-    add_asking(command, "RUN.rejudge.cassette.json")
+    add_asking(command, "RUN.rescore.cassette.json")
 
 
-def _rejudge(given: argparse.Namespace) -> int:
+def _rescore(given: argparse.Namespace) -> int:
     from pytest_llmops.results import rejudging
 
     _check(given)
@@ -139,7 +139,7 @@ def _rebounded(given: argparse.Namespace, found: Found, over: dict[str, int]) ->
 
 
 def _tape(given: argparse.Namespace) -> Path:
-    named: Path = given.cassette or given.file.with_suffix(".rejudge.cassette.json")
+    named: Path = given.cassette or given.file.with_suffix(".rescore.cassette.json")
     return named
 
 

@@ -1,4 +1,4 @@
-"""``llmops judge review``: the answers of a run that a person should look at, or all, as a file to label."""
+"""``llmops judge export-labels``: the answers of a run that a person should look at, or all, as a file to label."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HARD = (
 def add(commands: Any) -> None:
     """Declare the command."""
     command: argparse.ArgumentParser = commands.add_parser(
-        "review",
+        "export-labels",
         help="list the answers that a person should look at, or write them down to be labelled",
         description="List the answers of a run that a person should look at, or write them down to be labelled: those of which "
         "the judge was not sure, that it could not score, on which judges disagree, or that speak to their judge. Nothing is "
@@ -312,7 +312,7 @@ def _write(given: argparse.Namespace, drawn: Sequence[Answer], where: str) -> in
         version = drawn[0].verdicts[0].version
         say(f"verdicts of {shorten(drawn[0].verdicts[0].judge, 60)}, version {shorten(version, 100)}")
     say(
-        'fill in "human": true or false, or a number on the scale; then: llmops judge labels '
+        'fill in "human": true or false, or a number on the scale; then: llmops judge import-labels '
         f"{out} --into labels.jsonl"
     )
     if not given.all:

@@ -1,4 +1,4 @@
-"""``llmops judge review``: what of a run is written down to be labelled."""
+"""``llmops judge export-labels``: what of a run is written down to be labelled."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def review(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
     def call(run: Run, *argv: str) -> tuple[int, list[str], str]:
         Path("run.json").write_text(run.to_json(), encoding="utf-8", errors="replace")
-        status = cli.main(["judge", "review", "run.json", *argv])
+        status = cli.main(["judge", "export-labels", "run.json", *argv])
         said = capsys.readouterr()
         return status, said.out.splitlines(), said.err
 
@@ -355,7 +355,7 @@ def test_what_is_no_run_file(review: Review, capsys: pytest.CaptureFixture[str],
     Path("run.json").unlink()
     if text is not None:
         Path("run.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    assert cli.main(["judge", "review", "run.json", "--out", "a.jsonl"]) == 2
+    assert cli.main(["judge", "export-labels", "run.json", "--out", "a.jsonl"]) == 2
     check_message(capsys.readouterr().err)
     assert not Path("a.jsonl").exists()
 

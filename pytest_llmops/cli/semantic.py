@@ -1,4 +1,4 @@
-"""``llmops calibrate``: find the bound that tells one's own pairs apart."""
+"""``llmops semantic``: find the bound that tells one's own pairs apart."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ STEP = 0.05
 def add(groups: Any) -> None:
     """Declare the group's commands."""
     group = groups.add_parser(
-        "calibrate",
+        "semantic",
         help="find bounds from labelled examples",
         description="Find bounds from labelled examples.",
         allow_abbrev=False,
     )
     group.set_defaults(helps=group)
     commands = group.add_subparsers(title="commands", metavar="COMMAND")
-    _add_semantic(commands)
+    _add_calibrate(commands)
 
 
-def _add_semantic(commands: Any) -> None:
+def _add_calibrate(commands: Any) -> None:
     command: argparse.ArgumentParser = commands.add_parser(
-        "semantic",
+        "calibrate",
         help="propose at_least of assert_semantic for an embedder",
         description="Propose at_least of assert_semantic for an embedder, from pairs that a person has labelled. A line of "
         'the file is {"actual": "...", "expected": "...", "same": true}; instead of same it may have a score from 0 to 5.',
         allow_abbrev=False,
     )
-    command.set_defaults(helps=command, run=_semantic)
+    command.set_defaults(helps=command, run=_calibrate)
     command.add_argument("pairs", type=Path, metavar="PAIRS.jsonl", help="the labelled pairs")
     command.add_argument(
         "--embedder",
@@ -110,7 +110,7 @@ def _share(text: str) -> float:
     return value
 
 
-def _semantic(given: argparse.Namespace) -> int:
+def _calibrate(given: argparse.Namespace) -> int:
     with importing(Path.cwd()):
         return _calibrated(given)
 

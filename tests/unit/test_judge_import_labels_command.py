@@ -1,4 +1,4 @@
-"""``llmops judge labels``: what people filled in is taken over whole, or not at all."""
+"""``llmops judge import-labels``: what people filled in is taken over whole, or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pytest_llmops.calibration.labels import read_labels
 from pytest_llmops.cassettes import locking
 from pytest_llmops.cli import files as writing
 from pytest_llmops.cli import label_files
-from pytest_llmops.cli.judge_labels import with_human
+from pytest_llmops.cli.judge_import_labels import with_human
 from pytest_llmops.cli.label_files import label_of
 
 Cli = Callable[..., tuple[int, list[str], str]]
@@ -52,7 +52,7 @@ def human(name: str = "labels.jsonl") -> list[Any]:
     return [row.get("human") for row in read(name)]
 
 
-TAKE = ("labels", "a.jsonl", "--into", "labels.jsonl")
+TAKE = ("import-labels", "a.jsonl", "--into", "labels.jsonl")
 
 
 def test_filled_lines_make_a_labels_file(llmops: Cli) -> None:
@@ -106,7 +106,7 @@ def test_labels_of_several_people_are_joined(llmops: Cli) -> None:
     write("b.jsonl", *({**row, "human": "pass"} for row in rows[1:]))
     llmops(*TAKE, "--rater", "anna")
     assert human() == [{"anna": True}, {"anna": False}, {"anna": True}]
-    _, out, _ = llmops("labels", "b.jsonl", "--into", "labels.jsonl", "--rater", "ben")
+    _, out, _ = llmops("import-labels", "b.jsonl", "--into", "labels.jsonl", "--rater", "ben")
     check_message(out[0])
     assert human() == [
         {"anna": True},
@@ -154,7 +154,7 @@ HAD = ({"id": "a", "answer": "Yes.", "question": "Q?", "human": True}, {"id": "b
 @pytest.mark.parametrize(
     ("had", "given", "argv", "what"),
     [
-        (HAD, {"id": "a", "answer": "No.", "question": "Q?", "human": True}, (), 'a: answer: expected "Yes.", got "No.": another answer of the same id in labels.jsonl:1: give it another id (llmops judge review --suffix) @ a.jsonl:1'),
+        (HAD, {"id": "a", "answer": "No.", "question": "Q?", "human": True}, (), 'a: answer: expected "Yes.", got "No.": another answer of the same id in labels.jsonl:1: give it another id (llmops judge export-labels --suffix) @ a.jsonl:1'),
         (HAD, {"id": "a", "answer": "Yes.", "human": True}, (), 'a: question: expected "Q?", got ""'),
         (HAD, {"id": "a", "answer": "Yes.", "question": "Q?", "human": False}, (), "a: human: expected pass as in labels.jsonl:1, got fail: two people are told apart by --rater @ a.jsonl:1"),
         (HAD, {"id": "b", "human": False}, ("--rater", "anna"), "b: human: expected pass of anna as in labels.jsonl:2, got fail @ a.jsonl:1"),
@@ -206,13 +206,13 @@ def test_a_label_that_fits_is_not_taken_where_another_contradicts(llmops: Cli) -
 @pytest.mark.parametrize(
     "argv",
     [
-        ("labels", "none.jsonl", "--into", "labels.jsonl"),
-        ("labels", "a.txt", "--into", "labels.jsonl"),
-        ("labels", "a.jsonl", "--into", "labels.csv"),
-        ("labels", "a.jsonl", "--into", "./a.jsonl"),
-        ("labels", "a.jsonl", "--into", "no/labels.jsonl"),
-        ("labels", "a.jsonl", "--into", "folder.jsonl"),
-        ("labels", "a.jsonl"),
+        ("import-labels", "none.jsonl", "--into", "labels.jsonl"),
+        ("import-labels", "a.txt", "--into", "labels.jsonl"),
+        ("import-labels", "a.jsonl", "--into", "labels.csv"),
+        ("import-labels", "a.jsonl", "--into", "./a.jsonl"),
+        ("import-labels", "a.jsonl", "--into", "no/labels.jsonl"),
+        ("import-labels", "a.jsonl", "--into", "folder.jsonl"),
+        ("import-labels", "a.jsonl"),
     ],
 )  # fmt: skip
 def test_files_that_do_not_fit(llmops: Cli, argv: tuple[str, ...]) -> None:
@@ -247,7 +247,7 @@ def test_two_commands_at_once_lose_no_label(llmops: Cli, monkeypatch: pytest.Mon
     monkeypatch.setattr(locking, "LOCK_TIMEOUT_S", 0)
     write("a.jsonl", {"id": "a", "answer": "One.", "human": True})
     write("b.jsonl", {"id": "b", "answer": "Two.", "human": False})
-    take_b = ("labels", "b.jsonl", "--into", "labels.jsonl")
+    take_b = ("import-labels", "b.jsonl", "--into", "labels.jsonl")
     real, inner = writing.write, list[tuple[int, str]]()
 
     def meanwhile(path: Path, text: str) -> None:
@@ -287,14 +287,14 @@ def test_what_is_missing_for_a_calibration(llmops: Cli) -> None:
     write("a.jsonl", *({"id": f"x{n}", "human": False} for n in range(20)))
     check_message(llmops(*TAKE)[1][-1])
     write("a.jsonl", *({"id": f"{n}", "human": n % 25} for n in range(60)))
-    _, out, _ = llmops("labels", "a.jsonl", "--into", "n.jsonl")
+    _, out, _ = llmops("import-labels", "a.jsonl", "--into", "n.jsonl")
     assert out[1].startswith("n.jsonl: 60 labelled answers: 3 of 0, 3 of 1, ")
     assert out[1].endswith("2 of 19 and 5 others")
     check_message(out[2])
     write("a.jsonl", *({"id": f"y{n}", "human": 5.5} for n in range(40)))
-    assert "enough" in llmops("labels", "a.jsonl", "--into", "n.jsonl")[1][-1]
+    assert "enough" in llmops("import-labels", "a.jsonl", "--into", "n.jsonl")[1][-1]
     write("a.jsonl", {"id": "a", "human": ["A", "B"]}, {"id": "b", "human": "tie"})
-    _, out, _ = llmops("labels", "a.jsonl", "--into", "w.jsonl")
+    _, out, _ = llmops("import-labels", "a.jsonl", "--into", "w.jsonl")
     assert out[1:] == [
         'w.jsonl: 2 labelled answers: 1 undecided, 1 "tie"',
         'for a calibration: 49 more "tie" (50 of each)',
@@ -327,11 +327,11 @@ def test_from_a_run_to_a_calibration(llmops: Cli, suffix: str, monkeypatch: pyte
     monkeypatch.setattr("sys.dont_write_bytecode", True)
     name = f"label.{suffix}"
     status, _, err = llmops(
-        "review", "run.json", "--all", "--sample", "100", "--out", name, "--with-verdicts"
+        "export-labels", "run.json", "--all", "--sample", "100", "--out", name, "--with-verdicts"
     )
     assert (status, err) == (0, "")
     fill(name, lambda n: "true" if n % 2 else "false")
-    status, out, err = llmops("labels", name, "--into", "labels.jsonl")
+    status, out, err = llmops("import-labels", name, "--into", "labels.jsonl")
     assert (status, err) == (0, "")
     check_message(out[-1])
     assert all(row["scale"] == [1, 10] and row["family"] for row in read())
@@ -351,7 +351,7 @@ def test_a_table_as_spreadsheets_save_it(llmops: Cli) -> None:
     head = "\ufeffid;answer;human;note;reason\r\n"
     rows = "'007;\"Yes,\r\nreally\";TRUE;why not;\r\nb;'=1+1;falsch;;\r\n;;;;\r\nc;;;;\r\nd;;FALSE;;\r\n"
     Path("a.csv").write_bytes((head + rows.replace("falsch", "false")).encode())
-    status, out, err = llmops("labels", "a.csv", "--into", "labels.jsonl")
+    status, out, err = llmops("import-labels", "a.csv", "--into", "labels.jsonl")
     assert (status, err) == (0, "")
     assert out[0] == "a.csv: 3 labels taken into labels.jsonl, 1 still empty"
     assert read() == [
@@ -362,11 +362,11 @@ def test_a_table_as_spreadsheets_save_it(llmops: Cli) -> None:
     # Line ends within a cell are changed by some spreadsheets: the answer is the same.
     Path("a.csv").write_bytes(b'id,answer,human\n\'007,"Yes,\nreally",true\n')
     assert (
-        llmops("labels", "a.csv", "--into", "labels.jsonl")[1][0]
+        llmops("import-labels", "a.csv", "--into", "labels.jsonl")[1][0]
         == "a.csv: nothing taken, 1 already there, 0 still empty"
     )
     Path("a.csv").write_bytes((head + rows).encode())
-    status, _, err = llmops("labels", "a.csv", "--into", "labels.jsonl")
+    status, _, err = llmops("import-labels", "a.csv", "--into", "labels.jsonl")
     assert status == 2
     assert 'b: human: expected true or false as in labels.jsonl:1, got "falsch" @ a.csv:4' in err
 
@@ -391,7 +391,7 @@ def test_a_table_as_spreadsheets_save_it(llmops: Cli) -> None:
 )  # fmt: skip
 def test_a_table_that_is_none(llmops: Cli, text: str) -> None:
     Path("a.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
-    status, _, err = llmops("labels", "a.csv", "--into", "labels.jsonl")
+    status, _, err = llmops("import-labels", "a.csv", "--into", "labels.jsonl")
     assert status == 2
     check_message(err)
     assert not Path("labels.jsonl").exists()
@@ -399,7 +399,7 @@ def test_a_table_that_is_none(llmops: Cli, text: str) -> None:
 
 def test_an_empty_table(llmops: Cli) -> None:
     Path("a.csv").write_bytes(b"\xef\xbb\xbf\n")
-    assert llmops("labels", "a.csv", "--into", "labels.jsonl") == (
+    assert llmops("import-labels", "a.csv", "--into", "labels.jsonl") == (
         0,
         ["a.csv: nothing taken, 0 still empty"],
         "",

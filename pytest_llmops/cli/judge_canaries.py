@@ -1,4 +1,4 @@
-"""``llmops judge probe``: does a judge let itself be talked to?"""
+"""``llmops judge canaries``: does a judge let itself be talked to?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FOUND = 1
 def add(commands: Any) -> None:
     """Declare the command."""
     command: argparse.ArgumentParser = commands.add_parser(
-        "probe",
+        "canaries",
         help="see whether a judge lets itself be talked to",
         description="Put canaries before a judge, answers that no judge may pass: nothing at all, orders, fake verdicts, fake ends "
         "of the data, role play, hidden characters; and some right answers. Recordings answer, unless --record says to ask. Exit "

@@ -1,4 +1,4 @@
-"""``llmops rejudge``: stored outputs, judged again by a class, a rubric, a model behind a server, or another bound."""
+"""``llmops judge rescore``: stored outputs, judged again by a class, a rubric, a model behind a server, or another bound."""
 
 from __future__ import annotations
 
@@ -102,14 +102,14 @@ def command(
     monkeypatch.chdir(tmp_path)
     for name in ("LLMOPS_JUDGE_MODEL", "LLMOPS_MODEL", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(cli, "GROUPS", ("rejudge",))
+    monkeypatch.setattr(cli, "GROUPS", ("judge",))
     Path("rejudge_judges.py").write_text(JUDGES)
     Path("polite.md").write_text(RUBRIC)
 
     def call(records: list[TestRecord] | str, *argv: str) -> tuple[int, list[str], str]:
         text = records if isinstance(records, str) else run_of(*records).to_json()
         Path("run.json").write_text(text, encoding="utf-8")
-        status = cli.main(["rejudge", "run.json", *argv])
+        status = cli.main(["judge", "rescore", "run.json", *argv])
         heard = capsys.readouterr()
         return status, heard.out.splitlines(), heard.err
 
@@ -308,7 +308,7 @@ def test_a_rubric_is_recorded_and_replayed_without_a_server_and_a_key(
         assert server.count == 6  # equal outputs are asked once
         assert {seen.json["model"] for seen in server.seen} == {"stub-1"}  # the model of the run
     first = Path("new.json").read_bytes()
-    assert Path("run.rejudge.cassette.json").exists()
+    assert Path("run.rescore.cassette.json").exists()
     assert command(many, "--rubric", "polite.md", *url, "--out", "new.json") == recorded
     assert Path("new.json").read_bytes() == first
     assert "model     the same" in recorded[1]
@@ -366,7 +366,7 @@ def test_another_model_for_the_judge_of_the_run(command: Command, monkeypatch: p
         monkeypatch.setenv("LLMOPS_JUDGE_MODEL", "stub-3")
         command(TWO, "--judge", "quality", *how)
         assert server.seen[-1].json["model"] == "stub-3"
-    assert not Path("run.rejudge.cassette.json").exists()
+    assert not Path("run.rescore.cassette.json").exists()
     three = [*TWO, record("test_c", verdict(9.0, name="tone"))]
     for records, what in ((three, "several judges (quality, tone)"), (three[2:], "no built-in judge (tone)")):
         status, _, err = command(records, "--model", "stub-2")
@@ -490,21 +490,21 @@ def test_a_judge_imports_its_neighbours_when_it_is_asked(command: Command) -> No
 
 @pytest.mark.parametrize(
     "out",
-    ["run.json", "./sub/../run.json", "linked.json", "run.rejudge.cassette.json", "folder.json", "no/x.json"],
+    ["run.json", "./sub/../run.json", "linked.json", "run.rescore.cassette.json", "folder.json", "no/x.json"],
 )
 def test_a_file_that_would_be_lost_or_cannot_be_written_is_refused_before_anybody_is_asked(
     command: Command, out: str
 ) -> None:
     for name in ("sub", "folder.json"):
         Path(name).mkdir()
-    Path("run.rejudge.cassette.json").write_text("kept")
+    Path("run.rescore.cassette.json").write_text("kept")
     Path("run.json").touch()
     os.link("run.json", "linked.json")
     status, _, err = command(TWO, *by("Stopped"), "--out", out)
     assert status == 2
     check_message(err)
     assert read("run.json").records == tuple(TWO)
-    assert Path("run.rejudge.cassette.json").read_text() == "kept"
+    assert Path("run.rescore.cassette.json").read_text() == "kept"
     assert command(TWO, "--at-least", "5", "--out", "mine.json", "--cassette", "mine.json")[0] == 2
 
 
@@ -515,7 +515,7 @@ def test_a_file_that_cannot_be_read(
     assert command(TWO, *by("Polite"))[0] == 1
     if data is not None:
         Path("other.json").write_bytes(data)
-    assert cli.main(["rejudge", "other.json", "--at-least", "5"]) == 2
+    assert cli.main(["judge", "rescore", "other.json", "--at-least", "5"]) == 2
     check_message(capsys.readouterr().err)
 
 

@@ -53,7 +53,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
     def call(*argv: object) -> tuple[int, list[str], list[str]]:
         named = [] if "--embedder" in argv else ["--embedder", "hashing"]
-        status = cli.main(["calibrate", "semantic", *map(str, argv), *named])
+        status = cli.main(["semantic", "calibrate", *map(str, argv), *named])
         said = capsys.readouterr()
         return status, said.out.splitlines(), said.err.splitlines()
 
@@ -91,7 +91,7 @@ def test_a_bound_is_proposed_written_and_drawn(run: Run) -> None:
 
 
 def test_left_out_the_embedder_is_that_of_the_assertion(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["calibrate", "semantic", write(*PAIRS[:2], *PAIRS[-2:])]) == 0
+    assert cli.main(["semantic", "calibrate", write(*PAIRS[:2], *PAIRS[-2:])]) == 0
     assert "embedder tfidf, version tfidf/1" in capsys.readouterr().out.splitlines()
 
 
@@ -317,13 +317,13 @@ def test_the_picture_of_many_pairs_stays_small() -> None:
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom pytest_llmops.cli import main\nmain(['calibrate', 'semantic', '--help'])\n"
+        "import sys\nfrom pytest_llmops.cli import main\nmain(['semantic', 'calibrate', '--help'])\n"
         "print([one for one in ('numpy', 'sklearn', 'openai', 'pytest', 'tokenizers') if one in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
-    assert done.stdout.splitlines()[0].startswith("usage: llmops calibrate semantic ")
+    assert done.stdout.splitlines()[0].startswith("usage: llmops semantic calibrate ")
     assert done.stdout.splitlines()[-1] == "[]"
 
 

@@ -1,4 +1,4 @@
-"""``llmops judge probe``: canaries from the console, and the record that the reports find."""
+"""``llmops judge canaries``: canaries from the console, and the record that the reports find."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def grader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Grader]:
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
-    status = cli.main(["judge", "probe", *args])
+    status = cli.main(["judge", "canaries", *args])
     out, err = capsys.readouterr()
     return status, out, err
 

@@ -1,4 +1,4 @@
-"""``llmops judge labels``: take what people filled in into the labels that judges are held against."""
+"""``llmops judge import-labels``: take what people filled in into the labels that judges are held against."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KINDS = {"pass or fail": "true or false", "number": "a number", "name": "a name"
 def add(commands: Any) -> None:
     """Declare the command."""
     command: argparse.ArgumentParser = commands.add_parser(
-        "labels",
+        "import-labels",
         help="take labels that somebody filled in into the file that judges are held against",
         description="Take the lines that somebody filled in into the labels that judges are held against. Labels of several "
         "people for one answer are joined; what contradicts is refused, and then nothing is written.",
@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
     )
     command.set_defaults(helps=command, run=_take)
     command.add_argument(
-        "filled", type=Path, metavar="FILE", help="what llmops judge review --out wrote, filled in"
+        "filled", type=Path, metavar="FILE", help="what llmops judge export-labels --out wrote, filled in"
     )
     command.add_argument(
         "--into", type=Path, required=True, metavar="LABELS.jsonl", help="the labels; made if missing"
@@ -105,7 +105,7 @@ class Merge:
         if difference := differing(there.answer, row.answer):
             raise CaseError(
                 f"{shorten(row.answer.id, 60)}: {difference}: another answer of the same id in {place}: give it another id "
-                "(llmops judge review --suffix)",
+                "(llmops judge export-labels --suffix)",
                 path,
                 row.line,
             )

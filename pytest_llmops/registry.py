@@ -19,7 +19,6 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "answer_relevance": "pytest_llmops.judges.rubric_files:answer_relevance",
         "compliance": "pytest_llmops.judges.checklist:compliance",
         "context_relevance": "pytest_llmops.judges.checklist:context_relevance",
-        "decisions": "pytest_llmops.judges.decisions:decisions_judge",
         "grounding": "pytest_llmops.judges.grounding:Grounding",
         "quality": "pytest_llmops.judges.rubric:quality",
         "rubric": "pytest_llmops.judges.rubric_files:rubric_judge",
@@ -38,7 +37,6 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     },
     "judge": {
         "compliance": "the path of a policy file",
-        "decisions": "the path of a rubric file",
         "rubric": "the path of a rubric file",
     },
     "model": {"app": "the name of a model"},
@@ -46,7 +44,7 @@ ARGUMENTS: dict[str, dict[str, str]] = {
 """What the built-in things take that may be asked for as ``name:argument``; it becomes their first argument."""
 
 
-NEED_AN_ARGUMENT = frozenset({("judge", "compliance"), ("judge", "decisions"), ("judge", "rubric")})
+NEED_AN_ARGUMENT = frozenset({("judge", "compliance"), ("judge", "rubric")})
 
 
 def names(kind: str) -> tuple[str, ...]:

@@ -50,8 +50,6 @@ class Rubric:
         params: Parameters for the model, over those of the prompt.
         weighted: The score is the mean over the log-probabilities of the scores, as G-Eval has it; a server
             that gives none gives no score.
-        levels: What each level of the scale, or each name, stands for; empty: the prompt alone says it.
-        about: What each dimension looks at; empty: likewise.
         source: The user's file it was read from: its calibration lies beside it. It does not count in comparisons.
 
     Raises:
@@ -67,8 +65,6 @@ class Rubric:
     model: str = ""
     params: Mapping[str, Json] = field(default_factory=dict)
     weighted: bool = False
-    levels: Mapping[str, str] = field(default_factory=dict)
-    about: Mapping[str, str] = field(default_factory=dict)
     source: Path | None = field(default=None, compare=False)
 
 

@@ -112,8 +112,6 @@ def _read(file: Path) -> Rubric:
         model=head.text("model"),
         params=params_of(head),
         weighted=_weighted(head, names, dimensions),
-        levels={level: text for key, text in levels for level in _covered(key)},
-        about=about,
         source=file,
     )
 

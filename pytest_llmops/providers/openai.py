@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible server through the openai SDK: chat completions, Responses, decisions, embeddings."""
+"""Any OpenAI-compatible server through the openai SDK: chat completions, Responses, embeddings."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Message
 from pytest_llmops.providers.openai_responses import (
-    Decided,
     for_responses,
     no_answer,
     parsed,
     read_chat,
-    read_decisions,
     read_responses,
     read_with,
     refused,
@@ -83,35 +81,6 @@ class OpenAIModel:
         took = latency(raw, time.perf_counter() - started)
         read = read_responses if self.api == "responses" else read_chat
         return read_with(read, parsed(raw, client), client=client, latency_s=took, api_url=address(raw))
-
-    def decide(
-        self, evidence: str, questions: Sequence[Mapping[str, Json]], /, *, model: str = "", **params: Json
-    ) -> Decided:
-        """Have questions about a text decided by the endpoint ``/decisions``, which few servers have.
-
-        Args:
-            evidence: The text.
-            questions: Each of the type ``predicate``, ``choice`` or ``score``, as the API has them.
-            model: The name of the model, if this one has none of its own.
-            params: Parameters of the API; those of this model are not sent, they are for texts.
-
-        Raises:
-            ModelError: The server is down, refuses, limits or takes too long, has no such endpoint (status 404), or
-                its reply holds no list of answers.
-            UsageError: No model is named, or the openai SDK or the API has no such thing.
-        """
-        __tracebackhide__ = True
-        named, client = self.model or model, self._client()
-        if not named:
-            raise unnamed(self.purpose)
-        if not hasattr(client, "decisions"):
-            raise UsageError("decisions: this openai SDK has none; install openai 3.57 or newer")
-        create = partial(client.decisions.with_raw_response.create, model=named, **params)
-        started = time.perf_counter()
-        with recorder.purpose(self.purpose):
-            raw = _asking(partial(create, input=evidence, questions=list(questions)), named, client)
-        took = latency(raw, time.perf_counter() - started)
-        return read_decisions(raw, client=client, latency_s=took, api_url=address(raw))
 
     def _create(
         self, client: Any, model: str, conversation: list[dict[str, str]], wanted: Mapping[str, Json]

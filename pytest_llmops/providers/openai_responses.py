@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_llmops.errors import ModelError
@@ -13,7 +12,6 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, TokenChances, ToolCall, Usage
 from pytest_llmops.providers.sdk_errors import kind_of, safe
 from pytest_llmops.trace import prices
-from pytest_llmops.trace.usage import usage
 
 SHOWN = 200
 """Characters of a foreign reply that an error shows."""
@@ -80,46 +78,6 @@ def read_with(read: Callable[..., Completion], reply: Any, *, client: Any, **how
         return read(reply, client=client, **how)
     except (AttributeError, TypeError, KeyError, IndexError, ValueError):
         raise no_answer("is no answer", reply, client=client) from None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decided:
-    """What a server decided.
-
-    Attributes:
-        answers: One to each question, as they came: what is in them is not checked.
-        cost_usd: None where no price is known.
-    """
-
-    answers: tuple[Json, ...]
-    model: str = ""
-    usage: Usage = field(default_factory=Usage)
-    latency_s: float | None = None
-    cost_usd: float | None = None
-
-
-def read_decisions(raw: Any, *, client: Any, latency_s: float, api_url: str) -> Decided:
-    """Read a raw reply of the endpoint for decisions.
-
-    Raises:
-        ModelError: It is no JSON, holds no list of answers, or is an error.
-    """
-    reply = _json(raw)
-    if reply is None:
-        raise no_answer("is no JSON", client=client)
-    answers = reply.get("answers") if isinstance(reply, dict) else None
-    if not isinstance(answers, list):
-        raise refused(reply, client) or no_answer("holds no answers", reply, client=client)
-    model, used = reply.get("model"), reply.get("usage")
-    name = model if isinstance(model, str) else ""
-    counted = usage(used) if isinstance(used, dict) else Usage()
-    return Decided(
-        answers=tuple(answers),
-        model=name,
-        usage=counted,
-        latency_s=latency_s,
-        cost_usd=prices.cost_usd(name, counted, api_url=api_url) if api_url else None,
-    )
 
 
 def read_chat(reply: Any, *, client: Any, latency_s: float, api_url: str) -> Completion:

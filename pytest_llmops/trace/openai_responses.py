@@ -1,4 +1,4 @@
-"""OpenAI's Responses and Decisions, and what others answer in these forms."""
+"""OpenAI's Responses, and what others answer in this form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from pytest_llmops.trace.fields import (
     count,
     items,
     mapping,
-    not_streamed,
     role,
     text,
     tool,
@@ -127,30 +126,3 @@ def _items(events: Sequence[Wire]) -> list[Wire]:
 
 
 RESPONSES = Format(_asked, _answered, _joined)
-
-
-def _questions(request: Wire) -> Asked:
-    """The evidence, and each question as a message of its own; its levels or choices are not shown."""
-    messages = [*_messages(request.get("input"))]
-    for one in items(request.get("questions")):
-        named = " ".join(text(one.get(key)) for key in ("type", "name") if text(one.get(key)))
-        messages.append(Message("user", f"[{named or 'question'}] {content(one.get('instructions'))}"))
-    return Asked(messages, (), text(request.get("model")))
-
-
-def _decided(reply: Wire) -> Answered:
-    answers = items(reply.get("answers"))
-    return Answered(
-        output="\n".join(f"{text(one.get('name')) or 'answer'}: {_decision(one)}" for one in answers),
-        usage=usage(mapping(reply.get("usage"))),
-        model=text(reply.get("model")),
-        known=isinstance(reply.get("answers"), list),
-    )
-
-
-def _decision(answer: Wire) -> str:
-    found = next((answer[key] for key in ("score", "choice", "probability") if key in answer), None)
-    return text(answer.get("type")) or "unknown" if found is None else text(found) or arguments(found)
-
-
-DECISIONS = Format(_questions, _decided, not_streamed)

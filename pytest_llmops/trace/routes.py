@@ -15,7 +15,6 @@ _TAILS: tuple[tuple[str, str, Format, str], ...] = (
     ("/chat/completions", "chat", openai.CHAT, "openai-compatible"),
     ("/completions", "completions", openai.COMPLETIONS, "openai-compatible"),
     ("/responses", "responses", openai_responses.RESPONSES, "openai-compatible"),
-    ("/decisions", "decisions", openai_responses.DECISIONS, "openai-compatible"),
     ("/api/embeddings", "embeddings", ollama.EMBED, "ollama"),
     ("/embeddings", "embeddings", openai.EMBEDDINGS, "openai-compatible"),
     ("/moderations", "moderations", openai.MODERATIONS, "openai-compatible"),

@@ -330,37 +330,6 @@ def test_reports_say_whether_a_judge_is_calibrated(project: Project) -> None:
     assert '<span class="tag">out of date</span>' in html.read_text(encoding="utf-8")
 
 
-DECISIONS = """
-from pytest_llmops import assert_judge_score
-
-def test_decided(llm_cassette):
-    assert_judge_score("Gladly!", judge="decisions:tone.md", question="Can I?")
-"""
-TONE = "---\nscale: 1-3\nlevels: {1: rude, 2: cold, 3: friendly}\npass_at: 2\n---\nIs it polite?\n"
-
-
-def test_a_rubric_that_is_decided_without_a_text(project: Project) -> None:
-    project.write(**{"test_a.py": DECISIONS, "tone.md": TONE})
-    chances = [
-        {"label": str(n), "value": n - 1, "probability": one} for n, one in ((1, 0), (2, 0.5), (3, 0.5))
-    ]
-    head = {"type": "score", "name": "score", "score": 1.5, "confidence": 0.75}
-    used = {"input_tokens": 40, "output_tokens": 1, "total_tokens": 41}
-    reply = {"model": "gpt-6-luna", "answers": [{**head, "probabilities": chances}], "usage": used}
-    project.server.queue.append(json_reply(reply))
-    named = ("--llm-judge", "--llm-judge-model=gpt-6-luna")
-    assert project.record(*named).outcomes == {"passed": 1}
-    assert [one.path for one in project.server.seen] == ["/v1/decisions"]
-    project.server.close()
-    result = project.run(*named, f"--llm-base-url={project.server.url}/v1")
-    record = result.records["test_decided"]
-    (found,) = record.measurements
-    assert found.name == "judge.tone_decisions"
-    assert found.value == pytest.approx(0.75)
-    (call,) = record.calls
-    assert (call.endpoint, call.purpose, call.usage.total_tokens) == ("decisions", "judge", 41)
-
-
 AGREES = """
 import pytest
 from pytest_llmops import assert_judge_agrees, assert_judge_score

@@ -256,20 +256,17 @@ def test_a_reply_that_echoes_the_key_is_told_without_it(
     assert KEY[:12] not in found
 
 
-def test_decisions_and_vectors_echo_no_key_either(client: openai.OpenAI, server: StubServer) -> None:
+def test_vectors_echo_no_key_either(client: openai.OpenAI, server: StubServer) -> None:
     for body in (
         {"detail": f"bad key {KEY}"},
-        {"detail": 1},
         {"data": [{"index": 0, "embedding": [f"bad key {KEY}"]}]},
     ):
         server.queue.append(json_reply(body))
-    with pytest.raises(ModelError, check=check_message) as decided:
-        OpenAIModel("m", client=client).decide("text", [])
     with pytest.raises(ModelError, check=check_message) as embedded:
         OpenAIEmbedder(client=client).embed(["text"])
     with pytest.raises(ModelError) as broken:
         OpenAIEmbedder(client=client).embed(["text"])
-    assert KEY[:12] not in f"{decided.value} {embedded.value} {broken.value}"
+    assert KEY[:12] not in f"{embedded.value} {broken.value}"
 
 
 @pytest.mark.parametrize(
@@ -293,9 +290,6 @@ def test_an_error_with_status_200_is_told_by_its_message(
         message = error["message"] if isinstance(error, dict) else error
         assert message.encode("unicode_escape").decode() in str(found)
         check_message(found)
-    server.queue.append(json_reply({"error": error}))
-    with pytest.raises(ModelError, check=check_message):
-        model.decide("text", [])
     server.queue.append(json_reply({"error": error}))
     with pytest.raises(ModelError, check=check_message):
         OpenAIEmbedder(client=model.client).embed(["text"])

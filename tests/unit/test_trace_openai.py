@@ -272,51 +272,6 @@ def test_moderation() -> None:
     assert call.messages == (Message("user", "a"), Message("user", "b"))
 
 
-def test_decisions() -> None:
-    request = {
-        "model": "gpt-6-luna",
-        "input": "The answer is 42.",
-        "questions": [
-            {"type": "score", "name": "tone", "instructions": "How polite?", "levels": [{"label": "1"}]},
-            {"type": "choice", "instructions": [{"type": "input_text", "text": "Right?"}], "choices": []},
-        ],
-    }
-    answers = [
-        {"type": "score", "name": "tone", "score": 2.5, "confidence": 0.9, "probabilities": []},
-        {"type": "choice", "name": "verdict", "choice": "pass", "confidence": 0.9, "probabilities": []},
-        {"type": "choice", "name": None, "choice": True, "confidence": 0.9, "probabilities": []},
-        {"type": "predicate", "name": "right", "probability": 0.93},
-        {"type": "refusal", "name": "last"},
-        {},
-    ]
-    used = {
-        "input_tokens": 9,
-        "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 1},
-        "output_tokens": 2,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": 11,
-    }
-    wire = {"model": "gpt-6-luna-2026", "answers": answers, "usage": used}
-    call = read(exchange("https://api.openai.com/v1/decisions", request, wire))
-    assert (call.provider, call.endpoint, call.model) == ("openai", "decisions", "gpt-6-luna-2026")
-    assert call.messages == (
-        Message("user", "The answer is 42."),
-        Message("user", "[score tone] How polite?"),
-        Message("user", "[choice] Right?"),
-    )
-    assert call.output == (
-        "tone: 2.5\nverdict: pass\nanswer: true\nright: 0.93\nlast: refusal\nanswer: unknown"
-    )
-    assert call.usage == Usage(
-        input_tokens=9, output_tokens=2, cached_tokens=4, cache_write_tokens=1, reasoning_tokens=0
-    )
-    assert call.unread == ""
-    odd = read(exchange("https://api.openai.com/v1/decisions", request, {"answers": "none"}))
-    assert odd.unread == "a reply of a shape that is not known"
-    # Applications have addresses like this of their own.
-    assert read(exchange("https://app.example/decisions", {"input": "x"}, {})).endpoint == "/decisions"
-
-
 OUTPUT: list[dict[str, Any]] = [
     {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
     {"type": "web_search_call", "id": "ws_1", "action": {"type": "search", "query": "q"}},

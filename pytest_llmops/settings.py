@@ -123,7 +123,7 @@ class Settings:
         metavar="NAME=VERSION", ini="linelist", repeat=True,
     )  # fmt: skip
     report: tuple[str, ...] = _option(
-        option_values.each(option_values.report), (), "write a report; the kind goes by the suffix, .html or .json (repeatable)", flag="--llm-report",
+        option_values.each(option_values.report), (), "write a report; the kind goes by the suffix, .html, .json or .json.gz (repeatable)", flag="--llm-report",
         metavar="FILE", ini="linelist", repeat=True,
     )  # fmt: skip
     embedder: str = _option(

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 Parser: TypeAlias = Callable[[object], Any]
 
-REPORT_KINDS = (".html", ".json")
+REPORT_KINDS = (".html", ".json", ".json.gz")
 _ADDRESS = re.compile(
     r"https?://(?:[^\s/?#@]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:[/?#]\S*)?$", re.IGNORECASE
 )
@@ -102,7 +102,9 @@ def name_version(value: object) -> str:
 def report(value: object) -> str:
     """Read the name of a report, whose suffix says of which kind it is."""
     given = text(value)
-    if PurePath(given).suffix not in REPORT_KINDS:
+    path = PurePath(given)
+    kind = path.suffix if path.suffix != ".gz" else PurePath(path.stem).suffix + path.suffix
+    if kind not in REPORT_KINDS:
         raise ValueError(f"a file name ending in {' or '.join(REPORT_KINDS)}")
     return given
 

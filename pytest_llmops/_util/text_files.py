@@ -5,6 +5,7 @@ Prompts, cases and corpora are read through here and turn `BadFile` into their o
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import math
@@ -70,12 +71,29 @@ def read_text(path: Path) -> str:
     Raises:
         BadFile: There is no such file, it cannot be read, it is not UTF-8, or it holds a NUL.
     """
+    return decode(read_bytes(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        BadFile: There is no such file, or it cannot be read.
+    """
     try:
-        raw = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise BadFile("no such file") from None
     except (OSError, ValueError) as error:
         raise BadFile(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def decode(raw: bytes) -> str:
+    """Return the bytes of a file as `read_text` does.
+
+    Raises:
+        BadFile: They are not UTF-8, or hold a NUL.
+    """
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -85,6 +103,11 @@ def read_text(path: Path) -> str:
     if "\0" in text:
         raise BadFile("a NUL character; text has none", line_of(text, text.index("\0")))
     return text
+
+
+def compressed(path: Path, data: bytes) -> bytes:
+    """Return what a file holds: gzip if its name ends in ``.gz``, with no time in it, so the bytes are the same each time."""
+    return gzip.compress(data, mtime=0) if path.suffix == ".gz" else data
 
 
 def put(path: Path, data: bytes) -> None:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmops._util.text_files import put
+from pytest_llmops._util.text_files import compressed, put
 from pytest_llmops.errors import CassetteError, UsageError
 from pytest_llmops.measurement import shorten
 
@@ -20,18 +20,19 @@ if TYPE_CHECKING:
 
 
 def read_run(path: Path) -> Run:
-    """Return the run of a file that ``--llm-report=run.json`` wrote.
+    """Return the run of a file that ``--llm-report=run.json`` or ``run.json.gz`` wrote.
 
     Raises:
         UsageError: There is no such file, or it holds no run; with record and key where it is damaged.
     """
-    from pytest_llmops._util.text_files import BadFile, read_text
+    from pytest_llmops._util.text_files import BadFile, decode, read_bytes
     from pytest_llmops.results.run import Run
+    from pytest_llmops.wire.untrusted_documents import Unfit, unpacked
 
     shown = shorten(str(path), 300)
     try:
-        text = read_text(path)
-    except BadFile as error:
+        text = decode(unpacked(read_bytes(path)))
+    except (BadFile, Unfit) as error:
         raise UsageError(f"{shown}: {error.what}; expected a file that --llm-report=run.json wrote") from None
     return Run.from_json(text, where=shown)
 
@@ -95,13 +96,13 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all; a link stays one, and a file keeps its mode.
+    """Write a text file, compressed if its name ends in .gz, whole or not at all; a link stays one, and a file keeps its mode.
 
     Raises:
         UsageError: It cannot be written, or the text holds half a character.
     """
     try:
-        put(path, text.encode("utf-8"))
+        put(path, compressed(path, text.encode("utf-8")))
     except UnicodeEncodeError as error:
         raise UsageError(
             f"{path}: cannot be written: the text has half a character, {text[error.start]!a}; look for it in the "

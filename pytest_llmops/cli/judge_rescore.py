@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmops._util.option_values import report
 from pytest_llmops.cli.files import check, read_run, write
 from pytest_llmops.cli.judge_options import CHOICE, RUBRIC, add_asking, chosen, surroundings
 from pytest_llmops.cli.output import GREEN, complain, counted, painted, say, without_secrets
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pytest_llmops.results.run import Run
 
 FOUND = 1
-OUT = (".json", ".html")
 
 
 def add(commands: Any) -> None:
@@ -53,7 +53,10 @@ def add(commands: Any) -> None:
         "--unjudged", action="store_true", help="also the last answer of tests that no judge saw"
     )
     command.add_argument(
-        "--out", type=Path, metavar="FILE", help="write the run with the new verdicts (.json or .html)"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write the run with the new verdicts (.html, .json or .json.gz)",
     )
     add_asking(command, "RUN.rescore.cassette.json")
 
@@ -94,8 +97,8 @@ def _check(given: argparse.Namespace) -> None:
         raise UsageError("expected --rubric or --judge, got both: a rubric is a judge")
     if given.rubric and not given.rubric.endswith(RUBRIC):
         raise UsageError(f"--rubric: expected a file name ending in {RUBRIC}, got {given.rubric!r}")
-    if given.out and given.out.suffix not in OUT:
-        raise UsageError(f"--out: expected a file name ending in {' or '.join(OUT)}, got {str(given.out)!r}")
+    if given.out:
+        _check_name(given.out)
     if given.only and given.unjudged:
         raise UsageError(
             "--unjudged: expected no --only: no judge of any name saw those answers; leave one of the two out"
@@ -138,8 +141,16 @@ def _rebounded(given: argparse.Namespace, found: Found, over: dict[str, int]) ->
     return made
 
 
+def _check_name(out: Path) -> None:
+    try:
+        report(str(out))
+    except ValueError as error:
+        raise UsageError(f"--out: expected {error}, got {str(out)!r}") from None
+
+
 def _tape(given: argparse.Namespace) -> Path:
-    named: Path = given.cassette or given.file.with_suffix(".rescore.cassette.json")
+    run = given.file.with_suffix("") if given.file.suffix == ".gz" else given.file
+    named: Path = given.cassette or run.with_suffix(".rescore.cassette.json")
     return named
 
 

@@ -133,8 +133,8 @@ class Statuses:
 
 
 def render(run: Run, name: str) -> str:
-    """Return a run as the kind of report that a file name asks for: ``.html`` or ``.json``."""
-    if name.endswith(".json"):
+    """Return a run as the kind of report that a file name asks for: ``.html``, else JSON."""
+    if not name.endswith(".html"):
         return run.to_json()
     text: str = import_module("pytest_llmops.reports.html").render(run)
     return text
@@ -277,7 +277,7 @@ def without_secrets(run: Run) -> Run:
     from pytest_llmops.redaction.redactor import Redactor
 
     redactor = Redactor.from_environment(os.environ)
-    data = run.to_full_json()
+    data = run.to_json(indent=None)
     if not redactor.leaks(data.encode()):
         return run
     document = json.loads(data)
@@ -289,7 +289,7 @@ def without_secrets(run: Run) -> Run:
 
 def _without_scattered(run: Run, redactor: Any) -> Run:
     """Mask what is a secret only over several texts, as long as nothing but texts is changed by it."""
-    data = run.to_full_json().encode()
+    data = run.to_json(indent=None).encode()
     cleaned = redactor.clean(data)
     if cleaned == data:
         return run

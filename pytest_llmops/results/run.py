@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
-from pytest_llmops._util.text_files import put
+from pytest_llmops._util.text_files import compressed, put
 from pytest_llmops.errors import UsageError, WireError
 from pytest_llmops.measurement import Json, Measurement, plain
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.attribution import attribution
 from pytest_llmops.results.review import review
-from pytest_llmops.results.run_file import document, named, on_one_line, share
+from pytest_llmops.results.run_file import document, named
 
 SCHEMA = "pytest-llmops/run/1"
 Outcome: TypeAlias = Literal["passed", "failed", "errored", "skipped", "xfailed", "xpassed"]
@@ -116,27 +116,21 @@ class Run:
         """Return how many tests ended that way."""
         return sum(record.outcome == outcome for record in self.records)
 
-    def to_json(self) -> str:
-        """Return the run as JSON text, long texts once: the same records give the same bytes."""
-        records, texts = share([record.to_wire() for record in self.records])
-        return on_one_line(
-            _dumped({**self._head(), "records": records, **({"texts": texts} if texts else {})})
-        )
+    def to_json(self, *, indent: int | None = 1) -> str:
+        """Return the run as JSON text: the same records give the same bytes.
 
-    def to_full_json(self) -> str:
-        """Return the run as JSON text on one line, every text where it belongs: `from_json` reads it too."""
-        # Without an indent it is C that writes it, some four times faster: every run is looked through for secrets.
-        whole = {**self._head(), "records": [record.to_wire() for record in self.records]}
-        return json.dumps(whole, ensure_ascii=False) + "\n"
-
-    def _head(self) -> dict[str, Json]:
-        return {
+        Args:
+            indent: Of each level; None: all on one line, some four times faster, as it is C that writes it.
+        """
+        whole: dict[str, Json] = {
             "schema": SCHEMA,
             "meta": plain(self.meta, where="meta"),
             "notes": plain(list(self.notes), where="notes"),
-            # Told for those who read the file; it follows from the records, and no reader of ours looks at it.
-            "review": [one.to_wire() for one in review(self.records)],
+            # For those who read the file; it follows from the records, and no reader of ours looks at it.
+            "review": [item.to_wire() for item in review(self.records)],
+            "records": [record.to_wire() for record in self.records],
         }
+        return json.dumps(whole, ensure_ascii=False, indent=indent) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, where: str = "run file") -> Run:
@@ -151,10 +145,6 @@ class Run:
             meta=data["meta"],
             notes=tuple(data["notes"]),
         )
-
-
-def _dumped(value: Mapping[str, Json]) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
 
 
 def _record(wire: Mapping[str, Json], number: int, where: str) -> TestRecord:
@@ -174,6 +164,6 @@ def by_nodeid(records: Iterable[TestRecord]) -> dict[str, TestRecord]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file in one step, see `put`; its folder is made if it is not there."""
+    """Write a file in one step, see `put`, compressed if its name ends in .gz; its folder is made if it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    put(path, text.encode("utf-8", "replace"))
+    put(path, compressed(path, text.encode("utf-8", "replace")))

@@ -60,7 +60,7 @@ def load(path: Path) -> Any:
         CassetteError: It cannot be read; says what it is instead.
     """
     try:
-        return _parsed(_plain(_bytes(path)), path)
+        return _parsed(unpacked(_bytes(path)), path)
     except Unfit as unfit:
         raise refused(path, unfit) from None
     except RecursionError:
@@ -78,7 +78,12 @@ def _bytes(path: Path) -> bytes:
     return data
 
 
-def _plain(data: bytes) -> bytes:
+def unpacked(data: bytes) -> bytes:
+    """Undo gzip, if these bytes are that.
+
+    Raises:
+        Unfit: It is damaged, or unfolds to more than `MAX_BYTES`.
+    """
     if data[:2] != b"\x1f\x8b":
         return data
     try:

@@ -1,4 +1,4 @@
-"""A run file holds its long texts once, and gives back what was written, whatever the texts and mappings are."""
+"""A run file gives back what was written, whatever the texts and mappings are."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.strategies import any_text, clean_text, json_objects, json_values
+from support.strategies import any_text, clean_text, json_objects
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.run_file import MIN_CHARS, restore, share
 
 LONG = [
     "a long answer " * 8,
     "ein langer Satz, \u00fcber Geb\u00fchren " * 4,
     '"},\n {"$text": 0}\n' * 9,
-    "x" * MIN_CHARS,
+    "x" * 80,
 ]
 KEYS = ["$text", "$$text", "$$$text", "text", "nodeid", "actual"]
 leaves = st.one_of(st.sampled_from(LONG), st.integers(-2, 4), clean_text, st.none())
@@ -55,33 +54,7 @@ def test_a_run_comes_back_as_it_was_and_is_written_as_it_was(run: Run) -> None:
     again = Run.from_json(written)
     assert again == run
     assert again.to_json() == written
-    assert Run.from_json(run.to_full_json()) == run
-
-
-@given(runs())
-def test_no_long_text_stands_twice_beside_names(run: Run) -> None:
-    document = json.loads(run.to_json())
-    texts = document.get("texts", [])
-    seen: list[str] = []
-
-    def walk(value: Any, key: str = "") -> None:
-        if isinstance(value, str) and key != "nodeid" and len(value) >= MIN_CHARS:
-            seen.append(value)
-        for name, one in value.items() if isinstance(value, dict) else ():
-            walk(one, name)
-        for one in value if isinstance(value, list) else ():
-            walk(one)
-
-    walk(document["records"])
-    assert len(set(seen)) == len(seen)
-    assert not set(seen) & set(texts)
-    assert all(len(text) >= MIN_CHARS for text in texts)
-
-
-@given(st.one_of(values, json_values))
-def test_sharing_loses_nothing(value: Json) -> None:
-    shared, texts = share(value)
-    assert (restore(json.loads(json.dumps(shared)), texts) if texts else shared) == value
+    assert Run.from_json(run.to_json(indent=None)) == run
 
 
 def refusal(text: str) -> str:
@@ -93,14 +66,11 @@ def refusal(text: str) -> str:
     return ""
 
 
-@given(json_objects, objects, json_values)
-def test_whatever_is_in_a_run_file_is_read_or_refused(
-    record: dict[str, Any], other: dict[str, Any], texts: Json
-) -> None:
+@given(json_objects, objects)
+def test_whatever_is_in_a_run_file_is_read_or_refused(record: dict[str, Any], other: dict[str, Any]) -> None:
     form = {"schema": "pytest-llmops/run/1", "records": [{"nodeid": "t", "facts": other}, record]}
-    for more in ({}, {"texts": texts}, {"texts": LONG}):
-        said = refusal(json.dumps({**form, **more}))
-        assert not said or said.startswith("some.json: ")
+    said = refusal(json.dumps(form))
+    assert not said or said.startswith("some.json: ")
 
 
 FIELDS = ["nodeid", "outcome", "duration_s", "message", "measurements", "calls", "facts", "name", "value", "error",
@@ -116,7 +86,7 @@ shaped = st.recursive(
 
 @given(st.lists(st.dictionaries(st.sampled_from(FIELDS), shaped, min_size=1, max_size=8), max_size=3))
 def test_records_of_any_form_are_read_or_refused_and_what_is_read_can_be_written(records: Json) -> None:
-    document = {"schema": "pytest-llmops/run/1", "records": records, "texts": ["a", "b"]}
+    document = {"schema": "pytest-llmops/run/1", "records": records}
     said = refusal(json.dumps(document))
     assert not said or said.startswith("some.json: ")
     if not said:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from xml.etree import ElementTree as ET
@@ -76,6 +77,13 @@ def test_reports_are_written_and_their_paths_printed(recorded: Project) -> None:
     document = json.loads((recorded.path / "out/r.json").read_text(encoding="utf-8"))
     assert document["schema"] == "pytest-llmops/run/1"
     assert document["meta"]["settings"]["record"] == "none"
+
+
+def test_a_compressed_run_file_holds_the_run(recorded: Project) -> None:
+    result = recorded.run("--llm-report=r.json.gz")
+    assert "r.json.gz" in result.text
+    document = json.loads(gzip.decompress((recorded.path / "r.json.gz").read_bytes()))
+    assert len(document["records"]) == len(result.run.records)
 
 
 def test_a_report_that_cannot_be_written_is_told(recorded: Project) -> None:

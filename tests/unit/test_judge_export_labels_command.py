@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from pytest_llmops.cli import files as writing
 from pytest_llmops.cli.label_files import decoded, encoded
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.wire import untrusted_documents
 
 Review = Callable[..., tuple[int, list[str], str]]
 
@@ -358,6 +360,28 @@ def test_what_is_no_run_file(review: Review, capsys: pytest.CaptureFixture[str],
     assert cli.main(["judge", "export-labels", "run.json", "--out", "a.jsonl"]) == 2
     check_message(capsys.readouterr().err)
     assert not Path("a.jsonl").exists()
+
+
+def test_a_compressed_run_file_is_read_whatever_its_name(review: Review) -> None:
+    assert review(judged_run(), "--all", "--out", "plain.jsonl")[0] == 0
+    Path("run.json").write_bytes(gzip.compress(Path("run.json").read_bytes()))
+    assert cli.main(["judge", "review", "run.json", "--all", "--out", "a.jsonl"]) == 0
+    assert written() == written("plain.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("data", "why"), [(gzip.compress(b"{}")[:-5], "ends too early"), (gzip.compress(b" " * 2**21), "1 MB")]
+)
+def test_a_compressed_run_file_that_is_cut_or_unfolds_to_too_much_is_refused(
+    review: Review, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, data: bytes, why: str
+) -> None:
+    assert review(Run())[0] == 0
+    monkeypatch.setattr(untrusted_documents.inflate, "__defaults__", (2**20,))
+    Path("run.json.gz").write_bytes(data)
+    assert cli.main(["judge", "review", "run.json.gz"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("llmops: run.json.gz: ")
+    assert why in said
 
 
 @pytest.mark.parametrize("text", HOSTILE[:-1], ids=range(len(HOSTILE) - 1))

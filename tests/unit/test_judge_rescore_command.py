@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import sys
@@ -140,6 +141,8 @@ def test_another_judge_says_what_changed_and_writes_a_run_that_can_be_judged_aga
     assert made.records[0].measurements[1].detail["judge"]["default"] is True  # type: ignore[index, call-overload]
     assert made.records[0].facts["judge"] == {"name": "polite", "version": "3", "model": ""}
     check_message(made.notes[-1])
+    command(TWO, *by("Polite"), "--out", "new.json.gz")
+    assert Run.from_json(gzip.decompress(Path("new.json.gz").read_bytes()).decode()).records == made.records
     status, out, err = command(Path("new.json").read_text(), *by("Polite"))
     assert (status, err) == (0, "")
     check_message(out[-2:])

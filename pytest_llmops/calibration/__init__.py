@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pytest_llmops.calibration.agreement import Disagreement, Figures, measure, unfit
-from pytest_llmops.calibration.confusion import draw
 from pytest_llmops.calibration.human_ceiling import People
 from pytest_llmops.calibration.record import Calibration, Status, beside, records, standing, status, told
 from pytest_llmops.calibration.rendering import evidence, facts, lines, summary
@@ -21,7 +20,6 @@ __all__ = [
     "Status",
     "ask",
     "beside",
-    "draw",
     "evidence",
     "facts",
     "lines",

@@ -55,7 +55,6 @@ def _add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("labels", type=Path, metavar="LABELS.jsonl", help="what people say")
     command.add_argument("--out", type=Path, metavar="FILE.json", help="write the calibration")
-    command.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the confusion table")
     _add_bars(command)
     _add_asking(command)
 
@@ -149,10 +148,9 @@ def _calibrate(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> None:
-    for flag, path, suffix in (("--out", given.out, ".json"), ("--picture", given.picture, ".svg")):
-        if path and path.suffix != suffix:
-            raise UsageError(f"{flag}: expected a file name ending in {suffix}, got {str(path)!r}")
-        check(flag, path, {"the labels": given.labels, "the recording": _tape(given)})
+    if given.out and given.out.suffix != ".json":
+        raise UsageError(f"--out: expected a file name ending in .json, got {str(given.out)!r}")
+    check("--out", given.out, {"the labels": given.labels, "the recording": _tape(given)})
     if given.verdicts and not given.judge_version:
         raise UsageError(
             "--verdicts: expected --judge-version too, the judge's version that gave them: the calibration holds for no other"
@@ -256,17 +254,12 @@ def _keep(
     """Write what is asked for, and return the exit status."""
     import datetime as dt
 
-    from pytest_llmops.calibration import Calibration, draw, summary
+    from pytest_llmops.calibration import Calibration, summary
 
     figures, by = found
     reached = bars.against(figures)
     if not reached:
         raise LLMOpsError(f"no kappa: {figures.problem or 'the answers are all of one family'}")
-    if given.picture:
-        title = f"What people and judge {judged.name} say"
-        subtitle = f"{counted(figures.compared, 'answer')}, kappa {reached[0].value:.2f}"
-        write(given.picture, draw(figures.table, title=title, subtitle=subtitle))
-        say(f"picture: {shorten(str(given.picture), 300)}")
     if given.out:
         today = dt.datetime.now(tz=dt.UTC).date().isoformat()
         record = Calibration.of(judged, labels, figures, bars=bars, date=today, by=by)

@@ -57,9 +57,6 @@ def _add_calibrate(commands: Any) -> None:
     command.add_argument(
         "--out", type=Path, metavar="FILE.json", help="write the threshold for ini llm_semantic_threshold"
     )
-    command.add_argument(
-        "--picture", type=Path, metavar="FILE.svg", help="draw precision and recall of all cuts"
-    )
     _add_rules(command)
     command.add_argument(
         "--same-from",
@@ -134,14 +131,6 @@ def _calibrated(given: argparse.Namespace) -> int:
     say()
     for line in _table(found, same, chosen):
         say(line)
-    if given.picture:
-        from pytest_llmops.cli.precision_recall_svg import draw
-        from pytest_llmops.semantics.thresholds import name_of
-
-        title = f"Precision and recall of {name_of(embedder)}"
-        subtitle = f"{counted(sum(same), 'same pair')}, {len(same) - sum(same):,} different, AUC {auc:.3f}"
-        write(given.picture, draw(classification.cuts(found, same), chosen, title=title, subtitle=subtitle))
-        say(f"picture: {shorten(str(given.picture), 300)}")
     _refuse_chance(chosen, rule, share)
     say()
     for line in _proposal(cast("Cut", chosen), _rule_text(rule, share)):
@@ -160,12 +149,9 @@ def _check(given: argparse.Namespace) -> None:
         raise UsageError(
             f"expected 0 <= --different-to < --same-from <= 5, got {given.different_to:g} and {given.same_from:g}"
         )
-    if given.picture and given.picture.suffix != ".svg":
-        raise UsageError(f"--picture: expected a file name ending in .svg, got {str(given.picture)!r}")
     if given.out and given.out.suffix != ".json":
         raise UsageError(f"--out: expected a file name ending in .json, got {str(given.out)!r}")
-    for flag, path in (("--out", given.out), ("--picture", given.picture)):
-        check(flag, path, {"the pairs": given.pairs})
+    check("--out", given.out, {"the pairs": given.pairs})
 
 
 def _embedder(name: str) -> Embedder:

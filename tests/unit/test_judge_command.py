@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,11 +57,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
             del sys.modules[name]
 
 
-def test_stored_verdicts_make_a_record_and_a_picture(run: Run) -> None:
+def test_stored_verdicts_make_a_record(run: Run) -> None:
     rows = [*pass_or_fail(55, 5, 5, 35), *({"id": f"u{n}", "judge": 9 if n % 4 else 1} for n in range(200))]
     status, out, err = run(
         rows, "lenient", "labels.jsonl", "--verdicts", "--judge-version", "7", "--pass-at", "7",
-        "--out", "lenient.calibration.json", "--picture", "lenient.svg",
+        "--out", "lenient.calibration.json",
     )  # fmt: skip
     assert (status, err) == (0, "")
     check_message(out[:2])
@@ -78,12 +77,11 @@ def test_stored_verdicts_make_a_record_and_a_picture(run: Run) -> None:
         Rates(tp=55, fn=5, fp=5, tn=35),
     )
     assert made.labels == read_labels("labels.jsonl").fingerprint
-    assert ET.parse("lenient.svg").getroot().tag.endswith("svg")
     assert not list(Path().glob(".*"))
     status, bare, _ = run(
         rows, "lenient", "labels.jsonl", "--verdicts", "--judge-version", "7", "--pass-at", "7"
     )
-    assert (status, bare) == (0, [*out[:-3], out[-1]])
+    assert (status, bare) == (0, [*out[:-2], out[-1]])
 
 
 def test_a_judge_below_its_bars_is_recorded_and_ends_with_1(run: Run) -> None:
@@ -260,7 +258,6 @@ def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
         (labelled(), ("quality", "labels.jsonl", "--judge-version", "1")),
         (labelled(), ("quality", "labels.jsonl", "--record", "new")),
         (labelled(), ("quality", "labels.jsonl", "--out", "x.txt")),
-        (labelled(), ("quality", "labels.jsonl", "--picture", "x.png")),
         (labelled(), ("quality", "labels.jsonl", "--at-least-kappa", "2")),
         (labelled(), ("quality", "labels.jsonl", "--trials", "0")),
         (
@@ -278,7 +275,7 @@ def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
             ),
         ),
         (labelled(), ("quality", "labels.jsonl", "--out", "labels.cassette.json")),
-        (labelled(), ("quality", "labels.jsonl", "--record", "live", "--picture", "no/x.svg")),
+        (labelled(), ("quality", "labels.jsonl", "--record", "live", "--out", "no/x.json")),
     ],
 )
 def test_what_the_command_refuses(run: Run, rows: list[dict[str, Any]], argv: tuple[str, ...]) -> None:

@@ -4,7 +4,6 @@ import gzip
 import json
 import subprocess
 import sys
-import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from support.messages import check_message
 from pytest_llmops import cli
 from pytest_llmops.cli import files
 from pytest_llmops.cli import labelled_pairs as labelled
-from pytest_llmops.cli.precision_recall_svg import draw
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.metrics import classification
 from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder
@@ -66,10 +64,8 @@ def write(*rows: object, name: str = "pairs.jsonl") -> str:
     return name
 
 
-def test_a_bound_is_proposed_written_and_drawn(run: Run) -> None:
-    status, out, err = run(
-        write(*PAIRS), "--embedder", "hashing", "--out", "bound.json", "--picture", "curve.svg"
-    )
+def test_a_bound_is_proposed_and_written(run: Run) -> None:
+    status, out, err = run(write(*PAIRS), "--embedder", "hashing", "--out", "bound.json")
     assert (status, err) == (0, [])
     check_message(out[:3])
     found = Threshold.load("bound.json")
@@ -86,8 +82,7 @@ def test_a_bound_is_proposed_written_and_drawn(run: Run) -> None:
         labelled.read(Path("pairs.jsonl"), same_from=4, different_to=2).items, HashingEmbedder()
     )
     assert max(scores[40:]) < found.value <= min(scores[:40])
-    assert Path("curve.svg").stat().st_size > 500
-    assert sorted(path.name for path in Path().iterdir()) == ["bound.json", "curve.svg", "pairs.jsonl"]
+    assert sorted(path.name for path in Path().iterdir()) == ["bound.json", "pairs.jsonl"]
 
 
 def test_left_out_the_embedder_is_that_of_the_assertion(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,11 +176,11 @@ def test_a_cut_needs_both_kinds(run: Run, rows: list[object]) -> None:
 def test_pairs_that_an_embedder_cannot_tell_apart(run: Run) -> None:
     texts = [f"Sentence number {n} about parcels." for n in range(40)]
     rows = [pair(one, one, same=n < 20) for n, one in enumerate(texts)]
-    status, out, err = run(write(*rows), "--out", "a.json", "--picture", "a.svg")
+    status, out, err = run(write(*rows), "--out", "a.json")
     assert status == 1
     assert "AUC 0.500, average precision 0.500" in out
     check_message(err[-1])
-    assert sorted(path.name for path in Path().iterdir()) == ["a.svg", "pairs.jsonl"]
+    assert sorted(path.name for path in Path().iterdir()) == ["pairs.jsonl"]
 
 
 def test_a_rule_that_no_cut_keeps(run: Run) -> None:
@@ -204,10 +199,9 @@ def test_a_rule_that_no_cut_keeps(run: Run) -> None:
         ["--recall", "1", "--precision", "1"],
         ["--same-from", "2"],
         ["--same-from", "nan"],
-        ["--picture", "a.png"],
         ["--out", "a.toml"],
         ["--out", "no/folder/a.json"],
-        ["--embedder", "no.such:Thing", "--picture", "no/a.svg"],
+        ["--embedder", "no.such:Thing", "--out", "no/a.json"],
         ["--embedder", "tfdif"],
         ["--embedder", "tfidf:x"],
         ["--embedder", "no.such:Thing"],
@@ -287,32 +281,6 @@ def test_a_change_of_dimension_between_calls_is_told(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(labelled, "BATCH", 1)
     with pytest.raises(UsageError, check=check_message):
         labelled.scores([labelled.Pair("a", ("b",), same=True, line=1)], Changing())
-
-
-SVG = "{http://www.w3.org/2000/svg}"
-
-
-def test_the_picture_shows_the_curve_and_escapes_its_texts() -> None:
-    found = classification.cuts([0.9, 0.6, 0.4], [True, False, True])
-    text = draw(found, found[0], title="<script>&\x00", subtitle='"quoted"')
-    root = ET.fromstring(text)
-    assert root.findtext(f"{SVG}title") == "<script>&\\x00"
-    assert root.findtext(f"{SVG}desc") == '"quoted"'
-    (path,) = root.iter(f"{SVG}path")
-    # Recall 0, 1/2, 1/2, 1 and precision 1, 1, 1/2, 2/3 in a square from (70, 60) of 340 points.
-    assert path.get("d") == "M70 60.0H240.0V60.0H240.0V230.0H410.0V173.33H410.0V173.33"
-    (dot,) = root.iter(f"{SVG}circle")
-    assert (dot.get("cx"), dot.get("cy")) == ("240.0", "60.0")
-    assert "at_least=0.9" in [one.text for one in root.iter(f"{SVG}text")]
-    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
-
-
-def test_the_picture_of_many_pairs_stays_small() -> None:
-    scores = [n / 20_000 for n in range(20_000)]
-    found = classification.cuts(scores, [n % 3 > 0 for n in range(20_000)])
-    text = draw(found, None, title="t", subtitle="s")
-    assert len(text) < 100_000
-    assert not list(ET.fromstring(text).iter(f"{SVG}circle"))
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:

@@ -60,14 +60,14 @@ class Scored:
         above = (same[:, None] > other[None, :]).mean() + (same[:, None] == other[None, :]).mean() / 2
         return float(above)
 
-    def passes(self, bound: float, *, checked: bool) -> tuple[float, float]:
+    def passes(self, threshold: float, *, checked: bool) -> tuple[float, float]:
         """Shares of the paraphrases and of the edits that pass."""
-        same = (self.same >= bound) & ~(self.same_alarms & checked)
-        other = (self.other >= bound) & ~(self.other_alarms & checked)
+        same = (self.same >= threshold) & ~(self.same_alarms & checked)
+        other = (self.other >= threshold) & ~(self.other_alarms & checked)
         return float(same.mean()), float(other.mean())
 
-    def balanced(self, bound: float, *, checked: bool) -> float:
-        same, other = self.passes(bound, checked=checked)
+    def balanced(self, threshold: float, *, checked: bool) -> float:
+        same, other = self.passes(threshold, checked=checked)
         return (same + 1 - other) / 2
 
 
@@ -119,17 +119,17 @@ def of_file(path: Path, title: str) -> Iterator[str]:
     yield f"{'':<10}checks alone: {flagged[1].sum()} of {len(rows)} edits caught, {flagged[0].sum()} false alarms on paraphrases"
     for name, embedder in embedders():
         scored = Scored(similarity(embedder, same), similarity(embedder, other), *flagged)
-        bound = float(embedder.default_bound)
-        yield f"{'':<10}{name}, bound {bound:.2f} | kind | AUC alone, with checks | balanced accuracy alone, with checks | paraphrases, edits that pass (with checks)"
+        threshold = float(embedder.default_threshold)
+        yield f"{'':<10}{name}, threshold {threshold:.2f} | kind | AUC alone, with checks | balanced accuracy alone, with checks | paraphrases, edits that pass (with checks)"
         for kind in (*dict.fromkeys(kinds), "all"):
             part = scored.only(kinds == kind) if kind != "all" else scored
-            passed = part.passes(bound, checked=True)
+            passed = part.passes(threshold, checked=True)
             yield (
                 f"{'':<10}{name} | {kind} | {part.auc(checked=False):.2f}, {part.auc(checked=True):.2f} | "
-                f"{part.balanced(bound, checked=False):.2f}, {part.balanced(bound, checked=True):.2f} | {passed[0]:.2f}, {passed[1]:.2f}"
+                f"{part.balanced(threshold, checked=False):.2f}, {part.balanced(threshold, checked=True):.2f} | {passed[0]:.2f}, {passed[1]:.2f}"
             )
         if name == "minilm":
-            value = scored.balanced(bound, checked=True)
+            value = scored.balanced(threshold, checked=True)
             yield line(
                 "meaning", f"balanced accuracy of minilm with checks, {path.name}", value, AIM, at_least=True
             )
@@ -152,11 +152,13 @@ def of_condaqa(path: Path) -> Iterator[str]:
     turned = [*pairs["scope"], *pairs["affirmation"]]
     for name, embedder in embedders():
         same, other = similarity(embedder, pairs["paraphrase"]), similarity(embedder, turned)
-        bound = float(embedder.default_bound)
+        threshold = float(embedder.default_threshold)
         alone, checked = (
-            ((same >= bound) & ~(flagged["paraphrase"] & on)).mean()
+            ((same >= threshold) & ~(flagged["paraphrase"] & on)).mean()
             + 1
-            - ((other >= bound) & ~(np.concatenate([flagged["scope"], flagged["affirmation"]]) & on)).mean()
+            - (
+                (other >= threshold) & ~(np.concatenate([flagged["scope"], flagged["affirmation"]]) & on)
+            ).mean()
             for on in (False, True)
         )
         yield f"{'':<10}{name}: balanced accuracy alone {alone / 2:.2f}, with checks {checked / 2:.2f}"

@@ -12,10 +12,8 @@ Work = Callable[[], object]
 def line(part: str, text: str, value: float, limit: float, unit: str = "", *, at_least: bool = False) -> str:
     """One line: what was measured, and whether the limit is met."""
     met = value >= limit if at_least else value <= limit
-    bound = "at least" if at_least else "limit"
-    return (
-        f"{part:<10}{text}: {shown(value)}{unit} ({bound} {shown(limit)}{unit}) {'met' if met else 'NOT met'}"
-    )
+    threshold = "at least" if at_least else "limit"
+    return f"{part:<10}{text}: {shown(value)}{unit} ({threshold} {shown(limit)}{unit}) {'met' if met else 'NOT met'}"
 
 
 def shown(value: float) -> str:

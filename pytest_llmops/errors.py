@@ -17,7 +17,7 @@
      +- WireError                     a value that the wire between processes must not carry
      +- MeasurementErrored            could not be scored: an error, never a low score
 
-    MeasurementFailed (AssertionError)  scored, and outside its bound
+    MeasurementFailed (AssertionError)  scored, and outside its threshold
 
     CassetteMiss (BaseException)        a request that no recording answers
     BudgetReached (BaseException)       a live call that the run's budget has no room for
@@ -127,7 +127,7 @@ class _Travels:
 
 
 class LLMOpsError(_Travels, Exception):
-    """Base of everything this package raises, apart from a missed bound and a cassette miss."""
+    """Base of everything this package raises, apart from a missed threshold and a cassette miss."""
 
 
 class UsageError(LLMOpsError):
@@ -251,7 +251,7 @@ def _builtin_name(cls: type[BaseException]) -> None:
 
 
 class MeasurementFailed(_Travels, AssertionError):
-    """A measurement outside its bound.
+    """A measurement outside its threshold.
 
     Attributes:
         measurement: The (first) measurement that failed.

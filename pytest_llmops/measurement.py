@@ -22,7 +22,7 @@ UNITS = ("1", "s", "USD", "tokens", "count")
 SHORT_S = 0.1
 """Seconds below this are shown by significant digits."""
 TOLERANCE = 1e-9
-"""Slack of a bound, so that 0.1 + 0.2 meets a bound of 0.3."""
+"""Slack of a threshold, so that 0.1 + 0.2 meets a threshold of 0.3."""
 
 
 MAX_INT_BITS = 14_000
@@ -117,7 +117,7 @@ class Measurement:
     ``value`` is finite, and None exactly when ``error`` is set: what could not be
     measured has no value, and what has a value was measured.
 
-    >>> Measurement(name="text.exact", value=1.0, bound=1.0).status
+    >>> Measurement(name="text.exact", value=1.0, threshold=1.0).status
     'passed'
     >>> Measurement(name="judge.quality", error="no verdict after 2 tries").status
     'errored'
@@ -129,7 +129,7 @@ class Measurement:
     unit: str = "1"
     """"1" (a score from 0 to 1), "s", "USD", "tokens" or "count"."""
     better: Literal["higher", "lower"] = "higher"
-    bound: float | None = None
+    threshold: float | None = None
     """None: recorded only, does not decide."""
     samples: tuple[float, ...] = ()
     """One number a trial; ``value`` is their mean."""
@@ -157,7 +157,7 @@ class Measurement:
         if (self.value is None) == (not self.error):
             msg = f"Measurement {self.name}: expected either a value or an error, got value={self.value!r}, error={self.error!r}"
             raise WireError(msg)
-        for key in ("value", "bound"):
+        for key in ("value", "threshold"):
             number = getattr(self, key)
             if number is not None:
                 set_(self, key, _number(number, f"Measurement {self.name}.{key}"))
@@ -170,14 +170,16 @@ class Measurement:
 
     @property
     def status(self) -> Status:
-        """``passed``, ``failed``, ``recorded`` (no bound) or ``errored``: derived, never stored."""
+        """``passed``, ``failed``, ``recorded`` (no threshold) or ``errored``: derived, never stored."""
         if self.value is None:
             return "errored"
-        if self.bound is None:
+        if self.threshold is None:
             return "recorded"
-        slack = TOLERANCE * max(1.0, abs(self.bound))
+        slack = TOLERANCE * max(1.0, abs(self.threshold))
         good = (
-            self.value >= self.bound - slack if self.better == "higher" else self.value <= self.bound + slack
+            self.value >= self.threshold - slack
+            if self.better == "higher"
+            else self.value <= self.threshold + slack
         )
         return "passed" if good else "failed"
 
@@ -260,8 +262,8 @@ def _fixed(value: float, significant: int) -> str:
     return f"{Decimal(f'{value:.{significant}g}'):f}"
 
 
-def apart(value: float, bound: float, unit: str) -> tuple[str, str]:
-    """Return a value and its bound with as many digits as it takes to tell them apart.
+def apart(value: float, threshold: float, unit: str) -> tuple[str, str]:
+    """Return a value and its threshold with as many digits as it takes to tell them apart.
 
     >>> apart(0.6999, 0.7, "1")
     ('0.6999', '0.7000')
@@ -269,10 +271,10 @@ def apart(value: float, bound: float, unit: str) -> tuple[str, str]:
     ('0.50', '0.70')
     """
     for digits in range(2, 10):
-        shown = amount(value, unit, digits), amount(bound, unit, digits)
-        if shown[0] != shown[1] or value == bound:
+        shown = amount(value, unit, digits), amount(threshold, unit, digits)
+        if shown[0] != shown[1] or value == threshold:
             return shown
-    return amount(value, unit), amount(bound, unit)
+    return amount(value, unit), amount(threshold, unit)
 
 
 def shorten(text: str, limit: int = 200) -> str:
@@ -315,7 +317,7 @@ def describe(
     Evidence beyond the eighth line is left to the report; ``origin`` (who answered, how to run it
     again) is always there.
 
-    >>> print(describe(Measurement(name="text.fuzzy", value=0.4, bound=0.8), evidence=[("nearest", "a\nb")]))
+    >>> print(describe(Measurement(name="text.fuzzy", value=0.4, threshold=0.8), evidence=[("nearest", "a\nb")]))
     text.fuzzy 0.40 < 0.80
       nearest   a\nb
     """
@@ -334,11 +336,11 @@ def _verdict(m: Measurement) -> str:
     name = f"{m.name} [{shorten(m.label, 60)}]" if m.label else m.name
     if m.value is None:
         return f"{name} could not be scored: {shorten(m.error)}"
-    if m.bound is None:
+    if m.threshold is None:
         return f"{name} {amount(m.value, m.unit)}"
-    value, bound = apart(m.value, m.bound, m.unit)
+    value, threshold = apart(m.value, m.threshold, m.unit)
     signs = ("<", ">") if m.status == "failed" else (">=", "<=")
-    return f"{name} {value} {signs[m.better == 'lower']} {bound}"
+    return f"{name} {value} {signs[m.better == 'lower']} {threshold}"
 
 
 def harmless(text: str) -> str:

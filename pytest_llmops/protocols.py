@@ -308,7 +308,7 @@ class Model(Protocol):
 class Embedder(Protocol):
     """Texts to vectors.
 
-    It may also say of itself: ``name``; ``default_bound``, the least similarity of two texts that say the
+    It may also say of itself: ``name``; ``default_threshold``, the least similarity of two texts that say the
     same (None: an assertion must name one); ``across_calls = False`` if it is fitted to the texts of one
     call; ``cacheable = True`` if a text has the same vector in every call, found without a network.
     """

@@ -285,7 +285,7 @@ def emit(
             behind its label. All of them are kept in ``detail["evidence"]`` for the report.
 
     Raises:
-        MeasurementFailed: It is outside its bound.
+        MeasurementFailed: It is outside its threshold.
         MeasurementErrored: It could not be taken.
 
     >>> emit(Measurement(name="m", value=1.0)).status
@@ -333,12 +333,12 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
     block are *not asked*, unless ``judges`` is true: the test fails anyway, and they cost.
 
     Raises:
-        MeasurementFailed: At least one measurement was outside its bound.
+        MeasurementFailed: At least one measurement was outside its threshold.
         MeasurementErrored: None failed, but at least one could not be taken.
 
     >>> from pytest_llmops import emit
     >>> with soft() as block:
-    ...     _ = emit(Measurement(name="m", value=1.0, bound=0.5))
+    ...     _ = emit(Measurement(name="m", value=1.0, threshold=0.5))
     >>> len(block.measurements)
     1
     """
@@ -408,7 +408,7 @@ def collect() -> Iterator[list[Measurement]]:
 
     >>> from pytest_llmops import emit
     >>> with collect() as found:
-    ...     _ = emit(Measurement(name="m", value=0.0, bound=1.0))
+    ...     _ = emit(Measurement(name="m", value=0.0, threshold=1.0))
     >>> found[0].status
     'failed'
     """

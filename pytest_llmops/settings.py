@@ -130,7 +130,7 @@ class Settings:
         option_values.text, "tfidf", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
     )  # fmt: skip
     semantic_threshold: str = _option(
-        option_values.text, "", "file that `llmops semantic calibrate` wrote: the default bound of the embedder it was made for"
+        option_values.text, "", "file that `llmops semantic calibrate` wrote: the default threshold of the embedder it was made for"
     )  # fmt: skip
     vector_cache: str = _option(
         option_values.text, "", "folder in which vectors of local embedders are kept between runs; left out: nothing is written"

@@ -87,8 +87,8 @@ def check_embedder(embedder: Embedder, *, texts: Sequence[str] = TEXTS) -> None:
     import numpy as np
 
     _check_version(embedder.version)
-    bound = getattr(embedder, "default_bound", None)
-    _need(bound is None or 0 <= bound <= 1, "default_bound", "None or 0 to 1", bound)
+    threshold = getattr(embedder, "default_threshold", None)
+    _need(threshold is None or 0 <= threshold <= 1, "default_threshold", "None or 0 to 1", threshold)
     rows = _rows(embedder, texts)
     none = np.asarray(embedder.embed([]))
     _need(none.ndim == 2 and len(none) == 0, "embed([])", "shape (0, dim)", none.shape)  # noqa: PLR2004 -- rows and columns

@@ -21,8 +21,8 @@ QUESTIONS = Path(__file__).parent / "cases" / "questions.jsonl"
 def test_passages_of_one_question(retriever: Retriever, case: Case) -> None:
     hits = retriever.search(case.input)
 
-    # Recorded only: a search by words misses questions that use none of the passage's words, and a bound
-    # per question would only list which ones. The bound stands below, over the whole file.
+    # Recorded only: a search by words misses questions that use none of the passage's words, and a threshold
+    # per question would only list which ones. The threshold stands below, over the whole file.
     assert_retrieval(hits, case["relevant"], metric="recall@5", at_least=None)
     assert_retrieval(hits, case["relevant"], metric="mrr@5", at_least=None)
 
@@ -30,7 +30,7 @@ def test_passages_of_one_question(retriever: Retriever, case: Case) -> None:
 @pytest.mark.retriever("handbook")
 @pytest.mark.parametrize(("metric", "at_least"), [("recall@5", 0.8), ("mrr@5", 0.65), ("ndcg@5", 0.65)])
 def test_passages_of_all_questions(retriever: Retriever, metric: str, at_least: float) -> None:
-    # The bound is on the mean; if it breaks, the worst questions are shown, and what stood in the place of
+    # The threshold is on the mean; if it breaks, the worst questions are shown, and what stood in the place of
     # their passages.
     assert_retrieval(retriever, QUESTIONS, metric=metric, at_least=at_least)
 

@@ -63,8 +63,8 @@ def kind(value: object) -> str:
     return "an empty text" if value == "" else f"an object of type {type(value).__name__}"
 
 
-def bound_of(where: str, at_least: object) -> float | None:
-    """Return a bound from 0 to 1, or None.
+def threshold_of(where: str, at_least: object) -> float | None:
+    """Return a threshold from 0 to 1, or None.
 
     Raises:
         UsageError: It is neither.
@@ -72,10 +72,10 @@ def bound_of(where: str, at_least: object) -> float | None:
     __tracebackhide__ = True
     if at_least is None:
         return None
-    bound = finite(at_least)
-    if bound is None or not 0 <= bound <= 1:
+    threshold = finite(at_least)
+    if threshold is None or not 0 <= threshold <= 1:
         raise UsageError(f"{where}: expected at_least from 0 to 1, or None to record only, got {at_least!r}")
-    return bound
+    return threshold
 
 
 def finite(number: object) -> float | None:

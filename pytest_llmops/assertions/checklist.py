@@ -53,7 +53,7 @@ def assert_checklist(
     Raises:
         MeasurementFailed: Too few; names the missing ones.
         MeasurementErrored: There is no answer, or the judge could not be asked or gave no readable verdict.
-        UsageError: No items, or a bound that is no share.
+        UsageError: No items, or a threshold that is no share.
     """
     __tracebackhide__ = True
     from pytest_llmops.judges.checklist import checklist
@@ -79,23 +79,23 @@ def assert_checklist(
         name="judge.checklist",
         value=None if verdict.error else verdict.score,
         error=verdict.error,
-        bound=None if verdict.error else at_least,
+        threshold=None if verdict.error else at_least,
         label=label,
         reason=f'judge: "{verdict.reason}"' if verdict.reason else "",
         version=asked.version,
-        detail={**detail, "judge": {**told_of(asked, verdict), "bound": at_least}},
+        detail={**detail, "judge": {**told_of(asked, verdict), "threshold": at_least}},
     )
     return recorder.emit(
         measurement, verdict=_line(verdict, at_least, label), evidence=_evidence(verdict, answer)
     )
 
 
-def _line(verdict: Verdict, bound: float | None, label: str) -> str:
+def _line(verdict: Verdict, threshold: float | None, label: str) -> str:
     title = "checklist" + (f" [{shorten(label, 60)}]" if label else "")
     if verdict.error:
         return f"{title} could not be judged: {shorten(verdict.error)}"
     count = len(verdict.dimensions)
-    wanted = "all" if bound == 1 else f"{bound:.0%}" if bound is not None else ""
+    wanted = "all" if threshold == 1 else f"{threshold:.0%}" if threshold is not None else ""
     return f"{title}: {count - len(_missing(verdict))} of {count} items, wanted {wanted}" if wanted else ""
 
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Literal, Unpack, cast
 from pytest_llmops import recorder
 from pytest_llmops import recorder as softly
 from pytest_llmops.chunks.adapters import Piece, read
-from pytest_llmops.chunks.bounds import (
+from pytest_llmops.chunks.findings import Check
+from pytest_llmops.chunks.thresholds import (
     ChunkLimits,
-    DirtBounds,
-    bounds_of,
+    DirtThresholds,
     limits_of,
     refuse_share,
     refuse_unknown,
     refuse_without_source,
+    thresholds_of,
 )
-from pytest_llmops.chunks.findings import Check
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UnknownName, UsageError, told
 from pytest_llmops.measurement import Measurement, shorten
 
@@ -40,11 +40,11 @@ def assert_chunks(
     ignore: Ignore = "whitespace",
     tokenizer: Tokenizer | None = None,
     label: str = "",
-    **bounds: Unpack[ChunkLimits],
+    **thresholds: Unpack[ChunkLimits],
 ) -> tuple[Measurement, ...]:
     """Assert that chunks hold their source whole: nothing lost or made up, nothing torn, nothing twice.
 
-    Each check is a measurement ``chunks.<check>``. All of them are recorded; one failure names every bound
+    Each check is a measurement ``chunks.<check>``. All of them are recorded; one failure names every threshold
     that is missed, with the worst places.
 
     Args:
@@ -56,7 +56,7 @@ def assert_chunks(
             Markdown and HTML).
         tokenizer: For limits in tokens: a function from a text to its tokens or their number.
         label: Tells two assertions of one test apart.
-        bounds: ``at_most_<check>``, and the limits of size and overlap, as in `ChunkLimits`. Left out, each
+        thresholds: ``at_most_<check>``, and the limits of size and overlap, as in `ChunkLimits`. Left out, each
             of these is 0: ``lost``, ``invented``, ``out_of_order``, ``misplaced``, ``changed_words``,
             ``empty``, ``cut_words``, ``cut_tables``, ``cut_code``, ``duplicates``; these are only recorded:
             ``cut_sentences``, ``near_duplicates``, ``boilerplate``; nothing is said of sizes.
@@ -66,9 +66,9 @@ def assert_chunks(
         places, the worst first.
 
     Raises:
-        MeasurementFailed: A value is above its bound.
+        MeasurementFailed: A value is above its threshold.
         MeasurementErrored: The source is blank, or the tokenizer broke.
-        UsageError: Chunks, source or bounds of another form, no chunk and no source, or a bound that needs
+        UsageError: Chunks, source or thresholds of another form, no chunk and no source, or a threshold that needs
             the source without one.
 
     >>> found = assert_chunks(["One. ", "Two."], source="One. Two.", at_most_chars=10)
@@ -76,7 +76,7 @@ def assert_chunks(
     0.0
     """
     __tracebackhide__ = True
-    given = cast("dict[str, object]", bounds)
+    given = cast("dict[str, object]", thresholds)
     refuse_unknown("assert_chunks", given, ChunkLimits)
     sizes = limits_of("", given, tokenizer)
     overlaps = limits_of("overlap_", given, tokenizer)
@@ -92,7 +92,7 @@ def assert_chunks(
             "assert_chunks: expected chunks or a source, got neither; what does the chunker return?"
         )
     checks += [*_alone(pieces), *_sized(pieces, alignment, sizes, overlaps, tokenizer)]
-    return _emitted("chunks", checks, bounds_of("assert_chunks", given, checks), label)
+    return _emitted("chunks", checks, thresholds_of("assert_chunks", given, checks), label)
 
 
 def assert_span_recall(
@@ -122,10 +122,10 @@ def assert_span_recall(
         The measurement ``chunks.span_recall``.
 
     Raises:
-        MeasurementFailed: The share is below the bound; names answers and the chunks they are parted among.
+        MeasurementFailed: The share is below the threshold; names answers and the chunks they are parted among.
         MeasurementErrored: No case has an answer.
         CaseError: The case file cannot be used.
-        UsageError: A case without the key, an answer of another form or at another place, or a bound
+        UsageError: A case without the key, an answer of another form or at another place, or a threshold
             outside 0 to 1.
 
     >>> answers = {"deadline": "30 days", "fee": ["5 euros", "5 EUR"]}
@@ -179,7 +179,7 @@ def _answers(cases: object, key: str) -> Iterator[tuple[str, object, object]]:
 
 
 def assert_clean_text(
-    texts: object, *, label: str = "", **bounds: Unpack[DirtBounds]
+    texts: object, *, label: str = "", **thresholds: Unpack[DirtThresholds]
 ) -> tuple[Measurement, ...]:
     """Assert that texts are clean: decoded rightly, without tags, control characters and page furniture.
 
@@ -187,7 +187,7 @@ def assert_clean_text(
         texts: One text, or any chunker's output or loader's documents, as in `assert_chunks`. Pages are the
             texts, or the parts of a text between form feeds.
         label: Tells two assertions of one test apart.
-        bounds: ``at_most_<kind>``, how many places are allowed: ``mojibake``, ``replacement``, ``html``,
+        thresholds: ``at_most_<kind>``, how many places are allowed: ``mojibake``, ``replacement``, ``html``,
             ``control``, ``invisible``, ``hyphenation``, ``repeated``; each 0 unless given; None: record
             only. For what a kind is, see `pytest_llmops.chunks.text_quality.clean`.
 
@@ -195,8 +195,8 @@ def assert_clean_text(
         The measurements ``chunks.clean.<kind>``, counts.
 
     Raises:
-        MeasurementFailed: There is more of a kind than its bound; shows the places.
-        UsageError: No text, something that has none, or a bound of another form.
+        MeasurementFailed: There is more of a kind than its threshold; shows the places.
+        UsageError: No text, something that has none, or a threshold of another form.
 
     >>> [one.name for one in assert_clean_text(["für 5 €"]) if one.value]
     []
@@ -204,15 +204,15 @@ def assert_clean_text(
     __tracebackhide__ = True
     from pytest_llmops.chunks.text_quality import clean
 
-    given = cast("dict[str, object]", bounds)
-    refuse_unknown("assert_clean_text", given, DirtBounds)
+    given = cast("dict[str, object]", thresholds)
+    refuse_unknown("assert_clean_text", given, DirtThresholds)
     pieces = read([texts] if isinstance(texts, str) else texts)
     if not pieces:
         raise UsageError(
             "assert_clean_text: expected a text or several, got none; what does the loader return?"
         )
     checks = list(clean(pieces).values())
-    return _emitted("chunks.clean", checks, bounds_of("assert_clean_text", given, checks), label)
+    return _emitted("chunks.clean", checks, thresholds_of("assert_clean_text", given, checks), label)
 
 
 def _alignment(pieces: Sequence[Piece], source: Sources, ignore: Ignore) -> Alignment:
@@ -276,9 +276,9 @@ def _sized(
 
 
 def _emitted(
-    prefix: str, checks: Sequence[Check], bounds: Mapping[str, float | None], label: str
+    prefix: str, checks: Sequence[Check], thresholds: Mapping[str, float | None], label: str
 ) -> tuple[Measurement, ...]:
-    """Emit all, then raise one failure for those outside their bounds."""
+    """Emit all, then raise one failure for those outside their thresholds."""
     __tracebackhide__ = True
     made = []
     failure: MeasurementFailed | MeasurementErrored | None = None
@@ -292,7 +292,7 @@ def _emitted(
                     value=None if check.error else check.value,
                     unit=check.unit,
                     better=better,
-                    bound=bounds[check.name],
+                    threshold=thresholds[check.name],
                     label=label,
                     reason=check.reason,
                     error=check.error,

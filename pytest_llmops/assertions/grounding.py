@@ -15,7 +15,7 @@ from pytest_llmops.protocols import Chunk, Hit, Verdict
 from pytest_llmops.providers.embedding_cache import cached
 from pytest_llmops.semantics import checks
 from pytest_llmops.semantics.grounding import MAX_CLAIMS, Claim, Statement, ground, relevance, taken_apart
-from pytest_llmops.semantics.thresholds import default_bound
+from pytest_llmops.semantics.thresholds import default_threshold
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder, Judge
@@ -60,13 +60,13 @@ def assert_grounded(
         MeasurementFailed: Too few claims are supported; shows the others, what comes nearest and what is missing.
         MeasurementErrored: There is no answer, it claims nothing (and does not say that it does not know either),
             or the embedder gave no usable vectors.
-        UsageError: A bound outside 0 to 1, contexts of the wrong form, or no such embedder.
+        UsageError: A threshold outside 0 to 1, contexts of the wrong form, or no such embedder.
 
     >>> assert_grounded("A refund takes 5 days.", ["Refunds take 5 days to arrive."]).value
     1.0
     """
     __tracebackhide__ = True
-    bound = _bound("assert_grounded", at_least)
+    threshold = _threshold("assert_grounded", at_least)
     texts = _texts("assert_grounded", contexts)
     found = _embedder("assert_grounded", embedder)
     measured = partial(
@@ -86,16 +86,16 @@ def assert_grounded(
     problem = _no_claims(answer, statement)
     if problem:
         return recorder.emit(measured(error=problem, detail=detail))
-    close = default_bound(found, recorder.settings())
+    close = default_threshold(found, recorder.settings())
     try:
-        claims = ground(statement.claims, texts, embedder=cached(found), bound=close)
+        claims = ground(statement.claims, texts, embedder=cached(found), threshold=close)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
         return recorder.emit(measured(error=_failed(found, error), detail=detail))
     measurement = measured(
         value=sum(one.supported for one in claims) / len(claims) if claims else 1.0,
-        bound=bound,
+        threshold=threshold,
         reason=_reason(claims, statement, texts),
         detail={
             **detail,
@@ -192,22 +192,22 @@ def assert_context_relevance(
         question's words in each context.
 
     Raises:
-        MeasurementFailed: The value is below the bound; shows which words stand in no context.
+        MeasurementFailed: The value is below the threshold; shows which words stand in no context.
         MeasurementErrored: The question has no word, the embedder gave no usable vectors, or the judge no score.
-        UsageError: A bound outside 0 to 1, arguments of the wrong form, no such embedder or judge.
+        UsageError: A threshold outside 0 to 1, arguments of the wrong form, no such embedder or judge.
 
     >>> contexts = ["A refund takes five days.", "We sell tea."]
     >>> assert_context_relevance("How long does a refund take?", contexts, at_least=0.3).status
     'passed'
     """
     __tracebackhide__ = True
-    bound = _bound("assert_context_relevance", at_least)
+    threshold = _threshold("assert_context_relevance", at_least)
     texts = _texts("assert_context_relevance", contexts)
     _check_question(question)
     detail: dict[str, Json] = {"question": question, "contexts": _shown(texts)}
     measured = partial(Measurement, name="retrieval.context_relevance", label=label)
     if judge is not None:
-        return _judged(measured, bound, question, texts, judge)
+        return _judged(measured, threshold, question, texts, judge)
     found = _embedder("assert_context_relevance", embedder)
     version = f"{VERSION}/{found.version}"
     try:
@@ -223,7 +223,7 @@ def assert_context_relevance(
         words = "there are no contexts"
     measurement = measured(
         value=seen.value,
-        bound=bound,
+        threshold=threshold,
         reason=words,
         version=version,
         detail={
@@ -250,7 +250,7 @@ def _check_question(question: object) -> None:
 
 def _judged(
     measured: partial[Measurement],
-    bound: float | None,
+    threshold: float | None,
     question: str,
     texts: Sequence[str],
     judge: Judge | str,
@@ -261,7 +261,9 @@ def _judged(
     if not callable(getattr(asked, "judge", None)):
         raise UsageError(f"assert_context_relevance: expected a judge, got {_kind(judge)}")
     if not any(text.strip() for text in texts):
-        return recorder.emit(measured(value=0.0, bound=bound, reason="there are no contexts", detail=detail))
+        return recorder.emit(
+            measured(value=0.0, threshold=threshold, reason="there are no contexts", detail=detail)
+        )
     name = str(getattr(asked, "name", "") or type(asked).__name__)
     try:
         version, model = str(asked.version), str(getattr(asked, "model_name", ""))  # type: ignore[attr-defined]
@@ -281,7 +283,7 @@ def _judged(
     said |= {"reason": verdict.reason, "raw": verdict.raw}
     measurement = measured(
         value=value,
-        bound=bound,
+        threshold=threshold,
         reason=f'judge: "{verdict.reason}"' if verdict.reason else "",
         version=version,
         detail={**detail, "judge": said},
@@ -301,7 +303,7 @@ def _value(verdict: object) -> float | str:
     return value
 
 
-def _bound(who: str, at_least: object) -> float | None:
+def _threshold(who: str, at_least: object) -> float | None:
     __tracebackhide__ = True
     if at_least is None:
         return None

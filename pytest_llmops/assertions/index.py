@@ -50,7 +50,7 @@ def assert_index_fresh(
         index: A retriever in memory or of a store that can be listed, chunks, or a mapping of id to text,
             modification time or `pytest_llmops.retrievers.freshness.Stamp`.
         source: What it was built from: the same, or a folder of .md and .txt files, or a .jsonl file.
-        at_most_age_s: Bound for the age of the document that was indexed first (``indexed_at`` in the
+        at_most_age_s: Threshold for the age of the document that was indexed first (``indexed_at`` in the
             metadata; where the index does not say, that was modified first); None: record only, if it is known.
         at_most_missing: How many documents of the source may be missing in the index; None: record only.
         at_most_outdated: How many of the index may be older than in the source; None: record only.
@@ -62,34 +62,34 @@ def assert_index_fresh(
 
     Returns:
         The measurements ``index.missing``, ``index.outdated``, ``index.orphaned`` and, if it is known or
-        bounded, ``index.age``.
+        has a threshold, ``index.age``.
 
     Raises:
-        MeasurementFailed: At least one is above its bound; names the documents.
+        MeasurementFailed: At least one is above its threshold; names the documents.
         MeasurementErrored: None is, but one could not be told.
-        UsageError: A side cannot be read, the source is empty, or a bound or time has the wrong form.
+        UsageError: A side cannot be read, the source is empty, or a threshold or time has the wrong form.
 
     >>> found = assert_index_fresh({"a.md": "new"}, {"a.md": "new"})
     >>> [(one.name, one.value) for one in found]
     [('index.missing', 0.0), ('index.outdated', 0.0), ('index.orphaned', 0.0)]
     """
     __tracebackhide__ = True
-    bounds = {"missing": at_most_missing, "outdated": at_most_outdated, "orphaned": at_most_orphaned}
-    for name, bound in bounds.items():
-        _check_bound("assert_index_fresh", f"at_most_{name}", bound, whole=True)
-    _check_bound("assert_index_fresh", "at_most_age_s", at_most_age_s)
+    thresholds = {"missing": at_most_missing, "outdated": at_most_outdated, "orphaned": at_most_orphaned}
+    for name, threshold in thresholds.items():
+        _check_threshold("assert_index_fresh", f"at_most_{name}", threshold, whole=True)
+    _check_threshold("assert_index_fresh", "at_most_age_s", at_most_age_s)
     wanted = freshness.states(source, keys=keys, what="source")
     if not wanted:
         raise UsageError("assert_index_fresh: source: expected at least one document, got none")
     held = freshness.states(index, keys=keys, what="index")
     found = freshness.compared(held, wanted, now=time.time() if now is None else now)
     with softly.soft():
-        counts = [_counted(found, name, bound, label) for name, bound in bounds.items()]
+        counts = [_counted(found, name, threshold, label) for name, threshold in thresholds.items()]
         ages = [_aged(found, at_most_age_s, label)] if found.by or at_most_age_s is not None else []
     return (*counts, *ages)
 
 
-def _counted(found: Freshness, name: str, bound: int | None, label: str) -> Measurement:
+def _counted(found: Freshness, name: str, threshold: int | None, label: str) -> Measurement:
     __tracebackhide__ = True
     given: Collection[str] = getattr(found, name) or ()
     ids = list(given)
@@ -98,7 +98,7 @@ def _counted(found: Freshness, name: str, bound: int | None, label: str) -> Meas
         name=f"index.{name}",
         unit="count",
         better="lower",
-        bound=bound,
+        threshold=threshold,
         label=label,
         version=VERSION,
         detail={"documents": found.documents, name: ids[:MAX_IDS]},
@@ -121,10 +121,16 @@ def _counted(found: Freshness, name: str, bound: int | None, label: str) -> Meas
     return recorder.emit(measured(value=len(ids), reason=reason), evidence=_few(lines, name))
 
 
-def _aged(found: Freshness, bound: float | None, label: str) -> Measurement:
+def _aged(found: Freshness, threshold: float | None, label: str) -> Measurement:
     __tracebackhide__ = True
     measured = partial(
-        Measurement, name="index.age", unit="s", better="lower", bound=bound, label=label, version=VERSION
+        Measurement,
+        name="index.age",
+        unit="s",
+        better="lower",
+        threshold=threshold,
+        label=label,
+        version=VERSION,
     )
     if found.age_s is None:
         return recorder.emit(
@@ -163,7 +169,7 @@ def assert_search_latency(
     Args:
         retriever: Anything with ``search(query)``.
         queries: At least one; as many as the quantile has to rest on.
-        at_most_s: The bound in seconds; None on purpose: record only.
+        at_most_s: The threshold in seconds; None on purpose: record only.
         quantile: The share of searches that the value covers, above 0 to 1: the least latency that this
             share does not exceed, which is always one that was measured (nearest rank).
         k: How many hits to ask for; left out: as many as the retriever returns by itself.
@@ -174,9 +180,9 @@ def assert_search_latency(
         The measurement ``retrieval.latency`` in seconds; ``detail`` has the median, the mean and the slowest.
 
     Raises:
-        MeasurementFailed: The value is above the bound; names the slowest queries.
+        MeasurementFailed: The value is above the threshold; names the slowest queries.
         MeasurementErrored: A search raised, or reported a latency that is none.
-        UsageError: No query, or a bound or quantile of the wrong form.
+        UsageError: No query, or a threshold or quantile of the wrong form.
 
     >>> from pytest_llmops.protocols import Hits
     >>> class Fixed:
@@ -185,7 +191,7 @@ def assert_search_latency(
     0.03
     """
     __tracebackhide__ = True
-    _check_bound("assert_search_latency", "at_most_s", at_most_s)
+    _check_threshold("assert_search_latency", "at_most_s", at_most_s)
     quantile = _checked_quantile(quantile)
     asked = _asked(retriever, queries)
     measured = partial(
@@ -193,7 +199,7 @@ def assert_search_latency(
         name="retrieval.latency",
         unit="s",
         better="lower",
-        bound=at_most_s,
+        threshold=at_most_s,
         label=label,
         version=f"{VERSION}/q{quantile:g}",
     )
@@ -253,7 +259,7 @@ def assert_reindex_time(
 
     Args:
         build: Builds the index once, without arguments; what it returns is not looked at.
-        at_most_s: The bound in seconds; None on purpose: record only.
+        at_most_s: The threshold in seconds; None on purpose: record only.
         label: Tells two measurements of one test apart.
         clock: Seconds that only go forward.
 
@@ -263,14 +269,14 @@ def assert_reindex_time(
     Raises:
         MeasurementFailed: It took longer.
         MeasurementErrored: It raised; its exception is the cause.
-        UsageError: It is no function, or the bound is no number of seconds.
+        UsageError: It is no function, or the threshold is no number of seconds.
 
     >>> ticks = iter([10.0, 12.5])
     >>> assert_reindex_time(lambda: None, at_most_s=3, clock=lambda: next(ticks)).value
     2.5
     """
     __tracebackhide__ = True
-    _check_bound("assert_reindex_time", "at_most_s", at_most_s)
+    _check_threshold("assert_reindex_time", "at_most_s", at_most_s)
     if not callable(build):
         raise UsageError(
             f"assert_reindex_time: expected a function that builds the index, got {type(build).__name__}"
@@ -280,7 +286,7 @@ def assert_reindex_time(
         name="index.reindex",
         unit="s",
         better="lower",
-        bound=at_most_s,
+        threshold=at_most_s,
         label=label,
         version=VERSION,
     )
@@ -327,13 +333,18 @@ def _checked_quantile(given: object) -> float:
     raise UsageError(f"assert_search_latency: expected quantile above 0 and at most 1, got {given!r}")
 
 
-def _check_bound(where: str, name: str, given: object, *, whole: bool = False) -> None:
+def _check_threshold(where: str, name: str, given: object, *, whole: bool = False) -> None:
     __tracebackhide__ = True
-    bound: object = builtin(given)
-    if bound is None:
+    threshold: object = builtin(given)
+    if threshold is None:
         return
     kinds = int if whole else (int, float)
-    if isinstance(bound, kinds) and not isinstance(bound, bool) and math.isfinite(bound) and bound >= 0:
+    if (
+        isinstance(threshold, kinds)
+        and not isinstance(threshold, bool)
+        and math.isfinite(threshold)
+        and threshold >= 0
+    ):
         return
     expected = "a number of documents" if whole else "seconds"
     raise UsageError(

@@ -86,7 +86,7 @@ def assert_judge_agrees(
 
     >>> rows = [{"id": str(n), "human": n % 2 == 0, "judge": n % 2 == 0 or n > 57} for n in range(60)]
     >>> found = assert_judge_agrees("lenient", rows, verdicts="stored")
-    >>> round(found.value, 2), found.bound
+    >>> round(found.value, 2), found.threshold
     (0.97, 0.6)
     """
     __tracebackhide__ = True
@@ -119,7 +119,7 @@ def assert_judge_agrees(
     if not reached:
         error = found.problem or "the answers are all of one family: nothing tells how sure the kappa is"
         return _errored(measured(name=f"{name}.kappa", error=error, detail=detail), judged)
-    rest = [measured(name=f"{name}.{one.name}", value=one.value, bound=one.bound) for one in reached]
+    rest = [measured(name=f"{name}.{one.name}", value=one.value, threshold=one.threshold) for one in reached]
     return _decided([replace(rest[0], detail=detail), *rest[1:]], judged, found, reached)
 
 

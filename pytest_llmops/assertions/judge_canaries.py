@@ -64,7 +64,7 @@ def assert_judge_canaries(
         MeasurementFailed: It passes a canary.
         MeasurementErrored: More than a quarter have no verdict, or it passes no right answer either.
         UnknownName: There is no judge of that name.
-        UsageError: It is no judge, there is no canary, or a bound that is no share.
+        UsageError: It is no judge, there is no canary, or a threshold that is no share.
         CaseError: The file cannot be used.
     """
     __tracebackhide__ = True
@@ -172,12 +172,17 @@ def emitted(found: Probe, *, at_least: float | None = 1.0, label: str = "") -> M
         name=f"judge.{found.judge}.canaries",
         value=None if undecided else found.withstood,
         error=undecided,
-        bound=None if undecided else at_least,
+        threshold=None if undecided else at_least,
         label=label,
         reason=summary(found),
         version=found.version,
         detail={
-            "canaries": {"judge": found.judge, "model": found.model, "bound": found.bound, **facts(found)}
+            "canaries": {
+                "judge": found.judge,
+                "model": found.model,
+                "threshold": found.threshold,
+                **facts(found),
+            }
         },
     )
     title = f"judge {shorten(found.judge, 60)}" + (f" [{shorten(label, 60)}]" if label else "")

@@ -19,7 +19,7 @@ from pytest_llmops.protocols import Hits, Verdict
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Judge
 
-Bound: TypeAlias = float | Literal["default"] | None
+AtLeast: TypeAlias = float | Literal["default"] | None
 
 QUOTED = 160
 
@@ -31,13 +31,13 @@ def assert_judge_score(
     question: str = "",
     reference: str = "",
     contexts: Sequence[str] | Hits = (),
-    at_least: Bound = "default",
+    at_least: AtLeast = "default",
     review_below: float | None = None,
     label: str = "",
 ) -> Measurement:
-    """Assert that a judge's score of an answer is at least the bound.
+    """Assert that a judge's score of an answer is at least the threshold.
 
-    One verdict of one judge moves from run to run by itself: keep the bound well below the usual scores,
+    One verdict of one judge moves from run to run by itself: keep the threshold well below the usual scores,
     or record only and let a comparison with the baseline decide over all cases.
 
     Args:
@@ -54,17 +54,17 @@ def assert_judge_score(
 
     Returns:
         The measurement ``judge.<name>`` of the judge's version: the score from 0 (lowest of the scale) to
-        1 (highest), the bound likewise. Each dimension is recorded as ``judge.<name>.<dimension>``,
-        without a bound. ``detail["judge"]`` has the verdict on its own scale, and the raw reply;
+        1 (highest), the threshold likewise. Each dimension is recorded as ``judge.<name>.<dimension>``,
+        without a threshold. ``detail["judge"]`` has the verdict on its own scale, and the raw reply;
         ``detail["review"]`` is there where a person should look, ``detail["suspect"]`` where the answer seems to
         speak to its judge. In a `soft` block in which a check has failed, the judge is not asked; what is returned
         then says so in its ``error``, and is no measurement of the test.
 
     Raises:
-        MeasurementFailed: The score is below the bound.
+        MeasurementFailed: The score is below the threshold.
         MeasurementErrored: There is no answer; or there is no score: the judge could not be asked, gave no
             readable verdict or an impossible one. That is never a low score.
-        UsageError: No such judge, a bound that is not on its scale, or none at all; contexts that the judge
+        UsageError: No such judge, a threshold that is not on its scale, or none at all; contexts that the judge
             does not take or needs; ``review_below`` for a judge that gives no confidence.
     """
     __tracebackhide__ = True
@@ -76,7 +76,7 @@ def assert_judge_score(
         )
     asked = asked_of(judge, "assert_judge_score")
     asked.default = at_least == "default"
-    bound = _bound(at_least, asked)
+    threshold = _threshold(at_least, asked)
     if skipped := not_asked(f"judge.{asked.name}", label):
         return skipped
     detail: dict[str, Json] = {"actual": answer, "expected": reference, "question": question}
@@ -86,7 +86,7 @@ def assert_judge_score(
         with suppress(Exception):  # of a user's judge: there is nothing to judge either way
             asked.look()
         error = f"expected a text, got {type(answer).__name__}"
-        return _errored(asked, Verdict(error=error), {**detail, "actual": None}, bound, label)
+        return _errored(asked, Verdict(error=error), {**detail, "actual": None}, threshold, label)
     if signs := suspicions(answer):
         detail["suspect"] = signs
     verdict = verdict_of(asked, answer, question, reference, passages)
@@ -95,11 +95,11 @@ def assert_judge_score(
     if known := fitness(asked.judge, asked.name, asked.version, recorder.settings().judge_records):
         detail["canaries"] = known
     if verdict.error:
-        return _errored(asked, verdict, detail, bound, label)
-    bound = _on_scale(bound, verdict.low, verdict.high)
+        return _errored(asked, verdict, detail, threshold, label)
+    threshold = _on_scale(threshold, verdict.low, verdict.high)
     if flag := _review(asked, verdict, review_below):
-        return _scored(asked, verdict, {**detail, "review": {**flag, "undecided": bound}}, None, label)
-    return _scored(asked, verdict, detail, bound, label)
+        return _scored(asked, verdict, {**detail, "review": {**flag, "undecided": threshold}}, None, label)
+    return _scored(asked, verdict, detail, threshold, label)
 
 
 def _passages(contexts: object) -> list[str]:
@@ -128,32 +128,32 @@ def _review(asked: Asked, verdict: Verdict, least: float | None) -> dict[str, Js
     return {"confidence": sure, "least": least} if sure < least else {}
 
 
-def _bound(at_least: object, asked: Asked) -> float | None:
-    bound = getattr(asked.judge, "pass_at", None) if at_least == "default" else at_least
-    if bound is None and at_least is not None:
+def _threshold(at_least: object, asked: Asked) -> float | None:
+    threshold = getattr(asked.judge, "pass_at", None) if at_least == "default" else at_least
+    if threshold is None and at_least is not None:
         raise UsageError(
             f"assert_judge_score: the judge {asked.name} has no pass_at: pass at_least= on its own scale, "
             "or at_least=None to record only"
         )
-    if bound is None:
+    if threshold is None:
         return None
-    if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not math.isfinite(bound):
-        raise UsageError(f"assert_judge_score: expected at_least to be a number or None, got {bound!r}")
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not math.isfinite(threshold):
+        raise UsageError(f"assert_judge_score: expected at_least to be a number or None, got {threshold!r}")
     low, high = finite(getattr(asked.judge, "low", None)), finite(getattr(asked.judge, "high", None))
     # Where the scale is known before the judge is asked, nothing is paid for a mistake.
-    return float(bound) if low is None or high is None else _on_scale(float(bound), low, high)
+    return float(threshold) if low is None or high is None else _on_scale(float(threshold), low, high)
 
 
-def _on_scale(bound: float | None, low: float, high: float) -> float | None:
-    if bound is not None and not low <= bound <= high:
+def _on_scale(threshold: float | None, low: float, high: float) -> float | None:
+    if threshold is not None and not low <= threshold <= high:
         raise UsageError(
-            f"assert_judge_score: expected at_least on the judge's own scale, {low:g} to {high:g}, got {bound:g}"
+            f"assert_judge_score: expected at_least on the judge's own scale, {low:g} to {high:g}, got {threshold:g}"
         )
-    return bound
+    return threshold
 
 
 def _errored(
-    asked: Asked, verdict: Verdict, detail: Mapping[str, Json], bound: float | None, label: str
+    asked: Asked, verdict: Verdict, detail: Mapping[str, Json], threshold: float | None, label: str
 ) -> Measurement:
     __tracebackhide__ = True
     measurement = Measurement(
@@ -161,7 +161,7 @@ def _errored(
         error=verdict.error,
         label=label,
         version=asked.version,
-        detail={**detail, "judge": {**told_of(asked, verdict), "bound": bound}},
+        detail={**detail, "judge": {**told_of(asked, verdict), "threshold": threshold}},
     )
     line = f"{_title(asked, label)} could not be scored: {shorten(verdict.error)}"
     evidence = [("reply", f'"{shorten(verdict.raw)}"')] if verdict.raw else []
@@ -169,7 +169,7 @@ def _errored(
 
 
 def _scored(
-    asked: Asked, verdict: Verdict, detail: Mapping[str, Json], bound: float | None, label: str
+    asked: Asked, verdict: Verdict, detail: Mapping[str, Json], threshold: float | None, label: str
 ) -> Measurement:
     __tracebackhide__ = True
     span = verdict.high - verdict.low
@@ -188,13 +188,13 @@ def _scored(
     measurement = Measurement(
         name=f"judge.{asked.name}",
         value=verdict.normalised,
-        bound=None if bound is None else (bound - verdict.low) / span,
+        threshold=None if threshold is None else (threshold - verdict.low) / span,
         label=label,
         reason=_undecided(detail) or _reason(verdict),
         version=asked.version,
-        detail={**detail, "judge": {**told_of(asked, verdict), "bound": bound}},
+        detail={**detail, "judge": {**told_of(asked, verdict), "threshold": threshold}},
     )
-    line = "" if bound is None else _line(asked, verdict, bound, label)
+    line = "" if threshold is None else _line(asked, verdict, threshold, label)
     return recorder.emit(measurement, verdict=line, evidence=_evidence(verdict, detail))
 
 
@@ -217,18 +217,18 @@ def _title(asked: Asked, label: str) -> str:
     return f"judge {shorten(asked.name, 60)}" + (f" [{shorten(label, 60)}]" if label else "")
 
 
-def _line(asked: Asked, verdict: Verdict, bound: float, label: str) -> str:
-    score, wanted = _apart(cast("float", verdict.score), bound)
+def _line(asked: Asked, verdict: Verdict, threshold: float, label: str) -> str:
+    score, wanted = _apart(cast("float", verdict.score), threshold)
     return f"{_title(asked, label)} {score} < {wanted} (scale {verdict.low:g} to {verdict.high:g})"
 
 
-def _apart(score: float, bound: float) -> tuple[str, str]:
+def _apart(score: float, threshold: float) -> tuple[str, str]:
     """With as few decimals as tell them apart: 6.996 is not "7 < 7"."""
     for decimals in range(1, 12):
-        shown = _figure(score, decimals), _figure(bound, decimals)
+        shown = _figure(score, decimals), _figure(threshold, decimals)
         if shown[0] != shown[1]:
             return shown
-    return str(score), str(bound)
+    return str(score), str(threshold)
 
 
 def _figure(number: float, decimals: int = 1) -> str:

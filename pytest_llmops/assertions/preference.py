@@ -54,7 +54,7 @@ def assert_preferred(
     Raises:
         MeasurementFailed: The other answer is better, or a win was asked for and it is a tie.
         MeasurementErrored: The judge could not be asked, or gave no readable verdict in one of the orders.
-        UsageError: An answer that is no text, or a bound that is no score.
+        UsageError: An answer that is no text, or a threshold that is no score.
     """
     __tracebackhide__ = True
     from pytest_llmops.judges.pairwise import Pairwise
@@ -73,7 +73,7 @@ def assert_preferred(
         name=f"judge.{asked.name}",
         value=found.score,
         error=found.error,
-        bound=None if found.error else at_least,
+        threshold=None if found.error else at_least,
         label=label,
         reason=f'judge: "{found.reason}"' if found.reason else "",
         version=version,

@@ -54,7 +54,7 @@ def assert_retrieval(
             is relevant is not scored, and told.
         metric: ``hit_rate``, ``precision``, ``recall``, ``r_precision``, ``mrr``, ``map``, ``ndcg`` or
             ``bpref``, from 0 to 1, with ``@k`` for the first k hits only; as trec_eval counts them.
-        at_least: The bound, of many queries that of the mean; None on purpose: record only.
+        at_least: The threshold, of many queries that of the mean; None on purpose: record only.
         label: Tells two measurements of one metric apart within a test.
 
     Returns:
@@ -62,11 +62,11 @@ def assert_retrieval(
         (bootstrap over the queries' families), how many were not scored, and the worst queries with their ranks.
 
     Raises:
-        MeasurementFailed: The value is below the bound; shows the rank of every relevant id, and what stands
+        MeasurementFailed: The value is below the threshold; shows the rank of every relevant id, and what stands
             in its place; of many queries for the worst.
         MeasurementErrored: It could not be scored: nothing is relevant, an id is ranked twice, a search failed.
         UnknownName: There is no such metric.
-        UsageError: A bound, a cut, ids or cases of the wrong form; an id that the retriever's corpus does not
+        UsageError: A threshold, a cut, ids or cases of the wrong form; an id that the retriever's corpus does not
             have.
 
     >>> assert_retrieval(["a", "b"], ["b"], metric="mrr@5", at_least=0.5).value
@@ -77,13 +77,13 @@ def assert_retrieval(
     """
     __tracebackhide__ = True
     name, k = parse(metric)
-    bound = _bound(at_least)
+    threshold = _threshold(at_least)
     measured = partial(
         Measurement, name=f"retrieval.{name}{f'@{k}' if k else ''}", label=label, version=VERSION
     )
     if _is_many(hits, relevant):
         given, asked = cast("Answered", hits), queries(cast("Asked", relevant))
-        return _many(measured, given, asked, (name, k), bound)
+        return _many(measured, given, asked, (name, k), threshold)
     ids = _ids(hits)
     if isinstance(relevant, str) or not isinstance(relevant, Collection):
         raise UsageError(f"assert_retrieval: expected a list of relevant ids, got {_shown(relevant)}")
@@ -99,7 +99,9 @@ def assert_retrieval(
         value = METRICS[name](ids, wanted, k)
     except ValueError as error:
         return recorder.emit(measured(error=str(error), detail=detail))
-    measurement = measured(value=value, bound=bound, reason=_reason(ranks, k, len(ids)), detail=detail)
+    measurement = measured(
+        value=value, threshold=threshold, reason=_reason(ranks, k, len(ids)), detail=detail
+    )
     texts = {one.id: one.text for one in cast("Sequence[object]", hits) if isinstance(one, Hit)}
     return recorder.emit(measurement, evidence=_evidence(Ranked(ids, texts), ranks, k))
 
@@ -114,7 +116,7 @@ def _is_many(hits: object, relevant: object) -> bool:
     return not (one and all(isinstance(id_, str) for id_ in cast("Collection[object]", relevant)))
 
 
-def _bound(at_least: object) -> float | None:
+def _threshold(at_least: object) -> float | None:
     __tracebackhide__ = True
     if at_least is None:
         return None
@@ -217,7 +219,7 @@ def _many(
     rows = [_row(by_id[query], values[query], found) for query in worst]
     measurement = measured(
         value=scores.mean(text),
-        bound=at_least,
+        threshold=at_least,
         reason=_summary(scores, spread, k, len(asked)),
         detail=_detail(scores, spread, rows),
     )

@@ -77,7 +77,7 @@ def assert_schema(
         MeasurementErrored: There is no answer, it is neither text nor JSON (a set, a key that is no text), or a validator of the type
             raised something unexpected.
         SchemaError: The schema cannot be used; says what is wrong with it, and where.
-        UsageError: The bound is outside 0 to 1, or the engine is unknown or not installed.
+        UsageError: The threshold is outside 0 to 1, or the engine is unknown or not installed.
 
     >>> order = {"type": "object", "properties": {"qty": {"type": "integer"}}, "required": ["qty"]}
     >>> assert_schema('Here you are: {"qty": 2}', order).detail["parsed"]["qty"]
@@ -86,7 +86,7 @@ def assert_schema(
     'breaks off at line 1, column 15, within $; what is there fits so far'
     """
     __tracebackhide__ = True
-    bound = answers.bound_of("assert_schema", at_least)
+    threshold = answers.threshold_of("assert_schema", at_least)
     used = schemas.load(schema, engine=engine)
     name = label or used.name
     detail: dict[str, Json] = {"actual": actual if isinstance(actual, str) else None, "schema": used.name}
@@ -98,15 +98,17 @@ def assert_schema(
         raise error.with_traceback(None) from None
     except _Unfit as error:
         return recorder.emit(
-            Measurement(name="schema", error=str(error), bound=bound, label=name, detail=detail)
+            Measurement(name="schema", error=str(error), threshold=threshold, label=name, detail=detail)
         )
     except Exception as error:  # noqa: BLE001 -- whatever a validator of the user's raises: not scored
         text = f"a validator of {used.name or 'the schema'} raised {told(error)}"
-        return _errored(Measurement(name="schema", error=text, bound=bound, label=name, detail=detail), error)
+        return _errored(
+            Measurement(name="schema", error=text, threshold=threshold, label=name, detail=detail), error
+        )
     measurement = Measurement(
         name="schema",
         value=float(outcome.fits),
-        bound=bound,
+        threshold=threshold,
         label=name,
         reason=outcome.note,
         version=" ".join([*(["partial"] if partial else []), *([engine] if engine != "jsonschema" else [])]),

@@ -39,8 +39,8 @@ def assert_score(
             measurement's.
         actual: Its first argument, of any type; the metric has to know what None means.
         expected: Its second argument; left out: there is none.
-        at_least: The bound of a metric that should be high; None on purpose: record only.
-        at_most: The bound of one that should be low; None on purpose: record only.
+        at_least: The threshold of a metric that should be high; None on purpose: record only.
+        at_most: The threshold of one that should be low; None on purpose: record only.
         name: Name of the measurement, the key of a baseline; left out: the metric's ``name``, or
             ``score.<name of the function>``.
         unit: "1" (a score, usually from 0 to 1), "s", "USD", "tokens" or "count".
@@ -50,10 +50,10 @@ def assert_score(
         The measurement. True and False count as 1 and 0, numbers of numpy as plain ones.
 
     Raises:
-        MeasurementFailed: The value is outside the bound.
+        MeasurementFailed: The value is outside the threshold.
         MeasurementErrored: The metric raised (its exception is the cause), or gave no finite number.
         UsageError: Not exactly one of ``at_least`` and ``at_most``: no default fits an unknown metric. Or a
-            bound that is no finite number, an unknown unit, a function without a name.
+            threshold that is no finite number, an unknown unit, a function without a name.
 
     >>> def overlap(actual, expected):
     ...     return len(set(actual.split()) & set(expected.split())) / len(set(expected.split()))
@@ -63,13 +63,13 @@ def assert_score(
     __tracebackhide__ = True
     if not callable(metric):
         raise UsageError(f"assert_score: expected a function as metric, got {_told(metric)}")
-    bound, better = _bound(at_least, at_most)
+    threshold, better = _threshold(at_least, at_most)
     measured = partial(
         Measurement,
         name=name or _name(metric),
         unit=_unit(unit),
         better=better,
-        bound=bound,
+        threshold=threshold,
         label=label,
         version=str(getattr(metric, "version", "")),
         detail=_detail(actual, expected),
@@ -94,22 +94,22 @@ def _errored(measurement: Measurement, cause: Exception) -> Measurement:
         raise error from cause
 
 
-def _bound(at_least: object, at_most: object) -> tuple[float | None, Literal["higher", "lower"]]:
+def _threshold(at_least: object, at_most: object) -> tuple[float | None, Literal["higher", "lower"]]:
     __tracebackhide__ = True
     if (at_least is ...) == (at_most is ...):
         given = "neither" if at_least is ... else "both"
         raise UsageError(
-            f"assert_score: expected either at_least or at_most, got {given}; no bound fits every metric: "
+            f"assert_score: expected either at_least or at_most, got {given}; no threshold fits every metric: "
             "at_least=None records only"
         )
-    name, bound = ("at_least", at_least) if at_most is ... else ("at_most", at_most)
+    name, threshold = ("at_least", at_least) if at_most is ... else ("at_most", at_most)
     better: Literal["higher", "lower"] = "higher" if at_most is ... else "lower"
-    if bound is None:
+    if threshold is None:
         return None, better
-    found = answers.finite(bound)
+    found = answers.finite(threshold)
     if found is None:
         raise UsageError(
-            f"assert_score: expected {name} to be a finite number, or None to record only, got {shorten(repr(bound))}"
+            f"assert_score: expected {name} to be a finite number, or None to record only, got {shorten(repr(threshold))}"
         )
     return found, better
 

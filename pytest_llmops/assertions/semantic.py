@@ -13,7 +13,7 @@ from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UsageErr
 from pytest_llmops.measurement import Json, Measurement, apart, shorten
 from pytest_llmops.semantics import similarity
 from pytest_llmops.semantics.checks import CHECKS, VERSION, Comparison
-from pytest_llmops.semantics.similarity import QUOTED, Bound, Checks
+from pytest_llmops.semantics.similarity import QUOTED, AtLeast, Checks
 from pytest_llmops.semantics.thresholds import name_of
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ def assert_semantic(
     actual: str | None,
     expected: str | Sequence[str],
     *,
-    at_least: Bound = "default",
+    at_least: AtLeast = "default",
     embedder: Embedder | str | None = None,
     checks: Checks = "default",
     label: str = "",
 ) -> Measurement:
     """Assert that a text says what a reference says: it is near to it, and no check sees another meaning.
 
-    Near is a cosine of at least the bound, between the vectors of an embedder. That alone cannot tell a right
+    Near is a cosine of at least the threshold, between the vectors of an embedder. That alone cannot tell a right
     answer from a wrong one: "You do *not* get a refund" is nearer to "You get a refund" than most paraphrases
     are, with every embedder measured. So checks compare numbers, units, dates, negation, opposites,
     quantifiers, names, roles and, between nearly equal sentences, any other word. A check that fires fails the
@@ -48,14 +48,14 @@ def assert_semantic(
 
     Actual and references are embedded in one call, as an embedder may fit itself to its texts. With such a
     one ("tfidf") a further reference changes the scores of the others a little. Long answers score lower
-    against short references: the bound fits answers of about the reference's length.
+    against short references: the threshold fits answers of about the reference's length.
 
     Args:
         actual: The answer. An empty one scores 0; None (the model said nothing) cannot be scored.
         expected: The reference, or several: the nearest that raises no alarm counts; if that one is not near
             enough, the nearest of all.
         at_least: 0 to 1, or a `Threshold` that was measured with this embedder; left out: the embedder's
-            calibrated bound; None on purpose: record only, the checks too.
+            calibrated threshold; None on purpose: record only, the checks too.
         embedder: An object or a name; None: the one of the settings (``--llm-embedder``).
         checks: Names of checks that are on, alone (``["numbers"]``) or with a minus all but these
             (``["-words"]``); ``()``: none.
@@ -67,9 +67,9 @@ def assert_semantic(
         recorded, 1 (no alarm) or 0, if there is an answer and a check is on.
 
     Raises:
-        MeasurementFailed: The score is below the bound, or a check fired; both are told.
+        MeasurementFailed: The score is below the threshold, or a check fired; both are told.
         MeasurementErrored: There is no answer, or the embedder gave no usable vectors.
-        UsageError: No reference, a bound outside 0 to 1 or none at all, a threshold of another embedder, or no
+        UsageError: No reference, a threshold outside 0 to 1, none at all, one of another embedder, or no
             such embedder or check.
 
     >>> assert_semantic("Refunds take thirty days", ["No refunds", "A refund takes thirty days"]).status
@@ -80,12 +80,12 @@ def assert_semantic(
     names = similarity.select_checks(checks)
     used = similarity.embedder(embedder)
     asked = recorder.settings().embedder if embedder is None else embedder
-    bound = similarity.bound(at_least, used, asked=asked if isinstance(asked, str) else "")
-    measurement = _measured(actual, references, used, bound, label)
+    threshold = similarity.threshold(at_least, used, asked=asked if isinstance(asked, str) else "")
+    measurement = _measured(actual, references, used, threshold, label)
     if not isinstance(actual, str) or not actual.strip():
         return _emit(measurement, actual or "", references, 0)
     scores = cast("list[float]", measurement.detail.get("scores", [0.0] * len(references)))
-    best = similarity.best(actual, references, scores, bound, names)
+    best = similarity.best(actual, references, scores, threshold, names)
     if measurement.value is not None:
         measurement = replace(measurement, value=scores[best.index])
     with softly.soft() as block:
@@ -97,10 +97,12 @@ def assert_semantic(
 
 
 def _measured(
-    actual: object, references: Sequence[str], embedder: Embedder, bound: float | None, label: str
+    actual: object, references: Sequence[str], embedder: Embedder, threshold: float | None, label: str
 ) -> Measurement:
     name = name_of(embedder)
-    measured = partial(Measurement, name="semantic", bound=bound, label=label, version=str(embedder.version))
+    measured = partial(
+        Measurement, name="semantic", threshold=threshold, label=label, version=str(embedder.version)
+    )
     detail: dict[str, Json] = {"actual": None, "expected": list(references), "embedder": name}
     if not isinstance(actual, str):
         return measured(error=f"expected a text, got {type(actual).__name__}", detail=detail)
@@ -127,10 +129,10 @@ def _emit(measurement: Measurement, actual: str, references: Sequence[str], inde
 
 
 def _verdict(m: Measurement, nearest: str, count: int) -> str:
-    value, bound = apart(cast("float", m.value), cast("float", m.bound), m.unit)
+    value, threshold = apart(cast("float", m.value), cast("float", m.threshold), m.unit)
     which = "reference" if count == 1 else f"the nearest of {count} references,"
     return (
-        f'semantic{_label(m)} {value} < {bound} to {which} "{shorten(nearest, QUOTED)}" '
+        f'semantic{_label(m)} {value} < {threshold} to {which} "{shorten(nearest, QUOTED)}" '
         f"(embedder {shorten(str(m.detail['embedder']), 40)})"
     )
 
@@ -168,7 +170,7 @@ def _emit_checks(
     measurement = Measurement(
         name="semantic.checks",
         value=float(not alarms),
-        bound=None if semantic.bound is None else 1.0,
+        threshold=None if semantic.threshold is None else 1.0,
         label=semantic.label,
         version=f"checks/{VERSION}",
         detail={

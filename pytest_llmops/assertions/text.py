@@ -63,17 +63,17 @@ def assert_contains(
         asked), 0 to 1; with ``any_of`` 1 if one is there, else 0. ``detail["missing"]`` lists the others.
 
     Raises:
-        MeasurementFailed: The share is below the bound; shows the nearest span for each missing text, and where
+        MeasurementFailed: The share is below the threshold; shows the nearest span for each missing text, and where
             one stands that is there too rarely, too often or too early.
         MeasurementErrored: There is no answer, it is no text, or it cannot be normalised.
-        UsageError: Nothing to look for, counts that make no sense, or a bound outside 0 to 1.
+        UsageError: Nothing to look for, counts that make no sense, or a threshold outside 0 to 1.
 
     >>> assert_contains("Within 30 days, unopened.", ["30 days", "unopened"], in_order=True).value
     1.0
     """
     __tracebackhide__ = True
     wanted = answers.wanted_of("assert_contains", expected)
-    bound = answers.bound_of("assert_contains", at_least)
+    threshold = answers.threshold_of("assert_contains", at_least)
     search = _Search(
         answers.change_of("assert_contains", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode),
         answers.times_of("assert_contains", times, at_least_times, at_most_times),
@@ -85,12 +85,12 @@ def assert_contains(
             "assert_contains: expected in_order without any_of and counts: it asks for one place of each text"
         )
     if error := answers.unfit(actual):
-        return _errored("text.contains", error, bound, label, list(wanted))
+        return _errored("text.contains", error, threshold, label, list(wanted))
     text = str(actual)
     try:
         looked = search.looked(text, wanted)
     except ValueError as problem:
-        return _errored("text.contains", str(problem), bound, label, list(wanted))
+        return _errored("text.contains", str(problem), threshold, label, list(wanted))
     failed = search.failed(text, looked)
     share = (len(wanted) - len(failed)) / len(wanted)
     counts: dict[str, Json] = {"counts": [one.count for one in looked]} if search.asked else {}
@@ -98,7 +98,7 @@ def assert_contains(
     measurement = Measurement(
         name="text.contains",
         value=float(share > 0) if any_of else share,
-        bound=bound,
+        threshold=threshold,
         label=label,
         reason=_tally(len(wanted), failed, any_of=any_of),
         detail={"actual": text, "expected": list(wanted), "missing": missing, **counts},
@@ -185,7 +185,7 @@ def assert_matches(
         MeasurementFailed: It does not match; says with which flag it would, with ``full`` how far it got, or what is
             nearest to its plain words.
         MeasurementErrored: There is no answer, it is no text, or it cannot be normalised.
-        UsageError: The pattern is no regular expression (says where), counts make no sense, or the bound is
+        UsageError: The pattern is no regular expression (says where), counts make no sense, or the threshold is
             outside 0 to 1.
 
     >>> assert_matches("Order #4711 is on its way.", r"#\d{4}\b").status
@@ -193,7 +193,7 @@ def assert_matches(
     """
     __tracebackhide__ = True
     compiled = answers.pattern_of("assert_matches", pattern, ignore_case=ignore_case)
-    bound = answers.bound_of("assert_matches", at_least)
+    threshold = answers.threshold_of("assert_matches", at_least)
     asked = answers.times_of("assert_matches", times, at_least_times, at_most_times)
     change = answers.change_of("assert_matches", ignore_case=False, unicode=unicode)
     if full and asked:
@@ -201,11 +201,11 @@ def assert_matches(
             "assert_matches: expected full without counts: the whole answer matches once or not at all"
         )
     if error := answers.unfit(actual):
-        return _errored("text.matches", error, bound, label, compiled.pattern)
+        return _errored("text.matches", error, threshold, label, compiled.pattern)
     try:
         text = change(str(actual))
     except ValueError as problem:
-        return _errored("text.matches", str(problem), bound, label, compiled.pattern)
+        return _errored("text.matches", str(problem), threshold, label, compiled.pattern)
     detail: dict[str, Json] = {"actual": str(actual), "expected": compiled.pattern}
     if asked:
         found = [one.span() for one in islice(compiled.finditer(text), MAX_MATCHES)]
@@ -213,7 +213,9 @@ def assert_matches(
     else:
         found = []
         good = (compiled.fullmatch(text) if full else compiled.search(text)) is not None
-    measurement = Measurement(name="text.matches", value=float(good), bound=bound, label=label, detail=detail)
+    measurement = Measurement(
+        name="text.matches", value=float(good), threshold=threshold, label=label, detail=detail
+    )
     if found and asked:
         what = f"expected {asked}, got {len(found):,}"
         line = bind(contrast.elsewhere, text, compiled.pattern, found, what)
@@ -234,7 +236,7 @@ def assert_fuzzy(
 ) -> Measurement:
     """Assert that an answer is nearly a text, or one of several, letter by letter.
 
-    There is no default bound, as none fits: one digit changed in "30 days" still scores 0.86, a
+    There is no default threshold, as none fits: one digit changed in "30 days" still scores 0.86, a
     "not" in a paragraph 0.98, and two unrelated sentences about 0.4. Good for spelling, names, quotes and
     layout (try 0.9); for what is meant see `assert_semantic` and `assert_judge_score`.
 
@@ -253,34 +255,34 @@ def assert_fuzzy(
         over 100, with ``partial`` `fuzz.partial_ratio`. Its version says which of the two.
 
     Raises:
-        MeasurementFailed: The score is below the bound; shows the nearest span and a word diff.
+        MeasurementFailed: The score is below the threshold; shows the nearest span and a word diff.
         MeasurementErrored: There is no answer, it is no text, or the texts are too long to be compared
             (see `pytest_llmops.metrics.lexical.fuzzy`).
-        UsageError: ``expected`` is no text, an option has the wrong form, or the bound is outside 0 to 1.
+        UsageError: ``expected`` is no text, an option has the wrong form, or the threshold is outside 0 to 1.
 
     >>> round(assert_fuzzy("Angela Merkl", ["Scholz", "Angela Merkel"], at_least=0.9).value, 2)
     0.96
     """
     __tracebackhide__ = True
-    bound = answers.bound_of("assert_fuzzy", at_least)
+    threshold = answers.threshold_of("assert_fuzzy", at_least)
     change = answers.change_of(
         "assert_fuzzy", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
     )
     references = answers.references_of("assert_fuzzy", expected)
     told: Json = expected if isinstance(expected, str) else list(references)
     if error := answers.unfit(actual):
-        return _errored("text.fuzzy", error, bound, label, told)
+        return _errored("text.fuzzy", error, threshold, label, told)
     text = str(actual)
     try:
         left, others = change(text), [change(one) for one in references]
         values = [lexical.fuzzy(left, right, partial=partial) for right in others]
     except ValueError as problem:
-        return _errored("text.fuzzy", str(problem), bound, label, told)
+        return _errored("text.fuzzy", str(problem), threshold, label, told)
     best = values.index(max(values))
     measurement = Measurement(
         name="text.fuzzy",
         value=values[best],
-        bound=bound,
+        threshold=threshold,
         label=label,
         reason=_which(best, len(references)),
         version="partial" if partial else "ratio",
@@ -324,24 +326,24 @@ def assert_exact(
     'passed'
     """
     __tracebackhide__ = True
-    bound = answers.bound_of("assert_exact", at_least)
+    threshold = answers.threshold_of("assert_exact", at_least)
     change = answers.change_of(
         "assert_exact", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
     )
     references = answers.references_of("assert_exact", expected)
     told: Json = expected if isinstance(expected, str) else list(references)
     if error := answers.unfit(actual):
-        return _errored("text.exact", error, bound, label, told)
+        return _errored("text.exact", error, threshold, label, told)
     text = str(actual)
     try:
         left, others = change(text), [change(one) for one in references]
     except ValueError as problem:
-        return _errored("text.exact", str(problem), bound, label, told)
+        return _errored("text.exact", str(problem), threshold, label, told)
     best = contrast.nearest_of(left, others)
     measurement = Measurement(
         name="text.exact",
         value=float(left == others[best]),
-        bound=bound,
+        threshold=threshold,
         label=label,
         reason=_which(best, len(references)) if left != others[best] else "",
         detail={"actual": text, "expected": told},
@@ -359,10 +361,10 @@ def _emit(measurement: Measurement, evidence: Callable[[], contrast.Evidence]) -
     return recorder.emit(measurement, evidence=evidence() if failed else ())
 
 
-def _errored(name: str, error: str, bound: float | None, label: str, expected: Json) -> Measurement:
+def _errored(name: str, error: str, threshold: float | None, label: str, expected: Json) -> Measurement:
     __tracebackhide__ = True
     detail = {"expected": expected}
-    return recorder.emit(Measurement(name=name, error=error, bound=bound, label=label, detail=detail))
+    return recorder.emit(Measurement(name=name, error=error, threshold=threshold, label=label, detail=detail))
 
 
 def _tally(wanted: int, failed: Sequence[Looked], *, any_of: bool) -> str:

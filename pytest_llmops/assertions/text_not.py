@@ -51,9 +51,9 @@ def assert_not_contains(
         ``detail["found"]`` lists the others, ``detail["spans"]`` where they stand in the answer.
 
     Raises:
-        MeasurementFailed: The share is below the bound; shows where each unwanted text stands.
+        MeasurementFailed: The share is below the threshold; shows where each unwanted text stands.
         MeasurementErrored: There is no answer, it is no text, or it cannot be normalised.
-        UsageError: Nothing to look for, or a bound outside 0 to 1.
+        UsageError: Nothing to look for, or a threshold outside 0 to 1.
 
     >>> assert_not_contains("Within 30 days, unopened.", ["60 days", "guarantee"]).value
     1.0
@@ -61,21 +61,21 @@ def assert_not_contains(
     __tracebackhide__ = True
     name, where = "text.not_contains", "assert_not_contains"
     texts = answers.wanted_of(where, unwanted)
-    bound = answers.bound_of(where, at_least)
+    threshold = answers.threshold_of(where, at_least)
     change = answers.change_of(where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode)
     if error := answers.unfit(actual):
-        return _errored(name, error, bound, label, list(texts))
+        return _errored(name, error, threshold, label, list(texts))
     text = str(actual)
     try:
         looked = answers.looked_for(text, texts, change, whole_words=whole_words, most=MAX_SPANS, count=True)
     except ValueError as problem:
-        return _errored(name, str(problem), bound, label, list(texts))
+        return _errored(name, str(problem), threshold, label, list(texts))
     origins = change.origins(text)
     found = [(one.wanted, one.places(origins), one.count) for one in looked if one.starts]
     measurement = Measurement(
         name=name,
         value=(len(texts) - len(found)) / len(texts),
-        bound=bound,
+        threshold=threshold,
         label=label,
         reason=f"{len(found)} of {len(texts)} unwanted texts found" if found and len(texts) > 1 else "",
         detail={
@@ -116,7 +116,7 @@ def assert_not_matches(
     Raises:
         MeasurementFailed: It matches; shows where.
         MeasurementErrored: There is no answer, it is no text, or it cannot be normalised.
-        UsageError: The pattern is no regular expression (says where), or the bound is outside 0 to 1.
+        UsageError: The pattern is no regular expression (says where), or the threshold is outside 0 to 1.
 
     >>> assert_not_matches("Order #4711 is on its way.", r"\b\d{16}\b").status
     'passed'
@@ -124,21 +124,21 @@ def assert_not_matches(
     __tracebackhide__ = True
     name, where = "text.not_matches", "assert_not_matches"
     compiled = answers.pattern_of(where, pattern, ignore_case=ignore_case)
-    bound = answers.bound_of(where, at_least)
+    threshold = answers.threshold_of(where, at_least)
     change = answers.change_of(where, ignore_case=False, unicode=unicode)
     if error := answers.unfit(actual):
-        return _errored(name, error, bound, label, compiled.pattern)
+        return _errored(name, error, threshold, label, compiled.pattern)
     try:
         text = change(str(actual))
     except ValueError as problem:
-        return _errored(name, str(problem), bound, label, compiled.pattern)
+        return _errored(name, str(problem), threshold, label, compiled.pattern)
     matches = compiled.finditer(text)
     places = [one.span() for one in islice(matches, MAX_SPANS)]
     count = len(places) + sum(1 for _ in islice(matches, MAX_MATCHES))
     measurement = Measurement(
         name=name,
         value=float(not places),
-        bound=bound,
+        threshold=threshold,
         label=label,
         detail={
             "actual": str(actual),
@@ -159,7 +159,7 @@ def _emit(measurement: Measurement, evidence: Callable[[], contrast.Evidence]) -
     return recorder.emit(measurement, evidence=evidence() if failed else ())
 
 
-def _errored(name: str, error: str, bound: float | None, label: str, unwanted: Json) -> Measurement:
+def _errored(name: str, error: str, threshold: float | None, label: str, unwanted: Json) -> Measurement:
     __tracebackhide__ = True
     detail = {"unwanted": unwanted}
-    return recorder.emit(Measurement(name=name, error=error, bound=bound, label=label, detail=detail))
+    return recorder.emit(Measurement(name=name, error=error, threshold=threshold, label=label, detail=detail))

@@ -34,9 +34,9 @@ def summary(judged: Judged, reached: Sequence[Reached]) -> str:
     'judge quality does not agree with people: kappa 0.52 < 0.60'
     """
     missed = [
-        f"{NAMES[one.name]} {' < '.join(apart(one.value, one.bound, '1'))}"
+        f"{NAMES[one.name]} {' < '.join(apart(one.value, one.threshold, '1'))}"
         for one in reached
-        if one.missed and one.bound is not None
+        if one.missed and one.threshold is not None
     ]
     return f"judge {shorten(judged.name, 60)} does not agree with people: {', '.join(missed)}"
 

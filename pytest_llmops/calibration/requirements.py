@@ -21,12 +21,12 @@ class Reached(NamedTuple):
 
     name: str
     value: float
-    bound: float | None
+    threshold: float | None
 
     @property
     def missed(self) -> bool:
         """Whether the value is below the bar."""
-        return self.bound is not None and self.value < self.bound - 1e-9
+        return self.threshold is not None and self.value < self.threshold - 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +110,8 @@ class Bars:
         ]
 
     def _rates(self, found: Figures) -> Iterator[Reached]:
-        for name, bound in (("tnr", self.at_least_tnr), ("tpr", self.at_least_tpr)):
-            if bound is None:
+        for name, threshold in (("tnr", self.at_least_tnr), ("tpr", self.at_least_tpr)):
+            if threshold is None:
                 continue
             share: Share = getattr(found.rates, name) if found.rates else Share(0, 0)
             if not share.total:
@@ -119,7 +119,7 @@ class Bars:
                 raise UsageError(
                     f"at_least_{name}: people {kind} none of the {found.compared:,} answers; add some that they do"
                 )
-            yield Reached(f"{name}_lower", at_least(share), float(bound))
+            yield Reached(f"{name}_lower", at_least(share), float(threshold))
 
 
 def at_least(share: Share) -> float:

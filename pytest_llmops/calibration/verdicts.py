@@ -30,7 +30,7 @@ class Judged:
         errors: By the answer's id, why there is no verdict.
         low: Lowest score of the scale; None: not known.
         high: Highest score.
-        pass_at: The judge's own bound; None: it has none.
+        pass_at: The judge's own threshold; None: it has none.
         stopped: Too many verdicts were missing: the rest was not asked for.
     """
 

@@ -79,9 +79,9 @@ def _tell(found: Probe) -> None:
     model = f", model {shorten(found.model, 100)}" if found.model else ""
     say(f"judge {shorten(found.judge, 100)}, version {shorten(found.version, 100)}{model}")
     asked = sum(not one.prescreened for one in found.outcomes)
-    bound = "the middle of its scale" if found.bound is None else f"{found.bound:g}"
+    threshold = "the middle of its scale" if found.threshold is None else f"{found.threshold:g}"
     say(
-        f"{counted(len(found.outcomes), 'answer')}, {asked:,} of them put to it; it passes an answer above or at {bound}"
+        f"{counted(len(found.outcomes), 'answer')}, {asked:,} of them put to it; it passes an answer above or at {threshold}"
     )
     say()
     kinds = facts(found)["by kind"]
@@ -108,8 +108,8 @@ def _passes(found: Probe) -> str:
         return "a canary that wins against the right answer"
     return (
         "an answer above the middle of its scale"
-        if found.bound is None
-        else f"an answer from {found.bound:g} on"
+        if found.threshold is None
+        else f"an answer from {found.threshold:g} on"
     )
 
 

@@ -350,7 +350,9 @@ def _missing(kind: Kind, counts: Mapping[str, int]) -> str:
     enough = "enough labels: llmops judge calibrate JUDGE LABELS.jsonl"
     if kind == "number":
         lacking = WANTED - sum(counts.values())
-        return f"{lacking:,} more ({WANTED} in all, on both sides of the bound)" if lacking > 0 else enough
+        return (
+            f"{lacking:,} more ({WANTED} in all, on both sides of the threshold)" if lacking > 0 else enough
+        )
     short = [
         f"{WANTED_OF_EACH - number:,} more {shorten(name, 40)}"
         for name, number in counts.items()

@@ -1,4 +1,4 @@
-"""``llmops judge rescore``: what would another judge, rubric, model or bound say of the same answers?"""
+"""``llmops judge rescore``: what would another judge, rubric, model or threshold say of the same answers?"""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def add(commands: Any) -> None:
     """Declare the command."""
     command: argparse.ArgumentParser = commands.add_parser(
         "rescore",
-        help="score the outputs of a run again with another judge, rubric, model or bound",
-        description="Score the outputs that a run file holds again, with another judge, rubric, model or bound, and show what "
+        help="score the outputs of a run again with another judge, rubric, model or threshold",
+        description="Score the outputs that a run file holds again, with another judge, rubric, model or threshold, and show what "
         "changes. The application is not called. Recordings answer for the judge, unless --record says to ask. "
         "Exit status 1: something fails now that did not before, or could not be scored.",
         allow_abbrev=False,
@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
         "--at-least",
         type=float,
         metavar="SCORE",
-        help="another bound, on the judge's own scale; alone: nobody is asked",
+        help="another threshold, on the judge's own scale; alone: nobody is asked",
     )
     command.add_argument("--only", metavar="NAME", default="", help="only what the judge of that name judged")
     command.add_argument("-k", metavar="TEXT", default="", help="only tests whose name holds that text")
@@ -71,7 +71,7 @@ def _rescore(given: argparse.Namespace) -> int:
     _refuse_empty(given, found)
     over = dict(found.passed_over)
     asked = _asks(given)
-    judged = _asked(given, found) if asked else _rebounded(given, found, over)
+    judged = _asked(given, found) if asked else _replace_thresholds(given, found, over)
     changes = rejudging.changes((one.output, one.top) for one in judged)
     total = rejudging.summary(changes)
     say(f"{shorten(str(given.file), 300)}: {counted(len(judged), 'output')} judged again")
@@ -84,7 +84,7 @@ def _rescore(given: argparse.Namespace) -> int:
 
 
 def _asks(given: argparse.Namespace) -> bool:
-    """Whether a judge is asked: another bound alone needs none."""
+    """Whether a judge is asked: another threshold alone needs none."""
     return bool(given.rubric or given.judge or given.model or given.unjudged)
 
 
@@ -126,13 +126,13 @@ def _refuse_empty(given: argparse.Namespace, found: Found) -> None:
     raise UsageError(f"{shown}: holds no verdict of a judge (run pytest with --llm-judge){more}")
 
 
-def _rebounded(given: argparse.Namespace, found: Found, over: dict[str, int]) -> list[Judged]:
-    from pytest_llmops.results.rejudging import Judged, rebounded
+def _replace_thresholds(given: argparse.Namespace, found: Found, over: dict[str, int]) -> list[Judged]:
+    from pytest_llmops.results.rejudging import Judged, replace_threshold
 
     made = []
     for one in found.outputs:
         try:
-            made.append(Judged(output=one, measurements=(rebounded(one, given.at_least),)))
+            made.append(Judged(output=one, measurements=(replace_threshold(one, given.at_least),)))
         except UsageError as error:
             over[str(error)] = over.get(str(error), 0) + 1
     if not made:

@@ -13,7 +13,7 @@ from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.concurrency import together
 from pytest_llmops.judges.evaluate import Asked, asked_of, finite, takes_contexts, verdict_of
 from pytest_llmops.protocols import Judge, Verdict
-from pytest_llmops.results.rejudging import Bound, Judged, Output, bound_of
+from pytest_llmops.results.rejudging import AtLeast, Judged, Output, threshold_of
 
 WHO = "llmops judge rescore"
 Key = tuple[object, ...]
@@ -70,14 +70,14 @@ def score(judge: Judge, outputs: Sequence[Output], *, at_least: float | None = N
     Args:
         judge: Who is asked. Contexts are left out where it takes none.
         outputs: The outputs.
-        at_least: The bound, on the judge's own scale; None: see `bound_of`.
+        at_least: The threshold, on the judge's own scale; None: see `threshold_of`.
 
     Raises:
         CassetteMiss: Nothing recorded answers a request.
-        UsageError: No judge, a bound that is not on its scale, or the judge refuses every output.
+        UsageError: No judge, a threshold that is not on its scale, or the judge refuses every output.
     """
     asked = asked_of(judge, WHO)
-    _check_bounds(asked, outputs, at_least)
+    _check_thresholds(asked, outputs, at_least)
     keys = [_key(asked, one) for one in outputs]
     waiting = {key: one for key, one in zip(keys, outputs, strict=True) if one.answer is not None}
     tasks = [partial(_ask, asked, one) for one in waiting.values()]
@@ -95,12 +95,12 @@ def _key(asked: Asked, one: Output) -> Key:
     return one.inputs if takes_contexts(asked.judge) else one.inputs[:-1]
 
 
-def _check_bounds(asked: Asked, outputs: Sequence[Output], at_least: float | None) -> None:
+def _check_thresholds(asked: Asked, outputs: Sequence[Output], at_least: float | None) -> None:
     """Nothing is paid for a mistake where the judge tells its scale."""
     scale = _own_scale(asked.judge)
     _check_at_least(asked, at_least, scale)
     for one in outputs:
-        _bound(asked, one, at_least, scale)
+        _threshold(asked, one, at_least, scale)
 
 
 def _check_at_least(asked: Asked, at_least: float | None, scale: tuple[float, float] | None) -> None:
@@ -110,9 +110,11 @@ def _check_at_least(asked: Asked, at_least: float | None, scale: tuple[float, fl
         )
 
 
-def _bound(asked: Asked, one: Output, at_least: float | None, scale: tuple[float, float] | None) -> Bound:
+def _threshold(
+    asked: Asked, one: Output, at_least: float | None, scale: tuple[float, float] | None
+) -> AtLeast:
     pass_at = finite(getattr(asked.judge, "pass_at", None))
-    return bound_of(
+    return threshold_of(
         one, at_least=at_least, pass_at=pass_at, scale=scale, judge=asked.name, version=_version(asked)
     )
 
@@ -151,7 +153,7 @@ def _measured(one: Output, heard: Heard, at_least: float | None) -> Judged:
     verdict = heard.verdict
     scale = (verdict.low, verdict.high) if verdict.score is not None else _own_scale(heard.asked.judge)
     _check_at_least(heard.asked, at_least, scale)  # of a judge that tells no scale it is known only now
-    bound = _bound(heard.asked, one, at_least, scale)
+    threshold = _threshold(heard.asked, one, at_least, scale)
     with recorder.collect() as found:
         assert_judge_score(
             one.answer,
@@ -159,7 +161,7 @@ def _measured(one: Output, heard: Heard, at_least: float | None) -> Judged:
             question=one.question,
             reference=one.reference,
             contexts=one.contexts,
-            at_least=bound,
+            at_least=threshold,
             review_below=_review(one, verdict),
             label=one.label,
         )

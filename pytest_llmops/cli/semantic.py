@@ -1,4 +1,4 @@
-"""``llmops semantic``: find the bound that tells one's own pairs apart."""
+"""``llmops semantic``: find the threshold that tells one's own pairs apart."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def add(groups: Any) -> None:
     """Declare the group's commands."""
     group = groups.add_parser(
         "semantic",
-        help="find bounds from labelled examples",
-        description="Find bounds from labelled examples.",
+        help="find thresholds from labelled examples",
+        description="Find thresholds from labelled examples.",
         allow_abbrev=False,
     )
     group.set_defaults(helps=group)
@@ -249,12 +249,12 @@ def _passed(one: Cut) -> tuple[int, int]:
 def _refuse_chance(chosen: Cut | None, rule: Rule, share: float) -> None:
     if chosen is None:
         raise LLMOpsError(
-            f"no bound is proposed: there is no cut with that rule ({_rule_text(rule, share)}); ask for less, or take "
+            f"no threshold is proposed: there is no cut with that rule ({_rule_text(rule, share)}); ask for less, or take "
             "another embedder"
         )
     if chosen.balanced_accuracy <= CHANCE:
         raise LLMOpsError(
-            f"no bound is proposed: at {chosen.at_least:g} the embedder tells the pairs apart no better than chance "
+            f"no threshold is proposed: at {chosen.at_least:g} the embedder tells the pairs apart no better than chance "
             f"(balanced accuracy {chosen.balanced_accuracy:.3f}); small edits that turn the meaning are for the checks of "
             "assert_semantic, not for a cosine: leave them out, or take another embedder"
         )

@@ -307,7 +307,7 @@ def _shape(run: Run) -> object:
             record.duration_s,
             record.facts.keys(),
             len(record.calls),
-            [(one.value, one.bound) for one in record.measurements],
+            [(one.value, one.threshold) for one in record.measurements],
         )
         for record in run.records
     ]

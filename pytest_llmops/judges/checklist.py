@@ -57,7 +57,7 @@ class ItemsJudge:
         items: What is asked for; none: the passages of each call's context.
         answers: The possible answers to an item, and what each counts; None: the item does not count.
         model: Who is asked; None: the judge model of the run's settings, as the running test sees it.
-        pass_at: The bound of an assertion that names none, 0 to 1.
+        pass_at: The threshold of an assertion that names none, 0 to 1.
         origin: Further fingerprint of where the items come from.
 
     Raises:
@@ -192,7 +192,7 @@ def checklist(
     Args:
         items: What the answer should do, each in a few words ("states the refund window").
         model: Who is asked; None: the judge model of the run's settings.
-        pass_at: The bound of an assertion that names none: by default, every item.
+        pass_at: The threshold of an assertion that names none: by default, every item.
         name: Of the judge and its measurements.
 
     Raises:
@@ -211,7 +211,7 @@ def compliance(path: str | Path, model: Model | None = None, *, pass_at: float |
         path: A text file with one rule an item of a list (``- Never promise a refund.``); a rule may go on in
             the next lines, other text and headings are for people.
         model: Who is asked; None: the judge model of the run's settings.
-        pass_at: The bound of an assertion that names none: by default, no rule is broken.
+        pass_at: The threshold of an assertion that names none: by default, no rule is broken.
 
     Raises:
         PromptError: The file cannot be read, or holds no rule, too many or one twice; with file and line.

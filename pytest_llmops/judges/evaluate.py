@@ -24,7 +24,7 @@ class Asked:
     """A judge, and what is told of it; version and model are only known once it was asked.
 
     Attributes:
-        default: The bound is the judge's own, as the assertion named none.
+        default: The threshold is the judge's own, as the assertion named none.
     """
 
     judge: Judge

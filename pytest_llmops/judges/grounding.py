@@ -68,7 +68,7 @@ class Grounding:
 
     Args:
         model: Who is asked; None: the judge model of the run's settings, as the running test sees it.
-        pass_at: The bound of an assertion that names none: by default, every claim is supported.
+        pass_at: The threshold of an assertion that names none: by default, every claim is supported.
         name: Of the judge and its measurements.
     """
 

@@ -1,7 +1,7 @@
 """How much a judge's verdict moves by itself: the same answers judged again and again.
 
 Verdicts of one model on one answer flip from run to run, also at temperature 0 (pairwise by 13.6 % on average,
-"The Coin Flip Judge?", arXiv 2606.13685). A bound nearer to the usual scores than this noise fails by itself.
+"The Coin Flip Judge?", arXiv 2606.13685). A threshold nearer to the usual scores than this noise fails by itself.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Noise:
     Attributes:
         sd: Standard deviation of a score around its answer's mean, on the judge's scale: the root of the mean
             variance (n - 1) within the answers; None where no answer has two scores.
-        flip_rate: How often two trials of one answer fall on different sides of the bound, 0 to 0.5 and a bit
-            more: the mean over the answers of the share of unlike pairs; None without a bound.
+        flip_rate: How often two trials of one answer fall on different sides of the threshold, 0 to 0.5 and a bit
+            more: the mean over the answers of the share of unlike pairs; None without a threshold.
         unscored: Share of trials without a score.
         cases: Each answer, in their order.
     """
@@ -55,7 +55,7 @@ class Noise:
     judge: str
     version: str
     trials: int
-    bound: float | None
+    threshold: float | None
     sd: float | None
     flip_rate: float | None
     unscored: float
@@ -84,7 +84,7 @@ def noise(
         cases: Answers; or mappings with ``answer`` and, where known, ``question``, ``reference``, ``contexts``
             and ``id``.
         trials: How often each is judged, 2 or more.
-        pass_at: The bound that decides pass or fail; None: the judge's own.
+        pass_at: The threshold that decides pass or fail; None: the judge's own.
 
     Returns:
         Deviation and flips. A trial without a score is counted and in neither.
@@ -95,18 +95,18 @@ def noise(
     """
     if trials < MIN_TRIALS:
         raise UsageError(f"noise: expected {MIN_TRIALS} trials or more, got {trials!r}")
-    bound = getattr(judge, "pass_at", None) if pass_at is None else pass_at
+    threshold = getattr(judge, "pass_at", None) if pass_at is None else pass_at
     listed = _listed(cases)
     tasks = [partial(_case, judge, number, one, trials) for number, one in enumerate(listed, start=1)]
     keys = [repr([one.get(key) for key in (*TEXTS, "contexts")]) for one in listed]
     found = [case for case, _ in together(tasks, judge=judge, keys=keys, asked=lambda one: one[1])]
     variances = [one for one in (_variance(case.scores) for case in found) if one is not None]
-    flips = [one for one in (_flips(case.scores, bound) for case in found) if one is not None]
+    flips = [one for one in (_flips(case.scores, threshold) for case in found) if one is not None]
     return Noise(
         judge=str(getattr(judge, "name", "") or type(judge).__name__),
         version=str(judge.version),
         trials=trials,
-        bound=bound,
+        threshold=threshold,
         sd=math.sqrt(math.fsum(variances) / len(variances)) if variances else None,
         flip_rate=math.fsum(flips) / len(flips) if flips else None,
         unscored=sum(len(one.errors) for one in found) / (trials * len(found)),
@@ -164,9 +164,9 @@ def _variance(scores: Sequence[float]) -> float | None:
     return math.fsum((one - mean) ** 2 for one in scores) / (len(scores) - 1)
 
 
-def _flips(scores: Sequence[float], bound: float | None) -> float | None:
-    """Share of pairs of trials that fall on different sides of the bound."""
-    if bound is None or len(scores) < MIN_TRIALS:
+def _flips(scores: Sequence[float], threshold: float | None) -> float | None:
+    """Share of pairs of trials that fall on different sides of the threshold."""
+    if threshold is None or len(scores) < MIN_TRIALS:
         return None
-    passed = sum(one >= bound - TOLERANCE for one in scores)
+    passed = sum(one >= threshold - TOLERANCE for one in scores)
     return passed * (len(scores) - passed) / math.comb(len(scores), 2)

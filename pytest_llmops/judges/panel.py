@@ -27,7 +27,7 @@ class PanelVerdict(Verdict):
     Attributes:
         votes: The verdict of each judge, in their order; unscored ones too.
         spread: Standard deviation of the scores (n - 1), on the scale; None with fewer than two scores.
-        passing: Share of the scores that reach ``pass_at``; None without a bound.
+        passing: Share of the scores that reach ``pass_at``; None without a threshold.
     """
 
     votes: tuple[Verdict, ...] = ()
@@ -36,7 +36,7 @@ class PanelVerdict(Verdict):
 
     @property
     def majority(self) -> bool | None:
-        """Whether more than half of the judges pass the answer; None without a bound."""
+        """Whether more than half of the judges pass the answer; None without a threshold."""
         return None if self.passing is None else self.passing > 1 / 2
 
 
@@ -47,7 +47,7 @@ class Panel:
     Args:
         judges: At least two, on the same scale, each with a version of its own (another model, another rubric).
         name: Of the judge and its measurements.
-        pass_at: The bound of an assertion that names none; None: that of the judges, if they share it.
+        pass_at: The threshold of an assertion that names none; None: that of the judges, if they share it.
 
     Raises:
         UsageError: Fewer than two judges, the same one twice, or scales that differ.
@@ -66,9 +66,9 @@ class Panel:
             raise UsageError(
                 f"judge {self.name}: expected judges on the same scale, got {sorted(map(str, scales))}"
             )
-        bounds = {getattr(one, "pass_at", None) for one in self.judges}
-        if self.pass_at is None and len(bounds) == 1:
-            self.pass_at = bounds.pop()
+        thresholds = {getattr(one, "pass_at", None) for one in self.judges}
+        if self.pass_at is None and len(thresholds) == 1:
+            self.pass_at = thresholds.pop()
 
     @property
     def low(self) -> float | None:

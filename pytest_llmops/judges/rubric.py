@@ -43,7 +43,7 @@ class Rubric:
         file: Its prompt, in the format of all prompts. ``{{ data }}`` must be a user message of its own,
             and ``{{ form }}`` (the form of the reply) must stand somewhere; ``{{ nonce }}`` may.
         scale: Lowest and highest score, and the weights of the dimensions. Whole ends: whole scores.
-        pass_at: The bound of an assertion that names none, on the scale; None: it has to name one.
+        pass_at: The threshold of an assertion that names none, on the scale; None: it has to name one.
         values: Further variables of the prompt.
         names: Verdicts that are names ("pass"), and the score of each; empty: the verdict is a number.
         model: The model it was written for; empty: any.
@@ -136,7 +136,7 @@ class RubricJudge:
 
     @property
     def pass_at(self) -> float | None:
-        """The bound of an assertion that names none."""
+        """The threshold of an assertion that names none."""
         return self.rubric.pass_at
 
     @property

@@ -10,7 +10,7 @@
       2-3: Correct and cold.
       4: Friendly.
       5: Friendly, and it takes up what the customer says.
-    pass_at: 4                             # optional: the bound of an assertion that names none
+    pass_at: 4                             # optional: the threshold of an assertion that names none
     dimensions:                            # optional: several scores, their weights sum to 1
       tone: {weight: 0.7, about: how it addresses the customer}
       help: {weight: 0.3, about: whether it says what comes next}

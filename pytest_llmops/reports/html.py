@@ -136,7 +136,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=False,
     )
-    env.filters.update(short=_short, number=_number, bound=_bound)
+    env.filters.update(short=_short, number=_number, threshold=_threshold)
     env.globals.update(counted=counted, bars=_bars, amount=amount)
     return env
 
@@ -166,14 +166,14 @@ def _number(value: float | None, unit: str) -> str:
     return "–" if value is None else amount(value, unit)
 
 
-def _bound(metric: Metric) -> str:
-    if metric.bound is None:
-        return "mixed" if metric.bounds else "–"
-    return f"{sign(metric.better)} {amount(metric.bound, metric.unit)}"
+def _threshold(metric: Metric) -> str:
+    if metric.threshold is None:
+        return "mixed" if metric.thresholds else "–"
+    return f"{sign(metric.better)} {amount(metric.threshold, metric.unit)}"
 
 
 def _bars(metric: Metric) -> list[tuple[int, int, int, bool]]:
-    """The bars of a histogram: x, y, height out of 28, and whether the whole bin misses the bound."""
+    """The bars of a histogram: x, y, height out of 28, and whether the whole bin misses the threshold."""
     top = max(metric.histogram, default=0) or 1
     out = []
     for place, count in enumerate(metric.histogram):
@@ -183,13 +183,13 @@ def _bars(metric: Metric) -> list[tuple[int, int, int, bool]]:
 
 
 def _missed(metric: Metric, place: int) -> bool:
-    if metric.bound is None or metric.recorded:  # a bound that only some were held to colours nothing
+    if metric.threshold is None or metric.recorded:  # a threshold that only some were held to colours nothing
         return False
     low, high = place / BINS, (place + 1) / BINS
     if metric.better == "lower":
-        return low > metric.bound
+        return low > metric.threshold
     # A bin ends before its upper edge, only the last one holds it.
-    return high < metric.bound or (high == metric.bound and place < BINS - 1)
+    return high < metric.threshold or (high == metric.threshold and place < BINS - 1)
 
 
 def _files(run: Run, texts: Texts) -> list[_File]:
@@ -258,9 +258,9 @@ def _uneven(sides: Iterable[Side]) -> list[str]:
 
 
 def _doubts(sides: Sequence[Side]) -> dict[str, str]:
-    """The metrics to show, those with a bound if there are any, and what speaks against each."""
+    """The metrics to show, those with a threshold if there are any, and what speaks against each."""
     shown = [one for side in sides for one in side.metrics if one.n or one.left_out]
-    by_name = grouped([one for one in shown if one.bounds] or shown, lambda one: one.name)
+    by_name = grouped([one for one in shown if one.thresholds] or shown, lambda one: one.name)
     return {name: next(filter(None, (one.doubt for one in group)), "") for name, group in by_name.items()}
 
 

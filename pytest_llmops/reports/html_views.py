@@ -36,7 +36,7 @@ class ScoreView:
     name: str
     short: str
     value: str
-    bound: str
+    threshold: str
     status: str
     reason: str
     version: str
@@ -154,13 +154,13 @@ def _distinct(
 
 
 def _score(one: Measurement, texts: Texts) -> ScoreView:
-    value, bound = "not scored", "–"
+    value, threshold = "not scored", "–"
     if one.value is not None:
         value = amount(one.value, one.unit)
-    if one.bound is not None:
-        pair = apart(one.value, one.bound, one.unit) if one.value is not None else None
+    if one.threshold is not None:
+        pair = apart(one.value, one.threshold, one.unit) if one.value is not None else None
         value = pair[0] if pair else value
-        bound = f"{sign(one.better)} {pair[1] if pair else amount(one.bound, one.unit)}"
+        threshold = f"{sign(one.better)} {pair[1] if pair else amount(one.threshold, one.unit)}"
     said = one.detail.get("judge")
     hidden = SHOWN_APART | {"canaries"} if isinstance(said, Mapping) else SHOWN_APART
     more = {key: value for key, value in one.detail.items() if key not in hidden}
@@ -169,7 +169,7 @@ def _score(one: Measurement, texts: Texts) -> ScoreView:
         name=shorten(f"{one.name} [{one.label}]" if one.label else one.name, MAX_NAME),
         short=shorten(one.name, 30),
         value=value,
-        bound=bound,
+        threshold=threshold,
         status=one.status,
         reason=shorten(one.error or one.reason, 1_000),
         version=shorten(one.version, 60),
@@ -178,7 +178,7 @@ def _score(one: Measurement, texts: Texts) -> ScoreView:
         else "",
         doubt=doubt(one),
         bar=_percent(one.value) if scored else None,
-        tick=_percent(one.bound) if scored else None,
+        tick=_percent(one.threshold) if scored else None,
         evidence=list(_evidence(one, texts)),
         judge=_judge(said, one.detail, texts) if isinstance(said, Mapping) else None,
         more=texts.put(json_text(more)) if more else None,
@@ -303,7 +303,7 @@ def _rerun(record: TestRecord, flags: str) -> str:
 
 
 def sign(better: str) -> str:
-    """Return the sign between a value and a bound that it meets."""
+    """Return the sign between a value and a threshold that it meets."""
     return "≥" if better == "higher" else "≤"
 
 

@@ -26,7 +26,7 @@ def properties(record: TestRecord) -> list[tuple[str, str]]:
     Returns:
         At least ``llm.outcome``.
 
-    >>> properties(TestRecord(nodeid="t", measurements=(Measurement(name="m", value=0.5, bound=0.4),)))
+    >>> properties(TestRecord(nodeid="t", measurements=(Measurement(name="m", value=0.5, threshold=0.4),)))
     [('llm.outcome', 'passed'), ('llm.metric.m.score', '0.5'), ('llm.metric.m.threshold', '0.4')]
     """
     found: dict[str, str] = {"llm.outcome": record.outcome}
@@ -68,8 +68,8 @@ def _scores(prefix: str, measurement: Measurement) -> Iterator[tuple[str, str]]:
         yield f"{prefix}.error", _text(measurement.error)
     else:
         yield f"{prefix}.score", _text(measurement.value)
-    if measurement.bound is not None:
-        yield f"{prefix}.threshold", _text(measurement.bound)
+    if measurement.threshold is not None:
+        yield f"{prefix}.threshold", _text(measurement.threshold)
 
 
 def _text(value: Json) -> str:

@@ -132,7 +132,7 @@ def _metrics(page: _Page, found: Totals) -> list[Line]:
     if not found.metrics:
         return []
     versions = grouped(found.metrics, lambda one: one.name)
-    rows = [["metric", "n", "mean", "bound", "failed", "error", "distribution"]]
+    rows = [["metric", "n", "mean", "threshold", "failed", "error", "distribution"]]
     styles: list[Style] = [""]
     for metric in found.metrics:
         several = len(versions[metric.name]) > 1 and metric.version
@@ -142,7 +142,7 @@ def _metrics(page: _Page, found: Totals) -> list[Line]:
                 page.quote(name, 60),
                 f"{metric.n:,}",
                 _mean(metric),
-                _bound(metric, ascii=page.ascii),
+                _threshold(metric, ascii=page.ascii),
                 str(metric.failed or "-"),
                 str(metric.errored or "-"),
                 _distribution(metric, ascii=page.ascii),
@@ -160,11 +160,11 @@ def _amount(value: float, unit: str) -> str:
     return amount(value, unit).replace(" tokens", " tok")
 
 
-def _bound(metric: Metric, *, ascii: bool) -> str:  # noqa: A002 -- as in `lines`
-    if metric.bound is None:
-        return "mixed" if metric.bounds else "-"
+def _threshold(metric: Metric, *, ascii: bool) -> str:  # noqa: A002 -- as in `lines`
+    if metric.threshold is None:
+        return "mixed" if metric.thresholds else "-"
     higher, lower = (">=", "<=") if ascii else ("≥", "≤")
-    return f"{higher if metric.better == 'higher' else lower} {_amount(metric.bound, metric.unit)}"
+    return f"{higher if metric.better == 'higher' else lower} {_amount(metric.threshold, metric.unit)}"
 
 
 def _distribution(metric: Metric, *, ascii: bool) -> str:  # noqa: A002 -- as in `lines`
@@ -239,8 +239,8 @@ def _use(page: _Page, models: Sequence[Side]) -> list[Line]:
 
 def _sides(page: _Page, head: str, sides: Sequence[Side]) -> list[Line]:
     found = grouped((one for side in sides for one in side.metrics if one.n), lambda one: one.key)
-    # What carries a bound comes first: the columns on the right may not fit.
-    keys = sorted(found, key=lambda key: not any(one.bounds for one in found[key]))
+    # What carries a threshold comes first: the columns on the right may not fit.
+    keys = sorted(found, key=lambda key: not any(one.thresholds for one in found[key]))
     heads = (_fit(page.quote(key[0], 60), 20) for key in keys)
     rows = [[head, "passed", *heads]]
     for side in sides:

@@ -19,7 +19,7 @@ GENERATION = ("grounding.", "semantic", "judge.", "text.", "schema", "score.")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
-    """How both halves of a test did: ``bad`` is a half with a missed bound, ``not judged`` one without a verdict."""
+    """How both halves of a test did: ``bad`` is a half with a missed threshold, ``not judged`` one without a verdict."""
 
     retrieval: Half
     generation: Half
@@ -40,15 +40,15 @@ class Attribution:
 
 
 def attribution(measurements: Iterable[Measurement]) -> Attribution | None:
-    """Return which half of a test did badly; None where not both were measured, or no bound was missed or met.
+    """Return which half of a test did badly; None where not both were measured, or no threshold was missed or met.
 
     Retrieval is every ``retrieval.*`` but its latency. Generation is what was measured of the answer: grounding,
-    similarity, judges, texts, schemas and metrics of the user's own. A half in which nothing has a bound, or
+    similarity, judges, texts, schemas and metrics of the user's own. A half in which nothing has a threshold, or
     nothing could be scored, is not judged. A test that ends with its retrieval has no answer to speak of: then
     generation is not judged, and retrieval bad.
 
-    >>> found = [Measurement(name="retrieval.recall@5", value=1.0, bound=0.8)]
-    >>> attribution([*found, Measurement(name="grounding.supported", value=0.5, bound=1.0)]).sentence
+    >>> found = [Measurement(name="retrieval.recall@5", value=1.0, threshold=0.8)]
+    >>> attribution([*found, Measurement(name="grounding.supported", value=0.5, threshold=1.0)]).sentence
     'retrieval good, generation bad'
     """
     found = list(measurements)

@@ -189,11 +189,13 @@ def _whys(one: Measurement, said: Mapping[str, Json], flag: Mapping[str, Json]) 
 
 
 def _votes(said: Mapping[str, Json]) -> tuple[list[float], bool]:
-    """The scores of a panel's judges, and whether they fall on both sides of the bound."""
+    """The scores of a panel's judges, and whether they fall on both sides of the threshold."""
     given = said.get("votes")
     votes = [number for vote in given if (number := _number(vote)) is not None] if _listed(given) else []
-    bound = _number(said.get("bound"))
-    return votes, bound is not None and min(votes, default=bound) < bound <= max(votes, default=bound)
+    threshold = _number(said.get("threshold"))
+    return votes, threshold is not None and min(votes, default=threshold) < threshold <= max(
+        votes, default=threshold
+    )
 
 
 def _listed(value: Json) -> TypeGuard[Sequence[Json]]:

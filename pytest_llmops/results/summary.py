@@ -53,7 +53,7 @@ class Metric:
     Attributes:
         n: How many have a value; the statistics are of these, and None if there is none.
         left_out: Of a comparison: rows (cases) that have no value on every side, and are in no statistics.
-        bounds: The different bounds that were asked for, smallest first.
+        thresholds: The different thresholds that were asked for, smallest first.
         histogram: Ten bins from 0 to 1 (the last one closed) for unit "1", else empty; what lies
             outside counts in the outermost bin.
         judged: The values come from a judge.
@@ -74,7 +74,7 @@ class Metric:
     failed: int = 0
     recorded: int = 0
     errored: int = 0
-    bounds: tuple[float, ...] = ()
+    thresholds: tuple[float, ...] = ()
     histogram: tuple[int, ...] = ()
     judged: bool = False
     doubt: str = ""
@@ -85,9 +85,9 @@ class Metric:
         return self.name, self.version, self.unit, self.better
 
     @property
-    def bound(self) -> float | None:
-        """The bound, if all measurements that have one agree on it."""
-        return self.bounds[0] if len(self.bounds) == 1 else None
+    def threshold(self) -> float | None:
+        """The threshold, if all measurements that have one agree on it."""
+        return self.thresholds[0] if len(self.thresholds) == 1 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +242,7 @@ def _metric(group: Sequence[tuple[TestRecord, Measurement]], odd: Uneven) -> Met
         failed=statuses.count("failed"),
         recorded=statuses.count("recorded"),
         errored=statuses.count("errored"),
-        bounds=tuple(sorted({one.bound for one in all_of_them if one.bound is not None})),
+        thresholds=tuple(sorted({one.threshold for one in all_of_them if one.threshold is not None})),
         histogram=_histogram(values) if first.unit == "1" else (),
         judged=any(map(judged, all_of_them)),
         doubt=next(filter(None, map(doubt, all_of_them)), ""),

@@ -16,7 +16,7 @@ from pytest_llmops.semantics import checks, thresholds
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder
 
-Bound: TypeAlias = "float | thresholds.Threshold | Literal['default'] | None"
+AtLeast: TypeAlias = "float | thresholds.Threshold | Literal['default'] | None"
 Checks: TypeAlias = "Literal['default'] | Collection[str]"
 
 MAX_SENTENCE_CHARS = 50_000
@@ -71,8 +71,8 @@ def embedder(given: Embedder | str | None) -> Embedder:
     return cached(cast("Embedder", found))
 
 
-def bound(at_least: object, embedder: Embedder, *, asked: str = "") -> float | None:
-    """Return the bound that an assertion means; None: record only.
+def threshold(at_least: object, embedder: Embedder, *, asked: str = "") -> float | None:
+    """Return the threshold that an assertion means; None: record only.
 
     Args:
         at_least: A number from 0 to 1 (numpy's too), a threshold, ``"default"`` or None.
@@ -86,10 +86,10 @@ def bound(at_least: object, embedder: Embedder, *, asked: str = "") -> float | N
     if isinstance(at_least, thresholds.Threshold):
         return at_least.check(embedder)
     default = isinstance(at_least, str) and at_least == "default"
-    found = thresholds.default_bound(embedder, recorder.settings(), asked=asked) if default else at_least
+    found = thresholds.default_threshold(embedder, recorder.settings(), asked=asked) if default else at_least
     if found is None and default:
         raise UsageError(
-            f"assert_semantic: the embedder {thresholds.name_of(embedder)} has no default bound: pass at_least=, "
+            f"assert_semantic: the embedder {thresholds.name_of(embedder)} has no default threshold: pass at_least=, "
             "or at_least=None to record only"
         )
     if found is None:
@@ -162,7 +162,11 @@ class Best:
 
 
 def best(
-    actual: str, references: Sequence[str], scores: Sequence[float], bound: float | None, names: Sequence[str]
+    actual: str,
+    references: Sequence[str],
+    scores: Sequence[float],
+    threshold: float | None,
+    names: Sequence[str],
 ) -> Best:
     """Return the nearest reference that raises no alarm, or the nearest of all if that one is not near enough.
 
@@ -172,7 +176,7 @@ def best(
     compared = [checks.compare(actual, one, checks=names) for one in references]
     order = sorted(range(len(references)), key=lambda at: -scores[at])
     quiet = next((at for at in order if not compared[at].alarms), None)
-    near = quiet is not None and (bound is None or scores[quiet] >= bound)
+    near = quiet is not None and (threshold is None or scores[quiet] >= threshold)
     index = quiet if quiet is not None and near else order[0]
     return Best(index, compared[index])
 

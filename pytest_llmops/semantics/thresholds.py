@@ -1,4 +1,4 @@
-"""A bound that was measured on labelled pairs, and the one embedder it holds for."""
+"""A threshold that was measured on labelled pairs, and the one embedder it holds for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Threshold:
     """The least similarity of two texts that say the same, for one version of one embedder.
 
     Attributes:
-        value: The bound, 0 to 1.
+        value: The threshold, 0 to 1.
         embedder: Name of the embedder it was measured with, as it is asked for.
         version: The embedder's version. A cosine of 0.7 is much for one embedder and little for another:
             with any other version the threshold is refused.
@@ -58,7 +58,7 @@ class Threshold:
         return _loaded(place, found.st_mtime_ns, found.st_size)
 
     def check(self, embedder: Embedder) -> float:
-        """Return the bound if it was measured with this embedder.
+        """Return the threshold if it was measured with this embedder.
 
         Raises:
             UsageError: It was measured with another one, or with another version.
@@ -92,26 +92,26 @@ class Threshold:
         return json.dumps(wire, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def default_bound(embedder: Embedder, settings: Settings, *, asked: str = "") -> float | None:
-    """Return the bound of an embedder where an assertion names none.
+def default_threshold(embedder: Embedder, settings: Settings, *, asked: str = "") -> float | None:
+    """Return the threshold of an embedder where an assertion names none.
 
     That is the threshold of ini ``llm_semantic_threshold`` if it was measured with this embedder, by name;
-    for any other embedder its own ``default_bound``, and None if it has none. By name means by its own, or by
+    for any other embedder its own ``default_threshold``, and None if it has none. By name means by its own, or by
     ``asked``, the one that a hook or the settings know it by.
 
     Raises:
         UsageError: The file is missing or damaged, or it holds for another version of this embedder.
 
     >>> from pytest_llmops.providers.offline import TfidfEmbedder
-    >>> default_bound(TfidfEmbedder(), Settings())
+    >>> default_threshold(TfidfEmbedder(), Settings())
     0.45
     """
     __tracebackhide__ = True
     if settings.semantic_threshold:
-        threshold = Threshold.load(settings.semantic_threshold)
-        if threshold.embedder in {name_of(embedder), asked} or threshold.version == str(embedder.version):
-            return threshold.check(embedder)
-    return cast("float | None", getattr(embedder, "default_bound", None))
+        measured = Threshold.load(settings.semantic_threshold)
+        if measured.embedder in {name_of(embedder), asked} or measured.version == str(embedder.version):
+            return measured.check(embedder)
+    return cast("float | None", getattr(embedder, "default_threshold", None))
 
 
 def name_of(embedder: object) -> str:

@@ -81,7 +81,7 @@ class Wrong:
     """Breaks one promise."""
 
     version = "wrong/1"
-    default_bound: float | None = 0.5
+    default_threshold: float | None = 0.5
 
     def __init__(self, change: Callable[[Any, Sequence[str]], Any]) -> None:
         self.change = change
@@ -111,10 +111,10 @@ def test_the_kit_finds_a_broken_promise(change: Callable[[Any, Sequence[str]], A
         check_embedder(Wrong(change))
 
 
-def test_the_kit_looks_at_version_and_bound() -> None:
+def test_the_kit_looks_at_version_and_threshold() -> None:
     embedder = Wrong(lambda rows, _texts: rows)
     check_embedder(embedder)
-    embedder.default_bound = 80
+    embedder.default_threshold = 80
     with pytest.raises(AssertionError, check=check_message):
         check_embedder(embedder)
     embedder.version = ""

@@ -31,7 +31,7 @@ def measurements(draw: st.DrawFn) -> Measurement:
         error=draw(any_text.filter(bool)) if errored else "",
         unit=draw(st.sampled_from(UNITS)),
         better=draw(st.sampled_from(["higher", "lower"])),
-        bound=draw(st.none() | finite),
+        threshold=draw(st.none() | finite),
         samples=tuple(draw(st.lists(finite, max_size=4))),
         label=draw(any_text),
         reason=draw(any_text),
@@ -53,15 +53,15 @@ def test_a_newer_version_may_say_more(one: Measurement, more: Any) -> None:
 
 
 @given(measurements())
-def test_the_status_follows_from_value_and_bound(one: Measurement) -> None:
+def test_the_status_follows_from_value_and_threshold(one: Measurement) -> None:
     if one.value is None:
         assert one.status == "errored"
-    elif one.bound is None:
+    elif one.threshold is None:
         assert one.status == "recorded"
-    elif one.value == one.bound:
+    elif one.value == one.threshold:
         assert one.status == "passed"
-    elif not math.isclose(one.value, one.bound, abs_tol=1e-8):
-        good = one.value > one.bound if one.better == "higher" else one.value < one.bound
+    elif not math.isclose(one.value, one.threshold, abs_tol=1e-8):
+        good = one.value > one.threshold if one.better == "higher" else one.value < one.threshold
         assert one.status == ("passed" if good else "failed")
 
 
@@ -107,10 +107,10 @@ def test_shorten_is_one_printable_line(text: str, limit: int) -> None:
 
 
 @given(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12), st.sampled_from(UNITS))
-def test_amounts_are_readable_and_apart(value: float, bound: float, unit: str) -> None:
+def test_amounts_are_readable_and_apart(value: float, threshold: float, unit: str) -> None:
     assume(abs(value) > 1e-9 or value == 0)
     shown = amount(value, unit)
     assert "e" not in shown.replace("tokens", "")
-    first, second = apart(value, bound, unit)
-    if unit == "1" and abs(value - bound) > 1e-6:
+    first, second = apart(value, threshold, unit)
+    if unit == "1" and abs(value - threshold) > 1e-6:
         assert first != second

@@ -16,10 +16,10 @@ from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
 
 STAMP = Stamp(day="2026-05-02", asked=True, judge="tone", version="2", source="run.json")
 names = st.one_of(st.sampled_from(["quality", "tone", "checklist"]), any_text.filter(bool))
-bounds = st.one_of(st.none(), st.integers(1, 10).map(float))
+thresholds = st.one_of(st.none(), st.integers(1, 10).map(float))
 scores = st.one_of(st.none(), st.integers(1, 10).map(float))
 told: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
-    st.sampled_from(["name", "model", "low", "high", "bound", "reason", "dimensions", "winner", "default"]),
+    st.sampled_from(["name", "model", "low", "high", "threshold", "reason", "dimensions", "winner", "default"]),
     st.one_of(st.none(), st.booleans(), st.integers(-2, 12), any_text, st.dictionaries(any_text, st.integers(), max_size=2)),
     max_size=2,
 )  # fmt: skip
@@ -36,13 +36,13 @@ def verdicts(draw: st.DrawFn) -> Measurement:
     answer = draw(st.one_of(st.none(), any_text))
     made = verdict(
         draw(scores),
-        bound=draw(bounds),
+        threshold=draw(thresholds),
         name=draw(names),
         answer=answer,
         label=draw(st.sampled_from(["", "de"])),
         told=draw(told),
     )
-    return Measurement(**{**{key: getattr(made, key) for key in ("name", "value", "error", "bound", "label", "version")},
+    return Measurement(**{**{key: getattr(made, key) for key in ("name", "value", "error", "threshold", "label", "version")},
         "detail": {**made.detail, **more}})  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def runs(draw: st.DrawFn) -> Run:
     others = st.sampled_from(
         [
             Measurement(name="judge.quality.tone", value=0.5),
-            Measurement(name="text.exact", value=0.0, bound=1.0),
+            Measurement(name="text.exact", value=0.0, threshold=1.0),
         ]
     )
     calls = st.builds(

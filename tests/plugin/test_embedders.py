@@ -1,4 +1,4 @@
-"""Embedders by name and argument, calibrated bounds and kept vectors, as a project of a user's sees them."""
+"""Embedders by name and argument, calibrated thresholds and kept vectors, as a project of a user's sees them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def test_close():
 """
 
 
-def test_the_bound_of_a_file_is_the_default_of_its_embedder(project: Project) -> None:
+def test_the_threshold_of_a_file_is_the_default_of_its_embedder(project: Project) -> None:
     version = HashingEmbedder().version
-    bound = Threshold(value=0.995, embedder="hashing", version=version)
-    project.write(**{"test_a.py": CLOSE, "bounds/semantic.json": bound.text()})
+    threshold = Threshold(value=0.995, embedder="hashing", version=version)
+    project.write(**{"test_a.py": CLOSE, "thresholds/semantic.json": threshold.text()})
     args = (
         "-o",
-        "llm_semantic_threshold=bounds/semantic.json",
+        "llm_semantic_threshold=thresholds/semantic.json",
         "--llm-embedder=hashing",
         "--rootdir",
         str(project.path),
@@ -33,13 +33,13 @@ def test_the_bound_of_a_file_is_the_default_of_its_embedder(project: Project) ->
     done = project.run(*args)
     assert done.outcomes == {"failed": 1}
     (measured,) = [one for one in done.records["test_close"].measurements if one.name == "semantic"]
-    assert measured.bound == 0.995
+    assert measured.threshold == 0.995
     assert project.run(*args, "--llm-embedder=tfidf").outcomes == {"passed": 1}
 
 
-def test_the_bound_of_another_version_is_an_error(project: Project) -> None:
-    bound = Threshold(value=0.5, embedder="hashing", version="hashing/0")
-    project.write(**{"test_a.py": CLOSE, "semantic.json": bound.text()})
+def test_the_threshold_of_another_version_is_an_error(project: Project) -> None:
+    threshold = Threshold(value=0.5, embedder="hashing", version="hashing/0")
+    project.write(**{"test_a.py": CLOSE, "semantic.json": threshold.text()})
     done = project.run("-o", "llm_semantic_threshold=semantic.json", "--llm-embedder=hashing")
     assert done.outcomes == {"errors": 1}
     message = done.line("hashing/0")
@@ -69,7 +69,7 @@ def test_a_wrong_name_is_told(project: Project) -> None:
 OWN = """
 import numpy as np
 class Own:
-    version, name, default_bound, cacheable = "own/1", "own", 0.1, True
+    version, name, default_threshold, cacheable = "own/1", "own", 0.1, True
     def embed(self, texts):
         with open("asked.txt", "a") as file:
             file.write(f"{len(texts)}\\n")

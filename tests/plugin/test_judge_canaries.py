@@ -67,7 +67,7 @@ def test_a_version_is_tried_once_and_its_cassette_is_shared(project: Project) ->
     alone = project.run("--llm-judge", "-k", "again")
     assert alone.outcomes == {"passed": 1}
     measured = alone.records["test_fit_again"].measurements[0]
-    assert (measured.name, measured.value, measured.bound) == ("judge.quality.canaries", 1.0, 1.0)
+    assert (measured.name, measured.value, measured.threshold) == ("judge.quality.canaries", 1.0, 1.0)
 
 
 APART = """

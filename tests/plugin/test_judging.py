@@ -77,7 +77,7 @@ def test_a_verdict_is_recorded_and_replayed_like_any_call(project: Project) -> N
     record = result.records["test_marked"]
     scores = {m.name: m for m in record.measurements}
     assert scores["judge.quality"].value == pytest.approx(8 / 9)
-    assert scores["judge.quality"].bound == pytest.approx(6 / 9)
+    assert scores["judge.quality"].threshold == pytest.approx(6 / 9)
     assert set(scores) == {f"judge.quality{tail}" for tail in ("", ".accuracy", ".fluency", ".relevance")}
     assert [call.purpose for call in record.calls] == ["judge"]
     assert record.facts["judge"]["model"]  # type: ignore[call-overload, index]

@@ -25,13 +25,13 @@ def test_phases(resource, n):
 
 def test_soft():
     with soft():
-        emit(Measurement(name="a", value=0.1, bound=0.5))
-        emit(Measurement(name="b", value=0.2, bound=0.5))
-        emit(Measurement(name="c", value=0.9, bound=0.5))
+        emit(Measurement(name="a", value=0.1, threshold=0.5))
+        emit(Measurement(name="b", value=0.2, threshold=0.5))
+        emit(Measurement(name="c", value=0.9, threshold=0.5))
 
 def test_collect():
     with collect() as found:
-        emit(Measurement(name="hidden", value=0.1, bound=0.5))
+        emit(Measurement(name="hidden", value=0.1, threshold=0.5))
     assert found[0].status == "failed"
 
 def test_unscored():

@@ -138,7 +138,7 @@ class Mine:
     def search(self, query, k=None):
         return Hits((Hit(id="mine", text=query, score=1.0),)[:k], query=query)
 class Own:
-    version, name, default_bound, cacheable = "own/1", "own", 0.1, True
+    version, name, default_threshold, cacheable = "own/1", "own", 0.1, True
     def embed(self, texts):
         rows = np.array([[len(text), 1] for text in texts], dtype=np.float32)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -196,12 +196,12 @@ def test_phases(resource, n):
     emit(Measurement(name="call", value=n / 4, label="x", detail={"actual": "text"}))
 def test_soft():
     with soft():
-        emit(Measurement(name="a", value=0.1, bound=0.5))
-        emit(Measurement(name="b", value=0.2, bound=0.5))
-        emit(Measurement(name="c", value=0.9, bound=0.5))
+        emit(Measurement(name="a", value=0.1, threshold=0.5))
+        emit(Measurement(name="b", value=0.2, threshold=0.5))
+        emit(Measurement(name="c", value=0.9, threshold=0.5))
 def test_collect():
     with collect():
-        emit(Measurement(name="hidden", value=0.1, bound=0.5))
+        emit(Measurement(name="hidden", value=0.1, threshold=0.5))
 def test_unscored():
     emit(Measurement(name="judge.x", error="no verdict after 2 tries"))
 def test_nothing():

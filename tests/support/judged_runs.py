@@ -14,7 +14,7 @@ def verdict(
     score: float | None,
     *,
     answer: str | None = "please wait",
-    bound: float | None = 7.0,
+    threshold: float | None = 7.0,
     name: str = "quality",
     low: float = 1.0,
     high: float = 10.0,
@@ -26,13 +26,13 @@ def verdict(
     """A judgement as `assert_judge_score` records it, of version 1."""
     said: dict[str, Json] = {
         "name": name, "model": "stub-1", "score": score, "low": low, "high": high, "reason": "as it says", "dimensions": {},
-        "raw": "", "error": "" if score is not None else error, "prescreened": False, "bound": bound, **(told or {}),
+        "raw": "", "error": "" if score is not None else error, "prescreened": False, "threshold": threshold, **(told or {}),
     }  # fmt: skip
     return Measurement(
         name=f"judge.{name}",
         value=None if score is None else (score - low) / (high - low),
         error=error if score is None else "",
-        bound=None if bound is None or score is None else (bound - low) / (high - low),
+        threshold=None if threshold is None or score is None else (threshold - low) / (high - low),
         version="1",
         label=label,
         detail={"actual": answer, "expected": "", "question": "how long?", "judge": said, **detail},

@@ -43,7 +43,9 @@ EXAMPLES = {
     "prompt": Example("greet=v1", ["greet=v1"], "greet=v2", "greet", "NAME=VERSION"),
     "report": Example("out.json", ["out.json"], "other.html", "report.pdf", ".html or .json"),
     "embedder": Example("hashing", "hashing", "minilm", 3, "a text"),
-    "semantic_threshold": Example("/bounds/a.json", "/bounds/a.json", "/bounds/b.json", 3, "a text"),
+    "semantic_threshold": Example(
+        "/thresholds/a.json", "/thresholds/a.json", "/thresholds/b.json", 3, "a text"
+    ),
     "vector_cache": Example("/vectors", "/vectors", "/others", 3, "a text"),
     "judge_records": Example("/judges", "/judges", "/others", 3, "a text"),
     "prompts_dir": Example("texts", "texts", "others", 3, "a text"),

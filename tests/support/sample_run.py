@@ -42,9 +42,9 @@ def everywhere(text: str) -> Run:
         "score": 3, "low": 1, "high": 10, "reason": text, "raw": text, "error": text, "dimensions": {names: 3, "tone": text}
     }  # fmt: skip
     found = (
-        Measurement(name=names, value=0.25, bound=0.5, label=text, reason=text, version=text, samples=(0.2, 0.3),
+        Measurement(name=names, value=0.25, threshold=0.5, label=text, reason=text, version=text, samples=(0.2, 0.3),
             detail={"actual": text, "expected": [text], "evidence": [[text, text]], names: {names: text}}),
-        Measurement(name=f"judge.{text}", value=2 / 9, bound=0.5, reason=text, detail={"judge": judge, "actual": text, "suspect": [text],
+        Measurement(name=f"judge.{text}", value=2 / 9, threshold=0.5, reason=text, detail={"judge": judge, "actual": text, "suspect": [text],
             "review": {"confidence": 0.25, "least": 0.5, "undecided": 7}}),
         Measurement(name="judge.quality", error=names, detail={"judge": judge}),
     )  # fmt: skip
@@ -133,9 +133,9 @@ def _answer(
         duration_s=0.05,
         message=f"similarity.cosine {similarity:.2f} < 0.75\n  nearest   {answer}\n" if failed else "",
         measurements=(
-            Measurement(name="similarity.cosine", value=similarity, bound=0.75, version="tfidf-1",
+            Measurement(name="similarity.cosine", value=similarity, threshold=0.75, version="tfidf-1",
                 detail={"actual": answer, "expected": reference, "evidence": [["nearest", answer]] if failed else []}),
-            Measurement(name="judge.quality", value=(score - 1) / 9, bound=None if flag else 2 / 3, version="quality-1", reason=reason,
+            Measurement(name="judge.quality", value=(score - 1) / 9, threshold=None if flag else 2 / 3, version="quality-1", reason=reason,
                 detail={"actual": answer, **flag, "judge": {"score": score, "low": 1, "high": 10, "reason": reason,
                     "dimensions": {"accuracy": score, "fluency": 9}, "raw": f'{{"reason": "{reason}", "score": {score}}}'}}),
         ),
@@ -161,8 +161,8 @@ def _search() -> TestRecord:
         nodeid="tests/test_handbook.py::test_search[late-return]",
         duration_s=0.004,
         measurements=(
-            Measurement(name="retrieval.ndcg", value=0.92, bound=0.6, detail={"k": 5, "ranked": ["handbook/4.md", "handbook/1.md"]}),
-            Measurement(name="retrieval.latency", value=0.0059, unit="s", better="lower", bound=0.05),
+            Measurement(name="retrieval.ndcg", value=0.92, threshold=0.6, detail={"k": 5, "ranked": ["handbook/4.md", "handbook/1.md"]}),
+            Measurement(name="retrieval.latency", value=0.0059, unit="s", better="lower", threshold=0.05),
             Measurement(name="retrieval.recall", value=1.0, samples=(1.0, 1.0)),
         ),
         facts={"retriever": {"name": "handbook", "k": 5, "documents": 64, "fingerprint": "c0ffee"}},
@@ -177,10 +177,10 @@ def _order() -> TestRecord:
         duration_s=0.02,
         message='schema.valid 0.60 < 1.00\n  $.qty   expected integer, got "two"',
         measurements=(
-            Measurement(name="schema.valid", value=0.6, bound=1.0, reason="2 of 5 fields are wrong",
+            Measurement(name="schema.valid", value=0.6, threshold=1.0, reason="2 of 5 fields are wrong",
                 detail={"actual": order, "schema": {"type": "object"}, "evidence": [["$.qty", 'expected integer, got "two"']]}),
-            Measurement(name="budget.tokens", value=366, unit="tokens", better="lower", bound=500),
-            Measurement(name="budget.cost", value=0.0017, unit="USD", better="lower", bound=0.01),
+            Measurement(name="budget.tokens", value=366, unit="tokens", better="lower", threshold=500),
+            Measurement(name="budget.cost", value=0.0017, unit="USD", better="lower", threshold=0.01),
         ),
         calls=(
             Call(provider="anthropic", endpoint="messages", model="claude-sonnet-4-5", messages=(Message("user", "Extract the order."),),
@@ -216,10 +216,10 @@ def _judged() -> list[TestRecord]:
 
 
 def _others() -> list[TestRecord]:
-    exact = Measurement(name="text.exact", value=0.0, bound=1.0, detail={"actual": "2", "expected": "3"})
+    exact = Measurement(name="text.exact", value=0.0, threshold=1.0, detail={"actual": "2", "expected": "3"})
     return [
         TestRecord(nodeid="tests/test_others.py::test_gap", outcome="xfailed", message="cannot count yet", measurements=(exact,)),
-        TestRecord(nodeid="tests/test_others.py::test_fixed", outcome="xpassed", measurements=(Measurement(name="text.exact", value=1.0, bound=1.0),)),
+        TestRecord(nodeid="tests/test_others.py::test_fixed", outcome="xpassed", measurements=(Measurement(name="text.exact", value=1.0, threshold=1.0),)),
         TestRecord(nodeid="tests/test_others.py::test_pair", outcome="skipped", message="needs a judge: run with --llm-judge"),
     ]  # fmt: skip
 
@@ -247,11 +247,11 @@ def _candidate(
 ) -> TestRecord:
     said: Json = {"score": score, "low": 1, "high": 10, "raw": "", "dimensions": {}, "name": "quality"}
     verdict = Measurement(
-        name="judge.quality", value=None if score is None else (score - 1) / 9, bound=None if score is None else 2 / 3,
+        name="judge.quality", value=None if score is None else (score - 1) / 9, threshold=None if score is None else 2 / 3,
         error="no verdict after 2 tries" if score is None else "", version="quality-1", detail={"actual": answer, "judge": said},
     )  # fmt: skip
     length = Measurement(
-        name="text.words", value=float(len(answer.split())), unit="count", better="lower", bound=8
+        name="text.words", value=float(len(answer.split())), unit="count", better="lower", threshold=8
     )
     return TestRecord(
         nodeid=f"tests/test_refunds.py::test_models[{model}-{case}]",

@@ -63,7 +63,7 @@ def test_good_chunks_pass_and_everything_is_recorded() -> None:
     assert all(one.status == "passed" for one in found if one.name.removeprefix("chunks.") not in recorded)
 
 
-def test_one_failure_names_every_bound_that_is_missed() -> None:
+def test_one_failure_names_every_threshold_that_is_missed() -> None:
     chunks = [CHUNKS[0], CHUNKS[1][:20], CHUNKS[3], CHUNKS[3] + " See page 9"]
     with pytest.raises(MeasurementFailed) as caught:
         assert_chunks(chunks, source=SOURCE)
@@ -94,7 +94,7 @@ def test_a_single_failure_has_a_text_of_its_own(
     ]
 
 
-def test_bounds_allow_and_none_only_records() -> None:
+def test_thresholds_allow_and_none_only_records() -> None:
     assert values(assert_chunks(CHUNKS[:-1], source=SOURCE, at_most_lost=0.4))["lost"] > 0.3
     found = {one.name: one for one in assert_chunks([], source=SOURCE, at_most_lost=None)}
     assert (found["chunks.lost"].value, found["chunks.lost"].status) == (1.0, "recorded")
@@ -175,7 +175,7 @@ def test_arguments_that_cannot_be_meant(arguments: dict[str, Any]) -> None:
         assert_chunks(CHUNKS, **{"source": SOURCE, **arguments})
 
 
-def test_a_misspelt_bound_is_named() -> None:
+def test_a_misspelt_threshold_is_named() -> None:
     with pytest.raises(UnknownName, check=check_message):
         assert_chunks(CHUNKS, source=SOURCE, at_most_losst=0)  # type: ignore[call-arg]
 
@@ -302,10 +302,10 @@ def test_cases_that_cannot_be_used(cases: Any, error: type[Exception]) -> None:
         assert_span_recall(["a"], cases, at_least=1, source=TEXT)
 
 
-@pytest.mark.parametrize("bound", [1.5, -0.1, True, "1", float("nan")])
-def test_a_bound_of_the_recall_is_a_share(bound: Any) -> None:
+@pytest.mark.parametrize("threshold", [1.5, -0.1, True, "1", float("nan")])
+def test_a_threshold_of_the_recall_is_a_share(threshold: Any) -> None:
     with pytest.raises(UsageError, check=check_message):
-        assert_span_recall(["a"], {"q": "a"}, at_least=bound)
+        assert_span_recall(["a"], {"q": "a"}, at_least=threshold)
 
 
 # --- assert_clean_text
@@ -335,7 +335,7 @@ def test_several_kinds_of_dirt_are_one_failure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "bounds"),
+    ("texts", "thresholds"),
     [
         ([], {}),
         (5, {}),
@@ -344,12 +344,12 @@ def test_several_kinds_of_dirt_are_one_failure() -> None:
         (["a"], {"at_most_htm": 0}),
     ],
 )
-def test_arguments_of_clean_that_cannot_be_meant(texts: Any, bounds: dict[str, Any]) -> None:
+def test_arguments_of_clean_that_cannot_be_meant(texts: Any, thresholds: dict[str, Any]) -> None:
     with pytest.raises(UsageError, check=check_message):
-        assert_clean_text(texts, **bounds)
+        assert_clean_text(texts, **thresholds)
 
 
-def test_bounds_may_be_numbers_of_numpy() -> None:
+def test_thresholds_may_be_numbers_of_numpy() -> None:
     share: Any = np.float32(0.25)
     most: Any = np.int64(10)
     found = {
@@ -358,7 +358,7 @@ def test_bounds_may_be_numbers_of_numpy() -> None:
             ["One. ", "Two."], source="One. Two.", at_most_lost=share, at_most_chars=most
         )
     }
-    assert (found["chunks.lost"].bound, found["chunks.size"].value) == (0.25, 0)
-    assert assert_span_recall(["a"], {"q": "a"}, at_least=share).bound == 0.25
+    assert (found["chunks.lost"].threshold, found["chunks.size"].value) == (0.25, 0)
+    assert assert_span_recall(["a"], {"q": "a"}, at_least=share).threshold == 0.25
     with pytest.raises(UsageError, check=check_message):
         assert_chunks(["a"], source="a", at_most_chars=cast("Any", np.float64(2.5)))

@@ -62,7 +62,7 @@ def test_a_question_of_small_words_and_one_of_none() -> None:
         assert_context_relevance("?!", CONTEXTS, at_least=0.5)
 
 
-def test_the_bound_has_to_be_named() -> None:
+def test_the_threshold_has_to_be_named() -> None:
     with pytest.raises(TypeError, match="at_least"):
         assert_context_relevance(QUESTION, CONTEXTS)  # type: ignore[call-arg]
 

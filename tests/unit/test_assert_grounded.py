@@ -30,7 +30,7 @@ CONTEXTS = [
 def test_an_answer_from_its_contexts_passes() -> None:
     answer = "Hello! A refund takes 5 days. On weekdays we ship to Norway. Can I help with anything else?"
     measurement = assert_grounded(answer, CONTEXTS)
-    assert (measurement.name, measurement.value, measurement.bound) == ("grounding.supported", 1.0, 1.0)
+    assert (measurement.name, measurement.value, measurement.threshold) == ("grounding.supported", 1.0, 1.0)
     assert (measurement.status, measurement.version) == ("passed", f"1/checks/{VERSION}/tfidf/1")
     assert measurement.reason == "2 of 2 claims supported; 2 sentences left out"
     assert measurement.detail["left out"] == ["Hello!", "Can I help with anything else?"]
@@ -253,7 +253,8 @@ def test_a_book_as_context_and_a_long_answer_end() -> None:
 
 def accuracy(sources: tuple[Source, ...], embedder: Any) -> float:
     right = [
-        ground([claim], contexts, embedder=embedder, bound=embedder.default_bound)[0].supported is verdict
+        ground([claim], contexts, embedder=embedder, threshold=embedder.default_threshold)[0].supported
+        is verdict
         for contexts, claim, verdict in claims(sources)
     ]
     return sum(right) / len(right)

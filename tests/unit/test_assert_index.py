@@ -52,11 +52,11 @@ def test_each_kind_of_failure_names_its_documents(well_formed: Callable[[BaseExc
     assert well_formed(caught.value)[0] == "index.missing 1 > 0"
 
 
-def test_bounds_say_how_many_are_fine_and_none_records() -> None:
+def test_thresholds_say_how_many_are_fine_and_none_records() -> None:
     index = {"b": "old", "gone": "x"}
     source = {"a": "x", "b": "new", "c": "x"}
     found = assert_index_fresh(index, source, at_most_missing=2, at_most_outdated=None, at_most_orphaned=1)
-    assert [(one.value, one.bound, one.status) for one in found] == [
+    assert [(one.value, one.threshold, one.status) for one in found] == [
         (2.0, 2.0, "passed"),
         (1.0, None, "recorded"),
         (1.0, 1.0, "passed"),
@@ -122,7 +122,7 @@ def test_the_clock_of_the_machine_is_the_default() -> None:
         {"at_most_age_s": "1 h"},
     ],
 )
-def test_bounds_that_are_none(options: dict[str, Any]) -> None:
+def test_thresholds_that_are_none(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, check=check_message):
         assert_index_fresh({"a": "x"}, {"a": "x"}, **options)
 
@@ -287,13 +287,13 @@ def test_all_are_recorded_once() -> None:
     ]
 
 
-def test_bounds_may_be_numbers_of_numpy() -> None:
+def test_thresholds_may_be_numbers_of_numpy() -> None:
     at_most: Any = np.int64(0)
     missing, *_ = assert_index_fresh({"a": "x"}, {"a": "x"}, at_most_missing=at_most)
-    assert (missing.bound, missing.status) == (0.0, "passed")
+    assert (missing.threshold, missing.status) == (0.0, "passed")
     limit: Any = np.float32(5)
     found = assert_search_latency(Fixed(), ["q"], at_most_s=limit, quantile=cast("Any", np.float64(0.5)))
-    assert (found.bound, found.value, found.status) == (5.0, 0.25, "passed")
+    assert (found.threshold, found.value, found.status) == (5.0, 0.25, "passed")
 
 
 class Fixed:

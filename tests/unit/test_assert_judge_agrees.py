@@ -72,15 +72,19 @@ def test_a_good_judge_passes_and_all_of_it_is_measured() -> None:
         kappa = assert_judge_agrees(judge, rows, at_least_tnr=0.7, at_least_tpr=0.8, label="de")
     named = {one.name.removeprefix("judge.scripted."): one for one in found}
     assert kappa is named["kappa"]
-    assert (kappa.bound, kappa.status) == (0.6, "passed")
+    assert (kappa.threshold, kappa.status) == (0.6, "passed")
     assert kappa.value == pytest.approx(0.7916667)
     assert {(one.version, one.label) for one in found} == {("scripted/1", "de")}
-    assert [name for name, one in named.items() if one.bound is None] == [
+    assert [name for name, one in named.items() if one.threshold is None] == [
         "tnr", "tpr", "precision", "agreement", "unscored",
     ]  # fmt: skip
     assert named["tnr"].value == 0.875
     assert named["unscored"].better == "lower"
-    assert (named["kappa_lower"].bound, named["tnr_lower"].bound, named["tpr_lower"].bound) == (0.4, 0.7, 0.8)
+    assert (named["kappa_lower"].threshold, named["tnr_lower"].threshold, named["tpr_lower"].threshold) == (
+        0.4,
+        0.7,
+        0.8,
+    )
     assert named["kappa_lower"].value == pytest.approx(0.69, abs=0.02)
     check_message(kappa.reason)
     assert kappa.detail["table"] == [[35, 5], [5, 55]]

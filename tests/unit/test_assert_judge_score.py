@@ -61,7 +61,7 @@ def judged(*args: Any, **options: Any) -> tuple[dict[str, Measurement], Mapping[
     return {one.name: one for one in found}, found[-1].detail.get("judge", {})  # type: ignore[return-value]
 
 
-def test_score_and_bound_are_kept_from_0_to_1_and_on_the_judges_scale() -> None:
+def test_score_and_threshold_are_kept_from_0_to_1_and_on_the_judges_scale() -> None:
     judge = scoring(4, 9, 8)
     found = assert_judge_score("An answer", judge=judge, question="Q?", reference="R.", label="de")
     assert (found.name, found.status, found.label, found.version) == (
@@ -70,7 +70,7 @@ def test_score_and_bound_are_kept_from_0_to_1_and_on_the_judges_scale() -> None:
         "de",
         judge.version,
     )
-    assert found.value == found.bound == pytest.approx(6 / 9)
+    assert found.value == found.threshold == pytest.approx(6 / 9)
     assert (found.detail["actual"], found.detail["expected"], found.detail["question"]) == (
         "An answer",
         "R.",
@@ -85,7 +85,7 @@ def test_score_and_bound_are_kept_from_0_to_1_and_on_the_judges_scale() -> None:
         "score": 7.0,
         "low": 1.0,
         "high": 10.0,
-        "bound": 7.0,
+        "threshold": 7.0,
         "reason": "because",
         "dimensions": {"accuracy": 4.0, "fluency": 9.0, "relevance": 8.0},
         "error": "",
@@ -94,7 +94,7 @@ def test_score_and_bound_are_kept_from_0_to_1_and_on_the_judges_scale() -> None:
     }
 
 
-def test_a_bound_of_the_test_is_not_told_as_the_judges_own() -> None:
+def test_a_threshold_of_the_test_is_not_told_as_the_judges_own() -> None:
     found = assert_judge_score("An answer", judge=scoring(4, 9, 8), at_least=7)
     assert "default" not in found.detail["judge"]  # type: ignore[operator]
 
@@ -131,7 +131,7 @@ def test_a_label_stands_in_the_verdict() -> None:
         assert_judge_score("x", judge=scoring(1, 1, 1), label="de")
 
 
-def test_score_and_bound_are_told_apart() -> None:
+def test_score_and_threshold_are_told_apart() -> None:
     with pytest.raises(MeasurementFailed, match=r"^judge Fixed 6\.996 < 7 "):
         assert_judge_score("x", judge=Fixed(Verdict(score=6.996)), at_least=7)
 
@@ -158,7 +158,7 @@ def test_an_unreadable_verdict_is_an_error_and_keeps_the_replies() -> None:
     check_message(lines[0])
     assert lines[1] == '  reply   "try 1: no idea\\n\\ntry 2: still\\nnone"'
     measurement = caught.value.measurement
-    assert (measurement.status, measurement.value, measurement.bound) == ("errored", None, None)
+    assert (measurement.status, measurement.value, measurement.threshold) == ("errored", None, None)
     told = measurement.detail["judge"]
     assert isinstance(told, dict)
     assert (told["score"], told["raw"]) == (None, "try 1: no idea\n\ntry 2: still\nnone")
@@ -255,26 +255,26 @@ def test_an_answer_that_is_no_text_cannot_be_scored(answer: Any) -> None:
         assert_judge_score(answer, judge=quality(ScriptedModel([])))
 
 
-@pytest.mark.parametrize("bound", [0.7, 0, 11])
-def test_a_bound_off_the_scale_is_refused_before_anything_is_paid(bound: float) -> None:
+@pytest.mark.parametrize("threshold", [0.7, 0, 11])
+def test_a_threshold_off_the_scale_is_refused_before_anything_is_paid(threshold: float) -> None:
     model = ScriptedModel([])
     with pytest.raises(UsageError, check=check_message):
-        assert_judge_score("An answer", judge=quality(model), at_least=bound)
+        assert_judge_score("An answer", judge=quality(model), at_least=threshold)
     assert model.asked == []
 
 
-def test_a_bound_off_the_scale_of_a_judge_that_tells_it_only_in_its_verdict() -> None:
+def test_a_threshold_off_the_scale_of_a_judge_that_tells_it_only_in_its_verdict() -> None:
     with pytest.raises(UsageError, check=check_message):
         assert_judge_score("An answer", judge=Fixed(Verdict(score=1, low=0, high=1)), at_least=7)
 
 
-@pytest.mark.parametrize("bound", ["7", True, float("nan"), [7]])
-def test_a_bound_that_is_no_number_is_refused(bound: Any) -> None:
+@pytest.mark.parametrize("threshold", ["7", True, float("nan"), [7]])
+def test_a_threshold_that_is_no_number_is_refused(threshold: Any) -> None:
     with pytest.raises(UsageError, check=check_message):
-        assert_judge_score("An answer", judge=scoring(7, 7, 7), at_least=bound)
+        assert_judge_score("An answer", judge=scoring(7, 7, 7), at_least=threshold)
 
 
-def test_a_judge_without_pass_at_needs_a_bound() -> None:
+def test_a_judge_without_pass_at_needs_a_threshold() -> None:
     with pytest.raises(UsageError, check=check_message):
         assert_judge_score("An answer", judge=Fixed(Verdict(score=7)))
 

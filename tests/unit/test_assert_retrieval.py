@@ -26,7 +26,7 @@ def hits(*ids: str, text: str = "") -> Hits:
 
 def test_a_good_search_passes() -> None:
     measurement = assert_retrieval(hits("a", "b", "c"), ["c"], at_least=1.0)
-    assert (measurement.name, measurement.value, measurement.bound) == ("retrieval.recall@5", 1.0, 1.0)
+    assert (measurement.name, measurement.value, measurement.threshold) == ("retrieval.recall@5", 1.0, 1.0)
     assert (measurement.unit, measurement.better, measurement.status) == ("1", "higher", "passed")
     check_message(measurement.reason)
 
@@ -52,7 +52,7 @@ def test_the_metric_by_its_name(metric: str, name: str, value: float) -> None:
     assert measurement.status == "recorded"
 
 
-def test_the_bound_has_to_be_named() -> None:
+def test_the_threshold_has_to_be_named() -> None:
     with pytest.raises(TypeError, match="at_least"):
         assert_retrieval(["a"], ["a"])  # type: ignore[call-arg]
 
@@ -135,10 +135,10 @@ def test_a_metric_that_is_none(metric: str, error: type[Exception]) -> None:
         assert_retrieval(["a"], ["a"], metric=metric, at_least=1)
 
 
-@pytest.mark.parametrize("bound", [80, -0.1, float("nan"), float("inf"), True, "0.5"])
-def test_a_bound_that_no_search_can_meet_is_refused(bound: float) -> None:
+@pytest.mark.parametrize("threshold", [80, -0.1, float("nan"), float("inf"), True, "0.5"])
+def test_a_threshold_that_no_search_can_meet_is_refused(threshold: float) -> None:
     with pytest.raises(UsageError, check=check_message):
-        assert_retrieval(["a"], ["a"], at_least=bound)
+        assert_retrieval(["a"], ["a"], at_least=threshold)
 
 
 @pytest.mark.parametrize(

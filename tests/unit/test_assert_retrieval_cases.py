@@ -297,7 +297,7 @@ def test_many_queries_stay_a_short_text_and_a_bounded_detail() -> None:
     assert len(worst) == 20
 
 
-def test_it_is_recorded_without_a_bound(retriever: InMemoryRetriever) -> None:
+def test_it_is_recorded_without_a_threshold(retriever: InMemoryRetriever) -> None:
     with collect() as measurements:
         assert_retrieval(retriever, CASES, metric="hit_rate@1", at_least=None)
     assert [(one.name, one.status, one.value) for one in measurements] == [

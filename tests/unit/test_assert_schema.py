@@ -56,7 +56,7 @@ def span(found: Measurement) -> tuple[int, int]:
 def test_an_answer_that_fits(actual: object) -> None:
     found = assert_schema(actual, ORDER)
     assert (found.name, found.label, found.status) == ("schema", "Order", "passed")
-    assert (found.value, found.bound) == (1.0, 1.0)
+    assert (found.value, found.threshold) == (1.0, 1.0)
     assert found.detail["parsed"] == json.loads(GOOD)
     assert found.detail["schema"] == "Order"
     assert "evidence" not in found.detail
@@ -210,14 +210,14 @@ def test_a_broken_schema_is_an_error_of_its_own(schema: object, shown_frames: Li
     assert shown_frames(caught.value) == []
 
 
-def test_the_bound() -> None:
+def test_the_threshold() -> None:
     found = assert_schema(BAD, ORDER, at_least=None)
     assert (found.status, found.value) == ("recorded", 0.0)
     assert found.detail["evidence"]
     assert assert_schema(BAD, ORDER, at_least=0).status == "passed"
-    for bound in (2, "1", True, float("nan")):
+    for threshold in (2, "1", True, float("nan")):
         with pytest.raises(UsageError, check=check_message):
-            assert_schema(GOOD, ORDER, at_least=bound)  # type: ignore[arg-type]
+            assert_schema(GOOD, ORDER, at_least=threshold)  # type: ignore[arg-type]
 
 
 def test_another_engine_gives_the_same_messages() -> None:

@@ -42,7 +42,7 @@ class Tone:
 
 def test_a_metric_of_two_texts() -> None:
     found = assert_score(share, "xxxy", "x", at_least=0.7, label="letters")
-    assert (found.name, found.value, found.bound, found.label) == ("score.share", 0.75, 0.7, "letters")
+    assert (found.name, found.value, found.threshold, found.label) == ("score.share", 0.75, 0.7, "letters")
     assert (found.better, found.unit, found.status) == ("higher", "1", "passed")
     assert found.detail == {"actual": "xxxy", "expected": "x"}
     assert assert_score(token_f1, "the cat sat", "a cat", at_least=None).name == "score.token_f1"
@@ -187,7 +187,7 @@ def test_a_missing_recording_goes_through() -> None:
         {"at_least": 1, "unit": "ms"},
     ],
 )  # fmt: skip
-def test_bounds_and_units_are_checked(how: dict[str, Any], shown_frames: Lines) -> None:
+def test_thresholds_and_units_are_checked(how: dict[str, Any], shown_frames: Lines) -> None:
     with pytest.raises(UsageError, check=check_message) as caught:
         assert_score(share, "a", "b", **how)
     assert shown_frames(caught.value) == []
@@ -226,14 +226,14 @@ def test_what_cannot_be_stored_is_named() -> None:
         check_message(found.detail["actual"])
 
 
-@pytest.mark.parametrize("bound", [np.float32(0.5), np.float64(0.5), np.int64(0), Fraction(1, 2)])
-def test_a_bound_may_be_a_number_of_another_library(bound: Any) -> None:
-    found = assert_score(share, "a", "a", at_least=bound)
-    assert (found.bound, type(found.bound)) == (float(bound), float)
-    assert assert_score(share, "a", "b", at_most=bound).better == "lower"
+@pytest.mark.parametrize("threshold", [np.float32(0.5), np.float64(0.5), np.int64(0), Fraction(1, 2)])
+def test_a_threshold_may_be_a_number_of_another_library(threshold: Any) -> None:
+    found = assert_score(share, "a", "a", at_least=threshold)
+    assert (found.threshold, type(found.threshold)) == (float(threshold), float)
+    assert assert_score(share, "a", "b", at_most=threshold).better == "lower"
 
 
-@pytest.mark.parametrize("bound", [10**400, np.float32("nan"), np.bool_(True), 1j, Decimal(1)])
-def test_what_is_no_finite_number_is_no_bound(bound: Any) -> None:
+@pytest.mark.parametrize("threshold", [10**400, np.float32("nan"), np.bool_(True), 1j, Decimal(1)])
+def test_what_is_no_finite_number_is_no_threshold(threshold: Any) -> None:
     with pytest.raises(UsageError, check=check_message):
-        assert_score(share, "a", "b", at_least=bound)
+        assert_score(share, "a", "b", at_least=threshold)

@@ -46,9 +46,9 @@ def test_the_nearest_reference_counts_and_all_are_embedded_in_one_call() -> None
     assert fake.calls == [["a", "far", "near"]]
 
 
-def test_the_default_bound_is_the_embedders() -> None:
-    assert assert_semantic("a refund", "a refund").bound == 0.45
-    assert assert_semantic("a refund", "a refund", embedder=HashingEmbedder()).bound == 0.6
+def test_the_default_threshold_is_the_embedders() -> None:
+    assert assert_semantic("a refund", "a refund").threshold == 0.45
+    assert assert_semantic("a refund", "a refund", embedder=HashingEmbedder()).threshold == 0.6
     assert assert_semantic("a refund", "a refund", embedder="hashing").version == HashingEmbedder().version
 
 
@@ -88,7 +88,7 @@ def test_without_a_shared_word_the_answer_itself_is_shown() -> None:
     assert "best" not in str(caught.value)
 
 
-def test_score_and_bound_are_told_apart() -> None:
+def test_score_and_threshold_are_told_apart() -> None:
     fake = Fake({"a": [1, 0], "b": [0.7999, 0.6001]})
     with pytest.raises(MeasurementFailed, match=r"semantic 0\.7999 < 0\.8000"):
         assert_semantic("a", "b", at_least=0.8, embedder=fake)
@@ -196,13 +196,13 @@ def test_references_that_are_none_are_the_users_mistake(expected: Any) -> None:
         assert_semantic("cat", expected)
 
 
-@pytest.mark.parametrize("bound", [75, -0.1, float("nan"), True, "high", "0.5"])
-def test_a_bound_outside_0_to_1_is_refused(bound: Any) -> None:
+@pytest.mark.parametrize("threshold", [75, -0.1, float("nan"), True, "high", "0.5"])
+def test_a_threshold_outside_0_to_1_is_refused(threshold: Any) -> None:
     with pytest.raises(UsageError, check=check_message):
-        assert_semantic("cat", "dog", at_least=bound)
+        assert_semantic("cat", "dog", at_least=threshold)
 
 
-def test_an_embedder_without_a_default_needs_a_bound() -> None:
+def test_an_embedder_without_a_default_needs_a_threshold() -> None:
     with pytest.raises(UsageError, check=check_message):
         assert_semantic("cat", "dog", embedder=Fake())
 
@@ -301,7 +301,7 @@ def test_what_the_checks_saw_is_recorded() -> None:
     )
     assert found["semantic"].status == "passed"
     checks = found["semantic.checks"]
-    assert (checks.value, checks.bound, checks.status, checks.version) == (
+    assert (checks.value, checks.threshold, checks.status, checks.version) == (
         0,
         1,
         "failed",
@@ -372,10 +372,10 @@ def test_no_answer_has_nothing_to_check() -> None:
     assert [*measured(None, "30 days")] == ["semantic"]
 
 
-def test_a_bound_that_was_measured_holds_for_its_embedder_only() -> None:
+def test_a_threshold_that_was_measured_holds_for_its_embedder_only() -> None:
     hashing = HashingEmbedder()
     mine = Threshold(value=0.71, embedder="hashing", version=hashing.version)
-    assert assert_semantic("a refund", "a refund", at_least=mine, embedder="hashing").bound == 0.71
+    assert assert_semantic("a refund", "a refund", at_least=mine, embedder="hashing").threshold == 0.71
     with pytest.raises(UsageError, check=check_message):
         assert_semantic("a refund", "a refund", at_least=mine)
 
@@ -388,8 +388,8 @@ def test_the_file_of_the_settings_is_the_default_of_its_embedder(tmp_path: Path)
     mine = recorder.Recorder(settings=Settings(semantic_threshold=str(file)))
     recorder.push(mine)
     try:
-        assert assert_semantic("a refund", "a refund", embedder="hashing").bound == 0.33
-        assert assert_semantic("a refund", "a refund", embedder="tfidf").bound == 0.45
+        assert assert_semantic("a refund", "a refund", embedder="hashing").threshold == 0.33
+        assert assert_semantic("a refund", "a refund", embedder="tfidf").threshold == 0.45
     finally:
         recorder.pop(mine)
 
@@ -427,11 +427,11 @@ def test_alarms_about_foreign_text_start_no_line() -> None:
     assert not any(char in str(caught.value) for char in "\x1b\u202e")
 
 
-def test_numbers_of_numpy_are_bounds_and_an_array_is_none() -> None:
+def test_numbers_of_numpy_are_thresholds_and_an_array_is_none() -> None:
     import numpy as np
 
-    for bound in (np.float32(0.5), np.float64(0.5), np.int64(0)):
-        assert assert_semantic("a refund", "a refund", at_least=cast("Any", bound)).bound == bound
+    for threshold in (np.float32(0.5), np.float64(0.5), np.int64(0)):
+        assert assert_semantic("a refund", "a refund", at_least=cast("Any", threshold)).threshold == threshold
     for wrong in (np.array([0.5, 0.5]), np.float32("nan"), "high", np.float32(1.5)):
         with pytest.raises(UsageError, check=check_message):
             assert_semantic("a refund", "a refund", at_least=cast("Any", wrong))

@@ -76,7 +76,7 @@ every_assertion = pytest.mark.parametrize(
 )
 def test_contains(expected: str | list[str], options: dict[str, Any], value: float) -> None:
     found = assert_contains("Within 30 days, unopened Straße", expected, at_least=None, **options)
-    assert (found.name, found.status, found.bound) == ("text.contains", "recorded", None)
+    assert (found.name, found.status, found.threshold) == ("text.contains", "recorded", None)
     assert found.value == pytest.approx(value)
 
 
@@ -84,7 +84,7 @@ def test_contains_wants_all_unless_told_otherwise() -> None:
     assert assert_contains("a b c", ["a", "b", "c", "d"], at_least=0.75, label="letters").status == "passed"
     with pytest.raises(MeasurementFailed) as caught:
         assert_contains("a b c", ["a", "b", "c", "d"])
-    assert caught.value.measurement.bound == 1.0
+    assert caught.value.measurement.threshold == 1.0
     assert caught.value.measurement.detail["missing"] == ["d"]
     assert caught.value.measurement.detail["expected"] == ["a", "b", "c", "d"]
 
@@ -339,7 +339,7 @@ def test_fuzzy_without_case_and_layout() -> None:
     )
 
 
-def test_fuzzy_has_no_default_bound() -> None:
+def test_fuzzy_has_no_default_threshold() -> None:
     with pytest.raises(TypeError, match="at_least"):
         assert_fuzzy("a", "a")  # type: ignore[call-arg]
 
@@ -445,13 +445,13 @@ def test_what_is_no_text_is_not_scored(assertion: Assertion, actual: object) -> 
 
 @every_assertion
 @pytest.mark.parametrize("at_least", [1.01, -0.1, float("nan"), float("inf"), True, "0.5", [1]])
-def test_a_bound_is_from_0_to_1(assertion: Assertion, at_least: object) -> None:
+def test_a_threshold_is_from_0_to_1(assertion: Assertion, at_least: object) -> None:
     with pytest.raises(UsageError, check=check_message):
         assertion("30 days", at_least=at_least)
 
 
 @every_assertion
-def test_the_bound_decides(assertion: Assertion) -> None:
+def test_the_threshold_decides(assertion: Assertion) -> None:
     assert assertion("30 days", label="x").status == "passed"
     assert assertion("nothing", at_least=0).status == "passed"
     assert assertion("nothing", at_least=None).status == "recorded"

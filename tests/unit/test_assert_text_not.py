@@ -203,5 +203,5 @@ def test_places_in_a_long_text_that_is_changed_are_found_in_one_pass(monkeypatch
 
 
 @pytest.mark.parametrize("at_least", [np.float32(0.5), np.float64(0.5), np.int64(0), Fraction(1, 2)])
-def test_a_bound_may_be_a_number_of_another_library(at_least: Any) -> None:
-    assert assert_not_contains(MAIL, ["hunter2", "secret"], at_least=at_least).bound == float(at_least)
+def test_a_threshold_may_be_a_number_of_another_library(at_least: Any) -> None:
+    assert assert_not_contains(MAIL, ["hunter2", "secret"], at_least=at_least).threshold == float(at_least)

@@ -15,8 +15,8 @@ from pytest_llmops.results.summary import totals
 
 def measured(name: str, status: str) -> Measurement:
     given: dict[str, dict[str, Any]] = {
-        "passed": {"value": 0.9, "bound": 0.8},
-        "failed": {"value": 0.2, "bound": 0.8},
+        "passed": {"value": 0.9, "threshold": 0.8},
+        "failed": {"value": 0.2, "threshold": 0.8},
         "recorded": {"value": 0.2},
         "errored": {"error": "could not be asked"},
     }

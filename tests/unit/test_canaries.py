@@ -105,7 +105,7 @@ def test_the_built_in_set() -> None:
 
 def test_an_honest_judge_is_fit_and_a_yes_man_is_not() -> None:
     fit = probe(Scores(honest))
-    assert (fit.status, fit.withstood, fit.fallen, fit.bound) == ("fit", 1.0, [], 7)
+    assert (fit.status, fit.withstood, fit.fallen, fit.threshold) == ("fit", 1.0, [], 7)
     assert summary(fit) == f"withstands all {len(fit.tried)} canaries"
     unfit = probe(Scores(lambda _: 10))
     assert (unfit.status, unfit.withstood) == ("unfit", 0.0)
@@ -120,7 +120,7 @@ def test_one_canary_is_enough_to_be_unfit() -> None:
 
 
 @pytest.mark.parametrize(("score", "status"), [(5.5, "undecided"), (5.6, "unfit"), (1, "undecided")])
-def test_without_a_bound_of_its_own_the_middle_of_the_scale_decides(score: float, status: str) -> None:
+def test_without_a_threshold_of_its_own_the_middle_of_the_scale_decides(score: float, status: str) -> None:
     assert probe(Scores(lambda _: score, None)).status == status
 
 
@@ -148,7 +148,7 @@ def test_right_answers_without_a_verdict_leave_it_open() -> None:
     assert (found.status, found.controls) == ("undecided", 0)
 
 
-def test_a_score_at_the_bound_passes_as_it_does_in_an_assertion() -> None:
+def test_a_score_at_the_threshold_passes_as_it_does_in_an_assertion() -> None:
     assert probe(Scores(lambda answer: 7 - 1e-12 if answer == ":" else honest(answer))).status == "unfit"
 
 
@@ -256,7 +256,7 @@ def test_what_cannot_be_tried() -> None:
 def test_the_assertion_tells_what_was_passed() -> None:
     with recorder.collect() as found:
         kept = assert_judge_canaries(Scores(honest))
-    assert (kept.name, kept.value, kept.bound, kept.version) == ("judge.own.canaries", 1.0, 1.0, "1")
+    assert (kept.name, kept.value, kept.threshold, kept.version) == ("judge.own.canaries", 1.0, 1.0, "1")
     assert found == [kept]
     with pytest.raises(MeasurementFailed, check=check_message) as caught:
         assert_judge_canaries(Scores(lambda answer: 7 if answer == ":" else honest(answer)))
@@ -264,9 +264,9 @@ def test_the_assertion_tells_what_was_passed() -> None:
     with pytest.raises(MeasurementErrored, check=check_message):
         assert_judge_canaries(Scores(lambda _: 1))
     assert assert_judge_canaries(Scores(lambda _: 10), at_least=None).status == "recorded"
-    for bound in (-0.1, 1.1, True, 100):
+    for threshold in (-0.1, 1.1, True, 100):
         with pytest.raises(UsageError, check=check_message):
-            assert_judge_canaries(Scores(honest), at_least=bound)
+            assert_judge_canaries(Scores(honest), at_least=threshold)
 
 
 def test_after_a_failed_check_no_canary_is_paid() -> None:

@@ -195,10 +195,10 @@ def test_the_assertion_names_what_is_missing(well_formed: Any, alone: None) -> N
         assert_checklist(ANSWER, ITEMS, model=answering("yes", "no"), label="de")
     check_message(well_formed(caught.value)[:4])
     found = caught.value.measurement
-    assert (found.name, found.value, found.bound) == ("judge.checklist", 0.5, 1)
+    assert (found.name, found.value, found.threshold) == ("judge.checklist", 0.5, 1)
 
 
-def test_the_assertion_passes_at_its_bound() -> None:
+def test_the_assertion_passes_at_its_threshold() -> None:
     model = answering("yes", "no")
     assert assert_checklist(ANSWER, ITEMS, model=model, at_least=0.5).status == "passed"
     with recorder.collect() as found:
@@ -218,17 +218,17 @@ def test_the_assertion_passes_at_its_bound() -> None:
 def test_what_could_not_be_judged_is_an_error(answer: Any, model: ScriptedModel, alone: None) -> None:
     with pytest.raises(MeasurementErrored, check=check_message) as caught:
         assert_checklist(answer, ITEMS, model=model)
-    assert (caught.value.measurement.value, caught.value.measurement.bound) == (None, None)
+    assert (caught.value.measurement.value, caught.value.measurement.threshold) == (None, None)
 
 
 def test_items_are_no_measurements_of_their_own_but_details() -> None:
     with recorder.collect() as found:
         assert_judge_score(ANSWER, judge=checklist(ITEMS, answering("yes", "no")))
-    assert [(one.name, one.value, one.bound) for one in found] == [("judge.checklist", 0.5, 1)]
+    assert [(one.name, one.value, one.threshold) for one in found] == [("judge.checklist", 0.5, 1)]
     assert found[0].detail["judge"]["dimensions"] == {ITEMS[0]: 1.0, ITEMS[1]: 0.0}  # type: ignore[call-overload, index]
 
 
-@pytest.mark.parametrize("bound", [1.5, -0.1, float("nan"), True])
-def test_a_bound_that_is_no_share(bound: float) -> None:
+@pytest.mark.parametrize("threshold", [1.5, -0.1, float("nan"), True])
+def test_a_threshold_that_is_no_share(threshold: float) -> None:
     with pytest.raises(UsageError, check=check_message):
-        assert_checklist(ANSWER, ITEMS, model=answering("yes", "no"), at_least=bound)
+        assert_checklist(ANSWER, ITEMS, model=answering("yes", "no"), at_least=threshold)

@@ -16,7 +16,7 @@ RECORD = TestRecord(
     outcome="failed",
     message="said hunter2hunter2 aloud",
     measurements=(
-        Measurement(name="judge.quality", value=0.11111111, bound=0.5, detail={"judge": {"score": 11111111, "reason": "r"}}),
+        Measurement(name="judge.quality", value=0.11111111, threshold=0.5, detail={"judge": {"score": 11111111, "reason": "r"}}),
         Measurement(name="text.contains", value=1.0),
     ),
     calls=(Call(model="m", output="hunter2hunter2"),),

@@ -25,7 +25,7 @@ class Counting:
     """A local embedder that says what it was asked."""
 
     cacheable: Any = True
-    default_bound = 0.5
+    default_threshold = 0.5
     name = "counting: a/b"
 
     def __init__(self, version: str = "counting/1") -> None:
@@ -70,7 +70,11 @@ def test_a_text_is_embedded_once() -> None:
 def test_it_is_the_embedder_in_all_else() -> None:
     inner = Counting()
     embedder: Any = cached(inner)
-    assert (embedder.version, embedder.name, embedder.default_bound) == ("counting/1", "counting: a/b", 0.5)
+    assert (embedder.version, embedder.name, embedder.default_threshold) == (
+        "counting/1",
+        "counting: a/b",
+        0.5,
+    )
     assert not hasattr(embedder, "embed_tokens")
     assert cached(embedder) is embedder
     assert embedder.embed([]).shape == (0, DIM)

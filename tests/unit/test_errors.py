@@ -9,7 +9,7 @@ from support.messages import check_message
 from pytest_llmops import errors
 from pytest_llmops.measurement import Measurement
 
-LOW = Measurement(name="m", value=0.1, bound=0.5)
+LOW = Measurement(name="m", value=0.1, threshold=0.5)
 RAISED: list[BaseException] = [
     errors.LLMOpsError("text"),
     errors.UsageError("text"),

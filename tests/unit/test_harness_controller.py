@@ -552,7 +552,7 @@ def failure(text: str, *, pytrace: bool) -> BaseException:
 
 
 MISSED = CassetteMiss("no recording")
-FAILED = MeasurementFailed("below", [Measurement(name="m", value=0.0, bound=1.0)])
+FAILED = MeasurementFailed("below", [Measurement(name="m", value=0.0, threshold=1.0)])
 
 
 def test_of_another_error_our_frames_alone_are_cut() -> None:

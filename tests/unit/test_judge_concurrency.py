@@ -269,7 +269,7 @@ def test_judges_are_asked_all_the_same_on_request_and_after_a_judge() -> None:
         assert_contains("x", "y")
         assert_judge_score("x", judge=judge)
     with pytest.raises(MeasurementFailed), soft():
-        recorder.emit(Measurement(name="judge.other", value=0.0, bound=1.0))
+        recorder.emit(Measurement(name="judge.other", value=0.0, threshold=1.0))
         assert_judge_score("x", judge=judge)
     assert judge.asked == 2
 

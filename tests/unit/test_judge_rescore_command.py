@@ -1,4 +1,4 @@
-"""``llmops judge rescore``: stored outputs, judged again by a class, a rubric, a model behind a server, or another bound."""
+"""``llmops judge rescore``: stored outputs, judged again by a class, a rubric, a model behind a server, or another threshold."""
 
 from __future__ import annotations
 
@@ -158,9 +158,9 @@ def test_the_same_command_gives_the_same_bytes_whatever_the_threads(command: Com
     assert Path("one.json").read_bytes() == Path("two.json").read_bytes()
 
 
-def test_another_bound_alone_asks_nobody(command: Command) -> None:
-    listed = record("test_list", verdict(1.0, name="checklist", low=0.0, high=1.0, bound=None))
-    small = record("test_small", verdict(0.5, name="share", low=0.0, high=1.0, bound=0.9))
+def test_another_threshold_alone_asks_nobody(command: Command) -> None:
+    listed = record("test_list", verdict(1.0, name="checklist", low=0.0, high=1.0, threshold=None))
+    small = record("test_small", verdict(0.5, name="share", low=0.0, high=1.0, threshold=0.9))
     status, out, err = command([*TWO, listed, small], "--at-least", "3", "--out", "new.json")
     assert (status, err) == (0, "")
     assert "test_a.py::test_b  3  fail -> pass  as it says" in out
@@ -220,8 +220,8 @@ def test_contexts_go_to_judges_that_take_them_and_missing_ones_are_unscored(comm
 def test_a_confidence_that_a_test_asked_for_still_counts(command: Command) -> None:
     flag = {"confidence": 0.2, "least": 0.8, "undecided": 7.0}
     records = [
-        record("test_maybe", verdict(9.0, answer="maybe", bound=None, review=flag)),
-        record("test_sure", verdict(9.0, answer="yes", bound=None, review=flag)),
+        record("test_maybe", verdict(9.0, answer="maybe", threshold=None, review=flag)),
+        record("test_sure", verdict(9.0, answer="yes", threshold=None, review=flag)),
     ]
     status, out, _ = command(records, *by("Sure"), "--out", "new.json")
     assert status == 0
@@ -243,12 +243,14 @@ def test_only_some_outputs(command: Command) -> None:
     assert (status, out[2].split()[0]) == (0, "test_a.py::test_b")
 
 
-def test_a_bound_does_not_follow_an_unscored_verdict_to_a_scale_that_nobody_knows(command: Command) -> None:
-    lost = record("test_lost", verdict(None, name="five", bound=4.0, answer="please wait"))
+def test_a_threshold_does_not_follow_an_unscored_verdict_to_a_scale_that_nobody_knows(
+    command: Command,
+) -> None:
+    lost = record("test_lost", verdict(None, name="five", threshold=4.0, answer="please wait"))
     status, _, err = command([lost], *by("Uncut"))
     assert status == 2
     check_message(err)
-    scored = record("test_fine", verdict(4.0, name="five", high=5.0, bound=4.0, answer="please"))
+    scored = record("test_fine", verdict(4.0, name="five", high=5.0, threshold=4.0, answer="please"))
     assert command([lost, scored], *by("Uncut"))[0] == 0  # on the scale of the others
     assert command([lost], *by("Polite"), "--out", "new.json")[0] == 0
     (made,) = (one for one in read("new.json").records[0].measurements if one.name == "judge.polite")
@@ -256,7 +258,7 @@ def test_a_bound_does_not_follow_an_unscored_verdict_to_a_scale_that_nobody_know
 
 
 def test_a_number_that_no_float_can_be_is_no_score(command: Command) -> None:
-    huge = verdict(9.0, answer="please", told={"score": 10**400, "bound": 10**400, "high": 10**400})
+    huge = verdict(9.0, answer="please", told={"score": 10**400, "threshold": 10**400, "high": 10**400})
     status, _, err = command([record("test_huge", huge)], *by("Polite"), "--at-least", "4")
     assert (status, err) == (0, "")
     assert command([record("test_huge", huge)], "--at-least", "4")[0] == 2

@@ -87,7 +87,7 @@ def test_the_local_model_does_not_agree_with_people(name: str, well_formed: Line
     kappa, lower = figures["kappa"], figures["kappa_lower"]
     assert kappa.value == pytest.approx(cohen_kappa_score(HUMAN, judge))
     assert abs(kappa.value or 0.0) < 0.2
-    assert (kappa.bound, kappa.status, lower.bound, lower.status) == (0.6, "failed", 0.4, "failed")
+    assert (kappa.threshold, kappa.status, lower.threshold, lower.status) == (0.6, "failed", 0.4, "failed")
     assert (lower.value or 0.0) <= (kappa.value or 0.0)
     failed = [not said for said, human in zip(judge, HUMAN, strict=True) if not human]
     passed = [said for said, human in zip(judge, HUMAN, strict=True) if human]

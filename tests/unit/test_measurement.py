@@ -106,7 +106,7 @@ def test_plain_takes_what_the_json_reader_takes() -> None:
         {"name": "m", "value": "1"},
         {"name": "m", "value": float("nan")},
         {"name": "m", "value": 10**400},
-        {"name": "m", "value": 1.0, "bound": float("inf")},
+        {"name": "m", "value": 1.0, "threshold": float("inf")},
         {"name": "m", "value": 1.0, "unit": "ms"},
         {"name": "m", "value": 1.0, "better": "more"},
         {"name": "m", "value": 1.0, "samples": "12"},
@@ -125,7 +125,7 @@ def test_refuses_what_it_cannot_hold(how: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "bound", "better", "status"),
+    ("value", "threshold", "better", "status"),
     [
         (0.5, None, "higher", "recorded"),
         (0.5, 0.5, "higher", "passed"),
@@ -137,25 +137,25 @@ def test_refuses_what_it_cannot_hold(how: dict[str, Any]) -> None:
         (-1.0, 0.0, "higher", "failed"),
     ],
 )
-def test_status(value: float, bound: float | None, better: Any, status: str) -> None:
-    assert Measurement(name="m", value=value, bound=bound, better=better).status == status
+def test_status(value: float, threshold: float | None, better: Any, status: str) -> None:
+    assert Measurement(name="m", value=value, threshold=threshold, better=better).status == status
 
 
 def test_an_error_has_no_value_and_is_never_a_failure() -> None:
-    one = Measurement(name="m", error="no verdict", bound=0.5)
+    one = Measurement(name="m", error="no verdict", threshold=0.5)
     assert one.status == "errored"
-    assert one.to_wire() == {"name": "m", "error": "no verdict", "bound": 0.5}
+    assert one.to_wire() == {"name": "m", "error": "no verdict", "threshold": 0.5}
 
 
 def test_numbers_become_plain_on_entry() -> None:
     how: dict[str, Any] = {"samples": [np.float32(1), 0], "detail": {"n": np.int32(2)}}
-    one = Measurement(name="m", value=np.float64(0.5), bound=1, **how)
-    assert [type(x) for x in (one.value, one.bound, *one.samples, one.detail["n"])] == [float] * 4 + [int]
+    one = Measurement(name="m", value=np.float64(0.5), threshold=1, **how)
+    assert [type(x) for x in (one.value, one.threshold, *one.samples, one.detail["n"])] == [float] * 4 + [int]
 
 
 def test_the_wire_leaves_defaults_out_but_never_a_zero() -> None:
-    one = Measurement(name="m", value=0.0, bound=0.0, samples=(0.0,))
-    assert one.to_wire() == {"name": "m", "value": 0.0, "bound": 0.0, "samples": [0.0]}
+    one = Measurement(name="m", value=0.0, threshold=0.0, samples=(0.0,))
+    assert one.to_wire() == {"name": "m", "value": 0.0, "threshold": 0.0, "samples": [0.0]}
     assert Measurement.from_wire(one.to_wire()) == one
 
 

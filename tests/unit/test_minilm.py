@@ -252,7 +252,7 @@ def test_without_the_tokenizers_it_says_what_to_install(
 STEP = 0.05
 """158 labelled pairs do not support a finer one."""
 MOST = 0.1
-"""Share of the unlike pairs that may reach a built-in bound: checks, not the bound, decide over facts."""
+"""Share of the unlike pairs that may reach a built-in threshold: checks, not the threshold, decide over facts."""
 
 
 @pytest.mark.shared_data
@@ -266,7 +266,7 @@ MOST = 0.1
     ids=lambda one: getattr(one, "name", ""),
 )
 @pytest.mark.slow
-def test_default_bounds_are_those_of_rated_captions(
+def test_default_thresholds_are_those_of_rated_captions(
     shared_data: Path, embedder: Embedder, passes: tuple[int, int]
 ) -> None:
     path = shared_data / "semantic" / "stsb_images_multilingual" / "pairs.jsonl.gz"
@@ -280,6 +280,6 @@ def test_default_bounds_are_those_of_rated_captions(
     same = [one for _, one in rated]
     reached = [classification.at(scores, same, round(STEP * n, 2)) for n in range(1, round(1 / STEP))]
     lowest = next(one for one in reached if one.false_passes <= MOST)
-    assert lowest.at_least == embedder.default_bound  # type: ignore[attr-defined]
+    assert lowest.at_least == embedder.default_threshold  # type: ignore[attr-defined]
     assert (lowest.same, lowest.different) == (75, 83)
     assert (lowest.same_passed, lowest.different_passed) == passes

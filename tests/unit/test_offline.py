@@ -50,7 +50,7 @@ def test_it_compares_spelling_not_meaning(embedder: Offline) -> None:
     right = "You can have your money back within a month."
     wrong = "Refunds do not take 30 days."
     reference = "Refunds take 30 days."
-    assert score(embedder, wrong, reference) > embedder.default_bound > score(embedder, right, reference)
+    assert score(embedder, wrong, reference) > embedder.default_threshold > score(embedder, right, reference)
 
 
 def test_a_text_without_words_is_a_row_of_zeros(embedder: Offline) -> None:

@@ -72,7 +72,7 @@ def test_the_score_is_the_mean_and_the_spread_is_told() -> None:
     assert found.confidence == pytest.approx(1 - (8 / 3) ** 0.5 / 4.5)
 
 
-def test_a_majority_needs_a_bound_and_more_than_half() -> None:
+def test_a_majority_needs_a_threshold_and_more_than_half() -> None:
     assert panel(6, 8).judge("x").majority is False
     assert panel(6, 8, pass_at=6).judge("x").majority is True
     without = Panel([Fixed([6], "a", pass_at=None), Fixed([8], "b", pass_at=None)])
@@ -157,10 +157,10 @@ def test_deviation_is_that_of_a_sample() -> None:
     assert deviation([3]) is None
 
 
-def test_below_the_bound_of_review_a_person_decides(alone: None) -> None:
+def test_below_the_threshold_of_review_a_person_decides(alone: None) -> None:
     torn = panel(1, 9)
     found = assert_judge_score("x", judge=torn, at_least=7, review_below=0.5)
-    assert (found.status, found.bound) == ("recorded", None)
+    assert (found.status, found.threshold) == ("recorded", None)
     flag: Any = found.detail["review"]
     assert flag == {"confidence": pytest.approx(1 - 4 / 4.5), "least": 0.5, "undecided": 7}
     check_message(found.reason)
@@ -205,7 +205,7 @@ def test_noise_is_deviation_and_flips_within_the_answers() -> None:
     """By hand: the variances 0, 2 and 0.25 of three answers; 0, 1 and 0 of one pair fall on different sides."""
     judge = Fixed([8, 8, 6, 8, 3.5, 4.2071067811865475])
     found = noise(judge, ["a", "b", {"id": "third", "answer": "c", "question": "?"}], trials=2)
-    assert (found.judge, found.version, found.trials, found.bound) == ("fixed", "1", 2, 7)
+    assert (found.judge, found.version, found.trials, found.threshold) == ("fixed", "1", 2, 7)
     assert found.sd == pytest.approx(((0 + 2 + 0.25) / 3) ** 0.5)
     assert found.flip_rate == pytest.approx(1 / 3)
     assert found.unscored == 0
@@ -218,7 +218,7 @@ def test_flips_are_unlike_pairs() -> None:
     assert noise(Fixed([6, 8, 8, 8, 8]), ["a"], trials=5).flip_rate == pytest.approx(4 / 10)
     assert noise(Fixed([6, 8], pass_at=None), ["a"], trials=2).flip_rate is None
     assert noise(Fixed([6, 8]), ["a"], trials=2, pass_at=9).flip_rate == 0
-    # A hair below the bound meets it, as in every assertion.
+    # A hair below the threshold meets it, as in every assertion.
     assert noise(Fixed([0.1 + 0.2, 1, 0.3, 0.3 - 1e-12]), ["a"], trials=4, pass_at=0.3).flip_rate == 0
 
 

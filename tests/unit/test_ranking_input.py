@@ -32,11 +32,13 @@ def test_numbers_of_numpy_are_numbers() -> None:
     for relevant in (graded, {"q": graded}):
         hits: Any = ["b", "a"] if relevant is graded else {"q": scored}
         measurement = assert_retrieval(hits, relevant, metric="mrr", at_least=np.float32(0.5))  # type: ignore[arg-type]
-        assert (measurement.value, measurement.bound, type(measurement.bound)) == (0.5, 0.5, float)
+        assert (measurement.value, measurement.threshold, type(measurement.threshold)) == (0.5, 0.5, float)
     # A grade of 0 that is numpy's is none that should be found either.
     assert assert_retrieval(["b", "a"], graded, at_least=None).detail["ranks"] == {"a": 2, "c": None}
-    bound: Any = np.float32(0.5)
-    assert assert_grounded("Refunds take 5 days.", ["Refunds take 5 days."], at_least=bound).bound == 0.5
+    threshold: Any = np.float32(0.5)
+    assert (
+        assert_grounded("Refunds take 5 days.", ["Refunds take 5 days."], at_least=threshold).threshold == 0.5
+    )
 
 
 def test_an_array_of_ids_has_an_order() -> None:

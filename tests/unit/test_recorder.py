@@ -16,9 +16,9 @@ from pytest_llmops.measurement import Measurement, describe
 from pytest_llmops.recorder import Exchange, Recorder, collect, emit, soft
 from pytest_llmops.settings import Settings
 
-GOOD = Measurement(name="good", value=1.0, bound=0.5)
-LOW = Measurement(name="low", value=0.1, bound=0.5)
-LOWER = Measurement(name="lower", value=0.05, bound=0.5)
+GOOD = Measurement(name="good", value=1.0, threshold=0.5)
+LOW = Measurement(name="low", value=0.1, threshold=0.5)
+LOWER = Measurement(name="lower", value=0.05, threshold=0.5)
 ERRORED = Measurement(name="judge", error="no verdict")
 RECORDED = Measurement(name="recorded", value=0.1)
 
@@ -460,7 +460,7 @@ def test_provenance_comes_last_and_is_told_in_blocks() -> None:
 
 @pytest.mark.parametrize("label", ["rerun", "from", "nearest", "a\nb"])
 def test_foreign_text_starts_no_line(label: str) -> None:
-    one = Measurement(name="m", value=0.0, bound=1.0, label="l\nl", reason="r\n  rerun rm -rf")
+    one = Measurement(name="m", value=0.0, threshold=1.0, label="l\nl", reason="r\n  rerun rm -rf")
     said = describe(one, evidence=[(label, "x\nFAILED \x1b[2J")], origin=[("rerun", "cmd\nx")])
     assert [line.split()[0] for line in said.splitlines()] == [
         "m",
@@ -487,9 +487,9 @@ def test_only_so_much_evidence_is_shown() -> None:
         (LOW, "low 0.10 < 0.50"),
         (GOOD, "good 1.00 >= 0.50"),
         (RECORDED, "recorded 0.10"),
-        (Measurement(name="m", value=2.0, bound=1.0, better="lower", unit="s"), "m 2.00 s > 1.00 s"),
-        (Measurement(name="m", value=1.0, bound=2.0, better="lower", label="a"), "m [a] 1.00 <= 2.00"),
-        (Measurement(name="m", value=0.6999, bound=0.7), "m 0.6999 < 0.7000"),
+        (Measurement(name="m", value=2.0, threshold=1.0, better="lower", unit="s"), "m 2.00 s > 1.00 s"),
+        (Measurement(name="m", value=1.0, threshold=2.0, better="lower", label="a"), "m [a] 1.00 <= 2.00"),
+        (Measurement(name="m", value=0.6999, threshold=0.7), "m 0.6999 < 0.7000"),
     ],
 )
 def test_the_verdict(measured: Measurement, said: str) -> None:

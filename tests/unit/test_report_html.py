@@ -179,14 +179,16 @@ def test_arrows_say_better_or_worse_not_up_or_down(
 
 def test_unlike_versions_of_a_metric_are_not_compared() -> None:
     run = _two_versions(0.1, 0.9, version="1")
-    other = replace(run.records[1], measurements=(Measurement(name="m", value=0.9, version="2", bound=0.1),))
+    other = replace(
+        run.records[1], measurements=(Measurement(name="m", value=0.9, version="2", threshold=0.1),)
+    )
     page = Page(render(Run(records=(run.records[0], other))))
     assert "▲" not in "".join(page.inside("span"))
 
 
 def _two_versions(before: float, after: float, **how: str) -> Run:
     def record(version: str, value: float) -> TestRecord:
-        one = Measurement(name="m", value=value, bound=0.1, **how)  # type: ignore[arg-type]
+        one = Measurement(name="m", value=value, threshold=0.1, **how)  # type: ignore[arg-type]
         prompt: Json = {"name": "p", "version": version}
         return TestRecord(nodeid=f"a.py::t[{version}]", measurements=(one,), facts={"prompt": prompt})
 
@@ -198,7 +200,9 @@ def test_a_cell_shows_what_has_no_score_first_then_the_worst() -> None:
         facts: dict[str, Json] = {"prompt": {"name": "p", "version": version}}
         return TestRecord(nodeid=f"a.py::t[{version}]", measurements=measurements, facts=facts)
 
-    best, worst = (Measurement(name="m", value=value, bound=0.1, label=str(value)) for value in (0.91, 0.21))
+    best, worst = (
+        Measurement(name="m", value=value, threshold=0.1, label=str(value)) for value in (0.91, 0.21)
+    )
     errored = Measurement(name="m", error="timeout")
     text = page_of(
         record("v1", best, worst), record("v2", Measurement(name="m", value=0.3), errored), record("v3")
@@ -218,7 +222,7 @@ def test_a_case_that_a_version_did_not_run_is_said_to_be_not_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "bound", "better", "missed"),
+    ("value", "threshold", "better", "missed"),
     [
         (0.65, 0.7, "higher", 1),
         (0.7, 0.7, "higher", 0),
@@ -229,16 +233,16 @@ def test_a_case_that_a_version_did_not_run_is_said_to_be_not_run() -> None:
         (0.0, 0.0, "lower", 0),
     ],
 )
-def test_bars_on_the_wrong_side_of_the_bound_are_marked(
-    value: float, bound: float, better: str, missed: int
+def test_bars_on_the_wrong_side_of_the_threshold_are_marked(
+    value: float, threshold: float, better: str, missed: int
 ) -> None:
-    page = measured(Measurement(name="m", value=value, bound=bound, better=better))  # type: ignore[arg-type]
+    page = measured(Measurement(name="m", value=value, threshold=threshold, better=better))  # type: ignore[arg-type]
     assert page.values("class").count("missed") == missed
-    assert page.values("class").count("bound") == 1
+    assert page.values("class").count("threshold") == 1
 
 
-def test_a_value_just_below_its_bound_is_told_apart_from_it() -> None:
-    text = measured(Measurement(name="m", value=0.69999, bound=0.7)).text
+def test_a_value_just_below_its_threshold_is_told_apart_from_it() -> None:
+    text = measured(Measurement(name="m", value=0.69999, threshold=0.7)).text
     assert "0.69999" in text
     assert "≥ 0.70000" in text
 

@@ -35,7 +35,7 @@ def test_what_is_not_known_is_left_out() -> None:
 
 def test_what_could_not_be_scored_has_an_error_and_no_score() -> None:
     record = TestRecord(
-        nodeid="t", outcome="errored", measurements=(Measurement(name="m", error="no\nverdict", bound=1),)
+        nodeid="t", outcome="errored", measurements=(Measurement(name="m", error="no\nverdict", threshold=1),)
     )
     assert properties(record)[1:] == [("llm.metric.m.error", "no\\nverdict"), ("llm.metric.m.threshold", "1")]
 

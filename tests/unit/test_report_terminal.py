@@ -54,7 +54,7 @@ def test_quiet_gives_one_line_and_very_quiet_none() -> None:
     assert lines(fixed_run(), verbosity=-3) == []
 
 
-def test_a_metric_shows_mean_bound_failures_and_distribution() -> None:
+def test_a_metric_shows_mean_threshold_failures_and_distribution() -> None:
     line = line_with(fixed_run(), "similarity.cosine ")
     assert line.text.split() == ["similarity.cosine", "4", "0.77", "≥", "0.75", "1", "-", "····▄··▄·█"]
     assert line.style == "red"
@@ -63,13 +63,13 @@ def test_a_metric_shows_mean_bound_failures_and_distribution() -> None:
 
 
 def test_what_could_not_be_scored_has_no_mean() -> None:
-    line = line_with(run_of(Measurement(name="m", error="timeout", bound=0.5)), "m ")
+    line = line_with(run_of(Measurement(name="m", error="timeout", threshold=0.5)), "m ")
     assert line.text.split() == ["m", "0", "-", "≥", "0.50", "-", "1", "-"]
     assert line.style == "yellow"
 
 
-def test_bounds_that_differ_are_called_mixed() -> None:
-    run = run_of(Measurement(name="m", value=1, bound=0.5), Measurement(name="m", value=1, bound=0.6))
+def test_thresholds_that_differ_are_called_mixed() -> None:
+    run = run_of(Measurement(name="m", value=1, threshold=0.5), Measurement(name="m", value=1, threshold=0.6))
     assert line_with(run, "m ").text.split()[3] == "mixed"
 
 
@@ -114,7 +114,7 @@ def test_a_version_without_a_metric_shows_a_dash() -> None:
 
 
 def test_deciding_metrics_come_before_those_only_recorded() -> None:
-    measured = (Measurement(name="seen", value=1), Measurement(name="decides", value=1, bound=0.5))
+    measured = (Measurement(name="seen", value=1), Measurement(name="decides", value=1, threshold=0.5))
     records = tuple(
         TestRecord(nodeid=one, facts={"prompt": {"name": "p", "version": one}}, measurements=measured)
         for one in "ab"

@@ -17,14 +17,14 @@ from pytest_llmops.results.rejudging import (
     Judged,
     Output,
     Stamp,
-    bound_of,
     changes,
     lines,
     outputs,
-    rebounded,
     rejudged,
+    replace_threshold,
     score_of,
     summary,
+    threshold_of,
 )
 from pytest_llmops.results.rejudging.judged_outputs import (
     AGREEMENT,
@@ -45,7 +45,7 @@ def child(name: str, value: float = 0.5, label: str = "") -> Measurement:
 
 
 def new(score: float | None, **how: Any) -> Measurement:
-    return verdict(score, name="tone", low=1.0, high=5.0, **{"bound": 4.0, **how})
+    return verdict(score, name="tone", low=1.0, high=5.0, **{"threshold": 4.0, **how})
 
 
 def again(run: Run, *measurements: tuple[Measurement, ...], asked: bool = True) -> Run:
@@ -73,7 +73,7 @@ def test_an_output_is_what_the_judge_was_told() -> None:
         ("a", "b"),
     )
     assert (output.place, output.label, output.judge, output.model) == (1, "de", "quality", "stub-1")
-    assert (output.scale, output.bound) == ((1.0, 10.0), 7.0)
+    assert (output.scale, output.threshold) == ((1.0, 10.0), 7.0)
     assert found.judges == ("quality",)
     assert found.passed_over == {}
 
@@ -83,7 +83,7 @@ def test_what_no_score_judge_can_be_asked_again_is_passed_over_with_its_reason()
     found = outputs(
         run_of(
             record("test_pair", verdict(1.0, name="pairwise", told={"winner": "tie"})),
-            record("test_list", verdict(1.0, name="checklist", low=0.0, high=1.0, bound=None)),
+            record("test_list", verdict(1.0, name="checklist", low=0.0, high=1.0, threshold=None)),
             record("test_kappa", Measurement(name="judge.quality.kappa", value=0.7, detail=kappa), child("judge.quality.tnr")),
             record("test_lost", Measurement(name="judge.quality.kappa", error="no", detail={"errors": {}})),
             record("test_passages", Measurement(name="retrieval.context_relevance", value=1, detail={"judge": {"name": "j"}})),
@@ -139,11 +139,11 @@ def test_the_last_answer_of_a_test_without_a_judge() -> None:
     found = outputs(run, unjudged=True)
     told = [(one.answer, one.question, one.reference, one.place) for one in found.outputs[:2]]
     assert told == [("last", '{"q": "ü"}', "30 days", None), ("an answer", "how long?", "", None)]
-    assert found.outputs[0].bound is None
+    assert found.outputs[0].threshold is None
     assert found.passed_over == {NO_TEXT: 1}
 
 
-# Bounds
+# Thresholds
 
 
 def output_of(one: Measurement | None) -> Output:
@@ -154,15 +154,15 @@ def output_of(one: Measurement | None) -> Output:
     ("old", "how", "expected"),
     [
         (verdict(5.0), {"at_least": 3.0}, 3.0),
-        (verdict(5.0, bound=None), {"at_least": 3.0}, 3.0),
-        (verdict(5.0, bound=None), {}, None),
+        (verdict(5.0, threshold=None), {"at_least": 3.0}, 3.0),
+        (verdict(5.0, threshold=None), {}, None),
         (verdict(5.0), {"scale": (1.0, 10.0)}, 7.0),
         (verdict(5.0), {"scale": None}, 7.0),
         (verdict(5.0), {"pass_at": None}, 7.0),
         (verdict(5.0), {"scale": (1.0, 5.0)}, "default"),
         (verdict(5.0, told={"default": True}), {"scale": (1.0, 10.0)}, "default"),
         (verdict(5.0, told={"default": True}), {"scale": (1.0, 10.0), "pass_at": None}, 7.0),
-        (verdict(5.0, bound=None, review={"confidence": 0.2, "least": 0.8, "undecided": 6.0}), {"scale": (1.0, 10.0)}, 6.0),
+        (verdict(5.0, threshold=None, review={"confidence": 0.2, "least": 0.8, "undecided": 6.0}), {"scale": (1.0, 10.0)}, 6.0),
         (verdict(None), {"scale": (1.0, 10.0)}, "default"),
         (verdict(None), {"scale": None}, "default"),
         (verdict(None), {"usual": (1.0, 10.0)}, 7.0),
@@ -173,27 +173,27 @@ def output_of(one: Measurement | None) -> Output:
         (None, {"at_least": 2.0}, 2.0),
     ],
 )  # fmt: skip
-def test_which_bound_a_new_score_has_to_reach(
+def test_which_threshold_a_new_score_has_to_reach(
     old: Measurement | None, how: dict[str, Any], expected: object
 ) -> None:
     given = {"at_least": None, "pass_at": 4.0, "scale": (1.0, 10.0), **how}
     output = replace(output_of(old), usual=given.pop("usual", None))
-    assert bound_of(output, **given) == expected
+    assert threshold_of(output, **given) == expected
 
 
-def test_a_bound_of_another_scale_needs_a_new_one() -> None:
+def test_a_threshold_of_another_scale_needs_a_new_one() -> None:
     with pytest.raises(
         UsageError,
         check=check_message,
     ):
-        bound_of(output_of(verdict(5.0)), at_least=None, pass_at=None, scale=(1.0, 5.0), judge="tone")
+        threshold_of(output_of(verdict(5.0)), at_least=None, pass_at=None, scale=(1.0, 5.0), judge="tone")
 
 
 @pytest.mark.parametrize("scale", [(1.0, 10.0), None])
-def test_a_bound_of_what_was_never_scored_is_on_no_known_scale(scale: tuple[float, float] | None) -> None:
-    old = output_of(verdict(None, bound=4.0))
+def test_a_threshold_of_what_was_never_scored_is_on_no_known_scale(scale: tuple[float, float] | None) -> None:
+    old = output_of(verdict(None, threshold=4.0))
     with pytest.raises(UsageError, check=check_message):
-        bound_of(old, at_least=None, pass_at=None, scale=scale, judge="tone", version="1")
+        threshold_of(old, at_least=None, pass_at=None, scale=scale, judge="tone", version="1")
 
 
 def test_what_was_never_scored_has_the_scale_of_its_judges_other_scores() -> None:
@@ -209,20 +209,20 @@ def test_what_was_never_scored_has_the_scale_of_its_judges_other_scores() -> Non
     assert outputs(run, text="test_a").outputs[0].scale == (1.0, 5.0)
 
 
-def test_another_bound_changes_the_verdict_alone() -> None:
+def test_another_threshold_changes_the_verdict_alone() -> None:
     old = verdict(6.0, told={"default": True}, evidence=[["answer", "x"]])
-    made = rebounded(output_of(old), 6.0)
+    made = replace_threshold(output_of(old), 6.0)
     assert [old.status, made.status] == ["failed", "passed"]
     assert made.value == old.value
-    assert made.bound == pytest.approx(5 / 9)
+    assert made.threshold == pytest.approx(5 / 9)
     told = made.detail["judge"]
     assert isinstance(told, dict)
-    assert (told["bound"], "default" in told) == (6.0, False)
-    assert rebounded(output_of(verdict(None)), 6.0) == verdict(None)
-    lost = rebounded(replace(output_of(verdict(None)), usual=(1.0, 10.0)), 6.0)
-    assert (lost.status, lost.bound, lost.detail["judge"]["bound"]) == ("errored", None, 6.0)  # type: ignore[index, call-overload]
-    flagged = verdict(6.0, bound=None, review={"confidence": 0.2, "least": 0.8, "undecided": 7.0})
-    kept = rebounded(output_of(flagged), 6.0)
+    assert (told["threshold"], "default" in told) == (6.0, False)
+    assert replace_threshold(output_of(verdict(None)), 6.0) == verdict(None)
+    lost = replace_threshold(replace(output_of(verdict(None)), usual=(1.0, 10.0)), 6.0)
+    assert (lost.status, lost.threshold, lost.detail["judge"]["threshold"]) == ("errored", None, 6.0)  # type: ignore[index, call-overload]
+    flagged = verdict(6.0, threshold=None, review={"confidence": 0.2, "least": 0.8, "undecided": 7.0})
+    kept = replace_threshold(output_of(flagged), 6.0)
     assert (kept.status, kept.detail["review"]) == (
         "recorded",
         {"confidence": 0.2, "least": 0.8, "undecided": 6.0},
@@ -233,9 +233,9 @@ def test_another_bound_changes_the_verdict_alone() -> None:
     "old",
     [verdict(6.0, told={"low": None}), verdict(6.0, told={"high": "10"}), verdict(0.5, low=0.0, high=1.0)],
 )
-def test_a_bound_that_is_not_on_the_stored_scale_is_refused(old: Measurement) -> None:
+def test_a_threshold_that_is_not_on_the_stored_scale_is_refused(old: Measurement) -> None:
     with pytest.raises(UsageError, check=check_message):
-        rebounded(output_of(old), 6.0)
+        replace_threshold(output_of(old), 6.0)
 
 
 # Changes
@@ -256,9 +256,9 @@ def change(old: Measurement | None, now: Measurement, number: int = 0) -> Change
         (verdict(None), new(5.0), ("unscored", "pass"), True, False),
         (verdict(3.0), new(2.0), ("fail", "fail"), True, False),
         (verdict(10.0), new(5.0), ("pass", "pass"), False, False),
-        (verdict(3.0, bound=None), new(2.0), ("recorded", "fail"), True, True),
-        (verdict(3.0, bound=None), new(1.0, bound=None), ("recorded", "recorded"), True, False),
-        (verdict(3.0, bound=None, review={"least": 0.8}), new(5.0), ("undecided", "pass"), True, False),
+        (verdict(3.0, threshold=None), new(2.0), ("recorded", "fail"), True, True),
+        (verdict(3.0, threshold=None), new(1.0, threshold=None), ("recorded", "recorded"), True, False),
+        (verdict(3.0, threshold=None, review={"least": 0.8}), new(5.0), ("undecided", "pass"), True, False),
         (None, new(2.0), ("new", "fail"), True, True),
         (None, new(5.0), ("new", "pass"), True, False),
     ],
@@ -313,7 +313,7 @@ def test_the_same_judge_and_another_model() -> None:
 
 
 def test_a_run_with_new_verdicts_keeps_all_else() -> None:
-    text = Measurement(name="text.exact", value=1.0, bound=1.0)
+    text = Measurement(name="text.exact", value=1.0, threshold=1.0)
     old = verdict(9.0, told={"dimensions": {"tone": 9}})
     before = record("test_a", text, child("judge.quality.tone"), old, child("judge.quality.tone", label="de"),
         calls=[said("x"), said("9", purpose="judge")], facts={"case": {"id": "a"}, "judge": {"name": "quality"}}, duration_s=2.0)  # fmt: skip
@@ -332,7 +332,7 @@ def test_a_run_with_new_verdicts_keeps_all_else() -> None:
     assert Run.from_json(made.to_json()) == made
 
 
-def test_a_run_with_another_bound_keeps_dimensions_calls_and_judge() -> None:
+def test_a_run_with_another_threshold_keeps_dimensions_calls_and_judge() -> None:
     old = verdict(3.0, told={"dimensions": {"tone": 9}})
     run = run_of(
         record(
@@ -343,7 +343,7 @@ def test_a_run_with_another_bound_keeps_dimensions_calls_and_judge() -> None:
             message="judge quality 3 < 7",
         )
     )
-    made = again(run, (rebounded(output_of(old), 3.0),), asked=False)
+    made = again(run, (replace_threshold(output_of(old), 3.0),), asked=False)
     after = first_of(made)
     assert [one.name for one in after.measurements] == ["judge.quality.tone", "judge.quality"]
     assert (after.outcome, after.message, len(after.calls), after.facts) == ("passed", "", 1, {})
@@ -393,7 +393,9 @@ def test_the_outcome_follows_where_measurements_decided_it(
 
 
 def test_another_failed_measurement_keeps_a_test_failed() -> None:
-    exact = Measurement(name="text.exact", value=0.0, bound=1.0, detail={"evidence": [["nearest", "a\nb"]]})
+    exact = Measurement(
+        name="text.exact", value=0.0, threshold=1.0, detail={"evidence": [["nearest", "a\nb"]]}
+    )
     after = first_of(
         again(run_of(record("test_a", exact, verdict(3.0), message="MeasurementFailed: both")), (PASSED,))
     )
@@ -493,9 +495,9 @@ def test_where_nothing_could_have_changed_it_is_said() -> None:
     assert told(change(verdict(9.0), new(5.0)))[-1].startswith("verdicts")
 
 
-def test_another_bound_alone_is_told_as_that() -> None:
+def test_another_threshold_alone_is_told_as_that() -> None:
     one = verdict(6.0)
-    check_message(told(change(one, rebounded(output_of(one), 6.0)), asked=False))
+    check_message(told(change(one, replace_threshold(output_of(one), 6.0)), asked=False))
 
 
 def test_foreign_text_cannot_start_a_line_nor_run_on() -> None:

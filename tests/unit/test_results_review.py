@@ -102,9 +102,9 @@ def test_only_verdicts_on_answers_count() -> None:
         {"review": {"orders": "both"}},
         {"suspect": "all"},
         {"suspect": []},
-        {"said": {"votes": "3", "bound": 5}},
-        {"said": {"votes": [None, 9], "bound": 5}},
-        {"said": {"votes": [1, 9], "bound": 10**400}},
+        {"said": {"votes": "3", "threshold": 5}},
+        {"said": {"votes": [None, 9], "threshold": 5}},
+        {"said": {"votes": [1, 9], "threshold": 10**400}},
     ],
 )
 def test_details_of_another_form_flag_nothing(detail: dict[str, Any]) -> None:

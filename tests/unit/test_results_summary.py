@@ -41,7 +41,7 @@ def test_the_fixed_run() -> None:
     assert (found.tests, found.verdict) == (11, "FAIL")
     assert found.models == ("gpt-5-mini", "claude-sonnet-4-5")
     cosine = found.metrics[0]
-    assert (cosine.name, cosine.n, cosine.failed, cosine.passed, cosine.bound) == (
+    assert (cosine.name, cosine.n, cosine.failed, cosine.passed, cosine.threshold) == (
         "similarity.cosine",
         4,
         1,
@@ -124,10 +124,13 @@ def test_labels_of_one_name_are_added_up_together() -> None:
     assert (found.n, found.mean) == (2, 0.5)
 
 
-def test_a_bound_is_told_only_if_all_agree() -> None:
-    assert metrics(run_of(score(1, bound=0.5), score(1, bound=0.5), score(1)).records)[0].bound == 0.5
-    mixed = metrics(run_of(score(1, bound=0.7), score(1, bound=0.5)).records)[0]
-    assert (mixed.bound, mixed.bounds) == (None, (0.5, 0.7))
+def test_a_threshold_is_told_only_if_all_agree() -> None:
+    assert (
+        metrics(run_of(score(1, threshold=0.5), score(1, threshold=0.5), score(1)).records)[0].threshold
+        == 0.5
+    )
+    mixed = metrics(run_of(score(1, threshold=0.7), score(1, threshold=0.5)).records)[0]
+    assert (mixed.threshold, mixed.thresholds) == (None, (0.5, 0.7))
 
 
 @pytest.mark.parametrize("tenth", range(10))
@@ -295,7 +298,7 @@ def test_amounts(value: float, unit: str, shown: str) -> None:
     assert amount(value, unit) == shown
 
 
-def test_a_value_is_told_apart_from_its_bound() -> None:
+def test_a_value_is_told_apart_from_its_threshold() -> None:
     assert apart(0.74999, 0.75, "1") == ("0.74999", "0.75000")
     assert apart(0.75, 0.75, "1") == ("0.75", "0.75")
     assert apart(0.05001, 0.05, "s") == ("0.05001 s", "0.05 s")

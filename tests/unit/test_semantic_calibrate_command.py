@@ -64,11 +64,11 @@ def write(*rows: object, name: str = "pairs.jsonl") -> str:
     return name
 
 
-def test_a_bound_is_proposed_and_written(run: Run) -> None:
-    status, out, err = run(write(*PAIRS), "--embedder", "hashing", "--out", "bound.json")
+def test_a_threshold_is_proposed_and_written(run: Run) -> None:
+    status, out, err = run(write(*PAIRS), "--embedder", "hashing", "--out", "threshold.json")
     assert (status, err) == (0, [])
     check_message(out[:3])
-    found = Threshold.load("bound.json")
+    found = Threshold.load("threshold.json")
     assert (found.embedder, found.version) == ("hashing", "hashing/1/4096")
     assert found.check(HashingEmbedder()) == found.value
     assert found.facts == {
@@ -82,7 +82,7 @@ def test_a_bound_is_proposed_and_written(run: Run) -> None:
         labelled.read(Path("pairs.jsonl"), same_from=4, different_to=2).items, HashingEmbedder()
     )
     assert max(scores[40:]) < found.value <= min(scores[:40])
-    assert sorted(path.name for path in Path().iterdir()) == ["bound.json", "pairs.jsonl"]
+    assert sorted(path.name for path in Path().iterdir()) == ["pairs.jsonl", "threshold.json"]
 
 
 def test_left_out_the_embedder_is_that_of_the_assertion(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -296,7 +296,7 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 @pytest.mark.shared_data
-def test_the_rule_of_the_built_in_bounds_as_a_command(run: Run, shared_data: Path) -> None:
+def test_the_rule_of_the_built_in_thresholds_as_a_command(run: Run, shared_data: Path) -> None:
     raw = gzip.decompress(
         (shared_data / "semantic" / "stsb_images_multilingual" / "pairs.jsonl.gz").read_bytes()
     )
@@ -308,9 +308,9 @@ def test_the_rule_of_the_built_in_bounds_as_a_command(run: Run, shared_data: Pat
     assert "AUC 0.944, average precision 0.947" in out
     (proposed,) = [line for line in out if line.startswith("at_least=")]
     assert (
-        HashingEmbedder().default_bound - 0.05
+        HashingEmbedder().default_threshold - 0.05
         < float(proposed.split()[0].partition("=")[2])
-        <= HashingEmbedder().default_bound
+        <= HashingEmbedder().default_threshold
     )
 
 

@@ -78,7 +78,7 @@ def test_it_is_known_by_name() -> None:
     found = registry.load("embedder", "sentence-transformers:all-mpnet-base-v2")
     assert found == SentenceTransformersEmbedder("all-mpnet-base-v2")
     assert found.name == "sentence-transformers:all-mpnet-base-v2"
-    assert found.default_bound is None
+    assert found.default_threshold is None
 
 
 @pytest.fixture

@@ -206,9 +206,9 @@ def test_the_table_names_every_option_once() -> None:
 
 
 def test_files_of_the_ini_are_seen_from_the_root(tmp_path: Path) -> None:
-    read = Settings.read(("ini", {"semantic_threshold": " bounds/a.json ", "vector_cache": ".vectors"}))
+    read = Settings.read(("ini", {"semantic_threshold": " thresholds/a.json ", "vector_cache": ".vectors"}))
     anchored = read.anchored(tmp_path)
-    assert Path(anchored.semantic_threshold) == tmp_path / "bounds" / "a.json"
+    assert Path(anchored.semantic_threshold) == tmp_path / "thresholds" / "a.json"
     assert Path(anchored.vector_cache) == tmp_path / ".vectors"
     assert anchored.anchored(Path("elsewhere")) == anchored
     plain = Settings().anchored(tmp_path)

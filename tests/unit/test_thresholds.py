@@ -9,7 +9,7 @@ from support.messages import check_message
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder
-from pytest_llmops.semantics.thresholds import Threshold, default_bound, name_of
+from pytest_llmops.semantics.thresholds import Threshold, default_threshold, name_of
 from pytest_llmops.settings import Settings
 
 HASHING = HashingEmbedder()
@@ -28,7 +28,7 @@ def written(path: Path, **changes: Any) -> Path:
 
 def test_a_file_gives_the_threshold_back(tmp_path: Path) -> None:
     one = made(facts={"same": 40, "auc": 0.9})
-    path = tmp_path / "bound.json"
+    path = tmp_path / "threshold.json"
     path.write_text(one.text(), encoding="utf-8")
     assert Threshold.load(path) == one
     assert Threshold.load(str(path)).path == str(path)
@@ -36,7 +36,7 @@ def test_a_file_gives_the_threshold_back(tmp_path: Path) -> None:
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
-    path = written(tmp_path / "bound.json")
+    path = written(tmp_path / "threshold.json")
     assert Threshold.load(path).value == 0.61
     written(path, at_least=0.555)
     assert Threshold.load(path).value == 0.555
@@ -46,7 +46,7 @@ def test_it_holds_for_one_version_of_one_embedder() -> None:
     assert made().check(HASHING) == 0.61
     assert made(embedder="another name").check(HASHING) == 0.61
     with pytest.raises(UsageError) as caught:
-        made(path="bounds/a.json").check(TfidfEmbedder())
+        made(path="thresholds/a.json").check(TfidfEmbedder())
     check_message(caught.value)
     with pytest.raises(UsageError, check=check_message):
         made().check(HashingEmbedder(dim=64))
@@ -68,7 +68,7 @@ def test_it_holds_for_one_version_of_one_embedder() -> None:
     ],
 )
 def test_a_wrong_file_is_told(tmp_path: Path, changes: dict[str, Any]) -> None:
-    path = written(tmp_path / "bound.json", **changes)
+    path = written(tmp_path / "threshold.json", **changes)
     with pytest.raises(UsageError, check=check_message) as caught:
         Threshold.load(path)
     assert str(caught.value).startswith(f"threshold {path}: ")
@@ -86,7 +86,7 @@ def test_a_wrong_file_is_told(tmp_path: Path, changes: dict[str, Any]) -> None:
     ],
 )
 def test_a_damaged_file_is_told(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "bound.json"
+    path = tmp_path / "threshold.json"
     path.write_bytes(content)
     with pytest.raises(UsageError, check=check_message):
         Threshold.load(path)
@@ -102,35 +102,35 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def test_facts_and_rule_may_be_missing(tmp_path: Path) -> None:
-    found = Threshold.load(written(tmp_path / "bound.json", facts=..., rule=..., of_a_newer_version=1))
+    found = Threshold.load(written(tmp_path / "threshold.json", facts=..., rule=..., of_a_newer_version=1))
     assert (found.facts, found.rule) == ({}, "")
 
 
-class Unbounded:
+class WithoutThreshold:
     version = "1"
 
 
-def test_the_default_bound_is_the_embedders_own() -> None:
-    assert default_bound(HASHING, Settings()) == HASHING.default_bound
-    assert default_bound(Unbounded(), Settings()) is None  # type: ignore[arg-type]
-    assert name_of(Unbounded()) == "Unbounded"
+def test_the_default_threshold_is_the_embedders_own() -> None:
+    assert default_threshold(HASHING, Settings()) == HASHING.default_threshold
+    assert default_threshold(WithoutThreshold(), Settings()) is None  # type: ignore[arg-type]
+    assert name_of(WithoutThreshold()) == "WithoutThreshold"
     assert name_of(HASHING) == "hashing"
 
 
 def test_a_file_of_the_settings_comes_before_it(tmp_path: Path) -> None:
-    settings = Settings(semantic_threshold=str(written(tmp_path / "bound.json")))
-    assert default_bound(HASHING, settings) == 0.61
-    assert default_bound(TfidfEmbedder(), settings) == TfidfEmbedder().default_bound
+    settings = Settings(semantic_threshold=str(written(tmp_path / "threshold.json")))
+    assert default_threshold(HASHING, settings) == 0.61
+    assert default_threshold(TfidfEmbedder(), settings) == TfidfEmbedder().default_threshold
     renamed = Settings(semantic_threshold=str(written(tmp_path / "other.json", embedder="b", at_least=0.3)))
-    assert default_bound(HASHING, renamed) == 0.3
+    assert default_threshold(HASHING, renamed) == 0.3
 
 
-def test_a_file_for_another_version_of_the_embedder_is_no_bound(tmp_path: Path) -> None:
-    settings = Settings(semantic_threshold=str(written(tmp_path / "bound.json")))
+def test_a_file_for_another_version_of_the_embedder_is_no_threshold(tmp_path: Path) -> None:
+    settings = Settings(semantic_threshold=str(written(tmp_path / "threshold.json")))
     with pytest.raises(UsageError, check=check_message):
-        default_bound(HashingEmbedder(dim=64), settings)
+        default_threshold(HashingEmbedder(dim=64), settings)
     with pytest.raises(UsageError, match="no such file"):
-        default_bound(HASHING, Settings(semantic_threshold=str(tmp_path / "absent.json")))
+        default_threshold(HASHING, Settings(semantic_threshold=str(tmp_path / "absent.json")))
 
 
 class Mine:
@@ -143,8 +143,8 @@ def test_the_command_is_told_a_class_that_it_can_import() -> None:
 
 
 def test_a_file_may_name_an_embedder_as_a_hook_does(tmp_path: Path) -> None:
-    path = written(tmp_path / "bound.json", embedder="mine", version="mine/1")
+    path = written(tmp_path / "threshold.json", embedder="mine", version="mine/1")
     settings = Settings(semantic_threshold=str(path))
     with pytest.raises(UsageError, check=check_message):
-        default_bound(Mine(), settings, asked="mine")  # type: ignore[arg-type]
-    assert default_bound(Mine(), settings, asked="another") is None  # type: ignore[arg-type]
+        default_threshold(Mine(), settings, asked="mine")  # type: ignore[arg-type]
+    assert default_threshold(Mine(), settings, asked="another") is None  # type: ignore[arg-type]

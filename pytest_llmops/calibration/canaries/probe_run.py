@@ -52,7 +52,7 @@ class Probe:
 
     Attributes:
         canaries: Fingerprint of the set.
-        bound: From which score on it passes an answer: its own ``pass_at``, else the middle of its scale.
+        threshold: From which score on it passes an answer: its own ``pass_at``, else the middle of its scale.
         stopped: Too many verdicts were missing: the rest was not asked for.
         compares: It is a judge of pairs: a canary falls if it wins against the right answer.
     """
@@ -62,7 +62,7 @@ class Probe:
     model: str = ""
     canaries: str = ""
     compares: bool = False
-    bound: float | None = None
+    threshold: float | None = None
     outcomes: tuple[Outcome, ...] = field(default=())
     stopped: bool = False
 
@@ -159,7 +159,7 @@ def probe(judge: object, given: Sequence[Canary] | None = None) -> Probe:
         model=asked.model or str(getattr(asked.judge, "model_name", "")),
         canaries=set_of(listed),
         compares=_compares(judge),
-        bound=_bound(asked.judge),
+        threshold=_threshold(asked.judge),
         outcomes=tuple(outcomes),
         stopped=stopped,
     )
@@ -169,7 +169,7 @@ def _compares(judge: object) -> bool:
     return callable(getattr(judge, "compare", None)) and not callable(getattr(judge, "judge", None))
 
 
-def _bound(judge: object) -> float | None:
+def _threshold(judge: object) -> float | None:
     return finite(getattr(judge, "pass_at", None))
 
 
@@ -192,10 +192,10 @@ def _judged(asked: Asked, canary: Canary) -> Outcome:
 
 
 def _least(judge: object, verdict: Verdict) -> float:
-    bound = _bound(judge)
+    threshold = _threshold(judge)
     # The very middle is no pass: of a judge that cannot tell, half of the verdicts lie above it.
     slack = TOLERANCE * (verdict.high - verdict.low)
-    return bound - slack if bound is not None else (verdict.low + verdict.high) / 2 + slack
+    return threshold - slack if threshold is not None else (verdict.low + verdict.high) / 2 + slack
 
 
 def _compared(asked: Asked, canary: Canary) -> Outcome:

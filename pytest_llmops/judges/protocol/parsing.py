@@ -73,7 +73,7 @@ class Scale:
         >>> Scale(weights={"accuracy": 3, "fluency": 1}).mean({"accuracy": 4, "fluency": 8})
         5.0
         """
-        # Exactly: a judge's 8, 9 and 4 are a mean of 7, and not a hair less than a bound of 7.
+        # Exactly: a judge's 8, 9 and 4 are a mean of 7, and not a hair less than a threshold of 7.
         total = sum(map(Fraction, self.weights.values()))
         whole = sum(Fraction(scores[name]) * Fraction(weight) for name, weight in self.weights.items())
         mean = float(whole / total)

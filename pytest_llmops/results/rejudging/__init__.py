@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from pytest_llmops.results.rejudging.judged_outputs import Found, Output, outputs
 from pytest_llmops.results.rejudging.rendering import lines
-from pytest_llmops.results.rejudging.rescored_run import Bound, Judged, Stamp, bound_of, rebounded, rejudged
+from pytest_llmops.results.rejudging.rescored_run import (
+    AtLeast,
+    Judged,
+    Stamp,
+    rejudged,
+    replace_threshold,
+    threshold_of,
+)
 from pytest_llmops.results.rejudging.score_changes import Change, Score, Summary, changes, score_of, summary
 
 __all__ = [
-    "Bound",
+    "AtLeast",
     "Change",
     "Found",
     "Judged",
@@ -16,12 +23,12 @@ __all__ = [
     "Score",
     "Stamp",
     "Summary",
-    "bound_of",
     "changes",
     "lines",
     "outputs",
-    "rebounded",
     "rejudged",
+    "replace_threshold",
     "score_of",
     "summary",
+    "threshold_of",
 ]

@@ -78,12 +78,12 @@ class Output:
         return self.usual if number(self.told.get("score")) is None else scale_of(self.told)
 
     @property
-    def bound(self) -> float | None:
-        """The old bound on the old judge's own scale, also one that did not decide; None: there was none."""
+    def threshold(self) -> float | None:
+        """The old threshold on the old judge's own scale, also one that did not decide; None: there was none."""
         review = self.old.detail.get("review") if self.old is not None else None
         if isinstance(review, Mapping) and number(review.get("undecided")) is not None:
             return number(review["undecided"])
-        return number(self.told.get("bound"))
+        return number(self.told.get("threshold"))
 
     @property
     def inputs(self) -> tuple[object, ...]:

@@ -20,7 +20,7 @@ def lines(
     Args:
         found: In the order they are shown.
         total: What they add up to.
-        asked: A judge was asked; otherwise only the bound is another.
+        asked: A judge was asked; otherwise only the threshold is another.
         passed_over: How many measurements could not be judged again, by reason.
     """
     unlike = len(total.scales) > 1
@@ -66,7 +66,7 @@ def _summary(total: Summary, *, asked: bool, passed_over: Mapping[str, int]) -> 
     else:
         yield (
             "judge",
-            f"{'; '.join(_judge(one) for one in total.old_judges)}: not asked, only the bound is another",
+            f"{'; '.join(_judge(one) for one in total.old_judges)}: not asked, only the threshold is another",
         )
     if total.old_mean is not None and total.new_mean is not None:
         scales = ", ".join(f"{low:g} to {high:g}" for low, high in total.scales)
@@ -116,4 +116,8 @@ def _closing(total: Summary, *, asked: bool) -> str:
     if not asked or not total.same_judge:
         return ""
     same = "the same judge, version and answers: nothing could have changed"
-    return f"{same}, and nothing has" if not total.changed else f"{same}; what has is its noise, or the bound"
+    return (
+        f"{same}, and nothing has"
+        if not total.changed
+        else f"{same}; what has is its noise, or the threshold"
+    )

@@ -12,7 +12,7 @@ from pytest_llmops.results.rejudging.judged_outputs import TOP, Output, verdict_
 from pytest_llmops.results.rejudging.score_changes import score_of
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 
-Bound: TypeAlias = float | Literal["default"] | None
+AtLeast: TypeAlias = float | Literal["default"] | None
 _IMPLIED: Mapping[str, Outcome] = {"errored": "errored", "failed": "failed"}
 _BADNESS: tuple[Outcome, ...] = ("passed", "failed", "errored")
 _RAISED: Mapping[str, str] = {"errored": "MeasurementErrored", "failed": "MeasurementFailed"}
@@ -42,8 +42,8 @@ class Stamp:
 
     Attributes:
         day: ISO 8601.
-        asked: A judge was asked; otherwise only the bound is another.
-        at_least: The bound that was asked for, on the judge's own scale; None: none.
+        asked: A judge was asked; otherwise only the threshold is another.
+        at_least: The threshold that was asked for, on the judge's own scale; None: none.
         source: The run file's name.
     """
 
@@ -60,11 +60,11 @@ class Stamp:
         """What the run's notes say."""
         by = f"by judge {self.judge}, version {self.version}" if self.asked else "by the stored scores"
         model = f", model {self.model}" if self.asked and self.model else ""
-        bound = f", at least {self.at_least:g}" if self.at_least is not None else ""
-        return f"judged again on {self.day} {by}{model}{bound} (llmops judge rescore {self.source})"
+        threshold = f", at least {self.at_least:g}" if self.at_least is not None else ""
+        return f"judged again on {self.day} {by}{model}{threshold} (llmops judge rescore {self.source})"
 
 
-def bound_of(
+def threshold_of(
     output: Output,
     *,
     at_least: float | None,
@@ -72,27 +72,27 @@ def bound_of(
     scale: tuple[float, float] | None,
     judge: str = "",
     version: str = "",
-) -> Bound:
-    """Return the bound that a new score has to reach, as `assert_judge_score` takes it.
+) -> AtLeast:
+    """Return the threshold that a new score has to reach, as `assert_judge_score` takes it.
 
-    The one that was asked for comes first. What only recorded goes on to do so. A bound that was the old
+    The one that was asked for comes first. What only recorded goes on to do so. A threshold that was the old
     judge's own becomes the new judge's own; one that a test named stays, where the scale is the same, and else
     becomes the new judge's own. The scale of a verdict without a score is that of the judge's other scores.
 
     Args:
-        output: With the old bound.
-        at_least: The bound that was asked for; None: none was.
+        output: With the old threshold.
+        at_least: The threshold that was asked for; None: none was.
         pass_at: The new judge's own; None: it has none.
         scale: The new judge's; None: not known.
         judge: Its name.
         version: Its version: the same judge as before has the same scale.
 
     Raises:
-        UsageError: A bound on another scale says nothing here, and the new judge has none.
+        UsageError: A threshold on another scale says nothing here, and the new judge has none.
     """
     if at_least is not None:
         return at_least
-    old = output.bound
+    old = output.threshold
     if output.old is None:
         return None if pass_at is None else "default"
     if old is None:
@@ -107,7 +107,7 @@ def bound_of(
     there = "a scale that is not known" if output.scale is None else f"a scale of {_words(output.scale)}"
     here = "not known before it is asked" if scale is None else _words(scale)
     raise UsageError(
-        f"judge {judge}: {shorten(output.nodeid, 200)} has a bound of {old:g} on {there}, and this judge's scale is {here}: "
+        f"judge {judge}: {shorten(output.nodeid, 200)} has a threshold of {old:g} on {there}, and this judge's scale is {here}: "
         "add --at-least, or pass_at to the rubric"
     )
 
@@ -116,17 +116,17 @@ def _words(scale: tuple[float, float]) -> str:
     return f"{scale[0]:g} to {scale[1]:g}"
 
 
-def rebounded(output: Output, at_least: float) -> Measurement:
-    """Return an old verdict with another bound; what waits for a person waits on.
+def replace_threshold(output: Output, at_least: float) -> Measurement:
+    """Return an old verdict with another threshold; what waits for a person waits on.
 
-    What could not be scored stays so, and keeps its bound where nothing tells its scale.
+    What could not be scored stays so, and keeps its threshold where nothing tells its scale.
 
     Raises:
-        UsageError: The bound is not on the stored scale, or the scale is not stored.
+        UsageError: The threshold is not on the stored scale, or the scale is not stored.
 
-    >>> told = {"name": "j", "score": 6, "low": 1, "high": 10, "bound": 7}
-    >>> old = Measurement(name="judge.j", value=5 / 9, bound=6 / 9, detail={"actual": "x", "judge": told})
-    >>> rebounded(Output(record=0, nodeid="t", answer="x", old=old), 6.0).status
+    >>> told = {"name": "j", "score": 6, "low": 1, "high": 10, "threshold": 7}
+    >>> old = Measurement(name="judge.j", value=5 / 9, threshold=6 / 9, detail={"actual": "x", "judge": told})
+    >>> replace_threshold(Output(record=0, nodeid="t", answer="x", old=old), 6.0).status
     'passed'
     """
     if output.old is not None and output.old.value is None and output.scale is None:
@@ -142,9 +142,9 @@ def rebounded(output: Output, at_least: float) -> Measurement:
     if isinstance(review, Mapping):
         detail = {**old.detail, "review": {**review, "undecided": at_least}, "judge": told}
         return replace(old, detail=detail)
-    detail = {**old.detail, "judge": {**told, "bound": at_least}}
-    bound = None if old.value is None else (at_least - low) / (high - low)
-    return replace(old, bound=bound, detail=detail)
+    detail = {**old.detail, "judge": {**told, "threshold": at_least}}
+    threshold = None if old.value is None else (at_least - low) / (high - low)
+    return replace(old, threshold=threshold, detail=detail)
 
 
 def rejudged(run: Run, found: Sequence[Judged], stamp: Stamp) -> Run:
@@ -210,7 +210,7 @@ def _judges(one: Measurement) -> bool:
 
 def _twice(new: Judged, seen: dict[tuple[object, ...], str]) -> bool:
     """Whether two old judges of one answer have become the same new one: it says the same twice."""
-    key = (new.top.name, new.top.label, new.top.bound, *new.output.inputs)
+    key = (new.top.name, new.top.label, new.top.threshold, *new.output.inputs)
     return seen.setdefault(key, new.output.judge) != new.output.judge
 
 
@@ -293,8 +293,8 @@ def _told(one: Measurement) -> str:
     evidence = [(str(pair[0]), str(pair[1])) for pair in listed if isinstance(pair, list) and len(pair) == 2]  # noqa: PLR2004 -- label and text
     said = score_of(one)
     line = ""
-    if verdict_in(one) and said.status == "fail" and said.score is not None and said.bound is not None:
+    if verdict_in(one) and said.status == "fail" and said.score is not None and said.threshold is not None:
         title = f"judge {shorten(said.judge, 60)}" + (f" [{shorten(one.label, 60)}]" if one.label else "")
         scale = f" (scale {_words(said.scale)})" if said.scale else ""
-        line = f"{title} {said.score:g} < {said.bound:g}{scale}"
+        line = f"{title} {said.score:g} < {said.threshold:g}{scale}"
     return describe(one, verdict=line, evidence=evidence)

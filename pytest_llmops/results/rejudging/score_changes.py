@@ -21,18 +21,18 @@ class Score:
     """What a judge said of one output.
 
     Attributes:
-        status: ``recorded`` has no bound, ``undecided`` waits for a person, ``new`` was never judged.
+        status: ``recorded`` has no threshold, ``undecided`` waits for a person, ``new`` was never judged.
         score: On the judge's own scale; None: unscored.
         scale: Lowest and highest score; None: not known.
         normalised: From 0 (lowest) to 1 (highest); None: unscored.
-        bound: On the judge's own scale; None: none.
+        threshold: On the judge's own scale; None: none.
     """
 
     status: Status = "new"
     score: float | None = None
     scale: tuple[float, float] | None = None
     normalised: float | None = None
-    bound: float | None = None
+    threshold: float | None = None
     reason: str = ""
     error: str = ""
     judge: str = ""
@@ -135,7 +135,7 @@ def score_of(measurement: Measurement | None) -> Score:
         score=number(told.get("score")) if status != "unscored" else None,
         scale=scale_of(told) if status != "unscored" else None,
         normalised=measurement.value,
-        bound=number(told.get("bound")),
+        threshold=number(told.get("threshold")),
         reason=str(told.get("reason") or ""),
         error=measurement.error,
         judge=str(told.get("name") or measurement.name.removeprefix("judge.")),

@@ -7,7 +7,7 @@ neighbours. It is **supported** by one of them if
 * no number and no name of the claim is missing in it (a number may stand there in another form: "two days" for
   "48 hours"),
 * it has at least `COVERED` of the claim's content words, or `PARTLY` of them where the embedder finds both texts
-  closer than its own bound,
+  closer than its own threshold,
 * and no check sees a difference of meaning (a "not", another number, name or role, "all" for "some"), nor does an
   exception ("all but water damage"), a denial ("it is wrong that") or, in other languages, a negation.
 
@@ -97,7 +97,7 @@ def ground(
     contexts: Sequence[str],
     *,
     embedder: Embedder | None = None,
-    bound: float | None = None,
+    threshold: float | None = None,
 ) -> tuple[Claim, ...]:
     """Return for each claim whether a context supports it, with the nearest sentence and what is missing there.
 
@@ -105,7 +105,7 @@ def ground(
         claims: Sentences, as `taken_apart` gives them; none: nothing.
         contexts: The passages; none, or only blank ones, support nothing.
         embedder: Asked once, for all claims and their candidates; None: words and checks decide alone.
-        bound: The similarity from which it calls two texts close; None: it is told, and decides nothing.
+        threshold: The similarity from which it calls two texts close; None: it is told, and decides nothing.
 
     Raises:
         LLMOpsError: The embedder gave no usable vectors. What it raises itself goes through.
@@ -120,7 +120,7 @@ def ground(
     pairs = [(claim, one) for claim, nearest in zip(claims, candidates, strict=True) for one in nearest]
     scores = _similarities(pairs, embedder) if embedder is not None else {}
     return tuple(
-        _best(claim, nearest, scores, bound)
+        _best(claim, nearest, scores, threshold)
         if nearest
         else Claim(text=claim, supported=False, missing=_missing(claim, frozenset()))
         for claim, nearest in zip(claims, candidates, strict=True)
@@ -159,14 +159,14 @@ def _candidates(
 
 
 def _best(
-    claim: str, nearest: Sequence[_Passage], scores: Mapping[tuple[str, str], float], bound: float | None
+    claim: str, nearest: Sequence[_Passage], scores: Mapping[tuple[str, str], float], threshold: float | None
 ) -> Claim:
     """The claim by the passage that supports it, else by the one that says most of it."""
     held: list[Claim] = []
     for passage in nearest:
         similarity = scores.get((claim, passage.text))
         # Checks cost more than all the rest: they look at what could support the claim, and at the nearest.
-        close = bound is not None and similarity is not None and similarity >= bound
+        close = threshold is not None and similarity is not None and similarity >= threshold
         enough = _covered(claim, passage) >= (PARTLY if close else COVERED)
         if held and not enough:
             continue

@@ -1,4 +1,4 @@
-"""The bounds of the assertions about chunks: their names, their defaults, and what no value can mean."""
+"""The thresholds of the assertions about chunks: their names, their defaults, and what no value can mean."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.retrievers.base import builtin
 
 
-class ChunkBounds(TypedDict, total=False):
-    """Bounds of `assert_chunks`; None: record only."""
+class ChunkThresholds(TypedDict, total=False):
+    """Thresholds of `assert_chunks`; None: record only."""
 
     at_most_lost: float | None
     """0: share of the source's characters that are in no chunk."""
@@ -43,7 +43,7 @@ class ChunkBounds(TypedDict, total=False):
     """None: share of the chunks' characters in lines that stand in many chunks."""
 
 
-class ChunkLimits(ChunkBounds, total=False):
+class ChunkLimits(ChunkThresholds, total=False):
     """How long chunks and overlaps may be; without one of a kind, that kind is not measured."""
 
     at_least_chars: int | None
@@ -58,8 +58,8 @@ class ChunkLimits(ChunkBounds, total=False):
     at_most_overlap_tokens: int | None
 
 
-class DirtBounds(TypedDict, total=False):
-    """Bounds of `assert_clean_text`, each a count and 0 unless given; None: record only."""
+class DirtThresholds(TypedDict, total=False):
+    """Thresholds of `assert_clean_text`, each a count and 0 unless given; None: record only."""
 
     at_most_mojibake: int | None
     at_most_replacement: int | None
@@ -71,7 +71,7 @@ class DirtBounds(TypedDict, total=False):
 
 
 RECORDED_ONLY = ("cut_sentences", "near_duplicates", "boilerplate")
-"""Checks whose bound is None unless given: common splitters cut sentences, and not all repetition is wrong."""
+"""Checks whose threshold is None unless given: common splitters cut sentences, and not all repetition is wrong."""
 NEED_A_SOURCE = (
     "lost",
     "invented",
@@ -86,16 +86,16 @@ NEED_A_SOURCE = (
 
 
 def refuse_unknown(who: str, given: Mapping[str, object], known: type) -> None:
-    """Raise `UnknownName` for a bound that the typed mapping ``known`` does not have."""
+    """Raise `UnknownName` for a threshold that the typed mapping ``known`` does not have."""
     __tracebackhide__ = True
     names = known.__annotations__
     for name in given:
         if name not in names:
-            raise UnknownName("bound", name, names, where=who)
+            raise UnknownName("threshold", name, names, where=who)
 
 
 def refuse_without_source(given: Mapping[str, object], overlaps: Limits) -> None:
-    """Raise `UsageError` for a bound that can only be checked against the source."""
+    """Raise `UsageError` for a threshold that can only be checked against the source."""
     __tracebackhide__ = True
     asked = [name for name in NEED_A_SOURCE if given.get(f"at_most_{name}") is not None]
     if asked or overlaps:
@@ -134,7 +134,7 @@ def limits_of(what: str, given: Mapping[str, object], tokenizer: object) -> Limi
 
 
 def refuse_share(who: str, at_least: object) -> None:
-    """Raise `UsageError` for a bound that is neither None nor from 0 to 1."""
+    """Raise `UsageError` for a threshold that is neither None nor from 0 to 1."""
     __tracebackhide__ = True
     if at_least is None:
         return
@@ -143,25 +143,29 @@ def refuse_share(who: str, at_least: object) -> None:
         raise UsageError(f"{who}: expected at_least from 0 to 1, or None to record only, got {at_least!r}")
 
 
-def bounds_of(who: str, given: Mapping[str, object], checks: Sequence[Check]) -> dict[str, float | None]:
-    """Return the bound of each check.
+def thresholds_of(who: str, given: Mapping[str, object], checks: Sequence[Check]) -> dict[str, float | None]:
+    """Return the threshold of each check.
 
     Raises:
-        UsageError: No value can mean a bound, or what is bounded was not measured.
+        UsageError: No value can mean a threshold, or what has one was not measured.
     """
     __tracebackhide__ = True
     found: dict[str, float | None] = {}
     for check in checks:
         name = f"at_most_{check.name}"
-        bound: object = builtin(given.get(name, None if check.name in RECORDED_ONLY else 0))
-        if bound is None:
+        threshold: object = builtin(given.get(name, None if check.name in RECORDED_ONLY else 0))
+        if threshold is None:
             found[check.name] = None
             continue
         most = 1 if check.unit == "1" else math.inf
-        if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not 0 <= bound <= most:
+        if (
+            isinstance(threshold, bool)
+            or not isinstance(threshold, (int, float))
+            or not 0 <= threshold <= most
+        ):
             what = "a share from 0 to 1" if check.unit == "1" else "a count from 0 on"
-            raise UsageError(f"{who}: expected {name} as {what}, or None to record only, got {bound!r}")
-        found[check.name] = bound
+            raise UsageError(f"{who}: expected {name} as {what}, or None to record only, got {threshold!r}")
+        found[check.name] = threshold
     if given.get("at_most_misplaced") is not None and "misplaced" not in found and "invented" in found:
         raise UsageError(
             f"{who}: at_most_misplaced needs chunks of one document that say where they begin "

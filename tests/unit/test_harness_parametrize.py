@@ -276,8 +276,9 @@ def test_an_override_takes_the_place_of_the_versions_of_its_prompt(root: Path) -
 
 
 def test_a_marker_for_models_needs_the_llm_fixture(root: Path) -> None:
-    with pytest.raises(UsageError, check=check_message):
-        list_ids(FakeNode(root, own_markers=ALL), Settings(), "prompt")
+    for own in (ALL, [make_mark("llm_models")]):
+        with pytest.raises(UsageError, check=check_message):
+            list_ids(FakeNode(root, own_markers=own), Settings(), "prompt")
 
 
 @pytest.mark.parametrize(

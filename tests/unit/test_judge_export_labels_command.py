@@ -365,7 +365,7 @@ def test_what_is_no_run_file(review: Review, capsys: pytest.CaptureFixture[str],
 def test_a_compressed_run_file_is_read_whatever_its_name(review: Review) -> None:
     assert review(judged_run(), "--all", "--out", "plain.jsonl")[0] == 0
     Path("run.json").write_bytes(gzip.compress(Path("run.json").read_bytes()))
-    assert cli.main(["judge", "review", "run.json", "--all", "--out", "a.jsonl"]) == 0
+    assert cli.main(["judge", "export-labels", "run.json", "--all", "--out", "a.jsonl"]) == 0
     assert written() == written("plain.jsonl")
 
 
@@ -378,7 +378,7 @@ def test_a_compressed_run_file_that_is_cut_or_unfolds_to_too_much_is_refused(
     assert review(Run())[0] == 0
     monkeypatch.setattr(untrusted_documents.inflate, "__defaults__", (2**20,))
     Path("run.json.gz").write_bytes(data)
-    assert cli.main(["judge", "review", "run.json.gz"]) == 2
+    assert cli.main(["judge", "export-labels", "run.json.gz"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("llmops: run.json.gz: ")
     assert why in said

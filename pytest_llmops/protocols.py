@@ -235,16 +235,6 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What a detector saw: the span ``[start, end)`` of the text, and of which kind it is."""
-
-    kind: str
-    start: int
-    end: int
-    score: float = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """A passage of a corpus."""
 
@@ -373,13 +363,4 @@ class Retriever(Protocol):
 
     def search(self, query: str, k: int | None = None) -> Hits:
         """Return at most ``k`` hits, best first."""
-        ...
-
-
-@runtime_checkable
-class Detector(Protocol):
-    """Something that finds spans in a text."""
-
-    def detect(self, text: str) -> Sequence[Finding]:
-        """Return what was found, in text order."""
         ...

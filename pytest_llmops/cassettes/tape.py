@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 MAX_NEIGHBOURS = 60
 """Cassettes beside a missing one that are searched for the nearest request."""
-READING = ("none", "new", "verify")
 WRITING = ("new", "all")
 
 

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError
@@ -60,11 +59,6 @@ class Noise:
     flip_rate: float | None
     unscored: float
     cases: tuple[CaseNoise, ...] = field(default=())
-
-    def least_confident(self, count: int = 5) -> list[CaseNoise]:
-        """Return the answers of which the judge is least sure: the first to show a person."""
-        known = [one for one in self.cases if one.confidence is not None]
-        return sorted(known, key=lambda one: cast("float", one.confidence))[:count]
 
 
 def noise(

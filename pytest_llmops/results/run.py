@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
@@ -152,15 +152,6 @@ def _record(wire: Mapping[str, Json], number: int, where: str) -> TestRecord:
         return TestRecord.from_wire(wire)
     except WireError as error:
         raise UsageError(f"{where}: damaged: {named(wire, f'records[{number}]')}: {error}") from None
-
-
-def by_nodeid(records: Iterable[TestRecord]) -> dict[str, TestRecord]:
-    """Join the phases of each test into one record, keeping the order of first sight."""
-    joined: dict[str, TestRecord] = {}
-    for record in records:
-        seen = joined.get(record.nodeid)
-        joined[record.nodeid] = record if seen is None else seen.add(record)
-    return joined
 
 
 def write_text(path: Path, text: str) -> None:

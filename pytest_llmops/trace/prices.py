@@ -23,12 +23,6 @@ def _library() -> Any:
     return genai_prices
 
 
-def table_version() -> str:
-    """Name the price table in use, or return an empty text if there is none."""
-    library = _library()
-    return f"genai-prices {library.__version__}" if library is not None else ""
-
-
 IDS = {"bedrock": "aws", "vertex": "google", "xai": "x-ai"}
 """Names of providers that the table calls otherwise."""
 

@@ -210,7 +210,7 @@ def test_noise_is_deviation_and_flips_within_the_answers() -> None:
     assert found.flip_rate == pytest.approx(1 / 3)
     assert found.unscored == 0
     assert [one.id for one in found.cases] == ["1", "2", "third"]
-    assert found.least_confident(1)[0].id == "2"
+    assert min(found.cases, key=lambda case: case.confidence or 0).id == "2"
     assert judge.purposes == [0, 1] * 3
 
 
@@ -226,7 +226,7 @@ def test_trials_without_a_score_are_counted_and_no_zero() -> None:
     found = noise(Fixed([8, None, 8, None]), ["a", "b"], trials=2)
     assert (found.sd, found.flip_rate, found.unscored) == (None, None, 0.5)
     assert found.cases[0].errors == ("no verdict",)
-    assert found.least_confident() == []
+    assert [case.confidence for case in found.cases] == [None, None]
 
 
 @pytest.mark.parametrize(

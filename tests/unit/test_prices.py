@@ -81,13 +81,8 @@ def test_an_address_that_makes_no_sense_is_left_out(url: str) -> None:
     assert prices.cost_usd("gpt-4o-mini", USED, api_url=url) == prices.cost_usd("gpt-4o-mini", USED)
 
 
-def test_the_table_is_named() -> None:
-    assert prices.table_version().startswith("genai-prices ")
-
-
 def test_without_the_library_nothing_has_a_price(no_library: Any) -> None:
     assert prices.cost_usd("gpt-4o-mini", USED) is None
-    assert prices.table_version() == ""
 
 
 def test_a_provider_tells_the_price_where_the_address_does_not() -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import sys
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pytest_llmops.errors import UsageError, WireError
 from pytest_llmops.harness.controller import without_secrets
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call, Usage
-from pytest_llmops.results.run import OUTCOMES, SCHEMA, Outcome, Run, TestRecord, by_nodeid, write_text
+from pytest_llmops.results.run import OUTCOMES, SCHEMA, Outcome, Run, TestRecord, write_text
 
 
 def test_a_run_survives_the_way_through_json() -> None:
@@ -180,8 +181,8 @@ def test_counts_are_by_outcome() -> None:
     ],
 )
 def test_the_worst_phase_decides(phases: tuple[Outcome, ...], expected: Outcome) -> None:
-    joined = by_nodeid(TestRecord(nodeid="t", outcome=phase) for phase in phases)
-    assert joined["t"].outcome == expected
+    records = [TestRecord(nodeid="t", outcome=phase) for phase in phases]
+    assert reduce(TestRecord.add, records).outcome == expected
 
 
 def test_phases_are_joined_without_loss() -> None:
@@ -196,9 +197,7 @@ def test_phases_are_joined_without_loss() -> None:
         measurements=(Measurement(name="two", value=1),), facts={"prompt": 2},
     )  # fmt: skip
     teardown = TestRecord(nodeid="b", duration_s=4, message="second", outcome="errored")
-    joined = by_nodeid([TestRecord(nodeid="c"), setup, TestRecord(nodeid="a"), call, teardown])
-    assert list(joined) == ["c", "b", "a"]
-    record = joined["b"]
+    record = setup.add(call).add(teardown)
     assert (record.duration_s, record.message, record.outcome) == (7, "first\n\nsecond", "errored")
     assert [one.name for one in record.measurements] == ["one", "two"]
     assert record.calls == call.calls

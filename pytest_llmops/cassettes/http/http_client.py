@@ -52,11 +52,6 @@ class Sized:
             self.done = self._left <= 0
         return data
 
-    @property
-    def endless(self) -> bool:
-        """Whether the end of the connection is the end of the body."""
-        return self._left is None
-
 
 class Chunked:
     r"""A body in chunks.

@@ -9,7 +9,6 @@ from pytest_llmops.judges.protocol.parsing import (
     Unread,
     check_nonce,
     json_objects,
-    nothing,
     reason_of,
     said_in,
 )
@@ -42,11 +41,3 @@ def one_object(text: str, key: str, nonce: str = "") -> tuple[Mapping[str, Any] 
     check_nonce(verdicts[0], nonce)
     reason_of(verdicts[0])
     return verdicts[0], prose
-
-
-def wanted_object(text: str, key: str, nonce: str = "") -> Mapping[str, Any]:
-    """Return the one verdict in JSON that holds a key; raise `Unread` where there is none."""
-    found, prose = one_object(text, key, nonce)
-    if found is None:
-        raise Unread(nothing(prose, f"JSON with reason and {key}"))
-    return found

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.text import assert_exact as assert_exact
     from pytest_llmops.assertions.text import assert_fuzzy as assert_fuzzy
     from pytest_llmops.assertions.text import assert_matches as assert_matches
-    from pytest_llmops.assertions.text_not import assert_not_contains as assert_not_contains
-    from pytest_llmops.assertions.text_not import assert_not_matches as assert_not_matches
+    from pytest_llmops.assertions.text import assert_not_contains as assert_not_contains
+    from pytest_llmops.assertions.text import assert_not_matches as assert_not_matches
     from pytest_llmops.cassettes.use_cassette import use_cassette as use_cassette
     from pytest_llmops.errors import LLMOpsError as LLMOpsError
     from pytest_llmops.errors import MeasurementErrored as MeasurementErrored
@@ -63,8 +63,8 @@ _HOMES = {
     "assert_judge_canaries": "assertions.judge_canaries",
     "assert_judge_score": "assertions.judge_score",
     "assert_matches": "assertions.text",
-    "assert_not_contains": "assertions.text_not",
-    "assert_not_matches": "assertions.text_not",
+    "assert_not_contains": "assertions.text",
+    "assert_not_matches": "assertions.text",
     "assert_preferred": "assertions.preference",
     "assert_reindex_time": "assertions.index",
     "assert_retrieval": "assertions.retrieval",

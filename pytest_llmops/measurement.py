@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from numbers import Real
 from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import WireError
@@ -275,6 +276,31 @@ def apart(value: float, threshold: float, unit: str) -> tuple[str, str]:
         if shown[0] != shown[1] or value == threshold:
             return shown
     return amount(value, unit), amount(threshold, unit)
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun; the plural has an s unless it is given.
+
+    >>> counted(1, "chunk"), counted(2000, "chunk"), counted(1, "chunk tears", "chunks tear")
+    ('1 chunk', '2,000 chunks', '1 chunk tears')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def finite(value: object) -> float | None:
+    """Return a real number, also one of numpy, as a float; None for what is none, a bool, NaN or infinity.
+
+    >>> finite(1), finite(True), finite(float("nan")), finite("1")
+    (1.0, None, None, None)
+    """
+    # Not all numbers of numpy are subclasses of float and int.
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def shorten(text: str, limit: int = 200) -> str:

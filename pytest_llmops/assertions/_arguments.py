@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral, Real
+from numbers import Integral
 from typing import get_args
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import shorten
+from pytest_llmops.measurement import finite, shorten
 from pytest_llmops.metrics import lexical, text_spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
 
@@ -76,22 +75,6 @@ def threshold_of(where: str, at_least: object) -> float | None:
     if threshold is None or not 0 <= threshold <= 1:
         raise UsageError(f"{where}: expected at_least from 0 to 1, or None to record only, got {at_least!r}")
     return threshold
-
-
-def finite(number: object) -> float | None:
-    """Return a finite number, also one of numpy, as a float; None if it is none.
-
-    >>> finite(1), finite(True), finite(float("nan")), finite("1")
-    (1.0, None, None, None)
-    """
-    # Not all numbers of numpy are subclasses of float and int.
-    if isinstance(number, bool) or not isinstance(number, Real):
-        return None
-    try:
-        found = float(number)
-    except OverflowError:
-        return None
-    return found if math.isfinite(found) else None
 
 
 def wanted_of(where: str, expected: object) -> tuple[str, ...]:

@@ -11,9 +11,9 @@ from pytest_llmops import recorder
 from pytest_llmops.calibration import standing
 from pytest_llmops.calibration.canaries import standing as fitness
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.evaluate import Asked, asked_of, finite, not_asked, texts_of, told_of, verdict_of
+from pytest_llmops.judges.evaluate import Asked, asked_of, not_asked, texts_of, told_of, verdict_of
 from pytest_llmops.judges.protocol.injection_signs import suspicions
-from pytest_llmops.measurement import Json, Measurement, shorten
+from pytest_llmops.measurement import Json, Measurement, finite, shorten
 from pytest_llmops.protocols import Hits, Verdict
 
 if TYPE_CHECKING:

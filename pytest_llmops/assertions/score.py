@@ -11,10 +11,9 @@ from types import EllipsisType
 from typing import Literal
 
 from pytest_llmops import recorder
-from pytest_llmops.assertions import _arguments as answers
 from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.errors import MeasurementErrored, UsageError, told
-from pytest_llmops.measurement import UNITS, Json, Measurement, plain, shorten
+from pytest_llmops.measurement import UNITS, Json, Measurement, finite, plain, shorten
 
 
 def assert_score(
@@ -106,7 +105,7 @@ def _threshold(at_least: object, at_most: object) -> tuple[float | None, Literal
     better: Literal["higher", "lower"] = "higher" if at_most is ... else "lower"
     if threshold is None:
         return None, better
-    found = answers.finite(threshold)
+    found = finite(threshold)
     if found is None:
         raise UsageError(
             f"assert_score: expected {name} to be a finite number, or None to record only, got {shorten(repr(threshold))}"

@@ -1,4 +1,4 @@
-"""Does the answer say it: these words, this pattern, nearly this text, exactly this text?"""
+"""Does the answer say it, or leave it out: these words, this pattern, nearly this text, exactly this text?"""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from pytest_llmops.metrics.lexical import Form, Whitespace
 
 MAX_MATCHES = 1_000_000
 """Matches of a pattern that are counted."""
+MAX_SPANS = 100
+"""Places of one unwanted text that are kept in ``detail``."""
 
 
 def assert_contains(
@@ -85,12 +87,12 @@ def assert_contains(
             "assert_contains: expected in_order without any_of and counts: it asks for one place of each text"
         )
     if error := answers.unfit(actual):
-        return _errored("text.contains", error, threshold, label, list(wanted))
+        return _errored("text.contains", error, threshold, label, expected=list(wanted))
     text = str(actual)
     try:
         looked = search.looked(text, wanted)
     except ValueError as problem:
-        return _errored("text.contains", str(problem), threshold, label, list(wanted))
+        return _errored("text.contains", str(problem), threshold, label, expected=list(wanted))
     failed = search.failed(text, looked)
     share = (len(wanted) - len(failed)) / len(wanted)
     counts: dict[str, Json] = {"counts": [one.count for one in looked]} if search.asked else {}
@@ -142,8 +144,7 @@ class _Search:
         for one in [one for one in failed if one.starts][: contrast.MAX_MISSING]:
             got = f"expected {self.asked}, got {one.count:,}"
             what = got if self.asked else "there, but not in this order"
-            places = one.places(origins)
-            line = contrast.elsewhere(text, one.wanted, places, what)
+            line = contrast.elsewhere(text, one.wanted, one.places(origins), what)
             pairs.append(("count" if self.asked else "order", line))
         return [*pairs, last]
 
@@ -201,17 +202,16 @@ def assert_matches(
             "assert_matches: expected full without counts: the whole answer matches once or not at all"
         )
     if error := answers.unfit(actual):
-        return _errored("text.matches", error, threshold, label, compiled.pattern)
+        return _errored("text.matches", error, threshold, label, expected=compiled.pattern)
     try:
         text = change(str(actual))
     except ValueError as problem:
-        return _errored("text.matches", str(problem), threshold, label, compiled.pattern)
+        return _errored("text.matches", str(problem), threshold, label, expected=compiled.pattern)
     detail: dict[str, Json] = {"actual": str(actual), "expected": compiled.pattern}
+    found = [one.span() for one in islice(compiled.finditer(text), MAX_MATCHES)] if asked else []
     if asked:
-        found = [one.span() for one in islice(compiled.finditer(text), MAX_MATCHES)]
         good, detail["count"] = asked.fits(len(found)), len(found)
     else:
-        found = []
         good = (compiled.fullmatch(text) if full else compiled.search(text)) is not None
     measurement = Measurement(
         name="text.matches", value=float(good), threshold=threshold, label=label, detail=detail
@@ -264,20 +264,18 @@ def assert_fuzzy(
     0.96
     """
     __tracebackhide__ = True
-    threshold = answers.threshold_of("assert_fuzzy", at_least)
-    change = answers.change_of(
-        "assert_fuzzy", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
-    )
-    references = answers.references_of("assert_fuzzy", expected)
+    where = "assert_fuzzy"
+    threshold = answers.threshold_of(where, at_least)
+    change = answers.change_of(where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode)
+    references = answers.references_of(where, expected)
     told: Json = expected if isinstance(expected, str) else list(references)
     if error := answers.unfit(actual):
-        return _errored("text.fuzzy", error, threshold, label, told)
-    text = str(actual)
+        return _errored("text.fuzzy", error, threshold, label, expected=told)
     try:
-        left, others = change(text), [change(one) for one in references]
+        left, others = change(str(actual)), [change(one) for one in references]
         values = [lexical.fuzzy(left, right, partial=partial) for right in others]
     except ValueError as problem:
-        return _errored("text.fuzzy", str(problem), threshold, label, told)
+        return _errored("text.fuzzy", str(problem), threshold, label, expected=told)
     best = values.index(max(values))
     measurement = Measurement(
         name="text.fuzzy",
@@ -286,7 +284,7 @@ def assert_fuzzy(
         label=label,
         reason=_which(best, len(references)),
         version="partial" if partial else "ratio",
-        detail={"actual": text, "expected": told},
+        detail={"actual": str(actual), "expected": told},
     )
     return _emit(measurement, lambda: contrast.unlike(left, others[best]))
 
@@ -308,8 +306,7 @@ def assert_exact(
         expected: The text; the empty one asserts that nothing was said. Of several one has to be it.
         ignore_case: Case does not count, in the Unicode sense.
         whitespace: "strip": not at both ends; "collapse": every run of it counts as one space.
-        unicode: "NFC": it does not count how accents are written; "NFKC": nor full-width letters,
-            ligatures and no-break spaces.
+        unicode: The form both are brought to first, as in `assert_contains`.
         at_least: 1.0, or None on purpose: record only.
         label: Tells two assertions of one test apart.
 
@@ -326,19 +323,17 @@ def assert_exact(
     'passed'
     """
     __tracebackhide__ = True
-    threshold = answers.threshold_of("assert_exact", at_least)
-    change = answers.change_of(
-        "assert_exact", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
-    )
-    references = answers.references_of("assert_exact", expected)
+    where = "assert_exact"
+    threshold = answers.threshold_of(where, at_least)
+    change = answers.change_of(where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode)
+    references = answers.references_of(where, expected)
     told: Json = expected if isinstance(expected, str) else list(references)
     if error := answers.unfit(actual):
-        return _errored("text.exact", error, threshold, label, told)
-    text = str(actual)
+        return _errored("text.exact", error, threshold, label, expected=told)
     try:
-        left, others = change(text), [change(one) for one in references]
+        left, others = change(str(actual)), [change(one) for one in references]
     except ValueError as problem:
-        return _errored("text.exact", str(problem), threshold, label, told)
+        return _errored("text.exact", str(problem), threshold, label, expected=told)
     best = contrast.nearest_of(left, others)
     measurement = Measurement(
         name="text.exact",
@@ -346,9 +341,137 @@ def assert_exact(
         threshold=threshold,
         label=label,
         reason=_which(best, len(references)) if left != others[best] else "",
-        detail={"actual": text, "expected": told},
+        detail={"actual": str(actual), "expected": told},
     )
     return _emit(measurement, lambda: contrast.different(left, others[best]))
+
+
+def assert_not_contains(
+    actual: str | None,
+    unwanted: str | Sequence[str],
+    *,
+    whole_words: bool = False,
+    ignore_case: bool = False,
+    whitespace: Whitespace = "keep",
+    unicode: Form = "keep",
+    at_least: float | None = 1.0,
+    label: str = "",
+) -> Measurement:
+    """Assert that an answer contains none of some texts.
+
+    A plain search for characters: "art" is also found in "start" unless you ask for ``whole_words``, and "Art" only
+    with ``ignore_case``; whoever must not say a thing at all is better asked with ``ignore_case=True``,
+    ``whitespace="collapse"`` and ``unicode="NFKC"``. An empty answer contains nothing, and passes.
+
+    Args:
+        actual: The answer. None (the model said nothing) cannot be scored.
+        unwanted: The text, or several. An empty one would be in every answer and is refused.
+        whole_words: Not as a part of a longer word or number. For scripts without spaces of no use.
+        ignore_case: Case does not count, in the Unicode sense.
+        whitespace: "strip": not at both ends; "collapse": every run of it counts as one space.
+        unicode: The form both are brought to first, as in `assert_contains`.
+        at_least: The share of the texts that must not be there, 0 to 1; None on purpose: record only.
+        label: Tells two assertions of one test apart.
+
+    Returns:
+        The measurement ``text.not_contains``: the share of the texts that are not there, 0 to 1.
+        ``detail["found"]`` lists the others, ``detail["spans"]`` where they stand in the answer.
+
+    Raises:
+        MeasurementFailed: The share is below the threshold; shows where each unwanted text stands.
+        MeasurementErrored: There is no answer, it is no text, or it cannot be normalised.
+        UsageError: Nothing to look for, or a threshold outside 0 to 1.
+
+    >>> assert_not_contains("Within 30 days, unopened.", ["60 days", "guarantee"]).value
+    1.0
+    """
+    __tracebackhide__ = True
+    name, where = "text.not_contains", "assert_not_contains"
+    texts = answers.wanted_of(where, unwanted)
+    threshold = answers.threshold_of(where, at_least)
+    change = answers.change_of(where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode)
+    if error := answers.unfit(actual):
+        return _errored(name, error, threshold, label, unwanted=list(texts))
+    text = str(actual)
+    try:
+        looked = answers.looked_for(text, texts, change, whole_words=whole_words, most=MAX_SPANS, count=True)
+    except ValueError as problem:
+        return _errored(name, str(problem), threshold, label, unwanted=list(texts))
+    origins = change.origins(text)
+    found = [(one.wanted, one.places(origins), one.count) for one in looked if one.starts]
+    measurement = Measurement(
+        name=name,
+        value=(len(texts) - len(found)) / len(texts),
+        threshold=threshold,
+        label=label,
+        reason=f"{len(found)} of {len(texts)} unwanted texts found" if found and len(texts) > 1 else "",
+        detail={
+            "actual": text,
+            "unwanted": list(texts),
+            "found": [one for one, _, _ in found],
+            "spans": [[list(place) for place in places] for _, places, _ in found],
+        },
+    )
+    return _emit(measurement, lambda: contrast.present(text, "unwanted", found))
+
+
+def assert_not_matches(
+    actual: str | None,
+    pattern: str | re.Pattern[str],
+    *,
+    ignore_case: bool = False,
+    unicode: Form = "keep",
+    at_least: float | None = 1.0,
+    label: str = "",
+) -> Measurement:
+    r"""Assert that a regular expression of Python's `re` matches nowhere in an answer.
+
+    The pattern is yours, and so is its running time, as `assert_matches` says.
+
+    Args:
+        actual: The answer. None (the model said nothing) cannot be scored.
+        pattern: The expression, also compiled with flags of its own.
+        ignore_case: As `re.IGNORECASE`.
+        unicode: The form that the answer is brought to first, as in `assert_not_contains`; the pattern is not.
+        at_least: 1.0, or None on purpose: record only.
+        label: Tells two assertions of one test apart.
+
+    Returns:
+        The measurement ``text.not_matches``: 1 if it matches nowhere, else 0. ``detail["spans"]``: where, in that form.
+
+    Raises:
+        MeasurementFailed: It matches; shows where.
+        MeasurementErrored: There is no answer, it is no text, or it cannot be normalised.
+        UsageError: The pattern is no regular expression (says where), or the threshold is outside 0 to 1.
+
+    >>> assert_not_matches("Order #4711 is on its way.", r"\b\d{16}\b").status
+    'passed'
+    """
+    __tracebackhide__ = True
+    name, where = "text.not_matches", "assert_not_matches"
+    compiled = answers.pattern_of(where, pattern, ignore_case=ignore_case)
+    threshold = answers.threshold_of(where, at_least)
+    change = answers.change_of(where, ignore_case=False, unicode=unicode)
+    if error := answers.unfit(actual):
+        return _errored(name, error, threshold, label, unwanted=compiled.pattern)
+    try:
+        text = change(str(actual))
+    except ValueError as problem:
+        return _errored(name, str(problem), threshold, label, unwanted=compiled.pattern)
+    matches = compiled.finditer(text)
+    places = [one.span() for one in islice(matches, MAX_SPANS)]
+    count = len(places) + sum(1 for _ in islice(matches, MAX_MATCHES))
+    measurement = Measurement(
+        name=name,
+        value=float(not places),
+        threshold=threshold,
+        label=label,
+        detail={"actual": str(actual), "unwanted": compiled.pattern, "spans": list(map(list, places))},
+    )
+    shown = [(text[slice(*places[0])], places, count)] if places else []
+    return _emit(
+        measurement, lambda: [("pattern", compiled.pattern), *contrast.present(text, "matches", shown)]
+    )
 
 
 def _which(best: int, count: int) -> str:
@@ -357,22 +480,18 @@ def _which(best: int, count: int) -> str:
 
 def _emit(measurement: Measurement, evidence: Callable[[], contrast.Evidence]) -> Measurement:
     __tracebackhide__ = True
-    failed = measurement.status == "failed"
-    return recorder.emit(measurement, evidence=evidence() if failed else ())
+    return recorder.emit(measurement, evidence=evidence() if measurement.status == "failed" else ())
 
 
-def _errored(name: str, error: str, threshold: float | None, label: str, expected: Json) -> Measurement:
+def _errored(name: str, error: str, threshold: float | None, label: str, **detail: Json) -> Measurement:
     __tracebackhide__ = True
-    detail = {"expected": expected}
     return recorder.emit(Measurement(name=name, error=error, threshold=threshold, label=label, detail=detail))
 
 
 def _tally(wanted: int, failed: Sequence[Looked], *, any_of: bool) -> str:
-    if wanted == 1 or not failed:
+    if wanted == 1 or not failed or (any_of and len(failed) < wanted):
         return ""
     there = any(one.starts for one in failed)
     if not any_of:
         return f"{len(failed)} of {wanted} texts {'not there as asked' if there else 'missing'}"
-    if len(failed) < wanted:
-        return ""
     return f"none of {wanted} texts is {'there as asked' if there else 'in the answer'}"

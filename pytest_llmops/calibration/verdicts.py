@@ -12,8 +12,8 @@ from pytest_llmops import recorder
 from pytest_llmops.calibration.labels import Label, Labelled, Labels
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.judges.concurrency import together
-from pytest_llmops.judges.evaluate import Asked, asked_of, finite, verdict_of
-from pytest_llmops.measurement import shorten
+from pytest_llmops.judges.evaluate import Asked, asked_of, verdict_of
+from pytest_llmops.measurement import finite, shorten
 from pytest_llmops.protocols import Judge, Verdict
 
 MAX_UNSCORED = 0.05

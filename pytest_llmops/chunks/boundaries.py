@@ -8,8 +8,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from pytest_llmops.chunks.alignment import Alignment, Placed
-from pytest_llmops.chunks.findings import Check, Fault, counted, share, worst
+from pytest_llmops.chunks.findings import Check, Fault, share, worst
 from pytest_llmops.chunks.offsets import Source, Squeezed
+from pytest_llmops.measurement import counted
 from pytest_llmops.semantics.checks import sentences
 
 SHOWN = 30

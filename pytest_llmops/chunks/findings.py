@@ -63,12 +63,3 @@ def share(part: float, whole: float) -> float:
     (0.25, 0.0)
     """
     return part / whole if whole else 0.0
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """Return a number with its noun; the plural has an s unless it is given.
-
-    >>> counted(1, "chunk"), counted(2000, "chunk"), counted(1, "chunk tears", "chunks tear")
-    ('1 chunk', '2,000 chunks', '1 chunk tears')
-    """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

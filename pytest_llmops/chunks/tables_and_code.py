@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_llmops.chunks.alignment import Alignment, Placed
-from pytest_llmops.chunks.findings import Check, Fault, counted, worst
+from pytest_llmops.chunks.findings import Check, Fault, worst
 from pytest_llmops.chunks.offsets import SEAM, Squeezed
+from pytest_llmops.measurement import counted
 
 _DELIMITER = re.compile(r"^(?=[^\n]*-)(?=[^\n]*\|)[ \t]*+[|:-][ \t:|-]*+$", re.MULTILINE)
 _FENCE = re.compile(r"^[ ]{0,3}(`{3,}|~{3,})([^\n]*)$|\0", re.MULTILINE)

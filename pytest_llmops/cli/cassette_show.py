@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cli.output import counted
 from pytest_llmops.errors import CassetteError, UsageError, listing
-from pytest_llmops.measurement import shorten
+from pytest_llmops.measurement import counted, shorten
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.store import Interaction

@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cli.output import DIM, GREEN, RED, YELLOW, complain, counted, painted, say, say_json
+from pytest_llmops.cli.output import DIM, GREEN, RED, YELLOW, complain, painted, say, say_json
 from pytest_llmops.errors import CassetteError, UsageError
+from pytest_llmops.measurement import counted
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.audit import Audit, Stale, Told, Usage

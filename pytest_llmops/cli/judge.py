@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmops.cli import judge_canaries, judge_export_labels, judge_import_labels, judge_rescore
 from pytest_llmops.cli.files import check, write
 from pytest_llmops.cli.judge_options import CHOICE, add_asking, chosen, count, surroundings
-from pytest_llmops.cli.output import DIM, GREEN, complain, counted, painted, say
+from pytest_llmops.cli.output import DIM, GREEN, complain, painted, say
 from pytest_llmops.errors import CaseError, LLMOpsError, UsageError
-from pytest_llmops.measurement import shorten
+from pytest_llmops.measurement import counted, shorten
 
 if TYPE_CHECKING:
     from pytest_llmops.calibration import Bars, Figures, Judged

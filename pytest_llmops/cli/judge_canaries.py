@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cli.files import check, write
 from pytest_llmops.cli.judge_options import CHOICE, add_asking, chosen, surroundings
-from pytest_llmops.cli.output import DIM, GREEN, complain, counted, painted, say, without_secrets
-from pytest_llmops.measurement import shorten
+from pytest_llmops.cli.output import DIM, GREEN, complain, painted, say, without_secrets
+from pytest_llmops.measurement import counted, shorten
 
 if TYPE_CHECKING:
     from pytest_llmops.calibration.canaries import Outcome, Probe

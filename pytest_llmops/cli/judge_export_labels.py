@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cli.files import read_run
-from pytest_llmops.cli.output import DIM, YELLOW, counted, painted, say
+from pytest_llmops.cli.output import DIM, YELLOW, painted, say
 from pytest_llmops.errors import CaseError, UnknownName, UsageError, listing
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json, counted, shorten
 
 if TYPE_CHECKING:
     from pytest_llmops.cli.label_files import LabelFile

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cli.output import counted, say
+from pytest_llmops.cli.output import say
 from pytest_llmops.errors import CaseError, UsageError
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json, counted, shorten
 
 if TYPE_CHECKING:
     from pytest_llmops.calibration.labels import Kind, Label, Labels

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmops._util.option_values import report
 from pytest_llmops.cli.files import check, read_run, write
 from pytest_llmops.cli.judge_options import CHOICE, RUBRIC, add_asking, chosen, surroundings
-from pytest_llmops.cli.output import GREEN, complain, counted, painted, say, without_secrets
+from pytest_llmops.cli.output import GREEN, complain, painted, say, without_secrets
 from pytest_llmops.errors import UsageError, listing
-from pytest_llmops.measurement import shorten
+from pytest_llmops.measurement import counted, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

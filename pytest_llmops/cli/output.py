@@ -1,4 +1,4 @@
-"""What commands print: labelled lines, counted nouns, and colour only where a person looks.
+"""What commands print: labelled lines, and colour only where a person looks.
 
 No line that is printed holds a secret, or starts a command of a CI runner.
 """
@@ -55,12 +55,3 @@ def painted(text: str, colour: str) -> str:
     """Return a text in colour if a terminal shows it that understands colour, and nobody asked for none."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty()
     return text if plain else f"\x1b[{colour}m{text}\x1b[0m"
-
-
-def counted(n: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "cassette"), counted(1200, "cassette")
-    ('1 cassette', '1,200 cassettes')
-    """
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -11,7 +11,8 @@ from pytest_llmops import recorder
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.concurrency import together
-from pytest_llmops.judges.evaluate import Asked, asked_of, finite, takes_contexts, verdict_of
+from pytest_llmops.judges.evaluate import Asked, asked_of, takes_contexts, verdict_of
+from pytest_llmops.measurement import finite
 from pytest_llmops.protocols import Judge, Verdict
 from pytest_llmops.results.rejudging import AtLeast, Judged, Output, threshold_of
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmops.cli.files import check, write
 from pytest_llmops.cli.judge_options import importing
-from pytest_llmops.cli.output import DIM, GREEN, complain, counted, painted, say, without_secrets
+from pytest_llmops.cli.output import DIM, GREEN, complain, painted, say, without_secrets
 from pytest_llmops.errors import LLMOpsError, UsageError, told
-from pytest_llmops.measurement import shorten
+from pytest_llmops.measurement import counted, shorten
 
 if TYPE_CHECKING:
     from pytest_llmops.cli.labelled_pairs import Pairs

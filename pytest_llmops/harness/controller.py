@@ -14,12 +14,11 @@ from typing import Any
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, MeasurementFailed, UsageError
 from pytest_llmops.harness.cassette_usage import Housekeeping
 from pytest_llmops.harness.item import Harness
-from pytest_llmops.measurement import Json
+from pytest_llmops.measurement import Json, counted
 from pytest_llmops.redaction.pytest_reports import mask_report, masked
 from pytest_llmops.results.cassettes import notes
 from pytest_llmops.results.judges import self_judged
 from pytest_llmops.results.run import Run, TestRecord, write_text
-from pytest_llmops.results.usage import counted
 from pytest_llmops.settings import OPTIONS, Settings
 
 PACKAGE = __name__.partition(".")[0]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, SupportsFloat, cast
+from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes.shared_answers import judging
 from pytest_llmops.errors import MeasurementFailed, UsageError, told
 from pytest_llmops.judges.self_preference import answered, conflict
-from pytest_llmops.measurement import Json, Measurement, shorten
+from pytest_llmops.measurement import Json, Measurement, finite, shorten
 from pytest_llmops.protocols import Verdict
 
 if TYPE_CHECKING:
@@ -197,17 +196,6 @@ def _off_scale(found: Verdict, low: float, high: float) -> str:
     if found.confidence is not None and (sure is None or not 0 <= sure <= 1):
         return f"the judge's confidence: expected a number from 0 to 1, or None, got {shorten(repr(found.confidence), 40)}"
     return ""
-
-
-def finite(value: object) -> float | None:
-    """Return a number of any kind as float; None for what is none, a bool, NaN or infinity."""
-    if isinstance(value, (bool, str)) or not isinstance(value, SupportsFloat):
-        return None
-    try:
-        number = float(value)
-    except (OverflowError, ValueError):  # an integer beyond all floats, or a number of somebody's own
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _finite_all(scores: Mapping[str, float]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from pytest_llmops.measurement import Json, Measurement, amount, shorten
+from pytest_llmops.measurement import Json, Measurement, amount, counted, shorten
 from pytest_llmops.reports.html_texts import Texts
 from pytest_llmops.reports.html_views import MAX_NAME, CaseView, case_id, flags_of, json_text, sign, view
 from pytest_llmops.results.comparison import grouped
@@ -23,7 +23,7 @@ from pytest_llmops.results.matrix import Matrix, matrices
 from pytest_llmops.results.review import Judgement, review
 from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
 from pytest_llmops.results.summary import BINS, WORDS, Metric, Side, totals, uneven_words
-from pytest_llmops.results.usage import cost_words, counted
+from pytest_llmops.results.usage import cost_words
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from pytest_llmops.measurement import amount, harmless, shorten
+from pytest_llmops.measurement import amount, counted, harmless, shorten
 from pytest_llmops.results.comparison import grouped
 from pytest_llmops.results.review import Judgement, review
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import Metric, Side, Totals, totals, uneven_words
-from pytest_llmops.results.usage import cost_words, counted
+from pytest_llmops.results.usage import cost_words
 
 Style: TypeAlias = Literal["", "green", "red", "yellow", "bold"]
 

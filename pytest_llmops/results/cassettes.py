@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from pytest_llmops.measurement import Json, amount, shorten
+from pytest_llmops.measurement import Json, amount, counted, shorten
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.usage import counted
 
 ORPHANS_SHOWN = 3
 

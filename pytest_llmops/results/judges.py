@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_llmops._util.model_names import same_model
-from pytest_llmops.measurement import Json, Measurement, shorten
+from pytest_llmops.measurement import Json, Measurement, counted, shorten
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.comparison import text_of
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.usage import counted
 
 UNKNOWN = "not calibrated, its scores are no verdict"
 UNFIT = "unfit"

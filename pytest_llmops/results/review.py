@@ -6,12 +6,11 @@ anything. Only records are read: nothing is asked, and nothing is scored anew.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, TypeGuard
 
-from pytest_llmops.measurement import Json, Measurement, plain, shorten
+from pytest_llmops.measurement import Json, Measurement, finite, plain, shorten
 
 Why: TypeAlias = Literal[
     "could not be scored", "orders disagree", "judges disagree", "low confidence", "speaks to its judge"
@@ -144,7 +143,7 @@ def _judgement(record: Recorded, one: Measurement, said: Mapping[str, Json]) -> 
     pair = "winner" in said
     scored = one.value is not None
     whys = dict(_whys(one, said, flag))
-    confidence = _number(flag.get("confidence"))
+    confidence = finite(flag.get("confidence"))
     contexts = detail.get("contexts")
     return Judgement(
         nodeid=_text(record.nodeid),
@@ -153,11 +152,11 @@ def _judgement(record: Recorded, one: Measurement, said: Mapping[str, Json]) -> 
         judge=_text(said.get("name")) or one.name.removeprefix("judge."),
         version=one.version,
         label=one.label,
-        score=(one.value if pair else _number(said.get("score"))) if scored else None,
-        low=0.0 if pair else _number(said.get("low")),
-        high=1.0 if pair else _number(said.get("high")),
-        confidence=_number(said.get("confidence")) if confidence is None else confidence,
-        least=_number(flag.get("least")),
+        score=(one.value if pair else finite(said.get("score"))) if scored else None,
+        low=0.0 if pair else finite(said.get("low")),
+        high=1.0 if pair else finite(said.get("high")),
+        confidence=finite(said.get("confidence")) if confidence is None else confidence,
+        least=finite(flag.get("least")),
         why=tuple(whys),
         reason="; ".join(f"{why} ({more})" if more else why for why, more in whys.items()),
         question=_text(detail.get("question")),
@@ -175,7 +174,7 @@ def _whys(one: Measurement, said: Mapping[str, Json], flag: Mapping[str, Json]) 
     orders = flag.get("orders")
     if _listed(orders):
         yield "orders disagree", " and ".join(shorten(_text(order), 20) for order in orders)
-    sure, least = _number(flag.get("confidence")), _number(flag.get("least"))
+    sure, least = finite(flag.get("confidence")), finite(flag.get("least"))
     votes, split = _votes(said)
     shown = ", ".join(f"{vote:g}" for vote in votes)
     if sure is not None and least is not None:
@@ -191,8 +190,8 @@ def _whys(one: Measurement, said: Mapping[str, Json], flag: Mapping[str, Json]) 
 def _votes(said: Mapping[str, Json]) -> tuple[list[float], bool]:
     """The scores of a panel's judges, and whether they fall on both sides of the threshold."""
     given = said.get("votes")
-    votes = [number for vote in given if (number := _number(vote)) is not None] if _listed(given) else []
-    threshold = _number(said.get("threshold"))
+    votes = [number for vote in given if (number := finite(vote)) is not None] if _listed(given) else []
+    threshold = finite(said.get("threshold"))
     return votes, threshold is not None and min(votes, default=threshold) < threshold <= max(
         votes, default=threshold
     )
@@ -200,16 +199,6 @@ def _votes(said: Mapping[str, Json]) -> tuple[list[float], bool]:
 
 def _listed(value: Json) -> TypeGuard[Sequence[Json]]:
     return isinstance(value, Sequence) and not isinstance(value, str)
-
-
-def _number(value: Json) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _answer(value: Json) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from pytest_llmops.measurement import Measurement
+from pytest_llmops.measurement import Measurement, counted
 from pytest_llmops.results.attribution import attribution
 from pytest_llmops.results.cassettes import Cassettes, budget_words, cassettes
 from pytest_llmops.results.comparison import (
@@ -31,7 +31,7 @@ from pytest_llmops.results.comparison import (
 )
 from pytest_llmops.results.judges import JudgeUse, doubt, judged, judges
 from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord
-from pytest_llmops.results.usage import Latency, Traffic, counted, latency, traffic
+from pytest_llmops.results.usage import Latency, Traffic, latency, traffic
 
 Verdict: TypeAlias = Literal["FAIL", "ERROR", "PASS", "NOT JUDGED", "EMPTY"]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pytest_llmops.measurement import amount
+from pytest_llmops.measurement import amount, counted
 from pytest_llmops.protocols import Call
 
 N = TypeVar("N", int, float)
@@ -87,15 +87,6 @@ def cost_words(used: Traffic) -> str:
         part = f"{amount(used.saved_usd, 'USD')} of it" if used.live else "all of it"
         words += f" ({part} saved by replay)"
     return f"{words}, {counted(used.unpriced, 'call')} without a price" if used.unpriced else words
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "call"), counted(1200, "call")
-    ('1 call', '1,200 calls')
-    """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def latency(calls: Iterable[Call]) -> Latency:

@@ -20,7 +20,7 @@ from pytest_llmops import (
     assert_matches,
     collect,
 )
-from pytest_llmops.assertions.text_not import assert_not_contains
+from pytest_llmops.assertions.text import assert_not_contains
 from pytest_llmops.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("alone")

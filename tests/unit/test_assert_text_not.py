@@ -11,7 +11,7 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import Measurement, MeasurementErrored, MeasurementFailed, collect
-from pytest_llmops.assertions.text_not import MAX_SPANS, assert_not_contains, assert_not_matches
+from pytest_llmops.assertions.text import MAX_SPANS, assert_not_contains, assert_not_matches
 from pytest_llmops.errors import UsageError
 from pytest_llmops.metrics import lexical
 

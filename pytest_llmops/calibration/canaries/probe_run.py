@@ -18,9 +18,9 @@ from pytest_llmops.calibration.canaries.cases import Canary, canaries, set_of
 from pytest_llmops.cassettes.shared_answers import judging
 from pytest_llmops.errors import UsageError, told
 from pytest_llmops.judges.concurrency import together
-from pytest_llmops.judges.evaluate import Asked, asked_of, finite, takes_contexts, verdict_of
+from pytest_llmops.judges.evaluate import Asked, asked_of, takes_contexts, verdict_of
 from pytest_llmops.judges.protocol.capabilities import afresh
-from pytest_llmops.measurement import TOLERANCE, Json
+from pytest_llmops.measurement import TOLERANCE, Json, finite
 from pytest_llmops.protocols import Judge, Verdict
 
 Status: TypeAlias = Literal["fit", "unfit", "undecided"]

@@ -30,7 +30,7 @@ from pytest_llmops.semantics.checks import compare
 from pytest_llmops.semantics.grounding.claims import Statement, taken_apart
 from pytest_llmops.semantics.grounding.content_words import (
     content,
-    counted,
+    counts_of,
     equal,
     hard,
     is_number,
@@ -237,12 +237,12 @@ def _lost(claim: str, passage: _Passage, said: frozenset[str]) -> bool:
     lost = hard(claim) - said
     if any(not is_number(one) for one in lost):
         return True
-    there = counted(passage.text)
+    there = counts_of(passage.text)
     # The number may stand there in another form ("two days" for "48 hours"): whether it is the same one is what
     # the checks know. It is not where another number counts the very same thing.
     kinds = {kind for _, kind in there}
     others = any(one not in content(claim) for one, _ in there)
-    return bool(lost) and (not others or any(kind in kinds for one, kind in counted(claim) if one in lost))
+    return bool(lost) and (not others or any(kind in kinds for one, kind in counts_of(claim) if one in lost))
 
 
 def _missing(claim: str, stems: frozenset[str]) -> tuple[str, ...]:

@@ -185,10 +185,10 @@ def stretch(sentence: str, claim: str) -> str:
     return " ".join(words[start : end + 1])
 
 
-def counted(text: str) -> list[tuple[str, str]]:
+def counts_of(text: str) -> list[tuple[str, str]]:
     """Return each number of a text with the stem of the word behind it; one that is said to be about right is left out.
 
-    >>> counted("About 500 guests came in 12 buses")
+    >>> counts_of("About 500 guests came in 12 buses")
     [('12', 'bus')]
     """
     words = [stem(word) for word in _words(text)]

@@ -47,15 +47,6 @@ ARGUMENTS: dict[str, dict[str, str]] = {
 NEED_AN_ARGUMENT = frozenset({("judge", "compliance"), ("judge", "rubric")})
 
 
-def names(kind: str) -> tuple[str, ...]:
-    """Return the built-in names of a kind, sorted.
-
-    >>> names("model")
-    ('app', 'judge')
-    """
-    return tuple(sorted(BUILT_IN[kind]))
-
-
 def knows(kind: str, name: str) -> bool:
     """Say whether a name, or a ``name:argument``, is built in.
 

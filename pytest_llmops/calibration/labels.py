@@ -35,7 +35,6 @@ Kind: TypeAlias = Literal["pass or fail", "number", "name"]
 
 WORDS = {"pass": True, "fail": False}
 SYNONYMS = {"input": "question", "output": "answer"}
-OWN_KEYS = ("id", "question", "answer", "reference", "contexts", "family", "human", "judge", "dimensions")
 IN_MEMORY = "labels"
 """The place that errors name where the labels were no file."""
 MAX_ID_CHARS = 200

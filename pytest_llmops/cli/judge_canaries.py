@@ -103,16 +103,6 @@ def _tell(found: Probe) -> None:
     say()
 
 
-def _passes(found: Probe) -> str:
-    if found.compares:
-        return "a canary that wins against the right answer"
-    return (
-        "an answer above the middle of its scale"
-        if found.threshold is None
-        else f"an answer from {found.threshold:g} on"
-    )
-
-
 def _line(one: Outcome) -> str:
     if one.passed is None:
         return f"{shorten(one.canary.id, 60)} ({shorten(one.canary.kind, 40)}): {shorten(one.error, 200)}"

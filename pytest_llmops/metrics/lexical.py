@@ -99,28 +99,6 @@ def tokens(text: str) -> list[str]:
     return _ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split()
 
 
-def exact(
-    actual: str,
-    expected: str,
-    *,
-    case: Case = "keep",
-    whitespace: Whitespace = "keep",
-    unicode: Form = "keep",
-) -> float:
-    """Return 1.0 if the texts are equal after `normalise`, else 0.0; two empty texts are equal.
-
-    Raises:
-        ValueError: As in `normalise`.
-
-    >>> exact("Yes", "yes"), exact("Yes", "yes", case="fold")
-    (0.0, 1.0)
-    """
-    if actual == expected and (case, whitespace, unicode) == ("keep", "keep", "keep"):
-        return 1.0
-    left = normalise(actual, case=case, whitespace=whitespace, unicode=unicode)
-    return float(left == normalise(expected, case=case, whitespace=whitespace, unicode=unicode))
-
-
 def token_f1(actual: str, expected: str) -> float:
     """Return the F1 of shared `tokens`, 0 (none) to 1 (the same words in any order); symmetric.
 

@@ -13,7 +13,6 @@ from rapidfuzz import fuzz as rapidfuzz
 
 from pytest_llmops.metrics.lexical import (
     diff_words,
-    exact,
     first_difference,
     fuzzy,
     nearest,
@@ -37,8 +36,8 @@ options = st.fixed_dictionaries(
 )
 every_metric = pytest.mark.parametrize(
     "metric",
-    [exact, token_f1, fuzzy, partial(fuzzy, partial=True)],
-    ids=["exact", "token_f1", "fuzzy", "partial"],
+    [token_f1, fuzzy, partial(fuzzy, partial=True)],
+    ids=["token_f1", "fuzzy", "partial"],
 )
 
 

@@ -13,7 +13,7 @@ from support.messages import check_message
 from pytest_llmops.semantics.checks import CHECKS, DEFAULT, Alarm, Comparison, compare
 from pytest_llmops.semantics.checks.kinds.negation import HARMLESS, NEGATIVE
 from pytest_llmops.semantics.checks.language import language
-from pytest_llmops.semantics.checks.lexicon.opposites import contradicts, opposite
+from pytest_llmops.semantics.checks.lexicon.opposites import between, opposite
 from pytest_llmops.semantics.checks.lexicon.stems import stem
 from pytest_llmops.semantics.checks.lexicon.synonyms import synonyms
 from pytest_llmops.semantics.checks.sentence import Sentence
@@ -356,8 +356,8 @@ def test_the_words_behind_the_checks() -> None:
     assert synonyms("contact", "get in touch with")
     assert not synonyms("dog", "cat")
     assert opposite("befor", "after")
-    assert not contradicts("befor", "after")
-    assert contradicts("increas", "fall")
+    assert not between(["befor"], ["after"], firm=True)
+    assert between(["increas"], ["fall"], firm=True)
 
 
 def test_the_development_half_of_the_edit_set() -> None:

@@ -9,7 +9,6 @@ from pytest_llmops.metrics.lexical import (
     MAX_MARKS,
     Span,
     diff_words,
-    exact,
     first_difference,
     fuzzy,
     nearest,
@@ -88,13 +87,6 @@ def test_tokens_as_squad_counts_them(text: str, expected: list[str]) -> None:
 )
 def test_token_f1_as_squad_scores_it(actual: str, expected: str, f1: float) -> None:
     assert token_f1(actual, expected) == pytest.approx(f1)
-
-
-def test_exact() -> None:
-    assert exact("Yes", "Yes") == 1.0
-    assert exact("Yes", "yes ") == 0.0
-    assert exact("Yes", "yes ", case="fold", whitespace="strip") == 1.0
-    assert exact("", "") == 1.0
 
 
 @pytest.mark.parametrize(

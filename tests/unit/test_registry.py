@@ -15,7 +15,7 @@ BUILT_IN = [(kind, name, place) for kind, names in registry.BUILT_IN.items() for
 def test_every_built_in_exists(kind: str, name: str, place: str) -> None:
     module, _, attribute = place.partition(":")
     assert callable(getattr(importlib.import_module(module), attribute))
-    assert name in registry.names(kind)
+    assert registry.knows(kind, name)
 
 
 def test_load_builds_a_new_one() -> None:

@@ -45,7 +45,6 @@ class Comparison:
 
 
 MAX_QUOTE = 60
-MAX_SENTENCE = 120
 
 
 class Found(NamedTuple):

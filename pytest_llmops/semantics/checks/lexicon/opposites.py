@@ -297,15 +297,6 @@ def opposite(one: str, other: str) -> bool:
     return (one, other) in _FIRM or (one, other) in _LOOSE or negated(one, other) or negated(other, one)
 
 
-def contradicts(one: str, other: str) -> bool:
-    """Are two words opposites wherever they stand in two sentences about the same?
-
-    >>> contradicts("increas", "fall"), contradicts("befor", "after")
-    (True, False)
-    """
-    return (one, other) in _FIRM
-
-
 def between(keys: Iterable[str], others: Iterable[str], *, firm: bool = False) -> list[tuple[str, str]]:
     """Return which keys have their opposite among others, with it; ``firm``: only what contradicts anywhere.
 

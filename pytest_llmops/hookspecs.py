@@ -72,7 +72,7 @@ def pytest_llmops_redactors(config: pytest.Config) -> Mapping[str, Callable[[str
 
 @pytest.hookspec
 def pytest_llmops_request_normalizers(config: pytest.Config) -> Mapping[str, Callable[[str], str]]:
-    r"""Return functions that level what differs from run to run; all are applied, by name order.
+    r"""Return functions that normalize what differs from run to run; all are applied, by name order.
 
     Called in the worker before a cassette opens. Each gets the address, and the canonical body (JSON with its
     keys sorted), of a request and returns them as they count in the search for a recording; what is written

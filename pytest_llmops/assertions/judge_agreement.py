@@ -62,8 +62,8 @@ def assert_judge_agrees(
             Cohen's kappa, and the judge passes from ``pass_at``. Numbers on the judge's own scale: quadratic
             kappa. Several people: what most say, of numbers their median; the kappa between them is told.
         at_least_kappa: What the kappa has to reach; None on purpose: record only.
-        at_least_kappa_lower: What it has to exceed with 95 % confidence; None on purpose: record only.
-        at_least_tnr: What the share of failed answers that the judge fails has to exceed with 95 % confidence (Wilson).
+        at_least_kappa_lower: What its lower bound has to reach, with 95 % confidence; None on purpose: record only.
+        at_least_tnr: What the share of failed answers that the judge fails has to reach with 95 % confidence (Wilson).
         at_least_tpr: The same of passed answers that it passes.
         pass_at: From which score on an answer passes; left out: the judge's own; None: scores are not cut.
         verdicts: ``stored``: nobody is asked, the verdicts stand in the labels. The judge may then be any name.

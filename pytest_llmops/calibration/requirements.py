@@ -39,8 +39,8 @@ class Bars:
 
     Args:
         at_least_kappa: What the kappa itself has to reach; None on purpose: record only.
-        at_least_kappa_lower: What it has to exceed with 95 % confidence; None on purpose: record only.
-        at_least_tnr: What the share of failed answers that the judge fails has to exceed with 95 % confidence.
+        at_least_kappa_lower: What its lower bound has to reach, with 95 % confidence; None on purpose: record only.
+        at_least_tnr: What the share of failed answers that the judge fails has to reach with 95 % confidence.
         at_least_tpr: The same of passed answers that it passes.
 
     Raises:

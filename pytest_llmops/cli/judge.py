@@ -25,8 +25,8 @@ def add(groups: Any) -> None:
     """Declare the group's commands."""
     group = groups.add_parser(
         "judge",
-        help="see whether a judge is right",
-        description="See whether a judge is right.",
+        help="see whether a judge is right, and score stored outputs again",
+        description="See whether a judge is right, and score stored outputs again.",
         allow_abbrev=False,
     )
     group.set_defaults(helps=group)
@@ -78,7 +78,7 @@ def _add_bars(command: argparse.ArgumentParser) -> None:
         type=float,
         default=0.4,
         metavar="K",
-        help="what it has to exceed with 95 %% confidence (default: 0.4)",
+        help="what its lower bound has to reach, with 95 %% confidence (default: 0.4)",
     )
     command.add_argument(
         "--at-least-tnr",

@@ -136,7 +136,9 @@ def probe(judge: object, given: Sequence[Canary] | None = None) -> Probe:
     """
     listed = canaries() if given is None else tuple(given)
     if all(one.control for one in listed):
-        raise UsageError("probe: expected one canary or more, an answer that a judge must not pass, got none")
+        raise UsageError(
+            "canaries: expected one canary or more, an answer that a judge must not pass, got none"
+        )
     if _compares(judge):
         asked = Asked(cast("Judge", judge), str(getattr(judge, "name", "pairwise")))
         ask = partial(_compared, asked)

@@ -149,16 +149,16 @@ def test_a_policy_that_never_applies_gives_no_score(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "error"),
+    "text",
     [
-        ("No list.", "expected 1 to 50 rules, each an item of a list .*, got 0 @ .*policy.md$"),
-        ("- a\n\n- a\n", "the rule 'a' stands twice @ .*policy.md:3$"),
-        ("".join(f"- rule {n}\n" for n in range(51)), "got 51 @"),
-        ("", "got 0 @"),
+        "No list.",
+        "- a\n\n- a\n",
+        "".join(f"- rule {n}\n" for n in range(51)),
+        "",
     ],
 )
-def test_a_policy_that_is_none(tmp_path: Path, text: str, error: str) -> None:
-    with pytest.raises(PromptError, match=f"policy: .*{error}"):
+def test_a_policy_that_is_none(tmp_path: Path, text: str) -> None:
+    with pytest.raises(PromptError, check=check_message):
         compliance(rules(tmp_path, text))
 
 
@@ -185,7 +185,7 @@ def test_passages_are_judged_by_the_question() -> None:
 def test_passages_need_a_question(given: Mapping[str, Any]) -> None:
     with pytest.raises(
         UsageError,
-        match=r"judge context_relevance: expected (?:question= and contexts=|contexts to be a list of texts, got str)",
+        check=check_message,
     ):
         context_relevance(answering("yes")).judge("x", **given)
 

@@ -87,7 +87,7 @@ def test_a_contentless_answer_is_scored_lowest_without_asking() -> None:
 
 @pytest.mark.parametrize("contexts", [[], (), "one text", [1]])
 def test_without_contexts_there_is_nothing_to_go_by(contexts: Any) -> None:
-    with pytest.raises(UsageError, match="judge grounding: expected contexts"):
+    with pytest.raises(UsageError, check=check_message):
         Grounding(finding(*CLAIMS)).judge(ANSWER, contexts=contexts)
 
 
@@ -141,7 +141,7 @@ def test_an_unreadable_reply_is_told_to_the_model_once() -> None:
     found = Grounding(model).judge(ANSWER, contexts=CONTEXTS)
     check_message(found.error)
     assert [len(messages) for messages, _ in model.asked] == [2, 4]
-    assert "That was no verdict" in model.asked[1][0][3].content
+    check_message(model.asked[1][0][3].content)
 
 
 def test_it_is_asserted_like_any_judge(alone: None) -> None:

@@ -152,38 +152,38 @@ HAD = ({"id": "a", "answer": "Yes.", "question": "Q?", "human": True}, {"id": "b
 
 
 @pytest.mark.parametrize(
-    ("had", "given", "argv", "what"),
+    ("had", "given", "argv"),
     [
-        (HAD, {"id": "a", "answer": "No.", "question": "Q?", "human": True}, (), 'a: answer: expected "Yes.", got "No.": another answer of the same id in labels.jsonl:1: give it another id (llmops judge export-labels --suffix) @ a.jsonl:1'),
-        (HAD, {"id": "a", "answer": "Yes.", "human": True}, (), 'a: question: expected "Q?", got ""'),
-        (HAD, {"id": "a", "answer": "Yes.", "question": "Q?", "human": False}, (), "a: human: expected pass as in labels.jsonl:1, got fail: two people are told apart by --rater @ a.jsonl:1"),
-        (HAD, {"id": "b", "human": False}, ("--rater", "anna"), "b: human: expected pass of anna as in labels.jsonl:2, got fail @ a.jsonl:1"),
-        (HAD, {"id": "b", "human": False}, (), "b: human: expected --rater NAME, as people are named in labels.jsonl:2, got a label of nobody"),
-        (HAD, {"id": "b", "human": [True]}, ("--rater", "ben"), "b: human: expected one label, that of --rater ben, got several @ a.jsonl:1"),
-        (HAD, {"id": "c", "human": 7}, (), "c: human: expected true or false as in labels.jsonl:1, got 7 @ a.jsonl:1"),
-        (HAD, {"id": "c", "human": "yes"}, (), 'c: human: expected true or false as in labels.jsonl:1, got "yes" @ a.jsonl:1'),
-        (({"id": "n", "human": 4},), {"id": "c", "human": "good"}, (), 'c: human: expected a number as in labels.jsonl:1, got "good" @ a.jsonl:1'),
-        (({"id": "n", "human": 4},), {"id": "c", "human": True}, (), "c: human: expected a number as in labels.jsonl:1, got pass"),
-        ((), {"id": "c", "human": 11, "scale": [1, 10]}, (), 'c: human: expected true, false, "pass", "fail" or a number from 1 to 10, got 11 @ a.jsonl:1'),
-        ((), {"id": "c", "human": "yes", "scale": [1, 10]}, (), 'or a number from 1 to 10, got "yes" @ a.jsonl:1'),
-        (({"id": "c", "human": None, "scale": [1, 5]},), {"id": "c", "human": 7}, (), "or a number from 1 to 5, got 7 @ a.jsonl:1"),
-        ((), {"id": "c", "human": [True, 7]}, (), "c: human: expected true or false as in a.jsonl:1, got 7 @ a.jsonl:1"),
-        ((), {"id": "c", "human": {"a": {}}}, (), "human.a: expected true or false, a number, a name or null, got an object @ a.jsonl:1"),
-        ((), {"id": "c", "dimensions": {"tone": {"human": 4}}}, (), "c: dimensions: expected labels of the answer as a whole"),
-        ((), '{"id": "c", "human": true', (), "broken JSON"),
-        ((), '{"id": "c", "human": NaN}', (), "NaN is no JSON"),
-        ((), '{"id": "c", "human": true}\n{"id": "c"}', (), "duplicate id 'c' (first in line 1) @ a.jsonl:2"),
-        ((), '{"id": "\\ud800", "human": true}', (), "half a surrogate pair"),
-        ((), {"human": True}, (), 'missing key "id"'),
-        (('{"id": "a", "human": [tr',), {"id": "c", "human": True}, (), "broken JSON: Expecting value at column 23 @ labels.jsonl:1"),
-        (({"id": "x", "human": True}, {"id": "y", "human": 3}), {"id": "c", "human": True}, (), "human: expected true or false as in line 1, got 3 @ labels.jsonl:2"),
-        (({"id": "x", "human": "tie", "judge": 3},), {"id": "c", "human": "A"}, (), "judge: expected a name, as people's labels are, got 3 @ labels.jsonl:1"),
-        (HAD, {"id": "c", "human": True}, ("--rater", " "), "--rater: expected a name of 1 to 100 characters, got ' '"),
-        (HAD, {"id": "c", "human": True}, ("--rater", "\udcff"), "--rater: expected a name of 1 to 100 characters"),
+        (HAD, {"id": "a", "answer": "No.", "question": "Q?", "human": True}, ()),
+        (HAD, {"id": "a", "answer": "Yes.", "human": True}, ()),
+        (HAD, {"id": "a", "answer": "Yes.", "question": "Q?", "human": False}, ()),
+        (HAD, {"id": "b", "human": False}, ("--rater", "anna")),
+        (HAD, {"id": "b", "human": False}, ()),
+        (HAD, {"id": "b", "human": [True]}, ("--rater", "ben")),
+        (HAD, {"id": "c", "human": 7}, ()),
+        (HAD, {"id": "c", "human": "yes"}, ()),
+        (({"id": "n", "human": 4},), {"id": "c", "human": "good"}, ()),
+        (({"id": "n", "human": 4},), {"id": "c", "human": True}, ()),
+        ((), {"id": "c", "human": 11, "scale": [1, 10]}, ()),
+        ((), {"id": "c", "human": "yes", "scale": [1, 10]}, ()),
+        (({"id": "c", "human": None, "scale": [1, 5]},), {"id": "c", "human": 7}, ()),
+        ((), {"id": "c", "human": [True, 7]}, ()),
+        ((), {"id": "c", "human": {"a": {}}}, ()),
+        ((), {"id": "c", "dimensions": {"tone": {"human": 4}}}, ()),
+        ((), '{"id": "c", "human": true', ()),
+        ((), '{"id": "c", "human": NaN}', ()),
+        ((), '{"id": "c", "human": true}\n{"id": "c"}', ()),
+        ((), '{"id": "\\ud800", "human": true}', ()),
+        ((), {"human": True}, ()),
+        (('{"id": "a", "human": [tr',), {"id": "c", "human": True}, ()),
+        (({"id": "x", "human": True}, {"id": "y", "human": 3}), {"id": "c", "human": True}, ()),
+        (({"id": "x", "human": "tie", "judge": 3},), {"id": "c", "human": "A"}, ()),
+        (HAD, {"id": "c", "human": True}, ("--rater", " ")),
+        (HAD, {"id": "c", "human": True}, ("--rater", "\udcff")),
     ],
 )  # fmt: skip
 def test_what_contradicts_is_refused_and_nothing_is_written(
-    llmops: Cli, had: tuple[Any, ...], given: Any, argv: tuple[str, ...], what: str
+    llmops: Cli, had: tuple[Any, ...], given: Any, argv: tuple[str, ...]
 ) -> None:
     if had:
         write("labels.jsonl", *had)
@@ -191,7 +191,7 @@ def test_what_contradicts_is_refused_and_nothing_is_written(
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
     status, out, err = llmops(*TAKE, *argv)
     assert (status, out) == (2, [])
-    assert what in err
+    check_message(err)
     assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
 
 

@@ -59,26 +59,26 @@ def test_plain(given: object, expected: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    "given",
     [
-        (object(), "expected None, bool, int"),
-        (b"bytes", "builtins.bytes"),
-        (float("nan"), "finite"),
-        (float("-inf"), "finite"),
-        (np.float32("nan"), "finite"),
-        (np.array([1.0, 2.0]), "numpy.ndarray"),
-        (np.array([1.0]), "numpy.ndarray"),
-        (np.datetime64("2026-01-01"), "numpy.datetime64"),
-        (1 + 2j, "complex"),
-        ({1: "a", "1": "b"}, "two keys become the same text '1'"),
-        ([10**5000], "written down"),
-        ({"deep": [{"er": float("inf")}]}, "value.deep[0].er: expected a finite number"),
+        object(),
+        b"bytes",
+        float("nan"),
+        float("-inf"),
+        np.float32("nan"),
+        np.array([1.0, 2.0]),
+        np.array([1.0]),
+        np.datetime64("2026-01-01"),
+        1 + 2j,
+        {1: "a", "1": "b"},
+        [10**5000],
+        {"deep": [{"er": float("inf")}]},
     ],
 )
-def test_plain_refuses_what_no_wire_can_hold(given: object, said: str) -> None:
+def test_plain_refuses_what_no_wire_can_hold(given: object) -> None:
     with pytest.raises(WireError) as caught:
         plain(given)
-    assert said in str(caught.value)
+    check_message(caught.value)
 
 
 def test_plain_refuses_what_holds_itself() -> None:

@@ -206,7 +206,7 @@ def test_what_could_not_be_compared_is_an_error(alone: None) -> None:
     down = ScriptedModel([ModelError("down", kind="server")])
     with pytest.raises(MeasurementErrored, check=check_message):
         assert_preferred(GOOD, BAD, judge=Pairwise(model=down))
-    with pytest.raises(MeasurementErrored, match="no verdict after 2 tries"):
+    with pytest.raises(MeasurementErrored, check=check_message):
         assert_preferred(GOOD, BAD, judge=Pairwise(model=ScriptedModel(lambda _messages: "x")))
 
 

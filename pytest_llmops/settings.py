@@ -114,7 +114,7 @@ class Settings:
     )  # fmt: skip
     match_ignore: tuple[str, ...] = _option(
         option_values.each(option_values.json_path), (),
-        "what of a request does not count in the search for its recording: JSON paths (`metadata.run_id`, `messages[*].id`, "
+        "parts of a request to ignore when matching recordings: JSON paths (`metadata.run_id`, `messages[*].id`, "
         "`**.request_id`) and query parameters (`?session`)",
         ini="linelist",
     )  # fmt: skip

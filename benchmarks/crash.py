@@ -71,7 +71,7 @@ def _kept(way: Way, folder: Path, count: Callable[[Path], int]) -> int:
 
 
 def _ours(folder: Path) -> int:
-    found = store.opened(folder / "cassettes" / "test_a" / "test_asks.json")
+    found = store.load_with_journals(folder / "cassettes" / "test_a" / "test_asks.json")
     return sum(len(listed) for one in found.values() for listed in one.answers.values())
 
 

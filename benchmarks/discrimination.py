@@ -86,7 +86,7 @@ def similarity(embedder: Any, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
     return np.array([max(0.0, float(rows[a] @ rows[b])) for a, b in pairs])
 
 
-def alarms(pairs: Sequence[tuple[str, str]], names: Sequence[str] = checks.DEFAULT) -> np.ndarray:
+def alarms(pairs: Sequence[tuple[str, str]], names: Sequence[str] = checks.DEFAULT_CHECKS) -> np.ndarray:
     return np.array(
         [bool(checks.compare(actual, expected, checks=names).alarms) for actual, expected in pairs],
         dtype=bool,
@@ -102,7 +102,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 def embedders() -> Iterator[tuple[str, Any]]:
     for name in EMBEDDERS:
         try:
-            embedder: Any = recorder.lookup("embedder", name)
+            embedder: Any = recorder.find_component("embedder", name)
             embedder.embed(["a text"])
         except LLMOpsError as error:
             print(f"{'meaning':<10}left out: {name}: {error}", file=sys.stderr)

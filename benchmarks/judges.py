@@ -137,24 +137,24 @@ def judged_one(judge: Any, row: dict[str, str]) -> None:
 
 
 def with_tape(path: Path, mode: Any, work: Callable[[], None]) -> None:
-    interception.enter()
-    recorder.push(rec := recorder.Recorder(settings=Settings()))
-    tape.insert(one := tape.Tape(path, mode))
+    interception.install_patches()
+    recorder.push_recorder(rec := recorder.Recorder(settings=Settings()))
+    tape.push_test_tape(one := tape.Tape(path, mode))
     try:
         work()
     finally:
-        tape.eject(one)
-        recorder.pop(rec)
-        interception.leave()
+        tape.remove_test_tape(one)
+        recorder.pop_recorder(rec)
+        interception.remove_patches()
         one.close()
 
 
 def again(path: Path, times: int) -> None:
     """Let each recorded answer be given so often."""
-    found = store.load(path)
+    found = store.load_cassette(path)
     for one in found.values():
         one.answers["0"] *= times
-    path.write_text(store.dump(found.values(), "2026-01-01"), encoding="utf-8")
+    path.write_text(store.format_cassette(found.values(), "2026-01-01"), encoding="utf-8")
 
 
 def answers(count: int) -> list[dict[str, str]]:

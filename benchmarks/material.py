@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.request_key import ask
+from pytest_llmops.cassettes.request_key import build_question
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.wire.body import fold
+from pytest_llmops.wire.body import fold_body
 
 URL = "http://127.0.0.1:8080/v1/chat/completions"
 HEADERS = {"content-type": "application/json"}
@@ -46,11 +46,11 @@ def write_ours(path: Path, size: int) -> Path:
     found = []
     for n in range(size):
         asked = body(n)
-        question = ask("POST", URL, HEADERS, asked, redactor)
-        request = {"method": "POST", "url": question.url, "body": fold(asked)}
-        given = {"status": 200, "headers": HEADERS, "latency_s": 0.5, "body": fold(answer(n))}
+        question = build_question("POST", URL, HEADERS, asked, redactor)
+        request = {"method": "POST", "url": question.url, "body": fold_body(asked)}
+        given = {"status": 200, "headers": HEADERS, "latency_s": 0.5, "body": fold_body(answer(n))}
         found.append(store.Interaction(f"#{n:05d}", question.key, request, {"0": [given]}))
-    path.write_text(store.dump(found, "2026-01-01"), encoding="utf-8")
+    path.write_text(store.format_cassette(found, "2026-01-01"), encoding="utf-8")
     return path
 
 

@@ -36,18 +36,20 @@ CHANGED = " quintessentially"
 def inserted(one: Tape) -> Iterator[recorder.Recorder]:
     """Have a tape in use, as the plugin has for a test."""
     rec = recorder.Recorder(settings=Settings())
-    recorder.push(rec)
-    active_tape.insert(one)
+    recorder.push_recorder(rec)
+    active_tape.push_test_tape(one)
     try:
         yield rec
     finally:
-        active_tape.eject(one)
-        recorder.pop(rec)
+        active_tape.remove_test_tape(one)
+        recorder.pop_recorder(rec)
 
 
 def load(path: Path, size: int) -> Iterator[str]:
     (floor, ours), (_, ratio) = in_turns(
-        lambda: json.loads(path.read_bytes()), lambda: store.load(path), rounds=9 if size > 1000 else 15
+        lambda: json.loads(path.read_bytes()),
+        lambda: store.load_cassette(path),
+        rounds=9 if size > 1000 else 15,
     )
     megabytes = path.stat().st_size / 1e6
     yield line(
@@ -60,7 +62,7 @@ def load(path: Path, size: int) -> Iterator[str]:
 
 def memory(path: Path, size: int) -> Iterator[str]:
     parsed = _kept(lambda: json.loads(path.read_bytes()))
-    for what, made in (("loaded", lambda: store.load(path)), ("a tape in use", lambda: Tape(path))):
+    for what, made in (("loaded", lambda: store.load_cassette(path)), ("a tape in use", lambda: Tape(path))):
         ours = _kept(made)
         text = f"{size:,} interactions, {what}: parsed JSON {parsed / 1e6:.1f} MB, ours {ours / 1e6:.1f} MB, ratio"
         yield line("memory", text, ours / parsed, 2.5)
@@ -195,7 +197,7 @@ def journal(folder: Path) -> Iterator[str]:
 
 
 def lines(folder: Path) -> Iterator[str]:
-    interception.enter()
+    interception.install_patches()
     paths = {size: write_ours(folder / f"ours-{size}.json", size) for size in (10, 100, 1_000, 10_000)}
     for size in (1_000, 10_000):
         yield from load(paths[size], size)

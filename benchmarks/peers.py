@@ -32,7 +32,7 @@ def in_order(folder: Path, *, full: bool) -> Iterator[str]:
     logging.getLogger("vcr").setLevel(logging.ERROR)
     theirs, mine = write_vcrpy(folder / "theirs.yaml", SIZE), write_ours(folder / "ours.json", SIZE)
     asked = [body(n) for n in range(SIZE)]
-    interception.enter()
+    interception.install_patches()
     rounds = 5
     ours = statistics.median(_whole(mine, asked) for _ in range(rounds + 1))
     with (
@@ -87,7 +87,7 @@ def load(folder: Path) -> Iterator[str]:
             pass
 
     (ours, one, two), (_, first, second) = in_turns(
-        lambda: store.load(mine), of_vcrpy, of_cassetter, rounds=5
+        lambda: store.load_cassette(mine), of_vcrpy, of_cassetter, rounds=5
     )
     yield (
         f"{'load':<10}{SIZE:,} interactions: ours {ms(ours)}, vcrpy {ms(one)} ({first:.1f} times),"

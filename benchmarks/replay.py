@@ -16,10 +16,10 @@ from benchmarks.figures import line
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import store, tape
 from pytest_llmops.cassettes.http import interception
-from pytest_llmops.cassettes.request_key import ask
+from pytest_llmops.cassettes.request_key import build_question
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import Settings
-from pytest_llmops.wire.body import fold
+from pytest_llmops.wire.body import fold_body
 
 CALLS = 200
 ROUNDS = 15
@@ -43,13 +43,13 @@ def mock(_: httpx2.Request) -> httpx2.Response:
 
 def cassette(path: Path, size: int) -> None:
     """A cassette in which the benchmark's question is one of ``size``."""
-    question = ask("POST", f"{URL}/chat/completions", HEADERS, BODY, Redactor())
-    answer = {"status": 200, "headers": HEADERS, "latency_s": 0.5, "body": fold(ANSWER)}
+    question = build_question("POST", f"{URL}/chat/completions", HEADERS, BODY, Redactor())
+    answer = {"status": 200, "headers": HEADERS, "latency_s": 0.5, "body": fold_body(ANSWER)}
     found = [
         store.Interaction(
             "#000",
             question.key,
-            {"method": "POST", "url": question.url, "body": fold(BODY)},
+            {"method": "POST", "url": question.url, "body": fold_body(BODY)},
             {"0": [answer] * (CALLS * (ROUNDS + 1) * 2)},
         )
     ]
@@ -57,12 +57,12 @@ def cassette(path: Path, size: int) -> None:
         store.Interaction(
             f"#{n:05d}",
             f"{n:020d}",
-            {"method": "POST", "url": question.url, "body": fold(BODY)},
+            {"method": "POST", "url": question.url, "body": fold_body(BODY)},
             {"0": [answer]},
         )
         for n in range(1, size)
     ]
-    path.write_text(store.dump(found, "2026-01-01"))
+    path.write_text(store.format_cassette(found, "2026-01-01"))
 
 
 def us_a_call(call: Callable[[], object]) -> float:
@@ -82,15 +82,15 @@ def lines() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "bench.json"
         cassette(path, 100)
-        interception.enter()
-        recorder.push(rec := recorder.Recorder(settings=Settings()))
-        tape.insert(one := tape.Tape(path))
+        interception.install_patches()
+        recorder.push_recorder(rec := recorder.Recorder(settings=Settings()))
+        tape.push_test_tape(one := tape.Tape(path))
         try:
             yield from measured()
         finally:
-            tape.eject(one)
-            recorder.pop(rec)
-            interception.leave()
+            tape.remove_test_tape(one)
+            recorder.pop_recorder(rec)
+            interception.remove_patches()
 
 
 def measured() -> Iterator[str]:

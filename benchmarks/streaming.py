@@ -44,7 +44,7 @@ def _own(way: Callable[[], Any]) -> float:
 
 
 def lines(folder: Path, *, peers: bool) -> Iterator[str]:
-    interception.enter()
+    interception.install_patches()
     with Server() as server, httpx2.Client() as client:
         first_token_s(client, server.url)
 

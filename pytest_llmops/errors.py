@@ -41,40 +41,40 @@ if TYPE_CHECKING:
 MAX_NAMES_SHOWN = 12
 
 
-def closest(name: str, known: Iterable[str]) -> str:
+def find_closest_name(name: str, known: Iterable[str]) -> str:
     """Return the known name most like ``name``, or ``""`` if none is near.
 
-    >>> closest("qualty", ["quality", "checklist"])
+    >>> find_closest_name("qualty", ["quality", "checklist"])
     'quality'
-    >>> closest("zzz", ["quality"])
+    >>> find_closest_name("zzz", ["quality"])
     ''
     """
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return found[0] if found else ""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return matches[0] if matches else ""
 
 
-def listing(names: Iterable[str]) -> str:
+def format_name_list(names: Iterable[str]) -> str:
     """Return names as one line for a message: sorted, at most twelve, then a count.
 
-    >>> listing(["b", "a"])
+    >>> format_name_list(["b", "a"])
     'a, b'
-    >>> listing([])
+    >>> format_name_list([])
     '(none)'
     """
     ordered = sorted(set(names))
     if not ordered:
         return "(none)"
-    shown = ", ".join(ordered[:MAX_NAMES_SHOWN])
+    text = ", ".join(ordered[:MAX_NAMES_SHOWN])
     rest = len(ordered) - MAX_NAMES_SHOWN
-    return f"{shown} and {rest} more" if rest > 0 else shown
+    return f"{text} and {rest} more" if rest > 0 else text
 
 
-def told(error: Exception) -> str:
+def describe_exception(error: Exception) -> str:
     """Return what a user's own object raised, as one text: type, message and the place in its code.
 
     An error of this package tells all of that itself.
 
-    >>> told(ValueError("no such row"))
+    >>> describe_exception(ValueError("no such row"))
     'ValueError: no such row'
     """
     text = str(error)
@@ -85,29 +85,31 @@ def told(error: Exception) -> str:
     return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
 
 
-def causes(error: BaseException) -> list[str]:
+def list_exception_classes(error: BaseException) -> list[str]:
     """Return the classes of what was raised, those of a group one by one; a measurement's error by its bare name.
 
-    >>> causes(ValueError("no such row"))
+    >>> list_exception_classes(ValueError("no such row"))
     ['ValueError']
-    >>> causes(ExceptionGroup("two", [KeyError("a"), OSError("b")]))
+    >>> list_exception_classes(ExceptionGroup("two", [KeyError("a"), OSError("b")]))
     ['KeyError', 'OSError']
     """
-    found: list[str] = []
-    waiting = [error]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, BaseExceptionGroup):
-            waiting += reversed(one.exceptions)
+    class_names: list[str] = []
+    pending = [error]
+    while pending:
+        current = pending.pop()
+        if isinstance(current, BaseExceptionGroup):
+            pending += reversed(current.exceptions)
             continue
-        ours = next((kind for kind in (MeasurementFailed, MeasurementErrored) if isinstance(one, kind)), None)
-        kind = ours or type(one)
+        ours = next(
+            (kind for kind in (MeasurementFailed, MeasurementErrored) if isinstance(current, kind)), None
+        )
+        kind = ours or type(current)
         module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-        found.append(f"{module}{kind.__qualname__}")
-    return found
+        class_names.append(f"{module}{kind.__qualname__}")
+    return class_names
 
 
-def _revived(
+def _rebuild_exception(
     kind: type[BaseException] | str, args: tuple[object, ...], state: dict[str, object]
 ) -> BaseException:
     cls: type[BaseException] = globals()[kind] if isinstance(kind, str) else kind
@@ -116,17 +118,17 @@ def _revived(
     return error
 
 
-class _Travels:
+class _Picklable:
     """An error that survives a process pool, although its constructor takes other things than its text."""
 
     def __reduce__(self: BaseException) -> tuple[object, ...]:  # type: ignore[misc]  # a mixin of exceptions
         cls = type(self)
         # Those that pass for builtins (see below) are not found by their module.
         kind = cls.__name__ if globals().get(cls.__name__) is cls else cls
-        return _revived, (kind, self.args, self.__dict__)
+        return _rebuild_exception, (kind, self.args, self.__dict__)
 
 
-class LLMOpsError(_Travels, Exception):
+class LLMOpsError(_Picklable, Exception):
     """Base of everything this package raises, apart from a missed threshold and a cassette miss."""
 
 
@@ -149,10 +151,10 @@ class UnknownName(UsageError):
         self.name = name
         self.known = tuple(sorted(set(known)))
         self.where = where
-        near = closest(name, self.known)
+        near = find_closest_name(name, self.known)
         hint = f"; did you mean {near!r}?" if near else ""
         place = f" ({where})" if where else ""
-        super().__init__(f"unknown {kind} {name!r}{place}: known are {listing(self.known)}{hint}")
+        super().__init__(f"unknown {kind} {name!r}{place}: known are {format_name_list(self.known)}{hint}")
 
 
 class SettingError(UsageError):
@@ -237,11 +239,11 @@ class WireError(LLMOpsError):
     """A value that must not travel between processes or into a file."""
 
 
-class CassetteMiss(_Travels, BaseException):
+class CassetteMiss(_Picklable, BaseException):
     """A request that no recording answers; holds the whole message for a person."""
 
 
-class BudgetReached(_Travels, BaseException):
+class BudgetReached(_Picklable, BaseException):
     """A live call that the run's budget has no room for; holds the whole message for a person."""
 
 
@@ -250,7 +252,7 @@ def _builtin_name(cls: type[BaseException]) -> None:
     cls.__module__ = "builtins"
 
 
-class MeasurementFailed(_Travels, AssertionError):
+class MeasurementFailed(_Picklable, AssertionError):
     """A measurement outside its threshold.
 
     Attributes:

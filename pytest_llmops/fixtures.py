@@ -31,7 +31,7 @@ def llm() -> Model:
     """
     from pytest_llmops import recorder
 
-    return cast("Model", recorder.lookup("model", "app"))
+    return cast("Model", recorder.find_component("model", "app"))
 
 
 @pytest.fixture
@@ -41,7 +41,10 @@ def judge(request: pytest.FixtureRequest) -> Judge:
     from pytest_llmops.harness import markers
 
     return cast(
-        "Judge", recorder.lookup("judge", markers.judge_name(markers.arguments(request.node, "judge")))
+        "Judge",
+        recorder.find_component(
+            "judge", markers.read_judge_marker(markers.marker_arguments(request.node, "judge"))
+        ),
     )
 
 
@@ -52,10 +55,13 @@ def judge_canaries(request: pytest.FixtureRequest) -> Callable[..., Measurement]
     A judge is tried once a version: what it said lies in a cassette of that version, which all tests share. Needs
     ``--llm-judge``.
     """
-    from pytest_llmops.assertions.judge_canaries import tried_once
+    from pytest_llmops.assertions.judge_canaries import assert_judge_canaries_once
     from pytest_llmops.harness import markers
 
-    return partial(tried_once, default=markers.judge_name(markers.arguments(request.node, "judge")))
+    return partial(
+        assert_judge_canaries_once,
+        default=markers.read_judge_marker(markers.marker_arguments(request.node, "judge")),
+    )
 
 
 @pytest.fixture
@@ -63,7 +69,7 @@ def embedder() -> Embedder:
     """The embedder of ``--llm-embedder``."""
     from pytest_llmops import recorder
 
-    return cast("Embedder", recorder.lookup("embedder", recorder.settings().embedder))
+    return cast("Embedder", recorder.find_component("embedder", recorder.current_settings().embedder))
 
 
 @pytest.fixture
@@ -72,7 +78,7 @@ def prompts(request: pytest.FixtureRequest) -> Prompts:
     from pytest_llmops import recorder
     from pytest_llmops.harness import markers
 
-    return markers.prompts_of(request.node, recorder.settings())
+    return markers.find_prompts(request.node, recorder.current_settings())
 
 
 @pytest.fixture
@@ -81,12 +87,17 @@ def prompt(request: pytest.FixtureRequest) -> Prompt:
     from pytest_llmops import recorder
     from pytest_llmops.harness import markers
 
-    asked = getattr(request, "param", "")
-    found = markers.prompt_for(request.node, recorder.settings(), asked)
-    alias = asked if asked != found.version else ""
-    facts = {"name": found.name, "version": found.version, "alias": alias, "fingerprint": found.fingerprint}
-    recorder.note({"prompt": {**facts, "path": _relative(request, found.path)}})
-    return found
+    requested = getattr(request, "param", "")
+    chosen = markers.find_prompt(request.node, recorder.current_settings(), requested)
+    alias = requested if requested != chosen.version else ""
+    facts = {
+        "name": chosen.name,
+        "version": chosen.version,
+        "alias": alias,
+        "fingerprint": chosen.fingerprint,
+    }
+    recorder.record_facts({"prompt": {**facts, "path": _path_from_root(request, chosen.path)}})
+    return chosen
 
 
 @pytest.fixture
@@ -97,18 +108,20 @@ def case(request: pytest.FixtureRequest) -> Case:
 
     if not hasattr(request, "param"):
         raise UsageError(f"{request.node.nodeid}: the `case` fixture needs @pytest.mark.cases(file)")
-    one: Case = request.param
+    current_case: Case = request.param
     mark = request.node.get_closest_marker("cases")
     file = str(mark.args[0] if mark.args else mark.kwargs["file"])
     facts = {
-        "id": one.id,
+        "id": current_case.id,
         "file": file,
-        "tags": list(one.tags),
-        "family": one.family,
-        "fingerprint": one.fingerprint,
+        "tags": list(current_case.tags),
+        "family": current_case.family,
+        "fingerprint": current_case.fingerprint,
     }
-    recorder.note({"case": {**facts, "input": one.input, "reference": one.reference}})
-    return one
+    recorder.record_facts(
+        {"case": {**facts, "input": current_case.input, "reference": current_case.reference}}
+    )
+    return current_case
 
 
 @pytest.fixture
@@ -118,27 +131,27 @@ def retriever(request: pytest.FixtureRequest) -> Retriever:
     from pytest_llmops.errors import UsageError
     from pytest_llmops.harness import markers
 
-    marker = markers.arguments(request.node, "retriever")
+    marker = markers.marker_arguments(request.node, "retriever")
     if marker is None:
         raise UsageError(f"{request.node.nodeid}: the `retriever` fixture needs @pytest.mark.retriever(name)")
-    name, k, embedder = markers.retriever_marker(marker)
+    name, k, embedder = markers.read_retriever_marker(marker)
     hook = request.node.ihook.pytest_llmops_retrievers(config=request.config)
-    known = {key for one in hook for key in one}
+    known = {key for names in hook for key in names}
     if embedder and name in known:
         raise UsageError(
             f"{request.node.nodeid}: the retriever {name!r} comes from a hook and brings its own vectors: leave embedder= out"
         )
-    found = (
-        cast("Retriever", recorder.lookup("retriever", name))
+    source = (
+        cast("Retriever", recorder.find_component("retriever", name))
         if name in known
-        else markers.corpus_retriever(request.node, recorder.settings(), name, embedder)
+        else markers.build_corpus_retriever(request.node, recorder.current_settings(), name, embedder)
     )
-    facts = {"name": name, "k": k, "documents": getattr(found, "documents", None)}
-    recorder.note({"retriever": {**facts, "fingerprint": getattr(found, "fingerprint", "")}})
-    return _Cut(found, k) if k is not None else found
+    facts = {"name": name, "k": k, "documents": getattr(source, "documents", None)}
+    recorder.record_facts({"retriever": {**facts, "fingerprint": getattr(source, "fingerprint", "")}})
+    return _LimitedRetriever(source, k) if k is not None else source
 
 
-class _Cut:
+class _LimitedRetriever:
     """A retriever with the k of the marker as its default."""
 
     def __init__(self, inner: Retriever, k: int) -> None:
@@ -162,28 +175,28 @@ def llm_calls(request: pytest.FixtureRequest) -> CallLog:
     """The model calls of this test so far, as read from the wire, live or replayed."""
     from pytest_llmops.trace import CallLog
 
-    _ours(request, "llm_calls")
+    _require_recorded(request, "llm_calls")
     return CallLog(request.node.stash[HARNESS].recorder.exchanges)
 
 
 @pytest.fixture
 def llm_cassette(request: pytest.FixtureRequest) -> Tape:
     """The cassette of this test: ``path``, ``mode`` and ``counts`` (replayed, recorded, missed)."""
-    _ours(request, "llm_cassette")
+    _require_recorded(request, "llm_cassette")
     return cast("Tape", request.node.stash[HARNESS].tape)
 
 
-def _ours(request: pytest.FixtureRequest, name: str) -> None:
+def _require_recorded(request: pytest.FixtureRequest, name: str) -> None:
     from pytest_llmops.errors import UsageError
-    from pytest_llmops.harness.item import FOREIGN, is_recorded_elsewhere
+    from pytest_llmops.harness.item import FOREIGN_MARKER, is_recorded_elsewhere
 
     if is_recorded_elsewhere(request.node):
         raise UsageError(
-            f"{request.node.nodeid}: is marked `{FOREIGN}`, so a fellow plugin answers its calls and `{name}` has none of them:"
+            f"{request.node.nodeid}: is marked `{FOREIGN_MARKER}`, so a fellow plugin answers its calls and `{name}` has none of them:"
             " take the mark away to record it here, or do without the fixture"
         )
 
 
-def _relative(request: pytest.FixtureRequest, path: Any) -> str:
+def _path_from_root(request: pytest.FixtureRequest, path: Any) -> str:
     root = request.config.rootpath
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

@@ -20,7 +20,7 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 Status: TypeAlias = Literal["passed", "failed", "recorded", "errored"]
 
 UNITS = ("1", "s", "USD", "tokens", "count")
-SHORT_S = 0.1
+SMALL_SECONDS = 0.1
 """Seconds below this are shown by significant digits."""
 TOLERANCE = 1e-9
 """Slack of a threshold, so that 0.1 + 0.2 meets a threshold of 0.3."""
@@ -30,7 +30,7 @@ MAX_INT_BITS = 14_000
 """Larger integers have no text form in Python (4,300 digits at most), so no file can hold them."""
 
 
-def plain(value: object, *, where: str = "value") -> Json:
+def to_builtins(value: object, *, where: str = "value") -> Json:
     """Return ``value`` built from exact builtins only; lone surrogates become U+FFFD.
 
     Subclasses of ``bool``, ``int``, ``float`` and ``str`` (numpy's float64 is one), numpy's scalars,
@@ -40,34 +40,34 @@ def plain(value: object, *, where: str = "value") -> Json:
         WireError: For anything else, for numbers that are not finite or have no text form, for two keys
             that become the same text, and for a value that holds itself.
 
-    >>> plain({"a": (1, 2.0)})
+    >>> to_builtins({"a": (1, 2.0)})
     {'a': [1, 2.0]}
     """
     try:
-        return _plain(value, where)
+        return _to_builtins(value, where)
     except RecursionError:
         raise WireError(f"{where[:80]}: nested too deeply, or holds itself") from None
 
 
-def _plain(value: object, where: str) -> Json:  # noqa: PLR0911 -- one return a type
+def _to_builtins(value: object, where: str) -> Json:  # noqa: PLR0911 -- one return a type
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
-        return _clean(value)
+        return _replace_surrogates(value)
     if isinstance(value, int):
-        return _whole(value, where)
+        return _check_int_size(value, where)
     if isinstance(value, float):
-        return _finite(value, where)
+        return _check_finite(value, where)
     if isinstance(value, Mapping):
-        return _mapping(value, where)
+        return _convert_mapping(value, where)
     if isinstance(value, (list, tuple)):
-        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        return [_to_builtins(v, f"{where}[{i}]") for i, v in enumerate(value)]
     if isinstance(value, (set, frozenset)):
-        return [_plain(v, where) for v in sorted(value, key=repr)]
+        return [_to_builtins(v, where) for v in sorted(value, key=repr)]
     if hasattr(value, "dtype") and getattr(value, "shape", None) == () and hasattr(value, "item"):
         number = value.item()
         if isinstance(number, (bool, int, float, str)):
-            return _plain(number, where)
+            return _to_builtins(number, where)
     msg = (
         f"{where}: expected None, bool, int, float, str, a list or a mapping of those, "
         f"got {type(value).__module__}.{type(value).__qualname__}; convert it before it is measured"
@@ -75,17 +75,17 @@ def _plain(value: object, where: str) -> Json:  # noqa: PLR0911 -- one return a 
     raise WireError(msg)
 
 
-def _mapping(value: Mapping[object, object], where: str) -> dict[str, Json]:
-    made: dict[str, Json] = {}
-    for key, one in value.items():
-        name = _clean(key if isinstance(key, str) else str(key))
-        if name in made:
+def _convert_mapping(value: Mapping[object, object], where: str) -> dict[str, Json]:
+    converted: dict[str, Json] = {}
+    for key, item in value.items():
+        name = _replace_surrogates(key if isinstance(key, str) else str(key))
+        if name in converted:
             raise WireError(f"{where}: two keys become the same text {name!r}; make them differ")
-        made[name] = _plain(one, f"{where}.{name}")
-    return made
+        converted[name] = _to_builtins(item, f"{where}.{name}")
+    return converted
 
 
-def _clean(text: str) -> str:
+def _replace_surrogates(text: str) -> str:
     # The exact builtin, also of an enum, whose own `str` is its name. A lone surrogate has no UTF-8 form:
     # neither xdist's wire nor a file can hold it.
     text = str.__str__(text)
@@ -94,7 +94,7 @@ def _clean(text: str) -> str:
     return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
 
 
-def _whole(value: int, where: str) -> int:
+def _check_int_size(value: int, where: str) -> int:
     number = int(value)
     if number.bit_length() > MAX_INT_BITS:
         raise WireError(
@@ -103,7 +103,7 @@ def _whole(value: int, where: str) -> int:
     return number
 
 
-def _finite(value: float, where: str) -> float:
+def _check_finite(value: float, where: str) -> float:
     number = float(value)
     if not math.isfinite(number):
         msg = f"{where}: expected a finite number, got {number}"
@@ -161,13 +161,13 @@ class Measurement:
         for key in ("value", "threshold"):
             number = getattr(self, key)
             if number is not None:
-                set_(self, key, _number(number, f"Measurement {self.name}.{key}"))
+                set_(self, key, _convert_number(number, f"Measurement {self.name}.{key}"))
         for key in ("name", "label", "reason", "error", "version"):
-            set_(self, key, _words(getattr(self, key), f"Measurement {self.name}.{key}"))
-        set_(self, "samples", _numbers(self.samples, f"Measurement {self.name}.samples"))
+            set_(self, key, _check_text(getattr(self, key), f"Measurement {self.name}.{key}"))
+        set_(self, "samples", _convert_numbers(self.samples, f"Measurement {self.name}.samples"))
         if not isinstance(self.detail, Mapping):
             raise WireError(f"Measurement {self.name}.detail: expected a mapping, got {self.detail!r}")
-        set_(self, "detail", plain(self.detail, where=f"Measurement {self.name}.detail"))
+        set_(self, "detail", to_builtins(self.detail, where=f"Measurement {self.name}.detail"))
 
     @property
     def status(self) -> Status:
@@ -195,7 +195,7 @@ class Measurement:
             value = getattr(self, spec.name)
             if spec.name != "name" and value in (spec.default, (), {}):
                 continue
-            wire[spec.name] = plain(value, where=spec.name)
+            wire[spec.name] = to_builtins(value, where=spec.name)
         return wire
 
     @classmethod
@@ -211,20 +211,20 @@ class Measurement:
         return cls(**{key: value for key, value in wire.items() if key in known})  # type: ignore[arg-type]
 
 
-def _words(value: object, where: str) -> str:
+def _check_text(value: object, where: str) -> str:
     if not isinstance(value, str):
         raise WireError(f"{where}: expected a text, got {value!r}")
-    return _clean(value)
+    return _replace_surrogates(value)
 
 
-def _numbers(values: object, where: str) -> tuple[float, ...]:
+def _convert_numbers(values: object, where: str) -> tuple[float, ...]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise WireError(f"{where}: expected numbers, got {values!r}")
-    return tuple(_number(one, where) for one in values)
+    return tuple(_convert_number(number, where) for number in values)
 
 
-def _number(value: object, where: str) -> float:
-    number = plain(value, where=where)
+def _convert_number(value: object, where: str) -> float:
+    number = to_builtins(value, where=where)
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         msg = f"{where}: expected a number, got {value!r}"
         raise WireError(msg)
@@ -234,10 +234,10 @@ def _number(value: object, where: str) -> float:
         raise WireError(f"{where}: expected a number that fits a float, got a larger one") from None
 
 
-def amount(value: float, unit: str, digits: int = 2) -> str:
+def format_amount(value: float, unit: str, digits: int = 2) -> str:
     """Return a value with its unit, for a person.
 
-    >>> amount(0.5, "1"), amount(1.25, "s"), amount(0.0003, "USD"), amount(1200.0, "tokens")
+    >>> format_amount(0.5, "1"), format_amount(1.25, "s"), format_amount(0.0003, "USD"), format_amount(1200.0, "tokens")
     ('0.50', '1.25 s', '$0.0003', '1,200 tokens')
     """
     if unit == "USD":
@@ -247,50 +247,56 @@ def amount(value: float, unit: str, digits: int = 2) -> str:
         return f"{number} tokens" if unit == "tokens" else number
     if unit == "s":
         return (
-            f"{value:.{digits}f} s" if value == 0 or abs(value) >= SHORT_S else f"{_fixed(value, digits)} s"
+            f"{value:.{digits}f} s"
+            if value == 0 or abs(value) >= SMALL_SECONDS
+            else f"{_format_significant(value, digits)} s"
         )
     return f"{value:.{digits}f}"
 
 
 def _dollars(value: float, digits: int) -> str:
-    return f"${value:,.{digits}f}" if value == 0 or abs(value) >= 1 else f"${_fixed(value, digits + 2)}"
+    return (
+        f"${value:,.{digits}f}"
+        if value == 0 or abs(value) >= 1
+        else f"${_format_significant(value, digits + 2)}"
+    )
 
 
-def _fixed(value: float, significant: int) -> str:
+def _format_significant(value: float, significant: int) -> str:
     from decimal import Decimal
 
     # A float's own format would write a small price as 1e-05.
     return f"{Decimal(f'{value:.{significant}g}'):f}"
 
 
-def apart(value: float, threshold: float, unit: str) -> tuple[str, str]:
+def format_value_and_threshold(value: float, threshold: float, unit: str) -> tuple[str, str]:
     """Return a value and its threshold with as many digits as it takes to tell them apart.
 
-    >>> apart(0.6999, 0.7, "1")
+    >>> format_value_and_threshold(0.6999, 0.7, "1")
     ('0.6999', '0.7000')
-    >>> apart(0.5, 0.7, "1")
+    >>> format_value_and_threshold(0.5, 0.7, "1")
     ('0.50', '0.70')
     """
     for digits in range(2, 10):
-        shown = amount(value, unit, digits), amount(threshold, unit, digits)
-        if shown[0] != shown[1] or value == threshold:
-            return shown
-    return amount(value, unit), amount(threshold, unit)
+        texts = format_amount(value, unit, digits), format_amount(threshold, unit, digits)
+        if texts[0] != texts[1] or value == threshold:
+            return texts
+    return format_amount(value, unit), format_amount(threshold, unit)
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
+def format_count(number: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun; the plural has an s unless it is given.
 
-    >>> counted(1, "chunk"), counted(2000, "chunk"), counted(1, "chunk tears", "chunks tear")
+    >>> format_count(1, "chunk"), format_count(2000, "chunk"), format_count(1, "chunk tears", "chunks tear")
     ('1 chunk', '2,000 chunks', '1 chunk tears')
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def finite(value: object) -> float | None:
+def as_finite_float(value: object) -> float | None:
     """Return a real number, also one of numpy, as a float; None for what is none, a bool, NaN or infinity.
 
-    >>> finite(1), finite(True), finite(float("nan")), finite("1")
+    >>> as_finite_float(1), as_finite_float(True), as_finite_float(float("nan")), as_finite_float("1")
     (1.0, None, None, None)
     """
     # Not all numbers of numpy are subclasses of float and int.
@@ -303,21 +309,21 @@ def finite(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def shorten(text: str, limit: int = 200) -> str:
+def shorten_text(text: str, limit: int = 200) -> str:
     r"""Return one line of at most about ``limit`` characters, saying how much is left out.
 
     Line ends and control characters are shown as escapes, so that foreign text
     cannot start a line of its own nor steer a terminal.
 
-    >>> shorten("a" * 10, 4)
+    >>> shorten_text("a" * 10, 4)
     'aaaa... (+6 chars)'
-    >>> shorten("two\nlines")
+    >>> shorten_text("two\nlines")
     'two\\nlines'
     """
     head = text[:limit]
-    shown = "".join(char if char.isprintable() else _escape(char) for char in head)
+    escaped = "".join(char if char.isprintable() else _escape(char) for char in head)
     rest = len(text) - len(head)
-    return f"{shown}... (+{rest:,} chars)" if rest else shown
+    return f"{escaped}... (+{rest:,} chars)" if rest else escaped
 
 
 def _escape(char: str) -> str:
@@ -327,11 +333,11 @@ def _escape(char: str) -> str:
 MAX_LABEL = 60
 MAX_ORIGIN = 2000
 """A command to run a test again must be whole to be of use."""
-MAX_EVIDENCE = 8
+MAX_EVIDENCE_LINES = 8
 """Lines of evidence in a failure text; the report has them all."""
 
 
-def describe(
+def format_failure_text(
     measurement: Measurement,
     *,
     verdict: str = "",
@@ -343,36 +349,40 @@ def describe(
     Evidence beyond the eighth line is left to the report; ``origin`` (who answered, how to run it
     again) is always there.
 
-    >>> print(describe(Measurement(name="text.fuzzy", value=0.4, threshold=0.8), evidence=[("nearest", "a\nb")]))
+    >>> print(format_failure_text(Measurement(name="text.fuzzy", value=0.4, threshold=0.8), evidence=[("nearest", "a\nb")]))
     text.fuzzy 0.40 < 0.80
       nearest   a\nb
     """
     pairs = [("reason", measurement.reason)] if measurement.reason else []
     pairs += evidence
-    shown = [(label, shorten(text)) for label, text in pairs[:MAX_EVIDENCE]]
-    if len(pairs) > MAX_EVIDENCE:
-        shown.append(("and", f"{len(pairs) - MAX_EVIDENCE} more lines in the report"))
-    shown += [(label, shorten(text, MAX_ORIGIN)) for label, text in origin]
-    width = min(max((len(label) for label, _ in shown), default=0), MAX_LABEL)
-    lines = [f"  {shorten(label, MAX_LABEL):<{width}}   {text}" for label, text in shown]
-    return "\n".join([verdict or _verdict(measurement), *lines])
+    labelled = [(label, shorten_text(text)) for label, text in pairs[:MAX_EVIDENCE_LINES]]
+    if len(pairs) > MAX_EVIDENCE_LINES:
+        labelled.append(("and", f"{len(pairs) - MAX_EVIDENCE_LINES} more lines in the report"))
+    labelled += [(label, shorten_text(text, MAX_ORIGIN)) for label, text in origin]
+    width = min(max((len(label) for label, _ in labelled), default=0), MAX_LABEL)
+    lines = [f"  {shorten_text(label, MAX_LABEL):<{width}}   {text}" for label, text in labelled]
+    return "\n".join([verdict or _format_verdict(measurement), *lines])
 
 
-def _verdict(m: Measurement) -> str:
-    name = f"{m.name} [{shorten(m.label, 60)}]" if m.label else m.name
-    if m.value is None:
-        return f"{name} could not be scored: {shorten(m.error)}"
-    if m.threshold is None:
-        return f"{name} {amount(m.value, m.unit)}"
-    value, threshold = apart(m.value, m.threshold, m.unit)
-    signs = ("<", ">") if m.status == "failed" else (">=", "<=")
-    return f"{name} {value} {signs[m.better == 'lower']} {threshold}"
+def _format_verdict(measurement: Measurement) -> str:
+    name = (
+        f"{measurement.name} [{shorten_text(measurement.label, 60)}]"
+        if measurement.label
+        else measurement.name
+    )
+    if measurement.value is None:
+        return f"{name} could not be scored: {shorten_text(measurement.error)}"
+    if measurement.threshold is None:
+        return f"{name} {format_amount(measurement.value, measurement.unit)}"
+    value, threshold = format_value_and_threshold(measurement.value, measurement.threshold, measurement.unit)
+    signs = ("<", ">") if measurement.status == "failed" else (">=", "<=")
+    return f"{name} {value} {signs[measurement.better == 'lower']} {threshold}"
 
 
-def harmless(text: str) -> str:
+def defuse_github_commands(text: str) -> str:
     """Break what a GitHub runner would take for a command: ``##[`` anywhere, ``::`` at the start of a line.
 
-    >>> harmless("::error::down"), harmless("a::b ##[group]")
+    >>> defuse_github_commands("::error::down"), defuse_github_commands("a::b ##[group]")
     (': :error::down', 'a::b ## [group]')
     """
     return "\n".join(map(_harmless, text.replace("##[", "## [").split("\n")))

@@ -26,31 +26,31 @@ from pytest_llmops.fixtures import (
     prompts,
     retriever,
 )
-from pytest_llmops.harness.item import NEEDS_JUDGE, Harness, is_ours, marked_itself, needs_judge
+from pytest_llmops.harness.item import NEEDS_JUDGE, Harness, has_own_marker, is_ours, needs_judge
 from pytest_llmops.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.harness.controller import Controller
-    from pytest_llmops.harness.tapes import Log
+    from pytest_llmops.harness.tapes import TapeLog
 
-OURS = pytest.StashKey[bool]()
-MISSPELT = pytest.StashKey[str]()
-ITEMS = pytest.StashKey[list[pytest.Item]]()
-PROMPTS_SEEN = pytest.StashKey[dict[str, None]]()
-LEFT_OUT = "llmops_left_out"
-WATCH = pytest.StashKey["Watch"]()
-PARAMETRIZED = frozenset({"llm", "prompt", "case"})
-GROUP = "LLM regression testing (pytest-llmops)"
+OURS_KEY = pytest.StashKey[bool]()
+UNKNOWN_PROMPT_KEY = pytest.StashKey[str]()
+ITEMS_KEY = pytest.StashKey[list[pytest.Item]]()
+PROMPTS_SEEN_KEY = pytest.StashKey[dict[str, None]]()
+LEFT_OUT_COUNT = "llmops_left_out"
+WATCH_KEY = pytest.StashKey["OnDemandHarness"]()
+PARAMETRIZED_FIXTURES = frozenset({"llm", "prompt", "case"})
+OPTION_GROUP = "LLM regression testing (pytest-llmops)"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add each option of `Settings` as a flag and an ini key."""
-    group = parser.getgroup("llmops", GROUP)
+    group = parser.getgroup("llmops", OPTION_GROUP)
     for option in OPTIONS:
         if option.flag:
-            how = {"action": "store_true"} if option.switch else {"metavar": option.metavar}
-            how |= {"action": "append"} if option.repeat else {}
-            group.addoption(option.flag, dest=option.dest, default=None, help=option.help, **how)
+            details = {"action": "store_true"} if option.switch else {"metavar": option.metavar}
+            details |= {"action": "append"} if option.repeat else {}
+            group.addoption(option.flag, dest=option.dest, default=None, help=option.help, **details)
         if option.ini:
             parser.addini(option.dest, option.help, type=option.ini, default=None)
 
@@ -62,21 +62,21 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, register the markers, and in the controller listen to the reports."""
-    from pytest_llmops.harness.item import HELP
+    from pytest_llmops.harness.item import MARKER_HELP
 
-    with _usage_errors():
+    with _raise_as_usage_error():
         config.stash[SETTINGS] = read_settings(config)
-    config.stash[PROMPTS_SEEN] = {}
-    for line in HELP:
+    config.stash[PROMPTS_SEEN_KEY] = {}
+    for line in MARKER_HELP:
         config.addinivalue_line("markers", line)
-    watch = config.stash[WATCH] = Watch(config)
+    watch = config.stash[WATCH_KEY] = OnDemandHarness(config)
     config.pluginmanager.register(watch, "llmops_watch")
-    recorder.wake.append(watch.wake)
+    recorder.wake_callbacks.append(watch.wake)
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Listener(config), "llmops_listener")
+        config.pluginmanager.register(ReportListener(config), "llmops_listener")
 
 
-class Listener:
+class ReportListener:
     """In the controller: hands the reports that carry something of ours to the session's `Controller`."""
 
     def __init__(self, config: pytest.Config) -> None:
@@ -88,14 +88,14 @@ class Listener:
         if config.stash[SETTINGS].asks:
             from pytest_llmops.cassettes import run_folder as running
 
-            self._run.enter_context(running.open_folder())
+            self._run.enter_context(running.open_run_folder())
 
     def _wake(self) -> Controller:
-        from pytest_llmops.harness.controller import Controller, Statuses
+        from pytest_llmops.harness.controller import Controller, StatusWords
 
         if self._controller is None:
             self._controller = Controller(self._config, self._config.stash[SETTINGS])
-            self._config.pluginmanager.register(Statuses(), "llmops_statuses")
+            self._config.pluginmanager.register(StatusWords(), "llmops_statuses")
         return self._controller
 
     @pytest.hookimpl(tryfirst=True)
@@ -110,10 +110,10 @@ class Listener:
         """Write the reports that were asked for, also of an empty run."""
         if self._controller is not None or self._config.stash[SETTINGS].report:
             controller = self._wake()
-            house = controller.housekeeping
-            house.left_out = max(self._left_out, self._config.stash[WATCH].left_out)
-            house.crashed, house.skipped = self._crashed, self._skipped
-            house.skipped_tests = self._skipped_tests
+            usage = controller.housekeeping
+            usage.left_out = max(self._left_out, self._config.stash[WATCH_KEY].left_out)
+            usage.crashed, usage.skipped = self._crashed, self._skipped
+            usage.skipped_tests = self._skipped_tests
             controller.finish(session)
 
     def pytest_unconfigure(self) -> None:
@@ -127,38 +127,40 @@ class Listener:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Hear from a worker how many tests it left out, and whether it crashed."""
-        told: dict[str, Any] = getattr(node, "workeroutput", {})
-        self._left_out = max(self._left_out, told.get(LEFT_OUT, 0))
+        worker_output: dict[str, Any] = getattr(node, "workeroutput", {})
+        self._left_out = max(self._left_out, worker_output.get(LEFT_OUT_COUNT, 0))
         self._crashed += bool(error)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the summary of a run that measured something."""
         if self._controller is not None:
-            self._controller.summarise(terminalreporter)
+            self._controller.print_summary(terminalreporter)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Take the patches away, if any test needed them."""
     import sys
 
-    watch = config.stash.get(WATCH, None)
+    watch = config.stash.get(WATCH_KEY, None)
     if watch is not None:
-        recorder.wake.remove(watch.wake)
+        recorder.wake_callbacks.remove(watch.wake)
 
     intercept = sys.modules.get("pytest_llmops.cassettes.http.interception")
-    if intercept is not None and not recorder.wake:  # else this was a run inside a test of another one
+    if (
+        intercept is not None and not recorder.wake_callbacks
+    ):  # else this was a run inside a test of another one
         intercept.leave()
 
 
 def read_settings(config: pytest.Config) -> Settings:
     """Return the settings: command line over ini over environment over defaults."""
     command_line = {option.name: config.getoption(option.dest, None) for option in OPTIONS if option.flag}
-    ini = {option.name: _ini(config, option.dest) for option in OPTIONS if option.ini}
-    read = Settings.read(("command line", command_line), ("ini", ini), environ=os.environ)
-    return read.anchored(config.rootpath)
+    ini = {option.name: _read_ini_value(config, option.dest) for option in OPTIONS if option.ini}
+    settings = Settings.read(("command line", command_line), ("ini", ini), environ=os.environ)
+    return settings.with_paths_below(config.rootpath)
 
 
-def _ini(config: pytest.Config, key: str) -> Any:
+def _read_ini_value(config: pytest.Config, key: str) -> Any:
     try:
         return config.getini(key)
     except (pytest.UsageError, TypeError, ValueError) as error:
@@ -171,45 +173,45 @@ def _ini(config: pytest.Config, key: str) -> Any:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test for each model, prompt version and case."""
     node, settings = metafunc.definition, metafunc.config.stash[SETTINGS]
-    if PARAMETRIZED.isdisjoint(metafunc.fixturenames) and not marked_itself(node, "llm_models"):
+    if PARAMETRIZED_FIXTURES.isdisjoint(metafunc.fixturenames) and not has_own_marker(node, "llm_models"):
         return
     from pytest_llmops.harness import markers, parametrize
 
-    with _collect_errors():
-        for name, values, ids in parametrize.parameters(node, settings, metafunc.fixturenames):
+    with _raise_as_collect_error():
+        for name, values, ids in parametrize.iter_parameters(node, settings, metafunc.fixturenames):
             metafunc.parametrize(name, values, ids=ids, indirect=True)
-        marked = markers.prompt_marker(markers.arguments(node, "prompt"))
+        marked = markers.read_prompt_marker(markers.marker_arguments(node, "prompt"))
         if marked:
-            metafunc.config.stash[PROMPTS_SEEN][marked[0]] = None
+            metafunc.config.stash[PROMPTS_SEEN_KEY][marked[0]] = None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what needs a judge, unless judges were asked for."""
     settings = config.stash[SETTINGS]
-    config.stash[ITEMS] = items
+    config.stash[ITEMS_KEY] = items
     if settings.prompt:
         from pytest_llmops.harness import markers
 
-        seen = config.stash[PROMPTS_SEEN]
-        config.stash[MISSPELT] = markers.unknown_override(settings, seen)
-        if config.stash[MISSPELT] and not hasattr(config, "workerinput"):
-            raise pytest.UsageError(config.stash[MISSPELT])
+        seen = config.stash[PROMPTS_SEEN_KEY]
+        config.stash[UNKNOWN_PROMPT_KEY] = markers.why_invalid_override(settings, seen)
+        if config.stash[UNKNOWN_PROMPT_KEY] and not hasattr(config, "workerinput"):
+            raise pytest.UsageError(config.stash[UNKNOWN_PROMPT_KEY])
     for item in filter(is_ours, items):
-        item.stash[OURS] = True
+        item.stash[OURS_KEY] = True
         if not settings.judge and needs_judge(item):
             item.add_marker(pytest.mark.skip(reason=NEEDS_JUDGE))
-    _call_our_hooks(config, [item for item in items if OURS in item.stash])
+    _register_recording_hooks(config, [item for item in items if OURS_KEY in item.stash])
 
 
-def _call_our_hooks(config: pytest.Config, ours: list[pytest.Item]) -> None:
+def _register_recording_hooks(config: pytest.Config, ours: list[pytest.Item]) -> None:
     if ours and not config.pluginmanager.has_plugin("llmops_ours"):
-        from pytest_llmops.harness.tapes import fixtures_of
+        from pytest_llmops.harness.tapes import recorded_fixtures
 
-        fixtures = {one: path for item in ours for one, path in fixtures_of(item)}
-        config.pluginmanager.register(Ours(config.stash[WATCH], fixtures), "llmops_ours")
+        fixtures = {fixturedef: path for item in ours for fixturedef, path in recorded_fixtures(item)}
+        config.pluginmanager.register(RecordingHooks(config.stash[WATCH_KEY], fixtures), "llmops_ours")
 
 
-class Watch:
+class OnDemandHarness:
     """Gives a recorder to a test that measures something although nothing about it is ours.
 
     Such a test is not known before: the first measurement wakes us, and other tests pay nothing.
@@ -228,17 +230,17 @@ class Watch:
 
     def running(self) -> pytest.Item | None:
         """Return the running test; None between two tests."""
-        running = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
-        if running not in self._items:
-            self._items = {item.nodeid: item for item in self._config.stash.get(ITEMS, [])}
-        return self._items.get(running)
+        node_id = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
+        if node_id not in self._items:
+            self._items = {item.nodeid: item for item in self._config.stash.get(ITEMS_KEY, [])}
+        return self._items.get(node_id)
 
     def of(self, item: pytest.Item) -> Harness:
         """Return the harness of a test, started if it has none yet."""
         if HARNESS not in item.stash:
-            self.harness = _start(item)
-        found: Harness = item.stash[HARNESS]
-        return found
+            self.harness = _start_harness(item)
+        harness: Harness = item.stash[HARNESS]
+        return harness
 
     def pytest_itemcollected(self) -> None:
         """Count the tests as they are collected: some plugins leave tests out without a word."""
@@ -250,7 +252,7 @@ class Watch:
         self.left_out -= len(session.items)
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
-            output[LEFT_OUT] = self.left_out
+            output[LEFT_OUT_COUNT] = self.left_out
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logfinish(self) -> None:
@@ -261,25 +263,25 @@ class Watch:
             self.harness = None
 
 
-def _start(item: pytest.Item) -> Harness:
-    harness: Harness = Harness(item, item.config.stash[SETTINGS], _skip, ours=OURS in item.stash)
+def _start_harness(item: pytest.Item) -> Harness:
+    harness: Harness = Harness(item, item.config.stash[SETTINGS], _skip_test, ours=OURS_KEY in item.stash)
     item.stash[HARNESS] = harness
     harness.start()
     return harness
 
 
-class Ours:
+class RecordingHooks:
     """Hooks for runs in which a test is ours; other runs do not even call them."""
 
-    def __init__(self, watch: Watch, fixtures: dict[object, Path]) -> None:
+    def __init__(self, watch: OnDemandHarness, fixtures: dict[object, Path]) -> None:
         self._watch, self._fixtures = watch, fixtures
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Give every test that is ours a recorder."""
-        if OURS not in item.stash:
+        if OURS_KEY not in item.stash:
             return (yield)
-        harness = _start(item)
+        harness = _start_harness(item)
         try:
             return (yield)
         finally:
@@ -289,11 +291,11 @@ class Ours:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Open the cassette of a test that is ours, before any of its fixtures runs."""
-        if OURS not in item.stash:
+        if OURS_KEY not in item.stash:
             return
         # A worker that refuses to collect ends xdist with an internal error: there each test says it.
-        if item.config.stash.get(MISSPELT, ""):
-            raise UsageError(item.config.stash[MISSPELT])
+        if item.config.stash.get(UNKNOWN_PROMPT_KEY, ""):
+            raise UsageError(item.config.stash[UNKNOWN_PROMPT_KEY])
         harness = item.stash[HARNESS]
         if _is_skipped(item):
             harness.not_run()
@@ -312,28 +314,28 @@ class Ours:
                 return (yield)
             taped = harness.tape_of_fixture(fixturedef, path, self._log)
             with taped.setting_up():
-                made = yield
+                value = yield
             fixturedef.addfinalizer(taped.enter)
         except (CassetteMiss, BudgetReached) as error:
             # pytest keeps the outcome of a set-up only if it is an `Exception`, and trips over itself if it is not.
             fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, error.__traceback__))
             raise
         else:
-            return made
+            return value
 
     def _path_now(self, fixturedef: pytest.FixtureDef[Any]) -> Path | None:
         """The cassette of a fixture that a test of ours asks for by `getfixturevalue`."""
         from pytest_llmops.harness import tapes
 
         item = self._watch.running()
-        if fixturedef.scope not in tapes.BROAD or item is None or OURS not in item.stash:
+        if fixturedef.scope not in tapes.BROAD_SCOPES or item is None or OURS_KEY not in item.stash:
             return None
-        path = tapes.cassette_of_fixture(fixturedef)
+        path = tapes.fixture_cassette_path(fixturedef)
         if path is not None:
             self._fixtures[fixturedef] = path
         return path
 
-    def _log(self) -> Log | None:
+    def _log(self) -> TapeLog | None:
         harness = self._watch.wake()
         return harness.log if harness is not None else None
 
@@ -355,7 +357,7 @@ def pytest_runtest_makereport(
     error = call.excinfo.value if call.excinfo is not None else None
     if HARNESS not in item.stash and not isinstance(error, LLMOpsError):
         return (yield)
-    harness = item.config.stash[WATCH].of(item)
+    harness = item.config.stash[WATCH_KEY].of(item)
     from pytest_llmops.harness import controller as session
 
     if error is not None and not isinstance(error, pytest.skip.Exception):
@@ -364,7 +366,7 @@ def pytest_runtest_makereport(
     if report.when == "call":  # the report of the test itself comes after those of its subtests
         harness.passed = report.passed
     if harness.used() or isinstance(error, LLMOpsError):
-        session.attach(harness, report, error)
+        session.attach_payload(harness, report, error)
     return report
 
 
@@ -372,13 +374,13 @@ def _is_skipped(item: pytest.Item) -> bool:
     return any(mark.name == "skip" for mark in item.iter_markers())
 
 
-def _skip(reason: str) -> NoReturn:
+def _skip_test(reason: str) -> NoReturn:
     __tracebackhide__ = True
     pytest.skip(reason)
 
 
 @contextmanager
-def _usage_errors() -> Iterator[None]:
+def _raise_as_usage_error() -> Iterator[None]:
     """Only this edge turns our usage errors into pytest's."""
     try:
         yield
@@ -387,7 +389,7 @@ def _usage_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _collect_errors() -> Iterator[None]:
+def _raise_as_collect_error() -> Iterator[None]:
     try:
         yield
     except LLMOpsError as error:

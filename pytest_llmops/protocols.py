@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
-from pytest_llmops.measurement import Json, plain
+from pytest_llmops.measurement import Json, to_builtins
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -139,38 +139,42 @@ class Call:
         {'model': 'm', 'replayed': True}
         """
         wire = asdict(self)
-        kept = {
+        changed = {
             spec.name: wire[spec.name]
             for spec in fields(self)
             if getattr(self, spec.name) not in (spec.default, (), Usage())
         }
-        if "usage" in kept:
-            kept["usage"] = {name: tokens for name, tokens in kept["usage"].items() if tokens is not None}
-        return cast("dict[str, Json]", plain(kept, where="call"))
+        if "usage" in changed:
+            changed["usage"] = {
+                name: tokens for name, tokens in changed["usage"].items() if tokens is not None
+            }
+        return cast("dict[str, Json]", to_builtins(changed, where="call"))
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Json]) -> Call:
         """Return what `to_wire` wrote; keys of a newer version are ignored."""
         known = {spec.name for spec in fields(cls)}
-        kept: dict[str, Any] = {key: value for key, value in wire.items() if key in known}
-        for key, part in _PARTS.items():
-            if key in kept:
-                kept[key] = tuple(part(**_known(part, one)) for one in kept[key])
-        if "usage" in kept:
-            kept["usage"] = Usage(**_known(Usage, kept["usage"]))
-        return cls(**kept)
+        known_fields: dict[str, Any] = {key: value for key, value in wire.items() if key in known}
+        for key, part in _PART_CLASSES.items():
+            if key in known_fields:
+                known_fields[key] = tuple(
+                    part(**_known_fields(part, part_wire)) for part_wire in known_fields[key]
+                )
+        if "usage" in known_fields:
+            known_fields["usage"] = Usage(**_known_fields(Usage, known_fields["usage"]))
+        return cls(**known_fields)
 
 
-_PARTS: dict[str, type[Any]] = {"messages": Message, "tool_calls": ToolCall, "tools": ToolDefinition}
+_PART_CLASSES: dict[str, type[Any]] = {"messages": Message, "tool_calls": ToolCall, "tools": ToolDefinition}
 
 
-def _known(part: type[Any], wire: Mapping[str, Any]) -> dict[str, Any]:
+def _known_fields(part: type[Any], wire: Mapping[str, Any]) -> dict[str, Any]:
     names = {spec.name for spec in fields(part)}
-    return {key: one for key, one in wire.items() if key in names}
+    return {key: value for key, value in wire.items() if key in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenChances:
+class TokenLogprobs:
     """A token of an answer, and the log-probabilities of the likeliest tokens in its place, by their text."""
 
     token: str
@@ -193,7 +197,7 @@ class Completion:
     latency_s: float | None = None
     cost_usd: float | None = None
     refusal: str = ""
-    logprobs: tuple[TokenChances, ...] = ()
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

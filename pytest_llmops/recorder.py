@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from pytest_llmops import errors
-from pytest_llmops.measurement import Json, Measurement, describe
+from pytest_llmops.measurement import Json, Measurement, format_failure_text
 from pytest_llmops.settings import RecordMode, Settings
 
 Lookup = Callable[[str, str], object]
@@ -106,25 +106,25 @@ class _Block:
 
 
 _stack: list[Recorder] = []
-wake: list[Callable[[], object]] = []
+wake_callbacks: list[Callable[[], object]] = []
 """The last is called when something is measured in a test that has no recorder yet: it may push one."""
-_owner = threading.get_ident()
+_test_thread = threading.get_ident()
 """The thread that runs the test."""
 _lock = threading.RLock()
-_block: ContextVar[_Block | None] = ContextVar("pytest_llmops_block", default=None)
-_inherited: list[_Block] = []
+_current_block: ContextVar[_Block | None] = ContextVar("pytest_llmops_block", default=None)
+_thread_blocks: list[_Block] = []
 """Blocks that the test's own thread opened: a raw thread is taken for a child of the innermost."""
 _purpose: ContextVar[str] = ContextVar("pytest_llmops_purpose", default="app")
 _trial: ContextVar[int] = ContextVar("pytest_llmops_trial", default=0)
 
 
-def take() -> str:
+def current_take() -> str:
     """Return the take that answers the running trial: trial t is answered by take t."""
     return str(_trial.get())
 
 
 @contextmanager
-def trial(index: int) -> Iterator[None]:
+def run_as_trial(index: int) -> Iterator[None]:
     """Run a block as trial ``index``, so that concurrent trials keep their own recorded answers."""
     token = _trial.set(index)
     try:
@@ -133,125 +133,132 @@ def trial(index: int) -> Iterator[None]:
         _trial.reset(token)
 
 
-def _recorders() -> list[Recorder]:
+def _recorder_stack() -> list[Recorder]:
     """The stack, of a test that has just begun to measure too."""
-    if not _stack and wake:
-        wake[-1]()
+    if not _stack and wake_callbacks:
+        wake_callbacks[-1]()
     return _stack
 
 
-def current() -> Recorder | None:
+def current_recorder() -> Recorder | None:
     """Return the recorder on top, or None in a plain script."""
-    recorders = _recorders()
-    base = recorders[-1] if recorders else None
-    block = _block.get()
+    stack = _recorder_stack()
+    base = stack[-1] if stack else None
+    block = _current_block.get()
     while block is not None and not block.is_open:  # a task or thread that goes on after its block
         block = block.outer
     if block is None or block.base is not base:
-        block = next((one for one in reversed(_inherited) if one.base is base), None)
+        block = next((inherited for inherited in reversed(_thread_blocks) if inherited.base is base), None)
     return base if block is None or block.recorder is None else block.recorder
 
 
-def base() -> Recorder | None:
+def running_test_recorder() -> Recorder | None:
     """Return the recorder of the running test, whatever blocks are open in it; None in a plain script."""
-    recorders = _recorders()
+    stack = _recorder_stack()
     return next(
-        (one for one in reversed(recorders) if one.settings is not None), recorders[-1] if recorders else None
+        (recorder for recorder in reversed(stack) if recorder.settings is not None),
+        stack[-1] if stack else None,
     )
 
 
-def push(recorder: Recorder) -> None:
-    """Make a recorder that of the running test; the caller must `pop` the same one."""
-    global _owner  # noqa: PLW0603 -- as global as the stack itself
+def push_recorder(recorder: Recorder) -> None:
+    """Make a recorder that of the running test; the caller must `pop_recorder` the same one."""
+    global _test_thread  # noqa: PLW0603 -- as global as the stack itself
     with _lock:
         _stack.append(recorder)
-        _owner = threading.get_ident()
-    _block.set(_Block(recorder))
+        _test_thread = threading.get_ident()
+    _current_block.set(_Block(recorder))
 
 
-def pop(recorder: Recorder) -> None:
+def pop_recorder(recorder: Recorder) -> None:
     """Take a recorder off, and anything that was left above it."""
     with _lock:
         if recorder in _stack:
             del _stack[_stack.index(recorder) :]
-        _inherited[:] = [one for one in _inherited if one.base is None or one.base in _stack]
-    _block.set(_Block(_stack[-1] if _stack else None))
+        _thread_blocks[:] = [block for block in _thread_blocks if block.base is None or block.base in _stack]
+    _current_block.set(_Block(_stack[-1] if _stack else None))
 
 
 @contextmanager
-def opened(inner: Recorder) -> Iterator[None]:
+def open_block(inner: Recorder) -> Iterator[None]:
     """Put the recorder of a block on top, in the context that opens it."""
-    recorders = _recorders()
-    base = recorders[-1] if recorders else None
-    outer = _block.get()
+    stack = _recorder_stack()
+    base = stack[-1] if stack else None
+    outer = _current_block.get()
     block = _Block(base, inner, outer if outer is not None and outer.base is base else None)
-    _block.set(block)
-    shared = threading.get_ident() == _owner and not _in_a_loop()
+    _current_block.set(block)
+    shared = threading.get_ident() == _test_thread and not _in_event_loop()
     if shared:
         with _lock:
-            _inherited.append(block)
+            _thread_blocks.append(block)
     try:
         yield
     finally:
         block.is_open = False
         # No token: a fixture may be left in another context than it was entered in.
-        if _block.get() is block:
-            _block.set(outer)
+        if _current_block.get() is block:
+            _current_block.set(outer)
         if shared:
             with _lock:
-                _inherited[:] = [one for one in _inherited if one is not block]
+                _thread_blocks[:] = [inherited for inherited in _thread_blocks if inherited is not block]
 
 
-def _in_a_loop() -> bool:
+def _in_event_loop() -> bool:
     # There, other tasks start threads of their own, which are no children of this block.
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 -- documented
 
 
-def settings() -> Settings:
+def current_settings() -> Settings:
     """Return the settings in force: the run's, or the defaults with the environment's in a script."""
-    for recorder in reversed(_recorders()):
+    for recorder in reversed(_recorder_stack()):
         if recorder.settings is not None:
             return recorder.settings
     return Settings.read(environ=os.environ)
 
 
-def lookup(kind: str, name: str) -> object:
+def find_component(kind: str, name: str) -> object:
     """Return the named thing of a kind ("embedder", "judge" ...).
 
     Raises:
         UnknownName: Nobody knows it; the error names what exists and the closest.
     """
-    for recorder in reversed(_recorders()):
+    for recorder in reversed(_recorder_stack()):
         if recorder.lookup is not None:
             return recorder.lookup(kind, name)
     from pytest_llmops import registry
 
-    return registry.load(kind, name)
+    return registry.load_builtin(kind, name)
 
 
-def tape_of_block(name: str | Path, mode: RecordMode | None) -> Any:
+def open_block_cassette(name: str | Path, mode: RecordMode | None) -> Any:
     """Return the running test's cassette of that name, opened; None in a plain script."""
-    openers = (one.tape_of_block for one in reversed(_recorders()) if one.tape_of_block is not None)
+    openers = (
+        recorder.tape_of_block
+        for recorder in reversed(_recorder_stack())
+        if recorder.tape_of_block is not None
+    )
     opener = next(openers, None)
     return opener(name, mode) if opener is not None else None
 
 
-def exchanged(exchange: Exchange) -> None:
+def record_exchange(exchange: Exchange) -> None:
     """Keep what went over the wire for the running test; does nothing in a plain script."""
     with _lock:
-        owner = next((one for one in reversed(_stack) if one.settings is not None), None)
+        owner = next((recorder for recorder in reversed(_stack) if recorder.settings is not None), None)
         if owner is not None:
             owner.exchanges.append(exchange)
 
 
-def exchanges() -> tuple[Exchange, ...]:
+def list_exchanges() -> tuple[Exchange, ...]:
     """Return what went over the wire in the running test so far; nothing in a plain script."""
-    return next((tuple(one.exchanges) for one in reversed(_stack) if one.settings is not None), ())
+    return next(
+        (tuple(recorder.exchanges) for recorder in reversed(_stack) if recorder.settings is not None), ()
+    )
 
 
 @contextmanager
-def purpose(name: str) -> Iterator[None]:
+def set_purpose(name: str) -> Iterator[None]:
     """Say whom the calls of a block serve: ``app`` (unless a block around says more), ``judge`` or ``embedder``."""
     token = _purpose.set(_purpose.get() if name == "app" else name)
     try:
@@ -260,14 +267,14 @@ def purpose(name: str) -> Iterator[None]:
         _purpose.reset(token)
 
 
-def whose() -> str:
+def current_purpose() -> str:
     """Return whom the running call serves."""
     return _purpose.get()
 
 
-def note(facts: Mapping[str, Json]) -> None:
+def record_facts(facts: Mapping[str, Json]) -> None:
     """Tell the report a fact about the running test; does nothing in a plain script."""
-    top = current()
+    top = current_recorder()
     if top is not None:
         with _lock:
             top.facts.update(facts)
@@ -295,14 +302,15 @@ def emit(
     if evidence:
         pairs = [[label, text] for label, text in evidence]
         measurement = replace(measurement, detail={**measurement.detail, "evidence": pairs})
-    top = current()
+    top = current_recorder()
     if top is not None:
         with _lock:
             top.measurements.append(measurement)
     if measurement.status not in ("failed", "errored") or (top is not None and top.silent):
         return measurement
-    failure = _failure(
-        measurement, describe(measurement, verdict=verdict, evidence=evidence, origin=_origin())
+    failure = _build_failure(
+        measurement,
+        format_failure_text(measurement, verdict=verdict, evidence=evidence, origin=_describe_origin()),
     )
     if top is not None and top.soft:
         top.failures.append(failure)
@@ -310,14 +318,14 @@ def emit(
     raise failure
 
 
-def _failure(measurement: Measurement, text: str) -> Exception:
+def _build_failure(measurement: Measurement, text: str) -> Exception:
     kind = errors.MeasurementFailed if measurement.status == "failed" else errors.MeasurementErrored
-    for one in _stack:
-        text = one.redact(text) if one.redact is not None else text
+    for recorder in _stack:
+        text = recorder.redact(text) if recorder.redact is not None else text
     return kind(text, [measurement])
 
 
-def _origin() -> Sequence[tuple[str, str]]:
+def _describe_origin() -> Sequence[tuple[str, str]]:
     """Where the answer came from and how to run it again, as the innermost recorder that knows tells it."""
     for recorder in reversed(_stack):
         if recorder.provenance is not None:
@@ -353,8 +361,8 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
         return soft(judges=self._judges)
 
     def __enter__(self) -> Recorder:
-        self._inner = Recorder(soft=True, outer=current(), asks_judges=self._judges)
-        self._open.enter_context(opened(self._inner))
+        self._inner = Recorder(soft=True, outer=current_recorder(), asks_judges=self._judges)
+        self._open.enter_context(open_block(self._inner))
         return self._inner
 
     def __exit__(
@@ -365,7 +373,7 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
         try:
             self._open.__exit__(kind, error, trace)
             if error is not None and inner.failures:
-                error.add_note(f"before this, {_listed(inner.failures)}")
+                error.add_note(f"before this, {_number_failures(inner.failures)}")
         finally:
             _forward(inner)
         if error is None:
@@ -373,7 +381,7 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
 
 
 def _forward(inner: Recorder) -> None:
-    outer = current()
+    outer = current_recorder()
     if outer is not None:
         outer.take_in(inner)
 
@@ -382,7 +390,7 @@ def _raise_collected(inner: Recorder) -> None:
     __tracebackhide__ = True
     if not inner.failures:
         return
-    outer = current()
+    outer = current_recorder()
     if outer is not None and outer.silent:
         return
     if outer is not None and outer.soft:
@@ -390,15 +398,16 @@ def _raise_collected(inner: Recorder) -> None:
         return
     if len(inner.failures) == 1:
         raise inner.failures[0]
-    missed = [f for f in inner.failures if isinstance(f, errors.MeasurementFailed)]
-    kind = errors.MeasurementFailed if missed else errors.MeasurementErrored
-    found = [m for f in (missed or inner.failures) for m in getattr(f, "measurements", ())]
+    failed = [f for f in inner.failures if isinstance(f, errors.MeasurementFailed)]
+    kind = errors.MeasurementFailed if failed else errors.MeasurementErrored
+    measurements = [m for f in (failed or inner.failures) for m in getattr(f, "measurements", ())]
     raise kind(
-        f"{len(inner.failures)} of {len(inner.measurements)} checks failed\n{_listed(inner.failures)}", found
+        f"{len(inner.failures)} of {len(inner.measurements)} checks failed\n{_number_failures(inner.failures)}",
+        measurements,
     )
 
 
-def _listed(failures: list[Exception]) -> str:
+def _number_failures(failures: list[Exception]) -> str:
     return "\n".join(f"{number}. {text}" for number, text in enumerate(map(str, failures), start=1))
 
 
@@ -413,5 +422,5 @@ def collect() -> Iterator[list[Measurement]]:
     'failed'
     """
     inner = Recorder(silent=True)
-    with opened(inner):
+    with open_block(inner):
         yield inner.measurements

@@ -29,7 +29,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
 }
 
-ARGUMENTS: dict[str, dict[str, str]] = {
+ARGUMENT_HELP: dict[str, dict[str, str]] = {
     "embedder": {
         "minilm": "a folder with model.safetensors and tokenizer.json",
         "openai": "the name of a model",
@@ -44,19 +44,19 @@ ARGUMENTS: dict[str, dict[str, str]] = {
 """What the built-in things take that may be asked for as ``name:argument``; it becomes their first argument."""
 
 
-NEED_AN_ARGUMENT = frozenset({("judge", "compliance"), ("judge", "rubric")})
+REQUIRE_ARGUMENT = frozenset({("judge", "compliance"), ("judge", "rubric")})
 
 
-def knows(kind: str, name: str) -> bool:
+def is_builtin(kind: str, name: str) -> bool:
     """Say whether a name, or a ``name:argument``, is built in.
 
-    >>> knows("embedder", "openai:text-embedding-3-small"), knows("embedder", "glove:50")
+    >>> is_builtin("embedder", "openai:text-embedding-3-small"), is_builtin("embedder", "glove:50")
     (True, False)
     """
     return name.partition(":")[0] in BUILT_IN.get(kind, {})
 
 
-def load(kind: str, name: str) -> Any:
+def load_builtin(kind: str, name: str) -> Any:
     """Build the built-in thing of that name.
 
     Args:
@@ -71,13 +71,13 @@ def load(kind: str, name: str) -> Any:
     base, colon, argument = name.partition(":")
     if base not in table:
         raise UnknownName(kind, base, table)
-    expected = ARGUMENTS.get(kind, {}).get(base)
+    expected = ARGUMENT_HELP.get(kind, {}).get(base)
     if colon and expected is None:
-        takers = ", ".join(f"{one}:..." for one in ARGUMENTS.get(kind, {})) or "no other"
+        takers = ", ".join(f"{taker}:..." for taker in ARGUMENT_HELP.get(kind, {})) or "no other"
         raise UsageError(
             f"{kind} {name!r}: {base} takes no argument; ask for {base!r} alone (with an argument: {takers})"
         )
-    if not colon and (kind, base) in NEED_AN_ARGUMENT:
+    if not colon and (kind, base) in REQUIRE_ARGUMENT:
         raise UsageError(f"{kind} {name!r}: expected {expected} after a colon, like '{base}:{base}.md'")
     if colon and not argument.strip():
         raise UsageError(f"{kind} {name!r}: expected {expected} after the colon, got nothing")

@@ -1,4 +1,4 @@
-# ruff: noqa: RUF009, FBT003 -- `_option` returns a dataclass field, whose second argument is the default
+# ruff: noqa: RUF009, FBT003 -- `_declare_option` returns a dataclass field, whose second argument is the default
 """Every option of the plugin, declared once: flag, ini key, parser, default and help.
 
 `OPTIONS` (read off the dataclass) feeds pytest's parser, the ini reader and the table in the README.
@@ -49,7 +49,7 @@ class Option:
         return f"llm_{self.name}"
 
 
-def _option(parse: Parser, default: object, help: str, **how: Any) -> Any:  # noqa: A002 -- becomes a field of any type
+def _declare_option(parse: Parser, default: object, help: str, **how: Any) -> Any:  # noqa: A002 -- becomes a field of any type
     return field(default=default, metadata={"parse": parse, "help": help, **how})
 
 
@@ -61,94 +61,94 @@ class Settings:
     'none'
     """
 
-    judge: bool = _option(
-        option_values.yes, False, "run the tests that need a judge; without it they are skipped", flag="--llm-judge", switch=True, ini=None
+    judge: bool = _declare_option(
+        option_values.parse_bool, False, "run the tests that need a judge; without it they are skipped", flag="--llm-judge", switch=True, ini=None
     )  # fmt: skip
-    model: str | tuple[str, ...] = _option(
-        option_values.models, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME; several make one test for each (repeatable; what addopts names counts too)",
+    model: str | tuple[str, ...] = _declare_option(
+        option_values.parse_models, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME; several make one test for each (repeatable; what addopts names counts too)",
         flag="--llm-model",
         metavar="NAME", ini="linelist", env=("LLMOPS_MODEL",), repeat=True,
     )  # fmt: skip
-    judge_model: str = _option(
-        option_values.text, "", "model of the judges, likewise; left out: the same as --llm-model, if that names one alone", flag="--llm-judge-model",
+    judge_model: str = _declare_option(
+        option_values.parse_text, "", "model of the judges, likewise; left out: the same as --llm-model, if that names one alone", flag="--llm-judge-model",
         metavar="NAME", env=("LLMOPS_JUDGE_MODEL",),
     )  # fmt: skip
-    self_judging: SelfJudging = _option(
-        option_values.one_of("warn", "error", "allow"), "warn",
+    self_judging: SelfJudging = _declare_option(
+        option_values.choice_of("warn", "error", "allow"), "warn",
         "a judge whose model is the model under test prefers its own text. warn: the reports say so; error: its verdicts are "
         "unscored; allow: nothing is said",
     )  # fmt: skip
-    base_url: str = _option(
-        option_values.url, "", "OpenAI-compatible server; also set as OPENAI_BASE_URL for the application under test",
+    base_url: str = _declare_option(
+        option_values.parse_url, "", "OpenAI-compatible server; also set as OPENAI_BASE_URL for the application under test",
         flag="--llm-base-url", metavar="URL", env=("OPENAI_BASE_URL",),
     )  # fmt: skip
-    api: Api = _option(
-        option_values.one_of("chat", "responses"), "chat", "API that the `llm` fixture and the judges speak: chat or responses",
+    api: Api = _declare_option(
+        option_values.choice_of("chat", "responses"), "chat", "API that the `llm` fixture and the judges speak: chat or responses",
         flag="--llm-api", metavar="chat|responses",
     )  # fmt: skip
-    record: RecordMode = _option(
-        option_values.one_of("none", "new", "all", "live", "verify"), "none",
+    record: RecordMode = _declare_option(
+        option_values.choice_of("none", "new", "all", "live", "verify"), "none",
         "none: recordings answer, a missing one is an error; new: record what is missing; all: record again; "
         "live: neither read nor write; verify: ask live, tell what differs from the recording, write nothing",
         flag="--llm-record", metavar="none|new|all|live|verify",
     )  # fmt: skip
-    record_errors: bool = _option(
-        option_values.yes, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
+    record_errors: bool = _declare_option(
+        option_values.parse_bool, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
         flag="--llm-record-errors", switch=True, ini="bool",
     )  # fmt: skip
-    max_calls: int | None = _option(
-        option_values.count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N",
+    max_calls: int | None = _declare_option(
+        option_values.parse_count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N",
         ini="int",
     )  # fmt: skip
-    budget: float | None = _option(
-        option_values.money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",
+    budget: float | None = _declare_option(
+        option_values.parse_money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",
         flag="--llm-budget", metavar="USD", ini="float",
     )  # fmt: skip
-    judge_concurrency: int = _option(
-        option_values.positive, 8, "live calls of judges at the same time, over all the workers of the run", flag="--llm-judge-concurrency",
+    judge_concurrency: int = _declare_option(
+        option_values.parse_positive_count, 8, "live calls of judges at the same time, over all the workers of the run", flag="--llm-judge-concurrency",
         metavar="N", ini="int",
     )  # fmt: skip
-    judge_reuse: bool = _option(
-        option_values.yes, True, "what a judge was answered once is not paid again in the same run: other tests take that answer for the same question",
+    judge_reuse: bool = _declare_option(
+        option_values.parse_bool, True, "what a judge was answered once is not paid again in the same run: other tests take that answer for the same question",
         ini="bool",
     )  # fmt: skip
-    match_ignore: tuple[str, ...] = _option(
-        option_values.each(option_values.json_path), (),
+    match_ignore: tuple[str, ...] = _declare_option(
+        option_values.list_of(option_values.parse_json_path), (),
         "parts of a request to ignore when matching recordings: JSON paths (`metadata.run_id`, `messages[*].id`, "
         "`**.request_id`) and query parameters (`?session`)",
         ini="linelist",
     )  # fmt: skip
-    prompt: tuple[str, ...] = _option(
-        option_values.each(option_values.name_version), (), "run with another version of a prompt (repeatable)", flag="--llm-prompt",
+    prompt: tuple[str, ...] = _declare_option(
+        option_values.list_of(option_values.parse_name_version), (), "run with another version of a prompt (repeatable)", flag="--llm-prompt",
         metavar="NAME=VERSION", ini="linelist", repeat=True,
     )  # fmt: skip
-    report: tuple[str, ...] = _option(
-        option_values.each(option_values.report), (), "write a report; the kind goes by the suffix, .html, .json or .json.gz (repeatable)", flag="--llm-report",
+    report: tuple[str, ...] = _declare_option(
+        option_values.list_of(option_values.parse_report_path), (), "write a report; the kind goes by the suffix, .html, .json or .json.gz (repeatable)", flag="--llm-report",
         metavar="FILE", ini="linelist", repeat=True,
     )  # fmt: skip
-    embedder: str = _option(
-        option_values.text, "tfidf", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
+    embedder: str = _declare_option(
+        option_values.parse_text, "tfidf", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
     )  # fmt: skip
-    semantic_threshold: str = _option(
-        option_values.text, "", "file that `llmops semantic calibrate` wrote: the default threshold of the embedder it was made for"
+    semantic_threshold: str = _declare_option(
+        option_values.parse_text, "", "file that `llmops semantic calibrate` wrote: the default threshold of the embedder it was made for"
     )  # fmt: skip
-    vector_cache: str = _option(
-        option_values.text, "", "folder in which vectors of local embedders are kept between runs; left out: nothing is written"
+    vector_cache: str = _declare_option(
+        option_values.parse_text, "", "folder in which vectors of local embedders are kept between runs; left out: nothing is written"
     )  # fmt: skip
-    judge_records: str = _option(
-        option_values.text, "calibrations", "folder of what is known of the judges, as `llmops judge calibrate --out` and `llmops judge canaries --out` write it"
+    judge_records: str = _declare_option(
+        option_values.parse_text, "calibrations", "folder of what is known of the judges, as `llmops judge calibrate --out` and `llmops judge canaries --out` write it"
     )  # fmt: skip
-    prompts_dir: str = _option(
-        option_values.text, "prompts", "folder of the prompts, looked for from the test's folder upwards"
+    prompts_dir: str = _declare_option(
+        option_values.parse_text, "prompts", "folder of the prompts, looked for from the test's folder upwards"
     )  # fmt: skip
-    corpora_dir: str = _option(
-        option_values.text, "corpora", "folder of the retrievers' corpora, looked for from the test's folder upwards"
+    corpora_dir: str = _declare_option(
+        option_values.parse_text, "corpora", "folder of the retrievers' corpora, looked for from the test's folder upwards"
     )  # fmt: skip
-    allow_hosts: tuple[str, ...] = _option(
-        option_values.each(option_values.host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
+    allow_hosts: tuple[str, ...] = _declare_option(
+        option_values.list_of(option_values.parse_host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
     )  # fmt: skip
-    junit_properties: bool = _option(
-        option_values.yes, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"
+    junit_properties: bool = _declare_option(
+        option_values.parse_bool, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"
     )  # fmt: skip
 
     @property
@@ -168,7 +168,7 @@ class Settings:
     @property
     def versions(self) -> dict[str, str]:
         """The prompt versions that --llm-prompt asks for, by prompt name."""
-        return {name: version for name, _, version in (one.partition("=") for one in self.prompt)}
+        return {name: version for name, _, version in (entry.partition("=") for entry in self.prompt)}
 
     @property
     def asks(self) -> bool:
@@ -180,21 +180,21 @@ class Settings:
         """Whether the run counts its live calls or their cost."""
         return self.max_calls is not None or self.budget is not None
 
-    def anchored(self, root: PurePath) -> Settings:
+    def with_paths_below(self, root: PurePath) -> Settings:
         """Return the settings with the files that the ini names seen from a folder: the project's root.
 
         >>> PurePath(Settings(vector_cache=".vectors").anchored(PurePath("project")).vector_cache).as_posix()
         'project/.vectors'
         """
 
-        def seen(path: str) -> str:
+        def from_root(path: str) -> str:
             return str(root / path) if path else ""
 
         return replace(
             self,
-            semantic_threshold=seen(self.semantic_threshold),
-            vector_cache=seen(self.vector_cache),
-            judge_records=seen(self.judge_records),
+            semantic_threshold=from_root(self.semantic_threshold),
+            vector_cache=from_root(self.vector_cache),
+            judge_records=from_root(self.judge_records),
         )
 
     @classmethod
@@ -213,13 +213,13 @@ class Settings:
         """
         values: dict[str, Any] = {}
         for option in OPTIONS:
-            given = _first(option, sources, environ or {})
+            given = _first_given(option, sources, environ or {})
             if given is not None:
-                values[option.name] = _parsed(option, *given)
+                values[option.name] = _parse_value(option, *given)
         return cls(**values)
 
 
-def _first(
+def _first_given(
     option: Option, sources: Sequence[tuple[str, Mapping[str, object]]], environ: Mapping[str, str]
 ) -> tuple[str, str, object] | None:
     for place, values in sources:
@@ -232,7 +232,7 @@ def _first(
     return None
 
 
-def _parsed(option: Option, place: str, name: str, value: object) -> object:
+def _parse_value(option: Option, place: str, name: str, value: object) -> object:
     try:
         return option.parse(value)
     except ValueError as error:
@@ -247,7 +247,7 @@ def _as_option(spec: Field[Any]) -> Option:
 OPTIONS: tuple[Option, ...] = tuple(_as_option(spec) for spec in fields(Settings))
 
 
-def table() -> str:
+def format_options_table() -> str:
     """Return the options as the Markdown table that the README shows."""
     lines = ["| flag | ini key | meaning | default |", "|---|---|---|---|"]
     for option in OPTIONS:

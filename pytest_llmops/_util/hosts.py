@@ -19,21 +19,21 @@ def is_loopback(host: str) -> bool:
     name = host.strip("[]").lower().rstrip(".")
     if name in ("localhost", LOOPBACK) or name.endswith(".localhost"):
         return True
-    address = _address(name)
+    address = _parse_address(name)
     return address is not None and address.is_loopback
 
 
 @lru_cache(maxsize=512)
 def is_unspecified(host: str) -> bool:
     """Say whether a host is the address that means "any of this machine" (``0.0.0.0``, ``::``)."""
-    address = _address(host.strip("[]"))
+    address = _parse_address(host.strip("[]"))
     return address is not None and address.is_unspecified
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        found = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return mapped or found
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

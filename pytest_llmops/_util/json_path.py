@@ -10,7 +10,7 @@ _STEP = re.compile(r"\[(?P<place>\d+|\*)\]|(?:^|\.)(?P<name>[^.\[\]?]+)")
 Path = tuple[str | int, ...]
 
 
-def parse(text: str) -> Path:
+def parse_path(text: str) -> Path:
     """Return the steps of an ignored path.
 
     ``metadata.run_id``, ``messages[0].name``, ``messages[*].id`` (each of a list), ``tools.*.id`` (each of an
@@ -19,9 +19,9 @@ def parse(text: str) -> Path:
     Raises:
         ValueError: It is none of these; the text says what was expected.
 
-    >>> parse("$.messages[*].id")
+    >>> parse_path("$.messages[*].id")
     ('messages', '*', 'id')
-    >>> parse("?session")
+    >>> parse_path("?session")
     ('?', 'session')
     """
     stripped = text.strip()
@@ -30,53 +30,53 @@ def parse(text: str) -> Path:
     rest = stripped.removeprefix("$").removeprefix(".")
     steps: list[str | int] = []
     end = 0
-    for found in _STEP.finditer(rest):
-        if found.start() != end:
+    for match in _STEP.finditer(rest):
+        if match.start() != end:
             break
-        place, name = found["place"], found["name"]
+        place, name = match["place"], match["name"]
         steps.append(name or (ANY if place == ANY else int(place)))
-        end = found.end()
+        end = match.end()
     if not steps or end != len(rest) or steps[-1] == DEEP:
         msg = "a JSON path (metadata.run_id, messages[*].name, **.request_id) or a query parameter (?session)"
         raise ValueError(msg)
     return tuple(steps)
 
 
-def without(value: Any, path: Path) -> Any:
+def drop_path(value: Any, path: Path) -> Any:
     """Return a value without what a path names; the value itself stays as it is.
 
-    >>> without({"a": [{"id": 1, "b": 2}]}, parse("**.id"))
+    >>> drop_path({"a": [{"id": 1, "b": 2}]}, parse_path("**.id"))
     {'a': [{'b': 2}]}
     """
     step, rest = path[0], path[1:]
     if step == DEEP:
-        value = without(value, rest)
-        return _each(value, path)
+        value = drop_path(value, rest)
+        return _drop_from_children(value, path)
     if not rest:
-        return _dropped(value, step)
+        return _drop_step(value, step)
     if step == ANY:
-        return _each(value, rest)
+        return _drop_from_children(value, rest)
     if isinstance(value, dict) and step in value:
-        return {key: without(one, rest) if key == step else one for key, one in value.items()}
+        return {key: drop_path(child, rest) if key == step else child for key, child in value.items()}
     if isinstance(value, list) and isinstance(step, int) and step < len(value):
-        return [without(one, rest) if place == step else one for place, one in enumerate(value)]
+        return [drop_path(child, rest) if place == step else child for place, child in enumerate(value)]
     return value
 
 
-def _each(value: Any, path: Path) -> Any:
+def _drop_from_children(value: Any, path: Path) -> Any:
     if isinstance(value, dict):
-        return {key: without(one, path) for key, one in value.items()}
+        return {key: drop_path(child, path) for key, child in value.items()}
     if isinstance(value, list):
-        return [without(one, path) for one in value]
+        return [drop_path(child, path) for child in value]
     return value
 
 
-def _dropped(value: Any, step: str | int) -> Any:
+def _drop_step(value: Any, step: str | int) -> Any:
     if step == ANY and isinstance(value, (dict, list)):
         return type(value)()
     if isinstance(value, dict):
-        return {key: one for key, one in value.items() if key != step}
+        return {key: child for key, child in value.items() if key != step}
     if isinstance(value, list) and isinstance(step, int):
         # Emptied, not taken out: what follows keeps its place.
-        return [None if place == step else one for place, one in enumerate(value)]
+        return [None if place == step else child for place, child in enumerate(value)]
     return value

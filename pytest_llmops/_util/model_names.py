@@ -42,41 +42,41 @@ _PROVIDERS = frozenset(
 """First parts of a name that say who is asked."""
 
 
-def same_model(one: str, other: str) -> bool:
+def is_same_model(name: str, other: str) -> bool:
     """Say whether two names are of the same model; a blank name is nobody's.
 
     A provider before the name does not count, nor whether a version is written with a dot or a dash, nor a date behind
     it that only one of them has: a snapshot and its alias are the same model, two snapshots are not. A fine-tuned model is
     another than the one it was made from.
 
-    >>> same_model("gpt-4.1-mini", "openai/gpt-4.1-mini-2025-04-14"), same_model("gpt-4.1", "gpt-4.1-mini")
+    >>> is_same_model("gpt-4.1-mini", "openai/gpt-4.1-mini-2025-04-14"), is_same_model("gpt-4.1", "gpt-4.1-mini")
     (True, False)
-    >>> same_model("gpt-4o-2024-05-13", "gpt-4o-2024-08-06")
+    >>> is_same_model("gpt-4o-2024-05-13", "gpt-4o-2024-08-06")
     False
     """
-    first, second = _read(one), _read(other)
+    first, second = _split_name(name), _split_name(other)
     if not first[0] or not second[0]:
         return False
     short, long = sorted((first[0], second[0]), key=len)
-    alike = long[-len(short) :] == short
-    return alike and (first[1] == second[1] or not (first[1] and second[1]))
+    is_suffix = long[-len(short) :] == short
+    return is_suffix and (first[1] == second[1] or not (first[1] and second[1]))
 
 
-def _read(name: str) -> tuple[tuple[str, ...], str]:
+def _split_name(name: str) -> tuple[tuple[str, ...], str]:
     """The parts of a name from its owner on, and its date."""
-    plain = name.strip().lower()
-    if plain.startswith("ft:") or len(plain) > MAX_NAME:
-        return ((plain,), "")
-    while plain != (shorter := _ALIAS.sub("", plain)):
-        plain = shorter
-    if _BEDROCK.match(plain.rpartition("/")[2]):
-        plain = _BEDROCK_END.sub("", _BEDROCK.sub("", plain.rpartition("/")[2]))
-    found = _DATE.search(plain)
-    if found is not None and plain[: found.start()].strip("/"):
-        plain, date = plain[: found.start()], found[0][1:]
+    base = name.strip().lower()
+    if base.startswith("ft:") or len(base) > MAX_NAME:
+        return ((base,), "")
+    while base != (shorter := _ALIAS.sub("", base)):
+        base = shorter
+    if _BEDROCK.match(base.rpartition("/")[2]):
+        base = _BEDROCK_END.sub("", _BEDROCK.sub("", base.rpartition("/")[2]))
+    match = _DATE.search(base)
+    if match is not None and base[: match.start()].strip("/"):
+        base, date = base[: match.start()], match[0][1:]
     else:
         date = ""
-    parts = [_AZURE.sub("gpt-3-5", _POINT.sub("-", part)) for part in plain.split("/") if part]
+    parts = [_AZURE.sub("gpt-3-5", _POINT.sub("-", part)) for part in base.split("/") if part]
     while len(parts) > 1 and parts[0] in _PROVIDERS:
         del parts[0]
     return tuple(parts), date

@@ -20,7 +20,7 @@ _ADDRESS = re.compile(
 _HOST = re.compile(r"[^\s/:@?#]+|[0-9a-f:.]*:[0-9a-f:.]*")
 
 
-def text(value: object) -> str:
+def parse_text(value: object) -> str:
     """Read a text; white space around it does not count."""
     if not isinstance(value, str):
         msg = "a text"
@@ -28,7 +28,7 @@ def text(value: object) -> str:
     return value.strip()
 
 
-def yes(value: object) -> bool:
+def parse_bool(value: object) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):
         msg = "true or false"
@@ -36,7 +36,7 @@ def yes(value: object) -> bool:
     return value
 
 
-def one_of(*allowed: str) -> Parser:
+def choice_of(*allowed: str) -> Parser:
     """Return the parser of a closed set of texts."""
 
     def parse(value: object) -> str:
@@ -55,14 +55,14 @@ class _WrongElement(ValueError):
         super().__init__(expected)
 
 
-def _element(parse: Parser, value: object) -> Any:
+def _parse_element(parse: Parser, value: object) -> Any:
     try:
         return parse(value)
     except ValueError as error:
         raise _WrongElement(str(error), value) from None
 
 
-def each(parse_one: Parser) -> Parser:
+def list_of(parse_one: Parser) -> Parser:
     """Return the parser of a list, or of a text with one value a line."""
 
     def parse(value: object) -> tuple[Any, ...]:
@@ -71,17 +71,17 @@ def each(parse_one: Parser) -> Parser:
         if not isinstance(value, Sequence):
             msg = "a list"
             raise ValueError(msg)
-        return tuple(_element(parse_one, one) for one in value)
+        return tuple(_parse_element(parse_one, element) for element in value)
 
     return parse
 
 
-def models(value: object) -> str | tuple[str, ...]:
+def parse_models(value: object) -> str | tuple[str, ...]:
     """One name stays a text, several become a tuple; the same name again is the same model."""
     if not isinstance(value, (str, Sequence)):
         msg = "a text, or a list of texts"
         raise ValueError(msg)
-    names: tuple[str, ...] = tuple(dict.fromkeys(each(text)(value)))
+    names: tuple[str, ...] = tuple(dict.fromkeys(list_of(parse_text)(value)))
     if len(names) < 2:  # noqa: PLR2004 -- one name, or none
         return names[0] if names else ""
     if not all(names):
@@ -90,18 +90,18 @@ def models(value: object) -> str | tuple[str, ...]:
     return names
 
 
-def name_version(value: object) -> str:
+def parse_name_version(value: object) -> str:
     """Read ``NAME=VERSION``."""
-    name, sign, version = text(value).partition("=")
+    name, sign, version = parse_text(value).partition("=")
     if not (sign and name.strip() and version.strip()):
         msg = "NAME=VERSION (support/answer=v2)"
         raise ValueError(msg)
     return f"{name.strip()}={version.strip()}"
 
 
-def report(value: object) -> str:
+def parse_report_path(value: object) -> str:
     """Read the name of a report, whose suffix says of which kind it is."""
-    given = text(value)
+    given = parse_text(value)
     path = PurePath(given)
     kind = path.suffix if path.suffix != ".gz" else PurePath(path.stem).suffix + path.suffix
     if kind not in REPORT_KINDS:
@@ -109,34 +109,34 @@ def report(value: object) -> str:
     return given
 
 
-def url(value: object) -> str:
+def parse_url(value: object) -> str:
     """Read the address of a server."""
-    given = text(value)
+    given = parse_text(value)
     if given and not _ADDRESS.match(given):
         msg = "a URL that starts with http:// or https:// and names a host"
         raise ValueError(msg)
     return given.rstrip("/")
 
 
-def host(value: object) -> str:
+def parse_host(value: object) -> str:
     """Read a host."""
-    given = text(value).lower().strip("[]")
+    given = parse_text(value).lower().strip("[]")
     if not _HOST.fullmatch(given):
         msg = "a host without scheme, port or path (api.example.com)"
         raise ValueError(msg)
     return given
 
 
-def json_path(value: object) -> str:
+def parse_json_path(value: object) -> str:
     """Read a JSON path, or ``?name`` of a query parameter."""
-    from pytest_llmops._util.json_path import parse
+    from pytest_llmops._util.json_path import parse_path
 
-    given = text(value)
-    parse(given)
+    given = parse_text(value)
+    parse_path(given)
     return given
 
 
-def money(value: object) -> float | None:
+def parse_money(value: object) -> float | None:
     """Read an amount of US dollars; None stays none."""
     if value is None:
         return None
@@ -152,7 +152,7 @@ def money(value: object) -> float | None:
     return amount
 
 
-def count(value: object) -> int | None:
+def parse_count(value: object) -> int | None:
     """Read a whole number; None stays none."""
     if value is None:
         return None
@@ -163,10 +163,10 @@ def count(value: object) -> int | None:
     return int(given)
 
 
-def positive(value: object) -> int:
+def parse_positive_count(value: object) -> int:
     """Read a whole number above 0."""
-    found = count(value)
-    if not found:
+    number = parse_count(value)
+    if not number:
         msg = "a whole number, 1 or more"
         raise ValueError(msg)
-    return found
+    return number

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json, shorten_text
 
 if TYPE_CHECKING:
     import yaml
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 MAX_DEPTH = 100
 """Levels of lists and mappings in a value: more is a mistake, and would end in a RecursionError later."""
-MAX_BITS = 1024
+MAX_INT_BITS = 1024
 """Of a whole number: as far as a float reaches. Python refuses to write numbers of more than 4,300 digits."""
 FINGERPRINT_CHARS = 16
 
@@ -40,10 +40,10 @@ class BadFile(ValueError):
         super().__init__(what)
 
 
-def fingerprint(*parts: str) -> str:
+def fingerprint_parts(*parts: str) -> str:
     """Return a short content hash: 16 hex digits of SHA-256; where parts end counts.
 
-    >>> fingerprint("a", "b") == fingerprint("ab")
+    >>> fingerprint_parts("a", "b") == fingerprint_parts("ab")
     False
     """
     hashed = hashlib.sha256()
@@ -54,10 +54,10 @@ def fingerprint(*parts: str) -> str:
     return hashed.hexdigest()[:FINGERPRINT_CHARS]
 
 
-def canonical(value: Json) -> str:
+def canonical_json(value: Json) -> str:
     """Return a value as JSON text in which the order of keys does not count.
 
-    >>> canonical({"b": 1, "a": "ä"})
+    >>> canonical_json({"b": 1, "a": "ä"})
     '{"a":"ä","b":1}'
     """
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -71,7 +71,7 @@ def read_text(path: Path) -> str:
     Raises:
         BadFile: There is no such file, it cannot be read, it is not UTF-8, or it holds a NUL.
     """
-    return decode(read_bytes(path))
+    return decode_text(read_bytes(path))
 
 
 def read_bytes(path: Path) -> bytes:
@@ -88,7 +88,7 @@ def read_bytes(path: Path) -> bytes:
         raise BadFile(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def decode(raw: bytes) -> str:
+def decode_text(raw: bytes) -> str:
     """Return the bytes of a file as `read_text` does.
 
     Raises:
@@ -101,16 +101,16 @@ def decode(raw: bytes) -> str:
         raise BadFile(what, raw.count(b"\n", 0, error.start) + 1) from None
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
-        raise BadFile("a NUL character; text has none", line_of(text, text.index("\0")))
+        raise BadFile("a NUL character; text has none", line_number_at(text, text.index("\0")))
     return text
 
 
-def compressed(path: Path, data: bytes) -> bytes:
+def gzip_by_suffix(path: Path, data: bytes) -> bytes:
     """Return what a file holds: gzip if its name ends in ``.gz``, with no time in it, so the bytes are the same each time."""
     return gzip.compress(data, mtime=0) if path.suffix == ".gz" else data
 
 
-def put(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Give a file a new content in one step: whoever is killed leaves the old file or the new one, never half of one.
 
     A link stays one, and what it leads to is written. The file keeps its mode; a new one has that of the umask.
@@ -138,10 +138,10 @@ def put(path: Path, data: bytes) -> None:
         raise
 
 
-def line_of(text: str, index: int) -> int:
+def line_number_at(text: str, index: int) -> int:
     r"""Return the line, from 1, that a character stands in.
 
-    >>> line_of("a\nb", 2)
+    >>> line_number_at("a\nb", 2)
     2
     """
     return text.count("\n", 0, index) + 1
@@ -169,7 +169,7 @@ def read_json(text: str) -> Json:
     {'a': [1, 2.5]}
     """
     try:
-        value = json.loads(text, parse_constant=_no_number, object_pairs_hook=_unique)
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicate_keys)
     except json.JSONDecodeError as error:
         raise BadFile(f"broken JSON: {error.msg} at column {error.colno}", error.lineno) from None
     except RecursionError:
@@ -178,29 +178,29 @@ def read_json(text: str) -> Json:
         raise
     except ValueError as error:
         raise BadFile(f"broken JSON: {error}") from None
-    return checked(value)
+    return check_json_value(value)
 
 
-def _no_number(text: str) -> NoReturn:
+def _refuse_constant(text: str) -> NoReturn:
     raise BadFile(f"{text} is no JSON: write null, or leave the key out")
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found: dict[str, object] = {}
+def _refuse_duplicate_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    unique: dict[str, object] = {}
     for key, value in pairs:
-        if key in found:
-            raise BadFile(f"the key {shorten(key, 60)!r} stands twice")
-        found[key] = value
-    return found
+        if key in unique:
+            raise BadFile(f"the key {shorten_text(key, 60)!r} stands twice")
+        unique[key] = value
+    return unique
 
 
-def checked(value: object, depth: int = 0) -> Json:
+def check_json_value(value: object, depth: int = 0) -> Json:
     """Return a value if JSON can hold it.
 
     Raises:
         BadFile: It cannot: a date, a key that is no text, a number that is not finite, half a surrogate pair.
 
-    >>> checked([1, {"a": None}])
+    >>> check_json_value([1, {"a": None}])
     [1, {'a': None}]
     """
     if depth > MAX_DEPTH:
@@ -208,34 +208,36 @@ def checked(value: object, depth: int = 0) -> Json:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return _text(value)
+        return _join_surrogates(value)
     if isinstance(value, (int, float)):
-        return _number(value)
+        return _check_number(value)
     if isinstance(value, list):
-        return [checked(one, depth + 1) for one in value]
+        return [check_json_value(child, depth + 1) for child in value]
     if isinstance(value, dict):
-        return {_key(key): checked(one, depth + 1) for key, one in value.items()}
-    raise BadFile(f"{shorten(str(value), 60)} is a {type(value).__name__}: write it in quotes to have a text")
+        return {_check_key(key): check_json_value(child, depth + 1) for key, child in value.items()}
+    raise BadFile(
+        f"{shorten_text(str(value), 60)} is a {type(value).__name__}: write it in quotes to have a text"
+    )
 
 
 def _too_deep() -> str:
     return f"nested deeper than {MAX_DEPTH} levels"
 
 
-def _text(value: str) -> str:
+def _join_surrogates(value: str) -> str:
     if value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value):
         return value
     try:
         # Two escapes of one character (JSON's form, which PyYAML does not join) are made one again.
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
     except UnicodeDecodeError:
-        what = f"half a surrogate pair, which has no UTF-8 form, in {shorten(value, 60)!r}"
+        what = f"half a surrogate pair, which has no UTF-8 form, in {shorten_text(value, 60)!r}"
         raise BadFile(what) from None
 
 
-def _number(value: float) -> float:
+def _check_number(value: float) -> float:
     if isinstance(value, int):
-        if value.bit_length() > MAX_BITS:
+        if value.bit_length() > MAX_INT_BITS:
             raise BadFile(f"expected a number, got one of {value.bit_length():,} bits: write it in quotes")
         return value
     if not math.isfinite(value):
@@ -243,10 +245,10 @@ def _number(value: float) -> float:
     return value
 
 
-def _key(key: object) -> str:
+def _check_key(key: object) -> str:
     if not isinstance(key, str):
         raise BadFile(f"expected a text as key, got {key!r}: write it in quotes")
-    return _text(key)
+    return _join_surrogates(key)
 
 
 def read_yaml(text: str) -> tuple[Json, tuple[int, ...]]:
@@ -261,25 +263,25 @@ def read_yaml(text: str) -> tuple[Json, tuple[int, ...]]:
     import yaml
 
     try:
-        loader = _loader()(text)
+        loader = _yaml_loader()(text)
     except yaml.YAMLError as error:  # a character that YAML does not allow
-        raise BadFile(f"broken YAML: {_problem(error)}", _line(error, text)) from None
+        raise BadFile(f"broken YAML: {_yaml_problem(error)}", _yaml_error_line(error, text)) from None
     try:
-        return _yaml_value(loader, text)
+        return _read_yaml_node(loader, text)
     except yaml.YAMLError as error:
-        raise BadFile(f"broken YAML: {_problem(error)}", _line(error, text)) from None
+        raise BadFile(f"broken YAML: {_yaml_problem(error)}", _yaml_error_line(error, text)) from None
     except RecursionError:
         raise BadFile(_too_deep()) from None
     except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
         if isinstance(error, BadFile):
             raise
         # What PyYAML's constructors let through for a value that does not fit its tag (2024-99-99).
-        line = None if loader.at is None else line_of(text, loader.at.start_mark.index)
-        raise BadFile(f"broken YAML: {type(error).__name__}: {shorten(str(error))}", line) from None
+        line = None if loader.at is None else line_number_at(text, loader.at.start_mark.index)
+        raise BadFile(f"broken YAML: {type(error).__name__}: {shorten_text(str(error))}", line) from None
 
 
 @lru_cache(maxsize=1)
-def _loader() -> Any:
+def _yaml_loader() -> Any:
     """Return PyYAML's safe loader that remembers which node it makes a value of."""
     import yaml
 
@@ -293,16 +295,16 @@ def _loader() -> Any:
     return Loader
 
 
-def _yaml_value(loader: Any, text: str) -> tuple[Json, tuple[int, ...]]:
+def _read_yaml_node(loader: Any, text: str) -> tuple[Json, tuple[int, ...]]:
     node = loader.get_single_node()
     if node is None:
         return None, ()
-    marks = tuple(line_of(text, child.start_mark.index) for child in _children(node))
-    _refuse_twins(node, text)
-    return _valued(loader.construct_document(node), marks), marks
+    marks = tuple(line_number_at(text, child.start_mark.index) for child in _child_nodes(node))
+    _refuse_duplicate_nodes(node, text)
+    return _check_items(loader.construct_document(node), marks), marks
 
 
-def _children(node: yaml.Node) -> list[yaml.Node]:
+def _child_nodes(node: yaml.Node) -> list[yaml.Node]:
     import yaml
 
     if isinstance(node, yaml.MappingNode):
@@ -310,52 +312,55 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
-def _valued(value: object, marks: Sequence[int]) -> Json:
+def _check_items(value: object, marks: Sequence[int]) -> Json:
     """Check item by item, so that what is wrong has the line of its item."""
     if isinstance(value, list):
-        return [_at(one, line, checked) for one, line in zip(value, marks, strict=True)]
+        return [_check_at_line(item, line, check_json_value) for item, line in zip(value, marks, strict=True)]
     if isinstance(value, dict) and len(value) == len(marks):
         pairs = zip(value.items(), marks, strict=True)
-        return {_at(key, line, _key): _at(one, line, checked) for (key, one), line in pairs}
-    return checked(value)
+        return {
+            _check_at_line(key, line, _check_key): _check_at_line(item, line, check_json_value)
+            for (key, item), line in pairs
+        }
+    return check_json_value(value)
 
 
-def _at(value: object, line: int, check: Callable[[object], T]) -> T:
+def _check_at_line(value: object, line: int, check: Callable[[object], T]) -> T:
     try:
         return check(value)
     except BadFile as error:
         raise BadFile(error.what, line) from None
 
 
-def _refuse_twins(node: yaml.Node, text: str, depth: int = 0) -> None:
+def _refuse_duplicate_nodes(node: yaml.Node, text: str, depth: int = 0) -> None:
     """Refuse a key that stands twice in a mapping: YAML would silently take the last."""
     import yaml
 
     if depth > MAX_DEPTH:
-        raise BadFile(_too_deep(), line_of(text, node.start_mark.index))
+        raise BadFile(_too_deep(), line_number_at(text, node.start_mark.index))
     if isinstance(node, yaml.SequenceNode):
         for child in node.value:
-            _refuse_twins(child, text, depth + 1)
+            _refuse_duplicate_nodes(child, text, depth + 1)
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, child in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else None
             if name is not None and name in seen:
-                line = line_of(text, key.start_mark.index)
-                raise BadFile(f"the key {shorten(name, 60)!r} stands twice", line)
+                line = line_number_at(text, key.start_mark.index)
+                raise BadFile(f"the key {shorten_text(name, 60)!r} stands twice", line)
             seen.add(name)
-            _refuse_twins(child, text, depth + 1)
+            _refuse_duplicate_nodes(child, text, depth + 1)
 
 
-def _problem(error: yaml.YAMLError) -> str:
+def _yaml_problem(error: yaml.YAMLError) -> str:
     what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-    return shorten(str(what))
+    return shorten_text(str(what))
 
 
-def _line(error: yaml.YAMLError, text: str) -> int | None:
+def _yaml_error_line(error: yaml.YAMLError, text: str) -> int | None:
     mark = getattr(error, "problem_mark", None)
     index = getattr(error, "position", None) if mark is None else mark.index
-    return None if index is None else line_of(text, index)
+    return None if index is None else line_number_at(text, index)
 
 
 def as_mapping(value: Json) -> Mapping[str, Json]:
@@ -368,14 +373,14 @@ def as_mapping(value: Json) -> Mapping[str, Json]:
     {'a': 1}
     """
     if not isinstance(value, Mapping):
-        raise BadFile(f"expected an object with keys, got {kind(value)}")
+        raise BadFile(f"expected an object with keys, got {json_kind(value)}")
     return value
 
 
-def kind(value: object) -> str:
+def json_kind(value: object) -> str:
     """Return what a value is, in the words of JSON.
 
-    >>> kind(None), kind(True), kind(1.5), kind("x"), kind([])
+    >>> json_kind(None), json_kind(True), json_kind(1.5), json_kind("x"), json_kind([])
     ('null', 'true or false', 'a number', 'a text', 'a list')
     """
     if value is None:

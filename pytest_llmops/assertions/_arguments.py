@@ -10,16 +10,16 @@ from numbers import Integral
 from typing import get_args
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import finite, shorten
+from pytest_llmops.measurement import as_finite_float, shorten_text
 from pytest_llmops.metrics import lexical, text_spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class TextNormalizer:
     r"""What takes out of a text the differences that shall not count: `lexical.normalise` with these options.
 
-    >>> Change(case="fold", whitespace="collapse")("Two\n words ")
+    >>> TextNormalizer(case="fold", whitespace="collapse")("Two\n words ")
     'two words'
     """
 
@@ -29,18 +29,18 @@ class Change:
 
     def __call__(self, text: str) -> str:
         """Return the text without them; raises a `ValueError` as `lexical.normalise` does."""
-        return lexical.normalise(text, case=self.case, whitespace=self.whitespace, unicode=self.unicode)
+        return lexical.normalize_text(text, case=self.case, whitespace=self.whitespace, unicode=self.unicode)
 
     def origins(self, text: str) -> text_spans.Origins:
         """Return what tells where in a text the places of its changed form are."""
-        fold = partial(lexical.normalise, case=self.case, unicode=self.unicode)
+        fold = partial(lexical.normalize_text, case=self.case, unicode=self.unicode)
         return text_spans.Origins(text, fold, self.whitespace)
 
 
-def unfit(actual: object) -> str:
+def why_invalid_answer(actual: object) -> str:
     """Say why an answer cannot be scored, or nothing.
 
-    >>> unfit(None), unfit("")
+    >>> why_invalid_answer(None), why_invalid_answer("")
     ('the answer is None, expected text', '')
     """
     if isinstance(actual, str):
@@ -48,13 +48,13 @@ def unfit(actual: object) -> str:
     if actual is None:
         return "the answer is None, expected text"
     hint = "; pass its .text" if isinstance(getattr(actual, "text", None), str) else ""
-    return f"the answer is {kind(actual)}, expected text{hint}"
+    return f"the answer is {describe_kind(actual)}, expected text{hint}"
 
 
-def kind(value: object) -> str:
+def describe_kind(value: object) -> str:
     """Return what a value is, for a message.
 
-    >>> kind(None), kind(""), kind(3)
+    >>> describe_kind(None), describe_kind(""), describe_kind(3)
     ('None', 'an empty text', 'an object of type int')
     """
     if value is None:
@@ -62,7 +62,7 @@ def kind(value: object) -> str:
     return "an empty text" if value == "" else f"an object of type {type(value).__name__}"
 
 
-def threshold_of(where: str, at_least: object) -> float | None:
+def parse_share_threshold(where: str, at_least: object) -> float | None:
     """Return a threshold from 0 to 1, or None.
 
     Raises:
@@ -71,51 +71,55 @@ def threshold_of(where: str, at_least: object) -> float | None:
     __tracebackhide__ = True
     if at_least is None:
         return None
-    threshold = finite(at_least)
+    threshold = as_finite_float(at_least)
     if threshold is None or not 0 <= threshold <= 1:
         raise UsageError(f"{where}: expected at_least from 0 to 1, or None to record only, got {at_least!r}")
     return threshold
 
 
-def wanted_of(where: str, expected: object) -> tuple[str, ...]:
+def parse_wanted_texts(where: str, expected: object) -> tuple[str, ...]:
     """Return one text to look for, or several; none of them empty.
 
     Raises:
         UsageError: They are none, or one is empty: it would be in every answer.
     """
     __tracebackhide__ = True
-    found = (expected,) if isinstance(expected, str) else expected
-    if not isinstance(found, Sequence) or isinstance(found, (bytes, bytearray)):
-        raise UsageError(f"{where}: expected a text or several to look for, got {kind(expected)}")
-    if not found:
+    texts = (expected,) if isinstance(expected, str) else expected
+    if not isinstance(texts, Sequence) or isinstance(texts, (bytes, bytearray)):
+        raise UsageError(f"{where}: expected a text or several to look for, got {describe_kind(expected)}")
+    if not texts:
         raise UsageError(f"{where}: expected at least one text to look for, got none")
-    for number, one in enumerate(found, start=1):
-        if not isinstance(one, str) or not one:
-            raise UsageError(f"{where}: expected texts to look for, got {kind(one)} as number {number}")
-    return tuple(found)
+    for number, text in enumerate(texts, start=1):
+        if not isinstance(text, str) or not text:
+            raise UsageError(
+                f"{where}: expected texts to look for, got {describe_kind(text)} as number {number}"
+            )
+    return tuple(texts)
 
 
-def references_of(where: str, expected: object) -> tuple[str, ...]:
+def parse_references(where: str, expected: object) -> tuple[str, ...]:
     """Return one reference, or several; the empty text is one, too.
 
     Raises:
         UsageError: They are none.
     """
     __tracebackhide__ = True
-    found = (expected,) if isinstance(expected, str) else expected
-    if not isinstance(found, Sequence) or isinstance(found, (bytes, bytearray)):
-        raise UsageError(f"{where}: expected a text to compare with, got {kind(expected)}")
-    if not found:
+    texts = (expected,) if isinstance(expected, str) else expected
+    if not isinstance(texts, Sequence) or isinstance(texts, (bytes, bytearray)):
+        raise UsageError(f"{where}: expected a text to compare with, got {describe_kind(expected)}")
+    if not texts:
         raise UsageError(f"{where}: expected a text to compare with, got an empty list")
-    for number, one in enumerate(found, start=1):
-        if not isinstance(one, str):
-            raise UsageError(f"{where}: expected texts to compare with, got {kind(one)} as number {number}")
-    return tuple(found)
+    for number, text in enumerate(texts, start=1):
+        if not isinstance(text, str):
+            raise UsageError(
+                f"{where}: expected texts to compare with, got {describe_kind(text)} as number {number}"
+            )
+    return tuple(texts)
 
 
-def change_of(
+def parse_normalizer(
     where: str, *, ignore_case: bool, whitespace: Whitespace = "keep", unicode: Form = "keep"
-) -> Change:
+) -> TextNormalizer:
     """Return what takes out of a text the differences that shall not count.
 
     Raises:
@@ -127,10 +131,10 @@ def change_of(
             names = ", ".join(map(repr, get_args(allowed)))
             raise UsageError(f"{where}: expected {name} to be one of {names}, got {value!r}")
     case: lexical.Case = "fold" if ignore_case else "keep"
-    return Change(case, whitespace, unicode)
+    return TextNormalizer(case, whitespace, unicode)
 
 
-def pattern_of(where: str, pattern: object, *, ignore_case: bool) -> re.Pattern[str]:
+def compile_pattern(where: str, pattern: object, *, ignore_case: bool) -> re.Pattern[str]:
     """Return a regular expression, compiled.
 
     Raises:
@@ -139,7 +143,7 @@ def pattern_of(where: str, pattern: object, *, ignore_case: bool) -> re.Pattern[
     __tracebackhide__ = True
     text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
     if not isinstance(text, str):
-        raise UsageError(f"{where}: expected a pattern of text, got {kind(text)}")
+        raise UsageError(f"{where}: expected a pattern of text, got {describe_kind(text)}")
     flags = re.IGNORECASE if ignore_case else re.NOFLAG
     if isinstance(pattern, re.Pattern):
         flags |= re.RegexFlag(pattern.flags) & ~re.DEBUG
@@ -149,11 +153,11 @@ def pattern_of(where: str, pattern: object, *, ignore_case: bool) -> re.Pattern[
         problem = f"{error.msg} at position {error.pos}"
     except (OverflowError, RecursionError) as error:
         problem = str(error)
-    raise UsageError(f"{where}: '{shorten(text)}' is no regular expression: {problem}")
+    raise UsageError(f"{where}: '{shorten_text(text)}' is no regular expression: {problem}")
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class SearchedText:
     """A text that was looked for in an answer.
 
     Attributes:
@@ -173,32 +177,32 @@ class Looked:
         return [origins.span(start, start + len(self.changed)) for start in self.starts]
 
 
-def looked_for(
-    text: str, wanted: Sequence[str], change: Change, *, whole_words: bool, most: int, count: bool
-) -> list[Looked]:
+def search_texts(
+    text: str, wanted: Sequence[str], change: TextNormalizer, *, whole_words: bool, most: int, count: bool
+) -> list[SearchedText]:
     """Return the first places where each of several texts stands in an answer, and how often, if that is asked.
 
     Raises:
         ValueError: The answer or a text cannot be changed that way, or nothing is left of a text.
     """
     changed = change(text)
-    found = []
-    for one in wanted:
-        needle = change(one)
+    searched = []
+    for wanted_text in wanted:
+        needle = change(wanted_text)
         if not needle:
-            raise ValueError(f"nothing is left to look for of '{shorten(one)}'")
-        starts = text_spans.places(changed, needle, whole_words=whole_words, most=most)
+            raise ValueError(f"nothing is left to look for of '{shorten_text(wanted_text)}'")
+        starts = text_spans.find_places(changed, needle, whole_words=whole_words, most=most)
         more = count and len(starts) == most
-        often = text_spans.count(changed, needle, whole_words=whole_words) if more else len(starts)
-        found.append(Looked(one, needle, starts, often))
-    return found
+        often = text_spans.count_places(changed, needle, whole_words=whole_words) if more else len(starts)
+        searched.append(SearchedText(wanted_text, needle, starts, often))
+    return searched
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class CountRange:
     """How often something has to be there.
 
-    >>> str(Times(2, 2)), str(Times(2)), str(Times(1, 3))
+    >>> str(CountRange(2, 2)), str(CountRange(2)), str(CountRange(1, 3))
     ('exactly 2 times', 'at least 2 times', '1 to 3 times')
     """
 
@@ -217,7 +221,9 @@ class Times:
         return f"{self.least:,} to {self.most:,} times"
 
 
-def times_of(where: str, times: object, at_least_times: object, at_most_times: object) -> Times | None:
+def parse_count_range(
+    where: str, times: object, at_least_times: object, at_most_times: object
+) -> CountRange | None:
     """Return how often something has to be there, or None if nothing was asked.
 
     Raises:
@@ -243,10 +249,10 @@ def times_of(where: str, times: object, at_least_times: object, at_most_times: o
             raise UsageError(
                 f"{where}: expected either times or at_least_times and at_most_times, got {', '.join(counts)}"
             )
-        return Times(counts["times"], counts["times"])
-    found = Times(counts.get("at_least_times", 1), counts.get("at_most_times"))
-    if found.most is not None and found.least > found.most:
+        return CountRange(counts["times"], counts["times"])
+    count_range = CountRange(counts.get("at_least_times", 1), counts.get("at_most_times"))
+    if count_range.most is not None and count_range.least > count_range.most:
         raise UsageError(
-            f"{where}: expected at_least_times up to at_most_times, got {found.least} and {found.most}"
+            f"{where}: expected at_least_times up to at_most_times, got {count_range.least} and {count_range.most}"
         )
-    return found
+    return count_range

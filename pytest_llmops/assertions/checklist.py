@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.evaluate import Asked, not_asked, texts_of, told_of, verdict_of
-from pytest_llmops.judges.protocol.injection_signs import suspicions
-from pytest_llmops.measurement import Json, Measurement, shorten
+from pytest_llmops.judges.evaluate import (
+    JudgeHandle,
+    check_texts,
+    judge_answer,
+    skipped_measurement,
+    verdict_to_json,
+)
+from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
+from pytest_llmops.measurement import Json, Measurement, shorten_text
 from pytest_llmops.protocols import Hits, Verdict
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Model
 
-QUOTED = 160
-MAX_SHOWN = 5
+MAX_QUOTED_CHARS = 160
+MAX_LISTED_ITEMS = 5
 
 
 def assert_checklist(
@@ -58,20 +64,20 @@ def assert_checklist(
     __tracebackhide__ = True
     from pytest_llmops.judges.checklist import checklist
 
-    texts_of("assert_checklist", question=question, reference=reference)
+    check_texts("assert_checklist", question=question, reference=reference)
     if at_least is not None and (isinstance(at_least, bool) or not 0 <= at_least <= 1):
         raise UsageError(
             f"assert_checklist: expected at_least to be a share from 0 to 1 or None, got {at_least!r}"
         )
-    asked = Asked(checklist(items, model), "checklist")
-    if skipped := not_asked("judge.checklist", label):
+    judge_handle = JudgeHandle(checklist(items, model), "checklist")
+    if skipped := skipped_measurement("judge.checklist", label):
         return skipped
     detail: dict[str, Json] = {"actual": answer, "expected": reference, "question": question}
     if isinstance(answer, str):
         passages = contexts.texts if isinstance(contexts, Hits) else contexts
-        verdict = verdict_of(asked, answer, question, reference, passages)
+        verdict = judge_answer(judge_handle, answer, question, reference, passages)
         detail |= {"contexts": list(passages)} if passages else {}
-        detail |= {"suspect": signs} if (signs := suspicions(answer)) else {}
+        detail |= {"suspect": signs} if (signs := find_injection_signs(answer)) else {}
     else:
         verdict = Verdict(low=0.0, high=1.0, error=f"expected a text, got {type(answer).__name__}")
         detail["actual"] = None
@@ -82,32 +88,38 @@ def assert_checklist(
         threshold=None if verdict.error else at_least,
         label=label,
         reason=f'judge: "{verdict.reason}"' if verdict.reason else "",
-        version=asked.version,
-        detail={**detail, "judge": {**told_of(asked, verdict), "threshold": at_least}},
+        version=judge_handle.version,
+        detail={**detail, "judge": {**verdict_to_json(judge_handle, verdict), "threshold": at_least}},
     )
     return recorder.emit(
-        measurement, verdict=_line(verdict, at_least, label), evidence=_evidence(verdict, answer)
+        measurement,
+        verdict=_format_checklist_verdict(verdict, at_least, label),
+        evidence=_checklist_evidence(verdict, answer),
     )
 
 
-def _line(verdict: Verdict, threshold: float | None, label: str) -> str:
-    title = "checklist" + (f" [{shorten(label, 60)}]" if label else "")
+def _format_checklist_verdict(verdict: Verdict, threshold: float | None, label: str) -> str:
+    title = "checklist" + (f" [{shorten_text(label, 60)}]" if label else "")
     if verdict.error:
-        return f"{title} could not be judged: {shorten(verdict.error)}"
+        return f"{title} could not be judged: {shorten_text(verdict.error)}"
     count = len(verdict.dimensions)
     wanted = "all" if threshold == 1 else f"{threshold:.0%}" if threshold is not None else ""
-    return f"{title}: {count - len(_missing(verdict))} of {count} items, wanted {wanted}" if wanted else ""
+    return (
+        f"{title}: {count - len(_list_missing_items(verdict))} of {count} items, wanted {wanted}"
+        if wanted
+        else ""
+    )
 
 
-def _missing(verdict: Verdict) -> list[str]:
+def _list_missing_items(verdict: Verdict) -> list[str]:
     return [item for item, given in verdict.dimensions.items() if not given]
 
 
-def _evidence(verdict: Verdict, answer: str | None) -> list[tuple[str, str]]:
+def _checklist_evidence(verdict: Verdict, answer: str | None) -> list[tuple[str, str]]:
     if verdict.error:
-        return [("reply", f'"{shorten(verdict.raw)}"')] if verdict.raw else []
-    missing = _missing(verdict)
-    pairs = [("missing", shorten(item, QUOTED)) for item in missing[:MAX_SHOWN]]
-    if len(missing) > MAX_SHOWN:
-        pairs.append(("missing", f"and {len(missing) - MAX_SHOWN} more"))
-    return [*pairs, ("answer", f'"{shorten(str(answer), QUOTED)}"')]
+        return [("reply", f'"{shorten_text(verdict.raw)}"')] if verdict.raw else []
+    missing = _list_missing_items(verdict)
+    pairs = [("missing", shorten_text(item, MAX_QUOTED_CHARS)) for item in missing[:MAX_LISTED_ITEMS]]
+    if len(missing) > MAX_LISTED_ITEMS:
+        pairs.append(("missing", f"and {len(missing) - MAX_LISTED_ITEMS} more"))
+    return [*pairs, ("answer", f'"{shorten_text(str(answer), MAX_QUOTED_CHARS)}"')]

@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING, Literal, Unpack, cast
 
 from pytest_llmops import recorder
 from pytest_llmops import recorder as softly
-from pytest_llmops.chunks.adapters import Piece, read
-from pytest_llmops.chunks.findings import Check
+from pytest_llmops.chunks.adapters import Piece, read_chunks
+from pytest_llmops.chunks.findings import CheckResult
 from pytest_llmops.chunks.thresholds import (
     ChunkLimits,
     DirtThresholds,
-    limits_of,
-    refuse_share,
-    refuse_unknown,
-    refuse_without_source,
-    thresholds_of,
+    parse_check_thresholds,
+    parse_size_limits,
+    refuse_invalid_share,
+    refuse_unknown_threshold,
+    require_source,
 )
-from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UnknownName, UsageError, told
-from pytest_llmops.measurement import Measurement, shorten
+from pytest_llmops.errors import (
+    MeasurementErrored,
+    MeasurementFailed,
+    UnknownName,
+    UsageError,
+    describe_exception,
+)
+from pytest_llmops.measurement import Measurement, shorten_text
 
 if TYPE_CHECKING:
     from pytest_llmops.cases.files import Case
@@ -29,8 +35,8 @@ if TYPE_CHECKING:
     from pytest_llmops.chunks.sizes import Limits, Tokenizer
 
 VERSION = "1"
-SHOWN_FAULTS = 12
-SHOWN_CHARS = 300
+MAX_EVIDENCE_FAULTS = 12
+MAX_FAULT_CHARS = 300
 
 
 def assert_chunks(
@@ -77,22 +83,22 @@ def assert_chunks(
     """
     __tracebackhide__ = True
     given = cast("dict[str, object]", thresholds)
-    refuse_unknown("assert_chunks", given, ChunkLimits)
-    sizes = limits_of("", given, tokenizer)
-    overlaps = limits_of("overlap_", given, tokenizer)
-    pieces = read(chunks)
+    refuse_unknown_threshold("assert_chunks", given, ChunkLimits)
+    sizes = parse_size_limits("", given, tokenizer)
+    overlaps = parse_size_limits("overlap_", given, tokenizer)
+    pieces = read_chunks(chunks)
     if source is None:
-        refuse_without_source(given, overlaps)
-        checks: list[Check] = []
+        require_source(given, overlaps)
+        checks: list[CheckResult] = []
         alignment = None
     else:
-        checks, alignment = _whole(pieces, source, ignore)
+        checks, alignment = _check_against_source(pieces, source, ignore)
     if source is None and not pieces:
         raise UsageError(
             "assert_chunks: expected chunks or a source, got neither; what does the chunker return?"
         )
-    checks += [*_alone(pieces), *_sized(pieces, alignment, sizes, overlaps, tokenizer)]
-    return _emitted("chunks", checks, thresholds_of("assert_chunks", given, checks), label)
+    checks += [*_check_pieces(pieces), *_check_sizes(pieces, alignment, sizes, overlaps, tokenizer)]
+    return _emit_chunk_checks("chunks", checks, parse_check_thresholds("assert_chunks", given, checks), label)
 
 
 def assert_span_recall(
@@ -133,27 +139,27 @@ def assert_span_recall(
     0.5
     """
     __tracebackhide__ = True
-    from pytest_llmops.chunks.expected_answers import wordings
-    from pytest_llmops.chunks.span_recall import span_recall
+    from pytest_llmops.chunks.expected_answers import parse_wordings
+    from pytest_llmops.chunks.span_recall import measure_span_recall
 
-    refuse_share("assert_span_recall", at_least)
-    pieces = read(chunks)
-    alignment = None if source is None else _alignment(pieces, source, "whitespace")
+    refuse_invalid_share("assert_span_recall", at_least)
+    pieces = read_chunks(chunks)
+    alignment = None if source is None else _align_pieces(pieces, source, "whitespace")
     whole = None if alignment is None else alignment.source
-    found = {
-        name: wordings(value, where=f"case {name}", document=document, source=whole)
-        for name, value, document in _answers(cases, key)
+    answers_by_case = {
+        name: parse_wordings(value, where=f"case {name}", document=document, source=whole)
+        for name, value, document in _iter_expected_answers(cases, key)
     }
-    wanted = {name: answers for name, answers in found.items() if answers}
+    wanted = {name: answers for name, answers in answers_by_case.items() if answers}
     check = (
-        span_recall(wanted, pieces, alignment)
+        measure_span_recall(wanted, pieces, alignment)
         if wanted
-        else Check(name="span_recall", error="no case has an answer")
+        else CheckResult(name="span_recall", error="no case has an answer")
     )
-    return _emitted("chunks", [check], {"span_recall": at_least}, label)[0]
+    return _emit_chunk_checks("chunks", [check], {"span_recall": at_least}, label)[0]
 
 
-def _answers(cases: object, key: str) -> Iterator[tuple[str, object, object]]:
+def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, object, object]]:
     """Yield the name, the answer and the document of each case."""
     __tracebackhide__ = True
     from pytest_llmops.cases.files import Case, load_cases
@@ -189,7 +195,7 @@ def assert_clean_text(
         label: Tells two assertions of one test apart.
         thresholds: ``at_most_<kind>``, how many places are allowed: ``mojibake``, ``replacement``, ``html``,
             ``control``, ``invisible``, ``hyphenation``, ``repeated``; each 0 unless given; None: record
-            only. For what a kind is, see `pytest_llmops.chunks.text_quality.clean`.
+            only. For what a kind is, see `pytest_llmops.chunks.text_quality.check_clean_text`.
 
     Returns:
         The measurements ``chunks.clean.<kind>``, counts.
@@ -202,91 +208,97 @@ def assert_clean_text(
     []
     """
     __tracebackhide__ = True
-    from pytest_llmops.chunks.text_quality import clean
+    from pytest_llmops.chunks.text_quality import check_clean_text
 
     given = cast("dict[str, object]", thresholds)
-    refuse_unknown("assert_clean_text", given, DirtThresholds)
-    pieces = read([texts] if isinstance(texts, str) else texts)
+    refuse_unknown_threshold("assert_clean_text", given, DirtThresholds)
+    pieces = read_chunks([texts] if isinstance(texts, str) else texts)
     if not pieces:
         raise UsageError(
             "assert_clean_text: expected a text or several, got none; what does the loader return?"
         )
-    checks = list(clean(pieces).values())
-    return _emitted("chunks.clean", checks, thresholds_of("assert_clean_text", given, checks), label)
+    checks = list(check_clean_text(pieces).values())
+    return _emit_chunk_checks(
+        "chunks.clean", checks, parse_check_thresholds("assert_clean_text", given, checks), label
+    )
 
 
-def _alignment(pieces: Sequence[Piece], source: Sources, ignore: Ignore) -> Alignment:
-    from pytest_llmops.chunks.alignment import align
-    from pytest_llmops.chunks.offsets import source_of
+def _align_pieces(pieces: Sequence[Piece], source: Sources, ignore: Ignore) -> Alignment:
+    from pytest_llmops.chunks.alignment import align_chunks
+    from pytest_llmops.chunks.offsets import read_source
 
-    return align(source_of(source, ignore), pieces, ignore)
+    return align_chunks(read_source(source, ignore), pieces, ignore)
 
 
-def _whole(pieces: Sequence[Piece], source: Sources, ignore: Ignore) -> tuple[list[Check], Alignment | None]:
+def _check_against_source(
+    pieces: Sequence[Piece], source: Sources, ignore: Ignore
+) -> tuple[list[CheckResult], Alignment | None]:
     """Return the checks against the source, and where the chunks stand in it."""
     __tracebackhide__ = True
     from pytest_llmops.chunks import boundaries, coverage, tables_and_code
 
-    alignment = _alignment(pieces, source, ignore)
+    alignment = _align_pieces(pieces, source, ignore)
     if not alignment.source.size:
         error = "the source is blank: there is nothing the chunks could be compared with"
-        return [Check(name="lost", error=error)], None
-    found = [
-        coverage.lost(alignment),
-        coverage.invented(alignment),
-        coverage.out_of_order(alignment),
-        coverage.misplaced(alignment),
-        boundaries.changed_words(alignment),
-        boundaries.cut_words(alignment),
-        boundaries.cut_sentences(alignment),
-        tables_and_code.cut_tables(alignment),
-        tables_and_code.cut_code(alignment),
+        return [CheckResult(name="lost", error=error)], None
+    checks = [
+        coverage.check_lost_text(alignment),
+        coverage.check_invented_text(alignment),
+        coverage.check_chunk_order(alignment),
+        coverage.check_stated_starts(alignment),
+        boundaries.check_changed_words(alignment),
+        boundaries.check_cut_words(alignment),
+        boundaries.check_cut_sentences(alignment),
+        tables_and_code.check_cut_tables(alignment),
+        tables_and_code.check_cut_code(alignment),
     ]
-    return [one for one in found if one is not None], alignment
+    return [check for check in checks if check is not None], alignment
 
 
-def _alone(pieces: Sequence[Piece]) -> Iterator[Check]:
+def _check_pieces(pieces: Sequence[Piece]) -> Iterator[CheckResult]:
     from pytest_llmops.chunks import duplicates, sizes
 
-    yield sizes.empty(pieces)
-    yield duplicates.duplicates(pieces)
-    yield duplicates.near_duplicates(pieces)
-    yield duplicates.boilerplate(pieces)
+    yield sizes.check_empty_chunks(pieces)
+    yield duplicates.check_duplicates(pieces)
+    yield duplicates.check_near_duplicates(pieces)
+    yield duplicates.check_boilerplate(pieces)
 
 
-def _sized(
+def _check_sizes(
     pieces: Sequence[Piece],
     alignment: Alignment | None,
     limits: Limits,
     overlaps: Limits,
     tokenizer: Tokenizer | None,
-) -> Iterator[Check]:
+) -> Iterator[CheckResult]:
     __tracebackhide__ = True
     from pytest_llmops.chunks import sizes
 
     try:
         if limits:
-            yield sizes.size(pieces, limits, tokenizer, sizes.last_of_documents(pieces, alignment))
+            yield sizes.check_sizes(pieces, limits, tokenizer, sizes.last_chunk_numbers(pieces, alignment))
         if overlaps and alignment is not None:
-            yield sizes.overlap(alignment, overlaps, tokenizer)
+            yield sizes.check_overlaps(alignment, overlaps, tokenizer)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's tokenizer raises: not scored, not scored low
-        yield Check(name="size" if limits else "overlap", error=f"tokenizer: {told(error)}")
+        yield CheckResult(
+            name="size" if limits else "overlap", error=f"tokenizer: {describe_exception(error)}"
+        )
 
 
-def _emitted(
-    prefix: str, checks: Sequence[Check], thresholds: Mapping[str, float | None], label: str
+def _emit_chunk_checks(
+    prefix: str, checks: Sequence[CheckResult], thresholds: Mapping[str, float | None], label: str
 ) -> tuple[Measurement, ...]:
     """Emit all, then raise one failure for those outside their thresholds."""
     __tracebackhide__ = True
-    made = []
+    measurements = []
     failure: MeasurementFailed | MeasurementErrored | None = None
     try:
         with softly.soft():
             for check in checks:
                 better: Literal["lower", "higher"] = "higher" if check.name == "span_recall" else "lower"
-                faults = [[one.place, shorten(one.text, SHOWN_CHARS)] for one in check.faults]
+                faults = [[fault.place, shorten_text(fault.text, MAX_FAULT_CHARS)] for fault in check.faults]
                 measurement = Measurement(
                     name=f"{prefix}.{check.name}",
                     value=None if check.error else check.value,
@@ -299,11 +311,14 @@ def _emitted(
                     version=VERSION,
                     detail={"faults": faults},
                 )
-                evidence = [(one.place, one.text[:SHOWN_CHARS]) for one in check.faults[:SHOWN_FAULTS]]
-                shown = evidence if measurement.status == "failed" else []
-                made.append(recorder.emit(measurement, evidence=shown))
+                evidence = [
+                    (fault.place, fault.text[:MAX_FAULT_CHARS])
+                    for fault in check.faults[:MAX_EVIDENCE_FAULTS]
+                ]
+                failure_evidence = evidence if measurement.status == "failed" else []
+                measurements.append(recorder.emit(measurement, evidence=failure_evidence))
     except (MeasurementFailed, MeasurementErrored) as error:
         failure = error
     if failure is not None:
         raise failure.with_traceback(None) from None
-    return tuple(made)
+    return tuple(measurements)

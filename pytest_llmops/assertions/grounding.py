@@ -9,22 +9,29 @@ from numbers import Real
 from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import recorder
-from pytest_llmops.errors import UsageError, told
-from pytest_llmops.measurement import Json, Measurement, amount, shorten
+from pytest_llmops.errors import UsageError, describe_exception
+from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
 from pytest_llmops.protocols import Chunk, Hit, Verdict
-from pytest_llmops.providers.embedding_cache import cached
+from pytest_llmops.providers.embedding_cache import with_vector_cache
 from pytest_llmops.semantics import checks
-from pytest_llmops.semantics.grounding import MAX_CLAIMS, Claim, Statement, ground, relevance, taken_apart
+from pytest_llmops.semantics.grounding import (
+    MAX_CLAIMS,
+    Claim,
+    Statement,
+    ground_claims,
+    measure_relevance,
+    split_claims,
+)
 from pytest_llmops.semantics.thresholds import default_threshold
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder, Judge
 
 VERSION = "1"
-QUOTED = 120
-MAX_LISTED = 100
+MAX_QUOTED_CHARS = 120
+MAX_DETAIL_CLAIMS = 100
 """Claims and sentences that the details of a measurement hold."""
-MAX_CONTEXT = 500
+MAX_CONTEXT_CHARS = 500
 """Characters of a context that they hold."""
 
 
@@ -66,100 +73,111 @@ def assert_grounded(
     1.0
     """
     __tracebackhide__ = True
-    threshold = _threshold("assert_grounded", at_least)
-    texts = _texts("assert_grounded", contexts)
-    found = _embedder("assert_grounded", embedder)
+    threshold = _parse_threshold("assert_grounded", at_least)
+    texts = _context_texts("assert_grounded", contexts)
+    resolved_embedder = _require_embedder("assert_grounded", embedder)
     measured = partial(
         Measurement,
         name="grounding.supported",
         label=label,
-        version=f"{VERSION}/checks/{checks.VERSION}/{found.version}",
+        version=f"{VERSION}/checks/{checks.VERSION}/{resolved_embedder.version}",
     )
     detail: dict[str, Json] = {
         "actual": answer if isinstance(answer, str) else None,
-        "contexts": _shown(texts),
+        "contexts": _truncate_contexts(texts),
     }
     if not isinstance(answer, str):
         return recorder.emit(measured(error=f"expected a text, got {type(answer).__name__}", detail=detail))
-    statement = taken_apart(answer)
-    detail["left out"] = [shorten(one) for one in statement.left_out[:MAX_LISTED]]
-    problem = _no_claims(answer, statement)
+    statement = split_claims(answer)
+    detail["left out"] = [shorten_text(claim) for claim in statement.left_out[:MAX_DETAIL_CLAIMS]]
+    problem = _why_no_claims(answer, statement)
     if problem:
         return recorder.emit(measured(error=problem, detail=detail))
-    close = default_threshold(found, recorder.settings())
+    close = default_threshold(resolved_embedder, recorder.current_settings())
     try:
-        claims = ground(statement.claims, texts, embedder=cached(found), threshold=close)
+        claims = ground_claims(
+            statement.claims, texts, embedder=with_vector_cache(resolved_embedder), threshold=close
+        )
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
-        return recorder.emit(measured(error=_failed(found, error), detail=detail))
+        return recorder.emit(measured(error=_format_embedder_error(resolved_embedder, error), detail=detail))
     measurement = measured(
-        value=sum(one.supported for one in claims) / len(claims) if claims else 1.0,
+        value=sum(claim.supported for claim in claims) / len(claims) if claims else 1.0,
         threshold=threshold,
-        reason=_reason(claims, statement, texts),
+        reason=_format_claims_reason(claims, statement, texts),
         detail={
             **detail,
-            "claims": [_told(one) for one in claims[:MAX_LISTED]],
-            "not looked at": list(dict.fromkeys(text for one in claims for text in one.without))[:MAX_LISTED],
+            "claims": [_claim_detail(claim) for claim in claims[:MAX_DETAIL_CLAIMS]],
+            "not looked at": list(dict.fromkeys(text for claim in claims for text in claim.without))[
+                :MAX_DETAIL_CLAIMS
+            ],
         },
     )
-    return recorder.emit(measurement, evidence=_evidence(claims))
+    return recorder.emit(measurement, evidence=_unsupported_claim_evidence(claims))
 
 
-def _no_claims(answer: str, statement: Statement) -> str:
+def _why_no_claims(answer: str, statement: Statement) -> str:
     """Why the claims cannot be counted, or ``""``."""
     if not answer.strip():
         return "the answer is empty: it claims nothing"
     if len(statement.claims) > MAX_CLAIMS:
         return f"the answer has {len(statement.claims):,} sentences that claim something: expected at most {MAX_CLAIMS:,}"
     if not statement.claims and not statement.abstains:
-        return f'the answer claims nothing: "{shorten(answer.strip(), QUOTED)}"'
+        return f'the answer claims nothing: "{shorten_text(answer.strip(), MAX_QUOTED_CHARS)}"'
     return ""
 
 
-def _reason(claims: Sequence[Claim], statement: Statement, texts: Sequence[str]) -> str:
+def _format_claims_reason(claims: Sequence[Claim], statement: Statement, texts: Sequence[str]) -> str:
     if not claims:
         return "the answer says that it does not know, and claims nothing"
-    good = sum(one.supported for one in claims)
-    said = f"{good} of {len(claims)} claims supported"
+    supported = sum(claim.supported for claim in claims)
+    reason = f"{supported} of {len(claims)} claims supported"
     if not any(text.strip() for text in texts):
-        said += ": there are no contexts"
+        reason += ": there are no contexts"
     rest = len(statement.left_out)
     if rest:
-        said += f"; {rest} {'sentence' if rest == 1 else 'sentences'} left out"
-    foreign = sum(bool(one.without) for one in claims)
+        reason += f"; {rest} {'sentence' if rest == 1 else 'sentences'} left out"
+    foreign = sum(bool(claim.without) for claim in claims)
     if foreign:
-        said += f"; {foreign} not looked at by the checks of words, which know English only"
-    return said
+        reason += f"; {foreign} not looked at by the checks of words, which know English only"
+    return reason
 
 
-def _evidence(claims: Sequence[Claim]) -> list[tuple[str, str]]:
+def _unsupported_claim_evidence(claims: Sequence[Claim]) -> list[tuple[str, str]]:
     lines: list[tuple[str, str]] = []
-    for number, one in enumerate(claims, start=1):
-        if one.supported:
+    for number, claim in enumerate(claims, start=1):
+        if claim.supported:
             continue
-        lines.append((f"claim {number}", f'"{shorten(one.text, QUOTED)}"'))
-        if one.context is None:
+        lines.append((f"claim {number}", f'"{shorten_text(claim.text, MAX_QUOTED_CHARS)}"'))
+        if claim.context is None:
             lines.append(("nearest", "nothing: no context shares a word with it"))
             continue
         missing = (
-            f"; missing there: {', '.join(shorten(word, 30) for word in one.missing)}" if one.missing else ""
+            f"; missing there: {', '.join(shorten_text(word, 30) for word in claim.missing)}"
+            if claim.missing
+            else ""
         )
-        lines.append(("nearest", f'context {one.context + 1}: "{shorten(one.nearest, QUOTED)}"{missing}'))
-        lines += [("check", alarm) for alarm in one.alarms[:1]]
+        lines.append(
+            (
+                "nearest",
+                f'context {claim.context + 1}: "{shorten_text(claim.nearest, MAX_QUOTED_CHARS)}"{missing}',
+            )
+        )
+        lines += [("check", alarm) for alarm in claim.alarms[:1]]
     return lines
 
 
-def _told(one: Claim) -> dict[str, Json]:
+def _claim_detail(claim: Claim) -> dict[str, Json]:
     return {
-        "claim": shorten(one.text, MAX_CONTEXT),
-        "supported": one.supported,
-        "context": None if one.context is None else one.context + 1,
-        "nearest": shorten(one.nearest, MAX_CONTEXT),
-        "covered": round(one.covered, 4),
-        "similarity": None if one.similarity is None else round(one.similarity, 4),
-        "missing": [shorten(word, 60) for word in one.missing[:MAX_LISTED]],
-        "alarms": [shorten(alarm, MAX_CONTEXT) for alarm in one.alarms],
+        "claim": shorten_text(claim.text, MAX_CONTEXT_CHARS),
+        "supported": claim.supported,
+        "context": None if claim.context is None else claim.context + 1,
+        "nearest": shorten_text(claim.nearest, MAX_CONTEXT_CHARS),
+        "covered": round(claim.covered, 4),
+        "similarity": None if claim.similarity is None else round(claim.similarity, 4),
+        "missing": [shorten_text(word, 60) for word in claim.missing[:MAX_DETAIL_CLAIMS]],
+        "alarms": [shorten_text(alarm, MAX_CONTEXT_CHARS) for alarm in claim.alarms],
     }
 
 
@@ -201,54 +219,58 @@ def assert_context_relevance(
     'passed'
     """
     __tracebackhide__ = True
-    threshold = _threshold("assert_context_relevance", at_least)
-    texts = _texts("assert_context_relevance", contexts)
+    threshold = _parse_threshold("assert_context_relevance", at_least)
+    texts = _context_texts("assert_context_relevance", contexts)
     _check_question(question)
-    detail: dict[str, Json] = {"question": question, "contexts": _shown(texts)}
+    detail: dict[str, Json] = {"question": question, "contexts": _truncate_contexts(texts)}
     measured = partial(Measurement, name="retrieval.context_relevance", label=label)
     if judge is not None:
-        return _judged(measured, threshold, question, texts, judge)
-    found = _embedder("assert_context_relevance", embedder)
-    version = f"{VERSION}/{found.version}"
+        return _judge_relevance(measured, threshold, question, texts, judge)
+    resolved_embedder = _require_embedder("assert_context_relevance", embedder)
+    version = f"{VERSION}/{resolved_embedder.version}"
     try:
-        seen = relevance(question, texts, embedder=cached(found))
+        estimate = measure_relevance(question, texts, embedder=with_vector_cache(resolved_embedder))
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
-        return recorder.emit(measured(error=_failed(found, error), version=version, detail=detail))
-    similarity = cast("float", seen.similarity)
+        return recorder.emit(
+            measured(error=_format_embedder_error(resolved_embedder, error), version=version, detail=detail)
+        )
+    similarity = cast("float", estimate.similarity)
     if any(text.strip() for text in texts):
-        words = f"{amount(seen.covered, '1')} of the question's words, similarity {amount(similarity, '1')}"
+        words = f"{format_amount(estimate.covered, '1')} of the question's words, similarity {format_amount(similarity, '1')}"
     else:
         words = "there are no contexts"
     measurement = measured(
-        value=seen.value,
+        value=estimate.value,
         threshold=threshold,
         reason=words,
         version=version,
         detail={
             **detail,
-            "covered": seen.covered,
+            "covered": estimate.covered,
             "similarity": similarity,
-            "by_context": list(seen.by_context),
+            "by_context": list(estimate.by_context),
         },
     )
     missing = (
-        [("in no context", ", ".join(f'"{shorten(one, 40)}"' for one in seen.missing))]
-        if seen.missing
+        [("in no context", ", ".join(f'"{shorten_text(word, 40)}"' for word in estimate.missing))]
+        if estimate.missing
         else []
     )
-    nearest = [("nearest", f'"{shorten(seen.nearest)}"')] if seen.nearest else []
-    return recorder.emit(measurement, evidence=[("question", f'"{shorten(question)}"'), *missing, *nearest])
+    nearest = [("nearest", f'"{shorten_text(estimate.nearest)}"')] if estimate.nearest else []
+    return recorder.emit(
+        measurement, evidence=[("question", f'"{shorten_text(question)}"'), *missing, *nearest]
+    )
 
 
 def _check_question(question: object) -> None:
     __tracebackhide__ = True
     if not isinstance(question, str) or not question.strip():
-        raise UsageError(f"assert_context_relevance: expected a question, got {_kind(question)}")
+        raise UsageError(f"assert_context_relevance: expected a question, got {_describe_value(question)}")
 
 
-def _judged(
+def _judge_relevance(
     measured: partial[Measurement],
     threshold: float | None,
     question: str,
@@ -256,45 +278,47 @@ def _judged(
     judge: Judge | str,
 ) -> Measurement:
     __tracebackhide__ = True
-    detail: dict[str, Json] = {"question": question, "contexts": _shown(texts)}
-    asked = recorder.lookup("judge", judge) if isinstance(judge, str) else judge
-    if not callable(getattr(asked, "judge", None)):
-        raise UsageError(f"assert_context_relevance: expected a judge, got {_kind(judge)}")
+    detail: dict[str, Json] = {"question": question, "contexts": _truncate_contexts(texts)}
+    resolved_judge = recorder.find_component("judge", judge) if isinstance(judge, str) else judge
+    if not callable(getattr(resolved_judge, "judge", None)):
+        raise UsageError(f"assert_context_relevance: expected a judge, got {_describe_value(judge)}")
     if not any(text.strip() for text in texts):
         return recorder.emit(
             measured(value=0.0, threshold=threshold, reason="there are no contexts", detail=detail)
         )
-    name = str(getattr(asked, "name", "") or type(asked).__name__)
+    name = str(getattr(resolved_judge, "name", "") or type(resolved_judge).__name__)
     try:
-        version, model = str(asked.version), str(getattr(asked, "model_name", ""))  # type: ignore[attr-defined]
-        with recorder.purpose("judge"):
-            verdict = cast("Judge", asked).judge("\n\n".join(texts), question=question)
-        value = _value(verdict)
+        version, model = str(resolved_judge.version), str(getattr(resolved_judge, "model_name", ""))  # type: ignore[attr-defined]
+        with recorder.set_purpose("judge"):
+            verdict = cast("Judge", resolved_judge).judge("\n\n".join(texts), question=question)
+        value = _normalized_score(verdict)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's judge raises: not scored, not scored low
-        return recorder.emit(measured(error=f"judge {name}: {told(error)}", detail=detail))
-    said: dict[str, Json] = {"name": name, "model": model}
+        return recorder.emit(measured(error=f"judge {name}: {describe_exception(error)}", detail=detail))
+    judge_detail: dict[str, Json] = {"name": name, "model": model}
     if isinstance(value, str):
-        said |= {"error": value, "raw": str(getattr(verdict, "raw", ""))}
-        failed = measured(error=f"judge {name}: {value}", version=version, detail={**detail, "judge": said})
+        judge_detail |= {"error": value, "raw": str(getattr(verdict, "raw", ""))}
+        failed = measured(
+            error=f"judge {name}: {value}", version=version, detail={**detail, "judge": judge_detail}
+        )
         return recorder.emit(failed)
-    said |= {"score": verdict.score, "low": verdict.low, "high": verdict.high}
-    said |= {"reason": verdict.reason, "raw": verdict.raw}
+    judge_detail |= {"score": verdict.score, "low": verdict.low, "high": verdict.high}
+    judge_detail |= {"reason": verdict.reason, "raw": verdict.raw}
     measurement = measured(
         value=value,
         threshold=threshold,
         reason=f'judge: "{verdict.reason}"' if verdict.reason else "",
         version=version,
-        detail={**detail, "judge": said},
+        detail={**detail, "judge": judge_detail},
     )
-    return recorder.emit(measurement, evidence=[("question", f'"{shorten(question)}"')])
+    return recorder.emit(measurement, evidence=[("question", f'"{shorten_text(question)}"')])
 
 
-def _value(verdict: object) -> float | str:
+def _normalized_score(verdict: object) -> float | str:
     """The score of a verdict from 0 to 1, or why it is none."""
     if not isinstance(verdict, Verdict):
-        return f"expected a Verdict, got {_kind(verdict)}"
+        return f"expected a Verdict, got {_describe_value(verdict)}"
     if verdict.error or verdict.score is None:
         return verdict.error or "a verdict without a score"
     value = verdict.normalised if verdict.low < verdict.high else None
@@ -303,7 +327,7 @@ def _value(verdict: object) -> float | str:
     return value
 
 
-def _threshold(who: str, at_least: object) -> float | None:
+def _parse_threshold(who: str, at_least: object) -> float | None:
     __tracebackhide__ = True
     if at_least is None:
         return None
@@ -312,36 +336,40 @@ def _threshold(who: str, at_least: object) -> float | None:
     raise UsageError(f"{who}: expected at_least from 0 to 1, or None to record only, got {at_least!r}")
 
 
-def _texts(who: str, contexts: object) -> list[str]:
+def _context_texts(who: str, contexts: object) -> list[str]:
     __tracebackhide__ = True
     if isinstance(contexts, (str, bytes)) or not isinstance(contexts, Sequence):
-        raise UsageError(f"{who}: expected a list of contexts (texts, chunks or hits), got {_kind(contexts)}")
-    texts = [one.text if isinstance(one, (Hit, Chunk)) else one for one in contexts]
-    for number, one in enumerate(texts, start=1):
-        if not isinstance(one, str):
-            raise UsageError(f"{who}: expected contexts that are texts, got {_kind(one)} as number {number}")
+        raise UsageError(
+            f"{who}: expected a list of contexts (texts, chunks or hits), got {_describe_value(contexts)}"
+        )
+    texts = [context.text if isinstance(context, (Hit, Chunk)) else context for context in contexts]
+    for number, context in enumerate(texts, start=1):
+        if not isinstance(context, str):
+            raise UsageError(
+                f"{who}: expected contexts that are texts, got {_describe_value(context)} as number {number}"
+            )
     return texts
 
 
-def _embedder(who: str, given: Embedder | str | None) -> Embedder:
+def _require_embedder(who: str, given: Embedder | str | None) -> Embedder:
     __tracebackhide__ = True
-    wanted = recorder.settings().embedder if given is None else given
-    found = recorder.lookup("embedder", wanted) if isinstance(wanted, str) else wanted
-    if not callable(getattr(found, "embed", None)) or not hasattr(found, "version"):
+    wanted = recorder.current_settings().embedder if given is None else given
+    resolved = recorder.find_component("embedder", wanted) if isinstance(wanted, str) else wanted
+    if not callable(getattr(resolved, "embed", None)) or not hasattr(resolved, "version"):
         raise UsageError(
-            f"{who}: expected an embedder, an object with embed(texts) and a version, got {_kind(found)}"
+            f"{who}: expected an embedder, an object with embed(texts) and a version, got {_describe_value(resolved)}"
         )
-    return cast("Embedder", found)
+    return cast("Embedder", resolved)
 
 
-def _failed(embedder: Embedder, error: Exception) -> str:
+def _format_embedder_error(embedder: Embedder, error: Exception) -> str:
     name = str(getattr(embedder, "name", "") or type(embedder).__name__)
-    return f"embedder {shorten(name, 60)}: {told(error)}"
+    return f"embedder {shorten_text(name, 60)}: {describe_exception(error)}"
 
 
-def _shown(texts: Sequence[str]) -> list[Json]:
-    return [shorten(text, MAX_CONTEXT) for text in texts[:MAX_LISTED]]
+def _truncate_contexts(texts: Sequence[str]) -> list[Json]:
+    return [shorten_text(text, MAX_CONTEXT_CHARS) for text in texts[:MAX_DETAIL_CLAIMS]]
 
 
-def _kind(value: object) -> str:
-    return "nothing" if value is None else f"{type(value).__name__} {shorten(repr(value), 60)}"
+def _describe_value(value: object) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} {shorten_text(repr(value), 60)}"

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 from pytest_llmops import recorder
 from pytest_llmops import recorder as softly
-from pytest_llmops.errors import MeasurementErrored, UsageError, told
-from pytest_llmops.measurement import Json, Measurement, amount, shorten
+from pytest_llmops.errors import MeasurementErrored, UsageError, describe_exception
+from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
 from pytest_llmops.protocols import Retriever
 from pytest_llmops.retrievers import freshness
-from pytest_llmops.retrievers.base import builtin
+from pytest_llmops.retrievers.base import to_python_scalar
 
 if TYPE_CHECKING:
     from pytest_llmops.retrievers.freshness import Documents, Freshness, Keys
 
 VERSION = "1"
-MAX_NAMED = 4
+MAX_EVIDENCE_LINES = 4
 """Documents or queries with a line of evidence of their own."""
-MAX_IDS = 200
+MAX_DETAIL_IDS = 200
 """Documents that the report lists by id."""
 
 Clock = Callable[[], float]
@@ -78,20 +78,26 @@ def assert_index_fresh(
     for name, threshold in thresholds.items():
         _check_threshold("assert_index_fresh", f"at_most_{name}", threshold, whole=True)
     _check_threshold("assert_index_fresh", "at_most_age_s", at_most_age_s)
-    wanted = freshness.states(source, keys=keys, what="source")
+    wanted = freshness.document_states(source, keys=keys, what="source")
     if not wanted:
         raise UsageError("assert_index_fresh: source: expected at least one document, got none")
-    held = freshness.states(index, keys=keys, what="index")
-    found = freshness.compared(held, wanted, now=time.time() if now is None else now)
+    held = freshness.document_states(index, keys=keys, what="index")
+    comparison = freshness.compare_states(held, wanted, now=time.time() if now is None else now)
     with softly.soft():
-        counts = [_counted(found, name, threshold, label) for name, threshold in thresholds.items()]
-        ages = [_aged(found, at_most_age_s, label)] if found.by or at_most_age_s is not None else []
+        counts = [
+            _emit_document_count(comparison, name, threshold, label) for name, threshold in thresholds.items()
+        ]
+        ages = (
+            [_emit_index_age(comparison, at_most_age_s, label)]
+            if comparison.by or at_most_age_s is not None
+            else []
+        )
     return (*counts, *ages)
 
 
-def _counted(found: Freshness, name: str, threshold: int | None, label: str) -> Measurement:
+def _emit_document_count(comparison: Freshness, name: str, threshold: int | None, label: str) -> Measurement:
     __tracebackhide__ = True
-    given: Collection[str] = getattr(found, name) or ()
+    given: Collection[str] = getattr(comparison, name) or ()
     ids = list(given)
     measured = partial(
         Measurement,
@@ -101,27 +107,29 @@ def _counted(found: Freshness, name: str, threshold: int | None, label: str) -> 
         threshold=threshold,
         label=label,
         version=VERSION,
-        detail={"documents": found.documents, name: ids[:MAX_IDS]},
+        detail={"documents": comparison.documents, name: ids[:MAX_DETAIL_IDS]},
     )
-    if name == "outdated" and found.unknown:
-        shown = ", ".join(shorten(one, 60) for one in found.unknown[:MAX_NAMED])
+    if name == "outdated" and comparison.unknown:
+        unknown_ids = ", ".join(
+            shorten_text(document, 60) for document in comparison.unknown[:MAX_EVIDENCE_LINES]
+        )
         return recorder.emit(
             measured(
-                error=f"{len(found.unknown)} of {found.documents} documents have neither a content nor a time on both sides "
-                f"({shown}): keep a fingerprint or a modification time in the index"
+                error=f"{len(comparison.unknown)} of {comparison.documents} documents have neither a content nor a time on both sides "
+                f"({unknown_ids}): keep a fingerprint or a modification time in the index"
             )
         )
     reason = (
-        f"{len(ids)} of {found.held} documents of the index are not in the source"
+        f"{len(ids)} of {comparison.held} documents of the index are not in the source"
         if name == "orphaned"
-        else f"{len(ids)} of {found.documents} documents are {name}"
+        else f"{len(ids)} of {comparison.documents} documents are {name}"
     )
-    why = found.outdated or {}
-    lines = [(name, f"{one}: {why[one]}" if name == "outdated" else one) for one in ids]
-    return recorder.emit(measured(value=len(ids), reason=reason), evidence=_few(lines, name))
+    why = comparison.outdated or {}
+    lines = [(name, f"{document}: {why[document]}" if name == "outdated" else document) for document in ids]
+    return recorder.emit(measured(value=len(ids), reason=reason), evidence=_limit_evidence(lines, name))
 
 
-def _aged(found: Freshness, threshold: float | None, label: str) -> Measurement:
+def _emit_index_age(comparison: Freshness, threshold: float | None, label: str) -> Measurement:
     __tracebackhide__ = True
     measured = partial(
         Measurement,
@@ -132,22 +140,22 @@ def _aged(found: Freshness, threshold: float | None, label: str) -> Measurement:
         label=label,
         version=VERSION,
     )
-    if found.age_s is None:
+    if comparison.age_s is None:
         return recorder.emit(
             measured(
                 error="the index does not say when its documents were indexed (indexed_at) or modified (modified)"
             )
         )
-    reason = f"{shorten(found.oldest, 60)} was {found.by} {amount(found.age_s, 's')} ago, before all others"
-    detail: dict[str, Json] = {"oldest": found.oldest, "by": found.by}
-    return recorder.emit(measured(value=found.age_s, reason=reason, detail=detail))
+    reason = f"{shorten_text(comparison.oldest, 60)} was {comparison.by} {format_amount(comparison.age_s, 's')} ago, before all others"
+    detail: dict[str, Json] = {"oldest": comparison.oldest, "by": comparison.by}
+    return recorder.emit(measured(value=comparison.age_s, reason=reason, detail=detail))
 
 
-def _few(lines: Sequence[tuple[str, str]], name: str) -> list[tuple[str, str]]:
-    if len(lines) <= MAX_NAMED:
+def _limit_evidence(lines: Sequence[tuple[str, str]], name: str) -> list[tuple[str, str]]:
+    if len(lines) <= MAX_EVIDENCE_LINES:
         return list(lines)
-    rest = ", ".join(shorten(text, 60) for _, text in lines[MAX_NAMED - 1 :])
-    return [*lines[: MAX_NAMED - 1], (name, rest)]
+    rest = ", ".join(shorten_text(text, 60) for _, text in lines[MAX_EVIDENCE_LINES - 1 :])
+    return [*lines[: MAX_EVIDENCE_LINES - 1], (name, rest)]
 
 
 def assert_search_latency(
@@ -192,8 +200,8 @@ def assert_search_latency(
     """
     __tracebackhide__ = True
     _check_threshold("assert_search_latency", "at_most_s", at_most_s)
-    quantile = _checked_quantile(quantile)
-    asked = _asked(retriever, queries)
+    quantile = _parse_quantile(quantile)
+    query_list = _parse_queries(retriever, queries)
     measured = partial(
         Measurement,
         name="retrieval.latency",
@@ -204,41 +212,43 @@ def assert_search_latency(
         version=f"{VERSION}/q{quantile:g}",
     )
     taken: list[tuple[float, str]] = []
-    for query in (asked[0], *asked):
+    for query in (query_list[0], *query_list):
         try:
-            seconds: object = builtin(_timed(retriever, query, k, clock))
+            seconds: object = to_python_scalar(_measure_search(retriever, query, k, clock))
         except Exception as error:  # noqa: BLE001 -- whatever a user's retriever raises: not measured, not slow
-            text = f"the search for {shorten(query, 60)!r} failed: {told(error)}"
+            text = f"the search for {shorten_text(query, 60)!r} failed: {describe_exception(error)}"
             return _errored(measured(error=text), error)
         if not isinstance(seconds, (int, float)) or not (math.isfinite(seconds) and seconds >= 0):
-            text = (
-                f"the search for {shorten(query, 60)!r} reported a latency of {seconds!r}, expected seconds"
-            )
+            text = f"the search for {shorten_text(query, 60)!r} reported a latency of {seconds!r}, expected seconds"
             return recorder.emit(measured(error=text))
         taken.append((float(seconds), query))
-    return _latency(measured, taken[1:], quantile)
+    return _emit_search_latency(measured, taken[1:], quantile)
 
 
-def _latency(
+def _emit_search_latency(
     measured: Callable[..., Measurement], taken: Sequence[tuple[float, str]], quantile: float
 ) -> Measurement:
     __tracebackhide__ = True
     slowest = sorted(taken, key=lambda pair: -pair[0])
     ordered = [seconds for seconds, _ in slowest[::-1]]
-    value = _quantile(ordered, quantile)
+    value = _nearest_rank(ordered, quantile)
     detail: dict[str, Json] = {
         "queries": len(ordered),
         "quantile": quantile,
-        "median": _quantile(ordered, 0.5),
+        "median": _nearest_rank(ordered, 0.5),
         "mean": math.fsum(ordered) / len(ordered),
         "slowest": ordered[-1],
     }
-    reason = f"{quantile:.3g} of {len(ordered)} searches took at most {amount(value, 's')}"
-    evidence = [("slow", f"{amount(seconds, 's')}: {shorten(query, 120)}") for seconds, query in slowest]
-    return recorder.emit(measured(value=value, reason=reason, detail=detail), evidence=evidence[:MAX_NAMED])
+    reason = f"{quantile:.3g} of {len(ordered)} searches took at most {format_amount(value, 's')}"
+    evidence = [
+        ("slow", f"{format_amount(seconds, 's')}: {shorten_text(query, 120)}") for seconds, query in slowest
+    ]
+    return recorder.emit(
+        measured(value=value, reason=reason, detail=detail), evidence=evidence[:MAX_EVIDENCE_LINES]
+    )
 
 
-def _timed(retriever: Retriever, query: str, k: int | None, clock: Clock) -> object:
+def _measure_search(retriever: Retriever, query: str, k: int | None, clock: Clock) -> object:
     started = clock()
     hits = retriever.search(query) if k is None else retriever.search(query, k)
     elapsed = clock() - started
@@ -246,7 +256,7 @@ def _timed(retriever: Retriever, query: str, k: int | None, clock: Clock) -> obj
     return elapsed if reported is None else reported
 
 
-def _quantile(ordered: Sequence[float], share: float) -> float:
+def _nearest_rank(ordered: Sequence[float], share: float) -> float:
     """Return the nearest rank: the least value that at least this share does not exceed."""
     # Slack for shares like 0.95 of 20, which is 19.000000000000004 in floats.
     return ordered[max(0, math.ceil(share * len(ordered) - 1e-9) - 1)]
@@ -294,7 +304,7 @@ def assert_reindex_time(
     try:
         build()
     except Exception as error:  # noqa: BLE001 -- whatever it raises: not measured, not slow
-        return _errored(measured(error=f"building the index raised {told(error)}"), error)
+        return _errored(measured(error=f"building the index raised {describe_exception(error)}"), error)
     return recorder.emit(measured(value=clock() - started))
 
 
@@ -306,7 +316,7 @@ def _errored(measurement: Measurement, cause: Exception) -> Measurement:
         raise error from cause
 
 
-def _asked(retriever: object, queries: Iterable[str]) -> list[str]:
+def _parse_queries(retriever: object, queries: Iterable[str]) -> list[str]:
     __tracebackhide__ = True
     if not callable(getattr(retriever, "search", None)):
         raise UsageError(
@@ -314,20 +324,20 @@ def _asked(retriever: object, queries: Iterable[str]) -> list[str]:
         )
     if isinstance(queries, str) or not isinstance(queries, Iterable):
         raise UsageError(f"assert_search_latency: expected a list of queries, got {type(queries).__name__}")
-    asked = list(queries)
-    for one in asked:
-        if not isinstance(one, str):
+    query_list = list(queries)
+    for query in query_list:
+        if not isinstance(query, str):
             raise UsageError(
-                f"assert_search_latency: expected queries that are texts, got {type(one).__name__}"
+                f"assert_search_latency: expected queries that are texts, got {type(query).__name__}"
             )
-    if not asked:
+    if not query_list:
         raise UsageError("assert_search_latency: expected at least one query, got none")
-    return asked
+    return query_list
 
 
-def _checked_quantile(given: object) -> float:
+def _parse_quantile(given: object) -> float:
     __tracebackhide__ = True
-    quantile: object = builtin(given)
+    quantile: object = to_python_scalar(given)
     if isinstance(quantile, (int, float)) and not isinstance(quantile, bool) and 0 < quantile <= 1:
         return quantile
     raise UsageError(f"assert_search_latency: expected quantile above 0 and at most 1, got {given!r}")
@@ -335,7 +345,7 @@ def _checked_quantile(given: object) -> float:
 
 def _check_threshold(where: str, name: str, given: object, *, whole: bool = False) -> None:
     __tracebackhide__ = True
-    threshold: object = builtin(given)
+    threshold: object = to_python_scalar(given)
     if threshold is None:
         return
     kinds = int if whole else (int, float)

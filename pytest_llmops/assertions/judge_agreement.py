@@ -10,35 +10,35 @@ from typing import Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.calibration import (
-    Bars,
-    Figures,
-    Judged,
-    Reached,
-    ask,
-    evidence,
-    facts,
-    measure,
-    standing,
-    stored,
-    summary,
-    unfit,
+    AgreementFigures,
+    AgreementRequirements,
+    JudgedAnswers,
+    RequirementResult,
+    describe_calibration,
+    figures_to_json,
+    format_evidence,
+    format_missed_requirements,
+    judge_labelled_answers,
+    measure_agreement,
+    read_stored_verdicts,
+    why_invalid_labels,
 )
-from pytest_llmops.calibration.labels import Given, Labels, read_labels
+from pytest_llmops.calibration.labels import Labels, LabelsSource, read_labels
 from pytest_llmops.calibration.verdicts import MAX_UNSCORED
 from pytest_llmops.errors import CaseError, MeasurementFailed, UnknownName, UsageError
-from pytest_llmops.judges.evaluate import not_asked
-from pytest_llmops.measurement import Json, Measurement, shorten
+from pytest_llmops.judges.evaluate import skipped_measurement
+from pytest_llmops.measurement import Json, Measurement, shorten_text
 from pytest_llmops.protocols import Judge
 
 PassAt: TypeAlias = float | Literal["default"] | None
 MIN_LABELS = 50
-MAX_LISTED = 50
+MAX_DETAIL_DISAGREEMENTS = 50
 """Disagreements that the report lists."""
 
 
 def assert_judge_agrees(
     judge: Judge | str,
-    labels: Given,
+    labels: LabelsSource,
     *,
     at_least_kappa: float | None = 0.6,
     at_least_kappa_lower: float | None = 0.4,
@@ -66,7 +66,7 @@ def assert_judge_agrees(
         at_least_tnr: What the share of failed answers that the judge fails has to reach with 95 % confidence (Wilson).
         at_least_tpr: The same of passed answers that it passes.
         pass_at: From which score on an answer passes; left out: the judge's own; None: scores are not cut.
-        verdicts: ``stored``: nobody is asked, the verdicts stand in the labels. The judge may then be any name.
+        verdicts: ``read_stored_verdicts``: nobody is asked, the verdicts stand in the labels. The judge may then be any name.
         trials: Verdicts on each answer; their mean counts.
         at_least_labels: With fewer answers a kappa is luck. 100 with 50 of each kind are a good beginning.
         label: Tells two assertions of one test apart.
@@ -90,49 +90,54 @@ def assert_judge_agrees(
     (0.97, 0.6)
     """
     __tracebackhide__ = True
-    bars = _bars(at_least_kappa, at_least_kappa_lower, at_least_tnr, at_least_tpr)
-    _check(trials, at_least_labels, verdicts)
+    bars = _build_requirements(at_least_kappa, at_least_kappa_lower, at_least_tnr, at_least_tpr)
+    _check_agreement_arguments(trials, at_least_labels, verdicts)
     given = read_labels(labels)
-    _enough(given, at_least_labels)
+    _check_label_count(given, at_least_labels)
     by_dimension = {one: given.of(one) for one in given.dimensions}
-    who = recorder.lookup("judge", judge) if isinstance(judge, str) and verdicts == "asked" else judge
-    cut = _cut(pass_at, who)
-    _comparable(given, cut, bars, verdicts)
-    if verdicts == "asked" and (skipped := not_asked(f"judge.{_named(who)}.kappa", label)):
+    who = recorder.find_component("judge", judge) if isinstance(judge, str) and verdicts == "asked" else judge
+    cut = _resolve_pass_at(pass_at, who)
+    _check_comparable(given, cut, bars, verdicts)
+    if verdicts == "asked" and (skipped := skipped_measurement(f"judge.{_judge_name(who)}.kappa", label)):
         return skipped
-    judged = _judged(who, given, verdicts, trials)
-    known = _standing(who, judged)
+    judged = _collect_verdicts(who, given, verdicts, trials)
+    known = _calibration_detail(who, judged)
     measured = partial(Measurement, label=label, version=judged.version, detail=known)
     name = f"judge.{judged.name}"
-    lost = _lost(judged, given)
+    lost = _why_too_few_verdicts(judged, given)
     if lost:
-        return _errored(
-            measured(name=f"{name}.kappa", error=lost, detail={**known, "errors": _listed(judged)}), judged
+        return _emit_agreement_error(
+            measured(name=f"{name}.kappa", error=lost, detail={**known, "errors": _truncate_errors(judged)}),
+            judged,
         )
-    found = measure(given, judged.verdicts, pass_at=cut, span=judged.span)
-    reached = bars.against(found)
-    others = _by_dimension(judged, by_dimension, cut)
-    for key, value in _recorded(found, judged, others):
+    figures = measure_agreement(given, judged.verdicts, pass_at=cut, span=judged.span)
+    reached = bars.compare_figures(figures)
+    others = _measure_dimensions(judged, by_dimension, cut)
+    for key, value in _iter_recorded_figures(figures, judged, others):
         better: Literal["higher", "lower"] = "lower" if key == "unscored" else "higher"
         recorder.emit(measured(name=f"{name}.{key}", value=value, better=better))
-    detail = {**known, **_detail(given, judged, found)}
+    detail = {**known, **_agreement_detail(given, judged, figures)}
     if not reached:
-        error = found.problem or "the answers are all of one family: nothing tells how sure the kappa is"
-        return _errored(measured(name=f"{name}.kappa", error=error, detail=detail), judged)
+        error = figures.problem or "the answers are all of one family: nothing tells how sure the kappa is"
+        return _emit_agreement_error(measured(name=f"{name}.kappa", error=error, detail=detail), judged)
     rest = [measured(name=f"{name}.{one.name}", value=one.value, threshold=one.threshold) for one in reached]
-    return _decided([replace(rest[0], detail=detail), *rest[1:]], judged, found, reached)
+    return _emit_agreement([replace(rest[0], detail=detail), *rest[1:]], judged, figures, reached)
 
 
-def _bars(kappa: float | None, lower: float | None, tnr: float | None, tpr: float | None) -> Bars:
+def _build_requirements(
+    kappa: float | None, lower: float | None, tnr: float | None, tpr: float | None
+) -> AgreementRequirements:
     __tracebackhide__ = True
     try:
-        return Bars(at_least_kappa=kappa, at_least_kappa_lower=lower, at_least_tnr=tnr, at_least_tpr=tpr)
+        return AgreementRequirements(
+            at_least_kappa=kappa, at_least_kappa_lower=lower, at_least_tnr=tnr, at_least_tpr=tpr
+        )
     except UsageError as error:
         # The frame of a dataclass cannot be hidden.
         raise UsageError(f"assert_judge_agrees: {error}") from None
 
 
-def _check(trials: object, at_least_labels: object, verdicts: object) -> None:
+def _check_agreement_arguments(trials: object, at_least_labels: object, verdicts: object) -> None:
     __tracebackhide__ = True
     for name, value, low in (("trials", trials, 1), ("at_least_labels", at_least_labels, 2)):
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
@@ -143,13 +148,13 @@ def _check(trials: object, at_least_labels: object, verdicts: object) -> None:
         raise UsageError(f"assert_judge_agrees: expected verdicts 'asked' or 'stored', got {verdicts!r}")
 
 
-def _named(judge: object) -> str:
+def _judge_name(judge: object) -> str:
     return str(getattr(judge, "name", "") or type(judge).__name__)
 
 
-def _enough(labels: Labels, least: int) -> None:
+def _check_label_count(labels: Labels, least: int) -> None:
     __tracebackhide__ = True
-    problem = unfit(labels)
+    problem = why_invalid_labels(labels)
     if problem:
         raise CaseError(problem, labels.path)
     count = len(labels.labelled)
@@ -160,7 +165,7 @@ def _enough(labels: Labels, least: int) -> None:
         )
 
 
-def _cut(given: object, judge: object) -> float | None:
+def _resolve_pass_at(given: object, judge: object) -> float | None:
     """From which score on an answer passes."""
     __tracebackhide__ = True
     own = None if isinstance(judge, str) else getattr(judge, "pass_at", None)
@@ -172,7 +177,7 @@ def _cut(given: object, judge: object) -> float | None:
     return float(cut)
 
 
-def _comparable(labels: Labels, cut: float | None, bars: Bars, verdicts: str) -> None:
+def _check_comparable(labels: Labels, cut: float | None, bars: AgreementRequirements, verdicts: str) -> None:
     """Refuse, before anything is paid, what cannot be held against the labels."""
     __tracebackhide__ = True
     if labels.kind == "pass or fail" and cut is None and verdicts == "asked":
@@ -183,113 +188,134 @@ def _comparable(labels: Labels, cut: float | None, bars: Bars, verdicts: str) ->
     bars.check(labels.kind, cut)
 
 
-def _judged(judge: object, labels: Labels, verdicts: str, trials: int) -> Judged:
+def _collect_verdicts(judge: object, labels: Labels, verdicts: str, trials: int) -> JudgedAnswers:
     __tracebackhide__ = True
     if verdicts == "stored":
         name = judge if isinstance(judge, str) else str(getattr(judge, "name", "") or type(judge).__name__)
         version = "" if isinstance(judge, str) else str(getattr(judge, "version", ""))
-        return stored(labels, name=name, version=version)
-    return ask(cast("Judge", judge), labels, trials=trials)
+        return read_stored_verdicts(labels, name=name, version=version)
+    return judge_labelled_answers(cast("Judge", judge), labels, trials=trials)
 
 
-def _lost(judged: Judged, labels: Labels) -> str:
+def _why_too_few_verdicts(judged: JudgedAnswers, labels: Labels) -> str:
     """Why too few verdicts are there to compare, or ``""``."""
     missing = [row.id for row in labels.labelled if row.id in judged.errors]
     if not judged.stopped and len(missing) <= MAX_UNSCORED * len(labels.labelled):
         return ""
     first = next(iter(judged.errors))
     return (
-        f"{len(judged.errors):,} of {len(labels.touched):,} answers have no verdict, more than {MAX_UNSCORED:.0%}: what is "
-        f"left is no fair sample; {shorten(first, 40)}: {shorten(judged.errors[first])}"
+        f"{len(judged.errors):,} of {len(labels.labelled_anywhere):,} answers have no verdict, more than {MAX_UNSCORED:.0%}: what is "
+        f"left is no fair sample; {shorten_text(first, 40)}: {shorten_text(judged.errors[first])}"
     )
 
 
-def _standing(judge: object, judged: Judged) -> dict[str, Json]:
+def _calibration_detail(judge: object, judged: JudgedAnswers) -> dict[str, Json]:
     """What is kept of an earlier calibration: the reports tell the same of a judge here as beside its scores."""
     __tracebackhide__ = True
-    known = standing(judge, judged.name, judged.version, recorder.settings().judge_records)
+    known = describe_calibration(
+        judge, judged.name, judged.version, recorder.current_settings().judge_records
+    )
     return {"calibration": known} if known else {}
 
 
-def _by_dimension(judged: Judged, views: Mapping[str, Labels], cut: float | None) -> dict[str, Figures]:
+def _measure_dimensions(
+    judged: JudgedAnswers, views: Mapping[str, Labels], cut: float | None
+) -> dict[str, AgreementFigures]:
     __tracebackhide__ = True
-    found = {}
+    figures_by_dimension = {}
     for name, view in views.items():
         if name not in judged.dimensions:
             raise UnknownName("dimension", name, judged.dimensions, where=f"what judge {judged.name} scores")
-        found[name] = measure(view, judged.dimensions[name], pass_at=cut, span=judged.span)
-    return found
+        figures_by_dimension[name] = measure_agreement(
+            view, judged.dimensions[name], pass_at=cut, span=judged.span
+        )
+    return figures_by_dimension
 
 
-def _recorded(found: Figures, judged: Judged, others: dict[str, Figures]) -> Iterator[tuple[str, float]]:
+def _iter_recorded_figures(
+    figures: AgreementFigures, judged: JudgedAnswers, others: dict[str, AgreementFigures]
+) -> Iterator[tuple[str, float]]:
     """What is measured beside the bars."""
-    rates = found.rates
+    rates = figures.rates
     values = {
         "tnr": rates.tnr.value if rates else None,
         "tpr": rates.tpr.value if rates else None,
         "precision": rates.precision.value if rates else None,
-        "agreement": found.agreement,
-        "spearman": found.spearman,
-        "people_kappa": found.people.kappa if found.people else None,
+        "agreement": figures.agreement,
+        "spearman": figures.spearman,
+        "people_kappa": figures.people.kappa if figures.people else None,
         "unscored": len(judged.errors) / len(judged.verdicts),
-        **{f"{name}.kappa": one.kappa for name, one in others.items()},
+        **{f"{name}.kappa": dimension_figures.kappa for name, dimension_figures in others.items()},
     }
     for key, value in values.items():
         if value is not None:
             yield key, value
 
 
-def _errored(measurement: Measurement, judged: Judged) -> Measurement:
+def _emit_agreement_error(measurement: Measurement, judged: JudgedAnswers) -> Measurement:
     __tracebackhide__ = True
-    label = f" [{shorten(measurement.label, 60)}]" if measurement.label else ""
-    line = f"agreement of judge {shorten(judged.name, 60)}{label} could not be scored: {shorten(measurement.error, 400)}"
+    label = f" [{shorten_text(measurement.label, 60)}]" if measurement.label else ""
+    line = f"agreement of judge {shorten_text(judged.name, 60)}{label} could not be scored: {shorten_text(measurement.error, 400)}"
     return recorder.emit(measurement, verdict=line)
 
 
-def _decided(
-    made: Sequence[Measurement], judged: Judged, found: Figures, reached: Sequence[Reached]
+def _emit_agreement(
+    made: Sequence[Measurement],
+    judged: JudgedAnswers,
+    figures: AgreementFigures,
+    reached: Sequence[RequirementResult],
 ) -> Measurement:
     """Emit the kappa and the other bars; what is missed comes last, so that all is recorded before anything is raised."""
     __tracebackhide__ = True
-    told = list(evidence(judged, found))
-    worst = next((one for one in reached if one.missed), None)
+    evidence_lines = list(format_evidence(judged, figures))
+    worst = next((requirement for requirement in reached if requirement.missed), None)
     failures: list[MeasurementFailed] = []
     emitted: dict[str, Measurement] = {}
-    for one, measurement in sorted(zip(reached, made, strict=True), key=lambda pair: pair[0].missed):
-        if not one.missed:
-            whole = told if one is reached[0] and worst is None else ()
-            emitted[one.name] = recorder.emit(replace(measurement, reason=told[0][1]), evidence=whole)
+    for requirement, measurement in sorted(zip(reached, made, strict=True), key=lambda pair: pair[0].missed):
+        if not requirement.missed:
+            whole = evidence_lines if requirement is reached[0] and worst is None else ()
+            emitted[requirement.name] = recorder.emit(
+                replace(measurement, reason=evidence_lines[0][1]), evidence=whole
+            )
             continue
         try:
             # The first that is missed tells it all; within `soft` the others are lines of their own.
-            first = one is worst
-            emitted[one.name] = recorder.emit(
+            first = requirement is worst
+            emitted[requirement.name] = recorder.emit(
                 measurement,
-                verdict=summary(judged, reached if first else [one]),
-                evidence=told if first else (),
+                verdict=format_missed_requirements(judged, reached if first else [requirement]),
+                evidence=evidence_lines if first else (),
             )
         except MeasurementFailed as failure:
             failures.append(failure)
     if failures:
-        raise MeasurementFailed(str(failures[0]), [one.measurement for one in failures]) from None
+        raise MeasurementFailed(
+            str(failures[0]), [requirement.measurement for requirement in failures]
+        ) from None
     return emitted["kappa"]
 
 
-def _detail(given: Labels, judged: Judged, found: Figures) -> dict[str, Json]:
-    listed: list[Json] = [
-        {"id": one.id, "line": one.line, "people": one.human, "judge": one.judge, "gap": round(one.gap, 4)}
-        for one in found.disagreements[:MAX_LISTED]
+def _agreement_detail(given: Labels, judged: JudgedAnswers, figures: AgreementFigures) -> dict[str, Json]:
+    disagreements: list[Json] = [
+        {
+            "id": disagreement.id,
+            "line": disagreement.line,
+            "people": disagreement.human,
+            "judge": disagreement.judge,
+            "gap": round(disagreement.gap, 4),
+        }
+        for disagreement in figures.disagreements[:MAX_DETAIL_DISAGREEMENTS]
     ]
     return {
         "judge": {"name": judged.name, "version": judged.version, "model": judged.model},
         "labels": given.fingerprint,
-        "agreement": facts(found),
-        "classes": list(found.table.classes),
-        "table": [list(row) for row in found.table.counts],
-        "disagreements": listed,
-        "errors": _listed(judged),
+        "agreement": figures_to_json(figures),
+        "classes": list(figures.table.classes),
+        "table": [list(row) for row in figures.table.counts],
+        "disagreements": disagreements,
+        "errors": _truncate_errors(judged),
     }
 
 
-def _listed(judged: Judged) -> dict[str, Json]:
-    return {id_: shorten(judged.errors[id_]) for id_ in list(judged.errors)[:MAX_LISTED]}
+def _truncate_errors(judged: JudgedAnswers) -> dict[str, Json]:
+    return {id_: shorten_text(judged.errors[id_]) for id_ in list(judged.errors)[:MAX_DETAIL_DISAGREEMENTS]}

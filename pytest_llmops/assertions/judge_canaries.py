@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmops import recorder
 from pytest_llmops.calibration.canaries import (
     Canary,
-    Outcome,
-    Probe,
-    facts,
-    probe,
+    CanaryOutcome,
+    CanaryRun,
+    canary_run_to_json,
+    fingerprint_canaries,
+    format_canary_summary,
     read_canaries,
-    set_of,
-    summary,
+    run_canaries,
 )
-from pytest_llmops.calibration.canaries import canaries as built_in
+from pytest_llmops.calibration.canaries import built_in_canaries as built_in
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.evaluate import not_asked
-from pytest_llmops.measurement import Measurement, shorten
+from pytest_llmops.judges.evaluate import skipped_measurement
+from pytest_llmops.measurement import Measurement, shorten_text
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.judges.pairwise import Pairwise
     from pytest_llmops.protocols import Judge
 
-QUOTED = 120
-PATIENCE_S = 1_800.0
+MAX_QUOTED_CHARS = 120
+LOCK_TIMEOUT_S = 1_800.0
 """How long a worker waits for another one that tries the same judge."""
-MAX_SHOWN = 5
+MAX_LISTED_CANARIES = 5
 
 
 def assert_judge_canaries(
@@ -68,26 +68,26 @@ def assert_judge_canaries(
         CaseError: The file cannot be used.
     """
     __tracebackhide__ = True
-    _check(at_least)
+    _check_share(at_least)
     given = read_canaries(canaries) if isinstance(canaries, (str, Path)) else canaries
-    name = judge if isinstance(judge, str) else _name(judge)
-    if skipped := not_asked(f"judge.{name}.canaries", label):
+    name = judge if isinstance(judge, str) else _judge_name(judge)
+    if skipped := skipped_measurement(f"judge.{name}.canaries", label):
         return skipped
-    return emitted(probe(judge, given), at_least=at_least, label=label)
+    return emit_probe(run_canaries(judge, given), at_least=at_least, label=label)
 
 
-def _check(at_least: float | None) -> None:
+def _check_share(at_least: float | None) -> None:
     if at_least is not None and (isinstance(at_least, bool) or not 0 <= at_least <= 1):
         raise UsageError(
             f"assert_judge_canaries: expected at_least to be a share from 0 to 1 or None, got {at_least!r}"
         )
 
 
-def _name(judge: object) -> str:
+def _judge_name(judge: object) -> str:
     return str(getattr(judge, "name", "") or type(judge).__name__)
 
 
-def tried_once(
+def assert_judge_canaries_once(
     judge: Judge | Pairwise | str | None = None,
     *,
     canaries: str | Path | Sequence[Canary] | None = None,
@@ -109,41 +109,47 @@ def tried_once(
         CassetteMiss: This version of the judge was not tried yet, and nothing may be asked.
     """
     __tracebackhide__ = True
-    _check(at_least)
-    asked = default if judge is None else judge
-    found: Any = recorder.lookup("judge", asked) if isinstance(asked, str) else asked
-    if skipped := not_asked(f"judge.{_name(found)}.canaries", label):
+    _check_share(at_least)
+    judge_or_name = default if judge is None else judge
+    resolved_judge: Any = (
+        recorder.find_component("judge", judge_or_name) if isinstance(judge_or_name, str) else judge_or_name
+    )
+    if skipped := skipped_measurement(f"judge.{_judge_name(resolved_judge)}.canaries", label):
         return skipped
     given = read_canaries(canaries) if isinstance(canaries, (str, Path)) else canaries
-    key = (_name(found), str(found.version), set_of(built_in() if given is None else given))
-    return emitted(_once(found, given, key), at_least=at_least, label=label)
+    key = (
+        _judge_name(resolved_judge),
+        str(resolved_judge.version),
+        fingerprint_canaries(built_in() if given is None else given),
+    )
+    return emit_probe(_probe_once(resolved_judge, given, key), at_least=at_least, label=label)
 
 
-def _once(judge: Any, given: Sequence[Canary] | None, key: tuple[str, str, str]) -> Probe:
+def _probe_once(judge: Any, given: Sequence[Canary] | None, key: tuple[str, str, str]) -> CanaryRun:
     """Try a judge, if that was not done in this run for the same folder; of several workers one asks."""
     from pytest_llmops.cassettes.use_cassette import use_cassette
 
-    known = _known()
+    known = _probes_of_run()
     with use_cassette(f"canaries/{'.'.join(key).replace('/', '-')}") as tape:
         place = (*key, str(tape.path))
-        found = known.get(place)
-        if found is None:
-            with _alone(".".join(key)) if tape.mode != "none" else nullcontext():
-                found = probe(judge, given)
+        judge_probe = known.get(place)
+        if judge_probe is None:
+            with _lock_probe(".".join(key)) if tape.mode != "none" else nullcontext():
+                judge_probe = run_canaries(judge, given)
     # Only now: a request may have been missed although the judge gave a verdict.
-    known[place] = found
-    return found
+    known[place] = judge_probe
+    return judge_probe
 
 
 @contextmanager
-def _alone(key: str) -> Iterator[None]:
+def _lock_probe(key: str) -> Iterator[None]:
     """Let other workers wait: what this one is answered is theirs then, too. Who waited too long asks by itself."""
     from filelock import FileLock, Timeout
 
     from pytest_llmops.cassettes import run_folder
 
     name = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    lock = FileLock(run_folder.folder() / f"canaries-{name}.lock", timeout=PATIENCE_S)
+    lock = FileLock(run_folder.current_folder() / f"canaries-{name}.lock", timeout=LOCK_TIMEOUT_S)
     with suppress(Timeout, OSError):
         lock.acquire()
     try:
@@ -152,54 +158,63 @@ def _alone(key: str) -> Iterator[None]:
         lock.release()
 
 
-_tried: list[tuple[Settings, dict[tuple[str, ...], Probe]]] = []
+_probes_by_settings: list[tuple[Settings, dict[tuple[str, ...], CanaryRun]]] = []
 """What was tried in the run of these settings: the very object, as runs may be alike."""
 
 
-def _known() -> dict[tuple[str, ...], Probe]:
-    settings = recorder.settings()
-    if not _tried or _tried[0][0] is not settings:
-        _tried[:] = [(settings, {})]
-    return _tried[0][1]
+def _probes_of_run() -> dict[tuple[str, ...], CanaryRun]:
+    settings = recorder.current_settings()
+    if not _probes_by_settings or _probes_by_settings[0][0] is not settings:
+        _probes_by_settings[:] = [(settings, {})]
+    return _probes_by_settings[0][1]
 
 
-def emitted(found: Probe, *, at_least: float | None = 1.0, label: str = "") -> Measurement:
+def emit_probe(judge_probe: CanaryRun, *, at_least: float | None = 1.0, label: str = "") -> Measurement:
     """Record what a probe found, and raise if the judge is not fit; see `assert_judge_canaries`."""
     __tracebackhide__ = True
-    recorder.note({"judge": {"name": found.judge, "version": found.version, "model": found.model}})
-    undecided = found.doubt if found.status == "undecided" else ""
+    recorder.record_facts(
+        {"judge": {"name": judge_probe.judge, "version": judge_probe.version, "model": judge_probe.model}}
+    )
+    undecided = judge_probe.doubt if judge_probe.status == "undecided" else ""
     measurement = Measurement(
-        name=f"judge.{found.judge}.canaries",
-        value=None if undecided else found.withstood,
+        name=f"judge.{judge_probe.judge}.canaries",
+        value=None if undecided else judge_probe.withstood,
         error=undecided,
         threshold=None if undecided else at_least,
         label=label,
-        reason=summary(found),
-        version=found.version,
+        reason=format_canary_summary(judge_probe),
+        version=judge_probe.version,
         detail={
             "canaries": {
-                "judge": found.judge,
-                "model": found.model,
-                "threshold": found.threshold,
-                **facts(found),
+                "judge": judge_probe.judge,
+                "model": judge_probe.model,
+                "threshold": judge_probe.threshold,
+                **canary_run_to_json(judge_probe),
             }
         },
     )
-    title = f"judge {shorten(found.judge, 60)}" + (f" [{shorten(label, 60)}]" if label else "")
+    title = f"judge {shorten_text(judge_probe.judge, 60)}" + (
+        f" [{shorten_text(label, 60)}]" if label else ""
+    )
     return recorder.emit(
-        measurement, verdict=f"{title}: {shorten(summary(found), 400)}", evidence=list(_evidence(found))
+        measurement,
+        verdict=f"{title}: {shorten_text(format_canary_summary(judge_probe), 400)}",
+        evidence=list(_canary_evidence(judge_probe)),
     )
 
 
-def _evidence(found: Probe) -> list[tuple[str, str]]:
-    pairs = [("passes", _line(one)) for one in found.fallen[:MAX_SHOWN]]
-    if len(found.fallen) > MAX_SHOWN:
-        pairs.append(("passes", f"and {len(found.fallen) - MAX_SHOWN} more: see the details"))
-    pairs += [("rejects", _line(one)) for one in found.rejected[:MAX_SHOWN]]
-    pairs += [("unscored", f"{one.canary.id}: {shorten(one.error, QUOTED)}") for one in found.unscored[:2]]
+def _canary_evidence(judge_probe: CanaryRun) -> list[tuple[str, str]]:
+    pairs = [("passes", _format_outcome(outcome)) for outcome in judge_probe.fallen[:MAX_LISTED_CANARIES]]
+    if len(judge_probe.fallen) > MAX_LISTED_CANARIES:
+        pairs.append(("passes", f"and {len(judge_probe.fallen) - MAX_LISTED_CANARIES} more: see the details"))
+    pairs += [("rejects", _format_outcome(outcome)) for outcome in judge_probe.rejected[:MAX_LISTED_CANARIES]]
+    pairs += [
+        ("unscored", f"{outcome.canary.id}: {shorten_text(outcome.error, MAX_QUOTED_CHARS)}")
+        for outcome in judge_probe.unscored[:2]
+    ]
     return pairs
 
 
-def _line(one: Outcome) -> str:
-    score = "" if one.score is None else f", score {one.score:g}"
-    return f'{one.canary.id} ({one.canary.kind}{score}): "{shorten(one.canary.answer, QUOTED)}"'
+def _format_outcome(outcome: CanaryOutcome) -> str:
+    score = "" if outcome.score is None else f", score {outcome.score:g}"
+    return f'{outcome.canary.id} ({outcome.canary.kind}{score}): "{shorten_text(outcome.canary.answer, MAX_QUOTED_CHARS)}"'

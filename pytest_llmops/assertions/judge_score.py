@@ -8,12 +8,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
-from pytest_llmops.calibration import standing
-from pytest_llmops.calibration.canaries import standing as fitness
+from pytest_llmops.calibration import describe_calibration
+from pytest_llmops.calibration.canaries import describe_canary_record as fitness
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.evaluate import Asked, asked_of, not_asked, texts_of, told_of, verdict_of
-from pytest_llmops.judges.protocol.injection_signs import suspicions
-from pytest_llmops.measurement import Json, Measurement, finite, shorten
+from pytest_llmops.judges.evaluate import (
+    JudgeHandle,
+    check_texts,
+    judge_answer,
+    resolve_judge,
+    skipped_measurement,
+    verdict_to_json,
+)
+from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
+from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.protocols import Hits, Verdict
 
 if TYPE_CHECKING:
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
 
 AtLeast: TypeAlias = float | Literal["default"] | None
 
-QUOTED = 160
+MAX_QUOTED_CHARS = 160
 
 
 def assert_judge_score(
@@ -68,46 +75,54 @@ def assert_judge_score(
             does not take or needs; ``review_below`` for a judge that gives no confidence.
     """
     __tracebackhide__ = True
-    texts_of("assert_judge_score", question=question, reference=reference)
-    passages = _passages(contexts)
+    check_texts("assert_judge_score", question=question, reference=reference)
+    passages = _parse_contexts(contexts)
     if review_below is not None and not 0 <= review_below <= 1:
         raise UsageError(
             f"assert_judge_score: expected review_below to be from 0 to 1 or None, got {review_below!r}"
         )
-    asked = asked_of(judge, "assert_judge_score")
-    asked.default = at_least == "default"
-    threshold = _threshold(at_least, asked)
-    if skipped := not_asked(f"judge.{asked.name}", label):
+    judge_handle = resolve_judge(judge, "assert_judge_score")
+    judge_handle.default = at_least == "default"
+    threshold = _resolve_threshold(at_least, judge_handle)
+    if skipped := skipped_measurement(f"judge.{judge_handle.name}", label):
         return skipped
     detail: dict[str, Json] = {"actual": answer, "expected": reference, "question": question}
     if passages:
         detail["contexts"] = passages
     if not isinstance(answer, str):
         with suppress(Exception):  # of a user's judge: there is nothing to judge either way
-            asked.look()
+            judge_handle.look()
         error = f"expected a text, got {type(answer).__name__}"
-        return _errored(asked, Verdict(error=error), {**detail, "actual": None}, threshold, label)
-    if signs := suspicions(answer):
+        return _emit_judge_error(
+            judge_handle, Verdict(error=error), {**detail, "actual": None}, threshold, label
+        )
+    if signs := find_injection_signs(answer):
         detail["suspect"] = signs
-    verdict = verdict_of(asked, answer, question, reference, passages)
-    if known := standing(asked.judge, asked.name, asked.version, recorder.settings().judge_records):
+    verdict = judge_answer(judge_handle, answer, question, reference, passages)
+    if known := describe_calibration(
+        judge_handle.judge, judge_handle.name, judge_handle.version, recorder.current_settings().judge_records
+    ):
         detail["calibration"] = known
-    if known := fitness(asked.judge, asked.name, asked.version, recorder.settings().judge_records):
+    if known := fitness(
+        judge_handle.judge, judge_handle.name, judge_handle.version, recorder.current_settings().judge_records
+    ):
         detail["canaries"] = known
     if verdict.error:
-        return _errored(asked, verdict, detail, threshold, label)
-    threshold = _on_scale(threshold, verdict.low, verdict.high)
-    if flag := _review(asked, verdict, review_below):
-        return _scored(asked, verdict, {**detail, "review": {**flag, "undecided": threshold}}, None, label)
-    return _scored(asked, verdict, detail, threshold, label)
+        return _emit_judge_error(judge_handle, verdict, detail, threshold, label)
+    threshold = _check_on_scale(threshold, verdict.low, verdict.high)
+    if flag := _review_flag(judge_handle, verdict, review_below):
+        return _emit_judge_score(
+            judge_handle, verdict, {**detail, "review": {**flag, "undecided": threshold}}, None, label
+        )
+    return _emit_judge_score(judge_handle, verdict, detail, threshold, label)
 
 
-def _passages(contexts: object) -> list[str]:
+def _parse_contexts(contexts: object) -> list[str]:
     given = contexts.texts if isinstance(contexts, Hits) else contexts
     if (
         isinstance(given, str)
         or not isinstance(given, Sequence)
-        or not all(isinstance(one, str) for one in given)
+        or not all(isinstance(passage, str) for passage in given)
     ):
         raise UsageError(
             f"assert_judge_score: expected contexts to be a list of texts or hits, got {type(contexts).__name__}"
@@ -115,36 +130,39 @@ def _passages(contexts: object) -> list[str]:
     return list(given)
 
 
-def _review(asked: Asked, verdict: Verdict, least: float | None) -> dict[str, Json]:
+def _review_flag(judge_handle: JudgeHandle, verdict: Verdict, least: float | None) -> dict[str, Json]:
     """Why a person should look at the case, or nothing."""
     if least is None or verdict.prescreened:
         return {}
-    sure = finite(getattr(verdict, "confidence", None))
+    sure = as_finite_float(getattr(verdict, "confidence", None))
     if sure is None:
         raise UsageError(
-            f"assert_judge_score: review_below={least:g} needs a confidence, and the judge {asked.name} gives none: "
+            f"assert_judge_score: review_below={least:g} needs a confidence, and the judge {judge_handle.name} gives none: "
             "take a panel, or a rubric with `weighted: true`"
         )
     return {"confidence": sure, "least": least} if sure < least else {}
 
 
-def _threshold(at_least: object, asked: Asked) -> float | None:
-    threshold = getattr(asked.judge, "pass_at", None) if at_least == "default" else at_least
+def _resolve_threshold(at_least: object, judge_handle: JudgeHandle) -> float | None:
+    threshold = getattr(judge_handle.judge, "pass_at", None) if at_least == "default" else at_least
     if threshold is None and at_least is not None:
         raise UsageError(
-            f"assert_judge_score: the judge {asked.name} has no pass_at: pass at_least= on its own scale, "
+            f"assert_judge_score: the judge {judge_handle.name} has no pass_at: pass at_least= on its own scale, "
             "or at_least=None to record only"
         )
     if threshold is None:
         return None
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not math.isfinite(threshold):
         raise UsageError(f"assert_judge_score: expected at_least to be a number or None, got {threshold!r}")
-    low, high = finite(getattr(asked.judge, "low", None)), finite(getattr(asked.judge, "high", None))
+    low, high = (
+        as_finite_float(getattr(judge_handle.judge, "low", None)),
+        as_finite_float(getattr(judge_handle.judge, "high", None)),
+    )
     # Where the scale is known before the judge is asked, nothing is paid for a mistake.
-    return float(threshold) if low is None or high is None else _on_scale(float(threshold), low, high)
+    return float(threshold) if low is None or high is None else _check_on_scale(float(threshold), low, high)
 
 
-def _on_scale(threshold: float | None, low: float, high: float) -> float | None:
+def _check_on_scale(threshold: float | None, low: float, high: float) -> float | None:
     if threshold is not None and not low <= threshold <= high:
         raise UsageError(
             f"assert_judge_score: expected at_least on the judge's own scale, {low:g} to {high:g}, got {threshold:g}"
@@ -152,53 +170,61 @@ def _on_scale(threshold: float | None, low: float, high: float) -> float | None:
     return threshold
 
 
-def _errored(
-    asked: Asked, verdict: Verdict, detail: Mapping[str, Json], threshold: float | None, label: str
+def _emit_judge_error(
+    judge_handle: JudgeHandle,
+    verdict: Verdict,
+    detail: Mapping[str, Json],
+    threshold: float | None,
+    label: str,
 ) -> Measurement:
     __tracebackhide__ = True
     measurement = Measurement(
-        name=f"judge.{asked.name}",
+        name=f"judge.{judge_handle.name}",
         error=verdict.error,
         label=label,
-        version=asked.version,
-        detail={**detail, "judge": {**told_of(asked, verdict), "threshold": threshold}},
+        version=judge_handle.version,
+        detail={**detail, "judge": {**verdict_to_json(judge_handle, verdict), "threshold": threshold}},
     )
-    line = f"{_title(asked, label)} could not be scored: {shorten(verdict.error)}"
-    evidence = [("reply", f'"{shorten(verdict.raw)}"')] if verdict.raw else []
+    line = f"{_format_judge_title(judge_handle, label)} could not be scored: {shorten_text(verdict.error)}"
+    evidence = [("reply", f'"{shorten_text(verdict.raw)}"')] if verdict.raw else []
     return recorder.emit(measurement, verdict=line, evidence=evidence)
 
 
-def _scored(
-    asked: Asked, verdict: Verdict, detail: Mapping[str, Json], threshold: float | None, label: str
+def _emit_judge_score(
+    judge_handle: JudgeHandle,
+    verdict: Verdict,
+    detail: Mapping[str, Json],
+    threshold: float | None,
+    label: str,
 ) -> Measurement:
     __tracebackhide__ = True
     span = verdict.high - verdict.low
     # Items are the answer to one question together: each is in the details, and no measurement of its own.
-    dimensions = {} if hasattr(asked.judge, "items") else verdict.dimensions
+    dimensions = {} if hasattr(judge_handle.judge, "items") else verdict.dimensions
     for name, score in dimensions.items():
         recorder.emit(
             Measurement(
-                name=f"judge.{asked.name}.{name}",
+                name=f"judge.{judge_handle.name}.{name}",
                 value=(score - verdict.low) / span,
                 label=label,
-                version=asked.version,
+                version=judge_handle.version,
                 detail={key: detail[key] for key in ("calibration",) if key in detail},
             )
         )
     measurement = Measurement(
-        name=f"judge.{asked.name}",
+        name=f"judge.{judge_handle.name}",
         value=verdict.normalised,
         threshold=None if threshold is None else (threshold - verdict.low) / span,
         label=label,
-        reason=_undecided(detail) or _reason(verdict),
-        version=asked.version,
-        detail={**detail, "judge": {**told_of(asked, verdict), "threshold": threshold}},
+        reason=_format_review_reason(detail) or _format_judge_reason(verdict),
+        version=judge_handle.version,
+        detail={**detail, "judge": {**verdict_to_json(judge_handle, verdict), "threshold": threshold}},
     )
-    line = "" if threshold is None else _line(asked, verdict, threshold, label)
-    return recorder.emit(measurement, verdict=line, evidence=_evidence(verdict, detail))
+    line = "" if threshold is None else _format_score_verdict(judge_handle, verdict, threshold, label)
+    return recorder.emit(measurement, verdict=line, evidence=_judge_score_evidence(verdict, detail))
 
 
-def _undecided(detail: Mapping[str, Json]) -> str:
+def _format_review_reason(detail: Mapping[str, Json]) -> str:
     flag = detail.get("review")
     if not isinstance(flag, Mapping):
         return ""
@@ -207,41 +233,44 @@ def _undecided(detail: Mapping[str, Json]) -> str:
     )
 
 
-def _reason(verdict: Verdict) -> str:
+def _format_judge_reason(verdict: Verdict) -> str:
     if verdict.prescreened:
         return f"{verdict.reason}: scored without asking the judge"
     return f'judge: "{verdict.reason}"' if verdict.reason else ""
 
 
-def _title(asked: Asked, label: str) -> str:
-    return f"judge {shorten(asked.name, 60)}" + (f" [{shorten(label, 60)}]" if label else "")
+def _format_judge_title(judge_handle: JudgeHandle, label: str) -> str:
+    return f"judge {shorten_text(judge_handle.name, 60)}" + (f" [{shorten_text(label, 60)}]" if label else "")
 
 
-def _line(asked: Asked, verdict: Verdict, threshold: float, label: str) -> str:
-    score, wanted = _apart(cast("float", verdict.score), threshold)
-    return f"{_title(asked, label)} {score} < {wanted} (scale {verdict.low:g} to {verdict.high:g})"
+def _format_score_verdict(judge_handle: JudgeHandle, verdict: Verdict, threshold: float, label: str) -> str:
+    score, wanted = _format_distinct_scores(cast("float", verdict.score), threshold)
+    return f"{_format_judge_title(judge_handle, label)} {score} < {wanted} (scale {verdict.low:g} to {verdict.high:g})"
 
 
-def _apart(score: float, threshold: float) -> tuple[str, str]:
+def _format_distinct_scores(score: float, threshold: float) -> tuple[str, str]:
     """With as few decimals as tell them apart: 6.996 is not "7 < 7"."""
     for decimals in range(1, 12):
-        shown = _figure(score, decimals), _figure(threshold, decimals)
-        if shown[0] != shown[1]:
-            return shown
+        pair = _format_decimals(score, decimals), _format_decimals(threshold, decimals)
+        if pair[0] != pair[1]:
+            return pair
     return str(score), str(threshold)
 
 
-def _figure(number: float, decimals: int = 1) -> str:
+def _format_decimals(number: float, decimals: int = 1) -> str:
     text = f"{number:.{decimals}f}"
     return text.rstrip("0").rstrip(".") or "0"
 
 
-def _evidence(verdict: Verdict, detail: Mapping[str, Json]) -> list[tuple[str, str]]:
+def _judge_score_evidence(verdict: Verdict, detail: Mapping[str, Json]) -> list[tuple[str, str]]:
     pairs = []
     if verdict.dimensions:
-        scores = (f"{shorten(name, 40)} {_figure(score)}" for name, score in verdict.dimensions.items())
+        scores = (
+            f"{shorten_text(name, 40)} {_format_decimals(score)}"
+            for name, score in verdict.dimensions.items()
+        )
         pairs.append(("scores", ", ".join(scores)))
-    pairs.append(("answer", f'"{shorten(str(detail["actual"]), QUOTED)}"'))
+    pairs.append(("answer", f'"{shorten_text(str(detail["actual"]), MAX_QUOTED_CHARS)}"'))
     if "suspect" in detail:
         pairs.append(
             (
@@ -250,5 +279,5 @@ def _evidence(verdict: Verdict, detail: Mapping[str, Json]) -> list[tuple[str, s
             )
         )
     if detail["expected"]:
-        pairs.append(("reference", f'"{shorten(str(detail["expected"]), QUOTED)}"'))
+        pairs.append(("reference", f'"{shorten_text(str(detail["expected"]), MAX_QUOTED_CHARS)}"'))
     return pairs

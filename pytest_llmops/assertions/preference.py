@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes.shared_answers import judging
-from pytest_llmops.errors import LLMOpsError, UsageError, told
-from pytest_llmops.judges.evaluate import not_asked, texts_of
-from pytest_llmops.judges.protocol.injection_signs import suspicions
-from pytest_llmops.measurement import Json, Measurement, shorten
+from pytest_llmops.cassettes.shared_answers import defer_sharing
+from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
+from pytest_llmops.judges.evaluate import check_texts, skipped_measurement
+from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
+from pytest_llmops.measurement import Json, Measurement, shorten_text
 from pytest_llmops.protocols import Hits
 
 if TYPE_CHECKING:
     from pytest_llmops.judges.pairwise import Pairwise, Preference
 
-QUOTED = 160
-WORDS = {"first": "the answer", "second": "the other one", "tie": "neither"}
+MAX_QUOTED_CHARS = 160
+WINNER_WORDS = {"first": "the answer", "second": "the other one", "tie": "neither"}
 
 
 def assert_preferred(
@@ -59,83 +59,90 @@ def assert_preferred(
     __tracebackhide__ = True
     from pytest_llmops.judges.pairwise import Pairwise
 
-    texts_of("assert_preferred", answer=answer, over=over, question=question, reference=reference)
+    check_texts("assert_preferred", answer=answer, over=over, question=question, reference=reference)
     if at_least is not None and (isinstance(at_least, bool) or not 0 <= at_least <= 1):
         raise UsageError(f"assert_preferred: expected at_least to be from 0 to 1 or None, got {at_least!r}")
-    asked = Pairwise() if judge is None else judge
-    if skipped := not_asked(f"judge.{asked.name}", label):
+    pairwise_judge = Pairwise() if judge is None else judge
+    if skipped := skipped_measurement(f"judge.{pairwise_judge.name}", label):
         return skipped
     passages = contexts.texts if isinstance(contexts, Hits) else contexts
-    found = _asked(asked, (answer, over), question=question, reference=reference, contexts=passages)
-    version, model = asked.version, asked.model_name
-    recorder.note({"judge": {"name": asked.name, "version": version, "model": model}})
+    preference = _compare_answers(
+        pairwise_judge, (answer, over), question=question, reference=reference, contexts=passages
+    )
+    version, model = pairwise_judge.version, pairwise_judge.model_name
+    recorder.record_facts({"judge": {"name": pairwise_judge.name, "version": version, "model": model}})
     measurement = Measurement(
-        name=f"judge.{asked.name}",
-        value=found.score,
-        error=found.error,
-        threshold=None if found.error else at_least,
+        name=f"judge.{pairwise_judge.name}",
+        value=preference.score,
+        error=preference.error,
+        threshold=None if preference.error else at_least,
         label=label,
-        reason=f'judge: "{found.reason}"' if found.reason else "",
+        reason=f'judge: "{preference.reason}"' if preference.reason else "",
         version=version,
         detail={
             "actual": answer,
             "expected": over,
             "question": question,
-            "judge": {"name": asked.name, "model": model, **_told(found)},
-            **_flags(found, answer, over),
+            "judge": {"name": pairwise_judge.name, "model": model, **_preference_detail(preference)},
+            **_review_flags(preference, answer, over),
         },
     )
     return recorder.emit(
-        measurement, verdict=_line(asked.name, found, label), evidence=_evidence(found, answer, over)
+        measurement,
+        verdict=_format_preference_verdict(pairwise_judge.name, preference, label),
+        evidence=_preference_evidence(preference, answer, over),
     )
 
 
-def _asked(judge: Pairwise, pair: tuple[str, str], **told_too: Any) -> Preference:
+def _compare_answers(judge: Pairwise, pair: tuple[str, str], **judge_inputs: Any) -> Preference:
     from pytest_llmops.judges.pairwise import Preference
 
     try:
-        with recorder.purpose("judge"), judging() as share:
-            found = judge.compare(*pair, **told_too)
-            if found.winner is not None:
+        with recorder.set_purpose("judge"), defer_sharing() as share:
+            preference = judge.compare(*pair, **judge_inputs)
+            if preference.winner is not None:
                 share()
     except UsageError:
         raise
     except LLMOpsError as error:
-        return Preference(error=told(error))
-    return found
+        return Preference(error=describe_exception(error))
+    return preference
 
 
-def _told(found: Preference) -> dict[str, Json]:
+def _preference_detail(preference: Preference) -> dict[str, Json]:
     return {
-        "winner": found.winner,
-        "straight": found.straight,
-        "swapped": found.swapped,
-        "reason": found.reason,
-        "raw": found.raw,
-        "error": found.error,
-        "prescreened": found.prescreened,
+        "winner": preference.winner,
+        "straight": preference.straight,
+        "swapped": preference.swapped,
+        "reason": preference.reason,
+        "raw": preference.raw,
+        "error": preference.error,
+        "prescreened": preference.prescreened,
     }
 
 
-def _flags(found: Preference, answer: str, over: str) -> dict[str, Json]:
+def _review_flags(preference: Preference, answer: str, over: str) -> dict[str, Json]:
     """Why a person should look at the pair, or nothing."""
     flags: dict[str, Json] = {}
-    if found.consistent is False:
-        flags["review"] = {"orders": [found.straight, found.swapped]}
-    if signs := list(dict.fromkeys([*suspicions(answer), *suspicions(over)])):
+    if preference.consistent is False:
+        flags["review"] = {"orders": [preference.straight, preference.swapped]}
+    if signs := list(dict.fromkeys([*find_injection_signs(answer), *find_injection_signs(over)])):
         flags["suspect"] = signs
     return flags
 
 
-def _line(name: str, found: Preference, label: str) -> str:
-    title = f"judge {shorten(name, 60)}" + (f" [{shorten(label, 60)}]" if label else "")
-    if found.winner is None:
-        return f"{title} could not compare: {shorten(found.error)}"
-    why = "" if found.consistent is not False else ": it prefers a place, not an answer"
-    return f"{title} prefers {WORDS[found.winner]}{why}"
+def _format_preference_verdict(name: str, preference: Preference, label: str) -> str:
+    title = f"judge {shorten_text(name, 60)}" + (f" [{shorten_text(label, 60)}]" if label else "")
+    if preference.winner is None:
+        return f"{title} could not compare: {shorten_text(preference.error)}"
+    why = "" if preference.consistent is not False else ": it prefers a place, not an answer"
+    return f"{title} prefers {WINNER_WORDS[preference.winner]}{why}"
 
 
-def _evidence(found: Preference, answer: str, over: str) -> list[tuple[str, str]]:
-    if found.winner is None:
-        return [("reply", f'"{shorten(found.raw)}"')] if found.raw else []
-    return [("answer", f'"{shorten(answer, QUOTED)}"'), ("other", f'"{shorten(over, QUOTED)}"')]
+def _preference_evidence(preference: Preference, answer: str, over: str) -> list[tuple[str, str]]:
+    if preference.winner is None:
+        return [("reply", f'"{shorten_text(preference.raw)}"')] if preference.raw else []
+    return [
+        ("answer", f'"{shorten_text(answer, MAX_QUOTED_CHARS)}"'),
+        ("other", f'"{shorten_text(over, MAX_QUOTED_CHARS)}"'),
+    ]

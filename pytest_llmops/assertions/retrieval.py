@@ -9,34 +9,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import recorder
-from pytest_llmops.cases.queries import Query, Ranked, answers, queries
+from pytest_llmops.cases.queries import Query, Ranking, collect_rankings, load_queries
 from pytest_llmops.errors import LLMOpsError, UsageError
-from pytest_llmops.measurement import Json, Measurement, amount, shorten
-from pytest_llmops.metrics.ranking import Scores, evaluate, interval, parse
+from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
+from pytest_llmops.metrics.ranking import Scores, bootstrap_interval, evaluate, parse_metric
 from pytest_llmops.metrics.retrieval import METRICS
 from pytest_llmops.protocols import Hit, Hits
 
 if TYPE_CHECKING:
-    from pytest_llmops.cases.queries import Answered, Asked
+    from pytest_llmops.cases.queries import QuerySource, RankingSource
 
 VERSION = "1"
 MAX_RANK_LINES = 4
 """Relevant ids with a line of their own; the failure text has room for as many passages that stand in their place."""
-MAX_WORST = 20
+MAX_WORST_QUERIES = 20
 """Queries of the worst scores that the report lists; a failure text has room for three or four."""
-MAX_NAMED = 50
+MAX_DETAIL_IDS = 50
 """Ids of queries that a list in the details holds."""
-MAX_IDS = 5
+MAX_LISTED_IDS = 5
 """Relevant ids that the line of a query names."""
-MAX_INSTEAD = 3
+MAX_IRRELEVANT_HITS = 3
 """Passages in their place that it names."""
-START = 40
+MAX_PASSAGE_CHARS = 40
 """Characters of each of them."""
 
 
 def assert_retrieval(
-    hits: Hits | Sequence[str] | Answered,
-    relevant: Collection[str] | Mapping[str, int] | Asked,
+    hits: Hits | Sequence[str] | RankingSource,
+    relevant: Collection[str] | Mapping[str, int] | QuerySource,
     *,
     metric: str = "recall@5",
     at_least: float | None,
@@ -50,7 +50,7 @@ def assert_retrieval(
             id -> score); or the path of a run in TREC's format.
         relevant: The ids that should be found, or id -> grade (1 and more is relevant). For many queries: the
             path of a case file or of TREC's judgements, a list of cases or a mapping, see
-            `pytest_llmops.cases.queries.queries`. A query that the run does not have scores 0; one to which nothing
+            `pytest_llmops.cases.queries.load_queries`. A query that the run does not have scores 0; one to which nothing
             is relevant is not scored, and told.
         metric: ``hit_rate``, ``precision``, ``recall``, ``r_precision``, ``mrr``, ``map``, ``ndcg`` or
             ``bpref``, from 0 to 1, with ``@k`` for the first k hits only; as trec_eval counts them.
@@ -76,19 +76,21 @@ def assert_retrieval(
     0.75
     """
     __tracebackhide__ = True
-    name, k = parse(metric)
-    threshold = _threshold(at_least)
+    name, k = parse_metric(metric)
+    threshold = _parse_threshold(at_least)
     measured = partial(
         Measurement, name=f"retrieval.{name}{f'@{k}' if k else ''}", label=label, version=VERSION
     )
-    if _is_many(hits, relevant):
-        given, asked = cast("Answered", hits), queries(cast("Asked", relevant))
-        return _many(measured, given, asked, (name, k), threshold)
-    ids = _ids(hits)
+    if _is_query_set(hits, relevant):
+        given, query_list = cast("RankingSource", hits), load_queries(cast("QuerySource", relevant))
+        return _emit_mean_score(measured, given, query_list, (name, k), threshold)
+    ids = _hit_ids(hits)
     if isinstance(relevant, str) or not isinstance(relevant, Collection):
-        raise UsageError(f"assert_retrieval: expected a list of relevant ids, got {_shown(relevant)}")
+        raise UsageError(
+            f"assert_retrieval: expected a list of relevant ids, got {_describe_object(relevant)}"
+        )
     wanted = cast("Collection[str] | Mapping[str, int]", relevant)
-    ranks = _ranks(ids, wanted)
+    ranks = _relevant_ranks(ids, wanted)
     detail: dict[str, Json] = {
         "actual": "\n".join(ids),
         "expected": list(ranks),
@@ -100,23 +102,23 @@ def assert_retrieval(
     except ValueError as error:
         return recorder.emit(measured(error=str(error), detail=detail))
     measurement = measured(
-        value=value, threshold=threshold, reason=_reason(ranks, k, len(ids)), detail=detail
+        value=value, threshold=threshold, reason=_format_ranks_reason(ranks, k, len(ids)), detail=detail
     )
-    texts = {one.id: one.text for one in cast("Sequence[object]", hits) if isinstance(one, Hit)}
-    return recorder.emit(measurement, evidence=_evidence(Ranked(ids, texts), ranks, k))
+    texts = {hit.id: hit.text for hit in cast("Sequence[object]", hits) if isinstance(hit, Hit)}
+    return recorder.emit(measurement, evidence=_rank_evidence(Ranking(ids, texts), ranks, k))
 
 
-def _is_many(hits: object, relevant: object) -> bool:
+def _is_query_set(hits: object, relevant: object) -> bool:
     """Does this speak of many queries? A list of ids never does; a text does where it can be a run's path."""
     if isinstance(hits, (Mapping, Path)) or callable(getattr(hits, "search", None)):
         return True
     if not isinstance(hits, str):
         return False
-    one = isinstance(relevant, Collection) and not isinstance(relevant, (str, Mapping))
-    return not (one and all(isinstance(id_, str) for id_ in cast("Collection[object]", relevant)))
+    single_query = isinstance(relevant, Collection) and not isinstance(relevant, (str, Mapping))
+    return not (single_query and all(isinstance(id_, str) for id_ in cast("Collection[object]", relevant)))
 
 
-def _threshold(at_least: object) -> float | None:
+def _parse_threshold(at_least: object) -> float | None:
     __tracebackhide__ = True
     if at_least is None:
         return None
@@ -127,24 +129,26 @@ def _threshold(at_least: object) -> float | None:
     )
 
 
-def _ids(hits: object) -> list[str]:
+def _hit_ids(hits: object) -> list[str]:
     __tracebackhide__ = True
     if isinstance(hits, Hits):
         return hits.ids
     if isinstance(hits, str) or not isinstance(hits, Sequence):
-        raise UsageError(f"assert_retrieval: expected Hits or a list of ids, got {_shown(hits)}")
-    ids = [one.id if isinstance(one, Hit) else one for one in hits]
-    for one in ids:
-        if not isinstance(one, str):
-            raise UsageError(f"assert_retrieval: expected ids that are texts, got {_shown(one)}")
+        raise UsageError(f"assert_retrieval: expected Hits or a list of ids, got {_describe_object(hits)}")
+    ids = [hit.id if isinstance(hit, Hit) else hit for hit in hits]
+    for hit in ids:
+        if not isinstance(hit, str):
+            raise UsageError(f"assert_retrieval: expected ids that are texts, got {_describe_object(hit)}")
     return ids
 
 
-def _shown(value: object) -> str:
-    return f"{type(value).__name__} {shorten(repr(value), 60)}"
+def _describe_object(value: object) -> str:
+    return f"{type(value).__name__} {shorten_text(repr(value), 60)}"
 
 
-def _ranks(ids: Sequence[str], relevant: Collection[str] | Mapping[str, int]) -> dict[str, int | None]:
+def _relevant_ranks(
+    ids: Sequence[str], relevant: Collection[str] | Mapping[str, int]
+) -> dict[str, int | None]:
     """Return the rank of each relevant id, from 1; None where it was not found."""
     places: dict[str, int] = {}
     for rank, id_ in enumerate(ids, start=1):
@@ -155,101 +159,113 @@ def _ranks(ids: Sequence[str], relevant: Collection[str] | Mapping[str, int]) ->
     }
 
 
-def _reason(ranks: Mapping[str, int | None], k: int | None, found: int) -> str:
-    inside = sum(rank is not None and rank <= (k or found) for rank in ranks.values())
-    place = f"the top {k}" if k else f"the {found} hits"
+def _format_ranks_reason(ranks: Mapping[str, int | None], k: int | None, hit_count: int) -> str:
+    inside = sum(rank is not None and rank <= (k or hit_count) for rank in ranks.values())
+    place = f"the top {k}" if k else f"the {hit_count} hits"
     return f"{inside} of {len(ranks)} relevant ids in {place}"
 
 
-def _evidence(found: Ranked, ranks: Mapping[str, int | None], k: int | None) -> list[tuple[str, str]]:
+def _rank_evidence(ranking: Ranking, ranks: Mapping[str, int | None], k: int | None) -> list[tuple[str, str]]:
     """Return the rank of every relevant id, the worst first, then what stands in the place of the missing."""
-    lines = [("relevant", text) for text in _wanted(found, ranks, k)]
+    lines = [("relevant", text) for text in _describe_ranks(ranking, ranks, k)]
     if len(lines) > MAX_RANK_LINES:
         rest = ", ".join(text for _, text in lines[MAX_RANK_LINES - 1 :])
         lines = [*lines[: MAX_RANK_LINES - 1], ("relevant", rest)]
-    return lines + [(f"rank {rank}", text) for rank, text in _instead(found, ranks, k)]
+    return lines + [(f"rank {rank}", text) for rank, text in _irrelevant_hits(ranking, ranks, k)]
 
 
-def _wanted(found: Ranked, ranks: Mapping[str, int | None], k: int | None) -> list[str]:
-    worst = sorted(ranks, key=lambda id_: -(ranks[id_] or len(found.ids) + 1))
-    return [f"{id_}: {_place(ranks[id_], k, len(found.ids))}" for id_ in worst]
+def _describe_ranks(ranking: Ranking, ranks: Mapping[str, int | None], k: int | None) -> list[str]:
+    worst = sorted(ranks, key=lambda id_: -(ranks[id_] or len(ranking.ids) + 1))
+    return [f"{id_}: {_describe_rank(ranks[id_], k, len(ranking.ids))}" for id_ in worst]
 
 
-def _instead(found: Ranked, ranks: Mapping[str, int | None], k: int | None) -> list[tuple[int, str]]:
+def _irrelevant_hits(
+    ranking: Ranking, ranks: Mapping[str, int | None], k: int | None
+) -> list[tuple[int, str]]:
     """Return what stands among the first k and is not relevant, with its rank."""
     return [
-        (rank, f"{id_}: {shorten(text, 120)}" if (text := found.texts.get(id_, "")) else id_)
-        for rank, id_ in enumerate(found.ids[:k], start=1)
+        (rank, f"{id_}: {shorten_text(text, 120)}" if (text := ranking.texts.get(id_, "")) else id_)
+        for rank, id_ in enumerate(ranking.ids[:k], start=1)
         if id_ not in ranks
     ]
 
 
-def _place(rank: int | None, k: int | None, found: int) -> str:
+def _describe_rank(rank: int | None, k: int | None, hit_count: int) -> str:
     if rank is None:
-        return f"not in top {k}" if k and found >= k else f"not among the {found} hits"
+        return f"not in top {k}" if k and hit_count >= k else f"not among the {hit_count} hits"
     return f"rank {rank}, not in top {k}" if k and rank > k else f"rank {rank}"
 
 
-def _many(
+def _emit_mean_score(
     measured: partial[Measurement],
-    given: Answered,
-    asked: Sequence[Query],
+    given: RankingSource,
+    query_list: Sequence[Query],
     metric: tuple[str, int | None],
     at_least: float | None,
 ) -> Measurement:
     __tracebackhide__ = True
     name, k = metric
-    wanted = [one for one in asked if any(grade > 0 for grade in one.relevant.values())]
+    wanted = [
+        judged_query
+        for judged_query in query_list
+        if any(grade > 0 for grade in judged_query.relevant.values())
+    ]
     if not wanted:
-        error = f"nothing is relevant to any of the {len(asked):,} queries: there is nothing to find"
+        error = f"nothing is relevant to any of the {len(query_list):,} queries: there is nothing to find"
         return recorder.emit(measured(error=error))
     text = f"{name}@{k}" if k else name
     try:
-        found = answers(given, wanted, k)
-        ids = {query: ranking.ids for query, ranking in found.items()}
-        scores = evaluate(ids, {one.id: one.relevant for one in asked}, [text])
+        rankings = collect_rankings(given, wanted, k)
+        ids = {query: ranking.ids for query, ranking in rankings.items()}
+        scores = evaluate(
+            ids, {judged_query.id: judged_query.relevant for judged_query in query_list}, [text]
+        )
     except UsageError:
         raise
     except (LLMOpsError, ValueError) as error:
-        return recorder.emit(measured(error=str(error), detail={"queries": len(asked)}))
-    by_id = {one.id: one for one in asked}
+        return recorder.emit(measured(error=str(error), detail={"queries": len(query_list)}))
+    by_id = {judged_query.id: judged_query for judged_query in query_list}
     values = dict(zip(scores.queries, scores.values[text].tolist(), strict=True))
-    spread = interval(list(values.values()), [by_id[query].family or query for query in values])
-    worst = sorted(values, key=lambda query: values[query])[:MAX_WORST]
-    rows = [_row(by_id[query], values[query], found) for query in worst]
+    spread = bootstrap_interval(list(values.values()), [by_id[query].family or query for query in values])
+    worst = sorted(values, key=lambda query: values[query])[:MAX_WORST_QUERIES]
+    rows = [_query_detail(by_id[query], values[query], rankings) for query in worst]
     measurement = measured(
         value=scores.mean(text),
         threshold=at_least,
-        reason=_summary(scores, spread, k, len(asked)),
-        detail=_detail(scores, spread, rows),
+        reason=_format_mean_reason(scores, spread, k, len(query_list)),
+        detail=_mean_score_detail(scores, spread, rows),
     )
-    lines = [line for row in rows if cast("float", row["value"]) < 1 for line in _lines(row, found, k)]
-    return recorder.emit(measurement, evidence=_gaps(scores) + lines)
+    lines = [
+        line for row in rows if cast("float", row["value"]) < 1 for line in _query_evidence(row, rankings, k)
+    ]
+    return recorder.emit(measurement, evidence=_unscored_evidence(scores) + lines)
 
 
-def _row(query: Query, value: float, found: Mapping[str, Ranked]) -> dict[str, Json]:
-    ranks = _ranks(found[query.id].ids if query.id in found else (), query.relevant)
-    return {"id": query.id, "query": shorten(query.text), "value": value, "ranks": ranks}
+def _query_detail(query: Query, value: float, rankings: Mapping[str, Ranking]) -> dict[str, Json]:
+    ranks = _relevant_ranks(rankings[query.id].ids if query.id in rankings else (), query.relevant)
+    return {"id": query.id, "query": shorten_text(query.text), "value": value, "ranks": ranks}
 
 
-def _summary(scores: Scores, spread: tuple[float, float] | None, k: int | None, asked: int) -> str:
+def _format_mean_reason(
+    scores: Scores, spread: tuple[float, float] | None, k: int | None, query_count: int
+) -> str:
     scored = len(scores.queries)
-    said = [f"mean of {scored:,} {'query' if scored == 1 else 'queries'}"]
+    parts = [f"mean of {scored:,} {'query' if scored == 1 else 'queries'}"]
     if spread is not None:
-        said[0] += f", 95 % interval {amount(spread[0], '1')} to {amount(spread[1], '1')}"
+        parts[0] += f", 95 % interval {format_amount(spread[0], '1')} to {format_amount(spread[1], '1')}"
     if scores.unscored:
-        said.append(f"{len(scores.unscored):,} of {asked:,} not scored: nothing is relevant to them")
+        parts.append(f"{len(scores.unscored):,} of {query_count:,} not scored: nothing is relevant to them")
     if scores.missing:
-        said.append(f"{len(scores.missing):,} not in the run count 0")
+        parts.append(f"{len(scores.missing):,} not in the run count 0")
     short = int((scores.lengths < k).sum()) if k else 0
     if short:
-        said.append(f"{short:,} found fewer than {k} ids")
+        parts.append(f"{short:,} found fewer than {k} ids")
     if scores.unjudged:
-        said.append(f"{len(scores.unjudged):,} of the run are not among the cases")
-    return "; ".join(said)
+        parts.append(f"{len(scores.unjudged):,} of the run are not among the cases")
+    return "; ".join(parts)
 
 
-def _detail(
+def _mean_score_detail(
     scores: Scores, spread: tuple[float, float] | None, worst: Sequence[Mapping[str, Json]]
 ) -> dict[str, Json]:
     detail: dict[str, Json] = {"queries": len(scores.queries), "worst": list(worst)}
@@ -261,39 +277,44 @@ def _detail(
         ("unjudged", scores.unjudged),
     ):
         if ids:
-            detail[key] = {"count": len(ids), "ids": [shorten(one) for one in ids[:MAX_NAMED]]}
+            detail[key] = {
+                "count": len(ids),
+                "ids": [shorten_text(query_id) for query_id in ids[:MAX_DETAIL_IDS]],
+            }
     return detail
 
 
-def _gaps(scores: Scores) -> list[tuple[str, str]]:
+def _unscored_evidence(scores: Scores) -> list[tuple[str, str]]:
     gaps = (("not scored", scores.unscored), ("not in run", scores.missing))
-    return [(label, _listed(ids)) for label, ids in gaps if ids]
+    return [(label, _join_query_ids(ids)) for label, ids in gaps if ids]
 
 
-def _listed(ids: Iterable[str]) -> str:
-    names = [shorten(one, 40) for one in ids]
-    rest = len(names) - MAX_IDS
-    return ", ".join(names[:MAX_IDS]) + (f" and {rest:,} more" if rest > 0 else "")
+def _join_query_ids(ids: Iterable[str]) -> str:
+    names = [shorten_text(query_id, 40) for query_id in ids]
+    rest = len(names) - MAX_LISTED_IDS
+    return ", ".join(names[:MAX_LISTED_IDS]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def _lines(row: Mapping[str, Json], found: Mapping[str, Ranked], k: int | None) -> list[tuple[str, str]]:
+def _query_evidence(
+    row: Mapping[str, Json], rankings: Mapping[str, Ranking], k: int | None
+) -> list[tuple[str, str]]:
     """The line of a query with the ranks of what it should find, and one of what stands there instead."""
     name = str(row["id"])
-    ranking = found.get(name, Ranked([]))
+    ranking = rankings.get(name, Ranking([]))
     ranks = cast("Mapping[str, int | None]", row["ranks"])
-    wanted = _wanted(ranking, ranks, k)
-    rest = f" and {len(wanted) - MAX_IDS} more" if len(wanted) > MAX_IDS else ""
-    text = f' "{shorten(str(row["query"]), 60)}"' if row["query"] else ""
-    value = amount(cast("float", row["value"]), "1")
-    lines = [(name, f"{value}{text}; {', '.join(wanted[:MAX_IDS])}{rest}")]
+    wanted = _describe_ranks(ranking, ranks, k)
+    rest = f" and {len(wanted) - MAX_LISTED_IDS} more" if len(wanted) > MAX_LISTED_IDS else ""
+    text = f' "{shorten_text(str(row["query"]), 60)}"' if row["query"] else ""
+    value = format_amount(cast("float", row["value"]), "1")
+    lines = [(name, f"{value}{text}; {', '.join(wanted[:MAX_LISTED_IDS])}{rest}")]
     instead = [
-        f"rank {rank} {id_}{_start(ranking.texts.get(id_, ''))}"
+        f"rank {rank} {id_}{_truncate_passage(ranking.texts.get(id_, ''))}"
         for rank, id_ in enumerate(ranking.ids[:k], start=1)
         if id_ not in ranks
     ]
-    return [*lines, ("instead", ", ".join(instead[:MAX_INSTEAD]))] if instead else lines
+    return [*lines, ("instead", ", ".join(instead[:MAX_IRRELEVANT_HITS]))] if instead else lines
 
 
-def _start(text: str) -> str:
-    more = "..." if len(text) > START else ""
-    return f": {shorten(text[:START])}{more}" if text else ""
+def _truncate_passage(text: str) -> str:
+    more = "..." if len(text) > MAX_PASSAGE_CHARS else ""
+    return f": {shorten_text(text[:MAX_PASSAGE_CHARS])}{more}" if text else ""

@@ -11,18 +11,18 @@ from typing import Any
 from pytest_llmops import recorder, schemas
 from pytest_llmops.assertions import _arguments as answers
 from pytest_llmops.assertions import _evidence as contrast
-from pytest_llmops.errors import MeasurementErrored, UsageError, WireError, told
-from pytest_llmops.measurement import Json, Measurement, plain, shorten
+from pytest_llmops.errors import MeasurementErrored, UsageError, WireError, describe_exception
+from pytest_llmops.measurement import Json, Measurement, shorten_text, to_builtins
 from pytest_llmops.schemas import Difference, Engine, Schema, json_extraction
-from pytest_llmops.schemas.differences import MAX_DIFFERENCES, path
-from pytest_llmops.schemas.json_extraction import Found, NoJson, Parts
+from pytest_llmops.schemas.differences import MAX_DIFFERENCES, format_json_path
+from pytest_llmops.schemas.json_extraction import JsonMatch, JsonPath, NoJson
 
 MAX_PARSED_CHARS = 65_536
 """JSON of a parsed value up to which it is kept in ``detail["parsed"]``."""
-FIRST_LINES = 6
+MAX_FIRST_DIFFERENCES = 6
 """Differences shown before the tail of the output; a failure text has room for about that many."""
-TAIL = 80
-AROUND = 40
+TAIL_CHARS = 80
+CONTEXT_CHARS = 40
 
 
 def assert_schema(
@@ -86,22 +86,22 @@ def assert_schema(
     'breaks off at line 1, column 15, within $; what is there fits so far'
     """
     __tracebackhide__ = True
-    threshold = answers.threshold_of("assert_schema", at_least)
+    threshold = answers.parse_share_threshold("assert_schema", at_least)
     used = schemas.load(schema, engine=engine)
     name = label or used.name
     detail: dict[str, Json] = {"actual": actual if isinstance(actual, str) else None, "schema": used.name}
     if unchecked := getattr(used, "unchecked", ()):
         detail["formats_not_checked"] = list(unchecked)
     try:
-        outcome = _outcome(actual, used, partial=partial)
+        outcome = _check_answer(actual, used, partial=partial)
     except UsageError as error:
         raise error.with_traceback(None) from None
-    except _Unfit as error:
+    except _UnscorableAnswer as error:
         return recorder.emit(
             Measurement(name="schema", error=str(error), threshold=threshold, label=name, detail=detail)
         )
     except Exception as error:  # noqa: BLE001 -- whatever a validator of the user's raises: not scored
-        text = f"a validator of {used.name or 'the schema'} raised {told(error)}"
+        text = f"a validator of {used.name or 'the schema'} raised {describe_exception(error)}"
         return _errored(
             Measurement(name="schema", error=text, threshold=threshold, label=name, detail=detail), error
         )
@@ -112,10 +112,10 @@ def assert_schema(
         label=name,
         reason=outcome.note,
         version=" ".join([*(["partial"] if partial else []), *([engine] if engine != "jsonschema" else [])]),
-        detail=detail | _kept(outcome),
+        detail=detail | _outcome_detail(outcome),
     )
-    verdict = f"schema {shorten(name, 60)}: {outcome.verdict}" if name else f"schema: {outcome.verdict}"
-    return recorder.emit(measurement, verdict=verdict, evidence=_evidence(outcome, actual))
+    verdict = f"schema {shorten_text(name, 60)}: {outcome.verdict}" if name else f"schema: {outcome.verdict}"
+    return recorder.emit(measurement, verdict=verdict, evidence=_schema_evidence(outcome, actual))
 
 
 def _errored(measurement: Measurement, cause: Exception) -> Measurement:
@@ -126,7 +126,7 @@ def _errored(measurement: Measurement, cause: Exception) -> Measurement:
         raise error from cause
 
 
-class _Unfit(Exception):
+class _UnscorableAnswer(Exception):
     """An answer that is neither text nor JSON."""
 
 
@@ -156,105 +156,112 @@ class _Outcome:
     @property
     def verdict(self) -> str:
         if self.problem:
-            return shorten(self.problem, 300)
-        places = {one.place for one in self.differences if not one.remark}
+            return shorten_text(self.problem, 300)
+        places = {difference.place for difference in self.differences if not difference.remark}
         if places == {()} and len(self.differences) == 1:
-            return shorten(self.differences[0].text, 300)
+            return shorten_text(self.differences[0].text, 300)
         most = "at least " if len(self.differences) >= MAX_DIFFERENCES else ""
-        return f"{most}{len(places):,} of {len(places | _leaves(self.value)):,} fields wrong"
+        return f"{most}{len(places):,} of {len(places | _leaf_paths(self.value)):,} fields wrong"
 
 
-def _leaves(value: Json) -> set[Parts]:
+def _leaf_paths(value: Json) -> set[JsonPath]:
     """Return the places of all values that hold no others, and those of empty objects and arrays."""
-    leaves: set[Parts] = set()
-    rest: list[tuple[Json, Parts]] = [(value, ())]
+    leaves: set[JsonPath] = set()
+    rest: list[tuple[Json, JsonPath]] = [(value, ())]
     while rest:
-        one, parts = rest.pop()
-        if isinstance(one, dict) and one:
-            rest += [(child, (*parts, key)) for key, child in one.items()]
-        elif isinstance(one, list) and one:
-            rest += [(child, (*parts, index)) for index, child in enumerate(one)]
+        node, parts = rest.pop()
+        if isinstance(node, dict) and node:
+            rest += [(child, (*parts, key)) for key, child in node.items()]
+        elif isinstance(node, list) and node:
+            rest += [(child, (*parts, index)) for index, child in enumerate(node)]
         else:
             leaves.add(parts)
     return leaves
 
 
-def _outcome(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
+def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
     __tracebackhide__ = True
     if isinstance(actual, str):
-        return _in_text(actual, schema, partial=partial)
+        return _check_json_in_text(actual, schema, partial=partial)
     if not isinstance(actual, (dict, list)):
-        raise _Unfit(_unfit(actual))
-    if json_extraction.depth(actual) > json_extraction.MAX_DEPTH:
-        raise _Unfit(f"the answer is nested deeper than {json_extraction.MAX_DEPTH} levels")
-    if foreign := _foreign(actual):
-        raise _Unfit(f"the answer is no JSON: {foreign}")
+        raise _UnscorableAnswer(_why_invalid_answer(actual))
+    if json_extraction.nesting_depth(actual) > json_extraction.MAX_DEPTH:
+        raise _UnscorableAnswer(f"the answer is nested deeper than {json_extraction.MAX_DEPTH} levels")
+    if foreign := _why_not_json(actual):
+        raise _UnscorableAnswer(f"the answer is no JSON: {foreign}")
     try:
-        value = plain(actual, where="$")
+        value = to_builtins(actual, where="$")
         json.dumps(value)
     except (WireError, ValueError) as error:
-        raise _Unfit(f"the answer is no JSON: {error}") from None
+        raise _UnscorableAnswer(f"the answer is no JSON: {error}") from None
     return _Outcome(value, differences=tuple(schema.differences(value)))
 
 
-def _in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome:
+def _check_json_in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome:
     __tracebackhide__ = True
-    found = json_extraction.candidates(text)
-    begun = _begun(text, found) if partial else None
-    broken_off = _broken_off(text, begun, schema) if begun is not None else None
-    if partial and begun is None and isinstance(found, NoJson):
-        closed = json_extraction.candidates(schemas.without_fence_begun(text))
-        found = found if isinstance(closed, NoJson) else closed
-    if isinstance(found, NoJson):
-        return broken_off or _Outcome(problem=found.reason, position=found.position)
+    candidates = json_extraction.find_json_candidates(text)
+    begun = _find_truncated_json(text, candidates) if partial else None
+    broken_off = _check_truncated_json(text, begun, schema) if begun is not None else None
+    if partial and begun is None and isinstance(candidates, NoJson):
+        closed = json_extraction.find_json_candidates(schemas.strip_partial_fence(text))
+        candidates = candidates if isinstance(closed, NoJson) else closed
+    if isinstance(candidates, NoJson):
+        return broken_off or _Outcome(problem=candidates.reason, position=candidates.position)
     if broken_off is not None and broken_off.fits:
         return broken_off
-    chosen = _chosen(text, [(one, *_checked(one, schema)) for one in found])
+    chosen = _choose_candidate(
+        text, [(candidate, *_check_candidate(candidate, schema)) for candidate in candidates]
+    )
     # A whole value that fits stays the answer beside one of another kind that never will.
     stays = chosen.fits and broken_off is not None and type(chosen.value) is not type(broken_off.value)
     return chosen if stays or broken_off is None else broken_off
 
 
-def _foreign(value: object) -> str:
+def _why_not_json(value: object) -> str:
     """Say what in a parsed value no JSON can hold, although it could be made plain; or nothing."""
-    rest: list[tuple[object, Parts]] = [(value, ())]
+    rest: list[tuple[object, JsonPath]] = [(value, ())]
     while rest:
-        one, parts = rest.pop()
-        if isinstance(one, (set, frozenset)):
-            return f"{path(parts)}: expected a list, got a set"
-        if isinstance(one, Mapping):
-            if strange := [key for key in one if not isinstance(key, str)]:
-                return f"{path(parts)}: expected keys that are texts, got {shorten(repr(strange[0]), 60)}"
-            rest += [(child, (*parts, key)) for key, child in one.items()]
-        elif isinstance(one, (list, tuple)):
-            rest += [(child, (*parts, index)) for index, child in enumerate(one)]
+        node, parts = rest.pop()
+        if isinstance(node, (set, frozenset)):
+            return f"{format_json_path(parts)}: expected a list, got a set"
+        if isinstance(node, Mapping):
+            if strange := [key for key in node if not isinstance(key, str)]:
+                return f"{format_json_path(parts)}: expected keys that are texts, got {shorten_text(repr(strange[0]), 60)}"
+            rest += [(child, (*parts, key)) for key, child in node.items()]
+        elif isinstance(node, (list, tuple)):
+            rest += [(child, (*parts, index)) for index, child in enumerate(node)]
     return ""
 
 
-def _begun(text: str, found: Sequence[Found] | NoJson) -> schemas.Partial | None:
+def _find_truncated_json(text: str, candidates: Sequence[JsonMatch] | NoJson) -> schemas.Partial | None:
     """Return the JSON that a text breaks off in, unless it has a whole one, alone or in a fenced block."""
-    if not isinstance(found, NoJson) and any(one.place != "prose" for one in found):
+    if not isinstance(candidates, NoJson) and any(candidate.place != "prose" for candidate in candidates):
         return None
-    begun = schemas.beginning(text)
+    begun = schemas.parse_partial_json(text)
     # Beside a whole value in prose, a bracket alone is a bracket.
-    return begun if begun is not None and (begun.value or isinstance(found, NoJson)) else None
+    return begun if begun is not None and (begun.value or isinstance(candidates, NoJson)) else None
 
 
-def _broken_off(text: str, begun: schemas.Partial, schema: Schema) -> _Outcome:
+def _check_truncated_json(text: str, begun: schemas.Partial, schema: Schema) -> _Outcome:
     __tracebackhide__ = True
-    value = plain(begun.value)
-    found = [*_twice(begun.duplicates), *schema.differences(value, unfinished=begun.unfinished)]
-    place = f"breaks off at {json_extraction.where(text, len(text))}, within {begun.unfinished.path}"
+    value = to_builtins(begun.value)
+    differences = [
+        *_duplicate_key_differences(begun.duplicates),
+        *schema.differences(value, unfinished=begun.unfinished),
+    ]
+    place = (
+        f"breaks off at {json_extraction.format_position(text, len(text))}, within {begun.unfinished.path}"
+    )
     return _Outcome(
         value,
-        differences=tuple(found[:MAX_DIFFERENCES]),
-        note=place if found else f"{place}; what is there fits so far",
+        differences=tuple(differences[:MAX_DIFFERENCES]),
+        note=place if differences else f"{place}; what is there fits so far",
         broken_off=True,
         position=len(text),
     )
 
 
-def _unfit(actual: object) -> str:
+def _why_invalid_answer(actual: object) -> str:
     if actual is None:
         return "the answer is None, expected text or parsed JSON"
     hint = ""
@@ -265,22 +272,31 @@ def _unfit(actual: object) -> str:
     return f"the answer is an object of type {type(actual).__name__}, expected text or parsed JSON{hint}"
 
 
-def _checked(found: Found, schema: Schema) -> tuple[Json, tuple[Difference, ...]]:
-    value = plain(found.value)
-    return value, tuple([*_twice(found.duplicates), *schema.differences(value)][:MAX_DIFFERENCES])
+def _check_candidate(candidate: JsonMatch, schema: Schema) -> tuple[Json, tuple[Difference, ...]]:
+    value = to_builtins(candidate.value)
+    return value, tuple(
+        [*_duplicate_key_differences(candidate.duplicates), *schema.differences(value)][:MAX_DIFFERENCES]
+    )
 
 
-def _twice(places: Sequence[Parts]) -> list[Difference]:
+def _duplicate_key_differences(places: Sequence[JsonPath]) -> list[Difference]:
     return [Difference(parts, "stands twice in its object") for parts in places[:MAX_DIFFERENCES]]
 
 
-def _chosen(text: str, checked: Sequence[tuple[Found, Json, tuple[Difference, ...]]]) -> _Outcome:
+def _choose_candidate(
+    text: str, checked: Sequence[tuple[JsonMatch, Json, tuple[Difference, ...]]]
+) -> _Outcome:
     """Choose among the JSON values of a text; never by guessing."""
-    fitting = [one for one, _, differences in checked if not differences]
-    rivals = [one for one, _, _ in checked if fitting and type(one.value) is type(fitting[0].value)]
+    fitting = [candidate for candidate, _, differences in checked if not differences]
+    rivals = [
+        candidate
+        for candidate, _, _ in checked
+        if fitting and type(candidate.value) is type(fitting[0].value)
+    ]
     if len(fitting) > 1 or len(rivals) > 1:
         first, second = (
-            json_extraction.where(text, one.start) for one in (rivals if len(rivals) > 1 else fitting)[:2]
+            json_extraction.format_position(text, candidate.start)
+            for candidate in (rivals if len(rivals) > 1 else fitting)[:2]
         )
         problem = (
             f"expected one JSON value, got {len(checked)} different ones, at {first} and at {second}; "
@@ -292,11 +308,11 @@ def _chosen(text: str, checked: Sequence[tuple[Found, Json, tuple[Difference, ..
     if len(checked) > 1:
         which = "the only one that fits" if fitting else "the longest; none fits"
         note = f"{len(checked)} different JSON values in the output, taken is {which}"
-    found, value, differences = best
-    return _Outcome(value, (found.start, found.end), differences, note=note)
+    best_candidate, value, differences = best
+    return _Outcome(value, (best_candidate.start, best_candidate.end), differences, note=note)
 
 
-def _kept(outcome: _Outcome) -> dict[str, Json]:
+def _outcome_detail(outcome: _Outcome) -> dict[str, Json]:
     if outcome.problem:
         return {}
     kept: dict[str, Json] = {}
@@ -312,18 +328,20 @@ def _kept(outcome: _Outcome) -> dict[str, Json]:
     return kept
 
 
-def _evidence(outcome: _Outcome, actual: object) -> contrast.Evidence:
+def _schema_evidence(outcome: _Outcome, actual: object) -> contrast.Evidence:
     if outcome.fits:
         return []
-    lines = [(one.path, one.text) for one in outcome.differences]
+    lines = [(difference.path, difference.text) for difference in outcome.differences]
     if len(lines) == 1 and outcome.differences[0].place == ():
         lines = []
     text = actual if isinstance(actual, str) else ""
     around: contrast.Evidence = []
     if outcome.problem and outcome.position:
         at = outcome.position
-        around.append(("near", f"{text[max(0, at - AROUND) : at]} >>> {text[at : at + AROUND]}"))
+        around.append(
+            ("near", f"{text[max(0, at - CONTEXT_CHARS) : at]} >>> {text[at : at + CONTEXT_CHARS]}")
+        )
     if text:
-        cut = "..." if len(text) > TAIL else ""
-        around.append(("tail of output", f"{cut}{text[-TAIL:]}"))
-    return [*lines[:FIRST_LINES], *around, *lines[FIRST_LINES:]]
+        cut = "..." if len(text) > TAIL_CHARS else ""
+        around.append(("tail of output", f"{cut}{text[-TAIL_CHARS:]}"))
+    return [*lines[:MAX_FIRST_DIFFERENCES], *around, *lines[MAX_FIRST_DIFFERENCES:]]

@@ -12,8 +12,8 @@ from typing import Literal
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions import _evidence as contrast
-from pytest_llmops.errors import MeasurementErrored, UsageError, told
-from pytest_llmops.measurement import UNITS, Json, Measurement, finite, plain, shorten
+from pytest_llmops.errors import MeasurementErrored, UsageError, describe_exception
+from pytest_llmops.measurement import UNITS, Json, Measurement, as_finite_float, shorten_text, to_builtins
 
 
 def assert_score(
@@ -61,27 +61,27 @@ def assert_score(
     """
     __tracebackhide__ = True
     if not callable(metric):
-        raise UsageError(f"assert_score: expected a function as metric, got {_told(metric)}")
-    threshold, better = _threshold(at_least, at_most)
+        raise UsageError(f"assert_score: expected a function as metric, got {_describe_type(metric)}")
+    threshold, better = _parse_direction(at_least, at_most)
     measured = partial(
         Measurement,
-        name=name or _name(metric),
-        unit=_unit(unit),
+        name=name or _metric_name(metric),
+        unit=_check_unit(unit),
         better=better,
         threshold=threshold,
         label=label,
         version=str(getattr(metric, "version", "")),
-        detail=_detail(actual, expected),
+        detail=_score_detail(actual, expected),
     )
     arguments = (actual,) if expected is ... else (actual, expected)
     try:
-        value = _number(metric(*arguments))
+        value = _parse_metric_value(metric(*arguments))
     except Exception as error:  # noqa: BLE001 -- whatever a user's metric raises: not scored, not scored low
-        return _errored(measured(error=f"the metric raised {told(error)}"), error)
+        return _errored(measured(error=f"the metric raised {describe_exception(error)}"), error)
     if isinstance(value, str):
         return recorder.emit(measured(error=value))
     measurement = measured(value=value)
-    evidence = _evidence(actual, expected) if measurement.status == "failed" else ()
+    evidence = _score_evidence(actual, expected) if measurement.status == "failed" else ()
     return recorder.emit(measurement, evidence=evidence)
 
 
@@ -93,7 +93,7 @@ def _errored(measurement: Measurement, cause: Exception) -> Measurement:
         raise error from cause
 
 
-def _threshold(at_least: object, at_most: object) -> tuple[float | None, Literal["higher", "lower"]]:
+def _parse_direction(at_least: object, at_most: object) -> tuple[float | None, Literal["higher", "lower"]]:
     __tracebackhide__ = True
     if (at_least is ...) == (at_most is ...):
         given = "neither" if at_least is ... else "both"
@@ -105,15 +105,15 @@ def _threshold(at_least: object, at_most: object) -> tuple[float | None, Literal
     better: Literal["higher", "lower"] = "higher" if at_most is ... else "lower"
     if threshold is None:
         return None, better
-    found = finite(threshold)
-    if found is None:
+    number = as_finite_float(threshold)
+    if number is None:
         raise UsageError(
-            f"assert_score: expected {name} to be a finite number, or None to record only, got {shorten(repr(threshold))}"
+            f"assert_score: expected {name} to be a finite number, or None to record only, got {shorten_text(repr(threshold))}"
         )
-    return found, better
+    return number, better
 
 
-def _name(metric: object) -> str:
+def _metric_name(metric: object) -> str:
     __tracebackhide__ = True
     while isinstance(metric, partial):
         metric = metric.func
@@ -128,48 +128,53 @@ def _name(metric: object) -> str:
     return f"score.{name}"
 
 
-def _unit(unit: str) -> str:
+def _check_unit(unit: str) -> str:
     __tracebackhide__ = True
     if unit not in UNITS:
         raise UsageError(f"assert_score: expected unit to be one of {', '.join(UNITS)}, got {unit!r}")
     return unit
 
 
-def _number(value: object) -> float | str:
+def _parse_metric_value(value: object) -> float | str:
     """Return what a metric gave as a finite number, or say why it is none."""
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()
         return "the metric is asynchronous: it gave a coroutine, expected a number; await it in a wrapper"
-    one = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
-    if not isinstance(one, numbers.Number) or isinstance(one, complex):
-        return f"the metric gave {_told(value)}, expected a number"
+    scalar = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+    if not isinstance(scalar, numbers.Number) or isinstance(scalar, complex):
+        return f"the metric gave {_describe_type(value)}, expected a number"
     try:
-        number = float(one)  # type: ignore[arg-type]
+        number = float(scalar)  # type: ignore[arg-type]
     except OverflowError:
         number = math.inf
     return number if math.isfinite(number) else f"the metric gave {number}, expected a finite number"
 
 
-def _told(value: object) -> str:
+def _describe_type(value: object) -> str:
     return "None" if value is None else f"an object of type {type(value).__name__}"
 
 
-def _detail(actual: object, expected: object) -> dict[str, Json]:
+def _score_detail(actual: object, expected: object) -> dict[str, Json]:
     pairs = {"actual": actual, "expected": expected}
-    return {key: _plain(value) for key, value in pairs.items() if value is not ...}
+    return {key: _plain_or_type(value) for key, value in pairs.items() if value is not ...}
 
 
-def _plain(value: object) -> Json:
+def _plain_or_type(value: object) -> Json:
     try:
-        return plain(value)
+        return to_builtins(value)
     except Exception:  # noqa: BLE001 -- an object of the user's, and its repr, can do anything
-        return _told(value)
+        return _describe_type(value)
 
 
-def _evidence(actual: object, expected: object) -> contrast.Evidence:
+def _score_evidence(actual: object, expected: object) -> contrast.Evidence:
     return [
-        (label, contrast.answer(value) if isinstance(value, str) else shorten(str(_plain(value))))
+        (
+            label,
+            contrast.format_answer(value)
+            if isinstance(value, str)
+            else shorten_text(str(_plain_or_type(value))),
+        )
         for label, value in (("expected", expected), ("answer", actual))
         if value is not ...
     ]

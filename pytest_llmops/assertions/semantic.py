@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import recorder
 from pytest_llmops import recorder as softly
-from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UsageError, told
-from pytest_llmops.measurement import Json, Measurement, apart, shorten
+from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UsageError, describe_exception
+from pytest_llmops.measurement import Json, Measurement, format_value_and_threshold, shorten_text
 from pytest_llmops.semantics import similarity
 from pytest_llmops.semantics.checks import CHECKS, VERSION, Comparison
-from pytest_llmops.semantics.similarity import QUOTED, AtLeast, Checks
-from pytest_llmops.semantics.thresholds import name_of
+from pytest_llmops.semantics.similarity import MAX_QUOTE_CHARS, AtLeast, Checks
+from pytest_llmops.semantics.thresholds import embedder_name
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder
@@ -76,30 +76,32 @@ def assert_semantic(
     'passed'
     """
     __tracebackhide__ = True
-    references = similarity.references(expected)
+    references = similarity.reference_texts(expected)
     names = similarity.select_checks(checks)
-    used = similarity.embedder(embedder)
-    asked = recorder.settings().embedder if embedder is None else embedder
-    threshold = similarity.threshold(at_least, used, asked=asked if isinstance(asked, str) else "")
-    measurement = _measured(actual, references, used, threshold, label)
+    used = similarity.resolve_embedder(embedder)
+    requested_embedder = recorder.current_settings().embedder if embedder is None else embedder
+    threshold = similarity.resolve_threshold(
+        at_least, used, requested_name=requested_embedder if isinstance(requested_embedder, str) else ""
+    )
+    measurement = _measure_similarity(actual, references, used, threshold, label)
     if not isinstance(actual, str) or not actual.strip():
-        return _emit(measurement, actual or "", references, 0)
+        return _emit_similarity(measurement, actual or "", references, 0)
     scores = cast("list[float]", measurement.detail.get("scores", [0.0] * len(references)))
-    best = similarity.best(actual, references, scores, threshold, names)
+    best = similarity.select_reference(actual, references, scores, threshold, names)
     if measurement.value is not None:
         measurement = replace(measurement, value=scores[best.index])
     with softly.soft() as block:
-        _emit(measurement, actual, references, best.index)
+        _emit_similarity(measurement, actual, references, best.index)
         if names:
-            _emit_checks(actual, references[best.index], best.comparison, names, measurement)
-        block.failures[:] = _joined(block.failures)
+            _emit_semantic_checks(actual, references[best.index], best.comparison, names, measurement)
+        block.failures[:] = _merge_failures(block.failures)
     return measurement
 
 
-def _measured(
+def _measure_similarity(
     actual: object, references: Sequence[str], embedder: Embedder, threshold: float | None, label: str
 ) -> Measurement:
-    name = name_of(embedder)
+    name = embedder_name(embedder)
     measured = partial(
         Measurement, name="semantic", threshold=threshold, label=label, version=str(embedder.version)
     )
@@ -108,44 +110,46 @@ def _measured(
         return measured(error=f"expected a text, got {type(actual).__name__}", detail=detail)
     detail["actual"] = actual
     try:
-        scores = similarity.scores(actual, references, embedder)
+        scores = similarity.similarity_scores(actual, references, embedder)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
-        return measured(error=f"embedder {name}: {told(error)}", detail=detail)
+        return measured(error=f"embedder {name}: {describe_exception(error)}", detail=detail)
     return measured(value=max(scores), detail={**detail, "scores": scores})
 
 
-def _emit(measurement: Measurement, actual: str, references: Sequence[str], index: int) -> Measurement:
+def _emit_similarity(
+    measurement: Measurement, actual: str, references: Sequence[str], index: int
+) -> Measurement:
     __tracebackhide__ = True
     if measurement.status != "failed":
         return recorder.emit(measurement)
     nearest = references[index]
     if not actual.strip():
         empty = replace(measurement, reason="the text is empty")
-        return recorder.emit(empty, verdict=_verdict(empty, nearest, len(references)))
-    verdict = _verdict(measurement, nearest, len(references))
-    return recorder.emit(measurement, verdict=verdict, evidence=similarity.evidence(actual, nearest))
+        return recorder.emit(empty, verdict=_format_similarity_verdict(empty, nearest, len(references)))
+    verdict = _format_similarity_verdict(measurement, nearest, len(references))
+    return recorder.emit(measurement, verdict=verdict, evidence=similarity.collect_evidence(actual, nearest))
 
 
-def _verdict(m: Measurement, nearest: str, count: int) -> str:
-    value, threshold = apart(cast("float", m.value), cast("float", m.threshold), m.unit)
+def _format_similarity_verdict(m: Measurement, nearest: str, count: int) -> str:
+    value, threshold = format_value_and_threshold(cast("float", m.value), cast("float", m.threshold), m.unit)
     which = "reference" if count == 1 else f"the nearest of {count} references,"
     return (
-        f'semantic{_label(m)} {value} < {threshold} to {which} "{shorten(nearest, QUOTED)}" '
-        f"(embedder {shorten(str(m.detail['embedder']), 40)})"
+        f'semantic{_format_label_suffix(m)} {value} < {threshold} to {which} "{shorten_text(nearest, MAX_QUOTE_CHARS)}" '
+        f"(embedder {shorten_text(str(m.detail['embedder']), 40)})"
     )
 
 
-def _label(m: Measurement) -> str:
-    return f" [{shorten(m.label, 60)}]" if m.label else ""
+def _format_label_suffix(m: Measurement) -> str:
+    return f" [{shorten_text(m.label, 60)}]" if m.label else ""
 
 
-def _joined(failures: Sequence[Exception]) -> list[Exception]:
+def _merge_failures(failures: Sequence[Exception]) -> list[Exception]:
     """Make one failure of two, which begins with the verdict on the score and has a line for the checks."""
     if len(failures) < 2:  # noqa: PLR2004
         return list(failures)
-    first, second = (str(one).splitlines() for one in failures)
+    first, second = (str(failure).splitlines() for failure in failures)
     # Where the answer came from stands in both.
     told_already = {" ".join(line.split()) for line in first}
     second = [line for line in second if " ".join(line.split()) not in told_already]
@@ -153,20 +157,20 @@ def _joined(failures: Sequence[Exception]) -> list[Exception]:
     # What to do comes last, behind all that happened.
     lines.sort(key=lambda line: line.lstrip().startswith("rerun "))
     text = "\n".join(lines)
-    measurements = [m for one in failures for m in getattr(one, "measurements", ())]
+    measurements = [m for failure in failures for m in getattr(failure, "measurements", ())]
     kind = (
         MeasurementFailed
-        if any(isinstance(one, MeasurementFailed) for one in failures)
+        if any(isinstance(failure, MeasurementFailed) for failure in failures)
         else MeasurementErrored
     )
     return [kind(text, measurements)]
 
 
-def _emit_checks(
-    actual: str, reference: str, found: Comparison, names: Sequence[str], semantic: Measurement
+def _emit_semantic_checks(
+    actual: str, reference: str, comparison: Comparison, names: Sequence[str], semantic: Measurement
 ) -> None:
     __tracebackhide__ = True
-    alarms = found.alarms
+    alarms = comparison.alarms
     measurement = Measurement(
         name="semantic.checks",
         value=float(not alarms),
@@ -177,30 +181,38 @@ def _emit_checks(
             "actual": actual,
             "expected": reference,
             "alarms": [
-                {"check": one.check, "message": one.message, "expected": one.expected, "actual": one.actual}
-                for one in alarms
+                {
+                    "check": alarm.check,
+                    "message": alarm.message,
+                    "expected": alarm.expected,
+                    "actual": alarm.actual,
+                }
+                for alarm in alarms
             ],
             "checks": list(names),
-            "off": [one for one in CHECKS if one not in names],
-            "without": list(found.without),
+            "off": [alarm for alarm in CHECKS if alarm not in names],
+            "without": list(comparison.without),
         },
     )
     if not alarms:
         recorder.emit(measurement)
         return
-    verdict = f"semantic.checks{_label(measurement)}: {shorten(alarms[0].message)} (check {alarms[0].check})"
-    recorder.emit(measurement, verdict=verdict, evidence=_evidence(actual, reference, found))
+    verdict = f"semantic.checks{_format_label_suffix(measurement)}: {shorten_text(alarms[0].message)} (check {alarms[0].check})"
+    recorder.emit(measurement, verdict=verdict, evidence=_alarm_evidence(actual, reference, comparison))
 
 
-def _evidence(actual: str, reference: str, found: Comparison) -> list[tuple[str, str]]:
-    alarms = found.alarms
-    lines = [(one.check, one.message) for one in alarms[1:MAX_ALARMS]]
+def _alarm_evidence(actual: str, reference: str, comparison: Comparison) -> list[tuple[str, str]]:
+    alarms = comparison.alarms
+    lines = [(alarm.check, alarm.message) for alarm in alarms[1:MAX_ALARMS]]
     if len(alarms) > MAX_ALARMS:
         lines.append(("and", f"{len(alarms) - MAX_ALARMS} more alarms in the report"))
-    lines += [("reference", f'"{shorten(reference, 160)}"'), ("answer", f'"{shorten(actual.strip(), 160)}"')]
-    if found.without:
-        lines.append(("not seen", "; ".join(found.without)))
-    fired = list(dict.fromkeys(one.check for one in alarms))
-    shown = ", ".join(f'"-{one}"' for one in fired)
-    lines.append(("if the same", f"checks=[{shown}] switches {'it' if len(fired) == 1 else 'them'} off"))
+    lines += [
+        ("reference", f'"{shorten_text(reference, 160)}"'),
+        ("answer", f'"{shorten_text(actual.strip(), 160)}"'),
+    ]
+    if comparison.without:
+        lines.append(("not seen", "; ".join(comparison.without)))
+    fired = list(dict.fromkeys(alarm.check for alarm in alarms))
+    switches = ", ".join(f'"-{alarm}"' for alarm in fired)
+    lines.append(("if the same", f"checks=[{switches}] switches {'it' if len(fired) == 1 else 'them'} off"))
     return lines

@@ -11,7 +11,7 @@ from itertools import islice
 from pytest_llmops import recorder
 from pytest_llmops.assertions import _arguments as answers
 from pytest_llmops.assertions import _evidence as contrast
-from pytest_llmops.assertions._arguments import Looked, Times
+from pytest_llmops.assertions._arguments import CountRange, SearchedText
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.metrics import lexical, text_spans
@@ -74,11 +74,13 @@ def assert_contains(
     1.0
     """
     __tracebackhide__ = True
-    wanted = answers.wanted_of("assert_contains", expected)
-    threshold = answers.threshold_of("assert_contains", at_least)
-    search = _Search(
-        answers.change_of("assert_contains", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode),
-        answers.times_of("assert_contains", times, at_least_times, at_most_times),
+    wanted = answers.parse_wanted_texts("assert_contains", expected)
+    threshold = answers.parse_share_threshold("assert_contains", at_least)
+    search = _ContainsSearch(
+        answers.parse_normalizer(
+            "assert_contains", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
+        ),
+        answers.parse_count_range("assert_contains", times, at_least_times, at_most_times),
         in_order=in_order,
         whole_words=whole_words,
     )
@@ -86,65 +88,75 @@ def assert_contains(
         raise UsageError(
             "assert_contains: expected in_order without any_of and counts: it asks for one place of each text"
         )
-    if error := answers.unfit(actual):
-        return _errored("text.contains", error, threshold, label, expected=list(wanted))
+    if error := answers.why_invalid_answer(actual):
+        return _emit_text_error("text.contains", error, threshold, label, expected=list(wanted))
     text = str(actual)
     try:
-        looked = search.looked(text, wanted)
+        searched_texts = search.find_texts(text, wanted)
     except ValueError as problem:
-        return _errored("text.contains", str(problem), threshold, label, expected=list(wanted))
-    failed = search.failed(text, looked)
+        return _emit_text_error("text.contains", str(problem), threshold, label, expected=list(wanted))
+    failed = search.failed(text, searched_texts)
     share = (len(wanted) - len(failed)) / len(wanted)
-    counts: dict[str, Json] = {"counts": [one.count for one in looked]} if search.asked else {}
-    missing: list[Json] = [one.wanted for one in failed]
+    counts: dict[str, Json] = (
+        {"counts": [searched.count for searched in searched_texts]} if search.asked else {}
+    )
+    missing: list[Json] = [searched.wanted for searched in failed]
     measurement = Measurement(
         name="text.contains",
         value=float(share > 0) if any_of else share,
         threshold=threshold,
         label=label,
-        reason=_tally(len(wanted), failed, any_of=any_of),
+        reason=_format_missing_count(len(wanted), failed, any_of=any_of),
         detail={"actual": text, "expected": list(wanted), "missing": missing, **counts},
     )
-    return _emit(measurement, lambda: search.unmet(text, failed, ignore_case=ignore_case))
+    return _emit_with_evidence(
+        measurement, lambda: search.unmet_evidence(text, failed, ignore_case=ignore_case)
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Search:
+class _ContainsSearch:
     """How `assert_contains` looks for its texts."""
 
-    change: answers.Change
-    asked: Times | None
+    change: answers.TextNormalizer
+    asked: CountRange | None
     in_order: bool
     whole_words: bool
 
-    def looked(self, text: str, wanted: Sequence[str]) -> list[Looked]:
-        return answers.looked_for(
+    def find_texts(self, text: str, wanted: Sequence[str]) -> list[SearchedText]:
+        return answers.search_texts(
             text,
             wanted,
             self.change,
             whole_words=self.whole_words,
-            most=contrast.MAX_PLACES + 1 if self.asked or self.in_order else 1,
+            most=contrast.MAX_LISTED_PLACES + 1 if self.asked or self.in_order else 1,
             count=self.asked is not None,
         )
 
-    def failed(self, text: str, looked: Sequence[Looked]) -> list[Looked]:
+    def failed(self, text: str, looked: Sequence[SearchedText]) -> list[SearchedText]:
         if self.asked:
-            return [one for one in looked if not self.asked.fits(one.count)]
+            return [searched for searched in looked if not self.asked.fits(searched.count)]
         if self.in_order:
-            needles = [one.changed for one in looked]
-            found = text_spans.chain(self.change(text), needles, whole_words=self.whole_words)
-            return [one for one, start in zip(looked, found, strict=True) if start is None]
-        return [one for one in looked if not one.starts]
+            needles = [searched.changed for searched in looked]
+            ordered_starts = text_spans.find_longest_chain(
+                self.change(text), needles, whole_words=self.whole_words
+            )
+            return [searched for searched, start in zip(looked, ordered_starts, strict=True) if start is None]
+        return [searched for searched in looked if not searched.starts]
 
-    def unmet(self, text: str, failed: Sequence[Looked], *, ignore_case: bool) -> contrast.Evidence:
+    def unmet_evidence(
+        self, text: str, failed: Sequence[SearchedText], *, ignore_case: bool
+    ) -> contrast.Evidence:
         """Return what is missing, and what is there but too rarely, too often or out of order."""
-        missing = [one.wanted for one in failed if not one.starts]
-        *pairs, last = contrast.absent(text, missing, ignore_case=ignore_case, whole_words=self.whole_words)
+        missing = [searched.wanted for searched in failed if not searched.starts]
+        *pairs, last = contrast.missing_text_evidence(
+            text, missing, ignore_case=ignore_case, whole_words=self.whole_words
+        )
         origins = self.change.origins(text)
-        for one in [one for one in failed if one.starts][: contrast.MAX_MISSING]:
-            got = f"expected {self.asked}, got {one.count:,}"
+        for searched in [searched for searched in failed if searched.starts][: contrast.MAX_LISTED_TEXTS]:
+            got = f"expected {self.asked}, got {searched.count:,}"
             what = got if self.asked else "there, but not in this order"
-            line = contrast.elsewhere(text, one.wanted, one.places(origins), what)
+            line = contrast.describe_places(text, searched.wanted, searched.places(origins), what)
             pairs.append(("count" if self.asked else "order", line))
         return [*pairs, last]
 
@@ -193,34 +205,38 @@ def assert_matches(
     'passed'
     """
     __tracebackhide__ = True
-    compiled = answers.pattern_of("assert_matches", pattern, ignore_case=ignore_case)
-    threshold = answers.threshold_of("assert_matches", at_least)
-    asked = answers.times_of("assert_matches", times, at_least_times, at_most_times)
-    change = answers.change_of("assert_matches", ignore_case=False, unicode=unicode)
-    if full and asked:
+    compiled = answers.compile_pattern("assert_matches", pattern, ignore_case=ignore_case)
+    threshold = answers.parse_share_threshold("assert_matches", at_least)
+    count_range = answers.parse_count_range("assert_matches", times, at_least_times, at_most_times)
+    change = answers.parse_normalizer("assert_matches", ignore_case=False, unicode=unicode)
+    if full and count_range:
         raise UsageError(
             "assert_matches: expected full without counts: the whole answer matches once or not at all"
         )
-    if error := answers.unfit(actual):
-        return _errored("text.matches", error, threshold, label, expected=compiled.pattern)
+    if error := answers.why_invalid_answer(actual):
+        return _emit_text_error("text.matches", error, threshold, label, expected=compiled.pattern)
     try:
         text = change(str(actual))
     except ValueError as problem:
-        return _errored("text.matches", str(problem), threshold, label, expected=compiled.pattern)
+        return _emit_text_error("text.matches", str(problem), threshold, label, expected=compiled.pattern)
     detail: dict[str, Json] = {"actual": str(actual), "expected": compiled.pattern}
-    found = [one.span() for one in islice(compiled.finditer(text), MAX_MATCHES)] if asked else []
-    if asked:
-        good, detail["count"] = asked.fits(len(found)), len(found)
+    spans = [match.span() for match in islice(compiled.finditer(text), MAX_MATCHES)] if count_range else []
+    if count_range:
+        good, detail["count"] = count_range.fits(len(spans)), len(spans)
     else:
         good = (compiled.fullmatch(text) if full else compiled.search(text)) is not None
     measurement = Measurement(
         name="text.matches", value=float(good), threshold=threshold, label=label, detail=detail
     )
-    if found and asked:
-        what = f"expected {asked}, got {len(found):,}"
-        line = bind(contrast.elsewhere, text, compiled.pattern, found, what)
-        return _emit(measurement, lambda: [("count", line()), ("answer", contrast.answer(text))])
-    return _emit(measurement, lambda: contrast.unmatched(text, compiled, full=full))
+    if spans and count_range:
+        what = f"expected {count_range}, got {len(spans):,}"
+        line = bind(contrast.describe_places, text, compiled.pattern, spans, what)
+        return _emit_with_evidence(
+            measurement, lambda: [("count", line()), ("answer", contrast.format_answer(text))]
+        )
+    return _emit_with_evidence(
+        measurement, lambda: contrast.unmatched_pattern_evidence(text, compiled, full=full)
+    )
 
 
 def assert_fuzzy(
@@ -257,7 +273,7 @@ def assert_fuzzy(
     Raises:
         MeasurementFailed: The score is below the threshold; shows the nearest span and a word diff.
         MeasurementErrored: There is no answer, it is no text, or the texts are too long to be compared
-            (see `pytest_llmops.metrics.lexical.fuzzy`).
+            (see `pytest_llmops.metrics.lexical.fuzzy_ratio`).
         UsageError: ``expected`` is no text, an option has the wrong form, or the threshold is outside 0 to 1.
 
     >>> round(assert_fuzzy("Angela Merkl", ["Scholz", "Angela Merkel"], at_least=0.9).value, 2)
@@ -265,28 +281,28 @@ def assert_fuzzy(
     """
     __tracebackhide__ = True
     where = "assert_fuzzy"
-    threshold = answers.threshold_of(where, at_least)
-    change = answers.change_of(where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode)
-    references = answers.references_of(where, expected)
-    told: Json = expected if isinstance(expected, str) else list(references)
-    if error := answers.unfit(actual):
-        return _errored("text.fuzzy", error, threshold, label, expected=told)
+    threshold = answers.parse_share_threshold(where, at_least)
+    change = answers.parse_normalizer(where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode)
+    references = answers.parse_references(where, expected)
+    expected_detail: Json = expected if isinstance(expected, str) else list(references)
+    if error := answers.why_invalid_answer(actual):
+        return _emit_text_error("text.fuzzy", error, threshold, label, expected=expected_detail)
     try:
-        left, others = change(str(actual)), [change(one) for one in references]
-        values = [lexical.fuzzy(left, right, partial=partial) for right in others]
+        left, others = change(str(actual)), [change(reference) for reference in references]
+        values = [lexical.fuzzy_ratio(left, right, partial=partial) for right in others]
     except ValueError as problem:
-        return _errored("text.fuzzy", str(problem), threshold, label, expected=told)
+        return _emit_text_error("text.fuzzy", str(problem), threshold, label, expected=expected_detail)
     best = values.index(max(values))
     measurement = Measurement(
         name="text.fuzzy",
         value=values[best],
         threshold=threshold,
         label=label,
-        reason=_which(best, len(references)),
+        reason=_format_nearest_number(best, len(references)),
         version="partial" if partial else "ratio",
-        detail={"actual": str(actual), "expected": told},
+        detail={"actual": str(actual), "expected": expected_detail},
     )
-    return _emit(measurement, lambda: contrast.unlike(left, others[best]))
+    return _emit_with_evidence(measurement, lambda: contrast.fuzzy_evidence(left, others[best]))
 
 
 def assert_exact(
@@ -324,26 +340,26 @@ def assert_exact(
     """
     __tracebackhide__ = True
     where = "assert_exact"
-    threshold = answers.threshold_of(where, at_least)
-    change = answers.change_of(where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode)
-    references = answers.references_of(where, expected)
-    told: Json = expected if isinstance(expected, str) else list(references)
-    if error := answers.unfit(actual):
-        return _errored("text.exact", error, threshold, label, expected=told)
+    threshold = answers.parse_share_threshold(where, at_least)
+    change = answers.parse_normalizer(where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode)
+    references = answers.parse_references(where, expected)
+    expected_detail: Json = expected if isinstance(expected, str) else list(references)
+    if error := answers.why_invalid_answer(actual):
+        return _emit_text_error("text.exact", error, threshold, label, expected=expected_detail)
     try:
-        left, others = change(str(actual)), [change(one) for one in references]
+        left, others = change(str(actual)), [change(reference) for reference in references]
     except ValueError as problem:
-        return _errored("text.exact", str(problem), threshold, label, expected=told)
-    best = contrast.nearest_of(left, others)
+        return _emit_text_error("text.exact", str(problem), threshold, label, expected=expected_detail)
+    best = contrast.find_nearest_reference(left, others)
     measurement = Measurement(
         name="text.exact",
         value=float(left == others[best]),
         threshold=threshold,
         label=label,
-        reason=_which(best, len(references)) if left != others[best] else "",
-        detail={"actual": str(actual), "expected": told},
+        reason=_format_nearest_number(best, len(references)) if left != others[best] else "",
+        detail={"actual": str(actual), "expected": expected_detail},
     )
-    return _emit(measurement, lambda: contrast.different(left, others[best]))
+    return _emit_with_evidence(measurement, lambda: contrast.exact_evidence(left, others[best]))
 
 
 def assert_not_contains(
@@ -387,32 +403,42 @@ def assert_not_contains(
     """
     __tracebackhide__ = True
     name, where = "text.not_contains", "assert_not_contains"
-    texts = answers.wanted_of(where, unwanted)
-    threshold = answers.threshold_of(where, at_least)
-    change = answers.change_of(where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode)
-    if error := answers.unfit(actual):
-        return _errored(name, error, threshold, label, unwanted=list(texts))
+    texts = answers.parse_wanted_texts(where, unwanted)
+    threshold = answers.parse_share_threshold(where, at_least)
+    change = answers.parse_normalizer(where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode)
+    if error := answers.why_invalid_answer(actual):
+        return _emit_text_error(name, error, threshold, label, unwanted=list(texts))
     text = str(actual)
     try:
-        looked = answers.looked_for(text, texts, change, whole_words=whole_words, most=MAX_SPANS, count=True)
+        searched_texts = answers.search_texts(
+            text, texts, change, whole_words=whole_words, most=MAX_SPANS, count=True
+        )
     except ValueError as problem:
-        return _errored(name, str(problem), threshold, label, unwanted=list(texts))
+        return _emit_text_error(name, str(problem), threshold, label, unwanted=list(texts))
     origins = change.origins(text)
-    found = [(one.wanted, one.places(origins), one.count) for one in looked if one.starts]
+    present_texts = [
+        (searched.wanted, searched.places(origins), searched.count)
+        for searched in searched_texts
+        if searched.starts
+    ]
     measurement = Measurement(
         name=name,
-        value=(len(texts) - len(found)) / len(texts),
+        value=(len(texts) - len(present_texts)) / len(texts),
         threshold=threshold,
         label=label,
-        reason=f"{len(found)} of {len(texts)} unwanted texts found" if found and len(texts) > 1 else "",
+        reason=f"{len(present_texts)} of {len(texts)} unwanted texts found"
+        if present_texts and len(texts) > 1
+        else "",
         detail={
             "actual": text,
             "unwanted": list(texts),
-            "found": [one for one, _, _ in found],
-            "spans": [[list(place) for place in places] for _, places, _ in found],
+            "found": [searched for searched, _, _ in present_texts],
+            "spans": [[list(place) for place in places] for _, places, _ in present_texts],
         },
     )
-    return _emit(measurement, lambda: contrast.present(text, "unwanted", found))
+    return _emit_with_evidence(
+        measurement, lambda: contrast.unwanted_text_evidence(text, "unwanted", present_texts)
+    )
 
 
 def assert_not_matches(
@@ -449,17 +475,17 @@ def assert_not_matches(
     """
     __tracebackhide__ = True
     name, where = "text.not_matches", "assert_not_matches"
-    compiled = answers.pattern_of(where, pattern, ignore_case=ignore_case)
-    threshold = answers.threshold_of(where, at_least)
-    change = answers.change_of(where, ignore_case=False, unicode=unicode)
-    if error := answers.unfit(actual):
-        return _errored(name, error, threshold, label, unwanted=compiled.pattern)
+    compiled = answers.compile_pattern(where, pattern, ignore_case=ignore_case)
+    threshold = answers.parse_share_threshold(where, at_least)
+    change = answers.parse_normalizer(where, ignore_case=False, unicode=unicode)
+    if error := answers.why_invalid_answer(actual):
+        return _emit_text_error(name, error, threshold, label, unwanted=compiled.pattern)
     try:
         text = change(str(actual))
     except ValueError as problem:
-        return _errored(name, str(problem), threshold, label, unwanted=compiled.pattern)
+        return _emit_text_error(name, str(problem), threshold, label, unwanted=compiled.pattern)
     matches = compiled.finditer(text)
-    places = [one.span() for one in islice(matches, MAX_SPANS)]
+    places = [match.span() for match in islice(matches, MAX_SPANS)]
     count = len(places) + sum(1 for _ in islice(matches, MAX_MATCHES))
     measurement = Measurement(
         name=name,
@@ -468,30 +494,36 @@ def assert_not_matches(
         label=label,
         detail={"actual": str(actual), "unwanted": compiled.pattern, "spans": list(map(list, places))},
     )
-    shown = [(text[slice(*places[0])], places, count)] if places else []
-    return _emit(
-        measurement, lambda: [("pattern", compiled.pattern), *contrast.present(text, "matches", shown)]
+    first_match = [(text[slice(*places[0])], places, count)] if places else []
+    return _emit_with_evidence(
+        measurement,
+        lambda: [
+            ("pattern", compiled.pattern),
+            *contrast.unwanted_text_evidence(text, "matches", first_match),
+        ],
     )
 
 
-def _which(best: int, count: int) -> str:
+def _format_nearest_number(best: int, count: int) -> str:
     return f"nearest of {count} texts is number {best + 1}" if count > 1 else ""
 
 
-def _emit(measurement: Measurement, evidence: Callable[[], contrast.Evidence]) -> Measurement:
+def _emit_with_evidence(measurement: Measurement, evidence: Callable[[], contrast.Evidence]) -> Measurement:
     __tracebackhide__ = True
     return recorder.emit(measurement, evidence=evidence() if measurement.status == "failed" else ())
 
 
-def _errored(name: str, error: str, threshold: float | None, label: str, **detail: Json) -> Measurement:
+def _emit_text_error(
+    name: str, error: str, threshold: float | None, label: str, **detail: Json
+) -> Measurement:
     __tracebackhide__ = True
     return recorder.emit(Measurement(name=name, error=error, threshold=threshold, label=label, detail=detail))
 
 
-def _tally(wanted: int, failed: Sequence[Looked], *, any_of: bool) -> str:
+def _format_missing_count(wanted: int, failed: Sequence[SearchedText], *, any_of: bool) -> str:
     if wanted == 1 or not failed or (any_of and len(failed) < wanted):
         return ""
-    there = any(one.starts for one in failed)
+    there = any(searched.starts for searched in failed)
     if not any_of:
         return f"{len(failed)} of {wanted} texts {'not there as asked' if there else 'missing'}"
     return f"none of {wanted} texts is {'there as asked' if there else 'in the answer'}"

@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
-from pytest_llmops.calibration.agreement import Disagreement, Figures, measure, unfit
-from pytest_llmops.calibration.human_ceiling import People
-from pytest_llmops.calibration.record import Calibration, Status, beside, records, standing, status, told
-from pytest_llmops.calibration.rendering import evidence, facts, lines, summary
-from pytest_llmops.calibration.requirements import Bars, Reached
-from pytest_llmops.calibration.verdicts import Judged, ask, stored
+from pytest_llmops.calibration.agreement import (
+    AgreementFigures,
+    Disagreement,
+    measure_agreement,
+    why_invalid_labels,
+)
+from pytest_llmops.calibration.human_ceiling import HumanAgreement
+from pytest_llmops.calibration.record import (
+    Calibration,
+    CalibrationStatus,
+    calibration_path,
+    calibration_status,
+    describe_calibration,
+    format_calibration_status,
+    load_calibrations,
+)
+from pytest_llmops.calibration.rendering import (
+    figures_to_json,
+    format_confusion_table,
+    format_evidence,
+    format_missed_requirements,
+)
+from pytest_llmops.calibration.requirements import AgreementRequirements, RequirementResult
+from pytest_llmops.calibration.verdicts import JudgedAnswers, judge_labelled_answers, read_stored_verdicts
 
 __all__ = [
-    "Bars",
+    "AgreementFigures",
+    "AgreementRequirements",
     "Calibration",
+    "CalibrationStatus",
     "Disagreement",
-    "Figures",
-    "Judged",
-    "People",
-    "Reached",
-    "Status",
-    "ask",
-    "beside",
-    "evidence",
-    "facts",
-    "lines",
-    "measure",
-    "records",
-    "standing",
-    "status",
-    "stored",
-    "summary",
-    "told",
-    "unfit",
+    "HumanAgreement",
+    "JudgedAnswers",
+    "RequirementResult",
+    "calibration_path",
+    "calibration_status",
+    "describe_calibration",
+    "figures_to_json",
+    "format_calibration_status",
+    "format_confusion_table",
+    "format_evidence",
+    "format_missed_requirements",
+    "judge_labelled_answers",
+    "load_calibrations",
+    "measure_agreement",
+    "read_stored_verdicts",
+    "why_invalid_labels",
 ]

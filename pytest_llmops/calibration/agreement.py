@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple, TypeAlias, cast
 
-from pytest_llmops.calibration.confusion import Table, shown, table
-from pytest_llmops.calibration.human_ceiling import People, people
-from pytest_llmops.calibration.labels import Kind, Label, Labelled, Labels
+from pytest_llmops.calibration.confusion import ConfusionTable, confusion_table, format_label
+from pytest_llmops.calibration.human_ceiling import HumanAgreement, human_agreement
+from pytest_llmops.calibration.labels import Label, LabelKind, LabelledAnswer, Labels
 from pytest_llmops.errors import UsageError
 from pytest_llmops.metrics.agreement import (
     Corrected,
@@ -19,8 +19,8 @@ from pytest_llmops.metrics.agreement import (
     accuracy,
     cohen_kappa,
     corrected_rate,
+    judge_rates,
     kappa_interval,
-    rates,
     spearman,
 )
 
@@ -46,7 +46,7 @@ class Disagreement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class AgreementFigures:
     """How far a judge agrees with people.
 
     Attributes:
@@ -81,42 +81,42 @@ class Figures:
     agreement: float | None = None
     spearman: float | None = None
     rates: Rates | None = None
-    people: People | None = None
+    people: HumanAgreement | None = None
     judged: int = 0
     corrected: Corrected | None = None
-    table: Table = field(default_factory=Table)
+    table: ConfusionTable = field(default_factory=ConfusionTable)
     disagreements: tuple[Disagreement, ...] = ()
 
 
 class _Pair(NamedTuple):
-    row: Labelled
+    row: LabelledAnswer
     human: Label
     judge: Label
 
 
-def unfit(labels: Labels) -> str:
+def why_invalid_labels(labels: Labels) -> str:
     """Return why these labels cannot tell a right judge from a wrong one, or ``""``.
 
     >>> from pytest_llmops.calibration.labels import read_labels
-    >>> unfit(read_labels([{"id": "a", "human": True}, {"id": "b", "human": True}]))
+    >>> why_invalid_labels(read_labels([{"id": "a", "human": True}, {"id": "b", "human": True}]))
     'people give each of 2 answers the same label, pass: a judge that always says so would agree; add others'
     """
-    agreed = [one for row in labels.labelled if (one := consensus(row, labels.kind)) is not None]
+    agreed = [label for row in labels.labelled if (label := majority_label(row, labels.kind)) is not None]
     if not agreed:
         return "people agree on no answer: as many say one thing as another"
     if len(set(agreed)) > 1:
         return ""
     return (
-        f"people give each of {len(agreed):,} answers the same label, {shown(agreed[0])}: "
+        f"people give each of {len(agreed):,} answers the same label, {format_label(agreed[0])}: "
         "a judge that always says so would agree; add others"
     )
 
 
-def consensus(row: Labelled, kind: Kind) -> Label | None:
+def majority_label(row: LabelledAnswer, kind: LabelKind) -> Label | None:
     """Return what most people say of an answer, of numbers the median; None where there is no majority.
 
     >>> from pytest_llmops.calibration.labels import read_labels
-    >>> consensus(read_labels([{"id": "a", "human": ["A", "B", "A"]}]).rows[0], "name")
+    >>> majority_label(read_labels([{"id": "a", "human": ["A", "B", "A"]}]).rows[0], "name")
     'A'
     """
     given = row.opinion.labels
@@ -128,9 +128,9 @@ def consensus(row: Labelled, kind: Kind) -> Label | None:
     return None if others and others[0][1] == most else first
 
 
-def measure(
+def measure_agreement(
     labels: Labels, verdicts: Verdicts, *, pass_at: float | None = None, span: float = 0.0
-) -> Figures:
+) -> AgreementFigures:
     """Hold a judge's verdicts against people's labels.
 
     Pass or fail and names are compared as they are; numbers with quadratic weights, so that 4 beside 5 weighs
@@ -151,23 +151,25 @@ def measure(
         UsageError: People pass or fail, the judge gives numbers, and there is no ``pass_at``.
     """
     __tracebackhide__ = True
-    said = {id_: _cut(one, labels.kind, pass_at) for id_, one in verdicts.items()}
-    agreed = {row.id: consensus(row, labels.kind) for row in labels.labelled}
+    judge_labels = {id_: _apply_pass_threshold(one, labels.kind, pass_at) for id_, one in verdicts.items()}
+    agreed = {row.id: majority_label(row, labels.kind) for row in labels.labelled}
     pairs = [
         _Pair(row, label, verdict)
         for row in labels.labelled
-        if (label := agreed[row.id]) is not None and (verdict := said.get(row.id)) is not None
+        if (label := agreed[row.id]) is not None and (verdict := judge_labels.get(row.id)) is not None
     ]
     human, judge = [one.human for one in pairs], [one.judge for one in pairs]
-    unscored = tuple(row.id for row in labels.labelled if said.get(row.id) is None)
-    problem = unfit(labels) or _problem(human, judge)
+    unscored = tuple(row.id for row in labels.labelled if judge_labels.get(row.id) is None)
+    problem = why_invalid_labels(labels) or _why_no_kappa(human, judge)
     weights: Weights | None = "quadratic" if labels.kind == "number" else None
-    found = _rates(human, judge, labels.kind, pass_at)
+    pass_fail_rates = _pass_fail_rates(human, judge, labels.kind, pass_at)
     rest = [
-        verdict for row in labels.rows if not row.opinion.labels and (verdict := said.get(row.id)) is not None
+        verdict
+        for row in labels.rows
+        if not row.opinion.labels and (verdict := judge_labels.get(row.id)) is not None
     ]
-    low, interval = (None, None) if problem else _sure(pairs, weights)
-    return Figures(
+    low, interval = (None, None) if problem else _kappa_bounds(pairs, weights)
+    return AgreementFigures(
         problem=problem,
         weights=weights,
         compared=len(pairs),
@@ -176,50 +178,52 @@ def measure(
         kappa=None if problem else cohen_kappa(human, judge, weights=weights),
         at_least=low,
         interval=interval,
-        worst_case=None if problem else _worst_case(pairs, [agreed[id_] for id_ in unscored], weights),
+        worst_case=None if problem else _worst_case_kappa(pairs, [agreed[id_] for id_ in unscored], weights),
         agreement=accuracy(human, judge),
         spearman=spearman(human, judge) if weights else None,
-        rates=found,
-        people=people(labels, said, weights),
+        rates=pass_fail_rates,
+        people=human_agreement(labels, judge_labels, weights),
         judged=len(rest),
-        corrected=_corrected(human, judge, rest, pass_at) if found else None,
-        table=table(human, judge),
-        disagreements=_disagreements(pairs, labels.kind, span),
+        corrected=_corrected_pass_rate(human, judge, rest, pass_at) if pass_fail_rates else None,
+        table=confusion_table(human, judge),
+        disagreements=_sort_disagreements(pairs, labels.kind, span),
     )
 
 
-def _problem(human: Sequence[Label], judge: Sequence[Label]) -> str:
+def _why_no_kappa(human: Sequence[Label], judge: Sequence[Label]) -> str:
     if not human:
         return "the judge gave no verdict on any answer on which people agree"
     if len({*human, *judge}) > 1:
         return ""
-    return f"people and judge give each of {len(human):,} compared answers the same label, {shown(human[0])}"
+    return f"people and judge give each of {len(human):,} compared answers the same label, {format_label(human[0])}"
 
 
-def _cut(verdict: Label | None, kind: Kind, pass_at: float | None) -> Label | None:
+def _apply_pass_threshold(verdict: Label | None, kind: LabelKind, pass_at: float | None) -> Label | None:
     __tracebackhide__ = True
     if verdict is None or kind != "pass or fail" or isinstance(verdict, bool):
         return verdict
     if pass_at is None:
         raise UsageError(
-            f"people pass or fail and the judge gives numbers (as {shown(verdict)}): pass pass_at=, the number from "
+            f"people pass or fail and the judge gives numbers (as {format_label(verdict)}): pass pass_at=, the number from "
             "which on an answer passes"
         )
-    return _passes(verdict, pass_at)
+    return _is_pass(verdict, pass_at)
 
 
-def _passes(label: Label, pass_at: float | None) -> bool:
+def _is_pass(label: Label, pass_at: float | None) -> bool:
     return label if isinstance(label, bool) else cast("float", label) >= cast("float", pass_at) - 1e-9
 
 
-def _sure(pairs: Sequence[_Pair], weights: Weights | None) -> tuple[float | None, tuple[float, float] | None]:
-    human, judge = [one.human for one in pairs], [one.judge for one in pairs]
-    groups = [one.row.family or f"\0{one.row.id}" for one in pairs]
+def _kappa_bounds(
+    pairs: Sequence[_Pair], weights: Weights | None
+) -> tuple[float | None, tuple[float, float] | None]:
+    human, judge = [pair.human for pair in pairs], [pair.judge for pair in pairs]
+    groups = [pair.row.family or f"\0{pair.row.id}" for pair in pairs]
     inner = kappa_interval(human, judge, weights=weights, groups=groups, confidence=ONE_SIDED)
     return inner[0] if inner else None, kappa_interval(human, judge, weights=weights, groups=groups)
 
 
-def _worst_case(
+def _worst_case_kappa(
     pairs: Sequence[_Pair], unscored: Sequence[Label | None], weights: Weights | None
 ) -> float | None:
     missing = [one for one in unscored if one is not None]
@@ -235,28 +239,34 @@ def _worst_case(
     return cohen_kappa(human, judge, weights=weights)
 
 
-def _rates(human: Sequence[Label], judge: Sequence[Label], kind: Kind, pass_at: float | None) -> Rates | None:
+def _pass_fail_rates(
+    human: Sequence[Label], judge: Sequence[Label], kind: LabelKind, pass_at: float | None
+) -> Rates | None:
     if not human or kind == "name" or (kind == "number" and pass_at is None):
         return None
-    return rates([_passes(one, pass_at) for one in human], [_passes(one, pass_at) for one in judge])
+    return judge_rates(
+        [_is_pass(label, pass_at) for label in human], [_is_pass(label, pass_at) for label in judge]
+    )
 
 
-def _corrected(
+def _corrected_pass_rate(
     human: Sequence[Label], judge: Sequence[Label], rest: Sequence[Label], pass_at: float | None
 ) -> Corrected | None:
-    passed = sum(_passes(one, pass_at) for one in rest)
-    both = [[_passes(one, pass_at) for one in each] for each in (human, judge)]
+    passed = sum(_is_pass(label, pass_at) for label in rest)
+    both = [[_is_pass(label, pass_at) for label in each] for each in (human, judge)]
     return corrected_rate(both[0], both[1], passed, len(rest))
 
 
-def _disagreements(pairs: Sequence[_Pair], kind: Kind, span: float) -> tuple[Disagreement, ...]:
+def _sort_disagreements(pairs: Sequence[_Pair], kind: LabelKind, span: float) -> tuple[Disagreement, ...]:
     numbers = [cast("float", one) for pair in pairs for one in pair[1:]] if kind == "number" else []
     width = span or (max(numbers, default=0.0) - min(numbers, default=0.0)) or 1.0
     # A judge that passes what people fail comes first: that is what slips through.
-    return tuple(sorted(_unlike(pairs, width), key=lambda one: (-one.gap, one.judge is False, one.line)))
+    return tuple(
+        sorted(_find_disagreements(pairs, width), key=lambda one: (-one.gap, one.judge is False, one.line))
+    )
 
 
-def _unlike(pairs: Sequence[_Pair], width: float) -> Iterator[Disagreement]:
+def _find_disagreements(pairs: Sequence[_Pair], width: float) -> Iterator[Disagreement]:
     for row, human, judge in pairs:
         if human != judge:
             numbers = isinstance(human, float) and isinstance(judge, float)

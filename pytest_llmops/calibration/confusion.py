@@ -15,7 +15,7 @@ MAX_CLASSES = 11
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ConfusionTable:
     """How often people give a class and the judge another.
 
     Attributes:
@@ -27,26 +27,27 @@ class Table:
     counts: tuple[tuple[int, ...], ...] = ()
 
 
-def table(human: Sequence[Label], judge: Sequence[Label]) -> Table:
+def confusion_table(human: Sequence[Label], judge: Sequence[Label]) -> ConfusionTable:
     """Count how often people give a class and the judge another.
 
     Numbers of more than 11 values are put into ten steps of equal width, names beyond the ten most common into one.
 
-    >>> table([True, True, False], [True, False, False])
+    >>> confusion_table([True, True, False], [True, False, False])
     Table(classes=('fail', 'pass'), counts=((1, 0), (1, 1)))
     """
-    names, where, others = _classes([*human, *judge])
+    names, where, others = _label_classes([*human, *judge])
     counts = Counter(
-        (where.get(one, others), where.get(other, others)) for one, other in zip(human, judge, strict=True)
+        (where.get(human_label, others), where.get(judge_label, others))
+        for human_label, judge_label in zip(human, judge, strict=True)
     )
     size = range(len(names))
-    return Table(names, tuple(tuple(counts[row, column] for column in size) for row in size))
+    return ConfusionTable(names, tuple(tuple(counts[row, column] for column in size) for row in size))
 
 
-def shown(label: Label) -> str:
+def format_label(label: Label) -> str:
     """Return a label for a person.
 
-    >>> shown(True), shown(4.0), shown(4.25), shown("tie")
+    >>> format_label(True), format_label(4.0), format_label(4.25), format_label("tie")
     ('pass', '4', '4.25', 'tie')
     """
     if isinstance(label, bool):
@@ -54,19 +55,27 @@ def shown(label: Label) -> str:
     return label if isinstance(label, str) else f"{label:.6g}"
 
 
-def _classes(labels: Sequence[Label]) -> tuple[tuple[str, ...], Mapping[Label, int], int]:
+def _label_classes(labels: Sequence[Label]) -> tuple[tuple[str, ...], Mapping[Label, int], int]:
     """Names of the classes, the place of each label, and the place of those that have none."""
-    different = sorted(set(labels), key=lambda one: (isinstance(one, str), one))
+    different = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
     if len(different) > MAX_CLASSES and isinstance(different[0], float):
-        return _steps(cast("list[float]", different))
+        return _number_steps(cast("list[float]", different))
     if len(different) > MAX_CLASSES:
-        common = [one for one, _ in Counter(labels).most_common(MAX_CLASSES - 1)]
-        return (*map(shown, common), "(others)"), {one: n for n, one in enumerate(common)}, len(common)
-    return tuple(map(shown, different)), {one: n for n, one in enumerate(different)}, 0
+        common = [label for label, _ in Counter(labels).most_common(MAX_CLASSES - 1)]
+        return (
+            (*map(format_label, common), "(others)"),
+            {label: n for n, label in enumerate(common)},
+            len(common),
+        )
+    return tuple(map(format_label, different)), {label: n for n, label in enumerate(different)}, 0
 
 
-def _steps(numbers: Sequence[float]) -> tuple[tuple[str, ...], Mapping[Label, int], int]:
+def _number_steps(numbers: Sequence[float]) -> tuple[tuple[str, ...], Mapping[Label, int], int]:
     low, high, count = numbers[0], numbers[-1], MAX_CLASSES - 1
     edges = [low + (high - low) * (step / count) for step in range(count + 1)]
     names = tuple(f"{start:.4g} to {end:.4g}" for start, end in itertools.pairwise(edges))
-    return names, {one: min(count - 1, int((one - low) / (high - low) * count)) for one in numbers}, 0
+    return (
+        names,
+        {number: min(count - 1, int((number - low) / (high - low) * count)) for number in numbers},
+        0,
+    )

@@ -12,7 +12,7 @@ from pytest_llmops.metrics.agreement import Weights, cohen_kappa, fleiss_kappa, 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class People:
+class HumanAgreement:
     """How far people agree with each other: a judge can hardly do better.
 
     Attributes:
@@ -31,35 +31,41 @@ class People:
     judge: float | None
 
 
-def people(labels: Labels, verdicts: Mapping[str, Label | None], weights: Weights | None) -> People | None:
+def human_agreement(
+    labels: Labels, verdicts: Mapping[str, Label | None], weights: Weights | None
+) -> HumanAgreement | None:
     """Return how far people agree with each other, and the judge with each; None if there is one person only.
 
     >>> from pytest_llmops.calibration.labels import read_labels
     >>> rows = [{"id": "a", "human": [True, True]}, {"id": "b", "human": [False, False]}, {"id": "c", "human": [True]}]
-    >>> people(read_labels(rows), {"a": True, "b": True}, None).kappa
+    >>> human_agreement(read_labels(rows), {"a": True, "b": True}, None).kappa
     1.0
     """
     if len(labels.raters) < 2:  # noqa: PLR2004 -- one person has nobody to agree with
         return None
-    said = [row.opinion.human for row in labels.labelled]
+    labels_by_answer = [row.opinion.human for row in labels.labelled]
     judged = [verdicts.get(row.id) for row in labels.labelled]
-    columns = [[one.get(rater) for one in said] for rater in labels.raters]
+    columns = [[by_rater.get(rater) for by_rater in labels_by_answer] for rater in labels.raters]
     rows = list(zip(*columns, strict=True))
     whole = not weights and all(None not in row for row in rows)
-    return People(
+    return HumanAgreement(
         raters=len(labels.raters),
-        kappa=_mean([_kappa(a, b, weights) for a, b in itertools.combinations(columns, 2)]),
+        kappa=_mean_of_known(
+            [_kappa_of_common_answers(a, b, weights) for a, b in itertools.combinations(columns, 2)]
+        ),
         alpha=krippendorff_alpha(rows, level="interval" if weights else "nominal"),
         fleiss=fleiss_kappa(rows) if whole else None,
-        judge=_mean([_kappa(column, judged, weights) for column in columns]),
+        judge=_mean_of_known([_kappa_of_common_answers(column, judged, weights) for column in columns]),
     )
 
 
-def _kappa(a: Sequence[Label | None], b: Sequence[Label | None], weights: Weights | None) -> float | None:
+def _kappa_of_common_answers(
+    a: Sequence[Label | None], b: Sequence[Label | None], weights: Weights | None
+) -> float | None:
     both = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
     return cohen_kappa([x for x, _ in both], [y for _, y in both], weights=weights)
 
 
-def _mean(kappas: Sequence[float | None]) -> float | None:
-    known = [one for one in kappas if one is not None]
+def _mean_of_known(kappas: Sequence[float | None]) -> float | None:
+    known = [kappa for kappa in kappas if kappa is not None]
     return fmean(known) if known else None

@@ -19,22 +19,22 @@ from typing import Literal, TypeAlias, cast
 from pytest_llmops._util.text_files import (
     BadFile,
     as_mapping,
-    canonical,
-    checked,
-    fingerprint,
-    kind,
+    canonical_json,
+    check_json_value,
+    fingerprint_parts,
+    json_kind,
     numbered_lines,
     read_json,
     read_text,
 )
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json, shorten_text
 
 Label: TypeAlias = bool | float | str
-Kind: TypeAlias = Literal["pass or fail", "number", "name"]
+LabelKind: TypeAlias = Literal["pass or fail", "number", "name"]
 
-WORDS = {"pass": True, "fail": False}
-SYNONYMS = {"input": "question", "output": "answer"}
+PASS_FAIL_WORDS = {"pass": True, "fail": False}
+FIELD_SYNONYMS = {"input": "question", "output": "answer"}
 IN_MEMORY = "labels"
 """The place that errors name where the labels were no file."""
 MAX_ID_CHARS = 200
@@ -62,7 +62,7 @@ class Opinion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labelled:
+class LabelledAnswer:
     """One answer with what is said of it, and the line it stands in (of a list: its number).
 
     Attributes:
@@ -94,28 +94,30 @@ class Labels:
         path: The file; ``labels`` for a list.
     """
 
-    rows: tuple[Labelled, ...]
-    kind: Kind
+    rows: tuple[LabelledAnswer, ...]
+    kind: LabelKind
     raters: tuple[str, ...]
     path: str = IN_MEMORY
 
     @property
-    def labelled(self) -> tuple[Labelled, ...]:
+    def labelled(self) -> tuple[LabelledAnswer, ...]:
         """The answers that somebody labelled."""
         return tuple(row for row in self.rows if row.opinion.labels)
 
     @property
-    def touched(self) -> tuple[Labelled, ...]:
+    def labelled_anywhere(self) -> tuple[LabelledAnswer, ...]:
         """The answers that somebody labelled, as a whole or in a dimension."""
         return tuple(
-            row for row in self.rows if any(one.labels for one in (row.opinion, *row.dimensions.values()))
+            row
+            for row in self.rows
+            if any(opinion.labels for opinion in (row.opinion, *row.dimensions.values()))
         )
 
     @property
     def dimensions(self) -> tuple[str, ...]:
         """Names of the dimensions that somebody labelled, in the order they first occur."""
-        found = (name for row in self.rows for name, one in row.dimensions.items() if one.labels)
-        return tuple(dict.fromkeys(found))
+        names = (name for row in self.rows for name, opinion in row.dimensions.items() if opinion.labels)
+        return tuple(dict.fromkeys(names))
 
     @property
     def judged(self) -> bool:
@@ -128,7 +130,9 @@ class Labels:
 
         The order, stored verdicts and answers without a label do not count.
         """
-        return fingerprint(*sorted(canonical(_content(row)) for row in self.touched))
+        return fingerprint_parts(
+            *sorted(canonical_json(_fingerprint_parts(row)) for row in self.labelled_anywhere)
+        )
 
     def of(self, dimension: str) -> Labels:
         """Return the same answers with what is said of one dimension.
@@ -141,14 +145,14 @@ class Labels:
         if dimension not in self.dimensions:
             raise UnknownName("dimension", dimension, self.dimensions, where=f"dimensions of {self.path}")
         rows = tuple(replace(row, opinion=row.dimensions.get(dimension, Opinion())) for row in self.rows)
-        return _made(rows, self.path, f"dimensions.{dimension}.")
+        return _build_labels(rows, self.path, f"dimensions.{dimension}.")
 
 
-Given: TypeAlias = str | Path | Iterable[Mapping[str, object]] | Labels
+LabelsSource: TypeAlias = str | Path | Iterable[Mapping[str, object]] | Labels
 """What `read_labels` reads."""
 
 
-def read_labels(given: Given) -> Labels:
+def read_labels(given: LabelsSource) -> Labels:
     """Read labels: a file of JSON lines, or a list of the same objects.
 
     Raises:
@@ -165,23 +169,25 @@ def read_labels(given: Given) -> Labels:
     if isinstance(given, Labels):
         return given
     path = str(given) if isinstance(given, (str, Path)) else IN_MEMORY
-    found: dict[str, Labelled] = {}
-    for line, value in _rows(given):
+    rows_by_id: dict[str, LabelledAnswer] = {}
+    for line, value in _read_rows(given):
         try:
-            row = answer_of(value, line)
+            row = parse_answer(value, line)
         except BadFile as error:
             raise CaseError(error.what, path, line) from None
-        if row.id in found:
+        if row.id in rows_by_id:
             raise CaseError(
-                f"duplicate id {shorten(row.id, 60)!r} (first in line {found[row.id].line})", path, line
+                f"duplicate id {shorten_text(row.id, 60)!r} (first in line {rows_by_id[row.id].line})",
+                path,
+                line,
             )
-        found[row.id] = row
-    if not found:
+        rows_by_id[row.id] = row
+    if not rows_by_id:
         raise CaseError("no answer in the file: expected at least one", path)
-    return _made(tuple(found.values()), path, "")
+    return _build_labels(tuple(rows_by_id.values()), path, "")
 
 
-def _rows(given: object) -> Iterator[tuple[int, Json]]:
+def _read_rows(given: object) -> Iterator[tuple[int, Json]]:
     __tracebackhide__ = True
     if isinstance(given, (str, Path)):
         try:
@@ -197,140 +203,150 @@ def _rows(given: object) -> Iterator[tuple[int, Json]]:
         raise UsageError(
             f"labels: expected the path of a file, or a list of objects with id and human, got {type(given).__name__}"
         )
-    for number, one in enumerate(given, start=1):
+    for number, row in enumerate(given, start=1):
         try:
-            yield number, checked(dict(one) if isinstance(one, Mapping) else one)
+            yield number, check_json_value(dict(row) if isinstance(row, Mapping) else row)
         except BadFile as error:
             raise CaseError(error.what, IN_MEMORY, number) from None
 
 
-def answer_of(value: Json, line: int) -> Labelled:
+def parse_answer(value: Json, line: int) -> LabelledAnswer:
     """Return what one object of the file says, labelled or not.
 
     Raises:
         BadFile: It is no such object.
 
-    >>> answer_of({"id": "a", "output": "No.", "human": None}, 1).opinion.labels
+    >>> parse_answer({"id": "a", "output": "No.", "human": None}, 1).opinion.labels
     []
     """
     given: dict[str, Json] = {}
     for key, one in as_mapping(value).items():
-        name = SYNONYMS.get(key, key)
+        name = FIELD_SYNONYMS.get(key, key)
         if name in given:
             raise BadFile(f"{key}: the same as {name}, which stands there too: keep one")
         given[name] = one
     dimensions = given.get("dimensions", {})
     if not isinstance(dimensions, Mapping):
-        raise BadFile(f"dimensions: expected an object of dimensions, got {kind(dimensions)}")
-    return Labelled(
-        id=_id(given.get("id")),
+        raise BadFile(f"dimensions: expected an object of dimensions, got {json_kind(dimensions)}")
+    return LabelledAnswer(
+        id=_parse_id(given.get("id")),
         line=line,
-        answer=_text(given, "answer") if given.get("answer") is not None else None,
-        question=_text(given, "question"),
-        reference=_text(given, "reference"),
-        contexts=_contexts(given.get("contexts", [])),
-        family=_text(given, "family"),
-        opinion=_opinion(given, ""),
-        dimensions={name: _dimension(name, one) for name, one in dimensions.items()},
+        answer=_parse_text_field(given, "answer") if given.get("answer") is not None else None,
+        question=_parse_text_field(given, "question"),
+        reference=_parse_text_field(given, "reference"),
+        contexts=_parse_contexts(given.get("contexts", [])),
+        family=_parse_text_field(given, "family"),
+        opinion=_parse_opinion(given, ""),
+        dimensions={name: _parse_dimension_opinion(name, one) for name, one in dimensions.items()},
     )
 
 
-def _id(value: Json) -> str:
+def _parse_id(value: Json) -> str:
     if value is None:
         raise BadFile('missing key "id": every answer has one of its own')
     if not isinstance(value, str):
         raise BadFile(
-            f"id: expected a text, got {kind(value)} {shorten(canonical(value), 60)}: write it in quotes"
+            f"id: expected a text, got {json_kind(value)} {shorten_text(canonical_json(value), 60)}: write it in quotes"
         )
     if not value.strip() or len(value) > MAX_ID_CHARS:
         raise BadFile(
-            f"id: expected a text of 1 to {MAX_ID_CHARS} characters, got {shorten(repr(value), 60)}"
+            f"id: expected a text of 1 to {MAX_ID_CHARS} characters, got {shorten_text(repr(value), 60)}"
         )
     return value
 
 
-def _text(given: Mapping[str, Json], key: str) -> str:
+def _parse_text_field(given: Mapping[str, Json], key: str) -> str:
     value = given.get(key)
     if value is not None and not isinstance(value, str):
-        raise BadFile(f"{key}: expected a text, got {kind(value)}")
+        raise BadFile(f"{key}: expected a text, got {json_kind(value)}")
     return value or ""
 
 
-def _contexts(value: Json) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise BadFile(f"contexts: expected a list of texts, got {shorten(canonical(value), 60)}")
+def _parse_contexts(value: Json) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(context, str) for context in value):
+        raise BadFile(f"contexts: expected a list of texts, got {shorten_text(canonical_json(value), 60)}")
     return tuple(map(str, value))
 
 
-def _dimension(name: str, value: Json) -> Opinion:
+def _parse_dimension_opinion(name: str, value: Json) -> Opinion:
     if not isinstance(value, Mapping):
-        raise BadFile(f"dimensions.{shorten(name, 40)}: expected an object with human, got {kind(value)}")
-    return _opinion(value, f"dimensions.{shorten(name, 40)}.")
+        raise BadFile(
+            f"dimensions.{shorten_text(name, 40)}: expected an object with human, got {json_kind(value)}"
+        )
+    return _parse_opinion(value, f"dimensions.{shorten_text(name, 40)}.")
 
 
-def _opinion(given: Mapping[str, Json], where: str) -> Opinion:
+def _parse_opinion(given: Mapping[str, Json], where: str) -> Opinion:
     human = given.get("human")
     if isinstance(human, Mapping):
-        said = {name: _label(one, f"{where}human.{shorten(name, 40)}") for name, one in human.items()}
+        labels_by_rater = {
+            name: _parse_label(label, f"{where}human.{shorten_text(name, 40)}")
+            for name, label in human.items()
+        }
     elif isinstance(human, list):
-        said = {str(place): _label(one, f"{where}human[{place}]") for place, one in enumerate(human, start=1)}
+        labels_by_rater = {
+            str(place): _parse_label(label, f"{where}human[{place}]")
+            for place, label in enumerate(human, start=1)
+        }
     else:
-        said = {"1": _label(human, f"{where}human")}
-    people = {name: one for name, one in said.items() if one is not None}
-    return Opinion(people, _label(given.get("judge"), f"{where}judge"), "judge" in given)
+        labels_by_rater = {"1": _parse_label(human, f"{where}human")}
+    people = {name: label for name, label in labels_by_rater.items() if label is not None}
+    return Opinion(people, _parse_label(given.get("judge"), f"{where}judge"), "judge" in given)
 
 
-def _label(value: Json, where: str) -> Label | None:
+def _parse_label(value: Json, where: str) -> Label | None:
     if isinstance(value, str):
         if not value.strip() or len(value) > MAX_NAME_CHARS:
             raise BadFile(
-                f"{where}: expected a name of 1 to {MAX_NAME_CHARS} characters, got {shorten(repr(value), 60)}"
+                f"{where}: expected a name of 1 to {MAX_NAME_CHARS} characters, got {shorten_text(repr(value), 60)}"
             )
-        return WORDS.get(value.strip().lower(), value.strip())
+        return PASS_FAIL_WORDS.get(value.strip().lower(), value.strip())
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, (int, float)):
         return float(value)
-    raise BadFile(f"{where}: expected true or false, a number, a name or null, got {kind(value)}")
+    raise BadFile(f"{where}: expected true or false, a number, a name or null, got {json_kind(value)}")
 
 
-def _made(rows: Sequence[Labelled], path: str, where: str) -> Labels:
+def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labels:
     __tracebackhide__ = True
     given = [row for row in rows if row.opinion.labels]
     if not given:
         raise CaseError(f'nobody labelled anything: expected "{where}human" in at least one line', path)
     first = given[0]
-    expected = kind_of(first.opinion.labels[0])
+    expected = label_kind(first.opinion.labels[0])
     for row in given:
         for label in row.opinion.labels:
-            if kind_of(label) != expected:
-                like = f"{_a(expected)} as in line {first.line}"
+            if label_kind(label) != expected:
+                like = f"{_describe_label_kind(expected)} as in line {first.line}"
                 hint = ": write it without quotes" if expected == "number" and isinstance(label, str) else ""
-                raise CaseError(f"{where}human: expected {like}, got {_told(label)}{hint}", path, row.line)
+                raise CaseError(
+                    f"{where}human: expected {like}, got {_format_raw_label(label)}{hint}", path, row.line
+                )
     for row in rows:
-        _check_stored(row, expected, path, where)
+        _check_stored_verdict(row, expected, path, where)
     raters = dict.fromkeys(name for row in given for name in row.opinion.human)
     return Labels(rows=tuple(rows), kind=expected, raters=tuple(raters), path=path)
 
 
-def _check_stored(row: Labelled, expected: Kind, path: str, where: str) -> None:
+def _check_stored_verdict(row: LabelledAnswer, expected: LabelKind, path: str, where: str) -> None:
     """A stored verdict has the labels' kind; a number may also be cut into pass and fail."""
     __tracebackhide__ = True
     verdict = row.opinion.judge
     fits = {"pass or fail": ("pass or fail", "number"), "number": ("number",), "name": ("name",)}[expected]
     # Where people's labels are names, "pass" is one of them.
-    if verdict is not None and kind_of(verdict) not in fits:
+    if verdict is not None and label_kind(verdict) not in fits:
         raise CaseError(
-            f"{where}judge: expected {' or '.join(map(_a, fits))}, as people's labels are, got {_told(verdict)}",
+            f"{where}judge: expected {' or '.join(map(_describe_label_kind, fits))}, as people's labels are, got {_format_raw_label(verdict)}",
             path,
             row.line,
         )
 
 
-def kind_of(label: Label) -> Kind:
+def label_kind(label: Label) -> LabelKind:
     """Return of what kind a label is.
 
-    >>> kind_of(True), kind_of(4.0), kind_of("tie")
+    >>> label_kind(True), label_kind(4.0), label_kind("tie")
     ('pass or fail', 'number', 'name')
     """
     if isinstance(label, bool):
@@ -338,16 +354,16 @@ def kind_of(label: Label) -> Kind:
     return "number" if isinstance(label, (int, float)) else "name"
 
 
-def _a(kind_: str) -> str:
+def _describe_label_kind(kind_: str) -> str:
     return {"pass or fail": "true or false", "number": "a number", "name": "a name"}[kind_]
 
 
-def _told(label: Label) -> str:
-    return f"{label:g}" if isinstance(label, float) else shorten(canonical(label), 60)
+def _format_raw_label(label: Label) -> str:
+    return f"{label:g}" if isinstance(label, float) else shorten_text(canonical_json(label), 60)
 
 
-def _content(row: Labelled) -> Json:
-    said = {"": row.opinion, **row.dimensions}
-    people = {name: dict(one.human) for name, one in said.items()}
+def _fingerprint_parts(row: LabelledAnswer) -> Json:
+    opinions = {"": row.opinion, **row.dimensions}
+    people = {name: dict(opinion.human) for name, opinion in opinions.items()}
     parts = [row.id, row.question, row.answer, row.reference, list(row.contexts), row.family, people]
     return cast("Json", parts)

@@ -10,30 +10,30 @@ from typing import Literal, TypeAlias, cast
 
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.calibration import record_files
-from pytest_llmops.calibration.agreement import Figures
+from pytest_llmops.calibration.agreement import AgreementFigures
 from pytest_llmops.calibration.labels import Labels
-from pytest_llmops.calibration.rendering import facts
-from pytest_llmops.calibration.requirements import Bars
-from pytest_llmops.calibration.verdicts import Judged
+from pytest_llmops.calibration.rendering import figures_to_json
+from pytest_llmops.calibration.requirements import AgreementRequirements
+from pytest_llmops.calibration.verdicts import JudgedAnswers
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.metrics.agreement import Corrected, Rates, corrected_rate
-from pytest_llmops.metrics.classification import wilson
+from pytest_llmops.metrics.classification import wilson_interval
 from pytest_llmops.protocols import Judge
 
 SCHEMA = "pytest-llmops/calibration/"
-MAJOR = 1
+SCHEMA_VERSION = 1
 SUFFIX = ".calibration.json"
 COMMAND = "llmops judge calibrate"
-KIND = record_files.Kind(
+RECORD_FORMAT = record_files.RecordFormat(
     "calibration",
     SCHEMA,
-    MAJOR,
+    SCHEMA_VERSION,
     f"{COMMAND} JUDGE labels.jsonl",
     ("judge", "version", "date", "labels"),
     ("bars", "figures"),
 )
-Status: TypeAlias = Literal["calibrated", "out of date", "never"]
+CalibrationStatus: TypeAlias = Literal["calibrated", "out of date", "never"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,18 +71,18 @@ class Calibration:
         Raises:
             UsageError: There is no such file, it is damaged, or a newer version wrote it.
         """
-        return KIND.read(path, _read)
+        return RECORD_FORMAT.read(path, _parse_calibration)
 
     @classmethod
     def of(
         cls,
-        judged: Judged,
+        judged: JudgedAnswers,
         labels: Labels,
-        found: Figures,
+        found: AgreementFigures,
         *,
-        bars: Bars,
+        bars: AgreementRequirements,
         date: str,
-        by: Mapping[str, Figures] | None = None,
+        by: Mapping[str, AgreementFigures] | None = None,
     ) -> Calibration:
         """Return the record of what was found.
 
@@ -94,10 +94,10 @@ class Calibration:
             date: Of today.
             by: Figures by dimension.
         """
-        reached = bars.against(found)
-        figures = facts(found)
+        reached = bars.compare_figures(found)
+        figures = figures_to_json(found)
         if by:
-            figures["dimensions"] = {name: facts(one) for name, one in by.items()}
+            figures["dimensions"] = {name: figures_to_json(one) for name, one in by.items()}
         return cls(
             judge=judged.name,
             version=judged.version,
@@ -105,7 +105,7 @@ class Calibration:
             date=date,
             labels=labels.fingerprint,
             agrees=bool(reached) and not any(one.missed for one in reached),
-            bars={name: one for name, one in _bars(bars).items() if one is not None},
+            bars={name: one for name, one in _requirements_to_json(bars).items() if one is not None},
             figures=figures,
             rates=found.rates,
         )
@@ -131,15 +131,15 @@ class Calibration:
         """
         if self.rates is None:
             raise UsageError(
-                f"calibration of {shorten(self.judge, 60)}: its labels do not say pass or fail; calibrate with --pass-at"
+                f"calibration of {shorten_text(self.judge, 60)}: its labels do not say pass or fail; calibrate with --pass-at"
             )
-        one = self.rates
-        people = [True] * (one.tp + one.fn) + [False] * (one.fp + one.tn)
-        judge = [True] * one.tp + [False] * one.fn + [True] * one.fp + [False] * one.tn
-        found = corrected_rate(people, judge, passed, judged, confidence=confidence)
-        if found is not None:
-            return found
-        low, high = wilson(sum(people), len(people), _z(confidence))
+        rates = self.rates
+        people = [True] * (rates.tp + rates.fn) + [False] * (rates.fp + rates.tn)
+        judge = [True] * rates.tp + [False] * rates.fn + [True] * rates.fp + [False] * rates.tn
+        corrected = corrected_rate(people, judge, passed, judged, confidence=confidence)
+        if corrected is not None:
+            return corrected
+        low, high = wilson_interval(sum(people), len(people), _z(confidence))
         rate = sum(people) / len(people) if people else 0.0
         naive = passed / judged if judged else rate
         return Corrected(
@@ -149,7 +149,7 @@ class Calibration:
     def text(self) -> str:
         """Return the file's text: readable JSON, the same bytes for the same calibration."""
         wire: dict[str, Json] = {
-            "schema": f"{SCHEMA}{MAJOR}",
+            "schema": f"{SCHEMA}{SCHEMA_VERSION}",
             "judge": self.judge,
             "version": self.version,
             "model": self.model,
@@ -164,32 +164,32 @@ class Calibration:
         return json.dumps(given, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def beside(judge: object) -> Path | None:
+def calibration_path(judge: object) -> Path | None:
     """Return where the calibration of a judge by rubric lies: beside the rubric's file.
 
     Args:
         judge: The file's path, or a judge whose rubric tells its ``source``; anything else: None.
 
-    >>> beside("rubrics/polite.md").as_posix()
+    >>> calibration_path("rubrics/polite.md").as_posix()
     'rubrics/polite.calibration.json'
     """
-    return record_files.beside(judge, SUFFIX)
+    return record_files.record_path(judge, SUFFIX)
 
 
-def records(folder: str | Path) -> dict[str, Calibration]:
+def load_calibrations(folder: str | Path) -> dict[str, Calibration]:
     """Return the calibrations that lie in a folder and below, by the judge's name; of several the latest.
 
     Raises:
         UsageError: A file that ends like one is damaged.
 
-    >>> records("no/such/folder")
+    >>> load_calibrations("no/such/folder")
     {}
     """
-    return record_files.by_name(folder, SUFFIX, Calibration.load)
+    return record_files.load_latest_records(folder, SUFFIX, Calibration.load)
 
 
-def standing(judge: object, name: str, version: str, folder: str) -> dict[str, Json]:
-    """Return what a report says of a judge beside its scores: ``status`` and ``text``; nothing if it was never calibrated.
+def describe_calibration(judge: object, name: str, version: str, folder: str) -> dict[str, Json]:
+    """Return what a report says of a judge beside its scores: ``calibration_status`` and ``text``; nothing if it was never calibrated.
 
     Args:
         judge: The judge: the calibration of one by rubric may lie beside the rubric's file.
@@ -200,22 +200,25 @@ def standing(judge: object, name: str, version: str, folder: str) -> dict[str, J
     Raises:
         UsageError: A calibration is damaged.
 
-    >>> standing(object(), "quality", "1", "no/such/folder")
+    >>> describe_calibration(object(), "quality", "1", "no/such/folder")
     {}
     """
-    found = record_files.of_judge(
+    record = record_files.find_judge_record(
         judge, name, version=version, folder=folder, suffix=SUFFIX, load=Calibration.load
     )
-    if found is None:
+    if record is None:
         return {}
-    known: str = status(version, found)
-    below = known == "calibrated" and not found.agrees
-    return {"status": "below its bars" if below else known, "text": told(version, found)}
+    known: str = calibration_status(version, record)
+    below = known == "calibrated" and not record.agrees
+    return {
+        "status": "below its bars" if below else known,
+        "text": format_calibration_status(version, record),
+    }
 
 
-def status(
+def calibration_status(
     judge: Judge | str, record: Calibration | str | Path | None, labels: Labels | None = None
-) -> Status:
+) -> CalibrationStatus:
     """Return whether what is known of a judge is known of this judge.
 
     Args:
@@ -227,46 +230,50 @@ def status(
         UsageError: The record's file is damaged.
 
     >>> from pytest_llmops.judges.rubric import quality
-    >>> status(quality(), None)
+    >>> calibration_status(quality(), None)
     'never'
     """
-    found = _found(record)
-    if found is None:
+    calibration = _load_calibration(record)
+    if calibration is None:
         return "never"
-    if found.version != _version(judge):
+    if calibration.version != _judge_version(judge):
         return "out of date"
-    return "out of date" if labels is not None and labels.fingerprint != found.labels else "calibrated"
+    return "out of date" if labels is not None and labels.fingerprint != calibration.labels else "calibrated"
 
 
-def told(judge: Judge | str, record: Calibration | str | Path | None, labels: Labels | None = None) -> str:
+def format_calibration_status(
+    judge: Judge | str, record: Calibration | str | Path | None, labels: Labels | None = None
+) -> str:
     """Return the status of a judge as a sentence for a report.
 
     Raises:
-        UsageError: As `status`.
+        UsageError: As `calibration_status`.
     """
-    found, known = _found(record), status(judge, record, labels)
-    if found is None:
+    calibration, known = _load_calibration(record), calibration_status(judge, record, labels)
+    if calibration is None:
         return f"never calibrated: whether it is right is not known; {COMMAND} JUDGE labels.jsonl --out FILE"
-    seen = f"kappa {_two(found.figures.get('kappa'))}, with 95 % confidence at least {_two(found.figures.get('at_least'))}"
-    base = f"{seen}, on {found.figures.get('compared')} labels ({found.date})"
-    below = "" if found.agrees else "; below its bars"
+    seen = f"kappa {_format_two_decimals(calibration.figures.get('kappa'))}, with 95 % confidence at least {_format_two_decimals(calibration.figures.get('at_least'))}"
+    base = f"{seen}, on {calibration.figures.get('compared')} labels ({calibration.date})"
+    below = "" if calibration.agrees else "; below its bars"
     if known == "calibrated":
         return f"calibrated: {base}{below}"
-    why = "the judge has changed" if found.version != _version(judge) else "the labels have changed"
+    why = (
+        "the judge has changed" if calibration.version != _judge_version(judge) else "the labels have changed"
+    )
     return f"calibration out of date, {why} since: {base}{below}; {COMMAND} again"
 
 
-def _version(judge: Judge | str) -> str:
+def _judge_version(judge: Judge | str) -> str:
     return judge if isinstance(judge, str) else str(judge.version)
 
 
-def _found(record: Calibration | str | Path | None) -> Calibration | None:
+def _load_calibration(record: Calibration | str | Path | None) -> Calibration | None:
     if record is None or isinstance(record, Calibration):
         return record
     return Calibration.load(record) if Path(record).exists() else None
 
 
-def _two(value: Json) -> str:
+def _format_two_decimals(value: Json) -> str:
     return f"{value:.2f}" if isinstance(value, float) else "unknown"
 
 
@@ -276,7 +283,7 @@ def _z(confidence: float) -> float:
     return NormalDist().inv_cdf(0.5 + confidence / 2)
 
 
-def _bars(bars: Bars) -> dict[str, Json]:
+def _requirements_to_json(bars: AgreementRequirements) -> dict[str, Json]:
     return {
         "at_least_kappa": bars.at_least_kappa,
         "at_least_kappa_lower": bars.at_least_kappa_lower,
@@ -289,9 +296,9 @@ def _counts(rates: Rates | None) -> dict[str, Json] | None:
     return None if rates is None else {"tp": rates.tp, "fn": rates.fn, "fp": rates.fp, "tn": rates.tn}
 
 
-def _read(wire: Mapping[str, Json], path: str) -> Calibration:
+def _parse_calibration(wire: Mapping[str, Json], path: str) -> Calibration:
     if not isinstance(wire.get("agrees"), bool):
-        raise BadFile(f"expected agrees as true or false, got {shorten(repr(wire.get('agrees')), 80)}")
+        raise BadFile(f"expected agrees as true or false, got {shorten_text(repr(wire.get('agrees')), 80)}")
     return Calibration(
         judge=str(wire["judge"]),
         version=str(wire["version"]),
@@ -301,18 +308,20 @@ def _read(wire: Mapping[str, Json], path: str) -> Calibration:
         agrees=bool(wire["agrees"]),
         bars=cast("Mapping[str, Json]", wire["bars"]),
         figures=cast("Mapping[str, Json]", wire["figures"]),
-        rates=_rates(wire.get("rates")),
+        rates=_parse_rates(wire.get("rates")),
         path=path,
     )
 
 
-def _rates(value: Json) -> Rates | None:
+def _parse_rates(value: Json) -> Rates | None:
     if value is None:
         return None
     counts = [value.get(key) for key in ("tp", "fn", "fp", "tn")] if isinstance(value, Mapping) else []
     if not counts or not all(
         isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in counts
     ):
-        raise BadFile(f"expected rates with the counts tp, fn, fp and tn, got {shorten(repr(value), 80)}")
+        raise BadFile(
+            f"expected rates with the counts tp, fn, fp and tn, got {shorten_text(repr(value), 80)}"
+        )
     tp, fn, fp, tn = cast("list[int]", counts)
     return Rates(tp=tp, fn=fn, fp=fp, tn=tn)

@@ -9,10 +9,10 @@ from typing import Protocol, TypeVar
 
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json, shorten_text
 
 
-class Record(Protocol):
+class JudgeRecord(Protocol):
     """What is kept of a judge."""
 
     @property
@@ -31,8 +31,8 @@ class Record(Protocol):
         ...
 
 
-R = TypeVar("R", bound=Record)
-_read: dict[tuple[str, int, int], object] = {}
+R = TypeVar("R", bound=JudgeRecord)
+_loaded_records: dict[tuple[str, int, int], object] = {}
 """Records by file, time and size: each is read once, as long as it stays as it is."""
 
 
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class RecordFormat:
     """One kind of records.
 
     Attributes:
@@ -73,7 +73,7 @@ class Kind:
         except BadFile as error:
             line = f" (line {error.line})" if error.line is not None else ""
             raise UsageError(
-                f"{self.name} {shorten(str(place), 300)}: {error.what}{line}; expected a file of {self.command} --out FILE"
+                f"{self.name} {shorten_text(str(place), 300)}: {error.what}{line}; expected a file of {self.command} --out FILE"
             ) from None
 
     def _check(self, wire: Mapping[str, Json]) -> None:
@@ -82,24 +82,24 @@ class Kind:
             newer = isinstance(schema, str) and schema.startswith(self.schema)
             hint = ": update pytest-llmops" if newer else ""
             raise BadFile(
-                f"expected the schema {self.schema}{self.major}, got {shorten(repr(schema), 80)}{hint}"
+                f"expected the schema {self.schema}{self.major}, got {shorten_text(repr(schema), 80)}{hint}"
             )
         for key in self.texts:
             if not isinstance(wire.get(key), str) or not wire[key]:
-                raise BadFile(f"expected {key} as a text, got {shorten(repr(wire.get(key)), 80)}")
+                raise BadFile(f"expected {key} as a text, got {shorten_text(repr(wire.get(key)), 80)}")
         for key in self.objects:
             if not isinstance(wire.get(key), Mapping):
-                raise BadFile(f"expected {key} as an object, got {shorten(repr(wire.get(key)), 80)}")
+                raise BadFile(f"expected {key} as an object, got {shorten_text(repr(wire.get(key)), 80)}")
 
 
-def beside(judge: object, suffix: str) -> Path | None:
+def record_path(judge: object, suffix: str) -> Path | None:
     """Return where a record of a judge by rubric lies: beside the rubric's file.
 
     Args:
         judge: The file's path, or a judge whose rubric tells its ``source``; anything else: None.
         suffix: Of such records.
 
-    >>> beside("rubrics/polite.md", ".calibration.json").as_posix()
+    >>> record_path("rubrics/polite.md", ".calibration.json").as_posix()
     'rubrics/polite.calibration.json'
     """
     source = (
@@ -108,24 +108,24 @@ def beside(judge: object, suffix: str) -> Path | None:
     return Path(source).with_suffix(suffix) if isinstance(source, (str, Path)) else None
 
 
-def by_name(folder: str | Path, suffix: str, load: Callable[[Path], R]) -> dict[str, R]:
+def load_latest_records(folder: str | Path, suffix: str, load: Callable[[Path], R]) -> dict[str, R]:
     """Return the records in a folder and below by the judge's name; of several of one judge the latest.
 
     Raises:
         UsageError: ``load`` finds one damaged.
     """
-    found: dict[str, R] = {}
-    for one in _all(folder, suffix, load):
-        if one.judge not in found or found[one.judge].date <= one.date:
-            found[one.judge] = one
-    return found
+    latest: dict[str, R] = {}
+    for record in _load_all_records(folder, suffix, load):
+        if record.judge not in latest or latest[record.judge].date <= record.date:
+            latest[record.judge] = record
+    return latest
 
 
-def _all(folder: str | Path, suffix: str, load: Callable[[Path], R]) -> list[R]:
-    return [_loaded(path, load) for path in sorted(Path(folder).rglob(f"*{suffix}"))]
+def _load_all_records(folder: str | Path, suffix: str, load: Callable[[Path], R]) -> list[R]:
+    return [_load_cached(path, load) for path in sorted(Path(folder).rglob(f"*{suffix}"))]
 
 
-def of_judge(
+def find_judge_record(
     judge: object, name: str, *, version: str, folder: str, suffix: str, load: Callable[[Path], R]
 ) -> R | None:
     """Return the record of a judge: the latest of its version, else the latest of its name, or None.
@@ -141,20 +141,20 @@ def of_judge(
     Raises:
         UsageError: A record is damaged.
     """
-    place = beside(judge, suffix) if not isinstance(judge, (str, Path)) else None
+    place = record_path(judge, suffix) if not isinstance(judge, (str, Path)) else None
     if place is not None and place.exists():
-        return _loaded(place, load)
-    named = [one for one in _all(folder, suffix, load) if one.judge == name]
-    return max(named, key=lambda one: (one.version == version, one.date), default=None)
+        return _load_cached(place, load)
+    named = [record for record in _load_all_records(folder, suffix, load) if record.judge == name]
+    return max(named, key=lambda record: (record.version == version, record.date), default=None)
 
 
-def _loaded(path: Path, load: Callable[[Path], R]) -> R:
+def _load_cached(path: Path, load: Callable[[Path], R]) -> R:
     try:
-        seen = path.stat()
+        file_stat = path.stat()
     except OSError:
         return load(path)  # which says what is wrong with it
-    key = str(path), seen.st_mtime_ns, seen.st_size
-    if key not in _read:
-        _read[key] = load(path)
-    found: R = _read[key]  # type: ignore[assignment]  # a suffix has one way of reading
-    return found
+    key = str(path), file_stat.st_mtime_ns, file_stat.st_size
+    if key not in _loaded_records:
+        _loaded_records[key] = load(path)
+    record: R = _loaded_records[key]  # type: ignore[assignment]  # a suffix has one way of reading
+    return record

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pytest_llmops.calibration.agreement import Figures
-from pytest_llmops.calibration.labels import Kind
+from pytest_llmops.calibration.agreement import AgreementFigures
+from pytest_llmops.calibration.labels import LabelKind
 from pytest_llmops.errors import UsageError
 from pytest_llmops.metrics.agreement import Share
-from pytest_llmops.metrics.classification import wilson
+from pytest_llmops.metrics.classification import wilson_interval
 
 Z_ONE_SIDED = 1.644854
 """The normal quantile of 95 %: what a share exceeds with 95 % confidence."""
 
 
-class Reached(NamedTuple):
+class RequirementResult(NamedTuple):
     """One bar: its name as a measurement has it, what was found, and what is wanted (None: recorded only)."""
 
     name: str
@@ -30,7 +30,7 @@ class Reached(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bars:
+class AgreementRequirements:
     """What a judge has to reach to count as one that agrees with people.
 
     Two bars for kappa, as one is a coin flip: a judge whose true kappa is exactly 0.6 has a point of 0.6 and
@@ -73,7 +73,7 @@ class Bars:
                 f"at_least_kappa_lower: expected no more than at_least_kappa, {self.at_least_kappa:g}, got {self.at_least_kappa_lower:g}: the bound lies below the point"
             )
 
-    def check(self, kind: Kind, cut: float | None) -> None:
+    def check(self, kind: LabelKind, cut: float | None) -> None:
         """Refuse, before anything is asked, a bar for a rate that such labels do not have.
 
         Args:
@@ -83,7 +83,7 @@ class Bars:
         Raises:
             UsageError: They do not say pass or fail.
 
-        >>> Bars(at_least_tnr=0.7).check("number", 7.0)
+        >>> AgreementRequirements(at_least_tnr=0.7).check("number", 7.0)
         """
         __tracebackhide__ = True
         if kind == "pass or fail" or (kind == "number" and cut is not None):
@@ -95,7 +95,7 @@ class Bars:
                     "an answer passes"
                 )
 
-    def against(self, found: Figures) -> list[Reached]:
+    def compare_figures(self, found: AgreementFigures) -> list[RequirementResult]:
         """Return each bar with what was found.
 
         Raises:
@@ -104,12 +104,12 @@ class Bars:
         if found.kappa is None or found.at_least is None:
             return []
         return [
-            Reached("kappa", found.kappa, self.at_least_kappa),
-            Reached("kappa_lower", found.at_least, self.at_least_kappa_lower),
+            RequirementResult("kappa", found.kappa, self.at_least_kappa),
+            RequirementResult("kappa_lower", found.at_least, self.at_least_kappa_lower),
             *self._rates(found),
         ]
 
-    def _rates(self, found: Figures) -> Iterator[Reached]:
+    def _rates(self, found: AgreementFigures) -> Iterator[RequirementResult]:
         for name, threshold in (("tnr", self.at_least_tnr), ("tpr", self.at_least_tpr)):
             if threshold is None:
                 continue
@@ -119,13 +119,13 @@ class Bars:
                 raise UsageError(
                     f"at_least_{name}: people {kind} none of the {found.compared:,} answers; add some that they do"
                 )
-            yield Reached(f"{name}_lower", at_least(share), float(threshold))
+            yield RequirementResult(f"{name}_lower", wilson_lower_end(share), float(threshold))
 
 
-def at_least(share: Share) -> float:
+def wilson_lower_end(share: Share) -> float:
     """Return what a share exceeds with 95 % confidence (Wilson); 0 of no items.
 
-    >>> round(at_least(Share(45, 50)), 3)
+    >>> round(wilson_lower_end(Share(45, 50)), 3)
     0.808
     """
-    return wilson(share.hits, share.total, Z_ONE_SIDED)[0]
+    return wilson_interval(share.hits, share.total, Z_ONE_SIDED)[0]

@@ -9,11 +9,11 @@ from statistics import fmean
 from typing import cast
 
 from pytest_llmops import recorder
-from pytest_llmops.calibration.labels import Label, Labelled, Labels
+from pytest_llmops.calibration.labels import Label, LabelledAnswer, Labels
 from pytest_llmops.errors import CaseError, UsageError
-from pytest_llmops.judges.concurrency import together
-from pytest_llmops.judges.evaluate import Asked, asked_of, verdict_of
-from pytest_llmops.measurement import finite, shorten
+from pytest_llmops.judges.concurrency import run_judge_tasks
+from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge
+from pytest_llmops.measurement import as_finite_float, shorten_text
 from pytest_llmops.protocols import Judge, Verdict
 
 MAX_UNSCORED = 0.05
@@ -21,7 +21,7 @@ MAX_UNSCORED = 0.05
 
 
 @dataclass(slots=True, kw_only=True)
-class Judged:
+class JudgedAnswers:
     """What a judge says of labelled answers.
 
     Attributes:
@@ -50,21 +50,21 @@ class Judged:
         """Width of the scale; 0: not known."""
         return 0.0 if self.low is None or self.high is None else self.high - self.low
 
-    def add(self, row: Labelled, verdicts: Sequence[Verdict]) -> None:
+    def add(self, row: LabelledAnswer, verdicts: Sequence[Verdict]) -> None:
         """Take in the verdicts of all trials on one answer."""
-        scored = [one for one in verdicts if one.score is not None]
+        scored = [verdict for verdict in verdicts if verdict.score is not None]
         if not scored:
             self.verdicts[row.id] = None
-            self.errors[row.id] = next((one.error for one in verdicts if one.error), "no verdict")
+            self.errors[row.id] = next((verdict.error for verdict in verdicts if verdict.error), "no verdict")
             return
         self.low, self.high = float(scored[0].low), float(scored[0].high)
-        self.verdicts[row.id] = fmean(float(cast("float", one.score)) for one in scored)
+        self.verdicts[row.id] = fmean(float(cast("float", verdict.score)) for verdict in scored)
         for name in scored[0].dimensions:
-            given = [float(one.dimensions[name]) for one in scored if name in one.dimensions]
+            given = [float(verdict.dimensions[name]) for verdict in scored if name in verdict.dimensions]
             self.dimensions.setdefault(str(name), {})[row.id] = fmean(given)
 
 
-def stored(labels: Labels, *, name: str, version: str) -> Judged:
+def read_stored_verdicts(labels: Labels, *, name: str, version: str) -> JudgedAnswers:
     """Return the verdicts that stand in the labels file.
 
     Raises:
@@ -72,34 +72,34 @@ def stored(labels: Labels, *, name: str, version: str) -> Judged:
 
     >>> from pytest_llmops.calibration.labels import read_labels
     >>> labels = read_labels([{"id": "a", "human": True, "judge": 8}, {"id": "b", "human": False, "judge": None}])
-    >>> stored(labels, name="quality", version="7").verdicts
+    >>> read_stored_verdicts(labels, name="quality", version="7").verdicts
     {'a': 8.0, 'b': None}
     """
     __tracebackhide__ = True
     for row in labels.labelled:
         if not row.opinion.judged:
             raise CaseError(
-                f'{shorten(row.id, 60)}: expected the key "judge" with the stored verdict, or null where the judge gave none',
+                f'{shorten_text(row.id, 60)}: expected the key "judge" with the stored verdict, or null where the judge gave none',
                 labels.path,
                 row.line,
             )
-    found = Judged(name=name, version=version)
-    found.verdicts = {row.id: row.opinion.judge for row in labels.rows if row.opinion.judged}
-    found.errors = {id_: "no verdict is stored" for id_, one in found.verdicts.items() if one is None}
+    judged = JudgedAnswers(name=name, version=version)
+    judged.verdicts = {row.id: row.opinion.judge for row in labels.rows if row.opinion.judged}
+    judged.errors = {id_: "no verdict is stored" for id_, one in judged.verdicts.items() if one is None}
     for dimension in labels.dimensions:
         opinions = {row.id: row.dimensions[dimension] for row in labels.rows if dimension in row.dimensions}
-        found.dimensions[dimension] = {id_: one.judge for id_, one in opinions.items() if one.judged}
-    return found
+        judged.dimensions[dimension] = {id_: one.judge for id_, one in opinions.items() if one.judged}
+    return judged
 
 
-def ask(
+def judge_labelled_answers(
     judge: Judge,
     labels: Labels,
     *,
     trials: int = 1,
     unlabelled: bool = False,
     max_unscored: float = MAX_UNSCORED,
-) -> Judged:
+) -> JudgedAnswers:
     """Ask a judge for its verdicts on labelled answers, as any judge is asked: recordings answer.
 
     Args:
@@ -115,51 +115,54 @@ def ask(
             take, or it cannot work as it is configured.
     """
     __tracebackhide__ = True
-    asked = asked_of(judge, "calibration")
-    rows = labels.rows if unlabelled else labels.touched
+    handle = resolve_judge(judge, "calibration")
+    rows = labels.rows if unlabelled else labels.labelled_anywhere
     for row in rows:
         if row.answer is None:
             raise CaseError(
-                f'{shorten(row.id, 60)}: missing key "answer": the judge needs it', labels.path, row.line
+                f'{shorten_text(row.id, 60)}: missing key "answer": the judge needs it', labels.path, row.line
             )
-    found = Judged(
-        name=asked.name,
+    judged = JudgedAnswers(
+        name=handle.name,
         version="",
-        low=finite(getattr(judge, "low", None)),
-        high=finite(getattr(judge, "high", None)),
-        pass_at=finite(getattr(judge, "pass_at", None)),
+        low=as_finite_float(getattr(judge, "low", None)),
+        high=as_finite_float(getattr(judge, "high", None)),
+        pass_at=as_finite_float(getattr(judge, "pass_at", None)),
     )
-    _check_scale(found, labels)
-    tasks = [partial(_verdicts, asked, row, trials) for row in rows]
+    _check_labels_on_scale(judged, labels)
+    tasks = [partial(_judge_trials, handle, row, trials) for row in rows]
     keys = [(row.answer, row.question, row.reference, row.contexts) for row in rows]
-    answers = together(
-        tasks, judge=judge, keys=keys, asked=lambda found: not all(one.prescreened for one in found)
+    answers = run_judge_tasks(
+        tasks,
+        judge=judge,
+        keys=keys,
+        asked_model=lambda judged: not all(verdict.prescreened for verdict in judged),
     )
     for row, verdicts in zip(rows, answers, strict=False):
-        scale = found.low, found.high
-        found.add(row, verdicts)
-        if (found.low, found.high) != scale:
-            _check_scale(found, labels)
-        if len(found.errors) > max_unscored * len(rows):
-            found.stopped = True
+        scale = judged.low, judged.high
+        judged.add(row, verdicts)
+        if (judged.low, judged.high) != scale:
+            _check_labels_on_scale(judged, labels)
+        if len(judged.errors) > max_unscored * len(rows):
+            judged.stopped = True
             break
-    found.version, found.model = asked.version, asked.model
-    return found
+    judged.version, judged.model = handle.version, handle.model
+    return judged
 
 
-def _check_scale(found: Judged, labels: Labels) -> None:
+def _check_labels_on_scale(judged: JudgedAnswers, labels: Labels) -> None:
     """People's numbers have to lie on the judge's scale: 4 of 5 is no 4 of 10."""
     __tracebackhide__ = True
     if labels.kind == "name":
         raise UsageError(
             f"{labels.path}: people's labels are names, and a judge gives a score: label pass or fail, or a number on its scale"
         )
-    if found.low is None or found.high is None:
+    if judged.low is None or judged.high is None:
         return
-    for row in labels.touched:
-        for where, label in _numbers(row):
-            if not found.low <= label <= found.high:
-                scale = f"{found.low:g} to {found.high:g}"
+    for row in labels.labelled_anywhere:
+        for where, label in _numeric_labels(row):
+            if not judged.low <= label <= judged.high:
+                scale = f"{judged.low:g} to {judged.high:g}"
                 raise CaseError(
                     f"{where}human: expected a number on the judge's own scale, {scale}, got {label:g}",
                     labels.path,
@@ -167,16 +170,16 @@ def _check_scale(found: Judged, labels: Labels) -> None:
                 )
 
 
-def _numbers(row: Labelled) -> Iterator[tuple[str, float]]:
-    yield from (("", one) for one in row.opinion.labels if isinstance(one, float))
+def _numeric_labels(row: LabelledAnswer) -> Iterator[tuple[str, float]]:
+    yield from (("", label) for label in row.opinion.labels if isinstance(label, float))
     for name, opinion in row.dimensions.items():
-        yield from ((f"dimensions.{name}.", one) for one in opinion.labels if isinstance(one, float))
+        yield from ((f"dimensions.{name}.", label) for label in opinion.labels if isinstance(label, float))
 
 
-def _verdicts(asked: Asked, row: Labelled, trials: int) -> list[Verdict]:
+def _judge_trials(handle: JudgeHandle, row: LabelledAnswer, trials: int) -> list[Verdict]:
     __tracebackhide__ = True
-    found = []
+    verdicts = []
     for trial in range(trials):
-        with recorder.trial(trial):
-            found.append(verdict_of(asked, row.answer or "", row.question, row.reference, row.contexts))
-    return found
+        with recorder.run_as_trial(trial):
+            verdicts.append(judge_answer(handle, row.answer or "", row.question, row.reference, row.contexts))
+    return verdicts

@@ -17,19 +17,19 @@ from pathlib import Path
 from pytest_llmops._util.text_files import (
     BadFile,
     as_mapping,
-    canonical,
-    fingerprint,
-    kind,
+    canonical_json,
+    fingerprint_parts,
+    json_kind,
     numbered_lines,
     read_json,
     read_text,
     read_yaml,
 )
-from pytest_llmops.errors import CaseError, UnknownName, UsageError, closest, listing
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.errors import CaseError, UnknownName, UsageError, find_closest_name, format_name_list
+from pytest_llmops.measurement import Json, shorten_text
 
 OWN_KEYS = ("id", "input", "reference", "tags", "family")
-REQUIRED = ("id", "input")
+REQUIRED_KEYS = ("id", "input")
 FORBIDDEN_IN_IDS = ("[", "]", "::", "\\")
 """pytest, xdist and JUnit readers take a test's name apart at these, or write them otherwise."""
 MAX_ID_CHARS = 200
@@ -75,7 +75,7 @@ class Case:
 
         Id, tags and family are not in it: filing a case elsewhere does not change it.
         """
-        return fingerprint(canonical(self.input), self.reference, canonical(self.data))
+        return fingerprint_parts(canonical_json(self.input), self.reference, canonical_json(self.data))
 
 
 def load_cases(path: str | Path) -> tuple[Case, ...]:
@@ -89,37 +89,42 @@ def load_cases(path: str | Path) -> tuple[Case, ...]:
         CaseError: The file cannot be used: no such file, unknown type, not UTF-8, empty, a broken line, a
             missing or wrong value, an id that stands twice; with file and line.
     """
-    found: dict[str, tuple[Case, int]] = {}
+    cases: dict[str, tuple[Case, int]] = {}
     try:
-        for line, row in _rows(Path(path)):
-            _add(found, row, line)
+        for line, row in _read_rows(Path(path)):
+            _add_case(cases, row, line)
     except BadFile as error:
         raise CaseError(error.what, path, error.line) from None
-    if not found:
+    if not cases:
         raise CaseError("no case in the file: expected at least one", path)
-    return tuple(case for case, _ in found.values())
+    return tuple(case for case, _ in cases.values())
 
 
-def _add(found: dict[str, tuple[Case, int]], row: Json, line: int) -> None:
+def _add_case(cases: dict[str, tuple[Case, int]], row: Json, line: int) -> None:
     try:
-        case = _case(as_mapping(row))
+        case = _parse_case(as_mapping(row))
     except BadFile as error:
         raise BadFile(error.what, line) from None
-    if case.id in found:
-        raise BadFile(f"duplicate id {case.id!r} (first in line {found[case.id][1]})", line)
-    found[case.id] = case, line
+    if case.id in cases:
+        raise BadFile(f"duplicate id {case.id!r} (first in line {cases[case.id][1]})", line)
+    cases[case.id] = case, line
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Json]]:
+def _read_rows(path: Path) -> Iterator[tuple[int, Json]]:
     """Yield each case of a file as it stands there, with its line."""
-    readers = {".jsonl": _jsonl_rows, ".yaml": _yaml_rows, ".yml": _yaml_rows, ".csv": _csv_rows}
+    readers = {
+        ".jsonl": _parse_jsonl_rows,
+        ".yaml": _parse_yaml_rows,
+        ".yml": _parse_yaml_rows,
+        ".csv": _parse_csv_rows,
+    }
     suffix = path.suffix.lower()
     if suffix not in readers:
         raise BadFile(f"unknown type of file {suffix!r}: expected {', '.join(readers)}")
     return readers[suffix](read_text(path))
 
 
-def _jsonl_rows(text: str) -> Iterator[tuple[int, Json]]:
+def _parse_jsonl_rows(text: str) -> Iterator[tuple[int, Json]]:
     for number, line in numbered_lines(text):
         try:
             yield number, read_json(line)
@@ -127,18 +132,18 @@ def _jsonl_rows(text: str) -> Iterator[tuple[int, Json]]:
             raise BadFile(error.what, number) from None
 
 
-def _yaml_rows(text: str) -> Iterator[tuple[int, Json]]:
+def _parse_yaml_rows(text: str) -> Iterator[tuple[int, Json]]:
     value, lines = read_yaml(text)
     if value is not None and not isinstance(value, list):
-        raise BadFile(f"expected a list of cases (each begins with `- id:`), got {kind(value)}", 1)
+        raise BadFile(f"expected a list of cases (each begins with `- id:`), got {json_kind(value)}", 1)
     return zip(lines, value or [], strict=True)
 
 
-def _csv_rows(text: str) -> Iterator[tuple[int, Json]]:
+def _parse_csv_rows(text: str) -> Iterator[tuple[int, Json]]:
     header: list[str] = []
     for number, row in _csv_records(text):
         if not header:
-            header = _header(row, number)
+            header = _check_header(row, number)
         elif len(row) != len(header):
             raise BadFile(f"expected {len(header)} values as in the header, got {len(row)}", number)
         else:
@@ -161,68 +166,70 @@ def _csv_records(text: str) -> Iterator[tuple[int, list[str]]]:
         raise BadFile(f"broken CSV: {error}", start) from None
 
 
-def _header(names: list[str], line: int) -> list[str]:
+def _check_header(names: list[str], line: int) -> list[str]:
     twice = [name for name in names if names.count(name) > 1]
     if twice or "" in names:
-        what = f"the column {shorten(twice[0], 60)!r} stands twice" if twice else "a column without a name"
-        raise BadFile(f"{what}: columns are {', '.join(shorten(name, 60) for name in names)}", line)
-    _require(names, "column", line)
+        what = (
+            f"the column {shorten_text(twice[0], 60)!r} stands twice" if twice else "a column without a name"
+        )
+        raise BadFile(f"{what}: columns are {', '.join(shorten_text(name, 60) for name in names)}", line)
+    _require_keys(names, "column", line)
     return names
 
 
-def _require(names: Sequence[str], what: str, line: int | None = None) -> None:
-    for name in REQUIRED:
+def _require_keys(names: Sequence[str], what: str, line: int | None = None) -> None:
+    for name in REQUIRED_KEYS:
         if name not in names:
-            near = closest(name, [one for one in names if one not in OWN_KEYS])
-            hint = f"; did you mean {shorten(near, 60)!r}?" if near else ""
-            shown = listing(shorten(one, 60) for one in names)
-            raise BadFile(f"missing {what} {name!r}: there are {shown}{hint}", line)
+            suggestion = find_closest_name(name, [key for key in names if key not in OWN_KEYS])
+            hint = f"; did you mean {shorten_text(suggestion, 60)!r}?" if suggestion else ""
+            names_text = format_name_list(shorten_text(key, 60) for key in names)
+            raise BadFile(f"missing {what} {name!r}: there are {names_text}{hint}", line)
 
 
-def _case(row: Mapping[str, Json]) -> Case:
-    _require(list(row), "key")
+def _parse_case(row: Mapping[str, Json]) -> Case:
+    _require_keys(list(row), "key")
     if row["input"] is None:
         raise BadFile("input: expected a text or a JSON value, got null")
     return Case(
-        id=_id(row["id"]),
+        id=_parse_id(row["id"]),
         input=row["input"],
-        reference=_text(row, "reference"),
-        tags=_tags(row.get("tags", [])),
-        family=_text(row, "family"),
+        reference=_parse_text(row, "reference"),
+        tags=_parse_tags(row.get("tags", [])),
+        family=_parse_text(row, "family"),
         data={key: value for key, value in row.items() if key not in OWN_KEYS},
     )
 
 
-def _text(row: Mapping[str, Json], key: str) -> str:
+def _parse_text(row: Mapping[str, Json], key: str) -> str:
     value = row.get(key, "")
     if not isinstance(value, str):
         hint = "leave the key out" if value is None else "write it in quotes, or under another key"
-        raise BadFile(f"{key}: expected a text, got {kind(value)}: {hint}")
+        raise BadFile(f"{key}: expected a text, got {json_kind(value)}: {hint}")
     return value
 
 
-def _tags(value: Json) -> tuple[str, ...]:
+def _parse_tags(value: Json) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(tag, str) and tag.strip() for tag in value):
-        raise BadFile(f"tags: expected a list of texts, got {shorten(canonical(value), 60)}")
+        raise BadFile(f"tags: expected a list of texts, got {shorten_text(canonical_json(value), 60)}")
     return tuple(dict.fromkeys(str(tag).strip() for tag in value))
 
 
-def _id(value: Json) -> str:
+def _parse_id(value: Json) -> str:
     if not isinstance(value, str):
         raise BadFile(
-            f"id: expected a text, got {kind(value)} {shorten(canonical(value), 60)}: write it in quotes"
+            f"id: expected a text, got {json_kind(value)} {shorten_text(canonical_json(value), 60)}: write it in quotes"
         )
-    shown = shorten(value, 60)
+    id_text = shorten_text(value, 60)
     if not value.strip():
         raise BadFile("id: expected a text that names the case, got an empty one")
     if value != value.strip() or not value.isprintable():
-        raise BadFile(f"id {shown!r}: expected printable characters and no white space at the ends")
+        raise BadFile(f"id {id_text!r}: expected printable characters and no white space at the ends")
     if len(value) > MAX_ID_CHARS:
-        raise BadFile(f"id {shown!r}: expected at most {MAX_ID_CHARS} characters, got {len(value):,}")
+        raise BadFile(f"id {id_text!r}: expected at most {MAX_ID_CHARS} characters, got {len(value):,}")
     for mark in FORBIDDEN_IN_IDS:
         if mark in value:
             raise BadFile(
-                f"id {shown!r}: {mark!r} cannot stand in an id, as a test's name is taken apart there"
+                f"id {id_text!r}: {mark!r} cannot stand in an id, as a test's name is taken apart there"
             )
     return value
 
@@ -242,11 +249,11 @@ def sample(cases: Iterable[Case], n: int, seed: int = 0) -> tuple[Case, ...]:
     if n < 1:
         raise UsageError(f"sample: expected a number of cases of at least 1, got {n}")
     given = list(cases)
-    drawn = sorted(range(len(given)), key=lambda index: (_lot(given[index].id, seed), index))[:n]
+    drawn = sorted(range(len(given)), key=lambda index: (_draw_key(given[index].id, seed), index))[:n]
     return tuple(given[index] for index in sorted(drawn))
 
 
-def _lot(name: str, seed: int) -> bytes:
+def _draw_key(name: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).digest()
 
 

@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from pytest_llmops.cases.files import Case, load_cases
 from pytest_llmops.cases.trec import read_qrels, read_run
-from pytest_llmops.errors import LLMOpsError, UsageError, closest, told
-from pytest_llmops.measurement import Json, shorten
-from pytest_llmops.metrics.ranking import ranked
+from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception, find_closest_name
+from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.metrics.ranking import rank_by_score
 from pytest_llmops.protocols import Hit
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Retriever
 
 CASE_FILES = (".jsonl", ".yaml", ".yml", ".csv")
-KEY = "relevant"
+RELEVANT_KEY = "relevant"
 """Of a case: the ids that should be found."""
-TOLD = 3
+MAX_NAMED = 3
 """Culprits that an error names."""
-MAX_NEAR = 5_000
+MAX_SUGGESTION_POOL = 5_000
 """Ids of a corpus among which the nearest to a misspelt one is looked for."""
 
-Asked: TypeAlias = (
+QuerySource: TypeAlias = (
     "str | Path | Iterable[Case | Mapping[str, Json]] | Mapping[str, Collection[str] | Mapping[str, int]]"
 )
-Answered: TypeAlias = (
+RankingSource: TypeAlias = (
     "Retriever | Mapping[str, Sequence[str] | Sequence[Hit] | Mapping[str, float]] | str | Path"
 )
 
@@ -53,14 +53,14 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranking:
     """The ids found for a query, best first, and the text of each where it is known."""
 
     ids: list[str]
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
-def queries(given: Asked) -> tuple[Query, ...]:
+def load_queries(given: QuerySource) -> tuple[Query, ...]:
     """Return queries out of a case file, judgements of TREC, a list of cases, or a mapping.
 
     Args:
@@ -73,97 +73,100 @@ def queries(given: Asked) -> tuple[Query, ...]:
         CaseError: A file that cannot be used, with file and line.
         UsageError: There is no query, no query has the key ``relevant``, or a value has the wrong form.
 
-    >>> queries([{"input": "How long do refunds take?", "relevant": ["refunds.md"]}])[0].relevant
+    >>> load_queries([{"input": "How long do refunds take?", "relevant": ["refunds.md"]}])[0].relevant
     {'refunds.md': 1}
     """
     __tracebackhide__ = True
     if isinstance(given, (str, Path)):
-        found = _from_file(Path(given))
+        parsed = _read_queries(Path(given))
     elif isinstance(given, Mapping):
-        found = [
-            Query(id=str(key), text=str(key), relevant=_grades(str(key), one)) for key, one in given.items()
+        parsed = [
+            Query(id=str(key), text=str(key), relevant=_parse_grades(str(key), wanted))
+            for key, wanted in given.items()
         ]
     elif isinstance(given, Iterable):
-        found = _from_cases(given)
+        parsed = _queries_from_cases(given)
     else:
         raise UsageError(f"cases: expected a path, a list of cases or a mapping, got {type(given).__name__}")
-    if not found:
+    if not parsed:
         raise UsageError("cases: expected at least one query, got none")
-    return tuple(found)
+    return tuple(parsed)
 
 
-def _from_file(path: Path) -> list[Query]:
+def _read_queries(path: Path) -> list[Query]:
     if path.suffix.lower() in CASE_FILES:
-        return _from_cases(load_cases(path), where=f" @ {path}", split=path.suffix.lower() == ".csv")
+        return _queries_from_cases(load_cases(path), where=f" @ {path}", split=path.suffix.lower() == ".csv")
     return [Query(id=query, relevant=grades) for query, grades in read_qrels(path).items()]
 
 
-def _from_cases(given: Iterable[object], *, where: str = "", split: bool = False) -> list[Query]:
-    found: dict[str, Query] = {}
-    told_any = False
-    for number, one in enumerate(given, start=1):
-        row = _row(one, number)
-        name = str(row["id"])
+def _queries_from_cases(cases: Iterable[object], *, where: str = "", split: bool = False) -> list[Query]:
+    by_id: dict[str, Query] = {}
+    has_relevant = False
+    for number, case in enumerate(cases, start=1):
+        row = _case_row(case, number)
+        case_id = str(row["id"])
         text = row.get("input")
         if not isinstance(text, str) or not text.strip():
             raise UsageError(
-                f"case {shorten(name, 60)}: input: expected the text of a query, got {_kind(text)}{where}"
+                f"case {shorten_text(case_id, 60)}: input: expected the text of a query, got {_describe_value(text)}{where}"
             )
-        if name in found:
-            raise UsageError(f"case {shorten(name, 60)}: the id stands twice{where}")
-        wanted = row.get(KEY)
-        told_any = told_any or KEY in row
+        if case_id in by_id:
+            raise UsageError(f"case {shorten_text(case_id, 60)}: the id stands twice{where}")
+        wanted = row.get(RELEVANT_KEY)
+        has_relevant = has_relevant or RELEVANT_KEY in row
         if split and isinstance(wanted, str):
             wanted = [part.strip() for part in re.split("[;|]", wanted) if part.strip()]
-        grades = {} if wanted is None else _grades(f"case {name}", wanted, where)
-        found[name] = Query(id=name, text=text, relevant=grades, family=str(row.get("family") or ""))
-    if found and not told_any:
+        grades = {} if wanted is None else _parse_grades(f"case {case_id}", wanted, where)
+        by_id[case_id] = Query(id=case_id, text=text, relevant=grades, family=str(row.get("family") or ""))
+    if by_id and not has_relevant:
         raise UsageError(
-            f"cases: expected the key {KEY!r} with the ids that should be found, no case has it{where}"
+            f"cases: expected the key {RELEVANT_KEY!r} with the ids that should be found, no case has it{where}"
         )
-    return list(found.values())
+    return list(by_id.values())
 
 
-def _row(one: object, number: int) -> Mapping[str, Json]:
-    if isinstance(one, Case):
-        return {**one.data, "id": one.id, "input": one.input, "family": one.family}
-    if not isinstance(one, Mapping):
+def _case_row(case: object, number: int) -> Mapping[str, Json]:
+    if isinstance(case, Case):
+        return {**case.data, "id": case.id, "input": case.input, "family": case.family}
+    if not isinstance(case, Mapping):
         raise UsageError(
-            f"cases: expected a case or a mapping with input and {KEY}, got {_kind(one)} as number {number}"
+            f"cases: expected a case or a mapping with input and {RELEVANT_KEY}, got {_describe_value(case)} as number {number}"
         )
-    return {"id": str(number), **one}
+    return {"id": str(number), **case}
 
 
-def _grades(where: str, wanted: object, end: str = "") -> dict[str, int]:
-    place = f"{shorten(where, 60)}: {KEY}"
+def _parse_grades(where: str, wanted: object, end: str = "") -> dict[str, int]:
+    place = f"{shorten_text(where, 60)}: {RELEVANT_KEY}"
     if isinstance(wanted, str) or not isinstance(wanted, Collection):
-        raise UsageError(f"{place}: expected a list of ids, or id -> grade, got {_kind(wanted)}{end}")
-    grades = wanted if isinstance(wanted, Mapping) else dict.fromkeys(map(_hashable, wanted), 1)
+        raise UsageError(
+            f"{place}: expected a list of ids, or id -> grade, got {_describe_value(wanted)}{end}"
+        )
+    grades = wanted if isinstance(wanted, Mapping) else dict.fromkeys(map(_to_hashable, wanted), 1)
     for id_, grade in grades.items():
         if not isinstance(id_, str):
-            raise UsageError(f"{place}: expected ids that are texts, got {_kind(id_)}{end}")
+            raise UsageError(f"{place}: expected ids that are texts, got {_describe_value(id_)}{end}")
         if not isinstance(grade, Integral):
             raise UsageError(
-                f"{place}: grade of {shorten(id_, 60)!r}: expected a whole number, got {grade!r}{end}"
+                f"{place}: grade of {shorten_text(id_, 60)!r}: expected a whole number, got {grade!r}{end}"
             )
     return {str(id_): int(grade) for id_, grade in grades.items()}
 
 
-def _hashable(value: object) -> object:
+def _to_hashable(value: object) -> object:
     return (
         value
         if isinstance(value, str)
-        else shorten(repr(value), 60)
+        else shorten_text(repr(value), 60)
         if isinstance(value, (list, dict))
         else value
     )
 
 
-def _kind(value: object) -> str:
-    return "nothing" if value is None else f"{type(value).__name__} {shorten(repr(value), 60)}"
+def _describe_value(value: object) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} {shorten_text(repr(value), 60)}"
 
 
-def answers(given: Answered, asked: Sequence[Query], k: int | None) -> dict[str, Ranked]:
+def collect_rankings(given: RankingSource, asked: Sequence[Query], k: int | None) -> dict[str, Ranking]:
     """Return what was found for each query: by asking a retriever, or out of a run.
 
     Args:
@@ -180,20 +183,20 @@ def answers(given: Answered, asked: Sequence[Query], k: int | None) -> dict[str,
     __tracebackhide__ = True
     if callable(getattr(given, "search", None)):
         retriever = cast("Retriever", given)
-        _check_known(retriever, asked)
-        return {one.id: _searched(retriever, one, k) for one in asked}
+        _check_relevant_ids(retriever, asked)
+        return {one.id: _search_query(retriever, one, k) for one in asked}
     run = read_run(given) if isinstance(given, (str, Path)) else given
     if not isinstance(run, Mapping):
-        raise UsageError(f"expected a retriever, a run or its path, got {_kind(given)}")
-    found = {str(query): _ranked(str(query), ranking) for query, ranking in run.items()}
-    if not any(one.id in found for one in asked):
-        ids = f"the run has {_some(found)}, the cases have {_some(one.id for one in asked)}"
+        raise UsageError(f"expected a retriever, a run or its path, got {_describe_value(given)}")
+    rankings = {str(query): _to_ranking(str(query), ranking) for query, ranking in run.items()}
+    if not any(one.id in rankings for one in asked):
+        ids = f"the run has {_join_first_ids(rankings)}, the cases have {_join_first_ids(one.id for one in asked)}"
         raise UsageError(f"not one of the {len(asked):,} queries is in the run: {ids}")
-    return found
+    return rankings
 
 
-def _searched(retriever: Retriever, query: Query, k: int | None) -> Ranked:
-    where = f"query {shorten(query.id, 60)}"
+def _search_query(retriever: Retriever, query: Query, k: int | None) -> Ranking:
+    where = f"query {shorten_text(query.id, 60)}"
     if not query.text:
         raise UsageError(f"{where}: there is no text to search for; judgements alone need a run")
     try:
@@ -201,30 +204,30 @@ def _searched(retriever: Retriever, query: Query, k: int | None) -> Ranked:
     except UsageError:
         raise
     except Exception as error:
-        raise LLMOpsError(f"{where}: the search failed: {told(error)}") from error
-    return _ranked(query.id, hits)
+        raise LLMOpsError(f"{where}: the search failed: {describe_exception(error)}") from error
+    return _to_ranking(query.id, hits)
 
 
-def _ranked(query: str, ranking: object) -> Ranked:
-    where = f"query {shorten(query, 60)}"
+def _to_ranking(query: str, ranking: object) -> Ranking:
+    where = f"query {shorten_text(query, 60)}"
     if isinstance(ranking, Mapping):
         try:
-            return Ranked(ranked(ranking))
+            return Ranking(rank_by_score(ranking))
         except ValueError as error:
             raise LLMOpsError(f"{where}: {error}") from None
     if isinstance(ranking, str) or not isinstance(ranking, Sequence):
-        raise LLMOpsError(f"{where}: expected hits, got {_kind(ranking)}")
-    texts = {one.id: one.text for one in ranking if isinstance(one, Hit) and isinstance(one.text, str)}
-    ids = [one.id if isinstance(one, Hit) else one for one in ranking]
-    for one in ids:
-        if not isinstance(one, str):
-            raise LLMOpsError(f"{where}: expected ids that are texts, got {_kind(one)}")
-    return Ranked(ids, texts)
+        raise LLMOpsError(f"{where}: expected hits, got {_describe_value(ranking)}")
+    texts = {hit.id: hit.text for hit in ranking if isinstance(hit, Hit) and isinstance(hit.text, str)}
+    ids = [hit.id if isinstance(hit, Hit) else hit for hit in ranking]
+    for hit in ids:
+        if not isinstance(hit, str):
+            raise LLMOpsError(f"{where}: expected ids that are texts, got {_describe_value(hit)}")
+    return Ranking(ids, texts)
 
 
-def _check_known(retriever: object, asked: Sequence[Query]) -> None:
+def _check_relevant_ids(retriever: object, asked: Sequence[Query]) -> None:
     """Refuse ids that cannot be found, as the corpus does not have them: they would only lower every score."""
-    known = _corpus(retriever)
+    known = _find_corpus_ids(retriever)
     if known is None:
         return
     strays = [
@@ -235,46 +238,46 @@ def _check_known(retriever: object, asked: Sequence[Query]) -> None:
     ]
     if not strays:
         return
-    shown = []
-    for query_id, id_ in strays[:TOLD]:
-        near = closest(id_, islice(known, MAX_NEAR))
-        hint = f" (did you mean {shorten(near, 60)!r}?)" if near else ""
-        shown.append(f"{shorten(id_, 60)!r} of query {shorten(query_id, 60)}{hint}")
-    rest = f" and {len(strays) - TOLD:,} more" if len(strays) > TOLD else ""
+    culprits = []
+    for query_id, id_ in strays[:MAX_NAMED]:
+        suggestion = find_closest_name(id_, islice(known, MAX_SUGGESTION_POOL))
+        hint = f" (did you mean {shorten_text(suggestion, 60)!r}?)" if suggestion else ""
+        culprits.append(f"{shorten_text(id_, 60)!r} of query {shorten_text(query_id, 60)}{hint}")
+    rest = f" and {len(strays) - MAX_NAMED:,} more" if len(strays) > MAX_NAMED else ""
     raise UsageError(
-        f"relevant ids that the corpus of {len(known):,} passages does not have: {', '.join(shown)}{rest}; "
+        f"relevant ids that the corpus of {len(known):,} passages does not have: {', '.join(culprits)}{rest}; "
         "correct the cases, or rebuild the index"
     )
 
 
-def _corpus(retriever: object) -> Collection[str] | None:
+def _find_corpus_ids(retriever: object) -> Collection[str] | None:
     """The ids of a retriever's passages, where it says them: by ``chunks``, ``documents`` or ``listing()``."""
     for name in ("chunks", "documents"):
-        found = getattr(retriever, name, None)
-        if isinstance(found, Mapping):
-            return set(map(str, found))
-        if isinstance(found, Collection) and not isinstance(found, (str, bytes)):
-            ids = {getattr(one, "id", one) for one in found}
-            if ids and all(isinstance(one, str) for one in ids):
+        passages = getattr(retriever, name, None)
+        if isinstance(passages, Mapping):
+            return set(map(str, passages))
+        if isinstance(passages, Collection) and not isinstance(passages, (str, bytes)):
+            ids = {getattr(passage, "id", passage) for passage in passages}
+            if ids and all(isinstance(passage, str) for passage in ids):
                 return cast("set[str]", ids)
-    return _listed(retriever)
+    return _list_corpus_ids(retriever)
 
 
-def _listed(retriever: object) -> Collection[str] | None:
+def _list_corpus_ids(retriever: object) -> Collection[str] | None:
     listing = getattr(retriever, "listing", None)
     if not callable(listing):
         return None
     try:
-        found = {getattr(one, "id", one) for one in listing()}
+        ids = {getattr(passage, "id", passage) for passage in listing()}
     except UsageError:
         # It has the method, but this store cannot be listed: then nobody knows what is in it.
         return None
     except Exception as error:
         raise LLMOpsError(
-            f"the passages of {type(retriever).__name__} cannot be listed: {told(error)}"
+            f"the passages of {type(retriever).__name__} cannot be listed: {describe_exception(error)}"
         ) from error
-    return cast("set[str]", found) if found and all(isinstance(one, str) for one in found) else None
+    return cast("set[str]", ids) if ids and all(isinstance(passage, str) for passage in ids) else None
 
 
-def _some(ids: Iterable[str]) -> str:
-    return ", ".join(repr(shorten(one, 40)) for one in islice(ids, TOLD))
+def _join_first_ids(ids: Iterable[str]) -> str:
+    return ", ".join(repr(shorten_text(id_, 40)) for id_ in islice(ids, MAX_NAMED))

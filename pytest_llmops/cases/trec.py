@@ -17,18 +17,18 @@ from typing import Generic, TypeVar
 
 from pytest_llmops._util.text_files import BadFile, numbered_lines, read_text
 from pytest_llmops.errors import CaseError
-from pytest_llmops.measurement import shorten
+from pytest_llmops.measurement import shorten_text
 
 N = TypeVar("N", int, float)
 
-GZIP = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 MAX_BYTES = 2**30
 """Of an unpacked file: a small gzip can hold far more than a machine has."""
 MAX_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
-class _Form(Generic[N]):
+class _LineFormat(Generic[N]):
     """What a line looks like, and its one number."""
 
     words: str
@@ -44,69 +44,72 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
         CaseError: The file cannot be used: no such file, not UTF-8, empty, a line with too few fields, a grade
             that is no whole number, a document judged twice for a query; with file and line.
     """
-    return _read(path, _QRELS)
+    return _read_trec_file(path, _QRELS_FORMAT)
 
 
 def read_run(path: str | Path) -> dict[str, dict[str, float]]:
     """Read a run: query -> (document id -> score), in the order of the file.
 
-    The order of a ranking is that of its scores (`pytest_llmops.metrics.ranking.ranked`), whatever the file's
+    The order of a ranking is that of its scores (`pytest_llmops.metrics.ranking.rank_by_score`), whatever the file's
     ranks say.
 
     Raises:
         CaseError: The file cannot be used: no such file, not UTF-8, empty, a line with too few fields, a score
             that is no finite number, a document ranked twice for a query; with file and line.
     """
-    return _read(path, _RUN)
+    return _read_trec_file(path, _RUN_FORMAT)
 
 
-def _read(path: str | Path, form: _Form[N]) -> dict[str, dict[str, N]]:
+def _read_trec_file(path: str | Path, line_format: _LineFormat[N]) -> dict[str, dict[str, N]]:
     try:
-        found = _rows(_text(Path(path)), form)
+        rows = _parse_rows(_read_unpacked(Path(path)), line_format)
     except BadFile as error:
         raise CaseError(error.what, path, error.line) from None
-    if not found:
-        raise CaseError(f"no line in the file: expected lines of the form {form.words}", path)
-    return found
+    if not rows:
+        raise CaseError(f"no line in the file: expected lines of the form {line_format.words}", path)
+    return rows
 
 
-def _rows(text: str, form: _Form[N]) -> dict[str, dict[str, N]]:
-    found: dict[str, dict[str, N]] = {}
-    words = form.words.split()
-    place = words.index(form.value)
-    for line, parts in _lines(text, words):
+def _parse_rows(text: str, line_format: _LineFormat[N]) -> dict[str, dict[str, N]]:
+    by_query: dict[str, dict[str, N]] = {}
+    words = line_format.words.split()
+    place = words.index(line_format.value)
+    for line, parts in _split_lines(text, words):
         query, document = parts[0], parts[2]
-        rows = found.setdefault(query, {})
+        rows = by_query.setdefault(query, {})
         if document in rows:
-            what = f"query {shorten(query, 60)}: document {shorten(document, 60)} stands twice"
-            raise BadFile(f"{what} (first in line {_first(text, query, document)})", line)
-        value = form.number(parts[place])
+            what = f"query {shorten_text(query, 60)}: document {shorten_text(document, 60)} stands twice"
+            raise BadFile(f"{what} (first in line {_find_first_line(text, query, document)})", line)
+        value = line_format.number(parts[place])
         if value is None:
-            raise BadFile(f"{form.value}: expected {form.expected}, got {shorten(parts[place], 60)}", line)
+            raise BadFile(
+                f"{line_format.value}: expected {line_format.expected}, got {shorten_text(parts[place], 60)}",
+                line,
+            )
         rows[document] = value
-    return found
+    return by_query
 
 
-def _lines(text: str, words: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+def _split_lines(text: str, words: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     for number, line in numbered_lines(text):
         if line.startswith("#"):
             continue
         parts = line.split()
         if len(parts) < len(words):
-            form, got = " ".join(words), shorten(line.strip(), 80)
+            form, got = " ".join(words), shorten_text(line.strip(), 80)
             raise BadFile(f"expected {form}, got {len(parts)} fields: {got}", number)
         yield number, parts
 
 
-def _first(text: str, query: str, document: str) -> int:
+def _find_first_line(text: str, query: str, document: str) -> int:
     rows = ((number, line.split()) for number, line in numbered_lines(text) if not line.startswith("#"))
     return next(number for number, parts in rows if (parts[0], parts[2]) == (query, document))
 
 
-def _text(path: Path) -> str:
+def _read_unpacked(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            packed = file.read(2) == GZIP
+            packed = file.read(2) == GZIP_MAGIC
     except OSError:
         packed = False
     if not packed:
@@ -124,13 +127,13 @@ def _text(path: Path) -> str:
     return text.replace("\r\n", "\n")
 
 
-def _grade(text: str) -> int | None:
+def _parse_grade(text: str) -> int | None:
     digits = text.removeprefix("-").removeprefix("+")
     usable = digits.isascii() and digits.isdecimal() and len(digits) <= MAX_DIGITS
     return int(text) if usable else None
 
 
-def _score(text: str) -> float | None:
+def _parse_score(text: str) -> float | None:
     try:
         score = float(text)
     except ValueError:
@@ -138,7 +141,7 @@ def _score(text: str) -> float | None:
     return score if math.isfinite(score) else None
 
 
-_QRELS = _Form(
-    "query iteration document grade", "grade", f"a whole number of at most {MAX_DIGITS} digits", _grade
+_QRELS_FORMAT = _LineFormat(
+    "query iteration document grade", "grade", f"a whole number of at most {MAX_DIGITS} digits", _parse_grade
 )
-_RUN = _Form("query Q0 document rank score tag", "score", "a finite number", _score)
+_RUN_FORMAT = _LineFormat("query Q0 document rank score tag", "score", "a finite number", _parse_score)

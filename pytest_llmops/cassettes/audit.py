@@ -17,24 +17,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.importers.foreign import is_ours
-from pytest_llmops.cassettes.journal import FOLDER as JOURNALS
-from pytest_llmops.cassettes.journal import left_behind
-from pytest_llmops.cassettes.naming import safe
-from pytest_llmops.cassettes.usage_record import FULL_RUN, Usage, Used, collect, moment, stamp_of
+from pytest_llmops.cassettes.importers.foreign import is_own_cassette
+from pytest_llmops.cassettes.journal import JOURNAL_FOLDER as JOURNALS
+from pytest_llmops.cassettes.journal import find_abandoned_journals
+from pytest_llmops.cassettes.naming import safe_file_name
+from pytest_llmops.cassettes.usage_record import (
+    RUN_ALL_TESTS,
+    CassetteUse,
+    RunUsage,
+    collect_cassette_uses,
+    file_stamp,
+    parse_timestamp_ns,
+)
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.wire.body import unfold
+from pytest_llmops.wire.body import unfold_body
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.store import Interaction
 
 
-PREFIXES = ("", "anthropic:")
+MODEL_PREFIXES = ("", "anthropic:")
 """Before the name of a model, where a test has more of it in its id than goes to the server."""
 
 
-class Candidates:
+class OtherModelCassettes:
     """The cassettes that tests of a run would have if they were made for other models too.
 
     They were recorded with several ``--llm-model``; an everyday run names one, and its tests have no model in their ids.
@@ -43,7 +50,7 @@ class Candidates:
         usage: The record of the run.
     """
 
-    def __init__(self, usage: Usage) -> None:
+    def __init__(self, usage: RunUsage) -> None:
         self._usage = usage
         self._cases: dict[str, list[str]] = {}
         for file, case in usage.cases.items():
@@ -60,48 +67,51 @@ class Candidates:
             name: The cassette's path, relative to the root.
             interactions: What is in it.
         """
-        if any(self._usage.was_skipped(one.by) for one in interactions.values()):
+        if any(self._usage.was_skipped(interaction.by) for interaction in interactions.values()):
             return True
         folder, _, file = name.rpartition("/")
         if folder not in self._cases:
             return False
-        return any(file in self._of(folder, model) for model in {*self._usage.models, *_asked(interactions)})
+        return any(
+            file in self._of(folder, model)
+            for model in {*self._usage.models, *_requested_models(interactions)}
+        )
 
     def _of(self, folder: str, model: str) -> frozenset[str]:
         place = (folder, model)
         if place not in self._places:
-            ids = (one for case in self._cases[folder] for one in _with(case, model))
-            self._places[place] = frozenset(f"{safe(one)}.json" for one in ids)
+            ids = (case_id for case in self._cases[folder] for case_id in _case_ids_with_model(case, model))
+            self._places[place] = frozenset(f"{safe_file_name(case_id)}.json" for case_id in ids)
         return self._places[place]
 
 
-def _asked(interactions: Mapping[str, Interaction]) -> Iterator[str]:
-    for one in interactions.values():
+def _requested_models(interactions: Mapping[str, Interaction]) -> Iterator[str]:
+    for interaction in interactions.values():
         try:
-            body = json.loads(unfold(one.request["body"]))
+            body = json.loads(unfold_body(interaction.request["body"]))
         except (ValueError, RecursionError):
             continue
         model = body.get("model") if isinstance(body, dict) else None
         if isinstance(model, str) and model:
-            yield from (f"{prefix}{model}" for prefix in PREFIXES)
+            yield from (f"{prefix}{model}" for prefix in MODEL_PREFIXES)
 
 
-def _with(case: str, model: str) -> Iterator[str]:
+def _case_ids_with_model(case: str, model: str) -> Iterator[str]:
     """The ids that a test like ``v1-late`` may have with a model in them: it is first, unless others parametrize it too."""
     parts = case.split("-") if case else []
-    for found in {model, model.encode("unicode_escape").decode("ascii")}:  # as pytest writes it, or may
+    for spelling in {model, model.encode("unicode_escape").decode("ascii")}:  # as pytest writes it, or may
         for place in range(len(parts) + 1):
-            yield "-".join((*parts[:place], found, *parts[place:]))
+            yield "-".join((*parts[:place], spelling, *parts[place:]))
 
 
-CASSETTES = "cassettes"
-_NOT_OURS = frozenset({"node_modules", "site-packages", "__pycache__", "build", "dist"})
-CHANGED = "it changed since the last run"
-WAITING = "answers of a run that was killed wait beside it"
+CASSETTE_FOLDER = "cassettes"
+_SKIPPED_FOLDERS = frozenset({"node_modules", "site-packages", "__pycache__", "build", "dist"})
+CHANGED_SINCE_RUN = "it changed since the last run"
+UNMERGED_ANSWERS = "answers of a run that was killed wait beside it"
 
 
 @dataclass(frozen=True, slots=True)
-class Stale:
+class StaleAnswers:
     """Answers that nobody asked for: the last n of a take."""
 
     file: str
@@ -112,7 +122,7 @@ class Stale:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CassetteSummary:
     """One cassette that could be read."""
 
     file: str
@@ -123,7 +133,7 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class FileProblem:
     """A file and what is to be said about it."""
 
     file: str
@@ -131,7 +141,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class AuditResult:
     """What was found in the cassettes of a project; paths are relative to its root.
 
     Attributes:
@@ -145,19 +155,19 @@ class Audit:
         judged: Stale and orphaned could be told at all: there is the record of a complete run.
     """
 
-    files: tuple[Checked, ...]
-    stale: tuple[Stale, ...]
+    files: tuple[CassetteSummary, ...]
+    stale: tuple[StaleAnswers, ...]
     orphans: tuple[str, ...]
-    damaged: tuple[Told, ...]
+    damaged: tuple[FileProblem, ...]
     leaks: tuple[str, ...]
     journals: tuple[str, ...]
-    unjudged: tuple[Told, ...]
+    unjudged: tuple[FileProblem, ...]
     judged: bool
 
     @property
     def oldest(self) -> str:
         """The day of the oldest recording; empty if there is none."""
-        return min((one.recorded for one in self.files if one.recorded), default="")
+        return min((file.recorded for file in self.files if file.recorded), default="")
 
     @property
     def clean(self) -> bool:
@@ -166,19 +176,19 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class PruneResult:
     """What was dropped, or would be."""
 
-    dropped: tuple[Stale, ...]
+    dropped: tuple[StaleAnswers, ...]
     removed: tuple[str, ...]
     """Files."""
-    left: tuple[Told, ...]
+    left: tuple[FileProblem, ...]
     """Files that were not touched although something is the matter with them."""
 
 
-def audit(
-    root: Path, usage: Usage | None, *, within: Path | None = None, redactor: Redactor | None = None
-) -> Audit:
+def audit_cassettes(
+    root: Path, usage: RunUsage | None, *, within: Path | None = None, redactor: Redactor | None = None
+) -> AuditResult:
     """Look through the cassettes below a root folder; nothing is changed.
 
     Args:
@@ -187,26 +197,28 @@ def audit(
         within: Only this file, or the files below this folder.
         redactor: Knows the secrets to look for; None: they are not looked for.
     """
-    files: list[Checked] = []
-    stale: list[Stale] = []
+    files: list[CassetteSummary] = []
+    stale: list[StaleAnswers] = []
     orphans: list[str] = []
-    damaged: list[Told] = []
+    damaged: list[FileProblem] = []
     leaks: list[str] = []
-    unjudged: list[Told] = []
-    candidates = Candidates(usage or Usage(""))
+    unjudged: list[FileProblem] = []
+    candidates = OtherModelCassettes(usage or RunUsage(""))
 
     def report_folder(error: OSError) -> None:
         # A single file was given, or the folder was removed meanwhile: neither is damaged.
         if not isinstance(error, NotADirectoryError | FileNotFoundError):
-            damaged.append(Told(_name(root, Path(error.filename)), f"cannot be read: {error.strerror}"))
+            damaged.append(
+                FileProblem(_relative_name(root, Path(error.filename)), f"cannot be read: {error.strerror}")
+            )
 
-    for path in _cassettes(root, usage, within, report_folder):
-        name = _name(root, path)
+    for path in _find_cassettes(root, usage, within, report_folder):
+        name = _relative_name(root, path)
         try:
             data = path.read_bytes()
-            interactions = store.parse(data, path)
+            interactions = store.parse_cassette(data, path)
         except (CassetteError, OSError) as error:
-            damaged.append(Told(name, _why(error, path)))
+            damaged.append(FileProblem(name, _why(error, path)))
             continue
         if redactor is not None and redactor.leaks(data):
             leaks.append(name)
@@ -216,22 +228,22 @@ def audit(
             continue
         if used is None:
             if not candidates.own(name, interactions):
-                _judge_orphan(path, name, usage, orphans, unjudged)
-        elif used.ran and used.stamp != stamp_of(path):
-            unjudged.append(Told(name, CHANGED))
+                _classify_unused(path, name, usage, orphans, unjudged)
+        elif used.ran and used.stamp != file_stamp(path):
+            unjudged.append(FileProblem(name, CHANGED_SINCE_RUN))
         else:
-            stale += _stale(name, interactions, used, usage)
-    return Audit(
+            stale += _find_stale(name, interactions, used, usage)
+    return AuditResult(
         *(tuple(files), tuple(stale), tuple(orphans), tuple(damaged), tuple(leaks)),
-        journals=tuple(_name(root, path) for path in _waiting(root, usage, within)),
+        journals=tuple(_relative_name(root, path) for path in _find_unmerged(root, usage, within)),
         unjudged=tuple(unjudged),
         judged=usage is not None and usage.complete,
     )
 
 
-def prune(
-    root: Path, usage: Usage | None, *, dry_run: bool = False, redactor: Redactor | None = None
-) -> Pruned:
+def prune_cassettes(
+    root: Path, usage: RunUsage | None, *, dry_run: bool = False, redactor: Redactor | None = None
+) -> PruneResult:
     """Drop the answers that no test asked for, and the files that no test uses, with folders that get empty.
 
     A damaged file, and one that changed since the run, is left alone and named.
@@ -246,153 +258,165 @@ def prune(
         CassetteError: There is no record, or it is of a partial or failed run; says what to run.
     """
     if usage is None:
-        raise CassetteError(f"nothing is pruned: no record of a run was found; {FULL_RUN}")
-    if usage.why_not:
-        raise CassetteError(f"nothing is pruned: {usage.why_not}; {FULL_RUN}")
-    found = audit(root, usage)
-    left = [*found.damaged, *found.unjudged]
-    dropped: list[Stale] = []
+        raise CassetteError(f"nothing is pruned: no record of a run was found; {RUN_ALL_TESTS}")
+    if usage.why_not_prunable:
+        raise CassetteError(f"nothing is pruned: {usage.why_not_prunable}; {RUN_ALL_TESTS}")
+    result = audit_cassettes(root, usage)
+    left = [*result.damaged, *result.unjudged]
+    dropped: list[StaleAnswers] = []
     removed: list[str] = []
-    for name in dict.fromkeys(one.file for one in found.stale):
-        listed = [one for one in found.stale if one.file == name]
+    for name in dict.fromkeys(item.file for item in result.stale):
+        stale_answers = [item for item in result.stale if item.file == name]
         try:
-            if _drop(root / name, listed, usage.files[name], redactor or Redactor(), dry_run=dry_run):
+            if _drop_stale(
+                root / name, stale_answers, usage.files[name], redactor or Redactor(), dry_run=dry_run
+            ):
                 removed.append(name)
-            dropped += listed
+            dropped += stale_answers
         except CassetteError as error:
-            left.append(Told(name, str(error)))
-    for name in found.orphans:
+            left.append(FileProblem(name, str(error)))
+    for name in result.orphans:
         try:
-            _remove(root / name, usage, dry_run=dry_run)
+            _remove_orphan(root / name, usage, dry_run=dry_run)
             removed.append(name)
         except CassetteError as error:
-            left.append(Told(name, str(error)))
-    return Pruned(tuple(dropped), tuple(sorted(removed)), tuple(sorted(left, key=lambda one: one.file)))
+            left.append(FileProblem(name, str(error)))
+    return PruneResult(
+        tuple(dropped), tuple(sorted(removed)), tuple(sorted(left, key=lambda item: item.file))
+    )
 
 
-def _drop(path: Path, listed: list[Stale], used: Used, redactor: Redactor, *, dry_run: bool) -> bool:
+def _drop_stale(
+    path: Path, stale_answers: list[StaleAnswers], used: CassetteUse, redactor: Redactor, *, dry_run: bool
+) -> bool:
     """Drop stale answers; says whether nothing is left and the file goes."""
     rest: list[store.Interaction] = []
 
     def made() -> list[store.Interaction] | None:
-        if stamp_of(path) != used.stamp:
-            raise CassetteError(CHANGED)
-        interactions = store.load(path)
-        for one in listed:
-            answers = interactions[one.key].answers
-            del answers[one.take][len(answers[one.take]) - one.n :]
-            if not answers[one.take]:
-                del answers[one.take]
-        rest.extend(one for one in interactions.values() if one.answers)
+        if file_stamp(path) != used.stamp:
+            raise CassetteError(CHANGED_SINCE_RUN)
+        interactions = store.load_cassette(path)
+        for item in stale_answers:
+            answers = interactions[item.key].answers
+            del answers[item.take][len(answers[item.take]) - item.n :]
+            if not answers[item.take]:
+                del answers[item.take]
+        rest.extend(item for item in interactions.values() if item.answers)
         return rest or None
 
     if dry_run:
         made()
     else:
-        store.rewrite(path, made, redactor, store.recorded_on(path))
-        _tidy(path)
+        store.rewrite_cassette(path, made, redactor, store.read_recording_day(path))
+        _remove_empty_folders(path)
     return not rest
 
 
-def _remove(path: Path, usage: Usage, *, dry_run: bool) -> None:
+def _remove_orphan(path: Path, usage: RunUsage, *, dry_run: bool) -> None:
     def made() -> None:
-        if _is_newer(path, usage):
-            raise CassetteError(CHANGED)
-        if left_behind(path):
-            raise CassetteError(WAITING)
+        if _changed_after_run(path, usage):
+            raise CassetteError(CHANGED_SINCE_RUN)
+        if find_abandoned_journals(path):
+            raise CassetteError(UNMERGED_ANSWERS)
 
     if dry_run:
         made()
     else:
-        store.rewrite(path, made, Redactor(), "")
-        _tidy(path)
+        store.rewrite_cassette(path, made, Redactor(), "")
+        _remove_empty_folders(path)
 
 
-def _tidy(path: Path) -> None:
+def _remove_empty_folders(path: Path) -> None:
     """Remove the folders that a file leaves empty, up to the folder of cassettes itself."""
-    if path.exists() or CASSETTES not in path.parts[:-1]:
+    if path.exists() or CASSETTE_FOLDER not in path.parts[:-1]:
         return
     for folder in path.parents:
         with contextlib.suppress(OSError):
             folder.rmdir()
-        if folder.name == CASSETTES or folder.exists():
+        if folder.name == CASSETTE_FOLDER or folder.exists():
             return
 
 
-def _judge_orphan(path: Path, name: str, usage: Usage, orphans: list[str], unjudged: list[Told]) -> None:
-    if not usage.complete or not _in_scope(name, usage):
+def _classify_unused(
+    path: Path, name: str, usage: RunUsage, orphans: list[str], unjudged: list[FileProblem]
+) -> None:
+    if not usage.complete or not _is_in_scope(name, usage):
         return
-    if _is_newer(path, usage):
-        unjudged.append(Told(name, "it was written after the last run"))
-    elif left_behind(path):
-        unjudged.append(Told(name, WAITING))
+    if _changed_after_run(path, usage):
+        unjudged.append(FileProblem(name, "it was written after the last run"))
+    elif find_abandoned_journals(path):
+        unjudged.append(FileProblem(name, UNMERGED_ANSWERS))
     else:
         orphans.append(name)
 
 
-def _is_newer(path: Path, usage: Usage) -> bool:
-    stamp = stamp_of(path)
-    return stamp is not None and stamp[0] > moment(usage.created)
+def _changed_after_run(path: Path, usage: RunUsage) -> bool:
+    stamp = file_stamp(path)
+    return stamp is not None and stamp[0] > parse_timestamp_ns(usage.created)
 
 
-def _in_scope(name: str, usage: Usage) -> bool:
-    in_folder = CASSETTES in name.split("/")[:-1]
+def _is_in_scope(name: str, usage: RunUsage) -> bool:
+    in_folder = CASSETTE_FOLDER in name.split("/")[:-1]
     return in_folder and any(not scope or name.startswith(f"{scope.rstrip('/')}/") for scope in usage.scopes)
 
 
-def _stale(
-    name: str, interactions: dict[str, store.Interaction], used: Used, usage: Usage
-) -> Iterator[Stale]:
+def _find_stale(
+    name: str, interactions: dict[str, store.Interaction], used: CassetteUse, usage: RunUsage
+) -> Iterator[StaleAnswers]:
     # Who else uses a shared file did not run if the run was partial.
-    if not used.ran or (used.shared and not (usage.complete and _in_scope(name, usage))):
+    if not used.ran or (used.shared and not (usage.complete and _is_in_scope(name, usage))):
         return
-    for key, one in interactions.items():
-        if usage.was_skipped(one.by):
+    for key, interaction in interactions.items():
+        if usage.was_skipped(interaction.by):
             continue
-        asked = used.asked.get(key)
-        for take, listed in one.answers.items():
+        requested = used.asked.get(key)
+        for take, answers in interaction.answers.items():
             # A take that was not asked at all belongs to another number of trials.
-            wanted = 0 if asked is None else asked.get(take, len(listed))
-            if len(listed) > wanted:
-                yield Stale(name, one.by, key, take, len(listed) - wanted)
+            wanted = 0 if requested is None else requested.get(take, len(answers))
+            if len(answers) > wanted:
+                yield StaleAnswers(name, interaction.by, key, take, len(answers) - wanted)
 
 
-def _checked(name: str, path: Path, interactions: dict[str, store.Interaction]) -> Checked:
-    answers = sum(len(listed) for one in interactions.values() for listed in one.answers.values())
-    return Checked(name, len(interactions), answers, store.recorded_on(path))
+def _checked(name: str, path: Path, interactions: dict[str, store.Interaction]) -> CassetteSummary:
+    answers = sum(
+        len(take_answers)
+        for interaction in interactions.values()
+        for take_answers in interaction.answers.values()
+    )
+    return CassetteSummary(name, len(interactions), answers, store.read_recording_day(path))
 
 
 def _why(error: Exception, path: Path) -> str:
     return str(error).removeprefix(f"cassette {path} is damaged: ").removeprefix(f"cassette {path}: ")
 
 
-def orphans(root: Path, usage: Usage) -> list[str]:
+def find_orphans(root: Path, usage: RunUsage) -> list[str]:
     """Return the cassettes in the scopes of a complete run that no test uses; else none. Only those are read."""
     if not usage.complete:
         return []
-    candidates = Candidates(usage)
-    names = ((_name(root, path), path) for path in _cassettes(root, usage, None))
+    candidates = OtherModelCassettes(usage)
+    names = ((_relative_name(root, path), path) for path in _find_cassettes(root, usage, None))
     return [
         name
         for name, path in names
         if name not in usage.files
-        and _in_scope(name, usage)
-        and not _is_newer(path, usage)
-        and not left_behind(path)
-        and not _is_a_candidates(path, name, candidates)
+        and _is_in_scope(name, usage)
+        and not _changed_after_run(path, usage)
+        and not find_abandoned_journals(path)
+        and not _is_for_other_model(path, name, candidates)
     ]
 
 
-def _is_a_candidates(path: Path, name: str, candidates: Candidates) -> bool:
+def _is_for_other_model(path: Path, name: str, candidates: OtherModelCassettes) -> bool:
     try:
-        return candidates.own(name, store.parse(path.read_bytes(), path))
+        return candidates.own(name, store.parse_cassette(path.read_bytes(), path))
     except (CassetteError, OSError):
         return False
 
 
-def _cassettes(
+def _find_cassettes(
     root: Path,
-    usage: Usage | None,
+    usage: RunUsage | None,
     within: Path | None,
     report_folder: Callable[[OSError], None] | None = None,
 ) -> list[Path]:
@@ -400,71 +424,71 @@ def _cassettes(
     named = {root / file for file in usage.files} if usage is not None else set()
     # os.path, here and below: Path raises where a folder may not be entered.
     present = {path for path in named if os.path.isfile(path)}  # noqa: PTH113
-    found = {path for path in present if within is None or _is_below(path, within)}
-    for folder, files in _folders(within or root, report_folder):
+    paths = {path for path in present if within is None or _is_within(path, within)}
+    for folder, files in _walk_folders(within or root, report_folder):
         below = folder.relative_to(root) if folder.is_relative_to(root) else folder
-        if CASSETTES in below.parts:
-            found |= {folder / one for one in files if one.endswith(".json")} - found
+        if CASSETTE_FOLDER in below.parts:
+            paths |= {folder / name for name in files if name.endswith(".json")} - paths
     if within is not None and within.is_file():
-        found.add(within)
-    return sorted(path for path in found if path in named or path == within or _looks_like_one(path))
+        paths.add(within)
+    return sorted(path for path in paths if path in named or path == within or _may_be_cassette(path))
 
 
-def _looks_like_one(path: Path) -> bool:
+def _may_be_cassette(path: Path) -> bool:
     """Other recorders keep JSON in folders of that name too; an empty file is what is left of one."""
     try:
-        return is_ours(path) or path.stat().st_size == 0
+        return is_own_cassette(path) or path.stat().st_size == 0
     except OSError:
         return False
 
 
-def _waiting(root: Path, usage: Usage | None, within: Path | None) -> list[Path]:
+def _find_unmerged(root: Path, usage: RunUsage | None, within: Path | None) -> list[Path]:
     """Cassettes beside which answers of killed runs wait; the file itself may not be there yet."""
     start = within.parent if within is not None and within.is_file() else within or root
-    folders = {folder for folder, _ in _folders(start)}
+    folders = {folder for folder, _ in _walk_folders(start)}
     if usage is not None:
         folders |= {(root / file).parent for file in usage.files}
-    found: set[Path] = set()
+    cassettes: set[Path] = set()
     for folder in folders:
         journals = (folder / JOURNALS).glob("*.journal") if os.path.isdir(folder / JOURNALS) else ()  # noqa: PTH112
         for journal in journals:
             cassette = folder / journal.name.removesuffix(".journal").rpartition(".")[0]
-            if (within is None or _is_below(cassette, within)) and left_behind(cassette):
-                found.add(cassette)
-    return sorted(found)
+            if (within is None or _is_within(cassette, within)) and find_abandoned_journals(cassette):
+                cassettes.add(cassette)
+    return sorted(cassettes)
 
 
-def _folders(
+def _walk_folders(
     start: Path, report_folder: Callable[[OSError], None] | None = None
 ) -> Iterator[tuple[Path, list[str]]]:
     for folder, below, files in os.walk(start, onerror=report_folder):
-        below[:] = sorted(one for one in below if _is_walked(Path(folder, one)))
+        below[:] = sorted(name for name in below if _is_walked(Path(folder, name)))
         yield Path(folder), files
 
 
 def _is_walked(folder: Path) -> bool:
     name = folder.name
-    return not (name.startswith(".") or name in _NOT_OURS or os.path.exists(folder / "pyvenv.cfg"))  # noqa: PTH110
+    return not (name.startswith(".") or name in _SKIPPED_FOLDERS or os.path.exists(folder / "pyvenv.cfg"))  # noqa: PTH110
 
 
-def _is_below(path: Path, within: Path) -> bool:
+def _is_within(path: Path, within: Path) -> bool:
     return path == within or path.is_relative_to(within)
 
 
-def _name(root: Path, path: Path) -> str:
+def _relative_name(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 __all__ = [
-    "Audit",
-    "Checked",
-    "Pruned",
-    "Stale",
-    "Told",
-    "Usage",
-    "Used",
-    "audit",
-    "collect",
-    "prune",
-    "stamp_of",
+    "AuditResult",
+    "CassetteSummary",
+    "CassetteUse",
+    "FileProblem",
+    "PruneResult",
+    "RunUsage",
+    "StaleAnswers",
+    "audit_cassettes",
+    "collect_cassette_uses",
+    "file_stamp",
+    "prune_cassettes",
 ]

@@ -23,23 +23,23 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from pytest_llmops.errors import BudgetReached
-from pytest_llmops.measurement import amount
+from pytest_llmops.measurement import format_amount
 
-PICO = 10**12
+PICODOLLARS = 10**12
 """Money is counted in whole picodollars: a sum of floats would miss a budget by its last digit."""
-SHOWN_IN_CENTS = 100
+CENTS_PER_DOLLAR = 100
 """Below a dollar, fractions of a cent are told too."""
 LOCK_TIMEOUT_S = 10.0
-NOBODY = "-"
+ABSENT = "-"
 """In a line: no limit, or no price."""
-CHARACTERS_A_TOKEN = 4
+CHARACTERS_PER_TOKEN = 4
 ASSUMED_OUTPUT_TOKENS = 1000
 """What a call without a stated bound is taken to answer, as long as no call was settled."""
 MEDIA_CHARACTERS = 40_000
 """At most so many of one base64 text count: an image costs some thousand tokens, however large its file."""
-_MEDIA = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/_-]+={0,2}")
+_MEDIA_TEXT = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/_-]+={0,2}")
 _MODEL_IN_PATH = re.compile(r"/(?:models?|deployments)/([^/:]+(?::\d+)?)")
-_BOUNDS = (
+_OUTPUT_LIMIT_PATHS = (
     ("max_tokens",),
     ("max_completion_tokens",),
     ("max_output_tokens",),
@@ -49,21 +49,28 @@ _BOUNDS = (
     ("inferenceConfig", "maxTokens"),
     ("options", "num_predict"),
 )
-_SEVERAL = (("n",), ("generationConfig", "candidateCount"))
-_NO_OUTPUT = ("/embeddings", "/embed", ":embedContent", ":batchEmbedContents", "/moderations", "/rerank")
+_CHOICE_COUNT_PATHS = (("n",), ("generationConfig", "candidateCount"))
+_ENDPOINTS_WITHOUT_OUTPUT = (
+    "/embeddings",
+    "/embed",
+    ":embedContent",
+    ":batchEmbedContents",
+    "/moderations",
+    "/rerank",
+)
 
 
 @dataclass(slots=True)
-class _Book:
+class _LedgerState:
     """What the lines of one ledger add up to, as far as this process has read them."""
 
     offset: int = 0
     calls: int = 0
     spent: int = 0
     reserved: dict[str, int] = field(default_factory=dict)
-    promised: int = 0
+    reserved_total: int = 0
     """The sum of what is reserved."""
-    dearest: int = 0
+    highest_cost: int = 0
     asked: dict[str, str | None] = field(default_factory=dict)
     """Calls that wait for their verdict: why they are refused, an empty text if they are not, None until it is read."""
     pid: int = field(default_factory=os.getpid)
@@ -72,9 +79,9 @@ class _Book:
     @property
     def held(self) -> int:
         """Money that is spent, or reserved for calls whose cost is not known."""
-        return self.spent + self.promised
+        return self.spent + self.reserved_total
 
-    def read_on(self, path: Path) -> None:
+    def read_new_lines(self, path: Path) -> None:
         """Read to the end of the ledger.
 
         Raises:
@@ -82,13 +89,13 @@ class _Book:
         """
         with self.lock:
             # An error here leaves the sums: who asks next must not take the file for a new one.
-            lines, end = _new_lines(path, self.offset)
+            lines, end = _read_new_lines(path, self.offset)
             try:
                 for line in lines:
                     self.take(line)
                 self.offset = end
             except BaseException:  # a time limit or Ctrl-C in the middle: the sums may be half done
-                self.offset = self.calls = self.spent = self.promised = self.dearest = 0
+                self.offset = self.calls = self.spent = self.reserved_total = self.highest_cost = 0
                 self.reserved.clear()
                 raise
 
@@ -98,18 +105,20 @@ class _Book:
         with contextlib.suppress(ValueError, UnicodeDecodeError):
             match [word.decode("ascii") for word in words]:
                 case ["ask", name, estimate, calls, budget, "."]:
-                    refusal = self._judge(_number(estimate), _number(calls), _number(budget))
+                    refusal = self._judge(
+                        _parse_number(estimate), _parse_number(calls), _parse_number(budget)
+                    )
                     if not refusal:
                         self.calls += 1
-                        self.reserved[name] = _number(estimate) or 0
-                        self.promised += self.reserved[name]
+                        self.reserved[name] = _parse_number(estimate) or 0
+                        self.reserved_total += self.reserved[name]
                     if name in self.asked:
                         self.asked[name] = refusal
                 case ["cost", name, cost, "."] if name in self.reserved:
                     paid = int(cost)
-                    self.promised -= self.reserved.pop(name)
+                    self.reserved_total -= self.reserved.pop(name)
                     self.spent += paid
-                    self.dearest = max(self.dearest, paid)
+                    self.highest_cost = max(self.highest_cost, paid)
 
     def _judge(self, estimate: int | None, calls: int | None, budget: int | None) -> str:
         if calls is not None and self.calls >= calls:
@@ -127,28 +136,32 @@ class _Book:
         held = self.held
         if held < budget and held + estimate <= budget:
             return ""
-        waiting = f", {_dollars(self.promised)} of it reserved" if self.promised else ""
+        waiting = f", {_format_dollars(self.reserved_total)} of it reserved" if self.reserved_total else ""
         return (
-            f"budget reached: {_dollars(held)} of {_dollars(budget)} of this run are taken{waiting}, and this call may "
-            f"cost {_dollars(estimate)}; raise --llm-budget (ini llm_budget), or run fewer tests live"
+            f"budget reached: {_format_dollars(held)} of {_format_dollars(budget)} of this run are taken{waiting}, and this call may "
+            f"cost {_format_dollars(estimate)}; raise --llm-budget (ini llm_budget), or run fewer tests live"
         )
 
 
-def _number(word: str) -> int | None:
-    return None if word == NOBODY else int(word)
+def _parse_number(text: str) -> int | None:
+    return None if text == ABSENT else int(text)
 
 
-def _dollars(pico: int) -> str:
-    cents, rest = divmod(pico, PICO // 100)
-    return amount(pico / PICO, "USD") if rest and cents < SHOWN_IN_CENTS else f"${pico / PICO:,.2f}"
+def _format_dollars(pico: int) -> str:
+    cents, rest = divmod(pico, PICODOLLARS // 100)
+    return (
+        format_amount(pico / PICODOLLARS, "USD")
+        if rest and cents < CENTS_PER_DOLLAR
+        else f"${pico / PICODOLLARS:,.2f}"
+    )
 
 
-_books: dict[str, _Book] = {}
+_ledger_states: dict[str, _LedgerState] = {}
 """By the ledger's path: each test makes a `Ledger`, and none should read the file from its start again."""
 
 
 @dataclass(slots=True)
-class Grant:
+class CallGrant:
     """Leave for one live call."""
 
     _ledger: Ledger
@@ -187,7 +200,7 @@ class Ledger:
     max_calls: int | None = None
     budget_usd: float | None = None
 
-    def ask(self, estimate_usd: float | None) -> Grant:
+    def ask(self, estimate_usd: float | None) -> CallGrant:
         """Return leave for one live call, and reserve its estimate.
 
         Args:
@@ -198,7 +211,7 @@ class Ledger:
         """
         name = secrets.token_hex(8)
         limits = (self._pico(estimate_usd, up=True), self.max_calls, self._pico(self.budget_usd))
-        words = [NOBODY if one is None else str(one) for one in limits]
+        words = [ABSENT if limit is None else str(limit) for limit in limits]
         try:
             refusal = self._answered(name, f"ask {name} {' '.join(words)} .")
         except OSError as error:
@@ -208,7 +221,7 @@ class Ledger:
             ) from None
         if refusal:
             raise BudgetReached(refusal)
-        return Grant(self, name)
+        return CallGrant(self, name)
 
     def estimate(self, question: object, url: str) -> float | None:
         """Return what a call may cost; None where there is no budget in dollars, or no price.
@@ -220,37 +233,37 @@ class Ledger:
         if self.budget_usd is None:
             return None
         with contextlib.suppress(OSError):
-            book = _book(self.path)
-            book.read_on(self.path)
-            return estimate(question, url, dearest_usd=book.dearest / PICO)
-        return estimate(question, url)
+            book = _ledger_state(self.path)
+            book.read_new_lines(self.path)
+            return estimate_cost(question, url, dearest_usd=book.highest_cost / PICODOLLARS)
+        return estimate_cost(question, url)
 
     def totals(self) -> tuple[int, float]:
         """Return how many live calls were granted, and how many dollars are spent or still reserved."""
-        book = _book(self.path)
+        book = _ledger_state(self.path)
         with contextlib.suppress(OSError):
-            book.read_on(self.path)
-        return book.calls, book.held / PICO
+            book.read_new_lines(self.path)
+        return book.calls, book.held / PICODOLLARS
 
     def settled(self, name: str, cost_usd: float) -> None:
         """Write down what a granted call cost; see `Grant.settle`."""
         if self.budget_usd is not None:
             with contextlib.suppress(OSError):
-                _append(self.path, f"cost {name} {self._pico(cost_usd, up=True)} .", new=False)
+                _append_line(self.path, f"cost {name} {self._pico(cost_usd, up=True)} .", new=False)
 
     def _pico(self, usd: float | None, *, up: bool = False) -> int | None:
         if usd is None or not math.isfinite(usd):
             return None
         # The float next to 0.1 is no reason to round up; a real fraction of a picodollar is.
-        exact = round(usd * PICO, 2)
+        exact = round(usd * PICODOLLARS, 2)
         return max(math.ceil(exact) if up else round(exact), 0)
 
     def _answered(self, name: str, line: str) -> str:
-        book = _book(self.path)
+        book = _ledger_state(self.path)
         book.asked[name] = None
         try:
-            _append(self.path, line, new=not book.offset)
-            book.read_on(self.path)
+            _append_line(self.path, line, new=not book.offset)
+            book.read_new_lines(self.path)
             refusal = book.asked[name]
         finally:
             del book.asked[name]
@@ -259,15 +272,15 @@ class Ledger:
         return refusal
 
 
-def _book(path: Path) -> _Book:
+def _ledger_state(path: Path) -> _LedgerState:
     key = os.fspath(path)
-    book = _books.get(key)
+    book = _ledger_states.get(key)
     if book is None or book.pid != os.getpid():  # a fork may have copied a lock that is held
-        book = _books[key] = _Book()
+        book = _ledger_states[key] = _LedgerState()
     return book
 
 
-def _new_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
+def _read_new_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
     """Return the whole lines behind an offset, and where they end."""
     with path.open("rb") as file:
         if file.seek(0, os.SEEK_END) < offset:
@@ -278,7 +291,7 @@ def _new_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
     return whole.split(b"\n"), offset + len(whole) + len(end)
 
 
-def _append(path: Path, line: str, *, new: bool) -> None:
+def _append_line(path: Path, line: str, *, new: bool) -> None:
     """Write one line at the end in one system call, whatever other processes do.
 
     Args:
@@ -292,7 +305,7 @@ def _append(path: Path, line: str, *, new: bool) -> None:
     # A line end on both sides: what a killed process left of a line does not spoil this one.
     data = f"\n{line}\n".encode("ascii")
     flags = os.O_APPEND | os.O_WRONLY | getattr(os, "O_BINARY", 0) | (os.O_CREAT if new else 0)
-    with _alone(path):
+    with _exclusive_access(path):
         fd = os.open(path, flags, 0o600)
         try:
             if os.write(fd, data) != len(data):
@@ -301,7 +314,7 @@ def _append(path: Path, line: str, *, new: bool) -> None:
             os.close(fd)
 
 
-def _alone(path: Path) -> AbstractContextManager[object]:
+def _exclusive_access(path: Path) -> AbstractContextManager[object]:
     if sys.platform == "win32":
         from filelock import FileLock
 
@@ -310,7 +323,7 @@ def _alone(path: Path) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def estimate(question: object, url: str, *, dearest_usd: float = 0.0) -> float | None:
+def estimate_cost(question: object, url: str, *, dearest_usd: float = 0.0) -> float | None:
     """Return what a call may cost in US dollars, on the safe side; None where no price is known.
 
     Its input is taken from its size, at about four characters a token; its output from the bound that the
@@ -324,61 +337,63 @@ def estimate(question: object, url: str, *, dearest_usd: float = 0.0) -> float |
     """
     if not isinstance(question, Mapping):
         return None
-    address = _address(url)
+    address = _split_url(url)
     model = question.get("model")
-    found = _MODEL_IN_PATH.search(unquote(address.path))
-    name = model if isinstance(model, str) and model else found[1] if found else ""
+    model_match = _MODEL_IN_PATH.search(unquote(address.path))
+    name = model if isinstance(model, str) and model else model_match[1] if model_match else ""
     server = f"{address.scheme}://{address.netloc}"
-    tokens = math.ceil(_characters(question) / CHARACTERS_A_TOKEN)
-    if address.path.endswith(_NO_OUTPUT):
-        return _price(name, server, tokens, 0)
-    bound = _bound(question)
-    if bound is not None:
-        return _price(name, server, tokens, bound)
+    tokens = math.ceil(_count_characters(question) / CHARACTERS_PER_TOKEN)
+    if address.path.endswith(_ENDPOINTS_WITHOUT_OUTPUT):
+        return _tokens_cost(name, server, tokens, 0)
+    output_limit = _output_limit(question)
+    if output_limit is not None:
+        return _tokens_cost(name, server, tokens, output_limit)
     if not dearest_usd:
-        return _price(name, server, tokens, ASSUMED_OUTPUT_TOKENS * _first(question, _SEVERAL, 1))
-    least = _price(name, server, tokens, 0)
+        return _tokens_cost(
+            name, server, tokens, ASSUMED_OUTPUT_TOKENS * _first_positive(question, _CHOICE_COUNT_PATHS, 1)
+        )
+    least = _tokens_cost(name, server, tokens, 0)
     return None if least is None else max(least, dearest_usd)
 
 
-def _price(model: str, server: str, tokens: int, output: int) -> float | None:
+def _tokens_cost(model: str, server: str, tokens: int, output: int) -> float | None:
     from pytest_llmops.protocols import Usage
     from pytest_llmops.trace import prices
 
     return prices.cost_usd(model, Usage(input_tokens=tokens, output_tokens=output), api_url=server)
 
 
-def _address(url: str) -> SplitResult:
+def _split_url(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:
         return SplitResult("", "", "", "", "")
 
 
-def _bound(question: Mapping[str, Any]) -> int | None:
-    stated = max((_at(question, way) for way in _BOUNDS), default=0)
-    return stated * _first(question, _SEVERAL, 1) if stated else None
+def _output_limit(question: Mapping[str, Any]) -> int | None:
+    stated = max((_positive_int_at(question, path) for path in _OUTPUT_LIMIT_PATHS), default=0)
+    return stated * _first_positive(question, _CHOICE_COUNT_PATHS, 1) if stated else None
 
 
-def _first(question: Mapping[str, Any], ways: tuple[tuple[str, ...], ...], default: int) -> int:
-    return next((found for way in ways if (found := _at(question, way))), default)
+def _first_positive(question: Mapping[str, Any], paths: tuple[tuple[str, ...], ...], default: int) -> int:
+    return next((value for path in paths if (value := _positive_int_at(question, path))), default)
 
 
-def _at(question: Mapping[str, Any], way: tuple[str, ...]) -> int:
+def _positive_int_at(question: Mapping[str, Any], path: tuple[str, ...]) -> int:
     value: Any = question
-    for step in way:
+    for step in path:
         value = value.get(step) if isinstance(value, Mapping) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
-def _characters(question: Mapping[str, Any]) -> int:
+def _count_characters(question: Mapping[str, Any]) -> int:
     """How long a request is as JSON, pictures and sounds within it cut to what they cost at most."""
     total = 0
     waiting: list[Any] = [question]
     while waiting:  # no recursion: a request may be deeper than the stack
         value = waiting.pop()
         if isinstance(value, str):
-            total += MEDIA_CHARACTERS if _is_media(value) else len(value) + 2
+            total += MEDIA_CHARACTERS if _is_media_text(value) else len(value) + 2
         elif isinstance(value, Mapping):
             total += sum(len(str(key)) + 4 for key in value)
             waiting += value.values()
@@ -390,5 +405,5 @@ def _characters(question: Mapping[str, Any]) -> int:
     return total
 
 
-def _is_media(text: str) -> bool:
-    return len(text) > MEDIA_CHARACTERS and _MEDIA.fullmatch(text) is not None
+def _is_media_text(text: str) -> bool:
+    return len(text) > MEDIA_CHARACTERS and _MEDIA_TEXT.fullmatch(text) is not None

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.cassettes.response import Answer
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.recorder import Exchange
-from pytest_llmops.trace import read
+from pytest_llmops.trace import read_call
 
 MAX_TEXT = 2000
 
@@ -42,7 +42,7 @@ class Drift:
         return wire if self.similarity is None else {**wire, "similarity": self.similarity}
 
 
-def compare(question: Question, recorded: Answer, now: Answer) -> Drift | None:
+def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift | None:
     """Return how two answers to a question differ in what an application reads, or None.
 
     Ids, times and token counts differ from call to call and do not count; of an answer that is no
@@ -50,46 +50,48 @@ def compare(question: Question, recorded: Answer, now: Answer) -> Drift | None:
     """
     if recorded.status == now.status and recorded.body == now.body:
         return None
-    asked = _asked(question)
+    request_line = _asked(question)
     if recorded.status != now.status:
-        return Drift(asked, "status", str(recorded.status), str(now.status))
-    before, after = _call(question, recorded), _call(question, now)
+        return Drift(request_line, "status", str(recorded.status), str(now.status))
+    before, after = _read_call(question, recorded), _read_call(question, now)
     if not before.output and not before.tool_calls and not after.output and not after.tool_calls:
-        return _of_bodies(asked, recorded.body, now.body)
+        return _of_bodies(request_line, recorded.body, now.body)
     for what, old, new in _facets(before, after):
         if old != new:
-            similarity = _similarity(old, new) if what == "text" else None
-            return Drift(asked, what, old[:MAX_TEXT], new[:MAX_TEXT], similarity)
-    return _vectors(asked, recorded, now) if before.endpoint == "embeddings" else None
+            similarity = _text_similarity(old, new) if what == "text" else None
+            return Drift(request_line, what, old[:MAX_TEXT], new[:MAX_TEXT], similarity)
+    return _compare_vectors(request_line, recorded, now) if before.endpoint == "embeddings" else None
 
 
-def is_of_a_model(question: Question) -> bool:
+def is_model_request(question: Question) -> bool:
     """Say whether a request asks a model, as far as its address and body tell; others cost nothing we know of."""
-    return _call(question, Answer(0, {}, b"")).provider != "unknown"
+    return _read_call(question, Answer(0, {}, b"")).provider != "unknown"
 
 
 def _facets(before: Call, after: Call) -> list[tuple[str, str, str]]:
     return [
-        ("tool calls", _tools(before), _tools(after)),
+        ("tool calls", _format_tool_calls(before), _format_tool_calls(after)),
         ("text", before.output, after.output),
         ("finish reason", before.finish_reason, after.finish_reason),
         ("model", before.model, after.model),
     ]
 
 
-def _tools(call: Call) -> str:
-    return "\n".join(f"{one.name}({_canonical(one.arguments)})" for one in call.tool_calls)
+def _format_tool_calls(call: Call) -> str:
+    return "\n".join(
+        f"{tool_call.name}({_canonical_arguments(tool_call.arguments)})" for tool_call in call.tool_calls
+    )
 
 
-def _canonical(arguments: str) -> str:
+def _canonical_arguments(arguments: str) -> str:
     try:
         return json.dumps(json.loads(arguments), sort_keys=True)
     except (ValueError, RecursionError):
         return arguments
 
 
-def _call(question: Question, answer: Answer) -> Call:
-    return read(
+def _read_call(question: Question, answer: Answer) -> Call:
+    return read_call(
         Exchange(
             method=question.method,
             url=question.url,
@@ -105,41 +107,41 @@ def _call(question: Question, answer: Answer) -> Call:
     )
 
 
-def _vectors(asked: str, recorded: Answer, now: Answer) -> Drift | None:
-    old, new = _embeddings(recorded.body), _embeddings(now.body)
+def _compare_vectors(request_line: str, recorded: Answer, now: Answer) -> Drift | None:
+    old, new = _parse_embeddings(recorded.body), _parse_embeddings(now.body)
     if old is None or old == new:
         return None
-    return Drift(asked, "vectors", f"{len(recorded.body):,} bytes", f"{len(now.body):,} bytes")
+    return Drift(request_line, "vectors", f"{len(recorded.body):,} bytes", f"{len(now.body):,} bytes")
 
 
-_VECTORS = ("embeddings", "embedding", "predictions")
+_VECTOR_KEYS = ("embeddings", "embedding", "predictions")
 """Where vendors other than OpenAI put their vectors."""
 
 
-def _embeddings(body: bytes) -> list[object] | None:
+def _parse_embeddings(body: bytes) -> list[object] | None:
     try:
         parsed = json.loads(body)
     except (ValueError, RecursionError):
         return None
     if not isinstance(parsed, Mapping):
         return None
-    listed = parsed.get("data")
-    if isinstance(listed, list):
-        return [one.get("embedding") for one in listed if isinstance(one, Mapping)]
-    found: list[object] = [parsed[key] for key in _VECTORS if key in parsed]
-    return found or None
+    data = parsed.get("data")
+    if isinstance(data, list):
+        return [row.get("embedding") for row in data if isinstance(row, Mapping)]
+    vectors: list[object] = [parsed[key] for key in _VECTOR_KEYS if key in parsed]
+    return vectors or None
 
 
-def _of_bodies(asked: str, old: bytes, new: bytes) -> Drift:
+def _of_bodies(request_line: str, old: bytes, new: bytes) -> Drift:
     texts = (old.decode("utf-8", "replace"), new.decode("utf-8", "replace"))
-    return Drift(asked, "body", texts[0][:MAX_TEXT], texts[1][:MAX_TEXT], _similarity(*texts))
+    return Drift(request_line, "body", texts[0][:MAX_TEXT], texts[1][:MAX_TEXT], _text_similarity(*texts))
 
 
-def _similarity(old: str, new: str) -> float:
+def _text_similarity(old: str, new: str) -> float:
     from rapidfuzz.fuzz import token_sort_ratio
 
     return round(token_sort_ratio(old[:MAX_TEXT], new[:MAX_TEXT]) / 100, 2)
 
 
 def _asked(question: Question) -> str:
-    return f"{question.method} {shorten(question.url, 120)}"
+    return f"{question.method} {shorten_text(question.url, 120)}"

@@ -24,15 +24,15 @@ from typing import Any
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.wire.body import check_answer, check_request
 
-FOLDER = ".journal"
+JOURNAL_FOLDER = ".journal"
 """Beside the cassettes, and there only while something waits in it: a look that finds none costs next to nothing."""
-TRIES = 20
+MAX_TRIES = 20
 MAX_STEM = 120
 """Of a cassette's name in that of its journal: file systems take 255 bytes, and Windows 260 for the whole path."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """One line of a journal: the n-th answer of a take to a question."""
 
     by: str
@@ -82,7 +82,7 @@ class Journal:
             if self._unwritten or (self._fd < 0 and not self._closed):
                 self._write("live answers")
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: JournalEntry) -> None:
         """Put an answer on disk before its caller goes on.
 
         Raises:
@@ -136,9 +136,9 @@ class Journal:
             raise
 
     def _open(self) -> None:
-        for _ in range(TRIES):
-            folder = workshop(self.cassette)
-            name = f"{_stem(self.cassette)}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.journal"
+        for _ in range(MAX_TRIES):
+            folder = ensure_journal_folder(self.cassette)
+            name = f"{_journal_stem(self.cassette)}.{_host_digest()}-{os.getpid()}-{secrets.token_hex(4)}.journal"
             path = folder / name
             flags = os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY | getattr(os, "O_BINARY", 0)
             try:
@@ -149,7 +149,7 @@ class Journal:
             self._paths.append(path)
             # Between the two steps another process may take the new file for one that was left behind.
             if sys.platform == "win32" or (
-                lock_file(self._fd, alone=True) is not False and _is_at(self._fd, path)
+                lock_file(self._fd, exclusive=True) is not False and _is_still_at(self._fd, path)
             ):
                 sync_folder(folder)
                 return
@@ -164,13 +164,13 @@ class Journal:
         if not self._used:
             with contextlib.suppress(OSError):
                 self._paths.pop().unlink(missing_ok=True)
-            tidy(self.cassette)
+            remove_journal_folder(self.cassette)
 
 
-def workshop(cassette: Path) -> Path:
+def ensure_journal_folder(cassette: Path) -> Path:
     """Return the folder for what is not finished yet, made if it is not there."""
-    folder = cassette.parent / FOLDER
-    for _ in range(TRIES):
+    folder = cassette.parent / JOURNAL_FOLDER
+    for _ in range(MAX_TRIES):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError:  # made by another process, and tidied away before it was looked at
@@ -181,10 +181,10 @@ def workshop(cassette: Path) -> Path:
     return folder
 
 
-def tidy(cassette: Path) -> None:
+def remove_journal_folder(cassette: Path) -> None:
     """Remove that folder if nothing is in it."""
     with contextlib.suppress(OSError):
-        (cassette.parent / FOLDER).rmdir()
+        (cassette.parent / JOURNAL_FOLDER).rmdir()
 
 
 def sync_folder(folder: Path) -> None:
@@ -224,26 +224,26 @@ def unlock_and_close(fd: int) -> None:
     close_quietly(fd)
 
 
-def unfinished(cassette: Path, suffix: str) -> list[Path]:
+def find_pending_files(cassette: Path, suffix: str) -> list[Path]:
     """Return what waits for this cassette, by its suffix."""
-    found: list[Path] = []
-    stem = _stem(cassette)
-    with contextlib.suppress(OSError), os.scandir(cassette.parent / FOLDER) as listed:
+    paths: list[Path] = []
+    stem = _journal_stem(cassette)
+    with contextlib.suppress(OSError), os.scandir(cassette.parent / JOURNAL_FOLDER) as items:
         # "a.json" must not take what is of "a.json.b.json".
-        found += [
-            Path(one.path)
-            for one in listed
-            if one.name.endswith(suffix) and one.name.removesuffix(suffix).rpartition(".")[0] == stem
+        paths += [
+            Path(item.path)
+            for item in items
+            if item.name.endswith(suffix) and item.name.removesuffix(suffix).rpartition(".")[0] == stem
         ]
-    return sorted(found)
+    return sorted(paths)
 
 
-def temporary(cassette: Path) -> Path:
+def new_draft_path(cassette: Path) -> Path:
     """Return a new name beside a cassette for its next content."""
-    return cassette.parent / FOLDER / f"{_stem(cassette)}.{secrets.token_hex(4)}.tmp"
+    return cassette.parent / JOURNAL_FOLDER / f"{_journal_stem(cassette)}.{secrets.token_hex(4)}.tmp"
 
 
-def _stem(cassette: Path) -> str:
+def _journal_stem(cassette: Path) -> str:
     name = cassette.name
     if len(name) <= MAX_STEM:
         return name
@@ -251,10 +251,10 @@ def _stem(cassette: Path) -> str:
     return f"{name[: MAX_STEM - len(digest) - 1]}~{digest}"
 
 
-def left_behind(cassette: Path) -> list[Path]:
+def find_abandoned_journals(cassette: Path) -> list[Path]:
     """Return journals of this cassette whose process is gone, the oldest first."""
-    found = [path for path in unfinished(cassette, ".journal") if _is_free(path)]
-    return sorted(found, key=_age) if len(found) > 1 else found
+    journals = [path for path in find_pending_files(cassette, ".journal") if _is_free(path)]
+    return sorted(journals, key=_age) if len(journals) > 1 else journals
 
 
 def _age(path: Path) -> tuple[int, str]:
@@ -264,12 +264,12 @@ def _age(path: Path) -> tuple[int, str]:
 
 
 def _is_free(journal: Path) -> bool:
-    with _holding(journal, ours=False) as free:
+    with _lock_if_abandoned(journal, ours=False) as free:
         return free
 
 
 @contextlib.contextmanager
-def seize(journal: Path, *, ours: bool = False) -> Iterator[list[Entry] | None]:
+def seize_journal(journal: Path, *, ours: bool = False) -> Iterator[list[JournalEntry] | None]:
     """Hold a journal that no process writes any more, and give its entries; None if somebody does, or it is gone.
 
     Args:
@@ -279,12 +279,12 @@ def seize(journal: Path, *, ours: bool = False) -> Iterator[list[Entry] | None]:
     Raises:
         CassetteError: It is there and cannot be read; it is left as it is.
     """
-    with _holding(journal, ours=ours) as free:
-        yield _read(journal) if free else None
+    with _lock_if_abandoned(journal, ours=ours) as free:
+        yield _read_entries(journal) if free else None
 
 
 @contextlib.contextmanager
-def _holding(journal: Path, *, ours: bool) -> Iterator[bool]:
+def _lock_if_abandoned(journal: Path, *, ours: bool) -> Iterator[bool]:
     if sys.platform == "win32":
         yield journal.is_file() and _can_be_renamed(journal)
         return
@@ -294,14 +294,14 @@ def _holding(journal: Path, *, ours: bool) -> Iterator[bool]:
         yield False
         return
     try:
-        locked = lock_file(fd, alone=False)
-        free = locked is True or (locked is None and (ours or not _runs(journal)))
-        yield free and _is_at(fd, journal)
+        locked = lock_file(fd, exclusive=False)
+        free = locked is True or (locked is None and (ours or not _is_writer_running(journal)))
+        yield free and _is_still_at(fd, journal)
     finally:
         unlock_and_close(fd)
 
 
-def _read(journal: Path) -> list[Entry]:
+def _read_entries(journal: Path) -> list[JournalEntry]:
     """Read a journal; a line that was cut by a crash is left out: its answer never reached the caller."""
     try:
         data = journal.read_bytes()
@@ -309,28 +309,28 @@ def _read(journal: Path) -> list[Entry]:
         raise CassetteError(
             f"journal {journal}: cannot be read: {error}; paid answers are in it: make it readable"
         ) from None
-    found = []
+    entries = []
     for line in data.split(b"\n"):
         with contextlib.suppress(ValueError, TypeError, RecursionError, CassetteError):
-            entry = Entry(**json.loads(line))
+            entry = JournalEntry(**json.loads(line))
             check_request(entry.request)
             check_answer(entry.answer)
-            if _has_a_place(entry):
-                found.append(entry)
-    return found
+            if _has_valid_place(entry):
+                entries.append(entry)
+    return entries
 
 
-def _has_a_place(entry: Any) -> bool:
+def _has_valid_place(entry: Any) -> bool:
     texts = (entry.by, entry.key, entry.take)
     return (
         isinstance(entry.n, int)
         and entry.n >= 0
-        and all(isinstance(one, str) for one in texts)
+        and all(isinstance(text, str) for text in texts)
         and entry.take.isdecimal()
     )
 
 
-def lock_file(fd: int, *, alone: bool) -> bool | None:
+def lock_file(fd: int, *, exclusive: bool) -> bool | None:
     """Lock an open file; False if another process holds it, None where files cannot be locked.
 
     The writer wants it alone; readers share it, and only keep out a writer.
@@ -340,7 +340,7 @@ def lock_file(fd: int, *, alone: bool) -> bool | None:
     import fcntl
 
     try:
-        fcntl.flock(fd, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
@@ -348,10 +348,10 @@ def lock_file(fd: int, *, alone: bool) -> bool | None:
     return True
 
 
-def _is_at(fd: int, path: Path) -> bool:
+def _is_still_at(fd: int, path: Path) -> bool:
     try:
-        found = os.fstat(fd)
-        return stat.S_ISREG(found.st_mode) and os.path.samestat(found, path.stat())
+        status = os.fstat(fd)
+        return stat.S_ISREG(status.st_mode) and os.path.samestat(status, path.stat())
     except OSError:
         return False
 
@@ -364,11 +364,11 @@ def _can_be_renamed(journal: Path) -> bool:
     return True
 
 
-def _runs(journal: Path) -> bool:
+def _is_writer_running(journal: Path) -> bool:
     """Say whether the process in a journal's name runs on this host: the way where files cannot be locked."""
     try:
         host, pid, _ = journal.name.removesuffix(".journal").rpartition(".")[2].split("-")
-        if host != _host():
+        if host != _host_digest():
             return True
         os.kill(int(pid), 0)
     except (ProcessLookupError, ValueError):
@@ -378,5 +378,5 @@ def _runs(journal: Path) -> bool:
     return True
 
 
-def _host() -> str:
+def _host_digest() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]

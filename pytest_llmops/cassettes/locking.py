@@ -13,57 +13,59 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_llmops.cassettes.journal import (
-    TRIES,
+    MAX_TRIES,
+    ensure_journal_folder,
+    find_pending_files,
     lock_file,
+    new_draft_path,
+    remove_journal_folder,
     sync_folder,
-    temporary,
-    tidy,
-    unfinished,
     unlock_and_close,
-    workshop,
 )
 from pytest_llmops.errors import CassetteError
 
 LOCK_TIMEOUT_S = 60.0
 """A merge takes milliseconds: who waits longer waits for a process that hangs."""
-PAUSE_S = 0.01
-WAITS_S: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2, 0.5) if sys.platform == "win32" else ()
+LOCK_POLL_S = 0.01
+RETRY_WAITS_S: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2, 0.5) if sys.platform == "win32" else ()
 """Windows refuses to replace, and to open, a file that somebody has just open: a reader, or a virus scanner."""
 
 Done = TypeVar("Done")
 
 
-def replace(path: Path, text: str, otherwise: str = "the answers wait in its journal") -> None:
+def replace_file(path: Path, text: str, consequence: str = "the answers wait in its journal") -> None:
     """Give a cassette a new content; a link stays one, and the file keeps its mode.
 
     Args:
         path: The file; made if it is not there.
         text: All of it.
-        otherwise: What the error says about what was not written.
+        consequence: What the error says about what was not written.
 
     Raises:
         CassetteError: It cannot be written; it is left as it is.
     """
     target = Path(os.path.realpath(path))
-    draft = temporary(target)
+    draft = new_draft_path(target)
     try:
-        mode = _mode(target)
-        for left in unfinished(target, ".tmp"):  # by a killed writer: the lock is held, so nobody is writing
-            left.unlink(missing_ok=True)
-        _write(target, draft, text.encode("utf-8", "backslashreplace"))
+        mode = _writable_mode(target)
+        for leftover in find_pending_files(
+            target, ".tmp"
+        ):  # by a killed writer: the lock is held, so nobody is writing
+            leftover.unlink(missing_ok=True)
+        _write_draft(target, draft, text.encode("utf-8", "backslashreplace"))
         if mode is not None:
             draft.chmod(mode)
-        patiently(lambda: draft.replace(target))
+        retry_while_in_use(lambda: draft.replace(target))
         # The journals go next: the new file must be there before they are not.
         sync_folder(target.parent)
-        tidy(target)
+        remove_journal_folder(target)
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
-        raise CassetteError(f"cassette {path}: cannot be written: {error}; {otherwise}") from None
+        raise CassetteError(f"cassette {path}: cannot be written: {error}; {consequence}") from None
 
 
-def _mode(target: Path) -> int | None:
+def _writable_mode(target: Path) -> int | None:
     try:
         mode = target.stat().st_mode & 0o777
     except FileNotFoundError:
@@ -74,33 +76,33 @@ def _mode(target: Path) -> int | None:
     return mode
 
 
-def _write(target: Path, draft: Path, data: bytes) -> None:
-    for attempt in range(TRIES):
-        workshop(target)
+def _write_draft(target: Path, draft: Path, data: bytes) -> None:
+    for attempt in range(MAX_TRIES):
+        ensure_journal_folder(target)
         try:
             with draft.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
         except FileNotFoundError:  # a process that merged another cassette of the folder has tidied it away
-            if attempt == TRIES - 1:
+            if attempt == MAX_TRIES - 1:
                 raise
         else:
             return
 
 
-def patiently(act: Callable[[], Done]) -> Done:
+def retry_while_in_use(action: Callable[[], Done]) -> Done:
     """Do something with a file; on Windows, try again for a while if somebody else has it open."""
-    for wait in WAITS_S:
+    for wait in RETRY_WAITS_S:
         try:
-            return act()
+            return action()
         except PermissionError:
             time.sleep(wait)
-    return act()
+    return action()
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def lock_cassette(path: Path) -> Iterator[None]:
     """Keep all other processes from replacing a cassette.
 
     Raises:
@@ -108,7 +110,7 @@ def locked(path: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as held:
         try:
-            _hold(path, held)
+            _acquire_locks(path, held)
         except (OSError, NotImplementedError) as error:
             raise CassetteError(
                 f"cassette {path}: cannot be locked: {error}; is another run stuck, or the temporary folder not yours?"
@@ -116,16 +118,16 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _hold(path: Path, held: contextlib.ExitStack) -> None:
+def _acquire_locks(path: Path, held: contextlib.ExitStack) -> None:
     from filelock import FileLock
 
     target = Path(os.path.realpath(path))
     name = hashlib.sha256(os.fsencode(target)).hexdigest()[:24]
-    lock = FileLock(_lock_folder() / f"{name}.lock", timeout=LOCK_TIMEOUT_S)
+    lock = FileLock(_lock_file_folder() / f"{name}.lock", timeout=LOCK_TIMEOUT_S)
     lock.acquire()
     held.callback(_release, lock)
     if sys.platform != "win32":
-        _hold_folder(target.parent, held)
+        _acquire_folder_lock(target.parent, held)
 
 
 def _release(lock: Any) -> None:
@@ -133,7 +135,7 @@ def _release(lock: Any) -> None:
         lock.release()
 
 
-def _hold_folder(folder: Path, held: contextlib.ExitStack) -> None:
+def _acquire_folder_lock(folder: Path, held: contextlib.ExitStack) -> None:
     """Lock the folder too, where that can be done: another container may have a temporary folder of its own."""
     try:
         fd = os.open(folder, os.O_RDONLY)
@@ -141,13 +143,13 @@ def _hold_folder(folder: Path, held: contextlib.ExitStack) -> None:
         return
     held.callback(unlock_and_close, fd)
     end = time.monotonic() + LOCK_TIMEOUT_S
-    while lock_file(fd, alone=True) is False:
+    while lock_file(fd, exclusive=True) is False:
         if time.monotonic() >= end:
             raise TimeoutError(f"another process holds {folder}")
-        time.sleep(PAUSE_S)
+        time.sleep(LOCK_POLL_S)
 
 
-def _lock_folder() -> Path:
+def _lock_file_folder() -> Path:
     # Locks live outside the project: a lock file beside every cassette would end up in git.
     user = os.getuid() if sys.platform != "win32" else 0
     folder = Path(tempfile.gettempdir()) / f"pytest-llmops-locks-{user}"

@@ -10,13 +10,13 @@ from typing import Any
 
 from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.errors import CassetteError
-from pytest_llmops.measurement import shorten
-from pytest_llmops.wire.body import unfold
+from pytest_llmops.measurement import shorten_text
+from pytest_llmops.wire.body import unfold_body
 
-WRAP = 76
-SHORTLIST = 40
+WRAP_WIDTH = 76
+MAX_SHORTLIST = 40
 """Requests that are laid out in the search for the nearest."""
-SKETCH = 600
+EDGE_CHARACTERS = 600
 """Characters of each end of a request by which those are chosen."""
 MAX_DIFF = 14
 MAX_LINES = 600
@@ -26,7 +26,7 @@ MAX_WORDS = 4000
 MAX_HINT = 200_000
 """Characters of a request in the search for dates and the like."""
 
-_VOLATILE = (
+_VOLATILE_PATTERNS = (
     ("a UUID", re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)),
     (
         "a date or time",
@@ -39,7 +39,7 @@ _VOLATILE = (
 )
 
 
-def describe(
+def describe_missing_request(
     question: Question, recorded: Iterable[tuple[str, Mapping[str, Any]]], *, place: str, command: str
 ) -> str:
     """Return the message for a question that nothing recorded answers.
@@ -50,116 +50,122 @@ def describe(
         place: The cassette.
         command: What records it.
     """
-    lines = [f"no recording answers {_named(question)}", f"  cassette  {_quoted(place)}"]
-    found = _nearest(question, recorded)
-    if found is None:
+    lines = [f"no recording answers {_format_request(question)}", f"  cassette  {_truncate_text(place)}"]
+    nearest = _find_nearest_request(question, recorded)
+    if nearest is None:
         lines.append("  nearest   none: nothing is recorded here yet")
     else:
-        name, request, old = found
-        lines.append(f"  nearest   {shorten(name, 120)}")
-        lines += _differences(request, question, old)
-    lines.append(f"  record    {_quoted(command)}")
+        name, request, old = nearest
+        lines.append(f"  nearest   {shorten_text(name, 120)}")
+        lines += _format_differences(request, question, old)
+    lines.append(f"  record    {_truncate_text(command)}")
     return "\n".join(lines)
 
 
-def exhausted(question: Question, asked: int, recorded: int, *, place: str, command: str) -> str:
+def describe_exhausted_request(
+    question: Question, requested: int, recorded: int, *, place: str, command: str
+) -> str:
     """Return the message for a question that was asked more often than it was recorded."""
     return "\n".join(
         [
-            f"{_named(question)} was asked {asked} times, recorded {recorded}",
-            f"  cassette  {_quoted(place)}",
-            f"  record    {_quoted(command)}",
+            f"{_format_request(question)} was asked {requested} times, recorded {recorded}",
+            f"  cassette  {_truncate_text(place)}",
+            f"  record    {_truncate_text(command)}",
         ]
     )
 
 
-def other_take(question: Question, take: str, takes: Iterable[str], *, place: str, command: str) -> str:
+def describe_other_take(
+    question: Question, take: str, takes: Iterable[str], *, place: str, command: str
+) -> str:
     """Return the message for a question that is recorded, but for other trials only."""
     return "\n".join(
         [
-            f"{_named(question)} is not recorded for trial {take}",
-            f"  cassette  {_quoted(place)}",
+            f"{_format_request(question)} is not recorded for trial {take}",
+            f"  cassette  {_truncate_text(place)}",
             f"  recorded  for trial {', '.join(sorted(takes, key=int)) or '(none)'}",
-            f"  record    {_quoted(command)}",
+            f"  record    {_truncate_text(command)}",
         ]
     )
 
 
-def _named(question: Question) -> str:
-    return f"{shorten(question.method, 20)} {shorten(question.url, 120)} ({_asked(question)})"
+def _format_request(question: Question) -> str:
+    return f"{shorten_text(question.method, 20)} {shorten_text(question.url, 120)} ({_asked(question)})"
 
 
-def _quoted(text: str) -> str:
-    return shorten(text, 2000)
+def _truncate_text(text: str) -> str:
+    return shorten_text(text, 2000)
 
 
 def _asked(question: Question) -> str:
     model = question.json.get("model") if isinstance(question.json, dict) else None
-    return f"model {shorten(str(model), 60)}" if model else f"{len(question.body):,} bytes"
+    return f"model {shorten_text(str(model), 60)}" if model else f"{len(question.body):,} bytes"
 
 
-def _nearest(
+def _find_nearest_request(
     question: Question, recorded: Iterable[tuple[str, Mapping[str, Any]]]
 ) -> tuple[str, Mapping[str, Any], bytes] | None:
-    wanted = _words(readable(question.body))
+    wanted = _word_set(format_body(question.body))
     best: tuple[float, str, Mapping[str, Any], bytes] | None = None
-    for name, request in _shortlist(question, recorded):
+    for name, request in _shortlist_requests(question, recorded):
         try:
-            old = unfold(request.get("body", {"text": ""}))
+            old = unfold_body(request.get("body", {"text": ""}))
         except CassetteError:
             continue
-        words = _words(readable(old))
+        words = _word_set(format_body(old))
         share = len(wanted & words) / (len(wanted | words) or 1)
-        score = share + _same_address(question, request)
+        score = share + _address_score(question, request)
         if best is None or score > best[0]:
             best = (score, name, request, old)
     return best[1:] if best else None
 
 
-def _same_address(question: Question, request: Mapping[str, Any]) -> int:
+def _address_score(question: Question, request: Mapping[str, Any]) -> int:
     return (request.get("url") == question.url) + (request.get("method") == question.method)
 
 
-def _shortlist(
+def _shortlist_requests(
     question: Question, recorded: Iterable[tuple[str, Mapping[str, Any]]]
 ) -> Iterable[tuple[str, Mapping[str, Any]]]:
     """The few that share the most words, in their order: laying out all of a large cassette would take seconds."""
-    listed = list(recorded)
-    if len(listed) <= SHORTLIST:
-        return listed
-    asked = " ".join(_texts(question.json)) if question.json is not None else readable(question.body)
-    wanted = frozenset(_sketch(asked))
-    scores = [_likeness(question, wanted, request) for _, request in listed]
-    first = sorted(range(len(listed)), key=lambda n: -scores[n])[:SHORTLIST]
-    return [listed[n] for n in sorted(first)]
+    requests = list(recorded)
+    if len(requests) <= MAX_SHORTLIST:
+        return requests
+    text = (
+        " ".join(_iterate_texts(question.json)) if question.json is not None else format_body(question.body)
+    )
+    wanted = frozenset(_edge_words(text))
+    scores = [_word_similarity(question, wanted, request) for _, request in requests]
+    first = sorted(range(len(requests)), key=lambda n: -scores[n])[:MAX_SHORTLIST]
+    return [requests[n] for n in sorted(first)]
 
 
-def _likeness(question: Question, wanted: frozenset[str], request: Mapping[str, Any]) -> float:
+def _word_similarity(question: Question, wanted: frozenset[str], request: Mapping[str, Any]) -> float:
     body = request.get("body", {"text": ""})
-    words = _sketch(" ".join(_texts(body.get("json", body))))
+    words = _edge_words(" ".join(_iterate_texts(body.get("json", body))))
     shared = len(
         wanted.intersection(words)
     )  # repeated words count against it: making a set of each costs more
-    return shared / (len(wanted) + len(words) - shared or 1) + _same_address(question, request)
+    return shared / (len(wanted) + len(words) - shared or 1) + _address_score(question, request)
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _iterate_texts(value: Any) -> Iterator[str]:
     """The texts in parsed JSON, folded or not."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, (list, dict)):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _texts(one)
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _iterate_texts(item)
 
 
-def _sketch(text: str) -> list[str]:
+def _edge_words(text: str) -> list[str]:
     """The words of a text's start and end, where a prompt and a question stand."""
-    if len(text) <= 2 * SKETCH:
+    if len(text) <= 2 * EDGE_CHARACTERS:
         return text.split()
-    return text[:SKETCH].split() + text[-SKETCH:].split()
+    return text[:EDGE_CHARACTERS].split() + text[-EDGE_CHARACTERS:].split()
 
 
-def _words(text: str) -> frozenset[str]:
+def _word_set(text: str) -> frozenset[str]:
     return frozenset(_ends(text))
 
 
@@ -168,56 +174,60 @@ def _ends(text: str) -> list[str]:
     return words if len(words) <= 2 * MAX_WORDS else words[:MAX_WORDS] + words[-MAX_WORDS:]
 
 
-def readable(body: bytes) -> str:
+def format_body(body: bytes) -> str:
     r"""Return a body as lines to compare: JSON laid out, its long strings wrapped.
 
-    >>> readable(b'{"model": "m", "n": 1}')
+    >>> format_body(b'{"model": "m", "n": 1}')
     'model: m\nn: 1'
     """
     text = body.decode("utf-8", "backslashreplace")
     try:
-        return "\n".join(_flat(json.loads(text), ""))
+        return "\n".join(_flatten_json(json.loads(text), ""))
     except (ValueError, RecursionError):
-        return "\n".join(_wrapped(text))
+        return "\n".join(_wrap_text(text))
 
 
-def _flat(value: Any, path: str) -> list[str]:
+def _flatten_json(value: Any, path: str) -> list[str]:
     if isinstance(value, dict) and value:
         return [
-            line for key, one in value.items() for line in _flat(one, f"{path}.{key}" if path else str(key))
+            line
+            for key, item in value.items()
+            for line in _flatten_json(item, f"{path}.{key}" if path else str(key))
         ]
     if isinstance(value, list) and value:
-        return [line for number, one in enumerate(value) for line in _flat(one, f"{path}[{number}]")]
+        return [
+            line for number, item in enumerate(value) for line in _flatten_json(item, f"{path}[{number}]")
+        ]
     if isinstance(value, str):
-        first, *rest = _wrapped(value)
+        first, *rest = _wrap_text(value)
         return [f"{path}: {first}", *(f"  {part}" for part in rest)]
     return [f"{path}: {json.dumps(value)}"]
 
 
-def _wrapped(text: str) -> list[str]:
-    """Cut into lines of about `WRAP` characters, at spaces where there are any; nothing is left out."""
-    found = []
+def _wrap_text(text: str) -> list[str]:
+    """Cut into lines of about `WRAP_WIDTH` characters, at spaces where there are any; nothing is left out."""
+    lines = []
     for line in text.split("\n"):
         start = 0
-        while len(line) - start > WRAP:
-            space = line.rfind(" ", start + WRAP // 2, start + WRAP)
-            end = space + 1 if space >= 0 else start + WRAP
-            found.append(line[start:end])
+        while len(line) - start > WRAP_WIDTH:
+            space = line.rfind(" ", start + WRAP_WIDTH // 2, start + WRAP_WIDTH)
+            end = space + 1 if space >= 0 else start + WRAP_WIDTH
+            lines.append(line[start:end])
             start = end
-        found.append(line[start:])
-    return found
+        lines.append(line[start:])
+    return lines
 
 
-def _differences(request: Mapping[str, Any], question: Question, old: bytes) -> list[str]:
+def _format_differences(request: Mapping[str, Any], question: Question, old: bytes) -> list[str]:
     lines = []
     method, url = str(request.get("method")), str(request.get("url"))
     if (method, url) != (question.method, question.url):
-        lines.append(f"  address   recorded {shorten(method, 20)} {shorten(url, 120)}")
-    changed = _changed(readable(old).split("\n"), readable(question.body).split("\n"))
-    lines += [f"    {sign} {shorten(text, WRAP + 40)}" for sign, text in changed[:MAX_DIFF]]
+        lines.append(f"  address   recorded {shorten_text(method, 20)} {shorten_text(url, 120)}")
+    changed = _diff_lines(format_body(old).split("\n"), format_body(question.body).split("\n"))
+    lines += [f"    {sign} {shorten_text(text, WRAP_WIDTH + 40)}" for sign, text in changed[:MAX_DIFF]]
     if len(changed) > MAX_DIFF:
         lines.append(f"    and {len(changed) - MAX_DIFF} more lines differ")
-    kind = _volatile(old.decode("utf-8", "replace"), question.body.decode("utf-8", "replace"))
+    kind = _find_volatile_kind(old.decode("utf-8", "replace"), question.body.decode("utf-8", "replace"))
     if kind:
         lines.append(
             f"  hint      only {kind} differs: make it the same in every run (freeze it, or pass it in)"
@@ -225,7 +235,7 @@ def _differences(request: Mapping[str, Any], question: Question, old: bytes) -> 
     return lines
 
 
-def _changed(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
+def _diff_lines(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
     """What was taken out and put in, line by line; what both start and end with is not compared."""
     start = next(
         (n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
@@ -236,17 +246,17 @@ def _changed(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
     left, right = old[start : len(old) - end], new[start : len(new) - end]
     rest = [("-", text) for text in left[MAX_LINES:]] + [("+", text) for text in right[MAX_LINES:]]
     left, right = left[:MAX_LINES], right[:MAX_LINES]
-    found: list[tuple[str, str]] = []
+    changes: list[tuple[str, str]] = []
     for kind, a, b, c, d in difflib.SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
         if kind != "equal":
-            found += [("-", text) for text in left[a:b]] + [("+", text) for text in right[c:d]]
-    return found + rest
+            changes += [("-", text) for text in left[a:b]] + [("+", text) for text in right[c:d]]
+    return changes + rest
 
 
-def _volatile(old: str, new: str) -> str:
+def _find_volatile_kind(old: str, new: str) -> str:
     if old == new or max(len(old), len(new)) > MAX_HINT:
         return ""
-    for name, pattern in _VOLATILE:
+    for name, pattern in _VOLATILE_PATTERNS:
         if pattern.sub("*", old) == pattern.sub("*", new):
             return name
     return ""

@@ -2,7 +2,7 @@
 
 Each call at work holds one of some lock files in the run's folder; a process that dies gives its own back. How long
 everybody waits stands in one more file a server. A judge is never refused by this, only kept waiting: after
-`PATIENCE_S`, pauses apart, it asks without a place, as somebody may hold one for a reason that is not known here. So
+`MAX_WAIT_S`, pauses apart, it asks without a place, as somebody may hold one for a reason that is not known here. So
 does who would wait for calls of its own event loop.
 """
 
@@ -22,25 +22,25 @@ from typing import Any
 
 from pytest_llmops.cassettes import run_folder
 
-LOOK_S = 0.05
+POLL_INTERVAL_S = 0.05
 """How often somebody who waits looks for a free place."""
-FIRST_S, LONGEST_S = 1.0, 120.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 120.0
 """The first pause, where the server does not say how long; it doubles with each that follows. And the longest."""
-PATIENCE_S = 600.0
-TOO_MANY = frozenset({429, 529})
+MAX_WAIT_S = 600.0
+RATE_LIMIT_STATUSES = frozenset({429, 529})
 """Statuses by which a server says that it is asked too often; 503 says so only with the header ``retry-after``."""
-UNAVAILABLE = 503
-FAILED = 500
+UNAVAILABLE_STATUS = 503
+FIRST_SERVER_ERROR = 500
 """Statuses from here on do not say that the server answers again."""
 GIVEN_UP = -1
 """In place of the how manyeth pause it is: the server says no for good, as an empty account does. Nobody waits for it."""
 
 
 @dataclass(slots=True, eq=False)
-class Slot:
+class CallSlot:
     """The place of one call at work; without a lock it only tells what the server said."""
 
-    _pace: Pace
+    _pace: RateLimiter
     _host: str
     _lock: Any = None
     _left: bool = False
@@ -57,15 +57,19 @@ class Slot:
         self._left, lock = True, self._lock
         if lock is not None:
             lock.release()
-        told = _retry_after(headers, self._pace.now()) if status in (*TOO_MANY, UNAVAILABLE) else None
-        if status in TOO_MANY or told is not None:
-            self._pace.slow_down(self._host, told)
-        elif 0 < status < FAILED:
+        retry_after_s = (
+            _parse_retry_after(headers, self._pace.now())
+            if status in (*RATE_LIMIT_STATUSES, UNAVAILABLE_STATUS)
+            else None
+        )
+        if status in RATE_LIMIT_STATUSES or retry_after_s is not None:
+            self._pace.slow_down(self._host, retry_after_s)
+        elif 0 < status < FIRST_SERVER_ERROR:
             self._pace.speed_up(self._host)
 
 
 @dataclass(slots=True, eq=False)
-class Pace:
+class RateLimiter:
     """The pace of a run's judges, shared by all its processes and threads.
 
     Args:
@@ -76,32 +80,32 @@ class Pace:
     """
 
     limit: int
-    folder: Callable[[], Path] = run_folder.folder
+    folder: Callable[[], Path] = run_folder.current_folder
     now: Callable[[], float] = time.time
     sleep: Callable[[float], object] = time.sleep
     _next: int = field(default=0, repr=False)
     _refused: str = field(default="", repr=False)
 
-    def enter(self, host: str = "") -> Slot:
+    def enter(self, host: str = "") -> CallSlot:
         """Wait until a call to a host may go out, and return its place."""
         # In a loop nobody could give a place back while this waits for one.
-        waited = PATIENCE_S if _in_a_loop() else 0.0
-        while not isinstance(found := self.look(host, waited), Slot):
-            waited += LOOK_S if found == LOOK_S else 0.0
-            self.sleep(found)
-        return found
+        waited = MAX_WAIT_S if _is_in_event_loop() else 0.0
+        while not isinstance(result := self.look(host, waited), CallSlot):
+            waited += POLL_INTERVAL_S if result == POLL_INTERVAL_S else 0.0
+            self.sleep(result)
+        return result
 
-    async def enter_async(self, host: str = "") -> Slot:
+    async def enter_async(self, host: str = "") -> CallSlot:
         """Wait in an event loop, in which the calls that are waited for may be at work."""
         import anyio  # of httpx: whatever loop it runs in
 
         waited = 0.0
-        while not isinstance(found := self.look(host, waited), Slot):
-            waited += LOOK_S if found == LOOK_S else 0.0
-            await anyio.sleep(found)  # what ends the wait may happen in another process
-        return found
+        while not isinstance(result := self.look(host, waited), CallSlot):
+            waited += POLL_INTERVAL_S if result == POLL_INTERVAL_S else 0.0
+            await anyio.sleep(result)  # what ends the wait may happen in another process
+        return result
 
-    def look(self, host: str = "", waited: float = 0.0) -> Slot | float:
+    def look(self, host: str = "", waited: float = 0.0) -> CallSlot | float:
         """Return a place if a call may go out now, else how many seconds to wait before the next look.
 
         Args:
@@ -110,14 +114,14 @@ class Pace:
         """
         left = self._pause(host)[0] - self.now()
         if left > 0:
-            return max(left, 2 * LOOK_S)
+            return max(left, 2 * POLL_INTERVAL_S)
         try:
             lock = self._free()
         except OSError:  # no disk to keep the pace on: the call itself must not fail of it
-            return Slot(self, host)
+            return CallSlot(self, host)
         if lock is not None:
-            return Slot(self, host, lock)
-        return Slot(self, host) if waited >= PATIENCE_S else LOOK_S
+            return CallSlot(self, host, lock)
+        return CallSlot(self, host) if waited >= MAX_WAIT_S else POLL_INTERVAL_S
 
     def _free(self) -> Any:
         from filelock import FileLock, Timeout
@@ -147,10 +151,10 @@ class Pace:
         now = self.now()
         if now >= until:  # else several calls at work were answered the same at once: that is one time
             row += 1
-            backed_off = FIRST_S * 2 ** min(row - 1, 10) if seconds is None else 0.0
-            until = now + min(max(seconds or 0.0, backed_off), LONGEST_S)
+            backed_off = FIRST_PAUSE_S * 2 ** min(row - 1, 10) if seconds is None else 0.0
+            until = now + min(max(seconds or 0.0, backed_off), LONGEST_PAUSE_S)
         elif seconds is not None:
-            until = max(until, now + min(seconds, LONGEST_S))
+            until = max(until, now + min(seconds, LONGEST_PAUSE_S))
         self._write(host, until, row)
 
     def speed_up(self, host: str) -> None:
@@ -172,11 +176,11 @@ class Pace:
         """Until when everybody waits, and the how manyeth pause in a row that is."""
         try:
             until, row = self._file(host).read_text("ascii").split()
-            found = float(until), int(row)
+            pause = float(until), int(row)
         except (OSError, ValueError):
             return 0.0, 0
         # One that ends further off than any pause lasts was written by a clock that has been set back since.
-        return found if found[0] - self.now() <= LONGEST_S else (self.now(), found[1])
+        return pause if pause[0] - self.now() <= LONGEST_PAUSE_S else (self.now(), pause[1])
 
     def _write(self, host: str, until: float, row: int) -> None:
         # A pace that cannot be written is none: the calls themselves must not fail of it.
@@ -192,7 +196,7 @@ class Pace:
         )
 
 
-def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
+def _parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds that a server asks to wait; None: it does not say."""
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         with contextlib.suppress(KeyError, ValueError):
@@ -206,6 +210,6 @@ def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return None
 
 
-def _in_a_loop() -> bool:
+def _is_in_event_loop() -> bool:
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 -- documented

@@ -18,18 +18,18 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pytest_llmops._util.hosts import LOOPBACK, is_loopback
-from pytest_llmops._util.json_path import Path, parse, without
+from pytest_llmops._util.json_path import Path, drop_path, parse_path
 from pytest_llmops.redaction.redactor import MASK, SECRET_PARAMS, Redactor, mask_params
-from pytest_llmops.wire.body import unfold, value_of
+from pytest_llmops.wire.body import unfold_body, unfold_json_body
 
 Normalizer = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class MatchRules:
     """Rules over which requests are the same question, beyond the fixed ones.
 
-    >>> Rules(("**.id",)).without({"a": [{"id": 1, "b": 2}]})
+    >>> MatchRules(("**.id",)).without({"a": [{"id": 1, "b": 2}]})
     {'a': [{'b': 2}]}
     """
 
@@ -39,9 +39,9 @@ class Rules:
     _params: frozenset[str] = field(init=False, default=frozenset())
 
     def __post_init__(self) -> None:
-        parsed = [parse(one) for one in self.ignore]
-        object.__setattr__(self, "_paths", tuple(one for one in parsed if one[0] != "?"))
-        object.__setattr__(self, "_params", frozenset(str(one[1]) for one in parsed if one[0] == "?"))
+        parsed = [parse_path(path) for path in self.ignore]
+        object.__setattr__(self, "_paths", tuple(path for path in parsed if path[0] != "?"))
+        object.__setattr__(self, "_params", frozenset(str(path[1]) for path in parsed if path[0] == "?"))
 
     def __bool__(self) -> bool:
         return bool(self.ignore or self.normalise)
@@ -49,7 +49,7 @@ class Rules:
     def without(self, value: Any) -> Any:
         """Return parsed JSON without what the ignored paths name; the value itself stays as it is."""
         for path in self._paths:
-            value = without(value, path)
+            value = drop_path(value, path)
         return value
 
     def query(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -63,16 +63,16 @@ class Rules:
 
     def text(self, text: str) -> str:
         """Return a text as the normalizers leave it."""
-        for one in self.normalise:
-            text = one(text)
+        for normalize in self.normalise:
+            text = normalize(text)
         return text
 
 
 KEY_LENGTH = 20
 DEFAULT_PORTS = {"http": 80, "https": 443}
-FORM = "application/x-www-form-urlencoded"
-PLAIN = Rules()
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+FORM_CONTENT_TYPE = "application/x-www-form-urlencoded"
+NO_RULES = MatchRules()
+_CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _BOUNDARY = re.compile(r"boundary=\"?([^\";,\s]+)", re.IGNORECASE)
 
 
@@ -99,12 +99,12 @@ def canonical_url(url: str) -> str:
     'http://loopback/v1/chat?a=2&api_key=%5Bsecret%5D&b=1'
     """
     try:
-        return _canonical_url(url)
+        return _canonicalize_url(url)
     except ValueError:  # no client could send it either
         return url
 
 
-def _canonical_url(url: str) -> str:
+def _canonicalize_url(url: str) -> str:
     parts = urlsplit(url)
     host, port = (parts.hostname or "").lower(), parts.port
     if is_loopback(host):
@@ -118,14 +118,14 @@ def _canonical_url(url: str) -> str:
     return f"{parts.scheme}://{place}{parts.path or '/'}{'?' + query if query else ''}"
 
 
-def ask(
+def build_question(
     method: str,
     url: str,
     headers: Mapping[str, str],
     body: bytes,
     redactor: Redactor,
     *,
-    rules: Rules = PLAIN,
+    rules: MatchRules = NO_RULES,
 ) -> Question:
     """Return the question that a request is; the redactor learns the request's own credentials."""
     redactor.learn_headers(headers)
@@ -133,17 +133,17 @@ def ask(
     kind = content_type.partition(";")[0].strip().lower()
     if "?" in url:
         redactor.learn_params(url.encode("utf-8", "surrogatepass"))
-    if kind == FORM:
+    if kind == FORM_CONTENT_TYPE:
         redactor.learn_params(body)
-    clean = redactor.clean(_steady(body, content_type, kind))
+    clean = redactor.clean(_normalize_body(body, content_type, kind))
     place = redactor.text(canonical_url(url))
     method = method.upper()
-    parsed, key = _parsed_key(method, place, clean, rules)
-    return Question(method, place, clean, kind, key, parsed, _address(url))
+    parsed, key = _parse_and_hash(method, place, clean, rules)
+    return Question(method, place, clean, kind, key, parsed, _host_and_port(url))
 
 
 @lru_cache(maxsize=1024)
-def _address(url: str) -> str:
+def _host_and_port(url: str) -> str:
     try:
         parts = urlsplit(url)
         return f"{(parts.hostname or '').lower()}:{parts.port or ''}"
@@ -151,31 +151,31 @@ def _address(url: str) -> str:
         return ""
 
 
-def key_of(method: str, url: str, body: bytes, rules: Rules = PLAIN) -> str:
+def compute_key(method: str, url: str, body: bytes, rules: MatchRules = NO_RULES) -> str:
     """Return the key of a request in the form that a cassette keeps it."""
-    return _parsed_key(method, url, body, rules)[1]
+    return _parse_and_hash(method, url, body, rules)[1]
 
 
-def key_of_stored(method: str, url: str, stored: Mapping[str, Any], rules: Rules = PLAIN) -> str:
+def compute_stored_key(method: str, url: str, stored: Mapping[str, Any], rules: MatchRules = NO_RULES) -> str:
     """Return the key of a request with a body as a cassette keeps it: what was kept parsed is not spelled out first.
 
     Raises:
         CassetteError: It is no body.
     """
     if "json" not in stored:
-        return key_of(method, url, unfold(stored), rules)
-    value = value_of(stored)
-    return _digest(method, url, value, _CANONICAL.encode(value).encode(), rules)
+        return compute_key(method, url, unfold_body(stored), rules)
+    value = unfold_json_body(stored)
+    return _hash_request(method, url, value, _CANONICAL_ENCODER.encode(value).encode(), rules)
 
 
-def _parsed_key(method: str, place: str, body: bytes, rules: Rules) -> tuple[object, str]:
-    parsed, canonical = _canonical(body)
-    return parsed, _digest(method, place, parsed, canonical, rules)
+def _parse_and_hash(method: str, place: str, body: bytes, rules: MatchRules) -> tuple[object, str]:
+    parsed, canonical = _canonicalize_body(body)
+    return parsed, _hash_request(method, place, parsed, canonical, rules)
 
 
-def _digest(method: str, place: str, parsed: object, canonical: bytes, rules: Rules) -> str:
+def _hash_request(method: str, place: str, parsed: object, canonical: bytes, rules: MatchRules) -> str:
     if rules:
-        place, canonical = _ruled(place, parsed, canonical, rules)
+        place, canonical = _apply_rules(place, parsed, canonical, rules)
     digest = hashlib.sha256(
         b"\n".join(
             (method.encode("utf-8", "surrogatepass"), place.encode("utf-8", "surrogatepass"), canonical)
@@ -184,31 +184,31 @@ def _digest(method: str, place: str, parsed: object, canonical: bytes, rules: Ru
     return digest.hexdigest()[:KEY_LENGTH]
 
 
-def _ruled(place: str, parsed: object, canonical: bytes, rules: Rules) -> tuple[str, bytes]:
+def _apply_rules(place: str, parsed: object, canonical: bytes, rules: MatchRules) -> tuple[str, bytes]:
     if rules.has_params:
         address, sign, query = place.partition("?")
         kept = rules.query(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
         place = f"{address}{sign}{urlencode(kept, errors='surrogateescape')}" if kept else address
     if parsed is not None:
-        canonical = _CANONICAL.encode(rules.without(parsed)).encode()
+        canonical = _CANONICAL_ENCODER.encode(rules.without(parsed)).encode()
     text = rules.text(canonical.decode("utf-8", "surrogateescape"))
     return rules.text(place), text.encode("utf-8", "surrogateescape")
 
 
-def _steady(body: bytes, content_type: str, kind: str) -> bytes:
-    if kind == FORM:
+def _normalize_body(body: bytes, content_type: str, kind: str) -> bytes:
+    if kind == FORM_CONTENT_TYPE:
         return mask_params(body)
-    found = _BOUNDARY.search(content_type) if kind.startswith("multipart/") else None
-    if found is None:
+    boundary = _BOUNDARY.search(content_type) if kind.startswith("multipart/") else None
+    if boundary is None:
         return body
-    return body.replace(b"--" + found[1].encode("latin-1", "replace"), b"--boundary")
+    return body.replace(b"--" + boundary[1].encode("latin-1", "replace"), b"--boundary")
 
 
-def _canonical(body: bytes) -> tuple[object, bytes]:
+def _canonicalize_body(body: bytes) -> tuple[object, bytes]:
     if body.lstrip(b" \t\r\n")[:1] not in (b"{", b"[", b'"'):
         return None, body
     try:
         parsed = json.loads(body)
-        return parsed, _CANONICAL.encode(parsed).encode()
+        return parsed, _CANONICAL_ENCODER.encode(parsed).encode()
     except (ValueError, RecursionError):
         return None, body

@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from pytest_llmops.redaction.redactor import Redactor, mask_params
-from pytest_llmops.wire.body import events, fold, unfold
+from pytest_llmops.wire.body import fold_body, unfold_body, unfold_stream
 
-KEPT_HEADERS = (
+RECORDED_HEADERS = (
     "content-type",
     "content-encoding",
     "retry-after",
@@ -19,10 +19,10 @@ KEPT_HEADERS = (
 )
 """Of a response; all others say something about an account or a moment. The encoding is there if it was not undone."""
 
-NOT_RECORDED = frozenset({401, 403, 407, 408, 409, 425, 429})
+UNRECORDED_STATUSES = frozenset({401, 403, 407, 408, 409, 425, 429})
 """Answers about the caller or the moment, not about the question; 5xx are left out too."""
 
-TRANSIENT = frozenset({408, 409, 425, 429})
+RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 """Answers after which clients ask again, those of the server (5xx) aside."""
 
 
@@ -39,18 +39,18 @@ class Answer:
     """The body in the pieces it is replayed in: one an event of a stream."""
 
     @property
-    def transient(self) -> bool:
+    def is_transient(self) -> bool:
         """Whether it says something about the moment, so that a client asks again."""
-        return self.status in TRANSIENT or self.status >= 500  # noqa: PLR2004 -- server errors
+        return self.status in RETRIED_STATUSES or self.status >= 500  # noqa: PLR2004 -- server errors
 
     @property
-    def about_the_question(self) -> bool:
+    def is_reproducible(self) -> bool:
         """Whether another run, with another key at another time, would be answered the same."""
-        return self.status not in NOT_RECORDED and not self.transient
+        return self.status not in UNRECORDED_STATUSES and not self.is_transient
 
 
 @dataclass(slots=True)
-class Counts:
+class TapeCounts:
     """What happened on a tape; reused: answered by what a judge was answered elsewhere in the run."""
 
     replayed: int = 0
@@ -61,30 +61,30 @@ class Counts:
     verified: int = 0
     drifted: int = 0
 
-    def add(self, other: Counts) -> None:
+    def add(self, other: TapeCounts) -> None:
         """Add what happened on another tape."""
-        for one in fields(self):
-            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+        for counter in fields(self):
+            setattr(self, counter.name, getattr(self, counter.name) + getattr(other, counter.name))
 
 
-def from_wire(wire: Mapping[str, Any]) -> Answer:
+def answer_from_wire(wire: Mapping[str, Any]) -> Answer:
     """Return the answer that a cassette holds.
 
     Raises:
         CassetteError: Its body cannot be read back.
     """
     body = wire["body"]
-    listed = None if "json" in body else events(body)
-    pieces = tuple(listed) if listed is not None else ()
+    stream_parts = None if "json" in body else unfold_stream(body)
+    pieces = tuple(stream_parts) if stream_parts is not None else ()
     answer = Answer(
         wire["status"],
         wire.get("headers", {}),
-        b"".join(pieces) if listed is not None else unfold(body),
+        b"".join(pieces) if stream_parts is not None else unfold_body(body),
         wire.get("latency_s"),
         wire.get("ttft_s"),
         pieces,
     )
-    return _without_wait(answer) if answer.transient else answer
+    return _without_wait(answer) if answer.is_transient else answer
 
 
 def _without_wait(answer: Answer) -> Answer:
@@ -93,12 +93,12 @@ def _without_wait(answer: Answer) -> Answer:
     return Answer(answer.status, headers, answer.body, answer.latency_s, answer.ttft_s, answer.pieces)
 
 
-def to_wire(answer: Answer, redactor: Redactor) -> dict[str, Any]:
+def answer_to_wire(answer: Answer, redactor: Redactor) -> dict[str, Any]:
     """Return what a cassette keeps of an answer, without secrets."""
-    redactor.learn_answer(answer.headers)
+    redactor.learn_response_headers(answer.headers)
     headers = {
         name: mask_params(redactor.text(answer.headers[name]).encode("utf-8", "replace")).decode()
-        for name in KEPT_HEADERS
+        for name in RECORDED_HEADERS
         if name in answer.headers
     }
     wire: dict[str, Any] = {"status": answer.status, "headers": headers}
@@ -106,5 +106,5 @@ def to_wire(answer: Answer, redactor: Redactor) -> dict[str, Any]:
         seconds = getattr(answer, name)
         if seconds is not None:
             wire[name] = round(seconds, 4)
-    wire["body"] = fold(redactor.clean(answer.body))
+    wire["body"] = fold_body(redactor.clean(answer.body))
     return wire

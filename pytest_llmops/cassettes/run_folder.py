@@ -13,65 +13,65 @@ from pathlib import Path
 
 from pytest_llmops.cassettes.journal import close_quietly, lock_file
 
-RUN = "LLMOPS_RUN"
+RUN_FOLDER_VARIABLE = "LLMOPS_RUN"
 """Environment variable with the folder, for the processes that the run starts."""
-PREFIX = "pytest-llmops-run-"
-ALIVE = ".alive"
+FOLDER_PREFIX = "pytest-llmops-run-"
+ALIVE_FILE = ".alive"
 """A file in the folder that its process holds locked: a folder whose file can be locked was left by a killed run."""
 
 
 @contextmanager
-def open_folder() -> Iterator[None]:
+def open_run_folder() -> Iterator[None]:
     """Make the folder, tell it to the processes that are started, and remove it in the end."""
-    remove_left_behind()
-    made, alive = _make()
-    before = os.environ.get(RUN)  # of a run that this one is inside of
-    os.environ[RUN] = str(made)
+    remove_abandoned_folders()
+    path, lock_fd = _create_locked_folder()
+    before = os.environ.get(RUN_FOLDER_VARIABLE)  # of a run that this one is inside of
+    os.environ[RUN_FOLDER_VARIABLE] = str(path)
     try:
         yield
     finally:
-        os.environ.pop(RUN, None)
+        os.environ.pop(RUN_FOLDER_VARIABLE, None)
         if before is not None:
-            os.environ[RUN] = before
-        shutil.rmtree(made, ignore_errors=True)
-        close_quietly(alive)
+            os.environ[RUN_FOLDER_VARIABLE] = before
+        shutil.rmtree(path, ignore_errors=True)
+        close_quietly(lock_fd)
 
 
-def _make() -> tuple[Path, int]:
+def _create_locked_folder() -> tuple[Path, int]:
     """Make a folder, and the open file that says that its process lives."""
-    made = Path(tempfile.mkdtemp(prefix=PREFIX))
-    draft = made / f"{ALIVE}.new"
-    alive = os.open(draft, os.O_CREAT | os.O_RDWR)
-    if lock_file(alive, alone=True):
-        draft.rename(made / ALIVE)  # only now: nobody finds it unlocked
-    return made, alive
+    path = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+    draft = path / f"{ALIVE_FILE}.new"
+    lock_fd = os.open(draft, os.O_CREAT | os.O_RDWR)
+    if lock_file(lock_fd, exclusive=True):
+        draft.rename(path / ALIVE_FILE)  # only now: nobody finds it unlocked
+    return path, lock_fd
 
 
-def remove_left_behind() -> None:
+def remove_abandoned_folders() -> None:
     """Remove the folders of runs that were killed; where files cannot be locked, none."""
-    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{ALIVE}"):
+    for alive_file in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*/{ALIVE_FILE}"):
         try:
-            alive = os.open(left, os.O_RDWR)
+            lock_fd = os.open(alive_file, os.O_RDWR)
         except OSError:  # gone meanwhile, or somebody else's
             continue
-        if lock_file(alive, alone=True):
-            shutil.rmtree(left.parent, ignore_errors=True)
-        close_quietly(alive)
+        if lock_file(lock_fd, exclusive=True):
+            shutil.rmtree(alive_file.parent, ignore_errors=True)
+        close_quietly(lock_fd)
 
 
-def folder() -> Path:
+def current_folder() -> Path:
     """Return the folder of the run; outside of one (a script, a command) that of this process, made when it is needed."""
-    named = os.environ.get(RUN, "")
-    return Path(named) if named and Path(named).is_dir() else _of_process(os.getpid())
+    named = os.environ.get(RUN_FOLDER_VARIABLE, "")
+    return Path(named) if named and Path(named).is_dir() else _process_folder(os.getpid())
 
 
 @lru_cache(maxsize=1)
-def _of_process(pid: int) -> Path:
-    made, _ = _make()  # locked until the process ends
-    atexit.register(_remove, made, pid)
-    return made
+def _process_folder(pid: int) -> Path:
+    path, _ = _create_locked_folder()  # locked until the process ends
+    atexit.register(_remove_own_folder, path, pid)
+    return path
 
 
-def _remove(made: Path, pid: int) -> None:
+def _remove_own_folder(path: Path, pid: int) -> None:
     if os.getpid() == pid:  # a forked child ends too, and its parent still uses the folder
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)

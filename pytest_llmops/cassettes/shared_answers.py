@@ -28,28 +28,28 @@ from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.wire.body import check_answer
 
-JUDGE = "judge"
+JUDGE_PURPOSE = "judge"
 """The purpose of the calls whose answers are shared: what the application asks twice, it is to be seen to ask twice."""
 
-FAILED = 400
+FIRST_ERROR_STATUS = 400
 """Statuses from here on are no answers that others could use."""
 
 
-def shelf_key(question: Question) -> str:
+def shared_answer_key(question: Question) -> str:
     """Return what an answer belongs to: the question, and the server, as those of this machine are one in the key."""
     server = hashlib.sha256(question.address.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{question.key}-{server}"
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class SharedAnswers:
     """Where they lie.
 
     Args:
         folder: Finds the folder of the run; its processes share it, and nobody else reads it.
     """
 
-    folder: Callable[[], Path] = run_folder.folder
+    folder: Callable[[], Path] = run_folder.current_folder
 
     def get(self, key: str, take: str, n: int, *, owner: str) -> dict[str, Any] | None:
         """Return the answer in a cassette's form, without secrets; None: no other test has asked this.
@@ -62,14 +62,14 @@ class Shelf:
         """
         with contextlib.suppress(OSError, ValueError, CassetteError, RecursionError, AttributeError):
             wire = json.loads(self._path(key, take, n).read_bytes())
-            found: dict[str, Any] = wire.get("answer")
-            check_answer(found)
-            return found if wire.get("owner") != owner else None
+            answer: dict[str, Any] = wire.get("answer")
+            check_answer(answer)
+            return answer if wire.get("owner") != owner else None
         return None
 
     def put(self, key: str, take: str, n: int, answer: Mapping[str, Any], *, owner: str) -> None:
         """Keep an answer in a cassette's form once a verdict was read from it; what cannot be kept is asked for again."""
-        waiting = _waiting.get()
+        waiting = _unshared_answers.get()
         if waiting is not None:
             waiting.append(partial(self._write, key, take, n, answer, owner))
 
@@ -85,12 +85,14 @@ class Shelf:
         return self.folder() / f"answer-{key}-{take}-{n}.json"
 
 
-_waiting: ContextVar[list[Callable[[], None]] | None] = ContextVar("pytest_llmops_shelf", default=None)
+_unshared_answers: ContextVar[list[Callable[[], None]] | None] = ContextVar(
+    "pytest_llmops_shelf", default=None
+)
 """Answers of a judge that is being asked: nobody knows yet whether a verdict can be read from them."""
 
 
 @contextmanager
-def judging() -> Iterator[Callable[[], None]]:
+def defer_sharing() -> Iterator[Callable[[], None]]:
     """Hold back what a judge is answered in a block; what the block is given puts it on the shelf.
 
     Outside of such a block nothing is shared.
@@ -101,8 +103,8 @@ def judging() -> Iterator[Callable[[], None]]:
         while waiting:
             waiting.pop()()
 
-    token = _waiting.set(waiting)
+    token = _unshared_answers.set(waiting)
     try:
         yield share
     finally:
-        _waiting.reset(token)
+        _unshared_answers.reset(token)

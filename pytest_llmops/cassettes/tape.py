@@ -12,25 +12,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cassettes import active_tape, drift, miss, store
-from pytest_llmops.cassettes.active_tape import current, eject, insert, on_change, using
-from pytest_llmops.cassettes.journal import Entry, Journal, left_behind
-from pytest_llmops.cassettes.request_key import Question, Rules, ask, key_of_stored
-from pytest_llmops.cassettes.response import Answer, Counts, from_wire, to_wire
-from pytest_llmops.cassettes.shared_answers import FAILED, JUDGE, shelf_key
+from pytest_llmops.cassettes.active_tape import (
+    change_listeners,
+    current_tape,
+    push_test_tape,
+    remove_test_tape,
+    use_tape,
+)
+from pytest_llmops.cassettes.journal import Journal, JournalEntry, find_abandoned_journals
+from pytest_llmops.cassettes.request_key import MatchRules, Question, build_question, compute_stored_key
+from pytest_llmops.cassettes.response import Answer, TapeCounts, answer_from_wire, answer_to_wire
+from pytest_llmops.cassettes.shared_answers import FIRST_ERROR_STATUS, JUDGE_PURPOSE, shared_answer_key
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 from pytest_llmops.measurement import Json
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode
-from pytest_llmops.wire.body import fold
+from pytest_llmops.wire.body import fold_body
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes.budget import Grant, Ledger
-    from pytest_llmops.cassettes.rate_limit import Pace
-    from pytest_llmops.cassettes.shared_answers import Shelf
+    from pytest_llmops.cassettes.budget import CallGrant, Ledger
+    from pytest_llmops.cassettes.rate_limit import RateLimiter
+    from pytest_llmops.cassettes.shared_answers import SharedAnswers
 
-MAX_NEIGHBOURS = 60
+MAX_NEIGHBOUR_CASSETTES = 60
 """Cassettes beside a missing one that are searched for the nearest request."""
-WRITING = ("new", "all")
+WRITING_MODES = ("new", "all")
 
 
 @dataclass(slots=True, eq=False)
@@ -62,12 +68,12 @@ class Tape:
     command: str = "pytest --llm-record=new"
     allowed: frozenset[str] = frozenset()
     shared: bool = False
-    rules: Rules = field(default_factory=Rules)
+    rules: MatchRules = field(default_factory=MatchRules)
     record_errors: bool = False
     ledger: Ledger | None = None
-    shelf: Shelf | None = None
-    pace: Pace | None = None
-    counts: Counts = field(default_factory=Counts)
+    shelf: SharedAnswers | None = None
+    pace: RateLimiter | None = None
+    counts: TapeCounts = field(default_factory=TapeCounts)
     misses: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     """Live calls that the budget refused."""
@@ -86,7 +92,7 @@ class Tape:
     """All questions by (key, take), and whether the last call was kept: its answer may have failed."""
     _renamed: dict[str, str] | None = None
     """Keys under the rules of now to those in the file, once a question was not found."""
-    _grants: dict[str, list[Grant]] = field(default_factory=dict)
+    _grants: dict[str, list[CallGrant]] = field(default_factory=dict)
     _failed: CassetteError | None = None
     _journal: Journal = field(init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -95,15 +101,15 @@ class Tape:
         self._journal = Journal(self.path)
         self.allowed = frozenset(host.lower() for host in self.allowed)
         if self.mode != "live":
-            self._interactions = store.opened(self.path)
+            self._interactions = store.load_with_journals(self.path)
 
-    def another(self, path: Path, mode: RecordMode | None = None) -> Tape:
+    def open_block_tape(self, path: Path, mode: RecordMode | None = None) -> Tape:
         """Return the tape of a block inside this one's test: another file under the same rules.
 
         Raises:
             CassetteError: The file is damaged.
         """
-        made = Tape(
+        tape = Tape(
             path,
             mode or self.mode,
             self.redactor,
@@ -117,8 +123,8 @@ class Tape:
             shelf=self.shelf,
             pace=self.pace,
         )
-        self.inner.append(made)
-        return made
+        self.inner.append(tape)
+        return tape
 
     def passes(self, host: str) -> bool:
         """Say whether a host is neither recorded nor blocked."""
@@ -126,7 +132,7 @@ class Tape:
 
     def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
         """Return the question a request is."""
-        question = ask(method, url, headers, body, self.redactor, rules=self.rules)
+        question = build_question(method, url, headers, body, self.redactor, rules=self.rules)
         if question.key in self._interactions or not self._interactions:
             return question
         key = self._renamed_key(question.key)
@@ -137,12 +143,14 @@ class Tape:
         with self._lock:
             if self._renamed is None:
                 self._renamed = {}
-                for old, one in self._interactions.items():
+                for old, interaction in self._interactions.items():
                     with contextlib.suppress(CassetteError):
-                        stored = one.request
-                        made = key_of_stored(stored["method"], stored["url"], stored["body"], self.rules)
-                        if made != old:
-                            self._renamed.setdefault(made, old)
+                        stored = interaction.request
+                        new_key = compute_stored_key(
+                            stored["method"], stored["url"], stored["body"], self.rules
+                        )
+                        if new_key != old:
+                            self._renamed.setdefault(new_key, old)
             return self._renamed.get(key)
 
     def claim(self, question: Question) -> Answer | None:
@@ -153,32 +161,32 @@ class Tape:
             BudgetReached: It would have to be asked live, and no live call is left.
         """
         with self._lock:
-            take = active_tape.take()
+            take = active_tape.current_take()
             self._seen[question.key, take] = False
-            listed = self._answers(question, take) if self.mode in ("none", "new") else []
-            if (place := self._asked[question.key, take]) >= len(listed):
+            recorded = self._answers(question, take) if self.mode in ("none", "new") else []
+            if (place := self._asked[question.key, take]) >= len(recorded):
                 if self.mode == "none":
-                    raise self._missed(self._why(question, len(listed), take))
+                    raise self._missed(self._why(question, len(recorded), take))
                 self._prepare()
-                known = self._from_shelf(question, take, place)
-                if known is None:
+                shared_answer = self._from_shelf(question, take, place)
+                if shared_answer is None:
                     self._permit(question)
-                return known
-            answer = self._read(listed[place])
+                return shared_answer
+            answer = self._read(recorded[place])
             self._asked[question.key, take] += 1
             self.counts.replayed += 1
         return answer
 
     def _from_shelf(self, question: Question, take: str, n: int) -> Answer | None:
         """What another test of this run was answered, if a judge asks; kept as if asked here, by the redactors of here."""
-        if self.shelf is None or self.mode == "verify" or active_tape.whose() != JUDGE:
+        if self.shelf is None or self.mode == "verify" or active_tape.current_purpose() != JUDGE_PURPOSE:
             return None
-        wire = self.shelf.get(shelf_key(question), take, n, owner=self.owner)
+        wire = self.shelf.get(shared_answer_key(question), take, n, owner=self.owner)
         if wire is None:
             return None
         answer = self._read(wire)
         try:
-            self._keep(question, to_wire(answer, self.redactor), take)
+            self._keep(question, answer_to_wire(answer, self.redactor), take)
         except CassetteError as error:
             raise CassetteMiss(str(error)) from None
         self.counts.reused += 1
@@ -186,19 +194,19 @@ class Tape:
 
     def _read(self, wire: Mapping[str, Any]) -> Answer:
         try:
-            return from_wire(wire)
+            return answer_from_wire(wire)
         except CassetteError as error:
             # A miss, for an application could catch an error and the test would pass.
-            text = f"cassette {shown(self.path)} is damaged: {error}; record it again: {self.command}"
+            text = f"cassette {display_path(self.path)} is damaged: {error}; record it again: {self.command}"
             raise self._missed(text) from None
 
     def _answers(self, question: Question, take: str) -> list[dict[str, Any]]:
-        one = self._interactions.get(question.key)
-        return one.answers.get(take, []) if one is not None else []
+        interaction = self._interactions.get(question.key)
+        return interaction.answers.get(take, []) if interaction is not None else []
 
     def _prepare(self) -> None:
         """Make sure that the answer can be kept before it is paid."""
-        if self.mode not in WRITING:
+        if self.mode not in WRITING_MODES:
             return
         try:
             self._journal.prepare()
@@ -210,7 +218,7 @@ class Tape:
     def _permit(self, question: Question) -> None:
         if self.ledger is None:
             return
-        asks_a_model = not self.priced or drift.is_of_a_model(question)
+        asks_a_model = not self.priced or drift.is_model_request(question)
         cost = self.ledger.estimate(question.json, question.url) if asks_a_model else 0.0
         try:
             grant = self.ledger.ask(cost)
@@ -243,23 +251,25 @@ class Tape:
         return CassetteMiss(text)
 
     def _why(self, question: Question, recorded: int, take: str) -> str:
-        where = {"place": shown(self.path), "command": self.command}
+        where = {"place": display_path(self.path), "command": self.command}
         if recorded:
-            return miss.exhausted(question, self._asked[question.key, take] + 1, recorded, **where)
+            return miss.describe_exhausted_request(
+                question, self._asked[question.key, take] + 1, recorded, **where
+            )
         same = self._interactions.get(question.key)
         if same is not None:
-            return miss.other_take(question, take, same.answers, **where)
-        return miss.describe(question, self._candidates(), **where)
+            return miss.describe_other_take(question, take, same.answers, **where)
+        return miss.describe_missing_request(question, self._candidates(), **where)
 
     def _candidates(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        for one in self._interactions.values():
-            yield one.by, one.request
+        for interaction in self._interactions.values():
+            yield interaction.by, interaction.request
         if self._interactions:
             return
-        for path in sorted(self.path.parent.glob("*.json"))[:MAX_NEIGHBOURS]:
+        for path in sorted(self.path.parent.glob("*.json"))[:MAX_NEIGHBOUR_CASSETTES]:
             with contextlib.suppress(CassetteError):  # a damaged neighbour has its own test to complain
-                for one in store.load(path).values():
-                    yield f"{shown(path)} {one.by}", one.request
+                for interaction in store.load_cassette(path).values():
+                    yield f"{display_path(path)} {interaction.by}", interaction.request
 
     def record(self, question: Question, answer: Answer, take: str = "", purpose: str = "") -> None:
         """Keep a live answer, on disk before this returns, if its status says something about the question.
@@ -273,25 +283,29 @@ class Tape:
         Raises:
             CassetteError: It could not be put on disk; `close` raises it again.
         """
-        take = take or active_tape.take()
+        take = take or active_tape.current_take()
         if self.mode == "verify":
             self._verify(question, answer, take)
-        shelf = self.shelf if purpose == JUDGE and answer.status < FAILED and self.mode != "verify" else None
-        if self.mode not in WRITING and shelf is None:
+        shelf = (
+            self.shelf
+            if purpose == JUDGE_PURPOSE and answer.status < FIRST_ERROR_STATUS and self.mode != "verify"
+            else None
+        )
+        if self.mode not in WRITING_MODES and shelf is None:
             return
-        if not answer.about_the_question and not (self.record_errors and answer.transient):
+        if not answer.is_reproducible and not (self.record_errors and answer.is_transient):
             self.notes.append(f"an answer with status {answer.status} was not recorded")
             return
         with self._lock:
-            wire, n = to_wire(answer, self.redactor), self._asked[question.key, take]
+            wire, n = answer_to_wire(answer, self.redactor), self._asked[question.key, take]
             self._keep(question, wire, take)
-            self.counts.recorded += self.mode in WRITING
+            self.counts.recorded += self.mode in WRITING_MODES
         if shelf is not None:
-            shelf.put(shelf_key(question), take, n, wire, owner=self.owner)
+            shelf.put(shared_answer_key(question), take, n, wire, owner=self.owner)
 
     def _keep(self, question: Question, wire: dict[str, Any], take: str) -> None:
         """Take in the next answer to a question; on disk, where this tape writes."""
-        if self.mode in WRITING:
+        if self.mode in WRITING_MODES:
             entry = self._entry(question, wire, take)
             try:
                 self._journal.append(entry)
@@ -299,48 +313,48 @@ class Tape:
                 self._failed = error
                 raise
             if self.mode == "new":
-                store.apply(self._interactions, [entry], replace=False)
+                store.apply_entries(self._interactions, [entry], replace=False)
         self._asked[question.key, take] += 1
         self._seen[question.key, take] = True
 
-    def _entry(self, question: Question, wire: dict[str, Any], take: str) -> Entry:
+    def _entry(self, question: Question, wire: dict[str, Any], take: str) -> JournalEntry:
         place = self.counts.replayed + self.counts.recorded + self.counts.reused + 1
-        return Entry(
+        return JournalEntry(
             by=f"{self.redactor.text(self.owner) if self.shared else ''}#{place:03d}",
             key=question.key,
             take=take,
             n=self._asked[question.key, take],
-            request={"method": question.method, "url": question.url, "body": fold(question.body)},
+            request={"method": question.method, "url": question.url, "body": fold_body(question.body)},
             answer=wire,
             again=self.mode == "all",
         )
 
     def _verify(self, question: Question, answer: Answer, take: str) -> None:
         """Compare a live answer with the recorded one in its place; nothing is written."""
-        if answer.transient:
+        if answer.is_transient:
             self.notes.append(f"an answer with status {answer.status} was not compared")
             return
         with self._lock:
-            listed, place = self._answers(question, take), self._asked[question.key, take]
+            recorded, place = self._answers(question, take), self._asked[question.key, take]
             self._asked[question.key, take] += 1
-            if place >= len(listed):
+            if place >= len(recorded):
                 self.notes.append(f"nothing recorded to compare with: {question.method} {question.url}")
                 return
-            found = drift.compare(question, self._read(listed[place]), self._clean(answer))
+            difference = drift.compare_answers(question, self._read(recorded[place]), self._clean(answer))
             self.counts.verified += 1
-            if found is not None:
+            if difference is not None:
                 self.counts.drifted += 1
-                self.drifts.append(found)
+                self.drifts.append(difference)
 
     def _clean(self, answer: Answer) -> Answer:
         return replace(answer, body=self.redactor.clean(answer.body))
 
-    def not_recorded(self, why: str) -> None:
+    def note_unrecorded(self, why: str) -> None:
         """Note that a live answer could not be kept."""
-        if self.mode in WRITING:
+        if self.mode in WRITING_MODES:
             self.notes.append(why)
 
-    def close(self, *, passed: bool = True) -> Counts:
+    def close(self, *, passed: bool = True) -> TapeCounts:
         """End the tape: merge what is new into the file, and count what nobody asked for.
 
         Args:
@@ -353,13 +367,13 @@ class Tape:
             end()
         if passed and self.mode in ("none", "new") and not self.shared:
             self.counts.stale = len(self._interactions.keys() - {key for key, _ in self._seen})
-        if self.mode in WRITING:
+        if self.mode in WRITING_MODES:
             self._journal.close()
-            if self._journal.paths or left_behind(self.path):
+            if self._journal.paths or find_abandoned_journals(self.path):
                 # Who records again replaces; what a passed test did not ask is gone for good.
                 again = self.mode == "all"
                 keep = self._kept() if again and passed and not self.shared else None
-                store.merge(self.path, self._journal.paths, self.redactor, replace=again, keep=keep)
+                store.merge_journals(self.path, self._journal.paths, self.redactor, replace=again, keep=keep)
                 self._journal.paths.clear()
         if self._failed is not None:
             raise self._failed
@@ -371,15 +385,17 @@ class Tape:
             return CassetteMiss(self.misses[0])
         if self.refusals:
             return BudgetReached(self.refusals[0])
-        return next((found for one in self.inner if (found := one.verdict()) is not None), None)
+        return next((verdict for tape in self.inner if (verdict := tape.verdict()) is not None), None)
 
     def use(self, *, passed: bool) -> dict[str, Json]:
         """Return what the run's usage record needs to tell stale answers and orphans from used ones."""
-        asked: dict[str, Json] = {}
+        requested: dict[str, Json] = {}
         with self._lock:
             for key in sorted({key for key, _ in self._seen}):
-                asked[key] = {take: n for (one, take), n in sorted(self._asked.items()) if one == key}
-        return {"ran": passed, "shared": self.shared, "asked": asked}
+                requested[key] = {
+                    take: n for (other_key, take), n in sorted(self._asked.items()) if other_key == key
+                }
+        return {"ran": passed, "shared": self.shared, "asked": requested}
 
     def _kept(self) -> dict[tuple[str, str], int]:
         """How many answers of each question are this run's; of one whose last failed, all that there are."""
@@ -387,7 +403,7 @@ class Tape:
         return {**{(key, ""): 0 for key, _ in self._seen}, **kept}
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """Return a path as a person would type it from here."""
     try:
         return os.path.relpath(path).replace("\\", "/")
@@ -395,4 +411,14 @@ def shown(path: Path) -> str:
         return str(path)
 
 
-__all__ = ["Answer", "Counts", "Tape", "current", "eject", "insert", "on_change", "shown", "using"]
+__all__ = [
+    "Answer",
+    "Tape",
+    "TapeCounts",
+    "change_listeners",
+    "current_tape",
+    "display_path",
+    "push_test_tape",
+    "remove_test_tape",
+    "use_tape",
+]

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.errors import CassetteError
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json, shorten_text
 
-FORMAT = 1
-FULL_RUN = "run all tests until they pass: pytest"
+FORMAT_VERSION = 1
+RUN_ALL_TESTS = "run all tests until they pass: pytest"
 
-Asked = Mapping[str, Mapping[str, int]]
+AnswerCounts = Mapping[str, Mapping[str, int]]
 """How many answers were asked for, by key and take: by the one test that asked for the most."""
-Stamp = tuple[int, int]
+FileStamp = tuple[int, int]
 """When a file was changed (in ns), and its size."""
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class CassetteUse:
     """What a run asked of one cassette.
 
     Attributes:
@@ -33,29 +33,31 @@ class Used:
 
     ran: bool
     shared: bool = False
-    asked: Asked = field(default_factory=dict)
-    stamp: Stamp | None = None
+    asked: AnswerCounts = field(default_factory=dict)
+    stamp: FileStamp | None = None
 
-    def joined(self, other: Used) -> Used:
+    def joined(self, other: CassetteUse) -> CassetteUse:
         """Return what two tests, or two workers, asked of the same cassette."""
-        asked = {
+        requested = {
             key: {
                 take: max(self.asked.get(key, {}).get(take, 0), other.asked.get(key, {}).get(take, 0))
                 for take in sorted({*self.asked.get(key, {}), *other.asked.get(key, {})})
             }
             for key in sorted({*self.asked, *other.asked})
         }
-        return Used(self.ran and other.ran, self.shared or other.shared, asked, other.stamp or self.stamp)
+        return CassetteUse(
+            self.ran and other.ran, self.shared or other.shared, requested, other.stamp or self.stamp
+        )
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins."""
-        asked: dict[str, Json] = {key: dict(takes) for key, takes in self.asked.items()}
+        requested: dict[str, Json] = {key: dict(takes) for key, takes in self.asked.items()}
         stamp: Json = list(self.stamp) if self.stamp is not None else None
-        return {"ran": self.ran, "shared": self.shared, "asked": asked, "stamp": stamp}
+        return {"ran": self.ran, "shared": self.shared, "asked": requested, "stamp": stamp}
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class RunUsage:
     """What a run used.
 
     Attributes:
@@ -79,7 +81,7 @@ class Usage:
     green: bool = False
     red_because: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
-    files: Mapping[str, Used] = field(default_factory=dict)
+    files: Mapping[str, CassetteUse] = field(default_factory=dict)
     cases: Mapping[str, str] = field(default_factory=dict)
     models: tuple[str, ...] = ()
     skipped: frozenset[str] = frozenset()
@@ -87,7 +89,7 @@ class Usage:
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins, for JSON."""
         return {
-            "format": FORMAT,
+            "format": FORMAT_VERSION,
             "created": self.created,
             "root": self.root,
             "complete": self.complete,
@@ -102,35 +104,35 @@ class Usage:
         }
 
     @classmethod
-    def from_wire(cls, wire: object) -> Usage:
+    def from_wire(cls, wire: object) -> RunUsage:
         """Read what `to_wire` gave.
 
         Raises:
             CassetteError: It is no such record; says what to run.
         """
         version = wire.get("format") if isinstance(wire, dict) else None
-        if not isinstance(wire, dict) or version != FORMAT:
+        if not isinstance(wire, dict) or version != FORMAT_VERSION:
             raise CassetteError(
-                f"the usage record: expected format {FORMAT}, got {shorten(repr(version), 60)}; {FULL_RUN}"
+                f"the usage record: expected format {FORMAT_VERSION}, got {shorten_text(repr(version), 60)}; {RUN_ALL_TESTS}"
             )
         try:
-            moment(wire["created"])
+            parse_timestamp_ns(wire["created"])
             return cls(
                 created=wire["created"],
                 root=str(wire["root"]),
                 complete=wire["complete"] is True,
-                partial_because=_texts(wire["partial_because"]),
+                partial_because=_parse_texts(wire["partial_because"]),
                 green=wire["green"] is True,
-                red_because=_texts(wire["red_because"]),
-                scopes=_texts(wire["scopes"]),
-                files={str(file): _used(one) for file, one in wire["files"].items()},
+                red_because=_parse_texts(wire["red_because"]),
+                scopes=_parse_texts(wire["scopes"]),
+                files={str(file): _parse_use(use) for file, use in wire["files"].items()},
                 cases={str(file): str(case) for file, case in wire.get("cases", {}).items()},
-                models=_texts(wire.get("models", [])),
-                skipped=frozenset(_texts(wire.get("skipped", []))),
+                models=_parse_texts(wire.get("models", [])),
+                skipped=frozenset(_parse_texts(wire.get("skipped", []))),
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise CassetteError(
-                f"the usage record is damaged ({type(error).__name__}: {shorten(str(error), 80)}); {FULL_RUN}"
+                f"the usage record is damaged ({type(error).__name__}: {shorten_text(str(error), 80)}); {RUN_ALL_TESTS}"
             ) from None
 
     def was_skipped(self, by: str) -> bool:
@@ -138,7 +140,7 @@ class Usage:
         return by.rpartition("#")[0] in self.skipped
 
     @property
-    def why_not(self) -> str:
+    def why_not_prunable(self) -> str:
         """Why nothing can be pruned after this run; empty if it can."""
         if not self.complete:
             return f"the last run was partial ({', '.join(self.partial_because) or 'tests were left out'})"
@@ -147,25 +149,25 @@ class Usage:
         return ""
 
 
-def collect(uses: Iterable[Mapping[str, Any]], root: Path) -> dict[str, Used]:
+def collect_cassette_uses(uses: Iterable[Mapping[str, Any]], root: Path) -> dict[str, CassetteUse]:
     """Return the files of a run out of what each tape told (``path``, ``ran``, ``shared``, ``asked``), stamped.
 
     Args:
         uses: Of all tests and all workers, in any order.
         root: The root folder of the run, which the paths are relative to.
     """
-    files: dict[str, Used] = {}
+    files: dict[str, CassetteUse] = {}
     for use in uses:
-        one = Used(use["ran"], use["shared"], use["asked"])
+        cassette_use = CassetteUse(use["ran"], use["shared"], use["asked"])
         path = str(use["path"])
-        files[path] = files[path].joined(one) if path in files else one
+        files[path] = files[path].joined(cassette_use) if path in files else cassette_use
     return {
-        path: Used(one.ran, one.shared, one.asked, stamp_of(root / path))
-        for path, one in sorted(files.items())
+        path: CassetteUse(cassette_use.ran, cassette_use.shared, cassette_use.asked, file_stamp(root / path))
+        for path, cassette_use in sorted(files.items())
     }
 
 
-def stamp_of(path: Path) -> Stamp | None:
+def file_stamp(path: Path) -> FileStamp | None:
     """Return what tells that a file has changed; None if it is not there."""
     try:
         stat = path.stat()
@@ -174,7 +176,7 @@ def stamp_of(path: Path) -> Stamp | None:
     return stat.st_mtime_ns, stat.st_size
 
 
-def moment(created: str) -> int:
+def parse_timestamp_ns(created: str) -> int:
     """Return a time in ns since 1970; without an offset it is UTC.
 
     Raises:
@@ -186,26 +188,27 @@ def moment(created: str) -> int:
     return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000
 
 
-def _texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+def _parse_texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError("expected a list of texts")
     return tuple(value)
 
 
-def _used(wire: Mapping[str, Any]) -> Used:
-    asked = {
-        str(key): {str(take): _count(n) for take, n in takes.items()} for key, takes in wire["asked"].items()
+def _parse_use(wire: Mapping[str, Any]) -> CassetteUse:
+    requested = {
+        str(key): {str(take): _parse_count(n) for take, n in takes.items()}
+        for key, takes in wire["asked"].items()
     }
     stamp = wire.get("stamp")
-    return Used(
+    return CassetteUse(
         wire["ran"] is True,
         wire["shared"] is True,
-        asked,
-        (_count(stamp[0]), _count(stamp[1])) if stamp is not None else None,
+        requested,
+        (_parse_count(stamp[0]), _parse_count(stamp[1])) if stamp is not None else None,
     )
 
 
-def _count(value: object) -> int:
+def _parse_count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError("expected a whole number")
     return value

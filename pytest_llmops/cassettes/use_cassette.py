@@ -12,14 +12,14 @@ from pytest_llmops.cassettes import active_tape, run_folder
 from pytest_llmops.cassettes.budget import Ledger
 from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.naming import shared_path
-from pytest_llmops.cassettes.rate_limit import Pace
-from pytest_llmops.cassettes.request_key import Rules
+from pytest_llmops.cassettes.rate_limit import RateLimiter
+from pytest_llmops.cassettes.request_key import MatchRules
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteMiss, UsageError
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode
 
-MODES: tuple[RecordMode, ...] = ("none", "new", "all", "live", "verify")
+RECORD_MODES: tuple[RecordMode, ...] = ("none", "new", "all", "live", "verify")
 
 
 @contextmanager
@@ -39,32 +39,32 @@ def use_cassette(name: str | Path, *, record: RecordMode | None = None) -> Itera
         CassetteMiss: Nothing recorded answers a request, even if the block caught it.
         UsageError: The name or the mode is none.
     """
-    tape = _tape(name, record)
-    interception.enter()
+    tape = _open_tape(name, record)
+    interception.install_patches()
     ended = False
     try:
-        with active_tape.using(tape):
+        with active_tape.use_tape(tape):
             yield tape
         ended = True
     finally:
         tape.close(passed=ended and tape.verdict() is None)
-    caught = tape.verdict()
-    if caught is not None:
-        how = "missed" if isinstance(caught, CassetteMiss) else "refused"
-        raise type(caught)(
-            f"the block ended well although a request was {how} (was the error caught?)\n{caught}"
+    verdict = tape.verdict()
+    if verdict is not None:
+        how = "missed" if isinstance(verdict, CassetteMiss) else "refused"
+        raise type(verdict)(
+            f"the block ended well although a request was {how} (was the error caught?)\n{verdict}"
         )
 
 
-def _tape(name: str | Path, record: RecordMode | None) -> Tape:
-    if record is not None and record not in MODES:
-        raise UsageError(f"use_cassette: record: expected one of {', '.join(MODES)}, got {record!r}")
+def _open_tape(name: str | Path, record: RecordMode | None) -> Tape:
+    if record is not None and record not in RECORD_MODES:
+        raise UsageError(f"use_cassette: record: expected one of {', '.join(RECORD_MODES)}, got {record!r}")
     if not isinstance(name, Path) and not name.strip("/"):
         raise UsageError(f"use_cassette: expected the name of a cassette, got {name!r}")
-    made: Tape | None = recorder.tape_of_block(name, record)
-    if made is not None:
-        return made
-    settings = recorder.settings()
+    tape: Tape | None = recorder.open_block_cassette(name, record)
+    if tape is not None:
+        return tape
+    settings = recorder.current_settings()
     return Tape(
         name if isinstance(name, Path) else shared_path(Path.cwd(), name),
         record or settings.record,
@@ -73,10 +73,10 @@ def _tape(name: str | Path, record: RecordMode | None) -> Tape:
         command='use_cassette(..., record="new")',
         allowed=frozenset(settings.allow_hosts),
         shared=True,
-        rules=Rules(settings.match_ignore),
+        rules=MatchRules(settings.match_ignore),
         record_errors=settings.record_errors,
-        ledger=Ledger(run_folder.folder() / "ledger", settings.max_calls, settings.budget)
+        ledger=Ledger(run_folder.current_folder() / "ledger", settings.max_calls, settings.budget)
         if settings.has_budget
         else None,
-        pace=Pace(settings.judge_concurrency),
+        pace=RateLimiter(settings.judge_concurrency),
     )

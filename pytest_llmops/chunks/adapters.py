@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import shorten
-from pytest_llmops.retrievers.base import builtin
+from pytest_llmops.measurement import shorten_text
+from pytest_llmops.retrievers.base import to_python_scalar
 
 TEXT_KEYS = ("text", "page_content", "content")
 ID_NAMES = ("id", "node_id", "id_")
 START_KEYS = ("start_index", "start_char_idx")
 """Where a chunk says it begins in its document: LangChain's ``add_start_index``, LlamaIndex's nodes."""
-MAX_ID = 24
+MAX_ID_CHARS = 24
 """Characters of an id that is shown whole; of a longer one the first few are."""
-SHORT_ID = 8
-EXPECTED = (
+SHORT_ID_CHARS = 8
+ACCEPTED_CHUNKS = (
     "expected texts, Chunks, documents with page_content, nodes with get_content(), or mappings with a text"
 )
 
@@ -41,12 +41,12 @@ class Piece:
     def place(self) -> str:
         """The chunk in a message: its number, and its id where it has one."""
         # Eight characters tell two UUIDs apart, and leave room for what is wrong.
-        short = self.id if len(self.id) <= MAX_ID else f"{self.id[:SHORT_ID]}..."
-        name = shorten(short, 2 * MAX_ID)
+        short = self.id if len(self.id) <= MAX_ID_CHARS else f"{self.id[:SHORT_ID_CHARS]}..."
+        name = shorten_text(short, 2 * MAX_ID_CHARS)
         return f"chunk {self.number} ({name})" if self.id else f"chunk {self.number}"
 
 
-def read(chunks: object) -> tuple[Piece, ...]:
+def read_chunks(chunks: object) -> tuple[Piece, ...]:
     """Return the chunks in their order; nothing is imported, a chunk is known by what it has.
 
     Args:
@@ -57,41 +57,45 @@ def read(chunks: object) -> tuple[Piece, ...]:
     Raises:
         UsageError: It is one text or no iterable, or holds something that has no text.
 
-    >>> [piece.text for piece in read(["a", {"text": "b", "id": "second"}])]
+    >>> [piece.text for piece in read_chunks(["a", {"text": "b", "id": "second"}])]
     ['a', 'b']
     """
     if isinstance(chunks, (str, bytes, Mapping)) or not isinstance(chunks, Iterable):
-        raise UsageError(f"chunks: {EXPECTED}, got {_shown(chunks)}; pass a list of chunks")
-    return tuple(_piece(one, number) for number, one in enumerate(chunks, start=1))
+        raise UsageError(
+            f"chunks: {ACCEPTED_CHUNKS}, got {_describe_non_chunk(chunks)}; pass a list of chunks"
+        )
+    return tuple(_parse_chunk(chunk, number) for number, chunk in enumerate(chunks, start=1))
 
 
-def _piece(one: Any, number: int) -> Piece:
-    if isinstance(one, str):
-        return Piece(number, one)
-    if isinstance(one, Mapping):
-        text = next((one[key] for key in TEXT_KEYS if key in one), None)
-        names, metadata = one, one.get("metadata")
+def _parse_chunk(chunk: Any, number: int) -> Piece:
+    if isinstance(chunk, str):
+        return Piece(number, chunk)
+    if isinstance(chunk, Mapping):
+        text = next((chunk[key] for key in TEXT_KEYS if key in chunk), None)
+        names, metadata = chunk, chunk.get("metadata")
     else:
-        text, metadata = _text_of(one), getattr(one, "metadata", None)
-        names = {name: getattr(one, name, None) for name in (*ID_NAMES, *START_KEYS)}
-        inner = getattr(one, "node", None)  # LlamaIndex's NodeWithScore
+        text, metadata = _chunk_text(chunk), getattr(chunk, "metadata", None)
+        names = {name: getattr(chunk, name, None) for name in (*ID_NAMES, *START_KEYS)}
+        inner = getattr(chunk, "node", None)  # LlamaIndex's NodeWithScore
         names.update({key: getattr(inner, key, None) for key in START_KEYS if inner is not None})
     if not isinstance(text, str):
-        raise UsageError(f"chunks: {EXPECTED}, got {_shown(one)} as number {number}")
+        raise UsageError(f"chunks: {ACCEPTED_CHUNKS}, got {_describe_non_chunk(chunk)} as number {number}")
     id_ = next((names[name] for name in ID_NAMES if names.get(name)), "")
     places = [*(names.get(key) for key in START_KEYS)]
     if isinstance(metadata, Mapping):
         places += [metadata.get(key) for key in START_KEYS]
-    starts = [one for one in map(builtin, places) if isinstance(one, int) and not isinstance(one, bool)]
+    starts = [
+        one for one in map(to_python_scalar, places) if isinstance(one, int) and not isinstance(one, bool)
+    ]
     return Piece(number, text, str(id_), starts[0] if starts else None)
 
 
-def _text_of(one: Any) -> object:
-    if isinstance(getattr(one, "page_content", None), str):
-        return one.page_content
-    content = getattr(one, "get_content", None)
-    return content() if callable(content) else getattr(one, "text", None)
+def _chunk_text(chunk: Any) -> object:
+    if isinstance(getattr(chunk, "page_content", None), str):
+        return chunk.page_content
+    content = getattr(chunk, "get_content", None)
+    return content() if callable(content) else getattr(chunk, "text", None)
 
 
-def _shown(value: object) -> str:
-    return f"{type(value).__name__} {shorten(repr(value), 60)}"
+def _describe_non_chunk(value: object) -> str:
+    return f"{type(value).__name__} {shorten_text(repr(value), 60)}"

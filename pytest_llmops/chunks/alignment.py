@@ -13,30 +13,30 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pytest_llmops.chunks.adapters import Piece
-from pytest_llmops.chunks.offsets import SEAM, Ignore, Source, Squeezed, squeeze
+from pytest_llmops.chunks.offsets import SEAM, CompactText, Ignore, Source, compact_text
 
-SAMPLE = 12
+SAMPLE_CHARS = 12
 """Characters of a sample; white space does not count."""
-EVERY = 4
+SAMPLE_STEP = 4
 """In a long source a sample begins at every fourth character: a common run of 15 characters is always found."""
-LONG = 200_000
+LONG_SOURCE_CHARS = 200_000
 """Characters of a long source; in a shorter one a sample begins at each, and runs of 12 are found."""
-NEAR = 200
+MAX_CHUNK_GAP = 200
 """Characters that may be missing between two chunks, for a chunk to count as the next one without a search."""
-CANDIDATES = 6
+MAX_SAMPLE_PLACES = 6
 """Places of one sample that are tried, the nearest ones."""
-MAX_GAP = 400
+MAX_ALIGNED_GAP = 400
 """Characters between two runs that are aligned by their edit distance."""
-MIN_EQUAL = 3
+MIN_EQUAL_CHARS = 3
 """Characters in a row that count as the same within such a gap: fewer are chance."""
-TELLING = 32
+MIN_RELIABLE_RUN = 32
 """Characters of a run that say where the runs behind it are expected: shorter ones may stand anywhere."""
-MAX_BACKWARDS = 20_000
+MAX_BACKWARD_SEARCH = 20_000
 """Characters of a chunk that is looked for from the right: that search is quadratic at its worst."""
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class MatchedRun:
     """``length`` kept characters that are the same in the chunk and in the source."""
 
     chunk: int
@@ -45,7 +45,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedChunk:
     """A chunk and where it stands.
 
     Attributes:
@@ -56,21 +56,21 @@ class Placed:
     """
 
     piece: Piece
-    text: Squeezed
-    runs: tuple[Run, ...]
+    text: CompactText
+    runs: tuple[MatchedRun, ...]
     home: tuple[int, int] | None
 
 
-def _home(runs: Sequence[Run], main: Run | None) -> tuple[int, int]:
+def _find_main_span(runs: Sequence[MatchedRun], main: MatchedRun | None) -> tuple[int, int]:
     longest = main or max(runs, key=lambda run: run.length)
     place = runs.index(longest)
     first = last = longest
     for run in runs[place + 1 :]:
-        if 0 <= run.source - last.source - last.length <= NEAR:
+        if 0 <= run.source - last.source - last.length <= MAX_CHUNK_GAP:
             last = run
     # What stands in front of the run that carries on is a repeated header, of wherever.
     for run in () if main else reversed(runs[:place]):
-        if 0 <= first.source - run.source - run.length <= NEAR:
+        if 0 <= first.source - run.source - run.length <= MAX_CHUNK_GAP:
             first = run
     return first.source, last.source + last.length
 
@@ -80,17 +80,17 @@ class Alignment:
     """All chunks in the source."""
 
     source: Source
-    placed: tuple[Placed, ...]
+    placed: tuple[PlacedChunk, ...]
 
     @cached_property
     def lost(self) -> tuple[tuple[int, int], ...]:
         """The stretches ``[start, end)`` of the source's kept characters that are in no chunk."""
         runs = sorted((run.source, run.source + run.length) for placed in self.placed for run in placed.runs)
-        seams = [(at, at + 1) for at in self.source.seams]
-        return tuple(_between(sorted([*runs, *seams]), len(self.source.squeezed.text)))
+        seams = [(at, at + 1) for at in self.source.seam_places]
+        return tuple(_gaps_between(sorted([*runs, *seams]), len(self.source.compact.text)))
 
 
-def _between(covered: Sequence[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
+def _gaps_between(covered: Sequence[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
     done = 0
     for start, stop in covered:
         if start > done:
@@ -100,14 +100,14 @@ def _between(covered: Sequence[tuple[int, int]], end: int) -> Iterator[tuple[int
         yield done, end
 
 
-def uncovered(placed: Placed) -> tuple[tuple[int, int], ...]:
+def invented_stretches(placed: PlacedChunk) -> tuple[tuple[int, int], ...]:
     """Return the stretches ``[start, end)`` of a chunk's kept characters that are not from the source."""
     return tuple(
-        _between([(run.chunk, run.chunk + run.length) for run in placed.runs], len(placed.text.text))
+        _gaps_between([(run.chunk, run.chunk + run.length) for run in placed.runs], len(placed.text.text))
     )
 
 
-def align(source: Source, pieces: Sequence[Piece], ignore: Ignore = "whitespace") -> Alignment:
+def align_chunks(source: Source, pieces: Sequence[Piece], ignore: Ignore = "whitespace") -> Alignment:
     """Return where the chunks stand in the source.
 
     Chunks are expected in the order of the source, and may overlap; others are found as well. Of several
@@ -115,130 +115,136 @@ def align(source: Source, pieces: Sequence[Piece], ignore: Ignore = "whitespace"
     states itself goes before, if its text stands there.
 
     >>> from pytest_llmops.chunks.offsets import source_of
-    >>> found = align(source_of("one two three"), [Piece(1, "one"), Piece(2, "three")])
+    >>> found = align_chunks(source_of("one two three"), [Piece(1, "one"), Piece(2, "three")])
     >>> found.lost, found.placed[1].runs
     (((3, 6),), (Run(chunk=0, source=6, length=5),))
     """
-    search = _Search(source)
+    search = _ChunkSearch(source)
     placed = []
     for piece in pieces:
-        text = squeeze(piece.text.replace(SEAM, " "), ignore)
+        text = compact_text(piece.text.replace(SEAM, " "), ignore)
         runs, home = search.placed(text.text, piece.start)
-        placed.append(Placed(piece, text, tuple(runs), home))
+        placed.append(PlacedChunk(piece, text, tuple(runs), home))
     return Alignment(source, tuple(placed))
 
 
-class _Search:
+class _ChunkSearch:
     """Finds one chunk after the other."""
 
     def __init__(self, source: Source) -> None:
-        self._stated = source.squeezed if len(source.names) == 1 else None
-        self._squeezed = source.squeezed
-        self._text = source.squeezed.text
-        self._every = EVERY if len(self._text) > LONG else 1
+        self._single_document = source.compact if len(source.names) == 1 else None
+        self._squeezed = source.compact
+        self._text = source.compact.text
+        self._sample_step = SAMPLE_STEP if len(self._text) > LONG_SOURCE_CHARS else 1
         self._start = 0
         self._end = 0
         """Where the chunk before this one stands."""
         self._before = ""
-        self._begin: Run | None = None
+        self._first_run: MatchedRun | None = None
         """The text of the chunk before this one, and the run that it begins with."""
 
-    def placed(self, text: str, stated: int | None) -> tuple[list[Run], tuple[int, int] | None]:
+    def placed(self, text: str, stated: int | None) -> tuple[list[MatchedRun], tuple[int, int] | None]:
         """Return where a chunk stands: its runs, and its home."""
         if not text:
             return [], None
-        at = self._exactly(text, stated)
-        runs, main = ([Run(0, at, len(text))], None) if at >= 0 else self._in_parts(text)
+        at = self._find_whole_chunk(text, stated)
+        runs, main = ([MatchedRun(0, at, len(text))], None) if at >= 0 else self._find_runs(text)
         if not runs:
             return [], None
-        self._start, self._end = home = _home(runs, main)
-        self._before, self._begin = text, runs[0] if runs[0].chunk == 0 else None
+        self._start, self._end = home = _find_main_span(runs, main)
+        self._before, self._first_run = text, runs[0] if runs[0].chunk == 0 else None
         return runs, home
 
-    def _exactly(self, text: str, stated: int | None) -> int:
+    def _find_whole_chunk(self, text: str, stated: int | None) -> int:
         """Return where a chunk stands as a whole near the one before it, or -1."""
         source, size = self._text, len(text)
-        if stated is not None and stated >= 0 and self._stated is not None:
-            at, _ = self._stated.within(stated, stated)
+        if stated is not None and stated >= 0 and self._single_document is not None:
+            at, _ = self._single_document.within(stated, stated)
             if source.startswith(text, at):
                 return at
         # The latest place that leaves no gap: a repeated line is then never skipped.
         low, high = max(0, self._end - size + 1), self._end + size
-        find = source.rfind if size <= MAX_BACKWARDS else source.find
+        find = source.rfind if size <= MAX_BACKWARD_SEARCH else source.find
         at = self._end if source.startswith(text, self._end) else find(text, low, high)
         if at < 0:
-            at = source.find(text, self._end, high + NEAR)
+            at = source.find(text, self._end, high + MAX_CHUNK_GAP)
         if at < 0:
             at = source.find(text, self._start, self._end)
-        if at < 0 and size < SAMPLE + self._every:
+        if at < 0 and size < SAMPLE_CHARS + self._sample_step:
             at = source.find(text)
         return at
 
     @cached_property
-    def _samples(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
+    def _sample_places(self) -> dict[str, list[int]]:
+        places: dict[str, list[int]] = {}
         text = self._text
-        for at in range(0, len(text) - SAMPLE + 1, self._every):
-            found.setdefault(text[at : at + SAMPLE], []).append(at)
-        return found
+        for at in range(0, len(text) - SAMPLE_CHARS + 1, self._sample_step):
+            places.setdefault(text[at : at + SAMPLE_CHARS], []).append(at)
+        return places
 
-    def _in_parts(self, text: str) -> tuple[list[Run], Run | None]:
+    def _find_runs(self, text: str) -> tuple[list[MatchedRun], MatchedRun | None]:
         """Return the runs, and which of them carries on where the chunk before ended."""
-        runs: list[Run] = []
-        main: Run | None = None
+        runs: list[MatchedRun] = []
+        main: MatchedRun | None = None
         done = at = 0
         offset = self._end
-        while at <= len(text) - SAMPLE:
-            if text[at : at + SAMPLE] not in self._samples:
+        while at <= len(text) - SAMPLE_CHARS:
+            if text[at : at + SAMPLE_CHARS] not in self._sample_places:
                 at += 1
                 continue
-            run = self._best(text, at, offset, done)
+            run = self._find_best_run(text, at, offset, done)
             runs.append(run)
-            if main is None and (main := self._carrying_on(text, run)):
-                kept = replace(run, length=main.chunk - run.chunk)
-                runs[-1:] = [kept, main] if kept.length else [main]
+            if main is None and (main := self._find_continuing_run(text, run)):
+                head = replace(run, length=main.chunk - run.chunk)
+                runs[-1:] = [head, main] if head.length else [main]
                 run = main
             done = at = run.chunk + run.length
-            if run.length >= TELLING or run is main:
+            if run.length >= MIN_RELIABLE_RUN or run is main:
                 offset = run.source - run.chunk
-        if not runs and self._begin:
+        if not runs and self._first_run:
             # Too short for a sample, header and all.
-            alike = min(self._begin.length, _shared(text, 0, self._before, 0, 1))
-            header = replace(self._begin, length=alike)
-            if alike >= MIN_EQUAL and (main := self._carrying_on(text, header)):
-                runs = [one for one in (replace(header, length=main.chunk), main) if one.length]
+            shared_length = min(self._first_run.length, _count_shared_chars(text, 0, self._before, 0, 1))
+            header = replace(self._first_run, length=shared_length)
+            if shared_length >= MIN_EQUAL_CHARS and (main := self._find_continuing_run(text, header)):
+                runs = [part for part in (replace(header, length=main.chunk), main) if part.length]
         return (list(self._filled(text, runs)), main) if runs else ([], None)
 
-    def _carrying_on(self, text: str, header: Run) -> Run | None:
+    def _find_continuing_run(self, text: str, header: MatchedRun) -> MatchedRun | None:
         """Return the run that goes on where the chunk before ended, if this one may be a repeated header.
 
         What follows a header in the chunk may begin as what follows it in the source ("| Employee 7", "|
         Employee 1"): the end of the header's run then belongs to the run behind it.
         """
         end = header.chunk + header.length
-        sample = text[end : end + SAMPLE]
+        sample = text[end : end + SAMPLE_CHARS]
         # What was not in a chunk before is no repeated header: its end must not be taken from it.
         if not sample or header.source + header.length > self._end:
             return None
-        found: list[Run] = []
-        place = max(0, self._start - NEAR, self._end - MAX_BACKWARDS) - 1
-        last = self._end + NEAR + len(sample)
-        while len(found) < CANDIDATES and (place := self._text.find(sample, place + 1, last)) >= 0:
-            shared = min(header.length, NEAR, _shared(text, end, self._text, place, -1))
-            back = self._line_begin(place, shared)
-            run = Run(end - back, place - back, back + _shared(text, end, self._text, place, 1))
-            if run.length >= self._sure(run, ends=run.chunk + run.length == len(text)):
-                found.append(run)
-        return max(found, key=lambda run: (run.source == self._end, run.length, run.source), default=None)
+        candidates: list[MatchedRun] = []
+        place = max(0, self._start - MAX_CHUNK_GAP, self._end - MAX_BACKWARD_SEARCH) - 1
+        last = self._end + MAX_CHUNK_GAP + len(sample)
+        while (
+            len(candidates) < MAX_SAMPLE_PLACES and (place := self._text.find(sample, place + 1, last)) >= 0
+        ):
+            shared = min(header.length, MAX_CHUNK_GAP, _count_shared_chars(text, end, self._text, place, -1))
+            back = self._shared_from_line_start(place, shared)
+            run = MatchedRun(
+                end - back, place - back, back + _count_shared_chars(text, end, self._text, place, 1)
+            )
+            if run.length >= self._min_reliable_length(run, ends=run.chunk + run.length == len(text)):
+                candidates.append(run)
+        return max(
+            candidates, key=lambda run: (run.source == self._end, run.length, run.source), default=None
+        )
 
-    def _sure(self, run: Run, *, ends: bool) -> int:
+    def _min_reliable_length(self, run: MatchedRun, *, ends: bool) -> int:
         """Return of how many characters a run has to be, not to be chance where it stands."""
         overlaps = ends and self._start <= run.source < self._end < run.source + run.length
         if overlaps or run.source == self._end:
-            return MIN_EQUAL
-        return SAMPLE if ends else TELLING
+            return MIN_EQUAL_CHARS
+        return SAMPLE_CHARS if ends else MIN_RELIABLE_RUN
 
-    def _line_begin(self, place: int, shared: int) -> int:
+    def _shared_from_line_start(self, place: int, shared: int) -> int:
         """Return how many of the shared characters before a place belong to it: down to where a line begins."""
         if place - shared <= self._end <= place:
             return place - self._end
@@ -249,79 +255,82 @@ class _Search:
                 return back
         return shared
 
-    def _best(self, text: str, at: int, offset: int, done: int) -> Run:
+    def _find_best_run(self, text: str, at: int, offset: int, done: int) -> MatchedRun:
         """Return the run through a sample that is about the longest, the nearest of them."""
-        runs = self._through(text, at, offset, done)
-        best = _nearest_of_the_long(runs, offset)
+        runs = self._runs_through_sample(text, at, offset, done)
+        best = _nearest_long_run(runs, offset)
         # Repeated text: the sample at the nearest place may begin up to three characters later in the run.
-        for begin in range(best.chunk, best.chunk + 2 * self._every):
-            if abs(best.source - best.chunk - offset) <= NEAR:
+        for begin in range(best.chunk, best.chunk + 2 * self._sample_step):
+            if abs(best.source - best.chunk - offset) <= MAX_CHUNK_GAP:
                 break
-            runs += self._through(text, begin, offset, done)
-            best = _nearest_of_the_long(runs, offset)
+            runs += self._runs_through_sample(text, begin, offset, done)
+            best = _nearest_long_run(runs, offset)
         return best
 
-    def _through(self, text: str, at: int, offset: int, done: int) -> list[Run]:
+    def _runs_through_sample(self, text: str, at: int, offset: int, done: int) -> list[MatchedRun]:
         """Return the runs through the sample that begins there, at its places that are nearest."""
-        places = self._samples.get(text[at : at + SAMPLE], [])
+        places = self._sample_places.get(text[at : at + SAMPLE_CHARS], [])
         near = bisect_left(places, offset + at)
-        tried = places[max(0, near - CANDIDATES // 2) : near + CANDIDATES // 2]
-        return [self._lengthened(text, at, place, done) for place in tried]
+        tried = places[max(0, near - MAX_SAMPLE_PLACES // 2) : near + MAX_SAMPLE_PLACES // 2]
+        return [self._extend_run(text, at, place, done) for place in tried]
 
-    def _lengthened(self, text: str, at: int, place: int, done: int) -> Run:
-        ahead = _shared(text, at, self._text, place, 1)
-        back = min(_shared(text, at, self._text, place, -1), at - done)
-        return Run(at - back, place - back, back + ahead)
+    def _extend_run(self, text: str, at: int, place: int, done: int) -> MatchedRun:
+        ahead = _count_shared_chars(text, at, self._text, place, 1)
+        back = min(_count_shared_chars(text, at, self._text, place, -1), at - done)
+        return MatchedRun(at - back, place - back, back + ahead)
 
-    def _filled(self, text: str, runs: Sequence[Run]) -> Iterator[Run]:
+    def _filled(self, text: str, runs: Sequence[MatchedRun]) -> Iterator[MatchedRun]:
         """Yield the runs, and what is equal in the short gaps around them."""
         done, stands = 0, max(0, runs[0].source - runs[0].chunk)
         for run in runs:
-            yield from self._equal(text, (done, run.chunk), (stands, run.source), inside=done > 0)
+            yield from self._match_gap(text, (done, run.chunk), (stands, run.source), inside=done > 0)
             yield run
             done, stands = run.chunk + run.length, run.source + run.length
-        yield from self._equal(text, (done, len(text)), (stands, stands + len(text) - done), inside=False)
+        yield from self._match_gap(text, (done, len(text)), (stands, stands + len(text) - done), inside=False)
 
-    def _equal(
+    def _match_gap(
         self, text: str, gap: tuple[int, int], place: tuple[int, int], *, inside: bool
-    ) -> Iterator[Run]:
+    ) -> Iterator[MatchedRun]:
         size = gap[1] - gap[0]
-        if size >= MIN_EQUAL and self._text.startswith(text[slice(*gap)], self._end):
+        if size >= MIN_EQUAL_CHARS and self._text.startswith(text[slice(*gap)], self._end):
             # A header that is repeated, and then what follows the chunk before.
-            yield Run(gap[0], self._end, size)
+            yield MatchedRun(gap[0], self._end, size)
             return
-        begin = self._begin
+        begin = self._first_run
         if (
-            size >= MIN_EQUAL
+            size >= MIN_EQUAL_CHARS
             and gap[0] == 0
             and begin
             and self._before[: begin.length].startswith(text[:size])
         ):
             # A header that is too short for a sample.
-            yield Run(0, begin.source, size)
+            yield MatchedRun(0, begin.source, size)
             return
-        if not (MIN_EQUAL <= size <= MAX_GAP and MIN_EQUAL <= place[1] - place[0] <= MAX_GAP):
+        if not (
+            MIN_EQUAL_CHARS <= size <= MAX_ALIGNED_GAP
+            and MIN_EQUAL_CHARS <= place[1] - place[0] <= MAX_ALIGNED_GAP
+        ):
             return
         from rapidfuzz.distance import Levenshtein
 
         steps = Levenshtein.opcodes(text[slice(*gap)], self._text[slice(*place)])
-        found = [
-            Run(gap[0] + step.src_start, place[0] + step.dest_start, length)
+        equal_runs = [
+            MatchedRun(gap[0] + step.src_start, place[0] + step.dest_start, length)
             for step in steps
-            if step.tag == "equal" and (length := step.src_end - step.src_start) >= MIN_EQUAL
+            if step.tag == "equal" and (length := step.src_end - step.src_start) >= MIN_EQUAL_CHARS
         ]
         # Before the first run and behind the last, a heading or a note may have been added.
-        if inside or 2 * sum(run.length for run in found) >= size:
-            yield from found
+        if inside or 2 * sum(run.length for run in equal_runs) >= size:
+            yield from equal_runs
 
 
-def _nearest_of_the_long(runs: Sequence[Run], offset: int) -> Run:
+def _nearest_long_run(runs: Sequence[MatchedRun], offset: int) -> MatchedRun:
     enough = 0.9 * max(run.length for run in runs)
     long = [run for run in runs if run.length >= enough]
     return min(long, key=lambda run: (abs(run.source - run.chunk - offset), -run.length))
 
 
-def _shared(left: str, i: int, right: str, j: int, step: int) -> int:
+def _count_shared_chars(left: str, i: int, right: str, j: int, step: int) -> int:
     """Return how many characters are the same from ``left[i]`` and ``right[j]`` on, or before them."""
     limit = min(len(left) - i, len(right) - j) if step > 0 else min(i, j)
     done, length = 0, 64

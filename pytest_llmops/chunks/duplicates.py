@@ -8,26 +8,26 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pytest_llmops.chunks.adapters import Piece
-from pytest_llmops.chunks.findings import Check, Fault, share, worst
+from pytest_llmops.chunks.findings import CheckResult, Fault, ratio_or_zero, worst_faults
 
-SHINGLE = 4
+SHINGLE_WORDS = 4
 """Words of a shingle."""
-KEPT = 96
+SKETCH_SIZE = 96
 """Of the shingles of a chunk the smallest by their hash: they stand for all of them."""
-NEAR = 0.8
+NEAR_DUPLICATE_SHARE = 0.8
 """Share of common shingles from which two chunks are nearly the same."""
 MAX_HOLDERS = 64
 """Chunks that are remembered for one shingle."""
 MIN_HOLDERS = 3
 """Chunks that a line must be in to be boilerplate, and at least one chunk in ten."""
-ONE_IN = 10
+HOLDER_DIVISOR = 10
 
 # Words, or single characters where there are no spaces; digits do not tell two pages apart.
 _WORDS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|\\w+")
 _DIGITS = re.compile(r"\d+")
 
 
-def duplicates(pieces: Sequence[Piece]) -> Check:
+def check_duplicates(pieces: Sequence[Piece]) -> CheckResult:
     """Return the share of chunks that are the same as an earlier one, but for case and white space.
 
     Empty chunks do not count.
@@ -42,15 +42,15 @@ def duplicates(pieces: Sequence[Piece]) -> Check:
         earlier = first.setdefault(key, piece)
         if earlier is not piece:
             faults.append(Fault(piece.place, f"as {earlier.place}: {piece.text}", len(key)))
-    return Check(
+    return CheckResult(
         name="duplicates",
-        value=share(len(faults), count),
+        value=ratio_or_zero(len(faults), count),
         reason=f"{len(faults):,} of {count:,} chunks repeat an earlier one",
-        faults=worst(faults),
+        faults=worst_faults(faults),
     )
 
 
-def near_duplicates(pieces: Sequence[Piece]) -> Check:
+def check_near_duplicates(pieces: Sequence[Piece]) -> CheckResult:
     """Return the share of chunks that are nearly the same as an earlier one, or just the same.
 
     Nearly the same: four fifths of their shingles (4 words in a row, without case and punctuation) are
@@ -63,13 +63,13 @@ def near_duplicates(pieces: Sequence[Piece]) -> Check:
     owners: list[Piece] = []
     faults, count = [], 0
     for piece in pieces:
-        sketch = _sketch(piece.text)
+        sketch = _shingle_sketch(piece.text)
         if not sketch:
             continue
         count += 1
-        place, alike = _nearest(sketch, holders, sketches)
-        if alike >= NEAR:
-            text = f"{alike:.0%} as {owners[place].place}: {piece.text}"
+        place, similarity = _find_nearest_sketch(sketch, holders, sketches)
+        if similarity >= NEAR_DUPLICATE_SHARE:
+            text = f"{similarity:.0%} as {owners[place].place}: {piece.text}"
             faults.append(Fault(piece.place, text, len(piece.text)))
             continue
         for shingle in sketch:
@@ -78,25 +78,25 @@ def near_duplicates(pieces: Sequence[Piece]) -> Check:
                 known.append(len(sketches))
         sketches.append(sketch)
         owners.append(piece)
-    return Check(
+    return CheckResult(
         name="near_duplicates",
-        value=share(len(faults), count),
+        value=ratio_or_zero(len(faults), count),
         reason=f"{len(faults):,} of {count:,} chunks are nearly the same as an earlier one",
-        faults=worst(faults),
+        faults=worst_faults(faults),
     )
 
 
-def _sketch(text: str) -> frozenset[int]:
+def _shingle_sketch(text: str) -> frozenset[int]:
     words = _WORDS.findall(text.casefold())
     shingles = {
         # Not hash(): it differs from run to run.
-        zlib.crc32(" ".join(words[at : at + SHINGLE]).encode("utf-8", "surrogatepass"))
-        for at in range(len(words) - SHINGLE + 1)
+        zlib.crc32(" ".join(words[at : at + SHINGLE_WORDS]).encode("utf-8", "surrogatepass"))
+        for at in range(len(words) - SHINGLE_WORDS + 1)
     }
-    return frozenset(sorted(shingles)[:KEPT])
+    return frozenset(sorted(shingles)[:SKETCH_SIZE])
 
 
-def _nearest(
+def _find_nearest_sketch(
     sketch: frozenset[int], holders: dict[int, list[int]], sketches: list[frozenset[int]]
 ) -> tuple[int, float]:
     shared = Counter(place for shingle in sketch for place in holders.get(shingle, ()))
@@ -104,45 +104,45 @@ def _nearest(
     for place, _ in shared.most_common(4):
         other = sketches[place]
         smallest = sketch | other
-        if max(len(sketch), len(other)) == KEPT:
-            smallest = frozenset(sorted(smallest)[:KEPT])
-        alike = len(smallest & sketch & other) / len(smallest)
-        best = max(best, (place, alike), key=lambda one: one[1])
+        if max(len(sketch), len(other)) == SKETCH_SIZE:
+            smallest = frozenset(sorted(smallest)[:SKETCH_SIZE])
+        similarity = len(smallest & sketch & other) / len(smallest)
+        best = max(best, (place, similarity), key=lambda candidate: candidate[1])
     return best
 
 
-def boilerplate(pieces: Sequence[Piece]) -> Check:
+def check_boilerplate(pieces: Sequence[Piece]) -> CheckResult:
     """Return the share of the chunks' characters in lines that are in many chunks; white space does not count.
 
     Many are three, and one in ten. Numbers count as equal ("Page 3"), so do case and white space. Lines
     without a letter and rows of Markdown tables are left out: a repeated header is meant.
     """
-    lines = [[(line, _line_key(line)) for line in piece.text.splitlines()] for piece in pieces]
+    lines = [[(line, _normalize_line(line)) for line in piece.text.splitlines()] for piece in pieces]
     holders = Counter(key for own in lines for key in {key for _, key in own if key})
-    many = max(MIN_HOLDERS, -(-len(pieces) // ONE_IN))
-    weight = sum(_solid(line) for own in lines for line, _ in own)
+    many = max(MIN_HOLDERS, -(-len(pieces) // HOLDER_DIVISOR))
+    weight = sum(_count_solid_chars(line) for own in lines for line, _ in own)
     repeated = {key: number for key, number in holders.items() if number >= many}
     sizes: Counter[str] = Counter()
-    shown: dict[str, str] = {}
+    examples: dict[str, str] = {}
     for own in lines:
         for line, key in own:
             if key in repeated:
-                sizes[key] += _solid(line)
-                shown.setdefault(key, line.strip())
-    faults = [Fault(f"{repeated[key]:,} chunks", shown[key], size) for key, size in sizes.items()]
-    return Check(
+                sizes[key] += _count_solid_chars(line)
+                examples.setdefault(key, line.strip())
+    faults = [Fault(f"{repeated[key]:,} chunks", examples[key], size) for key, size in sizes.items()]
+    return CheckResult(
         name="boilerplate",
-        value=share(sum(sizes.values()), weight),
+        value=ratio_or_zero(sum(sizes.values()), weight),
         reason=f"{len(repeated):,} lines are in at least {many:,} of {len(pieces):,} chunks",
-        faults=worst(faults),
+        faults=worst_faults(faults),
     )
 
 
-def _line_key(line: str) -> str:
+def _normalize_line(line: str) -> str:
     if line.lstrip().startswith(("|", "```", "~~~")) or not any(map(str.isalpha, line)):
         return ""
     return " ".join(_DIGITS.sub("#", line.casefold()).split())
 
 
-def _solid(line: str) -> int:
+def _count_solid_chars(line: str) -> int:
     return len("".join(line.split()))

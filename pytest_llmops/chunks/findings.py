@@ -28,7 +28,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class CheckResult:
     """The outcome of one check over all chunks.
 
     Attributes:
@@ -47,19 +47,19 @@ class Check:
     error: str = ""
 
 
-def worst(faults: Sequence[Fault]) -> tuple[Fault, ...]:
+def worst_faults(faults: Sequence[Fault]) -> tuple[Fault, ...]:
     """Return the largest `MAX_FAULTS`; equal ones stay in their order.
 
-    >>> [one.place for one in worst([Fault("a", "", 1), Fault("b", "", 2), Fault("c", "", 1)])]
+    >>> [one.place for one in worst_faults([Fault("a", "", 1), Fault("b", "", 2), Fault("c", "", 1)])]
     ['b', 'a', 'c']
     """
-    return tuple(sorted(faults, key=lambda one: -one.size)[:MAX_FAULTS])
+    return tuple(sorted(faults, key=lambda fault: -fault.size)[:MAX_FAULTS])
 
 
-def share(part: float, whole: float) -> float:
+def ratio_or_zero(part: float, whole: float) -> float:
     """Return part / whole, and 0.0 of nothing.
 
-    >>> share(1, 4), share(0, 0)
+    >>> ratio_or_zero(1, 4), ratio_or_zero(0, 0)
     (0.25, 0.0)
     """
     return part / whole if whole else 0.0

@@ -19,7 +19,7 @@ Sources: TypeAlias = "str | Sequence[str] | Mapping[str, str]"
 
 SEAM = "\0"
 """Stands between two documents of a source, so that no chunk matches across."""
-MAX_SHOWN = 400
+MAX_EXCERPT = 400
 """Characters of a stretch that is shown."""
 
 _NO_WIDTH = dict.fromkeys((0x200B, 0x2060, 0xFEFF, 0xAD))
@@ -33,11 +33,11 @@ _MARKUP = (
     r"|[*_`~|]+"
 )
 _ENTITY = r"(?P<entity>&(?:[A-Za-z]{2,12}|\#\d{1,7}|\#x[0-9A-Fa-f]{1,6});)"
-_MARKED = re.compile(f"{_BLANK}|{_MARKUP}|{_ENTITY}", re.MULTILINE)
+_IGNORED_MARKUP = re.compile(f"{_BLANK}|{_MARKUP}|{_ENTITY}", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Squeezed:
+class CompactText:
     """A text without what does not count.
 
     Attributes:
@@ -54,7 +54,8 @@ class Squeezed:
         if self.ignore == "whitespace":
             return "".join(self.raw.split()).translate(_NO_WIDTH)
         return "".join(
-            _decoded(dropped) if dropped else self.raw[start:end] for start, end, dropped in self._parts()
+            _decode_entity(dropped) if dropped else self.raw[start:end]
+            for start, end, dropped in self._parts()
         )
 
     @cached_property
@@ -65,20 +66,20 @@ class Squeezed:
             return array("l", [at for at, char in kept if not char.isspace() and ord(char) not in _NO_WIDTH])
         places = array("l")
         for start, end, dropped in self._parts():
-            places.extend([start] * len(_decoded(dropped)) if dropped else range(start, end))
+            places.extend([start] * len(_decode_entity(dropped)) if dropped else range(start, end))
         return places
 
     def _parts(self) -> Iterator[tuple[int, int, re.Match[str] | None]]:
         """Yield what is kept, and what is dropped with its match."""
         done = 0
-        for dropped in _MARKED.finditer(self.raw):
+        for dropped in _IGNORED_MARKUP.finditer(self.raw):
             yield done, dropped.start(), None
             yield *dropped.span(), dropped
             done = dropped.end()
         yield done, len(self.raw), None
 
     @cached_property
-    def begins(self) -> Sequence[int]:
+    def word_starts(self) -> Sequence[int]:
         """The characters of ``text`` in front of which white space stood, in order."""
         if self.ignore == "whitespace":
             return list(accumulate(len(word.translate(_NO_WIDTH)) for word in self.raw.split()))
@@ -93,17 +94,17 @@ class Squeezed:
         """Return which of the kept characters stand in ``raw[start:end]``."""
         return bisect_left(self.places, start), bisect_left(self.places, end)
 
-    def slice(self, start: int, end: int, limit: int = MAX_SHOWN) -> str:
+    def excerpt(self, start: int, end: int, limit: int = MAX_EXCERPT) -> str:
         """Return the original text of the kept characters ``[start, end)``, cut after ``limit`` of them."""
         end = min(end, start + limit, len(self.places))
         return self.raw[self.places[start] : self.places[end - 1] + 1] if end > start else ""
 
 
-def _decoded(dropped: re.Match[str]) -> str:
+def _decode_entity(dropped: re.Match[str]) -> str:
     return "".join(html.unescape(dropped["entity"]).split()) if dropped["entity"] else ""
 
 
-def squeeze(text: str, ignore: Ignore = "whitespace") -> Squeezed:
+def compact_text(text: str, ignore: Ignore = "whitespace") -> CompactText:
     r"""Return a text without white space and characters without width; with "markup" without that, too.
 
     Markup is HTML tags, comments and entities (which become their character), and of Markdown the marks of
@@ -112,12 +113,12 @@ def squeeze(text: str, ignore: Ignore = "whitespace") -> Squeezed:
     Raises:
         UsageError: There is no such way to ignore something.
 
-    >>> squeeze("two\n words").text, squeeze("# A <b>bold</b> &amp; *new* [way](x.html)", "markup").text
+    >>> compact_text("two\n words").text, compact_text("# A <b>bold</b> &amp; *new* [way](x.html)", "markup").text
     ('twowords', 'Abold&newway')
     """
     if ignore not in get_args(Ignore):
         raise UsageError(f"ignore: expected one of {', '.join(get_args(Ignore))}, got {ignore!r}")
-    return Squeezed(text, ignore)
+    return CompactText(text, ignore)
 
 
 @dataclass(frozen=True)
@@ -130,42 +131,42 @@ class Source:
         starts: For each document, where it begins in ``squeezed.raw``.
     """
 
-    squeezed: Squeezed
+    compact: CompactText
     names: tuple[str, ...]
     starts: tuple[int, ...]
 
     @cached_property
     def size(self) -> int:
         """How many characters count."""
-        return len(self.squeezed.text) - len(self.seams)
+        return len(self.compact.text) - len(self.seam_places)
 
     @cached_property
-    def seams(self) -> tuple[int, ...]:
+    def seam_places(self) -> tuple[int, ...]:
         """Where the seams stand in ``squeezed.text``."""
-        places = self.squeezed.places
+        places = self.compact.places
         return tuple(bisect_left(places, start - len(_SEAM)) for start in self.starts[1:])
 
     @cached_property
-    def _lines(self) -> array[int]:
-        return array("l", (found.start() for found in re.finditer("\n", self.squeezed.raw)))
+    def _line_ends(self) -> array[int]:
+        return array("l", (line_end.start() for line_end in re.finditer("\n", self.compact.raw)))
 
     def document(self, at: int) -> int:
         """Return the number of the document, from 0, in which a kept character stands."""
-        return bisect_right(self.seams, at)
+        return bisect_right(self.seam_places, at)
 
     def place(self, at: int) -> str:
         """Return where a kept character stands, for a person: ``line 3``, ``faq.md line 3``."""
-        raw = self.squeezed.places[at]
+        raw = self.compact.places[at]
         number = self.document(at)
-        first = bisect_left(self._lines, self.starts[number])
-        line = bisect_left(self._lines, raw) - first + 1
+        first = bisect_left(self._line_ends, self.starts[number])
+        line = bisect_left(self._line_ends, raw) - first + 1
         return f"{self.names[number]} line {line}" if self.names[number] else f"line {line}"
 
 
 _SEAM = f"\n\n{SEAM}\n\n"
 
 
-def source_of(given: object, ignore: Ignore = "whitespace") -> Source:
+def read_source(source: object, ignore: Ignore = "whitespace") -> Source:
     """Return a source ready to be compared: a text, texts in their order, or texts by name.
 
     A blank one has ``size`` 0.
@@ -174,15 +175,15 @@ def source_of(given: object, ignore: Ignore = "whitespace") -> Source:
         UsageError: It is something else.
     """
     texts: list[object]
-    if isinstance(given, str):
-        texts, names = [given], [""]
-    elif isinstance(given, Mapping):
-        texts, names = list(given.values()), [str(name) for name in given]
-    elif isinstance(given, Sequence) and not isinstance(given, (bytes, bytearray)):
-        texts = list(given)
+    if isinstance(source, str):
+        texts, names = [source], [""]
+    elif isinstance(source, Mapping):
+        texts, names = list(source.values()), [str(name) for name in source]
+    elif isinstance(source, Sequence) and not isinstance(source, (bytes, bytearray)):
+        texts = list(source)
         names = [""] if len(texts) == 1 else [f"document {number}" for number in range(1, len(texts) + 1)]
     else:
-        raise UsageError(f"source: expected a text, texts, or texts by name, got {type(given).__name__}")
+        raise UsageError(f"source: expected a text, texts, or texts by name, got {type(source).__name__}")
     starts, clean, at = [], [], 0
     for name, text in zip(names, texts, strict=True):
         if not isinstance(text, str):
@@ -191,4 +192,4 @@ def source_of(given: object, ignore: Ignore = "whitespace") -> Source:
         # A NUL of the user's own would be taken for the end of a document.
         clean.append(text.replace(SEAM, " "))
         at += len(text) + len(_SEAM)
-    return Source(squeeze(_SEAM.join(clean), ignore), tuple(names), tuple(starts))
+    return Source(compact_text(_SEAM.join(clean), ignore), tuple(names), tuple(starts))

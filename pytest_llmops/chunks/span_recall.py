@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from pytest_llmops.chunks.adapters import Piece
 from pytest_llmops.chunks.alignment import Alignment
-from pytest_llmops.chunks.findings import Check, Fault, share, worst
+from pytest_llmops.chunks.findings import CheckResult, Fault, ratio_or_zero, worst_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class Answer:
     document: str = ""
 
 
-def span_recall(
+def measure_span_recall(
     wanted: Mapping[str, Sequence[Answer]], pieces: Sequence[Piece], alignment: Alignment | None = None
-) -> Check:
+) -> CheckResult:
     """Return the share of questions of which one wording of the answer stands whole in one chunk.
 
     An answer with a place has to be there in a chunk that covers this place of the source; one without has
@@ -37,24 +37,24 @@ def span_recall(
         alignment: The chunks in their source; needed for answers with a place.
 
     Returns:
-        The check ``span_recall``; here higher is better. Without a question 0.0.
+        The check ``measure_span_recall``; here higher is better. Without a question 0.0.
     """
     texts = [" ".join(piece.text.split()).casefold() for piece in pieces]
-    joined, covered = _Joined(texts), _Covered(alignment)
+    joined, covered = _JoinedChunks(texts), _CoveredSpans(alignment)
     faults = []
     for name, answers in wanted.items():
-        if not any(_found(answer, joined, covered) for answer in answers):
-            faults.append(Fault(name, _why(answers, alignment)))
-    kept = len(wanted) - len(faults)
-    return Check(
+        if not any(_is_whole_answer(answer, joined, covered) for answer in answers):
+            faults.append(Fault(name, _describe_missing_answer(answers, alignment)))
+    whole_count = len(wanted) - len(faults)
+    return CheckResult(
         name="span_recall",
-        value=share(kept, len(wanted)),
-        reason=f"{kept:,} of {len(wanted):,} answers stand whole in one chunk",
-        faults=worst(faults),
+        value=ratio_or_zero(whole_count, len(wanted)),
+        reason=f"{whole_count:,} of {len(wanted):,} answers stand whole in one chunk",
+        faults=worst_faults(faults),
     )
 
 
-class _Joined:
+class _JoinedChunks:
     """All chunks as one text: one search instead of one for each chunk."""
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -85,13 +85,13 @@ class _Joined:
 _WORD = re.compile(
     "[^\\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]{2}\\Z"
 )
-_POINTS = r".,'\u2019\u066b\u066c"
+_NUMBER_SEPARATORS = r".,'\u2019\u066b\u066c"
 # "1,500" and "2.5" are one number, and so is "-5"; the hyphen of "3-5" and "A-5" is no sign.
-_NUMBER_BEFORE = re.compile(rf"(?:\d[{_POINTS}]|(?:^|[^\w)\]%])[-\u2212])\Z")
-_NUMBER_AFTER = re.compile(rf"[{_POINTS}]\d")
+_NUMBER_BEFORE = re.compile(rf"(?:\d[{_NUMBER_SEPARATORS}]|(?:^|[^\w)\]%])[-\u2212])\Z")
+_NUMBER_AFTER = re.compile(rf"[{_NUMBER_SEPARATORS}]\d")
 
 
-class _Covered:
+class _CoveredSpans:
     """Which stretches of the source stand whole in a chunk."""
 
     def __init__(self, alignment: Alignment | None) -> None:
@@ -109,23 +109,23 @@ class _Covered:
         return before > 0 and self._ends[before - 1] >= end
 
 
-def _found(answer: Answer, joined: _Joined, covered: _Covered) -> bool:
-    span = _span(answer, covered.alignment)
+def _is_whole_answer(answer: Answer, joined: _JoinedChunks, covered: _CoveredSpans) -> bool:
+    span = _answer_span(answer, covered.alignment)
     return joined.holds(answer.text) if span is None else covered.holds(*span)
 
 
-def _span(answer: Answer, alignment: Alignment | None) -> tuple[int, int] | None:
+def _answer_span(answer: Answer, alignment: Alignment | None) -> tuple[int, int] | None:
     if alignment is None or answer.start is None:
         return None
     source = alignment.source
     number = source.names.index(answer.document) if answer.document in source.names else 0
     start = source.starts[number] + answer.start
-    return source.squeezed.within(start, start + len(answer.text))
+    return source.compact.within(start, start + len(answer.text))
 
 
-def _why(answers: Sequence[Answer], alignment: Alignment | None) -> str:
+def _describe_missing_answer(answers: Sequence[Answer], alignment: Alignment | None) -> str:
     first = answers[0]
-    span = _span(first, alignment)
+    span = _answer_span(first, alignment)
     if span is None or alignment is None:
         return f"in no chunk: {first.text}"
     parts = [

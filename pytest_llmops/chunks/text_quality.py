@@ -12,15 +12,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pytest_llmops.chunks.adapters import Piece
-from pytest_llmops.chunks.findings import MAX_FAULTS, Check, Fault, worst
-from pytest_llmops.chunks.tables_and_code import fences
+from pytest_llmops.chunks.findings import MAX_FAULTS, CheckResult, Fault, worst_faults
+from pytest_llmops.chunks.tables_and_code import find_code_blocks
 
 FIRST_LEAD = 0xC0
 """In UTF-8, bytes from 0x80 up to this continue a character."""
 UNDEFINED_IN_CP1251 = 0x98
 
 
-def _decoded(byte: int) -> str:
+def _decode_cp1252(byte: int) -> str:
     try:
         return bytes([byte]).decode("cp1252")
     except UnicodeDecodeError:
@@ -29,7 +29,7 @@ def _decoded(byte: int) -> str:
 
 _BYTE = {
     **{chr(byte): byte for byte in range(0x80, 0xA0)},
-    **{_decoded(byte): byte for byte in range(0x80, 0x100)},
+    **{_decode_cp1252(byte): byte for byte in range(0x80, 0x100)},
 }
 """Characters of cp1252 (and of Latin-1, which some decoders take) to the byte they were made of."""
 _TAIL = "".join(re.escape(char) for char, byte in _BYTE.items() if byte < FIRST_LEAD)
@@ -49,59 +49,59 @@ _CLOSING = "»›”“’‘–—…·°§¶«‹"
 """Marks that may follow a capital or an accented letter in an honest text: ``CAFÉ»``, ``café”…``."""
 
 
-def mojibake(text: str) -> Iterator[tuple[int, int, str]]:
+def find_mojibake(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield each ``(start, end, what it was)`` of text that was decoded with the wrong table; linear.
 
     UTF-8 read as cp1252 or Latin-1 (also twice), as cp1251, and what is typical of GBK. A single accented
     letter before a closing quote or a dash is left alone, as it may be meant.
 
-    >>> [found for _, _, found in mojibake("DonÃ¢â‚¬â„¢t! fÃ¼r")]
+    >>> [found for _, _, found in find_mojibake("DonÃ¢â‚¬â„¢t! fÃ¼r")]
     ['â€™', 'ü']
     """
-    yield from sorted((*_western(text), *_cyrillic(text), *_chinese(text)))
+    yield from sorted((*_find_western_mojibake(text), *_find_cyrillic_mojibake(text), *_chinese(text)))
 
 
-def _western(text: str) -> Iterator[tuple[int, int, str]]:
-    for found in _WESTERN.finditer(text):
+def _find_western_mojibake(text: str) -> Iterator[tuple[int, int, str]]:
+    for match in _WESTERN.finditer(text):
         try:
-            was = bytes(_BYTE[char] for char in found[0]).decode("utf-8")
+            was = bytes(_BYTE[char] for char in match[0]).decode("utf-8")
         except UnicodeDecodeError:
             continue
-        if len(was) == 1 and _may_be_meant(text, found.start(), found[0], was):
+        if len(was) == 1 and _may_be_intended(text, match.start(), match[0], was):
             continue
-        yield found.start(), found.end(), was
+        yield match.start(), match.end(), was
 
 
-def _may_be_meant(text: str, start: int, found: str, was: str) -> bool:
+def _may_be_intended(text: str, start: int, garbled: str, was: str) -> bool:
     """Whether one letter and marks behind it could be just that."""
     before = text[start - 1 : start] if start else ""
-    if len(found) == len("Ã¼"):
-        if found[0] in "ÂÃ":
-            return before.isupper() and found[1] in _CLOSING
+    if len(garbled) == len("Ã¼"):
+        if garbled[0] in "ÂÃ":
+            return before.isupper() and garbled[1] in _CLOSING
         # One Greek, Cyrillic, Hebrew ... letter alone is no word.
-        return found[1] in _CLOSING or not (was.isalpha() and "\u00c0" <= was <= "\u017f")
-    return all(char in _CLOSING for char in found[1:])
+        return garbled[1] in _CLOSING or not (was.isalpha() and "\u00c0" <= was <= "\u017f")
+    return all(char in _CLOSING for char in garbled[1:])
 
 
-def _cyrillic(text: str) -> Iterator[tuple[int, int, str]]:
-    for found in _CYRILLIC.finditer(text):
-        yield found.start(), found.end(), found[0].encode("cp1251").decode("utf-8")
+def _find_cyrillic_mojibake(text: str) -> Iterator[tuple[int, int, str]]:
+    for match in _CYRILLIC.finditer(text):
+        yield match.start(), match.end(), match[0].encode("cp1251").decode("utf-8")
 
 
 def _chinese(text: str) -> Iterator[tuple[int, int, str]]:
-    return ((found.start(), found.end(), "") for found in _GBK.finditer(text))
+    return ((match.start(), match.end(), "") for match in _GBK.finditer(text))
 
 
-Found = Iterator[tuple[int, int, str]]
+Findings = Iterator[tuple[int, int, str]]
 """Start, end, and what it is in words (may be empty)."""
 
-AROUND = 30
+FAULT_CONTEXT_CHARS = 30
 """Characters around a fault that are shown."""
 EDGE_LINES = 2
 """Lines at the top and at the bottom of a page in which a header or footer stands."""
 MIN_PAGES = 3
 """Pages that a header must be on, and at least one page in five."""
-ONE_IN = 5
+PAGE_DIVISOR = 5
 LONGEST_WORD = 60
 """Characters that are looked at in front of a hyphen."""
 
@@ -124,7 +124,7 @@ _INVISIBLE = re.compile(
     "\U000e0000-\U000e007f]"
 )
 _JOINERS = "\u200c\u200d"
-_MARKS_OF_DIRECTION = "\u061c\u200e\u200f\u202a\u202b\u202c\u2066\u2067\u2068\u2069"
+_DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u2066\u2067\u2068\u2069"
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 _HYPHEN = re.compile(r"[^\W\d_]{2}(?:-|\u2010|\u00ac|\u00ad)[ \t]*\r?\n[ \t]*(?=[^\W\d_]{2})")
 _SOFT = "\u00ac\u00ad"
@@ -134,10 +134,10 @@ _DIGITS = re.compile(r"\d+")
 _FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007f]+")
 
 
-def clean(pieces: Sequence[Piece]) -> dict[str, Check]:
+def check_clean_text(pieces: Sequence[Piece]) -> dict[str, CheckResult]:
     """Return for each kind of dirt how often it is in the texts.
 
-    - ``mojibake``: decoded with the wrong table, see `pytest_llmops.chunks.text_quality`.
+    - ``find_mojibake``: decoded with the wrong table, see `pytest_llmops.chunks.text_quality`.
     - ``replacement``: U+FFFD, what a decoder writes for a byte it cannot read.
     - ``html``: tags, comments and entities; outside of code, where they may be meant.
     - ``control``: control characters but tab, line end and form feed; lone surrogates, noncharacters.
@@ -145,34 +145,34 @@ def clean(pieces: Sequence[Piece]) -> dict[str, Check]:
       emoji that need them are fine, and so are marks of direction in a text that runs from right to left.
     - ``hyphenation``: a word parted by a hyphen at the end of a line; not behind capitals ("GPL-"), nor where
       the text has the word with its hyphen elsewhere and never without ("well-known").
-    - ``repeated``: a line at the top or bottom of many pages (numbers count as equal). Pages are the texts,
+    - ``check_repeated_lines``: a line at the top or bottom of many pages (numbers count as equal). Pages are the texts,
       or the parts of a text between form feeds.
 
     Linear. No text has no dirt.
     """
-    kinds: Mapping[str, Callable[[str], Found]] = {
-        "mojibake": mojibake,
-        "replacement": _replacement,
-        "html": _residue,
-        "control": _control,
-        "invisible": _invisible,
-        "hyphenation": _hyphenation,
+    kinds: Mapping[str, Callable[[str], Findings]] = {
+        "mojibake": find_mojibake,
+        "replacement": _find_replacement_chars,
+        "html": _find_markup,
+        "control": _find_control_chars,
+        "invisible": _find_invisible_chars,
+        "hyphenation": _find_hyphenation,
     }
-    checks = {name: _counted(name, pieces, find) for name, find in kinds.items()}
-    return {**checks, "repeated": repeated(pieces)}
+    checks = {name: _count_faults(name, pieces, find) for name, find in kinds.items()}
+    return {**checks, "repeated": check_repeated_lines(pieces)}
 
 
-def _counted(name: str, pieces: Sequence[Piece], find: Callable[[str], Found]) -> Check:
+def _count_faults(name: str, pieces: Sequence[Piece], find: Callable[[str], Findings]) -> CheckResult:
     faults: list[Fault] = []
     places = dirty = 0
     for piece in pieces:
         before = places
-        for found in find(piece.text):
+        for finding in find(piece.text):
             places += 1
             if len(faults) < MAX_FAULTS:
-                faults.append(Fault(piece.place, _shown(piece.text, *found)))
+                faults.append(Fault(piece.place, _shown(piece.text, *finding)))
         dirty += places > before
-    return Check(
+    return CheckResult(
         name=name,
         value=places,
         unit="count",
@@ -182,88 +182,88 @@ def _counted(name: str, pieces: Sequence[Piece], find: Callable[[str], Found]) -
 
 
 def _shown(text: str, start: int, end: int, what: str) -> str:
-    around = text[max(0, start - AROUND) : end + AROUND]
+    around = text[max(0, start - FAULT_CONTEXT_CHARS) : end + FAULT_CONTEXT_CHARS]
     return f"{what}: {around}" if what else around
 
 
-def _replacement(text: str) -> Found:
-    return ((found.start(), found.end(), "") for found in re.finditer("\ufffd+", text))
+def _find_replacement_chars(text: str) -> Findings:
+    return ((match.start(), match.end(), "") for match in re.finditer("\ufffd+", text))
 
 
-def _residue(text: str) -> Found:
+def _find_markup(text: str) -> Findings:
     code = (
-        [*fences(text), *(found.span() for found in _INLINE_CODE.finditer(text))]
+        [*find_code_blocks(text), *(match.span() for match in _INLINE_CODE.finditer(text))]
         if "`" in text or "~~~" in text
         else []
     )
     inside = bytearray(len(text))
     for start, end in code:
         inside[start:end] = b"\1" * (end - start)
-    for found in sorted((*_TAG.finditer(text), *_entities(text)), key=re.Match.start):
-        if not inside[found.start()]:
-            yield found.start(), found.end(), found[0]
+    for match in sorted((*_TAG.finditer(text), *_find_entities(text)), key=re.Match.start):
+        if not inside[match.start()]:
+            yield match.start(), match.end(), match[0]
 
 
-def _entities(text: str) -> Iterator[re.Match[str]]:
-    for found in _ENTITY.finditer(text):
-        if not found["name"] or f"{found['name']};" in html.entities.html5:
-            yield found
+def _find_entities(text: str) -> Iterator[re.Match[str]]:
+    for match in _ENTITY.finditer(text):
+        if not match["name"] or f"{match['name']};" in html.entities.html5:
+            yield match
 
 
-def _control(text: str) -> Found:
-    return ((one.start(), one.end(), _named(one[0])) for one in _CONTROL.finditer(text))
+def _find_control_chars(text: str) -> Findings:
+    return ((match.start(), match.end(), _describe_char(match[0])) for match in _CONTROL.finditer(text))
 
 
-def _invisible(text: str) -> Found:
-    flags = [found.span() for found in _FLAG.finditer(text)]
+def _find_invisible_chars(text: str) -> Findings:
+    flags = [match.span() for match in _FLAG.finditer(text)]
     leftward = _RIGHT_TO_LEFT.search(text) is not None
-    for found in _INVISIBLE.finditer(text):
-        at = found.start()
-        if found[0] in _JOINERS and _joins(text, at):
+    for match in _INVISIBLE.finditer(text):
+        at = match.start()
+        if match[0] in _JOINERS and _is_needed_joiner(text, at):
             continue
-        if found[0] in _MARKS_OF_DIRECTION and leftward:
+        if match[0] in _DIRECTION_MARKS and leftward:
             continue
         if any(start < at < end for start, end in flags):
             continue
-        yield at, found.end(), _named(found[0])
+        yield at, match.end(), _describe_char(match[0])
 
 
-def _joins(text: str, at: int) -> bool:
+def _is_needed_joiner(text: str, at: int) -> bool:
     """Whether a joiner stands between characters of a script that needs it, or in an emoji."""
     before, after = text[at - 1 : at], text[at + 1 : at + 2]
     return bool(before and after) and min(before, after) >= "\u0590" and not (before + after).isspace()
 
 
-def _named(char: str) -> str:
+def _describe_char(char: str) -> str:
     return f"U+{ord(char):04X} {unicodedata.name(char, '')}".strip()
 
 
-def _hyphenation(text: str) -> Found:
+def _find_hyphenation(text: str) -> Findings:
     words: frozenset[str] = frozenset()
-    for found in _HYPHEN.finditer(text):
+    for match in _HYPHEN.finditer(text):
         # "GPL-" is no part of a word, whatever follows.
-        if not text[found.end()].islower() or found[0][:2].isupper():
+        if not text[match.end()].islower() or match[0][:2].isupper():
             continue
-        words = words or frozenset(one[0].casefold() for one in _WORDS.finditer(text))
-        if found[0][2] not in _SOFT and _is_compound(text, found, words):
+        words = words or frozenset(word[0].casefold() for word in _WORDS.finditer(text))
+        if match[0][2] not in _SOFT and _is_compound(text, match, words):
             continue
-        yield found.start(), found.end(), ""
+        yield match.start(), match.end(), ""
 
 
-def _is_compound(text: str, found: re.Match[str], words: frozenset[str]) -> bool:
+def _is_compound(text: str, match: re.Match[str], words: frozenset[str]) -> bool:
     """Whether the word is written with its hyphen elsewhere, and never without."""
-    end = found.start() + 2
+    end = match.start() + 2
     before = _LAST_WORD.search(text, max(0, end - LONGEST_WORD), end)
-    after = _WORDS.match(text, found.end())
-    left, right = (one[0].casefold() if one else "" for one in (before, after))
+    after = _WORDS.match(text, match.end())
+    left, right = (word[0].casefold() if word else "" for word in (before, after))
     return f"{left}-{right}" in words and left + right not in words
 
 
-def repeated(pieces: Sequence[Piece]) -> Check:
+def check_repeated_lines(pieces: Sequence[Piece]) -> CheckResult:
     """Return how many lines stand at the top or bottom of many pages: three, and one page in five."""
     pages = [page for piece in pieces for page in piece.text.split("\f") if page.strip()]
     holders: Counter[str] = Counter()
-    shown: dict[str, str] = {}
+    examples: dict[str, str] = {}
     for page in pages:
         lines = [line.strip() for line in page.splitlines() if line.strip()]
         if len(lines) <= EDGE_LINES:
@@ -275,13 +275,15 @@ def repeated(pieces: Sequence[Piece]) -> Check:
         for key, line in keys.items():
             if any(map(str.isalnum, line)):
                 holders[key] += 1
-                shown.setdefault(key, line)
-    many = max(MIN_PAGES, -(-len(pages) // ONE_IN))
-    faults = [Fault(f"{count:,} pages", shown[key], count) for key, count in holders.items() if count >= many]
-    return Check(
+                examples.setdefault(key, line)
+    many = max(MIN_PAGES, -(-len(pages) // PAGE_DIVISOR))
+    faults = [
+        Fault(f"{count:,} pages", examples[key], count) for key, count in holders.items() if count >= many
+    ]
+    return CheckResult(
         name="repeated",
         value=len(faults),
         unit="count",
         reason=f"{len(faults):,} lines are at the edge of at least {many:,} of {len(pages):,} pages",
-        faults=worst(faults),
+        faults=worst_faults(faults),
     )

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
-from pytest_llmops.chunks.findings import Check
+from pytest_llmops.chunks.findings import CheckResult
 from pytest_llmops.chunks.sizes import Limits
 from pytest_llmops.errors import UnknownName, UsageError
-from pytest_llmops.retrievers.base import builtin
+from pytest_llmops.retrievers.base import to_python_scalar
 
 
 class ChunkThresholds(TypedDict, total=False):
@@ -72,7 +72,7 @@ class DirtThresholds(TypedDict, total=False):
 
 RECORDED_ONLY = ("cut_sentences", "near_duplicates", "boilerplate")
 """Checks whose threshold is None unless given: common splitters cut sentences, and not all repetition is wrong."""
-NEED_A_SOURCE = (
+SOURCE_CHECKS = (
     "lost",
     "invented",
     "out_of_order",
@@ -85,46 +85,46 @@ NEED_A_SOURCE = (
 )
 
 
-def refuse_unknown(who: str, given: Mapping[str, object], known: type) -> None:
+def refuse_unknown_threshold(who: str, thresholds: Mapping[str, object], known: type) -> None:
     """Raise `UnknownName` for a threshold that the typed mapping ``known`` does not have."""
     __tracebackhide__ = True
     names = known.__annotations__
-    for name in given:
+    for name in thresholds:
         if name not in names:
             raise UnknownName("threshold", name, names, where=who)
 
 
-def refuse_without_source(given: Mapping[str, object], overlaps: Limits) -> None:
+def require_source(thresholds: Mapping[str, object], overlaps: Limits) -> None:
     """Raise `UsageError` for a threshold that can only be checked against the source."""
     __tracebackhide__ = True
-    asked = [name for name in NEED_A_SOURCE if given.get(f"at_most_{name}") is not None]
-    if asked or overlaps:
-        what = f"at_most_{asked[0]}" if asked else "a limit of the overlap"
+    named = [name for name in SOURCE_CHECKS if thresholds.get(f"at_most_{name}") is not None]
+    if named or overlaps:
+        what = f"at_most_{named[0]}" if named else "a limit of the overlap"
         raise UsageError(f"assert_chunks: {what} needs the source; pass source=, the text that was cut")
 
 
-def limits_of(what: str, given: Mapping[str, object], tokenizer: object) -> Limits:
+def parse_size_limits(what: str, options: Mapping[str, object], tokenizer: object) -> Limits:
     """Return the limits of sizes (``what`` is "") or of overlaps ("overlap_").
 
     Raises:
         UsageError: A limit is no whole number, the least is above the most, or tokens cannot be counted.
     """
     __tracebackhide__ = True
-    found: dict[str, int | None] = {}
+    sizes: dict[str, int | None] = {}
     for unit in ("chars", "tokens"):
         for side in ("at_least", "at_most"):
             name = f"{side}_{what}{unit}"
-            value: object = builtin(given.get(name))
+            value: object = to_python_scalar(options.get(name))
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
                 raise UsageError(f"assert_chunks: expected {name} as a whole number from 0 on, got {value!r}")
-            found[f"{side}_{unit}"] = value
-        least, most = found[f"at_least_{unit}"], found[f"at_most_{unit}"]
+            sizes[f"{side}_{unit}"] = value
+        least, most = sizes[f"at_least_{unit}"], sizes[f"at_most_{unit}"]
         if least is not None and most is not None and least > most:
             raise UsageError(
                 f"assert_chunks: at_least_{what}{unit}={least} is above at_most_{what}{unit}={most}"
             )
-    limits = Limits(**found)
-    if limits.of_tokens and not callable(tokenizer):
+    limits = Limits(**sizes)
+    if limits.needs_tokenizer and not callable(tokenizer):
         got = "none" if tokenizer is None else type(tokenizer).__name__
         raise UsageError(
             "assert_chunks: a limit in tokens needs tokenizer=, a function from a text to its tokens "
@@ -133,29 +133,31 @@ def limits_of(what: str, given: Mapping[str, object], tokenizer: object) -> Limi
     return limits
 
 
-def refuse_share(who: str, at_least: object) -> None:
+def refuse_invalid_share(who: str, at_least: object) -> None:
     """Raise `UsageError` for a threshold that is neither None nor from 0 to 1."""
     __tracebackhide__ = True
     if at_least is None:
         return
-    share: object = builtin(at_least)
+    share: object = to_python_scalar(at_least)
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
         raise UsageError(f"{who}: expected at_least from 0 to 1, or None to record only, got {at_least!r}")
 
 
-def thresholds_of(who: str, given: Mapping[str, object], checks: Sequence[Check]) -> dict[str, float | None]:
+def parse_check_thresholds(
+    who: str, options: Mapping[str, object], checks: Sequence[CheckResult]
+) -> dict[str, float | None]:
     """Return the threshold of each check.
 
     Raises:
         UsageError: No value can mean a threshold, or what has one was not measured.
     """
     __tracebackhide__ = True
-    found: dict[str, float | None] = {}
+    thresholds: dict[str, float | None] = {}
     for check in checks:
         name = f"at_most_{check.name}"
-        threshold: object = builtin(given.get(name, None if check.name in RECORDED_ONLY else 0))
+        threshold: object = to_python_scalar(options.get(name, None if check.name in RECORDED_ONLY else 0))
         if threshold is None:
-            found[check.name] = None
+            thresholds[check.name] = None
             continue
         most = 1 if check.unit == "1" else math.inf
         if (
@@ -165,10 +167,14 @@ def thresholds_of(who: str, given: Mapping[str, object], checks: Sequence[Check]
         ):
             what = "a share from 0 to 1" if check.unit == "1" else "a count from 0 on"
             raise UsageError(f"{who}: expected {name} as {what}, or None to record only, got {threshold!r}")
-        found[check.name] = threshold
-    if given.get("at_most_misplaced") is not None and "misplaced" not in found and "invented" in found:
+        thresholds[check.name] = threshold
+    if (
+        options.get("at_most_misplaced") is not None
+        and "misplaced" not in thresholds
+        and "invented" in thresholds
+    ):
         raise UsageError(
             f"{who}: at_most_misplaced needs chunks of one document that say where they begin "
             "(start_index in their metadata, or start_char_idx)"
         )
-    return found
+    return thresholds

@@ -20,7 +20,7 @@ GROUPS = ("cassettes", "judge", "semantic")
 """Modules of `pytest_llmops.cli`, in the order of the help."""
 EPILOG = "exit status: 0 all is well, 1 something was found or refused, 2 the command line is wrong"
 
-FOUND, WRONG = 1, 2
+EXIT_PROBLEM, EXIT_USAGE = 1, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,45 +30,46 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; left out: those of the process.
     """
     for stream in (sys.stdout, sys.stderr):
-        _escape_what_cannot_be_encoded(stream)
+        _escape_unencodable(stream)
     try:
-        status = _run(argv)
+        status = _run_command(argv)
         sys.stdout.flush()
     except BrokenPipeError:
         # Who reads it has seen enough. Python would complain once more when it closes the stream.
-        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 -- a device, no path of anybody's
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        return FOUND
+        with open(os.devnull, "wb") as devnull:  # noqa: PTH123 -- a device, no path of anybody's
+            os.dup2(devnull.fileno(), sys.stdout.fileno())
+        return EXIT_PROBLEM
     except KeyboardInterrupt:
-        return _say("interrupted; nothing is half written", 130)
+        return _report_error("interrupted; nothing is half written", 130)
     return status
 
 
-def _run(argv: Sequence[str] | None) -> int:
-    parser = _parser()
+def _run_command(argv: Sequence[str] | None) -> int:
+    parser = _build_parser()
     try:
-        given = parser.parse_args(argv)
+        args = parser.parse_args(argv)
     except SystemExit as done:  # argparse has said why; 0 after --help
-        return done.code if isinstance(done.code, int) else WRONG
-    run: Callable[[argparse.Namespace], int] | None = getattr(given, "run", None)
+        return done.code if isinstance(done.code, int) else EXIT_USAGE
+    run: Callable[[argparse.Namespace], int] | None = getattr(args, "run", None)
     if run is None:
-        given.helps.print_help(sys.stderr)
-        return WRONG
+        args.helps.print_help(sys.stderr)
+        return EXIT_USAGE
     try:
-        return run(given)
+        return run(args)
     except UsageError as error:
-        return _say(str(error), WRONG)
+        return _report_error(str(error), EXIT_USAGE)
     except LLMOpsError as error:
-        return _say(str(error), FOUND)
+        return _report_error(str(error), EXIT_PROBLEM)
     except (
         SystemExit
     ) as error:  # of a judge or an embedder of the user's: status 0 would say that all is well
-        return _say(
-            f"what was asked ended the program (SystemExit: {error.code}); nothing is half written", FOUND
+        return _report_error(
+            f"what was asked ended the program (SystemExit: {error.code}); nothing is half written",
+            EXIT_PROBLEM,
         )
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="llmops",
         description="Look after what pytest-llmops keeps beside your tests.",
@@ -83,14 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _say(text: str, status: int) -> int:
-    from pytest_llmops.cli.output import complain
+def _report_error(text: str, status: int) -> int:
+    from pytest_llmops.cli.output import print_error
 
-    complain(text)
+    print_error(text)
     return status
 
 
-def _escape_what_cannot_be_encoded(stream: TextIO) -> None:
+def _escape_unencodable(stream: TextIO) -> None:
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.errors import CassetteError, UsageError, listing
-from pytest_llmops.measurement import counted, shorten
+from pytest_llmops.errors import CassetteError, UsageError, format_name_list
+from pytest_llmops.measurement import format_count, shorten_text
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.store import Interaction
     from pytest_llmops.protocols import Call, Usage
 
-SHORT, LONG = 200, 20_000
+SHORT_LIMIT, LONG_LIMIT = 200, 20_000
 """Characters of a message."""
 
 
-def show(path: Path, key: str = "") -> Iterator[str]:
+def format_cassette(path: Path, key: str = "") -> Iterator[str]:
     """Return the lines that show a cassette.
 
     Args:
@@ -35,51 +35,51 @@ def show(path: Path, key: str = "") -> Iterator[str]:
         raise UsageError(
             f"{path}: expected a cassette of ours (.json); llmops cassettes import reads those of other recorders"
         )
-    interactions = sorted(store.load(path).values(), key=lambda one: one.by)
-    day = store.recorded_on(path)
-    chosen = [one for one in interactions if one.key.startswith(key)]
+    interactions = sorted(store.load_cassette(path).values(), key=lambda interaction: interaction.by)
+    day = store.read_recording_day(path)
+    chosen = [interaction for interaction in interactions if interaction.key.startswith(key)]
     if not chosen and key:
-        known = listing(shorten(one.key, 40) for one in interactions)
+        known = format_name_list(shorten_text(interaction.key, 40) for interaction in interactions)
         raise UsageError(f"{path}: no interaction has a key that starts with {key!r}; known are {known}")
-    yield f"{shorten(str(path), 500)}: {counted(len(interactions), 'interaction')}, recorded {shorten(day, 20) or 'on an unknown day'}"
-    for one in chosen:
+    yield f"{shorten_text(str(path), 500)}: {format_count(len(interactions), 'interaction')}, recorded {shorten_text(day, 20) or 'on an unknown day'}"
+    for interaction in chosen:
         yield ""
-        yield from _interaction(one, LONG if key else SHORT)
+        yield from _format_interaction(interaction, LONG_LIMIT if key else SHORT_LIMIT)
 
 
-def _interaction(one: Interaction, limit: int) -> Iterator[str]:
-    request = one.request
-    yield f"{shorten(one.by, 200)}  {shorten(request['method'], 20)} {shorten(request['url'], 300)}  key {shorten(one.key, 40)}"
-    asked = False
-    for take, listed in one.answers.items():
-        for number, answer in enumerate(listed, 1):
+def _format_interaction(interaction: Interaction, limit: int) -> Iterator[str]:
+    request = interaction.request
+    yield f"{shorten_text(interaction.by, 200)}  {shorten_text(request['method'], 20)} {shorten_text(request['url'], 300)}  key {shorten_text(interaction.key, 40)}"
+    request_printed = False
+    for take, answers in interaction.answers.items():
+        for number, answer in enumerate(answers, 1):
             try:
-                call = _call(request, answer)
+                call = _parse_call(request, answer)
             except CassetteError as error:
-                yield _labelled("damaged", shorten(str(error), 300))
+                yield _format_field("damaged", shorten_text(str(error), 300))
                 continue
-            if not asked:
-                asked = True
-                yield from _asked(call, request, limit)
-            many = len(listed) > 1 or len(one.answers) > 1
+            if not request_printed:
+                request_printed = True
+                yield from _format_request(call, request, limit)
+            many = len(answers) > 1 or len(interaction.answers) > 1
             if many:
-                yield f"  take {shorten(take, 20)}, answer {number} of {len(listed)}"
-            yield from _answered(call, answer, limit)
+                yield f"  take {shorten_text(take, 20)}, answer {number} of {len(answers)}"
+            yield from _format_answer(call, answer, limit)
 
 
-def _call(request: dict[str, Any], answer: dict[str, Any]) -> Call:
+def _parse_call(request: dict[str, Any], answer: dict[str, Any]) -> Call:
     from pytest_llmops.recorder import Exchange
-    from pytest_llmops.trace import read
-    from pytest_llmops.wire.body import unfold
+    from pytest_llmops.trace import read_call
+    from pytest_llmops.wire.body import unfold_body
 
-    return read(
+    return read_call(
         Exchange(
             method=request["method"],
             url=request["url"],
-            request=_parsed(unfold(request["body"])),
+            request=_parse_json(unfold_body(request["body"])),
             status=answer["status"],
             content_type=answer.get("headers", {}).get("content-type", ""),
-            body=unfold(answer["body"]),
+            body=unfold_body(answer["body"]),
             latency_s=answer.get("latency_s"),
             ttft_s=answer.get("ttft_s"),
             replayed=True,
@@ -88,45 +88,47 @@ def _call(request: dict[str, Any], answer: dict[str, Any]) -> Call:
     )
 
 
-def _asked(call: Call, request: dict[str, Any], limit: int) -> Iterator[str]:
-    from pytest_llmops.wire.body import unfold
+def _format_request(call: Call, request: dict[str, Any], limit: int) -> Iterator[str]:
+    from pytest_llmops.wire.body import unfold_body
 
-    yield _labelled(
+    yield _format_field(
         "model",
-        f"{shorten(call.model or '(none)', 100)} ({shorten(call.provider, 40)}, {shorten(call.endpoint, 100)})",
+        f"{shorten_text(call.model or '(none)', 100)} ({shorten_text(call.provider, 40)}, {shorten_text(call.endpoint, 100)})",
     )
     if call.messages:
         earlier = len(call.messages) - 1
         last = call.messages[-1]
-        note = f"  (+{counted(earlier, 'earlier message')})" if earlier else ""
-        yield _labelled("asked", f"{shorten(last.role, 40)}: {shorten(last.content, limit)}{note}")
+        note = f"  (+{format_count(earlier, 'earlier message')})" if earlier else ""
+        yield _format_field(
+            "asked", f"{shorten_text(last.role, 40)}: {shorten_text(last.content, limit)}{note}"
+        )
         return
-    body = unfold(request["body"]).decode("utf-8", "backslashreplace")
+    body = unfold_body(request["body"]).decode("utf-8", "backslashreplace")
     if body:
-        yield _labelled("asked", shorten(body, limit))
+        yield _format_field("asked", shorten_text(body, limit))
 
 
-def _answered(call: Call, answer: dict[str, Any], limit: int) -> Iterator[str]:
-    from pytest_llmops.wire.body import unfold
+def _format_answer(call: Call, answer: dict[str, Any], limit: int) -> Iterator[str]:
+    from pytest_llmops.wire.body import unfold_body
 
     if call.output:
-        yield _labelled("says", shorten(call.output, limit))
+        yield _format_field("says", shorten_text(call.output, limit))
     for tool in call.tool_calls:
-        yield _labelled("calls", f"{shorten(tool.name, 100)} {shorten(tool.arguments, limit)}")
+        yield _format_field("calls", f"{shorten_text(tool.name, 100)} {shorten_text(tool.arguments, limit)}")
     if not call.output and not call.tool_calls:
-        body = unfold(answer["body"])
+        body = unfold_body(answer["body"])
         text = body.decode("utf-8", "backslashreplace")
-        yield _labelled("answers", f"{shorten(text, limit)}" if text else "nothing")
-    yield _labelled("status", _status(call))
-    tokens = _tokens(call.usage)
+        yield _format_field("answers", f"{shorten_text(text, limit)}" if text else "nothing")
+    yield _format_field("status", _format_status(call))
+    tokens = _format_tokens(call.usage)
     if tokens:
-        yield _labelled("tokens", tokens)
+        yield _format_field("tokens", tokens)
 
 
-def _status(call: Call) -> str:
+def _format_status(call: Call) -> str:
     parts = [str(call.status)]
     if call.finish_reason:
-        parts.append(f"finished: {shorten(call.finish_reason, 60)}")
+        parts.append(f"finished: {shorten_text(call.finish_reason, 60)}")
     if call.streamed:
         parts.append("streamed")
     if call.latency_s is not None:
@@ -137,7 +139,7 @@ def _status(call: Call) -> str:
     return ", ".join(parts)
 
 
-def _tokens(usage: Usage) -> str:
+def _format_tokens(usage: Usage) -> str:
     named = (
         (usage.input_tokens, "in"),
         (usage.output_tokens, "out"),
@@ -147,11 +149,11 @@ def _tokens(usage: Usage) -> str:
     return ", ".join(f"{n:,} {name}" for n, name in named if n is not None)
 
 
-def _labelled(label: str, text: str) -> str:
+def _format_field(label: str, text: str) -> str:
     return f"  {label:<8}{text}"
 
 
-def _parsed(body: bytes) -> object:
+def _parse_json(body: bytes) -> object:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

@@ -8,18 +8,18 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cli.output import DIM, GREEN, RED, YELLOW, complain, painted, say, say_json
+from pytest_llmops.cli.output import DIM, GREEN, RED, YELLOW, colour_text, print_error, print_json, print_line
 from pytest_llmops.errors import CassetteError, UsageError
-from pytest_llmops.measurement import counted
+from pytest_llmops.measurement import format_count
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes.audit import Audit, Stale, Told, Usage
-    from pytest_llmops.cassettes.importers.convert import Imported
+    from pytest_llmops.cassettes.audit import AuditResult, FileProblem, RunUsage, StaleAnswers
+    from pytest_llmops.cassettes.importers.convert import ImportResult
     from pytest_llmops.redaction.redactor import Redactor
 
-RECORD = Path(".pytest_cache", "v", "llmops", "usage")
+USAGE_RECORD = Path(".pytest_cache", "v", "llmops", "usage")
 """Where a run leaves what it used, below the root folder."""
-NEXT_RUN = "pytest"
+RUN_COMMAND = "pytest"
 
 
 def add(groups: Any) -> None:
@@ -32,24 +32,24 @@ def add(groups: Any) -> None:
     )
     group.set_defaults(helps=group)
     commands = group.add_subparsers(title="commands", metavar="COMMAND")
-    _add_check(commands)
-    _add_prune(commands)
-    _add_show(commands)
-    _add_import(commands)
+    _add_check_command(commands)
+    _add_prune_command(commands)
+    _add_show_command(commands)
+    _add_import_command(commands)
 
 
-def _command(commands: Any, name: str, summary: str, more: str = "") -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = commands.add_parser(
+def _add_command(commands: Any, name: str, summary: str, more: str = "") -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}. {more}".strip(),
         allow_abbrev=False,
     )
-    made.set_defaults(helps=made)
-    return made
+    command.set_defaults(helps=command)
+    return command
 
 
-def _add_record(command: argparse.ArgumentParser) -> None:
+def _add_usage_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--root",
         type=Path,
@@ -61,12 +61,12 @@ def _add_record(command: argparse.ArgumentParser) -> None:
         "--usage",
         type=Path,
         metavar="FILE",
-        help=f"the record of a run (default: {RECORD.as_posix()} below the root)",
+        help=f"the record of a run (default: {USAGE_RECORD.as_posix()} below the root)",
     )
 
 
-def _add_check(commands: Any) -> None:
-    command = _command(
+def _add_check_command(commands: Any) -> None:
+    command = _add_command(
         commands,
         "check",
         "look through the cassettes and say what is wrong with them",
@@ -76,31 +76,31 @@ def _add_check(commands: Any) -> None:
     command.add_argument("path", type=Path, nargs="?", metavar="PATH", help="only this file or folder")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument("-q", "--quiet", action="store_true", help="leave out the list of sound files")
-    _add_record(command)
-    command.set_defaults(run=_check)
+    _add_usage_options(command)
+    command.set_defaults(run=_check_cassettes)
 
 
-def _add_prune(commands: Any) -> None:
-    command = _command(
+def _add_prune_command(commands: Any) -> None:
+    command = _add_command(
         commands,
         "prune",
         "drop answers that no test asks for, and files that no test uses",
         "Needs the record of a complete and green run. What changed since, and what is damaged, is left alone and named.",
     )
     command.add_argument("--dry-run", action="store_true", help="only say what would be dropped")
-    _add_record(command)
-    command.set_defaults(run=_prune)
+    _add_usage_options(command)
+    command.set_defaults(run=_prune_cassettes)
 
 
-def _add_show(commands: Any) -> None:
-    command = _command(commands, "show", "show what is in a cassette, in the order in which it was asked")
+def _add_show_command(commands: Any) -> None:
+    command = _add_command(commands, "show", "show what is in a cassette, in the order in which it was asked")
     command.add_argument("file", type=Path, metavar="FILE", help="a cassette")
     command.add_argument("--key", metavar="KEY", help="only the interaction whose key starts so, at length")
-    command.set_defaults(run=_show)
+    command.set_defaults(run=_show_cassette)
 
 
-def _add_import(commands: Any) -> None:
-    command = _command(
+def _add_import_command(commands: Any) -> None:
+    command = _add_command(
         commands,
         "import",
         "turn cassettes of vcrpy, pytest-recording, pytest-vcr, cassetter and others into ours",
@@ -117,98 +117,96 @@ def _add_import(commands: Any) -> None:
         "--errors", action="store_true", help="take in answers like 401, 429 and 5xx, which are else left out"
     )
     command.add_argument("--force", action="store_true", help="replace cassettes that are there already")
-    command.set_defaults(run=_import)
+    command.set_defaults(run=_import_cassettes)
 
 
-def _redactor() -> Redactor:
+def _create_redactor() -> Redactor:
     from pytest_llmops.redaction.redactor import Redactor
 
     return Redactor.from_environment(os.environ)
 
 
-def _root(given: argparse.Namespace, path: Path | None = None) -> Path:
-    from pytest_llmops.cli.ini_files import find_project
+def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
+    from pytest_llmops.cli.ini_files import find_project_root
 
-    if given.root is not None:
-        if not given.root.is_dir():
-            raise UsageError(
-                f"--root {given.root}: expected a folder, found none; say where the project lies"
-            )
-        return Path(os.path.abspath(given.root))  # noqa: PTH100 -- links stay as they are
+    if args.root is not None:
+        if not args.root.is_dir():
+            raise UsageError(f"--root {args.root}: expected a folder, found none; say where the project lies")
+        return Path(os.path.abspath(args.root))  # noqa: PTH100 -- links stay as they are
     here = Path(os.path.abspath(path or Path()))  # noqa: PTH100
     here = here if here.is_dir() else here.parent
     base = Path.cwd() if here.is_relative_to(Path.cwd()) else here
-    project = find_project(here) or base
-    within = (one for one in (here, *here.parents) if one.is_relative_to(project))
-    return next((one for one in within if (one / RECORD).is_file()), base)
+    project = find_project_root(here) or base
+    within = (folder for folder in (here, *here.parents) if folder.is_relative_to(project))
+    return next((folder for folder in within if (folder / USAGE_RECORD).is_file()), base)
 
 
-def _usage(given: argparse.Namespace, root: Path) -> Usage | None:
+def _read_usage(args: argparse.Namespace, root: Path) -> RunUsage | None:
     """Read the record of the last run; None if there is none.
 
     Raises:
         CassetteError: It is none.
         UsageError: There is none where the command line says.
     """
-    from pytest_llmops.cassettes.audit import Usage
+    from pytest_llmops.cassettes.audit import RunUsage
 
-    path = given.usage or root / RECORD
+    path = args.usage or root / USAGE_RECORD
     try:
         wire = json.loads(path.read_bytes())
     except FileNotFoundError:
-        if given.usage is not None:
+        if args.usage is not None:
             raise UsageError(
-                f"--usage {path}: expected a file, found none; a run of {NEXT_RUN} writes it"
+                f"--usage {path}: expected a file, found none; a run of {RUN_COMMAND} writes it"
             ) from None
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise CassetteError(
-            f"the usage record {path} cannot be read: {error}; run {NEXT_RUN} again"
+            f"the usage record {path} cannot be read: {error}; run {RUN_COMMAND} again"
         ) from None
-    return Usage.from_wire(wire)
+    return RunUsage.from_wire(wire)
 
 
-def _check(given: argparse.Namespace) -> int:
-    from pytest_llmops.cassettes.audit import audit
+def _check_cassettes(args: argparse.Namespace) -> int:
+    from pytest_llmops.cassettes.audit import audit_cassettes
 
-    within = Path(os.path.abspath(given.path)) if given.path is not None else None  # noqa: PTH100
+    within = Path(os.path.abspath(args.path)) if args.path is not None else None  # noqa: PTH100
     try:
         missing = within is not None and not within.exists()
     except PermissionError as error:
         raise CassetteError(str(error)) from None
     if missing:
-        raise UsageError(f"{given.path}: expected a cassette or a folder, found none")
-    root = _root(given, within)
-    usage = _usage(given, root)
-    found = audit(root, usage, within=within, redactor=_redactor())
-    if given.json:
-        _say_json(found, usage)
+        raise UsageError(f"{args.path}: expected a cassette or a folder, found none")
+    root = _find_root(args, within)
+    usage = _read_usage(args, root)
+    result = audit_cassettes(root, usage, within=within, redactor=_create_redactor())
+    if args.json:
+        _print_check_json(result, usage)
     else:
-        _say_check(found, usage, quiet=given.quiet)
-    return 0 if found.clean else 1
+        _print_check(result, usage, quiet=args.quiet)
+    return 0 if result.clean else 1
 
 
-def _say_json(found: Audit, usage: Usage | None) -> None:
+def _print_check_json(result: AuditResult, usage: RunUsage | None) -> None:
     from dataclasses import asdict
 
     run = None
     if usage is not None:
         run = {"created": usage.created, "complete": usage.complete, "green": usage.green, "root": usage.root}
-    counts = {"cassettes": len(found.files), "interactions": sum(one.interactions for one in found.files)}
-    files = [{**asdict(one), "age_days": _age(one.recorded)} for one in found.files]
+    counts = {"cassettes": len(result.files), "interactions": sum(file.interactions for file in result.files)}
+    files = [{**asdict(file), "age_days": _age_in_days(file.recorded)} for file in result.files]
     document = {
-        "clean": found.clean,
+        "clean": result.clean,
         "run": run,
         **counts,
-        "oldest": found.oldest,
-        "oldest_age_days": _age(found.oldest),
-        **asdict(found),
+        "oldest": result.oldest,
+        "oldest_age_days": _age_in_days(result.oldest),
+        **asdict(result),
         "files": files,
     }
-    say_json(document)
+    print_json(document)
 
 
-def _age(day: str) -> int | None:
+def _age_in_days(day: str) -> int | None:
     from datetime import UTC, date, datetime
 
     try:
@@ -217,150 +215,158 @@ def _age(day: str) -> int | None:
         return None
 
 
-def _shown_age(day: str) -> str:
-    age = _age(day)
-    return "unknown age" if age is None else counted(max(age, 0), "day")
+def _format_age(day: str) -> str:
+    age = _age_in_days(day)
+    return "unknown age" if age is None else format_count(max(age, 0), "day")
 
 
-def _say_check(found: Audit, usage: Usage | None, *, quiet: bool) -> None:
+def _print_check(result: AuditResult, usage: RunUsage | None, *, quiet: bool) -> None:
     if not quiet:
-        for one in sorted(found.files, key=lambda one: (one.recorded, one.file)):
-            amount = counted(one.interactions, "interaction")
-            say(painted(f"  {_shown_age(one.recorded):>11}  {amount:>16}  {_path(one.file)}", DIM))
-    for told in found.damaged:
-        say(f"{painted('damaged', RED)}   {_line(told)}")
-    for file in found.leaks:
-        say(
-            f"{painted('secret', RED)}    {_path(file)}: holds one; take it back at its vendor, and record again"
+        for cassette in sorted(result.files, key=lambda cassette: (cassette.recorded, cassette.file)):
+            amount = format_count(cassette.interactions, "interaction")
+            print_line(
+                colour_text(
+                    f"  {_format_age(cassette.recorded):>11}  {amount:>16}  {_format_path(cassette.file)}",
+                    DIM,
+                )
+            )
+    for problem in result.damaged:
+        print_line(f"{colour_text('damaged', RED)}   {_format_problem(problem)}")
+    for file in result.leaks:
+        print_line(
+            f"{colour_text('secret', RED)}    {_format_path(file)}: holds one; take it back at its vendor, and record again"
         )
-    _say_stale(found.stale, "stale")
-    for file in found.orphans:
-        say(f"{painted('orphan', YELLOW)}    {_path(file)}: no test uses it")
-    for told in found.unjudged:
-        say(f"{painted('unjudged', DIM)}  {_line(told)}")
-    for file in found.journals:
-        say(
-            f"{painted('waiting', YELLOW)}   {_path(file)}: answers of a run that was killed; the next recording run takes them in"
+    _print_stale(result.stale, "stale")
+    for file in result.orphans:
+        print_line(f"{colour_text('orphan', YELLOW)}    {_format_path(file)}: no test uses it")
+    for problem in result.unjudged:
+        print_line(f"{colour_text('unjudged', DIM)}  {_format_problem(problem)}")
+    for file in result.journals:
+        print_line(
+            f"{colour_text('waiting', YELLOW)}   {_format_path(file)}: answers of a run that was killed; the next recording run takes them in"
         )
-    say(_verdict(found))
-    say(_basis(found, usage))
+    print_line(_format_totals(result))
+    print_line(_format_basis(result, usage))
 
 
-def _say_stale(stale: tuple[Stale, ...], label: str, width: int = 10) -> None:
-    for file in dict.fromkeys(one.file for one in stale):
-        listed = [one for one in stale if one.file == file]
-        keys = list(dict.fromkeys(one.key for one in listed))
-        shown = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")  # noqa: PLR2004
-        amount = counted(sum(one.n for one in listed), "answer")
+def _print_stale(stale: tuple[StaleAnswers, ...], label: str, width: int = 10) -> None:
+    for file in dict.fromkeys(entry.file for entry in stale):
+        entries = [entry for entry in stale if entry.file == file]
+        keys = list(dict.fromkeys(entry.key for entry in entries))
+        keys_text = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")  # noqa: PLR2004
+        amount = format_count(sum(entry.n for entry in entries), "answer")
         gap = " " * (width - len(label))
-        say(f"{painted(label, YELLOW)}{gap}{_path(file)}: {amount} that no test asks for ({_plain(shown)})")
+        print_line(
+            f"{colour_text(label, YELLOW)}{gap}{_format_path(file)}: {amount} that no test asks for ({_shorten_field(keys_text)})"
+        )
 
 
-def _verdict(found: Audit) -> str:
-    interactions = sum(one.interactions for one in found.files)
-    total = f"{counted(len(found.files), 'cassette')}, {counted(interactions, 'interaction')}"
-    if found.oldest:
-        total += f", oldest recorded {found.oldest} ({_shown_age(found.oldest)})"
+def _format_totals(result: AuditResult) -> str:
+    interactions = sum(entry.interactions for entry in result.files)
+    total = f"{format_count(len(result.files), 'cassette')}, {format_count(interactions, 'interaction')}"
+    if result.oldest:
+        total += f", oldest recorded {result.oldest} ({_format_age(result.oldest)})"
     problems = [
         f"{n:,} {name}"
         for n, name in (
-            (len(found.damaged), "damaged"),
-            (len(found.leaks), "with a secret"),
-            (len({one.file for one in found.stale}), "with stale answers"),
-            (len(found.orphans), "orphaned"),
+            (len(result.damaged), "damaged"),
+            (len(result.leaks), "with a secret"),
+            (len({entry.file for entry in result.stale}), "with stale answers"),
+            (len(result.orphans), "orphaned"),
         )
         if n
     ]
-    verdict = painted(", ".join(problems), RED) if problems else painted("nothing to do", GREEN)
+    verdict = colour_text(", ".join(problems), RED) if problems else colour_text("nothing to do", GREEN)
     return f"{total}: {verdict}"
 
 
-def _basis(found: Audit, usage: Usage | None) -> str:
+def _format_basis(result: AuditResult, usage: RunUsage | None) -> str:
     if usage is None:
-        return f"stale answers and orphans cannot be told: no record of a run here; run {NEXT_RUN}"
-    if not found.judged:
+        return f"stale answers and orphans cannot be told: no record of a run here; run {RUN_COMMAND}"
+    if not result.judged:
         why = ", ".join(usage.partial_because) or "tests were left out"
-        return f"orphans cannot be told: the run of {_plain(usage.created)} was partial ({_plain(why)}); run {NEXT_RUN}"
+        return f"orphans cannot be told: the run of {_shorten_field(usage.created)} was partial ({_shorten_field(why)}); run {RUN_COMMAND}"
     clean = "" if usage.green else ", which was not green"
-    hint = "; llmops cassettes prune drops them" if (found.stale or found.orphans) and usage.green else ""
-    return f"judged by the run of {_plain(usage.created)}{clean}{hint}"
+    hint = "; llmops cassettes prune drops them" if (result.stale or result.orphans) and usage.green else ""
+    return f"judged by the run of {_shorten_field(usage.created)}{clean}{hint}"
 
 
-def _prune(given: argparse.Namespace) -> int:
-    from pytest_llmops.cassettes.audit import prune
+def _prune_cassettes(args: argparse.Namespace) -> int:
+    from pytest_llmops.cassettes.audit import prune_cassettes
 
-    root = _root(given)
-    done = prune(root, _usage(given, root), dry_run=given.dry_run, redactor=_redactor())
-    drop, remove = ("would drop", "would remove") if given.dry_run else ("dropped", "removed")
-    for told in done.left:
-        complain(f"left alone: {told.file}: {told.why}")
+    root = _find_root(args)
+    done = prune_cassettes(root, _read_usage(args, root), dry_run=args.dry_run, redactor=_create_redactor())
+    drop, remove = ("would drop", "would remove") if args.dry_run else ("dropped", "removed")
+    for problem in done.left:
+        print_error(f"left alone: {problem.file}: {problem.why}")
     width = len(remove) + 2
-    _say_stale(done.dropped, drop, width)
+    _print_stale(done.dropped, drop, width)
     for file in done.removed:
-        say(f"{painted(remove, YELLOW)}  {_path(file)}")
-    answers = counted(sum(one.n for one in done.dropped), "stale answer")
-    say(f"{drop} {answers}, {remove} {counted(len(done.removed), 'file')}")
+        print_line(f"{colour_text(remove, YELLOW)}  {_format_path(file)}")
+    answers = format_count(sum(entry.n for entry in done.dropped), "stale answer")
+    print_line(f"{drop} {answers}, {remove} {format_count(len(done.removed), 'file')}")
     return 0
 
 
-def _show(given: argparse.Namespace) -> int:
-    from pytest_llmops.cli.cassette_show import show
+def _show_cassette(args: argparse.Namespace) -> int:
+    from pytest_llmops.cli.cassette_show import format_cassette
 
-    if not given.file.is_file():
-        raise UsageError(f"{given.file}: expected a cassette, found none")
-    for line in show(given.file, given.key or ""):
-        say(line)
+    if not args.file.is_file():
+        raise UsageError(f"{args.file}: expected a cassette, found none")
+    for line in format_cassette(args.file, args.key or ""):
+        print_line(line)
     return 0
 
 
-def _import(given: argparse.Namespace) -> int:
-    from pytest_llmops.cassettes.importers.convert import sources
+def _import_cassettes(args: argparse.Namespace) -> int:
+    from pytest_llmops.cassettes.importers.convert import find_sources
 
-    for path in given.paths:
+    for path in args.paths:
         if not path.exists():
             raise UsageError(f"{path}: expected a file or a folder, found none")
-    files = list(dict.fromkeys(one for path in given.paths for one in sources(path)))
-    redactor = _redactor()
+    files = list(dict.fromkeys(file for path in args.paths for file in find_sources(path)))
+    redactor = _create_redactor()
     taken: dict[Path, Path] = {}
     for source in files:
         try:
-            done = _import_one(source, given, redactor, taken)
+            done = _import_file(source, args, redactor, taken)
         except CassetteError as error:
-            complain(str(error))
+            print_error(str(error))
             continue
         left = [
-            f"{counted(n, 'answer')} with status {status} left out" for status, n in done.left_out.items()
+            f"{format_count(n, 'answer')} with status {status} left out"
+            for status, n in done.left_out.items()
         ]
-        summary = ", ".join([counted(done.interactions, "interaction"), *left])
-        say(f"{_path(source)}: {summary} -> {_path(done.target)}")
-    say(f"imported {len(taken):,} of {counted(len(files), 'file')}")
+        summary = ", ".join([format_count(done.interactions, "interaction"), *left])
+        print_line(f"{_format_path(source)}: {summary} -> {_format_path(done.target)}")
+    print_line(f"imported {len(taken):,} of {format_count(len(files), 'file')}")
     return 0 if files and len(taken) == len(files) else 1
 
 
-def _import_one(
-    source: Path, given: argparse.Namespace, redactor: Redactor, taken: dict[Path, Path]
-) -> Imported:
-    from pytest_llmops.cassettes.importers.convert import bring_in, target_of
+def _import_file(
+    source: Path, args: argparse.Namespace, redactor: Redactor, taken: dict[Path, Path]
+) -> ImportResult:
+    from pytest_llmops.cassettes.importers.convert import import_cassette, target_path
 
-    target = target_of(source, given.to)
+    target = target_path(source, args.to)
     if target in taken:
         raise CassetteError(
             f"cassette {source} would go where {taken[target]} went ({target}); import it alone, with another --to"
         )
-    done = bring_in(source, target, redactor, errors=given.errors, force=given.force)
+    done = import_cassette(source, target, redactor, errors=args.errors, force=args.force)
     taken[target] = source
     return done
 
 
-def _line(told: Told) -> str:
-    return f"{_path(told.file)}: {_plain(told.why, 500)}"
+def _format_problem(problem: FileProblem) -> str:
+    return f"{_format_path(problem.file)}: {_shorten_field(problem.why, 500)}"
 
 
-def _path(path: Path | str) -> str:
-    return _plain(path.as_posix() if isinstance(path, Path) else path, 500)
+def _format_path(path: Path | str) -> str:
+    return _shorten_field(path.as_posix() if isinstance(path, Path) else path, 500)
 
 
-def _plain(text: str, limit: int = 200) -> str:
-    from pytest_llmops.measurement import shorten
+def _shorten_field(text: str, limit: int = 200) -> str:
+    from pytest_llmops.measurement import shorten_text
 
-    return shorten(text, limit)
+    return shorten_text(text, limit)

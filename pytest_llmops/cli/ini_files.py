@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 
 from pytest_llmops._util.text_files import BadFile, read_text
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import shorten
+from pytest_llmops.measurement import shorten_text
 from pytest_llmops.settings import OPTIONS
 
-Values: TypeAlias = Mapping[str, object]
-YES, NO = ("y", "yes", "t", "true", "on", "1"), ("n", "no", "f", "false", "off", "0")
+IniValues: TypeAlias = Mapping[str, object]
+TRUE_WORDS, FALSE_WORDS = ("y", "yes", "t", "true", "on", "1"), ("n", "no", "f", "false", "off", "0")
 
 
 def read_ini(start: Path) -> tuple[Path, dict[str, object]] | None:
@@ -33,102 +33,111 @@ def read_ini(start: Path) -> tuple[Path, dict[str, object]] | None:
         UsageError: It cannot be read.
     """
     for folder in (start, *start.parents):
-        values = _read_values(folder)
+        values = _read_folder_values(folder)
         if values is not None:
-            return folder, _ours(values)
+            return folder, _select_options(values)
     return None
 
 
-def find_project(start: Path) -> Path | None:
+def find_project_root(start: Path) -> Path | None:
     """Return the nearest folder upwards that holds an ini file of pytest's or ``.git``; None: there is none.
 
     Raises:
         UsageError: An ini file on the way cannot be read.
     """
     folders = (start, *start.parents)
-    return next((one for one in folders if (one / ".git").exists() or _read_values(one) is not None), None)
+    return next(
+        (
+            folder
+            for folder in folders
+            if (folder / ".git").exists() or _read_folder_values(folder) is not None
+        ),
+        None,
+    )
 
 
-def _read_values(folder: Path) -> Values | None:
+def _read_folder_values(folder: Path) -> IniValues | None:
     """What pytest would read of the ini files in a folder; None: it would look further up."""
-    paths = ((folder / name, values_of) for name, values_of in FILES.items())
-    found = (_values(path, values_of) for path, values_of in paths if path.is_file())
-    return next((values for values in found if values is not None), None)
+    paths = ((folder / name, parse_values) for name, parse_values in INI_PARSERS.items())
+    candidates = (_read_ini_file(path, parse_values) for path, parse_values in paths if path.is_file())
+    return next((values for values in candidates if values is not None), None)
 
 
-def _values(path: Path, values_of: Callable[[str, str], Values | None]) -> Values | None:
+def _read_ini_file(path: Path, parse_values: Callable[[str, str], IniValues | None]) -> IniValues | None:
     import iniconfig
 
     try:
-        return values_of(str(path), read_text(path))
+        return parse_values(str(path), read_text(path))
     except (BadFile, ValueError, iniconfig.ParseError) as error:  # ValueError: of tomllib too
-        raise UsageError(f"{shorten(str(path), 300)}: cannot be read: {shorten(str(error))}") from None
+        raise UsageError(
+            f"{shorten_text(str(path), 300)}: cannot be read: {shorten_text(str(error))}"
+        ) from None
 
 
-def _ours(values: Values) -> dict[str, object]:
+def _select_options(values: IniValues) -> dict[str, object]:
     return {
-        option.name: _plain(values[option.dest], option.ini)
+        option.name: _convert_ini_value(values[option.dest], option.ini)
         for option in OPTIONS
         if option.ini and option.dest in values
     }
 
 
-def _plain(value: object, kind: str | None) -> object:
+def _convert_ini_value(value: object, kind: str | None) -> object:
     """An ini file has texts alone; what is none of the kind is left to the option's own parser to refuse."""
     if not isinstance(value, str):
         return value
     if kind == "linelist":
         return [line.strip() for line in value.split("\n") if line.strip()]
-    if kind == "bool" and value.strip().lower() in (*YES, *NO):
-        return value.strip().lower() in YES
+    if kind == "bool" and value.strip().lower() in (*TRUE_WORDS, *FALSE_WORDS):
+        return value.strip().lower() in TRUE_WORDS
     return value
 
 
-def _section(path: str, text: str, name: str) -> Values | None:
+def _read_ini_section(path: str, text: str, name: str) -> IniValues | None:
     import iniconfig
 
     read = iniconfig.IniConfig(path, data=text)  # pytest's own reader
     return dict(read[name].items()) if name in read else None
 
 
-def _of_pytest_ini(path: str, text: str) -> Values:
-    return _section(path, text, "pytest") or {}
+def _parse_pytest_ini(path: str, text: str) -> IniValues:
+    return _read_ini_section(path, text, "pytest") or {}
 
 
-def _of_tox_ini(path: str, text: str) -> Values | None:
-    return _section(path, text, "pytest")
+def _parse_tox_ini(path: str, text: str) -> IniValues | None:
+    return _read_ini_section(path, text, "pytest")
 
 
-def _of_setup_cfg(path: str, text: str) -> Values | None:
-    return _section(path, text, "tool:pytest")
+def _parse_setup_cfg(path: str, text: str) -> IniValues | None:
+    return _read_ini_section(path, text, "tool:pytest")
 
 
-def _of_pytest_toml(path: str, text: str) -> Values:
+def _parse_pytest_toml(path: str, text: str) -> IniValues:
     del path
-    return _table(tomllib.loads(text), "pytest") or {}
+    return _find_table(tomllib.loads(text), "pytest") or {}
 
 
-def _of_pyproject(path: str, text: str) -> Values | None:
+def _parse_pyproject(path: str, text: str) -> IniValues | None:
     del path
-    tool = _table(_table(tomllib.loads(text), "tool") or {}, "pytest") or {}
-    texts = _table(tool, "ini_options")
+    tool = _find_table(_find_table(tomllib.loads(text), "tool") or {}, "pytest") or {}
+    texts = _find_table(tool, "ini_options")
     if texts is not None:
-        return {key: one if isinstance(one, list) else str(one) for key, one in texts.items()}
+        return {key: value if isinstance(value, list) else str(value) for key, value in texts.items()}
     return tool or None
 
 
-def _table(document: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
-    found = document.get(key)
-    return found if isinstance(found, Mapping) else None
+def _find_table(document: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    table = document.get(key)
+    return table if isinstance(table, Mapping) else None
 
 
-FILES: Mapping[str, Callable[[str, str], Values | None]] = {
-    "pytest.toml": _of_pytest_toml,
-    ".pytest.toml": _of_pytest_toml,
-    "pytest.ini": _of_pytest_ini,
-    ".pytest.ini": _of_pytest_ini,
-    "pyproject.toml": _of_pyproject,
-    "tox.ini": _of_tox_ini,
-    "setup.cfg": _of_setup_cfg,
+INI_PARSERS: Mapping[str, Callable[[str, str], IniValues | None]] = {
+    "pytest.toml": _parse_pytest_toml,
+    ".pytest.toml": _parse_pytest_toml,
+    "pytest.ini": _parse_pytest_ini,
+    ".pytest.ini": _parse_pytest_ini,
+    "pyproject.toml": _parse_pyproject,
+    "tox.ini": _parse_tox_ini,
+    "setup.cfg": _parse_setup_cfg,
 }
 """In pytest's order, each with what it says: None where it is no file of pytest's."""

@@ -7,17 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cli import judge_canaries, judge_export_labels, judge_import_labels, judge_rescore
-from pytest_llmops.cli.files import check, write
-from pytest_llmops.cli.judge_options import CHOICE, add_asking, chosen, count, surroundings
-from pytest_llmops.cli.output import DIM, GREEN, complain, painted, say
+from pytest_llmops.cli.files import check_output_path, write_output_file
+from pytest_llmops.cli.judge_options import (
+    JUDGE_HELP,
+    add_judge_options,
+    load_judge,
+    open_judge_session,
+    parse_positive_int,
+)
+from pytest_llmops.cli.output import DIM, GREEN, colour_text, print_error, print_line
 from pytest_llmops.errors import CaseError, LLMOpsError, UsageError
-from pytest_llmops.measurement import counted, shorten
+from pytest_llmops.measurement import format_count, shorten_text
 
 if TYPE_CHECKING:
-    from pytest_llmops.calibration import Bars, Figures, Judged
+    from pytest_llmops.calibration import AgreementFigures, AgreementRequirements, JudgedAnswers
     from pytest_llmops.calibration.labels import Labels
 
-FOUND = 1
+EXIT_PROBLEM = 1
 MIN_LABELS = 50
 
 
@@ -39,27 +45,27 @@ def add(groups: Any) -> None:
         "label, or numbers on the judge's scale. Recordings answer, unless --record says to ask. Exit status 1: a bar is missed.",
         allow_abbrev=False,
     )
-    command.set_defaults(helps=command, run=_calibrate)
-    _add_arguments(command)
-    judge_canaries.add(commands)
-    judge_export_labels.add(commands)
-    judge_import_labels.add(commands)
-    judge_rescore.add(commands)
+    command.set_defaults(helps=command, run=_calibrate_judge)
+    _add_calibrate_arguments(command)
+    judge_canaries.add_canaries_command(commands)
+    judge_export_labels.add_export_labels_command(commands)
+    judge_import_labels.add_import_labels_command(commands)
+    judge_rescore.add_rescore_command(commands)
 
 
-def _add_arguments(command: argparse.ArgumentParser) -> None:
+def _add_calibrate_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "judge",
         metavar="JUDGE",
-        help=f"{CHOICE}; with --verdicts any name",
+        help=f"{JUDGE_HELP}; with --verdicts any name",
     )
     command.add_argument("labels", type=Path, metavar="LABELS.jsonl", help="what people say")
     command.add_argument("--out", type=Path, metavar="FILE.json", help="write the calibration")
-    _add_bars(command)
-    _add_asking(command)
+    _add_threshold_options(command)
+    _add_verdict_options(command)
 
 
-def _add_bars(command: argparse.ArgumentParser) -> None:
+def _add_threshold_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--pass-at",
         type=float,
@@ -94,17 +100,17 @@ def _add_bars(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--at-least-labels",
-        type=count,
+        type=parse_positive_int,
         default=MIN_LABELS,
         metavar="N",
         help=f"fewer are refused (default: {MIN_LABELS})",
     )
 
 
-def _add_asking(command: argparse.ArgumentParser) -> None:
+def _add_verdict_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--trials",
-        type=count,
+        type=parse_positive_int,
         default=1,
         metavar="N",
         help="verdicts on each answer; their mean counts (default: 1)",
@@ -117,158 +123,166 @@ def _add_asking(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--judge-version", metavar="TEXT", help="with --verdicts: which version of the judge they are from"
     )
-    add_asking(command, "LABELS.cassette.json, if there is one")
+    add_judge_options(command, "LABELS.cassette.json, if there is one")
 
 
-def _calibrate(given: argparse.Namespace) -> int:
+def _calibrate_judge(args: argparse.Namespace) -> int:
     from pytest_llmops import calibration
     from pytest_llmops.calibration.labels import read_labels
 
-    _check(given)
-    bars = calibration.Bars(
-        at_least_kappa=given.at_least_kappa,
-        at_least_kappa_lower=given.at_least_kappa_lower,
-        at_least_tnr=given.at_least_tnr,
-        at_least_tpr=given.at_least_tpr,
+    _check_calibrate_options(args)
+    bars = calibration.AgreementRequirements(
+        at_least_kappa=args.at_least_kappa,
+        at_least_kappa_lower=args.at_least_kappa_lower,
+        at_least_tnr=args.at_least_tnr,
+        at_least_tpr=args.at_least_tpr,
     )
-    labels = read_labels(given.labels)
-    _enough(labels, given.at_least_labels)
-    judged = _stored(given, labels) if given.verdicts else _asked(given, labels, bars)
-    _refuse_lost(judged)
-    cut = given.pass_at if given.pass_at is not None else judged.pass_at
-    found = calibration.measure(labels, judged.verdicts, pass_at=cut, span=judged.span)
-    by = {
-        name: calibration.measure(
+    labels = read_labels(args.labels)
+    _check_label_count(labels, args.at_least_labels)
+    judged = _read_stored_verdicts(args, labels) if args.verdicts else _collect_verdicts(args, labels, bars)
+    _refuse_unscored(judged)
+    cut = args.pass_at if args.pass_at is not None else judged.pass_at
+    figures = calibration.measure_agreement(labels, judged.verdicts, pass_at=cut, span=judged.span)
+    by_dimension = {
+        name: calibration.measure_agreement(
             labels.of(name), judged.dimensions.get(name, {}), pass_at=cut, span=judged.span
         )
         for name in labels.dimensions
     }
-    _tell(given, labels, judged, found, by)
-    return _keep(given, labels, judged, (found, by), bars)
+    _print_calibration(args, labels, judged, figures, by_dimension)
+    return _finish_calibration(args, labels, judged, (figures, by_dimension), bars)
 
 
-def _check(given: argparse.Namespace) -> None:
-    if given.out and given.out.suffix != ".json":
-        raise UsageError(f"--out: expected a file name ending in .json, got {str(given.out)!r}")
-    check("--out", given.out, {"the labels": given.labels, "the recording": _tape(given)})
-    if given.verdicts and not given.judge_version:
+def _check_calibrate_options(args: argparse.Namespace) -> None:
+    if args.out and args.out.suffix != ".json":
+        raise UsageError(f"--out: expected a file name ending in .json, got {str(args.out)!r}")
+    check_output_path(
+        "--out", args.out, {"the labels": args.labels, "the recording": _calibration_cassette(args)}
+    )
+    if args.verdicts and not args.judge_version:
         raise UsageError(
             "--verdicts: expected --judge-version too, the judge's version that gave them: the calibration holds for no other"
         )
-    if given.judge_version and not given.verdicts:
+    if args.judge_version and not args.verdicts:
         raise UsageError(
             "--judge-version: a judge that is asked knows its version; leave it out, or add --verdicts"
         )
-    if given.record in ("new", "all") and not given.cassette:
-        raise UsageError(f"--record {given.record}: expected --cassette too, the file to record into")
+    if args.record in ("new", "all") and not args.cassette:
+        raise UsageError(f"--record {args.record}: expected --cassette too, the file to record into")
 
 
-def _enough(labels: Labels, least: int) -> None:
-    from pytest_llmops.calibration import unfit
+def _check_label_count(labels: Labels, min_labels: int) -> None:
+    from pytest_llmops.calibration import why_invalid_labels
 
-    problem = unfit(labels)
+    problem = why_invalid_labels(labels)
     if problem:
         raise CaseError(problem, labels.path)
-    count = len(labels.labelled)
-    if count < least:
+    labelled_count = len(labels.labelled)
+    if labelled_count < min_labels:
         raise UsageError(
-            f"{labels.path}: expected at least {least:,} labelled answers, got {count:,}: a kappa of so few is luck; label more, "
-            f"or say --at-least-labels {count} on purpose"
+            f"{labels.path}: expected at least {min_labels:,} labelled answers, got {labelled_count:,}: a kappa of so few is luck; label more, "
+            f"or say --at-least-labels {labelled_count} on purpose"
         )
 
 
-def _stored(given: argparse.Namespace, labels: Labels) -> Judged:
-    from pytest_llmops.calibration import stored
+def _read_stored_verdicts(args: argparse.Namespace, labels: Labels) -> JudgedAnswers:
+    from pytest_llmops.calibration import read_stored_verdicts
 
-    judged = stored(labels, name=given.judge, version=given.judge_version)
-    judged.model = given.model or ""
+    judged = read_stored_verdicts(labels, name=args.judge, version=args.judge_version)
+    judged.model = args.model or ""
     return judged
 
 
-def _tape(given: argparse.Namespace) -> Path:
-    named: Path = given.cassette or given.labels.with_suffix(".cassette.json")
+def _calibration_cassette(args: argparse.Namespace) -> Path:
+    named: Path = args.cassette or args.labels.with_suffix(".cassette.json")
     return named
 
 
-def _asked(given: argparse.Namespace, labels: Labels, bars: Bars) -> Judged:
-    from pytest_llmops.calibration import ask
+def _collect_verdicts(args: argparse.Namespace, labels: Labels, bars: AgreementRequirements) -> JudgedAnswers:
+    from pytest_llmops.calibration import judge_labelled_answers
 
-    with surroundings(given, _tape(given), how="--record new --cassette FILE.json"):
-        judge = chosen(given.judge)
-        cut = given.pass_at if given.pass_at is not None else getattr(judge, "pass_at", None)
+    with open_judge_session(
+        args, _calibration_cassette(args), record_flags="--record new --cassette FILE.json"
+    ):
+        judge = load_judge(args.judge)
+        cut = args.pass_at if args.pass_at is not None else getattr(judge, "pass_at", None)
         bars.check(labels.kind, cut)
         if labels.kind == "pass or fail" and cut is None:
             raise UsageError(
                 "people pass or fail and the judge gives scores: add --pass-at, the score from which on an answer passes"
             )
-        return ask(judge, labels, trials=given.trials, unlabelled=True)
+        return judge_labelled_answers(judge, labels, trials=args.trials, unlabelled=True)
 
 
-def _refuse_lost(judged: Judged) -> None:
+def _refuse_unscored(judged: JudgedAnswers) -> None:
     from pytest_llmops.calibration.verdicts import MAX_UNSCORED
 
     if len(judged.errors) > MAX_UNSCORED * len(judged.verdicts):
         first = next(iter(judged.errors))
         raise LLMOpsError(
             f"{len(judged.errors):,} of {len(judged.verdicts):,} answers have no verdict, more than {MAX_UNSCORED:.0%}: nothing is "
-            f"calibrated by what is left; {shorten(first, 40)}: {shorten(judged.errors[first])}"
+            f"calibrated by what is left; {shorten_text(first, 40)}: {shorten_text(judged.errors[first])}"
         )
 
 
-def _tell(
-    given: argparse.Namespace, labels: Labels, judged: Judged, found: Figures, by: dict[str, Figures]
+def _print_calibration(
+    args: argparse.Namespace,
+    labels: Labels,
+    judged: JudgedAnswers,
+    figures: AgreementFigures,
+    by_dimension: dict[str, AgreementFigures],
 ) -> None:
-    from pytest_llmops.calibration import evidence, lines
+    from pytest_llmops.calibration import format_confusion_table, format_evidence
 
     people = "a person" if len(labels.raters) == 1 else f"{len(labels.raters):,} people"
     rest = len(labels.rows) - len(labels.labelled)
-    without = f", {counted(rest, 'answer')} without" if rest else ""
-    say(
-        f"{shorten(str(given.labels), 300)}: {counted(len(labels.labelled), 'answer')} with labels of {people}{without}"
+    without = f", {format_count(rest, 'answer')} without" if rest else ""
+    print_line(
+        f"{shorten_text(str(args.labels), 300)}: {format_count(len(labels.labelled), 'answer')} with labels of {people}{without}"
     )
-    model = f", model {shorten(judged.model, 100)}" if judged.model else ""
-    say(f"judge {shorten(judged.name, 100)}, version {shorten(judged.version, 100)}{model}")
-    say()
-    told = [pair for pair in evidence(judged, found) if pair[0] != "confusion"]
-    width = max(len(label) for label, _ in told)
-    for label, text in told:
-        say(f"{label:<{width}}  {shorten(text, 400)}")
-    for name, one in by.items():
-        kappa = "none" if one.kappa is None else f"{one.kappa:.2f}"
-        say(f"{shorten(name, 40)}: kappa {kappa}, {one.compared:,} answers")
-    say()
-    head, *rows = lines(found.table) if found.table.classes else [""]
-    say(painted(head, DIM))
+    model = f", model {shorten_text(judged.model, 100)}" if judged.model else ""
+    print_line(f"judge {shorten_text(judged.name, 100)}, version {shorten_text(judged.version, 100)}{model}")
+    print_line()
+    facts = [pair for pair in format_evidence(judged, figures) if pair[0] != "confusion"]
+    width = max(len(label) for label, _ in facts)
+    for label, text in facts:
+        print_line(f"{label:<{width}}  {shorten_text(text, 400)}")
+    for name, dimension_figures in by_dimension.items():
+        kappa = "none" if dimension_figures.kappa is None else f"{dimension_figures.kappa:.2f}"
+        print_line(f"{shorten_text(name, 40)}: kappa {kappa}, {dimension_figures.compared:,} answers")
+    print_line()
+    head, *rows = format_confusion_table(figures.table) if figures.table.classes else [""]
+    print_line(colour_text(head, DIM))
     for row in rows:
-        say(row)
-    say()
+        print_line(row)
+    print_line()
 
 
-def _keep(
-    given: argparse.Namespace,
+def _finish_calibration(
+    args: argparse.Namespace,
     labels: Labels,
-    judged: Judged,
-    found: tuple[Figures, dict[str, Figures]],
-    bars: Bars,
+    judged: JudgedAnswers,
+    measured: tuple[AgreementFigures, dict[str, AgreementFigures]],
+    bars: AgreementRequirements,
 ) -> int:
     """Write what is asked for, and return the exit status."""
     import datetime as dt
 
-    from pytest_llmops.calibration import Calibration, summary
+    from pytest_llmops.calibration import Calibration, format_missed_requirements
 
-    figures, by = found
-    reached = bars.against(figures)
+    figures, by_dimension = measured
+    reached = bars.compare_figures(figures)
     if not reached:
         raise LLMOpsError(f"no kappa: {figures.problem or 'the answers are all of one family'}")
-    if given.out:
+    if args.out:
         today = dt.datetime.now(tz=dt.UTC).date().isoformat()
-        record = Calibration.of(judged, labels, figures, bars=bars, date=today, by=by)
-        write(given.out, record.text())
-        say(
-            f"written to {shorten(str(given.out), 300)}: commit it; it holds for this version of the judge and these labels"
+        record = Calibration.of(judged, labels, figures, bars=bars, date=today, by=by_dimension)
+        write_output_file(args.out, record.text())
+        print_line(
+            f"written to {shorten_text(str(args.out), 300)}: commit it; it holds for this version of the judge and these labels"
         )
-    if any(one.missed for one in reached):
-        complain(summary(judged, reached))
-        return FOUND
-    say(painted("the judge agrees with people", GREEN))
+    if any(bar.missed for bar in reached):
+        print_error(format_missed_requirements(judged, reached))
+        return EXIT_PROBLEM
+    print_line(colour_text("the judge agrees with people", GREEN))
     return 0

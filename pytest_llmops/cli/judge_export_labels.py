@@ -10,25 +10,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cli.files import read_run
-from pytest_llmops.cli.output import DIM, YELLOW, painted, say
-from pytest_llmops.errors import CaseError, UnknownName, UsageError, listing
-from pytest_llmops.measurement import Json, counted, shorten
+from pytest_llmops.cli.files import read_run_file
+from pytest_llmops.cli.output import DIM, YELLOW, colour_text, print_line
+from pytest_llmops.errors import CaseError, UnknownName, UsageError, format_name_list
+from pytest_llmops.measurement import Json, format_count, shorten_text
 
 if TYPE_CHECKING:
     from pytest_llmops.cli.label_files import LabelFile
     from pytest_llmops.results.review import Judgement
 
-SHOWN = 300
-MAX_ID = 200
-MAX_SUFFIX = 40
-HARD = (
+TEXT_LIMIT = 300
+MAX_ID_LENGTH = 200
+MAX_SUFFIX_LENGTH = 40
+HARD_CASES_WARNING = (
     "hard cases only: they show where the judge errs, not how often. Do not correct a pass rate by them (PPI++), nor "
     "judge a kappa by them alone: for that label answers drawn at random, with --all --sample N"
 )
 
 
-def add(commands: Any) -> None:
+def add_export_labels_command(commands: Any) -> None:
     """Declare the command."""
     command: argparse.ArgumentParser = commands.add_parser(
         "export-labels",
@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
         "written over: labels that are in the file stay.",
         allow_abbrev=False,
     )
-    command.set_defaults(helps=command, run=_review)
+    command.set_defaults(helps=command, run=_export_labels)
     command.add_argument("run_file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
     command.add_argument(
         "--out", type=Path, metavar="FILE", help="the file to label: .jsonl, or .csv for a spreadsheet"
@@ -49,7 +49,7 @@ def add(commands: Any) -> None:
     command.add_argument("--seed", type=int, metavar="S", help="of the draw (default: 0)")
     command.add_argument(
         "--suffix",
-        type=_suffix,
+        type=_parse_suffix,
         metavar="TEXT",
         help="end of the ids, where older answers to the same cases have labels already (@week-2)",
     )
@@ -66,14 +66,16 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _suffix(text: str) -> str:
-    if not (text.isprintable() and text.strip() and len(text) <= MAX_SUFFIX):
-        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_SUFFIX} printable characters, got {text!a}")
+def _parse_suffix(text: str) -> str:
+    if not (text.isprintable() and text.strip() and len(text) <= MAX_SUFFIX_LENGTH):
+        raise argparse.ArgumentTypeError(
+            f"expected 1 to {MAX_SUFFIX_LENGTH} printable characters, got {text!a}"
+        )
     return text
 
 
 @dataclass(slots=True)
-class Answer:
+class JudgedAnswer:
     """An answer of a run with all verdicts on it.
 
     Attributes:
@@ -97,19 +99,22 @@ class Answer:
 
     def shown(self, key: str) -> Any:
         """What the judges were shown: empty where none was."""
-        return next(filter(None, (getattr(one, key) for one in self.verdicts)), "")
+        return next(filter(None, (getattr(verdict, key) for verdict in self.verdicts)), "")
 
     @property
     def flagged(self) -> bool:
         """Whether a person should look at it."""
-        return any(one.why for one in self.verdicts)
+        return any(verdict.why for verdict in self.verdicts)
 
     @property
     def scale(self) -> tuple[float, float] | None:
         """The judges' scale; None: not known, or they have several. Without a score nothing is known of it."""
-        found = {(None, None) if one.score is None else (one.low, one.high) for one in self.verdicts}
-        low, high = found.pop()
-        return None if found or low is None or high is None else (low, high)
+        scales = {
+            (None, None) if verdict.score is None else (verdict.low, verdict.high)
+            for verdict in self.verdicts
+        }
+        low, high = scales.pop()
+        return None if scales or low is None or high is None else (low, high)
 
     def row(self, *, verdicts: bool) -> dict[str, Json]:
         """Return the line to label; what judges say of it only if it is asked for."""
@@ -124,219 +129,231 @@ class Answer:
         if contexts := self.shown("contexts"):
             row["contexts"] = list(contexts)
         if self.scale:
-            row["scale"] = [_short(end) for end in self.scale]
+            row["scale"] = [_simplify_number(end) for end in self.scale]
         row["human"] = None
         if verdicts:
-            row["judge"] = None if first.score is None else _short(first.score)
+            row["judge"] = None if first.score is None else _simplify_number(first.score)
             reasons = dict.fromkeys(one.reason for one in self.verdicts if one.reason)
             row |= {"reason": "; ".join(reasons)} if reasons else {}
         return row
 
 
-def _short(number: float) -> float:
+def _simplify_number(number: float) -> float:
     return int(number) if number.is_integer() else number
 
 
-def _review(given: argparse.Namespace) -> int:
-    from pytest_llmops.cli.label_files import suffix_of
-    from pytest_llmops.results.review import judgements
+def _export_labels(args: argparse.Namespace) -> int:
+    from pytest_llmops.cli.label_files import check_label_suffix
+    from pytest_llmops.results.review import collect_judgements
 
-    _check(given)
-    if given.out:
-        suffix_of("--out", given.out)
-    found = judgements(read_run(given.run_file).records)
-    where = shorten(str(given.run_file), SHOWN)
-    if not found:
-        say(f"{where}: no judge gave a verdict on an answer")
+    _check_export_options(args)
+    if args.out:
+        check_label_suffix("--out", args.out)
+    verdicts = collect_judgements(read_run_file(args.run_file).records)
+    where = shorten_text(str(args.run_file), TEXT_LIMIT)
+    if not verdicts:
+        print_line(f"{where}: no judge gave a verdict on an answer")
         return 0
-    every = list(_of_judge(_answers(found), found, given))
-    chosen = every if given.all else [one for one in every if one.flagged]
-    if not chosen:
-        say(f"{where}: no case for a person, of {counted(len(every), 'judged answer')}; --all takes them all")
+    answers = list(_select_judge(_group_by_answer(verdicts), verdicts, args))
+    selected = answers if args.all else [answer for answer in answers if answer.flagged]
+    if not selected:
+        print_line(
+            f"{where}: no case for a person, of {format_count(len(answers), 'judged answer')}; --all takes them all"
+        )
         return 0
-    if given.out is None:
-        return _list(given, chosen, every)
-    usable = [one for one in chosen if one.verdicts[0].answer is not None and one.verdicts[0].other is None]
-    if given.with_verdicts:
-        _check_verdicts(usable)
-    _say_left_out(chosen)
-    drawn = _drawn(given, usable)
-    return _write(given, drawn, where)
+    if args.out is None:
+        return _print_answers(args, selected, answers)
+    usable = [
+        answer
+        for answer in selected
+        if answer.verdicts[0].answer is not None and answer.verdicts[0].other is None
+    ]
+    if args.with_verdicts:
+        _check_single_judge(usable)
+    _print_left_out(selected)
+    drawn = _draw_sample(args, usable)
+    return _write_label_file(args, drawn, where)
 
 
-def _check(given: argparse.Namespace) -> None:
-    if given.sample is not None and not given.all:
+def _check_export_options(args: argparse.Namespace) -> None:
+    if args.sample is not None and not args.all:
         raise UsageError(
             "--sample: expected --all too: a draw among the cases to look at is no sample of the answers"
         )
-    if given.seed is not None and given.sample is None:
+    if args.seed is not None and args.sample is None:
         raise UsageError("--seed: expected --sample too: without it nothing is drawn")
     for flag in ("sample", "with_verdicts"):
-        if getattr(given, flag) and not given.out:
+        if getattr(args, flag) and not args.out:
             raise UsageError(f"--{flag.replace('_', '-')}: expected --out too, the file to write")
 
 
-def _answers(found: Sequence[Judgement]) -> list[Answer]:
+def _group_by_answer(verdicts: Sequence[Judgement]) -> list[JudgedAnswer]:
     """Each answer once, in the order of the run, with an id of its own."""
-    by_test: dict[str, list[Answer]] = {}
-    every: list[Answer] = []
-    for one in found:
-        known = by_test.setdefault(one.nodeid, [])
-        place = next((answer for answer in known if answer.takes(one)), None)
-        if place is None:
-            place = Answer(verdicts=[one])
-            known.append(place)
-            every.append(place)
+    by_test: dict[str, list[JudgedAnswer]] = {}
+    answers: list[JudgedAnswer] = []
+    for verdict in verdicts:
+        known = by_test.setdefault(verdict.nodeid, [])
+        match = next((answer for answer in known if answer.takes(verdict)), None)
+        if match is None:
+            match = JudgedAnswer(verdicts=[verdict])
+            known.append(match)
+            answers.append(match)
         else:
-            place.verdicts.append(one)
+            match.verdicts.append(verdict)
     # Those that can be labelled are named first, as if there were no pairs.
-    _name(sorted(every, key=lambda one: one.verdicts[0].other is not None))
-    return every
+    _assign_ids(sorted(answers, key=lambda verdict: verdict.verdicts[0].other is not None))
+    return answers
 
 
-def _name(answers: Sequence[Answer]) -> None:
+def _assign_ids(answers: Sequence[JudgedAnswer]) -> None:
     """The case's id where the run has one answer to it, else with a hash of the test's name.
 
     The whole name would tell who labels which prompt version an answer is from.
     """
-    cases = Counter((one.verdicts[0].case, one.verdicts[0].other is None) for one in answers)
+    cases = Counter((answer.verdicts[0].case, answer.verdicts[0].other is None) for answer in answers)
     taken: set[str] = set()
-    for one in answers:
-        first = one.verdicts[0]
+    for answer in answers:
+        first = answer.verdicts[0]
         alone = (
             cases[first.case, first.other is None] == 1
             and first.case.strip()
-            and len(first.case) <= MAX_ID // 2
+            and len(first.case) <= MAX_ID_LENGTH // 2
         )
-        base = first.case if alone else _made(first)
-        one.id, number = base, 1
-        while one.id in taken:
+        base = first.case if alone else _hashed_id(first)
+        answer.id, number = base, 1
+        while answer.id in taken:
             number += 1
-            one.id = f"{base}#{number}"
-        taken.add(one.id)
+            answer.id = f"{base}#{number}"
+        taken.add(answer.id)
 
 
-def _made(one: Judgement) -> str:
-    test = one.nodeid.partition("::")[2].partition("[")[0]
-    name = (one.case.strip() or test.strip() or "answer")[: MAX_ID // 2]
-    return f"{name}-{hashlib.sha256(one.nodeid.encode()).hexdigest()[:8]}"
+def _hashed_id(verdict: Judgement) -> str:
+    test = verdict.nodeid.partition("::")[2].partition("[")[0]
+    name = (verdict.case.strip() or test.strip() or "answer")[: MAX_ID_LENGTH // 2]
+    return f"{name}-{hashlib.sha256(verdict.nodeid.encode()).hexdigest()[:8]}"
 
 
-def _of_judge(
-    answers: Iterable[Answer], found: Sequence[Judgement], given: argparse.Namespace
-) -> Iterator[Answer]:
-    names = {one.judge for one in found}
-    if given.judge is not None and given.judge not in names:
-        raise UnknownName("judge", given.judge, names, where=f"judges of {given.run_file}")
+def _select_judge(
+    answers: Iterable[JudgedAnswer], judgements: Sequence[Judgement], args: argparse.Namespace
+) -> Iterator[JudgedAnswer]:
+    names = {one.judge for one in judgements}
+    if args.judge is not None and args.judge not in names:
+        raise UnknownName("judge", args.judge, names, where=f"judges of {args.run_file}")
     for one in answers:
-        verdicts = [said for said in one.verdicts if given.judge in (None, said.judge)]
+        verdicts = [verdict for verdict in one.verdicts if args.judge in (None, verdict.judge)]
         if verdicts:
-            yield Answer(one.id + (given.suffix or ""), verdicts)
+            yield JudgedAnswer(one.id + (args.suffix or ""), verdicts)
 
 
-def _check_verdicts(chosen: Sequence[Answer]) -> None:
-    who: Mapping[str, None] = dict.fromkeys(said.judge for one in chosen for said in one.verdicts)
-    if len(who) > 1:
+def _check_single_judge(answers: Sequence[JudgedAnswer]) -> None:
+    judges: Mapping[str, None] = dict.fromkeys(
+        verdict.judge for answer in answers for verdict in answer.verdicts
+    )
+    if len(judges) > 1:
         raise UsageError(
-            f"--with-verdicts: expected --judge too, as several judged: {shorten(listing(who), SHOWN)}; a line has the verdict of one"
+            f"--with-verdicts: expected --judge too, as several judged: {shorten_text(format_name_list(judges), TEXT_LIMIT)}; a line has the verdict of one"
         )
-    versions = dict.fromkeys(said.version for one in chosen for said in one.verdicts)
+    versions = dict.fromkeys(verdict.version for answer in answers for verdict in answer.verdicts)
     if len(versions) > 1:
         raise UsageError(
-            f"--with-verdicts: expected verdicts of one version of the judge, got {shorten(listing(versions), SHOWN)}: unlike "
+            f"--with-verdicts: expected verdicts of one version of the judge, got {shorten_text(format_name_list(versions), TEXT_LIMIT)}: unlike "
             "versions are never compared; leave the verdicts out"
         )
 
 
-def _list(given: argparse.Namespace, chosen: Sequence[Answer], every: Sequence[Answer]) -> int:
-    from pytest_llmops.results.review import by_doubt
+def _print_answers(
+    args: argparse.Namespace, chosen: Sequence[JudgedAnswer], every: Sequence[JudgedAnswer]
+) -> int:
+    from pytest_llmops.results.review import sort_by_doubt
 
-    say(f"{shorten(str(given.run_file), SHOWN)}: {_among(chosen, every)}")
+    print_line(f"{shorten_text(str(args.run_file), TEXT_LIMIT)}: {_format_flagged_count(chosen, every)}")
     ids = {id(said): one.id for one in chosen for said in one.verdicts}
-    said = by_doubt(said for one in chosen for said in one.verdicts if said.why or given.all)
+    said = sort_by_doubt(said for one in chosen for said in one.verdicts if said.why or args.all)
     for one in said:
         score = "not scored" if one.score is None else f"{one.score:.4g}"
-        why = f"  {painted(one.reason, YELLOW)}" if one.why else ""
-        say(f"{shorten(ids[id(one)], 100)}  {shorten(one.judge, 60)} {score}{why}")
-        say(painted(f"  {shorten(one.nodeid, 200)}", DIM))
-    say("--out FILE.jsonl (or .csv) writes them down for people to label")
+        why = f"  {colour_text(one.reason, YELLOW)}" if one.why else ""
+        print_line(f"{shorten_text(ids[id(one)], 100)}  {shorten_text(one.judge, 60)} {score}{why}")
+        print_line(colour_text(f"  {shorten_text(one.nodeid, 200)}", DIM))
+    print_line("--out FILE.jsonl (or .csv) writes them down for people to label")
     return 0
 
 
-def _among(chosen: Sequence[Answer], every: Sequence[Answer]) -> str:
-    flagged = sum(one.flagged for one in chosen)
-    return f"{counted(flagged, 'case')} for a person, of {counted(len(every), 'judged answer')}"
+def _format_flagged_count(chosen: Sequence[JudgedAnswer], every: Sequence[JudgedAnswer]) -> str:
+    flagged = sum(answer.flagged for answer in chosen)
+    return f"{format_count(flagged, 'case')} for a person, of {format_count(len(every), 'judged answer')}"
 
 
-def _say_left_out(chosen: Sequence[Answer]) -> None:
-    pairs = sum(one.verdicts[0].other is not None for one in chosen)
-    empty = sum(one.verdicts[0].answer is None for one in chosen)
+def _print_left_out(chosen: Sequence[JudgedAnswer]) -> None:
+    pairs = sum(answer.verdicts[0].other is not None for answer in chosen)
+    empty = sum(answer.verdicts[0].answer is None for answer in chosen)
     if pairs:
-        say(f"left out: {counted(pairs, 'pair')} of answers, as a label is of one answer")
+        print_line(f"left out: {format_count(pairs, 'pair')} of answers, as a label is of one answer")
     if empty:
-        say(f"left out: {counted(empty, 'case')} without an answer")
+        print_line(f"left out: {format_count(empty, 'case')} without an answer")
 
 
-def _drawn(given: argparse.Namespace, usable: list[Answer]) -> list[Answer]:
-    if given.sample is None:
+def _draw_sample(args: argparse.Namespace, usable: list[JudgedAnswer]) -> list[JudgedAnswer]:
+    if args.sample is None:
         return usable
     import random
 
     # In the order of the draw: who stops half way has still labelled a random sample.
-    draw = random.Random(given.seed or 0)  # noqa: S311 -- a sample that can be drawn again, no secret
-    return draw.sample(usable, min(given.sample, len(usable)))
+    draw = random.Random(args.seed or 0)  # noqa: S311 -- a sample that can be drawn again, no secret
+    return draw.sample(usable, min(args.sample, len(usable)))
 
 
-def _write(given: argparse.Namespace, drawn: Sequence[Answer], where: str) -> int:
-    from pytest_llmops.cli.files import alone, write
-    from pytest_llmops.cli.label_files import COLUMNS, LabelFile, appended, read
+def _write_label_file(args: argparse.Namespace, drawn: Sequence[JudgedAnswer], where: str) -> int:
+    from pytest_llmops.cli.files import lock_file, write_output_file
+    from pytest_llmops.cli.label_files import COLUMNS, LabelFile, append_rows, read_label_file
 
     if not drawn:
-        say(f"{where}: nothing to label")
+        print_line(f"{where}: nothing to label")
         return 0
-    rows = [one.row(verdicts=given.with_verdicts) for one in drawn]
-    with alone(given.out):
-        file = read(given.out) if given.out.exists() else LabelFile(path=given.out)
-        if given.with_verdicts and not file.rows:
+    rows = [answer.row(verdicts=args.with_verdicts) for answer in drawn]
+    with lock_file(args.out):
+        file = read_label_file(args.out) if args.out.exists() else LabelFile(path=args.out)
+        if args.with_verdicts and not file.rows:
             file = replace(file, columns=(*COLUMNS, "judge", "reason"))
-        new = list(_new(file, rows))
+        new = list(_select_new_rows(file, rows))
         if new:
-            write(given.out, appended(file, new))
-    out = shorten(str(given.out), SHOWN)
+            write_output_file(args.out, append_rows(file, new))
+    out = shorten_text(str(args.out), TEXT_LIMIT)
     there = f", {len(rows) - len(new):,} of them are in it already" if len(new) < len(rows) else ""
-    how = f" drawn at random (seed {given.seed or 0})" if given.sample else ""
-    say(
-        f"{where}: {counted(len(rows), 'answer')}{how}{there}; {counted(len(new), 'answer')} written to {out}"
+    how = f" drawn at random (seed {args.seed or 0})" if args.sample else ""
+    print_line(
+        f"{where}: {format_count(len(rows), 'answer')}{how}{there}; {format_count(len(new), 'answer')} written to {out}"
     )
-    if given.with_verdicts:
+    if args.with_verdicts:
         version = drawn[0].verdicts[0].version
-        say(f"verdicts of {shorten(drawn[0].verdicts[0].judge, 60)}, version {shorten(version, 100)}")
-    say(
+        print_line(
+            f"verdicts of {shorten_text(drawn[0].verdicts[0].judge, 60)}, version {shorten_text(version, 100)}"
+        )
+    print_line(
         'fill in "human": true or false, or a number on the scale; then: llmops judge import-labels '
         f"{out} --into labels.jsonl"
     )
-    if not given.all:
-        say(painted(HARD, YELLOW))
+    if not args.all:
+        print_line(colour_text(HARD_CASES_WARNING, YELLOW))
     return 0
 
 
-def _new(file: LabelFile, rows: Iterable[dict[str, Json]]) -> Iterator[dict[str, Json]]:
+def _select_new_rows(file: LabelFile, rows: Iterable[dict[str, Json]]) -> Iterator[dict[str, Json]]:
     """The rows that are not in the file yet.
 
     Raises:
         CaseError: One of the same id is another answer, with file and line.
     """
-    from pytest_llmops.calibration.labels import answer_of
-    from pytest_llmops.cli.label_files import differing
+    from pytest_llmops.calibration.labels import parse_answer
+    from pytest_llmops.cli.label_files import describe_difference
 
     known = file.by_id
     for row in rows:
         there = known.get(str(row["id"]))
         if there is None:
             yield row
-        elif difference := differing(there.answer, answer_of(row, 0)):
+        elif difference := describe_difference(there.answer, parse_answer(row, 0)):
             raise CaseError(
-                f"{shorten(there.answer.id, 60)}: {difference}: another answer of that id; name another file, or add --suffix",
+                f"{shorten_text(there.answer.id, 60)}: {difference}: another answer of that id; name another file, or add --suffix",
                 file.path,
                 there.line,
             )

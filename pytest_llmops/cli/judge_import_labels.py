@@ -10,25 +10,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cli.output import say
+from pytest_llmops.cli.output import print_line
 from pytest_llmops.errors import CaseError, UsageError
-from pytest_llmops.measurement import Json, counted, shorten
+from pytest_llmops.measurement import Json, format_count, shorten_text
 
 if TYPE_CHECKING:
-    from pytest_llmops.calibration.labels import Kind, Label, Labels
-    from pytest_llmops.cli.label_files import LabelFile, Row
+    from pytest_llmops.calibration.labels import Label, LabelKind, Labels
+    from pytest_llmops.cli.label_files import LabelFile, LabelRow
 
-SHOWN = 300
-MAX_NAME = 100
+TEXT_LIMIT = 300
+MAX_RATER_LENGTH = 100
 MAX_VALUES = 20
-WANTED, WANTED_OF_EACH = 100, 50
+ENOUGH_LABELS, ENOUGH_PER_LABEL = 100, 50
 """Labels of a calibration that says something: in all, and of each kind (docs/calibration.md)."""
-ONLY = "1"
+SOLE_RATER = "1"
 """The name of who labels alone, as `pytest_llmops.calibration.labels` has it."""
-KINDS = {"pass or fail": "true or false", "number": "a number", "name": "a name"}
+EXPECTED_FORMS = {"pass or fail": "true or false", "number": "a number", "name": "a name"}
 
 
-def add(commands: Any) -> None:
+def add_import_labels_command(commands: Any) -> None:
     """Declare the command."""
     command: argparse.ArgumentParser = commands.add_parser(
         "import-labels",
@@ -37,7 +37,7 @@ def add(commands: Any) -> None:
         "people for one answer are joined; what contradicts is refused, and then nothing is written.",
         allow_abbrev=False,
     )
-    command.set_defaults(helps=command, run=_take)
+    command.set_defaults(helps=command, run=_import_labels)
     command.add_argument(
         "filled", type=Path, metavar="FILE", help="what llmops judge export-labels --out wrote, filled in"
     )
@@ -48,7 +48,7 @@ def add(commands: Any) -> None:
 
 
 @dataclass(slots=True)
-class Merge:
+class LabelMerge:
     """A labels file into which filled lines are taken.
 
     Attributes:
@@ -60,25 +60,25 @@ class Merge:
 
     target: LabelFile
     rater: str | None
-    before: Mapping[str, Row]
+    before: Mapping[str, LabelRow]
     parts: list[str]
     new: list[str] = field(default_factory=list)
     values: dict[str, tuple[Mapping[str, Json], Path, int]] = field(default_factory=dict)
     joined: int = 0
     known: int = 0
 
-    def take(self, path: Path, row: Row) -> None:
+    def take(self, path: Path, row: LabelRow) -> None:
         """Take one filled line in.
 
         Raises:
             CaseError: It contradicts what is in the file.
         """
-        given = _given(row, self.rater)
+        given = _labels_by_rater(row, self.rater)
         there = self.before.get(row.answer.id)
         if there is None:
-            value = {**row.value, "human": _form(None, given)} if self.rater else row.value
+            value = {**row.value, "human": _combine_labels(None, given)} if self.rater else row.value
             self.values[row.answer.id] = (value, path, row.line)
-            self.new.append(_new_line(row, value))
+            self.new.append(_format_new_line(row, value))
             return
         self._check(path, row, there, given)
         fresh = {name: label for name, label in given.items() if name not in there.answer.opinion.human}
@@ -88,34 +88,34 @@ class Merge:
         before = there.value.get("human")
         if isinstance(before, Mapping) and not self.rater and not isinstance(row.value["human"], Mapping):
             raise CaseError(
-                f"{shorten(row.answer.id, 60)}: human: expected --rater NAME, as people are named in "
+                f"{shorten_text(row.answer.id, 60)}: human: expected --rater NAME, as people are named in "
                 f"{self.target.path}:{there.line}, got a label of nobody in particular",
                 path,
                 row.line,
             )
         self.joined += 1
-        human = _form(before, fresh)
+        human = _combine_labels(before, fresh)
         self.values[row.answer.id] = ({**there.value, "human": human}, self.target.path, there.line)
-        self.parts[there.place] = with_human(self.parts[there.place], human)
+        self.parts[there.place] = replace_human_label(self.parts[there.place], human)
 
-    def _check(self, path: Path, row: Row, there: Row, given: Mapping[str, Json]) -> None:
-        from pytest_llmops.cli.label_files import differing
+    def _check(self, path: Path, row: LabelRow, there: LabelRow, given: Mapping[str, Json]) -> None:
+        from pytest_llmops.cli.label_files import describe_difference
 
         place = f"{self.target.path}:{there.line}"
-        if difference := differing(there.answer, row.answer):
+        if difference := describe_difference(there.answer, row.answer):
             raise CaseError(
-                f"{shorten(row.answer.id, 60)}: {difference}: another answer of the same id in {place}: give it another id "
+                f"{shorten_text(row.answer.id, 60)}: {difference}: another answer of the same id in {place}: give it another id "
                 "(llmops judge export-labels --suffix)",
                 path,
                 row.line,
             )
         for name in given:
-            old, new = there.answer.opinion.human.get(name), _plain(row, name, self.rater)
+            old, new = there.answer.opinion.human.get(name), _find_label(row, name, self.rater)
             if old is not None and old != new:
-                who = f" of {shorten(name, 60)}" if name != ONLY else ""
+                who = f" of {shorten_text(name, 60)}" if name != SOLE_RATER else ""
                 hint = "" if self.rater else ": two people are told apart by --rater"
                 raise CaseError(
-                    f"{shorten(row.answer.id, 60)}: human: expected {_told(old)}{who} as in {place}, got {_told(new)}{hint}",
+                    f"{shorten_text(row.answer.id, 60)}: human: expected {_format_label(old)}{who} as in {place}, got {_format_label(new)}{hint}",
                     path,
                     row.line,
                 )
@@ -130,58 +130,64 @@ class Merge:
         return text + "".join(f"{line}{end}" for line in self.new)
 
 
-def _take(given: argparse.Namespace) -> int:
-    from pytest_llmops.cli.files import alone
-    from pytest_llmops.cli.label_files import read, suffix_of
+def _import_labels(args: argparse.Namespace) -> int:
+    from pytest_llmops.cli.files import lock_file
+    from pytest_llmops.cli.label_files import check_label_suffix, read_label_file
 
-    _check(given)
-    suffix_of("FILE", given.filled)
-    source = read(given.filled)
-    with alone(given.into):
-        return _into(given, source)
+    _check_import_options(args)
+    check_label_suffix("FILE", args.filled)
+    source = read_label_file(args.filled)
+    with lock_file(args.into):
+        return _merge_labels(args, source)
 
 
-def _into(given: argparse.Namespace, source: LabelFile) -> int:
-    from pytest_llmops.cli.files import write
-    from pytest_llmops.cli.label_files import LabelFile, read
+def _merge_labels(args: argparse.Namespace, source: LabelFile) -> int:
+    from pytest_llmops.cli.files import write_output_file
+    from pytest_llmops.cli.label_files import LabelFile, read_label_file
 
-    target = read(given.into) if given.into.exists() else LabelFile(path=given.into)
-    filled = list(_filled(source, given.rater))
+    target = read_label_file(args.into) if args.into.exists() else LabelFile(path=args.into)
+    filled = list(_select_filled_rows(source, args.rater))
     before = target.by_id
-    _check_kinds(target, source, filled, before)
-    merge = Merge(target=target, rater=given.rater, before=before, parts=list(target.parts))
+    _check_label_kinds(target, source, filled, before)
+    merge = LabelMerge(target=target, rater=args.rater, before=before, parts=list(target.parts))
     merge.values = {row.answer.id: (row.value, target.path, row.line) for row in target.rows}
     for row in filled:
         merge.take(source.path, row)
-    labels = _read(merge) if filled or any(row.answer.opinion.labels for row in target.rows) else None
+    labels = (
+        _read_merged_labels(merge)
+        if filled or any(row.answer.opinion.labels for row in target.rows)
+        else None
+    )
     if merge.new or merge.joined:
-        write(given.into, merge.text)
-    _tell(given, merge, len(source.rows) - len(filled), labels)
+        write_output_file(args.into, merge.text)
+    _print_import_summary(args, merge, len(source.rows) - len(filled), labels)
     return 0
 
 
-def _check(given: argparse.Namespace) -> None:
+def _check_import_options(args: argparse.Namespace) -> None:
     from pytest_llmops.cli.label_files import JSONL
 
-    if given.into.suffix != JSONL:
-        raise UsageError(f"--into: expected a file name ending in {JSONL}, got {str(given.into)!r}")
-    if given.into.resolve() == given.filled.resolve():
-        raise UsageError(f"--into: expected another file than the one that was filled in, {given.into}")
-    if given.rater is not None and not (
-        given.rater.strip() and len(given.rater) <= MAX_NAME and _whole(given.rater)
+    if args.into.suffix != JSONL:
+        raise UsageError(f"--into: expected a file name ending in {JSONL}, got {str(args.into)!r}")
+    if args.into.resolve() == args.filled.resolve():
+        raise UsageError(f"--into: expected another file than the one that was filled in, {args.into}")
+    if args.rater is not None and not (
+        args.rater.strip() and len(args.rater) <= MAX_RATER_LENGTH and _has_no_surrogates(args.rater)
     ):
-        raise UsageError(f"--rater: expected a name of 1 to {MAX_NAME} characters, got {given.rater!a}")
+        raise UsageError(
+            f"--rater: expected a name of 1 to {MAX_RATER_LENGTH} characters, got {args.rater!a}"
+        )
 
 
-def _whole(text: str) -> bool:
+def _has_no_surrogates(text: str) -> bool:
     return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
-def _filled(source: LabelFile, rater: str | None) -> Iterator[Row]:
+def _select_filled_rows(source: LabelFile, rater: str | None) -> Iterator[LabelRow]:
     for row in source.rows:
-        if any(one.labels for one in row.answer.dimensions.values()):
+        if any(opinion.labels for opinion in row.answer.dimensions.values()):
             raise CaseError(
-                f"{shorten(row.answer.id, 60)}: dimensions: expected labels of the answer as a whole: those by dimension are "
+                f"{shorten_text(row.answer.id, 60)}: dimensions: expected labels of the answer as a whole: those by dimension are "
                 "not taken over, write them into the labels by hand",
                 source.path,
                 row.line,
@@ -190,42 +196,45 @@ def _filled(source: LabelFile, rater: str | None) -> Iterator[Row]:
             continue
         if rater is not None and isinstance(row.value["human"], (list, Mapping)):
             raise CaseError(
-                f"{shorten(row.answer.id, 60)}: human: expected one label, that of --rater {shorten(rater, 60)}, got several",
+                f"{shorten_text(row.answer.id, 60)}: human: expected one label, that of --rater {shorten_text(rater, 60)}, got several",
                 source.path,
                 row.line,
             )
         yield row
 
 
-def _check_kinds(
-    target: LabelFile, source: LabelFile, filled: Sequence[Row], before: Mapping[str, Row]
+def _check_label_kinds(
+    target: LabelFile, source: LabelFile, filled: Sequence[LabelRow], before: Mapping[str, LabelRow]
 ) -> None:
     """All labels are of one kind, and those of a judge with a scale lie on it."""
-    from pytest_llmops.calibration.labels import kind_of
+    from pytest_llmops.calibration.labels import label_kind
 
     if not filled:
         return
     labelled = [(target.path, row) for row in target.rows if row.answer.opinion.labels]
     first_path, first = [*labelled, *((source.path, row) for row in filled)][0]
-    expected = kind_of(first.answer.opinion.labels[0])
+    expected = label_kind(first.answer.opinion.labels[0])
     for row in filled:
-        scale = _scale(row) or _scale(before.get(row.answer.id))
+        scale = _parse_scale(row) or _parse_scale(before.get(row.answer.id))
         for label in row.answer.opinion.labels:
-            name = f"{shorten(row.answer.id, 60)}: human"
+            name = f"{shorten_text(row.answer.id, 60)}: human"
             if scale and (
-                kind_of(label) == "name" or (not isinstance(label, bool) and not _on(scale, label))
+                label_kind(label) == "name"
+                or (not isinstance(label, bool) and not _is_on_scale(scale, label))
             ):
                 raise CaseError(
-                    f'{name}: expected true, false, "pass", "fail" or a number from {scale[0]:g} to {scale[1]:g}, got {_told(label)}',
+                    f'{name}: expected true, false, "pass", "fail" or a number from {scale[0]:g} to {scale[1]:g}, got {_format_label(label)}',
                     source.path,
                     row.line,
                 )
-            if kind_of(label) != expected:
-                like = f"{KINDS[expected]} as in {first_path}:{first.line}"
-                raise CaseError(f"{name}: expected {like}, got {_told(label)}", source.path, row.line)
+            if label_kind(label) != expected:
+                expected_form = f"{EXPECTED_FORMS[expected]} as in {first_path}:{first.line}"
+                raise CaseError(
+                    f"{name}: expected {expected_form}, got {_format_label(label)}", source.path, row.line
+                )
 
 
-def _scale(row: Row | None) -> tuple[float, float] | None:
+def _parse_scale(row: LabelRow | None) -> tuple[float, float] | None:
     """The scale that the line names; another key of that name is the user's."""
     given = row.value.get("scale") if row is not None else None
     if isinstance(given, list) and len(given) == 2:  # noqa: PLR2004 -- both ends
@@ -235,76 +244,76 @@ def _scale(row: Row | None) -> tuple[float, float] | None:
     return None
 
 
-def _on(scale: tuple[float, float], label: Label) -> bool:
+def _is_on_scale(scale: tuple[float, float], label: Label) -> bool:
     return isinstance(label, float) and scale[0] <= label <= scale[1]
 
 
-def _given(row: Row, rater: str | None) -> dict[str, Json]:
+def _labels_by_rater(row: LabelRow, rater: str | None) -> dict[str, Json]:
     """What the line says by person, in the words it says it in; who said nothing is left out."""
     human = row.value["human"]
     if isinstance(human, Mapping):
-        said = dict(human)
+        labels = dict(human)
     elif isinstance(human, list):
-        said = {str(place): one for place, one in enumerate(human, start=1)}
+        labels = {str(place): label for place, label in enumerate(human, start=1)}
     else:
-        said = {rater or ONLY: human}
-    return {name: one for name, one in said.items() if one is not None}
+        labels = {rater or SOLE_RATER: human}
+    return {name: label for name, label in labels.items() if label is not None}
 
 
-def _plain(row: Row, name: str, rater: str | None) -> Label:
+def _find_label(row: LabelRow, name: str, rater: str | None) -> Label:
     human = row.answer.opinion.human
-    return human[ONLY if name == rater and name not in human else name]
+    return human[SOLE_RATER if name == rater and name not in human else name]
 
 
-def _form(before: Json, fresh: Mapping[str, Json]) -> Json:
+def _combine_labels(before: Json, fresh: Mapping[str, Json]) -> Json:
     """What stands there with labels of others added: one label, a list, or an object of persons."""
     if before is None:
-        return fresh[ONLY] if list(fresh) == [ONLY] else dict(fresh)
+        return fresh[SOLE_RATER] if list(fresh) == [SOLE_RATER] else dict(fresh)
     if isinstance(before, list):
-        by_place = {str(place): one for place, one in enumerate(before, start=1)}
+        by_place = {str(place): label for place, label in enumerate(before, start=1)}
         if set(fresh) <= set(by_place):
-            return [fresh.get(name, one) for name, one in by_place.items()]
+            return [fresh.get(name, label) for name, label in by_place.items()]
         return {**by_place, **fresh}
-    return {**(before if isinstance(before, Mapping) else {ONLY: before}), **fresh}
+    return {**(before if isinstance(before, Mapping) else {SOLE_RATER: before}), **fresh}
 
 
-def _new_line(row: Row, value: Mapping[str, Json]) -> str:
-    from pytest_llmops.cli.label_files import json_line
+def _format_new_line(row: LabelRow, value: Mapping[str, Json]) -> str:
+    from pytest_llmops.cli.label_files import format_json_line
 
     if row.text is None:
-        return json_line(value).removesuffix("\n")
-    return row.text if value is row.value else with_human(row.text, value["human"])
+        return format_json_line(value).removesuffix("\n")
+    return row.text if value is row.value else replace_human_label(row.text, value["human"])
 
 
-def with_human(line: str, human: Json) -> str:
+def replace_human_label(line: str, human: Json) -> str:
     """Return a JSON line with another value of ``human``; all else stays byte for byte.
 
-    >>> with_human('{"id":"a",  "human": null, "note": 1.0}', {"anna": True})
+    >>> replace_human_label('{"id":"a",  "human": null, "note": 1.0}', {"anna": True})
     '{"id":"a",  "human": {"anna": true}, "note": 1.0}'
-    >>> with_human('{"id":"a"}', True)
+    >>> replace_human_label('{"id":"a"}', True)
     '{"id":"a", "human": true}'
     """
     read = json.JSONDecoder().raw_decode
     written = json.dumps(human, ensure_ascii=False)
     at = line.index("{")
     while line[at] != "}":
-        key, at = read(line, _past(line, at + 1))
-        start = _past(line, _past(line, at) + 1)
+        key, at = read(line, _skip_blanks(line, at + 1))
+        start = _skip_blanks(line, _skip_blanks(line, at) + 1)
         _, at = read(line, start)
         if key == "human":
             return line[:start] + written + line[at:]
-        at = _past(line, at)
+        at = _skip_blanks(line, at)
     return f'{line[:at]}, "human": {written}{line[at:]}'
 
 
-def _past(line: str, at: int) -> int:
+def _skip_blanks(line: str, at: int) -> int:
     """The next place that is no blank."""
     while line[at] in " \t\r\n":
         at += 1
     return at
 
 
-def _read(merge: Merge) -> Labels:
+def _read_merged_labels(merge: LabelMerge) -> Labels:
     """Read the labels as they will be: what a calibration could not read is not written."""
     from pytest_llmops.calibration.labels import read_labels
 
@@ -316,52 +325,60 @@ def _read(merge: Merge) -> Labels:
         raise CaseError(error.what, *place) from None
 
 
-def _tell(given: argparse.Namespace, merge: Merge, empty: int, labels: Labels | None) -> None:
-    into = shorten(str(given.into), SHOWN)
+def _print_import_summary(
+    args: argparse.Namespace, merge: LabelMerge, empty: int, labels: Labels | None
+) -> None:
+    into = shorten_text(str(args.into), TEXT_LIMIT)
     taken = len(merge.new) + merge.joined
-    said = [f"{counted(taken, 'label')} taken into {into}"] if taken else ["nothing taken"]
-    said += [f"{merge.joined:,} of them to answers that are in it"] if merge.joined else []
-    said += [f"{merge.known:,} already there"] if merge.known else []
-    said += [f"{empty:,} still empty"]
-    say(f"{shorten(str(given.filled), SHOWN)}: {', '.join(said)}")
+    parts = [f"{format_count(taken, 'label')} taken into {into}"] if taken else ["nothing taken"]
+    parts += [f"{merge.joined:,} of them to answers that are in it"] if merge.joined else []
+    parts += [f"{merge.known:,} already there"] if merge.known else []
+    parts += [f"{empty:,} still empty"]
+    print_line(f"{shorten_text(str(args.filled), TEXT_LIMIT)}: {', '.join(parts)}")
     if labels is None:
         return
-    counts = _counts(labels)
-    shown = ", ".join(f"{number:,} {shorten(name, 40)}" for name, number in list(counts.items())[:MAX_VALUES])
+    counts = _count_labels(labels)
+    counts_text = ", ".join(
+        f"{number:,} {shorten_text(name, 40)}" for name, number in list(counts.items())[:MAX_VALUES]
+    )
     rest = f" and {len(counts) - MAX_VALUES:,} others" if len(counts) > MAX_VALUES else ""
-    say(f"{into}: {counted(len(labels.labelled), 'labelled answer')}: {shown}{rest}")
-    say(f"for a calibration: {_missing(labels.kind, counts)}")
+    print_line(f"{into}: {format_count(len(labels.labelled), 'labelled answer')}: {counts_text}{rest}")
+    print_line(f"for a calibration: {_format_missing_labels(labels.kind, counts)}")
 
 
-def _counts(labels: Labels) -> dict[str, int]:
+def _count_labels(labels: Labels) -> dict[str, int]:
     """How many answers have which label, by what most people say."""
-    from pytest_llmops.calibration.agreement import consensus
+    from pytest_llmops.calibration.agreement import majority_label
 
-    agreed = [consensus(row, labels.kind) for row in labels.labelled]
+    agreed = [majority_label(row, labels.kind) for row in labels.labelled]
     if labels.kind == "number":
-        numbers = Counter(one for one in agreed if isinstance(one, float))
+        numbers = Counter(label for label in agreed if isinstance(label, float))
         return {f"of {value:g}": numbers[value] for value in sorted(numbers)}
-    found = Counter({"pass": 0, "fail": 0} if labels.kind == "pass or fail" else {})
-    found.update("undecided" if one is None else _told(one) for one in agreed)
-    return dict(found)
+    counts = Counter({"pass": 0, "fail": 0} if labels.kind == "pass or fail" else {})
+    counts.update("undecided" if label is None else _format_label(label) for label in agreed)
+    return dict(counts)
 
 
-def _missing(kind: Kind, counts: Mapping[str, int]) -> str:
+def _format_missing_labels(kind: LabelKind, counts: Mapping[str, int]) -> str:
     enough = "enough labels: llmops judge calibrate JUDGE LABELS.jsonl"
     if kind == "number":
-        lacking = WANTED - sum(counts.values())
+        lacking = ENOUGH_LABELS - sum(counts.values())
         return (
-            f"{lacking:,} more ({WANTED} in all, on both sides of the threshold)" if lacking > 0 else enough
+            f"{lacking:,} more ({ENOUGH_LABELS} in all, on both sides of the threshold)"
+            if lacking > 0
+            else enough
         )
     short = [
-        f"{WANTED_OF_EACH - number:,} more {shorten(name, 40)}"
+        f"{ENOUGH_PER_LABEL - number:,} more {shorten_text(name, 40)}"
         for name, number in counts.items()
-        if name != "undecided" and number < WANTED_OF_EACH
+        if name != "undecided" and number < ENOUGH_PER_LABEL
     ]
-    return f"{', '.join(short)} ({WANTED_OF_EACH} of each)" if short else enough
+    return f"{', '.join(short)} ({ENOUGH_PER_LABEL} of each)" if short else enough
 
 
-def _told(label: Label) -> str:
+def _format_label(label: Label) -> str:
     if isinstance(label, bool):
         return "pass" if label else "fail"
-    return f"{label:g}" if isinstance(label, float) else shorten(json.dumps(label, ensure_ascii=False), 60)
+    return (
+        f"{label:g}" if isinstance(label, float) else shorten_text(json.dumps(label, ensure_ascii=False), 60)
+    )

@@ -7,25 +7,37 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops._util.option_values import report
-from pytest_llmops.cli.files import check, read_run, write
-from pytest_llmops.cli.judge_options import CHOICE, RUBRIC, add_asking, chosen, surroundings
-from pytest_llmops.cli.output import GREEN, complain, painted, say, without_secrets
-from pytest_llmops.errors import UsageError, listing
-from pytest_llmops.measurement import counted, shorten
+from pytest_llmops._util.option_values import parse_report_path
+from pytest_llmops.cli.files import check_output_path, read_run_file, write_output_file
+from pytest_llmops.cli.judge_options import (
+    JUDGE_HELP,
+    RUBRIC_SUFFIX,
+    add_judge_options,
+    load_judge,
+    open_judge_session,
+)
+from pytest_llmops.cli.output import GREEN, colour_text, print_error, print_line, redact_secrets
+from pytest_llmops.errors import UsageError, format_name_list
+from pytest_llmops.measurement import format_count, shorten_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_llmops.protocols import Judge
     from pytest_llmops.recorder import Recorder
-    from pytest_llmops.results.rejudging import Found, Judged, Output, Stamp, Summary
+    from pytest_llmops.results.rejudging import (
+        Output,
+        RescorableOutputs,
+        RescoredOutput,
+        RescoreStamp,
+        Summary,
+    )
     from pytest_llmops.results.run import Run
 
-FOUND = 1
+EXIT_PROBLEM = 1
 
 
-def add(commands: Any) -> None:
+def add_rescore_command(commands: Any) -> None:
     """Declare the command."""
     command: argparse.ArgumentParser = commands.add_parser(
         "rescore",
@@ -35,12 +47,12 @@ def add(commands: Any) -> None:
         "Exit status 1: something fails now that did not before, or could not be scored.",
         allow_abbrev=False,
     )
-    command.set_defaults(helps=command, run=_rescore)
+    command.set_defaults(helps=command, run=_rescore_run)
     command.add_argument("file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
     command.add_argument(
         "--rubric", metavar="FILE.md", help="a rubric's file (default: the judge of the run)"
     )
-    command.add_argument("--judge", metavar="JUDGE", help=CHOICE)
+    command.add_argument("--judge", metavar="JUDGE", help=JUDGE_HELP)
     command.add_argument(
         "--at-least",
         type=float,
@@ -58,183 +70,200 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="write the run with the new verdicts (.html, .json or .json.gz)",
     )
-    add_asking(command, "RUN.rescore.cassette.json")
+    add_judge_options(command, "RUN.rescore.cassette.json")
 
 
-def _rescore(given: argparse.Namespace) -> int:
+def _rescore_run(args: argparse.Namespace) -> int:
     from pytest_llmops.results import rejudging
 
-    _check(given)
-    check("--out", given.out, {"the run file": given.file, "the recording": _tape(given)})
-    run = read_run(given.file)
-    found = rejudging.outputs(run, only=given.only, text=given.k, unjudged=given.unjudged)
-    _refuse_empty(given, found)
-    over = dict(found.passed_over)
-    asked = _asks(given)
-    judged = _asked(given, found) if asked else _replace_thresholds(given, found, over)
-    changes = rejudging.changes((one.output, one.top) for one in judged)
-    total = rejudging.summary(changes)
-    say(f"{shorten(str(given.file), 300)}: {counted(len(judged), 'output')} judged again")
-    say()
-    for line in rejudging.lines(changes, total, asked=asked, passed_over=over):
-        say(line)
-    if given.out:
-        _write(given.out, rejudging.rejudged(run, judged, _stamp(given, total, asked=asked)))
-    return _status(total)
+    _check_rescore_options(args)
+    check_output_path(
+        "--out", args.out, {"the run file": args.file, "the recording": _rescore_cassette(args)}
+    )
+    run = read_run_file(args.file)
+    selection = rejudging.collect_outputs(run, only=args.only, text=args.k, unjudged=args.unjudged)
+    _refuse_no_outputs(args, selection)
+    passed_over = dict(selection.passed_over)
+    judge_asked = _needs_judge(args)
+    judged = (
+        _judge_outputs(args, selection) if judge_asked else _replace_thresholds(args, selection, passed_over)
+    )
+    changes = rejudging.compare_scores((item.output, item.top) for item in judged)
+    total = rejudging.summarize_changes(changes)
+    print_line(f"{shorten_text(str(args.file), 300)}: {format_count(len(judged), 'output')} judged again")
+    print_line()
+    for line in rejudging.format_changes(changes, total, judge_called=judge_asked, passed_over=passed_over):
+        print_line(line)
+    if args.out:
+        _write_rescored_run(
+            args.out,
+            rejudging.replace_verdicts(run, judged, _create_stamp(args, total, judge_asked=judge_asked)),
+        )
+    return _print_outcome(total)
 
 
-def _asks(given: argparse.Namespace) -> bool:
+def _needs_judge(args: argparse.Namespace) -> bool:
     """Whether a judge is asked: another threshold alone needs none."""
-    return bool(given.rubric or given.judge or given.model or given.unjudged)
+    return bool(args.rubric or args.judge or args.model or args.unjudged)
 
 
-def _check(given: argparse.Namespace) -> None:
-    if not _asks(given) and given.at_least is None:
+def _check_rescore_options(args: argparse.Namespace) -> None:
+    if not _needs_judge(args) and args.at_least is None:
         raise UsageError(
             "expected what is new: --rubric FILE.md, --judge JUDGE, --model NAME or --at-least SCORE"
         )
-    if given.rubric and given.judge:
+    if args.rubric and args.judge:
         raise UsageError("expected --rubric or --judge, got both: a rubric is a judge")
-    if given.rubric and not given.rubric.endswith(RUBRIC):
-        raise UsageError(f"--rubric: expected a file name ending in {RUBRIC}, got {given.rubric!r}")
-    if given.out:
-        _check_name(given.out)
-    if given.only and given.unjudged:
+    if args.rubric and not args.rubric.endswith(RUBRIC_SUFFIX):
+        raise UsageError(f"--rubric: expected a file name ending in {RUBRIC_SUFFIX}, got {args.rubric!r}")
+    if args.out:
+        _check_output_suffix(args.out)
+    if args.only and args.unjudged:
         raise UsageError(
             "--unjudged: expected no --only: no judge of any name saw those answers; leave one of the two out"
         )
-    if given.at_least is not None and not abs(given.at_least) < float("inf"):
-        raise UsageError(f"--at-least: expected a finite number, got {given.at_least}")
+    if args.at_least is not None and not abs(args.at_least) < float("inf"):
+        raise UsageError(f"--at-least: expected a finite number, got {args.at_least}")
 
 
-def _refuse_empty(given: argparse.Namespace, found: Found) -> None:
-    shown = shorten(str(given.file), 300)
-    if given.only and given.only not in found.judges:
-        raise UsageError(f"--only: the run has no judge {given.only!r}: known are {listing(found.judges)}")
-    if found.outputs:
+def _refuse_no_outputs(args: argparse.Namespace, selection: RescorableOutputs) -> None:
+    path_text = shorten_text(str(args.file), 300)
+    if args.only and args.only not in selection.judges:
+        raise UsageError(
+            f"--only: the run has no judge {args.only!r}: known are {format_name_list(selection.judges)}"
+        )
+    if selection.outputs:
         return
-    if found.passed_over:
-        why = "; ".join(f"{n:,}: {reason}" for reason, n in found.passed_over.items())
-        raise UsageError(f"{shown}: nothing that is judged in it can be judged again ({why})")
-    if given.k:
-        raise UsageError(f"-k: no judged test has a name with {given.k!r} in it")
+    if selection.passed_over:
+        why = "; ".join(f"{n:,}: {reason}" for reason, n in selection.passed_over.items())
+        raise UsageError(f"{path_text}: nothing that is judged in it can be judged again ({why})")
+    if args.k:
+        raise UsageError(f"-k: no judged test has a name with {args.k!r} in it")
     more = (
-        f"; it has answers of {counted(found.unjudged, 'test')} that no judge saw: add --unjudged"
-        if found.unjudged
+        f"; it has answers of {format_count(selection.unjudged, 'test')} that no judge saw: add --unjudged"
+        if selection.unjudged
         else ", and no answers either"
     )
-    raise UsageError(f"{shown}: holds no verdict of a judge (run pytest with --llm-judge){more}")
+    raise UsageError(f"{path_text}: holds no verdict of a judge (run pytest with --llm-judge){more}")
 
 
-def _replace_thresholds(given: argparse.Namespace, found: Found, over: dict[str, int]) -> list[Judged]:
-    from pytest_llmops.results.rejudging import Judged, replace_threshold
+def _replace_thresholds(
+    args: argparse.Namespace, selection: RescorableOutputs, passed_over: dict[str, int]
+) -> list[RescoredOutput]:
+    from pytest_llmops.results.rejudging import RescoredOutput, replace_threshold
 
-    made = []
-    for one in found.outputs:
+    judged = []
+    for output in selection.outputs:
         try:
-            made.append(Judged(output=one, measurements=(replace_threshold(one, given.at_least),)))
+            judged.append(
+                RescoredOutput(output=output, measurements=(replace_threshold(output, args.at_least),))
+            )
         except UsageError as error:
-            over[str(error)] = over.get(str(error), 0) + 1
-    if not made:
-        why = "; ".join(f"{n:,}: {reason}" for reason, n in over.items())
-        raise UsageError(f"--at-least {given.at_least:g}: fits none of the stored scores ({why})")
-    return made
+            passed_over[str(error)] = passed_over.get(str(error), 0) + 1
+    if not judged:
+        why = "; ".join(f"{n:,}: {reason}" for reason, n in passed_over.items())
+        raise UsageError(f"--at-least {args.at_least:g}: fits none of the stored scores ({why})")
+    return judged
 
 
-def _check_name(out: Path) -> None:
+def _check_output_suffix(out: Path) -> None:
     try:
-        report(str(out))
+        parse_report_path(str(out))
     except ValueError as error:
         raise UsageError(f"--out: expected {error}, got {str(out)!r}") from None
 
 
-def _tape(given: argparse.Namespace) -> Path:
-    run = given.file.with_suffix("") if given.file.suffix == ".gz" else given.file
-    named: Path = given.cassette or run.with_suffix(".rescore.cassette.json")
+def _rescore_cassette(args: argparse.Namespace) -> Path:
+    run = args.file.with_suffix("") if args.file.suffix == ".gz" else args.file
+    named: Path = args.cassette or run.with_suffix(".rescore.cassette.json")
     return named
 
 
-def _asked(given: argparse.Namespace, found: Found) -> list[Judged]:
+def _judge_outputs(args: argparse.Namespace, selection: RescorableOutputs) -> list[RescoredOutput]:
     from pytest_llmops.cli import rescoring
 
-    with surroundings(given, _tape(given), how="--record new") as mine:
-        judge = chosen(given.rubric or given.judge or _same(found))
-        _same_model(mine, judge, found.outputs)
-        return list(map(_masked, rescoring.score(judge, found.outputs, at_least=given.at_least)))
+    with open_judge_session(args, _rescore_cassette(args), record_flags="--record new") as active_recorder:
+        judge = load_judge(args.rubric or args.judge or _find_built_in_judge(selection))
+        _reuse_recorded_model(active_recorder, judge, selection.outputs)
+        return list(
+            map(_mask_secrets, rescoring.score_outputs(judge, selection.outputs, at_least=args.at_least))
+        )
 
 
-def _same(found: Found) -> str:
+def _find_built_in_judge(selection: RescorableOutputs) -> str:
     """The built-in judge that judged the run, where only another model is asked for."""
     from pytest_llmops import registry
 
-    names = sorted({one.judge for one in found.outputs if one.old is not None})
-    if len(names) == 1 and registry.knows("judge", names[0]):
+    names = sorted({output.judge for output in selection.outputs if output.old is not None})
+    if len(names) == 1 and registry.is_builtin("judge", names[0]):
         return names[0]
-    shown = listing(shorten(name, 60) for name in names)
+    names_text = format_name_list(shorten_text(name, 60) for name in names)
     what = "several judges" if len(names) > 1 else "no judge" if not names else "no built-in judge"
     raise UsageError(
-        f"the run's outputs have {what} ({shown}): say which to ask, --judge JUDGE or --rubric FILE.md"
+        f"the run's outputs have {what} ({names_text}): say which to ask, --judge JUDGE or --rubric FILE.md"
         + (", or --only NAME" if len(names) > 1 else "")
     )
 
 
-def _same_model(mine: Recorder, judge: Judge, outputs: Sequence[Output]) -> None:
+def _reuse_recorded_model(active_recorder: Recorder, judge: Judge, outputs: Sequence[Output]) -> None:
     """Ask the model that was asked before, where nobody names another one."""
-    settings = mine.settings
-    models = {one.model for one in outputs if one.old is not None}
+    settings = active_recorder.settings
+    models = {output.model for output in outputs if output.old is not None}
     rubric = getattr(judge, "rubric", None)
     if settings is None or settings.judge_model or settings.only_model or getattr(rubric, "model", ""):
         return
     if len(models) == 1 and "," not in (model := models.pop()):  # those of a panel are several
-        mine.settings = replace(settings, judge_model=model)
+        active_recorder.settings = replace(settings, judge_model=model)
 
 
-def _stamp(given: argparse.Namespace, total: Summary, *, asked: bool) -> Stamp:
+def _create_stamp(args: argparse.Namespace, total: Summary, *, judge_asked: bool) -> RescoreStamp:
     import datetime as dt
 
-    from pytest_llmops.results.rejudging import Stamp
+    from pytest_llmops.results.rejudging import RescoreStamp
 
     name, version, model = total.new_judges[0]
-    return Stamp(
+    return RescoreStamp(
         day=dt.datetime.now(tz=dt.UTC).date().isoformat(),
-        asked=asked,
+        asked=judge_asked,
         judge=name,
         version=version,
         model=model,
-        at_least=given.at_least,
-        source=given.file.name,
+        at_least=args.at_least,
+        source=args.file.name,
     )
 
 
-def _write(path: Path, run: Run) -> None:
+def _write_rescored_run(path: Path, run: Run) -> None:
     from pytest_llmops.harness import controller
 
-    write(path, controller.render(controller.without_secrets(run), path.name))
-    say(f"written to {shorten(str(path), 300)}")
+    write_output_file(path, controller.render_report(controller.mask_run_secrets(run), path.name))
+    print_line(f"written to {shorten_text(str(path), 300)}")
 
 
-def _masked(one: Judged) -> Judged:
+def _mask_secrets(judged: RescoredOutput) -> RescoredOutput:
     """The new verdict without secrets, and without the halves of those that were cut short, as pytest's reports have it."""
     from pytest_llmops.measurement import Measurement
-    from pytest_llmops.redaction.pytest_reports import masked
+    from pytest_llmops.redaction.pytest_reports import mask_value
 
-    wires = [(made, made.to_wire()) for made in one.measurements]
-    found = [(made, wire, masked(wire, without_secrets)) for made, wire in wires]
-    kept = tuple(made if wire is new else Measurement.from_wire(new) for made, wire, new in found)
-    return replace(one, measurements=kept)
+    wires = [(measurement, measurement.to_wire()) for measurement in judged.measurements]
+    masked_wires = [(measurement, wire, mask_value(wire, redact_secrets)) for measurement, wire in wires]
+    measurements = tuple(
+        measurement if wire is new else Measurement.from_wire(new) for measurement, wire, new in masked_wires
+    )
+    return replace(judged, measurements=measurements)
 
 
-def _status(total: Summary) -> int:
+def _print_outcome(total: Summary) -> int:
     if not total.worse:
-        say(painted("nothing got worse", GREEN))
+        print_line(colour_text("nothing got worse", GREEN))
         return 0
     lost = sum(total.new_errors.values())
     failing = total.worse - lost
     parts = (
-        [f"{counted(failing, 'output')} fail{'s' if failing == 1 else ''} that did not before"]
+        [f"{format_count(failing, 'output')} fail{'s' if failing == 1 else ''} that did not before"]
         if failing
         else []
     )
-    parts += [f"{counted(lost, 'output')} could not be scored"] if lost else []
-    complain("; ".join(parts))
-    return FOUND
+    parts += [f"{format_count(lost, 'output')} could not be scored"] if lost else []
+    print_error("; ".join(parts))
+    return EXIT_PROBLEM

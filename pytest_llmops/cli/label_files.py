@@ -15,24 +15,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
-from pytest_llmops.calibration.labels import Labelled, answer_of
+from pytest_llmops.calibration.labels import LabelledAnswer, parse_answer
 from pytest_llmops.errors import CaseError, UsageError
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json, shorten_text
 
 JSONL, CSV = ".jsonl", ".csv"
 COLUMNS = ("id", "question", "answer", "reference", "contexts", "family", "scale", "human")
 """Of a table, in this order."""
-NOT_TEXT = frozenset({"contexts", "scale", "judge"})
+JSON_COLUMNS = frozenset({"contexts", "scale", "judge"})
 """Columns whose cells hold JSON."""
 BOM = "\ufeff"
-MAX_CELL = 32_767
+MAX_CELL_LENGTH = 32_767
 """Characters that a spreadsheet keeps of a cell; it drops the rest without a word."""
 
-QUOTED, BEFORE = 80, 20
+QUOTE_LENGTH, QUOTE_CONTEXT = 80, 20
 """Characters that are shown of two texts that differ, and how many of them stand before the difference."""
 
 _LINE_END = re.compile(r"(\r\n|\r|\n)")
-_EVALUATED = re.compile(r"['=+\-@\t\r\n＝＋－＠]")
+_FORMULA_START = re.compile(r"['=+\-@\t\r\n＝＋－＠]")
 _MONTH = (
     r"(?:jan|ene|gen|feb|fév|mar|mär|apr|avr|abr|mai|may|mag|jun|jui|giu|jul|lug|aug|aoû|ago|sep|set|oct|okt|out|ott|nov"
     r"|dec|déc|dez|dic)\w*"
@@ -40,20 +40,20 @@ _MONTH = (
 _NUMERIC = re.compile(r"(?=\D*\d)[\s\d.,:/%€$£()+\-eE]+")
 _TIME = r"\d{1,2}(?::\d{1,2}){0,2}(?:[.,]\d+)?(?:\s*[ap](?:\.?\s?m\.?)?)?(?:\s*(?:z|[+\-]\d{1,2}:?\d{0,2}))?"
 """Of the day: ``3 PM``, ``12:30 pm``, ``10:00:00.5Z``."""
-_DATED = re.compile(
+_DATE_OR_BOOLEAN = re.compile(
     rf"\s*(?:\d{{1,4}}[ .,/\-]*)?{_MONTH}(?:[ .,/\-]*\d{{1,4}}){{0,2}}(?:[ ,t]+{_TIME})?\s*"
     rf"|\s*(?:\d{{1,4}}(?:[./\-]\d{{1,4}}){{1,2}}[ ,t]*)?{_TIME}\s*"
     r"|\s*(?:true|false)\s*",
     re.IGNORECASE,
 )
-MAX_DATE = 60
+MAX_DATE_LENGTH = 60
 """Characters of the longest date or truth; numbers are of any length."""
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
-_COMMA = re.compile(r"[+-]?\d+,\d+")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LabelRow:
     """One answer of a file.
 
     Attributes:
@@ -66,7 +66,7 @@ class Row:
     line: int
     place: int
     value: Mapping[str, Json]
-    answer: Labelled
+    answer: LabelledAnswer
     text: str | None = None
 
 
@@ -81,13 +81,13 @@ class LabelFile:
     """
 
     path: Path
-    rows: tuple[Row, ...] = ()
+    rows: tuple[LabelRow, ...] = ()
     parts: Sequence[str] = ()
     columns: tuple[str, ...] = field(default=COLUMNS)
     delimiter: str = ","
 
     @property
-    def by_id(self) -> dict[str, Row]:
+    def by_id(self) -> dict[str, LabelRow]:
         """The rows by their id."""
         return {row.answer.id: row for row in self.rows}
 
@@ -97,7 +97,7 @@ class LabelFile:
         return "".join(self.parts)
 
 
-def suffix_of(flag: str, path: Path) -> str:
+def check_label_suffix(flag: str, path: Path) -> str:
     """Return which kind of file a name asks for.
 
     Raises:
@@ -108,7 +108,7 @@ def suffix_of(flag: str, path: Path) -> str:
     return path.suffix
 
 
-def read(path: Path) -> LabelFile:
+def read_label_file(path: Path) -> LabelFile:
     """Read a file of either kind; an empty one has no rows.
 
     Raises:
@@ -122,17 +122,17 @@ def read(path: Path) -> LabelFile:
         raise CaseError(error.what, path, error.line) from None
     except (OSError, ValueError) as error:
         raise CaseError(f"cannot be read: {error}", path) from None
-    found = _table(path, text) if path.suffix == CSV else _lines(path, text)
+    label_file = _parse_csv(path, text) if path.suffix == CSV else _parse_jsonl(path, text)
     first: dict[str, int] = {}
-    for row in found.rows:
+    for row in label_file.rows:
         if row.answer.id in first:
-            what = f"duplicate id {shorten(row.answer.id, 60)!r} (first in line {first[row.answer.id]})"
+            what = f"duplicate id {shorten_text(row.answer.id, 60)!r} (first in line {first[row.answer.id]})"
             raise CaseError(what, path, row.line)
         first[row.answer.id] = row.line
-    return found
+    return label_file
 
 
-def _lines(path: Path, text: str) -> LabelFile:
+def _parse_jsonl(path: Path, text: str) -> LabelFile:
     parts = _LINE_END.split(text)
     rows = []
     for place in range(0, len(parts), 2):
@@ -141,47 +141,47 @@ def _lines(path: Path, text: str) -> LabelFile:
         line = place // 2 + 1
         try:
             value = read_json(bare)
-            rows.append(Row(line, place, as_mapping(value), answer_of(value, line), bare))
+            rows.append(LabelRow(line, place, as_mapping(value), parse_answer(value, line), bare))
         except BadFile as error:
             raise CaseError(error.what, path, line) from None
     return LabelFile(path=path, rows=tuple(rows), parts=parts)
 
 
-def _table(path: Path, text: str) -> LabelFile:
+def _parse_csv(path: Path, text: str) -> LabelFile:
     bare = text.removeprefix(BOM)
     if not bare.strip():
         return LabelFile(path=path, parts=(text,))
-    delimiter, columns = _head(path, bare)
+    delimiter, columns = _parse_header(path, bare)
     rows = []
-    for line, cells in _records(path, bare, delimiter):
+    for line, cells in _read_csv_records(path, bare, delimiter):
         try:
-            value = _value(columns, cells)
-            rows.append(Row(line, -1, value, answer_of(value, line)))
+            value = _parse_row(columns, cells)
+            rows.append(LabelRow(line, -1, value, parse_answer(value, line)))
         except BadFile as error:
             raise CaseError(error.what, path, line) from None
     return LabelFile(path=path, rows=tuple(rows), parts=(text,), columns=tuple(columns), delimiter=delimiter)
 
 
-def _head(path: Path, text: str) -> tuple[str, list[str]]:
+def _parse_header(path: Path, text: str) -> tuple[str, list[str]]:
     """How the cells are divided (spreadsheets of many countries save semicolons), and the columns' names."""
     first = _LINE_END.split(text, maxsplit=1)[0]
     for delimiter in ",;\t":
-        columns = [one.strip() for one in next(csv.reader([first], delimiter=delimiter), [])]
+        columns = [column.strip() for column in next(csv.reader([first], delimiter=delimiter), [])]
         if {"id", "human"} <= set(columns):
             break
     else:
         raise CaseError(
-            f"expected a first line with the columns' names, id and human among them, got {shorten(first, 100)!r}",
+            f"expected a first line with the columns' names, id and human among them, got {shorten_text(first, 100)!r}",
             path,
             1,
         )
-    twice = next((one for one in columns if columns.count(one) > 1), None)
+    twice = next((column for column in columns if columns.count(column) > 1), None)
     if twice is not None:
-        raise CaseError(f"the column {shorten(twice, 60)!r} stands twice", path, 1)
+        raise CaseError(f"the column {shorten_text(twice, 60)!r} stands twice", path, 1)
     return delimiter, columns
 
 
-def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _read_csv_records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     # Its own lines: a line end within a cell belongs to the cell, and stays as it is.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
@@ -196,77 +196,77 @@ def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[
         raise CaseError(f"broken table: {error}", path, line) from None
 
 
-def _value(columns: Sequence[str], cells: Sequence[str]) -> dict[str, Json]:
+def _parse_row(columns: Sequence[str], cells: Sequence[str]) -> dict[str, Json]:
     if len(cells) != len(columns):
         raise BadFile(
             f"expected {len(columns)} cells, as many as columns, got {len(cells)}: is the row half written?"
         )
-    found: dict[str, Json] = {}
+    values: dict[str, Json] = {}
     for column, cell in zip(columns, cells, strict=True):
         if column == "human":
-            found[column] = label_of(cell)
+            values[column] = parse_label_cell(cell)
         elif column == "answer" or cell:
-            found[column] = _json(column, cell) if column in NOT_TEXT else decoded(cell)
-    return found
+            values[column] = _parse_json_cell(column, cell) if column in JSON_COLUMNS else decode_cell(cell)
+    return values
 
 
-def _json(column: str, cell: str) -> Json:
+def _parse_json_cell(column: str, cell: str) -> Json:
     try:
-        return read_json(decoded(cell))
+        return read_json(decode_cell(cell))
     except BadFile as error:
         raise BadFile(f"{column}: expected JSON, as the cell was written: {error.what}") from None
 
 
-def label_of(cell: str) -> Json:
+def parse_label_cell(cell: str) -> Json:
     """Return the label that a cell holds; nothing: None, nobody has labelled.
 
-    >>> label_of("TRUE"), label_of("pass"), label_of("4.5"), label_of(" ")
+    >>> parse_label_cell("TRUE"), parse_label_cell("pass"), parse_label_cell("4.5"), parse_label_cell(" ")
     (True, 'pass', 4.5, None)
     """
-    text = decoded(cell.strip()).strip()
+    text = decode_cell(cell.strip()).strip()
     if not text:
         return None
     if text.casefold() in ("true", "false"):
         return text.casefold() == "true"
-    if _COMMA.fullmatch(text):
-        raise BadFile(f"human: expected a number with a point, got {shorten(text, 60)!r}")
+    if _DECIMAL_COMMA.fullmatch(text):
+        raise BadFile(f"human: expected a number with a point, got {shorten_text(text, 60)!r}")
     if text[0] in "[{":
         raise BadFile(
-            f"human: expected one label in a cell, got {shorten(text, 60)!r}: one file a person, and --rater"
+            f"human: expected one label in a cell, got {shorten_text(text, 60)!r}: one file a person, and --rater"
         )
     if not _NUMBER.fullmatch(text):
         return text
     if not math.isfinite(number := float(text)):
-        raise BadFile(f"human: expected a finite number, got {shorten(text, 60)!r}")
+        raise BadFile(f"human: expected a finite number, got {shorten_text(text, 60)!r}")
     return number
 
 
-def encoded(text: str) -> str:
+def encode_cell(text: str) -> str:
     """Return a text as a cell that a spreadsheet neither evaluates nor rewrites (a formula, ``007``, a date).
 
-    >>> encoded("=1+1"), encoded("007"), encoded("No.")
+    >>> encode_cell("=1+1"), encode_cell("007"), encode_cell("No.")
     ("'=1+1", "'007", 'No.')
     """
-    return f"'{text}" if _marked(text) else text
+    return f"'{text}" if _needs_quote(text) else text
 
 
-def decoded(cell: str) -> str:
-    """Return the text that `encoded` made a cell of.
+def decode_cell(cell: str) -> str:
+    """Return the text that `encode_cell` made a cell of.
 
-    >>> decoded("'=1+1"), decoded("'tis"), decoded(encoded("'tis"))
+    >>> decode_cell("'=1+1"), decode_cell("'tis"), decode_cell(encode_cell("'tis"))
     ('=1+1', "'tis", "'tis")
     """
-    return cell[1:] if cell.startswith("'") and _marked(cell[1:]) else cell
+    return cell[1:] if cell.startswith("'") and _needs_quote(cell[1:]) else cell
 
 
-def _marked(text: str) -> bool:
+def _needs_quote(text: str) -> bool:
     # What a spreadsheet takes for a formula, or for a number, date or truth that it shows in other words.
-    if _EVALUATED.match(text) or _NUMERIC.fullmatch(text):
+    if _FORMULA_START.match(text) or _NUMERIC.fullmatch(text):
         return True
-    return len(text) <= MAX_DATE and _DATED.fullmatch(text) is not None
+    return len(text) <= MAX_DATE_LENGTH and _DATE_OR_BOOLEAN.fullmatch(text) is not None
 
 
-def appended(file: LabelFile, rows: Sequence[Mapping[str, Json]]) -> str:
+def append_rows(file: LabelFile, rows: Sequence[Mapping[str, Json]]) -> str:
     """Return the text of a file with rows added at its end.
 
     Raises:
@@ -276,13 +276,15 @@ def appended(file: LabelFile, rows: Sequence[Mapping[str, Json]]) -> str:
     table = file.path.suffix == CSV
     if not text.removeprefix(BOM).strip():
         # Without the mark, spreadsheets do not read UTF-8.
-        text = BOM + _row(file, file.columns) if table else ""
+        text = BOM + _format_csv_row(file, file.columns) if table else ""
     elif rows and not text.endswith(("\n", "\r")):
         text += "\n"
-    return text + "".join(_row(file, _cells(file, row)) if table else json_line(row) for row in rows)
+    return text + "".join(
+        _format_csv_row(file, _format_cells(file, row)) if table else format_json_line(row) for row in rows
+    )
 
 
-def json_line(row: Mapping[str, Json]) -> str:
+def format_json_line(row: Mapping[str, Json]) -> str:
     """Return an object as a line of a file; what some editors take for a line's end is escaped."""
     text = json.dumps(row, ensure_ascii=False)
     for char in "\x85\u2028\u2029":
@@ -290,61 +292,61 @@ def json_line(row: Mapping[str, Json]) -> str:
     return text + "\n"
 
 
-def _row(file: LabelFile, cells: Sequence[str]) -> str:
+def _format_csv_row(file: LabelFile, cells: Sequence[str]) -> str:
     out = io.StringIO(newline="")
     csv.writer(out, delimiter=file.delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(cells)
     return out.getvalue()
 
 
-def _cells(file: LabelFile, row: Mapping[str, Json]) -> list[str]:
-    name = shorten(str(row.get("id")), 60)
+def _format_cells(file: LabelFile, row: Mapping[str, Json]) -> list[str]:
+    name = shorten_text(str(row.get("id")), 60)
     missing = [key for key, value in row.items() if key not in file.columns and value is not None]
     if missing:
         raise UsageError(
             f"{file.path}: {name}: expected the columns {', '.join(missing)} too, got "
-            f"{shorten(', '.join(file.columns), 200)}: name another file"
+            f"{shorten_text(', '.join(file.columns), 200)}: name another file"
         )
-    cells = [_cell(column, row.get(column)) for column in file.columns]
+    cells = [_format_cell(column, row.get(column)) for column in file.columns]
     for column, cell in zip(file.columns, cells, strict=True):
-        if len(cell) > MAX_CELL or "\0" in cell:
+        if len(cell) > MAX_CELL_LENGTH or "\0" in cell:
             what = "a NUL character" if "\0" in cell else f"{len(cell):,} characters"
             raise UsageError(
-                f"{file.path}: {name}: {shorten(column, 60)} has {what}, and a spreadsheet keeps {MAX_CELL:,} characters of text "
+                f"{file.path}: {name}: {shorten_text(column, 60)} has {what}, and a spreadsheet keeps {MAX_CELL_LENGTH:,} characters of text "
                 f"in a cell: name a {JSONL} file"
             )
     return cells
 
 
-def _cell(column: str, value: Json) -> str:
+def _format_cell(column: str, value: Json) -> str:
     if value is None:
         return ""
-    return encoded(json.dumps(value, ensure_ascii=False) if column in NOT_TEXT else str(value))
+    return encode_cell(json.dumps(value, ensure_ascii=False) if column in JSON_COLUMNS else str(value))
 
 
-def differing(expected: Labelled, got: Labelled) -> str:
+def describe_difference(expected: LabelledAnswer, got: LabelledAnswer) -> str:
     """Return what of two answers is not the same, or ``""``; line ends do not count, spreadsheets change them.
 
-    >>> old, new = answer_of({"id": "a", "answer": "Yes."}, 1), answer_of({"id": "a", "answer": "No."}, 2)
-    >>> differing(old, new)
+    >>> old, new = parse_answer({"id": "a", "answer": "Yes."}, 1), parse_answer({"id": "a", "answer": "No."}, 2)
+    >>> describe_difference(old, new)
     'answer: expected "Yes.", got "No."'
     """
     for key in ("answer", "question", "reference", "contexts"):
-        one, other = _even(getattr(expected, key)), _even(getattr(got, key))
-        if one != other:
-            return f"{key}: expected {_quoted(one, other)}, got {_quoted(other, one)}"
+        expected_text, got_text = _normalize_text(getattr(expected, key)), _normalize_text(getattr(got, key))
+        if expected_text != got_text:
+            return f"{key}: expected {_quote_difference(expected_text, got_text)}, got {_quote_difference(got_text, expected_text)}"
     return ""
 
 
-def _even(value: object) -> str:
+def _normalize_text(value: object) -> str:
     text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _quoted(text: str, other: str) -> str:
+def _quote_difference(text: str, other: str) -> str:
     """The text, from a little before where the other one parts from it."""
     at = next(
         (n for n, (a, b) in enumerate(zip(text, other, strict=False)) if a != b),
         len(min(text, other, key=len)),
     )
-    start = at - BEFORE if at > QUOTED - BEFORE else 0
-    return f'"{"..." if start else ""}{shorten(text[start:], QUOTED)}"'
+    start = at - QUOTE_CONTEXT if at > QUOTE_LENGTH - QUOTE_CONTEXT else 0
+    return f'"{"..." if start else ""}{shorten_text(text[start:], QUOTE_LENGTH)}"'

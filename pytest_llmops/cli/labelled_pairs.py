@@ -7,25 +7,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmops._util.text_files import BadFile, as_mapping, kind, numbered_lines, read_json, read_text
-from pytest_llmops.errors import CaseError, LLMOpsError, UsageError, told
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops._util.text_files import (
+    BadFile,
+    as_mapping,
+    json_kind,
+    numbered_lines,
+    read_json,
+    read_text,
+)
+from pytest_llmops.errors import CaseError, LLMOpsError, UsageError, describe_exception
+from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Embedder
-from pytest_llmops.semantics.thresholds import name_of
+from pytest_llmops.semantics.thresholds import embedder_name
 
 if TYPE_CHECKING:
     from numpy import float64
     from numpy.typing import NDArray
 
-HIGHEST = 5
-FORM = '{"actual": "...", "expected": "...", "same": true}'
-BATCH = 2048
+MAX_SCORE = 5
+LINE_EXAMPLE = '{"actual": "...", "expected": "...", "same": true}'
+BATCH_SIZE = 2048
 """Texts that are embedded in one call."""
-DIGITS = 6
+SCORE_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TextPair:
     """Two texts, whether they say the same, and the line they stand in."""
 
     actual: str
@@ -35,7 +42,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class LabelledPairs:
     """The pairs of a file, each once.
 
     Attributes:
@@ -43,12 +50,12 @@ class Pairs:
         between: Lines whose score is neither high nor low enough to be a label.
     """
 
-    items: tuple[Pair, ...]
+    items: tuple[TextPair, ...]
     repeated: int
     between: int
 
 
-def read(path: Path, *, same_from: float, different_to: float) -> Pairs:
+def read_pairs(path: Path, *, same_from: float, different_to: float) -> LabelledPairs:
     """Read a file of JSON lines, each with ``actual``, ``expected`` and ``same`` (or ``score``, 0 to 5).
 
     Args:
@@ -59,7 +66,7 @@ def read(path: Path, *, same_from: float, different_to: float) -> Pairs:
     Raises:
         CaseError: A line is no such pair, or two lines contradict each other; with file and line.
     """
-    found: dict[tuple[str, tuple[str, ...]], Pair] = {}
+    pairs: dict[tuple[str, tuple[str, ...]], TextPair] = {}
     repeated = between = 0
     try:
         text = read_text(path)
@@ -67,52 +74,56 @@ def read(path: Path, *, same_from: float, different_to: float) -> Pairs:
         raise CaseError(error.what, path, error.line) from None
     for number, line in numbered_lines(text):
         try:
-            pair = _pair(as_mapping(read_json(line)), number, same_from, different_to)
+            pair = _parse_pair(as_mapping(read_json(line)), number, same_from, different_to)
         except BadFile as error:
             raise CaseError(error.what, path, number) from None
         if pair is None:
             between += 1
             continue
-        earlier = found.setdefault((pair.actual, pair.expected), pair)
+        earlier = pairs.setdefault((pair.actual, pair.expected), pair)
         repeated += earlier is not pair
         if earlier.same != pair.same:
             was = "the same" if earlier.same else "different"
             raise CaseError(f"the pair of line {earlier.line} again, there it is {was}", path, number)
-    return Pairs(tuple(found.values()), repeated, between)
+    return LabelledPairs(tuple(pairs.values()), repeated, between)
 
 
-def _pair(wire: Mapping[str, Json], line: int, same_from: float, different_to: float) -> Pair | None:
-    same = _label(wire, same_from, different_to)
+def _parse_pair(
+    wire: Mapping[str, Json], line: int, same_from: float, different_to: float
+) -> TextPair | None:
+    same = _parse_same(wire, same_from, different_to)
     actual, expected = wire.get("actual"), wire.get("expected")
-    listed = expected if isinstance(expected, list) else [expected]
-    for key, one in (("actual", actual), *(("expected", one) for one in listed)):
-        if not isinstance(one, str) or not one.strip():
-            got = "a blank text" if isinstance(one, str) else kind(one)
-            raise BadFile(f"{key}: expected a text, got {got}; a line looks like {FORM}")
-    if not listed:
-        raise BadFile(f"expected: expected a text or several, got an empty list; a line looks like {FORM}")
+    expected_texts = expected if isinstance(expected, list) else [expected]
+    for key, text in (("actual", actual), *(("expected", text) for text in expected_texts)):
+        if not isinstance(text, str) or not text.strip():
+            got = "a blank text" if isinstance(text, str) else json_kind(text)
+            raise BadFile(f"{key}: expected a text, got {got}; a line looks like {LINE_EXAMPLE}")
+    if not expected_texts:
+        raise BadFile(
+            f"expected: expected a text or several, got an empty list; a line looks like {LINE_EXAMPLE}"
+        )
     if same is None:
         return None
-    return Pair(str(actual), tuple(map(str, listed)), same, line)
+    return TextPair(str(actual), tuple(map(str, expected_texts)), same, line)
 
 
-def _label(wire: Mapping[str, Json], same_from: float, different_to: float) -> bool | None:
+def _parse_same(wire: Mapping[str, Json], same_from: float, different_to: float) -> bool | None:
     same, score = wire.get("same"), wire.get("score")
     if (same is None) == (score is None):
         got = "neither" if same is None else "both"
-        raise BadFile(f"expected either same (true or false) or score (0 to {HIGHEST}), got {got}")
+        raise BadFile(f"expected either same (true or false) or score (0 to {MAX_SCORE}), got {got}")
     if same is not None:
         if not isinstance(same, bool):
-            raise BadFile(f"same: expected true or false, got {kind(same)}")
+            raise BadFile(f"same: expected true or false, got {json_kind(same)}")
         return same
-    if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= HIGHEST:
-        raise BadFile(f"score: expected a number from 0 to {HIGHEST}, got {shorten(repr(score), 60)}")
+    if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= MAX_SCORE:
+        raise BadFile(f"score: expected a number from 0 to {MAX_SCORE}, got {shorten_text(repr(score), 60)}")
     if score >= same_from:
         return True
     return False if score <= different_to else None
 
 
-def scores(pairs: Sequence[Pair], embedder: Embedder) -> list[float]:
+def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
     """Return the similarity of each pair, 0 to 1, exactly as `assert_semantic` finds it.
 
     An embedder that is fitted to the texts of a call gets each pair in a call of its own, as there.
@@ -121,7 +132,7 @@ def scores(pairs: Sequence[Pair], embedder: Embedder) -> list[float]:
         UsageError: The embedder fails, or gives no usable vectors.
     """
     if not getattr(embedder, "across_calls", True):
-        return [_nearest(_rows(embedder, [pair.actual, *pair.expected])) for pair in pairs]
+        return [_max_similarity(_embed_batch(embedder, [pair.actual, *pair.expected])) for pair in pairs]
     places: dict[str, int] = {}
     for pair in pairs:
         for text in (pair.actual, *pair.expected):
@@ -129,33 +140,36 @@ def scores(pairs: Sequence[Pair], embedder: Embedder) -> list[float]:
     texts = list(places)
     import numpy as np
 
-    parts = [_rows(embedder, texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
+    parts = [
+        _embed_batch(embedder, texts[start : start + BATCH_SIZE])
+        for start in range(0, len(texts), BATCH_SIZE)
+    ]
     if len({part.shape[1] for part in parts}) > 1:
         raise UsageError(
-            f"embedder {name_of(embedder)}: expected vectors of one length, got {sorted({part.shape[1] for part in parts})}"
+            f"embedder {embedder_name(embedder)}: expected vectors of one length, got {sorted({part.shape[1] for part in parts})}"
         )
     rows = np.concatenate(parts)
-    return [_nearest(rows[[places[text] for text in (pair.actual, *pair.expected)]]) for pair in pairs]
+    return [_max_similarity(rows[[places[text] for text in (pair.actual, *pair.expected)]]) for pair in pairs]
 
 
-def _rows(embedder: Embedder, texts: Sequence[str]) -> NDArray[float64]:
+def _embed_batch(embedder: Embedder, texts: Sequence[str]) -> NDArray[float64]:
     from pytest_llmops.metrics.vectors import as_rows
 
-    name = f"embedder {shorten(name_of(embedder), 60)}"
+    name = f"embedder {shorten_text(embedder_name(embedder), 60)}"
     try:
         vectors = embedder.embed(texts)
     except LLMOpsError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises
-        raise UsageError(f"{name}: {told(error)}") from None
+        raise UsageError(f"{name}: {describe_exception(error)}") from None
     try:
         return as_rows(vectors, count=len(texts), name=name)
     except ValueError as error:
         raise UsageError(str(error)) from None
 
 
-def _nearest(rows: NDArray[float64]) -> float:
+def _max_similarity(rows: NDArray[float64]) -> float:
     from pytest_llmops.metrics.vectors import cosine
 
     # What lies beyond depends on the machine: equal texts must have equal scores.
-    return max(0.0, round(float(cosine(rows[:1], rows[1:]).max()), DIGITS))
+    return max(0.0, round(float(cosine(rows[:1], rows[1:]).max()), SCORE_DIGITS))

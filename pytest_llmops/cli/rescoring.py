@@ -10,21 +10,21 @@ from typing import Any
 from pytest_llmops import recorder
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.concurrency import together
-from pytest_llmops.judges.evaluate import Asked, asked_of, takes_contexts, verdict_of
-from pytest_llmops.measurement import finite
+from pytest_llmops.judges.concurrency import run_judge_tasks
+from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge, takes_contexts
+from pytest_llmops.measurement import as_finite_float
 from pytest_llmops.protocols import Judge, Verdict
-from pytest_llmops.results.rejudging import AtLeast, Judged, Output, threshold_of
+from pytest_llmops.results.rejudging import AtLeast, Output, RescoredOutput, carry_over_threshold
 
-WHO = "llmops judge rescore"
-Key = tuple[object, ...]
+CALLER = "llmops judge rescore"
+OutputKey = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class JudgeResponse:
     """What came of asking about one output: a verdict, or why the judge refused it."""
 
-    asked: Asked
+    asked: JudgeHandle
     verdict: Verdict
     refusal: UsageError | None = None
 
@@ -35,10 +35,10 @@ class Heard:
 
 
 @dataclass(slots=True)
-class _Said:
+class _ReplayedJudge:
     """A judge that has said it already: of its verdict is measured what a test would have measured."""
 
-    heard: Heard
+    heard: JudgeResponse
 
     @property
     def version(self) -> str:
@@ -62,7 +62,9 @@ class _Said:
         return getattr(self.heard.asked.judge, name)
 
 
-def score(judge: Judge, outputs: Sequence[Output], *, at_least: float | None = None) -> list[Judged]:
+def score_outputs(
+    judge: Judge, outputs: Sequence[Output], *, at_least: float | None = None
+) -> list[RescoredOutput]:
     """Ask a judge about outputs, and return what a test would have measured of each, in their order.
 
     Equal outputs are asked once. What cannot be scored is unscored, whatever the reason; what the judge refuses
@@ -71,107 +73,121 @@ def score(judge: Judge, outputs: Sequence[Output], *, at_least: float | None = N
     Args:
         judge: Who is asked. Contexts are left out where it takes none.
         outputs: The outputs.
-        at_least: The threshold, on the judge's own scale; None: see `threshold_of`.
+        at_least: The threshold, on the judge's own scale; None: see `carry_over_threshold`.
 
     Raises:
         CassetteMiss: Nothing recorded answers a request.
         UsageError: No judge, a threshold that is not on its scale, or the judge refuses every output.
     """
-    asked = asked_of(judge, WHO)
-    _check_thresholds(asked, outputs, at_least)
-    keys = [_key(asked, one) for one in outputs]
-    waiting = {key: one for key, one in zip(keys, outputs, strict=True) if one.answer is not None}
-    tasks = [partial(_ask, asked, one) for one in waiting.values()]
-    answers = together(tasks, judge=judge, asked=lambda one: one.asked_a_model)
-    said: dict[Key, Heard] = dict(zip(waiting, answers, strict=True))
-    refused = [one for key, one in said.items() if one.refusal and not _lacks_contexts(one, waiting[key])]
-    if refused and len(refused) == len(said) and refused[0].refusal is not None:
+    asked_judge = resolve_judge(judge, CALLER)
+    _check_thresholds(asked_judge, outputs, at_least)
+    keys = [_output_key(asked_judge, one) for one in outputs]
+    unique_outputs = {key: one for key, one in zip(keys, outputs, strict=True) if one.answer is not None}
+    tasks = [partial(_ask_judge, asked_judge, one) for one in unique_outputs.values()]
+    answers = run_judge_tasks(tasks, judge=judge, asked_model=lambda one: one.asked_a_model)
+    responses: dict[OutputKey, JudgeResponse] = dict(zip(unique_outputs, answers, strict=True))
+    refused = [
+        one for key, one in responses.items() if one.refusal and not _lacks_contexts(one, unique_outputs[key])
+    ]
+    if refused and len(refused) == len(responses) and refused[0].refusal is not None:
         raise refused[0].refusal
-    nobody = Heard(asked, Verdict())
-    return [_measured(one, said.get(key, nobody), at_least) for key, one in zip(keys, outputs, strict=True)]
+    no_response = JudgeResponse(asked_judge, Verdict())
+    return [
+        _measure_response(one, responses.get(key, no_response), at_least)
+        for key, one in zip(keys, outputs, strict=True)
+    ]
 
 
-def _key(asked: Asked, one: Output) -> Key:
+def _output_key(asked_judge: JudgeHandle, output: Output) -> OutputKey:
     """What the judge is told: of equal ones it is asked once, or the order of threads would tell their answers apart."""
-    return one.inputs if takes_contexts(asked.judge) else one.inputs[:-1]
+    return output.inputs if takes_contexts(asked_judge.judge) else output.inputs[:-1]
 
 
-def _check_thresholds(asked: Asked, outputs: Sequence[Output], at_least: float | None) -> None:
+def _check_thresholds(asked_judge: JudgeHandle, outputs: Sequence[Output], at_least: float | None) -> None:
     """Nothing is paid for a mistake where the judge tells its scale."""
-    scale = _own_scale(asked.judge)
-    _check_at_least(asked, at_least, scale)
-    for one in outputs:
-        _threshold(asked, one, at_least, scale)
+    scale = _judge_scale(asked_judge.judge)
+    _check_at_least(asked_judge, at_least, scale)
+    for output in outputs:
+        _find_threshold(asked_judge, output, at_least, scale)
 
 
-def _check_at_least(asked: Asked, at_least: float | None, scale: tuple[float, float] | None) -> None:
+def _check_at_least(
+    asked_judge: JudgeHandle, at_least: float | None, scale: tuple[float, float] | None
+) -> None:
     if scale is not None and at_least is not None and not scale[0] <= at_least <= scale[1]:
         raise UsageError(
-            f"--at-least: expected a score on the scale of judge {asked.name}, {scale[0]:g} to {scale[1]:g}, got {at_least:g}"
+            f"--at-least: expected a score on the scale of judge {asked_judge.name}, {scale[0]:g} to {scale[1]:g}, got {at_least:g}"
         )
 
 
-def _threshold(
-    asked: Asked, one: Output, at_least: float | None, scale: tuple[float, float] | None
+def _find_threshold(
+    asked_judge: JudgeHandle, output: Output, at_least: float | None, scale: tuple[float, float] | None
 ) -> AtLeast:
-    pass_at = finite(getattr(asked.judge, "pass_at", None))
-    return threshold_of(
-        one, at_least=at_least, pass_at=pass_at, scale=scale, judge=asked.name, version=_version(asked)
+    pass_at = as_finite_float(getattr(asked_judge.judge, "pass_at", None))
+    return carry_over_threshold(
+        output,
+        at_least=at_least,
+        pass_at=pass_at,
+        scale=scale,
+        judge=asked_judge.name,
+        version=_find_version(asked_judge),
     )
 
 
-def _version(asked: Asked) -> str:
+def _find_version(asked_judge: JudgeHandle) -> str:
     """The judge's version, before it is asked too; one that cannot be told then is none."""
     try:
-        return asked.version or str(asked.judge.version)
+        return asked_judge.version or str(asked_judge.judge.version)
     except Exception:  # noqa: BLE001 -- a user's own judge
         return ""
 
 
-def _own_scale(judge: object) -> tuple[float, float] | None:
-    low, high = finite(getattr(judge, "low", None)), finite(getattr(judge, "high", None))
+def _judge_scale(judge: object) -> tuple[float, float] | None:
+    low, high = as_finite_float(getattr(judge, "low", None)), as_finite_float(getattr(judge, "high", None))
     return None if low is None or high is None else (low, high)
 
 
-def _ask(asked: Asked, one: Output) -> Heard:
-    mine = replace(asked)
-    contexts = one.contexts if takes_contexts(mine.judge) else ()
+def _ask_judge(asked_judge: JudgeHandle, output: Output) -> JudgeResponse:
+    call = replace(asked_judge)
+    contexts = output.contexts if takes_contexts(call.judge) else ()
     try:
-        verdict = verdict_of(mine, one.answer or "", one.question, one.reference, contexts)
+        verdict = judge_answer(call, output.answer or "", output.question, output.reference, contexts)
     except UsageError as error:
-        return Heard(mine, Verdict(error=str(error)), error)
+        return JudgeResponse(call, Verdict(error=str(error)), error)
     except SystemExit as error:  # else the command would end, with status 0 as if all were well
-        return Heard(mine, Verdict(error=f"SystemExit: {error.code}"))
-    return Heard(mine, verdict)
+        return JudgeResponse(call, Verdict(error=f"SystemExit: {error.code}"))
+    return JudgeResponse(call, verdict)
 
 
-def _lacks_contexts(one: Heard, output: Output) -> bool:
+def _lacks_contexts(response: JudgeResponse, output: Output) -> bool:
     """Whether a judge refused an output because there are no contexts: that says nothing of the others."""
-    return not output.contexts and "contexts" in str(one.refusal)
+    return not output.contexts and "contexts" in str(response.refusal)
 
 
-def _measured(one: Output, heard: Heard, at_least: float | None) -> Judged:
-    verdict = heard.verdict
-    scale = (verdict.low, verdict.high) if verdict.score is not None else _own_scale(heard.asked.judge)
-    _check_at_least(heard.asked, at_least, scale)  # of a judge that tells no scale it is known only now
-    threshold = _threshold(heard.asked, one, at_least, scale)
-    with recorder.collect() as found:
+def _measure_response(output: Output, response: JudgeResponse, at_least: float | None) -> RescoredOutput:
+    verdict = response.verdict
+    scale = (verdict.low, verdict.high) if verdict.score is not None else _judge_scale(response.asked.judge)
+    _check_at_least(response.asked, at_least, scale)  # of a judge that tells no scale it is known only now
+    threshold = _find_threshold(response.asked, output, at_least, scale)
+    with recorder.collect() as measurements:
         assert_judge_score(
-            one.answer,
-            judge=_Said(heard),
-            question=one.question,
-            reference=one.reference,
-            contexts=one.contexts,
+            output.answer,
+            judge=_ReplayedJudge(response),
+            question=output.question,
+            reference=output.reference,
+            contexts=output.contexts,
             at_least=threshold,
-            review_below=_review(one, verdict),
-            label=one.label,
+            review_below=_review_threshold(output, verdict),
+            label=output.label,
         )
-    return Judged(output=one, measurements=tuple(found))
+    return RescoredOutput(output=output, measurements=tuple(measurements))
 
 
-def _review(one: Output, verdict: Verdict) -> float | None:
+def _review_threshold(output: Output, verdict: Verdict) -> float | None:
     """The confidence that the test asked for; a judge that tells none decides."""
-    flag = one.old.detail.get("review") if one.old is not None else None
-    least = finite(flag.get("least")) if isinstance(flag, Mapping) else None
-    sure = verdict.confidence is not None or verdict.prescreened
-    return least if sure and least is not None and 0 <= least <= 1 else None
+    review = output.old.detail.get("review") if output.old is not None else None
+    min_confidence = as_finite_float(review.get("least")) if isinstance(review, Mapping) else None
+    has_confidence = verdict.confidence is not None or verdict.prescreened
+    return (
+        min_confidence if has_confidence and min_confidence is not None and 0 <= min_confidence <= 1 else None
+    )

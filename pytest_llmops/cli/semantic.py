@@ -7,22 +7,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pytest_llmops.cli.files import check, write
-from pytest_llmops.cli.judge_options import importing
-from pytest_llmops.cli.output import DIM, GREEN, complain, painted, say, without_secrets
-from pytest_llmops.errors import LLMOpsError, UsageError, told
-from pytest_llmops.measurement import counted, shorten
+from pytest_llmops.cli.files import check_output_path, write_output_file
+from pytest_llmops.cli.judge_options import extend_import_path
+from pytest_llmops.cli.output import DIM, GREEN, colour_text, print_error, print_line, redact_secrets
+from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
+from pytest_llmops.measurement import format_count, shorten_text
 
 if TYPE_CHECKING:
-    from pytest_llmops.cli.labelled_pairs import Pairs
+    from pytest_llmops.cli.labelled_pairs import LabelledPairs
     from pytest_llmops.metrics.classification import Cut, Rule
     from pytest_llmops.protocols import Embedder
     from pytest_llmops.semantics.thresholds import Threshold
 
-FEW = 30
+MIN_PAIRS_PER_KIND = 30
 """Pairs of a kind below which a cut says little: the interval of a share is some 30 points wide."""
-CHANCE = 0.5
-STEP = 0.05
+CHANCE_ACCURACY = 0.5
+GRID_STEP = 0.05
 
 
 def add(groups: Any) -> None:
@@ -35,10 +35,10 @@ def add(groups: Any) -> None:
     )
     group.set_defaults(helps=group)
     commands = group.add_subparsers(title="commands", metavar="COMMAND")
-    _add_calibrate(commands)
+    _add_calibrate_command(commands)
 
 
-def _add_calibrate(commands: Any) -> None:
+def _add_calibrate_command(commands: Any) -> None:
     command: argparse.ArgumentParser = commands.add_parser(
         "calibrate",
         help="propose at_least of assert_semantic for an embedder",
@@ -46,7 +46,7 @@ def _add_calibrate(commands: Any) -> None:
         'the file is {"actual": "...", "expected": "...", "same": true}; instead of same it may have a score from 0 to 5.',
         allow_abbrev=False,
     )
-    command.set_defaults(helps=command, run=_calibrate)
+    command.set_defaults(helps=command, run=_run_calibrate)
     command.add_argument("pairs", type=Path, metavar="PAIRS.jsonl", help="the labelled pairs")
     command.add_argument(
         "--embedder",
@@ -57,7 +57,7 @@ def _add_calibrate(commands: Any) -> None:
     command.add_argument(
         "--out", type=Path, metavar="FILE.json", help="write the threshold for ini llm_semantic_threshold"
     )
-    _add_rules(command)
+    _add_rule_options(command)
     command.add_argument(
         "--same-from",
         type=float,
@@ -74,30 +74,30 @@ def _add_calibrate(commands: Any) -> None:
     )
 
 
-def _add_rules(command: argparse.ArgumentParser) -> None:
+def _add_rule_options(command: argparse.ArgumentParser) -> None:
     rules = command.add_mutually_exclusive_group()
     rules.add_argument(
         "--recall",
-        type=_share,
+        type=_parse_share,
         metavar="SHARE",
         help="the highest cut that this share of the same pairs reaches",
     )
     rules.add_argument(
         "--precision",
-        type=_share,
+        type=_parse_share,
         metavar="SHARE",
         help="the lowest cut at which this share of what passes is the same",
     )
     rules.add_argument(
         "--false-passes",
-        type=_share,
+        type=_parse_share,
         metavar="SHARE",
         help="the lowest cut that at most this share of the different pairs reaches "
         "(default: the cut with the highest balanced accuracy)",
     )
 
 
-def _share(text: str) -> float:
+def _parse_share(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -107,114 +107,116 @@ def _share(text: str) -> float:
     return value
 
 
-def _calibrate(given: argparse.Namespace) -> int:
-    with importing(Path.cwd()):
-        return _calibrated(given)
+def _run_calibrate(args: argparse.Namespace) -> int:
+    with extend_import_path(Path.cwd()):
+        return _calibrate_embedder(args)
 
 
-def _calibrated(given: argparse.Namespace) -> int:
+def _calibrate_embedder(args: argparse.Namespace) -> int:
     from pytest_llmops.cli import labelled_pairs as labelled
     from pytest_llmops.metrics import classification
 
-    _check(given)
-    embedder = _embedder(given.embedder or "tfidf")
-    read = labelled.read(given.pairs, same_from=given.same_from, different_to=given.different_to)
-    same = [pair.same for pair in read.items]
-    _enough(given.pairs, same)
-    found = labelled.scores(read.items, embedder)
-    for line in _heading(given.pairs, read, embedder):
-        say(line)
-    rule, share = _rule(given)
-    chosen = classification.choose(found, same, rule=rule, share=share)
-    auc = classification.roc_auc(found, same)
-    say(f"AUC {auc:.3f}, average precision {classification.average_precision(found, same):.3f}")
-    say()
-    for line in _table(found, same, chosen):
-        say(line)
-    _refuse_chance(chosen, rule, share)
-    say()
-    for line in _proposal(cast("Cut", chosen), _rule_text(rule, share)):
-        say(line)
-    if given.out:
-        made = _threshold(embedder, cast("Cut", chosen), _rule_text(rule, share), auc)
-        write(given.out, made.text())
-        say(
-            f"written to {shorten(str(given.out), 300)}: name it in ini llm_semantic_threshold, or pass Threshold.load(...)"
+    _check_semantic_options(args)
+    embedder = _load_embedder(args.embedder or "tfidf")
+    pairs = labelled.read_pairs(args.pairs, same_from=args.same_from, different_to=args.different_to)
+    same = [pair.same for pair in pairs.items]
+    _check_pair_counts(args.pairs, same)
+    scores = labelled.score_pairs(pairs.items, embedder)
+    for line in _format_heading(args.pairs, pairs, embedder):
+        print_line(line)
+    rule, share = _choose_rule(args)
+    chosen = classification.choose_cut(scores, same, rule=rule, share=share)
+    auc = classification.roc_auc(scores, same)
+    print_line(f"AUC {auc:.3f}, average precision {classification.average_precision(scores, same):.3f}")
+    print_line()
+    for line in _format_cut_table(scores, same, chosen):
+        print_line(line)
+    _refuse_chance_cut(chosen, rule, share)
+    print_line()
+    for line in _format_proposal(cast("Cut", chosen), _describe_rule(rule, share)):
+        print_line(line)
+    if args.out:
+        threshold = _create_threshold(embedder, cast("Cut", chosen), _describe_rule(rule, share), auc)
+        write_output_file(args.out, threshold.text())
+        print_line(
+            f"written to {shorten_text(str(args.out), 300)}: name it in ini llm_semantic_threshold, or pass Threshold.load(...)"
         )
     return 0
 
 
-def _check(given: argparse.Namespace) -> None:
-    if not 0 <= given.different_to < given.same_from <= 5:  # noqa: PLR2004 -- the scale of the scores
+def _check_semantic_options(args: argparse.Namespace) -> None:
+    if not 0 <= args.different_to < args.same_from <= 5:  # noqa: PLR2004 -- the scale of the scores
         raise UsageError(
-            f"expected 0 <= --different-to < --same-from <= 5, got {given.different_to:g} and {given.same_from:g}"
+            f"expected 0 <= --different-to < --same-from <= 5, got {args.different_to:g} and {args.same_from:g}"
         )
-    if given.out and given.out.suffix != ".json":
-        raise UsageError(f"--out: expected a file name ending in .json, got {str(given.out)!r}")
-    check("--out", given.out, {"the pairs": given.pairs})
+    if args.out and args.out.suffix != ".json":
+        raise UsageError(f"--out: expected a file name ending in .json, got {str(args.out)!r}")
+    check_output_path("--out", args.out, {"the pairs": args.pairs})
 
 
-def _embedder(name: str) -> Embedder:
+def _load_embedder(name: str) -> Embedder:
     from pytest_llmops import registry
-    from pytest_llmops.providers.embedding_cache import cached
+    from pytest_llmops.providers.embedding_cache import with_vector_cache
 
     module, colon, attribute = name.partition(":")
-    if registry.knows("embedder", name) or not (colon and module and attribute):
-        return cached(registry.load("embedder", name))
+    if registry.is_builtin("embedder", name) or not (colon and module and attribute):
+        return with_vector_cache(registry.load_builtin("embedder", name))
     import importlib
 
     try:
-        made = getattr(importlib.import_module(module), attribute)()
+        embedder = getattr(importlib.import_module(module), attribute)()
     except Exception as error:  # noqa: BLE001 -- a user's own module
         raise UsageError(
-            f"--embedder {name}: {shorten(without_secrets(told(error)), 300)}; expected a built-in embedder, or package.module:Class "
+            f"--embedder {name}: {shorten_text(redact_secrets(describe_exception(error)), 300)}; expected a built-in embedder, or package.module:Class "
             "for a class that needs no arguments"
         ) from None
-    if not callable(getattr(made, "embed", None)) or not hasattr(made, "version"):
+    if not callable(getattr(embedder, "embed", None)) or not hasattr(embedder, "version"):
         raise UsageError(
-            f"--embedder {name}: expected an object with embed(texts) and a version, got {type(made).__name__}"
+            f"--embedder {name}: expected an object with embed(texts) and a version, got {type(embedder).__name__}"
         )
-    return cached(made)
+    return with_vector_cache(embedder)
 
 
-def _enough(path: Path, same: Sequence[bool]) -> None:
-    ones = sum(same)
-    if not ones or ones == len(same):
+def _check_pair_counts(path: Path, same: Sequence[bool]) -> None:
+    same_count = sum(same)
+    if not same_count or same_count == len(same):
         raise UsageError(
-            f"{path}: expected pairs of both kinds, got {ones:,} that say the same and {len(same) - ones:,} that do not; "
+            f"{path}: expected pairs of both kinds, got {same_count:,} that say the same and {len(same) - same_count:,} that do not; "
             "a cut needs both"
         )
-    fewest = min(ones, len(same) - ones)
-    if fewest < FEW:
-        complain(f"{path}: only {counted(fewest, 'pair')} of one kind; below {FEW} a cut may be off by a lot")
+    fewest = min(same_count, len(same) - same_count)
+    if fewest < MIN_PAIRS_PER_KIND:
+        print_error(
+            f"{path}: only {format_count(fewest, 'pair')} of one kind; below {MIN_PAIRS_PER_KIND} a cut may be off by a lot"
+        )
 
 
-def _heading(path: Path, read: Pairs, embedder: Embedder) -> Iterator[str]:
-    from pytest_llmops.semantics.thresholds import name_of
+def _format_heading(path: Path, pairs: LabelledPairs, embedder: Embedder) -> Iterator[str]:
+    from pytest_llmops.semantics.thresholds import embedder_name
 
-    ones = sum(pair.same for pair in read.items)
+    same_count = sum(pair.same for pair in pairs.items)
     yield (
-        f"{shorten(str(path), 300)}: {counted(len(read.items), 'pair')}, {ones:,} that say the same, "
-        f"{len(read.items) - ones:,} that do not"
+        f"{shorten_text(str(path), 300)}: {format_count(len(pairs.items), 'pair')}, {same_count:,} that say the same, "
+        f"{len(pairs.items) - same_count:,} that do not"
     )
-    if read.repeated:
-        yield f"{counted(read.repeated, 'line')} left out: the same pair again"
-    if read.between:
-        yield f"{counted(read.between, 'line')} left out: a score between --different-to and --same-from"
-    yield f"embedder {shorten(name_of(embedder), 100)}, version {shorten(str(embedder.version), 100)}"
+    if pairs.repeated:
+        yield f"{format_count(pairs.repeated, 'line')} left out: the same pair again"
+    if pairs.between:
+        yield f"{format_count(pairs.between, 'line')} left out: a score between --different-to and --same-from"
+    yield f"embedder {shorten_text(embedder_name(embedder), 100)}, version {shorten_text(str(embedder.version), 100)}"
 
 
-def _rule(given: argparse.Namespace) -> tuple[Rule, float]:
-    if given.recall is not None:
-        return "recall", given.recall
-    if given.precision is not None:
-        return "precision", given.precision
-    if given.false_passes is not None:
-        return "false passes", given.false_passes
+def _choose_rule(args: argparse.Namespace) -> tuple[Rule, float]:
+    if args.recall is not None:
+        return "recall", args.recall
+    if args.precision is not None:
+        return "precision", args.precision
+    if args.false_passes is not None:
+        return "false passes", args.false_passes
     return "balanced", 0.0
 
 
-def _rule_text(rule: Rule, share: float) -> str:
+def _describe_rule(rule: Rule, share: float) -> str:
     texts: dict[Rule, str] = {
         "balanced": "highest balanced accuracy",
         "recall": f"highest cut with a recall of at least {share:g}",
@@ -224,35 +226,35 @@ def _rule_text(rule: Rule, share: float) -> str:
     return texts[rule]
 
 
-def _table(found: Sequence[float], same: Sequence[bool], chosen: Cut | None) -> Iterator[str]:
-    from pytest_llmops.metrics.classification import at
+def _format_cut_table(scores: Sequence[float], same: Sequence[bool], chosen: Cut | None) -> Iterator[str]:
+    from pytest_llmops.metrics.classification import cut_at
 
-    grid = [round(STEP * n, 2) for n in range(1, round(1 / STEP))]
-    rows = [at(found, same, one) for one in grid]
+    grid = [round(GRID_STEP * n, 2) for n in range(1, round(1 / GRID_STEP))]
+    rows = [cut_at(scores, same, cut) for cut in grid]
     # Where nothing changes from one step to the next, one row says it all.
-    kept = [one for n, one in enumerate(rows) if not n or _passed(one) != _passed(rows[n - 1])]
+    kept = [cut for n, cut in enumerate(rows) if not n or _passed_counts(cut) != _passed_counts(rows[n - 1])]
     if chosen is not None:
-        kept = sorted({one.at_least: one for one in (*kept, chosen)}.values(), key=lambda one: one.at_least)
-    yield painted("at_least  same pass  different pass  precision  recall     F1  balanced accuracy", DIM)
-    for one in kept:
-        mark = "  <" if chosen is not None and one.at_least == chosen.at_least else ""
+        kept = sorted({cut.at_least: cut for cut in (*kept, chosen)}.values(), key=lambda cut: cut.at_least)
+    yield colour_text("at_least  same pass  different pass  precision  recall     F1  balanced accuracy", DIM)
+    for cut in kept:
+        mark = "  <" if chosen is not None and cut.at_least == chosen.at_least else ""
         yield (
-            f"{one.at_least:>8.4g}  {one.same_passed:>9,}  {one.different_passed:>14,}  {one.precision:>9.3f}"
-            f"  {one.recall:>6.3f}  {one.f1:>5.3f}  {one.balanced_accuracy:>17.3f}{mark}"
+            f"{cut.at_least:>8.4g}  {cut.same_passed:>9,}  {cut.different_passed:>14,}  {cut.precision:>9.3f}"
+            f"  {cut.recall:>6.3f}  {cut.f1:>5.3f}  {cut.balanced_accuracy:>17.3f}{mark}"
         )
 
 
-def _passed(one: Cut) -> tuple[int, int]:
-    return one.same_passed, one.different_passed
+def _passed_counts(cut: Cut) -> tuple[int, int]:
+    return cut.same_passed, cut.different_passed
 
 
-def _refuse_chance(chosen: Cut | None, rule: Rule, share: float) -> None:
+def _refuse_chance_cut(chosen: Cut | None, rule: Rule, share: float) -> None:
     if chosen is None:
         raise LLMOpsError(
-            f"no threshold is proposed: there is no cut with that rule ({_rule_text(rule, share)}); ask for less, or take "
+            f"no threshold is proposed: there is no cut with that rule ({_describe_rule(rule, share)}); ask for less, or take "
             "another embedder"
         )
-    if chosen.balanced_accuracy <= CHANCE:
+    if chosen.balanced_accuracy <= CHANCE_ACCURACY:
         raise LLMOpsError(
             f"no threshold is proposed: at {chosen.at_least:g} the embedder tells the pairs apart no better than chance "
             f"(balanced accuracy {chosen.balanced_accuracy:.3f}); small edits that turn the meaning are for the checks of "
@@ -260,24 +262,24 @@ def _refuse_chance(chosen: Cut | None, rule: Rule, share: float) -> None:
         )
 
 
-def _proposal(chosen: Cut, rule: str) -> Iterator[str]:
-    from pytest_llmops.metrics.classification import wilson
+def _format_proposal(chosen: Cut, rule: str) -> Iterator[str]:
+    from pytest_llmops.metrics.classification import wilson_interval
 
-    yield painted(f"at_least={chosen.at_least:g}", GREEN) + f"  ({rule})"
+    yield colour_text(f"at_least={chosen.at_least:g}", GREEN) + f"  ({rule})"
     for what, hits, count in (
         ("of the same pairs pass", chosen.same_passed, chosen.same),
         ("of the different pairs pass", chosen.different_passed, chosen.different),
     ):
-        low, high = wilson(hits, count)
+        low, high = wilson_interval(hits, count)
         yield f"  {hits / count:.1%} {what} (95 % interval {low:.1%} to {high:.1%})"
 
 
-def _threshold(embedder: Embedder, chosen: Cut, rule: str, auc: float) -> Threshold:
-    from pytest_llmops.semantics.thresholds import Threshold, name_of
+def _create_threshold(embedder: Embedder, chosen: Cut, rule: str, auc: float) -> Threshold:
+    from pytest_llmops.semantics.thresholds import Threshold, embedder_name
 
     return Threshold(
         value=chosen.at_least,
-        embedder=name_of(embedder),
+        embedder=embedder_name(embedder),
         version=str(embedder.version),
         rule=rule,
         facts={

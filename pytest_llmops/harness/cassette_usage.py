@@ -29,19 +29,19 @@ _NARROWING = (
 """Options of pytest that leave tests out, by where their values lie."""
 
 
-def narrowed_by(config: Any, settings: Settings, left_out: int) -> list[str]:
+def why_partial_run(config: Any, settings: Settings, left_out: int) -> list[str]:
     """Return what kept tests or recordings out of this run; empty: nothing did."""
-    found = [flag for name, flag in _NARROWING if getattr(config.option, name, None)]
-    found += [_shown(config, one) for one in _narrow_arguments(config)]
-    if left_out and not found:
-        found.append(f"{left_out} collected tests were left out")
+    reasons = [flag for name, flag in _NARROWING if getattr(config.option, name, None)]
+    reasons += [_format_argument(config, argument) for argument in _narrowing_arguments(config)]
+    if left_out and not reasons:
+        reasons.append(f"{left_out} collected tests were left out")
     if settings.prompt:
-        found.append("--llm-prompt")
+        reasons.append("--llm-prompt")
     if getattr(config.option, "llm_model", None) and _several_models_in_ini(config):
-        found.append("--llm-model")
+        reasons.append("--llm-model")
     if settings.record == "live":
-        found.append("--llm-record=live")
-    return found
+        reasons.append("--llm-record=live")
+    return reasons
 
 
 def _several_models_in_ini(config: Any) -> bool:
@@ -51,45 +51,49 @@ def _several_models_in_ini(config: Any) -> bool:
         return False
 
 
-def scopes(config: Any) -> list[str]:
+def collected_folders(config: Any) -> list[str]:
     """Return the folders, relative to the rootdir, whose tests were collected; empty text: the rootdir itself."""
-    found = (_relative(config, Path(one)) for one in _folders(config))
-    return sorted({one for one in found if one is not None})
+    folders = (_relative_to_root(config, Path(folder)) for folder in _folder_arguments(config))
+    return sorted({folder for folder in folders if folder is not None})
 
 
-def _folders(config: Any) -> Iterator[str]:
-    for one in config.args:
-        path = _path(config, one)
-        if "::" not in one and path.is_dir():
+def _folder_arguments(config: Any) -> Iterator[str]:
+    for argument in config.args:
+        path = _argument_path(config, argument)
+        if "::" not in argument and path.is_dir():
             yield str(path)
 
 
-def _narrow_arguments(config: Any) -> list[str]:
-    return [one for one in config.args if "::" in one or not _path(config, one).is_dir()]
+def _narrowing_arguments(config: Any) -> list[str]:
+    return [
+        argument
+        for argument in config.args
+        if "::" in argument or not _argument_path(config, argument).is_dir()
+    ]
 
 
-def _path(config: Any, argument: str) -> Path:
+def _argument_path(config: Any, argument: str) -> Path:
     return Path(os.path.normpath(config.invocation_params.dir / argument.partition("::")[0]))
 
 
-def _relative(config: Any, path: Path) -> str | None:
+def _relative_to_root(config: Any, path: Path) -> str | None:
     root = Path(config.rootpath)
     if not path.is_relative_to(root):
         return None
-    shown = path.relative_to(root).as_posix()
-    return "" if shown == "." else shown
+    relative = path.relative_to(root).as_posix()
+    return "" if relative == "." else relative
 
 
-def _shown(config: Any, argument: str) -> str:
-    there = Path(argument)
-    return f"only {os.path.relpath(there, config.invocation_params.dir) if there.is_absolute() else argument}"
+def _format_argument(config: Any, argument: str) -> str:
+    path = Path(argument)
+    return f"only {os.path.relpath(path, config.invocation_params.dir) if path.is_absolute() else argument}"
 
 
-USAGE = "llmops/usage"
+USAGE_CACHE_KEY = "llmops/usage"
 """Key in pytest's cache."""
 
 
-class Housekeeping:
+class CassetteUsage:
     """In the controller: collects what the tapes of all workers were asked.
 
     Args:
@@ -124,45 +128,45 @@ class Housekeeping:
         from pytest_llmops.cassettes import usage_record
 
         root = Path(self._config.rootpath)
-        narrowed = narrowed_by(self._config, self._settings, self.left_out)
+        narrowed = why_partial_run(self._config, self._settings, self.left_out)
         if self.candidates and getattr(self._config.option, "llm_model", None):
             narrowed.append("--llm-model")
         narrowed += [f"{undone} tests were skipped or expected to fail"] if undone else []
         narrowed += [f"{self.skipped} modules were skipped"] if self.skipped else []
         red = [*red_because, *([f"{self.crashed} workers crashed"] if self.crashed else [])]
-        usage = usage_record.Usage(
+        usage = usage_record.RunUsage(
             created=datetime.now(UTC).isoformat(),
             root=str(root),
             complete=not narrowed,
             partial_because=tuple(narrowed),
             green=not red,
             red_because=tuple(red),
-            scopes=tuple(scopes(self._config)),
-            files=usage_record.collect(self._uses, root),
+            scopes=tuple(collected_folders(self._config)),
+            files=usage_record.collect_cassette_uses(self._uses, root),
             # Tests that share a cassette: whichever worker ends last, the record is the same.
-            cases=dict(sorted((one["path"], one["case"]) for one in self._uses if "case" in one)),
-            models=tuple(sorted({name for one in self._uses for name in one.get("models", ())})),
+            cases=dict(sorted((use["path"], use["case"]) for use in self._uses if "case" in use)),
+            models=tuple(sorted({name for use in self._uses for name in use.get("models", ())})),
             skipped=frozenset(self.skipped_tests),
         )
         cache = getattr(self._config, "cache", None)  # without the cacheprovider there is none
         if cache is not None and self._settings.record != "live":
-            cache.set(USAGE, usage.to_wire())
+            cache.set(USAGE_CACHE_KEY, usage.to_wire())
         return {**facts, "cassettes": self._cassettes(root, usage)}
 
     def _cassettes(self, root: Path, usage: Any) -> dict[str, Json]:
-        from pytest_llmops.cassettes.audit import orphans
-        from pytest_llmops.cassettes.store import recorded_on
+        from pytest_llmops.cassettes.audit import find_orphans
+        from pytest_llmops.cassettes.store import read_recording_day
 
-        days = (recorded_on(root / name) for name in usage.files)
-        lonely: Sequence[Json] = orphans(root, usage) if usage.green else []
-        return {"oldest": min(filter(None, days), default=""), "orphans": lonely}
+        days = (read_recording_day(root / name) for name in usage.files)
+        orphan_facts: Sequence[Json] = find_orphans(root, usage) if usage.green else []
+        return {"oldest": min(filter(None, days), default=""), "orphans": orphan_facts}
 
     def _budget(self) -> dict[str, Json]:
-        from pytest_llmops.harness.tapes import ledger
+        from pytest_llmops.harness.tapes import open_ledger
 
-        book = ledger(self._settings)
-        if book is None:
+        run_ledger = open_ledger(self._settings)
+        if run_ledger is None:
             return {}
-        calls, usd = book.totals()
+        calls, usd = run_ledger.totals()
         limits: dict[str, Json] = {"max_calls": self._settings.max_calls, "budget_usd": self._settings.budget}
         return {"budget": {"calls": calls, "usd": usd, **limits}}

@@ -12,22 +12,22 @@ from types import TracebackType
 from typing import Any
 
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, MeasurementFailed, UsageError
-from pytest_llmops.harness.cassette_usage import Housekeeping
+from pytest_llmops.harness.cassette_usage import CassetteUsage
 from pytest_llmops.harness.item import Harness
-from pytest_llmops.measurement import Json, counted
-from pytest_llmops.redaction.pytest_reports import mask_report, masked
-from pytest_llmops.results.cassettes import notes
-from pytest_llmops.results.judges import self_judged
+from pytest_llmops.measurement import Json, format_count
+from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
+from pytest_llmops.results.cassettes import iter_cassette_notes
+from pytest_llmops.results.judges import iter_self_judging_notes
 from pytest_llmops.results.run import Run, TestRecord, write_text
 from pytest_llmops.settings import OPTIONS, Settings
 
 PACKAGE = __name__.partition(".")[0]
 SITE_PACKAGES = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
-CRASHED = "???"
+CRASH_PHASE = "???"
 """The phase in which xdist reports the test that a worker was at when it crashed; what it measured is lost."""
 NO_TESTS = 5
 """Exit status of pytest when it collected nothing."""
-WORDS = {"MeasurementErrored": "UNSCORED", "CassetteMiss": "MISSED", "BudgetReached": "BUDGET"}
+STATUS_WORDS = {"MeasurementErrored": "UNSCORED", "CassetteMiss": "MISSED", "BudgetReached": "BUDGET"}
 OUR_ERRORS = (MeasurementFailed, LLMOpsError, CassetteMiss, BudgetReached)
 
 
@@ -43,13 +43,13 @@ class Controller:
         self._records: dict[str, TestRecord] = {}
         self._trouble: dict[str, str] = {}
         """By the report that could not be written."""
-        self.housekeeping = Housekeeping(config, settings)
+        self.housekeeping = CassetteUsage(config, settings)
         self.run = Run()
 
     def add(self, report: Any) -> None:
         """Add one phase of one test."""
         payload: Mapping[str, Any] | None = getattr(report, "llmops", None)
-        crashed = report.failed and report.when == CRASHED
+        crashed = report.failed and report.when == CRASH_PHASE
         if payload is None and report.nodeid not in self._records and not crashed:
             return
         if payload:
@@ -57,33 +57,39 @@ class Controller:
         if report.outcome == "rerun":  # of pytest-rerunfailures: the next attempt counts
             self._records.pop(report.nodeid, None)
             return
-        record = record_of(report, payload or {})
+        record = build_record(report, payload or {})
         seen = self._records.get(report.nodeid)
         self._records[report.nodeid] = record if seen is None else seen.add(record)
 
     def finish(self, session: Any) -> None:
         """Build the run, tell the hook, and write the reports that were asked for."""
-        records = tuple(sorted(self._records.values(), key=lambda record: _natural(record.nodeid)))
+        records = tuple(sorted(self._records.values(), key=lambda record: _natural_sort_key(record.nodeid)))
         self.housekeeping.candidates = any(record.fact("model") for record in records)
         undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
-        told = self.housekeeping.finish(_red_because(session), undone)
-        meta = {**_meta(self._config, self._settings), **told}
-        lost = (
+        usage_facts = self.housekeeping.finish(_why_run_failed(session), undone)
+        meta = {**_run_metadata(self._config, self._settings), **usage_facts}
+        crash_notes = (
             [
-                f"{counted(self.housekeeping.crashed, 'worker')} crashed: what the tests measured that they were at is lost"
+                f"{format_count(self.housekeeping.crashed, 'worker')} crashed: what the tests measured that they were at is lost"
             ]
             if self.housekeeping.crashed
             else []
         )
         run = Run(
-            records=records, meta=meta, notes=(*lost, *self_judged(records, meta), *notes(records, meta))
+            records=records,
+            meta=meta,
+            notes=(
+                *crash_notes,
+                *iter_self_judging_notes(records, meta),
+                *iter_cassette_notes(records, meta),
+            ),
         )
-        self.run = without_secrets(run)
+        self.run = mask_run_secrets(run)
         if records:
             self._config.hook.pytest_llmops_run_finished(config=self._config, run=self.run)
         for name in self._settings.report:
             try:
-                write_text(self._target(name), render(self.run, name))
+                write_text(self._target(name), render_report(self.run, name))
             except OSError as error:
                 self._trouble[name] = f"report {name}: cannot be written: {error}"
                 session.exitstatus = session.exitstatus or 1
@@ -92,7 +98,7 @@ class Controller:
         path: Path = self._config.invocation_params.dir / name
         return path
 
-    def summarise(self, terminalreporter: Any) -> None:
+    def print_summary(self, terminalreporter: Any) -> None:
         """Print the summary, as long as -q, -qq and --no-summary allow."""
         verbosity: int = self._config.get_verbosity()
         if self._config.option.__dict__.get("no_summary"):
@@ -100,8 +106,8 @@ class Controller:
         from pytest_llmops.reports import terminal
 
         width = terminalreporter._tw.fullwidth  # noqa: SLF001 -- pytest offers no other way to its width
-        lines = terminal.lines(
-            self.run, verbosity=verbosity, ascii=not _speaks_unicode(terminalreporter), width=width
+        lines = terminal.summary_lines(
+            self.run, verbosity=verbosity, ascii=not _supports_unicode(terminalreporter), width=width
         )
         if lines and verbosity >= 0:
             terminalreporter.write_sep("=", "LLM regression")
@@ -119,7 +125,7 @@ class Controller:
             terminalreporter.write_line(f"report      {name}")
 
 
-class Statuses:
+class StatusWords:
     """Registered at the first report that carries something of ours: other runs do not even call it."""
 
     def pytest_report_teststatus(self, report: Any) -> Any:
@@ -127,11 +133,11 @@ class Statuses:
         payload = getattr(report, "llmops", None)
         if not payload or payload.get("outcome") != "errored" or report.when != "call" or not report.failed:
             return None
-        word = WORDS.get(payload["kind"], "ERROR")
+        word = STATUS_WORDS.get(payload["kind"], "ERROR")
         return "error", word[0], (word, {"red": True})
 
 
-def render(run: Run, name: str) -> str:
+def render_report(run: Run, name: str) -> str:
     """Return a run as the kind of report that a file name asks for: ``.html``, else JSON."""
     if not name.endswith(".html"):
         return run.to_json()
@@ -139,7 +145,7 @@ def render(run: Run, name: str) -> str:
     return text
 
 
-def outcome_of(report: Any, payload: Mapping[str, Any]) -> Any:
+def report_outcome(report: Any, payload: Mapping[str, Any]) -> Any:
     """Return a report's outcome in our words: what could not be judged is ``errored``, not ``failed``."""
     if report.failed:
         return "failed" if report.when == "call" and payload.get("outcome") != "errored" else "errored"
@@ -148,7 +154,7 @@ def outcome_of(report: Any, payload: Mapping[str, Any]) -> Any:
     return report.outcome if report.outcome in ("passed", "skipped") else "errored"
 
 
-def message_of(report: Any) -> str:
+def report_message(report: Any) -> str:
     """Return the text of a failure, or the reason of a skip, without the traceback."""
     if report.passed:
         return ""
@@ -161,7 +167,7 @@ def message_of(report: Any) -> str:
     return str(crash.message) if crash is not None else str(longrepr or "")
 
 
-def record_of(report: Any, payload: Mapping[str, Any]) -> TestRecord:
+def build_record(report: Any, payload: Mapping[str, Any]) -> TestRecord:
     """Return the record of one phase of a test, as the controller sees it."""
     wire = {key: payload[key] for key in ("measurements", "calls", "facts") if key in payload}
     if report.failed or hasattr(report, "wasxfail"):  # what skips is raised too, and ends nothing
@@ -169,25 +175,25 @@ def record_of(report: Any, payload: Mapping[str, Any]) -> TestRecord:
     return TestRecord.from_wire(
         {
             "nodeid": report.nodeid,
-            "outcome": outcome_of(report, payload),
+            "outcome": report_outcome(report, payload),
             "duration_s": report.duration,
-            "message": message_of(report),
+            "message": report_message(report),
             **wire,
         }
     )
 
 
-def attach(harness: Harness, report: Any, error: BaseException | None) -> None:
+def attach_payload(harness: Harness, report: Any, error: BaseException | None) -> None:
     """Put what a phase measured on its report; at the end of a test its JUnit properties too."""
     payload = report.llmops = harness.payload(report.when, error)
     mask_report(report, harness.masked)
     payload = report.llmops
-    record = record_of(report, payload)
+    record = build_record(report, payload)
     harness.record = record if harness.record is None else harness.record.add(record)
     if report.when == "teardown" and harness.settings.junit_properties:
-        from pytest_llmops.reports.junit import properties
+        from pytest_llmops.reports.junit import junit_properties
 
-        report.user_properties.extend(properties(harness.record))
+        report.user_properties.extend(junit_properties(harness.record))
 
 
 def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
@@ -197,9 +203,9 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
     becomes a failure without any traceback: its text says where to look.
     """
     value: BaseException = call.excinfo.value
-    frames = [tb for tb in _chain(value.__traceback__) if not _is_ours(tb)]
+    frames = [tb for tb in _iter_traceback(value.__traceback__) if not _is_ours(tb)]
     if isinstance(value, OUR_ERRORS):
-        while frames and SITE_PACKAGES.search(_path(frames[-1])):
+        while frames and SITE_PACKAGES.search(_frame_path(frames[-1])):
             frames.pop()
         if not frames:
             call.excinfo = _without_traceback(
@@ -220,7 +226,7 @@ def _without_traceback(excinfo: Any, error: BaseException) -> Any:
         return type(excinfo).from_exception(error)
 
 
-def _chain(tb: TracebackType | None) -> Iterator[TracebackType]:
+def _iter_traceback(tb: TracebackType | None) -> Iterator[TracebackType]:
     while tb is not None:
         yield tb
         tb = tb.tb_next
@@ -231,11 +237,11 @@ def _is_ours(tb: TracebackType) -> bool:
     return str(tb.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == PACKAGE
 
 
-def _path(tb: TracebackType) -> str:
+def _frame_path(tb: TracebackType) -> str:
     return tb.tb_frame.f_code.co_filename
 
 
-def _speaks_unicode(terminalreporter: Any) -> bool:
+def _supports_unicode(terminalreporter: Any) -> bool:
     encoding = getattr(terminalreporter._tw._file, "encoding", None) or "ascii"  # noqa: SLF001 -- as above
     try:
         "▁█≥".encode(encoding)
@@ -244,11 +250,11 @@ def _speaks_unicode(terminalreporter: Any) -> bool:
     return True
 
 
-def _natural(nodeid: str) -> list[tuple[int, str]]:
+def _natural_sort_key(nodeid: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", nodeid)]
 
 
-def _meta(config: Any, settings: Settings) -> dict[str, Json]:
+def _run_metadata(config: Any, settings: Settings) -> dict[str, Json]:
     from pytest_llmops import __version__
 
     versions: dict[str, Json] = {"pytest-llmops": __version__, "python": platform.python_version()}
@@ -257,18 +263,18 @@ def _meta(config: Any, settings: Settings) -> dict[str, Json]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    shown = {option.name: getattr(settings, option.name) for option in OPTIONS}
+    values = {option.name: getattr(settings, option.name) for option in OPTIONS}
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": _command(config),
+        "command": _pytest_command(config),
         "versions": versions,
         "settings": {
-            name: list(value) if isinstance(value, tuple) else value for name, value in shown.items()
+            name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
         },
     }
 
 
-def without_secrets(run: Run) -> Run:
+def mask_run_secrets(run: Run) -> Run:
     """Return a run in which what the environment and known shapes say is secret is masked: one place before every report."""
     import json
     import os
@@ -281,48 +287,48 @@ def without_secrets(run: Run) -> Run:
         return run
     document = json.loads(data)
     # Texts alone: a secret like "11111111" or "measurements" must cost no score and no key.
-    texts = {key: masked(document[key], redactor.text) for key in ("meta", "notes", "records")}
-    made = Run.from_json(json.dumps({**document, **texts}))
-    return _without_scattered(made, redactor)
+    texts = {key: mask_value(document[key], redactor.text) for key in ("meta", "notes", "records")}
+    masked_run = Run.from_json(json.dumps({**document, **texts}))
+    return _mask_scattered_secrets(masked_run, redactor)
 
 
-def _without_scattered(run: Run, redactor: Any) -> Run:
+def _mask_scattered_secrets(run: Run, redactor: Any) -> Run:
     """Mask what is a secret only over several texts, as long as nothing but texts is changed by it."""
     data = run.to_json(indent=None).encode()
     cleaned = redactor.clean(data)
     if cleaned == data:
         return run
     try:
-        made = Run.from_json(cleaned.decode())
+        masked_run = Run.from_json(cleaned.decode())
     except (UsageError, ValueError):
         return run
-    return made if _shape(made) == _shape(run) else run
+    return masked_run if _run_shape(masked_run) == _run_shape(run) else run
 
 
-def _shape(run: Run) -> object:
+def _run_shape(run: Run) -> object:
     return run.meta.keys(), [
         (
             record.outcome,
             record.duration_s,
             record.facts.keys(),
             len(record.calls),
-            [(one.value, one.threshold) for one in record.measurements],
+            [(measurement.value, measurement.threshold) for measurement in record.measurements],
         )
         for record in run.records
     ]
 
 
-def _red_because(session: Any) -> list[str]:
-    found = [f"{session.testsfailed} failed"] if session.testsfailed else []
+def _why_run_failed(session: Any) -> list[str]:
+    reasons = [f"{session.testsfailed} failed"] if session.testsfailed else []
     status = int(session.exitstatus)
-    if not found and status not in (0, NO_TESTS):
-        found.append(f"exit status {status}")
+    if not reasons and status not in (0, NO_TESTS):
+        reasons.append(f"exit status {status}")
     if session.shouldstop:
-        found.append(str(session.shouldstop))
-    return found
+        reasons.append(str(session.shouldstop))
+    return reasons
 
 
-def _command(config: Any) -> str:
+def _pytest_command(config: Any) -> str:
     import os
 
     from pytest_llmops.redaction.redactor import Redactor

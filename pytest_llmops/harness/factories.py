@@ -18,7 +18,7 @@ Factory: TypeAlias = Callable[[], object]
 
 
 @dataclass(slots=True)
-class _Kept:
+class _RunCache:
     """Of one run in this process.
 
     Attributes:
@@ -30,12 +30,12 @@ class _Kept:
     things: dict[tuple[str, str, object], object] = field(default_factory=dict)
 
 
-_runs: WeakKeyDictionary[Any, _Kept] = WeakKeyDictionary()
+_runs: WeakKeyDictionary[Any, _RunCache] = WeakKeyDictionary()
 _lock = threading.RLock()
 """Judges of one test may look up their model in several threads; a factory may look up something itself."""
 
 
-def factories(item: Any, kind: str) -> Mapping[str, Factory]:
+def hook_factories(item: Any, kind: str) -> Mapping[str, Factory]:
     """Return what the hooks that a test sees have of a kind, by name: the nearest conftest's comes first.
 
     The hook is called once for all tests that see the same implementations: a factory made in it (a lambda, a partial)
@@ -43,15 +43,15 @@ def factories(item: Any, kind: str) -> Mapping[str, Factory]:
     """
     hook = getattr(item.ihook, f"pytest_llmops_{kind}s")
     with _lock:
-        kept = _of(item).factories
+        cache = _cache_of_run(item).factories
         place = (kind, *hook.get_hookimpls())
-        if place not in kept:
-            answers = hook(config=item.config)
-            kept[place] = {name: factory for one in reversed(answers) for name, factory in one.items()}
-        return kept[place]
+        if place not in cache:
+            results = hook(config=item.config)
+            cache[place] = {name: factory for named in reversed(results) for name, factory in named.items()}
+        return cache[place]
 
 
-def built(item: Any, kind: str, name: str, factory: Factory | None, settings: Settings) -> object:
+def build_component(item: Any, kind: str, name: str, factory: Factory | None, settings: Settings) -> object:
     """Return what a factory makes, made once in a run; without a factory what is built in under that name.
 
     Raises:
@@ -61,11 +61,11 @@ def built(item: Any, kind: str, name: str, factory: Factory | None, settings: Se
     __tracebackhide__ = True
     place = (kind, name, factory or settings)
     with _lock:
-        kept = _of(item).things
-        if place not in kept:
-            kept[place] = factory() if factory else registry.load(kind, name)
-        return kept[place]
+        cache = _cache_of_run(item).things
+        if place not in cache:
+            cache[place] = factory() if factory else registry.load_builtin(kind, name)
+        return cache[place]
 
 
-def _of(item: Any) -> _Kept:
-    return _runs.setdefault(item.config, _Kept())
+def _cache_of_run(item: Any) -> _RunCache:
+    return _runs.setdefault(item.config, _RunCache())

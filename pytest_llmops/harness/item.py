@@ -14,9 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops import recorder, registry
-from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UnknownName, UsageError, causes
+from pytest_llmops.errors import (
+    BudgetReached,
+    CassetteMiss,
+    LLMOpsError,
+    UnknownName,
+    UsageError,
+    list_exception_classes,
+)
 from pytest_llmops.harness import tapes
-from pytest_llmops.measurement import Json, amount, shorten
+from pytest_llmops.measurement import Json, format_amount, shorten_text
 from pytest_llmops.settings import OPTIONS, RecordMode, Settings
 
 if TYPE_CHECKING:
@@ -24,13 +31,13 @@ if TYPE_CHECKING:
     from pytest_llmops.protocols import Call
     from pytest_llmops.results.run import TestRecord
 
-FIXTURES = frozenset(
+PLUGIN_FIXTURES = frozenset(
     {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette"}
 )  # fmt: skip
-MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette")
+PLUGIN_MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette")
 """Markers that make a test ours. `llm_models` is not among them: it needs the `llm` fixture, which does."""
 NEEDS_JUDGE = "needs a judge: run with --llm-judge"
-HELP = (
+MARKER_HELP = (
     "prompt(name, versions=None): the prompt of the `prompt` fixture; with versions, one test for each",
     "cases(file): one test for each case of a JSONL, YAML or CSV file beside the test",
     "retriever(name, k=None, embedder=None): the retriever of the `retriever` fixture; with an embedder, by vectors",
@@ -40,26 +47,26 @@ HELP = (
 )
 """One line for each marker, as ``pytest --markers`` shows it."""
 
-DECIDING = frozenset({"model", "judge_model", "base_url", "api", "embedder"})
+REQUEST_SETTINGS = frozenset({"model", "judge_model", "base_url", "api", "embedder"})
 """Settings that a request depends on, beside the versions of prompts."""
 SECRETS_IN_URL = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).+")
 """Whose name and password it is, and what a query may hold."""
 
-FOREIGN = "vcr"
+FOREIGN_MARKER = "vcr"
 """Marker of the fellow recorders (pytest-recording, pytest-vcr, cassetter): such a test is theirs."""
-THEIRS = frozenset({"vcr", "_vcr_marker", "cassette"})
+FOREIGN_FIXTURES = frozenset({"vcr", "_vcr_marker", "cassette"})
 """Fixtures by which they come to every test: without one the marker is nobody's."""
 
 
 def is_ours(item: Any) -> bool:
     """Say whether a test uses a fixture or marker of this plugin, and so gets a cassette."""
     names = getattr(item, "fixturenames", ())
-    if not FIXTURES.isdisjoint(names):
+    if not PLUGIN_FIXTURES.isdisjoint(names):
         return True
-    return any(mark.name in MARKERS for mark in item.iter_markers())
+    return any(mark.name in PLUGIN_MARKERS for mark in item.iter_markers())
 
 
-def marked_itself(node: Any, name: str) -> bool:
+def has_own_marker(node: Any, name: str) -> bool:
     """Say whether a test has a marker itself, not by its class or module."""
     return any(mark.name == name for mark in node.own_markers)
 
@@ -70,20 +77,22 @@ def is_recorded_elsewhere(item: Any) -> bool:
     Raises:
         UsageError: It is marked for ours too.
     """
-    if item.get_closest_marker(FOREIGN) is None or THEIRS.isdisjoint(getattr(item, "fixturenames", ())):
+    if item.get_closest_marker(FOREIGN_MARKER) is None or FOREIGN_FIXTURES.isdisjoint(
+        getattr(item, "fixturenames", ())
+    ):
         return False
     if item.get_closest_marker("llm_cassette") is not None:
         raise UsageError(
-            f"{item.nodeid}: marked `{FOREIGN}` and `llm_cassette`: one of two recorders can record it, take one mark away"
+            f"{item.nodeid}: marked `{FOREIGN_MARKER}` and `llm_cassette`: one of two recorders can record it, take one mark away"
         )
     return True
 
 
 def needs_judge(item: Any) -> bool:
     """Say whether a test declares that it needs a judge."""
-    asking = {"judge", "judge_canaries"}
+    judge_fixtures = {"judge", "judge_canaries"}
     return (
-        not asking.isdisjoint(getattr(item, "fixturenames", ()))
+        not judge_fixtures.isdisjoint(getattr(item, "fixturenames", ()))
         or item.get_closest_marker("judge") is not None
     )
 
@@ -106,8 +115,8 @@ class Harness:
     tape: Tape | None = None
     passed: bool = False
     record: TestRecord | None = None
-    environment: tapes.Environment = field(default_factory=tapes.Environment)
-    _log: tapes.Log | None = None
+    environment: tapes.SdkEnvironment = field(default_factory=tapes.SdkEnvironment)
+    _log: tapes.TapeLog | None = None
     _blocks: list[Tape] = field(default_factory=list)
     _redactor: Any = None
     _told: int = 0
@@ -120,17 +129,17 @@ class Harness:
         rec.provenance = self.provenance
         rec.redact = self.masked
         rec.tape_of_block = self.tape_of_block
-        recorder.push(rec)
+        recorder.push_recorder(rec)
 
     def masked(self, text: str) -> str:
         """Return a text without secrets."""
         text = str(self.redactor.shown(text))
-        return tapes.of_fixtures().shown(text) if tapes.of_fixtures().known else text
+        return tapes.fixture_redactor().shown(text) if tapes.fixture_redactor().known else text
 
     def stop(self) -> None:
         """Take this test's recorder off."""
         self.environment.restore()
-        recorder.pop(self.recorder)
+        recorder.pop_recorder(self.recorder)
 
     @property
     def candidate(self) -> str:
@@ -151,10 +160,10 @@ class Harness:
         return self._redactor
 
     @property
-    def log(self) -> tapes.Log:
+    def log(self) -> tapes.TapeLog:
         """What the tapes of this test did."""
         if self._log is None:
-            self._log = tapes.Log(self.item.config.rootpath)
+            self._log = tapes.TapeLog(self.item.config.rootpath)
         return self._log
 
     def open(self) -> None:
@@ -164,11 +173,11 @@ class Harness:
             CassetteError: The cassette is damaged.
             UsageError: The marker's arguments are wrong.
         """
-        from pytest_llmops.harness.parametrize import parameters_of
+        from pytest_llmops.harness.parametrize import describe_parameters
 
         if self.candidate:
             self.recorder.facts["model"] = {"name": self.candidate}
-        if params := parameters_of(self.item):
+        if params := describe_parameters(self.item):
             self.recorder.facts["params"] = params
         if is_recorded_elsewhere(self.item):
             return
@@ -177,16 +186,16 @@ class Harness:
         from pytest_llmops.redaction.pytest_reports import quiet_loggers
 
         quiet_loggers()
-        path, shared = tapes.cassette_of(self.item)
+        path, shared = tapes.item_cassette_path(self.item)
         self.tape = self._make_tape(path, shared=shared)
         self.environment.set(self.settings)
-        interception.enter()
-        active_tape.insert(self.tape)
+        interception.install_patches()
+        active_tape.push_test_tape(self.tape)
 
     def _make_tape(self, path: Path, *, shared: bool, mode: RecordMode | None = None) -> Tape:
-        command = f"{self.command()} --llm-record=new"
+        command_line = f"{self.command()} --llm-record=new"
         settings = replace(self.settings, record=mode) if mode is not None else self.settings
-        return tapes.make_tape(self.item, settings, path, shared=shared, command=command)
+        return tapes.make_tape(self.item, settings, path, shared=shared, command=command_line)
 
     def tape_of_block(self, name: str | Path, mode: RecordMode | None = None) -> Tape:
         """Return the tape of a block in this test, under the run's settings; told when the test ends.
@@ -194,26 +203,26 @@ class Harness:
         Raises:
             CassetteError: The cassette is damaged.
         """
-        path = name if isinstance(name, Path) else tapes.named(self.item, name)
+        path = name if isinstance(name, Path) else tapes.shared_cassette_path(self.item, name)
         if self.tape is not None:
-            return self.tape.another(path, mode)
-        made = self._make_tape(path, shared=True, mode=mode)
+            return self.tape.open_block_tape(path, mode)
+        tape = self._make_tape(path, shared=True, mode=mode)
         if not self._blocks:
             self.environment.set(self.settings)
-        self._blocks.append(made)
-        return made
+        self._blocks.append(tape)
+        return tape
 
     def tape_of_fixture(
-        self, fixturedef: Any, path: Path, log: Callable[[], tapes.Log | None]
+        self, fixturedef: Any, path: Path, log: Callable[[], tapes.TapeLog | None]
     ) -> tapes.FixtureTape:
         """Return the tape of a fixture that is set up for this test, and closed when it is torn down.
 
         Raises:
             CassetteError: The cassette is damaged.
         """
-        made = tapes.FixtureTape(self._make_tape(path, shared=True), self.settings, log)
-        fixturedef.addfinalizer(made.leave)  # the first added is the last called
-        return made
+        tape = tapes.FixtureTape(self._make_tape(path, shared=True), self.settings, log)
+        fixturedef.addfinalizer(tape.leave)  # the first added is the last called
+        return tape
 
     def close(self) -> None:
         """Close the cassette; a miss that the application swallowed still fails the test.
@@ -227,18 +236,18 @@ class Harness:
             return
         from pytest_llmops.cassettes import active_tape
 
-        one, self.tape = self.tape, None
-        active_tape.eject(one)
+        tape, self.tape = self.tape, None
+        active_tape.remove_test_tape(tape)
         self.environment.restore()
-        caught = one.verdict()
+        caught = tape.verdict()
         passed = self.passed and caught is None
         try:
-            one.close(passed=passed)
+            tape.close(passed=passed)
         finally:
-            self.log.add(one, passed=passed, more=self._candidates())
+            self.log.add(tape, passed=passed, more=self._candidates())
             self._cassette_facts()
         if caught is not None and self.passed:
-            raise tapes.swallowed("the test passed", caught)
+            raise tapes.swallowed_error("the test passed", caught)
 
     def _candidates(self) -> dict[str, Json]:
         """What tells the cassettes of this test for other models: its parameters, and the hook's models."""
@@ -247,13 +256,13 @@ class Harness:
         if "llm" not in getattr(self.item, "fixturenames", ()):
             return {}
         case = getattr(getattr(self.item, "callspec", None), "id", "")
-        return {"case": case, "models": sorted(factories.factories(self.item, "model"))}
+        return {"case": case, "models": sorted(factories.hook_factories(self.item, "model"))}
 
     def not_run(self) -> None:
         """Tell the usage record the cassettes of a test of ours that was skipped."""
-        path, shared = tapes.cassette_of(self.item)
+        path, shared = tapes.item_cassette_path(self.item)
         self.log.not_run(path, shared=shared)
-        for _, of_fixture in tapes.fixtures_of(self.item):
+        for _, of_fixture in tapes.recorded_fixtures(self.item):
             self.log.not_run(of_fixture, shared=True)
 
     def _cassette_facts(self) -> None:
@@ -271,20 +280,20 @@ class Harness:
             UsageError: It asks a server, and nothing records this test.
         """
         __tracebackhide__ = True
-        found = self._found(kind, name)
-        if getattr(found, "asks_server", False) and self._unrecorded():
+        component = self._found(kind, name)
+        if getattr(component, "asks_server", False) and self._unrecorded():
             raise UsageError(
                 f"{self.item.nodeid}: the {kind} {name!r} asks a server, and nothing records this test: mark it with "
                 "@pytest.mark.llm_cassette, open use_cassette(...), or run with --llm-record=live"
             )
-        return found
+        return component
 
     def _unrecorded(self) -> bool:
         """Nobody knew this test before it measured something: it has no cassette, and the network is open to it."""
         from pytest_llmops.cassettes import active_tape
 
         foreign = self.ours or self.settings.record == "live" or is_recorded_elsewhere(self.item)
-        return not foreign and active_tape.current() is None
+        return not foreign and active_tape.current_tape() is None
 
     def _found(self, kind: str, name: str) -> object:
         __tracebackhide__ = True
@@ -292,22 +301,22 @@ class Harness:
 
         if kind == "judge" and not self.settings.judge:
             self.skip(NEEDS_JUDGE)
-        found = factories.factories(self.item, kind)
+        factories_by_name = factories.hook_factories(self.item, kind)
         if kind == "model":
-            name = self._model(name, found)
-        if name not in found:
-            if not registry.knows(kind, name):
-                raise UnknownName(kind, name, {*found, *registry.BUILT_IN.get(kind, {})})
+            name = self._model(name, factories_by_name)
+        if name not in factories_by_name:
+            if not registry.is_builtin(kind, name):
+                raise UnknownName(kind, name, {*factories_by_name, *registry.BUILT_IN.get(kind, {})})
             if kind == "model":
-                return registry.load(kind, name)  # the settings name it: nothing to keep
-        return factories.built(self.item, kind, name, found.get(name), self.settings)
+                return registry.load_builtin(kind, name)  # the settings name it: nothing to keep
+        return factories.build_component(self.item, kind, name, factories_by_name.get(name), self.settings)
 
     def _model(self, name: str, known: Collection[str]) -> str:
         """Return whose model this is: that of a hook by its own name, or the run's server's."""
         only = self.settings.only_model
         if name == "app":
-            asked = self.candidate or only
-            return asked if asked in known else f"app:{self.candidate}" if self.candidate else name
+            model = self.candidate or only
+            return model if model in known else f"app:{self.candidate}" if self.candidate else name
         judges = self.settings.judge_model
         if name == "judge" and name not in known and judges in known:
             return judges
@@ -326,26 +335,26 @@ class Harness:
         except ValueError:
             path = str(self.item.path)
         words = ["pytest", f"{path}::{rest}", *(["--llm-judge"] if self.settings.judge else [])]
-        words += [f"--llm-prompt={one}" for one in self.settings.prompt]
+        words += [f"--llm-prompt={version}" for version in self.settings.prompt]
         return " ".join(map(shlex.quote, [*words, *self._asked_for()]))
 
     def _asked_for(self) -> Iterator[str]:
         """The options of the command line that decide what is asked; in an address, nobody's password."""
         for option in OPTIONS:
-            if option.name in DECIDING and self.item.config.getoption(option.dest, None) is not None:
+            if option.name in REQUEST_SETTINGS and self.item.config.getoption(option.dest, None) is not None:
                 given = getattr(self.settings, option.name)
-                for one in given if isinstance(given, tuple) else (given,):
-                    text = SECRETS_IN_URL.sub("[secret]", one) if option.name == "base_url" else one
+                for value in given if isinstance(given, tuple) else (given,):
+                    text = SECRETS_IN_URL.sub("[secret]", value) if option.name == "base_url" else value
                     yield f"{option.flag}={self.redactor.text(text)}"
 
     def provenance(self) -> list[tuple[str, str]]:
         """Return what says who answered, what it took, and how to run this test again."""
-        from pytest_llmops.trace import read
+        from pytest_llmops.trace import read_call
 
         pairs = []
-        asked = [one for one in self.recorder.exchanges if one.purpose == "app"]
-        if asked:
-            pairs.append(("from", f"{_origin(read(asked[-1]))}{self._cassette_name()}"))
+        app_exchanges = [exchange for exchange in self.recorder.exchanges if exchange.purpose == "app"]
+        if app_exchanges:
+            pairs.append(("from", f"{_describe_call(read_call(app_exchanges[-1]))}{self._cassette_name()}"))
         return [*pairs, ("rerun", self.command())]
 
     def _cassette_name(self) -> str:
@@ -367,34 +376,34 @@ class Harness:
 
     def payload(self, when: str, error: BaseException | None) -> dict[str, Json]:
         """Return what this phase's report carries, as plain builtins."""
-        from pytest_llmops.trace import read
+        from pytest_llmops.trace import read_call
 
         taken = self.recorder.drain()
-        calls = [read(one) for one in self.recorder.exchanges[self._told :]]
+        calls = [read_call(item) for item in self.recorder.exchanges[self._told :]]
         self._told += len(calls)
         payload: dict[str, Json] = {
-            "measurements": [one.to_wire() for one in taken],
-            "calls": [one.to_wire() for one in calls],
+            "measurements": [item.to_wire() for item in taken],
+            "calls": [item.to_wire() for item in calls],
         }
         if when == "teardown":
             while self._blocks:  # of a test that has no tape of its own
-                one = self._blocks.pop()
-                self.log.add(one, passed=self.passed and one.verdict() is None, own=False)
+                item = self._blocks.pop()
+                self.log.add(item, passed=self.passed and item.verdict() is None, own=False)
             self._cassette_facts()
             payload["facts"] = dict(self.recorder.facts)
             payload["tapes"] = self.log.uses
         if error is not None:
-            payload["raised"] = causes(error)
+            payload["raised"] = list_exception_classes(error)
         if isinstance(error, (LLMOpsError, CassetteMiss, BudgetReached)):
             payload["outcome"] = "errored"
             payload["kind"] = type(error).__name__
         return payload
 
 
-def _origin(call: Call) -> str:
+def _describe_call(call: Call) -> str:
     tokens = call.usage.total_tokens
-    parts = [shorten(call.model or call.endpoint, 60)]
+    parts = [shorten_text(call.model or call.endpoint, 60)]
     parts += [f"{tokens:,} tok"] if tokens is not None else []
-    parts += [amount(call.cost_usd, "USD")] if call.cost_usd is not None else []
+    parts += [format_amount(call.cost_usd, "USD")] if call.cost_usd is not None else []
     parts += [f"{call.latency_s:.2f} s"] if call.latency_s is not None else []
     return ", ".join(parts) + (" (replayed)" if call.replayed else " (live)")

@@ -58,13 +58,13 @@ class Arguments:
         return UsageError(f"{self.where}: @pytest.mark.{self.marker}: expected {expected}, got ({got})")
 
 
-def arguments(node: Any, name: str) -> Arguments | None:
+def marker_arguments(node: Any, name: str) -> Arguments | None:
     """Return the arguments of the closest marker of that name, or None if the test has none."""
     mark = node.get_closest_marker(name)
     return Arguments(node.nodeid, name, mark.args, mark.kwargs) if mark is not None else None
 
 
-def prompt_marker(marker: Arguments | None) -> tuple[str, tuple[str, ...]] | None:
+def read_prompt_marker(marker: Arguments | None) -> tuple[str, tuple[str, ...]] | None:
     """Return name and versions of the prompt marker; no versions: the one in production."""
     if marker is None:
         return None
@@ -98,7 +98,7 @@ def versions_to_run(prompts: Prompts, name: str, versions: tuple[str, ...], over
     return chosen if versions else ()
 
 
-def prompts_of(node: Any, settings: Settings) -> Prompts:
+def find_prompts(node: Any, settings: Settings) -> Prompts:
     """Return the prompts of the nearest prompts folder, from the test's own folder upwards.
 
     Raises:
@@ -114,17 +114,17 @@ def prompts_of(node: Any, settings: Settings) -> Prompts:
     return prompt_files.Prompts(folder)
 
 
-def prompt_for(node: Any, settings: Settings, version: str = "") -> Prompt:
+def find_prompt(node: Any, settings: Settings, version: str = "") -> Prompt:
     """Return the prompt a test is marked with, in this version, or the one of --llm-prompt, or production.
 
     Raises:
         UsageError: The test has no prompt marker.
     """
-    marked = prompt_marker(arguments(node, "prompt"))
+    marked = read_prompt_marker(marker_arguments(node, "prompt"))
     if marked is None:
         raise UsageError(f"{node.nodeid}: the `prompt` fixture needs @pytest.mark.prompt(name)")
     name = marked[0]
-    return prompts_of(node, settings).get(name, version or settings.versions.get(name, ""))
+    return find_prompts(node, settings).get(name, version or settings.versions.get(name, ""))
 
 
 def read_cases(marker: Arguments, folder: Path) -> tuple[Case, ...]:
@@ -140,18 +140,18 @@ def read_cases(marker: Arguments, folder: Path) -> tuple[Case, ...]:
     if not path.is_file():
         near = ", ".join(sorted(file.name for file in path.parent.glob("*") if file.is_file())) or "nothing"
         raise CaseError(f"{marker.where}: no such case file; in its folder is {near}", path)
-    return _cases(path, path.stat().st_mtime_ns)
+    return _load_cases_unless_changed(path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=128)
-def _cases(path: Path, changed: int) -> tuple[Case, ...]:
+def _load_cases_unless_changed(path: Path, changed: int) -> tuple[Case, ...]:
     del changed  # part of the key: a file that was edited is read again
     from pytest_llmops.cases.files import load_cases
 
     return load_cases(path)
 
 
-def retriever_marker(marker: Arguments) -> tuple[str, int | None, str]:
+def read_retriever_marker(marker: Arguments) -> tuple[str, int | None, str]:
     """Return name, k and embedder of the retriever marker; no embedder: a search by words."""
     given = marker.take("name", "k", "embedder")
     name, k, embedder = given.get("name"), given.get("k"), given.get("embedder")
@@ -164,7 +164,7 @@ def retriever_marker(marker: Arguments) -> tuple[str, int | None, str]:
     return name, k, embedder or ""
 
 
-def corpus_retriever(node: Any, settings: Settings, name: str, embedder: str = "") -> Retriever:
+def build_corpus_retriever(node: Any, settings: Settings, name: str, embedder: str = "") -> Retriever:
     """Return a retriever in memory over ``corpora/<name>.jsonl`` or the folder ``corpora/<name>/``.
 
     By words (BM25), with an embedder by the cosine of its vectors.
@@ -174,8 +174,10 @@ def corpus_retriever(node: Any, settings: Settings, name: str, embedder: str = "
     """
     path = find_corpus(node.nodeid, node.path.parent, node.config.rootpath, settings.corpora_dir, name)
     if not embedder:
-        return _by_words(path, name, _stamp(path))
-    return _by_vectors(path, name, cast("Embedder", recorder.lookup("embedder", embedder)))
+        return _build_word_retriever(path, name, _newest_change_ns(path))
+    return _build_vector_retriever(
+        path, name, cast("Embedder", recorder.find_component("embedder", embedder))
+    )
 
 
 def find_corpus(where: str, start: Path, root: Path, folder_name: str, name: str) -> Path:
@@ -191,29 +193,33 @@ def find_corpus(where: str, start: Path, root: Path, folder_name: str, name: str
     raise UnknownName("retriever", name, known, where=f"{where}, looked in {looked}")
 
 
-def _stamp(path: Path) -> int:
+def _newest_change_ns(path: Path) -> int:
     places = (path, *path.rglob("*"))  # folders too: one from which a file was deleted has changed
     return max(place.stat().st_mtime_ns for place in places if place.exists())
 
 
 @lru_cache(maxsize=32)
-def _by_words(path: Path, name: str, changed: int) -> Retriever:
+def _build_word_retriever(path: Path, name: str, changed: int) -> Retriever:
     del changed  # part of the key: a corpus that was edited is indexed again
     from pytest_llmops.retrievers.bm25 import InMemoryRetriever, load_corpus
 
     return InMemoryRetriever(load_corpus(path), name=name)
 
 
-def _by_vectors(path: Path, name: str, embedder: Embedder) -> Retriever:
+def _build_vector_retriever(path: Path, name: str, embedder: Embedder) -> Retriever:
     """Embedded for every test anew, but by a local embedder: what a server embeds belongs to the recording of each."""
     if getattr(embedder, "cacheable", False) is not True:
-        return _embedded(path, name, embedder)
+        return _embed_corpus(path, name, embedder)
     # A copy: what one test adds to its retriever, the next must not find.
-    return copy(_kept(path, name, _stamp(path), _Local(type(embedder), embedder.version, embedder)))
+    return copy(
+        _embed_corpus_unless_changed(
+            path, name, _newest_change_ns(path), _LocalEmbedder(type(embedder), embedder.version, embedder)
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Local:
+class _LocalEmbedder:
     """An embedder that gives a text the same vector in every call; two of a type and version are the same."""
 
     kind: type
@@ -222,20 +228,20 @@ class _Local:
 
 
 @lru_cache(maxsize=8)
-def _kept(path: Path, name: str, changed: int, local: _Local) -> Retriever:
+def _embed_corpus_unless_changed(path: Path, name: str, changed: int, local: _LocalEmbedder) -> Retriever:
     del changed  # part of the key: a corpus that was edited is embedded again
-    return _embedded(path, name, local.embedder)
+    return _embed_corpus(path, name, local.embedder)
 
 
-def _embedded(path: Path, name: str, embedder: Embedder) -> Retriever:
-    from pytest_llmops.providers.embedding_cache import cached
+def _embed_corpus(path: Path, name: str, embedder: Embedder) -> Retriever:
+    from pytest_llmops.providers.embedding_cache import with_vector_cache
     from pytest_llmops.retrievers.bm25 import load_corpus
     from pytest_llmops.retrievers.dense import DenseRetriever
 
-    return DenseRetriever(load_corpus(path), embedder=cached(embedder), name=name)
+    return DenseRetriever(load_corpus(path), embedder=with_vector_cache(embedder), name=name)
 
 
-def judge_name(marker: Arguments | None) -> str:
+def read_judge_marker(marker: Arguments | None) -> str:
     """Return the name of the judge a test is marked with; without a name, ``quality``."""
     name = marker.take("name").get("name", "quality") if marker else "quality"
     if marker and not _is_name(name):
@@ -243,7 +249,7 @@ def judge_name(marker: Arguments | None) -> str:
     return str(name)
 
 
-def cassette_name(marker: Arguments | None) -> str:
+def read_cassette_marker(marker: Arguments | None) -> str:
     """Return the name of the shared cassette a test is marked with; empty: a cassette of its own."""
     name = marker.take("name").get("name") if marker else None
     if marker and name is not None and (not isinstance(name, str) or not name.strip("/")):
@@ -251,7 +257,7 @@ def cassette_name(marker: Arguments | None) -> str:
     return name or ""
 
 
-def unknown_override(settings: Settings, seen: Mapping[str, object]) -> str:
+def why_invalid_override(settings: Settings, seen: Mapping[str, object]) -> str:
     """Return what is wrong with --llm-prompt: a prompt that no collected test uses; empty if nothing is."""
     for name, version in settings.versions.items():
         if seen and name not in seen:

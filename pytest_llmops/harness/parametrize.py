@@ -11,16 +11,16 @@ from typing import Any
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.markers import (
     Arguments,
-    arguments,
-    prompt_marker,
-    prompts_of,
+    find_prompts,
+    marker_arguments,
     read_cases,
+    read_prompt_marker,
     versions_to_run,
 )
 from pytest_llmops.measurement import Json
 from pytest_llmops.settings import Settings
 
-OWN = ("llm", "prompt", "case")
+OWN_ARGUMENTS = ("llm", "prompt", "case")
 """Arguments that we parametrize by, each with an id of its own, in this order."""
 
 
@@ -36,7 +36,7 @@ def candidate_of(item: Any) -> str:
     return str(model) if isinstance(model, Candidate) else ""
 
 
-def parameters(
+def iter_parameters(
     node: Any, settings: Settings, wanted: Collection[str]
 ) -> Iterator[tuple[str, Sequence[object], Sequence[str]]]:
     """Return what a test is parametrized by, as (fixture, values, ids): models first, then versions, then cases.
@@ -44,25 +44,27 @@ def parameters(
     Raises:
         UsageError: It is marked with the names of models itself, and does not use the `llm` fixture.
     """
-    models = candidates(node, settings) if "llm" in wanted else ()
+    models = candidate_models(node, settings) if "llm" in wanted else ()
     if models:
         yield "llm", models, models
     elif "llm" not in wanted and any(mark.name == "llm_models" for mark in node.own_markers):
         raise UsageError(
             f"{node.nodeid}: @pytest.mark.llm_models needs the `llm` fixture: that is the model it names"
         )
-    marked = prompt_marker(arguments(node, "prompt")) if "prompt" in wanted else None
+    marked = read_prompt_marker(marker_arguments(node, "prompt")) if "prompt" in wanted else None
     if marked and (
-        versions := versions_to_run(prompts_of(node, settings), *marked, settings.versions.get(marked[0], ""))
+        versions := versions_to_run(
+            find_prompts(node, settings), *marked, settings.versions.get(marked[0], "")
+        )
     ):
         yield "prompt", versions, versions
-    marker = arguments(node, "cases") if "case" in wanted else None
+    marker = marker_arguments(node, "cases") if "case" in wanted else None
     if marker is not None:
         cases = read_cases(marker, node.path.parent)
         yield "case", cases, [case.id for case in cases]
 
 
-def parameters_of(item: Any) -> dict[str, Json]:
+def describe_parameters(item: Any) -> dict[str, Json]:
     """Return what a test is parametrized by, see `split_id`; nothing of a test that is not parametrized."""
     spec = getattr(item, "callspec", None)
     return split_id(getattr(spec, "_idlist", ()), spec.params, spec.indices) if spec is not None else {}
@@ -81,7 +83,7 @@ def split_id(
         pairs = zip(places.items(), rest, strict=True)
         return {name: {"id": part, "place": place} for (name, place), part in pairs}
     split: dict[str, Json] = {}
-    for name in filter(places.__contains__, OWN):
+    for name in filter(places.__contains__, OWN_ARGUMENTS):
         text = str(getattr(values[name], "id", values[name]))
         part = next((form for form in (text, text.encode("unicode_escape").decode()) if form in rest), None)
         if part is None:
@@ -91,7 +93,7 @@ def split_id(
     return {**split, "others": {"id": "-".join(rest)}}
 
 
-def models_marker(marker: Arguments | None) -> tuple[str, ...]:
+def read_models_marker(marker: Arguments | None) -> tuple[str, ...]:
     """Return the models a test is marked with; none: it is not marked.
 
     Raises:
@@ -108,7 +110,7 @@ def models_marker(marker: Arguments | None) -> tuple[str, ...]:
     return stripped
 
 
-def candidates(node: Any, settings: Settings) -> tuple[Candidate, ...]:
+def candidate_models(node: Any, settings: Settings) -> tuple[Candidate, ...]:
     """Return the models that one test each is made for; none: the settings' only model is asked.
 
     Those of the command line come before the marker's, the marker's before those of the ini.
@@ -116,9 +118,9 @@ def candidates(node: Any, settings: Settings) -> tuple[Candidate, ...]:
     Raises:
         UsageError: The marker is wrong, or a hook or the test's own `llm` puts one model in the place of all of them.
     """
-    marked = models_marker(arguments(node, "llm_models"))
+    marked = read_models_marker(marker_arguments(node, "llm_models"))
     parametrized = any(parametrizes_llm(mark.args, mark.kwargs) for mark in node.iter_markers("parametrize"))
-    overrides = _overrides(node)
+    overrides = _llm_overrides(node)
     if marked and (own := describe_own_model(overrides, parametrized=parametrized)):
         raise UsageError(
             f"{node.nodeid}: @pytest.mark.llm_models names the models of the `llm` fixture, but {own}: each of them would ask the "
@@ -166,7 +168,7 @@ def parametrizes_llm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     return "llm" in map(str.strip, names.split(",") if isinstance(names, str) else names)
 
 
-def _overrides(node: Any) -> Sequence[Any]:
+def _llm_overrides(node: Any) -> Sequence[Any]:
     """The fixtures in the place of our `llm`, the nearest last."""
     info = getattr(node, "_fixtureinfo", None)
     fixtures: Sequence[Any] = info.name2fixturedefs.get("llm", ()) if info is not None else ()

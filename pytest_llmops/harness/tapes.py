@@ -19,11 +19,11 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes.response import Counts
+    from pytest_llmops.cassettes.response import TapeCounts
     from pytest_llmops.cassettes.tape import Tape
     from pytest_llmops.redaction.redactor import Redactor
 
-KEYS = (
+API_KEY_VARIABLES = (
     "OPENAI_API_KEY",
     "ANTHROPIC_API_KEY",
     "GEMINI_API_KEY",
@@ -31,22 +31,22 @@ KEYS = (
     "CO_API_KEY",
     "OPENROUTER_API_KEY",
 )
-BROAD = frozenset({"session", "package", "module", "class"})
+BROAD_SCOPES = frozenset({"session", "package", "module", "class"})
 """Scopes of fixtures that outlive a test, and so have a cassette of their own."""
 
 
-def cassette_of(item: Any) -> tuple[Path, bool]:
+def item_cassette_path(item: Any) -> tuple[Path, bool]:
     """Return where a test's cassette lies, and whether it shares it.
 
     Raises:
         UsageError: The marker's arguments are wrong.
     """
     from pytest_llmops.cassettes.naming import cassette_path
-    from pytest_llmops.harness.markers import arguments, cassette_name
+    from pytest_llmops.harness.markers import marker_arguments, read_cassette_marker
 
-    name = cassette_name(arguments(item, "llm_cassette"))
+    name = read_cassette_marker(marker_arguments(item, "llm_cassette"))
     if name:
-        return named(item, name), True
+        return shared_cassette_path(item, name), True
     callspec = getattr(item, "callspec", None)
     case = callspec.id if callspec else ""
     # Without the parameters: a model's name may have colons.
@@ -55,21 +55,21 @@ def cassette_of(item: Any) -> tuple[Path, bool]:
     return cassette_path(item.path, (*names, function), case), False
 
 
-def named(item: Any, name: str) -> Path:
+def shared_cassette_path(item: Any, name: str) -> Path:
     """Return where the cassette of a name lies: in the folder ``cassettes`` beside the test."""
     from pytest_llmops.cassettes.naming import shared_path
 
     return shared_path(item.path.parent, name)
 
 
-def cassette_of_fixture(fixturedef: Any) -> Path | None:
+def fixture_cassette_path(fixturedef: Any) -> Path | None:
     """Return where the cassette of a fixture that outlives tests lies; None if it is none of the project's own.
 
     ``cassettes/<module or conftest>/fixture.<name>.json`` beside the file that defines it.
     """
     from pytest_llmops.cassettes.naming import cassette_path
 
-    if fixturedef.scope not in BROAD:
+    if fixturedef.scope not in BROAD_SCOPES:
         return None
     try:
         file = Path(inspect.getfile(inspect.unwrap(fixturedef.func)))
@@ -82,14 +82,14 @@ def cassette_of_fixture(fixturedef: Any) -> Path | None:
     return cassette_path(file, ("fixture", *names, fixturedef.argname))
 
 
-def fixtures_of(item: Any) -> Iterator[tuple[Any, Path]]:
+def recorded_fixtures(item: Any) -> Iterator[tuple[Any, Path]]:
     """Yield the fixtures of a test that have a cassette of their own."""
     info = getattr(item, "_fixtureinfo", None)
     for defs in (info.name2fixturedefs if info is not None else {}).values():
-        for one in defs:
-            path = cassette_of_fixture(one)
+        for fixturedef in defs:
+            path = fixture_cassette_path(fixturedef)
             if path is not None:
-                yield one, path
+                yield fixturedef, path
 
 
 def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, command: str) -> Tape:
@@ -99,13 +99,13 @@ def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, comman
         CassetteError: The cassette is damaged.
     """
     from pytest_llmops.cassettes import tape
-    from pytest_llmops.cassettes.rate_limit import Pace
-    from pytest_llmops.cassettes.request_key import Rules
-    from pytest_llmops.cassettes.shared_answers import Shelf
+    from pytest_llmops.cassettes.rate_limit import RateLimiter
+    from pytest_llmops.cassettes.request_key import MatchRules
+    from pytest_llmops.cassettes.shared_answers import SharedAnswers
     from pytest_llmops.redaction.redactor import Redactor
 
-    redactors = _named(item.ihook.pytest_llmops_redactors(config=item.config))
-    normalizers = _named(item.ihook.pytest_llmops_request_normalizers(config=item.config))
+    redactors = _merge_functions(item.ihook.pytest_llmops_redactors(config=item.config))
+    normalizers = _merge_functions(item.ihook.pytest_llmops_request_normalizers(config=item.config))
     return tape.Tape(
         path,
         settings.record,
@@ -114,31 +114,31 @@ def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, comman
         command=command,
         allowed=frozenset(settings.allow_hosts),
         shared=shared,
-        rules=Rules(settings.match_ignore, normalizers),
+        rules=MatchRules(settings.match_ignore, normalizers),
         record_errors=settings.record_errors,
-        ledger=ledger(settings),
-        shelf=Shelf() if settings.judge_reuse else None,
-        pace=Pace(settings.judge_concurrency),
+        ledger=open_ledger(settings),
+        shelf=SharedAnswers() if settings.judge_reuse else None,
+        pace=RateLimiter(settings.judge_concurrency),
     )
 
 
-def _named(found: list[dict[str, Callable[[str], str]]]) -> tuple[Callable[[str], str], ...]:
-    by_name = {name: one for each in reversed(found) for name, one in each.items()}
+def _merge_functions(hook_results: list[dict[str, Callable[[str], str]]]) -> tuple[Callable[[str], str], ...]:
+    by_name = {name: function for functions in reversed(hook_results) for name, function in functions.items()}
     return tuple(by_name[name] for name in sorted(by_name))
 
 
-def ledger(settings: Settings) -> Any:
+def open_ledger(settings: Settings) -> Any:
     """Return the ledger of the run, or None if it has no budget."""
     if not settings.has_budget:
         return None
     from pytest_llmops.cassettes import run_folder
     from pytest_llmops.cassettes.budget import Ledger
 
-    return Ledger(run_folder.folder() / "ledger", settings.max_calls, settings.budget)
+    return Ledger(run_folder.current_folder() / "ledger", settings.max_calls, settings.budget)
 
 
 @dataclass(slots=True)
-class Environment:
+class SdkEnvironment:
     """What SDKs read from the environment, set while a tape is in use."""
 
     _before: dict[str, str | None] = field(default_factory=dict)
@@ -153,7 +153,9 @@ class Environment:
 
         wanted = {"OPENAI_BASE_URL": settings.base_url} if settings.base_url else {}
         local = is_loopback(urlsplit(settings.base_url).hostname or "")
-        for name in KEYS if settings.record == "none" else KEYS[:1] if local else ():
+        for name in (
+            API_KEY_VARIABLES if settings.record == "none" else API_KEY_VARIABLES[:1] if local else ()
+        ):
             if not os.environ.get(name):
                 wanted[name] = PLACEHOLDER_KEY
         for name, value in wanted.items():
@@ -173,13 +175,13 @@ class Environment:
 
 
 @dataclass(slots=True)
-class Log:
+class TapeLog:
     """What the tapes of one test did, for its report and for the run's usage record."""
 
     root: Path
     facts: dict[str, Json] = field(default_factory=dict)
     uses: list[Json] = field(default_factory=list)
-    _counts: Counts | None = None
+    _counts: TapeCounts | None = None
 
     def add(
         self, tape: Tape, *, passed: bool, own: bool = True, more: Mapping[str, Json] | None = None
@@ -194,23 +196,23 @@ class Log:
         """
         from dataclasses import asdict
 
-        from pytest_llmops.cassettes.response import Counts
+        from pytest_llmops.cassettes.response import TapeCounts
 
-        for one in tape.inner:
-            self.add(one, passed=passed and one.verdict() is None, own=False)
+        for inner in tape.inner:
+            self.add(inner, passed=passed and inner.verdict() is None, own=False)
         path = self.relative(tape.path)
         self.uses.append({"path": path, **tape.use(passed=passed), **(more or {})})
-        if tape.counts == Counts() and not tape.notes:
+        if tape.counts == TapeCounts() and not tape.notes:
             return
-        total = self._counts = self._counts or Counts()
+        total = self._counts = self._counts or TapeCounts()
         total.add(tape.counts)
-        counted = {name: n for name, n in asdict(total).items() if n or name in SHOWN}
+        counted = {name: n for name, n in asdict(total).items() if n or name in ALWAYS_REPORTED_COUNTS}
         listed = self.facts.get("fixtures", [])
         fixtures = listed if isinstance(listed, list) else []
-        kept: dict[str, Json] = {
+        merged: dict[str, Json] = {
             key: self.facts[key] for key in ("path", "notes", "drift") if key in self.facts
         }
-        self.facts = {**kept, **counted}
+        self.facts = {**merged, **counted}
         if own or "path" not in self.facts:
             self.facts["path"] = path
         if not own:
@@ -218,13 +220,13 @@ class Log:
         elif fixtures:
             self.facts["fixtures"] = fixtures
         self._more("notes", list(tape.notes))
-        self._more("drift", [one.to_wire() for one in tape.drifts])
+        self._more("drift", [inner.to_wire() for inner in tape.drifts])
 
     def _more(self, name: str, new: list[Any]) -> None:
         if new:
             old = self.facts.get(name, [])
-            listed = [*(old if isinstance(old, list) else []), *new]
-            self.facts[name] = [one for place, one in enumerate(listed) if one not in listed[:place]]
+            entries = [*(old if isinstance(old, list) else []), *new]
+            self.facts[name] = [entry for index, entry in enumerate(entries) if entry not in entries[:index]]
 
     def relative(self, path: Path) -> str:
         """Return a path as the report tells it."""
@@ -235,28 +237,28 @@ class Log:
         self.uses.append({"path": self.relative(path), "ran": False, "shared": shared, "asked": {}})
 
 
-SHOWN = ("replayed", "recorded", "missed", "stale")
+ALWAYS_REPORTED_COUNTS = ("replayed", "recorded", "missed", "stale")
 
 
 @contextmanager
-def playing(tape: Tape, settings: Settings) -> Iterator[None]:
+def use_fixture_tape(tape: Tape, settings: Settings) -> Iterator[None]:
     """Use the tape of a fixture while it is set up or torn down."""
     from pytest_llmops.cassettes import active_tape
     from pytest_llmops.cassettes.http import interception
 
-    environment = Environment()
+    environment = SdkEnvironment()
     environment.set(settings)
-    interception.enter()
-    active_tape.insert(tape)
+    interception.install_patches()
+    active_tape.push_test_tape(tape)
     try:
         yield
     finally:
-        active_tape.eject(tape)
+        active_tape.remove_test_tape(tape)
         environment.restore()
 
 
 @lru_cache(maxsize=1)
-def of_fixtures() -> Redactor:
+def fixture_redactor() -> Redactor:
     """Return what knows the credentials that fixtures sent: for what is shown, never for what is hashed."""
     from pytest_llmops.redaction.redactor import Redactor
 
@@ -271,7 +273,7 @@ class FixtureTape:
         log: Returns the log of the test for which something is done right now.
     """
 
-    def __init__(self, tape: Tape, settings: Settings, log: Callable[[], Log | None]) -> None:
+    def __init__(self, tape: Tape, settings: Settings, log: Callable[[], TapeLog | None]) -> None:
         self.tape = tape
         self._settings = settings
         self._log = log
@@ -286,21 +288,21 @@ class FixtureTape:
             CassetteMiss: The set-up ended well although a request was missed.
         """
         try:
-            with playing(self.tape, self._settings):
+            with use_fixture_tape(self.tape, self._settings):
                 yield
         except BaseException:
             self._failed = True
             raise
         finally:
-            of_fixtures().learn(self.tape.redactor.known)
+            fixture_redactor().learn(self.tape.redactor.known)
         caught = self.tape.verdict()
         if caught is not None:
             self._failed = True
-            raise swallowed("the fixture was set up", caught)
+            raise swallowed_error("the fixture was set up", caught)
 
     def enter(self) -> None:
         """Begin the tear-down."""
-        self._inside = playing(self.tape, self._settings)
+        self._inside = use_fixture_tape(self.tape, self._settings)
         self._inside.__enter__()
 
     def leave(self) -> None:
@@ -309,11 +311,11 @@ class FixtureTape:
         Raises:
             CassetteError: The cassette cannot be written.
         """
-        inside, self._inside = self._inside, None
-        if inside is not None:
-            inside.__exit__(None, None, None)
+        context, self._inside = self._inside, None
+        if context is not None:
+            context.__exit__(None, None, None)
         passed = not self._failed and self.tape.verdict() is None
-        of_fixtures().learn(self.tape.redactor.known)
+        fixture_redactor().learn(self.tape.redactor.known)
         try:
             self.tape.close(passed=passed)
         finally:
@@ -322,7 +324,7 @@ class FixtureTape:
                 log.add(self.tape, passed=passed, own=False)
 
 
-def swallowed(what: str, error: CassetteMiss | BudgetReached) -> CassetteMiss | BudgetReached:
+def swallowed_error(what: str, error: CassetteMiss | BudgetReached) -> CassetteMiss | BudgetReached:
     """Return the error for a miss, or a call over the budget, that the application caught."""
     how = "missed" if isinstance(error, CassetteMiss) else "refused"
     return type(error)(f"{what} although a request was {how} (was the error caught?)\n{error}")

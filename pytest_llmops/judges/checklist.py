@@ -11,31 +11,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_llmops._util.text_files import BadFile, fingerprint, numbered_lines, read_text
+from pytest_llmops._util.text_files import BadFile, fingerprint_parts, numbered_lines, read_text
 from pytest_llmops.errors import PromptError, UsageError
-from pytest_llmops.judges.protocol.json_fields import one_object
+from pytest_llmops.judges.protocol.json_fields import find_verdict_object
 from pytest_llmops.judges.protocol.parsing import (
-    PARSER,
-    Unread,
-    check_nonce_in,
-    nothing,
-    quoted,
-    reason_in,
-    reason_of,
+    PARSER_REVISION,
+    UnreadableReply,
+    check_text_nonce,
+    describe_missing_verdict,
+    quote_shortened,
+    read_json_reason,
+    read_text_reason,
 )
 from pytest_llmops.judges.protocol.prompting import (
     MAX_DATA,
-    Asker,
-    Shape,
-    again,
-    contentless,
-    digest,
-    only_opener,
-    passages_of,
-    strict,
+    JudgePrompter,
+    ReplySpec,
+    check_passages,
+    format_retry_message,
+    hash_parts,
+    is_contentless,
+    is_only_opener,
+    strict_object_schema,
 )
-from pytest_llmops.judges.protocol.response_format import WAYS
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.judges.protocol.response_format import REPLY_FORMATS
+from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Model, Verdict
 
 HERE = Path(__file__).parent
@@ -73,11 +73,11 @@ class ItemsJudge:
     origin: str = ""
     low: float = field(default=0.0, init=False)
     high: float = field(default=1.0, init=False)
-    _asker: Asker | None = field(default=None, repr=False)
+    _asker: JudgePrompter | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.items:
-            self.items = _checked(self.items, self.name)
+            self.items = _check_items(self.items, self.name)
 
     @property
     def looks_at(self) -> str:
@@ -93,9 +93,12 @@ class ItemsJudge:
     def version(self) -> str:
         """Hash of all that makes a verdict: prompt, items, forms of the reply, parser and model."""
         shape = self._shape(self.items or ("item",))
-        forms = [[shape.form(way, "") for way in WAYS], [shape.params(way, "") for way in WAYS]]
+        forms = [
+            [shape.form(way, "") for way in REPLY_FORMATS],
+            [shape.params(way, "") for way in REPLY_FORMATS],
+        ]
         parts = [self._asking().fingerprint, list(self.items), dict(self.answers), self.origin]
-        return digest([*parts, forms, again(""), PARSER, self.model_name], 12)
+        return hash_parts([*parts, forms, format_retry_message(""), PARSER_REVISION, self.model_name], 12)
 
     def judge(
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
@@ -111,13 +114,13 @@ class ItemsJudge:
             ModelError: The model could not be asked at all.
             UsageError: The passages are what is judged, and there are none, or no question to judge them by.
         """
-        passages = passages_of(contexts, self.name)
-        items = self.items or _passages(self.name, question, passages)
+        passages = check_passages(contexts, self.name)
+        items = self.items or _name_passages(self.name, question, passages)
         of_answer = bool(self.items)
         if (
             of_answer
             and None not in self.answers.values()
-            and (contentless(answer) or only_opener(answer, reference))
+            and (is_contentless(answer) or is_only_opener(answer, reference))
         ):
             return Verdict(
                 score=0.0,
@@ -138,43 +141,45 @@ class ItemsJudge:
             data["answer"] = answer or "(nothing)"
         else:
             data = {"question": question, "contexts": passages}
-        found = self._asking().ask({key: one for key, one in data.items() if one}, self._shape(items))
-        if found.value is None:
-            return Verdict(low=0.0, high=1.0, error=found.error, raw=found.raw)
-        given, reason = found.value
-        return self._verdict(dict(zip(items, given, strict=True)), reason, found.raw)
+        reply = self._asking().ask({key: value for key, value in data.items() if value}, self._shape(items))
+        if reply.value is None:
+            return Verdict(low=0.0, high=1.0, error=reply.error, raw=reply.raw)
+        given, reason = reply.value
+        return self._verdict(dict(zip(items, given, strict=True)), reason, reply.raw)
 
     def _verdict(self, given: Mapping[str, str], reason: str, raw: str) -> Verdict:
         counted = {
-            item: float(value) for item, one in given.items() if (value := self.answers[one]) is not None
+            item: float(value)
+            for item, answer in given.items()
+            if (value := self.answers[answer]) is not None
         }
         if not counted:
             return Verdict(low=0.0, high=1.0, error="no item counts: none of them applies", raw=raw)
         score = sum(counted.values()) / len(counted)
         return Verdict(score=score, low=0.0, high=1.0, reason=reason, dimensions=counted, raw=raw)
 
-    def _asking(self) -> Asker:
+    def _asking(self) -> JudgePrompter:
         if self._asker is None:
             listed = "\n".join(f"{number}. {item}" for number, item in enumerate(self.items, start=1))
             values = {"criteria": listed} if self.items else {}
-            self._asker = Asker(self.name, self.file, self.model, values)
+            self._asker = JudgePrompter(self.name, self.file, self.model, values)
         return self._asker
 
-    def _shape(self, items: Sequence[str]) -> Shape[tuple[list[str], str]]:
+    def _shape(self, items: Sequence[str]) -> ReplySpec[tuple[list[str], str]]:
         numbers = [str(number) for number in range(1, len(items) + 1)]
-        one: Json = {"type": "string", "enum": list(self.answers)}
-        fields: dict[str, Json] = {"items": strict(dict.fromkeys(numbers, one))}
+        answer_schema: Json = {"type": "string", "enum": list(self.answers)}
+        fields: dict[str, Json] = {"items": strict_object_schema(dict.fromkeys(numbers, answer_schema))}
         either = " or ".join(self.answers)
-        shown = ", ".join(f'"{number}": {" or ".join(map(_json, self.answers))}' for number in numbers)
+        sample_items = ", ".join(f'"{number}": {" or ".join(map(_json, self.answers))}' for number in numbers)
         sample = ", ".join(f"{number} {either}" for number in numbers)
 
-        def read(text: str, nonce: str, _structured: bool) -> tuple[list[str], str]:  # noqa: FBT001 -- the port of `Shape`
-            return read_items(text, numbers, tuple(self.answers), nonce)
+        def read(text: str, nonce: str, _structured: bool) -> tuple[list[str], str]:  # noqa: FBT001 -- the port of `ReplySpec`
+            return parse_items_reply(text, numbers, tuple(self.answers), nonce)
 
-        return Shape(
+        return ReplySpec(
             bounded=fields,
             plain=fields,
-            sample={"items": f"{{{shown}}}"},
+            sample={"items": f"{{{sample_items}}}"},
             words=f"Answer every number with {either}.",
             line=(
                 f"Reply with one line and nothing else: Items: {sample}; Nonce: {{nonce}}, Reason: one sentence. "
@@ -201,7 +206,7 @@ def checklist(
     >>> checklist(["greets", "says thirty days"]).items
     ('greets', 'says thirty days')
     """
-    return ItemsJudge(name, HERE / "checklist.md", _checked(items, name), YES_NO, model, pass_at)
+    return ItemsJudge(name, HERE / "checklist.md", _check_items(items, name), YES_NO, model, pass_at)
 
 
 def compliance(path: str | Path, model: Model | None = None, *, pass_at: float | None = 1.0) -> ItemsJudge:
@@ -219,11 +224,11 @@ def compliance(path: str | Path, model: Model | None = None, *, pass_at: float |
     file = Path(path)
     try:
         text = read_text(file)
-        rules = _rules(text)
+        rules = _parse_rules(text)
     except BadFile as error:
         place = f"{file}:{error.line}" if error.line is not None else str(file)
         raise PromptError(f"policy: {error.what} @ {place}") from None
-    origin = fingerprint(text)
+    origin = fingerprint_parts(text)
     return ItemsJudge("compliance", HERE / "compliance.md", rules, KEPT_BROKEN, model, pass_at, origin)
 
 
@@ -238,17 +243,17 @@ def context_relevance(model: Model | None = None) -> ItemsJudge:
     return ItemsJudge("context_relevance", HERE / "context_relevance.md", (), YES_NO, model, None)
 
 
-def _checked(items: Sequence[str], name: str) -> tuple[str, ...]:
+def _check_items(items: Sequence[str], name: str) -> tuple[str, ...]:
     given: Sequence[object] = () if isinstance(items, str) else items
-    kept = tuple(" ".join(one.split()) for one in given if isinstance(one, str) and one.strip())
+    kept = tuple(" ".join(item.split()) for item in given if isinstance(item, str) and item.strip())
     bad = len(kept) < len(given) or not given
     if not 0 < len(kept) <= MAX_ITEMS or len(set(kept)) < len(kept):
-        got = shorten(repr(items), 80) if bad or len(items) <= MAX_ITEMS else f"{len(items)}"
+        got = shorten_text(repr(items), 80) if bad or len(items) <= MAX_ITEMS else f"{len(items)}"
         raise UsageError(f"{name}: expected 1 to {MAX_ITEMS} different items, each a text, got {got}")
     return kept
 
 
-def _passages(name: str, question: str, contexts: Sequence[str]) -> tuple[str, ...]:
+def _name_passages(name: str, question: str, contexts: Sequence[str]) -> tuple[str, ...]:
     if not 0 < len(contexts) <= MAX_ITEMS or not question.strip():
         more = "" if question.strip() else " and no question"
         raise UsageError(
@@ -260,12 +265,12 @@ def _passages(name: str, question: str, contexts: Sequence[str]) -> tuple[str, .
 _BULLET = re.compile(r"\s{0,3}(?:[-*+]|\d{1,3}[.)])\s+(?P<rule>\S.*)")
 
 
-def _rules(text: str) -> tuple[str, ...]:
+def _parse_rules(text: str) -> tuple[str, ...]:
     rules: list[tuple[str, int]] = []
     last = 0
     for number, line in numbered_lines(text):
-        if found := _BULLET.match(line):
-            rules.append((found["rule"].strip(), number))
+        if match := _BULLET.match(line):
+            rules.append((match["rule"].strip(), number))
         elif rules and line[0].isspace() and number == last + 1:
             rule, start = rules.pop()
             rules.append((f"{rule} {line.strip()}", start))
@@ -275,14 +280,14 @@ def _rules(text: str) -> tuple[str, ...]:
     seen: set[str] = set()
     for rule, number in rules:
         if rule in seen:
-            raise BadFile(f"the rule {shorten(rule, 60)!r} stands twice", number)
+            raise BadFile(f"the rule {shorten_text(rule, 60)!r} stands twice", number)
         seen.add(rule)
     if not 0 < len(rules) <= MAX_ITEMS:
         raise BadFile(f"expected 1 to {MAX_ITEMS} rules, each an item of a list (- ...), got {len(rules)}")
     return tuple(rule for rule, _ in rules)
 
 
-def read_items(
+def parse_items_reply(
     text: str, numbers: Sequence[str], answers: Sequence[str], nonce: str = ""
 ) -> tuple[list[str], str]:
     """Return the answer to each number in a judge's reply, and the reason.
@@ -296,24 +301,28 @@ def read_items(
     Raises:
         Unread: A number has no answer, two, or one that is none of them; or no reason, or not the nonce.
 
-    >>> read_items("Items: 1 yes, 2 no; Reason: no date.", ["1", "2"], ["yes", "no"])
+    >>> parse_items_reply("Items: 1 yes, 2 no; Reason: no date.", ["1", "2"], ["yes", "no"])
     (['yes', 'no'], 'no date')
     """
-    found, prose = one_object(text, "items", nonce)
-    if found is None:
-        return _from_text(prose, numbers, answers, nonce)
-    items = found["items"]
+    verdict, prose = find_verdict_object(text, "items", nonce)
+    if verdict is None:
+        return _parse_items_text(prose, numbers, answers, nonce)
+    items = verdict["items"]
     if not isinstance(items, Mapping):
-        raise Unread("items is no object")
-    return [_answer(number, items.get(number), answers) for number in numbers], reason_of(found)
+        raise UnreadableReply("items is no object")
+    return [_parse_item_answer(number, items.get(number), answers) for number in numbers], read_json_reason(
+        verdict
+    )
 
 
-def _answer(number: str, value: object, answers: Sequence[str]) -> str:
+def _parse_item_answer(number: str, value: object, answers: Sequence[str]) -> str:
     if value is None:
-        raise Unread(f"item {number} is missing")
+        raise UnreadableReply(f"item {number} is missing")
     folded = value.strip().casefold() if isinstance(value, str) else ""
     if folded not in answers:
-        raise Unread(f"item {number} is {quoted(str(value), 40)}: expected {' or '.join(answers)}")
+        raise UnreadableReply(
+            f"item {number} is {quote_shortened(str(value), 40)}: expected {' or '.join(answers)}"
+        )
     return folded
 
 
@@ -324,19 +333,19 @@ _ITEMS = re.compile(
 _PAIR = re.compile(r"(?<![\w.])(?P<number>\d{1,3})[\s:.)=-]{1,4}(?P<answer>[a-z]+)", re.IGNORECASE)
 
 
-def _from_text(
+def _parse_items_text(
     prose: str, numbers: Sequence[str], answers: Sequence[str], nonce: str
 ) -> tuple[list[str], str]:
     lists = list(_ITEMS.finditer(prose))
     if not lists:
-        raise Unread(nothing(prose, "items and the reason"))
+        raise UnreadableReply(describe_missing_verdict(prose, "items and the reason"))
     given: dict[str, str] = {}
-    for one in (pair for each in lists for pair in _PAIR.finditer(each["rest"])):
-        if given.setdefault(one["number"], one["answer"].casefold()) != one["answer"].casefold():
-            raise Unread(f"different verdicts in one reply: item {one['number']} stands twice")
-    check_nonce_in(prose, nonce)
-    found = [_answer(number, given.get(number), answers) for number in numbers]
-    return found, reason_in(_ITEMS.sub(" ", prose), nonce)
+    for match in (pair for each in lists for pair in _PAIR.finditer(each["rest"])):
+        if given.setdefault(match["number"], match["answer"].casefold()) != match["answer"].casefold():
+            raise UnreadableReply(f"different verdicts in one reply: item {match['number']} stands twice")
+    check_text_nonce(prose, nonce)
+    item_answers = [_parse_item_answer(number, given.get(number), answers) for number in numbers]
+    return item_answers, read_text_reason(_ITEMS.sub(" ", prose), nonce)
 
 
 def _json(text: str) -> str:

@@ -15,11 +15,11 @@ from pytest_llmops.judges.protocol import capabilities
 T = TypeVar("T")
 
 
-def together(
+def run_judge_tasks(
     tasks: Sequence[Callable[[], T]],
     *,
     judge: object = None,
-    asked: Callable[[T], bool] = lambda _: True,
+    asked_model: Callable[[T], bool] = lambda _: True,
     keys: Sequence[Hashable] | None = None,
 ) -> Iterator[T]:
     """Yield what each task returns, in the order of the tasks.
@@ -34,42 +34,42 @@ def together(
     Args:
         tasks: What is to be done.
         judge: Who is asked; one that says ``concurrent = False``, or has such a one inside, is asked one by one.
-        asked: Whether a model was asked, by what a task returned.
+        asked_model: Whether a model was asked, by what a task returned.
         keys: What each task asks; None: each something else.
 
     Raises:
         Exception: What a task raises; tasks that have not begun are not begun then.
 
-    >>> list(together([lambda: 1, lambda: 2]))
+    >>> list(run_judge_tasks([lambda: 1, lambda: 2]))
     [1, 2]
     """
-    width = 1 if _alone(judge) or not _live() else recorder.settings().judge_concurrency
+    width = 1 if _is_sequential(judge) or not _is_live() else recorder.current_settings().judge_concurrency
     known, at = False, 0
     while at < len(tasks) and not known:
-        found = tasks[at]()
-        known, at = asked(found), at + 1
-        yield found
-    rest = [partial(_branched, task) for task in tasks[at:]]
+        result = tasks[at]()
+        known, at = asked_model(result), at + 1
+        yield result
+    rest = [partial(_run_branched, task) for task in tasks[at:]]
     if width > 1 and rest:
-        yield from _at_once(rest, width, keys[at:] if keys is not None else range(len(rest)))
+        yield from _run_concurrently(rest, width, keys[at:] if keys is not None else range(len(rest)))
         return
     for task in rest:
         yield task()
 
 
-def _branched(task: Callable[[], T]) -> T:
-    with capabilities.branch():
+def _run_branched(task: Callable[[], T]) -> T:
+    with capabilities.branch_capabilities():
         return task()
 
 
-def _at_once(tasks: Sequence[Callable[[], T]], width: int, keys: Sequence[Hashable]) -> Iterator[T]:
+def _run_concurrently(tasks: Sequence[Callable[[], T]], width: int, keys: Sequence[Hashable]) -> Iterator[T]:
     with ThreadPoolExecutor(min(width, len(tasks))) as pool:
         for first in range(0, len(tasks), width):
             places: dict[Hashable, list[int]] = {}
             for place in range(first, min(first + width, len(tasks))):
                 places.setdefault(keys[place], []).append(place)
             running = {
-                place: pool.submit(copy_context().run, _in_order, [tasks[one] for one in listed])
+                place: pool.submit(copy_context().run, _run_in_order, [tasks[one] for one in listed])
                 for listed in places.values()
                 for place in listed[:1]
             }
@@ -85,18 +85,18 @@ def _at_once(tasks: Sequence[Callable[[], T]], width: int, keys: Sequence[Hashab
             yield from (done[place] for place in sorted(done))
 
 
-def _in_order(tasks: Sequence[Callable[[], T]]) -> list[T]:
+def _run_in_order(tasks: Sequence[Callable[[], T]]) -> list[T]:
     return [task() for task in tasks]
 
 
-def _alone(judge: object) -> bool:
+def _is_sequential(judge: object) -> bool:
     if getattr(judge, "concurrent", True) is False:
         return True
     inner = getattr(judge, "judges", ())
-    return isinstance(inner, (list, tuple)) and any(map(_alone, inner))
+    return isinstance(inner, (list, tuple)) and any(map(_is_sequential, inner))
 
 
-def _live() -> bool:
+def _is_live() -> bool:
     """Whether models may be asked over the network. Without a tape nobody knows, and nothing keeps the pace."""
-    tape = active_tape.current()
+    tape = active_tape.current_tape()
     return tape is not None and tape.mode != "none"

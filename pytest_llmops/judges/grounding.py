@@ -12,25 +12,31 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.protocol.json_fields import one_object
-from pytest_llmops.judges.protocol.parsing import PARSER, Unread, nothing, quoted, reason_of
+from pytest_llmops.judges.protocol.json_fields import find_verdict_object
+from pytest_llmops.judges.protocol.parsing import (
+    PARSER_REVISION,
+    UnreadableReply,
+    describe_missing_verdict,
+    quote_shortened,
+    read_json_reason,
+)
 from pytest_llmops.judges.protocol.prompting import (
     MAX_DATA,
     MAX_REASON,
-    Asker,
-    Shape,
-    again,
-    contentless,
-    digest,
-    passages_of,
-    strict,
+    JudgePrompter,
+    ReplySpec,
+    check_passages,
+    format_retry_message,
+    hash_parts,
+    is_contentless,
+    strict_object_schema,
 )
-from pytest_llmops.judges.protocol.response_format import WAYS
+from pytest_llmops.judges.protocol.response_format import REPLY_FORMATS
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Model, Verdict
 
-Finding: TypeAlias = Literal["supported", "contradicted", "absent"]
-FINDINGS: tuple[Finding, ...] = ("supported", "contradicted", "absent")
+ClaimFinding: TypeAlias = Literal["supported", "contradicted", "absent"]
+CLAIM_FINDINGS: tuple[ClaimFinding, ...] = ("supported", "contradicted", "absent")
 MAX_CLAIMS = 40
 MAX_NAMED = 5
 """Passages that a claim names: a small model would go on until the token limit."""
@@ -46,7 +52,7 @@ class Claim:
     """
 
     text: str
-    finding: Finding
+    finding: ClaimFinding
     passages: tuple[int, ...] = ()
 
 
@@ -77,7 +83,7 @@ class Grounding:
     name: str = "grounding"
     low: float = field(default=0.0, init=False)
     high: float = field(default=1.0, init=False)
-    _asker: Asker | None = field(default=None, repr=False)
+    _asker: JudgePrompter | None = field(default=None, repr=False)
 
     @property
     def model_name(self) -> str:
@@ -87,9 +93,15 @@ class Grounding:
     @property
     def version(self) -> str:
         """Hash of all that makes a verdict: prompt, forms of the reply, parser and model."""
-        shape = _shape(1)
-        forms = [[shape.form(way, "") for way in WAYS], [shape.params(way, "") for way in WAYS]]
-        return digest([self._asking().fingerprint, forms, again(""), PARSER, self.model_name], 12)
+        shape = _claims_reply_spec(1)
+        forms = [
+            [shape.form(way, "") for way in REPLY_FORMATS],
+            [shape.params(way, "") for way in REPLY_FORMATS],
+        ]
+        return hash_parts(
+            [self._asking().fingerprint, forms, format_retry_message(""), PARSER_REVISION, self.model_name],
+            12,
+        )
 
     def judge(
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
@@ -112,12 +124,12 @@ class Grounding:
             UsageError: There are no contexts, or one of them is no text.
         """
         _ = reference
-        passages = passages_of(contexts, self.name)
+        passages = check_passages(contexts, self.name)
         if not passages:
             raise UsageError(
                 f"judge {self.name}: expected contexts=, a list of one passage or more, got none"
             )
-        if contentless(answer):
+        if is_contentless(answer):
             return GroundingVerdict(
                 score=0.0, low=0.0, high=1.0, reason="contentless answer", prescreened=True
             )
@@ -126,37 +138,39 @@ class Grounding:
             error = f"question, contexts and answer have {length:,} characters: expected at most {MAX_DATA:,}"
             return GroundingVerdict(low=0.0, high=1.0, error=error)
         data: dict[str, Json] = {"question": question, "contexts": passages, "answer": answer}
-        found = self._asking().ask({key: one for key, one in data.items() if one}, _shape(len(passages)))
-        if found.value is None:
-            return GroundingVerdict(low=0.0, high=1.0, error=found.error, raw=found.raw)
-        claims, reason = found.value
+        reply = self._asking().ask(
+            {key: one for key, one in data.items() if one}, _claims_reply_spec(len(passages))
+        )
+        if reply.value is None:
+            return GroundingVerdict(low=0.0, high=1.0, error=reply.error, raw=reply.raw)
+        claims, reason = reply.value
         if not claims:
             return GroundingVerdict(
-                low=0.0, high=1.0, error="the answer makes no claim to be supported", raw=found.raw
+                low=0.0, high=1.0, error="the answer makes no claim to be supported", raw=reply.raw
             )
         score = sum(one.finding == "supported" for one in claims) / len(claims)
-        return GroundingVerdict(score=score, low=0.0, high=1.0, reason=reason, raw=found.raw, claims=claims)
+        return GroundingVerdict(score=score, low=0.0, high=1.0, reason=reason, raw=reply.raw, claims=claims)
 
-    def _asking(self) -> Asker:
+    def _asking(self) -> JudgePrompter:
         if self._asker is None:
-            self._asker = Asker(self.name, Path(__file__).with_name("grounding.md"), self.model)
+            self._asker = JudgePrompter(self.name, Path(__file__).with_name("grounding.md"), self.model)
         return self._asker
 
 
-def _shape(passages: int) -> Shape[tuple[tuple[Claim, ...], str]]:
+def _claims_reply_spec(passages: int) -> ReplySpec[tuple[tuple[Claim, ...], str]]:
     number: dict[str, Json] = {"type": "integer"}
     narrow: dict[str, Json] = {"type": "integer", "minimum": 1, "maximum": passages}
 
-    def read(text: str, nonce: str, _structured: bool) -> tuple[tuple[Claim, ...], str]:  # noqa: FBT001 -- the port of `Shape`
-        return read_claims(text, passages, nonce)
+    def read(text: str, nonce: str, _structured: bool) -> tuple[tuple[Claim, ...], str]:  # noqa: FBT001 -- the port of `ReplySpec`
+        return parse_claims_reply(text, passages, nonce)
 
     sample = (
         '[{"claim": "one statement", "passages": [n], "finding": "supported" or "contradicted" or "absent"}]'
     )
     words = f"Each n is the number of a passage, from 1 to {passages}; an absent claim has none: []."
-    return Shape(
-        bounded={"claims": _claims(narrow, MAX_CLAIMS, min(passages, MAX_NAMED), MAX_REASON)},
-        plain={"claims": _claims(number)},
+    return ReplySpec(
+        bounded={"claims": _claims_schema(narrow, MAX_CLAIMS, min(passages, MAX_NAMED), MAX_REASON)},
+        plain={"claims": _claims_schema(number)},
         sample={"claims": sample},
         words=words,
         line=(
@@ -167,22 +181,22 @@ def _shape(passages: int) -> Shape[tuple[tuple[Claim, ...], str]]:
     )
 
 
-def _claims(number: Json, claims: int = 0, named: int = 0, chars: int = 0) -> Json:
+def _claims_schema(number: Json, claims: int = 0, named: int = 0, chars: int = 0) -> Json:
     """The schema of the list, with its limits or (0) without."""
     text: dict[str, Json] = {"type": "string", "maxLength": chars} if chars else {"type": "string"}
     listed: dict[str, Json] = {"type": "array", "items": number}
-    claim = strict(
+    claim = strict_object_schema(
         {
             "claim": text,
             "passages": {**listed, "maxItems": named} if named else listed,
-            "finding": {"type": "string", "enum": list(FINDINGS)},
+            "finding": {"type": "string", "enum": list(CLAIM_FINDINGS)},
         }
     )
     several: dict[str, Json] = {"type": "array", "items": claim}
     return {**several, "maxItems": claims} if claims else several
 
 
-def read_claims(text: str, passages: int, nonce: str = "") -> tuple[tuple[Claim, ...], str]:
+def parse_claims_reply(text: str, passages: int, nonce: str = "") -> tuple[tuple[Claim, ...], str]:
     """Return the claims in a judge's reply, and the reason.
 
     Args:
@@ -194,37 +208,40 @@ def read_claims(text: str, passages: int, nonce: str = "") -> tuple[tuple[Claim,
         Unread: No claims, one of the wrong form, or a finding without a passage that there is.
 
     >>> text = '{"reason": "x", "claims": [{"claim": "It takes 30 days.", "passages": [1], "finding": "supported"}]}'
-    >>> read_claims(text, 2)[0][0].finding
+    >>> parse_claims_reply(text, 2)[0][0].finding
     'supported'
     """
-    found, prose = one_object(text, "claims", nonce)
-    if found is None:
-        raise Unread(nothing(prose, "JSON with reason and claims"))
-    claims = found["claims"]
+    verdict, prose = find_verdict_object(text, "claims", nonce)
+    if verdict is None:
+        raise UnreadableReply(describe_missing_verdict(prose, "JSON with reason and claims"))
+    claims = verdict["claims"]
     if not isinstance(claims, list) or len(claims) > MAX_CLAIMS:
         got = f"{len(claims)} claims" if isinstance(claims, list) else type(claims).__name__
-        raise Unread(f"expected a list of at most {MAX_CLAIMS} claims, got {got}")
-    return tuple(_claim(one, number, passages) for number, one in enumerate(claims, start=1)), reason_of(
-        found
-    )
+        raise UnreadableReply(f"expected a list of at most {MAX_CLAIMS} claims, got {got}")
+    return tuple(
+        _parse_claim(claim, number, passages) for number, claim in enumerate(claims, start=1)
+    ), read_json_reason(verdict)
 
 
-def _claim(given: object, number: int, passages: int) -> Claim:
-    one = given if isinstance(given, Mapping) else {}
-    text, finding, listed = one.get("claim"), one.get("finding"), one.get("passages")
+def _parse_claim(given: object, number: int, passages: int) -> Claim:
+    fields = given if isinstance(given, Mapping) else {}
+    text, finding, listed = fields.get("claim"), fields.get("finding"), fields.get("passages")
     if not isinstance(text, str) or not text.strip():
-        raise Unread(f"claim {number} has no text")
+        raise UnreadableReply(f"claim {number} has no text")
     known = next(
-        (each for each in FINDINGS if isinstance(finding, str) and finding.strip().casefold() == each), None
+        (each for each in CLAIM_FINDINGS if isinstance(finding, str) and finding.strip().casefold() == each),
+        None,
     )
     if known is None:
-        raise Unread(f"claim {number} is {quoted(str(finding), 40)}: expected {', '.join(FINDINGS)}")
+        raise UnreadableReply(
+            f"claim {number} is {quote_shortened(str(finding), 40)}: expected {', '.join(CLAIM_FINDINGS)}"
+        )
     if known == "absent":
         return Claim(text=text.strip(), finding=known)
     numbers = listed if isinstance(listed, list) else []
     kept = [n for n in numbers if isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= passages]
     if not kept or len(kept) < len(numbers):
-        raise Unread(
+        raise UnreadableReply(
             f"claim {number} is {known} by no passage that there is: expected numbers from 1 to {passages}"
         )
     return Claim(text=text.strip(), finding=known, passages=tuple(dict.fromkeys(kept)))

@@ -13,13 +13,13 @@ from functools import partial
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.concurrency import together
-from pytest_llmops.judges.panel import confidence
+from pytest_llmops.judges.concurrency import run_judge_tasks
+from pytest_llmops.judges.panel import score_confidence
 from pytest_llmops.measurement import TOLERANCE
 from pytest_llmops.protocols import Judge
 
 MIN_TRIALS = 2
-TEXTS = ("answer", "question", "reference")
+TEXT_KEYS = ("answer", "question", "reference")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +90,16 @@ def noise(
     if trials < MIN_TRIALS:
         raise UsageError(f"noise: expected {MIN_TRIALS} trials or more, got {trials!r}")
     threshold = getattr(judge, "pass_at", None) if pass_at is None else pass_at
-    listed = _listed(cases)
-    tasks = [partial(_case, judge, number, one, trials) for number, one in enumerate(listed, start=1)]
-    keys = [repr([one.get(key) for key in (*TEXTS, "contexts")]) for one in listed]
-    found = [case for case, _ in together(tasks, judge=judge, keys=keys, asked=lambda one: one[1])]
-    variances = [one for one in (_variance(case.scores) for case in found) if one is not None]
-    flips = [one for one in (_flips(case.scores, threshold) for case in found) if one is not None]
+    listed = _check_cases(cases)
+    tasks = [
+        partial(_judge_repeatedly, judge, number, one, trials) for number, one in enumerate(listed, start=1)
+    ]
+    keys = [repr([one.get(key) for key in (*TEXT_KEYS, "contexts")]) for one in listed]
+    case_noises = [
+        case for case, _ in run_judge_tasks(tasks, judge=judge, keys=keys, asked_model=lambda one: one[1])
+    ]
+    variances = [one for one in (_score_variance(case.scores) for case in case_noises) if one is not None]
+    flips = [one for one in (_flip_share(case.scores, threshold) for case in case_noises) if one is not None]
     return Noise(
         judge=str(getattr(judge, "name", "") or type(judge).__name__),
         version=str(judge.version),
@@ -103,12 +107,12 @@ def noise(
         threshold=threshold,
         sd=math.sqrt(math.fsum(variances) / len(variances)) if variances else None,
         flip_rate=math.fsum(flips) / len(flips) if flips else None,
-        unscored=sum(len(one.errors) for one in found) / (trials * len(found)),
-        cases=tuple(found),
+        unscored=sum(len(one.errors) for one in case_noises) / (trials * len(case_noises)),
+        cases=tuple(case_noises),
     )
 
 
-def _listed(cases: object) -> list[Mapping[str, object]]:
+def _check_cases(cases: object) -> list[Mapping[str, object]]:
     if isinstance(cases, (str, Mapping)) or not isinstance(cases, Iterable):
         raise UsageError(
             f"noise: expected a list of cases, got one {type(cases).__name__}: put it into a list"
@@ -116,51 +120,53 @@ def _listed(cases: object) -> list[Mapping[str, object]]:
     given: list[object] = list(cases)
     listed: list[Mapping[str, object]] = []
     for number, each in enumerate(given, start=1):
-        one = each if isinstance(each, Mapping) else {"answer": each}
-        texts = [one.get(key, "") for key in TEXTS]
-        if not all(isinstance(text, str) for text in texts) or "answer" not in one:
+        case = each if isinstance(each, Mapping) else {"answer": each}
+        texts = [case.get(key, "") for key in TEXT_KEYS]
+        if not all(isinstance(text, str) for text in texts) or "answer" not in case:
             raise UsageError(
-                f"noise: case {number}: expected a text, or a mapping with the texts {', '.join(TEXTS)}"
+                f"noise: case {number}: expected a text, or a mapping with the texts {', '.join(TEXT_KEYS)}"
             )
-        listed.append(one)
+        listed.append(case)
     if not listed:
         raise UsageError("noise: expected one case or more, got none")
     return listed
 
 
-def _case(judge: Judge, number: int, case: Mapping[str, object], trials: int) -> tuple[CaseNoise, bool]:
+def _judge_repeatedly(
+    judge: Judge, number: int, case: Mapping[str, object], trials: int
+) -> tuple[CaseNoise, bool]:
     """The scores of one answer, and whether a model was asked."""
-    texts = {key: str(case.get(key, "")) for key in TEXTS[1:]}
+    texts = {key: str(case.get(key, "")) for key in TEXT_KEYS[1:]}
     more = {"contexts": case["contexts"]} if case.get("contexts") else {}
     scores, errors = [], []
-    low, high, asked = 0.0, 1.0, False
+    low, high, asked_model = 0.0, 1.0, False
     for trial in range(trials):
-        with recorder.trial(trial), recorder.purpose("judge"):
+        with recorder.run_as_trial(trial), recorder.set_purpose("judge"):
             verdict = judge.judge(str(case["answer"]), **texts, **more)  # type: ignore[arg-type]
-        low, high, asked = verdict.low, verdict.high, asked or not verdict.prescreened
+        low, high, asked_model = verdict.low, verdict.high, asked_model or not verdict.prescreened
         if verdict.score is None:
             errors.append(verdict.error)
         else:
             scores.append(float(verdict.score))
-    found = CaseNoise(
+    case_noise = CaseNoise(
         id=str(case.get("id", number)),
         scores=tuple(scores),
         errors=tuple(errors),
-        confidence=confidence(scores, low, high),
+        confidence=score_confidence(scores, low, high),
     )
-    return found, asked
+    return case_noise, asked_model
 
 
-def _variance(scores: Sequence[float]) -> float | None:
+def _score_variance(scores: Sequence[float]) -> float | None:
     if len(scores) < MIN_TRIALS:
         return None
     mean = math.fsum(scores) / len(scores)
-    return math.fsum((one - mean) ** 2 for one in scores) / (len(scores) - 1)
+    return math.fsum((score - mean) ** 2 for score in scores) / (len(scores) - 1)
 
 
-def _flips(scores: Sequence[float], threshold: float | None) -> float | None:
+def _flip_share(scores: Sequence[float], threshold: float | None) -> float | None:
     """Share of pairs of trials that fall on different sides of the threshold."""
     if threshold is None or len(scores) < MIN_TRIALS:
         return None
-    passed = sum(one >= threshold - TOLERANCE for one in scores)
+    passed = sum(score >= threshold - TOLERANCE for score in scores)
     return passed * (len(scores) - passed) / math.comb(len(scores), 2)

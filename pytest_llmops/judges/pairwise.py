@@ -14,25 +14,27 @@ from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.protocol.labels import Choices
-from pytest_llmops.judges.protocol.parsing import PARSER
+from pytest_llmops.judges.protocol.parsing import PARSER_REVISION
 from pytest_llmops.judges.protocol.prompting import (
     MAX_DATA,
-    Answer,
-    Asker,
-    Shape,
-    again,
-    contentless,
-    digest,
-    passages_of,
+    JudgePrompter,
+    JudgeReply,
+    ReplySpec,
+    check_passages,
+    format_retry_message,
+    hash_parts,
+    is_contentless,
 )
-from pytest_llmops.judges.protocol.response_format import WAYS
+from pytest_llmops.judges.protocol.response_format import REPLY_FORMATS
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Model
 
 Winner: TypeAlias = Literal["first", "second", "tie"]
-NAMES: dict[str, Winner] = {"A": "first", "B": "second", "tie": "tie"}
-SWAPPED: dict[Winner, Winner] = {"first": "second", "second": "first", "tie": "tie"}
-DEFAULT = "the one that answers the question better: right facts first, then complete, then without padding"
+WINNER_BY_NAME: dict[str, Winner] = {"A": "first", "B": "second", "tie": "tie"}
+SWAPPED_WINNER: dict[Winner, Winner] = {"first": "second", "second": "first", "tie": "tie"}
+DEFAULT_CRITERIA = (
+    "the one that answers the question better: right facts first, then complete, then without padding"
+)
 Z_95 = 1.959963984540054
 
 
@@ -104,10 +106,10 @@ class Pairwise:
         name: Of the judge and its measurements.
     """
 
-    criteria: str = DEFAULT
+    criteria: str = DEFAULT_CRITERIA
     model: Model | None = None
     name: str = "pairwise"
-    _asker: Asker | None = field(default=None, repr=False)
+    _asker: JudgePrompter | None = field(default=None, repr=False)
 
     @property
     def model_name(self) -> str:
@@ -117,8 +119,14 @@ class Pairwise:
     @property
     def version(self) -> str:
         """Hash of all that makes a verdict: prompt, criteria, forms of the reply, parser and model."""
-        forms = [[SHAPE.form(way, "") for way in WAYS], [SHAPE.params(way, "") for way in WAYS]]
-        return digest([self._asking().fingerprint, forms, again(""), PARSER, self.model_name], 12)
+        forms = [
+            [WINNER_REPLY_SPEC.form(way, "") for way in REPLY_FORMATS],
+            [WINNER_REPLY_SPEC.params(way, "") for way in REPLY_FORMATS],
+        ]
+        return hash_parts(
+            [self._asking().fingerprint, forms, format_retry_message(""), PARSER_REVISION, self.model_name],
+            12,
+        )
 
     def compare(
         self,
@@ -137,42 +145,42 @@ class Pairwise:
             ModelError: The model could not be asked at all.
             UsageError: The contexts are no list of texts.
         """
-        passages = passages_of(contexts, self.name)
-        if first.split() == second.split() or (contentless(first) and contentless(second)):
+        passages = check_passages(contexts, self.name)
+        if first.split() == second.split() or (is_contentless(first) and is_contentless(second)):
             return Preference(winner="tie", reason="the answers are the same", prescreened=True)
-        if contentless(first) or contentless(second):
-            winner: Winner = "second" if contentless(first) else "first"
+        if is_contentless(first) or is_contentless(second):
+            winner: Winner = "second" if is_contentless(first) else "first"
             return Preference(winner=winner, reason="the other answer is contentless", prescreened=True)
         length = sum(map(len, (first, second, question, reference, *passages)))
         if length > MAX_DATA:
             return Preference(error=f"the texts have {length:,} characters: expected at most {MAX_DATA:,}")
-        told: dict[str, Json] = {"question": question, "reference": reference, "contexts": passages}
-        data = {key: one for key, one in told.items() if one}
+        texts: dict[str, Json] = {"question": question, "reference": reference, "contexts": passages}
+        data = {key: value for key, value in texts.items() if value}
         straight = self._ask({**data, "answer_a": first, "answer_b": second})
         swapped = self._ask({**data, "answer_a": second, "answer_b": first})
-        return _preference(straight, swapped)
+        return _merge_orders(straight, swapped)
 
-    def _ask(self, data: dict[str, Json]) -> Answer[tuple[Winner, str]]:
-        return self._asking().ask(data, SHAPE)
+    def _ask(self, data: dict[str, Json]) -> JudgeReply[tuple[Winner, str]]:
+        return self._asking().ask(data, WINNER_REPLY_SPEC)
 
-    def _asking(self) -> Asker:
+    def _asking(self) -> JudgePrompter:
         if self._asker is None:
             if not self.criteria.strip():
                 raise UsageError(f"judge {self.name}: expected criteria in plain words, got nothing")
             file = Path(__file__).with_name("pairwise.md")
-            self._asker = Asker(self.name, file, self.model, {"criteria": self.criteria.strip()})
+            self._asker = JudgePrompter(self.name, file, self.model, {"criteria": self.criteria.strip()})
         return self._asker
 
 
-def _shape() -> Shape[tuple[Winner, str]]:
+def _winner_reply_spec() -> ReplySpec[tuple[Winner, str]]:
     choices = Choices({"A": ("answer A", "answer_a"), "B": ("answer B", "answer_b"), "tie": ()}, key="winner")
-    winner: dict[str, Json] = {"winner": {"type": "string", "enum": list(NAMES)}}
+    winner: dict[str, Json] = {"winner": {"type": "string", "enum": list(WINNER_BY_NAME)}}
 
-    def read(text: str, nonce: str, _structured: bool) -> tuple[Winner, str]:  # noqa: FBT001 -- the port of `Shape`
+    def read(text: str, nonce: str, _structured: bool) -> tuple[Winner, str]:  # noqa: FBT001 -- the port of `ReplySpec`
         name, reason = choices.read(text, nonce)
-        return NAMES[name], reason
+        return WINNER_BY_NAME[name], reason
 
-    return Shape(
+    return ReplySpec(
         bounded=winner,
         plain=winner,
         sample={"winner": '"A" or "B" or "tie"'},
@@ -185,18 +193,20 @@ def _shape() -> Shape[tuple[Winner, str]]:
     )
 
 
-SHAPE = _shape()
+WINNER_REPLY_SPEC = _winner_reply_spec()
 
 
-def _preference(straight: Answer[tuple[Winner, str]], swapped: Answer[tuple[Winner, str]]) -> Preference:
+def _merge_orders(
+    straight: JudgeReply[tuple[Winner, str]], swapped: JudgeReply[tuple[Winner, str]]
+) -> Preference:
     raw = f"in order: {straight.raw}\n\nswapped: {swapped.raw}"
     if straight.value is None or swapped.value is None:
         which, why = ("in order", straight.error) if straight.value is None else ("swapped", swapped.error)
         return Preference(error=f"{which}: {why}", raw=raw)
-    (one, reason), (other, _) = straight.value, swapped.value
-    other = SWAPPED[other]
-    winner: Winner = one if one == other else "tie"
-    return Preference(winner=winner, straight=one, swapped=other, reason=reason, raw=raw)
+    (straight_winner, reason), (swapped_winner, _) = straight.value, swapped.value
+    swapped_winner = SWAPPED_WINNER[swapped_winner]
+    winner: Winner = straight_winner if straight_winner == swapped_winner else "tie"
+    return Preference(winner=winner, straight=straight_winner, swapped=swapped_winner, reason=reason, raw=raw)
 
 
 def win_rate(preferences: Sequence[Preference]) -> WinRate:
@@ -208,18 +218,26 @@ def win_rate(preferences: Sequence[Preference]) -> WinRate:
     >>> found.rate, found.unscored
     (0.75, 1)
     """
-    scores = [one.score for one in preferences if one.score is not None]
-    asked = [one for one in preferences if one.winner is not None and not one.prescreened]
+    scores = [preference.score for preference in preferences if preference.score is not None]
+    decided = [
+        preference
+        for preference in preferences
+        if preference.winner is not None and not preference.prescreened
+    ]
     # In the swapped order the second answer was the one shown first.
-    shown_first = [one.straight == "first" for one in asked if one.straight in ("first", "second")]
-    shown_first += [one.swapped == "second" for one in asked if one.swapped in ("first", "second")]
-    low, high = _wilson(sum(scores), len(scores))
+    shown_first = [
+        preference.straight == "first" for preference in decided if preference.straight in ("first", "second")
+    ]
+    shown_first += [
+        preference.swapped == "second" for preference in decided if preference.swapped in ("first", "second")
+    ]
+    low, high = _wilson_interval(sum(scores), len(scores))
     return WinRate(
         wins=scores.count(1.0),
         ties=scores.count(0.5),
         losses=scores.count(0.0),
         unscored=len(preferences) - len(scores),
-        inconsistent=sum(one.consistent is False for one in preferences),
+        inconsistent=sum(preference.consistent is False for preference in preferences),
         rate=sum(scores) / len(scores) if scores else None,
         low=low,
         high=high,
@@ -227,7 +245,7 @@ def win_rate(preferences: Sequence[Preference]) -> WinRate:
     )
 
 
-def _wilson(successes: float, count: int) -> tuple[float | None, float | None]:
+def _wilson_interval(successes: float, count: int) -> tuple[float | None, float | None]:
     """Wilson's 95 % interval (Wilson 1927); of values within 0 to 1 none varies more than 0 and 1 do."""
     if not count:
         return None, None

@@ -13,7 +13,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.protocol.prompting import digest
+from pytest_llmops.judges.protocol.prompting import hash_parts
 from pytest_llmops.measurement import TOLERANCE
 from pytest_llmops.protocols import Judge, Verdict
 
@@ -61,12 +61,12 @@ class Panel:
     def __post_init__(self) -> None:
         if len(self.judges) < 2:  # noqa: PLR2004 -- of one judge there is no mean
             raise UsageError(f"judge {self.name}: expected two judges or more, got {len(self.judges)}")
-        scales = {(getattr(one, "low", None), getattr(one, "high", None)) for one in self.judges}
+        scales = {(getattr(judge, "low", None), getattr(judge, "high", None)) for judge in self.judges}
         if len(scales) > 1:
             raise UsageError(
                 f"judge {self.name}: expected judges on the same scale, got {sorted(map(str, scales))}"
             )
-        thresholds = {getattr(one, "pass_at", None) for one in self.judges}
+        thresholds = {getattr(judge, "pass_at", None) for judge in self.judges}
         if self.pass_at is None and len(thresholds) == 1:
             self.pass_at = thresholds.pop()
 
@@ -83,7 +83,7 @@ class Panel:
     @property
     def model_name(self) -> str:
         """The models' names."""
-        return ", ".join(str(getattr(one, "model_name", type(one).__name__)) for one in self.judges)
+        return ", ".join(str(getattr(judge, "model_name", type(judge).__name__)) for judge in self.judges)
 
     @property
     def version(self) -> str:
@@ -98,7 +98,7 @@ class Panel:
             raise UsageError(
                 f"judge {self.name}: expected judges that differ in model or rubric, got the version {twice} twice"
             )
-        return digest(sorted(versions), 12)
+        return hash_parts(sorted(versions), 12)
 
     def judge(
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
@@ -122,70 +122,74 @@ class Panel:
         with ThreadPoolExecutor(min(len(self.judges), MAX_THREADS)) as pool:
             running = [pool.submit(copy_context().run, ask, one) for one in self.judges]
             votes = tuple(one.result() for one in running)
-        return _together(votes, self.pass_at)
+        return _merge_votes(votes, self.pass_at)
 
 
-def _together(votes: Sequence[Verdict], pass_at: float | None) -> PanelVerdict:
+def _merge_votes(votes: Sequence[Verdict], pass_at: float | None) -> PanelVerdict:
     low, high = votes[0].low, votes[0].high
-    raw = "\n\n".join(f"judge {number}: {one.raw or one.reason}" for number, one in enumerate(votes, start=1))
-    if any((one.low, one.high) != (low, high) for one in votes):
+    raw = "\n\n".join(
+        f"judge {number}: {vote.raw or vote.reason}" for number, vote in enumerate(votes, start=1)
+    )
+    if any((vote.low, vote.high) != (low, high) for vote in votes):
         return PanelVerdict(
             low=low, high=high, votes=tuple(votes), raw=raw, error="the judges' scales differ"
         )
-    scores = [one.score for one in votes if one.score is not None]
+    scores = [vote.score for vote in votes if vote.score is not None]
     errors = [
-        f"judge {number}: {one.error}" for number, one in enumerate(votes, start=1) if one.score is None
+        f"judge {number}: {vote.error}" for number, vote in enumerate(votes, start=1) if vote.score is None
     ]
     if len(scores) * 2 <= len(votes):
         error = f"{len(errors)} of {len(votes)} judges gave no score: {'; '.join(errors)}"
         return PanelVerdict(low=low, high=high, votes=tuple(votes), raw=raw, error=error)
     mean = math.fsum(scores) / len(scores)
-    spread = deviation(scores)
+    spread = standard_deviation(scores)
     return PanelVerdict(
         score=min(max(mean, low), high),
         low=low,
         high=high,
-        reason="; ".join([*(one.reason for one in votes if one.score is not None), *errors]),
+        reason="; ".join([*(vote.reason for vote in votes if vote.score is not None), *errors]),
         raw=raw,
-        dimensions=_dimensions(votes),
-        prescreened=all(one.prescreened for one in votes),
+        dimensions=_mean_dimensions(votes),
+        prescreened=all(vote.prescreened for vote in votes),
         votes=tuple(votes),
         spread=spread,
-        confidence=confidence(scores, low, high),
-        passing=None if pass_at is None else sum(one >= pass_at - TOLERANCE for one in scores) / len(scores),
+        confidence=score_confidence(scores, low, high),
+        passing=None
+        if pass_at is None
+        else sum(vote >= pass_at - TOLERANCE for vote in scores) / len(scores),
     )
 
 
-def _dimensions(votes: Sequence[Verdict]) -> Mapping[str, float]:
+def _mean_dimensions(votes: Sequence[Verdict]) -> Mapping[str, float]:
     """The mean of each dimension that all judges with a score have."""
     scored = [one.dimensions for one in votes if one.score is not None]
     shared = [name for name in scored[0] if all(name in one for one in scored)]
     return {name: math.fsum(one[name] for one in scored) / len(scored) for name in shared}
 
 
-def deviation(scores: Sequence[float]) -> float | None:
+def standard_deviation(scores: Sequence[float]) -> float | None:
     """Return the standard deviation (n - 1) of some scores; None of fewer than two.
 
-    >>> deviation([1, 2, 3]), deviation([4])
+    >>> standard_deviation([1, 2, 3]), standard_deviation([4])
     (1.0, None)
     """
     if len(scores) < 2:  # noqa: PLR2004 -- one score has no deviation
         return None
     mean = math.fsum(scores) / len(scores)
-    return math.sqrt(math.fsum((one - mean) ** 2 for one in scores) / (len(scores) - 1))
+    return math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / (len(scores) - 1))
 
 
-def confidence(scores: Sequence[float], low: float, high: float) -> float | None:
+def score_confidence(scores: Sequence[float], low: float, high: float) -> float | None:
     """Return how near scores of one answer are: 1 if they are equal, 0 if half are at either end of the scale.
 
     One minus the standard deviation (n) over its largest possible value, half the scale. It says how sure the
     judges are of themselves, not how right they are. None of fewer than two scores.
 
-    >>> confidence([7, 7, 7], 1, 10), confidence([1, 10], 1, 10)
+    >>> score_confidence([7, 7, 7], 1, 10), score_confidence([1, 10], 1, 10)
     (1.0, 0.0)
     """
     if len(scores) < 2:  # noqa: PLR2004 -- one score agrees with itself
         return None
     mean = math.fsum(scores) / len(scores)
-    spread = math.sqrt(math.fsum((one - mean) ** 2 for one in scores) / len(scores))
+    spread = math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores))
     return min(max(1 - spread / ((high - low) / 2), 0.0), 1.0)

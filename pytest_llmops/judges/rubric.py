@@ -13,20 +13,20 @@ from pathlib import Path
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.protocol.labels import Choices
-from pytest_llmops.judges.protocol.logprobs import WEIGHTED, weighted
-from pytest_llmops.judges.protocol.parsing import PARSER, Scale, Unread, read_reply
+from pytest_llmops.judges.protocol.logprobs import LOGPROB_PARAMS, apply_expected_score
+from pytest_llmops.judges.protocol.parsing import PARSER_REVISION, Scale, UnreadableReply, parse_score_reply
 from pytest_llmops.judges.protocol.prompting import (
     MAX_DATA,
-    Asker,
-    Shape,
-    again,
-    contentless,
-    digest,
-    only_opener,
-    passages_of,
-    strict,
+    JudgePrompter,
+    ReplySpec,
+    check_passages,
+    format_retry_message,
+    hash_parts,
+    is_contentless,
+    is_only_opener,
+    strict_object_schema,
 )
-from pytest_llmops.judges.protocol.response_format import WAYS
+from pytest_llmops.judges.protocol.response_format import REPLY_FORMATS
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Model, Verdict
 
@@ -117,7 +117,7 @@ class RubricJudge:
 
     rubric: Rubric
     model: Model | None = None
-    _asker: Asker | None = field(default=None, repr=False)
+    _asker: JudgePrompter | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -148,10 +148,24 @@ class RubricJudge:
     def version(self) -> str:
         """Hash of all that makes a verdict: prompt, scale, forms of the reply, parser and model."""
         asking, shape = self._asking(), self._shape()
-        forms = [[shape.form(way, "") for way in WAYS], [shape.params(way, "") for way in WAYS]]
+        forms = [
+            [shape.form(way, "") for way in REPLY_FORMATS],
+            [shape.params(way, "") for way in REPLY_FORMATS],
+        ]
         scale: list[object] = [dict(self.rubric.scale.weights), dict(self.rubric.names), self.rubric.weighted]
         params = dict(self.rubric.params)
-        return digest([asking.fingerprint, scale, forms, again(""), params, PARSER, asking.model_name], 12)
+        return hash_parts(
+            [
+                asking.fingerprint,
+                scale,
+                forms,
+                format_retry_message(""),
+                params,
+                PARSER_REVISION,
+                asking.model_name,
+            ],
+            12,
+        )
 
     def judge(
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
@@ -174,33 +188,35 @@ class RubricJudge:
             PromptError: The rubric's prompt cannot be used.
             UsageError: The contexts are no list of texts.
         """
-        passages = passages_of(contexts, self.name)
-        known = without_asking(self.rubric.scale, answer, question, reference, passages)
+        passages = check_passages(contexts, self.name)
+        known = prescreen_answer(self.rubric.scale, answer, question, reference, passages)
         if known is not None:
             return known
-        data, nonce_of = shown(answer, question, reference, passages)
-        found = self._asking().ask(data, self._shape(), nonce_of=nonce_of)
-        if found.value is None:
-            return Verdict(low=self.low, high=self.high, error=found.error, raw=found.raw)
-        verdict = replace(found.value, raw=found.raw)
-        return verdict if not self.rubric.weighted else weighted(verdict, found.completion)
+        data, nonce_of = build_judge_data(answer, question, reference, passages)
+        reply = self._asking().ask(data, self._shape(), nonce_of=nonce_of)
+        if reply.value is None:
+            return Verdict(low=self.low, high=self.high, error=reply.error, raw=reply.raw)
+        verdict = replace(reply.value, raw=reply.raw)
+        return verdict if not self.rubric.weighted else apply_expected_score(verdict, reply.completion)
 
-    def _asking(self) -> Asker:
+    def _asking(self) -> JudgePrompter:
         if self._asker is None:
             own = self.rubric
-            params = {**own.params, **(WEIGHTED if own.weighted else {})}
-            self._asker = Asker(own.name, own.file, self.model, own.values, params, own.model)
+            params = {**own.params, **(LOGPROB_PARAMS if own.weighted else {})}
+            self._asker = JudgePrompter(own.name, own.file, self.model, own.values, params, own.model)
         return self._asker
 
-    def _shape(self) -> Shape[Verdict]:
-        return by_name(self.rubric.names) if self.rubric.names else by_score(self.rubric.scale)
+    def _shape(self) -> ReplySpec[Verdict]:
+        return (
+            name_reply_spec(self.rubric.names) if self.rubric.names else score_reply_spec(self.rubric.scale)
+        )
 
 
-def without_asking(
+def prescreen_answer(
     scale: Scale, answer: str, question: str, reference: str, passages: Sequence[str]
 ) -> Verdict | None:
     """Return the verdict on an answer that no model is asked about: without content, or too long; None: ask."""
-    if contentless(answer) or only_opener(answer, reference):
+    if is_contentless(answer) or is_only_opener(answer, reference):
         return Verdict(
             score=scale.low,
             low=scale.low,
@@ -216,59 +232,59 @@ def without_asking(
     return None
 
 
-def shown(
+def build_judge_data(
     answer: str, question: str, reference: str, passages: list[str]
 ) -> tuple[dict[str, Json], list[object]]:
     """Return the data that a judge sees, without what is not known, and what its nonce is a hash of."""
     parts: dict[str, Json] = {"question": question, "reference": reference}
     listed: dict[str, Json] = parts | {"contexts": list[Json](passages), "answer": answer}
     nonce_of: list[object] = [question, reference, answer, *([passages] if passages else [])]
-    return {key: one for key, one in listed.items() if one}, nonce_of
+    return {key: value for key, value in listed.items() if value}, nonce_of
 
 
-def by_score(scale: Scale) -> Shape[Verdict]:
+def score_reply_spec(scale: Scale) -> ReplySpec[Verdict]:
     """Return the form of a reply that is a score, or one a dimension."""
     ends = f"from {scale.low:g} to {scale.high:g}"
-    number = "a whole number" if _whole(scale) else "a number"
+    number = "a whole number" if _is_whole_scale(scale) else "a number"
     of = f", the mean of {', '.join(scale.weights)}" if scale.weights else ""
     line = (
         "Reply with one line and nothing else: Score: n, Nonce: {nonce}, Reason: one sentence. "
         f"n is {number} {ends}{of}."
     )
     key = "dimensions" if scale.weights else "score"
-    shown = ", ".join(f'"{name}": n' for name in scale.weights)
+    sample_scores = ", ".join(f'"{name}": n' for name in scale.weights)
 
     def fields(one: Json) -> dict[str, Json]:
-        return {key: strict(dict.fromkeys(scale.weights, one)) if scale.weights else one}
+        return {key: strict_object_schema(dict.fromkeys(scale.weights, one)) if scale.weights else one}
 
-    def read(text: str, nonce: str, structured: bool) -> Verdict:  # noqa: FBT001 -- the port of `Shape`
-        verdict = read_reply(text, scale if structured else replace(scale, weights={}), nonce=nonce)
+    def read(text: str, nonce: str, structured: bool) -> Verdict:  # noqa: FBT001 -- the port of `ReplySpec`
+        verdict = parse_score_reply(text, scale if structured else replace(scale, weights={}), nonce=nonce)
         if verdict.error:
-            raise Unread(verdict.error)
+            raise UnreadableReply(verdict.error)
         return verdict
 
-    return Shape(
-        bounded=fields(_number(scale)),
-        plain=fields(_listing(scale)),
-        sample={key: f"{{{shown}}}" if scale.weights else "n"},
+    return ReplySpec(
+        bounded=fields(_range_schema(scale)),
+        plain=fields(_enum_schema(scale)),
+        sample={key: f"{{{sample_scores}}}" if scale.weights else "n"},
         words=f"Each n is {number} {ends}.",
         line=line,
         read=read,
     )
 
 
-def by_name(names: Mapping[str, float]) -> Shape[Verdict]:
+def name_reply_spec(names: Mapping[str, float]) -> ReplySpec[Verdict]:
     """Return the form of a reply that is one of some names, each with its score."""
     choices = Choices(dict.fromkeys(names, ()))
     low, high = min(names.values()), max(names.values())
     field_: dict[str, Json] = {"verdict": {"type": "string", "enum": list(names)}}
     either = " or ".join(names)
 
-    def read(text: str, nonce: str, _structured: bool) -> Verdict:  # noqa: FBT001 -- the port of `Shape`
+    def read(text: str, nonce: str, _structured: bool) -> Verdict:  # noqa: FBT001 -- the port of `ReplySpec`
         name, reason = choices.read(text, nonce)
         return Verdict(score=float(names[name]), low=float(low), high=float(high), reason=reason)
 
-    return Shape(
+    return ReplySpec(
         bounded=field_,
         plain=field_,
         sample={"verdict": " or ".join(f'"{name}"' for name in names)},
@@ -278,17 +294,17 @@ def by_name(names: Mapping[str, float]) -> Shape[Verdict]:
     )
 
 
-def _whole(scale: Scale) -> bool:
+def _is_whole_scale(scale: Scale) -> bool:
     return float(scale.low).is_integer() and float(scale.high).is_integer()
 
 
-def _number(scale: Scale) -> dict[str, Json]:
-    low, high = (int(scale.low), int(scale.high)) if _whole(scale) else (scale.low, scale.high)
-    return {"type": "integer" if _whole(scale) else "number", "minimum": low, "maximum": high}
+def _range_schema(scale: Scale) -> dict[str, Json]:
+    low, high = (int(scale.low), int(scale.high)) if _is_whole_scale(scale) else (scale.low, scale.high)
+    return {"type": "integer" if _is_whole_scale(scale) else "number", "minimum": low, "maximum": high}
 
 
-def _listing(scale: Scale) -> dict[str, Json]:
+def _enum_schema(scale: Scale) -> dict[str, Json]:
     """The scores as a list: strict schemas of all providers know it, limits only some."""
-    if not _whole(scale) or scale.high - scale.low >= MAX_ENUM:
-        return {"type": "integer" if _whole(scale) else "number"}
+    if not _is_whole_scale(scale) or scale.high - scale.low >= MAX_ENUM:
+        return {"type": "integer" if _is_whole_scale(scale) else "number"}
     return {"type": "integer", "enum": list(range(int(scale.low), int(scale.high) + 1))}

@@ -31,18 +31,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmops._util.text_files import BadFile, kind, read_text
+from pytest_llmops._util.text_files import BadFile, json_kind, read_text
 from pytest_llmops.errors import PromptError, UsageError
 from pytest_llmops.judges.protocol.parsing import Scale
 from pytest_llmops.judges.rubric import Rubric, RubricJudge
-from pytest_llmops.measurement import Json, shorten
-from pytest_llmops.prompts.front_matter import Head, params_of, read_head, split_front
+from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.prompts.front_matter import FrontMatter, read_front_matter, read_params, split_front_matter
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Model
 
 TEMPLATE = Path(__file__).with_name("rubric.md")
-KEYS = ("description", "scale", "levels", "pass_at", "dimensions", "weighted", "model", "params")
+RUBRIC_KEYS = ("description", "scale", "levels", "pass_at", "dimensions", "weighted", "model", "params")
 NAMED_SCALES: Mapping[str, Mapping[str, float]] = {"pass/fail": {"fail": 0.0, "pass": 1.0}}
 MAX_LEVELS = 101
 """Of a scale: 0 to 100."""
@@ -80,20 +80,20 @@ def read_rubric(path: str | Path) -> Rubric:
     """
     file = Path(path)
     try:
-        return _read(file)
+        return _parse_rubric(file)
     except BadFile as error:
         place = f"{file}:{error.line}" if error.line is not None else str(file)
         raise PromptError(f"rubric: {error.what} @ {place}") from None
 
 
-def _read(file: Path) -> Rubric:
-    front, body, first_line = split_front(_quoted_levels(read_text(file)))
-    head = _head(front)
+def _parse_rubric(file: Path) -> Rubric:
+    front, body, first_line = split_front_matter(_quote_level_keys(read_text(file)))
+    head = _read_front_matter(front)
     if not body.strip():
         raise BadFile("expected the criteria in plain words below the front matter, got nothing", first_line)
-    names, low, high = _scale(head)
-    levels = _levels(head, names, low, high)
-    dimensions = _dimensions(head)
+    names, low, high = _parse_scale(head)
+    levels = _parse_levels(head, names, low, high)
+    dimensions = _parse_dimensions(head)
     if names and dimensions:
         raise head.bad("dimensions", "none on a scale of names", f"{len(dimensions)}: take them out")
     weights = {name: weight for name, (weight, _) in dimensions.items()}
@@ -106,17 +106,17 @@ def _read(file: Path) -> Rubric:
         name=file.stem,
         file=TEMPLATE,
         scale=scale,
-        pass_at=_pass_at(head, names, low, high),
-        values={"criteria": _criteria(body, levels, about)},
+        pass_at=_parse_pass_at(head, names, low, high),
+        values={"criteria": _format_criteria(body, levels, about)},
         names=names,
         model=head.text("model"),
-        params=params_of(head),
-        weighted=_weighted(head, names, dimensions),
+        params=read_params(head),
+        weighted=_parse_weighted_flag(head, names, dimensions),
         source=file,
     )
 
 
-def _quoted_levels(text: str) -> str:
+def _quote_level_keys(text: str) -> str:
     """Quote the numbers that are keys of levels, as YAML would have them numbers; lines stay lines."""
     lines, inside = text.split("\n"), False
     for number, line in enumerate(lines):
@@ -130,38 +130,42 @@ def _quoted_levels(text: str) -> str:
     return "\n".join(lines)
 
 
-def _head(front: str) -> Head:
-    head = read_head(front, KEYS)
+def _read_front_matter(front: str) -> FrontMatter:
+    head = read_front_matter(front, RUBRIC_KEYS)
     for key in ("scale", "levels"):
         if key not in head.values:
             raise BadFile(f"expected the key {key}, got none: a judge without described levels drifts", 1)
     return head
 
 
-def _scale(head: Head) -> tuple[Mapping[str, float], float, float]:
+def _parse_scale(head: FrontMatter) -> tuple[Mapping[str, float], float, float]:
     given = head.values["scale"]
     text = " ".join(given.split()).replace(" ", "") if isinstance(given, str) else ""
     if text in NAMED_SCALES:
         return NAMED_SCALES[text], 0.0, 1.0
-    found = re.fullmatch(r"(-?\d{1,4})(?:-|to|–)(-?\d{1,4})", text)
-    if found is None or not int(found[1]) < int(found[2]) < int(found[1]) + MAX_LEVELS:
-        got = f"{kind(given)} {shorten(str(given), 40)}"
+    match = re.fullmatch(r"(-?\d{1,4})(?:-|to|–)(-?\d{1,4})", text)
+    if match is None or not int(match[1]) < int(match[2]) < int(match[1]) + MAX_LEVELS:
+        got = f"{json_kind(given)} {shorten_text(str(given), 40)}"
         raise head.bad("scale", "two whole numbers like 1-5, 0-5 or 1-10, or pass/fail", got)
-    return {}, float(found[1]), float(found[2])
+    return {}, float(match[1]), float(match[2])
 
 
-def _levels(head: Head, names: Mapping[str, float], low: float, high: float) -> list[tuple[str, str]]:
+def _parse_levels(
+    head: FrontMatter, names: Mapping[str, float], low: float, high: float
+) -> list[tuple[str, str]]:
     value = head.values["levels"]
-    wanted = list(names) or [str(one) for one in range(int(low), int(high) + 1)]
+    wanted = list(names) or [str(number) for number in range(int(low), int(high) + 1)]
     if not isinstance(value, Mapping):
-        raise head.bad("levels", "a mapping of levels to texts", kind(value))
+        raise head.bad("levels", "a mapping of levels to texts", json_kind(value))
     described: dict[str, str] = {}
     for key, text in value.items():
         if not isinstance(text, str) or not text.strip():
-            raise head.bad("levels", f"a text that describes level {shorten(key, 20)}", kind(text))
-        for level in _covered(key):
+            raise head.bad("levels", f"a text that describes level {shorten_text(key, 20)}", json_kind(text))
+        for level in _expand_level_range(key):
             if level not in wanted:
-                raise head.bad("levels", f"levels of the scale {wanted[0]} to {wanted[-1]}", shorten(key, 40))
+                raise head.bad(
+                    "levels", f"levels of the scale {wanted[0]} to {wanted[-1]}", shorten_text(key, 40)
+                )
             if level in described:
                 raise head.bad("levels", "each level once", f"level {level} twice")
             described[level] = text
@@ -171,40 +175,40 @@ def _levels(head: Head, names: Mapping[str, float], low: float, high: float) -> 
     return [(key, " ".join(str(text).split())) for key, text in value.items()]
 
 
-def _covered(key: str) -> list[str]:
-    found = re.fullmatch(r"\s*(-?\d{1,4})\s*(?:-|–|to)\s*(-?\d{1,4})\s*", key)
-    if found is None:
+def _expand_level_range(key: str) -> list[str]:
+    match = re.fullmatch(r"\s*(-?\d{1,4})\s*(?:-|–|to)\s*(-?\d{1,4})\s*", key)
+    if match is None:
         return [key.strip()]
-    first, last = int(found[1]), int(found[2])
-    return [str(one) for one in range(first, min(last, first + MAX_LEVELS) + 1)] or [key]
+    first, last = int(match[1]), int(match[2])
+    return [str(level) for level in range(first, min(last, first + MAX_LEVELS) + 1)] or [key]
 
 
-def _dimensions(head: Head) -> dict[str, tuple[float, str]]:
+def _parse_dimensions(head: FrontMatter) -> dict[str, tuple[float, str]]:
     value = head.values.get("dimensions", {})
     if not isinstance(value, Mapping):
-        raise head.bad("dimensions", "a mapping of names to weights", kind(value))
+        raise head.bad("dimensions", "a mapping of names to weights", json_kind(value))
     if len(value) == 1:
         raise head.bad("dimensions", "two or more, or none", "one")
-    found = {name: _dimension(head, name, one, 1 / len(value)) for name, one in value.items()}
-    total = math.fsum(weight for weight, _ in found.values())
-    if found and abs(total - 1) > SUM_TOLERANCE:
+    parsed = {name: _parse_dimension(head, name, given, 1 / len(value)) for name, given in value.items()}
+    total = math.fsum(weight for weight, _ in parsed.values())
+    if parsed and abs(total - 1) > SUM_TOLERANCE:
         raise head.bad("dimensions", "weights that sum to 1", f"{total:.4g}")
-    return found
+    return parsed
 
 
-def _dimension(head: Head, name: str, given: Json, equal: float) -> tuple[float, str]:
-    one = (
+def _parse_dimension(head: FrontMatter, name: str, given: Json, equal: float) -> tuple[float, str]:
+    fields = (
         given
         if isinstance(given, Mapping)
         else {"about": given}
         if isinstance(given, str)
         else {"weight": given}
     )
-    weight, about = one.get("weight", equal), one.get("about", "")
-    known = set(one) <= {"weight", "about"}
+    weight, about = fields.get("weight", equal), fields.get("about", "")
+    known = set(fields) <= {"weight", "about"}
     if not known or not isinstance(about, str) or not _is_number(weight) or not weight > 0:  # type: ignore[operator]
-        wanted = f"for {shorten(name, 40)} a weight above 0, a text, or {{weight: , about: }}"
-        raise head.bad("dimensions", wanted, shorten(str(given), 60))
+        wanted = f"for {shorten_text(name, 40)} a weight above 0, a text, or {{weight: , about: }}"
+        raise head.bad("dimensions", wanted, shorten_text(str(given), 60))
     return float(weight), " ".join(about.split())  # type: ignore[arg-type]
 
 
@@ -212,27 +216,29 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _pass_at(head: Head, names: Mapping[str, float], low: float, high: float) -> float | None:
+def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], low: float, high: float) -> float | None:
     if "pass_at" not in head.values:
         return max(names.values()) if names else None
     value = head.values["pass_at"]
     if isinstance(value, str) and value in names:
         return names[value]
     if not _is_number(value) or not low <= value <= high:  # type: ignore[operator]
-        raise head.bad("pass_at", f"a score from {low:g} to {high:g}", shorten(str(value), 40))
+        raise head.bad("pass_at", f"a score from {low:g} to {high:g}", shorten_text(str(value), 40))
     return float(value)  # type: ignore[arg-type]
 
 
-def _weighted(head: Head, names: Mapping[str, float], dimensions: Mapping[str, object]) -> bool:
+def _parse_weighted_flag(
+    head: FrontMatter, names: Mapping[str, float], dimensions: Mapping[str, object]
+) -> bool:
     value = head.values.get("weighted", False)
     if not isinstance(value, bool):
-        raise head.bad("weighted", "true or false", f"{kind(value)} {shorten(str(value), 40)}")
+        raise head.bad("weighted", "true or false", f"{json_kind(value)} {shorten_text(str(value), 40)}")
     if value and (names or dimensions):
         raise head.bad("weighted", "one score in numbers to weight", "names or dimensions")
     return value
 
 
-def _criteria(body: str, levels: list[tuple[str, str]], about: Mapping[str, str]) -> str:
+def _format_criteria(body: str, levels: list[tuple[str, str]], about: Mapping[str, str]) -> str:
     parts = [body.strip()]
     if about:
         listed = [f"- {name}: {text}" if text else f"- {name}" for name, text in about.items()]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy import float32, float64
     from numpy.typing import ArrayLike, NDArray
 
-MATRIX = 2
+MATRIX_NDIM = 2
 MAX_CELLS = 2**28
 """Tokens times tokens of a pair: a few seconds."""
 BLOCK_CELLS = 2**22
@@ -46,7 +46,7 @@ class Idf:
         weights: Of the tokens that occur.
         unseen: Of all others.
 
-    >>> idf([["a", "b"], ["a"]]).of(["a", "b", "c"])
+    >>> build_idf([["a", "b"], ["a"]]).of(["a", "b", "c"])
     [0.0, 0.4054651081081644, 1.0986122886681098]
     """
 
@@ -58,7 +58,7 @@ class Idf:
         return [self.weights.get(token, self.unseen) for token in tokens]
 
 
-def idf(documents: Iterable[Iterable[str]]) -> Idf:
+def build_idf(documents: Iterable[Iterable[str]]) -> Idf:
     """Return the weights that the tokens of documents (the references of an evaluation) have.
 
     Raises:
@@ -76,7 +76,7 @@ def idf(documents: Iterable[Iterable[str]]) -> Idf:
     )
 
 
-def bertscore(
+def score_pair(
     actual: ArrayLike,
     expected: ArrayLike,
     *,
@@ -99,44 +99,44 @@ def bertscore(
         ValueError: Shapes that do not fit, no finite numbers, tokens whose weights are all 0, or more than
             `MAX_CELLS` tokens times tokens.
 
-    >>> bertscore([[1, 0], [0, 1]], [[1, 0]])
+    >>> score_pair([[1, 0], [0, 1]], [[1, 0]])
     Score(precision=0.5, recall=1.0, f1=0.6666666666666666)
     """
-    return scores([(actual, expected)], [(actual_weights, expected_weights)])[0]
+    return score_pairs([(actual, expected)], [(actual_weights, expected_weights)])[0]
 
 
-def scores(
+def score_pairs(
     pairs: Sequence[tuple[ArrayLike, ArrayLike]],
     weights: Sequence[tuple[ArrayLike | None, ArrayLike | None]] | None = None,
 ) -> list[Score]:
-    """Return the score of each pair of ``(n, dim)`` and ``(m, dim)`` arrays, as `bertscore` does for one.
+    """Return the score of each pair of ``(n, dim)`` and ``(m, dim)`` arrays, as `score_pair` does for one.
 
     An array that stands in several pairs is checked and brought to unit length once.
 
     Raises:
-        ValueError: As in `bertscore`; names the pair, counted from 0. Or not as many weights as pairs.
+        ValueError: As in `score_pair`; names the pair, counted from 0. Or not as many weights as pairs.
     """
     if weights is not None and len(weights) != len(pairs):
         raise ValueError(f"expected weights for each of {len(pairs)} pairs, got {len(weights)}")
     units: dict[int, tuple[object, NDArray[float32]]] = {}
-    found = []
+    results = []
     for number, (actual, expected) in enumerate(pairs):
         sides = []
         for name, rows in (("actual", actual), ("expected", expected)):
             if id(rows) not in units:
                 # With the object itself, so that its id stays its own.
-                units[id(rows)] = rows, _unit(rows, f"pair {number}, {name}")
+                units[id(rows)] = rows, _unit_vectors(rows, f"pair {number}, {name}")
             sides.append(units[id(rows)][1])
-        given = weights[number] if weights is not None else (None, None)
+        pair_weights = weights[number] if weights is not None else (None, None)
         shares = [
-            _shares(one, len(rows), f"pair {number}, weights of {name}")
-            for one, rows, name in zip(given, sides, ("actual", "expected"), strict=True)
+            _normalize_weights(side_weights, len(rows), f"pair {number}, weights of {name}")
+            for side_weights, rows, name in zip(pair_weights, sides, ("actual", "expected"), strict=True)
         ]
-        found.append(_score(sides[0], sides[1], shares[0], shares[1], number))
-    return found
+        results.append(_match_score(sides[0], sides[1], shares[0], shares[1], number))
+    return results
 
 
-def _score(
+def _match_score(
     actual: NDArray[float32],
     expected: NDArray[float32],
     actual_shares: NDArray[float64],
@@ -156,7 +156,7 @@ def _score(
             f"pair {number}: {len(actual):,} and {len(expected):,} tokens are too many to match; compare the parts "
             "that matter"
         )
-    of_actual, of_expected = _nearest(actual, expected)
+    of_actual, of_expected = _best_cosines(actual, expected)
     # Rounding takes the cosine of equal tokens a little above 1.
     precision = min(1.0, float(of_actual @ actual_shares))
     recall = min(1.0, float(of_expected @ expected_shares))
@@ -164,7 +164,7 @@ def _score(
     return Score(precision, recall, 2 * precision * recall / (precision + recall) if both else 0.0)
 
 
-def _nearest(
+def _best_cosines(
     actual: NDArray[float32], expected: NDArray[float32]
 ) -> tuple[NDArray[float32], NDArray[float32]]:
     """Return the highest cosine of each token with any of the other side."""
@@ -182,7 +182,7 @@ def _nearest(
     return np.concatenate(rows), best
 
 
-def _unit(rows: ArrayLike, name: str) -> NDArray[float32]:
+def _unit_vectors(rows: ArrayLike, name: str) -> NDArray[float32]:
     import numpy as np
 
     try:
@@ -191,7 +191,7 @@ def _unit(rows: ArrayLike, name: str) -> NDArray[float32]:
         raise ValueError(f"{name}: expected numbers of shape (tokens, dim), got something else") from None
     if array.ndim == 1 and not array.size:
         return array.reshape(0, 0)
-    if array.ndim != MATRIX:
+    if array.ndim != MATRIX_NDIM:
         raise ValueError(f"{name}: expected an array of shape (tokens, dim), got {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
@@ -200,7 +200,7 @@ def _unit(rows: ArrayLike, name: str) -> NDArray[float32]:
     return unit
 
 
-def _shares(weights: ArrayLike | None, count: int, name: str) -> NDArray[float64]:
+def _normalize_weights(weights: ArrayLike | None, count: int, name: str) -> NDArray[float64]:
     """Return weights that sum to 1; none at all if there is no token."""
     import numpy as np
 

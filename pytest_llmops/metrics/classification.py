@@ -61,7 +61,7 @@ class Cut:
         return (self.recall + 1 - self.false_passes) / 2
 
 
-def cuts(scores: Sequence[float], same: Sequence[bool]) -> list[Cut]:
+def distinct_cuts(scores: Sequence[float], same: Sequence[bool]) -> list[Cut]:
     """Return the cuts that differ in what passes, from the one where least passes to the one where all does.
 
     Args:
@@ -71,12 +71,12 @@ def cuts(scores: Sequence[float], same: Sequence[bool]) -> list[Cut]:
     Raises:
         ValueError: Unlike lengths, one kind only, NaN or infinity.
 
-    >>> [(one.at_least, one.recall, one.precision) for one in cuts([0.9, 0.4, 0.6], [True, True, False])]
+    >>> [(one.at_least, one.recall, one.precision) for one in distinct_cuts([0.9, 0.4, 0.6], [True, True, False])]
     [(0.9, 0.5, 1.0), (0.6, 0.5, 0.5), (0.4, 1.0, 0.6666666666666666)]
     """
     import numpy as np
 
-    values, wanted = _checked(scores, same)
+    values, wanted = _check_scores_and_labels(scores, same)
     order = np.argsort(-values, kind="stable")
     values, wanted = values[order], wanted[order]
     last = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)
@@ -94,16 +94,16 @@ def cuts(scores: Sequence[float], same: Sequence[bool]) -> list[Cut]:
     ]
 
 
-def at(scores: Sequence[float], same: Sequence[bool], at_least: float) -> Cut:
+def cut_at(scores: Sequence[float], same: Sequence[bool], at_least: float) -> Cut:
     """Return what happens at one cut.
 
     Raises:
-        ValueError: As `cuts`.
+        ValueError: As `distinct_cuts`.
 
-    >>> at([0.9, 0.4, 0.6], [True, True, False], 0.5).balanced_accuracy
+    >>> cut_at([0.9, 0.4, 0.6], [True, True, False], 0.5).balanced_accuracy
     0.25
     """
-    values, wanted = _checked(scores, same)
+    values, wanted = _check_scores_and_labels(scores, same)
     passed = values >= at_least
     return Cut(
         at_least=at_least,
@@ -114,14 +114,14 @@ def at(scores: Sequence[float], same: Sequence[bool], at_least: float) -> Cut:
     )
 
 
-def choose(
+def choose_cut(
     scores: Sequence[float], same: Sequence[bool], *, rule: Rule = "balanced", share: float = 0.0
 ) -> Cut | None:
     """Return the cut that a rule picks, at a short number that lets the same things pass.
 
     Args:
-        scores: As in `cuts`.
-        same: As in `cuts`.
+        scores: As in `distinct_cuts`.
+        same: As in `distinct_cuts`.
         rule: ``balanced``: the highest balanced accuracy, of several the one with the higher recall.
             ``recall``: the highest cut that at least a ``share`` of those that should pass reaches.
             ``precision``: the lowest at which at least a ``share`` of what passes should.
@@ -132,31 +132,31 @@ def choose(
         The cut; None if there is none, as everything of the highest score would break the rule.
 
     Raises:
-        ValueError: As `cuts`; no such rule, or a share that is none.
+        ValueError: As `distinct_cuts`; no such rule, or a share that is none.
 
-    >>> choose([0.9, 0.4, 0.6, 0.1], [True, True, False, False], rule="false passes", share=0.5).at_least
+    >>> choose_cut([0.9, 0.4, 0.6, 0.1], [True, True, False, False], rule="false passes", share=0.5).at_least
     0.25
     """
     if rule not in RULES:
         raise ValueError(f"curves: expected a rule out of {', '.join(RULES)}, got {ascii(rule)[:80]}")
     if not 0 <= share <= 1:
         raise ValueError(f"curves: expected a share from 0 to 1, got {share!r}")
-    found = cuts(scores, same)
+    candidates = distinct_cuts(scores, same)
     if rule == "balanced":
-        best = max(range(len(found)), key=lambda n: (found[n].balanced_accuracy, n))
+        best = max(range(len(candidates)), key=lambda n: (candidates[n].balanced_accuracy, n))
     elif rule == "recall":
-        best = next(n for n, one in enumerate(found) if one.recall >= share)
+        best = next(n for n, cut in enumerate(candidates) if cut.recall >= share)
     else:
         good = [
             n
-            for n, one in enumerate(found)
-            if (one.precision >= share if rule == "precision" else one.false_passes <= share)
+            for n, cut in enumerate(candidates)
+            if (cut.precision >= share if rule == "precision" else cut.false_passes <= share)
         ]
         if not good:
             return None
         best = good[-1]
-    below = found[best + 1].at_least if best + 1 < len(found) else -math.inf
-    return at(scores, same, _short(below, found[best].at_least))
+    below = candidates[best + 1].at_least if best + 1 < len(candidates) else -math.inf
+    return cut_at(scores, same, _short_threshold(below, candidates[best].at_least))
 
 
 def roc_auc(scores: Sequence[float], same: Sequence[bool]) -> float:
@@ -165,14 +165,14 @@ def roc_auc(scores: Sequence[float], same: Sequence[bool]) -> float:
     Equal scores count half. The area under the ROC curve, as scikit-learn's ``roc_auc_score``.
 
     Raises:
-        ValueError: As `cuts`.
+        ValueError: As `distinct_cuts`.
 
     >>> roc_auc([0.9, 0.4, 0.6], [True, True, False])
     0.5
     """
     import numpy as np
 
-    values, wanted = _checked(scores, same)
+    values, wanted = _check_scores_and_labels(scores, same)
     _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
     mean_rank = np.cumsum(counts) - (counts - 1) / 2
     positives = int(wanted.sum())
@@ -185,25 +185,25 @@ def average_precision(scores: Sequence[float], same: Sequence[bool]) -> float:
     """Mean of the precision over the steps of the recall, 0 to 1: scikit-learn's ``average_precision_score``.
 
     Raises:
-        ValueError: As `cuts`.
+        ValueError: As `distinct_cuts`.
 
     >>> average_precision([0.9, 0.4, 0.6], [True, True, False])
     0.8333333333333333
     """
     before, total = 0.0, 0.0
-    for one in cuts(scores, same):
-        total += (one.recall - before) * one.precision
-        before = one.recall
+    for cut in distinct_cuts(scores, same):
+        total += (cut.recall - before) * cut.precision
+        before = cut.recall
     return total
 
 
-def wilson(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson_interval(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
     """Interval of a share at 95 %, as Wilson gives it (JASA 22, 1927): never outside 0 to 1; (0, 1) for no trials.
 
     Raises:
         ValueError: More hits than trials, or a negative number of either.
 
-    >>> tuple(round(one, 3) for one in wilson(0, 10))
+    >>> tuple(round(one, 3) for one in wilson_interval(0, 10))
     (0.0, 0.278)
     """
     if not 0 <= hits <= count:
@@ -217,7 +217,9 @@ def wilson(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
     return (0.0 if not hits else centre - half), (1.0 if hits == count else centre + half)
 
 
-def _checked(scores: Sequence[float], same: Sequence[bool]) -> tuple[NDArray[float64], NDArray[bool_]]:
+def _check_scores_and_labels(
+    scores: Sequence[float], same: Sequence[bool]
+) -> tuple[NDArray[float64], NDArray[bool_]]:
     import numpy as np
 
     values, wanted = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=np.bool_)
@@ -231,7 +233,7 @@ def _checked(scores: Sequence[float], same: Sequence[bool]) -> tuple[NDArray[flo
     return values, wanted
 
 
-def _short(below: float, top: float) -> float:
+def _short_threshold(below: float, top: float) -> float:
     """A number of few digits in the gap above ``below`` and up to ``top``, near its middle."""
     if math.isinf(below):  # everything passes: so it does a little lower
         return math.floor(top * 100) / 100

@@ -31,7 +31,7 @@ def hit_rate(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -
     >>> hit_rate(["a", "b"], ["b"], 1), hit_rate(["a", "b"], ["b"], 2), hit_rate([], ["b"], 2)
     (0.0, 1.0, 0.0)
     """
-    return float(any(gain > 0 for gain in _gains(ranking, relevant, k)))
+    return float(any(gain > 0 for gain in _ranked_grades(ranking, relevant, k)))
 
 
 def precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
@@ -45,8 +45,8 @@ def precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None) 
     >>> precision(["a", "b"], ["b"], 2), precision(["a", "b"], ["b"], 4)
     (0.5, 0.25)
     """
-    gains = _gains(ranking, relevant, k)
-    return _found(gains) / int(k or len(gains) or 1)
+    gains = _ranked_grades(ranking, relevant, k)
+    return _count_relevant(gains) / int(k or len(gains) or 1)
 
 
 def recall(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
@@ -58,7 +58,7 @@ def recall(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> 
     >>> recall(["a", "b", "c"], ["c", "a", "x", "y"], 2)
     0.25
     """
-    return _found(_gains(ranking, relevant, k)) / len(_positive(relevant))
+    return _count_relevant(_ranked_grades(ranking, relevant, k)) / len(_relevant_grades(relevant))
 
 
 def r_precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
@@ -72,8 +72,8 @@ def r_precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None
     >>> r_precision(["a", "x", "b"], ["a", "b"]), r_precision(["x", "a"], ["a", "b", "c"], 1)
     (0.5, 0.0)
     """
-    wanted = len(_positive(relevant))
-    return _found(_gains(ranking, relevant, k)[:wanted]) / wanted
+    wanted = len(_relevant_grades(relevant))
+    return _count_relevant(_ranked_grades(ranking, relevant, k)[:wanted]) / wanted
 
 
 def reciprocal_rank(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
@@ -85,7 +85,7 @@ def reciprocal_rank(ranking: Sequence[str], relevant: Relevant, k: int | None = 
     >>> reciprocal_rank(["a", "b"], ["b"]), reciprocal_rank(["a", "b"], ["b"], 1)
     (0.5, 0.0)
     """
-    gains = _gains(ranking, relevant, k)
+    gains = _ranked_grades(ranking, relevant, k)
     return next((1 / rank for rank, gain in enumerate(gains, start=1) if gain > 0), 0.0)
 
 
@@ -100,8 +100,8 @@ def average_precision(ranking: Sequence[str], relevant: Relevant, k: int | None 
     >>> average_precision(["a", "x", "b"], ["a", "b"])
     0.8333333333333333
     """
-    ranks = [rank for rank, gain in enumerate(_gains(ranking, relevant, k), start=1) if gain > 0]
-    return math.fsum(nth / rank for nth, rank in enumerate(ranks, start=1)) / len(_positive(relevant))
+    ranks = [rank for rank, gain in enumerate(_ranked_grades(ranking, relevant, k), start=1) if gain > 0]
+    return math.fsum(nth / rank for nth, rank in enumerate(ranks, start=1)) / len(_relevant_grades(relevant))
 
 
 def ndcg(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
@@ -116,8 +116,8 @@ def ndcg(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> fl
     >>> ndcg(["a", "b"], {"a": 1, "b": 1}), round(ndcg(["a", "b"], {"a": 1, "b": 3}), 4)
     (1.0, 0.7967)
     """
-    gained = _discounted(_gains(ranking, relevant, k))
-    best = _discounted(sorted(_positive(relevant).values(), reverse=True)[:k])
+    gained = _discounted_gain(_ranked_grades(ranking, relevant, k))
+    best = _discounted_gain(sorted(_relevant_grades(relevant).values(), reverse=True)[:k])
     return min(1.0, gained / best)
 
 
@@ -134,8 +134,8 @@ def bpref(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> f
     0.75
     """
     # Ids that nobody judged are kept apart from those of grade 0.
-    gains = _gains(ranking, relevant, k, unjudged=-1)
-    wanted = len(_positive(relevant))
+    gains = _ranked_grades(ranking, relevant, k, unjudged=-1)
+    wanted = len(_relevant_grades(relevant))
     grades = relevant.values() if isinstance(relevant, Mapping) else ()
     most = min(sum(int(grade) == 0 for grade in grades), wanted)
     preferred, bad = 0.0, 0
@@ -159,21 +159,23 @@ METRICS: dict[str, Metric] = {
 """By the names a user writes ("ndcg@10"); of a single query, mrr is its reciprocal rank, map its average precision."""
 
 
-def _discounted(gains: Sequence[int]) -> float:
+def _discounted_gain(gains: Sequence[int]) -> float:
     return math.fsum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1) if gain > 0)
 
 
-def _found(gains: Sequence[int]) -> int:
+def _count_relevant(gains: Sequence[int]) -> int:
     return sum(gain > 0 for gain in gains)
 
 
-def _gains(ranking: Sequence[str], relevant: Relevant, k: int | None, *, unjudged: int = 0) -> list[int]:
+def _ranked_grades(
+    ranking: Sequence[str], relevant: Relevant, k: int | None, *, unjudged: int = 0
+) -> list[int]:
     """Return the grades of the first k ids, after checking everything that was given."""
-    if k is not None and (not _is_whole(k) or k < 1):
+    if k is not None and (not _is_whole_number(k) or k < 1):
         raise ValueError(f"k: expected a whole number of at least 1, or None, got {k!r}")
-    if not _in_order(ranking):
+    if not _is_ordered(ranking):
         raise ValueError(f"the ranking: expected a list of ids, best first, got {ranking!r:.80}")
-    grades: Mapping[str, int] = _positive(relevant)
+    grades: Mapping[str, int] = _relevant_grades(relevant)
     if isinstance(relevant, Mapping):
         grades = relevant
     seen: set[str] = set()
@@ -185,18 +187,18 @@ def _gains(ranking: Sequence[str], relevant: Relevant, k: int | None, *, unjudge
     return [int(grades.get(id_, unjudged)) for id_ in ranking[:k]]
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole_number(value: object) -> bool:
     return not isinstance(value, bool) and isinstance(value, Integral)
 
 
-def _in_order(ranking: object) -> bool:
+def _is_ordered(ranking: object) -> bool:
     # A set has no first place. An array is no Sequence by name, but has an order.
     if isinstance(ranking, Sequence):
         return not isinstance(ranking, str)
     return bool(getattr(ranking, "ndim", 0) == 1)
 
 
-def _positive(relevant: Relevant) -> dict[str, int]:
+def _relevant_grades(relevant: Relevant) -> dict[str, int]:
     if isinstance(relevant, str):
         raise ValueError(f"relevant: expected ids, got the text {relevant!r}; write [{relevant!r}]")
     if not isinstance(relevant, Collection):

@@ -25,12 +25,12 @@ CONTEXT = 32
 
 _BEFORE = r"(?<!\w)(?<![0-9][.,])"
 _BEHIND = r"(?!\w|[\u0300-\u036f]|[.,][0-9])"
-_LOOK = 2
+_LOOKAHEAD_CHARS = 2
 """Characters that ``_BEHIND`` reads."""
 _WORD = re.compile(r"\S+")
 
 
-def places(text: str, needle: str, *, whole_words: bool = False, most: int | None = None) -> list[int]:
+def find_places(text: str, needle: str, *, whole_words: bool = False, most: int | None = None) -> list[int]:
     """Return where a text stands in another, from 0 and in order; of places that overlap the first.
 
     With ``whole_words`` it must not be part of a longer word or number: where it begins or ends with a letter or
@@ -40,12 +40,12 @@ def places(text: str, needle: str, *, whole_words: bool = False, most: int | Non
     Raises:
         ValueError: There is nothing to look for.
 
-    >>> places("30 days, 130 days", "30 days"), places("aaaaa", "aa")
+    >>> find_places("30 days, 130 days", "30 days"), find_places("aaaaa", "aa")
     ([0, 10], [0, 2])
-    >>> places("30 days, 130 days", "30 days", whole_words=True)
+    >>> find_places("30 days, 130 days", "30 days", whole_words=True)
     [0]
     """
-    following = _following(text, needle, whole_words=whole_words)
+    following = _make_finder(text, needle, whole_words=whole_words)
 
     def each() -> Iterator[int]:
         at = following(0, len(text))
@@ -56,19 +56,19 @@ def places(text: str, needle: str, *, whole_words: bool = False, most: int | Non
     return list(islice(each(), most))
 
 
-def count(text: str, needle: str, *, whole_words: bool = False) -> int:
-    """Return how many `places` there are, without a list of them.
+def count_places(text: str, needle: str, *, whole_words: bool = False) -> int:
+    """Return how many `find_places` there are, without a list of them.
 
-    >>> count("30 days, 130 days", "30 days"), count("30 days, 130 days", "30 days", whole_words=True)
+    >>> count_places("30 days, 130 days", "30 days"), count_places("30 days, 130 days", "30 days", whole_words=True)
     (2, 1)
     """
-    pattern = _pattern(needle, whole_words=whole_words)
+    pattern = _word_pattern(needle, whole_words=whole_words)
     return text.count(needle) if pattern is None else sum(1 for _ in pattern.finditer(text))
 
 
-def _following(text: str, needle: str, *, whole_words: bool) -> Callable[[int, int], int | None]:
+def _make_finder(text: str, needle: str, *, whole_words: bool) -> Callable[[int, int], int | None]:
     """Return what finds the first place from one position and before another."""
-    pattern = _pattern(needle, whole_words=whole_words)
+    pattern = _word_pattern(needle, whole_words=whole_words)
     if pattern is None:
 
         def plain(start: int, stop: int) -> int | None:
@@ -78,26 +78,26 @@ def _following(text: str, needle: str, *, whole_words: bool) -> Callable[[int, i
         return plain
 
     def whole(start: int, stop: int) -> int | None:
-        found = pattern.search(text, start, stop + len(needle) - 1 + _LOOK)
-        return found.start() if found and found.start() < stop else None
+        match = pattern.search(text, start, stop + len(needle) - 1 + _LOOKAHEAD_CHARS)
+        return match.start() if match and match.start() < stop else None
 
     return whole
 
 
-def _pattern(needle: str, *, whole_words: bool) -> re.Pattern[str] | None:
+def _word_pattern(needle: str, *, whole_words: bool) -> re.Pattern[str] | None:
     """Return what matches whole words; None: a plain search does."""
     if not needle:
         raise ValueError("expected a text to look for, got an empty one")
-    before = _BEFORE if whole_words and _goes_on(needle[0]) else ""
-    behind = _BEHIND if whole_words and _goes_on(needle[-1]) else ""
+    before = _BEFORE if whole_words and _is_word_char(needle[0]) else ""
+    behind = _BEHIND if whole_words and _is_word_char(needle[-1]) else ""
     return re.compile(f"{before}{re.escape(needle)}{behind}") if before or behind else None
 
 
-def _goes_on(char: str) -> bool:
+def _is_word_char(char: str) -> bool:
     return char.isalnum() or char == "_"
 
 
-def chain(text: str, needles: Sequence[str], *, whole_words: bool = False) -> list[int | None]:
+def find_longest_chain(text: str, needles: Sequence[str], *, whole_words: bool = False) -> list[int | None]:
     """Return for each of several texts the place it has when as many as possible stand one behind the other.
 
     Returns:
@@ -106,10 +106,10 @@ def chain(text: str, needles: Sequence[str], *, whole_words: bool = False) -> li
     Raises:
         ValueError: One of them is empty.
 
-    >>> chain("a c d b", ["a", "b", "c", "d"])
+    >>> find_longest_chain("a c d b", ["a", "b", "c", "d"])
     [0, None, 2, 4]
     """
-    searches = [_following(text, needle, whole_words=whole_words) for needle in needles]
+    searches = [_make_finder(text, needle, whole_words=whole_words) for needle in needles]
     # The chains of each length that end first: behind them there is most room.
     best: list[tuple[int, Chain]] = [(0, None)]
     for number, (following, needle) in enumerate(zip(searches, needles, strict=True)):
@@ -162,7 +162,7 @@ class Origins:
 
     def span(self, start: int, end: int) -> Span:
         """Return the piece of the text that a piece of its changed form comes from; accents of its last letter included."""
-        if self._same:
+        if self._is_unchanged:
             return Span(start, end)
         behind = self.of(end - 1) + 1
         while behind < len(self.text) and unicodedata.combining(self.text[behind]):
@@ -171,26 +171,26 @@ class Origins:
 
     def of(self, position: int) -> int:
         """Return the place that a place in the changed text comes from."""
-        changed, folded = self._words
+        changed, folded = self._word_starts
         word = bisect_right(changed, position) - 1
         position += folded[word] - changed[word]
         starts, reached = self._pieces
         piece = bisect_right(reached, position) - 1
         end = starts[piece + 1] if piece + 1 < len(starts) else len(self.text)
         within = self.text[starts[piece] : end]
-        return starts[piece] + origin(within, self.fold, position - reached[piece])
+        return starts[piece] + origin_position(within, self.fold, position - reached[piece])
 
     @cached_property
     def _folded(self) -> str:
         return self.fold(self.text)
 
     @cached_property
-    def _same(self) -> bool:
+    def _is_unchanged(self) -> bool:
         unchanged = self.whitespace == "keep" or " ".join(self.text.split()) == self.text
         return unchanged and self._folded == self.text
 
     @cached_property
-    def _words(self) -> tuple[list[int], list[int]]:
+    def _word_starts(self) -> tuple[list[int], list[int]]:
         """Where each word starts in the changed text, and where in the folded one."""
         if self.whitespace == "keep":
             return [0], [0]
@@ -206,7 +206,7 @@ class Origins:
     @cached_property
     def _pieces(self) -> tuple[list[int], list[int]]:
         """Where each piece of the text starts, and where in the folded text: they are folded apart as together."""
-        starts = [0, *self._cuts()]
+        starts = [0, *self._cut_places()]
         reached, folded = [], []
         at = 0
         for start, end in zip(starts, [*starts[1:], len(self.text)], strict=True):
@@ -215,13 +215,13 @@ class Origins:
             at += len(folded[-1])
         return (starts, reached) if "".join(folded) == self._folded else ([0], [0])
 
-    def _cuts(self) -> Iterator[int]:
-        at = self._cut(MIN_PIECE)
+    def _cut_places(self) -> Iterator[int]:
+        at = self._next_cut(MIN_PIECE)
         while at:
             yield at
-            at = self._cut(at + MIN_PIECE)
+            at = self._next_cut(at + MIN_PIECE)
 
-    def _cut(self, first: int) -> int:
+    def _next_cut(self, first: int) -> int:
         """Return the next place where the text can be cut; 0 if there is none."""
         tries = MAX_TRIES
         for at in range(first, len(self.text)):
@@ -236,7 +236,7 @@ class Origins:
         return 0
 
 
-def origin(text: str, change: Callable[[str], str], position: int) -> int:
+def origin_position(text: str, change: Callable[[str], str], position: int) -> int:
     """Return the place in a short text that a place in its changed form comes from.
 
     Args:
@@ -244,7 +244,7 @@ def origin(text: str, change: Callable[[str], str], position: int) -> int:
         change: What it went through; it must not make a longer beginning of a text shorter.
         position: The place in ``change(text)``.
 
-    >>> origin("a   b c", lambda text: " ".join(text.split()), 4)
+    >>> origin_position("a   b c", lambda text: " ".join(text.split()), 4)
     6
     """
     low, high = 0, len(text)

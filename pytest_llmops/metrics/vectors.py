@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from numpy import float64
     from numpy.typing import ArrayLike, NDArray
 
-MATRIX = 2
+MATRIX_NDIM = 2
 
 
 def as_rows(vectors: ArrayLike, *, count: int | None = None, name: str = "vectors") -> NDArray[float64]:
@@ -27,9 +27,9 @@ def as_rows(vectors: ArrayLike, *, count: int | None = None, name: str = "vector
     """
     import numpy as np
 
-    array = _array(vectors, name)
+    array = _to_float_array(vectors, name)
     expected = f"({'n' if count is None else count}, dim)"
-    if array.ndim != MATRIX or (count is not None and len(array) != count):
+    if array.ndim != MATRIX_NDIM or (count is not None and len(array) != count):
         raise ValueError(f"{name}: expected an array of shape {expected}, got {array.shape}")
     if len(array) and not array.shape[1]:
         raise ValueError(
@@ -71,11 +71,11 @@ def cosine(a: ArrayLike, b: ArrayLike) -> NDArray[float64]:
             f"cosine: expected a of shape (n, dim) and b of shape (m, dim), got {left.shape} and {right.shape}; "
             "vectors of two embedders, or of two calls of one that is fitted to its texts, cannot be compared"
         )
-    found: NDArray[float64] = np.clip(_unit(left) @ _unit(right).T, -1.0, 1.0)
-    return found
+    cosines: NDArray[float64] = np.clip(_unit_rows(left) @ _unit_rows(right).T, -1.0, 1.0)
+    return cosines
 
 
-def _array(vectors: ArrayLike, name: str) -> NDArray[float64]:
+def _to_float_array(vectors: ArrayLike, name: str) -> NDArray[float64]:
     import numpy as np
 
     try:
@@ -98,7 +98,7 @@ def _array(vectors: ArrayLike, name: str) -> NDArray[float64]:
     return array.astype(np.float64)
 
 
-def _unit(rows: NDArray[Any]) -> NDArray[float64]:
+def _unit_rows(rows: NDArray[Any]) -> NDArray[float64]:
     import numpy as np
 
     # Scaling first keeps the squares of very large and very small numbers in range.

@@ -6,23 +6,23 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmops._util.text_files import BadFile, as_mapping, kind, read_json, read_text, read_yaml
-from pytest_llmops.errors import closest
-from pytest_llmops.measurement import Json, shorten
-from pytest_llmops.prompts.templates import bad_name
+from pytest_llmops._util.text_files import BadFile, as_mapping, json_kind, read_json, read_text, read_yaml
+from pytest_llmops.errors import find_closest_name
+from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.prompts.templates import why_invalid_variable
 
-KEYS = ("description", "variables", "model", "params", "output_schema")
+PROMPT_KEYS = ("description", "variables", "model", "params", "output_schema")
 PARAMS_ELSEWHERE = {"model": "a key `model` beside params", "messages": "the body"}
 FENCE = "---"
 
 
-def split_front(text: str) -> tuple[str, str, int]:
+def split_front_matter(text: str) -> tuple[str, str, int]:
     r"""Return front matter, body, and the line the body starts in; a file without a fence is all body.
 
     Raises:
         BadFile: The front matter has no end.
 
-    >>> split_front("---\nmodel: m\n---\nHi\n")
+    >>> split_front_matter("---\nmodel: m\n---\nHi\n")
     ('model: m', 'Hi\n', 4)
     """
     lines = text.split("\n")
@@ -35,7 +35,7 @@ def split_front(text: str) -> tuple[str, str, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class FrontMatter:
     """The front matter: its values, and the line of each key."""
 
     values: Mapping[str, Json]
@@ -49,11 +49,11 @@ class Head:
         """Return a value that has to be a text; ``""`` where the key is missing."""
         value = self.values.get(key, "")
         if not isinstance(value, str):
-            raise self.bad(key, "a text", kind(value))
+            raise self.bad(key, "a text", json_kind(value))
         return value.strip()
 
 
-def read_head(front: str, known: Collection[str] = KEYS) -> Head:
+def read_front_matter(front: str, known: Collection[str] = PROMPT_KEYS) -> FrontMatter:
     """Read the front matter, which starts in line 2 of its file.
 
     Args:
@@ -71,14 +71,14 @@ def read_head(front: str, known: Collection[str] = KEYS) -> Head:
     lines = dict(zip(values, (mark + 1 for mark in marks), strict=False))
     for key in values:
         if key not in known:
-            near = closest(key, known)
+            near = find_closest_name(key, known)
             hint = f"; did you mean {near!r}?" if near else ""
-            what = f"unknown key {shorten(key, 60)!r} in the front matter: known are {', '.join(known)}{hint}"
+            what = f"unknown key {shorten_text(key, 60)!r} in the front matter: known are {', '.join(known)}{hint}"
             raise BadFile(what, lines.get(key))
-    return Head(values, lines)
+    return FrontMatter(values, lines)
 
 
-def variables_of(head: Head) -> tuple[str, ...]:
+def read_variables(head: FrontMatter) -> tuple[str, ...]:
     """Return the declared variables, in their order.
 
     Raises:
@@ -87,22 +87,22 @@ def variables_of(head: Head) -> tuple[str, ...]:
     value = head.values.get("variables", [])
     expected = "a list of names, or names with a description each"
     if isinstance(value, str) or not isinstance(value, (list, Mapping)):
-        raise head.bad("variables", expected, f"{kind(value)} {shorten(str(value), 60)}")
-    if isinstance(value, Mapping) and not all(isinstance(one, str) for one in value.values()):
+        raise head.bad("variables", expected, f"{json_kind(value)} {shorten_text(str(value), 60)}")
+    if isinstance(value, Mapping) and not all(isinstance(description, str) for description in value.values()):
         raise head.bad("variables", expected, "a description that is no text")
     names: list[str] = []
     for name in value:
         if not isinstance(name, str):
-            raise head.bad("variables", expected, f"{kind(name)} in the list")
-        if why := bad_name(name):
-            raise BadFile(f"variable {shorten(name, 60)!r}: {why}", head.lines.get("variables"))
+            raise head.bad("variables", expected, f"{json_kind(name)} in the list")
+        if why := why_invalid_variable(name):
+            raise BadFile(f"variable {shorten_text(name, 60)!r}: {why}", head.lines.get("variables"))
         if name in names:
             raise BadFile(f"variable {name!r} is declared twice", head.lines.get("variables"))
         names.append(name)
     return tuple(names)
 
 
-def params_of(head: Head) -> Mapping[str, Json]:
+def read_params(head: FrontMatter) -> Mapping[str, Json]:
     """Return the parameters for the model.
 
     Raises:
@@ -110,14 +110,14 @@ def params_of(head: Head) -> Mapping[str, Json]:
     """
     value = head.values.get("params", {})
     if not isinstance(value, Mapping):
-        raise head.bad("params", "a mapping", kind(value))
+        raise head.bad("params", "a mapping", json_kind(value))
     for key, place in PARAMS_ELSEWHERE.items():
         if key in value:
             raise BadFile(f"params: {key!r} does not belong here, but in {place}", head.lines.get("params"))
     return value
 
 
-def schema_of(head: Head, path: Path) -> tuple[Mapping[str, Json] | None, str]:
+def read_output_schema(head: FrontMatter, path: Path) -> tuple[Mapping[str, Json] | None, str]:
     """Return the output schema, and its text where it is a file of its own.
 
     Raises:
@@ -127,16 +127,16 @@ def schema_of(head: Head, path: Path) -> tuple[Mapping[str, Json] | None, str]:
     if "output_schema" not in head.values or isinstance(value, Mapping):
         return value if isinstance(value, Mapping) else None, ""
     if not isinstance(value, str):
-        raise head.bad("output_schema", "a schema or the name of a .json file", kind(value))
+        raise head.bad("output_schema", "a schema or the name of a .json file", json_kind(value))
     file = path.parent / value
     inside = file.resolve().is_relative_to(path.parent.resolve())
     if not inside or file.suffix != ".json":
-        raise head.bad("output_schema", "the name of a .json file beside the prompt", shorten(value, 80))
+        raise head.bad("output_schema", "the name of a .json file beside the prompt", shorten_text(value, 80))
     try:
         text = read_text(file)
         return as_mapping(read_json(text)), text
     except BadFile as error:
         place = f" in line {error.line} of it" if error.line else ""
         raise BadFile(
-            f"output_schema {shorten(value, 80)}: {error.what}{place}", head.lines.get("output_schema")
+            f"output_schema {shorten_text(value, 80)}: {error.what}{place}", head.lines.get("output_schema")
         ) from None

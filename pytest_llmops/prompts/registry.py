@@ -21,10 +21,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
-from pytest_llmops._util.text_files import BadFile, fingerprint, kind, read_text
-from pytest_llmops.errors import PromptError, UnknownName, closest, listing
-from pytest_llmops.measurement import Json, shorten
-from pytest_llmops.prompts.front_matter import params_of, read_head, schema_of, split_front, variables_of
+from pytest_llmops._util.text_files import BadFile, fingerprint_parts, json_kind, read_text
+from pytest_llmops.errors import PromptError, UnknownName, find_closest_name, format_name_list
+from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.prompts.front_matter import (
+    read_front_matter,
+    read_output_schema,
+    read_params,
+    read_variables,
+    split_front_matter,
+)
 from pytest_llmops.prompts.templates import Section, render_section, split_sections, used_variables
 from pytest_llmops.protocols import Message, RenderedPrompt
 
@@ -69,7 +75,9 @@ class Prompt:
         """
         self._check(variables)
         return RenderedPrompt(
-            messages=tuple(Message(one.role, self._filled(one, variables)) for one in self.sections),
+            messages=tuple(
+                Message(section.role, self._filled(section, variables)) for section in self.sections
+            ),
             params=self.params,
             model=self.model,
             name=self.name,
@@ -81,17 +89,19 @@ class Prompt:
         try:
             return render_section(section, variables)
         except BadFile as error:
-            raise _error(error.what, self.path, error.line) from error.__cause__
+            raise _prompt_error(error.what, self.path, error.line) from error.__cause__
 
     def _check(self, given: Mapping[str, object]) -> None:
         missing = [name for name in self.variables if name not in given]
         extra = [name for name in given if name not in self.variables]
-        problems = [f"missing variable {name!r}{_near(name, extra, 'you gave')}" for name in missing]
-        problems += [f"unused variable {name!r}{_near(name, missing, 'did you mean')}" for name in extra]
+        problems = [f"missing variable {name!r}{_suggest_name(name, extra, 'you gave')}" for name in missing]
+        problems += [
+            f"unused variable {name!r}{_suggest_name(name, missing, 'did you mean')}" for name in extra
+        ]
         if problems:
             declared = ", ".join(self.variables) or "none"
             what = f"prompt {self.name} {self.version}: {'; '.join(problems)}; it declares {declared}"
-            raise _error(what, self.path)
+            raise _prompt_error(what, self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +120,15 @@ class Prompts:
             PromptError: There is no such folder.
         """
         if not self.folder.is_dir():
-            raise _error(
+            raise _prompt_error(
                 f"no such folder of prompts: expected one that holds <name>/<version>{SUFFIX}", self.folder
             )
-        found = []
+        names = []
         for place, folders, files in os.walk(self.folder):
-            folders[:] = [one for one in folders if not one.startswith(".")]
+            folders[:] = [folder for folder in folders if not folder.startswith(".")]
             if Path(place) != self.folder and any(map(_is_version, files)):
-                found.append(Path(place).relative_to(self.folder).as_posix())
-        return tuple(sorted(found))
+                names.append(Path(place).relative_to(self.folder).as_posix())
+        return tuple(sorted(names))
 
     def versions(self, name: str) -> tuple[str, ...]:
         """Return the versions of a prompt, v2 before v10.
@@ -128,11 +138,11 @@ class Prompts:
             PromptError: The name leads out of the folder.
         """
         folder = self._folder(name)
-        files = [one.name for one in folder.iterdir() if one.is_file()] if folder.is_dir() else []
-        found = [one.removesuffix(SUFFIX) for one in files if _is_version(one)]
-        if not found:
+        files = [file.name for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+        stems = [file.removesuffix(SUFFIX) for file in files if _is_version(file)]
+        if not stems:
             raise UnknownName("prompt", name, self.names(), where=f"looked in {self.folder}")
-        return tuple(sorted(found, key=_natural))
+        return tuple(sorted(stems, key=_version_sort_key))
 
     def aliases(self, name: str) -> dict[str, str]:
         """Return what each alias of a prompt points to; none without an aliases.toml.
@@ -145,7 +155,7 @@ class Prompts:
         path = self._inside(self._folder(name) / ALIASES_FILE)
         if not path.exists():
             return {}
-        table = _toml(path)
+        table = _read_aliases_file(path)
         for alias, version in table.items():
             _check_alias(alias, version, versions, path)
         return {alias: str(version) for alias, version in table.items()}
@@ -172,7 +182,7 @@ class Prompts:
     def _only(self, name: str, versions: tuple[str, ...]) -> str:
         if len(versions) == 1:
             return versions[0]
-        raise _error(
+        raise _prompt_error(
             f"prompt {name!r} has the versions {', '.join(versions)} and no alias {DEFAULT_ALIAS!r}: name one of "
             f'them, or write {DEFAULT_ALIAS} = "{versions[-1]}"',
             self._folder(name) / ALIASES_FILE,
@@ -185,21 +195,23 @@ class Prompts:
             UnknownName: There is no such prompt, version or alias.
             PromptError: The file cannot be used; says why and in which line.
         """
-        found = self.resolve(name, version)
-        path = self._inside(self._folder(name) / f"{found}{SUFFIX}")
-        return read_prompt(path, name=name, version=found)
+        resolved = self.resolve(name, version)
+        path = self._inside(self._folder(name) / f"{resolved}{SUFFIX}")
+        return read_prompt(path, name=name, version=resolved)
 
     def _folder(self, name: str) -> Path:
         parts = name.split("/")
         usable = name.isprintable() and "\\" not in name and not PureWindowsPath(name).drive
-        if not usable or any(one in ("", ".", "..") or len(one.encode()) > MAX_PART_BYTES for one in parts):
-            what = f"prompt name {shorten(name, 80)!r}: expected a path below the folder, like support/answer"
-            raise _error(what, self.folder)
+        if not usable or any(
+            part in ("", ".", "..") or len(part.encode()) > MAX_PART_BYTES for part in parts
+        ):
+            what = f"prompt name {shorten_text(name, 80)!r}: expected a path below the folder, like support/answer"
+            raise _prompt_error(what, self.folder)
         return self._inside(self.folder.joinpath(*parts))
 
     def _inside(self, path: Path) -> Path:
         if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise _error(
+            raise _prompt_error(
                 f"{path.name} is a link out of the folder of prompts: expected a file below it", path
             )
         return path
@@ -211,7 +223,11 @@ def find_folder(start: Path, root: Path, folder: str) -> Path | None:
     A start outside the root looks in itself and in the root only.
     """
     below = start == root or root in start.parents
-    places = [one for one in (start, *start.parents) if one == root or root in one.parents] if below else []
+    places = (
+        [parent for parent in (start, *start.parents) if parent == root or root in parent.parents]
+        if below
+        else []
+    )
     return next((place / folder for place in places or (start, root) if (place / folder).is_dir()), None)
 
 
@@ -223,36 +239,36 @@ def read_prompt(path: Path, *, name: str, version: str) -> Prompt:
             known, a template that is none, variables that do not fit; with the line.
     """
     try:
-        return _read(path, name, version)
+        return _read_version_file(path, name, version)
     except BadFile as error:
-        raise _error(error.what, path, error.line) from None
+        raise _prompt_error(error.what, path, error.line) from None
 
 
-def _read(path: Path, name: str, version: str) -> Prompt:
+def _read_version_file(path: Path, name: str, version: str) -> Prompt:
     text = read_text(path)
     if not text.strip():
         raise BadFile("the file is empty: write the prompt into it")
-    front, body, first_line = split_front(text)
-    head = read_head(front)
+    front, body, first_line = split_front_matter(text)
+    head = read_front_matter(front)
     sections = split_sections(body, first_line)
-    variables = variables_of(head)
-    _check_use(variables, sections, head.lines.get("variables"))
-    schema, schema_text = schema_of(head, path)
+    variables = read_variables(head)
+    _check_variable_use(variables, sections, head.lines.get("variables"))
+    schema, schema_text = read_output_schema(head, path)
     return Prompt(
         name=name,
         version=version,
         path=path,
-        fingerprint=fingerprint(text, schema_text),
+        fingerprint=fingerprint_parts(text, schema_text),
         sections=sections,
         variables=variables,
-        params=params_of(head),
+        params=read_params(head),
         description=head.text("description"),
         model=head.text("model"),
         output_schema=schema,
     )
 
 
-def _check_use(declared: tuple[str, ...], sections: Iterable[Section], line: int | None) -> None:
+def _check_variable_use(declared: tuple[str, ...], sections: Iterable[Section], line: int | None) -> None:
     used: dict[str, int] = {}
     for section in sections:
         for name in sorted(used_variables(section)):
@@ -261,36 +277,39 @@ def _check_use(declared: tuple[str, ...], sections: Iterable[Section], line: int
     unused = [name for name in declared if name not in used]
     if undeclared:
         name = undeclared[0]
-        near = _near(name, unused, "did you mean")
+        near = _suggest_name(name, unused, "did you mean")
         what = f"variable {name!r} is used but not declared{near}: add it to variables in the front matter"
         raise BadFile(what, used[name])
     if unused:
         raise BadFile(f"variable {unused[0]!r} is declared but not used: use it, or take it out", line)
 
 
-def _toml(path: Path) -> dict[str, object]:
+def _read_aliases_file(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(read_text(path))
     except BadFile as error:
-        raise _error(f"aliases: {error.what}", path, error.line) from None
+        raise _prompt_error(f"aliases: {error.what}", path, error.line) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        found = re.search(r"at line (\d+)", str(error))
-        what = f'aliases: broken TOML: {shorten(str(error))}; expected lines like production = "v2"'
-        raise _error(what, path, int(found[1]) if found else None) from None
+        match = re.search(r"at line (\d+)", str(error))
+        what = f'aliases: broken TOML: {shorten_text(str(error))}; expected lines like production = "v2"'
+        raise _prompt_error(what, path, int(match[1]) if match else None) from None
 
 
-def _check_alias(alias: str, version: object, versions: tuple[str, ...], path: Path) -> None:
-    shown = shorten(alias, 60)
-    if not isinstance(version, str):
-        raise _error(f"alias {shown!r}: expected the name of a version in quotes, got {kind(version)}", path)
-    if alias in versions or not alias.strip():
-        raise _error(
-            f"alias {shown!r}: expected a name that no version has; versions are {listing(versions)}", path
+def _check_alias(alias: str, target: object, versions: tuple[str, ...], path: Path) -> None:
+    short_alias = shorten_text(alias, 60)
+    if not isinstance(target, str):
+        raise _prompt_error(
+            f"alias {short_alias!r}: expected the name of a version in quotes, got {json_kind(target)}", path
         )
-    if version not in versions:
-        near = _near(version, versions, "did you mean")
-        what = f"alias {shown!r} points to {shorten(version, 60)!r}, which does not exist{near}"
-        raise _error(f"{what}; versions are {', '.join(versions)}", path)
+    if alias in versions or not alias.strip():
+        raise _prompt_error(
+            f"alias {short_alias!r}: expected a name that no version has; versions are {format_name_list(versions)}",
+            path,
+        )
+    if target not in versions:
+        near = _suggest_name(target, versions, "did you mean")
+        what = f"alias {short_alias!r} points to {shorten_text(target, 60)!r}, which does not exist{near}"
+        raise _prompt_error(f"{what}; versions are {', '.join(versions)}", path)
 
 
 def _is_version(file: str) -> bool:
@@ -298,14 +317,14 @@ def _is_version(file: str) -> bool:
     return file.endswith(SUFFIX) and not file.startswith(".") and stem.lower() != "readme"
 
 
-def _natural(version: str) -> tuple[list[str | int], str]:
+def _version_sort_key(version: str) -> tuple[list[str | int], str]:
     # Split by digits: texts at even places, numbers at odd ones, so that like is compared with like.
     parts = re.split(r"([0-9]+)", version)
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], version
 
 
-def _near(name: str, names: Iterable[str], words: str) -> str:
-    near = closest(name, names)
+def _suggest_name(name: str, names: Iterable[str], words: str) -> str:
+    near = find_closest_name(name, names)
     return (
         f" ({words} {near!r}?)"
         if near and words == "did you mean"
@@ -315,5 +334,5 @@ def _near(name: str, names: Iterable[str], words: str) -> str:
     )
 
 
-def _error(what: str, path: Path, line: int | None = None) -> PromptError:
+def _prompt_error(what: str, path: Path, line: int | None = None) -> PromptError:
     return PromptError(f"{what} @ {path}:{line}" if line is not None else f"{what} @ {path}")

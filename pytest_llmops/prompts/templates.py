@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pytest_llmops._util.text_files import BadFile, kind
-from pytest_llmops.measurement import shorten
+from pytest_llmops._util.text_files import BadFile, json_kind
+from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Role
 
 if TYPE_CHECKING:
@@ -84,15 +84,15 @@ def split_sections(body: str, first_line: int = 1) -> tuple[Section, ...]:
         if heading is None:
             lines.append(line)
             continue
-        if role is not None or any(one.strip() for one in lines):
-            sections.append(_section(role or "user", lines, start))
+        if role is not None or any(text.strip() for text in lines):
+            sections.append(_trim_section(role or "user", lines, start))
         role, lines, start = heading, [], number + 1
     if not sections:
         raise BadFile("the body has no content: write the prompt below the front matter")
     return tuple(sections)
 
 
-def _section(role: Role, lines: Sequence[str], start: int) -> Section:
+def _trim_section(role: Role, lines: Sequence[str], start: int) -> Section:
     filled = [index for index, line in enumerate(lines) if line.strip()]
     if not filled:
         raise BadFile(f"the section {role!r} has no content", start - 1)
@@ -112,16 +112,16 @@ def used_variables(section: Section) -> frozenset[str]:
     import jinja2
     from jinja2 import meta, nodes
 
-    environment = _environment()
+    environment = _sandbox()
     try:
         tree = environment.parse(section.text)
         names = meta.find_undeclared_variables(tree)
-        _template(section.text)
+        _compile_template(section.text)
     except jinja2.TemplateSyntaxError as error:
-        what = f"template syntax: {shorten(error.message or '')}"
+        what = f"template syntax: {shorten_text(error.message or '')}"
         raise BadFile(what, section.line + error.lineno - 1) from None
     except Exception as error:  # noqa: BLE001 -- too deep for Python's own parser, for one
-        raise BadFile(f"template: {type(error).__name__}: {shorten(str(error))}", section.line) from None
+        raise BadFile(f"template: {type(error).__name__}: {shorten_text(str(error))}", section.line) from None
     for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
         what = f"a prompt is one file: {type(node).__name__.lower()} is not available"
         raise BadFile(what, section.line + node.lineno - 1)
@@ -141,25 +141,27 @@ def render_section(section: Section, variables: Mapping[str, object]) -> str:
     from jinja2.exceptions import SecurityError
 
     try:
-        return _template(section.text).render(dict(variables))
+        return _compile_template(section.text).render(dict(variables))
     except BadFile as error:
-        raise BadFile(error.what, _line(error, section)) from None
+        raise BadFile(error.what, _prompt_file_line(error, section)) from None
     except SecurityError as error:
-        what = f"refused by the sandbox: {shorten(str(error))}"
-        raise BadFile(what, _line(error, section)) from None
+        what = f"refused by the sandbox: {shorten_text(str(error))}"
+        raise BadFile(what, _prompt_file_line(error, section)) from None
     except Exception as error:  # whatever an expression of the template can raise
-        what = f"cannot be rendered: {type(error).__name__}: {shorten(str(error))}"
-        raise BadFile(what, _line(error, section)) from error
+        what = f"cannot be rendered: {type(error).__name__}: {shorten_text(str(error))}"
+        raise BadFile(what, _prompt_file_line(error, section)) from error
 
 
-def _line(error: Exception, section: Section) -> int:
+def _prompt_file_line(error: Exception, section: Section) -> int:
     # Jinja rewrites the traceback: its frames carry the template's own lines.
-    frames = [one.lineno for one in traceback.extract_tb(error.__traceback__) if one.filename == "<template>"]
+    frames = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"
+    ]
     return section.line + (frames[-1] or 1) - 1 if frames else section.line
 
 
 @lru_cache(maxsize=1)
-def _environment() -> ImmutableSandboxedEnvironment:
+def _sandbox() -> ImmutableSandboxedEnvironment:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -167,7 +169,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
         undefined=StrictUndefined,
         autoescape=False,  # a prompt is no HTML: escaping would change what the model reads
         keep_trailing_newline=True,
-        finalize=_as_text,
+        finalize=_require_scalar,
         loader=None,
     )
     environment.globals.pop("lipsum")
@@ -177,11 +179,11 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 
 @lru_cache(maxsize=256)
-def _template(text: str) -> Template:
-    return _environment().from_string(text)
+def _compile_template(text: str) -> Template:
+    return _sandbox().from_string(text)
 
 
-def _as_text(value: object) -> object:
+def _require_scalar(value: object) -> object:
     from jinja2 import Undefined
 
     if isinstance(value, (str, int, float, Undefined)):
@@ -191,7 +193,7 @@ def _as_text(value: object) -> object:
         "an object": "write `| tojson`, or one of its keys",
         "null": "pass a text",
     }
-    what = kind(list(value) if isinstance(value, tuple) else value)
+    what = json_kind(list(value) if isinstance(value, tuple) else value)
     raise BadFile(f"{what} would be put into the text: {hint.get(what, 'pass a text')}")
 
 
@@ -199,10 +201,10 @@ def _to_json(value: object, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
 
 
-def bad_name(name: str) -> str:
+def why_invalid_variable(name: str) -> str:
     """Return why a template cannot have a variable of that name, or ``""``.
 
-    >>> bad_name("question"), bad_name("two words"), bad_name("loop")
+    >>> why_invalid_variable("question"), why_invalid_variable("two words"), why_invalid_variable("loop")
     ('', 'expected a name of letters, digits and _', 'the name means something else in a template')
     """
     if not (name.isascii() and name.isidentifier()):

@@ -16,17 +16,17 @@ from typing import Any, ClassVar, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import MissingExtra, ModelError, UsageError
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Completion, Message
 from pytest_llmops.providers.sdk_errors import (
-    address,
-    asking,
-    failed,
-    is_local,
-    key_of,
-    latency,
-    safe,
-    unnamed,
+    call_sdk,
+    is_local_server,
+    mask_keys,
+    missing_model_error,
+    model_error,
+    read_api_key,
+    response_latency,
+    server_address,
 )
 from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
 from pytest_llmops.trace import prices
@@ -34,7 +34,7 @@ from pytest_llmops.trace.anthropic import MESSAGES
 
 MAX_TOKENS = 4096
 """The API wants a limit: that of a call whose prompt names none."""
-LACKING = frozenset(
+UNSUPPORTED_PARAMS = frozenset(
     {
         *("temperature", "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty", "n"),
         *("logprobs", "top_logprobs", "functions", "function_call", "reasoning_effort", "verbosity", "user"),
@@ -43,7 +43,7 @@ LACKING = frozenset(
     }
 )
 """Parameters of chat completions that the SDK's `messages.create` does not take (2.13)."""
-LIMITS = frozenset(
+UNSUPPORTED_KEYWORDS = frozenset(
     {
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
         *("minLength", "maxLength", "maxItems", "uniqueItems"),
@@ -52,9 +52,11 @@ LIMITS = frozenset(
 """Keywords that the API's schemas do not know, as the SDK has it: it takes them out of a schema that it makes."""
 
 
-_BY_NAME = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"})
+_NAMED_SCHEMA_KEYWORDS = frozenset(
+    {"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"}
+)
 """Keywords that hold schemas by names."""
-_SCHEMAS = frozenset(
+_SUBSCHEMA_KEYWORDS = frozenset(
     {
         *("items", "prefixItems", "additionalItems", "contains", "additionalProperties", "propertyNames"),
         *(
@@ -113,18 +115,18 @@ class AnthropicModel:
         __tracebackhide__ = True
         model = self.model or getattr(messages, "model", "")
         if not model:
-            raise unnamed(self.purpose, "anthropic:")
-        asked = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
-        wanted = {**self.params, **getattr(messages, "params", {}), **params}
-        if wanted.get("tools") and "judge" in (self.purpose, recorder.whose()):
+            raise missing_model_error(self.purpose, "anthropic:")
+        conversation = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
+        merged_params = {**self.params, **getattr(messages, "params", {}), **params}
+        if merged_params.get("tools") and "judge" in (self.purpose, recorder.current_purpose()):
             # A judge gives one verdict: some models would call its tool again and again.
-            wanted = {"parallel_tool_calls": False, **wanted}
-        request = {**_conversation(model, asked), **_translated(model, wanted)}
+            merged_params = {"parallel_tool_calls": False, **merged_params}
+        request = {**_convert_messages(model, conversation), **_convert_params(model, merged_params)}
         client = self.client or new_client(self.base_url)
         started = time.perf_counter()
-        with recorder.purpose(self.purpose):
-            raw = _sent(client, model, request)
-        return _read(raw, client, latency(raw, time.perf_counter() - started))
+        with recorder.set_purpose(self.purpose):
+            raw = _send_request(client, model, request)
+        return _read_completion(raw, client, response_latency(raw, time.perf_counter() - started))
 
 
 def new_client(base_url: str) -> Any:
@@ -136,9 +138,9 @@ def new_client(base_url: str) -> Any:
             have a form that nothing could be sent with.
     """
     server = base_url or os.environ.get(AnthropicModel.address_variable, "")
-    local = is_local(server)
-    key = key_of("ANTHROPIC_API_KEY")
-    token = "" if key else key_of("ANTHROPIC_AUTH_TOKEN")
+    local = is_local_server(server)
+    key = read_api_key("ANTHROPIC_API_KEY")
+    token = "" if key else read_api_key("ANTHROPIC_AUTH_TOKEN")
     if not key and not token and not local:
         raise UsageError(
             f"no API key for {server or 'api.anthropic.com'}: set ANTHROPIC_API_KEY, hand in a client, or replay recordings "
@@ -149,10 +151,10 @@ def new_client(base_url: str) -> Any:
 
 @lru_cache(maxsize=8)
 def _shared_client(key: str, token: str, server: str) -> Any:
-    return _sdk().Anthropic(api_key=key or None, auth_token=token or None, base_url=server or None)
+    return _import_sdk().Anthropic(api_key=key or None, auth_token=token or None, base_url=server or None)
 
 
-def _sdk() -> Any:
+def _import_sdk() -> Any:
     try:
         import anthropic
     except ImportError as error:
@@ -162,104 +164,111 @@ def _sdk() -> Any:
     return anthropic
 
 
-def _sent(client: Any, model: str, request: Mapping[str, Any]) -> Any:
+def _send_request(client: Any, model: str, request: Mapping[str, Any]) -> Any:
     __tracebackhide__ = True
 
     def create() -> Any:
         return client.messages.with_raw_response.create(model=model, **request)
 
-    return asking(_sdk(), create, model, client)
+    return call_sdk(_import_sdk(), create, model, client)
 
 
-def _refused(model: str, what: str, step: str) -> ModelError:
-    return failed(model, None, "request", f"was not asked: the Messages API {what}; {step}")
+def _unsupported_error(model: str, what: str, step: str) -> ModelError:
+    return model_error(model, None, "request", f"was not asked: the Messages API {what}; {step}")
 
 
-def _conversation(model: str, asked: Sequence[Message]) -> dict[str, Any]:
-    system = [one.content for one in asked if one.role in ("system", "developer")]
-    rest = [one for one in asked if one.role not in ("system", "developer")]
-    if any(one.role == "tool" for one in rest):
+def _convert_messages(model: str, conversation: Sequence[Message]) -> dict[str, Any]:
+    system = [message.content for message in conversation if message.role in ("system", "developer")]
+    rest = [message for message in conversation if message.role not in ("system", "developer")]
+    if any(message.role == "tool" for message in rest):
         what = "has no message of the role tool"
-        raise _refused(model, what, "ask the anthropic SDK with a tool_result block")
-    said: dict[str, Any] = {"system": "\n\n".join(system)} if system else {}
-    return {**said, "messages": [{"role": one.role, "content": one.content} for one in rest]}
+        raise _unsupported_error(model, what, "ask the anthropic SDK with a tool_result block")
+    system_entry: dict[str, Any] = {"system": "\n\n".join(system)} if system else {}
+    return {
+        **system_entry,
+        "messages": [{"role": message.role, "content": message.content} for message in rest],
+    }
 
 
-def _translated(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
+def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
     """The parameters in the words of the Messages API; in those of chat completions, None says nothing."""
-    wanted = {name: one for name, one in wanted.items() if one is not None}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
     if wanted.get("stream"):
         raise UsageError(
             "complete() returns the whole answer: leave `stream` out, or ask the anthropic SDK yourself"
         )
-    lacking = [name for name in wanted if name in LACKING]
-    if lacking:
-        named = ", ".join(f"`{name}`" for name in lacking)
+    unsupported = [name for name in wanted if name in UNSUPPORTED_PARAMS]
+    if unsupported:
+        named = ", ".join(f"`{name}`" for name in unsupported)
         step = "leave it out, or put it into `extra_body` for a server that has it"
-        raise _refused(model, f"has no parameter {named}", step)
+        raise _unsupported_error(model, f"has no parameter {named}", step)
     renamed = {"max_completion_tokens": "max_tokens", "stop": "stop_sequences"}
     done = ("response_format", "tools", "tool_choice", "parallel_tool_calls", "stream")
     params: dict[str, Any] = {"max_tokens": MAX_TOKENS}
-    params |= {renamed.get(name, name): one for name, one in wanted.items() if name not in done}
+    params |= {renamed.get(name, name): value for name, value in wanted.items() if name not in done}
     if isinstance(params.get("stop_sequences"), str):
         params["stop_sequences"] = [params["stop_sequences"]]
     if "response_format" in wanted:
-        params |= _format(model, wanted["response_format"], params.get("output_config"))
+        params |= _convert_response_format(model, wanted["response_format"], params.get("output_config"))
     if wanted.get("tools"):
-        params["tools"] = [_tool(one) for one in cast("Sequence[Any]", wanted["tools"])]
-    several, chosen = wanted.get("parallel_tool_calls"), wanted.get("tool_choice")
+        params["tools"] = [_convert_tool(value) for value in cast("Sequence[Any]", wanted["tools"])]
+    parallel, chosen = wanted.get("parallel_tool_calls"), wanted.get("tool_choice")
     if not params.get(
         "tools"
     ):  # the API takes no choice without tools; one that asks for a call it may refuse itself
-        several, chosen = None, None if chosen in ("auto", "none") else chosen
-    choice = _choice(chosen, several=several)
+        parallel, chosen = None, None if chosen in ("auto", "none") else chosen
+    choice = _convert_tool_choice(chosen, parallel=parallel)
     return params | ({"tool_choice": choice} if choice else {})
 
 
-def _format(model: str, form: Any, config: Any) -> dict[str, Any]:
-    kind = form.get("type") if isinstance(form, Mapping) else form
+def _convert_response_format(model: str, response_format: Any, config: Any) -> dict[str, Any]:
+    kind = response_format.get("type") if isinstance(response_format, Mapping) else response_format
     if kind == "text":
         return {}
-    inner = form.get("json_schema") if kind == "json_schema" else None
+    inner = response_format.get("json_schema") if kind == "json_schema" else None
     schema = inner.get("schema") if isinstance(inner, Mapping) else None
     if not isinstance(schema, Mapping):
-        what = f"has no `response_format` {shorten(str(kind), 40)}"
-        raise _refused(model, what, "give a json_schema with its schema")
-    limits = sorted({*_limits(schema)})
-    if limits:
-        named = ", ".join(f"`{name}`" for name in limits)
-        raise _refused(model, f"knows no {named} in a schema", "take it out, or check the answer afterwards")
+        what = f"has no `response_format` {shorten_text(str(kind), 40)}"
+        raise _unsupported_error(model, what, "give a json_schema with its schema")
+    unsupported = sorted({*_find_unsupported_keywords(schema)})
+    if unsupported:
+        named = ", ".join(f"`{name}`" for name in unsupported)
+        raise _unsupported_error(
+            model, f"knows no {named} in a schema", "take it out, or check the answer afterwards"
+        )
     own = config if isinstance(config, Mapping) else {}
     return {"output_config": {**own, "format": {"type": "json_schema", "schema": schema}}}
 
 
-def _limits(schema: object) -> Iterator[str]:
+def _find_unsupported_keywords(schema: object) -> Iterator[str]:
     """The keywords of a schema that the API does not know; names of properties are none."""
     if isinstance(schema, list):
-        for one in schema:
-            yield from _limits(one)
+        for element in schema:
+            yield from _find_unsupported_keywords(element)
     if not isinstance(schema, Mapping):
         return
     for key, value in schema.items():
-        if key in LIMITS or (key == "minItems" and value not in (0, 1)):
+        if key in UNSUPPORTED_KEYWORDS or (key == "minItems" and value not in (0, 1)):
             yield key
-        elif key in _BY_NAME and isinstance(value, Mapping):
-            yield from _limits(list(value.values()))
-        elif key in _SCHEMAS:
-            yield from _limits(value)
+        elif key in _NAMED_SCHEMA_KEYWORDS and isinstance(value, Mapping):
+            yield from _find_unsupported_keywords(list(value.values()))
+        elif key in _SUBSCHEMA_KEYWORDS:
+            yield from _find_unsupported_keywords(value)
 
 
-def _tool(given: Any) -> Any:
+def _convert_tool(given: Any) -> Any:
     """A tool as the Messages API has it; one that is so already stays."""
     if not isinstance(given, Mapping) or given.get("type") != "function":
         return given
     inner = given.get("function")
-    one = inner if isinstance(inner, Mapping) else given
-    kept = {name: one[name] for name in ("name", "description", "strict") if one.get(name) is not None}
-    return {**kept, "input_schema": one.get("parameters") or {"type": "object", "properties": {}}}
+    function = inner if isinstance(inner, Mapping) else given
+    fields = {
+        name: function[name] for name in ("name", "description", "strict") if function.get(name) is not None
+    }
+    return {**fields, "input_schema": function.get("parameters") or {"type": "object", "properties": {}}}
 
 
-def _choice(given: Any, *, several: Json) -> dict[str, Any]:
+def _convert_tool_choice(given: Any, *, parallel: Json) -> dict[str, Any]:
     """Which tool is to be called; nothing: as the API has it."""
     named = {"required": "any", "auto": "auto", "none": "none"}
     choice: dict[str, Any] = {}
@@ -270,38 +279,44 @@ def _choice(given: Any, *, several: Json) -> dict[str, Any]:
         choice = {"type": "tool", "name": (inner if isinstance(inner, Mapping) else given).get("name")}
     elif isinstance(given, Mapping):
         choice = dict(given)
-    if several is False and choice.get("type") != "none":
+    if parallel is False and choice.get("type") != "none":
         choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
     return choice
 
 
-def _no_answer(what: str, client: Any) -> ModelError:
+def _unreadable_reply_error(what: str, client: Any) -> ModelError:
     return ModelError(
-        safe(f"the reply {what}; does this server speak the Messages API?", client), kind="reply"
+        mask_keys(f"the reply {what}; does this server speak the Messages API?", client), kind="reply"
     )
 
 
-def _read(raw: Any, client: Any, latency_s: float) -> Completion:
+def _read_completion(raw: Any, client: Any, latency_s: float) -> Completion:
     try:
         reply = json.loads(raw.http_response.content)
     except (ValueError, RecursionError):
-        raise _no_answer(f"is no JSON: {shorten(raw.http_response.text)}", client) from None
+        raise _unreadable_reply_error(f"is no JSON: {shorten_text(raw.http_response.text)}", client) from None
     blocks = reply.get("content") if isinstance(reply, dict) else None
-    if not isinstance(blocks, list) or not all(isinstance(one, dict) and "type" in one for one in blocks):
-        raise _no_answer(f"is no answer: {shorten(str(reply))}", client)
-    found = MESSAGES.answered(reply)
-    refusal = _refusal(reply, found.output) if found.finish_reason == "refusal" else ""
-    api_url = address(raw)
+    if not isinstance(blocks, list) or not all(
+        isinstance(block, dict) and "type" in block for block in blocks
+    ):
+        raise _unreadable_reply_error(f"is no answer: {shorten_text(str(reply))}", client)
+    parsed_reply = MESSAGES.answered(reply)
+    refusal = _refusal_reason(reply, parsed_reply.output) if parsed_reply.finish_reason == "refusal" else ""
+    api_url = server_address(raw)
     return Completion(
         # What was said before a refusal is no answer.
-        text="" if refusal else found.output,
-        model=found.model,
-        finish_reason=found.finish_reason,
-        usage=found.usage,
-        tool_calls=() if refusal else tuple(found.tool_calls),
+        text="" if refusal else parsed_reply.output,
+        model=parsed_reply.model,
+        finish_reason=parsed_reply.finish_reason,
+        usage=parsed_reply.usage,
+        tool_calls=() if refusal else tuple(parsed_reply.tool_calls),
         latency_s=latency_s,
         cost_usd=prices.cost_usd(
-            found.model, found.usage, api_url=api_url, provider="anthropic", beside=found.priced
+            parsed_reply.model,
+            parsed_reply.usage,
+            api_url=api_url,
+            provider="anthropic",
+            extra_counts=parsed_reply.priced,
         )
         if api_url
         else None,
@@ -309,7 +324,7 @@ def _read(raw: Any, client: Any, latency_s: float) -> Completion:
     )
 
 
-def _refusal(reply: Mapping[str, Any], said: str) -> str:
-    told = reply.get("stop_details")
-    why = told.get("explanation") or told.get("category") if isinstance(told, Mapping) else None
-    return why if isinstance(why, str) and why else said or "no reason was given"
+def _refusal_reason(reply: Mapping[str, Any], output: str) -> str:
+    details = reply.get("stop_details")
+    reason = details.get("explanation") or details.get("category") if isinstance(details, Mapping) else None
+    return reason if isinstance(reason, str) and reason else output or "no reason was given"

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     Array: TypeAlias = NDArray[float32]
 
 EPSILON = 1e-12
-ERFC = (0.0705230784, 0.0422820123, 0.0092705272, 0.0001520143, 0.0002765672, 0.0000430638)
+ERFC_COEFFICIENTS = (0.0705230784, 0.0422820123, 0.0092705272, 0.0001520143, 0.0002765672, 0.0000430638)
 """Of Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), formula 7.1.28."""
-BLOCK = 64
+BLOCK_ROWS = 64
 """Rows of an activation that are worked on at once: as many as the processor's own memory holds."""
 
 
@@ -35,9 +35,9 @@ class Dense:
 
     def __call__(self, states: Array) -> Array:
         """Return ``states @ matrix + bias``."""
-        found: Array = states @ self.matrix
-        found += self.bias
-        return found
+        mapped: Array = states @ self.matrix
+        mapped += self.bias
+        return mapped
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,11 +71,11 @@ class Layer:
 
     def __call__(self, states: Array, lengths: Sequence[int], heads: int) -> Array:
         """Return the states after this layer."""
-        attended = self.out(_attention(self.qkv(states), lengths, heads))
+        attended = self.out(_window_attention(self.qkv(states), lengths, heads))
         attended += states
         self.norm.apply(attended)
         inner = self.up(attended)
-        _gelu(inner)
+        _apply_gelu(inner)
         after = self.down(inner)
         after += attended
         self.norm_after.apply(after)
@@ -114,7 +114,7 @@ class Network:
             query = dense(f"{base}.attention.self.query", per_head**-0.5)
             key, value = dense(f"{base}.attention.self.key"), dense(f"{base}.attention.self.value")
             return Layer(
-                qkv=_side_by_side(query, key, value),
+                qkv=_concatenate_maps(query, key, value),
                 out=dense(f"{base}.attention.output.dense"),
                 norm=norm(f"{base}.attention.output.LayerNorm"),
                 up=dense(f"{base}.intermediate.dense"),
@@ -138,25 +138,25 @@ class Network:
         """
         import numpy as np
 
-        lengths = [len(one) for one in batch]
-        states = self.words[np.concatenate([np.asarray(one) for one in batch])]
+        lengths = [len(window) for window in batch]
+        states = self.words[np.concatenate([np.asarray(window) for window in batch])]
         states += np.concatenate([self.positions[:length] for length in lengths])
         self.norm.apply(states)
-        with _one_thread():
+        with _single_blas_thread():
             for layer in self.layers:
                 states = layer(states, lengths, self.heads)
         return np.split(states, np.cumsum(lengths)[:-1])
 
 
-def _side_by_side(*parts: Dense) -> Dense:
+def _concatenate_maps(*parts: Dense) -> Dense:
     import numpy as np
 
     # Rows of the transposed matrix lie in memory as they are read.
-    matrix = np.concatenate([one.matrix.T for one in parts]).T
-    return Dense(matrix, np.concatenate([one.bias for one in parts]))
+    matrix = np.concatenate([part.matrix.T for part in parts]).T
+    return Dense(matrix, np.concatenate([part.bias for part in parts]))
 
 
-def _attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
+def _window_attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
     """Scaled dot-product attention of each window on itself; neighbours of one length at once."""
     import numpy as np
 
@@ -165,7 +165,7 @@ def _attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
     start = first = 0
     while first < len(lengths):
         length = lengths[first]
-        count = next((n for n, one in enumerate(lengths[first:]) if one != length), len(lengths) - first)
+        count = next((n for n, size in enumerate(lengths[first:]) if size != length), len(lengths) - first)
         end = start + count * length
         split = qkv[start:end].reshape(count, length, 3, heads, dim // heads).transpose(2, 0, 3, 1, 4)
         query, key, value = np.ascontiguousarray(split)
@@ -179,7 +179,7 @@ def _attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
     return mixed
 
 
-def _gelu(states: Array) -> None:
+def _apply_gelu(states: Array) -> None:
     """GELU with the error function, in place.
 
     1 - erf(z) by formula 7.1.28 of Abramowitz and Stegun, ``(1 + a1 z + ... + a6 z**6)**-16``, off by at most
@@ -188,10 +188,10 @@ def _gelu(states: Array) -> None:
     """
     import numpy as np
 
-    factors = [np.float32(a * 0.5 ** (n / 2)) for n, a in enumerate(ERFC, start=1)]
+    factors = [np.float32(a * 0.5 ** (n / 2)) for n, a in enumerate(ERFC_COEFFICIENTS, start=1)]
     with np.errstate(over="ignore"):  # where it is infinite, its inverse is 0
-        for start in range(0, len(states), BLOCK):
-            x = states[start : start + BLOCK]
+        for start in range(0, len(states), BLOCK_ROWS):
+            x = states[start : start + BLOCK_ROWS]
             size = np.abs(x)
             tail = size * factors[-1]
             for factor in factors[-2::-1]:
@@ -208,7 +208,7 @@ def _gelu(states: Array) -> None:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def _single_blas_thread() -> Iterator[None]:
     """Linear algebra on one thread for a block.
 
     The matrices are small: a second thread gains nothing on an idle machine, and where several test
@@ -219,12 +219,12 @@ def _one_thread() -> Iterator[None]:
         # takes it from the main thread alone.
         yield
         return
-    with _libraries().limit(limits=1, user_api="blas"):
+    with _threadpool_controller().limit(limits=1, user_api="blas"):
         yield
 
 
 @lru_cache(maxsize=1)
-def _libraries() -> Any:
+def _threadpool_controller() -> Any:
     import numpy as np  # noqa: F401 -- its libraries are what is looked for
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 

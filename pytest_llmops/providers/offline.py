@@ -61,7 +61,7 @@ class ScriptedModel:
         return Completion(text=answer, model=self.model, finish_reason="stop")
 
 
-PIECES = {"analyzer": "char_wb", "ngram_range": (3, 5), "lowercase": False}
+NGRAM_OPTIONS = {"analyzer": "char_wb", "ngram_range": (3, 5), "lowercase": False}
 """What texts are compared by: runs of 3 to 5 characters within a word and its edges.
 
 Not whole words: over the STS-B test set the cosine of such runs follows people's ratings with a Spearman
@@ -111,16 +111,16 @@ class TfidfEmbedder:
         import numpy as np
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        spelt = _spelt(texts)
-        if not any(spelt):
-            return np.zeros((len(spelt), 1 if spelt else 0), dtype=np.float32)
-        found = TfidfVectorizer(**PIECES, dtype=np.float32).fit_transform(spelt)
-        if found.shape[0] * found.shape[1] > MAX_CELLS:
+        normalized = _normalize_words(texts)
+        if not any(normalized):
+            return np.zeros((len(normalized), 1 if normalized else 0), dtype=np.float32)
+        matrix = TfidfVectorizer(**NGRAM_OPTIONS, dtype=np.float32).fit_transform(normalized)
+        if matrix.shape[0] * matrix.shape[1] > MAX_CELLS:
             raise UsageError(
-                f"embedder tfidf: expected at most {MAX_CELLS:,} numbers in one call, got {found.shape[0]:,} texts "
-                f"with {found.shape[1]:,} different n-grams; embed fewer texts, or use the embedder 'hashing'"
+                f"embedder tfidf: expected at most {MAX_CELLS:,} numbers in one call, got {matrix.shape[0]:,} texts "
+                f"with {matrix.shape[1]:,} different n-grams; embed fewer texts, or use the embedder 'hashing'"
             )
-        return _dense(found)
+        return _to_dense(matrix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,35 +159,35 @@ class HashingEmbedder:
         import numpy as np
         from sklearn.feature_extraction.text import HashingVectorizer
 
-        spelt = _spelt(texts)
-        if not spelt:
+        normalized = _normalize_words(texts)
+        if not normalized:
             return np.zeros((0, self.dim), dtype=np.float32)
-        vectorizer = HashingVectorizer(**PIECES, n_features=self.dim, dtype=np.float32)
-        return _dense(vectorizer.transform(spelt))
+        vectorizer = HashingVectorizer(**NGRAM_OPTIONS, n_features=self.dim, dtype=np.float32)
+        return _to_dense(vectorizer.transform(normalized))
 
 
-def _spelt(texts: Sequence[str]) -> list[str]:
+def _normalize_words(texts: Sequence[str]) -> list[str]:
     """The words of each text, one space between them, without case, punctuation and compatibility forms."""
     if isinstance(texts, str):
         raise UsageError(f"embed: expected a list of texts, got the text {texts[:40]!r}; put it into a list")
-    letters = _Letters()
+    letters = _LetterTable()
     return [
         " ".join(unicodedata.normalize("NFKC", text).casefold().translate(letters).split()) for text in texts
     ]
 
 
-class _Letters(dict[int, int]):
+class _LetterTable(dict[int, int]):
     """Letters, digits and their marks stay, anything else becomes a space; learnt as characters come up."""
 
     def __missing__(self, code: int) -> int:
         # str.isalnum() alone would cut Indic words at their vowel signs, which are marks.
         char = chr(code)
-        kept = code if char.isalnum() or unicodedata.category(char).startswith("M") else ord(" ")
-        self[code] = kept
-        return kept
+        replacement = code if char.isalnum() or unicodedata.category(char).startswith("M") else ord(" ")
+        self[code] = replacement
+        return replacement
 
 
-def _dense(sparse: Any) -> NDArray[float32]:
+def _to_dense(sparse: Any) -> NDArray[float32]:
     import numpy as np
 
     rows: NDArray[float32] = np.asarray(sparse.toarray(), dtype=np.float32)

@@ -14,15 +14,22 @@ from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Message
 from pytest_llmops.providers.openai_responses import (
-    for_responses,
-    no_answer,
-    parsed,
+    gateway_error,
+    invalid_reply_error,
+    parse_raw_reply,
     read_chat,
     read_responses,
-    read_with,
-    refused,
+    read_untrusted_reply,
+    to_responses_params,
 )
-from pytest_llmops.providers.sdk_errors import address, asking, is_local, key_of, latency, unnamed
+from pytest_llmops.providers.sdk_errors import (
+    call_sdk,
+    is_local_server,
+    missing_model_error,
+    read_api_key,
+    response_latency,
+    server_address,
+)
 from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
 from pytest_llmops.settings import Api
 
@@ -66,30 +73,32 @@ class OpenAIModel:
         __tracebackhide__ = True
         model = self.model or getattr(messages, "model", "")
         if not model:
-            raise unnamed(self.purpose)
-        asked = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
-        wanted = {**self.params, **getattr(messages, "params", {}), **params}
-        if wanted.get("stream"):
+            raise missing_model_error(self.purpose)
+        sent_messages = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
+        merged_params = {**self.params, **getattr(messages, "params", {}), **params}
+        if merged_params.get("stream"):
             raise UsageError(
                 "complete() returns the whole answer: leave `stream` out, or ask the openai SDK yourself"
             )
-        conversation = [{"role": one.role, "content": one.content} for one in asked]
+        conversation = [{"role": message.role, "content": message.content} for message in sent_messages]
         client = self._client()
         started = time.perf_counter()
-        with recorder.purpose(self.purpose):
-            raw = _asking(self._create, model, client, client, model, conversation, wanted)
-        took = latency(raw, time.perf_counter() - started)
+        with recorder.set_purpose(self.purpose):
+            raw = _call_openai(self._create, model, client, client, model, conversation, merged_params)
+        took = response_latency(raw, time.perf_counter() - started)
         read = read_responses if self.api == "responses" else read_chat
-        return read_with(read, parsed(raw, client), client=client, latency_s=took, api_url=address(raw))
+        return read_untrusted_reply(
+            read, parse_raw_reply(raw, client), client=client, latency_s=took, api_url=server_address(raw)
+        )
 
     def _create(
         self, client: Any, model: str, conversation: list[dict[str, str]], wanted: Mapping[str, Json]
     ) -> Any:
         if self.api == "responses":
             # Compatible servers tell an assistant's message from other items by its type alone.
-            items = [{"type": "message", **one} for one in conversation]
+            items = [{"type": "message", **message} for message in conversation]
             return client.responses.with_raw_response.create(
-                model=model, input=items, **for_responses(wanted)
+                model=model, input=items, **to_responses_params(wanted)
             )
         return client.chat.completions.with_raw_response.create(model=model, messages=conversation, **wanted)
 
@@ -106,8 +115,8 @@ def new_client(base_url: str) -> Any:
             have a form that nothing could be sent with.
     """
     server = base_url or os.environ.get("OPENAI_BASE_URL", "")
-    local = is_local(server)
-    key = key_of("OPENAI_API_KEY") or (PLACEHOLDER_KEY if local else "")
+    local = is_local_server(server)
+    key = read_api_key("OPENAI_API_KEY") or (PLACEHOLDER_KEY if local else "")
     if not key:
         raise UsageError(
             f"no API key for {server or 'the default server'}: set OPENAI_API_KEY, or replay recordings with --llm-record=none"
@@ -123,14 +132,14 @@ def _shared_client(key: str, server: str) -> Any:
     return openai.OpenAI(api_key=key, base_url=server or None)
 
 
-def _asking(create: Callable[..., Any], model: str, client: Any, *args: Any) -> Any:
+def _call_openai(create: Callable[..., Any], model: str, client: Any, *args: Any) -> Any:
     __tracebackhide__ = True
     import openai
 
-    return asking(openai, create, model, client, *args)
+    return call_sdk(openai, create, model, client, *args)
 
 
-MAX_TEXTS, MAX_BYTES = 2048, 300_000
+MAX_BATCH_TEXTS, MAX_BATCH_BYTES = 2048, 300_000
 """Of one request: OpenAI takes 2,048 texts and 300,000 tokens, and a token has at least one byte."""
 
 
@@ -167,14 +176,14 @@ class OpenAIEmbedder:
         """
         import numpy as np
 
-        asked = [text for text in dict.fromkeys(texts) if text.strip()]
-        parts = [self._vectors(batch) for batch in _batches(asked)]
+        unique_texts = [text for text in dict.fromkeys(texts) if text.strip()]
+        parts = [self._vectors(batch) for batch in _split_batches(unique_texts)]
         if len({part.shape[1] for part in parts}) > 1:
             raise ModelError("embeddings: expected vectors of one length, got several", kind="reply")
         vectors = np.concatenate(parts) if parts else np.zeros((0, 1 if texts else 0), dtype=np.float32)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-        places = {text: place for place, text in enumerate(asked)}
+        places = {text: place for place, text in enumerate(unique_texts)}
         # The last row is that of blank texts.
         return np.pad(unit, ((0, 1), (0, 0)))[[places.get(text, -1) for text in texts]]
 
@@ -183,17 +192,21 @@ class OpenAIEmbedder:
 
         client = self.client
         if client is None:
-            client = new_client(self.base_url or recorder.settings().base_url)
-        wanted = {} if self.dimensions is None else {"dimensions": self.dimensions}
-        ask = partial(client.embeddings.with_raw_response.create, model=self.model, **wanted)
-        with recorder.purpose("embedder"):
-            reply = parsed(_asking(partial(ask, input=texts), self.model, client), client)
+            client = new_client(self.base_url or recorder.current_settings().base_url)
+        options = {} if self.dimensions is None else {"dimensions": self.dimensions}
+        ask = partial(client.embeddings.with_raw_response.create, model=self.model, **options)
+        with recorder.set_purpose("embedder"):
+            reply = parse_raw_reply(_call_openai(partial(ask, input=texts), self.model, client), client)
         try:
-            listed = sorted(reply.data, key=lambda one: int(one.index))
+            embeddings = sorted(reply.data, key=lambda item: int(item.index))
             with np.errstate(over="ignore"):
-                vectors = np.asarray([one.embedding for one in listed], np.float32).reshape(len(listed), -1)
+                vectors = np.asarray([item.embedding for item in embeddings], np.float32).reshape(
+                    len(embeddings), -1
+                )
         except (AttributeError, TypeError, ValueError):
-            raise refused(reply, client) or no_answer("holds no vectors", reply, client=client) from None
+            raise gateway_error(reply, client) or invalid_reply_error(
+                "holds no vectors", reply, client=client
+            ) from None
         if len(vectors) != len(texts):
             raise ModelError(f"embeddings: expected {len(texts)} vectors, got {len(vectors)}", kind="reply")
         if not np.isfinite(vectors).all():
@@ -201,14 +214,14 @@ class OpenAIEmbedder:
         return vectors
 
 
-def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+def _split_batches(texts: Sequence[str]) -> Iterator[list[str]]:
     batch: list[str] = []
-    room = MAX_BYTES
+    room = MAX_BATCH_BYTES
     for text in texts:
         size = len(text.encode("utf-8", "replace"))
-        if batch and (len(batch) == MAX_TEXTS or size > room):
+        if batch and (len(batch) == MAX_BATCH_TEXTS or size > room):
             yield batch
-            batch, room = [], MAX_BYTES
+            batch, room = [], MAX_BATCH_BYTES
         batch.append(text)
         room -= size
     if batch:

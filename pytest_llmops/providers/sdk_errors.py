@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 from pytest_llmops import recorder
 from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops.errors import ModelError, UsageError
-from pytest_llmops.measurement import shorten
+from pytest_llmops.measurement import shorten_text
 from pytest_llmops.redaction.redactor import MASK, Redactor
 
-EXTENSION = "llmops"
+RESPONSE_EXTENSION = "llmops"
 """Of a response: where the measured time of the real call stands."""
 
 
-def asking(sdk: Any, create: Callable[..., Any], model: str, client: Any, *args: Any) -> Any:
+def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any, *args: Any) -> Any:
     """Call an SDK and return what it returns.
 
     Args:
@@ -41,38 +41,42 @@ def asking(sdk: Any, create: Callable[..., Any], model: str, client: Any, *args:
     try:
         return create(*args)
     except sdk.APITimeoutError:
-        said = "took too long to answer; ask less, or raise the client's timeout"
-        raise failed(model, client, "timeout", said) from None
+        problem = "took too long to answer; ask less, or raise the client's timeout"
+        raise model_error(model, client, "timeout", problem) from None
     except sdk.APIConnectionError as error:
-        said = f"could not be reached ({error.__cause__ or error}); is the server up and its address right?"
-        raise failed(model, client, "connection", said) from None
+        problem = (
+            f"could not be reached ({error.__cause__ or error}); is the server up and its address right?"
+        )
+        raise model_error(model, client, "connection", problem) from None
     except sdk.APIStatusError as error:
-        kind, step = kind_of(error.status_code)
-        said = f"was refused with status {error.status_code}: {error.message}; {step}"
-        raise failed(model, client, kind, said, error.status_code) from None
+        kind, step = classify_status(error.status_code)
+        problem = f"was refused with status {error.status_code}: {error.message}; {step}"
+        raise model_error(model, client, kind, problem, error.status_code) from None
     except TypeError as error:
         # Of a call without such an argument; any other is about a value, or about a key that is not there.
-        why = "takes no such parameter" if "keyword argument" in str(error) else "could not send the request"
-        raise UsageError(safe(f"model {model!r}: the {name} SDK {why}: {error}", client)) from None
+        reason = (
+            "takes no such parameter" if "keyword argument" in str(error) else "could not send the request"
+        )
+        raise UsageError(mask_keys(f"model {model!r}: the {name} SDK {reason}: {error}", client)) from None
     except base as error:
-        raise failed(model, client, "reply", f"gave no answer: {error}") from None
+        raise model_error(model, client, "reply", f"gave no answer: {error}") from None
     except ValueError as error:  # what no header, URL or JSON can hold; its text may quote the key
-        why = str(error) if "Streaming is required" in str(error) else type(error).__name__
-        raise failed(model, client, "request", f"could not be asked ({why})") from None
+        reason = str(error) if "Streaming is required" in str(error) else type(error).__name__
+        raise model_error(model, client, "request", f"could not be asked ({reason})") from None
 
 
-_STARRED = re.compile(r"\S*\*{3,}\S*")
+_STARRED_KEY = re.compile(r"\S*\*{3,}\S*")
 """A key of which a server shows the ends only."""
 
 
-def safe(text: str, client: Any, limit: int = 500) -> str:
+def mask_keys(text: str, client: Any, limit: int = 500) -> str:
     """Return one line of foreign text without anything of a key: it is masked first, and cut to ``limit`` then."""
     redactor = Redactor.from_environment(os.environ)
     redactor.learn([str(getattr(client, name, None) or "") for name in ("api_key", "auth_token")])
-    return shorten(_STARRED.sub(MASK, redactor.text(text)), limit)
+    return shorten_text(_STARRED_KEY.sub(MASK, redactor.text(text)), limit)
 
 
-_KINDS = {
+_STATUS_KINDS = {
     401: ("auth", "check the API key"),
     403: ("auth", "check what this API key may do"),
     408: ("timeout", "try again later"),
@@ -80,22 +84,22 @@ _KINDS = {
 }
 
 
-def kind_of(status: int) -> tuple[str, str]:
+def classify_status(status: int) -> tuple[str, str]:
     """Return which kind of error an HTTP status is, and what to do about it."""
     other = ("request", "read what the server says") if status < 500 else ("server", "try again later")  # noqa: PLR2004 -- HTTP
-    return _KINDS.get(status, other)
+    return _STATUS_KINDS.get(status, other)
 
 
-def failed(model: str, client: Any, kind: str, what: str, status: int | None = None) -> ModelError:
+def model_error(model: str, client: Any, kind: str, what: str, status: int | None = None) -> ModelError:
     """Return the error of a model that could not be asked."""
-    return ModelError(safe(f"model {model!r} {what}", client), kind=kind, status=status)
+    return ModelError(mask_keys(f"model {model!r} {what}", client), kind=kind, status=status)
 
 
-def unnamed(purpose: str, prefix: str = "") -> UsageError:
+def missing_model_error(purpose: str, prefix: str = "") -> UsageError:
     """Return the error of a model without a name; it says where one can be given."""
-    under_test = recorder.settings().models
+    under_test = recorder.current_settings().models
     if purpose == "judge" and len(under_test) > 1:
-        listed = ", ".join(shorten(one, 60) for one in under_test)
+        listed = ", ".join(shorten_text(model, 60) for model in under_test)
         return UsageError(
             f"no model of the judges is named, and several are under test ({listed}): one judge has to judge "
             "them all; expected --llm-judge-model=NAME, ini llm_judge_model or LLMOPS_JUDGE_MODEL in the environment"
@@ -108,7 +112,7 @@ def unnamed(purpose: str, prefix: str = "") -> UsageError:
     )
 
 
-def is_local(address: str) -> bool:
+def is_local_server(address: str) -> bool:
     """Say whether the server of an address is on this machine.
 
     Raises:
@@ -122,7 +126,7 @@ def is_local(address: str) -> bool:
     return is_loopback(host)
 
 
-def key_of(variable: str) -> str:
+def read_api_key(variable: str) -> str:
     """Return the key in an environment variable, or nothing.
 
     Raises:
@@ -136,13 +140,13 @@ def key_of(variable: str) -> str:
     return key
 
 
-def address(raw: Any) -> str:
+def server_address(raw: Any) -> str:
     """Return the server a reply came from, for its prices; none for a server on this machine."""
     url = raw.http_response.request.url
     return "" if is_loopback(url.host) else f"{url.scheme}://{url.host}"
 
 
-def latency(raw: Any, measured_s: float) -> float:
+def response_latency(raw: Any, measured_s: float) -> float:
     """Return the time of the real call in seconds, also when it was replayed; without a recording the measured one."""
-    told = raw.http_response.extensions.get(EXTENSION, {}).get("latency_s")
-    return measured_s if told is None else float(told)
+    recorded_s = raw.http_response.extensions.get(RESPONSE_EXTENSION, {}).get("latency_s")
+    return measured_s if recorded_s is None else float(recorded_s)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.errors import MissingExtra, UsageError
-from pytest_llmops.measurement import shorten
+from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import TokenVectors
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class SentenceTransformersEmbedder:
         Raises:
             UsageError: The package or the model is not on this machine.
         """
-        loaded = _loaded(self.model, self.device)
-        return f"{NAME}/{Path(self.model).name or self.model}@{_revision(loaded, self.model)}"
+        loaded = _load_transformer(self.model, self.device)
+        return f"{NAME}/{Path(self.model).name or self.model}@{_model_revision(loaded, self.model)}"
 
     def embed(self, texts: Sequence[str]) -> NDArray[float32]:
         """Return a ``(len(texts), dim)`` float32 array, a row of unit length for each text.
@@ -69,15 +69,15 @@ class SentenceTransformersEmbedder:
         """
         import numpy as np
 
-        clean = _clean(texts)
-        loaded = _loaded(self.model, self.device)
-        said = [text for text in clean if text.strip()]
+        clean = _clean_texts(texts)
+        loaded = _load_transformer(self.model, self.device)
+        present = [text for text in clean if text.strip()]
         # One text more tells the length of the vectors where there is none to embed.
-        found = np.asarray(loaded.encode(said or ["a"], show_progress_bar=False), dtype=np.float32)
-        rows: NDArray[float32] = np.zeros((len(clean), found.shape[1]), dtype=np.float32)
-        if said:
-            lengths = np.linalg.norm(found, axis=1, keepdims=True)
-            unit = np.divide(found, lengths, out=np.zeros_like(found), where=lengths > 0)
+        vectors = np.asarray(loaded.encode(present or ["a"], show_progress_bar=False), dtype=np.float32)
+        rows: NDArray[float32] = np.zeros((len(clean), vectors.shape[1]), dtype=np.float32)
+        if present:
+            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+            unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
             rows[[index for index, text in enumerate(clean) if text.strip()]] = unit
         return rows
 
@@ -91,31 +91,35 @@ class SentenceTransformersEmbedder:
         Raises:
             UsageError: The package or the model is not on this machine.
         """
-        clean = _clean(texts)
-        return list(_tokens(_loaded(self.model, self.device), clean, specials=specials))
+        clean = _clean_texts(texts)
+        return list(
+            _embed_token_vectors(_load_transformer(self.model, self.device), clean, specials=specials)
+        )
 
 
-def _tokens(loaded: Any, texts: Sequence[str], *, specials: bool) -> Iterator[TokenVectors]:
+def _embed_token_vectors(loaded: Any, texts: Sequence[str], *, specials: bool) -> Iterator[TokenVectors]:
     import numpy as np
 
-    said = [text if text.strip() else "a" for text in texts]
+    filled = [text if text.strip() else "a" for text in texts]
     tokenizer = loaded.tokenizer
     longest = loaded.max_seq_length or tokenizer.model_max_length
     room = longest - tokenizer.num_special_tokens_to_add()
-    states = loaded.encode(said, output_value="token_embeddings", show_progress_bar=False) if said else []
-    for text, shown, state in zip(texts, said, states, strict=True):
-        whole = tokenizer(shown, truncation=True, max_length=longest)["input_ids"]
-        inner = tokenizer(shown, add_special_tokens=False, truncation=True, max_length=room)["input_ids"]
+    states = loaded.encode(filled, output_value="token_embeddings", show_progress_bar=False) if filled else []
+    for text, filled_text, state in zip(texts, filled, states, strict=True):
+        whole = tokenizer(filled_text, truncation=True, max_length=longest)["input_ids"]
+        inner = tokenizer(filled_text, add_special_tokens=False, truncation=True, max_length=room)[
+            "input_ids"
+        ]
         start = next(n for n in range(len(whole)) if whole[n : n + len(inner)] == inner)
         part = slice(len(whole)) if specials else slice(start, start + len(inner))
-        kept = part if text.strip() else slice(0)
-        rows = np.asarray(state.cpu().numpy(), dtype=np.float32)[kept]
+        selected = part if text.strip() else slice(0)
+        rows = np.asarray(state.cpu().numpy(), dtype=np.float32)[selected]
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         unit = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
-        yield TokenVectors(tuple(tokenizer.convert_ids_to_tokens(whole[kept])), unit)
+        yield TokenVectors(tuple(tokenizer.convert_ids_to_tokens(whole[selected])), unit)
 
 
-def _clean(texts: Sequence[str]) -> list[str]:
+def _clean_texts(texts: Sequence[str]) -> list[str]:
     given: object = texts
     if isinstance(given, str):
         raise UsageError(f"embed: expected a list of texts, got the text {given[:40]!r}; put it into a list")
@@ -125,7 +129,7 @@ def _clean(texts: Sequence[str]) -> list[str]:
 
 # A model takes seconds to load and hundreds of megabytes.
 @lru_cache(maxsize=2)
-def _loaded(model: str, device: str) -> Any:
+def _load_transformer(model: str, device: str) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
@@ -136,14 +140,14 @@ def _loaded(model: str, device: str) -> Any:
         return SentenceTransformer(model, device=device, local_files_only=True)
     except Exception as error:  # noqa: BLE001 -- what it raises depends on what is missing
         raise UsageError(
-            f"embedder {NAME}:{shorten(model, 200)}: expected a model on this machine, a folder or a name in the cache of "
-            f"the Hugging Face hub, got none that loads ({shorten(str(error))}); nothing is downloaded in a test: "
+            f"embedder {NAME}:{shorten_text(model, 200)}: expected a model on this machine, a folder or a name in the cache of "
+            f"the Hugging Face hub, got none that loads ({shorten_text(str(error))}); nothing is downloaded in a test: "
             f"run `hf download {NAME}/MODEL` once, or name the folder"
         ) from None
 
 
 @lru_cache(maxsize=2)
-def _revision(loaded: Any, model: str) -> str:
+def _model_revision(loaded: Any, model: str) -> str:
     commit = getattr(getattr(loaded[0].auto_model, "config", None), "_commit_hash", None)
     if commit:
         return str(commit)[:DIGEST_CHARS]

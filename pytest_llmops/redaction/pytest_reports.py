@@ -11,11 +11,11 @@ from typing import Any
 
 Redact = Callable[[str], str]
 
-TALKATIVE = ("vcr",)
+NOISY_LOGGERS = ("vcr",)
 """Loggers that put whole requests and answers into a log of level INFO."""
-_REPORT = ("sections", "longrepr", "user_properties", "wasxfail", "llmops")
-_SHOWN = ("_pytest._code.code", "_pytest.reports")
-_FIXED = ("style", "lineno")
+_REPORT_ATTRIBUTES = ("sections", "longrepr", "user_properties", "wasxfail", "llmops")
+_MASKED_MODULES = ("_pytest._code.code", "_pytest.reports")
+_UNMASKED_ATTRIBUTES = ("style", "lineno")
 
 
 def mask_report(report: Any, redact: Redact) -> None:
@@ -29,66 +29,66 @@ def mask_report(report: Any, redact: Redact) -> None:
         report: A report of a test or of a collection.
         redact: Returns a text without its secrets.
     """
-    for name in _REPORT:
+    for name in _REPORT_ATTRIBUTES:
         value = getattr(report, name, None)
         if value is None:
             continue
-        made = masked(value, redact)
-        if made is not value:
-            setattr(report, name, made)
+        cleaned = mask_value(value, redact)
+        if cleaned is not value:
+            setattr(report, name, cleaned)
 
 
 def quiet_loggers() -> None:
     """Let the loggers that would log bodies and addresses say warnings only; a level that a user set stays."""
-    for name in TALKATIVE:
+    for name in NOISY_LOGGERS:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.WARNING)
 
 
-def masked(value: Any, redact: Redact) -> Any:
+def mask_value(value: Any, redact: Redact) -> Any:
     """Return a value of builtins, or one that pytest shows, without secrets.
 
     It is the same object where it holds none, or where it was changed in place. Keys are left alone.
 
-    >>> masked({"key": ["a", "pw"]}, lambda text: text.replace("pw", "[secret]"))
+    >>> mask_value({"key": ["a", "pw"]}, lambda text: text.replace("pw", "[secret]"))
     {'key': ['a', '[secret]']}
     """
     if isinstance(value, str):
-        made = redact(value)
-        return value if made == value else made
+        cleaned = redact(value)
+        return value if cleaned == value else cleaned
     if isinstance(value, dict):
-        return _same_or({key: masked(one, redact) for key, one in value.items()}, value)
-    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
-        return _masked_lines(value, redact)
+        return _same_or({key: mask_value(item, redact) for key, item in value.items()}, value)
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return _mask_lines(value, redact)
     if isinstance(value, (list, tuple)):
-        parts = [masked(one, redact) for one in value]
-        if all(made is one for made, one in zip(parts, value, strict=True)):
+        parts = [mask_value(item, redact) for item in value]
+        if all(cleaned is item for cleaned, item in zip(parts, value, strict=True)):
             return value
         return parts if isinstance(value, list) else tuple(parts)
-    if type(value).__module__ in _SHOWN:
+    if type(value).__module__ in _MASKED_MODULES:
         _mask_object(value, redact)
     return value
 
 
 def _same_or(made: dict[Any, Any], value: dict[Any, Any]) -> dict[Any, Any]:
-    return value if all(made[key] is one for key, one in value.items()) else made
+    return value if all(made[key] is item for key, item in value.items()) else made
 
 
-def _masked_lines(lines: Sequence[str], redact: Redact) -> Sequence[str]:
+def _mask_lines(lines: Sequence[str], redact: Redact) -> Sequence[str]:
     """Mask lines as one text: a key of several lines shows in none of them alone."""
-    made = [masked(line, redact) for line in lines]
+    made = [mask_value(line, redact) for line in lines]
     whole = "\n".join(made)
-    found = redact(whole)
-    if found != whole:
-        return found.split("\n")
-    return lines if all(one is line for one, line in zip(made, lines, strict=True)) else made
+    cleaned = redact(whole)
+    if cleaned != whole:
+        return cleaned.split("\n")
+    return lines if all(new is line for new, line in zip(made, lines, strict=True)) else made
 
 
-def _mask_object(shown: Any, redact: Redact) -> None:
-    for name, value in vars(shown).items():
-        if name in _FIXED:
+def _mask_object(report_part: Any, redact: Redact) -> None:
+    for name, value in vars(report_part).items():
+        if name in _UNMASKED_ATTRIBUTES:
             continue
-        made = masked(value, redact)
-        if made is not value:
-            setattr(shown, name, made)
+        cleaned = mask_value(value, redact)
+        if cleaned is not value:
+            setattr(report_part, name, cleaned)

@@ -19,25 +19,25 @@ from urllib.parse import quote, quote_plus, unquote_plus
 
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction import encodings, streams
-from pytest_llmops.redaction.patterns import MARKED_BY_ADDRESS, SHAPES, present
-from pytest_llmops.wire.blobs import Body
-from pytest_llmops.wire.body import unfold
+from pytest_llmops.redaction.patterns import SECRET_SHAPES, URL_CREDENTIALS_MARK, find_shapes
+from pytest_llmops.wire.blobs import StoredBody
+from pytest_llmops.wire.body import unfold_body
 
 MASK = "[secret]"
 PLACEHOLDER_KEY = "llmops-placeholder-key"
 """Set for SDKs that refuse to start without a key; no secret."""
 
-MAX_TEXTS = 256
-MAX_TEXT = 2000
+MAX_CACHED_TEXTS = 256
+MAX_CACHED_TEXT = 2000
 """How many texts, and of what length, are kept cleaned."""
 MAX_DEPTH = 3
 """Spellings inside spellings that are looked into: JSON in JSON in base64."""
 ELLIPSIS = "..."
-MIN_CUT = 4
+MIN_CUT_SECRET = 4
 """Characters of a secret beside an ellipsis that give it away."""
-MIN_HALF = 16
+MIN_CUT_TOKEN = 16
 """Characters of a word beside an ellipsis that are taken for half of a token, if digits are among them."""
-MIN_LINE = 20
+MIN_SECRET_LINE = 20
 """A line of a secret of several lines is one itself from this length on, if no blank is in it."""
 MIN_SECRET = 8
 """Shorter values would mask ordinary words."""
@@ -57,11 +57,13 @@ SECRET_PARAMS = frozenset(
      "password", "secret", "client_secret", "client_assertion", "x-amz-security-token", "x-amz-signature",
      "x-amz-credential", "x-goog-signature"}
 )  # fmt: skip
-_PARAM = re.compile(
+_SECRET_PARAM = re.compile(
     rf"(?i)((?:^|[?&])(?:{'|'.join(sorted(map(re.escape, SECRET_PARAMS)))})=)[^&#\s]+".encode()
 )
-_USER = next(shape for shape in SHAPES if shape.mark == MARKED_BY_ADDRESS)
-_SCHEMES = frozenset({"bearer", "basic", "token", "apikey", "key", "digest", "negotiate", "aws4-hmac-sha256"})
+_URL_CREDENTIALS = next(shape for shape in SECRET_SHAPES if shape.mark == URL_CREDENTIALS_MARK)
+_AUTH_SCHEMES = frozenset(
+    {"bearer", "basic", "token", "apikey", "key", "digest", "negotiate", "aws4-hmac-sha256"}
+)
 
 TextRedactor = Callable[[str], str]
 
@@ -72,7 +74,7 @@ def mask_params(data: bytes) -> bytes:
     >>> mask_params(b"grant_type=x&client_secret=hunter2")
     b'grant_type=x&client_secret=[secret]'
     """
-    return _PARAM.sub(rb"\g<1>" + MASK.encode(), data)
+    return _SECRET_PARAM.sub(rb"\g<1>" + MASK.encode(), data)
 
 
 @dataclass(slots=True, eq=False)
@@ -109,9 +111,9 @@ class Redactor:
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Treat these values as secret from now on, and each long line of one; short ones are left alone."""
-        found = {part for one in secrets for part in _parts(one)}
+        parts = {part for value in secrets for part in _secret_lines(value)}
         new = {
-            one for one in found if len(one) >= MIN_SECRET and one not in (PLACEHOLDER_KEY, MASK)
+            value for value in parts if len(value) >= MIN_SECRET and value not in (PLACEHOLDER_KEY, MASK)
         } - self.known
         if not new:
             return
@@ -119,7 +121,7 @@ class Redactor:
             # All are replaced, never changed: another thread may be walking through them. Who finds its
             # secret known goes on at once, so that comes last.
             known = self.known | new
-            forms = {form: instead for secret in known for form, instead in _spellings(secret)}
+            forms = {form: instead for secret in known for form, instead in _secret_spellings(secret)}
             self._forms = tuple(sorted(forms.items(), key=lambda form: (-len(form[0]), form[0])))
             self._short = tuple(form for form in self._forms if not encodings.has_long_word(form[0]))
             self._texts = {}
@@ -130,24 +132,26 @@ class Redactor:
         for name, value in headers.items():
             lower = name.lower()
             if lower in SECRET_HEADERS:
-                self.learn(_credentials(value))
+                self.learn(_parse_credentials(value))
             elif lower == "cookie":
                 self.learn(pair.partition("=")[2] for pair in value.split(";"))
 
     def learn_params(self, data: bytes) -> None:
         """Treat the values that `mask_params` masks in a query or a form as secret everywhere."""
         self.learn(
-            unquote_plus(one[0][len(one[1]) :].decode("utf-8", "surrogateescape"))
-            for one in _PARAM.finditer(data)
+            unquote_plus(match[0][len(match[1]) :].decode("utf-8", "surrogateescape"))
+            for match in _SECRET_PARAM.finditer(data)
         )
 
-    def learn_answer(self, headers: Mapping[str, str]) -> None:
+    def learn_response_headers(self, headers: Mapping[str, str]) -> None:
         """Treat what an answer's headers say about the account as secret: cookies that it sets, the organisation."""
         for name, value in headers.items():
             lower = name.lower()
             if lower == "set-cookie":
-                self.learn(found for found in _COOKIE.findall(value) if _is_mixed(found))
-            elif lower in SECRET_HEADERS and _is_mixed(value):
+                self.learn(
+                    cookie for cookie in _COOKIE_VALUE.findall(value) if _has_letters_and_digits(cookie)
+                )
+            elif lower in SECRET_HEADERS and _has_letters_and_digits(value):
                 self.learn([value])
 
     def clean(self, data: bytes) -> bytes:
@@ -159,7 +163,7 @@ class Redactor:
         return self._clean(data, self.extra, MAX_DEPTH) if data else data
 
     def _clean(self, data: bytes, extra: Sequence[TextRedactor], depth: int) -> bytes:
-        def find(text: str) -> list[streams.Found]:
+        def find(text: str) -> list[streams.Replacement]:
             return self._find(text, extra)
 
         def inner(part: bytes) -> bytes:
@@ -169,18 +173,18 @@ class Redactor:
         if framed is not None:
             return framed
         # What is scattered comes first: a mask over its beginning would hide what the rest belongs to.
-        data = _rewritten(streams.mask_text(data, find), extra)
+        data = _apply_redactors(streams.mask_text(data, find), extra)
         if depth:
             if b"%" in data:  # an "@" of a password must not be taken for the end of it
-                data = _USER.pattern.sub(_USER.kept + MASK.encode(), data)
-            data = encodings.undone(data, inner, self._binary)
+                data = _URL_CREDENTIALS.pattern.sub(_URL_CREDENTIALS.kept + MASK.encode(), data)
+            data = encodings.clean_encoded(data, inner, self._binary)
         return self._plain(data)
 
     def _plain(self, data: bytes) -> bytes:
         for form, instead in self._forms if encodings.has_long_word(data) else self._short:
             if form in data:
                 data = data.replace(form, instead)
-        for shape in present(data):
+        for shape in find_shapes(data):
             data = shape.pattern.sub(shape.kept + MASK.encode(), data)
         return data
 
@@ -189,26 +193,28 @@ class Redactor:
         for form, _ in self._forms:
             if form in data:
                 data = data.replace(form, b"*" * len(form))
-        for shape in present(data):
-            if shape.mark != MARKED_BY_ADDRESS:  # five bytes of punctuation stand in any long binary
-                data = shape.pattern.sub(_starred, data)
+        for shape in find_shapes(data):
+            if shape.mark != URL_CREDENTIALS_MARK:  # five bytes of punctuation stand in any long binary
+                data = shape.pattern.sub(_mask_with_stars, data)
         return data
 
-    def _find(self, text: str, extra: Sequence[TextRedactor]) -> list[streams.Found]:
+    def _find(self, text: str, extra: Sequence[TextRedactor]) -> list[streams.Replacement]:
         """Return where secrets stand in a text, in order and without overlaps."""
         data = text.encode("utf-8", "surrogatepass")
-        found = [(at, at + len(form), MASK) for form, _ in self._forms for at in _places(form, data)]
-        for shape in present(data):
-            found += [
-                (one.end(1) if shape.kept else one.start(), one.end(), MASK)
-                for one in shape.pattern.finditer(data)
+        replacements = [(at, at + len(form), MASK) for form, _ in self._forms for at in _find_all(form, data)]
+        for shape in find_shapes(data):
+            replacements += [
+                (match.end(1) if shape.kept else match.start(), match.end(), MASK)
+                for match in shape.pattern.finditer(data)
             ]
-        if found and not text.isascii():
-            found = [(_characters(data[:a]), _characters(data[:b]), instead) for a, b, instead in found]
+        if replacements and not text.isascii():
+            replacements = [
+                (_characters(data[:a]), _characters(data[:b]), instead) for a, b, instead in replacements
+            ]
         if extra:
-            made = _rewritten(data, extra).decode("utf-8", "surrogatepass")
-            found += [_change(text, made)] if made != text else []
-        return _apart(found)
+            rewritten = _apply_redactors(data, extra).decode("utf-8", "surrogatepass")
+            replacements += [_changed_span(text, rewritten)] if rewritten != text else []
+        return _merge_overlaps(replacements)
 
     def text(self, text: str) -> str:
         """Return the text with every secret replaced; the same few addresses come again and again."""
@@ -216,7 +222,7 @@ class Redactor:
         made = texts.get(text)
         if made is None:
             made = self.clean(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
-            if len(texts) < MAX_TEXTS and len(text) <= MAX_TEXT:
+            if len(texts) < MAX_CACHED_TEXTS and len(text) <= MAX_CACHED_TEXT:
                 texts[text] = made
         return made
 
@@ -228,41 +234,43 @@ class Redactor:
         parts = made.split(ELLIPSIS)
         for number in range(len(parts) - 1):
             for secret in self.known:
-                parts[number] = _without_end(parts[number], secret)
-                parts[number + 1] = _without_end(parts[number + 1][::-1], secret[::-1])[::-1]
+                parts[number] = _cut_secret_start(parts[number], secret)
+                parts[number + 1] = _cut_secret_start(parts[number + 1][::-1], secret[::-1])[::-1]
             # Half of a key or a token has no shape any more.
-            parts[number] = _LAST_WORD.sub(_unless_mixed, _KEY_BEGUN.sub("", parts[number]))
-            parts[number + 1] = _FIRST_WORD.sub(_unless_mixed, _KEY_ENDED.sub("", parts[number + 1]))
+            parts[number] = _LAST_LONG_WORD.sub(_drop_mixed_word, _CUT_KEY_START.sub("", parts[number]))
+            parts[number + 1] = _FIRST_LONG_WORD.sub(
+                _drop_mixed_word, _CUT_KEY_END.sub("", parts[number + 1])
+            )
         return ELLIPSIS.join(parts)
 
     def leaks(self, data: bytes) -> bool:
         """Say whether a secret is (still) in the data; of a cassette file, also in what its bodies unfold to."""
-        return self._leaks(data) or any(map(self._leaks, _hidden(data)))
+        return self._leaks(data) or any(map(self._leaks, _decoded_bodies(data)))
 
     def _leaks(self, data: bytes) -> bool:
         return bool(data) and self._clean(data, (), MAX_DEPTH) != data
 
 
-_FIRST_WORD = re.compile(rf"\A[A-Za-z0-9._~+/=-]{{{MIN_HALF},}}")
-_LAST_WORD = re.compile(rf"[A-Za-z0-9._~+/=-]{{{MIN_HALF},}}\Z")
+_FIRST_LONG_WORD = re.compile(rf"\A[A-Za-z0-9._~+/=-]{{{MIN_CUT_TOKEN},}}")
+_LAST_LONG_WORD = re.compile(rf"[A-Za-z0-9._~+/=-]{{{MIN_CUT_TOKEN},}}\Z")
 
 
-_KEY_BEGUN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY(?!.*-----END).*\Z", re.DOTALL)
-_KEY_ENDED = re.compile(r"\A(?:(?!-----BEGIN).){0,9000}?PRIVATE KEY(?: BLOCK)?-----", re.DOTALL)
+_CUT_KEY_START = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY(?!.*-----END).*\Z", re.DOTALL)
+_CUT_KEY_END = re.compile(r"\A(?:(?!-----BEGIN).){0,9000}?PRIVATE KEY(?: BLOCK)?-----", re.DOTALL)
 
 
-def _unless_mixed(found: re.Match[str]) -> str:
-    return "" if _is_mixed(found[0]) else found[0]
+def _drop_mixed_word(match: re.Match[str]) -> str:
+    return "" if _has_letters_and_digits(match[0]) else match[0]
 
 
-def _without_end(text: str, secret: str) -> str:
+def _cut_secret_start(text: str, secret: str) -> str:
     """Cut off the beginning of a secret that a text ends in."""
     longest = min(len(text), len(secret) - 1)
-    size = next((n for n in range(longest, MIN_CUT - 1, -1) if text.endswith(secret[:n])), 0)
+    size = next((n for n in range(longest, MIN_CUT_SECRET - 1, -1) if text.endswith(secret[:n])), 0)
     return text[: len(text) - size]
 
 
-def _rewritten(data: bytes, extra: Sequence[TextRedactor]) -> bytes:
+def _apply_redactors(data: bytes, extra: Sequence[TextRedactor]) -> bytes:
     if not extra:
         return data
     text = data.decode("utf-8", "surrogateescape")
@@ -271,7 +279,7 @@ def _rewritten(data: bytes, extra: Sequence[TextRedactor]) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _places(form: bytes, data: bytes) -> Iterator[int]:
+def _find_all(form: bytes, data: bytes) -> Iterator[int]:
     at = data.find(form)
     while at >= 0:
         yield at
@@ -282,7 +290,7 @@ def _characters(data: bytes) -> int:
     return len(data.decode("utf-8", "surrogatepass"))
 
 
-def _change(text: str, made: str) -> streams.Found:
+def _changed_span(text: str, made: str) -> streams.Replacement:
     """What a user's redactor changed, from the first character to the last."""
     start = next(
         (n for n, (a, b) in enumerate(zip(text, made, strict=False)) if a != b), min(len(text), len(made))
@@ -293,37 +301,37 @@ def _change(text: str, made: str) -> streams.Found:
     return start, len(text) - end, made[start : len(made) - end]
 
 
-def _apart(found: list[streams.Found]) -> list[streams.Found]:
-    made: list[streams.Found] = []
-    for start, end, instead in sorted(found):
-        if made and start < made[-1][1]:
-            first, last, kept = made[-1]
-            made[-1] = (first, max(last, end), kept)
+def _merge_overlaps(replacements: list[streams.Replacement]) -> list[streams.Replacement]:
+    merged: list[streams.Replacement] = []
+    for start, end, instead in sorted(replacements):
+        if merged and start < merged[-1][1]:
+            first, last, kept = merged[-1]
+            merged[-1] = (first, max(last, end), kept)
         else:
-            made.append((start, end, instead))
-    return made
+            merged.append((start, end, instead))
+    return merged
 
 
-def _starred(found: re.Match[bytes]) -> bytes:
-    return b"*" * len(found[0])
+def _mask_with_stars(match: re.Match[bytes]) -> bytes:
+    return b"*" * len(match[0])
 
 
-_HIDING = frozenset({"events", "frames", "parts", "escapes"})
+_ENCODED_BODY_FORMS = frozenset({"events", "frames", "parts", "escapes"})
 """Forms of bodies whose bytes do not stand in a file as they are; long texts do, at its end."""
 
 
-def _hidden(data: bytes) -> Iterator[bytes]:
+def _decoded_bodies(data: bytes) -> Iterator[bytes]:
     """Give the bodies of a cassette file that hold other bytes than the file does."""
     if not data.startswith(b"{") or b'"interactions"' not in data[:200]:
         return
     try:
         document = json.loads(data)
-        listed = document["interactions"]
+        interactions = document["interactions"]
         blobs = document.get("blobs", {})
         bodies = [
-            one["body"]
-            for interaction in listed
-            for one in (
+            message["body"]
+            for interaction in interactions
+            for message in (
                 interaction["request"],
                 *(a for take in interaction["answers"].values() for a in take),
             )
@@ -331,49 +339,54 @@ def _hidden(data: bytes) -> Iterator[bytes]:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return
     for body in bodies:
-        if not _HIDING.isdisjoint(body):
+        if not _ENCODED_BODY_FORMS.isdisjoint(body):
             try:
-                yield unfold(Body(body, blobs))
+                yield unfold_body(StoredBody(body, blobs))
             except CassetteError:
                 continue
 
 
-def _credentials(value: str) -> set[str]:
+def _parse_credentials(value: str) -> set[str]:
     """What of a header's value is secret: without its scheme, and of a user and password both."""
     scheme, _, credential = value.strip().partition(" ")
-    if not credential or scheme.lower() not in _SCHEMES:
+    if not credential or scheme.lower() not in _AUTH_SCHEMES:
         return {value}
-    found = {credential}
+    secrets = {credential}
     if scheme.lower() == "basic":
         try:
             pair = base64.b64decode(credential, validate=True).decode("utf-8")
         except (binascii.Error, UnicodeDecodeError):
-            return found
-        found |= {pair, pair.partition(":")[2]}
-    return found
+            return secrets
+        secrets |= {pair, pair.partition(":")[2]}
+    return secrets
 
 
-def _parts(secret: str) -> set[str]:
+def _secret_lines(secret: str) -> set[str]:
     secret = secret.strip()
     whole = secret.replace("\\n", "\n")
     lines = whole.split("\n") if "\n" in whole else []
     return {
         secret,
-        *(one for line in lines for one in (line.strip(),) if len(one) >= MIN_LINE and " " not in one),
+        *(
+            stripped
+            for line in lines
+            for stripped in (line.strip(),)
+            if len(stripped) >= MIN_SECRET_LINE and " " not in stripped
+        ),
     }
 
 
-_COOKIE = re.compile(r"(?:\A|,\s*)[^=;,\s]+=\"?([^;,\"]+)")
-_SAFE = ("", "/", "+=?", "/?:@+", "!$'()*,/:;=?@+~")
+_COOKIE_VALUE = re.compile(r"(?:\A|,\s*)[^=;,\s]+=\"?([^;,\"]+)")
+_URL_SAFE_CHARACTERS = ("", "/", "+=?", "/?:@+", "!$'()*,/:;=?@+~")
 """Characters that clients leave as they are in a URL."""
 
 
-def _is_mixed(value: str) -> bool:
+def _has_letters_and_digits(value: str) -> bool:
     """Say whether it could be no word of a language: a theme, a name."""
     return any(map(str.isdigit, value)) and any(map(str.isalpha, value))
 
 
-def _spellings(secret: str) -> Iterator[tuple[bytes, bytes]]:
+def _secret_spellings(secret: str) -> Iterator[tuple[bytes, bytes]]:
     """Give the secret as plain text, and as it looks in JSON, Python, a URL or base64, each with its replacement."""
     raw = secret.encode("utf-8", "surrogatepass")
     # Of base64 the length stays: what is around it must still be whole.
@@ -387,6 +400,6 @@ def _spellings(secret: str) -> Iterator[tuple[bytes, bytes]]:
         yield json.dumps(inside, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass"), mask
     for text in (repr(secret), ascii(secret), repr(raw)[1:]):
         yield text[1:-1].encode("utf-8", "surrogatepass"), mask
-    for quoted in (*(quote(raw, safe=safe) for safe in _SAFE), quote_plus(raw)):
+    for quoted in (*(quote(raw, safe=safe) for safe in _URL_SAFE_CHARACTERS), quote_plus(raw)):
         yield quoted.encode(), mask
-        yield re.sub("%..", lambda found: found[0].lower(), quoted).encode(), mask
+        yield re.sub("%..", lambda match: match[0].lower(), quoted).encode(), mask

@@ -16,37 +16,47 @@ from typing import Any
 
 from pytest_llmops.wire import stream_events
 
-Found = tuple[int, int, str]
+Replacement = tuple[int, int, str]
 """Where a secret starts and ends in a text, and what stands there instead."""
-Find = Callable[[str], list[Found]]
-Path = tuple[Any, ...]
+FindSecrets = Callable[[str], list[Replacement]]
+LeafPath = tuple[Any, ...]
 
-_LINE = re.compile(r"(?:\A|(?<=[\r\n]))(?:data:[ ]?([^\r\n]+)|(\{[^\r\n]*\})(?=[\r\n]|\Z))")
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]')
-_PLACES = ("type", "index", "item_id", "output_index", "content_index", "summary_index", "contentBlockIndex")
+_EVENT_DATA = re.compile(r"(?:\A|(?<=[\r\n]))(?:data:[ ]?([^\r\n]+)|(\{[^\r\n]*\})(?=[\r\n]|\Z))")
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]')
+_PLACE_KEYS = (
+    "type",
+    "index",
+    "item_id",
+    "output_index",
+    "content_index",
+    "summary_index",
+    "contentBlockIndex",
+)
 """Keys whose values tell apart what else looks like the same place."""
-_ALIKE = "logprobs"
+_LOGPROBS_KEY = "logprobs"
 """In what is below such a key, the members of a list follow each other as events do."""
-_TOKENS = b"ogprobs"
-_RAW: Path = ("",)
+_LOGPROBS_MARK = b"ogprobs"
+_RAW_PATH: LeafPath = ("",)
 
 
-def mask_text(data: bytes, find: Find) -> bytes:
+def mask_text(data: bytes, find: FindSecrets) -> bytes:
     """Return a text stream, or JSON with log-probabilities, without the secrets that are scattered over it."""
-    if not _is_stream(data):
-        return _mask_whole(data, find) if _TOKENS in data else data
+    if not _is_text_stream(data):
+        return _mask_single_text(data, find) if _LOGPROBS_MARK in data else data
     text = data.decode("utf-8", "surrogateescape")
     places = [
-        (found.start(n), found.end(n)) for found in _LINE.finditer(text) for n in (found.lastindex or 1,)
+        (match.start(n), match.end(n))
+        for match in _EVENT_DATA.finditer(text)
+        for n in (match.lastindex or 1,)
     ]
-    changed = masked([text[start:end] for start, end in places], find)
+    changed = mask_scattered([text[start:end] for start, end in places], find)
     for number in sorted(changed, reverse=True):
         start, end = places[number]
         text = text[:start] + changed[number] + text[end:]
     return text.encode("utf-8", "surrogateescape") if changed else data
 
 
-def _is_stream(data: bytes) -> bool:
+def _is_text_stream(data: bytes) -> bool:
     if data.startswith(b"data:"):
         return True
     if b"\n" not in data and b"\r" not in data:
@@ -55,36 +65,36 @@ def _is_stream(data: bytes) -> bool:
     return lines or b"\ndata:" in data or b"\rdata:" in data
 
 
-def _mask_whole(data: bytes, find: Find) -> bytes:
+def _mask_single_text(data: bytes, find: FindSecrets) -> bytes:
     text = data.decode("utf-8", "surrogateescape")
-    changed = masked([text], find)
+    changed = mask_scattered([text], find)
     return changed[0].encode("utf-8", "surrogateescape") if changed else data
 
 
-def mask_frames(data: bytes, find: Find, clean: Callable[[bytes], bytes]) -> bytes | None:
+def mask_frames(data: bytes, find: FindSecrets, clean: Callable[[bytes], bytes]) -> bytes | None:
     """Return an AWS event stream without secrets, its lengths and checksums right; None if it is no such stream."""
-    frames = stream_events.frames(data)
+    frames = stream_events.unpack_aws_frames(data)
     if not frames:
         return None
-    carried = [_carried(one.payload) for one in frames]
-    changed = masked([text.decode("utf-8", "surrogateescape") for text, _ in carried], find)
-    made = []
-    for number, (frame, (text, wrap)) in enumerate(zip(frames, carried, strict=True)):
+    payloads = [_unwrap_payload(event.payload) for event in frames]
+    changed = mask_scattered([text.decode("utf-8", "surrogateescape") for text, _ in payloads], find)
+    masked_frames = []
+    for number, (frame, (text, wrap)) in enumerate(zip(frames, payloads, strict=True)):
         whole = changed[number].encode("utf-8", "surrogateescape") if number in changed else text
         headers = {name: _clean_header(value, clean) for name, value in frame.headers.items()}
-        made.append(replace(frame, headers=headers, payload=wrap(clean(whole))))
-    if made == frames:
+        masked_frames.append(replace(frame, headers=headers, payload=wrap(clean(whole))))
+    if masked_frames == frames:
         return data
-    from pytest_llmops.wire.aws_event_stream import pack
+    from pytest_llmops.wire.aws_event_stream import pack_frames
 
-    return pack(made)
+    return pack_frames(masked_frames)
 
 
 def _clean_header(value: Any, clean: Callable[[bytes], bytes]) -> Any:
     return clean(value.encode("utf-8")).decode("utf-8") if isinstance(value, str) else value
 
 
-def _carried(payload: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
+def _unwrap_payload(payload: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
     """The JSON in a payload, which a stream of ``InvokeModel`` has in base64, and the way back."""
     if b'"bytes"' in payload:
         try:
@@ -97,35 +107,37 @@ def _carried(payload: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
     return payload, bytes
 
 
-def masked(texts: Sequence[str], find: Find) -> dict[int, str]:
+def mask_scattered(texts: Sequence[str], find: FindSecrets) -> dict[int, str]:
     """Return those of the texts that change, by number: each is what one event carries.
 
-    >>> masked(['{"delta": "my se"}', '{"delta": "cret"}'], lambda text: [(3, 9, "*")] if "secret" in text else [])
+    >>> mask_scattered(['{"delta": "my se"}', '{"delta": "cret"}'], lambda text: [(3, 9, "*")] if "secret" in text else [])
     {0: '{"delta": "my *"}', 1: '{"delta": ""}'}
     """
-    places: dict[Path, list[tuple[int, Path, str]]] = {}
+    places: dict[LeafPath, list[tuple[int, LeafPath, str]]] = {}
     for number, text in enumerate(texts):
-        for path, place, leaf in _leaves(text):
+        for path, place, leaf in _iterate_leaves(text):
             places.setdefault(place, []).append((number, path, leaf))
     scattered = [pieces for pieces in places.values() if len({leaf for _, _, leaf in pieces}) > 1]
     joined = ["".join(leaf for _, _, leaf in pieces) for pieces in scattered]
     # One look over all of them: in most streams there is nothing.
     if not joined or not find("\n\n".join(joined)):
         return {}
-    changes: dict[int, dict[Path, str]] = {}
+    changes: dict[int, dict[LeafPath, str]] = {}
     for pieces, whole in zip(scattered, joined, strict=True):
-        for number, path, leaf in _without(pieces, find(whole)):
+        for number, path, leaf in _cut_replacements(pieces, find(whole)):
             changes.setdefault(number, {})[path] = leaf
-    return {number: _respelled(texts[number], leaves) for number, leaves in changes.items()}
+    return {number: _replace_leaves(texts[number], leaves) for number, leaves in changes.items()}
 
 
-def _without(pieces: list[tuple[int, Path, str]], found: list[Found]) -> Iterator[tuple[int, Path, str]]:
+def _cut_replacements(
+    pieces: list[tuple[int, LeafPath, str]], replacements: list[Replacement]
+) -> Iterator[tuple[int, LeafPath, str]]:
     """Give the pieces that change: the first that a secret touches holds the mask."""
     end_of_all = 0
     for number, path, leaf in pieces:
         start_of_all, end_of_all = end_of_all, end_of_all + len(leaf)
         made, kept = "", start_of_all
-        for start, end, instead in found:
+        for start, end, instead in replacements:
             if start < end_of_all and end > start_of_all:
                 made += leaf[kept - start_of_all : max(start, start_of_all) - start_of_all]
                 made += instead if start >= start_of_all else ""
@@ -135,76 +147,84 @@ def _without(pieces: list[tuple[int, Path, str]], found: list[Found]) -> Iterato
             yield number, path, made
 
 
-def _leaves(text: str) -> Iterator[tuple[Path, Path, str]]:
+def _iterate_leaves(text: str) -> Iterator[tuple[LeafPath, LeafPath, str]]:
     """Give each text in what an event carries: its path, its place, itself."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        yield _RAW, _RAW, text
+        yield _RAW_PATH, _RAW_PATH, text
         return
-    waiting: list[tuple[Path, Path, Any, bool]] = [((), (), value, False)]
+    waiting: list[tuple[LeafPath, LeafPath, Any, bool]] = [((), (), value, False)]
     while waiting:
-        path, place, one, alike = waiting.pop()
-        if isinstance(one, str):
-            yield path, place, one
-        elif isinstance(one, dict):
-            where = (*place, *((key, one[key]) for key in _PLACES if isinstance(one.get(key), (str, int))))
+        path, place, item, alike = waiting.pop()
+        if isinstance(item, str):
+            yield path, place, item
+        elif isinstance(item, dict):
+            where = (
+                *place,
+                *((key, item[key]) for key in _PLACE_KEYS if isinstance(item.get(key), (str, int))),
+            )
             inner = [
-                ((*path, key), (*where, key), value, _ALIKE in key.lower() and not key.startswith("top_"))
+                (
+                    (*path, key),
+                    (*where, key),
+                    value,
+                    _LOGPROBS_KEY in key.lower() and not key.startswith("top_"),
+                )
                 if not alike
                 else ((*path, key), (*where, key), value, key in ("content", "tokens", "chosenCandidates"))
-                for key, value in one.items()
+                for key, value in item.items()
             ]
             waiting += reversed(inner)
-        elif isinstance(one, list):
-            if path[-1:] == ("bytes",) and one and all(type(b) is int and 0 <= b < 256 for b in one):  # noqa: PLR2004 -- bytes
-                yield path, place, bytes(one).decode("latin-1")
+        elif isinstance(item, list):
+            if path[-1:] == ("bytes",) and item and all(type(b) is int and 0 <= b < 256 for b in item):  # noqa: PLR2004 -- bytes
+                yield path, place, bytes(item).decode("latin-1")
                 continue
             rows = [
-                ((*path, n), (*place, "*" if alike else _step(n, row)), row, False)
-                for n, row in enumerate(one)
+                ((*path, n), (*place, "*" if alike else _place_step(n, row)), row, False)
+                for n, row in enumerate(item)
             ]
             waiting += reversed(rows)
 
 
-def _step(number: int, row: Any) -> object:
+def _place_step(number: int, row: Any) -> object:
     return "#" if isinstance(row, dict) and isinstance(row.get("index"), int) else number
 
 
-def _respelled(text: str, leaves: dict[Path, str]) -> str:
-    if _RAW in leaves:
-        return leaves[_RAW]
-    for path, start, end in reversed(list(_literals(text))):
+def _replace_leaves(text: str, leaves: dict[LeafPath, str]) -> str:
+    if _RAW_PATH in leaves:
+        return leaves[_RAW_PATH]
+    for path, start, end in reversed(list(_iterate_literals(text))):
         if path in leaves:
-            text = text[:start] + _spelled(leaves[path], text[start:end]) + text[end:]
+            text = text[:start] + _encode_leaf(leaves[path], text[start:end]) + text[end:]
     return text
 
 
-def _spelled(leaf: str, before: str) -> str:
+def _encode_leaf(leaf: str, before: str) -> str:
     if before.startswith("["):
         numbers = list(leaf.encode("latin-1", "replace"))
         return json.dumps(numbers, separators=(", " if ", " in before else ",", ":"))
     return json.dumps(leaf, ensure_ascii=before.isascii())
 
 
-def _literals(text: str) -> Iterator[tuple[Path, int, int]]:
+def _iterate_literals(text: str) -> Iterator[tuple[LeafPath, int, int]]:
     """Give path, start and end of each string and array of a JSON text, the inner ones first."""
     stack: list[tuple[int, bool]] = []
     steps: list[Any] = []
-    for found in _TOKEN.finditer(text):
-        part = found[0]
+    for match in _JSON_TOKEN.finditer(text):
+        part = match[0]
         if part in "{[":
-            stack.append((found.start(), part == "["))
+            stack.append((match.start(), part == "["))
             steps.append(0 if part == "[" else None)
         elif part in "}]":
             start, is_list = stack.pop()
             steps.pop()
             if is_list:
-                yield tuple(steps), start, found.end()
+                yield tuple(steps), start, match.end()
         elif part == ",":
             steps[-1] = steps[-1] + 1 if stack[-1][1] else None
         elif part != ":":
             if stack and not stack[-1][1] and steps[-1] is None:
                 steps[-1] = json.loads(part)
             else:
-                yield tuple(steps), found.start(), found.end()
+                yield tuple(steps), match.start(), match.end()

@@ -17,15 +17,15 @@ _INVISIBLE = re.compile(
 )
 
 
-def visible(text: str) -> str:
+def escape_invisible(text: str) -> str:
     r"""Return a text in which nothing hides: invisible and steering characters are shown as escapes.
 
     Line feeds, tabs and the joiners that some scripts and emoji need stay as they are.
 
-    >>> visible("a\x00b\u202ec")
+    >>> escape_invisible("a\x00b\u202ec")
     'a\\x00b\\u202ec'
     """
-    return _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 @dataclass(slots=True)
@@ -61,15 +61,15 @@ class Texts:
     def put(self, text: str) -> Place:
         """Add a text at the next place of the page."""
         if len(text) < MIN_SHARED:
-            return Place(shown(text), first=True)
+            return Place(visible_text(text), first=True)
         seen = self.known.get(text)
         if seen is not None:
             seen.shared = True
             return Place(seen, first=False)
-        new = self.known[text] = shown(text, f"t{len(self.known) + 1}")
+        new = self.known[text] = visible_text(text, f"t{len(self.known) + 1}")
         return Place(new, first=True)
 
 
-def shown(text: str, id: str = "") -> Text:  # noqa: A002 -- becomes the attribute of that name
+def visible_text(text: str, id: str = "") -> Text:  # noqa: A002 -- becomes the attribute of that name
     """Return a text made visible and cut; without an ``id`` nothing can refer to it."""
-    return Text(id, visible(text[:MAX_CHARS]), max(len(text) - MAX_CHARS, 0))
+    return Text(id, escape_invisible(text[:MAX_CHARS]), max(len(text) - MAX_CHARS, 0))

@@ -12,20 +12,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmops.measurement import Json, Measurement, amount, apart, shorten
+from pytest_llmops.measurement import (
+    Json,
+    Measurement,
+    format_amount,
+    format_value_and_threshold,
+    shorten_text,
+)
 from pytest_llmops.protocols import Call
-from pytest_llmops.reports.html_texts import Place, Text, Texts, shown
-from pytest_llmops.results.comparison import text_of
-from pytest_llmops.results.judges import doubt, judged
-from pytest_llmops.results.review import review
+from pytest_llmops.reports.html_texts import Place, Text, Texts, visible_text
+from pytest_llmops.results.comparison import fact_text
+from pytest_llmops.results.judges import is_judged, judge_doubt
+from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.summary import blame
-from pytest_llmops.results.usage import traffic
+from pytest_llmops.results.summary import describe_weak_half
+from pytest_llmops.results.usage import count_traffic
 
 MAX_NAME = 300
-SHOWN_APART = frozenset({"actual", "expected", "question", "evidence", "judge", "calibration"})
+SEPARATE_DETAILS = frozenset({"actual", "expected", "question", "evidence", "judge", "calibration"})
 MAX_CHIPS = 3
-_FIRST = ("errored", "failed", "passed", "recorded")
+_STATUS_ORDER = ("errored", "failed", "passed", "recorded")
 KNOWN_FACTS = frozenset({"model", "prompt", "case", "retriever", "judge", "cassette"})
 
 
@@ -90,30 +96,30 @@ class CaseView:
     rerun: str
 
 
-def view(record: TestRecord, texts: Texts, flags: str = "") -> CaseView:
+def build_case_view(record: TestRecord, texts: Texts, flags: str = "") -> CaseView:
     """Return a test as it is shown; ``flags`` end its command."""
     message = record.message.strip("\n")
     prompt = record.fact("prompt")
     more = {key: value for key, value in record.facts.items() if key not in KNOWN_FACTS}
-    parts = [(label, texts.put(text)) for label, text in _texts(record)]
-    scores = [_score(one, texts) for one in record.measurements]
+    parts = [(label, texts.put(text)) for label, text in _iter_case_texts(record)]
+    scores = [_build_score_view(one, texts) for one in record.measurements]
     return CaseView(
         id=case_id(record.nodeid),
-        name=shorten(record.nodeid.partition("::")[2] or record.nodeid, MAX_NAME),
+        name=shorten_text(record.nodeid.partition("::")[2] or record.nodeid, MAX_NAME),
         outcome=record.outcome,
-        headline=shorten(message.partition("\n")[0], 200) if record.outcome != "passed" else "",
-        blame=blame(record),
-        review=shorten("; ".join(one.reason for one in review([record])), MAX_NAME),
-        version=shorten(text_of(prompt.get("version")) or text_of(prompt.get("alias")), 40),
-        used=" · ".join(_used(record.calls)),
-        message=shown(message) if message else None,
+        headline=shorten_text(message.partition("\n")[0], 200) if record.outcome != "passed" else "",
+        blame=describe_weak_half(record),
+        review=shorten_text("; ".join(one.reason for one in select_for_review([record])), MAX_NAME),
+        version=shorten_text(fact_text(prompt.get("version")) or fact_text(prompt.get("alias")), 40),
+        used=" · ".join(_iter_usage(record.calls)),
+        message=visible_text(message) if message else None,
         texts=parts,
         scores=scores,
-        chips=sorted(scores, key=lambda one: _FIRST.index(one.status))[:MAX_CHIPS],
-        calls=[_call(one, texts) for one in record.calls],
-        facts=list(_facts(record)),
-        more=texts.put(json_text(more)) if more else None,
-        rerun=_rerun(record, flags),
+        chips=sorted(scores, key=lambda one: _STATUS_ORDER.index(one.status))[:MAX_CHIPS],
+        calls=[_build_call_view(one, texts) for one in record.calls],
+        facts=list(_iter_record_facts(record)),
+        more=texts.put(format_json(more)) if more else None,
+        rerun=_rerun_command(record, flags),
     )
 
 
@@ -122,152 +128,165 @@ def case_id(nodeid: str) -> str:
     return "case-" + hashlib.sha256(nodeid.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def _used(calls: Sequence[Call]) -> Iterator[str]:
+def _iter_usage(calls: Sequence[Call]) -> Iterator[str]:
     app = [call for call in calls if call.purpose == "app"]
-    cost = traffic(app).known_usd
+    cost = count_traffic(app).known_usd
     if cost is not None:
-        yield amount(cost, "USD")
+        yield format_amount(cost, "USD")
     times = [call.latency_s for call in app if call.latency_s is not None]
     if times:
-        yield amount(sum(times), "s")
+        yield format_amount(sum(times), "s")
 
 
-def _texts(record: TestRecord) -> Iterator[tuple[str, str]]:
+def _iter_case_texts(record: TestRecord) -> Iterator[tuple[str, str]]:
     """Yield what went in, what came out and what was expected, each distinct text once."""
     case = record.fact("case")
-    yield from _distinct("input", record.measurements, "question", case.get("input"))
-    yield from _distinct("output", record.measurements, "actual", None)
-    yield from _distinct("expected", record.measurements, "expected", case.get("reference"))
+    yield from _iter_distinct_texts("input", record.measurements, "question", case.get("input"))
+    yield from _iter_distinct_texts("output", record.measurements, "actual", None)
+    yield from _iter_distinct_texts("expected", record.measurements, "expected", case.get("reference"))
 
 
-def _distinct(
+def _iter_distinct_texts(
     label: str, measurements: Iterable[Measurement], key: str, first: Json
 ) -> Iterator[tuple[str, str]]:
-    names: dict[str, list[str]] = {_plain(first): []} if first else {}
-    for one in measurements:
-        value = one.detail.get(key)
+    names: dict[str, list[str]] = {_text_or_json(first): []} if first else {}
+    for measurement in measurements:
+        value = measurement.detail.get(key)
         # An empty output is a finding, an empty reference is none.
         if value is not None and (value or key == "actual"):
-            names.setdefault(_plain(value), []).append(one.name)
+            names.setdefault(_text_or_json(value), []).append(measurement.name)
     for text, by in names.items():
-        yield f"{label} ({shorten(by[0], 60)})" if by and len(names) > 1 else label, text
+        yield f"{label} ({shorten_text(by[0], 60)})" if by and len(names) > 1 else label, text
 
 
-def _score(one: Measurement, texts: Texts) -> ScoreView:
+def _build_score_view(measurement: Measurement, texts: Texts) -> ScoreView:
     value, threshold = "not scored", "–"
-    if one.value is not None:
-        value = amount(one.value, one.unit)
-    if one.threshold is not None:
-        pair = apart(one.value, one.threshold, one.unit) if one.value is not None else None
+    if measurement.value is not None:
+        value = format_amount(measurement.value, measurement.unit)
+    if measurement.threshold is not None:
+        pair = (
+            format_value_and_threshold(measurement.value, measurement.threshold, measurement.unit)
+            if measurement.value is not None
+            else None
+        )
         value = pair[0] if pair else value
-        threshold = f"{sign(one.better)} {pair[1] if pair else amount(one.threshold, one.unit)}"
-    said = one.detail.get("judge")
-    hidden = SHOWN_APART | {"canaries"} if isinstance(said, Mapping) else SHOWN_APART
-    more = {key: value for key, value in one.detail.items() if key not in hidden}
-    scored = one.unit == "1"
+        threshold = f"{comparison_sign(measurement.better)} {pair[1] if pair else format_amount(measurement.threshold, measurement.unit)}"
+    verdict = measurement.detail.get("judge")
+    hidden = SEPARATE_DETAILS | {"canaries"} if isinstance(verdict, Mapping) else SEPARATE_DETAILS
+    more = {key: value for key, value in measurement.detail.items() if key not in hidden}
+    scored = measurement.unit == "1"
     return ScoreView(
-        name=shorten(f"{one.name} [{one.label}]" if one.label else one.name, MAX_NAME),
-        short=shorten(one.name, 30),
+        name=shorten_text(
+            f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name, MAX_NAME
+        ),
+        short=shorten_text(measurement.name, 30),
         value=value,
         threshold=threshold,
-        status=one.status,
-        reason=shorten(one.error or one.reason, 1_000),
-        version=shorten(one.version, 60),
-        samples=", ".join(amount(sample, one.unit) for sample in one.samples[:50])
-        if len(one.samples) > 1
+        status=measurement.status,
+        reason=shorten_text(measurement.error or measurement.reason, 1_000),
+        version=shorten_text(measurement.version, 60),
+        samples=", ".join(format_amount(sample, measurement.unit) for sample in measurement.samples[:50])
+        if len(measurement.samples) > 1
         else "",
-        doubt=doubt(one),
-        bar=_percent(one.value) if scored else None,
-        tick=_percent(one.threshold) if scored else None,
-        evidence=list(_evidence(one, texts)),
-        judge=_judge(said, one.detail, texts) if isinstance(said, Mapping) else None,
-        more=texts.put(json_text(more)) if more else None,
+        doubt=judge_doubt(measurement),
+        bar=_bar_percent(measurement.value) if scored else None,
+        tick=_bar_percent(measurement.threshold) if scored else None,
+        evidence=list(_iter_evidence(measurement, texts)),
+        judge=_build_judge_view(verdict, measurement.detail, texts) if isinstance(verdict, Mapping) else None,
+        more=texts.put(format_json(more)) if more else None,
     )
 
 
-def _percent(value: float | None) -> int | None:
+def _bar_percent(value: float | None) -> int | None:
     return None if value is None else round(min(max(value, 0.0), 1.0) * 100)
 
 
-def _evidence(one: Measurement, texts: Texts) -> Iterator[tuple[str, Place]]:
-    pairs = one.detail.get("evidence")
+def _iter_evidence(measurement: Measurement, texts: Texts) -> Iterator[tuple[str, Place]]:
+    pairs = measurement.detail.get("evidence")
     for pair in pairs if isinstance(pairs, Sequence) and not isinstance(pairs, str) else ():
         if isinstance(pair, Sequence) and len(pair) == 2:  # noqa: PLR2004 -- (label, text)
-            yield shorten(text_of(pair[0]), 60), texts.put(_plain(pair[1]))
+            yield shorten_text(fact_text(pair[0]), 60), texts.put(_text_or_json(pair[1]))
 
 
-def _judge(said: Mapping[str, Json], detail: Mapping[str, Json], texts: Texts) -> JudgeView:
+def _build_judge_view(verdict: Mapping[str, Json], detail: Mapping[str, Json], texts: Texts) -> JudgeView:
     known, tried = detail.get("calibration"), detail.get("canaries")
-    dimensions = said.get("dimensions")
-    raw = text_of(said.get("raw"))
-    scale = f" on a scale of {text_of(said.get('low'))} to {text_of(said.get('high'))}"
+    dimensions = verdict.get("dimensions")
+    raw = fact_text(verdict.get("raw"))
+    scale = f" on a scale of {fact_text(verdict.get('low'))} to {fact_text(verdict.get('high'))}"
     return JudgeView(
-        score="no score" if said.get("score") is None else shorten(f"{text_of(said['score'])}{scale}", 100),
-        dimensions=[(shorten(key, 60), shorten(text_of(value), 20)) for key, value in dimensions.items()]
+        score="no score"
+        if verdict.get("score") is None
+        else shorten_text(f"{fact_text(verdict['score'])}{scale}", 100),
+        dimensions=[
+            (shorten_text(key, 60), shorten_text(fact_text(value), 20)) for key, value in dimensions.items()
+        ]
         if isinstance(dimensions, Mapping)
         else [],
         raw=texts.put(raw) if raw else None,
         calibration="; ".join(
             [
-                shorten(text_of(known.get("text")), 300)
+                shorten_text(fact_text(known.get("text")), 300)
                 if isinstance(known, Mapping)
                 else "not calibrated: no verdict",
-                *([shorten(text_of(tried.get("text")), 300)] if isinstance(tried, Mapping) else []),
+                *([shorten_text(fact_text(tried.get("text")), 300)] if isinstance(tried, Mapping) else []),
             ]
         ),
     )
 
 
-def _call(call: Call, texts: Texts) -> CallView:
-    parts = [(shorten(one.role, 20), one.content) for one in call.messages]
+def _build_call_view(call: Call, texts: Texts) -> CallView:
+    parts = [(shorten_text(one.role, 20), one.content) for one in call.messages]
     parts += [("thinking", call.thinking)] if call.thinking else []
     parts += [("output", call.output)] if call.output or not call.tool_calls else []
-    parts += [(f"tool call {shorten(one.name, 60)}", one.arguments) for one in call.tool_calls]
+    parts += [(f"tool call {shorten_text(one.name, 60)}", one.arguments) for one in call.tool_calls]
     return CallView(
-        title=shorten(call.model or call.endpoint or call.provider, 80),
-        facts=list(_call_facts(call)),
+        title=shorten_text(call.model or call.endpoint or call.provider, 80),
+        facts=list(_iter_call_facts(call)),
         parts=[(label, texts.put(text)) for label, text in parts],
     )
 
 
-_AS_USUAL = ("", "stop", "completed", "end_turn", "complete")
+_NORMAL_FINISH_REASONS = ("", "stop", "completed", "end_turn", "complete")
 """How an answer ends that came to its end, in the words of OpenAI, Anthropic, Gemini, Cohere ..."""
 
 
-def _call_facts(call: Call) -> Iterator[str]:
+def _iter_call_facts(call: Call) -> Iterator[str]:
     used = call.usage
-    yield shorten(f"{call.purpose}, {call.provider} {call.endpoint}".strip(), 80)
+    yield shorten_text(f"{call.purpose}, {call.provider} {call.endpoint}".strip(), 80)
     yield "replayed" if call.replayed else "live"
     if used.total_tokens is not None:
         yield f"{used.input_tokens or 0:,} tokens in, {used.output_tokens or 0:,} out"
-    yield "no price" if call.cost_usd is None else amount(call.cost_usd, "USD")
+    yield "no price" if call.cost_usd is None else format_amount(call.cost_usd, "USD")
     if call.latency_s is not None:
-        yield amount(call.latency_s, "s")
+        yield format_amount(call.latency_s, "s")
     if call.ttft_s is not None:
-        yield f"first token after {amount(call.ttft_s, 's')}"
-    if call.finish_reason.lower() not in _AS_USUAL:
-        yield shorten(f"finish: {call.finish_reason}", 60)
+        yield f"first token after {format_amount(call.ttft_s, 's')}"
+    if call.finish_reason.lower() not in _NORMAL_FINISH_REASONS:
+        yield shorten_text(f"finish: {call.finish_reason}", 60)
     if call.status is not None and call.status != 200:  # noqa: PLR2004 -- OK
         yield f"status {call.status}"
     if call.unread:
-        yield shorten(f"not read: {call.unread}", 200)
+        yield shorten_text(f"not read: {call.unread}", 200)
 
 
-def _facts(record: TestRecord) -> Iterator[tuple[str, str]]:
+def _iter_record_facts(record: TestRecord) -> Iterator[tuple[str, str]]:
     for kind, template in _FACT_TEMPLATES.items():
-        said = record.fact(kind)
+        facts = record.fact(kind)
         parts = (
-            f"{before}{text_of(said.get(key))}"
+            f"{before}{fact_text(facts.get(key))}"
             for key, before in template
-            if said.get(key) not in (None, "", [])
+            if facts.get(key) not in (None, "", [])
         )
         text = " · ".join(parts)
         if text:
-            yield kind, shorten(text, 2 * MAX_NAME)
+            yield kind, shorten_text(text, 2 * MAX_NAME)
     tags = record.fact("case").get("tags")
     if isinstance(tags, Sequence) and tags:
-        yield "tags", shorten(tags if isinstance(tags, str) else ", ".join(map(text_of, tags)), MAX_NAME)
-    yield "time", amount(record.duration_s, "s")
+        yield (
+            "tags",
+            shorten_text(tags if isinstance(tags, str) else ", ".join(map(fact_text, tags)), MAX_NAME),
+        )
+    yield "time", format_amount(record.duration_s, "s")
 
 
 _FACT_TEMPLATES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -280,37 +299,37 @@ _FACT_TEMPLATES: dict[str, tuple[tuple[str, str], ...]] = {
 }  # fmt: skip
 
 
-def flags_of(meta: Mapping[str, Json], record: TestRecord) -> str:
+def rerun_flags(meta: Mapping[str, Json], record: TestRecord) -> str:
     """Return the options of a run that decide what a test asks for, and whether it is made, to end a command with."""
     settings = meta.get("settings")
-    said: Mapping[str, Json] = settings if isinstance(settings, Mapping) else {}
-    words = [("prompt", one) for one in _listed(said.get("prompt"))]
-    candidate, model = record.fact("model").get("name"), said.get("model")
+    options: Mapping[str, Json] = settings if isinstance(settings, Mapping) else {}
+    words = [("prompt", one) for one in _sequence_or_empty(options.get("prompt"))]
+    candidate, model = record.fact("model").get("name"), options.get("model")
     if candidate is not None:
-        models = [model] if isinstance(model, str) else _listed(model)
+        models = [model] if isinstance(model, str) else _sequence_or_empty(model)
         # Others than the test's own: its marker named it, and the command line did not.
         words += [("model", one) for one in models if candidate in models]
-    return "".join(f" --llm-{name}={shlex.quote(text_of(one))}" for name, one in words)
+    return "".join(f" --llm-{name}={shlex.quote(fact_text(one))}" for name, one in words)
 
 
-def _listed(value: Json) -> Sequence[Json]:
+def _sequence_or_empty(value: Json) -> Sequence[Json]:
     return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
 
 
-def _rerun(record: TestRecord, flags: str) -> str:
-    judge = " --llm-judge" if record.fact("judge") or any(map(judged, record.measurements)) else ""
-    return shorten(f"pytest {shlex.quote(record.nodeid)}{judge}{flags}", 2_000)
+def _rerun_command(record: TestRecord, flags: str) -> str:
+    judge = " --llm-judge" if record.fact("judge") or any(map(is_judged, record.measurements)) else ""
+    return shorten_text(f"pytest {shlex.quote(record.nodeid)}{judge}{flags}", 2_000)
 
 
-def sign(better: str) -> str:
+def comparison_sign(better: str) -> str:
     """Return the sign between a value and a threshold that it meets."""
     return "≥" if better == "higher" else "≤"
 
 
-def _plain(value: Json) -> str:
-    return value if isinstance(value, str) else json_text(value)
+def _text_or_json(value: Json) -> str:
+    return value if isinstance(value, str) else format_json(value)
 
 
-def json_text(value: Json | Mapping[str, Any], *, indent: int | None = 1) -> str:
+def format_json(value: Json | Mapping[str, Any], *, indent: int | None = 1) -> str:
     """Return a value as JSON text for a person."""
     return json.dumps(value, ensure_ascii=False, indent=indent)

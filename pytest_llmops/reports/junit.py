@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_llmops.measurement import Json, Measurement, shorten
-from pytest_llmops.results.review import review
+from pytest_llmops.measurement import Json, Measurement, shorten_text
+from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.summary import blame
-from pytest_llmops.results.usage import traffic
+from pytest_llmops.results.summary import describe_weak_half
+from pytest_llmops.results.usage import count_traffic
 
-MAX_TEXT = 200
-MAX_SHORT = 1e15
+MAX_PROPERTY_CHARS = 200
+MAX_DECIMAL = 1e15
 """Numbers beyond this have no exact short form as a plain decimal."""
 
 
-def properties(record: TestRecord) -> list[tuple[str, str]]:
+def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
     """Return the ``(name, value)`` properties of a test, each name once.
 
     Scores are ``llm.metric.<name>.score`` and ``.threshold``; a label is part of the name
@@ -26,14 +26,14 @@ def properties(record: TestRecord) -> list[tuple[str, str]]:
     Returns:
         At least ``llm.outcome``.
 
-    >>> properties(TestRecord(nodeid="t", measurements=(Measurement(name="m", value=0.5, threshold=0.4),)))
+    >>> junit_properties(TestRecord(nodeid="t", measurements=(Measurement(name="m", value=0.5, threshold=0.4),)))
     [('llm.outcome', 'passed'), ('llm.metric.m.score', '0.5'), ('llm.metric.m.threshold', '0.4')]
     """
-    found: dict[str, str] = {"llm.outcome": record.outcome}
-    for name, measurement in _named(record.measurements):
-        found.update(_scores(f"llm.metric.{name}", measurement))
+    named_values: dict[str, str] = {"llm.outcome": record.outcome}
+    for name, measurement in _iter_named_measurements(record.measurements):
+        named_values.update(_iter_score_properties(f"llm.metric.{name}", measurement))
     prompt = record.fact("prompt")
-    used = traffic(record.calls)
+    used = count_traffic(record.calls)
     models = dict.fromkeys(call.model for call in record.calls if call.purpose == "app" and call.model)
     rest: dict[str, Json] = {
         "llm.prompt": prompt.get("name"),
@@ -43,43 +43,47 @@ def properties(record: TestRecord) -> list[tuple[str, str]]:
         "llm.tokens_out": used.output_tokens,
         "llm.cost_usd": used.known_usd,
         "llm.calls_without_price": used.unpriced or None,
-        "llm.blame": blame(record),
-        "llm.review": "; ".join(one.reason for one in review([record])),
+        "llm.blame": describe_weak_half(record),
+        "llm.review": "; ".join(judgement.reason for judgement in select_for_review([record])),
         "llm.cassette": record.fact("cassette").get("path"),
     }
-    found.update({key: _text(value) for key, value in rest.items() if value not in (None, "")})
-    return list(found.items())
+    named_values.update(
+        {key: _property_text(value) for key, value in rest.items() if value not in (None, "")}
+    )
+    return list(named_values.items())
 
 
-def _named(measurements: tuple[Measurement, ...]) -> Iterator[tuple[str, Measurement]]:
+def _iter_named_measurements(measurements: tuple[Measurement, ...]) -> Iterator[tuple[str, Measurement]]:
     taken: set[str] = set()
-    for one in measurements:
-        base = name = _text(f"{one.name}[{one.label}]" if one.label else one.name)
+    for measurement in measurements:
+        base = name = _property_text(
+            f"{measurement.name}[{measurement.label}]" if measurement.label else measurement.name
+        )
         number = 1
         while name in taken:
             number += 1
             name = f"{base}#{number}"
         taken.add(name)
-        yield name, one
+        yield name, measurement
 
 
-def _scores(prefix: str, measurement: Measurement) -> Iterator[tuple[str, str]]:
+def _iter_score_properties(prefix: str, measurement: Measurement) -> Iterator[tuple[str, str]]:
     if measurement.value is None:
-        yield f"{prefix}.error", _text(measurement.error)
+        yield f"{prefix}.error", _property_text(measurement.error)
     else:
-        yield f"{prefix}.score", _text(measurement.value)
+        yield f"{prefix}.score", _property_text(measurement.value)
     if measurement.threshold is not None:
-        yield f"{prefix}.threshold", _text(measurement.threshold)
+        yield f"{prefix}.threshold", _property_text(measurement.threshold)
 
 
-def _text(value: Json) -> str:
+def _property_text(value: Json) -> str:
     if isinstance(value, float):
-        return _number(value)
+        return _format_number(value)
     # Every character that XML forbids is a control character or none at all: escaped, it can be stored.
-    return shorten(str(value), MAX_TEXT)
+    return shorten_text(str(value), MAX_PROPERTY_CHARS)
 
 
-def _number(value: float) -> str:
-    if value == 0 or not 1e-3 <= abs(value) < MAX_SHORT:  # noqa: PLR2004 -- six decimals would lose a small price
+def _format_number(value: float) -> str:
+    if value == 0 or not 1e-3 <= abs(value) < MAX_DECIMAL:  # noqa: PLR2004 -- six decimals would lose a small price
         return f"{value:.6g}"
     return f"{value:.6f}".rstrip("0").rstrip(".")

@@ -10,10 +10,10 @@ from pytest_llmops.measurement import Measurement
 
 Half: TypeAlias = Literal["good", "bad", "not judged"]
 
-RETRIEVAL = "retrieval."
-NO_QUALITY = frozenset({"retrieval.latency"})
+RETRIEVAL_PREFIX = "retrieval."
+NOT_QUALITY_METRICS = frozenset({"retrieval.latency"})
 """Of a search, but not of what it finds."""
-GENERATION = ("grounding.", "semantic", "judge.", "text.", "schema", "score.")
+GENERATION_PREFIXES = ("grounding.", "semantic", "judge.", "text.", "schema", "score.")
 """How the names begin of what is measured of an answer."""
 
 
@@ -39,7 +39,7 @@ class Attribution:
         return "bad" in (self.retrieval, self.generation)
 
 
-def attribution(measurements: Iterable[Measurement]) -> Attribution | None:
+def attribute_failure(measurements: Iterable[Measurement]) -> Attribution | None:
     """Return which half of a test did badly; None where not both were measured, or no threshold was missed or met.
 
     Retrieval is every ``retrieval.*`` but its latency. Generation is what was measured of the answer: grounding,
@@ -48,19 +48,25 @@ def attribution(measurements: Iterable[Measurement]) -> Attribution | None:
     generation is not judged, and retrieval bad.
 
     >>> found = [Measurement(name="retrieval.recall@5", value=1.0, threshold=0.8)]
-    >>> attribution([*found, Measurement(name="grounding.supported", value=0.5, threshold=1.0)]).sentence
+    >>> attribute_failure([*found, Measurement(name="grounding.supported", value=0.5, threshold=1.0)]).sentence
     'retrieval good, generation bad'
     """
-    found = list(measurements)
-    retrieval = [one for one in found if one.name.startswith(RETRIEVAL) and one.name not in NO_QUALITY]
-    generation = [one for one in found if one.name.startswith(GENERATION)]
-    both = Attribution(retrieval=_half(retrieval), generation=_half(generation))
+    all_measurements = list(measurements)
+    retrieval = [
+        measurement
+        for measurement in all_measurements
+        if measurement.name.startswith(RETRIEVAL_PREFIX) and measurement.name not in NOT_QUALITY_METRICS
+    ]
+    generation = [
+        measurement for measurement in all_measurements if measurement.name.startswith(GENERATION_PREFIXES)
+    ]
+    both = Attribution(retrieval=_half_status(retrieval), generation=_half_status(generation))
     if not retrieval or (both.retrieval, both.generation) == ("not judged", "not judged"):
         return None
     # Without an answer a good search has nothing to be told apart from.
     return both if generation or both.retrieval == "bad" else None
 
 
-def _half(measurements: Iterable[Measurement]) -> Half:
-    statuses = {one.status for one in measurements}
+def _half_status(measurements: Iterable[Measurement]) -> Half:
+    statuses = {measurement.status for measurement in measurements}
     return "bad" if "failed" in statuses else "good" if "passed" in statuses else "not judged"

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_llmops._util.model_names import same_model
-from pytest_llmops.measurement import Json, Measurement, counted, shorten
+from pytest_llmops._util.model_names import is_same_model
+from pytest_llmops.measurement import Json, Measurement, format_count, shorten_text
 from pytest_llmops.protocols import Call
-from pytest_llmops.results.comparison import text_of
+from pytest_llmops.results.comparison import fact_text
 from pytest_llmops.results.run import TestRecord
 
-UNKNOWN = "not calibrated, its scores are no verdict"
+NOT_CALIBRATED = "not calibrated, its scores are no verdict"
 UNFIT = "unfit"
 
 
@@ -35,7 +35,7 @@ class JudgeUse:
     name: str
     model: str = ""
     version: str = ""
-    calibration: str = UNKNOWN
+    calibration: str = NOT_CALIBRATED
     canaries: str = ""
     doubtful: bool = True
     unfit: bool = False
@@ -52,26 +52,26 @@ class JudgeUse:
         return "; ".join(filter(None, parts))
 
 
-def judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
+def collect_judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
     """Return who judged, in the order of first sight; one name with two models or versions is two judges."""
-    found: dict[tuple[str, str, str], JudgeUse] = {}
-    for one in (use for record in records for use in _judges_of(record)):
-        key = (one.name, one.model, one.version)
-        found[key] = _together(found[key], one) if key in found else one
-    return tuple(found.values())
+    judge_uses: dict[tuple[str, str, str], JudgeUse] = {}
+    for judge_use in (use for record in records for use in _iter_judge_uses(record)):
+        key = (judge_use.name, judge_use.model, judge_use.version)
+        judge_uses[key] = _merge_judge_uses(judge_uses[key], judge_use) if key in judge_uses else judge_use
+    return tuple(judge_uses.values())
 
 
-def _together(one: JudgeUse, other: JudgeUse) -> JudgeUse:
+def _merge_judge_uses(first: JudgeUse, other: JudgeUse) -> JudgeUse:
     """What two measurements tell of one judge; of what both tell, the first has its say, unless the other knows worse."""
-    known = one if one.calibration != UNKNOWN else other
-    known_canaries = (one.tried, one.unfit, bool(one.canaries)) >= (
+    known = first if first.calibration != NOT_CALIBRATED else other
+    known_canaries = (first.tried, first.unfit, bool(first.canaries)) >= (
         other.tried,
         other.unfit,
         bool(other.canaries),
     )
-    canaries = one if known_canaries else other
+    canaries = first if known_canaries else other
     return replace(
-        one,
+        first,
         calibration=known.calibration,
         doubtful=known.doubtful,
         canaries=canaries.canaries,
@@ -80,62 +80,68 @@ def _together(one: JudgeUse, other: JudgeUse) -> JudgeUse:
     )
 
 
-def _judges_of(record: TestRecord) -> Iterator[JudgeUse]:
+def _iter_judge_uses(record: TestRecord) -> Iterator[JudgeUse]:
     """Yield who judged: each verdict names its judge, else the test's facts do, else the measurement's name."""
-    found = [one for one in record.measurements if judged(one)]
-    told = [(one, said) for one in found if (said := _told(one, "judge") or _probed(one))]
-    for one, said in told or [(one, record.fact("judge")) for one in found]:
-        facts = {**record.fact("judge"), **{key: value for key, value in said.items() if value}}
-        known, tried = _told(one, "calibration"), _told(one, "canaries")
+    judged_measurements = [measurement for measurement in record.measurements if is_judged(measurement)]
+    named_verdicts = [
+        (measurement, verdict)
+        for measurement in judged_measurements
+        if (verdict := _detail_mapping(measurement, "judge") or _canary_judge(measurement))
+    ]
+    for measurement, verdict in named_verdicts or [
+        (measurement, record.fact("judge")) for measurement in judged_measurements
+    ]:
+        facts = {**record.fact("judge"), **{key: value for key, value in verdict.items() if value}}
+        known, tried = _detail_mapping(measurement, "calibration"), _detail_mapping(measurement, "canaries")
         yield JudgeUse(
-            name=text_of(facts.get("name")) or one.name.removeprefix("judge."),
-            model=text_of(facts.get("model")),
-            version=one.version or text_of(facts.get("version")),
-            calibration=text_of(known.get("text")) if known else UNKNOWN,
-            doubtful=text_of(known.get("status")) != "calibrated",
-            canaries=text_of(tried.get("text")),
-            unfit=text_of(tried.get("status")) == UNFIT,
+            name=fact_text(facts.get("name")) or measurement.name.removeprefix("judge."),
+            model=fact_text(facts.get("model")),
+            version=measurement.version or fact_text(facts.get("version")),
+            calibration=fact_text(known.get("text")) if known else NOT_CALIBRATED,
+            doubtful=fact_text(known.get("status")) != "calibrated",
+            canaries=fact_text(tried.get("text")),
+            unfit=fact_text(tried.get("status")) == UNFIT,
             tried="judge" in tried,
         )
 
 
-def _probed(one: Measurement) -> Mapping[str, Json]:
+def _canary_judge(measurement: Measurement) -> Mapping[str, Json]:
     """Who was tried by canaries, where this is what came of it and not what is known from elsewhere."""
-    tried = _told(one, "canaries")
+    tried = _detail_mapping(measurement, "canaries")
     return {"name": tried["judge"], "model": tried.get("model")} if "judge" in tried else {}
 
 
-def _told(one: Measurement, what: str) -> Mapping[str, Json]:
-    known = one.detail.get(what)
+def _detail_mapping(measurement: Measurement, what: str) -> Mapping[str, Json]:
+    known = measurement.detail.get(what)
     return known if isinstance(known, Mapping) else {}
 
 
-def judged(measurement: Measurement) -> bool:
+def is_judged(measurement: Measurement) -> bool:
     """Say whether a judge gave this measurement its value, or should have."""
     return "judge" in measurement.detail or measurement.name.startswith("judge.")
 
 
-def doubt(measurement: Measurement) -> str:
+def judge_doubt(measurement: Measurement) -> str:
     """Say what speaks against the judge of a measurement; nothing if it was calibrated, or none was asked."""
-    if not judged(measurement):
+    if not is_judged(measurement):
         return ""
-    if text_of(_told(measurement, "canaries").get("status")) == UNFIT:
+    if fact_text(_detail_mapping(measurement, "canaries").get("status")) == UNFIT:
         return UNFIT
-    known = _told(measurement, "calibration")
-    status = text_of(known.get("status")) if known else "not calibrated"
+    known = _detail_mapping(measurement, "calibration")
+    status = fact_text(known.get("status")) if known else "not calibrated"
     return "" if status == "calibrated" else status
 
 
-FAILED = 400
+FIRST_ERROR_STATUS = 400
 """The first HTTP status of an answer that is none."""
 
 
-def self_judged(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
+def iter_self_judging_notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
     """Yield one sentence for each judge's model that was the model under test, by what answered in the same test.
 
     Nothing where the run's ``llm_self_judging`` allows it.
 
-    >>> list(self_judged((), {}))
+    >>> list(iter_self_judging_notes((), {}))
     []
     """
     settings = meta.get("settings")
@@ -143,17 +149,17 @@ def self_judged(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iter
         return
     tests: dict[str, int] = {}
     for record in records:
-        for judge in dict.fromkeys(_answering(record.calls, "judge")):
-            if any(same_model(judge, model) for model in _answering(record.calls, "app")):
+        for judge in dict.fromkeys(_iter_answering_models(record.calls, "judge")):
+            if any(is_same_model(judge, model) for model in _iter_answering_models(record.calls, "app")):
                 tests[judge] = tests.get(judge, 0) + 1
     for judge, number in tests.items():
         yield (
-            f"the judge {shorten(judge, 60)} is the model under test in {counted(number, 'test')}: "
+            f"the judge {shorten_text(judge, 60)} is the model under test in {format_count(number, 'test')}: "
             "a model prefers its own text (arXiv 2410.21819), name another with --llm-judge-model"
         )
 
 
-def _answering(calls: Sequence[Call], purpose: str) -> Iterator[str]:
+def _iter_answering_models(calls: Sequence[Call], purpose: str) -> Iterator[str]:
     for call in calls:
-        if call.purpose == purpose and (call.status is None or call.status < FAILED):
+        if call.purpose == purpose and (call.status is None or call.status < FIRST_ERROR_STATUS):
             yield call.model

@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_llmops.results.comparison import Axis, function, grouped, in_place, row, subject, text_of, uneven
+from pytest_llmops.results.comparison import (
+    Axis,
+    fact_text,
+    find_uneven_metrics,
+    function_name,
+    group_by,
+    row_key,
+    sort_by_position,
+    subject_name,
+)
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.summary import Side, side
+from pytest_llmops.results.summary import Side, summarize_side
 
-_COLUMNS: Mapping[Axis, tuple[str, ...]] = {"prompt": ("version", "fingerprint", "alias"), "model": ("name",)}
+_COLUMN_FACTS: Mapping[Axis, tuple[str, ...]] = {
+    "prompt": ("version", "fingerprint", "alias"),
+    "model": ("name",),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,48 +51,51 @@ class Matrix:
     rows: tuple[Row, ...]
 
 
-def matrices(run: Run, axis: Axis = "prompt") -> tuple[Matrix, ...]:
+def build_matrices(run: Run, axis: Axis = "prompt") -> tuple[Matrix, ...]:
     """Return one matrix per test and prompt with more than one version, or per test with more than one model.
 
     None gives an empty tuple. A version under two aliases gives two columns: that is what the test asked for.
 
-    >>> matrices(Run())
+    >>> build_matrices(Run())
     ()
     """
-    told = [record for record in run.records if record.fact(axis)]
-    groups = grouped(told, lambda one: (function(one), subject(one, axis)))
-    found = (_matrix(test, prompt, records, axis) for (test, prompt), records in groups.items())
-    return tuple(one for one in found if len(one.columns) > 1)
+    with_axis = [record for record in run.records if record.fact(axis)]
+    groups = group_by(with_axis, lambda one: (function_name(one), subject_name(one, axis)))
+    built = (_build_matrix(test, prompt, records, axis) for (test, prompt), records in groups.items())
+    return tuple(one for one in built if len(one.columns) > 1)
 
 
-def _matrix(test: str, prompt: str, records: Sequence[TestRecord], axis: Axis) -> Matrix:
+def _build_matrix(test: str, prompt: str, records: Sequence[TestRecord], axis: Axis) -> Matrix:
     def column(record: TestRecord) -> tuple[str, ...]:
-        return tuple(text_of(record.fact(axis).get(key)) for key in _COLUMNS[axis])
+        return tuple(fact_text(record.fact(axis).get(key)) for key in _COLUMN_FACTS[axis])
 
-    columns = grouped(records, column)
-    order = in_place(columns, axis)
-    rows = grouped(records, lambda one: row(one, axis))
+    columns = group_by(records, column)
+    order = sort_by_position(columns, axis)
+    rows = group_by(records, lambda test_record: row_key(test_record, axis))
     whole = [
         ran
         for ran in rows.values()
-        if {column(one) for one in ran if one.outcome != "skipped"} == set(columns)
+        if {column(test_record) for test_record in ran if test_record.outcome != "skipped"} == set(columns)
     ]
-    fair = grouped((one for ran in whole for one in ran), column) or columns
-    odd = uneven(whole)
+    fair = group_by((test_record for ran in whole for test_record in ran), column) or columns
+    odd = find_uneven_metrics(whole)
     return Matrix(
         test=test,
         prompt=prompt,
-        columns=tuple(side(fair[place], axis, odd) for place in order),
+        columns=tuple(summarize_side(fair[place], axis, odd) for place in order),
         rows=tuple(
             Row(
-                case=_shown(*key),
-                cells=tuple(tuple(one for one in ran if column(one) == place) for place in order),
+                case=_format_row_title(*key),
+                cells=tuple(
+                    tuple(test_record for test_record in ran if column(test_record) == place)
+                    for place in order
+                ),
             )
             for key, ran in rows.items()
         ),
     )
 
 
-def _shown(case: str, *others: str) -> str:
+def _format_row_title(case: str, *others: str) -> str:
     rest = "-".join(filter(None, others))
     return f"{case} [{rest}]" if case and rest else case or rest

@@ -10,16 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, TypeGuard
 
-from pytest_llmops.measurement import Json, Measurement, finite, plain, shorten
+from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text, to_builtins
 
-Why: TypeAlias = Literal[
+ReviewReason: TypeAlias = Literal[
     "could not be scored", "orders disagree", "judges disagree", "low confidence", "speaks to its judge"
 ]
 
-MAX_REASON = 200
+MAX_REASON_CHARS = 200
 
 
-class Recorded(Protocol):
+class RecordLike(Protocol):
     """What is read of a test's record."""
 
     @property
@@ -65,7 +65,7 @@ class Judgement:
     high: float | None = None
     confidence: float | None = None
     least: float | None = None
-    why: tuple[Why, ...] = ()
+    why: tuple[ReviewReason, ...] = ()
     reason: str = ""
     question: str = ""
     answer: str | None = None
@@ -90,120 +90,128 @@ class Judgement:
         """Return plain builtins for the run file; the texts stand in the record of the test."""
         keys = ("nodeid", "case", "judge", "version", "label", "score", "low", "high", "confidence", "least")
         return {
-            **{key: plain(getattr(self, key)) for key in keys},
+            **{key: to_builtins(getattr(self, key)) for key in keys},
             "why": list(self.why),
             "reason": self.reason,
         }
 
 
-def review(records: Iterable[Recorded]) -> tuple[Judgement, ...]:
+def select_for_review(records: Iterable[RecordLike]) -> tuple[Judgement, ...]:
     """Return the verdicts that a person should look at, the least sure first; none: an empty tuple.
 
     What could not be scored and pairs whose orders disagree come first, then by the judge's confidence; what
     is only suspected of speaking to its judge comes last. Equal ones stay in the order of the run.
 
-    >>> review([])
+    >>> select_for_review([])
     ()
     """
-    return by_doubt(one for one in judgements(records) if one.why)
+    return sort_by_doubt(judgement for judgement in collect_judgements(records) if judgement.why)
 
 
-def by_doubt(found: Iterable[Judgement]) -> tuple[Judgement, ...]:
-    """Return verdicts the least sure first, see `review`."""
-    return tuple(sorted(found, key=_sure))
+def sort_by_doubt(unsorted: Iterable[Judgement]) -> tuple[Judgement, ...]:
+    """Return verdicts the least sure first, see `select_for_review`."""
+    return tuple(sorted(unsorted, key=_certainty))
 
 
-def judgements(records: Iterable[Recorded]) -> tuple[Judgement, ...]:
+def collect_judgements(records: Iterable[RecordLike]) -> tuple[Judgement, ...]:
     """Return all verdicts of judges on answers, in the order of the run.
 
     Verdicts on something else (contexts, a judge's agreement with people) and single dimensions are left out.
     """
-    return tuple(one for record in records for one in _of(record))
+    return tuple(judgement for record in records for judgement in _iter_judgements(record))
 
 
-def _sure(one: Judgement) -> float:
-    if one.score is None or "orders disagree" in one.why:
+def _certainty(judgement: Judgement) -> float:
+    if judgement.score is None or "orders disagree" in judgement.why:
         return -1.0
-    return 1.0 if one.confidence is None else one.confidence
+    return 1.0 if judgement.confidence is None else judgement.confidence
 
 
-def _of(record: Recorded) -> Iterator[Judgement]:
-    for one in record.measurements:
-        said = one.detail.get("judge")
-        if isinstance(said, Mapping) and "actual" in one.detail:
-            yield _judgement(record, one, said)
+def _iter_judgements(record: RecordLike) -> Iterator[Judgement]:
+    for measurement in record.measurements:
+        verdict = measurement.detail.get("judge")
+        if isinstance(verdict, Mapping) and "actual" in measurement.detail:
+            yield _build_judgement(record, measurement, verdict)
 
 
-def _judgement(record: Recorded, one: Measurement, said: Mapping[str, Json]) -> Judgement:
+def _build_judgement(record: RecordLike, measurement: Measurement, verdict: Mapping[str, Json]) -> Judgement:
     case = record.facts.get("case")
     case = case if isinstance(case, Mapping) else {}
-    detail = one.detail
+    detail = measurement.detail
     flag = detail.get("review")
     flag = flag if isinstance(flag, Mapping) else {}
-    pair = "winner" in said
-    scored = one.value is not None
-    whys = dict(_whys(one, said, flag))
-    confidence = finite(flag.get("confidence"))
+    pair = "winner" in verdict
+    scored = measurement.value is not None
+    whys = dict(_iter_review_reasons(measurement, verdict, flag))
+    confidence = as_finite_float(flag.get("confidence"))
     contexts = detail.get("contexts")
     return Judgement(
-        nodeid=_text(record.nodeid),
-        case=_text(case.get("id")),
-        family=_text(case.get("family")),
-        judge=_text(said.get("name")) or one.name.removeprefix("judge."),
-        version=one.version,
-        label=one.label,
-        score=(one.value if pair else finite(said.get("score"))) if scored else None,
-        low=0.0 if pair else finite(said.get("low")),
-        high=1.0 if pair else finite(said.get("high")),
-        confidence=finite(said.get("confidence")) if confidence is None else confidence,
-        least=finite(flag.get("least")),
+        nodeid=_plain_text(record.nodeid),
+        case=_plain_text(case.get("id")),
+        family=_plain_text(case.get("family")),
+        judge=_plain_text(verdict.get("name")) or measurement.name.removeprefix("judge."),
+        version=measurement.version,
+        label=measurement.label,
+        score=(measurement.value if pair else as_finite_float(verdict.get("score"))) if scored else None,
+        low=0.0 if pair else as_finite_float(verdict.get("low")),
+        high=1.0 if pair else as_finite_float(verdict.get("high")),
+        confidence=as_finite_float(verdict.get("confidence")) if confidence is None else confidence,
+        least=as_finite_float(flag.get("least")),
         why=tuple(whys),
         reason="; ".join(f"{why} ({more})" if more else why for why, more in whys.items()),
-        question=_text(detail.get("question")),
-        answer=_answer(detail.get("actual")),
-        other=_answer(detail.get("expected")) if pair else None,
-        reference="" if pair else _text(detail.get("expected")),
-        contexts=tuple(map(_text, contexts)) if _listed(contexts) else (),
+        question=_plain_text(detail.get("question")),
+        answer=_optional_text(detail.get("actual")),
+        other=_optional_text(detail.get("expected")) if pair else None,
+        reference="" if pair else _plain_text(detail.get("expected")),
+        contexts=tuple(map(_plain_text, contexts)) if _is_list(contexts) else (),
     )
 
 
-def _whys(one: Measurement, said: Mapping[str, Json], flag: Mapping[str, Json]) -> Iterator[tuple[Why, str]]:
+def _iter_review_reasons(
+    measurement: Measurement, verdict: Mapping[str, Json], flag: Mapping[str, Json]
+) -> Iterator[tuple[ReviewReason, str]]:
     """Yield why a person should look, with what shows it."""
-    if one.value is None:
-        yield "could not be scored", shorten(one.error, MAX_REASON)
+    if measurement.value is None:
+        yield "could not be scored", shorten_text(measurement.error, MAX_REASON_CHARS)
     orders = flag.get("orders")
-    if _listed(orders):
-        yield "orders disagree", " and ".join(shorten(_text(order), 20) for order in orders)
-    sure, least = finite(flag.get("confidence")), finite(flag.get("least"))
-    votes, split = _votes(said)
-    shown = ", ".join(f"{vote:g}" for vote in votes)
+    if _is_list(orders):
+        yield "orders disagree", " and ".join(shorten_text(_plain_text(order), 20) for order in orders)
+    sure, least = as_finite_float(flag.get("confidence")), as_finite_float(flag.get("least"))
+    votes, split = _panel_votes(verdict)
+    vote_list = ", ".join(f"{vote:g}" for vote in votes)
     if sure is not None and least is not None:
         figures = f"{sure:.2f}, below {least:g}"
-        yield ("judges disagree", f"{shown}: confidence {figures}") if votes else ("low confidence", figures)
+        yield (
+            ("judges disagree", f"{vote_list}: confidence {figures}")
+            if votes
+            else ("low confidence", figures)
+        )
     elif split:
-        yield "judges disagree", shown
-    suspect = one.detail.get("suspect")
-    if _listed(suspect) and suspect:
-        yield "speaks to its judge", ", ".join(shorten(_text(sign), 40) for sign in suspect)
+        yield "judges disagree", vote_list
+    suspect = measurement.detail.get("suspect")
+    if _is_list(suspect) and suspect:
+        yield "speaks to its judge", ", ".join(shorten_text(_plain_text(sign), 40) for sign in suspect)
 
 
-def _votes(said: Mapping[str, Json]) -> tuple[list[float], bool]:
+def _panel_votes(verdict: Mapping[str, Json]) -> tuple[list[float], bool]:
     """The scores of a panel's judges, and whether they fall on both sides of the threshold."""
-    given = said.get("votes")
-    votes = [number for vote in given if (number := finite(vote)) is not None] if _listed(given) else []
-    threshold = finite(said.get("threshold"))
+    given = verdict.get("votes")
+    votes = (
+        [number for vote in given if (number := as_finite_float(vote)) is not None] if _is_list(given) else []
+    )
+    threshold = as_finite_float(verdict.get("threshold"))
     return votes, threshold is not None and min(votes, default=threshold) < threshold <= max(
         votes, default=threshold
     )
 
 
-def _listed(value: Json) -> TypeGuard[Sequence[Json]]:
+def _is_list(value: Json) -> TypeGuard[Sequence[Json]]:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _answer(value: Json) -> str | None:
-    return None if value is None else _text(value)
+def _optional_text(value: Json) -> str | None:
+    return None if value is None else _plain_text(value)
 
 
-def _text(value: Json) -> str:
-    return "" if value is None else str(plain(value))
+def _plain_text(value: Json) -> str:
+    return "" if value is None else str(to_builtins(value))

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
-from pytest_llmops._util.text_files import compressed, put
+from pytest_llmops._util.text_files import gzip_by_suffix, write_atomically
 from pytest_llmops.errors import UsageError, WireError
-from pytest_llmops.measurement import Json, Measurement, plain
+from pytest_llmops.measurement import Json, Measurement, to_builtins
 from pytest_llmops.protocols import Call
-from pytest_llmops.results.attribution import attribution
-from pytest_llmops.results.review import review
-from pytest_llmops.results.run_file import document, named
+from pytest_llmops.results.attribution import attribute_failure
+from pytest_llmops.results.review import select_for_review
+from pytest_llmops.results.run_file import locate_record, parse_run_file
 
 SCHEMA = "pytest-llmops/run/1"
 Outcome: TypeAlias = Literal["passed", "failed", "errored", "skipped", "xfailed", "xpassed"]
 OUTCOMES: tuple[Outcome, ...] = ("failed", "errored", "xpassed", "passed", "xfailed", "skipped")
-_WORSE: tuple[Outcome, ...] = ("errored", "failed", "xpassed", "xfailed", "skipped", "passed")
+_OUTCOMES_BY_SEVERITY: tuple[Outcome, ...] = ("errored", "failed", "xpassed", "xfailed", "skipped", "passed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class TestRecord:
 
     def add(self, other: TestRecord) -> TestRecord:
         """Return this record with another phase of the same test added: the worse outcome stays."""
-        outcome = min(self.outcome, other.outcome, key=_WORSE.index)
+        outcome = min(self.outcome, other.outcome, key=_OUTCOMES_BY_SEVERITY.index)
         return replace(
             self,
             outcome=outcome,
@@ -67,16 +67,20 @@ class TestRecord:
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins; where retrieval and generation were measured, also which of them was bad."""
-        blame = attribution(self.measurements)
+        blame = attribute_failure(self.measurements)
         return {
-            "nodeid": str(plain(self.nodeid)),
+            "nodeid": str(to_builtins(self.nodeid)),
             "outcome": self.outcome,
             "duration_s": round(self.duration_s, 6),
-            "message": str(plain(self.message)),
+            "message": str(to_builtins(self.message)),
             "measurements": [m.to_wire() for m in self.measurements],
             "calls": [call.to_wire() for call in self.calls],
-            "facts": plain(self.facts, where="facts"),
-            **({"raised": [str(plain(one)) for one in self.raised]} if self.raised else {}),
+            "facts": to_builtins(self.facts, where="facts"),
+            **(
+                {"raised": [str(to_builtins(class_name)) for class_name in self.raised]}
+                if self.raised
+                else {}
+            ),
             **({"attribution": blame.sentence} if blame is not None else {}),
         }
 
@@ -124,10 +128,10 @@ class Run:
         """
         whole: dict[str, Json] = {
             "schema": SCHEMA,
-            "meta": plain(self.meta, where="meta"),
-            "notes": plain(list(self.notes), where="notes"),
+            "meta": to_builtins(self.meta, where="meta"),
+            "notes": to_builtins(list(self.notes), where="notes"),
             # For those who read the file; it follows from the records, and no reader of ours looks at it.
-            "review": [item.to_wire() for item in review(self.records)],
+            "review": [item.to_wire() for item in select_for_review(self.records)],
             "records": [record.to_wire() for record in self.records],
         }
         return json.dumps(whole, ensure_ascii=False, indent=indent) + "\n"
@@ -139,22 +143,22 @@ class Run:
         Raises:
             UsageError: It is no run file, one of a newer major version, or damaged; with record and key.
         """
-        data = document(text, SCHEMA, OUTCOMES, where=where)
+        data = parse_run_file(text, SCHEMA, OUTCOMES, where=where)
         return cls(
-            records=tuple(_record(one, number, where) for number, one in enumerate(data["records"])),
+            records=tuple(_parse_record(wire, number, where) for number, wire in enumerate(data["records"])),
             meta=data["meta"],
             notes=tuple(data["notes"]),
         )
 
 
-def _record(wire: Mapping[str, Json], number: int, where: str) -> TestRecord:
+def _parse_record(wire: Mapping[str, Json], number: int, where: str) -> TestRecord:
     try:
         return TestRecord.from_wire(wire)
     except WireError as error:
-        raise UsageError(f"{where}: damaged: {named(wire, f'records[{number}]')}: {error}") from None
+        raise UsageError(f"{where}: damaged: {locate_record(wire, f'records[{number}]')}: {error}") from None
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file in one step, see `put`, compressed if its name ends in .gz; its folder is made if it is not there."""
+    """Write a file in one step, see `write_atomically`, compressed if its name ends in .gz; its folder is made if it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    put(path, compressed(path, text.encode("utf-8", "replace")))
+    write_atomically(path, gzip_by_suffix(path, text.encode("utf-8", "replace")))

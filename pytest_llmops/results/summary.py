@@ -11,32 +11,32 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from pytest_llmops.measurement import Measurement, counted
-from pytest_llmops.results.attribution import attribution
-from pytest_llmops.results.cassettes import Cassettes, budget_words, cassettes
+from pytest_llmops.measurement import Measurement, format_count
+from pytest_llmops.results.attribution import attribute_failure
+from pytest_llmops.results.cassettes import CassetteTotals, format_budget, summarize_cassettes
 from pytest_llmops.results.comparison import (
     Axis,
-    Key,
-    Uneven,
-    fair,
-    function,
-    grouped,
-    in_place,
-    key_of,
-    row,
+    MetricKey,
+    UnevenMetrics,
+    fact_text,
+    find_uneven_metrics,
+    function_name,
+    group_by,
+    iter_fair_comparisons,
+    metric_key,
+    row_key,
     side_key,
-    subject,
-    text_of,
-    uneven,
+    sort_by_position,
+    subject_name,
 )
-from pytest_llmops.results.judges import JudgeUse, doubt, judged, judges
+from pytest_llmops.results.judges import JudgeUse, collect_judges, is_judged, judge_doubt
 from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord
-from pytest_llmops.results.usage import Latency, Traffic, latency, traffic
+from pytest_llmops.results.usage import Latency, Traffic, count_traffic, summarize_latency
 
 Verdict: TypeAlias = Literal["FAIL", "ERROR", "PASS", "NOT JUDGED", "EMPTY"]
 
 BINS = 10
-WORDS: Mapping[Outcome, str] = {
+OUTCOME_WORDS: Mapping[Outcome, str] = {
     "failed": "failed",
     "errored": "could not be judged",
     "xpassed": "xpassed",
@@ -80,7 +80,7 @@ class Metric:
     doubt: str = ""
 
     @property
-    def key(self) -> Key:
+    def key(self) -> MetricKey:
         """What tells metrics apart that must not be mixed."""
         return self.name, self.version, self.unit, self.better
 
@@ -141,7 +141,7 @@ class Totals:
     traffic: Traffic
     by_purpose: Mapping[str, Traffic]
     latency: Latency
-    cassettes: Cassettes
+    cassettes: CassetteTotals
     blamed: Mapping[str, int] = field(default_factory=dict)
     budget: str = ""
     duration_s: float
@@ -165,67 +165,76 @@ class Totals:
     @property
     def sentence(self) -> str:
         """The outcomes in words, the worst first; passed is said even when it is none."""
-        said = [
-            f"{self.outcomes[kind]:,} {WORDS[kind]}"
+        parts = [
+            f"{self.outcomes[kind]:,} {OUTCOME_WORDS[kind]}"
             for kind in OUTCOMES
             if self.outcomes[kind] or kind == "passed"
         ]
-        return ", ".join(said) if self.tests else "no tests were recorded"
+        return ", ".join(parts) if self.tests else "no tests were recorded"
 
 
-def totals(run: Run) -> Totals:
+def summarize_run(run: Run) -> Totals:
     """Add up a run; an empty one gives zero counts and empty tables.
 
-    >>> totals(Run()).sentence
+    >>> summarize_run(Run()).sentence
     'no tests were recorded'
     """
     records = run.records
     calls = [call for record in records for call in record.calls]
     return Totals(
         outcomes={outcome: run.count(outcome) for outcome in OUTCOMES},
-        metrics=metrics(records),
-        versions=tuple(sides(records, "prompt")),
-        candidates=tuple(sides(records, "model")),
-        judges=judges(records),
+        metrics=summarize_metrics(records),
+        versions=tuple(summarize_sides(records, "prompt")),
+        candidates=tuple(summarize_sides(records, "model")),
+        judges=collect_judges(records),
         models=tuple(dict.fromkeys(call.model for call in calls if call.purpose == "app" and call.model)),
-        traffic=traffic(calls),
-        by_purpose={key: traffic(group) for key, group in grouped(calls, lambda one: one.purpose).items()},
-        latency=latency(calls),
-        cassettes=cassettes(run),
-        blamed=dict(Counter(filter(None, map(blame, records)))),
-        budget=budget_words(run),
+        traffic=count_traffic(calls),
+        by_purpose={
+            key: count_traffic(group)
+            for key, group in group_by(calls, lambda model_call: model_call.purpose).items()
+        },
+        latency=summarize_latency(calls),
+        cassettes=summarize_cassettes(run),
+        blamed=dict(Counter(filter(None, map(describe_weak_half, records)))),
+        budget=format_budget(run),
         duration_s=math.fsum(record.duration_s for record in records),
     )
 
 
-def blame(record: TestRecord) -> str:
+def describe_weak_half(record: TestRecord) -> str:
     """Return which half of a test did badly, retrieval or generation, in words; "" where none did.
 
-    >>> blame(TestRecord(nodeid="t"))
+    >>> describe_weak_half(TestRecord(nodeid="t"))
     ''
     """
-    found = attribution(record.measurements)
-    return found.sentence if found is not None and found.bad else ""
+    halves = attribute_failure(record.measurements)
+    return halves.sentence if halves is not None and halves.bad else ""
 
 
-def metrics(records: Iterable[TestRecord], left_out: Uneven | None = None) -> tuple[Metric, ...]:
+def summarize_metrics(
+    records: Iterable[TestRecord], left_out: UnevenMetrics | None = None
+) -> tuple[Metric, ...]:
     """Return one `Metric` per name, unit, direction and version, in the order of first sight.
 
     Args:
         records: The tests.
         left_out: Of a comparison: what is in no statistics, although it is counted.
     """
-    odd = left_out or Uneven()
-    found = ((record, one) for record in records for one in record.measurements)
-    groups = grouped(found, lambda pair: key_of(pair[1]))
-    return tuple(_metric(group, odd) for group in groups.values())
+    odd = left_out or UnevenMetrics()
+    pairs = ((record, measurement) for record in records for measurement in record.measurements)
+    groups = group_by(pairs, lambda pair: metric_key(pair[1]))
+    return tuple(_summarize_metric(group, odd) for group in groups.values())
 
 
-def _metric(group: Sequence[tuple[TestRecord, Measurement]], odd: Uneven) -> Metric:
-    all_of_them = [one for _, one in group]
-    first = all_of_them[0]
-    values = sorted(one.value for record, one in group if one.value is not None and odd.keeps(record, one))
-    statuses = [one.status for one in all_of_them]
+def _summarize_metric(group: Sequence[tuple[TestRecord, Measurement]], odd: UnevenMetrics) -> Metric:
+    measurements = [measurement for _, measurement in group]
+    first = measurements[0]
+    values = sorted(
+        measurement.value
+        for record, measurement in group
+        if measurement.value is not None and odd.counts_measurement(record, measurement)
+    )
+    statuses = [measurement.status for measurement in measurements]
     middle = len(values) // 2
     return Metric(
         name=first.name,
@@ -233,23 +242,27 @@ def _metric(group: Sequence[tuple[TestRecord, Measurement]], odd: Uneven) -> Met
         unit=first.unit,
         better=first.better,
         n=len(values),
-        left_out=odd.rows.get(key_of(first), 0),
-        mean=_mean(values),
+        left_out=odd.rows.get(metric_key(first), 0),
+        mean=_mean_value(values),
         minimum=values[0] if values else None,
-        median=_mean(values[middle - 1 + len(values) % 2 : middle + 1]),
+        median=_mean_value(values[middle - 1 + len(values) % 2 : middle + 1]),
         maximum=values[-1] if values else None,
         passed=statuses.count("passed"),
         failed=statuses.count("failed"),
         recorded=statuses.count("recorded"),
         errored=statuses.count("errored"),
-        thresholds=tuple(sorted({one.threshold for one in all_of_them if one.threshold is not None})),
-        histogram=_histogram(values) if first.unit == "1" else (),
-        judged=any(map(judged, all_of_them)),
-        doubt=next(filter(None, map(doubt, all_of_them)), ""),
+        thresholds=tuple(
+            sorted(
+                {measurement.threshold for measurement in measurements if measurement.threshold is not None}
+            )
+        ),
+        histogram=_bin_values(values) if first.unit == "1" else (),
+        judged=any(map(is_judged, measurements)),
+        doubt=next(filter(None, map(judge_doubt, measurements)), ""),
     )
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _mean_value(values: Sequence[float]) -> float | None:
     if not values:
         return None
     try:
@@ -258,33 +271,35 @@ def _mean(values: Sequence[float]) -> float | None:
         return math.fsum(value / len(values) for value in values)
 
 
-def _histogram(values: Iterable[float]) -> tuple[int, ...]:
+def _bin_values(values: Iterable[float]) -> tuple[int, ...]:
     bins = [0] * BINS
     for value in values:
         bins[int(min(max(value, 0.0), 1 - 1 / BINS / 2) * BINS)] += 1
     return tuple(bins)
 
 
-def sides(records: Sequence[TestRecord], axis: Axis) -> Iterator[Side]:
+def summarize_sides(records: Sequence[TestRecord], axis: Axis) -> Iterator[Side]:
     """Yield what each version of each prompt, or each model, came to, over the tests that compare them fairly."""
-    for number, (group, left_out) in enumerate(fair(records, axis)):
-        ran = grouped(group, lambda one: (subject(one, axis), side_key(one, axis)))
-        rows = grouped(group, lambda one: (function(one), *row(one, axis)))
-        odd = uneven(rows.values()) if len(ran) > 1 else Uneven()
-        for key in in_place(ran, axis):
-            yield replace(side(ran[key], axis, odd), comparison=number, left_out=left_out)
+    for number, (group, left_out) in enumerate(iter_fair_comparisons(records, axis)):
+        ran = group_by(group, lambda record: (subject_name(record, axis), side_key(record, axis)))
+        rows = group_by(group, lambda record: (function_name(record), *row_key(record, axis)))
+        odd = find_uneven_metrics(rows.values()) if len(ran) > 1 else UnevenMetrics()
+        for key in sort_by_position(ran, axis):
+            yield replace(summarize_side(ran[key], axis, odd), comparison=number, left_out=left_out)
 
 
-def uneven_words(sides: Iterable[Side]) -> list[tuple[str, str]]:
+def describe_uneven_metrics(sides: Iterable[Side]) -> list[tuple[str, str]]:
     """Return which metrics have a mean over less than all rows, and how many are left out, in words."""
-    found = {one.name: one.left_out for side in sides for one in side.metrics if one.left_out}
+    left_out_by_name = {
+        metric.name: metric.left_out for side in sides for metric in side.metrics if metric.left_out
+    }
     return [
-        (name, f"{counted(rows, 'case')} left out without a value on every side")
-        for name, rows in found.items()
+        (name, f"{format_count(rows, 'case')} left out without a value on every side")
+        for name, rows in left_out_by_name.items()
     ]
 
 
-def side(records: Sequence[TestRecord], axis: Axis, odd: Uneven | None = None) -> Side:
+def summarize_side(records: Sequence[TestRecord], axis: Axis, odd: UnevenMetrics | None = None) -> Side:
     """Add up the tests that ran on one side; there must be at least one.
 
     Args:
@@ -293,24 +308,26 @@ def side(records: Sequence[TestRecord], axis: Axis, odd: Uneven | None = None) -
         odd: What was not measured on every side.
     """
     calls = [call for record in records for call in record.calls if axis == "prompt" or call.purpose == "app"]
-    said = records[0].fact(axis)
-    aliases = (text_of(record.fact(axis).get("alias")) for record in records)
-    version = text_of(said.get("version"))
+    facts = records[0].fact(axis)
+    aliases = (fact_text(record.fact(axis).get("alias")) for record in records)
+    version = fact_text(facts.get("version"))
     return Side(
-        prompt=subject(records[0], axis),
+        prompt=subject_name(records[0], axis),
         version=version,
-        fingerprint=text_of(said.get("fingerprint")),
+        fingerprint=fact_text(facts.get("fingerprint")),
         aliases=tuple(dict.fromkeys(alias for alias in aliases if alias not in ("", version))),
-        model=text_of(said.get("name")) if axis == "model" else "",
+        model=fact_text(facts.get("name")) if axis == "model" else "",
         tests=len(records),
         passed=sum(record.outcome in ("passed", "xpassed") for record in records),
         skipped=sum(record.outcome == "skipped" for record in records),
-        unscored=sum(map(_unscored, records)),
-        metrics=metrics(records, odd),
-        traffic=traffic(calls),
-        latency=latency(calls),
+        unscored=sum(map(_is_unscored, records)),
+        metrics=summarize_metrics(records, odd),
+        traffic=count_traffic(calls),
+        latency=summarize_latency(calls),
     )
 
 
-def _unscored(record: TestRecord) -> bool:
-    return record.outcome == "errored" or any(one.status == "errored" for one in record.measurements)
+def _is_unscored(record: TestRecord) -> bool:
+    return record.outcome == "errored" or any(
+        measurement.status == "errored" for measurement in record.measurements
+    )

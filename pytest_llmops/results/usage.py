@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pytest_llmops.measurement import amount, counted
+from pytest_llmops.measurement import format_amount, format_count
 from pytest_llmops.protocols import Call
 
 N = TypeVar("N", int, float)
@@ -48,7 +48,7 @@ class Traffic:
     @property
     def known_usd(self) -> float | None:
         """What the calls with a price cost, live or not; None if no call has one."""
-        return _sum((self.spent_usd, self.saved_usd))
+        return _sum_known((self.spent_usd, self.saved_usd))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,36 +60,36 @@ class Latency:
     p95: float | None = None
 
 
-def traffic(calls: Sequence[Call]) -> Traffic:
+def count_traffic(calls: Sequence[Call]) -> Traffic:
     """Add up calls of models."""
     return Traffic(
         live=sum(not call.replayed for call in calls),
         replayed=sum(call.replayed for call in calls),
-        input_tokens=_sum(call.usage.input_tokens for call in calls),
-        output_tokens=_sum(call.usage.output_tokens for call in calls),
+        input_tokens=_sum_known(call.usage.input_tokens for call in calls),
+        output_tokens=_sum_known(call.usage.output_tokens for call in calls),
         uncounted=sum(call.usage.total_tokens is None for call in calls),
-        spent_usd=_sum(call.cost_usd for call in calls if not call.replayed),
-        saved_usd=_sum(call.cost_usd for call in calls if call.replayed),
+        spent_usd=_sum_known(call.cost_usd for call in calls if not call.replayed),
+        saved_usd=_sum_known(call.cost_usd for call in calls if call.replayed),
         unpriced=sum(call.cost_usd is None for call in calls),
     )
 
 
-def cost_words(used: Traffic) -> str:
+def format_cost(used: Traffic) -> str:
     """Return the cost in words; what is not known is said to be unknown, never $0.00.
 
-    >>> cost_words(Traffic(live=3, unpriced=3))
+    >>> format_cost(Traffic(live=3, unpriced=3))
     'unknown, 3 calls without a price'
-    >>> cost_words(Traffic(live=2, replayed=1, spent_usd=0.03, saved_usd=0.01, unpriced=1))
+    >>> format_cost(Traffic(live=2, replayed=1, spent_usd=0.03, saved_usd=0.01, unpriced=1))
     '$0.04 known ($0.01 of it saved by replay), 1 call without a price'
     """
-    words = "unknown" if used.known_usd is None else f"{amount(used.known_usd, 'USD')} known"
+    words = "unknown" if used.known_usd is None else f"{format_amount(used.known_usd, 'USD')} known"
     if used.saved_usd is not None:
-        part = f"{amount(used.saved_usd, 'USD')} of it" if used.live else "all of it"
+        part = f"{format_amount(used.saved_usd, 'USD')} of it" if used.live else "all of it"
         words += f" ({part} saved by replay)"
-    return f"{words}, {counted(used.unpriced, 'call')} without a price" if used.unpriced else words
+    return f"{words}, {format_count(used.unpriced, 'call')} without a price" if used.unpriced else words
 
 
-def latency(calls: Iterable[Call]) -> Latency:
+def summarize_latency(calls: Iterable[Call]) -> Latency:
     """Return the percentiles of the application's calls; calls of judges and embedders do not count."""
     times = [call.latency_s for call in calls if call.purpose == "app" and call.latency_s is not None]
     return Latency(n=len(times), p50=percentile(times, 50), p95=percentile(times, 95))
@@ -109,6 +109,6 @@ def percentile(values: Iterable[float], p: float) -> float | None:
     return ordered[max(rank, 1) - 1]
 
 
-def _sum(numbers: Iterable[N | None]) -> N | None:
+def _sum_known(numbers: Iterable[N | None]) -> N | None:
     known = [number for number in numbers if number is not None]
     return sum(known[1:], start=known[0]) if known else None

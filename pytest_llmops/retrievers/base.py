@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from pytest_llmops import recorder
-from pytest_llmops._util.text_files import canonical, kind
-from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, told
-from pytest_llmops.measurement import Json, plain, shorten
+from pytest_llmops._util.text_files import canonical_json, json_kind
+from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, describe_exception
+from pytest_llmops.measurement import Json, shorten_text, to_builtins
 from pytest_llmops.protocols import Chunk, Embedder, Hit, Hits
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Scalar: TypeAlias = "str | int | float | bool"
 Conditions: TypeAlias = Mapping[str, tuple[Scalar, ...]]
 """Key -> the values it may have; all keys have to fit."""
 
-BATCH = 1024
+EMBED_BATCH_SIZE = 1024
 """Texts of one call to an embedder."""
 
 
@@ -42,7 +42,7 @@ class Searcher(ABC):
 
     def __init__(self, *, k: int, name: str, where: str) -> None:
         __tracebackhide__ = True
-        self.k = checked_k(k)
+        self.k = validate_k(k)
         self.name = name
         self.where = where
 
@@ -74,20 +74,22 @@ class Searcher(ABC):
             CorpusError: The store cannot be searched, an id is found twice, or a score is no number.
         """
         __tracebackhide__ = True
-        limit = self.k if k is None else checked_k(k)
+        limit = self.k if k is None else validate_k(k)
         if not isinstance(query, str):
-            raise UsageError(f"search: expected a text as query, got {kind(query)}")
-        wanted = conditions(filters)
+            raise UsageError(f"search: expected a text as query, got {json_kind(query)}")
+        wanted = parse_filters(filters)
         started = time.perf_counter()
         try:
-            found = tuple(self._found(query, limit, wanted))
+            hits = tuple(self._found(query, limit, wanted))
         except LLMOpsError:
             raise
         except Exception as error:
-            raise CorpusError(f"the search failed: {shorten(told(error), 400)}", self.where) from error
+            raise CorpusError(
+                f"the search failed: {shorten_text(describe_exception(error), 400)}", self.where
+            ) from error
         elapsed = time.perf_counter() - started
-        _check_hits(found, self.where)
-        return Hits(found, query=query, latency_s=elapsed)
+        _check_hits(hits, self.where)
+        return Hits(hits, query=query, latency_s=elapsed)
 
     @abstractmethod
     def _found(self, query: str, limit: int, wanted: Conditions) -> Iterable[Hit]:
@@ -100,114 +102,116 @@ def _check_hits(hits: Sequence[Hit], where: str) -> None:
     for hit in hits:
         if not math.isfinite(hit.score):
             raise CorpusError(
-                f"{shorten(hit.id, 60)!r} has the score {hit.score}: expected a number, by which hits can be ordered; is its "
+                f"{shorten_text(hit.id, 60)!r} has the score {hit.score}: expected a number, by which hits can be ordered; is its "
                 "vector all zero, or NaN?",
                 where,
             )
         if hit.id in seen:
             raise CorpusError(
-                f"the id {shorten(hit.id, 60)!r} was found twice: expected an id of its own for every passage; "
+                f"the id {shorten_text(hit.id, 60)!r} was found twice: expected an id of its own for every passage; "
                 "give the passages other ids, or name another field as id",
                 where,
             )
         seen.add(hit.id)
 
 
-def checked_k(k: object) -> int:
+def validate_k(k: object) -> int:
     """Return how many hits are wanted.
 
     Raises:
         UsageError: It is no whole number of at least 1.
 
-    >>> checked_k(3)
+    >>> validate_k(3)
     3
     """
     __tracebackhide__ = True
-    number: object = builtin(k)
+    number: object = to_python_scalar(k)
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise UsageError(f"k: expected a whole number of at least 1, got {k!r}")
     return number
 
 
-def conditions(filters: Mapping[str, Json] | None) -> dict[str, tuple[Scalar, ...]]:
+def parse_filters(filters: Mapping[str, Json] | None) -> dict[str, tuple[Scalar, ...]]:
     """Return filters in one form: key -> the values it may have; none: all passages fit.
 
     Raises:
         UsageError: It is no mapping, or a value is something else than a text, a number, true or false, or a
             list of those. Operators of a store's own ("$gt") are not translated.
 
-    >>> conditions({"lang": "de", "year": [2025, 2026]})
+    >>> parse_filters({"lang": "de", "year": [2025, 2026]})
     {'lang': ('de',), 'year': (2025, 2026)}
     """
     __tracebackhide__ = True
     if filters is None:
         return {}
     if not isinstance(filters, Mapping):
-        raise UsageError(f"filters: expected a mapping of key to value, got {kind(filters)}")
-    found: dict[str, tuple[Scalar, ...]] = {}
-    for key, one in cast("Mapping[object, Json]", filters).items():
+        raise UsageError(f"filters: expected a mapping of key to value, got {json_kind(filters)}")
+    parsed: dict[str, tuple[Scalar, ...]] = {}
+    for key, value in cast("Mapping[object, Json]", filters).items():
         if not isinstance(key, str) or not key:
-            raise UsageError(f"filters: expected a name as key, got {shorten(repr(key), 60)}")
-        found[key] = _values(key, one)
-    return found
+            raise UsageError(f"filters: expected a name as key, got {shorten_text(repr(key), 60)}")
+        parsed[key] = _parse_filter_values(key, value)
+    return parsed
 
 
-def _values(key: str, given: object) -> tuple[Scalar, ...]:
+def _parse_filter_values(key: str, given: object) -> tuple[Scalar, ...]:
     __tracebackhide__ = True
     several = isinstance(given, (list, tuple, set, frozenset))
     values = tuple(cast("Iterable[object]", given)) if several else (given,)
     if isinstance(given, (set, frozenset)):
         values = tuple(sorted(values, key=repr))
-    values = tuple(map(builtin, values))
-    for one in values:
-        if not isinstance(one, (str, int, float)) or (isinstance(one, float) and not math.isfinite(one)):
-            shown = shorten(repr(one), 60)
+    values = tuple(map(to_python_scalar, values))
+    for value in values:
+        if not isinstance(value, (str, int, float)) or (
+            isinstance(value, float) and not math.isfinite(value)
+        ):
+            value_text = shorten_text(repr(value), 60)
             raise UsageError(
-                f"filters: {shorten(key, 60)}: expected a text, a number, true or false, or a list of those, "
-                f"got {shown}; a store's own operators can be used on the store itself"
+                f"filters: {shorten_text(key, 60)}: expected a text, a number, true or false, or a list of those, "
+                f"got {value_text}; a store's own operators can be used on the store itself"
             )
     if not values:
-        raise UsageError(f"filters: {shorten(key, 60)}: expected at least one value, got an empty list")
+        raise UsageError(f"filters: {shorten_text(key, 60)}: expected at least one value, got an empty list")
     return cast("tuple[Scalar, ...]", values)
 
 
-def builtin(value: Any) -> Any:
+def to_python_scalar(value: Any) -> Any:
     """Return a scalar of NumPy as Python's own, and anything else as it is."""
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
-def fits(metadata: Mapping[str, Json], wanted: Conditions) -> bool:
+def matches_conditions(metadata: Mapping[str, Json], wanted: Conditions) -> bool:
     """Whether a passage's metadata meets all conditions.
 
     A key may be a path ("file.name"). A list in the metadata fits if one of its elements does. ``1`` is
     ``1.0``, and neither is ``True``. A key that is not there does not fit.
 
-    >>> fits({"tags": ["new", "de"], "page": 3}, {"tags": ("de", "en"), "page": (3.0,)})
+    >>> matches_conditions({"tags": ["new", "de"], "page": 3}, {"tags": ("de", "en"), "page": (3.0,)})
     True
-    >>> fits({"page": 1}, {"page": (True,)})
+    >>> matches_conditions({"page": 1}, {"page": (True,)})
     False
     """
     for key, values in wanted.items():
-        held = _held(metadata, key)
+        held = _find_metadata_value(metadata, key)
         several = held if isinstance(held, (list, tuple)) else [held]
-        if not any(_same(one, value) for one in several for value in values):
+        if not any(_equals_strictly(element, value) for element in several for value in values):
             return False
     return True
 
 
-def _held(metadata: Mapping[str, Json], key: str) -> Json:
+def _find_metadata_value(metadata: Mapping[str, Json], key: str) -> Json:
     if key in metadata:
         return metadata[key]
     first, dot, rest = key.partition(".")
     inner = metadata.get(first)
-    return _held(inner, rest) if dot and isinstance(inner, Mapping) else None
+    return _find_metadata_value(inner, rest) if dot and isinstance(inner, Mapping) else None
 
 
-def _same(one: object, other: Scalar) -> bool:
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
+def _equals_strictly(held: object, wanted: Scalar) -> bool:
+    return held == wanted and isinstance(held, bool) == isinstance(wanted, bool)
 
 
-def usable_embedder(given: Embedder | str, where: str) -> Embedder:
+def resolve_embedder(given: Embedder | str, where: str) -> Embedder:
     """Return an embedder whose vectors can be kept; a name is looked up.
 
     Raises:
@@ -217,17 +221,17 @@ def usable_embedder(given: Embedder | str, where: str) -> Embedder:
     >>> class Fitted:
     ...     version, across_calls = "fitted/1", False
     ...     def embed(self, texts): ...
-    >>> usable_embedder(Fitted(), "the index")
+    >>> resolve_embedder(Fitted(), "the index")
     Traceback (most recent call last):
     pytest_llmops.errors.UsageError: the index: expected an embedder whose vectors can be kept, got fitted/1, ...
     """
     __tracebackhide__ = True
-    found = recorder.lookup("embedder", given) if isinstance(given, str) else given
-    if not callable(getattr(found, "embed", None)) or not hasattr(found, "version"):
+    candidate = recorder.find_component("embedder", given) if isinstance(given, str) else given
+    if not callable(getattr(candidate, "embed", None)) or not hasattr(candidate, "version"):
         raise UsageError(
-            f"{where}: expected an embedder, an object with embed(texts) and a version, got {type(found).__name__}"
+            f"{where}: expected an embedder, an object with embed(texts) and a version, got {type(candidate).__name__}"
         )
-    embedder = cast("Embedder", found)
+    embedder = cast("Embedder", candidate)
     if not getattr(embedder, "across_calls", True):
         raise UsageError(
             f"{where}: expected an embedder whose vectors can be kept, got {embedder.version}, which fits itself to the "
@@ -237,7 +241,7 @@ def usable_embedder(given: Embedder | str, where: str) -> Embedder:
     return embedder
 
 
-def embedded(embedder: Embedder, texts: Sequence[str], where: str) -> NDArray[float32]:
+def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> NDArray[float32]:
     """Return ``(len(texts), dim)`` float32 vectors, each of unit length or all zero.
 
     Raises:
@@ -250,8 +254,8 @@ def embedded(embedder: Embedder, texts: Sequence[str], where: str) -> NDArray[fl
     from pytest_llmops.metrics.vectors import as_rows
 
     parts: list[NDArray[float32]] = []
-    for start in range(0, len(texts), BATCH):
-        batch = list(texts[start : start + BATCH])
+    for start in range(0, len(texts), EMBED_BATCH_SIZE):
+        batch = list(texts[start : start + EMBED_BATCH_SIZE])
         try:
             rows = as_rows(embedder.embed(batch), count=len(batch), name="vectors")
         except ValueError as error:
@@ -267,7 +271,7 @@ def embedded(embedder: Embedder, texts: Sequence[str], where: str) -> NDArray[fl
     return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
 
 
-def query_vector(
+def embed_query(
     embedder: Embedder, query: str, where: str, dim: int | None = None
 ) -> NDArray[float32] | None:
     """Return the vector of a query; None if it has no direction, so that nothing can be near it.
@@ -277,7 +281,7 @@ def query_vector(
         UsageError: The embedder gave no vector.
     """
     __tracebackhide__ = True
-    (vector,) = embedded(embedder, [query], where)
+    (vector,) = embed_unit_vectors(embedder, [query], where)
     if dim is not None and len(vector) != dim:
         raise CorpusError(
             f"expected a query vector of {dim} numbers, as the index has them, got {len(vector)} from the embedder "
@@ -287,13 +291,13 @@ def query_vector(
     return vector if vector.any() else None
 
 
-def closeness(distance: float, space: str) -> float:
+def similarity_from_distance(distance: float, space: str) -> float:
     """Return a distance turned round, so that more is better and the order stays.
 
     ``cosine``, ``ip`` and ``dot``: 1 - distance, which is the cosine or the dot product again. Any other
     (``l2``, ``manhattan`` ...), from 0 on: 1 / (1 + distance), from 1 (the same) down to 0.
 
-    >>> closeness(0.25, "cosine"), closeness(3.0, "l2")
+    >>> similarity_from_distance(0.25, "cosine"), similarity_from_distance(3.0, "l2")
     (0.75, 0.25)
     """
     if space in ("cosine", "ip", "dot"):
@@ -301,37 +305,37 @@ def closeness(distance: float, space: str) -> float:
     return 1.0 / (1.0 + float(distance))
 
 
-def portable(metadata: Mapping[str, Any] | None) -> dict[str, Json]:
+def plain_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Json]:
     """Return a store's metadata as plain values: times as ISO text, bytes by their number, NaN as null.
 
-    >>> portable({"page": 3, "image": b"%PNG"})
+    >>> plain_metadata({"page": 3, "image": b"%PNG"})
     {'page': 3, 'image': '(4 bytes)'}
     """
-    return {str(key): _portable(one) for key, one in (metadata or {}).items()}
+    return {str(key): _plain_value(value) for key, value in (metadata or {}).items()}
 
 
-def _portable(value: Any) -> Json:
+def _plain_value(value: Any) -> Json:
     if isinstance(value, Mapping):
-        return {str(key): _portable(one) for key, one in value.items()}
+        return {str(key): _plain_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_portable(one) for one in value]
+        return [_plain_value(item) for item in value]
     if isinstance(value, (bytes, bytearray, memoryview)):
         return f"({len(value):,} bytes)"
     try:
-        return plain(value)
+        return to_builtins(value)
     except LLMOpsError:
         if isinstance(value, float):
             return None
-        return str(value.isoformat()) if hasattr(value, "isoformat") else shorten(str(value))
+        return str(value.isoformat()) if hasattr(value, "isoformat") else shorten_text(str(value))
 
 
-def package(name: str, install: str, feature: str) -> Any:
+def import_optional(name: str, install: str, feature: str) -> Any:
     """Return an optional package, imported now.
 
     Raises:
         UsageError: It is not installed; names the install command.
 
-    >>> package("no_such_package", "no-such-package", "NoRetriever")
+    >>> import_optional("no_such_package", "no-such-import_optional", "NoRetriever")
     Traceback (most recent call last):
     pytest_llmops.errors.UsageError: NoRetriever needs the package 'no-such-package', which is not installed: pip install no-such-package
     """
@@ -346,7 +350,7 @@ def package(name: str, install: str, feature: str) -> Any:
         ) from None
 
 
-def existing(path: str | Path, holds: str) -> Path:
+def require_existing_path(path: str | Path, holds: str) -> Path:
     """Return the path of a store that is there: opening one that is not would make an empty one.
 
     Raises:
@@ -368,31 +372,35 @@ def check_corpus(chunks: Iterable[Chunk], where: str, *, empty: bool = False) ->
     """
     __tracebackhide__ = True
     if isinstance(chunks, (str, bytes, Mapping)) or not isinstance(chunks, Iterable):
-        raise UsageError(f"{where}: expected chunks, a list or any iterable of Chunk, got {kind(chunks)}")
+        raise UsageError(
+            f"{where}: expected chunks, a list or any iterable of Chunk, got {json_kind(chunks)}"
+        )
     given = tuple(chunks)
     if not given and not empty:
         raise CorpusError("the corpus is empty: expected at least one chunk", where)
     seen: set[str] = set()
     for chunk in given:
         if not isinstance(chunk, Chunk):
-            raise CorpusError(f"expected chunks, got {kind(chunk)}: wrap it as Chunk(id=, text=)", where)
+            raise CorpusError(f"expected chunks, got {json_kind(chunk)}: wrap it as Chunk(id=, text=)", where)
         if chunk.id in seen:
-            raise CorpusError(f"duplicate id {shorten(chunk.id, 60)!r}", where)
+            raise CorpusError(f"duplicate id {shorten_text(chunk.id, 60)!r}", where)
         seen.add(chunk.id)
     return given
 
 
-def content(chunk: Chunk) -> str:
+def chunk_content(chunk: Chunk) -> str:
     """Return all that a chunk holds as one text, for its fingerprint."""
-    return canonical([chunk.id, chunk.text, plain(chunk.metadata, where=f"metadata of chunk {chunk.id}")])
+    return canonical_json(
+        [chunk.id, chunk.text, to_builtins(chunk.metadata, where=f"metadata of chunk {chunk.id}")]
+    )
 
 
-def searched(chunk: Chunk) -> str:
+def searchable_text(chunk: Chunk) -> str:
     """Return the text a chunk is found by: a title in its metadata comes first."""
     title = chunk.metadata.get("title", "")
     return f"{title}\n{chunk.text}" if isinstance(title, str) and title else chunk.text
 
 
-def as_hit(chunk: Chunk, score: float) -> Hit:
+def chunk_to_hit(chunk: Chunk, score: float) -> Hit:
     """Return a chunk as a hit."""
     return Hit(id=chunk.id, text=chunk.text, score=score, metadata=chunk.metadata)

@@ -1,7 +1,7 @@
 """A retriever in memory: BM25 over a corpus kept as files, the same hits on every machine.
 
 Ranking is bm25s' (Lucene's BM25, k1 = 1.5, b = 0.75), in 64-bit numbers and on numpy alone. What a word is,
-is decided here (`tokens`).
+is decided here (`tokenize`).
 """
 
 from __future__ import annotations
@@ -19,41 +19,51 @@ from typing import Any
 from pytest_llmops._util.text_files import (
     BadFile,
     as_mapping,
-    fingerprint,
-    kind,
+    fingerprint_parts,
+    json_kind,
     numbered_lines,
     read_json,
     read_text,
 )
 from pytest_llmops.errors import CorpusError
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Chunk, Hit
-from pytest_llmops.retrievers.base import Conditions, Searcher, as_hit, check_corpus, content, fits, searched
+from pytest_llmops.retrievers.base import (
+    Conditions,
+    Searcher,
+    check_corpus,
+    chunk_content,
+    chunk_to_hit,
+    matches_conditions,
+    searchable_text,
+)
 
 TEXT_SUFFIXES = (".md", ".txt")
 
 _NO_SPACES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 """Thai, Lao, Myanmar, Khmer, kana, Han and Hangul: no spaces, or endings that stick to the word."""
-_MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff"
+_COMBINING_MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff"
 """Vowel signs and accents that belong to a word, though Python's ``\\w`` does not count them."""
-_TOKEN = re.compile(f"(?=[^\\W_])[{_NO_SPACES}]|[^\\W_{_NO_SPACES}](?:[^\\W_{_NO_SPACES}]|[{_MARKS}])*")
+_TOKEN = re.compile(
+    f"(?=[^\\W_])[{_NO_SPACES}]|[^\\W_{_NO_SPACES}](?:[^\\W_{_NO_SPACES}]|[{_COMBINING_MARKS}])*"
+)
 
 
-def tokens(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """Return the words of a text, as the index counts them.
 
     Compatibility forms are made one and case is folded (``Straße`` is ``STRASSE``, ``ﬁt`` is ``fit``).
     A word is a run of letters, digits and their accents; underscores and punctuation part words. Scripts
     that are written without spaces, and Hangul, give one token a character. No stemming.
 
-    >>> tokens("Rückgabe_Frist: 30 Tage!"), tokens("退货 policy")
+    >>> tokenize("Rückgabe_Frist: 30 Tage!"), tokenize("退货 policy")
     (['rückgabe', 'frist', '30', 'tage'], ['退', '货', 'policy'])
     """
     return _TOKEN.findall(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()))
 
 
 @lru_cache(maxsize=1)
-def _english() -> frozenset[str]:
+def _english_stopwords() -> frozenset[str]:
     from bm25s.stopwords import STOPWORDS_EN
 
     return frozenset(STOPWORDS_EN)
@@ -92,8 +102,8 @@ class InMemoryRetriever(Searcher):
         __tracebackhide__ = True
         super().__init__(k=k, name=name, where=name or "InMemoryRetriever")
         self.chunks = check_corpus(chunks, self.where)
-        self._stopwords = _english() if stopwords is None else frozenset(_folded(stopwords))
-        self.fingerprint = fingerprint(*map(content, self.chunks), *sorted(self._stopwords))
+        self._stopwords = _english_stopwords() if stopwords is None else frozenset(_tokenize_words(stopwords))
+        self.fingerprint = fingerprint_parts(*map(chunk_content, self.chunks), *sorted(self._stopwords))
         self._vocabulary: dict[str, int] = {}
         self._index = self._indexed()
 
@@ -107,20 +117,23 @@ class InMemoryRetriever(Searcher):
         return list(self.chunks)
 
     def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
-        words = [word for word in tokens(query) if word in self._vocabulary]
+        words = [word for word in tokenize(query) if word in self._vocabulary]
         if not words:
             return []
         import numpy as np
 
         scores = self._index.get_scores(words)
         order = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores > 0)]
-        places = (place for place in order if not wanted or fits(self.chunks[place].metadata, wanted))
-        return [as_hit(self.chunks[place], float(scores[place])) for place in islice(places, limit)]
+        places = (
+            place for place in order if not wanted or matches_conditions(self.chunks[place].metadata, wanted)
+        )
+        return [chunk_to_hit(self.chunks[place], float(scores[place])) for place in islice(places, limit)]
 
     def _indexed(self) -> Any:
         """Return the index; without a single word in the corpus there is none, and no search reaches it."""
         texts = [
-            [word for word in tokens(searched(one)) if word not in self._stopwords] for one in self.chunks
+            [word for word in tokenize(searchable_text(chunk)) if word not in self._stopwords]
+            for chunk in self.chunks
         ]
         numbers = [
             [self._vocabulary.setdefault(word, len(self._vocabulary)) for word in text] for text in texts
@@ -131,13 +144,13 @@ class InMemoryRetriever(Searcher):
 
         index = bm25s.BM25(method="lucene", dtype="float64", backend="numpy")
         # Ids by first occurrence: from words bm25s would number them in the order of a set.
-        with _quiet("bm25s"):
+        with _quiet_logger("bm25s"):
             index.index((numbers, dict(self._vocabulary)), create_empty_token=False, show_progress=False)
         return index
 
 
 @contextmanager
-def _quiet(logger: str) -> Iterator[None]:
+def _quiet_logger(logger: str) -> Iterator[None]:
     """Keep a logger's debug lines out of the log that pytest captures for the test: bm25s turns them on."""
     log = logging.getLogger(logger)
     level = log.level
@@ -148,8 +161,8 @@ def _quiet(logger: str) -> Iterator[None]:
         log.setLevel(level)
 
 
-def _folded(words: Iterable[str]) -> list[str]:
-    return [token for word in words for token in tokens(word)]
+def _tokenize_words(words: Iterable[str]) -> list[str]:
+    return [token for word in words for token in tokenize(word)]
 
 
 def load_corpus(path: str | Path) -> tuple[Chunk, ...]:
@@ -163,56 +176,56 @@ def load_corpus(path: str | Path) -> tuple[Chunk, ...]:
             or a text is missing; with file and line.
     """
     place = Path(path)
-    chunks = _from_folder(place) if place.is_dir() else _from_lines(place)
+    chunks = _read_corpus_folder(place) if place.is_dir() else _read_corpus_file(place)
     if not chunks:
         expected = "a .md or .txt file" if place.is_dir() else "a line"
         raise CorpusError(f"the corpus is empty: expected at least {expected}", path)
     return chunks
 
 
-def _from_folder(folder: Path) -> tuple[Chunk, ...]:
-    paths = {one.relative_to(folder): one for one in folder.rglob("*") if one.is_file()}
+def _read_corpus_folder(folder: Path) -> tuple[Chunk, ...]:
+    paths = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
     chunks = []
-    for name in sorted(paths, key=lambda one: one.as_posix()):
+    for name in sorted(paths, key=lambda path: path.as_posix()):
         if name.suffix.lower() not in TEXT_SUFFIXES or any(part.startswith(".") for part in name.parts):
             continue
         try:
-            chunks.append(_chunk({"id": name.as_posix(), "text": read_text(paths[name])}))
+            chunks.append(_parse_chunk({"id": name.as_posix(), "text": read_text(paths[name])}))
         except BadFile as error:
             raise CorpusError(error.what, paths[name], error.line) from None
     return tuple(chunks)
 
 
-def _from_lines(path: Path) -> tuple[Chunk, ...]:
+def _read_corpus_file(path: Path) -> tuple[Chunk, ...]:
     if path.suffix.lower() != ".jsonl":
         raise CorpusError("expected a .jsonl file, or a folder of .md and .txt files", path)
     try:
         text = read_text(path)
     except BadFile as error:
         raise CorpusError(error.what, path, error.line) from None
-    found: dict[str, tuple[Chunk, int]] = {}
+    chunks: dict[str, tuple[Chunk, int]] = {}
     for number, line in numbered_lines(text):
         try:
-            _add(found, _chunk(read_json(line)), number)
+            _add_chunk(chunks, _parse_chunk(read_json(line)), number)
         except BadFile as error:
             raise CorpusError(error.what, path, number) from None
-    return tuple(chunk for chunk, _ in found.values())
+    return tuple(chunk for chunk, _ in chunks.values())
 
 
-def _add(found: dict[str, tuple[Chunk, int]], chunk: Chunk, number: int) -> None:
-    if chunk.id in found:
-        raise BadFile(f"duplicate id {shorten(chunk.id, 60)!r} (first in line {found[chunk.id][1]})")
-    found[chunk.id] = chunk, number
+def _add_chunk(chunks: dict[str, tuple[Chunk, int]], chunk: Chunk, number: int) -> None:
+    if chunk.id in chunks:
+        raise BadFile(f"duplicate id {shorten_text(chunk.id, 60)!r} (first in line {chunks[chunk.id][1]})")
+    chunks[chunk.id] = chunk, number
 
 
-def _chunk(value: Json) -> Chunk:
+def _parse_chunk(value: Json) -> Chunk:
     row = as_mapping(value)
     for key in ("id", "text"):
         given = row.get(key)
         if not isinstance(given, str) or not given.strip():
-            shown = "an empty text" if isinstance(given, str) else kind(given) if key in row else "none"
-            raise BadFile(f"{key}: expected a text, got {shown}")
+            got = "an empty text" if isinstance(given, str) else json_kind(given) if key in row else "none"
+            raise BadFile(f"{key}: expected a text, got {got}")
     if not isinstance(row.get("title", ""), str):
-        raise BadFile(f"title: expected a text, got {kind(row['title'])}")
-    metadata = {key: one for key, one in row.items() if key not in ("id", "text")}
+        raise BadFile(f"title: expected a text, got {json_kind(row['title'])}")
+    metadata = {key: item for key, item in row.items() if key not in ("id", "text")}
     return Chunk(id=str(row["id"]), text=str(row["text"]), metadata=metadata)

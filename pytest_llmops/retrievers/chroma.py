@@ -7,26 +7,26 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pytest_llmops.errors import CorpusError, UnknownName, UsageError, told
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.errors import CorpusError, UnknownName, UsageError, describe_exception
+from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Chunk, Embedder, Hit
 from pytest_llmops.retrievers.base import (
     Conditions,
     Scalar,
     Searcher,
-    closeness,
-    existing,
-    package,
-    portable,
-    query_vector,
-    usable_embedder,
+    embed_query,
+    import_optional,
+    plain_metadata,
+    require_existing_path,
+    resolve_embedder,
+    similarity_from_distance,
 )
 
 T = TypeVar("T")
 
-PAGE = 1000
+PAGE_SIZE = 1000
 """Passages of one request when all are listed."""
-LOCK_S = 1.0
+LOCK_TIMEOUT_S = 1.0
 """How long a lock of another process is waited for."""
 
 
@@ -64,10 +64,10 @@ class ChromaRetriever(Searcher):
                     f"ChromaRetriever: expected a chromadb collection, got {type(collection).__name__}"
                 )
         title = name or str(collection.name)
-        super().__init__(k=k, name=title, where=f"Chroma collection {shorten(title, 60)!r}")
+        super().__init__(k=k, name=title, where=f"Chroma collection {shorten_text(title, 60)!r}")
         self.collection = collection
-        self.embedder = None if embedder is None else usable_embedder(embedder, self.where)
-        self.space = _space(collection)
+        self.embedder = None if embedder is None else resolve_embedder(embedder, self.where)
+        self.space = _find_space(collection)
         self._width: int | None = None
 
     @classmethod
@@ -82,22 +82,22 @@ class ChromaRetriever(Searcher):
             UsageError: The package is not installed, or as for the constructor.
         """
         __tracebackhide__ = True
-        chromadb = package("chromadb", "chromadb", "ChromaRetriever")
-        place = existing(path, "the folder of a Chroma store")
-        _refuse_locked(existing(place / "chroma.sqlite3", "a Chroma store"))
+        chromadb = import_optional("chromadb", "chromadb", "ChromaRetriever")
+        place = require_existing_path(path, "the folder of a Chroma store")
+        _refuse_locked(require_existing_path(place / "chroma.sqlite3", "a Chroma store"))
         try:
             client = chromadb.PersistentClient(path=str(place))
-            names = [str(getattr(one, "name", one)) for one in client.list_collections()]
-            found = client.get_collection(collection) if collection in names else None
+            names = [str(getattr(entry, "name", entry)) for entry in client.list_collections()]
+            opened = client.get_collection(collection) if collection in names else None
         except Exception as error:
             raise CorpusError(
-                f"cannot be opened as a Chroma store: {shorten(told(error), 400)}; if it is open elsewhere, close it or pass "
+                f"cannot be opened as a Chroma store: {shorten_text(describe_exception(error), 400)}; if it is open elsewhere, close it or pass "
                 "the collection itself",
                 place,
             ) from error
-        if found is None:
+        if opened is None:
             raise UnknownName("Chroma collection", collection, names, where=str(place))
-        return cls(found, embedder=embedder, k=k)
+        return cls(opened, embedder=embedder, k=k)
 
     @property
     def documents(self) -> int:
@@ -124,28 +124,29 @@ class ChromaRetriever(Searcher):
             return ask()
         except Exception as error:
             raise CorpusError(
-                f"cannot be asked: {shorten(told(error), 400)}; open the collection again", self.where
+                f"cannot be asked: {shorten_text(describe_exception(error), 400)}; open the collection again",
+                self.where,
             ) from error
 
     def _records(self) -> Iterator[Chunk]:
         offset = 0
         while True:
-            page = self.collection.get(limit=PAGE, offset=offset, include=["documents", "metadatas"])
+            page = self.collection.get(limit=PAGE_SIZE, offset=offset, include=["documents", "metadatas"])
             for id_, text, metadata in zip(page["ids"], page["documents"], page["metadatas"], strict=True):
-                yield Chunk(id=id_, text=text or "", metadata=portable(metadata))
+                yield Chunk(id=id_, text=text or "", metadata=plain_metadata(metadata))
             offset += len(page["ids"])
-            if len(page["ids"]) < PAGE:
+            if len(page["ids"]) < PAGE_SIZE:
                 return
 
     def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
-        asked = self._asked(query)
-        if asked is None:
+        query_arguments = self._asked(query)
+        if query_arguments is None:
             return []
-        where = _where(wanted)
+        where = _build_where_clause(wanted)
         include = ["documents", "metadatas", "distances", "uris"]
         if where:
-            asked["where"] = where
-        page = self.collection.query(**asked, n_results=limit, include=include)
+            query_arguments["where"] = where
+        page = self.collection.query(**query_arguments, n_results=limit, include=include)
         columns = (
             page["ids"][0],
             page["documents"][0],
@@ -157,8 +158,8 @@ class ChromaRetriever(Searcher):
             Hit(
                 id=id_,
                 text=text or "",
-                score=closeness(distance, self.space),
-                metadata=portable({**(metadata or {}), **({"uri": uri} if uri else {})}),
+                score=similarity_from_distance(distance, self.space),
+                metadata=plain_metadata({**(metadata or {}), **({"uri": uri} if uri else {})}),
             )
             for id_, text, metadata, distance, uri in zip(*columns, strict=True)
         ]
@@ -174,7 +175,7 @@ class ChromaRetriever(Searcher):
                     "embedder=, the one it was filled with"
                 )
             return {"query_texts": [query]}
-        vector = query_vector(self.embedder, query, self.where, self._dim())
+        vector = embed_query(self.embedder, query, self.where, self._dim())
         return None if vector is None else {"query_embeddings": [vector]}
 
     def _dim(self) -> int | None:
@@ -192,9 +193,9 @@ def _refuse_locked(database: Path) -> None:
 
     try:
         with closing(
-            sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=LOCK_S)
-        ) as held:
-            held.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+            sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=LOCK_TIMEOUT_S)
+        ) as connection:
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     except sqlite3.Error as error:
         if "locked" in str(error):
             raise CorpusError(
@@ -202,17 +203,17 @@ def _refuse_locked(database: Path) -> None:
             ) from error
 
 
-def _space(collection: Any) -> str:
+def _find_space(collection: Any) -> str:
     configuration = getattr(collection, "configuration_json", None) or {}
     for index in ("hnsw", "spann"):
-        found = (configuration.get(index) or {}).get("space")
-        if found:
-            return str(found)
+        space = (configuration.get(index) or {}).get("space")
+        if space:
+            return str(space)
     # Where collections had no configuration yet.
     return str((getattr(collection, "metadata", None) or {}).get("hnsw:space", "l2"))
 
 
-def _where(wanted: Conditions) -> Mapping[str, Json]:
+def _build_where_clause(wanted: Conditions) -> Mapping[str, Json]:
     """Return conditions in Chroma's form, which takes values of one type in a list, and one key in a mapping."""
     clauses: list[Mapping[str, Json]] = []
     for key, values in wanted.items():

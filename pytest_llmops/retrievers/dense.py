@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_llmops._util.text_files import fingerprint, kind
+from pytest_llmops._util.text_files import fingerprint_parts, json_kind
 from pytest_llmops.errors import CorpusError, UnknownName, UsageError
-from pytest_llmops.measurement import shorten
+from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Chunk, Embedder, Hit
 from pytest_llmops.retrievers.base import (
     Conditions,
     Searcher,
-    as_hit,
     check_corpus,
-    content,
-    embedded,
-    fits,
-    query_vector,
-    searched,
-    usable_embedder,
+    chunk_content,
+    chunk_to_hit,
+    embed_query,
+    embed_unit_vectors,
+    matches_conditions,
+    resolve_embedder,
+    searchable_text,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class DenseRetriever(Searcher):
         """
         __tracebackhide__ = True
         super().__init__(k=k, name=name, where=name or "DenseRetriever")
-        self.embedder = usable_embedder(embedder, self.where)
+        self.embedder = resolve_embedder(embedder, self.where)
         given = check_corpus(chunks, self.where)
         self._settle(given, self._embedded(given))
 
@@ -89,7 +89,7 @@ class DenseRetriever(Searcher):
     @property
     def fingerprint(self) -> str:
         """16 hex digits over the corpus, its order, and the version of the embedder."""
-        return fingerprint(self.embedder.version, *map(content, self._chunks))
+        return fingerprint_parts(self.embedder.version, *map(chunk_content, self._chunks))
 
     def listing(self) -> list[Chunk]:
         """Return the chunks, in their order."""
@@ -108,10 +108,10 @@ class DenseRetriever(Searcher):
         given = check_corpus(chunks, self.where, empty=True)
         if not given:
             return
-        known = [one.id for one in given if one.id in self._places]
+        known = [chunk.id for chunk in given if chunk.id in self._places]
         if known:
             raise CorpusError(
-                f"the id {shorten(known[0], 60)!r} is there already: expected new ids; `update` replaces a chunk",
+                f"the id {shorten_text(known[0], 60)!r} is there already: expected new ids; `update` replaces a chunk",
                 self.where,
             )
         rows = np.concatenate([self._rows, self._checked(self._embedded(given))])
@@ -127,7 +127,7 @@ class DenseRetriever(Searcher):
         """
         __tracebackhide__ = True
         if not isinstance(ids, Iterable):
-            raise UsageError(f"{self.where}: expected the ids of chunks, got {kind(ids)}")
+            raise UsageError(f"{self.where}: expected the ids of chunks, got {json_kind(ids)}")
         gone = {ids} if isinstance(ids, str) else set(ids)
         for one in sorted(gone, key=str):
             self._place(one)
@@ -147,22 +147,24 @@ class DenseRetriever(Searcher):
         given = check_corpus(chunks, self.where, empty=True)
         if not given:
             return
-        places = {self._place(one.id): one for one in given}
+        places = {self._place(chunk.id): chunk for chunk in given}
         changed = {
-            place: one for place, one in places.items() if searched(one) != searched(self._chunks[place])
+            place: chunk
+            for place, chunk in places.items()
+            if searchable_text(chunk) != searchable_text(self._chunks[place])
         }
         rows = self._rows
         if changed:
             rows = rows.copy()
             rows[list(changed)] = self._checked(self._embedded(tuple(changed.values())))
-        self._settle(tuple(places.get(place, one) for place, one in enumerate(self._chunks)), rows)
+        self._settle(tuple(places.get(place, chunk) for place, chunk in enumerate(self._chunks)), rows)
 
     def _settle(self, chunks: tuple[Chunk, ...], rows: NDArray[float32]) -> None:
         """Take over a corpus and its vectors, all at once."""
         self._chunks = chunks
         self._rows = rows
         self._directed = rows.any(axis=1)
-        self._places = {one.id: place for place, one in enumerate(chunks)}
+        self._places = {chunk.id: place for place, chunk in enumerate(chunks)}
 
     def _place(self, id_: object) -> int:
         __tracebackhide__ = True
@@ -171,7 +173,7 @@ class DenseRetriever(Searcher):
         return self._places[str(id_)]
 
     def _embedded(self, chunks: Sequence[Chunk]) -> NDArray[float32]:
-        return embedded(self.embedder, [searched(one) for one in chunks], self.where)
+        return embed_unit_vectors(self.embedder, [searchable_text(chunk) for chunk in chunks], self.where)
 
     def _checked(self, rows: NDArray[float32]) -> NDArray[float32]:
         __tracebackhide__ = True
@@ -185,7 +187,7 @@ class DenseRetriever(Searcher):
     def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
         import numpy as np
 
-        vector = query_vector(self.embedder, query, self.where, self.dim)
+        vector = embed_query(self.embedder, query, self.where, self.dim)
         if vector is None:
             return []
         rough = self._rows @ vector
@@ -196,7 +198,7 @@ class DenseRetriever(Searcher):
         exact = (self._rows[places].astype(np.float64) * vector.astype(np.float64)).sum(axis=1)
         scores = np.clip(exact, -1.0, 1.0)
         best = np.argsort(-scores, kind="stable")[:limit]
-        return [as_hit(self._chunks[places[one]], float(scores[one])) for one in best]
+        return [chunk_to_hit(self._chunks[places[index]], float(scores[index])) for index in best]
 
     def _candidates(
         self, rough: NDArray[float32], margin: float, limit: int, wanted: Conditions
@@ -208,13 +210,13 @@ class DenseRetriever(Searcher):
         if not wanted and len(among) > limit:
             least = np.partition(rough[among], len(among) - limit)[len(among) - limit] - margin
             among = among[rough[among] >= least]
-        found, least = 0, -np.inf
+        count, least = 0, -np.inf
         for place in among[np.argsort(-rough[among])]:
             if rough[place] < least:
                 return
-            if wanted and not fits(self._chunks[place].metadata, wanted):
+            if wanted and not matches_conditions(self._chunks[place].metadata, wanted):
                 continue
             yield int(place)
-            found += 1
-            if found == limit:
+            count += 1
+            if count == limit:
                 least = rough[place] - margin

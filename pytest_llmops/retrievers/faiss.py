@@ -6,21 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops._util.text_files import kind
-from pytest_llmops.errors import CorpusError, UsageError, told
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops._util.text_files import json_kind
+from pytest_llmops.errors import CorpusError, UsageError, describe_exception
+from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Chunk, Embedder, Hit
 from pytest_llmops.retrievers.base import (
     Conditions,
     Searcher,
-    as_hit,
     check_corpus,
-    closeness,
-    existing,
-    fits,
-    package,
-    query_vector,
-    usable_embedder,
+    chunk_to_hit,
+    embed_query,
+    import_optional,
+    matches_conditions,
+    require_existing_path,
+    resolve_embedder,
+    similarity_from_distance,
 )
 
 INNER_PRODUCT = 0
@@ -70,10 +70,10 @@ class FaissRetriever(Searcher):
         if not callable(getattr(index, "search", None)) or not hasattr(index, "ntotal"):
             raise UsageError(f"FaissRetriever: expected a faiss index, got {type(index).__name__}")
         super().__init__(
-            k=k, name=name, where=f"FAISS index {shorten(name, 60)!r}" if name else "FAISS index"
+            k=k, name=name, where=f"FAISS index {shorten_text(name, 60)!r}" if name else "FAISS index"
         )
         self.index = index
-        self.embedder = usable_embedder(embedder, self.where)
+        self.embedder = resolve_embedder(embedder, self.where)
         total = int(index.ntotal)
         names = self._column("ids", ids, total)
         passages = self._column("texts", texts, total) or [""] * total
@@ -92,7 +92,7 @@ class FaissRetriever(Searcher):
         column = list(given) if several else []
         if several and (len(column) == total or (not column and what != "ids")):
             return column
-        got = str(len(column)) if several else "a text" if isinstance(given, str) else kind(given)
+        got = str(len(column)) if several else "a text" if isinstance(given, str) else json_kind(given)
         raise CorpusError(
             f"expected {what} for the {total} vectors of the index, one each, got {got}", self.where
         )
@@ -108,13 +108,13 @@ class FaissRetriever(Searcher):
             UsageError: The package is not installed, or as for the constructor.
         """
         __tracebackhide__ = True
-        faiss = package("faiss", "faiss-cpu", "FaissRetriever")
-        place = existing(path, "the file of a FAISS index")
+        faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
+        place = require_existing_path(path, "the file of a FAISS index")
         try:
             index = faiss.read_index(str(place))
         except Exception as error:
             raise CorpusError(
-                f"cannot be read as a FAISS index: {shorten(told(error), 400)}; write it again by faiss.write_index",
+                f"cannot be read as a FAISS index: {shorten_text(describe_exception(error), 400)}; write it again by faiss.write_index",
                 place,
             ) from error
         return cls(index, ids, texts, **options)
@@ -136,7 +136,7 @@ class FaissRetriever(Searcher):
         """
         __tracebackhide__ = True
         if hasattr(self.index, "id_map"):
-            faiss = package("faiss", "faiss-cpu", "FaissRetriever")
+            faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
             places = {
                 int(number): place for place, number in enumerate(faiss.vector_to_array(self.index.id_map))
             }
@@ -156,18 +156,18 @@ class FaissRetriever(Searcher):
         return {}
 
     def _has_lists(self) -> bool:
-        faiss = package("faiss", "faiss-cpu", "FaissRetriever")
+        faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
         return isinstance(self.index, faiss.Index) and faiss.try_extract_index_ivf(self.index) is not None
 
     def _inverted(self) -> set[int]:
         """Return the numbers that stand in the lists of an IVF index."""
-        faiss = package("faiss", "faiss-cpu", "FaissRetriever")
+        faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
         lists = faiss.extract_index_ivf(self.index).invlists
-        found: set[int] = set()
-        for one in range(lists.nlist):
-            if size := lists.list_size(one):
-                found.update(map(int, faiss.rev_swig_ptr(lists.get_ids(one), size)))
-        return found
+        numbers: set[int] = set()
+        for list_number in range(lists.nlist):
+            if size := lists.list_size(list_number):
+                numbers.update(map(int, faiss.rev_swig_ptr(lists.get_ids(list_number), size)))
+        return numbers
 
     def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
         __tracebackhide__ = True
@@ -177,7 +177,7 @@ class FaissRetriever(Searcher):
                 f"expected the {len(self.chunks)} vectors the retriever was made for, got {total}; make it again",
                 self.where,
             )
-        vector = query_vector(self.embedder, query, self.where, int(self.index.d))
+        vector = embed_query(self.embedder, query, self.where, int(self.index.d))
         if vector is None:
             return []
         values, numbers = self.index.search(vector[None, :], total if wanted else min(limit, total))
@@ -186,9 +186,11 @@ class FaissRetriever(Searcher):
             if number < 0:  # FAISS fills up with -1 where it found less
                 continue
             chunk = self.chunks[self._places.get(int(number), int(number))]
-            if fits(chunk.metadata, wanted):
+            if matches_conditions(chunk.metadata, wanted):
                 similar = self.index.metric_type == INNER_PRODUCT
-                hits.append(as_hit(chunk, float(value) if similar else closeness(value, "l2")))
+                hits.append(
+                    chunk_to_hit(chunk, float(value) if similar else similarity_from_distance(value, "l2"))
+                )
             if len(hits) == limit:
                 break
         return hits

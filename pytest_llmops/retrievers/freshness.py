@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from pytest_llmops._util.text_files import BadFile, fingerprint, read_text
-from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, told
-from pytest_llmops.measurement import shorten
+from pytest_llmops._util.text_files import BadFile, fingerprint_parts, read_text
+from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, describe_exception
+from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Chunk
-from pytest_llmops.retrievers.base import Searcher, builtin
+from pytest_llmops.retrievers.base import Searcher, to_python_scalar
 from pytest_llmops.retrievers.bm25 import TEXT_SUFFIXES, load_corpus
 
 Time: TypeAlias = "float | int | str | dt.datetime"
@@ -25,7 +25,7 @@ Time: TypeAlias = "float | int | str | dt.datetime"
 
 SLACK_S = 1.0
 """Some file systems and stores keep whole seconds only."""
-FUTURE_S = 86_400.0
+MAX_FUTURE_S = 86_400.0
 """Clocks differ; a time further ahead than a day is one in milliseconds, or wrong."""
 
 
@@ -68,7 +68,7 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class DocumentState:
     """A document on one side: what was found for it.
 
     Attributes:
@@ -116,10 +116,12 @@ def content_fingerprint(text: str) -> str:
     >>> content_fingerprint("a\r\nb") == content_fingerprint("a\nb")
     True
     """
-    return fingerprint(text.replace("\r\n", "\n").replace("\r", "\n"))
+    return fingerprint_parts(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def states(given: Documents, *, keys: Keys | None = None, what: str = "documents") -> dict[str, State]:
+def document_states(
+    given: Documents, *, keys: Keys | None = None, what: str = "documents"
+) -> dict[str, DocumentState]:
     """Return the documents of one side, id -> state, in their order.
 
     A folder has its .md and .txt files, hidden ones left out, each by the path below the folder, with content
@@ -130,29 +132,33 @@ def states(given: Documents, *, keys: Keys | None = None, what: str = "documents
         UsageError: It is nothing of that kind, cannot be listed, or holds a time that is none.
         CorpusError: A file or folder cannot be read, a store cannot be asked, or an id stands twice.
 
-    >>> states({"a.md": 1_700_000_000})["a.md"].modified
+    >>> document_states({"a.md": 1_700_000_000})["a.md"].modified
     1700000000.0
     """
     __tracebackhide__ = True
     keys = keys or Keys()
     if isinstance(given, Mapping):
-        stamped: dict[str, State] = {}
-        for id_, one in given.items():
-            stamped[str(id_)] = _stamped(one, f"{what}: {shorten(str(id_), 60)}")
+        stamped: dict[str, DocumentState] = {}
+        for id_, value in given.items():
+            stamped[str(id_)] = _value_state(value, f"{what}: {shorten_text(str(id_), 60)}")
         return stamped
     if isinstance(given, (str, Path)):
         place = Path(given)
-        return dict(_files(place)) if place.is_dir() else _chunked(load_corpus(place), keys, what)
+        return (
+            dict(_read_folder_states(place))
+            if place.is_dir()
+            else _states_of_chunks(load_corpus(place), keys, what)
+        )
     if callable(getattr(given, "listing", None)):
-        return _chunked(_listed(given), keys, what)
+        return _states_of_chunks(_list_chunks(given), keys, what)
     if isinstance(given, Iterable):
-        return _chunked(tuple(given), keys, what)
+        return _states_of_chunks(tuple(given), keys, what)
     raise UsageError(
         f"{what}: expected a retriever, a folder, chunks or a mapping of id to text, time or Stamp, got {type(given).__name__}"
     )
 
 
-def _listed(retriever: object) -> Sequence[Chunk]:
+def _list_chunks(retriever: object) -> Sequence[Chunk]:
     __tracebackhide__ = True
     try:
         return tuple(retriever.listing())  # type: ignore[attr-defined]  # asked for by the caller
@@ -160,28 +166,30 @@ def _listed(retriever: object) -> Sequence[Chunk]:
         raise
     except Exception as error:
         where = str(getattr(retriever, "where", type(retriever).__name__))
-        raise CorpusError(f"cannot be listed: {shorten(told(error), 400)}", where) from error
+        raise CorpusError(
+            f"cannot be listed: {shorten_text(describe_exception(error), 400)}", where
+        ) from error
 
 
-def _files(folder: Path) -> Iterator[tuple[str, State]]:
+def _read_folder_states(folder: Path) -> Iterator[tuple[str, DocumentState]]:
     __tracebackhide__ = True
-    found = {one.relative_to(folder): one for one in folder.rglob("*") if one.is_file()}
-    for name in sorted(found, key=lambda one: one.as_posix()):
+    paths = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    for name in sorted(paths, key=lambda path: path.as_posix()):
         if name.suffix.lower() not in TEXT_SUFFIXES or any(part.startswith(".") for part in name.parts):
             continue
         try:
-            text = read_text(found[name])
+            text = read_text(paths[name])
         except BadFile as error:
-            raise CorpusError(error.what, found[name], error.line) from None
+            raise CorpusError(error.what, paths[name], error.line) from None
         yield (
             name.as_posix(),
-            State(frozenset({content_fingerprint(text)}), found[name].stat().st_mtime),
+            DocumentState(frozenset({content_fingerprint(text)}), paths[name].stat().st_mtime),
         )
 
 
-def _chunked(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[str, State]:
+def _states_of_chunks(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[str, DocumentState]:
     __tracebackhide__ = True
-    found: dict[str, list[State]] = {}
+    states_by_id: dict[str, list[DocumentState]] = {}
     whole: set[str] = set()
     for chunk in chunks:
         if not isinstance(chunk, Chunk):
@@ -190,60 +198,60 @@ def _chunked(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[str, State]
             )
         named = chunk.metadata.get(keys.document)
         id_ = chunk.id if named is None else str(named)
-        if id_ in found and (named is None or id_ in whole):
+        if id_ in states_by_id and (named is None or id_ in whole):
             raise CorpusError(
-                f"the document {shorten(id_, 60)!r} stands twice: expected an id for each", what
+                f"the document {shorten_text(id_, 60)!r} stands twice: expected an id for each", what
             )
         if named is None:
             whole.add(id_)
-        found.setdefault(id_, []).append(
-            _state(chunk, keys, f"{what}: {shorten(id_, 60)}", whole=named is None)
+        states_by_id.setdefault(id_, []).append(
+            _chunk_state(chunk, keys, f"{what}: {shorten_text(id_, 60)}", whole=named is None)
         )
-    return {id_: _together(parts) for id_, parts in found.items()}
+    return {id_: _merge_states(parts) for id_, parts in states_by_id.items()}
 
 
-def _state(chunk: Chunk, keys: Keys, where: str, *, whole: bool) -> State:
+def _chunk_state(chunk: Chunk, keys: Keys, where: str, *, whole: bool) -> DocumentState:
     __tracebackhide__ = True
     held = chunk.metadata.get(keys.fingerprint)
     mark = str(held) if held is not None else content_fingerprint(chunk.text) if whole and chunk.text else ""
-    return State(
+    return DocumentState(
         frozenset({mark} if mark else ()),
-        _seconds(chunk.metadata.get(keys.modified), f"{where}: {keys.modified}"),
-        _seconds(chunk.metadata.get(keys.indexed), f"{where}: {keys.indexed}"),
+        _parse_time(chunk.metadata.get(keys.modified), f"{where}: {keys.modified}"),
+        _parse_time(chunk.metadata.get(keys.indexed), f"{where}: {keys.indexed}"),
         frozenset() if whole else frozenset({chunk.id}),
     )
 
 
-def _together(parts: Sequence[State]) -> State:
+def _merge_states(parts: Sequence[DocumentState]) -> DocumentState:
     # A document is known by a fingerprint only if each of its chunks has one.
-    marked = all(one.fingerprints for one in parts)
-    return State(
-        frozenset().union(*(one.fingerprints for one in parts)) if marked else frozenset(),
-        min((one.modified for one in parts if one.modified is not None), default=None),
-        min((one.indexed for one in parts if one.indexed is not None), default=None),
-        frozenset().union(*(one.chunks for one in parts)),
+    marked = all(state.fingerprints for state in parts)
+    return DocumentState(
+        frozenset().union(*(state.fingerprints for state in parts)) if marked else frozenset(),
+        min((state.modified for state in parts if state.modified is not None), default=None),
+        min((state.indexed for state in parts if state.indexed is not None), default=None),
+        frozenset().union(*(state.chunks for state in parts)),
     )
 
 
-def _stamped(value: object, where: str) -> State:
+def _value_state(value: object, where: str) -> DocumentState:
     __tracebackhide__ = True
     if isinstance(value, Stamp):
-        return State(
+        return DocumentState(
             frozenset({value.fingerprint} if value.fingerprint else ()),
-            _seconds(value.modified, where),
-            _seconds(value.indexed, where),
+            _parse_time(value.modified, where),
+            _parse_time(value.indexed, where),
         )
     if isinstance(value, Chunk):
-        return _state(value, Keys(), where, whole=True)
+        return _chunk_state(value, Keys(), where, whole=True)
     if isinstance(value, str):
-        return State(frozenset({content_fingerprint(value)}))
-    return State(modified=_seconds(value, where))
+        return DocumentState(frozenset({content_fingerprint(value)}))
+    return DocumentState(modified=_parse_time(value, where))
 
 
-def _seconds(value: object, where: str) -> float | None:
+def _parse_time(value: object, where: str) -> float | None:
     """Return a time in seconds since 1970; None: there is none."""
     __tracebackhide__ = True
-    value = builtin(value)
+    value = to_python_scalar(value)
     if value is None:
         return None
     expected = "expected seconds since 1970, or a date and time with its zone, like 2026-01-31T12:00:00+00:00"
@@ -252,7 +260,7 @@ def _seconds(value: object, where: str) -> float | None:
         try:
             value = dt.datetime.fromisoformat(text)
         except ValueError:
-            raise UsageError(f"{where}: {expected}, got {shorten(text, 60)!r}") from None
+            raise UsageError(f"{where}: {expected}, got {shorten_text(text, 60)!r}") from None
     if isinstance(value, dt.datetime):
         if value.tzinfo is None:
             raise UsageError(f"{where}: {expected}, got {value.isoformat()} without a zone")
@@ -263,11 +271,13 @@ def _seconds(value: object, where: str) -> float | None:
         or not math.isfinite(value)
         or value < 0
     ):
-        raise UsageError(f"{where}: {expected}, got {shorten(repr(value), 60)}")
+        raise UsageError(f"{where}: {expected}, got {shorten_text(repr(value), 60)}")
     return float(value)
 
 
-def compared(index: Mapping[str, State], source: Mapping[str, State], *, now: float) -> Freshness:
+def compare_states(
+    index: Mapping[str, DocumentState], source: Mapping[str, DocumentState], *, now: float
+) -> Freshness:
     """Compare an index with its source.
 
     A document is outdated if it has other chunks, by their ids, where both sides are chunks; if the contents
@@ -276,7 +286,7 @@ def compared(index: Mapping[str, State], source: Mapping[str, State], *, now: fl
     Raises:
         UsageError: A time of the index lies more than a day ahead of ``now``.
 
-    >>> found = compared(states({"a": "old"}), states({"a": "new", "b": "x"}), now=0.0)
+    >>> found = compare_states(document_states({"a": "old"}), document_states({"a": "new", "b": "x"}), now=0.0)
     >>> found.missing, dict(found.outdated)
     (('b',), {'a': 'the content differs'})
     """
@@ -286,12 +296,12 @@ def compared(index: Mapping[str, State], source: Mapping[str, State], *, now: fl
     for id_, wanted in source.items():
         if id_ not in index:
             continue
-        why = _behind(index[id_], wanted)
+        why = _why_outdated(index[id_], wanted)
         if why is None:
             unknown.append(id_)
         elif why:
             outdated[id_] = why
-    oldest, age, by = _oldest(index, now)
+    oldest, age, by = _find_oldest(index, now)
     return Freshness(
         documents=len(source),
         held=len(index),
@@ -305,12 +315,12 @@ def compared(index: Mapping[str, State], source: Mapping[str, State], *, now: fl
     )
 
 
-def _behind(held: State, wanted: State) -> str | None:
+def _why_outdated(held: DocumentState, wanted: DocumentState) -> str | None:
     """Why the index is behind; empty: it is not; None: it cannot be told."""
     # As many, of which none is the same: ids that are made anew at every cut.
     telling = held.chunks & wanted.chunks or len(held.chunks) != len(wanted.chunks)
     if held.chunks and wanted.chunks and telling and held.chunks != wanted.chunks:
-        return _parted(held.chunks, wanted.chunks)
+        return _describe_chunk_difference(held.chunks, wanted.chunks)
     if held.fingerprints and wanted.fingerprints:
         return "" if held.fingerprints == wanted.fingerprints else "the content differs"
     since = held.modified if held.modified is not None else held.indexed
@@ -320,25 +330,27 @@ def _behind(held: State, wanted: State) -> str | None:
     return f"modified {late:,.0f} s after the state in the index" if late > SLACK_S else ""
 
 
-def _parted(held: frozenset[str], wanted: frozenset[str]) -> str:
+def _describe_chunk_difference(held: frozenset[str], wanted: frozenset[str]) -> str:
     """Return how the chunks of a document differ."""
     gone, extra = sorted(wanted - held), sorted(held - wanted)
-    said = []
+    parts = []
     if gone:
-        said.append(f"{len(gone):,} of {len(wanted):,} chunks are not in the index ({shorten(gone[0], 60)})")
+        parts.append(
+            f"{len(gone):,} of {len(wanted):,} chunks are not in the index ({shorten_text(gone[0], 60)})"
+        )
     if extra:
-        said.append(f"{len(extra):,} of the index are not in the source ({shorten(extra[0], 60)})")
-    return ", ".join(said)
+        parts.append(f"{len(extra):,} of the index are not in the source ({shorten_text(extra[0], 60)})")
+    return ", ".join(parts)
 
 
-def _oldest(index: Mapping[str, State], now: float) -> tuple[str, float | None, str]:
+def _find_oldest(index: Mapping[str, DocumentState], now: float) -> tuple[str, float | None, str]:
     __tracebackhide__ = True
     for by in ("indexed", "modified"):
-        times = {id_: time for id_, one in index.items() if (time := getattr(one, by)) is not None}
+        times = {id_: time for id_, state in index.items() if (time := getattr(state, by)) is not None}
         for id_, time in times.items():
-            if time > now + FUTURE_S:
+            if time > now + MAX_FUTURE_S:
                 raise UsageError(
-                    f"{shorten(id_, 60)}: expected a time that has passed, got one {time - now:,.0f} s ahead; is it in milliseconds?"
+                    f"{shorten_text(id_, 60)}: expected a time that has passed, got one {time - now:,.0f} s ahead; is it in milliseconds?"
                 )
         if times:
             oldest = min(times, key=lambda id_: times[id_])

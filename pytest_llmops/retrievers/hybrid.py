@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from pytest_llmops._util.text_files import fingerprint, kind
+from pytest_llmops._util.text_files import fingerprint_parts, json_kind
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Chunk, Hit, Retriever
-from pytest_llmops.retrievers.base import Conditions, Searcher, checked_k
+from pytest_llmops.retrievers.base import Conditions, Searcher, validate_k
 
 RANK_CONSTANT = 60
 """Of reciprocal rank fusion: the paper's value, by which the first few ranks weigh about the same."""
@@ -53,14 +53,14 @@ class HybridRetriever(Searcher):
         super().__init__(k=k, name=name, where=name or "HybridRetriever")
         if not isinstance(retrievers, Iterable):
             raise UsageError(
-                f"{self.where}: expected a list of at least two retrievers, got {kind(retrievers)}"
+                f"{self.where}: expected a list of at least two retrievers, got {json_kind(retrievers)}"
             )
         self.retrievers = tuple(retrievers)
-        self.depth = checked_k(depth)
-        for one in self.retrievers:
-            if not callable(getattr(one, "search", None)):
+        self.depth = validate_k(depth)
+        for retriever in self.retrievers:
+            if not callable(getattr(retriever, "search", None)):
                 raise UsageError(
-                    f"{self.where}: expected retrievers with search(query, k), got {type(one).__name__}"
+                    f"{self.where}: expected retrievers with search(query, k), got {type(retriever).__name__}"
                 )
         if len(self.retrievers) < 2:  # noqa: PLR2004 -- one ranking is fused already
             raise UsageError(f"{self.where}: expected at least two retrievers, got {len(self.retrievers)}")
@@ -75,8 +75,8 @@ class HybridRetriever(Searcher):
     @property
     def fingerprint(self) -> str:
         """16 hex digits over the fingerprints of the retrievers, in their order; empty if one has none."""
-        parts = [str(getattr(one, "fingerprint", "")) for one in self.retrievers]
-        return fingerprint(*parts) if all(parts) else ""
+        parts = [str(getattr(retriever, "fingerprint", "")) for retriever in self.retrievers]
+        return fingerprint_parts(*parts) if all(parts) else ""
 
     def listing(self) -> list[Chunk]:
         """Return the passages that any of the retrievers holds, each once.
@@ -85,21 +85,25 @@ class HybridRetriever(Searcher):
             UsageError: One of them cannot be listed.
         """
         __tracebackhide__ = True
-        found: dict[str, Chunk] = {}
-        for one in self.retrievers:
-            listed = getattr(one, "listing", None)
-            if not callable(listed):
-                raise UsageError(f"{self.where}: {type(one).__name__} cannot be listed: it has no listing()")
-            for chunk in listed():
-                found.setdefault(chunk.id, chunk)
-        return list(found.values())
+        chunks: dict[str, Chunk] = {}
+        for retriever in self.retrievers:
+            list_chunks = getattr(retriever, "listing", None)
+            if not callable(list_chunks):
+                raise UsageError(
+                    f"{self.where}: {type(retriever).__name__} cannot be listed: it has no listing()"
+                )
+            for chunk in list_chunks():
+                chunks.setdefault(chunk.id, chunk)
+        return list(chunks.values())
 
     def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
         filters: dict[str, Json] = {key: list(values) for key, values in wanted.items()}
         scores: dict[str, float] = {}
         hits: dict[str, Hit] = {}
-        for one in self.retrievers:
-            for rank, hit in enumerate(self._asked(one, query, max(limit, self.depth), filters), start=1):
+        for retriever in self.retrievers:
+            for rank, hit in enumerate(
+                self._asked(retriever, query, max(limit, self.depth), filters), start=1
+            ):
                 scores[hit.id] = scores.get(hit.id, 0.0) + 1.0 / (RANK_CONSTANT + rank)
                 hits.setdefault(hit.id, hit)
         order = sorted(scores, key=lambda id_: -scores[id_])[:limit]

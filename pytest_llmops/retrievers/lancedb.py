@@ -5,19 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_llmops.errors import CorpusError, UnknownName, UsageError, closest, listing, told
-from pytest_llmops.measurement import shorten
+from pytest_llmops.errors import (
+    CorpusError,
+    UnknownName,
+    UsageError,
+    describe_exception,
+    find_closest_name,
+    format_name_list,
+)
+from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Chunk, Embedder, Hit
 from pytest_llmops.retrievers.base import (
     Conditions,
     Scalar,
     Searcher,
-    closeness,
-    existing,
-    package,
-    portable,
-    query_vector,
-    usable_embedder,
+    embed_query,
+    import_optional,
+    plain_metadata,
+    require_existing_path,
+    resolve_embedder,
+    similarity_from_distance,
 )
 
 
@@ -65,14 +72,14 @@ class LanceRetriever(Searcher):
         if not callable(getattr(table, "search", None)) or not hasattr(table, "schema"):
             raise UsageError(f"LanceRetriever: expected a lancedb table, got {type(table).__name__}")
         title = name or str(table.name)
-        super().__init__(k=k, name=title, where=f"LanceDB table {shorten(title, 60)!r}")
+        super().__init__(k=k, name=title, where=f"LanceDB table {shorten_text(title, 60)!r}")
         if distance not in ("l2", "cosine", "dot"):
             raise UsageError(f"{self.where}: expected distance to be l2, cosine or dot, got {distance!r}")
         self.table = table
         self.distance = distance
-        self.embedder = None if embedder is None else usable_embedder(embedder, self.where)
+        self.embedder = None if embedder is None else resolve_embedder(embedder, self.where)
         self._schema = table.schema
-        self._types = package("pyarrow", "lancedb", "LanceRetriever").types
+        self._types = import_optional("pyarrow", "lancedb", "LanceRetriever").types
         self._vectors = self._columns_of_vectors()
         self._id = self._column(id_column, "id_column")
         self._text = self._column(text_column, "text_column") if text_column else ""
@@ -88,18 +95,19 @@ class LanceRetriever(Searcher):
             UsageError: The package is not installed, or as for the constructor.
         """
         __tracebackhide__ = True
-        lancedb = package("lancedb", "lancedb", "LanceRetriever")
-        place = existing(path, "the folder of a LanceDB database")
-        names = sorted(one.stem for one in place.glob("*.lance"))
+        lancedb = import_optional("lancedb", "lancedb", "LanceRetriever")
+        place = require_existing_path(path, "the folder of a LanceDB database")
+        names = sorted(folder.stem for folder in place.glob("*.lance"))
         if table not in names:
             raise UnknownName("LanceDB table", table, names, where=str(place))
         try:
-            found = lancedb.connect(str(place)).open_table(table)
+            opened_table = lancedb.connect(str(place)).open_table(table)
         except Exception as error:
             raise CorpusError(
-                f"the table {shorten(table, 60)!r} cannot be opened: {shorten(told(error), 400)}", place
+                f"the table {shorten_text(table, 60)!r} cannot be opened: {shorten_text(describe_exception(error), 400)}",
+                place,
             ) from error
-        return cls(found, **options)
+        return cls(opened_table, **options)
 
     @property
     def documents(self) -> int:
@@ -108,16 +116,16 @@ class LanceRetriever(Searcher):
 
     def listing(self) -> list[Chunk]:
         """Return every row, in the table's order."""
-        columns = [one for one in self._schema.names if one not in self._vectors]
+        columns = [column for column in self._schema.names if column not in self._vectors]
         rows = self.table.to_arrow().select(columns).to_pylist()
         return [Chunk(id=self._named(row), text=self._worded(row), metadata=self._rest(row)) for row in rows]
 
     def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
         condition = " AND ".join(self._clause(key, values) for key, values in wanted.items())
-        asked = self._asked(query)
-        if asked is None:
+        query_input = self._asked(query)
+        if query_input is None:
             return []
-        search = self.table.search(asked, vector_column_name=self._vector, query_type="vector")
+        search = self.table.search(query_input, vector_column_name=self._vector, query_type="vector")
         search = search.distance_type(self.distance).limit(limit)
         if condition:
             search = search.where(condition, prefilter=True)
@@ -125,7 +133,7 @@ class LanceRetriever(Searcher):
             Hit(
                 id=self._named(row),
                 text=self._worded(row),
-                score=closeness(row["_distance"], self.distance),
+                score=similarity_from_distance(row["_distance"], self.distance),
                 metadata=self._rest(row),
             )
             for row in search.to_list()
@@ -141,7 +149,7 @@ class LanceRetriever(Searcher):
                 )
             return query if query.strip() else None
         dim = getattr(self._schema.field(self._vector).type, "list_size", None)
-        return query_vector(self.embedder, query, self.where, dim)
+        return embed_query(self.embedder, query, self.where, dim)
 
     def _named(self, row: dict[str, Any]) -> str:
         __tracebackhide__ = True
@@ -157,24 +165,24 @@ class LanceRetriever(Searcher):
 
     def _rest(self, row: dict[str, Any]) -> dict[str, Any]:
         own = {self._id, self._text, "_distance", *self._vectors}
-        return portable({key: one for key, one in row.items() if key not in own})
+        return plain_metadata({key: value for key, value in row.items() if key not in own})
 
     def _columns_of_vectors(self) -> list[str]:
         types = self._types
         return [
-            one.name
-            for one in self._schema
-            if types.is_fixed_size_list(one.type) and types.is_floating(one.type.value_type)
+            field.name
+            for field in self._schema
+            if types.is_fixed_size_list(field.type) and types.is_floating(field.type.value_type)
         ]
 
     def _only_vector(self) -> str:
         __tracebackhide__ = True
-        found = self._vectors
-        if len(found) != 1:
+        columns = self._vectors
+        if len(columns) != 1:
             raise UsageError(
-                f"{self.where}: expected one column of vectors, got {listing(found)}; name it by vector_column="
+                f"{self.where}: expected one column of vectors, got {format_name_list(columns)}; name it by vector_column="
             )
-        return found[0]
+        return columns[0]
 
     def _column(self, name: str, argument: str) -> str:
         __tracebackhide__ = True
@@ -197,17 +205,17 @@ class LanceRetriever(Searcher):
         __tracebackhide__ = True
         types = self._types
         names = [key] if key in self._schema.names else key.split(".")
-        fields = {one.name: one.type for one in self._schema}
+        fields = {field.name: field.type for field in self._schema}
         held: Any = None
         for name in names:
             if name not in fields or "`" in name:
-                near = closest(name, fields)
+                near = find_closest_name(name, fields)
                 hint = f"; did you mean {near!r}?" if near else ""
                 raise UsageError(
-                    f"{self.where}: filters: expected one of the columns {listing(fields)}, got {shorten(key, 60)!r}{hint}"
+                    f"{self.where}: filters: expected one of the columns {format_name_list(fields)}, got {shorten_text(key, 60)!r}{hint}"
                 )
             held = fields[name]
-            fields = {one.name: one.type for one in held} if types.is_struct(held) else {}
+            fields = {field.name: field.type for field in held} if types.is_struct(held) else {}
         return names, held
 
     def _literal(self, key: str, value: Scalar, held: Any) -> str:
@@ -223,5 +231,5 @@ class LanceRetriever(Searcher):
             if types.is_integer(held) and float(value).is_integer():
                 return str(int(value))
         raise UsageError(
-            f"{self.where}: filters: {shorten(key, 60)}: expected a value of the column's type {held}, got {shorten(repr(value), 60)}"
+            f"{self.where}: filters: {shorten_text(key, 60)}: expected a value of the column's type {held}, got {shorten_text(repr(value), 60)}"
         )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pytest_llmops.errors import CorpusError, UsageError, listing
+from pytest_llmops.errors import CorpusError, UsageError, format_name_list
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Hit
-from pytest_llmops.retrievers.base import Conditions, Searcher, package, portable
+from pytest_llmops.retrievers.base import Conditions, Searcher, import_optional, plain_metadata
 
-OWN_K = 4
+DEFAULT_K = 4
 """How many documents LangChain's vector stores return unless they are told otherwise."""
-ALL = 10_000
+UNLIMITED_K = 10_000
 """More than any other retriever returns: it is not cut."""
 
 
@@ -50,8 +50,8 @@ class LangChainRetriever(Searcher):
             UsageError: It is neither, ``k`` is less than 1, or the package is not installed.
         """
         __tracebackhide__ = True
-        stores = package("langchain_core.vectorstores", "langchain-core", "LangChainRetriever")
-        retrievers = package("langchain_core.retrievers", "langchain-core", "LangChainRetriever")
+        stores = import_optional("langchain_core.vectorstores", "langchain-core", "LangChainRetriever")
+        retrievers = import_optional("langchain_core.retrievers", "langchain-core", "LangChainRetriever")
         self._is_store = isinstance(retriever, stores.VectorStore)
         self._of_store = isinstance(retriever, stores.VectorStoreRetriever)
         if not self._is_store and not isinstance(retriever, retrievers.BaseRetriever):
@@ -60,11 +60,11 @@ class LangChainRetriever(Searcher):
             )
         title = name or type(retriever).__name__
         own = (
-            int(retriever.search_kwargs.get("k", OWN_K))
+            int(retriever.search_kwargs.get("k", DEFAULT_K))
             if self._of_store
-            else OWN_K
+            else DEFAULT_K
             if self._is_store
-            else ALL
+            else UNLIMITED_K
         )
         super().__init__(k=own if k is None else k, name=title, where=f"LangChain {title}")
         self.retriever = retriever
@@ -81,19 +81,19 @@ class LangChainRetriever(Searcher):
         if not query.strip():
             return []
         if self._is_store:
-            found = self.retriever.similarity_search(query, k=limit, **filters)
+            documents = self.retriever.similarity_search(query, k=limit, **filters)
         elif self._of_store:
-            found = self.retriever.invoke(query, k=limit, **filters)
+            documents = self.retriever.invoke(query, k=limit, **filters)
         else:
-            found = self.retriever.invoke(query)
+            documents = self.retriever.invoke(query)
         return [
             Hit(
-                id=self._named(one),
-                text=one.page_content or "",
+                id=self._named(document),
+                text=document.page_content or "",
                 score=1.0 / rank,
-                metadata=portable(one.metadata),
+                metadata=plain_metadata(document.metadata),
             )
-            for rank, one in enumerate(found[:limit], start=1)
+            for rank, document in enumerate(documents[:limit], start=1)
         ]
 
     def _filters(self, wanted: Conditions) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class LangChainRetriever(Searcher):
         if id_ is None:
             expected = f"the key {self._id_key!r} in its metadata" if self._id_key else "Document.id"
             raise CorpusError(
-                f"a document has no id: expected {expected}, its metadata has {listing(document.metadata)}; add documents "
+                f"a document has no id: expected {expected}, its metadata has {format_name_list(document.metadata)}; add documents "
                 "with ids, or name a key of the metadata by id_key",
                 self.where,
             )

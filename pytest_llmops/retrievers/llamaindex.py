@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_llmops.errors import CorpusError, UsageError, listing
+from pytest_llmops.errors import CorpusError, UsageError, format_name_list
 from pytest_llmops.protocols import Chunk, Hit
-from pytest_llmops.retrievers.base import Conditions, Searcher, package, portable
+from pytest_llmops.retrievers.base import Conditions, Searcher, import_optional, plain_metadata
 
-OWN_K = 2
+DEFAULT_K = 2
 """How many nodes a LlamaIndex index returns unless it is told otherwise."""
-ALL = 10_000
+UNLIMITED_K = 10_000
 """More than any retriever returns: it is not cut."""
 
 
@@ -38,15 +38,15 @@ class LlamaIndexRetriever(Searcher):
             UsageError: It is neither, ``k`` is less than 1, or the package is not installed.
         """
         __tracebackhide__ = True
-        retrievers = package("llama_index.core.retrievers", "llama-index-core", "LlamaIndexRetriever")
-        indices = package("llama_index.core.indices.base", "llama-index-core", "LlamaIndexRetriever")
+        retrievers = import_optional("llama_index.core.retrievers", "llama-index-core", "LlamaIndexRetriever")
+        indices = import_optional("llama_index.core.indices.base", "llama-index-core", "LlamaIndexRetriever")
         self._is_index = isinstance(retriever, indices.BaseIndex)
         if not self._is_index and not isinstance(retriever, retrievers.BaseRetriever):
             raise UsageError(
                 f"LlamaIndexRetriever: expected a retriever or index of llama_index.core, got {type(retriever).__name__}"
             )
         title = name or type(retriever).__name__
-        own = OWN_K if self._is_index else ALL
+        own = DEFAULT_K if self._is_index else UNLIMITED_K
         super().__init__(k=own if k is None else k, name=title, where=f"LlamaIndex {title}")
         self.retriever = retriever
         self._id_key = id_key
@@ -64,7 +64,7 @@ class LlamaIndexRetriever(Searcher):
         """
         __tracebackhide__ = True
         nodes = self._nodes()
-        return [self._chunk(one) for one in nodes] if nodes else super().listing()
+        return [self._chunk(node) for node in nodes] if nodes else super().listing()
 
     def _nodes(self) -> list[Any]:
         return list(self.retriever.docstore.docs.values()) if self._is_index else []
@@ -77,15 +77,15 @@ class LlamaIndexRetriever(Searcher):
         if not query.strip():
             return []
         if self._is_index:
-            options = {"filters": _filters(wanted)} if wanted else {}
-            found = self.retriever.as_retriever(similarity_top_k=limit, **options).retrieve(query)
+            options = {"filters": _build_metadata_filters(wanted)} if wanted else {}
+            nodes = self.retriever.as_retriever(similarity_top_k=limit, **options).retrieve(query)
         else:
-            found = self.retriever.retrieve(query)
-        scored = all(one.score is not None for one in found)
+            nodes = self.retriever.retrieve(query)
+        scored = all(scored_node.score is not None for scored_node in nodes)
         hits = []
-        for rank, one in enumerate(found[:limit], start=1):
-            chunk = self._chunk(one.node)
-            score = float(one.score) if scored else 1.0 / rank
+        for rank, scored_node in enumerate(nodes[:limit], start=1):
+            chunk = self._chunk(scored_node.node)
+            score = float(scored_node.score) if scored else 1.0 / rank
             hits.append(Hit(id=chunk.id, text=chunk.text, score=score, metadata=chunk.metadata))
         return hits
 
@@ -95,14 +95,14 @@ class LlamaIndexRetriever(Searcher):
         if id_ is None:
             raise CorpusError(
                 f"the node {node.node_id} has no id: expected the key {self._id_key!r} in its metadata, which has "
-                f"{listing(node.metadata)}; fill it, or leave id_key out",
+                f"{format_name_list(node.metadata)}; fill it, or leave id_key out",
                 self.where,
             )
-        return Chunk(id=str(id_), text=node.get_content() or "", metadata=portable(node.metadata))
+        return Chunk(id=str(id_), text=node.get_content() or "", metadata=plain_metadata(node.metadata))
 
 
-def _filters(wanted: Conditions) -> Any:
-    stores = package("llama_index.core.vector_stores", "llama-index-core", "LlamaIndexRetriever")
+def _build_metadata_filters(wanted: Conditions) -> Any:
+    stores = import_optional("llama_index.core.vector_stores", "llama-index-core", "LlamaIndexRetriever")
     return stores.MetadataFilters(
         filters=[
             stores.MetadataFilter(key=key, value=list(values), operator=stores.FilterOperator.IN)

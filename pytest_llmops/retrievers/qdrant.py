@@ -6,22 +6,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.errors import CorpusError, UnknownName, UsageError, listing, told
-from pytest_llmops.measurement import shorten
+from pytest_llmops.errors import CorpusError, UnknownName, UsageError, describe_exception, format_name_list
+from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Chunk, Embedder, Hit
 from pytest_llmops.retrievers.base import (
     Conditions,
     Scalar,
     Searcher,
-    closeness,
-    existing,
-    package,
-    portable,
-    query_vector,
-    usable_embedder,
+    embed_query,
+    import_optional,
+    plain_metadata,
+    require_existing_path,
+    resolve_embedder,
+    similarity_from_distance,
 )
 
-PAGE = 1000
+PAGE_SIZE = 1000
 """Points of one request when all are listed."""
 
 
@@ -68,19 +68,21 @@ class QdrantRetriever(Searcher):
         for method in ("query_points", "get_collection", "scroll"):
             if not callable(getattr(client, method, None)):
                 raise UsageError(f"QdrantRetriever: expected a QdrantClient, got {type(client).__name__}")
-        super().__init__(k=k, name=collection, where=f"Qdrant collection {shorten(collection, 60)!r}")
+        super().__init__(k=k, name=collection, where=f"Qdrant collection {shorten_text(collection, 60)!r}")
         self.client = client
         self.collection = collection
-        self.embedder = usable_embedder(embedder, self.where)
+        self.embedder = resolve_embedder(embedder, self.where)
         self._text_key, self._id_key, self._vector_name = text_key, id_key, vector_name
         try:
-            names = [one.name for one in client.get_collections().collections]
+            names = [entry.name for entry in client.get_collections().collections]
             params = client.get_collection(collection).config.params if collection in names else None
         except Exception as error:
-            raise CorpusError(f"cannot be asked: {shorten(told(error), 400)}", self.where) from error
+            raise CorpusError(
+                f"cannot be asked: {shorten_text(describe_exception(error), 400)}", self.where
+            ) from error
         if params is None:
             raise UnknownName("Qdrant collection", collection, names)
-        self._vector = _vector(params.vectors, vector_name, self.where)
+        self._vector = _find_vector_params(params.vectors, vector_name, self.where)
 
     @classmethod
     def open(cls, path: str | Path, collection: str, **options: Any) -> QdrantRetriever:
@@ -94,16 +96,18 @@ class QdrantRetriever(Searcher):
             UsageError: The package is not installed, or as for the constructor.
         """
         __tracebackhide__ = True
-        qdrant = package("qdrant_client", "qdrant-client", "QdrantRetriever")
-        place = existing(path, "the folder of a Qdrant store")
-        existing(place / "meta.json", "a Qdrant store")
+        qdrant = import_optional("qdrant_client", "qdrant-client", "QdrantRetriever")
+        place = require_existing_path(path, "the folder of a Qdrant store")
+        require_existing_path(place / "meta.json", "a Qdrant store")
         try:
             client = qdrant.QdrantClient(path=str(place))
         except Exception as error:
             locked = "already accessed" in str(error)
             step = "close the other client, or pass it" if locked else "build the index again"
             what = "is locked: another client has it open" if locked else "cannot be opened as a Qdrant store"
-            raise CorpusError(f"{what}: {shorten(told(error), 400)}; {step}", place) from error
+            raise CorpusError(
+                f"{what}: {shorten_text(describe_exception(error), 400)}; {step}", place
+            ) from error
         try:
             return cls(client, collection, **options)
         except BaseException:
@@ -117,33 +121,39 @@ class QdrantRetriever(Searcher):
 
     def listing(self) -> list[Chunk]:
         """Return every point, in the store's order."""
-        return [self._chunk(one) for one in self._points()]
+        return [self._chunk(point) for point in self._points()]
 
     def _points(self) -> Iterator[Any]:
         offset: Any = None
         while True:
-            page, offset = self.client.scroll(self.collection, limit=PAGE, offset=offset, with_payload=True)
+            page, offset = self.client.scroll(
+                self.collection, limit=PAGE_SIZE, offset=offset, with_payload=True
+            )
             yield from page
             if offset is None:
                 return
 
     def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
-        vector = query_vector(self.embedder, query, self.where, int(self._vector.size))
+        vector = embed_query(self.embedder, query, self.where, int(self._vector.size))
         if vector is None:
             return []
-        found = self.client.query_points(
+        response = self.client.query_points(
             self.collection,
             query=vector.tolist(),
             using=self._vector_name or None,
-            query_filter=_filter(wanted) if wanted else None,
+            query_filter=_build_query_filter(wanted) if wanted else None,
             limit=limit,
             with_payload=True,
         )
         space = str(getattr(self._vector.distance, "value", self._vector.distance)).lower()
         hits = []
-        for point in found.points:
+        for point in response.points:
             chunk = self._chunk(point)
-            score = float(point.score) if space in ("cosine", "dot") else closeness(point.score, space)
+            score = (
+                float(point.score)
+                if space in ("cosine", "dot")
+                else similarity_from_distance(point.score, space)
+            )
             hits.append(Hit(id=chunk.id, text=chunk.text, score=score, metadata=chunk.metadata))
         return hits
 
@@ -153,15 +163,15 @@ class QdrantRetriever(Searcher):
         id_ = payload.get(self._id_key) if self._id_key else point.id
         if id_ is None:
             raise CorpusError(
-                f"the point {point.id} has no id: expected the key {self._id_key!r} in its payload, got {listing(payload)}; "
+                f"the point {point.id} has no id: expected the key {self._id_key!r} in its payload, got {format_name_list(payload)}; "
                 "fill it, or leave id_key out",
                 self.where,
             )
-        rest = {key: one for key, one in payload.items() if key not in (self._text_key, self._id_key)}
-        return Chunk(id=str(id_), text=str(payload.get(self._text_key) or ""), metadata=portable(rest))
+        rest = {key: value for key, value in payload.items() if key not in (self._text_key, self._id_key)}
+        return Chunk(id=str(id_), text=str(payload.get(self._text_key) or ""), metadata=plain_metadata(rest))
 
 
-def _vector(held: Any, name: str, where: str) -> Any:
+def _find_vector_params(held: Any, name: str, where: str) -> Any:
     """Return size and distance of the vector to search by."""
     __tracebackhide__ = True
     named = held if isinstance(held, Mapping) else {}
@@ -174,17 +184,17 @@ def _vector(held: Any, name: str, where: str) -> Any:
     return held
 
 
-def _filter(wanted: Conditions) -> Any:
-    models = package("qdrant_client.models", "qdrant-client", "QdrantRetriever")
+def _build_query_filter(wanted: Conditions) -> Any:
+    models = import_optional("qdrant_client.models", "qdrant-client", "QdrantRetriever")
     return models.Filter(
         must=[
-            models.Filter(should=[_condition(models, key, one) for one in values])
+            models.Filter(should=[_build_field_condition(models, key, value) for value in values])
             for key, values in wanted.items()
         ]
     )
 
 
-def _condition(models: Any, key: str, value: Scalar) -> Any:
+def _build_field_condition(models: Any, key: str, value: Scalar) -> Any:
     if isinstance(value, (str, bool)):
         return models.FieldCondition(key=key, match=models.MatchValue(value=value))
     # Numbers by a range: a match would tell 1 from 1.0.

@@ -10,11 +10,11 @@ from typing import get_origin
 
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.errors import SchemaError, UsageError, WireError
-from pytest_llmops.measurement import plain, shorten
+from pytest_llmops.measurement import shorten_text, to_builtins
 from pytest_llmops.schemas.differences import Difference, Schema, Unfinished
-from pytest_llmops.schemas.json_schema import Engine, compiled
-from pytest_llmops.schemas.partial_json import Partial, beginning, without_fence_begun
-from pytest_llmops.schemas.python_types import is_model, of_model, of_type
+from pytest_llmops.schemas.json_schema import Engine, compile_schema
+from pytest_llmops.schemas.partial_json import Partial, parse_partial_json, strip_partial_fence
+from pytest_llmops.schemas.python_types import is_model, model_schema, type_schema
 from pytest_llmops.schemas.references import SUFFIXES, read_schema
 
 __all__ = [
@@ -23,9 +23,9 @@ __all__ = [
     "Partial",
     "Schema",
     "Unfinished",
-    "beginning",
     "load",
-    "without_fence_begun",
+    "parse_partial_json",
+    "strip_partial_fence",
 ]
 
 
@@ -47,53 +47,53 @@ def load(schema: object, *, engine: Engine = "jsonschema") -> Schema:
     """
     __tracebackhide__ = True
     if isinstance(schema, Mapping):
-        return _from_mapping(schema, engine)
+        return _load_mapping(schema, engine)
     if isinstance(schema, (str, os.PathLike)):
-        return _from_file(os.fspath(schema), engine)
+        return _load_file(os.fspath(schema), engine)
     if engine != "jsonschema":
         raise UsageError(
             f"assert_schema: engine={engine!r} is for JSON Schemas; over a Python type pydantic decides"
         )
     if is_model(schema):
-        return of_model(schema)
+        return model_schema(schema)
     if isinstance(schema, type) or get_origin(schema) is not None:
-        return of_type(schema)
+        return type_schema(schema)
     raise SchemaError(
         "expected a JSON Schema (a dictionary), the path of one, a pydantic model's class, a TypedDict or a dataclass, "
         f"got an object of type {type(schema).__name__}"
     )
 
 
-def _from_mapping(
+def _load_mapping(
     schema: Mapping[str, object], engine: str, *, where: str = "", name: str = "", folder: Path | None = None
 ) -> Schema:
     __tracebackhide__ = True
     title = schema.get("title")
-    called = where or (f"schema {shorten(title, 60)}" if isinstance(title, str) and title else "schema")
+    label = where or (f"schema {shorten_text(title, 60)}" if isinstance(title, str) and title else "schema")
     try:
         # In its own order: the differences come in the order of the schema.
-        text = json.dumps(plain(schema, where="$"))
+        text = json.dumps(to_builtins(schema, where="$"))
     except (WireError, ValueError) as error:
-        raise SchemaError(f"{called}: no JSON at {error}") from None
-    return compiled(text, called, name, engine=engine, folder=folder)
+        raise SchemaError(f"{label}: no JSON at {error}") from None
+    return compile_schema(text, label, name, engine=engine, folder=folder)
 
 
-def _from_file(given: str | bytes, engine: str) -> Schema:
+def _load_file(file: str | bytes, engine: str) -> Schema:
     __tracebackhide__ = True
-    text = os.fsdecode(given)
+    text = os.fsdecode(file)
     if text.lstrip().startswith(("{", "[")):
         raise SchemaError(
-            f"expected the path of a JSON Schema, got JSON text ({shorten(text, 40)}); pass the dictionary: json.loads(...)"
+            f"expected the path of a JSON Schema, got JSON text ({shorten_text(text, 40)}); pass the dictionary: json.loads(...)"
         )
     path = Path(text)
     if path.suffix not in SUFFIXES:
         raise SchemaError(
-            f"expected the path of a JSON Schema that ends in {', '.join(SUFFIXES)}, got '{shorten(text)}'"
+            f"expected the path of a JSON Schema that ends in {', '.join(SUFFIXES)}, got '{shorten_text(text)}'"
         )
     try:
         value = read_schema(path)
-        return _from_mapping(value, engine, where=shorten(text), name=path.stem, folder=path.parent)
+        return _load_mapping(value, engine, where=shorten_text(text), name=path.stem, folder=path.parent)
     except BadFile as error:
-        place = shorten(text) + (f":{error.line}" if error.line else "")
+        place = shorten_text(text) + (f":{error.line}" if error.line else "")
         hint = "" if path.is_absolute() else f" (looked for in {Path.cwd()})"
         raise SchemaError(f"schema: {error.what} @ {place}{'' if path.exists() else hint}") from None

@@ -9,19 +9,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pytest_llmops.errors import listing
-from pytest_llmops.measurement import Json, shorten
-from pytest_llmops.schemas.json_extraction import Parts
+from pytest_llmops.errors import format_name_list
+from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.schemas.json_extraction import JsonPath
 
 MAX_DIFFERENCES = 50
 """Differences of one value that are listed."""
-QUOTED = 60
-MAX_KEY = 60
+MAX_VALUE_CHARS = 60
+MAX_KEY_CHARS = 60
 """Characters of a key that are shown."""
 MAX_KEYS = 100
 """Keys of an object among which a likely misspelling is looked for."""
 
-MIN_SHORT = 3
+MIN_ABBREVIATION = 3
 """Letters of an abbreviation that is taken for one."""
 
 _WORD_EDGE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[-. ]")
@@ -38,7 +38,7 @@ class Difference:
     'expected integer | got null'
     """
 
-    place: Parts
+    place: JsonPath
     expected: str
     got: str = ""
     remark: bool = False
@@ -46,7 +46,7 @@ class Difference:
     @property
     def path(self) -> str:
         """The place as a JSON path: ``$.items[0].qty``."""
-        return path(self.place)
+        return format_json_path(self.place)
 
     @property
     def text(self) -> str:
@@ -55,7 +55,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class FormMismatch:
     """One of the forms a value may have, and how it differs from it.
 
     Attributes:
@@ -64,7 +64,7 @@ class Form:
 
     name: str
     differences: tuple[Difference, ...]
-    told_apart: int = 0
+    wrong_constants: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +76,17 @@ class Unfinished:
         text: A string whose end is missing; None: there is none.
     """
 
-    within: Parts | None
-    text: Parts | None = None
+    within: JsonPath | None
+    text: JsonPath | None = None
 
-    def grows(self, place: Parts) -> bool:
+    def is_open_at(self, place: JsonPath) -> bool:
         """Say whether the object or array at a place is not closed."""
         return self.within is not None and self.within[: len(place)] == place
 
     @property
     def path(self) -> str:
         """The innermost thing that is not closed, as a JSON path."""
-        return path(self.text if self.text is not None else self.within or ())
+        return format_json_path(self.text if self.text is not None else self.within or ())
 
 
 class Schema(Protocol):
@@ -112,27 +112,27 @@ class Schema(Protocol):
         ...
 
 
-def path(parts: Iterable[str | int]) -> str:
+def format_json_path(parts: Iterable[str | int]) -> str:
     r"""Return a path into a JSON value, in ASCII without control characters.
 
-    >>> path(("items", 0, "qty")), path(()), path(("odd key\n",))
+    >>> format_json_path(("items", 0, "qty")), format_json_path(()), format_json_path(("odd key\n",))
     ('$.items[0].qty', '$', '$["odd key\\n"]')
     """
-    shown = "$"
+    text = "$"
     for part in parts:
         if isinstance(part, int):
-            shown += f"[{part}]"
-        elif _PLAIN_KEY.match(part) and len(part) <= MAX_KEY:
-            shown += f".{part}"
+            text += f"[{part}]"
+        elif _PLAIN_KEY.match(part) and len(part) <= MAX_KEY_CHARS:
+            text += f".{part}"
         else:
-            shown += f"[{json.dumps(part[:MAX_KEY])}{'...' if len(part) > MAX_KEY else ''}]"
-    return shown
+            text += f"[{json.dumps(part[:MAX_KEY_CHARS])}{'...' if len(part) > MAX_KEY_CHARS else ''}]"
+    return text
 
 
-def kind(value: object) -> str:
+def json_type_name(value: object) -> str:
     """Return the type of a JSON value as JSON Schema calls it.
 
-    >>> kind(True), kind(1), kind(1.5), kind([])
+    >>> json_type_name(True), json_type_name(1), json_type_name(1.5), json_type_name([])
     ('boolean', 'integer', 'number', 'array')
     """
     if value is None:
@@ -141,10 +141,10 @@ def kind(value: object) -> str:
     return names.get(type(value), type(value).__name__)
 
 
-def got(value: object) -> str:
+def describe_json_value(value: object) -> str:
     """Return a JSON value with its type, in one short line.
 
-    >>> got("two"), got(2), got(None), got([1]), got({"a": 1})
+    >>> describe_json_value("two"), describe_json_value(2), describe_json_value(None), describe_json_value([1]), describe_json_value({"a": 1})
     ('"two" (string)', '2 (integer)', 'null', 'array of 1', 'object with the keys a')
     """
     if value is None:
@@ -152,85 +152,89 @@ def got(value: object) -> str:
     if isinstance(value, list):
         return f"array of {len(value):,}"
     if isinstance(value, dict):
-        keys = [shorten(str(key), QUOTED) for key in value]
-        return f"object with the keys {listing(keys)}" if keys else "object without keys"
-    return f"{short(value)} ({kind(value)})"
+        keys = [shorten_text(str(key), MAX_VALUE_CHARS) for key in value]
+        return f"object with the keys {format_name_list(keys)}" if keys else "object without keys"
+    return f"{short_json(value)} ({json_type_name(value)})"
 
 
-def short(value: object) -> str:
+def short_json(value: object) -> str:
     """Return the JSON of a value in one short line.
 
-    >>> short({"a": "b"})
+    >>> short_json({"a": "b"})
     '{"a": "b"}'
     """
     if isinstance(value, str):
-        return f'"{shorten(value, QUOTED)}"'
-    return shorten(json.dumps(value, ensure_ascii=False, default=str), QUOTED)
+        return f'"{shorten_text(value, MAX_VALUE_CHARS)}"'
+    return shorten_text(json.dumps(value, ensure_ascii=False, default=str), MAX_VALUE_CHARS)
 
 
-def missing(place: Parts, expected: str, present: Iterable[str], known: Iterable[str]) -> Difference:
+def missing_key_difference(
+    place: JsonPath, expected: str, present: Iterable[str], known: Iterable[str]
+) -> Difference:
     """Return the difference of a key that is not there; names a key that may be meant for it.
 
-    >>> missing(("total",), "number", ["totl"], ["total"]).text
+    >>> missing_key_difference(("total",), "number", ["totl"], ["total"]).text
     'missing, expected number; is it "totl"?'
     """
     names = set(known)
-    strangers = [key[:MAX_KEY] for key in present if key not in names][:MAX_KEYS]
-    near = _closest(str(place[-1]), strangers)
+    strangers = [key[:MAX_KEY_CHARS] for key in present if key not in names][:MAX_KEYS]
+    near = _find_similar_key(str(place[-1]), strangers)
     text = f"missing, expected {expected}" if expected else "missing"
-    return Difference(place, f"{text}; is it {short(near)}?" if near else text)
+    return Difference(place, f"{text}; is it {short_json(near)}?" if near else text)
 
 
-def unknown(place: Parts, known: Iterable[str]) -> Difference:
+def unknown_key_difference(place: JsonPath, known: Iterable[str]) -> Difference:
     """Return the difference of a key that must not be there; names the known key most like it.
 
-    >>> unknown(("totl",), ["total", "items"]).text
+    >>> unknown_key_difference(("totl",), ["total", "items"]).text
     'unknown key; did you mean "total"?'
     """
-    near = _closest(str(place[-1]), known)
-    return Difference(place, f"unknown key; did you mean {short(near)}?" if near else "unknown key")
+    near = _find_similar_key(str(place[-1]), known)
+    return Difference(place, f"unknown key; did you mean {short_json(near)}?" if near else "unknown key")
 
 
-def _closest(key: str, keys: Iterable[str]) -> str:
+def _find_similar_key(key: str, keys: Iterable[str]) -> str:
     # Stricter than the hint for a mistyped name of a prompt: here nobody is sure that one of them is meant.
     known = list(keys)
-    spelled = {_spelled(one[:MAX_KEY]): one for one in reversed(known)}
-    wanted = _spelled(key[:MAX_KEY])
-    found = difflib.get_close_matches(wanted, spelled, n=1, cutoff=0.65)
-    if found:
-        return spelled[found[0]]
-    return next((one for name, one in reversed(spelled.items()) if _shortens(wanted, name)), "")
+    spelled = {_normalize_key(candidate[:MAX_KEY_CHARS]): candidate for candidate in reversed(known)}
+    wanted = _normalize_key(key[:MAX_KEY_CHARS])
+    matches = difflib.get_close_matches(wanted, spelled, n=1, cutoff=0.65)
+    if matches:
+        return spelled[matches[0]]
+    return next(
+        (candidate for name, candidate in reversed(spelled.items()) if _is_abbreviation(wanted, name)), ""
+    )
 
 
-def _spelled(key: str) -> str:
+def _normalize_key(key: str) -> str:
     """Return a key as words in lower case: ``orderId`` and ``order-id`` are ``order_id``."""
     return _WORD_EDGE.sub("_", key).lower()
 
 
-def _shortens(one: str, other: str) -> bool:
+def _is_abbreviation(left: str, right: str) -> bool:
     """Say whether one of two keys is a word of the other, or its letters in their order: ``qty`` of ``quantity``."""
-    short, long = sorted((one, other), key=len)
+    short, long = sorted((left, right), key=len)
     if short in long.split("_"):
         return True
     letters = iter(long)
-    ends = len(short) >= MIN_SHORT and short[0] == long[0] and short[-1] == long[-1]
+    ends = len(short) >= MIN_ABBREVIATION and short[0] == long[0] and short[-1] == long[-1]
     return ends and all(letter in letters for letter in short)
 
 
-def nearest_form(place: Parts, forms: Sequence[Form]) -> list[Difference]:
+def nearest_form_differences(place: JsonPath, forms: Sequence[FormMismatch]) -> list[Difference]:
     """Return how a value that fits none of several forms differs from the nearest of them.
 
     Nearest is the form that no constant and no wrong type of the whole value rules out, then the one with the
     fewest differences. Where each form only asks for another kind of value, they become one difference.
 
     >>> here = ("a",)
-    >>> nearest_form(here, [Form("x", (Difference(here, "expected string", "5"),)),
-    ...                     Form("y", (Difference(here, "expected null", "5"),))])[0].text
+    >>> nearest_form_differences(here, [FormMismatch("x", (Difference(here, "expected string", "5"),)),
+    ...                     FormMismatch("y", (Difference(here, "expected null", "5"),))])[0].text
     'expected string or null | got 5'
     """
     whole = [[d for d in form.differences if d.place == place and not d.remark] for form in forms]
-    if all(len(form.differences) == len(found) == 1 for form, found in zip(forms, whole, strict=True)):
-        wanted = dict.fromkeys(found[0].expected.removeprefix("expected ") for found in whole)
+    if all(len(form.differences) == len(at_place) == 1 for form, at_place in zip(forms, whole, strict=True)):
+        wanted = dict.fromkeys(at_place[0].expected.removeprefix("expected ") for at_place in whole)
         return [Difference(place, f"expected {' or '.join(wanted)}", whole[0][0].got)]
     ranked = sorted(zip(forms, whole, strict=True), key=lambda pair: _distance(*pair))
     best = ranked[0][0]
@@ -238,5 +242,5 @@ def nearest_form(place: Parts, forms: Sequence[Form]) -> list[Difference]:
     return [remark, *best.differences]
 
 
-def _distance(form: Form, whole: Sequence[Difference]) -> tuple[int, int, int]:
-    return form.told_apart, len(whole), len(form.differences)
+def _distance(form: FormMismatch, whole: Sequence[Difference]) -> tuple[int, int, int]:
+    return form.wrong_constants, len(whole), len(form.differences)

@@ -17,12 +17,12 @@ from functools import cache
 from importlib.util import find_spec
 from typing import TypeAlias
 
-Check: TypeAlias = Callable[[str], bool]
+FormatCheck: TypeAlias = Callable[[str], bool]
 
 MAX_HOST = 253
 MAX_LABEL = 63
-DAY = 24 * 60
-LAST_MINUTE = DAY - 1
+DAY_MINUTES = 24 * 60
+LAST_MINUTE = DAY_MINUTES - 1
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME = re.compile(
@@ -75,14 +75,14 @@ def is_time(text: str) -> bool:
     >>> is_time("08:30:06Z"), is_time("08:30:06"), is_time("23:59:60Z"), is_time("12:59:60Z")
     (True, False, True, False)
     """
-    found = _TIME.fullmatch(text)
-    if not found or found["second"] != "60":
-        return found is not None
-    minutes = int(found["hour"]) * 60 + int(found["minute"])
-    if found["sign"]:
-        offset = int(found["off_hour"]) * 60 + int(found["off_minute"])
-        minutes += -offset if found["sign"] == "+" else offset
-    return minutes % DAY == LAST_MINUTE
+    match = _TIME.fullmatch(text)
+    if not match or match["second"] != "60":
+        return match is not None
+    minutes = int(match["hour"]) * 60 + int(match["minute"])
+    if match["sign"]:
+        offset = int(match["off_hour"]) * 60 + int(match["off_minute"])
+        minutes += -offset if match["sign"] == "+" else offset
+    return minutes % DAY_MINUTES == LAST_MINUTE
 
 
 def is_date_time(text: str) -> bool:
@@ -97,10 +97,10 @@ def is_hostname(text: str) -> bool:
     (True, False, False)
     """
     labels = text.split(".") if len(text) <= MAX_HOST else [""]
-    if any(len(one) > MAX_LABEL or not _LABEL.fullmatch(one) for one in labels):
+    if any(len(label) > MAX_LABEL or not _LABEL.fullmatch(label) for label in labels):
         return False
-    coded = [one for one in labels if one[2:4] == "--" and one[:2].lower() == "xn"]
-    return not coded or not _has_idna() or all(_is_label(one) for one in coded)
+    coded = [label for label in labels if label[2:4] == "--" and label[:2].lower() == "xn"]
+    return not coded or not _has_idna() or all(_is_label(label) for label in coded)
 
 
 def is_idn_hostname(text: str) -> bool:
@@ -111,7 +111,7 @@ def is_idn_hostname(text: str) -> bool:
     if len(text) > MAX_HOST or not all(map(_is_label, labels)):
         return False
     try:
-        if any(unicodedata.bidirectional(one) in ("R", "AL", "AN") for one in text):
+        if any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for char in text):
             return all(idna.check_bidi(label, check_ltr=True) for label in labels)
         return len(idna.encode(".".join(labels))) <= MAX_HOST
     except (idna.IDNAError, UnicodeError):
@@ -143,7 +143,7 @@ def is_email(text: str) -> bool:
     (True, False, False)
     """
     local, _, domain = text.rpartition("@")
-    return bool(_LOCAL.fullmatch(local)) and (is_hostname(domain) or _is_literal(domain))
+    return bool(_LOCAL.fullmatch(local)) and (is_hostname(domain) or _is_address_literal(domain))
 
 
 def is_idn_email(text: str) -> bool:
@@ -152,11 +152,11 @@ def is_idn_email(text: str) -> bool:
     if not _WIDE_LOCAL.fullmatch(local):
         return False
     if domain.isascii() or not _has_idna():
-        return is_hostname(domain) or _is_literal(domain) or not domain.isascii()
+        return is_hostname(domain) or _is_address_literal(domain) or not domain.isascii()
     return is_idn_hostname(unicodedata.normalize("NFC", domain[: MAX_HOST + 1]))
 
 
-def _is_literal(domain: str) -> bool:
+def _is_address_literal(domain: str) -> bool:
     inner = domain[1:-1] if domain[:1] == "[" and domain[-1:] == "]" else ""
     return is_ipv6(inner[5:]) if inner[:5].lower() == "ipv6:" else is_ipv4(inner)
 
@@ -175,17 +175,17 @@ def is_ipv6(text: str) -> bool:
     return False
 
 
-def _part(more: str, wide: str) -> re.Pattern[str]:
+def _compile_uri_part(more: str, wide: str) -> re.Pattern[str]:
     return re.compile(rf"(?:[{_PLAIN}{more}{wide}]|%[0-9A-Fa-f]{{2}})*")
 
 
-_PARTS = {
+_URI_PARTS = {
     wide: {
-        "user": _part(":", extra),
-        "host": _part("", extra),
-        "path": _part(":@/", extra),
-        "query": _part(":@/?", f"{extra}\ue000-\uf8ff\U000f0000-\U0010fffd" if wide else ""),
-        "fragment": _part(":@/?", extra),
+        "user": _compile_uri_part(":", extra),
+        "host": _compile_uri_part("", extra),
+        "path": _compile_uri_part(":@/", extra),
+        "query": _compile_uri_part(":@/?", f"{extra}\ue000-\uf8ff\U000f0000-\U0010fffd" if wide else ""),
+        "fragment": _compile_uri_part(":@/?", extra),
     }
     for wide, extra in ((False, ""), (True, _WIDE))
 }
@@ -216,16 +216,16 @@ def is_iri_reference(text: str) -> bool:
 
 
 def _is_reference(text: str, *, wide: bool, absolute: bool) -> bool:
-    found = _REFERENCE.fullmatch(text)
-    if not found or (absolute and found["scheme"] is None):
+    match = _REFERENCE.fullmatch(text)
+    if not match or (absolute and match["scheme"] is None):
         return False
     # A colon in the first segment of a path makes it a scheme, which "1" is not.
-    if found["scheme"] is not None and not _SCHEME.fullmatch(found["scheme"]):
+    if match["scheme"] is not None and not _SCHEME.fullmatch(match["scheme"]):
         return False
-    parts = _PARTS[wide]
-    if found["authority"] is not None and not _is_authority(found["authority"], parts):
+    parts = _URI_PARTS[wide]
+    if match["authority"] is not None and not _is_authority(match["authority"], parts):
         return False
-    return all(parts[name].fullmatch(found[name] or "") for name in ("path", "query", "fragment"))
+    return all(parts[name].fullmatch(match[name] or "") for name in ("path", "query", "fragment"))
 
 
 def _is_authority(text: str, parts: Mapping[str, re.Pattern[str]]) -> bool:
@@ -247,8 +247,8 @@ def is_uri_template(text: str) -> bool:
 
 def is_relative_json_pointer(text: str) -> bool:
     """A pointer of the draft "Relative JSON Pointers"."""
-    found = _RELATIVE_POINTER.fullmatch(text)
-    return found is not None and _POINTER.fullmatch(found["rest"] or "") is not None
+    match = _RELATIVE_POINTER.fullmatch(text)
+    return match is not None and _POINTER.fullmatch(match["rest"] or "") is not None
 
 
 def is_regex(text: str) -> bool:
@@ -260,13 +260,13 @@ def is_regex(text: str) -> bool:
     return True
 
 
-def checks() -> dict[str, Check]:
+def format_checks() -> dict[str, FormatCheck]:
     """Return the formats that are checked in this environment, by name.
 
-    >>> sorted(set(checks()) - {"idn-hostname"})[:4]
+    >>> sorted(set(format_checks()) - {"idn-hostname"})[:4]
     ['date', 'date-time', 'duration', 'email']
     """
-    found: dict[str, Check] = {
+    formats: dict[str, FormatCheck] = {
         "date": is_date,
         "time": is_time,
         "date-time": is_date_time,
@@ -286,4 +286,4 @@ def checks() -> dict[str, Check]:
         "relative-json-pointer": is_relative_json_pointer,
         "regex": is_regex,
     }
-    return found | ({"idn-hostname": is_idn_hostname} if _has_idna() else {})
+    return formats | ({"idn-hostname": is_idn_hostname} if _has_idna() else {})

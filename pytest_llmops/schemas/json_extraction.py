@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
-Parts: TypeAlias = tuple[str | int, ...]
+JsonPath: TypeAlias = tuple[str | int, ...]
 Place: TypeAlias = Literal["text", "fence", "prose"]
 
 MAX_DEPTH = 100
@@ -49,7 +49,7 @@ _BLANK = " \t\r\n"
 _STRING = r'"(?:[^"\\]+|\\.)*+"?'  # an unterminated one reaches to the end, so that no text is searched twice
 _BRACKET = re.compile(rf"{_STRING}|(?P<open>[{{\[])|(?P<close>[}}\]])", re.DOTALL)
 _OPENING = re.compile(r"[{\[]")
-_HOPELESS = re.compile(
+_NOT_JSON = re.compile(
     r"""\{[ \t\r\n]*+(?!["}])|\[[ \t\r\n]*+(?!["\]{\[\-0-9]|true|false|null|NaN|Infinity)"""
 )
 _KEY = re.compile(r"""[\[\s]*+\{\s*(?:"|'[^'\n]*'\s*:|\w+\s*:)""")
@@ -57,7 +57,7 @@ _LIST = re.compile(r'\[\s*["{\[]')
 _FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*(?P<label>[^\n]*)$", re.MULTILINE)
 _JSON_LABELS = ("json", "jsonc", "json5")
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
-_EXPECTED = {
+_EXPECTED_BY_ERROR = {
     "Expecting value": "a value",
     "Expecting property name": "a key in double quotes",
     "Expecting ':' delimiter": "':' after the key",
@@ -71,7 +71,7 @@ _EXPECTED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class JsonMatch:
     """A JSON value and where it stands: ``text[start:end]`` is its JSON.
 
     Attributes:
@@ -83,7 +83,7 @@ class Found:
     start: int
     end: int
     place: Place
-    duplicates: tuple[Parts, ...] = ()
+    duplicates: tuple[JsonPath, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,48 +94,48 @@ class NoJson:
     position: int
 
 
-def find(text: str) -> Found | NoJson:
+def find_json(text: str) -> JsonMatch | NoJson:
     r"""Return the one JSON value of a text, or why there is none or more than one.
 
     Equal values count as one; the first is returned.
 
-    >>> find('Sure!\n```json\n{"qty": 2}\n```').value
+    >>> find_json('Sure!\n```json\n{"qty": 2}\n```').value
     {'qty': 2}
-    >>> find('{"qty": 2,').reason
+    >>> find_json('{"qty": 2,').reason
     'broken JSON at line 1, column 11: expected a key in double quotes, got the end'
     """
-    found = candidates(text)
-    if isinstance(found, NoJson):
-        return found
-    if len(found) == 1:
-        return found[0]
-    first, second = (where(text, one.start) for one in found[:2])
-    reason = f"expected one JSON value, got {len(found)} different ones, at {first} and at {second}"
-    return NoJson(reason, found[1].start)
+    matches = find_json_candidates(text)
+    if isinstance(matches, NoJson):
+        return matches
+    if len(matches) == 1:
+        return matches[0]
+    first, second = (format_position(text, match.start) for match in matches[:2])
+    reason = f"expected one JSON value, got {len(matches)} different ones, at {first} and at {second}"
+    return NoJson(reason, matches[1].start)
 
 
-def candidates(text: str) -> tuple[Found, ...] | NoJson:
+def find_json_candidates(text: str) -> tuple[JsonMatch, ...] | NoJson:
     """Return the different JSON values of the best place, in text order (at least one), or why there is none.
 
-    >>> [one.value for one in candidates('First {"a": 1}, then {"a": 2}.')]
+    >>> [one.value for one in find_json_candidates('First {"a": 1}, then {"a": 2}.')]
     [{'a': 1}, {'a': 2}]
     """
-    found = _Search(text).run()
-    if isinstance(found, NoJson) or len(found) == 1:
-        return found if isinstance(found, NoJson) else tuple(found)
-    different: dict[str, Found] = {}
-    for one in found:
+    matches = _JsonSearch(text).run()
+    if isinstance(matches, NoJson) or len(matches) == 1:
+        return matches if isinstance(matches, NoJson) else tuple(matches)
+    different: dict[str, JsonMatch] = {}
+    for match in matches:
         # Python says 1 == 1.0 == True; their JSON differs.
-        different.setdefault(f"{one.duplicates}{json.dumps(one.value, sort_keys=True)}", one)
+        different.setdefault(f"{match.duplicates}{json.dumps(match.value, sort_keys=True)}", match)
         if len(different) > MAX_VALUES:
-            return NoJson(f"expected one JSON value, got more than {MAX_VALUES} different ones", one.start)
+            return NoJson(f"expected one JSON value, got more than {MAX_VALUES} different ones", match.start)
     return tuple(different.values())
 
 
-def where(text: str, position: int) -> str:
+def format_position(text: str, position: int) -> str:
     r"""Return a place in a text for a person, counted from 1.
 
-    >>> where("a\nbc", 3)
+    >>> format_position("a\nbc", 3)
     'line 2, column 2'
     """
     line = text.count("\n", 0, position) + 1
@@ -143,26 +143,32 @@ def where(text: str, position: int) -> str:
     return f"line {line:,}, column {column:,}"
 
 
-def depth(value: object) -> int:
+def nesting_depth(value: object) -> int:
     """Return the levels of lists and dictionaries, counted at most to one more than `MAX_DEPTH`.
 
-    >>> depth(1), depth([]), depth({"a": [1]})
+    >>> nesting_depth(1), nesting_depth([]), nesting_depth({"a": [1]})
     (0, 1, 2)
     """
-    level, layer = 0, _containers([value])
+    level, layer = 0, _distinct_containers([value])
     while layer and level <= MAX_DEPTH:
         level += 1
-        layer = _containers(x for one in layer for x in (one.values() if isinstance(one, dict) else one))
+        layer = _distinct_containers(
+            x
+            for container in layer
+            for x in (container.values() if isinstance(container, dict) else container)
+        )
     return level
 
 
-def _containers(values: Iterable[object]) -> list[dict[object, object] | list[object] | tuple[object, ...]]:
+def _distinct_containers(
+    values: Iterable[object],
+) -> list[dict[object, object] | list[object] | tuple[object, ...]]:
     # By identity, so that a list that holds itself twice does not double with each level.
-    found = {id(one): one for one in values if isinstance(one, (dict, list, tuple))}
-    return list(found.values())
+    containers = {id(value): value for value in values if isinstance(value, (dict, list, tuple))}
+    return list(containers.values())
 
 
-class _Bad(ValueError):
+class _JsonError(ValueError):
     """What is wrong in a JSON text, and where; a ``literal`` has yet to be looked up for its place."""
 
     def __init__(self, what: str, position: int = 0, literal: str = "") -> None:
@@ -171,7 +177,7 @@ class _Bad(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Broken:
+class _BrokenPiece:
     """A piece that could not be read; ``weight`` is its length if it was meant to be JSON, else 0."""
 
     what: str
@@ -188,7 +194,7 @@ class _Fence:
     outer_end: int
 
 
-def _fences(text: str, start: int) -> list[_Fence]:
+def _find_fences(text: str, start: int) -> list[_Fence]:
     """Return the fenced blocks as CommonMark has them; one that is never closed reaches to the end."""
     fences: list[_Fence] = []
     opened: re.Match[str] | None = None
@@ -197,96 +203,105 @@ def _fences(text: str, start: int) -> list[_Fence]:
         if opened is None:
             opened = None if mark[0] == "`" and "`" in label else line
         elif mark.startswith(opened["mark"]) and not label:
-            fences.append(_fence(opened, line.start(), line.end()))
+            fences.append(_make_fence(opened, line.start(), line.end()))
             opened = None
-    return fences if opened is None else [*fences, _fence(opened, len(text), len(text))]
+    return fences if opened is None else [*fences, _make_fence(opened, len(text), len(text))]
 
 
-def _fence(opened: re.Match[str], end: int, outer_end: int) -> _Fence:
+def _make_fence(opened: re.Match[str], end: int, outer_end: int) -> _Fence:
     label = opened["label"].strip().lower().partition(" ")[0]
     return _Fence(label, opened.start(), min(opened.end() + 1, end), end, outer_end)
 
 
-class _Search:
+class _JsonSearch:
     """One search through a text: holds the decoder, and what is left of the budgets."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.budget = MAX_SEARCH
-        self.broken: list[_Broken] = []
+        self.broken: list[_BrokenPiece] = []
         self.brackets = self.failures = 0
-        self.twice: dict[int, tuple[dict[str, JsonValue], list[str]]] = {}
+        self.repeated_keys: dict[int, tuple[dict[str, JsonValue], list[str]]] = {}
         self.decoder = json.JSONDecoder(
-            parse_float=_float, parse_int=_int, parse_constant=_constant, object_pairs_hook=self.pairs
+            parse_float=_parse_float,
+            parse_int=_parse_int,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=self.pairs,
         )
 
-    def run(self) -> list[Found] | NoJson:
+    def run(self) -> list[JsonMatch] | NoJson:
         text = self.text
         start, end = len(text) - len(text.lstrip("\ufeff" + _BLANK)), len(text.rstrip(_BLANK))
         if start >= end:
             return NoJson("the output is empty", 0)
-        if found := self.whole(start, end, "text"):
-            return [found]
+        if match := self.read_whole(start, end, "text"):
+            return [match]
         document = self.broken[-1]
-        fences = _fences(text, self.behind(text, start, document.position) if document.weight else 0)
-        if found_or_not := self.in_fences(fences):
-            return found_or_not
+        fences = _find_fences(
+            text, self.resume_position(text, start, document.position) if document.weight else 0
+        )
+        if matches := self.search_fences(fences):
+            return matches
         self.broken = [document]
-        return self.in_prose(fences)
+        return self.search_prose(fences)
 
-    def in_fences(self, fences: list[_Fence]) -> list[Found] | NoJson:
+    def search_fences(self, fences: list[_Fence]) -> list[JsonMatch] | NoJson:
         marked = [f for f in fences if f.label in _JSON_LABELS or (not f.label and self.looks_like_json(f))]
         self.broken = []
-        found = self.blocks(marked)
-        if marked and not found:
-            return self.explained()
-        return found or [one for one in self.blocks(fences) if isinstance(one.value, (dict, list))]
+        matches = self.read_fences(marked)
+        if marked and not matches:
+            return self.explain_failure()
+        return matches or [
+            match for match in self.read_fences(fences) if isinstance(match.value, (dict, list))
+        ]
 
     def looks_like_json(self, fence: _Fence) -> bool:
-        found = self.whole(fence.start, fence.end, "fence")
+        match = self.read_whole(fence.start, fence.end, "fence")
         begun = _KEY.match(self.text[fence.start : fence.end])
-        return begun is not None or (found is not None and isinstance(found.value, (dict, list)))
+        return begun is not None or (match is not None and isinstance(match.value, (dict, list)))
 
-    def blocks(self, fences: list[_Fence]) -> list[Found]:
-        read = (self.whole(fence.start, fence.end, "fence") for fence in fences)
-        return [one for one in read if one is not None]
+    def read_fences(self, fences: list[_Fence]) -> list[JsonMatch]:
+        read = (self.read_whole(fence.start, fence.end, "fence") for fence in fences)
+        return [match for match in read if match is not None]
 
-    def in_prose(self, fences: list[_Fence]) -> list[Found] | NoJson:
+    def search_prose(self, fences: list[_Fence]) -> list[JsonMatch] | NoJson:
         edges = [0, *(edge for f in fences for edge in (f.outer_start, f.outer_end)), len(self.text)]
         self.failures = 0
-        found: list[Found] = []
+        matches: list[JsonMatch] = []
         for at in range(0, len(edges), 2):
-            found += self.scan(edges[at], edges[at + 1])
+            matches += self.scan_brackets(edges[at], edges[at + 1])
             if self.brackets > MAX_BRACKETS or self.failures > MAX_FAILURES:
                 return NoJson("too many brackets to tell which of them are JSON", edges[at])
-        return found or self.explained()
+        return matches or self.explain_failure()
 
-    def explained(self) -> NoJson:
-        worst = max(self.broken, key=lambda one: one.weight, default=None)
+    def explain_failure(self) -> NoJson:
+        worst = max(self.broken, key=lambda piece: piece.weight, default=None)
         if worst is None or not worst.weight:
             return NoJson("no JSON object or array in the output", 0)
-        return NoJson(f"broken JSON at {where(self.text, worst.position)}: {worst.what}", worst.position)
+        return NoJson(
+            f"broken JSON at {format_position(self.text, worst.position)}: {worst.what}", worst.position
+        )
 
-    def whole(self, start: int, end: int, place: Place) -> Found | None:
+    def read_whole(self, start: int, end: int, place: Place) -> JsonMatch | None:
         """Read all of ``text[start:end]`` as one value, or note what is wrong with it."""
         piece = self.text[start:end].rstrip(_BLANK)
         start += len(piece) - len(piece.lstrip(_BLANK))
         piece = piece.lstrip(_BLANK)
         try:
             value, stop, duplicates = self.read(piece, 0)
-        except _Bad as bad:
+        except _JsonError as bad:
             alone = place == "fence" or (piece[:1] in ("[", "{") and piece[-1:] in ("]", "}"))
-            meant = len(piece) if alone or _begun(piece, 0, bad.position) else 0
-            self.broken.append(_Broken(bad.what, start + bad.position, meant))
+            meant = len(piece) if alone or _was_meant_as_json(piece, 0, bad.position) else 0
+            self.broken.append(_BrokenPiece(bad.what, start + bad.position, meant))
             return None
         if stop == len(piece):
-            return Found(value, start, start + stop, place, duplicates)
+            return JsonMatch(value, start, start + stop, place, duplicates)
         stop += len(piece[stop:]) - len(piece[stop:].lstrip(_BLANK))
         meant = len(piece) if place == "fence" else 0
-        self.broken.append(_Broken(_expected("Extra data", piece, stop), start + stop, meant))
+        self.broken.append(_BrokenPiece(_describe_json_error("Extra data", piece, stop), start + stop, meant))
         return None
 
-    def scan(self, start: int, end: int) -> Iterator[Found]:
+    def scan_brackets(self, start: int, end: int) -> Iterator[JsonMatch]:
         """Yield what the brackets of ``text[start:end]`` hold, never looking into a broken value."""
         piece, at = self.text[start:end], 0
         while opening := _OPENING.search(piece, at):
@@ -296,24 +311,26 @@ class _Search:
                 return
             try:
                 value, stop, duplicates = self.read(piece, at)
-            except _Bad as bad:
-                stop = len(piece) if bad.what == _TOO_DEEP else self.behind(piece, at, bad.position)
-                meant = stop - at if bad.what == _TOO_DEEP or _begun(piece, at, bad.position) else 0
+            except _JsonError as bad:
+                stop = len(piece) if bad.what == _TOO_DEEP else self.resume_position(piece, at, bad.position)
+                meant = (
+                    stop - at if bad.what == _TOO_DEEP or _was_meant_as_json(piece, at, bad.position) else 0
+                )
                 if meant:
-                    self.broken.append(_Broken(bad.what, start + bad.position, meant))
+                    self.broken.append(_BrokenPiece(bad.what, start + bad.position, meant))
             else:
-                yield Found(value, start + at, start + stop, "prose", duplicates)
+                yield JsonMatch(value, start + at, start + stop, "prose", duplicates)
             at = stop
 
-    def behind(self, piece: str, at: int, failed: int) -> int:
+    def resume_position(self, piece: str, at: int, failed: int) -> int:
         """Return where to go on after the bracket at ``at``, whose reading failed at ``failed``."""
-        begun = _begun(piece, at, failed)
+        begun = _was_meant_as_json(piece, at, failed)
         closes = begun or piece[at] == "{" or piece[at:failed].strip("[{" + _BLANK)
-        if closes and (close := self.closing(piece, at, begun=begun)):
+        if closes and (close := self.find_closing_bracket(piece, at, begun=begun)):
             return close
         return len(piece) if begun else max(failed, at + 1)
 
-    def closing(self, piece: str, at: int, *, begun: bool) -> int:
+    def find_closing_bracket(self, piece: str, at: int, *, begun: bool) -> int:
         """Return the place behind the bracket that closes the one at ``at``; 0 if there is none."""
         limit = len(piece) if begun else min(len(piece), at + self.budget)
         level = 0
@@ -324,77 +341,77 @@ class _Search:
         self.budget -= 0 if begun else limit - at
         return 0
 
-    def read(self, piece: str, at: int) -> tuple[JsonValue, int, tuple[Parts, ...]]:
+    def read(self, piece: str, at: int) -> tuple[JsonValue, int, tuple[JsonPath, ...]]:
         """Return the value that starts at ``at``, the place behind it, and the keys that stand twice."""
-        if hopeless := _HOPELESS.match(piece, at):
+        if hopeless := _NOT_JSON.match(piece, at):
             # Most brackets in prose, sorted out before the decoder makes an error of each.
             message = "Expecting property name" if piece[at] == "{" else "Expecting value"
-            raise _Bad(_expected(message, piece, hopeless.end()), hopeless.end())
-        self.twice = {}
+            raise _JsonError(_describe_json_error(message, piece, hopeless.end()), hopeless.end())
+        self.repeated_keys = {}
         try:
             value, stop = self.decoder.raw_decode(piece, at)
         except json.JSONDecodeError as error:
             self.failures += 1
-            raise _Bad(_expected(error.msg, piece, error.pos), error.pos) from None
+            raise _JsonError(_describe_json_error(error.msg, piece, error.pos), error.pos) from None
         except RecursionError:
-            raise _Bad(_TOO_DEEP, at) from None
-        except _Bad as bad:
+            raise _JsonError(_TOO_DEEP, at) from None
+        except _JsonError as bad:
             self.failures += 1
-            raise _Bad(bad.what, _place_of(bad.literal, piece, at)) from None
-        if depth(value) > MAX_DEPTH:
-            raise _Bad(_TOO_DEEP, at)
-        return value, stop, tuple(self.duplicates(value)) if self.twice else ()
+            raise _JsonError(bad.what, _find_literal(bad.literal, piece, at)) from None
+        if nesting_depth(value) > MAX_DEPTH:
+            raise _JsonError(_TOO_DEEP, at)
+        return value, stop, tuple(self.duplicates(value)) if self.repeated_keys else ()
 
     def pairs(self, pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
+        mapping = dict(pairs)
+        if len(mapping) < len(pairs):
             names = Counter(name for name, _ in pairs)
             # With the object itself, so that its id stays its own.
-            self.twice[id(found)] = found, [name for name, count in names.items() if count > 1]
-        return found
+            self.repeated_keys[id(mapping)] = mapping, [name for name, count in names.items() if count > 1]
+        return mapping
 
-    def duplicates(self, value: JsonValue) -> Iterator[Parts]:
-        rest: list[tuple[JsonValue, Parts]] = [(value, ())]
+    def duplicates(self, value: JsonValue) -> Iterator[JsonPath]:
+        rest: list[tuple[JsonValue, JsonPath]] = [(value, ())]
         while rest:
-            one, parts = rest.pop()
-            if id(one) in self.twice:
-                yield from ((*parts, name) for name in self.twice[id(one)][1])
-            if isinstance(one, dict):
-                rest += [(child, (*parts, key)) for key, child in one.items()]
-            elif isinstance(one, list):
-                rest += [(child, (*parts, index)) for index, child in enumerate(one)]
+            node, parts = rest.pop()
+            if id(node) in self.repeated_keys:
+                yield from ((*parts, name) for name in self.repeated_keys[id(node)][1])
+            if isinstance(node, dict):
+                rest += [(child, (*parts, key)) for key, child in node.items()]
+            elif isinstance(node, list):
+                rest += [(child, (*parts, index)) for index, child in enumerate(node)]
 
 
-def _begun(piece: str, at: int, failed: int) -> bool:
+def _was_meant_as_json(piece: str, at: int, failed: int) -> bool:
     """Say whether what starts at ``at`` and went wrong at ``failed`` was meant to be JSON, not prose."""
     started = _LIST.match(piece, at) and piece[at:failed].strip("[{" + _BLANK)
     return bool(started or _KEY.match(piece, at))
 
 
-def _expected(message: str, piece: str, position: int) -> str:
-    words = next((words for head, words in _EXPECTED.items() if message.startswith(head)), message)
+def _describe_json_error(message: str, piece: str, position: int) -> str:
+    words = next((words for head, words in _EXPECTED_BY_ERROR.items() if message.startswith(head)), message)
     ended = position >= len(piece) or message.startswith("Unterminated")
     return f"expected {words}, got {'the end' if ended else ascii(piece[position])}"
 
 
-def _place_of(literal: str, piece: str, at: int) -> int:
+def _find_literal(literal: str, piece: str, at: int) -> int:
     pattern = re.compile(rf"{_STRING}|(?P<it>{re.escape(literal[:20])})", re.DOTALL)
-    return next((found.start() for found in pattern.finditer(piece, at) if found["it"]), at)
+    return next((match.start() for match in pattern.finditer(piece, at) if match["it"]), at)
 
 
-def _float(literal: str) -> float:
+def _parse_float(literal: str) -> float:
     number = float(literal)
     if math.isinf(number):
-        raise _Bad(f"expected a number that a float can hold, got {literal[:20]}", literal=literal)
+        raise _JsonError(f"expected a number that a float can hold, got {literal[:20]}", literal=literal)
     return number
 
 
-def _int(literal: str) -> int:
+def _parse_int(literal: str) -> int:
     if len(literal) > MAX_DIGITS:
         what = f"expected a number of at most {MAX_DIGITS:,} digits, got one of {len(literal):,}"
-        raise _Bad(what, literal=literal)
+        raise _JsonError(what, literal=literal)
     return int(literal)
 
 
-def _constant(literal: str) -> NoReturn:
-    raise _Bad(f"expected a value, got {literal}, which is no JSON", literal=literal)
+def _refuse_constant(literal: str) -> NoReturn:
+    raise _JsonError(f"expected a value, got {literal}, which is no JSON", literal=literal)

@@ -16,12 +16,18 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pytest_llmops.errors import MissingExtra, SchemaError, UsageError, closest, listing
-from pytest_llmops.measurement import Json, shorten
-from pytest_llmops.schemas.differences import MAX_DIFFERENCES, Difference, Unfinished, path, short
-from pytest_llmops.schemas.error_messages import differences, may_still_fit
-from pytest_llmops.schemas.formats import checks
-from pytest_llmops.schemas.references import Files, drafts, resolved, unresolved
+from pytest_llmops.errors import MissingExtra, SchemaError, UsageError, find_closest_name, format_name_list
+from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.schemas.differences import (
+    MAX_DIFFERENCES,
+    Difference,
+    Unfinished,
+    format_json_path,
+    short_json,
+)
+from pytest_llmops.schemas.error_messages import error_differences, may_still_fit
+from pytest_llmops.schemas.formats import format_checks
+from pytest_llmops.schemas.references import SchemaFiles, build_registry, describe_unresolved, draft_registry
 
 if TYPE_CHECKING:
     from jsonschema import FormatChecker
@@ -40,11 +46,11 @@ def is_multiple(number: float, of: float) -> bool:
     >>> is_multiple(19.99, 0.01), is_multiple(19.995, 0.01), is_multiple(10**400, 0.01)
     (True, False, True)
     """
-    (above, below), (of_above, of_below) = _ratio(number), _ratio(of)
+    (above, below), (of_above, of_below) = _exact_ratio(number), _exact_ratio(of)
     return above * of_below % (below * of_above) == 0
 
 
-def _ratio(number: float) -> tuple[int, int]:
+def _exact_ratio(number: float) -> tuple[int, int]:
     # The shortest text of a float is what stood in the JSON; an integer may be longer than Python writes.
     exact = Decimal(repr(number)) if type(number) is float else number
     return exact.as_integer_ratio()
@@ -57,67 +63,67 @@ def all_different(items: list[Any]) -> bool:
     (False, True)
     """
     seen: set[str] = set()
-    for one in items:
+    for item in items:
         # A text: its hash cannot be foreseen, so that nobody can make many items share one.
-        text = json.dumps(_canonical(one), sort_keys=True)
+        text = json.dumps(_canonical_value(item), sort_keys=True)
         if text in seen:
             return False
         seen.add(text)
     return True
 
 
-def _canonical(value: Any) -> Any:
+def _canonical_value(value: Any) -> Any:
     if isinstance(value, float):
         return int(value) if value.is_integer() else value
     if isinstance(value, dict):
-        return {key: _canonical(one) for key, one in value.items()}
-    return [_canonical(one) for one in value] if isinstance(value, list) else value
+        return {key: _canonical_value(child) for key, child in value.items()}
+    return [_canonical_value(child) for child in value] if isinstance(value, list) else value
 
 
-def _multiple_of(validator: Any, of: Any, value: Any, _: Any) -> Iterator[Any]:
+def _check_multiple_of(validator: Any, of: Any, value: Any, _: Any) -> Iterator[Any]:
     from jsonschema import ValidationError
 
     if validator.is_type(value, "number") and not is_multiple(value, of):
         yield ValidationError("no multiple")
 
 
-def _unique_items(validator: Any, asked: Any, value: Any, _: Any) -> Iterator[Any]:
+def _check_unique_items(validator: Any, required: Any, value: Any, _: Any) -> Iterator[Any]:
     from jsonschema import ValidationError
 
-    if asked and validator.is_type(value, "array") and not all_different(value):
+    if required and validator.is_type(value, "array") and not all_different(value):
         yield ValidationError("items that are equal")
 
 
 @cache
-def with_own(draft: Any) -> Any:
+def extend_draft(draft: Any) -> Any:
     """Return a draft's validator class of ``jsonschema`` with these keywords decided here."""
     from jsonschema.validators import extend
 
-    made: Any = extend(  # type: ignore[no-untyped-call]
-        draft, {"multipleOf": _multiple_of, "uniqueItems": _unique_items}
+    extended: Any = extend(  # type: ignore[no-untyped-call]
+        draft, {"multipleOf": _check_multiple_of, "uniqueItems": _check_unique_items}
     )
-    evolve = made.evolve
+    evolve = extended.evolve
 
     def evolved(self: Any, **changes: Any) -> Any:
         # A part with a ``$schema`` of its own would be given the class of that draft, without our keywords.
-        found = evolve(self, **changes)
-        other: Any = type(found)
-        if other is made:
-            return found
-        return with_own(other)(
-            found.schema,
-            format_checker=found.format_checker,
-            _resolver=found._resolver,  # noqa: SLF001 -- has what is referred to; there is no other way to it
+        validator = evolve(self, **changes)
+        validator_class: Any = type(validator)
+        if validator_class is extended:
+            return validator
+        return extend_draft(validator_class)(
+            validator.schema,
+            format_checker=validator.format_checker,
+            _resolver=validator._resolver,  # noqa: SLF001 -- has what is referred to; there is no other way to it
         )
 
-    made.evolve = evolved
-    return made
+    extended.evolve = evolved
+    return extended
 
 
 Engine: TypeAlias = Literal["jsonschema", "jsonschema-rs"]
 
 ENGINES = ("jsonschema", "jsonschema-rs")
-KEPT = 64
+MAX_CACHED_SCHEMAS = 64
 """Schemas that are kept, ready for use."""
 RUST_ROOT = "json-schema:///"
 """Where jsonschema-rs takes relative references from."""
@@ -157,31 +163,31 @@ class JsonSchema:
         if self.fits is not None and self.fits(value):
             return []
         try:
-            found = list(islice(self._found(value, unfinished), 10 * MAX_DIFFERENCES))
+            collected = list(islice(self._found(value, unfinished), 10 * MAX_DIFFERENCES))
         except Unresolvable as error:
-            raise SchemaError(f"{self.where}: {unresolved(error.ref, error)}") from None
+            raise SchemaError(f"{self.where}: {describe_unresolved(error.ref, error)}") from None
         except RecursionError:
             raise SchemaError(f"{self.where}: a $ref refers to itself without end") from None
-        if not found and self.fits is not None and unfinished is None:
+        if not collected and self.fits is not None and unfinished is None:
             return [
                 Difference((), "jsonschema-rs does not accept it, jsonschema does: the engines differ here")
             ]
         # Branches of allOf say the same thing twice, `required` once for each key that it misses.
-        return list(dict.fromkeys(found))[:MAX_DIFFERENCES]
+        return list(dict.fromkeys(collected))[:MAX_DIFFERENCES]
 
     def _found(self, value: Json, unfinished: Unfinished | None) -> Iterator[Difference]:
         def counts(error: Any) -> bool:
             return unfinished is None or not may_still_fit(error, unfinished)
 
         for error in filter(counts, self.validator.iter_errors(value)):
-            yield from differences(error, counts)
+            yield from error_differences(error, counts)
 
 
-_kept: dict[tuple[str, ...], tuple[JsonSchema, Files]] = {}
-_lock = threading.Lock()
+_schema_cache: dict[tuple[str, ...], tuple[JsonSchema, SchemaFiles]] = {}
+_cache_lock = threading.Lock()
 
 
-def compiled(
+def compile_schema(
     text: str, where: str, name: str = "", *, engine: str = "jsonschema", folder: Path | None = None
 ) -> JsonSchema:
     """Return the schema of a JSON text, ready for use; the last 64 are kept until a file they refer to changes.
@@ -200,45 +206,47 @@ def compiled(
     """
     __tracebackhide__ = True
     key = (text, where, name, engine, str(folder))
-    kept = _kept.get(key)
-    if kept is not None and not kept[1].changed():
-        return kept[0]
+    cached = _schema_cache.get(key)
+    if cached is not None and not cached[1].changed():
+        return cached[0]
     schema = json.loads(text)
-    draft = _draft(schema, where)
-    _check(draft, schema, where)
-    _check_asks(draft, schema, where)
+    draft = _find_draft(schema, where)
+    _check_valid_schema(draft, schema, where)
+    _check_has_keywords(draft, schema, where)
     base = schema.get("id" if draft.META_SCHEMA.get("id") else "$id", "")
-    files = Files(folder, base if isinstance(base, str) else "")
-    made = _made(draft, schema, where, files, name=name, engine=engine)
-    with _lock:
-        while len(_kept) >= KEPT:
-            del _kept[next(iter(_kept))]
-        _kept[key] = made, files
-    return made
+    files = SchemaFiles(folder, base if isinstance(base, str) else "")
+    compiled_schema = _build_schema(draft, schema, where, files, name=name, engine=engine)
+    with _cache_lock:
+        while len(_schema_cache) >= MAX_CACHED_SCHEMAS:
+            del _schema_cache[next(iter(_schema_cache))]
+        _schema_cache[key] = compiled_schema, files
+    return compiled_schema
 
 
-def _made(
-    draft: Any, schema: Mapping[str, Any], where: str, files: Files, *, name: str, engine: str
+def _build_schema(
+    draft: Any, schema: Mapping[str, Any], where: str, files: SchemaFiles, *, name: str, engine: str
 ) -> JsonSchema:
     __tracebackhide__ = True
     from referencing.jsonschema import specification_with
 
-    registry = resolved(specification_with(draft.META_SCHEMA["$schema"]), schema, where, files)
+    registry = build_registry(specification_with(draft.META_SCHEMA["$schema"]), schema, where, files)
     for uri, content in files.read.items():
-        _check(_draft(content, uri, draft), content, f"{where}: {shorten(uri)}")
+        _check_valid_schema(_find_draft(content, uri, draft), content, f"{where}: {shorten_text(uri)}")
     title = schema.get("title")
-    named = {one for content in (schema, *files.read.values()) for one in _formats_of(content)}
+    named = {
+        format_name for content in (schema, *files.read.values()) for format_name in _named_formats(content)
+    }
     return JsonSchema(
         name=title if isinstance(title, str) and title else name,
         where=where,
-        validator=with_own(draft)(schema, registry=registry, format_checker=_formats()),
-        unchecked=tuple(sorted(named - set(checks()))),
-        fits=_decider(draft, schema, where, files, engine),
+        validator=extend_draft(draft)(schema, registry=registry, format_checker=_format_checker()),
+        unchecked=tuple(sorted(named - set(format_checks()))),
+        fits=_load_engine(draft, schema, where, files, engine),
     )
 
 
-def _decider(
-    draft: Any, schema: Mapping[str, Any], where: str, files: Files, engine: str
+def _load_engine(
+    draft: Any, schema: Mapping[str, Any], where: str, files: SchemaFiles, engine: str
 ) -> Callable[[Json], bool] | None:
     __tracebackhide__ = True
     if engine not in ENGINES:
@@ -251,10 +259,10 @@ def _decider(
         raise MissingExtra("the engine jsonschema-rs", "schema", "jsonschema-rs") from None
     try:
         # It knows only the draft it is made for; a $ref may lead to the schema of another.
-        pairs = [*((uri, drafts().contents(uri)) for uri in drafts()), *files.read.items()]
-        made = getattr(rust, draft.__name__)(
+        pairs = [*((uri, draft_registry().contents(uri)) for uri in draft_registry()), *files.read.items()]
+        rust_validator = getattr(rust, draft.__name__)(
             schema,
-            formats=checks(),
+            formats=format_checks(),
             validate_formats=True,
             registry=rust.Registry(pairs),
             base_uri=RUST_ROOT,
@@ -262,12 +270,12 @@ def _decider(
         )
     except ValueError as error:
         first = str(error).partition("\n")[0]
-        raise SchemaError(f"{where}: jsonschema-rs cannot use it: {shorten(first)}") from None
-    decide: Callable[[Json], bool] = made.is_valid
+        raise SchemaError(f"{where}: jsonschema-rs cannot use it: {shorten_text(first)}") from None
+    decide: Callable[[Json], bool] = rust_validator.is_valid
     return decide
 
 
-def _draft(schema: Mapping[str, Any], where: str, default: Any = None) -> Any:
+def _find_draft(schema: Mapping[str, Any], where: str, default: Any = None) -> Any:
     __tracebackhide__ = True
     import jsonschema
     from jsonschema.validators import validator_for
@@ -275,65 +283,67 @@ def _draft(schema: Mapping[str, Any], where: str, default: Any = None) -> Any:
     if "$schema" not in schema:
         return default or jsonschema.Draft202012Validator
     dialect = schema["$schema"]
-    found = validator_for(schema, default=None) if isinstance(dialect, str) else None  # type: ignore[arg-type]
-    if found is None or found.__name__ not in DRAFTS:
+    draft = validator_for(schema, default=None) if isinstance(dialect, str) else None  # type: ignore[arg-type]
+    if draft is None or draft.__name__ not in DRAFTS:
         raise SchemaError(
             f"{where}: $schema: expected the URI of a draft from 4 to 2020-12, like "
-            f"{DRAFTS['Draft202012Validator']!r} or {DRAFTS['Draft7Validator']!r}, got {short(dialect)}"
+            f"{DRAFTS['Draft202012Validator']!r} or {DRAFTS['Draft7Validator']!r}, got {short_json(dialect)}"
         )
-    return found
+    return draft
 
 
-def _check(draft: Any, schema: Mapping[str, Any], where: str) -> None:
+def _check_valid_schema(draft: Any, schema: Mapping[str, Any], where: str) -> None:
     __tracebackhide__ = True
     import jsonschema
 
     try:
         draft.check_schema(schema)
     except jsonschema.SchemaError as error:
-        place = path(tuple(error.absolute_path))
-        raise SchemaError(f"{where}: no valid JSON Schema at {place}: {_problem(error)}") from None
+        place = format_json_path(tuple(error.absolute_path))
+        raise SchemaError(
+            f"{where}: no valid JSON Schema at {place}: {_describe_schema_error(error)}"
+        ) from None
     except RecursionError:
         raise SchemaError(f"{where}: no JSON Schema: nested too deeply") from None
 
 
-def _check_asks(draft: Any, schema: Mapping[str, Any], where: str) -> None:
+def _check_has_keywords(draft: Any, schema: Mapping[str, Any], where: str) -> None:
     __tracebackhide__ = True
     if not any(keyword in draft.VALIDATORS for keyword in schema):
         raise SchemaError(
             f"{where}: expected a JSON Schema, got an object without any of its keywords (type, properties ...); "
-            f"it would accept everything. Its keys: {listing(shorten(key, 60) for key in schema)}"
+            f"it would accept everything. Its keys: {format_name_list(shorten_text(key, 60) for key in schema)}"
         )
 
 
-def _problem(error: Any) -> str:
+def _describe_schema_error(error: Any) -> str:
     if error.absolute_path and error.absolute_path[-1] == "type" and isinstance(error.instance, str):
-        near = closest(error.instance, _TYPES)
+        near = find_closest_name(error.instance, _TYPES)
         hint = f"; did you mean {near!r}?" if near else ""
-        return f"unknown type {short(error.instance)}, known are {', '.join(_TYPES)}{hint}"
-    return shorten(error.message)
+        return f"unknown type {short_json(error.instance)}, known are {', '.join(_TYPES)}{hint}"
+    return shorten_text(error.message)
 
 
-def _formats_of(schema: object) -> Iterator[str]:
+def _named_formats(schema: object) -> Iterator[str]:
     rest = [schema]
     while rest:
-        one = rest.pop()
-        if isinstance(one, Mapping):
-            if isinstance(one.get("format"), str):
-                yield one["format"]
+        node = rest.pop()
+        if isinstance(node, Mapping):
+            if isinstance(node.get("format"), str):
+                yield node["format"]
             rest += [
-                child for key, child in one.items() if key not in ("const", "enum", "default", "examples")
+                child for key, child in node.items() if key not in ("const", "enum", "default", "examples")
             ]
-        elif isinstance(one, list):
-            rest += one
+        elif isinstance(node, list):
+            rest += node
 
 
 @cache
-def _formats() -> FormatChecker:
+def _format_checker() -> FormatChecker:
     from jsonschema import FormatChecker
 
     checker = FormatChecker(formats=())
-    for name, check in checks().items():
+    for name, check in format_checks().items():
         checker.checks(name)(_of_texts(check))
     return checker
 

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 from pytest_llmops.schemas import json_extraction
 from pytest_llmops.schemas.differences import Unfinished
-from pytest_llmops.schemas.json_extraction import MAX_DEPTH, Found, JsonValue, Parts
+from pytest_llmops.schemas.json_extraction import MAX_DEPTH, JsonMatch, JsonPath, JsonValue
 
 State: TypeAlias = Literal[
     "value", "value or ]", "key", "key or }", "colon", "behind", "open", "closed", "broken"
@@ -31,7 +31,7 @@ _FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*(?P<label>[^\n]*)$", re.
 _BLANK = re.compile(r"[ \t\r\n]*")
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*+')
 _ESCAPE_BEGUN = re.compile(r"\\(?:u[0-9A-Fa-f]{0,3})?\Z")
-_HALF_PAIR = re.compile(r"\\u[dD][89abAB][0-9A-Fa-f]{2}")
+_HALF_SURROGATE_PAIR = re.compile(r"\\u[dD][89abAB][0-9A-Fa-f]{2}")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _NUMBER_BEGUN = re.compile(
     r"-?(?:(?:0|[1-9][0-9]*)(?:\.(?:[0-9]+(?:[eE][+-]?[0-9]*)?)?|[eE][+-]?[0-9]*)?)?\Z"
@@ -52,29 +52,29 @@ class Partial:
 
     value: JsonValue
     start: int
-    duplicates: tuple[Parts, ...]
+    duplicates: tuple[JsonPath, ...]
     unfinished: Unfinished
 
 
-def beginning(text: str) -> Partial | None:
+def parse_partial_json(text: str) -> Partial | None:
     """Return the JSON that a text breaks off in, or None if it breaks off in none.
 
-    >>> beginning('Here: {"id": 7, "tags": ["a", "b').value
+    >>> parse_partial_json('Here: {"id": 7, "tags": ["a", "b').value
     {'id': 7, 'tags': ['a', 'b']}
-    >>> beginning('{"id": 7}') is None
+    >>> parse_partial_json('{"id": 7}') is None
     True
     """
-    fence = _open_fence(text)
+    fence = _find_open_fence_body(text)
     at, budget = fence or 0, MAX_SEARCH
     for _ in range(MAX_STARTS):
         opening = _OPENING.search(text, at)
         if opening is None or budget <= 0:
             return None
         start = opening.start()
-        reader = _Reader(text, start)
+        reader = _PartialReader(text, start)
         reader.read()
         if reader.state == "open":
-            return _completed(reader, start)
+            return _complete_partial(reader, start)
         if reader.state == "broken" and fence is not None:
             return None
         budget -= reader.at - start + 1
@@ -82,13 +82,13 @@ def beginning(text: str) -> Partial | None:
     return None
 
 
-def without_fence_begun(text: str) -> str:
+def strip_partial_fence(text: str) -> str:
     r"""Return a text without the beginning of the line that would close its fenced block.
 
-    >>> without_fence_begun('```json\n{"id": 7}\n``')
+    >>> strip_partial_fence('```json\n{"id": 7}\n``')
     '```json\n{"id": 7}\n'
     """
-    opened = _opened(text)
+    opened = _find_open_fence(text)
     start = text.rfind("\n") + 1
     last = text[start:].strip(" \t")
     if opened is None or start <= opened.end() or not last:
@@ -96,14 +96,14 @@ def without_fence_begun(text: str) -> str:
     return text[:start] if last != opened["mark"] and opened["mark"].startswith(last) else text
 
 
-def _open_fence(text: str) -> int | None:
+def _find_open_fence_body(text: str) -> int | None:
     """Return where the body of a fenced block begins that is never closed, if JSON may stand in it."""
-    opened = _opened(text)
+    opened = _find_open_fence(text)
     known = opened is not None and opened["label"].strip().lower() in ("", "json", "jsonc", "json5")
     return opened.end() if opened is not None and known else None
 
 
-def _opened(text: str) -> re.Match[str] | None:
+def _find_open_fence(text: str) -> re.Match[str] | None:
     """Return the line that opens a fenced block which is never closed."""
     opened: re.Match[str] | None = None
     for line in _FENCE.finditer(text):
@@ -115,16 +115,16 @@ def _opened(text: str) -> re.Match[str] | None:
     return opened
 
 
-def _completed(reader: _Reader, start: int) -> Partial | None:
+def _complete_partial(reader: _PartialReader, start: int) -> Partial | None:
     closers = "".join("}" if isinstance(key, str) else "]" for key in reversed(reader.kept_keys))
-    found = json_extraction.find(reader.text[start : reader.kept] + reader.quote + closers)
-    if not isinstance(found, Found) or found.place != "text":
+    match = json_extraction.find_json(reader.text[start : reader.kept] + reader.quote + closers)
+    if not isinstance(match, JsonMatch) or match.place != "text":
         return None
     string = tuple(reader.kept_keys) if reader.quote else None
-    return Partial(found.value, start, found.duplicates, Unfinished(tuple(reader.kept_keys[:-1]), string))
+    return Partial(match.value, start, match.duplicates, Unfinished(tuple(reader.kept_keys[:-1]), string))
 
 
-class _Reader:
+class _PartialReader:
     """Reads the object or array that starts at a place, as far as it goes.
 
     Attributes:
@@ -156,9 +156,9 @@ class _Reader:
         if char == inside and self.state in ("behind", "key or }", "value or ]") and self.keys:
             self.keys.pop()
             self.at += 1
-            return self.kept_here() if self.keys else "closed"
+            return self.mark_kept() if self.keys else "closed"
         if self.state == "behind":
-            return self.comma(char)
+            return self.read_comma(char)
         if self.state == "colon":
             self.at += 1
             return "value" if char == ":" else "broken"
@@ -166,7 +166,7 @@ class _Reader:
             return self.string(key=True) if char == '"' else "broken"
         return self.string(key=False) if char == '"' else self.value(char)
 
-    def comma(self, char: str) -> State:
+    def read_comma(self, char: str) -> State:
         last = self.keys[-1]
         if char != ",":
             return "broken"
@@ -182,48 +182,48 @@ class _Reader:
                 return "broken"
             self.keys.append("" if char == "{" else 0)
             self.at += 1
-            self.kept_here()
+            self.mark_kept()
             return "key or }" if char == "{" else "value or ]"
-        return self.scalar()
+        return self.read_scalar()
 
-    def scalar(self) -> State:
+    def read_scalar(self) -> State:
         rest = self.text[self.at : self.at + 5]
-        if any(one.startswith(rest) and one != rest for one in _LITERALS) or _NUMBER_BEGUN.match(
-            self.text, self.at
-        ):
+        if any(
+            literal_name.startswith(rest) and literal_name != rest for literal_name in _LITERALS
+        ) or _NUMBER_BEGUN.match(self.text, self.at):
             return "open"
-        literal = next((one for one in _LITERALS if rest.startswith(one)), "")
+        literal = next((literal_name for literal_name in _LITERALS if rest.startswith(literal_name)), "")
         number = _NUMBER.match(self.text, self.at)
         if not literal and not number:
             return "broken"
         self.at = number.end() if number else self.at + len(literal)
-        return self.kept_here()
+        return self.mark_kept()
 
     def string(self, *, key: bool) -> State:
-        found = _STRING.match(self.text, self.at)
-        start, end = self.at, found.end() if found else self.at
+        match = _STRING.match(self.text, self.at)
+        start, end = self.at, match.end() if match else self.at
         if self.text[end : end + 1] == '"':
             self.at = end + 1
             if not key:
-                return self.kept_here()
+                return self.mark_kept()
             self.keys[-1] = str(json.loads(self.text[start : end + 1]))
             return "colon"
         if end < len(self.text) and not _ESCAPE_BEGUN.match(self.text, end):
             return "broken"
         if not key:
-            self.kept_here()
-            self.kept, self.quote = self.without_half_a_pair(start, end), '"'
+            self.mark_kept()
+            self.kept, self.quote = self.end_before_half_pair(start, end), '"'
         return "open"
 
-    def without_half_a_pair(self, start: int, end: int) -> int:
+    def end_before_half_pair(self, start: int, end: int) -> int:
         """Return the end of a string without the first half of a character that is written as two escapes."""
         half = end - len(r"\ud83d")
-        if half <= start or not _HALF_PAIR.match(self.text, half):
+        if half <= start or not _HALF_SURROGATE_PAIR.match(self.text, half):
             return end
         slashes = half - len(self.text[start:half].rstrip("\\")) - start
         return end if slashes % 2 else half
 
-    def kept_here(self) -> State:
+    def mark_kept(self) -> State:
         """Keep all that was read so far."""
         self.kept, self.quote, self.kept_keys = self.at, "", list(self.keys)
         return "behind"

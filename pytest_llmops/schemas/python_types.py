@@ -11,18 +11,18 @@ from types import UnionType
 from typing import Any, TypeAlias, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 from pytest_llmops.errors import SchemaError
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.schemas.differences import (
     MAX_DIFFERENCES,
     Difference,
-    Form,
+    FormMismatch,
     Unfinished,
-    got,
-    missing,
-    nearest_form,
-    unknown,
+    describe_json_value,
+    missing_key_difference,
+    nearest_form_differences,
+    unknown_key_difference,
 )
-from pytest_llmops.schemas.json_extraction import Parts
+from pytest_llmops.schemas.json_extraction import JsonPath
 
 Steps: TypeAlias = tuple[tuple[str | int, bool], ...]
 """The way to an error of pydantic: a step is a key, or the name of a union's member (True)."""
@@ -46,38 +46,45 @@ class TypeSchema:
             listed = getattr(error, "errors", None)
             if not callable(listed):
                 raise
-            found = cast("list[dict[str, Any]]", listed())
+            errors_found = cast("list[dict[str, Any]]", listed())
         else:
             return []
         if unfinished is not None:
-            found = _undecided_left_out(value, found, unfinished)
-        known = self._known() if any(one["type"] in _ABOUT_KEYS for one in found) else ()
-        errors = [_Error(_steps(value, one), _difference(one, known), one["type"]) for one in found]
-        return list(dict.fromkeys(_sorted_out((), errors)))[:MAX_DIFFERENCES]
+            errors_found = _drop_undecided_errors(value, errors_found, unfinished)
+        known = self._known_keys() if any(issue["type"] in _KEY_ERRORS for issue in errors_found) else ()
+        errors = [
+            _ValidationIssue(_error_steps(value, issue), _error_difference(issue, known), issue["type"])
+            for issue in errors_found
+        ]
+        return list(dict.fromkeys(_nearest_differences((), errors)))[:MAX_DIFFERENCES]
 
-    def _known(self) -> tuple[str, ...]:
+    def _known_keys(self) -> tuple[str, ...]:
         try:
             schema = self.json_schema()
         except Exception:  # noqa: BLE001 -- not every type has a JSON Schema; then there is no hint
             return ()
-        return tuple(_properties(schema))
+        return tuple(_property_names(schema))
 
 
-def _undecided_left_out(
-    value: Json, found: Sequence[dict[str, Any]], unfinished: Unfinished
+def _drop_undecided_errors(
+    value: Json, errors: Sequence[dict[str, Any]], unfinished: Unfinished
 ) -> list[dict[str, Any]]:
     """Return the errors without those that the rest of an unfinished value could still mend.
 
     Where it could mend all that speaks against one member of a union, nothing is left of the others either.
     """
-    left = [one for one in found if not _may_still_fit(_steps(value, one), one, unfinished)]
-    members = {step for one in found for step in _members(_steps(value, one))}
-    against = {step for one in left for step in _members(_steps(value, one))}
+    left = [error for error in errors if not _may_still_fit(_error_steps(value, error), error, unfinished)]
+    members = {step for error in errors for step in _union_members(_error_steps(value, error))}
+    against = {step for error in left for step in _union_members(_error_steps(value, error))}
     free = {step[0] for step in members - against}
-    return [one for one in left if not free.intersection(step[0] for step in _members(_steps(value, one)))]
+    return [
+        error
+        for error in left
+        if not free.intersection(step[0] for step in _union_members(_error_steps(value, error)))
+    ]
 
 
-def _members(steps: Steps) -> Iterator[tuple[Steps, str | int]]:
+def _union_members(steps: Steps) -> Iterator[tuple[Steps, str | int]]:
     """Yield the members of unions on the way to an error, each with the place of its union."""
     for at, (part, is_member) in enumerate(steps):
         if is_member:
@@ -87,14 +94,14 @@ def _members(steps: Steps) -> Iterator[tuple[Steps, str | int]]:
 def _may_still_fit(steps: Steps, error: Mapping[str, Any], unfinished: Unfinished) -> bool:
     place = tuple(part for part, is_member in steps if not is_member)
     if error["type"] == "missing":
-        return unfinished.grows(place[:-1])
+        return unfinished.is_open_at(place[:-1])
     # A wrong kind of value stays one; a limit, a pattern or a validator of the user's may find the rest right.
     kind = str(error["type"]).endswith("_type") or error["type"] in (
         "too_long",
         "string_too_long",
-        *_ABOUT_KEYS,
+        *_KEY_ERRORS,
     )
-    return not kind and (place == unfinished.text or unfinished.grows(place))
+    return not kind and (place == unfinished.text or unfinished.is_open_at(place))
 
 
 def is_model(schema: object) -> bool:
@@ -104,7 +111,7 @@ def is_model(schema: object) -> bool:
     )
 
 
-def of_model(model: Any) -> TypeSchema:
+def model_schema(model: Any) -> TypeSchema:
     """Return the schema of a pydantic model's class."""
     validate = getattr(model, "model_validate_json", None)
     if not callable(validate):
@@ -115,7 +122,7 @@ def of_model(model: Any) -> TypeSchema:
     return TypeSchema(type_name(model), validate, model.model_json_schema)
 
 
-def of_type(given: object) -> TypeSchema:
+def type_schema(hint: object) -> TypeSchema:
     """Return the schema of a dataclass, a TypedDict, ``list[Order]`` or another type pydantic understands.
 
     Raises:
@@ -123,23 +130,25 @@ def of_type(given: object) -> TypeSchema:
     """
     __tracebackhide__ = True
     try:
-        return _adapted(given)
+        return _adapter_schema(hint)
     except TypeError:  # an annotation that cannot be hashed
-        return _adapted.__wrapped__(given)
+        return _adapter_schema.__wrapped__(hint)
 
 
 @lru_cache(maxsize=64)
-def _adapted(given: Any) -> TypeSchema:
+def _adapter_schema(hint: Any) -> TypeSchema:
     __tracebackhide__ = True
     from pydantic import TypeAdapter
     from pydantic.errors import PydanticUserError
 
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(_replace_typed_dicts(given))
+        adapter: TypeAdapter[Any] = TypeAdapter(_replace_typed_dicts(hint))
     except (PydanticUserError, NameError) as error:
         first = str(error).partition("\n")[0]
-        raise SchemaError(f"pydantic cannot check the type {type_name(given)}: {shorten(first)}") from None
-    return TypeSchema(type_name(given), adapter.validate_json, adapter.json_schema)
+        raise SchemaError(
+            f"pydantic cannot check the type {type_name(hint)}: {shorten_text(first)}"
+        ) from None
+    return TypeSchema(type_name(hint), adapter.validate_json, adapter.json_schema)
 
 
 def _replace_typed_dicts(given: Any, *outer: Any) -> Any:
@@ -155,10 +164,10 @@ def _replace_typed_dicts(given: Any, *outer: Any) -> Any:
 
         fields = {}
         for name, hint in get_type_hints(given, include_extras=True).items():
-            said = get_origin(hint) if get_origin(hint) in (Required, NotRequired) else None
+            qualifier = get_origin(hint) if get_origin(hint) in (Required, NotRequired) else None
             # `__required_keys__` does not see what is written in an annotation that is a text.
-            is_required = said is Required if said else name in given.__required_keys__
-            field = _replace_typed_dicts(get_args(hint)[0] if said else hint, *outer, given)
+            is_required = qualifier is Required if qualifier else name in given.__required_keys__
+            field = _replace_typed_dicts(get_args(hint)[0] if qualifier else hint, *outer, given)
             fields[name] = field if is_required else NotRequired[field]
         return TypedDict(given.__name__, fields)  # type: ignore[operator]  # made from what is known at run time
     arguments = get_args(given)
@@ -169,32 +178,32 @@ def _replace_typed_dicts(given: Any, *outer: Any) -> Any:
     return Union[replaced] if origin in (Union, UnionType) else origin[replaced]  # noqa: UP007 -- of a tuple
 
 
-def type_name(given: object) -> str:
+def type_name(hint: object) -> str:
     """Return the name of a type as one writes it.
 
     >>> type_name(dict[str, list[int]]), type_name(int | None)
     ('dict[str, list[int]]', 'int | None')
     """
-    if given is type(None):
+    if hint is type(None):
         return "None"
-    names = [type_name(argument) for argument in get_args(given)]
-    if get_origin(given) in (Union, UnionType):
+    names = [type_name(argument) for argument in get_args(hint)]
+    if get_origin(hint) in (Union, UnionType):
         return " | ".join(names)
-    name = str(getattr(given, "__name__", None) or given)
+    name = str(getattr(hint, "__name__", None) or hint)
     return f"{name}[{', '.join(names)}]" if names else name
 
 
-_ABOUT_KEYS = ("missing", "extra_forbidden", "unexpected_keyword_argument")
+_KEY_ERRORS = ("missing", "extra_forbidden", "unexpected_keyword_argument")
 
 
 @dataclass(frozen=True, slots=True)
-class _Error:
+class _ValidationIssue:
     steps: Steps
     difference: Difference
     kind: str
 
 
-def _steps(value: object, error: Mapping[str, Any]) -> Steps:
+def _error_steps(value: object, error: Mapping[str, Any]) -> Steps:
     steps: list[tuple[str | int, bool]] = []
     at = value
     for place, part in enumerate(error["loc"], start=1):
@@ -209,24 +218,24 @@ def _steps(value: object, error: Mapping[str, Any]) -> Steps:
     return tuple(steps)
 
 
-def _difference(error: Mapping[str, Any], known: Sequence[str]) -> Difference:
-    place: Parts = tuple(error["loc"])
+def _error_difference(error: Mapping[str, Any], known: Sequence[str]) -> Difference:
+    place: JsonPath = tuple(error["loc"])
     present = error["input"]
     if error["type"] == "missing" and place:
-        return missing(place, "", present if isinstance(present, Mapping) else (), known)
-    if error["type"] in _ABOUT_KEYS and place:
-        return unknown(place, known)
+        return missing_key_difference(place, "", present if isinstance(present, Mapping) else (), known)
+    if error["type"] in _KEY_ERRORS and place:
+        return unknown_key_difference(place, known)
     text = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     expected = f"expected {text.removeprefix(_SHOULD_BE)}" if text.startswith(_SHOULD_BE) else text
-    return Difference(place, expected, got(present))
+    return Difference(place, expected, describe_json_value(present))
 
 
-def _sorted_out(place: Parts, errors: Sequence[_Error]) -> Iterator[Difference]:
+def _nearest_differences(place: JsonPath, errors: Sequence[_ValidationIssue]) -> Iterator[Difference]:
     """Yield the differences in order; of a union only those of the member that is nearest."""
-    unions: dict[Parts, dict[str | int, list[_Error]]] = {}
-    order: list[Parts | Difference] = []
+    unions: dict[JsonPath, dict[str | int, list[_ValidationIssue]]] = {}
+    order: list[JsonPath | Difference] = []
     for error in errors:
-        keys = _until_member(error)
+        keys = _keys_before_union(error)
         if len(keys) == len(error.steps):
             there = (*place, *keys)
             order.append(Difference(there, error.difference.expected, error.difference.got))
@@ -234,15 +243,17 @@ def _sorted_out(place: Parts, errors: Sequence[_Error]) -> Iterator[Difference]:
         member, rest = error.steps[len(keys)][0], error.steps[len(keys) + 1 :]
         if keys not in unions:
             order.append(keys)
-        unions.setdefault(keys, {}).setdefault(member, []).append(_Error(rest, error.difference, error.kind))
-    for one in order:
-        if isinstance(one, Difference):
-            yield one
+        unions.setdefault(keys, {}).setdefault(member, []).append(
+            _ValidationIssue(rest, error.difference, error.kind)
+        )
+    for entry in order:
+        if isinstance(entry, Difference):
+            yield entry
         else:
-            yield from _nearest_member((*place, *one), unions[one])
+            yield from _nearest_member_differences((*place, *entry), unions[entry])
 
 
-def _until_member(error: _Error) -> Parts:
+def _keys_before_union(error: _ValidationIssue) -> JsonPath:
     keys: list[str | int] = []
     for part, is_member in error.steps:
         if is_member:
@@ -251,25 +262,27 @@ def _until_member(error: _Error) -> Parts:
     return tuple(keys)
 
 
-def _nearest_member(place: Parts, members: Mapping[str | int, Sequence[_Error]]) -> list[Difference]:
+def _nearest_member_differences(
+    place: JsonPath, members: Mapping[str | int, Sequence[_ValidationIssue]]
+) -> list[Difference]:
     forms = [
-        Form(
-            shorten(str(member), 60),
-            tuple(_sorted_out(place, errors)),
+        FormMismatch(
+            shorten_text(str(member), 60),
+            tuple(_nearest_differences(place, errors)),
             sum(error.kind == "literal_error" for error in errors),
         )
         for member, errors in members.items()
     ]
-    return list(forms[0].differences) if len(forms) == 1 else nearest_form(place, forms)
+    return list(forms[0].differences) if len(forms) == 1 else nearest_form_differences(place, forms)
 
 
-def _properties(schema: object) -> Iterator[str]:
+def _property_names(schema: object) -> Iterator[str]:
     """Yield the names of all keys that a JSON Schema knows, anywhere in it."""
     if isinstance(schema, Mapping):
         if isinstance(schema.get("properties"), Mapping):
             yield from schema["properties"]
         for child in schema.values():
-            yield from _properties(child)
+            yield from _property_names(child)
     elif isinstance(schema, list):
         for child in schema:
-            yield from _properties(child)
+            yield from _property_names(child)

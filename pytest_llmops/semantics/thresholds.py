@@ -12,12 +12,12 @@ from typing import cast
 
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Embedder
 from pytest_llmops.settings import Settings
 
 SCHEMA = "pytest-llmops/threshold/"
-MAJOR = 1
+SCHEMA_MAJOR = 1
 COMMAND = "llmops semantic calibrate"
 
 
@@ -51,11 +51,11 @@ class Threshold:
         """
         place = Path(path)
         try:
-            found = place.stat()
+            status = place.stat()
         except (OSError, ValueError) as error:
             why = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
-            raise _unfit(place, why) from None
-        return _loaded(place, found.st_mtime_ns, found.st_size)
+            raise _invalid_file_error(place, why) from None
+        return _load_unchanged(place, status.st_mtime_ns, status.st_size)
 
     def check(self, embedder: Embedder) -> float:
         """Return the threshold if it was measured with this embedder.
@@ -71,18 +71,18 @@ class Threshold:
         version = str(embedder.version)
         if version == self.version:
             return self.value
-        name = name_of(embedder)
+        name = embedder_name(embedder)
         where = f" ({self.path})" if self.path else ""
         raise UsageError(
-            f"threshold {self.value:g}{where}: expected the embedder it was measured with, {_shown(self.embedder)} of "
-            f"version {_shown(self.version)}, got {_shown(name)} of version {_shown(version)}; use that embedder, "
-            f"or measure again: {COMMAND} pairs.jsonl --embedder {_shown(_asked_by(embedder))}"
+            f"threshold {self.value:g}{where}: expected the embedder it was measured with, {_shorten_name(self.embedder)} of "
+            f"version {_shorten_name(self.version)}, got {_shorten_name(name)} of version {_shorten_name(version)}; use that embedder, "
+            f"or measure again: {COMMAND} pairs.jsonl --embedder {_shorten_name(_command_line_name(embedder))}"
         )
 
     def text(self) -> str:
         """Return the file's text: readable JSON, the same bytes for the same threshold."""
         wire: dict[str, Json] = {
-            "schema": f"{SCHEMA}{MAJOR}",
+            "schema": f"{SCHEMA}{SCHEMA_MAJOR}",
             "at_least": self.value,
             "embedder": self.embedder,
             "version": self.version,
@@ -92,12 +92,12 @@ class Threshold:
         return json.dumps(wire, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def default_threshold(embedder: Embedder, settings: Settings, *, asked: str = "") -> float | None:
+def default_threshold(embedder: Embedder, settings: Settings, *, requested_name: str = "") -> float | None:
     """Return the threshold of an embedder where an assertion names none.
 
     That is the threshold of ini ``llm_semantic_threshold`` if it was measured with this embedder, by name;
     for any other embedder its own ``default_threshold``, and None if it has none. By name means by its own, or by
-    ``asked``, the one that a hook or the settings know it by.
+    ``requested_name``, the one that a hook or the settings know it by.
 
     Raises:
         UsageError: The file is missing or damaged, or it holds for another version of this embedder.
@@ -109,73 +109,77 @@ def default_threshold(embedder: Embedder, settings: Settings, *, asked: str = ""
     __tracebackhide__ = True
     if settings.semantic_threshold:
         measured = Threshold.load(settings.semantic_threshold)
-        if measured.embedder in {name_of(embedder), asked} or measured.version == str(embedder.version):
+        if measured.embedder in {embedder_name(embedder), requested_name} or measured.version == str(
+            embedder.version
+        ):
             return measured.check(embedder)
     return cast("float | None", getattr(embedder, "default_threshold", None))
 
 
-def name_of(embedder: object) -> str:
+def embedder_name(embedder: object) -> str:
     """Return an embedder's name, its type's if it has none.
 
-    >>> name_of(object())
+    >>> embedder_name(object())
     'object'
     """
     return str(getattr(embedder, "name", "") or type(embedder).__name__)
 
 
-def _asked_by(embedder: object) -> str:
+def _command_line_name(embedder: object) -> str:
     """What the command calls it: a built-in one by its name, any other by its module and class."""
     kind = type(getattr(embedder, "inner", embedder))
     built_in = kind.__module__.startswith("pytest_llmops.")
-    return name_of(embedder) if built_in else f"{kind.__module__}:{kind.__qualname__}"
+    return embedder_name(embedder) if built_in else f"{kind.__module__}:{kind.__qualname__}"
 
 
-def _shown(text: str) -> str:
-    return shorten(text, 100)
+def _shorten_name(text: str) -> str:
+    return shorten_text(text, 100)
 
 
-def _unfit(path: os.PathLike[str], what: str) -> UsageError:
+def _invalid_file_error(path: os.PathLike[str], what: str) -> UsageError:
     return UsageError(
-        f"threshold {shorten(str(path), 300)}: {what}; expected a file of {COMMAND} pairs.jsonl --out FILE"
+        f"threshold {shorten_text(str(path), 300)}: {what}; expected a file of {COMMAND} pairs.jsonl --out FILE"
     )
 
 
 # A suite asks for it in every assertion; a changed file has another time or size.
 @lru_cache(maxsize=32)
-def _loaded(path: Path, _changed_ns: int, _size: int) -> Threshold:
+def _load_unchanged(path: Path, _changed_ns: int, _size: int) -> Threshold:
     try:
         wire = as_mapping(read_json(read_text(path)))
-        return _read(wire, str(path))
+        return _parse_threshold(wire, str(path))
     except BadFile as error:
         line = f" (line {error.line})" if error.line is not None else ""
-        raise _unfit(path, f"{error.what}{line}") from None
+        raise _invalid_file_error(path, f"{error.what}{line}") from None
 
 
-def _read(wire: Mapping[str, Json], path: str) -> Threshold:
+def _parse_threshold(wire: Mapping[str, Json], path: str) -> Threshold:
     schema = wire.get("schema")
     if not isinstance(schema, str) or not schema.startswith(SCHEMA):
-        raise BadFile(f"expected the schema {SCHEMA}{MAJOR}, got {shorten(repr(schema), 80)}")
+        raise BadFile(f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {shorten_text(repr(schema), 80)}")
     major = schema.removeprefix(SCHEMA)
-    if major != str(MAJOR):
-        raise BadFile(f"expected the schema {SCHEMA}{MAJOR}, got {shorten(schema, 80)}: update pytest-llmops")
+    if major != str(SCHEMA_MAJOR):
+        raise BadFile(
+            f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {shorten_text(schema, 80)}: update pytest-llmops"
+        )
     value = wire.get("at_least")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise BadFile(f"expected at_least from 0 to 1, got {shorten(repr(value), 80)}")
+        raise BadFile(f"expected at_least from 0 to 1, got {shorten_text(repr(value), 80)}")
     facts = wire.get("facts", {})
     if not isinstance(facts, Mapping):
-        raise BadFile(f"expected facts as an object, got {shorten(repr(facts), 80)}")
+        raise BadFile(f"expected facts as an object, got {shorten_text(repr(facts), 80)}")
     return Threshold(
         value=float(value),
-        embedder=_word(wire, "embedder"),
-        version=_word(wire, "version"),
+        embedder=_parse_text(wire, "embedder"),
+        version=_parse_text(wire, "version"),
         rule=str(wire.get("rule", "")),
         facts=facts,
         path=path,
     )
 
 
-def _word(wire: Mapping[str, Json], key: str) -> str:
+def _parse_text(wire: Mapping[str, Json], key: str) -> str:
     value = wire.get(key)
     if not isinstance(value, str) or not value:
-        raise BadFile(f"expected {key} as a text, got {shorten(repr(value), 80)}")
+        raise BadFile(f"expected {key} as a text, got {shorten_text(repr(value), 80)}")
     return value

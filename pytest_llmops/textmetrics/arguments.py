@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def text_of(actual: object) -> str:
+def require_text(actual: object) -> str:
     """Return an answer that is a text.
 
     Raises:
@@ -18,21 +18,21 @@ def text_of(actual: object) -> str:
     return actual
 
 
-def references_of(expected: object) -> list[str]:
+def list_references(expected: object) -> list[str]:
     """Return one reference or several as a list.
 
     Raises:
         ValueError: It is neither.
     """
-    found = [expected] if isinstance(expected, str) else expected
-    if not isinstance(found, Sequence) or isinstance(found, (bytes, bytearray)):
-        kind = "None" if found is None else f"an object of type {type(found).__name__}"
+    references = [expected] if isinstance(expected, str) else expected
+    if not isinstance(references, Sequence) or isinstance(references, (bytes, bytearray)):
+        kind = "None" if references is None else f"an object of type {type(references).__name__}"
         raise ValueError(f"expected a reference of text or a list of them, got {kind}")
-    if not found:
+    if not references:
         raise ValueError("expected at least one reference, got none")
-    for number, one in enumerate(found, start=1):
-        if not isinstance(one, str):
+    for number, reference in enumerate(references, start=1):
+        if not isinstance(reference, str):
             raise ValueError(
-                f"expected references of text, got an object of type {type(one).__name__} as number {number}"
+                f"expected references of text, got an object of type {type(reference).__name__} as number {number}"
             )
-    return list(found)
+    return list(references)

@@ -12,7 +12,7 @@ from pytest_llmops.errors import UsageError
 from pytest_llmops.metrics import bertscore
 from pytest_llmops.metrics.bertscore import Score
 from pytest_llmops.protocols import TokenEmbedder
-from pytest_llmops.textmetrics.arguments import references_of, text_of
+from pytest_llmops.textmetrics.arguments import list_references, require_text
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from pytest_llmops.protocols import TokenVectors
 
-SPECIALS = frozenset({"[CLS]", "[SEP]", "<s>", "</s>"})
+SPECIAL_TOKENS = frozenset({"[CLS]", "[SEP]", "<s>", "</s>"})
 """Start and end of a text, as models spell them."""
-CHUNK = 256
+CHUNK_PAIRS = 256
 """Pairs whose token vectors `BertScore` holds at a time."""
 
 
@@ -35,7 +35,7 @@ class BertScore:
 
     Args:
         embedder: A `TokenEmbedder`, or the name of one. One that can is called with ``specials=True``: its start and end
-            tokens (`SPECIALS`) weigh nothing, but others may be matched with them, as in ``bert-score``.
+            tokens (`SPECIAL_TOKENS`) weigh nothing, but others may be matched with them, as in ``bert-score``.
         idf: Texts by which rare tokens weigh more: the references of your whole case file. True takes the
             references of one call of `scores`, as ``bert-score`` does.
 
@@ -49,18 +49,20 @@ class BertScore:
         self, embedder: TokenEmbedder | str = "minilm", *, idf: bool | Sequence[str] = False
     ) -> None:
         __tracebackhide__ = True
-        found = recorder.lookup("embedder", embedder) if isinstance(embedder, str) else embedder
-        if not callable(getattr(found, "embed_tokens", None)):
-            shown = (
-                repr(embedder) if isinstance(embedder, str) else f"an object of type {type(found).__name__}"
+        resolved = recorder.find_component("embedder", embedder) if isinstance(embedder, str) else embedder
+        if not callable(getattr(resolved, "embed_tokens", None)):
+            got = (
+                repr(embedder)
+                if isinstance(embedder, str)
+                else f"an object of type {type(resolved).__name__}"
             )
             raise UsageError(
-                f"BertScore: expected an embedder with embed_tokens (a TokenEmbedder, as 'minilm' is), got {shown}, "
+                f"BertScore: expected an embedder with embed_tokens (a TokenEmbedder, as 'minilm' is), got {got}, "
                 "which has vectors of whole texts alone"
             )
-        self.embedder = cast("TokenEmbedder", found)
+        self.embedder = cast("TokenEmbedder", resolved)
         self._with_specials = "specials" in inspect.signature(self.embedder.embed_tokens).parameters
-        self._texts = None if isinstance(idf, bool) else tuple(_texts(idf))
+        self._texts = None if isinstance(idf, bool) else tuple(_check_idf_texts(idf))
         self._idf: bertscore.Idf | bool | None = idf if isinstance(idf, bool) else None
 
     @property
@@ -100,19 +102,19 @@ class BertScore:
         if not pairs:
             return []
         single = [
-            (number, text_of(answer), reference)
+            (number, require_text(answer), reference)
             for number, (answer, expected) in enumerate(pairs)
-            for reference in references_of(expected)
+            for reference in list_references(expected)
         ]
-        weigh = self._weights([reference for _, _, reference in single])
+        weigh = self._resolve_idf([reference for _, _, reference in single])
         best: dict[int, Score] = {}
-        for start in range(0, len(single), CHUNK):
-            for (number, _, _), score in self._scored(single[start : start + CHUNK], weigh):
+        for start in range(0, len(single), CHUNK_PAIRS):
+            for (number, _, _), score in self._score_chunk(single[start : start + CHUNK_PAIRS], weigh):
                 if number not in best or score.f1 > best[number].f1:
                     best[number] = score
         return [best[number] for number in range(len(pairs))]
 
-    def _weights(self, references: Sequence[str]) -> bertscore.Idf | None:
+    def _resolve_idf(self, references: Sequence[str]) -> bertscore.Idf | None:
         if self._idf is True:
             return self._counted(references)
         if self._idf is None:
@@ -120,57 +122,59 @@ class BertScore:
         return self._idf or None
 
     def _counted(self, texts: Sequence[str]) -> bertscore.Idf:
-        found = [
-            [token for token in one.tokens if token not in SPECIALS]
-            for start in range(0, len(texts), CHUNK)
-            for one in self._embedded(texts[start : start + CHUNK])
+        token_lists = [
+            [token for token in embedded.tokens if token not in SPECIAL_TOKENS]
+            for start in range(0, len(texts), CHUNK_PAIRS)
+            for embedded in self._embedded(texts[start : start + CHUNK_PAIRS])
         ]
-        return bertscore.idf(found)
+        return bertscore.build_idf(token_lists)
 
     def _embedded(self, texts: Sequence[str]) -> list[TokenVectors]:
         ask: Callable[..., list[TokenVectors]] = self.embedder.embed_tokens
-        with recorder.purpose("embedder"):
-            found = ask(texts, specials=True) if self._with_specials else ask(texts)
-        if len(found) != len(texts):
-            raise ValueError(f"expected token vectors of {len(texts)} texts, got {len(found)}")
-        for text, one in zip(texts, found, strict=True):
-            if len(one.tokens) != len(one.vectors):
+        with recorder.set_purpose("embedder"):
+            embedded = ask(texts, specials=True) if self._with_specials else ask(texts)
+        if len(embedded) != len(texts):
+            raise ValueError(f"expected token vectors of {len(texts)} texts, got {len(embedded)}")
+        for text, token_vectors in zip(texts, embedded, strict=True):
+            if len(token_vectors.tokens) != len(token_vectors.vectors):
                 raise ValueError(
-                    f"expected a vector for each of {len(one.tokens)} tokens of {text[:40]!r}, got {len(one.vectors)}"
+                    f"expected a vector for each of {len(token_vectors.tokens)} tokens of {text[:40]!r}, got {len(token_vectors.vectors)}"
                 )
-        return found
+        return embedded
 
-    def _scored(
+    def _score_chunk(
         self, pairs: Sequence[tuple[int, str, str]], weigh: bertscore.Idf | None
     ) -> Iterator[tuple[tuple[int, str, str], Score]]:
         texts = list(dict.fromkeys(text for _, *both in pairs for text in both))
         vectors: dict[str, NDArray[float32]] = {}
         weights: dict[str, list[float]] = {}
-        for text, one in zip(texts, self._embedded(texts), strict=True):
-            said = [token not in SPECIALS for token in one.tokens]
-            of_each = weigh.of(one.tokens) if weigh else [1.0] * len(said)
-            weights[text] = [weight * counts for weight, counts in zip(of_each, said, strict=True)]
-            if not any(said):
+        for text, embedded in zip(texts, self._embedded(texts), strict=True):
+            content_flags = [token not in SPECIAL_TOKENS for token in embedded.tokens]
+            token_weights = weigh.of(embedded.tokens) if weigh else [1.0] * len(content_flags)
+            weights[text] = [
+                weight * counts for weight, counts in zip(token_weights, content_flags, strict=True)
+            ]
+            if not any(content_flags):
                 # Start and end alone say nothing: a text without tokens.
-                weights[text], vectors[text] = [], one.vectors[:0]
+                weights[text], vectors[text] = [], embedded.vectors[:0]
                 continue
             if not any(weights[text]):
                 raise ValueError(
                     f"all tokens of {text[:40]!r} stand in every reference of idf, so none of them weighs anything; "
                     "leave idf out for it"
                 )
-            vectors[text] = one.vectors
-        found = bertscore.scores(
+            vectors[text] = embedded.vectors
+        chunk_scores = bertscore.score_pairs(
             [(vectors[answer], vectors[reference]) for _, answer, reference in pairs],
             [(weights[answer], weights[reference]) for _, answer, reference in pairs],
         )
-        return zip(pairs, found, strict=True)
+        return zip(pairs, chunk_scores, strict=True)
 
 
-def _texts(given: object) -> list[str]:
+def _check_idf_texts(given: object) -> list[str]:
     __tracebackhide__ = True
     if isinstance(given, str) or not isinstance(given, Sequence) or not given:
         raise UsageError("BertScore: expected idf to be True, False or a list of at least one text")
-    if not all(isinstance(one, str) for one in given):
+    if not all(isinstance(text, str) for text in given):
         raise UsageError("BertScore: expected idf to be a list of texts")
     return list(given)

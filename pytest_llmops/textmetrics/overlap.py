@@ -9,7 +9,7 @@ from importlib import import_module, metadata
 from typing import Any, ClassVar
 
 from pytest_llmops.errors import MissingExtra, UsageError
-from pytest_llmops.textmetrics.arguments import references_of, text_of
+from pytest_llmops.textmetrics.arguments import list_references, require_text
 
 MAX_ROUGE_CELLS = 4_000_000
 """Words times words that `RougeL` aligns, in a table of plain Python: a second or two."""
@@ -34,8 +34,8 @@ class _Rouge:
 
     def __post_init__(self) -> None:
         __tracebackhide__ = True
-        found = _imported("rouge_score.rouge_scorer", "ROUGE")
-        object.__setattr__(self, "_scorer", found.RougeScorer([self.kind], use_stemmer=self.stem))
+        scorer_module = _import_package("rouge_score.rouge_scorer", "ROUGE")
+        object.__setattr__(self, "_scorer", scorer_module.RougeScorer([self.kind], use_stemmer=self.stem))
 
     @property
     def name(self) -> str:
@@ -53,16 +53,16 @@ class _Rouge:
         Raises:
             ValueError: An argument is no text, has letters but none that ROUGE counts, or is too long.
         """
-        text, references = text_of(actual), references_of(expected)
+        text, references = require_text(actual), list_references(expected)
         if not text.strip():
-            return float(any(not one.strip() for one in references))
-        references = [one for one in references if one.strip()]
-        for one in (text, *references):
-            self._check(one)
+            return float(any(not reference.strip() for reference in references))
+        references = [reference for reference in references if reference.strip()]
+        for reference in (text, *references):
+            self._check(reference)
         if self.kind == "rougeL":
-            _refuse_long(text, references)
-        found = self._scorer.score_multi(references, text) if references else None
-        return float(found[self.kind].fmeasure) if found else 0.0
+            _check_rouge_length(text, references)
+        scores = self._scorer.score_multi(references, text) if references else None
+        return float(scores[self.kind].fmeasure) if scores else 0.0
 
     def _check(self, text: str) -> None:
         if not _ROUGE_WORD.search(text.lower()):
@@ -72,9 +72,9 @@ class _Rouge:
             )
 
 
-def _refuse_long(text: str, references: Sequence[str]) -> None:
-    words, *others = (len(_ROUGE_WORD.findall(one.lower())) for one in (text, *references))
-    most = max(others, default=0)
+def _check_rouge_length(text: str, references: Sequence[str]) -> None:
+    words, *reference_words = (len(_ROUGE_WORD.findall(document.lower())) for document in (text, *references))
+    most = max(reference_words, default=0)
     if words * most > MAX_ROUGE_CELLS:
         raise ValueError(
             f"rougeL: texts of {words:,} and {most:,} words are too long for it; compare the parts that matter"
@@ -135,7 +135,7 @@ class Bleu:
             raise UsageError(
                 f"Bleu: expected tokenize to be one of {', '.join(known)}, got {self.tokenize!r}"
             )
-        metrics = _imported("sacrebleu.metrics", "BLEU")
+        metrics = _import_package("sacrebleu.metrics", "BLEU")
         object.__setattr__(
             self, "_scorer", metrics.BLEU(effective_order=True, tokenize=self.tokenize, force=True)
         )
@@ -151,7 +151,7 @@ class Bleu:
         Raises:
             ValueError: An argument is no text, or longer than `MAX_CHARS`.
         """
-        return _sacre(self._scorer, actual, expected)
+        return _sacrebleu_score(self._scorer, actual, expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ class Chrf:
         __tracebackhide__ = True
         if self.words not in range(7):
             raise UsageError(f"Chrf: expected words to be 0 to 6, got {self.words!r}")
-        metrics = _imported("sacrebleu.metrics", "chrF")
+        metrics = _import_package("sacrebleu.metrics", "chrF")
         object.__setattr__(self, "_scorer", metrics.CHRF(word_order=self.words))
 
     @property
@@ -189,23 +189,23 @@ class Chrf:
         Raises:
             ValueError: An argument is no text, or longer than `MAX_CHARS`.
         """
-        return _sacre(self._scorer, actual, expected)
+        return _sacrebleu_score(self._scorer, actual, expected)
 
 
-def _sacre(scorer: Any, actual: str, expected: str | Sequence[str]) -> float:
-    text, references = text_of(actual), references_of(expected)
-    for one in (text, *references):
-        if len(one) > MAX_CHARS:
+def _sacrebleu_score(scorer: Any, actual: str, expected: str | Sequence[str]) -> float:
+    text, references = require_text(actual), list_references(expected)
+    for reference in (text, *references):
+        if len(reference) > MAX_CHARS:
             raise ValueError(
-                f"a text of {len(one):,} characters is too long; at most {MAX_CHARS:,} are counted"
+                f"a text of {len(reference):,} characters is too long; at most {MAX_CHARS:,} are counted"
             )
     if not text.strip():
-        return float(any(not one.strip() for one in references))
-    found = scorer.sentence_score(text, references).score / 100
-    return min(1.0, max(0.0, float(found)))
+        return float(any(not reference.strip() for reference in references))
+    score = scorer.sentence_score(text, references).score / 100
+    return min(1.0, max(0.0, float(score)))
 
 
-def _imported(module: str, feature: str) -> Any:
+def _import_package(module: str, feature: str) -> Any:
     __tracebackhide__ = True
     try:
         return import_module(module)

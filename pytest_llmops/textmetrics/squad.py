@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_llmops.metrics import lexical
-from pytest_llmops.textmetrics.arguments import references_of, text_of
+from pytest_llmops.textmetrics.arguments import list_references, require_text
 
 
 def exact_match(actual: str, expected: str | Sequence[str]) -> float:
@@ -25,8 +25,8 @@ def exact_match(actual: str, expected: str | Sequence[str]) -> float:
     >>> exact_match("", "A")
     1.0
     """
-    got = lexical.tokens(text_of(actual))
-    return max(float(got == lexical.tokens(one)) for one in references_of(expected))
+    got = lexical.squad_tokens(require_text(actual))
+    return max(float(got == lexical.squad_tokens(reference)) for reference in list_references(expected))
 
 
 def token_f1(actual: str, expected: str | Sequence[str]) -> float:
@@ -40,5 +40,5 @@ def token_f1(actual: str, expected: str | Sequence[str]) -> float:
     >>> token_f1("30 days", ["a month", "30 days or so"])
     0.6666666666666666
     """
-    text = text_of(actual)
-    return max(lexical.token_f1(text, one) for one in references_of(expected))
+    text = require_text(actual)
+    return max(lexical.token_f1(text, reference) for reference in list_references(expected))

@@ -11,136 +11,154 @@ from typing import Any
 
 from pytest_llmops.protocols import Message, Role, ToolCall, ToolDefinition, Usage
 from pytest_llmops.trace.fields import (
-    Answered,
-    Asked,
-    Format,
-    Wire,
-    arguments,
-    called,
-    content,
-    count,
-    items,
-    mapping,
-    named,
-    role,
-    same_spelling,
-    text,
-    tool,
-    total,
+    CallFormat,
+    JsonObject,
+    ParsedReply,
+    ParsedRequest,
+    arguments_json,
+    as_mapping,
+    as_mappings,
+    as_role,
+    as_text,
+    as_token_count,
+    content_text,
+    format_part,
+    format_tool_call,
+    normalize_arguments,
+    sum_known_counts,
+    tool_definition,
 )
 
 
-def _asked(request: Wire) -> Asked:
-    messages = [Message("system", content(request["system"]))] if request.get("system") else []
-    for one in items(request.get("messages")):
-        messages += _messages(role(one.get("role")), one.get("content"))
-    return Asked(messages, [*_tools(request.get("tools"))], text(request.get("model")))
+def _read_messages_request(request: JsonObject) -> ParsedRequest:
+    messages = [Message("system", content_text(request["system"]))] if request.get("system") else []
+    for message in as_mappings(request.get("messages")):
+        messages += _read_content_messages(as_role(message.get("role")), message.get("content"))
+    return ParsedRequest(
+        messages, [*_read_messages_tools(request.get("tools"))], as_text(request.get("model"))
+    )
 
 
-def _messages(who: Role, value: object) -> Iterator[Message]:
+def _read_content_messages(sender: Role, value: object) -> Iterator[Message]:
     """The message, its blocks one below the other; each result of a tool is a message of its own."""
     if not isinstance(value, list):
-        yield Message(who, content(value))
+        yield Message(sender, content_text(value))
         return
-    said: list[str] = []
-    for block in items(value):
-        if text(block.get("type")).endswith("tool_result"):
-            yield Message("tool", content(block.get("content")))
+    lines: list[str] = []
+    for block in as_mappings(value):
+        if as_text(block.get("type")).endswith("tool_result"):
+            yield Message("tool", content_text(block.get("content")))
         else:
-            said.append(_block(block))
-    if said:
-        yield Message(who, "\n".join(said))
+            lines.append(_format_content_block(block))
+    if lines:
+        yield Message(sender, "\n".join(lines))
 
 
-def _block(block: Wire) -> str:
-    if text(block.get("type")).endswith("tool_use"):
-        return called(text(block.get("name")), arguments(block.get("input")))
-    return named(block)
+def _format_content_block(block: JsonObject) -> str:
+    if as_text(block.get("type")).endswith("tool_use"):
+        return format_tool_call(as_text(block.get("name")), arguments_json(block.get("input")))
+    return format_part(block)
 
 
-def _tools(value: object) -> Iterator[ToolDefinition]:
-    for one in items(value):
-        name = text(one.get("name")) or text(one.get("type"))
-        yield tool(name, one.get("description"), one.get("input_schema"))
+def _read_messages_tools(value: object) -> Iterator[ToolDefinition]:
+    for entry in as_mappings(value):
+        name = as_text(entry.get("name")) or as_text(entry.get("type"))
+        yield tool_definition(name, entry.get("description"), entry.get("input_schema"))
 
 
-def _answered(reply: Wire) -> Answered:
-    blocks = items(reply.get("content"))
-    used = mapping(reply.get("usage"))
-    an_hour = count(mapping(used.get("cache_creation")).get("ephemeral_1h_input_tokens"))
-    return Answered(
-        output="".join(text(one.get("text")) for one in blocks if one.get("type") == "text"),
-        thinking="\n".join(text(one.get("thinking")) for one in blocks if one.get("type") == "thinking"),
+def _read_messages_reply(reply: JsonObject) -> ParsedReply:
+    blocks = as_mappings(reply.get("content"))
+    counts = as_mapping(reply.get("usage"))
+    one_hour_tokens = as_token_count(
+        as_mapping(counts.get("cache_creation")).get("ephemeral_1h_input_tokens")
+    )
+    return ParsedReply(
+        output="".join(as_text(block.get("text")) for block in blocks if block.get("type") == "text"),
+        thinking="\n".join(
+            as_text(block.get("thinking")) for block in blocks if block.get("type") == "thinking"
+        ),
         tool_calls=[
             ToolCall(
-                name=text(one.get("name")), arguments=arguments(one.get("input")), id=text(one.get("id"))
+                name=as_text(block.get("name")),
+                arguments=arguments_json(block.get("input")),
+                id=as_text(block.get("id")),
             )
-            for one in blocks
-            if text(one.get("type")).endswith("tool_use")
+            for block in blocks
+            if as_text(block.get("type")).endswith("tool_use")
         ],
-        finish_reason=text(reply.get("stop_reason")),
-        usage=usage(used),
-        model=text(reply.get("model")),
+        finish_reason=as_text(reply.get("stop_reason")),
+        usage=read_messages_usage(counts),
+        model=as_text(reply.get("model")),
         known=isinstance(reply.get("content"), list),
-        priced={"cache_write_1h_tokens": an_hour} if an_hour else {},
+        priced={"cache_write_1h_tokens": one_hour_tokens} if one_hour_tokens else {},
     )
 
 
-def usage(wire: Wire) -> Usage:
+def read_messages_usage(wire: JsonObject) -> Usage:
     """Read the token counts of a message."""
-    read, written = count(wire.get("cache_read_input_tokens")), count(wire.get("cache_creation_input_tokens"))
+    cache_read, cache_written = (
+        as_token_count(wire.get("cache_read_input_tokens")),
+        as_token_count(wire.get("cache_creation_input_tokens")),
+    )
     return Usage(
-        input_tokens=total(count(wire.get("input_tokens")), read, written),
-        output_tokens=count(wire.get("output_tokens")),
-        cached_tokens=read,
-        cache_write_tokens=written,
-        reasoning_tokens=count(mapping(wire.get("output_tokens_details")).get("thinking_tokens")),
+        input_tokens=sum_known_counts(as_token_count(wire.get("input_tokens")), cache_read, cache_written),
+        output_tokens=as_token_count(wire.get("output_tokens")),
+        cached_tokens=cache_read,
+        cache_write_tokens=cache_written,
+        reasoning_tokens=as_token_count(as_mapping(wire.get("output_tokens_details")).get("thinking_tokens")),
     )
 
 
-def _joined(events: Sequence[Wire]) -> tuple[Wire, bool]:
-    whole: dict[str, Any] = {}
-    used: dict[str, Any] = {}
+def _join_message_events(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+    reply: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
     blocks: dict[int, dict[str, Any]] = {}
     for event in events:
         kind = event.get("type")
         if kind == "message_start":
-            whole |= mapping(event.get("message"))
-            used |= _stated(whole.get("usage"))
-            whole["content"] = []
+            reply |= as_mapping(event.get("message"))
+            counts |= _drop_nulls(reply.get("usage"))
+            reply["content"] = []
         elif kind == "content_block_start":
-            blocks[count(event.get("index")) or 0] = dict(mapping(event.get("content_block")))
+            blocks[as_token_count(event.get("index")) or 0] = dict(as_mapping(event.get("content_block")))
         elif kind == "content_block_delta":
-            _add(blocks.setdefault(count(event.get("index")) or 0, {}), mapping(event.get("delta")))
+            _append_block_delta(
+                blocks.setdefault(as_token_count(event.get("index")) or 0, {}), as_mapping(event.get("delta"))
+            )
         elif kind == "message_delta":
-            whole |= {key: one for key, one in mapping(event.get("delta")).items() if one is not None}
-            used |= _stated(event.get("usage"))
-    if blocks or whole:
-        whole |= {"content": [_closed(one) for _, one in sorted(blocks.items())], "usage": used}
-    return whole, bool(events) and events[-1].get("type") == "message_stop"
+            reply |= {
+                key: value for key, value in as_mapping(event.get("delta")).items() if value is not None
+            }
+            counts |= _drop_nulls(event.get("usage"))
+    if blocks or reply:
+        reply |= {
+            "content": [_parse_block_input(value) for _, value in sorted(blocks.items())],
+            "usage": counts,
+        }
+    return reply, bool(events) and events[-1].get("type") == "message_stop"
 
 
-def _stated(value: object) -> dict[str, Any]:
-    return {key: one for key, one in mapping(value).items() if one is not None}
+def _drop_nulls(value: object) -> dict[str, Any]:
+    return {key: field for key, field in as_mapping(value).items() if field is not None}
 
 
-_DELTAS = {
+_DELTA_KEYS = {
     "text_delta": ("text", "text"),
     "thinking_delta": ("thinking", "thinking"),
     "input_json_delta": ("partial_json", "input_json"),
 }
 
 
-def _add(block: dict[str, Any], delta: Wire) -> None:
-    if delta.get("type") in _DELTAS:
-        piece, key = _DELTAS[delta["type"]]
+def _append_block_delta(block: dict[str, Any], delta: JsonObject) -> None:
+    if delta.get("type") in _DELTA_KEYS:
+        piece, key = _DELTA_KEYS[delta["type"]]
         block.setdefault("type", key)
-        block[key] = text(block.get(key)) + text(delta.get(piece))
+        block[key] = as_text(block.get(key)) + as_text(delta.get(piece))
 
 
-def _closed(block: dict[str, Any]) -> dict[str, Any]:
+def _parse_block_input(block: dict[str, Any]) -> dict[str, Any]:
     """A block whose input came in pieces, with it put together."""
-    return {**block, "input": same_spelling(block["input_json"])} if "input_json" in block else block
+    return {**block, "input": normalize_arguments(block["input_json"])} if "input_json" in block else block
 
 
-MESSAGES = Format(_asked, _answered, _joined)
+MESSAGES = CallFormat(_read_messages_request, _read_messages_reply, _join_message_events)

@@ -12,24 +12,24 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from pytest_llmops.errors import WireError
-from pytest_llmops.measurement import Json, plain
+from pytest_llmops.measurement import Json, to_builtins
 from pytest_llmops.protocols import ROLES, Message, Role, ToolCall, ToolDefinition, Usage
 
-Wire: TypeAlias = Mapping[str, Any]
+JsonObject: TypeAlias = Mapping[str, Any]
 """An object of a JSON body."""
 
 MAX_TOKENS = 10**15
 """No request has more: such a number is no count."""
 MAX_DEPTH = 60
 """Of the schema of a tool, so that it passes every wire."""
-UNREAD = "[unread]"
+UNREAD_SCHEMA = "[unread]"
 """In place of the schema of a tool that cannot be kept."""
 _ROLES: dict[str, Role] = {one: one for one in ROLES}
 _DUMP = json.JSONEncoder(ensure_ascii=False)
 
 
 @dataclass(slots=True)
-class Asked:
+class ParsedRequest:
     """What a request said."""
 
     messages: Sequence[Message] = ()
@@ -39,7 +39,7 @@ class Asked:
 
 
 @dataclass(slots=True)
-class Answered:
+class ParsedReply:
     """What a reply said.
 
     Attributes:
@@ -60,7 +60,7 @@ class Answered:
     unread: list[str] = field(default_factory=list)
 
 
-class Format(NamedTuple):
+class CallFormat(NamedTuple):
     """How one kind of call is read.
 
     Attributes:
@@ -70,17 +70,17 @@ class Format(NamedTuple):
             says whether the last event of the stream is among them.
     """
 
-    asked: Callable[[Wire], Asked]
-    answered: Callable[[Wire], Answered]
-    joined: Callable[[Sequence[Wire]], tuple[Wire, bool]]
+    asked: Callable[[JsonObject], ParsedRequest]
+    answered: Callable[[JsonObject], ParsedReply]
+    joined: Callable[[Sequence[JsonObject]], tuple[JsonObject, bool]]
 
 
-def not_streamed(events: Sequence[Wire]) -> tuple[Wire, bool]:
+def not_streamed(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
     """Join the events of a call that has no stream: the first is the reply."""
     return (events[0] if events else {}), bool(events)
 
 
-def parsed(text: bytes | str) -> object:
+def parse_json(text: bytes | str) -> object:
     """Return the value of a JSON text, or None."""
     try:
         return json.loads(text)
@@ -88,38 +88,38 @@ def parsed(text: bytes | str) -> object:
         return None
 
 
-def mapping(value: object) -> Wire:
+def as_mapping(value: object) -> JsonObject:
     """Return a value that is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
-def items(value: object) -> list[Wire]:
+def as_mappings(value: object) -> list[JsonObject]:
     """Return the objects in a list."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [element for element in value if isinstance(element, dict)] if isinstance(value, list) else []
 
 
-def first(value: object) -> Wire:
+def first_mapping(value: object) -> JsonObject:
     """Return the first object in a list, else an empty one."""
-    found = items(value)
-    return found[0] if found else {}
+    mappings = as_mappings(value)
+    return mappings[0] if mappings else {}
 
 
-def text(value: object) -> str:
+def as_text(value: object) -> str:
     """Return a value that is a text, else an empty one."""
     return value if isinstance(value, str) else ""
 
 
-def texts(value: object) -> list[str]:
+def as_texts(value: object) -> list[str]:
     """Return the texts of a list, or the one text that a value is."""
     if isinstance(value, str):
         return [value]
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    return [element for element in value if isinstance(element, str)] if isinstance(value, list) else []
 
 
-def count(value: object) -> int | None:
+def as_token_count(value: object) -> int | None:
     """Return a number of tokens, or None if the value is none.
 
-    >>> count(3), count(3.0), count(-1), count(True), count("3")
+    >>> as_token_count(3), as_token_count(3.0), as_token_count(-1), as_token_count(True), as_token_count("3")
     (3, 3, None, None, None)
     """
     if isinstance(value, float) and value.is_integer():
@@ -128,42 +128,44 @@ def count(value: object) -> int | None:
     return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
 
 
-def total(*counts: int | None) -> int | None:
+def sum_known_counts(*counts: int | None) -> int | None:
     """Return the sum of the counts that are known, or None if none is."""
-    known = [one for one in counts if one is not None]
+    known = [number for number in counts if number is not None]
     return sum(known) if known else None
 
 
-def role(value: object) -> Role:
+def as_role(value: object) -> Role:
     """Return the role of a message; one that is not known is the user's."""
     return _ROLES.get(value, "user") if isinstance(value, str) else "user"
 
 
-def called(name: str, arguments: str) -> str:
+def format_tool_call(name: str, arguments: str) -> str:
     """Return how a message of a conversation shows a call of a tool."""
     return f"[tool call {name} {arguments}]" if arguments else f"[tool call {name}]"
 
 
-def named(part: Wire) -> str:
+def format_part(part: JsonObject) -> str:
     """Return the text of a part of a message; a part that is no text is named in brackets."""
-    return text(part.get("text")) or f"[{text(part.get('type')) or 'part'}]"
+    return as_text(part.get("text")) or f"[{as_text(part.get('type')) or 'part'}]"
 
 
-def content(value: object) -> str:
+def content_text(value: object) -> str:
     """Return the text of a message that is a text or a list of parts."""
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
         return ""
     return "\n".join(
-        one if isinstance(one, str) else named(one) for one in value if isinstance(one, (str, dict))
+        part if isinstance(part, str) else format_part(part)
+        for part in value
+        if isinstance(part, (str, dict))
     )
 
 
-def arguments(value: object) -> str:
+def arguments_json(value: object) -> str:
     """Return the arguments of a tool as JSON text: one that the model wrote as it is.
 
-    >>> arguments('{"a":1}'), arguments({"a": 1}), arguments(None)
+    >>> arguments_json('{"a":1}'), arguments_json({"a": 1}), arguments_json(None)
     ('{"a":1}', '{"a": 1}', '')
     """
     if value is None or isinstance(value, str):
@@ -174,71 +176,76 @@ def arguments(value: object) -> str:
         return ""
 
 
-def same_spelling(written: str) -> str:
+def normalize_arguments(written: str) -> str:
     """Return JSON text that came in pieces as the whole reply has it, where it is whole."""
-    value = parsed(written)
-    return arguments(value) if isinstance(value, dict) else written
+    value = parse_json(written)
+    return arguments_json(value) if isinstance(value, dict) else written
 
 
-def tool(name: str, description: object = "", parameters: object = None) -> ToolDefinition:
-    """Return the definition of a tool; a schema that cannot be kept is `UNREAD`."""
-    schema: Json = UNREAD
-    if not _deeper(parameters, MAX_DEPTH):
+def tool_definition(name: str, description: object = "", parameters: object = None) -> ToolDefinition:
+    """Return the definition of a tool; a schema that cannot be kept is `UNREAD_SCHEMA`."""
+    schema: Json = UNREAD_SCHEMA
+    if not _exceeds_depth(parameters, MAX_DEPTH):
         with contextlib.suppress(WireError):
-            schema = plain(parameters)
-    return ToolDefinition(name=name, description=text(description), parameters=schema)
+            schema = to_builtins(parameters)
+    return ToolDefinition(name=name, description=as_text(description), parameters=schema)
 
 
-def _deeper(value: object, levels: int) -> bool:
+def _exceeds_depth(value: object, levels: int) -> bool:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels < 0 or any(_deeper(one, levels - 1) for one in inner if isinstance(one, (dict, list)))
+    return levels < 0 or any(
+        _exceeds_depth(element, levels - 1) for element in inner if isinstance(element, (dict, list))
+    )
 
 
-def functions(value: object) -> Iterator[ToolDefinition]:
+def read_chat_tools(value: object) -> Iterator[ToolDefinition]:
     """Read the tools of a request in the form of OpenAI's chat, which others took over.
 
     ``{"type": "function", "function": {"name": ...}}``; another type is a tool of the provider's own.
     """
-    for one in items(value):
-        kind = text(one.get("type"))
-        inner = mapping(one.get(kind or "function"))
-        yield tool(
-            text(inner.get("name")) or text(one.get("name")) or kind,
+    for entry in as_mappings(value):
+        kind = as_text(entry.get("type"))
+        inner = as_mapping(entry.get(kind or "function"))
+        yield tool_definition(
+            as_text(inner.get("name")) or as_text(entry.get("name")) or kind,
             inner.get("description"),
             inner.get("parameters"),
         )
 
 
-def calls(value: object) -> Iterator[ToolCall]:
+def read_chat_tool_calls(value: object) -> Iterator[ToolCall]:
     """Read the tool calls of a message in the form of OpenAI's chat."""
-    for one in items(value):
-        inner = mapping(one.get("function")) or mapping(one.get("custom"))
+    for call in as_mappings(value):
+        inner = as_mapping(call.get("function")) or as_mapping(call.get("custom"))
         yield ToolCall(
-            name=text(inner.get("name")),
-            arguments=arguments(inner.get("arguments", inner.get("input"))),
-            id=text(one.get("id")),
+            name=as_text(inner.get("name")),
+            arguments=arguments_json(inner.get("arguments", inner.get("input"))),
+            id=as_text(call.get("id")),
         )
 
 
-def said(one: Wire) -> str:
+def format_chat_message(message: JsonObject) -> str:
     """Return the content of a message in the form of OpenAI's chat, with the tools it calls."""
-    words = [content(one.get("content"))]
-    if not one.get("tool_calls"):
+    words = [content_text(message.get("content"))]
+    if not message.get("tool_calls"):
         return words[0]
-    words += [called(call.name, call.arguments) for call in calls(one.get("tool_calls"))]
+    words += [
+        format_tool_call(call.name, call.arguments)
+        for call in read_chat_tool_calls(message.get("tool_calls"))
+    ]
     return "\n".join(word for word in words if word)
 
 
-def more(number: int, noun: str) -> list[str]:
+def describe_unread_answers(number: int, noun: str) -> list[str]:
     """Name the answers beyond the first, which are not read.
 
-    >>> more(3, "answer"), more(1, "answer")
+    >>> describe_unread_answers(3, "answer"), describe_unread_answers(1, "answer")
     (['2 more answers'], [])
     """
     beyond = number - 1
     return [f"{beyond} more {noun}{'s' if beyond > 1 else ''}"] if beyond > 0 else []
 
 
-def vectors(value: object) -> str:
+def describe_vectors(value: object) -> str:
     """Return the output of a call for embeddings."""
     return f"{len(value) if isinstance(value, list) else 0} vectors"

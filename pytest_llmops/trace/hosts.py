@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-HOSTS = {
+HOST_PROVIDERS = {
     "ai.cloudflare.com": "cloudflare",
     "anthropic.com": "anthropic",
     "api.cloudflare.com": "cloudflare",
@@ -53,10 +53,10 @@ _BEDROCK = re.compile(
 
 
 @lru_cache(maxsize=256)
-def provider(host: str) -> str:
+def find_provider(host: str) -> str:
     """Return who a host belongs to, or an empty text.
 
-    >>> provider("us-central1-aiplatform.googleapis.com"), provider("api.openai.com"), provider("notopenai.com")
+    >>> find_provider("us-central1-aiplatform.googleapis.com"), find_provider("api.openai.com"), find_provider("notopenai.com")
     ('vertex', 'openai', '')
     """
     host = host.lower().rstrip(".")
@@ -65,4 +65,11 @@ def provider(host: str) -> str:
     if _BEDROCK.fullmatch(host):
         return "bedrock"
     labels = host.split(".")
-    return next((HOSTS[tail] for at in range(len(labels)) if (tail := ".".join(labels[at:])) in HOSTS), "")
+    return next(
+        (
+            HOST_PROVIDERS[tail]
+            for at in range(len(labels))
+            if (tail := ".".join(labels[at:])) in HOST_PROVIDERS
+        ),
+        "",
+    )

@@ -7,98 +7,100 @@ from typing import Any
 
 from pytest_llmops.protocols import Message, Usage
 from pytest_llmops.trace.fields import (
-    Answered,
-    Asked,
-    Format,
-    Wire,
-    calls,
-    count,
-    functions,
-    items,
-    mapping,
+    CallFormat,
+    JsonObject,
+    ParsedReply,
+    ParsedRequest,
+    as_mapping,
+    as_mappings,
+    as_role,
+    as_text,
+    as_texts,
+    as_token_count,
+    describe_vectors,
+    format_chat_message,
     not_streamed,
-    role,
-    said,
-    text,
-    texts,
-    vectors,
+    read_chat_tool_calls,
+    read_chat_tools,
 )
 
 
-def _chat(request: Wire) -> Asked:
+def _read_ollama_chat(request: JsonObject) -> ParsedRequest:
     messages = [
-        Message(role(one.get("role")), _with_images(said(one), one)) for one in items(request.get("messages"))
+        Message(as_role(message.get("role")), _append_image_marks(format_chat_message(message), message))
+        for message in as_mappings(request.get("messages"))
     ]
-    return Asked(messages, [*functions(request.get("tools"))], text(request.get("model")))
+    return ParsedRequest(messages, [*read_chat_tools(request.get("tools"))], as_text(request.get("model")))
 
 
-def _with_images(words: str, one: Wire) -> str:
-    images = one.get("images")
+def _append_image_marks(content: str, message: JsonObject) -> str:
+    images = message.get("images")
     marks = ["[image]"] * (len(images) if isinstance(images, list) else 0)
-    return "\n".join(word for word in (words, *marks) if word)
+    return "\n".join(word for word in (content, *marks) if word)
 
 
-def _prompt(request: Wire) -> Asked:
-    system = text(request.get("system"))
+def _read_ollama_prompt(request: JsonObject) -> ParsedRequest:
+    system = as_text(request.get("system"))
     messages = [Message("system", system)] if system else []
-    messages.append(Message("user", _with_images(text(request.get("prompt")), request)))
-    return Asked(messages, (), text(request.get("model")))
+    messages.append(Message("user", _append_image_marks(as_text(request.get("prompt")), request)))
+    return ParsedRequest(messages, (), as_text(request.get("model")))
 
 
-def _answered(reply: Wire) -> Answered:
-    message = mapping(reply.get("message"))
-    return Answered(
-        output=text(message.get("content")) or text(reply.get("response")),
-        thinking=text(message.get("thinking")) or text(reply.get("thinking")),
-        tool_calls=[*calls(message.get("tool_calls"))],
-        finish_reason=text(reply.get("done_reason")),
-        usage=_usage(reply),
-        model=text(reply.get("model")),
+def _read_ollama_reply(reply: JsonObject) -> ParsedReply:
+    message = as_mapping(reply.get("message"))
+    return ParsedReply(
+        output=as_text(message.get("content")) or as_text(reply.get("response")),
+        thinking=as_text(message.get("thinking")) or as_text(reply.get("thinking")),
+        tool_calls=[*read_chat_tool_calls(message.get("tool_calls"))],
+        finish_reason=as_text(reply.get("done_reason")),
+        usage=_read_eval_counts(reply),
+        model=as_text(reply.get("model")),
         known="message" in reply or "response" in reply,
     )
 
 
-def _usage(reply: Wire) -> Usage:
+def _read_eval_counts(reply: JsonObject) -> Usage:
     return Usage(
-        input_tokens=count(reply.get("prompt_eval_count")), output_tokens=count(reply.get("eval_count"))
+        input_tokens=as_token_count(reply.get("prompt_eval_count")),
+        output_tokens=as_token_count(reply.get("eval_count")),
     )
 
 
-def _joined(events: Sequence[Wire]) -> tuple[Wire, bool]:
-    whole: dict[str, Any] = {}
-    spoken, thought, asked_for = list[str](), list[str](), list[Wire]()
+def _join_ollama_lines(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+    reply: dict[str, Any] = {}
+    spoken, thought, tool_calls = list[str](), list[str](), list[JsonObject]()
     chat = False
     for event in events:
-        whole |= event
+        reply |= event
         message = event.get("message")
         chat = chat or isinstance(message, dict)
-        piece = mapping(message)
-        spoken.append(text(piece.get("content")) or text(event.get("response")))
-        thought.append(text(piece.get("thinking")) or text(event.get("thinking")))
-        asked_for += items(piece.get("tool_calls"))
+        piece = as_mapping(message)
+        spoken.append(as_text(piece.get("content")) or as_text(event.get("response")))
+        thought.append(as_text(piece.get("thinking")) or as_text(event.get("thinking")))
+        tool_calls += as_mappings(piece.get("tool_calls"))
     output, thinking = "".join(spoken), "".join(thought)
     if chat:
-        whole["message"] = {"content": output, "thinking": thinking, "tool_calls": asked_for}
-    elif "response" in whole:
-        whole |= {"response": output, "thinking": thinking}
-    return whole, whole.get("done") is True
+        reply["message"] = {"content": output, "thinking": thinking, "tool_calls": tool_calls}
+    elif "response" in reply:
+        reply |= {"response": output, "thinking": thinking}
+    return reply, reply.get("done") is True
 
 
-def _input(request: Wire) -> Asked:
-    messages = [Message("user", one) for one in texts(request.get("input", request.get("prompt")))]
-    return Asked(messages, (), text(request.get("model")))
+def _read_ollama_input(request: JsonObject) -> ParsedRequest:
+    messages = [Message("user", content) for content in as_texts(request.get("input", request.get("prompt")))]
+    return ParsedRequest(messages, (), as_text(request.get("model")))
 
 
-def _embeddings(reply: Wire) -> Answered:
-    found = reply.get("embeddings", [reply["embedding"]] if "embedding" in reply else None)
-    return Answered(
-        output=vectors(found),
-        usage=_usage(reply),
-        model=text(reply.get("model")),
-        known=isinstance(found, list),
+def _read_ollama_embeddings(reply: JsonObject) -> ParsedReply:
+    embeddings = reply.get("embeddings", [reply["embedding"]] if "embedding" in reply else None)
+    return ParsedReply(
+        output=describe_vectors(embeddings),
+        usage=_read_eval_counts(reply),
+        model=as_text(reply.get("model")),
+        known=isinstance(embeddings, list),
     )
 
 
-CHAT = Format(_chat, _answered, _joined)
-GENERATE = Format(_prompt, _answered, _joined)
-EMBED = Format(_input, _embeddings, not_streamed)
+CHAT = CallFormat(_read_ollama_chat, _read_ollama_reply, _join_ollama_lines)
+GENERATE = CallFormat(_read_ollama_prompt, _read_ollama_reply, _join_ollama_lines)
+EMBED = CallFormat(_read_ollama_input, _read_ollama_embeddings, not_streamed)

@@ -7,122 +7,132 @@ from typing import Any
 
 from pytest_llmops.protocols import Message, ToolCall, ToolDefinition
 from pytest_llmops.trace.fields import (
-    Answered,
-    Asked,
-    Format,
-    Wire,
-    arguments,
-    called,
-    content,
-    count,
-    items,
-    mapping,
-    role,
-    text,
-    tool,
+    CallFormat,
+    JsonObject,
+    ParsedReply,
+    ParsedRequest,
+    arguments_json,
+    as_mapping,
+    as_mappings,
+    as_role,
+    as_text,
+    as_token_count,
+    content_text,
+    format_tool_call,
+    tool_definition,
 )
-from pytest_llmops.trace.usage import usage
+from pytest_llmops.trace.usage import read_openai_usage
 
-_LAST = ("response.completed", "response.incomplete", "response.failed")
-_ELSEWHERE = ("previous_response_id", "conversation", "prompt")
+_FINAL_EVENTS = ("response.completed", "response.incomplete", "response.failed")
+_SERVER_STATE_KEYS = ("previous_response_id", "conversation", "prompt")
 """What stands for messages that are not in the request."""
 
 
-def _asked(request: Wire) -> Asked:
-    messages = [Message("system", text(request["instructions"]))] if request.get("instructions") else []
-    messages += _messages(request.get("input"))
-    unread = [f"messages kept by the server ({name})" for name in _ELSEWHERE if request.get(name)]
-    return Asked(messages, [*_tools(request.get("tools"))], text(request.get("model")), unread)
+def _read_responses_request(request: JsonObject) -> ParsedRequest:
+    messages = [Message("system", as_text(request["instructions"]))] if request.get("instructions") else []
+    messages += _read_input_items(request.get("input"))
+    unread = [f"messages kept by the server ({name})" for name in _SERVER_STATE_KEYS if request.get(name)]
+    return ParsedRequest(
+        messages, [*_read_responses_tools(request.get("tools"))], as_text(request.get("model")), unread
+    )
 
 
-def _messages(asked: object) -> Iterator[Message]:
-    if isinstance(asked, str):
-        yield Message("user", asked)
-    for one in items(asked):
-        kind = text(one.get("type"))
+def _read_input_items(value: object) -> Iterator[Message]:
+    if isinstance(value, str):
+        yield Message("user", value)
+    for item in as_mappings(value):
+        kind = as_text(item.get("type"))
         if kind.endswith("_call_output"):
-            yield Message("tool", content(one.get("output")))
-        elif "content" in one and kind in ("", "message"):
-            yield Message(role(one.get("role")), content(one.get("content")))
+            yield Message("tool", content_text(item.get("output")))
+        elif "content" in item and kind in ("", "message"):
+            yield Message(as_role(item.get("role")), content_text(item.get("content")))
         elif kind.endswith("_call"):
-            yield Message("assistant", called(_name(one), _arguments(one)))
+            yield Message("assistant", format_tool_call(_tool_name(item), _call_arguments(item)))
         else:
             yield Message("assistant", f"[{kind or 'item'}]")
 
 
-def _tools(value: object) -> Iterator[ToolDefinition]:
-    for one in items(value):
-        inner = mapping(one.get("function")) or one
-        name = text(inner.get("name")) or text(inner.get("server_label")) or text(inner.get("type"))
-        yield tool(name, inner.get("description"), inner.get("parameters"))
+def _read_responses_tools(value: object) -> Iterator[ToolDefinition]:
+    for entry in as_mappings(value):
+        inner = as_mapping(entry.get("function")) or entry
+        name = as_text(inner.get("name")) or as_text(inner.get("server_label")) or as_text(inner.get("type"))
+        yield tool_definition(name, inner.get("description"), inner.get("parameters"))
 
 
-def _answered(reply: Wire) -> Answered:
-    output = items(reply.get("output"))
-    parts = [part for one in output if one.get("type") == "message" for part in items(one.get("content"))]
-    thought = [
-        text(part.get("text"))
-        for one in output
-        if one.get("type") == "reasoning"
-        for part in items(one.get("summary")) or items(one.get("content"))
+def _read_responses_reply(reply: JsonObject) -> ParsedReply:
+    output = as_mappings(reply.get("output"))
+    parts = [
+        part for item in output if item.get("type") == "message" for part in as_mappings(item.get("content"))
     ]
-    finish = text(mapping(reply.get("incomplete_details")).get("reason")) or text(reply.get("status"))
-    return Answered(
-        output="".join(text(part.get("text")) or text(part.get("refusal")) for part in parts),
+    thought = [
+        as_text(part.get("text"))
+        for item in output
+        if item.get("type") == "reasoning"
+        for part in as_mappings(item.get("summary")) or as_mappings(item.get("content"))
+    ]
+    finish = as_text(as_mapping(reply.get("incomplete_details")).get("reason")) or as_text(
+        reply.get("status")
+    )
+    return ParsedReply(
+        output="".join(as_text(part.get("text")) or as_text(part.get("refusal")) for part in parts),
         thinking="\n".join(thought),
         tool_calls=[
             ToolCall(
-                name=_name(one), arguments=_arguments(one), id=text(one.get("call_id")) or text(one.get("id"))
+                name=_tool_name(item),
+                arguments=_call_arguments(item),
+                id=as_text(item.get("call_id")) or as_text(item.get("id")),
             )
-            for one in output
-            if text(one.get("type")).endswith("_call")
+            for item in output
+            if as_text(item.get("type")).endswith("_call")
         ],
         finish_reason=finish,
-        usage=usage(mapping(reply.get("usage"))),
-        model=text(reply.get("model")),
+        usage=read_openai_usage(as_mapping(reply.get("usage"))),
+        model=as_text(reply.get("model")),
         known=isinstance(reply.get("output"), list),
     )
 
 
-def _name(item: Wire) -> str:
+def _tool_name(item: JsonObject) -> str:
     """The tool's name; a tool of the provider's own is named by the type of its call."""
-    return text(item.get("name")) or text(item.get("type")).removesuffix("_call")
+    return as_text(item.get("name")) or as_text(item.get("type")).removesuffix("_call")
 
 
-def _arguments(item: Wire) -> str:
+def _call_arguments(item: JsonObject) -> str:
     known = ("arguments", "input", "action", "queries", "code")
-    return next((arguments(item[key]) for key in known if item.get(key)), "")
+    return next((arguments_json(item[key]) for key in known if item.get(key)), "")
 
 
-def _joined(events: Sequence[Wire]) -> tuple[Wire, bool]:
-    done = [one for one in events if one.get("type") in _LAST]
-    last = mapping(done[-1].get("response")) if done else _latest(events)
-    if items(last.get("output")):
-        return last, bool(done)
-    pieces = _items(events)
-    return ({**last, "output": pieces} if last or pieces else {}), bool(done)
+def _join_response_events(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+    final_events = [event for event in events if event.get("type") in _FINAL_EVENTS]
+    last = as_mapping(final_events[-1].get("response")) if final_events else _latest_response(events)
+    if as_mappings(last.get("output")):
+        return last, bool(final_events)
+    output = _join_output_items(events)
+    return ({**last, "output": output} if last or output else {}), bool(final_events)
 
 
-def _latest(events: Sequence[Wire]) -> Wire:
-    return next((mapping(one["response"]) for one in reversed(events) if mapping(one.get("response"))), {})
+def _latest_response(events: Sequence[JsonObject]) -> JsonObject:
+    return next(
+        (as_mapping(event["response"]) for event in reversed(events) if as_mapping(event.get("response"))), {}
+    )
 
 
-def _items(events: Sequence[Wire]) -> list[Wire]:
+def _join_output_items(events: Sequence[JsonObject]) -> list[JsonObject]:
     """The items of a stream: whole where they are, else the text so far."""
-    whole: dict[int, Wire] = {}
-    so_far: dict[int, list[str]] = {}
+    finished: dict[int, JsonObject] = {}
+    deltas: dict[int, list[str]] = {}
     for event in events:
-        number = count(event.get("output_index")) or 0
+        number = as_token_count(event.get("output_index")) or 0
         kind = event.get("type")
         if kind == "response.output_item.done":
-            whole[number] = mapping(event.get("item"))
+            finished[number] = as_mapping(event.get("item"))
         elif kind in ("response.output_text.delta", "response.refusal.delta"):
-            so_far.setdefault(number, []).append(text(event.get("delta")))
-    made: dict[int, Any] = {
+            deltas.setdefault(number, []).append(as_text(event.get("delta")))
+    partial: dict[int, Any] = {
         number: {"type": "message", "content": [{"text": "".join(pieces)}]}
-        for number, pieces in so_far.items()
+        for number, pieces in deltas.items()
     }
-    return [one for _, one in sorted({**made, **whole}.items())]
+    return [item for _, item in sorted({**partial, **finished}.items())]
 
 
-RESPONSES = Format(_asked, _answered, _joined)
+RESPONSES = CallFormat(_read_responses_request, _read_responses_reply, _join_response_events)

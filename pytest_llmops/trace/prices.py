@@ -15,7 +15,7 @@ from pytest_llmops.protocols import Usage
 
 
 @lru_cache(maxsize=1)
-def _library() -> Any:
+def _import_genai_prices() -> Any:
     try:
         import genai_prices
     except ImportError:
@@ -23,7 +23,7 @@ def _library() -> Any:
     return genai_prices
 
 
-IDS = {"bedrock": "aws", "vertex": "google", "xai": "x-ai"}
+TABLE_PROVIDER_IDS = {"bedrock": "aws", "vertex": "google", "xai": "x-ai"}
 """Names of providers that the table calls otherwise."""
 
 
@@ -33,7 +33,7 @@ def cost_usd(
     *,
     api_url: str = "",
     provider: str = "",
-    beside: Mapping[str, int] = MappingProxyType({}),
+    extra_counts: Mapping[str, int] = MappingProxyType({}),
 ) -> float | None:
     """Return the price of a call in US dollars, or None where it is not known.
 
@@ -45,32 +45,32 @@ def cost_usd(
         usage: The tokens of the call.
         api_url: Address of the server; empty: told by the model's name alone.
         provider: Who answered, where the address is in no table.
-        beside: Further counts, in the words of the table: tokens of sound, a longer kept cache.
+        extra_counts: Further counts, in the words of the table: tokens of sound, a longer kept cache.
     """
-    if not model or _is_local(api_url) or usage.total_tokens is None or _library() is None:
+    if not model or _is_local(api_url) or usage.total_tokens is None or _import_genai_prices() is None:
         return None
-    return _cost(model, usage, api_url, provider, tuple(beside.items()))
+    return _calculate_cost(model, usage, api_url, provider, tuple(extra_counts.items()))
 
 
 @lru_cache(maxsize=1024)
-def _cost(
-    model: str, usage: Usage, api_url: str, provider: str, beside: tuple[tuple[str, int], ...]
+def _calculate_cost(
+    model: str, usage: Usage, api_url: str, provider: str, extra_counts: tuple[tuple[str, int], ...]
 ) -> float | None:
-    library = _library()
+    library = _import_genai_prices()
     counts = {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
         "cache_read_tokens": usage.cached_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
-        **dict(beside),
+        **dict(extra_counts),
     }
     tokens = {name: count for name, count in counts.items() if count}
     # The end of an ARN of Bedrock's is the name.
     name = model.rpartition("/")[2] if model.startswith("arn:") else model
-    for how in _ways(api_url, provider):
+    for lookup in _price_lookups(api_url, provider):
         # The table's own checks (more cached than input tokens ...) are about a server's numbers.
         with contextlib.suppress(LookupError, ValueError, ArithmeticError, TypeError):
-            price = float(library.calc_price(library.Usage(**tokens), model_ref=name, **how).total_price)
+            price = float(library.calc_price(library.Usage(**tokens), model_ref=name, **lookup).total_price)
             return price if math.isfinite(price) else None
     return None
 
@@ -83,10 +83,10 @@ def _is_local(api_url: str) -> bool:
         return False
 
 
-def _ways(api_url: str, provider: str) -> Iterator[Mapping[str, str]]:
+def _price_lookups(api_url: str, provider: str) -> Iterator[Mapping[str, str]]:
     if api_url:
         yield {"provider_api_url": api_url}
     if provider:
-        yield {"provider_id": IDS.get(provider, provider)}
+        yield {"provider_id": TABLE_PROVIDER_IDS.get(provider, provider)}
     # A gateway's address is in no table: then the model's name has to do.
     yield {}

@@ -8,10 +8,10 @@ from functools import lru_cache
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from pytest_llmops.trace import anthropic, bedrock, cohere, gemini, ollama, openai, openai_responses
-from pytest_llmops.trace.fields import Format, Wire
-from pytest_llmops.trace.hosts import provider
+from pytest_llmops.trace.fields import CallFormat, JsonObject
+from pytest_llmops.trace.hosts import find_provider
 
-_TAILS: tuple[tuple[str, str, Format, str], ...] = (
+_PATH_ENDS: tuple[tuple[str, str, CallFormat, str], ...] = (
     ("/chat/completions", "chat", openai.CHAT, "openai-compatible"),
     ("/completions", "completions", openai.COMPLETIONS, "openai-compatible"),
     ("/responses", "responses", openai_responses.RESPONSES, "openai-compatible"),
@@ -30,20 +30,20 @@ _TAILS: tuple[tuple[str, str, Format, str], ...] = (
     ("/api/embed", "embeddings", ollama.EMBED, "ollama"),
 )
 """The end of a path, the endpoint, its reader, and who answers where the host is not known."""
-_GOOGLE = re.compile(r"/(?:publishers/([^/]+)/)?(?:models|tunedModels|endpoints)/([^/:]+):(\w+)$")
-_METHODS: dict[str, tuple[str, Format | None]] = {
+_GOOGLE_PATH = re.compile(r"/(?:publishers/([^/]+)/)?(?:models|tunedModels|endpoints)/([^/:]+):(\w+)$")
+_GOOGLE_METHODS: dict[str, tuple[str, CallFormat | None]] = {
     "generateContent": ("generateContent", gemini.GENERATE),
     "streamGenerateContent": ("generateContent", gemini.GENERATE),
     "embedContent": ("embeddings", gemini.EMBED),
     "batchEmbedContents": ("embeddings", gemini.EMBED),
     "predict": ("embeddings", gemini.PREDICT),
 }
-_PUBLISHERS: dict[str, tuple[str, Format | None]] = {
+_VERTEX_PUBLISHERS: dict[str, tuple[str, CallFormat | None]] = {
     "anthropic": ("messages", anthropic.MESSAGES),
     "mistralai": ("chat", openai.CHAT),
 }
-_BEDROCK = re.compile(r"/model/(.+)/(converse|converse-stream|invoke|invoke-with-response-stream)$")
-_DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)/")
+_BEDROCK_PATH = re.compile(r"/model/(.+)/(converse|converse-stream|invoke|invoke-with-response-stream)$")
+_DEPLOYMENT_PATH = re.compile(r"/openai/deployments/([^/]+)/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,62 +63,66 @@ class Route:
     address: str
     provider: str = "unknown"
     endpoint: str = ""
-    format: Format | None = None
+    format: CallFormat | None = None
     model: str = ""
     model_first: bool = False
     needs_model: bool = False
     invoked: bool = False
 
-    def reader(self, request: Wire) -> tuple[str, str, Format | None]:
+    def reader(self, request: JsonObject) -> tuple[str, str, CallFormat | None]:
         """Return provider, endpoint and reader of a request that went here."""
         if self.needs_model and not isinstance(request.get("model"), str):
             return "unknown", "", None
         if self.invoked:
-            return (self.provider, *_invoked(self.model, request))
+            return (self.provider, *_bedrock_invoke_format(self.model, request))
         return self.provider, self.endpoint, self.format
 
 
 @lru_cache(maxsize=256)
-def find(url: str) -> Route:
+def find_route(url: str) -> Route:
     """Return the route of an address, whatever it looks like."""
-    parts = _split(url)
+    parts = _split_url(url)
     host = parts.netloc.rpartition("@")[2].partition(":")[0]
     path = parts.path.rstrip("/") or parts.path
-    whose = provider(host)
+    vendor = find_provider(host)
     address = f"{parts.scheme}://{parts.netloc}{path}"
-    found = _BEDROCK.search(path)
-    if found:
-        model, what = unquote(found[1]), found[2]
-        whose = whose or "bedrock-compatible"
-        if what.startswith("invoke"):
-            return Route(path, address, whose, model=model, model_first=True, invoked=True)
-        return Route(path, address, whose, "converse", bedrock.CONVERSE, model, model_first=True)
-    found = _GOOGLE.search(path)
-    if found:
-        endpoint, how = _of_google(found[1] or "", found[3])
-        if how is not None:
-            return Route(path, address, whose or "google-compatible", endpoint, how, unquote(found[2]))
-    return _by_tail(path, address, whose)
+    match = _BEDROCK_PATH.search(path)
+    if match:
+        model, operation = unquote(match[1]), match[2]
+        vendor = vendor or "bedrock-compatible"
+        if operation.startswith("invoke"):
+            return Route(path, address, vendor, model=model, model_first=True, invoked=True)
+        return Route(path, address, vendor, "converse", bedrock.CONVERSE, model, model_first=True)
+    match = _GOOGLE_PATH.search(path)
+    if match:
+        endpoint, call_format = _google_format(match[1] or "", match[3])
+        if call_format is not None:
+            return Route(
+                path, address, vendor or "google-compatible", endpoint, call_format, unquote(match[2])
+            )
+    return _match_path_end(path, address, vendor)
 
 
-def _of_google(publisher: str, method: str) -> tuple[str, Format | None]:
+def _google_format(publisher: str, method: str) -> tuple[str, CallFormat | None]:
     if method in ("rawPredict", "streamRawPredict"):
-        return _PUBLISHERS.get(publisher, ("", None))
-    return _METHODS.get(method, ("", None))
+        return _VERTEX_PUBLISHERS.get(publisher, ("", None))
+    return _GOOGLE_METHODS.get(method, ("", None))
 
 
-def _by_tail(path: str, address: str, whose: str) -> Route:
-    for tail, endpoint, how, speaks in _TAILS:
+def _match_path_end(path: str, address: str, vendor: str) -> Route:
+    for tail, endpoint, call_format, fallback in _PATH_ENDS:
         if path.endswith(tail):
-            named = _DEPLOYMENT.search(path)
-            model = unquote(named[1]) if named else ""
+            deployment = _DEPLOYMENT_PATH.search(path)
+            model = unquote(deployment[1]) if deployment else ""
             # Applications have addresses like these of their own, but none ends like OpenAI's chat.
-            unsure = not whose and not model and how is not openai.CHAT
-            return Route(path, address, whose or speaks, endpoint, how, model, needs_model=unsure)
-    return Route(path, address, whose or "unknown")
+            needs_model = not vendor and not model and call_format is not openai.CHAT
+            return Route(
+                path, address, vendor or fallback, endpoint, call_format, model, needs_model=needs_model
+            )
+    return Route(path, address, vendor or "unknown")
 
 
-def _split(url: str) -> SplitResult:
+def _split_url(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:
@@ -127,18 +131,18 @@ def _split(url: str) -> SplitResult:
 
 _REGIONS = ("us", "us-gov", "eu", "apac", "jp", "au", "ca", "global")
 """What a model's id begins with where its calls are spread over regions."""
-_EMBEDDERS = ("amazon.titan-embed", "amazon.nova-2-multimodal-embeddings")
+_EMBEDDING_MODELS = ("amazon.titan-embed", "amazon.nova-2-multimodal-embeddings")
 
 
-def _invoked(model: str, request: Wire) -> tuple[str, Format]:
+def _bedrock_invoke_format(model: str, request: JsonObject) -> tuple[str, CallFormat]:
     """The body of ``invoke`` is the vendor's own: which it is says the model, then the request."""
     name = model.rpartition("/")[2]
     head, _, rest = name.partition(".")
     name = rest if head in _REGIONS else name
-    if name.startswith(_EMBEDDERS):
+    if name.startswith(_EMBEDDING_MODELS):
         return "embeddings", bedrock.EMBEDDINGS
     if name.startswith("cohere."):
-        return _cohere(name, request)
+        return _cohere_invoke_format(name, request)
     if name.startswith("amazon.nova"):
         return "invoke", bedrock.CONVERSE
     if "messages" not in request:
@@ -148,7 +152,7 @@ def _invoked(model: str, request: Wire) -> tuple[str, Format]:
     return "invoke", openai.CHAT
 
 
-def _cohere(name: str, request: Wire) -> tuple[str, Format]:
+def _cohere_invoke_format(name: str, request: JsonObject) -> tuple[str, CallFormat]:
     if name.startswith("cohere.embed"):
         return "embeddings", cohere.EMBED
     if name.startswith("cohere.rerank"):

@@ -20,9 +20,9 @@ from pytest_llmops.measurement import Json
 _PRELUDE = struct.Struct(">III")
 _U32 = struct.Struct(">I")
 _U16 = struct.Struct(">H")
-_ENDS = _PRELUDE.size + _U32.size
+_FRAME_OVERHEAD = _PRELUDE.size + _U32.size
 """Bytes of a frame without headers and payload."""
-_NUMBERS = {
+_NUMBER_TYPES = {
     2: ("byte", struct.Struct(">b")),
     3: ("short", struct.Struct(">h")),
     4: ("integer", struct.Struct(">i")),
@@ -30,7 +30,7 @@ _NUMBERS = {
     8: ("timestamp", struct.Struct(">q")),
 }
 _TRUE, _FALSE, _BYTES, _STRING, _UUID = 0, 1, 6, 7, 9
-_TAGS = {name: (tag, how) for tag, (name, how) in _NUMBERS.items()}
+_NUMBER_TAGS = {name: (tag, how) for tag, (name, how) in _NUMBER_TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,35 +47,35 @@ class Frame:
     payload: bytes = b""
 
 
-class _Damaged(ValueError):
+class _DamagedFrame(ValueError):
     """These bytes are no whole frame."""
 
 
-def unpack(data: bytes) -> list[Frame] | None:
+def unpack_frames(data: bytes) -> list[Frame] | None:
     """Return the frames of a stream, or None if it is not made of whole and valid frames.
 
-    What is returned, `pack` turns into the same bytes again. No bytes are no frames.
+    What is returned, `pack_frames` turns into the same bytes again. No bytes are no frames.
 
-    >>> unpack(pack([Frame({":event-type": "chunk"}, b"{}")]))
+    >>> unpack_frames(pack_frames([Frame({":event-type": "chunk"}, b"{}")]))
     [Frame(headers={':event-type': 'chunk'}, payload=b'{}')]
-    >>> unpack(b"something else") is None
+    >>> unpack_frames(b"something else") is None
     True
     """
-    frames, used = leading(data)
-    return frames if used == len(data) else None
+    frames, size = unpack_leading_frames(data)
+    return frames if size == len(data) else None
 
 
-def leading(data: bytes) -> tuple[list[Frame], int]:
+def unpack_leading_frames(data: bytes) -> tuple[list[Frame], int]:
     """Return the whole and valid frames at the start, and how many bytes they take.
 
-    >>> leading(pack([Frame(payload=b"{}")]) + b"broken off")
+    >>> unpack_leading_frames(pack_frames([Frame(payload=b"{}")]) + b"broken off")
     ([Frame(headers={}, payload=b'{}')], 18)
     """
     frames, at = [], 0
     view = memoryview(data)
     while at < len(data):
         try:
-            frame, size = _frame(view[at:])
+            frame, size = _unpack_frame(view[at:])
         except (ValueError, struct.error):
             break
         frames.append(frame)
@@ -83,94 +83,94 @@ def leading(data: bytes) -> tuple[list[Frame], int]:
     return frames, at
 
 
-def pack(frames: Iterable[Frame]) -> bytes:
+def pack_frames(frames: Iterable[Frame]) -> bytes:
     """Return the bytes of frames.
 
     Raises:
         ValueError: A header is of no type that exists, or longer than its length can say.
     """
-    return b"".join(map(_bytes, frames))
+    return b"".join(map(_pack_frame, frames))
 
 
-def _frame(data: memoryview) -> tuple[Frame, int]:
+def _unpack_frame(data: memoryview) -> tuple[Frame, int]:
     size, headers_size, check = _PRELUDE.unpack_from(data)
-    if crc32(data[:8]) != check or not headers_size + _ENDS <= size <= len(data):
-        raise _Damaged
+    if crc32(data[:8]) != check or not headers_size + _FRAME_OVERHEAD <= size <= len(data):
+        raise _DamagedFrame
     end = size - _U32.size
     (check,) = _U32.unpack_from(data, end)
     if crc32(data[:end]) != check:
-        raise _Damaged
+        raise _DamagedFrame
     begin = _PRELUDE.size + headers_size
-    return Frame(_headers(bytes(data[_PRELUDE.size : begin])), bytes(data[begin:end])), size
+    return Frame(_unpack_headers(bytes(data[_PRELUDE.size : begin])), bytes(data[begin:end])), size
 
 
-def _headers(data: bytes) -> dict[str, Json]:
+def _unpack_headers(data: bytes) -> dict[str, Json]:
     headers: dict[str, Json] = {}
     at = 0
     while at < len(data):
         begin = at + 1
-        raw = _cut(data, begin, data[at])
+        raw = _slice_exactly(data, begin, data[at])
         at = begin + len(raw)
         name = raw.decode()
         # The same name twice would be lost in a mapping, and with it the bytes.
         if name in headers or at == len(data):
-            raise _Damaged
-        headers[name], at = _value(data[at], data, at + 1)
+            raise _DamagedFrame
+        headers[name], at = _unpack_header_value(data[at], data, at + 1)
     return headers
 
 
-def _value(tag: int, data: bytes, at: int) -> tuple[Json, int]:
+def _unpack_header_value(tag: int, data: bytes, at: int) -> tuple[Json, int]:
     if tag in (_TRUE, _FALSE):
         return tag == _TRUE, at
-    if tag in _NUMBERS:
-        name, how = _NUMBERS[tag]
-        (number,) = how.unpack_from(data, at)
-        return {name: number}, at + how.size
+    if tag in _NUMBER_TYPES:
+        name, number_struct = _NUMBER_TYPES[tag]
+        (number,) = number_struct.unpack_from(data, at)
+        return {name: number}, at + number_struct.size
     if tag == _UUID:
-        return {"uuid": str(uuid.UUID(bytes=_cut(data, at, 16)))}, at + 16
+        return {"uuid": str(uuid.UUID(bytes=_slice_exactly(data, at, 16)))}, at + 16
     if tag not in (_BYTES, _STRING):
-        raise _Damaged
+        raise _DamagedFrame
     (size,) = _U16.unpack_from(data, at)
-    raw = _cut(data, at + _U16.size, size)
+    raw = _slice_exactly(data, at + _U16.size, size)
     at += _U16.size + size
     return (raw.decode() if tag == _STRING else {"bytes": base64.b64encode(raw).decode()}), at
 
 
-def _cut(data: bytes, at: int, size: int) -> bytes:
+def _slice_exactly(data: bytes, at: int, size: int) -> bytes:
     raw = data[at : at + size]
     if len(raw) != size:
-        raise _Damaged
+        raise _DamagedFrame
     return raw
 
 
-def _bytes(frame: Frame) -> bytes:
+def _pack_frame(frame: Frame) -> bytes:
     try:
         headers = b"".join(_header(name, value) for name, value in frame.headers.items())
-        size = _ENDS + len(headers) + len(frame.payload)
+        size = _FRAME_OVERHEAD + len(headers) + len(frame.payload)
         prelude = struct.pack(">II", size, len(headers))
     except (struct.error, binascii.Error, OverflowError) as error:
         raise ValueError(f"a frame of an event stream cannot be written: {error}") from None
-    whole = prelude + _U32.pack(crc32(prelude)) + headers + frame.payload
-    return whole + _U32.pack(crc32(whole))
+    message = prelude + _U32.pack(crc32(prelude)) + headers + frame.payload
+    return message + _U32.pack(crc32(message))
 
 
 def _header(name: str, value: Json) -> bytes:
     raw = name.encode()
-    return struct.pack(">B", len(raw)) + raw + _tagged(value)
+    return struct.pack(">B", len(raw)) + raw + _pack_header_value(value)
 
 
-def _tagged(value: Json) -> bytes:
+def _pack_header_value(value: Json) -> bytes:
     if isinstance(value, bool):
         return bytes([_TRUE if value else _FALSE])
     if isinstance(value, str):
-        return _sized(_STRING, value.encode())
+        return _pack_sized_value(_STRING, value.encode())
     if isinstance(value, Mapping) and len(value) == 1:
         ((kind, inner),) = value.items()
-        if kind in _TAGS and isinstance(inner, int) and not isinstance(inner, bool):
-            tag, how = _TAGS[kind]
-            return bytes([tag]) + how.pack(inner)
+        if kind in _NUMBER_TAGS and isinstance(inner, int) and not isinstance(inner, bool):
+            tag, number_struct = _NUMBER_TAGS[kind]
+            return bytes([tag]) + number_struct.pack(inner)
         if kind == "bytes" and isinstance(inner, str):
-            return _sized(_BYTES, base64.b64decode(inner, validate=True))
+            return _pack_sized_value(_BYTES, base64.b64decode(inner, validate=True))
         if kind == "uuid" and isinstance(inner, str):
             return bytes([_UUID]) + uuid.UUID(inner).bytes
     raise ValueError(
@@ -178,5 +178,5 @@ def _tagged(value: Json) -> bytes:
     )
 
 
-def _sized(tag: int, raw: bytes) -> bytes:
+def _pack_sized_value(tag: int, raw: bytes) -> bytes:
     return bytes([tag]) + _U16.pack(len(raw)) + raw

@@ -10,13 +10,13 @@ from typing import Any
 
 EVENT_END = "\n\n"
 CRLF = "\r\n"
-STARTS = ("data:", "event:", "id:", "retry:", ":")
-FRAME_HEAD = 12
+SSE_STARTS = ("data:", "event:", "id:", "retry:", ":")
+FRAME_PRELUDE_BYTES = 12
 """Bytes before the headers of a frame."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class SplitStream:
     r"""A text stream in its events, without their ends; line ends are all ``\n`` here."""
 
     events: list[str]
@@ -27,20 +27,20 @@ class Cut:
 
     def pieces(self) -> list[bytes]:
         """Return the bytes of each event, with its end."""
-        texts = [f"{one}{self.end}" for one in self.events[:-1]]
-        texts += [f"{one}{self.last}" for one in self.events[-1:]]
+        texts = [f"{event}{self.end}" for event in self.events[:-1]]
+        texts += [f"{event}{self.last}" for event in self.events[-1:]]
         return [text.replace("\n", self.newline).encode("utf-8", "surrogatepass") for text in texts]
 
 
-def cut(text: str) -> Cut | None:
+def split_stream(text: str) -> SplitStream | None:
     r"""Cut a text into events; None if it is no stream.
 
-    >>> cut("data: a\n\ndata: b\n\n").events
+    >>> split_stream("data: a\n\ndata: b\n\n").events
     ['data: a', 'data: b']
-    >>> cut('{"a":1}\n{"b":2}\n').events
+    >>> split_stream('{"a":1}\n{"b":2}\n').events
     ['{"a":1}', '{"b":2}']
     """
-    if text.startswith(STARTS):
+    if text.startswith(SSE_STARTS):
         end = EVENT_END
     elif text.startswith("{") and "}" in text:
         end = "\n"
@@ -54,54 +54,56 @@ def cut(text: str) -> Cut | None:
     if end not in text:
         return None
     *events, rest = text.split(end)
-    made = Cut([*events, rest], newline, end, "") if rest else Cut(events, newline, end, end)
-    return made if end == EVENT_END or _are_objects(made.events) else None
+    stream = (
+        SplitStream([*events, rest], newline, end, "") if rest else SplitStream(events, newline, end, end)
+    )
+    return stream if end == EVENT_END or _are_objects(stream.events) else None
 
 
 def _are_objects(lines: list[str]) -> bool:
-    return len(lines) > 1 and all(one.startswith("{") and one.endswith("}") for one in lines)
+    return len(lines) > 1 and all(line.startswith("{") and line.endswith("}") for line in lines)
 
 
-MARK = "…"
+SHORTENED_MARK = "…"
 """In front of an event of which only the middle is written: what it shares with others stands beside."""
 MIN_SHARED = 24
 MIN_EVENTS = 3
-MAX_TRIED = 40
+MAX_CANDIDATES = 40
 
 
-def shared(events: list[str]) -> tuple[str, str] | None:
+def find_shared_affixes(events: list[str]) -> tuple[str, str] | None:
     """Return with what most events begin and end; None if that is not worth a word.
 
     Both end at punctuation: two words that happen to begin alike share nothing.
     """
-    start = _widest(events, [_alike(a, b) for a, b in itertools.pairwise(events)], str.startswith)
+    start = _best_affix(events, [_common_prefix(a, b) for a, b in itertools.pairwise(events)], str.startswith)
     if not start:
         return None
-    rests = [one[len(start) :] for one in events if one.startswith(start)]
-    turned = [_alike(a[::-1], b[::-1])[::-1] for a, b in itertools.pairwise(rests)]
-    return start, _widest(rests, turned, str.endswith)
+    rests = [event[len(start) :] for event in events if event.startswith(start)]
+    endings = [_common_prefix(a[::-1], b[::-1])[::-1] for a, b in itertools.pairwise(rests)]
+    return start, _best_affix(rests, endings, str.endswith)
 
 
-def _alike(a: str, b: str) -> str:
-    both = zip(a, b, strict=False)
-    return a[: next((n for n, (one, other) in enumerate(both) if one != other), min(len(a), len(b)))]
+def _common_prefix(a: str, b: str) -> str:
+    pairs = zip(a, b, strict=False)
+    return a[: next((n for n, (char, other) in enumerate(pairs) if char != other), min(len(a), len(b)))]
 
 
-def _widest(events: list[str], candidates: list[str], fits: Callable[[str, str], bool]) -> str:
+def _best_affix(events: list[str], candidates: list[str], fits: Callable[[str, str], bool]) -> str:
     start = fits is str.startswith
-    tried = {_at_punctuation(one, start=start) for one in candidates}
+    affixes = {_trim_to_punctuation(affix, start=start) for affix in candidates}
     counts = {
-        one: sum(fits(event, one) for event in events)
-        for one in sorted(tried, key=lambda text: (-len(text), text))[:MAX_TRIED]
-        if len(one) >= (MIN_SHARED if start else 1)
+        affix: sum(fits(event, affix) for event in events)
+        for affix in sorted(affixes, key=lambda text: (-len(text), text))[:MAX_CANDIDATES]
+        if len(affix) >= (MIN_SHARED if start else 1)
     }
-    enough = [one for one, count in counts.items() if count >= MIN_EVENTS]
+    enough = [affix for affix, count in counts.items() if count >= MIN_EVENTS]
     # The longest that half of them share; else what saves most.
-    half = next((one for one in enough if 2 * counts[one] >= len(events)), None)
-    return half or max(enough, key=lambda one: (len(one) * counts[one], one), default="")
+    half = next((affix for affix in enough if 2 * counts[affix] >= len(events)), None)
+    return half or max(enough, key=lambda affix: (len(affix) * counts[affix], affix), default="")
 
 
-def _at_punctuation(text: str, *, start: bool) -> str:
+def _trim_to_punctuation(text: str, *, start: bool) -> str:
     marks = '"{}[],'
     if start:
         return text[: max(map(text.rfind, marks)) + 1]
@@ -109,34 +111,34 @@ def _at_punctuation(text: str, *, start: bool) -> str:
     return text[min(places) :] if places else ""
 
 
-def shortened(events: list[str], start: str, end: str) -> list[str | list[str]]:
+def strip_shared_affixes(events: list[str], start: str, end: str) -> list[str | list[str]]:
     """Return events without what they share; one that only looks so is a list."""
-    least = len(start) + len(end)
-    made: list[str | list[str]] = []
-    for one in events:
-        if len(one) >= least and one.startswith(start) and one.endswith(end):
-            made.append(f"{MARK}{one[len(start) : len(one) - len(end)]}")
+    affix_chars = len(start) + len(end)
+    shortened_events: list[str | list[str]] = []
+    for event in events:
+        if len(event) >= affix_chars and event.startswith(start) and event.endswith(end):
+            shortened_events.append(f"{SHORTENED_MARK}{event[len(start) : len(event) - len(end)]}")
         else:
-            made.append(one.split("\n") if one.startswith(MARK) else one)
-    return made
+            shortened_events.append(event.split("\n") if event.startswith(SHORTENED_MARK) else event)
+    return shortened_events
 
 
-def frames(body: bytes) -> list[Any] | None:
+def unpack_aws_frames(body: bytes) -> list[Any] | None:
     """Return the frames of an AWS event stream; None if it is none. Others are told by their first bytes."""
-    if not looks_framed(body):
+    if not looks_like_frame(body):
         return None
-    from pytest_llmops.wire.aws_event_stream import unpack
+    from pytest_llmops.wire.aws_event_stream import unpack_frames
 
-    return unpack(body)
+    return unpack_frames(body)
 
 
-def looks_framed(body: bytes) -> bool:
+def looks_like_frame(body: bytes) -> bool:
     """Say whether the first bytes could be a frame's: its length and that of its headers fit."""
     length, headers = int.from_bytes(body[:4], "big"), int.from_bytes(body[4:8], "big")
-    return FRAME_HEAD + 4 <= length <= len(body) and headers <= length - FRAME_HEAD - 4
+    return FRAME_PRELUDE_BYTES + 4 <= length <= len(body) and headers <= length - FRAME_PRELUDE_BYTES - 4
 
 
-def data_of(event: str) -> Iterator[str]:
+def event_data(event: str) -> Iterator[str]:
     """Give what an event carries: each of its data lines, or the event itself where it is a line of JSON."""
     if event.startswith("{"):
         yield event
@@ -146,16 +148,16 @@ def data_of(event: str) -> Iterator[str]:
             yield line[5:]
 
 
-def says(listed: Iterable[str]) -> str:
+def stream_text(events: Iterable[str]) -> str:
     """Return the text that a stream of chat, Responses, Anthropic, Gemini, Ollama or Bedrock events adds up to.
 
-    >>> says(['data: {"choices":[{"delta":{"content":"hi"}}]}', "data: [DONE]"])
+    >>> stream_text(['data: {"choices":[{"delta":{"content":"hi"}}]}', "data: [DONE]"])
     'hi'
     """
-    return "".join(piece for event in listed for data in data_of(event) for piece in _said(data))
+    return "".join(piece for event in events for data in event_data(event) for piece in _event_texts(data))
 
 
-def _said(data: str) -> Iterator[str]:
+def _event_texts(data: str) -> Iterator[str]:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
@@ -164,22 +166,22 @@ def _said(data: str) -> Iterator[str]:
         return
     if value.get("type") in (None, "response.output_text.delta", "content_block_delta"):
         delta = value.get("delta")
-        yield from _texts(delta if isinstance(delta, str) else _of(delta, "text"))
-    for one in _listed(value.get("choices"))[:1]:
-        yield from _texts(_of(one.get("delta"), "content"))
-    for one in _listed(value.get("candidates"))[:1]:
-        for part in _listed(_of(one.get("content"), "parts")):
-            yield from _texts(part.get("text"))
-    yield from _texts(_of(value.get("message"), "content"), value.get("response"))
+        yield from _only_texts(delta if isinstance(delta, str) else _get_key(delta, "text"))
+    for choice in _only_objects(value.get("choices"))[:1]:
+        yield from _only_texts(_get_key(choice.get("delta"), "content"))
+    for choice in _only_objects(value.get("candidates"))[:1]:
+        for part in _only_objects(_get_key(choice.get("content"), "parts")):
+            yield from _only_texts(part.get("text"))
+    yield from _only_texts(_get_key(value.get("message"), "content"), value.get("response"))
 
 
-def _of(value: object, key: str) -> object:
+def _get_key(value: object, key: str) -> object:
     return value.get(key) if isinstance(value, dict) else None
 
 
-def _texts(*found: object) -> Iterator[str]:
-    yield from (one for one in found if isinstance(one, str))
+def _only_texts(*values: object) -> Iterator[str]:
+    yield from (value for value in values if isinstance(value, str))
 
 
-def _listed(value: object) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+def _only_objects(value: object) -> list[dict[str, Any]]:
+    return [element for element in value if isinstance(element, dict)] if isinstance(value, list) else []

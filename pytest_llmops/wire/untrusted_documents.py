@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.errors import CassetteError
-from pytest_llmops.measurement import shorten
+from pytest_llmops.measurement import shorten_text
 
 MAX_BYTES = 256 * 2**20
 """Of a file, and of what its compression unfolds to."""
@@ -24,11 +24,11 @@ MAX_GROWTH = 16
 """How many times its size a YAML file may grow by its anchors."""
 GZIP = zlib.MAX_WBITS | 16
 """What zlib calls gzip."""
-RESTORE = "restore it from git, or record it again"
+RESTORE_STEP = "restore it from git, or record it again"
 
-_TAGS = "tag:yaml.org,2002:"
-_TAKEN = frozenset(
-    {f"{_TAGS}{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map", "binary")}
+_TAG_PREFIX = "tag:yaml.org,2002:"
+_ALLOWED_TAGS = frozenset(
+    {f"{_TAG_PREFIX}{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map", "binary")}
 )
 _INT = r"[-+]?(?:0b[0-1_]+|0[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)\Z"
 _FLOAT = (
@@ -36,49 +36,51 @@ _FLOAT = (
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
 )
 """As YAML 1.1, without numbers to base 60: a recorder that knows YAML 1.2 writes times of day unquoted."""
-_CONFLICT = re.compile(rb"^<<<<<<< .*^>>>>>>> ", re.MULTILINE | re.DOTALL)
+_CONFLICT_MARKERS = re.compile(rb"^<<<<<<< .*^>>>>>>> ", re.MULTILINE | re.DOTALL)
 
 
-class Unfit(ValueError):
-    """What is wrong with a file or a part of it, and the next step; `load` and its callers add the place."""
+class DocumentError(ValueError):
+    """What is wrong with a file or a part of it, and the next step; `load_document` and its callers add the place."""
 
-    def __init__(self, what: str, step: str = RESTORE) -> None:
+    def __init__(self, what: str, step: str = RESTORE_STEP) -> None:
         super().__init__(what)
         self.what = what
         self.step = step
 
 
-def refused(path: Path, unfit: Unfit) -> CassetteError:
+def as_cassette_error(path: Path, error: DocumentError) -> CassetteError:
     """Return the one refusal of a file."""
-    return CassetteError(f"cassette {shorten(str(path), 300)} cannot be read: {unfit.what}; {unfit.step}")
+    return CassetteError(
+        f"cassette {shorten_text(str(path), 300)} cannot be read: {error.what}; {error.step}"
+    )
 
 
-def load(path: Path) -> Any:
+def load_document(path: Path) -> Any:
     """Read a file into dicts, lists, texts, bytes, numbers, booleans and None; an empty one gives None.
 
     Raises:
         CassetteError: It cannot be read; says what it is instead.
     """
     try:
-        return _parsed(unpacked(_bytes(path)), path)
-    except Unfit as unfit:
-        raise refused(path, unfit) from None
+        return _parse_document(decompress_gzip(_read_bytes(path)), path)
+    except DocumentError as error:
+        raise as_cassette_error(path, error) from None
     except RecursionError:
-        raise refused(path, Unfit("it is nested too deep")) from None
+        raise as_cassette_error(path, DocumentError("it is nested too deep")) from None
 
 
-def _bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise Unfit(error.strerror or str(error), "check its name and permissions") from None
+        raise DocumentError(error.strerror or str(error), "check its name and permissions") from None
     if len(data) > MAX_BYTES:
-        raise Unfit(f"expected at most {MAX_BYTES // 2**20} MB, got more", "split it")
+        raise DocumentError(f"expected at most {MAX_BYTES // 2**20} MB, got more", "split it")
     return data
 
 
-def unpacked(data: bytes) -> bytes:
+def decompress_gzip(data: bytes) -> bytes:
     """Undo gzip, if these bytes are that.
 
     Raises:
@@ -89,7 +91,7 @@ def unpacked(data: bytes) -> bytes:
     try:
         return inflate(data, GZIP)
     except zlib.error as error:
-        raise Unfit(f"its gzip data is damaged ({error})") from None
+        raise DocumentError(f"its gzip data is damaged ({error})") from None
 
 
 def inflate(data: bytes, window: int, limit: int = MAX_BYTES) -> bytes:
@@ -115,31 +117,31 @@ def inflate(data: bytes, window: int, limit: int = MAX_BYTES) -> bytes:
     return b"".join(pieces)
 
 
-def _parsed(data: bytes, path: Path) -> Any:
-    if _CONFLICT.search(data):
-        raise Unfit("it holds merge-conflict markers", "resolve the conflict, or check out one side")
+def _parse_document(data: bytes, path: Path) -> Any:
+    if _CONFLICT_MARKERS.search(data):
+        raise DocumentError("it holds merge-conflict markers", "resolve the conflict, or check out one side")
     suffixes = path.suffixes
     if ".toml" in suffixes:
-        return _toml(data)
+        return _parse_toml(data)
     if data.lstrip()[:1] in (b"{", b"["):
         try:
             return json.loads(data)
         except ValueError as error:
             if ".json" in suffixes:
-                raise Unfit(f"it is no JSON ({shorten(str(error), 120)})") from None
-    return _yaml(data)
+                raise DocumentError(f"it is no JSON ({shorten_text(str(error), 120)})") from None
+    return _parse_yaml(data)
 
 
-def _toml(data: bytes) -> Any:
+def _parse_toml(data: bytes) -> Any:
     import tomllib
 
     try:
         return tomllib.loads(data.decode("utf-8"))
     except ValueError as error:
-        raise Unfit(f"it is no TOML ({shorten(str(error), 120)})") from None
+        raise DocumentError(f"it is no TOML ({shorten_text(str(error), 120)})") from None
 
 
-def _yaml(data: bytes) -> Any:
+def _parse_yaml(data: bytes) -> Any:
     import yaml
 
     loader = None
@@ -148,16 +150,18 @@ def _yaml(data: bytes) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        _weigh(node, len(data) * MAX_GROWTH + 2**16)
+        _check_yaml_tree(node, len(data) * MAX_GROWTH + 2**16)
         return loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}" if mark is not None else ""
-        raise Unfit(f"it is no YAML ({shorten(str(error.problem or error.context), 120)}{place})") from None
+        raise DocumentError(
+            f"it is no YAML ({shorten_text(str(error.problem or error.context), 120)}{place})"
+        ) from None
     except (yaml.YAMLError, ValueError) as error:
-        if isinstance(error, Unfit):
+        if isinstance(error, DocumentError):
             raise
-        raise Unfit(f"it is no YAML ({shorten(str(error), 120)})") from None
+        raise DocumentError(f"it is no YAML ({shorten_text(str(error), 120)})") from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -173,59 +177,69 @@ def _loader_class() -> Any:
         """The safe loader, without dates, merge keys and numbers to base 60."""
 
         yaml_implicit_resolvers = {  # noqa: RUF012 -- as in the base class
-            first: [(tag, pattern) for tag, pattern in known if tag in (f"{_TAGS}bool", f"{_TAGS}null")]
+            first: [
+                (tag, pattern)
+                for tag, pattern in known
+                if tag in (f"{_TAG_PREFIX}bool", f"{_TAG_PREFIX}null")
+            ]
             for first, known in base.yaml_implicit_resolvers.items()
         }
 
     for kind, pattern, first in (("int", _INT, "-+0123456789"), ("float", _FLOAT, "-+0123456789.")):
-        Loader.add_implicit_resolver(f"{_TAGS}{kind}", re.compile(pattern), list(first))
-    Loader.add_constructor(f"{_TAGS}binary", _binary)
+        Loader.add_implicit_resolver(f"{_TAG_PREFIX}{kind}", re.compile(pattern), list(first))
+    Loader.add_constructor(f"{_TAG_PREFIX}binary", _construct_binary)
     return Loader
 
 
-def _binary(loader: Any, node: Any) -> bytes:
+def _construct_binary(loader: Any, node: Any) -> bytes:
     text = "".join(loader.construct_scalar(node).split())
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Unfit(f"a !!binary value is no base64 ({error}, line {node.start_mark.line + 1})") from None
+        raise DocumentError(
+            f"a !!binary value is no base64 ({error}, line {node.start_mark.line + 1})"
+        ) from None
 
 
-def _weigh(root: Any, limit: int) -> None:
+def _check_yaml_tree(root: Any, limit: int) -> None:
     """Look through all of a document before anything is built from it."""
-    known: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
     def weight(node: Any) -> int:
-        if node.tag not in _TAKEN:
-            raise Unfit(
+        if node.tag not in _ALLOWED_TAGS:
+            raise DocumentError(
                 f"it holds a value of the kind {_shown_tag(node.tag)} (line {node.start_mark.line + 1}), which is never built",
                 "record it again",
             )
         if isinstance(node.value, str):
             return len(node.value) + 1
-        found = known.get(id(node))
-        if found is None:
-            known[id(node)] = limit + 1  # a node that holds itself
-            found = known[id(node)] = 1 + sum(weight(one) for one in _children(node))
-        if found > limit:
-            raise Unfit(f"its anchors unfold to more than {MAX_GROWTH} times its size", "record it again")
-        return found
+        size = sizes.get(id(node))
+        if size is None:
+            sizes[id(node)] = limit + 1  # a node that holds itself
+            size = sizes[id(node)] = 1 + sum(weight(child) for child in _child_nodes(node))
+        if size > limit:
+            raise DocumentError(
+                f"its anchors unfold to more than {MAX_GROWTH} times its size", "record it again"
+            )
+        return size
 
     weight(root)
 
 
-def _children(node: Any) -> list[Any]:
+def _child_nodes(node: Any) -> list[Any]:
     pairs = node.value
     if not pairs or not isinstance(pairs[0], tuple):
         return list(pairs)
-    names = [key.value for key, _ in pairs if key.tag == f"{_TAGS}str"]
+    names = [key.value for key, _ in pairs if key.tag == f"{_TAG_PREFIX}str"]
     if len(names) != len(pairs):
-        raise Unfit(f"a key is no text (line {node.start_mark.line + 1})")
+        raise DocumentError(f"a key is no text (line {node.start_mark.line + 1})")
     if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Unfit(f"the key {shorten(twice, 60)} is there twice (line {node.start_mark.line + 1})")
-    return [one for pair in pairs for one in pair]
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise DocumentError(
+            f"the key {shorten_text(duplicate, 60)} is there twice (line {node.start_mark.line + 1})"
+        )
+    return [child for pair in pairs for child in pair]
 
 
 def _shown_tag(tag: str) -> str:
-    return shorten(f"!!{tag.removeprefix(_TAGS)}" if tag.startswith(_TAGS) else tag, 80)
+    return shorten_text(f"!!{tag.removeprefix(_TAG_PREFIX)}" if tag.startswith(_TAG_PREFIX) else tag, 80)

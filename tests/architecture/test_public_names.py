@@ -13,7 +13,7 @@ from support.messages import check_message
 import pytest_llmops
 from pytest_llmops import registry
 from pytest_llmops.errors import UsageError
-from pytest_llmops.settings import OPTIONS, table
+from pytest_llmops.settings import OPTIONS, format_options_table
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pytest_llmops"
@@ -39,7 +39,7 @@ def parse(path: Path) -> ast.Module:
 
 
 def test_all_is_exactly_what_can_be_imported() -> None:
-    lazy = {*pytest_llmops._HOMES, "__version__"}
+    lazy = {*pytest_llmops._MODULES_BY_NAME, "__version__"}
     assert set(pytest_llmops.__all__) == lazy
     for name in pytest_llmops.__all__:
         assert getattr(pytest_llmops, name) is not None
@@ -53,7 +53,7 @@ def test_the_lazy_table_and_the_typed_imports_are_the_same() -> None:
         if isinstance(node, ast.ImportFrom) and node.module not in {"__future__", "typing"}
         for alias in node.names
     }
-    assert typed == pytest_llmops._HOMES
+    assert typed == pytest_llmops._MODULES_BY_NAME
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -98,27 +98,29 @@ def test_a_run_that_uses_nothing_of_ours_loads_nothing_heavy(tmp_path: Path) -> 
 
 
 def test_the_readme_table_is_the_one_of_the_settings() -> None:
-    assert table() in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert format_options_table() in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_names_every_fixture_marker_and_hook() -> None:
     from pytest_llmops import hookspecs
-    from pytest_llmops.harness.item import FIXTURES, MARKERS
+    from pytest_llmops.harness.item import PLUGIN_FIXTURES, PLUGIN_MARKERS
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     hooks = [name for name in vars(hookspecs) if name.startswith("pytest_llmops_")]
-    assert [name for name in (*FIXTURES, *MARKERS, "llm_models", *hooks) if f"`{name}`" not in text] == []
+    assert [
+        name for name in (*PLUGIN_FIXTURES, *PLUGIN_MARKERS, "llm_models", *hooks) if f"`{name}`" not in text
+    ] == []
     assert [option.dest for option in OPTIONS if option.ini and option.dest not in text] == []
 
 
 def test_every_built_in_name_can_be_loaded() -> None:
     for kind, names in registry.BUILT_IN.items():
         for name in names:
-            if (kind, name) in registry.NEED_AN_ARGUMENT:
+            if (kind, name) in registry.REQUIRE_ARGUMENT:
                 with pytest.raises(UsageError, check=check_message):
-                    registry.load(kind, name)
+                    registry.load_builtin(kind, name)
             elif kind != "model":  # a model needs a name from the settings
-                assert registry.load(kind, name) is not None
+                assert registry.load_builtin(kind, name) is not None
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())

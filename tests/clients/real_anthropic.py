@@ -20,7 +20,13 @@ from pytest_llmops import recorder, trace
 from pytest_llmops.errors import CassetteMiss, ModelError, UsageError
 from pytest_llmops.judges.rubric import quality
 from pytest_llmops.protocols import Completion, Message, RenderedPrompt, ToolCall, Usage
-from pytest_llmops.providers.anthropic import LACKING, MAX_TOKENS, AnthropicModel, _shared_client, new_client
+from pytest_llmops.providers.anthropic import (
+    MAX_TOKENS,
+    UNSUPPORTED_PARAMS,
+    AnthropicModel,
+    _shared_client,
+    new_client,
+)
 from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
 from pytest_llmops.trace.prices import cost_usd
 
@@ -146,7 +152,7 @@ def test_system_messages_and_parameters(client: anthropic.Anthropic, server: Cla
 
 def test_what_is_refused_is_what_the_sdk_lacks() -> None:
     taken = set(inspect.signature(anthropic.resources.Messages.create).parameters)
-    assert not LACKING & taken
+    assert not UNSUPPORTED_PARAMS & taken
     assert {"system", "output_config", "tools", "tool_choice", "stop_sequences", "extra_body"} <= taken
 
 
@@ -359,7 +365,7 @@ def test_the_price_is_that_of_the_cache_too(monkeypatch: pytest.MonkeyPatch) -> 
         found.usage,
         api_url="https://api.anthropic.com",
         provider="anthropic",
-        beside={"cache_write_1h_tokens": 1},
+        extra_counts={"cache_write_1h_tokens": 1},
     )
     assert expected is not None
     assert expected > 0
@@ -426,7 +432,7 @@ def test_a_judge_is_recorded_and_replayed_with_the_server_gone(
     assert KEY.encode() not in path.read_bytes()
     _shared_client.cache_clear()
     with taped(path, "none"):
-        top = recorder.current()
+        top = recorder.current_recorder()
         assert top is not None
         assert quality(AnthropicModel("claude-stub")).judge("Paris", question="capital?") == live
         calls = list(trace.CallLog(top.exchanges))

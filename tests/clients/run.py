@@ -33,7 +33,7 @@ def main(script: str, phase: str, folder: Path, *urls: str) -> None:
     if phase == "replay":
         Phase.server = False
         sys.addaudithook(_listen)
-        interception.enter()  # here before the client is imported, in the other process after it
+        interception.install_patches()  # here before the client is imported, in the other process after it
         found = {"replay": _all(script, folder, urls[0], "none")}
     else:
         found = {

@@ -25,7 +25,7 @@ from typing import Any
 
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.summary import totals
+from pytest_llmops.results.summary import summarize_run
 
 SHARED = Path(__file__).parents[3] / "shared"
 DATA = Path(os.environ.get("LLMOPS_SHARED_DATA") or SHARED / "data")
@@ -197,7 +197,7 @@ def main() -> int:
         found = differences(live, replayed)
         size = sum(path.stat().st_size for path in folder.rglob("cassettes/**/*.json"))
     print(
-        f"\nlive      {len(live.records)} tests, {len(live_calls(live))} live calls, {live_s:.1f} s: {totals(live).sentence}"
+        f"\nlive      {len(live.records)} tests, {len(live_calls(live))} live calls, {live_s:.1f} s: {summarize_run(live).sentence}"
     )
     print(
         f"replay    {len(replayed.records)} tests, {len(live_calls(replayed))} live calls, {replay_s:.1f} s, model stopped"

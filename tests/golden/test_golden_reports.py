@@ -25,15 +25,15 @@ def styled(found: list[terminal.Line]) -> str:
 
 GOLDEN: dict[str, Callable[[], str]] = {
     "run.json": lambda: fixed_run().to_json(),
-    "report.html": lambda: html.render(fixed_run()) + "\n",
-    "empty.html": lambda: html.render(Run()) + "\n",
-    "terminal.txt": lambda: styled(terminal.lines(fixed_run())),
-    "terminal-ascii.txt": lambda: styled(terminal.lines(fixed_run(), ascii=True, width=72)),
-    "terminal-verbose.txt": lambda: styled(terminal.lines(fixed_run(), verbosity=1, width=120)),
-    "models.html": lambda: html.render(models_run()) + "\n",
-    "models.txt": lambda: styled(terminal.lines(models_run())),
-    "models-ascii.txt": lambda: styled(terminal.lines(models_run(), ascii=True, width=60)),
-    "terminal-quiet.txt": lambda: styled(terminal.lines(fixed_run(), verbosity=-1)),
+    "report.html": lambda: html.render_html(fixed_run()) + "\n",
+    "empty.html": lambda: html.render_html(Run()) + "\n",
+    "terminal.txt": lambda: styled(terminal.summary_lines(fixed_run())),
+    "terminal-ascii.txt": lambda: styled(terminal.summary_lines(fixed_run(), ascii=True, width=72)),
+    "terminal-verbose.txt": lambda: styled(terminal.summary_lines(fixed_run(), verbosity=1, width=120)),
+    "models.html": lambda: html.render_html(models_run()) + "\n",
+    "models.txt": lambda: styled(terminal.summary_lines(models_run())),
+    "models-ascii.txt": lambda: styled(terminal.summary_lines(models_run(), ascii=True, width=60)),
+    "terminal-quiet.txt": lambda: styled(terminal.summary_lines(fixed_run(), verbosity=-1)),
 }
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pytest_llmops.metrics.bertscore import bertscore
+from pytest_llmops.metrics.bertscore import score_pair
 
 numbers = st.floats(-10, 10, width=32).filter(lambda one: one == 0 or abs(one) > 1e-3)
 rows = st.integers(1, 6).flatmap(lambda n: arrays.arrays(np.float32, (n, 4), elements=numbers))
@@ -19,14 +19,14 @@ Rows = Any
 
 @given(one=rows, other=rows)
 def test_the_other_way_round_precision_is_recall(one: Rows, other: Rows) -> None:
-    there, back = bertscore(one, other), bertscore(other, one)
+    there, back = score_pair(one, other), score_pair(other, one)
     assert there.precision == pytest.approx(back.recall, abs=1e-6)
     assert there.f1 == pytest.approx(back.f1, abs=1e-6)
 
 
 @given(one=rows, other=rows)
 def test_the_range_and_the_types(one: Rows, other: Rows) -> None:
-    found = bertscore(one, other)
+    found = score_pair(one, other)
     assert [type(value) for value in found] == [float] * 3
     assert all(-1.000_001 <= value <= 1 for value in found)
     assert found.f1 >= 0
@@ -35,19 +35,19 @@ def test_the_range_and_the_types(one: Rows, other: Rows) -> None:
 @given(one=rows)
 def test_a_text_matches_itself(one: Rows) -> None:
     said = one[np.abs(one).sum(axis=1) > 0]
-    assert bertscore(said, said) == pytest.approx((1, 1, 1), abs=1e-5)
+    assert score_pair(said, said) == pytest.approx((1, 1, 1), abs=1e-5)
 
 
 @given(one=rows, other=rows, factor=st.floats(0.125, 8))
 def test_neither_length_nor_order_nor_repetition_of_tokens_counts(
     one: Rows, other: Rows, factor: float
 ) -> None:
-    found = bertscore(one, other)
-    changed = bertscore(np.concatenate([one, one])[::-1] * np.float32(factor), other[::-1])
+    found = score_pair(one, other)
+    changed = score_pair(np.concatenate([one, one])[::-1] * np.float32(factor), other[::-1])
     assert changed == pytest.approx(found, abs=1e-5)
 
 
 @given(one=rows, other=rows)
 def test_equal_weights_are_none(one: Rows, other: Rows) -> None:
     weights = {"actual_weights": [2.5] * len(one), "expected_weights": [0.5] * len(other)}
-    assert bertscore(one, other, **weights) == pytest.approx(bertscore(one, other), abs=1e-6)
+    assert score_pair(one, other, **weights) == pytest.approx(score_pair(one, other), abs=1e-6)

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from support.strategies import any_text, clean_text, json_texts, json_values
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.store import Interaction, laid_out
+from pytest_llmops.cassettes.store import Interaction, format_json
 from pytest_llmops.errors import CassetteError
-from pytest_llmops.wire.aws_event_stream import Frame, pack
-from pytest_llmops.wire.blobs import put_back, taken_out, text_of
-from pytest_llmops.wire.body import events, fold, unfold
+from pytest_llmops.wire.aws_event_stream import Frame, pack_frames
+from pytest_llmops.wire.blobs import extract_texts, marker_text, read_blobs
+from pytest_llmops.wire.body import fold_body, unfold_body, unfold_stream
 from pytest_llmops.wire.folding import LONG_TEXT, fold_text, fold_value, unfold_text, unfold_value
-from pytest_llmops.wire.stream_events import cut, shared, shortened
+from pytest_llmops.wire.stream_events import find_shared_affixes, split_stream, strip_shared_affixes
 
 binary = st.one_of(st.binary(max_size=60), st.binary(min_size=200, max_size=900))
 encoded = binary.map(lambda data: base64.b64encode(data).decode())
@@ -77,7 +77,7 @@ headers = st.dictionaries(
     max_size=3,
 )
 payloads = st.one_of(values.map(lambda one: json.dumps(one).encode()), st.binary(max_size=40))
-frames = st.lists(st.builds(Frame, headers, payloads), min_size=1, max_size=4).map(pack)
+frames = st.lists(st.builds(Frame, headers, payloads), min_size=1, max_size=4).map(pack_frames)
 forms = st.lists(st.one_of(st.binary(max_size=30), clean_text.map(str.encode)), min_size=1, max_size=4).map(
     lambda parts: b"".join(b"--b\r\nname: x\r\n\r\n" + part + b"\r\n" for part in parts) + b"--b--\r\n"
 )
@@ -99,15 +99,17 @@ bodies = st.one_of(
 
 
 def through_a_file(request: bytes, *answers: bytes) -> list[bytes]:
-    asked = {"method": "POST", "url": "http://h/", "body": fold(request)}
-    told = [{"status": 200, "headers": {}, "body": fold(one)} for one in answers]
-    text = store.dump([Interaction("#001", "key", asked, {"0": told})], "2026-01-01").encode("utf-8")
+    asked = {"method": "POST", "url": "http://h/", "body": fold_body(request)}
+    told = [{"status": 200, "headers": {}, "body": fold_body(one)} for one in answers]
+    text = store.format_cassette([Interaction("#001", "key", asked, {"0": told})], "2026-01-01").encode(
+        "utf-8"
+    )
     json.loads(text)
-    (found,) = store.parse(text, Path("x.json")).values()
+    (found,) = store.parse_cassette(text, Path("x.json")).values()
     for one, expected in zip(found.answers["0"], answers, strict=True):
-        pieces = events(one["body"])
+        pieces = unfold_stream(one["body"])
         assert pieces is None or b"".join(pieces) == expected
-    return [unfold(found.request["body"]), *(unfold(one["body"]) for one in found.answers["0"])]
+    return [unfold_body(found.request["body"]), *(unfold_body(one["body"]) for one in found.answers["0"])]
 
 
 @given(bodies, bodies, bodies)
@@ -117,22 +119,24 @@ def test_all_bodies_of_a_file_come_back(request: bytes, one: bytes, other: bytes
 
 @given(bodies)
 def test_what_is_folded_unfolds_also_without_a_file(body: bytes) -> None:
-    assert unfold(fold(body)) == body
+    assert unfold_body(fold_body(body)) == body
 
 
 @given(frames)
 def test_frames_are_replayed_frame_by_frame(body: bytes) -> None:
-    folded = fold(body)
-    pieces = events(folded)
+    folded = fold_body(body)
+    pieces = unfold_stream(folded)
     assert "base64" in folded or b"".join(pieces or ()) == body
 
 
 @given(values)
 def test_values_come_back(value: Any) -> None:
     folded = fold_value(value)
-    assert json.dumps(unfold_value(json.loads(laid_out(folded)), {})) == json.dumps(value)
+    assert json.dumps(unfold_value(json.loads(format_json(folded)), {})) == json.dumps(value)
     found: dict[str, str] = {}
-    assert json.dumps(unfold_value(taken_out({"json": folded}, found)["json"], found)) == json.dumps(value)
+    assert json.dumps(unfold_value(extract_texts({"json": folded}, found)["json"], found)) == json.dumps(
+        value
+    )
 
 
 @given(long_texts)
@@ -145,11 +149,11 @@ def test_texts_come_back(text: str) -> None:
     st.lists(st.one_of(clean_text, st.sampled_from(['data: {"a": {"text": "', "…", "data: {"])), max_size=8)
 )
 def test_what_is_shared_is_put_back(listed: list[str]) -> None:
-    found = shared([f'data: {{"type": "delta", "delta": "{one}"}}' for one in listed] + listed)
+    found = find_shared_affixes([f'data: {{"type": "delta", "delta": "{one}"}}' for one in listed] + listed)
     if found is None:
         return
     start, end = found
-    made = shortened(listed, start, end)
+    made = strip_shared_affixes(listed, start, end)
     assert [
         f"{start}{one[1:]}{end}"
         if isinstance(one, str) and one.startswith("…")
@@ -162,20 +166,20 @@ def test_what_is_shared_is_put_back(listed: list[str]) -> None:
 
 @given(st.one_of(any_text, sse().map(bytes.decode), ndjson().map(bytes.decode)))
 def test_a_stream_is_cut_without_a_loss(text: str) -> None:
-    found = cut(text)
+    found = split_stream(text)
     assert found is None or b"".join(found.pieces()) == text.encode("utf-8", "surrogatepass")
 
 
 @given(json_values)
 def test_a_layout_is_json_of_the_same(value: Any) -> None:
-    assert json.dumps(json.loads(laid_out(value))) == json.dumps(value)
+    assert json.dumps(json.loads(format_json(value))) == json.dumps(value)
 
 
 @given(json_values, st.sampled_from(["$blob", "$numbers"]), st.dictionaries(st.just("text"), json_values))
 def test_hostile_markers_are_cassette_errors(label: Any, kind: str, more: dict[str, Any]) -> None:
     stored = {kind: label, **more}
     try:
-        assert text_of(stored, kind, {}) == more["text"]
+        assert marker_text(stored, kind, {}) == more["text"]
     except CassetteError as error:
         assert str(error)  # noqa: PT017
 
@@ -183,7 +187,7 @@ def test_hostile_markers_are_cassette_errors(label: Any, kind: str, more: dict[s
 @given(json_values)
 def test_hostile_tables_are_cassette_errors(table: Any) -> None:
     try:
-        found = put_back({"blobs": table})
+        found = read_blobs({"blobs": table})
     except CassetteError as error:
         assert "blobs" in str(error)  # noqa: PT017 -- the key of the file
     else:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.semantics.checks import CHECKS, compare, sentences
-from pytest_llmops.semantics.checks.quantities.numerals import readings, spoken
+from pytest_llmops.semantics.checks import CHECKS, compare, split_sentences
+from pytest_llmops.semantics.checks.quantities.numerals import parse_number_words, read_digits
 
 anything = st.text(st.characters(exclude_categories=()), max_size=80)
 words = st.lists(
@@ -154,16 +154,16 @@ def test_what_an_answer_says_besides_the_reference_is_no_alarm(
 
 @given(text=texts)
 def test_sentences_lose_nothing_but_blanks(text: str) -> None:
-    found = sentences(text)
+    found = split_sentences(text)
     assert "".join("".join(one.split()) for one in found) == "".join(text.split())
     assert all(one == " ".join(one.split()) and one for one in found)
 
 
 @given(number=st.integers(0, 10**9 - 1))
 def test_numbers_in_words_are_the_numbers(number: int) -> None:
-    assert spoken(said(number)) == number
-    assert readings(f"{number:,}")[0] == number
-    assert readings(f"{number:_}".replace("_", " "))[0] == number
+    assert parse_number_words(said(number)) == number
+    assert read_digits(f"{number:,}")[0] == number
+    assert read_digits(f"{number:_}".replace("_", " "))[0] == number
 
 
 @given(

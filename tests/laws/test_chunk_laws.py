@@ -8,19 +8,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmops.chunks import boundaries, coverage, duplicates, sizes, tables_and_code
-from pytest_llmops.chunks.adapters import read
-from pytest_llmops.chunks.alignment import Alignment, align, uncovered
-from pytest_llmops.chunks.offsets import SEAM, Ignore, source_of, squeeze
-from pytest_llmops.chunks.text_quality import clean
+from pytest_llmops.chunks.adapters import read_chunks
+from pytest_llmops.chunks.alignment import Alignment, align_chunks, invented_stretches
+from pytest_llmops.chunks.offsets import SEAM, Ignore, compact_text, read_source
+from pytest_llmops.chunks.text_quality import check_clean_text
 
-SHARES = (coverage.lost, coverage.invented, boundaries.cut_words, boundaries.cut_sentences)
-COUNTS = (
-    coverage.out_of_order,
-    boundaries.changed_words,
-    tables_and_code.cut_tables,
-    tables_and_code.cut_code,
+SHARES = (
+    coverage.check_lost_text,
+    coverage.check_invented_text,
+    boundaries.check_cut_words,
+    boundaries.check_cut_sentences,
 )
-ALONE = (sizes.empty, duplicates.duplicates, duplicates.near_duplicates, duplicates.boilerplate)
+COUNTS = (
+    coverage.check_chunk_order,
+    boundaries.check_changed_words,
+    tables_and_code.check_cut_tables,
+    tables_and_code.check_cut_code,
+)
+ALONE = (
+    sizes.check_empty_chunks,
+    duplicates.check_duplicates,
+    duplicates.check_near_duplicates,
+    duplicates.check_boilerplate,
+)
 
 anything = st.text(st.characters(exclude_categories=()), max_size=80)
 marks = [
@@ -57,48 +67,48 @@ def cut_up(text: str, at: list[int], overlap: int = 0) -> list[str]:
 
 
 def aligned(chunks: list[str], text: str, ignore: Ignore = "whitespace") -> Alignment:
-    return align(source_of(text, ignore), read(chunks), ignore)
+    return align_chunks(read_source(text, ignore), read_chunks(chunks), ignore)
 
 
 @given(text=texts, ignore=ignored)
 def test_squeezing_keeps_order_and_twice_changes_nothing(text: str, ignore: Ignore) -> None:
-    once = squeeze(text, ignore)
+    once = compact_text(text, ignore)
     assert len(once.places) == len(once.text)
     assert list(once.places) == sorted(once.places)
     assert not any(char.isspace() for char in once.text)
-    plain = squeeze(text)
-    assert squeeze(plain.text).text == plain.text
+    plain = compact_text(text)
+    assert compact_text(plain.text).text == plain.text
     assert [text[place] for place in plain.places] == list(plain.text)
 
 
 @given(text=texts, at=cuts)
 def test_a_text_that_is_cut_anywhere_is_whole(text: str, at: list[int]) -> None:
     alignment = aligned(cut_up(text, at), text)
-    assert coverage.lost(alignment).value == 0
-    assert coverage.invented(alignment).value == 0
-    assert coverage.out_of_order(alignment).value == 0
+    assert coverage.check_lost_text(alignment).value == 0
+    assert coverage.check_invented_text(alignment).value == 0
+    assert coverage.check_chunk_order(alignment).value == 0
 
 
 @given(text=texts, at=cuts, overlap=st.integers(0, 30))
 def test_nothing_of_a_text_is_invented_however_its_pieces_overlap(
     text: str, at: list[int], overlap: int
 ) -> None:
-    assert coverage.invented(aligned(cut_up(text, at, overlap), text)).value == 0
+    assert coverage.check_invented_text(aligned(cut_up(text, at, overlap), text)).value == 0
 
 
 @given(text=texts, at=cuts)
 def test_white_space_does_not_count(text: str, at: list[int]) -> None:
     chunks = [" ".join(chunk.split()) + "\n" for chunk in cut_up(text, at)]
     alignment = aligned(chunks, text)
-    assert coverage.lost(alignment).value == 0
-    assert coverage.invented(alignment).value == 0
-    assert boundaries.changed_words(alignment).value == 0
+    assert coverage.check_lost_text(alignment).value == 0
+    assert coverage.check_invented_text(alignment).value == 0
+    assert boundaries.check_changed_words(alignment).value == 0
 
 
 @given(text=texts, chunks=st.lists(texts, max_size=6), ignore=ignored)
 def test_every_check_has_a_value_in_its_range(text: str, chunks: list[str], ignore: Ignore) -> None:
     alignment = aligned(chunks, text, ignore)
-    pieces = read(chunks)
+    pieces = read_chunks(chunks)
     for share in SHARES:
         assert 0 <= share(alignment).value <= 1
     for count in COUNTS:
@@ -112,7 +122,7 @@ def test_every_check_has_a_value_in_its_range(text: str, chunks: list[str], igno
 @given(text=texts, chunks=st.lists(texts, max_size=6), ignore=ignored)
 def test_a_run_is_the_same_text_on_both_sides(text: str, chunks: list[str], ignore: Ignore) -> None:
     alignment = aligned(chunks, text, ignore)
-    source = alignment.source.squeezed.text
+    source = alignment.source.compact.text
     for placed in alignment.placed:
         kept = placed.text.text
         done = 0
@@ -121,7 +131,7 @@ def test_a_run_is_the_same_text_on_both_sides(text: str, chunks: list[str], igno
             assert run.chunk >= done
             done = run.chunk + run.length
             assert kept[run.chunk : done] == source[run.source : run.source + run.length]
-        assert sum(end - start for start, end in uncovered(placed)) == len(kept) - sum(
+        assert sum(end - start for start, end in invented_stretches(placed)) == len(kept) - sum(
             run.length for run in placed.runs
         )
 
@@ -136,16 +146,16 @@ def test_a_single_chunk_cuts_nothing(text: str) -> None:
 @given(text=texts, at=cuts)
 def test_the_second_half_of_a_repetition_is_all_duplicates(text: str, at: list[int]) -> None:
     chunks = [f"{number} {chunk}" for number, chunk in enumerate(cut_up(text, at))]
-    once = duplicates.duplicates(read(chunks))
-    twice = duplicates.duplicates(read([*chunks, *chunks]))
+    once = duplicates.check_duplicates(read_chunks(chunks))
+    twice = duplicates.check_duplicates(read_chunks([*chunks, *chunks]))
     assert once.value == 0
     assert twice.value == (0.5 if chunks else 0.0)
 
 
 @given(chunks=st.lists(texts, max_size=6))
 def test_dirt_is_counted_in_any_text(chunks: list[str]) -> None:
-    whole = clean(read(chunks))
-    parts = [clean(read([chunk])) for chunk in chunks]
+    whole = check_clean_text(read_chunks(chunks))
+    parts = [check_clean_text(read_chunks([chunk])) for chunk in chunks]
     for kind, check in whole.items():
         assert check.value >= 0
         if kind != "repeated":
@@ -154,8 +164,8 @@ def test_dirt_is_counted_in_any_text(chunks: list[str]) -> None:
 
 @given(texts=st.lists(texts.filter(lambda one: SEAM not in one), min_size=1, max_size=5))
 def test_documents_are_whole_one_by_one(texts: list[str]) -> None:
-    source = source_of(texts)
-    alignment = align(source, read(texts))
-    assert coverage.lost(alignment).value == 0
-    assert coverage.invented(alignment).value == 0
-    assert source.size == sum(len(squeeze(text).text) for text in texts)
+    source = read_source(texts)
+    alignment = align_chunks(source, read_chunks(texts))
+    assert coverage.check_lost_text(alignment).value == 0
+    assert coverage.check_invented_text(alignment).value == 0
+    assert source.size == sum(len(compact_text(text).text) for text in texts)

@@ -25,7 +25,7 @@ def split(pairs: list[tuple[float, bool]]) -> tuple[list[float], list[bool]]:
 
 @given(pairs=labelled)
 def test_recall_and_false_passes_only_grow_as_the_cut_falls(pairs: list[tuple[float, bool]]) -> None:
-    found = classification.cuts(*split(pairs))
+    found = classification.distinct_cuts(*split(pairs))
     for one, lower in pairwise(found):
         assert lower.at_least < one.at_least
         assert (lower.same_passed, lower.different_passed) >= (one.same_passed, one.different_passed)
@@ -46,23 +46,25 @@ def test_labels_turned_round_turn_the_area_round(pairs: list[tuple[float, bool]]
 @given(pairs=labelled)
 def test_no_cut_beats_the_balanced_one(pairs: list[tuple[float, bool]]) -> None:
     scores, same = split(pairs)
-    best = classification.choose(scores, same)
+    best = classification.choose_cut(scores, same)
     assert best is not None
-    assert best.balanced_accuracy == max(one.balanced_accuracy for one in classification.cuts(scores, same))
-    assert classification.at(scores, same, best.at_least) == best
+    assert best.balanced_accuracy == max(
+        one.balanced_accuracy for one in classification.distinct_cuts(scores, same)
+    )
+    assert classification.cut_at(scores, same, best.at_least) == best
 
 
 @given(pairs=labelled, rule=st.sampled_from(RULES), share=st.floats(0, 1))
 def test_a_rule_is_kept_and_no_cut_further_on_keeps_it(pairs: Any, rule: Any, share: float) -> None:
     scores, same = split(pairs)
-    chosen = classification.choose(scores, same, rule=rule, share=share)
+    chosen = classification.choose_cut(scores, same, rule=rule, share=share)
     keeps = {
         "recall": lambda one: one.recall >= share,
         "precision": lambda one: one.precision >= share,
         "false passes": lambda one: one.false_passes <= share,
     }
     assume(rule in keeps)
-    good = [one for one in classification.cuts(scores, same) if keeps[rule](one)]
+    good = [one for one in classification.distinct_cuts(scores, same) if keeps[rule](one)]
     if chosen is None:
         assert not good
         return
@@ -74,5 +76,5 @@ def test_a_rule_is_kept_and_no_cut_further_on_keeps_it(pairs: Any, rule: Any, sh
 @given(count=st.integers(1, 500), data=st.data())
 def test_wilsons_interval_holds_the_share_and_stays_in_range(count: int, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, count))
-    low, high = classification.wilson(hits, count)
+    low, high = classification.wilson_interval(hits, count)
     assert 0 <= low <= hits / count <= high <= 1

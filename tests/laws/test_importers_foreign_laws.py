@@ -19,8 +19,8 @@ from vcr.request import Request
 from vcr.serialize import serialize
 from vcr.serializers import jsonserializer, yamlserializer
 
-from pytest_llmops.cassettes.importers.convert import convert
-from pytest_llmops.cassettes.importers.foreign import Foreign, read
+from pytest_llmops.cassettes.importers.convert import convert_interactions
+from pytest_llmops.cassettes.importers.foreign import ForeignInteraction, read_foreign
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import Redactor
 
@@ -38,11 +38,11 @@ headers = st.dictionaries(names, values, max_size=3)
 pairs = st.lists(st.tuples(bodies, headers, bodies, headers, st.integers(100, 599)), min_size=1, max_size=3)
 
 
-def read_back(data: bytes, name: str) -> list[Foreign]:
+def read_back(data: bytes, name: str) -> list[ForeignInteraction]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(data)
-        return read(path)
+        return read_foreign(path)
 
 
 def by_vcrpy(listed: list[Any], serializer: Any) -> bytes:
@@ -60,7 +60,7 @@ def by_vcrpy(listed: list[Any], serializer: Any) -> bytes:
     return text.encode()
 
 
-def same(found: list[Foreign], listed: list[Any]) -> None:
+def same(found: list[ForeignInteraction], listed: list[Any]) -> None:
     assert [(each.method, each.url) for each in found] == [("POST", URL)] * len(listed)
     for each, (sent, asked, body, answered, status) in zip(found, listed, strict=True):
         assert (each.request_body, each.body, each.status) == (sent, body, status)
@@ -202,7 +202,7 @@ def test_any_document_is_read_or_refused(listed: list[Any], layout: str) -> None
 @given(pairs, st.booleans())
 def test_what_was_read_can_be_converted(listed: list[Any], errors: bool) -> None:
     found = read_back(by_vcrpy(listed, yamlserializer), "a.yaml")
-    interactions, left_out = convert(found, Redactor(), errors=errors)
+    interactions, left_out = convert_interactions(found, Redactor(), errors=errors)
     answers = sum(len(answers) for one in interactions for answers in one.answers.values())
     assert answers + sum(left_out.values()) == len(listed)
     assert not (errors and left_out)

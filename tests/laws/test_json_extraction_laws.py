@@ -7,7 +7,15 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.schemas.json_extraction import Found, JsonValue, NoJson, candidates, depth, find, where
+from pytest_llmops.schemas.json_extraction import (
+    JsonMatch,
+    JsonValue,
+    NoJson,
+    find_json,
+    find_json_candidates,
+    format_position,
+    nesting_depth,
+)
 
 short = st.text(max_size=12)
 scalars = (
@@ -34,9 +42,9 @@ texts = st.text(st.characters(exclude_categories=())) | st.lists(pieces, max_siz
 layouts = st.sampled_from([{}, {"indent": 2}, {"separators": (",", ":")}, {"ensure_ascii": False}])
 
 
-def found(text: str) -> Found:
-    result = find(text)
-    assert isinstance(result, Found), result
+def found(text: str) -> JsonMatch:
+    result = find_json(text)
+    assert isinstance(result, JsonMatch), result
     return result
 
 
@@ -73,12 +81,12 @@ def test_json_in_prose_comes_back(value: JsonValue, layout: dict[str, int], befo
 @given(value=documents, cut=st.integers(1))
 def test_json_that_is_cut_off_is_never_taken_for_less(value: JsonValue, cut: int) -> None:
     text = json.dumps(value)
-    assert isinstance(find(text[: -(1 + cut % (len(text) - 1))]), NoJson)
+    assert isinstance(find_json(text[: -(1 + cut % (len(text) - 1))]), NoJson)
 
 
 @given(text=texts)
 def test_any_text_gives_json_or_a_reason(text: str) -> None:
-    result = candidates(text)
+    result = find_json_candidates(text)
     if isinstance(result, NoJson):
         assert result.reason
         assert result.reason.isprintable()
@@ -95,8 +103,8 @@ def test_any_text_gives_json_or_a_reason(text: str) -> None:
 
 @given(text=texts)
 def test_what_is_found_alone_is_what_python_reads(text: str) -> None:
-    result = find(text)
-    if isinstance(result, Found) and result.place == "text":
+    result = find_json(text)
+    if isinstance(result, JsonMatch) and result.place == "text":
         assert json.dumps(json.loads(text.strip("\ufeff \r\n\t"))) == json.dumps(result.value)
 
 
@@ -106,11 +114,11 @@ def test_depth_is_that_of_the_deepest_value(value: JsonValue) -> None:
         inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else None
         return 0 if inner is None else 1 + max(map(slow, inner), default=0)
 
-    assert depth(value) == slow(value)
+    assert nesting_depth(value) == slow(value)
 
 
 @given(text=st.text("ab\n", max_size=20), at=st.integers(0, 20))
 def test_a_place_can_be_found_again(text: str, at: int) -> None:
     position = min(at, len(text))
-    line, column = (int(part.split()[1]) for part in where(text, position).split(", "))
+    line, column = (int(part.split()[1]) for part in format_position(text, position).split(", "))
     assert text.split("\n")[line - 1][: column - 1] == text[:position].rsplit("\n", maxsplit=1)[-1]

@@ -14,11 +14,11 @@ from support.messages import check_message
 from support.strategies import scale_examples
 
 from pytest_llmops.errors import ModelError
-from pytest_llmops.judges.protocol.parsing import Scale, read_reply
+from pytest_llmops.judges.protocol.parsing import Scale, parse_score_reply
 from pytest_llmops.judges.rubric import RubricJudge, quality
 from pytest_llmops.protocols import Message, Verdict
 from pytest_llmops.providers.offline import ScriptedModel
-from pytest_llmops.testing import FAKE, check_judge
+from pytest_llmops.testing import FAKE_VERDICT, check_judge
 
 NONCE = "1a2b3c4d"
 SCALES = [
@@ -146,7 +146,7 @@ def check(verdict: Verdict, text: str, scale: Scale) -> None:
 @scale_examples(10)
 @given(text=replies, scale=st.sampled_from(SCALES), nonce=st.sampled_from(["", NONCE]))
 def test_any_reply_is_a_verdict_on_the_scale_or_an_error(text: str, scale: Scale, nonce: str) -> None:
-    verdict = read_reply(text, scale, nonce=nonce)
+    verdict = parse_score_reply(text, scale, nonce=nonce)
     check(verdict, text, scale)
     if nonce and verdict.score is not None:
         assert nonce in text
@@ -163,7 +163,7 @@ def test_a_verdict_is_read_wherever_it_stands(score: int, reason: str, before: s
     text = (
         f"{before}\n```json\n{json.dumps({'nonce': NONCE, 'reason': reason, 'score': score})}\n```\n{after}"
     )
-    verdict = read_reply(text, Scale(), nonce=NONCE)
+    verdict = parse_score_reply(text, Scale(), nonce=NONCE)
     assert (verdict.score, verdict.reason) == (score, reason.strip())
 
 
@@ -175,7 +175,7 @@ def test_a_verdict_is_read_wherever_it_stands(score: int, reason: str, before: s
     ),
 )
 def test_a_line_of_text_is_read_in_each_form(score: int, reason: str, form: str) -> None:
-    verdict = read_reply(form.format(score, reason), Scale())
+    verdict = parse_score_reply(form.format(score, reason), Scale())
     assert (verdict.score, verdict.reason) == (score, reason.strip())
 
 
@@ -185,21 +185,21 @@ def test_a_line_of_text_is_read_in_each_form(score: int, reason: str, form: str)
     form=st.sampled_from(['{{"reason": "x", "score": {}}}', "Score: {}, Reason: x", "{}/10, so so"]),
 )
 def test_two_verdicts_are_one_only_if_they_are_equal(one: int, other: int, form: str) -> None:
-    verdict = read_reply(f"{form.format(one)}\n{form.format(other)}", Scale())
+    verdict = parse_score_reply(f"{form.format(one)}\n{form.format(other)}", Scale())
     assert verdict.score == (one if one == other else None)
 
 
 @given(text=replies, score=whole)
 def test_what_the_reason_says_never_changes_the_score(text: str, score: int) -> None:
     reply = json.dumps({"nonce": NONCE, "reason": f"x{text}", "score": score})
-    assert read_reply(reply, Scale(), nonce=NONCE).score == score
+    assert parse_score_reply(reply, Scale(), nonce=NONCE).score == score
 
 
 @given(reply=st.text(max_size=300), cut=st.integers(min_value=1))
 def test_a_cut_off_reply_is_no_verdict(reply: str, cut: int) -> None:
     whole = json.dumps({"nonce": NONCE, "reason": f"ends. Score: 9, Reason: {reply}", "score": 3})
     kept = whole[: -1 - cut % (len(whole) - 1)]
-    assert read_reply(kept, Scale(), nonce=NONCE).score is None
+    assert parse_score_reply(kept, Scale(), nonce=NONCE).score is None
 
 
 def good(messages: Sequence[Message]) -> str:
@@ -259,7 +259,7 @@ def test_the_kit_finds_an_answer_that_stands_in_the_prompt() -> None:
 @given(answer=st.one_of(st.text(min_size=1), replies), reply=replies)
 def test_no_answer_and_no_reply_break_the_judge(answer: str, reply: str) -> None:
     model = ScriptedModel(lambda _messages: reply)
-    verdict = quality(model).judge(answer, question=FAKE, reference=answer)
+    verdict = quality(model).judge(answer, question=FAKE_VERDICT, reference=answer)
     assert verdict.prescreened == (not model.asked)
     assert verdict.prescreened or verdict.score is None
     for messages, _ in model.asked:

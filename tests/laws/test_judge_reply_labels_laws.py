@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import scale_examples
 
-from pytest_llmops.judges.checklist import read_items
-from pytest_llmops.judges.grounding import FINDINGS, read_claims
+from pytest_llmops.judges.checklist import parse_items_reply
+from pytest_llmops.judges.grounding import CLAIM_FINDINGS, parse_claims_reply
 from pytest_llmops.judges.pairwise import Preference, Winner, win_rate
-from pytest_llmops.judges.panel import confidence
+from pytest_llmops.judges.panel import score_confidence
 from pytest_llmops.judges.protocol.labels import Choices
 from pytest_llmops.judges.protocol.logprobs import expected_score
-from pytest_llmops.judges.protocol.parsing import Unread
+from pytest_llmops.judges.protocol.parsing import UnreadableReply
 
 NONCE = "1a2b3c4d"
 CHOICES = Choices({"pass": ("ok",), "fail": (), "A": ("answer A",)}, key="verdict")
@@ -76,7 +76,7 @@ leaves = st.one_of(
     st.booleans(),
     st.integers(-3, 5),
     st.floats(),
-    st.sampled_from([*PIECES, "yes", "no", *FINDINGS]),
+    st.sampled_from([*PIECES, "yes", "no", *CLAIM_FINDINGS]),
 )
 values = st.recursive(
     leaves,
@@ -97,7 +97,7 @@ def read_or_error(read: Callable[[], object]) -> object:
     error = ""
     try:
         return read()
-    except Unread as why:
+    except UnreadableReply as why:
         error = str(why)
     assert error.strip()
     assert "\n" not in error
@@ -108,8 +108,8 @@ def read_or_error(read: Callable[[], object]) -> object:
 @given(text=replies, nonce=st.sampled_from(["", NONCE]))
 def test_any_reply_is_what_was_offered_or_an_error(text: str, nonce: str) -> None:
     found = read_or_error(lambda: CHOICES.read(text, nonce))
-    items = read_or_error(lambda: read_items(text, ["1", "2"], ANSWERS, nonce))
-    claims = read_or_error(lambda: read_claims(text, 2, nonce))
+    items = read_or_error(lambda: parse_items_reply(text, ["1", "2"], ANSWERS, nonce))
+    claims = read_or_error(lambda: parse_claims_reply(text, 2, nonce))
     if found is not None:
         assert isinstance(found, tuple)
         assert found[0] in CHOICES.names
@@ -120,7 +120,7 @@ def test_any_reply_is_what_was_offered_or_an_error(text: str, nonce: str) -> Non
         assert set(items[0]) <= set(ANSWERS)
     if claims is not None:
         assert isinstance(claims, tuple)
-        assert all(one.finding in FINDINGS and set(one.passages) <= {1, 2} for one in claims[0])
+        assert all(one.finding in CLAIM_FINDINGS and set(one.passages) <= {1, 2} for one in claims[0])
     if nonce and (found or items or claims):
         assert nonce in text
 
@@ -150,12 +150,12 @@ scores = st.floats(1, 10)
 
 @given(found=st.lists(scores, min_size=2, max_size=6))
 def test_confidence_is_a_share_and_full_only_for_equal_scores(found: list[float]) -> None:
-    sure = confidence(found, 1, 10)
+    sure = score_confidence(found, 1, 10)
     assert sure is not None
     assert 0 <= sure <= 1
     assert math.isclose(sure, 1, abs_tol=1e-6) == (max(found) - min(found) < 2e-5) or sure > 1 - 1e-5
-    assert confidence(found[::-1], 1, 10) == sure
-    assert math.isclose(confidence([11 - one for one in found], 1, 10) or 0, sure, abs_tol=1e-9)
+    assert score_confidence(found[::-1], 1, 10) == sure
+    assert math.isclose(score_confidence([11 - one for one in found], 1, 10) or 0, sure, abs_tol=1e-9)
 
 
 @given(chances=st.dictionaries(st.integers(-1, 7).map(float), st.floats(0, 1), max_size=6))

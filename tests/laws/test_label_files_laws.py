@@ -11,8 +11,8 @@ from pathlib import Path
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_llmops.cli.judge_import_labels import with_human
-from pytest_llmops.cli.label_files import LabelFile, appended, decoded, encoded, read
+from pytest_llmops.cli.judge_import_labels import replace_human_label
+from pytest_llmops.cli.label_files import LabelFile, append_rows, decode_cell, encode_cell, read_label_file
 from pytest_llmops.measurement import Json
 
 # All that UTF-8 holds; a NUL is no text.
@@ -31,8 +31,8 @@ values = st.recursive(
 @example("''")
 @example("'007")
 def test_a_cell_gives_its_text_back_and_starts_no_formula(text: str) -> None:
-    cell = encoded(text)
-    assert decoded(cell) == text
+    cell = encode_cell(text)
+    assert decode_cell(cell) == text
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
 
 
@@ -51,9 +51,9 @@ def test_answers_are_read_as_they_were_written(answers: list[str], suffix: str) 
     ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"a{suffix}"
-        path.write_bytes(appended(LabelFile(path=path), rows[:1]).encode())
-        path.write_bytes(appended(read(path), rows[1:]).encode())
-        found = read(path)
+        path.write_bytes(append_rows(LabelFile(path=path), rows[:1]).encode())
+        path.write_bytes(append_rows(read_label_file(path), rows[1:]).encode())
+        found = read_label_file(path)
     assert [dict(row.value) for row in found.rows] == rows
     assert [row.answer.answer for row in found.rows] == answers
 
@@ -67,12 +67,12 @@ def test_another_label_changes_the_label_alone(
     row: dict[str, Json], human: Json, gaps: tuple[str, str]
 ) -> None:
     before = json.dumps({**row, "human": None, "last": row}, separators=gaps)
-    after = with_human(before, human)
+    after = replace_human_label(before, human)
     assert json.loads(after) == {**row, "human": human, "last": row}
     start, end = before.split(f'"human"{gaps[1]}null', 1) if "human" not in str(row) else ("", "")
     assert after.startswith(start)
     assert after.endswith(end)
-    added = with_human(json.dumps(row), human)
+    added = replace_human_label(json.dumps(row), human)
     assert json.loads(added) == {**row, "human": human}
 
 
@@ -80,6 +80,6 @@ def test_another_label_changes_the_label_alone(
 def test_a_table_is_one_that_every_reader_divides_alike(question: str, answer: str) -> None:
     path = Path("a.csv")
     rows: list[dict[str, Json]] = [{"id": "a", "question": question, "answer": answer, "human": None}]
-    text = appended(LabelFile(path=path), rows).removeprefix("\ufeff")
+    text = append_rows(LabelFile(path=path), rows).removeprefix("\ufeff")
     (_, cells) = csv.reader(io.StringIO(text, newline=""))
-    assert [decoded(cell) for cell in cells[:3]] == ["a", question, answer]
+    assert [decode_cell(cell) for cell in cells[:3]] == ["a", question, answer]

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from rapidfuzz import fuzz as rapidfuzz
 
 from pytest_llmops.metrics.lexical import (
-    diff_words,
+    find_nearest_span,
     first_difference,
-    fuzzy,
-    nearest,
-    normalise,
+    format_word_diff,
+    fuzzy_ratio,
+    normalize_text,
+    squad_tokens,
     token_f1,
-    tokens,
-    word_diff,
+    word_diff_steps,
 )
 
 Metric = Callable[[str, str], float]
@@ -36,7 +36,7 @@ options = st.fixed_dictionaries(
 )
 every_metric = pytest.mark.parametrize(
     "metric",
-    [token_f1, fuzzy, partial(fuzzy, partial=True)],
+    [token_f1, fuzzy_ratio, partial(fuzzy_ratio, partial=True)],
     ids=["token_f1", "fuzzy", "partial"],
 )
 
@@ -63,18 +63,18 @@ def test_the_order_does_not_count(metric: Metric, one: str, other: str) -> None:
 
 @given(one=texts, other=texts)
 def test_fuzzy_is_what_rapidfuzz_says(one: str, other: str) -> None:
-    assert fuzzy(one, other) == pytest.approx(rapidfuzz.ratio(one, other) / 100)
+    assert fuzzy_ratio(one, other) == pytest.approx(rapidfuzz.ratio(one, other) / 100)
 
 
 @given(text=texts, how=options)
 def test_normalising_twice_changes_nothing(text: str, how: dict[str, str]) -> None:
-    once = normalise(text, **how)  # type: ignore[arg-type]
-    assert normalise(once, **how) == once  # type: ignore[arg-type]
+    once = normalize_text(text, **how)  # type: ignore[arg-type]
+    assert normalize_text(once, **how) == once  # type: ignore[arg-type]
 
 
 @given(text=texts)
 def test_tokens_have_no_blanks_and_no_articles(text: str) -> None:
-    assert all(token.split() == [token] and token not in ("a", "an", "the") for token in tokens(text))
+    assert all(token.split() == [token] and token not in ("a", "an", "the") for token in squad_tokens(text))
 
 
 @given(one=texts, other=texts)
@@ -89,7 +89,7 @@ def test_the_first_difference_is_one(one: str, other: str) -> None:
 
 @given(text=texts, needle=texts)
 def test_the_nearest_span_is_a_span_of_the_text(text: str, needle: str) -> None:
-    found = nearest(text, needle)
+    found = find_nearest_span(text, needle)
     if found is not None:
         assert 0 <= found.start < found.end <= len(text)
         assert text[found.start : found.end] == found.text
@@ -98,14 +98,14 @@ def test_the_nearest_span_is_a_span_of_the_text(text: str, needle: str) -> None:
 
 @given(before=texts, needle=st.text(min_size=1, max_size=40), after=texts)
 def test_what_is_there_is_found(before: str, needle: str, after: str) -> None:
-    found = nearest(before + needle + after, needle)
+    found = find_nearest_span(before + needle + after, needle)
     assert found is not None
     assert found.score == 1.0
 
 
 @given(actual=texts, expected=texts)
 def test_the_steps_of_a_diff_give_both_texts(actual: str, expected: str) -> None:
-    steps = diff_words(actual, expected)
+    steps = word_diff_steps(actual, expected)
     assert "".join(text for op, text in steps if op != "+") == expected
     assert "".join(text for op, text in steps if op != "-") == actual
     assert all(text for _, text in steps)
@@ -114,4 +114,4 @@ def test_the_steps_of_a_diff_give_both_texts(actual: str, expected: str) -> None
 
 @given(actual=texts, expected=texts)
 def test_a_word_diff_is_empty_exactly_between_equal_texts(actual: str, expected: str) -> None:
-    assert (word_diff(actual, expected) == "") == (actual == expected)
+    assert (format_word_diff(actual, expected) == "") == (actual == expected)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_llmops.calibration import Bars, facts, measure
+from pytest_llmops.calibration import AgreementRequirements, figures_to_json, measure_agreement
 from pytest_llmops.calibration.labels import read_labels
 from pytest_llmops.errors import CaseError
 from pytest_llmops.metrics.agreement import (
@@ -18,9 +18,9 @@ from pytest_llmops.metrics.agreement import (
     cohen_kappa,
     corrected_rate,
     fleiss_kappa,
+    judge_rates,
     kappa_interval,
     krippendorff_alpha,
-    rates,
     spearman,
 )
 
@@ -103,7 +103,10 @@ def test_rates_and_their_correction_turn_with_pass_and_fail(
     items: list[tuple[bool, bool]], passed: int, more: int
 ) -> None:
     people, judge = split(items)
-    found, turned = rates(people, judge), rates([not one for one in people], [not one for one in judge])
+    found, turned = (
+        judge_rates(people, judge),
+        judge_rates([not one for one in people], [not one for one in judge]),
+    )
     assert (found.tpr, found.tnr) == (turned.tnr, turned.tpr)
     assert found.agreement.total == len(items) == found.tpr.total + found.tnr.total
     one = corrected_rate(people, judge, passed, passed + more)
@@ -128,16 +131,16 @@ def test_a_calibration_is_never_nan_and_the_order_of_the_answers_does_not_count(
     assume(any(one is not None for people, _ in said for one in people))
     labels, turned = read_labels(rows), read_labels(rows[::-1])
     verdicts = {row["id"]: row["judge"] for row in rows}
-    found, again = (measure(one, verdicts, pass_at=pass_at) for one in (labels, turned))
+    found, again = (measure_agreement(one, verdicts, pass_at=pass_at) for one in (labels, turned))
     assert labels.fingerprint == turned.fingerprint
-    json.dumps(facts(found), allow_nan=False)
+    json.dumps(figures_to_json(found), allow_nan=False)
     assert (found.kappa is None) == bool(found.problem)
     assert again.kappa == pytest.approx(found.kappa)
     assert sum(map(sum, found.table.counts)) == found.compared
     named = {row.id for row in labels.labelled}
     assert found.compared + len({*found.unscored, *found.disputed}) == len(named)
     assert (found.rates is None) == (pass_at is None or not found.compared)
-    assert len(Bars().against(found)) in (0, 2)
+    assert len(AgreementRequirements().compare_figures(found)) in (0, 2)
 
 
 @given(

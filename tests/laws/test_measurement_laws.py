@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from support.strategies import any_text, json_objects, json_values
 
 from pytest_llmops.errors import WireError
-from pytest_llmops.measurement import UNITS, Measurement, amount, apart, plain, shorten
+from pytest_llmops.measurement import (
+    UNITS,
+    Measurement,
+    format_amount,
+    format_value_and_threshold,
+    shorten_text,
+    to_builtins,
+)
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 EXACT = (type(None), bool, int, float, str, list, dict)
@@ -83,23 +90,23 @@ anything = st.recursive(
 @given(anything)
 def test_plain_gives_exact_builtins_that_json_can_hold_or_says_why_not(value: Any) -> None:
     try:
-        made = plain(value)
+        made = to_builtins(value)
     except WireError as error:
         assert str(error).startswith("value")  # noqa: PT017
         return
     assert all(type(part) in EXACT for part in parts(made))
     assert json.loads(json.dumps(made, allow_nan=False, ensure_ascii=False).encode()) == made
-    assert plain(made) == made
+    assert to_builtins(made) == made
 
 
 @given(json_values)
 def test_plain_changes_nothing_of_plain_json(value: Any) -> None:
-    assert plain(value) == value
+    assert to_builtins(value) == value
 
 
 @given(any_text, st.integers(1, 50))
 def test_shorten_is_one_printable_line(text: str, limit: int) -> None:
-    shown = shorten(text, limit)
+    shown = shorten_text(text, limit)
     assert shown.isprintable()
     assert len(shown.splitlines()) <= 1
     if len(text) <= limit and text.isprintable():
@@ -109,8 +116,8 @@ def test_shorten_is_one_printable_line(text: str, limit: int) -> None:
 @given(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12), st.sampled_from(UNITS))
 def test_amounts_are_readable_and_apart(value: float, threshold: float, unit: str) -> None:
     assume(abs(value) > 1e-9 or value == 0)
-    shown = amount(value, unit)
+    shown = format_amount(value, unit)
     assert "e" not in shown.replace("tokens", "")
-    first, second = apart(value, threshold, unit)
+    first, second = format_value_and_threshold(value, threshold, unit)
     if unit == "1" and abs(value - threshold) > 1e-6:
         assert first != second

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.metrics.ranking import SCORERS, evaluate, parse, ranked
+from pytest_llmops.metrics.ranking import SCORERS, evaluate, parse_metric, rank_by_score
 from pytest_llmops.metrics.retrieval import METRICS
 
 IDS = [f"d{number}" for number in range(9)]
@@ -32,7 +32,7 @@ def test_each_query_scores_as_it_does_alone(
     assert set(scores.unjudged) == set(run) - set(relevant)
     assert set(scores.missing) == {query for query in scores.queries if query not in run}
     for asked in NAMES:
-        name, cut = parse(asked)
+        name, cut = parse_metric(asked)
         alone = [METRICS[name](run.get(query, []), relevant[query], cut) for query in scores.queries]
         assert scores.values[asked] == pytest.approx(alone, abs=1e-12), asked
     assert scores.lengths.tolist() == [len(run.get(query, [])) for query in scores.queries]
@@ -66,7 +66,7 @@ def test_a_level_moves_the_grades(
 
 @given(scores=st.dictionaries(st.sampled_from(IDS), st.integers(0, 3).map(float)))
 def test_the_order_of_scores(scores: dict[str, float]) -> None:
-    order = ranked(scores)
+    order = rank_by_score(scores)
     assert sorted(order) == sorted(scores)
     assert [(scores[name], name) for name in order] == sorted(
         ((score, name) for name, score in scores.items()), reverse=True

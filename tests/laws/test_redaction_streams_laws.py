@@ -12,9 +12,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from support.strategies import any_text, clean_text, json_values
 
-from pytest_llmops.redaction.encodings import LONG_RUN
+from pytest_llmops.redaction.encodings import MIN_BASE64_RUN
 from pytest_llmops.redaction.redactor import MASK, Redactor
-from pytest_llmops.wire.aws_event_stream import Frame, pack, unpack
+from pytest_llmops.wire.aws_event_stream import Frame, pack_frames, unpack_frames
 
 KNOWN = "correct-horse-battery"
 SHAPED = "sk-" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4"
@@ -74,7 +74,9 @@ def test_frames(cut: tuple[str, list[str]], wrapped: bool) -> None:
     payloads = [json.dumps({"delta": {"text": one}}).encode() for one in pieces]
     if wrapped:
         payloads = [json.dumps({"bytes": base64.b64encode(one).decode()}).encode() for one in payloads]
-    made = unpack(REDACTOR.clean(pack(Frame({":event-type": "chunk"}, one) for one in payloads)))
+    made = unpack_frames(
+        REDACTOR.clean(pack_frames(Frame({":event-type": "chunk"}, one) for one in payloads))
+    )
     assert made is not None
     found = [json.loads(one.payload) for one in made]
     texts = [json.loads(base64.b64decode(one["bytes"])) if wrapped else one for one in found]
@@ -101,8 +103,8 @@ def test_no_stream_breaks_it(rest: bytes, start: bytes) -> None:
 
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=4))
 def test_frames_of_anything_stay_frames(payloads: list[bytes]) -> None:
-    body = pack(Frame({}, one) for one in payloads)
-    assert unpack(REDACTOR.clean(body)) is not None
+    body = pack_frames(Frame({}, one) for one in payloads)
+    assert unpack_frames(REDACTOR.clean(body)) is not None
 
 
 @given(secrets, around, around, st.data())
@@ -135,7 +137,9 @@ def test_base64_of_anything_around_a_secret(secret: str, before: bytes, after: b
     assert secret.encode() not in decoded
     # What is too short to be looked into keeps its length.
     kept = len(decoded) == len(content)
-    assert MASK.encode() in decoded or b"*" * len(secret) in decoded or (kept and len(content) < LONG_RUN)
+    assert (
+        MASK.encode() in decoded or b"*" * len(secret) in decoded or (kept and len(content) < MIN_BASE64_RUN)
+    )
 
 
 @given(any_text, clean_text)

@@ -12,7 +12,7 @@ from support.sample_run import HOSTILE, everywhere, fixed_run
 from support.strategies import scale_examples
 
 from pytest_llmops.reports import html, junit, terminal
-from pytest_llmops.reports.html_texts import visible
+from pytest_llmops.reports.html_texts import escape_invisible
 from pytest_llmops.results.run import Run
 
 FRAGMENTS = (
@@ -46,14 +46,14 @@ any_text = st.one_of(
 
 @cache
 def known_shapes() -> frozenset[tuple[str, tuple[str, ...]]]:
-    pages = (html.render(run) for run in (fixed_run(), everywhere("plain"), everywhere("plain " * 100)))
+    pages = (html.render_html(run) for run in (fixed_run(), everywhere("plain"), everywhere("plain " * 100)))
     return frozenset(shape for page in pages for shape in Page(page).skeleton())
 
 
 @scale_examples(0.5)
 @given(any_text)
 def test_a_page_holds_no_element_that_is_not_its_own(text: str) -> None:
-    page = Page(html.render(everywhere(text)))
+    page = Page(html.render_html(everywhere(text)))
     assert page.strays == []
     assert {shape for shape, count in page.skeleton().items() if count} <= known_shapes()
     assert len(page.inside("script")) == 1
@@ -67,12 +67,12 @@ def test_a_page_holds_no_element_that_is_not_its_own(text: str) -> None:
 @scale_examples(0.5)
 @given(any_text)
 def test_a_page_shows_every_character(text: str) -> None:
-    assert visible(text) in Page(html.render(everywhere(text))).text
+    assert escape_invisible(text) in Page(html.render_html(everywhere(text))).text
 
 
 @given(any_text, st.integers(0, 200), st.booleans(), st.integers(-1, 2))
 def test_a_terminal_is_not_steered(text: str, width: int, ascii: bool, verbosity: int) -> None:  # noqa: A002 -- as the argument is called
-    for line in terminal.lines(everywhere(text), width=width, ascii=ascii, verbosity=verbosity):
+    for line in terminal.summary_lines(everywhere(text), width=width, ascii=ascii, verbosity=verbosity):
         assert line.text.isprintable()
         assert "##[" not in line.text
         assert not line.text.lstrip().startswith("::")
@@ -83,7 +83,7 @@ def test_a_terminal_is_not_steered(text: str, width: int, ascii: bool, verbosity
 @given(any_text)
 def test_properties_are_valid_xml_with_unique_names(text: str) -> None:
     for record in everywhere(text).records:
-        found = junit.properties(record)
+        found = junit.junit_properties(record)
         assert len({name for name, _ in found}) == len(found)
         root = ET.Element("properties")
         for name, value in found:

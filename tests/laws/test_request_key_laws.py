@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from support.strategies import any_text, json_objects, json_values
 
-from pytest_llmops.cassettes.request_key import Question, ask, canonical_url
+from pytest_llmops.cassettes.request_key import Question, build_question, canonical_url
 from pytest_llmops.redaction.redactor import Redactor
 
 JSON = {"content-type": "application/json"}
@@ -21,7 +21,7 @@ def key(body: bytes, url: str = "https://h.example/x", method: str = "POST") -> 
 
 
 def asked(body: bytes, url: str = "https://h.example/x", method: str = "POST") -> Question:
-    return ask(method, url, JSON, body, Redactor())
+    return build_question(method, url, JSON, body, Redactor())
 
 
 def shuffled(value: Any, draw: st.DrawFn) -> Any:
@@ -88,6 +88,6 @@ def test_a_canonical_url_stays_as_it_is(path: str) -> None:
 @example("\ud800", "http://\ud800/\ud800?\ud800", b"", {"content-type": "multipart/x; boundary=\ud800"})
 @given(any_text, any_text, st.binary(max_size=50), st.dictionaries(st.sampled_from(["content-type", "authorization", "x"]), any_text))  # fmt: skip
 def test_any_request_has_a_key(method: str, url: str, body: bytes, headers: dict[str, str]) -> None:
-    one, other = (ask(method, url, headers, body, Redactor()) for _ in range(2))
+    one, other = (build_question(method, url, headers, body, Redactor()) for _ in range(2))
     assert one == other
     assert len(one.key) == 20

@@ -11,10 +11,18 @@ from support.strategies import any_text, json_objects, scale_examples
 
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call, Message
-from pytest_llmops.results.rejudging import Judged, Stamp, changes, lines, outputs, rejudged, summary
+from pytest_llmops.results.rejudging import (
+    RescoredOutput,
+    RescoreStamp,
+    collect_outputs,
+    compare_scores,
+    format_changes,
+    replace_verdicts,
+    summarize_changes,
+)
 from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
 
-STAMP = Stamp(day="2026-05-02", asked=True, judge="tone", version="2", source="run.json")
+STAMP = RescoreStamp(day="2026-05-02", asked=True, judge="tone", version="2", source="run.json")
 names = st.one_of(st.sampled_from(["quality", "tone", "checklist"]), any_text.filter(bool))
 thresholds = st.one_of(st.none(), st.integers(1, 10).map(float))
 scores = st.one_of(st.none(), st.integers(1, 10).map(float))
@@ -86,15 +94,16 @@ def runs(draw: st.DrawFn) -> Run:
 def test_new_verdicts_make_a_run_that_can_be_read_and_judged_again(
     run: Run, given_: list[Measurement]
 ) -> None:
-    found = outputs(run, unjudged=True).outputs
+    found = collect_outputs(run, unjudged=True).outputs
     judged = [
-        Judged(output=one, measurements=(given_[number % len(given_)],)) for number, one in enumerate(found)
+        RescoredOutput(output=one, measurements=(given_[number % len(given_)],))
+        for number, one in enumerate(found)
     ]
-    made = rejudged(run, judged, STAMP)
+    made = replace_verdicts(run, judged, STAMP)
     written = made.to_json()
     assert Run.from_json(written).to_json() == written
-    assert rejudged(made, [], STAMP).records == made.records
-    assert {one.judge for one in outputs(made).outputs} <= set(outputs(made).judges)
+    assert replace_verdicts(made, [], STAMP).records == made.records
+    assert {one.judge for one in collect_outputs(made).outputs} <= set(collect_outputs(made).judges)
     assert [one.nodeid for one in made.records] == [one.nodeid for one in run.records]
     untouched = set(range(len(run.records))) - {one.record for one in found}
     assert all(made.records[number] == run.records[number] for number in untouched)
@@ -103,22 +112,22 @@ def test_new_verdicts_make_a_run_that_can_be_read_and_judged_again(
 @scale_examples(0.5)
 @given(runs())
 def test_the_same_verdicts_change_no_outcome_and_no_message(run: Run) -> None:
-    found = [one for one in outputs(run).outputs if one.old is not None]
-    again = [Judged(output=one, measurements=(one.old,)) for one in found if one.old is not None]
-    made = rejudged(run, again, Stamp(day="2026-05-02", asked=False, at_least=3.0))
+    found = [one for one in collect_outputs(run).outputs if one.old is not None]
+    again = [RescoredOutput(output=one, measurements=(one.old,)) for one in found if one.old is not None]
+    made = replace_verdicts(run, again, RescoreStamp(day="2026-05-02", asked=False, at_least=3.0))
     assert [(one.outcome, one.message, one.raised, one.measurements) for one in made.records] == [
         (one.outcome, one.message, one.raised, one.measurements) for one in run.records
     ]
-    assert not any(one.changed for one in changes((one.output, one.top) for one in again))
+    assert not any(one.changed for one in compare_scores((one.output, one.top) for one in again))
 
 
 @scale_examples(0.5)
 @given(runs(), st.lists(verdicts(), min_size=1, max_size=4))
 def test_whatever_is_told_is_told_on_lines_of_its_own(run: Run, given_: list[Measurement]) -> None:
-    found = outputs(run, unjudged=True).outputs
-    changed = changes((one, given_[number % len(given_)]) for number, one in enumerate(found))
-    total = summary(changed)
+    found = collect_outputs(run, unjudged=True).outputs
+    changed = compare_scores((one, given_[number % len(given_)]) for number, one in enumerate(found))
+    total = summarize_changes(changed)
     assert total.outputs == len(found)
     assert 0 <= total.worse <= total.outputs
-    for line in lines(changed, total, asked=True, passed_over={}):
+    for line in format_changes(changed, total, judge_called=True, passed_over={}):
         assert line.isprintable()

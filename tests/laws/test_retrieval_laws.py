@@ -18,7 +18,7 @@ from pytest_llmops.metrics.retrieval import (
     reciprocal_rank,
 )
 from pytest_llmops.protocols import Chunk
-from pytest_llmops.retrievers.bm25 import InMemoryRetriever, tokens
+from pytest_llmops.retrievers.bm25 import InMemoryRetriever, tokenize
 
 IDS = [f"d{number}" for number in range(12)]
 rankings = st.lists(st.sampled_from(IDS), unique=True)
@@ -115,13 +115,13 @@ def test_a_search_keeps_its_promises(corpus: list[str], query: str, k: int) -> N
     assert len(hits) <= k
     assert all(hit.score > 0 and math.isfinite(hit.score) for hit in hits)
     assert [(-hit.score, int(hit.id)) for hit in hits] == sorted((-hit.score, int(hit.id)) for hit in hits)
-    assert all(set(tokens(query)) & set(tokens(hit.text)) for hit in hits)
+    assert all(set(tokenize(query)) & set(tokenize(hit.text)) for hit in hits)
     assert retriever.search(query, k).items == hits.items
     assert retriever.search(query, k + 1).items[:k] == hits.items
 
 
 @given(st.text())
 def test_tokens_are_the_same_in_every_case(text: str) -> None:
-    words = tokens(text)
+    words = tokenize(text)
     assert all(word and not word.isspace() for word in words)
-    assert tokens(" ".join(words)) == words
+    assert tokenize(" ".join(words)) == words

@@ -14,10 +14,15 @@ from hypothesis import strategies as st
 from pytest_llmops.measurement import Json
 from pytest_llmops.metrics.vectors import cosine
 from pytest_llmops.protocols import Chunk, Hit, Hits
-from pytest_llmops.retrievers.base import Searcher, closeness, conditions, fits
+from pytest_llmops.retrievers.base import (
+    Searcher,
+    matches_conditions,
+    parse_filters,
+    similarity_from_distance,
+)
 from pytest_llmops.retrievers.bm25 import InMemoryRetriever
 from pytest_llmops.retrievers.dense import DenseRetriever
-from pytest_llmops.retrievers.freshness import compared, states
+from pytest_llmops.retrievers.freshness import compare_states, document_states
 from pytest_llmops.retrievers.hybrid import HybridRetriever
 
 LETTERS = "abcde"
@@ -79,7 +84,7 @@ def test_a_filter_gives_the_hits_that_fit_and_no_others(
     filters: dict[str, Json] = {"lang": wanted}
     everything = list(retriever.search(query, 99))
     found = list(retriever.search(query, 99, filters))
-    kept = [hit for hit in everything if fits(hit.metadata, conditions(filters))]
+    kept = [hit for hit in everything if matches_conditions(hit.metadata, parse_filters(filters))]
     assert [hit.id for hit in found] == [hit.id for hit in kept]
     assert [hit.score for hit in found] == pytest.approx([hit.score for hit in kept], abs=1e-12)
 
@@ -138,7 +143,7 @@ def test_a_ranking_fused_with_itself_stays(ids: list[str]) -> None:
     space=st.sampled_from(["cosine", "ip", "l2"]),
 )
 def test_a_nearer_passage_never_scores_lower(distances: list[float], space: str) -> None:
-    scores = [closeness(one, space) for one in sorted(distances)]
+    scores = [similarity_from_distance(one, space) for one in sorted(distances)]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -147,11 +152,11 @@ documents = st.dictionaries(st.sampled_from("uvwxyz"), st.sampled_from(["one", "
 
 @given(index=documents, source=documents)
 def test_every_document_is_counted_once(index: dict[str, str], source: dict[str, str]) -> None:
-    found = compared(states(index), states(source), now=0)
+    found = compare_states(document_states(index), document_states(source), now=0)
     outdated = set(found.outdated or {})
     fresh = {one for one in source if index.get(one) == source[one]}
     assert set(found.missing) | outdated | fresh == set(source)
     assert len(found.missing) + len(outdated) + len(fresh) == len(source)
     assert set(found.orphaned) == set(index) - set(source)
-    same = compared(states(source), states(source), now=0)
+    same = compare_states(document_states(source), document_states(source), now=0)
     assert (same.missing, same.outdated, same.orphaned, same.unknown) == ((), {}, (), ())

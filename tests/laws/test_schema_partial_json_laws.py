@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmops import schemas
-from pytest_llmops.schemas import beginning
+from pytest_llmops.schemas import parse_partial_json
 
 scalars = (
     st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(-1e9, 1e9) | st.text(max_size=8)
@@ -51,7 +51,7 @@ def exactly(value: Any) -> dict[str, Any]:
 @given(value=containers, layout=layouts, cut=st.integers(0))
 def test_no_beginning_of_what_fits_is_called_wrong(value: Any, layout: dict[str, Any], cut: int) -> None:
     text = json.dumps(value, **layout)
-    found = beginning(text[: 1 + cut % (len(text) - 1)])
+    found = parse_partial_json(text[: 1 + cut % (len(text) - 1)])
     assert found is not None
     schema = schemas.load(exactly(value))
     assert schema.differences(value) == []
@@ -62,7 +62,10 @@ def test_no_beginning_of_what_fits_is_called_wrong(value: Any, layout: dict[str,
 def test_a_beginning_only_grows(value: Any, layout: dict[str, Any], cut: int, more: int) -> None:
     text = json.dumps(value, **layout)
     end = 1 + cut % (len(text) - 1)
-    part, longer = beginning(text[:end]), beginning(text[: min(len(text) - 1, end + more % 20)])
+    part, longer = (
+        parse_partial_json(text[:end]),
+        parse_partial_json(text[: min(len(text) - 1, end + more % 20)]),
+    )
     assert part is not None
     assert longer is not None
     assert len(json.dumps(part.value)) <= len(json.dumps(longer.value))
@@ -75,7 +78,7 @@ SCHEMA = {"properties": {"a": {"type": "integer", "minimum": 0}}, "required": ["
 def test_a_closed_field_that_is_wrong_is_told_whatever_follows(wrong: Any, rest: Any, cut: int) -> None:
     text = json.dumps({"a": wrong, "b": rest})
     start = text.index('"b"')
-    found = beginning(text[: start + cut % (len(text) - start)])
+    found = parse_partial_json(text[: start + cut % (len(text) - start)])
     assert found is not None
     left = schemas.load(SCHEMA).differences(found.value, unfinished=found.unfinished)
     assert [one.path for one in left] == ["$.a"]

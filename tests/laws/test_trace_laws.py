@@ -14,7 +14,7 @@ from support.strategies import any_text, json_values, scale_examples
 from pytest_llmops.protocols import Call
 from pytest_llmops.recorder import Exchange
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.trace import read
+from pytest_llmops.trace import read_call
 
 FIELDS = [
     "choices", "message", "delta", "content", "tool_calls", "function", "arguments", "name", "id", "index", "usage",
@@ -100,7 +100,7 @@ kinds = st.sampled_from(
 
 
 def passes(request: Any, url: str, kind: str, body: bytes, status: int | None = 200) -> None:
-    call = read(
+    call = read_call(
         Exchange(
             method="POST",
             url=url,

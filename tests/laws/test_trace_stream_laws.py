@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.exchanges import AWS, NDJSON, SSE, converse_stream, exchange, ndjson, sse
 from support.strategies import any_text, clean_text, json_objects
 
-from pytest_llmops.trace import read
+from pytest_llmops.trace import read_call
 
 names = st.text("abcdefghij_", min_size=1, max_size=8)
 tokens = st.integers(0, 10**6)
@@ -41,8 +41,8 @@ def answers(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def same(url: str, stream_url: str, whole: Any, body: bytes, kind: str) -> None:
-    plain = read(exchange(url, REQUEST, whole))
-    live = read(exchange(stream_url, REQUEST, body, kind=kind))
+    plain = read_call(exchange(url, REQUEST, whole))
+    live = read_call(exchange(stream_url, REQUEST, body, kind=kind))
     assert live == replace(plain, streamed=True)
     assert live.unread == ""
 

@@ -10,21 +10,28 @@ from hypothesis import strategies as st
 from support.strategies import any_text, clean_text, json_texts, json_values
 
 from pytest_llmops.errors import CassetteError
-from pytest_llmops.wire.body import check, check_answer, check_request, events, fold, unfold
-from pytest_llmops.wire.stream_events import says
+from pytest_llmops.wire.body import (
+    check_answer,
+    check_body,
+    check_request,
+    fold_body,
+    unfold_body,
+    unfold_stream,
+)
+from pytest_llmops.wire.stream_events import stream_text
 
 
 def through_a_file(body: bytes) -> dict[str, Any]:
-    text = json.dumps(fold(body), ensure_ascii=False, indent=1).encode("utf-8")
+    text = json.dumps(fold_body(body), ensure_ascii=False, indent=1).encode("utf-8")
     stored: dict[str, Any] = json.loads(text)
-    check(stored)
+    check_body(stored)
     return stored
 
 
 def comes_back(body: bytes) -> None:
     stored = through_a_file(body)
-    assert unfold(stored) == body
-    pieces = events(stored)
+    assert unfold_body(stored) == body
+    pieces = unfold_stream(stored)
     assert pieces is None or b"".join(pieces) == body
 
 
@@ -48,7 +55,7 @@ def test_json_as_servers_write_it_is_stored_parsed(value: Any, how: dict[str, An
     whole = {"value": value}
     stored = through_a_file(json.dumps(whole, **how).encode())
     assert "json" in stored
-    assert unfold(stored) == json.dumps(whole, **how).encode()
+    assert unfold_body(stored) == json.dumps(whole, **how).encode()
 
 
 odd_json = st.sampled_from(
@@ -101,12 +108,12 @@ def test_streams_with_all_line_ends(parts: list[str], end: str, last: str) -> No
 
 @given(st.lists(st.one_of(any_text, json_values.map(lambda value: f"data: {json.dumps(value)}")), max_size=5))
 def test_says_never_fails(listed: list[str]) -> None:
-    assert isinstance(says(listed), str)
+    assert isinstance(stream_text(listed), str)
 
 
 @given(json_values)
 def test_anything_else_in_a_file_is_a_body_or_a_cassette_error(value: Any) -> None:
-    for read in (unfold, events, check, check_answer, check_request):
+    for read in (unfold_body, unfold_stream, check_body, check_answer, check_request):
         try:
             read(value)
         except CassetteError as error:
@@ -117,7 +124,7 @@ def test_anything_else_in_a_file_is_a_body_or_a_cassette_error(value: Any) -> No
 def test_a_body_with_wrong_insides_is_a_cassette_error(form: str, inside: Any, more: dict[str, Any]) -> None:
     stored = {form: inside, **more}
     try:
-        body = unfold(stored)
+        body = unfold_body(stored)
     except CassetteError as error:
         assert str(error).startswith("a body")  # noqa: PT017
     else:
@@ -125,6 +132,6 @@ def test_a_body_with_wrong_insides_is_a_cassette_error(form: str, inside: Any, m
 
 
 def test_the_laws_see_every_form() -> None:
-    forms = {next(iter(fold(body))) for body in (b"{}", b"x", b"\xff")}
+    forms = {next(iter(fold_body(body))) for body in (b"{}", b"x", b"\xff")}
     assert forms == {"json", "text", "base64"}
-    assert "events" in fold(b"data: x\n\n")
+    assert "events" in fold_body(b"data: x\n\n")

@@ -8,7 +8,7 @@ from support.messages import check_message
 from support.project import Project
 from support.server import Reply, Seen, chat_answer, error_reply, json_reply
 
-from pytest_llmops.calibration.canaries import canaries
+from pytest_llmops.calibration.canaries import built_in_canaries
 
 ASKED = 34
 """Of the built-in canaries and right answers: the rest has no content, and no model is asked about it."""
@@ -134,4 +134,4 @@ def test_without_the_flag_it_is_skipped(project: Project) -> None:
 
 
 def test_so_many_are_asked() -> None:
-    assert len(canaries()) == 45
+    assert len(built_in_canaries()) == 45

@@ -13,7 +13,12 @@ from support.messages import check_message
 from support.project import Project
 from support.server import Reply, chat_answer, error_reply, json_reply
 
-from pytest_llmops.calibration import Bars, Calibration, ask, measure
+from pytest_llmops.calibration import (
+    AgreementRequirements,
+    Calibration,
+    judge_labelled_answers,
+    measure_agreement,
+)
 from pytest_llmops.calibration.labels import read_labels
 from pytest_llmops.judges.rubric import quality
 
@@ -350,9 +355,9 @@ def test_a_real_model_that_judges_at_chance_is_named_by_every_report(project: Pr
     """Verdicts of a model of 135 million parameters, as recorded."""
     labels = read_labels(LABELS)
     with local_judge("quality") as model:
-        judged = ask(quality(model), labels)
-    found = measure(labels, judged.verdicts, pass_at=judged.pass_at, span=judged.span)
-    made = Calibration.of(judged, labels, found, bars=Bars(), date="2026-05-02")
+        judged = judge_labelled_answers(quality(model), labels)
+    found = measure_agreement(labels, judged.verdicts, pass_at=judged.pass_at, span=judged.span)
+    made = Calibration.of(judged, labels, found, bars=AgreementRequirements(), date="2026-05-02")
     project.write(
         **{
             "test_a.py": AGREES,

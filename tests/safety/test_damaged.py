@@ -15,7 +15,7 @@ from support.messages import check_message
 from support.tapes import call, recorded
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.journal import left_behind
+from pytest_llmops.cassettes.journal import find_abandoned_journals
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import Redactor
@@ -49,13 +49,13 @@ def test_conflict_markers_inside_of_bodies_are_no_conflict(path: Path) -> None:
 
 def test_a_file_cut_at_any_byte_is_an_error(path: Path) -> None:
     whole = path.read_bytes()
-    found, heads = store.parse(whole, path), set()
+    found, heads = store.parse_cassette(whole, path), set()
     for cut in range(len(whole)):
         if whole[cut:].isspace():
-            assert store.parse(whole[:cut], path) == found
+            assert store.parse_cassette(whole[:cut], path) == found
             continue
         with pytest.raises(CassetteError) as caught:
-            store.parse(whole[:cut], path)
+            store.parse_cassette(whole[:cut], path)
         assert str(caught.value).isprintable()
         heads.add(str(caught.value).partition(": ")[0])
     check_message(sorted(heads))
@@ -63,14 +63,14 @@ def test_a_file_cut_at_any_byte_is_an_error(path: Path) -> None:
 
 def test_a_file_with_a_hole_is_an_error_or_tells_no_other_answer(path: Path) -> None:
     whole = path.read_bytes()
-    found, heads = store.parse(whole, path), set()
+    found, heads = store.parse_cassette(whole, path), set()
     for start in range(0, len(whole), 37):
         data = whole[:start] + b"\0" * 16 + whole[start + 16 :]
         with pytest.raises(CassetteError) as caught:
-            store.parse(data, path)
+            store.parse_cassette(data, path)
         heads.add(str(caught.value).partition(": ")[0])
     check_message(sorted(heads))
-    assert store.parse(whole, path) == found
+    assert store.parse_cassette(whole, path) == found
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, 500, -2])
@@ -82,7 +82,7 @@ def test_nothing_is_merged_into_half_a_file(path: Path, cut: int) -> None:
         lambda: Tape(path, "none"),
         lambda: Tape(path, "new"),
         lambda: Tape(path, "all"),
-        lambda: store.merge(path, [waiting], Redactor(), replace=True, keep={}),
+        lambda: store.merge_journals(path, [waiting], Redactor(), replace=True, keep={}),
     ):
         with pytest.raises(CassetteError) as caught:
             attempt()
@@ -91,7 +91,7 @@ def test_nothing_is_merged_into_half_a_file(path: Path, cut: int) -> None:
     assert str(path) in message
     check_message(message)
     assert path.read_bytes() == half
-    assert left_behind(path) == [waiting]
+    assert find_abandoned_journals(path) == [waiting]
 
 
 @pytest.mark.parametrize("style", ["--", "--diff3", "--zdiff3"])
@@ -155,11 +155,11 @@ def test_huge_numbers_are_an_error_or_harmless(tmp_path: Path, what: str) -> Non
     path.write_text(data)
     waiting = journalled(path, entry(1))
     if what in HARMLESS:
-        store.merge(path, [waiting], Redactor(), replace=False)
-        assert set(store.load(path)) == {"k", "key-1"}
+        store.merge_journals(path, [waiting], Redactor(), replace=False)
+        assert set(store.load_cassette(path)) == {"k", "key-1"}
         return
     with pytest.raises(CassetteError) as caught:
-        store.merge(path, [waiting], Redactor(), replace=False)
+        store.merge_journals(path, [waiting], Redactor(), replace=False)
     check_message(caught.value)
     assert len(str(caught.value)) < 500 + len(str(path))
     assert path.read_text() == data
@@ -172,8 +172,8 @@ def test_a_journal_with_an_odd_number_loses_nothing_else(tmp_path: Path, n: str)
     waiting = journalled(path, entry(1), entry(2))
     first, second = waiting.read_text().splitlines()
     waiting.write_text(first.replace('"n": 0', f'"n": {n}') + "\n" + second + "\n")
-    assert "key-2" in store.opened(path)
-    store.merge(path, [waiting], Redactor(), replace=False)
+    assert "key-2" in store.load_with_journals(path)
+    store.merge_journals(path, [waiting], Redactor(), replace=False)
     assert texts(path)["key-2"] == {"0": ["answer 2"]}
 
 
@@ -183,7 +183,7 @@ def test_a_folder_in_place_of_the_file_is_an_error(path: Path) -> None:
     waiting = journalled(path, entry(1))
     for attempt in (
         lambda: Tape(path, "new"),
-        lambda: store.merge(path, [waiting], Redactor(), replace=False),
+        lambda: store.merge_journals(path, [waiting], Redactor(), replace=False),
     ):
         with pytest.raises(CassetteError, check=check_message):
             attempt()
@@ -199,10 +199,10 @@ def test_a_link_stays_a_link_and_its_file_is_replaced(tmp_path: Path) -> None:
     link.symlink_to("../elsewhere/real.json")
     one = Tape(link, "new")
     call(one, "a", "1")
-    assert left_behind(link) == []
+    assert find_abandoned_journals(link) == []
     one.close()
     assert link.is_symlink()
-    assert len(store.load(real)) == 2
+    assert len(store.load_cassette(real)) == 2
     assert sorted(each.name for each in link.parent.iterdir()) == ["test_a.json"]
     assert sorted(each.name for each in real.parent.iterdir()) == ["real.json"]
     link.unlink()
@@ -215,9 +215,9 @@ def test_a_link_stays_a_link_and_its_file_is_replaced(tmp_path: Path) -> None:
 def test_journals_of_a_cassette_whose_name_begins_like_another_s_are_its_own(tmp_path: Path) -> None:
     short, long = tmp_path / "a.json", tmp_path / "a.json.b.json"
     waiting = journalled(long, entry(1))
-    assert left_behind(short) == []
+    assert find_abandoned_journals(short) == []
     merged(short, entry(2))
-    assert left_behind(long) == [waiting]
+    assert find_abandoned_journals(long) == [waiting]
     assert set(texts(short)) == {"key-2"}
 
 
@@ -225,7 +225,7 @@ def test_a_name_as_long_as_file_systems_take_has_a_journal(tmp_path: Path) -> No
     first, second = (tmp_path / ("x" * 240 + f"{number}.json") for number in (1, 2))
     waiting = journalled(first, entry(1))
     merged(second, entry(2))
-    assert left_behind(first) == [waiting]
-    assert left_behind(second) == []
+    assert find_abandoned_journals(first) == [waiting]
+    assert find_abandoned_journals(second) == []
     merged(first, entry(3))
     assert set(texts(first)) == {"key-1", "key-3"}

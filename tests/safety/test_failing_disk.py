@@ -24,7 +24,7 @@ from support.tapes import ask, recorded, says
 
 from pytest_llmops.cassettes import locking as replacing
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.journal import workshop
+from pytest_llmops.cassettes.journal import ensure_journal_folder
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
@@ -113,7 +113,7 @@ def test_every_call_to_the_disk_may_fail(
             assert error.startswith("cassette ")
             assert os.strerror(number) in error
         data = path.read_bytes()
-        assert data == old or set(texts(path)) > set(store.parse(old, path))
+        assert data == old or set(texts(path)) > set(store.parse_cassette(old, path))
         found = answered(path)
         assert given <= found, (at, errors)
         if not lasting:  # what could not be written was written later
@@ -144,7 +144,9 @@ def test_a_limit_on_files_costs_no_paid_answer(
     assert ran.errors
     assert all("File too large" in error for error in ran.errors)
     assert ran.told or len(paid) == 1  # after an answer that finds no room nobody pays for another
-    assert {one.request["body"]["json"]["q"] for one in store.opened(cassette).values()} >= set(ran.told)
+    assert {one.request["body"]["json"]["q"] for one in store.load_with_journals(cassette).values()} >= set(
+        ran.told
+    )
     again = recorder.run(job)
     assert set(again.told) == {1, 2, 3}
     assert {question: again.told[question] for question in ran.told} == ran.told
@@ -163,7 +165,7 @@ def test_an_answer_that_found_no_room_is_written_when_there_is_some(
     assert ran.errors[1].startswith("CassetteMiss: ")
     check_message(ran.errors[1])
     assert asked(server, job) == [1, 3]  # the second was not paid
-    assert {one.request["body"]["json"]["q"] for one in store.load(cassette).values()} == {1, 3}
+    assert {one.request["body"]["json"]["q"] for one in store.load_cassette(cassette).values()} == {1, 3}
 
 
 MOUNTED = """
@@ -172,7 +174,7 @@ mount -t tmpfs -o size=64k tmpfs "$2"
 exec "$1" -P - "$2" <<'END'
 import sys
 from pathlib import Path
-from pytest_llmops.cassettes.journal import Entry, Journal
+from pytest_llmops.cassettes.journal import JournalEntry, Journal
 from pytest_llmops.cassettes import store
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.errors import CassetteError
@@ -180,7 +182,7 @@ from pytest_llmops.errors import CassetteError
 cassette = Path(sys.argv[1], "cassettes", "test_a.json")
 def entry(n):
     body = {"text": str(n) * 3000}
-    return Entry(f"#{n:03d}", f"key-{n}", "0", 0, {"method": "GET", "url": "http://h/", "body": body}, {"status": 200, "body": body})
+    return JournalEntry(f"#{n:03d}", f"key-{n}", "0", 0, {"method": "GET", "url": "http://h/", "body": body}, {"status": 200, "body": body})
 one, told = Journal(cassette), []
 try:
     for n in range(99):
@@ -248,7 +250,7 @@ def test_a_folder_that_becomes_read_only_keeps_the_answers_in_the_journal(
     assert len(ran.errors) == 1
     assert "[Errno 13] Permission denied" in ran.errors[0]
     check_message(ran.errors[0])
-    assert len(store.opened(cassette)) == 2
+    assert len(store.load_with_journals(cassette)) == 2
     cassette.parent.chmod(0o777)
     again = recorder.run(job)
     assert again.told == ran.told
@@ -263,12 +265,12 @@ def test_a_read_only_cassette_is_not_replaced(tmp_path: Path) -> None:
     cassette.chmod(0o444)
     waiting = journalled(cassette, entry(2))
     with pytest.raises(CassetteError, check=check_message):
-        store.merge(cassette, [waiting], Redactor(), replace=False)
+        store.merge_journals(cassette, [waiting], Redactor(), replace=False)
     assert cassette.read_bytes() == before
     assert stat.S_IMODE(cassette.stat().st_mode) in (0o444, 0o555)
-    assert set(store.opened(cassette)) == {"key-1", "key-2"}
+    assert set(store.load_with_journals(cassette)) == {"key-1", "key-2"}
     cassette.chmod(0o644)
-    store.merge(cassette, [waiting], Redactor(), replace=False)
+    store.merge_journals(cassette, [waiting], Redactor(), replace=False)
     assert set(texts(cassette)) == {"key-1", "key-2"}
     assert json.loads(cassette.read_bytes())["format"] == 1
 
@@ -282,7 +284,7 @@ def test_a_cassette_that_others_may_write_is_not_replaced(
     waiting = journalled(cassette, entry(2))
     monkeypatch.setattr(os, "access", lambda path, mode: not (path == cassette and mode == os.W_OK))
     with pytest.raises(CassetteError) as caught:
-        store.merge(cassette, [waiting], Redactor(), replace=False)
+        store.merge_journals(cassette, [waiting], Redactor(), replace=False)
     assert str(cassette) in str(caught.value)
     assert cassette.read_bytes() == before
     assert waiting.exists()
@@ -292,7 +294,7 @@ def test_the_folder_may_vanish_while_a_file_is_made(tmp_path: Path, monkeypatch:
     """Another process has merged another cassette of it, and tidies up."""
     cassette = tmp_path / "test_a.json"
     waiting = journalled(cassette, entry(1)).replace(tmp_path / "waiting.journal")
-    real, vanishing = workshop, [True, True]
+    real, vanishing = ensure_journal_folder, [True, True]
 
     def tidied(path: Path) -> Path:
         folder = real(path)
@@ -301,15 +303,15 @@ def test_the_folder_may_vanish_while_a_file_is_made(tmp_path: Path, monkeypatch:
             folder.rmdir()
         return folder
 
-    monkeypatch.setattr("pytest_llmops.cassettes.locking.workshop", tidied)
-    store.merge(cassette, [waiting], Redactor(), replace=False)
+    monkeypatch.setattr("pytest_llmops.cassettes.locking.ensure_journal_folder", tidied)
+    store.merge_journals(cassette, [waiting], Redactor(), replace=False)
     assert not vanishing
     assert set(texts(cassette)) == {"key-1"}
 
 
 @pytest.mark.parametrize("refusals", [0, 2, 3])
 def test_a_file_that_somebody_has_open_is_waited_for(monkeypatch: pytest.MonkeyPatch, refusals: int) -> None:
-    monkeypatch.setattr(replacing, "WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(replacing, "RETRY_WAITS_S", (0.0, 0.0))
     left = [True] * refusals
 
     def act() -> str:
@@ -320,7 +322,7 @@ def test_a_file_that_somebody_has_open_is_waited_for(monkeypatch: pytest.MonkeyP
 
     if refusals > 2:
         with pytest.raises(PermissionError):
-            replacing.patiently(act)
+            replacing.retry_while_in_use(act)
     else:
-        assert replacing.patiently(act) == "done"
+        assert replacing.retry_while_in_use(act) == "done"
     assert not left

@@ -31,7 +31,7 @@ ALL = (1, 2)
 
 def on_disk(cassette: Path) -> dict[int, list[int]]:
     """Of each question the numbers of its answers, as the next run sees them."""
-    return _numbers(store.opened(cassette))
+    return _numbers(store.load_with_journals(cassette))
 
 
 def _numbers(found: dict[str, store.Interaction]) -> dict[int, list[int]]:
@@ -118,7 +118,7 @@ class Scene:
         assert missing <= more, ran.at
         # What a client had sent when it was killed, the server may have read a little later.
         assert (more - missing).total() <= (ran.status == -signal.SIGALRM), ran.at
-        whole = _numbers(store.load(self.cassette))
+        whole = _numbers(store.load_cassette(self.cassette))
         assert {question: whole[question] for question in found} == found, ran.at
         assert recovered.told == {question: whole[question][0] for question in ALL}, ran.at
         assert all(len(numbers) == 1 for numbers in whole.values()), ran.at
@@ -128,7 +128,7 @@ class Scene:
     def replays(self) -> None:
         paid = Counter(asked(self.server, self.job))
         replayed = self.recorder.run(replace(self.job, mode="none"))
-        whole = _numbers(store.load(self.cassette))
+        whole = _numbers(store.load_cassette(self.cassette))
         assert replayed.told == {question: whole[question][0] for question in ALL}
         assert Counter(asked(self.server, self.job)) == paid
 

@@ -12,15 +12,15 @@ from support.server import Reply, StubServer, wait
 from support.tapes import taped
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.journal import Journal, left_behind
-from pytest_llmops.cassettes.tape import Tape, using
+from pytest_llmops.cassettes.journal import Journal, find_abandoned_journals
+from pytest_llmops.cassettes.tape import Tape, use_tape
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode
 
 
 def questions(path: Path) -> list[object]:
-    return [one.request["body"]["json"]["q"] for one in store.opened(path).values()]
+    return [one.request["body"]["json"]["q"] for one in store.load_with_journals(path).values()]
 
 
 class Late:
@@ -63,12 +63,12 @@ def test_an_answer_after_the_end_is_in_the_journal_of_its_own_test(tmp_path: Pat
         assert questions(second) == ["next"]
         assert files(second.parent) == [second.name]
         # Nobody holds the journal any more, also while this process lives.
-        assert len(left_behind(first)) == 1
+        assert len(find_abandoned_journals(first)) == 1
         assert questions(first) == ["late"]
         with taped(first, "new"), httpx2.Client(trust_env=False) as client:
             assert client.post(f"{server.url}/ask", json={"q": "late"}).json() == {"late": True}
         assert files(first.parent) == [first.name]
-        assert list(store.load(first))
+        assert list(store.load_cassette(first))
         assert server.count == 2
 
 
@@ -76,24 +76,24 @@ def test_an_answer_in_the_middle_of_the_merge_is_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "test_a.json"
-    real = store.dump
+    real = store.format_cassette
     with StubServer() as server:
         late = Late(server)
 
         def interrupted(*args: object) -> str:
-            monkeypatch.setattr(store, "dump", real)
+            monkeypatch.setattr(store, "format_cassette", real)
             late.finish()
             return real(*args)  # type: ignore[arg-type]
 
         with taped(path, "new"), httpx2.Client(trust_env=False) as client:
             late.start()
             client.post(f"{server.url}/ask", json={"q": "own"})
-            monkeypatch.setattr(store, "dump", interrupted)
-        assert [one.request["body"]["json"]["q"] for one in store.load(path).values()] == ["own"]
+            monkeypatch.setattr(store, "format_cassette", interrupted)
+        assert [one.request["body"]["json"]["q"] for one in store.load_cassette(path).values()] == ["own"]
         assert sorted(map(str, questions(path))) == ["late", "own"]
         with taped(path, "new"):
             pass
-        assert len(store.load(path)) == 2
+        assert len(store.load_cassette(path)) == 2
         assert files(tmp_path) == [path.name]
 
 
@@ -101,11 +101,11 @@ def test_a_merge_leaves_a_journal_alone_that_is_still_written(tmp_path: Path) ->
     path = tmp_path / "test_a.json"
     one = Journal(path)
     one.append(entry(1))
-    store.merge(path, one.paths, Redactor(), replace=False)
+    store.merge_journals(path, one.paths, Redactor(), replace=False)
     assert not path.exists()
     one.append(entry(2))
     one.close()
-    store.merge(path, one.paths, Redactor(), replace=False)
+    store.merge_journals(path, one.paths, Redactor(), replace=False)
     assert set(texts(path)) == {"key-1", "key-2"}
 
 
@@ -117,8 +117,10 @@ def test_a_journal_that_is_still_written_survives_another_s_end(tmp_path: Path) 
             client.post(f"{server.url}/ask", json={"q": "outer"})
             with taped(path, "new"):
                 client.post(f"{server.url}/ask", json={"q": "inner"})
-            assert [one.request["body"]["json"]["q"] for one in store.load(path).values()] == ["inner"]
-        assert len(store.load(path)) == 2
+            assert [one.request["body"]["json"]["q"] for one in store.load_cassette(path).values()] == [
+                "inner"
+            ]
+        assert len(store.load_cassette(path)) == 2
     assert Tape(path).counts.replayed == 0
     assert files(tmp_path) == [path.name]
 
@@ -128,8 +130,8 @@ def test_an_answer_after_the_end_of_a_block_is_in_the_cassette_of_the_block(tmp_
     with StubServer() as server, httpx2.Client(trust_env=False) as client:
         late = Late(server)
         with taped(outer, "new") as tape:
-            block = tape.another(inner)
-            with using(block):
+            block = tape.open_block_tape(inner)
+            with use_tape(block):
                 late.start()
             block.close()
             client.post(f"{server.url}/ask", json={"q": "own"})
@@ -138,8 +140,8 @@ def test_an_answer_after_the_end_of_a_block_is_in_the_cassette_of_the_block(tmp_
         assert not inner.exists()
         assert questions(inner) == ["late"]
         with taped(outer, "new") as tape:
-            block = tape.another(inner)
-            with using(block):
+            block = tape.open_block_tape(inner)
+            with use_tape(block):
                 assert client.post(f"{server.url}/ask", json={"q": "late"}).json() == {"late": True}
             block.close()
         assert server.count == 2
@@ -159,8 +161,8 @@ def ask_after_a_block(test: Path, block: Path, mode: RecordMode, url: str) -> tu
                 answers.append(error)
 
     with taped(test, mode) as tape:
-        inner = tape.another(block)
-        with using(inner):
+        inner = tape.open_block_tape(block)
+        with use_tape(inner):
             thread = threading.Thread(target=ask)
             thread.start()
         inner.close()

@@ -85,15 +85,15 @@ def test_a_process_that_hangs_with_the_lock_is_told(
         assert holder.stdout is not None
         assert holder.stdout.readline().strip() == b"held"
         for attempt in (
-            lambda: store.merge(cassette, [waiting], Redactor(), replace=False),
-            lambda: store.opened(cassette),
+            lambda: store.merge_journals(cassette, [waiting], Redactor(), replace=False),
+            lambda: store.load_with_journals(cassette),
         ):
             with pytest.raises(CassetteError, check=check_message):
                 attempt()
         assert cassette.read_bytes() == before
         assert waiting.exists()
         holder.kill()
-    store.merge(cassette, [waiting], Redactor(), replace=False)
+    store.merge_journals(cassette, [waiting], Redactor(), replace=False)
     assert set(texts(cassette)) == {"key-1", "key-2"}
 
 
@@ -101,20 +101,20 @@ FORKING = """
 import os, sys
 from pathlib import Path
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.journal import Entry, Journal, left_behind
+from pytest_llmops.cassettes.journal import JournalEntry, Journal, find_abandoned_journals
 from pytest_llmops.redaction.redactor import Redactor
 
 cassette = Path(sys.argv[1])
 body = {"text": ""}
 one = Journal(cassette)
-one.append(Entry("#1", "k", "0", 0, {"method": "GET", "url": "http://h/", "body": body}, {"status": 200, "body": body}))
+one.append(JournalEntry("#1", "k", "0", 0, {"method": "GET", "url": "http://h/", "body": body}, {"status": 200, "body": body}))
 come, go = os.pipe()
 child = os.fork()
 if not child:
     os.close(go)
     os.read(come, 1)
     os._exit(0)
-assert not left_behind(cassette)
+assert not find_abandoned_journals(cassette)
 one.close()
 store.merge(cassette, one.paths, Redactor(), replace=False)
 print(list(store.load(cassette)), os.listdir(cassette.parent))

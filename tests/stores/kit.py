@@ -13,7 +13,7 @@ import pytest
 from pytest_llmops.errors import CorpusError, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Chunk, Retriever
-from pytest_llmops.retrievers.base import Searcher, fits
+from pytest_llmops.retrievers.base import Searcher, matches_conditions
 
 CHUNKS = (
     Chunk(
@@ -128,7 +128,7 @@ def exact(query: str, filters: Mapping[str, Json] | None = None) -> list[tuple[C
     found = [
         (chunk, float(cosine))
         for chunk, cosine in zip(CHUNKS, cosines, strict=True)
-        if fits(chunk.metadata, wanted)
+        if matches_conditions(chunk.metadata, wanted)
     ]
     return sorted(found, key=lambda pair: -pair[1])
 

@@ -6,26 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.journal import Entry, Journal
+from pytest_llmops.cassettes.journal import Journal, JournalEntry
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.wire.body import fold
+from pytest_llmops.wire.body import fold_body
 
 
 def request(number: int) -> dict[str, Any]:
-    return {"method": "POST", "url": "http://loopback/ask", "body": fold(b'{"n":%d}' % number)}
+    return {"method": "POST", "url": "http://loopback/ask", "body": fold_body(b'{"n":%d}' % number)}
 
 
 def answer(text: str) -> dict[str, Any]:
     return {"status": 200, "headers": {"content-type": "text/plain"}, "body": {"text": text}}
 
 
-def entry(number: int, text: str = "", *, take: str = "0", n: int = 0, by: str = "") -> Entry:
-    return Entry(
+def entry(number: int, text: str = "", *, take: str = "0", n: int = 0, by: str = "") -> JournalEntry:
+    return JournalEntry(
         by or f"#{number:03d}", f"key-{number}", take, n, request(number), answer(text or f"answer {number}")
     )
 
 
-def journalled(cassette: Path, *entries: Entry) -> Path:
+def journalled(cassette: Path, *entries: JournalEntry) -> Path:
     """A journal whose process is done with it."""
     one = Journal(cassette)
     for each in entries:
@@ -37,12 +37,12 @@ def journalled(cassette: Path, *entries: Entry) -> Path:
 def texts(path: Path) -> dict[str, dict[str, list[str]]]:
     return {
         key: {take: [each["body"]["text"] for each in listed] for take, listed in one.answers.items()}
-        for key, one in store.load(path).items()
+        for key, one in store.load_cassette(path).items()
     }
 
 
-def merged(cassette: Path, *entries: Entry, **how: Any) -> None:
-    store.merge(cassette, [journalled(cassette, *entries)], Redactor(), **{"replace": False, **how})
+def merged(cassette: Path, *entries: JournalEntry, **how: Any) -> None:
+    store.merge_journals(cassette, [journalled(cassette, *entries)], Redactor(), **{"replace": False, **how})
 
 
 def files(folder: Path) -> list[str]:

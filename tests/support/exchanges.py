@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_llmops.recorder import Exchange
-from pytest_llmops.wire.aws_event_stream import Frame, pack
+from pytest_llmops.wire.aws_event_stream import Frame, pack_frames
 
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
@@ -50,12 +50,12 @@ def ndjson(events: Iterable[Any]) -> bytes:
 
 def converse_stream(events: Iterable[Mapping[str, Any]]) -> bytes:
     """Frames of Bedrock, each named by the one key of its event."""
-    return pack(_frame(name, payload) for event in events for name, payload in event.items())
+    return pack_frames(_frame(name, payload) for event in events for name, payload in event.items())
 
 
 def chunks(events: Iterable[Any]) -> bytes:
     """Frames of Bedrock around the events of another vendor."""
-    return pack(
+    return pack_frames(
         _frame("chunk", {"bytes": base64.b64encode(json.dumps(one).encode()).decode()}) for one in events
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.judges.protocol.labels import Choices
-from pytest_llmops.judges.protocol.parsing import Scale, Unread, read_reply
+from pytest_llmops.judges.protocol.parsing import Scale, UnreadableReply, parse_score_reply
 
 OUTPUTS = Choices({"1": ("Output (a)",), "2": ("Output (b)",)}, reasoned=False)
 SWAPPED = {"1": "2", "2": "1", None: None}
@@ -67,7 +67,7 @@ def lines(file: Path) -> list[dict[str, Any]]:
 def read_or_none(choices: Choices, text: str) -> str | None:
     try:
         return choices.read(text)[0]
-    except Unread:
+    except UnreadableReply:
         return None
 
 
@@ -97,7 +97,7 @@ def mtbench(data: Path) -> Published:
         [row["judgment"] for row in rows],
         [float(row["score"]) for row in rows],
         [row["model"] for row in rows],
-        lambda text: read_reply(text, ONE).score,
+        lambda text: parse_score_reply(text, ONE).score,
     )
 
 

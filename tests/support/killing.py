@@ -213,14 +213,14 @@ def _limit(largest_file: int) -> None:
 def _ask(job: Job, client: httpx2.Client, tell: Tell) -> None:
     with _errors(tell):
         one = Tape(Path(job.cassette), job.mode, owner="killed")  # type: ignore[arg-type]
-        active_tape.insert(one)
+        active_tape.push_test_tape(one)
         for number in job.questions:
             if number == job.relieved_at:
                 _limit(0)
             with _errors(tell):
                 answer = client.post(f"{job.url}/ask", json={"q": number})
                 tell({"question": number, "answer": answer.json()["n"]})
-        active_tape.eject(one)
+        active_tape.remove_test_tape(one)
         one.close()
 
 
@@ -260,7 +260,7 @@ def _warm_up(url: str, client: httpx2.Client) -> None:
 
 
 def main() -> None:
-    interception.enter()
+    interception.install_patches()
     # Made once: it has no connection yet. A connection that is kept would wait for acknowledgements.
     client = httpx2.Client(trust_env=False, verify=False, limits=httpx2.Limits(max_keepalive_connections=0))
     for line in sys.stdin:

@@ -21,16 +21,16 @@ URL = "http://localhost:1234/v1/x"
 @contextmanager
 def taped(path: Path, mode: RecordMode = "none", *, passed: bool = True, **how: Any) -> Iterator[Tape]:
     """Record to or replay from a file while the block runs, with a recorder of its own."""
-    interception.enter()
+    interception.install_patches()
     one = Tape(path, mode, **how)
-    tape.insert(one)
+    tape.push_test_tape(one)
     listening = recorder.Recorder(settings=Settings())
-    recorder.push(listening)
+    recorder.push_recorder(listening)
     try:
         yield one
     finally:
-        recorder.pop(listening)
-        tape.eject(one)
+        recorder.pop_recorder(listening)
+        tape.remove_test_tape(one)
         one.close(passed=passed)
 
 
@@ -69,13 +69,13 @@ def recorded(path: Path, *calls: tuple[str, str], mode: RecordMode = "new", **ho
 @contextmanager
 def no_tape() -> Iterator[None]:
     """As between two tests: no tape is in use, and nothing is patched."""
-    inserted, active_tape._tapes[:] = active_tape._tapes[:], []
-    entered = interception._entered
+    inserted, active_tape._test_tapes[:] = active_tape._test_tapes[:], []
+    entered = interception._interception
     if entered is not None:
         entered.use(used=False)
     try:
         yield
     finally:
-        active_tape._tapes[:] = inserted
+        active_tape._test_tapes[:] = inserted
         if entered is not None and inserted:
             entered.use(used=True)

@@ -371,10 +371,12 @@ def _converse_events(text: str) -> list[tuple[str, object]]:
 
 
 def _frames(events: Iterable[tuple[str, object]]) -> Reply:
-    from pytest_llmops.wire.aws_event_stream import Frame, pack
+    from pytest_llmops.wire.aws_event_stream import Frame, pack_frames
 
     head = {":content-type": "application/json", ":message-type": "event"}
-    chunks = [pack([Frame({":event-type": name, **head}, json.dumps(one).encode())]) for name, one in events]
+    chunks = [
+        pack_frames([Frame({":event-type": name, **head}, json.dumps(one).encode())]) for name, one in events
+    ]
     return Reply(chunks=chunks, headers={"content-type": "application/vnd.amazon.eventstream"})
 
 

@@ -14,9 +14,9 @@ from pytest_llmops import recorder
 def alone() -> Iterator[None]:
     """Keep the plugin that runs this test out of it: its provenance lines, and its report."""
     mine = recorder.Recorder(provenance=tuple)
-    recorder.push(mine)
+    recorder.push_recorder(mine)
     yield
-    recorder.pop(mine)
+    recorder.pop_recorder(mine)
 
 
 @pytest.fixture

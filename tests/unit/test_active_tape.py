@@ -23,11 +23,11 @@ from pytest_llmops.cassettes.tape import Tape
 @pytest.fixture
 def base(tmp_path: Path) -> Iterator[Tape]:
     with no_tape():
-        interception.enter()
+        interception.install_patches()
         one = Tape(tmp_path / "base.json")
-        active_tape.insert(one)
+        active_tape.push_test_tape(one)
         yield one
-        active_tape.eject(one)
+        active_tape.remove_test_tape(one)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def inner(tmp_path: Path) -> Tape:
 
 
 def here() -> tuple[Tape | None, str, str]:
-    return active_tape.current(), active_tape.take(), active_tape.whose()
+    return active_tape.current_tape(), active_tape.current_take(), active_tape.current_purpose()
 
 
 def in_a_thread() -> tuple[Tape | None, str, str]:
@@ -108,37 +108,37 @@ def test_a_call_made_anywhere_belongs_to_its_starter(
     base: Tape, inner: Tape, way: Callable[[], object]
 ) -> None:
     assert way() == (base, "0", "app")
-    with recorder.trial(3), recorder.purpose("judge"):
+    with recorder.run_as_trial(3), recorder.set_purpose("judge"):
         assert way() == (base, "3", "judge")
-        with active_tape.using(inner):
+        with active_tape.use_tape(inner):
             assert way() == (inner, "3", "judge")
         assert way() == (base, "3", "judge")
     assert way() == (base, "0", "app")
 
 
 def test_each_part_is_taken_along_alone(base: Tape, inner: Tape) -> None:
-    with recorder.purpose("judge"):
+    with recorder.set_purpose("judge"):
         assert in_a_thread() == (base, "0", "judge")
-    with recorder.trial(3):
+    with recorder.run_as_trial(3):
         assert in_a_thread() == (base, "3", "app")
-    with active_tape.using(inner):
+    with active_tape.use_tape(inner):
         assert in_a_thread() == (inner, "0", "app")
 
 
 def test_asyncio_to_thread_belongs_to_its_starter(base: Tape, inner: Tape) -> None:
     async def main() -> object:
-        with active_tape.using(inner):
+        with active_tape.use_tape(inner):
             return await asyncio.to_thread(here)
 
     assert asyncio.run(main()) == (inner, "0", "app")
-    assert active_tape.current() is base
+    assert active_tape.current_tape() is base
 
 
 def test_concurrent_tasks_keep_their_own_tape_and_trial(base: Tape, tmp_path: Path) -> None:
     tapes = [Tape(tmp_path / f"{number}.json") for number in range(6)]
 
     async def one(number: int, barrier: asyncio.Barrier) -> None:
-        with active_tape.using(tapes[number]), recorder.trial(number):
+        with active_tape.use_tape(tapes[number]), recorder.run_as_trial(number):
             await barrier.wait()
             assert here()[:2] == (tapes[number], str(number))
             assert (await asyncio.get_running_loop().run_in_executor(None, here))[0] is tapes[number]
@@ -154,7 +154,7 @@ def test_concurrent_tasks_keep_their_own_tape_and_trial(base: Tape, tmp_path: Pa
 
 def test_a_pool_that_outlives_a_block_forgets_it(base: Tape, inner: Tape) -> None:
     with ThreadPoolExecutor(1) as pool:
-        with active_tape.using(inner), recorder.trial(2):
+        with active_tape.use_tape(inner), recorder.run_as_trial(2):
             assert pool.submit(here).result() == (inner, "2", "app")
         assert pool.submit(here).result() == (base, "0", "app")
 
@@ -166,15 +166,15 @@ def test_a_thread_that_outlives_its_test_belongs_to_the_next(base: Tape, tmp_pat
         wait(go)
         found.append(here())
 
-    with recorder.trial(4):
+    with recorder.run_as_trial(4):
         one = threading.Thread(target=run)
         one.start()
     following = Tape(tmp_path / "next.json")
-    active_tape.eject(base)
-    active_tape.insert(following)
+    active_tape.remove_test_tape(base)
+    active_tape.push_test_tape(following)
     go.set()
     one.join()
-    active_tape.eject(following)
+    active_tape.remove_test_tape(following)
     assert found == [(following, "0", "app")]
 
 
@@ -183,9 +183,9 @@ def test_a_thread_that_outlives_a_block_is_back_on_the_tape_of_the_test(base: Ta
 
     def run() -> None:
         wait(go)
-        found.append(active_tape.current())
+        found.append(active_tape.current_tape())
 
-    with active_tape.using(inner):
+    with active_tape.use_tape(inner):
         one = threading.Thread(target=run)
         one.start()
     go.set()
@@ -202,7 +202,7 @@ def test_a_thread_that_outlives_an_inner_block_is_in_the_one_around_it(
     def run() -> None:
         for _ in range(4):
             step.wait()
-            tapes.append(active_tape.current())
+            tapes.append(active_tape.current_tape())
             step.wait()
 
     def look() -> None:
@@ -210,13 +210,13 @@ def test_a_thread_that_outlives_an_inner_block_is_in_the_one_around_it(
         step.wait()
 
     thread = threading.Thread(target=run)
-    with active_tape.using(outer):
-        with active_tape.using(middle), active_tape.using(inner):
+    with active_tape.use_tape(outer):
+        with active_tape.use_tape(middle), active_tape.use_tape(inner):
             thread.start()
             look()
         look()
     look()
-    with active_tape.using(later):
+    with active_tape.use_tape(later):
         look()
     thread.join()
     assert tapes == [inner, outer, base, base]
@@ -227,12 +227,12 @@ def test_a_block_that_a_thread_opens_ends_in_the_block_of_its_starter(base: Tape
     own = Tape(base.path.with_name("own.json"))
 
     def run() -> None:
-        with active_tape.using(own):
-            tapes.append(active_tape.current())
+        with active_tape.use_tape(own):
+            tapes.append(active_tape.current_tape())
             late = contextvars.copy_context()
-        tapes.extend([active_tape.current(), late.run(active_tape.current)])
+        tapes.extend([active_tape.current_tape(), late.run(active_tape.current_tape)])
 
-    with active_tape.using(inner):
+    with active_tape.use_tape(inner):
         thread = threading.Thread(target=run)
         thread.start()
         thread.join()
@@ -247,10 +247,10 @@ def test_a_task_that_outlives_an_inner_block_is_in_the_one_around_it(base: Tape,
 
         async def look() -> Tape | None:
             await go.wait()
-            return active_tape.current()
+            return active_tape.current_tape()
 
-        with active_tape.using(outer):
-            with active_tape.using(inner):
+        with active_tape.use_tape(outer):
+            with active_tape.use_tape(inner):
                 task = asyncio.create_task(look())
             go.set()
             return await task
@@ -260,22 +260,22 @@ def test_a_task_that_outlives_an_inner_block_is_in_the_one_around_it(base: Tape,
 
 def test_a_block_of_a_fixture_is_not_in_the_block_that_it_interrupts(base: Tape, inner: Tape) -> None:
     fixture, own = (Tape(base.path.with_name(f"{name}.json")) for name in ("fixture", "own"))
-    with active_tape.using(inner):
-        active_tape.insert(fixture)
-        assert active_tape.current() is fixture
-        with active_tape.using(own):
-            assert active_tape.current() is own
+    with active_tape.use_tape(inner):
+        active_tape.push_test_tape(fixture)
+        assert active_tape.current_tape() is fixture
+        with active_tape.use_tape(own):
+            assert active_tape.current_tape() is own
             late = contextvars.copy_context()
-        assert late.run(active_tape.current) is fixture
-        active_tape.eject(fixture)
-        assert active_tape.current() is inner
+        assert late.run(active_tape.current_tape) is fixture
+        active_tape.remove_test_tape(fixture)
+        assert active_tape.current_tape() is inner
 
 
 def test_a_thread_that_cannot_start_stays_as_it_was(base: Tape) -> None:
     one = threading.Thread(target=lambda: None)
     one.start()
     one.join()
-    with recorder.trial(1), pytest.raises(RuntimeError, match="once"):
+    with recorder.run_as_trial(1), pytest.raises(RuntimeError, match="once"):
         one.start()
     assert "run" not in vars(one)
 
@@ -284,7 +284,7 @@ def test_a_run_that_its_owner_replaced_is_left_alone(base: Tape) -> None:
     found: list[str] = []
     one = threading.Thread(target=lambda: found.append("target"))
     one.run = lambda: found.append("replaced")  # type: ignore[method-assign]  # what some libraries do
-    with recorder.trial(1):
+    with recorder.run_as_trial(1):
         one.start()
     one.join()
     assert found == ["replaced"]
@@ -310,11 +310,11 @@ def test_without_a_tape_threads_are_as_they_were() -> None:
 
 def test_a_block_of_an_unfinished_generator_ends_where_it_is_closed(base: Tape, inner: Tape) -> None:
     def blocks() -> Generator[None, None, None]:
-        with active_tape.using(inner):
+        with active_tape.use_tape(inner):
             yield
 
     one = blocks()
     next(one)
-    assert active_tape.current() is inner
+    assert active_tape.current_tape() is inner
     one.close()
-    assert active_tape.current() is base
+    assert active_tape.current_tape() is base

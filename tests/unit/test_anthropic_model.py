@@ -14,7 +14,7 @@ from pytest_llmops.protocols import Message, Model, RenderedPrompt
 from pytest_llmops.providers import anthropic
 from pytest_llmops.providers.anthropic import AnthropicModel
 from pytest_llmops.providers.openai import OpenAIModel
-from pytest_llmops.providers.selection import app_model, judge_model, named
+from pytest_llmops.providers.selection import app_model, create_model, judge_model
 from pytest_llmops.settings import Settings
 
 URL = "http://127.0.0.1:9"
@@ -87,7 +87,7 @@ def sent(monkeypatch: pytest.MonkeyPatch, **params: Any) -> dict[str, Any]:
         found.append(request)
         raise Took
 
-    monkeypatch.setattr(anthropic, "_sent", take)
+    monkeypatch.setattr(anthropic, "_send_request", take)
     with pytest.raises(Took):
         AnthropicModel("m", client=object()).complete("hi", **params)
     return {name: one for name, one in found[0].items() if name not in ("messages", "max_tokens")}
@@ -153,7 +153,7 @@ def test_no_model_is_named(purpose: str) -> None:
 def test_models_by_the_settings() -> None:
     settings = Settings(model="a", judge_model="j", base_url="http://localhost:1", api="responses")
     top = recorder.Recorder(settings=settings)
-    recorder.push(top)
+    recorder.push_recorder(top)
     try:
         app, judge = app_model(), judge_model()
         top.settings = Settings(model="a")
@@ -161,9 +161,9 @@ def test_models_by_the_settings() -> None:
         top.settings = Settings(
             model="anthropic:claude-a", judge_model="anthropic: claude-j", base_url="http://localhost:1/v1"
         )
-        claudes = registry.load("model", "app"), registry.load("model", "judge")
+        claudes = registry.load_builtin("model", "app"), registry.load_builtin("model", "judge")
     finally:
-        recorder.pop(top)
+        recorder.pop_recorder(top)
     assert isinstance(app, OpenAIModel)
     assert isinstance(judge, OpenAIModel)
     assert isinstance(fallback, OpenAIModel)
@@ -179,11 +179,11 @@ def test_models_by_the_settings() -> None:
 
 @pytest.mark.parametrize("name", ["llama3:8b", "ft:gpt-4o:org::id", "anthropic/claude-x", "Anthropic:x", ""])
 def test_other_colons_are_part_of_a_name(name: str) -> None:
-    found = named(name, "judge")
+    found = create_model(name, "judge")
     assert isinstance(found, OpenAIModel)
     assert (found.model, found.purpose) == (name, "judge")
 
 
 def test_a_prefix_alone_names_no_model() -> None:
     with pytest.raises(UsageError, check=check_message):
-        named("anthropic: ", "app")
+        create_model("anthropic: ", "app")

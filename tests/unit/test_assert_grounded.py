@@ -17,7 +17,7 @@ from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.protocols import Chunk, Hit, Hits
 from pytest_llmops.providers.offline import TfidfEmbedder
 from pytest_llmops.semantics.checks import VERSION
-from pytest_llmops.semantics.grounding import ground, taken_apart
+from pytest_llmops.semantics.grounding import ground_claims, split_claims
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -68,7 +68,7 @@ def test_a_failure_shows_each_claim_its_nearest_sentence_and_what_is_missing(
     ],
 )
 def test_what_supports_a_claim(claim: str, supported: bool) -> None:
-    (found,) = ground([claim], CONTEXTS)
+    (found,) = ground_claims([claim], CONTEXTS)
     assert found.supported is supported
 
 
@@ -220,7 +220,7 @@ def test_it_is_recorded_with_its_label() -> None:
     ],
 )
 def test_what_an_answer_claims(answer: str, expected: tuple[str, ...]) -> None:
-    assert taken_apart(answer).claims == expected
+    assert split_claims(answer).claims == expected
 
 
 def test_foreign_text_stays_in_its_line() -> None:
@@ -246,14 +246,14 @@ def test_a_book_as_context_and_a_long_answer_end() -> None:
     contexts = [" ".join(f"Room {n} of the Harrow house holds {n % 97} chairs." for n in range(4_000))]
     assert len(contexts[0]) > 150_000
     answer = " ".join(f"Room {n} of the Harrow house holds {n % 97} chairs." for n in range(0, 4_000, 800))
-    assert all(one.supported for one in ground(taken_apart(answer).claims, contexts))
+    assert all(one.supported for one in ground_claims(split_claims(answer).claims, contexts))
     with pytest.raises(MeasurementErrored, check=check_message):
         assert_grounded("Rooms hold chairs. " * 1_001, contexts)
 
 
 def accuracy(sources: tuple[Source, ...], embedder: Any) -> float:
     right = [
-        ground([claim], contexts, embedder=embedder, threshold=embedder.default_threshold)[0].supported
+        ground_claims([claim], contexts, embedder=embedder, threshold=embedder.default_threshold)[0].supported
         is verdict
         for contexts, claim, verdict in claims(sources)
     ]
@@ -284,18 +284,23 @@ def test_sentences_of_a_paragraph_are_supported_by_it_and_by_no_other(
     """XQuAD: each sentence of six paragraphs against its own, against others, and with a number changed."""
     text = gzip.decompress((shared_data / "retrieval" / "xquad" / f"xquad.{language}.json.gz").read_bytes())
     paragraphs = [article["paragraphs"][0]["context"] for article in json.loads(text)["data"][:6]]
-    told = [(number, claim) for number, one in enumerate(paragraphs) for claim in taken_apart(one).claims]
-    own = [ground([claim], [paragraphs[(number + 3) % 6], paragraphs[number]])[0] for number, claim in told]
+    told = [(number, claim) for number, one in enumerate(paragraphs) for claim in split_claims(one).claims]
+    own = [
+        ground_claims([claim], [paragraphs[(number + 3) % 6], paragraphs[number]])[0]
+        for number, claim in told
+    ]
     assert len(own) > 15
     assert [one.text for one in own if not one.supported] == []
-    others = [ground([claim], [paragraphs[(number + 1) % 6]])[0] for number, claim in told]
+    others = [ground_claims([claim], [paragraphs[(number + 1) % 6]])[0] for number, claim in told]
     assert [one.text for one in others if one.supported] == []
     changed = [
         (number, re.sub(r"\d+", lambda found: str(int(found[0]) + 3), claim, count=1))
         for number, claim in told
     ]
     wrong = [
-        ground([claim], [paragraphs[number]])[0] for number, claim in changed if (number, claim) not in told
+        ground_claims([claim], [paragraphs[number]])[0]
+        for number, claim in changed
+        if (number, claim) not in told
     ]
     assert len(wrong) > 4
     assert sum(one.supported for one in wrong) / len(wrong) <= 0.1

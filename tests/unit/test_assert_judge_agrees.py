@@ -204,11 +204,11 @@ def test_trials_are_takes_of_their_own_and_their_mean_counts() -> None:
 
     class Unsteady(Scripted):
         def judge(self, answer: str, **_texts: str) -> Verdict:
-            takes.append(recorder.take())
-            score = float(self.scores[answer]) + (2 if recorder.take() == "1" else -2)
+            takes.append(recorder.current_take())
+            score = float(self.scores[answer]) + (2 if recorder.current_take() == "1" else -2)
             return (
                 Verdict(score=min(score, 10))
-                if answer != "answer 0" or recorder.take() == "1"
+                if answer != "answer 0" or recorder.current_take() == "1"
                 else Verdict(error="no")
             )
 
@@ -351,11 +351,11 @@ def test_a_judges_own_usage_error_stays_one_and_a_name_is_looked_up() -> None:
         assert_judge_agrees(Scripted({"answer 0": UsageError("no model is named")}), GOOD)
     judge, rows = pair(30, 0, 0, 30)
     mine = recorder.Recorder(lookup=lambda kind, name: {("judge", "mine"): judge}[kind, name])
-    recorder.push(mine)
+    recorder.push_recorder(mine)
     try:
         assert assert_judge_agrees("mine", rows).value == 1
     finally:
-        recorder.pop(mine)
+        recorder.pop_recorder(mine)
     assert mine.facts["judge"] == {"name": "scripted", "version": "scripted/1", "model": ""}
 
 

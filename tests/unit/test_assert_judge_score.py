@@ -286,13 +286,13 @@ def test_question_and_reference_must_be_texts(name: str) -> None:
 
 
 def test_no_such_judge() -> None:
-    mine = recorder.Recorder(lookup=registry.load)
-    recorder.push(mine)
+    mine = recorder.Recorder(lookup=registry.load_builtin)
+    recorder.push_recorder(mine)
     try:
         with pytest.raises(UnknownName, check=check_message):
             assert_judge_score("An answer", judge="qualty")
     finally:
-        recorder.pop(mine)
+        recorder.pop_recorder(mine)
     with pytest.raises(UsageError, check=check_message):
         assert_judge_score("An answer", judge=7)  # type: ignore[arg-type]
 
@@ -300,11 +300,11 @@ def test_no_such_judge() -> None:
 def test_a_judge_by_name_and_the_fact_for_the_report() -> None:
     judge = scoring(8, 8, 8)
     mine = recorder.Recorder(lookup=lambda kind, name: {("judge", "mine"): judge}[kind, name])
-    recorder.push(mine)
+    recorder.push_recorder(mine)
     try:
         assert_judge_score("An answer", judge="mine")
     finally:
-        recorder.pop(mine)
+        recorder.pop_recorder(mine)
     assert mine.facts == {"judge": {"name": "quality", "version": judge.version, "model": "scripted"}}
 
 
@@ -332,11 +332,11 @@ class Asks(Pairwise):
 
     def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
         assert isinstance(answer + question + reference, str)
-        self.served.append(recorder.whose())
+        self.served.append(recorder.current_purpose())
         return Verdict(score=9)
 
     def compare(self, *_: Any, **__: Any) -> Preference:
-        self.served.append(recorder.whose())
+        self.served.append(recorder.current_purpose())
         return Preference(winner="tie")
 
 
@@ -347,4 +347,4 @@ def test_whatever_a_judge_asks_counts_as_the_judges_call() -> None:
     assert_preferred("x", over="y", judge=judge)
     noise(judge, ["x"], trials=2)
     assert judge.served == ["judge"] * 5
-    assert recorder.whose() == "app"
+    assert recorder.current_purpose() == "app"

@@ -14,9 +14,9 @@ from pytest_llmops.protocols import Hit, Hits
 def _alone() -> Iterator[None]:
     """Keep the plugin that runs this test out of it: its provenance lines, and its report."""
     alone = recorder.Recorder(provenance=tuple)
-    recorder.push(alone)
+    recorder.push_recorder(alone)
     yield
-    recorder.pop(alone)
+    recorder.pop_recorder(alone)
 
 
 def hits(*ids: str, text: str = "") -> Hits:

@@ -13,10 +13,10 @@ from support.messages import check_message
 
 from pytest_llmops import MeasurementErrored, MeasurementFailed, assert_retrieval, collect, recorder
 from pytest_llmops.cases.files import Case
-from pytest_llmops.cases.queries import answers, queries
+from pytest_llmops.cases.queries import collect_rankings, load_queries
 from pytest_llmops.cases.trec import read_qrels
 from pytest_llmops.errors import CaseError, UsageError
-from pytest_llmops.metrics.ranking import interval
+from pytest_llmops.metrics.ranking import bootstrap_interval
 from pytest_llmops.protocols import Chunk, Hit, Hits
 from pytest_llmops.retrievers.bm25 import InMemoryRetriever
 from pytest_llmops.retrievers.hybrid import HybridRetriever
@@ -44,9 +44,9 @@ REASON = (
 def _alone() -> Iterator[None]:
     """Keep the plugin that runs this test out of it: its provenance lines, and its report."""
     alone = recorder.Recorder(provenance=tuple)
-    recorder.push(alone)
+    recorder.push_recorder(alone)
     yield
-    recorder.pop(alone)
+    recorder.pop_recorder(alone)
 
 
 @pytest.fixture
@@ -129,14 +129,17 @@ def test_hits_of_many_kinds() -> None:
 
 def test_queries_of_every_source(tmp_path: Path) -> None:
     case = Case(id="c", input="q", family="f", data={"relevant": {"a": 2, "b": 0}})
-    (one,) = queries([case])
+    (one,) = load_queries([case])
     assert (one.id, one.text, one.relevant, one.family) == ("c", "q", {"a": 2, "b": 0}, "f")
-    (two,) = queries({"q": {"a"}})
+    (two,) = load_queries({"q": {"a"}})
     assert (two.id, two.text, two.relevant) == ("q", "q", {"a": 1})
     (tmp_path / "qrels.txt").write_text("7 0 a 1\n")
-    (three,) = queries(tmp_path / "qrels.txt")
+    (three,) = load_queries(tmp_path / "qrels.txt")
     assert (three.id, three.text, three.relevant) == ("7", "", {"a": 1})
-    assert [query.id for query in queries([{"input": "x", "relevant": ["a"]}, {"input": "y"}])] == ["1", "2"]
+    assert [query.id for query in load_queries([{"input": "x", "relevant": ["a"]}, {"input": "y"}])] == [
+        "1",
+        "2",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +229,7 @@ def test_a_store_that_lists_its_passages_knows_its_ids_too() -> None:
 
 def test_answers_are_a_retriever_or_a_run() -> None:
     with pytest.raises(UsageError, check=check_message):
-        answers(7, queries(CASES), 5)  # type: ignore[arg-type]
+        collect_rankings(7, load_queries(CASES), 5)  # type: ignore[arg-type]
 
 
 def test_a_run_of_other_queries_is_a_mistake() -> None:
@@ -307,16 +310,22 @@ def test_it_is_recorded_without_a_threshold(retriever: InMemoryRetriever) -> Non
 
 def test_the_interval_is_one_of_families() -> None:
     values = [0.0, 1.0] * 20
-    alone = interval(values)
-    together = interval(values, [str(n // 8) for n in range(40)])
+    alone = bootstrap_interval(values)
+    together = bootstrap_interval(values, [str(n // 8) for n in range(40)])
     assert alone is not None
     # Families of half zeros and half ones have no spread between them; alone it is that of a coin.
     assert together == (0.5, 0.5)
     assert alone == pytest.approx((0.35, 0.65), abs=0.03)
-    assert interval(values) == alone
+    assert bootstrap_interval(values) == alone
     uneven = [n / 7 % 1 for n in range(40)]
-    assert interval(uneven) == interval(uneven) != interval(uneven, seed=1)
-    assert interval([0.3]) is interval([]) is interval([0.5, 0.5]) is interval([0.1, 0.9], ["f", "f"]) is None
+    assert bootstrap_interval(uneven) == bootstrap_interval(uneven) != bootstrap_interval(uneven, seed=1)
+    assert (
+        bootstrap_interval([0.3])
+        is bootstrap_interval([])
+        is bootstrap_interval([0.5, 0.5])
+        is bootstrap_interval([0.1, 0.9], ["f", "f"])
+        is None
+    )
 
 
 @pytest.mark.shared_data

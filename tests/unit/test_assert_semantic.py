@@ -54,11 +54,11 @@ def test_the_default_threshold_is_the_embedders() -> None:
 
 def test_the_default_embedder_is_that_of_the_settings() -> None:
     mine = recorder.Recorder(settings=Settings(embedder="hashing"))
-    recorder.push(mine)
+    recorder.push_recorder(mine)
     try:
         assert_semantic("a refund", "a refund")
     finally:
-        recorder.pop(mine)
+        recorder.pop_recorder(mine)
     assert mine.measurements[0].detail["embedder"] == "hashing"
 
 
@@ -386,12 +386,12 @@ def test_the_file_of_the_settings_is_the_default_of_its_embedder(tmp_path: Path)
         Threshold(value=0.33, embedder="hashing", version=HashingEmbedder().version).text(), "utf-8"
     )
     mine = recorder.Recorder(settings=Settings(semantic_threshold=str(file)))
-    recorder.push(mine)
+    recorder.push_recorder(mine)
     try:
         assert assert_semantic("a refund", "a refund", embedder="hashing").threshold == 0.33
         assert assert_semantic("a refund", "a refund", embedder="tfidf").threshold == 0.45
     finally:
-        recorder.pop(mine)
+        recorder.pop_recorder(mine)
 
 
 @pytest.mark.parametrize(
@@ -452,12 +452,12 @@ def test_short_and_turned_answers_fail(answer: str, reference: str) -> None:
 def test_what_to_do_stands_behind_both_failures() -> None:
     mine = recorder.Recorder(settings=Settings())
     mine.provenance = lambda: [("rerun", "pytest tests/test_refunds.py")]
-    recorder.push(mine)
+    recorder.push_recorder(mine)
     try:
         with pytest.raises(MeasurementFailed) as caught:
             assert_semantic("Refunds take 60 days.", "Refunds take 30 days.", at_least=0.999)
     finally:
-        recorder.pop(mine)
+        recorder.pop_recorder(mine)
     lines = str(caught.value).splitlines()
     assert [number for number, line in enumerate(lines) if "rerun" in line] == [len(lines) - 1]
     assert any("semantic.checks: another number" in line for line in lines[1:])
@@ -472,9 +472,9 @@ def test_a_threshold_that_names_the_embedder_as_the_settings_do(tmp_path: Path) 
 
     mine = recorder.Recorder(settings=Settings(semantic_threshold=str(file)))
     mine.lookup = lookup
-    recorder.push(mine)
+    recorder.push_recorder(mine)
     try:
         with pytest.raises(UsageError, check=check_message):
             assert_semantic("a refund", "a refund", embedder="mine")
     finally:
-        recorder.pop(mine)
+        recorder.pop_recorder(mine)

@@ -182,14 +182,14 @@ def test_a_share_may_be_enough() -> None:
 def test_places_in_a_long_text_that_is_changed_are_found_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     # What is changed in all, in characters: a few times the text, however many places there are.
     changed = 0
-    normalise = lexical.normalise
+    normalise = lexical.normalize_text
 
     def counted(text: str, **how: Any) -> str:
         nonlocal changed
         changed += len(text)
         return normalise(text, **how)
 
-    monkeypatch.setattr(lexical, "normalise", counted)
+    monkeypatch.setattr(lexical, "normalize_text", counted)
     text = "The quick\n  brown \uff26ox jumps.  " * 10_000
     found = assert_not_contains(
         text, ["fox", "the quick"], at_least=None, ignore_case=True, whitespace="collapse", unicode="NFKC"

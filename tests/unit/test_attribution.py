@@ -8,9 +8,9 @@ import pytest
 
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.reports import html, junit, terminal
-from pytest_llmops.results.attribution import attribution
+from pytest_llmops.results.attribution import attribute_failure
 from pytest_llmops.results.run import Outcome, Run, TestRecord
-from pytest_llmops.results.summary import totals
+from pytest_llmops.results.summary import summarize_run
 
 
 def measured(name: str, status: str) -> Measurement:
@@ -24,7 +24,7 @@ def measured(name: str, status: str) -> Measurement:
 
 
 def said(**statuses: str) -> str | None:
-    found = attribution(measured(name.replace("__", "."), status) for name, status in statuses.items())
+    found = attribute_failure(measured(name.replace("__", "."), status) for name, status in statuses.items())
     return None if found is None else found.sentence
 
 
@@ -88,22 +88,22 @@ def run() -> Run:
 
 
 def test_the_run_counts_what_did_badly(run: Run) -> None:
-    assert totals(run).blamed == {
+    assert summarize_run(run).blamed == {
         "retrieval good, generation bad": 2,
         "retrieval bad, generation not judged": 1,
     }
 
 
 def test_the_terminal_says_where_to_look_first(run: Run) -> None:
-    lines = [line for line in terminal.lines(run) if line.text.startswith("  blame")]
+    lines = [line for line in terminal.summary_lines(run) if line.text.startswith("  blame")]
     assert [line.style for line in lines] == ["red"]
     assert lines[0].text == "  blame      2 tests: retrieval good, generation bad; 1 test: retrieval bad,"
     fine = Run(records=run.records[3:])
-    assert not [line for line in terminal.lines(fine) if "blame" in line.text]
+    assert not [line for line in terminal.summary_lines(fine) if "blame" in line.text]
 
 
 def test_the_page_says_it_of_the_run_and_of_each_test(run: Run) -> None:
-    page = html.render(run)
+    page = html.render_html(run)
     assert "<dt>retrieval good, generation bad</dt><dd" in page
     assert page.count('<span class="failed">retrieval good, generation bad</span>') == 2
     assert page.count('<span class="failed">retrieval bad, generation not judged</span>') == 1
@@ -112,6 +112,6 @@ def test_the_page_says_it_of_the_run_and_of_each_test(run: Run) -> None:
 
 
 def test_it_is_a_property_of_the_junit_file(run: Run) -> None:
-    found = [dict(junit.properties(one)).get("llm.blame") for one in run.records]
+    found = [dict(junit.junit_properties(one)).get("llm.blame") for one in run.records]
     sentence = "retrieval good, generation bad"
     assert found == [sentence, sentence, "retrieval bad, generation not judged", None, None]

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import clean_text
 
-from pytest_llmops.cassettes.importers.foreign import read
-from pytest_llmops.wire.aws_event_stream import Frame, leading, pack, unpack
+from pytest_llmops.cassettes.importers.foreign import read_foreign
+from pytest_llmops.wire.aws_event_stream import Frame, pack_frames, unpack_frames, unpack_leading_frames
 
 EMPTY = bytes.fromhex("00000010 00000000 05c248eb 7d98c8ff")
 PAYLOAD = bytes.fromhex("0000001d 00000000 fd528c5a") + b"{'foo':'bar'}" + bytes.fromhex("c3653936")
@@ -35,13 +35,13 @@ INTEGER = (
     ],
 )
 def test_published_frames(data: bytes, frame: Frame) -> None:
-    assert unpack(data) == [frame]
-    assert pack([frame]) == data
+    assert unpack_frames(data) == [frame]
+    assert pack_frames([frame]) == data
 
 
 def test_no_bytes_are_no_frames() -> None:
-    assert unpack(b"") == []
-    assert pack([]) == b""
+    assert unpack_frames(b"") == []
+    assert pack_frames([]) == b""
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_no_bytes_are_no_frames() -> None:
 )
 def test_every_type_of_header(tagged: bytes, value: Any) -> None:
     data = raw_frame(b"\x01n" + tagged)
-    assert unpack(data) == [Frame({"n": value})]
-    assert pack([Frame({"n": value})]) == data
+    assert unpack_frames(data) == [Frame({"n": value})]
+    assert pack_frames([Frame({"n": value})]) == data
 
 
 def raw_frame(headers: bytes, payload: bytes = b"") -> bytes:
@@ -88,28 +88,28 @@ def raw_frame(headers: bytes, payload: bytes = b"") -> bytes:
     ],
 )
 def test_headers_that_are_none(headers: bytes) -> None:
-    assert unpack(raw_frame(headers)) is None
+    assert unpack_frames(raw_frame(headers)) is None
 
 
 def test_a_changed_byte_anywhere_is_noticed() -> None:
     for at in range(len(INTEGER)):
         changed = INTEGER[:at] + bytes([INTEGER[at] ^ 1]) + INTEGER[at + 1 :]
-        assert unpack(changed) is None
+        assert unpack_frames(changed) is None
 
 
 def test_a_cut_anywhere_is_noticed_and_leaves_the_whole_frames() -> None:
     whole = PAYLOAD + INTEGER
     for end in range(1, len(whole)):
         if end != len(PAYLOAD):
-            assert unpack(whole[:end]) is None
-        frames, used = leading(whole[:end])
+            assert unpack_frames(whole[:end]) is None
+        frames, used = unpack_leading_frames(whole[:end])
         assert (len(frames), used) == ((1, len(PAYLOAD)) if end >= len(PAYLOAD) else (0, 0))
 
 
 def test_headers_longer_than_the_frame_are_none() -> None:
     prelude = struct.pack(">II", 16, 2**32 - 1)
     whole = prelude + struct.pack(">I", crc32(prelude))
-    assert unpack(whole + struct.pack(">I", crc32(whole))) is None
+    assert unpack_frames(whole + struct.pack(">I", crc32(whole))) is None
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_headers_longer_than_the_frame_are_none() -> None:
 )
 def test_headers_that_cannot_be_written(headers: Any) -> None:
     with pytest.raises(ValueError):
-        pack([Frame(headers)])
+        pack_frames([Frame(headers)])
 
 
 values = st.one_of(
@@ -153,26 +153,26 @@ frames = st.builds(Frame, st.dictionaries(clean_text, values, max_size=4), st.bi
 
 @given(st.lists(frames, max_size=4))
 def test_frames_come_back(made: list[Frame]) -> None:
-    data = pack(made)
-    assert unpack(data) == made
-    assert [list(one.headers) for one in unpack(data) or []] == [list(one.headers) for one in made]
+    data = pack_frames(made)
+    assert unpack_frames(data) == made
+    assert [list(one.headers) for one in unpack_frames(data) or []] == [list(one.headers) for one in made]
 
 
 @given(st.lists(frames, max_size=2), st.binary(max_size=40), st.binary(max_size=30))
 def test_what_is_read_is_written_as_it_was(made: list[Frame], headers: bytes, tail: bytes) -> None:
-    for data in (pack(made) + raw_frame(headers, tail), pack(made) + tail):
-        found, used = leading(data)
-        assert pack(found) == data[:used]
-        whole = unpack(data)
-        assert whole is None or pack(whole) == data
+    for data in (pack_frames(made) + raw_frame(headers, tail), pack_frames(made) + tail):
+        found, used = unpack_leading_frames(data)
+        assert pack_frames(found) == data[:used]
+        whole = unpack_frames(data)
+        assert whole is None or pack_frames(whole) == data
 
 
 @pytest.mark.shared_data
 def test_a_stream_of_bedrock(shared_data: Path) -> None:
-    (one,) = read(shared_data / "cassettes" / "files" / "21_test_guardrail_converse_stream.yaml")
-    found = unpack(one.body)
+    (one,) = read_foreign(shared_data / "cassettes" / "files" / "21_test_guardrail_converse_stream.yaml")
+    found = unpack_frames(one.body)
     assert found is not None
-    assert pack(found) == one.body
+    assert pack_frames(found) == one.body
     assert [frame.headers[":event-type"] for frame in found] == [
         "messageStart",
         "contentBlockDelta",

@@ -8,7 +8,7 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops.metrics import bertscore as module
-from pytest_llmops.metrics.bertscore import MAX_CELLS, Score, bertscore, idf, scores
+from pytest_llmops.metrics.bertscore import MAX_CELLS, Score, build_idf, score_pair, score_pairs
 
 # Precision, recall and F1 that `bert_score.utils.greedy_cos_idf` of bert-score 0.3.13 gives for the arrays of
 # `sample`: without weights, and with them.
@@ -37,21 +37,21 @@ def sample() -> list[tuple[Any, Any, Any, Any]]:
 @pytest.mark.parametrize(("arrays", "reference"), list(zip(sample(), REFERENCE, strict=True)))
 def test_the_figures_of_bert_score(arrays: tuple[Any, ...], reference: tuple[Any, Any]) -> None:
     actual, expected, actual_weights, expected_weights = arrays
-    assert bertscore(actual, expected) == pytest.approx(reference[0], abs=2e-6)
-    weighed = bertscore(actual, expected, actual_weights=actual_weights, expected_weights=expected_weights)
+    assert score_pair(actual, expected) == pytest.approx(reference[0], abs=2e-6)
+    weighed = score_pair(actual, expected, actual_weights=actual_weights, expected_weights=expected_weights)
     assert weighed == pytest.approx(reference[1], abs=2e-6)
 
 
 def test_many_pairs_are_scored_as_each_alone() -> None:
     pairs = [(actual, expected) for actual, expected, _, _ in sample()]
-    assert scores([*pairs, *pairs]) == [bertscore(*pair) for pair in [*pairs, *pairs]]
-    assert scores([]) == []
+    assert score_pairs([*pairs, *pairs]) == [score_pair(*pair) for pair in [*pairs, *pairs]]
+    assert score_pairs([]) == []
 
 
 def test_a_large_pair_is_compared_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = [bertscore(actual, expected) for actual, expected, _, _ in sample()]
+    whole = [score_pair(actual, expected) for actual, expected, _, _ in sample()]
     monkeypatch.setattr(module, "BLOCK_CELLS", 7)
-    assert [bertscore(actual, expected) for actual, expected, _, _ in sample()] == [
+    assert [score_pair(actual, expected) for actual, expected, _, _ in sample()] == [
         pytest.approx(one, abs=1e-6) for one in whole
     ]
 
@@ -60,32 +60,32 @@ def test_too_large_a_pair_is_refused() -> None:
     tokens = math.isqrt(MAX_CELLS) + 1
     rows = np.ones((tokens, 1), dtype=np.float32)
     with pytest.raises(ValueError, check=check_message):
-        bertscore(rows, rows)
+        score_pair(rows, rows)
 
 
 def test_the_worked_example_by_hand() -> None:
     # Cosines: of the first token 1 and 0.6, of the second 0 and 0.8.
-    found = bertscore([[1, 0], [0, 2]], [[3.0, 0.0], [0.6, 0.8]])
+    found = score_pair([[1, 0], [0, 2]], [[3.0, 0.0], [0.6, 0.8]])
     assert found.precision == pytest.approx((1 + 0.8) / 2)
     assert found.recall == pytest.approx((1 + 0.8) / 2)
-    weighed = bertscore([[1, 0], [0, 2]], [[3.0, 0.0], [0.6, 0.8]], actual_weights=[3, 1])
+    weighed = score_pair([[1, 0], [0, 2]], [[3.0, 0.0], [0.6, 0.8]], actual_weights=[3, 1])
     assert weighed.precision == pytest.approx((3 * 1 + 0.8) / 4)
     assert weighed.f1 == pytest.approx(2 * 0.95 * 0.9 / (0.95 + 0.9))
 
 
 def test_a_token_without_weight_can_still_be_matched() -> None:
-    found = bertscore([[1, 0]], [[0, 1], [1, 0]], expected_weights=[1, 0])
+    found = score_pair([[1, 0]], [[0, 1], [1, 0]], expected_weights=[1, 0])
     assert found == Score(1.0, 0.0, 0.0)
 
 
 def test_texts_without_tokens() -> None:
-    assert bertscore([], []) == bertscore(np.zeros((0, 3)), np.zeros((0, 3))) == Score(1.0, 1.0, 1.0)
-    assert bertscore([], [[1.0]]) == bertscore([[1.0]], []) == Score(0.0, 0.0, 0.0)
+    assert score_pair([], []) == score_pair(np.zeros((0, 3)), np.zeros((0, 3))) == Score(1.0, 1.0, 1.0)
+    assert score_pair([], [[1.0]]) == score_pair([[1.0]], []) == Score(0.0, 0.0, 0.0)
 
 
 def test_opposite_vectors_have_no_f1() -> None:
-    assert bertscore([[1, 0]], [[-1, 0]]) == Score(-1.0, -1.0, 0.0)
-    assert bertscore([[0, 0]], [[1, 0]]) == Score(0.0, 0.0, 0.0)
+    assert score_pair([[1, 0]], [[-1, 0]]) == Score(-1.0, -1.0, 0.0)
+    assert score_pair([[0, 0]], [[1, 0]]) == Score(0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -104,21 +104,21 @@ def test_opposite_vectors_have_no_f1() -> None:
 )  # fmt: skip
 def test_what_cannot_be_scored_says_why(actual: Any, expected: Any, how: dict[str, Any]) -> None:
     with pytest.raises(ValueError, check=check_message):
-        bertscore(actual, expected, **how)
+        score_pair(actual, expected, **how)
 
 
 def test_idf_counts_documents() -> None:
-    found = idf([["a", "a", "b"], ["a"], ["a", "c"]])
+    found = build_idf([["a", "a", "b"], ["a"], ["a", "c"]])
     assert found.weights == {"a": 0.0, "b": math.log(4 / 2), "c": math.log(4 / 2)}
     assert found.of(["b", "z", "a"]) == [math.log(2), math.log(4), 0.0]
     with pytest.raises(ValueError, check=check_message):
-        idf([])
+        build_idf([])
 
 
 def test_there_are_weights_for_each_pair_or_none() -> None:
     pair = ([[1.0]], [[1.0]])
-    assert scores([], []) == []
+    assert score_pairs([], []) == []
     with pytest.raises(ValueError, check=check_message):
-        scores([pair], [])
+        score_pairs([pair], [])
     with pytest.raises(ValueError, check=check_message):
-        scores([pair], [(None, None)] * 2)
+        score_pairs([pair], [(None, None)] * 2)

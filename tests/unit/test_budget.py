@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "_books", {})
+    monkeypatch.setattr(budget, "_ledger_states", {})
 
 
 def granted(ledger: Ledger, usd: float | None = None) -> bool:
@@ -47,7 +47,7 @@ def granted(ledger: Ledger, usd: float | None = None) -> bool:
 
 def forget() -> None:
     """As another process sees the ledger."""
-    budget._books.clear()
+    budget._ledger_states.clear()
 
 
 def test_a_ledger_without_limits_counts(path: Path) -> None:
@@ -147,13 +147,13 @@ def test_an_interrupted_reader_counts_again_from_the_start(
 ) -> None:
     ledger = Ledger(path, max_calls=3)
     assert granted(ledger)
-    real = budget._Book._judge
+    real = budget._LedgerState._judge
 
     def interrupted(*args: Any) -> str:
-        monkeypatch.setattr(budget._Book, "_judge", real)
+        monkeypatch.setattr(budget._LedgerState, "_judge", real)
         raise interrupt
 
-    monkeypatch.setattr(budget._Book, "_judge", interrupted)
+    monkeypatch.setattr(budget._LedgerState, "_judge", interrupted)
     with pytest.raises(raised):
         ledger.ask(None)
     assert [granted(ledger), granted(ledger)] == [True, False]
@@ -225,7 +225,7 @@ def test_a_ledger_that_cannot_be_written_grants_nothing(path: Path, monkeypatch:
 
 
 def test_what_does_not_show_up_is_not_granted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "_append", lambda path, _, **__: path.touch())
+    monkeypatch.setattr(budget, "_append_line", lambda path, _, **__: path.touch())
     with pytest.raises(BudgetReached, check=check_message):
         Ledger(path, max_calls=1).ask(None)
 
@@ -380,10 +380,10 @@ def test_a_long_ledger_is_read_on_from_where_it_was(path: Path) -> None:
     path.write_text(lines)
     ledger = Ledger(path, 9_999, 1.0)
     assert ledger.totals() == (3_000, 15_000 / 10**12)
-    read = budget._books[str(path)].offset
+    read = budget._ledger_states[str(path)].offset
     assert read == len(lines)
     assert granted(ledger, 0.0)
-    assert budget._books[str(path)].offset - read < 100
+    assert budget._ledger_states[str(path)].offset - read < 100
 
 
 def test_a_ledger_leaves_no_file_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,18 @@ from support.messages import check_message
 from support.shared import rows as shared_rows
 
 from pytest_llmops import calibration
-from pytest_llmops.calibration import Bars, Calibration, Figures, Judged, facts, lines, measure, stored
-from pytest_llmops.calibration.agreement import consensus
-from pytest_llmops.calibration.confusion import table
+from pytest_llmops.calibration import (
+    AgreementFigures,
+    AgreementRequirements,
+    Calibration,
+    JudgedAnswers,
+    figures_to_json,
+    format_confusion_table,
+    measure_agreement,
+    read_stored_verdicts,
+)
+from pytest_llmops.calibration.agreement import majority_label
+from pytest_llmops.calibration.confusion import confusion_table
 from pytest_llmops.calibration.labels import Label, Labels, read_labels
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.metrics.agreement import Rates, cohen_kappa
@@ -29,9 +38,11 @@ def pass_or_fail(tp: int, fn: int, fp: int, tn: int) -> list[dict[str, Any]]:
     return [{"id": f"a{n}", "human": human, "judge": judge} for n, (human, judge) in enumerate(kinds)]
 
 
-def held(rows: list[dict[str, Any]], pass_at: float | None = None) -> Figures:
+def held(rows: list[dict[str, Any]], pass_at: float | None = None) -> AgreementFigures:
     labels = read_labels(rows)
-    return measure(labels, stored(labels, name="j", version="1").verdicts, pass_at=pass_at)
+    return measure_agreement(
+        labels, read_stored_verdicts(labels, name="j", version="1").verdicts, pass_at=pass_at
+    )
 
 
 def test_pass_and_fail() -> None:
@@ -67,12 +78,12 @@ def test_numbers_have_a_quadratic_kappa_and_gaps_on_the_scale() -> None:
         {"id": str(n), "human": a, "judge": b} for n, (a, b) in enumerate(zip(people, judge, strict=True))
     ]
     labels = read_labels(rows)
-    verdicts = stored(labels, name="j", version="1").verdicts
-    found = measure(labels, verdicts, span=4)
+    verdicts = read_stored_verdicts(labels, name="j", version="1").verdicts
+    found = measure_agreement(labels, verdicts, span=4)
     assert found.kappa == pytest.approx(cohen_kappa(people, judge, weights="quadratic"))
     assert found.rates is None
     assert [(one.id, one.gap) for one in found.disagreements] == [("5", 1.0), ("2", 0.5), ("0", 0.125)]
-    assert measure(labels, verdicts, pass_at=4).rates == Rates(tp=2, fn=1, fp=1, tn=2)
+    assert measure_agreement(labels, verdicts, pass_at=4).rates == Rates(tp=2, fn=1, fp=1, tn=2)
 
 
 def test_several_people_vote_and_numbers_have_their_median() -> None:
@@ -93,7 +104,7 @@ def test_several_people_vote_and_numbers_have_their_median() -> None:
 
 def test_an_answer_that_nobody_labelled_has_no_consensus() -> None:
     rows = read_labels([{"id": "a", "human": 1}, {"id": "b"}]).rows
-    assert [consensus(row, "number") for row in rows] == [1.0, None]
+    assert [majority_label(row, "number") for row in rows] == [1.0, None]
 
 
 def test_the_ceiling_is_the_mean_of_all_pairs_of_people() -> None:
@@ -137,7 +148,7 @@ def test_without_a_kappa_there_is_a_reason_and_no_number(rows: list[dict[str, An
     found = held(rows, pass_at=7)
     check_message(found.problem)
     assert (found.kappa, found.at_least, found.interval, found.worst_case) == (None, None, None, None)
-    assert Bars().against(found) == []
+    assert AgreementRequirements().compare_figures(found) == []
 
 
 def test_a_judge_that_always_passes_has_no_kappa_to_speak_of() -> None:
@@ -152,7 +163,7 @@ def test_numbers_are_not_cut_by_guess() -> None:
 
 def test_verdicts_that_are_not_stored_are_an_error_with_their_line() -> None:
     with pytest.raises(CaseError, check=check_message):
-        stored(
+        read_stored_verdicts(
             read_labels([{"id": "a", "human": 1, "judge": 1}, {"id": "b", "human": 2}]), name="j", version="1"
         )
 
@@ -164,8 +175,8 @@ def test_verdicts_are_stored_by_dimension_too() -> None:
             {"id": "b", "human": 2, "judge": 2, "dimensions": {"tone": {"human": 4}}},
         ]
     )
-    assert stored(labels, name="j", version="1").dimensions == {"tone": {"a": 3.0}}
-    assert measure(labels.of("tone"), {"a": 3.0}).unscored == ("b",)
+    assert read_stored_verdicts(labels, name="j", version="1").dimensions == {"tone": {"a": 3.0}}
+    assert measure_agreement(labels.of("tone"), {"a": 3.0}).unscored == ("b",)
 
 
 def test_an_answer_labelled_in_a_dimension_alone_is_asked_about() -> None:
@@ -173,20 +184,20 @@ def test_an_answer_labelled_in_a_dimension_alone_is_asked_about() -> None:
         *labelled(),
         {"id": "x", "answer": "x", "dimensions": {"tone": {"human": 4}}},
     ]
-    assert "x" in calibration.ask(Polite(), read_labels(rows)).verdicts
+    assert "x" in calibration.judge_labelled_answers(Polite(), read_labels(rows)).verdicts
 
 
 def test_many_numbers_and_many_names_still_make_a_table() -> None:
-    numbers = table([n / 10 for n in range(100)], [n / 10 for n in range(100)])
+    numbers = confusion_table([n / 10 for n in range(100)], [n / 10 for n in range(100)])
     assert len(numbers.classes) == 10
     assert numbers.classes[0] == "0 to 0.99"
     assert sum(map(sum, numbers.counts)) == sum(row[n] for n, row in enumerate(numbers.counts)) == 100
     names: list[Label] = [f"n{n}" for n in range(30)]
-    many = table(names * 2, names * 2)
+    many = confusion_table(names * 2, names * 2)
     assert many.classes[-1] == "(others)"
     assert sum(map(sum, many.counts)) == 60
-    assert len(lines(many)) == 12
-    assert table([], []).classes == ()
+    assert len(format_confusion_table(many)) == 12
+    assert confusion_table([], []).classes == ()
 
 
 def test_bars_that_cannot_be() -> None:
@@ -198,19 +209,22 @@ def test_bars_that_cannot_be() -> None:
         ("at_least_tpr", -0.1),
     ):
         with pytest.raises(UsageError, check=check_message):
-            Bars(**{name: value})  # type: ignore[arg-type]
+            AgreementRequirements(**{name: value})  # type: ignore[arg-type]
     with pytest.raises(UsageError, check=check_message):
-        Bars(at_least_kappa=0.3)
+        AgreementRequirements(at_least_kappa=0.3)
     with pytest.raises(UsageError, check=check_message):
-        Bars(at_least_tpr=0.5).check("name", 7)
+        AgreementRequirements(at_least_tpr=0.5).check("name", 7)
     with pytest.raises(UsageError, check=check_message):
         numbers = [{"id": str(n), "human": n + 4, "judge": n} for n in range(3)]
-        Bars(at_least_tnr=0.5).against(held(numbers, pass_at=2))
+        AgreementRequirements(at_least_tnr=0.5).compare_figures(held(numbers, pass_at=2))
 
 
 def test_rates_are_held_by_wilsons_bound() -> None:
     found = held(pass_or_fail(45, 5, 5, 45), pass_at=7)
-    reached = {one.name: one for one in Bars(at_least_tnr=0.8, at_least_tpr=0.9).against(found)}
+    reached = {
+        one.name: one
+        for one in AgreementRequirements(at_least_tnr=0.8, at_least_tpr=0.9).compare_figures(found)
+    }
     # One-sided 95 %: statsmodels 0.15 proportion_confint(45, 50, alpha=0.1, method="wilson").
     assert reached["tnr_lower"].value == pytest.approx(0.80846249, abs=1e-6)
     assert (reached["tnr_lower"].missed, reached["tpr_lower"].missed) == (False, True)
@@ -234,9 +248,9 @@ def labelled(count: int = 60) -> list[dict[str, Any]]:
 
 
 def record(labels: Labels, **changes: Any) -> Calibration:
-    judged = calibration.ask(Polite(), labels)
-    found = measure(labels, judged.verdicts, pass_at=7)
-    made = Calibration.of(judged, labels, found, bars=Bars(), date="2026-05-02")
+    judged = calibration.judge_labelled_answers(Polite(), labels)
+    found = measure_agreement(labels, judged.verdicts, pass_at=7)
+    made = Calibration.of(judged, labels, found, bars=AgreementRequirements(), date="2026-05-02")
     return replace(made, **changes)
 
 
@@ -264,18 +278,18 @@ def test_the_record_of_another_judge_or_of_other_labels_is_out_of_date(tmp_path:
     changed = Polite()
     changed.version = "polite/2"
     other = read_labels([*labelled(), {"id": "new", "answer": "x", "human": True}])
-    assert calibration.status(Polite(), made) == "calibrated"
-    assert calibration.status("polite/1", made, labels) == "calibrated"
-    assert calibration.status(changed, made) == "out of date"
-    assert calibration.status(Polite(), made, other) == "out of date"
-    assert calibration.status(Polite(), None) == "never"
-    assert calibration.status(Polite(), tmp_path / "none.json") == "never"
-    check_message(calibration.told(Polite(), made))
-    below = calibration.told(changed, replace(made, agrees=False))
+    assert calibration.calibration_status(Polite(), made) == "calibrated"
+    assert calibration.calibration_status("polite/1", made, labels) == "calibrated"
+    assert calibration.calibration_status(changed, made) == "out of date"
+    assert calibration.calibration_status(Polite(), made, other) == "out of date"
+    assert calibration.calibration_status(Polite(), None) == "never"
+    assert calibration.calibration_status(Polite(), tmp_path / "none.json") == "never"
+    check_message(calibration.format_calibration_status(Polite(), made))
+    below = calibration.format_calibration_status(changed, replace(made, agrees=False))
     check_message(below)
     assert below.endswith("; below its bars; llmops judge calibrate again")
-    assert "the labels have changed" in calibration.told(Polite(), made, other)
-    check_message(calibration.told(Polite(), None))
+    assert "the labels have changed" in calibration.format_calibration_status(Polite(), made, other)
+    check_message(calibration.format_calibration_status(Polite(), None))
 
 
 def test_a_record_lies_beside_its_rubric() -> None:
@@ -283,9 +297,9 @@ def test_a_record_lies_beside_its_rubric() -> None:
         class rubric:  # noqa: N801 -- stands for an attribute
             source = Path("rubrics/polite.md")
 
-    assert calibration.beside(ByRubric()) == Path("rubrics/polite.calibration.json")
-    assert calibration.beside(Polite()) is None
-    assert calibration.beside(Path("polite.md")) == Path("polite.calibration.json")
+    assert calibration.calibration_path(ByRubric()) == Path("rubrics/polite.calibration.json")
+    assert calibration.calibration_path(Polite()) is None
+    assert calibration.calibration_path(Path("polite.md")) == Path("polite.calibration.json")
 
 
 def test_the_records_of_a_folder(tmp_path: Path) -> None:
@@ -297,24 +311,24 @@ def test_the_records_of_a_folder(tmp_path: Path) -> None:
     ):
         (tmp_path / f"{name}.calibration.json").write_text(one.text(), encoding="utf-8")
     (tmp_path / "other.json").write_text("{", encoding="utf-8")
-    found = calibration.records(tmp_path)
+    found = calibration.load_calibrations(tmp_path)
     assert {name: one.date for name, one in found.items()} == {"polite": "2026-06-01", "other": "2026-05-02"}
     (tmp_path / "d.calibration.json").write_text("{", encoding="utf-8")
     with pytest.raises(UsageError, match="broken JSON"):
-        calibration.records(tmp_path)
+        calibration.load_calibrations(tmp_path)
 
 
 def test_what_a_report_says_of_a_judge(tmp_path: Path) -> None:
     made = record(read_labels(labelled()))
     folder = tmp_path / "calibrations"
-    assert calibration.standing(Polite(), "polite", "polite/1", str(folder)) == {}
+    assert calibration.describe_calibration(Polite(), "polite", "polite/1", str(folder)) == {}
     folder.mkdir()
     file = folder / "polite.calibration.json"
     seen = []
     for one in (made, replace(made, version="polite/2"), replace(made, agrees=False, date="2026-06-01")):
         file.write_text(one.text(), encoding="utf-8")
-        found = calibration.standing(Polite(), "polite", "polite/1", str(folder))
-        assert found["text"] == calibration.told("polite/1", one)
+        found = calibration.describe_calibration(Polite(), "polite", "polite/1", str(folder))
+        assert found["text"] == calibration.format_calibration_status("polite/1", one)
         seen.append(found["status"])
         file.unlink()
     assert seen == ["calibrated", "out of date", "below its bars"]
@@ -324,10 +338,13 @@ def test_what_a_report_says_of_a_judge(tmp_path: Path) -> None:
             source = tmp_path / "mine.md"
 
     (tmp_path / "mine.calibration.json").write_text(made.text(), encoding="utf-8")
-    assert calibration.standing(ByRubric(), "mine", "polite/1", str(folder))["status"] == "calibrated"
+    assert (
+        calibration.describe_calibration(ByRubric(), "mine", "polite/1", str(folder))["status"]
+        == "calibrated"
+    )
     file.write_text("{", encoding="utf-8")
     with pytest.raises(UsageError, match="broken JSON"):
-        calibration.standing(Polite(), "polite", "polite/1", str(folder))
+        calibration.describe_calibration(Polite(), "polite", "polite/1", str(folder))
 
 
 WHOLE = {"schema": "pytest-llmops/calibration/1", "judge": "j", "version": "1", "date": "d", "labels": "l", "agrees": True,
@@ -387,7 +404,7 @@ def test_a_judge_of_pandalm_against_its_three_people() -> None:
         }
         for row in people
     )
-    found = measure(labels, stored(labels, name="gpt-3.5", version="1").verdicts)
+    found = measure_agreement(labels, read_stored_verdicts(labels, name="gpt-3.5", version="1").verdicts)
     assert (found.compared, found.disputed) == (999, ())
     assert found.agreement == pytest.approx(0.6927, abs=5e-5)
     assert found.kappa == pytest.approx(0.4705, abs=5e-5)
@@ -395,7 +412,7 @@ def test_a_judge_of_pandalm_against_its_three_people() -> None:
     assert found.people.kappa == pytest.approx((0.8520 + 0.8789 + 0.8617) / 3, abs=5e-5)
     assert found.people.judge is not None
     assert found.people.judge == pytest.approx(0.4425, abs=0.02)
-    assert [one.missed for one in Bars().against(found)] == [True, False]
+    assert [one.missed for one in AgreementRequirements().compare_figures(found)] == [True, False]
 
 
 @pytest.mark.shared_data
@@ -413,7 +430,7 @@ def test_gpt4_as_judge_of_xstest() -> None:
         }
         for row in answers
     )
-    found = measure(labels, stored(labels, name="gpt-4", version="1").verdicts)
+    found = measure_agreement(labels, read_stored_verdicts(labels, name="gpt-4", version="1").verdicts)
     assert (found.compared, len(found.unscored)) == (2239, 11)
     people, judge = ([row[key] for row in read] for key in ("final_label", "gpt4_label"))
     assert found.kappa == pytest.approx(cohen_kappa_score(people, judge))
@@ -424,11 +441,11 @@ def test_gpt4_as_judge_of_xstest() -> None:
 
 
 def test_facts_are_plain_and_say_nothing_that_is_not_known() -> None:
-    wire: Mapping[str, Any] = facts(held(pass_or_fail(50, 10, 0, 0), pass_at=7))
+    wire: Mapping[str, Any] = figures_to_json(held(pass_or_fail(50, 10, 0, 0), pass_at=7))
     check_message(wire["problem"])
     assert "kappa" not in wire
     assert json.loads(json.dumps(wire, allow_nan=False)) == wire
-    judged = Judged(name="j", version="1")
-    nothing = Figures(problem="the judge gave no verdict")
-    assert dict(calibration.evidence(judged, nothing)) == {"kappa": "none: the judge gave no verdict"}
-    check_message(calibration.summary(judged, []))
+    judged = JudgedAnswers(name="j", version="1")
+    nothing = AgreementFigures(problem="the judge gave no verdict")
+    assert dict(calibration.format_evidence(judged, nothing)) == {"kappa": "none: the judge gave no verdict"}
+    check_message(calibration.format_missed_requirements(judged, []))

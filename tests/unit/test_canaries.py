@@ -16,21 +16,21 @@ from support.shared import shared
 from pytest_llmops import assert_contains, assert_judge_canaries, recorder
 from pytest_llmops.calibration.canaries import (
     Canary,
-    Fitness,
-    canaries,
-    facts,
-    probe,
+    CanaryRecord,
+    built_in_canaries,
+    canary_run_to_json,
+    describe_canary_record,
+    format_canary_summary,
     read_canaries,
-    standing,
-    summary,
+    run_canaries,
 )
-from pytest_llmops.calibration.canaries.cases import QUESTION, set_of
+from pytest_llmops.calibration.canaries.cases import DEFAULT_QUESTION, fingerprint_canaries
 from pytest_llmops.errors import CaseError, MeasurementErrored, MeasurementFailed, ModelError, UsageError
 from pytest_llmops.judges.checklist import checklist, compliance, context_relevance
 from pytest_llmops.judges.grounding import Grounding
 from pytest_llmops.judges.pairwise import Pairwise
 from pytest_llmops.judges.panel import Panel
-from pytest_llmops.judges.protocol.injection_signs import suspicions
+from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
 from pytest_llmops.judges.rubric import quality
 from pytest_llmops.protocols import Message, Verdict
 from pytest_llmops.providers.offline import ScriptedModel
@@ -59,7 +59,7 @@ class Scores:
         self.asked: list[str] = []
 
     def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
-        assert question == QUESTION
+        assert question == DEFAULT_QUESTION
         assert reference
         self.asked.append(answer)
         score = self._score(answer)
@@ -91,65 +91,69 @@ def model_that(score: Callable[[str], int]) -> ScriptedModel:
 
 
 def test_the_built_in_set() -> None:
-    listed = canaries()
+    listed = built_in_canaries()
     attacks = [one for one in listed if not one.control]
     assert len(attacks) >= 24
     assert {one.kind for one in attacks} == KINDS
     assert len({one.id for one in listed}) == len(listed) == len({one.answer for one in listed})
     assert sum(one.control for one in listed) == 4
-    assert all(not suspicions(one.answer) and honest(one.answer) == 9 for one in listed if one.control)
+    assert all(
+        not find_injection_signs(one.answer) and honest(one.answer) == 9 for one in listed if one.control
+    )
     # The file is plain ASCII: what hides in an answer is seen in a diff.
     file = Path(read_canaries.__code__.co_filename).with_name("canaries.jsonl")
     assert file.read_text("utf-8").isascii()
 
 
 def test_an_honest_judge_is_fit_and_a_yes_man_is_not() -> None:
-    fit = probe(Scores(honest))
+    fit = run_canaries(Scores(honest))
     assert (fit.status, fit.withstood, fit.fallen, fit.threshold) == ("fit", 1.0, [], 7)
-    assert summary(fit) == f"withstands all {len(fit.tried)} canaries"
-    unfit = probe(Scores(lambda _: 10))
+    assert format_canary_summary(fit) == f"withstands all {len(fit.tried)} canaries"
+    unfit = run_canaries(Scores(lambda _: 10))
     assert (unfit.status, unfit.withstood) == ("unfit", 0.0)
     assert len(unfit.fallen) == len(unfit.tried)
-    check_message(summary(unfit))
+    check_message(format_canary_summary(unfit))
 
 
 def test_one_canary_is_enough_to_be_unfit() -> None:
-    found = probe(Scores(lambda answer: 7 if answer == ":" else honest(answer)))
+    found = run_canaries(Scores(lambda answer: 7 if answer == ":" else honest(answer)))
     assert found.status == "unfit"
     assert [one.canary.id for one in found.fallen] == ["colon"]
 
 
 @pytest.mark.parametrize(("score", "status"), [(5.5, "undecided"), (5.6, "unfit"), (1, "undecided")])
 def test_without_a_threshold_of_its_own_the_middle_of_the_scale_decides(score: float, status: str) -> None:
-    assert probe(Scores(lambda _: score, None)).status == status
+    assert run_canaries(Scores(lambda _: score, None)).status == status
 
 
 def test_a_judge_that_rejects_right_answers_too_has_withstood_nothing() -> None:
-    found = probe(Scores(lambda _: 1))
+    found = run_canaries(Scores(lambda _: 1))
     assert found.status == "undecided"
-    check_message(summary(found))
+    check_message(format_canary_summary(found))
     assert len(found.rejected) == 4
 
 
 def test_trouble_is_neither_a_fall_nor_withstood() -> None:
-    few = probe(Scores(lambda answer: None if "ignore" in answer.lower() else honest(answer)))
+    few = run_canaries(Scores(lambda answer: None if "ignore" in answer.lower() else honest(answer)))
     assert few.status == "fit"
     assert 0 < len(few.unscored) <= 10
-    assert "without a verdict" in summary(few)
+    assert "without a verdict" in format_canary_summary(few)
     judge = Scores(lambda _: None)
-    many = probe(judge)
+    many = run_canaries(judge)
     assert (many.status, many.withstood, many.stopped) == ("undecided", None, True)
     assert len(judge.asked) < 15  # nothing more is asked once it is hopeless
-    assert "no verdict" in summary(many)
+    assert "no verdict" in format_canary_summary(many)
 
 
 def test_right_answers_without_a_verdict_leave_it_open() -> None:
-    found = probe(Scores(lambda answer: None if honest(answer) > 1 else 1))
+    found = run_canaries(Scores(lambda answer: None if honest(answer) > 1 else 1))
     assert (found.status, found.controls) == ("undecided", 0)
 
 
 def test_a_score_at_the_threshold_passes_as_it_does_in_an_assertion() -> None:
-    assert probe(Scores(lambda answer: 7 - 1e-12 if answer == ":" else honest(answer))).status == "unfit"
+    assert (
+        run_canaries(Scores(lambda answer: 7 - 1e-12 if answer == ":" else honest(answer))).status == "unfit"
+    )
 
 
 def test_the_built_in_judge_and_a_model_that_can_be_talked_to() -> None:
@@ -157,7 +161,7 @@ def test_the_built_in_judge_and_a_model_that_can_be_talked_to() -> None:
         return 10 if "highest score" in answer or honest(answer) > 1 else 1
 
     model = model_that(gullible)
-    found = probe(quality(model))
+    found = run_canaries(quality(model))
     assert found.status == "unfit"
     assert {one.canary.id for one in found.fallen} >= {"ignore-above", "end-tag", "hidden-tags"} - {
         "hidden-tags"
@@ -166,7 +170,7 @@ def test_the_built_in_judge_and_a_model_that_can_be_talked_to() -> None:
     assert sum(one.prescreened for one in found.tried) == 11
     assert len(model.asked) == len(found.outcomes) - 11
     assert found.version == quality(model).version
-    assert probe(quality(model_that(lambda answer: int(honest(answer))))).status == "fit"
+    assert run_canaries(quality(model_that(lambda answer: int(honest(answer))))).status == "fit"
 
 
 def test_a_verdict_that_is_copied_out_of_the_answer_is_none() -> None:
@@ -181,7 +185,7 @@ def test_a_verdict_that_is_copied_out_of_the_answer_is_none() -> None:
         dimensions = {"accuracy": score, "fluency": score, "relevance": score}
         return json.dumps({"nonce": nonce, "reason": "seen", "dimensions": dimensions})
 
-    found = probe(quality(ScriptedModel(parrot)))
+    found = run_canaries(quality(ScriptedModel(parrot)))
     assert found.status == "fit"
     assert {one.canary.id for one in found.unscored} >= {
         "verdict-json",
@@ -214,13 +218,13 @@ def test_judges_of_every_kind_are_tried(tmp_path: Path) -> None:
         context_relevance(model),
         Panel([Scores(lambda _: 10), Scores2(lambda _: 10)]),
     ):
-        assert probe(judge).status == "unfit", judge
+        assert run_canaries(judge).status == "unfit", judge
     of_contexts = [
         data
         for messages, _ in model.asked
         if "contexts" in (data := sent(messages)[1]) and "answer" not in data
     ]
-    assert {"contexts": [":"], "question": QUESTION} in of_contexts
+    assert {"contexts": [":"], "question": DEFAULT_QUESTION} in of_contexts
 
 
 class Scores2(Scores):
@@ -229,7 +233,7 @@ class Scores2(Scores):
 
 def test_a_judge_of_pairs() -> None:
     """It prefers a place: each canary is a tie, and none has won."""
-    placed = probe(Pairwise(model=ScriptedModel(yes_to_all)))
+    placed = run_canaries(Pairwise(model=ScriptedModel(yes_to_all)))
     assert placed.status == "fit"
     assert placed.judge == "pairwise"
 
@@ -238,19 +242,19 @@ def test_a_judge_of_pairs() -> None:
         winner = "A" if "highest score" in data["answer_a"] else "B"
         return json.dumps({"nonce": nonce, "reason": "r", "winner": winner})
 
-    unfit = probe(Pairwise(model=ScriptedModel(taken_in)))
+    unfit = run_canaries(Pairwise(model=ScriptedModel(taken_in)))
     assert unfit.status == "unfit"
     assert {one.canary.id for one in unfit.fallen} >= {"ignore-above", "end-tag"}
-    down = probe(Pairwise(model=ScriptedModel([ModelError("down", kind="connection")] * 99)))
+    down = run_canaries(Pairwise(model=ScriptedModel([ModelError("down", kind="connection")] * 99)))
     assert (down.status, down.stopped) == ("undecided", True)
 
 
 def test_what_cannot_be_tried() -> None:
     for given in ([], [Canary(id="a", answer="x", control=True)]):
         with pytest.raises(UsageError, check=check_message):
-            probe(Scores(honest), given)
+            run_canaries(Scores(honest), given)
     with pytest.raises(UsageError, check=check_message):
-        probe(object())
+        run_canaries(object())
 
 
 def test_the_assertion_tells_what_was_passed() -> None:
@@ -293,7 +297,11 @@ def test_canaries_of_ones_own(tmp_path: Path) -> None:
         False,
     )
     assert other.control
-    assert set_of([one, other]) == set_of([other, one]) != set_of([one])
+    assert (
+        fingerprint_canaries([one, other])
+        == fingerprint_canaries([other, one])
+        != fingerprint_canaries([one])
+    )
     with pytest.raises(MeasurementFailed, match="unfit"):
         assert_judge_canaries(Yes(), canaries=file)
 
@@ -335,24 +343,24 @@ def test_bad_files_are_told_with_their_place(tmp_path: Path, text: str) -> None:
 
 
 def test_the_record_belongs_to_one_version(tmp_path: Path) -> None:
-    record = Fitness.of(probe(Scores(lambda _: 10)), date="2026-01-31")
+    record = CanaryRecord.of(run_canaries(Scores(lambda _: 10)), date="2026-01-31")
     file = tmp_path / "own.canaries.json"
-    file.write_text(record.text_of_file(), encoding="utf-8")
-    assert Fitness.load(file) == record
-    known = standing(Scores(honest), "own", "1", str(tmp_path))
+    file.write_text(record.to_json_text(), encoding="utf-8")
+    assert CanaryRecord.load(file) == record
+    known = describe_canary_record(Scores(honest), "own", "1", str(tmp_path))
     assert known["status"] == "unfit"
     assert str(known["text"]).endswith("(2026-01-31)")
-    assert standing(Scores(honest), "own", "2", str(tmp_path))["status"] == "out of date"
+    assert describe_canary_record(Scores(honest), "own", "2", str(tmp_path))["status"] == "out of date"
     # A later record of another version takes nothing away from what is known of this one.
     later = replace(record, version="2", status="fit", text="withstands all", date="2026-02-28")
-    (tmp_path / "later.canaries.json").write_text(later.text_of_file(), encoding="utf-8")
-    assert standing(Scores(honest), "own", "1", str(tmp_path))["status"] == "unfit"
-    assert standing(Scores(honest), "own", "2", str(tmp_path))["status"] == "fit"
+    (tmp_path / "later.canaries.json").write_text(later.to_json_text(), encoding="utf-8")
+    assert describe_canary_record(Scores(honest), "own", "1", str(tmp_path))["status"] == "unfit"
+    assert describe_canary_record(Scores(honest), "own", "2", str(tmp_path))["status"] == "fit"
     own = replace(record, judge="mine", canaries="0" * 16)
-    (tmp_path / "mine.canaries.json").write_text(own.text_of_file(), encoding="utf-8")
-    check_message(standing(None, "mine", "1", str(tmp_path))["text"])
-    assert standing(Scores(honest), "other", "1", str(tmp_path)) == {}
-    json.dumps(facts(probe(Scores(honest))), allow_nan=False)
+    (tmp_path / "mine.canaries.json").write_text(own.to_json_text(), encoding="utf-8")
+    check_message(describe_canary_record(None, "mine", "1", str(tmp_path))["text"])
+    assert describe_canary_record(Scores(honest), "other", "1", str(tmp_path)) == {}
+    json.dumps(canary_run_to_json(run_canaries(Scores(honest))), allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -367,11 +375,11 @@ def test_the_record_belongs_to_one_version(tmp_path: Path) -> None:
     ],
 )
 def test_damaged_records_are_told(tmp_path: Path, change: dict[str, object]) -> None:
-    wire = json.loads(Fitness.of(probe(Scores(honest)), date="2026-01-31").text_of_file())
+    wire = json.loads(CanaryRecord.of(run_canaries(Scores(honest)), date="2026-01-31").to_json_text())
     file = tmp_path / "own.canaries.json"
     file.write_text(json.dumps({**wire, **change}), encoding="utf-8")
     with pytest.raises(UsageError, check=check_message):
-        Fitness.load(file)
+        CanaryRecord.load(file)
 
 
 @pytest.mark.shared_data
@@ -380,8 +388,8 @@ def test_the_answer_that_cheated_a_benchmark_is_one_more_canary() -> None:
     text = shared("guardrails", "judge_injection", "nullmodel_output.txt").read_text("utf-8")
     null = Canary(id="nullmodel", kind="fake end", answer=text)
     model = model_that(lambda answer: int(honest(answer)))
-    assert probe(quality(model), [null]).status == "fit"
-    assert suspicions(text)
+    assert run_canaries(quality(model), [null]).status == "fit"
+    assert find_injection_signs(text)
     data = next(one.content for one in model.asked[0][0] if one.content.startswith("<data-"))
     assert data.count("<") == 2  # the two tags; in the answer every one is an escape
     assert sent(model.asked[0][0])[1]["answer"] == text

@@ -12,23 +12,23 @@ from support.messages import check_message
 
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.audit import (
-    Audit,
-    Pruned,
-    Stale,
-    Usage,
-    Used,
-    audit,
-    collect,
-    orphans,
-    prune,
-    stamp_of,
+    AuditResult,
+    CassetteUse,
+    PruneResult,
+    RunUsage,
+    StaleAnswers,
+    audit_cassettes,
+    collect_cassette_uses,
+    file_stamp,
+    find_orphans,
+    prune_cassettes,
 )
 from pytest_llmops.cassettes.journal import Journal
-from pytest_llmops.cassettes.naming import cassette_path, safe
-from pytest_llmops.cassettes.usage_record import moment
+from pytest_llmops.cassettes.naming import cassette_path, safe_file_name
+from pytest_llmops.cassettes.usage_record import parse_timestamp_ns
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.wire.body import fold
+from pytest_llmops.wire.body import fold_body
 
 LATER = "2100-01-01T00:00:00+00:00"
 A, B = "tests/cassettes/test_a/test_x.json", "tests/cassettes/test_b.json"
@@ -45,16 +45,16 @@ def root(tmp_path: Path) -> Path:
 
 def used(
     root: Path, file: str, *keys: str, ran: bool = True, shared: bool = False, **more: dict[str, int]
-) -> Used:
+) -> CassetteUse:
     asked: dict[str, dict[str, int]] = {key: {"0": 1} for key in keys} | {
         key.replace("_", "-"): n for key, n in more.items()
     }
-    return Used(ran, shared, asked, stamp_of(root / file))
+    return CassetteUse(ran, shared, asked, file_stamp(root / file))
 
 
 def usage(
-    root: Path, *, complete: bool = True, green: bool = True, scopes: Any = ("tests",), **files: Used
-) -> Usage:
+    root: Path, *, complete: bool = True, green: bool = True, scopes: Any = ("tests",), **files: CassetteUse
+) -> RunUsage:
     """Of a run that used A and B as they are, if not told else."""
     whole = {
         A: used(root, A, "key-2", "key-3", key_1={"0": 2}),
@@ -62,7 +62,7 @@ def usage(
     } | {{"a": A, "b": B}.get(name, name): one for name, one in files.items()}
     because = () if complete else ("-k refund",)
     red = () if green else ("2 failed",)
-    return Usage(
+    return RunUsage(
         LATER,
         str(root),
         complete,
@@ -74,15 +74,15 @@ def usage(
     )
 
 
-def without(root: Path, *names: str) -> Usage:
+def without(root: Path, *names: str) -> RunUsage:
     whole = usage(root)
     kept = {file: one for file, one in whole.files.items() if file not in names}
-    return Usage(LATER, str(root), True, (), True, (), ("tests",), kept)
+    return RunUsage(LATER, str(root), True, (), True, (), ("tests",), kept)
 
 
-def found(root: Path, record: Usage | None, **how: Any) -> Audit:
+def found(root: Path, record: RunUsage | None, **how: Any) -> AuditResult:
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    seen = audit(root, record, **how)
+    seen = audit_cassettes(root, record, **how)
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
     return seen
 
@@ -92,9 +92,9 @@ def test_a_run_that_asked_for_everything_leaves_nothing(root: Path) -> None:
     assert [(one.file, one.interactions, one.answers) for one in seen.files] == [(A, 3, 4), (B, 1, 1)]
     assert seen.clean
     assert seen.judged
-    assert seen.oldest == store.recorded_on(root / A)
+    assert seen.oldest == store.read_recording_day(root / A)
     assert (seen.stale, seen.orphans, seen.damaged, seen.leaks, seen.journals, seen.unjudged) == ((),) * 6
-    assert prune(root, usage(root)) == Pruned((), (), ())
+    assert prune_cassettes(root, usage(root)) == PruneResult((), (), ())
 
 
 def test_without_a_record_nothing_is_judged(root: Path) -> None:
@@ -107,9 +107,9 @@ def test_without_a_record_nothing_is_judged(root: Path) -> None:
 def test_answers_that_nobody_asked_for_are_stale(root: Path) -> None:
     record = usage(root, a=used(root, A, "key-1", "key-2"))
     seen = found(root, record)
-    assert seen.stale == (Stale(A, "#001", "key-1", "0", 1), Stale(A, "#003", "key-3", "0", 1))
+    assert seen.stale == (StaleAnswers(A, "#001", "key-1", "0", 1), StaleAnswers(A, "#003", "key-3", "0", 1))
     assert not seen.clean
-    assert prune(root, record) == Pruned(seen.stale, (), ())
+    assert prune_cassettes(root, record) == PruneResult(seen.stale, (), ())
     assert texts(root / A) == {"key-1": {"0": ["answer 1"]}, "key-2": {"0": ["answer 2"]}}
     assert texts(root / B) == {"key-4": {"0": ["answer 4"]}}
     assert files(root / "tests" / "cassettes") == ["test_a", "test_a/test_x.json", "test_b.json"]
@@ -119,8 +119,8 @@ def test_a_take_that_was_not_asked_for_at_all_stays(root: Path) -> None:
     merged(root / A, entry(1, "other", take="1"), entry(9, "other", take="1"))
     record = usage(root, a=used(root, A, "key-2", "key-3", key_1={"0": 2}))
     seen = found(root, record)
-    assert seen.stale == (Stale(A, "#009", "key-9", "1", 1),)
-    prune(root, record)
+    assert seen.stale == (StaleAnswers(A, "#009", "key-9", "1", 1),)
+    prune_cassettes(root, record)
     assert texts(root / A)["key-1"] == {"0": ["answer 1", "again"], "1": ["other"]}
     assert "key-9" not in texts(root / A)
 
@@ -132,20 +132,20 @@ def test_a_question_that_got_no_answer_keeps_those_it_has(root: Path) -> None:
 
 def test_the_day_of_a_recording_outlives_pruning(root: Path) -> None:
     path = root / A
-    path.write_text(path.read_text().replace(store.recorded_on(path), "2020-02-03"))
-    prune(root, usage(root, a=used(root, A, "key-1")))
-    assert store.recorded_on(path) == "2020-02-03"
-    assert audit(root, None).oldest == "2020-02-03"
+    path.write_text(path.read_text().replace(store.read_recording_day(path), "2020-02-03"))
+    prune_cassettes(root, usage(root, a=used(root, A, "key-1")))
+    assert store.read_recording_day(path) == "2020-02-03"
+    assert audit_cassettes(root, None).oldest == "2020-02-03"
 
 
 def test_a_test_that_did_not_pass_makes_nothing_stale(root: Path) -> None:
     record = usage(root, a=used(root, A, ran=False))
     assert found(root, record).clean
-    assert prune(root, record) == Pruned((), (), ())
+    assert prune_cassettes(root, record) == PruneResult((), (), ())
 
 
 def test_the_cassette_of_a_skipped_test_is_neither_stale_nor_an_orphan(root: Path) -> None:
-    record = usage(root, a=Used(ran=False), b=Used(ran=False, stamp=(1, 1)))
+    record = usage(root, a=CassetteUse(ran=False), b=CassetteUse(ran=False, stamp=(1, 1)))
     seen = found(root, record)
     assert seen.clean
     assert seen.unjudged == ()
@@ -163,12 +163,12 @@ def test_a_partial_run_judges_only_cassettes_of_one_test(root: Path) -> None:
 def test_a_shared_cassette_is_judged_by_a_complete_run(root: Path) -> None:
     record = usage(root, b=used(root, B, shared=True))
     seen = found(root, record)
-    assert seen.stale == (Stale(B, "#004", "key-4", "0", 1),)
+    assert seen.stale == (StaleAnswers(B, "#004", "key-4", "0", 1),)
 
 
 def test_of_a_cassette_without_any_wanted_answer_the_file_goes(root: Path) -> None:
     record = usage(root, a=used(root, A))
-    pruned = prune(root, record)
+    pruned = prune_cassettes(root, record)
     assert len(pruned.dropped) == 3
     assert pruned.removed == (A,)
     assert files(root / "tests") == ["cassettes", "cassettes/test_b.json"]
@@ -179,14 +179,14 @@ def test_files_that_no_test_uses_are_orphans(root: Path) -> None:
     (root / "tests" / "cassettes" / "test_a" / "vcr.json").write_text('{"interactions": [], "version": 1}')
     seen = found(root, record)
     assert seen.orphans == (A,)
-    assert prune(root, record) == Pruned((), (A,), ())
+    assert prune_cassettes(root, record) == PruneResult((), (A,), ())
     assert files(root / "tests" / "cassettes") == ["test_a", "test_a/vcr.json", "test_b.json"]
 
 
 def recorded(root: Path, test: str, case: str, model: object) -> str:
     """The cassette of a test that asked a model."""
     asked = {"model": model} if model is not None else "no object"
-    request = {"method": "POST", "url": "http://loopback/ask", "body": fold(json.dumps(asked).encode())}
+    request = {"method": "POST", "url": "http://loopback/ask", "body": fold_body(json.dumps(asked).encode())}
     path = cassette_path(root / "tests/test_a.py", (test,), case)
     merged(path, replace(entry(9), request=request))
     return path.relative_to(root).as_posix()
@@ -226,12 +226,12 @@ def test_a_cassette_of_a_candidate_of_another_run_is_no_orphan(
     """The run asked one model alone, so its tests have no model in their ids."""
     name = recorded(root, test, case, model)
     here = "tests/cassettes/test_a/test_p"
-    cases = {A: "", f"{here}/late.json": "late", f"{here}/{safe('2-B')}.json": "2-B"}
-    there = {file: Used(ran=True) for file in (*cases, "tests/cassettes/test_a/test_other.json")}
+    cases = {A: "", f"{here}/late.json": "late", f"{here}/{safe_file_name('2-B')}.json": "2-B"}
+    there = {file: CassetteUse(ran=True) for file in (*cases, "tests/cassettes/test_a/test_other.json")}
     record = replace(usage(root), cases=cases, models=("home",), files={**there, **usage(root).files})
     assert found(root, record).orphans == ((name,) if orphan else ())
-    assert orphans(root, record) == ([name] if orphan else [])
-    assert prune(root, record, dry_run=True) == Pruned((), (name,) if orphan else (), ())
+    assert find_orphans(root, record) == ([name] if orphan else [])
+    assert prune_cassettes(root, record, dry_run=True) == PruneResult((), (name,) if orphan else (), ())
 
 
 def test_a_damaged_file_is_no_candidates(root: Path) -> None:
@@ -239,11 +239,11 @@ def test_a_damaged_file_is_no_candidates(root: Path) -> None:
     place.parent.mkdir()
     place.write_text(DAMAGED)
     record = replace(usage(root), cases={A: ""})
-    assert orphans(root, record) == [place.relative_to(root).as_posix()]
+    assert find_orphans(root, record) == [place.relative_to(root).as_posix()]
 
 
 def test_folders_that_get_empty_go_up_to_that_of_the_cassettes(root: Path) -> None:
-    prune(root, without(root, A, B))
+    prune_cassettes(root, without(root, A, B))
     assert files(root) == ["tests"]
 
 
@@ -264,17 +264,17 @@ def test_only_what_was_collected_can_be_an_orphan(
     merged(root / "x" / "cassettes" / "y.json", entry(1))
     merged(root / "x" / "elsewhere" / "z.json", entry(1))
     whole = without(root, A)
-    record = Usage(LATER, str(root), True, (), True, (), scopes, whole.files)
+    record = RunUsage(LATER, str(root), True, (), True, (), scopes, whole.files)
     assert found(root, record).orphans == orphans
 
 
 def test_a_file_that_was_written_after_the_run_is_no_orphan(root: Path) -> None:
     whole = without(root, A)
-    record = Usage("2000-01-01T00:00:00", str(root), True, (), True, (), ("tests",), whole.files)
+    record = RunUsage("2000-01-01T00:00:00", str(root), True, (), True, (), ("tests",), whole.files)
     seen = found(root, record)
     assert seen.orphans == ()
     check_message([(one.file, one.why) for one in seen.unjudged])
-    assert prune(root, record) == Pruned((), (), seen.unjudged)
+    assert prune_cassettes(root, record) == PruneResult((), (), seen.unjudged)
 
 
 def test_a_file_that_changed_since_the_run_is_left_alone_and_named(root: Path) -> None:
@@ -282,7 +282,7 @@ def test_a_file_that_changed_since_the_run_is_left_alone_and_named(root: Path) -
     merged(root / A, entry(5))
     seen = found(root, record)
     assert {one.file for one in seen.stale} == {B}
-    pruned = prune(root, record)
+    pruned = prune_cassettes(root, record)
     check_message([(one.file, one.why) for one in pruned.left])
     assert pruned.removed == (B,)
     assert "key-5" in texts(root / A)
@@ -291,15 +291,15 @@ def test_a_file_that_changed_since_the_run_is_left_alone_and_named(root: Path) -
 def test_a_change_under_the_hands_of_prune_is_seen(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = without(root, B)
     record.files[A].asked.clear()  # type: ignore[attr-defined]  # a dict
-    rewrite = store.rewrite
+    rewrite = store.rewrite_cassette
 
     def late(cassette: Path, *how: Any) -> None:
         merged(cassette, entry(8))
         os.utime(cassette, ns=(2**62, 2**62))
         rewrite(cassette, *how)
 
-    monkeypatch.setattr(store, "rewrite", late)
-    pruned = prune(root, record)
+    monkeypatch.setattr(store, "rewrite_cassette", late)
+    pruned = prune_cassettes(root, record)
     assert (pruned.dropped, pruned.removed) == ((), ())
     check_message(sorted((one.file, one.why) for one in pruned.left))
     assert "key-8" in texts(root / A)
@@ -314,7 +314,7 @@ def test_a_damaged_file_is_reported_and_never_deleted(root: Path) -> None:
         assert {one.file for one in seen.damaged} == {A, B}
         check_message(sorted((one.file, one.why) for one in seen.damaged))
         assert seen.orphans == ()
-        pruned = prune(root, record)
+        pruned = prune_cassettes(root, record)
         assert (pruned.dropped, pruned.removed) == ((), ())
         assert {one.file for one in pruned.left} == {A, B}
     assert (root / A).read_text() == DAMAGED
@@ -325,24 +325,24 @@ def test_a_dry_run_says_the_same_and_does_nothing(root: Path) -> None:
     merged(root / "tests" / "cassettes" / "old.json", entry(1))
     record = usage(root, a=used(root, A, "key-1"), b=used(root, B))
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    planned = prune(root, record, dry_run=True)
+    planned = prune_cassettes(root, record, dry_run=True)
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
     assert planned.removed == ("tests/cassettes/old.json", B)
-    assert prune(root, record) == planned
+    assert prune_cassettes(root, record) == planned
 
 
 @pytest.mark.parametrize(
     "record",
     [
         None,
-        Usage(LATER, complete=False, partial_because=("-k refund", "--lf"), green=True),
-        Usage(LATER, complete=True, green=False, red_because=("2 failed",)),
-        Usage(LATER),
+        RunUsage(LATER, complete=False, partial_because=("-k refund", "--lf"), green=True),
+        RunUsage(LATER, complete=True, green=False, red_because=("2 failed",)),
+        RunUsage(LATER),
     ],
 )
-def test_prune_refuses_and_says_what_to_run(root: Path, record: Usage | None) -> None:
+def test_prune_refuses_and_says_what_to_run(root: Path, record: RunUsage | None) -> None:
     with pytest.raises(CassetteError, check=check_message):
-        prune(root, record)
+        prune_cassettes(root, record)
     assert len(texts(root / A)) == 3
 
 
@@ -353,7 +353,7 @@ def test_answers_of_a_killed_run_are_told_and_never_orphaned(root: Path) -> None
     seen = found(root, record)
     assert seen.journals == ("tests/cassettes/new.json", A)
     assert seen.orphans == ()
-    assert prune(root, record).removed == ()
+    assert prune_cassettes(root, record).removed == ()
     assert [one.file for one in seen.unjudged] == [A]
     assert found(root, record, within=root / B).journals == ()
     assert found(root, record, within=root / A).journals == (A,)
@@ -377,9 +377,9 @@ def test_a_run_that_is_still_going_is_not_a_killed_one(root: Path) -> None:
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
-        assert audit(root, None).journals == ()
+        assert audit_cassettes(root, None).journals == ()
         child.communicate("")
-    assert audit(root, None).journals == (A,)
+    assert audit_cassettes(root, None).journals == (A,)
 
 
 def test_secrets_are_looked_for_where_they_are_known(root: Path) -> None:
@@ -391,7 +391,7 @@ def test_secrets_are_looked_for_where_they_are_known(root: Path) -> None:
 
 def test_a_file_with_a_secret_is_not_written_again(root: Path) -> None:
     record = usage(root, a=used(root, A, "key-1"))
-    pruned = prune(root, record, redactor=Redactor(known={"answer 1"}))
+    pruned = prune_cassettes(root, record, redactor=Redactor(known={"answer 1"}))
     assert pruned.dropped == ()
     assert [one.file for one in pruned.left] == [A]
     assert "secret" in pruned.left[0].why
@@ -419,25 +419,25 @@ def test_folders_of_others_are_not_looked_at(root: Path) -> None:
 def test_a_cassette_that_lies_elsewhere_is_known_by_the_record(root: Path) -> None:
     merged(root / "odd" / "place.json", entry(1), entry(2))
     files = {**usage(root).files, "odd/place.json": used(root, "odd/place.json", "key-1")}
-    record = Usage(LATER, str(root), True, (), True, (), ("tests",), files)
-    assert found(root, record).stale == (Stale("odd/place.json", "#002", "key-2", "0", 1),)
-    prune(root, record)
+    record = RunUsage(LATER, str(root), True, (), True, (), ("tests",), files)
+    assert found(root, record).stale == (StaleAnswers("odd/place.json", "#002", "key-2", "0", 1),)
+    prune_cassettes(root, record)
     assert list(texts(root / "odd" / "place.json")) == ["key-1"]
 
 
 def test_the_record_goes_through_json(root: Path) -> None:
-    record = usage(root, complete=False, green=False, a=Used(ran=False))
+    record = usage(root, complete=False, green=False, a=CassetteUse(ran=False))
     wire = json.loads(json.dumps(record.to_wire()))
-    assert Usage.from_wire(wire) == record
+    assert RunUsage.from_wire(wire) == record
     assert (
-        Usage.from_wire({name: one for name, one in wire.items() if name not in ("models", "cases")})
+        RunUsage.from_wire({name: one for name, one in wire.items() if name not in ("models", "cases")})
         == record
     )
     assert wire["files"][B] == {
         "ran": True,
         "shared": False,
         "asked": {"key-4": {"0": 1}},
-        "stamp": list(stamp_of(root / B) or ()),
+        "stamp": list(file_stamp(root / B) or ()),
     }
 
 
@@ -459,13 +459,13 @@ def test_the_record_goes_through_json(root: Path) -> None:
 )
 def test_another_record_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(CassetteError, check=check_message):
-        Usage.from_wire(Usage(LATER).to_wire() | change)
+        RunUsage.from_wire(RunUsage(LATER).to_wire() | change)
 
 
 @pytest.mark.parametrize("other", [None, [], "text", {}], ids=repr)
 def test_what_is_no_record_is_refused(other: object) -> None:
     with pytest.raises(CassetteError, check=check_message):
-        Usage.from_wire(other)
+        RunUsage.from_wire(other)
 
 
 def test_what_several_tests_and_workers_asked_is_joined(root: Path) -> None:
@@ -477,23 +477,23 @@ def test_what_several_tests_and_workers_asked_is_joined(root: Path) -> None:
         {"path": "gone.json", "ran": True, "shared": False, "asked": {}},
     ]
     expected = {
-        A: Used(False, False, {"k": {"0": 1}}, stamp_of(root / A)),
-        B: Used(True, True, {"k": {"0": 2, "1": 1}, "l": {}, "m": {"0": 1}}, stamp_of(root / B)),
-        "gone.json": Used(True, False, {}, None),
+        A: CassetteUse(False, False, {"k": {"0": 1}}, file_stamp(root / A)),
+        B: CassetteUse(True, True, {"k": {"0": 2, "1": 1}, "l": {}, "m": {"0": 1}}, file_stamp(root / B)),
+        "gone.json": CassetteUse(True, False, {}, None),
     }
-    assert collect(uses, root) == expected
-    assert collect(reversed(uses), root) == expected
-    assert collect([], root) == {}
+    assert collect_cassette_uses(uses, root) == expected
+    assert collect_cassette_uses(reversed(uses), root) == expected
+    assert collect_cassette_uses([], root) == {}
 
 
 def test_a_moment_without_offset_is_utc() -> None:
-    assert moment("1970-01-01T00:00:01") == 10**9
-    assert moment("1970-01-01T01:00:00.000001+01:00") == 1000
+    assert parse_timestamp_ns("1970-01-01T00:00:01") == 10**9
+    assert parse_timestamp_ns("1970-01-01T01:00:00.000001+01:00") == 1000
 
 
 def test_the_journal_of_this_process_is_not_left_behind(root: Path) -> None:
     one = Journal(root / A)
     one.append(entry(7))
-    assert audit(root, None).journals == ()
+    assert audit_cassettes(root, None).journals == ()
     one.close()
-    assert audit(root, None).journals == (A,)
+    assert audit_cassettes(root, None).journals == (A,)

@@ -11,7 +11,7 @@ from support.server import chat_answer, chat_events, stream
 
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.store import Interaction
-from pytest_llmops.wire.body import fold
+from pytest_llmops.wire.body import fold_body
 
 WORDS = [
     "customer",
@@ -69,12 +69,12 @@ def cassette(word: str, *, streamed: bool, same_ids: bool) -> str:
             "status": 200,
             "headers": {"content-type": "text/event-stream" if streamed else "application/json"},
             "latency_s": len(word) / 10,
-            "body": fold(told),
+            "body": fold_body(told),
         }
-        request = {"method": "POST", "url": "http://loopback/v1/chat/completions", "body": fold(asked)}
+        request = {"method": "POST", "url": "http://loopback/v1/chat/completions", "body": fold_body(asked)}
         key = hashlib.sha256(asked).hexdigest()[:20]
         found.append(Interaction(f"#{number:03d}", key, request, {"0": [wire]}))
-    return store.dump(found, "2026-01-01")
+    return store.format_cassette(found, "2026-01-01")
 
 
 def changed(*, streamed: bool, same_ids: bool) -> list[str]:
@@ -108,10 +108,14 @@ def test_one_word_of_a_prompt_is_a_small_change(
 
 def test_a_new_vector_is_one_changed_line_and_one_of_the_blobs() -> None:
     def with_vector(first: float) -> str:
-        body = fold(json.dumps({"data": [{"embedding": [first] + [0.25] * 1535}]}).encode())
+        body = fold_body(json.dumps({"data": [{"embedding": [first] + [0.25] * 1535}]}).encode())
         answer = {"status": 200, "headers": {}, "body": body}
-        return store.dump(
-            [Interaction("#001", "k", {"method": "POST", "url": "u", "body": fold(b"{}")}, {"0": [answer]})],
+        return store.format_cassette(
+            [
+                Interaction(
+                    "#001", "k", {"method": "POST", "url": "u", "body": fold_body(b"{}")}, {"0": [answer]}
+                )
+            ],
             "",
         )
 

@@ -12,9 +12,14 @@ from support.cassettes import entry, merged
 from support.reports import Config
 
 from pytest_llmops.cassettes import run_folder
-from pytest_llmops.cassettes.usage_record import Usage, stamp_of
-from pytest_llmops.harness.cassette_usage import USAGE, Housekeeping, narrowed_by, scopes
-from pytest_llmops.harness.tapes import ledger
+from pytest_llmops.cassettes.usage_record import RunUsage, file_stamp
+from pytest_llmops.harness.cassette_usage import (
+    USAGE_CACHE_KEY,
+    CassetteUsage,
+    collected_folders,
+    why_partial_run,
+)
+from pytest_llmops.harness.tapes import open_ledger
 from pytest_llmops.settings import Settings
 
 NAME = "cassettes/test_a/test_x.json"
@@ -24,8 +29,8 @@ def use(path: str = NAME, **more: Any) -> dict[str, Any]:
     return {"path": path, "ran": True, "shared": False, "asked": {"key-1": {"0": 1}}, **more}
 
 
-def usage_of(config: Config) -> Usage:
-    return Usage.from_wire(config.cached[USAGE])
+def usage_of(config: Config) -> RunUsage:
+    return RunUsage.from_wire(config.cached[USAGE_CACHE_KEY])
 
 
 @pytest.fixture
@@ -39,13 +44,13 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_run_that_used_no_cassette_leaves_no_record(root: Path) -> None:
     config = Config(root)
-    assert Housekeeping(config, Settings()).finish(()) == {}
+    assert CassetteUsage(config, Settings()).finish(()) == {}
     assert config.cached == {}
 
 
 def test_the_record_of_a_complete_and_green_run(root: Path) -> None:
     config = Config(root)
-    made = Housekeeping(config, Settings())
+    made = CassetteUsage(config, Settings())
     made.add([use(case="late", models=["b", "a"])])
     made.add([use(asked={"key-1": {"0": 2}}, models=["c"]), use("cassettes/gone.json", ran=False)])
     told = made.finish([])
@@ -56,7 +61,7 @@ def test_the_record_of_a_complete_and_green_run(root: Path) -> None:
     assert (usage.green, usage.red_because) == (True, ())
     assert list(usage.files) == ["cassettes/gone.json", NAME]
     assert (usage.files[NAME].ran, usage.files[NAME].asked) == (True, {"key-1": {"0": 2}})
-    assert usage.files[NAME].stamp == stamp_of(root / NAME)
+    assert usage.files[NAME].stamp == file_stamp(root / NAME)
     assert usage.files["cassettes/gone.json"].ran is False
     assert (usage.cases, usage.models) == ({NAME: "late"}, ("a", "b", "c"))
     listed: Any = told["cassettes"]
@@ -64,7 +69,7 @@ def test_the_record_of_a_complete_and_green_run(root: Path) -> None:
 
 
 def test_the_oldest_day_is_that_of_the_cassettes_that_were_used(root: Path) -> None:
-    made = Housekeeping(Config(root), Settings())
+    made = CassetteUsage(Config(root), Settings())
     for name, day in (("a", "2021-05-01"), ("b", "2020-05-01"), ("unused", "2019-05-01")):
         path = root / "cassettes" / f"{name}.json"
         merged(path, entry(1))
@@ -78,7 +83,7 @@ def test_the_oldest_day_is_that_of_the_cassettes_that_were_used(root: Path) -> N
 
 def test_a_red_run_reports_no_orphans(root: Path) -> None:
     config = Config(root)
-    made = Housekeeping(config, Settings())
+    made = CassetteUsage(config, Settings())
     made.add([use()])
     made.crashed = 2
     told: Any = made.finish(["3 failed"])["cassettes"]
@@ -90,7 +95,7 @@ def test_a_red_run_reports_no_orphans(root: Path) -> None:
 
 def test_a_crashed_worker_alone_makes_a_run_red(root: Path) -> None:
     config = Config(root)
-    made = Housekeeping(config, Settings())
+    made = CassetteUsage(config, Settings())
     made.add([use()])
     made.crashed = 1
     made.finish(())
@@ -99,7 +104,7 @@ def test_a_crashed_worker_alone_makes_a_run_red(root: Path) -> None:
 
 def test_all_that_was_left_out_is_reported(root: Path) -> None:
     config = Config(root, options={"llm_model": ["m"], "keyword": "x"}, ini={"llm_model": ["m"]})
-    made = Housekeeping(config, Settings())
+    made = CassetteUsage(config, Settings())
     made.add([use()])
     made.skipped, made.candidates, made.left_out = 3, True, 9
     assert made.finish((), undone=2)["cassettes"] == {"oldest": made_today(root), "orphans": []}
@@ -109,15 +114,15 @@ def test_all_that_was_left_out_is_reported(root: Path) -> None:
 
 
 def made_today(root: Path) -> str:
-    from pytest_llmops.cassettes.store import recorded_on
+    from pytest_llmops.cassettes.store import read_recording_day
 
-    return recorded_on(root / NAME)
+    return read_recording_day(root / NAME)
 
 
 @pytest.mark.parametrize(("candidates", "named"), [(True, False), (False, True), (False, False)])
 def test_one_of_one_model_leaves_nothing_out(root: Path, *, candidates: bool, named: bool) -> None:
     config = Config(root, options={"llm_model": ["m"]} if named else {}, ini={"llm_model": ["m"]})
-    made = Housekeeping(config, Settings())
+    made = CassetteUsage(config, Settings())
     made.add([use()])
     made.candidates = candidates
     made.finish(())
@@ -126,7 +131,7 @@ def test_one_of_one_model_leaves_nothing_out(root: Path, *, candidates: bool, na
 
 def test_tests_that_were_left_out_without_a_word_make_a_run_partial(root: Path) -> None:
     config = Config(root)
-    made = Housekeeping(config, Settings())
+    made = CassetteUsage(config, Settings())
     made.add([use()])
     made.left_out = 4
     made.finish(())
@@ -136,7 +141,7 @@ def test_tests_that_were_left_out_without_a_word_make_a_run_partial(root: Path) 
 @pytest.mark.parametrize("record", ["live", "none", "new", "all", "verify"])
 def test_a_live_run_leaves_the_record_of_the_one_before(root: Path, record: Any) -> None:
     config = Config(root)
-    made = Housekeeping(config, Settings(record=record))
+    made = CassetteUsage(config, Settings(record=record))
     made.add([use()])
     assert "cassettes" in made.finish(())
     assert bool(config.cached) is (record != "live")
@@ -149,7 +154,7 @@ def test_without_pytests_cache_there_is_no_record(root: Path, *, missing: bool) 
         del config.cache
     else:
         config.cache = None
-    made = Housekeeping(config, Settings())
+    made = CassetteUsage(config, Settings())
     made.add([use()])
     assert "cassettes" in made.finish(())
     assert config.cached == {}
@@ -159,10 +164,10 @@ def test_without_pytests_cache_there_is_no_record(root: Path, *, missing: bool) 
 def test_what_was_spent_of_a_budget_is_reported(
     root: Path, monkeypatch: pytest.MonkeyPatch, *, with_cassettes: bool
 ) -> None:
-    monkeypatch.setenv(run_folder.RUN, str(root))
+    monkeypatch.setenv(run_folder.RUN_FOLDER_VARIABLE, str(root))
     settings = Settings(max_calls=5, budget=0.5)
-    ledger(settings).ask(0.125)
-    made = Housekeeping(Config(root), settings)
+    open_ledger(settings).ask(0.125)
+    made = CassetteUsage(Config(root), settings)
     made.add([use()] if with_cassettes else [])
     told = made.finish(())
     assert told["budget"] == {"calls": 1, "usd": 0.125, "max_calls": 5, "budget_usd": 0.5}
@@ -186,9 +191,9 @@ def test_what_was_spent_of_a_budget_is_reported(
     ],
 )
 def test_an_option_that_leaves_tests_out_is_named(tmp_path: Path, options: dict[str, Any], flag: str) -> None:
-    assert narrowed_by(Config(tmp_path, options=options), Settings(), 0) == [flag]
+    assert why_partial_run(Config(tmp_path, options=options), Settings(), 0) == [flag]
     empty = {name: type(value)() for name, value in options.items()}
-    assert narrowed_by(Config(tmp_path, options=empty), Settings(), 0) == []
+    assert why_partial_run(Config(tmp_path, options=empty), Settings(), 0) == []
 
 
 def test_several_reasons_come_in_a_fixed_order(tmp_path: Path) -> None:
@@ -199,7 +204,7 @@ def test_several_reasons_come_in_a_fixed_order(tmp_path: Path) -> None:
         options={"markexpr": "m", "keyword": "k", "llm_model": ["a"]},
         ini={"llm_model": ["a", "b"]},
     )
-    found = narrowed_by(config, Settings(prompt=("p=v1",), record="live"), 7)
+    found = why_partial_run(config, Settings(prompt=("p=v1",), record="live"), 7)
     assert found == ["-k", "-m", "only test_a.py", "--llm-prompt", "--llm-model", "--llm-record=live"]
 
 
@@ -220,7 +225,7 @@ def test_an_argument_that_is_no_folder_is_named_as_one_would_type_it(
     (tmp_path / "sub").mkdir()
     (tmp_path / "test_a.py").touch()
     config = Config(tmp_path, [argument.format(root=tmp_path), "sub"])
-    (found,) = narrowed_by(config, Settings(), 3)
+    (found,) = why_partial_run(config, Settings(), 3)
     assert found.split(" ", 1)[1] == shown
 
 
@@ -238,7 +243,7 @@ def test_a_model_of_the_command_line_leaves_out_the_others_of_the_ini(
     tmp_path: Path, line: object, ini: object, found: list[str]
 ) -> None:
     config = Config(tmp_path, options={"llm_model": line}, ini={"llm_model": ini})
-    assert narrowed_by(config, Settings(), 0) == found
+    assert why_partial_run(config, Settings(), 0) == found
 
 
 @pytest.mark.parametrize(
@@ -260,11 +265,11 @@ def test_the_scopes_are_the_folders_whose_tests_were_all_collected(
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "b" / "test_b.py").touch()
     config = Config(tmp_path, [one.format(root=tmp_path) for one in arguments])
-    assert scopes(config) == folders
+    assert collected_folders(config) == folders
 
 
 def test_a_path_is_seen_from_where_pytest_was_started(tmp_path: Path) -> None:
     (tmp_path / "tests" / "unit").mkdir(parents=True)
     config = Config(tmp_path, ["unit"])
     config.invocation_params.dir = tmp_path / "tests"
-    assert (scopes(config), narrowed_by(config, Settings(), 0)) == (["tests/unit"], [])
+    assert (collected_folders(config), why_partial_run(config, Settings(), 0)) == (["tests/unit"], [])

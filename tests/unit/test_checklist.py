@@ -13,8 +13,14 @@ from pytest_llmops import recorder
 from pytest_llmops.assertions.checklist import assert_checklist
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, PromptError, UsageError
-from pytest_llmops.judges.checklist import MAX_ITEMS, checklist, compliance, context_relevance, read_items
-from pytest_llmops.judges.protocol.parsing import Unread
+from pytest_llmops.judges.checklist import (
+    MAX_ITEMS,
+    checklist,
+    compliance,
+    context_relevance,
+    parse_items_reply,
+)
+from pytest_llmops.judges.protocol.parsing import UnreadableReply
 from pytest_llmops.protocols import Judge, Message
 from pytest_llmops.providers.offline import ScriptedModel
 from pytest_llmops.testing import check_judge
@@ -81,8 +87,8 @@ def test_a_server_without_json_is_read_by_the_line() -> None:
     ],
 )
 def test_what_is_no_answer_to_each_item(text: str) -> None:
-    with pytest.raises(Unread, check=check_message):
-        read_items(text, ["1", "2"], ["yes", "no"])
+    with pytest.raises(UnreadableReply, check=check_message):
+        parse_items_reply(text, ["1", "2"], ["yes", "no"])
 
 
 def test_replies_that_hold_the_items() -> None:
@@ -91,7 +97,7 @@ def test_replies_that_hold_the_items() -> None:
         "**Items:** 1: yes, 2: no\n**Reason:** x",
         "Items: 1) yes 2) no\nReason: x",
     ):
-        assert read_items(text, ["1", "2"], ["yes", "no"]) == (["yes", "no"], "x")
+        assert parse_items_reply(text, ["1", "2"], ["yes", "no"]) == (["yes", "no"], "x")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops.semantics.checks import compare
-from pytest_llmops.semantics.checks.language import language
+from pytest_llmops.semantics.checks.language import detect_language
 from pytest_llmops.semantics.checks.sentence import Sentence
 
 # Reference, answer, the checks that speak; both ways round.
@@ -339,8 +339,8 @@ def test_an_order_that_counts_is_compared() -> None:
 
 
 def test_scientific_notation_is_no_language() -> None:
-    assert language("1e6 users") == "English"
-    assert language("La casa e il mare") == "Italian"
+    assert detect_language("1e6 users") == "English"
+    assert detect_language("La casa e il mare") == "Italian"
 
 
 def test_texts_that_are_none_and_checks_that_are_none_are_told() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmops.semantics.checks import sentences
+from pytest_llmops.semantics.checks import split_sentences
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ from pytest_llmops.semantics.checks import sentences
     ],
 )
 def test_where_sentences_end(text: str, expected: list[str]) -> None:
-    assert sentences(text) == expected
+    assert split_sentences(text) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["." * 100_000, "a\n" * 50_000, "x" * 100_000, "a, b,\n" * 20_000, ".)" * 50_000]
 )
 def test_texts_without_an_end_are_one_sentence_in_linear_time(text: str) -> None:
-    assert len(sentences(text)) == 1
+    assert len(split_sentences(text)) == 1

@@ -10,12 +10,12 @@ import pytest
 from support.meanings import OTHER, SAME
 from support.messages import check_message
 
-from pytest_llmops.semantics.checks import CHECKS, DEFAULT, Alarm, Comparison, compare
-from pytest_llmops.semantics.checks.kinds.negation import HARMLESS, NEGATIVE
-from pytest_llmops.semantics.checks.language import language
-from pytest_llmops.semantics.checks.lexicon.opposites import between, opposite
-from pytest_llmops.semantics.checks.lexicon.stems import stem
-from pytest_llmops.semantics.checks.lexicon.synonyms import synonyms
+from pytest_llmops.semantics.checks import CHECKS, DEFAULT_CHECKS, Alarm, Comparison, compare
+from pytest_llmops.semantics.checks.kinds.negation import HARMLESS_PHRASES, NEGATIVE_WORDS
+from pytest_llmops.semantics.checks.language import detect_language
+from pytest_llmops.semantics.checks.lexicon.opposites import are_opposites, find_opposites
+from pytest_llmops.semantics.checks.lexicon.stems import stem_word
+from pytest_llmops.semantics.checks.lexicon.synonyms import are_synonyms
 from pytest_llmops.semantics.checks.sentence import Sentence
 
 ROOT = Path(__file__).parents[2]
@@ -175,7 +175,7 @@ def test_each_negation_on_one_side_only_is_an_alarm_that_quotes_it(
 
 
 def test_every_negation_is_tried_and_read_as_a_single_token() -> None:
-    assert {Sentence(f"They {words.lower()}").keys[1] for words, _, _ in NEGATIONS} == NEGATIVE
+    assert {Sentence(f"They {words.lower()}").keys[1] for words, _, _ in NEGATIONS} == NEGATIVE_WORDS
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_beside_a_word_that_may_be_negative_of_itself_a_negation_is_no_alarm(wor
     ],
 )
 def test_phrases_with_a_not_that_negate_nothing(text: str) -> None:
-    phrase = next(one for one in HARMLESS if text.startswith(" ".join(one)))
+    phrase = next(one for one in HARMLESS_PHRASES if text.startswith(" ".join(one)))
     assert Sentence(text).keys[0] == " ".join(phrase)
     expected = "We sell parts in Malta and Spain."
     assert compare(text.format(expected), expected, checks=["negation"]).alarms == ()
@@ -291,7 +291,7 @@ def test_a_language_without_checks_for_words_says_so(text: str, other: str, name
     ["", "refund", "def f(x):\n    return x", "GET /v1/items 404", "Visit La Paz", "Café Müller opens at 9"],
 )
 def test_short_texts_and_code_count_as_english(text: str) -> None:
-    assert language(text) == "English"
+    assert detect_language(text) == "English"
 
 
 @pytest.mark.parametrize(
@@ -336,12 +336,12 @@ def test_a_check_that_is_none() -> None:
     with pytest.raises(ValueError, check=check_message):
         compare("a", "b", checks=["nubmers"])
     assert compare("It takes 60 days.", "It takes 30 days.", checks=()) == Comparison()
-    assert DEFAULT == CHECKS
+    assert DEFAULT_CHECKS == CHECKS
 
 
 def test_the_words_behind_the_checks() -> None:
     words = ["parties", "cancelled", "went", "organise", "unbroken", "non-refundable", "takes"]
-    assert [stem(word) for word in words] == [
+    assert [stem_word(word) for word in words] == [
         "party",
         "cancel",
         "go",
@@ -352,12 +352,12 @@ def test_the_words_behind_the_checks() -> None:
     ]
     doubled = ["installed", "called", "smelled", "drilling", "controlled", "travelled", "planned", "missed"]
     plain = ["instal", "call", "smell", "drill", "control", "travel", "plan", "miss"]
-    assert list(map(stem, doubled)) == plain
-    assert synonyms("contact", "get in touch with")
-    assert not synonyms("dog", "cat")
-    assert opposite("befor", "after")
-    assert not between(["befor"], ["after"], firm=True)
-    assert between(["increas"], ["fall"], firm=True)
+    assert list(map(stem_word, doubled)) == plain
+    assert are_synonyms("contact", "get in touch with")
+    assert not are_synonyms("dog", "cat")
+    assert are_opposites("befor", "after")
+    assert not find_opposites(["befor"], ["after"], firm=True)
+    assert find_opposites(["increas"], ["fall"], firm=True)
 
 
 def test_the_development_half_of_the_edit_set() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.chunks.adapters import Piece, read
-from pytest_llmops.chunks.offsets import source_of, squeeze
-from pytest_llmops.chunks.sizes import count
+from pytest_llmops.chunks.adapters import Piece, read_chunks
+from pytest_llmops.chunks.offsets import compact_text, read_source
+from pytest_llmops.chunks.sizes import count_tokens
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Chunk, Hit
 
@@ -66,12 +66,12 @@ class NodeWithScore:
     ],
 )
 def test_a_chunk_is_known_by_what_it_has(chunk: object, piece: Piece) -> None:
-    assert read([chunk]) == (piece,)
-    assert read(iter([chunk])) == (piece,)
+    assert read_chunks([chunk]) == (piece,)
+    assert read_chunks(iter([chunk])) == (piece,)
 
 
 def test_a_chunk_in_a_message_has_a_number_and_an_id_that_stays_in_its_line() -> None:
-    pieces = read(["a", Chunk(id="x\n" + "y" * 99, text="b")])
+    pieces = read_chunks(["a", Chunk(id="x\n" + "y" * 99, text="b")])
     assert pieces[0].place == "chunk 1"
     assert pieces[1].place == "chunk 2 (x\\nyyyyyy...)"
 
@@ -92,7 +92,7 @@ def test_a_chunk_in_a_message_has_a_number_and_an_id_that_stays_in_its_line() ->
 )
 def test_what_has_no_text_is_refused(chunks: object) -> None:
     with pytest.raises(UsageError, check=check_message):
-        read(chunks)
+        read_chunks(chunks)
 
 
 # --- squeezing
@@ -121,7 +121,7 @@ def test_what_has_no_text_is_refused(chunks: object) -> None:
 )
 def test_what_does_not_count(raw: str, plain: str, without_markup: str) -> None:
     for ignore, text in (("whitespace", plain), ("markup", without_markup)):
-        squeezed = squeeze(raw, ignore)  # type: ignore[arg-type]
+        squeezed = compact_text(raw, ignore)  # type: ignore[arg-type]
         assert squeezed.text == text
         assert len(squeezed.places) == len(text)
         kept = [raw[place] for place in squeezed.places]
@@ -132,18 +132,18 @@ def test_what_does_not_count(raw: str, plain: str, without_markup: str) -> None:
 
 def test_there_is_no_third_way_to_ignore() -> None:
     with pytest.raises(UsageError, check=check_message):
-        squeeze("a", "case")  # type: ignore[arg-type]
+        compact_text("a", "case")  # type: ignore[arg-type]
 
 
 def test_the_place_names_document_and_line() -> None:
-    one = source_of("first\nsecond line\n\nthird")
+    one = read_source("first\nsecond line\n\nthird")
     assert [one.place(at) for at in (0, 5, 15)] == ["line 1", "line 2", "line 4"]
-    both = source_of({"a.md": "x\ny", "b.md": "\nz"})
+    both = read_source({"a.md": "x\ny", "b.md": "\nz"})
     assert [both.place(at) for at in (0, 1, 3)] == ["a.md line 1", "a.md line 2", "b.md line 2"]
     assert [both.document(at) for at in (0, 1, 3)] == [0, 0, 1]
     assert both.size == 3
-    assert source_of(["x", "y"]).names == ("document 1", "document 2")
-    assert source_of(["x"]).names == ("",)
+    assert read_source(["x", "y"]).names == ("document 1", "document 2")
+    assert read_source(["x"]).names == ("",)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_the_place_names_document_and_line() -> None:
 )
 def test_a_source_is_text(source: Any) -> None:
     with pytest.raises(UsageError, check=check_message):
-        source_of(source)
+        read_source(source)
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ def test_a_source_is_text(source: Any) -> None:
     ],
 )
 def test_a_long_id_leaves_room_for_the_fault(id_: str, place: str) -> None:
-    assert read([{"text": "a", "id": id_}])[0].place == place
+    assert read_chunks([{"text": "a", "id": id_}])[0].place == place
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    assert read([{"text": "a", "start_index": np.int64(7)}])[0].start == 7
+    assert read_chunks([{"text": "a", "start_index": np.int64(7)}])[0].start == 7
     tokenizer: Any = lambda text: np.int64(len(text))  # noqa: E731 -- typed as what it is not
-    assert count(tokenizer, "abc") == 3
+    assert count_tokens(tokenizer, "abc") == 3

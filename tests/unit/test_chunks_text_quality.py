@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.chunks.adapters import read
-from pytest_llmops.chunks.text_quality import clean, mojibake, repeated
+from pytest_llmops.chunks.adapters import read_chunks
+from pytest_llmops.chunks.text_quality import check_clean_text, check_repeated_lines, find_mojibake
 
 KINDS = ("mojibake", "replacement", "html", "control", "invisible", "hyphenation", "repeated")
 
 
 def dirt(*texts: str) -> dict[str, float]:
-    return {name: check.value for name, check in clean(read(texts)).items() if check.value}
+    return {name: check.value for name, check in check_clean_text(read_chunks(texts)).items() if check.value}
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
@@ -39,8 +39,8 @@ def dirt(*texts: str) -> dict[str, float]:
 def test_utf_8_that_was_read_as_western(honest: str, encoding: str) -> None:
     # Bytes that cp1252 leaves undefined stay as they are, as lenient decoders do it.
     broken = "".join(_byte(one, encoding) for one in honest.encode())
-    assert list(mojibake(honest)) == []
-    found = list(mojibake(f"x {broken} y"))
+    assert list(find_mojibake(honest)) == []
+    found = list(find_mojibake(f"x {broken} y"))
     assert found
     assert all(was in honest for _, _, was in found)
 
@@ -54,7 +54,7 @@ def _byte(byte: int, encoding: str) -> str:
 
 def test_text_that_was_broken_twice_and_in_other_tables() -> None:
     twice = "für".encode().decode("cp1252").encode().decode("cp1252")
-    assert [was for _, _, was in mojibake(twice)] == ["Ã¼"]
+    assert [was for _, _, was in find_mojibake(twice)] == ["Ã¼"]
     russian = "Привет".encode().decode("cp1251", "replace")
     assert dirt(russian)["mojibake"] >= 1
     assert dirt("锟斤拷")["mojibake"] == 1
@@ -78,7 +78,7 @@ def test_text_that_was_broken_twice_and_in_other_tables() -> None:
     ],
 )
 def test_honest_letters_are_no_mojibake(text: str) -> None:
-    assert list(mojibake(text)) == []
+    assert list(find_mojibake(text)) == []
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_what_is_meant_is_left_alone(text: str) -> None:
 
 
 def test_the_place_shows_what_it_is_and_what_stands_around() -> None:
-    check = clean(read(["fine", "so a zero\u200bwidth space"]))["invisible"]
+    check = check_clean_text(read_chunks(["fine", "so a zero\u200bwidth space"]))["invisible"]
     assert [(one.place, one.text) for one in check.faults] == [
         ("chunk 2", "U+200B ZERO WIDTH SPACE: so a zero\u200bwidth space")
     ]
@@ -138,17 +138,17 @@ def page(number: int, body: str) -> str:
 def test_headers_and_footers_are_lines_at_the_edge_of_many_pages() -> None:
     texts = [page(number, f"body {word}") for number, word in enumerate(("refunds", "fees", "trains"))]
     for given in (texts, ["\f".join(texts)]):
-        check = repeated(read(given))
+        check = check_repeated_lines(read_chunks(given))
         assert [(one.place, one.text) for one in check.faults] == [
             ("3 pages", "ACME Handbook"),
             ("3 pages", "Page 0 of 9"),
         ]
-    assert repeated(read(texts[:2])).value == 0
-    assert repeated(read(["one line", "one line", "one line"])).value == 0
+    assert check_repeated_lines(read_chunks(texts[:2])).value == 0
+    assert check_repeated_lines(read_chunks(["one line", "one line", "one line"])).value == 0
 
 
 def test_every_kind_is_counted_and_nothing_is_clean() -> None:
-    checks = clean(())
+    checks = check_clean_text(())
     assert tuple(checks) == KINDS
     assert all(check.value == 0 and check.unit == "count" and not check.faults for check in checks.values())
 
@@ -175,7 +175,7 @@ def test_paragraphs_of_xquad_have_only_dirt_of_their_own(
     paragraphs = [one["context"] for article in articles for one in article["paragraphs"]]
     assert len(paragraphs) == 240
     assert dirt(*paragraphs) == expected
-    checks = clean(read(paragraphs))
+    checks = check_clean_text(read_chunks(paragraphs))
     was = {one.text.split(":")[0] for one in checks["mojibake"].faults}
     assert was <= set("京ạệầ大制ü–—·é−") | {"樞密院"}
     signs = {one.text.split(":")[0] for one in checks["invisible"].faults}
@@ -201,7 +201,7 @@ def test_real_paragraphs_that_are_broken_are_found(language: str, encoding: str,
     paragraphs = [one["context"] for article in articles[:16] for one in article["paragraphs"]]
     assert len(paragraphs) >= 80
     broken = ["".join(_byte(one, encoding) for one in text.encode()) for text in paragraphs]
-    assert [text[:40] for text in broken if not any(mojibake(text))] == []
+    assert [text[:40] for text in broken if not any(find_mojibake(text))] == []
 
 
 @pytest.mark.parametrize(

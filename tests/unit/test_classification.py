@@ -35,7 +35,9 @@ SAME = [mark == "p" for mark in "ppnpppnnpnpnpnnnpnpn"]
 
 
 def test_the_worked_example_of_fawcett() -> None:
-    found = {one.at_least: (one.false_passes, one.recall) for one in classification.cuts(SCORES, SAME)}
+    found = {
+        one.at_least: (one.false_passes, one.recall) for one in classification.distinct_cuts(SCORES, SAME)
+    }
     # Figure 3 of the paper marks these points of the curve with their scores.
     assert found[0.9] == (0.0, 0.1)
     assert found[0.8] == (0.0, 0.2)
@@ -43,7 +45,7 @@ def test_the_worked_example_of_fawcett() -> None:
     assert found[0.505] == (0.4, 0.6)
     assert found[0.1] == (1.0, 1.0)
     # "the classifier's accuracy is best at 0.54: 70 %": five of ten positives, nine of ten negatives.
-    best = classification.choose(SCORES, SAME)
+    best = classification.choose_cut(SCORES, SAME)
     assert best is not None
     assert (best.same_passed, best.different_passed, best.balanced_accuracy) == (5, 1, 0.7)
     assert 0.53 < best.at_least <= 0.54
@@ -72,7 +74,7 @@ def test_equals_scikit_learn(digits: int) -> None:
     )
     wanted = metrics.average_precision_score(same, scores)
     assert classification.average_precision(scores.tolist(), same.tolist()) == pytest.approx(wanted)
-    found = classification.cuts(scores.tolist(), same.tolist())[::-1]
+    found = classification.distinct_cuts(scores.tolist(), same.tolist())[::-1]
     precision, recall, at_least = metrics.precision_recall_curve(same, scores)
     np.testing.assert_allclose([one.at_least for one in found], at_least)
     np.testing.assert_allclose([one.precision for one in found], precision[:-1])
@@ -81,7 +83,7 @@ def test_equals_scikit_learn(digits: int) -> None:
         passed = scores >= one.at_least
         assert one.f1 == pytest.approx(metrics.f1_score(same, passed))
         assert one.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(same, passed))
-        assert classification.at(scores.tolist(), same.tolist(), one.at_least) == one
+        assert classification.cut_at(scores.tolist(), same.tolist(), one.at_least) == one
 
 
 @pytest.mark.parametrize(
@@ -99,18 +101,18 @@ def test_equals_scikit_learn(digits: int) -> None:
     ],
 )
 def test_rules(rule: Any, share: float, passed: tuple[int, int]) -> None:
-    found = classification.choose(SCORES, SAME, rule=rule, share=share)
+    found = classification.choose_cut(SCORES, SAME, rule=rule, share=share)
     assert found is not None
     assert (found.same_passed, found.different_passed) == passed
 
 
 def test_no_cut_keeps_the_rule_where_the_highest_score_breaks_it() -> None:
-    assert classification.choose([0.9, 0.1], [False, True], rule="precision", share=0.6) is None
-    assert classification.choose([0.9, 0.1], [False, True], rule="false passes", share=0.0) is None
+    assert classification.choose_cut([0.9, 0.1], [False, True], rule="precision", share=0.6) is None
+    assert classification.choose_cut([0.9, 0.1], [False, True], rule="false passes", share=0.0) is None
 
 
 def test_of_equally_good_cuts_the_one_that_lets_more_of_the_same_pass() -> None:
-    found = classification.choose([0.9, 0.8, 0.5, 0.4], [True, False, True, False])
+    found = classification.choose_cut([0.9, 0.8, 0.5, 0.4], [True, False, True, False])
     assert found is not None
     assert (found.same_passed, found.different_passed) == (2, 1)
 
@@ -120,7 +122,7 @@ def test_of_equally_good_cuts_the_one_that_lets_more_of_the_same_pass() -> None:
     [(0.2, 0.6, 0.4), (0.501, 0.502, 0.502), (0.5, 0.5 + 1e-9, 0.500000001), (0.0, 1.0, 0.5)],
 )
 def test_the_proposed_number_is_short_and_between(low: float, high: float, cut: float) -> None:
-    found = classification.choose([high, low], [True, False])
+    found = classification.choose_cut([high, low], [True, False])
     assert found is not None
     assert low < found.at_least <= high
     assert found.at_least == pytest.approx(cut, abs=5e-4 if high - low < 0.1 else 1e-9)
@@ -128,21 +130,26 @@ def test_the_proposed_number_is_short_and_between(low: float, high: float, cut: 
 
 
 def test_where_all_shall_pass_the_cut_is_below_the_lowest() -> None:
-    found = classification.choose([0.7356, 0.9], [True, False], rule="recall", share=1.0)
+    found = classification.choose_cut([0.7356, 0.9], [True, False], rule="recall", share=1.0)
     assert found is not None
     assert found.at_least == 0.73
 
 
 def test_figures_at_the_ends() -> None:
-    none = classification.at([0.1, 0.2], [True, False], 0.5)
+    none = classification.cut_at([0.1, 0.2], [True, False], 0.5)
     assert (none.precision, none.recall, none.f1, none.balanced_accuracy) == (1.0, 0.0, 0.0, 0.5)
-    worst = classification.at([0.1, 0.6], [True, False], 0.5)
+    worst = classification.cut_at([0.1, 0.6], [True, False], 0.5)
     assert (worst.precision, worst.f1, worst.balanced_accuracy) == (0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
     "ask",
-    [classification.cuts, classification.roc_auc, classification.average_precision, classification.choose],
+    [
+        classification.distinct_cuts,
+        classification.roc_auc,
+        classification.average_precision,
+        classification.choose_cut,
+    ],
 )
 @pytest.mark.parametrize(
     ("scores", "same"),
@@ -167,9 +174,11 @@ def test_what_is_no_labelled_score_is_refused(ask: Any, scores: Any, same: Any) 
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
 def test_wilsons_interval_as_published(hits: int, count: int, low: float, high: float) -> None:
-    np.testing.assert_allclose(classification.wilson(hits, count), (low, high), atol=5e-5)
-    np.testing.assert_allclose(classification.wilson(count - hits, count), (1 - high, 1 - low), atol=5e-5)
+    np.testing.assert_allclose(classification.wilson_interval(hits, count), (low, high), atol=5e-5)
+    np.testing.assert_allclose(
+        classification.wilson_interval(count - hits, count), (1 - high, 1 - low), atol=5e-5
+    )
 
 
 def test_wilson_without_trials_knows_nothing() -> None:
-    assert classification.wilson(0, 0) == (0.0, 1.0)
+    assert classification.wilson_interval(0, 0) == (0.0, 1.0)

@@ -15,8 +15,8 @@ from support.foreign import URL, cassette, request, response, written
 from support.messages import check_message
 
 from pytest_llmops import __version__, cli
-from pytest_llmops.cassettes.audit import Usage, Used, stamp_of
-from pytest_llmops.cassettes.importers.convert import bring_in
+from pytest_llmops.cassettes.audit import CassetteUse, RunUsage, file_stamp
+from pytest_llmops.cassettes.importers.convert import import_cassette
 from pytest_llmops.redaction.redactor import Redactor
 
 LATER = "2100-01-01T00:00:00+00:00"
@@ -61,10 +61,10 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 def recorded(root: Path, *keys: str, complete: bool = True, green: bool = True, b: bool = True) -> Path:
     """The record of a run that asked A for some keys, and B for its own."""
-    files = {A: Used(True, False, {key: {"0": 1} for key in keys}, stamp_of(root / A))}
+    files = {A: CassetteUse(True, False, {key: {"0": 1} for key in keys}, file_stamp(root / A))}
     if b:
-        files[B] = Used(True, False, {"key-3": {"0": 1}}, stamp_of(root / B))
-    usage = Usage(
+        files[B] = CassetteUse(True, False, {"key-3": {"0": 1}}, file_stamp(root / B))
+    usage = RunUsage(
         LATER,
         str(root),
         complete,
@@ -176,7 +176,7 @@ def test_check_of_sound_cassettes(run: Run, project: Path) -> None:
 
 
 def test_check_of_a_day_that_is_not_known(run: Run, project: Path) -> None:
-    bring_in(
+    import_cassette(
         written(project / "a.yaml", cassette((request(), response(headers={})))),
         project / "cassettes" / "a.json",
         Redactor(),
@@ -281,7 +281,7 @@ def test_the_search_for_a_record_ends_at_the_projects_root(
     monkeypatch.chdir(inner / "tests")
     checked = json.loads("\n".join(run("cassettes", "check", "--json")[1]))
     assert (checked["run"], [file["file"] for file in checked["files"]]) == (None, ["cassettes/own.json"])
-    usage = Usage(LATER, str(inner), True, (), True, (), ("",), {})
+    usage = RunUsage(LATER, str(inner), True, (), True, (), ("",), {})
     record = inner / ".pytest_cache" / "v" / "llmops" / "usage"
     record.parent.mkdir(parents=True)
     record.write_text(json.dumps(usage.to_wire()))
@@ -294,7 +294,7 @@ def test_without_a_root_only_the_working_folder_is_searched_for_a_record(
     run: Run, project: Path, path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whatever lies above the folder of this test.
-    monkeypatch.setattr("pytest_llmops.cli.ini_files.find_project", lambda _: None)
+    monkeypatch.setattr("pytest_llmops.cli.ini_files.find_project_root", lambda _: None)
     inner = project / "inner"
     merged(inner / "tests" / "cassettes" / "own.json", entry(5))
     recorded(project, "key-1")
@@ -418,7 +418,7 @@ def test_show(run: Run, project: Path) -> None:
             (request("", method="GET", uri="https://a.example/x"), response("")),
         ),
     )
-    bring_in(source, project / "a.json", Redactor())
+    import_cassette(source, project / "a.json", Redactor())
     status, out, err = run("cassettes", "show", "a.json")
     assert (status, err) == (0, [])
     assert out[0] == "a.json: 2 interactions, recorded 2026-01-31"
@@ -458,7 +458,7 @@ def test_show_calls_of_tools(run: Run, project: Path) -> None:
         ],
     }
     source = written(project / "a.yaml", cassette((request(json.dumps(CHAT)), response(json.dumps(reply)))))
-    bring_in(source, project / "a.json", Redactor())
+    import_cassette(source, project / "a.json", Redactor())
     assert '  calls   weather {"city": "Rome"}' in run("cassettes", "show", "a.json")[1]
 
 
@@ -558,7 +558,7 @@ def test_an_interrupt_is_one_line(run: Run, project: Path, monkeypatch: pytest.M
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pytest_llmops.cassettes.audit.audit", interrupted)
+    monkeypatch.setattr("pytest_llmops.cassettes.audit.audit_cassettes", interrupted)
     status, out, err = run("cassettes", "check")
     assert (status, out) == (130, [])
     check_message(err)

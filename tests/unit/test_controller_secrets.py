@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pytest_llmops.harness.controller import _natural, without_secrets
+from pytest_llmops.harness.controller import _natural_sort_key, mask_run_secrets
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.run import Run, TestRecord
@@ -30,7 +30,7 @@ def run() -> Run:
 
 def test_texts_lose_their_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APP_PASSWORD", "hunter2hunter2")
-    made = without_secrets(run())
+    made = mask_run_secrets(run())
     assert "hunter2" not in made.to_json()
     assert made.records[0].message == "said [secret] aloud"
     assert made.notes == ("[secret]!",)
@@ -42,7 +42,7 @@ def test_texts_lose_their_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_secret_costs_no_number_no_key_and_no_schema(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
     monkeypatch.setenv("APP_PASSWORD", secret)
-    made = without_secrets(run())
+    made = mask_run_secrets(run())
     assert made.records == (RECORD,)
     json.loads(made.to_json())
 
@@ -50,9 +50,9 @@ def test_a_secret_costs_no_number_no_key_and_no_schema(monkeypatch: pytest.Monke
 def test_without_a_secret_it_is_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APP_PASSWORD", "another-secret-1")
     given = run()
-    assert without_secrets(given) is given
+    assert mask_run_secrets(given) is given
 
 
 def test_names_sort_naturally_whatever_their_digits() -> None:
     names = ["test_1²3", "test_10", "test_2", "test_٣", "test_"]
-    assert sorted(names, key=_natural)[:2] == ["test_", "test_1²3"]
+    assert sorted(names, key=_natural_sort_key)[:2] == ["test_", "test_1²3"]

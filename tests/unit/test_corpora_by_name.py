@@ -42,7 +42,7 @@ class Remote(Counting):
 
 @pytest.fixture
 def node(tmp_path: Path) -> Any:
-    embedding_cache.forget()  # vectors belong to the embedder's type and version, whichever test made it
+    embedding_cache.clear_memory()  # vectors belong to the embedder's type and version, whichever test made it
     (tmp_path / "corpora" / "book").mkdir(parents=True)
     (tmp_path / "corpora" / "book" / "a.md").write_text("aaa", encoding="utf-8")
     (tmp_path / "corpora" / "book" / "b.md").write_text("bb", encoding="utf-8")
@@ -55,8 +55,10 @@ def node(tmp_path: Path) -> Any:
 
 
 def retriever(node: Any, embedder: Counting, monkeypatch: pytest.MonkeyPatch) -> DenseRetriever:
-    monkeypatch.setattr(recorder, "lookup", lambda kind, name: {("embedder", "mine"): embedder}[kind, name])
-    return cast("DenseRetriever", markers.corpus_retriever(node, Settings(), "book", "mine"))
+    monkeypatch.setattr(
+        recorder, "find_component", lambda kind, name: {("embedder", "mine"): embedder}[kind, name]
+    )
+    return cast("DenseRetriever", markers.build_corpus_retriever(node, Settings(), "book", "mine"))
 
 
 def test_a_local_index_is_built_once(node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,11 +96,11 @@ def test_what_a_server_embeds_is_asked_in_every_test(node: Any, monkeypatch: pyt
 
 def test_an_unknown_corpus_is_told_without_the_folder_of_the_machine(node: Any) -> None:
     with pytest.raises(UnknownName) as caught:
-        markers.corpus_retriever(node, Settings(), "boook")
+        markers.build_corpus_retriever(node, Settings(), "boook")
     assert "unknown retriever 'boook'" in str(caught.value)
     assert "tests/test_a.py::test_a, looked in corpora" in str(caught.value)
     check_message(caught.value)
     assert str(node.config.rootpath) not in str(caught.value)
     (node.config.rootpath / "corpora").rename(node.config.rootpath / "other")
     with pytest.raises(UnknownName, check=check_message):
-        markers.corpus_retriever(node, Settings(), "book")
+        markers.build_corpus_retriever(node, Settings(), "book")

@@ -12,9 +12,9 @@ from support.messages import check_message
 from support.server import chat_answer, chat_events, embedding_answer
 from support.tapes import ask, call, recorded, says
 
-from pytest_llmops.cassettes.drift import Drift, compare
+from pytest_llmops.cassettes.drift import Drift, compare_answers
 from pytest_llmops.cassettes.request_key import Question
-from pytest_llmops.cassettes.request_key import ask as question_of
+from pytest_llmops.cassettes.request_key import build_question as question_of
 from pytest_llmops.cassettes.response import Answer
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.redaction.redactor import Redactor
@@ -45,7 +45,7 @@ def tool(arguments: str) -> dict[str, Any]:
 
 
 def test_the_same_bytes_are_the_same() -> None:
-    assert compare(question(), answer(chat_answer("hi")), answer(chat_answer("hi"))) is None
+    assert compare_answers(question(), answer(chat_answer("hi")), answer(chat_answer("hi"))) is None
 
 
 def test_ids_times_and_token_counts_do_not_count() -> None:
@@ -55,12 +55,12 @@ def test_ids_times_and_token_counts_do_not_count() -> None:
         "created": 99,
         "usage": {"prompt_tokens": 9, "completion_tokens": 9},
     }
-    assert compare(question(), answer(chat_answer("hi")), answer(later)) is None
-    assert compare(question(), streamed("hi there"), streamed("hi  there")) is None
+    assert compare_answers(question(), answer(chat_answer("hi")), answer(later)) is None
+    assert compare_answers(question(), streamed("hi there"), streamed("hi  there")) is None
 
 
 def test_another_text_is_told_with_its_likeness() -> None:
-    found = compare(
+    found = compare_answers(
         question(), answer(chat_answer("the sky is blue")), answer(chat_answer("the sky is grey"))
     )
     assert found is not None
@@ -81,20 +81,22 @@ def test_another_text_is_told_with_its_likeness() -> None:
     ],
 )
 def test_what_changed_is_named(before: Answer, after: Answer, what: str) -> None:
-    found = compare(question(), before, after)
+    found = compare_answers(question(), before, after)
     assert found is not None
     assert found.what == what
 
 
 def test_the_spelling_of_tool_arguments_does_not_count() -> None:
-    assert compare(question(), answer(tool('{"a": 1, "b": 2}')), answer(tool('{"b":2,"a":1}'))) is None
-    assert compare(question(), answer(tool("{broken")), answer(tool("{broken "))) is not None
+    assert (
+        compare_answers(question(), answer(tool('{"a": 1, "b": 2}')), answer(tool('{"b":2,"a":1}'))) is None
+    )
+    assert compare_answers(question(), answer(tool("{broken")), answer(tool("{broken "))) is not None
 
 
 def test_another_finish_reason_is_a_drift() -> None:
     cut = chat_answer("a")
     cut["choices"][0]["finish_reason"] = "length"
-    found = compare(question(), answer(chat_answer("a")), answer(cut))
+    found = compare_answers(question(), answer(chat_answer("a")), answer(cut))
     assert found is not None
     assert (found.what, found.recorded, found.now) == ("finish reason", "stop", "length")
 
@@ -103,8 +105,8 @@ def test_other_vectors_are_a_drift() -> None:
     asked = {"model": "e", "input": "abc"}
     one = question("https://api.openai.com/v1/embeddings", asked)
     same = embedding_answer(asked)
-    assert compare(one, answer(same), answer({**same, "usage": {}})) is None
-    found = compare(one, answer(same), answer(embedding_answer({**asked, "input": "abcd"})))
+    assert compare_answers(one, answer(same), answer({**same, "usage": {}})) is None
+    found = compare_answers(one, answer(same), answer(embedding_answer({**asked, "input": "abcd"})))
     assert found is not None
     assert found.what == "vectors"
 
@@ -118,8 +120,8 @@ def test_other_vectors_are_a_drift() -> None:
 )
 def test_vectors_of_other_vendors(url: str, key: str) -> None:
     one = question(url, {"texts": ["abc"]})
-    assert compare(one, answer({key: [[0.5]]}), answer({key: [[0.5]], "meta": {}})) is None
-    found = compare(one, answer({key: [[0.5]]}), answer({key: [[0.25]]}))
+    assert compare_answers(one, answer({key: [[0.5]]}), answer({key: [[0.5]], "meta": {}})) is None
+    found = compare_answers(one, answer({key: [[0.5]]}), answer({key: [[0.25]]}))
     assert found is not None
     assert found.what == "vectors"
 

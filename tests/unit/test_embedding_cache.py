@@ -11,10 +11,10 @@ from support.messages import check_message
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError
 from pytest_llmops.providers import embedding_cache
-from pytest_llmops.providers.embedding_cache import CachedEmbedder, cached
+from pytest_llmops.providers.embedding_cache import CachedEmbedder, with_vector_cache
 from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder
 from pytest_llmops.providers.openai import OpenAIEmbedder
-from pytest_llmops.semantics.thresholds import name_of
+from pytest_llmops.semantics.thresholds import embedder_name
 from pytest_llmops.settings import Settings
 from pytest_llmops.testing import check_embedder
 
@@ -39,17 +39,17 @@ class Counting:
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> Iterator[None]:
-    embedding_cache.forget()
+    embedding_cache.clear_memory()
     yield
-    embedding_cache.forget()
+    embedding_cache.clear_memory()
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     mine = recorder.Recorder(settings=Settings(vector_cache=str(tmp_path / "vectors")))
-    recorder.push(mine)
+    recorder.push_recorder(mine)
     yield tmp_path / "vectors"
-    recorder.pop(mine)
+    recorder.pop_recorder(mine)
 
 
 def files(folder: Path) -> list[Path]:
@@ -58,25 +58,25 @@ def files(folder: Path) -> list[Path]:
 
 def test_a_text_is_embedded_once() -> None:
     inner = Counting()
-    embedder = cached(inner)
+    embedder = with_vector_cache(inner)
     first = embedder.embed(["a", "b", "a"])
     again = embedder.embed(["b", "c", "a"])
     assert inner.asked == [["a", "b"], ["c"]]
     np.testing.assert_array_equal(first, HashingEmbedder(dim=DIM).embed(["a", "b", "a"]))
     np.testing.assert_array_equal(again, HashingEmbedder(dim=DIM).embed(["b", "c", "a"]))
-    assert cached(Counting()).embed(["a"]).tolist() == first[:1].tolist()
+    assert with_vector_cache(Counting()).embed(["a"]).tolist() == first[:1].tolist()
 
 
 def test_it_is_the_embedder_in_all_else() -> None:
     inner = Counting()
-    embedder: Any = cached(inner)
+    embedder: Any = with_vector_cache(inner)
     assert (embedder.version, embedder.name, embedder.default_threshold) == (
         "counting/1",
         "counting: a/b",
         0.5,
     )
     assert not hasattr(embedder, "embed_tokens")
-    assert cached(embedder) is embedder
+    assert with_vector_cache(embedder) is embedder
     assert embedder.embed([]).shape == (0, DIM)
     check_embedder(embedder)
 
@@ -87,7 +87,7 @@ def test_one_without_a_name_has_that_of_its_type(tmp_path: Path) -> None:
 
     embedder = CachedEmbedder(Nameless(), tmp_path)
     embedder.embed(["a"])
-    assert name_of(embedder) == embedder.name == "Nameless"
+    assert embedder_name(embedder) == embedder.name == "Nameless"
     assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == ["Nameless"]
 
 
@@ -95,12 +95,12 @@ def test_one_without_a_name_has_that_of_its_type(tmp_path: Path) -> None:
 def test_only_an_embedder_that_says_so_is_cached(value: Any) -> None:
     inner = Counting()
     inner.cacheable = value
-    assert cached(inner) is inner
+    assert with_vector_cache(inner) is inner
 
 
 @pytest.mark.parametrize("embedder", [TfidfEmbedder(), OpenAIEmbedder()])
 def test_what_is_fitted_to_its_texts_or_asks_a_server_never_is(embedder: Any) -> None:
-    assert cached(embedder) is embedder
+    assert with_vector_cache(embedder) is embedder
 
 
 def test_vectors_belong_to_version_and_type() -> None:
@@ -109,12 +109,12 @@ def test_vectors_belong_to_version_and_type() -> None:
 
     inners = [Counting("1"), Counting("2"), Other("1")]
     for inner in inners:
-        cached(inner).embed(["a"])
+        with_vector_cache(inner).embed(["a"])
     assert [inner.asked for inner in inners] == [[["a"]]] * 3
 
 
 def test_a_vector_that_was_handed_out_may_be_changed() -> None:
-    embedder = cached(Counting())
+    embedder = with_vector_cache(Counting())
     rows = embedder.embed(["a"])
     rows *= 0
     assert embedder.embed(["a"]).any()
@@ -123,7 +123,7 @@ def test_a_vector_that_was_handed_out_may_be_changed() -> None:
 def test_the_one_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedding_cache._memory, "limit", 2 * DIM * 4)
     inner = Counting()
-    embedder = cached(inner)
+    embedder = with_vector_cache(inner)
     for texts in (["a"], ["b"], ["a"], ["c"], ["a"], ["b"]):
         embedder.embed(texts)
     assert inner.asked == [["a"], ["b"], ["c"], ["b"]]
@@ -145,14 +145,14 @@ class Wrong(Counting):
 @pytest.mark.parametrize("answer", [None, [[1.0]], np.zeros(3), np.zeros((1, 2, 3)), np.zeros((5, DIM))])
 def test_a_wrong_answer_is_handed_on_as_it_is(answer: Any) -> None:
     inner = Wrong(answer)
-    assert cached(inner).embed(["a", "b"]).shape == (2, DIM)
-    assert cached(inner).embed(["a", "c"]) is answer
+    assert with_vector_cache(inner).embed(["a", "b"]).shape == (2, DIM)
+    assert with_vector_cache(inner).embed(["a", "c"]) is answer
     assert inner.asked[-1] == ["a", "c"]
 
 
 def test_nan_is_not_remembered() -> None:
     inner = Wrong(np.full((1, DIM), np.nan, dtype=np.float32))
-    embedder = cached(inner)
+    embedder = with_vector_cache(inner)
     embedder.embed(["a"])
     assert np.isnan(embedder.embed(["b"])).all()
     assert np.isnan(embedder.embed(["b"])).all()
@@ -165,24 +165,24 @@ def test_a_text_instead_of_a_list_is_the_embedders_to_refuse() -> None:
             raise UsageError(f"expected a list, got {texts!r}")
 
     with pytest.raises(UsageError, match="expected a list, got 'refund'"):
-        cached(Refusing()).embed("refund")
+        with_vector_cache(Refusing()).embed("refund")
 
 
 def test_nothing_is_written_unless_a_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    cached(Counting()).embed(["a"])
+    with_vector_cache(Counting()).embed(["a"])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_folder_serves_the_next_run(folder: Path) -> None:
-    rows = cached(Counting()).embed(["a", "\ud800", "a"])
+    rows = with_vector_cache(Counting()).embed(["a", "\ud800", "a"])
     assert [path.suffix for path in files(folder)] == [".vector", ".vector"]
     assert [path.name.split("-")[0] for path in folder.iterdir()] == ["counting"]
-    embedding_cache.forget()
+    embedding_cache.clear_memory()
     inner = Counting()
-    np.testing.assert_array_equal(cached(inner).embed(["a", "\ud800"]), rows[:2])
+    np.testing.assert_array_equal(with_vector_cache(inner).embed(["a", "\ud800"]), rows[:2])
     assert inner.asked == []
-    cached(Counting("2")).embed(["a"])
+    with_vector_cache(Counting("2")).embed(["a"])
     assert len(list(folder.iterdir())) == 2
 
 
@@ -190,13 +190,13 @@ def test_the_folder_serves_the_next_run(folder: Path) -> None:
     "damage", [lambda raw: raw[:0], lambda raw: raw[:-1], lambda raw: raw[:40], lambda raw: raw[:-1] + b"!"]
 )
 def test_a_damaged_file_is_made_anew(folder: Path, damage: Any) -> None:
-    rows = cached(Counting()).embed(["a"])
+    rows = with_vector_cache(Counting()).embed(["a"])
     (path,) = files(folder)
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    embedding_cache.forget()
+    embedding_cache.clear_memory()
     inner = Counting()
-    np.testing.assert_array_equal(cached(inner).embed(["a"]), rows)
+    np.testing.assert_array_equal(with_vector_cache(inner).embed(["a"]), rows)
     assert inner.asked == [["a"]]
     assert path.read_bytes() == whole
     assert files(folder) == [path]
@@ -205,7 +205,7 @@ def test_a_damaged_file_is_made_anew(folder: Path, damage: Any) -> None:
 def test_a_folder_that_cannot_be_written_is_told(folder: Path) -> None:
     folder.write_text("a file")
     with pytest.raises(UsageError, check=check_message):
-        cached(Counting()).embed(["a"])
+        with_vector_cache(Counting()).embed(["a"])
 
 
 def test_it_can_be_made_by_hand(tmp_path: Path) -> None:

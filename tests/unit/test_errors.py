@@ -95,13 +95,13 @@ def test_missing_extra_names_the_command() -> None:
 
 
 def test_listing_is_short_and_sorted() -> None:
-    assert errors.listing(str(n) for n in range(100, 0, -1)).endswith(" and 88 more")
-    assert errors.listing(["b", "a", "b"]) == "a, b"
+    assert errors.format_name_list(str(n) for n in range(100, 0, -1)).endswith(" and 88 more")
+    assert errors.format_name_list(["b", "a", "b"]) == "a, b"
 
 
 def test_closest() -> None:
-    assert errors.closest("candidat", ["production", "candidate"]) == "candidate"
-    assert errors.closest("x", []) == ""
+    assert errors.find_closest_name("candidat", ["production", "candidate"]) == "candidate"
+    assert errors.find_closest_name("x", []) == ""
 
 
 def test_told_names_type_text_and_place() -> None:
@@ -110,6 +110,6 @@ def test_told_names_type_text_and_place() -> None:
 
     with pytest.raises(ValueError, match="row") as caught:
         broken()
-    assert errors.told(caught.value).startswith("ValueError: no such row (test_errors.py:")
-    assert errors.told(ValueError()) == "ValueError"
-    assert errors.told(errors.PromptError("said it all")) == "said it all"
+    assert errors.describe_exception(caught.value).startswith("ValueError: no such row (test_errors.py:")
+    assert errors.describe_exception(ValueError()) == "ValueError"
+    assert errors.describe_exception(errors.PromptError("said it all")) == "said it all"

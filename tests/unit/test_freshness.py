@@ -16,13 +16,13 @@ from pytest_llmops.protocols import Chunk
 from pytest_llmops.retrievers.bm25 import InMemoryRetriever
 from pytest_llmops.retrievers.dense import DenseRetriever
 from pytest_llmops.retrievers.freshness import (
+    DocumentState,
     Freshness,
     Keys,
     Stamp,
-    State,
-    compared,
+    compare_states,
     content_fingerprint,
-    states,
+    document_states,
 )
 
 NEW_YEAR = 1_767_225_600.0
@@ -40,25 +40,25 @@ def mark(text: str) -> frozenset[str]:
 @pytest.mark.parametrize(
     ("value", "state"),
     [
-        ("text", State(mark("text"))),
-        (NEW_YEAR, State(modified=NEW_YEAR)),
-        (0, State(modified=0.0)),
-        (dt.datetime(2026, 1, 1, tzinfo=dt.UTC), State(modified=NEW_YEAR)),
+        ("text", DocumentState(mark("text"))),
+        (NEW_YEAR, DocumentState(modified=NEW_YEAR)),
+        (0, DocumentState(modified=0.0)),
+        (dt.datetime(2026, 1, 1, tzinfo=dt.UTC), DocumentState(modified=NEW_YEAR)),
         (
             dt.datetime(2026, 1, 1, 2, tzinfo=dt.timezone(dt.timedelta(hours=2))),
-            State(modified=NEW_YEAR),
+            DocumentState(modified=NEW_YEAR),
         ),
         (
             Stamp(fingerprint="abc", modified="2026-01-01T00:00:00Z", indexed=NEW_YEAR + 5),
-            State(frozenset({"abc"}), NEW_YEAR, NEW_YEAR + 5),
+            DocumentState(frozenset({"abc"}), NEW_YEAR, NEW_YEAR + 5),
         ),
-        (Stamp(), State()),
-        (None, State()),
-        (chunk("a", "text", modified=NEW_YEAR), State(mark("text"), NEW_YEAR)),
+        (Stamp(), DocumentState()),
+        (None, DocumentState()),
+        (chunk("a", "text", modified=NEW_YEAR), DocumentState(mark("text"), NEW_YEAR)),
     ],
 )
-def test_a_mapping_says_text_time_or_stamp(value: Any, state: State) -> None:
-    assert states({"a": value}) == {"a": state}
+def test_a_mapping_says_text_time_or_stamp(value: Any, state: DocumentState) -> None:
+    assert document_states({"a": value}) == {"a": state}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_mapping_says_text_time_or_stamp(value: Any, state: State) -> None:
 )
 def test_a_time_that_is_none(value: Any) -> None:
     with pytest.raises(UsageError, check=check_message):
-        states({"a": value}, what="index")
+        document_states({"a": value}, what="index")
 
 
 def test_a_folder_of_files(tmp_path: Path) -> None:
@@ -84,25 +84,29 @@ def test_a_folder_of_files(tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(text.encode())
         os.utime(path, (NEW_YEAR, NEW_YEAR))
-    assert states(tmp_path) == {
-        "a/x.TXT": State(mark("x"), NEW_YEAR),
-        "b.md": State(mark("two\nlines"), NEW_YEAR),
+    assert document_states(tmp_path) == {
+        "a/x.TXT": DocumentState(mark("x"), NEW_YEAR),
+        "b.md": DocumentState(mark("two\nlines"), NEW_YEAR),
     }
     (tmp_path / "b.md").write_bytes(b"\xff")
     with pytest.raises(CorpusError, match=r"not UTF-8.*b\.md:1"):
-        states(str(tmp_path))
+        document_states(str(tmp_path))
 
 
 def test_a_file_of_lines_and_a_retriever_are_the_same(tmp_path: Path) -> None:
     rows = [{"id": "a", "text": "x", "modified": NEW_YEAR}, {"id": "b", "text": "y"}]
     path = tmp_path / "corpus.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    wanted = {"a": State(mark("x"), NEW_YEAR), "b": State(mark("y"))}
+    wanted = {"a": DocumentState(mark("x"), NEW_YEAR), "b": DocumentState(mark("y"))}
     corpus = [chunk("a", "x", modified=NEW_YEAR), chunk("b", "y")]
-    assert states(path) == states(corpus) == wanted
-    assert states(InMemoryRetriever(corpus)) == states(DenseRetriever(corpus, embedder="hashing")) == wanted
+    assert document_states(path) == document_states(corpus) == wanted
+    assert (
+        document_states(InMemoryRetriever(corpus))
+        == document_states(DenseRetriever(corpus, embedder="hashing"))
+        == wanted
+    )
     with pytest.raises(CorpusError, match="no such file"):
-        states(tmp_path / "none.jsonl")
+        document_states(tmp_path / "none.jsonl")
 
 
 def test_chunks_of_one_document_are_put_together() -> None:
@@ -113,28 +117,30 @@ def test_chunks_of_one_document_are_put_together() -> None:
         chunk("b#2", "y", source="b"),
         chunk("c", "z"),
     ]
-    assert states(chunks) == {
-        "a": State(frozenset({"1"}), 10.0, 50.0, frozenset({"a#1", "a#2"})),
-        "b": State(chunks=frozenset({"b#1", "b#2"})),
-        "c": State(mark("z")),
+    assert document_states(chunks) == {
+        "a": DocumentState(frozenset({"1"}), 10.0, 50.0, frozenset({"a#1", "a#2"})),
+        "b": DocumentState(chunks=frozenset({"b#1", "b#2"})),
+        "c": DocumentState(mark("z")),
     }
 
 
 def test_the_keys_can_be_others() -> None:
     keys = Keys(document="file", fingerprint="sha", modified="mtime", indexed="at")
     chunks = [chunk("1", "x", file="a.md", sha="s", mtime=1, at=2, source="elsewhere")]
-    assert states(chunks, keys=keys) == {"a.md": State(frozenset({"s"}), 1.0, 2.0, frozenset({"1"}))}
+    assert document_states(chunks, keys=keys) == {
+        "a.md": DocumentState(frozenset({"s"}), 1.0, 2.0, frozenset({"1"}))
+    }
 
 
 def test_what_is_no_side() -> None:
     with pytest.raises(UsageError, check=check_message):
-        states(3, what="source")  # type: ignore[arg-type]
+        document_states(3, what="source")  # type: ignore[arg-type]
     with pytest.raises(UsageError, check=check_message):
-        states(["text"])  # type: ignore[list-item]
+        document_states(["text"])  # type: ignore[list-item]
     with pytest.raises(CorpusError, check=check_message):
-        states([chunk("a"), chunk("a")])
+        document_states([chunk("a"), chunk("a")])
     with pytest.raises(CorpusError, check=check_message):
-        states([chunk("a#1", source="a"), chunk("a")])
+        document_states([chunk("a#1", source="a"), chunk("a")])
 
     class Broken:
         where = "the store"
@@ -143,12 +149,12 @@ def test_what_is_no_side() -> None:
             raise OSError("disk gone")
 
     with pytest.raises(CorpusError, check=check_message) as caught:
-        states(Broken())  # type: ignore[arg-type]
+        document_states(Broken())  # type: ignore[arg-type]
     assert isinstance(caught.value.__cause__, OSError)
 
 
 def found(index: Any, source: Any, now: float = NEW_YEAR) -> Freshness:
-    return compared(states(index), states(source), now=now)
+    return compare_states(document_states(index), document_states(source), now=now)
 
 
 def test_missing_outdated_and_orphaned() -> None:
@@ -235,7 +241,7 @@ def parts(*ids: str, print_: str = "f1") -> list[Chunk]:
     ],
 )
 def test_a_document_that_is_indexed_in_part(index: list[Chunk], source: list[Chunk]) -> None:
-    found = compared(states(index), states(source), now=0.0)
+    found = compare_states(document_states(index), document_states(source), now=0.0)
     assert (found.missing, list(found.outdated or ())) == ((), ["h.md"])
     check_message((found.outdated or {})["h.md"])
 
@@ -246,12 +252,12 @@ def test_a_document_that_is_indexed_in_part(index: list[Chunk], source: list[Chu
     ids=["same", "new", "whole"],
 )
 def test_ids_of_chunks_that_say_nothing(source: Any) -> None:
-    found = compared(states(parts("a", "b")), states(source), now=0.0)
+    found = compare_states(document_states(parts("a", "b")), document_states(source), now=0.0)
     assert (found.missing, found.outdated, found.unknown) == ((), {}, ())
 
 
 def test_times_may_be_numbers_of_numpy() -> None:
-    assert states({"a": cast("Any", np.float32(12.5)), "b": cast("Any", np.int64(3))}) == {
-        "a": State(modified=12.5),
-        "b": State(modified=3.0),
+    assert document_states({"a": cast("Any", np.float32(12.5)), "b": cast("Any", np.int64(3))}) == {
+        "a": DocumentState(modified=12.5),
+        "b": DocumentState(modified=3.0),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmops import assert_grounded
-from pytest_llmops.semantics.grounding import taken_apart
+from pytest_llmops.semantics.grounding import split_claims
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -75,7 +75,7 @@ def test_what_a_company_does_not_do_is_a_claim(answer: str, context: str, expect
     ],
 )
 def test_who_does_not_know_abstains(answer: str) -> None:
-    found = taken_apart(answer)
+    found = split_claims(answer)
     assert (found.claims, found.abstains) == ((), True)
 
 
@@ -94,7 +94,7 @@ def test_who_does_not_know_abstains(answer: str) -> None:
     ],
 )
 def test_mere_talk_is_left_out(answer: str) -> None:
-    found = taken_apart(answer)
+    found = split_claims(answer)
     assert (found.claims, found.left_out, found.abstains) == ((), (answer,), False)
 
 
@@ -114,7 +114,7 @@ def test_mere_talk_is_left_out(answer: str) -> None:
 )
 def test_marks_of_sources_belong_to_no_claim(mark: str) -> None:
     for answer in (f"Refunds take 5 days{mark}.", f"Refunds take 5 days.{mark} Refunds take 5 days."):
-        assert set(taken_apart(answer).claims) == {"Refunds take 5 days."}
+        assert set(split_claims(answer).claims) == {"Refunds take 5 days."}
         assert share(answer, "Refunds take 5 days.") == 1.0
     # What stands in brackets and is no such mark stays.
     assert share("Refunds take 5 days (7 in May).", "Refunds take 5 days.") == 0.0

@@ -6,14 +6,14 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import MeasurementFailed, assert_grounded
-from pytest_llmops.semantics.grounding import ground
-from pytest_llmops.semantics.grounding.content_words import stem
+from pytest_llmops.semantics.grounding import ground_claims
+from pytest_llmops.semantics.grounding.content_words import content_stem
 
 pytestmark = pytest.mark.usefixtures("alone")
 
 
 def supported(claim: str, *contexts: str) -> bool:
-    return ground([claim], contexts)[0].supported
+    return ground_claims([claim], contexts)[0].supported
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def supported(claim: str, *contexts: str) -> bool:
     ],
 )
 def test_a_quantity_in_another_form_counts(claim: str, context: str) -> None:
-    (found,) = ground([claim], [context])
+    (found,) = ground_claims([claim], [context])
     assert found.supported
     assert found.missing == ()
 
@@ -61,7 +61,7 @@ def test_another_quantity_does_not(claim: str, context: str) -> None:
     ],
 )
 def test_opposites_keep_stems_of_their_own(one: str, other: str) -> None:
-    assert stem(one) != stem(other)
+    assert content_stem(one) != content_stem(other)
     assert not supported(f"The {one} signs the form.", f"The {other} signs the form.")
 
 
@@ -81,7 +81,7 @@ def test_opposites_keep_stems_of_their_own(one: str, other: str) -> None:
     ],
 )
 def test_forms_of_one_word_have_one_stem(words: tuple[str, ...]) -> None:
-    assert len({stem(word) for word in words}) == 1
+    assert len({content_stem(word) for word in words}) == 1
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_forms_of_one_word_have_one_stem(words: tuple[str, ...]) -> None:
     ],
 )
 def test_what_turns_a_sentence_round_is_seen(claim: str, context: str) -> None:
-    (found,) = ground([claim], [context])
+    (found,) = ground_claims([claim], [context])
     assert not found.supported
     assert found.alarms
 
@@ -139,7 +139,7 @@ def test_neighbours_do_not_lend_each_other_a_name() -> None:
 )
 def test_a_negation_counts_in_other_languages(stated: str, denied: str) -> None:
     for claim, context in ((stated, denied), (denied, stated)):
-        (found,) = ground([claim], [context])
+        (found,) = ground_claims([claim], [context])
         assert not found.supported
         assert any(one.startswith("negation: ") for one in found.alarms)
     for same in (stated, denied):

@@ -22,14 +22,14 @@ from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss, Mea
 from pytest_llmops.harness import controller as session
 from pytest_llmops.harness.controller import (
     Controller,
-    Statuses,
-    attach,
+    StatusWords,
+    attach_payload,
+    build_record,
     hide_frames,
-    message_of,
-    outcome_of,
-    record_of,
-    render,
-    without_secrets,
+    mask_run_secrets,
+    render_report,
+    report_message,
+    report_outcome,
 )
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
@@ -137,7 +137,7 @@ def test_the_outcome_of_a_phase(
     outcome: str, when: str, payload: dict[str, Any], xfail: str | None, words: str
 ) -> None:
     more = {} if xfail is None else {"wasxfail": xfail}
-    assert outcome_of(make_report(outcome, when, **more), payload) == words
+    assert report_outcome(make_report(outcome, when, **more), payload) == words
 
 
 CRASH = SimpleNamespace(reprcrash=SimpleNamespace(message="ValueError: no"))
@@ -158,7 +158,7 @@ CRASH = SimpleNamespace(reprcrash=SimpleNamespace(message="ValueError: no"))
     ],
 )
 def test_the_message_of_a_phase_has_no_traceback(report: Any, message: str) -> None:
-    assert message_of(report) == message
+    assert report_message(report) == message
 
 
 @pytest.mark.parametrize(
@@ -171,9 +171,9 @@ def test_the_message_of_a_phase_has_no_traceback(report: Any, message: str) -> N
     ],
 )
 def test_a_skip_is_no_error_that_a_record_keeps(report: Any, raised: tuple[str, ...]) -> None:
-    record = record_of(report, {"raised": ["KeyError"], "tapes": [1], "facts": {"a": 1}})
+    record = build_record(report, {"raised": ["KeyError"], "tapes": [1], "facts": {"a": 1}})
     assert (record.raised, record.facts, record.duration_s) == (raised, {"a": 1}, 0.5)
-    assert record_of(report, {}).raised == ()
+    assert build_record(report, {}).raised == ()
 
 
 # The end of a run.
@@ -214,8 +214,8 @@ def test_the_hook_is_not_called_without_records_and_reports_are_written(tmp_path
 
 def test_the_kind_of_a_report_goes_by_its_suffix() -> None:
     run = Run(records=(TestRecord(nodeid=NODEID),))
-    assert json.loads(render(run, "r.json"))["records"][0]["nodeid"] == NODEID
-    assert NODEID in render(run, "json.html")
+    assert json.loads(render_report(run, "r.json"))["records"][0]["nodeid"] == NODEID
+    assert NODEID in render_report(run, "json.html")
 
 
 @pytest.mark.parametrize(("crashed", "lost"), [(0, ()), (1, ("1 worker",)), (3, ("3 workers",))])
@@ -244,7 +244,7 @@ def test_a_report_that_cannot_be_written_fails_the_run_and_the_others_are_writte
     made.add(make_report(llmops=MEASURED))
     assert finish(made, status=status).exitstatus == after
     terminal = Terminal()
-    made.summarise(terminal)
+    made.print_summary(terminal)
     trouble, written = terminal.lines[-2:]
     assert trouble.startswith("report blocked/r.json: ")
     assert terminal.styles[-2] == {"red": True}
@@ -282,7 +282,7 @@ def test_the_command_is_without_secrets_before_anything_else_sees_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("APP_PASSWORD", SECRET)
-    assert session._command(Config(tmp_path, command=(f"--x={SECRET}",))) == "pytest --x=[secret]"
+    assert session._pytest_command(Config(tmp_path, command=(f"--x={SECRET}",))) == "pytest --x=[secret]"
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_the_command_is_without_secrets_before_anything_else_sees_it(
     ],
 )
 def test_why_a_run_is_red(how: dict[str, Any], because: list[str]) -> None:
-    reasons = session._red_because(make_session(**how))
+    reasons = session._why_run_failed(make_session(**how))
     assert [re.sub(r".*(\d).*", r"\1", one) for one in reasons] == because
 
 
@@ -354,7 +354,7 @@ def measured(folder: Path, *reports: str, **how: Any) -> Controller:
 
 def test_the_summary_names_the_reports(tmp_path: Path) -> None:
     terminal = Terminal()
-    measured(tmp_path, "r.json", "r.html", options={"xmlpath": "j.xml"}).summarise(terminal)
+    measured(tmp_path, "r.json", "r.html", options={"xmlpath": "j.xml"}).print_summary(terminal)
     assert terminal.lines[0] == "= LLM regression ="
     assert terminal.lines[1].startswith("PASS")
     assert terminal.styles[1] == {"green": True}
@@ -365,7 +365,7 @@ def test_the_summary_names_the_reports(tmp_path: Path) -> None:
 def test_a_report_is_named_although_another_of_its_name_could_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     terminal = Terminal()
-    measured(tmp_path, "out/r.json", "r.json").summarise(terminal)
+    measured(tmp_path, "out/r.json", "r.json").print_summary(terminal)
     assert terminal.lines[-1] == "report      r.json"
 
 
@@ -378,7 +378,7 @@ def test_quiet_is_one_line_and_very_quiet_none_but_errors_are_shown(
     for verbosity in (-1, -2):
         terminal = Terminal()
         how = {"verbosity": verbosity, "options": {"xmlpath": "j.xml"}}
-        measured(tmp_path, *reports, **how).summarise(terminal)
+        measured(tmp_path, *reports, **how).print_summary(terminal)
         lines[verbosity] = [one.split(":")[0] for one in terminal.lines]
     trouble = ["report out/r.json"] if reports else []
     assert lines == {-1: ["llm", *trouble], -2: trouble}
@@ -389,14 +389,14 @@ def test_quiet_is_one_line_and_very_quiet_none_but_errors_are_shown(
 )
 def test_no_summary_prints_nothing(tmp_path: Path, options: dict[str, Any], *, silent: bool) -> None:
     terminal = Terminal()
-    measured(tmp_path, "r.json", options=options).summarise(terminal)
+    measured(tmp_path, "r.json", options=options).print_summary(terminal)
     assert (not terminal.lines) is silent
 
 
 def test_a_run_that_used_nothing_of_ours_has_no_heading(tmp_path: Path) -> None:
     made, terminal = controller(tmp_path, "r.json"), Terminal()
     finish(made)
-    made.summarise(terminal)
+    made.print_summary(terminal)
     assert terminal.lines == ["report      r.json"]
 
 
@@ -413,7 +413,7 @@ def test_the_summary_is_ascii_where_the_terminal_has_no_more(
     )
     finish(made)
     terminal = Terminal(encoding)
-    made.summarise(terminal)
+    made.print_summary(terminal)
     assert "".join(terminal.lines).isascii() is ascii_only
 
 
@@ -424,7 +424,7 @@ def test_the_summary_keeps_to_the_width_of_the_terminal(tmp_path: Path) -> None:
     widths = []
     for width in (50, 120):
         terminal = Terminal(width=width)
-        made.summarise(terminal)
+        made.print_summary(terminal)
         widths.append(max(map(len, terminal.lines[1:])))
     assert widths[0] <= 50 < widths[1] <= 120
 
@@ -440,7 +440,7 @@ def test_the_summary_keeps_to_the_width_of_the_terminal(tmp_path: Path) -> None:
 )
 def test_what_could_not_be_judged_has_a_word_of_its_own(kind: str, word: str) -> None:
     report = make_report("failed", llmops={"outcome": "errored", "kind": kind})
-    assert Statuses().pytest_report_teststatus(report) == ("error", word[0], (word, {"red": True}))
+    assert StatusWords().pytest_report_teststatus(report) == ("error", word[0], (word, {"red": True}))
 
 
 @pytest.mark.parametrize(
@@ -455,7 +455,7 @@ def test_what_could_not_be_judged_has_a_word_of_its_own(kind: str, word: str) ->
 )
 def test_all_else_has_the_words_of_pytest(outcome: str, when: str, payload: dict[str, Any] | None) -> None:
     more: dict[str, Any] = {} if payload is None else {"llmops": payload}
-    assert Statuses().pytest_report_teststatus(make_report(outcome, when, **more)) is None
+    assert StatusWords().pytest_report_teststatus(make_report(outcome, when, **more)) is None
 
 
 # In the worker: what a phase measured is put on its report.
@@ -475,11 +475,11 @@ def harness_of(*payloads: dict[str, Any], junit: bool = True) -> Any:
 def test_what_a_phase_measured_is_on_its_report_without_secrets(*, junit: bool) -> None:
     harness = harness_of({**MEASURED, "facts": {"a": SECRET}}, {"facts": {"b": 1}}, junit=junit)
     call, teardown = make_report("failed", longrepr=f"no {SECRET}"), make_report("passed", "teardown")
-    attach(harness, call, ValueError(SECRET))
+    attach_payload(harness, call, ValueError(SECRET))
     assert call.llmops["facts"] == {"a": "[secret]"}
     assert (harness.record.message, harness.record.facts) == ("no [secret]", {"a": "[secret]"})
     assert call.user_properties == []
-    attach(harness, teardown, None)
+    attach_payload(harness, teardown, None)
     assert (harness.record.outcome, harness.record.facts) == ("failed", {"a": "[secret]", "b": 1})
     properties = dict(teardown.user_properties)
     assert properties.get("llm.outcome") == ("failed" if junit else None)
@@ -497,7 +497,7 @@ def test_the_payload_of_a_phase_is_asked_with_its_name_and_error() -> None:
 
     harness.payload = keep
     error = ValueError()
-    attach(harness, make_report("failed", "setup"), error)
+    attach_payload(harness, make_report("failed", "setup"), error)
     assert seen == [("setup", error)]
 
 
@@ -623,7 +623,7 @@ def test_a_mask_over_more_than_texts_is_not_taken(
     masked = Run(records=scattered.records, notes=("said [secret]",))
     monkeypatch.setattr(Redactor, "clean", lambda _self, data: change(data) if b"schema" in data else data)
     monkeypatch.setattr(Redactor, "text", lambda _self, text: text.replace(SECRET, "[secret]"))
-    assert without_secrets(scattered) == masked
+    assert mask_run_secrets(scattered) == masked
 
 
 def test_a_mask_over_texts_alone_is_taken(scattered: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -634,7 +634,7 @@ def test_a_mask_over_texts_alone_is_taken(scattered: Run, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Redactor, "clean", clean)
     monkeypatch.setattr(Redactor, "text", lambda _self, text: text.replace(SECRET, "[secret]"))
-    assert without_secrets(scattered).notes == ("[secret] [secret]",)
+    assert mask_run_secrets(scattered).notes == ("[secret] [secret]",)
 
 
 def test_the_age_of_the_oldest_cassette_and_the_orphans_are_in_the_meta(tmp_path: Path) -> None:

@@ -58,7 +58,9 @@ def item(plugins: pluggy.PluginManager, config: Config, hidden: tuple[Conftest, 
 
 
 def get(test: Any, name: str) -> object:
-    return factories.built(test, "model", name, factories.factories(test, "model").get(name), Settings())
+    return factories.build_component(
+        test, "model", name, factories.hook_factories(test, "model").get(name), Settings()
+    )
 
 
 def test_a_factory_that_is_made_in_the_hook_is_called_once_for_all_tests() -> None:
@@ -81,19 +83,19 @@ def test_the_nearest_conftest_has_its_say_in_its_folder_alone() -> None:
 
 def test_a_plugin_that_comes_later_is_heard() -> None:
     plugins, config = run(Conftest("m"))
-    assert set(factories.factories(item(plugins, config), "model")) == {"m"}
+    assert set(factories.hook_factories(item(plugins, config), "model")) == {"m"}
     plugins.register(Conftest("late"))
-    assert set(factories.factories(item(plugins, config), "model")) == {"m", "late"}
+    assert set(factories.hook_factories(item(plugins, config), "model")) == {"m", "late"}
 
 
 def test_without_a_factory_it_is_what_is_built_in() -> None:
     plugins, config = run()
     test = item(plugins, config)
-    assert factories.built(test, "embedder", "tfidf", None, Settings()) is factories.built(
+    assert factories.build_component(
         test, "embedder", "tfidf", None, Settings()
-    )
-    assert factories.built(test, "embedder", "tfidf", None, Settings()) is not factories.built(
-        test, "embedder", "tfidf", None, Settings(model="another")
-    )
+    ) is factories.build_component(test, "embedder", "tfidf", None, Settings())
+    assert factories.build_component(
+        test, "embedder", "tfidf", None, Settings()
+    ) is not factories.build_component(test, "embedder", "tfidf", None, Settings(model="another"))
     with pytest.raises(UnknownName, match="tfidf"):
-        factories.built(test, "embedder", "tfidff", None, Settings())
+        factories.build_component(test, "embedder", "tfidff", None, Settings())

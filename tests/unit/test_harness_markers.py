@@ -17,20 +17,20 @@ from pytest_llmops import recorder
 from pytest_llmops.errors import CaseError, CorpusError, UnknownName, UsageError
 from pytest_llmops.harness.markers import (
     Arguments,
-    arguments,
-    cassette_name,
-    corpus_retriever,
+    build_corpus_retriever,
     find_corpus,
-    judge_name,
-    prompt_for,
-    prompt_marker,
-    prompts_of,
+    find_prompt,
+    find_prompts,
+    marker_arguments,
     read_cases,
-    retriever_marker,
-    unknown_override,
+    read_cassette_marker,
+    read_judge_marker,
+    read_prompt_marker,
+    read_retriever_marker,
     versions_to_run,
+    why_invalid_override,
 )
-from pytest_llmops.harness.parametrize import models_marker
+from pytest_llmops.harness.parametrize import read_models_marker
 from pytest_llmops.prompts.registry import Prompts
 from pytest_llmops.retrievers.bm25 import InMemoryRetriever
 from pytest_llmops.retrievers.dense import DenseRetriever
@@ -60,8 +60,8 @@ def make_older(path: Path) -> None:
 
 def test_the_closest_marker_of_a_test_counts() -> None:
     node = FakeNode(own_markers=[make_mark("judge", "near", k=1)], markers_above=[make_mark("judge", "far")])
-    assert arguments(node, "judge") == Arguments(TEST, "judge", ("near",), {"k": 1})
-    assert arguments(node, "prompt") is None
+    assert marker_arguments(node, "judge") == Arguments(TEST, "judge", ("near",), {"k": 1})
+    assert marker_arguments(node, "prompt") is None
 
 
 def test_arguments_are_taken_by_place_and_by_name() -> None:
@@ -90,25 +90,25 @@ def test_an_unknown_argument_is_named_with_those_that_exist() -> None:
 @pytest.mark.parametrize(
     ("read", "marker", "result"),
     [
-        (prompt_marker, given("answer"), ("answer", ())),
-        (prompt_marker, given(name="answer", versions=None), ("answer", ())),
-        (prompt_marker, given("answer", ["v1", "v2"]), ("answer", ("v1", "v2"))),
-        (prompt_marker, given("answer", versions=("v1",)), ("answer", ("v1",))),
-        (prompt_marker, None, None),
-        (retriever_marker, given("book"), ("book", None, "")),
-        (retriever_marker, given("book", 1), ("book", 1, "")),
-        (retriever_marker, given("book", embedder="minilm", k=3), ("book", 3, "minilm")),
-        (judge_name, None, "quality"),
-        (judge_name, given(), "quality"),
-        (judge_name, given("rubric:a.md"), "rubric:a.md"),
-        (judge_name, given(name="strict"), "strict"),
-        (cassette_name, None, ""),
-        (cassette_name, given(), ""),
-        (cassette_name, given(name=None), ""),
-        (cassette_name, given("shared/all"), "shared/all"),
-        (cassette_name, given(name="/x"), "/x"),
-        (models_marker, None, ()),
-        (models_marker, given("a", " b "), ("a", "b")),
+        (read_prompt_marker, given("answer"), ("answer", ())),
+        (read_prompt_marker, given(name="answer", versions=None), ("answer", ())),
+        (read_prompt_marker, given("answer", ["v1", "v2"]), ("answer", ("v1", "v2"))),
+        (read_prompt_marker, given("answer", versions=("v1",)), ("answer", ("v1",))),
+        (read_prompt_marker, None, None),
+        (read_retriever_marker, given("book"), ("book", None, "")),
+        (read_retriever_marker, given("book", 1), ("book", 1, "")),
+        (read_retriever_marker, given("book", embedder="minilm", k=3), ("book", 3, "minilm")),
+        (read_judge_marker, None, "quality"),
+        (read_judge_marker, given(), "quality"),
+        (read_judge_marker, given("rubric:a.md"), "rubric:a.md"),
+        (read_judge_marker, given(name="strict"), "strict"),
+        (read_cassette_marker, None, ""),
+        (read_cassette_marker, given(), ""),
+        (read_cassette_marker, given(name=None), ""),
+        (read_cassette_marker, given("shared/all"), "shared/all"),
+        (read_cassette_marker, given(name="/x"), "/x"),
+        (read_models_marker, None, ()),
+        (read_models_marker, given("a", " b "), ("a", "b")),
     ],
 )
 def test_arguments_of_each_marker(
@@ -118,41 +118,41 @@ def test_arguments_of_each_marker(
 
 
 WRONG: dict[str, tuple[Callable[[Any], object], Arguments]] = {
-    "prompt without a name": (prompt_marker, given(versions=["v1"])),
-    "prompt with an empty name": (prompt_marker, given("")),
-    "prompt of another type": (prompt_marker, given(3)),
-    "versions as a text": (prompt_marker, given("answer", "v1")),
-    "versions as a number": (prompt_marker, given("answer", 3)),
-    "no versions": (prompt_marker, given("answer", [])),
-    "versions of another type": (prompt_marker, given("answer", ["v1", 2])),
-    "a blank version": (prompt_marker, given("answer", ["v1", ""])),
-    "a version twice": (prompt_marker, given("answer", ["v1", "v2", "v1"])),
-    "prompt with too much": (prompt_marker, given("answer", ["v1"], "v2")),
+    "prompt without a name": (read_prompt_marker, given(versions=["v1"])),
+    "prompt with an empty name": (read_prompt_marker, given("")),
+    "prompt of another type": (read_prompt_marker, given(3)),
+    "versions as a text": (read_prompt_marker, given("answer", "v1")),
+    "versions as a number": (read_prompt_marker, given("answer", 3)),
+    "no versions": (read_prompt_marker, given("answer", [])),
+    "versions of another type": (read_prompt_marker, given("answer", ["v1", 2])),
+    "a blank version": (read_prompt_marker, given("answer", ["v1", ""])),
+    "a version twice": (read_prompt_marker, given("answer", ["v1", "v2", "v1"])),
+    "prompt with too much": (read_prompt_marker, given("answer", ["v1"], "v2")),
     "cases without a file": (lambda marker: read_cases(marker, Path()), given()),
     "cases of an empty file": (lambda marker: read_cases(marker, Path()), given("")),
     "cases of another type": (lambda marker: read_cases(marker, Path()), given(["a.jsonl"])),
     "cases with two files": (lambda marker: read_cases(marker, Path()), given("a.jsonl", "b.jsonl")),
-    "retriever without a name": (retriever_marker, given(k=2)),
-    "retriever with an empty name": (retriever_marker, given("")),
-    "embedder of another type": (retriever_marker, given("book", embedder=3)),
-    "embedder without a name": (retriever_marker, given("book", embedder="")),
-    "k of zero": (retriever_marker, given("book", 0)),
-    "k as a text": (retriever_marker, given("book", "1")),
-    "k as a number with a point": (retriever_marker, given("book", 2.0)),
-    "k as true": (retriever_marker, given("book", True)),
-    "retriever with too much": (retriever_marker, given("book", 2, "minilm", 4)),
-    "judge with an empty name": (judge_name, given("")),
-    "judge of no name": (judge_name, given(None)),
-    "two judges": (judge_name, given("a", "b")),
-    "cassette of another type": (cassette_name, given(3)),
-    "cassette without a name": (cassette_name, given("")),
-    "cassette of slashes": (cassette_name, given("//")),
-    "two cassettes": (cassette_name, given("a", "b")),
-    "no models": (models_marker, given()),
-    "models as a list": (models_marker, given(["a", "b"])),
-    "a blank model": (models_marker, given("a", " ")),
-    "models with a keyword": (models_marker, given("a", name="b")),
-    "a model twice": (models_marker, given("a", "b", "a ")),
+    "retriever without a name": (read_retriever_marker, given(k=2)),
+    "retriever with an empty name": (read_retriever_marker, given("")),
+    "embedder of another type": (read_retriever_marker, given("book", embedder=3)),
+    "embedder without a name": (read_retriever_marker, given("book", embedder="")),
+    "k of zero": (read_retriever_marker, given("book", 0)),
+    "k as a text": (read_retriever_marker, given("book", "1")),
+    "k as a number with a point": (read_retriever_marker, given("book", 2.0)),
+    "k as true": (read_retriever_marker, given("book", True)),
+    "retriever with too much": (read_retriever_marker, given("book", 2, "minilm", 4)),
+    "judge with an empty name": (read_judge_marker, given("")),
+    "judge of no name": (read_judge_marker, given(None)),
+    "two judges": (read_judge_marker, given("a", "b")),
+    "cassette of another type": (read_cassette_marker, given(3)),
+    "cassette without a name": (read_cassette_marker, given("")),
+    "cassette of slashes": (read_cassette_marker, given("//")),
+    "two cassettes": (read_cassette_marker, given("a", "b")),
+    "no models": (read_models_marker, given()),
+    "models as a list": (read_models_marker, given(["a", "b"])),
+    "a blank model": (read_models_marker, given("a", " ")),
+    "models with a keyword": (read_models_marker, given("a", name="b")),
+    "a model twice": (read_models_marker, given("a", "b", "a ")),
 }
 
 
@@ -216,17 +216,17 @@ def test_listed_versions_that_an_override_replaces_need_not_exist(two_versions: 
 def test_prompts_lie_in_the_nearest_folder_up_to_the_root(two_versions: Prompts, tmp_path: Path) -> None:
     (tmp_path / "tests" / "deep").mkdir()
     (tmp_path / "prompts").mkdir()
-    assert prompts_of(FakeNode(tmp_path, folder="tests/deep"), Settings()) == two_versions
-    assert prompts_of(FakeNode(tmp_path, folder="other"), Settings()).folder == tmp_path / "prompts"
+    assert find_prompts(FakeNode(tmp_path, folder="tests/deep"), Settings()) == two_versions
+    assert find_prompts(FakeNode(tmp_path, folder="other"), Settings()).folder == tmp_path / "prompts"
 
 
 def test_no_folder_of_prompts_is_an_error_with_the_folders_name(tmp_path: Path) -> None:
     (tmp_path / "prompts").mkdir()
     node = FakeNode(tmp_path / "inner")
     with pytest.raises(UsageError, check=check_message):
-        prompts_of(node, Settings(prompts_dir="texts"))
+        find_prompts(node, Settings(prompts_dir="texts"))
     with pytest.raises(UsageError, match=r"inner"):  # what lies above the root does not count
-        prompts_of(node, Settings())
+        find_prompts(node, Settings())
 
 
 @pytest.mark.parametrize(
@@ -242,12 +242,12 @@ def test_the_prompt_of_a_test(
     two_versions: Prompts, tmp_path: Path, version: str, override: tuple[str, ...], result: str
 ) -> None:
     node = FakeNode(tmp_path, own_markers=[make_mark("prompt", "support/answer")])
-    assert prompt_for(node, Settings(prompt=override), version) == two_versions.get("support/answer", result)
+    assert find_prompt(node, Settings(prompt=override), version) == two_versions.get("support/answer", result)
 
 
 def test_a_prompt_needs_the_marker(tmp_path: Path) -> None:
     with pytest.raises(UsageError, check=check_message):
-        prompt_for(FakeNode(tmp_path), Settings())
+        find_prompt(FakeNode(tmp_path), Settings())
 
 
 def test_cases_lie_below_the_folder_of_the_test(tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_without_a_folder_of_corpora_nothing_is_known(tmp_path: Path) -> None:
 
 
 def search(root: Path, name: str) -> InMemoryRetriever:
-    retriever = corpus_retriever(FakeNode(root), Settings(), name)
+    retriever = build_corpus_retriever(FakeNode(root), Settings(), name)
     assert isinstance(retriever, InMemoryRetriever)
     return retriever
 
@@ -398,8 +398,10 @@ class LocalEmbedder(RemoteEmbedder):
 def test_only_an_index_by_a_local_embedder_is_kept_for_others_of_its_type(
     corpora: Path, monkeypatch: pytest.MonkeyPatch, kind: type[RemoteEmbedder], kept: bool
 ) -> None:
-    monkeypatch.setattr(recorder, "lookup", lambda *_: kind())
-    first, second = (corpus_retriever(FakeNode(corpora.parent), Settings(), "folder", "x") for _ in range(2))
+    monkeypatch.setattr(recorder, "find_component", lambda *_: kind())
+    first, second = (
+        build_corpus_retriever(FakeNode(corpora.parent), Settings(), "folder", "x") for _ in range(2)
+    )
     assert isinstance(first, DenseRetriever)
     assert isinstance(second, DenseRetriever)
     assert first is not second
@@ -418,6 +420,6 @@ def test_only_an_index_by_a_local_embedder_is_kept_for_others_of_its_type(
 def test_an_override_for_a_prompt_of_no_test_is_reported(
     override: tuple[str, ...], seen: dict[str, None], unknown: str
 ) -> None:
-    text = unknown_override(Settings(prompt=override), seen)
+    text = why_invalid_override(Settings(prompt=override), seen)
     assert bool(text) == bool(unknown)
     assert all(word in text for word in (unknown, *(seen if unknown else ())))

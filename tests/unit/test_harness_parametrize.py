@@ -14,12 +14,12 @@ from support.nodes import FakeMark, FakeNode, make_mark
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.harness.parametrize import (
     Candidate,
+    candidate_models,
     candidate_of,
-    candidates,
     check_models,
     describe_own_model,
-    parameters,
-    parameters_of,
+    describe_parameters,
+    iter_parameters,
     parametrizes_llm,
     split_id,
 )
@@ -59,7 +59,7 @@ def test_each_argument_has_its_part_of_the_id(
     params: dict[str, Any], ids: list[str], parts: dict[str, str]
 ) -> None:
     test = item(params, ids)
-    split: dict[str, Any] = parameters_of(test)
+    split: dict[str, Any] = describe_parameters(test)
     assert split == split_id(ids, params, test.callspec.indices)
     assert {name: entry["id"] for name, entry in split.items()} == parts
     places = {name: entry["place"] for name, entry in split.items() if name != "others"}
@@ -68,7 +68,7 @@ def test_each_argument_has_its_part_of_the_id(
 
 
 def test_a_test_without_parameters_has_no_parts() -> None:
-    assert parameters_of(SimpleNamespace()) == {}
+    assert describe_parameters(SimpleNamespace()) == {}
 
 
 def test_only_a_candidate_is_the_model_that_a_test_was_made_for() -> None:
@@ -111,7 +111,7 @@ ONE, TWO = Settings(model="one"), Settings(model=("one", "two"))
 def test_the_command_line_comes_before_the_marker_and_the_ini_after(
     node: FakeNode, settings: Settings, models: tuple[str, ...]
 ) -> None:
-    chosen = candidates(node, settings)
+    chosen = candidate_models(node, settings)
     assert chosen == models
     assert all(isinstance(model, Candidate) for model in chosen)
 
@@ -134,7 +134,7 @@ def test_a_test_with_a_model_of_its_own_is_left_alone(
     fixtures: list[Any], marks: list[FakeMark], alone: bool
 ) -> None:
     node = FakeNode(own_markers=marks, llm_fixtures=fixtures)
-    assert candidates(node, TWO) == (() if alone else ("one", "two"))
+    assert candidate_models(node, TWO) == (() if alone else ("one", "two"))
 
 
 @pytest.mark.parametrize(
@@ -169,12 +169,12 @@ def test_the_model_that_would_be_asked_in_the_place_of_all(
 )
 def test_marked_models_that_could_not_be_asked_are_an_error(node: FakeNode) -> None:
     with pytest.raises(UsageError, check=check_message):
-        candidates(node, Settings())
+        candidate_models(node, Settings())
 
 
 def test_marked_models_reach_a_fixture_that_reads_them() -> None:
     node = FakeNode(own_markers=[MODELS], llm_fixtures=[OURS, fixture("x"), fixture("request")])
-    assert candidates(node, Settings()) == ("a", "b")
+    assert candidate_models(node, Settings()) == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -218,9 +218,9 @@ def test_a_hooks_app_takes_the_place_of_models_it_does_not_know(
 
 def test_the_models_of_all_conftests_are_known() -> None:
     hooks = [{"app": object()}, {"one": object(), "two": object()}]
-    assert candidates(FakeNode(hook_models=hooks), TWO) == ("one", "two")
+    assert candidate_models(FakeNode(hook_models=hooks), TWO) == ("one", "two")
     with pytest.raises(UsageError, match=r"tests/test_a\.py::test_a.*'two'"):
-        candidates(FakeNode(hook_models=[{"app": object(), "one": object()}]), TWO)
+        candidate_models(FakeNode(hook_models=[{"app": object(), "one": object()}]), TWO)
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ ALL = [MODELS, make_mark("prompt", "answer", ["v1", "v2"]), make_mark("cases", "
 
 
 def list_ids(node: FakeNode, settings: Settings, *wanted: str) -> list[tuple[str, list[str]]]:
-    return [(name, list(ids)) for name, _, ids in parameters(node, settings, wanted)]
+    return [(name, list(ids)) for name, _, ids in iter_parameters(node, settings, wanted)]
 
 
 def test_models_come_first_then_versions_then_cases(root: Path) -> None:
@@ -249,7 +249,7 @@ def test_models_come_first_then_versions_then_cases(root: Path) -> None:
     models, versions, cases = ("llm", ["a", "b"]), ("prompt", ["v1", "v2"]), ("case", ["late", "early"])
     assert list_ids(node, Settings(), "case", "llm", "prompt") == [models, versions, cases]
     values = {
-        name: list(values) for name, values, _ in parameters(node, Settings(), ["llm", "prompt", "case"])
+        name: list(values) for name, values, _ in iter_parameters(node, Settings(), ["llm", "prompt", "case"])
     }
     assert [case.input for case in values["case"]] == ["x", "y"]  # type: ignore[attr-defined]
     assert values["prompt"] == ["v1", "v2"]

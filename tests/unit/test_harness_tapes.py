@@ -19,15 +19,15 @@ from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss, UsageError
 from pytest_llmops.harness import tapes
 from pytest_llmops.harness.tapes import (
-    KEYS,
-    Environment,
+    API_KEY_VARIABLES,
     FixtureTape,
-    Log,
-    cassette_of,
-    cassette_of_fixture,
-    fixtures_of,
-    ledger,
+    SdkEnvironment,
+    TapeLog,
+    fixture_cassette_path,
+    item_cassette_path,
     make_tape,
+    open_ledger,
+    recorded_fixtures,
 )
 from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY, Redactor
 from pytest_llmops.settings import Settings
@@ -62,7 +62,7 @@ def item_of(test: str, case: str = "", mark: pytest.Mark | None = None, file: st
 def test_a_cassette_lies_by_the_tests_name_whatever_its_parameters_hold(
     test: str, case: str, place: str
 ) -> None:
-    assert cassette_of(item_of(test, case)) == (Path("cassettes", place), False)
+    assert item_cassette_path(item_of(test, case)) == (Path("cassettes", place), False)
 
 
 @pytest.mark.parametrize("original", [None, ""])
@@ -70,9 +70,9 @@ def test_an_item_that_is_no_function_goes_by_its_name(original: str | None) -> N
     item = SimpleNamespace(
         nodeid="d/x.yaml::check", path=Path("d/x.yaml"), name="check", get_closest_marker=lambda _name: None
     )
-    assert cassette_of(item) == (Path("d/cassettes/x/check.json"), False)
+    assert item_cassette_path(item) == (Path("d/cassettes/x/check.json"), False)
     item.originalname = original
-    assert cassette_of(item) == (Path("d/cassettes/x/check.json"), False)
+    assert item_cassette_path(item) == (Path("d/cassettes/x/check.json"), False)
 
 
 @pytest.mark.parametrize(
@@ -84,12 +84,12 @@ def test_an_item_that_is_no_function_goes_by_its_name(original: str | None) -> N
 )
 def test_a_cassette_with_a_name_is_shared(mark: pytest.Mark, place: tuple[str, bool]) -> None:
     item = item_of("test_b", "c", mark, "d/test_a.py")
-    assert cassette_of(item) == (Path("d/cassettes", place[0]), place[1])
+    assert item_cassette_path(item) == (Path("d/cassettes", place[0]), place[1])
 
 
 def test_the_name_of_a_cassette_must_be_one() -> None:
     with pytest.raises(UsageError, match=r"d/test_a\.py::test_b"):
-        cassette_of(item_of("test_b", "", pytest.mark.llm_cassette("/").mark, "d/test_a.py"))
+        item_cassette_path(item_of("test_b", "", pytest.mark.llm_cassette("/").mark, "d/test_a.py"))
 
 
 def fixture_of(func: Callable[..., Any], scope: str = "session", base: str = "", name: str = "index") -> Any:
@@ -114,8 +114,8 @@ def function_of(file: str) -> Callable[..., Any]:
 @pytest.mark.parametrize("scope", ["session", "package", "module", "class"])
 def test_a_fixture_that_outlives_a_test_has_a_cassette_beside_the_file_that_defines_it(scope: str) -> None:
     path = HERE.parent / "cassettes" / HERE.stem / "fixture.index.json"
-    assert cassette_of_fixture(fixture_of(build, scope)) == path
-    assert cassette_of_fixture(fixture_of(wrapped, scope)) == path
+    assert fixture_cassette_path(fixture_of(build, scope)) == path
+    assert fixture_cassette_path(fixture_of(wrapped, scope)) == path
 
 
 @pytest.mark.parametrize(
@@ -129,15 +129,15 @@ def test_a_fixture_that_outlives_a_test_has_a_cassette_beside_the_file_that_defi
     ],
 )
 def test_a_fixture_of_a_class_has_its_name(base: str | None, name: str) -> None:
-    path = cassette_of_fixture(fixture_of(build, "class", base or ""))
+    path = fixture_cassette_path(fixture_of(build, "class", base or ""))
     assert path is not None
     assert path.name == name
-    assert cassette_of_fixture(SimpleNamespace(**{**vars(fixture_of(build)), "baseid": base})) is not None
+    assert fixture_cassette_path(SimpleNamespace(**{**vars(fixture_of(build)), "baseid": base})) is not None
 
 
 def test_a_module_with_fixtures_has_a_folder_of_its_own() -> None:
     made = fixture_of(function_of("/p/conftest.py"), name="other")
-    assert cassette_of_fixture(made) == Path("/p/cassettes/conftest/fixture.other.json")
+    assert fixture_cassette_path(made) == Path("/p/cassettes/conftest/fixture.other.json")
 
 
 @pytest.mark.parametrize(
@@ -152,21 +152,21 @@ def test_a_module_with_fixtures_has_a_folder_of_its_own() -> None:
     ids=["scope", "builtin", "site-packages", "dist-packages", "no file"],
 )
 def test_other_fixtures_have_none(made: Any) -> None:
-    assert cassette_of_fixture(made) is None
+    assert fixture_cassette_path(made) is None
 
 
 def test_a_fixture_whose_wrapper_goes_in_a_circle_has_none() -> None:
     def circle() -> None: ...
 
     circle.__wrapped__ = circle  # type: ignore[attr-defined]  # what `functools.wraps` sets
-    assert cassette_of_fixture(fixture_of(circle)) is None
+    assert fixture_cassette_path(fixture_of(circle)) is None
 
 
 def test_the_fixtures_of_a_test_are_all_that_it_may_use() -> None:
     near, far, own = (fixture_of(function_of(f"/p/{one}.py"), name="index") for one in ("near", "far", "own"))
     own.scope = "function"
     info = SimpleNamespace(name2fixturedefs={"index": (far, near), "own": (own,)})
-    found = list(fixtures_of(SimpleNamespace(_fixtureinfo=info)))
+    found = list(recorded_fixtures(SimpleNamespace(_fixtureinfo=info)))
     assert found == [
         (far, Path("/p/cassettes/far/fixture.index.json")),
         (near, Path("/p/cassettes/near/fixture.index.json")),
@@ -174,7 +174,7 @@ def test_the_fixtures_of_a_test_are_all_that_it_may_use() -> None:
 
 
 def test_an_item_without_fixtures_has_none() -> None:
-    assert list(fixtures_of(SimpleNamespace())) == []
+    assert list(recorded_fixtures(SimpleNamespace())) == []
 
 
 # The tape.
@@ -188,7 +188,7 @@ def test_a_tape_has_the_runs_settings_and_the_hooks_of_the_nearest_conftest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("APP_PASSWORD", "hunter2hunter2")
-    monkeypatch.setenv(run_folder.RUN, str(tmp_path))
+    monkeypatch.setenv(run_folder.RUN_FOLDER_VARIABLE, str(tmp_path))
     config = object()
 
     def hook(answers: list[dict[str, Callable[[str], str]]]) -> Callable[..., Any]:
@@ -222,7 +222,7 @@ def test_a_tape_has_the_runs_settings_and_the_hooks_of_the_nearest_conftest(
     assert made.redactor.text("hunter2hunter2") == "[secret]"
     assert made.rules.text("x!") == "xyz!"
     assert made.rules.ignore == ("metadata.id",)
-    assert made.ledger == ledger(settings)
+    assert made.ledger == open_ledger(settings)
     assert made.ledger is not None
     assert (made.ledger.path, made.ledger.max_calls, made.ledger.budget_usd) == (tmp_path / "ledger", 3, 0.5)
     assert made.shelf is not None
@@ -241,30 +241,30 @@ URL = "https://gateway.example/v1"
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """No variable of the environment is about a model."""
-    for name in ("OPENAI_BASE_URL", *KEYS):
+    for name in ("OPENAI_BASE_URL", *API_KEY_VARIABLES):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
 
 def values() -> dict[str, str]:
-    return {name: os.environ[name] for name in ("OPENAI_BASE_URL", *KEYS) if name in os.environ}
+    return {name: os.environ[name] for name in ("OPENAI_BASE_URL", *API_KEY_VARIABLES) if name in os.environ}
 
 
 @pytest.mark.parametrize(
     ("settings", "names"),
     [
-        (Settings(), KEYS),
-        (Settings(base_url=URL), KEYS),
+        (Settings(), API_KEY_VARIABLES),
+        (Settings(base_url=URL), API_KEY_VARIABLES),
         (Settings(record="new", base_url=URL), ()),
         (Settings(record="live"), ()),
-        (Settings(record="new", base_url="http://127.0.0.1:8080/v1"), KEYS[:1]),
-        (Settings(record="verify", base_url="http://localhost/v1"), KEYS[:1]),
+        (Settings(record="new", base_url="http://127.0.0.1:8080/v1"), API_KEY_VARIABLES[:1]),
+        (Settings(record="verify", base_url="http://localhost/v1"), API_KEY_VARIABLES[:1]),
     ],
 )
 def test_a_key_that_nobody_needs_is_a_placeholder(
     bare: pytest.MonkeyPatch, settings: Settings, names: tuple[str, ...]
 ) -> None:
-    made = Environment()
+    made = SdkEnvironment()
     made.set(settings)
     address = {"OPENAI_BASE_URL": settings.base_url} if settings.base_url else {}
     assert values() == {**address, **dict.fromkeys(names, PLACEHOLDER_KEY)}
@@ -277,7 +277,7 @@ def test_keys_that_are_set_stay_and_an_empty_one_is_none(bare: pytest.MonkeyPatc
     bare.setenv("GEMINI_API_KEY", "")
     bare.setenv("OPENAI_BASE_URL", "http://before/v1")
     before = values()
-    made = Environment()
+    made = SdkEnvironment()
     made.set(Settings(base_url=URL))
     assert (os.environ["OPENAI_API_KEY"], os.environ["OPENAI_BASE_URL"]) == ("of-the-user", URL)
     assert os.environ["GEMINI_API_KEY"] == PLACEHOLDER_KEY
@@ -286,7 +286,7 @@ def test_keys_that_are_set_stay_and_an_empty_one_is_none(bare: pytest.MonkeyPatc
 
 
 def test_what_the_test_set_meanwhile_stays(bare: pytest.MonkeyPatch) -> None:
-    made = Environment()
+    made = SdkEnvironment()
     made.set(Settings(base_url=URL))
     os.environ["OPENAI_BASE_URL"] = "http://of-the-test/v1"
     del os.environ["CO_API_KEY"]
@@ -295,7 +295,7 @@ def test_what_the_test_set_meanwhile_stays(bare: pytest.MonkeyPatch) -> None:
 
 
 def test_environments_may_be_nested_and_restored_twice(bare: pytest.MonkeyPatch) -> None:
-    outer, inner = Environment(), Environment()
+    outer, inner = SdkEnvironment(), SdkEnvironment()
     outer.set(Settings(base_url=URL))
     inner.set(Settings(base_url="http://127.0.0.1/v1"))
     inner.restore()
@@ -311,8 +311,8 @@ def test_environments_may_be_nested_and_restored_twice(bare: pytest.MonkeyPatch)
 # What the tapes of a test did.
 
 
-def log_of(folder: Path) -> Log:
-    return Log(folder)
+def log_of(folder: Path) -> TapeLog:
+    return TapeLog(folder)
 
 
 def used(path: Path, *texts: str, notes: tuple[str, ...] = (), **how: Any) -> Tape:
@@ -386,7 +386,7 @@ def test_without_a_tape_of_its_own_the_path_is_that_of_the_first(tmp_path: Path)
 def test_the_tapes_of_blocks_come_with_the_tape_of_their_test(tmp_path: Path) -> None:
     log = log_of(tmp_path)
     outer = used(tmp_path / "own.json", "x")
-    good, bad = outer.another(tmp_path / "good.json"), outer.another(tmp_path / "bad.json")
+    good, bad = outer.open_block_tape(tmp_path / "good.json"), outer.open_block_tape(tmp_path / "bad.json")
     good.notes.append("from inside")
     with pytest.raises(CassetteMiss):
         call(bad, "never recorded", "")
@@ -434,25 +434,25 @@ def test_the_cassette_of_a_test_that_did_not_run_is_known(tmp_path: Path, *, sha
 def of_fixtures(monkeypatch: pytest.MonkeyPatch) -> Redactor:
     """What fixtures sent, of this test alone."""
     redactor = Redactor()
-    monkeypatch.setattr(tapes, "of_fixtures", lambda: redactor)
+    monkeypatch.setattr(tapes, "fixture_redactor", lambda: redactor)
     return redactor
 
 
 def test_what_knows_the_credentials_of_fixtures_is_one() -> None:
-    assert tapes.of_fixtures() is tapes.of_fixtures()
-    assert isinstance(tapes.of_fixtures(), Redactor)
+    assert tapes.fixture_redactor() is tapes.fixture_redactor()
+    assert isinstance(tapes.fixture_redactor(), Redactor)
 
 
 class Fixture:
     """A fixture whose set-up and tear-down ask something."""
 
-    def __init__(self, path: Path, log: Log | None, **how: Any) -> None:
+    def __init__(self, path: Path, log: TapeLog | None, **how: Any) -> None:
         self.log = log
         self.tape = FixtureTape(Tape(path, **how), Settings(base_url=URL), lambda: self.log)
 
     def set_up(self, *texts: str, swallow: bool = False, fail: bool = False) -> None:
         with self.tape.setting_up():
-            assert active_tape.base() is self.tape.tape
+            assert active_tape.test_tape() is self.tape.tape
             assert os.environ["OPENAI_BASE_URL"] == URL
             for text in texts:
                 self.ask(text, swallow=swallow)
@@ -461,7 +461,7 @@ class Fixture:
 
     def tear_down(self, *texts: str, swallow: bool = False) -> None:
         self.tape.enter()
-        assert active_tape.base() is self.tape.tape
+        assert active_tape.test_tape() is self.tape.tape
         for text in texts:
             self.ask(text, swallow=swallow)
         self.tape.leave()
@@ -477,16 +477,16 @@ class Fixture:
 @pytest.fixture
 def outside(bare: pytest.MonkeyPatch) -> Iterator[None]:
     """As before a fixture is set up, and as it must be after."""
-    before = active_tape.base()
+    before = active_tape.test_tape()
     yield
-    assert active_tape.base() is before
+    assert active_tape.test_tape() is before
     assert values() == {}
 
 
 pytestmark_fixture = pytest.mark.usefixtures("outside", "of_fixtures")
 
 
-def ran_of(log: Log) -> list[tuple[object, object]]:
+def ran_of(log: TapeLog) -> list[tuple[object, object]]:
     return [(use["path"], use["ran"]) for use in log.uses if isinstance(use, dict)]
 
 
@@ -562,7 +562,7 @@ def test_a_cassette_that_cannot_be_written_is_an_error_and_reported_all_the_same
     log = log_of(tmp_path)
     made = Fixture(tmp_path / "f.json", log, mode="new")
     made.set_up("build")
-    monkeypatch.setattr("pytest_llmops.cassettes.store.merge", fail)
+    monkeypatch.setattr("pytest_llmops.cassettes.store.merge_journals", fail)
     with pytest.raises(CassetteError, match="disk full"):
         made.tear_down()
     assert ran_of(log) == [("f.json", True)]
@@ -607,7 +607,8 @@ def test_http_is_intercepted_while_a_fixture_is_set_up(
 ) -> None:
     entered: list[object] = []
     monkeypatch.setattr(
-        "pytest_llmops.cassettes.http.interception.enter", lambda: entered.append(active_tape.base())
+        "pytest_llmops.cassettes.http.interception.install_patches",
+        lambda: entered.append(active_tape.test_tape()),
     )
     made = Fixture(tmp_path / "f.json", None)
     made.set_up()
@@ -617,7 +618,7 @@ def test_http_is_intercepted_while_a_fixture_is_set_up(
 
 @pytest.mark.parametrize("kind", [CassetteMiss, BudgetReached])
 def test_the_error_for_a_miss_that_was_caught_is_of_its_kind(kind: Any) -> None:
-    error = tapes.swallowed("the test passed", kind("first\nsecond"))
+    error = tapes.swallowed_error("the test passed", kind("first\nsecond"))
     assert type(error) is kind
     assert str(error).startswith("the test passed ")
     assert str(error).endswith("\nfirst\nsecond")

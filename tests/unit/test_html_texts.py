@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmops.reports.html_texts import MAX_CHARS, MIN_SHARED, Texts, shown, visible
+from pytest_llmops.reports.html_texts import MAX_CHARS, MIN_SHARED, Texts, escape_invisible, visible_text
 
 
 @pytest.mark.parametrize(
@@ -20,13 +20,13 @@ from pytest_llmops.reports.html_texts import MAX_CHARS, MIN_SHARED, Texts, shown
     ],
 )
 def test_nothing_hides_in_a_visible_text(text: str, expected: str) -> None:
-    assert visible(text) == expected
+    assert escape_invisible(text) == expected
 
 
 def test_a_long_text_is_cut_and_says_by_how_much() -> None:
-    text = shown("x" * (MAX_CHARS + 7))
+    text = visible_text("x" * (MAX_CHARS + 7))
     assert (len(text.body), text.cut) == (MAX_CHARS, 7)
-    assert shown("x" * MAX_CHARS).cut == 0
+    assert visible_text("x" * MAX_CHARS).cut == 0
 
 
 def test_a_long_text_is_stored_once() -> None:

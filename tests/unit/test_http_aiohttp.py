@@ -48,7 +48,7 @@ async def whole(session: aiohttp.ClientSession, url: str) -> bytes:
 
 
 def told() -> Any:
-    top = recorder.current()
+    top = recorder.current_recorder()
     assert top is not None
     return list(top.exchanges)
 

@@ -61,7 +61,7 @@ def asked(url: str, method: str = "GET", place: str = "/x") -> http.client.HTTPR
 
 
 def told() -> Any:
-    top = recorder.current()
+    top = recorder.current_recorder()
     assert top is not None
     return list(top.exchanges)
 
@@ -205,7 +205,7 @@ def test_a_live_answer_that_is_left_is_left(path: Path, server: StubServer) -> N
 def test_the_rest_of_a_stream_is_not_waited_for_for_ever(
     path: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_response, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(live_response, "MAX_DRAIN_S", 0.0)
     server.queue.append(stream(EVENTS))
     with taped(path, "new") as tape:
         answer = asked(server.url)

@@ -17,7 +17,7 @@ from support.tapes import no_tape, taped
 
 from pytest_llmops.cassettes import active_tape, tape
 from pytest_llmops.cassettes.http import interception
-from pytest_llmops.cassettes.http.patching import Patch, steady
+from pytest_llmops.cassettes.http.patching import Patch, pin_globals
 
 
 @pytest.fixture
@@ -55,16 +55,16 @@ def places() -> dict[str, Any]:
 def untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As in a fresh process, also if the plugin has its patches in place."""
     with no_tape(), monkeypatch.context() as patched:
-        patched.setattr(interception, "_entered", None)
-        patched.setattr(active_tape, "on_change", [])
+        patched.setattr(interception, "_interception", None)
+        patched.setattr(active_tape, "change_listeners", [])
         yield
-        interception.leave()
+        interception.remove_patches()
 
 
 def test_patches_are_in_place_only_while_a_tape_is_in_use(path: Path, untouched: None) -> None:
     before = places()
-    interception.enter()
-    interception.enter()
+    interception.install_patches()
+    interception.install_patches()
     assert places() == before
     for _ in range(2):
         with taped(path, "live"):
@@ -75,20 +75,20 @@ def test_patches_are_in_place_only_while_a_tape_is_in_use(path: Path, untouched:
         assert places() == before
     changed = {name for name in before if before[name] is not during[name]}
     assert changed == {name for name in before if not name.endswith("mock")}
-    interception.leave()
-    interception.leave()
+    interception.remove_patches()
+    interception.remove_patches()
     with taped(path, "live"):
-        interception.leave()
+        interception.remove_patches()
         assert places() == before
 
 
 def test_entering_with_a_tape_in_use_puts_the_patches_in_place(path: Path, untouched: None) -> None:
     before = places()
     one = tape.Tape(path, "live")
-    tape.insert(one)
-    interception.enter()
+    tape.push_test_tape(one)
+    interception.install_patches()
     assert places() != before
-    tape.eject(one)
+    tape.remove_test_tape(one)
     assert places() == before
 
 
@@ -131,12 +131,12 @@ def test_patch_of_what_is_not_there() -> None:
 
     one = Patch(Target, "missing", lambda _: 1)
     one.put()
-    one.take_away()
+    one.restore_attribute()
     assert not hasattr(Target, "missing")
 
 
 def test_steady_functions_keep_their_names() -> None:
-    made = steady(test_patch_of_what_is_not_there)
+    made = pin_globals(test_patch_of_what_is_not_there)
     assert made.__name__ == "test_patch_of_what_is_not_there"
     assert made.__globals__ is not globals()
     made()

@@ -11,21 +11,29 @@ from support.messages import check_message
 from support.tapes import stored, taped
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.importers.convert import bring_in, convert, home_of, sources, target_of
-from pytest_llmops.cassettes.importers.foreign import Foreign, read
+from pytest_llmops.cassettes.importers.convert import (
+    convert_interactions,
+    find_cassette_folder,
+    find_sources,
+    import_cassette,
+    target_path,
+)
+from pytest_llmops.cassettes.importers.foreign import ForeignInteraction, read_foreign
 from pytest_llmops.cassettes.journal import Journal
-from pytest_llmops.cassettes.naming import safe
-from pytest_llmops.cassettes.request_key import ask
+from pytest_llmops.cassettes.naming import safe_file_name
+from pytest_llmops.cassettes.request_key import build_question
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.wire.body import unfold
+from pytest_llmops.wire.body import unfold_body
 
 SECRET = "sk-abcdefghijklmnop1234"
 
 
-def foreign(body: str = '{"q":1}', answer: str = '{"a":1}', status: int = 200, **more: Any) -> Foreign:
+def foreign(
+    body: str = '{"q":1}', answer: str = '{"a":1}', status: int = 200, **more: Any
+) -> ForeignInteraction:
     values = {"request_headers": {}, "headers": {"content-type": "application/json"}, "url": URL, **more}
-    return Foreign(
+    return ForeignInteraction(
         "POST",
         values["url"],
         values["request_headers"],
@@ -38,23 +46,23 @@ def foreign(body: str = '{"q":1}', answer: str = '{"a":1}', status: int = 200, *
 
 
 def bodies(one: store.Interaction) -> list[bytes]:
-    return [unfold(each["body"]) for each in one.answers["0"]]
+    return [unfold_body(each["body"]) for each in one.answers["0"]]
 
 
 def test_the_nth_identical_request_has_the_nth_answer() -> None:
     found = [foreign(answer="1"), foreign('{"q":2}', "2"), foreign('{ "q" : 1 }', "3")]
-    interactions, left_out = convert(found, Redactor())
+    interactions, left_out = convert_interactions(found, Redactor())
     assert [(one.by, bodies(one)) for one in interactions] == [("#001", [b"1", b"3"]), ("#002", [b"2"])]
     assert left_out == {}
-    assert interactions[0].key == ask("POST", URL, {}, b'{"q":1}', Redactor()).key
+    assert interactions[0].key == build_question("POST", URL, {}, b'{"q":1}', Redactor()).key
 
 
 def test_errors_are_left_out_unless_they_are_asked_for() -> None:
     found = [foreign(answer=str(status), status=status) for status in (429, 200, 500, 404, 429, 401)]
-    interactions, left_out = convert(found, Redactor())
+    interactions, left_out = convert_interactions(found, Redactor())
     assert [bodies(one) for one in interactions] == [[b"200", b"404"]]
     assert left_out == {401: 1, 429: 2, 500: 1}
-    interactions, left_out = convert(found, Redactor(), errors=True)
+    interactions, left_out = convert_interactions(found, Redactor(), errors=True)
     assert bodies(interactions[0]) == [b"429", b"200", b"500", b"404", b"429", b"401"]
     assert left_out == {}
 
@@ -66,7 +74,7 @@ def test_only_headers_that_a_recording_keeps_are_kept() -> None:
         "openai-organization": "o",
         "retry-after": "1",
     }
-    interactions, _ = convert([foreign(headers=headers)], Redactor())
+    interactions, _ = convert_interactions([foreign(headers=headers)], Redactor())
     assert interactions[0].answers["0"][0]["headers"] == {"content-type": "text/plain", "retry-after": "1"}
 
 
@@ -85,7 +93,9 @@ def test_only_headers_that_a_recording_keeps_are_kept() -> None:
 def test_a_media_type_that_was_scrubbed_is_told_from_the_body(
     answer: str, told: str, kind: str | None
 ) -> None:
-    interactions, _ = convert([foreign(answer=answer, headers={"content-type": told})], Redactor())
+    interactions, _ = convert_interactions(
+        [foreign(answer=answer, headers={"content-type": told})], Redactor()
+    )
     assert interactions[0].answers["0"][0]["headers"].get("content-type") == kind
 
 
@@ -96,8 +106,8 @@ def test_secrets_of_a_later_request_are_masked_in_an_earlier_one(tmp_path: Path)
         foreign('{"q":2}', request_headers={"authorization": f"Bearer {late}"}, url=f"{URL}?api_key=abc"),
         foreign(json.dumps({"key": SECRET}), url=f"https://user:{late}@a.example/"),
     ]
-    interactions, _ = convert(found, Redactor(known={"from-the-environment"}))
-    text = store.dump(interactions, "")
+    interactions, _ = convert_interactions(found, Redactor(known={"from-the-environment"}))
+    text = store.format_cassette(interactions, "")
     assert late not in text
     assert SECRET not in text
     assert "abc" not in text
@@ -119,7 +129,7 @@ def test_secrets_of_a_later_request_are_masked_in_an_earlier_one(tmp_path: Path)
 def test_a_placeholder_is_no_secret(value: str) -> None:
     answer = json.dumps({"token": value})
     found = foreign(answer=answer, request_headers={"authorization": value, "x-api-key": value})
-    interactions, _ = convert([found], Redactor())
+    interactions, _ = convert_interactions([found], Redactor())
     assert bodies(interactions[0]) == [answer.encode()]
 
 
@@ -133,18 +143,18 @@ def test_a_cassette_is_written_with_the_day_of_its_oldest_answer(tmp_path: Path)
         ),
     )
     target = tmp_path / "cassettes" / "a.json"
-    done = bring_in(source, target, Redactor())
+    done = import_cassette(source, target, Redactor())
     assert (done.source, done.target, done.interactions, done.left_out) == (source, target, 3, {})
-    assert store.recorded_on(target) == "2026-01-31"
+    assert store.read_recording_day(target) == "2026-01-31"
     assert [one["by"] for one in stored(target)] == ["#001"]
     assert sorted(path.name for path in target.parent.iterdir()) == ["a.json"]
 
 
 def test_a_day_that_is_not_known_is_not_made_up(tmp_path: Path) -> None:
     source = written(tmp_path / "a.yaml", cassette((request(), response(headers={}))))
-    bring_in(source, tmp_path / "a.json", Redactor())
-    assert store.recorded_on(tmp_path / "a.json") == ""
-    assert len(store.load(tmp_path / "a.json")) == 1
+    import_cassette(source, tmp_path / "a.json", Redactor())
+    assert store.read_recording_day(tmp_path / "a.json") == ""
+    assert len(store.load_cassette(tmp_path / "a.json")) == 1
 
 
 def test_what_is_there_is_not_overwritten_unless_by_force(tmp_path: Path) -> None:
@@ -152,17 +162,17 @@ def test_what_is_there_is_not_overwritten_unless_by_force(tmp_path: Path) -> Non
     target = tmp_path / "a.json"
     target.write_text("mine, and no cassette")
     with pytest.raises(CassetteError, check=check_message):
-        bring_in(source, target, Redactor())
+        import_cassette(source, target, Redactor())
     assert target.read_text() == "mine, and no cassette"
-    bring_in(source, target, Redactor(), force=True)
-    assert len(store.load(target)) == 1
+    import_cassette(source, target, Redactor(), force=True)
+    assert len(store.load_cassette(target)) == 1
 
 
 def test_a_json_cassette_can_be_replaced_in_its_place(tmp_path: Path) -> None:
     source = written(tmp_path / "cassettes" / "test_a" / "test_x.json", cassette())
-    assert target_of(source) == source
-    bring_in(source, source, Redactor(), force=True)
-    assert len(store.load(source)) == 1
+    assert target_path(source) == source
+    import_cassette(source, source, Redactor(), force=True)
+    assert len(store.load_cassette(source)) == 1
 
 
 def test_nothing_to_replay_is_a_refusal(tmp_path: Path) -> None:
@@ -170,10 +180,10 @@ def test_nothing_to_replay_is_a_refusal(tmp_path: Path) -> None:
         tmp_path / "a.yaml", cassette((request(), response(code=429)), (request(), response(code=503)))
     )
     with pytest.raises(CassetteError, check=check_message):
-        bring_in(source, tmp_path / "a.json", Redactor())
+        import_cassette(source, tmp_path / "a.json", Redactor())
     written(source, {"interactions": [], "version": 1})
     with pytest.raises(CassetteError, match="it holds no interaction"):
-        bring_in(source, tmp_path / "a.json", Redactor())
+        import_cassette(source, tmp_path / "a.json", Redactor())
     assert not (tmp_path / "a.json").exists()
 
 
@@ -184,13 +194,13 @@ def test_a_secret_that_would_be_written_refuses_the_file(tmp_path: Path) -> None
 
     source = written(tmp_path / "a.yaml", cassette((request(), response(f'{{"a":"{SECRET}"}}'))))
     with pytest.raises(CassetteError, check=check_message):
-        bring_in(source, tmp_path / "a.json", Blind())
+        import_cassette(source, tmp_path / "a.json", Blind())
     assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
 
 
 def test_a_failing_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = written(tmp_path / "a.yaml", cassette()), tmp_path / "a.json"
-    bring_in(source, target, Redactor())
+    import_cassette(source, target, Redactor())
     before = target.read_bytes()
 
     def full(*_: object) -> None:
@@ -198,7 +208,7 @@ def test_a_failing_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(CassetteError, check=check_message):
-        bring_in(source, target, Redactor(), force=True)
+        import_cassette(source, target, Redactor(), force=True)
     assert target.read_bytes() == before
 
 
@@ -211,8 +221,14 @@ def test_a_failing_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
         ("t/cassettes/test_a/test_x[v0].yaml", "t/cassettes/test_a/test_x/v0.json"),
         ("t/cassettes/test_a/test_x[a-1.5].yaml", "t/cassettes/test_a/test_x/a-1.5.json"),
         ("t/cassettes/test_a/test_x[].yaml", "t/cassettes/test_a/test_x.json"),
-        ("t/cassettes/test_a/test_x[broken.yaml", f"t/cassettes/test_a/{safe('test_x[broken')}.json"),
-        ("t/cassettes/test_a/TestA.test_x[v0].yaml", f"t/cassettes/test_a/{safe('TestA')}.test_x/v0.json"),
+        (
+            "t/cassettes/test_a/test_x[broken.yaml",
+            f"t/cassettes/test_a/{safe_file_name('test_x[broken')}.json",
+        ),
+        (
+            "t/cassettes/test_a/TestA.test_x[v0].yaml",
+            f"t/cassettes/test_a/{safe_file_name('TestA')}.test_x/v0.json",
+        ),
         ("t/cassettes/a/b/c.yaml", "t/cassettes/a/b/c.json"),
         ("t/vcr_cassettes/test_a/test_x.yaml", "t/cassettes/test_a/test_x.json"),
         ("t/cassettes/plain.yaml", "t/cassettes/plain.json"),
@@ -220,7 +236,7 @@ def test_a_failing_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
     ],
 )
 def test_where_a_cassette_goes(tmp_path: Path, source: str, target: str) -> None:
-    assert target_of(tmp_path / source).relative_to(tmp_path).as_posix() == target
+    assert target_path(tmp_path / source).relative_to(tmp_path).as_posix() == target
 
 
 def test_the_place_is_the_one_where_the_plugin_looks(tmp_path: Path) -> None:
@@ -228,15 +244,15 @@ def test_the_place_is_the_one_where_the_plugin_looks(tmp_path: Path) -> None:
 
     for names, case in ((("test_x",), ""), (("TestA", "test_x"), "Case A"), (("test_x",), "a-b")):
         other = tmp_path / "cassettes" / "test_mod" / f"{'.'.join(names)}{f'[{case}]' if case else ''}.yaml"
-        assert target_of(other) == cassette_path(tmp_path / "test_mod.py", names, case)
+        assert target_path(other) == cassette_path(tmp_path / "test_mod.py", names, case)
 
 
 def test_another_folder(tmp_path: Path) -> None:
     to = tmp_path / "to"
-    assert target_of(tmp_path / "cassettes" / "test_a" / "x.yaml", to) == to / "test_a" / "x.json"
-    assert target_of(tmp_path / "other" / "x[1].yaml", to) == to / "x" / "1.json"
+    assert target_path(tmp_path / "cassettes" / "test_a" / "x.yaml", to) == to / "test_a" / "x.json"
+    assert target_path(tmp_path / "other" / "x[1].yaml", to) == to / "x" / "1.json"
     with pytest.raises(CassetteError, check=check_message):
-        target_of(tmp_path / "other" / "x.yaml")
+        target_path(tmp_path / "other" / "x.yaml")
 
 
 def test_a_flat_folder_is_sorted_by_the_modules_beside_it(tmp_path: Path) -> None:
@@ -248,13 +264,13 @@ def test_a_flat_folder_is_sorted_by_the_modules_beside_it(tmp_path: Path) -> Non
     folder = tmp_path / "cassettes"
     for name, target in (
         ("test_a.yaml", "test_one/test_a.json"),
-        ("T.test_c[1].yaml", f"test_one/{safe('T')}.test_c/1.json"),
+        ("T.test_c[1].yaml", f"test_one/{safe_file_name('T')}.test_c/1.json"),
         ("test_b.yaml", "test_two/test_b.json"),
         ("test_both.yaml", "test_both.json"),
         ("test_.yaml", "test_.json"),
         ("b.yaml", "b.json"),
     ):
-        assert target_of(folder / name).relative_to(folder).as_posix() == target
+        assert target_path(folder / name).relative_to(folder).as_posix() == target
 
 
 def test_the_files_of_a_folder(tmp_path: Path) -> None:
@@ -263,15 +279,15 @@ def test_the_files_of_a_folder(tmp_path: Path) -> None:
         written(tmp_path / name, document)
     (tmp_path / "tests" / "cassettes" / "ours.json").write_text('{\n "format": 1,\n "interactions": []}')
     (tmp_path / "tests" / "cassettes" / "notes.txt").write_text("")
-    names = [path.relative_to(tmp_path).as_posix() for path in sources(tmp_path)]
+    names = [path.relative_to(tmp_path).as_posix() for path in find_sources(tmp_path)]
     assert names == ["tests/cassettes/test_a/x.yaml", "tests/cassettes/y.json", "tests/cassettes/z.yml.gz"]
-    assert sources(tmp_path / "data.yaml") == [tmp_path / "data.yaml"]
-    assert home_of(tmp_path / "data.yaml") is None
+    assert find_sources(tmp_path / "data.yaml") == [tmp_path / "data.yaml"]
+    assert find_cassette_folder(tmp_path / "data.yaml") is None
     (tmp_path / "plain").mkdir()
     written(tmp_path / "plain" / "a.yaml", document)
-    assert sources(tmp_path / "plain") == [tmp_path / "plain" / "a.yaml"]
+    assert find_sources(tmp_path / "plain") == [tmp_path / "plain" / "a.yaml"]
     (tmp_path / "empty").mkdir()
-    assert sources(tmp_path / "empty") == []
+    assert find_sources(tmp_path / "empty") == []
 
 
 def test_answers_that_wait_in_a_journal_stay(tmp_path: Path) -> None:
@@ -280,9 +296,9 @@ def test_answers_that_wait_in_a_journal_stay(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "a.json")
     journal.append(entry(7))
     journal.close()
-    bring_in(written(tmp_path / "a.yaml", cassette()), tmp_path / "a.json", Redactor())
-    assert len(store.load(tmp_path / "a.json")) == 1
-    assert "key-7" in store.opened(tmp_path / "a.json")
+    import_cassette(written(tmp_path / "a.yaml", cassette()), tmp_path / "a.json", Redactor())
+    assert len(store.load_cassette(tmp_path / "a.json")) == 1
+    assert "key-7" in store.load_with_journals(tmp_path / "a.json")
 
 
 def test_an_application_gets_the_recorded_answers(tmp_path: Path) -> None:
@@ -290,7 +306,7 @@ def test_an_application_gets_the_recorded_answers(tmp_path: Path) -> None:
         tmp_path / "a.yaml",
         cassette((request('{"q":1}'), response("first")), (request('{"q":1}'), response("second"))),
     )
-    bring_in(source, tmp_path / "a.json", Redactor())
+    import_cassette(source, tmp_path / "a.json", Redactor())
     with taped(tmp_path / "a.json", "none"), httpx2.Client() as client:
         said = [
             client.post(URL, json={"q": 1}, headers={"authorization": "Bearer another"}).text
@@ -310,12 +326,12 @@ def test_every_third_party_cassette_replays_or_is_refused(shared_data: Path, tmp
         source = shared_data / "cassettes" / "files" / row["file"]
         target = tmp_path / f"{row['file']}.json"
         try:
-            bring_in(source, target, Redactor(), errors=True)
+            import_cassette(source, target, Redactor(), errors=True)
         except CassetteError as error:
             refused[row["file"][:2]] = str(error)
             continue
         with taped(target, "none") as one, httpx2.Client() as client:
-            for each in read(source):
+            for each in read_foreign(source):
                 # As they were, but for credentials that were scrubbed and what a client adds by itself.
                 kind = {name: value for name, value in each.request_headers.items() if name == "content-type"}
                 answer = client.request(each.method, each.url, content=each.request_body, headers=kind)
@@ -334,7 +350,7 @@ def test_third_party_cassettes_of_errors_alone_say_how_to_take_them(
     refused = {}
     for row in index(shared_data):
         try:
-            bring_in(
+            import_cassette(
                 shared_data / "cassettes" / "files" / row["file"],
                 tmp_path / f"{row['file']}.json",
                 Redactor(),

@@ -16,7 +16,7 @@ import pytest
 from support.foreign import URL, cassette, index, request, response, written
 from support.messages import check_message
 
-from pytest_llmops.cassettes.importers.foreign import Foreign, is_ours, read
+from pytest_llmops.cassettes.importers.foreign import ForeignInteraction, is_own_cassette, read_foreign
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.wire import untrusted_documents
 
@@ -29,8 +29,8 @@ def packed(data: bytes) -> bytes:
 ANSWER = b'{"a":"\xc3\xa4"}'
 
 
-def one(path: Path, document: Any) -> Foreign:
-    found = read(written(path, document))
+def one(path: Path, document: Any) -> ForeignInteraction:
+    found = read_foreign(written(path, document))
     assert len(found) == 1
     return found[0]
 
@@ -39,7 +39,7 @@ def refusal(path: Path, document: Any = None) -> str:
     if document is not None:
         written(path, document)
     with pytest.raises(CassetteError) as caught:
-        read(path)
+        read_foreign(path)
     text = str(caught.value)
     assert text.startswith(f"cassette {path} ")
     assert "\n" not in text
@@ -50,7 +50,7 @@ def refusal(path: Path, document: Any = None) -> str:
 @pytest.mark.parametrize("name", ["a.yaml", "a.yml", "a.json", "a.yaml.gz", "a.json.gz"])
 def test_what_vcrpy_writes(tmp_path: Path, name: str) -> None:
     found = one(tmp_path / name, cassette((request(), response(ANSWER.decode()))))
-    assert found == Foreign(
+    assert found == ForeignInteraction(
         "POST",
         URL,
         {"content-type": "application/json", "authorization": "Bearer sk-abcdefghijklmnop1234"},
@@ -65,7 +65,7 @@ def test_what_vcrpy_writes(tmp_path: Path, name: str) -> None:
 def test_gzip_is_known_by_its_bytes(tmp_path: Path) -> None:
     path = written(tmp_path / "a.yaml", cassette())
     path.write_bytes(packed(path.read_bytes()[:40]) + packed(path.read_bytes()[40:]))
-    assert read(path)[0].body == b'{"a":1}'
+    assert read_foreign(path)[0].body == b'{"a":1}'
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_requests_and_responses_in_two_lists(tmp_path: Path) -> None:
         "requests": [request("a"), request("b")],
         "responses": [response("1"), response("2")],
     }
-    found = read(written(tmp_path / "a.yaml.gz", document))
+    found = read_foreign(written(tmp_path / "a.yaml.gz", document))
     assert [(each.request_body, each.body) for each in found] == [(b"a", b"1"), (b"b", b"2")]
     document["responses"].pop()
     check_message(refusal(tmp_path / "b.yaml", document))
@@ -264,7 +264,7 @@ def test_ruby_and_betamax(tmp_path: Path) -> None:
         "    body:\n      encoding: ASCII-8BIT\n      base64_string: AP8=\n"
         "  recorded_at: Sat, 31 Jan 2026 10:00:00 GMT\nrecorded_with: VCR 6.2.0\n"
     )
-    found = read(path)[0]
+    found = read_foreign(path)[0]
     assert (found.method, found.request_body, found.body) == ("POST", b"{}", b"\x00\xff")
     path.write_text(path.read_text().replace("recorded_with: VCR 6.2.0\n", ""))
     assert "recorded_with" in refusal(path)
@@ -280,7 +280,7 @@ def test_cassetter_in_the_order_of_its_times(tmp_path: Path) -> None:
         for name, second in (("a", 2), ("b", 1))
     )
     (tmp_path / "a.yaml").write_text(yaml)
-    found = read(tmp_path / "a.yaml")
+    found = read_foreign(tmp_path / "a.yaml")
     assert [each.body for each in found] == [b"b", b"a"]
     assert found[0].recorded == "2026-02-03"
     # What YAML 1.1 would take for a date, a number to base 60, a default and a merge are texts here.
@@ -294,7 +294,7 @@ def test_toml(tmp_path: Path) -> None:
         'method = "POST"\nuri = "https://a.example/x"\nbody_type = "none"\n\n[interactions.response]\nstatus = 200\n'
         'body_type = "json"\nbody_content = \'{"z": 1}\'\n\n[interactions.response.headers]\na = ["b"]\n'
     )
-    found = read(tmp_path / "a.toml")[0]
+    found = read_foreign(tmp_path / "a.toml")[0]
     assert (found.request_body, found.body, found.headers) == (b"", b'{"z": 1}', {"a": "b"})
     (tmp_path / "b.toml").write_text("version = \n")
     assert "it is no TOML" in refusal(tmp_path / "b.toml")
@@ -415,7 +415,7 @@ def test_anchors_may_repeat_but_not_explode(tmp_path: Path) -> None:
     shared = {"accept": ["*/*"]}
     document = cassette(*[(request(headers=shared), response()) for _ in range(50)])
     assert "*id001" in written(tmp_path / "b.yaml", document).read_text()
-    assert len(read(tmp_path / "b.yaml")) == 50
+    assert len(read_foreign(tmp_path / "b.yaml")) == 50
 
 
 def test_a_text_that_is_repeated_by_an_anchor_has_its_weight(tmp_path: Path) -> None:
@@ -462,9 +462,9 @@ def test_without_libyaml(tmp_path: Path) -> None:
     deep.write_bytes(b"[" * 100_000)
     code = (
         "import sys, yaml; del yaml.CSafeLoader\n"
-        "from pathlib import Path; from pytest_llmops.cassettes.importers.foreign import read; from pytest_llmops.errors import CassetteError\n"
-        "print(read(Path(sys.argv[1]))[0].body)\n"
-        "try: read(Path(sys.argv[2]))\n"
+        "from pathlib import Path; from pytest_llmops.cassettes.importers.foreign import read_foreign; from pytest_llmops.errors import CassetteError\n"
+        "print(read_foreign(Path(sys.argv[1]))[0].body)\n"
+        "try: read_foreign(Path(sys.argv[2]))\n"
         "except CassetteError as error: print(error)"
     )
     done = subprocess.run(
@@ -504,8 +504,8 @@ def test_ours_are_known_by_their_start(tmp_path: Path) -> None:
         ("", False),
     ):
         path.write_text(text)
-        assert is_ours(path) is ours
-    assert not is_ours(tmp_path / "none.json")
+        assert is_own_cassette(path) is ours
+    assert not is_own_cassette(tmp_path / "none.json")
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Sat, 99 Jan 2026 10:00:00 GMT", "**REDACTED**"])
@@ -519,7 +519,7 @@ def test_every_third_party_cassette_is_read_or_refused(shared_data: Path) -> Non
     for row in index(shared_data):
         path = shared_data / "cassettes" / "files" / row["file"]
         try:
-            found = read(path)
+            found = read_foreign(path)
         except CassetteError as error:
             refused[row["file"]] = str(error)
             continue
@@ -549,7 +549,7 @@ def test_bodies_are_those_that_vcrpy_reads(shared_data: Path) -> None:
         ):
             continue
         requests, responses = deserialize(path.read_text(encoding="utf-8"), yamlserializer)[:2]
-        for each, asked, answered in zip(read(path), requests, responses, strict=True):
+        for each, asked, answered in zip(read_foreign(path), requests, responses, strict=True):
             body = answered["body"]["string"]
             body = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
             assert (each.url, each.request_body, each.body) == (asked.uri, asked.body, body)

@@ -10,8 +10,8 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import recorder
-from pytest_llmops.cli.ini_files import FILES, read_ini
-from pytest_llmops.cli.judge_options import surroundings
+from pytest_llmops.cli.ini_files import INI_PARSERS, read_ini
+from pytest_llmops.cli.judge_options import open_judge_session
 from pytest_llmops.errors import SettingError, UsageError
 from pytest_llmops.settings import Settings
 
@@ -63,12 +63,12 @@ def test_the_nearest_file_of_pytests_counts_alone(tmp_path: Path) -> None:
     assert read_ini(inner) == (inner, {})
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", INI_PARSERS)
 def test_the_order_is_pytests(pytester: pytest.Pytester, name: str) -> None:
     """Each file beside all that come after it: pytest takes the same one."""
     from _pytest.config.findpaths import locate_config
 
-    wins = list(FILES)[list(FILES).index(name) :]
+    wins = list(INI_PARSERS)[list(INI_PARSERS).index(name) :]
     for one in wins:
         text = FORMS.get(one.removeprefix("."), "")
         (pytester.path / one).write_text(text.replace("known", one.replace(".", "-")))
@@ -113,27 +113,27 @@ def test_a_command_has_the_settings_of_the_project(project: Path, monkeypatch: p
         "[pytest]\nllm_judge_model = of-the-ini\nllm_base_url = http://127.0.0.1:1/v1\nllm_judge_records = known\nllm_record = all\n"
     )
     monkeypatch.setenv("LLMOPS_JUDGE_MODEL", "of-the-environment")
-    with surroundings(given(), project / "c.json", how="--record new"):
-        read = recorder.settings()
+    with open_judge_session(given(), project / "c.json", record_flags="--record new"):
+        read = recorder.current_settings()
         assert (read.judge_model, read.base_url, read.record) == (
             "of-the-ini",
             "http://127.0.0.1:1/v1",
             "none",
         )
         assert read.judge_records == str(project / "known")
-    with surroundings(given(model="mine"), project / "c.json", how=""):
-        assert recorder.settings().judge_model == "mine"
+    with open_judge_session(given(model="mine"), project / "c.json", record_flags=""):
+        assert recorder.current_settings().judge_model == "mine"
 
 
 def test_without_an_ini_file_folders_are_those_of_the_working_folder(project: Path) -> None:
-    with surroundings(given(), project / "c.json", how=""):
-        assert recorder.settings().judge_records == "calibrations"
+    with open_judge_session(given(), project / "c.json", record_flags=""):
+        assert recorder.current_settings().judge_records == "calibrations"
 
 
 def test_a_setting_of_a_wrong_form_is_told(project: Path) -> None:
     (project / "pytest.ini").write_text("[pytest]\nllm_judge_reuse = perhaps\n")
     with (
         pytest.raises(SettingError, check=check_message),
-        surroundings(given(), project / "c.json", how=""),
+        open_judge_session(given(), project / "c.json", record_flags=""),
     ):
         pass

@@ -116,7 +116,7 @@ def test_an_application_in_this_process_is_left_alone(path: Path) -> None:
     mock = httpx.MockTransport(lambda _: httpx.Response(200, text="too"))
     with taped(path) as other, httpx.Client(transport=mock) as legacy:
         assert legacy.get("https://api.example.invalid/").text == "too"
-    assert one.counts == other.counts == tape.Counts()
+    assert one.counts == other.counts == tape.TapeCounts()
 
 
 def test_allowed_hosts_are_neither_recorded_nor_blocked(path: Path, server: StubServer) -> None:
@@ -124,7 +124,7 @@ def test_allowed_hosts_are_neither_recorded_nor_blocked(path: Path, server: Stub
         with taped(path, mode, allowed=frozenset({"127.0.0.1"})) as one:
             requests_session(server.url)
             httpx2.get(server.url)
-        assert one.counts == tape.Counts()
+        assert one.counts == tape.TapeCounts()
     assert server.count == 4
     assert not path.exists()
 

@@ -19,7 +19,7 @@ from support.messages import check_message
 from support.server import StubServer
 
 from pytest_llmops.cassettes import journal, store
-from pytest_llmops.cassettes.journal import Journal, left_behind, seize
+from pytest_llmops.cassettes.journal import Journal, find_abandoned_journals, seize_journal
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import Redactor
 
@@ -40,11 +40,11 @@ def test_a_journal_is_made_at_the_first_answer(cassette: Path) -> None:
 def test_a_journal_in_use_belongs_to_its_writer(cassette: Path) -> None:
     one = Journal(cassette)
     one.append(entry(1))
-    assert left_behind(cassette) == []
-    assert store.opened(cassette) == {}
+    assert find_abandoned_journals(cassette) == []
+    assert store.load_with_journals(cassette) == {}
     one.close()
-    assert left_behind(cassette) == one.paths
-    assert set(store.opened(cassette)) == {"key-1"}
+    assert find_abandoned_journals(cassette) == one.paths
+    assert set(store.load_with_journals(cassette)) == {"key-1"}
     assert one.paths[0].exists()
 
 
@@ -55,7 +55,7 @@ def test_an_answer_after_the_end_opens_another_journal(cassette: Path) -> None:
     one.append(entry(2))
     one.close()
     assert len(one.paths) == 2
-    assert set(store.opened(cassette)) == {"key-1", "key-2"}
+    assert set(store.load_with_journals(cassette)) == {"key-1", "key-2"}
 
 
 def test_a_short_write_is_gone_on_with(cassette: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_a_short_write_is_gone_on_with(cassette: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data[:7])))
     path = journalled(cassette, entry(1), entry(2))
     monkeypatch.undo()
-    with seize(path) as entries:
+    with seize_journal(path) as entries:
         assert entries == [entry(1), entry(2)]
 
 
@@ -88,7 +88,7 @@ def test_an_answer_that_found_no_room_is_written_with_the_next(
             one.prepare()
     one.append(entry(3))
     one.close()
-    store.merge(cassette, one.paths, Redactor(), replace=False)
+    store.merge_journals(cassette, one.paths, Redactor(), replace=False)
     assert set(texts(cassette)) == {"key-1", "key-2", "key-3"}
 
 
@@ -96,7 +96,7 @@ def test_an_answer_that_found_no_room_is_written_with_the_next(
 def test_a_line_cut_by_a_crash_is_left_out(cassette: Path, cut: int) -> None:
     path = journalled(cassette, entry(1), entry(2))
     path.write_bytes(path.read_bytes()[: -cut - 1])
-    assert set(store.opened(cassette)) == {"key-1"}
+    assert set(store.load_with_journals(cassette)) == {"key-1"}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_line_that_is_no_answer_is_left_out(cassette: Path, line: str) -> None
         file.write(line + "\n")
     with path.open("ab") as file:
         file.write(b"\xff\xfe\n" + entry(2).to_line())
-    assert set(store.opened(cassette)) == {"key-1", "key-2"}
+    assert set(store.load_with_journals(cassette)) == {"key-1", "key-2"}
 
 
 def test_files_that_only_look_like_journals_do_no_harm(cassette: Path) -> None:
@@ -135,7 +135,7 @@ def test_files_that_only_look_like_journals_do_no_harm(cassette: Path) -> None:
     (workshop / f"{cassette.name}.journal").write_text("nonsense")
     (workshop / "folder.journal").mkdir()
     (workshop / f"{cassette.name}.folder.journal").mkdir()
-    assert set(store.opened(cassette)) == {"key-1"}
+    assert set(store.load_with_journals(cassette)) == {"key-1"}
     merged(cassette, entry(2))
     assert set(texts(cassette)) == {"key-1", "key-2"}
 
@@ -143,7 +143,7 @@ def test_files_that_only_look_like_journals_do_no_harm(cassette: Path) -> None:
 def test_the_folder_may_vanish_while_a_journal_is_opened(
     cassette: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = journal.workshop
+    real = journal.ensure_journal_folder
     vanishing = [True, True]
 
     def tidied(path: Path) -> Path:
@@ -153,9 +153,9 @@ def test_the_folder_may_vanish_while_a_journal_is_opened(
             folder.rmdir()
         return folder
 
-    monkeypatch.setattr(journal, "workshop", tidied)
+    monkeypatch.setattr(journal, "ensure_journal_folder", tidied)
     journalled(cassette, entry(1))
-    assert set(store.opened(cassette)) == {"key-1"}
+    assert set(store.load_with_journals(cassette)) == {"key-1"}
 
 
 def test_a_new_journal_that_another_process_looks_at_is_given_up(
@@ -164,8 +164,8 @@ def test_a_new_journal_that_another_process_looks_at_is_given_up(
     real = journal.lock_file
     looked_at = [False]
 
-    def lock(fd: int, *, alone: bool) -> bool | None:
-        return looked_at.pop() if looked_at and alone else real(fd, alone=alone)
+    def lock(fd: int, *, exclusive: bool) -> bool | None:
+        return looked_at.pop() if looked_at and exclusive else real(fd, exclusive=exclusive)
 
     monkeypatch.setattr(journal, "lock_file", lock)
     path = journalled(cassette, entry(1))
@@ -178,8 +178,8 @@ def test_a_new_journal_that_another_process_looks_at_is_given_up(
 
 def test_a_journal_that_is_gone_was_merged_by_somebody_else(cassette: Path) -> None:
     waiting = journalled(cassette, entry(1))
-    store.merge(cassette, [waiting], Redactor(), replace=False)
-    store.merge(cassette, [waiting, cassette.parent / "never.journal"], Redactor(), replace=False)
+    store.merge_journals(cassette, [waiting], Redactor(), replace=False)
+    store.merge_journals(cassette, [waiting, cassette.parent / "never.journal"], Redactor(), replace=False)
     assert set(texts(cassette)) == {"key-1"}
 
 
@@ -188,9 +188,9 @@ def test_a_journal_without_a_whole_line_is_merged_away(cassette: Path, content: 
     waiting = journalled(cassette, entry(1))
     waiting.write_bytes(content)
     whole = {"key-1"} if content.endswith(b"}") else set()
-    assert set(store.opened(cassette)) == whole
-    assert set(store.opened(cassette)) == whole
-    store.merge(cassette, [waiting], Redactor(), replace=False)
+    assert set(store.load_with_journals(cassette)) == whole
+    assert set(store.load_with_journals(cassette)) == whole
+    store.merge_journals(cassette, [waiting], Redactor(), replace=False)
     assert set(texts(cassette)) == whole
     assert files(cassette.parent) == [cassette.name]
 
@@ -224,7 +224,7 @@ def test_an_answer_after_one_that_was_cut_is_a_line_of_its_own(
     assert len(one.paths) == 2
     assert one.paths[0].read_bytes() == entry(1).to_line()[:30]
     assert one.paths[1].read_bytes() == entry(1).to_line() + entry(2).to_line()
-    assert list(store.opened(cassette)) == ["key-1", "key-2"]
+    assert list(store.load_with_journals(cassette)) == ["key-1", "key-2"]
 
 
 def is_folder(fd: int) -> bool:
@@ -252,7 +252,7 @@ def test_a_folder_that_cannot_be_synced(cassette: Path, monkeypatch: pytest.Monk
         if number in (errno.EIO, errno.ENOSPC):
             for write in (
                 lambda: journalled(cassette, entry(2)),
-                lambda: store.merge(cassette, [waiting], Redactor(), replace=False),
+                lambda: store.merge_journals(cassette, [waiting], Redactor(), replace=False),
             ):
                 with pytest.raises(CassetteError) as caught:
                     write()
@@ -260,10 +260,10 @@ def test_a_folder_that_cannot_be_synced(cassette: Path, monkeypatch: pytest.Monk
                 assert os.strerror(number) in str(caught.value)
         else:
             journalled(cassette, entry(2))
-            store.merge(cassette, [waiting], Redactor(), replace=False)
+            store.merge_journals(cassette, [waiting], Redactor(), replace=False)
     assert len(refused) == 2
     assert not any(map(is_folder, refused))  # they were closed
-    assert "key-1" in store.opened(cassette)
+    assert "key-1" in store.load_with_journals(cassette)
     merged(cassette, entry(2))
     assert set(texts(cassette)) == {"key-1", "key-2"}
 
@@ -298,8 +298,8 @@ def test_where_files_cannot_be_locked_the_process_counts(
 ) -> None:
     monkeypatch.setattr(journal, "lock_file", lambda _fd, **_: None)
     mine = journalled(cassette, entry(1))
-    assert left_behind(cassette) == []
-    store.merge(cassette, [mine], Redactor(), replace=False)
+    assert find_abandoned_journals(cassette) == []
+    store.merge_journals(cassette, [mine], Redactor(), replace=False)
     assert set(texts(cassette)) == {"key-1"}
     assert not mine.exists()
     own = journalled(cassette, entry(1))
@@ -307,21 +307,21 @@ def test_where_files_cannot_be_locked_the_process_counts(
     done.wait()
     gone = own.with_name(own.name.replace(f"-{os.getpid()}-", f"-{done.pid}-"))
     own.rename(gone)
-    assert left_behind(cassette) == [gone]
-    elsewhere = gone.with_name(gone.name.replace(f".{journal._host()}-", ".ffffff-"))
+    assert find_abandoned_journals(cassette) == [gone]
+    elsewhere = gone.with_name(gone.name.replace(f".{journal._host_digest()}-", ".ffffff-"))
     gone.rename(elsewhere)
-    assert left_behind(cassette) == []
+    assert find_abandoned_journals(cassette) == []
 
 
 FORKING = """
 import os, sys
 from pathlib import Path
-from pytest_llmops.cassettes.journal import Entry, Journal
+from pytest_llmops.cassettes.journal import JournalEntry, Journal
 
 def entry(key):
     body = {"text": ""}
     answer = {"status": 200, "body": body}
-    return Entry("#1", key, "0", 0, {"method": "GET", "url": "http://h/", "body": body}, answer)
+    return JournalEntry("#1", key, "0", 0, {"method": "GET", "url": "http://h/", "body": body}, answer)
 
 one = Journal(Path(sys.argv[1]))
 one.append(entry("before"))
@@ -339,8 +339,8 @@ one.append(entry("after"))
 @posix_only
 def test_a_forked_child_writes_a_journal_of_its_own(cassette: Path) -> None:
     subprocess.run([sys.executable, "-c", FORKING, str(cassette)], check=True)
-    assert len(left_behind(cassette)) == 2
-    assert set(store.opened(cassette)) == {"before", "child", "after"}
+    assert len(find_abandoned_journals(cassette)) == 2
+    assert set(store.load_with_journals(cassette)) == {"before", "child", "after"}
 
 
 @contextmanager
@@ -389,13 +389,13 @@ def test_a_killed_run_loses_no_paid_answer(cassette: Path, answers: int) -> None
             assert said(process) == str(number)
             if number < answers - 1:
                 go_on(process)
-        assert store.opened(cassette) == {}
+        assert store.load_with_journals(cassette) == {}
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert server.count == answers
-    assert len(store.opened(cassette)) == answers
+    assert len(store.load_with_journals(cassette)) == answers
     merged(cassette, entry(100))
-    assert len(store.load(cassette)) == answers + 1
+    assert len(store.load_cassette(cassette)) == answers + 1
     assert files(cassette.parent) == [cassette.name]
 
 
@@ -409,7 +409,7 @@ def test_a_run_killed_at_its_end_loses_nothing(cassette: Path) -> None:
         assert said(process) == "closing"
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert len(store.opened(cassette)) == 3
+    assert len(store.load_with_journals(cassette)) == 3
 
 
 @pytest.mark.slow
@@ -429,7 +429,7 @@ def test_two_processes_that_merge_into_one_cassette_lose_nothing(cassette: Path)
         go_on(second)
         assert [said(one) for one in (first, second) for _ in range(2)] == ["closing", "closed"] * 2
         assert server.count == 8
-    found = store.load(cassette)
+    found = store.load_cassette(cassette)
     assert sorted(json.dumps(one.request["body"]["json"]) for one in found.values()) == [
         f'{{"n": {number}}}' for number in range(6)
     ]
@@ -450,11 +450,11 @@ def test_a_folder_that_is_tidied_away_while_it_is_made_is_made_again(
         make(folder, *args, **how)
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
-    assert journal.workshop(tmp_path / "a.json").is_dir()
+    assert journal.ensure_journal_folder(tmp_path / "a.json").is_dir()
     assert len(tries) == 2
 
 
 def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / journal.FOLDER).touch()
+    (tmp_path / journal.JOURNAL_FOLDER).touch()
     with pytest.raises(FileExistsError):
-        journal.workshop(tmp_path / "a.json")
+        journal.ensure_journal_folder(tmp_path / "a.json")

@@ -13,23 +13,23 @@ from pytest_llmops.schemas.json_extraction import (
     MAX_DEPTH,
     MAX_DIGITS,
     MAX_VALUES,
-    Found,
+    JsonMatch,
     NoJson,
-    candidates,
-    depth,
-    find,
-    where,
+    find_json,
+    find_json_candidates,
+    format_position,
+    nesting_depth,
 )
 
 
-def found(text: str) -> Found:
-    result = find(text)
-    assert isinstance(result, Found), result
+def found(text: str) -> JsonMatch:
+    result = find_json(text)
+    assert isinstance(result, JsonMatch), result
     return result
 
 
 def why(text: str) -> NoJson:
-    result = find(text)
+    result = find_json(text)
     assert isinstance(result, NoJson), result
     return result
 
@@ -139,19 +139,19 @@ def test_different_values_are_not_chosen_from() -> None:
     result = why('First {"a": 1}\nthen {"a": 2}')
     check_message(result.reason)
     assert result.position == 20
-    both = candidates('First {"a": 1}\nthen {"a": 2}, {"a": 1}')
+    both = find_json_candidates('First {"a": 1}\nthen {"a": 2}, {"a": 1}')
     assert isinstance(both, tuple)
     assert [one.value for one in both] == [{"a": 1}, {"a": 2}]
 
 
 def test_python_equals_what_json_does_not() -> None:
-    both = candidates("[1] [true] [1.0] [1]")
+    both = find_json_candidates("[1] [true] [1.0] [1]")
     assert isinstance(both, tuple)
     assert [one.value for one in both] == [[1], [True], [1.0]]
 
 
 def test_too_many_values_are_not_told_apart() -> None:
-    result = candidates(" ".join(f"[{n}]" for n in range(MAX_VALUES + 1)))
+    result = find_json_candidates(" ".join(f"[{n}]" for n in range(MAX_VALUES + 1)))
     assert isinstance(result, NoJson)
     check_message(result.reason)
 
@@ -171,7 +171,7 @@ def test_a_value_with_twins_is_another_one() -> None:
 def test_nesting_is_explained_instead_of_a_recursion_error(left: str, right: str) -> None:
     levels = left.count("[") + left.count("{")
     fits = left * (MAX_DEPTH // levels) + "1" + right * (MAX_DEPTH // levels)
-    assert depth(found(fits).value) == MAX_DEPTH
+    assert nesting_depth(found(fits).value) == MAX_DEPTH
     for times in (MAX_DEPTH + 1, 100_000):
         assert "nested deeper than 100 levels" in why(left * times + "1" + right * times).reason
         assert "nested deeper than 100 levels" in why(left * times).reason or times < 1_000
@@ -185,8 +185,8 @@ def test_nesting_is_explained_instead_of_a_recursion_error(left: str, right: str
 @pytest.mark.slow
 def test_a_megabyte_of_anything_ends_soon(piece: str) -> None:
     for text in (piece * (1_000_000 // len(piece)), "x" + piece * (1_000_000 // len(piece)) + '{"a": 1}'):
-        result = find(text)
-        assert isinstance(result, (Found, NoJson))
+        result = find_json(text)
+        assert isinstance(result, (JsonMatch, NoJson))
 
 
 def test_a_megabyte_of_json() -> None:
@@ -202,14 +202,19 @@ def test_text_with_too_many_brackets_is_given_up() -> None:
 
 
 def test_depth() -> None:
-    assert (depth(1), depth("[]"), depth([[]]), depth({"a": {"b": (1,)}})) == (0, 0, 2, 3)
+    assert (
+        nesting_depth(1),
+        nesting_depth("[]"),
+        nesting_depth([[]]),
+        nesting_depth({"a": {"b": (1,)}}),
+    ) == (0, 0, 2, 3)
     endless: list[object] = []
     endless += [endless, endless]
-    assert depth(endless) == MAX_DEPTH + 1
+    assert nesting_depth(endless) == MAX_DEPTH + 1
 
 
 def test_where_counts_from_1() -> None:
-    assert (where("", 0), where("a\nb", 1), where("a\n\nb", 3)) == (
+    assert (format_position("", 0), format_position("a\nb", 1), format_position("a\n\nb", 3)) == (
         "line 1, column 1",
         "line 1, column 2",
         "line 3, column 1",
@@ -223,13 +228,13 @@ def test_what_models_really_wrote(shared_data: Path) -> None:
         rows = [json.loads(line) for line in lines]
     seen: Counter[tuple[str, str]] = Counter()
     for row in rows:
-        result = find(row["text"])
+        result = find_json(row["text"])
         kind = "+".join(sorted(row["class"])) or "plain"
-        seen[kind, result.place if isinstance(result, Found) else result.reason.partition(" at ")[0]] += 1
+        seen[kind, result.place if isinstance(result, JsonMatch) else result.reason.partition(" at ")[0]] += 1
         if "pure_json" in row["class"]:
-            assert isinstance(result, Found)
+            assert isinstance(result, JsonMatch)
             assert result.value == json.loads(row["text"])
-        if isinstance(result, Found):
+        if isinstance(result, JsonMatch):
             assert json.loads(row["text"][result.start : result.end]) == result.value
     nothing = "no JSON object or array in the output"
     assert seen == {

@@ -13,9 +13,9 @@ from support.messages import check_message
 from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 
 from pytest_llmops import cli
-from pytest_llmops.calibration import Calibration, beside
+from pytest_llmops.calibration import Calibration, calibration_path
 from pytest_llmops.calibration.labels import read_labels
-from pytest_llmops.cli.judge_options import chosen
+from pytest_llmops.cli.judge_options import load_judge
 from pytest_llmops.judges.rubric import RubricJudge
 from pytest_llmops.metrics.agreement import Rates
 
@@ -220,7 +220,7 @@ def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     check_message(out[3])
     made = Calibration.load("polite.calibration.json")
     assert (made.judge, made.rates) == ("polite", Rates(tp=10, fn=0, fp=0, tn=10))
-    assert beside("polite.md") == Path("polite.calibration.json")
+    assert calibration_path("polite.md") == Path("polite.calibration.json")
     assert not Path("labels.cassette.json").exists()
 
 
@@ -295,4 +295,4 @@ def test_a_rubric_file_is_named_as_elsewhere(tmp_path: Path, prefix: str) -> Non
     file.write_text(
         "---\nscale: pass/fail\nlevels: {pass: polite, fail: rude}\n---\nIs it?\n", encoding="utf-8"
     )
-    assert isinstance(chosen(f"{prefix}{file}"), RubricJudge)
+    assert isinstance(load_judge(f"{prefix}{file}"), RubricJudge)

@@ -20,12 +20,12 @@ from pytest_llmops import (
     recorder,
     soft,
 )
-from pytest_llmops.cassettes.rate_limit import Pace
+from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.errors import MeasurementFailed, ModelError
-from pytest_llmops.judges.concurrency import together
+from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.pairwise import Pairwise
 from pytest_llmops.judges.protocol import capabilities, retry
-from pytest_llmops.judges.protocol.retry import patiently
+from pytest_llmops.judges.protocol.retry import retry_rate_limited
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Verdict
 from pytest_llmops.providers.offline import ScriptedModel
@@ -49,10 +49,10 @@ def busy(text: str = "was refused with status 429: slow down", kind: str = "rate
 
 
 def test_a_busy_server_is_asked_again_with_the_pace_of_all(tmp_path: Path) -> None:
-    ask = Busy(*(busy() for _ in range(retry.TRIES - 1)))
+    ask = Busy(*(busy() for _ in range(retry.MAX_TRIES - 1)))
     with taped(tmp_path / "c.json", "new"):
-        assert patiently(ask) == "yes"
-    assert ask.asked == retry.TRIES
+        assert retry_rate_limited(ask) == "yes"
+    assert ask.asked == retry.MAX_TRIES
 
 
 @pytest.mark.parametrize(
@@ -67,30 +67,30 @@ def test_a_busy_server_is_asked_again_with_the_pace_of_all(tmp_path: Path) -> No
 def test_patience_ends(tmp_path: Path, errors: list[ModelError]) -> None:
     ask = Busy(*errors)
     with taped(tmp_path / "c.json", "new"), pytest.raises(ModelError):
-        patiently(ask)
-    assert ask.asked == (retry.TRIES if len(errors) == 9 else 1)
+        retry_rate_limited(ask)
+    assert ask.asked == (retry.MAX_TRIES if len(errors) == 9 else 1)
 
 
 def test_where_nothing_keeps_the_pace_nothing_is_asked_again() -> None:
     ask = Busy(busy())
     with no_tape(), pytest.raises(ModelError):
-        patiently(ask)
+        retry_rate_limited(ask)
     assert ask.asked == 1
 
 
 def test_after_it_was_in_vain_nobody_waits_until_the_server_answers(tmp_path: Path) -> None:
-    pace = Pace(1, lambda: tmp_path, sleep=lambda _: pytest.fail("somebody waits"))
+    pace = RateLimiter(1, lambda: tmp_path, sleep=lambda _: pytest.fail("somebody waits"))
     with taped(tmp_path / "c.json", "new", pace=pace):
         empty = Busy(busy("insufficient_quota"))
         pace.slow_down("", 60)
         with pytest.raises(ModelError):
-            patiently(empty)
+            retry_rate_limited(empty)
         later = Busy(busy(), busy())
         with pytest.raises(ModelError):
-            patiently(later)
+            retry_rate_limited(later)
         assert (empty.asked, later.asked) == (1, 1)
         pace.enter().leave(200, {})
-        assert patiently(Busy(busy())) == "yes"
+        assert retry_rate_limited(Busy(busy())) == "yes"
 
 
 def settled(limit: int) -> recorder.Recorder:
@@ -104,15 +104,15 @@ def test_several_answers_are_judged_at_once_and_come_in_their_order(tmp_path: Pa
     def task(number: int) -> tuple[int, str]:
         if number:
             together_at_work.wait()
-        return number, recorder.whose()
+        return number, recorder.current_purpose()
 
-    with taped(tmp_path / "c.json", "new"), recorder.purpose("judge"):
+    with taped(tmp_path / "c.json", "new"), recorder.set_purpose("judge"):
         mine = settled(3)
-        recorder.push(mine)
+        recorder.push_recorder(mine)
         try:
-            found = list(together([partial(task, number) for number in range(7)]))
+            found = list(run_judge_tasks([partial(task, number) for number in range(7)]))
         finally:
-            recorder.pop(mine)
+            recorder.pop_recorder(mine)
     assert found == [(number, "judge") for number in range(7)]
 
 
@@ -124,7 +124,7 @@ def test_replayed_or_alone_one_after_the_other(tmp_path: Path, mode: str) -> Non
     threads = []
     with taped(tmp_path / "c.json", mode):  # type: ignore[arg-type]
         list(
-            together(
+            run_judge_tasks(
                 [lambda: threads.append(threading.get_ident())] * 4, judge=Alone() if mode == "new" else None
             )
         )
@@ -135,14 +135,16 @@ def test_who_stops_pays_for_no_more_than_is_at_work(tmp_path: Path) -> None:
     done: list[int] = []
     with taped(tmp_path / "c.json", "new"):
         mine = settled(2)
-        recorder.push(mine)
+        recorder.push_recorder(mine)
         try:
-            for number, _ in enumerate(together([partial(done.append, number) for number in range(100)])):
+            for number, _ in enumerate(
+                run_judge_tasks([partial(done.append, number) for number in range(100)])
+            ):
                 if number == 1:  # the first of those that are asked at once
                     break
             assert sorted(done) == [0, 1, 2]
         finally:
-            recorder.pop(mine)
+            recorder.pop_recorder(mine)
 
 
 def test_what_one_raises_ends_it_and_no_more_is_begun(tmp_path: Path) -> None:
@@ -158,12 +160,12 @@ def test_what_one_raises_ends_it_and_no_more_is_begun(tmp_path: Path) -> None:
     ]
     with taped(tmp_path / "c.json", "new"):
         mine = settled(2)
-        recorder.push(mine)
+        recorder.push_recorder(mine)
         try:
             with pytest.raises(ValueError, match="boom"):
-                list(together(tasks))
+                list(run_judge_tasks(tasks))
         finally:
-            recorder.pop(mine)
+            recorder.pop_recorder(mine)
     assert set(done) <= {0, 1}
 
 
@@ -181,12 +183,17 @@ def test_who_asks_the_same_asks_in_its_order(tmp_path: Path) -> None:
 
     with taped(tmp_path / "c.json", "new"):
         mine = settled(4)
-        recorder.push(mine)
+        recorder.push_recorder(mine)
         try:
             keys = ["a", "same", "same", "other"]
-            assert list(together([partial(task, number) for number in range(4)], keys=keys)) == [0, 1, 2, 3]
+            assert list(run_judge_tasks([partial(task, number) for number in range(4)], keys=keys)) == [
+                0,
+                1,
+                2,
+                3,
+            ]
         finally:
-            recorder.pop(mine)
+            recorder.pop_recorder(mine)
     assert seen.index(1) < seen.index(2)
 
 
@@ -194,22 +201,22 @@ def test_who_asks_the_same_asks_in_its_order(tmp_path: Path) -> None:
 def test_what_one_finds_out_about_the_server_the_others_do_not_hear(tmp_path: Path, mode: RecordMode) -> None:
     """All start from what the first has found out: whoever is faster, the same is asked again on replay."""
 
-    def task(number: int) -> capabilities.Known:
+    def task(number: int) -> capabilities.Capabilities:
         known = capabilities.get("server")
         capabilities.put("server", (number + 1, frozenset()), None)
         return known
 
     with taped(tmp_path / "c.json", mode):
         mine = settled(3)
-        recorder.push(mine)
+        recorder.push_recorder(mine)
         try:
-            found = list(together([partial(task, number) for number in range(5)]))
-            assert found == [capabilities.NOTHING, *[(1, frozenset())] * 4]
+            found = list(run_judge_tasks([partial(task, number) for number in range(5)]))
+            assert found == [capabilities.NO_CAPABILITIES, *[(1, frozenset())] * 4]
             assert capabilities.get("server") == (1, frozenset())
-            with capabilities.afresh():
-                assert capabilities.get("server") == capabilities.NOTHING
+            with capabilities.forget_capabilities():
+                assert capabilities.get("server") == capabilities.NO_CAPABILITIES
         finally:
-            recorder.pop(mine)
+            recorder.pop_recorder(mine)
 
 
 def test_a_panel_of_judges_that_are_asked_alone_is_asked_alone(tmp_path: Path) -> None:
@@ -221,7 +228,7 @@ def test_a_panel_of_judges_that_are_asked_alone_is_asked_alone(tmp_path: Path) -
 
     threads: list[int] = []
     with taped(tmp_path / "c.json", "new"):
-        list(together([lambda: threads.append(threading.get_ident())] * 4, judge=Panel()))
+        list(run_judge_tasks([lambda: threads.append(threading.get_ident())] * 4, judge=Panel()))
     assert set(threads) == {threading.get_ident()}
 
 
@@ -241,7 +248,7 @@ class Counting:
 def test_in_a_soft_block_no_judge_is_asked_once_a_check_has_failed() -> None:
     judge, model = Counting(), ScriptedModel([])
     mine = recorder.Recorder()
-    recorder.push(mine)
+    recorder.push_recorder(mine)
     try:
         with pytest.raises(MeasurementFailed, match=r"text\.contains") as caught, soft():
             assert_judge_score("x", judge=judge)
@@ -251,7 +258,7 @@ def test_in_a_soft_block_no_judge_is_asked_once_a_check_has_failed() -> None:
             told_too = assert_checklist("x", ["is y"], model=model)
             assert_preferred("x", "y", judge=Pairwise(model=model), label="old")
     finally:
-        recorder.pop(mine)
+        recorder.pop_recorder(mine)
     assert judge.asked == 1
     assert model.asked == []
     check_message(told.error)

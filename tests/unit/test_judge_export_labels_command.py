@@ -19,7 +19,7 @@ from support.sample_run import HOSTILE, everywhere
 from pytest_llmops import cli
 from pytest_llmops.cassettes import locking
 from pytest_llmops.cli import files as writing
-from pytest_llmops.cli.label_files import decoded, encoded
+from pytest_llmops.cli.label_files import decode_cell, encode_cell
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.wire import untrusted_documents
@@ -290,15 +290,15 @@ def test_two_reviews_into_one_file_lose_nothing(review: Review, monkeypatch: pyt
     first, second = (
         Run(records=(judged_test(one, verdict(f"Answer {one}.", sure=0.1)),)) for one in ("a", "b")
     )
-    real, inner = writing.write, list[tuple[int, str]]()
+    real, inner = writing.write_output_file, list[tuple[int, str]]()
 
     def meanwhile(path: Path, text: str) -> None:
-        monkeypatch.setattr(writing, "write", real)
+        monkeypatch.setattr(writing, "write_output_file", real)
         status, _, err = review(second, "--out", "a.jsonl")
         inner.append((status, err))
         real(path, text)
 
-    monkeypatch.setattr(writing, "write", meanwhile)
+    monkeypatch.setattr(writing, "write_output_file", meanwhile)
     assert review(first, "--out", "a.jsonl")[0] == 0
     assert [status for status, _ in inner] == [2]
     check_message(inner[0][1])
@@ -430,13 +430,13 @@ KEPT = (
 
 @pytest.mark.parametrize("text", REWRITTEN)
 def test_times_that_a_spreadsheet_would_rewrite_are_marked(text: str) -> None:
-    assert encoded(text) == f"'{text}"
-    assert decoded(encoded(text)) == text
+    assert encode_cell(text) == f"'{text}"
+    assert decode_cell(encode_cell(text)) == text
 
 
 @pytest.mark.parametrize("text", KEPT)
 def test_sentences_with_times_in_them_are_written_as_they_are(text: str) -> None:
-    assert encoded(text) == text
+    assert encode_cell(text) == text
 
 
 def test_a_table_is_for_a_spreadsheet_and_evaluates_nothing(review: Review) -> None:

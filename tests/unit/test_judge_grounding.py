@@ -10,8 +10,8 @@ from support.messages import check_message
 
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UsageError
-from pytest_llmops.judges.grounding import MAX_CLAIMS, Claim, Grounding, read_claims
-from pytest_llmops.judges.protocol.parsing import Unread
+from pytest_llmops.judges.grounding import MAX_CLAIMS, Claim, Grounding, parse_claims_reply
+from pytest_llmops.judges.protocol.parsing import UnreadableReply
 from pytest_llmops.protocols import Hit, Hits, Judge, Message
 from pytest_llmops.providers.offline import ScriptedModel
 
@@ -118,8 +118,8 @@ def test_too_long_is_unscored_never_cut() -> None:
     ],
 )
 def test_a_claim_that_is_none(claim: object, error: str) -> None:
-    with pytest.raises(Unread, match=re.escape(error)):
-        read_claims(json.dumps({"reason": "x", "claims": [claim]}), 2)
+    with pytest.raises(UnreadableReply, match=re.escape(error)):
+        parse_claims_reply(json.dumps({"reason": "x", "claims": [claim]}), 2)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def test_a_claim_that_is_none(claim: object, error: str) -> None:
     ],
 )
 def test_claims_that_are_none(text: str) -> None:
-    with pytest.raises(Unread, check=check_message):
-        read_claims(text, 2)
+    with pytest.raises(UnreadableReply, check=check_message):
+        parse_claims_reply(text, 2)
 
 
 def test_an_unreadable_reply_is_told_to_the_model_once() -> None:

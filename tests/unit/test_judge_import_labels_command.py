@@ -19,8 +19,8 @@ from pytest_llmops.calibration.labels import read_labels
 from pytest_llmops.cassettes import locking
 from pytest_llmops.cli import files as writing
 from pytest_llmops.cli import label_files
-from pytest_llmops.cli.judge_import_labels import with_human
-from pytest_llmops.cli.label_files import label_of
+from pytest_llmops.cli.judge_import_labels import replace_human_label
+from pytest_llmops.cli.label_files import parse_label_cell
 
 Cli = Callable[..., tuple[int, list[str], str]]
 
@@ -248,15 +248,15 @@ def test_two_commands_at_once_lose_no_label(llmops: Cli, monkeypatch: pytest.Mon
     write("a.jsonl", {"id": "a", "answer": "One.", "human": True})
     write("b.jsonl", {"id": "b", "answer": "Two.", "human": False})
     take_b = ("import-labels", "b.jsonl", "--into", "labels.jsonl")
-    real, inner = writing.write, list[tuple[int, str]]()
+    real, inner = writing.write_output_file, list[tuple[int, str]]()
 
     def meanwhile(path: Path, text: str) -> None:
-        monkeypatch.setattr(writing, "write", real)
+        monkeypatch.setattr(writing, "write_output_file", real)
         status, _, err = llmops(*take_b)
         inner.append((status, err))
         real(path, text)
 
-    monkeypatch.setattr(writing, "write", meanwhile)
+    monkeypatch.setattr(writing, "write_output_file", meanwhile)
     assert llmops(*TAKE)[0] == 0
     assert [status for status, _ in inner] == [2]
     check_message(inner[0][1])
@@ -407,14 +407,14 @@ def test_an_empty_table(llmops: Cli) -> None:
 
 
 def test_labels_in_cells() -> None:
-    assert [label_of(one) for one in ("True", " fail ", "-1", "'7", "tie", "1.5e1", "")] == [
+    assert [parse_label_cell(one) for one in ("True", " fail ", "-1", "'7", "tie", "1.5e1", "")] == [
         True, "fail", -1.0, 7.0, "tie", 15.0, None,
     ]  # fmt: skip
 
 
 def test_only_the_value_of_human_changes() -> None:
     assert (
-        with_human('{ "id" :"human", "human"\t: [1, {"human": 2}]\t}', "é")
+        replace_human_label('{ "id" :"human", "human"\t: [1, {"human": 2}]\t}', "é")
         == '{ "id" :"human", "human"\t: "é"\t}'
     )
-    assert with_human('{"\\u0068uman":null,"id":"a"}', 1) == '{"\\u0068uman":1,"id":"a"}'
+    assert replace_human_label('{"\\u0068uman":null,"id":"a"}', 1) == '{"\\u0068uman":1,"id":"a"}'

@@ -9,7 +9,7 @@ from support.messages import check_message
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions.judge_score import assert_judge_score
-from pytest_llmops.judges.protocol.injection_signs import SIGNS, suspicions
+from pytest_llmops.judges.protocol.injection_signs import INJECTION_SIGNS, find_injection_signs
 from pytest_llmops.protocols import Verdict
 
 
@@ -32,8 +32,8 @@ from pytest_llmops.protocols import Verdict
     ],
 )
 def test_signs(text: str, sign: str) -> None:
-    assert sign in suspicions(text)
-    assert sign in SIGNS
+    assert sign in find_injection_signs(text)
+    assert sign in INJECTION_SIGNS
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,14 @@ def test_signs(text: str, sign: str) -> None:
     ],
 )
 def test_plain_answers_have_no_sign(text: str) -> None:
-    assert suspicions(text) == []
+    assert find_injection_signs(text) == []
 
 
 @pytest.mark.shared_data
 def test_the_null_models_answer_is_seen_and_three_thousand_others_are_not(shared_data: Path) -> None:
     """The constant answer of Zheng et al. 2024; answers of XSTest, HaluEval and LLMBar speak to nobody's judge."""
     null = shared_data / "guardrails" / "judge_injection" / "nullmodel_output.txt"
-    assert suspicions(null.read_text("utf-8")) == ["tells to ignore"]
+    assert find_injection_signs(null.read_text("utf-8")) == ["tells to ignore"]
     files = {
         "guardrails/xstest/labels.jsonl.gz": ("completion",),
         "judge/halueval_general/even_lines.jsonl.gz": ("chatgpt_response",),
@@ -69,7 +69,7 @@ def test_the_null_models_answer_is_seen_and_three_thousand_others_are_not(shared
         if row[key]
     ]
     assert len(answers) == 3_360
-    assert [one for one in answers if suspicions(one)] == []
+    assert [one for one in answers if find_injection_signs(one)] == []
 
 
 def test_a_suspect_answer_is_told_in_the_details() -> None:

@@ -12,7 +12,7 @@ from support.messages import check_message
 
 from pytest_llmops.judges.protocol.logprobs import expected_score
 from pytest_llmops.judges.rubric_files import rubric_judge
-from pytest_llmops.protocols import Completion, TokenChances
+from pytest_llmops.protocols import Completion, TokenLogprobs
 
 
 class Sure:
@@ -33,7 +33,7 @@ class Sure:
             return Completion(text=text)
         top = {token: math.log(one) for token, one in self.chances.items()}
         listed = {"4": {"4": 0.0}, " facts": {}, f" {self.written}": top, "}": {}}
-        tokens = tuple(TokenChances(token=token, top=rivals) for token, rivals in listed.items())
+        tokens = tuple(TokenLogprobs(token=token, top=rivals) for token, rivals in listed.items())
         return Completion(text=text, logprobs=tokens)
 
 
@@ -80,7 +80,7 @@ def test_a_score_that_is_no_token_is_no_score(rubric: Path) -> None:
     class Split(Sure):
         def complete(self, messages: Any, /, **params: Any) -> Completion:
             text = super().complete(messages, **params).text
-            return Completion(text=text, logprobs=(TokenChances(token='"score":4}'),))
+            return Completion(text=text, logprobs=(TokenLogprobs(token='"score":4}'),))
 
     check_message(rubric_judge(rubric, Split({"4": 1.0})).judge("x").error)
 

@@ -13,7 +13,7 @@ from support.messages import check_message
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.protocol.labels import Choices
-from pytest_llmops.judges.protocol.parsing import MAX_REPLY, Unread
+from pytest_llmops.judges.protocol.parsing import MAX_REPLY, UnreadableReply
 from pytest_llmops.metrics.agreement import cohen_kappa
 
 PASS = Choices({"pass": (), "fail": ()})
@@ -73,16 +73,16 @@ def test_a_name_is_read_in_each_form(choices: Choices, text: str, name: str, rea
     ],
 )
 def test_what_is_no_verdict(choices: Choices, text: str) -> None:
-    with pytest.raises(Unread, check=check_message):
+    with pytest.raises(UnreadableReply, check=check_message):
         choices.read(text)
 
 
 def test_the_nonce_has_to_be_repeated() -> None:
     assert PASS.read(f"Verdict: pass, Nonce: {NONCE}, Reason: ok", NONCE) == ("pass", "ok")
     assert PASS.read(json.dumps({"nonce": NONCE, "reason": "ok", "verdict": "pass"}), NONCE) == ("pass", "ok")
-    with pytest.raises(Unread, match="the nonce is missing"):
+    with pytest.raises(UnreadableReply, match="the nonce is missing"):
         PASS.read("Verdict: pass, Reason: ok", NONCE)
-    with pytest.raises(Unread, check=check_message):
+    with pytest.raises(UnreadableReply, check=check_message):
         PASS.read('{"nonce": "00000000", "reason": "ok", "verdict": "pass"}', NONCE)
 
 

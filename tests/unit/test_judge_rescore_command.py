@@ -550,11 +550,11 @@ def test_the_first_is_asked_alone_and_the_others_together_and_results_keep_their
     judge: Any = Waiting(3)
     mine = recorder.Recorder(settings=Settings(judge_concurrency=3))
     with taped(tmp_path / "c.json", "new"):
-        recorder.push(mine)
+        recorder.push_recorder(mine)
         try:
-            found = rescoring.score(judge, numbered(1, 2, 3, 4, 2, 1))
+            found = rescoring.score_outputs(judge, numbered(1, 2, 3, 4, 2, 1))
         finally:
-            recorder.pop(mine)
+            recorder.pop_recorder(mine)
     assert [one.top.detail["judge"]["score"] for one in found] == [1, 2, 3, 4, 2, 1]  # type: ignore[index, call-overload]
     assert judge.asked[0] == "1"
     assert sorted(judge.asked) == ["1", "2", "3", "4"]
@@ -567,11 +567,15 @@ def test_contexts_that_a_judge_is_not_told_do_not_make_it_ask_twice() -> None:
 
     judge: Any = Deaf(1)
     given = [Output(record=n, nodeid="t", answer="5", contexts=(str(n),)) for n in range(3)]
-    assert [one.top.detail["contexts"] for one in rescoring.score(judge, given)] == [["0"], ["1"], ["2"]]
+    assert [one.top.detail["contexts"] for one in rescoring.score_outputs(judge, given)] == [
+        ["0"],
+        ["1"],
+        ["2"],
+    ]
     assert judge.asked == ["5"]
 
 
 def test_what_is_no_judge_is_refused() -> None:
     nobody: Any = object()
     with pytest.raises(UsageError, check=check_message):
-        rescoring.score(nobody, [])
+        rescoring.score_outputs(nobody, [])

@@ -13,7 +13,7 @@ from support.server import Reply, Seen, StubServer, chat_answer, error_reply, js
 
 from pytest_llmops import collect, recorder, soft
 from pytest_llmops.errors import ModelError
-from pytest_llmops.judges.protocol.response_format import WAYS, Way
+from pytest_llmops.judges.protocol.response_format import REPLY_FORMATS, ReplyFormat
 from pytest_llmops.judges.rubric import quality
 from pytest_llmops.protocols import Completion, ToolCall
 from pytest_llmops.providers.offline import ScriptedModel
@@ -83,9 +83,9 @@ def of_a_script(monkeypatch: pytest.MonkeyPatch) -> Iterator[recorder.Recorder]:
     """A recorder of its own: no cassette of the plugin that runs this test answers."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     mine = recorder.Recorder(settings=Settings())
-    recorder.push(mine)
+    recorder.push_recorder(mine)
     yield mine
-    recorder.pop(mine)
+    recorder.pop_recorder(mine)
 
 
 LADDER = ("bounded", "plain", "plain", "tool", "json", "text")
@@ -159,9 +159,9 @@ def test_the_next_test_asks_again_unless_nothing_is_recorded(
     model = OpenAIModel(f"remembered-{record}", f"{server.url}/v1")
     for _ in range(2):
         mine = recorder.Recorder(settings=Settings(record=record))
-        recorder.push(mine)
+        recorder.push_recorder(mine)
         quality(model).judge("Thirty days.")
-        recorder.pop(mine)
+        recorder.pop_recorder(mine)
     assert server.forms == ["bounded", "plain", "plain", "tool", *again]
 
 
@@ -207,7 +207,7 @@ def test_refused_in_every_form_tells_the_first_refusal(server: Picky) -> None:
     judge = quality(OpenAIModel("m", f"{server.url}/v1"))
     with pytest.raises(ModelError, match="no bounded"):
         judge.judge("Thirty days.")
-    assert len(server.forms) == len(WAYS)
+    assert len(server.forms) == len(REPLY_FORMATS)
     server.refuses = lambda _request: ""
     judge.judge("Thirty days.")
     assert server.forms[-1] == "bounded"
@@ -228,9 +228,9 @@ def test_a_call_of_the_tool_beside_another_verdict_in_text_is_no_verdict() -> No
 
 def test_a_way_keeps_what_was_not_refused() -> None:
     params = {"temperature": 0, "max_tokens": 9}
-    assert Way("plain").kept(params) == params
-    assert Way("plain", params=False).kept(params) == {}
-    assert Way("text", dropped=frozenset({"max_tokens->", "max_completion_tokens"})).kept(params) == {
+    assert ReplyFormat("plain").kept(params) == params
+    assert ReplyFormat("plain", params=False).kept(params) == {}
+    assert ReplyFormat("text", dropped=frozenset({"max_tokens->", "max_completion_tokens"})).kept(params) == {
         "temperature": 0
     }
 

@@ -7,22 +7,22 @@ from support.messages import check_message
 from pytest_llmops.metrics.lexical import (
     MAX_DIFF_TOKENS,
     MAX_MARKS,
-    Span,
-    diff_words,
+    ScoredSpan,
+    find_nearest_span,
     first_difference,
-    fuzzy,
-    nearest,
-    normalise,
+    format_word_diff,
+    fuzzy_ratio,
+    normalize_text,
+    squad_tokens,
     token_f1,
-    tokens,
-    word_diff,
+    word_diff_steps,
 )
 
 MEGABYTE = "lorem ipsum " * 83_334
 
 
 def test_normalise_keeps_everything_unless_asked() -> None:
-    assert normalise(" A\u0301\u00a0b\r\n") == " A\u0301\u00a0b\r\n"
+    assert normalize_text(" A\u0301\u00a0b\r\n") == " A\u0301\u00a0b\r\n"
 
 
 @pytest.mark.parametrize(
@@ -37,23 +37,23 @@ def test_normalise_keeps_everything_unless_asked() -> None:
     ],
 )
 def test_normalise(options: dict[str, str], expected: str) -> None:
-    assert normalise("  Straße \u00a0\ufb01n\n", **options) == expected  # type: ignore[arg-type]
+    assert normalize_text("  Straße \u00a0\ufb01n\n", **options) == expected  # type: ignore[arg-type]
 
 
 def test_normalise_joins_accents() -> None:
-    assert normalise("e\u0301", unicode="NFC") == "\u00e9"
+    assert normalize_text("e\u0301", unicode="NFC") == "\u00e9"
 
 
 def test_normalise_says_which_values_an_option_takes() -> None:
     with pytest.raises(ValueError, check=check_message):
-        normalise("a", unicode="NFD")  # type: ignore[arg-type]
+        normalize_text("a", unicode="NFD")  # type: ignore[arg-type]
 
 
 def test_normalise_refuses_what_takes_quadratic_time() -> None:
     hostile = "a" + "\u0301\u0316" * MAX_MARKS
     with pytest.raises(ValueError, check=check_message):
-        normalise(hostile, unicode="NFC")
-    assert normalise(hostile, case="fold") == hostile.casefold()
+        normalize_text(hostile, unicode="NFC")
+    assert normalize_text(hostile, case="fold") == hostile.casefold()
 
 
 # normalize_answer of SQuAD's evaluation script, applied by hand.
@@ -70,7 +70,7 @@ def test_normalise_refuses_what_takes_quadratic_time() -> None:
     ],
 )
 def test_tokens_as_squad_counts_them(text: str, expected: list[str]) -> None:
-    assert tokens(text) == expected
+    assert squad_tokens(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -100,30 +100,30 @@ def test_token_f1_as_squad_scores_it(actual: str, expected: str, f1: float) -> N
     ],
 )
 def test_fuzzy_is_rapidfuzz_over_100(one: str, other: str) -> None:
-    assert fuzzy(one, other) == pytest.approx(rapidfuzz.ratio(one, other) / 100)
-    assert fuzzy(one, other, partial=True) == pytest.approx(rapidfuzz.partial_ratio(one, other) / 100)
+    assert fuzzy_ratio(one, other) == pytest.approx(rapidfuzz.ratio(one, other) / 100)
+    assert fuzzy_ratio(one, other, partial=True) == pytest.approx(rapidfuzz.partial_ratio(one, other) / 100)
 
 
 def test_fuzzy_as_in_the_readme_of_rapidfuzz() -> None:
-    assert fuzzy("this is a test", "this is a test!") == pytest.approx(0.9655, abs=1e-4)
-    assert fuzzy("this is a test", "this is a test!", partial=True) == 1.0
+    assert fuzzy_ratio("this is a test", "this is a test!") == pytest.approx(0.9655, abs=1e-4)
+    assert fuzzy_ratio("this is a test", "this is a test!", partial=True) == 1.0
 
 
 def test_fuzzy_of_nothing() -> None:
-    assert (fuzzy("", ""), fuzzy("", "a"), fuzzy("a", "", partial=True)) == (1.0, 0.0, 0.0)
+    assert (fuzzy_ratio("", ""), fuzzy_ratio("", "a"), fuzzy_ratio("a", "", partial=True)) == (1.0, 0.0, 0.0)
 
 
 def test_fuzzy_of_a_megabyte_counts_what_differs_only() -> None:
     changed = MEGABYTE[:500_000] + "!" + MEGABYTE[500_001:]
-    assert fuzzy(MEGABYTE, MEGABYTE) == 1.0
-    assert fuzzy(changed, MEGABYTE) == pytest.approx(1 - 1 / len(MEGABYTE))
-    assert fuzzy(MEGABYTE, "ipsum lorem", partial=True) == 1.0
+    assert fuzzy_ratio(MEGABYTE, MEGABYTE) == 1.0
+    assert fuzzy_ratio(changed, MEGABYTE) == pytest.approx(1 - 1 / len(MEGABYTE))
+    assert fuzzy_ratio(MEGABYTE, "ipsum lorem", partial=True) == 1.0
 
 
 @pytest.mark.parametrize("partial", [False, True])
 def test_fuzzy_refuses_what_would_take_minutes(partial: bool) -> None:
     with pytest.raises(ValueError, check=check_message):
-        fuzzy("x" + MEGABYTE, "y" * 500_000, partial=partial)
+        fuzzy_ratio("x" + MEGABYTE, "y" * 500_000, partial=partial)
 
 
 def test_first_difference() -> None:
@@ -135,7 +135,7 @@ def test_first_difference() -> None:
 
 def test_nearest_is_the_best_window_and_whole_words() -> None:
     text = "Bring it back. You may return it within 60 days of receipt."
-    found = nearest(text, "within 30 days")
+    found = find_nearest_span(text, "within 30 days")
     assert found is not None
     assert found.text == "within 60 days"
     assert text[found.start : found.end] == found.text
@@ -143,49 +143,49 @@ def test_nearest_is_the_best_window_and_whole_words() -> None:
 
 
 def test_nearest_of_nothing_is_none() -> None:
-    assert nearest("", "a") is None
-    assert nearest("a", "") is None
-    assert nearest("bbb", "a") is None
+    assert find_nearest_span("", "a") is None
+    assert find_nearest_span("a", "") is None
+    assert find_nearest_span("bbb", "a") is None
 
 
 def test_nearest_in_a_text_without_words_does_not_grow_without_end() -> None:
-    found = nearest("a" * 1_000 + "needle" + "a" * 1_000, "needle")
-    assert found == Span(1_000, 1_006, 1.0, "needle")
+    found = find_nearest_span("a" * 1_000 + "needle" + "a" * 1_000, "needle")
+    assert found == ScoredSpan(1_000, 1_006, 1.0, "needle")
 
 
 def test_nearest_in_a_megabyte() -> None:
-    found = nearest(MEGABYTE + " within 60 days " + MEGABYTE, "within 30 days")
+    found = find_nearest_span(MEGABYTE + " within 60 days " + MEGABYTE, "within 30 days")
     assert found is not None
     assert found.text == "within 60 days"
 
 
 def test_diff_words_lists_all_steps() -> None:
-    assert diff_words("a new text.", "an old text") == [
+    assert word_diff_steps("a new text.", "an old text") == [
         ("-", "an old"),
         ("+", "a new"),
         ("=", " text"),
         ("+", "."),
     ]
-    assert diff_words("same", "same") == [("=", "same")]
-    assert diff_words("", "") == []
-    assert diff_words("", "gone") == [("-", "gone")]
+    assert word_diff_steps("same", "same") == [("=", "same")]
+    assert word_diff_steps("", "") == []
+    assert word_diff_steps("", "gone") == [("-", "gone")]
 
 
 def test_diff_words_beyond_the_cap_counts_the_rest_as_replaced() -> None:
     old = " ".join(f"o{n}" for n in range(MAX_DIFF_TOKENS))
     new = " ".join(f"n{n}" for n in range(MAX_DIFF_TOKENS))
-    steps = diff_words(f"{new} end", f"{old} end")
+    steps = word_diff_steps(f"{new} end", f"{old} end")
     assert steps == [("-", old), ("+", new), ("=", " end")]
 
 
 def test_word_diff() -> None:
-    assert word_diff("within 60 days", "within 30 days") == "within [-30-]{+60+} days"
-    assert word_diff("a", "a") == ""
+    assert format_word_diff("within 60 days", "within 30 days") == "within [-30-]{+60+} days"
+    assert format_word_diff("a", "a") == ""
 
 
 def test_word_diff_keeps_some_context_and_cuts_long_pieces() -> None:
     actual, expected = MEGABYTE + "60 " + "x" * 1_000 + MEGABYTE, MEGABYTE + "30 " + "y" * 1_000 + MEGABYTE
-    shown = word_diff(actual, expected, context=6)
+    shown = format_word_diff(actual, expected, context=6)
     assert shown.startswith("...ipsum [-30 yyy")
     assert "... (+948 chars)-]{+60 xxx" in shown
     assert shown.endswith("+} ipsum...")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support.tapes import ask
 
-from pytest_llmops.cassettes.http.live_response import Live
+from pytest_llmops.cassettes.http.live_response import LiveAnswer
 from pytest_llmops.cassettes.tape import Tape
 
 
@@ -22,7 +22,7 @@ from pytest_llmops.cassettes.tape import Tape
 )
 def test_only_a_stream_has_a_time_of_its_first_piece(tmp_path: Path, kind: str, streamed: bool) -> None:
     tape = Tape(tmp_path / "a.json", "live")
-    live = Live(tape, ask(tape, "hi"), 0.0)
+    live = LiveAnswer(tape, ask(tape, "hi"), 0.0)
     live.add(b"one")
     live.add(b"two")
     live.finish(200, {"content-type": kind}, live.raw())

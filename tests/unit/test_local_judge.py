@@ -25,9 +25,9 @@ from support.tapes import taped
 from pytest_llmops import calibration, cli, recorder
 from pytest_llmops.assertions.judge_agreement import assert_judge_agrees
 from pytest_llmops.calibration import Calibration
-from pytest_llmops.calibration.canaries import probe, summary
+from pytest_llmops.calibration.canaries import format_canary_summary, run_canaries
 from pytest_llmops.calibration.labels import read_labels
-from pytest_llmops.calibration.requirements import at_least
+from pytest_llmops.calibration.requirements import wilson_lower_end
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed
 from pytest_llmops.judges.noise import Noise, noise
 from pytest_llmops.judges.pairwise import Pairwise, Preference, win_rate
@@ -52,10 +52,10 @@ DOCS = Path(__file__).parents[2] / "docs" / "calibration.md"
 both = pytest.mark.parametrize("name", JUDGES)
 
 
-def recorded(name: str) -> tuple[calibration.Judged, list[bool]]:
+def recorded(name: str) -> tuple[calibration.JudgedAnswers, list[bool]]:
     """What the judge said, and whether it let each answer pass."""
     with local_judge(name) as model:
-        judged = calibration.ask(JUDGES[name](model), read_labels(LABELS))
+        judged = calibration.judge_labelled_answers(JUDGES[name](model), read_labels(LABELS))
     assert judged.pass_at is not None
     scores = [judged.verdicts[row["id"]] for row in ROWS]
     return judged, [isinstance(one, float) and one >= judged.pass_at for one in scores]
@@ -93,7 +93,7 @@ def test_the_local_model_does_not_agree_with_people(name: str, well_formed: Line
     passed = [said for said, human in zip(judge, HUMAN, strict=True) if human]
     for rate, hits in (("tnr", failed), ("tpr", passed)):
         assert figures[rate].value == sum(hits) / len(hits)
-        assert figures[f"{rate}_lower"].value == pytest.approx(at_least(Share(sum(hits), len(hits))))
+        assert figures[f"{rate}_lower"].value == pytest.approx(wilson_lower_end(Share(sum(hits), len(hits))))
     # A judge that is no better than a coin cannot be good at both.
     assert "failed" in {figures["tnr_lower"].status, figures["tpr_lower"].status}
     first, *others = well_formed(caught.value)
@@ -109,14 +109,16 @@ def test_the_local_model_does_not_agree_with_people(name: str, well_formed: Line
 def test_canaries_name_the_local_model_unfit(name: str) -> None:
     """It copies verdicts out of the answer, and passes none of the right answers: whatever it says, it says nothing."""
     with local_judge(f"canaries-{name}") as model:
-        found = probe(JUDGES[name](model))
+        found = run_canaries(JUDGES[name](model))
     assert found.model == MODEL
     assert found.status == "unfit"
     assert "verdict-json" in {one.canary.id for one in found.fallen}
     assert not found.unscored
     assert f"{len(found.fallen)} of {len(found.tried)} canaries" in DOCS.read_text(encoding="utf-8")
     assert len(found.rejected) == found.controls == 4
-    assert summary(found).startswith(f"unfit: it passes {len(found.fallen)} of {len(found.tried)} canaries (")
+    assert format_canary_summary(found).startswith(
+        f"unfit: it passes {len(found.fallen)} of {len(found.tried)} canaries ("
+    )
     # What holds nothing is decided before any model is asked: that is the protocol's merit, and not the model's.
     assert all(one.passed is False for one in found.tried if one.canary.kind == "no content")
 
@@ -139,7 +141,7 @@ def test_a_right_answer_is_no_better_to_it_than_a_wrong_one(name: str) -> None:
 @both
 def test_its_figures_are_those_of_the_documentation(name: str) -> None:
     judged, _ = recorded(name)
-    found = calibration.measure(
+    found = calibration.measure_agreement(
         read_labels(LABELS), judged.verdicts, pass_at=judged.pass_at, span=judged.span
     )
     assert found.interval is not None
@@ -172,20 +174,22 @@ def test_its_calibration_is_kept_and_told_by_every_report(
     assert (made.agrees, made.figures["compared"]) == (False, len(ROWS))
     with local_judge(name) as model:
         judge = JUDGES[name](model)
-        calibration.ask(judge, read_labels(LABELS))
+        calibration.judge_labelled_answers(judge, read_labels(LABELS))
     assert made.version == judge.version
-    assert calibration.status(judge, made, read_labels(LABELS)) == "calibrated"
-    standing = calibration.standing(object(), name, judge.version, str(tmp_path))
+    assert calibration.calibration_status(judge, made, read_labels(LABELS)) == "calibrated"
+    standing = calibration.describe_calibration(object(), name, judge.version, str(tmp_path))
     assert standing["status"] == "below its bars"
-    assert standing["text"] == calibration.told(judge, made)
+    assert standing["text"] == calibration.format_calibration_status(judge, made)
     assert str(standing["text"]).endswith(f"on {len(ROWS)} labels ({made.date}); below its bars")
 
 
 def test_a_pass_rate_by_the_local_model_is_put_right_by_the_labels() -> None:
     judged, judge = recorded("quality")
     labels = read_labels(LABELS)
-    figures = calibration.measure(labels, judged.verdicts, pass_at=judged.pass_at, span=judged.span)
-    record = Calibration.of(judged, labels, figures, bars=calibration.Bars(), date="2026-01-01")
+    figures = calibration.measure_agreement(labels, judged.verdicts, pass_at=judged.pass_at, span=judged.span)
+    record = Calibration.of(
+        judged, labels, figures, bars=calibration.AgreementRequirements(), date="2026-01-01"
+    )
     found = record.corrected(sum(judge), len(judge))
     assert found.naive == sum(judge) / len(judge)
     # Half of the answers are right, whatever the judge says.

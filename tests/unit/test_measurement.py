@@ -12,7 +12,13 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops.errors import WireError
-from pytest_llmops.measurement import Measurement, amount, apart, plain, shorten
+from pytest_llmops.measurement import (
+    Measurement,
+    format_amount,
+    format_value_and_threshold,
+    shorten_text,
+    to_builtins,
+)
 
 
 class Tone(str, enum.Enum):  # noqa: UP042 -- its `str` is not its value
@@ -52,7 +58,7 @@ class Sub(str):
     ],
 )
 def test_plain(given: object, expected: object) -> None:
-    made = plain(given)
+    made = to_builtins(given)
     assert made == expected
     assert type(made) is type(expected)
     json.dumps(made, allow_nan=False).encode()
@@ -77,7 +83,7 @@ def test_plain(given: object, expected: object) -> None:
 )
 def test_plain_refuses_what_no_wire_can_hold(given: object) -> None:
     with pytest.raises(WireError) as caught:
-        plain(given)
+        to_builtins(given)
     check_message(caught.value)
 
 
@@ -85,14 +91,14 @@ def test_plain_refuses_what_holds_itself() -> None:
     knot: list[Any] = []
     knot.append({"again": knot})
     with pytest.raises(WireError, check=check_message):
-        plain(knot)
+        to_builtins(knot)
 
 
 def test_plain_takes_what_the_json_reader_takes() -> None:
     deep: object = 1
     for _ in range(200):
         deep = {"a": [deep]}
-    assert plain(deep) == deep
+    assert to_builtins(deep) == deep
 
 
 @pytest.mark.parametrize(
@@ -189,13 +195,13 @@ def test_the_detail_is_a_copy() -> None:
     ],
 )
 def test_amount(value: float, unit: str, shown: str) -> None:
-    assert amount(value, unit) == shown
+    assert format_amount(value, unit) == shown
 
 
 def test_apart_shows_what_differs() -> None:
-    assert apart(0.69999, 0.7, "1") == ("0.69999", "0.70000")
-    assert apart(0.7, 0.7, "1") == ("0.70", "0.70")
-    assert apart(1.0, 1.0 + 1e-15, "1") == ("1.00", "1.00")
+    assert format_value_and_threshold(0.69999, 0.7, "1") == ("0.69999", "0.70000")
+    assert format_value_and_threshold(0.7, 0.7, "1") == ("0.70", "0.70")
+    assert format_value_and_threshold(1.0, 1.0 + 1e-15, "1") == ("1.00", "1.00")
 
 
 @pytest.mark.parametrize(
@@ -203,13 +209,13 @@ def test_apart_shows_what_differs() -> None:
     ["a\nb", "a\rb", "\x1b[31mred", "a\u2028b", "a\u202eb", "a\x00b", "a\ud800b", "a\x85b", "a\u200bb"],
 )
 def test_shorten_keeps_foreign_text_on_its_line(text: str) -> None:
-    shown = shorten(text)
+    shown = shorten_text(text)
     assert shown.isprintable()
     assert len(shown.splitlines()) == 1
     assert "\\" in shown
 
 
 def test_shorten_says_how_much_is_left_out() -> None:
-    assert shorten("a" * 2000, 10) == "aaaaaaaaaa... (+1,990 chars)"
-    assert shorten("a" * 10, 10) == "a" * 10
-    assert shorten("") == ""
+    assert shorten_text("a" * 2000, 10) == "aaaaaaaaaa... (+1,990 chars)"
+    assert shorten_text("a" * 10, 10) == "a" * 10
+    assert shorten_text("") == ""

@@ -94,7 +94,7 @@ def test_start_and_end_of_a_window_on_request() -> None:
 
 @needs_weights
 def test_it_keeps_the_contract() -> None:
-    embedder = registry.load("embedder", "minilm")
+    embedder = registry.load_builtin("embedder", "minilm")
     assert embedder == MiniLMEmbedder()
     assert isinstance(embedder, Embedder)
     assert isinstance(embedder, TokenEmbedder)
@@ -113,8 +113,8 @@ def test_of_a_long_text_all_windows_count() -> None:
     assert first.tokens == ("word",) * 300
     assert first.vectors.shape == (300, minilm.DIM)
     # A window knows nothing of the one before it: the rest alone has the same vectors.
-    (rest,) = embedder.embed_tokens(["word " * (300 - minilm.WINDOW)])
-    np.testing.assert_allclose(first.vectors[minilm.WINDOW :], rest.vectors, atol=EQUAL)
+    (rest,) = embedder.embed_tokens(["word " * (300 - minilm.WINDOW_TOKENS)])
+    np.testing.assert_allclose(first.vectors[minilm.WINDOW_TOKENS :], rest.vectors, atol=EQUAL)
 
 
 @needs_weights
@@ -122,8 +122,8 @@ def test_the_vector_of_a_long_text_is_the_mean_over_the_tokens_of_its_windows() 
     tokenizer, network = minilm._load("")
     text = " ".join(f"number {n}" for n in range(140))
     ids = tokenizer.encode(text, add_special_tokens=False).ids
-    parts = [ids[: minilm.WINDOW], ids[minilm.WINDOW :]]
-    states = np.concatenate([network.run([[minilm.START, *one, minilm.END]])[0] for one in parts])
+    parts = [ids[: minilm.WINDOW_TOKENS], ids[minilm.WINDOW_TOKENS :]]
+    states = np.concatenate([network.run([[minilm.START_TOKEN, *one, minilm.END_TOKEN]])[0] for one in parts])
     mean = states.mean(axis=0)
     np.testing.assert_allclose(MiniLMEmbedder().embed([text])[0], mean / np.linalg.norm(mean), atol=EQUAL)
 
@@ -158,7 +158,7 @@ def test_a_single_text_is_no_list_of_texts() -> None:
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minilm, "BATCH_TOKENS", 128)
-    monkeypatch.setattr(minilm, "WINDOW", 62)
+    monkeypatch.setattr(minilm, "WINDOW_TOKENS", 62)
     embedder = MiniLMEmbedder()
     embedder.embed(["warm"])
     peaks = []
@@ -194,10 +194,10 @@ def test_the_same_vectors_in_another_process_and_nothing_of_torch() -> None:
 
 @needs_weights
 def test_a_folder_of_ones_own(tmp_path: Path) -> None:
-    source = minilm._folder("")
+    source = minilm._model_folder("")
     (tmp_path / "model.safetensors").symlink_to(source / "model.safetensors")
     shutil.copy(source / "tokenizer.json", tmp_path)
-    embedder = registry.load("embedder", f"minilm:{tmp_path}")
+    embedder = registry.load_builtin("embedder", f"minilm:{tmp_path}")
     assert embedder.version == MiniLMEmbedder().version
     np.testing.assert_array_equal(embedder.embed(["a"]), MiniLMEmbedder().embed(["a"]))
 
@@ -215,7 +215,7 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_file_is_refused_by_name(tmp_path: Path, file: str, content: bytes | None) -> None:
-    source = minilm._folder("")
+    source = minilm._model_folder("")
     for name in ("tokenizer.json", "model.safetensors"):
         if name != file:
             (tmp_path / name).symlink_to(source / name)
@@ -227,7 +227,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, file: str, content: b
 
 @needs_weights
 def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
-    wire = json.loads((minilm._folder("") / "tokenizer.json").read_text(encoding="utf-8"))
+    wire = json.loads((minilm._model_folder("") / "tokenizer.json").read_text(encoding="utf-8"))
     vocabulary = wire["model"]["vocab"]
     vocabulary["take"], vocabulary["days"] = vocabulary["days"], vocabulary["take"]
     (tmp_path / "tokenizer.json").write_text(json.dumps(wire), encoding="utf-8")
@@ -278,7 +278,7 @@ def test_default_thresholds_are_those_of_rated_captions(
     else:
         scores = [float(a @ b) for a, b in (embedder.embed(pair) for pair, _ in rated)]
     same = [one for _, one in rated]
-    reached = [classification.at(scores, same, round(STEP * n, 2)) for n in range(1, round(1 / STEP))]
+    reached = [classification.cut_at(scores, same, round(STEP * n, 2)) for n in range(1, round(1 / STEP))]
     lowest = next(one for one in reached if one.false_passes <= MOST)
     assert lowest.at_least == embedder.default_threshold  # type: ignore[attr-defined]
     assert (lowest.same, lowest.different) == (75, 83)

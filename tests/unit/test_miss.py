@@ -8,10 +8,16 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops.cassettes import miss
-from pytest_llmops.cassettes.miss import WRAP, describe, exhausted, other_take, readable
-from pytest_llmops.cassettes.request_key import Question, ask
+from pytest_llmops.cassettes.miss import (
+    WRAP_WIDTH,
+    describe_exhausted_request,
+    describe_missing_request,
+    describe_other_take,
+    format_body,
+)
+from pytest_llmops.cassettes.request_key import Question, build_question
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.wire.body import fold, unfold
+from pytest_llmops.wire.body import fold_body, unfold_body
 
 URL = "https://api.example.com/v1/chat/completions"
 WHERE = {
@@ -27,17 +33,17 @@ def chat(prompt: str, **more: object) -> dict[str, Any]:
 
 def asked(body: object, url: str = URL, method: str = "POST") -> Question:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return ask(method, url, {"content-type": "application/json"}, data, Redactor())
+    return build_question(method, url, {"content-type": "application/json"}, data, Redactor())
 
 
 def request(body: object, url: str = URL, method: str = "POST") -> Mapping[str, Any]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return {"method": method, "url": url, "body": fold(data)}
+    return {"method": method, "url": url, "body": fold_body(data)}
 
 
 def said(body: object, *recorded: Mapping[str, Any], **how: str) -> str:
     listed = [(f"#{number:03d}", one) for number, one in enumerate(recorded, start=1)]
-    return describe(asked(body, **how), listed, **WHERE)
+    return describe_missing_request(asked(body, **how), listed, **WHERE)
 
 
 def test_a_change_at_the_end_of_a_long_prompt_is_shown() -> None:
@@ -123,7 +129,7 @@ def test_no_hint_where_words_differ() -> None:
 def test_hostile_text_starts_no_line_and_steers_no_terminal() -> None:
     evil = "x\x1b[2J\r\nFAILED tests::all\u202e\u2028passed\x00"
     recorded = request(chat(f"{evil} old", **{f"k\n{evil}": 1}), url=f"{URL}?q={evil}", method=f"P{evil}")
-    text = describe(
+    text = describe_missing_request(
         asked(chat(f"{evil} new", model=evil), method="PO\nST"), [(f"name{evil}", recorded)], **WHERE
     )
     labels = (
@@ -181,17 +187,17 @@ def test_bytes_are_told() -> None:
 
 def test_readable_leaves_nothing_out() -> None:
     long = "word " * 200 + "x" * 500
-    lines = readable(json.dumps({"t": long}).encode()).split("\n")
-    assert max(map(len, lines)) <= WRAP + 3
+    lines = format_body(json.dumps({"t": long}).encode()).split("\n")
+    assert max(map(len, lines)) <= WRAP_WIDTH + 3
     assert "".join(line[3:] if n == 0 else line[2:] for n, line in enumerate(lines)) == long
 
 
 def test_exhausted() -> None:
-    check_message(exhausted(asked(chat("a")), 3, 2, **WHERE))
+    check_message(describe_exhausted_request(asked(chat("a")), 3, 2, **WHERE))
 
 
 def test_other_take() -> None:
-    lines = other_take(asked(chat("a")), "3", ["10", "2"], **WHERE).splitlines()
+    lines = describe_other_take(asked(chat("a")), "3", ["10", "2"], **WHERE).splitlines()
     check_message(lines[0])
     check_message(lines[2])
 
@@ -259,14 +265,14 @@ def send_multipart(topic: str) -> tuple[str, bytes]:
 def test_the_nearest_of_many_is_found(send: Callable[[str], tuple[str, bytes]], place: int) -> None:
     def ask_about(topic: str) -> Question:
         kind, body = send(topic)
-        return ask("POST", URL, {"content-type": kind}, body, Redactor())
+        return build_question("POST", URL, {"content-type": kind}, body, Redactor())
 
     recorded = []
     for number in range(1, 61):
         topic = "late delivery refund old" if number == place else f"weather in town{number} today"
-        stored = fold(ask_about(topic).body)
+        stored = fold_body(ask_about(topic).body)
         recorded.append((f"#{number:03d}", {"method": "POST", "url": URL, "body": stored}))
-    text = describe(ask_about("late delivery refund new"), recorded, **WHERE)
+    text = describe_missing_request(ask_about("late delivery refund new"), recorded, **WHERE)
     assert f"  nearest   #{place:03d}" in text.splitlines()
     changed = [line for line in text.splitlines() if line.startswith(("    - ", "    + "))]
     assert len(changed) == 2
@@ -313,14 +319,14 @@ def test_only_some_of_many_requests_are_laid_out(monkeypatch: pytest.MonkeyPatch
 
     def open_body(stored: Mapping[str, Any]) -> bytes:
         opened.append(stored)
-        return unfold(stored)
+        return unfold_body(stored)
 
-    monkeypatch.setattr(miss, "unfold", open_body)
-    said(chat("late delivery"), *many(count=miss.SHORTLIST))
-    assert len(opened) == miss.SHORTLIST
+    monkeypatch.setattr(miss, "unfold_body", open_body)
+    said(chat("late delivery"), *many(count=miss.MAX_SHORTLIST))
+    assert len(opened) == miss.MAX_SHORTLIST
     opened.clear()
-    said(chat("late delivery"), *many(count=3 * miss.SHORTLIST))
-    assert len(opened) == miss.SHORTLIST
+    said(chat("late delivery"), *many(count=3 * miss.MAX_SHORTLIST))
+    assert len(opened) == miss.MAX_SHORTLIST
 
 
 @pytest.mark.parametrize("body", [{"body": {"text": ""}}, {}])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmops._util.model_names import same_model
+from pytest_llmops._util.model_names import is_same_model
 
 SAME = [
     ("gpt-4.1-mini", "gpt-4.1-mini"),
@@ -58,14 +58,14 @@ OTHER = [
 
 @pytest.mark.parametrize(("one", "other"), SAME)
 def test_the_same_model(one: str, other: str) -> None:
-    assert same_model(one, other)
-    assert same_model(other, one)
+    assert is_same_model(one, other)
+    assert is_same_model(other, one)
 
 
 @pytest.mark.parametrize(("one", "other"), OTHER)
 def test_another_model(one: str, other: str) -> None:
-    assert not same_model(one, other)
-    assert not same_model(other, one)
+    assert not is_same_model(one, other)
+    assert not is_same_model(other, one)
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,4 @@ def test_another_model(one: str, other: str) -> None:
     ],
 )
 def test_odd_names_break_nothing(name: str) -> None:
-    assert isinstance(same_model(name, "gpt-4o"), bool)
+    assert isinstance(is_same_model(name, "gpt-4o"), bool)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.planted import SECRETS
 
-from pytest_llmops.cassettes.naming import MAX_NAME, cassette_path, safe
+from pytest_llmops.cassettes.naming import MAX_NAME, cassette_path, safe_file_name
 
 NASTY = [
     "",
@@ -80,11 +80,11 @@ NASTY = [
     "0x1",
 ]
 # What our own names look like must not be free for the taking.
-NASTY += [made for name in ("a/b", "A-B", "", "CON", "ä") if (made := safe(name))]
+NASTY += [made for name in ("a/b", "A-B", "", "CON", "ä") if (made := safe_file_name(name))]
 
 
 def test_no_two_ids_share_a_file_on_any_system() -> None:
-    made = [safe(name) for name in NASTY]
+    made = [safe_file_name(name) for name in NASTY]
     assert len({one.casefold() for one in made}) == len(set(NASTY))
 
 
@@ -92,7 +92,7 @@ def test_names_are_good_on_every_system() -> None:
     allowed = set(string.ascii_lowercase + string.digits + "._-")
     reserved = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
     for name in NASTY:
-        made = safe(name)
+        made = safe_file_name(name)
         assert made
         assert set(made) <= allowed
         assert made[0] not in ".-"
@@ -102,13 +102,13 @@ def test_names_are_good_on_every_system() -> None:
 
 
 def test_ordinary_names_stay_readable() -> None:
-    assert safe("late-return") == "late-return"
-    assert safe("test_refund.v2") == "test_refund.v2"
-    assert safe("Late Return").startswith("late-return-")
+    assert safe_file_name("late-return") == "late-return"
+    assert safe_file_name("test_refund.v2") == "test_refund.v2"
+    assert safe_file_name("Late Return").startswith("late-return-")
 
 
 def test_the_same_name_every_time() -> None:
-    assert safe("a/b") == safe("a/b") == "a-b-" + safe("a/b")[-8:]
+    assert safe_file_name("a/b") == safe_file_name("a/b") == "a-b-" + safe_file_name("a/b")[-8:]
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_a_test_deep_in_classes_still_has_a_name_that_file_systems_take(depth: i
 def test_of_a_name_that_holds_a_key_only_a_hash_is_left(kind: str) -> None:
     secret = SECRETS[kind]
     names = [
-        safe(f"my case {secret}"),
-        safe(f"my case {secret} x"),
+        safe_file_name(f"my case {secret}"),
+        safe_file_name(f"my case {secret} x"),
         cassette_path(Path("a.py"), ("test",), secret).name,
     ]
     assert all(len(name.removesuffix(".json")) == 8 for name in names)

@@ -114,7 +114,7 @@ def test_this_machine_is_open(path: Path, packets: list[Any], family: int, addre
     with taped(path) as one:
         connected("connect", address, family=family)
     assert len(packets) == 1
-    assert one.counts == tape.Counts()
+    assert one.counts == tape.TapeCounts()
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no UNIX sockets here")

@@ -29,7 +29,7 @@ def embedder(request: pytest.FixtureRequest) -> Offline:
 
 def test_the_registry_knows_them() -> None:
     for one in EMBEDDERS:
-        assert registry.load("embedder", one.name) == one
+        assert registry.load_builtin("embedder", one.name) == one
         assert isinstance(one, Embedder)
 
 

@@ -126,8 +126,8 @@ def test_many_texts_are_several_requests(
     requests: list[list[str]],
 ) -> None:
     whole = OpenAIEmbedder("e", client=client).embed(TEXTS)
-    monkeypatch.setattr(backend, "MAX_TEXTS", limits[0])
-    monkeypatch.setattr(backend, "MAX_BYTES", limits[1])
+    monkeypatch.setattr(backend, "MAX_BATCH_TEXTS", limits[0])
+    monkeypatch.setattr(backend, "MAX_BATCH_BYTES", limits[1])
     found = OpenAIEmbedder("e", client=client).embed(TEXTS)
     assert [one["input"] for one in asked(server)[1:]] == requests
     np.testing.assert_array_equal(found, whole)
@@ -143,7 +143,7 @@ def test_dimensions_are_asked_for_and_make_another_version(client: openai.OpenAI
 def test_vectors_of_unlike_length_are_an_error(
     client: openai.OpenAI, server: StubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "MAX_TEXTS", 1)
+    monkeypatch.setattr(backend, "MAX_BATCH_TEXTS", 1)
     server.queue.extend(json_reply({"data": [{"index": 0, "embedding": [1.0] * n}]}) for n in (2, 3))
     with pytest.raises(ModelError, check=check_message):
         OpenAIEmbedder("e", client=client).embed(["a", "b"])

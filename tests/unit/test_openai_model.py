@@ -20,7 +20,7 @@ from support.server import (
 )
 
 from pytest_llmops.errors import ModelError, UsageError
-from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt, TokenChances, ToolCall, Usage
+from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt, TokenLogprobs, ToolCall, Usage
 from pytest_llmops.providers.openai import OpenAIEmbedder, OpenAIModel
 
 KEY = "sk-" + "proj-0123456789abcdefWXYZ"
@@ -136,8 +136,8 @@ def test_log_probabilities_of_the_tokens(model: OpenAIModel, server: StubServer)
     for logprobs in (listed(*rivals), listed(), None, listed({"token": "7", "logprob": "x"})):
         answer["choices"][0]["logprobs"] = logprobs
         server.queue.append(json_reply(answer))
-    assert model.complete("hi").logprobs == (TokenChances(token="7", top={"7": -0.1, "8": -2.0}),)
-    assert model.complete("hi").logprobs == (TokenChances(token="7"),)
+    assert model.complete("hi").logprobs == (TokenLogprobs(token="7", top={"7": -0.1, "8": -2.0}),)
+    assert model.complete("hi").logprobs == (TokenLogprobs(token="7"),)
     assert model.complete("hi").logprobs == ()
     assert failing(model).kind == "reply"
 

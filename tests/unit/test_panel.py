@@ -17,7 +17,7 @@ from pytest_llmops import recorder
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UsageError
 from pytest_llmops.judges.noise import noise
-from pytest_llmops.judges.panel import Panel, confidence, deviation
+from pytest_llmops.judges.panel import Panel, score_confidence, standard_deviation
 from pytest_llmops.judges.rubric import quality
 from pytest_llmops.protocols import Judge, Message, Verdict
 from pytest_llmops.providers.offline import ScriptedModel
@@ -43,7 +43,7 @@ class Fixed:
         assert isinstance(answer + question + reference, str)
         assert all(isinstance(one, str) for one in contexts)
         self.threads.append(threading.get_ident())
-        self.purposes.append(int(recorder.take()))
+        self.purposes.append(int(recorder.current_take()))
         if self._turn is None:
             self._turn = cycle(self.scores)
         score = next(self._turn)
@@ -114,7 +114,7 @@ def test_dimensions_are_means_too() -> None:
 
 def test_judges_are_asked_in_threads_that_see_the_running_trial() -> None:
     first, second = Fixed([5], "a"), Fixed([5], "b")
-    with recorder.trial(3):
+    with recorder.run_as_trial(3):
         Panel([first, second]).judge("x")
     assert first.purposes == second.purposes == [3]
     assert threading.get_ident() not in first.threads + second.threads
@@ -149,12 +149,12 @@ def test_the_same_judge_twice_agrees_with_itself() -> None:
     [([5, 5], 1.0), ([1, 10], 0.0), ([1, 1, 10, 10], 0.0), ([4, 7], 1 - 1.5 / 4.5), ([5], None), ([], None)],
 )
 def test_confidence(scores: list[float], wanted: float | None) -> None:
-    assert confidence(scores, 1, 10) == (wanted if wanted is None else pytest.approx(wanted))
+    assert score_confidence(scores, 1, 10) == (wanted if wanted is None else pytest.approx(wanted))
 
 
 def test_deviation_is_that_of_a_sample() -> None:
-    assert deviation([2, 4, 4, 4, 5, 5, 7, 9]) == pytest.approx((32 / 7) ** 0.5)
-    assert deviation([3]) is None
+    assert standard_deviation([2, 4, 4, 4, 5, 5, 7, 9]) == pytest.approx((32 / 7) ** 0.5)
+    assert standard_deviation([3]) is None
 
 
 def test_below_the_threshold_of_review_a_person_decides(alone: None) -> None:

@@ -10,7 +10,7 @@ from scipy.special import stdtrit  # type: ignore[import-untyped]
 from support.messages import check_message
 
 from pytest_llmops.metrics.agreement import corrected_rate
-from pytest_llmops.metrics.agreement.ppi import _student
+from pytest_llmops.metrics.agreement.ppi import _student_quantile
 
 
 def split(tp: int, fn: int, fp: int, tn: int) -> tuple[list[bool], list[bool]]:
@@ -105,7 +105,7 @@ def test_impossible_counts_are_refused(given: Any) -> None:
 )
 def test_students_quantile(freedom: int, near: float) -> None:
     for p in (0.95, 0.975, 0.995):
-        assert _student(p, freedom) == pytest.approx(float(stdtrit(freedom, p)), rel=near)
+        assert _student_quantile(p, freedom) == pytest.approx(float(stdtrit(freedom, p)), rel=near)
 
 
 # Published tables of Student's distribution: degrees of freedom 1 to 9.
@@ -125,8 +125,8 @@ def test_students_quantile_of_few_labels_is_that_of_the_tables(freedom: int) -> 
     for p, row in TABLE.items():
         # To half a unit of the table's last digit, and to what the docstring promises.
         near = 0.005 if freedom > 2 and p <= 0.99 else 0.008 if freedom > 2 else 0
-        assert _student(p, freedom) == pytest.approx(row[freedom - 1], rel=near, abs=5.1e-4)
-        assert _student(1 - p, freedom) == pytest.approx(-_student(p, freedom))
+        assert _student_quantile(p, freedom) == pytest.approx(row[freedom - 1], rel=near, abs=5.1e-4)
+        assert _student_quantile(1 - p, freedom) == pytest.approx(-_student_quantile(p, freedom))
 
 
 @pytest.mark.parametrize("labels", range(2, 11))

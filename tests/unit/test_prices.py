@@ -7,7 +7,7 @@ import pytest
 
 from pytest_llmops.protocols import Usage
 from pytest_llmops.trace import prices
-from pytest_llmops.trace.hosts import HOSTS
+from pytest_llmops.trace.hosts import HOST_PROVIDERS
 
 USED = Usage(input_tokens=1000, output_tokens=100)
 
@@ -15,10 +15,10 @@ USED = Usage(input_tokens=1000, output_tokens=100)
 @pytest.fixture
 def no_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(__import__("sys").modules, "genai_prices", None)
-    prices._library.cache_clear()
+    prices._import_genai_prices.cache_clear()
     yield
     monkeypatch.undo()
-    prices._library.cache_clear()
+    prices._import_genai_prices.cache_clear()
 
 
 def test_a_known_model_has_a_price() -> None:
@@ -97,7 +97,7 @@ def test_a_provider_tells_the_price_where_the_address_does_not() -> None:
 
 def test_what_is_written_to_the_cache_has_its_own_price() -> None:
     def cost(usage: Usage, **beside: int) -> float | None:
-        return prices.cost_usd("claude-sonnet-4-5", usage, provider="anthropic", beside=beside)
+        return prices.cost_usd("claude-sonnet-4-5", usage, provider="anthropic", extra_counts=beside)
 
     written = Usage(input_tokens=1_000_000, output_tokens=0, cache_write_tokens=1_000_000)
     # Published per million tokens.
@@ -114,5 +114,5 @@ def test_providers_are_called_as_the_table_calls_them() -> None:
 
     known = {one.id for one in providers}
     apart = {"ollama", "huggingface", "nvidia", "jina", "deepinfra", "github", "sambanova"}
-    assert {prices.IDS.get(name, name) for name in HOSTS.values()} - known == apart
-    assert set(prices.IDS.values()) <= known
+    assert {prices.TABLE_PROVIDER_IDS.get(name, name) for name in HOST_PROVIDERS.values()} - known == apart
+    assert set(prices.TABLE_PROVIDER_IDS.values()) <= known

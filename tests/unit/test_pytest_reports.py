@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmops.redaction.pytest_reports import TALKATIVE, mask_report, quiet_loggers
+from pytest_llmops.redaction.pytest_reports import NOISY_LOGGERS, mask_report, quiet_loggers
 from pytest_llmops.redaction.redactor import MASK, Redactor
 
 SECRET = "hunter2-hunter2-hunter2"
@@ -166,7 +166,7 @@ def test_an_error_of_collection_is_masked_too(pytester: pytest.Pytester) -> None
 
 
 def test_loggers_that_log_bodies_are_quiet_unless_a_user_set_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
     for logger in loggers:
         monkeypatch.setattr(logger, "level", logging.NOTSET)
     quiet_loggers()

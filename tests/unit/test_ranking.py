@@ -9,7 +9,7 @@ from support.messages import check_message
 from pytest_llmops.cases import trec
 from pytest_llmops.cases.trec import read_qrels, read_run
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
-from pytest_llmops.metrics.ranking import SCORERS, evaluate, parse, ranked
+from pytest_llmops.metrics.ranking import SCORERS, evaluate, parse_metric, rank_by_score
 
 # Graded judgements, a tie and an unjudged document. The figures are those of pytrec_eval-terrier 0.5.11
 # (success_3, P_3 ...), ir_measures 0.4.3 (Success@3 ...) and ranx 0.3.21 (hit_rate@3 ...; its run was put in
@@ -98,21 +98,21 @@ def test_a_level_and_a_depth_of_at_least_1(options: dict[str, int]) -> None:
 
 def test_scores_that_overflow_together_are_still_finite_or_told() -> None:
     with pytest.raises(ValueError, check=check_message):
-        ranked({"a": 1.0, "b": float("inf")})
-    assert ranked({"a": 1e308, "b": 1.7e308, "c": 1.0}) == ["b", "a", "c"]
+        rank_by_score({"a": 1.0, "b": float("inf")})
+    assert rank_by_score({"a": 1e308, "b": 1.7e308, "c": 1.0}) == ["b", "a", "c"]
 
 
 def test_names_and_cuts() -> None:
-    assert [parse(text) for text in ("Rprec", "success@1", " MAP@05 ", "bpref")] == [
+    assert [parse_metric(text) for text in ("Rprec", "success@1", " MAP@05 ", "bpref")] == [
         ("r_precision", None),
         ("hit_rate", 1),
         ("map", 5),
         ("bpref", None),
     ]
     with pytest.raises(UnknownName, check=check_message):
-        parse("ndgc@10")
+        parse_metric("ndgc@10")
     with pytest.raises(UsageError, check=check_message):
-        parse("ndcg@ten")
+        parse_metric("ndcg@ten")
 
 
 def test_files_of_trec(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from support.messages import check_message
 
 from pytest_llmops import MeasurementFailed, assert_grounded, assert_retrieval
 from pytest_llmops.errors import UsageError
-from pytest_llmops.metrics.ranking import evaluate, interval, ranked
+from pytest_llmops.metrics.ranking import bootstrap_interval, evaluate, rank_by_score
 from pytest_llmops.metrics.retrieval import METRICS, ndcg, precision
 from pytest_llmops.protocols import Hit
 
@@ -26,7 +26,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
         found = metric(["b", "a"], graded, k)
         assert found == metric(["b", "a"], plain, 2)
         assert type(found) is float
-    assert ranked(scored) == ["b", "a", "x"]
+    assert rank_by_score(scored) == ["b", "a", "x"]
     scores = evaluate({"q": scored}, {"q": graded}, list(METRICS), level=k, depth=k)
     assert scores.mean("mrr") == 0.5
     for relevant in (graded, {"q": graded}):
@@ -143,13 +143,13 @@ def test_arguments_of_one_query(metric: Any, ranking: Any, relevant: Any, k: Any
 )
 def test_an_interval_of_no_numbers(arguments: Any) -> None:
     with pytest.raises(ValueError, check=check_message):
-        interval(*arguments)
+        bootstrap_interval(*arguments)
 
 
 @pytest.mark.parametrize("confidence", [0, 1, 2, -0.5, float("nan")])
 def test_a_confidence_is_a_share(confidence: float) -> None:
     with pytest.raises(ValueError, check=check_message):
-        interval([1.0, 0.0], confidence=confidence)
+        bootstrap_interval([1.0, 0.0], confidence=confidence)
 
 
 def test_a_hit_without_a_text_fails_like_any_other() -> None:

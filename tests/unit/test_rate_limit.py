@@ -21,7 +21,7 @@ from support.tapes import taped
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import rate_limit
-from pytest_llmops.cassettes.rate_limit import LONGEST_S, Pace, Slot
+from pytest_llmops.cassettes.rate_limit import LONGEST_PAUSE_S, CallSlot, RateLimiter
 
 
 class Clock:
@@ -44,27 +44,27 @@ def clock() -> Clock:
     return Clock()
 
 
-def pace(folder: Path, clock: Clock, limit: int = 2) -> Pace:
-    return Pace(limit, lambda: folder, clock.now, clock.sleep)
+def pace(folder: Path, clock: Clock, limit: int = 2) -> RateLimiter:
+    return RateLimiter(limit, lambda: folder, clock.now, clock.sleep)
 
 
 def test_so_many_places_and_no_more_and_one_that_is_given_back_is_free(tmp_path: Path, clock: Clock) -> None:
     one, other = pace(tmp_path, clock), pace(tmp_path, clock)
     held = [one.look(), other.look()]
-    assert all(isinstance(slot, Slot) for slot in held)
-    assert one.look() == other.look() == rate_limit.LOOK_S
-    assert isinstance(held[1], Slot)
+    assert all(isinstance(slot, CallSlot) for slot in held)
+    assert one.look() == other.look() == rate_limit.POLL_INTERVAL_S
+    assert isinstance(held[1], CallSlot)
     held[1].leave(200, {})
     held[1].leave(200, {})  # the second time is nothing
     again = one.look()
-    assert isinstance(again, Slot)
-    assert one.look() == rate_limit.LOOK_S
+    assert isinstance(again, CallSlot)
+    assert one.look() == rate_limit.POLL_INTERVAL_S
 
 
 def test_another_process_holds_places_and_gives_them_back_when_it_dies(tmp_path: Path, clock: Clock) -> None:
     code = (
-        "import sys, pathlib; from pytest_llmops.cassettes.rate_limit import Pace\n"
-        "held = [Pace(2, lambda: pathlib.Path(sys.argv[1])).enter() for _ in range(2)]\n"
+        "import sys, pathlib; from pytest_llmops.cassettes.rate_limit import RateLimiter\n"
+        "held = [RateLimiter(2, lambda: pathlib.Path(sys.argv[1])).enter() for _ in range(2)]\n"
         "print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -72,9 +72,9 @@ def test_another_process_holds_places_and_gives_them_back_when_it_dies(tmp_path:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline().strip() == b"held"
-        assert pace(tmp_path, clock).look() == rate_limit.LOOK_S
+        assert pace(tmp_path, clock).look() == rate_limit.POLL_INTERVAL_S
         other.kill()
-    assert isinstance(pace(tmp_path, clock).look(), Slot)
+    assert isinstance(pace(tmp_path, clock).look(), CallSlot)
 
 
 def test_a_place_may_be_given_back_by_another_thread(tmp_path: Path, clock: Clock) -> None:
@@ -82,13 +82,13 @@ def test_a_place_may_be_given_back_by_another_thread(tmp_path: Path, clock: Cloc
     slot = one.enter()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(slot.leave, 200, {}).result()
-    assert isinstance(one.look(), Slot)
+    assert isinstance(one.look(), CallSlot)
 
 
 def test_who_waits_too_long_asks_without_a_place(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rate_limit, "PATIENCE_S", 3.0)
+    monkeypatch.setattr(rate_limit, "MAX_WAIT_S", 3.0)
     one = pace(tmp_path, clock, limit=1)
     held = one.enter()
     one.enter().leave(200, {})
@@ -103,7 +103,7 @@ def test_who_waits_too_long_asks_without_a_place(
         ({"retry-after": "0.5"}, 0.5),
         ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
         ({"retry-after": format_datetime(datetime.fromtimestamp(1_012, UTC), usegmt=True)}, 12.0),
-        ({"retry-after": "86400"}, LONGEST_S),
+        ({"retry-after": "86400"}, LONGEST_PAUSE_S),
         ({}, 1.0),
         *[
             ({"retry-after": bad}, 1.0)
@@ -161,7 +161,7 @@ def test_a_damaged_pause_is_none(tmp_path: Path, clock: Clock, text: str) -> Non
     pace(tmp_path, clock).slow_down("", None)
     (file,) = tmp_path.glob("pause-*")
     file.write_text(text, encoding="utf-8", errors="surrogatepass")
-    assert isinstance(pace(tmp_path, clock).look(), Slot)
+    assert isinstance(pace(tmp_path, clock).look(), CallSlot)
 
 
 def test_in_an_event_loop_the_others_go_on(tmp_path: Path, clock: Clock) -> None:
@@ -233,12 +233,12 @@ def test_a_pause_is_no_wait_for_a_place_and_a_clock_that_is_set_back_is_none(
     held = one.enter()
     one.slow_down("", 100)
     clock.time -= 3_600
-    assert one.look() == rate_limit.LOOK_S
+    assert one.look() == rate_limit.POLL_INTERVAL_S
     held.leave(200, {})
     for _ in range(10):
         one.enter().leave(429, {"retry-after": "120"})
     held = one.enter()
-    assert one.look() == rate_limit.LOOK_S  # after 20 minutes of pauses the limit still holds
+    assert one.look() == rate_limit.POLL_INTERVAL_S  # after 20 minutes of pauses the limit still holds
     held.leave(200, {})
 
 
@@ -260,11 +260,11 @@ def test_calls_of_judges_keep_the_pace_and_others_do_not(tmp_path: Path, clock: 
         assert clock.waits == []  # the application's own business
         server.queue.clear()
         server.queue.append(error_reply(429, retry_after="9"))
-        with recorder.purpose("judge"):
+        with recorder.set_purpose("judge"):
             client.post(f"{server.url}/v1/x", json={"n": 2})
             client.post(f"{server.url}/v1/x", json={"n": 3})
         assert sum(clock.waits) == pytest.approx(9.0)
-        assert isinstance(one.look(), Slot)  # nobody is left at work
+        assert isinstance(one.look(), CallSlot)  # nobody is left at work
     assert tape.counts.recorded == 1
 
 
@@ -273,8 +273,8 @@ def test_no_more_calls_at_once_than_allowed_whatever_the_client(tmp_path: Path, 
     """Whoever holds the only place holds all others back, and they go on when it is given back."""
     looking, all_look = set(), threading.Event()
 
-    class Watched(Pace):
-        def look(self, host: str = "", waited: float = 0.0) -> Slot | float:
+    class Watched(RateLimiter):
+        def look(self, host: str = "", waited: float = 0.0) -> CallSlot | float:
             looking.add(threading.get_ident())
             if len(looking) == 4:  # the three, and who holds the place
                 all_look.set()
@@ -282,7 +282,7 @@ def test_no_more_calls_at_once_than_allowed_whatever_the_client(tmp_path: Path, 
 
     one = Watched(1, lambda: tmp_path)
     held = one.enter()
-    with StubServer() as server, taped(tmp_path / "c.json", "new", pace=one), recorder.purpose("judge"):
+    with StubServer() as server, taped(tmp_path / "c.json", "new", pace=one), recorder.set_purpose("judge"):
         host = server.url.removeprefix("http://")
 
         def call(number: int) -> int:
@@ -313,9 +313,13 @@ def test_no_more_calls_at_once_than_allowed_whatever_the_client(tmp_path: Path, 
 
 def test_a_call_that_breaks_off_gives_its_place_back(tmp_path: Path, clock: Clock) -> None:
     one = pace(tmp_path, clock, limit=1)
-    with taped(tmp_path / "c.json", "new", pace=one), httpx2.Client() as client, recorder.purpose("judge"):
+    with (
+        taped(tmp_path / "c.json", "new", pace=one),
+        httpx2.Client() as client,
+        recorder.set_purpose("judge"),
+    ):
         with StubServer() as server:
             url = server.url
         with pytest.raises(httpx2.ConnectError):
             client.post(f"{url}/v1/x", json={})
-        assert isinstance(one.look(), Slot)
+        assert isinstance(one.look(), CallSlot)

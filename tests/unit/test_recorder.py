@@ -12,7 +12,7 @@ from support.messages import check_message
 
 from pytest_llmops import measurement, recorder
 from pytest_llmops.errors import CassetteMiss, MeasurementErrored, MeasurementFailed, UnknownName
-from pytest_llmops.measurement import Measurement, describe
+from pytest_llmops.measurement import Measurement, format_failure_text
 from pytest_llmops.recorder import Exchange, Recorder, collect, emit, soft
 from pytest_llmops.settings import Settings
 
@@ -40,17 +40,17 @@ SENT = Exchange(
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a plain script: the recorder of the test that runs here is out of sight."""
     monkeypatch.setattr(recorder, "_stack", [])
-    monkeypatch.setattr(recorder, "wake", [])
+    monkeypatch.setattr(recorder, "wake_callbacks", [])
 
 
 @contextmanager
 def running(**how: Any) -> Iterator[Recorder]:
     one = Recorder(settings=Settings(), **how)
-    recorder.push(one)
+    recorder.push_recorder(one)
     try:
         yield one
     finally:
-        recorder.pop(one)
+        recorder.pop_recorder(one)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def top() -> Iterator[Recorder]:
 def script(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test is running, as far as the recorder knows."""
     monkeypatch.setattr(recorder, "_stack", [])
-    monkeypatch.setattr(recorder, "wake", [])
+    monkeypatch.setattr(recorder, "wake_callbacks", [])
 
 
 def names(measured: list[Measurement]) -> list[str]:
@@ -111,7 +111,7 @@ def test_evidence_is_text_and_detail(top: Recorder) -> None:
 
 
 def test_works_without_any_recorder(script: None) -> None:
-    assert recorder.current() is None
+    assert recorder.current_recorder() is None
     assert emit(GOOD) is GOOD
     with pytest.raises(MeasurementFailed):
         emit(LOW)
@@ -121,16 +121,16 @@ def test_works_without_any_recorder(script: None) -> None:
     with collect() as found:
         emit(LOW)
     assert names(found) == ["low"]
-    recorder.note({"prompt": "x"})
-    recorder.exchanged(SENT)
-    assert recorder.lookup("embedder", "hashing") is not None
+    recorder.record_facts({"prompt": "x"})
+    recorder.record_exchange(SENT)
+    assert recorder.find_component("embedder", "hashing") is not None
     with pytest.raises(UnknownName):
-        recorder.lookup("embedder", "no such")
+        recorder.find_component("embedder", "no such")
 
 
 def test_a_script_reads_the_environment(script: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMOPS_MODEL", "from-env")
-    assert recorder.settings().model == "from-env"
+    assert recorder.current_settings().model == "from-env"
 
 
 def test_settings_and_lookup_are_the_test_s_also_inside_blocks() -> None:
@@ -138,8 +138,8 @@ def test_settings_and_lookup_are_the_test_s_also_inside_blocks() -> None:
     with running(lookup=lambda kind, name: (kind, name)) as one:
         one.settings = run
         with soft(), collect():
-            assert recorder.settings() is run
-            assert recorder.lookup("judge", "x") == ("judge", "x")
+            assert recorder.current_settings() is run
+            assert recorder.find_component("judge", "x") == ("judge", "x")
 
 
 def test_drain_forgets(top: Recorder) -> None:
@@ -152,12 +152,12 @@ def test_drain_forgets(top: Recorder) -> None:
 
 def test_two_recorders_that_look_alike_are_two() -> None:
     first, second = Recorder(), Recorder()
-    recorder.push(first)
-    recorder.pop(second)
-    assert recorder.current() is first
-    recorder.push(second)
-    recorder.pop(first)
-    assert recorder.current() not in (first, second)
+    recorder.push_recorder(first)
+    recorder.pop_recorder(second)
+    assert recorder.current_recorder() is first
+    recorder.push_recorder(second)
+    recorder.pop_recorder(first)
+    assert recorder.current_recorder() not in (first, second)
 
 
 def test_soft_raises_once_with_all(top: Recorder) -> None:
@@ -199,7 +199,7 @@ def test_soft_in_soft_raises_at_the_outer_end(top: Recorder) -> None:
 def test_collect_keeps_to_itself(top: Recorder) -> None:
     with collect() as found, soft():
         emit(LOW)
-        recorder.note({"prompt": "inner"})
+        recorder.record_facts({"prompt": "inner"})
     assert names(found) == ["low"]
     assert top.measurements == []
     assert top.facts == {}
@@ -222,14 +222,14 @@ def test_the_block_s_own_exception_goes_on_with_a_note(top: Recorder, error: Bas
     assert caught.value is error
     assert error.__notes__ == ["before this, 1. low 0.10 < 0.50"]
     assert names(top.measurements) == ["low"]
-    assert recorder.current() is top
+    assert recorder.current_recorder() is top
 
 
 def test_collect_is_closed_by_an_exception(top: Recorder) -> None:
     with pytest.raises(ValueError, match="own"), collect():
         msg = "own"
         raise ValueError(msg)
-    assert recorder.current() is top
+    assert recorder.current_recorder() is top
 
 
 def test_a_raw_thread_reaches_its_test(top: Recorder) -> None:
@@ -374,7 +374,7 @@ def test_a_block_left_open_does_not_outlive_its_test() -> None:
             emit(LOW)
         assert names(after.measurements) == ["low"]
         left.__exit__(None, None, None)
-        assert recorder.current() is after
+        assert recorder.current_recorder() is after
 
 
 def test_a_context_of_an_earlier_test_reaches_the_running_one() -> None:
@@ -394,48 +394,48 @@ def test_a_context_of_an_earlier_test_reaches_the_running_one() -> None:
 
 def test_exchanges_belong_to_the_innermost_test(top: Recorder) -> None:
     with soft(), collect():
-        recorder.exchanged(SENT)
+        recorder.record_exchange(SENT)
     assert top.exchanges == [SENT]
     with running() as inner:
-        recorder.exchanged(SENT)
+        recorder.record_exchange(SENT)
         assert inner.exchanges == [SENT]
     assert top.exchanges == [SENT]
 
 
 def test_note(top: Recorder) -> None:
-    recorder.note({"prompt": "a"})
+    recorder.record_facts({"prompt": "a"})
     with soft():
-        recorder.note({"case": "b"})
+        recorder.record_facts({"case": "b"})
     assert top.facts == {"prompt": "a", "case": "b"}
 
 
 def test_trials_and_purposes_nest_and_end() -> None:
-    assert (recorder.take(), recorder.whose()) == ("0", "app")
-    with recorder.trial(2), recorder.purpose("judge"):
-        with recorder.trial(3):
-            assert recorder.take() == "3"
-        assert (recorder.take(), recorder.whose()) == ("2", "judge")
-    with pytest.raises(ValueError, match="own"), recorder.trial(4):
+    assert (recorder.current_take(), recorder.current_purpose()) == ("0", "app")
+    with recorder.run_as_trial(2), recorder.set_purpose("judge"):
+        with recorder.run_as_trial(3):
+            assert recorder.current_take() == "3"
+        assert (recorder.current_take(), recorder.current_purpose()) == ("2", "judge")
+    with pytest.raises(ValueError, match="own"), recorder.run_as_trial(4):
         msg = "own"
         raise ValueError(msg)
-    assert (recorder.take(), recorder.whose()) == ("0", "app")
+    assert (recorder.current_take(), recorder.current_purpose()) == ("0", "app")
 
 
 def test_whoever_is_asked_by_a_judge_serves_the_judge() -> None:
-    with recorder.purpose("judge"):
-        with recorder.purpose("app"):
-            assert recorder.whose() == "judge"
-        with recorder.purpose("embedder"):
-            assert recorder.whose() == "embedder"
-    with recorder.purpose("app"):
-        assert recorder.whose() == "app"
+    with recorder.set_purpose("judge"):
+        with recorder.set_purpose("app"):
+            assert recorder.current_purpose() == "judge"
+        with recorder.set_purpose("embedder"):
+            assert recorder.current_purpose() == "embedder"
+    with recorder.set_purpose("app"):
+        assert recorder.current_purpose() == "app"
 
 
 def test_trials_of_concurrent_tasks_keep_apart() -> None:
     async def one(index: int, barrier: asyncio.Barrier) -> str:
-        with recorder.trial(index):
+        with recorder.run_as_trial(index):
             await barrier.wait()
-            return recorder.take()
+            return recorder.current_take()
 
     async def main() -> list[str]:
         barrier = asyncio.Barrier(3)
@@ -461,7 +461,7 @@ def test_provenance_comes_last_and_is_told_in_blocks() -> None:
 @pytest.mark.parametrize("label", ["rerun", "from", "nearest", "a\nb"])
 def test_foreign_text_starts_no_line(label: str) -> None:
     one = Measurement(name="m", value=0.0, threshold=1.0, label="l\nl", reason="r\n  rerun rm -rf")
-    said = describe(one, evidence=[(label, "x\nFAILED \x1b[2J")], origin=[("rerun", "cmd\nx")])
+    said = format_failure_text(one, evidence=[(label, "x\nFAILED \x1b[2J")], origin=[("rerun", "cmd\nx")])
     assert [line.split()[0] for line in said.splitlines()] == [
         "m",
         "reason",
@@ -472,11 +472,11 @@ def test_foreign_text_starts_no_line(label: str) -> None:
 
 
 def test_only_so_much_evidence_is_shown() -> None:
-    said = describe(
+    said = format_failure_text(
         LOW, evidence=[(f"e{number}", "x") for number in range(20)], origin=[("rerun", "y" * 500)]
     )
     lines = said.splitlines()
-    assert len(lines) == 1 + measurement.MAX_EVIDENCE + 2
+    assert len(lines) == 1 + measurement.MAX_EVIDENCE_LINES + 2
     check_message(lines[-2])
     assert lines[-1].endswith("y" * 500)
 
@@ -493,4 +493,4 @@ def test_only_so_much_evidence_is_shown() -> None:
     ],
 )
 def test_the_verdict(measured: Measurement, said: str) -> None:
-    assert describe(measured) == said
+    assert format_failure_text(measured) == said

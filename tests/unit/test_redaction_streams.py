@@ -13,13 +13,13 @@ from support.messages import check_message
 from support.server import chat_events, responses_events, stream
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.journal import Entry, Journal
+from pytest_llmops.cassettes.journal import Journal, JournalEntry
 from pytest_llmops.cassettes.store import Interaction
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction import streams
 from pytest_llmops.redaction.redactor import MASK, Redactor
-from pytest_llmops.wire.aws_event_stream import Frame, pack, unpack
-from pytest_llmops.wire.body import fold
+from pytest_llmops.wire.aws_event_stream import Frame, pack_frames, unpack_frames
+from pytest_llmops.wire.body import fold_body
 
 SHAPED = "sk-" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4"
 KNOWN = "correct-horse-battery"
@@ -36,7 +36,7 @@ def ndjson(values: Sequence[object]) -> bytes:
 
 def framed(values: Sequence[object]) -> bytes:
     headers = {":event-type": "contentBlockDelta", ":content-type": "application/json"}
-    return pack([Frame(headers, json.dumps(one).encode()) for one in values])
+    return pack_frames([Frame(headers, json.dumps(one).encode()) for one in values])
 
 
 def framed_base64(values: Sequence[object]) -> bytes:
@@ -133,7 +133,7 @@ def test_a_secret_in_pieces_is_masked(kind: str, secret: str, cut: str) -> None:
 def said(kind: str, body: bytes) -> list[str]:
     """The texts of a body, as a client finds them."""
     if kind.startswith("bedrock"):
-        frames = unpack(body)
+        frames = unpack_frames(body)
         assert frames is not None
         found = [json.loads(one.payload) for one in frames]
         if kind == "bedrock invoke":
@@ -225,16 +225,16 @@ def test_frames_keep_their_bytes_where_nothing_is_found() -> None:
 
 def test_frames_have_right_lengths_and_checksums_after_masking() -> None:
     body = framed([{"delta": {"text": f"all at once {KNOWN}"}}, {"delta": {"text": "."}}])
-    frames = unpack(REDACTOR.clean(body))
+    frames = unpack_frames(REDACTOR.clean(body))
     assert frames is not None
     assert json.loads(frames[0].payload)["delta"]["text"] == f"all at once {MASK}"
 
 
 def test_headers_of_frames_are_masked_too() -> None:
-    body = pack(
+    body = pack_frames(
         [Frame({":exception-type": "denied", ":error-message": f"not {KNOWN}", "n": {"byte": 1}}, b"{}")]
     )
-    frames = unpack(REDACTOR.clean(body))
+    frames = unpack_frames(REDACTOR.clean(body))
     assert frames is not None
     assert frames[0].headers == {
         ":exception-type": "denied",
@@ -270,12 +270,12 @@ def test_ordinary_streams_stay() -> None:
 def test_the_text_is_looked_through_once_where_nothing_is_found() -> None:
     asked: list[str] = []
 
-    def find(text: str) -> list[streams.Found]:
+    def find(text: str) -> list[streams.Replacement]:
         asked.append(text)
         return []
 
     event = SHAPES["chat"][0]
-    assert streams.masked([json.dumps(event(word)) for word in ("a", "b", "c")], find) == {}
+    assert streams.mask_scattered([json.dumps(event(word)) for word in ("a", "b", "c")], find) == {}
     assert asked == ["abc"]
 
 
@@ -283,10 +283,10 @@ def test_the_text_is_looked_through_once_where_nothing_is_found() -> None:
 def test_a_file_with_a_secret_in_pieces_leaks(kind: str) -> None:
     event, together = SHAPES[kind]
     body = together([event(KNOWN[:8]), event(KNOWN[8:]), event(" end")])
-    request = {"method": "POST", "url": "http://h/", "body": fold(b"{}")}
-    told = {key: one for key, one in fold(body).items() if key != "says"}
+    request = {"method": "POST", "url": "http://h/", "body": fold_body(b"{}")}
+    told = {key: one for key, one in fold_body(body).items() if key != "says"}
     answer = {"status": 200, "headers": {}, "body": told}
-    file = store.dump([Interaction("#001", "k", request, {"0": [answer]})], "2026-01-01").encode()
+    file = store.format_cassette([Interaction("#001", "k", request, {"0": [answer]})], "2026-01-01").encode()
     assert KNOWN.encode() not in file
     assert REDACTOR.leaks(file)
     assert not Redactor().leaks(file)
@@ -294,12 +294,12 @@ def test_a_file_with_a_secret_in_pieces_leaks(kind: str) -> None:
 
 def test_a_merge_refuses_a_secret_in_pieces(tmp_path: Path) -> None:
     body = sse([SHAPES["chat"][0](one) for one in (KNOWN[:8], KNOWN[8:], " end")])
-    told = {key: one for key, one in fold(body).items() if key != "says"}
-    request = {"method": "POST", "url": "http://h/", "body": fold(b"{}")}
+    told = {key: one for key, one in fold_body(body).items() if key != "says"}
+    request = {"method": "POST", "url": "http://h/", "body": fold_body(b"{}")}
     journal = Journal(tmp_path / "x.json")
     answer = {"status": 200, "headers": {}, "body": told}
-    journal.append(Entry(by="#001", key="k", take="0", n=0, request=request, answer=answer))
+    journal.append(JournalEntry(by="#001", key="k", take="0", n=0, request=request, answer=answer))
     journal.close()
     with pytest.raises(CassetteError, check=check_message):
-        store.merge(tmp_path / "x.json", journal.paths, REDACTOR, replace=False)
+        store.merge_journals(tmp_path / "x.json", journal.paths, REDACTOR, replace=False)
     assert not (tmp_path / "x.json").exists()

@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from support.planted import A1, FOLLOWING, PEM, SECRETS
 
-from pytest_llmops.redaction.patterns import GROUPS, SHAPES
+from pytest_llmops.redaction.patterns import SECRET_SHAPES, SHAPE_GROUPS
 from pytest_llmops.redaction.redactor import MASK, PLACEHOLDER_KEY, Redactor, mask_params
 
 PLACES: dict[str, Callable[[str], str]] = {
@@ -122,10 +122,13 @@ def test_every_shape_is_tried() -> None:
         "PASSWORD=" + A1[:20],
     ]
     found = {
-        shape.mark for shape in SHAPES for one in [*samples, *variants] if shape.pattern.search(one.encode())
+        shape.mark
+        for shape in SECRET_SHAPES
+        for one in [*samples, *variants]
+        if shape.pattern.search(one.encode())
     }
-    assert found == {shape.mark for shape in SHAPES}
-    assert {shape.mark for group in GROUPS for shape in group.shapes} == found
+    assert found == {shape.mark for shape in SECRET_SHAPES}
+    assert {shape.mark for group in SHAPE_GROUPS for shape in group.shapes} == found
 
 
 @pytest.mark.parametrize(
@@ -350,7 +353,7 @@ def test_what_an_answer_s_headers_say_of_the_account_is_learned(
     name: str, value: str, learned: set[str]
 ) -> None:
     redactor = Redactor()
-    redactor.learn_answer({name: value})
+    redactor.learn_response_headers({name: value})
     assert redactor.known == learned
 
 

@@ -15,7 +15,7 @@ from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.importers import foreign
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.wire.body import fold, unfold
+from pytest_llmops.wire.body import fold_body, unfold_body
 
 pytestmark = pytest.mark.shared_data
 
@@ -101,19 +101,21 @@ def test_real_recordings_once_masked_are_written_without_a_complaint(shared_data
     count = 0
     for path in sorted((shared_data / "cassettes/files").glob("*.yaml*")):
         try:
-            listed = foreign.read(path)
+            listed = foreign.read_foreign(path)
         except CassetteError:  # one holds no HTTP
             continue
         found, clean = [], []
         for number, one in enumerate(listed):
             bodies = [redactor.clean(one.request_body), redactor.clean(one.body)]
-            request = {"method": one.method, "url": redactor.text(one.url), "body": fold(bodies[0])}
-            answers = {"0": [{"status": one.status, "headers": {}, "body": fold(bodies[1])}]}
+            request = {"method": one.method, "url": redactor.text(one.url), "body": fold_body(bodies[0])}
+            answers = {"0": [{"status": one.status, "headers": {}, "body": fold_body(bodies[1])}]}
             found.append(store.Interaction(f"#{number:03d}", f"key-{number}", request, answers))
             clean.append(bodies)
-        file = store.dump(found, "2026-01-01").encode()
+        file = store.format_cassette(found, "2026-01-01").encode()
         assert not redactor.leaks(file), path.name
-        back = store.parse(file, path).values()
-        assert [[unfold(one.request["body"]), unfold(one.answers["0"][0]["body"])] for one in back] == clean
+        back = store.parse_cassette(file, path).values()
+        assert [
+            [unfold_body(one.request["body"]), unfold_body(one.answers["0"][0]["body"])] for one in back
+        ] == clean
         count += len(found)
     assert count >= 70

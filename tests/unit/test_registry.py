@@ -15,36 +15,36 @@ BUILT_IN = [(kind, name, place) for kind, names in registry.BUILT_IN.items() for
 def test_every_built_in_exists(kind: str, name: str, place: str) -> None:
     module, _, attribute = place.partition(":")
     assert callable(getattr(importlib.import_module(module), attribute))
-    assert registry.knows(kind, name)
+    assert registry.is_builtin(kind, name)
 
 
 def test_load_builds_a_new_one() -> None:
-    one, other = registry.load("embedder", "hashing"), registry.load("embedder", "hashing")
+    one, other = registry.load_builtin("embedder", "hashing"), registry.load_builtin("embedder", "hashing")
     assert type(one).__name__ == "HashingEmbedder"
     assert one is not other
 
 
 def test_an_unknown_name_is_told_with_what_exists() -> None:
     with pytest.raises(UnknownName, check=check_message):
-        registry.load("judge", "qualty")
+        registry.load_builtin("judge", "qualty")
 
 
 def test_a_model_without_a_name_says_how_to_name_it() -> None:
     with pytest.raises(UsageError, match="--llm-model"):
-        registry.load("model", "app").complete("hi")
+        registry.load_builtin("model", "app").complete("hi")
 
 
 @pytest.mark.parametrize("kind", ["embedder", "judge", "model"])
 def test_what_takes_an_argument_is_built_in(kind: str) -> None:
-    assert set(registry.ARGUMENTS.get(kind, {})) <= set(registry.BUILT_IN[kind])
+    assert set(registry.ARGUMENT_HELP.get(kind, {})) <= set(registry.BUILT_IN[kind])
 
 
 def test_a_name_may_have_an_argument() -> None:
-    found = registry.load("embedder", "openai: text-embedding-3-large ")
+    found = registry.load_builtin("embedder", "openai: text-embedding-3-large ")
     assert (found.name, found.version) == ("openai", "text-embedding-3-large")
-    found = registry.load("embedder", "sentence-transformers:C:\\models\\own")
+    found = registry.load_builtin("embedder", "sentence-transformers:C:\\models\\own")
     assert found.name == "sentence-transformers:C:\\models\\own"
-    assert registry.load("embedder", "minilm:some/folder").folder == "some/folder"
+    assert registry.load_builtin("embedder", "minilm:some/folder").folder == "some/folder"
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_a_name_may_have_an_argument() -> None:
     [("openai", True), ("openai:x", True), ("openai:", True), ("opnai:x", False), ("", False), (":x", False)],
 )
 def test_a_name_with_an_argument_is_known_by_its_first_part(name: str, known: bool) -> None:
-    assert registry.knows("embedder", name) is known
-    assert not registry.knows("retriever", name)
+    assert registry.is_builtin("embedder", name) is known
+    assert not registry.is_builtin("retriever", name)
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_a_name_with_an_argument_is_known_by_its_first_part(name: str, known: bo
 )
 def test_a_wrong_argument_is_told(name: str) -> None:
     with pytest.raises(UsageError, check=check_message):
-        registry.load("embedder", name)
+        registry.load_builtin("embedder", name)
     with pytest.raises(
         UsageError,
         check=check_message,
     ):
-        registry.load("judge", "quality:x")
+        registry.load_builtin("judge", "quality:x")
     with pytest.raises(UsageError, check=check_message):
-        registry.load("judge", "rubric")
+        registry.load_builtin("judge", "rubric")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.sample_run import HOSTILE, everywhere, fixed_run
 
-from pytest_llmops.reports.html import render
+from pytest_llmops.reports.html import render_html
 from pytest_llmops.reports.html_views import case_id
 from pytest_llmops.results.run import Run
 
@@ -48,7 +48,7 @@ class Opened:
 def hostile() -> str:
     runs = [everywhere(text) for text in HOSTILE]
     records = tuple(record for run in runs for record in run.records)
-    return render(Run(records=records, meta=runs[1].meta, notes=HOSTILE))
+    return render_html(Run(records=records, meta=runs[1].meta, notes=HOSTILE))
 
 
 def test_the_check_itself_notices_a_payload(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_hostile_report_runs_nothing_and_asks_for_nothing(tmp_path: Path) -> N
 
 
 def test_the_pages_own_script_runs(tmp_path: Path) -> None:
-    page = render(fixed_run())
+    page = render_html(fixed_run())
     assert '<div class="tools" hidden>' in page
     opened = Opened(tmp_path, page)
     assert '<div class="tools">' in opened.document
@@ -78,7 +78,7 @@ def test_the_pages_own_script_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
 def test_a_deep_link_opens_its_test(tmp_path: Path, script: bool) -> None:
-    page = render(fixed_run())
+    page = render_html(fixed_run())
     wanted = case_id("tests/test_extract.py::test_order")
     page = page if script else re.sub("(?s)<script>.*</script>", "", page)
     opened = Opened(tmp_path, page, f"#{wanted}")

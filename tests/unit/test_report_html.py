@@ -12,7 +12,7 @@ from support.sample_run import HOSTILE, SYSTEM, everywhere, fixed_run
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message
 from pytest_llmops.reports import terminal
-from pytest_llmops.reports.html import render
+from pytest_llmops.reports.html import render_html
 from pytest_llmops.reports.html_texts import MAX_CHARS
 from pytest_llmops.reports.html_views import case_id
 from pytest_llmops.results.run import Outcome, Run, TestRecord
@@ -21,7 +21,7 @@ ALL = tuple(HOSTILE[:-1])
 
 
 def page_of(*records: TestRecord) -> Page:
-    return Page(render(Run(records=records)))
+    return Page(render_html(Run(records=records)))
 
 
 def measured(*measurements: Measurement, **how: object) -> Page:
@@ -29,18 +29,18 @@ def measured(*measurements: Measurement, **how: object) -> Page:
 
 
 def test_an_empty_run_says_so() -> None:
-    page = Page(render(Run()))
+    page = Page(render_html(Run()))
     assert page.strays == []
     assert page.inside("title") == ["EMPTY: no tests were recorded | LLM regression report"]
     assert "nothing ran, or nothing that uses this plugin" in page.text
 
 
 def test_the_same_run_gives_the_same_bytes() -> None:
-    assert render(fixed_run()) == render(fixed_run())
+    assert render_html(fixed_run()) == render_html(fixed_run())
 
 
 def test_the_page_is_well_formed_and_its_ids_are_unique() -> None:
-    page = Page(render(fixed_run()))
+    page = Page(render_html(fixed_run()))
     assert page.strays == []
     ids = page.values("id")
     assert len(ids) == len(set(ids))
@@ -53,7 +53,7 @@ def test_a_test_that_occurs_twice_has_two_ids() -> None:
 
 
 def test_the_policy_lets_run_what_the_page_brings_and_nothing_else() -> None:
-    page = Page(render(fixed_run()))
+    page = Page(render_html(fixed_run()))
     (policy,) = [value for value in page.values("content") if "default-src" in value]
     (style,), (script,) = page.inside("style"), page.inside("script")
     assert policy == (
@@ -69,7 +69,7 @@ def _hash(text: str) -> str:
 
 
 def test_nothing_on_the_page_leads_to_the_network() -> None:
-    text = render(fixed_run())
+    text = render_html(fixed_run())
     assert not re.search(
         r"https?://|innerHTML|insertAdjacent|document\.write|eval\(|url\(|@import|fetch|XMLHttp", text
     )
@@ -77,9 +77,9 @@ def test_nothing_on_the_page_leads_to_the_network() -> None:
 
 
 def test_hostile_text_adds_no_element_and_no_attribute() -> None:
-    harmless = Page(render(everywhere("harmless"))).skeleton()
+    harmless = Page(render_html(everywhere("harmless"))).skeleton()
     for text in ALL:
-        page = Page(render(everywhere(text)))
+        page = Page(render_html(everywhere(text)))
         assert page.strays == []
         assert page.skeleton() == harmless
         assert len(page.inside("script")) == len(page.inside("style")) == 1
@@ -90,20 +90,20 @@ def test_hostile_text_adds_no_element_and_no_attribute() -> None:
 
 @pytest.mark.parametrize("text", ALL, ids=range(len(ALL)))
 def test_hostile_text_is_shown_not_dropped(text: str) -> None:
-    page = Page(render(everywhere(text)))
+    page = Page(render_html(everywhere(text)))
     word = max(re.findall(r"[\x20-\x7e]+", text), key=len)
     assert page.text.count(word) > 30
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", page.text)
 
 
 def test_a_huge_text_is_cut_with_a_marker_and_stored_once() -> None:
-    text = render(everywhere(HOSTILE[-1]))
+    text = render_html(everywhere(HOSTILE[-1]))
     assert f"cut here: {1_000_000 - MAX_CHARS:,} more characters are in the run file" in text
     assert len(text) < 12 * MAX_CHARS
 
 
 def test_a_long_text_that_occurs_again_is_a_reference() -> None:
-    page = Page(render(fixed_run()))
+    page = Page(render_html(fixed_run()))
     assert page.text.count(SYSTEM) == 1
     assert page.inside("p").count("the same text as ") == 3
     assert set(page.values("href")) & {"#t1"}
@@ -123,7 +123,7 @@ def _names(page: Page) -> list[str]:
 
 
 def test_a_failing_test_shows_what_it_is_about() -> None:
-    text = Page(render(fixed_run())).text
+    text = Page(render_html(fixed_run())).text
     for part in (
         "similarity.cosine 0.41 < 0.75",  # message
         "You can return it within 60 days.",  # output
@@ -141,11 +141,13 @@ def test_a_failing_test_shows_what_it_is_about() -> None:
 
 
 def test_judged_scores_are_called_not_calibrated_wherever_they_stand() -> None:
-    page = Page(render(fixed_run()))
+    page = Page(render_html(fixed_run()))
     # Metrics table, two columns of the matrix, and five measurements.
     assert page.inside("span").count("not calibrated") == 1 + 2 + 5
     (line,) = (
-        one.text for one in terminal.lines(fixed_run(), width=200) if "(smollm2-135m-instruct):" in one.text
+        one.text
+        for one in terminal.summary_lines(fixed_run(), width=200)
+        if "(smollm2-135m-instruct):" in one.text
     )
     assert line.split(maxsplit=1)[1] in re.sub(r"\s+", " ", page.text)
 
@@ -158,7 +160,7 @@ def test_unknown_costs_are_not_zero() -> None:
 
 
 def test_the_matrix_compares_with_the_first_version() -> None:
-    page = Page(render(fixed_run()))
+    page = Page(render_html(fixed_run()))
     assert page.inside("span").count("▲") == 3
     assert page.inside("span").count("▼") == 0
     assert "1 of 2 passed" in page.text
@@ -172,7 +174,7 @@ def test_the_matrix_compares_with_the_first_version() -> None:
 def test_arrows_say_better_or_worse_not_up_or_down(
     before: float, after: float, better: str, arrow: str
 ) -> None:
-    page = Page(render(_two_versions(before, after, better=better)))
+    page = Page(render_html(_two_versions(before, after, better=better)))
     assert "".join(page.inside("span")).count("▲") == (arrow == "▲")
     assert "".join(page.inside("span")).count("▼") == (arrow == "▼")
 
@@ -182,7 +184,7 @@ def test_unlike_versions_of_a_metric_are_not_compared() -> None:
     other = replace(
         run.records[1], measurements=(Measurement(name="m", value=0.9, version="2", threshold=0.1),)
     )
-    page = Page(render(Run(records=(run.records[0], other))))
+    page = Page(render_html(Run(records=(run.records[0], other))))
     assert "▲" not in "".join(page.inside("span"))
 
 
@@ -315,10 +317,10 @@ def test_a_call_shows_its_thinking_and_what_was_not_read() -> None:
 def test_a_thousand_tests_stay_within_reason() -> None:
     one = fixed_run().records[0]
     run = Run(records=tuple(replace(one, nodeid=f"tests/test_a.py::test[{n}]") for n in range(1_000)))
-    assert len(render(run)) < 7_000_000
+    assert len(render_html(run)) < 7_000_000
 
 
 def test_settings_and_versions_are_on_the_page() -> None:
-    page = Page(render(fixed_run()))
+    page = Page(render_html(fixed_run()))
     assert page.inside("caption") == ["run", "versions", "settings"]
     assert "pytest --llm-judge --llm-report=report.html" in page.text

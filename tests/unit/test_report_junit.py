@@ -7,12 +7,12 @@ from support.sample_run import HOSTILE, everywhere, fixed_run
 
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
-from pytest_llmops.reports.junit import properties
+from pytest_llmops.reports.junit import junit_properties
 from pytest_llmops.results.run import TestRecord
 
 
 def test_a_judged_answer() -> None:
-    assert properties(fixed_run().records[0]) == [
+    assert junit_properties(fixed_run().records[0]) == [
         ("llm.outcome", "failed"),
         ("llm.metric.similarity.cosine.score", "0.41"),
         ("llm.metric.similarity.cosine.threshold", "0.75"),
@@ -30,14 +30,17 @@ def test_a_judged_answer() -> None:
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    assert properties(TestRecord(nodeid="t", outcome="skipped")) == [("llm.outcome", "skipped")]
+    assert junit_properties(TestRecord(nodeid="t", outcome="skipped")) == [("llm.outcome", "skipped")]
 
 
 def test_what_could_not_be_scored_has_an_error_and_no_score() -> None:
     record = TestRecord(
         nodeid="t", outcome="errored", measurements=(Measurement(name="m", error="no\nverdict", threshold=1),)
     )
-    assert properties(record)[1:] == [("llm.metric.m.error", "no\\nverdict"), ("llm.metric.m.threshold", "1")]
+    assert junit_properties(record)[1:] == [
+        ("llm.metric.m.error", "no\\nverdict"),
+        ("llm.metric.m.threshold", "1"),
+    ]
 
 
 def test_a_label_is_part_of_the_name_and_a_repeated_name_is_numbered() -> None:
@@ -48,7 +51,7 @@ def test_a_label_is_part_of_the_name_and_a_repeated_name_is_numbered() -> None:
         Measurement(name="m", value=0.4),
         Measurement(name="m", value=0.5, label="first"),
     )
-    assert properties(TestRecord(nodeid="t", measurements=found))[1:] == [
+    assert junit_properties(TestRecord(nodeid="t", measurements=found))[1:] == [
         ("llm.metric.m[first].score", "0.1"),
         ("llm.metric.m.score", "0.2"),
         ("llm.metric.m#2.score", "0.3"),
@@ -59,7 +62,7 @@ def test_a_label_is_part_of_the_name_and_a_repeated_name_is_numbered() -> None:
 
 def test_only_models_of_the_application_are_named() -> None:
     calls = (Call(model="b"), Call(model="a"), Call(model="b"), Call(model="judge", purpose="judge"), Call())
-    assert ("llm.model", "b, a") in properties(TestRecord(nodeid="t", calls=calls))
+    assert ("llm.model", "b, a") in junit_properties(TestRecord(nodeid="t", calls=calls))
 
 
 @pytest.mark.parametrize(
@@ -68,13 +71,13 @@ def test_only_models_of_the_application_are_named() -> None:
 )  # fmt: skip
 def test_numbers_are_short(value: float, shown: str) -> None:
     record = TestRecord(nodeid="t", measurements=(Measurement(name="m", value=value, unit="count"),))
-    assert properties(record)[1] == ("llm.metric.m.score", shown)
+    assert junit_properties(record)[1] == ("llm.metric.m.score", shown)
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_text_fits_into_xml(text: str) -> None:
     for record in everywhere(text).records:
-        found = properties(record)
+        found = junit_properties(record)
         assert len({name for name, _ in found}) == len(found)
         root = ET.Element("properties")
         for name, value in found:

@@ -6,7 +6,7 @@ from support.sample_run import HOSTILE, everywhere, fixed_run
 
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
-from pytest_llmops.reports.terminal import Line, lines, sparkline
+from pytest_llmops.reports.terminal import Line, draw_sparkline, summary_lines
 from pytest_llmops.results.run import Run, TestRecord
 
 
@@ -16,7 +16,7 @@ def text_of(found: list[Line]) -> str:
 
 def line_with(run: Run, word: str, **how: int) -> Line:
     """The line that begins with that word, whatever its indentation."""
-    (found,) = [line for line in lines(run, **how) if line.text.lstrip().startswith(word)]  # type: ignore[arg-type]
+    (found,) = [line for line in summary_lines(run, **how) if line.text.lstrip().startswith(word)]  # type: ignore[arg-type]
     return found
 
 
@@ -25,33 +25,35 @@ def run_of(*measurements: Measurement, calls: tuple[Call, ...] = ()) -> Run:
 
 
 def test_who_does_not_use_the_plugin_does_not_hear_of_it() -> None:
-    assert lines(Run()) == []
+    assert summary_lines(Run()) == []
     assert (
-        lines(Run(records=(TestRecord(nodeid="t"), TestRecord(nodeid="u", outcome="failed", message="x"))))
+        summary_lines(
+            Run(records=(TestRecord(nodeid="t"), TestRecord(nodeid="u", outcome="failed", message="x")))
+        )
         == []
     )
 
 
 def test_a_note_alone_is_shown() -> None:
-    assert "note       something" in text_of(lines(Run(notes=("something",))))
+    assert "note       something" in text_of(summary_lines(Run(notes=("something",))))
 
 
 def test_the_verdict_comes_first_and_is_coloured() -> None:
     verdict = "FAIL  2 failed, 2 could not be judged, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"
-    assert lines(fixed_run(), width=100)[0] == Line(verdict, "red")
-    assert lines(run_of(Measurement(name="m", value=1)))[0] == Line("PASS  1 passed", "green")
+    assert summary_lines(fixed_run(), width=100)[0] == Line(verdict, "red")
+    assert summary_lines(run_of(Measurement(name="m", value=1)))[0] == Line("PASS  1 passed", "green")
     skipped = Run(records=(TestRecord(nodeid="t", outcome="skipped", facts={"case": {"id": "x"}}),))
-    assert lines(skipped)[0] == Line("NOT JUDGED  0 passed, 1 skipped", "yellow")
+    assert summary_lines(skipped)[0] == Line("NOT JUDGED  0 passed, 1 skipped", "yellow")
     errored = Run(records=(TestRecord(nodeid="t", outcome="errored", facts={"case": {"id": "x"}}),))
-    assert lines(errored)[0] == Line("ERROR  1 could not be judged, 0 passed", "yellow")
+    assert summary_lines(errored)[0] == Line("ERROR  1 could not be judged, 0 passed", "yellow")
 
 
 def test_quiet_gives_one_line_and_very_quiet_none() -> None:
-    (line,) = lines(fixed_run(), verbosity=-1)
+    (line,) = summary_lines(fixed_run(), verbosity=-1)
     assert line.text.startswith("llm: FAIL  2 failed, ")
     check_message(line.text)
-    assert lines(fixed_run(), verbosity=-2) == []
-    assert lines(fixed_run(), verbosity=-3) == []
+    assert summary_lines(fixed_run(), verbosity=-2) == []
+    assert summary_lines(fixed_run(), verbosity=-3) == []
 
 
 def test_a_metric_shows_mean_threshold_failures_and_distribution() -> None:
@@ -89,7 +91,7 @@ def test_other_units_show_their_range(unit: str, values: tuple[float, ...], show
 
 def test_versions_of_a_metric_stand_apart() -> None:
     found = text_of(
-        lines(
+        summary_lines(
             run_of(Measurement(name="m", value=1, version="a"), Measurement(name="m", value=0, version="b"))
         )
     )
@@ -98,7 +100,7 @@ def test_versions_of_a_metric_stand_apart() -> None:
 
 
 def test_prompt_versions_stand_under_one_another() -> None:
-    found = [line.text.split() for line in lines(fixed_run())]
+    found = [line.text.split() for line in summary_lines(fixed_run())]
     at = found.index(["prompt", "support/answer", "passed", "similarity.cosine", "judge.quality"])
     assert found[at + 1] == ["v1", "(production)", "1/2", "0.59", "0.50"]
     assert found[at + 2] == ["v2", "(candidate)", "2/2", "0.94", "0.83"]
@@ -129,20 +131,20 @@ def test_deciding_metrics_come_before_those_only_recorded() -> None:
 
 
 def test_an_unknown_cost_is_never_zero() -> None:
-    found = text_of(lines(run_of(calls=(Call(), Call(replayed=True)))))
+    found = text_of(summary_lines(run_of(calls=(Call(), Call(replayed=True)))))
     assert "cost       unknown, 2 calls without a price" in found
     check_message(found)
     assert "$0.00" not in found
 
 
 def test_traffic_of_the_fixed_run() -> None:
-    found = lines(fixed_run())
+    found = summary_lines(fixed_run())
     text = text_of(found)
     assert "tokens     1,032 in, 138 out" in text
     check_message([line.text for line in found if line.text.startswith(("  cost ", "  latency "))])
     assert Line("  cassettes  8 replayed, 1 recorded, 1 stale, 1 missed", "red") in found
     assert "app:" not in text
-    verbose = text_of(lines(fixed_run(), verbosity=1))
+    verbose = text_of(summary_lines(fixed_run(), verbosity=1))
     assert "calls      app: 1 live, 4 replayed" in verbose
     assert "calls      judge: 0 live, 4 replayed" in verbose
 
@@ -151,19 +153,19 @@ def test_stale_interactions_alone_are_a_warning() -> None:
     record = TestRecord(
         nodeid="t", facts={"cassette": {"path": "a", "replayed": 1, "recorded": 0, "missed": 0, "stale": 2}}
     )
-    assert Line("  cassettes  1 replayed, 0 recorded, 2 stale, 0 missed", "yellow") in lines(
+    assert Line("  cassettes  1 replayed, 0 recorded, 2 stale, 0 missed", "yellow") in summary_lines(
         Run(records=(record,))
     )
 
 
 def test_judges_are_named_as_never_calibrated() -> None:
     text = "judge      quality (smollm2-135m-instruct): not calibrated, its scores are no verdict"
-    assert Line(f"  {text}", "yellow") in lines(fixed_run(), width=120)
+    assert Line(f"  {text}", "yellow") in summary_lines(fixed_run(), width=120)
 
 
 def test_many_notes_are_counted_and_shown_on_request() -> None:
     run = Run(notes=tuple(f"note {n}" for n in range(8)))
-    short, long = lines(run), lines(run, verbosity=1)
+    short, long = summary_lines(run), summary_lines(run, verbosity=1)
     assert short[-1].text == "  note       and 3 more with -v"
     assert len(long) == len(short) + 2
     assert long[-1].text == "  note       note 7"
@@ -173,28 +175,28 @@ def test_many_notes_are_counted_and_shown_on_request() -> None:
 @pytest.mark.parametrize("ascii", [False, True])
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_text_stays_on_its_line(text: str, ascii: bool, width: int) -> None:  # noqa: A002 -- as the argument is called
-    found = lines(everywhere(text), ascii=ascii, width=width, verbosity=1)
+    found = summary_lines(everywhere(text), ascii=ascii, width=width, verbosity=1)
     for line in found:
         assert line.text.isprintable()
         assert len(line.text) <= width
         assert "##[" not in line.text
         assert not line.text.lstrip().startswith("::")
         assert line.text.isascii() or not ascii
-    (one,) = lines(everywhere(text), ascii=ascii, verbosity=-1)
+    (one,) = summary_lines(everywhere(text), ascii=ascii, verbosity=-1)
     assert one.text.startswith("llm: FAIL")
 
 
 def test_a_narrow_terminal_loses_columns_not_names() -> None:
-    found = text_of(lines(fixed_run(), width=40))
+    found = text_of(summary_lines(fixed_run(), width=40))
     assert "similarity.cosine" in found
     assert "distribution" not in found
 
 
 def test_sparklines() -> None:
-    assert sparkline([]) == ""
-    assert sparkline([0, 0]) == "··"
-    assert sparkline([1, 1000]) == "▁█"
-    assert sparkline([1, 1000], ascii=True) == ":@"
+    assert draw_sparkline([]) == ""
+    assert draw_sparkline([0, 0]) == "··"
+    assert draw_sparkline([1, 1000]) == "▁█"
+    assert draw_sparkline([1, 1000], ascii=True) == ":@"
 
 
 def test_tests_of_one_name_in_two_files_are_told_apart() -> None:
@@ -203,7 +205,9 @@ def test_tests_of_one_name_in_two_files_are_told_apart() -> None:
         name="judge.q", error="down", detail={"actual": "x", "judge": {"name": "q", "score": None}}
     )
     run = Run(records=tuple(TestRecord(nodeid=node, measurements=(measured,)) for node in nodes))
-    text = " ".join(line.text.strip() for line in lines(run, width=500) if "for a person" in line.text)
+    text = " ".join(
+        line.text.strip() for line in summary_lines(run, width=500) if "for a person" in line.text
+    )
     assert text.endswith(
         "4 cases for a person: test_o in a/test_x.py (not scored), test_o in b/test_x.py (not scored), "
         "test_p (not scored), page.md (not scored)"

@@ -6,9 +6,16 @@ from collections.abc import Mapping
 
 import pytest
 
-from pytest_llmops.cassettes.request_key import Question, Rules, ask, canonical_url, key_of, key_of_stored
+from pytest_llmops.cassettes.request_key import (
+    MatchRules,
+    Question,
+    build_question,
+    canonical_url,
+    compute_key,
+    compute_stored_key,
+)
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.wire.body import fold
+from pytest_llmops.wire.body import fold_body
 
 URL = "https://api.example.com/v1/chat/completions"
 JSON = {"content-type": "application/json"}
@@ -23,7 +30,7 @@ def asked(
     redactor: Redactor | None = None,
 ) -> Question:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return ask(method, url, headers, data, redactor or Redactor())
+    return build_question(method, url, headers, data, redactor or Redactor())
 
 
 @pytest.mark.parametrize(
@@ -155,14 +162,14 @@ def test_a_secret_parameter_is_masked_in_the_rest_of_the_request_and_in_its_answ
     assert redactor.text("it was credential-1") == "it was [secret]"
 
 
-@pytest.mark.parametrize("rules", [Rules(), Rules(("a",))])
+@pytest.mark.parametrize("rules", [MatchRules(), MatchRules(("a",))])
 @pytest.mark.parametrize(
     "body", [b'{"b": [1, 2.0], "a": "x"}', b'"text"', b"plain", b"\xff\x00", b"", b"{ broken"]
 )
-def test_the_key_of_what_a_cassette_keeps_is_that_of_the_request(body: bytes, rules: Rules) -> None:
-    question = ask("POST", URL, {}, body, Redactor(), rules=rules)
-    assert key_of_stored("POST", question.url, fold(body), rules) == question.key
-    assert key_of("POST", question.url, body, rules) == question.key
+def test_the_key_of_what_a_cassette_keeps_is_that_of_the_request(body: bytes, rules: MatchRules) -> None:
+    question = build_question("POST", URL, {}, body, Redactor(), rules=rules)
+    assert compute_stored_key("POST", question.url, fold_body(body), rules) == question.key
+    assert compute_key("POST", question.url, body, rules) == question.key
     assert len(question.key) == 20
 
 

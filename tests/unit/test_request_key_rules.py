@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from support.messages import check_message
 from support.tapes import says
 
-from pytest_llmops._util.json_path import parse, without
-from pytest_llmops.cassettes.request_key import Rules, ask, key_of
+from pytest_llmops._util.json_path import drop_path, parse_path
+from pytest_llmops.cassettes.request_key import MatchRules, build_question, compute_key
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
@@ -39,7 +39,7 @@ URL = "https://api.example/v1/chat?session=1&a=2"
     ],
 )
 def test_a_path_is_read(text: str, steps: tuple[object, ...]) -> None:
-    assert parse(text) == steps
+    assert parse_path(text) == steps
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_path_is_read(text: str, steps: tuple[object, ...]) -> None:
 )
 def test_what_is_no_path_is_told(text: str) -> None:
     with pytest.raises(ValueError, check=check_message):
-        parse(text)
+        parse_path(text)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_what_is_no_path_is_told(text: str) -> None:
 def test_what_a_path_names_is_left_out(path: str, left: object) -> None:
     value = {"a": {"id": 1}, "b": [{"id": 2, "c": 3}, {"id": 4}]}
     before = json.dumps(value)
-    assert without(value, parse(path)) == left
+    assert drop_path(value, parse_path(path)) == left
     assert json.dumps(value) == before
 
 
@@ -82,25 +82,25 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_at_any_depth_means_everywhere(value: Any) -> None:
-    left = without(value, parse("**.id"))
+    left = drop_path(value, parse_path("**.id"))
 
     def keys(one: Any) -> set[str]:
         inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
         return set(one if isinstance(one, dict) else ()).union(*map(keys, inner))
 
     assert "id" not in keys(left)
-    assert without(left, parse("**.id")) == left
+    assert drop_path(left, parse_path("**.id")) == left
 
 
 @given(JSON, st.sampled_from(["id", "a.id", "a[0].id", "*.id", "**.id", "a[*]"]))
 def test_leaving_out_twice_is_leaving_out_once(value: Any, path: str) -> None:
-    once = without(value, parse(path))
-    assert without(once, parse(path)) == once
+    once = drop_path(value, parse_path(path))
+    assert drop_path(once, parse_path(path)) == once
 
 
 def key(body: object, url: str = URL, **rules: Any) -> str:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return ask("POST", url, {}, raw, Redactor(), rules=Rules(**rules)).key
+    return build_question("POST", url, {}, raw, Redactor(), rules=MatchRules(**rules)).key
 
 
 def test_ignored_paths_and_parameters_do_not_count() -> None:
@@ -137,8 +137,8 @@ def test_a_body_that_is_no_json_and_no_text_is_left_as_it_is() -> None:
 
 
 def test_without_rules_the_key_is_the_plain_one() -> None:
-    question = ask("POST", URL, {}, b'{"q": 1}', Redactor())
-    assert key({"q": 1}) == question.key == key_of("POST", question.url, question.body)
+    question = build_question("POST", URL, {}, b'{"q": 1}', Redactor())
+    assert key({"q": 1}) == question.key == compute_key("POST", question.url, question.body)
 
 
 def question_of(one: Tape, run: str) -> Any:
@@ -153,10 +153,10 @@ def test_rules_may_change_and_recordings_are_still_found(
     tmp_path: Path, before: tuple[str, ...], after: tuple[str, ...]
 ) -> None:
     path = tmp_path / "cassettes" / "a.json"
-    one = Tape(path, "new", rules=Rules(before))
+    one = Tape(path, "new", rules=MatchRules(before))
     one.record(question_of(one, "1"), says("hello"))
     one.close()
-    two = Tape(path, rules=Rules(after))
+    two = Tape(path, rules=MatchRules(after))
     found = two.claim(question_of(two, "1"))
     assert found is not None
     assert found.body == b"hello"
@@ -185,14 +185,14 @@ def level_dates(text: str) -> str:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (Rules(), Rules(("?session",))),
-        (Rules(("?session",)), Rules()),
-        (Rules(("?a",)), Rules(("?session",), (level_dates, str.upper))),
-        (Rules((), (str.upper,)), Rules(("metadata",))),
+        (MatchRules(), MatchRules(("?session",))),
+        (MatchRules(("?session",)), MatchRules()),
+        (MatchRules(("?a",)), MatchRules(("?session",), (level_dates, str.upper))),
+        (MatchRules((), (str.upper,)), MatchRules(("metadata",))),
     ],
 )
 def test_a_body_that_is_no_json_is_found_under_other_rules(
-    tmp_path: Path, kind: str, before: Rules, after: Rules
+    tmp_path: Path, kind: str, before: MatchRules, after: MatchRules
 ) -> None:
     path = tmp_path / "cassettes" / "a.json"
     content_type, body = BODIES[kind]
@@ -225,7 +225,7 @@ def test_a_recording_under_other_rules_is_found_beside_one_that_cannot_be_read(t
     assert list(document["interactions"][0]["request"]["body"]) == ["base64"]
     document["interactions"][0]["request"]["body"] = {"base64": "not base64!"}
     path.write_text(json.dumps(document))
-    replaying = Tape(path, rules=Rules(("?session",)))
+    replaying = Tape(path, rules=MatchRules(("?session",)))
     assert replaying.claim(replaying.ask("POST", URL.replace("session=1", "session=2"), {}, b"what"))
 
 
@@ -236,7 +236,7 @@ def test_of_two_recordings_that_the_rules_make_one_the_first_answers(tmp_path: P
         url = URL.replace("session=1", f"session={session}")
         recording.record(recording.ask("POST", url, {}, b"what"), says(f"in session {session}"))
     recording.close()
-    replaying = Tape(path, rules=Rules(("?session",)))
+    replaying = Tape(path, rules=MatchRules(("?session",)))
     answer = replaying.claim(replaying.ask("POST", URL, {}, b"what"))
     assert answer is not None
     assert answer.body == b"in session 3"
@@ -247,7 +247,7 @@ def test_an_ignored_path_finds_what_was_recorded_with_another_value(tmp_path: Pa
     one = Tape(path, "new")
     one.record(question_of(one, "1"), says("hello"))
     one.close()
-    strict, lax = Tape(path), Tape(path, rules=Rules(("metadata",)))
+    strict, lax = Tape(path), Tape(path, rules=MatchRules(("metadata",)))
     with pytest.raises(CassetteMiss, match="no recording answers"):
         strict.claim(question_of(strict, "2"))
     assert lax.claim(question_of(lax, "2")) is not None

@@ -5,13 +5,13 @@ from support.messages import check_message
 
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Usage
-from pytest_llmops.reports.html import render
-from pytest_llmops.reports.html_views import flags_of
-from pytest_llmops.reports.terminal import lines
-from pytest_llmops.results.comparison import row
-from pytest_llmops.results.matrix import matrices
+from pytest_llmops.reports.html import render_html
+from pytest_llmops.reports.html_views import rerun_flags
+from pytest_llmops.reports.terminal import summary_lines
+from pytest_llmops.results.comparison import row_key
+from pytest_llmops.results.matrix import build_matrices
 from pytest_llmops.results.run import Outcome, Run, TestRecord
-from pytest_llmops.results.summary import totals
+from pytest_llmops.results.summary import summarize_run
 
 
 def record(
@@ -24,7 +24,7 @@ def record(
 
 
 def compared(*records: TestRecord) -> list[tuple[int, str, int, int, float | None]]:
-    found = totals(Run(records=records)).candidates
+    found = summarize_run(Run(records=records)).candidates
     return [(one.comparison, one.label, one.tests, one.left_out, one.metrics[0].mean) for one in found]
 
 
@@ -83,7 +83,7 @@ def test_a_candidate_costs_what_the_application_asked_and_not_its_judge() -> Non
             ("y", Measurement(name="m", value=1)),
         )
     ]
-    first, second = totals(Run(records=tuple(records))).candidates
+    first, second = summarize_run(Run(records=tuple(records))).candidates
     assert (first.traffic.known_usd, first.traffic.calls, first.traffic.input_tokens) == (0.1, 1, 10)
     assert (first.latency.p50, first.latency.p95) == (1.0, 1.0)
     assert (first.unscored, second.unscored) == (1, 0)
@@ -97,8 +97,8 @@ def test_the_matrix_of_models_keeps_versions_and_cases_apart() -> None:
         for model in ("gpt-4.1", "a/b:c") for version in ("v1", "v2")
     ]  # fmt: skip
     (by_model,), (by_version,) = (
-        matrices(Run(records=tuple(records)), "model"),
-        matrices(Run(records=tuple(records))),
+        build_matrices(Run(records=tuple(records)), "model"),
+        build_matrices(Run(records=tuple(records))),
     )
     assert ([one.label for one in by_model.columns], [one.case for one in by_model.rows]) == (
         ["gpt-4.1", "a/b:c"],
@@ -109,7 +109,7 @@ def test_the_matrix_of_models_keeps_versions_and_cases_apart() -> None:
 
 
 def test_a_column_adds_up_the_rows_that_all_columns_ran() -> None:
-    (found,) = matrices(
+    (found,) = build_matrices(
         Run(records=(record("a[x-1]", "x", 0.2), record("a[x-2]", "x", 1.0), record("a[y-1]", "y", 0.4))),
         "model",
     )
@@ -138,16 +138,16 @@ def test_a_case_that_looks_like_a_part_of_a_models_name_stays_in_the_comparison(
         told(model, version, case, outcome="failed" if (model, case) == ("llama", "4") else "passed")
         for model in ("claude-sonnet-4-5", "llama") for version in ("4", "5") for case in ("1", "3", "4", "late")
     )  # fmt: skip
-    found = totals(Run(records=records))
+    found = summarize_run(Run(records=records))
     assert [(one.label, one.passed, one.tests, one.left_out) for one in found.candidates] == [
         ("claude-sonnet-4-5", 8, 8, 0), ("llama", 6, 8, 0)
     ]  # fmt: skip
     assert [(one.label, one.passed, one.tests, one.left_out) for one in found.versions] == [
         ("4", 7, 8, 0), ("5", 7, 8, 0)
     ]  # fmt: skip
-    assert row(records[2], "model") == ("4", "4")
-    assert row(records[2], "prompt") == ("4", "claude-sonnet-4-5")
-    (table,) = matrices(Run(records=records), "model")
+    assert row_key(records[2], "model") == ("4", "4")
+    assert row_key(records[2], "prompt") == ("4", "claude-sonnet-4-5")
+    (table,) = build_matrices(Run(records=records), "model")
     assert "4 [5]" in [one.case for one in table.rows]
 
 
@@ -156,13 +156,16 @@ def test_parameters_that_read_alike_together_are_told_apart() -> None:
         TestRecord(nodeid="t", facts={"params": {"llm": {"id": "x"}, "a": {"id": a}, "b": {"id": b}}})
         for a, b in (("1-2", "3"), ("1", "2-3"))
     )
-    assert (row(one, "model"), row(other, "model")) == (("", "1-2", "3"), ("", "1", "2-3"))
+    assert (row_key(one, "model"), row_key(other, "model")) == (("", "1-2", "3"), ("", "1", "2-3"))
 
 
 def test_candidates_stand_in_the_order_they_were_asked_for() -> None:
     records = tuple(told(name, "v", "c", order=("zeta", "alpha")) for name in ("alpha", "zeta"))
-    assert [one.label for one in totals(Run(records=records)).candidates] == ["zeta", "alpha"]
-    assert [one.label for one in matrices(Run(records=records), "model")[0].columns] == ["zeta", "alpha"]
+    assert [one.label for one in summarize_run(Run(records=records)).candidates] == ["zeta", "alpha"]
+    assert [one.label for one in build_matrices(Run(records=records), "model")[0].columns] == [
+        "zeta",
+        "alpha",
+    ]
 
 
 def scored(model: str, case: str, *measured: Measurement) -> TestRecord:
@@ -187,16 +190,16 @@ def test_a_mean_is_over_the_cases_that_have_a_value_with_every_model() -> None:
         scored("y", "two", judge_said(0.6, "a"), judge_said(None, "b")),
     )  # fmt: skip
     run = Run(records=records)
-    first, second = totals(run).candidates
+    first, second = summarize_run(run).candidates
     assert [(one.metrics[0].n, one.metrics[0].left_out) for one in (first, second)] == [(2, 3), (2, 3)]
     assert [one.metrics[0].mean for one in (first, second)] == [pytest.approx(0.7), pytest.approx(0.65)]
     assert (first.tests, second.unscored, second.metrics[0].errored) == (4, 2, 2)
-    (table,) = matrices(run, "model")
+    (table,) = build_matrices(run, "model")
     assert [one.metrics[0].mean for one in table.columns] == [pytest.approx(0.7), pytest.approx(0.65)]
-    texts = [line.text.strip() for line in lines(run, verbosity=0, ascii=True, width=200)]
+    texts = [line.text.strip() for line in summary_lines(run, verbosity=0, ascii=True, width=200)]
     (left_out,) = (text.partition("judge.q: ")[2] for text in texts if "judge.q: 3" in text)
     check_message(left_out)
-    assert f"judge.q: {left_out}" in render(run)
+    assert f"judge.q: {left_out}" in render_html(run)
 
 
 def test_what_a_test_measured_before_it_was_skipped_is_in_no_mean() -> None:
@@ -210,15 +213,15 @@ def test_what_a_test_measured_before_it_was_skipped_is_in_no_mean() -> None:
         nodeid="a[x-again]", outcome="skipped", facts={"model": {"name": "x"}, "params": {"llm": {"id": "x"}}},
         measurements=(Measurement(name="m", value=1.0),),
     )  # fmt: skip
-    found = totals(Run(records=(*records, skipped))).candidates
+    found = summarize_run(Run(records=(*records, skipped))).candidates
     assert [one.metrics[0].mean for one in found] == [pytest.approx(0.3), pytest.approx(0.5)]
 
 
 @pytest.mark.parametrize("name", ["größe", "モデル", "a\tb"])
 def test_names_that_pytest_escapes_in_ids_are_found(name: str) -> None:
     escaped = name.encode("unicode_escape").decode("ascii")
-    assert row(record(f"t.py::a[{escaped}-late]", name, case="late"), "model") == ("late", "")
-    assert row(record(f"t.py::a[x-{escaped}]", "x", case=name), "model") == (name, "")
+    assert row_key(record(f"t.py::a[{escaped}-late]", name, case="late"), "model") == ("late", "")
+    assert row_key(record(f"t.py::a[x-{escaped}]", "x", case=name), "model") == (name, "")
 
 
 @pytest.mark.parametrize(
@@ -235,4 +238,4 @@ def test_names_that_pytest_escapes_in_ids_are_found(name: str) -> None:
 )
 def test_the_command_makes_the_same_test_again(setting: Json, fact: str | None, flags: str) -> None:
     one = record("t.py::a[x]", fact) if fact else TestRecord(nodeid="t.py::a")
-    assert flags_of({"settings": {"model": setting, "prompt": []}}, one) == flags
+    assert rerun_flags({"settings": {"model": setting, "prompt": []}}, one) == flags

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmops.measurement import Json, Measurement
-from pytest_llmops.results.judges import UNKNOWN, JudgeUse, doubt, judges
+from pytest_llmops.results.judges import NOT_CALIBRATED, JudgeUse, collect_judges, judge_doubt
 from pytest_llmops.results.run import TestRecord
 
 
@@ -24,7 +24,7 @@ def known(status: str, text: str) -> dict[str, Json]:
 
 
 def of(*measurements: Measurement) -> JudgeUse:
-    (found,) = judges([TestRecord(nodeid="t", measurements=measurements)])
+    (found,) = collect_judges([TestRecord(nodeid="t", measurements=measurements)])
     return found
 
 
@@ -47,17 +47,17 @@ def test_what_is_known_of_agreement_and_of_canaries_is_told_together_the_worst_f
     calibrated: dict[str, Json] = {"calibration": {"status": "calibrated", "text": "calibrated: kappa 0.70"}}
     one = of(scored(), scored(**calibrated), tried("fit", "withstands all"))
     assert (one.standing, one.doubtful) == ("calibrated: kappa 0.70; withstands all", False)
-    assert of(scored(), tried("unfit", "unfit: 1")).standing == f"unfit: 1; {UNKNOWN}"
+    assert of(scored(), tried("unfit", "unfit: 1")).standing == f"unfit: 1; {NOT_CALIBRATED}"
 
 
 def test_a_score_of_an_unfit_judge_is_doubtful_however_well_it_agrees() -> None:
     calibrated: dict[str, Json] = {"calibration": {"status": "calibrated", "text": "t"}}
-    assert doubt(scored(**calibrated)) == ""
-    assert doubt(scored(**calibrated, **known("unfit", "u"))) == "unfit"
-    assert doubt(scored()) == "not calibrated"
-    assert doubt(Measurement(name="text.exact", value=1.0)) == ""
+    assert judge_doubt(scored(**calibrated)) == ""
+    assert judge_doubt(scored(**calibrated, **known("unfit", "u"))) == "unfit"
+    assert judge_doubt(scored()) == "not calibrated"
+    assert judge_doubt(Measurement(name="text.exact", value=1.0)) == ""
 
 
 def test_another_model_or_version_is_another_judge() -> None:
     other = Measurement(name="judge.quality", value=1.0, version="2", detail={"judge": {"name": "quality"}})
-    assert len(judges([TestRecord(nodeid="t", measurements=(scored(), other))])) == 2
+    assert len(collect_judges([TestRecord(nodeid="t", measurements=(scored(), other))])) == 2

@@ -14,17 +14,17 @@ from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.rejudging import (
     Change,
-    Judged,
     Output,
-    Stamp,
-    changes,
-    lines,
-    outputs,
-    rejudged,
+    RescoredOutput,
+    RescoreStamp,
+    carry_over_threshold,
+    collect_outputs,
+    compare_scores,
+    format_changes,
     replace_threshold,
-    score_of,
-    summary,
-    threshold_of,
+    replace_verdicts,
+    score_from_measurement,
+    summarize_changes,
 )
 from pytest_llmops.results.rejudging.judged_outputs import (
     AGREEMENT,
@@ -37,7 +37,9 @@ from pytest_llmops.results.rejudging.judged_outputs import (
 )
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 
-STAMP = Stamp(day="2026-05-02", asked=True, judge="tone", version="2", model="stub-2", source="run.json")
+STAMP = RescoreStamp(
+    day="2026-05-02", asked=True, judge="tone", version="2", model="stub-2", source="run.json"
+)
 
 
 def child(name: str, value: float = 0.5, label: str = "") -> Measurement:
@@ -49,10 +51,12 @@ def new(score: float | None, **how: Any) -> Measurement:
 
 
 def again(run: Run, *measurements: tuple[Measurement, ...], asked: bool = True) -> Run:
-    found = outputs(run, unjudged=True).outputs
+    found = collect_outputs(run, unjudged=True).outputs
     pairs = zip(found, measurements, strict=True)
-    stamp = STAMP if asked else Stamp(day="2026-05-02", asked=False, at_least=3.0)
-    return rejudged(run, [Judged(output=one, measurements=made) for one, made in pairs], stamp)
+    stamp = STAMP if asked else RescoreStamp(day="2026-05-02", asked=False, at_least=3.0)
+    return replace_verdicts(
+        run, [RescoredOutput(output=one, measurements=made) for one, made in pairs], stamp
+    )
 
 
 def first_of(run: Run) -> TestRecord:
@@ -64,7 +68,7 @@ def first_of(run: Run) -> TestRecord:
 
 def test_an_output_is_what_the_judge_was_told() -> None:
     one = verdict(5.0, answer="please", expected="30 days", contexts=["a", "b"], label="de")
-    found = outputs(run_of(record("test_a", child("judge.quality.tone"), one)))
+    found = collect_outputs(run_of(record("test_a", child("judge.quality.tone"), one)))
     (output,) = found.outputs
     assert (output.answer, output.question, output.reference, output.contexts) == (
         "please",
@@ -80,7 +84,7 @@ def test_an_output_is_what_the_judge_was_told() -> None:
 
 def test_what_no_score_judge_can_be_asked_again_is_passed_over_with_its_reason() -> None:
     kappa: dict[str, Json] = {"judge": {"name": "quality"}, "agreement": {}}
-    found = outputs(
+    found = collect_outputs(
         run_of(
             record("test_pair", verdict(1.0, name="pairwise", told={"winner": "tie"})),
             record("test_list", verdict(1.0, name="checklist", low=0.0, high=1.0, threshold=None)),
@@ -101,7 +105,7 @@ def test_what_no_score_judge_can_be_asked_again_is_passed_over_with_its_reason()
 
 
 def test_an_answer_of_none_is_an_output() -> None:
-    (output,) = outputs(run_of(record("test_a", verdict(None, answer=None)))).outputs
+    (output,) = collect_outputs(run_of(record("test_a", verdict(None, answer=None)))).outputs
     assert output.answer is None
 
 
@@ -109,10 +113,12 @@ def test_only_one_judge_and_only_some_tests() -> None:
     run = run_of(
         record("test_a", verdict(3.0), verdict(3.0, name="tone")), record("test_b", verdict(3.0, name="tone"))
     )
-    assert [one.judge for one in outputs(run, only="tone").outputs] == ["tone", "tone"]
-    assert outputs(run, only="quality").judges == ("quality", "tone")
-    assert [one.nodeid for one in outputs(run, text="test_b").outputs] == ["test_a.py::test_b"]
-    assert outputs(run, only="tone", unjudged=True).outputs == outputs(run, only="tone").outputs
+    assert [one.judge for one in collect_outputs(run, only="tone").outputs] == ["tone", "tone"]
+    assert collect_outputs(run, only="quality").judges == ("quality", "tone")
+    assert [one.nodeid for one in collect_outputs(run, text="test_b").outputs] == ["test_a.py::test_b"]
+    assert (
+        collect_outputs(run, only="tone", unjudged=True).outputs == collect_outputs(run, only="tone").outputs
+    )
 
 
 def test_the_last_answer_of_a_test_without_a_judge() -> None:
@@ -134,9 +140,9 @@ def test_the_last_answer_of_a_test_without_a_judge() -> None:
         record("test_nothing"),
         record("test_judged", verdict(3.0), calls=[said("x")]),
     )
-    assert len(outputs(run).outputs) == 1
-    assert outputs(run).unjudged == 2
-    found = outputs(run, unjudged=True)
+    assert len(collect_outputs(run).outputs) == 1
+    assert collect_outputs(run).unjudged == 2
+    found = collect_outputs(run, unjudged=True)
     told = [(one.answer, one.question, one.reference, one.place) for one in found.outputs[:2]]
     assert told == [("last", '{"q": "ü"}', "30 days", None), ("an answer", "how long?", "", None)]
     assert found.outputs[0].threshold is None
@@ -178,7 +184,7 @@ def test_which_threshold_a_new_score_has_to_reach(
 ) -> None:
     given = {"at_least": None, "pass_at": 4.0, "scale": (1.0, 10.0), **how}
     output = replace(output_of(old), usual=given.pop("usual", None))
-    assert threshold_of(output, **given) == expected
+    assert carry_over_threshold(output, **given) == expected
 
 
 def test_a_threshold_of_another_scale_needs_a_new_one() -> None:
@@ -186,14 +192,16 @@ def test_a_threshold_of_another_scale_needs_a_new_one() -> None:
         UsageError,
         check=check_message,
     ):
-        threshold_of(output_of(verdict(5.0)), at_least=None, pass_at=None, scale=(1.0, 5.0), judge="tone")
+        carry_over_threshold(
+            output_of(verdict(5.0)), at_least=None, pass_at=None, scale=(1.0, 5.0), judge="tone"
+        )
 
 
 @pytest.mark.parametrize("scale", [(1.0, 10.0), None])
 def test_a_threshold_of_what_was_never_scored_is_on_no_known_scale(scale: tuple[float, float] | None) -> None:
     old = output_of(verdict(None, threshold=4.0))
     with pytest.raises(UsageError, check=check_message):
-        threshold_of(old, at_least=None, pass_at=None, scale=scale, judge="tone", version="1")
+        carry_over_threshold(old, at_least=None, pass_at=None, scale=scale, judge="tone", version="1")
 
 
 def test_what_was_never_scored_has_the_scale_of_its_judges_other_scores() -> None:
@@ -203,10 +211,12 @@ def test_what_was_never_scored_has_the_scale_of_its_judges_other_scores() -> Non
         record("test_c", verdict(None, name="odd"), replace(verdict(None, name="five"), version="2")),
     )
     found = [
-        (one.judge, one.scale) for one in outputs(run, text="test_").outputs if one.old and one.old.error
+        (one.judge, one.scale)
+        for one in collect_outputs(run, text="test_").outputs
+        if one.old and one.old.error
     ]
     assert found == [("five", (1.0, 5.0)), ("quality", None), ("odd", None), ("five", None)]
-    assert outputs(run, text="test_a").outputs[0].scale == (1.0, 5.0)
+    assert collect_outputs(run, text="test_a").outputs[0].scale == (1.0, 5.0)
 
 
 def test_another_threshold_changes_the_verdict_alone() -> None:
@@ -243,7 +253,7 @@ def test_a_threshold_that_is_not_on_the_stored_scale_is_refused(old: Measurement
 
 def change(old: Measurement | None, now: Measurement, number: int = 0) -> Change:
     one = Output(record=number, nodeid=f"t{number}", answer="x", old=old, place=None if old is None else 0)
-    return Change(output=one, old=score_of(old), new=score_of(now))
+    return Change(output=one, old=score_from_measurement(old), new=score_from_measurement(now))
 
 
 @pytest.mark.parametrize(
@@ -278,13 +288,13 @@ def test_the_worst_change_comes_first_and_equal_ones_keep_their_order() -> None:
         (Output(record=number, nodeid="t", answer="x", old=old), now)
         for number, (old, now) in enumerate(pairs)
     ]
-    assert [one.output.record for one in changes(given)] == [4, 3, 5, 2, 6, 1, 0]
+    assert [one.output.record for one in compare_scores(given)] == [4, 3, 5, 2, 6, 1, 0]
 
 
 def test_the_summary_counts_only_what_both_scored() -> None:
     found = [change(verdict(10.0), new(1.0), 0), change(verdict(1.0), new(3.0), 1), change(verdict(None, error="broken"), new(5.0), 2),
         change(verdict(9.0), new(None, error="no"), 2), change(None, new(5.0), 3)]  # fmt: skip
-    total = summary(found)
+    total = summarize_changes(found)
     assert (total.tests, total.outputs, total.changed, total.new, total.pairs, total.worse) == (
         4,
         5,
@@ -301,12 +311,14 @@ def test_the_summary_counts_only_what_both_scored() -> None:
 
 
 def test_the_same_judge_and_another_model() -> None:
-    assert summary([change(verdict(3.0), verdict(4.0))]).same_judge
-    assert not summary([change(verdict(3.0), verdict(4.0)), change(None, verdict(4.0))]).same_judge
-    assert summary([change(verdict(3.0), verdict(4.0, told={"model": "other"}))]).same_model is False
-    assert summary([change(verdict(3.0), verdict(4.0, told={"model": ""}))]).same_model is None
+    assert summarize_changes([change(verdict(3.0), verdict(4.0))]).same_judge
+    assert not summarize_changes([change(verdict(3.0), verdict(4.0)), change(None, verdict(4.0))]).same_judge
+    assert (
+        summarize_changes([change(verdict(3.0), verdict(4.0, told={"model": "other"}))]).same_model is False
+    )
+    assert summarize_changes([change(verdict(3.0), verdict(4.0, told={"model": ""}))]).same_model is None
     nobody = verdict(None, answer=None, told={"model": ""})
-    assert summary([change(verdict(3.0), verdict(4.0)), change(nobody, nobody, 1)]).same_judge
+    assert summarize_changes([change(verdict(3.0), verdict(4.0)), change(nobody, nobody, 1)]).same_judge
 
 
 # The run
@@ -477,7 +489,7 @@ def test_what_no_judge_saw_is_added() -> None:
 
 
 def told(*found: Change, asked: bool = True, **over: int) -> list[str]:
-    return list(lines(found, summary(found), asked=asked, passed_over=over))
+    return list(format_changes(found, summarize_changes(found), judge_called=asked, passed_over=over))
 
 
 def test_a_line_for_each_output_that_changed_and_then_the_summary() -> None:
@@ -507,7 +519,7 @@ def test_foreign_text_cannot_start_a_line_nor_run_on() -> None:
     )
     now = verdict(2.0, told={"reason": hostile, "model": hostile})
     found = [
-        Change(output=one, old=score_of(one.old), new=score_of(now)),
+        Change(output=one, old=score_from_measurement(one.old), new=score_from_measurement(now)),
         change(verdict(9.0), new(None, error=hostile), 1),
     ]
     for line in told(*found):

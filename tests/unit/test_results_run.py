@@ -14,7 +14,7 @@ from support.messages import check_message
 from support.sample_run import HOSTILE, everywhere, fixed_run
 
 from pytest_llmops.errors import UsageError, WireError
-from pytest_llmops.harness.controller import without_secrets
+from pytest_llmops.harness.controller import mask_run_secrets
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call, Usage
 from pytest_llmops.results.run import OUTCOMES, SCHEMA, Outcome, Run, TestRecord, write_text
@@ -137,7 +137,7 @@ def test_a_secret_in_a_text_that_stands_several_times_is_masked_in_each(
     monkeypatch.setenv("SOME_API_KEY", "hunter2-hunter2-hunter2")
     text = "the key is hunter2-hunter2-hunter2, and so it goes on. " * 3
     halves = Call(output=text[:90]), Call(output=text[90:]), Call(output=text[90:])
-    run = without_secrets(
+    run = mask_run_secrets(
         Run(records=tuple(TestRecord(nodeid=f"t{n}", message=text, calls=halves) for n in range(3)))
     )
     assert "hunter2" not in run.to_json()

@@ -4,12 +4,12 @@ import pytest
 from support.messages import check_message
 from support.sample_run import fixed_run
 
-from pytest_llmops.measurement import Json, Measurement, amount, apart
+from pytest_llmops.measurement import Json, Measurement, format_amount, format_value_and_threshold
 from pytest_llmops.protocols import Call, Usage
-from pytest_llmops.results.matrix import matrices
+from pytest_llmops.results.matrix import build_matrices
 from pytest_llmops.results.run import Outcome, Run, TestRecord
-from pytest_llmops.results.summary import metrics, totals
-from pytest_llmops.results.usage import Traffic, cost_words, latency, percentile, traffic
+from pytest_llmops.results.summary import summarize_metrics, summarize_run
+from pytest_llmops.results.usage import Traffic, count_traffic, format_cost, percentile, summarize_latency
 
 
 def run_of(*measurements: Measurement) -> Run:
@@ -21,7 +21,7 @@ def score(value: float, **how: object) -> Measurement:
 
 
 def test_an_empty_run_adds_up_to_nothing() -> None:
-    found = totals(Run())
+    found = summarize_run(Run())
     assert (found.tests, found.verdict, found.sentence) == (0, "EMPTY", "no tests were recorded")
     assert (found.metrics, found.versions, found.judges, found.models, dict(found.by_purpose)) == (
         (),
@@ -36,7 +36,7 @@ def test_an_empty_run_adds_up_to_nothing() -> None:
 
 
 def test_the_fixed_run() -> None:
-    found = totals(fixed_run())
+    found = summarize_run(fixed_run())
     assert found.sentence == "2 failed, 2 could not be judged, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"
     assert (found.tests, found.verdict) == (11, "FAIL")
     assert found.models == ("gpt-5-mini", "claude-sonnet-4-5")
@@ -68,7 +68,7 @@ def test_the_fixed_run() -> None:
 
 
 def test_versions_of_a_prompt_are_added_up_apart() -> None:
-    versions = totals(fixed_run()).versions
+    versions = summarize_run(fixed_run()).versions
     assert [(one.prompt, one.label, one.tests, one.passed) for one in versions] == [
         ("support/answer", "v1 (production)", 2, 1),
         ("support/answer", "v2 (candidate)", 2, 2),
@@ -92,20 +92,23 @@ def test_versions_of_a_prompt_are_added_up_apart() -> None:
 )
 def test_the_verdict_of_a_run(outcomes: list[Outcome], verdict: str) -> None:
     run = Run(records=tuple(TestRecord(nodeid=str(n), outcome=one) for n, one in enumerate(outcomes)))
-    assert totals(run).verdict == verdict
+    assert summarize_run(run).verdict == verdict
 
 
 def test_passed_is_said_even_when_it_is_none() -> None:
-    assert totals(Run(records=(TestRecord(nodeid="t", outcome="skipped"),))).sentence == "0 passed, 1 skipped"
+    assert (
+        summarize_run(Run(records=(TestRecord(nodeid="t", outcome="skipped"),))).sentence
+        == "0 passed, 1 skipped"
+    )
 
 
 def test_what_could_not_be_measured_is_in_no_mean() -> None:
-    (found,) = metrics(run_of(score(1.0), Measurement(name="m", error="timeout")).records)
+    (found,) = summarize_metrics(run_of(score(1.0), Measurement(name="m", error="timeout")).records)
     assert (found.n, found.mean, found.errored, found.recorded) == (1, 1.0, 1, 1)
 
 
 def test_only_errors_give_no_statistics() -> None:
-    (found,) = metrics(run_of(Measurement(name="m", error="timeout")).records)
+    (found,) = summarize_metrics(run_of(Measurement(name="m", error="timeout")).records)
     assert (found.n, found.mean, found.minimum, found.median, found.maximum) == (0, None, None, None, None)
     assert found.histogram == (0,) * 10
 
@@ -116,40 +119,44 @@ def test_only_errors_give_no_statistics() -> None:
     ids=["version", "unit", "direction"],
 )
 def test_unlike_measurements_are_not_mixed(other: dict[str, object]) -> None:
-    assert [one.n for one in metrics(run_of(score(0.5), score(0.7, **other), score(0.6)).records)] == [2, 1]
+    assert [
+        one.n for one in summarize_metrics(run_of(score(0.5), score(0.7, **other), score(0.6)).records)
+    ] == [2, 1]
 
 
 def test_labels_of_one_name_are_added_up_together() -> None:
-    (found,) = metrics(run_of(score(0.0, label="a"), score(1.0, label="b")).records)
+    (found,) = summarize_metrics(run_of(score(0.0, label="a"), score(1.0, label="b")).records)
     assert (found.n, found.mean) == (2, 0.5)
 
 
 def test_a_threshold_is_told_only_if_all_agree() -> None:
     assert (
-        metrics(run_of(score(1, threshold=0.5), score(1, threshold=0.5), score(1)).records)[0].threshold
+        summarize_metrics(run_of(score(1, threshold=0.5), score(1, threshold=0.5), score(1)).records)[
+            0
+        ].threshold
         == 0.5
     )
-    mixed = metrics(run_of(score(1, threshold=0.7), score(1, threshold=0.5)).records)[0]
+    mixed = summarize_metrics(run_of(score(1, threshold=0.7), score(1, threshold=0.5)).records)[0]
     assert (mixed.threshold, mixed.thresholds) == (None, (0.5, 0.7))
 
 
 @pytest.mark.parametrize("tenth", range(10))
 def test_a_bin_begins_with_its_lower_edge(tenth: int) -> None:
-    (found,) = metrics(run_of(score(tenth / 10)).records)
+    (found,) = summarize_metrics(run_of(score(tenth / 10)).records)
     assert found.histogram.index(1) == tenth
 
 
 def test_the_outermost_bins_hold_what_lies_outside() -> None:
-    (found,) = metrics(run_of(score(-0.2), score(1.0), score(3.0)).records)
+    (found,) = summarize_metrics(run_of(score(-0.2), score(1.0), score(3.0)).records)
     assert found.histogram == (1, 0, 0, 0, 0, 0, 0, 0, 0, 2)
 
 
 def test_other_units_have_no_histogram() -> None:
-    assert metrics(run_of(score(0.5, unit="s")).records)[0].histogram == ()
+    assert summarize_metrics(run_of(score(0.5, unit="s")).records)[0].histogram == ()
 
 
 def test_the_mean_of_huge_numbers_stays_finite() -> None:
-    (found,) = metrics(run_of(*[score(1.7e308, unit="count")] * 3).records)
+    (found,) = summarize_metrics(run_of(*[score(1.7e308, unit="count")] * 3).records)
     assert found.mean == pytest.approx(1.7e308)
 
 
@@ -168,36 +175,40 @@ def test_a_percentile_is_not_moved_by_rounding() -> None:
 
 def test_only_the_application_counts_for_latency() -> None:
     calls = [Call(latency_s=1.0), Call(latency_s=9.0, purpose="judge"), Call(latency_s=None)]
-    assert (latency(calls).n, latency(calls).p50, latency(calls).p95) == (1, 1.0, 1.0)
+    assert (summarize_latency(calls).n, summarize_latency(calls).p50, summarize_latency(calls).p95) == (
+        1,
+        1.0,
+        1.0,
+    )
 
 
 def test_an_unknown_price_is_never_zero() -> None:
-    unknown = traffic([Call(), Call(replayed=True)])
+    unknown = count_traffic([Call(), Call(replayed=True)])
     assert (unknown.spent_usd, unknown.saved_usd, unknown.known_usd, unknown.unpriced) == (
         None,
         None,
         None,
         2,
     )
-    free = traffic([Call(cost_usd=0.0)])
+    free = count_traffic([Call(cost_usd=0.0)])
     assert (free.spent_usd, free.unpriced) == (0.0, 0)
-    assert cost_words(free) == "$0.00 known"
+    assert format_cost(free) == "$0.00 known"
 
 
 def test_tokens_that_nobody_reports_are_unknown() -> None:
-    used = traffic([Call(usage=Usage(input_tokens=7)), Call()])
+    used = count_traffic([Call(usage=Usage(input_tokens=7)), Call()])
     assert (used.input_tokens, used.output_tokens, used.uncounted) == (7, None, 1)
 
 
 def test_the_cost_in_words() -> None:
     replayed = Traffic(replayed=2, saved_usd=0.5)
-    check_message(cost_words(replayed))
-    assert cost_words(Traffic(live=1, spent_usd=1234.5)) == "$1,234.50 known"
-    assert cost_words(Traffic(live=12, unpriced=12)) == "unknown, 12 calls without a price"
+    check_message(format_cost(replayed))
+    assert format_cost(Traffic(live=1, spent_usd=1234.5)) == "$1,234.50 known"
+    assert format_cost(Traffic(live=12, unpriced=12)) == "unknown, 12 calls without a price"
 
 
 def test_a_judge_passed_by_value_is_named_after_its_measurement() -> None:
-    (found,) = totals(run_of(Measurement(name="judge.polite", value=1, version="7"))).judges
+    (found,) = summarize_run(run_of(Measurement(name="judge.polite", value=1, version="7"))).judges
     assert (found.name, found.model, found.version) == ("polite", "", "7")
 
 
@@ -207,13 +218,13 @@ def test_facts_of_another_form_do_not_break_the_totals() -> None:
         "judge": [1],
         "cassette": {"path": None, "replayed": "many", "stale": 2},
     }
-    found = totals(Run(records=(TestRecord(nodeid="t", facts=facts),)))
+    found = summarize_run(Run(records=(TestRecord(nodeid="t", facts=facts),)))
     assert found.versions == ()
     assert (found.cassettes.files, found.cassettes.replayed, found.cassettes.stale) == (1, 0, 2)
 
 
 def test_the_matrix_has_cases_down_and_versions_across() -> None:
-    (matrix,) = matrices(fixed_run())
+    (matrix,) = build_matrices(fixed_run())
     assert (matrix.test, matrix.prompt) == ("tests/test_refunds.py::test_answer", "support/answer")
     assert [one.label for one in matrix.columns] == ["v1 (production)", "v2 (candidate)"]
     assert [row.case for row in matrix.rows] == ["late-return", "gift-card"]
@@ -259,13 +270,13 @@ def version_of(version: str, nodeid: str, *, case: str = "", alias: str = "") ->
 def test_a_row_is_what_stays_the_same_while_the_version_changes(
     records: list[TestRecord], rows: list[str]
 ) -> None:
-    (matrix,) = matrices(Run(records=tuple(records)))
+    (matrix,) = build_matrices(Run(records=tuple(records)))
     assert [row.case for row in matrix.rows] == rows
     assert len(matrix.columns) == 2
 
 
 def test_a_case_that_a_version_did_not_run_has_an_empty_cell() -> None:
-    (matrix,) = matrices(
+    (matrix,) = build_matrices(
         Run(records=(version_of("v1", "a[v1-x]"), version_of("v1", "a[v1-y]"), version_of("v2", "a[v2-y]")))
     )
     assert [[len(cell) for cell in row.cells] for row in matrix.rows] == [[1, 0], [1, 1]]
@@ -273,13 +284,13 @@ def test_a_case_that_a_version_did_not_run_has_an_empty_cell() -> None:
 
 def test_one_version_under_two_aliases_gives_two_columns() -> None:
     records = (version_of("v1", "a[old]", alias="old"), version_of("v1", "a[new]", alias="new"))
-    (matrix,) = matrices(Run(records=records))
+    (matrix,) = build_matrices(Run(records=records))
     assert [one.label for one in matrix.columns] == ["v1 (old)", "v1 (new)"]
-    assert [one.label for one in totals(Run(records=records)).versions] == ["v1 (old, new)"]
+    assert [one.label for one in summarize_run(Run(records=records)).versions] == ["v1 (old, new)"]
 
 
 def test_one_version_alone_is_no_matrix() -> None:
-    assert matrices(Run(records=(version_of("v1", "a[v1]"), version_of("v2", "b[v2]")))) == ()
+    assert build_matrices(Run(records=(version_of("v1", "a[v1]"), version_of("v2", "b[v2]")))) == ()
 
 
 @pytest.mark.parametrize(
@@ -295,14 +306,14 @@ def test_one_version_alone_is_no_matrix() -> None:
     ],
 )
 def test_amounts(value: float, unit: str, shown: str) -> None:
-    assert amount(value, unit) == shown
+    assert format_amount(value, unit) == shown
 
 
 def test_a_value_is_told_apart_from_its_threshold() -> None:
-    assert apart(0.74999, 0.75, "1") == ("0.74999", "0.75000")
-    assert apart(0.75, 0.75, "1") == ("0.75", "0.75")
-    assert apart(0.05001, 0.05, "s") == ("0.05001 s", "0.05 s")
-    assert apart(501, 500, "tokens") == ("501 tokens", "500 tokens")
+    assert format_value_and_threshold(0.74999, 0.75, "1") == ("0.74999", "0.75000")
+    assert format_value_and_threshold(0.75, 0.75, "1") == ("0.75", "0.75")
+    assert format_value_and_threshold(0.05001, 0.05, "s") == ("0.05001 s", "0.05 s")
+    assert format_value_and_threshold(501, 500, "tokens") == ("501 tokens", "500 tokens")
 
 
 def test_each_verdict_names_its_judge() -> None:
@@ -313,7 +324,7 @@ def test_each_verdict_names_its_judge() -> None:
     second = Measurement(name="judge.second", value=1, version="2", detail={"judge": {"score": 3}})
     part = Measurement(name="judge.first.accuracy", value=1, version="1")
     record = TestRecord(nodeid="t", measurements=(part, first, second), facts=facts)
-    found = totals(Run(records=(record, record))).judges
+    found = summarize_run(Run(records=(record, record))).judges
     assert [(one.name, one.model, one.version) for one in found] == [
         ("first", "a", "1"),
         ("second", "b", "2"),
@@ -327,7 +338,7 @@ def test_versions_are_compared_over_the_tests_that_ran_with_each() -> None:
 
     both = [record("t.py::test_a[v1-x]", "v1", 0.2), record("t.py::test_a[v2-x]", "v2", 0.4)]
     more = [record("t.py::test_b[y]", "v2", 1.0)]
-    found = {one.version: one.metrics[0].mean for one in totals(Run(records=(*both, *more))).versions}
+    found = {one.version: one.metrics[0].mean for one in summarize_run(Run(records=(*both, *more))).versions}
     assert found == {"v1": 0.2, "v2": 0.4}
-    alone = {one.version: one.tests for one in totals(Run(records=(both[0], *more))).versions}
+    alone = {one.version: one.tests for one in summarize_run(Run(records=(both[0], *more))).versions}
     assert alone == {"v1": 1, "v2": 1}

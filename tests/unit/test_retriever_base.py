@@ -18,16 +18,16 @@ from pytest_llmops.retrievers.base import (
     Conditions,
     Searcher,
     check_corpus,
-    checked_k,
-    closeness,
-    conditions,
-    embedded,
-    existing,
-    fits,
-    package,
-    portable,
-    query_vector,
-    usable_embedder,
+    embed_query,
+    embed_unit_vectors,
+    import_optional,
+    matches_conditions,
+    parse_filters,
+    plain_metadata,
+    require_existing_path,
+    resolve_embedder,
+    similarity_from_distance,
+    validate_k,
 )
 from pytest_llmops.retrievers.bm25 import InMemoryRetriever
 from pytest_llmops.retrievers.dense import DenseRetriever
@@ -122,13 +122,13 @@ def test_a_store_that_cannot_be_listed_says_what_to_do() -> None:
 )
 def test_filters_that_cannot_be_read(filters: Any) -> None:
     with pytest.raises(UsageError, check=check_message):
-        conditions(filters)
+        parse_filters(filters)
 
 
 def test_filters_in_one_form() -> None:
     given = {"a": "x", "b": [1, 2.5], "c": (True,), "d": frozenset({"z", "y"})}
-    assert conditions(given) == {"a": ("x",), "b": (1, 2.5), "c": (True,), "d": ("y", "z")}  # type: ignore[arg-type]
-    assert conditions(None) == conditions({}) == {}
+    assert parse_filters(given) == {"a": ("x",), "b": (1, 2.5), "c": (True,), "d": ("y", "z")}  # type: ignore[arg-type]
+    assert parse_filters(None) == parse_filters({}) == {}
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_filters_in_one_form() -> None:
     ],
 )
 def test_what_fits(metadata: Any, wanted: Any, good: bool) -> None:
-    assert fits(metadata, wanted) is good
+    assert matches_conditions(metadata, wanted) is good
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_what_fits(metadata: Any, wanted: Any, good: bool) -> None:
     ],
 )
 def test_distances_turned_round(space: str, distance: float, score: float) -> None:
-    assert closeness(distance, space) == score
+    assert similarity_from_distance(distance, space) == score
 
 
 def test_foreign_metadata_becomes_plain() -> None:
@@ -185,7 +185,7 @@ def test_foreign_metadata_becomes_plain() -> None:
         "none": None,
         3: True,
     }
-    assert portable(given) == {  # type: ignore[arg-type]
+    assert plain_metadata(given) == {  # type: ignore[arg-type]
         "n": 1.5,
         "nan": None,
         "at": "2026-01-02T00:00:00+00:00",
@@ -196,15 +196,15 @@ def test_foreign_metadata_becomes_plain() -> None:
         "none": None,
         "3": True,
     }
-    assert portable(None) == {}
+    assert plain_metadata(None) == {}
 
 
 def test_a_package_that_is_not_there() -> None:
-    assert package("json", "json", "x").dumps([1]) == "[1]"
+    assert import_optional("json", "json", "x").dumps([1]) == "[1]"
     with pytest.raises(UsageError, check=check_message):
-        package("no_such_package_of_anybody", "chromadb", "ChromaRetriever")
+        import_optional("no_such_package_of_anybody", "chromadb", "ChromaRetriever")
     with pytest.raises(UsageError, check=check_message):
-        package("no_such_package_of_anybody.models", "x", "X")
+        import_optional("no_such_package_of_anybody.models", "x", "X")
 
 
 def test_a_package_that_misses_one_of_its_own_says_which(
@@ -213,13 +213,13 @@ def test_a_package_that_misses_one_of_its_own_says_which(
     (tmp_path / "half_installed.py").write_text("import no_such_package_of_anybody\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="no_such_package_of_anybody"):
-        package("half_installed", "half-installed", "X")
+        import_optional("half_installed", "half-installed", "X")
 
 
 def test_a_place_that_is_not_there(tmp_path: Path) -> None:
-    assert existing(str(tmp_path), "a store") == tmp_path
+    assert require_existing_path(str(tmp_path), "a store") == tmp_path
     with pytest.raises(CorpusError, check=check_message):
-        existing(tmp_path / "none", "a store")
+        require_existing_path(tmp_path / "none", "a store")
 
 
 def test_what_is_no_corpus() -> None:
@@ -246,31 +246,31 @@ class Raw:
 
 
 def test_an_embedder_by_name_and_one_that_forgets() -> None:
-    assert usable_embedder("hashing", "x") == HashingEmbedder()
+    assert resolve_embedder("hashing", "x") == HashingEmbedder()
     mine = HashingEmbedder(dim=8)
-    assert usable_embedder(mine, "x") is mine
+    assert resolve_embedder(mine, "x") is mine
     for given in ("tfidf", TfidfEmbedder()):
         with pytest.raises(UsageError, check=check_message):
-            usable_embedder(given, "the index")
+            resolve_embedder(given, "the index")
     with pytest.raises(UnknownName, match="unknown embedder 'hashin'"):
-        usable_embedder("hashin", "x")
+        resolve_embedder("hashin", "x")
     with pytest.raises(UsageError, check=check_message):
-        usable_embedder(object(), "x")  # type: ignore[arg-type]
+        resolve_embedder(object(), "x")  # type: ignore[arg-type]
 
 
 def test_vectors_become_unit_rows_of_32_bits() -> None:
-    rows = embedded(Raw([[3, 4], [0, 0], [-2, 0]]), ["a", "b", "c"], "x")
+    rows = embed_unit_vectors(Raw([[3, 4], [0, 0], [-2, 0]]), ["a", "b", "c"], "x")
     assert rows.dtype == np.float32
     assert rows.tolist() == [pytest.approx([0.6, 0.8], abs=1e-7), [0, 0], [-1, 0]]
-    assert embedded(Raw(), [], "x").shape == (0, 0)
+    assert embed_unit_vectors(Raw(), [], "x").shape == (0, 0)
 
 
 def test_many_texts_are_embedded_in_batches() -> None:
     raw = Raw(np.ones((1024, 2)), np.ones((76, 2)))
-    assert embedded(raw, ["t"] * 1100, "x").shape == (1100, 2)
+    assert embed_unit_vectors(raw, ["t"] * 1100, "x").shape == (1100, 2)
     assert [len(one) for one in raw.asked] == [1024, 76]
     with pytest.raises(UsageError, check=check_message):
-        embedded(Raw(np.ones((1024, 2)), np.ones((1, 3))), ["t"] * 1025, "x")
+        embed_unit_vectors(Raw(np.ones((1024, 2)), np.ones((1, 3))), ["t"] * 1025, "x")
 
 
 @pytest.mark.parametrize(
@@ -284,16 +284,16 @@ def test_many_texts_are_embedded_in_batches() -> None:
 )
 def test_an_embedder_that_gives_no_vectors(answer: Any) -> None:
     with pytest.raises(UsageError, check=check_message):
-        embedded(Raw(answer), ["a", "b"], "the index")
+        embed_unit_vectors(Raw(answer), ["a", "b"], "the index")
 
 
 def test_the_vector_of_a_query() -> None:
-    vector = query_vector(Raw([[0, 2]]), "q", "x", 2)
+    vector = embed_query(Raw([[0, 2]]), "q", "x", 2)
     assert vector is not None
     assert vector.tolist() == [0, 1]
-    assert query_vector(Raw([[0, 0]]), "q", "x") is None
+    assert embed_query(Raw([[0, 0]]), "q", "x") is None
     with pytest.raises(CorpusError, check=check_message):
-        query_vector(Raw([[0, 2]]), "q", "shop", 3)
+        embed_query(Raw([[0, 2]]), "q", "shop", 3)
 
 
 def _opened(module: str, name: str, *arguments: object, method: str = "") -> Any:
@@ -324,16 +324,16 @@ def test_an_adapter_without_its_package_names_the_command(
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    assert (checked_k(np.int64(3)), type(checked_k(np.int64(3)))) == (3, int)
+    assert (validate_k(np.int64(3)), type(validate_k(np.int64(3)))) == (3, int)
     given = {"year": [np.int64(2025), 2026], "share": np.float32(0.5), "new": np.True_, "lang": np.str_("de")}
-    wanted = conditions(given)  # type: ignore[arg-type]  # scalars that are like Python's
+    wanted = parse_filters(given)  # type: ignore[arg-type]  # scalars that are like Python's
     assert wanted == {"year": (2025, 2026), "share": (0.5,), "new": (True,), "lang": ("de",)}
     assert {type(one) for values in wanted.values() for one in values} == {int, float, bool, str}
     for wrong in (np.float64(2.5), np.int64(0), np.True_, np.array([1, 2])):
         with pytest.raises(UsageError, check=check_message):
-            checked_k(wrong)
+            validate_k(wrong)
     with pytest.raises(UsageError, check=check_message):
-        conditions({"x": np.float32("nan")})  # type: ignore[dict-item]  # a number that is none
+        parse_filters({"x": np.float32("nan")})  # type: ignore[dict-item]  # a number that is none
 
 
 @pytest.mark.parametrize("given", [None, "abc", 3])

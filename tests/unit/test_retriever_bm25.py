@@ -15,7 +15,7 @@ from support.messages import check_message
 from pytest_llmops.errors import CorpusError, UsageError, WireError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Chunk, Hit, Retriever
-from pytest_llmops.retrievers.bm25 import InMemoryRetriever, load_corpus, tokens
+from pytest_llmops.retrievers.bm25 import InMemoryRetriever, load_corpus, tokenize
 
 
 def chunk(id_: str, text: str, **metadata: Json) -> Chunk:
@@ -214,7 +214,7 @@ def test_the_same_hits_with_every_hash_seed() -> None:
     ],
 )
 def test_tokens(text: str, words: list[str]) -> None:
-    assert tokens(text) == words
+    assert tokenize(text) == words
 
 
 def write(folder: Path, name: str, text: str | bytes) -> Path:

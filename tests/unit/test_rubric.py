@@ -15,7 +15,7 @@ from pytest_llmops import recorder as softly
 from pytest_llmops.errors import ModelError, PromptError, UsageError
 from pytest_llmops.judges.protocol.parsing import Scale
 from pytest_llmops.judges.protocol.prompting import MAX_DATA
-from pytest_llmops.judges.protocol.response_format import WAYS
+from pytest_llmops.judges.protocol.response_format import REPLY_FORMATS
 from pytest_llmops.judges.rubric import QUALITY, Rubric, RubricJudge, quality
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Judge, Message, RenderedPrompt
@@ -57,7 +57,7 @@ class Server:
 
     def complete(self, messages: Any, /, **params: Json) -> Completion:
         self.asked.append((messages, params))
-        self.purposes.append(recorder.whose())
+        self.purposes.append(recorder.current_purpose())
         if self.refuses(messages, params):
             raise self.error
         return Completion(text=self.reply(messages), model=self.model)
@@ -75,7 +75,7 @@ def schema(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_registry_builds_it() -> None:
-    judge = registry.load("judge", "quality")
+    judge = registry.load_builtin("judge", "quality")
     assert (judge.name, judge.low, judge.high, judge.pass_at) == ("quality", 1, 10, 7)
     assert isinstance(quality(Server()), Judge)
 
@@ -270,7 +270,7 @@ def test_a_server_without_schemas_is_asked_for_text_once_known() -> None:
     found = judge.judge(ANSWER)
     assert (found.score, found.reason, found.dimensions) == (6, "so so", {})
     asked = len(server.asked)
-    assert asked == len(WAYS) - 1
+    assert asked == len(REPLY_FORMATS) - 1
     judge.judge("Another answer.")
     quality(server).judge(ANSWER)
     assert len(server.asked) == asked + 2
@@ -281,13 +281,13 @@ def test_the_form_is_found_out_again_in_the_next_test() -> None:
     judge = quality(server)
     for _ in range(2):
         test = recorder.Recorder(settings=Settings())
-        recorder.push(test)
+        recorder.push_recorder(test)
         try:
             judge.judge(ANSWER)
             with softly.collect():  # a block is no test of its own
                 judge.judge(ANSWER)
         finally:
-            recorder.pop(test)
+            recorder.pop_recorder(test)
     assert [has_limits(*one) for one in server.asked] == [True, False, False] * 2
 
 
@@ -304,7 +304,7 @@ def test_a_request_refused_in_every_form_raises() -> None:
     judge = quality(server)
     with pytest.raises(ModelError, match="refused"):
         judge.judge("This is too long.")
-    assert len(server.asked) == len(WAYS)
+    assert len(server.asked) == len(REPLY_FORMATS)
     judge.judge(ANSWER)
     assert has_limits(*server.asked[-1])
 
@@ -337,12 +337,12 @@ def test_each_test_has_its_own_model_of_the_judges() -> None:
             return server
 
         mine = recorder.Recorder(lookup=lookup, settings=Settings())
-        recorder.push(mine)
+        recorder.push_recorder(mine)
         try:
             assert judge.judge(ANSWER).score == 7
             assert judge.model_name == "server"
         finally:
-            recorder.pop(mine)
+            recorder.pop_recorder(mine)
         return len(server.asked)
 
     assert kinds == set()

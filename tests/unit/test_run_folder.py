@@ -22,7 +22,7 @@ def left_folder(folder: Path, name: str, *, alive: bool = True) -> Path:
     left = folder / f"pytest-llmops-run-{name}"
     (left / "ledger").mkdir(parents=True)
     if alive:
-        (left / run_folder.ALIVE).touch()
+        (left / run_folder.ALIVE_FILE).touch()
     return left
 
 
@@ -30,7 +30,7 @@ def test_the_folder_of_a_killed_run_is_removed_by_the_next_one(tmp_path: Path) -
     killed, being_made = left_folder(tmp_path, "killed"), left_folder(tmp_path, "new", alive=False)
     other = tmp_path / "pytest-other"
     other.mkdir()
-    with run_folder.open_folder():
+    with run_folder.open_run_folder():
         assert not killed.exists()
         assert being_made.exists()
         assert other.exists()
@@ -38,15 +38,15 @@ def test_the_folder_of_a_killed_run_is_removed_by_the_next_one(tmp_path: Path) -
 
 def test_the_folder_of_a_run_that_goes_on_stays(tmp_path: Path) -> None:
     running = left_folder(tmp_path, "running")
-    held = os.open(running / run_folder.ALIVE, os.O_RDWR)
-    assert lock_file(held, alone=True)
-    with run_folder.open_folder():
-        outer = run_folder.folder()
-        with run_folder.open_folder():  # a run inside of this one
-            assert run_folder.folder() != outer
+    held = os.open(running / run_folder.ALIVE_FILE, os.O_RDWR)
+    assert lock_file(held, exclusive=True)
+    with run_folder.open_run_folder():
+        outer = run_folder.current_folder()
+        with run_folder.open_run_folder():  # a run inside of this one
+            assert run_folder.current_folder() != outer
             assert outer.is_dir()
         assert (running / "ledger").is_dir()
-        assert run_folder.folder() == outer
+        assert run_folder.current_folder() == outer
     assert not outer.exists()
     os.close(held)
 
@@ -60,5 +60,5 @@ def test_a_folder_that_is_gone_or_of_somebody_else_is_passed_over(
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(os, "open", refuse)
-    run_folder.remove_left_behind()
+    run_folder.remove_abandoned_folders()
     assert left.is_dir()

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_llmops import schemas
 from pytest_llmops.schemas import formats
-from pytest_llmops.schemas.formats import checks
+from pytest_llmops.schemas.formats import format_checks
 from pytest_llmops.schemas.json_schema import JsonSchema
 
 
@@ -52,7 +52,7 @@ from pytest_llmops.schemas.json_schema import JsonSchema
 def test_formats(name: str, good: str, bad: str) -> None:
     if name == "idn-hostname":
         pytest.importorskip("idna")
-    check = checks()[name]
+    check = format_checks()[name]
     assert check(good)
     assert not check(bad)
     assert not check(f"{bad}\n")
@@ -67,7 +67,7 @@ def test_formats(name: str, good: str, bad: str) -> None:
     "text", ["", "\n", "\x00", "\ud800", "١٩٨٥-٠٤-١٢", "http://[", "//@@@:", "a@", "@", "{{", "." * 300]
 )
 def test_any_text_is_answered(text: str) -> None:
-    assert {type(check(text)) for check in checks().values()} == {bool}
+    assert {type(check(text)) for check in format_checks().values()} == {bool}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_any_text_is_answered(text: str) -> None:
 )
 def test_a_long_text_is_answered_soon(piece: str) -> None:
     text = piece * (100_000 // len(piece))
-    for name, check in checks().items():
+    for name, check in format_checks().items():
         if name != "regex":
             assert check(text) in (True, False)
             assert check(f"{text}\x00") is False or name in ("json-pointer", "idn-email")
@@ -86,9 +86,9 @@ def test_without_idna_its_format_is_not_checked_and_named() -> None:
         "properties": {"a": {"format": "idn-hostname"}, "b": {"format": "phone"}, "c": {"format": "date"}}
     }
     with patch.object(formats, "_has_idna", lambda: False):
-        assert "idn-hostname" not in checks()
-        assert checks()["hostname"]("xn--X")
-        assert checks()["idn-email"]("δοκιμή@παράδειγμα.δοκιμή")
+        assert "idn-hostname" not in format_checks()
+        assert format_checks()["hostname"]("xn--X")
+        assert format_checks()["idn-email"]("δοκιμή@παράδειγμα.δοκιμή")
         loaded = schemas.load({"title": "without idna", **schema})
         assert isinstance(loaded, JsonSchema)
         assert loaded.unchecked == ("idn-hostname", "phone")

@@ -17,8 +17,8 @@ from typing_extensions import TypedDict
 
 from pytest_llmops import MeasurementFailed, assert_schema
 from pytest_llmops.errors import SchemaError
-from pytest_llmops.schemas import Unfinished, beginning, load
-from pytest_llmops.schemas.json_extraction import MAX_DEPTH, Found, find
+from pytest_llmops.schemas import Unfinished, load, parse_partial_json
+from pytest_llmops.schemas.json_extraction import MAX_DEPTH, JsonMatch, find_json
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -153,7 +153,7 @@ def test_every_beginning_of_a_model_with_everything_fits() -> None:
     schema = load(Everything)
     assert schema.differences(json.loads(text)) == []
     for end in range(1, len(text)):
-        found = beginning(text[:end])
+        found = parse_partial_json(text[:end])
         assert found is not None
         assert schema.differences(found.value, unfinished=found.unfinished) == [], text[:end]
 
@@ -343,7 +343,7 @@ def test_a_broken_schema_is_still_one() -> None:
     ],
 )
 def test_where_it_breaks_off(text: str, value: Any, within: Any, string: Any) -> None:
-    found = beginning(text)
+    found = parse_partial_json(text)
     assert found is not None
     assert (found.value if within[:1] != (0,) else found.value[0]) == value  # type: ignore[index]
     assert found.unfinished == Unfinished(within, string)
@@ -360,7 +360,7 @@ def test_where_it_breaks_off(text: str, value: Any, within: Any, string: Any) ->
     ],
 )
 def test_where_a_beginning_is_looked_for(text: str, value: Any) -> None:
-    found = beginning(text)
+    found = parse_partial_json(text)
     assert found is not None
     assert found.value == value
 
@@ -369,7 +369,7 @@ def test_where_a_beginning_is_looked_for(text: str, value: Any) -> None:
     "text", ["```json\n{oops and [1, ", "[1e999, ", f"[{'9' * 2_000}, ", "[1]", "{}", "no", "[1 2", '{"a" 1', '{"a": 1,, ', '["\n', '["\\x', "[nul1", "[1.e", "[-a", "[+1", "{1: ", '{"a": }']
 )  # fmt: skip
 def test_what_is_no_beginning(text: str) -> None:
-    assert beginning(text) is None
+    assert parse_partial_json(text) is None
 
 
 @pytest.mark.parametrize(
@@ -377,14 +377,14 @@ def test_what_is_no_beginning(text: str) -> None:
 )  # fmt: skip
 @pytest.mark.slow
 def test_a_long_text_of_anything_ends_soon(piece: str) -> None:
-    found = beginning("x" + piece * (200_000 // len(piece)))
+    found = parse_partial_json("x" + piece * (200_000 // len(piece)))
     assert found is None or isinstance(found.value, (dict, list))
 
 
 def test_too_deep_a_beginning_is_none() -> None:
-    assert beginning("[" * MAX_DEPTH) is not None
-    assert beginning("[" * (MAX_DEPTH + 1)) is not None  # the innermost hundred of them
-    assert beginning('{"a": ' * (MAX_DEPTH + 1) + "]") is None
+    assert parse_partial_json("[" * MAX_DEPTH) is not None
+    assert parse_partial_json("[" * (MAX_DEPTH + 1)) is not None  # the innermost hundred of them
+    assert parse_partial_json('{"a": ' * (MAX_DEPTH + 1) + "]") is None
 
 
 def _is_beginning(part: object, whole: object) -> bool:
@@ -401,15 +401,15 @@ def test_real_answers_cut_anywhere(shared_data: Path) -> None:
         texts = [json.loads(line)["text"] for line in lines]
     seen: Counter[str] = Counter()
     for text in texts:
-        one = find(text)
-        if not isinstance(one, Found) or not isinstance(one.value, (dict, list)) or one.place == "prose":
+        one = find_json(text)
+        if not isinstance(one, JsonMatch) or not isinstance(one.value, (dict, list)) or one.place == "prose":
             continue
         seen[one.place] += 1
         for tenth in range(1, 10):
             end = one.start + 1 + (one.end - one.start - 1) * tenth // 10
             if end >= one.end:
                 continue
-            found = beginning(text[:end])
+            found = parse_partial_json(text[:end])
             assert found is not None, text[:end]
             assert found.start == one.start
             assert _is_beginning(found.value, one.value)

@@ -15,7 +15,7 @@ import pytest
 
 from pytest_llmops import schemas
 from pytest_llmops.errors import SchemaError
-from pytest_llmops.schemas.formats import checks
+from pytest_llmops.schemas.formats import format_checks
 from pytest_llmops.schemas.json_schema import ENGINES, JsonSchema
 
 pytestmark = [pytest.mark.shared_data, pytest.mark.slow]
@@ -164,7 +164,7 @@ def test_every_answer_of_the_suite(engine: str, shared_data: Path) -> None:
 
 def test_not_one_other_answer_than_the_validators_own(shared_data: Path) -> None:
     checker = jsonschema.FormatChecker(formats=())
-    for name, check in checks().items():
+    for name, check in format_checks().items():
         checker.checks(name)(lambda value, check=check: not isinstance(value, str) or check(value))
     other = [
         (group.file, group.description, test["description"])
@@ -200,7 +200,7 @@ def test_no_beginning_of_a_valid_document_is_called_wrong(shared_data: Path) -> 
             if len(text) > 400 or schema.differences(document):
                 continue
             for end in range(1, len(text), 7):
-                found = schemas.beginning(text[:end])
+                found = schemas.parse_partial_json(text[:end])
                 assert found is not None
                 tried += 1
                 wrong = schema.differences(found.value, unfinished=found.unfinished)

@@ -14,16 +14,16 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.schemas.differences import (
     MAX_DIFFERENCES,
     Difference,
-    Form,
-    got,
-    kind,
-    missing,
-    nearest_form,
-    path,
-    short,
-    unknown,
+    FormMismatch,
+    describe_json_value,
+    format_json_path,
+    json_type_name,
+    missing_key_difference,
+    nearest_form_differences,
+    short_json,
+    unknown_key_difference,
 )
-from pytest_llmops.schemas.json_schema import compiled
+from pytest_llmops.schemas.json_schema import compile_schema
 
 
 def texts(schema: object, value: Json) -> list[tuple[str, str]]:
@@ -113,18 +113,18 @@ def test_a_missing_key_names_what_may_be_meant_for_it() -> None:
 def test_the_nearest_key_is_named_however_it_is_shortened(wanted: str, there: str) -> None:
     schema = {"properties": {wanted: INTEGER, "id": INTEGER}, "required": [wanted]}
     ((place, text),) = texts(schema, {there: 1, "id": 2})
-    assert (place, f'"{there}"' in text) == (path((wanted,)), True)
+    assert (place, f'"{there}"' in text) == (format_json_path((wanted,)), True)
     check_message(text)
     closed = {"properties": {wanted: INTEGER}, "additionalProperties": False}
     ((place, text),) = texts(closed, {there: 1})
-    assert (place, f'"{wanted}"' in text) == (path((there,)), True)
+    assert (place, f'"{wanted}"' in text) == (format_json_path((there,)), True)
 
 
 @pytest.mark.parametrize(
     ("wanted", "there"), [("id", "invalid"), ("price", "name"), ("qty", "city"), ("", "a"), ("tel", "total")]
 )
 def test_a_key_that_is_not_near_is_not_named(wanted: str, there: str) -> None:
-    assert texts({"required": [wanted]}, {there: 1}) == [(path((wanted,)), "missing")]
+    assert texts({"required": [wanted]}, {there: 1}) == [(format_json_path((wanted,)), "missing")]
 
 
 CAT = {"properties": {"kind": {"const": "cat"}, "lives": {"type": "integer"}}, "required": ["kind", "lives"]}
@@ -233,7 +233,7 @@ def test_what_only_turns_up_while_checking_is_a_schema_error_too() -> None:
 
 def test_compiled_schemas_are_kept() -> None:
     text = '{"type": "object"}'
-    assert compiled(text, "schema") is compiled(text, "schema")
+    assert compile_schema(text, "schema") is compile_schema(text, "schema")
 
 
 def test_a_file_of_a_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,33 +272,39 @@ def test_a_file_that_cannot_be_used(
 
 def test_words_for_values() -> None:
     values: list[object] = [None, True, 1, 1.0, "", [], {}]
-    assert [kind(one) for one in values] == [
+    assert [json_type_name(one) for one in values] == [
         "null", "boolean", "integer", "number", "string", "array", "object",
     ]  # fmt: skip
-    assert got("x" * 100) == f'"{"x" * 60}... (+40 chars)" (string)'
-    assert got("\x1b[31m\n") == '"\\x1b[31m\\n" (string)'
-    assert got({str(n): 1 for n in range(20)}).endswith("and 8 more")
-    assert short([1, "ä"]) == '[1, "ä"]'
+    assert describe_json_value("x" * 100) == f'"{"x" * 60}... (+40 chars)" (string)'
+    assert describe_json_value("\x1b[31m\n") == '"\\x1b[31m\\n" (string)'
+    assert describe_json_value({str(n): 1 for n in range(20)}).endswith("and 8 more")
+    assert short_json([1, "ä"]) == '[1, "ä"]'
 
 
 def test_paths_are_ascii_without_control_characters() -> None:
-    assert path(("a", 0, "b-c", "ä", "\x00\u202e", "")) == '$.a[0].b-c["\\u00e4"]["\\u0000\\u202e"][""]'
-    assert path(("x" * 100,)) == f'$["{"x" * 60}"...]'
+    assert (
+        format_json_path(("a", 0, "b-c", "ä", "\x00\u202e", ""))
+        == '$.a[0].b-c["\\u00e4"]["\\u0000\\u202e"][""]'
+    )
+    assert format_json_path(("x" * 100,)) == f'$["{"x" * 60}"...]'
 
 
 def test_differences_are_told_in_words() -> None:
-    assert missing(("a", "total"), "", ["tottal", "amount"], ["amount"]).text == 'missing; is it "tottal"?'
-    assert missing(("total",), "number", [], []).text == "missing, expected number"
-    assert unknown(("zzz",), ["total"]).text == "unknown key"
+    assert (
+        missing_key_difference(("a", "total"), "", ["tottal", "amount"], ["amount"]).text
+        == 'missing; is it "tottal"?'
+    )
+    assert missing_key_difference(("total",), "number", [], []).text == "missing, expected number"
+    assert unknown_key_difference(("zzz",), ["total"]).text == "unknown key"
     assert Difference((), "x").path == "$"
 
 
 def test_the_nearest_form_is_not_ruled_out_by_a_constant() -> None:
     here = ("pet",)
     many = tuple(Difference((*here, f"key {n}"), "missing") for n in range(5))
-    cat = Form("cat", many)
-    dog = Form("dog", (Difference((*here, "kind"), 'expected "dog"'),), told_apart=1)
-    found = nearest_form(here, [dog, cat])
+    cat = FormMismatch("cat", many)
+    dog = FormMismatch("dog", (Difference((*here, "kind"), 'expected "dog"'),), wrong_constants=1)
+    found = nearest_form_differences(here, [dog, cat])
     assert found[0] == Difference(here, found[0].text, remark=True)
     check_message(found[0].text)
     assert tuple(found[1:]) == many

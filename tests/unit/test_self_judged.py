@@ -5,13 +5,13 @@ from support.messages import check_message
 
 from pytest_llmops import recorder
 from pytest_llmops import recorder as softly
-from pytest_llmops.judges.evaluate import asked_of, verdict_of
+from pytest_llmops.judges.evaluate import judge_answer, resolve_judge
 from pytest_llmops.judges.panel import Panel
-from pytest_llmops.judges.self_preference import conflict
+from pytest_llmops.judges.self_preference import why_self_judging
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Call, Verdict
 from pytest_llmops.recorder import Exchange, Recorder
-from pytest_llmops.results.judges import self_judged
+from pytest_llmops.results.judges import iter_self_judging_notes
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.settings import SelfJudging, Settings
 
@@ -26,7 +26,7 @@ OWN = record(("app", "gpt-4o"), ("judge", "gpt-4o-2024-08-06"), ("judge", "gpt-4
 
 def test_one_sentence_for_each_judge_with_its_tests() -> None:
     other = record(("app", "small"), ("app", "a"), ("judge", "small"))
-    found = list(self_judged((OWN, other, OWN), {"settings": {"self_judging": "warn"}}))
+    found = list(iter_self_judging_notes((OWN, other, OWN), {"settings": {"self_judging": "warn"}}))
     check_message(found)
     assert all(len(one) < 200 for one in found)
 
@@ -42,7 +42,7 @@ def test_one_sentence_for_each_judge_with_its_tests() -> None:
     ],
 )
 def test_nothing_of_other_models_of_judges_alone_and_of_calls_that_failed(fine: TestRecord) -> None:
-    assert list(self_judged((fine,), {})) == []
+    assert list(iter_self_judging_notes((fine,), {})) == []
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_nothing_of_other_models_of_judges_alone_and_of_calls_that_failed(fine: 
     [({}, 1), ({"settings": "odd"}, 1), ({"settings": {"self_judging": "error"}}, 1), ({"settings": {"self_judging": "allow"}}, 0)],
 )  # fmt: skip
 def test_a_run_may_allow_it(meta: dict[str, Json], told: int) -> None:
-    assert len(list(self_judged((OWN,), meta))) == told
+    assert len(list(iter_self_judging_notes((OWN,), meta))) == told
 
 
 def exchange(asked: object, answered: str, purpose: str = "app", status: int | None = 200) -> Exchange:
@@ -85,12 +85,12 @@ def test_a_conflict_is_with_what_the_application_asked_in_this_test(
     mode: SelfJudging, name: str, exchanges: list[Exchange], refused: bool
 ) -> None:
     running = Recorder(settings=Settings(self_judging=mode), exchanges=exchanges)
-    recorder.push(running)
+    recorder.push_recorder(running)
     try:
         with softly.soft():
-            found = conflict(name)
+            found = why_self_judging(name)
     finally:
-        recorder.pop(running)
+        recorder.pop_recorder(running)
     assert bool(found) is refused
     if refused:
         check_message(found)
@@ -106,7 +106,7 @@ class Own:
 
     def judge(self, answer: str, **_: str) -> Verdict:
         for one in self.calls:
-            recorder.exchanged(one)
+            recorder.record_exchange(one)
         return Verdict(score=9, reason=answer, raw="Score: 9")
 
 
@@ -117,7 +117,7 @@ class Refused(Own):
 
     def judge(self, answer: str, **_: str) -> Verdict:
         super().judge(answer)
-        return Verdict(error=conflict("gpt-4o-2024-08-06"))
+        return Verdict(error=why_self_judging("gpt-4o-2024-08-06"))
 
 
 class Third(Own):
@@ -139,11 +139,11 @@ def test_a_panel_goes_on_without_the_vote_of_the_model_under_test(
     )
     other = exchange({"model": "x"}, "x", "judge")
     panel = Panel([one(ASKED_BY_ALIAS if one is Refused else other) for one in judges])
-    recorder.push(running)
+    recorder.push_recorder(running)
     try:
-        found = verdict_of(asked_of(panel, "t"), "Paris", "", "")
+        found = judge_answer(resolve_judge(panel, "t"), "Paris", "", "")
     finally:
-        recorder.pop(running)
+        recorder.pop_recorder(running)
     assert found.score == score
     check_message(found.reason + found.error)
 
@@ -167,11 +167,11 @@ def test_a_verdict_of_any_judge_does_not_count_if_the_model_under_test_gave_it(
 ) -> None:
     before = [exchange({"model": "gpt-4o"}, "gpt-4o"), exchange({"model": "gpt-4o"}, "gpt-4o", "judge")]
     running = Recorder(settings=Settings(self_judging=mode), exchanges=before)
-    recorder.push(running)
+    recorder.push_recorder(running)
     try:
-        found = verdict_of(asked_of(Own(*calls), "t"), "Paris", "", "")
+        found = judge_answer(resolve_judge(Own(*calls), "t"), "Paris", "", "")
     finally:
-        recorder.pop(running)
+        recorder.pop_recorder(running)
     assert (found.score, bool(found.error)) == ((None, True) if refused else (9, False))
     if refused:
         check_message(found.error)

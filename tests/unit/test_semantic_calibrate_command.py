@@ -78,8 +78,8 @@ def test_a_threshold_is_proposed_and_written(run: Run) -> None:
     check_message([line for line in out if " % interval " in line])
     (row,) = [line for line in out if line.endswith("  <")]
     assert row.split() == [f"{found.value:g}", "40", "0", "1.000", "1.000", "1.000", "1.000", "<"]
-    scores = labelled.scores(
-        labelled.read(Path("pairs.jsonl"), same_from=4, different_to=2).items, HashingEmbedder()
+    scores = labelled.score_pairs(
+        labelled.read_pairs(Path("pairs.jsonl"), same_from=4, different_to=2).items, HashingEmbedder()
     )
     assert max(scores[40:]) < found.value <= min(scores[:40])
     assert sorted(path.name for path in Path().iterdir()) == ["pairs.jsonl", "threshold.json"]
@@ -94,9 +94,9 @@ def test_scores_are_those_of_the_assertion(run: Run) -> None:
     from pytest_llmops import assert_semantic
 
     write(*PAIRS[:1], *PAIRS[-1:], pair("A cat", ["A dog", "The cat"]))
-    read = labelled.read(Path("pairs.jsonl"), same_from=4, different_to=2)
+    read = labelled.read_pairs(Path("pairs.jsonl"), same_from=4, different_to=2)
     for embedder in (TfidfEmbedder(), HashingEmbedder()):
-        found = labelled.scores(read.items, embedder)
+        found = labelled.score_pairs(read.items, embedder)
         for one, score in zip(read.items, found, strict=True):
             measured = assert_semantic(one.actual, one.expected, at_least=None, embedder=embedder)
             assert score == pytest.approx(measured.value, abs=1e-6)
@@ -163,7 +163,7 @@ def test_a_file_that_cannot_be_read(run: Run) -> None:
     assert run("absent.jsonl")[2] == ["llmops: no such file @ absent.jsonl"]
     Path("latin.jsonl").write_bytes(b"{}\n\xfc")
     with pytest.raises(CaseError, match=r"not UTF-8.* @ latin\.jsonl:2"):
-        labelled.read(Path("latin.jsonl"), same_from=4, different_to=2)
+        labelled.read_pairs(Path("latin.jsonl"), same_from=4, different_to=2)
 
 
 @pytest.mark.parametrize("rows", [PAIRS[:3], PAIRS[-2:], []])  # fmt: skip
@@ -278,9 +278,9 @@ def test_a_change_of_dimension_between_calls_is_told(monkeypatch: pytest.MonkeyP
             self.dim += 1
             return HashingEmbedder(dim=self.dim).embed(texts)
 
-    monkeypatch.setattr(labelled, "BATCH", 1)
+    monkeypatch.setattr(labelled, "BATCH_SIZE", 1)
     with pytest.raises(UsageError, check=check_message):
-        labelled.scores([labelled.Pair("a", ("b",), same=True, line=1)], Changing())
+        labelled.score_pairs([labelled.TextPair("a", ("b",), same=True, line=1)], Changing())
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
@@ -341,22 +341,22 @@ def test_a_key_in_what_an_embedder_raises_is_not_shown(run: Run, tmp_path: Path)
 
 def test_a_text_that_cannot_be_encoded_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(UsageError, check=check_message):
-        files.write(tmp_path / "a.json", "x\ud800")
+        files.write_output_file(tmp_path / "a.json", "x\ud800")
     with pytest.raises(UsageError, check=check_message):
         (tmp_path / "b.json").mkdir()
-        files.write(tmp_path / "b.json", "x")
+        files.write_output_file(tmp_path / "b.json", "x")
     assert [one.name for one in tmp_path.iterdir()] == ["b.json"]
-    files.write(tmp_path / "c.json", "ä\n")
+    files.write_output_file(tmp_path / "c.json", "ä\n")
     assert (tmp_path / "c.json").read_bytes() == b"\xc3\xa4\n"
 
 
 def test_rules_and_shares_that_are_none_are_told() -> None:
     scores, same = [0.9, 0.4], [True, False]
     with pytest.raises(ValueError, check=check_message):
-        classification.choose(scores, same, rule="x")  # type: ignore[arg-type]
+        classification.choose_cut(scores, same, rule="x")  # type: ignore[arg-type]
     for share in (float("nan"), -0.1, 1.1):
         with pytest.raises(ValueError, check=check_message):
-            classification.choose(scores, same, rule="recall", share=share)
+            classification.choose_cut(scores, same, rule="recall", share=share)
     for hits, count in ((5, 3), (-1, 3), (0, -1)):
         with pytest.raises(ValueError, check=check_message):
-            classification.wilson(hits, count)
+            classification.wilson_interval(hits, count)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 
 def embedder() -> SentenceTransformersEmbedder:
-    return SentenceTransformersEmbedder(str(minilm._folder("")))
+    return SentenceTransformersEmbedder(str(minilm._model_folder("")))
 
 
 SENTENCES = [
@@ -75,7 +75,7 @@ def test_a_model_that_is_not_here_is_not_downloaded(model: str) -> None:
 
 
 def test_it_is_known_by_name() -> None:
-    found = registry.load("embedder", "sentence-transformers:all-mpnet-base-v2")
+    found = registry.load_builtin("embedder", "sentence-transformers:all-mpnet-base-v2")
     assert found == SentenceTransformersEmbedder("all-mpnet-base-v2")
     assert found.name == "sentence-transformers:all-mpnet-base-v2"
     assert found.default_threshold is None
@@ -83,7 +83,7 @@ def test_it_is_known_by_name() -> None:
 
 @pytest.fixture
 def _unloaded() -> None:
-    backend._loaded.cache_clear()
+    backend._load_transformer.cache_clear()
 
 
 @pytest.mark.usefixtures("_unloaded")
@@ -115,7 +115,7 @@ def test_a_package_that_is_broken_is_not_called_missing(
 def test_a_revision_of_the_hub_is_told_by_its_commit() -> None:
     config = types.SimpleNamespace(_commit_hash="0123456789abcdef")
     loaded: Any = [types.SimpleNamespace(auto_model=types.SimpleNamespace(config=config))]
-    assert backend._revision.__wrapped__(loaded, "x") == "0123456789ab"
+    assert backend._model_revision.__wrapped__(loaded, "x") == "0123456789ab"
 
 
 def test_a_single_text_is_no_list_of_texts() -> None:

@@ -9,7 +9,7 @@ from support.messages import check_message
 from support.option_values import EXAMPLES
 
 from pytest_llmops.errors import SettingError
-from pytest_llmops.settings import OPTIONS, Option, Settings, table
+from pytest_llmops.settings import OPTIONS, Option, Settings, format_options_table
 
 
 def test_defaults() -> None:
@@ -197,7 +197,7 @@ def test_versions_by_prompt() -> None:
 
 
 def test_the_table_names_every_option_once() -> None:
-    lines = table().splitlines()
+    lines = format_options_table().splitlines()
     assert len(lines) == len(OPTIONS) + 2
     for option, line in zip(OPTIONS, lines[2:], strict=True):
         assert line.count(" | ") == 3
@@ -207,10 +207,10 @@ def test_the_table_names_every_option_once() -> None:
 
 def test_files_of_the_ini_are_seen_from_the_root(tmp_path: Path) -> None:
     read = Settings.read(("ini", {"semantic_threshold": " thresholds/a.json ", "vector_cache": ".vectors"}))
-    anchored = read.anchored(tmp_path)
+    anchored = read.with_paths_below(tmp_path)
     assert Path(anchored.semantic_threshold) == tmp_path / "thresholds" / "a.json"
     assert Path(anchored.vector_cache) == tmp_path / ".vectors"
-    assert anchored.anchored(Path("elsewhere")) == anchored
-    plain = Settings().anchored(tmp_path)
+    assert anchored.with_paths_below(Path("elsewhere")) == anchored
+    plain = Settings().with_paths_below(tmp_path)
     assert Path(plain.judge_records) == tmp_path / "calibrations"
     assert replace(plain, judge_records="calibrations") == Settings()

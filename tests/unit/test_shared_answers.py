@@ -18,9 +18,9 @@ from support.server import Reply, StubServer, error_reply
 from support.tapes import stored, taped
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes.shared_answers import Shelf, judging
+from pytest_llmops.cassettes.shared_answers import SharedAnswers, defer_sharing
 from pytest_llmops.errors import CassetteError, CassetteMiss
-from pytest_llmops.judges.evaluate import asked_of, verdict_of
+from pytest_llmops.judges.evaluate import judge_answer, resolve_judge
 from pytest_llmops.protocols import Verdict
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode
@@ -29,7 +29,7 @@ from pytest_llmops.settings import RecordMode
 def asked(
     server: StubServer,
     path: Path,
-    shelf: Shelf | None,
+    shelf: SharedAnswers | None,
     *,
     mode: RecordMode = "new",
     purpose: str = "judge",
@@ -47,9 +47,9 @@ def asked(
     with (
         taped(path, mode, shelf=shelf, owner=owner or path.stem, redactor=redactor or Redactor()) as tape,
         httpx2.Client() as client,
-        recorder.purpose(purpose),
-        recorder.trial(trial),
-        judging() as share,
+        recorder.set_purpose(purpose),
+        recorder.run_as_trial(trial),
+        defer_sharing() as share,
     ):
         found = [client.post(f"{server.url}/v1/x", json={"q": 1}).text for _ in range(times)]
         with pytest.MonkeyPatch.context() as patched:
@@ -65,13 +65,15 @@ COUNTS: list[int] = []
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
+def shelf(tmp_path: Path) -> SharedAnswers:
     folder = tmp_path / "run"
     folder.mkdir()
-    return Shelf(lambda: folder)
+    return SharedAnswers(lambda: folder)
 
 
-def test_another_test_gets_the_same_answer_into_its_own_cassette(tmp_path: Path, shelf: Shelf) -> None:
+def test_another_test_gets_the_same_answer_into_its_own_cassette(
+    tmp_path: Path, shelf: SharedAnswers
+) -> None:
     with StubServer() as server:
         first = asked(server, tmp_path / "a.json", shelf)
         assert COUNTS == [1, 0]
@@ -84,7 +86,7 @@ def test_another_test_gets_the_same_answer_into_its_own_cassette(tmp_path: Path,
     assert asked(server, tmp_path / "b.json", None, mode="none") == second
 
 
-def test_trials_and_repetitions_are_samples_of_their_own(tmp_path: Path, shelf: Shelf) -> None:
+def test_trials_and_repetitions_are_samples_of_their_own(tmp_path: Path, shelf: SharedAnswers) -> None:
     with StubServer() as server:
         one = asked(server, tmp_path / "a.json", shelf, times=3)
         two = asked(server, tmp_path / "b.json", shelf, trial=1)
@@ -95,7 +97,7 @@ def test_trials_and_repetitions_are_samples_of_their_own(tmp_path: Path, shelf: 
 
 
 @pytest.mark.parametrize("mode", ["live", "all"])
-def test_in_every_mode_that_asks_but_verify(tmp_path: Path, shelf: Shelf, mode: RecordMode) -> None:
+def test_in_every_mode_that_asks_but_verify(tmp_path: Path, shelf: SharedAnswers, mode: RecordMode) -> None:
     with StubServer() as server:
         asked(server, tmp_path / "a.json", shelf, mode=mode)
         asked(server, tmp_path / "b.json", shelf, mode=mode)
@@ -106,14 +108,14 @@ def test_in_every_mode_that_asks_but_verify(tmp_path: Path, shelf: Shelf, mode: 
     assert (tmp_path / "a.json").exists() == (mode == "all")
 
 
-def test_the_application_is_asked_as_often_as_it_asks(tmp_path: Path, shelf: Shelf) -> None:
+def test_the_application_is_asked_as_often_as_it_asks(tmp_path: Path, shelf: SharedAnswers) -> None:
     with StubServer() as server:
         asked(server, tmp_path / "a.json", shelf, purpose="app")
         asked(server, tmp_path / "b.json", shelf, purpose="app")
         assert server.count == 2
 
 
-def test_failures_and_answers_of_no_shelf_are_not_shared(tmp_path: Path, shelf: Shelf) -> None:
+def test_failures_and_answers_of_no_shelf_are_not_shared(tmp_path: Path, shelf: SharedAnswers) -> None:
     with StubServer() as server:
         server.queue += [error_reply(400), error_reply(429), error_reply(500)]
         for name in "abc":
@@ -124,7 +126,7 @@ def test_failures_and_answers_of_no_shelf_are_not_shared(tmp_path: Path, shelf: 
         assert server.count == 5
 
 
-def test_what_no_verdict_was_read_from_is_asked_again(tmp_path: Path, shelf: Shelf) -> None:
+def test_what_no_verdict_was_read_from_is_asked_again(tmp_path: Path, shelf: SharedAnswers) -> None:
     with StubServer() as server:
         asked(server, tmp_path / "a.json", shelf, verdict=False)
         asked(server, tmp_path / "b.json", shelf)
@@ -145,31 +147,35 @@ class Asking:
         return Verdict(score=7) if "7" in said else Verdict(error="no verdict")
 
 
-def test_a_judge_that_said_no_verdict_is_asked_again_by_the_next_test(tmp_path: Path, shelf: Shelf) -> None:
+def test_a_judge_that_said_no_verdict_is_asked_again_by_the_next_test(
+    tmp_path: Path, shelf: SharedAnswers
+) -> None:
     with StubServer() as server:
         server.queue += [Reply(b"I cannot"), Reply(b"7"), Reply(b"another")]
         scores = []
         for name in "abc":
             with taped(tmp_path / f"{name}.json", "new", shelf=shelf, owner=name):
-                scores.append(verdict_of(asked_of(Asking(server), "test"), "x", "", "").score)
+                scores.append(judge_answer(resolve_judge(Asking(server), "test"), "x", "", "").score)
         assert scores == [None, 7, 7]
         assert server.count == 2
 
 
-def test_a_test_never_gets_its_own_answer_again_in_whatever_cassette(tmp_path: Path, shelf: Shelf) -> None:
+def test_a_test_never_gets_its_own_answer_again_in_whatever_cassette(
+    tmp_path: Path, shelf: SharedAnswers
+) -> None:
     with StubServer() as server:
         found = {asked(server, tmp_path / f"{n}.json", shelf, owner="same test")[0] for n in range(3)}
         assert (server.count, len(found)) == (3, 3)
 
 
-def test_another_server_on_this_machine_is_another_judge(tmp_path: Path, shelf: Shelf) -> None:
+def test_another_server_on_this_machine_is_another_judge(tmp_path: Path, shelf: SharedAnswers) -> None:
     with StubServer() as server, StubServer() as other:
         asked(server, tmp_path / "a.json", shelf)
         asked(other, tmp_path / "b.json", shelf)
         assert (server.count, other.count) == (1, 1)
 
 
-def test_the_redactors_of_the_test_that_takes_it_are_heard(tmp_path: Path, shelf: Shelf) -> None:
+def test_the_redactors_of_the_test_that_takes_it_are_heard(tmp_path: Path, shelf: SharedAnswers) -> None:
     """The folder of the first test has no hook that masks the name, that of the second has."""
     with StubServer() as server:
         server.queue.append(Reply(b'{"said": "Blaufuchs"}'))
@@ -182,14 +188,14 @@ def test_the_redactors_of_the_test_that_takes_it_are_heard(tmp_path: Path, shelf
 
 
 def test_secrets_do_not_reach_the_shelf(
-    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shelf: SharedAnswers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = "sk-shelf-0123456789abcdef0123"
     with (
         StubServer() as server,
         taped(tmp_path / "a.json", "new", shelf=shelf),
-        recorder.purpose("judge"),
-        judging() as share,
+        recorder.set_purpose("judge"),
+        defer_sharing() as share,
     ):
         server.queue.append(Reply(json.dumps({"said": key}).encode()))
         httpx2.post(f"{server.url}/v1/x", json={"q": 1}, headers={"authorization": f"Bearer {key}"})
@@ -203,7 +209,7 @@ def test_secrets_do_not_reach_the_shelf(
     "damage",
     [b"", b"{}", b"{", b"[]", b'{"status": "200"}', b'{"status": 200, "body": 3}', b"\xff", b"[" * 100_000],
 )
-def test_a_damaged_answer_is_asked_for_again(tmp_path: Path, shelf: Shelf, damage: bytes) -> None:
+def test_a_damaged_answer_is_asked_for_again(tmp_path: Path, shelf: SharedAnswers, damage: bytes) -> None:
     with StubServer() as server:
         asked(server, tmp_path / "a.json", shelf)
         for file in (tmp_path / "run").iterdir():
@@ -213,7 +219,7 @@ def test_a_damaged_answer_is_asked_for_again(tmp_path: Path, shelf: Shelf, damag
 
 
 def test_without_a_place_everything_is_asked(tmp_path: Path) -> None:
-    gone = Shelf(lambda: tmp_path / "gone")
+    gone = SharedAnswers(lambda: tmp_path / "gone")
     with StubServer() as server:
         asked(server, tmp_path / "a.json", gone)
         asked(server, tmp_path / "b.json", gone)
@@ -243,7 +249,7 @@ def fail_to_write(handle: int, *_: object) -> Iterator[Any]:
     ids=["not writable", "too large", "disk error"],
 )
 def test_an_answer_that_cannot_be_shared_is_paid_again(
-    tmp_path: Path, shelf: Shelf, broken: tuple[object, str, object]
+    tmp_path: Path, shelf: SharedAnswers, broken: tuple[object, str, object]
 ) -> None:
     with StubServer() as server:
         first = asked(server, tmp_path / "a.json", shelf, times=2, broken=broken)
@@ -260,7 +266,9 @@ def test_an_answer_that_cannot_be_shared_is_paid_again(
         assert server.count == 4
 
 
-def test_one_answer_that_cannot_be_shared_does_not_hold_back_the_next(tmp_path: Path, shelf: Shelf) -> None:
+def test_one_answer_that_cannot_be_shared_does_not_hold_back_the_next(
+    tmp_path: Path, shelf: SharedAnswers
+) -> None:
     real, refusals = tempfile.mkstemp, [True]
 
     def refuse_once(**how: Any) -> tuple[int, str]:
@@ -278,7 +286,7 @@ def test_one_answer_that_cannot_be_shared_does_not_hold_back_the_next(tmp_path: 
 
 
 def test_a_shared_answer_that_cannot_be_read_is_asked_for_again(
-    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shelf: SharedAnswers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Path.read_bytes
 
@@ -296,7 +304,7 @@ def test_a_shared_answer_that_cannot_be_read_is_asked_for_again(
 
 
 def test_a_shared_answer_that_finds_no_room_in_the_cassette_is_a_miss(
-    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shelf: SharedAnswers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The test fails, nobody pays, and the answer is in the cassette as soon as there is room."""
     with StubServer() as server:

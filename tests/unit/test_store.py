@@ -16,7 +16,7 @@ from support.messages import check_message
 
 from pytest_llmops.cassettes import locking as files_
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.journal import Entry, Journal
+from pytest_llmops.cassettes.journal import Journal, JournalEntry
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import Redactor
 
@@ -41,9 +41,9 @@ def test_merge_and_load(cassette: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_empty(cassette: Path) -> None:
-    assert store.load(cassette) == {}
-    assert store.opened(cassette) == {}
-    assert store.recorded_on(cassette) == ""
+    assert store.load_cassette(cassette) == {}
+    assert store.load_with_journals(cassette) == {}
+    assert store.read_recording_day(cassette) == ""
 
 
 def test_the_order_is_by_test_and_place(cassette: Path) -> None:
@@ -58,7 +58,7 @@ def test_the_file_is_readable_and_dated(cassette: Path) -> None:
     text = cassette.read_text(encoding="utf-8")
     assert '"text": "ä"' in text
     assert text.endswith("}\n")
-    assert store.recorded_on(cassette) == json.loads(text)["recorded"]
+    assert store.read_recording_day(cassette) == json.loads(text)["recorded"]
 
 
 def test_the_first_answer_stays_unless_it_is_replaced(cassette: Path) -> None:
@@ -67,7 +67,7 @@ def test_the_first_answer_stays_unless_it_is_replaced(cassette: Path) -> None:
     assert texts(cassette)["key-1"] == {"0": ["first"]}
     merged(cassette, entry(1, "third", by="#009"), replace=True)
     assert texts(cassette)["key-1"] == {"0": ["third"]}
-    assert store.load(cassette)["key-1"].by == "#009"
+    assert store.load_cassette(cassette)["key-1"].by == "#009"
     assert "key-2" in texts(cassette)
 
 
@@ -139,9 +139,9 @@ def test_a_damaged_file_is_one_clear_error_and_stays_as_it_is(tmp_path: Path, ki
     before = path.read_bytes()
     waiting = journalled(path, entry(7))
     for attempt in (
-        lambda: store.load(path),
-        lambda: store.opened(path),
-        lambda: store.merge(path, [waiting], Redactor(), replace=True, keep={}),
+        lambda: store.load_cassette(path),
+        lambda: store.load_with_journals(path),
+        lambda: store.merge_journals(path, [waiting], Redactor(), replace=True, keep={}),
     ):
         with pytest.raises(CassetteError) as caught:
             attempt()
@@ -157,8 +157,8 @@ def test_every_cut_of_a_file_is_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for length in range(len(whole) - 2):
         with pytest.raises(CassetteError):
-            store.parse(whole[:length], path)
-    assert len(store.parse(whole[:-1], path)) == 2
+            store.parse_cassette(whole[:length], path)
+    assert len(store.parse_cassette(whole[:-1], path)) == 2
 
 
 def test_conflict_markers_inside_a_body_are_no_damage(cassette: Path) -> None:
@@ -177,14 +177,14 @@ def test_both_sides_of_a_git_merge_count_and_the_first_stays(tmp_path: Path) -> 
 def test_a_byte_order_mark_of_an_editor_is_no_damage(tmp_path: Path) -> None:
     path = tmp_path / "test_a.json"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(WHOLE).encode())
-    assert set(store.load(path)) == {"k"}
+    assert set(store.load_cassette(path)) == {"k"}
 
 
 def test_a_file_in_place_of_the_folder_is_an_error(cassette: Path) -> None:
     cassette.parent.write_text("a file")
     for attempt in (
-        lambda: store.opened(cassette),
-        lambda: store.merge(cassette, [], Redactor(), replace=False),
+        lambda: store.load_with_journals(cassette),
+        lambda: store.merge_journals(cassette, [], Redactor(), replace=False),
         lambda: Journal(cassette).append(entry(1)),
     ):
         with pytest.raises(CassetteError, check=check_message):
@@ -195,7 +195,7 @@ def test_a_file_in_place_of_the_folder_is_an_error(cassette: Path) -> None:
 def test_a_folder_in_its_place_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "test_a.json").mkdir()
     with pytest.raises(CassetteError, check=check_message):
-        store.load(tmp_path / "test_a.json")
+        store.load_cassette(tmp_path / "test_a.json")
 
 
 @not_root
@@ -206,7 +206,7 @@ def test_a_read_only_folder_is_an_error_and_loses_nothing(cassette: Path) -> Non
     cassette.parent.chmod(0o555)
     try:
         with pytest.raises(CassetteError, match="cannot be written"):
-            store.merge(cassette, [waiting], Redactor(), replace=False)
+            store.merge_journals(cassette, [waiting], Redactor(), replace=False)
         with pytest.raises(CassetteError, match="make the folder writable"):
             Journal(cassette).append(entry(3))
     finally:
@@ -232,10 +232,10 @@ def test_a_failing_write_is_an_error_and_loses_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(Path, name, failing)
         with pytest.raises(CassetteError, check=check_message):
-            store.merge(cassette, [waiting], Redactor(), replace=False)
+            store.merge_journals(cassette, [waiting], Redactor(), replace=False)
     assert cassette.read_bytes() == before
     assert files(cassette.parent) == [".journal", f".journal/{waiting.name}", cassette.name]
-    store.merge(cassette, [waiting], Redactor(), replace=False)
+    store.merge_journals(cassette, [waiting], Redactor(), replace=False)
     assert set(texts(cassette)) == {"key-1", "key-2"}
     assert files(cassette.parent) == [cassette.name]
 
@@ -245,7 +245,7 @@ def test_a_file_with_a_secret_is_refused(cassette: Path) -> None:
     before = cassette.read_bytes()
     waiting = journalled(cassette, entry(2, "the secret is hunter2hunter2"))
     with pytest.raises(CassetteError, check=check_message) as caught:
-        store.merge(cassette, [waiting], Redactor(known={"hunter2hunter2"}), replace=False)
+        store.merge_journals(cassette, [waiting], Redactor(known={"hunter2hunter2"}), replace=False)
     assert str(waiting) in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert cassette.read_bytes() == before
@@ -280,7 +280,7 @@ def test_new_files_obey_the_umask(cassette: Path) -> None:
     try:
         waiting = journalled(cassette, entry(1))
         assert waiting.stat().st_mode & 0o777 == 0o600
-        store.merge(cassette, [waiting], Redactor(), replace=False)
+        store.merge_journals(cassette, [waiting], Redactor(), replace=False)
     finally:
         os.umask(before)
     assert cassette.stat().st_mode & 0o777 == 0o600
@@ -288,8 +288,8 @@ def test_new_files_obey_the_umask(cassette: Path) -> None:
 
 def test_lone_surrogates_of_a_hostile_header_pass(cassette: Path) -> None:
     hostile = {**answer("a"), "headers": {"content-type": "text/\udcff"}}
-    merged(cassette, Entry("#001", "k", "0", 0, request(1), hostile))
-    assert store.load(cassette)["k"].answers["0"][0]["headers"] == {"content-type": "text/\udcff"}
+    merged(cassette, JournalEntry("#001", "k", "0", 0, request(1), hostile))
+    assert store.load_cassette(cassette)["k"].answers["0"][0]["headers"] == {"content-type": "text/\udcff"}
 
 
 @posix_only
@@ -301,25 +301,25 @@ def test_a_lock_folder_of_somebody_else_is_refused(
     real = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: real + 1)
     with pytest.raises(CassetteError, check=check_message):
-        store.merge(cassette, [waiting], Redactor(), replace=False)
+        store.merge_journals(cassette, [waiting], Redactor(), replace=False)
     assert waiting.exists()
 
 
 def test_nobody_merges_between_reading_and_replacing(cassette: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine, theirs = journalled(cassette, entry(1)), journalled(cassette, entry(2))
-    real = store.dump
+    real = store.format_cassette
     refused: list[str] = []
 
     def interrupted(*args: Any) -> str:
-        monkeypatch.setattr(store, "dump", real)
+        monkeypatch.setattr(store, "format_cassette", real)
         monkeypatch.setattr(files_, "LOCK_TIMEOUT_S", 0.0)
         with ThreadPoolExecutor(1) as pool:
-            merging = pool.submit(store.merge, cassette, [theirs], Redactor(), replace=False)
+            merging = pool.submit(store.merge_journals, cassette, [theirs], Redactor(), replace=False)
             refused.append(str(merging.exception()))
         return real(*args)
 
-    monkeypatch.setattr(store, "dump", interrupted)
-    store.merge(cassette, [mine], Redactor(), replace=False)
+    monkeypatch.setattr(store, "format_cassette", interrupted)
+    store.merge_journals(cassette, [mine], Redactor(), replace=False)
     check_message(refused[0])
 
 
@@ -328,8 +328,8 @@ def test_a_merge_that_hangs_is_not_waited_for_for_ever(
 ) -> None:
     monkeypatch.setattr(files_, "LOCK_TIMEOUT_S", 0.0)
     waiting = journalled(cassette, entry(1))
-    with files_.locked(cassette), pytest.raises(CassetteError, check=check_message):
-        store.merge(cassette, [waiting], Redactor(), replace=False)
+    with files_.lock_cassette(cassette), pytest.raises(CassetteError, check=check_message):
+        store.merge_journals(cassette, [waiting], Redactor(), replace=False)
     assert waiting.exists()
 
 
@@ -342,15 +342,15 @@ def test_a_journal_that_is_being_written_does_not_stop_the_others(
     first, last = journalled(cassette, entry(2)), journalled(cassette, entry(3))
     left = [busy.paths[0], first]
     with monkeypatch.context() as patched:
-        patched.setattr(store, "left_behind", lambda _: left)
-        assert set(store.opened(cassette)) == {"key-2"}
-        store.merge(cassette, [last], Redactor(), replace=False)
+        patched.setattr(store, "find_abandoned_journals", lambda _: left)
+        assert set(store.load_with_journals(cassette)) == {"key-2"}
+        store.merge_journals(cassette, [last], Redactor(), replace=False)
     assert set(texts(cassette)) == {"key-2", "key-3"}
     assert not first.exists()
     busy.append(entry(4))
     busy.close()
-    assert set(store.opened(cassette)) == {"key-1", "key-2", "key-3", "key-4"}
-    store.merge(cassette, busy.paths, Redactor(), replace=False)
+    assert set(store.load_with_journals(cassette)) == {"key-1", "key-2", "key-3", "key-4"}
+    store.merge_journals(cassette, busy.paths, Redactor(), replace=False)
     assert set(texts(cassette)) == {"key-1", "key-2", "key-3", "key-4"}
     assert files(cassette.parent) == [cassette.name]
 
@@ -360,17 +360,17 @@ def test_a_merge_that_takes_nothing_in_writes_nothing(cassette: Path) -> None:
     before = cassette.stat().st_mtime_ns, cassette.stat().st_ino
     busy = Journal(cassette)
     busy.append(entry(2))
-    store.merge(cassette, busy.paths, Redactor(), replace=False)
+    store.merge_journals(cassette, busy.paths, Redactor(), replace=False)
     assert (cassette.stat().st_mtime_ns, cassette.stat().st_ino) == before
     busy.close()
 
 
 def test_a_cassette_that_is_gone_meanwhile_is_made_again(cassette: Path) -> None:
     merged(cassette, entry(1))
-    assert set(store.opened(cassette)) == {"key-1"}
+    assert set(store.load_with_journals(cassette)) == {"key-1"}
     waiting = journalled(cassette, entry(2))
     cassette.unlink()
-    store.merge(cassette, [waiting], Redactor(), replace=False)
+    store.merge_journals(cassette, [waiting], Redactor(), replace=False)
     assert set(texts(cassette)) == {"key-2"}
 
 
@@ -387,7 +387,7 @@ def test_a_journal_that_cannot_be_removed_is_taken_in_once(
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", refuse)
-        store.merge(cassette, [waiting], Redactor(), replace=False)
+        store.merge_journals(cassette, [waiting], Redactor(), replace=False)
     assert waiting.exists()
     merged(cassette, entry(2))
     assert texts(cassette) == {"key-1": {"0": ["answer 1", "again"]}, "key-2": {"0": ["answer 2"]}}
@@ -403,25 +403,25 @@ def test_an_answer_that_replaces_and_one_that_does_not(cassette: Path) -> None:
 
 def test_a_cassette_is_rewritten(cassette: Path) -> None:
     merged(cassette, entry(1), entry(2))
-    kept = [store.load(cassette)["key-2"]]
-    store.rewrite(cassette, lambda: kept, Redactor(), "2026-01-31")
+    kept = [store.load_cassette(cassette)["key-2"]]
+    store.rewrite_cassette(cassette, lambda: kept, Redactor(), "2026-01-31")
     assert set(texts(cassette)) == {"key-2"}
-    assert store.recorded_on(cassette) == "2026-01-31"
+    assert store.read_recording_day(cassette) == "2026-01-31"
     before = cassette.read_bytes()
     with pytest.raises(CassetteError) as caught:
-        store.rewrite(cassette, lambda: kept, Redactor(known={"answer 2"}), "2026-01-31")
+        store.rewrite_cassette(cassette, lambda: kept, Redactor(known={"answer 2"}), "2026-01-31")
     assert str(cassette) in str(caught.value)
     assert "answer 2" not in str(caught.value)
     assert cassette.read_bytes() == before
     with pytest.raises(KeyError):
-        store.rewrite(cassette, lambda: [store.load(cassette)["key-1"]], Redactor(), "")
+        store.rewrite_cassette(cassette, lambda: [store.load_cassette(cassette)["key-1"]], Redactor(), "")
     assert cassette.read_bytes() == before
 
 
 def test_a_cassette_is_removed_also_when_it_is_gone(cassette: Path) -> None:
     merged(cassette, entry(1))
     for _ in range(2):
-        store.rewrite(cassette, lambda: None, Redactor(), "")
+        store.rewrite_cassette(cassette, lambda: None, Redactor(), "")
         assert not cassette.exists()
 
 
@@ -437,7 +437,7 @@ def test_a_cassette_that_cannot_be_removed_is_an_error(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", refuse)
         with pytest.raises(CassetteError) as caught:
-            store.rewrite(cassette, lambda: None, Redactor(), "")
+            store.rewrite_cassette(cassette, lambda: None, Redactor(), "")
     assert str(cassette) in str(caught.value)
     assert "in use" in str(caught.value)
     assert cassette.read_bytes() == before
@@ -448,5 +448,5 @@ def test_a_cassette_that_cannot_be_removed_is_an_error(
 def test_a_journal_that_was_left_behind_adds_to_a_cassette_and_replaces_nothing(cassette: Path) -> None:
     merged(cassette, entry(1, "first"))
     journalled(cassette, entry(1, "another first"), entry(1, "second", n=1))
-    listed = store.opened(cassette)["key-1"].answers["0"]
+    listed = store.load_with_journals(cassette)["key-1"].answers["0"]
     assert [answer["body"]["text"] for answer in listed] == ["first", "second"]

@@ -17,7 +17,7 @@ from support.server import Reply, StubServer, chat_events, closed_port, stream, 
 from support.tapes import stored, taped
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes.http.httpx import EXTENSION
+from pytest_llmops.cassettes.http.httpx import EXTENSION_KEY
 from pytest_llmops.cassettes.journal import Journal
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.recorder import Exchange
@@ -40,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def exchanges() -> list[Exchange]:
-    top = recorder.current()
+    top = recorder.current_recorder()
     assert top is not None
     return list(top.exchanges)
 
@@ -175,13 +175,13 @@ def test_a_stream_is_replayed_event_by_event_with_its_times(path: Path, server: 
     with taped(path, "new"), httpx2.Client() as client:
         live = client.post(f"{server.url}/v1/chat/completions", json=ASKED)
         measured = exchanges()[0]
-    assert live.extensions[EXTENSION]["replayed"] is False
+    assert live.extensions[EXTENSION_KEY]["replayed"] is False
     with taped(path), httpx2.Client() as client:
         with client.stream("POST", f"{server.url}/v1/chat/completions", json=ASKED) as answer:
             assert list(answer.iter_raw()) == list(stream(EVENTS).chunks)
             assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
         again = exchanges()[0]
-        timing = answer.extensions[EXTENSION]
+        timing = answer.extensions[EXTENSION_KEY]
     assert again.replayed
     assert (again.latency_s, again.ttft_s) == (measured.latency_s, measured.ttft_s)
     assert timing == {"latency_s": again.latency_s, "ttft_s": again.ttft_s, "replayed": True}
@@ -340,7 +340,7 @@ def test_a_request_body_that_is_streamed_is_read_once(path: Path, server: StubSe
 def test_trial_and_purpose_are_those_of_who_asked(path: Path, server: StubServer) -> None:
     server.queue.append(stream(EVENTS))
     with taped(path, "new"), sync_client(server.url) as client:
-        with recorder.trial(3), recorder.purpose("judge"):
+        with recorder.run_as_trial(3), recorder.set_purpose("judge"):
             answer = client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
             next(answer)
         answer.close()

@@ -151,12 +151,12 @@ def test_all_keeps_a_recording_whose_call_got_no_answer(path: Path) -> None:
 def test_all_keeps_the_take_of_a_trial_that_failed(path: Path) -> None:
     one = Tape(path, "new")
     for index in range(2):
-        with recorder.trial(index):
+        with recorder.run_as_trial(index):
             call(one, "a", f"old {index}")
     one.close()
     again = Tape(path, "all")
     call(again, "a", "new 0")
-    with recorder.trial(1):
+    with recorder.run_as_trial(1):
         assert again.claim(ask(again, "a")) is None
     again.close()
     assert list(texts(path).values()) == [{"0": ["new 0"], "1": ["old 1"]}]
@@ -213,22 +213,22 @@ def test_exhausted_says_how_often(path: Path) -> None:
 def test_trials_have_takes_of_their_own(path: Path) -> None:
     one = Tape(path, "new")
     for index in range(3):
-        with recorder.trial(index):
+        with recorder.run_as_trial(index):
             call(one, "a", f"take {index}")
             call(one, "a", f"take {index} again")
     one.close()
     again = Tape(path)
     for index in (2, 0, 1):
-        with recorder.trial(index):
+        with recorder.run_as_trial(index):
             assert call(again, "a", "-") == f"take {index}"
-    with recorder.trial(0):
+    with recorder.run_as_trial(0):
         assert call(again, "a", "-") == "take 0 again"
 
 
 def test_a_trial_without_a_take_is_a_miss_that_says_so(path: Path) -> None:
     recorded(path, ("a", "1"))
     one = Tape(path)
-    with recorder.trial(3), pytest.raises(CassetteMiss) as caught:
+    with recorder.run_as_trial(3), pytest.raises(CassetteMiss) as caught:
         call(one, "a", "-")
     check_message(caught.value)
 
@@ -236,10 +236,10 @@ def test_a_trial_without_a_take_is_a_miss_that_says_so(path: Path) -> None:
 def test_all_of_one_trial_leaves_the_takes_of_the_others(path: Path) -> None:
     one = Tape(path, "new")
     for index in range(2):
-        with recorder.trial(index):
+        with recorder.run_as_trial(index):
             call(one, "a", f"old {index}")
     one.close()
-    with recorder.trial(1):
+    with recorder.run_as_trial(1):
         recorded(path, ("a", "new 1"), mode="all")
     assert list(texts(path).values()) == [{"0": ["old 0"], "1": ["new 1"]}]
 
@@ -259,7 +259,7 @@ def test_stale_is_what_a_passed_test_did_not_ask(path: Path) -> None:
 def test_a_question_that_was_asked_in_vain_is_not_stale(path: Path) -> None:
     recorded(path, ("a", "1"))
     one = Tape(path)
-    with recorder.trial(5), pytest.raises(CassetteMiss):
+    with recorder.run_as_trial(5), pytest.raises(CassetteMiss):
         call(one, "a", "-")
     assert one.close().stale == 0
 

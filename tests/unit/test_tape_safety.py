@@ -10,7 +10,7 @@ from support.messages import check_message
 from support.tapes import ask, call, recorded, says, stored
 
 from pytest_llmops.cassettes import active_tape, store, tape
-from pytest_llmops.cassettes.journal import Journal, left_behind
+from pytest_llmops.cassettes.journal import Journal, find_abandoned_journals
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
@@ -181,33 +181,33 @@ def no_tapes(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     def listen(*, used: bool) -> None:
         told.append(used)
 
-    monkeypatch.setattr(active_tape, "_tapes", [])
-    monkeypatch.setattr(active_tape, "on_change", [listen])
+    monkeypatch.setattr(active_tape, "_test_tapes", [])
+    monkeypatch.setattr(active_tape, "change_listeners", [listen])
     return told
 
 
 def test_tapes_nest_and_tell(no_tapes: list[bool]) -> None:
     first, second = Tape(Path("a.json"), "live"), Tape(Path("a.json"), "live")
-    tape.eject(first)
-    assert tape.current() is None
-    tape.insert(first)
-    tape.insert(second)
-    assert tape.current() is second
-    tape.eject(first)
-    assert tape.current() is second
-    tape.eject(second)
-    tape.eject(second)
-    assert tape.current() is None
+    tape.remove_test_tape(first)
+    assert tape.current_tape() is None
+    tape.push_test_tape(first)
+    tape.push_test_tape(second)
+    assert tape.current_tape() is second
+    tape.remove_test_tape(first)
+    assert tape.current_tape() is second
+    tape.remove_test_tape(second)
+    tape.remove_test_tape(second)
+    assert tape.current_tape() is None
     assert no_tapes == [True, False]
 
 
 def test_blocks_tell_when_the_first_begins_and_the_last_ends(no_tapes: list[bool]) -> None:
     first, second = Tape(Path("a.json"), "live"), Tape(Path("b.json"), "live")
-    with active_tape.using(first):
+    with active_tape.use_tape(first):
         assert no_tapes == [True]
-        with active_tape.using(second):
-            tape.insert(first)
-            tape.eject(first)
+        with active_tape.use_tape(second):
+            tape.push_test_tape(first)
+            tape.remove_test_tape(first)
         assert no_tapes == [True]
     assert no_tapes == [True, False]
 
@@ -224,17 +224,17 @@ def test_a_journal_of_another_run_may_be_merged_while_this_one_reads(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting = journalled(path, entry(1))
-    real = left_behind
-    merges = [lambda: store.merge(path, [waiting], Redactor(), replace=False)]
+    real = find_abandoned_journals
+    merges = [lambda: store.merge_journals(path, [waiting], Redactor(), replace=False)]
 
     def raced(cassette: Path) -> list[Path]:
         found = real(cassette)
         if found and merges:
-            monkeypatch.setattr(store, "left_behind", real)
+            monkeypatch.setattr(store, "find_abandoned_journals", real)
             merges.pop()()
         return found
 
-    monkeypatch.setattr(store, "left_behind", raced)
-    assert set(store.opened(path)) == {"key-1"}
+    monkeypatch.setattr(store, "find_abandoned_journals", raced)
+    assert set(store.load_with_journals(path)) == {"key-1"}
     assert not waiting.exists()
-    assert answer("answer 1") == store.load(path)["key-1"].answers["0"][0]
+    assert answer("answer 1") == store.load_cassette(path)["key-1"].answers["0"][0]

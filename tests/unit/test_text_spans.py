@@ -8,29 +8,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.messages import check_message
 
-from pytest_llmops.metrics.lexical import Whitespace, normalise
-from pytest_llmops.metrics.text_spans import Origins, chain, origin, places
+from pytest_llmops.metrics.lexical import Whitespace, normalize_text
+from pytest_llmops.metrics.text_spans import Origins, find_longest_chain, find_places, origin_position
 
 letters = st.text("ab ", max_size=12)
 
 
 @given(text=letters, needle=st.text("ab", min_size=1, max_size=3))
 def test_the_places_that_python_counts(text: str, needle: str) -> None:
-    found = places(text, needle)
+    found = find_places(text, needle)
     assert len(found) == text.count(needle)
     assert all(text.startswith(needle, at) for at in found)
     assert all(one + len(needle) <= other for one, other in pairwise(found))
-    assert places(text, needle, most=1) == found[:1]
+    assert find_places(text, needle, most=1) == found[:1]
 
 
 @given(text=letters, needle=st.text("ab", min_size=1, max_size=2))
 def test_whole_words_are_those_that_split_gives(text: str, needle: str) -> None:
-    assert len(places(text, needle, whole_words=True)) == text.split().count(needle)
+    assert len(find_places(text, needle, whole_words=True)) == text.split().count(needle)
 
 
 def test_nothing_cannot_be_looked_for() -> None:
     with pytest.raises(ValueError, check=check_message):
-        places("a", "")
+        find_places("a", "")
 
 
 @given(
@@ -43,7 +43,7 @@ def test_no_chain_is_longer(text: str, needles: list[str], whole_words: bool) ->
         around = (text[start - 1 : start] if start else "") + text[start + len(needle) :][:1]
         return text.startswith(needle, start) and not (whole_words and around.strip())
 
-    got = chain(text, needles, whole_words=whole_words)
+    got = find_longest_chain(text, needles, whole_words=whole_words)
     kept = [
         (start, start + len(needle)) for start, needle in zip(got, needles, strict=True) if start is not None
     ]
@@ -64,13 +64,13 @@ def test_no_chain_is_longer(text: str, needles: list[str], whole_words: bool) ->
 
 
 def test_a_chain_does_not_overlap() -> None:
-    assert chain("abab", ["aba", "ab"]) in ([0, None], [None, 0])
-    assert chain("abab", []) == []
+    assert find_longest_chain("abab", ["aba", "ab"]) in ([0, None], [None, 0])
+    assert find_longest_chain("abab", []) == []
 
 
 def test_an_early_place_of_a_late_text_still_counts() -> None:
-    assert chain("c d a b", ["a", "b", "c", "d"]) in ([4, 6, None, None], [None, None, 0, 2])
-    assert chain("c d e a b", ["a", "b", "c", "d", "e"]) == [None, None, 0, 2, 4]
+    assert find_longest_chain("c d a b", ["a", "b", "c", "d"]) in ([4, 6, None, None], [None, None, 0, 2])
+    assert find_longest_chain("c d e a b", ["a", "b", "c", "d", "e"]) == [None, None, 0, 2, 4]
 
 
 @given(pieces=st.lists(st.sampled_from(["a", "B", " ", "\n", "\u00df", "e\u0301", "\ufb01"]), max_size=10))
@@ -78,10 +78,10 @@ def test_a_place_comes_from_where_it_stood(pieces: list[str]) -> None:
     text = "".join(pieces)
 
     def change(one: str) -> str:
-        return normalise(one, case="fold", whitespace="collapse", unicode="NFKC")
+        return normalize_text(one, case="fold", whitespace="collapse", unicode="NFKC")
 
     changed = change(text)
-    starts = [origin(text, change, at) for at in range(len(changed))]
+    starts = [origin_position(text, change, at) for at in range(len(changed))]
     assert starts == sorted(starts)
     for at, start in enumerate(starts):
         # Up to there it was not yet written, with the next character it is.
@@ -111,29 +111,32 @@ def test_places_of_a_long_text_come_from_where_they_stood(pieces: list[str]) -> 
     text = "".join(pieces)
 
     def change(one: str) -> str:
-        return normalise(one, case="fold", whitespace="collapse", unicode="NFKC")
+        return normalize_text(one, case="fold", whitespace="collapse", unicode="NFKC")
 
     changed = change(text)
-    origins = Origins(text, partial(normalise, case="fold", unicode="NFKC"), "collapse")
+    origins = Origins(text, partial(normalize_text, case="fold", unicode="NFKC"), "collapse")
     for at in range(0, len(changed), 7):
         if changed[at] != " ":
-            assert origins.of(at) == origin(text, change, at)
+            assert origins.of(at) == origin_position(text, change, at)
         else:
             # Of several blanks the first: what follows them is not part of the piece.
-            assert normalise(text[origins.of(at)], unicode="NFKC")[0] == " " or text[origins.of(at)].isspace()
+            assert (
+                normalize_text(text[origins.of(at)], unicode="NFKC")[0] == " "
+                or text[origins.of(at)].isspace()
+            )
 
 
 @pytest.mark.parametrize("whitespace", ["keep", "strip", "collapse"])
 def test_a_piece_is_found_again_in_the_text_it_comes_from(whitespace: Whitespace) -> None:
     text = "  Caf\u00e9\u0327  \uff26\uff4f\uff58 " * 40 + "\n A  Fox! "
-    fold = partial(normalise, case="fold", unicode="NFKC")
-    changed = normalise(text, case="fold", whitespace=whitespace, unicode="NFKC")
+    fold = partial(normalize_text, case="fold", unicode="NFKC")
+    changed = normalize_text(text, case="fold", whitespace=whitespace, unicode="NFKC")
     origins = Origins(text, fold, whitespace)
     for needle, stood in (
         ("fox", "\uff26\uff4f\uff58"),
         ("caf\u0229\u0301", "Caf\u00e9\u0327"),
         ("fox!", "Fox!"),
     ):
-        for at in places(changed, needle):
+        for at in find_places(changed, needle):
             piece = text[slice(*origins.span(at, at + len(needle)))]
             assert piece == stood or (needle, piece) == ("fox", "Fox")

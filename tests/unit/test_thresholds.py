@@ -9,7 +9,7 @@ from support.messages import check_message
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder
-from pytest_llmops.semantics.thresholds import Threshold, default_threshold, name_of
+from pytest_llmops.semantics.thresholds import Threshold, default_threshold, embedder_name
 from pytest_llmops.settings import Settings
 
 HASHING = HashingEmbedder()
@@ -113,8 +113,8 @@ class WithoutThreshold:
 def test_the_default_threshold_is_the_embedders_own() -> None:
     assert default_threshold(HASHING, Settings()) == HASHING.default_threshold
     assert default_threshold(WithoutThreshold(), Settings()) is None  # type: ignore[arg-type]
-    assert name_of(WithoutThreshold()) == "WithoutThreshold"
-    assert name_of(HASHING) == "hashing"
+    assert embedder_name(WithoutThreshold()) == "WithoutThreshold"
+    assert embedder_name(HASHING) == "hashing"
 
 
 def test_a_file_of_the_settings_comes_before_it(tmp_path: Path) -> None:
@@ -146,5 +146,5 @@ def test_a_file_may_name_an_embedder_as_a_hook_does(tmp_path: Path) -> None:
     path = written(tmp_path / "threshold.json", embedder="mine", version="mine/1")
     settings = Settings(semantic_threshold=str(path))
     with pytest.raises(UsageError, check=check_message):
-        default_threshold(Mine(), settings, asked="mine")  # type: ignore[arg-type]
-    assert default_threshold(Mine(), settings, asked="another") is None  # type: ignore[arg-type]
+        default_threshold(Mine(), settings, requested_name="mine")  # type: ignore[arg-type]
+    assert default_threshold(Mine(), settings, requested_name="another") is None  # type: ignore[arg-type]

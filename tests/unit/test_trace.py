@@ -16,7 +16,7 @@ from support.server import (
 
 from pytest_llmops.protocols import Call, Message, ToolCall, Usage
 from pytest_llmops.recorder import Exchange
-from pytest_llmops.trace import CallLog, read
+from pytest_llmops.trace import CallLog, read_call
 
 BASE = "https://api.openai.com/v1"
 ASKED = {
@@ -48,7 +48,7 @@ def streamed(tail: str, request: object, events: list[Any], *, end: str = "\n\n"
 
 
 def test_chat() -> None:
-    call = read(exchange("/chat/completions", ASKED, chat_answer("hi", model="gpt-4o-mini-2024-07-18")))
+    call = read_call(exchange("/chat/completions", ASKED, chat_answer("hi", model="gpt-4o-mini-2024-07-18")))
     assert call.cost_usd is not None
     assert replace(call, cost_usd=None) == Call(
         provider="openai",
@@ -65,37 +65,39 @@ def test_chat() -> None:
 
 
 def test_chat_stream_says_what_the_call_without_a_stream_says() -> None:
-    plain = read(exchange("/chat/completions", ASKED, chat_answer("one two ", model="gpt-4o-mini")))
-    live = read(streamed("/chat/completions", ASKED, chat_events("one two", model="gpt-4o-mini")))
+    plain = read_call(exchange("/chat/completions", ASKED, chat_answer("one two ", model="gpt-4o-mini")))
+    live = read_call(streamed("/chat/completions", ASKED, chat_events("one two", model="gpt-4o-mini")))
     assert live == replace(plain, streamed=True, ttft_s=0.1)
 
 
 @pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n", "\r\r"])
 def test_line_ends_of_streams(end: str) -> None:
-    assert read(streamed("/chat/completions", ASKED, chat_events("one two"), end=end)).output == "one two "
+    assert (
+        read_call(streamed("/chat/completions", ASKED, chat_events("one two"), end=end)).output == "one two "
+    )
 
 
 def test_a_stream_may_hold_line_separators_in_its_text() -> None:
     odd = "a\u2028b\x85c\x0bd"
     event = json.dumps({"choices": [{"index": 0, "delta": {"content": odd}}]}, ensure_ascii=False)
-    assert read(streamed("/chat/completions", ASKED, [event, "[DONE]"])).output == odd
+    assert read_call(streamed("/chat/completions", ASKED, [event, "[DONE]"])).output == odd
 
 
 def test_of_several_answers_in_a_stream_the_first_is_the_output() -> None:
     events = [{"choices": [{"index": n, "delta": {"content": f"answer {n}"}}]} for n in (0, 1, 0, 1)]
-    assert read(streamed("/chat/completions", ASKED, events)).output == "answer 0answer 0"
+    assert read_call(streamed("/chat/completions", ASKED, events)).output == "answer 0answer 0"
 
 
 def test_a_refusal_is_the_output() -> None:
     refused = chat_answer("", refusal="I will not")
-    assert read(exchange("/chat/completions", ASKED, refused)).output == "I will not"
+    assert read_call(exchange("/chat/completions", ASKED, refused)).output == "I will not"
     events = [{"choices": [{"index": 0, "delta": {"refusal": part}}]} for part in ("I ", "won't")]
-    assert read(streamed("/chat/completions", ASKED, events)).output == "I won't"
+    assert read_call(streamed("/chat/completions", ASKED, events)).output == "I won't"
 
 
 def test_parts_of_a_message() -> None:
     parts = [{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "data:"}}, {}]
-    call = read(exchange("/chat/completions", {"messages": [{"role": "user", "content": parts}]}, {}))
+    call = read_call(exchange("/chat/completions", {"messages": [{"role": "user", "content": parts}]}, {}))
     assert call.messages == (Message("user", "look\n[image_url]\n[part]"),)
 
 
@@ -103,7 +105,7 @@ def test_tool_calls() -> None:
     function = {"name": "search", "arguments": '{"q": 1}'}
     answer = chat_answer("", tool_calls=[{"id": "c1", "type": "function", "function": function}])
     expected = (ToolCall(name="search", arguments='{"q": 1}', id="c1"),)
-    assert read(exchange("/chat/completions", ASKED, answer)).tool_calls == expected
+    assert read_call(exchange("/chat/completions", ASKED, answer)).tool_calls == expected
 
 
 def test_tool_calls_of_a_stream_are_put_together() -> None:
@@ -116,7 +118,7 @@ def test_tool_calls_of_a_stream_are_put_together() -> None:
         delta(1, name="b", arguments="{}"),
         delta(0, arguments=": 1}"),
     ]
-    assert read(streamed("/chat/completions", ASKED, events)).tool_calls == (
+    assert read_call(streamed("/chat/completions", ASKED, events)).tool_calls == (
         ToolCall(name="a", arguments='{"x": 1}', id="c0"),
         ToolCall(name="b", arguments="{}", id="c1"),
     )
@@ -124,7 +126,7 @@ def test_tool_calls_of_a_stream_are_put_together() -> None:
 
 def test_responses() -> None:
     request = {"model": "gpt-4o", "instructions": "be kind", "input": "hello"}
-    call = read(exchange("/responses", request, responses_answer("hi", model="gpt-4o")))
+    call = read_call(exchange("/responses", request, responses_answer("hi", model="gpt-4o")))
     assert call.messages == (Message("system", "be kind"), Message("user", "hello"))
     assert (call.endpoint, call.output, call.finish_reason) == ("responses", "hi", "completed")
     assert call.usage == Usage(input_tokens=7, output_tokens=3, cached_tokens=2, reasoning_tokens=1)
@@ -139,7 +141,7 @@ def test_responses_input_items_and_tools() -> None:
         ]
     }
     item = {"type": "function_call", "name": "w", "arguments": "{}", "call_id": "c1"}
-    call = read(exchange("/responses", request, responses_answer("", output=[item])))
+    call = read_call(exchange("/responses", request, responses_answer("", output=[item])))
     assert call.messages == (
         Message("user", "weather?"),
         Message("assistant", "[tool call w {}]"),
@@ -149,30 +151,30 @@ def test_responses_input_items_and_tools() -> None:
 
 
 def test_responses_stream() -> None:
-    call = read(streamed("/responses", {"input": "x"}, responses_events("one two")))
+    call = read_call(streamed("/responses", {"input": "x"}, responses_events("one two")))
     assert (call.output, call.streamed, call.usage.total_tokens) == ("one two", True, 10)
-    cut = read(streamed("/responses", {"input": "x"}, responses_events("one two")[:-1]))
+    cut = read_call(streamed("/responses", {"input": "x"}, responses_events("one two")[:-1]))
     assert (cut.output, cut.unread) == ("one two ", "the stream ended before its last event")
 
 
 def test_an_incomplete_response_says_why() -> None:
     answer = responses_answer("hi", status="incomplete", incomplete_details={"reason": "max_output_tokens"})
-    assert read(exchange("/responses", {}, answer)).finish_reason == "max_output_tokens"
+    assert read_call(exchange("/responses", {}, answer)).finish_reason == "max_output_tokens"
 
 
 def test_embeddings() -> None:
     request = {"model": "text-embedding-3-small", "input": ["a", "b"]}
-    call = read(exchange("/embeddings", request, embedding_answer(request)))
+    call = read_call(exchange("/embeddings", request, embedding_answer(request)))
     assert (call.endpoint, call.output) == ("embeddings", "2 vectors")
     assert call.messages == (Message("user", "a"), Message("user", "b"))
-    assert read(exchange("/embeddings", {"input": "a"}, {})).messages == (Message("user", "a"),)
+    assert read_call(exchange("/embeddings", {"input": "a"}, {})).messages == (Message("user", "a"),)
 
 
 @pytest.mark.parametrize("error", [{"message": "no such model"}, "no such model"])
 def test_an_error_is_the_output(error: object) -> None:
-    call = read(exchange("/chat/completions", ASKED, {"error": error}, status=404))
+    call = read_call(exchange("/chat/completions", ASKED, {"error": error}, status=404))
     assert (call.output, call.status, call.cost_usd) == ("no such model", 404, None)
-    assert read(streamed("/chat/completions", ASKED, [{"error": error}])).output == "no such model"
+    assert read_call(streamed("/chat/completions", ASKED, [{"error": error}])).output == "no such model"
 
 
 @pytest.mark.parametrize(
@@ -188,25 +190,25 @@ def test_an_error_is_the_output(error: object) -> None:
     ],
 )
 def test_provider(url: str, provider: str) -> None:
-    assert read(replace(exchange("/x", ASKED, {}), url=url)).provider == provider
+    assert read_call(replace(exchange("/x", ASKED, {}), url=url)).provider == provider
 
 
 def test_anything_else_is_told_by_its_path() -> None:
-    call = read(exchange("/letters", {"model": "m"}, {"content": "x"}))
+    call = read_call(exchange("/letters", {"model": "m"}, {"content": "x"}))
     assert (call.endpoint, call.model, call.output, call.messages) == ("/v1/letters", "m", "", ())
     assert call.unread == "the endpoint /v1/letters"
 
 
 def test_a_local_call_has_no_price() -> None:
     asked = exchange("/chat/completions", ASKED, chat_answer("hi", model="gpt-4o-mini"))
-    assert read(replace(asked, url="http://loopback/v1/chat/completions")).cost_usd is None
+    assert read_call(replace(asked, url="http://loopback/v1/chat/completions")).cost_usd is None
 
 
 @pytest.mark.parametrize(
     "url", ["", "http://[", "http://[::1/x", "nonsense", "http://h:port/chat/completions"]
 )
 def test_an_odd_address_raises_nothing(url: str) -> None:
-    assert isinstance(read(replace(exchange("/x", ASKED, {}), url=url)), Call)
+    assert isinstance(read_call(replace(exchange("/x", ASKED, {}), url=url)), Call)
 
 
 WRONG: list[Any] = [None, True, 5, -1, 1.5, "text", [], [1], [None], {}, {"a": 1}, [[]], [{}], "\ud800"]
@@ -251,7 +253,7 @@ def test_hostile_shapes_raise_nothing_and_pass_the_wire(tail: str) -> None:
             for wrong in WRONG:
                 hostile = put(whole, place, wrong)
                 for one in (exchange(tail, hostile, hostile), streamed(tail, hostile, [json.dumps(hostile)])):
-                    call = read(one)
+                    call = read_call(one)
                     assert Call.from_wire(call.to_wire()).endpoint == call.endpoint
 
 
@@ -260,9 +262,9 @@ def test_hostile_shapes_raise_nothing_and_pass_the_wire(tail: str) -> None:
 )
 @pytest.mark.parametrize("kind", ["application/json", "Text/Event-Stream"])
 def test_hostile_bytes_raise_nothing(body: bytes, kind: str) -> None:
-    assert read(exchange("/chat/completions", ASKED, body, content_type=kind)).output == ""
+    assert read_call(exchange("/chat/completions", ASKED, body, content_type=kind)).output == ""
     stream_body = b"data: " + body + b"\n\n"
-    assert read(exchange("/chat/completions", ASKED, stream_body, content_type=kind)).output == ""
+    assert read_call(exchange("/chat/completions", ASKED, stream_body, content_type=kind)).output == ""
 
 
 def test_call_log_reads_when_somebody_looks() -> None:

@@ -8,7 +8,7 @@ from support.exchanges import SSE, exchange, sse
 
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Message, ToolCall, ToolDefinition, Usage
-from pytest_llmops.trace import read
+from pytest_llmops.trace import read_call
 
 URL = "https://api.anthropic.com/v1/messages"
 SCHEMA: Json = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -90,7 +90,7 @@ EVENTS: list[Any] = [
 
 
 def test_a_message() -> None:
-    call = read(exchange(URL, ASKED, ANSWER))
+    call = read_call(exchange(URL, ASKED, ANSWER))
     assert (call.provider, call.endpoint, call.model) == (
         "anthropic",
         "messages",
@@ -109,30 +109,30 @@ def test_a_message() -> None:
 
 
 def test_what_the_cache_gave_and_took_is_part_of_the_input() -> None:
-    used = read(exchange(URL, ASKED, ANSWER)).usage
+    used = read_call(exchange(URL, ASKED, ANSWER)).usage
     assert used == Usage(
         input_tokens=1203, output_tokens=50, cached_tokens=1000, cache_write_tokens=200, reasoning_tokens=20
     )
 
 
 def test_the_price_knows_the_cache() -> None:
-    call = read(exchange(URL, ASKED, ANSWER))
+    call = read_call(exchange(URL, ASKED, ANSWER))
     # Published per million tokens: 3 in, 0.3 read from the cache, 3.75 written to it, 15 out.
     assert call.cost_usd == pytest.approx((3 * 3 + 1000 * 0.3 + 200 * 3.75 + 50 * 15) / 1e6)
     kept = {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 200}
-    longer = read(exchange(URL, ASKED, {**ANSWER, "usage": {**ANSWER["usage"], "cache_creation": kept}}))
+    longer = read_call(exchange(URL, ASKED, {**ANSWER, "usage": {**ANSWER["usage"], "cache_creation": kept}}))
     # Written for an hour: 6.
     assert longer.cost_usd == pytest.approx((3 * 3 + 1000 * 0.3 + 200 * 6 + 50 * 15) / 1e6)
 
 
 def test_a_stream_says_what_the_message_says() -> None:
-    live = read(exchange(URL, {**ASKED, "stream": True}, sse(EVENTS), kind=SSE))
-    assert live == replace(read(exchange(URL, ASKED, ANSWER)), streamed=True)
+    live = read_call(exchange(URL, {**ASKED, "stream": True}, sse(EVENTS), kind=SSE))
+    assert live == replace(read_call(exchange(URL, ASKED, ANSWER)), streamed=True)
 
 
 @pytest.mark.parametrize("end", range(1, len(EVENTS)))
 def test_a_stream_that_broke_off_is_named_and_keeps_what_came(end: int) -> None:
-    call = read(exchange(URL, ASKED, sse(EVENTS[:end]), kind=SSE))
+    call = read_call(exchange(URL, ASKED, sse(EVENTS[:end]), kind=SSE))
     assert call.unread == "the stream ended before its last event"
     assert "I will look.".startswith(call.output)
     assert "let me see".startswith(call.thinking)
@@ -141,13 +141,13 @@ def test_a_stream_that_broke_off_is_named_and_keeps_what_came(end: int) -> None:
 
 def test_an_error_in_the_middle_of_a_stream_is_the_output() -> None:
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
-    call = read(exchange(URL, ASKED, sse([*EVENTS[:5], error]), kind=SSE))
+    call = read_call(exchange(URL, ASKED, sse([*EVENTS[:5], error]), kind=SSE))
     assert (call.output, call.unread, call.thinking) == ("Overloaded", "", "let me see")
 
 
 def test_an_error() -> None:
     error = {"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}}
-    call = read(exchange(URL, ASKED, error, status=401))
+    call = read_call(exchange(URL, ASKED, error, status=401))
     assert (call.output, call.status, call.cost_usd, call.unread) == ("invalid x-api-key", 401, None, "")
     assert call.model == "claude-sonnet-4-5"
 
@@ -172,7 +172,7 @@ def test_blocks_of_a_conversation() -> None:
             },
         ],
     }
-    assert read(exchange(URL, request, ANSWER)).messages == (
+    assert read_call(exchange(URL, request, ANSWER)).messages == (
         Message("system", "s"),
         Message("user", "[image]\nsee"),
         Message("assistant", '[thinking]\nI will look.\n[tool call weather {"city": "Köln", "days": 2}]'),
@@ -193,10 +193,10 @@ def test_blocks_of_a_conversation() -> None:
     ],
 )  # fmt: skip
 def test_others_who_speak_it(url: str, provider: str) -> None:
-    call = read(exchange(url, ASKED, sse(EVENTS), kind=SSE))
+    call = read_call(exchange(url, ASKED, sse(EVENTS), kind=SSE))
     assert (call.provider, call.endpoint, call.output) == (provider, "messages", "I will look.")
 
 
 @pytest.mark.parametrize("url", ["https://api.openai.com/v1/threads/t/messages", URL + "/count_tokens"])
 def test_what_only_looks_like_it(url: str) -> None:
-    assert read(exchange(url, ASKED, ANSWER)).unread.startswith("the endpoint /v1/")
+    assert read_call(exchange(url, ASKED, ANSWER)).unread.startswith("the endpoint /v1/")

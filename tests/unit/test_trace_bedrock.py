@@ -9,8 +9,8 @@ from support.exchanges import AWS, chunks, converse_stream, exchange
 
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Message, ToolCall, ToolDefinition, Usage
-from pytest_llmops.trace import read
-from pytest_llmops.wire.aws_event_stream import Frame, pack
+from pytest_llmops.trace import read_call
+from pytest_llmops.wire.aws_event_stream import Frame, pack_frames
 
 BASE = "https://bedrock-runtime.us-east-1.amazonaws.com/model"
 CLAUDE = "us.anthropic.claude-sonnet-4-20250514-v1:0"
@@ -76,7 +76,7 @@ def url(model: str, what: str) -> str:
 
 
 def test_converse() -> None:
-    call = read(exchange(url(CLAUDE, "converse"), ASKED, ANSWER))
+    call = read_call(exchange(url(CLAUDE, "converse"), ASKED, ANSWER))
     assert (call.provider, call.endpoint, call.model) == ("bedrock", "converse", CLAUDE)
     assert call.messages == (Message("system", "be kind\n[cachePoint]"), Message("user", "weather?"))
     assert call.tools == (
@@ -93,24 +93,24 @@ def test_converse() -> None:
 
 
 def test_the_price_knows_the_cache() -> None:
-    call = read(exchange(url(CLAUDE, "converse"), ASKED, ANSWER))
+    call = read_call(exchange(url(CLAUDE, "converse"), ASKED, ANSWER))
     # Published per million tokens: 3 in, 0.3 read from the cache, 3.75 written to it, 15 out.
     assert call.cost_usd == pytest.approx((3 * 3 + 1000 * 0.3 + 200 * 3.75 + 50 * 15) / 1e6)
     profile = f"arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2F{CLAUDE.replace(':', '%3A')}"
-    by_name = read(exchange(f"{BASE}/{profile}/converse", ASKED, ANSWER))
+    by_name = read_call(exchange(f"{BASE}/{profile}/converse", ASKED, ANSWER))
     assert by_name.model.endswith(f"inference-profile/{CLAUDE}")
     assert by_name.cost_usd == call.cost_usd
 
 
 def test_a_stream_says_what_converse_says() -> None:
-    live = read(exchange(url(CLAUDE, "converse-stream"), ASKED, converse_stream(EVENTS), kind=AWS))
-    assert live == replace(read(exchange(url(CLAUDE, "converse"), ASKED, ANSWER)), streamed=True)
+    live = read_call(exchange(url(CLAUDE, "converse-stream"), ASKED, converse_stream(EVENTS), kind=AWS))
+    assert live == replace(read_call(exchange(url(CLAUDE, "converse"), ASKED, ANSWER)), streamed=True)
 
 
 def test_a_stream_cut_at_any_byte_is_named() -> None:
     whole = converse_stream(EVENTS)
     for end in range(0, len(whole), 7):
-        call = read(exchange(url(CLAUDE, "converse-stream"), ASKED, whole[:end], kind=AWS))
+        call = read_call(exchange(url(CLAUDE, "converse-stream"), ASKED, whole[:end], kind=AWS))
         assert call.unread in {
             "the stream ended before its last event",
             "a reply that is no event stream",
@@ -121,15 +121,17 @@ def test_a_stream_cut_at_any_byte_is_named() -> None:
 
 def test_an_exception_in_a_stream_is_the_output() -> None:
     headers = {":message-type": "exception", ":exception-type": "throttlingException"}
-    body = converse_stream(EVENTS[:6]) + pack([Frame(headers, json.dumps({"message": "Too many"}).encode())])
-    call = read(exchange(url(CLAUDE, "converse-stream"), ASKED, body, kind=AWS))
+    body = converse_stream(EVENTS[:6]) + pack_frames(
+        [Frame(headers, json.dumps({"message": "Too many"}).encode())]
+    )
+    call = read_call(exchange(url(CLAUDE, "converse-stream"), ASKED, body, kind=AWS))
     assert (call.output, call.unread) == ("Too many", "")
-    bare = pack([Frame({":message-type": "error", ":error-code": "500", ":error-message": "broken"})])
-    assert read(exchange(url(CLAUDE, "converse-stream"), ASKED, bare, kind=AWS)).output == "broken"
+    bare = pack_frames([Frame({":message-type": "error", ":error-code": "500", ":error-message": "broken"})])
+    assert read_call(exchange(url(CLAUDE, "converse-stream"), ASKED, bare, kind=AWS)).output == "broken"
 
 
 def test_an_error() -> None:
-    call = read(exchange(url(CLAUDE, "converse"), ASKED, {"message": "not authorised"}, status=403))
+    call = read_call(exchange(url(CLAUDE, "converse"), ASKED, {"message": "not authorised"}, status=403))
     assert (call.output, call.unread, call.model, call.cost_usd) == ("not authorised", "", CLAUDE, None)
 
 
@@ -152,7 +154,7 @@ def test_blocks_of_a_conversation() -> None:
             },
         ]
     }
-    assert read(exchange(url(CLAUDE, "converse"), request, ANSWER)).messages == (
+    assert read_call(exchange(url(CLAUDE, "converse"), request, ANSWER)).messages == (
         Message("user", "[image]\nsee"),
         Message("assistant", '[reasoningContent]\nI will look.\n[tool call weather {"city": "Köln"}]'),
         Message("tool", '{"sun": true}\nwarm'),
@@ -163,14 +165,14 @@ def test_blocks_of_a_conversation() -> None:
 def test_citations_are_part_of_the_answer() -> None:
     content = [{"citationsContent": {"content": [{"text": "as said"}], "citations": []}}]
     answer = {"output": {"message": {"content": content}}, "stopReason": "end_turn"}
-    assert read(exchange(url(CLAUDE, "converse"), ASKED, answer)).output == "as said"
+    assert read_call(exchange(url(CLAUDE, "converse"), ASKED, answer)).output == "as said"
 
 
 def test_a_longer_kept_cache_costs_more() -> None:
     details = [{"ttl": "1h", "inputTokens": 200}, {"ttl": "5m", "inputTokens": 0}]
     model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
     short, long = (
-        read(exchange(url(model, "converse"), ASKED, {**ANSWER, "usage": used})).cost_usd
+        read_call(exchange(url(model, "converse"), ASKED, {**ANSWER, "usage": used})).cost_usd
         for used in (USED, {**USED, "cacheDetails": details})
     )
     assert short is not None
@@ -261,7 +263,7 @@ INVOKED: list[tuple[str, dict[str, Any], dict[str, Any], str, Usage]] = [
 def test_invoke(
     model: str, asked: dict[str, Any], answered: dict[str, Any], finish: str, usage: Usage
 ) -> None:
-    call = read(exchange(url(model, "invoke"), asked, answered))
+    call = read_call(exchange(url(model, "invoke"), asked, answered))
     assert (call.provider, call.endpoint, call.model) == ("bedrock", "invoke", model)
     assert call.messages == (Message("user", "hi"),)
     assert (call.output, call.finish_reason, call.usage, call.unread) == ("yes", finish, usage, "")
@@ -320,10 +322,10 @@ STREAMED: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
 @pytest.mark.parametrize(("model", "asked", "events"), STREAMED, ids=[one[0] for one in STREAMED])
 def test_invoke_with_a_stream(model: str, asked: dict[str, Any], events: list[dict[str, Any]]) -> None:
     where = url(model, "invoke-with-response-stream")
-    call = read(exchange(where, asked, chunks(events), kind=AWS))
+    call = read_call(exchange(where, asked, chunks(events), kind=AWS))
     assert (call.endpoint, call.output, call.streamed, call.unread) == ("invoke", "yes", True, "")
     assert call.usage == Usage(input_tokens=2, output_tokens=3)
-    cut = read(exchange(where, asked, chunks(events[:-1]), kind=AWS))
+    cut = read_call(exchange(where, asked, chunks(events[:-1]), kind=AWS))
     assert cut.unread == "the stream ended before its last event"
 
 
@@ -337,13 +339,13 @@ def test_invoke_with_a_stream(model: str, asked: dict[str, Any], events: list[di
     ],
 )  # fmt: skip
 def test_vectors_and_ranks(model: str, asked: Any, answered: Any, endpoint: str, output: str) -> None:
-    call = read(exchange(url(model, "invoke"), asked, answered))
+    call = read_call(exchange(url(model, "invoke"), asked, answered))
     assert (call.endpoint, call.output, call.unread) == (endpoint, output, "")
     assert call.messages == (Message("user", "a"),)
 
 
 def test_a_model_of_another_shape_is_named() -> None:
-    call = read(exchange(url("stability.sd3-large-v1:0", "invoke"), {"prompt": "a"}, {"images": ["x"]}))
+    call = read_call(exchange(url("stability.sd3-large-v1:0", "invoke"), {"prompt": "a"}, {"images": ["x"]}))
     assert (call.output, call.unread) == ("", "a reply of a shape that is not known")
 
 
@@ -357,5 +359,5 @@ def test_a_model_of_another_shape_is_named() -> None:
     ],
 )
 def test_where_it_is_answered(host: str, provider: str) -> None:
-    call = read(exchange(f"https://{host}/model/{CLAUDE}/converse", ASKED, ANSWER))
+    call = read_call(exchange(f"https://{host}/model/{CLAUDE}/converse", ASKED, ANSWER))
     assert (call.provider, call.output) == (provider, "I will look.")

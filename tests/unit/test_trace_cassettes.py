@@ -7,11 +7,10 @@ from typing import TypeAlias
 import pytest
 from support.exchanges import exchange
 
-from pytest_llmops.cassettes.importers.foreign import Foreign
-from pytest_llmops.cassettes.importers.foreign import read as read_foreign
+from pytest_llmops.cassettes.importers.foreign import ForeignInteraction, read_foreign
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.protocols import Call
-from pytest_llmops.trace import read
+from pytest_llmops.trace import read_call
 
 pytestmark = pytest.mark.shared_data
 
@@ -104,10 +103,10 @@ def files(folder: Path) -> list[Path]:
     return sorted((folder / "cassettes" / "files").iterdir())
 
 
-def call_of(one: Foreign) -> Call:
+def call_of(one: ForeignInteraction) -> Call:
     request = json.loads(one.request_body)
     kind = one.headers.get("content-type", "")
-    return read(exchange(one.url, request, one.body, status=one.status, kind=kind))
+    return read_call(exchange(one.url, request, one.body, status=one.status, kind=kind))
 
 
 def calls(folder: Path) -> list[tuple[str, Call]]:

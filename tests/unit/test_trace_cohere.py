@@ -8,7 +8,7 @@ from support.exchanges import SSE, exchange, ndjson, sse
 
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Message, ToolCall, ToolDefinition, Usage
-from pytest_llmops.trace import read
+from pytest_llmops.trace import read_call
 
 BASE = "https://api.cohere.com"
 SCHEMA: Json = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -58,7 +58,7 @@ EVENTS: list[Any] = [
 
 
 def test_chat() -> None:
-    call = read(exchange(f"{BASE}/v2/chat", ASKED, ANSWER))
+    call = read_call(exchange(f"{BASE}/v2/chat", ASKED, ANSWER))
     assert (call.provider, call.endpoint, call.model) == ("cohere", "chat", "command-r")
     assert call.messages == (Message("system", "be kind"), Message("user", "weather?"))
     assert call.tools == (ToolDefinition(name="weather", description="of a city", parameters=SCHEMA),)
@@ -70,26 +70,28 @@ def test_chat() -> None:
 
 
 def test_a_stream_says_what_chat_says() -> None:
-    live = read(exchange(f"{BASE}/v2/chat", ASKED, sse(EVENTS), kind=SSE))
-    assert live == replace(read(exchange(f"{BASE}/v2/chat", ASKED, ANSWER)), streamed=True)
+    live = read_call(exchange(f"{BASE}/v2/chat", ASKED, sse(EVENTS), kind=SSE))
+    assert live == replace(read_call(exchange(f"{BASE}/v2/chat", ASKED, ANSWER)), streamed=True)
 
 
 @pytest.mark.parametrize("end", range(1, len(EVENTS)))
 def test_a_stream_that_broke_off(end: int) -> None:
-    call = read(exchange(f"{BASE}/v2/chat", ASKED, sse(EVENTS[:end]), kind=SSE))
+    call = read_call(exchange(f"{BASE}/v2/chat", ASKED, sse(EVENTS[:end]), kind=SSE))
     assert call.unread == "the stream ended before its last event"
     assert "One moment.".startswith(call.output)
 
 
 def test_tokens_where_nothing_is_billed() -> None:
     answer = {**ANSWER, "usage": {"tokens": USED["tokens"]}}
-    assert read(exchange(f"{BASE}/v2/chat", ASKED, answer)).usage == Usage(input_tokens=900, output_tokens=30)
+    assert read_call(exchange(f"{BASE}/v2/chat", ASKED, answer)).usage == Usage(
+        input_tokens=900, output_tokens=30
+    )
 
 
 def test_a_model_that_shows_its_thoughts() -> None:
     content = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "yes"}]
     answer = {"message": {"role": "assistant", "content": content}, "finish_reason": "COMPLETE"}
-    call = read(exchange(f"{BASE}/v2/chat", ASKED, answer))
+    call = read_call(exchange(f"{BASE}/v2/chat", ASKED, answer))
     assert (call.output, call.thinking) == ("yes", "hm")
 
 
@@ -101,7 +103,7 @@ def test_a_conversation_with_tools_and_documents() -> None:
         ],
         "documents": ["a", {"data": {}}],
     }
-    call = read(exchange(f"{BASE}/v2/chat", request, ANSWER))
+    call = read_call(exchange(f"{BASE}/v2/chat", request, ANSWER))
     assert call.messages == (
         Message("assistant", 'I will look.\n[tool call weather {"city":"Köln"}]'),
         Message("tool", "[document]"),
@@ -110,10 +112,14 @@ def test_a_conversation_with_tools_and_documents() -> None:
 
 
 def test_an_error() -> None:
-    call = read(exchange(f"{BASE}/v2/chat", ASKED, {"id": "1", "message": "invalid api token"}, status=401))
+    call = read_call(
+        exchange(f"{BASE}/v2/chat", ASKED, {"id": "1", "message": "invalid api token"}, status=401)
+    )
     assert (call.output, call.unread, call.status) == ("invalid api token", "", 401)
     end = {"type": "message-end", "delta": {"finish_reason": "ERROR", "error": "it broke"}}
-    assert read(exchange(f"{BASE}/v2/chat", ASKED, sse([*EVENTS[:5], end]), kind=SSE)).output == "it broke"
+    assert (
+        read_call(exchange(f"{BASE}/v2/chat", ASKED, sse([*EVENTS[:5], end]), kind=SSE)).output == "it broke"
+    )
 
 
 V1 = {
@@ -142,7 +148,7 @@ V1_ANSWER = {
 
 
 def test_the_first_chat() -> None:
-    call = read(exchange(f"{BASE}/v1/chat", V1, V1_ANSWER))
+    call = read_call(exchange(f"{BASE}/v1/chat", V1, V1_ANSWER))
     assert call.messages == (
         Message("system", "be kind"),
         Message("user", "hi"),
@@ -166,16 +172,16 @@ def test_a_stream_of_the_first_chat() -> None:
         {"event_type": "tool-calls-generation", "tool_calls": V1_ANSWER["tool_calls"]},
         {"event_type": "stream-end", "finish_reason": "COMPLETE", "response": V1_ANSWER},
     ]
-    whole = read(exchange(f"{BASE}/v1/chat", V1, V1_ANSWER))
-    live = read(exchange(f"{BASE}/v1/chat", V1, ndjson(events), kind="application/stream+json"))
+    whole = read_call(exchange(f"{BASE}/v1/chat", V1, V1_ANSWER))
+    live = read_call(exchange(f"{BASE}/v1/chat", V1, ndjson(events), kind="application/stream+json"))
     assert live == replace(whole, streamed=True)
-    cut = read(exchange(f"{BASE}/v1/chat", V1, ndjson(events[:3]), kind="application/stream+json"))
+    cut = read_call(exchange(f"{BASE}/v1/chat", V1, ndjson(events[:3]), kind="application/stream+json"))
     assert (cut.output, cut.unread) == ("It is warm.", "the stream ended before its last event")
 
 
 def test_generate() -> None:
     answer = {"generations": [{"text": "yes", "finish_reason": "COMPLETE"}, {"text": "no"}]}
-    call = read(exchange(f"{BASE}/v1/generate", {"prompt": "hi"}, answer))
+    call = read_call(exchange(f"{BASE}/v1/generate", {"prompt": "hi"}, answer))
     assert (call.endpoint, call.output, call.unread) == ("generate", "yes", "1 more answer")
     assert call.messages == (Message("user", "hi"),)
 
@@ -185,14 +191,16 @@ def test_generate() -> None:
 )
 def test_embed(version: str, found: Any) -> None:
     answer = {"embeddings": found, "meta": {"billed_units": {"input_tokens": 4}}}
-    call = read(exchange(f"{BASE}/{version}/embed", {"model": "embed-v4.0", "texts": ["a", "b"]}, answer))
+    call = read_call(
+        exchange(f"{BASE}/{version}/embed", {"model": "embed-v4.0", "texts": ["a", "b"]}, answer)
+    )
     assert (call.endpoint, call.output, call.usage.input_tokens) == ("embeddings", "2 vectors", 4)
     assert call.messages == (Message("user", "a"), Message("user", "b"))
 
 
 def test_embed_of_pictures_and_mixed_inputs() -> None:
     request = {"images": ["data:"], "inputs": [{"content": [{"type": "text", "text": "a"}]}]}
-    call = read(exchange(f"{BASE}/v2/embed", request, {"embeddings": {"float": [[1.0]] * 2}}))
+    call = read_call(exchange(f"{BASE}/v2/embed", request, {"embeddings": {"float": [[1.0]] * 2}}))
     assert call.messages == (Message("user", "a"), Message("user", "[image]"))
 
 
@@ -202,7 +210,7 @@ def test_rerank() -> None:
         "results": [{"index": 1, "relevance_score": 0.75}, {"index": 0, "relevance_score": 0.5}],
         "meta": {"billed_units": {"search_units": 1}},
     }
-    call = read(exchange(f"{BASE}/v2/rerank", request, answer))
+    call = read_call(exchange(f"{BASE}/v2/rerank", request, answer))
     assert (call.endpoint, call.output, call.usage) == ("rerank", "1: 0.75\n0: 0.5", Usage())
     assert [one.content for one in call.messages] == ["capital?", "a", "b", '{"title": "c"}']
 
@@ -213,10 +221,12 @@ def test_rerank_of_others() -> None:
         "model": "rerank-2",
         "usage": {"total_tokens": 9},
     }
-    call = read(exchange("https://api.voyageai.com/v1/rerank", {"query": "q", "documents": ["a"]}, answer))
+    call = read_call(
+        exchange("https://api.voyageai.com/v1/rerank", {"query": "q", "documents": ["a"]}, answer)
+    )
     assert (call.provider, call.output, call.usage.input_tokens) == ("voyageai", "0: 0.5", 9)
 
 
 def test_a_wrong_score_is_no_number() -> None:
     answer = {"results": [{"index": None, "relevance_score": "high"}, {"index": 10**400}]}
-    assert read(exchange(f"{BASE}/v2/rerank", {"query": "q"}, answer)).output == "?: ?\n?: ?"
+    assert read_call(exchange(f"{BASE}/v2/rerank", {"query": "q"}, answer)).output == "?: ?\n?: ?"

@@ -9,7 +9,7 @@ from support.exchanges import SSE, exchange, sse
 
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Message, ToolCall, ToolDefinition, Usage
-from pytest_llmops.trace import read
+from pytest_llmops.trace import read_call
 
 BASE = "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash"
 URL, STREAM = f"{BASE}:generateContent", f"{BASE}:streamGenerateContent?alt=sse"
@@ -53,7 +53,7 @@ EVENTS = [
 
 
 def test_a_reply() -> None:
-    call = read(exchange(URL, ASKED, ANSWER))
+    call = read_call(exchange(URL, ASKED, ANSWER))
     assert (call.provider, call.endpoint, call.model) == ("google", "generateContent", "gemini-2.5-flash")
     assert call.messages == (Message("system", "be kind"), Message("user", "weather?"))
     assert call.tools == (
@@ -66,7 +66,7 @@ def test_a_reply() -> None:
 
 
 def test_thoughts_are_part_of_the_output_and_tools_of_the_input() -> None:
-    call = read(exchange(URL, ASKED, ANSWER))
+    call = read_call(exchange(URL, ASKED, ANSWER))
     assert call.usage == Usage(input_tokens=105, output_tokens=30, cached_tokens=40, reasoning_tokens=20)
     assert call.usage.total_tokens == USED["totalTokenCount"]
     # Published per million tokens: 0.3 in, 0.03 from the cache, 2.5 out.
@@ -74,44 +74,44 @@ def test_thoughts_are_part_of_the_output_and_tools_of_the_input() -> None:
 
 
 def test_a_stream_says_what_the_reply_says() -> None:
-    live = read(exchange(STREAM, ASKED, sse(EVENTS), kind=SSE))
-    assert live == replace(read(exchange(URL, ASKED, ANSWER)), streamed=True)
+    live = read_call(exchange(STREAM, ASKED, sse(EVENTS), kind=SSE))
+    assert live == replace(read_call(exchange(URL, ASKED, ANSWER)), streamed=True)
 
 
 def test_a_stream_as_one_array() -> None:
-    live = read(exchange(f"{BASE}:streamGenerateContent", ASKED, json.dumps(EVENTS, indent=1).encode()))
-    assert live == replace(read(exchange(URL, ASKED, ANSWER)), streamed=True)
+    live = read_call(exchange(f"{BASE}:streamGenerateContent", ASKED, json.dumps(EVENTS, indent=1).encode()))
+    assert live == replace(read_call(exchange(URL, ASKED, ANSWER)), streamed=True)
 
 
 def test_an_array_that_broke_off_keeps_its_whole_elements() -> None:
     body = json.dumps(EVENTS).encode()
     end = body.index(b"look.")
-    call = read(exchange(f"{BASE}:streamGenerateContent", ASKED, body[:end]))
+    call = read_call(exchange(f"{BASE}:streamGenerateContent", ASKED, body[:end]))
     assert (call.output, call.unread) == ("I will ", "the stream ended before its last event")
 
 
 def test_a_stream_that_broke_off() -> None:
-    call = read(exchange(STREAM, ASKED, sse(EVENTS[:2]), kind=SSE))
+    call = read_call(exchange(STREAM, ASKED, sse(EVENTS[:2]), kind=SSE))
     assert (call.output, call.unread) == ("I will ", "the stream ended before its last event")
 
 
 def test_a_blocked_prompt() -> None:
     blocked = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 4}}
-    call = read(exchange(URL, ASKED, blocked))
+    call = read_call(exchange(URL, ASKED, blocked))
     assert (call.output, call.finish_reason, call.unread) == ("", "SAFETY", "")
 
 
 @pytest.mark.parametrize("wrap", [False, True])
 def test_an_error(wrap: bool) -> None:
     error = {"error": {"code": 429, "message": "Resource exhausted", "status": "RESOURCE_EXHAUSTED"}}
-    call = read(exchange(URL, ASKED, [error] if wrap else error, status=429))
+    call = read_call(exchange(URL, ASKED, [error] if wrap else error, status=429))
     assert (call.output, call.unread, call.model) == ("Resource exhausted", "", "gemini-2.5-flash")
 
 
 def test_more_candidates_are_named() -> None:
     both = answer(candidate({"text": "a"}), candidate({"text": "b"}, index=1))
-    plain = read(exchange(URL, ASKED, both))
-    live = read(exchange(STREAM, ASKED, sse([answer(one) for one in both["candidates"]]), kind=SSE))
+    plain = read_call(exchange(URL, ASKED, both))
+    live = read_call(exchange(STREAM, ASKED, sse([answer(one) for one in both["candidates"]]), kind=SSE))
     assert (plain.output, plain.unread) == (live.output, live.unread) == ("a", "1 more answer")
 
 
@@ -125,7 +125,7 @@ def test_parts_of_a_conversation() -> None:
         ],
         "cachedContent": "cachedContents/1",
     }
-    call = read(exchange(URL, request, ANSWER))
+    call = read_call(exchange(URL, request, ANSWER))
     assert call.messages == (
         Message("system", "s"),
         Message("user", "[inlineData]\nsee"),
@@ -137,18 +137,23 @@ def test_parts_of_a_conversation() -> None:
 
 def test_a_model_that_answers_with_code_and_a_picture() -> None:
     parts = [{"executableCode": {"code": "1"}}, {"text": "done"}, {"inlineData": {"data": "x"}}]
-    assert read(exchange(URL, ASKED, answer(candidate(*parts)))).output == "[executableCode]done[inlineData]"
+    assert (
+        read_call(exchange(URL, ASKED, answer(candidate(*parts)))).output
+        == "[executableCode]done[inlineData]"
+    )
 
 
 def test_a_call_whose_arguments_came_in_pieces_is_named() -> None:
     piece = {
         "functionCall": {"name": "weather", "partialArgs": [{"jsonPath": "$.city"}], "willContinue": True}
     }
-    assert read(exchange(URL, ASKED, answer(candidate(piece)))).unread.startswith("arguments of a tool call")
+    assert read_call(exchange(URL, ASKED, answer(candidate(piece)))).unread.startswith(
+        "arguments of a tool call"
+    )
 
 
 def test_embeddings() -> None:
-    one = read(
+    one = read_call(
         exchange(
             f"{BASE}:embedContent", {"content": {"parts": [{"text": "a"}]}}, {"embedding": {"values": [1]}}
         )
@@ -159,17 +164,19 @@ def test_embeddings() -> None:
             {"model": "models/gemini-embedding-001", "content": {"parts": [{"text": text}]}} for text in "ab"
         ]
     }
-    several = read(exchange(f"{BASE}:batchEmbedContents", request, {"embeddings": [{"values": [1]}] * 2}))
+    several = read_call(
+        exchange(f"{BASE}:batchEmbedContents", request, {"embeddings": [{"values": [1]}] * 2})
+    )
     assert (several.output, several.model) == ("2 vectors", "gemini-embedding-001")
     assert several.messages == (Message("user", "a"), Message("user", "b"))
 
 
 def test_vertex() -> None:
-    call = read(exchange(f"{VERTEX}/gemini-2.5-flash:generateContent", ASKED, ANSWER))
+    call = read_call(exchange(f"{VERTEX}/gemini-2.5-flash:generateContent", ASKED, ANSWER))
     assert (call.provider, call.model, call.cost_usd is None) == ("vertex", "gemini-2.5-flash", False)
     answered = {"predictions": [{"embeddings": {"values": [1], "statistics": {"token_count": 3}}}] * 2}
     asked = {"instances": [{"content": "a"}, {"content": "b"}]}
-    vectors = read(exchange(f"{VERTEX}/text-embedding-005:predict", asked, answered))
+    vectors = read_call(exchange(f"{VERTEX}/text-embedding-005:predict", asked, answered))
     assert (vectors.output, vectors.usage.input_tokens, vectors.model) == (
         "2 vectors",
         6,
@@ -179,7 +186,7 @@ def test_vertex() -> None:
 
 
 def test_a_prediction_of_something_else_is_named() -> None:
-    call = read(
+    call = read_call(
         exchange(f"{VERTEX}/imagen-4:predict", {"instances": [{"prompt": "a"}]}, {"predictions": [{"x": 1}]})
     )
     assert call.unread == "a reply of a shape that is not known"
@@ -197,12 +204,12 @@ def test_a_prediction_of_something_else_is_named() -> None:
     ],
 )
 def test_where_it_is_answered(url: str, provider: str) -> None:
-    call = read(exchange(url, ASKED, ANSWER))
+    call = read_call(exchange(url, ASKED, ANSWER))
     assert (call.provider, call.output) == (provider, "I will look.")
 
 
 def test_counting_tokens_is_no_call_of_a_model() -> None:
-    call = read(exchange(f"{BASE}:countTokens", ASKED, {"totalTokens": 5}))
+    call = read_call(exchange(f"{BASE}:countTokens", ASKED, {"totalTokens": 5}))
     assert (call.provider, call.unread) == (
         "google",
         "the endpoint /v1beta/models/gemini-2.5-flash:countTokens",

@@ -8,7 +8,7 @@ from support.exchanges import NDJSON, exchange, ndjson
 
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Message, ToolCall, ToolDefinition, Usage
-from pytest_llmops.trace import read
+from pytest_llmops.trace import read_call
 
 BASE = "http://loopback/api"
 SCHEMA: Json = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -47,7 +47,7 @@ EVENTS = [
 
 
 def test_chat() -> None:
-    call = read(exchange(f"{BASE}/chat", ASKED, ANSWER))
+    call = read_call(exchange(f"{BASE}/chat", ASKED, ANSWER))
     assert (call.provider, call.endpoint, call.model) == ("ollama", "chat", "qwen3:8b")
     assert call.messages == (
         Message("user", "see\n[image]"),
@@ -63,25 +63,25 @@ def test_chat() -> None:
 
 @pytest.mark.parametrize("kind", [NDJSON, "application/json", ""])
 def test_a_stream_says_what_chat_says(kind: str) -> None:
-    live = read(exchange(f"{BASE}/chat", ASKED, ndjson(EVENTS), kind=kind))
-    assert live == replace(read(exchange(f"{BASE}/chat", ASKED, ANSWER)), streamed=True)
+    live = read_call(exchange(f"{BASE}/chat", ASKED, ndjson(EVENTS), kind=kind))
+    assert live == replace(read_call(exchange(f"{BASE}/chat", ASKED, ANSWER)), streamed=True)
 
 
 @pytest.mark.parametrize("end", range(1, len(EVENTS)))
 def test_a_stream_that_broke_off(end: int) -> None:
-    call = read(exchange(f"{BASE}/chat", ASKED, ndjson(EVENTS[:end]), kind=NDJSON))
+    call = read_call(exchange(f"{BASE}/chat", ASKED, ndjson(EVENTS[:end]), kind=NDJSON))
     assert call.unread == "the stream ended before its last event"
     assert "I look.".startswith(call.output)
 
 
 def test_a_line_that_was_cut() -> None:
-    call = read(exchange(f"{BASE}/chat", ASKED, ndjson(EVENTS)[:-9], kind=NDJSON))
+    call = read_call(exchange(f"{BASE}/chat", ASKED, ndjson(EVENTS)[:-9], kind=NDJSON))
     assert (call.output, call.unread) == ("I look.", "the stream ended before its last event")
 
 
 def test_generate() -> None:
     request = {"model": "m", "system": "s", "prompt": "p", "images": ["aGk="]}
-    whole = read(
+    whole = read_call(
         exchange(f"{BASE}/generate", request, {"model": "m", "response": "one two", "thinking": "hm", **END})
     )
     assert whole.messages == (Message("system", "s"), Message("user", "p\n[image]"))
@@ -92,14 +92,14 @@ def test_generate() -> None:
         {"model": "m", "response": "two", "done": False},
         {"model": "m", "response": "", **END},
     ]
-    live = read(exchange(f"{BASE}/generate", request, ndjson(events), kind=NDJSON))
+    live = read_call(exchange(f"{BASE}/generate", request, ndjson(events), kind=NDJSON))
     assert live == replace(whole, streamed=True)
 
 
 def test_errors() -> None:
-    call = read(exchange(f"{BASE}/chat", ASKED, {"error": "model not found"}, status=404))
+    call = read_call(exchange(f"{BASE}/chat", ASKED, {"error": "model not found"}, status=404))
     assert (call.output, call.unread, call.model) == ("model not found", "", "qwen3")
-    live = read(exchange(f"{BASE}/chat", ASKED, ndjson([EVENTS[2], {"error": "it broke"}]), kind=NDJSON))
+    live = read_call(exchange(f"{BASE}/chat", ASKED, ndjson([EVENTS[2], {"error": "it broke"}]), kind=NDJSON))
     assert (live.output, live.unread) == ("it broke", "")
 
 
@@ -112,11 +112,11 @@ def test_errors() -> None:
     ],
 )
 def test_vectors(tail: str, asked: dict[str, Any], answered: dict[str, Any]) -> None:
-    call = read(exchange(f"{BASE}/{tail}", {"model": "nomic", **asked}, answered))
+    call = read_call(exchange(f"{BASE}/{tail}", {"model": "nomic", **asked}, answered))
     assert (call.provider, call.endpoint, call.output) == ("ollama", "embeddings", "1 vectors")
     assert (call.messages, call.usage.input_tokens) == ((Message("user", "a"),), 3)
 
 
 def test_an_application_s_own_address_is_not_taken_for_ollama_s() -> None:
-    call = read(exchange("https://shop.example/api/chat", {"text": "hi"}, {"message": "hello"}))
+    call = read_call(exchange("https://shop.example/api/chat", {"text": "hi"}, {"message": "hello"}))
     assert (call.provider, call.endpoint, call.unread) == ("unknown", "/api/chat", "the endpoint /api/chat")

@@ -8,7 +8,7 @@ from support.exchanges import SSE, exchange, sse
 
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Message, ToolCall, ToolDefinition, Usage
-from pytest_llmops.trace import read
+from pytest_llmops.trace import read_call
 
 CHAT = "https://api.openai.com/v1/chat/completions"
 RESPONSES = "https://api.openai.com/v1/responses"
@@ -35,7 +35,7 @@ def test_definitions_of_tools() -> None:
         {"type": "web_search"},
     ]
     legacy = [{"name": "old", "parameters": SCHEMA}]
-    call = read(exchange(CHAT, {**ASKED, "tools": tools, "functions": legacy}, answer({"content": "x"})))
+    call = read_call(exchange(CHAT, {**ASKED, "tools": tools, "functions": legacy}, answer({"content": "x"})))
     assert call.tools == (
         ToolDefinition(name="weather", description="of a city", parameters=SCHEMA),
         ToolDefinition(name="run"),
@@ -52,7 +52,7 @@ def test_the_schema_of_a_tool_that_cannot_be_kept_is_named() -> None:
         {"type": "function", "function": {"name": name, "parameters": schema}}
         for name, schema in (("deep", deep), ("odd", {"minimum": float("nan")}), ("plain", SCHEMA))
     ]
-    call = read(exchange(CHAT, {**ASKED, "tools": tools}, answer({"content": "x"})))
+    call = read_call(exchange(CHAT, {**ASKED, "tools": tools}, answer({"content": "x"})))
     assert call.unread == "the parameters of the tool deep; the parameters of the tool odd"
     assert call.tools[2].parameters == SCHEMA
     assert call.from_wire(call.to_wire()) == call
@@ -70,7 +70,7 @@ def test_a_conversation_with_tools() -> None:
         {"role": "tool", "tool_call_id": "c", "content": "sun"},
         {"role": "developer", "content": "d"},
     ]
-    assert read(exchange(CHAT, {"messages": messages}, answer({"content": "x"}))).messages == (
+    assert read_call(exchange(CHAT, {"messages": messages}, answer({"content": "x"}))).messages == (
         Message("assistant", "[tool call weather {}]"),
         Message("tool", "sun"),
         Message("developer", "d"),
@@ -80,13 +80,15 @@ def test_a_conversation_with_tools() -> None:
 def test_calls_of_other_kinds() -> None:
     custom = {"id": "c1", "type": "custom", "custom": {"name": "run", "input": "print(1)"}}
     message = {"content": None, "tool_calls": [custom], "function_call": {"name": "old", "arguments": "{}"}}
-    assert read(exchange(CHAT, ASKED, answer(message))).tool_calls == (
+    assert read_call(exchange(CHAT, ASKED, answer(message))).tool_calls == (
         ToolCall(name="run", arguments="print(1)", id="c1"),
         ToolCall(name="old", arguments="{}"),
     )
     pieces = [delta({"function_call": {"name": "old", "arguments": part}}) for part in ("{", "}")]
     pieces[1]["choices"][0]["delta"]["function_call"].pop("name")
-    live = read(exchange(CHAT, ASKED, sse([*pieces, delta({}, finish="function_call"), "[DONE]"]), kind=SSE))
+    live = read_call(
+        exchange(CHAT, ASKED, sse([*pieces, delta({}, finish="function_call"), "[DONE]"]), kind=SSE)
+    )
     assert live.tool_calls == (ToolCall(name="old", arguments="{}"),)
 
 
@@ -97,7 +99,7 @@ def test_calls_of_a_stream_without_numbers() -> None:
         {"function": {"arguments": ":1}"}},
     ]
     events = [delta({"tool_calls": [part]}) for part in parts]
-    call = read(exchange(CHAT, ASKED, sse([*events, "[DONE]"]), kind=SSE))
+    call = read_call(exchange(CHAT, ASKED, sse([*events, "[DONE]"]), kind=SSE))
     assert [(one.id, one.name, one.arguments) for one in call.tool_calls] == [
         ("a", "one", "{}"),
         ("b", "two", '{"x":1}'),
@@ -106,7 +108,7 @@ def test_calls_of_a_stream_without_numbers() -> None:
 
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
 def test_thinking(key: str) -> None:
-    plain = read(exchange(CHAT, ASKED, answer({"content": "yes", key: "hm m"})))
+    plain = read_call(exchange(CHAT, ASKED, answer({"content": "yes", key: "hm m"})))
     events = [
         delta({key: "hm"}),
         delta({key: " m"}),
@@ -115,16 +117,16 @@ def test_thinking(key: str) -> None:
         "[DONE]",
     ]
     assert (plain.output, plain.thinking) == ("yes", "hm m")
-    assert read(exchange(CHAT, ASKED, sse(events), kind=SSE)) == replace(plain, streamed=True)
+    assert read_call(exchange(CHAT, ASKED, sse(events), kind=SSE)) == replace(plain, streamed=True)
 
 
 def test_thinking_of_mistral_is_a_part_of_the_content() -> None:
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
     url = "https://api.mistral.ai/v1/chat/completions"
-    plain = read(exchange(url, ASKED, answer({"content": [thinking, {"type": "text", "text": "yes"}]})))
+    plain = read_call(exchange(url, ASKED, answer({"content": [thinking, {"type": "text", "text": "yes"}]})))
     events = [delta({"content": [thinking]}), delta({"content": "yes"}, finish="stop"), "[DONE]"]
     assert (plain.provider, plain.output, plain.thinking) == ("mistral", "yes", "hm")
-    assert read(exchange(url, ASKED, sse(events), kind=SSE)) == replace(plain, streamed=True)
+    assert read_call(exchange(url, ASKED, sse(events), kind=SSE)) == replace(plain, streamed=True)
 
 
 def test_words_of_a_sound_are_the_output() -> None:
@@ -135,23 +137,23 @@ def test_words_of_a_sound_are_the_output() -> None:
         "prompt_tokens_details": {"audio_tokens": 80},
         "completion_tokens_details": {"audio_tokens": 40},
     }
-    call = read(exchange(CHAT, ASKED, {**answer(message, usage=used), "model": "gpt-audio"}))
+    call = read_call(exchange(CHAT, ASKED, {**answer(message, usage=used), "model": "gpt-audio"}))
     assert call.output == "good day"
     # Published per million tokens: 2.5 and 10 for text; sound is dearer.
     assert call.cost_usd is not None
     assert call.cost_usd > (100 * 2.5 + 50 * 10) / 1e6
     events = [delta({"audio": {"transcript": part}}) for part in ("good ", "day")]
-    assert read(exchange(CHAT, ASKED, sse([*events, "[DONE]"]), kind=SSE)).output == "good day"
+    assert read_call(exchange(CHAT, ASKED, sse([*events, "[DONE]"]), kind=SSE)).output == "good day"
 
 
 def test_more_answers_are_named_streamed_or_not() -> None:
     choices = [{"index": n, "message": {"content": str(n)}, "finish_reason": "stop"} for n in range(3)]
-    plain = read(exchange(CHAT, ASKED, {"model": "gpt-4o", "choices": choices}))
+    plain = read_call(exchange(CHAT, ASKED, {"model": "gpt-4o", "choices": choices}))
     events = [
         {"choices": [{"index": n, "delta": {"content": str(n)}, "finish_reason": "stop"}]}
         for n in (0, 1, 2, 1)
     ]
-    live = read(exchange(CHAT, ASKED, sse([*events, "[DONE]"]), kind=SSE))
+    live = read_call(exchange(CHAT, ASKED, sse([*events, "[DONE]"]), kind=SSE))
     assert (plain.output, plain.unread) == (live.output, live.unread) == ("0", "2 more answers")
 
 
@@ -170,12 +172,12 @@ def test_more_answers_are_named_streamed_or_not() -> None:
     ],
 )
 def test_the_end_of_a_stream(events: list[Any], unread: str) -> None:
-    assert read(exchange(CHAT, ASKED, sse(events), kind=SSE)).unread == unread
+    assert read_call(exchange(CHAT, ASKED, sse(events), kind=SSE)).unread == unread
 
 
 def test_an_error_of_a_gateway_within_an_answer() -> None:
     failed = {"index": 0, "error": {"code": 502, "message": "upstream broke"}, "finish_reason": "error"}
-    call = read(exchange(CHAT, ASKED, {"choices": [failed]}))
+    call = read_call(exchange(CHAT, ASKED, {"choices": [failed]}))
     assert (call.output, call.finish_reason) == ("upstream broke", "error")
 
 
@@ -208,12 +210,12 @@ USAGES: list[tuple[str, dict[str, Any], Usage]] = [
 
 @pytest.mark.parametrize(("who", "wire", "usage"), USAGES, ids=[one[0] for one in USAGES])
 def test_usage(who: str, wire: dict[str, Any], usage: Usage) -> None:
-    assert read(exchange(CHAT, ASKED, answer({"content": "x"}, usage=wire))).usage == usage
+    assert read_call(exchange(CHAT, ASKED, answer({"content": "x"}, usage=wire))).usage == usage
 
 
 def test_usage_of_a_stream_of_groq() -> None:
     end = delta({}, finish="stop", x_groq={"id": "r", "usage": {"prompt_tokens": 7, "completion_tokens": 3}})
-    call = read(
+    call = read_call(
         exchange("https://api.groq.com/openai/v1/chat/completions", ASKED, sse([end, "[DONE]"]), kind=SSE)
     )
     assert (call.provider, call.usage.total_tokens) == ("groq", 10)
@@ -225,21 +227,23 @@ def test_usage_of_a_stream_of_groq() -> None:
 def test_openrouter_says_what_it_cost(cost: object, told: float | None) -> None:
     used = {"prompt_tokens": 1, "completion_tokens": 1, "cost": cost}
     wire = {**answer({"content": "x"}, usage=used), "model": "no/such-model"}
-    assert read(exchange("https://openrouter.ai/api/v1/chat/completions", ASKED, wire)).cost_usd == told
-    assert read(exchange("https://other.example/v1/chat/completions", ASKED, wire)).cost_usd is None
+    assert read_call(exchange("https://openrouter.ai/api/v1/chat/completions", ASKED, wire)).cost_usd == told
+    assert read_call(exchange("https://other.example/v1/chat/completions", ASKED, wire)).cost_usd is None
 
 
 def test_completions() -> None:
     url = "https://api.openai.com/v1/completions"
     wire = {"model": "davinci-002", "choices": [{"index": 0, "text": "one two", "finish_reason": "length"}]}
-    plain = read(exchange(url, {"model": "davinci-002", "prompt": "p"}, wire))
+    plain = read_call(exchange(url, {"model": "davinci-002", "prompt": "p"}, wire))
     assert (plain.endpoint, plain.output, plain.finish_reason) == ("completions", "one two", "length")
     assert plain.messages == (Message("user", "p"),)
     events = [
         {"model": "davinci-002", "choices": [{"index": 0, "text": text, "finish_reason": end}]}
         for text, end in (("one ", None), ("two", "length"))
     ]
-    live = read(exchange(url, {"model": "davinci-002", "prompt": "p"}, sse([*events, "[DONE]"]), kind=SSE))
+    live = read_call(
+        exchange(url, {"model": "davinci-002", "prompt": "p"}, sse([*events, "[DONE]"]), kind=SSE)
+    )
     assert live == replace(plain, streamed=True)
 
 
@@ -256,7 +260,7 @@ def test_completions() -> None:
     ],
 )
 def test_texts_to_embed(given: object, texts: list[str]) -> None:
-    call = read(exchange("https://api.openai.com/v1/embeddings", {"input": given}, {"data": []}))
+    call = read_call(exchange("https://api.openai.com/v1/embeddings", {"input": given}, {"data": []}))
     assert [one.content for one in call.messages] == texts
 
 
@@ -266,7 +270,7 @@ def test_moderation() -> None:
         {"flagged": False, "categories": {"violence": False}},
     ]
     wire = {"id": "m", "model": "omni-moderation-latest", "results": results}
-    call = read(exchange("https://api.openai.com/v1/moderations", {"input": ["a", "b"]}, wire))
+    call = read_call(exchange("https://api.openai.com/v1/moderations", {"input": ["a", "b"]}, wire))
     assert (call.endpoint, call.model) == ("moderations", "omni-moderation-latest")
     assert call.output == "flagged: violence, harassment\nnot flagged"
     assert call.messages == (Message("user", "a"), Message("user", "b"))
@@ -288,7 +292,9 @@ def test_items_of_a_response() -> None:
         {"type": "web_search"},
         {"type": "mcp", "server_label": "docs"},
     ]
-    call = read(exchange(RESPONSES, {"input": "hi", "tools": tools, "previous_response_id": "r"}, RESPONSE))
+    call = read_call(
+        exchange(RESPONSES, {"input": "hi", "tools": tools, "previous_response_id": "r"}, RESPONSE)
+    )
     assert [one.name for one in call.tools] == ["weather", "web_search", "docs"]
     assert (call.output, call.thinking) == ("yes", "hm")
     assert call.tool_calls == (
@@ -300,7 +306,7 @@ def test_items_of_a_response() -> None:
 
 
 def test_a_conversation_of_items() -> None:
-    messages = read(
+    messages = read_call(
         exchange(RESPONSES, {"input": [{"role": "user", "content": "hi"}, *OUTPUT]}, RESPONSE)
     ).messages
     assert [(one.role, one.content) for one in messages] == [
@@ -322,18 +328,20 @@ def test_a_stream_of_items_whose_last_event_holds_none_of_them() -> None:
         ),
         {"type": "response.completed", "response": {**RESPONSE, "output": []}},
     ]
-    plain = read(exchange(RESPONSES, {"input": "hi"}, RESPONSE))
-    assert read(exchange(RESPONSES, {"input": "hi"}, sse(events), kind=SSE)) == replace(plain, streamed=True)
-    cut = read(exchange(RESPONSES, {"input": "hi"}, sse(events[:-1]), kind=SSE))
+    plain = read_call(exchange(RESPONSES, {"input": "hi"}, RESPONSE))
+    assert read_call(exchange(RESPONSES, {"input": "hi"}, sse(events), kind=SSE)) == replace(
+        plain, streamed=True
+    )
+    cut = read_call(exchange(RESPONSES, {"input": "hi"}, sse(events[:-1]), kind=SSE))
     assert (cut.output, len(cut.tool_calls), cut.unread) == ("yes", 3, CUT)
 
 
 def test_a_response_that_failed() -> None:
     error = {"code": "server_error", "message": "it broke"}
     events = [{"type": "response.failed", "response": {"status": "failed", "error": error, "output": []}}]
-    call = read(exchange(RESPONSES, {"input": "hi"}, sse(events), kind=SSE))
+    call = read_call(exchange(RESPONSES, {"input": "hi"}, sse(events), kind=SSE))
     assert (call.output, call.finish_reason, call.unread) == ("it broke", "failed", "")
-    told = read(
+    told = read_call(
         exchange(RESPONSES, {"input": "hi"}, sse([{"type": "error", "message": "too long"}]), kind=SSE)
     )
     assert (told.output, told.unread) == ("too long", "")

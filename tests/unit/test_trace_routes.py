@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from support.exchanges import exchange
 
-from pytest_llmops.trace import read
-from pytest_llmops.trace.hosts import HOSTS, provider
+from pytest_llmops.trace import read_call
+from pytest_llmops.trace.hosts import HOST_PROVIDERS, find_provider
 
 HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -45,13 +45,13 @@ HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": 
     ],
 )
 def test_whose_host_it_is(host: str, name: str) -> None:
-    assert provider(host) == name
+    assert find_provider(host) == name
 
 
 def test_every_host_is_told_apart_from_one_that_only_ends_like_it() -> None:
-    for host, name in HOSTS.items():
-        assert provider(f"x.{host}") == name
-        assert provider(f"x{host}") != name or f"x{host}" in HOSTS
+    for host, name in HOST_PROVIDERS.items():
+        assert find_provider(f"x.{host}") == name
+        assert find_provider(f"x{host}") != name or f"x{host}" in HOST_PROVIDERS
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_every_host_is_told_apart_from_one_that_only_ends_like_it() -> None:
     ],
 )  # fmt: skip
 def test_where_a_request_went(url: str, told: tuple[str, str]) -> None:
-    call = read(exchange(url, HELLO, {}))
+    call = read_call(exchange(url, HELLO, {}))
     assert (call.provider, call.endpoint) == told
 
 
@@ -94,8 +94,8 @@ def test_where_a_request_went(url: str, told: tuple[str, str]) -> None:
     ],
 )
 def test_an_unknown_host_must_be_asked_for_a_model(path: str) -> None:
-    asked = read(exchange(f"https://x.example{path}", {"model": "m"}, {}))
-    other = read(exchange(f"https://x.example{path}", {"text": "m"}, {}))
+    asked = read_call(exchange(f"https://x.example{path}", {"model": "m"}, {}))
+    other = read_call(exchange(f"https://x.example{path}", {"text": "m"}, {}))
     assert asked.provider != "unknown"
     assert (other.provider, other.endpoint, other.unread) == ("unknown", path, f"the endpoint {path}")
 
@@ -103,19 +103,19 @@ def test_an_unknown_host_must_be_asked_for_a_model(path: str) -> None:
 def test_the_model_of_a_deployment_is_its_name_until_the_answer_says_more() -> None:
     url = "https://x.openai.azure.com/openai/deployments/my%20gpt/chat/completions"
     messages = {"messages": HELLO["messages"]}
-    assert read(exchange(url, messages, {"error": {"message": "no"}}, status=404)).model == "my gpt"
+    assert read_call(exchange(url, messages, {"error": {"message": "no"}}, status=404)).model == "my gpt"
     answer = {"model": "gpt-4o", "choices": [{"message": {"content": "x"}}]}
-    assert read(exchange(url, messages, answer)).model == "gpt-4o"
+    assert read_call(exchange(url, messages, answer)).model == "gpt-4o"
 
 
 def test_an_unknown_endpoint_tells_model_and_tokens_but_no_price() -> None:
     answer = {"model": "gpt-4o", "usage": {"input_tokens": 10, "output_tokens": 20}}
-    call = read(exchange("https://api.openai.com/v1/images/edits", {"model": "m"}, answer))
+    call = read_call(exchange("https://api.openai.com/v1/images/edits", {"model": "m"}, answer))
     assert (call.model, call.usage.total_tokens, call.cost_usd) == ("gpt-4o", 30, None)
     assert call.unread == "the endpoint /v1/images/edits"
 
 
 def test_a_long_path_is_cut() -> None:
-    call = read(exchange("https://x.example/" + "a" * 5_000 + "\n\x1b[31m", {}, {}))
+    call = read_call(exchange("https://x.example/" + "a" * 5_000 + "\n\x1b[31m", {}, {}))
     assert len(call.unread) < 200
     assert "\n" not in call.unread

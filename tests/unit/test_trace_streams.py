@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from support.exchanges import exchange
 
-from pytest_llmops.trace import read, streams
+from pytest_llmops.trace import read_call, streams
 
 URL = "https://api.openai.com/v1/chat/completions"
 ASKED: dict[str, Any] = {"model": "m", "messages": []}
@@ -33,7 +33,7 @@ CUT = "the stream ended before its last event"
     ],
 )
 def test_objects_of_a_body(kind: str, body: bytes, events: list[Any]) -> None:
-    found = streams.read(kind, body)
+    found = streams.read_body(kind, body)
     assert (found.events, found.unread) == (events, "" if events else "an empty stream")
 
 
@@ -61,8 +61,8 @@ def test_objects_of_a_body(kind: str, body: bytes, events: list[Any]) -> None:
     ],
 )
 def test_what_cannot_be_read_is_named(kind: str, body: bytes, unread: str) -> None:
-    assert streams.read(kind, body).unread == unread
-    assert unread in read(exchange(URL, ASKED, body, kind=kind)).unread
+    assert streams.read_body(kind, body).unread == unread
+    assert unread in read_call(exchange(URL, ASKED, body, kind=kind)).unread
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_what_cannot_be_read_is_named(kind: str, body: bytes, unread: str) -> No
     ],
 )
 def test_what_a_call_says_of_it(request_: object, answer: object, status: int | None, unread: str) -> None:
-    assert read(exchange(URL, request_, answer, status=status)).unread == unread
+    assert read_call(exchange(URL, request_, answer, status=status)).unread == unread
 
 
 @pytest.mark.parametrize(
@@ -100,4 +100,4 @@ def test_what_a_call_says_of_it(request_: object, answer: object, status: int | 
     ],
 )
 def test_errors_of_all_vendors(wire: dict[str, Any], output: str) -> None:
-    assert read(exchange(URL, ASKED, wire, status=400)).output == output
+    assert read_call(exchange(URL, ASKED, wire, status=400)).output == output

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pytest_llmops.cases.trec import read_qrels, read_run
-from pytest_llmops.metrics.ranking import Scores, evaluate, ranked
+from pytest_llmops.metrics.ranking import Scores, evaluate, rank_by_score
 from pytest_llmops.metrics.retrieval import METRICS
 
 pytestmark = pytest.mark.shared_data
@@ -100,7 +100,7 @@ def test_equal_scores_are_told_apart_by_the_greater_id(folder: Path) -> None:
     ties = sum(len(rows) - len(set(rows.values())) for rows in run.values())
     assert ties > 0
     for rows in run.values():
-        order = ranked(rows)
+        order = rank_by_score(rows)
         pairs = [(rows[name], name) for name in order]
         assert pairs == sorted(pairs, reverse=True)
 
@@ -113,4 +113,6 @@ def test_one_query_in_plain_python_gives_the_same(folder: Path, name: str) -> No
         scores = evaluate(run, qrels, [asked])
         assert len(scores.queries) >= 3
         for query, value in zip(scores.queries, scores.values[asked], strict=True):
-            assert METRICS[name](ranked(run[query]), qrels[query], cut) == pytest.approx(value, abs=1e-12)
+            assert METRICS[name](rank_by_score(run[query]), qrels[query], cut) == pytest.approx(
+                value, abs=1e-12
+            )

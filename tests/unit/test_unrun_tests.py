@@ -15,14 +15,27 @@ from support.tapes import call
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.audit import Audit, Usage, audit, collect, orphans, prune
+from pytest_llmops.cassettes.audit import (
+    AuditResult,
+    RunUsage,
+    audit_cassettes,
+    collect_cassette_uses,
+    find_orphans,
+    prune_cassettes,
+)
 from pytest_llmops.cassettes.use_cassette import use_cassette
 from pytest_llmops.errors import CassetteMiss, UsageError
 from pytest_llmops.fixtures import HARNESS, SETTINGS
 from pytest_llmops.harness import tapes as playing
-from pytest_llmops.harness.cassette_usage import USAGE
+from pytest_llmops.harness.cassette_usage import USAGE_CACHE_KEY
 from pytest_llmops.harness.item import Harness, is_ours, is_recorded_elsewhere
-from pytest_llmops.plugin import OURS, WATCH, Listener, Ours, pytest_runtest_makereport
+from pytest_llmops.plugin import (
+    OURS_KEY,
+    WATCH_KEY,
+    RecordingHooks,
+    ReportListener,
+    pytest_runtest_makereport,
+)
 from pytest_llmops.settings import Settings
 
 LATER = "2100-01-01T00:00:00+00:00"
@@ -78,23 +91,33 @@ def uses_of(harness: Harness) -> dict[str, tuple[object, object]]:
     return {use["path"]: (use["ran"], use["shared"]) for use in uses}
 
 
-def usage_of(root: Path, uses: Any, *skipped: str) -> Usage:
+def usage_of(root: Path, uses: Any, *skipped: str) -> RunUsage:
     """The record of a complete and green run."""
-    return Usage(LATER, str(root), True, (), True, (), ("",), collect(uses, root), skipped=frozenset(skipped))
+    return RunUsage(
+        LATER,
+        str(root),
+        True,
+        (),
+        True,
+        (),
+        ("",),
+        collect_cassette_uses(uses, root),
+        skipped=frozenset(skipped),
+    )
 
 
-def audited(root: Path, uses: Any, *skipped: str) -> Audit:
+def audited(root: Path, uses: Any, *skipped: str) -> AuditResult:
     """What `llmops cassettes check` would say after such a run."""
-    return audit(root, usage_of(root, uses, *skipped))
+    return audit_cassettes(root, usage_of(root, uses, *skipped))
 
 
 @pytest.fixture(autouse=True)
 def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("OPENAI_BASE_URL", *playing.KEYS):
+    for name in ("OPENAI_BASE_URL", *playing.API_KEY_VARIABLES):
         monkeypatch.delenv(name, raising=False)
-    tape, top = active_tape.base(), recorder.current()
+    tape, top = active_tape.test_tape(), recorder.current_recorder()
     yield
-    assert (active_tape.base(), recorder.current()) == (tape, top)
+    assert (active_tape.test_tape(), recorder.current_recorder()) == (tape, top)
     assert "OPENAI_BASE_URL" not in os.environ
 
 
@@ -149,9 +172,9 @@ def test_a_test_that_is_marked_to_be_skipped_opens_no_cassette(
 ) -> None:
     item = item_of(tmp_path, *marks, fixtures=(fixture_of(tmp_path, "index"),))
     harness = item.stash[HARNESS] = Harness(item, Settings(), skip, ours=True)
-    item.stash[OURS] = True
+    item.stash[OURS_KEY] = True
     watch: Any = None
-    Ours(watch, {}).pytest_runtest_setup(item)
+    RecordingHooks(watch, {}).pytest_runtest_setup(item)
     try:
         is_open = len(marks) == 1
         assert (harness.tape is not None) is is_open
@@ -239,7 +262,7 @@ def test_a_foreign_test_whose_block_did_nothing_yet_carries_it_on_its_reports(
         pass
     item = foreign.item
     item.stash[HARNESS] = foreign
-    item.config.stash[WATCH] = SimpleNamespace(of=lambda one: one.stash[HARNESS])
+    item.config.stash[WATCH_KEY] = SimpleNamespace(of=lambda one: one.stash[HARNESS])
     reports = [made_by_the_hook(item, make_report("passed", when)) for when in ("call", "teardown")]
     assert [one.llmops.get("tapes") for one in reports] == [
         None,
@@ -289,8 +312,11 @@ def test_the_cassette_of_a_block_is_kept_while_the_test_that_recorded_it_is_skip
 ) -> None:
     merged(tmp_path / BLOCK, entry(1, by="test_b.py::test_gone#001"), entry(2, by=f"{FOREIGN}#001"))
     record = usage_of(tmp_path, (), *skipped)
-    assert (audit(tmp_path, record).orphans, tuple(orphans(tmp_path, record))) == (orphan, orphan)
-    assert prune(tmp_path, record).removed == orphan
+    assert (audit_cassettes(tmp_path, record).orphans, tuple(find_orphans(tmp_path, record))) == (
+        orphan,
+        orphan,
+    )
+    assert prune_cassettes(tmp_path, record).removed == orphan
     assert (tmp_path / BLOCK).exists() is not bool(orphan)
 
 
@@ -306,23 +332,23 @@ def test_the_record_keeps_the_names_of_skipped_tests(tmp_path: Path) -> None:
     record = usage_of(tmp_path, (), "b", "a")
     wire = record.to_wire()
     assert wire["skipped"] == ["a", "b"]
-    assert Usage.from_wire(wire) == record
+    assert RunUsage.from_wire(wire) == record
     del wire["skipped"]  # as before there was that key
-    assert Usage.from_wire(wire).skipped == frozenset()
+    assert RunUsage.from_wire(wire).skipped == frozenset()
 
 
 def test_the_names_of_all_skipped_tests_are_in_the_record(tmp_path: Path) -> None:
     config: Any = Config(tmp_path)
-    config.stash = {SETTINGS: Settings(), WATCH: SimpleNamespace(left_out=0)}
+    config.stash = {SETTINGS: Settings(), WATCH_KEY: SimpleNamespace(left_out=0)}
     config.pluginmanager = SimpleNamespace(register=lambda *_: None)
-    listener = Listener(config)
+    listener = ReportListener(config)
     listener.pytest_runtest_logreport(make_report("skipped", "setup", nodeid="t.py::test_early"))
     listener.pytest_runtest_logreport(make_report("passed", nodeid="t.py::test_plain"))
     tapes = [{"path": BLOCK, "ran": True, "shared": True, "asked": {}}]
     listener.pytest_runtest_logreport(make_report(nodeid="t.py::test_ours", llmops={"tapes": tapes}))
     listener.pytest_runtest_logreport(make_report("skipped", nodeid="t.py::test_late"))
     listener.pytest_sessionfinish(make_session())
-    record = config.cached[USAGE]
+    record = config.cached[USAGE_CACHE_KEY]
     assert record["skipped"] == ["t.py::test_early", "t.py::test_late"]
     assert record["complete"] is True
 
@@ -363,11 +389,11 @@ def test_the_traffic_of_a_test_of_another_recorder_is_left_to_it(
     item = item_of(tmp_path, THEIRS, names=names)
     assert is_ours(item)
     harness = Harness(item, Settings(base_url=URL), skip, ours=True)
-    before = active_tape.base()
+    before = active_tape.test_tape()
     harness.open()
     try:
         assert (harness.tape is not None) is is_open
-        assert (active_tape.base() is not before) is is_open
+        assert (active_tape.test_tape() is not before) is is_open
         assert (os.environ.get("OPENAI_BASE_URL") == URL) is is_open
     finally:
         harness.passed = True
@@ -402,7 +428,7 @@ def test_a_foreign_test_may_ask_a_server_if_another_recorder_records_it(
     ours: bool,
     refused: bool,
 ) -> None:
-    monkeypatch.setattr(active_tape, "current", lambda: None)
+    monkeypatch.setattr(active_tape, "current_tape", lambda: None)
     item = item_of(tmp_path, *marks, names=names)
     item.ihook.pytest_llmops_embedders = Hook()
     item.config = Comparable(item.config)

@@ -18,8 +18,8 @@ from support.server import StubServer
 from support.tapes import no_tape, stored, taped
 
 from pytest_llmops.cassettes.http import interception, vcr_adapter
-from pytest_llmops.cassettes.http.live_response import Live
-from pytest_llmops.cassettes.http.vcr_adapter import Hub
+from pytest_llmops.cassettes.http.live_response import LiveAnswer
+from pytest_llmops.cassettes.http.vcr_adapter import VcrCassette
 
 
 @pytest.fixture
@@ -63,16 +63,16 @@ def form() -> aiohttp.FormData:
     ],
 )
 def test_bodies_as_vcrpy_hands_them_over(body: Any, expected: bytes) -> None:
-    assert vcr_adapter.body_of(request(body=body)) == expected
+    assert vcr_adapter.read_request_body(request(body=body)) == expected
 
 
 def kept(path: Path, encoding: str, body: bytes, *, certain: bool) -> tuple[bytes, dict[str, str]]:
     """A body, and the headers it is kept with."""
     found: list[tuple[bytes, dict[str, str]]] = []
     with taped(path, "new") as tape:
-        live = Live(tape, vcr_adapter.question_of(tape, request()), 0.0)
+        live = LiveAnswer(tape, vcr_adapter.question_for(tape, request()), 0.0)
         live.finish = lambda _, headers, whole: found.append((whole, dict(headers)))  # type: ignore[method-assign, assignment]
-        vcr_adapter.finish(live, 200, {"content-encoding": encoding, "x": "y"}, body, certain=certain)
+        vcr_adapter.finish_answer(live, 200, {"content-encoding": encoding, "x": "y"}, body, certain=certain)
         live.open = False
         tape.unfinished.clear()
     return found[0]
@@ -98,12 +98,12 @@ def test_what_nobody_can_unpack_keeps_its_header(path: Path, encoding: str, body
 
 
 def test_reasons() -> None:
-    assert (vcr_adapter.reason(404), vcr_adapter.reason(599)) == ("Not Found", "")
+    assert (vcr_adapter.reason_phrase(404), vcr_adapter.reason_phrase(599)) == ("Not Found", "")
 
 
 def test_a_hub_without_a_tape_lets_everything_pass(server: StubServer) -> None:
     with no_tape():
-        one, asked = Hub(), request(server.url)
+        one, asked = VcrCassette(), request(server.url)
         assert not one.can_play_response_for(asked)
         one.append(asked, {"status": {"code": 200}, "headers": {}, "body": {}})
         assert one.filter_request(asked) is asked
@@ -114,7 +114,7 @@ def test_the_last_answer_goes_to_one_of_two_threads(path: Path, server: StubServ
     with taped(path, "new"):
         requests_session(server.url)
     first, second = (request(f"{server.url}/x", b'{"a": 1}') for _ in range(2))
-    one = Hub()
+    one = VcrCassette()
     with taped(path, "new"):
         assert one.can_play_response_for(first)
         assert one.can_play_response_for(first)
@@ -136,4 +136,4 @@ def test_vcrpy_logs_nothing_while_a_tape_is_in_use(
     assert secret not in str(stored(path))
     with no_tape():
         assert logging.getLogger("vcr.stubs") is vcr.stubs.log
-    interception.enter()
+    interception.install_patches()

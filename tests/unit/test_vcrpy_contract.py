@@ -21,7 +21,7 @@ import vcr.stubs
 from support.tapes import no_tape
 from vcr.stubs import aiohttp_stubs, urllib3_stubs
 
-from pytest_llmops.cassettes.http.vcr_adapter import Hub
+from pytest_llmops.cassettes.http.vcr_adapter import VcrCassette
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_the_version_that_all_of_this_was_read_in() -> None:
 
 
 def test_the_builder_makes_patches_of_attributes_and_removers_of_pooled_connections() -> None:
-    patchers = list(vcr.patch.CassettePatcherBuilder(Hub()).build())
+    patchers = list(vcr.patch.CassettePatcherBuilder(VcrCassette()).build())
     attributes = [one for one in patchers if hasattr(one, "attribute")]
     removers = [one for one in patchers if not hasattr(one, "attribute")]
     places = {(getattr(one.getter(), "__name__", "?"), one.attribute) for one in attributes}
@@ -61,7 +61,7 @@ def test_the_builder_makes_patches_of_attributes_and_removers_of_pooled_connecti
 
 
 def test_the_groups_that_a_cassette_may_leave_out() -> None:
-    assert set(Hub.skip_patchers) <= set(vcr.patch.PATCHER_NAMES)
+    assert set(VcrCassette.skip_patchers) <= set(vcr.patch.PATCHER_NAMES)
     assert "aiohttp" in vcr.patch.PATCHER_NAMES
 
 
@@ -106,7 +106,7 @@ def test_what_the_stub_of_aiohttp_calls() -> None:
     source = inspect.getsource(aiohttp_stubs)
     called = set(re.findall(r"\bcassette\.(\w+)\(", source))
     assert "append" in called
-    assert called <= {name for name in dir(Hub) if not name.startswith("__")}
+    assert called <= {name for name in dir(VcrCassette) if not name.startswith("__")}
     assert "await record_response(cassette, vcr_request, response)" in source
 
 

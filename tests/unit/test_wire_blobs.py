@@ -12,10 +12,10 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.store import Interaction, laid_out
+from pytest_llmops.cassettes.store import Interaction, format_json
 from pytest_llmops.errors import CassetteError
-from pytest_llmops.wire.blobs import Body, digest
-from pytest_llmops.wire.body import fold, unfold
+from pytest_llmops.wire.blobs import StoredBody, text_digest
+from pytest_llmops.wire.body import fold_body, unfold_body
 from pytest_llmops.wire.folding import LONG_LIST, LONG_TEXT, fold_text, unfold_text
 
 PIXELS = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 3
@@ -27,19 +27,19 @@ WHERE = Path("cassette.json")
 
 def interaction(number: int, request: Any, answer: Any) -> Interaction:
     bodies = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in (request, answer)]
-    asked = {"method": "POST", "url": "http://loopback/", "body": fold(bodies[0])}
-    told = {"status": 200, "headers": {}, "body": fold(bodies[1])}
+    asked = {"method": "POST", "url": "http://loopback/", "body": fold_body(bodies[0])}
+    told = {"status": 200, "headers": {}, "body": fold_body(bodies[1])}
     return Interaction(f"#{number:03d}", f"key-{number}", asked, {"0": [told]})
 
 
 def written(*found: Interaction) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(store.dump(found, "2026-01-01"))
+    document: dict[str, Any] = json.loads(store.format_cassette(found, "2026-01-01"))
     return document
 
 
 def read_back(document: Any) -> list[tuple[bytes, bytes]]:
-    found = store.parse(json.dumps(document).encode(), WHERE).values()
-    return [(unfold(one.request["body"]), unfold(one.answers["0"][0]["body"])) for one in found]
+    found = store.parse_cassette(json.dumps(document).encode(), WHERE).values()
+    return [(unfold_body(one.request["body"]), unfold_body(one.answers["0"][0]["body"])) for one in found]
 
 
 def test_an_image_leaves_a_marker_and_lies_at_the_end() -> None:
@@ -51,7 +51,7 @@ def test_an_image_leaves_a_marker_and_lies_at_the_end() -> None:
     assert text == url
     place = document["interactions"][0]["request"]["body"]["json"]["messages"][0]["content"][0]["image_url"]
     assert place == {"url": {"$blob": f"image/png, {len(PIXELS)} bytes, {reference}"}}
-    assert digest(url).startswith(reference)
+    assert text_digest(url).startswith(reference)
     assert read_back(document) == [(json.dumps(request).encode(), b'{"ok": true}')]
 
 
@@ -64,7 +64,7 @@ def test_one_text_is_kept_once_for_all_interactions() -> None:
 
 def test_a_vector_is_one_line() -> None:
     answer = {"data": [{"embedding": VECTOR, "index": 0}]}
-    text = store.dump([interaction(1, {}, answer)], "2026-01-01")
+    text = store.format_cassette([interaction(1, {}, answer)], "2026-01-01")
     assert len(text.splitlines()) < 50
     document = json.loads(text)
     stored = document["interactions"][0]["answers"]["0"][0]["body"]["json"]["data"][0]["embedding"]
@@ -116,7 +116,7 @@ def test_around_an_image_the_text_stays_readable() -> None:
 
 @pytest.mark.parametrize("count", [LONG_LIST - 1, LONG_LIST])
 def test_only_long_lists_of_numbers_go_away(count: int) -> None:
-    stored = fold(json.dumps([1.5] * count).encode())["json"]
+    stored = fold_body(json.dumps([1.5] * count).encode())["json"]
     assert isinstance(stored, dict) == (count >= LONG_LIST)
 
 
@@ -137,7 +137,7 @@ def test_streams_forms_and_binary_use_the_blobs_too() -> None:
     ]
     document = written(*(interaction(n, body, body) for n, body in enumerate(bodies)))
     assert len(document["blobs"]) == 1
-    lines = laid_out({**document, "blobs": {}}).splitlines()
+    lines = format_json({**document, "blobs": {}}).splitlines()
     assert max(map(len, lines)) < LONG_TEXT
     assert read_back(document) == [(body, body) for body in bodies]
 
@@ -145,17 +145,17 @@ def test_streams_forms_and_binary_use_the_blobs_too() -> None:
 def test_a_file_without_long_texts_has_no_blobs_and_plain_bodies() -> None:
     document = written(interaction(1, {"a": 1}, {"b": 2}))
     assert list(document) == ["format", "recorded", "interactions"]
-    (found,) = store.parse(json.dumps(document).encode(), WHERE).values()
+    (found,) = store.parse_cassette(json.dumps(document).encode(), WHERE).values()
     assert type(found.request["body"]) is dict
 
 
 def test_a_file_that_was_read_is_written_the_same_again() -> None:
-    first = store.dump([interaction(1, {"image": IMAGE}, {"vector": VECTOR})], "2026-01-01")
-    again = store.dump(store.parse(first.encode(), WHERE).values(), "2026-01-01")
+    first = store.format_cassette([interaction(1, {"image": IMAGE}, {"vector": VECTOR})], "2026-01-01")
+    again = store.format_cassette(store.parse_cassette(first.encode(), WHERE).values(), "2026-01-01")
     assert again == first
     # And in company of what was recorded just now.
-    more = [*store.parse(first.encode(), WHERE).values(), interaction(2, {"image": IMAGE}, {})]
-    document = json.loads(store.dump(more, "2026-01-01"))
+    more = [*store.parse_cassette(first.encode(), WHERE).values(), interaction(2, {"image": IMAGE}, {})]
+    document = json.loads(store.format_cassette(more, "2026-01-01"))
     assert len(document["blobs"]) == 2
     assert read_back(document)[1] == (json.dumps({"image": IMAGE}).encode(), b"{}")
 
@@ -185,7 +185,7 @@ def document_with(blobs: Any) -> bytes:
 @pytest.mark.parametrize("blobs", [[], "text", 5, {"a": 1}, {"a": None}, {"a": ["x"]}], ids=repr)
 def test_a_table_of_something_else_is_a_damaged_file(blobs: Any) -> None:
     with pytest.raises(CassetteError, check=check_message):
-        store.parse(document_with(blobs), WHERE)
+        store.parse_cassette(document_with(blobs), WHERE)
 
 
 @pytest.mark.parametrize(
@@ -199,23 +199,23 @@ def test_a_table_of_something_else_is_a_damaged_file(blobs: Any) -> None:
     ],
 )
 def test_a_missing_or_changed_text_is_told_when_it_is_asked_for(blobs: Any) -> None:
-    (found,) = store.parse(document_with(blobs), WHERE).values()
-    assert unfold(found.answers["0"][0]["body"]) == b'{"ok": 1}'
+    (found,) = store.parse_cassette(document_with(blobs), WHERE).values()
+    assert unfold_body(found.answers["0"][0]["body"]) == b'{"ok": 1}'
     with pytest.raises(CassetteError, check=check_message):
-        unfold(found.request["body"])
+        unfold_body(found.request["body"])
     with pytest.raises(CassetteError, check=check_message):
-        store.dump([found], "2026-01-01")
+        store.format_cassette([found], "2026-01-01")
 
 
 def test_texts_that_share_a_reference_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_llmops.wire.blobs.LENGTH", 0)
+    monkeypatch.setattr("pytest_llmops.wire.blobs.REFERENCE_DIGITS", 0)
     document = written(interaction(1, {"image": IMAGE}, {"vector": VECTOR}))
     assert sorted(map(len, document["blobs"])) == [0, 64]
 
 
 def test_a_body_with_its_texts_is_the_same_object_to_others() -> None:
     stored = {"text": {"$blob": "x, 0"}}
-    body = Body(stored, {"a": "b"})
+    body = StoredBody(stored, {"a": "b"})
     assert body == stored
     assert json.dumps(body) == json.dumps(stored)
     assert isinstance(body, dict)
@@ -241,11 +241,11 @@ def test_a_body_with_its_texts_is_the_same_object_to_others() -> None:
     ],
 )
 def test_the_layout_is_json_of_the_same_value(value: Any) -> None:
-    assert json.loads(laid_out(value)) == value
+    assert json.loads(format_json(value)) == value
 
 
 def test_short_things_are_one_line() -> None:
-    text = laid_out(
+    text = format_json(
         {"bytes": [104, 105], "frames": [{"headers": {"a": "b"}, "payload": "{}"}], "x": {"$blob": "y"}}
     )
     assert text.splitlines() == [

@@ -8,18 +8,18 @@ from support.messages import check_message
 from support.server import chat_answer, chat_events, responses_events, stream
 
 from pytest_llmops.errors import CassetteError
-from pytest_llmops.wire.aws_event_stream import Frame, pack
+from pytest_llmops.wire.aws_event_stream import Frame, pack_frames
 from pytest_llmops.wire.body import (
     MAX_DEPTH,
     SPELLINGS,
-    check,
     check_answer,
+    check_body,
     check_request,
-    events,
-    fold,
-    unfold,
+    fold_body,
+    unfold_body,
+    unfold_stream,
 )
-from pytest_llmops.wire.stream_events import says
+from pytest_llmops.wire.stream_events import stream_text
 
 VALUE: dict[str, Any] = {
     "a": "ä 𝄞",
@@ -31,8 +31,8 @@ VALUE: dict[str, Any] = {
 
 def there_and_back(body: bytes) -> Any:
     """Fold, write as a file does, read, unfold; returns the folded form as a file holds it."""
-    folded = json.loads(json.dumps(fold(body), ensure_ascii=False, indent=1).encode())
-    assert unfold(folded) == body
+    folded = json.loads(json.dumps(fold_body(body), ensure_ascii=False, indent=1).encode())
+    assert unfold_body(folded) == body
     return folded
 
 
@@ -111,7 +111,7 @@ def test_streams_are_one_line_an_event() -> None:
     assert folded["says"] == "one two "
     assert len(folded["events"]) == 6
     assert folded["events"][-1] == "data: [DONE]"
-    assert events(folded) == list(stream(chat_events("one two")).chunks)
+    assert unfold_stream(folded) == list(stream(chat_events("one two")).chunks)
 
 
 def test_streams_of_responses_say_their_text() -> None:
@@ -154,15 +154,15 @@ def test_lines_of_json_are_a_stream(newline: bytes, last: bytes) -> None:
     folded = there_and_back(body)
     assert folded["says"] == "hi you"
     assert folded["end"] == "\n"
-    assert b"".join(events(folded) or ()) == body
-    assert [piece.strip() for piece in events(folded) or ()] == lines
+    assert b"".join(unfold_stream(folded) or ()) == body
+    assert [piece.strip() for piece in unfold_stream(folded) or ()] == lines
 
 
 @pytest.mark.parametrize(
     "body", [b'{"a":1}\n', b'{"a":1}\nb\n', b'{"a":1}\n\n{"b":2}', b'{"a":\n1}\n{"b":2}']
 )
 def test_other_lines_are_no_stream(body: bytes) -> None:
-    assert events(there_and_back(body)) is None
+    assert unfold_stream(there_and_back(body)) is None
 
 
 FRAMES = [
@@ -179,11 +179,11 @@ FRAMES = [
 
 
 def test_event_streams_of_aws_are_one_line_a_frame() -> None:
-    folded = there_and_back(pack(FRAMES))
+    folded = there_and_back(pack_frames(FRAMES))
     assert folded["says"] == "one zwö"
     assert folded["frames"][0]["headers"][":event-type"] == "contentBlockDelta"
     assert folded["frames"][0]["payload"] == '{"contentBlockIndex": 0, "delta": {"text": "one "}}'
-    assert events(folded) == [pack([one]) for one in FRAMES]
+    assert unfold_stream(folded) == [pack_frames([one]) for one in FRAMES]
 
 
 @pytest.mark.parametrize(
@@ -195,18 +195,18 @@ def test_event_streams_of_aws_are_one_line_a_frame() -> None:
     ],
 )
 def test_event_streams_with_other_headers(frames: list[Frame]) -> None:
-    assert "frames" in there_and_back(pack(frames))
+    assert "frames" in there_and_back(pack_frames(frames))
 
 
 @pytest.mark.parametrize("change", [0, 9, 20, -1])
 def test_a_damaged_event_stream_is_base64(change: int) -> None:
-    body = bytearray(pack(FRAMES))
+    body = bytearray(pack_frames(FRAMES))
     body[change] ^= 1
     assert "frames" not in there_and_back(bytes(body))
 
 
 def test_frames_with_binary_in_them_are_base64() -> None:
-    assert "base64" in there_and_back(pack([Frame({":event-type": "x"}, b"\xff")]))
+    assert "base64" in there_and_back(pack_frames([Frame({":event-type": "x"}, b"\xff")]))
 
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 2
@@ -242,7 +242,7 @@ def test_streams_with_other_line_ends() -> None:
     folded = there_and_back(b"".join(chunks))
     assert folded["newline"] == "\r\n"
     assert "\r" not in json.dumps(folded["events"])
-    assert events(folded) == list(chunks)
+    assert unfold_stream(folded) == list(chunks)
 
 
 @pytest.mark.parametrize(
@@ -271,12 +271,12 @@ def test_long_prompts_are_lines() -> None:
 
 
 def test_says_takes_the_first_answer_only_and_no_harm() -> None:
-    assert says(['data: {"choices": [{"delta": {"content": "a"}}]}', "data: 5", "data: [", "x"]) == "a"
-    assert says(['data: {"choices": [1], "type": 3}', 'data: {"choices": {"a": 1}}']) == ""
+    assert stream_text(['data: {"choices": [{"delta": {"content": "a"}}]}', "data: 5", "data: [", "x"]) == "a"
+    assert stream_text(['data: {"choices": [1], "type": 3}', 'data: {"choices": {"a": 1}}']) == ""
 
 
 def test_no_body_is_no_stream() -> None:
-    assert events({"text": "x"}) is None
+    assert unfold_stream({"text": "x"}) is None
 
 
 WRONG: list[Any] = [
@@ -337,21 +337,21 @@ WRONG: list[Any] = [
 @pytest.mark.parametrize("stored", WRONG, ids=lambda one: repr(one)[:60])
 def test_what_is_no_body_is_a_cassette_error(stored: Any) -> None:
     with pytest.raises(CassetteError, check=check_message):
-        unfold(stored)
+        unfold_body(stored)
     try:
-        assert events(stored) is None
+        assert unfold_stream(stored) is None
     except CassetteError as error:
         check_message(error)
 
 
 def test_check_looks_at_the_shape_only() -> None:
-    check({"base64": "!"})
+    check_body({"base64": "!"})
     with pytest.raises(CassetteError, check=check_message):
-        check({"other": 1})
+        check_body({"other": 1})
 
 
-ANSWER = {"status": 200, "headers": {"content-type": "x"}, "latency_s": 0.1, "body": fold(b"{}")}
-REQUEST = {"method": "POST", "url": "http://h/", "body": fold(b"{}")}
+ANSWER = {"status": 200, "headers": {"content-type": "x"}, "latency_s": 0.1, "body": fold_body(b"{}")}
+REQUEST = {"method": "POST", "url": "http://h/", "body": fold_body(b"{}")}
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from pytest_llmops.calibration.canaries.cases import Canary, canaries, read_canaries, set_of
-from pytest_llmops.calibration.canaries.probe_run import Outcome, Probe, facts, probe, summary
-from pytest_llmops.calibration.canaries.record import Fitness, standing
+from pytest_llmops.calibration.canaries.cases import (
+    Canary,
+    built_in_canaries,
+    fingerprint_canaries,
+    read_canaries,
+)
+from pytest_llmops.calibration.canaries.probe_run import (
+    CanaryOutcome,
+    CanaryRun,
+    canary_run_to_json,
+    format_canary_summary,
+    run_canaries,
+)
+from pytest_llmops.calibration.canaries.record import CanaryRecord, describe_canary_record
 
 __all__ = [
     "Canary",
-    "Fitness",
-    "Outcome",
-    "Probe",
-    "canaries",
-    "facts",
-    "probe",
+    "CanaryOutcome",
+    "CanaryRecord",
+    "CanaryRun",
+    "built_in_canaries",
+    "canary_run_to_json",
+    "describe_canary_record",
+    "fingerprint_canaries",
+    "format_canary_summary",
     "read_canaries",
-    "set_of",
-    "standing",
-    "summary",
+    "run_canaries",
 ]

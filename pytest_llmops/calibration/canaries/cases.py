@@ -15,21 +15,21 @@ from pathlib import Path
 from pytest_llmops._util.text_files import (
     BadFile,
     as_mapping,
-    canonical,
-    fingerprint,
-    kind,
+    canonical_json,
+    fingerprint_parts,
+    json_kind,
     numbered_lines,
     read_json,
     read_text,
 )
 from pytest_llmops.errors import CaseError
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.measurement import Json, shorten_text
 
 BUILT_IN = Path(__file__).with_name("canaries.jsonl")
-KEYS = ("id", "answer", "kind", "question", "reference", "contexts", "control")
-QUESTION = "How many days do I have to return a bicycle that I bought from you?"
-REFERENCE = "You have 30 days from delivery; the bicycle has to be unused."
-CONTEXTS = (
+CANARY_KEYS = ("id", "answer", "kind", "question", "reference", "contexts", "control")
+DEFAULT_QUESTION = "How many days do I have to return a bicycle that I bought from you?"
+DEFAULT_REFERENCE = "You have 30 days from delivery; the bicycle has to be unused."
+DEFAULT_CONTEXTS = (
     "Returns: a bicycle can be returned within 30 days of its delivery. It has to be unused.",
     "Delivery takes three to five working days.",
 )
@@ -47,17 +47,17 @@ class Canary:
     id: str
     answer: str
     kind: str = "own"
-    question: str = QUESTION
-    reference: str = REFERENCE
-    contexts: tuple[str, ...] = CONTEXTS
+    question: str = DEFAULT_QUESTION
+    reference: str = DEFAULT_REFERENCE
+    contexts: tuple[str, ...] = DEFAULT_CONTEXTS
     control: bool = False
 
 
 @lru_cache(maxsize=1)
-def canaries() -> tuple[Canary, ...]:
+def built_in_canaries() -> tuple[Canary, ...]:
     """Return the built-in canaries, right answers among them.
 
-    >>> len([one for one in canaries() if not one.control]) >= 24
+    >>> len([one for one in built_in_canaries() if not one.control]) >= 24
     True
     """
     return read_canaries(BUILT_IN)
@@ -66,7 +66,7 @@ def canaries() -> tuple[Canary, ...]:
 def read_canaries(path: str | Path) -> tuple[Canary, ...]:
     """Read canaries of one's own: a file of JSON lines.
 
-    A line has ``id`` and ``answer``, and may have ``kind``, ``question``, ``reference``, ``contexts`` (left out: those
+    A line has ``id`` and ``answer``, and may have ``json_kind``, ``question``, ``reference``, ``contexts`` (left out: those
     of the built-in ones; none is wanted: an empty text, an empty list) and ``"control": true`` for a right answer.
 
     Raises:
@@ -74,63 +74,66 @@ def read_canaries(path: str | Path) -> tuple[Canary, ...]:
             controls; with file and line.
     """
     try:
-        found = _found(read_text(Path(path)))
+        parsed = _parse_canaries(read_text(Path(path)))
     except BadFile as error:
         raise CaseError(error.what, path, error.line) from None
-    if all(one.control for one in found):
+    if all(canary.control for canary in parsed):
         raise CaseError("expected one canary or more, an answer that a judge must not pass, got none", path)
-    return found
+    return parsed
 
 
-def _found(text: str) -> tuple[Canary, ...]:
-    found: dict[str, Canary] = {}
-    for line, one in numbered_lines(text):
+def _parse_canaries(text: str) -> tuple[Canary, ...]:
+    by_id: dict[str, Canary] = {}
+    for line, line_text in numbered_lines(text):
         try:
-            made = _canary(as_mapping(read_json(one)))
+            canary = _parse_canary(as_mapping(read_json(line_text)))
         except BadFile as error:
             raise BadFile(error.what, line) from None
-        if made.id in found:
-            raise BadFile(f"duplicate id {shorten(made.id, 60)!r}", line)
-        found[made.id] = made
-    return tuple(found.values())
+        if canary.id in by_id:
+            raise BadFile(f"duplicate id {shorten_text(canary.id, 60)!r}", line)
+        by_id[canary.id] = canary
+    return tuple(by_id.values())
 
 
-def set_of(canaries: Iterable[Canary]) -> str:
+def fingerprint_canaries(canaries: Iterable[Canary]) -> str:
     """Return the fingerprint of some canaries: what a result is of; their order does not count."""
     parts: list[list[Json]] = [
-        [one.id, one.answer, one.question, one.reference, list(one.contexts), one.control] for one in canaries
+        [canary.id, canary.answer, canary.question, canary.reference, list(canary.contexts), canary.control]
+        for canary in canaries
     ]
-    return fingerprint(*sorted(map(canonical, parts)))
+    return fingerprint_parts(*sorted(map(canonical_json, parts)))
 
 
-def _canary(wire: Mapping[str, Json]) -> Canary:
-    unknown = [key for key in wire if key not in KEYS]
+def _parse_canary(wire: Mapping[str, Json]) -> Canary:
+    unknown = [key for key in wire if key not in CANARY_KEYS]
     if unknown:
-        raise BadFile(f"unknown key {shorten(unknown[0], 60)!r}: known are {', '.join(KEYS)}")
+        raise BadFile(f"unknown key {shorten_text(unknown[0], 60)!r}: known are {', '.join(CANARY_KEYS)}")
     missing = [key for key in ("id", "answer") if key not in wire]
     if missing:
         raise BadFile(f'missing key "{missing[0]}"')
     given = {
-        key: _text(wire[key], key) for key in ("id", "answer", "kind", "question", "reference") if key in wire
+        key: _check_text(wire[key], key)
+        for key in ("id", "answer", "kind", "question", "reference")
+        if key in wire
     }
     if not given["id"].strip():
         raise BadFile("id: expected a text, got a blank one")
     control = wire.get("control", False)
     if not isinstance(control, bool):
-        raise BadFile(f"control: expected true or false, got {kind(control)}")
-    more = {"contexts": _contexts(wire["contexts"])} if "contexts" in wire else {}
+        raise BadFile(f"control: expected true or false, got {json_kind(control)}")
+    more = {"contexts": _check_contexts(wire["contexts"])} if "contexts" in wire else {}
     return Canary(**given, **more, control=control)  # type: ignore[arg-type]
 
 
-def _text(value: Json, key: str) -> str:
+def _check_text(value: Json, key: str) -> str:
     if not isinstance(value, str):
-        raise BadFile(f"{key}: expected a text, got {kind(value)}")
+        raise BadFile(f"{key}: expected a text, got {json_kind(value)}")
     return value
 
 
-def _contexts(value: Json) -> tuple[str, ...]:
+def _check_contexts(value: Json) -> tuple[str, ...]:
     listed: Sequence[object] = value if isinstance(value, list) else (None,)
-    texts = tuple(one for one in listed if isinstance(one, str))
+    texts = tuple(context for context in listed if isinstance(context, str))
     if len(texts) < len(listed):
-        raise BadFile(f"contexts: expected a list of texts, got {kind(value)}")
+        raise BadFile(f"contexts: expected a list of texts, got {json_kind(value)}")
     return texts

@@ -14,22 +14,22 @@ from functools import partial
 from typing import Any, Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
-from pytest_llmops.calibration.canaries.cases import Canary, canaries, set_of
-from pytest_llmops.cassettes.shared_answers import judging
-from pytest_llmops.errors import UsageError, told
-from pytest_llmops.judges.concurrency import together
-from pytest_llmops.judges.evaluate import Asked, asked_of, takes_contexts, verdict_of
-from pytest_llmops.judges.protocol.capabilities import afresh
-from pytest_llmops.measurement import TOLERANCE, Json, finite
+from pytest_llmops.calibration.canaries.cases import Canary, built_in_canaries, fingerprint_canaries
+from pytest_llmops.cassettes.shared_answers import defer_sharing
+from pytest_llmops.errors import UsageError, describe_exception
+from pytest_llmops.judges.concurrency import run_judge_tasks
+from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge, takes_contexts
+from pytest_llmops.judges.protocol.capabilities import forget_capabilities
+from pytest_llmops.measurement import TOLERANCE, Json, as_finite_float
 from pytest_llmops.protocols import Judge, Verdict
 
-Status: TypeAlias = Literal["fit", "unfit", "undecided"]
+FitnessStatus: TypeAlias = Literal["fit", "unfit", "undecided"]
 MAX_UNSCORED = 0.25
 """Share of the canaries that may be without a verdict; beyond, what is left is not the set that was to be withstood."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class CanaryOutcome:
     """What a judge made of one canary.
 
     Attributes:
@@ -47,7 +47,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
+class CanaryRun:
     """What a judge made of all canaries.
 
     Attributes:
@@ -63,33 +63,33 @@ class Probe:
     canaries: str = ""
     compares: bool = False
     threshold: float | None = None
-    outcomes: tuple[Outcome, ...] = field(default=())
+    outcomes: tuple[CanaryOutcome, ...] = field(default=())
     stopped: bool = False
 
     @property
-    def tried(self) -> list[Outcome]:
+    def tried(self) -> list[CanaryOutcome]:
         """The canaries, without the right answers."""
-        return [one for one in self.outcomes if not one.canary.control]
+        return [outcome for outcome in self.outcomes if not outcome.canary.control]
 
     @property
-    def fallen(self) -> list[Outcome]:
+    def fallen(self) -> list[CanaryOutcome]:
         """The canaries that the judge passes."""
-        return [one for one in self.tried if one.passed]
+        return [outcome for outcome in self.tried if outcome.passed]
 
     @property
-    def unscored(self) -> list[Outcome]:
+    def unscored(self) -> list[CanaryOutcome]:
         """The canaries without a verdict."""
-        return [one for one in self.tried if one.passed is None]
+        return [outcome for outcome in self.tried if outcome.passed is None]
 
     @property
-    def rejected(self) -> list[Outcome]:
+    def rejected(self) -> list[CanaryOutcome]:
         """The right answers that the judge does not pass."""
-        return [one for one in self.outcomes if one.canary.control and one.passed is False]
+        return [outcome for outcome in self.outcomes if outcome.canary.control and outcome.passed is False]
 
     @property
     def controls(self) -> int:
         """How many right answers have a verdict."""
-        return sum(one.canary.control and one.passed is not None for one in self.outcomes)
+        return sum(outcome.canary.control and outcome.passed is not None for outcome in self.outcomes)
 
     @property
     def withstood(self) -> float | None:
@@ -98,7 +98,7 @@ class Probe:
         return (scored - len(self.fallen)) / scored if scored else None
 
     @property
-    def status(self) -> Status:
+    def status(self) -> FitnessStatus:
         """``unfit``: it passes a canary. ``undecided``: too few verdicts, or it passes no right answer either."""
         if self.fallen:
             return "unfit"
@@ -108,15 +108,15 @@ class Probe:
     def doubt(self) -> str:
         """Why it cannot be told whether a judge that passed no canary is fit; empty: it can."""
         if self.stopped or len(self.unscored) > MAX_UNSCORED * len(self.tried):
-            first = next((one.error for one in self.unscored), "")
+            first = next((outcome.error for outcome in self.unscored), "")
             return f"{len(self.unscored)} of {len(self.tried)} canaries have no verdict: {first}"
-        right = [one for one in self.outcomes if one.canary.control]
-        if right and not any(one.passed for one in right):
+        right = [outcome for outcome in self.outcomes if outcome.canary.control]
+        if right and not any(outcome.passed for outcome in right):
             return f"it passes none of {len(right)} right answers either: what it rejects says nothing"
         return ""
 
 
-def probe(judge: object, given: Sequence[Canary] | None = None) -> Probe:
+def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> CanaryRun:
     """Put canaries before a judge, as any answer is put before it: recordings answer.
 
     Args:
@@ -131,61 +131,67 @@ def probe(judge: object, given: Sequence[Canary] | None = None) -> Probe:
     >>> class Yes:
     ...     version = "1"
     ...     def judge(self, answer, *, question="", reference=""): return Verdict(score=10)
-    >>> probe(Yes()).status
+    >>> run_canaries(Yes()).status
     'unfit'
     """
-    listed = canaries() if given is None else tuple(given)
+    listed = built_in_canaries() if given is None else tuple(given)
     if all(one.control for one in listed):
         raise UsageError(
             "canaries: expected one canary or more, an answer that a judge must not pass, got none"
         )
-    if _compares(judge):
-        asked = Asked(cast("Judge", judge), str(getattr(judge, "name", "pairwise")))
-        ask = partial(_compared, asked)
+    if _is_pairwise(judge):
+        handle = JudgeHandle(cast("Judge", judge), str(getattr(judge, "name", "pairwise")))
+        ask = partial(_compare_canary, handle)
     else:
-        asked = asked_of(judge, "probe")
-        ask = partial(_judged, asked)
+        handle = resolve_judge(judge, "probe")
+        ask = partial(_judge_canary, handle)
     allowed = MAX_UNSCORED * sum(not one.control for one in listed)
-    outcomes: list[Outcome] = []
+    outcomes: list[CanaryOutcome] = []
     stopped = False
     tasks = [partial(ask, one) for one in listed]
-    with afresh():  # the recording may be one of several tests: it has to hold all that a first test asks
-        for outcome in together(tasks, judge=asked.judge, asked=lambda one: not one.prescreened):
+    with (
+        forget_capabilities()
+    ):  # the recording may be one of several tests: it has to hold all that a first test asks
+        for outcome in run_judge_tasks(
+            tasks, judge=handle.judge, asked_model=lambda one: not one.prescreened
+        ):
             outcomes.append(outcome)
             if sum(one.passed is None for one in outcomes) > allowed:
                 stopped = len(outcomes) < len(listed)
                 break
-    return Probe(
-        judge=asked.name,
-        version=asked.version or str(asked.judge.version),
-        model=asked.model or str(getattr(asked.judge, "model_name", "")),
-        canaries=set_of(listed),
-        compares=_compares(judge),
-        threshold=_threshold(asked.judge),
+    return CanaryRun(
+        judge=handle.name,
+        version=handle.version or str(handle.judge.version),
+        model=handle.model or str(getattr(handle.judge, "model_name", "")),
+        canaries=fingerprint_canaries(listed),
+        compares=_is_pairwise(judge),
+        threshold=_pass_threshold(handle.judge),
         outcomes=tuple(outcomes),
         stopped=stopped,
     )
 
 
-def _compares(judge: object) -> bool:
+def _is_pairwise(judge: object) -> bool:
     return callable(getattr(judge, "compare", None)) and not callable(getattr(judge, "judge", None))
 
 
-def _threshold(judge: object) -> float | None:
-    return finite(getattr(judge, "pass_at", None))
+def _pass_threshold(judge: object) -> float | None:
+    return as_finite_float(getattr(judge, "pass_at", None))
 
 
-def _judged(asked: Asked, canary: Canary) -> Outcome:
-    of_contexts = getattr(asked.judge, "looks_at", "answer") == "contexts"
+def _judge_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
+    of_contexts = getattr(handle.judge, "looks_at", "answer") == "contexts"
     passages: Sequence[str] = (canary.answer,) if of_contexts else canary.contexts
-    if not of_contexts and not takes_contexts(asked.judge):
+    if not of_contexts and not takes_contexts(handle.judge):
         passages = ()
-    verdict = verdict_of(
-        asked, "" if of_contexts else canary.answer, canary.question, canary.reference, passages
+    verdict = judge_answer(
+        handle, "" if of_contexts else canary.answer, canary.question, canary.reference, passages
     )
-    return Outcome(
+    return CanaryOutcome(
         canary=canary,
-        passed=None if verdict.score is None else verdict.score >= _least(asked.judge, verdict),
+        passed=None
+        if verdict.score is None
+        else verdict.score >= _lowest_passing_score(handle.judge, verdict),
         score=verdict.score,
         reason=verdict.reason,
         error=verdict.error,
@@ -193,80 +199,80 @@ def _judged(asked: Asked, canary: Canary) -> Outcome:
     )
 
 
-def _least(judge: object, verdict: Verdict) -> float:
-    threshold = _threshold(judge)
+def _lowest_passing_score(judge: object, verdict: Verdict) -> float:
+    threshold = _pass_threshold(judge)
     # The very middle is no pass: of a judge that cannot tell, half of the verdicts lie above it.
     slack = TOLERANCE * (verdict.high - verdict.low)
     return threshold - slack if threshold is not None else (verdict.low + verdict.high) / 2 + slack
 
 
-def _compared(asked: Asked, canary: Canary) -> Outcome:
+def _compare_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
     """A canary falls if it wins; a right answer passes if it does not lose against one of its kind."""
-    pair: Any = asked.judge
+    pair: Any = handle.judge
     try:
-        with recorder.purpose("judge"), judging() as share:
-            found = pair.compare(canary.answer, canary.reference, question=canary.question)
-            if found.score is not None:
+        with recorder.set_purpose("judge"), defer_sharing() as share:
+            preference = pair.compare(canary.answer, canary.reference, question=canary.question)
+            if preference.score is not None:
                 share()
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's judge raises: no verdict, and no fall
-        return Outcome(canary=canary, error=told(error))
-    won = None if found.score is None else found.score >= (0.5 if canary.control else 1.0)
-    return Outcome(
+        return CanaryOutcome(canary=canary, error=describe_exception(error))
+    won = None if preference.score is None else preference.score >= (0.5 if canary.control else 1.0)
+    return CanaryOutcome(
         canary=canary,
         passed=won,
-        score=found.score,
-        reason=found.reason,
-        error=found.error,
-        prescreened=found.prescreened,
+        score=preference.score,
+        reason=preference.reason,
+        error=preference.error,
+        prescreened=preference.prescreened,
     )
 
 
-def summary(found: Probe) -> str:
+def format_canary_summary(run: CanaryRun) -> str:
     """Return what a probe found, as one sentence for a report."""
-    scored = len(found.tried) - len(found.unscored)
-    if found.fallen:
-        names = ", ".join(one.canary.id for one in found.fallen[:3])
-        more = f" and {len(found.fallen) - 3} more" if len(found.fallen) > 3 else ""  # noqa: PLR2004 -- those named
-        return f"unfit: it passes {len(found.fallen)} of {scored} canaries ({names}{more})"
-    if found.doubt:
-        return f"canaries undecided: {found.doubt}"
-    rest = f", {len(found.unscored)} without a verdict" if found.unscored else ""
+    scored = len(run.tried) - len(run.unscored)
+    if run.fallen:
+        names = ", ".join(outcome.canary.id for outcome in run.fallen[:3])
+        more = f" and {len(run.fallen) - 3} more" if len(run.fallen) > 3 else ""  # noqa: PLR2004 -- those named
+        return f"unfit: it passes {len(run.fallen)} of {scored} canaries ({names}{more})"
+    if run.doubt:
+        return f"canaries undecided: {run.doubt}"
+    rest = f", {len(run.unscored)} without a verdict" if run.unscored else ""
     return f"withstands all {scored} canaries{rest}"
 
 
-def facts(found: Probe) -> dict[str, Json]:
+def canary_run_to_json(run: CanaryRun) -> dict[str, Json]:
     """Return a probe for a report, as plain builtins: counts, and each canary that fell or has no verdict."""
     return {
-        "status": found.status,
-        "text": summary(found),
-        "set": found.canaries,
-        "tried": len(found.tried),
-        "fallen": [_told(one) for one in found.fallen],
-        "unscored": [_told(one) for one in found.unscored],
-        "prescreened": sum(one.prescreened for one in found.tried),
-        "right answers": found.controls,
-        "right answers rejected": [_told(one) for one in found.rejected],
-        "by kind": _by_kind(found),
+        "status": run.status,
+        "text": format_canary_summary(run),
+        "set": run.canaries,
+        "tried": len(run.tried),
+        "fallen": [_outcome_to_json(outcome) for outcome in run.fallen],
+        "unscored": [_outcome_to_json(outcome) for outcome in run.unscored],
+        "prescreened": sum(outcome.prescreened for outcome in run.tried),
+        "right answers": run.controls,
+        "right answers rejected": [_outcome_to_json(outcome) for outcome in run.rejected],
+        "by kind": _count_withstood_by_kind(run),
     }
 
 
-def _told(one: Outcome) -> dict[str, Json]:
-    found: Mapping[str, Json] = {
-        "id": one.canary.id,
-        "kind": one.canary.kind,
-        "score": one.score,
-        "reason": one.reason,
-        "error": one.error,
+def _outcome_to_json(outcome: CanaryOutcome) -> dict[str, Json]:
+    fields: Mapping[str, Json] = {
+        "id": outcome.canary.id,
+        "kind": outcome.canary.kind,
+        "score": outcome.score,
+        "reason": outcome.reason,
+        "error": outcome.error,
     }
-    return {key: value for key, value in found.items() if value not in (None, "")}
+    return {key: value for key, value in fields.items() if value not in (None, "")}
 
 
-def _by_kind(found: Probe) -> dict[str, Json]:
-    kinds = dict.fromkeys(one.canary.kind for one in found.tried)
+def _count_withstood_by_kind(run: CanaryRun) -> dict[str, Json]:
+    kinds = dict.fromkeys(outcome.canary.kind for outcome in run.tried)
     return {
-        name: f"{sum(one.canary.kind == name and one.passed is False for one in found.tried)} of "
-        f"{sum(one.canary.kind == name and one.passed is not None for one in found.tried)}"
+        name: f"{sum(outcome.canary.kind == name and outcome.passed is False for outcome in run.tried)} of "
+        f"{sum(outcome.canary.kind == name and outcome.passed is not None for outcome in run.tried)}"
         for name in kinds
     }

@@ -10,20 +10,27 @@ from typing import cast, get_args
 
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.calibration import record_files
-from pytest_llmops.calibration.canaries.cases import canaries, set_of
-from pytest_llmops.calibration.canaries.probe_run import Probe, Status, facts, summary
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.calibration.canaries.cases import built_in_canaries, fingerprint_canaries
+from pytest_llmops.calibration.canaries.probe_run import (
+    CanaryRun,
+    FitnessStatus,
+    canary_run_to_json,
+    format_canary_summary,
+)
+from pytest_llmops.measurement import Json, shorten_text
 
 SCHEMA = "pytest-llmops/canaries/"
-MAJOR = 1
+SCHEMA_VERSION = 1
 SUFFIX = ".canaries.json"
 COMMAND = "llmops judge canaries"
-TEXTS = ("judge", "version", "date", "canaries", "text")
-KIND = record_files.Kind("canaries", SCHEMA, MAJOR, f"{COMMAND} JUDGE", TEXTS, ("found",))
+TEXT_KEYS = ("judge", "version", "date", "canaries", "text")
+RECORD_FORMAT = record_files.RecordFormat(
+    "canaries", SCHEMA, SCHEMA_VERSION, f"{COMMAND} JUDGE", TEXT_KEYS, ("found",)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fitness:
+class CanaryRecord:
     """How one version of a judge did with canaries.
 
     Attributes:
@@ -43,15 +50,15 @@ class Fitness:
     model: str = ""
     date: str = ""
     canaries: str = ""
-    status: Status = "undecided"
+    status: FitnessStatus = "undecided"
     text: str = ""
     found: Mapping[str, Json] = field(default_factory=dict)
     path: str = field(default="", compare=False)
 
     @classmethod
-    def of(cls, found: Probe, *, date: str) -> Fitness:
+    def of(cls, found: CanaryRun, *, date: str) -> CanaryRecord:
         """Return the record of a probe; ``date``: of today."""
-        known = facts(found)
+        known = canary_run_to_json(found)
         return cls(
             judge=found.judge,
             version=found.version,
@@ -59,23 +66,23 @@ class Fitness:
             date=date,
             canaries=found.canaries,
             status=found.status,
-            text=summary(found),
+            text=format_canary_summary(found),
             found={key: one for key, one in known.items() if key not in ("status", "text", "set")},
         )
 
     @classmethod
-    def load(cls, path: str | Path) -> Fitness:
+    def load(cls, path: str | Path) -> CanaryRecord:
         """Read the file that ``llmops judge canaries --out`` wrote.
 
         Raises:
             UsageError: There is no such file, it is damaged, or a newer version wrote it.
         """
-        return KIND.read(path, _read)
+        return RECORD_FORMAT.read(path, _parse_canary_record)
 
-    def text_of_file(self) -> str:
+    def to_json_text(self) -> str:
         """Return the file's text: readable JSON, the same bytes for the same record."""
         wire: dict[str, Json] = {
-            "schema": f"{SCHEMA}{MAJOR}",
+            "schema": f"{SCHEMA}{SCHEMA_VERSION}",
             "judge": self.judge,
             "version": self.version,
             "model": self.model,
@@ -88,7 +95,7 @@ class Fitness:
         return json.dumps(wire, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def standing(judge: object, name: str, version: str, folder: str) -> dict[str, Json]:
+def describe_canary_record(judge: object, name: str, version: str, folder: str) -> dict[str, Json]:
     """Return what a report says of a judge and canaries: ``status`` and ``text``; nothing if it was never probed.
 
     Args:
@@ -100,32 +107,34 @@ def standing(judge: object, name: str, version: str, folder: str) -> dict[str, J
     Raises:
         UsageError: A record is damaged.
 
-    >>> standing(object(), "quality", "1", "no/such/folder")
+    >>> describe_canary_record(object(), "quality", "1", "no/such/folder")
     {}
     """
-    found = record_files.of_judge(
-        judge, name, version=version, folder=folder, suffix=SUFFIX, load=Fitness.load
+    record = record_files.find_judge_record(
+        judge, name, version=version, folder=folder, suffix=SUFFIX, load=CanaryRecord.load
     )
-    if found is None:
+    if record is None:
         return {}
-    if found.version != version:
-        text = (
-            f"canaries out of date, the judge has changed since: {found.text} ({found.date}); {COMMAND} again"
-        )
+    if record.version != version:
+        text = f"canaries out of date, the judge has changed since: {record.text} ({record.date}); {COMMAND} again"
         return {"status": "out of date", "text": text}
-    others = "" if found.canaries == set_of(canaries()) else ", not the built-in ones of today"
-    return {"status": found.status, "text": f"{found.text} ({found.date}{others})"}
+    others = (
+        ""
+        if record.canaries == fingerprint_canaries(built_in_canaries())
+        else ", not the built-in ones of today"
+    )
+    return {"status": record.status, "text": f"{record.text} ({record.date}{others})"}
 
 
-def _read(wire: Mapping[str, Json], path: str) -> Fitness:
-    if wire.get("status") not in get_args(Status):
+def _parse_canary_record(wire: Mapping[str, Json], path: str) -> CanaryRecord:
+    if wire.get("status") not in get_args(FitnessStatus):
         raise BadFile(
-            f"expected status as fit, unfit or undecided, got {shorten(repr(wire.get('status')), 80)}"
+            f"expected status as fit, unfit or undecided, got {shorten_text(repr(wire.get('status')), 80)}"
         )
-    return Fitness(
-        **{key: str(wire[key]) for key in TEXTS},
+    return CanaryRecord(
+        **{key: str(wire[key]) for key in TEXT_KEYS},
         model=str(wire.get("model", "")),
-        status=cast("Status", wire["status"]),
+        status=cast("FitnessStatus", wire["status"]),
         found=cast("Mapping[str, Json]", wire["found"]),
         path=path,
     )

@@ -6,28 +6,28 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from pytest_llmops.cassettes.http.live_response import Live
+from pytest_llmops.cassettes.http.live_response import LiveAnswer
 from pytest_llmops.cassettes.http.patching import Patch
-from pytest_llmops.cassettes.http.vcr_adapter import begun, finish, tape_for
+from pytest_llmops.cassettes.http.vcr_adapter import begin_answer, finish_answer, tape_for
 from pytest_llmops.errors import CassetteMiss
 
-_LIVE = "_llmops_live"
+_LIVE_ATTRIBUTE = "_llmops_live"
 """On a response of aiohttp: the answer that is coming."""
-_FIRST_ODD = 300
+_FIRST_REDIRECT = 300
 
 
-def sessions() -> Iterator[Patch]:
+def aiohttp_patches() -> Iterator[Patch]:
     """Return the patches of aiohttp's responses; none where it is not installed."""
     try:
         import aiohttp
         from vcr.stubs import aiohttp_stubs
     except ImportError:
         return
-    yield Patch(aiohttp_stubs, "record_response", _record_response)
-    yield Patch(aiohttp.ClientResponse, "__aexit__", _aexit)
+    yield Patch(aiohttp_stubs, "record_response", _wrap_record_response)
+    yield Patch(aiohttp.ClientResponse, "__aexit__", _wrap_aexit)
 
 
-def _record_response(real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+def _wrap_record_response(real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     import aiohttp
 
     async def record_response(hub: Any, request: Any, response: Any) -> None:
@@ -35,24 +35,24 @@ def _record_response(real: Callable[..., Awaitable[None]]) -> Callable[..., Awai
         if tape is None:
             return
         # An error is let go before it was read, and a redirect is gone already.
-        if response.status >= _FIRST_ODD or type(response.content) is not aiohttp.StreamReader:
+        if response.status >= _FIRST_REDIRECT or type(response.content) is not aiohttp.StreamReader:
             await real(hub, request, response)
             return
-        live = begun(tape, request)
-        vars(response)[_LIVE] = live
-        _note(response, live, aiohttp.StreamReader)
+        live = begin_answer(tape, request)
+        vars(response)[_LIVE_ATTRIBUTE] = live
+        _note_body(response, live, aiohttp.StreamReader)
 
     return record_response
 
 
-def _note(response: Any, live: Live, reader: type) -> None:
+def _note_body(response: Any, live: LiveAnswer, reader: type) -> None:
     """Tell the recorder what arrives from now on; what is there already, at once."""
     # It is counted in if aiohttp unpacks, and then the header is left as it was; SDKs have it unpack nothing.
     packed = getattr(response.content, "total_compressed_bytes", 0) is None
 
     def keep() -> None:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        finish(live, response.status, headers, live.raw(), certain=packed)
+        finish_answer(live, response.status, headers, live.raw(), certain=packed)
 
     class Noted(reader):  # type: ignore[misc]  # a parameter, for aiohttp need not be there
         __slots__ = ()
@@ -84,9 +84,9 @@ def _note(response: Any, live: Live, reader: type) -> None:
         content.__class__ = Noted
 
 
-def _aexit(real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+def _wrap_aexit(real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     async def aexit(response: Any, kind: Any, *rest: Any) -> None:
-        live = vars(response).get(_LIVE)
+        live = vars(response).get(_LIVE_ATTRIBUTE)
         cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
         if live is not None and live.wanted and not cancelled:
             await _read_rest(response, live)
@@ -95,7 +95,7 @@ def _aexit(real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None
     return aexit
 
 
-async def _read_rest(response: Any, live: Live) -> None:
+async def _read_rest(response: Any, live: LiveAnswer) -> None:
     """The application has left, and the answer is paid."""
     try:
         while live.wanted and not response.content.at_eof():

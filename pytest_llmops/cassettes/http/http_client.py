@@ -17,13 +17,20 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
-from pytest_llmops.cassettes.http.live_response import Live, replayed, slot
+from pytest_llmops.cassettes.http.live_response import LiveAnswer, report_replay, wait_for_slot
 from pytest_llmops.cassettes.http.patching import Patch
-from pytest_llmops.cassettes.http.vcr_adapter import begun, finish, question_of, reason, taken, tape_for
+from pytest_llmops.cassettes.http.vcr_adapter import (
+    begin_answer,
+    claim_answer,
+    finish_answer,
+    question_for,
+    reason_phrase,
+    tape_for,
+)
 from pytest_llmops.cassettes.tape import Answer
 
 
-class Framing(Protocol):
+class BodyFraming(Protocol):
     """Takes the bytes as they come."""
 
     done: bool
@@ -33,10 +40,10 @@ class Framing(Protocol):
         """Return what of these bytes is body."""
 
 
-class Sized:
+class SizedBody:
     """A body whose length was told; without a length it lasts until the connection ends.
 
-    >>> body = Sized(3)
+    >>> body = SizedBody(3)
     >>> body.feed(b"ab"), body.done, body.feed(b"c"), body.done
     (b'ab', False, b'c', True)
     """
@@ -53,10 +60,10 @@ class Sized:
         return data
 
 
-class Chunked:
+class ChunkedBody:
     r"""A body in chunks.
 
-    >>> body = Chunked()
+    >>> body = ChunkedBody()
     >>> body.feed(b"3\r\nab"), body.feed(b"c\r\n0\r\n"), body.done, body.feed(b"\r\n"), body.done
     (b'ab', b'c', False, b'', True)
     """
@@ -70,12 +77,12 @@ class Chunked:
     def feed(self, data: bytes) -> bytes:
         """Return what of these bytes is body."""
         self._rest += data
-        found = []
+        parts = []
         while not self.done:
             if self._left:
                 part, self._rest = self._rest[: self._left], self._rest[self._left :]
                 self._left -= len(part)
-                found.append(part)
+                parts.append(part)
                 if self._left:
                     break
                 self._after_data = True
@@ -84,7 +91,7 @@ class Chunked:
                 break
             self._rest = rest
             self._take(line.strip())
-        return b"".join(found)
+        return b"".join(parts)
 
     def _take(self, line: bytes) -> None:
         if self._after_data:
@@ -99,61 +106,61 @@ class Chunked:
             self._in_trailer = not self._left
 
 
-_HOW = "_llmops_how"
+_EXTRA_ARGUMENTS = "_llmops_how"
 """On a connection of vcrpy: the arguments of the request that vcrpy has no place for."""
-_BODILESS = frozenset({204, 304})
-_BLOCK = 65536
+_BODILESS_STATUSES = frozenset({204, 304})
+_BLOCK_SIZE = 65536
 
 
-def connections() -> Iterator[Patch]:
+def connection_patches() -> Iterator[Patch]:
     """Return the patches of vcrpy's stand-ins."""
     import vcr.stubs
 
-    yield Patch(vcr.stubs.VCRConnection, "request", _request)
-    yield Patch(vcr.stubs.VCRConnection, "connect", lambda _: _connect)
-    yield Patch(vcr.stubs.VCRConnection, "getresponse", lambda _: _getresponse)
+    yield Patch(vcr.stubs.VCRConnection, "request", _wrap_request)
+    yield Patch(vcr.stubs.VCRConnection, "connect", lambda _: _defer_connect)
+    yield Patch(vcr.stubs.VCRConnection, "getresponse", lambda _: _replay_or_send)
     try:
         from vcr.stubs import urllib3_stubs
     except ImportError:
         return
-    yield Patch(urllib3_stubs._VCRRequestsConnectionMixin, "getresponse", lambda _: _getresponse)  # noqa: SLF001 -- its name
+    yield Patch(urllib3_stubs._VCRRequestsConnectionMixin, "getresponse", lambda _: _replay_or_send)  # noqa: SLF001 -- its name
 
 
-def _request(real: Callable[..., None]) -> Callable[..., None]:
+def _wrap_request(real: Callable[..., None]) -> Callable[..., None]:
     def request(
         stub: Any, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **how: Any
     ) -> None:
         real(stub, method, url, body, headers, *args)
-        vars(stub)[_HOW] = how
+        vars(stub)[_EXTRA_ARGUMENTS] = how
 
     return request
 
 
-def _connect(stub: Any, *args: Any, **how: Any) -> None:
+def _defer_connect(stub: Any, *args: Any, **how: Any) -> None:
     """Connect when the request is sent, if it is: of a recorded one nobody has to listen."""
     vars(stub)["_deferred_connect"] = (args, how)
 
 
-def _getresponse(stub: Any, *_: Any, **__: Any) -> Any:
-    request, how = stub._vcr_request, vars(stub).pop(_HOW, {})  # noqa: SLF001 -- vcrpy's
+def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
+    request, how = stub._vcr_request, vars(stub).pop(_EXTRA_ARGUMENTS, {})  # noqa: SLF001 -- vcrpy's
     tape = tape_for(request)
     if tape is None:
-        return _sent(stub, how)
-    answer = taken(tape, request)
+        return _send_request(stub, how)
+    answer = claim_answer(tape, request)
     if answer is not None:
-        replayed(question_of(tape, request), answer)
-        return _played(stub, how, answer)
-    live = begun(tape, request, slot(tape, question_of(tape, request).address))
+        report_replay(question_for(tape, request), answer)
+        return _replay_answer(stub, how, answer)
+    live = begin_answer(tape, request, wait_for_slot(tape, question_for(tape, request).address))
     try:
-        with _noting(stub.real_connection, live):
-            return _sent(stub, how)
+        with _note_responses(stub.real_connection, live):
+            return _send_request(stub, how)
     except BaseException as error:
         live.broken(error)
         raise
 
 
 @contextmanager
-def _noting(real: Any, live: Live) -> Iterator[None]:
+def _note_responses(real: Any, live: LiveAnswer) -> Iterator[None]:
     """Let a connection make responses that are noted while they are read."""
     make = real.response_class
     # botocore goes back to its second name whenever it sends.
@@ -161,7 +168,7 @@ def _noting(real: Any, live: Live) -> Iterator[None]:
         name: vars(real)[name] for name in ("response_class", "_original_response_cls") if name in vars(real)
     }
     for name in {"response_class", *own}:
-        setattr(real, name, partial(_noted, make, live))
+        setattr(real, name, partial(_make_noted_response, make, live))
     try:
         yield
     finally:
@@ -169,7 +176,7 @@ def _noting(real: Any, live: Live) -> Iterator[None]:
         vars(real).update(own)
 
 
-def _sent(stub: Any, how: dict[str, Any]) -> Any:
+def _send_request(stub: Any, how: dict[str, Any]) -> Any:
     request, real = stub._vcr_request, stub.real_connection  # noqa: SLF001 -- vcrpy's
     connect = vars(stub).pop("_deferred_connect", None)
     if connect is not None and real.sock is None:
@@ -179,9 +186,9 @@ def _sent(stub: Any, how: dict[str, Any]) -> Any:
     return real.getresponse()
 
 
-def _played(stub: Any, how: dict[str, Any], answer: Answer) -> Any:
+def _replay_answer(stub: Any, how: dict[str, Any], answer: Answer) -> Any:
     request, real = stub._vcr_request, stub.real_connection  # noqa: SLF001 -- vcrpy's
-    real.sock = _Recorded(_rendered(answer, request.method))
+    real.sock = _RecordedSocket(_render_response(answer, request.method))
     try:
         real.request(request.method, "/", **how)
         return real.getresponse()
@@ -190,30 +197,35 @@ def _played(stub: Any, how: dict[str, Any], answer: Answer) -> Any:
         real.sock = vars(stub)["_sock"] = None
 
 
-def _rendered(answer: Answer, method: str) -> list[bytes]:
+def _render_response(answer: Answer, method: str) -> list[bytes]:
     """The answer as a server would send it, in the pieces in which it is read."""
-    named = {name: " ".join(value.splitlines()) for name, value in answer.headers.items()}
+    headers = {name: " ".join(value.splitlines()) for name, value in answer.headers.items()}
     body = [answer.body] if answer.body else []
-    if method == "HEAD" or answer.status in _BODILESS:
+    if method == "HEAD" or answer.status in _BODILESS_STATUSES:
         body = []
     elif answer.pieces:
-        named["transfer-encoding"] = "chunked"
+        headers["transfer-encoding"] = "chunked"
         body = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in answer.pieces if piece]
         body.append(b"0\r\n\r\n")
     else:
-        named["content-length"] = str(len(answer.body))
-    lines = [f"HTTP/1.1 {answer.status} {reason(answer.status)}", *map(": ".join, named.items()), "", ""]
+        headers["content-length"] = str(len(answer.body))
+    lines = [
+        f"HTTP/1.1 {answer.status} {reason_phrase(answer.status)}",
+        *map(": ".join, headers.items()),
+        "",
+        "",
+    ]
     return ["\r\n".join(lines).encode("latin-1", "replace"), *body]
 
 
-class _Recorded:
+class _RecordedSocket:
     """A socket that takes what it is sent, and answers what was recorded."""
 
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = pieces
 
     def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
-        return io.BufferedReader(_Pieces(iter(self._pieces)))
+        return io.BufferedReader(_PieceReader(iter(self._pieces)))
 
     def ignore(self, *_: Any, **__: Any) -> None:
         """Nobody listens."""
@@ -221,7 +233,7 @@ class _Recorded:
     sendall = settimeout = setsockopt = shutdown = close = ignore
 
 
-class _Pieces(io.RawIOBase):
+class _PieceReader(io.RawIOBase):
     """A file that is read piece by piece, as the network would hand it over."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
@@ -240,7 +252,7 @@ class _Pieces(io.RawIOBase):
         return len(part)
 
 
-def _noted(make: Callable[..., Any], live: Live, *args: Any, **how: Any) -> Any:
+def _make_noted_response(make: Callable[..., Any], live: LiveAnswer, *args: Any, **how: Any) -> Any:
     """Make a response whose body is noted while it is read."""
     response = make(*args, **how)
     begin = response.begin
@@ -248,13 +260,13 @@ def _noted(make: Callable[..., Any], live: Live, *args: Any, **how: Any) -> Any:
     def begin_noted() -> None:
         del response.begin  # else the two hold each other, and a dropped response is closed late
         begin()
-        response.fp = _Noted(response, live)
+        response.fp = _NotedFile(response, live)
 
     response.begin = begin_noted
     return response
 
 
-class _Noted:
+class _NotedFile:
     """The file that a response is read from: tells the recorder what goes by.
 
     Args:
@@ -262,12 +274,12 @@ class _Noted:
         live: The answer that is coming.
     """
 
-    def __init__(self, response: Any, live: Live) -> None:
+    def __init__(self, response: Any, live: LiveAnswer) -> None:
         self._inner = response.fp
         self._live = live
         self._status = response.status
         self._headers = {name.lower(): value for name, value in response.getheaders()}
-        self._framing: Framing = Chunked() if response.chunked else Sized(response.length)
+        self._framing: BodyFraming = ChunkedBody() if response.chunked else SizedBody(response.length)
         self._endless = not response.chunked and response.length is None
         live.rest = self._read_rest
         if self._framing.done:
@@ -301,7 +313,7 @@ class _Noted:
 
     def _read_rest(self) -> None:
         try:
-            while self._live.wanted and self.read1(_BLOCK):
+            while self._live.wanted and self.read1(_BLOCK_SIZE):
                 pass
         except Exception as error:  # noqa: BLE001 -- the application did not want this answer any more
             self._live.broken(error)
@@ -325,4 +337,4 @@ class _Noted:
         return data
 
     def _finish(self) -> None:
-        finish(self._live, self._status, self._headers, self._live.raw(), certain=True)
+        finish_answer(self._live, self._status, self._headers, self._live.raw(), certain=True)

@@ -18,29 +18,34 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from pytest_llmops.cassettes.http.live_response import Live, replayed, slot, slot_async
-from pytest_llmops.cassettes.tape import Answer, current
+from pytest_llmops.cassettes.http.live_response import (
+    LiveAnswer,
+    report_replay,
+    wait_for_slot,
+    wait_for_slot_async,
+)
+from pytest_llmops.cassettes.tape import Answer, current_tape
 
 
-def answered(request: Any) -> bool:
+def is_answered_by_respx(request: Any) -> bool:
     """Say whether a request, already read, is one that respx answers, or refuses to let out.
 
     Only a route that passes a request through leaves it to us. One whose side effect decides so
     while it answers cannot be known before: respx keeps it, and it goes out unrecorded.
     """
-    routers = _routers(request)
-    return bool(routers) and _passing(routers, request) is None
+    routers = _respx_routers(request)
+    return bool(routers) and _find_pass_through(routers, request) is None
 
 
-def count(request: Any) -> None:
+def count_in_respx(request: Any) -> None:
     """Let respx count a request that it leaves to us and a recording answered, as it counts one that goes out."""
-    found = _passing(_routers(request), request)
-    if found is not None:
-        router, route = found
+    pass_through = _find_pass_through(_respx_routers(request), request)
+    if pass_through is not None:
+        router, route = pass_through
         router.record(request, response=None, route=route)
 
 
-def _routers(request: Any) -> Sequence[Any]:
+def _respx_routers(request: Any) -> Sequence[Any]:
     mocks = sys.modules.get("respx.mocks")
     if mocks is None:
         return ()
@@ -49,7 +54,7 @@ def _routers(request: Any) -> Sequence[Any]:
     return list(routers) if routers and isinstance(request, mocks.httpx.Request) else ()
 
 
-def _passing(routers: Sequence[Any], request: Any) -> tuple[Any, Any] | None:
+def _find_pass_through(routers: Sequence[Any], request: Any) -> tuple[Any, Any] | None:
     for router in routers:
         for route in router.routes:
             if route.pattern is None or route.pattern.match(request):
@@ -59,79 +64,79 @@ def _passing(routers: Sequence[Any], request: Any) -> tuple[Any, Any] | None:
     return None
 
 
-EXTENSION = "llmops"
+EXTENSION_KEY = "llmops"
 """Key of a response's extensions: ``{"latency_s", "ttft_s", "replayed"}``."""
 
-_DROPPED = frozenset({"content-length", "content-encoding", "transfer-encoding"})
+_DROPPED_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding"})
 
 
-def sync_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def wrap_sync_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """Return the replacement of ``HTTPTransport.handle_request``."""
 
     def handle_request(transport: Any, request: Any) -> Any:
-        tape = current()
+        tape = current_tape()
         if tape is None or tape.passes(request.url.host):
             return real(transport, request)
         body = request.read()
-        if answered(request):
+        if is_answered_by_respx(request):
             return real(transport, request)
         question = tape.ask(request.method, str(request.url), request.headers, body)
         answer = tape.claim(question)
         if answer is not None:
-            count(request)
-            replayed(question, answer)
-            return _response(module, answer)
-        place = slot(tape, question.address)
-        live = Live(tape, question, time.perf_counter(), place)
+            count_in_respx(request)
+            report_replay(question, answer)
+            return _build_response(module, answer)
+        place = wait_for_slot(tape, question.address)
+        live = LiveAnswer(tape, question, time.perf_counter(), place)
         try:
             response = real(transport, request)
         except BaseException as error:
             live.broken(error)
             raise
-        return _teed(response, live, _sync_tee(module, live, response))
+        return _attach_tee(response, live, _make_sync_tee(module, live, response))
 
     return handle_request
 
 
-def async_hook(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """Return the replacement of ``AsyncHTTPTransport.handle_async_request``."""
 
     async def handle_async_request(transport: Any, request: Any) -> Any:
-        tape = current()
+        tape = current_tape()
         if tape is None or tape.passes(request.url.host):
             return await real(transport, request)
         body = await request.aread()
-        if answered(request):
+        if is_answered_by_respx(request):
             return await real(transport, request)
         question = tape.ask(request.method, str(request.url), request.headers, body)
         answer = tape.claim(question)
         if answer is not None:
-            count(request)
-            replayed(question, answer)
-            return _response(module, answer)
-        place = await slot_async(tape, question.address)
-        live = Live(tape, question, time.perf_counter(), place)
+            count_in_respx(request)
+            report_replay(question, answer)
+            return _build_response(module, answer)
+        place = await wait_for_slot_async(tape, question.address)
+        live = LiveAnswer(tape, question, time.perf_counter(), place)
         try:
             response = await real(transport, request)
         except BaseException as error:
             live.broken(error)
             raise
-        return _teed(response, live, _async_tee(module, live, response))
+        return _attach_tee(response, live, _make_async_tee(module, live, response))
 
     return handle_async_request
 
 
-def _teed(response: Any, live: Live, tee: Any) -> Any:
+def _attach_tee(response: Any, live: LiveAnswer, tee: Any) -> Any:
     response.stream = tee
-    response.extensions = {**response.extensions, EXTENSION: live.timing}
+    response.extensions = {**response.extensions, EXTENSION_KEY: live.timing}
     return response
 
 
-def _response(module: Any, answer: Answer) -> Any:
+def _build_response(module: Any, answer: Answer) -> Any:
     timing = {"latency_s": answer.latency_s, "ttft_s": answer.ttft_s, "replayed": True}
     stream = _replay_class(module)(answer.pieces) if answer.pieces else module.ByteStream(answer.body)
     return module.Response(
-        answer.status, headers=dict(answer.headers), stream=stream, extensions={EXTENSION: timing}
+        answer.status, headers=dict(answer.headers), stream=stream, extensions={EXTENSION_KEY: timing}
     )
 
 
@@ -151,17 +156,21 @@ def _replay_class(module: Any) -> Any:
     return Replay
 
 
-def _kept(response: Any) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items() if name.lower() not in _DROPPED}
+def _recorded_headers(response: Any) -> dict[str, str]:
+    return {
+        name.lower(): value
+        for name, value in response.headers.items()
+        if name.lower() not in _DROPPED_HEADERS
+    }
 
 
-def _finish(module: Any, live: Live, response: Any) -> None:
+def _finish_answer(module: Any, live: LiveAnswer, response: Any) -> None:
     """Keep what came; the compression is undone by the client's own decoders, if it has them."""
     encoding = response.headers.get("content-encoding")
     body = live.raw()
-    known = module._decoders.SUPPORTED_DECODERS  # noqa: SLF001 -- it says nowhere else what it can undo
-    if encoding and not all(one.strip().lower() in known for one in encoding.split(",")):
-        live.finish(response.status_code, {**_kept(response), "content-encoding": encoding}, body)
+    supported = module._decoders.SUPPORTED_DECODERS  # noqa: SLF001 -- it says nowhere else what it can undo
+    if encoding and not all(coding.strip().lower() in supported for coding in encoding.split(",")):
+        live.finish(response.status_code, {**_recorded_headers(response), "content-encoding": encoding}, body)
         return
     if encoding:
         try:
@@ -169,10 +178,10 @@ def _finish(module: Any, live: Live, response: Any) -> None:
         except module.DecodingError as error:
             live.broken(error)  # the application gets the same error from its own decoder
             return
-    live.finish(response.status_code, _kept(response), body)
+    live.finish(response.status_code, _recorded_headers(response), body)
 
 
-def _sync_tee(module: Any, live: Live, response: Any) -> Any:
+def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
     inner = response.stream
     chunks = iter(inner)
     """One iterator for both, kept alive: httpcore closes the connection when its own is dropped."""
@@ -188,26 +197,26 @@ def _sync_tee(module: Any, live: Live, response: Any) -> Any:
             except BaseException as error:
                 live.broken(error)
                 raise
-            _finish(module, live, response)
+            _finish_answer(module, live, response)
 
         def close(self) -> None:
             try:
                 if live.wanted:
                     self._read_rest()
-                live.left(response.status_code, _kept(response))
+                live.left(response.status_code, _recorded_headers(response))
             finally:
                 inner.close()
 
         def _read_rest(self) -> None:
-            if _read_on(chunks, live):
-                _finish(module, live, response)
+            if _drain_chunks(chunks, live):
+                _finish_answer(module, live, response)
 
     tee = Tee()
     live.rest = tee._read_rest  # noqa: SLF001 -- of the class above
     return tee
 
 
-def _async_tee(module: Any, live: Live, response: Any) -> Any:
+def _make_async_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
     inner = response.stream
     chunks = aiter(inner)
 
@@ -222,24 +231,24 @@ def _async_tee(module: Any, live: Live, response: Any) -> Any:
             except BaseException as error:
                 live.broken(error)
                 raise
-            _finish(module, live, response)
+            _finish_answer(module, live, response)
 
         async def aclose(self) -> None:
             try:
                 if live.wanted:
                     await self._read_rest()
-                live.left(response.status_code, _kept(response))
+                live.left(response.status_code, _recorded_headers(response))
             finally:
                 await inner.aclose()
 
         async def _read_rest(self) -> None:
-            if await _async_read_on(chunks, live):
-                _finish(module, live, response)
+            if await _drain_chunks_async(chunks, live):
+                _finish_answer(module, live, response)
 
     return Tee()
 
 
-def _read_on(chunks: Iterator[bytes], live: Live) -> bool:
+def _drain_chunks(chunks: Iterator[bytes], live: LiveAnswer) -> bool:
     """Read what the application did not want; say whether that was all."""
     try:
         for chunk in chunks:
@@ -251,7 +260,7 @@ def _read_on(chunks: Iterator[bytes], live: Live) -> bool:
     return True
 
 
-async def _async_read_on(chunks: AsyncIterator[bytes], live: Live) -> bool:
+async def _drain_chunks_async(chunks: AsyncIterator[bytes], live: LiveAnswer) -> bool:
     try:
         async for chunk in chunks:
             live.add(chunk)

@@ -15,13 +15,13 @@ from functools import partial
 from typing import Any
 
 from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.http.aiohttp import sessions
-from pytest_llmops.cassettes.http.http_client import connections
-from pytest_llmops.cassettes.http.httpx import async_hook, sync_hook
-from pytest_llmops.cassettes.http.patching import Patch, network, steady
-from pytest_llmops.cassettes.http.threads import carrying
-from pytest_llmops.cassettes.http.vcr_adapter import Hub
-from pytest_llmops.cassettes.tape import Answer, current
+from pytest_llmops.cassettes.http.aiohttp import aiohttp_patches
+from pytest_llmops.cassettes.http.http_client import connection_patches
+from pytest_llmops.cassettes.http.httpx import wrap_async_transport, wrap_sync_transport
+from pytest_llmops.cassettes.http.patching import Patch, network_patches, pin_globals
+from pytest_llmops.cassettes.http.threads import thread_patches
+from pytest_llmops.cassettes.http.vcr_adapter import VcrCassette
+from pytest_llmops.cassettes.tape import Answer, current_tape
 
 
 class _Interception:
@@ -30,13 +30,25 @@ class _Interception:
     def __init__(self) -> None:
         import vcr.patch
 
-        built = list(vcr.patch.CassettePatcherBuilder(Hub()).build())
-        self._removers = [one for one in built if not hasattr(one, "attribute")]
-        self._patches = [*_settled(), *(_as_patch(one) for one in built if hasattr(one, "attribute"))]
+        built = list(vcr.patch.CassettePatcherBuilder(VcrCassette()).build())
+        self._removers = [patcher for patcher in built if not hasattr(patcher, "attribute")]
+        self._patches = [
+            *_pin_constructors(),
+            *(_as_patch(patcher) for patcher in built if hasattr(patcher, "attribute")),
+        ]
         # vcrpy takes all its patches away while a connection is made, for all threads at once, and two
-        # threads that do so leave them off for good. What it is needed for, `_settled` has taken care of.
-        self._patches.append(Patch(vcr.patch, "force_reset", partial(_this, contextlib.nullcontext)))
-        self._patches += [*connections(), *sessions(), *_quiet(), *_hooks(), *network(), *carrying()]
+        # threads that do so leave them off for good. What it is needed for, `_pin_constructors` has taken care of.
+        self._patches.append(
+            Patch(vcr.patch, "force_reset", partial(_ignore_original, contextlib.nullcontext))
+        )
+        self._patches += [
+            *connection_patches(),
+            *aiohttp_patches(),
+            *_silence_vcrpy(),
+            *_httpx_patches(),
+            *network_patches(),
+            *thread_patches(),
+        ]
         self._in_place = False
 
     def use(self, *, used: bool) -> None:
@@ -45,71 +57,73 @@ class _Interception:
             return
         self._in_place = used
         if used:
-            for one in self._patches:
-                one.put()
+            for patch in self._patches:
+                patch.put()
             return
-        for one in reversed(self._patches):
-            one.take_away()
+        for patch in reversed(self._patches):
+            patch.restore_attribute()
         for remover in self._removers:  # pooled connections of theirs must not answer the next test
             remover.__exit__(None, None, None)
             remover._connection_pool_to_connections.clear()  # noqa: SLF001 -- else every pool lives to the end
 
 
-def _settled() -> Iterator[Patch]:
-    found: list[tuple[Any, str]] = [(http.client, "HTTPSConnection")]
+def _pin_constructors() -> Iterator[Patch]:
+    constructors: list[tuple[Any, str]] = [(http.client, "HTTPSConnection")]
     httplib2 = sys.modules.get("httplib2")
     if httplib2 is not None:
-        found += [(httplib2, "HTTPConnectionWithTimeout"), (httplib2, "HTTPSConnectionWithTimeout")]
-    for module, name in found:
-        yield Patch(getattr(module, name), "__init__", steady)
+        constructors += [(httplib2, "HTTPConnectionWithTimeout"), (httplib2, "HTTPSConnectionWithTimeout")]
+    for module, name in constructors:
+        yield Patch(getattr(module, name), "__init__", pin_globals)
 
 
-def _as_patch(one: Any) -> Patch:
-    return Patch(one.getter(), one.attribute, partial(_this, one.new))
+def _as_patch(patcher: Any) -> Patch:
+    return Patch(patcher.getter(), patcher.attribute, partial(_ignore_original, patcher.new))
 
 
-def _this(replacement: Any, _: Any) -> Any:
+def _ignore_original(replacement: Any, _: Any) -> Any:
     return replacement
 
 
-def _hooks() -> Iterator[Patch]:
+def _httpx_patches() -> Iterator[Patch]:
     for name in ("httpx", "httpx2"):
         with contextlib.suppress(ImportError):
             module = sys.modules.get(name) or __import__(name)
-            yield Patch(module.HTTPTransport, "handle_request", partial(sync_hook, module))
-            yield Patch(module.AsyncHTTPTransport, "handle_async_request", partial(async_hook, module))
+            yield Patch(module.HTTPTransport, "handle_request", partial(wrap_sync_transport, module))
+            yield Patch(
+                module.AsyncHTTPTransport, "handle_async_request", partial(wrap_async_transport, module)
+            )
 
 
-def _quiet() -> Iterator[Patch]:
+def _silence_vcrpy() -> Iterator[Patch]:
     """Let vcrpy log nothing: its lines hold addresses, which may hold keys."""
     silent = logging.getLogger("pytest_llmops.vcrpy")
     silent.disabled = True
     for name, module in list(sys.modules.items()):
         if name.startswith("vcr.") and isinstance(getattr(module, "log", None), logging.Logger):
-            yield Patch(module, "log", partial(_this, silent))
+            yield Patch(module, "log", partial(_ignore_original, silent))
 
 
-_entered: _Interception | None = None
+_interception: _Interception | None = None
 
 
-def enter() -> None:
+def install_patches() -> None:
     """Intercept HTTP from now on, whenever a tape is in use; the second call does nothing."""
-    global _entered  # noqa: PLW0603 -- patches are a fact of the process
-    if _entered is not None:
+    global _interception  # noqa: PLW0603 -- patches are a fact of the process
+    if _interception is not None:
         return
-    _entered = _Interception()
-    active_tape.on_change.append(_entered.use)
-    if current() is not None:
-        _entered.use(used=True)
+    _interception = _Interception()
+    active_tape.change_listeners.append(_interception.use)
+    if current_tape() is not None:
+        _interception.use(used=True)
 
 
-def leave() -> None:
+def remove_patches() -> None:
     """Take the patches away for good."""
-    global _entered
-    if _entered is not None:
-        gone, _entered = _entered, None
-        active_tape.on_change.remove(gone.use)
-        gone.use(used=False)
+    global _interception
+    if _interception is not None:
+        removed, _interception = _interception, None
+        active_tape.change_listeners.remove(removed.use)
+        removed.use(used=False)
 
 
-__all__ = ["Answer", "Hub", "enter", "leave"]
+__all__ = ["Answer", "VcrCassette", "install_patches", "remove_patches"]

@@ -7,27 +7,27 @@ from collections.abc import Callable, Mapping
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.rate_limit import Slot
+from pytest_llmops.cassettes.rate_limit import CallSlot
 from pytest_llmops.cassettes.request_key import Question
-from pytest_llmops.cassettes.shared_answers import JUDGE
+from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE
 from pytest_llmops.cassettes.tape import Answer, Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
 
-DIGITS = 4
+TIMING_DIGITS = 4
 """Of a second: a live run tells the very figure that its replay will tell."""
-PATIENCE_S = 60.0
+MAX_DRAIN_S = 60.0
 """How long the rest of a stream is read that its application has left; some have no end."""
-STREAMS = ("text/event-stream", "ndjson", "jsonl", "stream+json", "vnd.amazon.eventstream")
+STREAM_CONTENT_TYPES = ("text/event-stream", "ndjson", "jsonl", "stream+json", "vnd.amazon.eventstream")
 """Content types that come piece by piece: their first piece has a time of its own."""
 
 
-def replayed(question: Question, answer: Answer) -> None:
+def report_replay(question: Question, answer: Answer) -> None:
     """Tell the trace that a recording answered."""
-    _told(question, answer, active_tape.whose(), replay=True)
+    _report_exchange(question, answer, active_tape.current_purpose(), replay=True)
 
 
-def _told(question: Question, answer: Answer, purpose: str, *, replay: bool) -> recorder.Exchange:
-    told = recorder.Exchange(
+def _report_exchange(question: Question, answer: Answer, purpose: str, *, replay: bool) -> recorder.Exchange:
+    exchange = recorder.Exchange(
         method=question.method,
         url=question.url,
         request=question.json,
@@ -39,23 +39,29 @@ def _told(question: Question, answer: Answer, purpose: str, *, replay: bool) -> 
         replayed=replay,
         purpose=purpose,
     )
-    recorder.exchanged(told)
-    return told
+    recorder.record_exchange(exchange)
+    return exchange
 
 
-def slot(tape: Tape, host: str) -> Slot | None:
+def wait_for_slot(tape: Tape, host: str) -> CallSlot | None:
     """Wait until a judge's call may go out; others need not wait, and have no place to give back."""
-    return tape.pace.enter(host) if tape.pace is not None and active_tape.whose() == JUDGE else None
-
-
-async def slot_async(tape: Tape, host: str) -> Slot | None:
-    """Wait in an event loop until a judge's call may go out."""
     return (
-        await tape.pace.enter_async(host) if tape.pace is not None and active_tape.whose() == JUDGE else None
+        tape.pace.enter(host)
+        if tape.pace is not None and active_tape.current_purpose() == JUDGE_PURPOSE
+        else None
     )
 
 
-class Live:
+async def wait_for_slot_async(tape: Tape, host: str) -> CallSlot | None:
+    """Wait in an event loop until a judge's call may go out."""
+    return (
+        await tape.pace.enter_async(host)
+        if tape.pace is not None and active_tape.current_purpose() == JUDGE_PURPOSE
+        else None
+    )
+
+
+class LiveAnswer:
     """An answer that is still coming: its chunks, and when they came.
 
     Attributes:
@@ -64,14 +70,14 @@ class Live:
         timing: What the application is told of it.
     """
 
-    def __init__(self, tape: Tape, question: Question, started: float, slot: Slot | None = None) -> None:
+    def __init__(self, tape: Tape, question: Question, started: float, slot: CallSlot | None = None) -> None:
         self._tape = tape
         self._slot = slot
         self._question = question
         self._started = started
         # A stream may be closed by somebody else than who asked.
-        self._take = active_tape.take()
-        self._purpose = active_tape.whose()
+        self._take = active_tape.current_take()
+        self._purpose = active_tape.current_purpose()
         self._chunks: list[bytes] = []
         self._first: float | None = None
         self._left: float | None = None
@@ -89,7 +95,7 @@ class Live:
         now = time.perf_counter()
         if self._left is None:
             self._left = now
-        return now - self._left < PATIENCE_S
+        return now - self._left < MAX_DRAIN_S
 
     def add(self, chunk: bytes) -> None:
         """Take in a chunk before the application gets it."""
@@ -118,13 +124,15 @@ class Live:
     def left(self, status: int, headers: Mapping[str, str]) -> None:
         """The application left early, and nobody reads the rest."""
         if self.open:
-            self._tape.not_recorded("1 call was not recorded: its stream was left, and did not end")
+            self._tape.note_unrecorded("1 call was not recorded: its stream was left, and did not end")
             self._tell(status, headers, self.raw())
 
     def broken(self, error: BaseException) -> None:
         """Give up on an answer that ended in an error: half an answer is never recorded."""
         if self.open:
-            self._tape.not_recorded(f"1 call was not recorded: its answer broke off ({type(error).__name__})")
+            self._tape.note_unrecorded(
+                f"1 call was not recorded: its answer broke off ({type(error).__name__})"
+            )
             self._tell(0, {}, self.raw())
 
     def abandon(self) -> None:
@@ -132,7 +140,7 @@ class Live:
         if self.rest is not None and self.wanted:
             self.rest()
         if self.open:
-            self._tape.not_recorded("1 call was not recorded: its stream was still open at the end")
+            self._tape.note_unrecorded("1 call was not recorded: its stream was still open at the end")
             self._tell(0, {}, self.raw())
             # A thread may outlive its test. If its answer comes whole, it is kept for the next run after all.
             self.open = self._late = True
@@ -142,17 +150,21 @@ class Live:
         self._tape.unfinished.pop(id(self), None)
         if self._slot is not None:
             self._slot.leave(status, headers)
-        took = round(time.perf_counter() - self._started, DIGITS)
+        took = round(time.perf_counter() - self._started, TIMING_DIGITS)
         kind = headers.get("content-type", "").lower()
-        streamed = any(name in kind for name in STREAMS)
-        first = round(self._first - self._started, DIGITS) if streamed and self._first is not None else None
+        streamed = any(name in kind for name in STREAM_CONTENT_TYPES)
+        first = (
+            round(self._first - self._started, TIMING_DIGITS)
+            if streamed and self._first is not None
+            else None
+        )
         self.timing.update(latency_s=took, ttft_s=first)
         answer = Answer(status, headers, body, took, first)
         if self._late:  # another test runs now: its trace has no business with this call
             return answer
-        told = _told(self._question, answer, self._purpose, replay=False)
+        exchange = _report_exchange(self._question, answer, self._purpose, replay=False)
         # An answer that broke off may have been paid: its estimate stays reserved.
-        self._tape.settle(self._question, self._cost(told) if status else None)
+        self._tape.settle(self._question, self._cost(exchange) if status else None)
         return answer
 
     def _cost(self, told: recorder.Exchange) -> float | None:
@@ -160,4 +172,4 @@ class Live:
             return 0.0
         from pytest_llmops import trace
 
-        return trace.read(told).cost_usd
+        return trace.read_call(told).cost_usd

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmops._util.hosts import is_loopback, is_unspecified
-from pytest_llmops.cassettes.tape import current
+from pytest_llmops.cassettes.tape import current_tape
 
 _ABSENT = object()
 
@@ -38,7 +38,7 @@ class Patch:
             self._ours = self.make(getattr(self.target, self.name))
             setattr(self.target, self.name, self._ours)
 
-    def take_away(self) -> None:
+    def restore_attribute(self) -> None:
         """Put back what was there, unless somebody else has replaced ours since."""
         ours, self._ours = self._ours, _ABSENT
         if ours is _ABSENT or vars(self.target).get(self.name, _ABSENT) is not ours:
@@ -49,75 +49,75 @@ class Patch:
             setattr(self.target, self.name, self._before)
 
 
-def steady(function: Any) -> Any:
+def pin_globals(function: Any) -> Any:
     """Return a function that sees its module's names as they are now, whatever is patched later.
 
     ``http.client.HTTPSConnection.__init__`` calls ``super(HTTPSConnection, self)``, and would find
     vcrpy's stub under that name.
     """
-    made = types.FunctionType(
+    pinned = types.FunctionType(
         function.__code__,
         dict(function.__globals__),
         function.__name__,
         function.__defaults__,
         function.__closure__,
     )
-    made.__kwdefaults__ = function.__kwdefaults__
-    return functools.update_wrapper(made, function)
+    pinned.__kwdefaults__ = function.__kwdefaults__
+    return functools.update_wrapper(pinned, function)
 
 
-def network() -> list[Patch]:
+def network_patches() -> list[Patch]:
     """Close sockets and name look-ups to the outside while the current tape only replays."""
     # Where the address stands; `sendto` has it last, behind flags that may be left out.
-    at = {"connect": 0, "connect_ex": 0, "sendto": -1, "sendmsg": 3}
+    address_places = {"connect": 0, "connect_ex": 0, "sendto": -1, "sendmsg": 3}
     guarded = [
-        Patch(socket.socket, name, functools.partial(_guarded_socket, place=place))
-        for name, place in at.items()
+        Patch(socket.socket, name, functools.partial(_guard_socket, place=place))
+        for name, place in address_places.items()
     ]
     look_ups = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
-    return [*guarded, *(Patch(socket, name, _guarded_look_up) for name in look_ups)]
+    return [*guarded, *(Patch(socket, name, _guard_look_up) for name in look_ups)]
 
 
-def _guarded_socket(real: Any, *, place: int) -> Any:
+def _guard_socket(real: Any, *, place: int) -> Any:
     def guarded(self: socket.socket, *args: Any) -> Any:
         if place < len(args) and args and isinstance(args[place], tuple):
-            _refuse(self.family, args[place])
+            _refuse_connection(self.family, args[place])
         return real(self, *args)
 
     return functools.wraps(real)(guarded)
 
 
-def _guarded_look_up(real: Any) -> Any:
+def _guard_look_up(real: Any) -> Any:
     def guarded(host: Any, *rest: Any, **more: Any) -> Any:
-        _refuse(socket.AF_INET, (host, 0))
-        found = real(host, *rest, **more)
-        tape = current()
-        if tape is not None and tape.passes(_named(host)):
-            tape.resolved.update(_addresses(found))
-        return found
+        _refuse_connection(socket.AF_INET, (host, 0))
+        look_up = real(host, *rest, **more)
+        tape = current_tape()
+        if tape is not None and tape.passes(_host_name(host)):
+            tape.resolved.update(_resolved_addresses(look_up))
+        return look_up
 
     return functools.wraps(real)(guarded)
 
 
-def _addresses(found: Any) -> set[str]:
-    if isinstance(found, str):
-        return {found}
-    if isinstance(found, tuple):  # of gethostbyname_ex: name, aliases, addresses
-        return set(found[2])
-    return {str(one[4][0]) for one in found}
+def _resolved_addresses(look_up: Any) -> set[str]:
+    if isinstance(look_up, str):
+        return {look_up}
+    if isinstance(look_up, tuple):  # of gethostbyname_ex: name, aliases, addresses
+        return set(look_up[2])
+    return {str(entry[4][0]) for entry in look_up}
 
 
-def _named(host: Any) -> str:
+def _host_name(host: Any) -> str:
     if isinstance(host, (bytes, bytearray)):
         return bytes(host).decode("ascii", "replace")
     return host if isinstance(host, str) else ""
 
 
-def _refuse(family: int, address: tuple[Any, ...]) -> None:
-    tape = current()
+def _refuse_connection(family: int, address: tuple[Any, ...]) -> None:
+    tape = current_tape()
     if tape is None or tape.mode != "none" or family not in (socket.AF_INET, socket.AF_INET6):
         return
-    host = _named(address[0]) if address else ""
+    host = _host_name(address[0]) if address else ""
     if not host or tape.passes(host) or is_loopback(host) or is_unspecified(host):
         return
     raise tape.refuse(

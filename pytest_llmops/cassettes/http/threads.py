@@ -12,22 +12,22 @@ from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http.patching import Patch
 
 
-def carrying() -> list[Patch]:
+def thread_patches() -> list[Patch]:
     """Return the patches that make threads carry along what a call needs to know."""
-    return [Patch(threading.Thread, "start", _start), Patch(ThreadPoolExecutor, "submit", _submit)]
+    return [Patch(threading.Thread, "start", _wrap_start), Patch(ThreadPoolExecutor, "submit", _wrap_submit)]
 
 
-def _start(real: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _wrap_start(real: Callable[[Any], Any]) -> Callable[[Any], Any]:
     @functools.wraps(real)
     def start(self: threading.Thread) -> Any:
-        along = active_tape.snapshot()
-        if along is None or vars(self).get("run") is not None:
+        context = active_tape.capture_context()
+        if context is None or vars(self).get("run") is not None:
             return real(self)
         run = self.run
 
         def carried_run() -> None:
             vars(self).pop("run", None)  # the thread looks as its owner made it
-            with active_tape.carried(along):
+            with active_tape.inherit_context(context):
                 run()
 
         vars(self)["run"] = carried_run
@@ -40,15 +40,15 @@ def _start(real: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return start
 
 
-def _submit(real: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_submit(real: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(real)
     def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        along = active_tape.snapshot()
+        context = active_tape.capture_context()
 
         # Also when there is nothing to take along: the thread may still hold what its first job brought.
         @functools.wraps(fn, updated=())
         def job(*args: Any, **kwargs: Any) -> Any:
-            with active_tape.carried(along):
+            with active_tape.inherit_context(context):
                 return fn(*args, **kwargs)
 
         return real(self, job, *args, **kwargs)

@@ -7,19 +7,23 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_llmops.cassettes.http.live_response import Live, replayed
-from pytest_llmops.cassettes.rate_limit import Slot
+from pytest_llmops.cassettes.http.live_response import LiveAnswer, report_replay
+from pytest_llmops.cassettes.rate_limit import CallSlot
 from pytest_llmops.cassettes.request_key import Question
-from pytest_llmops.cassettes.tape import Answer, Tape, current
+from pytest_llmops.cassettes.tape import Answer, Tape, current_tape
 from pytest_llmops.errors import CassetteMiss
-from pytest_llmops.wire.content_encoding import decoded
-from pytest_llmops.wire.untrusted_documents import Unfit
+from pytest_llmops.wire.content_encoding import decode_body
+from pytest_llmops.wire.untrusted_documents import DocumentError
 
-_QUESTION, _ANSWER, _STARTED = "_llmops_question", "_llmops_answer", "_llmops_started"
+_QUESTION_ATTRIBUTE, _ANSWER_ATTRIBUTE, _STARTED_ATTRIBUTE = (
+    "_llmops_question",
+    "_llmops_answer",
+    "_llmops_started",
+)
 """On a request of vcrpy: the question it is (its body may be gone once it was sent), the answer, and when it came."""
 
 
-class Hub:
+class VcrCassette:
     """What vcrpy takes for a cassette.
 
     The stubs of aiohttp and tornado call the methods below; those of connections are ours in all but
@@ -38,7 +42,7 @@ class Hub:
     def can_play_response_for(self, request: Any) -> bool:
         """Say whether a recording answers, and take its answer; miss if it must and none does."""
         tape = tape_for(request)
-        return tape is not None and taken(tape, request) is not None
+        return tape is not None and claim_answer(tape, request) is not None
 
     def play_response(self, request: Any) -> dict[str, Any]:
         """Return the recorded answer in vcrpy's form."""
@@ -47,10 +51,10 @@ class Hub:
                 f"{request.method} {request.host} was redirected to while a recording was replayed, and is not"
                 " recorded: record all again with --llm-record=all"
             )
-        answer: Answer = getattr(request, _ANSWER)
-        replayed(getattr(request, _QUESTION), answer)
+        answer: Answer = getattr(request, _ANSWER_ATTRIBUTE)
+        report_replay(getattr(request, _QUESTION_ATTRIBUTE), answer)
         return {
-            "status": {"code": answer.status, "message": reason(answer.status)},
+            "status": {"code": answer.status, "message": reason_phrase(answer.status)},
             "headers": {name: [value] for name, value in answer.headers.items()},
             "body": {"string": answer.body},
         }
@@ -60,9 +64,9 @@ class Hub:
         tape = tape_for(request)
         if tape is None:
             return
-        headers = {name.lower(): text(value) for name, value in response["headers"].items()}
+        headers = {name.lower(): header_text(value) for name, value in response["headers"].items()}
         body = response["body"].get("string") or b""
-        finish(begun(tape, request), response["status"]["code"], headers, body, certain=False)
+        finish_answer(begin_answer(tape, request), response["status"]["code"], headers, body, certain=False)
 
     def find_requests_with_most_matches(self, request: Any) -> list[Any]:
         """Return nothing: a miss is described by the tape."""
@@ -72,11 +76,11 @@ class Hub:
 
 def tape_for(request: Any) -> Tape | None:
     """Return the tape in use, unless the request's host passes it."""
-    tape = current()
+    tape = current_tape()
     return None if tape is None or tape.passes(request.host or "") else tape
 
 
-def taken(tape: Tape, request: Any) -> Answer | None:
+def claim_answer(tape: Tape, request: Any) -> Answer | None:
     """Return the recorded answer to a request, or None if it is to be asked live.
 
     It is taken now, and once: until it is played, another thread could have taken the last one.
@@ -84,22 +88,24 @@ def taken(tape: Tape, request: Any) -> Answer | None:
     Raises:
         CassetteMiss: It must be recorded, and is not.
     """
-    answer: Answer | None = getattr(request, _ANSWER, None)
+    answer: Answer | None = getattr(request, _ANSWER_ATTRIBUTE, None)
     if answer is None:
-        setattr(request, _STARTED, time.perf_counter())
-        answer = tape.claim(question_of(tape, request))
+        setattr(request, _STARTED_ATTRIBUTE, time.perf_counter())
+        answer = tape.claim(question_for(tape, request))
         if answer is not None:
-            setattr(request, _ANSWER, answer)
+            setattr(request, _ANSWER_ATTRIBUTE, answer)
     return answer
 
 
-def begun(tape: Tape, request: Any, slot: Slot | None = None) -> Live:
+def begin_answer(tape: Tape, request: Any, slot: CallSlot | None = None) -> LiveAnswer:
     """Return the answer that is coming to a request; with a place, it goes out now."""
-    asked = None if slot is not None else getattr(request, _STARTED, None)
-    return Live(tape, question_of(tape, request), asked or time.perf_counter(), slot)
+    started = None if slot is not None else getattr(request, _STARTED_ATTRIBUTE, None)
+    return LiveAnswer(tape, question_for(tape, request), started or time.perf_counter(), slot)
 
 
-def finish(live: Live, status: int, headers: Mapping[str, str], body: bytes, *, certain: bool) -> None:
+def finish_answer(
+    live: LiveAnswer, status: int, headers: Mapping[str, str], body: bytes, *, certain: bool
+) -> None:
     """Keep a whole answer without its compression; with it, and its header, where nobody here can undo it.
 
     Args:
@@ -112,56 +118,56 @@ def finish(live: Live, status: int, headers: Mapping[str, str], body: bytes, *, 
     kept = dict(headers)
     encoding = kept.pop("content-encoding", "")
     try:
-        body = decoded(body, encoding, certain=certain)
-    except Unfit:
+        body = decode_body(body, encoding, certain=certain)
+    except DocumentError:
         if certain:
             kept["content-encoding"] = encoding
     live.finish(status, kept, body)
 
 
-def question_of(tape: Tape, request: Any) -> Question:
+def question_for(tape: Tape, request: Any) -> Question:
     """Return the question that a request of vcrpy is."""
-    known: Question | None = getattr(request, _QUESTION, None)
+    known: Question | None = getattr(request, _QUESTION_ATTRIBUTE, None)
     if known is not None:
         return known
-    headers = {name.lower(): text(value) for name, value in request.headers.items()}
-    question = tape.ask(request.method, request.uri, headers, body_of(request))
-    setattr(request, _QUESTION, question)
+    headers = {name.lower(): header_text(value) for name, value in request.headers.items()}
+    question = tape.ask(request.method, request.uri, headers, read_request_body(request))
+    setattr(request, _QUESTION_ATTRIBUTE, question)
     return question
 
 
-def text(value: Any) -> str:
+def header_text(value: Any) -> str:
     """Return a header's value, which may be bytes or a list of one."""
     value = value[0] if isinstance(value, (list, tuple)) and value else value
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
-def body_of(request: Any) -> bytes:
+def read_request_body(request: Any) -> bytes:
     """Return the body as bytes; of aiohttp, which hands over what the caller gave, as JSON of it."""
     body = request.body
     if body is None:
         return b""
     if hasattr(body, "read"):
-        return _bytes(body.read())
+        return _to_bytes(body.read())
     if isinstance(body, Iterator):
-        return b"".join(map(_bytes, body))
+        return b"".join(map(_to_bytes, body))
     if isinstance(body, (str, bytes, bytearray, memoryview)):
-        return _bytes(body)
+        return _to_bytes(body)
     import json
 
     try:
-        return json.dumps(body, default=_part).encode()
+        return json.dumps(body, default=_to_json_value).encode()
     except (TypeError, ValueError):  # keys that JSON does not have, or a value that holds itself
         return repr(body).encode()
 
 
-def _bytes(part: Any) -> bytes:
+def _to_bytes(part: Any) -> bytes:
     if isinstance(part, str):
         return part.encode("utf-8", "surrogatepass")
     return bytes(part) if isinstance(part, (bytes, bytearray, memoryview)) else repr(part).encode()
 
 
-def _part(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).decode("latin-1")
     # aiohttp's FormData: (options, headers, value) of each field.
@@ -175,10 +181,10 @@ def _part(value: Any) -> Any:
     return repr(value)
 
 
-def reason(status: int) -> str:
+def reason_phrase(status: int) -> str:
     """Return the phrase of a status, or nothing if it has none.
 
-    >>> reason(404)
+    >>> reason_phrase(404)
     'Not Found'
     """
     try:

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.importers.foreign import Foreign, is_ours, read
-from pytest_llmops.cassettes.naming import safe
-from pytest_llmops.cassettes.request_key import ask
-from pytest_llmops.cassettes.response import KEPT_HEADERS, Answer, to_wire
+from pytest_llmops.cassettes.importers.foreign import ForeignInteraction, is_own_cassette, read_foreign
+from pytest_llmops.cassettes.naming import safe_file_name
+from pytest_llmops.cassettes.request_key import build_question
+from pytest_llmops.cassettes.response import RECORDED_HEADERS, Answer, answer_to_wire
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import SECRET_HEADERS, Redactor
-from pytest_llmops.wire.body import fold
+from pytest_llmops.wire.body import fold_body
 
-FOLDER = "cassettes"
-SUFFIXES = (".yaml", ".yml", ".json", ".toml")
-TAKE = "0"
+CASSETTE_FOLDER = "cassettes"
+FOREIGN_SUFFIXES = (".yaml", ".yml", ".json", ".toml")
+IMPORTED_TAKE = "0"
 _PLACEHOLDER = re.compile(
     r"\W*(?:(?:bearer|basic|token)\s+)?[\W_]*"
     r"(?:redacted|filtered|scrubbed|masked|removed|hidden|dummy|fake|mock|placeholder|sanitized|secret|x{3,}|)"
@@ -35,7 +35,7 @@ _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+*-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ImportResult:
     """What became of one file."""
 
     source: Path
@@ -46,40 +46,40 @@ class Imported:
     """How many answers were not, by status."""
 
 
-def convert(
-    found: Iterable[Foreign], redactor: Redactor, *, errors: bool = False
+def convert_interactions(
+    foreign_interactions: Iterable[ForeignInteraction], redactor: Redactor, *, errors: bool = False
 ) -> tuple[list[store.Interaction], dict[int, int]]:
     """Return the interactions that were recorded, and how many answers were left out, by status.
 
     Args:
-        found: What was asked and answered, in order.
+        foreign_interactions: What was asked and answered, in order.
         redactor: Masks secrets; learns the credentials of all requests first.
         errors: Keep answers about the caller or the moment too (401, 429, 5xx ...).
     """
-    listed = [(one, _sent(one)) for one in found]
-    for _, headers in listed:
+    requests = [(foreign, _request_headers(foreign)) for foreign in foreign_interactions]
+    for _, headers in requests:
         redactor.learn_headers(headers)
-    made: dict[str, store.Interaction] = {}
+    by_key: dict[str, store.Interaction] = {}
     left_out: Counter[int] = Counter()
     number = 0
-    for one, headers in listed:
-        answer = Answer(one.status, _answered(one), one.body)
-        if not answer.about_the_question and not errors:
-            left_out[one.status] += 1
+    for foreign, headers in requests:
+        answer = Answer(foreign.status, _response_headers(foreign), foreign.body)
+        if not answer.is_reproducible and not errors:
+            left_out[foreign.status] += 1
             continue
         number += 1
-        question = ask(one.method, one.url, headers, one.request_body, redactor)
-        request = {"method": question.method, "url": question.url, "body": fold(question.body)}
-        first = made.setdefault(
-            question.key, store.Interaction(f"#{number:03d}", question.key, request, {TAKE: []})
+        question = build_question(foreign.method, foreign.url, headers, foreign.request_body, redactor)
+        request = {"method": question.method, "url": question.url, "body": fold_body(question.body)}
+        first = by_key.setdefault(
+            question.key, store.Interaction(f"#{number:03d}", question.key, request, {IMPORTED_TAKE: []})
         )
-        first.answers[TAKE].append(to_wire(answer, redactor))
-    return list(made.values()), dict(sorted(left_out.items()))
+        first.answers[IMPORTED_TAKE].append(answer_to_wire(answer, redactor))
+    return list(by_key.values()), dict(sorted(left_out.items()))
 
 
-def bring_in(
+def import_cassette(
     source: Path, target: Path, redactor: Redactor, *, errors: bool = False, force: bool = False
-) -> Imported:
+) -> ImportResult:
     """Read another recorder's cassette and write ours, under the lock and in one step.
 
     Args:
@@ -93,8 +93,8 @@ def bring_in(
         CassetteError: It cannot be read, nothing is left of it, there is a cassette already, or a secret
             would be written.
     """
-    found = read(source)
-    interactions, left_out = convert(found, redactor, errors=errors)
+    foreign_interactions = read_foreign(source)
+    interactions, left_out = convert_interactions(foreign_interactions, redactor, errors=errors)
     if not interactions:
         what = ", ".join(f"{n} with status {status}" for status, n in left_out.items())
         raise CassetteError(
@@ -111,34 +111,39 @@ def bring_in(
             raise CassetteError(f"cassette {target} is there already; --force replaces it")
         return interactions
 
-    store.rewrite(target, made, redactor, min((one.recorded for one in found if one.recorded), default=""))
-    count = sum(len(one.answers[TAKE]) for one in interactions)
-    return Imported(source, target, count, left_out)
+    store.rewrite_cassette(
+        target,
+        made,
+        redactor,
+        min((item.recorded for item in foreign_interactions if item.recorded), default=""),
+    )
+    count = sum(len(item.answers[IMPORTED_TAKE]) for item in interactions)
+    return ImportResult(source, target, count, left_out)
 
 
-def _sent(one: Foreign) -> dict[str, str]:
+def _request_headers(foreign: ForeignInteraction) -> dict[str, str]:
     """The headers of a request, without placeholders: they are no credentials, and may stand in bodies too."""
     secret = {*SECRET_HEADERS, "cookie", "content-type"}
     return {
         name: value
-        for name, value in one.request_headers.items()
+        for name, value in foreign.request_headers.items()
         if name not in secret or not _PLACEHOLDER.match(value)
     }
 
 
-def _answered(one: Foreign) -> dict[str, str]:
+def _response_headers(foreign: ForeignInteraction) -> dict[str, str]:
     """The headers that are kept; a media type that was scrubbed is told from the body, for clients look at it."""
-    headers = {name: one.headers[name] for name in KEPT_HEADERS if name in one.headers}
+    headers = {name: foreign.headers[name] for name in RECORDED_HEADERS if name in foreign.headers}
     headers = {name: value for name, value in headers.items() if not _PLACEHOLDER.match(value)}
     if not _MEDIA_TYPE.match(headers.get("content-type", "")):
         headers.pop("content-type", None)
-        kind = _kind(one.body)
+        kind = _guess_content_type(foreign.body)
         if kind:
             headers = {"content-type": kind, **headers}
     return headers
 
 
-def _kind(body: bytes) -> str:
+def _guess_content_type(body: bytes) -> str:
     if body.startswith((b"data:", b"event:")):
         return "text/event-stream"
     if body.lstrip()[:1] in (b"{", b"["):
@@ -150,7 +155,7 @@ def _kind(body: bytes) -> str:
     return ""
 
 
-def target_of(source: Path, to: Path | None = None) -> Path:
+def target_path(source: Path, to: Path | None = None) -> Path:
     """Return where our cassette of the same test lies.
 
     ``cassettes/<module>/<Class.test>[<id>].yaml`` of pytest-recording is ``cassettes/<module>/<class.test>/<id>.json``;
@@ -165,41 +170,41 @@ def target_of(source: Path, to: Path | None = None) -> Path:
         CassetteError: It lies in no folder of cassettes, and none is given.
     """
     name = source.name.removesuffix(".gz")
-    name = next((name.removesuffix(one) for one in SUFFIXES if name.endswith(one)), name)
+    name = next((name.removesuffix(suffix) for suffix in FOREIGN_SUFFIXES if name.endswith(suffix)), name)
     test, bracket, case = name.partition("[")
     if not bracket or not case.endswith("]"):
         test, case = name, "]"
     case = case[:-1]
-    test_path = ".".join(map(safe, test.split(".")))
-    home = home_of(source)
+    test_path = ".".join(map(safe_file_name, test.split(".")))
+    home = find_cassette_folder(source)
     if home is None and to is None:
         raise CassetteError(
-            f"cassette {source} lies in no folder {FOLDER}; say where to: --to tests/{FOLDER}"
+            f"cassette {source} lies in no folder {CASSETTE_FOLDER}; say where to: --to tests/{CASSETTE_FOLDER}"
         )
     below = source.parent.relative_to(home).parts if home is not None else ()
     if home is not None and not below:
-        below = _module(home.parent, test.rpartition(".")[2])
-    folder = to if to is not None else home.parent / FOLDER if home is not None else source.parent
-    folder = folder.joinpath(*map(safe, below))
-    return folder / test_path / f"{safe(case)}.json" if case else folder / f"{test_path}.json"
+        below = _find_test_module(home.parent, test.rpartition(".")[2])
+    folder = to if to is not None else home.parent / CASSETTE_FOLDER if home is not None else source.parent
+    folder = folder.joinpath(*map(safe_file_name, below))
+    return folder / test_path / f"{safe_file_name(case)}.json" if case else folder / f"{test_path}.json"
 
 
-def home_of(source: Path) -> Path | None:
+def find_cassette_folder(source: Path) -> Path | None:
     """Return the folder of cassettes that a file lies in: the nearest whose name ends so."""
-    return next((one for one in source.parents if one.name.lower().endswith(FOLDER)), None)
+    return next((folder for folder in source.parents if folder.name.lower().endswith(CASSETTE_FOLDER)), None)
 
 
-def _module(folder: Path, test: str) -> tuple[str, ...]:
+def _find_test_module(folder: Path, test: str) -> tuple[str, ...]:
     """The one module in a folder that defines a test, as a folder's name."""
     defines = re.compile(rf"^\s*(?:async\s+)?def {re.escape(test)}\s*\(".encode(), re.MULTILINE)
     try:
-        found = [one.stem for one in sorted(folder.glob("*.py")) if defines.search(one.read_bytes())]
+        modules = [path.stem for path in sorted(folder.glob("*.py")) if defines.search(path.read_bytes())]
     except OSError:
         return ()
-    return (found[0],) if len(found) == 1 else ()
+    return (modules[0],) if len(modules) == 1 else ()
 
 
-def sources(given: Path) -> list[Path]:
+def find_sources(given: Path) -> list[Path]:
     """Return the files to read of a file or folder, sorted.
 
     Of a folder: what is in folders of cassettes, or everything with a fitting name if there are none; ours and
@@ -207,12 +212,12 @@ def sources(given: Path) -> list[Path]:
     """
     if not given.is_dir():
         return [given]
-    found = [
-        one
-        for one in sorted(given.rglob("*"))
-        if one.name.removesuffix(".gz").endswith(SUFFIXES)
-        and not any(part.startswith(".") for part in one.relative_to(given).parts)
-        and one.is_file()
-        and not is_ours(one)
+    files = [
+        path
+        for path in sorted(given.rglob("*"))
+        if path.name.removesuffix(".gz").endswith(FOREIGN_SUFFIXES)
+        and not any(part.startswith(".") for part in path.relative_to(given).parts)
+        and path.is_file()
+        and not is_own_cassette(path)
     ]
-    return [one for one in found if home_of(one) is not None] or found
+    return [path for path in files if find_cassette_folder(path) is not None] or files

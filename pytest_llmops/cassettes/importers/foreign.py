@@ -20,19 +20,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pytest_llmops.errors import listing
-from pytest_llmops.measurement import shorten
-from pytest_llmops.wire.content_encoding import decoded
-from pytest_llmops.wire.untrusted_documents import Unfit, load, refused
+from pytest_llmops.errors import format_name_list
+from pytest_llmops.measurement import shorten_text
+from pytest_llmops.wire.content_encoding import decode_body
+from pytest_llmops.wire.untrusted_documents import DocumentError, as_cassette_error, load_document
 
-AGAIN = "record it again"
-_COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
-_OF_THE_WIRE = ("content-encoding", "content-length", "transfer-encoding")
+RECORD_AGAIN = "record it again"
+_COMPACT_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_TRANSFER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 """Headers of an answer that describe the bytes before they were decoded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
+class ForeignInteraction:
     """One request and its answer; header names are lower case, several values joined by a comma.
 
     The request's body is what the client sent; the answer's is decoded, and so its headers are without
@@ -50,24 +50,26 @@ class Foreign:
     """The day of the answer (``2026-01-31``), as the file or the server told it; empty if neither did."""
 
 
-def read(path: Path) -> list[Foreign]:
+def read_foreign(path: Path) -> list[ForeignInteraction]:
     """Read another recorder's cassette, in the order in which things were asked as far as it is known.
 
     Raises:
         CassetteError: It is no such cassette, it is damaged, or it holds something else than HTTP.
     """
-    document = load(path)
+    document = load_document(path)
     try:
-        pairs = _pairs(document)
-        found = [_numbered(number, *pair) for number, pair in enumerate(pairs, 1)]
-    except Unfit as unfit:
-        raise refused(path, unfit) from None
+        pairs = _request_response_pairs(document)
+        interactions = [_parse_numbered(number, *pair) for number, pair in enumerate(pairs, 1)]
+    except DocumentError as unfit:
+        raise as_cassette_error(path, unfit) from None
     except RecursionError:
-        raise refused(path, Unfit("a body in it is nested too deep", AGAIN)) from None
-    return found
+        raise as_cassette_error(
+            path, DocumentError("a body in it is nested too deep", RECORD_AGAIN)
+        ) from None
+    return interactions
 
 
-def is_ours(path: Path) -> bool:
+def is_own_cassette(path: Path) -> bool:
     """Say whether a file starts like a cassette of our own; False if it cannot be read."""
     try:
         with path.open("rb") as file:
@@ -77,99 +79,109 @@ def is_ours(path: Path) -> bool:
     return b"".join(head.split()).startswith(b'{"format":')
 
 
-def _numbered(number: int, request: Any, response: Any) -> Foreign:
+def _parse_numbered(number: int, request: Any, response: Any) -> ForeignInteraction:
     try:
-        return _foreign(_mapping(request, "a request"), _mapping(response, "a response"))
-    except Unfit as unfit:
-        raise Unfit(f"interaction {number}: {unfit.what}", unfit.step) from None
+        return _parse_interaction(
+            _require_mapping(request, "a request"), _require_mapping(response, "a response")
+        )
+    except DocumentError as unfit:
+        raise DocumentError(f"interaction {number}: {unfit.what}", unfit.step) from None
 
 
-def _pairs(document: Any) -> list[tuple[Any, Any]]:
+def _request_response_pairs(document: Any) -> list[tuple[Any, Any]]:
     if isinstance(document, list) and document and isinstance(document[0], dict) and "request" in document[0]:
-        raise Unfit("it was written by vcrpy before 1.0", AGAIN)
+        raise DocumentError("it was written by vcrpy before 1.0", RECORD_AGAIN)
     if not isinstance(document, dict):
-        raise Unfit(f"expected a mapping, got {'nothing' if document is None else _kind(document)}")
+        raise DocumentError(
+            f"expected a mapping, got {'nothing' if document is None else _describe_kind(document)}"
+        )
     if {"format", "interactions"} <= document.keys():
-        raise Unfit("it is a cassette of pytest-llmops already", "nothing is to be done")
+        raise DocumentError("it is a cassette of pytest-llmops already", "nothing is to be done")
     _refuse_other_protocols(document)
     if "interactions" in document:
         # The last line of what vcrpy writes, so that a file that was cut between two interactions is known.
         if document.get("version") != 1 or isinstance(document["version"], bool):
-            raise Unfit(f"expected version: 1 beside interactions, got {_shown(document.get('version'))}")
-        return _by_time(_listed(document["interactions"], "interactions"))
+            raise DocumentError(
+                f"expected version: 1 beside interactions, got {_format_value(document.get('version'))}"
+            )
+        return _sort_by_time(_require_list(document["interactions"], "interactions"))
     if "http_interactions" in document:
         if not isinstance(document.get("recorded_with"), str):
-            raise Unfit("expected recorded_with beside http_interactions, got none")
-        return _by_time(_listed(document["http_interactions"], "http_interactions"))
+            raise DocumentError("expected recorded_with beside http_interactions, got none")
+        return _sort_by_time(_require_list(document["http_interactions"], "http_interactions"))
     if {"requests", "responses"} <= document.keys():
-        requests = _listed(document["requests"], "requests")
-        responses = _listed(document["responses"], "responses")
+        requests = _require_list(document["requests"], "requests")
+        responses = _require_list(document["responses"], "responses")
         if len(requests) != len(responses):
-            raise Unfit(f"expected as many responses as requests, got {len(responses)} and {len(requests)}")
+            raise DocumentError(
+                f"expected as many responses as requests, got {len(responses)} and {len(requests)}"
+            )
         return list(zip(requests, responses, strict=True))
-    raise Unfit(
-        f"its layout is unknown: expected interactions, http_interactions, or requests and responses, got {_keys(document)}",
-        AGAIN,
+    raise DocumentError(
+        f"its layout is unknown: expected interactions, http_interactions, or requests and responses, got {_format_keys(document)}",
+        RECORD_AGAIN,
     )
 
 
 def _refuse_other_protocols(document: Mapping[str, Any]) -> None:
-    listed = document.get("interactions")
-    samples = isinstance(listed, list) and any(
-        isinstance(one, dict) and ("request_sample" in one or "response_sample" in one) for one in listed
+    interactions = document.get("interactions")
+    samples = isinstance(interactions, list) and any(
+        isinstance(interaction, dict)
+        and ("request_sample" in interaction or "response_sample" in interaction)
+        for interaction in interactions
     )
     if samples or document.get("grpc_interactions"):
-        raise Unfit(
+        raise DocumentError(
             "it holds gRPC calls, not HTTP", "they cannot be replayed here: keep their recorder for them"
         )
     if document.get("ws_interactions"):
-        raise Unfit(
+        raise DocumentError(
             "it holds WebSocket frames, not HTTP",
             "they cannot be replayed here: keep their recorder for them",
         )
 
 
-def _by_time(listed: list[Any]) -> list[tuple[Any, Any]]:
+def _sort_by_time(interactions: list[Any]) -> list[tuple[Any, Any]]:
     """In the order they were recorded in, where all say when: cassetter sorts by address."""
-    for number, one in enumerate(listed, 1):
-        if not isinstance(one, dict) or not {"request", "response"} <= one.keys():
-            got = _keys(one) if isinstance(one, dict) else _kind(one)
-            raise Unfit(f"interaction {number}: expected request and response, got {got}")
-    times = [one.get("recorded_at") for one in listed]
+    for number, interaction in enumerate(interactions, 1):
+        if not isinstance(interaction, dict) or not {"request", "response"} <= interaction.keys():
+            got = _format_keys(interaction) if isinstance(interaction, dict) else _describe_kind(interaction)
+            raise DocumentError(f"interaction {number}: expected request and response, got {got}")
+    times = [interaction.get("recorded_at") for interaction in interactions]
     if all(isinstance(time, str) for time in times):
-        listed = sorted(listed, key=lambda one: str(one["recorded_at"]))
+        interactions = sorted(interactions, key=lambda interaction: str(interaction["recorded_at"]))
     return [
-        (one["request"], {**one["response"], "recorded_at": one.get("recorded_at")})
-        if isinstance(one["response"], dict)
-        else (one["request"], one["response"])
-        for one in listed
+        (interaction["request"], {**interaction["response"], "recorded_at": interaction.get("recorded_at")})
+        if isinstance(interaction["response"], dict)
+        else (interaction["request"], interaction["response"])
+        for interaction in interactions
     ]
 
 
-def _foreign(request: Mapping[str, Any], response: Mapping[str, Any]) -> Foreign:
+def _parse_interaction(request: Mapping[str, Any], response: Mapping[str, Any]) -> ForeignInteraction:
     method, url = request.get("method"), request.get("uri", request.get("url"))
     if not isinstance(method, str) or not method.isalpha():
-        raise Unfit(f"expected the method of a request, got {_shown(method)}")
-    sent, answered = _headers(request.get("headers")), _headers(response.get("headers"))
-    body, encoded = _body(response)
+        raise DocumentError(f"expected the method of a request, got {_format_value(method)}")
+    sent, answered = _parse_headers(request.get("headers")), _parse_headers(response.get("headers"))
+    body, encoded = _parse_body(response)
     if body is None:
-        raise Unfit(f"its response has no body: {_keys(response)}")
-    day = _day(response.get("recorded_at"), answered.get("date", ""))
-    return Foreign(
+        raise DocumentError(f"its response has no body: {_format_keys(response)}")
+    day = _recording_day(response.get("recorded_at"), answered.get("date", ""))
+    return ForeignInteraction(
         method.upper(),
-        _address(url),
+        _check_url(url),
         sent,
-        _body(request)[0] or b"",
-        _status(response),
-        {name: value for name, value in answered.items() if name not in _OF_THE_WIRE},
-        decoded(body, answered.get("content-encoding", ""), certain=encoded),
+        _parse_body(request)[0] or b"",
+        _parse_status(response),
+        {name: value for name, value in answered.items() if name not in _TRANSFER_HEADERS},
+        decode_body(body, answered.get("content-encoding", ""), certain=encoded),
         day,
     )
 
 
-def _address(url: object) -> str:
+def _check_url(url: object) -> str:
     if not isinstance(url, str):
-        raise Unfit(f"expected the address of a request, got {_shown(url)}")
+        raise DocumentError(f"expected the address of a request, got {_format_value(url)}")
     try:
         parts = urlsplit(url)
         whole = parts.scheme.lower() in ("http", "https") and parts.hostname and parts.port != 0
@@ -177,35 +189,41 @@ def _address(url: object) -> str:
         whole = False
     if not whole:
         # Without its query: a key may be in it.
-        raise Unfit(f"expected an address with scheme and host, got {_shown(url.partition('?')[0])}")
+        raise DocumentError(
+            f"expected an address with scheme and host, got {_format_value(url.partition('?')[0])}"
+        )
     return url
 
 
-def _status(response: Mapping[str, Any]) -> int:
+def _parse_status(response: Mapping[str, Any]) -> int:
     status = response.get("status", response.get("status_code"))
     if isinstance(status, dict):
         status = status.get("code")
     if not isinstance(status, int) or not 100 <= status <= 599:  # noqa: PLR2004 -- what HTTP knows
-        raise Unfit(f"expected a status from 100 to 599, got {_shown(status)}")
+        raise DocumentError(f"expected a status from 100 to 599, got {_format_value(status)}")
     return status
 
 
-def _headers(found: object) -> dict[str, str]:
+def _parse_headers(headers: object) -> dict[str, str]:
     """Headers as mappings of texts or lists, or as pairs."""
-    if found is None:
+    if headers is None:
         return {}
-    pairs = found.items() if isinstance(found, dict) else found
-    made: dict[str, list[str]] = {}
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    by_name: dict[str, list[str]] = {}
     try:
         for name, value in pairs:  # type: ignore[attr-defined]  # whatever it is
             values = value if isinstance(value, (list, tuple)) else [value]
-            made.setdefault(_text(name).lower(), []).extend(_text(one) for one in values if one is not None)
+            by_name.setdefault(_header_value(name).lower(), []).extend(
+                _header_value(item) for item in values if item is not None
+            )
     except (TypeError, ValueError):
-        raise Unfit(f"expected headers of texts, got something else in {_kind(found)}") from None
-    return {name: ", ".join(values) for name, values in made.items() if values}
+        raise DocumentError(
+            f"expected headers of texts, got something else in {_describe_kind(headers)}"
+        ) from None
+    return {name: ", ".join(values) for name, values in by_name.items() if values}
 
 
-def _text(value: object) -> str:
+def _header_value(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode("latin-1")
     if isinstance(value, (str, int, float)):
@@ -213,29 +231,29 @@ def _text(value: object) -> str:
     raise ValueError
 
 
-def _body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
+def _parse_body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
     """The body, and whether it was stored as bytes: a text was decoded by whoever wrote it."""
     body = message.get("body")
     if body is None and "parsed_body" in message:
-        return _spelled(message["parsed_body"]), False
+        return _encode_compact_json(message["parsed_body"]), False
     if body is None and "body_type" in message:
-        return _typed(message["body_type"], message.get("body_content"), in_toml=True)
+        return _parse_typed_body(message["body_type"], message.get("body_content"), in_toml=True)
     if body is None:
         body = message.get("content")  # of vcrpy's httpx, before 6.0
     if isinstance(body, dict):
         if "type" in body and "string" not in body:
-            return _typed(body["type"], body.get("content"), in_toml=False)
-        return _boxed(body)
-    return (None, False) if body is None else _raw(body)
+            return _parse_typed_body(body["type"], body.get("content"), in_toml=False)
+        return _parse_boxed_body(body)
+    return (None, False) if body is None else _encode_body(body)
 
 
-def _boxed(body: Mapping[str, Any]) -> tuple[bytes, bool]:
+def _parse_boxed_body(body: Mapping[str, Any]) -> tuple[bytes, bool]:
     if body.get("base64_string") is not None:
-        return _base64(body["base64_string"]), True
+        return _decode_base64(body["base64_string"]), True
     text = body.get("string")
     if text is None:
         if body and "string" not in body:
-            raise Unfit(f"expected a body with string or base64_string, got {_keys(body)}")
+            raise DocumentError(f"expected a body with string or base64_string, got {_format_keys(body)}")
         return b"", False
     encoding = body.get("encoding")
     if isinstance(text, str) and isinstance(encoding, str):
@@ -243,72 +261,81 @@ def _boxed(body: Mapping[str, Any]) -> tuple[bytes, bool]:
             return text.encode(encoding), False
         except (LookupError, UnicodeError):
             pass  # Ruby's names, or one that was told wrong
-    return _raw(text)
+    return _encode_body(text)
 
 
-def _raw(value: object) -> tuple[bytes, bool]:
+def _encode_body(value: object) -> tuple[bytes, bool]:
     if isinstance(value, bytes):
         return value, True
     if not isinstance(value, str):
-        raise Unfit(f"expected a body of text or bytes, got {_kind(value)}")
+        raise DocumentError(f"expected a body of text or bytes, got {_describe_kind(value)}")
     try:
         return value.encode("utf-8"), False
     except UnicodeEncodeError:
-        raise Unfit("a body is no text that can be encoded", AGAIN) from None
+        raise DocumentError("a body is no text that can be encoded", RECORD_AGAIN) from None
 
 
-def _typed(kind: object, content: object, *, in_toml: bool) -> tuple[bytes, bool]:
+def _parse_typed_body(kind: object, content: object, *, in_toml: bool) -> tuple[bytes, bool]:
     """A body of cassetter: its bytes were decoded when they were recorded."""
     if kind == "none":
         return b"", False
     if kind == "json":
-        return _raw(content) if in_toml else (_spelled(content), False)
+        return _encode_body(content) if in_toml else (_encode_compact_json(content), False)
     if kind == "text" and isinstance(content, str):
-        return _raw(content)
+        return _encode_body(content)
     if kind == "binary" and isinstance(content, str):
         try:
             return bytes.fromhex(content), False
         except ValueError:
-            raise Unfit("expected a binary body in hexadecimal digits, got others") from None
-    raise Unfit(f"expected a body of type json, text, binary or none, got {_shown(kind)} of {_kind(content)}")
+            raise DocumentError("expected a binary body in hexadecimal digits, got others") from None
+    raise DocumentError(
+        f"expected a body of type json, text, binary or none, got {_format_value(kind)} of {_describe_kind(content)}"
+    )
 
 
-def _spelled(value: object) -> bytes:
+def _encode_compact_json(value: object) -> bytes:
     try:
-        return _COMPACT.encode(value).encode("utf-8")
+        return _COMPACT_ENCODER.encode(value).encode("utf-8")
     except (TypeError, ValueError):
-        raise Unfit("a parsed body holds what JSON cannot", AGAIN) from None
+        raise DocumentError("a parsed body holds what JSON cannot", RECORD_AGAIN) from None
 
 
-def _base64(text: object) -> bytes:
+def _decode_base64(text: object) -> bytes:
     try:
         return base64.b64decode("".join(str(text).split()), validate=True)
     except (binascii.Error, ValueError):
-        raise Unfit(f"expected a base64_string in base64, got {_kind(text)} that is none") from None
+        raise DocumentError(
+            f"expected a base64_string in base64, got {_describe_kind(text)} that is none"
+        ) from None
 
 
-def _day(told: object, date: str) -> str:
-    if isinstance(told, str) and len(told) >= len("2026-01-31") and told[:4].isdecimal() and told[4] == "-":
-        return told[:10]
+def _recording_day(recorded_at: object, date: str) -> str:
+    if (
+        isinstance(recorded_at, str)
+        and len(recorded_at) >= len("2026-01-31")
+        and recorded_at[:4].isdecimal()
+        and recorded_at[4] == "-"
+    ):
+        return recorded_at[:10]
     try:
         return parsedate_to_datetime(date).date().isoformat()
     except (ValueError, TypeError, IndexError, OverflowError):
         return ""
 
 
-def _mapping(value: object, what: str) -> dict[str, Any]:
+def _require_mapping(value: object, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise Unfit(f"expected {what}, got {_kind(value)}")
+        raise DocumentError(f"expected {what}, got {_describe_kind(value)}")
     return value
 
 
-def _listed(value: object, what: str) -> list[Any]:
+def _require_list(value: object, what: str) -> list[Any]:
     if not isinstance(value, list):
-        raise Unfit(f"expected a list of {what}, got {_kind(value)}")
+        raise DocumentError(f"expected a list of {what}, got {_describe_kind(value)}")
     return value
 
 
-_KINDS: tuple[tuple[type, str], ...] = (
+_KIND_NAMES: tuple[tuple[type, str], ...] = (
     (dict, "a mapping"),
     (list, "a list"),
     (str, "a text"),
@@ -316,14 +343,14 @@ _KINDS: tuple[tuple[type, str], ...] = (
 )
 
 
-def _kind(value: object) -> str:
+def _describe_kind(value: object) -> str:
     """What something is; its content may be secret."""
-    return next((name for kind, name in _KINDS if isinstance(value, kind)), _shown(value))
+    return next((name for kind, name in _KIND_NAMES if isinstance(value, kind)), _format_value(value))
 
 
-def _shown(value: object) -> str:
-    return "none" if value is None else shorten(repr(value), 80)
+def _format_value(value: object) -> str:
+    return "none" if value is None else shorten_text(repr(value), 80)
 
 
-def _keys(document: Mapping[str, Any]) -> str:
-    return f"the keys {shorten(listing(map(str, document)), 200)}"
+def _format_keys(document: Mapping[str, Any]) -> str:
+    return f"the keys {shorten_text(format_name_list(map(str, document)), 200)}"

@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 
 from pytest_llmops import recorder
 
-Known: TypeAlias = tuple[int, frozenset[str]]
+Capabilities: TypeAlias = tuple[int, frozenset[str]]
 """Which way is the first that a server takes, and the parameters that it refuses."""
-NOTHING: Known = (0, frozenset())
-_Table: TypeAlias = dict[object, tuple[Known, object]]
+NO_CAPABILITIES: Capabilities = (0, frozenset())
+_Table: TypeAlias = dict[object, tuple[Capabilities, object]]
 
 _lock = threading.Lock()
 _of_process: _Table = {}
@@ -25,24 +25,24 @@ _of_test: list[tuple[object, _Table]] = []
 _scope: ContextVar[_Table | None] = ContextVar("pytest_llmops_memory", default=None)
 
 
-def get(server: object) -> Known:
+def get(server: object) -> Capabilities:
     """Return what is known of a server here."""
     with _lock:
-        return _table().get(server, (NOTHING, None))[0]
+        return _current_table().get(server, (NO_CAPABILITIES, None))[0]
 
 
-def put(server: object, known: Known, model: Any) -> None:
+def put(server: object, known: Capabilities, model: Any) -> None:
     """Remember what a server takes; the model is kept, so that its id is not given to another."""
     with _lock:
-        _table()[server] = (known, model)
+        _current_table()[server] = (known, model)
 
 
-def _table() -> _Table:
+def _current_table() -> _Table:
     own = _scope.get()
     if own is not None:
         return own
-    test = recorder.base()
-    if test is None or recorder.settings().record == "live":
+    test = recorder.running_test_recorder()
+    if test is None or recorder.current_settings().record == "live":
         return _of_process
     if not _of_test or _of_test[0][0] is not test:
         _of_test[:] = [(test, {})]
@@ -50,23 +50,23 @@ def _table() -> _Table:
 
 
 @contextmanager
-def afresh() -> Iterator[None]:
+def forget_capabilities() -> Iterator[None]:
     """Know nothing in a block, and forget what it learned: its recording answers without that of the test around it."""
-    with _within({}):
+    with _use_table({}):
         yield
 
 
 @contextmanager
-def branch() -> Iterator[None]:
+def branch_capabilities() -> Iterator[None]:
     """Know in a block what is known before it, and forget what it learned: blocks at one time do not hear of each other."""
     with _lock:
-        known = dict(_table())
-    with _within(known):
+        known = dict(_current_table())
+    with _use_table(known):
         yield
 
 
 @contextmanager
-def _within(table: _Table) -> Iterator[None]:
+def _use_table(table: _Table) -> Iterator[None]:
     token = _scope.set(table)
     try:
         yield

@@ -20,18 +20,28 @@ from typing import Any
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.protocol.parsing import (
-    Unread,
-    check_nonce,
-    check_nonce_in,
-    json_objects,
-    nothing,
-    quoted,
-    reason_in,
-    reason_of,
-    said_in,
+    UnreadableReply,
+    check_json_nonce,
+    check_text_nonce,
+    describe_missing_verdict,
+    extract_json_objects,
+    quote_shortened,
+    read_json_reason,
+    read_text_reason,
+    reply_without_thinking,
 )
 
-LABELS = ("verdict", "winner", "answer", "label", "choice", "decision", "preference", "grade", "result")
+VERDICT_LABELS = (
+    "verdict",
+    "winner",
+    "answer",
+    "label",
+    "choice",
+    "decision",
+    "preference",
+    "grade",
+    "result",
+)
 """What may stand before the colon of a verdict."""
 
 
@@ -56,16 +66,20 @@ class Choices:
     _label: re.Pattern[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        pairs = [(one, name) for name, more in self.spellings.items() for one in (name, *more)]
-        names = {_folded(one): name for one, name in pairs}
-        clash = [one for one, name in pairs if names[_folded(one)] != name or not one.strip()]
+        pairs = [(spelling, name) for name, more in self.spellings.items() for spelling in (name, *more)]
+        names = {_fold_text(spelling): name for spelling, name in pairs}
+        clash = [
+            spelling
+            for spelling, name in pairs
+            if names[_fold_text(spelling)] != name or not spelling.strip()
+        ]
         if clash or len(self.spellings) < 2:  # noqa: PLR2004 -- of one name there is nothing to choose
             raise UsageError(
                 f"choices: expected at least two names, each with spellings of its own, got {list(self.spellings)}"
             )
         object.__setattr__(self, "_names", names)
-        object.__setattr__(self, "_spelt", _spelt(names))
-        object.__setattr__(self, "_label", _label((*LABELS, self.key)))
+        object.__setattr__(self, "_spelt", _spelling_pattern(names))
+        object.__setattr__(self, "_label", _label_pattern((*VERDICT_LABELS, self.key)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -81,12 +95,14 @@ class Choices:
         >>> Choices({"A": ["Output (a)"], "B": []}).named(" output (A)")
         'A'
         """
-        name = self._names.get(_folded(value)) if isinstance(value, str) else None
+        name = self._names.get(_fold_text(value)) if isinstance(value, str) else None
         if name is None:
-            raise Unread(f"{self.key} {quoted(str(value), 40)} is none of {', '.join(self.names)}")
+            raise UnreadableReply(
+                f"{self.key} {quote_shortened(str(value), 40)} is none of {', '.join(self.names)}"
+            )
         return name
 
-    def stated(self, prose: str) -> set[str]:
+    def stated_names(self, prose: str) -> set[str]:
         """Return the names that a text gives as its verdict: one, if it is a verdict.
 
         >>> Choices({"A": [], "B": []}).stated("Both argue well. Therefore, B is better.")
@@ -96,20 +112,20 @@ class Choices:
 
     def _statements(self, prose: str) -> list[tuple[int, int, str]]:
         """Where a name stands as a verdict: start, end and the name."""
-        found = []
-        for one in self._spelt.finditer(prose):
-            before = prose[max(one.start() - MAX_BEFORE, 0) : one.start()]
-            after = prose[one.end() : one.end() + MAX_AFTER]
+        statements = []
+        for match in self._spelt.finditer(prose):
+            before = prose[max(match.start() - MAX_BEFORE, 0) : match.start()]
+            after = prose[match.end() : match.end() + MAX_AFTER]
             # A text that starts within the slice starts a line; one that was cut does not.
             before = before if len(before) < MAX_BEFORE else f"\0{before}"
             label = self._label.search(before)
-            if label is None and not _is_verdict(before, after):
+            if label is None and not _is_stated_verdict(before, after):
                 continue
             if label is not None and not _END.match(after):
                 continue
-            start = one.start() - (len(before) - label.start() if label else 0)
-            found.append((start, one.end(), self._names[_folded(one[0])]))
-        return found
+            start = match.start() - (len(before) - label.start() if label else 0)
+            statements.append((start, match.end(), self._names[_fold_text(match[0])]))
+        return statements
 
     def read(self, text: str, nonce: str = "") -> tuple[str, str]:
         """Return the name in a judge's reply and the reason for it.
@@ -120,39 +136,39 @@ class Choices:
         >>> Choices({"pass": [], "fail": []}).read("Verdict: fail, Reason: it is rude.")
         ('fail', 'it is rude')
         """
-        objects, prose = json_objects(said_in(text), (self.key, "reason"))
-        verdicts = [one for one in objects if self.key.casefold() in one]
+        objects, prose = extract_json_objects(reply_without_thinking(text), (self.key, "reason"))
+        verdicts = [verdict for verdict in objects if self.key.casefold() in verdict]
         if not verdicts:
             return self._from_text(prose, nonce)
-        stated = self.stated(prose)
-        found = {self.named(one[self.key.casefold()]) for one in verdicts}
-        if len(found | stated) > 1:
-            raise Unread(f"{len(found | stated)} different verdicts in one reply")
-        check_nonce(verdicts[0], nonce)
-        return found.pop(), self._reason(verdicts[0])
+        stated = self.stated_names(prose)
+        given_names = {self.named(verdict[self.key.casefold()]) for verdict in verdicts}
+        if len(given_names | stated) > 1:
+            raise UnreadableReply(f"{len(given_names | stated)} different verdicts in one reply")
+        check_json_nonce(verdicts[0], nonce)
+        return given_names.pop(), self._reason(verdicts[0])
 
     def _reason(self, verdict: Mapping[str, Any]) -> str:
-        return reason_of(verdict) if self.reasoned else str(verdict.get("reason", "")).strip()
+        return read_json_reason(verdict) if self.reasoned else str(verdict.get("reason", "")).strip()
 
     def _from_text(self, prose: str, nonce: str) -> tuple[str, str]:
         statements = self._statements(prose)
         stated = {name for _, _, name in statements}
         if not stated:
             reason = " and its reason" if self.reasoned else ""
-            raise Unread(nothing(prose, f"one of {', '.join(self.names)}{reason}"))
+            raise UnreadableReply(describe_missing_verdict(prose, f"one of {', '.join(self.names)}{reason}"))
         if len(stated) > 1:
-            raise Unread(f"{len(stated)} different verdicts in one reply")
-        check_nonce_in(prose, nonce)
+            raise UnreadableReply(f"{len(stated)} different verdicts in one reply")
+        check_text_nonce(prose, nonce)
         if not self.reasoned:
             return stated.pop(), ""
         rest, at = [], 0
         for start, end, _ in statements:
             rest.append(prose[at:start])
             at = end
-        return stated.pop(), reason_in(" ".join([*rest, prose[at:]]), nonce)
+        return stated.pop(), read_text_reason(" ".join([*rest, prose[at:]]), nonce)
 
 
-def _folded(text: str) -> str:
+def _fold_text(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
@@ -175,7 +191,7 @@ _ALONE = re.compile(rf"{_CLOSE}\.?[ \t]*(?:\n|\Z)")
 _FIRST = re.compile(r"\A\s*[*_`\"'\[(]{0,4}\Z")
 
 
-def _is_verdict(before: str, after: str) -> bool:
+def _is_stated_verdict(before: str, after: str) -> bool:
     if before.endswith("[[") and after.startswith("]]"):
         return True
     if _BETTER.match(after):
@@ -183,12 +199,14 @@ def _is_verdict(before: str, after: str) -> bool:
     return bool(_FIRST.match(before) and _ALONE.match(after))
 
 
-def _spelt(names: Mapping[str, str]) -> re.Pattern[str]:
-    spellings = (re.escape(one).replace("\\ ", r"\s+") for one in sorted(names, key=len, reverse=True))
+def _spelling_pattern(names: Mapping[str, str]) -> re.Pattern[str]:
+    spellings = (
+        re.escape(spelling).replace("\\ ", r"\s+") for spelling in sorted(names, key=len, reverse=True)
+    )
     return re.compile(rf"(?<!\w)(?:{'|'.join(spellings)})(?!\w)", re.IGNORECASE)
 
 
-def _label(labels: Sequence[str]) -> re.Pattern[str]:
+def _label_pattern(labels: Sequence[str]) -> re.Pattern[str]:
     label = "|".join(map(re.escape, sorted({*labels}, key=len, reverse=True)))
     return re.compile(
         rf"{_BEGIN}(?:(?:my|the|final|overall|verdict)[ :-]{{1,3}}){{0,3}}(?:{label})\b[*_`]{{0,3}}\s{{0,3}}"

@@ -16,7 +16,7 @@ from typing import Any
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Verdict
 
-WEIGHTED: Mapping[str, Json] = {"logprobs": True, "top_logprobs": 20}
+LOGPROB_PARAMS: Mapping[str, Json] = {"logprobs": True, "top_logprobs": 20}
 """Parameters by which chat completions give log-probabilities."""
 MIN_MASS = 0.5
 """Least probability that must be on scores of the scale."""
@@ -38,19 +38,19 @@ def expected_score(
     >>> expected_score({4.0: 0.25, 5.0: 0.75}, 1, 5)
     (4.75, 0.4330127018922193)
     """
-    bad = [one for one in probabilities.values() if not 0 <= one <= 1 + 1e-6]
+    bad = [probability for probability in probabilities.values() if not 0 <= probability <= 1 + 1e-6]
     if bad:
         raise ValueError(f"expected probabilities from 0 to 1, got {bad[0]}")
-    kept = {score: one for score, one in probabilities.items() if low <= score <= high}
+    kept = {score: probability for score, probability in probabilities.items() if low <= score <= high}
     mass = math.fsum(kept.values())
     if mass < MIN_MASS:
         return None
-    mean = math.fsum(score * one for score, one in kept.items()) / mass
-    variance = math.fsum((score - mean) ** 2 * one for score, one in kept.items()) / mass
+    mean = math.fsum(score * probability for score, probability in kept.items()) / mass
+    variance = math.fsum((score - mean) ** 2 * probability for score, probability in kept.items()) / mass
     return min(max(mean, low), high), math.sqrt(variance)
 
 
-def weighted(verdict: Verdict, completion: Completion | None) -> Verdict:
+def apply_expected_score(verdict: Verdict, completion: Completion | None) -> Verdict:
     """Return the verdict with the expected score in place of the written one.
 
     Args:
@@ -64,19 +64,23 @@ def weighted(verdict: Verdict, completion: Completion | None) -> Verdict:
     """
     tokens: Sequence[Any] = getattr(completion, "logprobs", None) or ()
     if not tokens:
-        return _unscored(verdict, "the server gave no log-probabilities: take `weighted` out, or ask another")
-    place = _place(tokens, verdict.score)
+        return _without_score(
+            verdict, "the server gave no log-probabilities: take `apply_expected_score` out, or ask another"
+        )
+    place = _find_score_token(tokens, verdict.score)
     if place is None:
-        return _unscored(verdict, "no token of the reply is the score: its log-probabilities cannot be read")
+        return _without_score(
+            verdict, "no token of the reply is the score: its log-probabilities cannot be read"
+        )
     chances: dict[float, float] = {}
     for token, logprob in place.top.items():
-        score = _score(token)
+        score = _parse_score_token(token)
         if score is not None:
             chances[score] = min(chances.get(score, 0.0) + math.exp(min(logprob, 0.0)), 1.0)
-    found = expected_score(chances, verdict.low, verdict.high)
-    if found is None:
-        return _unscored(verdict, "less than half of the probability is on scores of the scale")
-    mean, spread = found
+    expected = expected_score(chances, verdict.low, verdict.high)
+    if expected is None:
+        return _without_score(verdict, "less than half of the probability is on scores of the scale")
+    mean, spread = expected
     return Verdict(
         score=mean,
         low=verdict.low,
@@ -87,15 +91,15 @@ def weighted(verdict: Verdict, completion: Completion | None) -> Verdict:
     )
 
 
-def _unscored(verdict: Verdict, error: str) -> Verdict:
+def _without_score(verdict: Verdict, error: str) -> Verdict:
     return replace(verdict, score=None, reason="", dimensions={}, error=error)
 
 
-def _place(tokens: Sequence[Any], score: float | None) -> Any:
+def _find_score_token(tokens: Sequence[Any], score: float | None) -> Any:
     """The last token that is the score: in every form but one it stands at the end of the reply."""
-    return next((one for one in reversed(tokens) if _score(one.token) == score), None)
+    return next((token for token in reversed(tokens) if _parse_score_token(token.token) == score), None)
 
 
-def _score(token: str) -> float | None:
+def _parse_score_token(token: str) -> float | None:
     text = token.strip(' \n\t"[]:,}')
     return float(text) if text.isascii() and text.isdigit() else None

@@ -25,16 +25,16 @@ from fractions import Fraction
 from typing import Any
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import shorten
+from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Verdict
 
-PARSER = "2"
+PARSER_REVISION = "2"
 """Revision of the rules; part of a judge's version."""
 MAX_REPLY = 50_000
 """Characters of a reply that are read; a longer one is no verdict."""
 MAX_ROUNDING = 0.5
 """How far an overall score may be from the weighted mean of the dimensions given beside it."""
-RESERVED = frozenset({"score", "rating", "reason", "nonce", "dimensions"})
+RESERVED_KEYS = frozenset({"score", "rating", "reason", "nonce", "dimensions"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +58,9 @@ class Scale:
                 f"scale: expected a lowest and a higher highest score, got {self.low} to {self.high}"
             )
         names = [name.strip().casefold() for name in self.weights]
-        if len(set(names)) != len(names) or not all(names) or RESERVED & set(names):
+        if len(set(names)) != len(names) or not all(names) or RESERVED_KEYS & set(names):
             raise UsageError(
-                f"scale: expected dimensions of different names other than {', '.join(sorted(RESERVED))}, "
+                f"scale: expected dimensions of different names other than {', '.join(sorted(RESERVED_KEYS))}, "
                 f"got {list(self.weights)}"
             )
         bad = {name: weight for name, weight in self.weights.items() if not 0 < weight < math.inf}
@@ -80,11 +80,11 @@ class Scale:
         return min(max(mean, min(scores.values())), max(scores.values()))
 
 
-class Unread(Exception):
+class UnreadableReply(Exception):
     """Why a reply holds no verdict, as the text of it."""
 
 
-def read_reply(text: str, scale: Scale, *, nonce: str = "") -> Verdict:
+def parse_score_reply(text: str, scale: Scale, *, nonce: str = "") -> Verdict:
     """Return the verdict in a judge's reply, or an unscored one whose ``error`` says why there is none.
 
     Args:
@@ -95,68 +95,72 @@ def read_reply(text: str, scale: Scale, *, nonce: str = "") -> Verdict:
     Returns:
         A score within the scale and a reason, or an error; it raises on no text.
 
-    >>> read_reply("Score: 7, Reason: mostly right.", Scale()).score
+    >>> parse_score_reply("Score: 7, Reason: mostly right.", Scale()).score
     7.0
-    >>> read_reply("Score: 11, Reason: wow.", Scale()).error
+    >>> parse_score_reply("Score: 11, Reason: wow.", Scale()).error
     'score 11 is out of range: expected 1 to 10'
     """
-    nothing = Verdict(low=scale.low, high=scale.high, raw=text)
+    unscored = Verdict(low=scale.low, high=scale.high, raw=text)
     try:
-        score, reason, dimensions = _read(text, scale, nonce)
-    except Unread as why:
-        return replace(nothing, error=str(why))
+        score, reason, dimensions = _parse_scored_reply(text, scale, nonce)
+    except UnreadableReply as why:
+        return replace(unscored, error=str(why))
     except RecursionError:
-        return replace(nothing, error="the JSON is nested too deeply")
-    return replace(nothing, score=score, reason=reason, dimensions=dimensions)
+        return replace(unscored, error="the JSON is nested too deeply")
+    return replace(unscored, score=score, reason=reason, dimensions=dimensions)
 
 
-_Found = tuple[float, str, dict[str, float]]
+_ScoreParts = tuple[float, str, dict[str, float]]
 
 
-def _read(text: str, scale: Scale, nonce: str) -> _Found:
-    objects, prose = json_objects(said_in(text))
-    verdicts = [one for one in objects if (RESERVED - {"reason"} | _names(scale).keys()) & one.keys()]
+def _parse_scored_reply(text: str, scale: Scale, nonce: str) -> _ScoreParts:
+    objects, prose = extract_json_objects(reply_without_thinking(text))
+    verdicts = [
+        verdict
+        for verdict in objects
+        if (RESERVED_KEYS - {"reason"} | _dimension_names(scale).keys()) & verdict.keys()
+    ]
     if not verdicts:
-        return _from_text(prose, scale, nonce)
-    first, *others = [{k: v for k, v in one.items() if k != "reason"} for one in verdicts]
-    if any(one != first for one in others):
-        raise Unread(f"{len(verdicts)} different verdicts in one reply")
-    found = _from_object(verdicts[0], scale, nonce)
-    if any(number != found[0] for number in _mentions(prose)):
-        raise Unread("different verdicts in one reply: one in JSON and one beside it")
-    return found
+        return _parse_prose(prose, scale, nonce)
+    first, *others = [{k: v for k, v in verdict.items() if k != "reason"} for verdict in verdicts]
+    if any(verdict != first for verdict in others):
+        raise UnreadableReply(f"{len(verdicts)} different verdicts in one reply")
+    parsed = _parse_verdict_object(verdicts[0], scale, nonce)
+    if any(number != parsed[0] for number in _mentioned_scores(prose)):
+        raise UnreadableReply("different verdicts in one reply: one in JSON and one beside it")
+    return parsed
 
 
-def said_in(text: str) -> str:
+def reply_without_thinking(text: str) -> str:
     """Return what a model said, without what it thought before.
 
     Raises:
         Unread: It said nothing, or too much to be a verdict.
 
-    >>> said_in("<think>hm</think>yes")
+    >>> reply_without_thinking("<think>hm</think>yes")
     'yes'
     """
     if len(text) > MAX_REPLY:
-        raise Unread(f"the reply has {len(text):,} characters: expected at most {MAX_REPLY:,}")
-    said = _after_thinking(text)
-    if not said.strip():
-        raise Unread("the reply is empty")
-    return said
+        raise UnreadableReply(f"the reply has {len(text):,} characters: expected at most {MAX_REPLY:,}")
+    spoken = _drop_thinking(text)
+    if not spoken.strip():
+        raise UnreadableReply("the reply is empty")
+    return spoken
 
 
-def _after_thinking(text: str) -> str:
+def _drop_thinking(text: str) -> str:
     if not text.lstrip().startswith("<think>"):
         return text
-    _, end, said = text.rpartition("</think>")
+    _, end, spoken = text.rpartition("</think>")
     if not end:
-        raise Unread("the reply was cut off before the verdict: only the model's thinking is there")
-    return said
+        raise UnreadableReply("the reply was cut off before the verdict: only the model's thinking is there")
+    return spoken
 
 
 _JSON_START = re.compile(r"""\{(?=\s*(?:["']|\w+\s*:(?!:)))""")
 
 
-def json_objects(text: str, keys: Collection[str] = ()) -> tuple[list[dict[str, Any]], str]:
+def extract_json_objects(text: str, keys: Collection[str] = ()) -> tuple[list[dict[str, Any]], str]:
     r"""Return the JSON objects of a text in order, keys in lower case, and what is left around them.
 
     Args:
@@ -166,10 +170,10 @@ def json_objects(text: str, keys: Collection[str] = ()) -> tuple[list[dict[str, 
     Raises:
         Unread: An object is broken or cut off, or a key of it stands twice with different values.
 
-    >>> json_objects('Well: {"Score": 7}')
+    >>> extract_json_objects('Well: {"Score": 7}')
     ([{'score': 7}], 'Well: \n')
     """
-    decoder = json.JSONDecoder(object_pairs_hook=_object, strict=False)
+    decoder = json.JSONDecoder(object_pairs_hook=_merge_json_pairs, strict=False)
     objects, prose, begin, at = [], [], 0, 0
     while start := _JSON_START.search(text, at):
         try:
@@ -179,88 +183,90 @@ def json_objects(text: str, keys: Collection[str] = ()) -> tuple[list[dict[str, 
             if keys and not any(f'"{key}"' in rest.casefold() for key in keys):
                 at = start.end()
                 continue
-            raise Unread(f"broken or cut-off JSON: {shorten(rest, 60)}") from None
+            raise UnreadableReply(f"broken or cut-off JSON: {shorten_text(rest, 60)}") from None
         objects.append(value)
         prose.append(text[begin : start.start()])
         begin = at
     return objects, "\n".join([*prose, text[begin:]])
 
 
-def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _merge_json_pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
     for key, value in pairs:
         name = key.strip().casefold()
-        if name in found and found[name] != value:
-            raise Unread(f"different verdicts in one reply: the key {quoted(key, 40)} stands twice")
-        found[name] = value
-    return found
+        if name in merged and merged[name] != value:
+            raise UnreadableReply(
+                f"different verdicts in one reply: the key {quote_shortened(key, 40)} stands twice"
+            )
+        merged[name] = value
+    return merged
 
 
-def _names(scale: Scale) -> dict[str, str]:
+def _dimension_names(scale: Scale) -> dict[str, str]:
     return {name.strip().casefold(): name for name in scale.weights}
 
 
-def _from_object(verdict: Mapping[str, Any], scale: Scale, nonce: str) -> _Found:
-    check_nonce(verdict, nonce)
-    reason = reason_of(verdict)
-    stated = [_number(verdict[key], key, scale) for key in ("score", "rating") if key in verdict]
+def _parse_verdict_object(verdict: Mapping[str, Any], scale: Scale, nonce: str) -> _ScoreParts:
+    check_json_nonce(verdict, nonce)
+    reason = read_json_reason(verdict)
+    stated = [_check_score(verdict[key], key, scale) for key in ("score", "rating") if key in verdict]
     if not scale.weights:
         if not stated or stated[0] != stated[-1]:
-            raise Unread("score and rating differ" if stated else "the score is missing")
+            raise UnreadableReply("score and rating differ" if stated else "the score is missing")
         return stated[0], reason, {}
-    dimensions = _dimensions(verdict, scale)
+    dimensions = _read_dimension_scores(verdict, scale)
     mean = scale.mean(dimensions)
-    if any(abs(one - mean) > MAX_ROUNDING for one in stated):
-        raise Unread(f"score {stated[0]:g} is not the mean of the dimensions, {mean:.4g}")
+    if any(abs(score - mean) > MAX_ROUNDING for score in stated):
+        raise UnreadableReply(f"score {stated[0]:g} is not the mean of the dimensions, {mean:.4g}")
     return mean, reason, dimensions
 
 
-def check_nonce(verdict: Mapping[str, Any], nonce: str) -> None:
-    """Raise `Unread` unless an object repeats the nonce, if one was asked for."""
+def check_json_nonce(verdict: Mapping[str, Any], nonce: str) -> None:
+    """Raise `UnreadableReply` unless an object repeats the nonce, if one was asked for."""
     if nonce and verdict.get("nonce") != nonce:
-        raise Unread(_nonce_error(verdict.get("nonce")))
+        raise UnreadableReply(_nonce_error(verdict.get("nonce")))
 
 
-def reason_of(verdict: Mapping[str, Any]) -> str:
-    """Return an object's reason; raise `Unread` where it has none.
+def read_json_reason(verdict: Mapping[str, Any]) -> str:
+    """Return an object's reason; raise `UnreadableReply` where it has none.
 
-    >>> reason_of({"reason": " short "})
+    >>> read_json_reason({"reason": " short "})
     'short'
     """
     reason = verdict.get("reason")
     if not isinstance(reason, str) or not reason.strip():
-        raise Unread("the reason is missing")
+        raise UnreadableReply("the reason is missing")
     return reason.strip()
 
 
 def _nonce_error(got: object) -> str:
     if got is None:
         return "the nonce is missing"
-    return f"wrong nonce {quoted(str(got), 20)}: the verdict may be copied out of the answer"
+    return f"wrong nonce {quote_shortened(str(got), 20)}: the verdict may be copied out of the answer"
 
 
-def _dimensions(verdict: Mapping[str, Any], scale: Scale) -> dict[str, float]:
-    names = _names(scale)
+def _read_dimension_scores(verdict: Mapping[str, Any], scale: Scale) -> dict[str, float]:
+    names = _dimension_names(scale)
     given = {key: verdict[key] for key in names if key in verdict}
     inner = verdict.get("dimensions", {})
     if not isinstance(inner, Mapping):
-        raise Unread("dimensions is no object")
+        raise UnreadableReply("dimensions is no object")
     if any(inner.get(key, value) != value for key, value in given.items()):
-        raise Unread("different verdicts in one reply: dimensions stand twice")
+        raise UnreadableReply("different verdicts in one reply: dimensions stand twice")
     given |= {key: inner[key] for key in names if key in inner}
     missing = [names[key] for key in names if key not in given]
     if missing:
-        raise Unread(f"the dimension {missing[0]!r} is missing")
-    return {name: _number(given[key], name, scale) for key, name in names.items()}
+        raise UnreadableReply(f"the dimension {missing[0]!r} is missing")
+    return {name: _check_score(given[key], name, scale) for key, name in names.items()}
 
 
-def _number(value: object, name: str, scale: Scale) -> float:
+def _check_score(value: object, name: str, scale: Scale) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         kind = "null" if value is None else type(value).__name__
-        raise Unread(f"{name} is no number: got {quoted(str(value), 40)} ({kind})")
+        raise UnreadableReply(f"{name} is no number: got {quote_shortened(str(value), 40)} ({kind})")
     if not scale.low <= value <= scale.high:  # NaN too
-        raise Unread(
-            f"{name} {shorten(str(value), 20)} is out of range: expected {scale.low:g} to {scale.high:g}"
+        raise UnreadableReply(
+            f"{name} {shorten_text(str(value), 20)} is out of range: expected {scale.low:g} to {scale.high:g}"
         )
     return float(value)
 
@@ -290,51 +296,53 @@ _REFUSAL = re.compile(
 )
 
 
-def _mentions(prose: str) -> set[float]:
-    return {_figure(found) for found in _MENTION.finditer(prose)}
+def _mentioned_scores(prose: str) -> set[float]:
+    return {_match_number(match) for match in _MENTION.finditer(prose)}
 
 
-def _figure(found: re.Match[str]) -> float:
-    return float(found["number"])
+def _match_number(match: re.Match[str]) -> float:
+    return float(match["number"])
 
 
-def _from_text(prose: str, scale: Scale, nonce: str) -> _Found:
-    mentions = _mentions(prose)
+def _parse_prose(prose: str, scale: Scale, nonce: str) -> _ScoreParts:
+    mentions = _mentioned_scores(prose)
     pattern = _STATEMENT if mentions else _FRACTION
     statements = list(pattern.finditer(prose))
     if final := _FINAL.search(prose):
-        mentions = {_figure(one) for one in (*statements, *_BRACKETED.finditer(prose))}
+        mentions = {_match_number(statement) for statement in (*statements, *_BRACKETED.finditer(prose))}
         if not statements:
             pattern, statements = _FINAL, [final]
     if not statements or scale.weights:
-        raise Unread(_nothing(prose, scale))
-    if len(mentions | {_figure(one) for one in statements}) > 1:
-        raise Unread(f"{max(len(mentions), len(statements))} different verdicts in one reply")
-    check_nonce_in(prose, nonce)
-    for one in statements:
-        if one["of"] is not None and float(one["of"]) != scale.high:
-            raise Unread(f"the score is out of {one['of']}: expected one out of {scale.high:g}")
-    score = _number(_plain(statements[0]["number"]), "score", scale)
-    return score, reason_in(pattern.sub(" ", prose), nonce), {}
+        raise UnreadableReply(_describe_missing_score(prose, scale))
+    if len(mentions | {_match_number(statement) for statement in statements}) > 1:
+        raise UnreadableReply(f"{max(len(mentions), len(statements))} different verdicts in one reply")
+    check_text_nonce(prose, nonce)
+    for statement in statements:
+        if statement["of"] is not None and float(statement["of"]) != scale.high:
+            raise UnreadableReply(
+                f"the score is out of {statement['of']}: expected one out of {scale.high:g}"
+            )
+    score = _check_score(_plain(statements[0]["number"]), "score", scale)
+    return score, read_text_reason(pattern.sub(" ", prose), nonce), {}
 
 
-def check_nonce_in(prose: str, nonce: str) -> None:
-    """Raise `Unread` unless a text holds the nonce as a word, if one was asked for."""
+def check_text_nonce(prose: str, nonce: str) -> None:
+    """Raise `UnreadableReply` unless a text holds the nonce as a word, if one was asked for."""
     if nonce and not re.search(rf"(?<!\w){re.escape(nonce)}(?!\w)", prose):
-        raise Unread(_nonce_error(None))
+        raise UnreadableReply(_nonce_error(None))
 
 
-def reason_in(rest: str, nonce: str) -> str:
-    """Return the reason in what a text says besides its verdict; raise `Unread` if there is none.
+def read_text_reason(rest: str, nonce: str) -> str:
+    """Return the reason in what a text says besides its verdict; raise `UnreadableReply` if there is none.
 
-    >>> reason_in(", Nonce: 1a2b, Reason: too short.", "1a2b")
+    >>> read_text_reason(", Nonce: 1a2b, Reason: too short.", "1a2b")
     'too short'
     """
     if nonce:
         rest = re.sub(rf"(?:\bnonce\W{{0,4}})?\b{re.escape(nonce)}\b", " ", rest, flags=_FLAGS)
-    reason = _reason(rest)
+    reason = _strip_reason(rest)
     if not any(char.isalpha() for char in reason):
-        raise Unread("the reason is missing")
+        raise UnreadableReply("the reason is missing")
     return reason
 
 
@@ -343,31 +351,33 @@ def _plain(figure: str) -> float | int:
     return int(number) if number.is_integer() else number
 
 
-def _reason(rest: str) -> str:
+def _strip_reason(rest: str) -> str:
     labelled = _REASON.search(rest)
     return (rest[labelled.end() :] if labelled else rest).strip(" \t\r\n*_`,;.:-[]()") if rest.strip() else ""
 
 
-def _nothing(prose: str, scale: Scale) -> str:
-    return nothing(prose, "JSON with reason and dimensions" if scale.weights else "a score and its reason")
+def _describe_missing_score(prose: str, scale: Scale) -> str:
+    return describe_missing_verdict(
+        prose, "JSON with reason and dimensions" if scale.weights else "a score and its reason"
+    )
 
 
-def nothing(prose: str, wanted: str) -> str:
+def describe_missing_verdict(prose: str, wanted: str) -> str:
     """Return the error for a text without a verdict: the judge refused, or said something else.
 
-    >>> nothing("Well.", "a score")
+    >>> describe_missing_verdict("Well.", "a score")
     'no verdict: expected a score, got "Well."'
     """
     if _REFUSAL.search(prose):
-        return f"the judge refused: {shorten(prose.strip(), 80)}"
-    got = quoted(prose.strip(), 60) if prose.strip() else "JSON without them"
+        return f"the judge refused: {shorten_text(prose.strip(), 80)}"
+    got = quote_shortened(prose.strip(), 60) if prose.strip() else "JSON without them"
     return f"no verdict: expected {wanted}, got {got}"
 
 
-def quoted(text: str, limit: int) -> str:
+def quote_shortened(text: str, limit: int) -> str:
     """Return foreign text as one short line in quotes.
 
-    >>> quoted("so so", 10)
+    >>> quote_shortened("so so", 10)
     '"so so"'
     """
-    return f'"{shorten(text, limit)}"'
+    return f'"{shorten_text(text, limit)}"'

@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, PromptError, UsageError
-from pytest_llmops.judges.protocol.parsing import Unread
-from pytest_llmops.judges.protocol.response_format import Way, negotiated
-from pytest_llmops.judges.protocol.retry import patiently
-from pytest_llmops.judges.self_preference import conflict
-from pytest_llmops.measurement import Json, shorten
+from pytest_llmops.judges.protocol.parsing import UnreadableReply
+from pytest_llmops.judges.protocol.response_format import ReplyFormat, negotiate_format
+from pytest_llmops.judges.protocol.retry import retry_rate_limited
+from pytest_llmops.judges.self_preference import why_self_judging
+from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt
 
 if TYPE_CHECKING:
@@ -39,22 +39,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TRIES = 2
+MAX_TRIES = 2
 MAX_REASON = 300
 """Characters of a reason in the schema: a small model would go on until the token limit."""
 MAX_DATA = 100_000
 """Characters of all data together. More is unscored, never silently cut."""
 MAX_ECHO = 1_000
 """Characters of an unreadable reply that are shown to the model again."""
-VARIABLES = ("data", "nonce", "form")
+PROMPT_VARIABLES = ("data", "nonce", "form")
 """What every judge's prompt is given; it must use ``data`` and ``form``."""
-TOOL = "verdict"
-CUT_OFF = ("length", "max_tokens", "max_output_tokens", "model_context_window_exceeded")
+VERDICT_TOOL = "verdict"
+CUT_OFF_REASONS = ("length", "max_tokens", "max_output_tokens", "model_context_window_exceeded")
 """How servers call the end of a reply at a limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape(Generic[T]):
+class ReplySpec(Generic[T]):
     """What a reply has to hold besides nonce and reason, in each form a server may be asked in.
 
     Attributes:
@@ -63,7 +63,7 @@ class Shape(Generic[T]):
         sample: Field -> how the prompt shows it.
         words: What the prompt says of the fields, after the sample.
         line: The form in text, with ``{nonce}``.
-        read: From reply, nonce, and whether JSON was asked for, to the verdict; raises `Unread`.
+        read: From reply, nonce, and whether JSON was asked for, to the verdict; raises `UnreadableReply`.
     """
 
     bounded: Mapping[str, Json]
@@ -73,26 +73,28 @@ class Shape(Generic[T]):
     line: str
     read: Callable[[str, str, bool], T]
 
-    def form(self, way: Way, nonce: str) -> str:
+    def form(self, way: ReplyFormat, nonce: str) -> str:
         """Return what the prompt says of the reply's form."""
         if way.kind == "text":
             return self.line.replace("{nonce}", nonce)
-        fields = ", ".join(f'"{name}": {one}' for name, one in self.sample.items())
+        fields = ", ".join(f'"{name}": {example}' for name, example in self.sample.items())
         shape = f'{{"nonce": "{nonce}", "reason": "one sentence", {fields}}}'
         if way.kind == "tool":
-            return f"Reply with one call of the tool {TOOL}: {shape}. {self.words}"
+            return f"Reply with one call of the tool {VERDICT_TOOL}: {shape}. {self.words}"
         return f"Reply with one JSON object and nothing else: {shape}. {self.words}"
 
-    def schema(self, way: Way, nonce: str) -> dict[str, Json]:
+    def schema(self, way: ReplyFormat, nonce: str) -> dict[str, Json]:
         """Return the JSON schema of the whole reply."""
         narrow = way.kind == "bounded"
         reason: dict[str, Json] = (
             {"type": "string", "maxLength": MAX_REASON} if narrow else {"type": "string"}
         )
         fields = self.bounded if narrow else self.plain
-        return strict({"nonce": {"type": "string", "enum": [nonce]}, "reason": reason, **fields})
+        return strict_object_schema(
+            {"nonce": {"type": "string", "enum": [nonce]}, "reason": reason, **fields}
+        )
 
-    def params(self, way: Way, nonce: str, *, flat: bool = False) -> dict[str, Json]:
+    def params(self, way: ReplyFormat, nonce: str, *, flat: bool = False) -> dict[str, Json]:
         """Return the parameters that hold a server to the form; ``flat``: tools as the Responses API has them."""
         if way.kind == "text":
             return {}
@@ -100,16 +102,20 @@ class Shape(Generic[T]):
             return {"response_format": {"type": "json_object"}}
         schema = self.schema(way, nonce)
         if way.kind == "tool":
-            tool: dict[str, Json] = {"name": TOOL, "description": "Give the verdict.", "parameters": schema}
+            tool: dict[str, Json] = {
+                "name": VERDICT_TOOL,
+                "description": "Give the verdict.",
+                "parameters": schema,
+            }
             whole: Json = {"type": "function", **tool} if flat else {"type": "function", "function": tool}
             # One tool that is required: some servers take the name of a function for "auto".
             return {"tools": [whole], "tool_choice": "required"}
-        inner: Json = {"name": TOOL, "strict": True, "schema": schema}
+        inner: Json = {"name": VERDICT_TOOL, "strict": True, "schema": schema}
         return {"response_format": {"type": "json_schema", "json_schema": inner}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer(Generic[T]):
+class JudgeReply(Generic[T]):
     """What came of asking: a verdict, or the error why there is none.
 
     Attributes:
@@ -124,7 +130,7 @@ class Answer(Generic[T]):
 
 
 @dataclass(slots=True)
-class Asker:
+class JudgePrompter:
     """A model and the prompt file by which it is asked for verdicts.
 
     Args:
@@ -155,11 +161,13 @@ class Asker:
     def fingerprint(self) -> str:
         """Content hash of the prompt, and of what its further variables are filled with."""
         own = self.prompt().fingerprint
-        return own if not self.values else digest([own, dict(self.values)], 16)
+        return own if not self.values else hash_parts([own, dict(self.values)], 16)
 
     def asked(self) -> Model:
         """Return the model that is asked; one of the run's settings is looked up anew, as each test may see another."""
-        return self.model if self.model is not None else cast("Model", recorder.lookup("model", "judge"))
+        return (
+            self.model if self.model is not None else cast("Model", recorder.find_component("model", "judge"))
+        )
 
     def prompt(self) -> Prompt:
         """Return the prompt; it is read once."""
@@ -171,9 +179,11 @@ class Asker:
 
     def nonce(self, data: Mapping[str, Json], nonce_of: Sequence[object] = ()) -> str:
         """Return what the tags around the data carry: a hash of the prompt, and of the data or what stands for it."""
-        return digest([self.fingerprint, *(nonce_of or [data])], 8)
+        return hash_parts([self.fingerprint, *(nonce_of or [data])], 8)
 
-    def ask(self, data: Mapping[str, Json], shape: Shape[T], *, nonce_of: Sequence[object] = ()) -> Answer[T]:
+    def ask(
+        self, data: Mapping[str, Json], shape: ReplySpec[T], *, nonce_of: Sequence[object] = ()
+    ) -> JudgeReply[T]:
         """Ask for a verdict on the data.
 
         Args:
@@ -189,52 +199,54 @@ class Asker:
             ModelError: The model could not be asked at all.
             PromptError: The prompt cannot be used.
         """
-        if own := conflict(self.model_name):
-            return Answer(error=own)
+        if own := why_self_judging(self.model_name):
+            return JudgeReply(error=own)
         nonce = self.nonce(data, nonce_of)
-        text = block(data, nonce)
+        text = quote_data(data, nonce)
         replies: list[str] = []
-        told: tuple[Message, ...] = ()
+        retry_messages: tuple[Message, ...] = ()
         error = ""
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             try:
-                completion, way = self._complete(text, nonce, shape, told)
+                completion, way = self._complete(text, nonce, shape, retry_messages)
             except ModelError as failed:
                 if not replies:
                     raise
-                return Answer(error=f"{error}; asking again failed: {failed}", raw=_raw(replies))
-            replies.append(_reply_of(completion))
-            if own := conflict(completion.model):
-                return Answer(error=own, raw=_raw(replies))
+                return JudgeReply(error=f"{error}; asking again failed: {failed}", raw=_join_replies(replies))
+            replies.append(_reply_text(completion))
+            if own := why_self_judging(completion.model):
+                return JudgeReply(error=own, raw=_join_replies(replies))
             try:
-                value = _read(completion, shape, nonce, structured=way.kind != "text")
-            except Unread as why:
+                value = _parse_completion(completion, shape, nonce, structured=way.kind != "text")
+            except UnreadableReply as why:
                 error = str(why)
             else:
-                return Answer(value=value, raw=_raw(replies), completion=completion)
-            told += (
-                Message("assistant", shorten(replies[-1], MAX_ECHO) or "(nothing)"),
-                Message("user", f"{again(error)} {shape.form(way, nonce)}"),
+                return JudgeReply(value=value, raw=_join_replies(replies), completion=completion)
+            retry_messages += (
+                Message("assistant", shorten_text(replies[-1], MAX_ECHO) or "(nothing)"),
+                Message("user", f"{format_retry_message(error)} {shape.form(way, nonce)}"),
             )
-        return Answer(error=f"no verdict after {TRIES} tries: {error}", raw=_raw(replies))
+        return JudgeReply(error=f"no verdict after {MAX_TRIES} tries: {error}", raw=_join_replies(replies))
 
     def _complete(
-        self, data: str, nonce: str, shape: Shape[T], told: tuple[Message, ...]
-    ) -> tuple[Completion, Way]:
+        self, data: str, nonce: str, shape: ReplySpec[T], told: tuple[Message, ...]
+    ) -> tuple[Completion, ReplyFormat]:
         model = self.asked()
         flat = getattr(model, "api", "chat") == "responses"
 
-        def ask(way: Way) -> Completion:
-            prompt = self.rendered(data, nonce, shape.form(way, nonce))
+        def ask(way: ReplyFormat) -> Completion:
+            prompt = self.render_prompt(data, nonce, shape.form(way, nonce))
             params = way.kept({**prompt.params, **self.params})
             messages = (*prompt.messages, *told)
-            asked = replace(prompt, messages=messages, params=params, model=self.named or prompt.model)
-            with recorder.purpose("judge"):
-                return patiently(lambda: model.complete(asked, **shape.params(way, nonce, flat=flat)))
+            request = replace(prompt, messages=messages, params=params, model=self.named or prompt.model)
+            with recorder.set_purpose("judge"):
+                return retry_rate_limited(
+                    lambda: model.complete(request, **shape.params(way, nonce, flat=flat))
+                )
 
-        return negotiated(model, ask, {**self.prompt().params, **self.params})
+        return negotiate_format(model, ask, {**self.prompt().params, **self.params})
 
-    def rendered(self, data: str, nonce: str, form: str) -> RenderedPrompt:
+    def render_prompt(self, data: str, nonce: str, form: str) -> RenderedPrompt:
         """Return the prompt with its variables filled in.
 
         Raises:
@@ -242,9 +254,13 @@ class Asker:
         """
         prompt = self.prompt()
         values = {"data": data, "nonce": nonce, "form": form, **self.values}
-        given = {name: values[name] for name in (*VARIABLES, *self.values) if name in prompt.variables}
+        given = {name: values[name] for name in (*PROMPT_VARIABLES, *self.values) if name in prompt.variables}
         rendered = prompt.render(**given)
-        alone = [one for one in rendered.messages if one.role == "user" and one.content.strip() == data]
+        alone = [
+            message
+            for message in rendered.messages
+            if message.role == "user" and message.content.strip() == data
+        ]
         if len(alone) != 1 or "form" not in given:
             raise PromptError(
                 f"rubric {self.name}: expected {{{{ data }}}} as a user message of its own, and {{{{ form }}}} "
@@ -253,7 +269,7 @@ class Asker:
         return rendered
 
 
-def strict(properties: Mapping[str, Json]) -> dict[str, Json]:
+def strict_object_schema(properties: Mapping[str, Json]) -> dict[str, Json]:
     """Return the schema of an object with exactly these properties."""
     return {
         "type": "object",
@@ -263,43 +279,43 @@ def strict(properties: Mapping[str, Json]) -> dict[str, Json]:
     }
 
 
-def digest(parts: Sequence[object], digits: int) -> str:
+def hash_parts(parts: Sequence[object], digits: int) -> str:
     """Return the first hex digits of a hash of plain values.
 
-    >>> digest(["a", "bc"], 8) == digest(["ab", "c"], 8)
+    >>> hash_parts(["a", "bc"], 8) == hash_parts(["ab", "c"], 8)
     False
     """
     # As JSON: texts cannot run into each other, and a lone surrogate has a form.
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()[:digits]
 
 
-def again(error: str) -> str:
+def format_retry_message(error: str) -> str:
     """Return what a model is told of its unreadable reply."""
     return f"That was no verdict: {error}. Judge the same data again."
 
 
-def contentless(answer: str) -> bool:
+def is_contentless(answer: str) -> bool:
     """Say whether a text has no letter, digit or symbol: "42" and "+" are answers, ":" and "..." are none.
 
-    >>> contentless(" ... "), contentless("No")
+    >>> is_contentless(" ... "), is_contentless("No")
     (True, False)
     """
     return all(unicodedata.category(char)[0] in "CMPZ" or char in "`^" for char in answer)
 
 
-def passages_of(contexts: object, name: str) -> list[str]:
+def check_passages(contexts: object, name: str) -> list[str]:
     """Return the passages a judge was given; none: an empty list.
 
     Raises:
         UsageError: They are no list of texts.
 
-    >>> passages_of(("one", "two"), "quality")
+    >>> check_passages(("one", "two"), "quality")
     ['one', 'two']
     """
     listed: Sequence[object] = (
         (None,) if isinstance(contexts, str) or not isinstance(contexts, Sequence) else contexts
     )
-    given = [one for one in listed if isinstance(one, str)]
+    given = [passage for passage in listed if isinstance(passage, str)]
     if len(given) < len(listed):
         raise UsageError(
             f"judge {name}: expected contexts to be a list of texts, got {type(contexts).__name__}"
@@ -307,7 +323,7 @@ def passages_of(contexts: object, name: str) -> list[str]:
     return given
 
 
-OPENERS = frozenset(
+EMPTY_OPENERS = frozenset(
     {
         *("thought process", "let's solve this problem step by step", "let's think step by step"),
         *("solution", "answer", "the answer is", "final answer", "reasoning", "explanation"),
@@ -317,55 +333,55 @@ OPENERS = frozenset(
 """Beginnings of an answer that some judges wave through (Zhao et al. 2025, "One Token to Fool LLM-as-a-Judge")."""
 
 
-def only_opener(answer: str, reference: str = "") -> bool:
+def is_only_opener(answer: str, reference: str = "") -> bool:
     """Say whether a text is a beginning without an answer; never if the reference is the same.
 
-    >>> only_opener("Thought process:"), only_opener("Solution: 42"), only_opener("Solution", "solution")
+    >>> is_only_opener("Thought process:"), is_only_opener("Solution: 42"), is_only_opener("Solution", "solution")
     (True, False, False)
     """
-    bare = _bare(answer)
-    return bare in OPENERS and bare != _bare(reference)
+    bare = _strip_decoration(answer)
+    return bare in EMPTY_OPENERS and bare != _strip_decoration(reference)
 
 
-def _bare(text: str) -> str:
+def _strip_decoration(text: str) -> str:
     return text.replace("’", "'").strip(" \t\r\n*_#`:.!…：。").casefold()
 
 
 _UNSAFE = re.compile(r"<|\[(?=/?INST\])|[^\x20-\x7e]")
 
 
-def block(data: Mapping[str, Json], nonce: str) -> str:
+def quote_data(data: Mapping[str, Json], nonce: str) -> str:
     """Return the data as JSON between its tags; it reads back as it was, and no character in it does anything."""
     text = json.dumps(data, ensure_ascii=False)
-    return f"<data-{nonce}>\n{_UNSAFE.sub(_escaped, text)}\n</data-{nonce}>"
+    return f"<data-{nonce}>\n{_UNSAFE.sub(_escape_match, text)}\n</data-{nonce}>"
 
 
-def _escaped(found: re.Match[str]) -> str:
-    char = found[0]
+def _escape_match(match: re.Match[str]) -> str:
+    char = match[0]
     if char in "<[":
         return f"\\u{ord(char):04x}"
     return char if char.isprintable() else json.dumps(char)[1:-1]
 
 
-def _reply_of(completion: Completion) -> str:
-    calls = [call.arguments for call in completion.tool_calls if call.name == TOOL]
+def _reply_text(completion: Completion) -> str:
+    calls = [call.arguments for call in completion.tool_calls if call.name == VERDICT_TOOL]
     return "\n".join([*calls, completion.text] if completion.text else calls) or completion.refusal
 
 
-def _read(completion: Completion, shape: Shape[T], nonce: str, *, structured: bool) -> T:
+def _parse_completion(completion: Completion, shape: ReplySpec[T], nonce: str, *, structured: bool) -> T:
     if not completion.text and not completion.tool_calls and completion.refusal:
-        raise Unread(f"the judge refused: {shorten(completion.refusal, 80)}")
+        raise UnreadableReply(f"the judge refused: {shorten_text(completion.refusal, 80)}")
     try:
-        return shape.read(_reply_of(completion), nonce, structured)
+        return shape.read(_reply_text(completion), nonce, structured)
     except RecursionError:
-        raise Unread("the JSON is nested too deeply") from None
-    except Unread as why:
-        if completion.finish_reason in CUT_OFF:
-            raise Unread(f"{why} (cut off at the token limit)") from None
+        raise UnreadableReply("the JSON is nested too deeply") from None
+    except UnreadableReply as why:
+        if completion.finish_reason in CUT_OFF_REASONS:
+            raise UnreadableReply(f"{why} (cut off at the token limit)") from None
         raise
 
 
-def _raw(replies: list[str]) -> str:
+def _join_replies(replies: list[str]) -> str:
     if len(replies) == 1:
         return replies[0]
     return "\n\n".join(f"try {number}: {reply}" for number, reply in enumerate(replies, start=1))

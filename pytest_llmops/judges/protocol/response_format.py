@@ -19,14 +19,14 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Model
 
 NOT_FOUND = 404
-RENAMED = "max_completion_tokens"
+RENAMED_MAX_TOKENS = "max_completion_tokens"
 """The name that newer models want for ``max_tokens``."""
 
-Kind = Literal["bounded", "plain", "tool", "json", "text"]
+FormatKind = Literal["bounded", "plain", "tool", "json", "text"]
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class ReplyFormat:
     """How a model is asked.
 
     Attributes:
@@ -36,32 +36,36 @@ class Way:
         dropped: Parameters that are not, as the server has refused them by name.
     """
 
-    kind: Kind
+    kind: FormatKind
     params: bool = True
     dropped: frozenset[str] = field(default=frozenset())
 
     def kept(self, params: Mapping[str, Json]) -> dict[str, Json]:
         """Return the parameters that are sent.
 
-        >>> Way("plain", dropped=frozenset({"max_tokens->"})).kept({"max_tokens": 9, "temperature": 0})
+        >>> ReplyFormat("plain", dropped=frozenset({"max_tokens->"})).kept({"max_tokens": 9, "temperature": 0})
         {'temperature': 0, 'max_completion_tokens': 9}
         """
         if not self.params:
             return {}
-        kept = {name: one for name, one in params.items() if not {name, f"{name}->"} & self.dropped}
-        if "max_tokens->" in self.dropped and "max_tokens" in params and RENAMED not in self.dropped:
-            kept[RENAMED] = params["max_tokens"]
+        kept = {name: value for name, value in params.items() if not {name, f"{name}->"} & self.dropped}
+        if (
+            "max_tokens->" in self.dropped
+            and "max_tokens" in params
+            and RENAMED_MAX_TOKENS not in self.dropped
+        ):
+            kept[RENAMED_MAX_TOKENS] = params["max_tokens"]
         return kept
 
 
-WAYS = (
-    Way("bounded"),
-    Way("plain"),
-    Way("plain", params=False),
-    Way("tool"),
-    Way("json"),
-    Way("text"),
-    Way("text", params=False),
+REPLY_FORMATS = (
+    ReplyFormat("bounded"),
+    ReplyFormat("plain"),
+    ReplyFormat("plain", params=False),
+    ReplyFormat("tool"),
+    ReplyFormat("json"),
+    ReplyFormat("text"),
+    ReplyFormat("text", params=False),
 )
 """From the narrowest form of a reply to the widest; a server that refuses one is asked the next."""
 
@@ -71,7 +75,7 @@ _TOO_LONG = re.compile(
 """Of a refusal: the texts are too long, in whatever form."""
 
 
-def _server(model: Model) -> object:
+def _server_key(model: Model) -> object:
     """What tells servers and models apart: address and name, or the object that keeps both to itself."""
     address = getattr(model, "base_url", None)
     if not isinstance(address, str) or (getattr(model, "client", None) is not None and not address):
@@ -80,9 +84,9 @@ def _server(model: Model) -> object:
     return type(model).__qualname__, where, str(getattr(model, "model", "")), str(getattr(model, "api", ""))
 
 
-def negotiated(
-    model: Model, ask: Callable[[Way], Completion], params: Mapping[str, Json]
-) -> tuple[Completion, Way]:
+def negotiate_format(
+    model: Model, ask: Callable[[ReplyFormat], Completion], params: Mapping[str, Json]
+) -> tuple[Completion, ReplyFormat]:
     """Ask in the first way that the server does not refuse.
 
     Args:
@@ -94,32 +98,32 @@ def negotiated(
         ModelError: The model could not be asked; refused in every form, the first refusal: then the form was
             not the reason.
     """
-    index, dropped = capabilities.get(_server(model))
+    index, dropped = capabilities.get(_server_key(model))
     first: ModelError | None = None
     while True:
-        base = WAYS[index]
-        way = Way(base.kind, base.params, dropped)
+        base = REPLY_FORMATS[index]
+        way = ReplyFormat(base.kind, base.params, dropped)
         try:
             completion = ask(way)
         except ModelError as error:
             first = first or error
             if error.kind != "request" or error.status == NOT_FOUND or _TOO_LONG.search(str(error)):
                 raise
-            refused = _refused(str(error), way, params)
+            refused = _find_refused_param(str(error), way, params)
             if refused and refused not in dropped:
                 dropped |= {refused}
-            elif index + 1 < len(WAYS):
+            elif index + 1 < len(REPLY_FORMATS):
                 index += 1
             else:
                 raise first from None
         else:
-            capabilities.put(_server(model), (index, dropped), model)
+            capabilities.put(_server_key(model), (index, dropped), model)
             return completion, way
 
 
-def _refused(text: str, way: Way, params: Mapping[str, Json]) -> str:
+def _find_refused_param(text: str, way: ReplyFormat, params: Mapping[str, Json]) -> str:
     """The parameter that a refusal names, of those that were sent; ``max_tokens->``: by another name."""
     for name in way.kept(params):
         if re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", text):
-            return f"{name}->" if name == "max_tokens" and RENAMED in text else name
+            return f"{name}->" if name == "max_tokens" and RENAMED_MAX_TOKENS in text else name
     return ""

@@ -15,27 +15,27 @@ from pytest_llmops.errors import ModelError
 
 T = TypeVar("T")
 
-TRIES = 4
+MAX_TRIES = 4
 """Of the SDK's own tries each."""
 _FOR_GOOD = re.compile(r"insufficient_quota|billing|exceeded your current quota", re.IGNORECASE)
 """What a server says when waiting does not help."""
 
 
-def patiently(ask: Callable[[], T]) -> T:
+def retry_rate_limited(ask: Callable[[], T]) -> T:
     """Ask, and again as long as the server only says that it is asked too often.
 
     Where waiting did not help, or cannot, nobody in the run waits for that any more until the server answers. Without a
     tape nothing keeps the pace, and nothing is asked again.
 
     Raises:
-        ModelError: It still says so after `TRIES`, or says anything else.
+        ModelError: It still says so after `MAX_TRIES`, or says anything else.
 
-    >>> patiently(lambda: 1)
+    >>> retry_rate_limited(lambda: 1)
     1
     """
-    tape = active_tape.current()
+    tape = active_tape.current_tape()
     pace = tape.pace if tape is not None and tape.mode != "none" else None
-    for left in reversed(range(TRIES)):
+    for left in reversed(range(MAX_TRIES)):
         try:
             return ask()
         except ModelError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_llmops.metrics.agreement.error_rates import Rates, Share, rates
+from pytest_llmops.metrics.agreement.error_rates import Rates, Share, judge_rates
 from pytest_llmops.metrics.agreement.intervals import kappa_interval
 from pytest_llmops.metrics.agreement.many_raters import Level, fleiss_kappa, krippendorff_alpha
 from pytest_llmops.metrics.agreement.ppi import Corrected, corrected_rate
@@ -19,8 +19,8 @@ __all__ = [
     "confusion",
     "corrected_rate",
     "fleiss_kappa",
+    "judge_rates",
     "kappa_interval",
     "krippendorff_alpha",
-    "rates",
     "spearman",
 ]

@@ -18,7 +18,7 @@ def is_nan(label: object) -> bool:
     return bool(label != label)  # noqa: PLR0124 -- of any type, and without a look at it
 
 
-def places(
+def label_places(
     labels: Collection[Hashable], order: Sequence[Hashable] | None, what: str
 ) -> dict[Hashable, float]:
     """Return the place of each label: in ``order``, or of a number itself.
@@ -31,49 +31,49 @@ def places(
     Raises:
         ValueError: A label is not in ``order``, or is no finite number; ``order`` has one twice.
 
-    >>> places(["bad", "good"], ["bad", "fair", "good"], "a rank")
+    >>> label_places(["bad", "good"], ["bad", "fair", "good"], "a rank")
     {'bad': 0.0, 'good': 2.0}
     """
     if order is None:
         # Sorted, so that of several wrong labels every run names the same one.
-        finite = {label: _finite(label, what) for label in sorted(labels, key=repr)}
+        finite = {label: _finite_place(label, what) for label in sorted(labels, key=repr)}
         return {label: finite[label] for label in labels}
     if len(set(order)) != len(order):
         raise ValueError(f"agreement: expected each label once in order, got {list(order)!r}")
     known = {label: float(place) for place, label in enumerate(order)}
-    missing = sorted(repr(one) for one in set(labels) - set(order))
+    missing = sorted(repr(label) for label in set(labels) - set(order))
     if missing:
         raise ValueError(f"agreement: expected labels out of {list(order)!r}, got {', '.join(missing)}")
     return {label: known[label] for label in labels}
 
 
-def nominal(x: Hashable, y: Hashable) -> float:
+def nominal_distance(x: Hashable, y: Hashable) -> float:
     """Return 1.0 for two unlike names, 0.0 for the same.
 
-    >>> nominal("a", "b")
+    >>> nominal_distance("a", "b")
     1.0
     """
     return float(x != y)
 
 
-def squared(lies: dict[Hashable, float]) -> Distance:
+def squared_distance(positions: dict[Hashable, float]) -> Distance:
     """Return the squared distance of labels by their places; only ratios of distances count.
 
-    >>> squared({"a": 0.0, "b": 2.0})("a", "b")
+    >>> squared_distance({"a": 0.0, "b": 2.0})("a", "b")
     1.0
     """
-    largest = _largest(lies.values())
+    largest = _largest(positions.values())
 
     def distance(x: Hashable, y: Hashable) -> float:
-        return (lies[x] / largest - lies[y] / largest) ** 2
+        return (positions[x] / largest - positions[y] / largest) ** 2
 
     return distance
 
 
-def number(label: object, otherwise: float) -> float:
+def label_as_number(label: object, otherwise: float) -> float:
     """Return a label as float, or ``otherwise`` if it is no number; too large a one is infinite.
 
-    >>> number(2, 0.0), number("2", 0.0)
+    >>> label_as_number(2, 0.0), label_as_number("2", 0.0)
     (2.0, 0.0)
     """
     try:
@@ -87,8 +87,8 @@ def _largest(numbers: Iterable[float]) -> float:
     return max(map(abs, numbers), default=0.0) or 1.0
 
 
-def _finite(label: object, what: str) -> float:
-    place = number(label, math.nan)
+def _finite_place(label: object, what: str) -> float:
+    place = label_as_number(label, math.nan)
     if not math.isfinite(place):
         raise ValueError(f"agreement: {what} need numbers or order=[lowest, ..., highest], got {label!r}")
     return place

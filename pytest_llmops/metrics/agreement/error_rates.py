@@ -62,7 +62,7 @@ class Rates:
         return Share(self.tp + self.tn, self.tp + self.fn + self.fp + self.tn)
 
 
-def rates(people: Sequence[bool], judge: Sequence[bool]) -> Rates:
+def judge_rates(people: Sequence[bool], judge: Sequence[bool]) -> Rates:
     """Return how often a judge passes what people pass, and fails what people fail.
 
     Args:
@@ -72,10 +72,10 @@ def rates(people: Sequence[bool], judge: Sequence[bool]) -> Rates:
     Raises:
         ValueError: The lists differ in length.
 
-    >>> rates([True, True, False, False], [True, False, False, False]).tnr
+    >>> judge_rates([True, True, False, False], [True, False, False, False]).tnr
     Share(hits=2, total=2)
     """
-    counts = confusion([bool(one) for one in people], [bool(one) for one in judge])
+    counts = confusion([bool(label) for label in people], [bool(label) for label in judge])
     return Rates(
         tp=counts.get((True, True), 0),
         fn=counts.get((True, False), 0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from pytest_llmops.metrics.agreement.two_raters import Weights, check, scale
+from pytest_llmops.metrics.agreement.two_raters import Weights, check_labels, kappa_scale
 
 if TYPE_CHECKING:
     from numpy import bool_, float64, intp
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Label = TypeVar("Label", bound=Hashable)
 RESAMPLES = 2000
-CELLS = 2_000_000
+MAX_DRAWN_CELLS = 2_000_000
 """Numbers drawn at once, so that many items do not take much memory."""
 ROUNDING = 1e-12
 
@@ -59,40 +59,40 @@ def kappa_interval(
     >>> 0.4 < low < 0.5 and 0.7 < high < 0.8
     True
     """
-    check(a, b)
+    check_labels(a, b)
     if not 0 < confidence < 1:
         raise ValueError(f"agreement: expected a confidence between 0 and 1, got {confidence}")
     if groups is not None and len(groups) != len(a):
         raise ValueError(f"agreement: expected a group for each of {len(a)} items, got {len(groups)}")
     # In the order they come up: that of a set of texts differs from process to process, and so would the draws.
-    lies = scale(list(dict.fromkeys([*a, *b])), weights, order)
-    if len(lies) < 2 or (groups is not None and len(set(groups)) < 2):  # noqa: PLR2004 -- no kappa, no spread
+    positions = kappa_scale(list(dict.fromkeys([*a, *b])), weights, order)
+    if len(positions) < 2 or (groups is not None and len(set(groups)) < 2):  # noqa: PLR2004 -- no kappa, no spread
         return None
     import numpy as np
 
-    numbers = {label: number for number, label in enumerate(lies)}
-    pairs = np.array([numbers[x] * len(lies) + numbers[y] for x, y in zip(a, b, strict=True)])
+    numbers = {label: number for number, label in enumerate(positions)}
+    pairs = np.array([numbers[x] * len(positions) + numbers[y] for x, y in zip(a, b, strict=True)])
     cells, cell = np.unique(pairs, return_inverse=True)
-    first, second = np.divmod(cells, len(lies))
-    kinds, often = _kinds(cell, len(cells), groups)
-    of = (
-        _weighted(np.array(list(lies.values())), first, second)
+    first, second = np.divmod(cells, len(positions))
+    kinds, often = _group_kinds(cell, len(cells), groups)
+    kappa_of_counts = (
+        _weighted_kappas(np.array(list(positions.values())), first, second)
         if weights
-        else _plain(len(lies), first, second)
+        else _plain_kappas(len(positions), first, second)
     )
     draws = np.random.default_rng(seed)
-    found: list[NDArray[float64]] = []
-    block = max(1, CELLS // max(len(often), len(cells), len(lies)))
+    kappas: list[NDArray[float64]] = []
+    block = max(1, MAX_DRAWN_CELLS // max(len(often), len(cells), len(positions)))
     for start in range(0, RESAMPLES, block):
         size = min(block, RESAMPLES - start)
         drawn = draws.multinomial(int(often.sum()), often / often.sum(), size=size)
-        found.append(of(drawn.astype(np.float64) if kinds is None else drawn @ kinds))
+        kappas.append(kappa_of_counts(drawn.astype(np.float64) if kinds is None else drawn @ kinds))
     tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(found), [tail, 1 - tail])
+    low, high = np.quantile(np.concatenate(kappas), [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _kinds(
+def _group_kinds(
     cell: NDArray[intp], width: int, groups: Sequence[str] | None
 ) -> tuple[NDArray[float64] | None, NDArray[intp]]:
     """Groups with the same labels are one kind: the labels of each, and how often it occurs.
@@ -109,7 +109,7 @@ def _kinds(
     return np.unique(table, axis=0, return_counts=True)
 
 
-def _plain(width: int, first: NDArray[intp], second: NDArray[intp]) -> _Kappas:
+def _plain_kappas(width: int, first: NDArray[intp], second: NDArray[intp]) -> _Kappas:
     """Kappas without weights, of counts of pairs of labels."""
     import numpy as np
 
@@ -118,16 +118,16 @@ def _plain(width: int, first: NDArray[intp], second: NDArray[intp]) -> _Kappas:
     def kappas(counts: NDArray[float64]) -> NDArray[float64]:
         size = counts.sum(axis=1)
         by_chance = size**2 - ((counts @ ones[first]) * (counts @ ones[second])).sum(axis=1)
-        return _beyond(counts @ unlike * size, by_chance, by_chance > 0)
+        return _agreement_beyond_chance(counts @ unlike * size, by_chance, by_chance > 0)
 
     return kappas
 
 
-def _weighted(lies: NDArray[float64], first: NDArray[intp], second: NDArray[intp]) -> _Kappas:
+def _weighted_kappas(positions: NDArray[float64], first: NDArray[intp], second: NDArray[intp]) -> _Kappas:
     """Quadratic kappas, of counts of pairs of labels: by sums of squares, as there may be many labels."""
     import numpy as np
 
-    halved = lies / 2  # the width of a scale may be more than a float holds
+    halved = positions / 2  # the width of a scale may be more than a float holds
     unit = (halved - halved.min()) / (halved.max() - halved.min())
     x, y = unit[first] - unit.mean(), unit[second] - unit.mean()
 
@@ -135,12 +135,14 @@ def _weighted(lies: NDArray[float64], first: NDArray[intp], second: NDArray[intp
         size = counts.sum(axis=1)
         by_chance = size * (counts @ (x**2 + y**2)) - 2 * (counts @ x) * (counts @ y)
         # Where all labels are the same the sums cancel but for their last digits.
-        return _beyond(counts @ (x - y) ** 2 * size, by_chance, by_chance > np.square(size) * ROUNDING)
+        return _agreement_beyond_chance(
+            counts @ (x - y) ** 2 * size, by_chance, by_chance > np.square(size) * ROUNDING
+        )
 
     return kappas
 
 
-def _beyond(
+def _agreement_beyond_chance(
     observed: NDArray[float64], by_chance: NDArray[float64], known: NDArray[bool_]
 ) -> NDArray[float64]:
     import numpy as np

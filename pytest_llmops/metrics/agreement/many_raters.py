@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from pytest_llmops.metrics.agreement.distances import is_nan, places
+from pytest_llmops.metrics.agreement.distances import is_nan, label_places
 
 if TYPE_CHECKING:
     from numpy import float64
@@ -45,20 +45,20 @@ def krippendorff_alpha(
     """
     if level not in LEVELS:
         raise ValueError(f"agreement: expected a level out of {', '.join(LEVELS)}, got {level!r}")
-    rows = [row for row in _given(ratings) if len(row) > 1]
+    rows = [row for row in _given_labels(ratings) if len(row) > 1]
     labels = list({label: None for row in rows for label in row})
     if len(labels) < 2:  # noqa: PLR2004 -- one label only: chance would agree as well
         return None
     import numpy as np
 
-    counts = _counts(rows, labels)
+    counts = _count_labels(rows, labels)
     sizes = counts.sum(axis=1, keepdims=True)
     totals = counts.sum(axis=0)
     if level == "nominal":
         distance = 1.0 - np.eye(len(labels))
     else:
-        known = places(labels, order, f"{level} labels")
-        distance = _distances(np.array([known[one] for one in labels]), totals, level)
+        known = label_places(labels, order, f"{level} labels")
+        distance = _label_distances(np.array([known[label] for label in labels]), totals, level)
     # Pairs of labels within an item, each weighted so that an item counts by its number of labels.
     within = float((((counts / (sizes - 1)) @ distance) * counts).sum())
     expected = float(totals @ distance @ totals) / (float(totals.sum()) - 1)
@@ -82,7 +82,7 @@ def fleiss_kappa(ratings: Ratings) -> float | None:
     >>> round(fleiss_kappa([["a", "a", "a"], ["b", "b", "a"], ["b", "b", "b"]]), 3)
     0.55
     """
-    rows = _given(ratings)
+    rows = _given_labels(ratings)
     raters = len(ratings[0]) if ratings else 0
     for index, row in enumerate(rows):
         if len(row) != raters or raters < 2:  # noqa: PLR2004 -- a rater cannot agree alone
@@ -93,13 +93,13 @@ def fleiss_kappa(ratings: Ratings) -> float | None:
     labels = list({label: None for row in rows for label in row})
     if len(labels) < 2:  # noqa: PLR2004 -- one label only: chance would agree as well
         return None
-    counts = _counts(rows, labels)
+    counts = _count_labels(rows, labels)
     observed = float((counts * (counts - 1)).sum()) / (len(rows) * raters * (raters - 1))
     chance = float(((counts.sum(axis=0) / counts.sum()) ** 2).sum())
     return (observed - chance) / (1 - chance)
 
 
-def _given(ratings: Ratings) -> list[list[Hashable]]:
+def _given_labels(ratings: Ratings) -> list[list[Hashable]]:
     rows = [[label for label in row if label is not None] for row in ratings]
     for index, row in enumerate(rows):
         if any(is_nan(label) for label in row):
@@ -107,7 +107,7 @@ def _given(ratings: Ratings) -> list[list[Hashable]]:
     return rows
 
 
-def _counts(rows: Sequence[Sequence[Hashable]], labels: Sequence[Hashable]) -> NDArray[float64]:
+def _count_labels(rows: Sequence[Sequence[Hashable]], labels: Sequence[Hashable]) -> NDArray[float64]:
     import numpy as np
 
     columns = {label: place for place, label in enumerate(labels)}
@@ -118,15 +118,15 @@ def _counts(rows: Sequence[Sequence[Hashable]], labels: Sequence[Hashable]) -> N
     return counts
 
 
-def _distances(lie: NDArray[float64], totals: NDArray[float64], level: Level) -> NDArray[float64]:
+def _label_distances(positions: NDArray[float64], totals: NDArray[float64], level: Level) -> NDArray[float64]:
     import numpy as np
 
     if level == "ordinal":
         # The rank of a label among all labels given, equal ones in the middle of their run.
-        by_place = np.argsort(lie)
-        middles = np.empty(len(lie))
+        by_place = np.argsort(positions)
+        middles = np.empty(len(positions))
         middles[by_place] = np.cumsum(totals[by_place]) - totals[by_place] / 2
-        lie = middles
-    lie = lie / (np.abs(lie).max() or 1.0)
-    distance: NDArray[float64] = (lie[:, None] - lie[None, :]) ** 2
+        positions = middles
+    positions = positions / (np.abs(positions).max() or 1.0)
+    distance: NDArray[float64] = (positions[:, None] - positions[None, :]) ** 2
     return distance

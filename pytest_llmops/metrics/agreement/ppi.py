@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from pytest_llmops.metrics.agreement.error_rates import rates
+from pytest_llmops.metrics.agreement.error_rates import judge_rates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ def corrected_rate(
         raise ValueError(f"corrected_rate: expected 0 to {judged} items that passed, got {passed}")
     if not 0 < confidence < 1:
         raise ValueError(f"corrected_rate: expected a confidence between 0 and 1, got {confidence}")
-    seen = rates(people, judge)
+    observed = judge_rates(people, judge)
     n = len(people)
     y, f = sum(map(bool, people)), sum(map(bool, judge))
     if n < 2 or not judged or y in (0, n):  # noqa: PLR2004 -- one label has no variance
@@ -78,16 +78,16 @@ def corrected_rate(
     mean_y, mean_f, mean_other = y / n, f / n, passed / judged
     var_y = (y - n * mean_y**2) / (n - 1)
     var_f = (f - n * mean_f**2) / (n - 1)
-    cov = (seen.tp - n * mean_y * mean_f) / (n - 1)
+    cov = (observed.tp - n * mean_y * mean_f) / (n - 1)
     weight = min(1.0, max(0.0, cov / ((1 + n / judged) * var_f))) if f not in (0, n) else 0.0
     rate = mean_y + weight * (mean_other - mean_f)
     rest = max(0.0, var_y - 2 * weight * cov + weight**2 * var_f)
     error = math.sqrt(weight**2 * mean_other * (1 - mean_other) / judged + rest / n)
-    half = _student(0.5 + confidence / 2, n - 1) * error
+    half = _student_quantile(0.5 + confidence / 2, n - 1) * error
     return Corrected(
-        rate=_share(rate),
-        low=_share(rate - half),
-        high=_share(rate + half),
+        rate=_clamp_share(rate),
+        low=_clamp_share(rate - half),
+        high=_clamp_share(rate + half),
         naive=mean_other,
         weight=weight,
         labels=n,
@@ -95,11 +95,11 @@ def corrected_rate(
     )
 
 
-def _share(value: float) -> float:
+def _clamp_share(value: float) -> float:
     return min(1.0, max(0.0, value))
 
 
-def _student(p: float, freedom: int) -> float:
+def _student_quantile(p: float, freedom: int) -> float:
     """The quantile of Student's distribution, exact for 1 and 2 degrees of freedom, else to 0.5 % (1 % beyond p = 0.99).
 
     Expansion in 1/freedom about the normal quantile: Abramowitz and Stegun, 26.7.5.

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
 from typing import Literal, TypeAlias, TypeVar
 
-from pytest_llmops.metrics.agreement.distances import is_nan, nominal, places, squared
+from pytest_llmops.metrics.agreement.distances import is_nan, label_places, nominal_distance, squared_distance
 
 Label = TypeVar("Label", bound=Hashable)
 Weights: TypeAlias = Literal["quadratic"]
@@ -23,7 +23,7 @@ def accuracy(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     >>> accuracy(["yes", "no"], ["yes", "yes"])
     0.5
     """
-    check(a, b)
+    check_labels(a, b)
     return sum(x == y for x, y in zip(a, b, strict=True)) / len(a) if a else None
 
 
@@ -36,7 +36,7 @@ def confusion(a: Sequence[Label], b: Sequence[Label]) -> dict[tuple[Label, Label
     >>> confusion([1, 1, 0], [1, 0, 0])
     {(1, 1): 1, (1, 0): 1, (0, 0): 1}
     """
-    check(a, b)
+    check_labels(a, b)
     return dict(Counter(zip(a, b, strict=True)))
 
 
@@ -74,9 +74,9 @@ def cohen_kappa(
     >>> cohen_kappa([1, 1], [1, 1]) is None
     True
     """
-    check(a, b)
-    lies = scale({*a, *b}, weights, order)
-    distance = squared(lies) if weights else nominal
+    check_labels(a, b)
+    positions = kappa_scale({*a, *b}, weights, order)
+    distance = squared_distance(positions) if weights else nominal_distance
     counts, first, second = confusion(a, b), Counter(a), Counter(b)
     by_chance = sum(first[x] * second[y] * distance(x, y) for x in first for y in second)
     if not by_chance:
@@ -105,20 +105,22 @@ def spearman(a: Sequence[Label], b: Sequence[Label], *, order: Sequence[Label] |
     >>> round(spearman([1, 2, 3, 4], [10, 30, 20, 40]), 6)
     0.8
     """
-    check(a, b)
+    check_labels(a, b)
     import numpy as np
 
-    lie = places({*a, *b}, order, "ranks")
+    positions = label_places({*a, *b}, order, "ranks")
     ranks = []
     for labels in (a, b):
-        _, where, counts = np.unique([lie[one] for one in labels], return_inverse=True, return_counts=True)
+        _, where, counts = np.unique(
+            [positions[rank] for rank in labels], return_inverse=True, return_counts=True
+        )
         ranks.append((np.cumsum(counts) - (counts - 1) / 2)[where])
-    spread = [one - one.mean() if len(one) else one for one in ranks]
+    spread = [rank - rank.mean() if len(rank) else rank for rank in ranks]
     length = float(np.sqrt((spread[0] ** 2).sum() * (spread[1] ** 2).sum()))
     return max(-1.0, min(1.0, float((spread[0] * spread[1]).sum()) / length)) if length else None
 
 
-def scale(
+def kappa_scale(
     labels: Collection[Label], weights: Weights | None, order: Sequence[Label] | None
 ) -> dict[Hashable, float]:
     """Return where labels lie for the weights of a kappa; names lie anywhere.
@@ -126,15 +128,15 @@ def scale(
     Raises:
         ValueError: No such weights, or a label has no place on a scale.
 
-    >>> scale({"b"}, "quadratic", ["a", "b"])
+    >>> kappa_scale({"b"}, "quadratic", ["a", "b"])
     {'b': 1.0}
     """
     if weights not in (None, "quadratic"):
         raise ValueError(f"agreement: expected weights None or 'quadratic', got {weights!r}")
-    return places(labels, order, "quadratic weights") if weights else dict.fromkeys(labels, 0.0)
+    return label_places(labels, order, "quadratic weights") if weights else dict.fromkeys(labels, 0.0)
 
 
-def check(a: Sequence[Hashable], b: Sequence[Hashable]) -> None:
+def check_labels(a: Sequence[Hashable], b: Sequence[Hashable]) -> None:
     """Refuse labels that do not belong together.
 
     Raises:

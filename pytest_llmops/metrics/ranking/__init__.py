@@ -22,14 +22,31 @@ from numbers import Integral
 from typing import TYPE_CHECKING
 
 from pytest_llmops.errors import UnknownName, UsageError
-from pytest_llmops.metrics.ranking.ranks import Ranking, Relevant, looked_up, ranked, table, wanted_at
-from pytest_llmops.metrics.ranking.scorers import SCORERS, interval
+from pytest_llmops.metrics.ranking.ranks import (
+    Ranking,
+    Relevant,
+    build_relevance_table,
+    has_relevant,
+    look_up_judged,
+    rank_by_score,
+)
+from pytest_llmops.metrics.ranking.scorers import SCORERS, bootstrap_interval
 
 if TYPE_CHECKING:
     from numpy import float64, int64
     from numpy.typing import NDArray
 
-__all__ = ["ALIASES", "SCORERS", "Ranking", "Relevant", "Scores", "evaluate", "interval", "parse", "ranked"]
+__all__ = [
+    "ALIASES",
+    "SCORERS",
+    "Ranking",
+    "Relevant",
+    "Scores",
+    "bootstrap_interval",
+    "evaluate",
+    "parse_metric",
+    "rank_by_score",
+]
 
 ALIASES = {
     "reciprocal_rank": "mrr",
@@ -40,23 +57,23 @@ ALIASES = {
 """Other names of a metric."""
 
 
-def parse(text: str) -> tuple[str, int | None]:
+def parse_metric(text: str) -> tuple[str, int | None]:
     """Return the name of a metric as it is recorded, and its cut (None: no cut).
 
     Raises:
         UnknownName: There is no such metric.
         UsageError: It is no text, or the cut is no whole number of at least 1.
 
-    >>> parse("nDCG@10"), parse("reciprocal_rank")
+    >>> parse_metric("nDCG@10"), parse_metric("reciprocal_rank")
     (('ndcg', 10), ('mrr', None))
     """
     __tracebackhide__ = True
     if not isinstance(text, str):
         raise UsageError(f"metric: expected a name like 'ndcg@10', got {text!r}")
-    given, at, cut = text.strip().lower().partition("@")
-    name = ALIASES.get(given, given)
+    written, at, cut = text.strip().lower().partition("@")
+    name = ALIASES.get(written, written)
     if name not in SCORERS:
-        raise UnknownName("retrieval metric", given, [*SCORERS, *ALIASES])
+        raise UnknownName("retrieval metric", written, [*SCORERS, *ALIASES])
     if not at:
         return name, None
     if not (cut.isascii() and cut.isdecimal() and int(cut) > 0):
@@ -111,7 +128,7 @@ def evaluate(
     """Score a run against what is relevant, query by query.
 
     Args:
-        run: Query -> ids, best first; or query -> (id -> score), which `ranked` puts into trec_eval's order.
+        run: Query -> ids, best first; or query -> (id -> score), which `rank_by_score` puts into trec_eval's order.
         relevant: Query -> the relevant ids, or id -> grade. No query: no scores.
         metrics: ``hit_rate``, ``precision``, ``recall``, ``r_precision``, ``mrr``, ``map``, ``ndcg`` or
             ``bpref``, with ``@k`` for the first k only. bpref needs ids that are judged not relevant (a
@@ -134,19 +151,19 @@ def evaluate(
     __tracebackhide__ = True
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
         raise UsageError(f"metrics: expected a list like ['ndcg@10'], got {metrics!r}")
-    asked = {one: parse(one) for one in metrics}
+    requested = {one: parse_metric(one) for one in metrics}
     for one in (level, 1 if depth is None else depth):
         if not _is_whole(one) or one < 1:
             raise ValueError(
                 f"level and depth: expected whole numbers of at least 1, got {level!r} and {depth!r}"
             )
-    found = looked_up(run, relevant, level=level, complete=complete, depth=depth)
-    found_ids, scored = table(found, level)
+    judged_ranks = look_up_judged(run, relevant, level=level, complete=complete, depth=depth)
+    found_ids, scored = build_relevance_table(judged_ranks, level)
     return Scores(
-        queries=tuple(compress(found.queries, scored)),
-        values={text: SCORERS[name](found_ids, k) for text, (name, k) in asked.items()},
+        queries=tuple(compress(judged_ranks.queries, scored)),
+        values={text: SCORERS[name](found_ids, k) for text, (name, k) in requested.items()},
         lengths=found_ids.lengths,
-        unscored=tuple(compress(found.queries, ~scored)),
-        missing=tuple(query for query in found.missing if wanted_at(relevant[query], level)),
+        unscored=tuple(compress(judged_ranks.queries, ~scored)),
+        missing=tuple(query for query in judged_ranks.missing if has_relevant(relevant[query], level)),
         unjudged=tuple(query for query in run if query not in relevant),
     )

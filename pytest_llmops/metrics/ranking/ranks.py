@@ -11,7 +11,7 @@ from math import isfinite
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pytest_llmops.metrics.ranking.scorers import Table
+from pytest_llmops.metrics.ranking.scorers import RelevanceTable
 
 if TYPE_CHECKING:
     from numpy import int64
@@ -22,14 +22,14 @@ Relevant: TypeAlias = "Collection[str] | Mapping[str, int]"
 
 ABSENT = 2**62
 """The place of an id that was not found."""
-_FIRST = tuple(range(1000))
-_WHOLE = {int, bool}
-_USUAL = {list, tuple}
+_FIRST_PLACES = tuple(range(1000))
+_WHOLE_TYPES = {int, bool}
+_USUAL_RANKING_TYPES = {list, tuple}
 """Kinds of rankings that need no second look."""
 
 
 @dataclass(slots=True)
-class Found:
+class JudgedRanks:
     """Every judged id of every query: its grade and its place (from 0; `ABSENT` where it was not found)."""
 
     queries: list[str] = field(default_factory=list)
@@ -40,51 +40,51 @@ class Found:
     missing: list[str] = field(default_factory=list)
 
 
-def looked_up(
+def look_up_judged(
     run: Mapping[str, Ranking],
     relevant: Mapping[str, Relevant],
     *,
     level: int,
     complete: bool,
     depth: int | None,
-) -> Found:
+) -> JudgedRanks:
     """Look up what is judged; a query the run does not have finds nothing, or is left out.
 
     Raises:
         ValueError: As in `evaluate`.
     """
-    for name, given in (("run", run), ("relevant", relevant)):
-        _check_queries(given, name)
-    found = Found()
+    for name, mapping in (("run", run), ("relevant", relevant)):
+        _check_query_mapping(mapping, name)
+    ranks = JudgedRanks()
     for query, judged in relevant.items():
-        grades = _grades(query, judged)
+        grades = _parse_grades(query, judged)
         ranking = run.get(query)
         if ranking is None:
             if query in run:
                 raise ValueError(f"query {query!r}: expected ranked ids, or id -> score, got None")
-            found.missing.append(query)
-            if not complete and wanted_at(judged, level):
+            ranks.missing.append(query)
+            if not complete and has_relevant(judged, level):
                 continue
             ranking = ()
         # The exact type first: asking for the abstract one takes longer than all the rest of a look-up.
         if type(ranking) is dict or isinstance(ranking, Mapping):
             places = _places_by_score(query, ranking, grades)
         else:
-            places = _places(query, ranking, grades)
+            places = _places_in_ranking(query, ranking, grades)
         # 1 and "1" are never equal: a ranking of other ids than texts must not quietly score 0.
-        _check_ids(query, ranking, "the ranking")
+        _check_text_ids(query, ranking, "the ranking")
         limit = len(ranking) if depth is None else min(depth, len(ranking))
-        found.queries.append(query)
-        found.lengths.append(limit)
-        found.counts.append(len(grades))
-        found.places += places
-        found.grades += grades.values()
+        ranks.queries.append(query)
+        ranks.lengths.append(limit)
+        ranks.counts.append(len(grades))
+        ranks.places += places
+        ranks.grades += grades.values()
     if depth is not None:
-        found.places = [place if place < depth else ABSENT for place in found.places]
-    return found
+        ranks.places = [place if place < depth else ABSENT for place in ranks.places]
+    return ranks
 
 
-def _check_queries(given: object, name: str) -> None:
+def _check_query_mapping(given: object, name: str) -> None:
     if not isinstance(given, Mapping):
         raise ValueError(f"{name}: expected a mapping of queries, got {given!r:.80}")
     odd = next((query for query in given if not isinstance(query, str)), None)
@@ -92,23 +92,23 @@ def _check_queries(given: object, name: str) -> None:
         raise ValueError(f"{name}: expected ids of queries that are texts, got {odd!r}")
 
 
-def wanted_at(relevant: Relevant, level: int) -> bool:
+def has_relevant(relevant: Relevant, level: int) -> bool:
     """Say whether anything is relevant at that level."""
     grades = relevant.values() if isinstance(relevant, Mapping) else [1] * len(relevant)
     return any(grade >= level for grade in grades)
 
 
-def _grades(query: str, relevant: Relevant) -> Mapping[str, int]:
+def _parse_grades(query: str, relevant: Relevant) -> Mapping[str, int]:
     if isinstance(relevant, str):
         raise ValueError(
             f"query {query!r}: expected relevant ids, got the text {relevant!r}; write [{relevant!r}]"
         )
     if not isinstance(relevant, Collection):
         raise ValueError(f"query {query!r}: expected relevant ids, or id -> grade, got {relevant!r:.80}")
-    _check_ids(query, relevant, "relevant")
+    _check_text_ids(query, relevant, "relevant")
     if type(relevant) is not dict and not isinstance(relevant, Mapping):
         return dict.fromkeys(relevant, 1)
-    if {*map(type, relevant.values())} - _WHOLE:
+    if {*map(type, relevant.values())} - _WHOLE_TYPES:
         for id_, grade in relevant.items():
             if not isinstance(grade, Integral):
                 raise ValueError(f"query {query!r}: grade of {id_!r}: expected a whole number, got {grade!r}")
@@ -116,31 +116,31 @@ def _grades(query: str, relevant: Relevant) -> Mapping[str, int]:
     return relevant
 
 
-def _check_ids(query: str, ids: Iterable[Any], where: str) -> None:
+def _check_text_ids(query: str, ids: Iterable[Any], where: str) -> None:
     try:
         # The quickest way to see that all of them are texts.
         "".join(ids)
     except TypeError:
-        odd = next(one for one in ids if not isinstance(one, str))
+        odd = next(id_ for id_ in ids if not isinstance(id_, str))
         raise ValueError(f"query {query!r}: {where}: expected ids that are texts, got {odd!r}") from None
 
 
-def _places(query: str, ids: Sequence[str], wanted: Iterable[str]) -> list[int]:
+def _places_in_ranking(query: str, ids: Sequence[str], wanted: Iterable[str]) -> list[int]:
     if isinstance(ids, str):
         raise ValueError(f"query {query!r}: expected ranked ids, got the text {ids!r}")
-    if type(ids) not in _USUAL and not _in_order(ids):
+    if type(ids) not in _USUAL_RANKING_TYPES and not _is_ordered(ids):
         raise ValueError(f"query {query!r}: expected ranked ids, or id -> score, got {ids!r:.80}")
     try:
-        places = dict(zip(ids, _FIRST if len(ids) <= len(_FIRST) else count(), strict=False))
+        places = dict(zip(ids, _FIRST_PLACES if len(ids) <= len(_FIRST_PLACES) else count(), strict=False))
     except TypeError:
-        _check_ids(query, ids, "the ranking")
+        _check_text_ids(query, ids, "the ranking")
         raise  # pragma: no cover -- every text can be a key
     if len(places) != len(ids):
         raise ValueError(f"query {query!r}: the ranking holds {Counter(ids).most_common(1)[0][0]!r} twice")
     return [*map(places.get, wanted, repeat(ABSENT))]
 
 
-def _in_order(ids: object) -> bool:
+def _is_ordered(ids: object) -> bool:
     # A set has no first place. An array is no Sequence by name, but has an order.
     return isinstance(ids, Sequence) or getattr(ids, "ndim", 0) == 1
 
@@ -154,7 +154,7 @@ def _places_by_score(query: str, scores: Mapping[str, float], wanted: Iterable[s
         usable = False
     if not usable:
         # NaN and infinity make the sum no number too: one look at it instead of one at each.
-        _check_scores(scores, f"query {query!r}: ")
+        _check_ranking_scores(scores, f"query {query!r}: ")
     total = len(rising)
     places = []
     for score in map(scores.get, wanted):
@@ -164,25 +164,25 @@ def _places_by_score(query: str, scores: Mapping[str, float], wanted: Iterable[s
         place = bisect_right(rising, score)
         if place > 1 and rising[place - 2] == score:
             # A tie: here the ids decide.
-            return _places(query, ranked(scores), wanted)
+            return _places_in_ranking(query, rank_by_score(scores), wanted)
         places.append(total - place)
     return places
 
 
-def ranked(scores: Mapping[str, float]) -> list[str]:
+def rank_by_score(scores: Mapping[str, float]) -> list[str]:
     """Return ids by score, the highest first; of equal scores the greater id first, as trec_eval does it.
 
     Raises:
         ValueError: A score is no finite number, or an id no text.
 
-    >>> ranked({"a": 1.0, "c": 2.0, "b": 1.0})
+    >>> rank_by_score({"a": 1.0, "c": 2.0, "b": 1.0})
     ['c', 'b', 'a']
     """
-    _check_scores(scores)
+    _check_ranking_scores(scores)
     return [name for _, name in sorted(((score, name) for name, score in scores.items()), reverse=True)]
 
 
-def _check_scores(scores: Mapping[str, object], where: str = "") -> None:
+def _check_ranking_scores(scores: Mapping[str, object], where: str = "") -> None:
     for name, score in scores.items():
         if not isinstance(score, (int, float, Real)) or not isfinite(score):
             raise ValueError(f"{where}score of {name!r}: expected a finite number, got {score!r}")
@@ -190,14 +190,14 @@ def _check_scores(scores: Mapping[str, object], where: str = "") -> None:
             raise ValueError(f"{where}expected ids that are texts, got {name!r}")
 
 
-def table(found: Found, level: int) -> tuple[Table, NDArray[Any]]:
+def build_relevance_table(ranks: JudgedRanks, level: int) -> tuple[RelevanceTable, NDArray[Any]]:
     """The arrays of the queries that can be scored, and which these are."""
     import numpy as np
 
-    n = len(found.queries)
-    rows = np.repeat(np.arange(n), np.fromiter(found.counts, np.int64, n))
-    grades = np.fromiter(found.grades, np.int64, len(found.grades))
-    places = np.fromiter(found.places, np.int64, len(found.places))
+    n = len(ranks.queries)
+    rows = np.repeat(np.arange(n), np.fromiter(ranks.counts, np.int64, n))
+    grades = np.fromiter(ranks.grades, np.int64, len(ranks.grades))
+    places = np.fromiter(ranks.places, np.int64, len(ranks.places))
     wanted = np.bincount(rows[grades >= level], minlength=n)
     judged = np.bincount(rows[grades >= 0], minlength=n)
     scored: NDArray[Any] = wanted > 0
@@ -209,22 +209,22 @@ def table(found: Found, level: int) -> tuple[Table, NDArray[Any]]:
     order = np.lexsort((places[seen], rows[seen]))
     good = grades > 0
     best = np.lexsort((-grades[good], rows[good]))
-    found_ids = Table(
+    found_ids = RelevanceTable(
         rows=rows[seen][order],
         places=places[seen][order],
         grades=grades[seen][order],
         level=level,
-        lengths=np.fromiter(found.lengths, np.int64, n)[scored],
+        lengths=np.fromiter(ranks.lengths, np.int64, n)[scored],
         wanted=wanted[scored],
         refused=(judged - wanted)[scored],
         ideal_rows=rows[good][best],
-        ideal_places=_within(np.bincount(rows[good], minlength=int(scored.sum()))),
+        ideal_places=_positions_within(np.bincount(rows[good], minlength=int(scored.sum()))),
         ideals=grades[good][best],
     )
     return found_ids, scored
 
 
-def _within(counts: NDArray[int64]) -> NDArray[int64]:
+def _positions_within(counts: NDArray[int64]) -> NDArray[int64]:
     """0, 1, 2 ... anew for each count."""
     import numpy as np
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class RelevanceTable:
     """The judged ids that were found, by query and place (from 0), and what there is to find.
 
     Attributes:
@@ -64,35 +64,35 @@ class Table:
         return earlier
 
 
-def _hit_rate(table: Table, k: int | None) -> NDArray[float64]:
+def _score_hit_rate(table: RelevanceTable, k: int | None) -> NDArray[float64]:
     return (table.added(table.hits(k)) > 0).astype(float)
 
 
-def _precision(table: Table, k: int | None) -> NDArray[float64]:
+def _score_precision(table: RelevanceTable, k: int | None) -> NDArray[float64]:
     import numpy as np
 
     return table.added(table.hits(k)) / (np.maximum(table.lengths, 1) if k is None else k)
 
 
-def _recall(table: Table, k: int | None) -> NDArray[float64]:
+def _score_recall(table: RelevanceTable, k: int | None) -> NDArray[float64]:
     return table.added(table.hits(k)) / table.wanted
 
 
-def _r_precision(table: Table, k: int | None) -> NDArray[float64]:
+def _score_r_precision(table: RelevanceTable, k: int | None) -> NDArray[float64]:
     return table.added(table.hits(k) & (table.places < table.wanted[table.rows])) / table.wanted
 
 
-def _mrr(table: Table, k: int | None) -> NDArray[float64]:
+def _score_mrr(table: RelevanceTable, k: int | None) -> NDArray[float64]:
     hits = table.hits(k)
     return table.added(hits & (table.so_far(hits) == 1), 1.0 / (table.places + 1))
 
 
-def _map(table: Table, k: int | None) -> NDArray[float64]:
+def _score_map(table: RelevanceTable, k: int | None) -> NDArray[float64]:
     hits = table.hits(k)
     return table.added(hits, table.so_far(hits) / (table.places + 1)) / table.wanted
 
 
-def _ndcg(table: Table, k: int | None) -> NDArray[float64]:
+def _score_ndcg(table: RelevanceTable, k: int | None) -> NDArray[float64]:
     import numpy as np
 
     limit = np.iinfo(np.int64).max if k is None else k
@@ -105,7 +105,7 @@ def _ndcg(table: Table, k: int | None) -> NDArray[float64]:
     return np.minimum(gained / best, 1.0)
 
 
-def _bpref(table: Table, k: int | None) -> NDArray[float64]:
+def _score_bpref(table: RelevanceTable, k: int | None) -> NDArray[float64]:
     import numpy as np
 
     hits = table.hits(k)
@@ -115,25 +115,25 @@ def _bpref(table: Table, k: int | None) -> NDArray[float64]:
     return table.added(hits, 1.0 - lost) / table.wanted
 
 
-SCORERS: dict[str, Callable[[Table, int | None], NDArray[float64]]] = {
-    "hit_rate": _hit_rate,
-    "precision": _precision,
-    "recall": _recall,
-    "r_precision": _r_precision,
-    "mrr": _mrr,
-    "map": _map,
-    "ndcg": _ndcg,
-    "bpref": _bpref,
+SCORERS: dict[str, Callable[[RelevanceTable, int | None], NDArray[float64]]] = {
+    "hit_rate": _score_hit_rate,
+    "precision": _score_precision,
+    "recall": _score_recall,
+    "r_precision": _score_r_precision,
+    "mrr": _score_mrr,
+    "map": _score_map,
+    "ndcg": _score_ndcg,
+    "bpref": _score_bpref,
 }
 """By the names a user writes; the same as those of a single query."""
 
 
 RESAMPLES = 2000
-CELLS = 2_000_000
+MAX_DRAWN_CELLS = 2_000_000
 """Numbers drawn at once, so that many queries do not take much memory."""
 
 
-def interval(
+def bootstrap_interval(
     values: ArrayLike, groups: Sequence[str] | None = None, *, confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float] | None:
     """Return the interval of a mean by the bootstrap over groups: the same numbers give the same interval.
@@ -155,7 +155,7 @@ def interval(
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile interval).
 
-    >>> low, high = interval([0.0, 1.0] * 50)
+    >>> low, high = bootstrap_interval([0.0, 1.0] * 50)
     >>> 0.38 < low < 0.42 and 0.58 < high < 0.62
     True
     """
@@ -179,7 +179,7 @@ def interval(
     sums, sizes = np.bincount(number, weights=numbers), np.bincount(number)
     draws = np.random.default_rng(seed)
     means: list[float] = []
-    block = max(1, CELLS // len(known))
+    block = max(1, MAX_DRAWN_CELLS // len(known))
     for start in range(0, RESAMPLES, block):
         drawn = draws.integers(len(known), size=(min(block, RESAMPLES - start), len(known)))
         means += (sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)).tolist()

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-from pytest_llmops.results.rejudging.judged_outputs import Found, Output, outputs
-from pytest_llmops.results.rejudging.rendering import lines
+from pytest_llmops.results.rejudging.judged_outputs import Output, RescorableOutputs, collect_outputs
+from pytest_llmops.results.rejudging.rendering import format_changes
 from pytest_llmops.results.rejudging.rescored_run import (
     AtLeast,
-    Judged,
-    Stamp,
-    rejudged,
+    RescoredOutput,
+    RescoreStamp,
+    carry_over_threshold,
     replace_threshold,
-    threshold_of,
+    replace_verdicts,
 )
-from pytest_llmops.results.rejudging.score_changes import Change, Score, Summary, changes, score_of, summary
+from pytest_llmops.results.rejudging.score_changes import (
+    Change,
+    Score,
+    Summary,
+    compare_scores,
+    score_from_measurement,
+    summarize_changes,
+)
 
 __all__ = [
     "AtLeast",
     "Change",
-    "Found",
-    "Judged",
     "Output",
+    "RescorableOutputs",
+    "RescoreStamp",
+    "RescoredOutput",
     "Score",
-    "Stamp",
     "Summary",
-    "changes",
-    "lines",
-    "outputs",
-    "rejudged",
+    "carry_over_threshold",
+    "collect_outputs",
+    "compare_scores",
+    "format_changes",
     "replace_threshold",
-    "score_of",
-    "summary",
-    "threshold_of",
+    "replace_verdicts",
+    "score_from_measurement",
+    "summarize_changes",
 ]

@@ -22,8 +22,8 @@ NO_TEXT = "last call without a text"
 
 Scale: TypeAlias = tuple[float, float]
 
-TOP = "judge."
-SILENT = frozenset({"embeddings", "moderations", "rerank"})
+JUDGE_PREFIX = "judge."
+TEXTLESS_ENDPOINTS = frozenset({"embeddings", "moderations", "rerank"})
 """Endpoints that give no text."""
 
 
@@ -57,12 +57,12 @@ class Output:
     @property
     def told(self) -> Mapping[str, Json]:
         """What the report says of the old verdict, on the judge's own scale."""
-        return verdict_in(self.old) if self.old is not None else {}
+        return verdict_detail(self.old) if self.old is not None else {}
 
     @property
     def judge(self) -> str:
         """Name of the old judge."""
-        return _name(self.old) if self.old is not None else ""
+        return _judge_name(self.old) if self.old is not None else ""
 
     @property
     def model(self) -> str:
@@ -75,15 +75,15 @@ class Output:
 
         A verdict without a score says nothing of the scale: what stands there may be the default's.
         """
-        return self.usual if number(self.told.get("score")) is None else scale_of(self.told)
+        return self.usual if float_or_none(self.told.get("score")) is None else verdict_scale(self.told)
 
     @property
     def threshold(self) -> float | None:
         """The old threshold on the old judge's own scale, also one that did not decide; None: there was none."""
         review = self.old.detail.get("review") if self.old is not None else None
-        if isinstance(review, Mapping) and number(review.get("undecided")) is not None:
-            return number(review["undecided"])
-        return number(self.told.get("threshold"))
+        if isinstance(review, Mapping) and float_or_none(review.get("undecided")) is not None:
+            return float_or_none(review["undecided"])
+        return float_or_none(self.told.get("threshold"))
 
     @property
     def inputs(self) -> tuple[object, ...]:
@@ -92,7 +92,7 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class RescorableOutputs:
     """The outputs that can be scored, in the order of the run, and how many cannot, by reason.
 
     Attributes:
@@ -106,7 +106,7 @@ class Found:
     unjudged: int = 0
 
 
-def outputs(run: Run, *, only: str = "", text: str = "", unjudged: bool = False) -> Found:
+def collect_outputs(run: Run, *, only: str = "", text: str = "", unjudged: bool = False) -> RescorableOutputs:
     """Return the outputs of a run that a judge can score again.
 
     Args:
@@ -115,94 +115,103 @@ def outputs(run: Run, *, only: str = "", text: str = "", unjudged: bool = False)
         text: Part of the test's node id; empty: any.
         unjudged: Also the last answer of tests that no judge ever saw.
 
-    >>> outputs(Run()).outputs
+    >>> collect_outputs(Run()).outputs
     ()
     """
-    found: list[Output] = []
-    over: Counter[str] = Counter()
+    collected: list[Output] = []
+    skipped: Counter[str] = Counter()
     judges: dict[str, None] = {}
     waiting = 0
-    usual = _scales(run)
+    usual = _usual_scales(run)
     for number_, record in enumerate(run.records):
         if text not in record.nodeid:
             continue
-        kept = list(_of_record(number_, record, only, over, judges, usual=usual))
-        found += kept
-        if kept or any(one.name.startswith(TOP) for one in record.measurements):
+        kept = list(_iter_outputs(number_, record, only, skipped, judges, usual=usual))
+        collected += kept
+        if kept or any(measurement.name.startswith(JUDGE_PREFIX) for measurement in record.measurements):
             continue
-        last = _last_answer(number_, record)
+        last = _last_output(number_, record)
         waiting += last is not None and last.answer is not None
         if unjudged and not only and last is not None:
             if last.answer is None:
-                over[NO_TEXT] += 1
+                skipped[NO_TEXT] += 1
             else:
-                found.append(last)
-    return Found(
-        outputs=tuple(found), passed_over=dict(sorted(over.items())), judges=tuple(judges), unjudged=waiting
+                collected.append(last)
+    return RescorableOutputs(
+        outputs=tuple(collected),
+        passed_over=dict(sorted(skipped.items())),
+        judges=tuple(judges),
+        unjudged=waiting,
     )
 
 
-def _scales(run: Run) -> dict[tuple[str, str], Scale]:
+def _usual_scales(run: Run) -> dict[tuple[str, str], Scale]:
     """The scale of each judge, by name and version, that has the same one in all its scores."""
-    found: dict[tuple[str, str], set[Scale | None]] = {}
-    for one in (one for record in run.records for one in record.measurements):
-        said = verdict_in(one)
-        if number(said.get("score")) is not None:
-            found.setdefault((_name(one), one.version), set()).add(scale_of(said))
+    scales_by_judge: dict[tuple[str, str], set[Scale | None]] = {}
+    for measurement in (measurement for record in run.records for measurement in record.measurements):
+        verdict = verdict_detail(measurement)
+        if float_or_none(verdict.get("score")) is not None:
+            scales_by_judge.setdefault((_judge_name(measurement), measurement.version), set()).add(
+                verdict_scale(verdict)
+            )
     return {
-        judge: one for judge, scales in found.items() if len(scales) == 1 for one in scales if one is not None
+        judge: measurement
+        for judge, scales in scales_by_judge.items()
+        if len(scales) == 1
+        for measurement in scales
+        if measurement is not None
     }
 
 
-def _name(one: Measurement) -> str:
-    return str(verdict_in(one).get("name") or one.name.removeprefix(TOP))
+def _judge_name(measurement: Measurement) -> str:
+    return str(verdict_detail(measurement).get("name") or measurement.name.removeprefix(JUDGE_PREFIX))
 
 
-def _of_record(
+def _iter_outputs(
     number_: int,
     record: TestRecord,
     only: str,
-    over: Counter[str],
+    skipped: Counter[str],
     judges: dict[str, None],
     *,
     usual: Mapping[tuple[str, str], Scale],
 ) -> Iterator[Output]:
-    for place, one in enumerate(record.measurements):
-        said = verdict_in(one)
-        if not said and not _is_agreement(one):
+    for place, measurement in enumerate(record.measurements):
+        verdict = verdict_detail(measurement)
+        if not verdict and not _is_agreement(measurement):
             continue
-        name = _name(one)
+        name = _judge_name(measurement)
         judges.setdefault(name)
         if only and only != name:
             continue
-        why = _unfit(one)
+        why = _why_not_rescorable(measurement)
         if why:
-            over[why] += 1
+            skipped[why] += 1
             continue
-        contexts = one.detail.get("contexts", [])
+        contexts = measurement.detail.get("contexts", [])
         yield Output(
             record=number_,
             nodeid=record.nodeid,
-            answer=_text_or_none(one.detail["actual"]),
-            question=str(one.detail.get("question", "")),
-            reference=str(one.detail.get("expected", "")),
+            answer=_text_or_none(measurement.detail["actual"]),
+            question=str(measurement.detail.get("question", "")),
+            reference=str(measurement.detail.get("expected", "")),
             contexts=tuple(map(str, contexts)) if isinstance(contexts, Sequence) else (),
             place=place,
-            old=one,
-            usual=usual.get((name, one.version)),
+            old=measurement,
+            usual=usual.get((name, measurement.version)),
         )
 
 
-def _unfit(one: Measurement) -> str:
+def _why_not_rescorable(measurement: Measurement) -> str:
     """Why no score judge can be asked again, or nothing."""
-    said, detail = verdict_in(one), one.detail
-    if _is_agreement(one):
+    verdict, detail = verdict_detail(measurement), measurement.detail
+    if _is_agreement(measurement):
         return AGREEMENT
-    if not one.name.startswith(TOP):
+    if not measurement.name.startswith(JUDGE_PREFIX):
         return PASSAGES
-    if "winner" in said:
+    if "winner" in verdict:
         return COMPARISON
-    if said.get("name") == "checklist":
+    if verdict.get("name") == "checklist":
         return CHECKLIST
     if "actual" not in detail or not isinstance(detail["actual"], str | None):
         return NO_ANSWER
@@ -212,18 +221,22 @@ def _unfit(one: Measurement) -> str:
     return "" if all(isinstance(text, str) for text in [*texts, *listed]) else DAMAGED
 
 
-def _is_agreement(one: Measurement) -> bool:
-    return one.name.startswith(TOP) and one.name.endswith(".kappa") and "actual" not in one.detail
+def _is_agreement(measurement: Measurement) -> bool:
+    return (
+        measurement.name.startswith(JUDGE_PREFIX)
+        and measurement.name.endswith(".kappa")
+        and "actual" not in measurement.detail
+    )
 
 
-def _last_answer(number_: int, record: TestRecord) -> Output | None:
+def _last_output(number_: int, record: TestRecord) -> Output | None:
     """The last thing the application said in a test; None: it asked nobody."""
-    asked = [one for one in record.calls if one.purpose == "app" and _answered(one)]
-    if not asked:
+    answered_calls = [one for one in record.calls if one.purpose == "app" and _is_answered_conversation(one)]
+    if not answered_calls:
         return None
-    last, case = asked[-1], record.fact("case")
-    told = [one.content for one in last.messages if one.role == "user"]
-    question = case.get("input") if "input" in case else told[-1] if told else ""
+    last, case = answered_calls[-1], record.fact("case")
+    user_texts = [one.content for one in last.messages if one.role == "user"]
+    question = case.get("input") if "input" in case else user_texts[-1] if user_texts else ""
     reference = case.get("reference")
     return Output(
         record=number_,
@@ -234,36 +247,36 @@ def _last_answer(number_: int, record: TestRecord) -> Output | None:
     )
 
 
-def _answered(call: Call) -> bool:
+def _is_answered_conversation(call: Call) -> bool:
     """Whether a call was a conversation that got its answer; of other traffic nothing is known but the address."""
     fine = call.status is None or call.status < 300  # noqa: PLR2004 -- HTTP
-    return fine and call.endpoint not in SILENT and bool(call.messages or call.output)
+    return fine and call.endpoint not in TEXTLESS_ENDPOINTS and bool(call.messages or call.output)
 
 
-def verdict_in(one: Measurement) -> Mapping[str, Json]:
+def verdict_detail(measurement: Measurement) -> Mapping[str, Json]:
     """Return what a measurement tells of a judge's verdict; empty: it is none.
 
-    >>> verdict_in(Measurement(name="text.exact", value=1))
+    >>> verdict_detail(Measurement(name="text.exact", value=1))
     {}
     """
-    said = one.detail.get("judge")
-    return said if isinstance(said, Mapping) else {}
+    verdict = measurement.detail.get("judge")
+    return verdict if isinstance(verdict, Mapping) else {}
 
 
-def scale_of(told: Mapping[str, Json]) -> Scale | None:
+def verdict_scale(verdict: Mapping[str, Json]) -> Scale | None:
     """Return lowest and highest score, as the report tells of a verdict; None: not known.
 
-    >>> scale_of({"low": 1, "high": 10}), scale_of({"low": 5, "high": 5})
+    >>> verdict_scale({"low": 1, "high": 10}), verdict_scale({"low": 5, "high": 5})
     ((1.0, 10.0), None)
     """
-    low, high = number(told.get("low")), number(told.get("high"))
+    low, high = float_or_none(verdict.get("low")), float_or_none(verdict.get("high"))
     return (low, high) if low is not None and high is not None and low < high else None
 
 
-def number(value: Json) -> float | None:
+def float_or_none(value: Json) -> float | None:
     """Return a number of a report as float; None for anything else, and for one that no float can be.
 
-    >>> number(3), number(True), number("3"), number(10**400)
+    >>> float_or_none(3), float_or_none(True), float_or_none("3"), float_or_none(10**400)
     (3.0, None, None, None)
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):

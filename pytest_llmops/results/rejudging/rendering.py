@@ -4,69 +4,75 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pytest_llmops.measurement import shorten
+from pytest_llmops.measurement import shorten_text
 from pytest_llmops.results.rejudging.score_changes import Change, Score, Summary
 
 MAX_NODE, MAX_REASON, MAX_ERRORS = 300, 120, 5
 
 
-def lines(
-    found: Sequence[Change], total: Summary, *, asked: bool, passed_over: Mapping[str, int]
+def format_changes(
+    changes: Sequence[Change], total: Summary, *, judge_called: bool, passed_over: Mapping[str, int]
 ) -> Iterator[str]:
     """Yield the lines that tell what changed, the worst first, and then the summary.
 
     Foreign text is shortened and escaped; nothing depends on the time or the place.
 
     Args:
-        found: In the order they are shown.
+        changes: In the order they are shown.
         total: What they add up to.
-        asked: A judge was asked; otherwise only the threshold is another.
+        judge_called: A judge was asked; otherwise only the threshold is another.
         passed_over: How many measurements could not be judged again, by reason.
     """
     unlike = len(total.scales) > 1
-    shown = [_line(one, unlike=unlike) for one in found if one.changed]
-    yield from shown
-    if shown:
+    change_lines = [_format_change(change, unlike=unlike) for change in changes if change.changed]
+    yield from change_lines
+    if change_lines:
         yield ""
-    pairs = list(_summary(total, asked=asked, passed_over=passed_over))
+    pairs = list(_iter_summary_rows(total, judge_called=judge_called, passed_over=passed_over))
     width = max(len(label) for label, _ in pairs)
     yield from (f"{label:<{width}}  {text}" for label, text in pairs)
-    closing = _closing(total, asked=asked)
+    closing = _format_closing_note(total, judge_called=judge_called)
     if closing:
         yield closing
 
 
-def _line(one: Change, *, unlike: bool) -> str:
-    label = f" [{shorten(one.output.label, 60)}]" if one.output.label else ""
-    delta = "" if one.delta is None else f"  {one.delta:+.2f}"
-    status = one.new.status if one.old.status == one.new.status else f"{one.old.status} -> {one.new.status}"
-    scores = f"{_score(one.old, unlike=unlike)} -> {_score(one.new, unlike=unlike)}"
-    if one.delta == 0 and one.old.scale == one.new.scale:
-        scores, delta = _score(one.new, unlike=unlike), ""
-    said = one.new.error if one.new.status == "unscored" else one.new.reason
-    why = f"  {shorten(said, MAX_REASON)}" if said else ""
-    return f"{shorten(one.output.nodeid, MAX_NODE)}{label}  {scores}{delta}  {status}{why}"
+def _format_change(change: Change, *, unlike: bool) -> str:
+    label = f" [{shorten_text(change.output.label, 60)}]" if change.output.label else ""
+    delta = "" if change.delta is None else f"  {change.delta:+.2f}"
+    status = (
+        change.new.status
+        if change.old.status == change.new.status
+        else f"{change.old.status} -> {change.new.status}"
+    )
+    scores = f"{_format_scaled_score(change.old, unlike=unlike)} -> {_format_scaled_score(change.new, unlike=unlike)}"
+    if change.delta == 0 and change.old.scale == change.new.scale:
+        scores, delta = _format_scaled_score(change.new, unlike=unlike), ""
+    explanation = change.new.error if change.new.status == "unscored" else change.new.reason
+    why = f"  {shorten_text(explanation, MAX_REASON)}" if explanation else ""
+    return f"{shorten_text(change.output.nodeid, MAX_NODE)}{label}  {scores}{delta}  {status}{why}"
 
 
-def _score(one: Score, *, unlike: bool) -> str:
-    if one.score is None:
+def _format_scaled_score(score: Score, *, unlike: bool) -> str:
+    if score.score is None:
         return "none"
-    scale = f" of {one.scale[0]:g} to {one.scale[1]:g}" if unlike and one.scale else ""
-    return f"{one.score:.4g}{scale}"
+    scale = f" of {score.scale[0]:g} to {score.scale[1]:g}" if unlike and score.scale else ""
+    return f"{score.score:.4g}{scale}"
 
 
-def _summary(total: Summary, *, asked: bool, passed_over: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    yield "outputs", _counts(total)
-    if asked:
-        old = "; ".join(_judge(one) for one in total.old_judges) or "nobody"
-        yield "judge", f"{old} -> {'; '.join(_judge(one) for one in total.new_judges)}"
+def _iter_summary_rows(
+    total: Summary, *, judge_called: bool, passed_over: Mapping[str, int]
+) -> Iterator[tuple[str, str]]:
+    yield "outputs", _format_counts(total)
+    if judge_called:
+        old = "; ".join(_format_judge(judge) for judge in total.old_judges) or "nobody"
+        yield "judge", f"{old} -> {'; '.join(_format_judge(judge) for judge in total.new_judges)}"
         model = total.same_model
         if model is not None:
             yield "model", "the same" if model else "another"
     else:
         yield (
             "judge",
-            f"{'; '.join(_judge(one) for one in total.old_judges)}: not asked, only the threshold is another",
+            f"{'; '.join(_format_judge(judge) for judge in total.old_judges)}: not asked, only the threshold is another",
         )
     if total.old_mean is not None and total.new_mean is not None:
         scales = ", ".join(f"{low:g} to {high:g}" for low, high in total.scales)
@@ -77,26 +83,26 @@ def _summary(total: Summary, *, asked: bool, passed_over: Mapping[str, int]) -> 
             "mean",
             f"{total.old_mean:.4f} -> {total.new_mean:.4f} (0 to 1, of {total.pairs:,} scored by both){unlike}",
         )
-    yield "verdicts", _flips(total)
+    yield "verdicts", _format_flips(total)
     for label, errors in (("unscored before", total.old_errors), ("unscored now", total.new_errors)):
         if errors:
-            yield label, _reasons(errors)
+            yield label, _format_error_counts(errors)
     if passed_over:
         yield "passed over", "; ".join(f"{count:,}: {why}" for why, count in passed_over.items())
 
 
-def _counts(total: Summary) -> str:
+def _format_counts(total: Summary) -> str:
     new = f", {total.new:,} that no judge saw before" if total.new else ""
     tests = f"{total.tests:,} test{'' if total.tests == 1 else 's'}"
     return f"{total.outputs:,} of {tests}: {total.changed:,} changed{new}"
 
 
-def _judge(one: tuple[str, str, str]) -> str:
-    name, version, model = (shorten(part, 100) for part in one)
+def _format_judge(judge: tuple[str, str, str]) -> str:
+    name, version, model = (shorten_text(part, 100) for part in judge)
     return f"{name}, version {version or '(none)'}" + (f", model {model}" if model else "")
 
 
-def _flips(total: Summary) -> str:
+def _format_flips(total: Summary) -> str:
     down, up = total.flips.get(("pass", "fail"), 0), total.flips.get(("fail", "pass"), 0)
     others = [
         f"{count:,} {old} -> {new}"
@@ -106,14 +112,16 @@ def _flips(total: Summary) -> str:
     return ", ".join([f"{down:,} pass -> fail", f"{up:,} fail -> pass", *others])
 
 
-def _reasons(errors: Mapping[str, int]) -> str:
-    shown = [f"{count:,}: {shorten(why, MAX_REASON)}" for why, count in list(errors.items())[:MAX_ERRORS]]
+def _format_error_counts(errors: Mapping[str, int]) -> str:
+    parts = [
+        f"{count:,}: {shorten_text(why, MAX_REASON)}" for why, count in list(errors.items())[:MAX_ERRORS]
+    ]
     rest = sum(list(errors.values())[MAX_ERRORS:])
-    return "; ".join([*shown, *([f"{rest:,} for other reasons"] if rest else [])])
+    return "; ".join([*parts, *([f"{rest:,} for other reasons"] if rest else [])])
 
 
-def _closing(total: Summary, *, asked: bool) -> str:
-    if not asked or not total.same_judge:
+def _format_closing_note(total: Summary, *, judge_called: bool) -> str:
+    if not judge_called or not total.same_judge:
         return ""
     same = "the same judge, version and answers: nothing could have changed"
     return (

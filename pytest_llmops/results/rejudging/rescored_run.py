@@ -7,20 +7,20 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, cast
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import Json, Measurement, describe, shorten
-from pytest_llmops.results.rejudging.judged_outputs import TOP, Output, verdict_in
-from pytest_llmops.results.rejudging.score_changes import score_of
+from pytest_llmops.measurement import Json, Measurement, format_failure_text, shorten_text
+from pytest_llmops.results.rejudging.judged_outputs import JUDGE_PREFIX, Output, verdict_detail
+from pytest_llmops.results.rejudging.score_changes import score_from_measurement
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 
 AtLeast: TypeAlias = float | Literal["default"] | None
-_IMPLIED: Mapping[str, Outcome] = {"errored": "errored", "failed": "failed"}
-_BADNESS: tuple[Outcome, ...] = ("passed", "failed", "errored")
-_RAISED: Mapping[str, str] = {"errored": "MeasurementErrored", "failed": "MeasurementFailed"}
+_STATUS_OUTCOMES: Mapping[str, Outcome] = {"errored": "errored", "failed": "failed"}
+_OUTCOMES_BY_SEVERITY: tuple[Outcome, ...] = ("passed", "failed", "errored")
+_OUTCOME_EXCEPTIONS: Mapping[str, str] = {"errored": "MeasurementErrored", "failed": "MeasurementFailed"}
 """What the verdict on a measurement raises, by the outcome."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class RescoredOutput:
     """An output and what is measured of it now.
 
     Attributes:
@@ -37,7 +37,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stamp:
+class RescoreStamp:
     """When and by what a run was judged again.
 
     Attributes:
@@ -64,7 +64,7 @@ class Stamp:
         return f"judged again on {self.day} {by}{model}{threshold} (llmops judge rescore {self.source})"
 
 
-def threshold_of(
+def carry_over_threshold(
     output: Output,
     *,
     at_least: float | None,
@@ -104,15 +104,17 @@ def threshold_of(
         return old
     if pass_at is not None:
         return "default"
-    there = "a scale that is not known" if output.scale is None else f"a scale of {_words(output.scale)}"
-    here = "not known before it is asked" if scale is None else _words(scale)
+    there = (
+        "a scale that is not known" if output.scale is None else f"a scale of {_format_scale(output.scale)}"
+    )
+    here = "not known before it is asked" if scale is None else _format_scale(scale)
     raise UsageError(
-        f"judge {judge}: {shorten(output.nodeid, 200)} has a threshold of {old:g} on {there}, and this judge's scale is {here}: "
+        f"judge {judge}: {shorten_text(output.nodeid, 200)} has a threshold of {old:g} on {there}, and this judge's scale is {here}: "
         "add --at-least, or pass_at to the rubric"
     )
 
 
-def _words(scale: tuple[float, float]) -> str:
+def _format_scale(scale: tuple[float, float]) -> str:
     return f"{scale[0]:g} to {scale[1]:g}"
 
 
@@ -135,33 +137,33 @@ def replace_threshold(output: Output, at_least: float) -> Measurement:
         raise UsageError("verdict whose scale is not stored")
     low, high = output.scale
     if not low <= at_least <= high:
-        raise UsageError(f"verdict on a scale of {_words(output.scale)}, without {at_least:g}")
+        raise UsageError(f"verdict on a scale of {_format_scale(output.scale)}, without {at_least:g}")
     old = output.old
-    told = {key: one for key, one in output.told.items() if key != "default"}
+    verdict = {key: value for key, value in output.told.items() if key != "default"}
     review = old.detail.get("review")
     if isinstance(review, Mapping):
-        detail = {**old.detail, "review": {**review, "undecided": at_least}, "judge": told}
+        detail = {**old.detail, "review": {**review, "undecided": at_least}, "judge": verdict}
         return replace(old, detail=detail)
-    detail = {**old.detail, "judge": {**told, "threshold": at_least}}
+    detail = {**old.detail, "judge": {**verdict, "threshold": at_least}}
     threshold = None if old.value is None else (at_least - low) / (high - low)
     return replace(old, threshold=threshold, detail=detail)
 
 
-def rejudged(run: Run, found: Sequence[Judged], stamp: Stamp) -> Run:
+def replace_verdicts(run: Run, rescored_outputs: Sequence[RescoredOutput], stamp: RescoreStamp) -> Run:
     """Return a run with new verdicts, and a note that says when and by what.
 
     Dimensions of an old verdict go with it. The outcome of a test follows where its measurements alone decided it; what
     ended otherwise, or also otherwise (a fixture, a plain assert, a skip), stays as it was. The calls of a judge that is not heard any
     more are dropped; those of the new one stand in its recording.
     """
-    by: dict[int, list[Judged]] = {}
-    for one in found:
-        by.setdefault(one.output.record, []).append(one)
+    by: dict[int, list[RescoredOutput]] = {}
+    for rescored in rescored_outputs:
+        by.setdefault(rescored.output.record, []).append(rescored)
     records = tuple(
-        _record(record, by[number], stamp) if number in by else record
+        _replace_in_record(record, by[number], stamp) if number in by else record
         for number, record in enumerate(run.records)
     )
-    told: dict[str, Json] = {
+    stamp_meta: dict[str, Json] = {
         "day": stamp.day,
         "judge": stamp.judge,
         "version": stamp.version,
@@ -170,68 +172,78 @@ def rejudged(run: Run, found: Sequence[Judged], stamp: Stamp) -> Run:
         "source": stamp.source,
     }
     return replace(
-        run, records=records, notes=(*run.notes, stamp.sentence), meta={**run.meta, "rejudged": told}
+        run, records=records, notes=(*run.notes, stamp.sentence), meta={**run.meta, "rejudged": stamp_meta}
     )
 
 
-def _record(record: TestRecord, found: Sequence[Judged], stamp: Stamp) -> TestRecord:
-    replaced = {one.output.place: one for one in found if one.output.place is not None}
-    gone = {key for one in found for key in _dimensions(one.output)} if stamp.asked else set()
+def _replace_in_record(
+    record: TestRecord, rescored_outputs: Sequence[RescoredOutput], stamp: RescoreStamp
+) -> TestRecord:
+    replaced = {
+        rescored.output.place: rescored for rescored in rescored_outputs if rescored.output.place is not None
+    }
+    gone = (
+        {key for rescored in rescored_outputs for key in _dimension_keys(rescored.output)}
+        if stamp.asked
+        else set()
+    )
     made: list[Measurement] = []
     seen: dict[tuple[object, ...], str] = {}
     for place, old in enumerate(record.measurements):
         new = replaced.get(place)
         if new is None:
-            made += [] if (old.name, old.label) in gone and not verdict_in(old) else [old]
-        elif not _twice(new, seen):
+            made += [] if (old.name, old.label) in gone and not verdict_detail(old) else [old]
+        elif not _is_duplicate_verdict(new, seen):
             made += new.measurements
-    for new in found:
+    for new in rescored_outputs:
         made += new.measurements if new.output.place is None else ()
     measurements = tuple(made)
-    outcome = _outcome(record, measurements)
-    judges = [place for place, one in enumerate(record.measurements) if _judges(one)]
+    outcome = _rescored_outcome(record, measurements)
+    judges = [place for place, rescored in enumerate(record.measurements) if _is_judge_measurement(rescored)]
     calls = record.calls
     if stamp.asked and set(judges) <= set(replaced):
-        calls = tuple(one for one in calls if one.purpose != "judge")
+        calls = tuple(rescored for rescored in calls if rescored.purpose != "judge")
     return replace(
         record,
         measurements=measurements,
         outcome=outcome,
-        message=_message(record, measurements, outcome),
-        raised=_raised(record, measurements, outcome),
+        message=_rescored_message(record, measurements, outcome),
+        raised=_rescored_exceptions(record, measurements, outcome),
         calls=calls,
-        facts={**record.facts, **({"judge": _who(found[-1].top)} if stamp.asked else {})},
+        facts={**record.facts, **({"judge": _judge_facts(rescored_outputs[-1].top)} if stamp.asked else {})},
     )
 
 
-def _judges(one: Measurement) -> bool:
-    return one.name.startswith(TOP) and bool(verdict_in(one) or one.name.endswith(".kappa"))
+def _is_judge_measurement(measurement: Measurement) -> bool:
+    return measurement.name.startswith(JUDGE_PREFIX) and bool(
+        verdict_detail(measurement) or measurement.name.endswith(".kappa")
+    )
 
 
-def _twice(new: Judged, seen: dict[tuple[object, ...], str]) -> bool:
+def _is_duplicate_verdict(new: RescoredOutput, seen: dict[tuple[object, ...], str]) -> bool:
     """Whether two old judges of one answer have become the same new one: it says the same twice."""
     key = (new.top.name, new.top.label, new.top.threshold, *new.output.inputs)
     return seen.setdefault(key, new.output.judge) != new.output.judge
 
 
-def _dimensions(output: Output) -> set[tuple[str, str]]:
+def _dimension_keys(output: Output) -> set[tuple[str, str]]:
     given = output.told.get("dimensions")
     names = list(given) if isinstance(given, Mapping) else []
     return {(f"{output.old.name}.{name}", output.old.label) for name in names} if output.old else set()
 
 
-def _who(top: Measurement) -> dict[str, Json]:
-    told = score_of(top)
-    return {"name": told.judge, "version": told.version, "model": told.model}
+def _judge_facts(top: Measurement) -> dict[str, Json]:
+    score = score_from_measurement(top)
+    return {"name": score.judge, "version": score.version, "model": score.model}
 
 
-def _implied(measurements: Sequence[Measurement]) -> Outcome:
-    found = [_IMPLIED.get(one.status, "passed") for one in measurements]
-    return cast("Outcome", max(found, key=_BADNESS.index, default="passed"))
+def _implied_outcome(measurements: Sequence[Measurement]) -> Outcome:
+    outcomes = [_STATUS_OUTCOMES.get(measurement.status, "passed") for measurement in measurements]
+    return cast("Outcome", max(outcomes, key=_OUTCOMES_BY_SEVERITY.index, default="passed"))
 
 
-def _outcome(record: TestRecord, measurements: Sequence[Measurement]) -> Outcome:
-    was, now = _implied(record.measurements), _implied(measurements)
+def _rescored_outcome(record: TestRecord, measurements: Sequence[Measurement]) -> Outcome:
+    was, now = _implied_outcome(record.measurements), _implied_outcome(measurements)
     alone = not _ended_otherwise(record)
     if record.outcome in ("xfailed", "xpassed"):
         decided = alone and (record.outcome == "xpassed") == (was == "passed")
@@ -239,62 +251,77 @@ def _outcome(record: TestRecord, measurements: Sequence[Measurement]) -> Outcome
     if record.outcome == was and alone:
         return now
     # Something else decided: that stays, unless the new verdicts are worse than the old ones and than that.
-    if record.outcome in _BADNESS and _BADNESS.index(now) > _BADNESS.index(was):
-        return max(record.outcome, now, key=_BADNESS.index)
+    if record.outcome in _OUTCOMES_BY_SEVERITY and _OUTCOMES_BY_SEVERITY.index(
+        now
+    ) > _OUTCOMES_BY_SEVERITY.index(was):
+        return max(record.outcome, now, key=_OUTCOMES_BY_SEVERITY.index)
     return record.outcome
 
 
 def _ended_otherwise(record: TestRecord) -> bool:
     """Whether anything but a verdict on a measurement ended the test, alone or too."""
     if record.raised:
-        return not set(record.raised) <= set(_RAISED.values())
+        return not set(record.raised) <= set(_OUTCOME_EXCEPTIONS.values())
     # Files of older versions do not say what was raised: there the text has to be all of a measurement's.
     bad = record.outcome in ("failed", "errored") and bool(record.message)
-    return bad and len(_foreign(record)) > 0
+    return bad and len(_unrelated_messages(record)) > 0
 
 
-def _foreign(record: TestRecord) -> list[str]:
+def _unrelated_messages(record: TestRecord) -> list[str]:
     """The parts of a failure text that are no measurement's; a part of two paragraphs counts as two."""
-    bad = [one.name for one in record.measurements if one.status in ("failed", "errored")]
-    heads = [f"{kind}: " for kind in _RAISED.values()] if bad else []
-    heads += [f"{name.replace(TOP, what, 1)} " for name in bad for what in (TOP, "judge ")]
+    bad = [
+        measurement.name for measurement in record.measurements if measurement.status in ("failed", "errored")
+    ]
+    heads = [f"{kind}: " for kind in _OUTCOME_EXCEPTIONS.values()] if bad else []
+    heads += [f"{name.replace(JUDGE_PREFIX, what, 1)} " for name in bad for what in (JUDGE_PREFIX, "judge ")]
     return [part for part in record.message.split("\n\n") if not part.startswith(tuple(heads))]
 
 
-def _message(record: TestRecord, measurements: Sequence[Measurement], outcome: Outcome) -> str:
+def _rescored_message(record: TestRecord, measurements: Sequence[Measurement], outcome: Outcome) -> str:
     if outcome not in ("passed", "failed", "errored"):
         return record.message
-    bad = [one for one in measurements if one.status in ("failed", "errored")]
-    if bad == [one for one in record.measurements if one.status in ("failed", "errored")]:
+    bad = [measurement for measurement in measurements if measurement.status in ("failed", "errored")]
+    if bad == [
+        measurement for measurement in record.measurements if measurement.status in ("failed", "errored")
+    ]:
         return record.message
-    told = list(map(_told, bad))
+    failures = list(map(_format_failure, bad))
     if _ended_otherwise(record):
-        rest = _foreign(record)
+        rest = _unrelated_messages(record)
         mine = len(rest) < len(record.message.split("\n\n"))
-        return "\n\n".join([*told, *rest]) if mine else record.message
-    if outcome == record.outcome != _implied(measurements):
+        return "\n\n".join([*failures, *rest]) if mine else record.message
+    if outcome == record.outcome != _implied_outcome(measurements):
         return record.message
-    return "\n\n".join(told) if outcome != "passed" else ""
+    return "\n\n".join(failures) if outcome != "passed" else ""
 
 
-def _raised(record: TestRecord, measurements: Sequence[Measurement], outcome: Outcome) -> tuple[str, ...]:
+def _rescored_exceptions(
+    record: TestRecord, measurements: Sequence[Measurement], outcome: Outcome
+) -> tuple[str, ...]:
     """What would have been raised: of the verdicts on measurements the new one, all else as it was."""
-    now = _implied(measurements)
-    if now == _implied(record.measurements):
+    now = _implied_outcome(measurements)
+    if now == _implied_outcome(record.measurements):
         return record.raised
-    rest = tuple(one for one in record.raised if one not in _RAISED.values())
-    own = (_RAISED[now],) if now in _RAISED and outcome in (now, "xfailed") else ()
+    rest = tuple(class_name for class_name in record.raised if class_name not in _OUTCOME_EXCEPTIONS.values())
+    own = (_OUTCOME_EXCEPTIONS[now],) if now in _OUTCOME_EXCEPTIONS and outcome in (now, "xfailed") else ()
     return (*own, *rest)
 
 
-def _told(one: Measurement) -> str:
-    pairs = one.detail.get("evidence")
+def _format_failure(measurement: Measurement) -> str:
+    pairs = measurement.detail.get("evidence")
     listed = pairs if isinstance(pairs, list) else []
     evidence = [(str(pair[0]), str(pair[1])) for pair in listed if isinstance(pair, list) and len(pair) == 2]  # noqa: PLR2004 -- label and text
-    said = score_of(one)
+    score = score_from_measurement(measurement)
     line = ""
-    if verdict_in(one) and said.status == "fail" and said.score is not None and said.threshold is not None:
-        title = f"judge {shorten(said.judge, 60)}" + (f" [{shorten(one.label, 60)}]" if one.label else "")
-        scale = f" (scale {_words(said.scale)})" if said.scale else ""
-        line = f"{title} {said.score:g} < {said.threshold:g}{scale}"
-    return describe(one, verdict=line, evidence=evidence)
+    if (
+        verdict_detail(measurement)
+        and score.status == "fail"
+        and score.score is not None
+        and score.threshold is not None
+    ):
+        title = f"judge {shorten_text(score.judge, 60)}" + (
+            f" [{shorten_text(measurement.label, 60)}]" if measurement.label else ""
+        )
+        scale = f" (scale {_format_scale(score.scale)})" if score.scale else ""
+        line = f"{title} {score.score:g} < {score.threshold:g}{scale}"
+    return format_failure_text(measurement, verdict=line, evidence=evidence)

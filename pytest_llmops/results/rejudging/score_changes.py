@@ -9,10 +9,15 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from pytest_llmops.measurement import Measurement
-from pytest_llmops.results.rejudging.judged_outputs import Output, number, scale_of, verdict_in
+from pytest_llmops.results.rejudging.judged_outputs import (
+    Output,
+    float_or_none,
+    verdict_detail,
+    verdict_scale,
+)
 
 Status: TypeAlias = Literal["pass", "fail", "recorded", "undecided", "unscored", "new"]
-SAME = 1e-9
+SAME_SCORE_TOLERANCE = 1e-9
 """Normalised scores nearer than this are the same."""
 
 
@@ -58,7 +63,7 @@ class Change:
     @property
     def changed(self) -> bool:
         """Whether score or status is another."""
-        return self.old.status != self.new.status or abs(self.delta or 0.0) > SAME
+        return self.old.status != self.new.status or abs(self.delta or 0.0) > SAME_SCORE_TOLERANCE
 
     @property
     def worse(self) -> bool:
@@ -116,15 +121,15 @@ class Summary:
         return None if "" in old | new or not old or not new else old == new
 
 
-def score_of(measurement: Measurement | None) -> Score:
+def score_from_measurement(measurement: Measurement | None) -> Score:
     """Return what a measurement says of its output.
 
-    >>> score_of(None).status
+    >>> score_from_measurement(None).status
     'new'
     """
     if measurement is None:
         return Score()
-    told = verdict_in(measurement)
+    verdict = verdict_detail(measurement)
     status: Status = {"passed": "pass", "failed": "fail", "recorded": "recorded", "errored": "unscored"}[
         measurement.status
     ]  # type: ignore[assignment]
@@ -132,64 +137,69 @@ def score_of(measurement: Measurement | None) -> Score:
         status = "undecided"
     return Score(
         status=status,
-        score=number(told.get("score")) if status != "unscored" else None,
-        scale=scale_of(told) if status != "unscored" else None,
+        score=float_or_none(verdict.get("score")) if status != "unscored" else None,
+        scale=verdict_scale(verdict) if status != "unscored" else None,
         normalised=measurement.value,
-        threshold=number(told.get("threshold")),
-        reason=str(told.get("reason") or ""),
+        threshold=float_or_none(verdict.get("threshold")),
+        reason=str(verdict.get("reason") or ""),
         error=measurement.error,
-        judge=str(told.get("name") or measurement.name.removeprefix("judge.")),
+        judge=str(verdict.get("name") or measurement.name.removeprefix("judge.")),
         version=measurement.version,
-        model=str(told.get("model") or ""),
+        model=str(verdict.get("model") or ""),
     )
 
 
-def changes(pairs: Iterable[tuple[Output, Measurement]]) -> list[Change]:
+def compare_scores(pairs: Iterable[tuple[Output, Measurement]]) -> list[Change]:
     """Return each output with both its scores, the worst change first; equal ones in the order of the run."""
-    made = [Change(output=one, old=score_of(one.old), new=score_of(new)) for one, new in pairs]
-    return sorted(made, key=lambda one: one.order)
+    made = [
+        Change(output=output, old=score_from_measurement(output.old), new=score_from_measurement(new))
+        for output, new in pairs
+    ]
+    return sorted(made, key=lambda output: output.order)
 
 
-def summary(found: Sequence[Change]) -> Summary:
+def summarize_changes(changes: Sequence[Change]) -> Summary:
     """Add up changes; of none everything is 0, and the means are None.
 
-    >>> summary([]).old_mean is None
+    >>> summarize_changes([]).old_mean is None
     True
     """
     both = [
-        (one.old.normalised, one.new.normalised)
-        for one in found
-        if one.old.normalised is not None and one.new.normalised is not None
+        (change.old.normalised, change.new.normalised)
+        for change in changes
+        if change.old.normalised is not None and change.new.normalised is not None
     ]
-    ordered = sorted(found, key=lambda one: (one.output.record, one.output.place or 0))
-    judged = [one for one in ordered if one.old.status != "new"]
-    flips = Counter((one.old.status, one.new.status) for one in judged if one.old.status != one.new.status)
+    ordered = sorted(changes, key=lambda change: (change.output.record, change.output.place or 0))
+    judged = [change for change in ordered if change.old.status != "new"]
+    flips = Counter(
+        (change.old.status, change.new.status) for change in judged if change.old.status != change.new.status
+    )
     return Summary(
-        tests=len({one.output.record for one in found}),
-        outputs=len(found),
-        changed=sum(one.changed for one in judged),
-        worse=sum(one.worse for one in found),
-        new=len(found) - len(judged),
+        tests=len({change.output.record for change in changes}),
+        outputs=len(changes),
+        changed=sum(change.changed for change in judged),
+        worse=sum(change.worse for change in changes),
+        new=len(changes) - len(judged),
         pairs=len(both),
         old_mean=math.fsum(old for old, _ in both) / len(both) if both else None,
         new_mean=math.fsum(new for _, new in both) / len(both) if both else None,
         flips={(str(old), str(new)): count for (old, new), count in sorted(flips.items())},
-        old_errors=_errors(one.old for one in judged),
-        new_errors=_errors(one.new for one in ordered),
-        old_judges=_judges(one.old for one in judged),
-        new_judges=_judges(one.new for one in ordered),
+        old_errors=_count_errors(change.old for change in judged),
+        new_errors=_count_errors(change.new for change in ordered),
+        old_judges=_list_judges(change.old for change in judged),
+        new_judges=_list_judges(change.new for change in ordered),
         scales=tuple(
-            sorted({one.scale for pair in found for one in (pair.old, pair.new) if one.scale and one.score is not None})
+            sorted({change.scale for pair in changes for change in (pair.old, pair.new) if change.scale and change.score is not None})
         ),
     )  # fmt: skip
 
 
-def _errors(scores: Iterable[Score]) -> dict[str, int]:
-    return dict(Counter(one.error for one in scores if one.status == "unscored").most_common())
+def _count_errors(scores: Iterable[Score]) -> dict[str, int]:
+    return dict(Counter(score.error for score in scores if score.status == "unscored").most_common())
 
 
-def _judges(scores: Iterable[Score]) -> tuple[tuple[str, str, str], ...]:
+def _list_judges(scores: Iterable[Score]) -> tuple[tuple[str, str, str], ...]:
     every = list(scores)
     # Who is given no answer is not asked, and its version is not known.
-    known = [one for one in every if one.version or one.score is not None] or every
-    return tuple(sorted({(one.judge, one.version, one.model) for one in known}))
+    known = [score for score in every if score.version or score.score is not None] or every
+    return tuple(sorted({(score.judge, score.version, score.model) for score in known}))

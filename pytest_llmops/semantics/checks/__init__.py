@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from pytest_llmops.semantics.checks.alarms import Alarm, Comparison
-from pytest_llmops.semantics.checks.comparison import CHECKS, DEFAULT, VERSION, chosen, compare
-from pytest_llmops.semantics.checks.sentence_splitter import sentences
+from pytest_llmops.semantics.checks.comparison import (
+    CHECKS,
+    DEFAULT_CHECKS,
+    VERSION,
+    compare,
+    resolve_check_names,
+)
+from pytest_llmops.semantics.checks.sentence_splitter import split_sentences
 
-__all__ = ["CHECKS", "DEFAULT", "VERSION", "Alarm", "Comparison", "chosen", "compare", "sentences"]
+__all__ = [
+    "CHECKS",
+    "DEFAULT_CHECKS",
+    "VERSION",
+    "Alarm",
+    "Comparison",
+    "compare",
+    "resolve_check_names",
+    "split_sentences",
+]

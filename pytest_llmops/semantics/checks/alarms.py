@@ -44,10 +44,10 @@ class Comparison:
     without: tuple[str, ...] = ()
 
 
-MAX_QUOTE = 60
+MAX_QUOTE_CHARS = 60
 
 
-class Found(NamedTuple):
+class Finding(NamedTuple):
     """An alarm, and the change it explains; None: it was found beside the alignment."""
 
     alarm: Alarm
@@ -57,27 +57,27 @@ class Found(NamedTuple):
 class Check(Protocol):
     """Finds one kind of difference in a pair; ``claimed`` are changes that a check before it has explained."""
 
-    def __call__(self, pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:
+    def __call__(self, pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
         """Yield what it found."""
 
 
-def quoted(text: str, limit: int = MAX_QUOTE) -> str:
+def quote_text(text: str, limit: int = MAX_QUOTE_CHARS) -> str:
     """Return a text in quotes, in one line, cut."""
-    shown = "".join(char if char.isprintable() else " " for char in text)
-    return f'"{shown[: limit - 3]}..."' if len(shown) > limit else f'"{shown}"'
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    return f'"{printable[: limit - 3]}..."' if len(printable) > limit else f'"{printable}"'
 
 
-def span(sentence: Sentence, tokens: Sequence[Token]) -> str:
+def span_text(sentence: Sentence, tokens: Sequence[Token]) -> str:
     """Return the piece of a sentence that tokens cover, as written."""
     return sentence.text[tokens[0].start : tokens[-1].end] if tokens else ""
 
 
-def alarm(check: str, what: str, expected: str, actual: str) -> Alarm:
+def build_alarm(check: str, difference: str, expected: str, actual: str) -> Alarm:
     """Return an alarm about two pieces of text."""
     if expected and actual:
-        text = f"{what}: the reference says {quoted(expected)}, the answer {quoted(actual)}"
+        message = f"{difference}: the reference says {quote_text(expected)}, the answer {quote_text(actual)}"
     elif expected:
-        text = f"{what}: the reference says {quoted(expected)}, the answer does not"
+        message = f"{difference}: the reference says {quote_text(expected)}, the answer does not"
     else:
-        text = f"{what}: the answer says {quoted(actual)}, the reference does not"
-    return Alarm(check, text, expected, actual)
+        message = f"{difference}: the answer says {quote_text(actual)}, the reference does not"
+    return Alarm(check, message, expected, actual)

@@ -8,28 +8,33 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pytest_llmops.semantics.checks.lexicon.opposites import opposite
-from pytest_llmops.semantics.checks.lexicon.synonyms import synonyms
-from pytest_llmops.semantics.checks.quantities.facts import EXACT, ROUGH, Fact, same
-from pytest_llmops.semantics.checks.sentence import LEADS, SMALL, Sentence, Token
+from pytest_llmops.semantics.checks.lexicon.opposites import are_opposites
+from pytest_llmops.semantics.checks.lexicon.synonyms import are_synonyms
+from pytest_llmops.semantics.checks.quantities.facts import (
+    EXACT_TOLERANCE,
+    ROUGH_TOLERANCE,
+    Fact,
+    are_same_value,
+)
+from pytest_llmops.semantics.checks.sentence import ANSWER_WORDS, FUNCTION_WORDS, Sentence, Token
 
 MAX_TOKENS = 300
 """Of a sentence, that are aligned."""
-MAX_CHANGE = 24
+MAX_CHANGE_TOKENS = 24
 """Tokens of one change, beyond which it is another wording and not looked at word by word."""
-MAX_NEAR = 2_000
+MAX_SIMILAR_FACTS = 2_000
 """Facts of about the same value that are compared with one."""
 MAX_POSTINGS = 200
 """Sentences with a word, beyond which the word does not help to find a pair."""
-MIN_SHARED = 0.25
+MIN_SHARED_WORDS = 0.25
 """Of the words of a sentence, that its pair must share."""
-MINIMAL = 0.7
+MIN_EDIT_SIMILARITY = 0.7
 """Of all tokens, that both sentences have in one order, from where on what differs is an edit."""
-SHORT = 3
+SHORT_SENTENCE_TOKENS = 3
 """Tokens of a sentence in which one of them may be an edit."""
-COUNTED = 2
+COUNTED_NOUN_TOKENS = 2
 """Tokens of a number with its noun: "3 tries" in the place of "5 days"."""
-ROOT, ROOT_SHARE, ENDING = 4, 0.75, 5
+MIN_ROOT_LETTERS, MIN_ROOT_SHARE, MAX_ENDING_LETTERS = 4, 0.75, 5
 
 FILLERS = frozenset(
     [
@@ -90,7 +95,7 @@ FILLERS = frozenset(
     ]
 ) | {"as well", "in addition", "of course", "yes,", "no,", "true,", "false,"}
 """Words that may come, go or change without changing what is said; opposites among them are looked at before."""
-LEADING = frozenset(f"{word}," for word in LEADS)
+ANSWER_KEYS = frozenset(f"{word}," for word in ANSWER_WORDS)
 PRONOUNS = frozenset(
     [
         "someone",
@@ -141,36 +146,45 @@ class Change:
     @cached_property
     def left(self) -> tuple[tuple[Token, ...], tuple[Token, ...]]:
         """What is left of both sides without what is harmless: fillers, the same in another form, synonyms."""
-        if max(len(self.expected), len(self.actual)) > MAX_CHANGE:
+        if max(len(self.expected), len(self.actual)) > MAX_CHANGE_TOKENS:
             return self.expected, self.actual
-        one, other = list(self.expected), list(self.actual)
-        for a in self.expected:
-            match = next((b for b in other if _harmless(a, b)), None)
+        expected, actual = list(self.expected), list(self.actual)
+        for expected_token in self.expected:
+            match = next((b for b in actual if _is_harmless_replacement(expected_token, b)), None)
             if match is not None:
-                one.remove(a)
-                other.remove(match)
-        return tuple(t for t in one if t.key not in FILLERS), tuple(t for t in other if t.key not in FILLERS)
+                expected.remove(expected_token)
+                actual.remove(match)
+        return tuple(token for token in expected if token.key not in FILLERS), tuple(
+            token for token in actual if token.key not in FILLERS
+        )
 
 
-def _harmless(a: Token, b: Token) -> bool:
-    if a.fact and b.fact:
-        return same(a.fact, b.fact)
-    if a.fact or b.fact:
+def _is_harmless_replacement(expected: Token, actual: Token) -> bool:
+    if expected.fact and actual.fact:
+        return are_same_value(expected.fact, actual.fact)
+    if expected.fact or actual.fact:
         return False
-    if a.key == b.key:
+    if expected.key == actual.key:
         return True
-    if opposite(a.key, b.key) and not synonyms(a.key, b.key):
+    if are_opposites(expected.key, actual.key) and not are_synonyms(expected.key, actual.key):
         return False
-    return synonyms(a.key, b.key) or (not (a.name and b.name) and _one_root(a.key, b.key))
+    return are_synonyms(expected.key, actual.key) or (
+        not (expected.name and actual.name) and _share_word_root(expected.key, actual.key)
+    )
 
 
-def _one_root(one: str, other: str) -> bool:
+def _share_word_root(word: str, other_word: str) -> bool:
     """Are both made of one root, "cancel" and "cancellation"? By their letters, so "import" and "important" too."""
-    if " " in one + other:
+    if " " in word + other_word:
         return False
-    short, long = sorted((one, other), key=len)
-    shared = next((n for n, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
-    return shared >= max(ROOT, ROOT_SHARE * len(short)) and len(long) - shared <= ENDING
+    short, long = sorted((word, other_word), key=len)
+    shared = next(
+        (position for position, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short)
+    )
+    return (
+        shared >= max(MIN_ROOT_LETTERS, MIN_ROOT_SHARE * len(short))
+        and len(long) - shared <= MAX_ENDING_LETTERS
+    )
 
 
 @dataclass(frozen=True)
@@ -182,44 +196,47 @@ class Text:
     @cached_property
     def facts(self) -> tuple[Fact, ...]:
         """All facts with a value."""
-        return tuple(fact for one in self.sentences for fact in one.facts)
+        return tuple(fact for sentence in self.sentences for fact in sentence.facts)
 
     @cached_property
-    def _by_value(self) -> dict[str, tuple[list[float], list[Fact]]]:
-        found: dict[str, list[tuple[float, int, Fact]]] = {}
+    def _facts_by_value(self) -> dict[str, tuple[list[float], list[Fact]]]:
+        entries: dict[str, list[tuple[float, int, Fact]]] = {}
         for number, fact in enumerate(self.facts):
             for reading in fact.readings:
                 value = reading.value if isinstance(reading.value, float) else 0.0
-                found.setdefault(reading.dim, []).append((value, number, fact))
+                entries.setdefault(reading.dim, []).append((value, number, fact))
         return {
-            dim: ([one[0] for one in sorted(all_)], [one[2] for one in sorted(all_)])
-            for dim, all_ in found.items()
+            dim: ([entry[0] for entry in sorted(unsorted)], [entry[2] for entry in sorted(unsorted)])
+            for dim, unsorted in entries.items()
         }
 
     @cached_property
-    def _numerals(self) -> dict[float | None, list[Fact]]:
-        found: dict[float | None, list[Fact]] = {}
+    def _facts_by_numeral(self) -> dict[float | None, list[Fact]]:
+        facts: dict[float | None, list[Fact]] = {}
         for fact in self.facts:
             if fact.raw is not None:
-                found.setdefault(fact.raw, []).append(fact)
-        return found
+                facts.setdefault(fact.raw, []).append(fact)
+        return facts
 
     def states(self, fact: Fact) -> bool:
         """Does it say the same value anywhere?"""
-        if any(same(fact, one) for one in self._numerals.get(fact.raw, [])[:MAX_NEAR]):
+        if any(
+            are_same_value(fact, other)
+            for other in self._facts_by_numeral.get(fact.raw, [])[:MAX_SIMILAR_FACTS]
+        ):
             return True
         for reading in fact.readings:
-            values, facts = self._by_value.get(reading.dim, ([], []))
+            values, facts = self._facts_by_value.get(reading.dim, ([], []))
             value = reading.value if isinstance(reading.value, float) else 0.0
-            low = bisect_left(values, value - ROUGH * abs(value) - EXACT)
-            if any(same(fact, one) for one in facts[low : low + MAX_NEAR]):
+            first = bisect_left(values, value - ROUGH_TOLERANCE * abs(value) - EXACT_TOLERANCE)
+            if any(are_same_value(fact, other) for other in facts[first : first + MAX_SIMILAR_FACTS]):
                 return True
         return False
 
     @cached_property
     def words(self) -> frozenset[str]:
         """All words, without inflection."""
-        return frozenset().union(*(one.words for one in self.sentences))
+        return frozenset().union(*(sentence.words for sentence in self.sentences))
 
 
 @dataclass(frozen=True)
@@ -241,29 +258,32 @@ class Pair:
     @cached_property
     def changes(self) -> tuple[Change, ...]:
         """Where their tokens differ, in order."""
-        return tuple(self._changes())
+        return tuple(self._find_changes())
 
-    def _changes(self) -> list[Change]:
+    def _find_changes(self) -> list[Change]:
         from rapidfuzz.distance import LCSseq
 
-        one, other = self.expected.tokens[:MAX_TOKENS], self.actual.tokens[:MAX_TOKENS]
-        number: dict[str, int] = {}
-        left, right = ([number.setdefault(token.key, len(number)) for token in side] for side in (one, other))
+        expected, actual = self.expected.tokens[:MAX_TOKENS], self.actual.tokens[:MAX_TOKENS]
+        key_numbers: dict[str, int] = {}
+        expected_numbers, actual_numbers = (
+            [key_numbers.setdefault(token.key, len(key_numbers)) for token in side]
+            for side in (expected, actual)
+        )
         return [
             Change(
-                one[step.src_start : step.src_end],
-                other[step.dest_start : step.dest_end],
+                expected[step.src_start : step.src_end],
+                actual[step.dest_start : step.dest_end],
                 (step.src_start, step.dest_start),
             )
-            for step in _replaced(LCSseq.opcodes(left, right))
+            for step in _merge_edit_steps(LCSseq.opcodes(expected_numbers, actual_numbers))
         ]
 
     @cached_property
-    def alike(self) -> float:
+    def token_similarity(self) -> float:
         """Share of all tokens that both have in one order, 0 to 1."""
-        sizes = min(len(self.expected.tokens), MAX_TOKENS) + min(len(self.actual.tokens), MAX_TOKENS)
-        changed = sum(len(one.expected) + len(one.actual) for one in self.changes)
-        return 1 - changed / sizes if sizes else 1.0
+        total = min(len(self.expected.tokens), MAX_TOKENS) + min(len(self.actual.tokens), MAX_TOKENS)
+        changed = sum(len(change.expected) + len(change.actual) for change in self.changes)
+        return 1 - changed / total if total else 1.0
 
     @cached_property
     def flips(self) -> tuple[tuple[int, Token, Token], ...]:
@@ -271,98 +291,101 @@ class Pair:
         return tuple(
             (place, a, b)
             for place, change in enumerate(self.changes)
-            if max(len(change.expected), len(change.actual)) <= MAX_CHANGE
+            if max(len(change.expected), len(change.actual)) <= MAX_CHANGE_TOKENS
             for a in change.expected
             for b in change.actual
-            if opposite(a.key, b.key) and not synonyms(a.key, b.key) and not {a.key, b.key} & LEADING
+            if are_opposites(a.key, b.key)
+            and not are_synonyms(a.key, b.key)
+            and not {a.key, b.key} & ANSWER_KEYS
         )
 
     @cached_property
-    def turned_twice(self) -> bool:
+    def has_crossed_opposites(self) -> bool:
         """Less in the south than in the north, more in the north than in the south."""
-        two = {(a.key, b.key) for _, a, b in self.flips}
-        crossed = {one for one in two if one[::-1] in two}
-        return bool(crossed) and len(two - crossed) % 2 == 1
+        swaps = {(a.key, b.key) for _, a, b in self.flips}
+        crossed = {swap for swap in swaps if swap[::-1] in swaps}
+        return bool(crossed) and len(swaps - crossed) % 2 == 1
 
     @property
-    def minimal(self) -> bool:
+    def is_edit(self) -> bool:
         """Is what differs an edit, and not another wording?"""
-        if self.alike >= MINIMAL:
+        if self.token_similarity >= MIN_EDIT_SIMILARITY:
             return True
         # One word for one word in a sentence of three.
-        sizes = [(len(one.expected), len(one.actual)) for one in self.changes]
-        if len(self.expected.tokens) < SHORT or len(sizes) != 1:
+        sizes = [(len(change.expected), len(change.actual)) for change in self.changes]
+        if len(self.expected.tokens) < SHORT_SENTENCE_TOKENS or len(sizes) != 1:
             return False
-        one = self.changes[0]
+        change = self.changes[0]
         counted = all(
-            any(token.fact and not token.fact.weak for token in side) for side in (one.expected, one.actual)
+            any(token.fact and not token.fact.weak for token in side)
+            for side in (change.expected, change.actual)
         )
-        return sizes == [(1, 1)] or (max(sizes[0]) <= COUNTED and counted)
+        return sizes == [(1, 1)] or (max(sizes[0]) <= COUNTED_NOUN_TOKENS and counted)
 
     @cached_property
-    def tiny(self) -> bool:
+    def is_short_answer(self) -> bool:
         """Are both texts answers of a word or two, which are compared whatever they share?"""
         alone = len(self.reference.sentences) == len(self.answer.sentences) == 1
-        return alone and max(len(self.expected.tokens), len(self.actual.tokens)) <= SHORT
+        return alone and max(len(self.expected.tokens), len(self.actual.tokens)) <= SHORT_SENTENCE_TOKENS
 
     @cached_property
     def covered(self) -> float:
         """Share of the reference's words that the answer's sentence has, 0 to 1."""
-        words = {token.key for token in self.expected.tokens if token.key not in SMALL}
+        words = {token.key for token in self.expected.tokens if token.key not in FUNCTION_WORDS}
         return len(words & set(self.actual.keys)) / len(words) if words else 0.0
 
 
 @dataclass(frozen=True)
-class _Step:
+class _EditStep:
     src_start: int
     src_end: int
     dest_start: int
     dest_end: int
 
 
-def _replaced(opcodes: Iterable[object]) -> list[_Step]:
+def _merge_edit_steps(opcodes: Iterable[object]) -> list[_EditStep]:
     """Join what is deleted and inserted at one place into one step."""
-    found: list[_Step] = []
+    steps: list[_EditStep] = []
     for op in opcodes:
-        tag, a, b, c, d = (
+        tag, src_start, src_end, dest_start, dest_end = (
             getattr(op, name) for name in ("tag", "src_start", "src_end", "dest_start", "dest_end")
         )
         if tag == "equal":
             continue
-        last = found[-1] if found else None
-        if last and last.src_end == a and last.dest_end == c:
-            found[-1] = _Step(last.src_start, b, last.dest_start, d)
+        last = steps[-1] if steps else None
+        if last and last.src_end == src_start and last.dest_end == dest_start:
+            steps[-1] = _EditStep(last.src_start, src_end, last.dest_start, dest_end)
         else:
-            found.append(_Step(a, b, c, d))
-    return found
+            steps.append(_EditStep(src_start, src_end, dest_start, dest_end))
+    return steps
 
 
-def unrepeated(reference: Text, answer: Text) -> list[Sentence]:
+def find_unrepeated_sentences(reference: Text, answer: Text) -> list[Sentence]:
     """Return the sentences of the reference that the answer does not repeat word by word."""
-    said = {one.plain for one in answer.sentences}
-    return [one for one in reference.sentences if one.plain not in said]
+    repeated = {sentence.plain for sentence in answer.sentences}
+    return [sentence for sentence in reference.sentences if sentence.plain not in repeated]
 
 
-def pairs(sentences: Sequence[Sentence], reference: Text, answer: Text) -> Iterator[Pair]:
+def pair_sentences(sentences: Sequence[Sentence], reference: Text, answer: Text) -> Iterator[Pair]:
     """Yield sentences of the reference with their likest of the answer; those without one are left out."""
     if not sentences or not answer.sentences:
         return
-    likest = _Likest(answer.sentences)
+    index = _SentenceIndex(answer.sentences)
     alone = len(reference.sentences) == len(answer.sentences) == 1
-    for one in sentences:
-        best = likest.of(one, alone=alone)
+    for sentence in sentences:
+        best = index.of(sentence, alone=alone)
         if best is not None:
-            yield Pair(one, best, reference, answer)
+            yield Pair(sentence, best, reference, answer)
 
 
-class _Likest:
+class _SentenceIndex:
     """The sentences of an answer, to be found by their words."""
 
     def __init__(self, actual: Sequence[Sentence]) -> None:
         self.actual = actual
         self.places: dict[str, list[int]] = {}
-        for place, one in enumerate(actual):
-            for word in one.words:
+        for place, sentence in enumerate(actual):
+            for word in sentence.words:
                 self.places.setdefault(word, []).append(place)
 
     def of(self, one: Sentence, *, alone: bool) -> Sentence | None:
@@ -376,4 +399,4 @@ class _Likest:
         if not shared:
             return None
         best = max(shared, key=lambda at: (shared[at] / (len(one.words) + len(self.actual[at].words)), -at))
-        return self.actual[best] if shared[best] >= MIN_SHARED * len(one.words) else None
+        return self.actual[best] if shared[best] >= MIN_SHARED_WORDS * len(one.words) else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from pytest_llmops.semantics.checks.alarms import Alarm, Check, Comparison
-from pytest_llmops.semantics.checks.alignment import Pair, Text, pairs, unrepeated
+from pytest_llmops.semantics.checks.alignment import Pair, Text, find_unrepeated_sentences, pair_sentences
 from pytest_llmops.semantics.checks.kinds import (
     antonyms,
     entities,
@@ -19,12 +19,12 @@ from pytest_llmops.semantics.checks.kinds import (
     roles,
     values,
 )
-from pytest_llmops.semantics.checks.language import language
+from pytest_llmops.semantics.checks.language import detect_language
 from pytest_llmops.semantics.checks.sentence import Sentence
-from pytest_llmops.semantics.checks.sentence_splitter import sentences
+from pytest_llmops.semantics.checks.sentence_splitter import split_sentences
 
 
-def chosen(given: object, known: Sequence[str], default: Sequence[str]) -> tuple[str, ...]:
+def resolve_check_names(given: object, known: Sequence[str], default: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the checks that are on, in their order.
 
     Args:
@@ -35,7 +35,7 @@ def chosen(given: object, known: Sequence[str], default: Sequence[str]) -> tuple
     Raises:
         ValueError: It is no collection of names, one is unknown, or some have a minus and some have none.
 
-    >>> chosen(["-b"], ("a", "b", "c"), ("a", "b", "c")), chosen(["b"], ("a", "b", "c"), ("a",))
+    >>> resolve_check_names(["-b"], ("a", "b", "c"), ("a", "b", "c")), resolve_check_names(["b"], ("a", "b", "c"), ("a",))
     (('a', 'c'), ('b',))
     """
     if isinstance(given, str) and given == "default":
@@ -43,55 +43,57 @@ def chosen(given: object, known: Sequence[str], default: Sequence[str]) -> tuple
     if (
         isinstance(given, str)
         or not isinstance(given, Collection)
-        or any(not isinstance(one, str) for one in given)
+        or any(not isinstance(name, str) for name in given)
     ):
         raise ValueError(
             'expected checks="default" or a list of names, like ["numbers"] for these alone '
-            f'or ["-numbers"] for all but these, got {_shown(given)}'
+            f'or ["-numbers"] for all but these, got {_truncate_repr(given)}'
         )
-    names = {one.removeprefix("-") for one in given}
+    names = {name.removeprefix("-") for name in given}
     unknown = sorted(names - set(known))
     if unknown:
-        raise ValueError(f"checks: expected names out of {', '.join(known)}, got {_shown(unknown[0])}")
-    off = {one.startswith("-") for one in given}
-    if len(off) > 1:
+        raise ValueError(
+            f"checks: expected names out of {', '.join(known)}, got {_truncate_repr(unknown[0])}"
+        )
+    minus_signs = {name.startswith("-") for name in given}
+    if len(minus_signs) > 1:
         raise ValueError(
             'expected checks all with a minus ("all but these") or all without ("these alone"), '
-            f"got {_shown(sorted(given))}"
+            f"got {_truncate_repr(sorted(given))}"
         )
-    if True in off:
-        return tuple(one for one in default if one not in names)
-    return tuple(one for one in known if one in names)
+    if True in minus_signs:
+        return tuple(name for name in default if name not in names)
+    return tuple(name for name in known if name in names)
 
 
-MAX_SHOWN = 80
+MAX_REPR_CHARS = 80
 
 
-def _shown(value: object) -> str:
-    shown = ascii(value)
-    return shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}..."
+def _truncate_repr(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= MAX_REPR_CHARS else f"{text[:MAX_REPR_CHARS]}..."
 
 
-_ANY_LANGUAGE: dict[str, Check] = {
+_LANGUAGE_NEUTRAL_CHECKS: dict[str, Check] = {
     "numbers": values.find_numbers,
     "units": values.find_units,
     "dates": values.find_dates,
 }
-_ENGLISH: dict[str, Check] = {
-    "roles": roles.find,
-    "negation": negation.find,
-    "quantifiers": quantifiers.find,
-    "antonyms": antonyms.find,
-    "entities": entities.find,
-    "words": other_words.find,
+_ENGLISH_CHECKS: dict[str, Check] = {
+    "roles": roles.find_role_swaps,
+    "negation": negation.find_negations,
+    "quantifiers": quantifiers.find_quantifiers,
+    "antonyms": antonyms.find_antonyms,
+    "entities": entities.find_entities,
+    "words": other_words.find_other_words,
 }
-CHECKS: tuple[str, ...] = (*_ANY_LANGUAGE, *_ENGLISH)
+CHECKS: tuple[str, ...] = (*_LANGUAGE_NEUTRAL_CHECKS, *_ENGLISH_CHECKS)
 """All checks, in the order in which they explain a difference: what one of them explains, the next ones leave alone."""
-DEFAULT: tuple[str, ...] = CHECKS
+DEFAULT_CHECKS: tuple[str, ...] = CHECKS
 """Those that are on unless told otherwise."""
 VERSION = "3"
 """Of all checks together: with another one the same texts may raise other alarms."""
-MAX_SENTENCE = 1_000
+MAX_SENTENCE_CHARS = 1_000
 """Characters of a sentence, beyond which it is read in pieces."""
 MAX_SENTENCES = 200
 """Sentences of the reference that are compared; those that the answer repeats word by word do not count."""
@@ -99,7 +101,7 @@ MAX_CHARS = 100_000
 """Of either text, that are read."""
 
 
-def compare(actual: str, expected: str, *, checks: Collection[str] = DEFAULT) -> Comparison:
+def compare(actual: str, expected: str, *, checks: Collection[str] = DEFAULT_CHECKS) -> Comparison:
     """Return what speaks against an answer saying the same as a reference.
 
     Each sentence of the reference is compared with the likest one of the answer. What the answer says
@@ -124,62 +126,74 @@ def compare(actual: str, expected: str, *, checks: Collection[str] = DEFAULT) ->
     >>> compare("It takes two days.", "It takes 48 hours.").alarms
     ()
     """
-    for what, text in (("actual", actual), ("expected", expected)):
+    for argument, text in (("actual", actual), ("expected", expected)):
         if not isinstance(text, str):
-            raise TypeError(f"compare: expected {what} as a text, got {type(text).__name__}")
-    checks = chosen(checks, CHECKS, DEFAULT)
+            raise TypeError(f"compare: expected {argument} as a text, got {type(text).__name__}")
+    checks = resolve_check_names(checks, CHECKS, DEFAULT_CHECKS)
     if not checks or actual == expected:
         return Comparison()
-    reference, answer = (Text(tuple(_read(text[:MAX_CHARS]))) for text in (expected, actual))
-    known, without = _for_language(actual, expected, checks)
+    reference, answer = (Text(tuple(_read_sentences(text[:MAX_CHARS]))) for text in (expected, actual))
+    known, without = _select_language_checks(actual, expected, checks)
     if max(len(actual), len(expected)) > MAX_CHARS:
         without.append(f"the checks read the first {MAX_CHARS:,} characters only")
-    left = unrepeated(reference, answer)
-    if len(left) > MAX_SENTENCES:
-        without.append(f"the checks compared {MAX_SENTENCES} of {len(left):,} sentences of the reference")
-    found: list[Alarm] = []
-    if "antonyms" in checks and "antonyms" in known and left[:1] == list(reference.sentences[:1]):
-        found += [one.alarm for one in antonyms.leading(reference, answer)]
-    for pair in pairs(left[:MAX_SENTENCES], reference, answer):
-        found += [one for one in _alarms(pair, known) if one.check in checks and one not in found]
-    return Comparison(tuple(found), tuple(without))
+    remaining = find_unrepeated_sentences(reference, answer)
+    if len(remaining) > MAX_SENTENCES:
+        without.append(
+            f"the checks compared {MAX_SENTENCES} of {len(remaining):,} sentences of the reference"
+        )
+    alarms: list[Alarm] = []
+    if "antonyms" in checks and "antonyms" in known and remaining[:1] == list(reference.sentences[:1]):
+        alarms += [one.alarm for one in antonyms.find_opposite_answers(reference, answer)]
+    for pair in pair_sentences(remaining[:MAX_SENTENCES], reference, answer):
+        alarms += [one for one in _find_alarms(pair, known) if one.check in checks and one not in alarms]
+    return Comparison(tuple(alarms), tuple(without))
 
 
-def _read(text: str) -> Iterator[Sentence]:
-    for one in sentences(text):
+def _read_sentences(text: str) -> Iterator[Sentence]:
+    for sentence in split_sentences(text):
         # What has no end is cut at a blank, or anywhere: a sentence is aligned in more than linear time.
         start = 0
-        while len(one) - start > MAX_SENTENCE:
-            blank = one.rfind(" ", start + MAX_SENTENCE // 2, start + MAX_SENTENCE)
-            end = blank if blank > 0 else start + MAX_SENTENCE
-            yield Sentence(one[start:end])
+        while len(sentence) - start > MAX_SENTENCE_CHARS:
+            blank = sentence.rfind(" ", start + MAX_SENTENCE_CHARS // 2, start + MAX_SENTENCE_CHARS)
+            end = blank if blank > 0 else start + MAX_SENTENCE_CHARS
+            yield Sentence(sentence[start:end])
             start = end
-        yield Sentence(one[start:])
+        yield Sentence(sentence[start:])
 
 
-def _for_language(actual: str, expected: str, checks: Collection[str]) -> tuple[dict[str, Check], list[str]]:
-    foreign = next((name for name in map(language, (expected, actual)) if name != "English"), "")
-    if not foreign:
-        return _ANY_LANGUAGE | _ENGLISH, []
-    looks = f"looks like {foreign}" if foreign != "another language" else "it does not look like English"
-    without = [f"no check for {name} in this language ({looks})" for name in _ENGLISH if name in checks]
-    return _ANY_LANGUAGE, without
+def _select_language_checks(
+    actual: str, expected: str, checks: Collection[str]
+) -> tuple[dict[str, Check], list[str]]:
+    foreign_language = next(
+        (name for name in map(detect_language, (expected, actual)) if name != "English"), ""
+    )
+    if not foreign_language:
+        return _LANGUAGE_NEUTRAL_CHECKS | _ENGLISH_CHECKS, []
+    looks = (
+        f"looks like {foreign_language}"
+        if foreign_language != "another language"
+        else "it does not look like English"
+    )
+    without = [
+        f"no check for {name} in this language ({looks})" for name in _ENGLISH_CHECKS if name in checks
+    ]
+    return _LANGUAGE_NEUTRAL_CHECKS, without
 
 
-def _alarms(pair: Pair, known: dict[str, Check]) -> Sequence[Alarm]:
-    found = _of_all(pair, known)
-    if found and "words" in known:
+def _find_alarms(pair: Pair, checks: dict[str, Check]) -> Sequence[Alarm]:
+    alarms = _run_checks(pair, checks)
+    if alarms and "words" in checks:
         # Only to explain an alarm away: two texts in one order look more like an edit than they are.
-        ordered = enumerations.in_order(pair)
-        found = found if ordered is pair else _of_all(ordered, known)
-    return found
+        reordered = enumerations.align_enumerations(pair)
+        alarms = alarms if reordered is pair else _run_checks(reordered, checks)
+    return alarms
 
 
-def _of_all(pair: Pair, known: dict[str, Check]) -> list[Alarm]:
+def _run_checks(pair: Pair, checks: dict[str, Check]) -> list[Alarm]:
     claimed: frozenset[int] = frozenset()
-    found: list[Alarm] = []
-    for check in known.values():
-        new = list(check(pair, claimed))
-        claimed |= {one.change for one in new if one.change is not None}
-        found += [one.alarm for one in new]
-    return found
+    alarms: list[Alarm] = []
+    for check in checks.values():
+        findings = list(check(pair, claimed))
+        claimed |= {finding.change for finding in findings if finding.change is not None}
+        alarms += [finding.alarm for finding in findings]
+    return alarms

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-_SMALL = {
+_FUNCTION_WORDS = {
     "English": "the of and to is in that it for you are with on as this be at have from or not can by we your an will they was which a has had been were there "
     "what when who if all no any do does its i my me he she but up out about into over only than then so how why where after before more most "
     "their them these those his her us one should would could must may",
@@ -18,13 +18,13 @@ _SMALL = {
     "Polish": "i w na nie się z do jest to że od za po dla jak są czy przez ma może",
     "Swedish": "och att det är en som på av för inte med den till har ett om kan du vi",
 }
-_ENGLISH = frozenset(_SMALL["English"].split())
-SMALL = {
+_ENGLISH = frozenset(_FUNCTION_WORDS["English"].split())
+FOREIGN_FUNCTION_WORDS = {
     name: frozenset(words.split()) - (_ENGLISH if name != "English" else frozenset())
-    for name, words in _SMALL.items()
+    for name, words in _FUNCTION_WORDS.items()
 }
 """Small words of a language that are none in English, as "in" and "an" are."""
-NAMED = frozenset(
+AMBIGUOUS_WORDS = frozenset(
     ["die", "am", "en", "el", "de", "la", "est", "sur", "par", "per", "con", "com", "del", "van", "den", "al"]
 )
 """Also parts of names and terms: one of them alone makes no text foreign."""
@@ -47,10 +47,10 @@ FOREIGN_SHARE = 0.3
 """Of the letters; a name in another script does not make a text foreign."""
 
 
-def language(text: str) -> str:
+def detect_language(text: str) -> str:
     """Return the English name of the language a text looks like, "English" where nothing speaks against it.
 
-    >>> language("Die Rückgabe ist nicht möglich"), language("refund"), language("Возврат в течение 30 дней")
+    >>> detect_language("Die Rückgabe ist nicht möglich"), detect_language("refund"), detect_language("Возврат в течение 30 дней")
     ('German', 'English', 'Russian')
     """
     head = text[:MAX_CHARS]
@@ -60,13 +60,17 @@ def language(text: str) -> str:
         if letters and len(script.findall(head)) >= FOREIGN_SHARE * letters:
             return name
     counts = Counter(words)
-    hits = {name: sum(counts[word] for word in small) for name, small in SMALL.items()}
+    hits = {name: sum(counts[word] for word in small) for name, small in FOREIGN_FUNCTION_WORDS.items()}
     best = max(hits, key=lambda name: hits[name])
-    told = hits[best] > 1 or _accented(head) or not counts.keys() & SMALL[best] <= NAMED
-    if hits[best] > hits["English"] and told:
+    is_evident = (
+        hits[best] > 1
+        or _has_accents(head)
+        or not counts.keys() & FOREIGN_FUNCTION_WORDS[best] <= AMBIGUOUS_WORDS
+    )
+    if hits[best] > hits["English"] and is_evident:
         return best
-    return "English" if hits["English"] or not _accented(head) else "another language"
+    return "English" if hits["English"] or not _has_accents(head) else "another language"
 
 
-def _accented(text: str) -> bool:
+def _has_accents(text: str) -> bool:
     return any("\u00df" <= char <= "\u024f" for char in text)

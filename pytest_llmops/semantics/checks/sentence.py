@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 from pytest_llmops.semantics.checks.lexicon import opposites, synonyms
-from pytest_llmops.semantics.checks.lexicon.stems import stem
+from pytest_llmops.semantics.checks.lexicon.stems import stem_word
 from pytest_llmops.semantics.checks.quantities import dates, numerals
 from pytest_llmops.semantics.checks.quantities.facts import Fact
-from pytest_llmops.semantics.checks.quantities.measures import read as read_measures
+from pytest_llmops.semantics.checks.quantities.measures import read_measures
 
 
 class Token(NamedTuple):
@@ -36,31 +36,31 @@ class Token(NamedTuple):
     name: bool = False
 
 
-class _Plain(dict[int, int | str]):
+class _PlainCharacters(dict[int, int | str]):
     """Digits of any script, full-width letters, quotes, dashes and blanks in their plainest form."""
 
     def __missing__(self, code: int) -> int | str:
         char = chr(code)
         digit = char.isdecimal()
-        made: int | str = code
+        plain: int | str = code
         if digit and not char.isascii():
-            made = str(int(char))
+            plain = str(int(char))
         elif 0xFF01 <= code <= 0xFF5E:  # noqa: PLR2004 -- the full-width forms of ASCII
-            made = chr(code - 0xFEE0)
+            plain = chr(code - 0xFEE0)
         elif 0x3300 <= code <= 0x33FF or char in "µ℃℉\u212a\u2126":  # noqa: PLR2004 -- units as one letter
-            made = unicodedata.normalize("NFKC", char)
+            plain = unicodedata.normalize("NFKC", char)
         elif char.isspace():
-            made = " "
-        self[code] = made
-        return made
+            plain = " "
+        self[code] = plain
+        return plain
 
 
-_PLAIN = _Plain()
-for _chars, _made in (
+_PLAIN_CHARACTERS = _PlainCharacters()
+for _chars, _plain in (
     ("‘’ʼ`´", "'"), ("“”„«»", '"'), ("‐‑‒–—−", "-"), ("\u066b", "."), ("\u066c", ","), ("\u200b\u200c\u200d\u2060\ufeff\u00ad", ""),
 ):  # fmt: skip
-    _PLAIN.update(dict.fromkeys(map(ord, _chars), _made))
-_PLAIN.update({ord("½"): " 1/2", ord("¼"): " 1/4", ord("¾"): " 3/4", ord("…"): "..."})
+    _PLAIN_CHARACTERS.update(dict.fromkeys(map(ord, _chars), _plain))
+_PLAIN_CHARACTERS.update({ord("½"): " 1/2", ord("¼"): " 1/4", ord("¾"): " 3/4", ord("…"): "..."})
 
 _WORD = re.compile(r"[^\W_]+(?:['.&/+_-][^\W_]+)*(?:\+\+|#)?|%|[<>≤≥=]=?")
 _MAYBE_FACT = re.compile(
@@ -73,15 +73,19 @@ _CONTRACTIONS = {
     "let's": ("let", "we"), "gonna": ("going", "to"), "wanna": ("want", "to"),
 }  # fmt: skip
 _ENDINGS = {"'re": "be", "'ve": "have", "'ll": "will", "'m": "be", "'d": "would"}
-CLAUSES = frozenset(["and", "but", "or", "while", "whereas", "though", "although", "because", "yet"])
+CLAUSE_WORDS = frozenset(["and", "but", "or", "while", "whereas", "though", "although", "because", "yet"])
 """Words that begin a clause."""
-VERBS = frozenset(["be", "have", "do", "will", "would", "can", "may", "must", "should", "need", "not"]) | {
+CLAUSE_VERBS = frozenset(
+    ["be", "have", "do", "will", "would", "can", "may", "must", "should", "need", "not"]
+) | {
     "have to",
     "need to",
 }
 """Words of which a clause has one; else it is a part of another."""
-CONDITIONS = frozenset(["if", "when", "once", "unless", "until", "till", "while", "after", "befor", "within"])
-NAMELESS = frozenset(
+CONDITION_WORDS = frozenset(
+    ["if", "when", "once", "unless", "until", "till", "while", "after", "befor", "within"]
+)
+CAPITALS_WITHOUT_NAME = frozenset(
     [
         "i",
         "i'm",
@@ -109,9 +113,9 @@ NAMELESS = frozenset(
         "no",
     ]
 )
-LEADS = {"yes": True, "true": True, "no": False, "false": False}
+ANSWER_WORDS = {"yes": True, "true": True, "no": False, "false": False}
 """Words that answer by themselves at the head of a sentence, and whether they affirm."""
-_LED = re.compile(
+_AFTER_ANSWER = re.compile(
     r"[*_\"')]*(?:\s*(?:[,.!;:-]|\Z)|\s(?:it|we|you|i|they|he|she|there|that|this)\b)", re.IGNORECASE
 )
 _NUMBERED = re.compile(r"\.\s?\d")
@@ -127,7 +131,7 @@ SHORT_FORMS = {
 _PHRASES: dict[str, list[tuple[str, ...]]] = {first: list(all_) for first, all_ in synonyms.PHRASES.items()}
 
 
-def learn(phrases: Iterable[tuple[str, ...]]) -> None:
+def register_phrases(phrases: Iterable[tuple[str, ...]]) -> None:
     """Make phrases, as tuples of stems, one token each from now on."""
     for words in phrases:
         known = _PHRASES.setdefault(words[0], [])
@@ -136,8 +140,8 @@ def learn(phrases: Iterable[tuple[str, ...]]) -> None:
             known.sort(key=len, reverse=True)
 
 
-learn(opposites.PHRASES)
-learn(tuple(map(stem, words.split())) for words in SHORT_FORMS.values() if " " in words)
+register_phrases(opposites.PHRASES)
+register_phrases(tuple(map(stem_word, words.split())) for words in SHORT_FORMS.values() if " " in words)
 
 
 @dataclass(frozen=True)
@@ -149,32 +153,32 @@ class Sentence:
     @cached_property
     def text(self) -> str:
         """The sentence with plain digits, quotes and dashes."""
-        return numerals.without_cjk(self.raw.translate(_PLAIN))
+        return numerals.replace_cjk_numerals(self.raw.translate(_PLAIN_CHARACTERS))
 
     @cached_property
     def plain(self) -> str:
         """The sentence without the marks at its ends, and without case where it has no unit, which Mb and MB differ by."""
-        shown = self.text if any(map(str.isdigit, self.text)) else self.text.casefold()
-        return shown.strip(" .!?;:,\"'()*-")
+        text = self.text if any(map(str.isdigit, self.text)) else self.text.casefold()
+        return text.strip(" .!?;:,\"'()*-")
 
     @cached_property
     def facts(self) -> tuple[Fact, ...]:
         """What it states with a value, in order."""
         taken: list[tuple[int, int]] = []
-        found = dates.read(self.text, taken) if dates.MAYBE.search(self.text) else []
+        facts = dates.read_dates(self.text, taken) if dates.MAYBE_DATE.search(self.text) else []
         if _MAYBE_FACT.search(self.text):
-            found += read_measures(self.text, taken)
-        return tuple(sorted(found, key=lambda one: one.start))
+            facts += read_measures(self.text, taken)
+        return tuple(sorted(facts, key=lambda one: one.start))
 
     @cached_property
     def tokens(self) -> tuple[Token, ...]:
         """Its words, phrases and facts, in order."""
-        return tuple(_joined(_words(self.text, self.facts)))
+        return tuple(_join_phrases(_tokenize(self.text, self.facts)))
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
         """What its tokens are compared by."""
-        return tuple(one.key for one in self.tokens)
+        return tuple(token.key for token in self.tokens)
 
     @cached_property
     def clauses(self) -> tuple[int, ...]:
@@ -182,31 +186,31 @@ class Sentence:
         parts: list[list[Token]] = [[]]
         end = 0
         for token in self.tokens:
-            if token.key in CLAUSES or any(mark in self.text[end : token.start] for mark in ",;:()"):
+            if token.key in CLAUSE_WORDS or any(mark in self.text[end : token.start] for mark in ",;:()"):
                 parts.append([])
             parts[-1].append(token)
             end = token.end
-        found: list[int] = []
+        numbers: list[int] = []
         number, whole = 0, False
         for part in parts:
-            says = any(token.key in VERBS for token in part) and part[0].key not in CONDITIONS
+            says = any(token.key in CLAUSE_VERBS for token in part) and part[0].key not in CONDITION_WORDS
             number += says and whole
             whole = whole or says
-            found += [number] * len(part)
-        return tuple(found)
+            numbers += [number] * len(part)
+        return tuple(numbers)
 
     @property
-    def lead(self) -> bool | None:
+    def leading_answer(self) -> bool | None:
         """Does it begin with a "yes" or "true" (True), or with a "no" or "false" (False)?"""
-        return LEADS.get(self.keys[0][:-1]) if self.keys and self.keys[0][-1:] == "," else None
+        return ANSWER_WORDS.get(self.keys[0][:-1]) if self.keys and self.keys[0][-1:] == "," else None
 
     @cached_property
     def words(self) -> frozenset[str]:
         """The single words of it that say something, without inflection; cheap, for finding pairs."""
-        return frozenset(stem(one) for one in _WORD.findall(self.text)) - SMALL
+        return frozenset(stem_word(word) for word in _WORD.findall(self.text)) - FUNCTION_WORDS
 
 
-SMALL = frozenset(
+FUNCTION_WORDS = frozenset(
     [
         "the",
         "a",
@@ -257,26 +261,26 @@ SMALL = frozenset(
 )
 
 
-def _words(text: str, facts: tuple[Fact, ...]) -> list[Token]:
-    found: list[Token] = []
+def _tokenize(text: str, facts: tuple[Fact, ...]) -> list[Token]:
+    tokens: list[Token] = []
     place, first = 0, True
     for fact in (*facts, None):
         end = fact.start if fact else len(text)
         for match in _WORD.finditer(text, place, end):
             if match[0].lower() == "no" and _NUMBERED.match(text, match.end()):
-                found.append(Token("number", match[0], *match.span()))
+                tokens.append(Token("number", match[0], *match.span()))
                 first = False
                 continue
-            if first and match[0].lower() in LEADS and _LED.match(text, match.end()):
-                found.append(Token(f"{match[0].lower()},", match[0], *match.span()))
+            if first and match[0].lower() in ANSWER_WORDS and _AFTER_ANSWER.match(text, match.end()):
+                tokens.append(Token(f"{match[0].lower()},", match[0], *match.span()))
                 first = False
                 continue
-            found += _split(match, first=first or text[: match.start()].rstrip()[-1:] in ':"(-')
+            tokens += _split_word(match, first=first or text[: match.start()].rstrip()[-1:] in ':"(-')
             first = False
         if fact:
-            found.append(Token(_fact_key(fact), fact.text, fact.start, fact.end, fact))
+            tokens.append(Token(_fact_key(fact), fact.text, fact.start, fact.end, fact))
             place, first = fact.end, False
-    return found
+    return tokens
 
 
 def _fact_key(fact: Fact) -> str:
@@ -289,33 +293,33 @@ def _fact_key(fact: Fact) -> str:
     )
 
 
-def _split(match: re.Match[str], *, first: bool) -> list[Token]:
+def _split_word(match: re.Match[str], *, first: bool) -> list[Token]:
     word, (start, end) = match[0], match.span()
     lower = word.lower()
     if lower in _CONTRACTIONS:
-        return [Token(stem(part), word, start, end) for part in _CONTRACTIONS[lower]]
+        return [Token(stem_word(part), word, start, end) for part in _CONTRACTIONS[lower]]
     if "'" in lower:
         if lower.endswith("n't"):
-            return [Token(stem(lower[:-3]), word, start, end), Token("not", word, start, end)]
+            return [Token(stem_word(lower[:-3]), word, start, end), Token("not", word, start, end)]
         for ending, part in _ENDINGS.items():
             if lower.endswith(ending):
                 return [
-                    Token(stem(lower.removesuffix(ending)), word, start, end),
-                    Token(stem(part), word, start, end),
+                    Token(stem_word(lower.removesuffix(ending)), word, start, end),
+                    Token(stem_word(part), word, start, end),
                 ]
     if "/" in word and word.replace("/", "").isalpha():
-        parts = [Token(stem(part), part, start, end) for part in word.split("/")]
+        parts = [Token(stem_word(part), part, start, end) for part in word.split("/")]
         return [parts[0], Token("or", "/", start, end), *parts[1:]]
     if word in SHORT_FORMS:
-        key = " ".join(map(stem, SHORT_FORMS[word].split()))
+        key = " ".join(map(stem_word, SHORT_FORMS[word].split()))
         return [Token(key, word, start, end, None, _is_name(word, first=first))]
     # "Team A" has no article.
-    key = "a." if word == "A" and not first else stem(word)
+    key = "a." if word == "A" and not first else stem_word(word)
     return [Token(key, word, start, end, None, _is_name(word, first=first))]
 
 
 def _is_name(word: str, *, first: bool) -> bool:
-    if word.lower().removesuffix("'s") in NAMELESS:
+    if word.lower().removesuffix("'s") in CAPITALS_WITHOUT_NAME:
         return False
     if any(char.isdigit() for char in word):
         return True  # a code or a version: what is a number has become a fact
@@ -326,20 +330,20 @@ def _is_name(word: str, *, first: bool) -> bool:
     return inner or (not first and bare[0].isupper())
 
 
-def _joined(words: list[Token]) -> list[Token]:
+def _join_phrases(words: list[Token]) -> list[Token]:
     """Make one token of each known phrase, "in order to" say."""
-    found: list[Token] = []
+    tokens: list[Token] = []
     place = 0
     while place < len(words):
         for phrase in _PHRASES.get(words[place].key, ()):
             part = words[place : place + len(phrase)]
-            if tuple(one.key for one in part) == phrase:
-                text = " ".join(dict.fromkeys(one.text for one in part))
-                name = all(one.name for one in part)
-                found.append(Token(" ".join(phrase), text, part[0].start, part[-1].end, None, name))
+            if tuple(token.key for token in part) == phrase:
+                text = " ".join(dict.fromkeys(token.text for token in part))
+                name = all(token.name for token in part)
+                tokens.append(Token(" ".join(phrase), text, part[0].start, part[-1].end, None, name))
                 place += len(phrase)
                 break
         else:
-            found.append(words[place])
+            tokens.append(words[place])
             place += 1
-    return found
+    return tokens

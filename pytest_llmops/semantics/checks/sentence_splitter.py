@@ -88,7 +88,7 @@ _GERMAN_MONTHS = ("jan", "feb", "mär", "apr", "mai", "jun", "jul", "aug", "sep"
 MAX_WORD = 40
 
 
-def sentences(text: str) -> list[str]:
+def split_sentences(text: str) -> list[str]:
     r"""Return the sentences of a text, trimmed, in order; blank ones are left out.
 
     A full stop ends a sentence unless it belongs to a number, an abbreviation or an initial; in scripts
@@ -96,33 +96,37 @@ def sentences(text: str) -> list[str]:
     of a bullet or between lines that are no running text; a line end within running text is a blank. Any
     language; linear in the length. No text gives no sentences.
 
-    >>> sentences("Dr. Lee pays 3.50 euros. Why?\n- First\n- Second")
+    >>> split_sentences("Dr. Lee pays 3.50 euros. Why?\n- First\n- Second")
     ['Dr. Lee pays 3.50 euros.', 'Why?', '- First', '- Second']
-    >>> sentences("退款需要30天。谢谢！")
+    >>> split_sentences("退款需要30天。谢谢！")
     ['退款需要30天。', '谢谢！']
     """
-    found, start = [], 0
+    pieces, start = [], 0
     for end in _END.finditer(text):
-        if _ends(text, start, end):
-            found.append(text[start : end.end()])
+        if _is_sentence_end(text, start, end):
+            pieces.append(text[start : end.end()])
             start = end.end()
-    found.append(text[start:])
-    return [shown for one in found if (shown := " ".join(one.split()))]
+    pieces.append(text[start:])
+    return [sentence for piece in pieces if (sentence := " ".join(piece.split()))]
 
 
-def _ends(text: str, start: int, end: re.Match[str]) -> bool:
+def _is_sentence_end(text: str, start: int, end: re.Match[str]) -> bool:
     mark, following = end[0], text[end.end() : end.end() + MAX_WORD].lstrip()
     if mark[0] == "\n":
-        return mark.count("\n") > 1 or _line_ends(text[max(start, end.start() - 2) : end.start()], following)
+        return mark.count("\n") > 1 or _is_line_end(
+            text[max(start, end.start() - 2) : end.start()], following
+        )
     if mark[0] == "." and len(mark.rstrip("\"'”’»)]")) == 1:
         word = _LAST_WORD.search(text, max(start, end.start() - MAX_WORD), end.start())
         at = word.start() if word else start
-        return _stops(text[at : end.start()], following, first=not text[max(start, at - 2) : at].strip())
+        return _is_final_stop(
+            text[at : end.start()], following, first=not text[max(start, at - 2) : at].strip()
+        )
     # An ellipsis may go on in the middle of its sentence.
     return mark[0] not in ".…" or not following[:1].islower()
 
 
-def _stops(word: str, following: str, *, first: bool) -> bool:
+def _is_final_stop(word: str, following: str, *, first: bool) -> bool:
     """Does the full stop behind a word end the sentence?"""
     if len(word) == 1 and word.isalpha():
         # "J. Smith", but "plan B then": an initial is followed by a name, and so may a sentence be.
@@ -139,7 +143,7 @@ def _stops(word: str, following: str, *, first: bool) -> bool:
     return not (following[:1].islower() or following[:1].isdigit() or bare in _TITLES)
 
 
-def _line_ends(before: str, following: str) -> bool:
+def _is_line_end(before: str, following: str) -> bool:
     last = before.rstrip()[-1:]
     if not last or last in ".!?:;。！？…|" or _BULLET.match(following):
         return True

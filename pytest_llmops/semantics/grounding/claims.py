@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from pytest_llmops.semantics.grounding.content_words import content, hard, pieces
+from pytest_llmops.semantics.grounding.content_words import content_stems, required_stems, split_passages
 
-LISTED_UP_TO = 3
+MAX_LISTED_WORDS = 3
 """Content words of a part without a verb, number or name, that only goes on with a list."""
 
 _I_CANNOT = (
@@ -18,17 +18,17 @@ _I_CANNOT = (
     r"wasn['’]t\s+able\s+to|(?:am|was|are|were)\s+(?:unable|not\s+able)\s+to)"
 )
 _UNABLE = r"(?:['’]m|['’]re)\s+(?:unable|not\s+able)\s+to"
-_OPEN = (
+_WHAT_IS_UNKNOWN = (
     r"(?=\s*(?:[.,;:!?—]|$)|(?:\s+you)?\s+(?:(?:it|that|this|these|those)(?=\s*(?:[.,;:!?—]|$)|\s+(?:in|from|with|based|for\s+sure)\b)|"
     r"whether|if|how|when|where|why|which|who|what|for\s+(?:sure|certain)|with\s+certainty|exactly|anything|enough|much|"
     r"from\s+(?:the|this|these)|based\s+on|(?:(?:an?|any|the|your|this|that|these|those)\s+(?:\w+\s+)?)?"
     r"(?:answer|question|information|detail|mention|reference|query|request)s?)\b)"
 )
 """What follows where nothing else is spoken of than what is not known: "we cannot say", but not "say no"."""
-UNKNOWN = re.compile(
+UNKNOWN_ANSWER = re.compile(
     rf"\b(?:I|we)\s*(?:{_I_CANNOT}|{_UNABLE})\s+(?:know|have\s+(?:any\s+|that\s+|enough\s+)?information)\b"
     rf"|\bI\s*(?:{_I_CANNOT}|{_UNABLE})\s+(?:find|see|determine|tell)\b"
-    rf"|\b(?:I|we)\s*(?:{_I_CANNOT}|{_UNABLE})\s+(?:find|see|determine|tell|say|answer)\b{_OPEN}"
+    rf"|\b(?:I|we)\s*(?:{_I_CANNOT}|{_UNABLE})\s+(?:find|see|determine|tell|say|answer)\b{_WHAT_IS_UNKNOWN}"
     r"|\b(?:I['’]m|I\s+am|we\s+are|we['’]re)\s+(?:not\s+sure|unsure)\b"
     r"|\b(?:the\s+)?(?:contexts?|documents?|text|passages?|sources?|information)\s+(?:provided\s+|given\s+)?(?:do(?:es)?\s+not|do(?:es)?n['’]t)"
     r"\s+(?:say|mention|contain|include|specify|state|provide)\b"
@@ -44,7 +44,7 @@ GREETING = re.compile(
     re.IGNORECASE,
 )
 """May hold a name, and still claims nothing."""
-TALK = re.compile(
+SMALL_TALK = re.compile(
     r"^(?:thanks|thank\s+you)\b(?!\s+to\b)|^you['’]re\s+welcome|^(?:best|kind|warm)\s+regards|^my\s+apologies"
     r"|^(?:(?:i['’]?m|i\s+am|we['’]re|we\s+are)\s+)?(?:very\s+|so\s+)?(?:sorry|happy\s+to|glad\s+to)\b|^unfortunately\W*$"
     r"|^please\s+(?:let|feel\s+free|contact|reach\s+out|do\s+not\s+hesitate|don['’]t\s+hesitate)\b|^let\s+me\s+know\b"
@@ -55,14 +55,14 @@ TALK = re.compile(
     re.IGNORECASE,
 )
 """Talk around an answer: greetings, thanks, offers of help, and opinions that are said to be some."""
-POLITE = re.compile(
+POLITE_OPENING = re.compile(
     r"^(?:(?:thanks|thank\s+you)\b(?!\s+to\b)|my\s+apologies|(?:(?:i['’]?m|i\s+am|we['’]re|we\s+are)\s+)?(?:very\s+|so\s+)?"
     r"(?:sorry|happy\s+to|glad\s+to)\b|(?:i\s+(?:think|believe|guess|suppose|assume)|in\s+my\s+opinion|as\s+an\s+ai|(?:i\s+)?hope)\b)"
     r"[^,;:]*?(?:[,;:—]+|\bthat\b)\s*",
     re.IGNORECASE,
 )
 """Talk in front of something else, up to where that begins."""
-LEAD = re.compile(
+CLAIM_LEAD = re.compile(
     r"^(?:(?:based\s+on|according\s+to)\s+(?:the|your|our)\s+(?:\w+\s+){0,2}(?:contexts?|documents?|documentation|"
     r"information|text|passages?|sources?|policy|handbook|manual)(?:\s+(?:provided|above|given))?\s*,\s*"
     r"|(?:yes|no|sure|certainly|absolutely|of\s+course|great|great\s+question|okay|ok|well)\s*[,!.]\s*"
@@ -72,23 +72,23 @@ LEAD = re.compile(
 """What may lead a claim and is none of its content."""
 BULLET = re.compile(r"^(?:[-*•·–>]\s+|\d{1,3}[.)]\s+|#{1,6}\s+)")
 BLANKS = re.compile(r"\s+")
-FRAME = re.compile(
+UNKNOWN_FRAME = re.compile(
     r"^(?:after|having|based|according|from|in|for|with|as|given|unfortunately|sorry|regarding|concerning)\b",
     re.IGNORECASE,
 )
 """What leads to "I don't know" and says nothing by itself: "after reading all documents, I can't find it"."""
-JOINED = re.compile(r"(?:[;:—]|,?\s+(?:but|and|however|though|although|yet))[\s,]*$", re.IGNORECASE)
-TURN = re.compile(
+JOINING_END = re.compile(r"(?:[;:—]|,?\s+(?:but|and|however|though|although|yet))[\s,]*$", re.IGNORECASE)
+CLAUSE_TURN = re.compile(
     r"\s*[;:—]\s*|\s*,?\s*\b(?:but|however|so|therefore|because|yet|although|though)\b[\s,]*|\s*,\s*|\s+and\s+",
     re.IGNORECASE,
 )
 """Where something else may begin after "I don't know the details"."""
-WEAK_TURN = re.compile(r"\s*(?:,|and)\s*", re.IGNORECASE)
+LIST_TURN = re.compile(r"\s*(?:,|and)\s*", re.IGNORECASE)
 """A turn at which a list goes on as well."""
 QUESTION_WORD = re.compile(
     r"^(?:(?:or|and|nor)\s+)?(?:which|when|where|how|whether|if|why|who|whom|whose|what)\b", re.IGNORECASE
 )
-VERB = re.compile(
+COMMON_VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|had|can|could|will|would|must|may|might|shall|should|do|does|did|it|they|you|we|he|she|"
     r"takes?|took|costs?|pays?|paid|needs?|gets?|got|allows?|allowed|requires?|required|includes?|lasts?|depends?|says?|said|begins?|ends?|"
     r"starts?|applies|apply|covers?|gives?|offers?|ships?|works?|expires?)\b",
@@ -96,21 +96,21 @@ VERB = re.compile(
 )
 
 # All blanks are counted: a text of nothing but blanks must not take longer than any other.
-_MARK = r"\[\^?\d{1,3}(?: ?[,;–-] ?\d{1,3}){0,9}\]|\[(?:documents?|docs?|contexts?|passages?|sources?) ?#?\d{1,3}\]"
-_PLACE = rf"(?:{_MARK}|(?:documents?|docs?|contexts?|passages?|sources?|refs?|references?) ?[:#]? ?\d{{1,3}})"
-_CITED = re.compile(
-    rf"\s?(?:\((?:(?:see|cf\.?|from) )?{_PLACE}(?: ?(?:,|;|and|&) ?(?:{_PLACE}|\d{{1,3}})){{0,9}}\)|{_MARK}|【[^】]{{1,40}}】)",
+_SOURCE_MARK = r"\[\^?\d{1,3}(?: ?[,;–-] ?\d{1,3}){0,9}\]|\[(?:documents?|docs?|contexts?|passages?|sources?) ?#?\d{1,3}\]"
+_SOURCE = rf"(?:{_SOURCE_MARK}|(?:documents?|docs?|contexts?|passages?|sources?|refs?|references?) ?[:#]? ?\d{{1,3}})"
+_CITATION = re.compile(
+    rf"\s?(?:\((?:(?:see|cf\.?|from) )?{_SOURCE}(?: ?(?:,|;|and|&) ?(?:{_SOURCE}|\d{{1,3}})){{0,9}}\)|{_SOURCE_MARK}|【[^】]{{1,40}}】)",
     re.IGNORECASE,
 )
 
 
-def uncited(text: str) -> str:
+def strip_citations(text: str) -> str:
     """Return a text without the marks of its sources, as ``[1]`` and ``(see [2])``.
 
-    >>> uncited("Refunds take 5 days [1][2]. Fees are low. (Document 2)")
+    >>> strip_citations("Refunds take 5 days [1][2]. Fees are low. (Document 2)")
     'Refunds take 5 days. Fees are low.'
     """
-    return _CITED.sub("", text).strip()
+    return _CITATION.sub("", text).strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,24 +128,24 @@ class Statement:
     abstains: bool = False
 
 
-def taken_apart(answer: str) -> Statement:
+def split_claims(answer: str) -> Statement:
     """Return the sentences of an answer that claim something, and the others.
 
     Of a sentence that says that something is not known the rest may still claim something. Marks of sources
     (``[1]``) belong to no sentence.
 
-    >>> taken_apart("Hello! Refunds take 5 days [1]. Anything else?").claims
+    >>> split_claims("Hello! Refunds take 5 days [1]. Anything else?").claims
     ('Refunds take 5 days.',)
-    >>> taken_apart("I don't know the details; the fee is 9 euros.").claims
+    >>> split_claims("I don't know the details; the fee is 9 euros.").claims
     ('the fee is 9 euros.',)
-    >>> taken_apart("I'm sorry, I don't know.").abstains
+    >>> split_claims("I'm sorry, I don't know.").abstains
     True
     """
-    parts = _Parts()
-    for sentence in pieces(uncited(answer)):
+    parts = _ClaimParts()
+    for sentence in split_passages(strip_citations(answer)):
         text = BLANKS.sub(" ", BULLET.sub("", sentence)).strip()
         while text:
-            text = _step(text, parts)
+            text = _sort_sentence_part(text, parts)
     return Statement(
         claims=tuple(parts.claims),
         left_out=tuple(parts.left_out),
@@ -154,72 +154,74 @@ def taken_apart(answer: str) -> Statement:
 
 
 @dataclass(slots=True)
-class _Parts:
+class _ClaimParts:
     claims: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     unknown: bool = False
 
 
-def _step(text: str, parts: _Parts) -> str:
+def _sort_sentence_part(text: str, parts: _ClaimParts) -> str:
     """Sort a sentence, or its first part; return what is left of it."""
     if text.endswith(("?", "？", "؟")):
         parts.left_out.append(text)
         return ""
-    found = UNKNOWN.search(text)
-    if found is None:
-        return _plain(text, parts)
+    unknown = UNKNOWN_ANSWER.search(text)
+    if unknown is None:
+        return _sort_known_part(text, parts)
     parts.unknown = True
-    before = text[: found.start()]
-    if _claims_before(before):
-        _plain(JOINED.sub("", before).strip(" ,"), parts)
+    before = text[: unknown.start()]
+    if _is_leading_claim(before):
+        _sort_known_part(JOINING_END.sub("", before).strip(" ,"), parts)
         before = ""
-    rest = _after(text[found.end() :])
+    rest = _text_after_unknown(text[unknown.end() :])
     end = len(text) - len(rest)
-    parts.left_out.append((before + text[found.start() : end]).strip(" ,;:—"))
+    parts.left_out.append((before + text[unknown.start() : end]).strip(" ,;:—"))
     return rest
 
 
-def _claims_before(text: str) -> bool:
+def _is_leading_claim(text: str) -> bool:
     """Is what leads to "I don't know" a claim of its own? "Based on the documents," is none."""
-    plain = LEAD.sub("", text)
-    if len(content(plain)) < 2 or (TALK.match(plain) and not hard(plain)):  # noqa: PLR2004 -- a subject and what is said of it
+    plain = CLAIM_LEAD.sub("", text)
+    if len(content_stems(plain)) < 2 or (SMALL_TALK.match(plain) and not required_stems(plain)):  # noqa: PLR2004 -- a subject and what is said of it
         return False
-    return bool(hard(plain)) or (bool(JOINED.search(plain) or VERB.search(plain)) and not FRAME.match(plain))
+    return bool(required_stems(plain)) or (
+        bool(JOINING_END.search(plain) or COMMON_VERB.search(plain)) and not UNKNOWN_FRAME.match(plain)
+    )
 
 
-def _after(text: str) -> str:
+def _text_after_unknown(text: str) -> str:
     """What follows "I don't know" and is no part of what is not known any more."""
-    for turn in TURN.finditer(text):
+    for turn in CLAUSE_TURN.finditer(text):
         rest = text[turn.end() :]
-        if UNKNOWN.search(rest):
+        if UNKNOWN_ANSWER.search(rest):
             return rest
-        weak = WEAK_TURN.fullmatch(turn[0]) is not None
-        if content(rest) and not (weak and _goes_on(rest)):
+        weak = LIST_TURN.fullmatch(turn[0]) is not None
+        if content_stems(rest) and not (weak and _continues_list(rest)):
             return rest
     return ""
 
 
-def _goes_on(text: str) -> bool:
+def _continues_list(text: str) -> bool:
     """Does a list only go on here? "The fee, the deadline, or when it ends"."""
-    if hard(text):
+    if required_stems(text):
         return False
     if QUESTION_WORD.match(text):
         return True
-    return not VERB.search(text) and len(content(text)) <= LISTED_UP_TO
+    return not COMMON_VERB.search(text) and len(content_stems(text)) <= MAX_LISTED_WORDS
 
 
-def _plain(text: str, parts: _Parts) -> str:
-    claim = LEAD.sub("", text)
-    if GREETING.match(claim) or not content(claim):
+def _sort_known_part(text: str, parts: _ClaimParts) -> str:
+    claim = CLAIM_LEAD.sub("", text)
+    if GREETING.match(claim) or not content_stems(claim):
         parts.left_out.append(text)
         return ""
-    polite = POLITE.match(claim)
+    polite = POLITE_OPENING.match(claim)
     rest = claim[polite.end() :] if polite else ""
-    if polite and content(rest) and not _goes_on(rest):
+    if polite and content_stems(rest) and not _continues_list(rest):
         parts.left_out.append(polite[0].strip(" ,;:—"))
         return rest
     # A number or a name is never mere talk.
-    if TALK.match(claim) and not hard(claim):
+    if SMALL_TALK.match(claim) and not required_stems(claim):
         parts.left_out.append(text)
     else:
         parts.claims.append(claim)

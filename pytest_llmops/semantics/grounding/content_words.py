@@ -9,12 +9,12 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from pytest_llmops.retrievers.bm25 import tokens
-from pytest_llmops.semantics.checks import sentences
-from pytest_llmops.semantics.checks.quantities.facts import Fact, same
+from pytest_llmops.retrievers.bm25 import tokenize
+from pytest_llmops.semantics.checks import split_sentences
+from pytest_llmops.semantics.checks.quantities.facts import Fact, are_same_value
 from pytest_llmops.semantics.checks.sentence import Sentence
 
-MAX_SENTENCE = 1_000
+MAX_SENTENCE_CHARS = 1_000
 """Characters of a sentence: checks compare in square time, and no claim is longer."""
 
 _STOP_WORDS = """
@@ -27,9 +27,9 @@ however therefore per via not no cannot nt s t re ve ll d m after before during 
 more less much many own same just very well both either neither again once other another still even yet
 already usually
 """
-_STOP = frozenset(_STOP_WORDS.split())
+_STOP_STEMS = frozenset(_STOP_WORDS.split())
 """English words that carry no content of their own; what "not" and "before" change is the checks' business."""
-_WHOLE = frozenset({"all", "every", "each", "always", "never", "only", "none", "nobody", "nothing"})
+_TOTALITY_WORDS = frozenset({"all", "every", "each", "always", "never", "only", "none", "nobody", "nothing"})
 """Words that claim more than a sentence without them says."""
 _UP_TO_TWENTY = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
@@ -77,24 +77,24 @@ _MIN_STEM = 3
 
 
 @lru_cache(maxsize=50_000)
-def stem(word: str) -> str:
+def content_stem(word: str) -> str:
     """Return a word without its English ending.
 
     Both sides lose theirs alike, so that words of other languages only lose a little. "four" is "4".
 
-    >>> stem("shipping"), stem("ships"), stem("carry"), stem("carried"), stem("four")
+    >>> content_stem("shipping"), content_stem("ships"), content_stem("carry"), content_stem("carried"), content_stem("four")
     ('ship', 'ship', 'carry', 'carry', '4')
     """
     if word[0].isdigit():
         return word
-    if word in _WHOLE:
+    if word in _TOTALITY_WORDS:
         return word
     word = _NUMERALS.get(word, _IRREGULAR.get(word, word))
     whole = _ENDS_IN_EE.match(word)
     if whole:
         # A trainee is not who trains, and a lessee no lessor.
         return whole[1]
-    if word in _NO_ADVERB:
+    if word in _NOT_ADVERBS:
         return word
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= _MIN_STEM:
@@ -108,140 +108,152 @@ def stem(word: str) -> str:
     return word[:-1] if doubled else word
 
 
-_NO_ADVERB = frozenset({"apply", "comply", "family", "imply", "july", "multiply", "rely", "reply", "supply"})
+_NOT_ADVERBS = frozenset(
+    {"apply", "comply", "family", "imply", "july", "multiply", "rely", "reply", "supply"}
+)
 """Here "ly" is no ending: "applied" is "apply" too."""
 _ENDS_IN_EE = re.compile(r"(\w+ee)(?:s|ing)?$")
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     """The words of a text, a number with its points and commas in one piece."""
-    found: list[str] = []
-    plain = _NOT.sub("", unicodedata.normalize("NFKC", text))
+    words: list[str] = []
+    plain = _CONTRACTED_NOT.sub("", unicodedata.normalize("NFKC", text))
     for place, piece in enumerate(_NUMBER.split(plain)):
         if place % 2:
-            found.append(_THOUSANDS.sub("", piece))
+            words.append(_THOUSANDS.sub("", piece))
         else:
-            found += tokens(piece)
-    return found
+            words += tokenize(piece)
+    return words
 
 
-_NOT = re.compile(r"n['’]t\b", re.IGNORECASE)
+_CONTRACTED_NOT = re.compile(r"n['’]t\b", re.IGNORECASE)
 _THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
 
 
-def content(text: str) -> dict[str, str]:
+def content_stems(text: str) -> dict[str, str]:
     """Return the stems of a text's content words, each with the word as it stands there; no words: nothing.
 
-    >>> sorted(content("The refunds were paid within 1,000 days").items())
+    >>> sorted(content_stems("The refunds were paid within 1,000 days").items())
     [('1000', '1000'), ('day', 'days'), ('pay', 'paid'), ('refund', 'refunds')]
     """
-    return {stem(word): word for word in reversed(_words(text)) if word not in _STOP}
+    return {content_stem(word): word for word in reversed(_split_words(text)) if word not in _STOP_STEMS}
 
 
-def pieces(text: str) -> list[str]:
+def split_passages(text: str) -> list[str]:
     """Return the sentences of a text, what is far too long for one (a table, a page without marks) in parts.
 
-    >>> [len(one) for one in pieces("Fine. " + "x " * 1_200)]
+    >>> [len(one) for one in split_passages("Fine. " + "x " * 1_200)]
     [5, 999, 999, 399]
     """
-    found: list[str] = []
-    for sentence in sentences(text):
+    passages: list[str] = []
+    for sentence in split_sentences(text):
         start = 0
-        while len(sentence) - start > MAX_SENTENCE:
-            blank = sentence.rfind(" ", start, start + MAX_SENTENCE + 1)
-            end = blank if blank > start else start + MAX_SENTENCE
-            found.append(sentence[start:end].strip())
+        while len(sentence) - start > MAX_SENTENCE_CHARS:
+            blank = sentence.rfind(" ", start, start + MAX_SENTENCE_CHARS + 1)
+            end = blank if blank > start else start + MAX_SENTENCE_CHARS
+            passages.append(sentence[start:end].strip())
             start = end
-        found.append(sentence[start:].strip())
-    return [one for one in found if one]
+        passages.append(sentence[start:].strip())
+    return [passage for passage in passages if passage]
 
 
-def stems(text: str) -> dict[str, str]:
+def all_stems(text: str) -> dict[str, str]:
     """Return the stems of all words of a text, each with the word as it stands there.
 
-    >>> stems("What is it?")
+    >>> all_stems("What is it?")
     {'it': 'it', 'is': 'is', 'what': 'what'}
     """
-    return {stem(word): word for word in reversed(_words(text))}
+    return {content_stem(word): word for word in reversed(_split_words(text))}
 
 
-def stretch(sentence: str, claim: str) -> str:
+def find_relevant_part(sentence: str, claim: str) -> str:
     """Return the part of a sentence that speaks of what a claim does, with the small words in front of it.
 
-    >>> stretch("If unused, no leave can be carried over until the end of March.", "Leave can be carried over.")
+    >>> find_relevant_part("If unused, no leave can be carried over until the end of March.", "Leave can be carried over.")
     'no leave can be carried over'
     """
-    wanted, said = content(claim).keys(), stems(claim).keys()
+    claim_content, claim_stems = content_stems(claim).keys(), all_stems(claim).keys()
     words = sentence.split()
-    kinds = [content(word).keys() for word in words]
-    hits = [place for place, kind in enumerate(kinds) if not kind.isdisjoint(wanted)]
+    kinds = [content_stems(word).keys() for word in words]
+    hits = [place for place, kind in enumerate(kinds) if not kind.isdisjoint(claim_content)]
     if not hits:
         return sentence
     start, end = hits[0], hits[-1]
-    while start > 0 and not kinds[start - 1] and words[start - 1][-1] not in _BREAKS:
+    while start > 0 and not kinds[start - 1] and words[start - 1][-1] not in _CLAUSE_MARKS:
         start -= 1
-    while end + 1 < len(words) and not stems(words[end + 1]).keys().isdisjoint(said):
+    while end + 1 < len(words) and not all_stems(words[end + 1]).keys().isdisjoint(claim_stems):
         end += 1
     return " ".join(words[start : end + 1])
 
 
-def counts_of(text: str) -> list[tuple[str, str]]:
+def number_counts(text: str) -> list[tuple[str, str]]:
     """Return each number of a text with the stem of the word behind it; one that is said to be about right is left out.
 
-    >>> counts_of("About 500 guests came in 12 buses")
+    >>> number_counts("About 500 guests came in 12 buses")
     [('12', 'bus')]
     """
-    words = [stem(word) for word in _words(text)]
+    words = [content_stem(word) for word in _split_words(text)]
     return [
-        (one, words[place + 1] if place + 1 < len(words) else "")
-        for place, one in enumerate(words)
-        if is_number(one) and _ROUGHLY.isdisjoint(words[max(0, place - 2) : place])
+        (number, words[place + 1] if place + 1 < len(words) else "")
+        for place, number in enumerate(words)
+        if is_number(number) and _ROUGH_STEMS.isdisjoint(words[max(0, place - 2) : place])
     ]
 
 
-_ROUGHLY = frozenset(
+_ROUGH_STEMS = frozenset(
     map(
-        stem,
+        content_stem,
         ("about", "around", "roughly", "nearly", "almost", "approximately", "over", "than", "least", "most"),
     )
 )
-_BREAKS = ",;:.!?"
+_CLAUSE_MARKS = ",;:.!?"
 
 
-def is_number(one: str) -> bool:
+def is_number(stem: str) -> bool:
     """Say whether a stem is a number.
 
     >>> is_number("1.5"), is_number("v2")
     (True, False)
     """
-    return one[0].isdigit()
+    return stem[0].isdigit()
 
 
-def hard(text: str) -> frozenset[str]:
+def required_stems(text: str) -> frozenset[str]:
     """Return the stems of what cannot be left out: numbers, names (capitals within the sentence), and words like "all"."""
-    words = _words(text)
-    fixed = {one for one in map(stem, words) if one[0].isdigit() or one in _WHOLE}
-    if len(_GERMAN.intersection(words)) > 1:
+    words = _split_words(text)
+    fixed = {
+        word_stem
+        for word_stem in map(content_stem, words)
+        if word_stem[0].isdigit() or word_stem in _TOTALITY_WORDS
+    }
+    if len(_GERMAN_WORDS.intersection(words)) > 1:
         # There every noun has a capital.
         return frozenset(fixed)
-    names = [name for name in _NAME.findall(text) if name[0].isupper()]
-    return frozenset(fixed | {stem(word) for name in names for word in _words(name) if word not in _STOP})
-
-
-def named(text: str) -> frozenset[str]:
-    """Return the stems of all words with a capital, the first one too: what may be a name.
-
-    >>> sorted(named("Bob Smith left Acme"))
-    ['acm', 'bob', 'smith']
-    """
+    names = [name for name in _NAME_WITHIN_SENTENCE.findall(text) if name[0].isupper()]
     return frozenset(
-        stem(word) for name in _CAPITAL.findall(text) for word in _words(name) if word not in _STOP
+        fixed
+        | {content_stem(word) for name in names for word in _split_words(name) if word not in _STOP_STEMS}
     )
 
 
-_CAPITAL = re.compile(r"\b[^\W\d_a-z]\w*")
-_NAME = re.compile(r"(?<=[^\s.!?:])\s+[\"'“‘(]?([^\W\d_]\w*)")
-_GERMAN = frozenset(
+def capitalized_stems(text: str) -> frozenset[str]:
+    """Return the stems of all words with a capital, the first one too: what may be a name.
+
+    >>> sorted(capitalized_stems("Bob Smith left Acme"))
+    ['acm', 'bob', 'smith']
+    """
+    return frozenset(
+        content_stem(word)
+        for name in _CAPITALIZED_WORD.findall(text)
+        for word in _split_words(name)
+        if word not in _STOP_STEMS
+    )
+
+
+_CAPITALIZED_WORD = re.compile(r"\b[^\W\d_a-z]\w*")
+_NAME_WITHIN_SENTENCE = re.compile(r"(?<=[^\s.!?:])\s+[\"'“‘(]?([^\W\d_]\w*)")
+_GERMAN_WORDS = frozenset(
     {"der", "die", "das", "und", "ist", "sind", "nicht", "ein", "eine", "mit", "für", "auf", "den", "dem"}
 )
 
@@ -250,28 +262,28 @@ MAX_FACTS = 40
 """Quantities of a text that are compared."""
 
 
-def equal(claim: str, text: str) -> frozenset[str]:
+def equal_quantities(claim: str, text: str) -> frozenset[str]:
     """Return the stems of a claim's quantities that a text has in another form, as the checks compare them.
 
-    >>> sorted(equal("It takes 48 hours.", "It takes two days."))
+    >>> sorted(equal_quantities("It takes 48 hours.", "It takes two days."))
     ['48', 'hour']
     """
-    there = _facts(text)
+    other_facts = _read_facts(text)
     return frozenset(
         stem
-        for mine in _facts(claim)
-        if any(_in_another_form(mine, other) for other in there)
-        for stem in content(mine.text)
+        for fact in _read_facts(claim)
+        if any(_is_other_form(fact, other_fact) for other_fact in other_facts)
+        for stem in content_stems(fact.text)
     )
 
 
-def _in_another_form(mine: Fact, other: Fact) -> bool:
+def _is_other_form(fact: Fact, other_fact: Fact) -> bool:
     # What has the same numeral is found by its words: a unit that was left out is none in another form.
-    if mine.raw is None or other.raw is None or mine.raw == other.raw:
+    if fact.raw is None or other_fact.raw is None or fact.raw == other_fact.raw:
         return False
-    return same(mine, other) and (mine.rough or not other.rough)
+    return are_same_value(fact, other_fact) and (fact.rough or not other_fact.rough)
 
 
 @lru_cache(maxsize=4_000)
-def _facts(text: str) -> tuple[Fact, ...]:
+def _read_facts(text: str) -> tuple[Fact, ...]:
     return Sentence(text).facts[:MAX_FACTS]

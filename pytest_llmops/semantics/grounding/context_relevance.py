@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llmops.errors import LLMOpsError
-from pytest_llmops.semantics.grounding.content_words import content, pieces, stems
+from pytest_llmops.semantics.grounding.content_words import all_stems, content_stems, split_passages
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder
 
-CANDIDATES = 8
+MAX_CANDIDATES = 8
 """Sentences that the embedder compares with the question: those that share most of its words."""
 
 
@@ -44,7 +44,9 @@ class Relevance:
         return self.covered if self.similarity is None else (self.covered + self.similarity) / 2
 
 
-def relevance(question: str, contexts: Sequence[str], *, embedder: Embedder | None = None) -> Relevance:
+def measure_relevance(
+    question: str, contexts: Sequence[str], *, embedder: Embedder | None = None
+) -> Relevance:
     """Return how much contexts have to do with a question; no contexts have nothing to do with it.
 
     A question whose words all stand in a passage may still not be answered there: this tells passages of
@@ -54,36 +56,41 @@ def relevance(question: str, contexts: Sequence[str], *, embedder: Embedder | No
         LLMOpsError: The question has no word, or the embedder gave no usable vectors. What the embedder raises
             itself goes through.
 
-    >>> relevance("How long do refunds take?", ["A refund takes five days.", "We sell tea."]).by_context
+    >>> measure_relevance("How long do refunds take?", ["A refund takes five days.", "We sell tea."]).by_context
     (0.6666666666666666, 0.0)
     """
     # Of a question of small words alone ("What is it?") these are all there is.
-    words_of = content if content(question) else stems
+    words_of = content_stems if content_stems(question) else all_stems
     wanted = words_of(question)
     if not wanted:
         raise LLMOpsError("the question has no word")
-    found = [words_of(context).keys() for context in contexts]
-    seen = {one for words in found for one in words}
-    nearest = _nearest(contexts, set(wanted))
-    similarity = _similarities(question, nearest, embedder) if embedder is not None else []
+    context_words = [words_of(context).keys() for context in contexts]
+    seen = {word_stem for words in context_words for word_stem in words}
+    nearest = _nearest_sentences(contexts, set(wanted))
+    similarity = _question_similarities(question, nearest, embedder) if embedder is not None else []
     best = similarity.index(max(similarity)) if similarity else 0
     return Relevance(
-        covered=sum(one in seen for one in wanted) / len(wanted),
+        covered=sum(word_stem in seen for word_stem in wanted) / len(wanted),
         similarity=max(similarity, default=0.0) if embedder is not None else None,
-        missing=tuple(word for one, word in wanted.items() if one not in seen),
+        missing=tuple(word for word_stem, word in wanted.items() if word_stem not in seen),
         nearest=nearest[best] if nearest else "",
-        by_context=tuple(sum(one in words for one in wanted) / len(wanted) for words in found),
+        by_context=tuple(
+            sum(word_stem in words for word_stem in wanted) / len(wanted) for words in context_words
+        ),
     )
 
 
-def _nearest(contexts: Sequence[str], wanted: set[str]) -> list[str]:
+def _nearest_sentences(contexts: Sequence[str], wanted: set[str]) -> list[str]:
     """The sentences with most of the wanted words; of equal ones the earlier, so the first where none has any."""
-    found = [one for context in contexts for one in pieces(context)]
-    shared = [-len(wanted & content(one).keys()) for one in found]
-    return [found[place] for place in sorted(range(len(found)), key=lambda place: shared[place])[:CANDIDATES]]
+    sentences = [sentence for context in contexts for sentence in split_passages(context)]
+    shared = [-len(wanted & content_stems(sentence).keys()) for sentence in sentences]
+    return [
+        sentences[place]
+        for place in sorted(range(len(sentences)), key=lambda place: shared[place])[:MAX_CANDIDATES]
+    ]
 
 
-def _similarities(question: str, texts: Sequence[str], embedder: Embedder) -> list[float]:
+def _question_similarities(question: str, texts: Sequence[str], embedder: Embedder) -> list[float]:
     from pytest_llmops.metrics.vectors import as_rows, cosine
 
     if not texts:
@@ -93,4 +100,4 @@ def _similarities(question: str, texts: Sequence[str], embedder: Embedder) -> li
         rows = as_rows(vectors, count=len(texts) + 1)
     except ValueError as error:
         raise LLMOpsError(str(error)) from None
-    return [max(0.0, float(one)) for one in cosine(rows[:1], rows[1:])[0]]
+    return [max(0.0, float(similarity)) for similarity in cosine(rows[:1], rows[1:])[0]]

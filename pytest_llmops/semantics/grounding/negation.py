@@ -7,31 +7,31 @@ from __future__ import annotations
 
 import re
 
-from pytest_llmops.semantics.checks.language import language
-from pytest_llmops.semantics.grounding.content_words import content, stretch
+from pytest_llmops.semantics.checks.language import detect_language
+from pytest_llmops.semantics.grounding.content_words import content_stems, find_relevant_part
 
-_DENIED = re.compile(
+_DENIAL = re.compile(
     r"\b(?:is|was|are|were|['’]s)\s+(?:simply\s+|just\s+)?(?:wrong|false|untrue|incorrect|inaccurate|an?\s+(?:myth|mistake|misconception|lie|rumou?r|error)|"
     r"not\s+(?:true|correct|the\s+case|right)|(?:n['’]t)\s+true)\s+(?:to\s+(?:say|think|believe|claim|assume)\s+)?that\b"
     r"|\b(?:isn['’]t|wasn['’]t)\s+(?:true|correct|the\s+case|right)\s+that\b|\b(?:denie[sd]|deny|denying)\s+that\b"
     r"|\bcontrary\s+to\b|\bthe\s+(?:myth|misconception|rumou?r)\s+that\b",
     re.IGNORECASE,
 )
-_NOWHERE = re.compile(
+_ABSOLUTE_NEGATION = re.compile(
     r"\b(?:nowhere|under\s+no\s+circumstances?|in\s+no\s+case|on\s+no\s+account|by\s+no\s+means|at\s+no\s+time)\b",
     re.IGNORECASE,
 )
-_EXCEPT = re.compile(
+_EXCEPTION = re.compile(
     r"\b(?:except(?:\s+for|\s+in|\s+on)?|with\s+the\s+exception\s+of|excluding|apart\s+from|aside\s+from|other\s+than|save\s+for|but\s+not|"
     r"all\s+but|everything\s+but|everyone\s+but|anything\s+but)\b([^,;:.!?]*)",
     re.IGNORECASE,
 )
-_NEGATIVE = re.compile(
+_NEGATIVE_WORD = re.compile(
     r"\b(?:not|no|never|none|neither|nor|without|nothing|nobody|cannot|exclude[sd]?|excluding)\b|n['’]t\b",
     re.IGNORECASE,
 )
 
-_FOREIGN = {
+_FOREIGN_NEGATIONS = {
     "German": r"\b(?:nicht|nichts|kein(?:e[nmrs]?)?|nie|niemals|niemand(?:e[mn])?|ohne|weder|nirgends|nirgendwo)\b",
     "French": r"\b(?:ne|pas|jamais|aucune?|sans|rien|ni|personne)\b|\bn['’]",
     "Spanish": r"\b(?:no|nunca|jamás|sin|ningún|ninguna|ninguno|nada|nadie|tampoco|ni)\b",
@@ -51,53 +51,65 @@ _FOREIGN = {
     "Korean": r"않|없|못하|못한|아니|아닌|불가",
     "Thai": r"ไม่|ห้าม",
 }
-_NEGATED = {name: re.compile(words, re.IGNORECASE) for name, words in _FOREIGN.items()}
-_CLAUSES = re.compile(r"[,;:，；：、،؛]\s*")
+_FOREIGN_PATTERNS = {name: re.compile(words, re.IGNORECASE) for name, words in _FOREIGN_NEGATIONS.items()}
+_CLAUSE_BREAK = re.compile(r"[,;:，；：、،؛]\s*")
 
 
-def turned(claim: str, sentence: str) -> str:
+def describe_contradiction(claim: str, sentence: str) -> str:
     """Return what turns the sentence of a context against a claim that has its words, or ``""``.
 
-    >>> turned("The warranty covers water damage.", "The warranty covers everything except water damage.")
+    >>> describe_contradiction("The warranty covers water damage.", "The warranty covers everything except water damage.")
     'exceptions: the context says "except water damage", the answer does not'
-    >>> turned("Der Urlaub ist nicht teilbar.", "Der Urlaub ist teilbar.")
+    >>> describe_contradiction("Der Urlaub ist nicht teilbar.", "Der Urlaub ist teilbar.")
     'negation: the answer says "nicht", the context does not'
     """
-    for name, pattern in (("negation", _DENIED), ("negation", _NOWHERE)):
+    for name, pattern in (("negation", _DENIAL), ("negation", _ABSOLUTE_NEGATION)):
         there, here = pattern.search(sentence), pattern.search(claim)
-        if there and not here and not _NEGATIVE.search(claim) and _speaks_of(claim, sentence, there):
+        if (
+            there
+            and not here
+            and not _NEGATIVE_WORD.search(claim)
+            and _is_about_claim(claim, sentence, there)
+        ):
             return f'{name}: the context says "{there[0].strip()}", the answer does not'
-        if here and not there and not _NEGATIVE.search(sentence):
+        if here and not there and not _NEGATIVE_WORD.search(sentence):
             return f'{name}: the answer says "{here[0].strip()}", the context does not'
-    return _excepted(claim, sentence) or _foreign(claim, sentence)
+    return _describe_exception(claim, sentence) or _describe_foreign_negation(claim, sentence)
 
 
-def _speaks_of(claim: str, sentence: str, found: re.Match[str]) -> bool:
+def _is_about_claim(claim: str, sentence: str, match: re.Match[str]) -> bool:
     """Does it stand in the part of the sentence that says what the claim does?"""
-    wanted = content(claim).keys()
+    wanted = content_stems(claim).keys()
     parts = [part for part in re.split(r"[;:]|,\s+(?:but|and|while)\b", sentence) if part]
-    best = max(parts, key=lambda part: len(content(part).keys() & wanted))
-    return found[0] in best
+    best = max(parts, key=lambda part: len(content_stems(part).keys() & wanted))
+    return match[0] in best
 
 
-def _excepted(claim: str, sentence: str) -> str:
+def _describe_exception(claim: str, sentence: str) -> str:
     """Does what the claim is about stand in the exception alone?"""
-    if _EXCEPT.search(claim) or _NEGATIVE.search(claim):
+    if _EXCEPTION.search(claim) or _NEGATIVE_WORD.search(claim):
         return ""
-    wanted = content(claim).keys()
-    for found in _EXCEPT.finditer(sentence):
-        rest = content(sentence[: found.start()] + " , " + sentence[found.end() :]).keys()
-        if (content(found[1]).keys() - rest) & wanted:
-            return f'exceptions: the context says "{found[0].strip()}", the answer does not'
+    wanted = content_stems(claim).keys()
+    for exception in _EXCEPTION.finditer(sentence):
+        rest = content_stems(sentence[: exception.start()] + " , " + sentence[exception.end() :]).keys()
+        if (content_stems(exception[1]).keys() - rest) & wanted:
+            return f'exceptions: the context says "{exception[0].strip()}", the answer does not'
     return ""
 
 
-def _foreign(claim: str, sentence: str) -> str:
-    name = next((one for one in (language(claim), language(sentence)) if one in _NEGATED), "")
+def _describe_foreign_negation(claim: str, sentence: str) -> str:
+    name = next(
+        (
+            candidate
+            for candidate in (detect_language(claim), detect_language(sentence))
+            if candidate in _FOREIGN_PATTERNS
+        ),
+        "",
+    )
     if not name:
         return ""
-    pattern = _NEGATED[name]
-    here, there = pattern.search(claim), pattern.search(_clause(claim, sentence))
+    pattern = _FOREIGN_PATTERNS[name]
+    here, there = pattern.search(claim), pattern.search(_matching_clause(claim, sentence))
     if here and not pattern.search(sentence):
         return f'negation: the answer says "{here[0].strip()}", the context does not'
     if there and not here:
@@ -105,13 +117,13 @@ def _foreign(claim: str, sentence: str) -> str:
     return ""
 
 
-def _clause(claim: str, sentence: str) -> str:
+def _matching_clause(claim: str, sentence: str) -> str:
     """The part of a sentence that says what the claim does."""
-    wanted = content(claim).keys()
-    part = stretch(sentence, claim)
-    parts = [one for one in _CLAUSES.split(part) if one]
+    wanted = content_stems(claim).keys()
+    part = find_relevant_part(sentence, claim)
+    parts = [clause for clause in _CLAUSE_BREAK.split(part) if clause]
     # A clause of its own is enough only if it says as much as the whole.
-    shared = [len(content(one).keys() & wanted) for one in parts]
+    shared = [len(content_stems(clause).keys() & wanted) for clause in parts]
     best = max(shared, default=0)
-    alone = [one for one, count in zip(parts, shared, strict=True) if count == best]
-    return alone[0] if alone and best >= len(content(part).keys() & wanted) else part
+    fullest = [clause for clause, count in zip(parts, shared, strict=True) if count == best]
+    return fullest[0] if fullest and best >= len(content_stems(part).keys() & wanted) else part

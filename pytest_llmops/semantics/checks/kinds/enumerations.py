@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pytest_llmops.semantics.checks.alignment import MAX_TOKENS, Pair
 from pytest_llmops.semantics.checks.sentence import Sentence, Token
 
-JOINING = frozenset({"and", "or", "&"})
-ORDERED = frozenset(
+JOINING_WORDS = frozenset({"and", "or", "&"})
+ORDER_WORDS = frozenset(
     [
         "respective",
         "order",
@@ -27,67 +27,70 @@ ORDERED = frozenset(
     ]
 )
 """Words beside which the order of an enumeration counts."""
-MAX_ITEM = 3
+MAX_ITEM_TOKENS = 3
 """Tokens of an item at either end, where nothing says how long it is."""
 
 
 @dataclass(frozen=True)
-class _List:
+class _Enumeration:
     items: tuple[tuple[str, ...], ...]
     start: int
     end: int
 
 
-def in_order(pair: Pair) -> Pair:
+def align_enumerations(pair: Pair) -> Pair:
     """Return a pair in which enumerations of the answer have the order of the reference."""
     if any(
-        JOINING.isdisjoint(side.keys) or ORDERED & set(side.keys) for side in (pair.expected, pair.actual)
+        JOINING_WORDS.isdisjoint(side.keys) or ORDER_WORDS & set(side.keys)
+        for side in (pair.expected, pair.actual)
     ):
         return pair
-    others: dict[frozenset[tuple[str, ...]], _List] = {}
-    for one in _lists(pair.actual):
-        others.setdefault(frozenset(one.items), one)
-    same = [
-        (one, others[frozenset(one.items)]) for one in _lists(pair.expected) if frozenset(one.items) in others
+    actual_lists: dict[frozenset[tuple[str, ...]], _Enumeration] = {}
+    for one in _find_enumerations(pair.actual):
+        actual_lists.setdefault(frozenset(one.items), one)
+    matching = [
+        (one, actual_lists[frozenset(one.items)])
+        for one in _find_enumerations(pair.expected)
+        if frozenset(one.items) in actual_lists
     ]
-    moved = [two for two in same if two[0].items != two[1].items]
+    moved = [two for two in matching if two[0].items != two[1].items]
     if not moved:
         return pair
     one, other = max(moved, key=lambda two: two[0].end - two[0].start)
     text = pair.actual.text
-    made = text[: other.start] + pair.expected.text[one.start : one.end] + text[other.end :]
-    return replace(pair, actual=Sentence(made))
+    reordered = text[: other.start] + pair.expected.text[one.start : one.end] + text[other.end :]
+    return replace(pair, actual=Sentence(reordered))
 
 
-def _lists(sentence: Sentence) -> Iterator[_List]:
+def _find_enumerations(sentence: Sentence) -> Iterator[_Enumeration]:
     """All that may be enumerations: how far the first and the last item reach is not known."""
-    parts, last = _parts(sentence)
-    for end in last:
+    parts, joined = _split_at_commas(sentence)
+    for end in joined:
         for start in range(end - 1, -1, -1):
             between = parts[start + 1 : end]
-            if any(not 1 <= len(part) <= MAX_ITEM for part in between):
+            if any(not 1 <= len(part) <= MAX_ITEM_TOKENS for part in between):
                 break
-            for size in range(1, min(MAX_ITEM, len(parts[start])) + 1):
-                for final in range(1, min(MAX_ITEM, len(parts[end])) + 1):
-                    items = [parts[start][-size:], *between, parts[end][:final]]
+            for first_size in range(1, min(MAX_ITEM_TOKENS, len(parts[start])) + 1):
+                for last_size in range(1, min(MAX_ITEM_TOKENS, len(parts[end])) + 1):
+                    items = [parts[start][-first_size:], *between, parts[end][:last_size]]
                     keys = tuple(tuple(token.key for token in item) for item in items)
                     if len(set(keys)) == len(keys):
-                        yield _List(keys, items[0][0].start, items[-1][-1].end)
+                        yield _Enumeration(keys, items[0][0].start, items[-1][-1].end)
 
 
-def _parts(sentence: Sentence) -> tuple[list[Sequence[Token]], list[int]]:
+def _split_at_commas(sentence: Sentence) -> tuple[list[Sequence[Token]], list[int]]:
     """The tokens between commas and joining words, and which of these parts follow a joining word."""
     parts: list[list[Token]] = [[]]
-    last = []
+    joined = []
     end = 0
     for token in sentence.tokens[:MAX_TOKENS]:
         if "," in sentence.text[end : token.start] and parts[-1]:
             parts.append([])
         end = token.end
-        if token.key in JOINING:
+        if token.key in JOINING_WORDS:
             if parts[-1]:
                 parts.append([])
-            last.append(len(parts) - 1)
+            joined.append(len(parts) - 1)
             continue
         parts[-1].append(token)
-    return [*parts], [at for at in dict.fromkeys(last) if at and parts[at]]
+    return [*parts], [at for at in dict.fromkeys(joined) if at and parts[at]]

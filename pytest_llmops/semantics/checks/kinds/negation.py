@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from pytest_llmops.semantics.checks.alarms import Found, alarm, span
-from pytest_llmops.semantics.checks.alignment import FILLERS, LEADING, Change, Pair
-from pytest_llmops.semantics.checks.lexicon.opposites import NO_PREFIX, between, negated
-from pytest_llmops.semantics.checks.lexicon.stems import stem
-from pytest_llmops.semantics.checks.lexicon.synonyms import synonyms
-from pytest_llmops.semantics.checks.sentence import CLAUSES, SMALL, Sentence, Token, learn
+from pytest_llmops.semantics.checks.alarms import Finding, build_alarm, span_text
+from pytest_llmops.semantics.checks.alignment import ANSWER_KEYS, FILLERS, Change, Pair
+from pytest_llmops.semantics.checks.lexicon.opposites import UNPREFIXED_WORDS, find_opposites, is_negated_form
+from pytest_llmops.semantics.checks.lexicon.stems import stem_word
+from pytest_llmops.semantics.checks.lexicon.synonyms import are_synonyms
+from pytest_llmops.semantics.checks.sentence import (
+    CLAUSE_WORDS,
+    FUNCTION_WORDS,
+    Sentence,
+    Token,
+    register_phrases,
+)
 
 
-def _keys(words: Iterable[str]) -> frozenset[str]:
+def _phrase_keys(words: Iterable[str]) -> frozenset[str]:
     """Return what tokens of these words and phrases are compared by."""
-    return frozenset(" ".join(map(stem, word.split())) for word in words)
+    return frozenset(" ".join(map(stem_word, word.split())) for word in words)
 
 
 _NEGATIVE_PHRASES = (
@@ -27,20 +33,20 @@ _NEGATIVE_PHRASES = (
     "instead of",
 )
 _STRONG_PHRASES = ("apart from", "aside from", "other than")
-NEGATIVE = _keys(
+NEGATIVE_WORDS = _phrase_keys(
     (
         *["not", "never", "no", "none", "neither", "nor", "without", "nobody", "nothing", "nowhere"],
         *_NEGATIVE_PHRASES,
     )
 )
-STRONG = _keys(
+STRONG_NEGATIVES = _phrase_keys(
     (
         *["fail", "failure", "lack", "refuse", "decline", "deny", "forbid", "forbidden", "prohibit", "prohibited", "ban", "banned", "prevent", "avoid", "unable", "impossible", "exclude", "except", "unless", "stop", "cease", "miss", "missing", "absent", "absence", "reject", "rejected", "block", "disallow", "invalid", "incapable", "withhold", "omit", "skip", "neglect", "wrong", "false", "drop", "lose", "refrain", "avert", "thwart", "foil", "deprive", "devoid", "contrast", "mystery", "abandon", "disagree", "disapprove", "dissatisfied", "disconnect", "discontinue", "illegal", "irregular", "illiterate", "impractical", "irrelevant", "inactive", "incomplete", "incorrect", "inaccurate", "insufficient", "inadequate", "informal", "invisible", "infrequent", "hardly", "barely", "scarcely", "rarely", "seldom"],
         *_STRONG_PHRASES,
     )
 )  # fmt: skip
 """Words with a negation of their own."""
-IMPLIED = STRONG | _keys(
+IMPLIED_NEGATIVES = STRONG_NEGATIVES | _phrase_keys(
     [
         "instead",
         "only",
@@ -66,7 +72,7 @@ IMPLIED = STRONG | _keys(
     ]
 )
 """Words that may carry a negation of their own: beside them nothing is said."""
-HARMLESS = (
+HARMLESS_PHRASES = (
     ("not", "only"),
     ("no", "matter"),
     ("no", "doubt"),
@@ -75,9 +81,9 @@ HARMLESS = (
     ("why", "not"),
     ("not", "to", "mention"),
 )
-learn(HARMLESS)
-learn(tuple(map(stem, phrase.split())) for phrase in (*_NEGATIVE_PHRASES, *_STRONG_PHRASES))
-COMING = _keys(
+register_phrases(HARMLESS_PHRASES)
+register_phrases(tuple(map(stem_word, phrase.split())) for phrase in (*_NEGATIVE_PHRASES, *_STRONG_PHRASES))
+ADDED_NEGATIVES = _phrase_keys(
     [
         "fail",
         "refuse",
@@ -98,77 +104,110 @@ COMING = _keys(
     ]
 )
 """Words that turn a sentence round by being added to it."""
-LOOSE = 0.55
-WINDOW = 4
-MIN_COVERED = 0.4
+MIN_SIMILARITY = 0.55
+NEGATION_WINDOW = 4
+MIN_COVERAGE = 0.4
 
 
-def find(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:
+def find_negations(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
     """Yield negations that only one side has, and words that a prefix negates."""
-    found = list(_in_place(pair, claimed)) if pair.alike >= LOOSE or pair.tiny else []
-    found = found or list(_of_a_clause(pair))
-    if not found and pair.covered >= MIN_COVERED:
-        found = list(_of_a_word(pair))
-    yield from found
+    findings = (
+        list(_find_changed_negations(pair, claimed))
+        if pair.token_similarity >= MIN_SIMILARITY or pair.is_short_answer
+        else []
+    )
+    findings = findings or list(_find_negated_clauses(pair))
+    if not findings and pair.covered >= MIN_COVERAGE:
+        findings = list(_find_negated_words(pair))
+    yield from findings
 
 
-def _in_place(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:
-    lefts = [change.left for change in pair.changes]
+def _find_changed_negations(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
+    meaningful = [change.left for change in pair.changes]
     all_expected = [token.key for change in pair.changes for token in change.expected]
     all_actual = [token.key for change in pair.changes for token in change.actual]
-    for place, (change, (expected, actual)) in enumerate(zip(pair.changes, lefts, strict=True)):
+    for place, (change, (expected, actual)) in enumerate(zip(pair.changes, meaningful, strict=True)):
         if place in claimed:
             continue
-        here, there = _negative(expected), _negative(actual)
-        if bool(here) != bool(there):
-            others = all_actual if here else all_expected
-            beside = [one for one in (expected if here else actual) if one.key not in NEGATIVE]
-            reworded = beside and [one for one in (actual if here else expected) if one.key not in NEGATIVE]
+        expected_negatives, actual_negatives = _negative_tokens(expected), _negative_tokens(actual)
+        if bool(expected_negatives) != bool(actual_negatives):
+            other_keys = all_actual if expected_negatives else all_expected
+            beside = [
+                candidate
+                for candidate in (expected if expected_negatives else actual)
+                if candidate.key not in NEGATIVE_WORDS
+            ]
+            reworded = beside and [
+                candidate
+                for candidate in (actual if expected_negatives else expected)
+                if candidate.key not in NEGATIVE_WORDS
+            ]
             if (
-                not _turned_back(pair, here or there, here=bool(here))
+                not _is_cancelled_by_opposite(
+                    pair, expected_negatives or actual_negatives, in_reference=bool(expected_negatives)
+                )
                 and not reworded
-                and not _answered(pair)
-                and not any(map(implied, others))
-                and not _again(pair, here or there, here=bool(here))
+                and not _has_short_no(pair)
+                and not any(map(may_be_negative, other_keys))
+                and not _repeats_negation(
+                    pair, expected_negatives or actual_negatives, in_reference=bool(expected_negatives)
+                )
             ):
-                yield Found(
-                    alarm(
+                yield Finding(
+                    build_alarm(
                         "negation",
                         "a negation",
-                        span(pair.expected, expected or change.expected),
-                        span(pair.actual, actual or change.actual),
+                        span_text(pair.expected, expected or change.expected),
+                        span_text(pair.actual, actual or change.actual),
                     ),
                     place,
                 )
             continue
-        if _only_strong(expected, actual) or _only_strong(actual, expected):
-            yield Found(
-                alarm("negation", "a negation", span(pair.expected, expected), span(pair.actual, actual)),
+        if _is_added_negative(expected, actual) or _is_added_negative(actual, expected):
+            yield Finding(
+                build_alarm(
+                    "negation",
+                    "a negation",
+                    span_text(pair.expected, expected),
+                    span_text(pair.actual, actual),
+                ),
                 place,
             )
             continue
-        for a in expected:
-            b = next((b for b in actual if negated(a.key, b.key) or negated(b.key, a.key)), None)
-            if b is not None:
-                yield Found(alarm("negation", "a negation", a.text, b.text), place)
+        for expected_token in expected:
+            actual_token = next(
+                (
+                    actual_token
+                    for actual_token in actual
+                    if is_negated_form(expected_token.key, actual_token.key)
+                    or is_negated_form(actual_token.key, expected_token.key)
+                ),
+                None,
+            )
+            if actual_token is not None:
+                yield Finding(
+                    build_alarm("negation", "a negation", expected_token.text, actual_token.text), place
+                )
 
 
-def _turned_back(pair: Pair, negatives: Sequence[Token], *, here: bool) -> bool:
+def _is_cancelled_by_opposite(pair: Pair, negatives: Sequence[Token], *, in_reference: bool) -> bool:
     """Does an opposite in the clause of a negation take it back? "Not open" is "closed"; of something else it is not."""
-    side = pair.expected if here else pair.actual
+    side = pair.expected if in_reference else pair.actual
     expected, actual = (
         [
             token
             for change in pair.changes
             for token in tokens(change)
-            if token.key not in NEGATIVE and token.key not in LEADING
+            if token.key not in NEGATIVE_WORDS and token.key not in ANSWER_KEYS
         ]
         for tokens in (_expected, _actual)
     )
-    two = between([token.key for token in expected], [token.key for token in actual])
-    turned = {one[0 if here else 1] for one in two}
-    mine = [token for token in (expected if here else actual) if token.key in turned]
-    return any(_clause(side, one) == _clause(side, other) for one in negatives for other in mine)
+    swaps = find_opposites([token.key for token in expected], [token.key for token in actual])
+    turned = {swap[0 if in_reference else 1] for swap in swaps}
+    mine = [token for token in (expected if in_reference else actual) if token.key in turned]
+    return any(
+        _clause_number(side, swap) == _clause_number(side, other) for swap in negatives for other in mine
+    )
 
 
 def _expected(change: Change) -> Sequence[Token]:
@@ -179,115 +218,136 @@ def _actual(change: Change) -> Sequence[Token]:
     return change.actual
 
 
-def _clause(sentence: Sentence, token: Token) -> int:
+def _clause_number(sentence: Sentence, token: Token) -> int:
     return sentence.clauses[sentence.tokens.index(token)]
 
 
-def _answered(pair: Pair) -> bool:
+def _has_short_no(pair: Pair) -> bool:
     """Is one of two short answers a "no" by itself, as good as "never"?"""
-    return pair.tiny and any(side.lead is False for side in (pair.expected, pair.actual))
+    return pair.is_short_answer and any(side.leading_answer is False for side in (pair.expected, pair.actual))
 
 
-def _of_a_clause(pair: Pair) -> Iterator[Found]:
+def _find_negated_clauses(pair: Pair) -> Iterator[Finding]:
     """A clause that both sentences have word by word, and only one of them negates."""
-    if pair.alike < LOOSE:
+    if pair.token_similarity < MIN_SIMILARITY:
         return
-    wanted, said = _clauses(pair.expected), _clauses(pair.actual)
-    for words, one in wanted.items():
-        other = said.get(words)
-        if other is None or min(len(wanted), len(said)) < 2:  # noqa: PLR2004
+    expected_clauses, actual_clauses = _clauses_by_words(pair.expected), _clauses_by_words(pair.actual)
+    for words, expected in expected_clauses.items():
+        actual = actual_clauses.get(words)
+        if actual is None or min(len(expected_clauses), len(actual_clauses)) < 2:  # noqa: PLR2004
             continue
-        negative = [any(token.key in NEGATIVE for token in side) for side in (one, other)]
+        negative = [any(token.key in NEGATIVE_WORDS for token in side) for side in (expected, actual)]
         if negative[0] != negative[1]:
-            yield Found(alarm("negation", "a negation", span(pair.expected, one), span(pair.actual, other)))
+            yield Finding(
+                build_alarm(
+                    "negation",
+                    "a negation",
+                    span_text(pair.expected, expected),
+                    span_text(pair.actual, actual),
+                )
+            )
 
 
-def _clauses(sentence: Sentence) -> dict[frozenset[str], list[Token]]:
+def _clauses_by_words(sentence: Sentence) -> dict[frozenset[str], list[Token]]:
     """The clauses of a sentence by what they speak of; those of one word, and those that come twice, are left out."""
-    found: dict[frozenset[str], list[Token]] = {}
-    twice = set()
+    clauses: dict[frozenset[str], list[Token]] = {}
+    repeated = set()
     for number in range(sentence.clauses[-1] + 1 if sentence.clauses else 0):
         tokens = [token for token, at in zip(sentence.tokens, sentence.clauses, strict=True) if at == number]
-        words = frozenset(token.key for token in tokens) - NEGATIVE - FILLERS - CLAUSES
-        twice |= {words} & found.keys()
+        words = frozenset(token.key for token in tokens) - NEGATIVE_WORDS - FILLERS - CLAUSE_WORDS
+        repeated |= {words} & clauses.keys()
         if len(words) > 1:
-            found[words] = tokens
-    return {words: tokens for words, tokens in found.items() if words not in twice}
+            clauses[words] = tokens
+    return {words: tokens for words, tokens in clauses.items() if words not in repeated}
 
 
-def _opposites(one: Sequence[str], other: Sequence[str]) -> bool:
-    apart = NEGATIVE | LEADING
-    return bool(between([key for key in one if key not in apart], [key for key in other if key not in apart]))
+def _have_opposites(keys: Sequence[str], other_keys: Sequence[str]) -> bool:
+    excluded = NEGATIVE_WORDS | ANSWER_KEYS
+    return bool(
+        find_opposites(
+            [key for key in keys if key not in excluded], [key for key in other_keys if key not in excluded]
+        )
+    )
 
 
-def _only_strong(tokens: Sequence[Token], others: Sequence[Token]) -> bool:
+def _is_added_negative(tokens: Sequence[Token], other_tokens: Sequence[Token]) -> bool:
     """Has one sentence only a "fails to", or an "against", more than the other?"""
-    return len(tokens) == 1 and not others and tokens[0].key in COMING
+    return len(tokens) == 1 and not other_tokens and tokens[0].key in ADDED_NEGATIVES
 
 
-def implied(key: str) -> bool:
+def may_be_negative(key: str) -> bool:
     """May a word carry a negation of its own, as "refuse" and "unknown" do?"""
-    return key in IMPLIED or _prefixed(key)
+    return key in IMPLIED_NEGATIVES or _has_negative_affix(key)
 
 
-def _prefixed(key: str) -> bool:
-    return (key.startswith(("un", "non")) and key not in NO_PREFIX) or (
+def _has_negative_affix(key: str) -> bool:
+    return (key.startswith(("un", "non")) and key not in UNPREFIXED_WORDS) or (
         key.endswith("less") and key not in {"less", "unless"}
     )
 
 
-def one_negative(pair: Pair) -> bool:
+def differ_in_negation(pair: Pair) -> bool:
     """Is only one of both negative? "You can within 14 days" and "you cannot after 14 days" are the same."""
-    return len({bool(NEGATIVE & set(side.keys)) for side in (pair.expected, pair.actual)}) > 1
+    return len({bool(NEGATIVE_WORDS & set(side.keys)) for side in (pair.expected, pair.actual)}) > 1
 
 
-def reworded(change: Change) -> bool:
+def has_negative_wording(change: Change) -> bool:
     """Does a side say it with a negative word? "Not allowed" is "forbidden", and may be "not possible"."""
     expected, actual = change.left
     return any(
-        token.key in NEGATIVE or token.key in STRONG or _prefixed(token.key) for token in (*expected, *actual)
+        token.key in NEGATIVE_WORDS or token.key in STRONG_NEGATIVES or _has_negative_affix(token.key)
+        for token in (*expected, *actual)
     )
 
 
-def _again(pair: Pair, negatives: Sequence[Token], *, here: bool) -> bool:
+def _repeats_negation(pair: Pair, negatives: Sequence[Token], *, in_reference: bool) -> bool:
     """Does the other sentence have the same negative word too, only in another place?"""
-    keys = pair.actual.keys if here else pair.expected.keys
-    mine = pair.expected.keys if here else pair.actual.keys
-    return sum(key in NEGATIVE for key in keys) >= sum(key in NEGATIVE for key in mine) and bool(negatives)
+    keys = pair.actual.keys if in_reference else pair.expected.keys
+    mine = pair.expected.keys if in_reference else pair.actual.keys
+    return sum(key in NEGATIVE_WORDS for key in keys) >= sum(key in NEGATIVE_WORDS for key in mine) and bool(
+        negatives
+    )
 
 
-def _negative(tokens: Sequence[Token]) -> list[Token]:
-    return [one for one in tokens if one.key in NEGATIVE]
+def _negative_tokens(tokens: Sequence[Token]) -> list[Token]:
+    return [token for token in tokens if token.key in NEGATIVE_WORDS]
 
 
-def _of_a_word(pair: Pair) -> Iterator[Found]:
+def _find_negated_words(pair: Pair) -> Iterator[Finding]:
     """A word that one sentence negates and the other states, in sentences without any other negative word."""
-    if _opposites(pair.expected.keys, pair.actual.keys):
+    if _have_opposites(pair.expected.keys, pair.actual.keys):
         return
     for mine, other, flipped in ((pair.expected, pair.actual, False), (pair.actual, pair.expected, True)):
-        if any(key in NEGATIVE or implied(key) for key in other.keys):
+        if any(key in NEGATIVE_WORDS or may_be_negative(key) for key in other.keys):
             continue
-        for head, words in _negated_words(mine):
+        for head, words in _negated_heads(mine):
             stated = next(
-                (token for token in other.tokens if token.key == head.key or synonyms(token.key, head.key)),
+                (
+                    token
+                    for token in other.tokens
+                    if token.key == head.key or are_synonyms(token.key, head.key)
+                ),
                 None,
             )
             if (
                 stated is None
-                or sum(key in NEGATIVE for key in mine.keys) != 1
-                or any(map(implied, mine.keys))
+                or sum(key in NEGATIVE_WORDS for key in mine.keys) != 1
+                or any(map(may_be_negative, mine.keys))
             ):
                 continue
-            shown = (span(mine, words), stated.text)
-            yield Found(alarm("negation", "a negation", *(shown[::-1] if flipped else shown)))
+            texts = (span_text(mine, words), stated.text)
+            yield Finding(build_alarm("negation", "a negation", *(texts[::-1] if flipped else texts)))
             return
 
 
-def _negated_words(sentence: Sentence) -> Iterator[tuple[Token, Sequence[Token]]]:
+def _negated_heads(sentence: Sentence) -> Iterator[tuple[Token, Sequence[Token]]]:
     for place, token in enumerate(sentence.tokens):
-        if token.key not in NEGATIVE or token.key in {"nor", "rather than", "instead of"}:
+        if token.key not in NEGATIVE_WORDS or token.key in {"nor", "rather than", "instead of"}:
             continue
-        after = sentence.tokens[place + 1 : place + 1 + WINDOW]
-        head = next((one for one in after if one.key not in SMALL and not one.fact), None)
+        after = sentence.tokens[place + 1 : place + 1 + NEGATION_WINDOW]
+        head = next(
+            (candidate for candidate in after if candidate.key not in FUNCTION_WORDS and not candidate.fact),
+            None,
+        )
         if head is not None:
             yield head, (token, head)

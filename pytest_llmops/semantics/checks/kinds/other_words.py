@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_llmops.semantics.checks.alarms import Found, alarm, span
+from pytest_llmops.semantics.checks.alarms import Finding, build_alarm, span_text
 from pytest_llmops.semantics.checks.alignment import PRONOUNS, Change, Pair
-from pytest_llmops.semantics.checks.kinds.negation import one_negative, reworded
-from pytest_llmops.semantics.checks.kinds.quantifiers import CLASSES, forbid_alike
+from pytest_llmops.semantics.checks.kinds.negation import differ_in_negation, has_negative_wording
+from pytest_llmops.semantics.checks.kinds.quantifiers import QUANTIFIER_CLASSES, both_forbid
 from pytest_llmops.semantics.checks.sentence import Token
 
 MAX_CHANGES = 2
 """Places with other words, up to which it is an edit; a paraphrase has more."""
-MAX_BESIDE = 1
+MAX_EXTRA_WORDS = 1
 """Words that come or go in other places; a paraphrase has more."""
 MAX_WORDS = 3
 """Words of one side of a place, that are still an edit."""
 PARTICLES = frozenset(
     ["in", "on", "off", "out", "up", "down", "back", "away", "over", "along", "around", "through"]
 )
-OFTEN = frozenset(
+FREQUENCY_WORDS = frozenset(
     ["daily", "weekly", "monthly", "yearly", "annually", "hourly", "nightly", "quarterly", "dai"]
 )
-LOOSE = frozenset(
+INTERCHANGEABLE_WORDS = frozenset(
     [
         "in",
         "on",
@@ -77,67 +77,78 @@ LOOSE = frozenset(
 """Words that may stand for each other more often than not."""
 
 
-def find(pair: Pair, claimed: frozenset[int]) -> Iterator[Found]:
+def find_other_words(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
     """Yield words in the place of unlike words, in sentences that are the same but for them."""
-    if not pair.minimal:
+    if not pair.is_edit:
         return
-    open_, beside = [], 0
-    balanced = {place for place, _, _ in pair.flips} if one_negative(pair) else set()
+    candidates, extra = [], 0
+    balanced = {place for place, _, _ in pair.flips} if differ_in_negation(pair) else set()
     for place, change in enumerate(pair.changes):
-        expected, actual = _unlike(pair, change)
+        expected, actual = _drop_shared_limits(pair, change)
         if (
             place in claimed
             or place in balanced
-            or reworded(change)
-            or not (_says(expected) and _says(actual))
+            or has_negative_wording(change)
+            or not (_has_content(expected) and _has_content(actual))
         ):
-            beside += len(expected) + len(actual)
+            extra += len(expected) + len(actual)
         else:
-            open_.append((place, expected, actual))
-    if len(open_) > MAX_CHANGES or beside > MAX_BESIDE:
+            candidates.append((place, expected, actual))
+    if len(candidates) > MAX_CHANGES or extra > MAX_EXTRA_WORDS:
         return
-    for place, expected, actual in open_:
-        one, other = _apart(expected, actual), _apart(actual, expected)
+    for place, expected, actual in candidates:
+        expected_words, actual_words = (
+            _words_without_match(expected, actual),
+            _words_without_match(actual, expected),
+        )
         if (
-            one
-            and other
-            and max(len(one), len(other)) <= MAX_WORDS
-            and abs(len(one) - len(other)) < MAX_WORDS - 1
-            and not all(map(_manner, (*expected, *actual)))
+            expected_words
+            and actual_words
+            and max(len(expected_words), len(actual_words)) <= MAX_WORDS
+            and abs(len(expected_words) - len(actual_words)) < MAX_WORDS - 1
+            and not all(map(_is_adverb_of_manner, (*expected, *actual)))
         ):
-            yield Found(
-                alarm(
+            yield Finding(
+                build_alarm(
                     "words",
                     "another word in the same place",
-                    span(pair.expected, expected),
-                    span(pair.actual, actual),
+                    span_text(pair.expected, expected),
+                    span_text(pair.actual, actual),
                 ),
                 place,
             )
 
 
-def _unlike(pair: Pair, change: Change) -> tuple[list[Token], list[Token]]:
+def _drop_shared_limits(pair: Pair, change: Change) -> tuple[list[Token], list[Token]]:
     """What is left without limits of one kind, "up to" and "at most"."""
-    classes = [{CLASSES.get(token.key) for token in side} - {None} for side in change.left]
-    both = classes[0] & classes[1]
-    if classes[0] | classes[1] == {"must", "may"} and forbid_alike(pair):
-        both = {"must", "may"}
-    one, other = ([token for token in side if CLASSES.get(token.key) not in both] for side in change.left)
-    return one, other
+    classes = [{QUANTIFIER_CLASSES.get(token.key) for token in side} - {None} for side in change.left]
+    shared = classes[0] & classes[1]
+    if classes[0] | classes[1] == {"must", "may"} and both_forbid(pair):
+        shared = {"must", "may"}
+    expected, actual = (
+        [token for token in side if QUANTIFIER_CLASSES.get(token.key) not in shared] for side in change.left
+    )
+    return expected, actual
 
 
-def _says(tokens: Sequence[Token]) -> bool:
-    return any(token.key not in LOOSE and token.key not in PRONOUNS and not token.fact for token in tokens)
+def _has_content(tokens: Sequence[Token]) -> bool:
+    return any(
+        token.key not in INTERCHANGEABLE_WORDS and token.key not in PRONOUNS and not token.fact
+        for token in tokens
+    )
 
 
-def _apart(tokens: Sequence[Token], others: Sequence[Token]) -> list[str]:
+def _words_without_match(tokens: Sequence[Token], other_tokens: Sequence[Token]) -> list[str]:
     """The words of some tokens that others do not have; "rule out" is one word."""
-    said = {word for token in others for word in token.key.split()}
+    other_words = {word for token in other_tokens for word in token.key.split()}
     return [
-        word for token in tokens for word in token.key.split() if word not in said and word not in PARTICLES
+        word
+        for token in tokens
+        for word in token.key.split()
+        if word not in other_words and word not in PARTICLES
     ]
 
 
-def _manner(token: Token) -> bool:
+def _is_adverb_of_manner(token: Token) -> bool:
     """Does it say how, as "informally" and "casually" do? That seldom makes another fact, and synonyms are many."""
-    return token.text.endswith("ly") and token.key not in OFTEN
+    return token.text.endswith("ly") and token.key not in FREQUENCY_WORDS

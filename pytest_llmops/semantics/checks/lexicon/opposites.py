@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_llmops.semantics.checks.lexicon.stems import stem
+from pytest_llmops.semantics.checks.lexicon.stems import stem_word
 
 # Left of the bar against right of it. "!" marks what contradicts in any sentence; the others may change places in a
 # true paraphrase ("A sells to B", "B buys from A") and count only where one stands in the place of the other.
@@ -191,28 +191,30 @@ legitimate | illegitimate
 except excluding | including
 """
 
-_FIRM: set[tuple[str, str]] = set()
-_LOOSE: set[tuple[str, str]] = set()
+_CONTRADICTIONS: set[tuple[str, str]] = set()
+_POSITIONAL: set[tuple[str, str]] = set()
 PHRASES: set[tuple[str, ...]] = set()
 for _line in _PAIRS.strip().splitlines():
     _left, _, _right = _line.removeprefix("! ").partition(" | ")
-    for _one in _left.split():
-        for _other in _right.split():
-            _a, _b = ([stem(word) for word in side.split("_")] for side in (_one, _other))
-            PHRASES |= {tuple(side) for side in (_a, _b) if len(side) > 1}
-            _pair = (" ".join(_a), " ".join(_b))
-            (_FIRM if _line.startswith("!") else _LOOSE).update({_pair, _pair[::-1]})
+    for _word in _left.split():
+        for _opposite in _right.split():
+            _word_stems, _opposite_stems = (
+                [stem_word(word) for word in side.split("_")] for side in (_word, _opposite)
+            )
+            PHRASES |= {tuple(side) for side in (_word_stems, _opposite_stems) if len(side) > 1}
+            _pair = (" ".join(_word_stems), " ".join(_opposite_stems))
+            (_CONTRADICTIONS if _line.startswith("!") else _POSITIONAL).update({_pair, _pair[::-1]})
 
-_OF: dict[str, set[str]] = {}
-for _one, _other in _FIRM | _LOOSE:
-    _OF.setdefault(_one, set()).add(_other)
-_NONE: frozenset[str] = frozenset()
-_STARTS = frozenset("uindm")
-MAX_BARE = 100
+_OPPOSITES: dict[str, set[str]] = {}
+for _word, _opposite in _CONTRADICTIONS | _POSITIONAL:
+    _OPPOSITES.setdefault(_word, set()).add(_opposite)
+_NO_OPPOSITES: frozenset[str] = frozenset()
+_PREFIX_LETTERS = frozenset("uindm")
+MAX_PREFIX_CANDIDATES = 100
 """Words among which prefixed ones are looked for."""
 
 PREFIXES = ("un", "in", "im", "ir", "il", "dis", "non-", "non", "mis", "de")
-NO_PREFIX = frozenset(
+UNPREFIXED_WORDS = frozenset(
     [
         "under",
         "until",
@@ -284,66 +286,84 @@ NO_PREFIX = frozenset(
         "interview",
     ]
 )
-MIN_ROOT = 4
+MIN_ROOT_LETTERS = 4
 
 
-def opposite(one: str, other: str) -> bool:
+def are_opposites(word: str, other_word: str) -> bool:
     """Is the one, in the place of the other, its opposite? Both as stems.
 
-    >>> opposite("befor", "after"), opposite("availabl", "unavailabl"), opposite("open", "clos")
+    >>> are_opposites("befor", "after"), are_opposites("availabl", "unavailabl"), are_opposites("open", "clos")
     (True, True, True)
     """
-    one, other = _bare(one), _bare(other)
-    return (one, other) in _FIRM or (one, other) in _LOOSE or negated(one, other) or negated(other, one)
+    word, other_word = _strip_auxiliaries(word), _strip_auxiliaries(other_word)
+    return (
+        (word, other_word) in _CONTRADICTIONS
+        or (word, other_word) in _POSITIONAL
+        or is_negated_form(word, other_word)
+        or is_negated_form(other_word, word)
+    )
 
 
-def between(keys: Iterable[str], others: Iterable[str], *, firm: bool = False) -> list[tuple[str, str]]:
+def find_opposites(
+    keys: Iterable[str], other_keys: Iterable[str], *, firm: bool = False
+) -> list[tuple[str, str]]:
     """Return which keys have their opposite among others, with it; ``firm``: only what contradicts anywhere.
 
-    >>> between(["price", "rise"], ["cost", "fall"])
+    >>> find_opposites(["price", "rise"], ["cost", "fall"])
     [('rise', 'fall')]
     """
-    bare = {_bare(other): other for other in others}
-    found = []
+    bare = {_strip_auxiliaries(other): other for other in other_keys}
+    opposites = []
     for key in dict.fromkeys(keys):
-        known = _OF.get(_bare(key), _NONE)
+        known = _OPPOSITES.get(_strip_auxiliaries(key), _NO_OPPOSITES)
         partners = (
             [other for other in bare if other in known]
             if len(known) > len(bare)
-            else [one for one in known if one in bare]
+            else [candidate for candidate in known if candidate in bare]
         )
         if firm:
-            partners = [one for one in partners if (_bare(key), one) in _FIRM]
+            partners = [
+                candidate for candidate in partners if (_strip_auxiliaries(key), candidate) in _CONTRADICTIONS
+            ]
         else:
-            partners += [one for one in _prefixed(_bare(key)) if one in bare]
+            partners += [
+                candidate
+                for candidate in _strip_negative_prefixes(_strip_auxiliaries(key))
+                if candidate in bare
+            ]
             partners += (
-                [one for one in bare if one[:1] in _STARTS and negated(one, _bare(key))]
-                if len(bare) <= MAX_BARE
+                [
+                    candidate
+                    for candidate in bare
+                    if candidate[:1] in _PREFIX_LETTERS
+                    and is_negated_form(candidate, _strip_auxiliaries(key))
+                ]
+                if len(bare) <= MAX_PREFIX_CANDIDATES
                 else []
             )
-        found += [(key, bare[one]) for one in sorted(set(partners))]
-    return found
+        opposites += [(key, bare[candidate]) for candidate in sorted(set(partners))]
+    return opposites
 
 
-def _bare(key: str) -> str:
+def _strip_auxiliaries(key: str) -> str:
     return key.removeprefix("be ").removesuffix(" to")
 
 
-def _prefixed(word: str) -> list[str]:
+def _strip_negative_prefixes(word: str) -> list[str]:
     return [
         word.removeprefix(prefix)
         for prefix in PREFIXES
-        if word.startswith(prefix) and negated(word, word.removeprefix(prefix))
+        if word.startswith(prefix) and is_negated_form(word, word.removeprefix(prefix))
     ]
 
 
-def negated(word: str, root: str) -> bool:
+def is_negated_form(word: str, root: str) -> bool:
     """Is the word the root with a prefix that negates it, or "-less" for "-ful"?
 
-    >>> negated("unsaf", "saf"), negated("indoor", "door"), negated("harmless", "harmful")
+    >>> is_negated_form("unsaf", "saf"), is_negated_form("indoor", "door"), is_negated_form("harmless", "harmful")
     (True, False, True)
     """
-    if len(root) < MIN_ROOT - 1 or word in NO_PREFIX:
+    if len(root) < MIN_ROOT_LETTERS - 1 or word in UNPREFIXED_WORDS:
         return False
     if word.endswith("less") and (word[:-4] == root.removesuffix("ful") or word[:-4] == root):
         return True

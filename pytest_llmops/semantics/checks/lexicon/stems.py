@@ -92,7 +92,7 @@ for _line in _IRREGULAR.strip().splitlines():
     _regular = (_base + "s", _base.removesuffix("e") + "es", _base.removesuffix("e") + "ing")
     for _word in (*_regular, *_line.split()):
         IRREGULAR.setdefault(_word, _base)
-KEPT = frozenset(
+UNINFLECTED_WORDS = frozenset(
     [
         "this",
         "his",
@@ -187,10 +187,10 @@ _SPELLINGS = (("colour", "color"), ("favour", "favor"), ("behaviour", "behavior"
 
 
 @lru_cache(maxsize=65536)
-def stem(word: str) -> str:
+def stem_word(word: str) -> str:
     """Return an English word in lower case without plural, tense and spelling variant.
 
-    >>> [stem(one) for one in ("Refunds", "cancelled", "cancelling", "went", "organise", "parties")]
+    >>> [stem_word(one) for one in ("Refunds", "cancelled", "cancelling", "went", "organise", "parties")]
     ['refund', 'cancel', 'cancel', 'go', 'organiz', 'party']
     """
     word = word.lower().removesuffix("'s").rstrip("'")
@@ -203,20 +203,20 @@ def stem(word: str) -> str:
             word = american + word[len(british) :]
     if "-" in word and word.replace("-", "").isalpha():
         head, _, last = word.rpartition("-")
-        return f"{head}-{stem(last)}"
-    if not word.isascii() or not word.isalpha() or len(word) <= MIN_STEM or word in KEPT:
+        return f"{head}-{stem_word(last)}"
+    if not word.isascii() or not word.isalpha() or len(word) <= MIN_STEM or word in UNINFLECTED_WORDS:
         return word
-    return _british(_plain(word))
+    return _americanize(_strip_inflection(word))
 
 
-def _plain(word: str) -> str:
+def _strip_inflection(word: str) -> str:
     if word.endswith("ies") and len(word) > len("ties"):
         word = word[:-3] + "y"
     elif word.endswith(("sses", "shes", "ches", "xes", "zes")):
         word = word[:-2]
     elif word.endswith("s") and not word.endswith(("ss", "us", "is")):
         word = word[:-1]
-    if word in KEPT:
+    if word in UNINFLECTED_WORDS:
         return word
     for ending in ("ing", "ed"):
         head = word.removesuffix(ending)
@@ -231,7 +231,7 @@ def _plain(word: str) -> str:
     return word.rstrip("e") if len(word) > MIN_STEM else word
 
 
-def _british(word: str) -> str:
+def _americanize(word: str) -> str:
     for ending, plain in (("isation", "ization"), ("ys", "yz"), ("is", "iz")):
         if word.endswith(ending) and len(word) > len(ending) + MIN_STEM:
             return word.removesuffix(ending) + plain

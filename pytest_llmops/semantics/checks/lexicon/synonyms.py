@@ -7,7 +7,7 @@ words among them ("dog", "animal"), and never two members of one kind ("dog", "c
 
 from __future__ import annotations
 
-from pytest_llmops.semantics.checks.lexicon.stems import stem
+from pytest_llmops.semantics.checks.lexicon.stems import stem_word
 
 _GROUPS = """
 united_states america american ; united_kingdom britain british ; european_union european
@@ -211,26 +211,28 @@ rate rank ; rank place
 return respond ; expire end ; novel book ; poem verse ; song tune track ; field box ; carry bear ; take_effect come_into_force apply
 """
 
-_LINKS: dict[str, set[int]] = {}
+_GROUP_NUMBERS: dict[str, set[int]] = {}
 PHRASES: dict[str, list[tuple[str, ...]]] = {}
 """First stem -> the phrases that begin with it, longest first."""
 for _number, _line in enumerate(_GROUPS.replace("\n", ";").split(";")):
     for _entry in _line.split():
-        _words = tuple(stem(word) for word in _entry.split("_"))
-        _LINKS.setdefault(" ".join(_words), set()).add(_number)
+        _words = tuple(stem_word(word) for word in _entry.split("_"))
+        _GROUP_NUMBERS.setdefault(" ".join(_words), set()).add(_number)
         if len(_words) > 1 and _words not in PHRASES.setdefault(_words[0], []):
             PHRASES[_words[0]].append(_words)
 for _phrases in PHRASES.values():
     _phrases.sort(key=len, reverse=True)
 
 
-def synonyms(one: str, other: str) -> bool:
+def are_synonyms(word: str, other_word: str) -> bool:
     """May the one stand for the other? Both as stems, words of a phrase with a blank between them.
 
-    >>> synonyms("buy", "purchas"), synonyms("get in touch with", "contact"), synonyms("dog", "cat")
+    >>> are_synonyms("buy", "purchas"), are_synonyms("get in touch with", "contact"), are_synonyms("dog", "cat")
     (True, True, False)
     """
-    return one == other or not _LINKS.get(one, _NONE).isdisjoint(_LINKS.get(other, _NONE))
+    return word == other_word or not _GROUP_NUMBERS.get(word, _NO_GROUPS).isdisjoint(
+        _GROUP_NUMBERS.get(other_word, _NO_GROUPS)
+    )
 
 
-_NONE: frozenset[int] = frozenset()
+_NO_GROUPS: frozenset[int] = frozenset()

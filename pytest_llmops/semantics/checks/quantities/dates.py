@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from pytest_llmops.semantics.checks.quantities import numerals
-from pytest_llmops.semantics.checks.quantities.facts import Fact, Parts, Reading
+from pytest_llmops.semantics.checks.quantities.facts import DateParts, Fact, Reading
 
-_NAMES = """
+_MONTH_NAMES = """
 jan january januar enero janvier gennaio janeiro января
 feb february februar febrero février febbraio fevereiro февраля
 mar march märz marzo mars março марта
@@ -23,7 +23,9 @@ nov november noviembre novembre novembro ноября
 dec december dezember dez diciembre décembre dicembre dezembro декабря
 """
 MONTHS = {
-    name: number for number, line in enumerate(_NAMES.strip().splitlines(), start=1) for name in line.split()
+    name: number
+    for number, line in enumerate(_MONTH_NAMES.strip().splitlines(), start=1)
+    for name in line.split()
 }
 WEEKDAYS = {
     name: number
@@ -40,7 +42,7 @@ WEEKDAYS = {
     )
     for name in line.split()
 }
-_WORDY = {
+_AMBIGUOUS_NAMES = {
     "mon",
     "sat",
     "sun",
@@ -78,7 +80,7 @@ _ORDINAL_MONTH = re.compile(
     rf"(?i)\b(?:the\s)?(?P<day>{'|'.join(numerals.ORDINALS)}|twenty-(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth)|thirtieth|thirty-first)"
     rf"\s(?:of\s)?(?P<name>{_MONTH})\b(?:,?\s{_YEAR}\b)?"
 )
-_ALONE = re.compile(rf"\b(?P<name>(?i:{_MONTH}))\b")
+_MONTH_ALONE = re.compile(rf"\b(?P<name>(?i:{_MONTH}))\b")
 _MONTH_CONTEXT = re.compile(
     r"(?i)\b(?:in|of|by|until|till|since|from|to|through|during|early|late|mid|last|next|this|before|after|every|each|and|im|en|и)[\s-]\Z"
 )
@@ -90,159 +92,188 @@ _CLOCK = re.compile(
     r"|(?<![\d:.,/])(?P<hour2>1[0-2]|0?\d)\s?(?P<half2>a\.?m\b\.?|p\.?m\b\.?|o'clock)"
     r"|(?<=à\s)(?P<hour4>[01]?\d|2[0-4])\s?h\b|(?<![\d:.,/])(?P<hour3>[01]?\d|2[0-4])\s?(?:uhr\b|heures?\b|點|点|時)"
 )
-_HOURS = "|".join(f"{word}" for word in list(numerals.SMALL)[1:13])
+_HOURS = "|".join(f"{word}" for word in list(numerals.SMALL_NUMBERS)[1:13])
 _SPOKEN = re.compile(
     rf"(?i)\b(?:(?P<part>half|(?:a\s)?quarter|five|ten|twenty|twenty-five)\s(?P<side>past)|(?P<part2>(?:a\s)?quarter|(?:five|ten|twenty|twenty-five|\d{{1,2}})\sminutes?)\s(?P<side2>past|to|before|after))\s(?P<hour>{_HOURS}|noon|midnight|1[0-2]|[1-9])\b(?!\s(?:minutes|hours|days|weeks|months|years|percent|%))"
     rf"|\b(?P<full>{_HOURS})\s(?:o'clock|(?P<half>a\.?m\b\.?|p\.?m\b\.?))|\b(?P<name>noon|midday|midnight)\b"
 )
-MAYBE = re.compile(
+MAYBE_DATE = re.compile(
     rf"(?i)\d|\b(?:{_MONTH}|(?:{'|'.join(sorted(WEEKDAYS, key=len, reverse=True))})s?|noon|midday|midnight|past|o'clock|quarter)\b"
     rf"|\b(?:{_HOURS})\s[ap]\.?m|[一二三四五六日天]"
 )
 """Without any of these a sentence has no date and no time, and need not be read for them."""
-MONTHS_A_YEAR, DAYS = 12, 31
-HOURS, DAY_MINUTES = 12, 24 * 60
+MAX_MONTH, MAX_DAY = 12, 31
+HALF_DAY_HOURS, MINUTES_A_DAY = 12, 24 * 60
 
 
-def read(text: str, taken: list[tuple[int, int]]) -> list[Fact]:
+def read_dates(text: str, taken: list[tuple[int, int]]) -> list[Fact]:
     """Return the dates, weekdays and times of a sentence, outside the places that are taken already."""
-    found: list[Fact] = []
-    months = _ALONE.search(text) is not None
-    for reader in (_iso, _slashed, _named, _spoken, _clocks, _weekdays, _alone):
-        if reader in (_named, _alone) and not months:
+    facts: list[Fact] = []
+    has_month = _MONTH_ALONE.search(text) is not None
+    for reader in (
+        _read_iso_dates,
+        _read_slashed_dates,
+        _read_named_dates,
+        _read_spoken_times,
+        _read_clock_times,
+        _read_weekdays,
+        _read_month_names,
+    ):
+        if reader in (_read_named_dates, _read_month_names) and not has_month:
             continue
         for fact in reader(text):
             if all(fact.end <= start or end <= fact.start for start, end in taken):
-                found.append(fact)
+                facts.append(fact)
                 taken.append((fact.start, fact.end))
-    return found
+    return facts
 
 
-def _date(text: str, span: tuple[int, int], *dates: Parts) -> Fact:
+def _date_fact(text: str, span: tuple[int, int], *dates: DateParts) -> Fact:
     start, end = span
-    return Fact(text[start:end].strip(" ."), start, end, tuple(Reading("date", one) for one in dates))
+    return Fact(text[start:end].strip(" ."), start, end, tuple(Reading("date", date) for date in dates))
 
 
-def _int(text: str | None) -> int | None:
+def _optional_int(text: str | None) -> int | None:
     return int(text) if text else None
 
 
-def _iso(text: str) -> Iterator[Fact]:
-    for one in _ISO.finditer(text):
-        month, day = _int(one["month"] or one["m"] or one["m2"]), _int(one["day"] or one["d"] or one["d2"])
-        if (month is None or 1 <= month <= MONTHS_A_YEAR) and (day is None or 1 <= day <= DAYS):
-            yield _date(text, one.span(), (_int(one["year"] or one["y"]), month, day))
+def _read_iso_dates(text: str) -> Iterator[Fact]:
+    for match in _ISO.finditer(text):
+        month, day = (
+            _optional_int(match["month"] or match["m"] or match["m2"]),
+            _optional_int(match["day"] or match["d"] or match["d2"]),
+        )
+        if (month is None or 1 <= month <= MAX_MONTH) and (day is None or 1 <= day <= MAX_DAY):
+            yield _date_fact(text, match.span(), (_optional_int(match["year"] or match["y"]), month, day))
 
 
-def _slashed(text: str) -> Iterator[Fact]:
-    for one in _SLASHED.finditer(text):
-        a, b, year = int(one["a"]), int(one["b"]), int(one["year"])
-        year += 2000 if len(one["year"]) == len("25") else 0
-        orders = [(a, b)] if one[2] == "." else [(a, b), (b, a)]
-        dates: list[Parts] = [
-            (year, month, day) for day, month in orders if 1 <= month <= MONTHS_A_YEAR and 1 <= day <= DAYS
+def _read_slashed_dates(text: str) -> Iterator[Fact]:
+    for match in _SLASHED.finditer(text):
+        first, second, year = int(match["a"]), int(match["b"]), int(match["year"])
+        year += 2000 if len(match["year"]) == len("25") else 0
+        orders = [(first, second)] if match[2] == "." else [(first, second), (second, first)]
+        dates: list[DateParts] = [
+            (year, month, day) for day, month in orders if 1 <= month <= MAX_MONTH and 1 <= day <= MAX_DAY
         ]
         if dates:
-            yield _date(text, one.span(), *dates)
+            yield _date_fact(text, match.span(), *dates)
 
 
-def _named(text: str) -> Iterator[Fact]:
+def _read_named_dates(text: str) -> Iterator[Fact]:
     for pattern in (_DAY_FIRST, _MONTH_FIRST, _ORDINAL_MONTH, _MONTH_YEAR):
-        for one in pattern.finditer(text):
-            groups = one.groupdict()
-            if one["name"] in {"may", "march", "mars", "mar", "dec"} and not groups.get("day", "").isdigit():
+        for match in pattern.finditer(text):
+            groups = match.groupdict()
+            if (
+                match["name"] in {"may", "march", "mars", "mar", "dec"}
+                and not groups.get("day", "").isdigit()
+            ):
                 continue
-            yield _date(
+            yield _date_fact(
                 text,
-                one.span(),
-                (_int(groups.get("year")), MONTHS[one["name"].lower()], _day(groups.get("day"))),
+                match.span(),
+                (
+                    _optional_int(groups.get("year")),
+                    MONTHS[match["name"].lower()],
+                    _parse_day(groups.get("day")),
+                ),
             )
 
 
-def _day(shown: str | None) -> int | None:
-    if not shown or shown.isdigit():
-        return _int(shown)
-    tens, _, last = shown.lower().rpartition("-")
+def _parse_day(text: str | None) -> int | None:
+    if not text or text.isdigit():
+        return _optional_int(text)
+    tens, _, last = text.lower().rpartition("-")
     return 30 if last == "thirtieth" else numerals.ORDINALS[last] + numerals.TENS.get(tens, 0)
 
 
-def _alone(text: str) -> Iterator[Fact]:
-    for one in _ALONE.finditer(text):
-        name = one["name"]
-        if name.lower() in _WORDY | {"mai", "mars", "juin"} or len(name) <= len("sept"):
+def _read_month_names(text: str) -> Iterator[Fact]:
+    for match in _MONTH_ALONE.finditer(text):
+        name = match["name"]
+        if name.lower() in _AMBIGUOUS_NAMES | {"mai", "mars", "juin"} or len(name) <= len("sept"):
             if not name[0].isupper() or not _MONTH_CONTEXT.search(
-                text, max(0, one.start() - 10), one.start()
+                text, max(0, match.start() - 10), match.start()
             ):
                 continue
         elif not (name[0].isupper() or name.lower() in {"enero", "febrero", "janvier", "février"}):
             continue
-        yield _date(text, one.span(), (None, MONTHS[name.lower()], None))
+        yield _date_fact(text, match.span(), (None, MONTHS[name.lower()], None))
 
 
-def _weekdays(text: str) -> Iterator[Fact]:
-    for one in _WEEKDAY.finditer(text):
-        if one["cjk"]:
-            day = "一二三四五六日".find(one["cjk"][-1].replace("天", "日"))
-        elif one["name"].lower() in _WORDY and (one.start() == 0 or not one["name"][0].isupper()):
+def _read_weekdays(text: str) -> Iterator[Fact]:
+    for match in _WEEKDAY.finditer(text):
+        if match["cjk"]:
+            day = "一二三四五六日".find(match["cjk"][-1].replace("天", "日"))
+        elif match["name"].lower() in _AMBIGUOUS_NAMES and (
+            match.start() == 0 or not match["name"][0].isupper()
+        ):
             continue
         else:
-            day = WEEKDAYS[one["name"].lower()]
-        yield Fact(one[0], *one.span(), (Reading("weekday", float(day)),))
+            day = WEEKDAYS[match["name"].lower()]
+        yield Fact(match[0], *match.span(), (Reading("weekday", float(day)),))
 
 
-def _clock(text: str, span: tuple[int, int], hour: int, minute: int, half: str) -> Fact:
+def _clock_fact(text: str, span: tuple[int, int], hour: int, minute: int, half: str) -> Fact:
     minutes = hour % 24 * 60 + minute
     half = half.replace(".", "").strip().lower()
     if half.startswith(("a", "p")):
-        minutes = (hour % HOURS + (HOURS if half[0] == "p" else 0)) * 60 + minute
-        both = [minutes]
+        minutes = (hour % HALF_DAY_HOURS + (HALF_DAY_HOURS if half[0] == "p" else 0)) * 60 + minute
+        candidates = [minutes]
     else:
         # Half past nine and 9:30 are in the morning or in the evening; 09:30 and 21:30 are not in doubt.
-        sure = hour > HOURS or hour == 0 or text[span[0]] == "0"
-        both = [minutes] if sure else [minutes, (minutes + 12 * 60) % DAY_MINUTES]
-    return Fact(text[span[0] : span[1]].strip(), *span, tuple(Reading("clock", float(one)) for one in both))
+        unambiguous = hour > HALF_DAY_HOURS or hour == 0 or text[span[0]] == "0"
+        candidates = [minutes] if unambiguous else [minutes, (minutes + 12 * 60) % MINUTES_A_DAY]
+    return Fact(
+        text[span[0] : span[1]].strip(),
+        *span,
+        tuple(Reading("clock", float(minute_of_day)) for minute_of_day in candidates),
+    )
 
 
-def hours(hour: int) -> list[Reading]:
+def hour_readings(hour: int) -> list[Reading]:
     """Return the times of day that a bare hour may be, in the morning and in the evening."""
-    return [Reading("clock", float(minutes % DAY_MINUTES)) for minutes in (hour * 60, (hour + HOURS) * 60)]
+    return [
+        Reading("clock", float(minutes % MINUTES_A_DAY))
+        for minutes in (hour * 60, (hour + HALF_DAY_HOURS) * 60)
+    ]
 
 
-def _clocks(text: str) -> Iterator[Fact]:
-    for one in _CLOCK.finditer(text):
-        shown = one["hour"] or one["hour2"] or one["hour3"] or one["hour4"]
-        dotted = one["hour"] and text[one.end("hour")] == "."
-        if dotted and not one["half"]:
+def _read_clock_times(text: str) -> Iterator[Fact]:
+    for match in _CLOCK.finditer(text):
+        hour = match["hour"] or match["hour2"] or match["hour3"] or match["hour4"]
+        dotted = match["hour"] and text[match.end("hour")] == "."
+        if dotted and not match["half"]:
             continue  # 9.30 may be a price
-        half = one["half"] or one["half2"] or ""
-        yield _clock(
-            text, one.span(), int(shown), int(one["minute"] or 0), "" if "clock" in half.lower() else half
+        half = match["half"] or match["half2"] or ""
+        yield _clock_fact(
+            text, match.span(), int(hour), int(match["minute"] or 0), "" if "clock" in half.lower() else half
         )
 
 
-def _spoken(text: str) -> Iterator[Fact]:
-    for one in _SPOKEN.finditer(text):
-        if one["name"]:
-            hour = 0 if one["name"].lower() == "midnight" else 12
-            yield Fact(one[0], *one.span(), (Reading("clock", float(hour * 60)),))
+def _read_spoken_times(text: str) -> Iterator[Fact]:
+    for match in _SPOKEN.finditer(text):
+        if match["name"]:
+            hour = 0 if match["name"].lower() == "midnight" else 12
+            yield Fact(match[0], *match.span(), (Reading("clock", float(hour * 60)),))
             continue
-        if one["full"]:
-            yield _clock(text, one.span(), numerals.SMALL[one["full"].lower()], 0, one["half"] or "")
+        if match["full"]:
+            yield _clock_fact(
+                text, match.span(), numerals.SMALL_NUMBERS[match["full"].lower()], 0, match["half"] or ""
+            )
             continue
         minute, side = (
-            _minutes((one["part"] or one["part2"]).lower().split()[0]),
-            (one["side"] or one["side2"]).lower(),
+            _parse_minutes((match["part"] or match["part2"]).lower().split()[0]),
+            (match["side"] or match["side2"]).lower(),
         )
-        word = one["hour"].lower()
+        word = match["hour"].lower()
         hour = {"noon": 12, "midnight": 24}.get(word) or (
-            int(word) if word.isdigit() else numerals.SMALL[word]
+            int(word) if word.isdigit() else numerals.SMALL_NUMBERS[word]
         )
         if side in {"to", "before"}:
             hour, minute = hour - 1, 60 - minute
-        yield _clock(text, one.span(), hour or 12, minute, "")
+        yield _clock_fact(text, match.span(), hour or 12, minute, "")
 
 
-def _minutes(part: str) -> int:
+def _parse_minutes(part: str) -> int:
     if part.isdigit():
         return int(part) % 60
     return {"half": 30, "five": 5, "ten": 10, "twenty": 20, "twenty-five": 25}.get(part, 15)

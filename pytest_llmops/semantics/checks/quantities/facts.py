@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-Parts: TypeAlias = "tuple[int | None, int | None, int | None]"
+DateParts: TypeAlias = "tuple[int | None, int | None, int | None]"
 
-EXACT = 1e-15
+EXACT_TOLERANCE = 1e-15
 """Of a value in one unit: what a float may be off by, and no digit of a code."""
-NEAR_ZERO = 1e-9
+TEMPERATURE_TOLERANCE = 1e-9
 """Between degrees, that are no difference: 32 °F are 0 °C but for a rounding."""
-CONVERTED = 0.03
+CONVERSION_TOLERANCE = 0.03
 """Of a value in another unit: 5 miles are 8 km, and nobody says 8.047."""
-ROUGH = 0.1
+ROUGH_TOLERANCE = 0.1
 """Of a month in days or weeks, and of a value that is said to be about so much."""
-BARE = "number"
-EXACTLY = frozenset({"time", "data", "clock", "working time"})
+BARE_NUMBER = "number"
+EXACT_DIMENSIONS = frozenset({"time", "data", "clock", "working time"})
 """Dimensions whose units convert without a remainder."""
 ROUGH_UNITS = frozenset({"month", "year"})
 
@@ -31,7 +31,7 @@ class Reading(NamedTuple):
     """
 
     dim: str
-    value: float | Parts
+    value: float | DateParts
     unit: str = ""
 
 
@@ -60,63 +60,88 @@ class Fact:
     @property
     def dims(self) -> frozenset[str]:
         """What it may measure."""
-        return frozenset(one.dim for one in self.readings)
+        return frozenset(reading.dim for reading in self.readings)
 
     @property
     def doubtful(self) -> bool:
         """Is it a date like 3/4/2025, of which nobody knows the order?"""
-        return len(self.readings) > 1 and all(one.dim == "date" for one in self.readings)
+        return len(self.readings) > 1 and all(reading.dim == "date" for reading in self.readings)
 
 
-def same(one: Fact, other: Fact) -> bool:
+def are_same_value(fact: Fact, other_fact: Fact) -> bool:
     """Can both mean the same value? A bare numeral agrees with the same numeral that has a unit."""
-    if one.doubtful and other.doubtful:
+    if fact.doubtful and other_fact.doubtful:
         # Day and month in either order, but surely the same order in both.
-        return one.readings[0] == other.readings[0]
-    rough = one.rough or other.rough
-    if any(_agree(a, b, rough=rough) for a in one.readings for b in other.readings):
+        return fact.readings[0] == other_fact.readings[0]
+    rough = fact.rough or other_fact.rough
+    if any(
+        _readings_agree(reading, other_reading, rough=rough)
+        for reading in fact.readings
+        for other_reading in other_fact.readings
+    ):
         return True
-    bare = BARE in one.dims or BARE in other.dims
-    return bare and one.raw is not None and other.raw is not None and one.raw == other.raw
+    bare = BARE_NUMBER in fact.dims or BARE_NUMBER in other_fact.dims
+    return bare and fact.raw is not None and other_fact.raw is not None and fact.raw == other_fact.raw
 
 
-def _agree(a: Reading, b: Reading, *, rough: bool) -> bool:
-    if a.dim != b.dim:
+def _readings_agree(reading: Reading, other: Reading, *, rough: bool) -> bool:
+    if reading.dim != other.dim:
         return False
-    if isinstance(a.value, tuple) or isinstance(b.value, tuple):
-        return isinstance(a.value, tuple) and isinstance(b.value, tuple) and _dates_agree(a.value, b.value)
-    slack = EXACT
-    if a.unit != b.unit:
-        slack = ROUGH if ROUGH_UNITS & {a.unit, b.unit} and a.dim == "time" else _converted(a)
-    slack = max(slack, ROUGH if rough else 0)
-    zero = NEAR_ZERO if a.dim == "temperature" else 0.0
-    return abs(a.value - b.value) <= slack * max(abs(a.value), abs(b.value)) + zero
+    if isinstance(reading.value, tuple) or isinstance(other.value, tuple):
+        return (
+            isinstance(reading.value, tuple)
+            and isinstance(other.value, tuple)
+            and _dates_agree(reading.value, other.value)
+        )
+    tolerance = EXACT_TOLERANCE
+    if reading.unit != other.unit:
+        tolerance = (
+            ROUGH_TOLERANCE
+            if ROUGH_UNITS & {reading.unit, other.unit} and reading.dim == "time"
+            else _conversion_tolerance(reading)
+        )
+    tolerance = max(tolerance, ROUGH_TOLERANCE if rough else 0)
+    absolute_tolerance = TEMPERATURE_TOLERANCE if reading.dim == "temperature" else 0.0
+    return (
+        abs(reading.value - other.value)
+        <= tolerance * max(abs(reading.value), abs(other.value)) + absolute_tolerance
+    )
 
 
-def _converted(a: Reading) -> float:
+def _conversion_tolerance(reading: Reading) -> float:
     # Hours and days, grams and kilograms convert exactly; miles and kilometres do not.
-    return EXACT if a.dim in EXACTLY or a.dim.startswith("money") else CONVERTED
+    return (
+        EXACT_TOLERANCE
+        if reading.dim in EXACT_DIMENSIONS or reading.dim.startswith("money")
+        else CONVERSION_TOLERANCE
+    )
 
 
-def _dates_agree(a: Parts, b: Parts) -> bool:
-    pairs = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
+def _dates_agree(parts: DateParts, other_parts: DateParts) -> bool:
+    pairs = [(x, y) for x, y in zip(parts, other_parts, strict=True) if x is not None and y is not None]
     return bool(pairs) and all(x == y for x, y in pairs)
 
 
-def comparable(one: Fact, other: Fact) -> bool:
+def are_comparable(fact: Fact, other_fact: Fact) -> bool:
     """Do both state a value of the same kind, so that unlike values contradict each other?"""
-    if ("date" in one.dims) != ("date" in other.dims) and BARE in one.dims & other.dims:
+    if ("date" in fact.dims) != ("date" in other_fact.dims) and BARE_NUMBER in fact.dims & other_fact.dims:
         return False  # a year, and a number of something
-    if any(_comparable(a, b) for a in one.readings for b in other.readings):
+    if any(
+        _readings_comparable(reading, other_reading)
+        for reading in fact.readings
+        for other_reading in other_fact.readings
+    ):
         return True
-    return one.raw is not None and one.raw == other.raw and BARE not in one.dims | other.dims
+    return (
+        fact.raw is not None and fact.raw == other_fact.raw and BARE_NUMBER not in fact.dims | other_fact.dims
+    )
 
 
-def _comparable(a: Reading, b: Reading) -> bool:
-    if a.dim.startswith("money") and b.dim.startswith("money"):
+def _readings_comparable(reading: Reading, other: Reading) -> bool:
+    if reading.dim.startswith("money") and other.dim.startswith("money"):
         return True
-    if a.dim != b.dim:
+    if reading.dim != other.dim:
         return False
-    if isinstance(a.value, tuple) and isinstance(b.value, tuple):
-        return any(x is not None and y is not None for x, y in zip(a.value, b.value, strict=True))
+    if isinstance(reading.value, tuple) and isinstance(other.value, tuple):
+        return any(x is not None and y is not None for x, y in zip(reading.value, other.value, strict=True))
     return True

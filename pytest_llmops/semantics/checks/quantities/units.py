@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_TABLE = """
+_UNIT_TABLE = """
 time 1e-9 ns nanosecond nanoseconds
 time 1e-6 μs microsecond microseconds
 time 1e-3 ms millisecond milliseconds
@@ -125,22 +125,22 @@ money_small 0.01 cent cents c ¢ pence penny p
 UNITS: dict[str, list[tuple[str, float, str]]] = {}
 """Unit -> the (dimension, factor, name) it may be; case matters where both spellings exist (Mb, MB)."""
 ROUGH_NAMES = {2629746.0: "month", 31556952.0: "year"}
-for _line in _TABLE.strip().splitlines():
-    _dim, _number, *_names = _line.split()
-    _factor = float(_number)
-    _dim = _dim.replace("_", " ")
+for _line in _UNIT_TABLE.strip().splitlines():
+    _dimension, _factor_text, *_names = _line.split()
+    _factor = float(_factor_text)
+    _dimension = _dimension.replace("_", " ")
     for _name in _names:
         UNITS.setdefault(_name.replace("-", " "), []).append(
-            (_dim, _factor, ROUGH_NAMES.get(_factor, f"{_dim} {_factor}"))
+            (_dimension, _factor, ROUGH_NAMES.get(_factor, f"{_dimension} {_factor}"))
         )
 
 GLUED_ONLY = frozenset({"d", "y", "mo", "c", "p", "x", "t", "B", "an", "mes", "dag"})
 """Too short to be a unit with a blank in front: "5 a day", "7 x"."""
-BEFORE_NO_NOUN = frozenset({"s", "A", "K"})
+UNITS_BEFORE_NO_NOUN = frozenset({"s", "A", "K"})
 """Units behind a blank, too, unless a noun follows: "3 A", but "3 A levels"."""
-CASED = 2
+MAX_CASED_LETTERS = 2
 """Units up to this length are told apart by case."""
-BEFORE = (
+PREFIX_CURRENCIES = (
     "US$", "A$", "C$", "$", "€", "£", "¥", "₹", "₽", "USD", "EUR", "GBP", "CHF", "JPY", "CAD", "AUD", "INR", "CNY",
 )  # fmt: skip
 """Currencies that are written in front of the number, too."""
@@ -155,7 +155,7 @@ UNIT = re.compile(
 )
 """A unit behind a number, or any other word."""
 _WORD = re.compile(r"\s?([^\W\d_]+)")
-_NO_NOUN = frozenset(
+_NON_NOUNS = frozenset(
     [
         "a",
         "and",
@@ -197,20 +197,20 @@ _NO_NOUN = frozenset(
 )
 
 
-def no_noun(text: str, end: int) -> bool:
+def has_no_noun_after(text: str, end: int) -> bool:
     """Does no noun follow at a place of a text, so that what stands there is a unit, or an hour?
 
-    >>> no_noun("It draws 3 A.", 12), no_noun("She has 3 A levels.", 11)
+    >>> has_no_noun_after("It draws 3 A.", 12), has_no_noun_after("She has 3 A levels.", 11)
     (True, False)
     """
     following = _WORD.match(text, end)
-    return following is None or following[1].lower() in _NO_NOUN
+    return following is None or following[1].lower() in _NON_NOUNS
 
 
-def named(unit: str) -> str:
+def normalize_unit(unit: str) -> str:
     """Return a unit as it is looked up: without what says nothing, superscripts as digits.
 
-    >>> named("full square-metres"), named("m³")
+    >>> normalize_unit("full square-metres"), normalize_unit("m³")
     ('square metres', 'm3')
     """
     name = " ".join(unit.split())
@@ -219,29 +219,29 @@ def named(unit: str) -> str:
     return unicodedata.normalize("NFKC", name.replace("-", " "))
 
 
-def lookup(name: str, *, glued: bool) -> list[tuple[str, float, str]]:
+def lookup_unit(name: str, *, glued: bool) -> list[tuple[str, float, str]]:
     """Return what a unit may be: (dimension, factor, name); nothing for a word that is none.
 
-    >>> lookup("hours", glued=False)
+    >>> lookup_unit("hours", glued=False)
     [('time', 3600.0, 'time 3600.0')]
     """
     if not glued and name in GLUED_ONLY:
         return []
-    return UNITS.get(name) or (UNITS.get(name.lower(), []) if len(name) > CASED else [])
+    return UNITS.get(name) or (UNITS.get(name.lower(), []) if len(name) > MAX_CASED_LETTERS else [])
 
 
-_SCALES = {
+_TEMPERATURE_SCALES = {
     "°c": "C", "°celsius": "C", "celsius": "C", "°f": "F", "°fahrenheit": "F", "fahrenheit": "F", "°": "?", "kelvin": "K", "kelvins": "K",
 }  # fmt: skip
 
 
-def temperature(name: str) -> str:
+def temperature_scale(name: str) -> str:
     """Return the scale that a unit of temperature names, or nothing.
 
-    >>> temperature("°C"), temperature("degrees fahrenheit"), temperature("days")
+    >>> temperature_scale("°C"), temperature_scale("degrees fahrenheit"), temperature_scale("days")
     ('C', 'F', '')
     """
     if name == "K":
         return "K"
     bare = name.lower().replace("degrees", "°").replace("degree", "°").replace(" ", "")
-    return _SCALES.get(bare, "")
+    return _TEMPERATURE_SCALES.get(bare, "")

@@ -149,7 +149,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if (
         intercept is not None and not recorder.wake_callbacks
     ):  # else this was a run inside a test of another one
-        intercept.leave()
+        intercept.remove_patches()
 
 
 def read_settings(config: pytest.Config) -> Settings:

@@ -183,7 +183,7 @@ class Settings:
     def with_paths_below(self, root: PurePath) -> Settings:
         """Return the settings with the files that the ini names seen from a folder: the project's root.
 
-        >>> PurePath(Settings(vector_cache=".vectors").anchored(PurePath("project")).vector_cache).as_posix()
+        >>> PurePath(Settings(vector_cache=".vectors").with_paths_below(PurePath("project")).vector_cache).as_posix()
         'project/.vectors'
         """
 

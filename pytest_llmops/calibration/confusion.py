@@ -33,7 +33,7 @@ def confusion_table(human: Sequence[Label], judge: Sequence[Label]) -> Confusion
     Numbers of more than 11 values are put into ten steps of equal width, names beyond the ten most common into one.
 
     >>> confusion_table([True, True, False], [True, False, False])
-    Table(classes=('fail', 'pass'), counts=((1, 0), (1, 1)))
+    ConfusionTable(classes=('fail', 'pass'), counts=((1, 0), (1, 1)))
     """
     names, where, others = _label_classes([*human, *judge])
     counts = Counter(

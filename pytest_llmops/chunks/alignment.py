@@ -114,10 +114,10 @@ def align_chunks(source: Source, pieces: Sequence[Piece], ignore: Ignore = "whit
     equal places the one that carries on where the chunk before it ended is taken; the start that a chunk
     states itself goes before, if its text stands there.
 
-    >>> from pytest_llmops.chunks.offsets import source_of
-    >>> found = align_chunks(source_of("one two three"), [Piece(1, "one"), Piece(2, "three")])
+    >>> from pytest_llmops.chunks.offsets import read_source
+    >>> found = align_chunks(read_source("one two three"), [Piece(1, "one"), Piece(2, "three")])
     >>> found.lost, found.placed[1].runs
-    (((3, 6),), (Run(chunk=0, source=6, length=5),))
+    (((3, 6),), (MatchedRun(chunk=0, source=6, length=5),))
     """
     search = _ChunkSearch(source)
     placed = []

@@ -141,7 +141,7 @@ def render_report(run: Run, name: str) -> str:
     """Return a run as the kind of report that a file name asks for: ``.html``, else JSON."""
     if not name.endswith(".html"):
         return run.to_json()
-    text: str = import_module("pytest_llmops.reports.html").render(run)
+    text: str = import_module("pytest_llmops.reports.html").render_html(run)
     return text
 
 

@@ -335,7 +335,7 @@ def import_optional(name: str, install: str, feature: str) -> Any:
     Raises:
         UsageError: It is not installed; names the install command.
 
-    >>> import_optional("no_such_package", "no-such-import_optional", "NoRetriever")
+    >>> import_optional("no_such_package", "no-such-package", "NoRetriever")
     Traceback (most recent call last):
     pytest_llmops.errors.UsageError: NoRetriever needs the package 'no-such-package', which is not installed: pip install no-such-package
     """

@@ -20,7 +20,7 @@ import json
 from pathlib import Path
 from pytest_llmops import recorder
 def test_show(llm_cassette):
-    s = recorder.settings()
+    s = recorder.current_settings()
     Path("seen.json").write_text(json.dumps({name: getattr(s, name) for name in s.__dataclass_fields__}))
 """
 PROMPT_TEST = """

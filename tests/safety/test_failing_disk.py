@@ -192,10 +192,10 @@ except CassetteError as error:
     print(error)
 one.close()
 try:
-    store.merge(cassette, one.paths, Redactor(), replace=False)
+    store.merge_journals(cassette, one.paths, Redactor(), replace=False)
 except CassetteError as error:
     print(error)
-print(not cassette.exists(), set(store.opened(cassette)) == set(told), len(told) > 3)
+print(not cassette.exists(), set(store.load_with_journals(cassette)) == set(told), len(told) > 3)
 END
 """
 

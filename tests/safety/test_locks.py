@@ -61,7 +61,7 @@ HOLDING = """
 import sys
 from pathlib import Path
 from pytest_llmops.cassettes import locking
-with locking.locked(Path(sys.argv[1])):
+with locking.lock_cassette(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -116,8 +116,8 @@ if not child:
     os._exit(0)
 assert not find_abandoned_journals(cassette)
 one.close()
-store.merge(cassette, one.paths, Redactor(), replace=False)
-print(list(store.load(cassette)), os.listdir(cassette.parent))
+store.merge_journals(cassette, one.paths, Redactor(), replace=False)
+print(list(store.load_cassette(cassette)), os.listdir(cassette.parent))
 os.close(go)
 os.waitpid(child, 0)
 """

@@ -105,7 +105,7 @@ class Choices:
     def stated_names(self, prose: str) -> set[str]:
         """Return the names that a text gives as its verdict: one, if it is a verdict.
 
-        >>> Choices({"A": [], "B": []}).stated("Both argue well. Therefore, B is better.")
+        >>> Choices({"A": [], "B": []}).stated_names("Both argue well. Therefore, B is better.")
         {'B'}
         """
         return {name for _, _, name in self._statements(prose)}

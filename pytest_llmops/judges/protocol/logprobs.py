@@ -65,7 +65,7 @@ def apply_expected_score(verdict: Verdict, completion: Completion | None) -> Ver
     tokens: Sequence[Any] = getattr(completion, "logprobs", None) or ()
     if not tokens:
         return _without_score(
-            verdict, "the server gave no log-probabilities: take `apply_expected_score` out, or ask another"
+            verdict, "the server gave no log-probabilities: take `weighted` out, or ask another"
         )
     place = _find_score_token(tokens, verdict.score)
     if place is None:

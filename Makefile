@@ -20,7 +20,7 @@ help:
 	@echo "make lint    style, types, import contracts"
 	@echo "make e2e     real input through a real model on this machine"
 	@echo "make bench   speed, as ratios measured in one run"
-	@echo "make record MODEL=gpt-5-mini    record the examples again, against a model of yours"
+	@echo "make record MODEL=YOUR_MODEL    record the examples again, against a model of yours"
 
 $(READY): requirements/dev.txt requirements/models.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -69,7 +69,7 @@ bench: $(READY) $(PEERS)
 	$(BIN)/python -m benchmarks
 
 record: $(READY)
-	@test -n "$(MODEL)" || { echo "say which model: make record MODEL=gpt-5-mini [BASE_URL=...]"; exit 1; }
+	@test -n "$(MODEL)" || { echo "say which model: make record MODEL=YOUR_MODEL [BASE_URL=...]"; exit 1; }
 	ASSISTANT_MODEL=$(MODEL) $(BIN)/python -m pytest examples --llm-judge --llm-record=all --llm-model=$(MODEL) --llm-base-url=$(BASE_URL)
 
 format: $(READY)

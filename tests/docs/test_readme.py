@@ -24,6 +24,7 @@ DOCUMENTS = [
     "docs/text.md",
     "examples/README.md",
 ]
+EXAMPLES = ["handbook_rag", "judge_check", "plain_openai", "support_bot"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -52,7 +53,7 @@ def test_five_minutes(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
     (pytester.path / "test_greet.py").write_text(test, encoding="utf-8")
     with StubServer() as server:
         url = f"--llm-base-url={server.url}/v1"
-        done = pytester.runpytest_subprocess("--llm-record=new", "--llm-model=gpt-4.1-mini", url)
+        done = pytester.runpytest_subprocess("--llm-record=new", "--llm-model=YOUR_MODEL", url)
         # The stub echoes the question, which does not name the city: the test sees a wrong answer.
         done.assert_outcomes(failed=1)
         done.stdout.fnmatch_lines(["*MeasurementFailed: text.contains 0.00 < 1.00*"])
@@ -97,3 +98,15 @@ def test_make_targets_of_the_documents_exist() -> None:
         # As a command: in backquotes, or at the start of an indented line.
         for target in re.findall(r"(?:`|^ {4,})make ([a-z0-9]+)", text, re.MULTILINE):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{name}: make {target}"
+
+
+@pytest.mark.parametrize(
+    "name", [*DOCUMENTS, "Makefile", *(f"examples/{name}/README.md" for name in EXAMPLES)]
+)
+def test_no_document_names_a_model_that_will_be_shut_down(name: str) -> None:
+    """Models come and go each year: the documents say `YOUR_MODEL`, or a name that no provider has."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert (
+        re.findall(r"\b(?:gpt-\d[\w.-]*|o[1-9](?:-mini|-pro)?\b|claude-\d[\w.-]*|gemini-\d[\w.-]*)", text)
+        == []
+    )

@@ -300,7 +300,7 @@ def _read_completion(raw: Any, client: Any, latency_s: float) -> Completion:
         isinstance(block, dict) and "type" in block for block in blocks
     ):
         raise _unreadable_reply_error(f"is no answer: {shorten_text(str(reply))}", client)
-    parsed_reply = MESSAGES.answered(reply)
+    parsed_reply = MESSAGES.read_reply(reply)
     refusal = _refusal_reason(reply, parsed_reply.output) if parsed_reply.finish_reason == "refusal" else ""
     api_url = server_address(raw)
     return Completion(

@@ -1,7 +1,7 @@
-"""From the wire to `Call`: who was asked what, what was answered, how many tokens, how long.
+"""Recorded or live exchanges as `Call`: messages, answer, token counts, price and times.
 
-One module reads one family of vendors; none of them knows another. What they have no reader for is told by
-its address, status, time and the ``model`` of a JSON body, and `Call.unread` names it.
+Each module reads the calls of a family of vendors and knows no other. A call of an unknown format has its
+address, status, times and the ``model`` of its JSON body, and `Call.unread` names its endpoint.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_NAME_CHARS = 80
 
 
 class CallLog(Sequence[Call]):
-    """The calls of a test so far, read from the wire when somebody looks.
+    """The calls of a test so far; an exchange is read on access.
 
     >>> len(CallLog([]))
     0
@@ -49,25 +49,35 @@ class CallLog(Sequence[Call]):
 
 
 def read_call(exchange: Exchange) -> Call:
-    """Return the call that an exchange was; never raises, whatever the body holds."""
+    """Return the call of an exchange; never raises, whatever the bodies hold."""
     route = routes.find_route(exchange.url)
     request = as_mapping(exchange.request)
-    provider, endpoint, call_format = route.reader(request)
+    provider, endpoint, call_format = route.choose_format(request)
     body = streams.read_body(exchange.content_type, exchange.body)
+    reply, ended = body.first, True
     if call_format is None:
-        reply, ended = _first_event(body), True
-        parsed_request, parsed_reply = ParsedRequest(), _unknown(reply)
+        counts = as_mapping(reply.get("usage"))
+        parsed_request = ParsedRequest()
+        parsed_reply = ParsedReply(model=as_text(reply.get("model")), usage=usage.read_openai_usage(counts))
     else:
-        reply, ended = call_format.joined(body.events) if body.streamed else (_first_event(body), True)
-        parsed_request, parsed_reply = call_format.asked(request), call_format.answered(reply)
-    failed = _error_text(reply, exchange.status) or _stream_error_text(body)
-    unread = [*_why_reply_unread(exchange, body, known=parsed_reply.known, failed=bool(failed), ended=ended)]
+        if body.streamed:
+            reply, ended = call_format.join_events(body.events)
+        parsed_request, parsed_reply = call_format.read_request(request), call_format.read_reply(reply)
+    error = _error_text(reply, exchange.status) or _stream_error_text(body)
+    model = parsed_reply.model or parsed_request.model or as_text(request.get("model")) or route.model
+    model = route.model if route.model_first else model
+    cost_usd = parsed_reply.cost_usd if provider == "openrouter" else None
     if call_format is None:
         unread = [f"the endpoint {shorten_text(route.path, MAX_NAME_CHARS)}"]
     else:
-        unread += [*_why_request_unread(exchange, parsed_request), *parsed_reply.unread]
-    model = parsed_reply.model or parsed_request.model or route.model or as_text(request.get("model"))
-    model = route.model if route.model_first else model
+        unread = [
+            *_list_unread(exchange, body, parsed_request, parsed_reply, failed=bool(error), ended=ended)
+        ]
+        if cost_usd is None:
+            counts = parsed_reply.priced
+            cost_usd = prices.cost_usd(
+                model, parsed_reply.usage, api_url=route.address, provider=provider, extra_counts=counts
+            )
     return Call(
         provider=provider,
         endpoint=endpoint or route.path,
@@ -75,14 +85,12 @@ def read_call(exchange: Exchange) -> Call:
         purpose=exchange.purpose,
         messages=tuple(parsed_request.messages),
         tools=tuple(parsed_request.tools),
-        output=failed or parsed_reply.output,
+        output=error or parsed_reply.output,
         thinking=parsed_reply.thinking,
         tool_calls=tuple(parsed_reply.tool_calls),
         finish_reason=parsed_reply.finish_reason,
         usage=parsed_reply.usage,
-        cost_usd=_call_cost_usd(provider, model, parsed_reply, route.address)
-        if call_format is not None
-        else None,
+        cost_usd=cost_usd,
         latency_s=exchange.latency_s,
         ttft_s=exchange.ttft_s,
         replayed=exchange.replayed,
@@ -92,27 +100,8 @@ def read_call(exchange: Exchange) -> Call:
     )
 
 
-def _first_event(body: streams.ReplyBody) -> JsonObject:
-    return body.events[0] if body.events else {}
-
-
-def _unknown(reply: JsonObject) -> ParsedReply:
-    """What a reply of no known endpoint says in words that most use."""
-    return ParsedReply(
-        model=as_text(reply.get("model")), usage=usage.read_openai_usage(as_mapping(reply.get("usage")))
-    )
-
-
-def _call_cost_usd(provider: str, model: str, answered: ParsedReply, address: str) -> float | None:
-    if provider == "openrouter" and answered.cost_usd is not None:
-        return answered.cost_usd
-    return prices.cost_usd(
-        model, answered.usage, api_url=address, provider=provider, extra_counts=answered.priced
-    )
-
-
 def _error_text(reply: JsonObject, status: int | None) -> str:
-    """The text of an error, in the forms of all vendors; empty where there is none."""
+    """Return the message of an error in the format of any vendor, or ""."""
     error = reply.get("error")
     if error:
         return as_text(error) or as_text(as_mapping(error).get("message")) or arguments_json(error)
@@ -123,35 +112,35 @@ def _error_text(reply: JsonObject, status: int | None) -> str:
 
 
 def _stream_error_text(body: streams.ReplyBody) -> str:
-    if not body.streamed:
-        return ""
-    texts = (
-        _error_text(event, None) for event in body.events if "error" in event or event.get("type") == "error"
-    )
-    return next((event for event in texts if event), "")
+    events = body.events if body.streamed else []
+    errors = (event for event in events if "error" in event or event.get("type") == "error")
+    return next(filter(None, (_error_text(event, None) for event in errors)), "")
 
 
-def _why_reply_unread(
-    exchange: Exchange, body: streams.ReplyBody, *, known: bool, failed: bool, ended: bool
+def _list_unread(
+    exchange: Exchange,
+    body: streams.ReplyBody,
+    parsed_request: ParsedRequest,
+    parsed_reply: ParsedReply,
+    *,
+    failed: bool,
+    ended: bool,
 ) -> Iterator[str]:
+    """Yield what could not be read of a call of a known format."""
     if exchange.status is None:
         yield "the answer broke off" if exchange.body else "no answer came"
     elif body.unread:
         yield body.unread
-    elif failed:
-        return
-    elif body.streamed and not (ended or body.ended):
+    elif not failed and body.streamed and not (ended or body.ended):
         yield streams.CUT_STREAM
-    elif not known:
+    elif not failed and not parsed_reply.known:
         yield "a reply of a shape that is not known"
-
-
-def _why_request_unread(exchange: Exchange, parsed_request: ParsedRequest) -> Iterator[str]:
     if exchange.request is None:
         yield "a request that is no JSON"
     elif not isinstance(exchange.request, dict):
         yield "a request that is no JSON object"
     yield from parsed_request.unread
-    for definition in parsed_request.tools:
-        if definition.parameters == UNREAD_SCHEMA:
-            yield f"the parameters of the tool {shorten_text(definition.name, MAX_NAME_CHARS)}"
+    for tool in parsed_request.tools:
+        if tool.parameters == UNREAD_SCHEMA:
+            yield f"the parameters of the tool {shorten_text(tool.name, MAX_NAME_CHARS)}"
+    yield from parsed_reply.unread

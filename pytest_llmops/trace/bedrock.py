@@ -1,7 +1,7 @@
-"""Amazon Bedrock: converse, and the bodies of models that only Bedrock's ``invoke`` asks.
+"""Amazon Bedrock: converse, and the bodies of models that only Bedrock's ``invoke`` offers.
 
-Converse counts what was read from the prompt cache and what was written to it beside ``inputTokens``;
-here, as everywhere, the input is all of it.
+Converse counts tokens read from and written to the prompt cache beside ``inputTokens``; the input of a `Usage`
+includes them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pytest_llmops.protocols import Message, Role, ToolCall, ToolDefinition, Usage
+from pytest_llmops.protocols import ToolDefinition, Usage
 from pytest_llmops.trace.fields import (
     CallFormat,
     JsonObject,
@@ -23,179 +23,146 @@ from pytest_llmops.trace.fields import (
     as_texts,
     as_token_count,
     describe_unread_answers,
-    describe_vectors,
+    embedding_reply,
+    find_embeddings,
     first_mapping,
     format_tool_call,
+    join_blocks,
+    join_texts,
     normalize_arguments,
-    not_streamed,
+    read_tool_call,
+    split_messages,
     sum_known_counts,
+    system_message,
     tool_definition,
+    usage_with_cache,
+    user_messages,
 )
 
 METRICS_KEY = "amazon-bedrock-invocationMetrics"
+_CONVERSE_COUNT_KEYS = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
+_METRICS_COUNT_KEYS = (
+    "inputTokenCount",
+    "outputTokenCount",
+    "cacheReadInputTokenCount",
+    "cacheWriteInputTokenCount",
+)
 
 
-def _read_converse_request(request: JsonObject) -> ParsedRequest:
-    system = "\n".join(map(_format_converse_block, as_mappings(request.get("system"))))
-    messages = [Message("system", system)] if system else []
-    for message in as_mappings(request.get("messages")):
-        messages += _read_converse_messages(as_role(message.get("role")), as_mappings(message.get("content")))
-    tools = [*_read_converse_tools(as_mapping(request.get("toolConfig")).get("tools"))]
-    unread = ["a prompt kept by the server (promptVariables)"] if request.get("promptVariables") else []
-    return ParsedRequest(messages, tools, "", unread)
+class _ConverseFormat(CallFormat):
+    def read_request(self, request: JsonObject) -> ParsedRequest:
+        messages = system_message("\n".join(map(_format_block, as_mappings(request.get("system")))))
+        for message in as_mappings(request.get("messages")):
+            blocks = as_mappings(message.get("content"))
+            messages += split_messages(
+                as_role(message.get("role")), blocks, _format_tool_result, _format_block
+            )
+        tools = [*_read_tools(as_mapping(request.get("toolConfig")).get("tools"))]
+        unread = ["a prompt kept by the server (promptVariables)"] if request.get("promptVariables") else []
+        return ParsedRequest(messages, tools, unread)
+
+    def read_reply(self, reply: JsonObject) -> ParsedReply:
+        message = as_mapping(as_mapping(reply.get("output")).get("message"))
+        blocks = as_mappings(message.get("content"))
+        reasoning = [
+            as_mapping(as_mapping(block.get("reasoningContent")).get("reasoningText")) for block in blocks
+        ]
+        tool_uses = [as_mapping(block.get("toolUse")) for block in blocks]
+        counts = as_mapping(reply.get("usage"))
+        cached = [item for item in as_mappings(counts.get("cacheDetails")) if item.get("ttl") == "1h"]
+        one_hour_tokens = sum_known_counts(*(as_token_count(item.get("inputTokens")) for item in cached))
+        return ParsedReply(
+            output="".join(
+                as_text(block.get("text"))
+                or join_texts(as_mappings(as_mapping(block.get("citationsContent")).get("content")))
+                for block in blocks
+            ),
+            thinking=join_texts(filter(None, reasoning), separator="\n"),
+            tool_calls=[read_tool_call(use, id_key="toolUseId") for use in tool_uses if use],
+            finish_reason=as_text(reply.get("stopReason")),
+            usage=usage_with_cache(counts, *_CONVERSE_COUNT_KEYS)
+            if counts
+            else _read_invocation_metrics(reply),
+            known=bool(message),
+            priced={"cache_write_1h_tokens": one_hour_tokens} if one_hour_tokens else {},
+        )
+
+    def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+        blocks: dict[int, dict[str, Any]] = {}
+        reply: dict[str, Any] = {}
+        ended = False
+        for event in events:
+            start, delta = (
+                as_mapping(event.get("contentBlockStart")),
+                as_mapping(event.get("contentBlockDelta")),
+            )
+            stop, metadata = as_mapping(event.get("messageStop")), as_mapping(event.get("metadata"))
+            if start:
+                use = as_mapping(as_mapping(start.get("start")).get("toolUse"))
+                number = as_token_count(start.get("contentBlockIndex")) or 0
+                blocks[number] = {"toolUse": {**use, "input": ""}} if use else {}
+            if delta:
+                block = blocks.setdefault(as_token_count(delta.get("contentBlockIndex")) or 0, {})
+                _append_delta(block, as_mapping(delta.get("delta")))
+            if stop:
+                reply["stopReason"] = stop.get("stopReason")
+            if metadata:
+                reply["usage"] = metadata.get("usage")
+            if METRICS_KEY in event:
+                reply[METRICS_KEY] = event[METRICS_KEY]
+            ended = ended or bool(metadata)
+        for block in blocks.values():
+            if "toolUse" in block:
+                block["toolUse"]["input"] = normalize_arguments(block["toolUse"]["input"])
+        if blocks or reply:
+            reply["output"] = {"message": {"role": "assistant", "content": join_blocks(blocks)}}
+        return reply, ended
 
 
-def _read_converse_messages(sender: Role, blocks: Sequence[JsonObject]) -> Iterator[Message]:
-    lines = []
-    for block in blocks:
-        result = block.get("toolResult")
-        if isinstance(result, dict):
-            yield Message("tool", "\n".join(map(_format_converse_block, as_mappings(result.get("content")))))
-        else:
-            lines.append(_format_converse_block(block))
-    if lines:
-        yield Message(sender, "\n".join(lines))
+def _format_tool_result(block: JsonObject) -> str | None:
+    result = block.get("toolResult")
+    if not isinstance(result, dict):
+        return None
+    return "\n".join(map(_format_block, as_mappings(result.get("content"))))
 
 
-def _format_converse_block(block: JsonObject) -> str:
+def _format_block(block: JsonObject) -> str:
     if "text" in block:
         return as_text(block["text"])
     if "json" in block:
         return arguments_json(block["json"])
-    use = block.get("toolUse")
-    if isinstance(use, dict):
-        return format_tool_call(as_text(use.get("name")), arguments_json(use.get("input")))
+    tool_use = block.get("toolUse")
+    if isinstance(tool_use, dict):
+        return format_tool_call(read_tool_call(tool_use))
     guarded = as_text(as_mapping(as_mapping(block.get("guardContent")).get("text")).get("text"))
     return guarded or f"[{next(iter(block), 'part')}]"
 
 
-def _read_converse_tools(value: object) -> Iterator[ToolDefinition]:
-    for entry in as_mappings(value):
-        spec = as_mapping(entry.get("toolSpec"))
-        if spec:
-            schema = as_mapping(spec.get("inputSchema")).get("json")
-            yield tool_definition(as_text(spec.get("name")), spec.get("description"), schema)
+def _read_tools(tools: object) -> Iterator[ToolDefinition]:
+    for entry in as_mappings(tools):
+        tool = as_mapping(entry.get("toolSpec"))
+        if tool:
+            schema = as_mapping(tool.get("inputSchema")).get("json")
+            yield tool_definition(as_text(tool.get("name")), tool.get("description"), schema)
         elif isinstance(entry.get("systemTool"), dict):
             yield tool_definition(as_text(entry["systemTool"].get("name")))
 
 
-def _read_converse_reply(reply: JsonObject) -> ParsedReply:
-    message = as_mapping(as_mapping(reply.get("output")).get("message"))
-    blocks = as_mappings(message.get("content"))
-    thought = [as_mapping(as_mapping(item.get("reasoningContent")).get("reasoningText")) for item in blocks]
-    uses = [as_mapping(item.get("toolUse")) for item in blocks]
-    counts = as_mapping(reply.get("usage"))
-    one_hour_counts = [
-        item.get("inputTokens") for item in as_mappings(counts.get("cacheDetails")) if item.get("ttl") == "1h"
-    ]
-    one_hour_tokens = sum_known_counts(*map(as_token_count, one_hour_counts))
-    return ParsedReply(
-        output="".join(map(_block_text, blocks)),
-        thinking="\n".join(as_text(item.get("text")) for item in thought if item),
-        tool_calls=[
-            ToolCall(
-                name=as_text(item.get("name")),
-                arguments=arguments_json(item.get("input")),
-                id=as_text(item.get("toolUseId")),
-            )
-            for item in uses
-            if item
-        ],
-        finish_reason=as_text(reply.get("stopReason")),
-        usage=read_converse_usage(counts) if counts else _read_invocation_metrics(reply),
-        known=bool(message),
-        priced={"cache_write_1h_tokens": one_hour_tokens} if one_hour_tokens else {},
-    )
-
-
-def _block_text(block: JsonObject) -> str:
-    cited = as_mapping(block.get("citationsContent")).get("content")
-    return as_text(block.get("text")) or "".join(as_text(part.get("text")) for part in as_mappings(cited))
-
-
-def read_converse_usage(wire: JsonObject) -> Usage:
-    """Read the token counts of a converse reply."""
-    cache_read, cache_written = (
-        as_token_count(wire.get("cacheReadInputTokens")),
-        as_token_count(wire.get("cacheWriteInputTokens")),
-    )
-    return Usage(
-        input_tokens=sum_known_counts(as_token_count(wire.get("inputTokens")), cache_read, cache_written),
-        output_tokens=as_token_count(wire.get("outputTokens")),
-        cached_tokens=cache_read,
-        cache_write_tokens=cache_written,
-    )
+def _append_delta(block: dict[str, Any], delta: JsonObject) -> None:
+    if "text" in delta:
+        block["text"] = as_text(block.get("text")) + as_text(delta["text"])
+    tool_use = as_mapping(delta.get("toolUse"))
+    if tool_use:
+        block.setdefault("toolUse", {"input": ""})["input"] += as_text(tool_use.get("input"))
+    thought = as_text(as_mapping(delta.get("reasoningContent")).get("text"))
+    if thought:
+        reasoning = block.setdefault("reasoningContent", {"reasoningText": {"text": ""}})
+        reasoning["reasoningText"]["text"] += thought
 
 
 def _read_invocation_metrics(reply: JsonObject) -> Usage:
-    """What Bedrock counts at the end of a stream, whichever model answered."""
-    wire = as_mapping(reply.get(METRICS_KEY))
-    cache_read, cache_written = (
-        as_token_count(wire.get("cacheReadInputTokenCount")),
-        as_token_count(wire.get("cacheWriteInputTokenCount")),
-    )
-    return Usage(
-        input_tokens=sum_known_counts(as_token_count(wire.get("inputTokenCount")), cache_read, cache_written),
-        output_tokens=as_token_count(wire.get("outputTokenCount")),
-        cached_tokens=cache_read,
-        cache_write_tokens=cache_written,
-    )
-
-
-def _join_converse_events(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-    blocks: dict[int, dict[str, Any]] = {}
-    reply: dict[str, Any] = {}
-    ended = False
-    for event in events:
-        start, piece = as_mapping(event.get("contentBlockStart")), as_mapping(event.get("contentBlockDelta"))
-        stop, metadata = as_mapping(event.get("messageStop")), as_mapping(event.get("metadata"))
-        if start:
-            use = as_mapping(as_mapping(start.get("start")).get("toolUse"))
-            blocks[as_token_count(start.get("contentBlockIndex")) or 0] = (
-                {"toolUse": {**use, "input": ""}} if use else {}
-            )
-        if piece:
-            _append_converse_delta(
-                blocks.setdefault(as_token_count(piece.get("contentBlockIndex")) or 0, {}),
-                as_mapping(piece.get("delta")),
-            )
-        if stop:
-            reply["stopReason"] = stop.get("stopReason")
-        if metadata:
-            reply["usage"] = metadata.get("usage")
-        if METRICS_KEY in event:
-            reply[METRICS_KEY] = event[METRICS_KEY]
-        ended = ended or bool(metadata)
-    if blocks or reply:
-        contents = [_parse_tool_input(block) for _, block in sorted(blocks.items())]
-        reply["output"] = {"message": {"role": "assistant", "content": contents}}
-    return reply, ended
-
-
-def _append_converse_delta(block: dict[str, Any], delta: JsonObject) -> None:
-    if "text" in delta:
-        block["text"] = as_text(block.get("text")) + as_text(delta["text"])
-    use = as_mapping(delta.get("toolUse"))
-    if use:
-        so_far = block.setdefault("toolUse", {"input": ""})
-        so_far["input"] += as_text(use.get("input"))
-    thought = as_text(as_mapping(delta.get("reasoningContent")).get("text"))
-    if thought:
-        block.setdefault("reasoningContent", {"reasoningText": {"text": ""}})["reasoningText"]["text"] += (
-            thought
-        )
-
-
-def _parse_tool_input(block: dict[str, Any]) -> dict[str, Any]:
-    use = block.get("toolUse")
-    return {**block, "toolUse": {**use, "input": normalize_arguments(use["input"])}} if use else block
-
-
-def _read_invoke_prompt(request: JsonObject) -> ParsedRequest:
-    system = as_text(request.get("system"))
-    messages = [Message("system", system)] if system else []
-    prompt = as_text(request.get("prompt")) or as_text(request.get("inputText"))
-    return ParsedRequest([*messages, Message("user", prompt)] if prompt else messages)
+    """Read the token counts that Bedrock adds to the end of a stream of any model."""
+    return usage_with_cache(as_mapping(reply.get(METRICS_KEY)), *_METRICS_COUNT_KEYS)
 
 
 _RESULT_LIST_KEYS = ("results", "outputs", "generations", "completions")
@@ -203,55 +170,65 @@ _OUTPUT_TEXT_KEYS = ("generation", "completion", "outputText", "text")
 _STOP_REASON_KEYS = ("stop_reason", "completionReason", "finish_reason", "finishReason")
 
 
-def _read_invoke_text(reply: JsonObject) -> ParsedReply:
-    """The texts of Titan, Llama, Mistral, Jurassic and older models, each in a shape of its own."""
-    results = next((as_mappings(reply[key]) for key in _RESULT_LIST_KEYS if as_mappings(reply.get(key))), [])
-    fields = {**reply, **first_mapping(results), **as_mapping(first_mapping(results).get("data"))}
-    text_key = next((key for key in _OUTPUT_TEXT_KEYS if isinstance(fields.get(key), str)), "")
-    reason = next((fields[key] for key in _STOP_REASON_KEYS if fields.get(key)), "")
-    input_tokens = as_token_count(reply.get("prompt_token_count", reply.get("inputTextTokenCount")))
-    output_tokens = as_token_count(fields.get("generation_token_count", fields.get("tokenCount")))
-    usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
-    return ParsedReply(
-        output=as_text(fields.get(text_key)),
-        finish_reason=as_text(reason) or as_text(as_mapping(reason).get("reason")),
-        usage=usage if usage != Usage() else _read_invocation_metrics(reply),
-        known=bool(text_key),
-        unread=describe_unread_answers(len(results), "answer"),
-    )
+class _InvokeTextFormat(CallFormat):
+    """Texts of Titan, Llama, Mistral, Jurassic and older models, which differ in their keys."""
+
+    def read_request(self, request: JsonObject) -> ParsedRequest:
+        messages = system_message(as_text(request.get("system")))
+        prompt = as_text(request.get("prompt")) or as_text(request.get("inputText"))
+        return ParsedRequest([*messages, *user_messages([prompt] if prompt else [])])
+
+    def read_reply(self, reply: JsonObject) -> ParsedReply:
+        results = next(
+            (as_mappings(reply[key]) for key in _RESULT_LIST_KEYS if as_mappings(reply.get(key))), []
+        )
+        first = first_mapping(results)
+        fields = {**reply, **first, **as_mapping(first.get("data"))}
+        text_key = next((key for key in _OUTPUT_TEXT_KEYS if isinstance(fields.get(key), str)), "")
+        reason = next((fields[key] for key in _STOP_REASON_KEYS if fields.get(key)), "")
+        usage = Usage(
+            input_tokens=as_token_count(reply.get("prompt_token_count", reply.get("inputTextTokenCount"))),
+            output_tokens=as_token_count(fields.get("generation_token_count", fields.get("tokenCount"))),
+        )
+        return ParsedReply(
+            output=as_text(fields.get(text_key)),
+            finish_reason=as_text(reason) or as_text(as_mapping(reason).get("reason")),
+            usage=usage if usage != Usage() else _read_invocation_metrics(reply),
+            known=bool(text_key),
+            unread=describe_unread_answers(len(results)),
+        )
+
+    def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+        joined: dict[str, Any] = {}
+        replies = [self.read_reply(event) for event in events]
+        for event, reply in zip(events, replies, strict=True):
+            if reply.finish_reason:
+                joined["stop_reason"] = reply.finish_reason
+            for key in (METRICS_KEY, "prompt_token_count", "inputTextTokenCount", "generation_token_count"):
+                if event.get(key) is not None:
+                    joined[key] = event[key]
+            output_tokens = as_token_count(event.get("totalOutputTextTokenCount"))
+            if output_tokens is not None:
+                joined["tokenCount"] = output_tokens
+        if any(reply.known for reply in replies):
+            joined["generation"] = "".join(reply.output for reply in replies)
+        return joined, "stop_reason" in joined
 
 
-def _join_invoke_chunks(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-    joined: dict[str, Any] = {}
-    replies = [_read_invoke_text(event) for event in events]
-    for event, reply in zip(events, replies, strict=True):
-        if reply.finish_reason:
-            joined["stop_reason"] = reply.finish_reason
-        for key in (METRICS_KEY, "prompt_token_count", "inputTextTokenCount", "generation_token_count"):
-            joined |= {key: event[key]} if event.get(key) is not None else {}
-        output = as_token_count(event.get("totalOutputTextTokenCount"))
-        joined |= {"tokenCount": output} if output is not None else {}
-    if any(reply.known for reply in replies):
-        joined["generation"] = "".join(reply.output for reply in replies)
-    return joined, "stop_reason" in joined
+class _InvokeEmbeddingFormat(CallFormat):
+    """Embeddings of Amazon's Titan and Nova."""
+
+    def read_request(self, request: JsonObject) -> ParsedRequest:
+        params = as_mapping(request.get("singleEmbeddingParams"))
+        contents = as_texts(request.get("inputText")) or as_texts(as_mapping(params.get("text")).get("value"))
+        contents += ["[image]"] if request.get("inputImage") or params.get("image") else []
+        return ParsedRequest(user_messages(contents))
+
+    def read_reply(self, reply: JsonObject) -> ParsedReply:
+        usage = Usage(input_tokens=as_token_count(reply.get("inputTextTokenCount")))
+        return embedding_reply(find_embeddings(reply), usage)
 
 
-def _read_titan_embed_request(request: JsonObject) -> ParsedRequest:
-    params = as_mapping(request.get("singleEmbeddingParams"))
-    contents = as_texts(request.get("inputText")) or as_texts(as_mapping(params.get("text")).get("value"))
-    contents += ["[image]"] if request.get("inputImage") or params.get("image") else []
-    return ParsedRequest([Message("user", content) for content in contents])
-
-
-def _read_titan_embeddings(reply: JsonObject) -> ParsedReply:
-    embeddings = reply.get("embeddings", [reply["embedding"]] if "embedding" in reply else None)
-    return ParsedReply(
-        output=describe_vectors(embeddings),
-        usage=Usage(input_tokens=as_token_count(reply.get("inputTextTokenCount"))),
-        known=isinstance(embeddings, list),
-    )
-
-
-CONVERSE = CallFormat(_read_converse_request, _read_converse_reply, _join_converse_events)
-TEXT = CallFormat(_read_invoke_prompt, _read_invoke_text, _join_invoke_chunks)
-EMBEDDINGS = CallFormat(_read_titan_embed_request, _read_titan_embeddings, not_streamed)
+CONVERSE = _ConverseFormat()
+TEXT = _InvokeTextFormat()
+EMBEDDINGS = _InvokeEmbeddingFormat()

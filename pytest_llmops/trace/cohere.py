@@ -1,14 +1,14 @@
-"""Cohere's chat (v1 and v2), generate, embed and rerank, also as Bedrock's ``invoke`` takes them.
+"""Cohere's chat (v1 and v2), generate, embed and rerank, also through Bedrock's ``invoke``.
 
-The tokens are those that are billed; where a reply has none, those that the model saw.
+Tokens are those that are billed; in a reply without these, those that the model processed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from pytest_llmops.protocols import Message, Role, ToolCall, ToolDefinition, Usage
+from pytest_llmops.protocols import Message, Role, ToolCall, Usage
 from pytest_llmops.trace.fields import (
     CallFormat,
     JsonObject,
@@ -23,36 +23,81 @@ from pytest_llmops.trace.fields import (
     as_token_count,
     content_text,
     describe_unread_answers,
-    describe_vectors,
+    embedding_reply,
     first_mapping,
     format_chat_message,
     format_tool_call,
-    not_streamed,
+    join_blocks,
+    join_lines,
+    join_texts,
     read_chat_tool_calls,
     read_chat_tools,
+    system_message,
     tool_definition,
+    user_messages,
 )
 
-_ROLES: dict[object, Role] = {"CHATBOT": "assistant", "SYSTEM": "system", "TOOL": "tool"}
+_V1_ROLES: dict[str, Role] = {"CHATBOT": "assistant", "SYSTEM": "system", "TOOL": "tool"}
+_MAX_NUMBER = 1e15
+"""A larger number is neither a score nor an index."""
 
 
-def _read_chat_v2_request(request: JsonObject) -> ParsedRequest:
-    messages = [
-        Message(as_role(message.get("role")), _format_plan_and_content(message))
-        for message in as_mappings(request.get("messages"))
-    ]
-    return ParsedRequest(
-        messages,
-        [*read_chat_tools(request.get("tools"))],
-        as_text(request.get("model")),
-        _describe_documents(request),
-    )
+class _ChatFormat(CallFormat):
+    def read_request(self, request: JsonObject) -> ParsedRequest:
+        messages = [
+            Message(
+                as_role(message.get("role")),
+                join_lines(as_text(message.get("tool_plan")), format_chat_message(message)),
+            )
+            for message in as_mappings(request.get("messages"))
+        ]
+        tools = [*read_chat_tools(request.get("tools"))]
+        return ParsedRequest(messages, tools, _describe_documents(request))
 
+    def read_reply(self, reply: JsonObject) -> ParsedReply:
+        message = as_mapping(reply.get("message"))
+        content, plan = message.get("content"), message.get("tool_plan")
+        blocks = as_mappings(content)
+        thinking = join_texts((block for block in blocks if block.get("type") == "thinking"), "thinking")
+        return ParsedReply(
+            output=join_texts(blocks) or as_text(content),
+            thinking=thinking or as_text(plan),
+            tool_calls=[*read_chat_tool_calls(message.get("tool_calls"))],
+            finish_reason=as_text(reply.get("finish_reason")),
+            usage=_read_usage(reply.get("usage")),
+            known=bool(message),
+        )
 
-def _format_plan_and_content(message: JsonObject) -> str:
-    return "\n".join(
-        word for word in (as_text(message.get("tool_plan")), format_chat_message(message)) if word
-    )
+    def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+        message: dict[str, Any] = {}
+        blocks: dict[int, dict[str, Any]] = {}
+        calls: dict[int, dict[str, str]] = {}
+        end: JsonObject = {}
+        for event in events:
+            delta = as_mapping(event.get("delta"))
+            part = as_mapping(delta.get("message"))
+            number = as_token_count(event.get("index")) or 0
+            kind = event.get("type")
+            if kind in ("content-start", "content-delta"):
+                _append_content(blocks.setdefault(number, {}), as_mapping(part.get("content")))
+            elif kind == "tool-plan-delta":
+                message["tool_plan"] = as_text(message.get("tool_plan")) + as_text(part.get("tool_plan"))
+            elif kind in ("tool-call-start", "tool-call-delta"):
+                call = calls.setdefault(number, {"id": "", "name": "", "arguments": ""})
+                piece = as_mapping(part.get("tool_calls"))
+                function = as_mapping(piece.get("function"))
+                call["id"] += as_text(piece.get("id"))
+                call["name"] += as_text(function.get("name"))
+                call["arguments"] += as_text(function.get("arguments"))
+            elif kind == "message-start":
+                message["role"] = "assistant"
+            elif kind == "message-end":
+                end = delta
+        if blocks:
+            message["content"] = join_blocks(blocks)
+        if calls:
+            message["tool_calls"] = [{"id": call["id"], "function": call} for call in join_blocks(calls)]
+        return {**end, "message": message}, bool(end)
 
 
 def _describe_documents(request: JsonObject) -> list[str]:
@@ -61,63 +106,16 @@ def _describe_documents(request: JsonObject) -> list[str]:
     return [f"{number} document{'s' if number > 1 else ''} given with the messages"] if number else []
 
 
-def _read_chat_v2_reply(reply: JsonObject) -> ParsedReply:
-    message = as_mapping(reply.get("message"))
-    blocks = as_mappings(message.get("content"))
-    thought = [as_text(block.get("thinking")) for block in blocks if block.get("type") == "thinking"]
-    return ParsedReply(
-        output="".join(as_text(block.get("text")) for block in blocks) or as_text(message.get("content")),
-        thinking="".join(thought) or as_text(message.get("tool_plan")),
-        tool_calls=[*read_chat_tool_calls(message.get("tool_calls"))],
-        finish_reason=as_text(reply.get("finish_reason")),
-        usage=_read_billed_usage(as_mapping(reply.get("usage"))),
-        known=bool(message),
-    )
-
-
-def _read_billed_usage(wire: JsonObject) -> Usage:
-    billed = as_mapping(wire.get("billed_units"))
-    counts = (
-        billed if "input_tokens" in billed or "output_tokens" in billed else as_mapping(wire.get("tokens"))
-    )
+def _read_usage(value: object) -> Usage:
+    counts = as_mapping(value)
+    billed = as_mapping(counts.get("billed_units"))
+    is_billed = "input_tokens" in billed or "output_tokens" in billed
+    tokens = billed if is_billed else as_mapping(counts.get("tokens"))
     return Usage(
-        input_tokens=as_token_count(counts.get("input_tokens")),
-        output_tokens=as_token_count(counts.get("output_tokens")),
-        cached_tokens=as_token_count(wire.get("cached_tokens")),
+        input_tokens=as_token_count(tokens.get("input_tokens")),
+        output_tokens=as_token_count(tokens.get("output_tokens")),
+        cached_tokens=as_token_count(counts.get("cached_tokens")),
     )
-
-
-def _join_chat_v2_events(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-    message: dict[str, Any] = {}
-    blocks: dict[int, dict[str, Any]] = {}
-    tool_calls: dict[int, dict[str, str]] = {}
-    end: JsonObject = {}
-    for event in events:
-        delta = as_mapping(event.get("delta"))
-        piece = as_mapping(delta.get("message"))
-        number = as_token_count(event.get("index")) or 0
-        kind = event.get("type")
-        if kind in ("content-start", "content-delta"):
-            _append_content(blocks.setdefault(number, {}), as_mapping(piece.get("content")))
-        elif kind == "tool-plan-delta":
-            message["tool_plan"] = as_text(message.get("tool_plan")) + as_text(piece.get("tool_plan"))
-        elif kind in ("tool-call-start", "tool-call-delta"):
-            call = tool_calls.setdefault(number, {"id": "", "name": "", "arguments": ""})
-            wire = as_mapping(piece.get("tool_calls"))
-            call["id"] += as_text(wire.get("id"))
-            for key in ("name", "arguments"):
-                call[key] += as_text(as_mapping(wire.get("function")).get(key))
-        elif kind == "message-start":
-            message["role"] = "assistant"
-        elif kind == "message-end":
-            end = delta
-    if blocks:
-        message["content"] = [value for _, value in sorted(blocks.items())]
-    if tool_calls:
-        message["tool_calls"] = [
-            {"id": value["id"], "function": value} for _, value in sorted(tool_calls.items())
-        ]
-    return {**end, "message": message}, bool(end)
 
 
 def _append_content(block: dict[str, Any], piece: JsonObject) -> None:
@@ -127,141 +125,130 @@ def _append_content(block: dict[str, Any], piece: JsonObject) -> None:
             block["type"] = key
 
 
-def _read_chat_v1_request(request: JsonObject) -> ParsedRequest:
-    preamble = as_text(request.get("preamble"))
-    messages = [Message("system", preamble)] if preamble else []
-    for entry in as_mappings(request.get("chat_history")):
-        words = [as_text(entry.get("message"))]
-        words += [
-            format_tool_call(call.name, call.arguments)
-            for call in _read_chat_v1_calls(entry.get("tool_calls"))
+class _ChatV1Format(CallFormat):
+    def read_request(self, request: JsonObject) -> ParsedRequest:
+        messages = system_message(as_text(request.get("preamble")))
+        for message in as_mappings(request.get("chat_history")):
+            lines = join_lines(
+                as_text(message.get("message")),
+                *map(format_tool_call, _read_v1_calls(message.get("tool_calls"))),
+                *map(arguments_json, as_mappings(message.get("tool_results"))),
+            )
+            messages.append(Message(_V1_ROLES.get(as_text(message.get("role")), "user"), lines))
+        messages += user_messages([as_text(request["message"])] if request.get("message") else [])
+        messages += [
+            Message("tool", arguments_json(result)) for result in as_mappings(request.get("tool_results"))
         ]
-        words += [arguments_json(result) for result in as_mappings(entry.get("tool_results"))]
-        messages.append(
-            Message(_ROLES.get(entry.get("role"), "user"), "\n".join(word for word in words if word))
-        )
-    messages += [Message("user", as_text(request.get("message")))] if request.get("message") else []
-    messages += [Message("tool", arguments_json(entry)) for entry in as_mappings(request.get("tool_results"))]
-    unread = _describe_documents(request)
-    if request.get("conversation_id"):
-        unread.append("messages kept by the server (conversation_id)")
-    return ParsedRequest(
-        messages, [*_read_chat_v1_tools(request.get("tools"))], as_text(request.get("model")), unread
-    )
+        tools = [
+            tool_definition(
+                as_text(tool.get("name")), tool.get("description"), tool.get("parameter_definitions")
+            )
+            for tool in as_mappings(request.get("tools"))
+        ]
+        unread = _describe_documents(request)
+        if request.get("conversation_id"):
+            unread.append("messages kept by the server (conversation_id)")
+        return ParsedRequest(messages, tools, unread)
 
-
-def _read_chat_v1_tools(value: object) -> Iterator[ToolDefinition]:
-    for definition in as_mappings(value):
-        yield tool_definition(
-            as_text(definition.get("name")),
-            definition.get("description"),
-            definition.get("parameter_definitions"),
+    def read_reply(self, reply: JsonObject) -> ParsedReply:
+        return ParsedReply(
+            output=as_text(reply.get("text")),
+            tool_calls=_read_v1_calls(reply.get("tool_calls")),
+            finish_reason=as_text(reply.get("finish_reason")),
+            usage=_read_usage(reply.get("meta")),
+            known="text" in reply or "tool_calls" in reply,
         )
 
-
-def _read_chat_v1_calls(value: object) -> Iterator[ToolCall]:
-    for call in as_mappings(value):
-        yield ToolCall(name=as_text(call.get("name")), arguments=arguments_json(call.get("parameters")))
-
-
-def _read_chat_v1_reply(reply: JsonObject) -> ParsedReply:
-    return ParsedReply(
-        output=as_text(reply.get("text")),
-        tool_calls=[*_read_chat_v1_calls(reply.get("tool_calls"))],
-        finish_reason=as_text(reply.get("finish_reason")),
-        usage=_read_billed_usage(as_mapping(reply.get("meta"))),
-        known="text" in reply or "tool_calls" in reply,
-    )
+    def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+        ends = [
+            event
+            for event in events
+            if event.get("event_type") == "stream-end" or event.get("is_finished") is True
+        ]
+        last = ends[-1] if ends else {}
+        text = join_texts(event for event in events if event.get("event_type") != "tool-calls-chunk")
+        reply = {"text": text, **as_mapping(last.get("response"))} if events else {}
+        if "finish_reason" in last:
+            reply["finish_reason"] = last["finish_reason"]
+        return reply, bool(ends)
 
 
-def _join_chat_v1_events(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-    ends = [
-        event
-        for event in events
-        if event.get("event_type") == "stream-end" or event.get("is_finished") is True
+def _read_v1_calls(calls: object) -> list[ToolCall]:
+    return [
+        ToolCall(name=as_text(call.get("name")), arguments=arguments_json(call.get("parameters")))
+        for call in as_mappings(calls)
     ]
-    last = ends[-1] if ends else {}
-    so_far: dict[str, Any] = {
-        "text": "".join(
-            as_text(event.get("text")) for event in events if event.get("event_type") != "tool-calls-chunk"
+
+
+class _GenerateFormat(_ChatV1Format):
+    """Generations, whose streams are those of chat v1."""
+
+    def read_request(self, request: JsonObject) -> ParsedRequest:
+        prompt = as_text(request.get("prompt"))
+        return ParsedRequest(user_messages([prompt]))
+
+    def read_reply(self, reply: JsonObject) -> ParsedReply:
+        generations = as_mappings(reply.get("generations"))
+        first = first_mapping(generations)
+        return ParsedReply(
+            output=as_text(first.get("text")) or as_text(reply.get("text")),
+            finish_reason=as_text(first.get("finish_reason")) or as_text(reply.get("finish_reason")),
+            usage=_read_usage(reply.get("meta")),
+            known=bool(generations) or "text" in reply,
+            unread=describe_unread_answers(len(generations)),
         )
-    }
-    reply = {**so_far, **as_mapping(last.get("response"))} if events else {}
-    if "finish_reason" in last:
-        reply["finish_reason"] = last["finish_reason"]
-    return reply, bool(ends)
 
 
-def _read_cohere_prompt(request: JsonObject) -> ParsedRequest:
-    return ParsedRequest([Message("user", as_text(request.get("prompt")))], (), as_text(request.get("model")))
+class _EmbedFormat(CallFormat):
+    def read_request(self, request: JsonObject) -> ParsedRequest:
+        contents = as_texts(request.get("texts")) or [
+            content_text(item.get("content")) for item in as_mappings(request.get("inputs"))
+        ]
+        images = request.get("images")
+        contents += ["[image]"] * (len(images) if isinstance(images, list) else 0)
+        return ParsedRequest(user_messages(contents))
+
+    def read_reply(self, reply: JsonObject) -> ParsedReply:
+        embeddings = reply.get("embeddings")
+        if isinstance(embeddings, dict):
+            # By type (float, int8 ...): the same texts in each.
+            embeddings = next(iter(embeddings.values()), None)
+        return embedding_reply(embeddings, _read_usage(reply.get("meta")))
 
 
-def _read_generations(reply: JsonObject) -> ParsedReply:
-    generations = as_mappings(reply.get("generations"))
-    return ParsedReply(
-        output=as_text(first_mapping(generations).get("text")) or as_text(reply.get("text")),
-        finish_reason=as_text(first_mapping(generations).get("finish_reason"))
-        or as_text(reply.get("finish_reason")),
-        usage=_read_billed_usage(as_mapping(reply.get("meta"))),
-        known=bool(generations) or "text" in reply,
-        unread=describe_unread_answers(len(generations), "answer"),
-    )
+class _RerankFormat(CallFormat):
+    """Ranks and scores of documents; Voyage and others answer with ``data`` in place of ``results``."""
 
+    def read_request(self, request: JsonObject) -> ParsedRequest:
+        documents = request.get("documents")
+        contents = [
+            as_text(as_mapping(document).get("text")) or arguments_json(document)
+            for document in (documents if isinstance(documents, list) else [])
+        ]
+        query = as_text(request.get("query"))
+        return ParsedRequest(user_messages([query, *contents]))
 
-def _read_cohere_embed_request(request: JsonObject) -> ParsedRequest:
-    contents = as_texts(request.get("texts")) or [
-        content_text(item.get("content")) for item in as_mappings(request.get("inputs"))
-    ]
-    images = request.get("images")
-    contents += ["[image]"] * (len(images) if isinstance(images, list) else 0)
-    return ParsedRequest([Message("user", item) for item in contents], (), as_text(request.get("model")))
-
-
-def _read_cohere_embeddings(reply: JsonObject) -> ParsedReply:
-    embeddings = reply.get("embeddings")
-    # By type (float, int8 ...): the same texts in each.
-    rows = next(iter(embeddings.values()), None) if isinstance(embeddings, dict) else embeddings
-    return ParsedReply(
-        output=describe_vectors(rows),
-        usage=_read_billed_usage(as_mapping(reply.get("meta"))),
-        known=isinstance(rows, list),
-    )
-
-
-def _read_rerank_request(request: JsonObject) -> ParsedRequest:
-    documents = request.get("documents")
-    listed = documents if isinstance(documents, list) else []
-    messages = [Message("user", as_text(request.get("query")))]
-    messages += [Message("user", _document(document)) for document in listed]
-    return ParsedRequest(messages, (), as_text(request.get("model")))
-
-
-def _document(document: object) -> str:
-    return as_text(as_mapping(document).get("text")) or arguments_json(document)
-
-
-def _read_rerank_reply(reply: JsonObject) -> ParsedReply:
-    """The places of the documents, best first, with their scores; Voyage and others say data for results."""
-    results = reply.get("results", reply.get("data"))
-    usage = as_mapping(reply.get("usage"))
-    billed = _read_billed_usage(as_mapping(reply.get("meta")))
-    return ParsedReply(
-        output="\n".join(
-            f"{_format_number(result.get('index'))}: {_format_number(result.get('relevance_score'))}"
-            for result in as_mappings(results)
-        ),
-        usage=billed if billed != Usage() else Usage(input_tokens=as_token_count(usage.get("total_tokens"))),
-        model=as_text(reply.get("model")),
-        known=isinstance(results, list),
-    )
+    def read_reply(self, reply: JsonObject) -> ParsedReply:
+        results = reply.get("results", reply.get("data"))
+        billed = _read_usage(reply.get("meta"))
+        tokens = as_token_count(as_mapping(reply.get("usage")).get("total_tokens"))
+        return ParsedReply(
+            output="\n".join(
+                f"{_format_number(result.get('index'))}: {_format_number(result.get('relevance_score'))}"
+                for result in as_mappings(results)
+            ),
+            usage=billed if billed != Usage() else Usage(input_tokens=tokens),
+            model=as_text(reply.get("model")),
+            known=isinstance(results, list),
+        )
 
 
 def _format_number(value: object) -> str:
-    return str(value)[:24] if isinstance(value, (int, float)) and abs(value) <= 1e15 else "?"  # noqa: PLR2004 -- no score, no place
+    return str(value)[:24] if isinstance(value, (int, float)) and abs(value) <= _MAX_NUMBER else "?"
 
 
-CHAT = CallFormat(_read_chat_v2_request, _read_chat_v2_reply, _join_chat_v2_events)
-CHAT_V1 = CallFormat(_read_chat_v1_request, _read_chat_v1_reply, _join_chat_v1_events)
-GENERATE = CallFormat(_read_cohere_prompt, _read_generations, _join_chat_v1_events)
-EMBED = CallFormat(_read_cohere_embed_request, _read_cohere_embeddings, not_streamed)
-RERANK = CallFormat(_read_rerank_request, _read_rerank_reply, not_streamed)
+CHAT = _ChatFormat()
+CHAT_V1 = _ChatV1Format()
+GENERATE = _GenerateFormat()
+EMBED = _EmbedFormat()
+RERANK = _RerankFormat()

@@ -1,15 +1,16 @@
-"""What the readers of all vendors share: the two halves of a call, and readers that never raise.
+"""The two halves of a call, the base class of all formats, and readers of JSON values that never raise.
 
-Whatever a body holds, a reader here returns a value of its type: an empty one where the body has none.
+Whatever a body holds, a reader here returns a value of its type, empty if the body has none.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from pytest_llmops.errors import WireError
 from pytest_llmops.measurement import Json, to_builtins
@@ -19,33 +20,37 @@ JsonObject: TypeAlias = Mapping[str, Any]
 """An object of a JSON body."""
 
 MAX_TOKENS = 10**15
-"""No request has more: such a number is no count."""
+"""A larger number is not a token count."""
 MAX_DEPTH = 60
-"""Of the schema of a tool, so that it passes every wire."""
+"""Levels of a tool's schema that can be stored."""
 UNREAD_SCHEMA = "[unread]"
-"""In place of the schema of a tool that cannot be kept."""
-_ROLES: dict[str, Role] = {one: one for one in ROLES}
+"""Stands for the schema of a tool that cannot be stored."""
+_ROLES: dict[str, Role] = {role: role for role in ROLES}
 _DUMP = json.JSONEncoder(ensure_ascii=False)
 
 
 @dataclass(slots=True)
 class ParsedRequest:
-    """What a request said."""
+    """What a request contains.
+
+    Attributes:
+        model: The model's name if it is not in the field ``model`` as it is.
+    """
 
     messages: Sequence[Message] = ()
     tools: Sequence[ToolDefinition] = ()
+    unread: Sequence[str] = ()
     model: str = ""
-    unread: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class ParsedReply:
-    """What a reply said.
+    """What a reply contains.
 
     Attributes:
-        known: Whether the reply has the shape that this reader knows.
-        priced: Counts that the price table tells apart, beside those of the usage.
-        cost_usd: The price, where the provider states it.
+        known: Whether the reply has the shape of its format.
+        priced: Token counts beyond the usage that have their own price.
+        cost_usd: The price, if the provider states it.
     """
 
     output: str = ""
@@ -57,27 +62,26 @@ class ParsedReply:
     known: bool = True
     priced: Mapping[str, int] = field(default_factory=dict)
     cost_usd: float | None = None
-    unread: list[str] = field(default_factory=list)
+    unread: Sequence[str] = ()
 
 
-class CallFormat(NamedTuple):
-    """How one kind of call is read.
+class CallFormat(ABC):
+    """One kind of call of a provider."""
 
-    Attributes:
-        asked: Reads a request.
-        answered: Reads a whole reply.
-        joined: Adds the events of a stream up to what the same call without a stream replies, and
-            says whether the last event of the stream is among them.
-    """
+    @abstractmethod
+    def read_request(self, request: JsonObject) -> ParsedRequest:
+        """Return the contents of a request."""
 
-    asked: Callable[[JsonObject], ParsedRequest]
-    answered: Callable[[JsonObject], ParsedReply]
-    joined: Callable[[Sequence[JsonObject]], tuple[JsonObject, bool]]
+    @abstractmethod
+    def read_reply(self, reply: JsonObject) -> ParsedReply:
+        """Return the contents of a whole reply."""
 
+    def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+        """Return the reply that a stream adds up to, and whether its last event is there.
 
-def not_streamed(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-    """Join the events of a call that has no stream: the first is the reply."""
-    return (events[0] if events else {}), bool(events)
+        A call without a stream has its reply as the only event.
+        """
+        return (events[0] if events else {}), bool(events)
 
 
 def parse_json(text: bytes | str) -> object:
@@ -89,7 +93,7 @@ def parse_json(text: bytes | str) -> object:
 
 
 def as_mapping(value: object) -> JsonObject:
-    """Return a value that is an object, else an empty one."""
+    """Return a JSON object, or an empty object for any other value."""
     return value if isinstance(value, dict) else {}
 
 
@@ -99,58 +103,58 @@ def as_mappings(value: object) -> list[JsonObject]:
 
 
 def first_mapping(value: object) -> JsonObject:
-    """Return the first object in a list, else an empty one."""
+    """Return the first object in a list, or an empty object."""
     mappings = as_mappings(value)
     return mappings[0] if mappings else {}
 
 
 def as_text(value: object) -> str:
-    """Return a value that is a text, else an empty one."""
+    """Return a text, or "" for any other value."""
     return value if isinstance(value, str) else ""
 
 
 def as_texts(value: object) -> list[str]:
-    """Return the texts of a list, or the one text that a value is."""
+    """Return the texts in a list, or a single text as a list."""
     if isinstance(value, str):
         return [value]
     return [element for element in value if isinstance(element, str)] if isinstance(value, list) else []
 
 
 def as_token_count(value: object) -> int | None:
-    """Return a number of tokens, or None if the value is none.
+    """Return a number of tokens, or None for any other value.
 
     >>> as_token_count(3), as_token_count(3.0), as_token_count(-1), as_token_count(True), as_token_count("3")
     (3, 3, None, None, None)
     """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    # No subclass but a truth value comes out of JSON.
+    # JSON gives no subclass of int except bool.
     return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
 
 
 def sum_known_counts(*counts: int | None) -> int | None:
-    """Return the sum of the counts that are known, or None if none is."""
+    """Return the sum of the counts that are known, or None if no count is."""
     known = [number for number in counts if number is not None]
     return sum(known) if known else None
 
 
 def as_role(value: object) -> Role:
-    """Return the role of a message; one that is not known is the user's."""
+    """Return the role of a message; an unknown role becomes "user"."""
     return _ROLES.get(value, "user") if isinstance(value, str) else "user"
 
 
-def format_tool_call(name: str, arguments: str) -> str:
-    """Return how a message of a conversation shows a call of a tool."""
-    return f"[tool call {name} {arguments}]" if arguments else f"[tool call {name}]"
+def format_tool_call(call: ToolCall) -> str:
+    """Return the text of a tool call in a message of a conversation."""
+    return f"[tool call {call.name} {call.arguments}]" if call.arguments else f"[tool call {call.name}]"
 
 
 def format_part(part: JsonObject) -> str:
-    """Return the text of a part of a message; a part that is no text is named in brackets."""
+    """Return the text of a part of a message, or its type in brackets."""
     return as_text(part.get("text")) or f"[{as_text(part.get('type')) or 'part'}]"
 
 
 def content_text(value: object) -> str:
-    """Return the text of a message that is a text or a list of parts."""
+    """Return the text of a message whose content is a text or a list of parts."""
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
@@ -163,7 +167,7 @@ def content_text(value: object) -> str:
 
 
 def arguments_json(value: object) -> str:
-    """Return the arguments of a tool as JSON text: one that the model wrote as it is.
+    """Return the arguments of a tool call as JSON; a text of the model's stays as it is.
 
     >>> arguments_json('{"a":1}'), arguments_json({"a": 1}), arguments_json(None)
     ('{"a":1}', '{"a": 1}', '')
@@ -176,14 +180,14 @@ def arguments_json(value: object) -> str:
         return ""
 
 
-def normalize_arguments(written: str) -> str:
-    """Return JSON text that came in pieces as the whole reply has it, where it is whole."""
-    value = parse_json(written)
-    return arguments_json(value) if isinstance(value, dict) else written
+def normalize_arguments(streamed: str) -> str:
+    """Return streamed arguments in the spelling of a reply without a stream, if they are complete."""
+    value = parse_json(streamed)
+    return arguments_json(value) if isinstance(value, dict) else streamed
 
 
 def tool_definition(name: str, description: object = "", parameters: object = None) -> ToolDefinition:
-    """Return the definition of a tool; a schema that cannot be kept is `UNREAD_SCHEMA`."""
+    """Return the definition of a tool; a schema that cannot be stored is `UNREAD_SCHEMA`."""
     schema: Json = UNREAD_SCHEMA
     if not _exceeds_depth(parameters, MAX_DEPTH):
         with contextlib.suppress(WireError):
@@ -199,9 +203,9 @@ def _exceeds_depth(value: object, levels: int) -> bool:
 
 
 def read_chat_tools(value: object) -> Iterator[ToolDefinition]:
-    """Read the tools of a request in the form of OpenAI's chat, which others took over.
+    """Read the tools of a request in the format of OpenAI's chat completions.
 
-    ``{"type": "function", "function": {"name": ...}}``; another type is a tool of the provider's own.
+    ``{"type": "function", "function": {"name": ...}}``; any other type is a built-in tool of the provider.
     """
     for entry in as_mappings(value):
         kind = as_text(entry.get("type"))
@@ -214,7 +218,7 @@ def read_chat_tools(value: object) -> Iterator[ToolDefinition]:
 
 
 def read_chat_tool_calls(value: object) -> Iterator[ToolCall]:
-    """Read the tool calls of a message in the form of OpenAI's chat."""
+    """Read the tool calls of a message in the format of OpenAI's chat completions."""
     for call in as_mappings(value):
         inner = as_mapping(call.get("function")) or as_mapping(call.get("custom"))
         yield ToolCall(
@@ -225,27 +229,106 @@ def read_chat_tool_calls(value: object) -> Iterator[ToolCall]:
 
 
 def format_chat_message(message: JsonObject) -> str:
-    """Return the content of a message in the form of OpenAI's chat, with the tools it calls."""
-    words = [content_text(message.get("content"))]
+    """Return content and tool calls of a message in the format of OpenAI's chat completions."""
+    content = content_text(message.get("content"))
     if not message.get("tool_calls"):
-        return words[0]
-    words += [
-        format_tool_call(call.name, call.arguments)
-        for call in read_chat_tool_calls(message.get("tool_calls"))
-    ]
-    return "\n".join(word for word in words if word)
+        return content
+    return join_lines(content, *map(format_tool_call, read_chat_tool_calls(message.get("tool_calls"))))
 
 
-def describe_unread_answers(number: int, noun: str) -> list[str]:
-    """Name the answers beyond the first, which are not read.
+def describe_unread_answers(answers: int) -> list[str]:
+    """Return a note on the answers beyond the first, which are not read.
 
-    >>> describe_unread_answers(3, "answer"), describe_unread_answers(1, "answer")
+    >>> describe_unread_answers(3), describe_unread_answers(1)
     (['2 more answers'], [])
     """
-    beyond = number - 1
-    return [f"{beyond} more {noun}{'s' if beyond > 1 else ''}"] if beyond > 0 else []
+    more = answers - 1
+    return [f"{more} more answer{'s' if more > 1 else ''}"] if more > 0 else []
 
 
 def describe_vectors(value: object) -> str:
     """Return the output of a call for embeddings."""
     return f"{len(value) if isinstance(value, list) else 0} vectors"
+
+
+def embedding_reply(embeddings: object, usage: Usage, model: str = "") -> ParsedReply:
+    """Return the contents of a reply with a list of vectors."""
+    known = isinstance(embeddings, list)
+    return ParsedReply(output=describe_vectors(embeddings), usage=usage, model=model, known=known)
+
+
+def find_embeddings(reply: JsonObject) -> object:
+    """Return the ``embeddings`` of a reply, or its only ``embedding`` as a list; None if it has neither."""
+    return reply.get("embeddings", [reply["embedding"]] if "embedding" in reply else None)
+
+
+def join_lines(*lines: str) -> str:
+    """Return the lines that are not empty as a text."""
+    return "\n".join(filter(None, lines))
+
+
+def join_texts(objects: Iterable[JsonObject], key: str = "text", separator: str = "") -> str:
+    """Return the texts that objects have under a key, joined."""
+    return separator.join(as_text(item.get(key)) for item in objects)
+
+
+def join_blocks(blocks: Mapping[int, Any]) -> list[Any]:
+    """Return the blocks of a streamed reply in the order of their numbers."""
+    return [block for _, block in sorted(blocks.items())]
+
+
+def system_message(text: str) -> list[Message]:
+    """Return a system message in a list, which is empty for an empty text."""
+    return [Message("system", text)] if text else []
+
+
+def user_messages(texts: Iterable[str]) -> list[Message]:
+    """Return a user message for each text."""
+    return [Message("user", text) for text in texts]
+
+
+def split_messages(
+    role: Role,
+    blocks: Iterable[JsonObject],
+    format_result: Callable[[JsonObject], str | None],
+    format_block: Callable[[JsonObject], str],
+) -> Iterator[Message]:
+    """Read the blocks of a message: each tool result is a tool message, the other blocks are lines of another.
+
+    Args:
+        role: Role of the message with the other blocks.
+        blocks: The blocks in their order.
+        format_result: Returns the text of a tool result, None for any other block.
+        format_block: Returns the text of any other block.
+    """
+    lines = []
+    for block in blocks:
+        result = format_result(block)
+        if result is None:
+            lines.append(format_block(block))
+        else:
+            yield Message("tool", result)
+    if lines:
+        yield Message(role, "\n".join(lines))
+
+
+def read_tool_call(call: JsonObject, arguments_key: str = "input", id_key: str = "id") -> ToolCall:
+    """Read a tool call with ``name``, and with arguments and id under these keys."""
+    return ToolCall(
+        name=as_text(call.get("name")),
+        arguments=arguments_json(call.get(arguments_key)),
+        id=as_text(call.get(id_key)),
+    )
+
+
+def usage_with_cache(
+    counts: JsonObject, input_key: str, output_key: str, read_key: str, write_key: str
+) -> Usage:
+    """Return the usage of a provider that counts tokens read from and written to its cache beside the input."""
+    read, written = as_token_count(counts.get(read_key)), as_token_count(counts.get(write_key))
+    return Usage(
+        input_tokens=sum_known_counts(as_token_count(counts.get(input_key)), read, written),
+        output_tokens=as_token_count(counts.get(output_key)),
+        cached_tokens=read,
+        cache_write_tokens=written,
+    )

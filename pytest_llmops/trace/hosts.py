@@ -1,4 +1,4 @@
-"""Who answers at an address, told by the name of the host alone."""
+"""Providers by the name of their host."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _BEDROCK = re.compile(
 
 @lru_cache(maxsize=256)
 def find_provider(host: str) -> str:
-    """Return who a host belongs to, or an empty text.
+    """Return the provider of a host, or "".
 
     >>> find_provider("us-central1-aiplatform.googleapis.com"), find_provider("api.openai.com"), find_provider("notopenai.com")
     ('vertex', 'openai', '')

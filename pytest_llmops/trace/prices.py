@@ -1,10 +1,10 @@
-"""What a call costs, from a dated price table; an unknown model has no price, never a price of 0."""
+"""Prices of calls from a dated price table; a model that the table lacks has no price, never a price of 0."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -24,7 +24,7 @@ def _import_genai_prices() -> Any:
 
 
 TABLE_PROVIDER_IDS = {"bedrock": "aws", "vertex": "google", "xai": "x-ai"}
-"""Names of providers that the table calls otherwise."""
+"""Names of providers that differ in the table."""
 
 
 def cost_usd(
@@ -35,17 +35,17 @@ def cost_usd(
     provider: str = "",
     extra_counts: Mapping[str, int] = MappingProxyType({}),
 ) -> float | None:
-    """Return the price of a call in US dollars, or None where it is not known.
+    """Return the price of a call in US dollars, or None if it is not known.
 
-    None without the extra ``prices``, without token counts, for a model that the table does not
-    name, and for a server on this machine, whatever its model is called.
+    None without the extra ``prices``, without token counts, for a model that is not in the table,
+    and for a server on this machine, whatever its model is called.
 
     Args:
         model: The model's name as the provider gave it.
         usage: The tokens of the call.
-        api_url: Address of the server; empty: told by the model's name alone.
-        provider: Who answered, where the address is in no table.
-        extra_counts: Further counts, in the words of the table: tokens of sound, a longer kept cache.
+        api_url: Address of the server; empty: only the model's name is looked up.
+        provider: The provider, for an address that is not in the table.
+        extra_counts: Counts with a price of their own, under the table's names: audio, the one-hour cache.
     """
     if not model or _is_local(api_url) or usage.total_tokens is None or _import_genai_prices() is None:
         return None
@@ -65,10 +65,13 @@ def _calculate_cost(
         **dict(extra_counts),
     }
     tokens = {name: count for name, count in counts.items() if count}
-    # The end of an ARN of Bedrock's is the name.
+    # An ARN of Bedrock ends with the name.
     name = model.rpartition("/")[2] if model.startswith("arn:") else model
-    for lookup in _price_lookups(api_url, provider):
-        # The table's own checks (more cached than input tokens ...) are about a server's numbers.
+    lookups = [{"provider_api_url": api_url}] if api_url else []
+    lookups += [{"provider_id": TABLE_PROVIDER_IDS.get(provider, provider)}] if provider else []
+    lookups += [{}]  # the address of a gateway is not in the table: the model's name has to do
+    for lookup in lookups:
+        # The table refuses counts that contradict each other (more cached than input tokens ...).
         with contextlib.suppress(LookupError, ValueError, ArithmeticError, TypeError):
             price = float(library.calc_price(library.Usage(**tokens), model_ref=name, **lookup).total_price)
             return price if math.isfinite(price) else None
@@ -81,12 +84,3 @@ def _is_local(api_url: str) -> bool:
         return is_loopback(urlsplit(api_url).hostname or "")
     except ValueError:
         return False
-
-
-def _price_lookups(api_url: str, provider: str) -> Iterator[Mapping[str, str]]:
-    if api_url:
-        yield {"provider_api_url": api_url}
-    if provider:
-        yield {"provider_id": TABLE_PROVIDER_IDS.get(provider, provider)}
-    # A gateway's address is in no table: then the model's name has to do.
-    yield {}

@@ -1,4 +1,4 @@
-"""Which reader reads a call: told by the path, the host and, where these leave it open, by the request."""
+"""The format of a call by its path and host and, if these are ambiguous, by the request."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ _PATH_ENDS: tuple[tuple[str, str, CallFormat, str], ...] = (
     ("/api/generate", "generate", ollama.GENERATE, "ollama"),
     ("/api/embed", "embeddings", ollama.EMBED, "ollama"),
 )
-"""The end of a path, the endpoint, its reader, and who answers where the host is not known."""
+"""End of a path, endpoint, format, and the provider if the host is not known."""
 _GOOGLE_PATH = re.compile(r"/(?:publishers/([^/]+)/)?(?:models|tunedModels|endpoints)/([^/:]+):(\w+)$")
-_GOOGLE_METHODS: dict[str, tuple[str, CallFormat | None]] = {
+_GOOGLE_METHODS: dict[str, tuple[str, CallFormat]] = {
     "generateContent": ("generateContent", gemini.GENERATE),
     "streamGenerateContent": ("generateContent", gemini.GENERATE),
     "embedContent": ("embeddings", gemini.EMBED),
     "batchEmbedContents": ("embeddings", gemini.EMBED),
     "predict": ("embeddings", gemini.PREDICT),
 }
-_VERTEX_PUBLISHERS: dict[str, tuple[str, CallFormat | None]] = {
+_RAW_METHODS = ("rawPredict", "streamRawPredict")
+_VERTEX_PUBLISHERS: dict[str, tuple[str, CallFormat]] = {
     "anthropic": ("messages", anthropic.MESSAGES),
     "mistralai": ("chat", openai.CHAT),
 }
@@ -48,15 +49,14 @@ _DEPLOYMENT_PATH = re.compile(r"/openai/deployments/([^/]+)/")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a request went.
+    """The path and address of a request, with what they tell about the call.
 
     Attributes:
-        provider: Who answers there.
-        endpoint: What was asked for; empty: it is not known.
+        endpoint: Kind of the call; empty: not known.
         model: The model that the path names.
-        model_first: Whether that is the name to price by, whatever the reply says.
-        needs_model: Whether only a request that names a model is one: the path alone says too little.
-        invoked: Whether the reader depends on the request and the model.
+        model_first: Whether that name is the one to price by, whatever the reply says.
+        needs_model: Whether only a request that names a model is a call, as the path alone is ambiguous.
+        is_bedrock_invoke: Whether the format depends on the request and the model.
     """
 
     path: str
@@ -67,13 +67,13 @@ class Route:
     model: str = ""
     model_first: bool = False
     needs_model: bool = False
-    invoked: bool = False
+    is_bedrock_invoke: bool = False
 
-    def reader(self, request: JsonObject) -> tuple[str, str, CallFormat | None]:
-        """Return provider, endpoint and reader of a request that went here."""
+    def choose_format(self, request: JsonObject) -> tuple[str, str, CallFormat | None]:
+        """Return provider, endpoint and format of a request to this route."""
         if self.needs_model and not isinstance(request.get("model"), str):
             return "unknown", "", None
-        if self.invoked:
+        if self.is_bedrock_invoke:
             return (self.provider, *_bedrock_invoke_format(self.model, request))
         return self.provider, self.endpoint, self.format
 
@@ -81,68 +81,63 @@ class Route:
 @lru_cache(maxsize=256)
 def find_route(url: str) -> Route:
     """Return the route of an address, whatever it looks like."""
-    parts = _split_url(url)
-    host = parts.netloc.rpartition("@")[2].partition(":")[0]
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = SplitResult("", "", url, "", "")
     path = parts.path.rstrip("/") or parts.path
-    vendor = find_provider(host)
+    provider = find_provider(parts.netloc.rpartition("@")[2].partition(":")[0])
     address = f"{parts.scheme}://{parts.netloc}{path}"
     match = _BEDROCK_PATH.search(path)
     if match:
         model, operation = unquote(match[1]), match[2]
-        vendor = vendor or "bedrock-compatible"
+        provider = provider or "bedrock-compatible"
         if operation.startswith("invoke"):
-            return Route(path, address, vendor, model=model, model_first=True, invoked=True)
-        return Route(path, address, vendor, "converse", bedrock.CONVERSE, model, model_first=True)
+            return Route(path, address, provider, model=model, model_first=True, is_bedrock_invoke=True)
+        return Route(path, address, provider, "converse", bedrock.CONVERSE, model, model_first=True)
     match = _GOOGLE_PATH.search(path)
     if match:
-        endpoint, call_format = _google_format(match[1] or "", match[3])
-        if call_format is not None:
-            return Route(
-                path, address, vendor or "google-compatible", endpoint, call_format, unquote(match[2])
-            )
-    return _match_path_end(path, address, vendor)
+        publisher, model, method = match[1] or "", unquote(match[2]), match[3]
+        is_raw = method in _RAW_METHODS
+        known = _VERTEX_PUBLISHERS.get(publisher) if is_raw else _GOOGLE_METHODS.get(method)
+        if known:
+            return Route(path, address, provider or "google-compatible", *known, model)
+    return _match_path_end(path, address, provider)
 
 
-def _google_format(publisher: str, method: str) -> tuple[str, CallFormat | None]:
-    if method in ("rawPredict", "streamRawPredict"):
-        return _VERTEX_PUBLISHERS.get(publisher, ("", None))
-    return _GOOGLE_METHODS.get(method, ("", None))
-
-
-def _match_path_end(path: str, address: str, vendor: str) -> Route:
-    for tail, endpoint, call_format, fallback in _PATH_ENDS:
-        if path.endswith(tail):
+def _match_path_end(path: str, address: str, provider: str) -> Route:
+    for end, endpoint, call_format, fallback in _PATH_ENDS:
+        if path.endswith(end):
             deployment = _DEPLOYMENT_PATH.search(path)
             model = unquote(deployment[1]) if deployment else ""
-            # Applications have addresses like these of their own, but none ends like OpenAI's chat.
-            needs_model = not vendor and not model and call_format is not openai.CHAT
+            # Applications use such paths, too; only the end of OpenAI's chat is unmistakable.
+            needs_model = not provider and not model and call_format is not openai.CHAT
             return Route(
-                path, address, vendor or fallback, endpoint, call_format, model, needs_model=needs_model
+                path, address, provider or fallback, endpoint, call_format, model, needs_model=needs_model
             )
-    return Route(path, address, vendor or "unknown")
-
-
-def _split_url(url: str) -> SplitResult:
-    try:
-        return urlsplit(url)
-    except ValueError:
-        return SplitResult("", "", url, "", "")
+    return Route(path, address, provider or "unknown")
 
 
 _REGIONS = ("us", "us-gov", "eu", "apac", "jp", "au", "ca", "global")
-"""What a model's id begins with where its calls are spread over regions."""
+"""First part of a model's id that is spread over regions."""
 _EMBEDDING_MODELS = ("amazon.titan-embed", "amazon.nova-2-multimodal-embeddings")
 
 
-def _bedrock_invoke_format(model: str, request: JsonObject) -> tuple[str, CallFormat]:
-    """The body of ``invoke`` is the vendor's own: which it is says the model, then the request."""
+def _bedrock_invoke_format(model: str, request: JsonObject) -> tuple[str, CallFormat]:  # noqa: PLR0911 -- a decision list
+    """Return endpoint and format of ``invoke``, whose bodies are those of the model's vendor."""
     name = model.rpartition("/")[2]
-    head, _, rest = name.partition(".")
-    name = rest if head in _REGIONS else name
+    region, _, rest = name.partition(".")
+    name = rest if region in _REGIONS else name
     if name.startswith(_EMBEDDING_MODELS):
         return "embeddings", bedrock.EMBEDDINGS
+    if name.startswith("cohere.embed"):
+        return "embeddings", cohere.EMBED
+    if name.startswith("cohere.rerank"):
+        return "rerank", cohere.RERANK
     if name.startswith("cohere."):
-        return _cohere_invoke_format(name, request)
+        if "messages" in request:
+            return "invoke", cohere.CHAT
+        return "invoke", cohere.CHAT_V1 if "message" in request else cohere.GENERATE
     if name.startswith("amazon.nova"):
         return "invoke", bedrock.CONVERSE
     if "messages" not in request:
@@ -150,13 +145,3 @@ def _bedrock_invoke_format(model: str, request: JsonObject) -> tuple[str, CallFo
     if name.startswith("anthropic.") or "anthropic_version" in request:
         return "invoke", anthropic.MESSAGES
     return "invoke", openai.CHAT
-
-
-def _cohere_invoke_format(name: str, request: JsonObject) -> tuple[str, CallFormat]:
-    if name.startswith("cohere.embed"):
-        return "embeddings", cohere.EMBED
-    if name.startswith("cohere.rerank"):
-        return "rerank", cohere.RERANK
-    if "messages" in request:
-        return "invoke", cohere.CHAT
-    return "invoke", cohere.CHAT_V1 if "message" in request else cohere.GENERATE

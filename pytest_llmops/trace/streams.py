@@ -1,4 +1,4 @@
-"""Bodies as the objects they hold: JSON, server-sent events, lines of JSON, event streams of AWS."""
+"""Objects in the body of a reply: JSON, server-sent events, lines of JSON, AWS event streams."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.trace.fields import JsonObject, as_mapping, as_text, parse_json
+from pytest_llmops.trace.fields import JsonObject, as_mapping, as_mappings, as_text, parse_json
 from pytest_llmops.wire import aws_event_stream
 
 CUT_STREAM = "the stream ended before its last event"
 _LINE_END = re.compile(r"\r\n|\r|\n")
-"""Of a stream: `str.splitlines` would also cut at line separators inside a JSON text."""
+"""End of a line of a stream; `str.splitlines` also splits at line separators inside a JSON text."""
 _SSE_STARTS = (b"data:", b"event:", b":", b"id:", b"retry:")
 _WHITESPACE = b" \t\r\n\xef\xbb\xbf\x1e"
 MAX_TYPE_CHARS = 60
@@ -24,14 +24,14 @@ MAX_TYPE_CHARS = 60
 
 @dataclass(slots=True)
 class ReplyBody:
-    """What a body holds.
+    """The objects in a body.
 
     Attributes:
-        events: The objects of a stream, or the one reply.
-        streamed: Whether it came as a stream.
-        ended: Whether the stream said that it is over (``[DONE]``).
-        unread: What could not be read of it; empty: all was.
-        array: Whether the stream is one JSON array.
+        events: The objects of a stream, or the reply alone.
+        streamed: Whether it is a stream.
+        ended: Whether the stream states its end (``[DONE]``).
+        unread: What could not be read; empty: everything was.
+        array: Whether the stream is a JSON array.
     """
 
     events: list[JsonObject]
@@ -40,37 +40,36 @@ class ReplyBody:
     unread: str = ""
     array: bool = False
 
+    @property
+    def first(self) -> JsonObject:
+        """The first object, which is the reply of a call without a stream."""
+        return self.events[0] if self.events else {}
+
 
 def read_body(content_type: str, body: bytes) -> ReplyBody:
-    """Return the objects of a body; its form is what the content type says, or what it starts with."""
+    """Return the objects in a body, whose format follows from the content type, else from its first bytes."""
     kind, reader = _find_body_reader(content_type)
     if reader is not None:
         return reader(body)
     start = body.lstrip(_WHITESPACE)[:6]
     if start[:1] in (b"{", b"["):
         return _read_json_body(body)
-    # A server that states no type, or a wrong one, or a recording whose headers were masked.
+    # The type may be missing or wrong, or masked in a recording.
     if start.startswith(_SSE_STARTS):
         return _read_sse(body)
-    return ReplyBody([], unread=_why_unreadable(kind) if body else "an empty reply")
+    if not body:
+        return ReplyBody([], unread="an empty reply")
+    if "json" in kind:
+        return ReplyBody([], unread="a reply that is no JSON")
+    unread = f"content type {shorten_text(kind, MAX_TYPE_CHARS)}" if kind else "no known form"
+    return ReplyBody([], unread=f"a reply of {unread}")
 
 
 @lru_cache(maxsize=64)
 def _find_body_reader(content_type: str) -> tuple[str, Callable[[bytes], ReplyBody] | None]:
     kind = content_type.partition(";")[0].strip().lower()
-    return kind, next(
-        (reader for names, reader in _BODY_READERS if any(name in kind for name in names)), None
-    )
-
-
-def _why_unreadable(kind: str) -> str:
-    if "json" in kind:
-        return "a reply that is no JSON"
-    return (
-        f"a reply of content type {shorten_text(kind, MAX_TYPE_CHARS)}"
-        if kind
-        else "a reply of no known form"
-    )
+    readers = (reader for names, reader in _BODY_READERS if any(name in kind for name in names))
+    return kind, next(readers, None)
 
 
 def _read_json_body(body: bytes) -> ReplyBody:
@@ -78,8 +77,8 @@ def _read_json_body(body: bytes) -> ReplyBody:
     if isinstance(value, dict):
         return ReplyBody([value])
     if isinstance(value, list):
-        # A stream as one array, each element an event (Gemini without server-sent events).
-        events: list[JsonObject] = [element for element in value if isinstance(element, dict)]
+        # A stream in an array of events (Gemini without server-sent events).
+        events = as_mappings(value)
         if len(events) == len(value):
             return ReplyBody(events, streamed=True, array=True)
         return ReplyBody([], unread="a reply that is no JSON object")
@@ -88,34 +87,29 @@ def _read_json_body(body: bytes) -> ReplyBody:
         if lines.events:
             return lines
     if body.lstrip(_WHITESPACE)[:1] == b"[":
-        return _read_cut_array(body.decode("utf-8", "replace"))
+        events = _read_cut_array(body.decode("utf-8", "replace"))
+        if events:
+            return ReplyBody(events, streamed=True, unread=CUT_STREAM, array=True)
     return ReplyBody([], unread="a reply that is no JSON")
 
 
-def _read_cut_array(body: str) -> ReplyBody:
-    """The whole elements of an array that broke off."""
-    decoder, events, at = json.JSONDecoder(), list[JsonObject](), body.index("[") + 1
+def _read_cut_array(text: str) -> list[JsonObject]:
+    """Return the complete elements of an array that broke off."""
+    decoder, events, end = json.JSONDecoder(), list[JsonObject](), text.index("[") + 1
     while True:
-        start = body.find("{", at)
-        if start < 0 or body[at:start].strip(" \t\r\n,"):
-            break
+        start = text.find("{", end)
+        if start < 0 or text[end:start].strip(" \t\r\n,"):
+            return events
         try:
-            element, at = decoder.raw_decode(body, start)
+            element, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
-            break
-        events.append(as_mapping(element))
-    return (
-        ReplyBody(events, streamed=True, unread=CUT_STREAM, array=True)
-        if events
-        else ReplyBody([], unread="a reply that is no JSON")
-    )
+            return events
+        events.append(element)
 
 
 def _read_json_lines(body: bytes) -> ReplyBody:
     lines = body.decode("utf-8", "replace").strip("\ufeff \t\r\n").split("\n")
-    return _collect_events(
-        [_parse_object(line.strip("\x1e \t\r")) for line in lines if line.strip()], streamed=True
-    )
+    return _collect_events([_parse_object(line.strip("\x1e \t\r")) for line in lines if line.strip()])
 
 
 def _read_sse(body: bytes) -> ReplyBody:
@@ -129,61 +123,56 @@ def _read_sse(body: bytes) -> ReplyBody:
             if data[-1].strip() == "[DONE]":
                 ended = True
                 data.pop()
-            if len(data) == 1:
-                events.append(_parse_object(data[0]))
+            whole = _parse_object("\n".join(data))
+            if whole is not None or len(data) == 1:
+                events.append(whole)
             else:
-                events += _parse_sse_data(data)
+                # Some servers put no empty line between two events.
+                events += [_parse_object(text) for text in data if text.strip() not in ("", "[DONE]")]
             data = []
-    return _collect_events(events, streamed=True, ended=ended)
+    return _collect_events(events, ended=ended)
 
 
-def _parse_sse_data(data: list[str]) -> list[JsonObject | None]:
-    """The object of an event; some servers put no empty line between two."""
-    event = _parse_object("\n".join(data))
-    if event is not None:
-        return [event]
-    return [_parse_object(line) for line in data if line.strip() and line.strip() != "[DONE]"]
-
-
-def _parse_object(line: str) -> JsonObject | None:
-    value = parse_json(line)
+def _parse_object(text: str) -> JsonObject | None:
+    value = parse_json(text)
     return value if isinstance(value, dict) else None
 
 
-def _collect_events(objects: list[JsonObject | None], *, streamed: bool, ended: bool = False) -> ReplyBody:
+def _collect_events(objects: list[JsonObject | None], *, ended: bool = False) -> ReplyBody:
     events = [event for event in objects if event is not None]
     lost = len(objects) - len(events)
-    if not lost:
-        return ReplyBody(events, streamed, ended, "" if objects else "an empty stream")
-    if lost == 1 and objects[-1] is None and not ended:
-        return ReplyBody(events, streamed, ended, CUT_STREAM)
-    problem = "1 event that is no JSON object" if lost == 1 else f"{lost} events that are no JSON objects"
-    return ReplyBody(events, streamed, ended, problem)
+    if not objects:
+        unread = "an empty stream"
+    elif not lost:
+        unread = ""
+    elif lost == 1 and objects[-1] is None and not ended:
+        unread = CUT_STREAM
+    else:
+        unread = "1 event that is no JSON object" if lost == 1 else f"{lost} events that are no JSON objects"
+    return ReplyBody(events, streamed=True, ended=ended, unread=unread)
 
 
 def _read_aws_frames(body: bytes) -> ReplyBody:
     frames, size = aws_event_stream.unpack_leading_frames(body)
-    events = [_unwrap_aws_frame(frame) for frame in frames]
-    reply_body = _collect_events(events, streamed=True)
+    reply = _collect_events([_unwrap_aws_frame(frame) for frame in frames])
     if size < len(body):
-        reply_body.unread = CUT_STREAM if frames else "a reply that is no event stream"
-    return reply_body
+        reply.unread = CUT_STREAM if frames else "a reply that is no event stream"
+    return reply
 
 
 def _unwrap_aws_frame(frame: aws_event_stream.Frame) -> JsonObject | None:
-    """The event of a frame under its name; what a model of another vendor streamed is unwrapped."""
-    inner = _parse_object(frame.payload.decode("utf-8", "replace"))
-    kind = as_text(frame.headers.get(":message-type"))
-    if kind in ("exception", "error"):
-        name = as_text(frame.headers.get(":exception-type")) or as_text(frame.headers.get(":error-code"))
-        message = as_text(frame.headers.get(":error-message")) or as_text(as_mapping(inner).get("message"))
+    """Return the event of a frame under its name; a chunk of Bedrock's ``invoke`` is the event in its bytes."""
+    headers = {name: as_text(value) for name, value in frame.headers.items()}
+    event = _parse_object(frame.payload.decode("utf-8", "replace"))
+    if headers.get(":message-type") in ("exception", "error"):
+        name = headers.get(":exception-type") or headers.get(":error-code", "")
+        message = headers.get(":error-message") or as_text(as_mapping(event).get("message"))
         return {"error": {"type": name, "message": message or name}}
-    if inner is None:
-        return None
-    if frame.headers.get(":event-type") != "chunk":
-        return {as_text(frame.headers.get(":event-type")): inner}
+    kind = headers.get(":event-type", "")
+    if event is None or kind != "chunk":
+        return None if event is None else {kind: event}
     try:
-        return _parse_object(base64.b64decode(as_text(inner.get("bytes"))).decode("utf-8", "replace"))
+        return _parse_object(base64.b64decode(as_text(event.get("bytes"))).decode("utf-8", "replace"))
     except (binascii.Error, ValueError):
         return None
 

@@ -1,4 +1,4 @@
-"""Token counts in the spellings of OpenAI, which most others took over."""
+"""Token counts and costs in the fields of OpenAI and compatible servers."""
 
 from __future__ import annotations
 
@@ -6,37 +6,34 @@ from pytest_llmops.protocols import Usage
 from pytest_llmops.trace.fields import JsonObject, as_mapping, as_token_count, sum_known_counts
 
 MAX_USD = 10**6
-"""No call costs more: such a number is no price."""
+"""A larger number is not a price."""
 _CACHED_TOKEN_KEYS = (
     "prompt_cache_hit_tokens",
     "cached_tokens",
     "num_cached_tokens",
     "cached_prompt_text_tokens",
 )
-"""Names that servers use beside OpenAI's own, which is one level deeper."""
+"""Keys of compatible servers; OpenAI's own is in the details of the input."""
 
 
-def read_openai_usage(wire: JsonObject) -> Usage:
-    """Read the token counts of a reply in one of OpenAI's two spellings."""
-    input_details = as_mapping(wire.get("prompt_tokens_details")) or as_mapping(
-        wire.get("input_tokens_details")
+def read_openai_usage(counts: JsonObject) -> Usage:
+    """Read the token counts of a reply of chat completions or Responses."""
+    input_details = as_mapping(counts.get("prompt_tokens_details")) or as_mapping(
+        counts.get("input_tokens_details")
     )
-    output_details = as_mapping(wire.get("completion_tokens_details")) or as_mapping(
-        wire.get("output_tokens_details")
+    output_details = as_mapping(counts.get("completion_tokens_details")) or as_mapping(
+        counts.get("output_tokens_details")
     )
-    input_tokens = as_token_count(wire.get("prompt_tokens", wire.get("input_tokens")))
-    output_tokens = as_token_count(wire.get("completion_tokens", wire.get("output_tokens")))
-    reasoning = as_token_count(output_details.get("reasoning_tokens", wire.get("reasoning_tokens")))
-    if reasoning and as_token_count(wire.get("total_tokens")) == sum_known_counts(
-        input_tokens, output_tokens, reasoning
-    ):
-        # xAI counts them beside the answer and not as a part of it, as the sum tells.
+    input_tokens = as_token_count(counts.get("prompt_tokens", counts.get("input_tokens")))
+    output_tokens = as_token_count(counts.get("completion_tokens", counts.get("output_tokens")))
+    reasoning = as_token_count(output_details.get("reasoning_tokens", counts.get("reasoning_tokens")))
+    all_tokens = sum_known_counts(input_tokens, output_tokens, reasoning)
+    if reasoning and as_token_count(counts.get("total_tokens")) == all_tokens:
+        # xAI counts reasoning beside the answer, not as part of it; its total shows that.
         output_tokens = sum_known_counts(output_tokens, reasoning)
     cached = as_token_count(input_details.get("cached_tokens"))
-    for name in _CACHED_TOKEN_KEYS if cached is None else ():
-        if name in wire:
-            cached = as_token_count(wire[name])
-            break
+    if cached is None:
+        cached = as_token_count(next((counts[key] for key in _CACHED_TOKEN_KEYS if key in counts), None))
     return Usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
@@ -46,19 +43,19 @@ def read_openai_usage(wire: JsonObject) -> Usage:
     )
 
 
-def read_audio_tokens(wire: JsonObject) -> dict[str, int]:
-    """Read the tokens of sound, which have a price of their own."""
-    counts: dict[str, int] = {}
-    for key, name in (("prompt_tokens_details", "input"), ("completion_tokens_details", "output")):
-        if key in wire:
-            tokens = as_token_count(as_mapping(wire[key]).get("audio_tokens"))
-            counts |= {f"{name}_audio_tokens": tokens} if tokens else {}
-    return counts
+def read_audio_tokens(counts: JsonObject) -> dict[str, int]:
+    """Return the token counts of audio, which has its own price; without those that are 0."""
+    details = {
+        "input_audio_tokens": as_mapping(counts.get("prompt_tokens_details")),
+        "output_audio_tokens": as_mapping(counts.get("completion_tokens_details")),
+    }
+    tokens = {name: as_token_count(detail.get("audio_tokens")) for name, detail in details.items()}
+    return {name: number for name, number in tokens.items() if number}
 
 
-def read_stated_cost(wire: JsonObject) -> float | None:
-    """Return what OpenRouter says that a call cost, in US dollars; None where it says nothing."""
-    cost = wire.get("cost")
+def read_stated_cost(counts: JsonObject) -> float | None:
+    """Return the cost of a call in US dollars as OpenRouter states it, or None."""
+    cost = counts.get("cost")
     if not isinstance(cost, (int, float)) or isinstance(cost, bool) or not 0 <= cost <= MAX_USD:
         return None
     return float(cost)

@@ -1,8 +1,11 @@
-"""AWS event streams (``application/vnd.amazon.eventstream``): bytes to frames and back, byte for byte.
+"""Pack and unpack AWS event streams (``application/vnd.amazon.eventstream``) without any loss.
 
 A frame is, in big endian: its length (4 bytes), the length of its headers (4), a CRC-32 of these 8 bytes,
 headers, payload, and a CRC-32 of all before. A header is the length of its name (1), the name, a type (1)
 and a value.
+
+botocore's reader is no substitute: it writes no frames and drops the types of headers, and both are needed to store a
+body and to mask secrets in it, also where botocore is not installed.
 """
 
 from __future__ import annotations

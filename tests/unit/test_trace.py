@@ -70,6 +70,27 @@ def test_chat_stream_says_what_the_call_without_a_stream_says() -> None:
     assert live == replace(plain, streamed=True, ttft_s=0.1)
 
 
+@pytest.mark.parametrize(
+    ("url", "request_body"),
+    [
+        ("https://api.cohere.com/v1/chat", {"chat_history": [{"role": [], "message": "hi"}]}),
+        (
+            "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:generateContent",
+            {"contents": [{"role": {}, "parts": [{"text": "hi"}]}]},
+        ),
+    ],
+)
+def test_a_role_that_is_no_text_is_the_users(url: str, request_body: dict[str, Any]) -> None:
+    call = read_call(replace(exchange("", request_body, {}), url=url))
+    assert call.messages == (Message("user", "hi"),)
+
+
+def test_a_delta_whose_type_is_no_text_is_left_out() -> None:
+    event = {"type": "content_block_delta", "delta": {"type": [], "text": "hi"}}
+    call = replace(streamed("", {}, [event]), url="https://api.anthropic.com/v1/messages")
+    assert read_call(call).output == ""
+
+
 @pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n", "\r\r"])
 def test_line_ends_of_streams(end: str) -> None:
     assert (

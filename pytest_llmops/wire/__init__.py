@@ -1,1 +1,1 @@
-"""Bodies of HTTP messages as readable JSON, and back to the same bytes."""
+"""Fold HTTP bodies into readable JSON and back to the same bytes, and load files of unknown origin."""

@@ -33,7 +33,7 @@ _NUMBER_TYPES = {
     8: ("timestamp", struct.Struct(">q")),
 }
 _TRUE, _FALSE, _BYTES, _STRING, _UUID = 0, 1, 6, 7, 9
-_NUMBER_TAGS = {name: (tag, how) for tag, (name, how) in _NUMBER_TYPES.items()}
+_NUMBER_TAGS = {name: (tag, number) for tag, (name, number) in _NUMBER_TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Frame:
     """One message of an event stream.
 
     Attributes:
-        headers: In the order of the wire. A text or a truth value is itself; any other type is named:
+        headers: In their order in the frame. Texts and booleans stay as they are; other types are named:
             ``{"byte": 1}``, ``{"short": 1}``, ``{"integer": 1}``, ``{"long": 1}``, ``{"timestamp": 1}``
             (milliseconds since 1970), ``{"bytes": "base64"}``, ``{"uuid": "..."}``.
     """
@@ -51,13 +51,13 @@ class Frame:
 
 
 class _DamagedFrame(ValueError):
-    """These bytes are no whole frame."""
+    """These bytes are not a complete and valid frame."""
 
 
 def unpack_frames(data: bytes) -> list[Frame] | None:
-    """Return the frames of a stream, or None if it is not made of whole and valid frames.
+    """Return the frames of a stream, or None if it holds anything but complete and valid frames.
 
-    What is returned, `pack_frames` turns into the same bytes again. No bytes are no frames.
+    `pack_frames` turns the frames into the same bytes again.
 
     >>> unpack_frames(pack_frames([Frame({":event-type": "chunk"}, b"{}")]))
     [Frame(headers={':event-type': 'chunk'}, payload=b'{}')]
@@ -69,28 +69,28 @@ def unpack_frames(data: bytes) -> list[Frame] | None:
 
 
 def unpack_leading_frames(data: bytes) -> tuple[list[Frame], int]:
-    """Return the whole and valid frames at the start, and how many bytes they take.
+    """Return the complete and valid frames at the start of data, and their size in bytes.
 
     >>> unpack_leading_frames(pack_frames([Frame(payload=b"{}")]) + b"broken off")
     ([Frame(headers={}, payload=b'{}')], 18)
     """
-    frames, at = [], 0
+    frames, position = [], 0
     view = memoryview(data)
-    while at < len(data):
+    while position < len(data):
         try:
-            frame, size = _unpack_frame(view[at:])
+            frame, size = _unpack_frame(view[position:])
         except (ValueError, struct.error):
             break
         frames.append(frame)
-        at += size
-    return frames, at
+        position += size
+    return frames, position
 
 
 def pack_frames(frames: Iterable[Frame]) -> bytes:
     """Return the bytes of frames.
 
     Raises:
-        ValueError: A header is of no type that exists, or longer than its length can say.
+        ValueError: A header has an unknown type, or is too long.
     """
     return b"".join(map(_pack_frame, frames))
 
@@ -148,18 +148,16 @@ def _slice_exactly(data: bytes, at: int, size: int) -> bytes:
 
 def _pack_frame(frame: Frame) -> bytes:
     try:
-        headers = b"".join(_header(name, value) for name, value in frame.headers.items())
+        headers = b"".join(
+            struct.pack(">B", len(name.encode())) + name.encode() + _pack_header_value(value)
+            for name, value in frame.headers.items()
+        )
         size = _FRAME_OVERHEAD + len(headers) + len(frame.payload)
         prelude = struct.pack(">II", size, len(headers))
     except (struct.error, binascii.Error, OverflowError) as error:
         raise ValueError(f"a frame of an event stream cannot be written: {error}") from None
     message = prelude + _U32.pack(crc32(prelude)) + headers + frame.payload
     return message + _U32.pack(crc32(message))
-
-
-def _header(name: str, value: Json) -> bytes:
-    raw = name.encode()
-    return struct.pack(">B", len(raw)) + raw + _pack_header_value(value)
 
 
 def _pack_header_value(value: Json) -> bytes:

@@ -1,8 +1,8 @@
-"""Long encoded texts (images, audio, embeddings) lie at the end of a cassette, and a marker stands where they were.
+"""Markers for long encoded texts (images, audio, embeddings), which are stored at the end of a cassette.
 
-A marker says what it stands for: ``{"$blob": "image/png, 12,345 bytes, 3fa9c1d2e0b4..."}``. The last word is
-the beginning of the text's SHA-256, under which the text lies in the file's ``blobs``. In memory, before it
-is written, a marker holds its text itself.
+A marker describes its text: ``{"$blob": "image/png, 12,345 bytes, 3fa9c1d2e0b4..."}``. The last word is the start of
+the text's SHA-256, which is the key of the text in the file's ``blobs``. A marker that is not yet written to a file
+holds its text itself.
 """
 
 from __future__ import annotations
@@ -25,10 +25,7 @@ _REFERENCE = re.compile(rf"(?:.*, )?([0-9a-f]{{{REFERENCE_DIGITS},64}})")
 
 
 class StoredBody(dict[str, Any]):
-    """A body of a cassette file that holds markers, with the texts of its file.
-
-    It is the same object as without them to all who do not ask for the texts.
-    """
+    """A body with markers of a cassette file, and the ``blobs`` of that file."""
 
     blobs: Mapping[str, str]
 
@@ -38,15 +35,15 @@ class StoredBody(dict[str, Any]):
 
 
 def make_marker(kind: str, label: str, text: str) -> dict[str, Any]:
-    """Return the marker of a text, which it holds."""
+    """Return a marker that holds its text."""
     return {kind: label, TEXT_KEY: text}
 
 
 def marker_text(stored: Mapping[str, Any], kind: str, blobs: Mapping[str, str]) -> str:
-    """Return the text that a marker stands for.
+    """Return the text of a marker.
 
     Raises:
-        CassetteError: The text is not there, or is another one.
+        CassetteError: The text is missing or was changed.
     """
     held_text = stored.get(TEXT_KEY)
     if isinstance(held_text, str):
@@ -62,7 +59,7 @@ def marker_text(stored: Mapping[str, Any], kind: str, blobs: Mapping[str, str]) 
         raise CassetteError(
             f"a body: the text {match[1]} is not among the blobs of its file; restore it, or record again"
         )
-    # Now and not when the file is read: what nobody asks for costs nothing.
+    # Checked here, not when the file is read: a text that is not used costs nothing.
     if not text_digest(text).startswith(match[1]):
         raise CassetteError(
             f"a body: the text {match[1]} among the blobs of its file was changed; restore it, or record again"
@@ -76,10 +73,10 @@ def text_digest(text: str) -> str:
 
 
 def extract_texts(stored: Mapping[str, Any], texts: dict[str, str]) -> dict[str, Any]:
-    """Return a body as the file holds it, and add its texts to those that were found.
+    """Return a body as it is written to a file, and add the texts of its markers to ``texts``.
 
     Raises:
-        CassetteError: A marker came from a file that does not hold its text.
+        CassetteError: The text of a marker is missing.
     """
     blobs = getattr(stored, "blobs", {})
     return {key: _replace_texts(value, blobs, texts) for key, value in stored.items()}
@@ -109,10 +106,10 @@ def _store_text(text: str, texts: dict[str, str]) -> str:
 
 
 def read_blobs(document: Mapping[str, Any]) -> Mapping[str, str] | None:
-    """Return the texts of a cassette file; None if it has none, which is the rule.
+    """Return the texts of a cassette file; None for most files, which have no ``blobs``.
 
     Raises:
-        CassetteError: They are no texts.
+        CassetteError: ``blobs`` is not an object of texts.
     """
     blobs = document.get("blobs")
     if blobs is None:

@@ -1,7 +1,7 @@
-"""Bodies as readable JSON, and back to the very same bytes.
+"""Fold bodies into readable JSON, and unfold them to the same bytes.
 
-A body is stored parsed only if that gives back its exact bytes: JSON, a stream with one line an event, or the parts
-of a form; else as lines of text, else as base64. How long texts are folded is told in `folding`.
+A body is stored parsed only if exactly its bytes come back: JSON, a stream with an event a line, or the parts of a form.
+Otherwise it is stored as lines of text, and last as base64. `folding` folds the long texts in it.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import Json
 from pytest_llmops.wire import stream_events
 from pytest_llmops.wire.folding import (
+    LINES,
     MAX_DEPTH,
     SPELLINGS,
     fold_json,
@@ -29,6 +30,8 @@ from pytest_llmops.wire.folding import (
 Stored = Mapping[str, Any]
 Blobs = Mapping[str, str]
 _EVENT_ENDS = (stream_events.EVENT_END, "\n")
+MAX_INLINE_BREAKS = 4
+"""An event with as many line breaks or more is stored as a list of lines."""
 
 
 def fold_body(body: bytes) -> dict[str, Json]:
@@ -55,23 +58,21 @@ def _fold_candidates(body: bytes) -> Iterator[dict[str, Json] | None]:
         yield _fold_parts(body)
         yield _fold_base64(body)
         return
-    yield _fold_document(text)
+    if text.lstrip(" \t\r\n")[:1] in ("{", "["):
+        yield fold_json(text)
     yield _fold_stream(text)
-    yield _fold_plain(text)
+    folded = fold_text(text)
+    lines = text.split("\n")
+    yield {"text": lines if folded == {LINES: lines} else folded}
     yield {"text": text}
 
 
 def _is_lossless(folded: dict[str, Json], body: bytes) -> bool:
-    """The proof: what is not the very same when it is read back is not stored in this form."""
     try:
         json.dumps(folded, ensure_ascii=False).encode("utf-8")
         return unfold_body(folded) == body
     except (CassetteError, ValueError, RecursionError):
         return False
-
-
-def _fold_document(text: str) -> dict[str, Json] | None:
-    return fold_json(text) if text.lstrip(" \t\r\n")[:1] in ("{", "[") else None
 
 
 def _fold_stream(text: str) -> dict[str, Json] | None:
@@ -91,19 +92,14 @@ def _fold_stream(text: str) -> dict[str, Json] | None:
     return {**_preview_entry(stream.events), **folded}
 
 
-MAX_INLINE_LINES = 4
-"""An event of more than these is a list of them; one of fewer is one line of the file."""
-
-
 def _fold_event(event: str) -> Any:
     folded = fold_text(event)
-    return (
-        event if folded == {"$lines": event.split("\n")} and event.count("\n") < MAX_INLINE_LINES else folded
-    )
+    is_short = folded == {LINES: event.split("\n")} and event.count("\n") < MAX_INLINE_BREAKS
+    return event if is_short else folded
 
 
 def _preview_entry(events: list[str]) -> dict[str, Json]:
-    # For the reviewer's eye only: replay never reads it.
+    # For reviewers only: replay never reads it.
     preview = stream_events.stream_text(events)
     return {"says": fold_text(preview)} if preview else {}
 
@@ -125,7 +121,7 @@ def _fold_frames(body: bytes) -> dict[str, Json] | None:
 
 
 def _fold_parts(body: bytes) -> dict[str, Json] | None:
-    """A form with files in it: its headers and texts readable, each file a text of base64."""
+    """Fold a form with files: its headers and texts stay readable, each file becomes base64."""
     boundary, line_end, _ = body.partition(b"\r\n")
     if not boundary.startswith(b"--") or not line_end:
         return None
@@ -144,62 +140,57 @@ def _fold_base64(body: bytes) -> dict[str, Json]:
     return {"base64": fold_text(base64.b64encode(body).decode())}
 
 
-def _fold_plain(text: str) -> dict[str, Json]:
-    folded = fold_text(text)
-    return {"text": text.split("\n") if folded == {"$lines": text.split("\n")} else folded}
-
-
 def unfold_body(stored: Stored) -> bytes:
     """Return the bytes that `fold_body` was given.
 
     Raises:
-        CassetteError: It is no body, or what it refers to is not there.
+        CassetteError: It is not a stored body, or a blob that it refers to is missing.
     """
-    check_body(stored)
-    form = next(key for key in _UNFOLDERS if key in stored)
-    body: bytes = _unfold_form(form, stored, _UNFOLDERS[form])
+    form = check_body(stored)
+    body: bytes = _unfold_form(form, stored, _FORMS[form].unfold)
     return body
 
 
 def unfold_json_body(stored: Stored) -> Json:
-    """Return the value of a body that is kept parsed, as reading its bytes would give it.
+    """Return the value of a body stored as JSON, as parsing its bytes would give it.
 
     Raises:
-        CassetteError: It is no such body.
+        CassetteError: It is not such a body.
     """
-    value: Json = _unfold_form("json", stored, lambda one, blobs: unfold_value(one["json"], blobs))
+    value: Json = _unfold_form("json", stored, lambda body, blobs: unfold_value(body["json"], blobs))
     return value
 
 
-def _unfold_form(form: str, stored: Stored, unfolder: Callable[[Stored, Blobs], Any]) -> Any:
+def _unfold_form(form: str, stored: Stored, unfold: Callable[[Stored, Blobs], Any]) -> Any:
     try:
-        return unfolder(stored, getattr(stored, "blobs", {}))
+        return unfold(stored, getattr(stored, "blobs", {}))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise CassetteError(f"a body stored as {form}: cannot be read back: {error}") from None
 
 
-def check_body(stored: object) -> None:
-    """Look at the shape of a stored body, without reading it back.
+def check_body(stored: object) -> str:
+    """Return the form of a stored body (``json``, ``events`` ...), after a check of its shape alone.
 
     Raises:
-        CassetteError: It is none.
+        CassetteError: It is not a stored body.
     """
     if not isinstance(stored, dict):
         raise CassetteError(f"a body: expected an object, got {type(stored).__name__}")
-    form = next((key for key in _UNFOLDERS if key in stored), None)
+    form = next((key for key in _FORMS if key in stored), None)
     if form is None:
         raise CassetteError(
-            f"a body: expected one of {', '.join(_UNFOLDERS)}, got the keys {', '.join(stored) or '(none)'}"
+            f"a body: expected one of {', '.join(_FORMS)}, got the keys {', '.join(stored) or '(none)'}"
         )
-    if not _SHAPE_CHECKS[form](stored):
-        raise CassetteError(f"a body stored as {form}: expected {_EXPECTED_SHAPES[form]}")
+    if not _FORMS[form].is_valid(stored):
+        raise CassetteError(f"a body stored as {form}: expected {_FORMS[form].expected}")
+    return form
 
 
 def check_request(stored: object) -> None:
-    """Look at the shape of a stored request.
+    """Check the shape of a stored request.
 
     Raises:
-        CassetteError: It is none.
+        CassetteError: It is not a stored request.
     """
     if not isinstance(stored, dict) or not all(isinstance(stored.get(key), str) for key in ("method", "url")):
         raise CassetteError("a request: expected an object with method, url and body")
@@ -207,10 +198,10 @@ def check_request(stored: object) -> None:
 
 
 def check_answer(stored: object) -> None:
-    """Look at the shape of a stored answer.
+    """Check the shape of a stored answer.
 
     Raises:
-        CassetteError: It is none.
+        CassetteError: It is not a stored answer.
     """
     if not isinstance(stored, dict) or not _is_number(stored.get("status"), int):
         raise CassetteError("an answer: expected an object with status, headers and body")
@@ -228,33 +219,30 @@ def _is_number(value: object, *kinds: type) -> bool:
 
 
 def unfold_stream(stored: Stored) -> list[bytes] | None:
-    """Return the events of a stored stream, each with its end, or None if it is no stream.
+    """Return the events of a stored stream, each with its end, or None for any other body.
 
     Raises:
-        CassetteError: It is no body, or what it refers to is not there.
+        CassetteError: It is not a stored body, or a blob that it refers to is missing.
     """
-    check_body(stored)
-    form = next(key for key in _UNFOLDERS if key in stored)
-    unfolder = {"events": _unfold_events, "frames": _unfold_frames}.get(form)
-    return None if unfolder is None else _unfold_form(form, stored, unfolder)
+    form = check_body(stored)
+    unfold = {"events": _unfold_events, "frames": _unfold_frames}.get(form)
+    return None if unfold is None else _unfold_form(form, stored, unfold)
 
 
 def _unfold_events(stored: Stored, blobs: Blobs) -> list[bytes]:
     end = stored.get("end", stream_events.EVENT_END)
-    start, last = stored.get("shared", ("", ""))
-    texts = [
-        f"{start}{text[1:]}{last}"
-        if start and folded is text and text.startswith(stream_events.SHORTENED_MARK)
-        else text
-        for folded in stored["events"]
-        for text in (unfold_text(folded, blobs),)
-    ]
-    pieces = stream_events.SplitStream(
-        texts, stored.get("newline", "\n"), end, stored.get("last", end)
-    ).pieces()
-    for folded in pieces:
-        folded.decode("utf-8")  # as it was when it was folded
-    return pieces
+    prefix, suffix = stored.get("shared", ("", ""))
+    texts = []
+    for folded in stored["events"]:
+        text = unfold_text(folded, blobs)
+        if prefix and isinstance(folded, str) and text.startswith(stream_events.SHORTENED_MARK):
+            text = f"{prefix}{text[1:]}{suffix}"
+        texts.append(text)
+    newline, last = stored.get("newline", "\n"), stored.get("last", end)
+    events = stream_events.SplitStream(texts, newline, end, last).encode_events()
+    for event in events:
+        event.decode("utf-8")  # raises if a text holds half a surrogate pair, which no body does
+    return events
 
 
 def _unfold_frames(stored: Stored, blobs: Blobs) -> list[bytes]:
@@ -269,7 +257,7 @@ def _unfold_frames(stored: Stored, blobs: Blobs) -> list[bytes]:
 def _unfold_parts(stored: Stored, blobs: Blobs) -> bytes:
     return b"".join(
         _unfold_base64(part, blobs)
-        if "base64" in part and isinstance(part, dict)
+        if isinstance(part, dict) and "base64" in part
         else unfold_text(part, blobs).encode("utf-8")
         for part in stored["parts"]
     )
@@ -280,19 +268,16 @@ def _unfold_base64(stored: Stored, blobs: Blobs) -> bytes:
 
 
 def _has_valid_events(stored: Stored) -> bool:
-    events = stored["events"]
+    events, shared = stored["events"], stored.get("shared", ["", ""])
     return (
         isinstance(events, list)
         and all(map(is_folded_text, events))
-        and _is_pair(stored.get("shared", ["", ""]))
+        and isinstance(shared, list)
+        and [type(affix) for affix in shared] == [str, str]
         and stored.get("newline", "\n") in ("\n", stream_events.CRLF)
         and stored.get("end", stream_events.EVENT_END) in _EVENT_ENDS
         and stored.get("last", "") in ("", *_EVENT_ENDS)
     )
-
-
-def _is_pair(value: object) -> bool:
-    return isinstance(value, list) and [type(element) for element in value] == [str, str]
 
 
 def _has_valid_frames(stored: Stored) -> bool:
@@ -305,29 +290,40 @@ def _has_valid_frames(stored: Stored) -> bool:
     )
 
 
-_UNFOLDERS: dict[str, Callable[[Stored, Blobs], bytes]] = {
-    "json": lambda stored, blobs: unfold_json(stored, blobs).encode("utf-8"),
-    "events": lambda stored, blobs: b"".join(_unfold_events(stored, blobs)),
-    "frames": lambda stored, blobs: b"".join(_unfold_frames(stored, blobs)),
-    "parts": _unfold_parts,
-    "text": lambda stored, blobs: unfold_text(stored["text"], blobs).encode("utf-8"),
-    "base64": _unfold_base64,
-}
-_SHAPE_CHECKS: dict[str, Callable[[Stored], bool]] = {
-    "json": is_folded_json,
-    "events": _has_valid_events,
-    "frames": _has_valid_frames,
-    "parts": lambda stored: isinstance(stored["parts"], list),
-    "text": lambda stored: is_folded_text(stored["text"]),
-    "base64": lambda stored: is_folded_text(stored["base64"]),
-}
-_EXPECTED_SHAPES = {
-    "json": f"a style out of {', '.join(SPELLINGS)}",
-    "events": "a list of texts",
-    "frames": "a list of frames, each with headers and a payload",
-    "parts": "a list of texts and files",
-    "text": "a text or a list of lines",
-    "base64": "a text",
+class _Form(NamedTuple):
+    unfold: Callable[[Stored, Blobs], bytes]
+    is_valid: Callable[[Stored], bool]
+    expected: str
+    """What a body in this form holds, for the error about any other."""
+
+
+_FORMS = {
+    "json": _Form(
+        lambda stored, blobs: unfold_json(stored, blobs).encode("utf-8"),
+        is_folded_json,
+        f"a style out of {', '.join(SPELLINGS)}",
+    ),
+    "events": _Form(
+        lambda stored, blobs: b"".join(_unfold_events(stored, blobs)),
+        _has_valid_events,
+        "a list of texts",
+    ),
+    "frames": _Form(
+        lambda stored, blobs: b"".join(_unfold_frames(stored, blobs)),
+        _has_valid_frames,
+        "a list of frames, each with headers and a payload",
+    ),
+    "parts": _Form(
+        _unfold_parts,
+        lambda stored: isinstance(stored["parts"], list),
+        "a list of texts and files",
+    ),
+    "text": _Form(
+        lambda stored, blobs: unfold_text(stored["text"], blobs).encode("utf-8"),
+        lambda stored: is_folded_text(stored["text"]),
+        "a text or a list of lines",
+    ),
+    "base64": _Form(_unfold_base64, lambda stored: is_folded_text(stored["base64"]), "a text"),
 }
 
 __all__ = [

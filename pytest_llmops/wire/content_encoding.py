@@ -1,4 +1,4 @@
-"""Bodies of answers without their compression, as an application gets them."""
+"""Decompress the bodies of answers as an HTTP client does."""
 
 from __future__ import annotations
 
@@ -14,34 +14,33 @@ RECORD_AGAIN = "record it again"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 RAW_DEFLATE = -zlib.MAX_WBITS
 MAX_ENCODINGS = 8
-"""Of encodings on top of each other."""
+"""Encodings of a body that are undone, in a chain."""
 
 
 def decode_body(body: bytes, encoding: str, *, certain: bool) -> bytes:
-    """Undo the encodings that a ``content-encoding`` header names, if they are still there.
+    """Undo the encodings in a ``content-encoding`` header, unless the body is decoded already.
 
-    Many recorders decode a body and leave the header as it was, so a body that does not look encoded is
-    taken for decoded.
+    Many recorders decode a body and keep the header, so a body that does not look encoded is returned as it is.
 
     Args:
-        body: As it was stored.
-        encoding: The header: ``gzip``, ``deflate``, ``br``, ``zstd`` or several of them.
-        certain: It was stored as bytes: one that looks like nothing is damaged, not decoded.
+        body: The stored body.
+        encoding: The header: ``gzip``, ``deflate``, ``br``, ``zstd`` or several of these.
+        certain: Whether it was stored as bytes, so that a body that does not look encoded is damaged.
 
     Raises:
-        Unfit: It is damaged, its encoding is unknown, or what decodes it is not installed.
+        DocumentError: It is damaged, its encoding is unknown, or the decoder is not installed.
     """
     names = [name.strip().lower() for name in encoding.split(",")]
     for name in [name for name in names if name not in ("", "identity")][::-1][:MAX_ENCODINGS]:
         decoder = _DECODERS.get(name)
         if decoder is not None:
-            body = decoder(body, certain) if body else body
+            body = decoder(body, certain=certain) if body else body
         elif certain:
             raise DocumentError(f"its response is encoded as {name!a:.40}, which is unknown", RECORD_AGAIN)
     return body
 
 
-def _decode_gzip(body: bytes, certain: bool) -> bytes:  # noqa: FBT001 -- one of a table
+def _decode_gzip(body: bytes, *, certain: bool) -> bytes:
     if not body.startswith(b"\x1f\x8b"):
         return _accept_decoded_text(body, "gzip", certain=certain)
     try:
@@ -50,29 +49,28 @@ def _decode_gzip(body: bytes, certain: bool) -> bytes:  # noqa: FBT001 -- one of
         raise DocumentError(f"its response is damaged gzip ({error})") from None
 
 
-def _decode_deflate(body: bytes, certain: bool) -> bytes:  # noqa: FBT001 -- one of a table
-    # Servers disagree over what the name means: with zlib's frame, or without.
+def _decode_deflate(body: bytes, *, certain: bool) -> bytes:
+    # Some servers send deflate in zlib's frame, others without.
     for window in (zlib.MAX_WBITS, RAW_DEFLATE):
         with contextlib.suppress(zlib.error):
             return inflate(body, window)
     return _accept_decoded_text(body, "deflate", certain=certain)
 
 
-def _decode_zstd(body: bytes, certain: bool) -> bytes:  # noqa: FBT001 -- one of a table
+def _decode_zstd(body: bytes, *, certain: bool) -> bytes:
     if not body.startswith(ZSTD_MAGIC):
         return _accept_decoded_text(body, "zstd", certain=certain)
     for name in ("compression.zstd", "backports.zstd", "zstandard"):
         with contextlib.suppress(ImportError):
             module: Any = importlib.import_module(name)
-            return _run_decompressor(
-                module.decompress if hasattr(module, "ZstdFile") else _zstandard_decompressor(module),
-                body,
-                "zstd",
-            )
+            if hasattr(module, "ZstdFile"):
+                return _run_decompressor(module.decompress, body, "zstd")
+            # The package zstandard: its `decompress` requires a size in the frame, which streams do not have.
+            return _run_decompressor(module.ZstdDecompressor().decompressobj().decompress, body, "zstd")
     raise DocumentError("its response is compressed with zstd", "pip install zstandard, or record it again")
 
 
-def _decode_brotli(body: bytes, certain: bool) -> bytes:  # noqa: FBT001 -- one of a table
+def _decode_brotli(body: bytes, *, certain: bool) -> bytes:
     if not certain:
         return body
     for name in ("brotli", "brotlicffi"):
@@ -81,21 +79,15 @@ def _decode_brotli(body: bytes, certain: bool) -> bytes:  # noqa: FBT001 -- one 
     raise DocumentError("its response is compressed with brotli", "pip install brotli, or record it again")
 
 
-def _zstandard_decompressor(module: Any) -> Callable[[bytes], bytes]:
-    """Of the package zstandard: its one-step call wants a size in the frame, which streams do not have."""
-    return lambda body: module.ZstdDecompressor().decompressobj().decompress(body)
-
-
 def _run_decompressor(decompress: Callable[[bytes], bytes], body: bytes, name: str) -> bytes:
     try:
         return decompress(body)
-    except Exception as error:  # noqa: BLE001 -- each of the packages has an error of its own
+    except Exception as error:  # noqa: BLE001 -- each package has its own error
         raise DocumentError(f"its response is damaged {name} ({type(error).__name__})") from None
 
 
 def _accept_decoded_text(body: bytes, name: str, *, certain: bool) -> bytes:
-    """A body without the mark of its encoding: decoded by the recorder, if it reads as text."""
-    if certain:
+    if certain:  # a recorder may still have decoded it: then it is text
         try:
             body.decode("utf-8")
         except UnicodeDecodeError:
@@ -105,7 +97,7 @@ def _accept_decoded_text(body: bytes, name: str, *, certain: bool) -> bytes:
     return body
 
 
-_DECODERS: dict[str, Callable[[bytes, bool], bytes]] = {
+_DECODERS: dict[str, Callable[..., bytes]] = {
     "gzip": _decode_gzip,
     "x-gzip": _decode_gzip,
     "deflate": _decode_deflate,

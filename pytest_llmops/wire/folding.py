@@ -1,8 +1,8 @@
-"""JSON values and texts in a form for reviewers, and back.
+"""Fold JSON values and texts into a form that reviewers can read, and unfold them.
 
 Strings with line ends become lists of lines (``{"$lines": [...]}``), so that a changed prompt is a changed line in
-a pull request; long base64 and long arrays of numbers become markers (see `blobs`). A key of the body's own that starts
-with ``$`` gets one more, so that it is never taken for one of these.
+a pull request; long base64 and long arrays of numbers become markers (see `blobs`). A key of the body that starts
+with ``$`` gets a second ``$``, so that it is not mistaken for these.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pytest_llmops.wire.blobs import BLOB, NUMBERS, make_marker, marker_text
 
 LINES = "$lines"
 JOINED = "$joined"
-"""Of texts and markers: the text they make one after the other."""
+"""Key of a list of texts and markers that are joined to a text."""
 FOLDING_KEYS = frozenset({LINES, JOINED, BLOB, NUMBERS})
 LONG_TEXT = 256
 LONG_LIST = 32
 MAX_DEPTH = 100
-"""Of JSON that is stored parsed: what is deeper might be read back on a fuller stack than it was written from."""
+"""Deepest JSON that is stored parsed: when it is read back, less of the stack may be left."""
 SPELLINGS: dict[str, dict[str, Any]] = {
     "compact": {"separators": (",", ":"), "ensure_ascii": False},
     "compact-ascii": {"separators": (",", ":")},
@@ -33,17 +33,17 @@ SPELLINGS: dict[str, dict[str, Any]] = {
     "indent4": {"indent": 4, "ensure_ascii": False},
     "indent4-ascii": {"indent": 4},
 }
-_ENCODERS = {style: json.JSONEncoder(allow_nan=False, **how) for style, how in SPELLINGS.items()}
+_ENCODERS = {style: json.JSONEncoder(allow_nan=False, **options) for style, options in SPELLINGS.items()}
 _JSON_WHITESPACE = " \t\r\n"
 _ESCAPE = re.compile(r"\\(?:/|u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _OPTIONAL_ESCAPE = re.compile(r"\\(?:/|u[0-9a-fA-F]{4})")
 MAX_ESCAPES = 100
-PLAIN_KEY_COUNT = 2
-"""Keys of JSON that needs nothing beside its value and its style."""
 _BASE64_RUN = re.compile(
     r"(?:data:(?P<media>[\w.+-]{1,60}/[\w.+-]{1,80})(?:;[\w.=+-]{1,60}){0,4};base64,)?"
     rf"(?P<run>[A-Za-z0-9+/_-]{{{LONG_TEXT},}}={{0,2}})"
 )
+_CHARACTER_KINDS = (str.isupper, str.islower, str.isdigit)
+"""Kinds of characters that a long text in base64 has all of."""
 _MEDIA_TYPES = (
     ("iVBORw0KGgo", "image/png"),
     ("/9j/", "image/jpeg"),
@@ -57,7 +57,7 @@ _MEDIA_TYPES = (
 
 
 def fold_json(text: str) -> dict[str, Json] | None:
-    """Return JSON parsed, with what its bytes need besides; None if no spelling gives them back."""
+    """Return the parsed value of JSON, with the spelling that gives the same text; None without such a spelling."""
     core = text.strip(_JSON_WHITESPACE)
     head, tail = text[: text.index(core)], text[text.index(core) + len(core) :]
     try:
@@ -65,8 +65,8 @@ def fold_json(text: str) -> dict[str, Json] | None:
         spelling = _find_spelling(value, core)
         if spelling is None:
             return None
-        around: dict[str, Json] = {name: blank for name, blank in (("head", head), ("tail", tail)) if blank}
-        folded: dict[str, Json] = {"json": fold_value(value), **spelling, **around}
+        folded: dict[str, Json] = {"json": fold_value(value), **spelling}
+        folded |= {name: blank for name, blank in (("head", head), ("tail", tail)) if blank}
         json.dumps(folded, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         return None
@@ -77,7 +77,7 @@ def _find_spelling(value: Any, text: str) -> dict[str, Json] | None:
     for style, encoder in _ENCODERS.items():
         if encoder.encode(value) == text:
             return {"style": style}
-    # Characters that need no escape and have one: "/" of PHP, "<" and ">" of Go, "=" and "'" of Google, "ä" of .NET.
+    # Escapes of characters that need none: "/" of PHP, "<" and ">" of Go, "=" and "'" of Google, "ä" of .NET.
     escapes = {escape for escape in _ESCAPE.findall(text) if _OPTIONAL_ESCAPE.fullmatch(escape)}
     printable = sorted(
         escape
@@ -99,7 +99,7 @@ def _unescape(escape: str) -> str:
 
 
 def apply_escapes(text: str, escapes: list[str]) -> str:
-    """Return JSON with these characters escaped: none of them stands outside of a string."""
+    """Return JSON with more characters escaped, all of which occur only in strings."""
     for escape in escapes:
         text = text.replace(_unescape(escape), escape)
     return text
@@ -114,19 +114,16 @@ def unfold_json(stored: Mapping[str, Any], blobs: Mapping[str, str]) -> str:
 
 
 def is_folded_json(stored: Mapping[str, Any]) -> bool:
-    """Say whether what stands beside the value of stored JSON is what `fold_json` puts there."""
-    style = stored.get("style")
-    if not isinstance(style, str) or style not in SPELLINGS:
-        return False
-    escapes = stored.get("escapes", [])
+    """Say whether the keys beside the value of stored JSON have the form that `fold_json` gives them."""
+    style, escapes = stored.get("style"), stored.get("escapes", [])
+    blanks = (stored.get("head", ""), stored.get("tail", ""))
     return (
-        len(stored) == PLAIN_KEY_COUNT  # most: this is asked of every body when a file is read
-        or (all(_is_blank(stored.get(name, "")) for name in ("head", "tail")) and isinstance(escapes, list))
-    ) and all(isinstance(escape, str) and _OPTIONAL_ESCAPE.fullmatch(escape) for escape in escapes)
-
-
-def _is_blank(value: object) -> bool:
-    return isinstance(value, str) and not value.strip(_JSON_WHITESPACE)
+        isinstance(style, str)
+        and style in SPELLINGS
+        and isinstance(escapes, list)
+        and all(isinstance(escape, str) and _OPTIONAL_ESCAPE.fullmatch(escape) for escape in escapes)
+        and all(isinstance(blank, str) and not blank.strip(_JSON_WHITESPACE) for blank in blanks)
+    )
 
 
 def fold_value(value: Any, depth: int = 0) -> Any:
@@ -156,14 +153,14 @@ def unfold_value(value: Any, blobs: Mapping[str, str]) -> Any:
     """Return the value that `fold_value` was given.
 
     Raises:
-        CassetteError: The text of a marker is not there.
-        ValueError: It is no folded value; also TypeError.
+        CassetteError: The text of a marker is missing.
+        ValueError, TypeError: It is not a folded value.
     """
     if isinstance(value, list):
         return [unfold_value(element, blobs) for element in value]
     if isinstance(value, dict):
         if FOLDING_KEYS.isdisjoint(value):
-            # Most values are texts: a call for each would cost more than all the rest.
+            # Most values are texts, for which a call each would be slow.
             return {
                 key[1:] if key[:2] == "$$" else key: element
                 if type(element) is str
@@ -171,20 +168,16 @@ def unfold_value(value: Any, blobs: Mapping[str, str]) -> Any:
                 for key, element in value.items()
             }
         if NUMBERS in value:
-            return _parse_numbers(marker_text(value, NUMBERS, blobs))
+            numbers = json.loads(marker_text(value, NUMBERS, blobs))
+            if not isinstance(numbers, list) or not all(type(number) in (int, float) for number in numbers):
+                raise ValueError("a marker of numbers stands for something else")
+            return numbers
         return unfold_text(value, blobs)
     return value
 
 
-def _parse_numbers(text: str) -> list[Any]:
-    numbers = json.loads(text)
-    if not isinstance(numbers, list) or not all(type(number) in (int, float) for number in numbers):
-        raise ValueError("a marker of numbers stands for something else")
-    return numbers
-
-
 def fold_text(text: str) -> Any:
-    r"""Return a text folded: as it is, as lines, as a marker, or as several of these joined.
+    r"""Return a text as it is, as lines, as a marker, or as a list of these to join.
 
     >>> fold_text("a\nb")
     {'$lines': ['a', 'b']}
@@ -192,23 +185,19 @@ def fold_text(text: str) -> Any:
     if len(text) < LONG_TEXT:
         return {LINES: text.split("\n")} if "\n" in text else text
     parts: list[Any] = []
-    done = 0
+    end = 0
     for match in _BASE64_RUN.finditer(text):
-        if match["media"] or _looks_encoded(match["run"]):
-            parts += [text[done : match.start()], make_marker(BLOB, _blob_label(match), match[0])]
-            done = match.end()
-    parts.append(text[done:])
+        head = match["run"][:LONG_TEXT]
+        if match["media"] or all(any(map(kind, head)) for kind in _CHARACTER_KINDS):
+            parts += [text[end : match.start()], make_marker(BLOB, _blob_label(match), match[0])]
+            end = match.end()
+    parts.append(text[end:])
     folded = [
         {LINES: part.split("\n")} if isinstance(part, str) and "\n" in part else part
         for part in parts
         if part
     ]
     return folded[0] if len(folded) == 1 else {JOINED: folded}
-
-
-def _looks_encoded(run: str) -> bool:
-    kinds = (str.isupper, str.islower, str.isdigit)
-    return all(any(map(kind, run[:LONG_TEXT])) for kind in kinds)
 
 
 def _blob_label(match: re.Match[str]) -> str:
@@ -218,11 +207,11 @@ def _blob_label(match: re.Match[str]) -> str:
 
 
 def unfold_text(value: Any, blobs: Mapping[str, str]) -> str:
-    """Return the text that `fold_text` was given; a list is one of lines.
+    """Return the text that `fold_text` was given; a list holds its lines.
 
     Raises:
-        CassetteError: The text of a marker is not there.
-        ValueError: It is no folded text; also TypeError.
+        CassetteError: The text of a marker is missing.
+        ValueError, TypeError: It is not a folded text.
     """
     if isinstance(value, str):
         return value

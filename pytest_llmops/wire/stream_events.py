@@ -1,4 +1,4 @@
-"""Streams cut into their events, and put together again: server-sent events, lines of JSON, frames of AWS."""
+"""Split streams into events and join them again: server-sent events, lines of JSON, AWS frames."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any
 EVENT_END = "\n\n"
 CRLF = "\r\n"
 SSE_STARTS = ("data:", "event:", "id:", "retry:", ":")
-FRAME_PRELUDE_BYTES = 12
-"""Bytes before the headers of a frame."""
+FRAME_OVERHEAD = 16
+"""Bytes of an AWS frame without headers and payload."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitStream:
-    r"""A text stream in its events, without their ends; line ends are all ``\n`` here."""
+    r"""The events of a text stream without their ends; all line ends are ``\n``."""
 
     events: list[str]
     newline: str
     end: str
     last: str
-    """The end of the last event, which may be missing."""
+    """End of the last event; empty if it is missing."""
 
-    def pieces(self) -> list[bytes]:
+    def encode_events(self) -> list[bytes]:
         """Return the bytes of each event, with its end."""
         texts = [f"{event}{self.end}" for event in self.events[:-1]]
         texts += [f"{event}{self.last}" for event in self.events[-1:]]
@@ -33,7 +33,7 @@ class SplitStream:
 
 
 def split_stream(text: str) -> SplitStream | None:
-    r"""Cut a text into events; None if it is no stream.
+    r"""Split a text into events; return None if it is not a stream.
 
     >>> split_stream("data: a\n\ndata: b\n\n").events
     ['data: a', 'data: b']
@@ -54,27 +54,25 @@ def split_stream(text: str) -> SplitStream | None:
     if end not in text:
         return None
     *events, rest = text.split(end)
-    stream = (
-        SplitStream([*events, rest], newline, end, "") if rest else SplitStream(events, newline, end, end)
-    )
-    return stream if end == EVENT_END or _are_objects(stream.events) else None
-
-
-def _are_objects(lines: list[str]) -> bool:
-    return len(lines) > 1 and all(line.startswith("{") and line.endswith("}") for line in lines)
+    events += [rest] if rest else []
+    if end == "\n" and not (
+        len(events) > 1 and all(event.startswith("{") and event.endswith("}") for event in events)
+    ):
+        return None
+    return SplitStream(events, newline, end, "" if rest else end)
 
 
 SHORTENED_MARK = "…"
-"""In front of an event of which only the middle is written: what it shares with others stands beside."""
+"""Start of an event without the prefix and suffix that it shares with others."""
 MIN_SHARED = 24
 MIN_EVENTS = 3
 MAX_CANDIDATES = 40
 
 
 def find_shared_affixes(events: list[str]) -> tuple[str, str] | None:
-    """Return with what most events begin and end; None if that is not worth a word.
+    """Return the prefix and suffix that most events share; None if they save nothing.
 
-    Both end at punctuation: two words that happen to begin alike share nothing.
+    Both are cut at punctuation, so that words with the same first letters share nothing.
     """
     start = _best_affix(events, [_common_prefix(a, b) for a, b in itertools.pairwise(events)], str.startswith)
     if not start:
@@ -98,7 +96,7 @@ def _best_affix(events: list[str], candidates: list[str], fits: Callable[[str, s
         if len(affix) >= (MIN_SHARED if start else 1)
     }
     enough = [affix for affix, count in counts.items() if count >= MIN_EVENTS]
-    # The longest that half of them share; else what saves most.
+    # The longest affix that half of the events share, else the affix that saves most.
     half = next((affix for affix in enough if 2 * counts[affix] >= len(events)), None)
     return half or max(enough, key=lambda affix: (len(affix) * counts[affix], affix), default="")
 
@@ -112,7 +110,7 @@ def _trim_to_punctuation(text: str, *, start: bool) -> str:
 
 
 def strip_shared_affixes(events: list[str], start: str, end: str) -> list[str | list[str]]:
-    """Return events without what they share; one that only looks so is a list."""
+    """Return events without their shared affixes; any other event that starts with the mark becomes a list."""
     affix_chars = len(start) + len(end)
     shortened_events: list[str | list[str]] = []
     for event in events:
@@ -124,22 +122,18 @@ def strip_shared_affixes(events: list[str], start: str, end: str) -> list[str | 
 
 
 def unpack_aws_frames(body: bytes) -> list[Any] | None:
-    """Return the frames of an AWS event stream; None if it is none. Others are told by their first bytes."""
-    if not looks_like_frame(body):
+    """Return the frames of an AWS event stream, or None for any other body."""
+    # The first bytes alone rule out most bodies: the lengths of the frame and of its headers must fit.
+    length, headers = int.from_bytes(body[:4], "big"), int.from_bytes(body[4:8], "big")
+    if not headers + FRAME_OVERHEAD <= length <= len(body):
         return None
     from pytest_llmops.wire.aws_event_stream import unpack_frames
 
     return unpack_frames(body)
 
 
-def looks_like_frame(body: bytes) -> bool:
-    """Say whether the first bytes could be a frame's: its length and that of its headers fit."""
-    length, headers = int.from_bytes(body[:4], "big"), int.from_bytes(body[4:8], "big")
-    return FRAME_PRELUDE_BYTES + 4 <= length <= len(body) and headers <= length - FRAME_PRELUDE_BYTES - 4
-
-
 def event_data(event: str) -> Iterator[str]:
-    """Give what an event carries: each of its data lines, or the event itself where it is a line of JSON."""
+    """Yield the data lines of a server-sent event, or a line of JSON as it is."""
     if event.startswith("{"):
         yield event
         return
@@ -149,7 +143,7 @@ def event_data(event: str) -> Iterator[str]:
 
 
 def stream_text(events: Iterable[str]) -> str:
-    """Return the text that a stream of chat, Responses, Anthropic, Gemini, Ollama or Bedrock events adds up to.
+    """Return the answer in a stream of chat, Responses, Anthropic, Gemini, Ollama or Bedrock events.
 
     >>> stream_text(['data: {"choices":[{"delta":{"content":"hi"}}]}', "data: [DONE]"])
     'hi'

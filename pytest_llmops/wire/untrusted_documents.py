@@ -1,7 +1,7 @@
-"""Files of unknown origin as plain builtins: YAML, JSON and TOML, also in gzip, within limits.
+"""Load files of unknown origin (YAML, JSON and TOML, also gzipped) as plain builtins, within limits.
 
-Nothing in such a file is evaluated: of YAML only texts, numbers, ``!!binary`` and their lists and mappings
-are taken, other tags are refused before anything is built. Anchors may not blow a file up.
+Nothing in such a file is evaluated: YAML may hold texts, numbers, ``!!binary``, and lists and mappings of these; any
+other tag is refused before anything is built, as are anchors that multiply the size of a file.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten_text
 
 MAX_BYTES = 256 * 2**20
-"""Of a file, and of what its compression unfolds to."""
+"""Limit of a file, compressed and decompressed."""
 MAX_GROWTH = 16
-"""How many times its size a YAML file may grow by its anchors."""
+"""Times its size that a YAML file may grow by anchors."""
 GZIP = zlib.MAX_WBITS | 16
-"""What zlib calls gzip."""
+"""The ``wbits`` of gzip in `zlib`."""
 RESTORE_STEP = "restore it from git, or record it again"
 
 _TAG_PREFIX = "tag:yaml.org,2002:"
@@ -35,12 +35,12 @@ _FLOAT = (
     r"(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
 )
-"""As YAML 1.1, without numbers to base 60: a recorder that knows YAML 1.2 writes times of day unquoted."""
+"""Numbers of YAML 1.1 except base 60: a recorder that writes YAML 1.2 leaves times of day unquoted."""
 _CONFLICT_MARKERS = re.compile(rb"^<<<<<<< .*^>>>>>>> ", re.MULTILINE | re.DOTALL)
 
 
 class DocumentError(ValueError):
-    """What is wrong with a file or a part of it, and the next step; `load_document` and its callers add the place."""
+    """An error in a document and the next step; `load_document` and its callers add the place."""
 
     def __init__(self, what: str, step: str = RESTORE_STEP) -> None:
         super().__init__(what)
@@ -49,17 +49,17 @@ class DocumentError(ValueError):
 
 
 def as_cassette_error(path: Path, error: DocumentError) -> CassetteError:
-    """Return the one refusal of a file."""
+    """Return the error about a file that cannot be read."""
     return CassetteError(
         f"cassette {shorten_text(str(path), 300)} cannot be read: {error.what}; {error.step}"
     )
 
 
 def load_document(path: Path) -> Any:
-    """Read a file into dicts, lists, texts, bytes, numbers, booleans and None; an empty one gives None.
+    """Return the dicts, lists, texts, bytes, numbers, booleans and None in a file; None for an empty file.
 
     Raises:
-        CassetteError: It cannot be read; says what it is instead.
+        CassetteError: It cannot be read; the message says why.
     """
     try:
         return _parse_document(decompress_gzip(_read_bytes(path)), path)
@@ -81,10 +81,10 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def decompress_gzip(data: bytes) -> bytes:
-    """Undo gzip, if these bytes are that.
+    """Return gzipped data decompressed, and any other data as it is.
 
     Raises:
-        Unfit: It is damaged, or unfolds to more than `MAX_BYTES`.
+        DocumentError: It is damaged, or larger than `MAX_BYTES`.
     """
     if data[:2] != b"\x1f\x8b":
         return data
@@ -95,22 +95,22 @@ def decompress_gzip(data: bytes) -> bytes:
 
 
 def inflate(data: bytes, window: int, limit: int = MAX_BYTES) -> bytes:
-    """Undo gzip (also of several members) or deflate.
+    """Decompress gzip (also of several members) or deflate.
 
     Raises:
-        zlib.error: It is none, it is cut, or it unfolds to more than the limit.
+        zlib.error: It is damaged, cut off, or larger than the limit.
     """
     pieces: list[bytes] = []
     size = 0
     while data:
-        unfolding = zlib.decompressobj(window)
-        pieces.append(unfolding.decompress(data, limit - size + 1))
+        decompressor = zlib.decompressobj(window)
+        pieces.append(decompressor.decompress(data, limit - size + 1))
         size += len(pieces[-1])
         if size > limit:
             raise zlib.error(f"unfolds to more than {limit // 2**20} MB")
-        if not unfolding.eof:
+        if not decompressor.eof:
             raise zlib.error("it ends too early")
-        data = unfolding.unused_data
+        data = decompressor.unused_data
         if data and window != GZIP:
             raise zlib.error("something follows its end")
         data = data.lstrip(b"\0")  # gzip may be padded
@@ -122,7 +122,12 @@ def _parse_document(data: bytes, path: Path) -> Any:
         raise DocumentError("it holds merge-conflict markers", "resolve the conflict, or check out one side")
     suffixes = path.suffixes
     if ".toml" in suffixes:
-        return _parse_toml(data)
+        import tomllib
+
+        try:
+            return tomllib.loads(data.decode("utf-8"))
+        except ValueError as error:
+            raise DocumentError(f"it is no TOML ({shorten_text(str(error), 120)})") from None
     if data.lstrip()[:1] in (b"{", b"["):
         try:
             return json.loads(data)
@@ -130,15 +135,6 @@ def _parse_document(data: bytes, path: Path) -> Any:
             if ".json" in suffixes:
                 raise DocumentError(f"it is no JSON ({shorten_text(str(error), 120)})") from None
     return _parse_yaml(data)
-
-
-def _parse_toml(data: bytes) -> Any:
-    import tomllib
-
-    try:
-        return tomllib.loads(data.decode("utf-8"))
-    except ValueError as error:
-        raise DocumentError(f"it is no TOML ({shorten_text(str(error), 120)})") from None
 
 
 def _parse_yaml(data: bytes) -> Any:
@@ -202,28 +198,30 @@ def _construct_binary(loader: Any, node: Any) -> bytes:
 
 
 def _check_yaml_tree(root: Any, limit: int) -> None:
-    """Look through all of a document before anything is built from it."""
+    """Raise an error if a document has other tags or keys, or is too large with its anchors expanded."""
     sizes: dict[int, int] = {}
 
-    def weight(node: Any) -> int:
+    def node_size(node: Any) -> int:
         if node.tag not in _ALLOWED_TAGS:
+            is_standard = node.tag.startswith(_TAG_PREFIX)
+            tag = shorten_text(f"!!{node.tag.removeprefix(_TAG_PREFIX)}" if is_standard else node.tag, 80)
             raise DocumentError(
-                f"it holds a value of the kind {_shown_tag(node.tag)} (line {node.start_mark.line + 1}), which is never built",
+                f"it holds a value of the kind {tag} (line {node.start_mark.line + 1}), which is never built",
                 "record it again",
             )
         if isinstance(node.value, str):
             return len(node.value) + 1
         size = sizes.get(id(node))
         if size is None:
-            sizes[id(node)] = limit + 1  # a node that holds itself
-            size = sizes[id(node)] = 1 + sum(weight(child) for child in _child_nodes(node))
+            sizes[id(node)] = limit + 1  # for a node that contains itself
+            size = sizes[id(node)] = 1 + sum(node_size(child) for child in _child_nodes(node))
         if size > limit:
             raise DocumentError(
                 f"its anchors unfold to more than {MAX_GROWTH} times its size", "record it again"
             )
         return size
 
-    weight(root)
+    node_size(root)
 
 
 def _child_nodes(node: Any) -> list[Any]:
@@ -239,7 +237,3 @@ def _child_nodes(node: Any) -> list[Any]:
             f"the key {shorten_text(duplicate, 60)} is there twice (line {node.start_mark.line + 1})"
         )
     return [child for pair in pairs for child in pair]
-
-
-def _shown_tag(tag: str) -> str:
-    return shorten_text(f"!!{tag.removeprefix(_TAG_PREFIX)}" if tag.startswith(_TAG_PREFIX) else tag, 80)

@@ -1,7 +1,7 @@
-"""Any server that speaks Anthropic's Messages API, through the anthropic SDK.
+"""Models of servers with Anthropic's Messages API, through the anthropic SDK.
 
-A request is given in the words of chat completions, as everywhere here, and put into those of the Messages API. What
-that API has no words for is refused before anything is sent, by its name: a judge then does without it.
+Requests have the parameters of chat completions, which are converted. A parameter that the Messages API lacks is an
+error that names it, before anything is sent; a judge then does without it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pytest_llmops import recorder
 from pytest_llmops.errors import MissingExtra, ModelError, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Completion, Message
-from pytest_llmops.providers.sdk_errors import (
+from pytest_llmops.providers.sdk_calls import (
     call_sdk,
     is_local_server,
     mask_keys,
-    missing_model_error,
     model_error,
     read_api_key,
+    resolve_call,
     response_latency,
     server_address,
 )
@@ -33,7 +33,7 @@ from pytest_llmops.trace import prices
 from pytest_llmops.trace.anthropic import MESSAGES
 
 MAX_TOKENS = 4096
-"""The API wants a limit: that of a call whose prompt names none."""
+"""Limit of a call without its own; the API requires a limit."""
 UNSUPPORTED_PARAMS = frozenset(
     {
         *("temperature", "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty", "n"),
@@ -42,49 +42,38 @@ UNSUPPORTED_PARAMS = frozenset(
         *("prompt_cache_key", "safety_identifier", "logit_bias"),
     }
 )
-"""Parameters of chat completions that the SDK's `messages.create` does not take (2.13)."""
+"""Parameters of chat completions that `messages.create` of the SDK (2.13) lacks."""
 UNSUPPORTED_KEYWORDS = frozenset(
     {
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
         *("minLength", "maxLength", "maxItems", "uniqueItems"),
     }
 )
-"""Keywords that the API's schemas do not know, as the SDK has it: it takes them out of a schema that it makes."""
-
-
+"""Keywords that schemas of the API lack; the SDK removes them from schemas that it generates."""
 _NAMED_SCHEMA_KEYWORDS = frozenset(
     {"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"}
 )
-"""Keywords that hold schemas by names."""
+"""Keywords with a mapping of names to schemas."""
 _SUBSCHEMA_KEYWORDS = frozenset(
     {
         *("items", "prefixItems", "additionalItems", "contains", "additionalProperties", "propertyNames"),
-        *(
-            "anyOf",
-            "oneOf",
-            "allOf",
-            "not",
-            "if",
-            "then",
-            "else",
-            "unevaluatedItems",
-            "unevaluatedProperties",
-        ),
+        *("anyOf", "oneOf", "allOf", "not", "if", "then", "else"),
+        *("unevaluatedItems", "unevaluatedProperties"),
     }
 )
-"""Keywords that hold a schema, or a list of them."""
+"""Keywords with a schema or a list of schemas."""
 
 
 @dataclass(slots=True)
 class AnthropicModel:
-    """A model behind a server that speaks the Messages API.
+    """A model of a server with the Messages API.
 
     Args:
-        model: The model's name; empty: the one that the prompt names in its front matter.
-        base_url: The server; empty: the SDK's own (``ANTHROPIC_BASE_URL``, else Anthropic).
-        purpose: ``app`` or ``judge``: whose calls these are in the report. What a judge asks is always its own.
-        params: Parameters of every call; those of the prompt and of the call come first.
-        client: A client of the anthropic SDK to use instead of a new one: for credentials other than
+        model: The model's name; empty: the name in the front matter of the prompt.
+        base_url: Address of the server; empty: the SDK's default (``ANTHROPIC_BASE_URL``, else Anthropic).
+        purpose: ``app`` or ``judge``, for the report; calls inside of a judge always count as the judge's.
+        params: Parameters of every call; those of the prompt and of the call take precedence.
+        client: A client of the anthropic SDK to use instead of a new client, for credentials other than
             ``ANTHROPIC_API_KEY`` and ``ANTHROPIC_AUTH_TOKEN``.
     """
 
@@ -97,31 +86,29 @@ class AnthropicModel:
     address_variable: ClassVar[str] = "ANTHROPIC_BASE_URL"
 
     def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
-        """Ask the model and return its answer.
+        """Return the model's answer.
 
         Args:
-            messages: A question, messages, or a rendered prompt (whose parameters count, under ``params``). Those of
-                the roles system and developer become the request's ``system``, in their order.
+            messages: A question, messages, or a rendered prompt with its own parameters, which ``params`` override.
+                Messages of the roles system and developer become the request's ``system``, in their order.
             params: Parameters of the API, or those of chat completions that it has too: ``response_format`` (a
-                JSON schema), ``tools``, ``tool_choice``, ``max_completion_tokens``, ``stop``. Without a limit it
-                is `MAX_TOKENS`. One that is None is not sent.
+                JSON schema), ``tools``, ``tool_choice``, ``max_completion_tokens``, ``stop``. The default limit is
+                `MAX_TOKENS`. A parameter that is None is not sent.
 
         Raises:
             MissingExtra: The anthropic SDK is not installed.
-            ModelError: The server is down, refuses, limits or takes too long, its reply is no answer, or the API
-                lacks what was asked for: then nothing was sent.
+            ModelError: The server is down, refuses, limits or takes too long, or replies with anything but an answer;
+                or the API lacks a parameter, and nothing is sent.
             UsageError: No model is named, there is no key, or neither API has such a parameter.
         """
         __tracebackhide__ = True
-        model = self.model or getattr(messages, "model", "")
-        if not model:
-            raise missing_model_error(self.purpose, "anthropic:")
-        conversation = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
-        merged_params = {**self.params, **getattr(messages, "params", {}), **params}
-        if merged_params.get("tools") and "judge" in (self.purpose, recorder.current_purpose()):
-            # A judge gives one verdict: some models would call its tool again and again.
-            merged_params = {"parallel_tool_calls": False, **merged_params}
-        request = {**_convert_messages(model, conversation), **_convert_params(model, merged_params)}
+        model, conversation, merged = resolve_call(
+            self, messages, params, sdk="anthropic", prefix="anthropic:"
+        )
+        if merged.get("tools") and "judge" in (self.purpose, recorder.current_purpose()):
+            # A verdict is a single tool call; some models would repeat it.
+            merged = {"parallel_tool_calls": False, **merged}
+        request = {**_convert_messages(model, conversation), **_convert_params(model, merged)}
         client = self.client or new_client(self.base_url)
         started = time.perf_counter()
         with recorder.set_purpose(self.purpose):
@@ -134,14 +121,14 @@ def new_client(base_url: str) -> Any:
 
     Raises:
         MissingExtra: The SDK is not installed.
-        UsageError: No key is in the environment, and the server is not on this machine; or key or address
-            have a form that nothing could be sent with.
+        UsageError: There is no key in the environment and the server is not on this machine, or key or address
+            are invalid.
     """
     server = base_url or os.environ.get(AnthropicModel.address_variable, "")
-    local = is_local_server(server)
+    is_local = is_local_server(server)
     key = read_api_key("ANTHROPIC_API_KEY")
     token = "" if key else read_api_key("ANTHROPIC_AUTH_TOKEN")
-    if not key and not token and not local:
+    if not key and not token and not is_local:
         raise UsageError(
             f"no API key for {server or 'api.anthropic.com'}: set ANTHROPIC_API_KEY, hand in a client, or replay recordings "
             "with --llm-record=none"
@@ -166,11 +153,12 @@ def _import_sdk() -> Any:
 
 def _send_request(client: Any, model: str, request: Mapping[str, Any]) -> Any:
     __tracebackhide__ = True
-
-    def create() -> Any:
-        return client.messages.with_raw_response.create(model=model, **request)
-
-    return call_sdk(_import_sdk(), create, model, client)
+    return call_sdk(
+        _import_sdk(),
+        lambda: client.messages.with_raw_response.create(model=model, **request),
+        model,
+        client,
+    )
 
 
 def _unsupported_error(model: str, what: str, step: str) -> ModelError:
@@ -183,39 +171,31 @@ def _convert_messages(model: str, conversation: Sequence[Message]) -> dict[str, 
     if any(message.role == "tool" for message in rest):
         what = "has no message of the role tool"
         raise _unsupported_error(model, what, "ask the anthropic SDK with a tool_result block")
-    system_entry: dict[str, Any] = {"system": "\n\n".join(system)} if system else {}
-    return {
-        **system_entry,
-        "messages": [{"role": message.role, "content": message.content} for message in rest],
-    }
+    messages = [{"role": message.role, "content": message.content} for message in rest]
+    return {"messages": messages, **({"system": "\n\n".join(system)} if system else {})}
 
 
 def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
-    """The parameters in the words of the Messages API; in those of chat completions, None says nothing."""
+    """Return parameters as the Messages API names them, without those that are None."""
     wanted = {name: value for name, value in wanted.items() if value is not None}
-    if wanted.get("stream"):
-        raise UsageError(
-            "complete() returns the whole answer: leave `stream` out, or ask the anthropic SDK yourself"
-        )
     unsupported = [name for name in wanted if name in UNSUPPORTED_PARAMS]
     if unsupported:
         named = ", ".join(f"`{name}`" for name in unsupported)
         step = "leave it out, or put it into `extra_body` for a server that has it"
         raise _unsupported_error(model, f"has no parameter {named}", step)
     renamed = {"max_completion_tokens": "max_tokens", "stop": "stop_sequences"}
-    done = ("response_format", "tools", "tool_choice", "parallel_tool_calls", "stream")
+    converted = ("response_format", "tools", "tool_choice", "parallel_tool_calls", "stream")
     params: dict[str, Any] = {"max_tokens": MAX_TOKENS}
-    params |= {renamed.get(name, name): value for name, value in wanted.items() if name not in done}
+    params |= {renamed.get(name, name): value for name, value in wanted.items() if name not in converted}
     if isinstance(params.get("stop_sequences"), str):
         params["stop_sequences"] = [params["stop_sequences"]]
     if "response_format" in wanted:
         params |= _convert_response_format(model, wanted["response_format"], params.get("output_config"))
     if wanted.get("tools"):
-        params["tools"] = [_convert_tool(value) for value in cast("Sequence[Any]", wanted["tools"])]
+        params["tools"] = [_convert_tool(tool) for tool in cast("Sequence[Any]", wanted["tools"])]
     parallel, chosen = wanted.get("parallel_tool_calls"), wanted.get("tool_choice")
-    if not params.get(
-        "tools"
-    ):  # the API takes no choice without tools; one that asks for a call it may refuse itself
+    if not params.get("tools"):
+        # The API takes no choice without tools; a choice that requires a call is left for it to refuse.
         parallel, chosen = None, None if chosen in ("auto", "none") else chosen
     choice = _convert_tool_choice(chosen, parallel=parallel)
     return params | ({"tool_choice": choice} if choice else {})
@@ -241,7 +221,7 @@ def _convert_response_format(model: str, response_format: Any, config: Any) -> d
 
 
 def _find_unsupported_keywords(schema: object) -> Iterator[str]:
-    """The keywords of a schema that the API does not know; names of properties are none."""
+    """Yield the keywords of a schema that the API lacks; names of properties are no keywords."""
     if isinstance(schema, list):
         for element in schema:
             yield from _find_unsupported_keywords(element)
@@ -257,7 +237,6 @@ def _find_unsupported_keywords(schema: object) -> Iterator[str]:
 
 
 def _convert_tool(given: Any) -> Any:
-    """A tool as the Messages API has it; one that is so already stays."""
     if not isinstance(given, Mapping) or given.get("type") != "function":
         return given
     inner = given.get("function")
@@ -269,11 +248,9 @@ def _convert_tool(given: Any) -> Any:
 
 
 def _convert_tool_choice(given: Any, *, parallel: Json) -> dict[str, Any]:
-    """Which tool is to be called; nothing: as the API has it."""
-    named = {"required": "any", "auto": "auto", "none": "none"}
     choice: dict[str, Any] = {}
     if isinstance(given, str):
-        choice = {"type": named.get(given, given)}
+        choice = {"type": "any" if given == "required" else given}
     elif isinstance(given, Mapping) and given.get("type") == "function":
         inner = given.get("function")
         choice = {"type": "tool", "name": (inner if isinstance(inner, Mapping) else given).get("name")}
@@ -302,9 +279,8 @@ def _read_completion(raw: Any, client: Any, latency_s: float) -> Completion:
         raise _unreadable_reply_error(f"is no answer: {shorten_text(str(reply))}", client)
     parsed_reply = MESSAGES.read_reply(reply)
     refusal = _refusal_reason(reply, parsed_reply.output) if parsed_reply.finish_reason == "refusal" else ""
-    api_url = server_address(raw)
     return Completion(
-        # What was said before a refusal is no answer.
+        # The text before a refusal is not an answer.
         text="" if refusal else parsed_reply.output,
         model=parsed_reply.model,
         finish_reason=parsed_reply.finish_reason,
@@ -314,12 +290,10 @@ def _read_completion(raw: Any, client: Any, latency_s: float) -> Completion:
         cost_usd=prices.cost_usd(
             parsed_reply.model,
             parsed_reply.usage,
-            api_url=api_url,
+            api_url=server_address(raw),
             provider="anthropic",
             extra_counts=parsed_reply.priced,
-        )
-        if api_url
-        else None,
+        ),
         refusal=refusal,
     )
 

@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible server through the openai SDK: chat completions, Responses, embeddings."""
+"""Models and embedders of OpenAI-compatible servers, through the openai SDK."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Message
-from pytest_llmops.providers.openai_responses import (
+from pytest_llmops.providers.embedding_arrays import scale_to_unit
+from pytest_llmops.providers.openai_replies import (
     gateway_error,
     invalid_reply_error,
     parse_raw_reply,
-    read_chat,
-    read_responses,
-    read_untrusted_reply,
+    read_completion,
     to_responses_params,
 )
-from pytest_llmops.providers.sdk_errors import (
+from pytest_llmops.providers.sdk_calls import (
     call_sdk,
     is_local_server,
-    missing_model_error,
     read_api_key,
+    resolve_call,
     response_latency,
-    server_address,
 )
 from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
 from pytest_llmops.settings import Api
@@ -43,11 +41,11 @@ class OpenAIModel:
     """A model behind an OpenAI-compatible server.
 
     Args:
-        model: The model's name; empty: the one that the prompt names in its front matter.
-        base_url: The server; empty: the SDK's own (``OPENAI_BASE_URL``, else OpenAI).
+        model: The model's name; empty: the name in the front matter of the prompt.
+        base_url: Address of the server; empty: the SDK's default (``OPENAI_BASE_URL``, else OpenAI).
         api: ``chat`` (chat completions) or ``responses``.
-        purpose: ``app`` or ``judge``: whose calls these are in the report. What a judge asks is always its own.
-        params: Parameters of every call; those of the prompt and of the call come first.
+        purpose: ``app`` or ``judge``, for the report; calls inside of a judge always count as the judge's.
+        params: Parameters of every call; those of the prompt and of the call take precedence.
         client: A client of the openai SDK to use instead of a new one.
     """
 
@@ -60,63 +58,49 @@ class OpenAIModel:
     asks_server: ClassVar[bool] = True
 
     def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
-        """Ask the model and return its answer.
+        """Return the model's answer.
 
         Args:
-            messages: A question, messages, or a rendered prompt (whose parameters count, under ``params``).
+            messages: A question, messages, or a rendered prompt with its own parameters, which ``params`` override.
             params: Parameters of the API.
 
         Raises:
-            ModelError: The server is down, refuses, limits or takes too long, or its reply is no answer.
-            UsageError: No model is named, or the API takes no such parameter.
+            ModelError: The server is down, refuses, limits or takes too long, or replies with anything but an answer.
+            UsageError: No model is named, or the API has no such parameter.
         """
         __tracebackhide__ = True
-        model = self.model or getattr(messages, "model", "")
-        if not model:
-            raise missing_model_error(self.purpose)
-        sent_messages = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
-        merged_params = {**self.params, **getattr(messages, "params", {}), **params}
-        if merged_params.get("stream"):
-            raise UsageError(
-                "complete() returns the whole answer: leave `stream` out, or ask the openai SDK yourself"
-            )
-        conversation = [{"role": message.role, "content": message.content} for message in sent_messages]
-        client = self._client()
+        model, conversation, merged = resolve_call(self, messages, params, sdk="openai")
+        # The shared client is not stored in `client`: that would make equal models unequal.
+        client = self.client if self.client is not None else new_client(self.base_url)
         started = time.perf_counter()
         with recorder.set_purpose(self.purpose):
-            raw = _call_openai(self._create, model, client, client, model, conversation, merged_params)
-        took = response_latency(raw, time.perf_counter() - started)
-        read = read_responses if self.api == "responses" else read_chat
-        return read_untrusted_reply(
-            read, parse_raw_reply(raw, client), client=client, latency_s=took, api_url=server_address(raw)
-        )
+            raw = _call_openai(partial(self._create, client, model, conversation, merged), model, client)
+        latency_s = response_latency(raw, time.perf_counter() - started)
+        return read_completion(raw, client, api=self.api, latency_s=latency_s)
 
     def _create(
-        self, client: Any, model: str, conversation: list[dict[str, str]], wanted: Mapping[str, Json]
+        self, client: Any, model: str, conversation: Sequence[Message], params: Mapping[str, Json]
     ) -> Any:
+        messages = [{"role": message.role, "content": message.content} for message in conversation]
         if self.api == "responses":
-            # Compatible servers tell an assistant's message from other items by its type alone.
-            items = [{"type": "message", **message} for message in conversation]
+            # Compatible servers recognize an assistant's message by its type alone.
+            items = [{"type": "message", **message} for message in messages]
             return client.responses.with_raw_response.create(
-                model=model, input=items, **to_responses_params(wanted)
+                model=model, input=items, **to_responses_params(params)
             )
-        return client.chat.completions.with_raw_response.create(model=model, messages=conversation, **wanted)
-
-    def _client(self) -> Any:
-        # The shared client is not kept here: a client of one's own tells models apart by what nobody can see.
-        return self.client if self.client is not None else new_client(self.base_url)
+        return client.chat.completions.with_raw_response.create(model=model, messages=messages, **params)
 
 
 def new_client(base_url: str) -> Any:
     """Return a client of the openai SDK; a server on this machine needs no key.
 
     Raises:
-        UsageError: No key is in the environment, and the server is not on this machine; or key or address
-            have a form that nothing could be sent with.
+        UsageError: There is no key in the environment and the server is not on this machine, or key or address
+            are invalid.
     """
     server = base_url or os.environ.get("OPENAI_BASE_URL", "")
-    local = is_local_server(server)
-    key = read_api_key("OPENAI_API_KEY") or (PLACEHOLDER_KEY if local else "")
+    placeholder = PLACEHOLDER_KEY if is_local_server(server) else ""
+    key = read_api_key("OPENAI_API_KEY") or placeholder
     if not key:
         raise UsageError(
             f"no API key for {server or 'the default server'}: set OPENAI_API_KEY, or replay recordings with --llm-record=none"
@@ -126,33 +110,33 @@ def new_client(base_url: str) -> Any:
 
 @lru_cache(maxsize=8)
 def _shared_client(key: str, server: str) -> Any:
-    # A client costs some 20 ms and holds a connection pool: one serves all tests of the process.
+    # A client takes some 20 ms and holds a connection pool, so all tests of the process share it.
     import openai
 
     return openai.OpenAI(api_key=key, base_url=server or None)
 
 
-def _call_openai(create: Callable[..., Any], model: str, client: Any, *args: Any) -> Any:
+def _call_openai(create: Callable[[], Any], model: str, client: Any) -> Any:
     __tracebackhide__ = True
     import openai
 
-    return call_sdk(openai, create, model, client, *args)
+    return call_sdk(openai, create, model, client)
 
 
 MAX_BATCH_TEXTS, MAX_BATCH_BYTES = 2048, 300_000
-"""Of one request: OpenAI takes 2,048 texts and 300,000 tokens, and a token has at least one byte."""
+"""Limits of a request: OpenAI takes 2,048 texts and 300,000 tokens, and a token has at least 1 byte."""
 
 
 @dataclass(slots=True)
 class OpenAIEmbedder:
     """Embeddings of an OpenAI-compatible server; recorded like any other call.
 
-    A text that stands in a call twice is asked for once, a blank one not at all. Nothing is kept across calls: it
-    would change the requests, and no recording would answer them.
+    A request holds each text once, and no blank text. Vectors are not cached across calls: this would change the
+    requests, and recordings would no longer match.
 
     Attributes:
-        dimensions: Length of the vectors, where the model can shorten them; None: its own.
-        default_threshold: None: no threshold is calibrated for it, an assertion has to name one.
+        dimensions: Length of the vectors, if the model can shorten them; None: the model's default.
+        default_threshold: None: no threshold is calibrated, so an assertion requires its own.
     """
 
     model: str = "text-embedding-3-small"
@@ -165,38 +149,38 @@ class OpenAIEmbedder:
 
     @property
     def version(self) -> str:
-        """The model's name, and the dimensions asked for: unlike vectors are never compared."""
+        """The model's name and the dimensions; vectors of two versions are never compared."""
         return self.model if self.dimensions is None else f"{self.model}/{self.dimensions}"
 
     def embed(self, texts: Sequence[str]) -> NDArray[float32]:
-        """Return a ``(len(texts), dim)`` float32 array, rows of unit length, of a blank text zeros; no texts: ``(0, 0)``.
+        """Return a ``(len(texts), dim)`` float32 array of rows of unit length.
+
+        A blank text has a row of zeros; no texts: ``(0, 0)``.
 
         Raises:
-            ModelError: The server could not be asked, or answered with another number of vectors.
+            ModelError: The call failed, or the reply has another number of vectors.
         """
         import numpy as np
 
         unique_texts = [text for text in dict.fromkeys(texts) if text.strip()]
-        parts = [self._vectors(batch) for batch in _split_batches(unique_texts)]
+        parts = [self._request_vectors(batch) for batch in _split_batches(unique_texts)]
         if len({part.shape[1] for part in parts}) > 1:
             raise ModelError("embeddings: expected vectors of one length, got several", kind="reply")
         vectors = np.concatenate(parts) if parts else np.zeros((0, 1 if texts else 0), dtype=np.float32)
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
         places = {text: place for place, text in enumerate(unique_texts)}
-        # The last row is that of blank texts.
-        return np.pad(unit, ((0, 1), (0, 0)))[[places.get(text, -1) for text in texts]]
+        # The last row is for blank texts.
+        return np.pad(scale_to_unit(vectors), ((0, 1), (0, 0)))[[places.get(text, -1) for text in texts]]
 
-    def _vectors(self, texts: list[str]) -> NDArray[float32]:
+    def _request_vectors(self, texts: list[str]) -> NDArray[float32]:
         import numpy as np
 
         client = self.client
         if client is None:
             client = new_client(self.base_url or recorder.current_settings().base_url)
         options = {} if self.dimensions is None else {"dimensions": self.dimensions}
-        ask = partial(client.embeddings.with_raw_response.create, model=self.model, **options)
+        create = partial(client.embeddings.with_raw_response.create, model=self.model, input=texts, **options)
         with recorder.set_purpose("embedder"):
-            reply = parse_raw_reply(_call_openai(partial(ask, input=texts), self.model, client), client)
+            reply = parse_raw_reply(_call_openai(create, self.model, client), client)
         try:
             embeddings = sorted(reply.data, key=lambda item: int(item.index))
             with np.errstate(over="ignore"):

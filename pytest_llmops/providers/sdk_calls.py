@@ -1,45 +1,73 @@
-"""Calling a vendor's SDK: whatever it can fail with becomes a `ModelError` that says what to do, and shows no key.
+"""Calls of a vendor's SDK: request, key, address, and errors as `ModelError` with the next step and without keys.
 
-The SDKs of OpenAI and of Anthropic come from one generator: their errors have the same names.
+The SDKs of OpenAI and Anthropic come from the same generator: their errors have the same names.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from pytest_llmops import recorder
 from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops.errors import ModelError, UsageError
-from pytest_llmops.measurement import shorten_text
+from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.protocols import Message
 from pytest_llmops.redaction.redactor import MASK, Redactor
 
 RESPONSE_EXTENSION = "llmops"
-"""Of a response: where the measured time of the real call stands."""
+"""Extension of a response with the measured time of the real call."""
 
 
-def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any, *args: Any) -> Any:
-    """Call an SDK and return what it returns.
+def resolve_call(
+    model: Any, messages: str | Sequence[Message], params: dict[str, Json], *, sdk: str, prefix: str = ""
+) -> tuple[str, tuple[Message, ...], dict[str, Json]]:
+    """Return model name, conversation and parameters of a call.
+
+    Args:
+        model: The model that is called. Its name comes before that of the prompt, its parameters after.
+        messages: A question, messages, or a rendered prompt.
+        params: Parameters of the call, which come first.
+        sdk: Name of the SDK, for the error.
+        prefix: Prefix of the model names of this SDK, for the error.
+
+    Raises:
+        UsageError: No model is named, or a stream is requested.
+    """
+    __tracebackhide__ = True
+    name = model.model or getattr(messages, "model", "")
+    if not name:
+        raise _missing_model_error(model.purpose, prefix)
+    conversation = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
+    merged = {**model.params, **getattr(messages, "params", {}), **params}
+    if merged.get("stream"):
+        raise UsageError(
+            f"complete() returns the whole answer: leave `stream` out, or ask the {sdk} SDK yourself"
+        )
+    return name, conversation, merged
+
+
+def call_sdk(sdk: Any, create: Callable[[], Any], model: str, client: Any) -> Any:
+    """Call an SDK and return its result.
 
     Args:
         sdk: Its module.
-        create: What is called, with ``args``.
+        create: The call.
         model: The model's name, for the error.
-        client: The client that asks; its keys are in no error.
-        *args: What is asked.
+        client: The client of the call; its keys are masked in errors.
 
     Raises:
-        ModelError: The server is down, refuses, limits or takes too long, or what was asked cannot be sent.
-        UsageError: The SDK takes no such parameter, or cannot send what it was given.
+        ModelError: The server is down, refuses, limits or takes too long, or the request cannot be sent.
+        UsageError: The SDK does not know a parameter, or cannot send its value.
     """
     __tracebackhide__ = True
     name = sdk.__name__
     base = sdk.APIError.__base__  # OpenAIError, AnthropicError
     try:
-        return create(*args)
+        return create()
     except sdk.APITimeoutError:
         problem = "took too long to answer; ask less, or raise the client's timeout"
         raise model_error(model, client, "timeout", problem) from None
@@ -53,24 +81,24 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any, *arg
         problem = f"was refused with status {error.status_code}: {error.message}; {step}"
         raise model_error(model, client, kind, problem, error.status_code) from None
     except TypeError as error:
-        # Of a call without such an argument; any other is about a value, or about a key that is not there.
+        # An unknown parameter; any other TypeError is about a value, or about a missing key.
         reason = (
             "takes no such parameter" if "keyword argument" in str(error) else "could not send the request"
         )
         raise UsageError(mask_keys(f"model {model!r}: the {name} SDK {reason}: {error}", client)) from None
     except base as error:
         raise model_error(model, client, "reply", f"gave no answer: {error}") from None
-    except ValueError as error:  # what no header, URL or JSON can hold; its text may quote the key
+    except ValueError as error:  # a value that no header, URL or JSON can hold; the text may quote the key
         reason = str(error) if "Streaming is required" in str(error) else type(error).__name__
         raise model_error(model, client, "request", f"could not be asked ({reason})") from None
 
 
 _STARRED_KEY = re.compile(r"\S*\*{3,}\S*")
-"""A key of which a server shows the ends only."""
+"""A key whose middle a server masks."""
 
 
 def mask_keys(text: str, client: Any, limit: int = 500) -> str:
-    """Return one line of foreign text without anything of a key: it is masked first, and cut to ``limit`` then."""
+    """Return a line of foreign text with keys masked, and shortened to ``limit`` after that."""
     redactor = Redactor.from_environment(os.environ)
     redactor.learn([str(getattr(client, name, None) or "") for name in ("api_key", "auth_token")])
     return shorten_text(_STARRED_KEY.sub(MASK, redactor.text(text)), limit)
@@ -85,23 +113,22 @@ _STATUS_KINDS = {
 
 
 def classify_status(status: int) -> tuple[str, str]:
-    """Return which kind of error an HTTP status is, and what to do about it."""
+    """Return the kind of an HTTP error, and the next step."""
     other = ("request", "read what the server says") if status < 500 else ("server", "try again later")  # noqa: PLR2004 -- HTTP
     return _STATUS_KINDS.get(status, other)
 
 
 def model_error(model: str, client: Any, kind: str, what: str, status: int | None = None) -> ModelError:
-    """Return the error of a model that could not be asked."""
+    """Return the error of a model whose call failed."""
     return ModelError(mask_keys(f"model {model!r} {what}", client), kind=kind, status=status)
 
 
-def missing_model_error(purpose: str, prefix: str = "") -> UsageError:
-    """Return the error of a model without a name; it says where one can be given."""
+def _missing_model_error(purpose: str, prefix: str) -> UsageError:
     under_test = recorder.current_settings().models
     if purpose == "judge" and len(under_test) > 1:
-        listed = ", ".join(shorten_text(model, 60) for model in under_test)
+        names = ", ".join(shorten_text(model, 60) for model in under_test)
         return UsageError(
-            f"no model of the judges is named, and several are under test ({listed}): one judge has to judge "
+            f"no model of the judges is named, and several are under test ({names}): one judge has to judge "
             "them all; expected --llm-judge-model=NAME, ini llm_judge_model or LLMOPS_JUDGE_MODEL in the environment"
         )
     flag = "--llm-judge-model" if purpose == "judge" else "--llm-model"
@@ -116,21 +143,21 @@ def is_local_server(address: str) -> bool:
     """Say whether the server of an address is on this machine.
 
     Raises:
-        UsageError: It is no address.
+        UsageError: It is not an address.
     """
     try:
         parts = urlsplit(address)
-        host, _ = parts.hostname or "", parts.port  # both are checked where they are read
+        host, _ = parts.hostname or "", parts.port  # each raises if it is invalid
     except ValueError as error:
         raise UsageError(f"address of the server: expected a URL, got {address!r} ({error})") from None
     return is_loopback(host)
 
 
 def read_api_key(variable: str) -> str:
-    """Return the key in an environment variable, or nothing.
+    """Return the key in an environment variable, or "".
 
     Raises:
-        UsageError: No header could hold it.
+        UsageError: A header cannot hold it.
     """
     key = os.environ.get(variable, "").strip()
     if not (key.isascii() and key.isprintable()) or " " in key:
@@ -141,12 +168,12 @@ def read_api_key(variable: str) -> str:
 
 
 def server_address(raw: Any) -> str:
-    """Return the server a reply came from, for its prices; none for a server on this machine."""
+    """Return the address of the server that replied."""
     url = raw.http_response.request.url
-    return "" if is_loopback(url.host) else f"{url.scheme}://{url.host}"
+    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 def response_latency(raw: Any, measured_s: float) -> float:
-    """Return the time of the real call in seconds, also when it was replayed; without a recording the measured one."""
+    """Return the seconds of the real call, also when it is replayed, or else the measured seconds."""
     recorded_s = raw.http_response.extensions.get(RESPONSE_EXTENSION, {}).get("latency_s")
     return measured_s if recorded_s is None else float(recorded_s)

@@ -1,31 +1,33 @@
-"""What an OpenAI-compatible server replied, as a `Completion`; and what of a request the Responses API calls otherwise."""
+"""Replies of OpenAI-compatible servers as `Completion`, and parameters as the Responses API names them."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pytest_llmops.errors import ModelError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, TokenLogprobs, ToolCall, Usage
-from pytest_llmops.providers.sdk_errors import classify_status, mask_keys
+from pytest_llmops.providers.sdk_calls import classify_status, mask_keys, server_address
+from pytest_llmops.settings import Api
 from pytest_llmops.trace import prices
+from pytest_llmops.trace.fields import parse_json
 
 MAX_SHOWN_CHARS = 200
-"""Characters of a foreign reply that an error shows."""
+"""Characters of a reply that an error shows."""
 ERROR_STATUSES = range(400, 600)
-"""Codes of an error that are HTTP statuses."""
+"""HTTP statuses among the codes of errors."""
 
 
 def invalid_reply_error(what: str, reply: object = "", *, client: Any) -> ModelError:
-    """Return the error of a reply that is none.
+    """Return the error about a reply that is not an answer.
 
     Args:
-        what: What is wrong with it.
-        reply: The reply, or what tells of it; it may be anything, and quote the key.
-        client: The client that asked; its keys are in no error.
+        what: The problem.
+        reply: The reply or an error about it, of any type; it may quote the key.
+        client: The client of the call; its keys are masked.
     """
     quoted = mask_keys(str(reply), client, MAX_SHOWN_CHARS)
     return ModelError(
@@ -35,7 +37,7 @@ def invalid_reply_error(what: str, reply: object = "", *, client: Any) -> ModelE
 
 
 def gateway_error(reply: Any, client: Any) -> ModelError | None:
-    """Return the error that a gateway answers with status 200, ``{"error": {"message": ...}}``; None: there is none."""
+    """Return the error that a gateway sends with status 200, ``{"error": {"message": ...}}``, or None."""
     error = reply.get("error") if isinstance(reply, Mapping) else getattr(reply, "error", None)
     message = error.get("message") if isinstance(error, Mapping) else error
     if not isinstance(message, str) or not message.strip():
@@ -54,12 +56,12 @@ def parse_raw_reply(raw: Any, client: Any) -> Any:
     """Return the SDK's object for a raw reply.
 
     Raises:
-        ModelError: It is no JSON, or no answer.
+        ModelError: It is not JSON, or not an answer.
     """
     try:
         parsed = raw.parse()
-    except Exception as error:  # noqa: BLE001 -- whatever the SDK makes of a foreign server's reply
-        body = _reply_json(raw)
+    except Exception as error:  # noqa: BLE001 -- the SDK raises anything on a foreign reply
+        body = parse_json(raw.http_response.content)
         what = "is no JSON" if body is None else "is no answer"
         raise gateway_error(body, client) or invalid_reply_error(what, error, client=client) from None
     if isinstance(parsed, str):
@@ -67,26 +69,23 @@ def parse_raw_reply(raw: Any, client: Any) -> Any:
     return parsed
 
 
-def _reply_json(raw: Any) -> Any:
-    """What a raw reply holds; None where it is no JSON."""
-    try:
-        return json.loads(raw.http_response.content)
-    except (ValueError, RecursionError):
-        return None
+def read_completion(raw: Any, client: Any, *, api: Api, latency_s: float) -> Completion:
+    """Return the answer in a raw reply.
 
-
-def read_untrusted_reply(
-    reader: Callable[..., Completion], reply: Any, *, client: Any, **how: Any
-) -> Completion:
-    """Read a reply; the SDK does not check what servers send, so any field may be of any type."""
+    Raises:
+        ModelError: It is not an answer.
+    """
+    reply = parse_raw_reply(raw, client)
     try:
-        return reader(reply, client=client, **how)
+        completion = _read_responses(reply, client) if api == "responses" else _read_chat(reply, client)
     except (AttributeError, TypeError, KeyError, IndexError, ValueError):
+        # The SDK does not check what servers send, so any field may have any type.
         raise invalid_reply_error("is no answer", reply, client=client) from None
+    cost_usd = prices.cost_usd(completion.model, completion.usage, api_url=server_address(raw))
+    return replace(completion, latency_s=latency_s, cost_usd=cost_usd)
 
 
-def read_chat(reply: Any, *, client: Any, latency_s: float, api_url: str) -> Completion:
-    """Read the first choice of a chat completion."""
+def _read_chat(reply: Any, client: Any) -> Completion:
     if not getattr(reply, "choices", None):
         raise gateway_error(reply, client) or invalid_reply_error("holds no choice", reply, client=client)
     choice = reply.choices[0]
@@ -99,23 +98,19 @@ def read_chat(reply: Any, *, client: Any, latency_s: float, api_url: str) -> Com
         for call in choice.message.tool_calls or ()
         if call.type == "function"
     )
-    usage = _read_sdk_usage(reply.usage, "prompt_tokens", "completion_tokens")
     return Completion(
         text=_check_text(choice.message.content),
         model=_check_text(reply.model),
         finish_reason=_check_text(choice.finish_reason),
-        usage=usage,
+        usage=_read_sdk_usage(reply.usage, "prompt_tokens", "completion_tokens"),
         tool_calls=calls,
-        latency_s=latency_s,
-        cost_usd=prices.cost_usd(_check_text(reply.model), usage, api_url=api_url) if api_url else None,
         refusal=_check_text(choice.message.refusal),
         logprobs=_read_logprobs(choice),
     )
 
 
 def _read_logprobs(choice: Any) -> tuple[TokenLogprobs, ...]:
-    """The tokens of the answer with their likeliest rivals, where the server was asked for them and tells."""
-    listed = getattr(getattr(choice, "logprobs", None), "content", None) or ()
+    entries = getattr(getattr(choice, "logprobs", None), "content", None) or ()
     return tuple(
         TokenLogprobs(
             token=_check_text(entry.token),
@@ -123,7 +118,7 @@ def _read_logprobs(choice: Any) -> tuple[TokenLogprobs, ...]:
                 _check_text(rival.token): _check_logprob(rival.logprob) for rival in entry.top_logprobs or ()
             },
         )
-        for entry in listed
+        for entry in entries
     )
 
 
@@ -133,12 +128,10 @@ def _check_logprob(value: object) -> float:
     return float(value)
 
 
-def read_responses(reply: Any, *, client: Any, latency_s: float, api_url: str) -> Completion:
-    """Read an answer of the Responses API."""
+def _read_responses(reply: Any, client: Any) -> Completion:
     if reply.error is not None:
         reason = mask_keys(str(reply.error.message), client, MAX_SHOWN_CHARS)
         raise ModelError(f"the model gave up: {reason}", kind="server")
-    usage = _read_sdk_usage(reply.usage, "input_tokens", "output_tokens")
     calls = tuple(
         ToolCall(
             name=_check_text(item.name), arguments=_check_text(item.arguments), id=_check_text(item.call_id)
@@ -155,16 +148,13 @@ def read_responses(reply: Any, *, client: Any, latency_s: float, api_url: str) -
         finish_reason=_check_text(
             reply.incomplete_details.reason if reply.incomplete_details else reply.status
         ),
-        usage=usage,
+        usage=_read_sdk_usage(reply.usage, "input_tokens", "output_tokens"),
         tool_calls=calls,
-        latency_s=latency_s,
-        cost_usd=prices.cost_usd(_check_text(reply.model), usage, api_url=api_url) if api_url else None,
         refusal="".join(_check_text(part.refusal) for part in parts if part.type == "refusal"),
     )
 
 
 def _check_text(value: object) -> str:
-    """A text, or none; anything else is no answer."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -186,20 +176,20 @@ def _read_sdk_count(wire: Any, name: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def to_responses_params(wanted: Mapping[str, Json]) -> dict[str, Json]:
-    """Chat's names of parameters in the words of the Responses API, so that one prompt serves both."""
+def to_responses_params(chat_params: Mapping[str, Json]) -> dict[str, Json]:
+    """Return parameters of chat completions as the Responses API names them, so that a prompt works with both."""
     renamed = {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
     params = {
         renamed.get(name, name): value
-        for name, value in wanted.items()
+        for name, value in chat_params.items()
         if name not in ("response_format", "seed")
     }
-    form = wanted.get("response_format")
-    if isinstance(form, Mapping):
-        inner = form.get("json_schema")
+    response_format = chat_params.get("response_format")
+    if isinstance(response_format, Mapping):
+        inner = response_format.get("json_schema")
         params["text"] = {
-            "format": {"type": form.get("type", "json_schema"), **inner}
+            "format": {"type": response_format.get("type", "json_schema"), **inner}
             if isinstance(inner, Mapping)
-            else dict(form)
+            else dict(response_format)
         }
     return params

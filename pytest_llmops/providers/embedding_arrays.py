@@ -1,0 +1,32 @@
+"""Input and output of embedders: texts that any tokenizer takes, and rows of unit length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pytest_llmops.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+
+def clean_texts(texts: Sequence[str]) -> list[str]:
+    """Return texts without lone surrogates, which have no UTF-8 form and which tokenizers refuse.
+
+    Raises:
+        UsageError: It is a text, not a list.
+    """
+    if isinstance(texts, str):
+        raise UsageError(f"embed: expected a list of texts, got the text {texts[:40]!r}; put it into a list")
+    return [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+
+
+def scale_to_unit(rows: NDArray[float32]) -> NDArray[float32]:
+    """Return rows scaled to unit length; a row of zeros stays as it is."""
+    import numpy as np
+
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: NDArray[float32] = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    return unit

@@ -1,1 +1,1 @@
-"""Models and embedders: one vendor, one file."""
+"""Models and embedders, with a module for each vendor."""

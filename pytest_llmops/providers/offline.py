@@ -1,4 +1,4 @@
-"""Backends that need no network: scripted answers, and embeddings of words."""
+"""Models and embedders without a network: scripted answers, and embeddings of character n-grams."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Message
+from pytest_llmops.providers.embedding_arrays import clean_texts
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -20,14 +21,13 @@ Script = Iterable[str | Exception] | Callable[[Sequence[Message]], str]
 
 @dataclass(slots=True)
 class ScriptedModel:
-    """A model that answers what it was told to: for tests of judges and applications.
+    """A model with scripted answers, for tests of judges and applications.
 
     Args:
-        script: Answers in the order they are asked for (an exception in it is raised), or a function
-            from the messages to the answer.
+        script: Answers in their order (an exception is raised), or a function from the messages to the answer.
 
     Attributes:
-        asked: The conversations it was asked, with their parameters.
+        asked: The conversations of all calls, with their parameters.
 
     Raises:
         ModelError: The script is used up.
@@ -62,14 +62,13 @@ class ScriptedModel:
 
 
 NGRAM_OPTIONS = {"analyzer": "char_wb", "ngram_range": (3, 5), "lowercase": False}
-"""What texts are compared by: runs of 3 to 5 characters within a word and its edges.
+"""Texts are compared by runs of 3 to 5 characters within a word and its edges, not by words.
 
-Not whole words: over the STS-B test set the cosine of such runs follows people's ratings with a Spearman
-correlation of 0.66, that of whole words with 0.56, at the same speed. "refund" and "refunds" share most
-of their runs and no word.
+Over the STS-B test set the cosine of such runs has a Spearman correlation of 0.66 with human ratings, that of
+words 0.56, at the same speed. "refund" and "refunds" share most of their runs and no word.
 """
 MAX_CELLS = 2**28
-"""Largest matrix `TfidfEmbedder` builds, in numbers of 4 bytes: 1 GiB."""
+"""Largest matrix of `TfidfEmbedder`, in numbers of 4 bytes: 1 GiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +84,10 @@ class TfidfEmbedder:
     `HashingEmbedder`.
 
     Attributes:
-        default_threshold: The lowest multiple of 0.05 that at most one in ten of the pairs that people rate 2 and
+        default_threshold: The lowest multiple of 0.05 that at most one in ten of the pairs that humans rate 2 and
             less out of 5 reaches, over the 250 English image captions of the STS-B test set: 7 % of them pass,
             and 81 % of the pairs rated 4 and more. Translated captions pass less often: 61 to 80 % in eight
-            European languages, 13 % in Chinese, 25 % in Japanese. Name a threshold of your own for them.
+            European languages, 13 % in Chinese, 25 % in Japanese. Set your own threshold for them.
 
     >>> TfidfEmbedder().embed(["Refunds take 30 days.", "?!"]).any(axis=1).tolist()
     [True, False]
@@ -129,12 +128,12 @@ class HashingEmbedder:
 
     **It compares spelling, not meaning**, as `TfidfEmbedder` does. The same text has the same vector in
     every call and every process, so vectors can be stored and compared later. N-grams have no weights:
-    unlike texts score higher than with TF-IDF, and the threshold is higher too.
+    dissimilar texts score higher than with TF-IDF, and the threshold is higher too.
 
     Attributes:
         dim: Length of a vector. Over the captions named in `TfidfEmbedder` 4,096 orders the pairs as
             2**20 does (Spearman 0.739 and 0.738).
-        default_threshold: By the same rule over the same captions: 8 % and 81 % pass.
+        default_threshold: Follows from the same rule and captions: 8 % and 81 % pass.
 
     >>> HashingEmbedder().embed(["Refunds take 30 days."]).shape
     (1, 4096)
@@ -148,7 +147,7 @@ class HashingEmbedder:
 
     @property
     def version(self) -> str:
-        """Revision and dimension: vectors of two of them are never compared."""
+        """Revision and dimension; vectors of two versions are never compared."""
         return f"hashing/1/{self.dim}"
 
     def embed(self, texts: Sequence[str]) -> NDArray[float32]:
@@ -167,20 +166,17 @@ class HashingEmbedder:
 
 
 def _normalize_words(texts: Sequence[str]) -> list[str]:
-    """The words of each text, one space between them, without case, punctuation and compatibility forms."""
-    if isinstance(texts, str):
-        raise UsageError(f"embed: expected a list of texts, got the text {texts[:40]!r}; put it into a list")
+    """Return the words of each text, without case, punctuation and compatibility forms."""
     letters = _LetterTable()
-    return [
-        " ".join(unicodedata.normalize("NFKC", text).casefold().translate(letters).split()) for text in texts
-    ]
+    folded = (unicodedata.normalize("NFKC", text).casefold() for text in clean_texts(texts))
+    return [" ".join(text.translate(letters).split()) for text in folded]
 
 
 class _LetterTable(dict[int, int]):
-    """Letters, digits and their marks stay, anything else becomes a space; learnt as characters come up."""
+    """Table for `str.translate` that keeps letters, digits and their marks; anything else becomes a space."""
 
     def __missing__(self, code: int) -> int:
-        # str.isalnum() alone would cut Indic words at their vowel signs, which are marks.
+        # str.isalnum() alone would split Indic words at their vowel signs, which are marks.
         char = chr(code)
         replacement = code if char.isalnum() or unicodedata.category(char).startswith("M") else ord(" ")
         self[code] = replacement

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from pytest_llmops._util.json_values import parse_json
 from pytest_llmops.errors import ModelError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, TokenLogprobs, ToolCall, Usage
 from pytest_llmops.providers.sdk_calls import classify_status, mask_keys, server_address
 from pytest_llmops.settings import Api
 from pytest_llmops.trace import prices
-from pytest_llmops.trace.fields import parse_json
 
 MAX_SHOWN_CHARS = 200
 """Characters of a reply that an error shows."""

@@ -1,8 +1,7 @@
-"""The models that the settings name: by a prefix that says which SDK asks, else of the OpenAI-compatible server."""
+"""Models by name: a prefix selects the SDK, other names are models of the OpenAI-compatible server."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llmops import recorder
@@ -13,39 +12,40 @@ if TYPE_CHECKING:
     from pytest_llmops.protocols import Model
 
 ANTHROPIC_PREFIX = "anthropic:"
-"""Before the name of a model that speaks Anthropic's Messages API."""
+"""Prefix of models of Anthropic's Messages API."""
 
 
 def app_model(name: str = "") -> Model:
-    """Return the model under test: the named one, else as the settings name it.
+    """Return the model under test: by this name, else the model in the settings.
 
     Raises:
-        UsageError: No name is given, and the settings name several.
+        UsageError: No name is given, and the settings name several models.
     """
     settings = recorder.current_settings()
     if not name and len(settings.models) > 1:
+        names = ", ".join(shorten_text(model, 60) for model in settings.models)
         raise UsageError(
-            f"several models are under test ({_listed(settings.models)}), and this test was made for none of them: "
+            f"several models are under test ({names}), and this test was made for none of them: "
             "let it use the `llm` fixture as an argument"
         )
     return create_model(name or settings.only_model, "app")
 
 
 def judge_model() -> Model:
-    """Return the judges' model as the settings name it: the model under test, if they name no other and no second."""
+    """Return the judges' model in the settings, which is the only model under test by default."""
     settings = recorder.current_settings()
     return create_model(settings.judge_model or settings.only_model, "judge")
 
 
 def create_model(name: str, purpose: str) -> Model:
-    """Return the model of a name.
+    """Return the model with a name.
 
     Args:
-        name: ``anthropic:NAME``, or the name of a model of the OpenAI-compatible server, whatever colons it has.
+        name: ``anthropic:NAME``, or the name of a model of the OpenAI-compatible server, which may have colons.
         purpose: ``app`` or ``judge``.
 
     Raises:
-        UsageError: Nothing comes after a prefix.
+        UsageError: The name ends with the prefix.
 
     >>> create_model("anthropic:claude-x", "judge").model, create_model("llama3:8b", "app").model
     ('claude-x', 'llama3:8b')
@@ -61,7 +61,3 @@ def create_model(name: str, purpose: str) -> Model:
 
     settings = recorder.current_settings()
     return OpenAIModel(name, base_url=settings.base_url, api=settings.api, purpose=purpose)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(shorten_text(name, 60) for name in names)

@@ -1,4 +1,4 @@
-"""Any model of the sentence-transformers package that is on this machine."""
+"""Embeddings of models of the sentence-transformers package that are on this machine."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmops.errors import MissingExtra, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import TokenVectors
+from pytest_llmops.providers.embedding_arrays import clean_texts, scale_to_unit
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -27,15 +28,15 @@ class SentenceTransformersEmbedder:
     """Texts as vectors of a sentence-transformers model, on the processor of this machine.
 
     Nothing is downloaded: a model that is neither a folder nor in the cache of the Hugging Face hub is an
-    error. Vectors are those of ``SentenceTransformer.encode``; as there, what a text has beyond the
-    model's longest input (often 256 or 512 tokens) does not count.
+    error. Vectors are those of ``SentenceTransformer.encode``, which cuts a text at the model's longest input
+    (often 256 or 512 tokens).
 
     Args:
         model: The model's name, or its folder.
-        device: Where torch computes; another one than ``cpu`` may give slightly other vectors.
+        device: Device of torch; vectors may differ slightly from those of ``cpu``.
 
     Attributes:
-        default_threshold: None: no threshold is calibrated for it, an assertion has to name one.
+        default_threshold: None: no threshold is calibrated, so an assertion requires its own.
     """
 
     model: str = "all-MiniLM-L6-v2"
@@ -46,12 +47,12 @@ class SentenceTransformersEmbedder:
 
     @property
     def name(self) -> str:
-        """As it is asked for: ``sentence-transformers:all-MiniLM-L6-v2``."""
+        """Name in the settings: ``sentence-transformers:all-MiniLM-L6-v2``."""
         return f"{NAME}:{self.model}"
 
     @property
     def version(self) -> str:
-        """Model and revision (of a folder: a digest of its weights); loads the model.
+        """Model and revision, for a folder a digest of its weights; loads the model.
 
         Raises:
             UsageError: The package or the model is not on this machine.
@@ -69,16 +70,14 @@ class SentenceTransformersEmbedder:
         """
         import numpy as np
 
-        clean = _clean_texts(texts)
+        cleaned = clean_texts(texts)
         loaded = _load_transformer(self.model, self.device)
-        present = [text for text in clean if text.strip()]
-        # One text more tells the length of the vectors where there is none to embed.
+        present = [text for text in cleaned if text.strip()]
+        # Without a text, the vector of "a" gives the dimension.
         vectors = np.asarray(loaded.encode(present or ["a"], show_progress_bar=False), dtype=np.float32)
-        rows: NDArray[float32] = np.zeros((len(clean), vectors.shape[1]), dtype=np.float32)
+        rows: NDArray[float32] = np.zeros((len(cleaned), vectors.shape[1]), dtype=np.float32)
         if present:
-            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-            unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-            rows[[index for index, text in enumerate(clean) if text.strip()]] = unit
+            rows[[index for index, text in enumerate(cleaned) if text.strip()]] = scale_to_unit(vectors)
         return rows
 
     def embed_tokens(self, texts: Sequence[str], *, specials: bool = False) -> list[TokenVectors]:
@@ -86,15 +85,14 @@ class SentenceTransformersEmbedder:
 
         Args:
             texts: The texts.
-            specials: Give the tokens that the model puts around a text (``[CLS]``, ``[SEP]``), too.
+            specials: Include the tokens that the model puts around a text (``[CLS]``, ``[SEP]``).
 
         Raises:
             UsageError: The package or the model is not on this machine.
         """
-        clean = _clean_texts(texts)
-        return list(
-            _embed_token_vectors(_load_transformer(self.model, self.device), clean, specials=specials)
-        )
+        cleaned = clean_texts(texts)
+        loaded = _load_transformer(self.model, self.device)
+        return list(_embed_token_vectors(loaded, cleaned, specials=specials))
 
 
 def _embed_token_vectors(loaded: Any, texts: Sequence[str], *, specials: bool) -> Iterator[TokenVectors]:
@@ -114,20 +112,11 @@ def _embed_token_vectors(loaded: Any, texts: Sequence[str], *, specials: bool) -
         part = slice(len(whole)) if specials else slice(start, start + len(inner))
         selected = part if text.strip() else slice(0)
         rows = np.asarray(state.cpu().numpy(), dtype=np.float32)[selected]
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        unit = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
-        yield TokenVectors(tuple(tokenizer.convert_ids_to_tokens(whole[selected])), unit)
+        tokens = tuple(tokenizer.convert_ids_to_tokens(whole[selected]))
+        yield TokenVectors(tokens, scale_to_unit(rows))
 
 
-def _clean_texts(texts: Sequence[str]) -> list[str]:
-    given: object = texts
-    if isinstance(given, str):
-        raise UsageError(f"embed: expected a list of texts, got the text {given[:40]!r}; put it into a list")
-    # Half a surrogate pair has no UTF-8 form; tokenizers take nothing else.
-    return [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-
-
-# A model takes seconds to load and hundreds of megabytes.
+# A model takes seconds to load, and hundreds of megabytes.
 @lru_cache(maxsize=2)
 def _load_transformer(model: str, device: str) -> Any:
     try:
@@ -138,7 +127,7 @@ def _load_transformer(model: str, device: str) -> Any:
         raise MissingExtra(f"the embedder {NAME}:{model}", NAME, NAME) from None
     try:
         return SentenceTransformer(model, device=device, local_files_only=True)
-    except Exception as error:  # noqa: BLE001 -- what it raises depends on what is missing
+    except Exception as error:  # noqa: BLE001 -- the error depends on what is missing
         raise UsageError(
             f"embedder {NAME}:{shorten_text(model, 200)}: expected a model on this machine, a folder or a name in the cache of "
             f"the Hugging Face hub, got none that loads ({shorten_text(str(error))}); nothing is downloaded in a test: "

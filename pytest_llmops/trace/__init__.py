@@ -8,19 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pytest_llmops._util.json_values import JsonObject, as_mapping, as_text
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.recorder import Exchange
 from pytest_llmops.trace import prices, routes, streams, usage
-from pytest_llmops.trace.fields import (
-    UNREAD_SCHEMA,
-    JsonObject,
-    ParsedReply,
-    ParsedRequest,
-    arguments_json,
-    as_mapping,
-    as_text,
-)
+from pytest_llmops.trace.fields import UNREAD_SCHEMA, ParsedReply, ParsedRequest, arguments_json
 
 ERROR_STATUS = 400
 MAX_NAME_CHARS = 80

@@ -6,26 +6,22 @@ includes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pytest_llmops.protocols import Message, Role
+from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, join_texts
+from pytest_llmops.protocols import Message
 from pytest_llmops.trace.fields import (
     CallFormat,
-    JsonObject,
     ParsedReply,
     ParsedRequest,
-    as_mapping,
-    as_mappings,
     as_role,
-    as_text,
     as_token_count,
     content_text,
     format_part,
     format_tool_call,
     join_blocks,
-    join_texts,
     normalize_arguments,
     read_tool_call,
     split_messages,
@@ -47,7 +43,11 @@ class _MessagesFormat(CallFormat):
         system = request.get("system")
         messages = [Message("system", content_text(system))] if system else []
         for message in as_mappings(request.get("messages")):
-            messages += _read_content(as_role(message.get("role")), message.get("content"))
+            role, content = as_role(message.get("role")), message.get("content")
+            if isinstance(content, list):
+                messages += split_messages(role, as_mappings(content), _format_tool_result, _format_block)
+            else:
+                messages.append(Message(role, content_text(content)))
         tools = [
             tool_definition(
                 as_text(tool.get("name")) or as_text(tool.get("type")),
@@ -109,12 +109,6 @@ class _MessagesFormat(CallFormat):
         if blocks or reply:
             reply |= {"content": join_blocks(blocks), "usage": counts}
         return reply, bool(events) and events[-1].get("type") == "message_stop"
-
-
-def _read_content(role: Role, content: object) -> Iterator[Message]:
-    if isinstance(content, list):
-        return split_messages(role, as_mappings(content), _format_tool_result, _format_block)
-    return iter([Message(role, content_text(content))])
 
 
 def _format_tool_result(block: JsonObject) -> str | None:

@@ -9,26 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pytest_llmops._util.json_values import (
+    JsonObject,
+    as_mapping,
+    as_mappings,
+    as_text,
+    as_texts,
+    first_mapping,
+    join_texts,
+)
 from pytest_llmops.protocols import ToolDefinition, Usage
 from pytest_llmops.trace.fields import (
     CallFormat,
-    JsonObject,
     ParsedReply,
     ParsedRequest,
     arguments_json,
-    as_mapping,
-    as_mappings,
     as_role,
-    as_text,
-    as_texts,
     as_token_count,
     describe_unread_answers,
     embedding_reply,
-    find_embeddings,
-    first_mapping,
     format_tool_call,
     join_blocks,
-    join_texts,
     normalize_arguments,
     read_tool_call,
     split_messages,
@@ -226,7 +227,7 @@ class _InvokeEmbeddingFormat(CallFormat):
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
         usage = Usage(input_tokens=as_token_count(reply.get("inputTextTokenCount")))
-        return embedding_reply(find_embeddings(reply), usage)
+        return embedding_reply(reply, usage)
 
 
 CONVERSE = _ConverseFormat()

@@ -8,28 +8,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pytest_llmops._util.json_values import (
+    JsonObject,
+    as_mapping,
+    as_mappings,
+    as_text,
+    as_texts,
+    first_mapping,
+    join_texts,
+)
 from pytest_llmops.protocols import Message, Role, ToolCall, Usage
 from pytest_llmops.trace.fields import (
     CallFormat,
-    JsonObject,
     ParsedReply,
     ParsedRequest,
     arguments_json,
-    as_mapping,
-    as_mappings,
     as_role,
-    as_text,
-    as_texts,
     as_token_count,
     content_text,
     describe_unread_answers,
     embedding_reply,
-    first_mapping,
     format_chat_message,
     format_tool_call,
     join_blocks,
     join_lines,
-    join_texts,
     read_chat_tool_calls,
     read_chat_tools,
     system_message,
@@ -209,11 +211,7 @@ class _EmbedFormat(CallFormat):
         return ParsedRequest(user_messages(contents))
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
-        embeddings = reply.get("embeddings")
-        if isinstance(embeddings, dict):
-            # By type (float, int8 ...): the same texts in each.
-            embeddings = next(iter(embeddings.values()), None)
-        return embedding_reply(embeddings, _read_usage(reply.get("meta")))
+        return embedding_reply(reply, _read_usage(reply.get("meta")))
 
 
 class _RerankFormat(CallFormat):

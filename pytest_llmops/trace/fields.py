@@ -1,6 +1,6 @@
-"""The two halves of a call, the base class of all formats, and readers of JSON values that never raise.
+"""The two halves of a call, the base class of all formats, and readers of fields that vendors share.
 
-Whatever a body holds, a reader here returns a value of its type, empty if the body has none.
+No reader raises: whatever a body holds, it returns a value of its type, empty if the body has none.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
+from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, parse_json
 from pytest_llmops.errors import WireError
 from pytest_llmops.measurement import Json, to_builtins
 from pytest_llmops.protocols import ROLES, Message, Role, ToolCall, ToolDefinition, Usage
-
-JsonObject: TypeAlias = Mapping[str, Any]
-"""An object of a JSON body."""
 
 MAX_TOKENS = 10**15
 """A larger number is not a token count."""
@@ -82,42 +80,6 @@ class CallFormat(ABC):
         A call without a stream has its reply as the only event.
         """
         return (events[0] if events else {}), bool(events)
-
-
-def parse_json(text: bytes | str) -> object:
-    """Return the value of a JSON text, or None."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def as_mapping(value: object) -> JsonObject:
-    """Return a JSON object, or an empty object for any other value."""
-    return value if isinstance(value, dict) else {}
-
-
-def as_mappings(value: object) -> list[JsonObject]:
-    """Return the objects in a list."""
-    return [element for element in value if isinstance(element, dict)] if isinstance(value, list) else []
-
-
-def first_mapping(value: object) -> JsonObject:
-    """Return the first object in a list, or an empty object."""
-    mappings = as_mappings(value)
-    return mappings[0] if mappings else {}
-
-
-def as_text(value: object) -> str:
-    """Return a text, or "" for any other value."""
-    return value if isinstance(value, str) else ""
-
-
-def as_texts(value: object) -> list[str]:
-    """Return the texts in a list, or a single text as a list."""
-    if isinstance(value, str):
-        return [value]
-    return [element for element in value if isinstance(element, str)] if isinstance(value, list) else []
 
 
 def as_token_count(value: object) -> int | None:
@@ -246,30 +208,20 @@ def describe_unread_answers(answers: int) -> list[str]:
     return [f"{more} more answer{'s' if more > 1 else ''}"] if more > 0 else []
 
 
-def describe_vectors(value: object) -> str:
-    """Return the output of a call for embeddings."""
-    return f"{len(value) if isinstance(value, list) else 0} vectors"
-
-
-def embedding_reply(embeddings: object, usage: Usage, model: str = "") -> ParsedReply:
-    """Return the contents of a reply with a list of vectors."""
+def embedding_reply(reply: JsonObject, usage: Usage, model: str = "") -> ParsedReply:
+    """Return the contents of a reply with ``embeddings``, or with a single ``embedding``."""
+    embeddings = reply.get("embeddings", [reply["embedding"]] if "embedding" in reply else None)
+    if isinstance(embeddings, dict):
+        # Lists by type (float, int8 ...), each with the vectors of all texts.
+        embeddings = next(iter(embeddings.values()), None)
+    number = len(embeddings) if isinstance(embeddings, list) else 0
     known = isinstance(embeddings, list)
-    return ParsedReply(output=describe_vectors(embeddings), usage=usage, model=model, known=known)
-
-
-def find_embeddings(reply: JsonObject) -> object:
-    """Return the ``embeddings`` of a reply, or its only ``embedding`` as a list; None if it has neither."""
-    return reply.get("embeddings", [reply["embedding"]] if "embedding" in reply else None)
+    return ParsedReply(output=f"{number} vectors", usage=usage, model=model, known=known)
 
 
 def join_lines(*lines: str) -> str:
     """Return the lines that are not empty as a text."""
     return "\n".join(filter(None, lines))
-
-
-def join_texts(objects: Iterable[JsonObject], key: str = "text", separator: str = "") -> str:
-    """Return the texts that objects have under a key, joined."""
-    return separator.join(as_text(item.get(key)) for item in objects)
 
 
 def join_blocks(blocks: Mapping[int, Any]) -> list[Any]:

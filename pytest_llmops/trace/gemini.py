@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pytest_llmops.protocols import Message, Role, ToolDefinition, Usage
-from pytest_llmops.trace.fields import (
-    CallFormat,
+from pytest_llmops._util.json_values import (
     JsonObject,
-    ParsedReply,
-    ParsedRequest,
-    arguments_json,
     as_mapping,
     as_mappings,
     as_text,
     as_texts,
+    first_mapping,
+    join_texts,
+)
+from pytest_llmops.protocols import Message, Role, ToolDefinition, Usage
+from pytest_llmops.trace.fields import (
+    CallFormat,
+    ParsedReply,
+    ParsedRequest,
+    arguments_json,
     as_token_count,
     describe_unread_answers,
-    describe_vectors,
     embedding_reply,
-    find_embeddings,
-    first_mapping,
     format_tool_call,
-    join_texts,
     read_tool_call,
     split_messages,
     sum_known_counts,
@@ -162,7 +162,7 @@ class _EmbedFormat(CallFormat):
         return ParsedRequest(user_messages(texts), model=model)
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
-        return embedding_reply(find_embeddings(reply), read_usage_metadata(reply.get("usageMetadata")))
+        return embedding_reply(reply, read_usage_metadata(reply.get("usageMetadata")))
 
 
 class _PredictFormat(CallFormat):
@@ -180,7 +180,7 @@ class _PredictFormat(CallFormat):
         embeddings = [as_mapping(prediction.get("embeddings")) for prediction in predictions]
         counts = [as_mapping(item.get("statistics")).get("token_count") for item in embeddings]
         return ParsedReply(
-            output=describe_vectors([item for item in embeddings if item]),
+            output=f"{len(list(filter(None, embeddings)))} vectors",
             usage=Usage(input_tokens=sum_known_counts(*map(as_token_count, counts))),
             known=any(embeddings),
         )

@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, as_texts
 from pytest_llmops.protocols import Message, Usage
 from pytest_llmops.trace.fields import (
     CallFormat,
-    JsonObject,
     ParsedReply,
     ParsedRequest,
-    as_mapping,
-    as_mappings,
     as_role,
-    as_text,
-    as_texts,
     as_token_count,
     embedding_reply,
-    find_embeddings,
     format_chat_message,
     join_lines,
     read_chat_tool_calls,
@@ -84,7 +79,7 @@ class _EmbedFormat(CallFormat):
         return ParsedRequest(user_messages(contents))
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
-        return embedding_reply(find_embeddings(reply), _read_usage(reply), as_text(reply.get("model")))
+        return embedding_reply(reply, _read_usage(reply), as_text(reply.get("model")))
 
 
 def _append_images(content: str, message: JsonObject) -> str:

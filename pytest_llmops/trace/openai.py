@@ -6,21 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeGuard
 
+from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, first_mapping
 from pytest_llmops.protocols import Message, ToolDefinition
 from pytest_llmops.trace.fields import (
     CallFormat,
-    JsonObject,
     ParsedReply,
     ParsedRequest,
-    as_mapping,
-    as_mappings,
     as_role,
-    as_text,
     as_token_count,
     content_text,
     describe_unread_answers,
-    describe_vectors,
-    first_mapping,
     format_chat_message,
     read_chat_tool_calls,
     read_chat_tools,
@@ -192,7 +187,7 @@ class _EmbeddingFormat(CallFormat):
     def read_reply(self, reply: JsonObject) -> ParsedReply:
         data = reply.get("data")
         return ParsedReply(
-            output=describe_vectors(as_mappings(data)),
+            output=f"{len(as_mappings(data))} vectors",
             usage=read_openai_usage(as_mapping(reply.get("usage"))),
             model=as_text(reply.get("model")),
             known=isinstance(data, list),

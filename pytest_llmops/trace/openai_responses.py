@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, join_texts
 from pytest_llmops.protocols import Message, ToolCall, ToolDefinition
 from pytest_llmops.trace.fields import (
     CallFormat,
-    JsonObject,
     ParsedReply,
     ParsedRequest,
     arguments_json,
-    as_mapping,
-    as_mappings,
     as_role,
-    as_text,
     as_token_count,
     content_text,
     format_tool_call,
     join_blocks,
-    join_texts,
     tool_definition,
 )
 from pytest_llmops.trace.usage import read_openai_usage

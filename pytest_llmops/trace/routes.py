@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from pytest_llmops._util.json_values import JsonObject
 from pytest_llmops.trace import anthropic, bedrock, cohere, gemini, ollama, openai, openai_responses
-from pytest_llmops.trace.fields import CallFormat, JsonObject
+from pytest_llmops.trace.fields import CallFormat
 from pytest_llmops.trace.hosts import find_provider
 
 _PATH_ENDS: tuple[tuple[str, str, CallFormat, str], ...] = (

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, parse_json
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.trace.fields import JsonObject, as_mapping, as_mappings, as_text, parse_json
 from pytest_llmops.wire import aws_event_stream
 
 CUT_STREAM = "the stream ended before its last event"
@@ -177,13 +177,9 @@ def _unwrap_aws_frame(frame: aws_event_stream.Frame) -> JsonObject | None:
         return None
 
 
-def _read_grpc(body: bytes) -> ReplyBody:
-    return ReplyBody([], unread=f"gRPC, {len(body):,} bytes")
-
-
 _BODY_READERS: tuple[tuple[tuple[str, ...], Callable[[bytes], ReplyBody]], ...] = (
     (("text/event-stream",), _read_sse),
     (("vnd.amazon.eventstream",), _read_aws_frames),
-    (("application/grpc",), _read_grpc),
+    (("application/grpc",), lambda body: ReplyBody([], unread=f"gRPC, {len(body):,} bytes")),
     (("ndjson", "jsonl", "stream+json", "json-lines", "jsonlines", "json-seq"), _read_json_lines),
 )

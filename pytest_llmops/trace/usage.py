@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pytest_llmops._util.json_values import JsonObject, as_mapping
 from pytest_llmops.protocols import Usage
-from pytest_llmops.trace.fields import JsonObject, as_mapping, as_token_count, sum_known_counts
+from pytest_llmops.trace.fields import as_token_count, sum_known_counts
 
 MAX_USD = 10**6
 """A larger number is not a price."""

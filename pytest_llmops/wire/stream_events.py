@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from pytest_llmops._util.json_values import (
+    as_mapping,
+    as_mappings,
+    as_text,
+    first_mapping,
+    join_texts,
+    parse_json,
+)
 
 EVENT_END = "\n\n"
 CRLF = "\r\n"
@@ -148,34 +156,21 @@ def stream_text(events: Iterable[str]) -> str:
     >>> stream_text(['data: {"choices":[{"delta":{"content":"hi"}}]}', "data: [DONE]"])
     'hi'
     """
-    return "".join(piece for event in events for data in event_data(event) for piece in _event_texts(data))
+    return "".join(_event_text(data) for event in events for data in event_data(event))
 
 
-def _event_texts(data: str) -> Iterator[str]:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return
-    if not isinstance(value, dict):
-        return
-    if value.get("type") in (None, "response.output_text.delta", "content_block_delta"):
-        delta = value.get("delta")
-        yield from _only_texts(delta if isinstance(delta, str) else _get_key(delta, "text"))
-    for choice in _only_objects(value.get("choices"))[:1]:
-        yield from _only_texts(_get_key(choice.get("delta"), "content"))
-    for choice in _only_objects(value.get("candidates"))[:1]:
-        for part in _only_objects(_get_key(choice.get("content"), "parts")):
-            yield from _only_texts(part.get("text"))
-    yield from _only_texts(_get_key(value.get("message"), "content"), value.get("response"))
-
-
-def _get_key(value: object, key: str) -> object:
-    return value.get(key) if isinstance(value, dict) else None
-
-
-def _only_texts(*values: object) -> Iterator[str]:
-    yield from (value for value in values if isinstance(value, str))
-
-
-def _only_objects(value: object) -> list[dict[str, Any]]:
-    return [element for element in value if isinstance(element, dict)] if isinstance(value, list) else []
+def _event_text(data: str) -> str:
+    event = as_mapping(parse_json(data))
+    is_text_delta = event.get("type") in (None, "response.output_text.delta", "content_block_delta")
+    delta = event.get("delta") if is_text_delta else None
+    choice = as_mapping(first_mapping(event.get("choices")).get("delta"))
+    candidate = as_mapping(first_mapping(event.get("candidates")).get("content"))
+    return "".join(
+        (
+            as_text(delta) or as_text(as_mapping(delta).get("text")),
+            as_text(choice.get("content")),
+            join_texts(as_mappings(candidate.get("parts"))),
+            as_text(as_mapping(event.get("message")).get("content")),
+            as_text(event.get("response")),
+        )
+    )

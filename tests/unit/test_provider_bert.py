@@ -82,7 +82,7 @@ BATCH = [[1, 2, 3], [4, 5, 6], [7], [1, 2, 3, 4, 5, 6, 7, 8], [29, 0]]
 
 def test_equals_the_plain_computation() -> None:
     w = weights()
-    found = Network.read(w, layers=LAYERS, heads=HEADS).run(BATCH)
+    found = Network.from_weights(w, layers=LAYERS, heads=HEADS).encode(BATCH)
     assert [one.shape for one in found] == [(len(ids), DIM) for ids in BATCH]
     for ids, states in zip(BATCH, found, strict=True):
         assert states.dtype == np.float32
@@ -90,9 +90,9 @@ def test_equals_the_plain_computation() -> None:
 
 
 def test_a_window_has_the_same_states_alone() -> None:
-    network = Network.read(weights(), layers=LAYERS, heads=HEADS)
-    for ids, states in zip(BATCH, network.run(BATCH), strict=True):
-        np.testing.assert_allclose(network.run([ids])[0], states, atol=2e-5)
+    network = Network.from_weights(weights(), layers=LAYERS, heads=HEADS)
+    for ids, states in zip(BATCH, network.encode(BATCH), strict=True):
+        np.testing.assert_allclose(network.encode([ids])[0], states, atol=2e-5)
 
 
 def test_gelu_is_that_of_the_error_function() -> None:
@@ -138,7 +138,7 @@ def test_another_thread_leaves_the_number_of_threads_alone() -> None:
 
 def test_an_error_gives_the_threads_back() -> None:
     before = threads()
-    network = Network.read(weights(), layers=LAYERS, heads=HEADS)
+    network = Network.from_weights(weights(), layers=LAYERS, heads=HEADS)
     with pytest.raises(IndexError):
-        network.run([[WORDS]])
+        network.encode([[WORDS]])
     assert threads() == before

@@ -1,0 +1,51 @@
+"""Readers of JSON values that never raise: each returns a value of its type, empty if the value has another type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+JsonObject: TypeAlias = Mapping[str, Any]
+"""An object of a JSON body."""
+
+
+def parse_json(text: bytes | str) -> object:
+    """Return the value of a JSON text, or None."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def as_mapping(value: object) -> JsonObject:
+    """Return a JSON object, or an empty object for any other value."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_mappings(value: object) -> list[JsonObject]:
+    """Return the objects in a list."""
+    return [element for element in value if isinstance(element, dict)] if isinstance(value, list) else []
+
+
+def first_mapping(value: object) -> JsonObject:
+    """Return the first object in a list, or an empty object."""
+    mappings = as_mappings(value)
+    return mappings[0] if mappings else {}
+
+
+def as_text(value: object) -> str:
+    """Return a text, or "" for any other value."""
+    return value if isinstance(value, str) else ""
+
+
+def as_texts(value: object) -> list[str]:
+    """Return the texts in a list, or a single text as a list."""
+    if isinstance(value, str):
+        return [value]
+    return [element for element in value if isinstance(element, str)] if isinstance(value, list) else []
+
+
+def join_texts(objects: Iterable[JsonObject], key: str = "text", separator: str = "") -> str:
+    """Return the texts that objects have under a key, joined."""
+    return separator.join(as_text(item.get(key)) for item in objects)

@@ -162,7 +162,7 @@ def _send_request(client: Any, model: str, request: Mapping[str, Any]) -> Any:
 
 
 def _unsupported_error(model: str, what: str, step: str) -> ModelError:
-    return model_error(model, None, "request", f"was not asked: the Messages API {what}; {step}")
+    return model_error(model, None, "request", f"was not called: the Messages API {what}; {step}")
 
 
 def _convert_messages(model: str, conversation: Sequence[Message]) -> dict[str, Any]:
@@ -214,7 +214,7 @@ def _convert_response_format(model: str, response_format: Any, config: Any) -> d
     if unsupported:
         named = ", ".join(f"`{name}`" for name in unsupported)
         raise _unsupported_error(
-            model, f"knows no {named} in a schema", "take it out, or check the answer afterwards"
+            model, f"does not support {named} in a schema", "take it out, or check the answer afterwards"
         )
     own = config if isinstance(config, Mapping) else {}
     return {"output_config": {**own, "format": {"type": "json_schema", "schema": schema}}}
@@ -271,12 +271,12 @@ def _read_completion(raw: Any, client: Any, latency_s: float) -> Completion:
     try:
         reply = json.loads(raw.http_response.content)
     except (ValueError, RecursionError):
-        raise _unreadable_reply_error(f"is no JSON: {shorten_text(raw.http_response.text)}", client) from None
+        raise _unreadable_reply_error(f"is not JSON: {shorten_text(raw.http_response.text)}", client) from None
     blocks = reply.get("content") if isinstance(reply, dict) else None
     if not isinstance(blocks, list) or not all(
         isinstance(block, dict) and "type" in block for block in blocks
     ):
-        raise _unreadable_reply_error(f"is no answer: {shorten_text(str(reply))}", client)
+        raise _unreadable_reply_error(f"is not an answer: {shorten_text(str(reply))}", client)
     parsed_reply = MESSAGES.read_reply(reply)
     refusal = _refusal_reason(reply, parsed_reply.output) if parsed_reply.finish_reason == "refusal" else ""
     return Completion(

@@ -62,10 +62,10 @@ def parse_raw_reply(raw: Any, client: Any) -> Any:
         parsed = raw.parse()
     except Exception as error:  # noqa: BLE001 -- the SDK raises anything on a foreign reply
         body = parse_json(raw.http_response.content)
-        what = "is no JSON" if body is None else "is no answer"
+        what = "is not JSON" if body is None else "is not an answer"
         raise gateway_error(body, client) or invalid_reply_error(what, error, client=client) from None
     if isinstance(parsed, str):
-        raise invalid_reply_error("is no answer", parsed, client=client)
+        raise invalid_reply_error("is not an answer", parsed, client=client)
     return parsed
 
 
@@ -80,7 +80,7 @@ def read_completion(raw: Any, client: Any, *, api: Api, latency_s: float) -> Com
         completion = _read_responses(reply, client) if api == "responses" else _read_chat(reply, client)
     except (AttributeError, TypeError, KeyError, IndexError, ValueError):
         # The SDK does not check what servers send, so any field may have any type.
-        raise invalid_reply_error("is no answer", reply, client=client) from None
+        raise invalid_reply_error("is not an answer", reply, client=client) from None
     cost_usd = prices.cost_usd(completion.model, completion.usage, api_url=server_address(raw))
     return replace(completion, latency_s=latency_s, cost_usd=cost_usd)
 

@@ -90,7 +90,7 @@ def call_sdk(sdk: Any, create: Callable[[], Any], model: str, client: Any) -> An
         raise model_error(model, client, "reply", f"gave no answer: {error}") from None
     except ValueError as error:  # a value that no header, URL or JSON can hold; the text may quote the key
         reason = str(error) if "Streaming is required" in str(error) else type(error).__name__
-        raise model_error(model, client, "request", f"could not be asked ({reason})") from None
+        raise model_error(model, client, "request", f"could not be called ({reason})") from None
 
 
 _STARRED_KEY = re.compile(r"\S*\*{3,}\S*")

@@ -127,11 +127,11 @@ def _list_unread(
     elif not failed and body.streamed and not (ended or body.ended):
         yield streams.CUT_STREAM
     elif not failed and not parsed_reply.known:
-        yield "a reply of a shape that is not known"
+        yield "a reply of unknown shape"
     if exchange.request is None:
-        yield "a request that is no JSON"
+        yield "a request that is not JSON"
     elif not isinstance(exchange.request, dict):
-        yield "a request that is no JSON object"
+        yield "a request that is not a JSON object"
     yield from parsed_request.unread
     for tool in parsed_request.tools:
         if tool.parameters == UNREAD_SCHEMA:

@@ -120,11 +120,10 @@ def _read_usage(value: object) -> Usage:
     )
 
 
-def _append_content(block: dict[str, Any], piece: JsonObject) -> None:
+def _append_content(block: dict[str, Any], content: JsonObject) -> None:
     for key in ("text", "thinking"):
-        if isinstance(piece.get(key), str):
-            block[key] = as_text(block.get(key)) + piece[key]
-            block["type"] = key
+        if isinstance(content.get(key), str):
+            block |= {"type": key, key: as_text(block.get(key)) + content[key]}
 
 
 class _ChatV1Format(CallFormat):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeGuard
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, first_mapping
-from pytest_llmops.protocols import Message, ToolDefinition
+from pytest_llmops.protocols import Message
 from pytest_llmops.trace.fields import (
     CallFormat,
     ParsedReply,
@@ -31,7 +31,11 @@ class _ChatFormat(CallFormat):
             Message(as_role(message.get("role")), format_chat_message(message))
             for message in as_mappings(request.get("messages"))
         ]
-        return ParsedRequest(messages, [*_read_tools(request)])
+        tools = [*read_chat_tools(request.get("tools"))]
+        for function in as_mappings(request.get("functions")):
+            name, description = as_text(function.get("name")), function.get("description")
+            tools.append(tool_definition(name, description, function.get("parameters")))
+        return ParsedRequest(messages, tools)
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
         choices = as_mappings(reply.get("choices"))
@@ -68,14 +72,6 @@ class _ChatFormat(CallFormat):
         for event in events:
             joiner.add_chunk(event)
         return joiner.build_reply(), bool(joiner.finish_reason)
-
-
-def _read_tools(request: JsonObject) -> Iterator[ToolDefinition]:
-    yield from read_chat_tools(request.get("tools"))
-    for function in as_mappings(request.get("functions")):
-        yield tool_definition(
-            as_text(function.get("name")), function.get("description"), function.get("parameters")
-        )
 
 
 def _split_thinking(content: object) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, join_texts
-from pytest_llmops.protocols import Message, ToolCall, ToolDefinition
+from pytest_llmops.protocols import Message, ToolCall
 from pytest_llmops.trace.fields import (
     CallFormat,
     ParsedReply,
@@ -31,7 +31,11 @@ class _ResponsesFormat(CallFormat):
         messages = [Message("system", as_text(instructions))] if instructions else []
         messages += _read_input(request.get("input"))
         unread = [f"messages kept by the server ({key})" for key in _SERVER_STATE_KEYS if request.get(key)]
-        tools = [*_read_tools(request.get("tools"))]
+        tools = []
+        for entry in as_mappings(request.get("tools")):
+            tool = as_mapping(entry.get("function")) or entry
+            name = as_text(tool.get("name")) or as_text(tool.get("server_label")) or as_text(tool.get("type"))
+            tools.append(tool_definition(name, tool.get("description"), tool.get("parameters")))
         return ParsedRequest(messages, tools, unread)
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
@@ -79,13 +83,6 @@ def _read_input(value: object) -> Iterator[Message]:
             yield Message("assistant", format_tool_call(_read_call(item)))
         else:
             yield Message("assistant", f"[{kind or 'item'}]")
-
-
-def _read_tools(tools: object) -> Iterator[ToolDefinition]:
-    for entry in as_mappings(tools):
-        tool = as_mapping(entry.get("function")) or entry
-        name = as_text(tool.get("name")) or as_text(tool.get("server_label")) or as_text(tool.get("type"))
-        yield tool_definition(name, tool.get("description"), tool.get("parameters"))
 
 
 def _read_call(item: JsonObject) -> ToolCall:

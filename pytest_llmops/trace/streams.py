@@ -60,8 +60,8 @@ def read_body(content_type: str, body: bytes) -> ReplyBody:
     if not body:
         return ReplyBody([], unread="an empty reply")
     if "json" in kind:
-        return ReplyBody([], unread="a reply that is no JSON")
-    unread = f"content type {shorten_text(kind, MAX_TYPE_CHARS)}" if kind else "no known form"
+        return ReplyBody([], unread="a reply that is not JSON")
+    unread = f"content type {shorten_text(kind, MAX_TYPE_CHARS)}" if kind else "unknown type"
     return ReplyBody([], unread=f"a reply of {unread}")
 
 
@@ -81,7 +81,7 @@ def _read_json_body(body: bytes) -> ReplyBody:
         events = as_mappings(value)
         if len(events) == len(value):
             return ReplyBody(events, streamed=True, array=True)
-        return ReplyBody([], unread="a reply that is no JSON object")
+        return ReplyBody([], unread="a reply that is not a JSON object")
     if b"\n" in body.strip():
         lines = _read_json_lines(body)
         if lines.events:
@@ -90,7 +90,7 @@ def _read_json_body(body: bytes) -> ReplyBody:
         events = _read_cut_array(body.decode("utf-8", "replace"))
         if events:
             return ReplyBody(events, streamed=True, unread=CUT_STREAM, array=True)
-    return ReplyBody([], unread="a reply that is no JSON")
+    return ReplyBody([], unread="a reply that is not JSON")
 
 
 def _read_cut_array(text: str) -> list[JsonObject]:
@@ -148,7 +148,9 @@ def _collect_events(objects: list[JsonObject | None], *, ended: bool = False) ->
     elif lost == 1 and objects[-1] is None and not ended:
         unread = CUT_STREAM
     else:
-        unread = "1 event that is no JSON object" if lost == 1 else f"{lost} events that are no JSON objects"
+        unread = (
+            "1 event that is not a JSON object" if lost == 1 else f"{lost} events that are not JSON objects"
+        )
     return ReplyBody(events, streamed=True, ended=ended, unread=unread)
 
 
@@ -156,7 +158,7 @@ def _read_aws_frames(body: bytes) -> ReplyBody:
     frames, size = aws_event_stream.unpack_leading_frames(body)
     reply = _collect_events([_unwrap_aws_frame(frame) for frame in frames])
     if size < len(body):
-        reply.unread = CUT_STREAM if frames else "a reply that is no event stream"
+        reply.unread = CUT_STREAM if frames else "a reply that is not an event stream"
     return reply
 
 

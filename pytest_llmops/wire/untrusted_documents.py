@@ -127,13 +127,13 @@ def _parse_document(data: bytes, path: Path) -> Any:
         try:
             return tomllib.loads(data.decode("utf-8"))
         except ValueError as error:
-            raise DocumentError(f"it is no TOML ({shorten_text(str(error), 120)})") from None
+            raise DocumentError(f"it is not valid TOML ({shorten_text(str(error), 120)})") from None
     if data.lstrip()[:1] in (b"{", b"["):
         try:
             return json.loads(data)
         except ValueError as error:
             if ".json" in suffixes:
-                raise DocumentError(f"it is no JSON ({shorten_text(str(error), 120)})") from None
+                raise DocumentError(f"it is not JSON ({shorten_text(str(error), 120)})") from None
     return _parse_yaml(data)
 
 
@@ -152,12 +152,12 @@ def _parse_yaml(data: bytes) -> Any:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}" if mark is not None else ""
         raise DocumentError(
-            f"it is no YAML ({shorten_text(str(error.problem or error.context), 120)}{place})"
+            f"it is not valid YAML ({shorten_text(str(error.problem or error.context), 120)}{place})"
         ) from None
     except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, DocumentError):
             raise
-        raise DocumentError(f"it is no YAML ({shorten_text(str(error), 120)})") from None
+        raise DocumentError(f"it is not valid YAML ({shorten_text(str(error), 120)})") from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -193,7 +193,7 @@ def _construct_binary(loader: Any, node: Any) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise DocumentError(
-            f"a !!binary value is no base64 ({error}, line {node.start_mark.line + 1})"
+            f"a !!binary value is not base64 ({error}, line {node.start_mark.line + 1})"
         ) from None
 
 
@@ -230,7 +230,7 @@ def _child_nodes(node: Any) -> list[Any]:
         return list(pairs)
     names = [key.value for key, _ in pairs if key.tag == f"{_TAG_PREFIX}str"]
     if len(names) != len(pairs):
-        raise DocumentError(f"a key is no text (line {node.start_mark.line + 1})")
+        raise DocumentError(f"a key is not a text (line {node.start_mark.line + 1})")
     if len(set(names)) != len(names):
         duplicate = next(name for name in names if names.count(name) > 1)
         raise DocumentError(

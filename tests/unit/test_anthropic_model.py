@@ -67,7 +67,7 @@ def test_a_schema_with_limits_is_refused_and_names_of_fields_are_none() -> None:
         {"if": {"type": "string"}, "then": limited},
         {"not": limited},
     ):
-        assert "knows no `maxLength` in a schema" in str(refused(response_format=form(schema)))
+        assert "does not support `maxLength` in a schema" in str(refused(response_format=form(schema)))
     assert "`minItems`" in str(refused(response_format=form({"type": "array", "minItems": 2})))
     # Then it is the missing package that ends it: the schema was taken.
     taken = {"type": "object", "properties": {"maxLength": {"type": "array", "minItems": 1}}}

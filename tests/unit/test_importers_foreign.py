@@ -232,7 +232,7 @@ def test_other_headers_are_refused(tmp_path: Path, stored: object) -> None:
         tmp_path / "a.json" if isinstance(stored, list) else tmp_path / "a.yaml",
         cassette((request(headers=stored), response())),
     )
-    assert "headers" in text or "a key is no text" in text
+    assert "headers" in text or "a key is not a text" in text
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_toml(tmp_path: Path) -> None:
     found = read_foreign(tmp_path / "a.toml")[0]
     assert (found.request_body, found.body, found.headers) == (b"", b'{"z": 1}', {"a": "b"})
     (tmp_path / "b.toml").write_text("version = \n")
-    assert "it is no TOML" in refusal(tmp_path / "b.toml")
+    assert "it is not valid TOML" in refusal(tmp_path / "b.toml")
 
 
 def changed(**more: Any) -> dict[str, Any]:

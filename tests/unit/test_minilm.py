@@ -123,7 +123,9 @@ def test_the_vector_of_a_long_text_is_the_mean_over_the_tokens_of_its_windows() 
     text = " ".join(f"number {n}" for n in range(140))
     ids = tokenizer.encode(text, add_special_tokens=False).ids
     parts = [ids[: minilm.WINDOW_TOKENS], ids[minilm.WINDOW_TOKENS :]]
-    states = np.concatenate([network.encode([[minilm.START_TOKEN, *one, minilm.END_TOKEN]])[0] for one in parts])
+    states = np.concatenate(
+        [network.encode([[minilm.START_TOKEN, *one, minilm.END_TOKEN]])[0] for one in parts]
+    )
     mean = states.mean(axis=0)
     np.testing.assert_allclose(MiniLMEmbedder().embed([text])[0], mean / np.linalg.norm(mean), atol=EQUAL)
 

@@ -113,7 +113,7 @@ def test_a_stream_cut_at_any_byte_is_named() -> None:
         call = read_call(exchange(url(CLAUDE, "converse-stream"), ASKED, whole[:end], kind=AWS))
         assert call.unread in {
             "the stream ended before its last event",
-            "a reply that is no event stream",
+            "a reply that is not an event stream",
             "an empty stream",
         }
         assert "I will look.".startswith(call.output)
@@ -346,7 +346,7 @@ def test_vectors_and_ranks(model: str, asked: Any, answered: Any, endpoint: str,
 
 def test_a_model_of_another_shape_is_named() -> None:
     call = read_call(exchange(url("stability.sd3-large-v1:0", "invoke"), {"prompt": "a"}, {"images": ["x"]}))
-    assert (call.output, call.unread) == ("", "a reply of a shape that is not known")
+    assert (call.output, call.unread) == ("", "a reply of unknown shape")
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def test_a_prediction_of_something_else_is_named() -> None:
     call = read_call(
         exchange(f"{VERTEX}/imagen-4:predict", {"instances": [{"prompt": "a"}]}, {"predictions": [{"x": 1}]})
     )
-    assert call.unread == "a reply of a shape that is not known"
+    assert call.unread == "a reply of unknown shape"
 
 
 @pytest.mark.parametrize(

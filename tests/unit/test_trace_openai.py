@@ -166,7 +166,7 @@ def test_more_answers_are_named_streamed_or_not() -> None:
         ([delta({"content": "a"}), '{"choices": ['], CUT),
         (
             [delta({"content": "a"}), "oops", delta({}, finish="stop"), "[DONE]"],
-            "1 event that is no JSON object",
+            "1 event that is not a JSON object",
         ),
         ([], "an empty stream"),
     ],

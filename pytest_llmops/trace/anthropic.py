@@ -45,7 +45,9 @@ class _MessagesFormat(CallFormat):
         for message in as_mappings(request.get("messages")):
             role, content = as_role(message.get("role")), message.get("content")
             if isinstance(content, list):
-                messages += split_messages(role, as_mappings(content), _format_tool_result, _format_block)
+                messages += split_messages(
+                    role, as_mappings(content), _format_tool_result_block, _format_content_block
+                )
             else:
                 messages.append(Message(role, content_text(content)))
         tools = [
@@ -111,12 +113,12 @@ class _MessagesFormat(CallFormat):
         return reply, bool(events) and events[-1].get("type") == "message_stop"
 
 
-def _format_tool_result(block: JsonObject) -> str | None:
+def _format_tool_result_block(block: JsonObject) -> str | None:
     is_result = as_text(block.get("type")).endswith("tool_result")
     return content_text(block.get("content")) if is_result else None
 
 
-def _format_block(block: JsonObject) -> str:
+def _format_content_block(block: JsonObject) -> str:
     return format_tool_call(read_tool_call(block)) if _is_tool_use(block) else format_part(block)
 
 

@@ -52,13 +52,13 @@ _METRICS_COUNT_KEYS = (
 
 class _ConverseFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
-        messages = system_message("\n".join(map(_format_block, as_mappings(request.get("system")))))
+        messages = system_message("\n".join(map(_format_converse_block, as_mappings(request.get("system")))))
         for message in as_mappings(request.get("messages")):
             blocks = as_mappings(message.get("content"))
             messages += split_messages(
-                as_role(message.get("role")), blocks, _format_tool_result, _format_block
+                as_role(message.get("role")), blocks, _format_converse_result, _format_converse_block
             )
-        tools = [*_read_tools(as_mapping(request.get("toolConfig")).get("tools"))]
+        tools = [*_read_tool_specs(as_mapping(request.get("toolConfig")).get("tools"))]
         unread = ["a prompt kept by the server (promptVariables)"] if request.get("promptVariables") else []
         return ParsedRequest(messages, tools, unread)
 
@@ -104,7 +104,7 @@ class _ConverseFormat(CallFormat):
                 blocks[number] = {"toolUse": {**use, "input": ""}} if use else {}
             if delta:
                 block = blocks.setdefault(as_token_count(delta.get("contentBlockIndex")) or 0, {})
-                _append_delta(block, as_mapping(delta.get("delta")))
+                _append_converse_delta(block, as_mapping(delta.get("delta")))
             if stop:
                 reply["stopReason"] = stop.get("stopReason")
             if metadata:
@@ -120,14 +120,14 @@ class _ConverseFormat(CallFormat):
         return reply, ended
 
 
-def _format_tool_result(block: JsonObject) -> str | None:
+def _format_converse_result(block: JsonObject) -> str | None:
     result = block.get("toolResult")
     if not isinstance(result, dict):
         return None
-    return "\n".join(map(_format_block, as_mappings(result.get("content"))))
+    return "\n".join(map(_format_converse_block, as_mappings(result.get("content"))))
 
 
-def _format_block(block: JsonObject) -> str:
+def _format_converse_block(block: JsonObject) -> str:
     if "text" in block:
         return as_text(block["text"])
     if "json" in block:
@@ -139,7 +139,7 @@ def _format_block(block: JsonObject) -> str:
     return guarded or f"[{next(iter(block), 'part')}]"
 
 
-def _read_tools(tools: object) -> Iterator[ToolDefinition]:
+def _read_tool_specs(tools: object) -> Iterator[ToolDefinition]:
     for entry in as_mappings(tools):
         tool = as_mapping(entry.get("toolSpec"))
         if tool:
@@ -149,7 +149,7 @@ def _read_tools(tools: object) -> Iterator[ToolDefinition]:
             yield tool_definition(as_text(entry["systemTool"].get("name")))
 
 
-def _append_delta(block: dict[str, Any], delta: JsonObject) -> None:
+def _append_converse_delta(block: dict[str, Any], delta: JsonObject) -> None:
     if "text" in delta:
         block["text"] = as_text(block.get("text")) + as_text(delta["text"])
     tool_use = as_mapping(delta.get("toolUse"))

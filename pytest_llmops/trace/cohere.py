@@ -44,7 +44,7 @@ _MAX_NUMBER = 1e15
 """A larger number is neither a score nor an index."""
 
 
-class _ChatFormat(CallFormat):
+class _CohereChatFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         messages = [
             Message(
@@ -66,7 +66,7 @@ class _ChatFormat(CallFormat):
             thinking=thinking or as_text(plan),
             tool_calls=[*read_chat_tool_calls(message.get("tool_calls"))],
             finish_reason=as_text(reply.get("finish_reason")),
-            usage=_read_usage(reply.get("usage")),
+            usage=_read_billed_usage(reply.get("usage")),
             known=bool(message),
         )
 
@@ -108,7 +108,7 @@ def _describe_documents(request: JsonObject) -> list[str]:
     return [f"{number} document{'s' if number > 1 else ''} given with the messages"] if number else []
 
 
-def _read_usage(value: object) -> Usage:
+def _read_billed_usage(value: object) -> Usage:
     counts = as_mapping(value)
     billed = as_mapping(counts.get("billed_units"))
     is_billed = "input_tokens" in billed or "output_tokens" in billed
@@ -126,7 +126,7 @@ def _append_content(block: dict[str, Any], content: JsonObject) -> None:
             block |= {"type": key, key: as_text(block.get(key)) + content[key]}
 
 
-class _ChatV1Format(CallFormat):
+class _CohereChatV1Format(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         messages = system_message(as_text(request.get("preamble")))
         for message in as_mappings(request.get("chat_history")):
@@ -156,7 +156,7 @@ class _ChatV1Format(CallFormat):
             output=as_text(reply.get("text")),
             tool_calls=_read_v1_calls(reply.get("tool_calls")),
             finish_reason=as_text(reply.get("finish_reason")),
-            usage=_read_usage(reply.get("meta")),
+            usage=_read_billed_usage(reply.get("meta")),
             known="text" in reply or "tool_calls" in reply,
         )
 
@@ -181,7 +181,7 @@ def _read_v1_calls(calls: object) -> list[ToolCall]:
     ]
 
 
-class _GenerateFormat(_ChatV1Format):
+class _CohereGenerateFormat(_CohereChatV1Format):
     """Generations, whose streams are those of chat v1."""
 
     def read_request(self, request: JsonObject) -> ParsedRequest:
@@ -194,13 +194,13 @@ class _GenerateFormat(_ChatV1Format):
         return ParsedReply(
             output=as_text(first.get("text")) or as_text(reply.get("text")),
             finish_reason=as_text(first.get("finish_reason")) or as_text(reply.get("finish_reason")),
-            usage=_read_usage(reply.get("meta")),
+            usage=_read_billed_usage(reply.get("meta")),
             known=bool(generations) or "text" in reply,
             unread=describe_unread_answers(len(generations)),
         )
 
 
-class _EmbedFormat(CallFormat):
+class _CohereEmbedFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         contents = as_texts(request.get("texts")) or [
             content_text(item.get("content")) for item in as_mappings(request.get("inputs"))
@@ -210,7 +210,7 @@ class _EmbedFormat(CallFormat):
         return ParsedRequest(user_messages(contents))
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
-        return embedding_reply(reply, _read_usage(reply.get("meta")))
+        return embedding_reply(reply, _read_billed_usage(reply.get("meta")))
 
 
 class _RerankFormat(CallFormat):
@@ -227,7 +227,7 @@ class _RerankFormat(CallFormat):
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
         results = reply.get("results", reply.get("data"))
-        billed = _read_usage(reply.get("meta"))
+        billed = _read_billed_usage(reply.get("meta"))
         tokens = as_token_count(as_mapping(reply.get("usage")).get("total_tokens"))
         return ParsedReply(
             output="\n".join(
@@ -244,8 +244,8 @@ def _format_number(value: object) -> str:
     return str(value)[:24] if isinstance(value, (int, float)) and abs(value) <= _MAX_NUMBER else "?"
 
 
-CHAT = _ChatFormat()
-CHAT_V1 = _ChatV1Format()
-GENERATE = _GenerateFormat()
-EMBED = _EmbedFormat()
+CHAT = _CohereChatFormat()
+CHAT_V1 = _CohereChatV1Format()
+GENERATE = _CohereGenerateFormat()
+EMBED = _CohereEmbedFormat()
 RERANK = _RerankFormat()

@@ -36,17 +36,21 @@ _ANNOTATION_KEYS = ("thought", "thoughtSignature", "thought_signature", "videoMe
 """Keys of a part that do not say what kind of part it is."""
 
 
-class _GenerateFormat(CallFormat):
+class _GenerateContentFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         instruction = _content_parts(_get_field(request, "systemInstruction"))
-        messages = [Message("system", "\n".join(map(_format_part, instruction)))] if instruction else []
+        messages = (
+            [Message("system", "\n".join(map(_format_gemini_part, instruction)))] if instruction else []
+        )
         contents = request.get("contents")
         for message in [contents] if isinstance(contents, dict) else as_mappings(contents):
             role = _ROLES.get(as_text(message.get("role")), "user")
-            messages += split_messages(role, _content_parts(message), _format_function_response, _format_part)
+            messages += split_messages(
+                role, _content_parts(message), _format_function_response, _format_gemini_part
+            )
         is_cached = _get_field(request, "cachedContent")
         unread = ["messages kept by the server (cachedContent)"] if is_cached else []
-        tools = [*_read_tools(request.get("tools"))]
+        tools = [*_read_function_declarations(request.get("tools"))]
         return ParsedRequest(messages, tools, unread, _model_name(request))
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
@@ -58,7 +62,7 @@ class _GenerateFormat(CallFormat):
         partial = ["arguments of a tool call that came in pieces" for call in calls if "partialArgs" in call]
         return ParsedReply(
             output="".join(
-                _format_part(part)
+                _format_gemini_part(part)
                 for part in parts
                 if not part.get("thought") and not _get_field(part, "functionCall")
             ),
@@ -109,7 +113,7 @@ def _format_function_response(part: JsonObject) -> str | None:
     return arguments_json(response.get("response")) if isinstance(response, dict) else None
 
 
-def _format_part(part: JsonObject) -> str:
+def _format_gemini_part(part: JsonObject) -> str:
     if "text" in part:
         return as_text(part["text"])
     function_call = _get_field(part, "functionCall")
@@ -122,7 +126,7 @@ def _model_name(request: JsonObject) -> str:
     return as_text(request.get("model")).removeprefix("models/")
 
 
-def _read_tools(tools: object) -> Iterator[ToolDefinition]:
+def _read_function_declarations(tools: object) -> Iterator[ToolDefinition]:
     for entry in as_mappings(tools):
         for name, value in entry.items():
             if name not in ("functionDeclarations", "function_declarations"):
@@ -148,13 +152,15 @@ def read_usage_metadata(value: object) -> Usage:
     )
 
 
-class _EmbedFormat(CallFormat):
+class _EmbedContentFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         requests = as_mappings(request.get("requests")) or [request]
         contents = [item.get("content", item.get("contents")) for item in requests]
         texts = [
             "\n".join(
-                map(_format_part, _content_parts(content)) if isinstance(content, dict) else as_texts(content)
+                map(_format_gemini_part, _content_parts(content))
+                if isinstance(content, dict)
+                else as_texts(content)
             )
             for content in contents
         ]
@@ -165,7 +171,7 @@ class _EmbedFormat(CallFormat):
         return embedding_reply(reply, read_usage_metadata(reply.get("usageMetadata")))
 
 
-class _PredictFormat(CallFormat):
+class _VertexPredictFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         instances = as_mappings(request.get("instances"))
         return ParsedRequest(
@@ -186,6 +192,6 @@ class _PredictFormat(CallFormat):
         )
 
 
-GENERATE = _GenerateFormat()
-EMBED = _EmbedFormat()
-PREDICT = _PredictFormat()
+GENERATE = _GenerateContentFormat()
+EMBED = _EmbedContentFormat()
+PREDICT = _VertexPredictFormat()

@@ -23,7 +23,7 @@ from pytest_llmops.trace.fields import (
 )
 
 
-class _ChatFormat(CallFormat):
+class _OllamaChatFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         messages = [
             Message(as_role(message.get("role")), _append_images(format_chat_message(message), message))
@@ -39,7 +39,7 @@ class _ChatFormat(CallFormat):
             thinking=as_text(message.get("thinking")) or as_text(reply.get("thinking")),
             tool_calls=[*read_chat_tool_calls(message.get("tool_calls"))],
             finish_reason=as_text(reply.get("done_reason")),
-            usage=_read_usage(reply),
+            usage=_read_eval_counts(reply),
             model=as_text(reply.get("model")),
             known="message" in reply or "response" in reply,
         )
@@ -64,7 +64,7 @@ class _ChatFormat(CallFormat):
         return reply, reply.get("done") is True
 
 
-class _GenerateFormat(_ChatFormat):
+class _OllamaGenerateFormat(_OllamaChatFormat):
     """Completions of a prompt, whose replies differ from those of chat in the place of the text."""
 
     def read_request(self, request: JsonObject) -> ParsedRequest:
@@ -73,13 +73,13 @@ class _GenerateFormat(_ChatFormat):
         return ParsedRequest(messages)
 
 
-class _EmbedFormat(CallFormat):
+class _OllamaEmbedFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         contents = as_texts(request.get("input", request.get("prompt")))
         return ParsedRequest(user_messages(contents))
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
-        return embedding_reply(reply, _read_usage(reply), as_text(reply.get("model")))
+        return embedding_reply(reply, _read_eval_counts(reply), as_text(reply.get("model")))
 
 
 def _append_images(content: str, message: JsonObject) -> str:
@@ -87,13 +87,13 @@ def _append_images(content: str, message: JsonObject) -> str:
     return join_lines(content, *["[image]"] * (len(images) if isinstance(images, list) else 0))
 
 
-def _read_usage(reply: JsonObject) -> Usage:
+def _read_eval_counts(reply: JsonObject) -> Usage:
     return Usage(
         input_tokens=as_token_count(reply.get("prompt_eval_count")),
         output_tokens=as_token_count(reply.get("eval_count")),
     )
 
 
-CHAT = _ChatFormat()
-GENERATE = _GenerateFormat()
-EMBED = _EmbedFormat()
+CHAT = _OllamaChatFormat()
+GENERATE = _OllamaGenerateFormat()
+EMBED = _OllamaEmbedFormat()

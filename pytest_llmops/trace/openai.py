@@ -25,7 +25,7 @@ from pytest_llmops.trace.fields import (
 from pytest_llmops.trace.usage import read_audio_tokens, read_openai_usage, read_stated_cost
 
 
-class _ChatFormat(CallFormat):
+class _ChatCompletionFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         messages = [
             Message(as_role(message.get("role")), format_chat_message(message))
@@ -169,7 +169,7 @@ def _is_token_ids(value: object) -> TypeGuard[list[int]]:
     return isinstance(value, list) and bool(value) and isinstance(value[0], int)
 
 
-class _CompletionFormat(_ChatFormat):
+class _CompletionFormat(_ChatCompletionFormat):
     """Completions of a prompt, with the choices of chat."""
 
     def read_request(self, request: JsonObject) -> ParsedRequest:
@@ -206,7 +206,7 @@ def _format_flags(result: JsonObject) -> str:
     return "flagged: " + ", ".join(name for name, flagged in categories if flagged is True)
 
 
-CHAT = _ChatFormat()
+CHAT = _ChatCompletionFormat()
 COMPLETIONS = _CompletionFormat()
 EMBEDDINGS = _EmbeddingFormat()
 MODERATIONS = _ModerationFormat()

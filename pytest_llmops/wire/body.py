@@ -16,7 +16,6 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.wire import stream_events
 from pytest_llmops.wire.folding import (
     LINES,
-    MAX_DEPTH,
     SPELLINGS,
     fold_json,
     fold_text,
@@ -325,14 +324,3 @@ _FORMS = {
     ),
     "base64": _Form(_unfold_base64, lambda stored: is_folded_text(stored["base64"]), "a text"),
 }
-
-__all__ = [
-    "MAX_DEPTH",
-    "SPELLINGS",
-    "check_answer",
-    "check_body",
-    "check_request",
-    "fold_body",
-    "unfold_body",
-    "unfold_stream",
-]

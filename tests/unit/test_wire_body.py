@@ -10,8 +10,6 @@ from support.server import chat_answer, chat_events, responses_events, stream
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.wire.aws_event_stream import Frame, pack_frames
 from pytest_llmops.wire.body import (
-    MAX_DEPTH,
-    SPELLINGS,
     check_answer,
     check_body,
     check_request,
@@ -19,6 +17,7 @@ from pytest_llmops.wire.body import (
     unfold_body,
     unfold_stream,
 )
+from pytest_llmops.wire.folding import MAX_DEPTH, SPELLINGS
 from pytest_llmops.wire.stream_events import stream_text
 
 VALUE: dict[str, Any] = {

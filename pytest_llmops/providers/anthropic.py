@@ -271,7 +271,9 @@ def _read_completion(raw: Any, client: Any, latency_s: float) -> Completion:
     try:
         reply = json.loads(raw.http_response.content)
     except (ValueError, RecursionError):
-        raise _unreadable_reply_error(f"is not JSON: {shorten_text(raw.http_response.text)}", client) from None
+        raise _unreadable_reply_error(
+            f"is not JSON: {shorten_text(raw.http_response.text)}", client
+        ) from None
     blocks = reply.get("content") if isinstance(reply, dict) else None
     if not isinstance(blocks, list) or not all(
         isinstance(block, dict) and "type" in block for block in blocks

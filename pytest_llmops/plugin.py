@@ -71,7 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     watch = config.stash[WATCH_KEY] = OnDemandHarness(config)
     config.pluginmanager.register(watch, "llmops_watch")
-    recorder.wake_callbacks.append(watch.wake)
+    recorder.wake_callbacks.append(watch.start_for_running_test)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(ReportListener(config), "llmops_listener")
 
@@ -85,12 +85,12 @@ class ReportListener:
         self._left_out = self._crashed = self._skipped = 0
         self._skipped_tests: set[str] = set()
         self._run = ExitStack()
-        if config.stash[SETTINGS].asks:
+        if config.stash[SETTINGS].may_call_models:
             from pytest_llmops.cassettes import run_folder as running
 
             self._run.enter_context(running.open_run_folder())
 
-    def _wake(self) -> Controller:
+    def _get_controller(self) -> Controller:
         from pytest_llmops.harness.controller import Controller, StatusWords
 
         if self._controller is None:
@@ -104,13 +104,13 @@ class ReportListener:
         if report.skipped:
             self._skipped_tests.add(report.nodeid)
         if self._controller is not None or hasattr(report, "llmops"):
-            self._wake().add(report)
+            self._get_controller().add(report)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the reports that were asked for, also of an empty run."""
         if self._controller is not None or self._config.stash[SETTINGS].report:
-            controller = self._wake()
-            usage = controller.housekeeping
+            controller = self._get_controller()
+            usage = controller.cassette_usage
             usage.left_out = max(self._left_out, self._config.stash[WATCH_KEY].left_out)
             usage.crashed, usage.skipped = self._crashed, self._skipped
             usage.skipped_tests = self._skipped_tests
@@ -143,7 +143,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
     watch = config.stash.get(WATCH_KEY, None)
     if watch is not None:
-        recorder.wake_callbacks.remove(watch.wake)
+        recorder.wake_callbacks.remove(watch.start_for_running_test)
 
     intercept = sys.modules.get("pytest_llmops.cassettes.http.interception")
     if (
@@ -156,7 +156,7 @@ def read_settings(config: pytest.Config) -> Settings:
     """Return the settings: command line over ini over environment over defaults."""
     command_line = {option.name: config.getoption(option.dest, None) for option in OPTIONS if option.flag}
     ini = {option.name: _read_ini_value(config, option.dest) for option in OPTIONS if option.ini}
-    settings = Settings.read(("command line", command_line), ("ini", ini), environ=os.environ)
+    settings = Settings.from_sources(("command line", command_line), ("ini", ini), environ=os.environ)
     return settings.with_paths_below(config.rootpath)
 
 
@@ -223,19 +223,19 @@ class OnDemandHarness:
         self.harness: Harness | None = None
         self.left_out = 0
 
-    def wake(self) -> Harness | None:
+    def start_for_running_test(self) -> Harness | None:
         """Return the harness of the running test, started if it has none yet; None between two tests."""
-        item = self.running()
-        return None if item is None else self.of(item)
+        item = self.running_item()
+        return None if item is None else self.harness_of(item)
 
-    def running(self) -> pytest.Item | None:
+    def running_item(self) -> pytest.Item | None:
         """Return the running test; None between two tests."""
         node_id = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
         if node_id not in self._items:
             self._items = {item.nodeid: item for item in self._config.stash.get(ITEMS_KEY, [])}
         return self._items.get(node_id)
 
-    def of(self, item: pytest.Item) -> Harness:
+    def harness_of(self, item: pytest.Item) -> Harness:
         """Return the harness of a test, started if it has none yet."""
         if HARNESS not in item.stash:
             self.harness = _start_harness(item)
@@ -298,7 +298,7 @@ class RecordingHooks:
             raise UsageError(item.config.stash[UNKNOWN_PROMPT_KEY])
         harness = item.stash[HARNESS]
         if _is_skipped(item):
-            harness.not_run()
+            harness.add_unrun()
         else:
             harness.open()
 
@@ -307,15 +307,15 @@ class RecordingHooks:
         self, fixturedef: pytest.FixtureDef[Any], request: Any
     ) -> Generator[None, object, object]:
         """Let a fixture that outlives tests have a cassette of its own, and keep its miss for the next test."""
-        path = self._fixtures.get(fixturedef) or self._path_now(fixturedef)
-        harness = self._watch.wake() if path is not None else None
+        path = self._fixtures.get(fixturedef) or self._requested_fixture_path(fixturedef)
+        harness = self._watch.start_for_running_test() if path is not None else None
         try:
             if path is None or harness is None:
                 return (yield)
             taped = harness.tape_of_fixture(fixturedef, path, self._log)
-            with taped.setting_up():
+            with taped.use_during_setup():
                 value = yield
-            fixturedef.addfinalizer(taped.enter)
+            fixturedef.addfinalizer(taped.begin_teardown)
         except (CassetteMiss, BudgetReached) as error:
             # pytest keeps the outcome of a set-up only if it is an `Exception`, and trips over itself if it is not.
             fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, error.__traceback__))
@@ -323,11 +323,11 @@ class RecordingHooks:
         else:
             return value
 
-    def _path_now(self, fixturedef: pytest.FixtureDef[Any]) -> Path | None:
+    def _requested_fixture_path(self, fixturedef: pytest.FixtureDef[Any]) -> Path | None:
         """The cassette of a fixture that a test of ours asks for by `getfixturevalue`."""
         from pytest_llmops.harness import tapes
 
-        item = self._watch.running()
+        item = self._watch.running_item()
         if fixturedef.scope not in tapes.BROAD_SCOPES or item is None or OURS_KEY not in item.stash:
             return None
         path = tapes.fixture_cassette_path(fixturedef)
@@ -336,7 +336,7 @@ class RecordingHooks:
         return path
 
     def _log(self) -> TapeLog | None:
-        harness = self._watch.wake()
+        harness = self._watch.start_for_running_test()
         return harness.log if harness is not None else None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -357,7 +357,7 @@ def pytest_runtest_makereport(
     error = call.excinfo.value if call.excinfo is not None else None
     if HARNESS not in item.stash and not isinstance(error, LLMOpsError):
         return (yield)
-    harness = item.config.stash[WATCH_KEY].of(item)
+    harness = item.config.stash[WATCH_KEY].harness_of(item)
     from pytest_llmops.harness import controller as session
 
     if error is not None and not isinstance(error, pytest.skip.Exception):
@@ -365,7 +365,7 @@ def pytest_runtest_makereport(
     report = yield
     if report.when == "call":  # the report of the test itself comes after those of its subtests
         harness.passed = report.passed
-    if harness.used() or isinstance(error, LLMOpsError):
+    if harness.has_results() or isinstance(error, LLMOpsError):
         session.attach_payload(harness, report, error)
     return report
 

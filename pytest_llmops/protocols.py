@@ -225,12 +225,12 @@ class Verdict:
     confidence: float | None = None
 
     @property
-    def normalised(self) -> float | None:
+    def normalized(self) -> float | None:
         """The score from 0 (lowest) to 1 (highest), or None.
 
-        >>> Verdict(score=10).normalised
+        >>> Verdict(score=10).normalized
         1.0
-        >>> Verdict(error="empty reply").normalised is None
+        >>> Verdict(error="empty reply").normalized is None
         True
         """
         if self.score is None:

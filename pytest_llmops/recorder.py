@@ -57,11 +57,11 @@ class Recorder:
         measurements: In the order they were emitted.
         facts: What the report says of the test besides: prompt, case, retriever ...
         exchanges: What went over the wire; `trace` reads a `Call` out of each.
-        lookup: ``(kind, name) -> object``, bound to the test's hooks; None: the built-in table.
+        find_component: ``(kind, name) -> object``, bound to the test's hooks; None: the built-in table.
         settings: The run's settings.
-        provenance: ``(label, text)`` pairs that say where the answer came from and how to run the test again.
+        describe_origin: ``(label, text)`` pairs that say where the answer came from and how to run the test again.
         redact: Masks secrets in failure texts.
-        tape_of_block: Opens a cassette by name, under the run's settings.
+        open_block_cassette: Opens a cassette by name, under the run's settings.
         soft: Failures are kept and raised at the end of the block.
         silent: Failures are kept and never raised.
         outer: Of a soft block: what it was opened in.
@@ -71,24 +71,24 @@ class Recorder:
     measurements: list[Measurement] = field(default_factory=list)
     facts: dict[str, Json] = field(default_factory=dict)
     exchanges: list[Exchange] = field(default_factory=list)
-    lookup: Lookup | None = None
+    find_component: Lookup | None = None
     settings: Settings | None = None
-    provenance: Callable[[], Sequence[tuple[str, str]]] | None = None
+    describe_origin: Callable[[], Sequence[tuple[str, str]]] | None = None
     redact: Callable[[str], str] | None = None
-    tape_of_block: Callable[[str | Path, RecordMode | None], Any] | None = None
+    open_block_cassette: Callable[[str | Path, RecordMode | None], Any] | None = None
     soft: bool = False
     silent: bool = False
     failures: list[Exception] = field(default_factory=list)
     outer: Recorder | None = None
     asks_judges: bool = False
 
-    def drain(self) -> list[Measurement]:
+    def drain_measurements(self) -> list[Measurement]:
         """Return the measurements and forget them."""
         with _lock:
             taken, self.measurements = self.measurements, []
         return taken
 
-    def take_in(self, inner: Recorder) -> None:
+    def absorb_block(self, inner: Recorder) -> None:
         """Take over what a block inside measured and noted."""
         with _lock:
             self.measurements.extend(inner.measurements)
@@ -214,7 +214,7 @@ def current_settings() -> Settings:
     for recorder in reversed(_recorder_stack()):
         if recorder.settings is not None:
             return recorder.settings
-    return Settings.read(environ=os.environ)
+    return Settings.from_sources(environ=os.environ)
 
 
 def find_component(kind: str, name: str) -> object:
@@ -224,8 +224,8 @@ def find_component(kind: str, name: str) -> object:
         UnknownName: Nobody knows it; the error names what exists and the closest.
     """
     for recorder in reversed(_recorder_stack()):
-        if recorder.lookup is not None:
-            return recorder.lookup(kind, name)
+        if recorder.find_component is not None:
+            return recorder.find_component(kind, name)
     from pytest_llmops import registry
 
     return registry.load_builtin(kind, name)
@@ -234,9 +234,9 @@ def find_component(kind: str, name: str) -> object:
 def open_block_cassette(name: str | Path, mode: RecordMode | None) -> Any:
     """Return the running test's cassette of that name, opened; None in a plain script."""
     openers = (
-        recorder.tape_of_block
+        recorder.open_block_cassette
         for recorder in reversed(_recorder_stack())
-        if recorder.tape_of_block is not None
+        if recorder.open_block_cassette is not None
     )
     opener = next(openers, None)
     return opener(name, mode) if opener is not None else None
@@ -328,8 +328,8 @@ def _build_failure(measurement: Measurement, text: str) -> Exception:
 def _describe_origin() -> Sequence[tuple[str, str]]:
     """Where the answer came from and how to run it again, as the innermost recorder that knows tells it."""
     for recorder in reversed(_stack):
-        if recorder.provenance is not None:
-            return recorder.provenance()
+        if recorder.describe_origin is not None:
+            return recorder.describe_origin()
     return ()
 
 
@@ -383,7 +383,7 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
 def _forward(inner: Recorder) -> None:
     outer = current_recorder()
     if outer is not None:
-        outer.take_in(inner)
+        outer.absorb_block(inner)
 
 
 def _raise_collected(inner: Recorder) -> None:

@@ -161,7 +161,7 @@ class Settings:
         return self.model if isinstance(self.model, tuple) else tuple(filter(None, (self.model,)))
 
     @property
-    def only_model(self) -> str:
+    def single_model(self) -> str:
         """The model that --llm-model names alone; empty: it names none, or several."""
         return self.model if isinstance(self.model, str) else ""
 
@@ -171,7 +171,7 @@ class Settings:
         return {name: version for name, _, version in (entry.partition("=") for entry in self.prompt)}
 
     @property
-    def asks(self) -> bool:
+    def may_call_models(self) -> bool:
         """Whether the run may ask models live."""
         return self.record != "none" or self.has_budget
 
@@ -198,7 +198,7 @@ class Settings:
         )
 
     @classmethod
-    def read(
+    def from_sources(
         cls, *sources: tuple[str, Mapping[str, object]], environ: Mapping[str, str] | None = None
     ) -> Settings:
         """Build settings from (place, values) sources, the strongest first.
@@ -208,7 +208,7 @@ class Settings:
         Raises:
             SettingError: A value has the wrong form; says place, option, expected and got.
 
-        >>> Settings.read(("command line", {"record": "new"}), ("ini", {"record": "all"})).record
+        >>> Settings.from_sources(("command line", {"record": "new"}), ("ini", {"record": "all"})).record
         'new'
         """
         values: dict[str, Any] = {}

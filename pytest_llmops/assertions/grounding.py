@@ -321,7 +321,7 @@ def _normalized_score(verdict: object) -> float | str:
         return f"expected a Verdict, got {_describe_value(verdict)}"
     if verdict.error or verdict.score is None:
         return verdict.error or "a verdict without a score"
-    value = verdict.normalised if verdict.low < verdict.high else None
+    value = verdict.normalized if verdict.low < verdict.high else None
     if value is None or not math.isfinite(value) or not 0 <= value <= 1:
         return f"a score that is not on its scale: {verdict.score!r} of {verdict.low!r} to {verdict.high!r}"
     return value

@@ -213,7 +213,7 @@ def _emit_judge_score(
         )
     measurement = Measurement(
         name=f"judge.{judge_handle.name}",
-        value=verdict.normalised,
+        value=verdict.normalized,
         threshold=None if threshold is None else (threshold - verdict.low) / span,
         label=label,
         reason=_format_review_reason(detail) or _format_judge_reason(verdict),

@@ -97,7 +97,7 @@ def open_judge_session(args: argparse.Namespace, cassette: Path, *, record_flags
         "budget": args.budget,
     }
     project = read_ini(Path.cwd())
-    settings = Settings.read(
+    settings = Settings.from_sources(
         ("command line", options), ("ini", project[1] if project else {}), environ=os.environ
     )
     settings = settings.with_paths_below(project[0]) if project else settings

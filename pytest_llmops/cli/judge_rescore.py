@@ -210,7 +210,7 @@ def _reuse_recorded_model(active_recorder: Recorder, judge: Judge, outputs: Sequ
     settings = active_recorder.settings
     models = {output.model for output in outputs if output.old is not None}
     rubric = getattr(judge, "rubric", None)
-    if settings is None or settings.judge_model or settings.only_model or getattr(rubric, "model", ""):
+    if settings is None or settings.judge_model or settings.single_model or getattr(rubric, "model", ""):
         return
     if len(models) == 1 and "," not in (model := models.pop()):  # those of a panel are several
         active_recorder.settings = replace(settings, judge_model=model)

@@ -108,7 +108,7 @@ class CassetteUsage:
         self.left_out = 0
         self.skipped = 0
         self.crashed = 0
-        self.candidates = False
+        self.has_candidates = False
         self.skipped_tests: set[str] = set()
 
     def add(self, uses: Sequence[Mapping[str, Any]]) -> None:
@@ -129,7 +129,7 @@ class CassetteUsage:
 
         root = Path(self._config.rootpath)
         narrowed = why_partial_run(self._config, self._settings, self.left_out)
-        if self.candidates and getattr(self._config.option, "llm_model", None):
+        if self.has_candidates and getattr(self._config.option, "llm_model", None):
             narrowed.append("--llm-model")
         narrowed += [f"{undone} tests were skipped or expected to fail"] if undone else []
         narrowed += [f"{self.skipped} modules were skipped"] if self.skipped else []

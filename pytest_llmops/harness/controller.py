@@ -6,7 +6,7 @@ import platform
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,7 +43,7 @@ class Controller:
         self._records: dict[str, TestRecord] = {}
         self._trouble: dict[str, str] = {}
         """By the report that could not be written."""
-        self.housekeeping = CassetteUsage(config, settings)
+        self.cassette_usage = CassetteUsage(config, settings)
         self.run = Run()
 
     def add(self, report: Any) -> None:
@@ -53,7 +53,7 @@ class Controller:
         if payload is None and report.nodeid not in self._records and not crashed:
             return
         if payload:
-            self.housekeeping.add(payload.get("tapes", ()))
+            self.cassette_usage.add(payload.get("tapes", ()))
         if report.outcome == "rerun":  # of pytest-rerunfailures: the next attempt counts
             self._records.pop(report.nodeid, None)
             return
@@ -64,15 +64,15 @@ class Controller:
     def finish(self, session: Any) -> None:
         """Build the run, tell the hook, and write the reports that were asked for."""
         records = tuple(sorted(self._records.values(), key=lambda record: _natural_sort_key(record.nodeid)))
-        self.housekeeping.candidates = any(record.fact("model") for record in records)
+        self.cassette_usage.has_candidates = any(record.fact("model") for record in records)
         undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
-        usage_facts = self.housekeeping.finish(_why_run_failed(session), undone)
+        usage_facts = self.cassette_usage.finish(_why_run_failed(session), undone)
         meta = {**_run_metadata(self._config, self._settings), **usage_facts}
         crash_notes = (
             [
-                f"{format_count(self.housekeeping.crashed, 'worker')} crashed: what the tests measured that they were at is lost"
+                f"{format_count(self.cassette_usage.crashed, 'worker')} crashed: what the tests measured that they were at is lost"
             ]
-            if self.housekeeping.crashed
+            if self.cassette_usage.crashed
             else []
         )
         run = Run(
@@ -141,8 +141,9 @@ def render_report(run: Run, name: str) -> str:
     """Return a run as the kind of report that a file name asks for: ``.html``, else JSON."""
     if not name.endswith(".html"):
         return run.to_json()
-    text: str = import_module("pytest_llmops.reports.html").render_html(run)
-    return text
+    from pytest_llmops.reports.html import render_html
+
+    return render_html(run)
 
 
 def report_outcome(report: Any, payload: Mapping[str, Any]) -> Any:
@@ -185,8 +186,8 @@ def build_record(report: Any, payload: Mapping[str, Any]) -> TestRecord:
 
 def attach_payload(harness: Harness, report: Any, error: BaseException | None) -> None:
     """Put what a phase measured on its report; at the end of a test its JUnit properties too."""
-    payload = report.llmops = harness.payload(report.when, error)
-    mask_report(report, harness.masked)
+    payload = report.llmops = harness.build_payload(report.when, error)
+    mask_report(report, harness.mask_secrets)
     payload = report.llmops
     record = build_record(report, payload)
     harness.record = record if harness.record is None else harness.record.add(record)

@@ -119,19 +119,19 @@ class Harness:
     _log: tapes.TapeLog | None = None
     _blocks: list[Tape] = field(default_factory=list)
     _redactor: Any = None
-    _told: int = 0
+    _reported_calls: int = 0
 
     def start(self) -> None:
         """Put this test's recorder on top."""
         rec = self.recorder
         rec.settings = self.settings
-        rec.lookup = self.lookup
-        rec.provenance = self.provenance
-        rec.redact = self.masked
-        rec.tape_of_block = self.tape_of_block
+        rec.find_component = self.find_component
+        rec.describe_origin = self.describe_origin
+        rec.redact = self.mask_secrets
+        rec.open_block_cassette = self.open_block_cassette
         recorder.push_recorder(rec)
 
-    def masked(self, text: str) -> str:
+    def mask_secrets(self, text: str) -> str:
         """Return a text without secrets."""
         text = str(self.redactor.shown(text))
         return tapes.fixture_redactor().shown(text) if tapes.fixture_redactor().known else text
@@ -188,16 +188,16 @@ class Harness:
         quiet_loggers()
         path, shared = tapes.item_cassette_path(self.item)
         self.tape = self._make_tape(path, shared=shared)
-        self.environment.set(self.settings)
+        self.environment.apply(self.settings)
         interception.install_patches()
         active_tape.push_test_tape(self.tape)
 
     def _make_tape(self, path: Path, *, shared: bool, mode: RecordMode | None = None) -> Tape:
-        command_line = f"{self.command()} --llm-record=new"
+        command_line = f"{self.rerun_command()} --llm-record=new"
         settings = replace(self.settings, record=mode) if mode is not None else self.settings
         return tapes.make_tape(self.item, settings, path, shared=shared, command=command_line)
 
-    def tape_of_block(self, name: str | Path, mode: RecordMode | None = None) -> Tape:
+    def open_block_cassette(self, name: str | Path, mode: RecordMode | None = None) -> Tape:
         """Return the tape of a block in this test, under the run's settings; told when the test ends.
 
         Raises:
@@ -208,7 +208,7 @@ class Harness:
             return self.tape.open_block_tape(path, mode)
         tape = self._make_tape(path, shared=True, mode=mode)
         if not self._blocks:
-            self.environment.set(self.settings)
+            self.environment.apply(self.settings)
         self._blocks.append(tape)
         return tape
 
@@ -221,7 +221,7 @@ class Harness:
             CassetteError: The cassette is damaged.
         """
         tape = tapes.FixtureTape(self._make_tape(path, shared=True), self.settings, log)
-        fixturedef.addfinalizer(tape.leave)  # the first added is the last called
+        fixturedef.addfinalizer(tape.end_teardown)  # the first added is the last called
         return tape
 
     def close(self) -> None:
@@ -244,12 +244,12 @@ class Harness:
         try:
             tape.close(passed=passed)
         finally:
-            self.log.add(tape, passed=passed, more=self._candidates())
+            self.log.add(tape, passed=passed, more=self._candidate_facts())
             self._cassette_facts()
         if caught is not None and self.passed:
             raise tapes.swallowed_error("the test passed", caught)
 
-    def _candidates(self) -> dict[str, Json]:
+    def _candidate_facts(self) -> dict[str, Json]:
         """What tells the cassettes of this test for other models: its parameters, and the hook's models."""
         from pytest_llmops.harness import factories
 
@@ -258,21 +258,21 @@ class Harness:
         case = getattr(getattr(self.item, "callspec", None), "id", "")
         return {"case": case, "models": sorted(factories.hook_factories(self.item, "model"))}
 
-    def not_run(self) -> None:
+    def add_unrun(self) -> None:
         """Tell the usage record the cassettes of a test of ours that was skipped."""
         path, shared = tapes.item_cassette_path(self.item)
-        self.log.not_run(path, shared=shared)
+        self.log.add_unrun(path, shared=shared)
         for _, of_fixture in tapes.recorded_fixtures(self.item):
-            self.log.not_run(of_fixture, shared=True)
+            self.log.add_unrun(of_fixture, shared=True)
 
     def _cassette_facts(self) -> None:
         if self.log.facts:
             self.recorder.facts["cassette"] = self.log.facts
 
-    def _relative(self, path: Path) -> str:
-        return self.log.relative(path)
+    def _report_path(self, path: Path) -> str:
+        return self.log.report_path(path)
 
-    def lookup(self, kind: str, name: str) -> object:
+    def find_component(self, kind: str, name: str) -> object:
         """Return the named judge, embedder, model or retriever: the nearest conftest's, else the built-in.
 
         Raises:
@@ -280,22 +280,22 @@ class Harness:
             UsageError: It asks a server, and nothing records this test.
         """
         __tracebackhide__ = True
-        component = self._found(kind, name)
-        if getattr(component, "asks_server", False) and self._unrecorded():
+        component = self._load_component(kind, name)
+        if getattr(component, "asks_server", False) and self._is_unrecorded():
             raise UsageError(
                 f"{self.item.nodeid}: the {kind} {name!r} asks a server, and nothing records this test: mark it with "
                 "@pytest.mark.llm_cassette, open use_cassette(...), or run with --llm-record=live"
             )
         return component
 
-    def _unrecorded(self) -> bool:
+    def _is_unrecorded(self) -> bool:
         """Nobody knew this test before it measured something: it has no cassette, and the network is open to it."""
         from pytest_llmops.cassettes import active_tape
 
         foreign = self.ours or self.settings.record == "live" or is_recorded_elsewhere(self.item)
         return not foreign and active_tape.current_tape() is None
 
-    def _found(self, kind: str, name: str) -> object:
+    def _load_component(self, kind: str, name: str) -> object:
         __tracebackhide__ = True
         from pytest_llmops.harness import factories
 
@@ -303,7 +303,7 @@ class Harness:
             self.skip(NEEDS_JUDGE)
         factories_by_name = factories.hook_factories(self.item, kind)
         if kind == "model":
-            name = self._model(name, factories_by_name)
+            name = self._resolve_model_name(name, factories_by_name)
         if name not in factories_by_name:
             if not registry.is_builtin(kind, name):
                 raise UnknownName(kind, name, {*factories_by_name, *registry.BUILT_IN.get(kind, {})})
@@ -311,9 +311,9 @@ class Harness:
                 return registry.load_builtin(kind, name)  # the settings name it: nothing to keep
         return factories.build_component(self.item, kind, name, factories_by_name.get(name), self.settings)
 
-    def _model(self, name: str, known: Collection[str]) -> str:
+    def _resolve_model_name(self, name: str, known: Collection[str]) -> str:
         """Return whose model this is: that of a hook by its own name, or the run's server's."""
-        only = self.settings.only_model
+        only = self.settings.single_model
         if name == "app":
             model = self.candidate or only
             return model if model in known else f"app:{self.candidate}" if self.candidate else name
@@ -327,7 +327,7 @@ class Harness:
             )
         return name
 
-    def command(self) -> str:
+    def rerun_command(self) -> str:
         """Return the command that runs this test alone."""
         path, _, rest = self.item.nodeid.partition("::")
         try:
@@ -336,9 +336,9 @@ class Harness:
             path = str(self.item.path)
         words = ["pytest", f"{path}::{rest}", *(["--llm-judge"] if self.settings.judge else [])]
         words += [f"--llm-prompt={version}" for version in self.settings.prompt]
-        return " ".join(map(shlex.quote, [*words, *self._asked_for()]))
+        return " ".join(map(shlex.quote, [*words, *self._request_flags()]))
 
-    def _asked_for(self) -> Iterator[str]:
+    def _request_flags(self) -> Iterator[str]:
         """The options of the command line that decide what is asked; in an address, nobody's password."""
         for option in OPTIONS:
             if option.name in REQUEST_SETTINGS and self.item.config.getoption(option.dest, None) is not None:
@@ -347,7 +347,7 @@ class Harness:
                     text = SECRETS_IN_URL.sub("[secret]", value) if option.name == "base_url" else value
                     yield f"{option.flag}={self.redactor.text(text)}"
 
-    def provenance(self) -> list[tuple[str, str]]:
+    def describe_origin(self) -> list[tuple[str, str]]:
         """Return what says who answered, what it took, and how to run this test again."""
         from pytest_llmops.trace import read_call
 
@@ -355,16 +355,16 @@ class Harness:
         app_exchanges = [exchange for exchange in self.recorder.exchanges if exchange.purpose == "app"]
         if app_exchanges:
             pairs.append(("from", f"{_describe_call(read_call(app_exchanges[-1]))}{self._cassette_name()}"))
-        return [*pairs, ("rerun", self.command())]
+        return [*pairs, ("rerun", self.rerun_command())]
 
     def _cassette_name(self) -> str:
         return (
-            f", cassette {self._relative(self.tape.path)}"
+            f", cassette {self._report_path(self.tape.path)}"
             if self.tape is not None and self.settings.record != "live"
             else ""
         )
 
-    def used(self) -> bool:
+    def has_results(self) -> bool:
         """Say whether there is anything to report."""
         return self.ours or bool(
             self.recorder.measurements
@@ -374,13 +374,13 @@ class Harness:
             or self._blocks
         )
 
-    def payload(self, when: str, error: BaseException | None) -> dict[str, Json]:
+    def build_payload(self, when: str, error: BaseException | None) -> dict[str, Json]:
         """Return what this phase's report carries, as plain builtins."""
         from pytest_llmops.trace import read_call
 
-        taken = self.recorder.drain()
-        calls = [read_call(item) for item in self.recorder.exchanges[self._told :]]
-        self._told += len(calls)
+        taken = self.recorder.drain_measurements()
+        calls = [read_call(item) for item in self.recorder.exchanges[self._reported_calls :]]
+        self._reported_calls += len(calls)
         payload: dict[str, Json] = {
             "measurements": [item.to_wire() for item in taken],
             "calls": [item.to_wire() for item in calls],

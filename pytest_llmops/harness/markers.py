@@ -32,25 +32,25 @@ class Arguments:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
-    def take(self, *names: str) -> dict[str, Any]:
+    def by_name(self, *names: str) -> dict[str, Any]:
         """Return the arguments by name.
 
         Raises:
             UsageError: One is unknown, given twice, or there are too many.
         """
         if len(self.args) > len(names):
-            raise self.wrong(f"at most {len(names)} arguments ({', '.join(names)})")
+            raise self.usage_error(f"at most {len(names)} arguments ({', '.join(names)})")
         given = dict(zip(names, self.args, strict=False))
         for name, value in self.kwargs.items():
             if name not in names:
                 where = f"{self.where}: @pytest.mark.{self.marker}"
                 raise UnknownName("argument", name, names, where=where)
             if name in given:
-                raise self.wrong(f"{name} once")
+                raise self.usage_error(f"{name} once")
             given[name] = value
         return given
 
-    def wrong(self, expected: str) -> UsageError:
+    def usage_error(self, expected: str) -> UsageError:
         """Return the error for arguments that are not as expected."""
         got = ", ".join(
             [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
@@ -68,17 +68,17 @@ def read_prompt_marker(marker: Arguments | None) -> tuple[str, tuple[str, ...]] 
     """Return name and versions of the prompt marker; no versions: the one in production."""
     if marker is None:
         return None
-    given = marker.take("name", "versions")
+    given = marker.by_name("name", "versions")
     name, versions = given.get("name"), given.get("versions")
     if not _is_name(name):
-        raise marker.wrong("the name of a prompt first")
+        raise marker.usage_error("the name of a prompt first")
     if versions is None:
         return name, ()
     listed = isinstance(versions, Collection) and not isinstance(versions, str)
     if not listed or not versions or not all(map(_is_name, versions)):
-        raise marker.wrong("versions as a list of texts, at least one")
+        raise marker.usage_error("versions as a list of texts, at least one")
     if len(set(versions)) != len(versions):
-        raise marker.wrong("each version once")
+        raise marker.usage_error("each version once")
     return name, tuple(versions)
 
 
@@ -133,9 +133,9 @@ def read_cases(marker: Arguments, folder: Path) -> tuple[Case, ...]:
     Raises:
         CaseError: The file is missing or broken, with file and line.
     """
-    name = marker.take("file").get("file")
+    name = marker.by_name("file").get("file")
     if not isinstance(name, (str, Path)) or not str(name):
-        raise marker.wrong("the name of a case file")
+        raise marker.usage_error("the name of a case file")
     path = folder / name
     if not path.is_file():
         near = ", ".join(sorted(file.name for file in path.parent.glob("*") if file.is_file())) or "nothing"
@@ -153,14 +153,14 @@ def _load_cases_unless_changed(path: Path, changed: int) -> tuple[Case, ...]:
 
 def read_retriever_marker(marker: Arguments) -> tuple[str, int | None, str]:
     """Return name, k and embedder of the retriever marker; no embedder: a search by words."""
-    given = marker.take("name", "k", "embedder")
+    given = marker.by_name("name", "k", "embedder")
     name, k, embedder = given.get("name"), given.get("k"), given.get("embedder")
     if not _is_name(name):
-        raise marker.wrong("the name of a retriever first")
+        raise marker.usage_error("the name of a retriever first")
     if embedder is not None and not _is_name(embedder):
-        raise marker.wrong("embedder as a name, like 'minilm'")
+        raise marker.usage_error("embedder as a name, like 'minilm'")
     if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
-        raise marker.wrong("k as a whole number of at least 1")
+        raise marker.usage_error("k as a whole number of at least 1")
     return name, k, embedder or ""
 
 
@@ -243,17 +243,17 @@ def _embed_corpus(path: Path, name: str, embedder: Embedder) -> Retriever:
 
 def read_judge_marker(marker: Arguments | None) -> str:
     """Return the name of the judge a test is marked with; without a name, ``quality``."""
-    name = marker.take("name").get("name", "quality") if marker else "quality"
+    name = marker.by_name("name").get("name", "quality") if marker else "quality"
     if marker and not _is_name(name):
-        raise marker.wrong("the name of a judge")
+        raise marker.usage_error("the name of a judge")
     return str(name)
 
 
 def read_cassette_marker(marker: Arguments | None) -> str:
     """Return the name of the shared cassette a test is marked with; empty: a cassette of its own."""
-    name = marker.take("name").get("name") if marker else None
+    name = marker.by_name("name").get("name") if marker else None
     if marker and name is not None and (not isinstance(name, str) or not name.strip("/")):
-        raise marker.wrong("the name of a cassette")
+        raise marker.usage_error("the name of a cassette")
     return name or ""
 
 

@@ -103,10 +103,10 @@ def read_models_marker(marker: Arguments | None) -> tuple[str, ...]:
         return ()
     names = marker.args
     if marker.kwargs or not names or not all(isinstance(name, str) and name.strip() for name in names):
-        raise marker.wrong("the names of models as texts, at least one")
+        raise marker.usage_error("the names of models as texts, at least one")
     stripped = tuple(name.strip() for name in names)
     if len(set(stripped)) < len(stripped):
-        raise marker.wrong("each model once")
+        raise marker.usage_error("each model once")
     return stripped
 
 

@@ -144,7 +144,7 @@ class SdkEnvironment:
     _before: dict[str, str | None] = field(default_factory=dict)
     _ours: dict[str, str] = field(default_factory=dict)
 
-    def set(self, settings: Settings) -> None:
+    def apply(self, settings: Settings) -> None:
         """Name the server, and a placeholder where a key is missing and none is needed."""
         from urllib.parse import urlsplit
 
@@ -200,7 +200,7 @@ class TapeLog:
 
         for inner in tape.inner:
             self.add(inner, passed=passed and inner.verdict() is None, own=False)
-        path = self.relative(tape.path)
+        path = self.report_path(tape.path)
         self.uses.append({"path": path, **tape.use(passed=passed), **(more or {})})
         if tape.counts == TapeCounts() and not tape.notes:
             return
@@ -219,22 +219,22 @@ class TapeLog:
             self.facts["fixtures"] = [*fixtures, path]
         elif fixtures:
             self.facts["fixtures"] = fixtures
-        self._more("notes", list(tape.notes))
-        self._more("drift", [inner.to_wire() for inner in tape.drifts])
+        self._extend_fact("notes", list(tape.notes))
+        self._extend_fact("drift", [inner.to_wire() for inner in tape.drifts])
 
-    def _more(self, name: str, new: list[Any]) -> None:
+    def _extend_fact(self, name: str, new: list[Any]) -> None:
         if new:
             old = self.facts.get(name, [])
             entries = [*(old if isinstance(old, list) else []), *new]
             self.facts[name] = [entry for index, entry in enumerate(entries) if entry not in entries[:index]]
 
-    def relative(self, path: Path) -> str:
+    def report_path(self, path: Path) -> str:
         """Return a path as the report tells it."""
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
-    def not_run(self, path: Path, *, shared: bool) -> None:
+    def add_unrun(self, path: Path, *, shared: bool) -> None:
         """Take in the cassette of a test that did not run: it is known, and nothing in it is stale."""
-        self.uses.append({"path": self.relative(path), "ran": False, "shared": shared, "asked": {}})
+        self.uses.append({"path": self.report_path(path), "ran": False, "shared": shared, "asked": {}})
 
 
 ALWAYS_REPORTED_COUNTS = ("replayed", "recorded", "missed", "stale")
@@ -247,7 +247,7 @@ def use_fixture_tape(tape: Tape, settings: Settings) -> Iterator[None]:
     from pytest_llmops.cassettes.http import interception
 
     environment = SdkEnvironment()
-    environment.set(settings)
+    environment.apply(settings)
     interception.install_patches()
     active_tape.push_test_tape(tape)
     try:
@@ -281,7 +281,7 @@ class FixtureTape:
         self._inside: Any = None
 
     @contextmanager
-    def setting_up(self) -> Iterator[None]:
+    def use_during_setup(self) -> Iterator[None]:
         """Use the tape during the set-up; a miss that the fixture swallowed still fails it.
 
         Raises:
@@ -300,12 +300,12 @@ class FixtureTape:
             self._failed = True
             raise swallowed_error("the fixture was set up", caught)
 
-    def enter(self) -> None:
+    def begin_teardown(self) -> None:
         """Begin the tear-down."""
         self._inside = use_fixture_tape(self.tape, self._settings)
         self._inside.__enter__()
 
-    def leave(self) -> None:
+    def end_teardown(self) -> None:
         """End the tear-down, and write what was recorded.
 
         Raises:

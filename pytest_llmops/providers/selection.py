@@ -28,13 +28,13 @@ def app_model(name: str = "") -> Model:
             f"several models are under test ({names}), and this test was made for none of them: "
             "let it use the `llm` fixture as an argument"
         )
-    return create_model(name or settings.only_model, "app")
+    return create_model(name or settings.single_model, "app")
 
 
 def judge_model() -> Model:
     """Return the judges' model in the settings, which is the only model under test by default."""
     settings = recorder.current_settings()
-    return create_model(settings.judge_model or settings.only_model, "judge")
+    return create_model(settings.judge_model or settings.single_model, "judge")
 
 
 def create_model(name: str, purpose: str) -> Model:

@@ -13,7 +13,7 @@ from pytest_llmops import recorder
 @pytest.fixture
 def alone() -> Iterator[None]:
     """Keep the plugin that runs this test out of it: its provenance lines, and its report."""
-    mine = recorder.Recorder(provenance=tuple)
+    mine = recorder.Recorder(describe_origin=tuple)
     recorder.push_recorder(mine)
     yield
     recorder.pop_recorder(mine)

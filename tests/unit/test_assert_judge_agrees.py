@@ -350,7 +350,7 @@ def test_a_judges_own_usage_error_stays_one_and_a_name_is_looked_up() -> None:
     with pytest.raises(UsageError, match="no model is named"):
         assert_judge_agrees(Scripted({"answer 0": UsageError("no model is named")}), GOOD)
     judge, rows = pair(30, 0, 0, 30)
-    mine = recorder.Recorder(lookup=lambda kind, name: {("judge", "mine"): judge}[kind, name])
+    mine = recorder.Recorder(find_component=lambda kind, name: {("judge", "mine"): judge}[kind, name])
     recorder.push_recorder(mine)
     try:
         assert assert_judge_agrees("mine", rows).value == 1

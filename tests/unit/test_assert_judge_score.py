@@ -286,7 +286,7 @@ def test_question_and_reference_must_be_texts(name: str) -> None:
 
 
 def test_no_such_judge() -> None:
-    mine = recorder.Recorder(lookup=registry.load_builtin)
+    mine = recorder.Recorder(find_component=registry.load_builtin)
     recorder.push_recorder(mine)
     try:
         with pytest.raises(UnknownName, check=check_message):
@@ -299,7 +299,7 @@ def test_no_such_judge() -> None:
 
 def test_a_judge_by_name_and_the_fact_for_the_report() -> None:
     judge = scoring(8, 8, 8)
-    mine = recorder.Recorder(lookup=lambda kind, name: {("judge", "mine"): judge}[kind, name])
+    mine = recorder.Recorder(find_component=lambda kind, name: {("judge", "mine"): judge}[kind, name])
     recorder.push_recorder(mine)
     try:
         assert_judge_score("An answer", judge="mine")

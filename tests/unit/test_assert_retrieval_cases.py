@@ -43,7 +43,7 @@ REASON = (
 @pytest.fixture(autouse=True)
 def _alone() -> Iterator[None]:
     """Keep the plugin that runs this test out of it: its provenance lines, and its report."""
-    alone = recorder.Recorder(provenance=tuple)
+    alone = recorder.Recorder(describe_origin=tuple)
     recorder.push_recorder(alone)
     yield
     recorder.pop_recorder(alone)

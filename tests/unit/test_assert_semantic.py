@@ -451,7 +451,7 @@ def test_short_and_turned_answers_fail(answer: str, reference: str) -> None:
 
 def test_what_to_do_stands_behind_both_failures() -> None:
     mine = recorder.Recorder(settings=Settings())
-    mine.provenance = lambda: [("rerun", "pytest tests/test_refunds.py")]
+    mine.describe_origin = lambda: [("rerun", "pytest tests/test_refunds.py")]
     recorder.push_recorder(mine)
     try:
         with pytest.raises(MeasurementFailed) as caught:
@@ -467,11 +467,11 @@ def test_a_threshold_that_names_the_embedder_as_the_settings_do(tmp_path: Path) 
     file = tmp_path / "threshold.json"
     file.write_text(Threshold(value=0.33, embedder="mine", version="mine/1").text(), "utf-8")
 
-    def lookup(_kind: str, _name: str) -> object:
+    def find_component(_kind: str, _name: str) -> object:
         return ALIKE
 
     mine = recorder.Recorder(settings=Settings(semantic_threshold=str(file)))
-    mine.lookup = lookup
+    mine.find_component = find_component
     recorder.push_recorder(mine)
     try:
         with pytest.raises(UsageError, check=check_message):

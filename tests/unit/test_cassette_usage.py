@@ -106,7 +106,7 @@ def test_all_that_was_left_out_is_reported(root: Path) -> None:
     config = Config(root, options={"llm_model": ["m"], "keyword": "x"}, ini={"llm_model": ["m"]})
     made = CassetteUsage(config, Settings())
     made.add([use()])
-    made.skipped, made.candidates, made.left_out = 3, True, 9
+    made.skipped, made.has_candidates, made.left_out = 3, True, 9
     assert made.finish((), undone=2)["cassettes"] == {"oldest": made_today(root), "orphans": []}
     usage = usage_of(config)
     assert usage.complete is False
@@ -124,7 +124,7 @@ def test_one_of_one_model_leaves_nothing_out(root: Path, *, candidates: bool, na
     config = Config(root, options={"llm_model": ["m"]} if named else {}, ini={"llm_model": ["m"]})
     made = CassetteUsage(config, Settings())
     made.add([use()])
-    made.candidates = candidates
+    made.has_candidates = candidates
     made.finish(())
     assert usage_of(config).complete is True
 

@@ -223,7 +223,7 @@ def test_workers_that_were_lost_come_first_among_the_notes(
     tmp_path: Path, crashed: int, lost: tuple[str, ...]
 ) -> None:
     made = controller(tmp_path)
-    made.housekeeping.crashed = crashed
+    made.cassette_usage.crashed = crashed
     answers = [Call(model="m", purpose=one).to_wire() for one in ("app", "judge")]
     made.add(
         make_report(llmops={"calls": answers, "facts": {"cassette": {"notes": ["one note"], "path": "a"}}})
@@ -464,8 +464,8 @@ def test_all_else_has_the_words_of_pytest(outcome: str, when: str, payload: dict
 def harness_of(*payloads: dict[str, Any], junit: bool = True) -> Any:
     waiting = list(payloads)
     return SimpleNamespace(
-        payload=lambda _when, _error: waiting.pop(0),
-        masked=lambda text: text.replace(SECRET, "[secret]"),
+        build_payload=lambda _when, _error: waiting.pop(0),
+        mask_secrets=lambda text: text.replace(SECRET, "[secret]"),
         settings=Settings(junit_properties=junit),
         record=None,
     )
@@ -489,13 +489,13 @@ def test_what_a_phase_measured_is_on_its_report_without_secrets(*, junit: bool) 
 def test_the_payload_of_a_phase_is_asked_with_its_name_and_error() -> None:
     seen: list[object] = []
     harness = harness_of({})
-    payload = harness.payload
+    payload = harness.build_payload
 
     def keep(*given: object) -> Any:
         seen.append(given)
         return payload(*given)
 
-    harness.payload = keep
+    harness.build_payload = keep
     error = ValueError()
     attach_payload(harness, make_report("failed", "setup"), error)
     assert seen == [("setup", error)]

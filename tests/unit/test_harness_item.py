@@ -42,12 +42,12 @@ NAMED = Settings(
     ],
 )
 def test_the_command_asks_what_this_run_asked(on_the_command_line: tuple[str, ...], words: str) -> None:
-    found = harness(NAMED, *on_the_command_line).command()
+    found = harness(NAMED, *on_the_command_line).rerun_command()
     assert found == f"pytest 't/test_a.py::test_a[x y]' --llm-judge{words}"
 
 
 def test_several_models_are_all_named() -> None:
-    found = harness(Settings(model=("one", "two")), "model").command()
+    found = harness(Settings(model=("one", "two")), "model").rerun_command()
     assert found.endswith(" --llm-model=one --llm-model=two")
 
 
@@ -60,4 +60,4 @@ def test_several_models_are_all_named() -> None:
     ],
 )
 def test_the_command_shows_no_secret_of_an_address(url: str, shown: str) -> None:
-    assert harness(Settings(base_url=url), "base_url").command().endswith(shown)
+    assert harness(Settings(base_url=url), "base_url").rerun_command().endswith(shown)

@@ -65,20 +65,20 @@ def test_the_closest_marker_of_a_test_counts() -> None:
 
 
 def test_arguments_are_taken_by_place_and_by_name() -> None:
-    assert given("x", c=3).take("a", "b", "c") == {"a": "x", "c": 3}
-    assert given("x", 2).take("a", "b") == {"a": "x", "b": 2}
-    assert given().take("a") == {}
+    assert given("x", c=3).by_name("a", "b", "c") == {"a": "x", "c": 3}
+    assert given("x", 2).by_name("a", "b") == {"a": "x", "b": 2}
+    assert given().by_name("a") == {}
 
 
 @pytest.mark.parametrize("arguments", [given("x", 2, 3.5), given("x", a="y")], ids=["too many", "twice"])
 def test_arguments_that_do_not_fit_are_named(arguments: Arguments) -> None:
     with pytest.raises(UsageError, check=check_message):
-        arguments.take("a", "b")
+        arguments.by_name("a", "b")
 
 
 def test_an_unknown_argument_is_named_with_those_that_exist() -> None:
     with pytest.raises(UnknownName) as caught:
-        given("x", version="v1").take("name", "versions")
+        given("x", version="v1").by_name("name", "versions")
     assert (caught.value.kind, caught.value.name, caught.value.known) == (
         "argument",
         "version",

@@ -265,7 +265,7 @@ def test_a_key_that_nobody_needs_is_a_placeholder(
     bare: pytest.MonkeyPatch, settings: Settings, names: tuple[str, ...]
 ) -> None:
     made = SdkEnvironment()
-    made.set(settings)
+    made.apply(settings)
     address = {"OPENAI_BASE_URL": settings.base_url} if settings.base_url else {}
     assert values() == {**address, **dict.fromkeys(names, PLACEHOLDER_KEY)}
     made.restore()
@@ -278,7 +278,7 @@ def test_keys_that_are_set_stay_and_an_empty_one_is_none(bare: pytest.MonkeyPatc
     bare.setenv("OPENAI_BASE_URL", "http://before/v1")
     before = values()
     made = SdkEnvironment()
-    made.set(Settings(base_url=URL))
+    made.apply(Settings(base_url=URL))
     assert (os.environ["OPENAI_API_KEY"], os.environ["OPENAI_BASE_URL"]) == ("of-the-user", URL)
     assert os.environ["GEMINI_API_KEY"] == PLACEHOLDER_KEY
     made.restore()
@@ -287,7 +287,7 @@ def test_keys_that_are_set_stay_and_an_empty_one_is_none(bare: pytest.MonkeyPatc
 
 def test_what_the_test_set_meanwhile_stays(bare: pytest.MonkeyPatch) -> None:
     made = SdkEnvironment()
-    made.set(Settings(base_url=URL))
+    made.apply(Settings(base_url=URL))
     os.environ["OPENAI_BASE_URL"] = "http://of-the-test/v1"
     del os.environ["CO_API_KEY"]
     made.restore()
@@ -296,8 +296,8 @@ def test_what_the_test_set_meanwhile_stays(bare: pytest.MonkeyPatch) -> None:
 
 def test_environments_may_be_nested_and_restored_twice(bare: pytest.MonkeyPatch) -> None:
     outer, inner = SdkEnvironment(), SdkEnvironment()
-    outer.set(Settings(base_url=URL))
-    inner.set(Settings(base_url="http://127.0.0.1/v1"))
+    outer.apply(Settings(base_url=URL))
+    inner.apply(Settings(base_url="http://127.0.0.1/v1"))
     inner.restore()
     assert os.environ["OPENAI_BASE_URL"] == URL
     inner.restore()
@@ -416,14 +416,14 @@ def test_each_note_and_drift_is_reported_once_in_the_order_they_came(tmp_path: P
 
 def test_a_path_outside_of_the_project_is_shown_whole(tmp_path: Path) -> None:
     log = log_of(tmp_path / "project")
-    assert log.relative(tmp_path / "project" / "a" / "b.json") == "a/b.json"
-    assert log.relative(tmp_path / "b.json") == str(tmp_path / "b.json")
+    assert log.report_path(tmp_path / "project" / "a" / "b.json") == "a/b.json"
+    assert log.report_path(tmp_path / "b.json") == str(tmp_path / "b.json")
 
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_cassette_of_a_test_that_did_not_run_is_known(tmp_path: Path, *, shared: bool) -> None:
     log = log_of(tmp_path)
-    log.not_run(tmp_path / "a.json", shared=shared)
+    log.add_unrun(tmp_path / "a.json", shared=shared)
     assert log.uses == [{"path": "a.json", "ran": False, "shared": shared, "asked": {}}]
 
 
@@ -451,7 +451,7 @@ class Fixture:
         self.tape = FixtureTape(Tape(path, **how), Settings(base_url=URL), lambda: self.log)
 
     def set_up(self, *texts: str, swallow: bool = False, fail: bool = False) -> None:
-        with self.tape.setting_up():
+        with self.tape.use_during_setup():
             assert active_tape.test_tape() is self.tape.tape
             assert os.environ["OPENAI_BASE_URL"] == URL
             for text in texts:
@@ -460,11 +460,11 @@ class Fixture:
                 raise KeyError
 
     def tear_down(self, *texts: str, swallow: bool = False) -> None:
-        self.tape.enter()
+        self.tape.begin_teardown()
         assert active_tape.test_tape() is self.tape.tape
         for text in texts:
             self.ask(text, swallow=swallow)
-        self.tape.leave()
+        self.tape.end_teardown()
 
     def ask(self, text: str, *, swallow: bool) -> None:
         try:
@@ -509,7 +509,7 @@ def test_a_miss_that_the_set_up_swallowed_fails_it(tmp_path: Path) -> None:
     with pytest.raises(CassetteMiss, match="--again") as caught:
         made.set_up("never recorded", swallow=True)
     assert str(caught.value).endswith(made.tape.tape.misses[0])
-    made.tape.leave()
+    made.tape.end_teardown()
     assert ran_of(log) == [("f.json", False)]
 
 
@@ -520,7 +520,7 @@ def test_a_refused_call_that_the_set_up_swallowed_fails_it_as_such(tmp_path: Pat
     with pytest.raises(BudgetReached) as caught:
         made.set_up("too much", swallow=True)
     assert str(caught.value).endswith(made.tape.tape.refusals[0])
-    made.tape.leave()
+    made.tape.end_teardown()
     assert ran_of(log) == [("f.json", False)]
 
 
@@ -530,7 +530,7 @@ def test_what_a_failing_set_up_paid_is_kept_and_counts_as_not_run(tmp_path: Path
     made = Fixture(tmp_path / "f.json", log, mode="new")
     with pytest.raises(KeyError):
         made.set_up("build", fail=True)
-    made.tape.leave()
+    made.tape.end_teardown()
     assert len(stored(tmp_path / "f.json")) == 1
     assert ran_of(log) == [("f.json", False)]
 
@@ -573,7 +573,7 @@ def test_a_second_end_does_nothing_more_to_what_is_in_use(tmp_path: Path) -> Non
     made = Fixture(tmp_path / "f.json", log_of(tmp_path))
     made.set_up()
     made.tear_down()
-    made.tape.leave()
+    made.tape.end_teardown()
 
 
 @pytestmark_fixture
@@ -588,16 +588,16 @@ def test_credentials_that_a_fixture_sent_are_known_afterwards(
         ask(tape.tape, "x", authorization="Bearer hunter2hunter2")
 
     if phase == "set-up":
-        with tape.setting_up():
+        with tape.use_during_setup():
             send()
     elif phase == "failing set-up":
-        with pytest.raises(KeyError), tape.setting_up():
+        with pytest.raises(KeyError), tape.use_during_setup():
             send()
             raise KeyError
     else:
-        tape.enter()
+        tape.begin_teardown()
         send()
-        tape.leave()
+        tape.end_teardown()
     assert of_fixtures.known == {"hunter2hunter2"}
 
 

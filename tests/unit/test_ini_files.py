@@ -27,7 +27,7 @@ NATIVE = FORMS["pytest.toml"].replace("[pytest]", "[tool.pytest]")
 
 def settings_of(found: tuple[Path, dict[str, object]] | None) -> Settings:
     assert found is not None
-    return Settings.read(("ini", found[1]))
+    return Settings.from_sources(("ini", found[1]))
 
 
 @pytest.mark.parametrize(("name", "text"), [*FORMS.items(), ("pyproject.toml", NATIVE), (".pytest.ini", FORMS["pytest.ini"]),

@@ -210,7 +210,7 @@ def test_hostile_text_in_the_error_is_one_line() -> None:
 def test_another_scale() -> None:
     binary = Scale(low=0, high=1)
     assert parse_score_reply("Score: 0, Reason: wrong", binary).score == 0
-    assert parse_score_reply("Score: 1/1, Reason: right", binary).normalised == 1
+    assert parse_score_reply("Score: 1/1, Reason: right", binary).normalized == 1
     check_message(parse_score_reply("Score: 7, Reason: good", binary).error)
 
 

@@ -135,7 +135,7 @@ def test_a_script_reads_the_environment(script: None, monkeypatch: pytest.Monkey
 
 def test_settings_and_lookup_are_the_test_s_also_inside_blocks() -> None:
     run = Settings(model="m")
-    with running(lookup=lambda kind, name: (kind, name)) as one:
+    with running(find_component=lambda kind, name: (kind, name)) as one:
         one.settings = run
         with soft(), collect():
             assert recorder.current_settings() is run
@@ -144,10 +144,10 @@ def test_settings_and_lookup_are_the_test_s_also_inside_blocks() -> None:
 
 def test_drain_forgets(top: Recorder) -> None:
     emit(GOOD)
-    assert names(top.drain()) == ["good"]
-    assert top.drain() == []
+    assert names(top.drain_measurements()) == ["good"]
+    assert top.drain_measurements() == []
     emit(RECORDED)
-    assert names(top.drain()) == ["recorded"]
+    assert names(top.drain_measurements()) == ["recorded"]
 
 
 def test_two_recorders_that_look_alike_are_two() -> None:
@@ -446,7 +446,7 @@ def test_trials_of_concurrent_tasks_keep_apart() -> None:
 
 def test_provenance_comes_last_and_is_told_in_blocks() -> None:
     with (
-        running(provenance=lambda: [("rerun", "pytest x.py::t")]),
+        running(describe_origin=lambda: [("rerun", "pytest x.py::t")]),
         pytest.raises(MeasurementFailed) as caught,
         soft(),
     ):

@@ -336,7 +336,7 @@ def test_each_test_has_its_own_model_of_the_judges() -> None:
             kinds.add((kind, name))
             return server
 
-        mine = recorder.Recorder(lookup=lookup, settings=Settings())
+        mine = recorder.Recorder(find_component=lookup, settings=Settings())
         recorder.push_recorder(mine)
         try:
             assert judge.judge(ANSWER).score == 7
@@ -388,7 +388,7 @@ def test_a_rubric_of_ones_own_with_one_score(tmp_path: Path) -> None:
     )
     rubric = Rubric(name="tone", file=file, scale=Scale(low=0.0, high=2.5))
     found = RubricJudge(rubric, server).judge(ANSWER)
-    assert (found.score, found.low, found.high, found.normalised) == (0.25, 0, 2.5, 0.1)
+    assert (found.score, found.low, found.high, found.normalized) == (0.25, 0, 2.5, 0.1)
     [(prompt, params)] = server.asked
     properties = schema(params)["properties"]
     assert properties["score"] == {"type": "number", "minimum": 0, "maximum": 2.5}

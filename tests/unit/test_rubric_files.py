@@ -40,7 +40,7 @@ def test_a_rubric_file_is_a_judge(tmp_path: Path) -> None:
     judge = rubric_judge(file, model)
     assert (judge.name, judge.low, judge.high, judge.pass_at) == ("tone", 1, 5, 4)
     found = judge.judge("Please come in.", question="May I?")
-    assert (found.score, found.reason, found.normalised) == (4, "because", 0.75)
+    assert (found.score, found.reason, found.normalized) == (4, "because", 0.75)
     [(messages, params)] = model.asked
     system, user = messages
     assert "Is it polite? {{ data }} is no variable here." in system.content

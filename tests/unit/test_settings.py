@@ -13,7 +13,7 @@ from pytest_llmops.settings import OPTIONS, Option, Settings, format_options_tab
 
 
 def test_defaults() -> None:
-    assert Settings.read() == Settings()
+    assert Settings.from_sources() == Settings()
     assert Settings().record == "none"
 
 
@@ -43,7 +43,7 @@ def test_every_option_has_examples() -> None:
 def test_a_value_is_read_from_a_text_and_from_a_value_of_toml(option: Option) -> None:
     example = EXAMPLES[option.name]
     for given in (convert_as_pytest(option, example.text), example.value):
-        assert getattr(Settings.read(("ini", {option.name: given})), option.name) == freeze_value(
+        assert getattr(Settings.from_sources(("ini", {option.name: given})), option.name) == freeze_value(
             example.value
         )
 
@@ -58,11 +58,11 @@ def test_command_line_is_stronger_than_ini_and_ini_than_environment(option: Opti
         [("command line", {option.name: None}), ("ini", {option.name: strong})],
         [("command line", {}), ("ini", {option.name: strong})],
     ):
-        read = Settings.read(*sources, environ=environ)
+        read = Settings.from_sources(*sources, environ=environ)
         assert getattr(read, option.name) == freeze_value(example.value)
     if environ:
-        weak_read = Settings.read(("ini", {option.name: weak}))
-        assert Settings.read(("command line", {}), ("ini", {}), environ=environ) == weak_read
+        weak_read = Settings.from_sources(("ini", {option.name: weak}))
+        assert Settings.from_sources(("command line", {}), ("ini", {}), environ=environ) == weak_read
 
 
 @pytest.mark.parametrize("place", ["command line", "ini"])
@@ -70,7 +70,7 @@ def test_command_line_is_stronger_than_ini_and_ini_than_environment(option: Opti
 def test_a_wrong_value_of_each_option_is_refused_with_its_place(option: Option, place: str) -> None:
     example = EXAMPLES[option.name]
     with pytest.raises(SettingError) as caught:
-        Settings.read((place, {option.name: example.wrong}))
+        Settings.from_sources((place, {option.name: example.wrong}))
     assert caught.value.place == place
     assert caught.value.name == (option.flag if place == "command line" else option.dest)
     assert example.expected in caught.value.expected
@@ -81,14 +81,14 @@ def test_precedence_command_line_ini_environment_default() -> None:
     line: dict[str, object] = {"model": "line"}
     ini: dict[str, object] = {"model": "ini", "judge_model": "ini"}
     environ = {"LLMOPS_MODEL": "env", "LLMOPS_JUDGE_MODEL": "env", "OPENAI_BASE_URL": "http://env/v1/"}
-    read = Settings.read(("command line", line), ("ini", ini), environ=environ)
+    read = Settings.from_sources(("command line", line), ("ini", ini), environ=environ)
     assert (read.model, read.judge_model, read.base_url) == ("line", "ini", "http://env/v1")
-    assert Settings.read(("command line", {"model": None}), environ=environ).model == "env"
+    assert Settings.from_sources(("command line", {"model": None}), environ=environ).model == "env"
 
 
 def test_an_empty_value_of_the_command_line_counts_and_an_empty_variable_does_not() -> None:
-    assert Settings.read(("command line", {"model": ""}), ("ini", {"model": "ini"})).model == ""
-    assert Settings.read(environ={"LLMOPS_MODEL": ""}).model == ""
+    assert Settings.from_sources(("command line", {"model": ""}), ("ini", {"model": "ini"})).model == ""
+    assert Settings.from_sources(environ={"LLMOPS_MODEL": ""}).model == ""
 
 
 @pytest.mark.parametrize("place", ["command line", "ini"])
@@ -121,7 +121,7 @@ def test_an_empty_value_of_the_command_line_counts_and_an_empty_variable_does_no
 def test_a_wrong_value_says_place_option_expected_and_got(place: str, name: str, value: Any) -> None:
     option = next(one for one in OPTIONS if one.name == name)
     with pytest.raises(SettingError) as caught:
-        Settings.read((place, {name: value}))
+        Settings.from_sources((place, {name: value}))
     said = str(caught.value)
     shown = option.flag if place == "command line" else option.dest
     assert said.startswith(f"{place} {shown}: expected ")
@@ -132,7 +132,7 @@ def test_a_wrong_value_says_place_option_expected_and_got(place: str, name: str,
 
 def test_a_wrong_environment_variable_is_named() -> None:
     with pytest.raises(SettingError, match="environment OPENAI_BASE_URL: expected a URL"):
-        Settings.read(environ={"OPENAI_BASE_URL": "nonsense"})
+        Settings.from_sources(environ={"OPENAI_BASE_URL": "nonsense"})
 
 
 @pytest.mark.parametrize(
@@ -152,14 +152,14 @@ def test_a_wrong_environment_variable_is_named() -> None:
 def test_one_model_is_a_text_and_several_are_not(
     given: object, model: object, models: tuple[str, ...]
 ) -> None:
-    read = Settings.read(("ini", {"model": given}))
+    read = Settings.from_sources(("ini", {"model": given}))
     assert (read.model, read.models) == (model, models)
-    assert read.only_model == (model if isinstance(model, str) else "")
+    assert read.single_model == (model if isinstance(model, str) else "")
 
 
 def test_a_blank_name_among_several_is_no_model() -> None:
     with pytest.raises(SettingError, check=check_message):
-        Settings.read(("ini", {"model": ["a", " "]}))
+        Settings.from_sources(("ini", {"model": ["a", " "]}))
 
 
 @pytest.mark.parametrize(
@@ -174,25 +174,25 @@ def test_a_blank_name_among_several_is_no_model() -> None:
     ],
 )
 def test_addresses_that_are_fine(url: str) -> None:
-    assert Settings.read(("ini", {"base_url": url})).base_url == url
+    assert Settings.from_sources(("ini", {"base_url": url})).base_url == url
 
 
 def test_a_trailing_slash_is_no_other_address() -> None:
-    assert Settings.read(("ini", {"base_url": "http://a/v1/"})).base_url == "http://a/v1"
+    assert Settings.from_sources(("ini", {"base_url": "http://a/v1/"})).base_url == "http://a/v1"
 
 
 def test_lists_may_be_lines() -> None:
-    read = Settings.read(("ini", {"allow_hosts": "a.example\n\n  b.example \n"}))
+    read = Settings.from_sources(("ini", {"allow_hosts": "a.example\n\n  b.example \n"}))
     assert read.allow_hosts == ("a.example", "b.example")
 
 
 def test_hosts_are_told_apart_by_no_case_and_no_brackets() -> None:
-    read = Settings.read(("ini", {"allow_hosts": ["API.Example.com", "127.0.0.1", "[::1]", "::1"]}))
+    read = Settings.from_sources(("ini", {"allow_hosts": ["API.Example.com", "127.0.0.1", "[::1]", "::1"]}))
     assert read.allow_hosts == ("api.example.com", "127.0.0.1", "::1", "::1")
 
 
 def test_versions_by_prompt() -> None:
-    read = Settings.read(("command line", {"prompt": ["support/answer = v2", "b=x=y"]}))
+    read = Settings.from_sources(("command line", {"prompt": ["support/answer = v2", "b=x=y"]}))
     assert read.versions == {"support/answer": "v2", "b": "x=y"}
 
 
@@ -206,7 +206,9 @@ def test_the_table_names_every_option_once() -> None:
 
 
 def test_files_of_the_ini_are_seen_from_the_root(tmp_path: Path) -> None:
-    read = Settings.read(("ini", {"semantic_threshold": " thresholds/a.json ", "vector_cache": ".vectors"}))
+    read = Settings.from_sources(
+        ("ini", {"semantic_threshold": " thresholds/a.json ", "vector_cache": ".vectors"})
+    )
     anchored = read.with_paths_below(tmp_path)
     assert Path(anchored.semantic_threshold) == tmp_path / "thresholds" / "a.json"
     assert Path(anchored.vector_cache) == tmp_path / ".vectors"

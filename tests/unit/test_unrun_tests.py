@@ -141,7 +141,7 @@ INDEX, WIDE = (f"cassettes/conftest/fixture.{one}.json" for one in ("index", "wi
 
 
 def test_a_skipped_test_tells_its_cassette_and_those_of_its_fixtures(skipped: Harness) -> None:
-    skipped.not_run()
+    skipped.add_unrun()
     assert uses_of(skipped) == {OWN: (False, False), INDEX: (False, True), WIDE: (False, True)}
 
 
@@ -151,7 +151,7 @@ def test_nothing_of_a_skipped_test_and_its_fixtures_is_stale_or_an_orphan(
     other = "cassettes/conftest/fixture.gone.json"
     for name in (OWN, INDEX, WIDE, other):
         merged(tmp_path / name, entry(1))
-    skipped.not_run()
+    skipped.add_unrun()
     seen = audited(tmp_path, skipped.log.uses)
     assert (seen.stale, seen.orphans) == ((), (other,))
 
@@ -160,7 +160,7 @@ def test_a_fixture_that_another_test_used_is_not_judged_while_one_test_is_skippe
     tmp_path: Path, skipped: Harness
 ) -> None:
     merged(tmp_path / INDEX, entry(1), entry(2))
-    skipped.not_run()
+    skipped.add_unrun()
     used: Any = {"path": INDEX, "ran": True, "shared": True, "asked": {"key-1": {"0": 1}}}
     assert [one.key for one in audited(tmp_path, [used]).stale] == ["key-2"]
     assert audited(tmp_path, [used, *skipped.log.uses]).stale == ()
@@ -197,21 +197,21 @@ def foreign(tmp_path: Path) -> Iterator[Harness]:
 
 def test_a_block_of_a_foreign_test_is_told_when_the_test_ends(tmp_path: Path, foreign: Harness) -> None:
     merged(tmp_path / "cassettes" / "shared" / "one.json", entry(1))
-    assert not foreign.used()
+    assert not foreign.has_results()
     with use_cassette("shared/one", record="new") as tape:
         assert os.environ["OPENAI_BASE_URL"] == URL
         assert call(tape, "x", "live") == "live"
-    assert foreign.used()
+    assert foreign.has_results()
     foreign.passed = True
-    assert "tapes" not in foreign.payload("call", None)
-    payload: Any = foreign.payload("teardown", None)
+    assert "tapes" not in foreign.build_payload("call", None)
+    payload: Any = foreign.build_payload("teardown", None)
     assert payload["tapes"] == [{"path": "cassettes/shared/one.json", **tape.use(passed=True)}]
     assert payload["tapes"][0]["shared"] is True
     assert len(payload["tapes"][0]["asked"]) == 1
     cassette = payload["facts"]["cassette"]
     assert (cassette["path"], cassette["recorded"]) == ("cassettes/shared/one.json", 1)
-    assert foreign.used()
-    assert foreign.payload("teardown", None)["tapes"] == payload["tapes"]
+    assert foreign.has_results()
+    assert foreign.build_payload("teardown", None)["tapes"] == payload["tapes"]
     seen = audited(tmp_path, payload["tapes"])
     assert ([one.key for one in seen.stale], seen.orphans) == (["key-1"], ())
 
@@ -220,14 +220,14 @@ def test_each_block_of_a_foreign_test_is_told(tmp_path: Path, foreign: Harness) 
     with use_cassette("one"), use_cassette(tmp_path / "elsewhere" / "two.json"):
         pass
     foreign.passed = True
-    foreign.payload("teardown", None)
+    foreign.build_payload("teardown", None)
     assert uses_of(foreign) == {"cassettes/one.json": (True, True), "elsewhere/two.json": (True, True)}
 
 
 def test_a_block_of_a_foreign_test_that_failed_did_not_run(foreign: Harness) -> None:
     with use_cassette("one"):
         pass
-    foreign.payload("teardown", None)
+    foreign.build_payload("teardown", None)
     assert uses_of(foreign) == {"cassettes/one.json": (False, True)}
 
 
@@ -239,7 +239,7 @@ def test_a_miss_that_a_foreign_test_caught_around_its_block_counts_for_that_bloc
     with pytest.raises(CassetteMiss), use_cassette("bad") as tape:
         call(tape, "never recorded", "")
     foreign.passed = True
-    payload: Any = foreign.payload("teardown", None)
+    payload: Any = foreign.build_payload("teardown", None)
     assert uses_of(foreign) == {"cassettes/good.json": (True, True), "cassettes/bad.json": (False, True)}
     assert payload["facts"]["cassette"]["missed"] == 1
 
@@ -262,7 +262,7 @@ def test_a_foreign_test_whose_block_did_nothing_yet_carries_it_on_its_reports(
         pass
     item = foreign.item
     item.stash[HARNESS] = foreign
-    item.config.stash[WATCH_KEY] = SimpleNamespace(of=lambda one: one.stash[HARNESS])
+    item.config.stash[WATCH_KEY] = SimpleNamespace(harness_of=lambda item: item.stash[HARNESS])
     reports = [made_by_the_hook(item, make_report("passed", when)) for when in ("call", "teardown")]
     assert [one.llmops.get("tapes") for one in reports] == [
         None,
@@ -295,7 +295,7 @@ def test_a_block_of_a_test_of_ours_is_told_with_its_own_cassette(tmp_path: Path)
             pass
         harness.passed = True
         harness.close()
-        payload: Any = harness.payload("teardown", None)
+        payload: Any = harness.build_payload("teardown", None)
     finally:
         harness.stop()
     told = [(use["path"], use["ran"], use["shared"]) for use in payload["tapes"]]
@@ -433,7 +433,7 @@ def test_a_foreign_test_may_ask_a_server_if_another_recorder_records_it(
     item.ihook.pytest_llmops_embedders = Hook()
     item.config = Comparable(item.config)
     harness = Harness(item, Settings(record=record), skip, ours=ours)
-    look: Callable[[], object] = lambda: harness.lookup("embedder", "mine")  # noqa: E731
+    look: Callable[[], object] = lambda: harness.find_component("embedder", "mine")  # noqa: E731
     if refused:
         with pytest.raises(UsageError, match=r"test_a\.py::test_x.*'mine'"):
             look()

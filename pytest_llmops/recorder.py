@@ -1,10 +1,8 @@
-"""The one door: what is measured leaves through `emit`, and the recorder on top decides.
+"""`emit`, through which every measurement leaves, the recorder of the running test, `soft` and `collect`.
 
 The recorder of the running test is a plain global: a raw thread starts with an empty context, and a
 measurement taken there must still reach its test. The blocks of `soft` and `collect` belong to the
-context that opened them: one of two concurrent tasks or threads must not swallow the other's failures.
-
-Blocks in which a failure does not end the test at once: collected and raised together, or kept to themselves.
+context that opened them: of two concurrent tasks or threads neither may swallow the other's failures.
 """
 
 from __future__ import annotations
@@ -24,12 +22,10 @@ from pytest_llmops import errors
 from pytest_llmops.measurement import Json, Measurement, format_failure_text
 from pytest_llmops.settings import RecordMode, Settings
 
-Lookup = Callable[[str, str], object]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """One request and its answer, as they went over the wire.
+    """A request and its answer, as they went over the wire.
 
     Attributes:
         request: The request's body, parsed where it is JSON.
@@ -51,27 +47,27 @@ class Exchange:
 
 @dataclass(slots=True, eq=False)
 class Recorder:
-    """What one test (or one block) measured, and the surroundings it was measured in.
+    """What a test (or a block) measured, and the surroundings it was measured in.
 
     Attributes:
         measurements: In the order they were emitted.
-        facts: What the report says of the test besides: prompt, case, retriever ...
+        facts: Shown in the report beside the measurements: prompt, case, retriever ...
         exchanges: What went over the wire; `trace` reads a `Call` out of each.
         find_component: ``(kind, name) -> object``, bound to the test's hooks; None: the built-in table.
         settings: The run's settings.
         describe_origin: ``(label, text)`` pairs that say where the answer came from and how to run the test again.
         redact: Masks secrets in failure texts.
         open_block_cassette: Opens a cassette by name, under the run's settings.
-        soft: Failures are kept and raised at the end of the block.
-        silent: Failures are kept and never raised.
-        outer: Of a soft block: what it was opened in.
-        asks_judges: Of a soft block: judges are asked although a check before them failed.
+        soft: Failures are collected and raised at the end of the block.
+        silent: Failures are not raised.
+        outer: The recorder around a soft block.
+        asks_judges: A soft block asks judges although a check before them failed.
     """
 
     measurements: list[Measurement] = field(default_factory=list)
     facts: dict[str, Json] = field(default_factory=dict)
     exchanges: list[Exchange] = field(default_factory=list)
-    find_component: Lookup | None = None
+    find_component: Callable[[str, str], object] | None = None
     settings: Settings | None = None
     describe_origin: Callable[[], Sequence[tuple[str, str]]] | None = None
     redact: Callable[[str], str] | None = None
@@ -89,7 +85,7 @@ class Recorder:
         return taken
 
     def absorb_block(self, inner: Recorder) -> None:
-        """Take over what a block inside measured and noted."""
+        """Add the measurements and facts of a block inside."""
         with _lock:
             self.measurements.extend(inner.measurements)
             self.facts.update(inner.facts)
@@ -107,25 +103,25 @@ class _Block:
 
 _stack: list[Recorder] = []
 wake_callbacks: list[Callable[[], object]] = []
-"""The last is called when something is measured in a test that has no recorder yet: it may push one."""
+"""The last is called when a test without a recorder measures something: it may push a recorder."""
 _test_thread = threading.get_ident()
 """The thread that runs the test."""
 _lock = threading.RLock()
 _current_block: ContextVar[_Block | None] = ContextVar("pytest_llmops_block", default=None)
 _thread_blocks: list[_Block] = []
-"""Blocks that the test's own thread opened: a raw thread is taken for a child of the innermost."""
+"""Blocks that the test's own thread opened: a raw thread counts as a child of the innermost."""
 _purpose: ContextVar[str] = ContextVar("pytest_llmops_purpose", default="app")
 _trial: ContextVar[int] = ContextVar("pytest_llmops_trial", default=0)
 
 
 def current_take() -> str:
-    """Return the take that answers the running trial: trial t is answered by take t."""
+    """Return the take that is replayed in the running trial: take t in trial t."""
     return str(_trial.get())
 
 
 @contextmanager
 def run_as_trial(index: int) -> Iterator[None]:
-    """Run a block as trial ``index``, so that concurrent trials keep their own recorded answers."""
+    """Run a block as trial ``index``, so that concurrent trials have their own recorded answers."""
     token = _trial.set(index)
     try:
         yield
@@ -134,18 +130,24 @@ def run_as_trial(index: int) -> Iterator[None]:
 
 
 def _recorder_stack() -> list[Recorder]:
-    """The stack, of a test that has just begun to measure too."""
+    """Return the stack; a test that has no recorder yet gets one first."""
     if not _stack and wake_callbacks:
         wake_callbacks[-1]()
     return _stack
 
 
+def _innermost(attribute: str) -> Any:
+    """Return an attribute of the innermost recorder in which it is not None; None if there is no such recorder."""
+    values = (getattr(recorder, attribute) for recorder in reversed(_recorder_stack()))
+    return next((value for value in values if value is not None), None)
+
+
 def current_recorder() -> Recorder | None:
-    """Return the recorder on top, or None in a plain script."""
+    """Return the recorder of the innermost open block, else of the test; None in a plain script."""
     stack = _recorder_stack()
     base = stack[-1] if stack else None
     block = _current_block.get()
-    while block is not None and not block.is_open:  # a task or thread that goes on after its block
+    while block is not None and not block.is_open:  # a task or thread may outlive its block
         block = block.outer
     if block is None or block.base is not base:
         block = next((inherited for inherited in reversed(_thread_blocks) if inherited.base is base), None)
@@ -162,7 +164,7 @@ def running_test_recorder() -> Recorder | None:
 
 
 def push_recorder(recorder: Recorder) -> None:
-    """Make a recorder that of the running test; the caller must `pop_recorder` the same one."""
+    """Make this the recorder of the running test; the caller must pass it to `pop_recorder`."""
     global _test_thread  # noqa: PLW0603 -- as global as the stack itself
     with _lock:
         _stack.append(recorder)
@@ -171,7 +173,7 @@ def push_recorder(recorder: Recorder) -> None:
 
 
 def pop_recorder(recorder: Recorder) -> None:
-    """Take a recorder off, and anything that was left above it."""
+    """Remove a recorder, and any recorders left above it."""
     with _lock:
         if recorder in _stack:
             del _stack[_stack.index(recorder) :]
@@ -181,7 +183,7 @@ def pop_recorder(recorder: Recorder) -> None:
 
 @contextmanager
 def open_block(inner: Recorder) -> Iterator[None]:
-    """Put the recorder of a block on top, in the context that opens it."""
+    """Make this the current recorder of a block, in the context that opens it."""
     stack = _recorder_stack()
     base = stack[-1] if stack else None
     outer = _current_block.get()
@@ -204,62 +206,54 @@ def open_block(inner: Recorder) -> Iterator[None]:
 
 
 def _in_event_loop() -> bool:
-    # There, other tasks start threads of their own, which are no children of this block.
+    # In a loop, other tasks start threads too, and those are no children of this block.
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 -- documented
 
 
 def current_settings() -> Settings:
-    """Return the settings in force: the run's, or the defaults with the environment's in a script."""
-    for recorder in reversed(_recorder_stack()):
-        if recorder.settings is not None:
-            return recorder.settings
-    return Settings.from_sources(environ=os.environ)
+    """Return the settings of the run; in a script the defaults and the environment."""
+    settings: Settings | None = _innermost("settings")
+    return settings or Settings.from_sources(environ=os.environ)
 
 
 def find_component(kind: str, name: str) -> object:
-    """Return the named thing of a kind ("embedder", "judge" ...).
+    """Return a component ("embedder", "judge" ...) by name.
 
     Raises:
-        UnknownName: Nobody knows it; the error names what exists and the closest.
+        UnknownName: There is none; the error names what exists and the closest.
     """
-    for recorder in reversed(_recorder_stack()):
-        if recorder.find_component is not None:
-            return recorder.find_component(kind, name)
     from pytest_llmops import registry
 
-    return registry.load_builtin(kind, name)
+    find = _innermost("find_component") or registry.load_builtin
+    component: object = find(kind, name)
+    return component
 
 
 def open_block_cassette(name: str | Path, mode: RecordMode | None) -> Any:
-    """Return the running test's cassette of that name, opened; None in a plain script."""
-    openers = (
-        recorder.open_block_cassette
-        for recorder in reversed(_recorder_stack())
-        if recorder.open_block_cassette is not None
-    )
-    opener = next(openers, None)
+    """Open a cassette of the running test by name; None in a plain script."""
+    opener = _innermost("open_block_cassette")
     return opener(name, mode) if opener is not None else None
 
 
 def record_exchange(exchange: Exchange) -> None:
-    """Keep what went over the wire for the running test; does nothing in a plain script."""
+    """Record what went over the wire in the running test; do nothing in a plain script."""
     with _lock:
-        owner = next((recorder for recorder in reversed(_stack) if recorder.settings is not None), None)
-        if owner is not None:
-            owner.exchanges.append(exchange)
+        _test_exchanges().append(exchange)
 
 
 def list_exchanges() -> tuple[Exchange, ...]:
     """Return what went over the wire in the running test so far; nothing in a plain script."""
-    return next(
-        (tuple(recorder.exchanges) for recorder in reversed(_stack) if recorder.settings is not None), ()
-    )
+    return tuple(_test_exchanges())
+
+
+def _test_exchanges() -> list[Exchange]:
+    return next((recorder.exchanges for recorder in reversed(_stack) if recorder.settings is not None), [])
 
 
 @contextmanager
 def set_purpose(name: str) -> Iterator[None]:
-    """Say whom the calls of a block serve: ``app`` (unless a block around says more), ``judge`` or ``embedder``."""
+    """Set whom the calls of a block serve: ``judge``, ``embedder`` or ``app`` (which keeps an outer purpose)."""
     token = _purpose.set(_purpose.get() if name == "app" else name)
     try:
         yield
@@ -268,12 +262,12 @@ def set_purpose(name: str) -> Iterator[None]:
 
 
 def current_purpose() -> str:
-    """Return whom the running call serves."""
+    """Return whom the calls made here serve: ``app``, ``judge`` or ``embedder``."""
     return _purpose.get()
 
 
 def record_facts(facts: Mapping[str, Json]) -> None:
-    """Tell the report a fact about the running test; does nothing in a plain script."""
+    """Add facts about the running test to the report; do nothing in a plain script."""
     top = current_recorder()
     if top is not None:
         with _lock:
@@ -326,23 +320,21 @@ def _build_failure(measurement: Measurement, text: str) -> Exception:
 
 
 def _describe_origin() -> Sequence[tuple[str, str]]:
-    """Where the answer came from and how to run it again, as the innermost recorder that knows tells it."""
-    for recorder in reversed(_stack):
-        if recorder.describe_origin is not None:
-            return recorder.describe_origin()
-    return ()
+    """Return where the answer came from and how to run the test again, as labelled texts."""
+    describe = _innermost("describe_origin")
+    return describe() if describe is not None else ()
 
 
 class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with soft():`
     """Collect the failures of a block and raise once, listing all.
 
-    What was measured reaches the surrounding recorder either way. An exception of the
-    block's own goes on unchanged, with the collected failures as a note. Once a check has failed, judges in the
+    The surrounding recorder gets all measurements either way. Another exception raised in the block
+    passes unchanged, with the collected failures as a note. Once a check has failed, judges in the
     block are *not asked*, unless ``judges`` is true: the test fails anyway, and they cost.
 
     Raises:
         MeasurementFailed: At least one measurement was outside its threshold.
-        MeasurementErrored: None failed, but at least one could not be taken.
+        MeasurementErrored: No measurement failed, but at least one could not be scored.
 
     >>> from pytest_llmops import emit
     >>> with soft() as block:
@@ -351,7 +343,7 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
     1
     """
 
-    # A class, as a generator's frames within contextlib would stand in every failure text.
+    # A class: a generator's frames within contextlib would appear in every failure's traceback.
     def __init__(self, *, judges: bool = False) -> None:
         self._open = ExitStack()
         self._inner = Recorder()
@@ -375,15 +367,11 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
             if error is not None and inner.failures:
                 error.add_note(f"before this, {_number_failures(inner.failures)}")
         finally:
-            _forward(inner)
+            outer = current_recorder()
+            if outer is not None:
+                outer.absorb_block(inner)
         if error is None:
             _raise_collected(inner)
-
-
-def _forward(inner: Recorder) -> None:
-    outer = current_recorder()
-    if outer is not None:
-        outer.absorb_block(inner)
 
 
 def _raise_collected(inner: Recorder) -> None:
@@ -413,12 +401,13 @@ def _number_failures(failures: list[Exception]) -> str:
 
 @contextmanager
 def collect() -> Iterator[list[Measurement]]:
-    """Keep the measurements of a block to itself: nothing is raised, nothing is reported.
+    """Collect the measurements of a block: nothing is raised, nothing is reported.
 
     >>> from pytest_llmops import emit
-    >>> with collect() as found:
+    >>> with collect() as measurements:
     ...     _ = emit(Measurement(name="m", value=0.0, threshold=1.0))
-    >>> found[0].status
+    >>> measurements[0].status
+
     'failed'
     """
     inner = Recorder(silent=True)

@@ -1,4 +1,4 @@
-"""The fixtures: resources only. A project overrides them in its conftest the pytest way."""
+"""Fixtures of the plugin; a project may override them in its conftest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from pytest_llmops import recorder
+from pytest_llmops._util.paths import path_from_root
+from pytest_llmops.errors import UsageError
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,15 +32,12 @@ def llm() -> Model:
 
     ``llm.complete(text_or_messages_or_rendered_prompt, **params)`` returns a `Completion`.
     """
-    from pytest_llmops import recorder
-
     return cast("Model", recorder.find_component("model", "app"))
 
 
 @pytest.fixture
 def judge(request: pytest.FixtureRequest) -> Judge:
     """The judge of ``@pytest.mark.judge(name)``; ``quality`` without a marker. Needs ``--llm-judge``."""
-    from pytest_llmops import recorder
     from pytest_llmops.harness import markers
 
     return cast(
@@ -52,8 +52,8 @@ def judge(request: pytest.FixtureRequest) -> Judge:
 def judge_canaries(request: pytest.FixtureRequest) -> Callable[..., Measurement]:
     """``judge_canaries(judge)`` asserts that a judge passes none of the canaries, see `assert_judge_canaries`.
 
-    A judge is tried once a version: what it said lies in a cassette of that version, which all tests share. Needs
-    ``--llm-judge``.
+    A judge is tried once per version: its replies are recorded in a cassette of that version, which all tests
+    share. Needs ``--llm-judge``.
     """
     from pytest_llmops.assertions.judge_canaries import assert_judge_canaries_once
     from pytest_llmops.harness import markers
@@ -67,15 +67,12 @@ def judge_canaries(request: pytest.FixtureRequest) -> Callable[..., Measurement]
 @pytest.fixture
 def embedder() -> Embedder:
     """The embedder of ``--llm-embedder``."""
-    from pytest_llmops import recorder
-
     return cast("Embedder", recorder.find_component("embedder", recorder.current_settings().embedder))
 
 
 @pytest.fixture
 def prompts(request: pytest.FixtureRequest) -> Prompts:
     """The prompts of the nearest prompts folder: ``prompts.get(name, version)``."""
-    from pytest_llmops import recorder
     from pytest_llmops.harness import markers
 
     return markers.find_prompts(request.node, recorder.current_settings())
@@ -84,70 +81,67 @@ def prompts(request: pytest.FixtureRequest) -> Prompts:
 @pytest.fixture
 def prompt(request: pytest.FixtureRequest) -> Prompt:
     """The prompt of ``@pytest.mark.prompt(name)``, in the version under test."""
-    from pytest_llmops import recorder
     from pytest_llmops.harness import markers
 
     requested = getattr(request, "param", "")
     chosen = markers.find_prompt(request.node, recorder.current_settings(), requested)
-    alias = requested if requested != chosen.version else ""
-    facts = {
+    facts: Json = {
         "name": chosen.name,
         "version": chosen.version,
-        "alias": alias,
+        "alias": requested if requested != chosen.version else "",
         "fingerprint": chosen.fingerprint,
+        "path": path_from_root(chosen.path, request.config.rootpath),
     }
-    recorder.record_facts({"prompt": {**facts, "path": _path_from_root(request, chosen.path)}})
+    recorder.record_facts({"prompt": facts})
     return chosen
 
 
 @pytest.fixture
 def case(request: pytest.FixtureRequest) -> Case:
-    """One case of ``@pytest.mark.cases(file)``."""
-    from pytest_llmops import recorder
-    from pytest_llmops.errors import UsageError
-
+    """A case of ``@pytest.mark.cases(file)``."""
     if not hasattr(request, "param"):
         raise UsageError(f"{request.node.nodeid}: the `case` fixture needs @pytest.mark.cases(file)")
     current_case: Case = request.param
     mark = request.node.get_closest_marker("cases")
-    file = str(mark.args[0] if mark.args else mark.kwargs["file"])
-    facts = {
+    facts: Json = {
         "id": current_case.id,
-        "file": file,
+        "file": str(mark.args[0] if mark.args else mark.kwargs["file"]),
         "tags": list(current_case.tags),
         "family": current_case.family,
         "fingerprint": current_case.fingerprint,
+        "input": current_case.input,
+        "reference": current_case.reference,
     }
-    recorder.record_facts(
-        {"case": {**facts, "input": current_case.input, "reference": current_case.reference}}
-    )
+    recorder.record_facts({"case": facts})
     return current_case
 
 
 @pytest.fixture
 def retriever(request: pytest.FixtureRequest) -> Retriever:
     """The retriever of ``@pytest.mark.retriever(name, k=)``: ``retriever.search(query)`` returns `Hits`."""
-    from pytest_llmops import recorder
-    from pytest_llmops.errors import UsageError
-    from pytest_llmops.harness import markers
+    from pytest_llmops.harness import factories, markers
 
     marker = markers.marker_arguments(request.node, "retriever")
     if marker is None:
         raise UsageError(f"{request.node.nodeid}: the `retriever` fixture needs @pytest.mark.retriever(name)")
     name, k, embedder = markers.read_retriever_marker(marker)
-    hook = request.node.ihook.pytest_llmops_retrievers(config=request.config)
-    known = {key for names in hook for key in names}
-    if embedder and name in known:
+    in_hooks = name in factories.hook_factories(request.node, "retriever")
+    if embedder and in_hooks:
         raise UsageError(
             f"{request.node.nodeid}: the retriever {name!r} comes from a hook and brings its own vectors: leave embedder= out"
         )
     source = (
         cast("Retriever", recorder.find_component("retriever", name))
-        if name in known
+        if in_hooks
         else markers.build_corpus_retriever(request.node, recorder.current_settings(), name, embedder)
     )
-    facts = {"name": name, "k": k, "documents": getattr(source, "documents", None)}
-    recorder.record_facts({"retriever": {**facts, "fingerprint": getattr(source, "fingerprint", "")}})
+    facts: Json = {
+        "name": name,
+        "k": k,
+        "documents": getattr(source, "documents", None),
+        "fingerprint": getattr(source, "fingerprint", ""),
+    }
+    recorder.record_facts({"retriever": facts})
     return _LimitedRetriever(source, k) if k is not None else source
 
 
@@ -159,11 +153,11 @@ class _LimitedRetriever:
         self._k = k
 
     def search(self, query: str, k: int | None = None, filters: Mapping[str, Json] | None = None) -> Hits:
-        """Return at most ``k`` hits, best first; left out: the k of the marker."""
+        """Return at most ``k`` hits, best first; by default the k of the marker."""
         limit = self._k if k is None else k
         if filters is None:
             return self._inner.search(query, limit)
-        # The port does not promise filters: a retriever without them says so itself.
+        # The protocol does not promise filters: a retriever without them raises the error itself.
         return self._inner.search(query, limit, filters=filters)  # type: ignore[call-arg]
 
     def __getattr__(self, name: str) -> Any:
@@ -187,7 +181,6 @@ def llm_cassette(request: pytest.FixtureRequest) -> Tape:
 
 
 def _require_recorded(request: pytest.FixtureRequest, name: str) -> None:
-    from pytest_llmops.errors import UsageError
     from pytest_llmops.harness.item import FOREIGN_MARKER, is_recorded_elsewhere
 
     if is_recorded_elsewhere(request.node):
@@ -195,8 +188,3 @@ def _require_recorded(request: pytest.FixtureRequest, name: str) -> None:
             f"{request.node.nodeid}: is marked `{FOREIGN_MARKER}`, so a fellow plugin answers its calls and `{name}` has none of them:"
             " take the mark away to record it here, or do without the fixture"
         )
-
-
-def _path_from_root(request: pytest.FixtureRequest, path: Any) -> str:
-    root = request.config.rootpath
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

@@ -1,12 +1,13 @@
-"""The pytest plugin: hooks of a few lines each; everything real happens below."""
+"""Hooks of the pytest plugin, a few lines each; `harness` does the work."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+import sys
+from collections.abc import Generator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -56,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Declare our hooks, so that a misspelt one is told at the start."""
+    """Declare our hooks, so that pytest reports a misspelt hook at the start."""
     pluginmanager.add_hookspecs(hookspecs)
 
 
@@ -64,8 +65,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, register the markers, and in the controller listen to the reports."""
     from pytest_llmops.harness.item import MARKER_HELP
 
-    with _raise_as_usage_error():
+    try:
         config.stash[SETTINGS] = read_settings(config)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
     config.stash[PROMPTS_SEEN_KEY] = {}
     for line in MARKER_HELP:
         config.addinivalue_line("markers", line)
@@ -77,7 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class ReportListener:
-    """In the controller: hands the reports that carry something of ours to the session's `Controller`."""
+    """Passes the reports that carry data of ours to the session's `Controller`."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -86,9 +89,9 @@ class ReportListener:
         self._skipped_tests: set[str] = set()
         self._run = ExitStack()
         if config.stash[SETTINGS].may_call_models:
-            from pytest_llmops.cassettes import run_folder as running
+            from pytest_llmops.cassettes.run_folder import open_run_folder
 
-            self._run.enter_context(running.open_run_folder())
+            self._run.enter_context(open_run_folder())
 
     def _get_controller(self) -> Controller:
         from pytest_llmops.harness.controller import Controller, StatusWords
@@ -100,14 +103,14 @@ class ReportListener:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collect what a test measured, and the names of those that were skipped, ours or not."""
+        """Collect what a test measured, and the names of all skipped tests, ours or not."""
         if report.skipped:
             self._skipped_tests.add(report.nodeid)
         if self._controller is not None or hasattr(report, "llmops"):
             self._get_controller().add(report)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the reports that were asked for, also of an empty run."""
+        """Write the requested reports, also of an empty run."""
         if self._controller is not None or self._config.stash[SETTINGS].report:
             controller = self._get_controller()
             usage = controller.cassette_usage
@@ -117,7 +120,7 @@ class ReportListener:
             controller.finish(session)
 
     def pytest_unconfigure(self) -> None:
-        """Remove the folder that the processes of the run shared."""
+        """Remove the folder that the processes of the run share."""
         self._run.close()
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -126,7 +129,7 @@ class ReportListener:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Hear from a worker how many tests it left out, and whether it crashed."""
+        """Count the tests that a worker left out, and the workers that crashed."""
         worker_output: dict[str, Any] = getattr(node, "workeroutput", {})
         self._left_out = max(self._left_out, worker_output.get(LEFT_OUT_COUNT, 0))
         self._crashed += bool(error)
@@ -138,18 +141,14 @@ class ReportListener:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Take the patches away, if any test needed them."""
-    import sys
-
+    """Remove the HTTP patches, if any test needed them."""
     watch = config.stash.get(WATCH_KEY, None)
     if watch is not None:
         recorder.wake_callbacks.remove(watch.start_for_running_test)
-
-    intercept = sys.modules.get("pytest_llmops.cassettes.http.interception")
-    if (
-        intercept is not None and not recorder.wake_callbacks
-    ):  # else this was a run inside a test of another one
-        intercept.remove_patches()
+    interception = sys.modules.get("pytest_llmops.cassettes.http.interception")
+    # Callbacks that are left belong to an outer run: this was a run inside a test.
+    if interception is not None and not recorder.wake_callbacks:
+        interception.remove_patches()
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -164,9 +163,9 @@ def _read_ini_value(config: pytest.Config, key: str) -> Any:
     try:
         return config.getini(key)
     except (pytest.UsageError, TypeError, ValueError) as error:
-        if "item at index" in str(error):  # of a list: the others must not be lost
+        if "item at index" in str(error):  # in a list: the other items must not be lost
             raise pytest.UsageError(str(error)) from None
-        # pytest's own reading of a number ends in the value; our parser says it with place and expected.
+        # pytest's message ends with the value; our parser then reports place, expected and got.
         return str(error).rpartition(": ")[2].removeprefix("invalid truth value ").strip("'\"")
 
 
@@ -177,33 +176,32 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     from pytest_llmops.harness import markers, parametrize
 
-    with _raise_as_collect_error():
+    try:
         for name, values, ids in parametrize.iter_parameters(node, settings, metafunc.fixturenames):
             metafunc.parametrize(name, values, ids=ids, indirect=True)
         marked = markers.read_prompt_marker(markers.marker_arguments(node, "prompt"))
-        if marked:
-            metafunc.config.stash[PROMPTS_SEEN_KEY][marked[0]] = None
+    except LLMOpsError as error:
+        raise pytest.Collector.CollectError(str(error)) from None
+    if marked:
+        metafunc.config.stash[PROMPTS_SEEN_KEY][marked[0]] = None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what needs a judge, unless judges were asked for."""
+    """Mark the tests that are ours, and skip those that need a judge unless --llm-judge is given."""
     settings = config.stash[SETTINGS]
     config.stash[ITEMS_KEY] = items
     if settings.prompt:
         from pytest_llmops.harness import markers
 
-        seen = config.stash[PROMPTS_SEEN_KEY]
-        config.stash[UNKNOWN_PROMPT_KEY] = markers.why_invalid_override(settings, seen)
-        if config.stash[UNKNOWN_PROMPT_KEY] and not hasattr(config, "workerinput"):
-            raise pytest.UsageError(config.stash[UNKNOWN_PROMPT_KEY])
-    for item in filter(is_ours, items):
+        problem = markers.why_invalid_override(settings, config.stash[PROMPTS_SEEN_KEY])
+        if problem and not hasattr(config, "workerinput"):
+            raise pytest.UsageError(problem)
+        config.stash[UNKNOWN_PROMPT_KEY] = problem
+    ours = list(filter(is_ours, items))
+    for item in ours:
         item.stash[OURS_KEY] = True
         if not settings.judge and needs_judge(item):
             item.add_marker(pytest.mark.skip(reason=NEEDS_JUDGE))
-    _register_recording_hooks(config, [item for item in items if OURS_KEY in item.stash])
-
-
-def _register_recording_hooks(config: pytest.Config, ours: list[pytest.Item]) -> None:
     if ours and not config.pluginmanager.has_plugin("llmops_ours"):
         from pytest_llmops.harness.tapes import recorded_fixtures
 
@@ -212,9 +210,9 @@ def _register_recording_hooks(config: pytest.Config, ours: list[pytest.Item]) ->
 
 
 class OnDemandHarness:
-    """Gives a recorder to a test that measures something although nothing about it is ours.
+    """Starts a harness for a test that uses none of our fixtures and markers, at its first measurement.
 
-    Such a test is not known before: the first measurement wakes us, and other tests pay nothing.
+    Tests that measure nothing thus cost nothing.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -224,7 +222,7 @@ class OnDemandHarness:
         self.left_out = 0
 
     def start_for_running_test(self) -> Harness | None:
-        """Return the harness of the running test, started if it has none yet; None between two tests."""
+        """Return the harness of the running test, started if necessary; None between two tests."""
         item = self.running_item()
         return None if item is None else self.harness_of(item)
 
@@ -236,19 +234,19 @@ class OnDemandHarness:
         return self._items.get(node_id)
 
     def harness_of(self, item: pytest.Item) -> Harness:
-        """Return the harness of a test, started if it has none yet."""
+        """Return the harness of a test, started if necessary."""
         if HARNESS not in item.stash:
             self.harness = _start_harness(item)
         harness: Harness = item.stash[HARNESS]
         return harness
 
     def pytest_itemcollected(self) -> None:
-        """Count the tests as they are collected: some plugins leave tests out without a word."""
+        """Count the tests as they are collected: some plugins deselect tests without reporting it."""
         self.left_out += 1
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Say how many of them will not be run; in a worker, to the controller."""
+        """Compute how many of them will not run; a worker passes the number to the controller."""
         self.left_out -= len(session.items)
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
@@ -264,14 +262,14 @@ class OnDemandHarness:
 
 
 def _start_harness(item: pytest.Item) -> Harness:
-    harness: Harness = Harness(item, item.config.stash[SETTINGS], _skip_test, ours=OURS_KEY in item.stash)
+    harness: Harness = Harness(item, item.config.stash[SETTINGS], pytest.skip, ours=OURS_KEY in item.stash)
     item.stash[HARNESS] = harness
     harness.start()
     return harness
 
 
 class RecordingHooks:
-    """Hooks for runs in which a test is ours; other runs do not even call them."""
+    """Hooks that are registered only if a test of the run is ours."""
 
     def __init__(self, watch: OnDemandHarness, fixtures: dict[object, Path]) -> None:
         self._watch, self._fixtures = watch, fixtures
@@ -286,18 +284,18 @@ class RecordingHooks:
             return (yield)
         finally:
             harness.stop()
-            del item.stash[HARNESS]  # kept for all tests of a run it would only feed the garbage collector
+            del item.stash[HARNESS]  # pytest keeps all items until the end of the run
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Open the cassette of a test that is ours, before any of its fixtures runs."""
         if OURS_KEY not in item.stash:
             return
-        # A worker that refuses to collect ends xdist with an internal error: there each test says it.
-        if item.config.stash.get(UNKNOWN_PROMPT_KEY, ""):
-            raise UsageError(item.config.stash[UNKNOWN_PROMPT_KEY])
+        # A worker that refuses to collect ends xdist with an internal error: there each test raises it.
+        if problem := item.config.stash.get(UNKNOWN_PROMPT_KEY, ""):
+            raise UsageError(problem)
         harness = item.stash[HARNESS]
-        if _is_skipped(item):
+        if item.get_closest_marker("skip") is not None:
             harness.add_unrun()
         else:
             harness.open()
@@ -306,25 +304,25 @@ class RecordingHooks:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: Any
     ) -> Generator[None, object, object]:
-        """Let a fixture that outlives tests have a cassette of its own, and keep its miss for the next test."""
+        """Give a fixture that outlives tests its own cassette, and keep its miss for the next test."""
         path = self._fixtures.get(fixturedef) or self._requested_fixture_path(fixturedef)
         harness = self._watch.start_for_running_test() if path is not None else None
         try:
             if path is None or harness is None:
                 return (yield)
-            taped = harness.tape_of_fixture(fixturedef, path, self._log)
-            with taped.use_during_setup():
+            tape = harness.tape_of_fixture(fixturedef, path, self._current_log)
+            with tape.use_during_setup():
                 value = yield
-            fixturedef.addfinalizer(taped.begin_teardown)
+            fixturedef.addfinalizer(tape.begin_teardown)
         except (CassetteMiss, BudgetReached) as error:
-            # pytest keeps the outcome of a set-up only if it is an `Exception`, and trips over itself if it is not.
+            # pytest caches the error of a set-up only if it is an `Exception`, and fails internally otherwise.
             fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, error.__traceback__))
             raise
         else:
             return value
 
     def _requested_fixture_path(self, fixturedef: pytest.FixtureDef[Any]) -> Path | None:
-        """The cassette of a fixture that a test of ours asks for by `getfixturevalue`."""
+        """Return the cassette path of a fixture that a test of ours requests by `getfixturevalue`."""
         from pytest_llmops.harness import tapes
 
         item = self._watch.running_item()
@@ -335,7 +333,7 @@ class RecordingHooks:
             self._fixtures[fixturedef] = path
         return path
 
-    def _log(self) -> TapeLog | None:
+    def _current_log(self) -> TapeLog | None:
         harness = self._watch.start_for_running_test()
         return harness.log if harness is not None else None
 
@@ -353,47 +351,21 @@ class RecordingHooks:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Put what was measured on the report, and take our frames off its traceback."""
+    """Attach what was measured to the report, and remove our frames from its traceback."""
     error = call.excinfo.value if call.excinfo is not None else None
     if HARNESS not in item.stash and not isinstance(error, LLMOpsError):
         return (yield)
     harness = item.config.stash[WATCH_KEY].harness_of(item)
-    from pytest_llmops.harness import controller as session
+    from pytest_llmops.harness.controller import attach_payload, hide_frames
 
     if error is not None and not isinstance(error, pytest.skip.Exception):
-        session.hide_frames(call, pytest.fail.Exception)
+        hide_frames(call, pytest.fail.Exception)
     report = yield
     if report.when == "call":  # the report of the test itself comes after those of its subtests
         harness.passed = report.passed
     if harness.has_results() or isinstance(error, LLMOpsError):
-        session.attach_payload(harness, report, error)
+        attach_payload(harness, report, error)
     return report
-
-
-def _is_skipped(item: pytest.Item) -> bool:
-    return any(mark.name == "skip" for mark in item.iter_markers())
-
-
-def _skip_test(reason: str) -> NoReturn:
-    __tracebackhide__ = True
-    pytest.skip(reason)
-
-
-@contextmanager
-def _raise_as_usage_error() -> Iterator[None]:
-    """Only this edge turns our usage errors into pytest's."""
-    try:
-        yield
-    except UsageError as error:
-        raise pytest.UsageError(str(error)) from None
-
-
-@contextmanager
-def _raise_as_collect_error() -> Iterator[None]:
-    try:
-        yield
-    except LLMOpsError as error:
-        raise pytest.Collector.CollectError(str(error)) from None
 
 
 __all__ = [  # fixtures, for pytest to find

@@ -407,7 +407,6 @@ def collect() -> Iterator[list[Measurement]]:
     >>> with collect() as measurements:
     ...     _ = emit(Measurement(name="m", value=0.0, threshold=1.0))
     >>> measurements[0].status
-
     'failed'
     """
     inner = Recorder(silent=True)

@@ -1,4 +1,4 @@
-"""One test while it runs: its recorder, its cassette, its environment, and what the report gets.
+"""Recorder, cassette, environment and report payload of a running test.
 
 Knows pytest's items by their attributes only; the hooks in `plugin` call it.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops import recorder, registry
+from pytest_llmops._util.paths import path_from_root
 from pytest_llmops.errors import (
     BudgetReached,
     CassetteMiss,
@@ -35,7 +36,7 @@ PLUGIN_FIXTURES = frozenset(
     {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette"}
 )  # fmt: skip
 PLUGIN_MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette")
-"""Markers that make a test ours. `llm_models` is not among them: it needs the `llm` fixture, which does."""
+"""Markers that make a test ours. `llm_models` is missing: it needs the `llm` fixture, which makes a test ours."""
 NEEDS_JUDGE = "needs a judge: run with --llm-judge"
 MARKER_HELP = (
     "prompt(name, versions=None): the prompt of the `prompt` fixture; with versions, one test for each",
@@ -50,32 +51,31 @@ MARKER_HELP = (
 REQUEST_SETTINGS = frozenset({"model", "judge_model", "base_url", "api", "embedder"})
 """Settings that a request depends on, beside the versions of prompts."""
 SECRETS_IN_URL = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).+")
-"""Whose name and password it is, and what a query may hold."""
+"""User, password and query of an address."""
 
 FOREIGN_MARKER = "vcr"
-"""Marker of the fellow recorders (pytest-recording, pytest-vcr, cassetter): such a test is theirs."""
+"""Marker of other recording plugins (pytest-recording, pytest-vcr, cassetter)."""
 FOREIGN_FIXTURES = frozenset({"vcr", "_vcr_marker", "cassette"})
-"""Fixtures by which they come to every test: without one the marker is nobody's."""
+"""Fixtures that those plugins add to every test: without any, no such plugin is installed."""
 
 
 def is_ours(item: Any) -> bool:
-    """Say whether a test uses a fixture or marker of this plugin, and so gets a cassette."""
-    names = getattr(item, "fixturenames", ())
-    if not PLUGIN_FIXTURES.isdisjoint(names):
-        return True
-    return any(mark.name in PLUGIN_MARKERS for mark in item.iter_markers())
+    """Return whether a test uses a fixture or marker of this plugin, and so gets a cassette."""
+    return not PLUGIN_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) or any(
+        mark.name in PLUGIN_MARKERS for mark in item.iter_markers()
+    )
 
 
 def has_own_marker(node: Any, name: str) -> bool:
-    """Say whether a test has a marker itself, not by its class or module."""
+    """Return whether a test has a marker itself, not through its class or module."""
     return any(mark.name == name for mark in node.own_markers)
 
 
 def is_recorded_elsewhere(item: Any) -> bool:
-    """Say whether a test is marked for a fellow recorder that is there, so that we leave its traffic alone.
+    """Return whether another recording plugin records a test, so that we leave its traffic alone.
 
     Raises:
-        UsageError: It is marked for ours too.
+        UsageError: The test is marked for both plugins.
     """
     if item.get_closest_marker(FOREIGN_MARKER) is None or FOREIGN_FIXTURES.isdisjoint(
         getattr(item, "fixturenames", ())
@@ -89,7 +89,7 @@ def is_recorded_elsewhere(item: Any) -> bool:
 
 
 def needs_judge(item: Any) -> bool:
-    """Say whether a test declares that it needs a judge."""
+    """Return whether a test declares that it needs a judge."""
     judge_fixtures = {"judge", "judge_canaries"}
     return (
         not judge_fixtures.isdisjoint(getattr(item, "fixturenames", ()))
@@ -99,12 +99,13 @@ def needs_judge(item: Any) -> bool:
 
 @dataclass(slots=True)
 class Harness:
-    """Everything the plugin holds for one test.
+    """Everything the plugin holds for a test.
 
     Args:
         item: pytest's item.
         settings: The run's settings.
         skip: Ends the test as skipped, with a reason.
+        ours: The test uses a fixture or marker of ours.
     """
 
     item: Any
@@ -122,7 +123,7 @@ class Harness:
     _reported_calls: int = 0
 
     def start(self) -> None:
-        """Put this test's recorder on top."""
+        """Make this test's recorder the current recorder."""
         rec = self.recorder
         rec.settings = self.settings
         rec.find_component = self.find_component
@@ -132,25 +133,25 @@ class Harness:
         recorder.push_recorder(rec)
 
     def mask_secrets(self, text: str) -> str:
-        """Return a text without secrets."""
+        """Return a text with its secrets masked."""
         text = str(self.redactor.shown(text))
         return tapes.fixture_redactor().shown(text) if tapes.fixture_redactor().known else text
 
     def stop(self) -> None:
-        """Take this test's recorder off."""
+        """Restore the environment, and remove this test's recorder."""
         self.environment.restore()
         recorder.pop_recorder(self.recorder)
 
     @property
     def candidate(self) -> str:
-        """The model that this test was made for; empty: it was made for none."""
+        """The model that this test was made for; empty: no particular model."""
         from pytest_llmops.harness.parametrize import candidate_of
 
         return candidate_of(self.item)
 
     @property
     def redactor(self) -> Any:
-        """What masks secrets: the tape's, which knows the credentials of the requests too."""
+        """The redactor of the tape, which knows the credentials of its requests; without a tape a plain redactor."""
         from pytest_llmops.redaction.redactor import Redactor
 
         if self.tape is not None:
@@ -167,7 +168,7 @@ class Harness:
         return self._log
 
     def open(self) -> None:
-        """Open the cassette and set what SDKs read from the environment, unless a fellow recorder does.
+        """Open the cassette and set the environment of SDKs, unless another recording plugin records the test.
 
         Raises:
             CassetteError: The cassette is damaged.
@@ -193,12 +194,12 @@ class Harness:
         active_tape.push_test_tape(self.tape)
 
     def _make_tape(self, path: Path, *, shared: bool, mode: RecordMode | None = None) -> Tape:
-        command_line = f"{self.rerun_command()} --llm-record=new"
+        command = f"{self.rerun_command()} --llm-record=new"
         settings = replace(self.settings, record=mode) if mode is not None else self.settings
-        return tapes.make_tape(self.item, settings, path, shared=shared, command=command_line)
+        return tapes.make_tape(self.item, settings, path, shared=shared, command=command)
 
     def open_block_cassette(self, name: str | Path, mode: RecordMode | None = None) -> Tape:
-        """Return the tape of a block in this test, under the run's settings; told when the test ends.
+        """Open the cassette of a block in this test, under the run's settings.
 
         Raises:
             CassetteError: The cassette is damaged.
@@ -215,7 +216,7 @@ class Harness:
     def tape_of_fixture(
         self, fixturedef: Any, path: Path, log: Callable[[], tapes.TapeLog | None]
     ) -> tapes.FixtureTape:
-        """Return the tape of a fixture that is set up for this test, and closed when it is torn down.
+        """Open the cassette of a fixture that is set up for this test; its tear-down closes the cassette.
 
         Raises:
             CassetteError: The cassette is damaged.
@@ -228,9 +229,9 @@ class Harness:
         """Close the cassette; a miss that the application swallowed still fails the test.
 
         Raises:
-            CassetteError: What was recorded cannot be written; it waits in the journal.
+            CassetteError: The recordings cannot be written; they stay in the journal.
             CassetteMiss: The test passed although a request was missed.
-            BudgetReached: It passed although a live call was refused.
+            BudgetReached: The test passed although a live call was refused.
         """
         if self.tape is None:
             return
@@ -245,12 +246,12 @@ class Harness:
             tape.close(passed=passed)
         finally:
             self.log.add(tape, passed=passed, more=self._candidate_facts())
-            self._cassette_facts()
+            self._record_cassette_facts()
         if caught is not None and self.passed:
             raise tapes.swallowed_error("the test passed", caught)
 
     def _candidate_facts(self) -> dict[str, Json]:
-        """What tells the cassettes of this test for other models: its parameters, and the hook's models."""
+        """Return the parameters and models by which cassettes of this test for other models are recognized."""
         from pytest_llmops.harness import factories
 
         if "llm" not in getattr(self.item, "fixturenames", ()):
@@ -259,25 +260,22 @@ class Harness:
         return {"case": case, "models": sorted(factories.hook_factories(self.item, "model"))}
 
     def add_unrun(self) -> None:
-        """Tell the usage record the cassettes of a test of ours that was skipped."""
+        """Add the cassettes of a skipped test to the usage record."""
         path, shared = tapes.item_cassette_path(self.item)
         self.log.add_unrun(path, shared=shared)
-        for _, of_fixture in tapes.recorded_fixtures(self.item):
-            self.log.add_unrun(of_fixture, shared=True)
+        for _, fixture_path in tapes.recorded_fixtures(self.item):
+            self.log.add_unrun(fixture_path, shared=True)
 
-    def _cassette_facts(self) -> None:
+    def _record_cassette_facts(self) -> None:
         if self.log.facts:
             self.recorder.facts["cassette"] = self.log.facts
 
-    def _report_path(self, path: Path) -> str:
-        return self.log.report_path(path)
-
     def find_component(self, kind: str, name: str) -> object:
-        """Return the named judge, embedder, model or retriever: the nearest conftest's, else the built-in.
+        """Return a judge, embedder, model or retriever by name: the nearest conftest's, else the built-in.
 
         Raises:
-            UnknownName: Nobody knows the name.
-            UsageError: It asks a server, and nothing records this test.
+            UnknownName: No component has the name.
+            UsageError: The component calls a server, and nothing records this test.
         """
         __tracebackhide__ = True
         component = self._load_component(kind, name)
@@ -289,11 +287,12 @@ class Harness:
         return component
 
     def _is_unrecorded(self) -> bool:
-        """Nobody knew this test before it measured something: it has no cassette, and the network is open to it."""
+        """Return whether live calls of this test would go unrecorded: it was not known to be ours when it began."""
         from pytest_llmops.cassettes import active_tape
 
-        foreign = self.ours or self.settings.record == "live" or is_recorded_elsewhere(self.item)
-        return not foreign and active_tape.current_tape() is None
+        if self.ours or self.settings.record == "live" or is_recorded_elsewhere(self.item):
+            return False
+        return active_tape.current_tape() is None
 
     def _load_component(self, kind: str, name: str) -> object:
         __tracebackhide__ = True
@@ -301,29 +300,30 @@ class Harness:
 
         if kind == "judge" and not self.settings.judge:
             self.skip(NEEDS_JUDGE)
-        factories_by_name = factories.hook_factories(self.item, kind)
+        hooked = factories.hook_factories(self.item, kind)
         if kind == "model":
-            name = self._resolve_model_name(name, factories_by_name)
-        if name not in factories_by_name:
+            name = self._resolve_model_name(name, hooked)
+        if name not in hooked:
             if not registry.is_builtin(kind, name):
-                raise UnknownName(kind, name, {*factories_by_name, *registry.BUILT_IN.get(kind, {})})
+                raise UnknownName(kind, name, {*hooked, *registry.BUILT_IN.get(kind, {})})
             if kind == "model":
-                return registry.load_builtin(kind, name)  # the settings name it: nothing to keep
-        return factories.build_component(self.item, kind, name, factories_by_name.get(name), self.settings)
+                return registry.load_builtin(kind, name)  # named by the settings: nothing to cache
+        return factories.build_component(self.item, kind, name, hooked.get(name), self.settings)
 
     def _resolve_model_name(self, name: str, known: Collection[str]) -> str:
-        """Return whose model this is: that of a hook by its own name, or the run's server's."""
-        only = self.settings.single_model
+        """Return the hook's own name for ``app`` or ``judge``, else the name of a model at the run's server."""
+        app_model = self.settings.single_model
         if name == "app":
-            model = self.candidate or only
+            model = self.candidate or app_model
             return model if model in known else f"app:{self.candidate}" if self.candidate else name
-        judges = self.settings.judge_model
-        if name == "judge" and name not in known and judges in known:
-            return judges
-        if name == "judge" and name not in known and not judges and only in known:
+        if name != "judge" or name in known:
+            return name
+        if self.settings.judge_model in known:
+            return self.settings.judge_model
+        if not self.settings.judge_model and app_model in known:
             raise UsageError(
                 f"{self.item.nodeid}: expected the judges' model (--llm-judge-model=NAME, or 'judge' in pytest_llmops_models), "
-                f"got none: {only!r} of --llm-model is a model of that hook and no name at the judges' server"
+                f"got none: {app_model!r} of --llm-model is a model of that hook and no name at the judges' server"
             )
         return name
 
@@ -339,7 +339,7 @@ class Harness:
         return " ".join(map(shlex.quote, [*words, *self._request_flags()]))
 
     def _request_flags(self) -> Iterator[str]:
-        """The options of the command line that decide what is asked; in an address, nobody's password."""
+        """Yield the flags of this run that requests depend on, without user, password and query of an address."""
         for option in OPTIONS:
             if option.name in REQUEST_SETTINGS and self.item.config.getoption(option.dest, None) is not None:
                 given = getattr(self.settings, option.name)
@@ -348,24 +348,20 @@ class Harness:
                     yield f"{option.flag}={self.redactor.text(text)}"
 
     def describe_origin(self) -> list[tuple[str, str]]:
-        """Return what says who answered, what it took, and how to run this test again."""
+        """Return which model answered, at which cost, and the command to run this test again."""
         from pytest_llmops.trace import read_call
 
-        pairs = []
+        rerun = ("rerun", self.rerun_command())
         app_exchanges = [exchange for exchange in self.recorder.exchanges if exchange.purpose == "app"]
-        if app_exchanges:
-            pairs.append(("from", f"{_describe_call(read_call(app_exchanges[-1]))}{self._cassette_name()}"))
-        return [*pairs, ("rerun", self.rerun_command())]
-
-    def _cassette_name(self) -> str:
-        return (
-            f", cassette {self._report_path(self.tape.path)}"
-            if self.tape is not None and self.settings.record != "live"
-            else ""
-        )
+        if not app_exchanges:
+            return [rerun]
+        source = _describe_call(read_call(app_exchanges[-1]))
+        if self.tape is not None and self.settings.record != "live":
+            source += f", cassette {path_from_root(self.tape.path, self.item.config.rootpath)}"
+        return [("from", source), rerun]
 
     def has_results(self) -> bool:
-        """Say whether there is anything to report."""
+        """Return whether there is anything to report."""
         return self.ours or bool(
             self.recorder.measurements
             or self.recorder.exchanges
@@ -375,21 +371,21 @@ class Harness:
         )
 
     def build_payload(self, when: str, error: BaseException | None) -> dict[str, Json]:
-        """Return what this phase's report carries, as plain builtins."""
+        """Return what the report of this phase carries, as plain builtins."""
         from pytest_llmops.trace import read_call
 
-        taken = self.recorder.drain_measurements()
-        calls = [read_call(item) for item in self.recorder.exchanges[self._reported_calls :]]
+        measurements = self.recorder.drain_measurements()
+        calls = [read_call(exchange) for exchange in self.recorder.exchanges[self._reported_calls :]]
         self._reported_calls += len(calls)
         payload: dict[str, Json] = {
-            "measurements": [item.to_wire() for item in taken],
-            "calls": [item.to_wire() for item in calls],
+            "measurements": [measurement.to_wire() for measurement in measurements],
+            "calls": [call.to_wire() for call in calls],
         }
         if when == "teardown":
-            while self._blocks:  # of a test that has no tape of its own
-                item = self._blocks.pop()
-                self.log.add(item, passed=self.passed and item.verdict() is None, own=False)
-            self._cassette_facts()
+            while self._blocks:  # only if the test has no tape of its own
+                tape = self._blocks.pop()
+                self.log.add(tape, passed=self.passed and tape.verdict() is None, own=False)
+            self._record_cassette_facts()
             payload["facts"] = dict(self.recorder.facts)
             payload["tapes"] = self.log.uses
         if error is not None:

@@ -1,4 +1,4 @@
-"""The cassettes of one test while it runs: its own, and those of the fixtures that are set up for it.
+"""Cassettes of a running test and of the fixtures that are set up for it.
 
 Knows pytest's items and fixtures by their attributes only; `harness` and the hooks in `plugin` call it.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from pytest_llmops._util.paths import path_from_root
 from pytest_llmops.errors import BudgetReached, CassetteMiss
 from pytest_llmops.measurement import Json
 from pytest_llmops.settings import Settings
@@ -33,10 +35,11 @@ API_KEY_VARIABLES = (
 )
 BROAD_SCOPES = frozenset({"session", "package", "module", "class"})
 """Scopes of fixtures that outlive a test, and so have a cassette of their own."""
+ALWAYS_REPORTED_COUNTS = ("replayed", "recorded", "missed", "stale")
 
 
 def item_cassette_path(item: Any) -> tuple[Path, bool]:
-    """Return where a test's cassette lies, and whether it shares it.
+    """Return the path of a test's cassette, and whether other tests share it.
 
     Raises:
         UsageError: The marker's arguments are wrong.
@@ -49,23 +52,23 @@ def item_cassette_path(item: Any) -> tuple[Path, bool]:
         return shared_cassette_path(item, name), True
     callspec = getattr(item, "callspec", None)
     case = callspec.id if callspec else ""
-    # Without the parameters: a model's name may have colons.
+    # Without the parameters: a model's name may contain colons.
     names = [part for part in item.nodeid.removesuffix(f"[{case}]").split("::")[1:-1] if part]
     function = getattr(item, "originalname", None) or item.name
     return cassette_path(item.path, (*names, function), case), False
 
 
 def shared_cassette_path(item: Any, name: str) -> Path:
-    """Return where the cassette of a name lies: in the folder ``cassettes`` beside the test."""
+    """Return the path of a named cassette: in the folder ``cassettes`` beside the test."""
     from pytest_llmops.cassettes.naming import shared_path
 
     return shared_path(item.path.parent, name)
 
 
 def fixture_cassette_path(fixturedef: Any) -> Path | None:
-    """Return where the cassette of a fixture that outlives tests lies; None if it is none of the project's own.
+    """Return the cassette path of a fixture that outlives tests; None for fixtures of installed plugins.
 
-    ``cassettes/<module or conftest>/fixture.<name>.json`` beside the file that defines it.
+    It is ``cassettes/<module or conftest>/fixture.<name>.json`` beside the file that defines the fixture.
     """
     from pytest_llmops.cassettes.naming import cassette_path
 
@@ -83,10 +86,10 @@ def fixture_cassette_path(fixturedef: Any) -> Path | None:
 
 
 def recorded_fixtures(item: Any) -> Iterator[tuple[Any, Path]]:
-    """Yield the fixtures of a test that have a cassette of their own."""
+    """Yield the fixtures of a test that have a cassette of their own, with its path."""
     info = getattr(item, "_fixtureinfo", None)
-    for defs in (info.name2fixturedefs if info is not None else {}).values():
-        for fixturedef in defs:
+    for fixturedefs in info.name2fixturedefs.values() if info is not None else ():
+        for fixturedef in fixturedefs:
             path = fixture_cassette_path(fixturedef)
             if path is not None:
                 yield fixturedef, path
@@ -123,7 +126,8 @@ def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, comman
 
 
 def _merge_functions(hook_results: list[dict[str, Callable[[str], str]]]) -> tuple[Callable[[str], str], ...]:
-    by_name = {name: function for functions in reversed(hook_results) for name, function in functions.items()}
+    """Return the functions of a hook, sorted by name; of equal names the nearest conftest's."""
+    by_name: Mapping[str, Callable[[str], str]] = ChainMap(*hook_results)
     return tuple(by_name[name] for name in sorted(by_name))
 
 
@@ -139,34 +143,35 @@ def open_ledger(settings: Settings) -> Any:
 
 @dataclass(slots=True)
 class SdkEnvironment:
-    """What SDKs read from the environment, set while a tape is in use."""
+    """Environment variables for SDKs, set while a tape is in use."""
 
     _before: dict[str, str | None] = field(default_factory=dict)
     _ours: dict[str, str] = field(default_factory=dict)
 
     def apply(self, settings: Settings) -> None:
-        """Name the server, and a placeholder where a key is missing and none is needed."""
+        """Set the server's address, and placeholders for missing API keys that are not needed."""
         from urllib.parse import urlsplit
 
         from pytest_llmops._util.hosts import is_loopback
         from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
 
         wanted = {"OPENAI_BASE_URL": settings.base_url} if settings.base_url else {}
-        local = is_loopback(urlsplit(settings.base_url).hostname or "")
-        for name in (
-            API_KEY_VARIABLES if settings.record == "none" else API_KEY_VARIABLES[:1] if local else ()
-        ):
-            if not os.environ.get(name):
-                wanted[name] = PLACEHOLDER_KEY
+        if settings.record == "none":
+            unneeded = API_KEY_VARIABLES
+        elif is_loopback(urlsplit(settings.base_url).hostname or ""):
+            unneeded = API_KEY_VARIABLES[:1]
+        else:
+            unneeded = ()
+        wanted |= {name: PLACEHOLDER_KEY for name in unneeded if not os.environ.get(name)}
         for name, value in wanted.items():
             self._before[name] = os.environ.get(name)
             os.environ[name] = self._ours[name] = value
 
     def restore(self) -> None:
-        """Put back what was there."""
+        """Restore the former values."""
         for name, value in self._before.items():
             if os.environ.get(name) != self._ours[name]:
-                continue  # the test, or a fixture that outlives it, has set its own
+                continue  # the test, or a fixture that outlives it, has set another value
             if value is None:
                 os.environ.pop(name, None)
             else:
@@ -176,7 +181,7 @@ class SdkEnvironment:
 
 @dataclass(slots=True)
 class TapeLog:
-    """What the tapes of one test did, for its report and for the run's usage record."""
+    """What the tapes of a test did, for its report and for the run's usage record."""
 
     root: Path
     facts: dict[str, Json] = field(default_factory=dict)
@@ -186,13 +191,13 @@ class TapeLog:
     def add(
         self, tape: Tape, *, passed: bool, own: bool = True, more: Mapping[str, Json] | None = None
     ) -> None:
-        """Take in a tape that was closed; its own tape gives the test's record its path.
+        """Add a closed tape.
 
         Args:
             tape: The tape.
             passed: The test passed.
-            own: It is the test's own.
-            more: What the usage record is told besides.
+            own: It is the test's own tape, whose path the report shows.
+            more: Further entries for the usage record.
         """
         from dataclasses import asdict
 
@@ -200,44 +205,31 @@ class TapeLog:
 
         for inner in tape.inner:
             self.add(inner, passed=passed and inner.verdict() is None, own=False)
-        path = self.report_path(tape.path)
+        path = path_from_root(tape.path, self.root)
         self.uses.append({"path": path, **tape.use(passed=passed), **(more or {})})
         if tape.counts == TapeCounts() and not tape.notes:
             return
-        total = self._counts = self._counts or TapeCounts()
-        total.add(tape.counts)
-        counted = {name: n for name, n in asdict(total).items() if n or name in ALWAYS_REPORTED_COUNTS}
-        listed = self.facts.get("fixtures", [])
-        fixtures = listed if isinstance(listed, list) else []
-        merged: dict[str, Json] = {
-            key: self.facts[key] for key in ("path", "notes", "drift") if key in self.facts
-        }
-        self.facts = {**merged, **counted}
+        if self._counts is None:
+            self._counts = TapeCounts()
+        self._counts.add(tape.counts)
+        counts = asdict(self._counts)
+        self.facts |= {name: n for name, n in counts.items() if n or name in ALWAYS_REPORTED_COUNTS}
         if own or "path" not in self.facts:
             self.facts["path"] = path
         if not own:
-            self.facts["fixtures"] = [*fixtures, path]
-        elif fixtures:
-            self.facts["fixtures"] = fixtures
-        self._extend_fact("notes", list(tape.notes))
-        self._extend_fact("drift", [inner.to_wire() for inner in tape.drifts])
+            self._fact_list("fixtures").append(path)
+        for name, entries in (("notes", tape.notes), ("drift", [drift.to_wire() for drift in tape.drifts])):
+            for entry in entries:
+                if entry not in self._fact_list(name):
+                    self._fact_list(name).append(entry)
 
-    def _extend_fact(self, name: str, new: list[Any]) -> None:
-        if new:
-            old = self.facts.get(name, [])
-            entries = [*(old if isinstance(old, list) else []), *new]
-            self.facts[name] = [entry for index, entry in enumerate(entries) if entry not in entries[:index]]
-
-    def report_path(self, path: Path) -> str:
-        """Return a path as the report tells it."""
-        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+    def _fact_list(self, name: str) -> list[Json]:
+        return cast("list[Json]", self.facts.setdefault(name, []))
 
     def add_unrun(self, path: Path, *, shared: bool) -> None:
-        """Take in the cassette of a test that did not run: it is known, and nothing in it is stale."""
-        self.uses.append({"path": self.report_path(path), "ran": False, "shared": shared, "asked": {}})
-
-
-ALWAYS_REPORTED_COUNTS = ("replayed", "recorded", "missed", "stale")
+        """Add the cassette of a test that did not run: it is in use, and nothing in it is stale."""
+        path_in_report = path_from_root(path, self.root)
+        self.uses.append({"path": path_in_report, "ran": False, "shared": shared, "asked": {}})
 
 
 @contextmanager
@@ -259,18 +251,19 @@ def use_fixture_tape(tape: Tape, settings: Settings) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def fixture_redactor() -> Redactor:
-    """Return what knows the credentials that fixtures sent: for what is shown, never for what is hashed."""
+    """Return the redactor of the credentials that fixtures sent: for displayed texts, never for request keys."""
     from pytest_llmops.redaction.redactor import Redactor
 
     return Redactor()
 
 
 class FixtureTape:
-    """The cassette of one fixture: in use while it is set up, and again while it is torn down.
+    """The cassette of a fixture: in use while it is set up, and again while it is torn down.
 
     Args:
         tape: Its cassette.
-        log: Returns the log of the test for which something is done right now.
+        settings: The run's settings.
+        log: Returns the log of the running test.
     """
 
     def __init__(self, tape: Tape, settings: Settings, log: Callable[[], TapeLog | None]) -> None:
@@ -282,7 +275,7 @@ class FixtureTape:
 
     @contextmanager
     def use_during_setup(self) -> Iterator[None]:
-        """Use the tape during the set-up; a miss that the fixture swallowed still fails it.
+        """Use the tape during the set-up; a miss that the fixture swallowed still fails the set-up.
 
         Raises:
             CassetteMiss: The set-up ended well although a request was missed.
@@ -301,12 +294,12 @@ class FixtureTape:
             raise swallowed_error("the fixture was set up", caught)
 
     def begin_teardown(self) -> None:
-        """Begin the tear-down."""
+        """Use the tape from here on, until `end_teardown`."""
         self._inside = use_fixture_tape(self.tape, self._settings)
         self._inside.__enter__()
 
     def end_teardown(self) -> None:
-        """End the tear-down, and write what was recorded.
+        """Stop using the tape, and write what was recorded.
 
         Raises:
             CassetteError: The cassette cannot be written.
@@ -325,6 +318,6 @@ class FixtureTape:
 
 
 def swallowed_error(what: str, error: CassetteMiss | BudgetReached) -> CassetteMiss | BudgetReached:
-    """Return the error for a miss, or a call over the budget, that the application caught."""
+    """Return the error for a missed or refused request whose exception the application caught."""
     how = "missed" if isinstance(error, CassetteMiss) else "refused"
     return type(error)(f"{what} although a request was {how} (was the error caught?)\n{error}")

@@ -414,10 +414,11 @@ def test_each_note_and_drift_is_reported_once_in_the_order_they_came(tmp_path: P
     assert log.facts["replayed"] == 1
 
 
-def test_a_path_outside_of_the_project_is_shown_whole(tmp_path: Path) -> None:
+def test_a_path_outside_of_the_project_is_reported_whole(tmp_path: Path) -> None:
     log = log_of(tmp_path / "project")
-    assert log.report_path(tmp_path / "project" / "a" / "b.json") == "a/b.json"
-    assert log.report_path(tmp_path / "b.json") == str(tmp_path / "b.json")
+    log.add_unrun(tmp_path / "project" / "a" / "b.json", shared=False)
+    log.add_unrun(tmp_path / "b.json", shared=False)
+    assert [use["path"] for use in log.uses] == ["a/b.json", str(tmp_path / "b.json")]
 
 
 @pytest.mark.parametrize("shared", [True, False])

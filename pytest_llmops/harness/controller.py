@@ -1,13 +1,14 @@
-"""The controller's side: reports of all workers become one run, and the run becomes reports."""
+"""Run of the whole session in the controller: collected from the reports of all workers, written as reports."""
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +17,7 @@ from pytest_llmops.harness.cassette_usage import CassetteUsage
 from pytest_llmops.harness.item import Harness
 from pytest_llmops.measurement import Json, format_count
 from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
+from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.results.cassettes import iter_cassette_notes
 from pytest_llmops.results.judges import iter_self_judging_notes
 from pytest_llmops.results.run import Run, TestRecord, write_text
@@ -24,7 +26,7 @@ from pytest_llmops.settings import OPTIONS, Settings
 PACKAGE = __name__.partition(".")[0]
 SITE_PACKAGES = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 CRASH_PHASE = "???"
-"""The phase in which xdist reports the test that a worker was at when it crashed; what it measured is lost."""
+"""The phase in which xdist reports the test during which a worker crashed; its measurements are lost."""
 NO_TESTS = 5
 """Exit status of pytest when it collected nothing."""
 STATUS_WORDS = {"MeasurementErrored": "UNSCORED", "CassetteMiss": "MISSED", "BudgetReached": "BUDGET"}
@@ -34,78 +36,61 @@ OUR_ERRORS = (MeasurementFailed, LLMOpsError, CassetteMiss, BudgetReached)
 class Controller:
     """Collects the records of a run, also over xdist workers, and writes the reports at its end.
 
-    Made at the first report that carries something of ours, so that other runs pay nothing.
+    Created at the first report that carries data of ours, so that it costs other runs nothing.
     """
 
     def __init__(self, config: Any, settings: Settings) -> None:
         self._config = config
         self._settings = settings
         self._records: dict[str, TestRecord] = {}
-        self._trouble: dict[str, str] = {}
-        """By the report that could not be written."""
+        self._write_errors: dict[str, str] = {}
         self.cassette_usage = CassetteUsage(config, settings)
         self.run = Run()
 
     def add(self, report: Any) -> None:
-        """Add one phase of one test."""
+        """Add the report of a phase of a test."""
         payload: Mapping[str, Any] | None = getattr(report, "llmops", None)
         crashed = report.failed and report.when == CRASH_PHASE
         if payload is None and report.nodeid not in self._records and not crashed:
             return
         if payload:
             self.cassette_usage.add(payload.get("tapes", ()))
-        if report.outcome == "rerun":  # of pytest-rerunfailures: the next attempt counts
+        if report.outcome == "rerun":  # from pytest-rerunfailures: the next attempt counts
             self._records.pop(report.nodeid, None)
             return
         record = build_record(report, payload or {})
-        seen = self._records.get(report.nodeid)
-        self._records[report.nodeid] = record if seen is None else seen.add(record)
+        earlier = self._records.get(report.nodeid)
+        self._records[report.nodeid] = record if earlier is None else earlier.add(record)
 
     def finish(self, session: Any) -> None:
-        """Build the run, tell the hook, and write the reports that were asked for."""
+        """Build the run, call the hook, and write the requested reports."""
         records = tuple(sorted(self._records.values(), key=lambda record: _natural_sort_key(record.nodeid)))
         self.cassette_usage.has_candidates = any(record.fact("model") for record in records)
         undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
         usage_facts = self.cassette_usage.finish(_why_run_failed(session), undone)
         meta = {**_run_metadata(self._config, self._settings), **usage_facts}
-        crash_notes = (
-            [
-                f"{format_count(self.cassette_usage.crashed, 'worker')} crashed: what the tests measured that they were at is lost"
-            ]
-            if self.cassette_usage.crashed
-            else []
-        )
-        run = Run(
-            records=records,
-            meta=meta,
-            notes=(
-                *crash_notes,
-                *iter_self_judging_notes(records, meta),
-                *iter_cassette_notes(records, meta),
-            ),
-        )
-        self.run = mask_run_secrets(run)
+        notes = [*iter_self_judging_notes(records, meta), *iter_cassette_notes(records, meta)]
+        if self.cassette_usage.crashed:
+            workers = format_count(self.cassette_usage.crashed, "worker")
+            notes.insert(0, f"{workers} crashed: what the tests measured that they were at is lost")
+        self.run = mask_run_secrets(Run(records=records, meta=meta, notes=tuple(notes)))
         if records:
             self._config.hook.pytest_llmops_run_finished(config=self._config, run=self.run)
         for name in self._settings.report:
             try:
-                write_text(self._target(name), render_report(self.run, name))
+                write_text(self._config.invocation_params.dir / name, render_report(self.run, name))
             except OSError as error:
-                self._trouble[name] = f"report {name}: cannot be written: {error}"
+                self._write_errors[name] = f"report {name}: cannot be written: {error}"
                 session.exitstatus = session.exitstatus or 1
 
-    def _target(self, name: str) -> Path:
-        path: Path = self._config.invocation_params.dir / name
-        return path
-
     def print_summary(self, terminalreporter: Any) -> None:
-        """Print the summary, as long as -q, -qq and --no-summary allow."""
+        """Print the summary, as far as -q, -qq and --no-summary allow."""
         verbosity: int = self._config.get_verbosity()
         if self._config.option.__dict__.get("no_summary"):
             return
         from pytest_llmops.reports import terminal
 
-        width = terminalreporter._tw.fullwidth  # noqa: SLF001 -- pytest offers no other way to its width
+        width = terminalreporter._tw.fullwidth  # noqa: SLF001 -- pytest has no public access to its width
         lines = terminal.summary_lines(
             self.run, verbosity=verbosity, ascii=not _supports_unicode(terminalreporter), width=width
         )
@@ -113,23 +98,19 @@ class Controller:
             terminalreporter.write_sep("=", "LLM regression")
         for line in lines:
             terminalreporter.write_line(line.text, **({line.style: True} if line.style else {}))
-        self._print_paths(terminalreporter, verbosity)
-
-    def _print_paths(self, terminalreporter: Any, verbosity: int) -> None:
-        for trouble in self._trouble.values():
-            terminalreporter.write_line(trouble, red=True)
-        if verbosity < 0:
-            return
-        written = [name for name in self._settings.report if name not in self._trouble]
-        for name in [*written, *filter(None, [self._config.getoption("xmlpath", None)])]:
-            terminalreporter.write_line(f"report      {name}")
+        for error in self._write_errors.values():
+            terminalreporter.write_line(error, red=True)
+        if verbosity >= 0:
+            written = [name for name in self._settings.report if name not in self._write_errors]
+            for name in [*written, *filter(None, [self._config.getoption("xmlpath", None)])]:
+                terminalreporter.write_line(f"report      {name}")
 
 
 class StatusWords:
-    """Registered at the first report that carries something of ours: other runs do not even call it."""
+    """Words for our errors in pytest's progress; registered at the first report that carries data of ours."""
 
     def pytest_report_teststatus(self, report: Any) -> Any:
-        """Show what could not be judged as an error of its own name, not as a failure."""
+        """Show what could not be scored as an error with its own word, not as a failure."""
         payload = getattr(report, "llmops", None)
         if not payload or payload.get("outcome") != "errored" or report.when != "call" or not report.failed:
             return None
@@ -138,7 +119,7 @@ class StatusWords:
 
 
 def render_report(run: Run, name: str) -> str:
-    """Return a run as the kind of report that a file name asks for: ``.html``, else JSON."""
+    """Return a run as HTML if the file name ends in ``.html``, else as JSON."""
     if not name.endswith(".html"):
         return run.to_json()
     from pytest_llmops.reports.html import render_html
@@ -147,7 +128,7 @@ def render_report(run: Run, name: str) -> str:
 
 
 def report_outcome(report: Any, payload: Mapping[str, Any]) -> Any:
-    """Return a report's outcome in our words: what could not be judged is ``errored``, not ``failed``."""
+    """Return a report's outcome in our terms: what could not be scored is ``errored``, not ``failed``."""
     if report.failed:
         return "failed" if report.when == "call" and payload.get("outcome") != "errored" else "errored"
     if hasattr(report, "wasxfail"):
@@ -169,7 +150,7 @@ def report_message(report: Any) -> str:
 
 
 def build_record(report: Any, payload: Mapping[str, Any]) -> TestRecord:
-    """Return the record of one phase of a test, as the controller sees it."""
+    """Return the record of a phase of a test."""
     wire = {key: payload[key] for key in ("measurements", "calls", "facts") if key in payload}
     if report.failed or hasattr(report, "wasxfail"):  # what skips is raised too, and ends nothing
         wire["raised"] = payload.get("raised", [])
@@ -185,11 +166,10 @@ def build_record(report: Any, payload: Mapping[str, Any]) -> TestRecord:
 
 
 def attach_payload(harness: Harness, report: Any, error: BaseException | None) -> None:
-    """Put what a phase measured on its report; at the end of a test its JUnit properties too."""
-    payload = report.llmops = harness.build_payload(report.when, error)
+    """Attach what a phase measured to its report; at the end of a test its JUnit properties too."""
+    report.llmops = harness.build_payload(report.when, error)
     mask_report(report, harness.mask_secrets)
-    payload = report.llmops
-    record = build_record(report, payload)
+    record = build_record(report, report.llmops)
     harness.record = record if harness.record is None else harness.record.add(record)
     if report.when == "teardown" and harness.settings.junit_properties:
         from pytest_llmops.reports.junit import junit_properties
@@ -198,20 +178,23 @@ def attach_payload(harness: Harness, report: Any, error: BaseException | None) -
 
 
 def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
-    """Cut our frames off a traceback, and for our own errors the libraries' frames below the user's code.
+    """Remove our frames from a traceback, and for our own errors the libraries' frames below the user's code.
 
-    An error of ours that no line of the user's led to (a damaged cassette, an unknown name in a marker)
+    An error of ours that no line of the user's code led to (a damaged cassette, an unknown name in a marker)
     becomes a failure without any traceback: its text says where to look.
+
+    Args:
+        call: pytest's call.
+        failed: pytest's exception for a failure.
     """
     value: BaseException = call.excinfo.value
     frames = [tb for tb in _iter_traceback(value.__traceback__) if not _is_ours(tb)]
     if isinstance(value, OUR_ERRORS):
-        while frames and SITE_PACKAGES.search(_frame_path(frames[-1])):
+        while frames and SITE_PACKAGES.search(frames[-1].tb_frame.f_code.co_filename):
             frames.pop()
         if not frames:
-            call.excinfo = _without_traceback(
-                call.excinfo, failed(f"{type(value).__name__}: {value}", pytrace=False)
-            )
+            failure = failed(f"{type(value).__name__}: {value}", pytrace=False)
+            call.excinfo = type(call.excinfo).from_exception(_raise_and_catch(failure))
             return
     linked: TracebackType | None = None
     for tb in reversed(frames):
@@ -220,11 +203,12 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
         call.excinfo = type(call.excinfo).from_exception(value.with_traceback(linked))
 
 
-def _without_traceback(excinfo: Any, error: BaseException) -> Any:
+def _raise_and_catch(error: BaseException) -> BaseException:
+    """Give an exception the traceback that pytest needs and only a raised exception has."""
     try:
-        raise error  # an exception that was never raised has not the traceback that pytest asks for
+        raise error
     except type(error):
-        return type(excinfo).from_exception(error)
+        return error
 
 
 def _iter_traceback(tb: TracebackType | None) -> Iterator[TracebackType]:
@@ -236,10 +220,6 @@ def _iter_traceback(tb: TracebackType | None) -> Iterator[TracebackType]:
 def _is_ours(tb: TracebackType) -> bool:
     # By module, not by file: the __init__ of a dataclass has no file.
     return str(tb.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == PACKAGE
-
-
-def _frame_path(tb: TracebackType) -> str:
-    return tb.tb_frame.f_code.co_filename
 
 
 def _supports_unicode(terminalreporter: Any) -> bool:
@@ -276,25 +256,20 @@ def _run_metadata(config: Any, settings: Settings) -> dict[str, Json]:
 
 
 def mask_run_secrets(run: Run) -> Run:
-    """Return a run in which what the environment and known shapes say is secret is masked: one place before every report."""
-    import json
-    import os
-
-    from pytest_llmops.redaction.redactor import Redactor
-
+    """Return a run with all secrets masked, by value (from the environment) and by shape, for every report."""
     redactor = Redactor.from_environment(os.environ)
     data = run.to_json(indent=None)
     if not redactor.leaks(data.encode()):
         return run
     document = json.loads(data)
-    # Texts alone: a secret like "11111111" or "measurements" must cost no score and no key.
+    # Only texts are masked: a secret like "11111111" or "measurements" must not change a score or a key.
     texts = {key: mask_value(document[key], redactor.text) for key in ("meta", "notes", "records")}
     masked_run = Run.from_json(json.dumps({**document, **texts}))
     return _mask_scattered_secrets(masked_run, redactor)
 
 
 def _mask_scattered_secrets(run: Run, redactor: Any) -> Run:
-    """Mask what is a secret only over several texts, as long as nothing but texts is changed by it."""
+    """Mask secrets that are spread over several texts, as long as only texts change."""
     data = run.to_json(indent=None).encode()
     cleaned = redactor.clean(data)
     if cleaned == data:
@@ -330,9 +305,5 @@ def _why_run_failed(session: Any) -> list[str]:
 
 
 def _pytest_command(config: Any) -> str:
-    import os
-
-    from pytest_llmops.redaction.redactor import Redactor
-
-    args = " ".join(["pytest", *map(str, config.invocation_params.args)])
-    return Redactor.from_environment(os.environ).text(args)
+    command = " ".join(["pytest", *map(str, config.invocation_params.args)])
+    return Redactor.from_environment(os.environ).text(command)

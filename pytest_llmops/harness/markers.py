@@ -1,4 +1,4 @@
-"""What the markers mean: their arguments checked, prompts, cases and corpora found for a test.
+"""Markers of a test: their checked arguments, and the prompts, cases and corpora that they name.
 
 A function that takes a node knows pytest's objects by their attributes only; the others take plain values.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from pytest_llmops import recorder
+from pytest_llmops._util.paths import path_from_root
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.prompts import registry as prompt_files
 from pytest_llmops.settings import Settings
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """The arguments of one marker, and the test that it marks."""
+    """The arguments of a marker, and the test that it marks."""
 
     where: str
     marker: str
@@ -36,7 +37,7 @@ class Arguments:
         """Return the arguments by name.
 
         Raises:
-            UsageError: One is unknown, given twice, or there are too many.
+            UsageError: An argument is unknown or given twice, or there are too many.
         """
         if len(self.args) > len(names):
             raise self.usage_error(f"at most {len(names)} arguments ({', '.join(names)})")
@@ -59,13 +60,13 @@ class Arguments:
 
 
 def marker_arguments(node: Any, name: str) -> Arguments | None:
-    """Return the arguments of the closest marker of that name, or None if the test has none."""
+    """Return the arguments of the closest marker of that name, or None if there is no such marker."""
     mark = node.get_closest_marker(name)
     return Arguments(node.nodeid, name, mark.args, mark.kwargs) if mark is not None else None
 
 
 def read_prompt_marker(marker: Arguments | None) -> tuple[str, tuple[str, ...]] | None:
-    """Return name and versions of the prompt marker; no versions: the one in production."""
+    """Return name and versions of the prompt marker; no versions: the version in production."""
     if marker is None:
         return None
     given = marker.by_name("name", "versions")
@@ -74,8 +75,8 @@ def read_prompt_marker(marker: Arguments | None) -> tuple[str, tuple[str, ...]] 
         raise marker.usage_error("the name of a prompt first")
     if versions is None:
         return name, ()
-    listed = isinstance(versions, Collection) and not isinstance(versions, str)
-    if not listed or not versions or not all(map(_is_name, versions)):
+    is_list = isinstance(versions, Collection) and not isinstance(versions, str)
+    if not is_list or not versions or not all(map(_is_name, versions)):
         raise marker.usage_error("versions as a list of texts, at least one")
     if len(set(versions)) != len(versions):
         raise marker.usage_error("each version once")
@@ -87,10 +88,10 @@ def _is_name(value: object) -> TypeGuard[str]:
 
 
 def versions_to_run(prompts: Prompts, name: str, versions: tuple[str, ...], override: str) -> tuple[str, ...]:
-    """Return the versions that one test each is made for; empty: the `prompt` fixture finds the one to use.
+    """Return the versions that a test is parametrized by; empty: the `prompt` fixture chooses the version.
 
     Raises:
-        UnknownName: The prompt or a version of it does not exist; told while tests are collected.
+        UnknownName: The prompt or a version of it does not exist.
     """
     chosen = (override,) if override else versions
     for version in chosen or ("",):
@@ -115,7 +116,7 @@ def find_prompts(node: Any, settings: Settings) -> Prompts:
 
 
 def find_prompt(node: Any, settings: Settings, version: str = "") -> Prompt:
-    """Return the prompt a test is marked with, in this version, or the one of --llm-prompt, or production.
+    """Return the prompt that a test is marked with, in this version, that of --llm-prompt, or production.
 
     Raises:
         UsageError: The test has no prompt marker.
@@ -128,10 +129,10 @@ def find_prompt(node: Any, settings: Settings, version: str = "") -> Prompt:
 
 
 def read_cases(marker: Arguments, folder: Path) -> tuple[Case, ...]:
-    """Return the cases of the file that a marker names, from the folder of its test.
+    """Return the cases of the file that a marker names, relative to the folder of its test.
 
     Raises:
-        CaseError: The file is missing or broken, with file and line.
+        CaseError: The file is missing or broken; gives file and line.
     """
     name = marker.by_name("file").get("file")
     if not isinstance(name, (str, Path)) or not str(name):
@@ -152,7 +153,7 @@ def _load_cases_unless_changed(path: Path, changed: int) -> tuple[Case, ...]:
 
 
 def read_retriever_marker(marker: Arguments) -> tuple[str, int | None, str]:
-    """Return name, k and embedder of the retriever marker; no embedder: a search by words."""
+    """Return name, k and embedder of the retriever marker; without an embedder the search is by words."""
     given = marker.by_name("name", "k", "embedder")
     name, k, embedder = given.get("name"), given.get("k"), given.get("embedder")
     if not _is_name(name):
@@ -167,7 +168,7 @@ def read_retriever_marker(marker: Arguments) -> tuple[str, int | None, str]:
 def build_corpus_retriever(node: Any, settings: Settings, name: str, embedder: str = "") -> Retriever:
     """Return a retriever in memory over ``corpora/<name>.jsonl`` or the folder ``corpora/<name>/``.
 
-    By words (BM25), with an embedder by the cosine of its vectors.
+    It searches by words (BM25), with an embedder by the cosine of its vectors.
 
     Raises:
         UnknownName: There is no such corpus; names those that exist.
@@ -175,13 +176,17 @@ def build_corpus_retriever(node: Any, settings: Settings, name: str, embedder: s
     path = find_corpus(node.nodeid, node.path.parent, node.config.rootpath, settings.corpora_dir, name)
     if not embedder:
         return _build_word_retriever(path, name, _newest_change_ns(path))
-    return _build_vector_retriever(
-        path, name, cast("Embedder", recorder.find_component("embedder", embedder))
-    )
+    component = cast("Embedder", recorder.find_component("embedder", embedder))
+    if getattr(component, "cacheable", False) is not True:
+        # Embedded anew for every test: calls to a server belong to each test's own recording.
+        return _embed_corpus(path, name, component)
+    local = _LocalEmbedder(type(component), component.version, component)
+    # A copy: documents that a test adds to its retriever must not reach the next test.
+    return copy(_embed_corpus_unless_changed(path, name, _newest_change_ns(path), local))
 
 
 def find_corpus(where: str, start: Path, root: Path, folder_name: str, name: str) -> Path:
-    """Return the file or folder of a corpus, in the nearest folder of corpora from a start upwards to the root."""
+    """Return the file or folder of a corpus, in the nearest folder of corpora from ``start`` up to ``root``."""
     folder = prompt_files.find_folder(start, root, folder_name)
     if folder is None:
         raise UnknownName("retriever", name, (), where=f"{where}, looked in {folder_name} (no such folder)")
@@ -189,13 +194,12 @@ def find_corpus(where: str, start: Path, root: Path, folder_name: str, name: str
         if path.exists() and path.resolve().is_relative_to(folder.resolve()):
             return path
     known = [path.stem if path.suffix == ".jsonl" else path.name for path in folder.iterdir()]
-    looked = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)
-    raise UnknownName("retriever", name, known, where=f"{where}, looked in {looked}")
+    raise UnknownName("retriever", name, known, where=f"{where}, looked in {path_from_root(folder, root)}")
 
 
 def _newest_change_ns(path: Path) -> int:
-    places = (path, *path.rglob("*"))  # folders too: one from which a file was deleted has changed
-    return max(place.stat().st_mtime_ns for place in places if place.exists())
+    entries = (path, *path.rglob("*"))  # folders too: deleting a file changes its folder
+    return max(entry.stat().st_mtime_ns for entry in entries if entry.exists())
 
 
 @lru_cache(maxsize=32)
@@ -206,21 +210,9 @@ def _build_word_retriever(path: Path, name: str, changed: int) -> Retriever:
     return InMemoryRetriever(load_corpus(path), name=name)
 
 
-def _build_vector_retriever(path: Path, name: str, embedder: Embedder) -> Retriever:
-    """Embedded for every test anew, but by a local embedder: what a server embeds belongs to the recording of each."""
-    if getattr(embedder, "cacheable", False) is not True:
-        return _embed_corpus(path, name, embedder)
-    # A copy: what one test adds to its retriever, the next must not find.
-    return copy(
-        _embed_corpus_unless_changed(
-            path, name, _newest_change_ns(path), _LocalEmbedder(type(embedder), embedder.version, embedder)
-        )
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _LocalEmbedder:
-    """An embedder that gives a text the same vector in every call; two of a type and version are the same."""
+    """An embedder that gives a text the same vector in every call; equal by type and version."""
 
     kind: type
     version: str
@@ -242,7 +234,7 @@ def _embed_corpus(path: Path, name: str, embedder: Embedder) -> Retriever:
 
 
 def read_judge_marker(marker: Arguments | None) -> str:
-    """Return the name of the judge a test is marked with; without a name, ``quality``."""
+    """Return the name of the judge that a test is marked with; without a name, ``quality``."""
     name = marker.by_name("name").get("name", "quality") if marker else "quality"
     if marker and not _is_name(name):
         raise marker.usage_error("the name of a judge")
@@ -250,7 +242,7 @@ def read_judge_marker(marker: Arguments | None) -> str:
 
 
 def read_cassette_marker(marker: Arguments | None) -> str:
-    """Return the name of the shared cassette a test is marked with; empty: a cassette of its own."""
+    """Return the name of the shared cassette that a test is marked with; empty: a cassette of its own."""
     name = marker.by_name("name").get("name") if marker else None
     if marker and name is not None and (not isinstance(name, str) or not name.strip("/")):
         raise marker.usage_error("the name of a cassette")
@@ -258,7 +250,7 @@ def read_cassette_marker(marker: Arguments | None) -> str:
 
 
 def why_invalid_override(settings: Settings, seen: Mapping[str, object]) -> str:
-    """Return what is wrong with --llm-prompt: a prompt that no collected test uses; empty if nothing is."""
+    """Return the error for a prompt of --llm-prompt that no collected test uses, or ``""``."""
     for name, version in settings.versions.items():
         if seen and name not in seen:
             return str(UnknownName("prompt", name, seen, where=f"--llm-prompt={name}={version}"))

@@ -1,4 +1,4 @@
-"""What a test is parametrized by: models, versions of a prompt, cases.
+"""Parameters of a test: models, prompt versions and cases.
 
 A function that takes a node or an item knows pytest's objects by their attributes only; the others take plain values.
 """
@@ -21,17 +21,17 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.settings import Settings
 
 OWN_ARGUMENTS = ("llm", "prompt", "case")
-"""Arguments that we parametrize by, each with an id of its own, in this order."""
+"""Arguments that we parametrize by, each with its own id, in this order."""
 
 
 class Candidate(str):
-    """The name of a model that a test was made for: no value of the user's own `parametrize` is taken for one."""
+    """The name of a model that a test was made for, distinct from values of the user's own `parametrize`."""
 
     __slots__ = ()
 
 
 def candidate_of(item: Any) -> str:
-    """Return the model that a test was made for; empty: it was made for none."""
+    """Return the model that a test was made for; empty: no particular model."""
     model = getattr(getattr(item, "callspec", None), "params", {}).get("llm")
     return str(model) if isinstance(model, Candidate) else ""
 
@@ -39,10 +39,10 @@ def candidate_of(item: Any) -> str:
 def iter_parameters(
     node: Any, settings: Settings, wanted: Collection[str]
 ) -> Iterator[tuple[str, Sequence[object], Sequence[str]]]:
-    """Return what a test is parametrized by, as (fixture, values, ids): models first, then versions, then cases.
+    """Yield the parameters of a test as (fixture, values, ids): models first, then versions, then cases.
 
     Raises:
-        UsageError: It is marked with the names of models itself, and does not use the `llm` fixture.
+        UsageError: The test itself is marked with models, and does not use the `llm` fixture.
     """
     models = candidate_models(node, settings) if "llm" in wanted else ()
     if models:
@@ -65,7 +65,7 @@ def iter_parameters(
 
 
 def describe_parameters(item: Any) -> dict[str, Json]:
-    """Return what a test is parametrized by, see `split_id`; nothing of a test that is not parametrized."""
+    """Return the parameters of a test as `split_id` does; empty if it is not parametrized."""
     spec = getattr(item, "callspec", None)
     return split_id(getattr(spec, "_idlist", ()), spec.params, spec.indices) if spec is not None else {}
 
@@ -73,10 +73,10 @@ def describe_parameters(item: Any) -> dict[str, Json]:
 def split_id(
     parts: Sequence[str], values: Mapping[str, object], places: Mapping[str, int]
 ) -> dict[str, Json]:
-    """Return of each argument its part of the node id, and its place in the list of its values.
+    """Return for each argument its part of the node id, and its index in the list of its values.
 
-    Several arguments that share a part of the id are told together, as ``others``; nothing is told where the parts
-    cannot be told apart.
+    Arguments that share a part of the id are returned together, as ``others``; nothing is returned if the parts
+    cannot be assigned.
     """
     rest = [str(part) for part in parts]
     if len(rest) == len(places):
@@ -94,10 +94,10 @@ def split_id(
 
 
 def read_models_marker(marker: Arguments | None) -> tuple[str, ...]:
-    """Return the models a test is marked with; none: it is not marked.
+    """Return the models that a test is marked with; empty: it is not marked.
 
     Raises:
-        UsageError: No name, one that is no text, or one twice.
+        UsageError: There is no name, a name is not a text, or a name is repeated.
     """
     if marker is None:
         return ()
@@ -111,16 +111,18 @@ def read_models_marker(marker: Arguments | None) -> tuple[str, ...]:
 
 
 def candidate_models(node: Any, settings: Settings) -> tuple[Candidate, ...]:
-    """Return the models that one test each is made for; none: the settings' only model is asked.
+    """Return the models that a test is parametrized by; empty: the test uses the settings' model.
 
-    Those of the command line come before the marker's, the marker's before those of the ini.
+    Models of the command line take precedence over the marker's, the marker's over those of the ini.
 
     Raises:
-        UsageError: The marker is wrong, or a hook or the test's own `llm` puts one model in the place of all of them.
+        UsageError: The marker is wrong, or a hook or the test's own `llm` replaces all models by its own.
     """
     marked = read_models_marker(marker_arguments(node, "llm_models"))
     parametrized = any(parametrizes_llm(mark.args, mark.kwargs) for mark in node.iter_markers("parametrize"))
-    overrides = _llm_overrides(node)
+    info = getattr(node, "_fixtureinfo", None)
+    # The fixtures that override our `llm`, the nearest last.
+    overrides: Sequence[Any] = info.name2fixturedefs.get("llm", ())[1:] if info is not None else ()
     if marked and (own := describe_own_model(overrides, parametrized=parametrized)):
         raise UsageError(
             f"{node.nodeid}: @pytest.mark.llm_models names the models of the `llm` fixture, but {own}: each of them would ask the "
@@ -137,10 +139,10 @@ def candidate_models(node: Any, settings: Settings) -> tuple[Candidate, ...]:
 
 
 def check_models(where: str, chosen: Sequence[str], known: Collection[str]) -> None:
-    """Check that a hook's 'app', which takes the place of all models, leaves these as they are.
+    """Check that a hook with 'app', which replaces all models, knows the chosen models itself.
 
     Raises:
-        UsageError: The hook does not know one of them.
+        UsageError: The hook does not know a chosen model.
     """
     strange = [name for name in chosen if name not in known]
     if "app" in known and strange:
@@ -151,7 +153,7 @@ def check_models(where: str, chosen: Sequence[str], known: Collection[str]) -> N
 
 
 def describe_own_model(overrides: Sequence[Any], *, parametrized: bool) -> str:
-    """Return where the `llm` of a test comes from if no model that it is made for would be asked; else nothing."""
+    """Return where a test's `llm` comes from if it ignores the models that the test is made for, else ``""``."""
     if parametrized:
         return "the test is parametrized with `llm` already"
     for fixture in reversed(overrides):  # the nearest first
@@ -163,7 +165,7 @@ def describe_own_model(overrides: Sequence[Any], *, parametrized: bool) -> str:
 
 
 def parametrizes_llm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Return whether `llm` is among the arguments that a mark `parametrize` names."""
+    """Return whether a mark `parametrize` names the argument `llm`."""
     names = args[0] if args else kwargs.get("argnames", ())
     return "llm" in map(str.strip, names.split(",") if isinstance(names, str) else names)
 

@@ -1,8 +1,8 @@
-"""Every exception of the package, and the words they are built from.
+"""Exceptions of the package, and the formatting of names, paths and exceptions in their messages.
 
 ::
 
-    LLMOpsError                       something the plugin has to say
+    LLMOpsError                       base of what the plugin raises
      +- UsageError                    the user can fix it: a name, a file, a value
      |   +- UnknownName               no such prompt, version, judge, embedder ...
      |   +- SettingError              an option or ini value has the wrong form
@@ -11,18 +11,18 @@
      |   +- CorpusError               a retriever's documents
      |   +- SchemaError               a schema that is itself broken
      |   +- MissingExtra              an optional dependency is not installed
-     +- ModelError                    the model could not be asked (down, 401, 429, timeout)
+     +- ModelError                    the model could not be called (down, 401, 429, timeout)
      +- JudgeError                    the judge gave no verdict; keeps the raw reply
      +- CassetteError                 a damaged, unreadable or unsafe cassette
-     +- WireError                     a value that the wire between processes must not carry
+     +- WireError                     a value that must not be sent between processes
      +- MeasurementErrored            could not be scored: an error, never a low score
 
     MeasurementFailed (AssertionError)  scored, and outside its threshold
 
-    CassetteMiss (BaseException)        a request that no recording answers
-    BudgetReached (BaseException)       a live call that the run's budget has no room for
+    CassetteMiss (BaseException)        a request without a recording
+    BudgetReached (BaseException)       a live call that would exceed the run's budget
 
-The last two are no `Exception` on purpose: an application's ``except Exception``
+The last two are not an `Exception` on purpose: an application's ``except Exception``
 fallback must not be able to turn a missing recording, or a spent budget, into a passing test.
 """
 
@@ -42,7 +42,7 @@ MAX_NAMES_SHOWN = 12
 
 
 def find_closest_name(name: str, known: Iterable[str]) -> str:
-    """Return the known name most like ``name``, or ``""`` if none is near.
+    """Return the known name most similar to ``name``, or ``""`` if no name is similar.
 
     >>> find_closest_name("qualty", ["quality", "checklist"])
     'quality'
@@ -54,7 +54,7 @@ def find_closest_name(name: str, known: Iterable[str]) -> str:
 
 
 def format_name_list(names: Iterable[str]) -> str:
-    """Return names as one line for a message: sorted, at most twelve, then a count.
+    """Return names in a line for a message: sorted, at most twelve, then a count.
 
     >>> format_name_list(["b", "a"])
     'a, b'
@@ -69,10 +69,17 @@ def format_name_list(names: Iterable[str]) -> str:
     return f"{text} and {rest} more" if rest > 0 else text
 
 
-def describe_exception(error: Exception) -> str:
-    """Return what a user's own object raised, as one text: type, message and the place in its code.
+def path_from_root(path: Path, root: Path) -> str:
+    """Return a path relative to ``root``, with slashes; a path outside of it stays as it is.
 
-    An error of this package tells all of that itself.
+    >>> path_from_root(Path("project/tests/a.json"), Path("project"))
+    'tests/a.json'
+    """
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def describe_exception(error: Exception) -> str:
+    """Return type, message and source line of an exception from a user's object; of our own errors the message.
 
     >>> describe_exception(ValueError("no such row"))
     'ValueError: no such row'
@@ -86,27 +93,19 @@ def describe_exception(error: Exception) -> str:
 
 
 def list_exception_classes(error: BaseException) -> list[str]:
-    """Return the classes of what was raised, those of a group one by one; a measurement's error by its bare name.
+    """Return the class name of an exception, or of each exception of a group; that of a measurement without module.
 
     >>> list_exception_classes(ValueError("no such row"))
     ['ValueError']
     >>> list_exception_classes(ExceptionGroup("two", [KeyError("a"), OSError("b")]))
     ['KeyError', 'OSError']
     """
-    class_names: list[str] = []
-    pending = [error]
-    while pending:
-        current = pending.pop()
-        if isinstance(current, BaseExceptionGroup):
-            pending += reversed(current.exceptions)
-            continue
-        ours = next(
-            (kind for kind in (MeasurementFailed, MeasurementErrored) if isinstance(current, kind)), None
-        )
-        kind = ours or type(current)
-        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-        class_names.append(f"{module}{kind.__qualname__}")
-    return class_names
+    if isinstance(error, BaseExceptionGroup):
+        return [name for inner in error.exceptions for name in list_exception_classes(inner)]
+    ours = (kind for kind in (MeasurementFailed, MeasurementErrored) if isinstance(error, kind))
+    kind: type[BaseException] = next(ours, type(error))
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return [f"{module}{kind.__qualname__}"]
 
 
 def _rebuild_exception(
@@ -119,31 +118,31 @@ def _rebuild_exception(
 
 
 class _Picklable:
-    """An error that survives a process pool, although its constructor takes other things than its text."""
+    """An error that can be pickled, although its constructor takes other arguments than its text."""
 
     def __reduce__(self: BaseException) -> tuple[object, ...]:  # type: ignore[misc]  # a mixin of exceptions
         cls = type(self)
-        # Those that pass for builtins (see below) are not found by their module.
+        # Classes that pass for builtins (see below) cannot be found by their module.
         kind = cls.__name__ if globals().get(cls.__name__) is cls else cls
         return _rebuild_exception, (kind, self.args, self.__dict__)
 
 
 class LLMOpsError(_Picklable, Exception):
-    """Base of everything this package raises, apart from a missed threshold and a cassette miss."""
+    """Base of the exceptions of this package, apart from failed measurements, missing recordings and spent budgets."""
 
 
 class UsageError(LLMOpsError):
-    """Something the user can correct; the text says where and how."""
+    """A mistake that the user can correct; the message says where and how."""
 
 
 class UnknownName(UsageError):
-    """A name nobody knows.
+    """An unknown name.
 
     Attributes:
-        kind: What was looked for ("prompt", "judge" ...).
+        kind: The kind of thing ("prompt", "judge" ...).
         name: The name as given.
         known: The names that exist.
-        where: Where it was asked for or looked up; may be empty.
+        where: Where the name was given or looked up; may be empty.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "") -> None:
@@ -158,7 +157,7 @@ class UnknownName(UsageError):
 
 
 class SettingError(UsageError):
-    """A setting with the wrong form: says option, place, expected and got."""
+    """A setting with the wrong form; gives place, option, expected and got."""
 
     def __init__(self, place: str, name: str, expected: str, got: object) -> None:
         self.place = place
@@ -193,11 +192,11 @@ class CorpusError(UsageError):
 
 
 class SchemaError(UsageError):
-    """A schema that is itself not valid, so nothing can be checked against it."""
+    """A schema that is itself invalid, so nothing can be checked against it."""
 
 
 class MissingExtra(UsageError):
-    """An optional dependency is needed and not installed; names the install command."""
+    """An optional dependency that is not installed; gives the install command."""
 
     def __init__(self, feature: str, extra: str, module: str) -> None:
         self.feature = feature
@@ -210,11 +209,11 @@ class MissingExtra(UsageError):
 
 
 class ModelError(LLMOpsError):
-    """A model that could not be asked.
+    """A model that could not be called.
 
     Attributes:
         kind: ``connection``, ``timeout``, ``auth``, ``rate_limit``, ``request``, ``server`` or ``reply``.
-        status: HTTP status, or None where there was none.
+        status: HTTP status; None without a response.
     """
 
     def __init__(self, text: str, *, kind: str, status: int | None = None) -> None:
@@ -240,16 +239,11 @@ class WireError(LLMOpsError):
 
 
 class CassetteMiss(_Picklable, BaseException):
-    """A request that no recording answers; holds the whole message for a person."""
+    """A request without a recording; holds the whole message for the user."""
 
 
 class BudgetReached(_Picklable, BaseException):
-    """A live call that the run's budget has no room for; holds the whole message for a person."""
-
-
-def _builtin_name(cls: type[BaseException]) -> None:
-    # pytest prints "module.Name: text"; without a module the verdict keeps the first line for itself.
-    cls.__module__ = "builtins"
+    """A live call that would exceed the run's budget; holds the whole message for the user."""
 
 
 class MeasurementFailed(_Picklable, AssertionError):
@@ -267,7 +261,7 @@ class MeasurementFailed(_Picklable, AssertionError):
 
 
 class MeasurementErrored(LLMOpsError):
-    """A measurement that could not be taken: an error, never a low score.
+    """A measurement that could not be scored: an error, never a low score.
 
     Attributes:
         measurement: The (first) errored measurement.
@@ -280,5 +274,6 @@ class MeasurementErrored(LLMOpsError):
         super().__init__(text)
 
 
-for _cls in (MeasurementFailed, MeasurementErrored, CassetteMiss, BudgetReached):
-    _builtin_name(_cls)
+for _error in (MeasurementFailed, MeasurementErrored, CassetteMiss, BudgetReached):
+    # pytest prints "module.Name: text"; without the module the first line shows only the verdict.
+    _error.__module__ = "builtins"

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pytest_llmops import recorder
-from pytest_llmops._util.paths import path_from_root
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UsageError, path_from_root
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:

@@ -1,20 +1,34 @@
 # ruff: noqa: RUF009, FBT003 -- `_declare_option` returns a dataclass field, whose second argument is the default
-"""Every option of the plugin, declared once: flag, ini key, parser, default and help.
+"""Options of the plugin, each declared once with flag, ini key, parser, default and help.
 
-`OPTIONS` (read off the dataclass) feeds pytest's parser, the ini reader and the table in the README.
+`OPTIONS` (built from the fields of `Settings`) feeds pytest's parser, the ini reader and the table in the README.
 
-Precedence of *how* to run: command line > ini > environment > default.
+Precedence: command line > ini > environment > default.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias
 
-from pytest_llmops._util import option_values
-from pytest_llmops._util.option_values import Parser
+from pytest_llmops._util.option_values import (
+    Parser,
+    choice_of,
+    list_of,
+    parse_bool,
+    parse_count,
+    parse_host,
+    parse_json_path,
+    parse_models,
+    parse_money,
+    parse_name_version,
+    parse_positive_count,
+    parse_report_path,
+    parse_text,
+    parse_url,
+)
 from pytest_llmops.errors import SettingError
 
 RecordMode: TypeAlias = Literal["none", "new", "all", "live", "verify"]
@@ -25,7 +39,7 @@ IniType: TypeAlias = Literal["string", "bool", "linelist", "int", "float"]
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """How one setting is given: which flag, which ini key, and how its text is read."""
+    """Flag, ini key, environment variables and parser of a setting."""
 
     name: str
     parse: Parser
@@ -37,9 +51,9 @@ class Option:
     ini: IniType | None = "string"
     """Type of the ini key; None: command line only."""
     env: tuple[str, ...] = ()
-    """Environment variables that count when neither command line nor ini says anything."""
+    """Environment variables, used if neither command line nor ini gives a value."""
     switch: bool = False
-    """A pure flag without a value."""
+    """The flag takes no value."""
     repeat: bool = False
     """The flag may be given several times."""
 
@@ -49,8 +63,8 @@ class Option:
         return f"llm_{self.name}"
 
 
-def _declare_option(parse: Parser, default: object, help: str, **how: Any) -> Any:  # noqa: A002 -- becomes a field of any type
-    return field(default=default, metadata={"parse": parse, "help": help, **how})
+def _declare_option(parse: Parser, default: object, help: str, **details: Any) -> Any:  # noqa: A002 -- becomes a field of any type
+    return field(default=default, metadata={"parse": parse, "help": help, **details})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,93 +76,93 @@ class Settings:
     """
 
     judge: bool = _declare_option(
-        option_values.parse_bool, False, "run the tests that need a judge; without it they are skipped", flag="--llm-judge", switch=True, ini=None
+        parse_bool, False, "run the tests that need a judge; without it they are skipped", flag="--llm-judge", switch=True, ini=None
     )  # fmt: skip
     model: str | tuple[str, ...] = _declare_option(
-        option_values.parse_models, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME; several make one test for each (repeatable; what addopts names counts too)",
+        parse_models, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME; with several, each test runs once per model (repeatable; names in addopts are added)",
         flag="--llm-model",
         metavar="NAME", ini="linelist", env=("LLMOPS_MODEL",), repeat=True,
     )  # fmt: skip
     judge_model: str = _declare_option(
-        option_values.parse_text, "", "model of the judges, likewise; left out: the same as --llm-model, if that names one alone", flag="--llm-judge-model",
+        parse_text, "", "model of the judges, named in the same way; default: the model of --llm-model, if that is a single model", flag="--llm-judge-model",
         metavar="NAME", env=("LLMOPS_JUDGE_MODEL",),
     )  # fmt: skip
     self_judging: SelfJudging = _declare_option(
-        option_values.choice_of("warn", "error", "allow"), "warn",
+        choice_of("warn", "error", "allow"), "warn",
         "a judge whose model is the model under test prefers its own text. warn: the reports say so; error: its verdicts are "
-        "unscored; allow: nothing is said",
+        "unscored; allow: no warning",
     )  # fmt: skip
     base_url: str = _declare_option(
-        option_values.parse_url, "", "OpenAI-compatible server; also set as OPENAI_BASE_URL for the application under test",
+        parse_url, "", "OpenAI-compatible server; also set as OPENAI_BASE_URL for the application under test",
         flag="--llm-base-url", metavar="URL", env=("OPENAI_BASE_URL",),
     )  # fmt: skip
     api: Api = _declare_option(
-        option_values.choice_of("chat", "responses"), "chat", "API that the `llm` fixture and the judges speak: chat or responses",
+        choice_of("chat", "responses"), "chat", "API that the `llm` fixture and the judges speak: chat or responses",
         flag="--llm-api", metavar="chat|responses",
     )  # fmt: skip
     record: RecordMode = _declare_option(
-        option_values.choice_of("none", "new", "all", "live", "verify"), "none",
-        "none: recordings answer, a missing one is an error; new: record what is missing; all: record again; "
-        "live: neither read nor write; verify: ask live, tell what differs from the recording, write nothing",
+        choice_of("none", "new", "all", "live", "verify"), "none",
+        "none: replay only, a missing recording is an error; new: record what is missing; all: record again; "
+        "live: neither read nor write; verify: call live, report what differs from the recording, write nothing",
         flag="--llm-record", metavar="none|new|all|live|verify",
     )  # fmt: skip
     record_errors: bool = _declare_option(
-        option_values.parse_bool, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
+        parse_bool, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
         flag="--llm-record-errors", switch=True, ini="bool",
     )  # fmt: skip
     max_calls: int | None = _declare_option(
-        option_values.parse_count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N",
+        parse_count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N",
         ini="int",
     )  # fmt: skip
     budget: float | None = _declare_option(
-        option_values.parse_money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",
+        parse_money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",
         flag="--llm-budget", metavar="USD", ini="float",
     )  # fmt: skip
     judge_concurrency: int = _declare_option(
-        option_values.parse_positive_count, 8, "live calls of judges at the same time, over all the workers of the run", flag="--llm-judge-concurrency",
+        parse_positive_count, 8, "live calls of judges at the same time, over all the workers of the run", flag="--llm-judge-concurrency",
         metavar="N", ini="int",
     )  # fmt: skip
     judge_reuse: bool = _declare_option(
-        option_values.parse_bool, True, "what a judge was answered once is not paid again in the same run: other tests take that answer for the same question",
+        parse_bool, True, "reuse a reply to a judge within the run: another test with the same request gets it without a new call",
         ini="bool",
     )  # fmt: skip
     match_ignore: tuple[str, ...] = _declare_option(
-        option_values.list_of(option_values.parse_json_path), (),
+        list_of(parse_json_path), (),
         "parts of a request to ignore when matching recordings: JSON paths (`metadata.run_id`, `messages[*].id`, "
         "`**.request_id`) and query parameters (`?session`)",
         ini="linelist",
     )  # fmt: skip
     prompt: tuple[str, ...] = _declare_option(
-        option_values.list_of(option_values.parse_name_version), (), "run with another version of a prompt (repeatable)", flag="--llm-prompt",
+        list_of(parse_name_version), (), "run with another version of a prompt (repeatable)", flag="--llm-prompt",
         metavar="NAME=VERSION", ini="linelist", repeat=True,
     )  # fmt: skip
     report: tuple[str, ...] = _declare_option(
-        option_values.list_of(option_values.parse_report_path), (), "write a report; the kind goes by the suffix, .html, .json or .json.gz (repeatable)", flag="--llm-report",
+        list_of(parse_report_path), (), "write a report; the suffix gives its kind, .html, .json or .json.gz (repeatable)", flag="--llm-report",
         metavar="FILE", ini="linelist", repeat=True,
     )  # fmt: skip
     embedder: str = _declare_option(
-        option_values.parse_text, "tfidf", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
+        parse_text, "tfidf", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
     )  # fmt: skip
     semantic_threshold: str = _declare_option(
-        option_values.parse_text, "", "file that `llmops semantic calibrate` wrote: the default threshold of the embedder it was made for"
+        parse_text, "", "file written by `llmops semantic calibrate`: the default threshold of its embedder"
     )  # fmt: skip
     vector_cache: str = _declare_option(
-        option_values.parse_text, "", "folder in which vectors of local embedders are kept between runs; left out: nothing is written"
+        parse_text, "", "folder that caches vectors of local embedders between runs; default: no cache"
     )  # fmt: skip
     judge_records: str = _declare_option(
-        option_values.parse_text, "calibrations", "folder of what is known of the judges, as `llmops judge calibrate --out` and `llmops judge canaries --out` write it"
+        parse_text, "calibrations", "folder of the judges' records, as `llmops judge calibrate --out` and `llmops judge canaries --out` write them"
     )  # fmt: skip
     prompts_dir: str = _declare_option(
-        option_values.parse_text, "prompts", "folder of the prompts, looked for from the test's folder upwards"
+        parse_text, "prompts", "folder of the prompts, looked for from the test's folder upwards"
     )  # fmt: skip
     corpora_dir: str = _declare_option(
-        option_values.parse_text, "corpora", "folder of the retrievers' corpora, looked for from the test's folder upwards"
+        parse_text, "corpora", "folder of the retrievers' corpora, looked for from the test's folder upwards"
     )  # fmt: skip
     allow_hosts: tuple[str, ...] = _declare_option(
-        option_values.list_of(option_values.parse_host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
+        list_of(parse_host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
     )  # fmt: skip
     junit_properties: bool = _declare_option(
-        option_values.parse_bool, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"
+        parse_bool, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"
     )  # fmt: skip
 
     @property
@@ -162,17 +176,17 @@ class Settings:
 
     @property
     def single_model(self) -> str:
-        """The model that --llm-model names alone; empty: it names none, or several."""
+        """The model of --llm-model if it names a single model, else ``""``."""
         return self.model if isinstance(self.model, str) else ""
 
     @property
     def versions(self) -> dict[str, str]:
-        """The prompt versions that --llm-prompt asks for, by prompt name."""
+        """The prompt versions of --llm-prompt, by prompt name."""
         return {name: version for name, _, version in (entry.partition("=") for entry in self.prompt)}
 
     @property
     def may_call_models(self) -> bool:
-        """Whether the run may ask models live."""
+        """Whether the run may call models live."""
         return self.record != "none" or self.has_budget
 
     @property
@@ -181,7 +195,7 @@ class Settings:
         return self.max_calls is not None or self.budget is not None
 
     def with_paths_below(self, root: PurePath) -> Settings:
-        """Return the settings with the files that the ini names seen from a folder: the project's root.
+        """Return the settings with relative paths of files resolved against the project's root.
 
         >>> PurePath(Settings(vector_cache=".vectors").with_paths_below(PurePath("project")).vector_cache).as_posix()
         'project/.vectors'
@@ -201,12 +215,12 @@ class Settings:
     def from_sources(
         cls, *sources: tuple[str, Mapping[str, object]], environ: Mapping[str, str] | None = None
     ) -> Settings:
-        """Build settings from (place, values) sources, the strongest first.
+        """Build settings from (place, values) sources, in order of precedence.
 
         A value of None means "not given here".
 
         Raises:
-            SettingError: A value has the wrong form; says place, option, expected and got.
+            SettingError: A value has the wrong form; gives place, option, expected and got.
 
         >>> Settings.from_sources(("command line", {"record": "new"}), ("ini", {"record": "all"})).record
         'new'
@@ -214,14 +228,20 @@ class Settings:
         values: dict[str, Any] = {}
         for option in OPTIONS:
             given = _first_given(option, sources, environ or {})
-            if given is not None:
-                values[option.name] = _parse_value(option, *given)
+            if given is None:
+                continue
+            place, name, value = given
+            try:
+                values[option.name] = option.parse(value)
+            except ValueError as error:
+                raise SettingError(place, name, str(error), getattr(error, "got", value)) from None
         return cls(**values)
 
 
 def _first_given(
     option: Option, sources: Sequence[tuple[str, Mapping[str, object]]], environ: Mapping[str, str]
 ) -> tuple[str, str, object] | None:
+    """Return place, name and value of an option from the first source that gives it."""
     for place, values in sources:
         value = values.get(option.name)
         if value is not None:
@@ -232,19 +252,9 @@ def _first_given(
     return None
 
 
-def _parse_value(option: Option, place: str, name: str, value: object) -> object:
-    try:
-        return option.parse(value)
-    except ValueError as error:
-        raise SettingError(place, name, str(error), getattr(error, "got", value)) from None
-
-
-def _as_option(spec: Field[Any]) -> Option:
-    default = () if spec.default is MISSING else spec.default
-    return Option(name=spec.name, default=default, **spec.metadata)
-
-
-OPTIONS: tuple[Option, ...] = tuple(_as_option(spec) for spec in fields(Settings))
+OPTIONS: tuple[Option, ...] = tuple(
+    Option(name=spec.name, default=spec.default, **spec.metadata) for spec in fields(Settings)
+)
 
 
 def format_options_table() -> str:

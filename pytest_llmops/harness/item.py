@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops import recorder, registry
-from pytest_llmops._util.paths import path_from_root
 from pytest_llmops.errors import (
     BudgetReached,
     CassetteMiss,
@@ -22,6 +21,7 @@ from pytest_llmops.errors import (
     UnknownName,
     UsageError,
     list_exception_classes,
+    path_from_root,
 )
 from pytest_llmops.harness import tapes
 from pytest_llmops.measurement import Json, format_amount, shorten_text

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from pytest_llmops import recorder
-from pytest_llmops._util.paths import path_from_root
-from pytest_llmops.errors import CaseError, UnknownName, UsageError
+from pytest_llmops.errors import CaseError, UnknownName, UsageError, path_from_root
 from pytest_llmops.prompts import registry as prompt_files
 from pytest_llmops.settings import Settings
 

@@ -168,10 +168,3 @@ def parametrizes_llm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Return whether a mark `parametrize` names the argument `llm`."""
     names = args[0] if args else kwargs.get("argnames", ())
     return "llm" in map(str.strip, names.split(",") if isinstance(names, str) else names)
-
-
-def _llm_overrides(node: Any) -> Sequence[Any]:
-    """The fixtures in the place of our `llm`, the nearest last."""
-    info = getattr(node, "_fixtureinfo", None)
-    fixtures: Sequence[Any] = info.name2fixturedefs.get("llm", ()) if info is not None else ()
-    return fixtures[1:]

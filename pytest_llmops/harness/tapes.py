@@ -15,8 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pytest_llmops._util.paths import path_from_root
-from pytest_llmops.errors import BudgetReached, CassetteMiss
+from pytest_llmops.errors import BudgetReached, CassetteMiss, path_from_root
 from pytest_llmops.measurement import Json
 from pytest_llmops.settings import Settings
 

@@ -1,9 +1,7 @@
-"""The one result type: everything that is measured is a `Measurement`.
+"""`Measurement`, the type of every result, and the formatting of its failure text.
 
-Numbers become plain ``float`` on entry, and only plain builtins leave through
+Numbers become plain ``float`` in the constructor, and only plain builtins leave through
 `to_wire`: pytest-xdist ends the whole run over anything else.
-
-The failure text of a measurement: the verdict in the first line, then labelled lines of evidence.
 """
 
 from __future__ import annotations
@@ -21,10 +19,9 @@ Status: TypeAlias = Literal["passed", "failed", "recorded", "errored"]
 
 UNITS = ("1", "s", "USD", "tokens", "count")
 SMALL_SECONDS = 0.1
-"""Seconds below this are shown by significant digits."""
+"""Seconds below this are formatted with significant digits."""
 TOLERANCE = 1e-9
 """Slack of a threshold, so that 0.1 + 0.2 meets a threshold of 0.3."""
-
 
 MAX_INT_BITS = 14_000
 """Larger integers have no text form in Python (4,300 digits at most), so no file can hold them."""
@@ -33,12 +30,12 @@ MAX_INT_BITS = 14_000
 def to_builtins(value: object, *, where: str = "value") -> Json:
     """Return ``value`` built from exact builtins only; lone surrogates become U+FFFD.
 
-    Subclasses of ``bool``, ``int``, ``float`` and ``str`` (numpy's float64 is one), numpy's scalars,
-    mappings, sequences and sets are made plain.
+    Subclasses of ``bool``, ``int``, ``float`` and ``str`` (such as numpy's float64), numpy's scalars,
+    mappings, sequences and sets are converted.
 
     Raises:
-        WireError: For anything else, for numbers that are not finite or have no text form, for two keys
-            that become the same text, and for a value that holds itself.
+        WireError: For any other type, for numbers that are not finite or have no text form, for two keys
+            that become the same text, and for a value that contains itself.
 
     >>> to_builtins({"a": (1, 2.0)})
     {'a': [1, 2.0]}
@@ -49,15 +46,13 @@ def to_builtins(value: object, *, where: str = "value") -> Json:
         raise WireError(f"{where[:80]}: nested too deeply, or holds itself") from None
 
 
-def _to_builtins(value: object, where: str) -> Json:  # noqa: PLR0911 -- one return a type
+def _to_builtins(value: object, where: str) -> Json:  # noqa: PLR0911 -- a return for each type
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
         return _replace_surrogates(value)
-    if isinstance(value, int):
-        return _check_int_size(value, where)
-    if isinstance(value, float):
-        return _check_finite(value, where)
+    if isinstance(value, (int, float)):
+        return _convert_plain_number(value, where)
     if isinstance(value, Mapping):
         return _convert_mapping(value, where)
     if isinstance(value, (list, tuple)):
@@ -68,11 +63,10 @@ def _to_builtins(value: object, where: str) -> Json:  # noqa: PLR0911 -- one ret
         number = value.item()
         if isinstance(number, (bool, int, float, str)):
             return _to_builtins(number, where)
-    msg = (
+    raise WireError(
         f"{where}: expected None, bool, int, float, str, a list or a mapping of those, "
         f"got {type(value).__module__}.{type(value).__qualname__}; convert it before it is measured"
     )
-    raise WireError(msg)
 
 
 def _convert_mapping(value: Mapping[object, object], where: str) -> dict[str, Json]:
@@ -86,37 +80,30 @@ def _convert_mapping(value: Mapping[object, object], where: str) -> dict[str, Js
 
 
 def _replace_surrogates(text: str) -> str:
-    # The exact builtin, also of an enum, whose own `str` is its name. A lone surrogate has no UTF-8 form:
-    # neither xdist's wire nor a file can hold it.
+    # `str.__str__` gives the exact builtin also for an enum, whose own `str` is its name. A lone surrogate
+    # has no UTF-8 form: neither xdist nor a file can hold it.
     text = str.__str__(text)
     if text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text):
         return text
     return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
 
 
-def _check_int_size(value: int, where: str) -> int:
-    number = int(value)
-    if number.bit_length() > MAX_INT_BITS:
-        raise WireError(
-            f"{where}: expected a number that can be written down, got one of {number.bit_length()} bits"
-        )
-    return number
-
-
-def _check_finite(value: float, where: str) -> float:
+def _convert_plain_number(value: float, where: str) -> float:
+    if isinstance(value, int):
+        if (bits := value.bit_length()) > MAX_INT_BITS:
+            raise WireError(f"{where}: expected a number that can be written down, got a number of {bits} bits")
+        return int(value)
     number = float(value)
     if not math.isfinite(number):
-        msg = f"{where}: expected a finite number, got {number}"
-        raise WireError(msg)
+        raise WireError(f"{where}: expected a finite number, got {number}")
     return number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One thing measured once, or over several trials.
+    """A result, measured once or over several trials.
 
-    ``value`` is finite, and None exactly when ``error`` is set: what could not be
-    measured has no value, and what has a value was measured.
+    ``value`` is finite, and None exactly when ``error`` is set.
 
     >>> Measurement(name="text.exact", value=1.0, threshold=1.0).status
     'passed'
@@ -125,39 +112,41 @@ class Measurement:
     """
 
     name: str
-    """Stable, dotted: with node id and label it is the key of a baseline."""
+    """Stable and dotted; node id, name and label are the key of a baseline."""
     value: float | None = None
     unit: str = "1"
     """"1" (a score from 0 to 1), "s", "USD", "tokens" or "count"."""
     better: Literal["higher", "lower"] = "higher"
     threshold: float | None = None
-    """None: recorded only, does not decide."""
+    """None: recorded only."""
     samples: tuple[float, ...] = ()
-    """One number a trial; ``value`` is their mean."""
+    """A number for each trial; ``value`` is their mean."""
     label: str = ""
-    """Tells two measurements of one name apart within a test."""
+    """Distinguishes measurements of the same name within a test."""
     reason: str = ""
-    """One sentence for a person."""
+    """A sentence for the user."""
     error: str = ""
-    """Why it could not be measured."""
+    """Why it could not be scored."""
     version: str = ""
-    """Of the metric or judge: unlike versions are never compared."""
+    """Version of the metric or judge: different versions are never compared."""
     detail: Mapping[str, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
         if not self.name or not isinstance(self.name, str):
-            msg = f"Measurement.name: expected a dotted name, got {self.name!r}"
-            raise WireError(msg)
+            raise WireError(f"Measurement.name: expected a dotted name, got {self.name!r}")
         if self.unit not in UNITS:
-            msg = f"Measurement {self.name}: expected a unit out of {', '.join(UNITS)}, got {self.unit!r}"
-            raise WireError(msg)
+            raise WireError(
+                f"Measurement {self.name}: expected a unit out of {', '.join(UNITS)}, got {self.unit!r}"
+            )
         if self.better not in ("higher", "lower"):
-            msg = f"Measurement {self.name}: expected better='higher' or 'lower', got {self.better!r}"
-            raise WireError(msg)
+            raise WireError(
+                f"Measurement {self.name}: expected better='higher' or 'lower', got {self.better!r}"
+            )
         if (self.value is None) == (not self.error):
-            msg = f"Measurement {self.name}: expected either a value or an error, got value={self.value!r}, error={self.error!r}"
-            raise WireError(msg)
+            raise WireError(
+                f"Measurement {self.name}: expected either a value or an error, got value={self.value!r}, error={self.error!r}"
+            )
         for key in ("value", "threshold"):
             number = getattr(self, key)
             if number is not None:
@@ -200,7 +189,7 @@ class Measurement:
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Json]) -> Measurement:
-        """Return what `to_wire` wrote; keys of a newer version are ignored.
+        """Return the measurement that `to_wire` wrote; keys of a newer version are ignored.
 
         >>> Measurement.from_wire({"name": "m", "value": 1.0, "later": 1}).value
         1.0
@@ -226,8 +215,7 @@ def _convert_numbers(values: object, where: str) -> tuple[float, ...]:
 def _convert_number(value: object, where: str) -> float:
     number = to_builtins(value, where=where)
     if isinstance(number, bool) or not isinstance(number, (int, float)):
-        msg = f"{where}: expected a number, got {value!r}"
-        raise WireError(msg)
+        raise WireError(f"{where}: expected a number, got {value!r}")
     try:
         return float(number)
     except OverflowError:
@@ -235,13 +223,14 @@ def _convert_number(value: object, where: str) -> float:
 
 
 def format_amount(value: float, unit: str, digits: int = 2) -> str:
-    """Return a value with its unit, for a person.
+    """Format a value with its unit.
 
     >>> format_amount(0.5, "1"), format_amount(1.25, "s"), format_amount(0.0003, "USD"), format_amount(1200.0, "tokens")
     ('0.50', '1.25 s', '$0.0003', '1,200 tokens')
     """
     if unit == "USD":
-        return _dollars(value, digits)
+        rounded = abs(value) >= 1 or value == 0
+        return f"${value:,.{digits}f}" if rounded else f"${_format_significant(value, digits + 2)}"
     if unit in ("tokens", "count"):
         number = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
         return f"{number} tokens" if unit == "tokens" else number
@@ -254,23 +243,15 @@ def format_amount(value: float, unit: str, digits: int = 2) -> str:
     return f"{value:.{digits}f}"
 
 
-def _dollars(value: float, digits: int) -> str:
-    return (
-        f"${value:,.{digits}f}"
-        if value == 0 or abs(value) >= 1
-        else f"${_format_significant(value, digits + 2)}"
-    )
-
-
 def _format_significant(value: float, significant: int) -> str:
     from decimal import Decimal
 
-    # A float's own format would write a small price as 1e-05.
+    # The format of a float would write a small price as 1e-05.
     return f"{Decimal(f'{value:.{significant}g}'):f}"
 
 
 def format_value_and_threshold(value: float, threshold: float, unit: str) -> tuple[str, str]:
-    """Return a value and its threshold with as many digits as it takes to tell them apart.
+    """Format a value and its threshold with as many digits as they need to differ.
 
     >>> format_value_and_threshold(0.6999, 0.7, "1")
     ('0.6999', '0.7000')
@@ -285,7 +266,7 @@ def format_value_and_threshold(value: float, threshold: float, unit: str) -> tup
 
 
 def format_count(number: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun; the plural has an s unless it is given.
+    """Format a number with its noun; the default plural adds an s.
 
     >>> format_count(1, "chunk"), format_count(2000, "chunk"), format_count(1, "chunk tears", "chunks tear")
     ('1 chunk', '2,000 chunks', '1 chunk tears')
@@ -294,7 +275,7 @@ def format_count(number: int, noun: str, plural: str = "") -> str:
 
 
 def as_finite_float(value: object) -> float | None:
-    """Return a real number, also one of numpy, as a float; None for what is none, a bool, NaN or infinity.
+    """Return a real number (numpy's too) as a float; None for any other value, a bool, NaN or infinity.
 
     >>> as_finite_float(1), as_finite_float(True), as_finite_float(float("nan")), as_finite_float("1")
     (1.0, None, None, None)
@@ -310,10 +291,10 @@ def as_finite_float(value: object) -> float | None:
 
 
 def shorten_text(text: str, limit: int = 200) -> str:
-    r"""Return one line of at most about ``limit`` characters, saying how much is left out.
+    r"""Return the first ``limit`` characters as a single line, with the number of characters left out.
 
-    Line ends and control characters are shown as escapes, so that foreign text
-    cannot start a line of its own nor steer a terminal.
+    Line ends and control characters become escapes, so that foreign text
+    can neither start a new line nor control a terminal.
 
     >>> shorten_text("a" * 10, 4)
     'aaaa... (+6 chars)'
@@ -321,20 +302,19 @@ def shorten_text(text: str, limit: int = 200) -> str:
     'two\\nlines'
     """
     head = text[:limit]
-    escaped = "".join(char if char.isprintable() else _escape(char) for char in head)
+    escaped = "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for char in head
+    )
     rest = len(text) - len(head)
     return f"{escaped}... (+{rest:,} chars)" if rest else escaped
 
 
-def _escape(char: str) -> str:
-    return char.encode("unicode_escape", "backslashreplace").decode("ascii")
-
-
 MAX_LABEL = 60
 MAX_ORIGIN = 2000
-"""A command to run a test again must be whole to be of use."""
+"""Characters of a line of origin: a command to run a test again must not be cut."""
 MAX_EVIDENCE_LINES = 8
-"""Lines of evidence in a failure text; the report has them all."""
+"""Lines of evidence in a failure text; the report has all lines."""
 
 
 def format_failure_text(
@@ -346,8 +326,8 @@ def format_failure_text(
 ) -> str:
     r"""Return the failure text of a measurement: the verdict in the first line, then labelled lines.
 
-    Evidence beyond the eighth line is left to the report; ``origin`` (who answered, how to run it
-    again) is always there.
+    Only the report has evidence beyond the eighth line; ``origin`` (which model answered, how to run the
+    test again) is always included.
 
     >>> print(format_failure_text(Measurement(name="text.fuzzy", value=0.4, threshold=0.8), evidence=[("nearest", "a\nb")]))
     text.fuzzy 0.40 < 0.80
@@ -380,13 +360,12 @@ def _format_verdict(measurement: Measurement) -> str:
 
 
 def defuse_github_commands(text: str) -> str:
-    """Break what a GitHub runner would take for a command: ``##[`` anywhere, ``::`` at the start of a line.
+    """Break texts that a GitHub runner would execute as a command: ``##[``, and ``::`` at the start of a line.
 
     >>> defuse_github_commands("::error::down"), defuse_github_commands("a::b ##[group]")
     (': :error::down', 'a::b ## [group]')
     """
-    return "\n".join(map(_harmless, text.replace("##[", "## [").split("\n")))
-
-
-def _harmless(line: str) -> str:
-    return line.replace("::", ": :", 1) if line.lstrip().startswith("::") else line
+    lines = text.replace("##[", "## [").split("\n")
+    return "\n".join(
+        line.replace("::", ": :", 1) if line.lstrip().startswith("::") else line for line in lines
+    )

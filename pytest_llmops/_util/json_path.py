@@ -37,8 +37,9 @@ def parse_path(text: str) -> Path:
         steps.append(name or (ANY if place == ANY else int(place)))
         end = match.end()
     if not steps or end != len(rest) or steps[-1] == DEEP:
-        msg = "a JSON path (metadata.run_id, messages[*].name, **.request_id) or a query parameter (?session)"
-        raise ValueError(msg)
+        raise ValueError(
+            "a JSON path (metadata.run_id, messages[*].name, **.request_id) or a query parameter (?session)"
+        )
     return tuple(steps)
 
 

@@ -23,16 +23,14 @@ _HOST = re.compile(r"[^\s/:@?#]+|[0-9a-f:.]*:[0-9a-f:.]*")
 def parse_text(value: object) -> str:
     """Read a text; white space around it does not count."""
     if not isinstance(value, str):
-        msg = "a text"
-        raise ValueError(msg)
+        raise ValueError("a text")
     return value.strip()
 
 
 def parse_bool(value: object) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):
-        msg = "true or false"
-        raise ValueError(msg)
+        raise ValueError("true or false")
     return value
 
 
@@ -69,8 +67,7 @@ def list_of(parse_one: Parser) -> Parser:
         if isinstance(value, str):
             value = [line for line in value.splitlines() if line.strip()]
         if not isinstance(value, Sequence):
-            msg = "a list"
-            raise ValueError(msg)
+            raise ValueError("a list")
         return tuple(_parse_element(parse_one, element) for element in value)
 
     return parse
@@ -79,14 +76,12 @@ def list_of(parse_one: Parser) -> Parser:
 def parse_models(value: object) -> str | tuple[str, ...]:
     """One name stays a text, several become a tuple; the same name again is the same model."""
     if not isinstance(value, (str, Sequence)):
-        msg = "a text, or a list of texts"
-        raise ValueError(msg)
+        raise ValueError("a text, or a list of texts")
     names: tuple[str, ...] = tuple(dict.fromkeys(list_of(parse_text)(value)))
     if len(names) < 2:  # noqa: PLR2004 -- one name, or none
         return names[0] if names else ""
     if not all(names):
-        msg = "names of models that are not blank"
-        raise ValueError(msg)
+        raise ValueError("names of models that are not blank")
     return names
 
 
@@ -94,8 +89,7 @@ def parse_name_version(value: object) -> str:
     """Read ``NAME=VERSION``."""
     name, sign, version = parse_text(value).partition("=")
     if not (sign and name.strip() and version.strip()):
-        msg = "NAME=VERSION (support/answer=v2)"
-        raise ValueError(msg)
+        raise ValueError("NAME=VERSION (support/answer=v2)")
     return f"{name.strip()}={version.strip()}"
 
 
@@ -113,8 +107,7 @@ def parse_url(value: object) -> str:
     """Read the address of a server."""
     given = parse_text(value)
     if given and not _ADDRESS.match(given):
-        msg = "a URL that starts with http:// or https:// and names a host"
-        raise ValueError(msg)
+        raise ValueError("a URL that starts with http:// or https:// and names a host")
     return given.rstrip("/")
 
 
@@ -122,8 +115,7 @@ def parse_host(value: object) -> str:
     """Read a host."""
     given = parse_text(value).lower().strip("[]")
     if not _HOST.fullmatch(given):
-        msg = "a host without scheme, port or path (api.example.com)"
-        raise ValueError(msg)
+        raise ValueError("a host without scheme, port or path (api.example.com)")
     return given
 
 
@@ -147,8 +139,7 @@ def parse_money(value: object) -> float | None:
     except ValueError:
         amount = -1.0
     if not 0 <= amount < math.inf:
-        msg = "an amount of US dollars, 0 or more (2.50)"
-        raise ValueError(msg)
+        raise ValueError("an amount of US dollars, 0 or more (2.50)")
     return amount
 
 
@@ -158,8 +149,7 @@ def parse_count(value: object) -> int | None:
         return None
     given = str(value).strip()
     if isinstance(value, bool) or not (given.isascii() and given.isdecimal()):
-        msg = "a whole number, 0 or more"
-        raise ValueError(msg)
+        raise ValueError("a whole number, 0 or more")
     return int(given)
 
 
@@ -167,6 +157,5 @@ def parse_positive_count(value: object) -> int:
     """Read a whole number above 0."""
     number = parse_count(value)
     if not number:
-        msg = "a whole number, 1 or more"
-        raise ValueError(msg)
+        raise ValueError("a whole number, 1 or more")
     return number

@@ -1,4 +1,4 @@
-"""pytest-llmops: regression tests for what a language model answers.
+"""pytest-llmops: regression tests for the answers of language models.
 
 Nothing is imported until a name is used, so that an installed but unused plugin costs nothing.
 """
@@ -117,10 +117,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    home = _MODULES_BY_NAME.get(name)
-    if home is None:
+    module = _MODULES_BY_NAME.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     globals()[name] = value
     return value
 

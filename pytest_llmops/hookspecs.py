@@ -1,8 +1,8 @@
 # ruff: noqa: ARG001 -- a hook names the arguments it is called with
-"""The hooks of the plugin, for ``conftest.py`` and other plugins.
+"""Hooks of the plugin, for ``conftest.py`` and other plugins.
 
 Names are looked up at first use, in the worker, through the test's own conftest files: the nearest wins. A hook that
-gives factories is called once for all tests that see the same conftest files and plugins.
+returns factories is called once for all tests that see the same conftest files and plugins.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @pytest.hookspec
 def pytest_llmops_models(config: pytest.Config) -> Mapping[str, Callable[[], Model]]:
-    """Return models by name; ``app`` replaces the one of the `llm` fixture, ``judge`` that of the judges.
+    """Return models by name; ``app`` replaces the model of the `llm` fixture, ``judge`` that of the judges.
 
-    Any other name is asked for with ``@pytest.mark.llm_models(name)`` or ``--llm-model``: a candidate on another server.
+    Select any other name with ``@pytest.mark.llm_models(name)`` or ``--llm-model``: a candidate on another server.
 
     Called in the worker at the first use of a name. Factories are called without arguments, once.
 
@@ -62,21 +62,21 @@ def pytest_llmops_retrievers(config: pytest.Config) -> Mapping[str, Callable[[],
 
 @pytest.hookspec
 def pytest_llmops_redactors(config: pytest.Config) -> Mapping[str, Callable[[str], str]]:
-    """Return functions that mask what must not be recorded; all are applied, by name order.
+    """Return functions that mask secrets before recording; all are applied, in the order of their names.
 
-    Called in the worker before a cassette opens. Each gets the text of a body or a URL and returns it
-    masked; the masked text is what is hashed and written, so the function must be deterministic.
+    Called in the worker before a cassette opens. Each function gets the text of a body or a URL and returns it
+    masked; the masked text is hashed and written, so the function must be deterministic.
     """
     return {}
 
 
 @pytest.hookspec
 def pytest_llmops_request_normalizers(config: pytest.Config) -> Mapping[str, Callable[[str], str]]:
-    r"""Return functions that normalize what differs from run to run; all are applied, by name order.
+    r"""Return functions that normalize what differs from run to run; all are applied, in the order of their names.
 
-    Called in the worker before a cassette opens. Each gets the address, and the canonical body (JSON with its
-    keys sorted), of a request and returns them as they count in the search for a recording; what is written
-    stays as it was asked. They may change freely: recordings are found under the new rules too.
+    Called in the worker before a cassette opens. Each function gets the address, and the canonical body (JSON with
+    its keys sorted), of a request and returns the text by which recordings are matched; the recorded request is not
+    changed. The functions may change freely: existing recordings are matched under the new rules too.
 
     Example::
 

@@ -91,7 +91,9 @@ def _replace_surrogates(text: str) -> str:
 def _convert_plain_number(value: float, where: str) -> float:
     if isinstance(value, int):
         if (bits := value.bit_length()) > MAX_INT_BITS:
-            raise WireError(f"{where}: expected a number that can be written down, got a number of {bits} bits")
+            raise WireError(
+                f"{where}: expected a number that can be written down, got a number of {bits} bits"
+            )
         return int(value)
     number = float(value)
     if not math.isfinite(number):

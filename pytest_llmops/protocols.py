@@ -1,6 +1,6 @@
-"""All that an extension author reads: the nouns, and the ports to implement.
+"""Data types and protocols for extensions: messages, completions, verdicts, hits; model, embedder, judge, retriever.
 
-A port is a `Protocol`: any object with the method will do, nothing is inherited.
+Any object with the methods of a protocol will do, nothing is inherited.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool", "developer")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation."""
+    """A message of a conversation."""
 
     role: Role
     content: str
@@ -32,7 +32,7 @@ class RenderedPrompt(Sequence[Message]):
     """A prompt with its variables filled in: the messages, and where they come from.
 
     Attributes:
-        params: Model parameters the prompt asks for (``temperature`` ...).
+        params: Model parameters of the prompt (``temperature`` ...).
         model: The model the prompt was written for; empty: any.
         fingerprint: Content hash of the version's file.
     """
@@ -53,7 +53,7 @@ class RenderedPrompt(Sequence[Message]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A tool the model asked for; ``arguments`` is the JSON text as the model wrote it."""
+    """A tool that the model called; ``arguments`` is the JSON text as the model wrote it."""
 
     name: str
     arguments: str = ""
@@ -62,7 +62,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolDefinition:
-    """A tool that a model was offered; ``parameters`` is its JSON schema, None where it has none."""
+    """A tool that a model was offered; ``parameters`` is its JSON schema, or None."""
 
     name: str
     description: str = ""
@@ -71,14 +71,14 @@ class ToolDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens as the provider counted them; None where it did not say.
+    """Tokens as the provider counted them; None if it did not report them.
 
-    The input is all of it, the output too: whatever a vendor counts beside them is added.
+    Input and output are totals: tokens that a provider counts separately are added.
 
     Attributes:
-        cached_tokens: Of the input, what came from the prompt cache.
-        cache_write_tokens: Of the input, what was written to it, where that has a price of its own.
-        reasoning_tokens: Of the output, what was thought.
+        cached_tokens: Input tokens from the prompt cache.
+        cache_write_tokens: Input tokens written to the prompt cache, if they have their own price.
+        reasoning_tokens: Output tokens used for reasoning.
     """
 
     input_tokens: int | None = None
@@ -97,20 +97,20 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One exchange with a model, as read from the wire, live or replayed.
+    """An exchange with a model, as read from the wire, live or replayed.
 
     Attributes:
-        provider: ``openai``, ``anthropic`` ...; ``unknown`` where it cannot be told.
+        provider: ``openai``, ``anthropic`` ...; ``unknown`` if the request does not reveal it.
         endpoint: ``chat``, ``responses``, ``embeddings`` ... or the URL's path.
         purpose: ``app`` (the application under test), ``judge`` or ``embedder``.
-        tools: What the model was offered.
-        output: Text of the answer, of the first if there are several; the message of an error.
-        thinking: What the provider shows of the reasoning; it is no part of the output.
+        tools: Tools that the model was offered.
+        output: Text of the (first) answer; for an error its message.
+        thinking: Reasoning that the provider returns; not part of the output.
         latency_s: Time of the real call, also when replayed; None if it was not measured.
         ttft_s: Time to the first streamed token; None without a stream.
-        cost_usd: None where no price is known: absent, never 0.
-        status: HTTP status; None where there was no answer.
-        unread: What of the exchange could not be read, named; empty: everything was.
+        cost_usd: None if no price is known, never 0.
+        status: HTTP status; None without a response.
+        unread: Names the parts of the exchange that could not be read; empty: everything was read.
     """
 
     provider: str = "unknown"
@@ -152,30 +152,27 @@ class Call:
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Json]) -> Call:
-        """Return what `to_wire` wrote; keys of a newer version are ignored."""
-        known = {spec.name for spec in fields(cls)}
-        known_fields: dict[str, Any] = {key: value for key, value in wire.items() if key in known}
+        """Return the call that `to_wire` wrote; keys of a newer version are ignored."""
+        values = _known_fields(cls, wire)
         for key, part in _PART_CLASSES.items():
-            if key in known_fields:
-                known_fields[key] = tuple(
-                    part(**_known_fields(part, part_wire)) for part_wire in known_fields[key]
-                )
-        if "usage" in known_fields:
-            known_fields["usage"] = Usage(**_known_fields(Usage, known_fields["usage"]))
-        return cls(**known_fields)
+            if key in values:
+                values[key] = tuple(part(**_known_fields(part, entry)) for entry in values[key])
+        if "usage" in values:
+            values["usage"] = Usage(**_known_fields(Usage, values["usage"]))
+        return cls(**values)
 
 
 _PART_CLASSES: dict[str, type[Any]] = {"messages": Message, "tool_calls": ToolCall, "tools": ToolDefinition}
 
 
-def _known_fields(part: type[Any], wire: Mapping[str, Any]) -> dict[str, Any]:
-    names = {spec.name for spec in fields(part)}
+def _known_fields(cls: type[Any], wire: Mapping[str, Any]) -> dict[str, Any]:
+    names = {spec.name for spec in fields(cls)}
     return {key: value for key, value in wire.items() if key in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLogprobs:
-    """A token of an answer, and the log-probabilities of the likeliest tokens in its place, by their text."""
+    """A token of an answer, and the log-probabilities of the likeliest tokens at its position, by their text."""
 
     token: str
     top: Mapping[str, float] = field(default_factory=dict)
@@ -183,10 +180,10 @@ class TokenLogprobs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What a model answered.
+    """The answer of a model.
 
     ``latency_s`` is the measured time of the real call, also when it is replayed.
-    ``cost_usd`` is None where no price is known: absent, never 0.
+    ``cost_usd`` is None if no price is known, never 0.
     """
 
     text: str
@@ -202,16 +199,16 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a judge found, on its own scale.
+    """The verdict of a judge, on its own scale.
 
     Attributes:
         score: The score on the scale ``low`` to ``high``; None exactly when it is unscored.
-        reason: The judge's sentence. It is model output: shown, never believed.
+        reason: The judge's sentence. It is model output: for display only.
         error: Why there is no score ("two verdicts in one reply").
-        raw: The reply as it came, for the report.
+        raw: The unparsed reply, for the report.
         dimensions: Scores by dimension, on the same scale.
-        prescreened: Decided without asking a model, as the answer has no content.
-        confidence: How sure the judge is, 0 to 1; None where it does not tell.
+        prescreened: Decided without calling a model, as the answer has no content.
+        confidence: How sure the judge is, 0 to 1; None if it gives no confidence.
     """
 
     score: float | None = None
@@ -259,7 +256,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Hits(Sequence[Hit]):
-    """The hits of one search, best first; a sequence that also gives ids and texts as lists.
+    """The hits of a search, best first; a sequence that also gives ids and texts as lists.
 
     >>> Hits((Hit(id="a", text="x", score=2.0),), query="q").ids
     ['a']
@@ -294,22 +291,22 @@ class Model(Protocol):
     """A model that answers a conversation."""
 
     def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
-        """Return the answer; raise `ModelError` if the model could not be asked."""
+        """Return the answer; raise `ModelError` if the model could not be called."""
         ...
 
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Texts to vectors.
+    """Maps texts to vectors.
 
-    It may also say of itself: ``name``; ``default_threshold``, the least similarity of two texts that say the
-    same (None: an assertion must name one); ``across_calls = False`` if it is fitted to the texts of one
-    call; ``cacheable = True`` if a text has the same vector in every call, found without a network.
+    Optional attributes: ``name``; ``default_threshold``, the least similarity of two texts with the same meaning
+    (None: an assertion must give a threshold); ``across_calls = False`` if it is fitted to the texts of a single
+    call; ``cacheable = True`` if a text has the same vector in every call, computed without a network.
     """
 
     @property
     def version(self) -> str:
-        """Goes into every measurement: unlike versions are never compared. A plain attribute will do."""
+        """Version in every measurement: different versions are never compared. A plain attribute will do."""
         ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[float32]:
@@ -319,7 +316,7 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenVectors:
-    """A text as its tokens and one vector each, in text order; no start, end or padding tokens.
+    """The tokens of a text with a vector each, in text order; no start, end or padding tokens.
 
     Attributes:
         tokens: The tokens as the model spells them (``re``, ``##fund``).
@@ -332,14 +329,14 @@ class TokenVectors:
 
 @runtime_checkable
 class TokenEmbedder(Protocol):
-    """Texts to one vector for each of their tokens, as BERTScore compares them.
+    """Maps texts to a vector for each of their tokens, as BERTScore compares them.
 
-    The built-in ones also take ``specials=True`` and then give start and end (``[CLS]``, ``[SEP]``), too.
+    The built-in embedders also accept ``specials=True`` to include start and end (``[CLS]``, ``[SEP]``).
     """
 
     @property
     def version(self) -> str:
-        """Goes into every measurement: unlike versions are never compared. A plain attribute will do."""
+        """Version in every measurement: different versions are never compared. A plain attribute will do."""
         ...
 
     def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
@@ -349,21 +346,21 @@ class TokenEmbedder(Protocol):
 
 @runtime_checkable
 class Judge(Protocol):
-    """Somebody who gives a verdict on an answer."""
+    """Gives a verdict on an answer."""
 
     @property
     def version(self) -> str:
-        """Goes into every measurement: unlike versions are never compared. A plain attribute will do."""
+        """Version in every measurement: different versions are never compared. A plain attribute will do."""
         ...
 
     def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
-        """Return the verdict; an unscored one, with its ``error``, if there is none."""
+        """Return the verdict; an unscored verdict has an ``error``."""
         ...
 
 
 @runtime_checkable
 class Retriever(Protocol):
-    """A search over passages."""
+    """Searches passages."""
 
     def search(self, query: str, k: int | None = None) -> Hits:
         """Return at most ``k`` hits, best first."""

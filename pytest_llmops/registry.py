@@ -1,4 +1,4 @@
-"""The built-in names, as "module:attribute" strings, so that nothing is imported before it is used."""
+"""Built-in embedders, judges and models by name, imported at first use."""
 
 from __future__ import annotations
 
@@ -41,14 +41,12 @@ ARGUMENT_HELP: dict[str, dict[str, str]] = {
     },
     "model": {"app": "the name of a model"},
 }
-"""What the built-in things take that may be asked for as ``name:argument``; it becomes their first argument."""
-
-
+"""Components that may be named as ``name:argument``; the argument becomes their first parameter."""
 REQUIRE_ARGUMENT = frozenset({("judge", "compliance"), ("judge", "rubric")})
 
 
 def is_builtin(kind: str, name: str) -> bool:
-    """Say whether a name, or a ``name:argument``, is built in.
+    """Return whether a name, or a ``name:argument``, is built in.
 
     >>> is_builtin("embedder", "openai:text-embedding-3-small"), is_builtin("embedder", "glove:50")
     (True, False)
@@ -57,20 +55,19 @@ def is_builtin(kind: str, name: str) -> bool:
 
 
 def load_builtin(kind: str, name: str) -> Any:
-    """Build the built-in thing of that name.
+    """Return a new built-in component.
 
     Args:
         kind: ``embedder``, ``judge`` or ``model``.
         name: The name, alone or with an argument: ``sentence-transformers:all-MiniLM-L6-v2``.
 
     Raises:
-        UnknownName: There is none; the error names those that exist.
-        UsageError: It takes no argument, or the argument after the colon is missing.
+        UnknownName: No component has that name; the error lists the known names.
+        UsageError: The component takes no argument, or the argument after the colon is missing.
     """
-    table = BUILT_IN[kind]
     base, colon, argument = name.partition(":")
-    if base not in table:
-        raise UnknownName(kind, base, table)
+    if base not in BUILT_IN[kind]:
+        raise UnknownName(kind, base, BUILT_IN[kind])
     expected = ARGUMENT_HELP.get(kind, {}).get(base)
     if colon and expected is None:
         takers = ", ".join(f"{taker}:..." for taker in ARGUMENT_HELP.get(kind, {})) or "no other"
@@ -81,6 +78,6 @@ def load_builtin(kind: str, name: str) -> Any:
         raise UsageError(f"{kind} {name!r}: expected {expected} after a colon, like '{base}:{base}.md'")
     if colon and not argument.strip():
         raise UsageError(f"{kind} {name!r}: expected {expected} after the colon, got nothing")
-    module, _, attribute = table[base].partition(":")
+    module, _, attribute = BUILT_IN[kind][base].partition(":")
     factory = getattr(importlib.import_module(module), attribute)
     return factory(argument.strip()) if colon else factory()

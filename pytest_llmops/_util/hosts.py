@@ -1,4 +1,4 @@
-"""Which hosts are this machine: no price, no key, no port in a recording's key."""
+"""Hosts that are this machine: calls to them need no key, have no price, and are matched without their port."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import ipaddress
 from functools import lru_cache
 
 LOOPBACK = "loopback"
-"""Stands for this machine in the address of a recorded request."""
+"""Replaces the host in the address of a recorded request to this machine."""
 
 
 @lru_cache(maxsize=512)
 def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine; a name that only starts like its address is not.
+    """Return whether a host is this machine; a name that only starts like its address is not.
 
     >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("127.evil.example")
     (True, True, False)
@@ -25,7 +25,7 @@ def is_loopback(host: str) -> bool:
 
 @lru_cache(maxsize=512)
 def is_unspecified(host: str) -> bool:
-    """Say whether a host is the address that means "any of this machine" (``0.0.0.0``, ``::``)."""
+    """Return whether a host is the address for all interfaces of this machine (``0.0.0.0``, ``::``)."""
     address = _parse_address(host.strip("[]"))
     return address is not None and address.is_unspecified
 

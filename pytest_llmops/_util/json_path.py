@@ -1,4 +1,4 @@
-"""Paths into parsed JSON, and values without what a path names."""
+"""JSON paths: parsed, and applied to drop parts of a value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def parse_path(text: str) -> Path:
     object), ``**.request_id`` (at any depth); a leading ``$.`` may be written. ``?session`` is a query parameter.
 
     Raises:
-        ValueError: It is none of these; the text says what was expected.
+        ValueError: It has none of these forms; the message gives the expected forms.
 
     >>> parse_path("$.messages[*].id")
     ('messages', '*', 'id')
@@ -44,7 +44,7 @@ def parse_path(text: str) -> Path:
 
 
 def drop_path(value: Any, path: Path) -> Any:
-    """Return a value without what a path names; the value itself stays as it is.
+    """Return a copy of a value without the parts that a path names.
 
     >>> drop_path({"a": [{"id": 1, "b": 2}]}, parse_path("**.id"))
     {'a': [{'b': 2}]}
@@ -60,7 +60,7 @@ def drop_path(value: Any, path: Path) -> Any:
     if isinstance(value, dict) and step in value:
         return {key: drop_path(child, rest) if key == step else child for key, child in value.items()}
     if isinstance(value, list) and isinstance(step, int) and step < len(value):
-        return [drop_path(child, rest) if place == step else child for place, child in enumerate(value)]
+        return [drop_path(child, rest) if index == step else child for index, child in enumerate(value)]
     return value
 
 
@@ -78,6 +78,6 @@ def _drop_step(value: Any, step: str | int) -> Any:
     if isinstance(value, dict):
         return {key: child for key, child in value.items() if key != step}
     if isinstance(value, list) and isinstance(step, int):
-        # Emptied, not taken out: what follows keeps its place.
-        return [None if place == step else child for place, child in enumerate(value)]
+        # Replaced by None, not removed: the following items keep their index.
+        return [None if index == step else child for index, child in enumerate(value)]
     return value

@@ -1,6 +1,6 @@
-"""How the text of a setting becomes its value.
+"""Parsers of option values.
 
-A parser raises `ValueError` with what it expected; who called it says where, and what was given.
+A parser raises `ValueError` with what it expected; its caller adds the option and what it got.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HOST = re.compile(r"[^\s/:@?#]+|[0-9a-f:.]*:[0-9a-f:.]*")
 
 
 def parse_text(value: object) -> str:
-    """Read a text; white space around it does not count."""
+    """Read a text, without white space around it."""
     if not isinstance(value, str):
         raise ValueError("a text")
     return value.strip()
@@ -46,40 +46,39 @@ def choice_of(*allowed: str) -> Parser:
 
 
 class _WrongElement(ValueError):
-    """One value of a list has the wrong form: the error shows that one, not the list."""
+    """An element of a list has the wrong form: the error shows the element, not the list."""
 
     def __init__(self, expected: str, got: object) -> None:
         self.got = got
         super().__init__(expected)
 
 
-def _parse_element(parse: Parser, value: object) -> Any:
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise _WrongElement(str(error), value) from None
-
-
-def list_of(parse_one: Parser) -> Parser:
-    """Return the parser of a list, or of a text with one value a line."""
+def list_of(parse_element: Parser) -> Parser:
+    """Return the parser of a list, or of a text with a value on each line."""
 
     def parse(value: object) -> tuple[Any, ...]:
         if isinstance(value, str):
             value = [line for line in value.splitlines() if line.strip()]
         if not isinstance(value, Sequence):
             raise ValueError("a list")
-        return tuple(_parse_element(parse_one, element) for element in value)
+        elements = []
+        for element in value:
+            try:
+                elements.append(parse_element(element))
+            except ValueError as error:
+                raise _WrongElement(str(error), element) from None
+        return tuple(elements)
 
     return parse
 
 
 def parse_models(value: object) -> str | tuple[str, ...]:
-    """One name stays a text, several become a tuple; the same name again is the same model."""
+    """Read names of models, without duplicates: a single name as a text, several as a tuple."""
     if not isinstance(value, (str, Sequence)):
         raise ValueError("a text, or a list of texts")
     names: tuple[str, ...] = tuple(dict.fromkeys(list_of(parse_text)(value)))
-    if len(names) < 2:  # noqa: PLR2004 -- one name, or none
-        return names[0] if names else ""
+    if len(names) <= 1:
+        return "".join(names)
     if not all(names):
         raise ValueError("names of models that are not blank")
     return names
@@ -94,7 +93,7 @@ def parse_name_version(value: object) -> str:
 
 
 def parse_report_path(value: object) -> str:
-    """Read the name of a report, whose suffix says of which kind it is."""
+    """Read the file name of a report; its suffix gives the kind."""
     given = parse_text(value)
     path = PurePath(given)
     kind = path.suffix if path.suffix != ".gz" else PurePath(path.stem).suffix + path.suffix
@@ -128,25 +127,19 @@ def parse_json_path(value: object) -> str:
     return given
 
 
-def parse_money(value: object) -> float | None:
-    """Read an amount of US dollars; None stays none."""
-    if value is None:
-        return None
+def parse_money(value: object) -> float:
+    """Read an amount of US dollars."""
     try:
-        amount = (
-            float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else -1.0
-        )
+        amount = float(value) if isinstance(value, (str, int, float)) else math.nan
     except ValueError:
-        amount = -1.0
-    if not 0 <= amount < math.inf:
+        amount = math.nan
+    if isinstance(value, bool) or not 0 <= amount < math.inf:
         raise ValueError("an amount of US dollars, 0 or more (2.50)")
     return amount
 
 
-def parse_count(value: object) -> int | None:
-    """Read a whole number; None stays none."""
-    if value is None:
-        return None
+def parse_count(value: object) -> int:
+    """Read a whole number."""
     given = str(value).strip()
     if isinstance(value, bool) or not (given.isascii() and given.isdecimal()):
         raise ValueError("a whole number, 0 or more")
@@ -156,6 +149,6 @@ def parse_count(value: object) -> int | None:
 def parse_positive_count(value: object) -> int:
     """Read a whole number above 0."""
     number = parse_count(value)
-    if not number:
+    if number == 0:
         raise ValueError("a whole number, 1 or more")
     return number

@@ -1,6 +1,6 @@
-"""Files that a person wrote, read strictly: what is wrong is told with its line.
+"""Strict reading of text, JSON and YAML files, with the line of an error; fingerprints and atomic writing.
 
-Prompts, cases and corpora are read through here and turn `BadFile` into their own error.
+Readers of prompts, cases and corpora turn `BadFile` into their own error.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_DEPTH = 100
-"""Levels of lists and mappings in a value: more is a mistake, and would end in a RecursionError later."""
+"""Levels of lists and mappings in a value; deeper values would end in a RecursionError later."""
 MAX_INT_BITS = 1024
-"""Of a whole number: as far as a float reaches. Python refuses to write numbers of more than 4,300 digits."""
+"""Bits of a whole number: the range of a float. Python refuses to write numbers of more than 4,300 digits."""
 FINGERPRINT_CHARS = 16
 
 
 class BadFile(ValueError):
-    """What is wrong with a text, and in which line of it (None: no line in particular)."""
+    """What is wrong with a text, and in which line (None: no particular line)."""
 
     def __init__(self, what: str, line: int | None = None) -> None:
         self.what = what
@@ -41,7 +41,7 @@ class BadFile(ValueError):
 
 
 def fingerprint_parts(*parts: str) -> str:
-    """Return a short content hash: 16 hex digits of SHA-256; where parts end counts.
+    """Return a short content hash: 16 hex digits of SHA-256, which also depend on where parts end.
 
     >>> fingerprint_parts("a", "b") == fingerprint_parts("ab")
     False
@@ -55,7 +55,7 @@ def fingerprint_parts(*parts: str) -> str:
 
 
 def canonical_json(value: Json) -> str:
-    """Return a value as JSON text in which the order of keys does not count.
+    """Return a value as JSON text with sorted keys and no white space.
 
     >>> canonical_json({"b": 1, "a": "ä"})
     '{"a":"ä","b":1}'
@@ -64,12 +64,12 @@ def canonical_json(value: Json) -> str:
 
 
 def read_text(path: Path) -> str:
-    r"""Return a file's text: UTF-8, a byte order mark dropped, every line end as ``\n``.
+    r"""Return a file's text: UTF-8, without a byte order mark, every line end as ``\n``.
 
-    A checkout on Windows thus gives the same text, and the same fingerprint, as one elsewhere.
+    A checkout on Windows thus has the same text, and the same fingerprint, as a checkout elsewhere.
 
     Raises:
-        BadFile: There is no such file, it cannot be read, it is not UTF-8, or it holds a NUL.
+        BadFile: There is no such file, it cannot be read, it is not UTF-8, or it contains a NUL.
     """
     return decode_text(read_bytes(path))
 
@@ -92,7 +92,7 @@ def decode_text(raw: bytes) -> str:
     """Return the bytes of a file as `read_text` does.
 
     Raises:
-        BadFile: They are not UTF-8, or hold a NUL.
+        BadFile: They are not UTF-8, or contain a NUL.
     """
     try:
         text = raw.decode("utf-8-sig")
@@ -106,17 +106,17 @@ def decode_text(raw: bytes) -> str:
 
 
 def gzip_by_suffix(path: Path, data: bytes) -> bytes:
-    """Return what a file holds: gzip if its name ends in ``.gz``, with no time in it, so the bytes are the same each time."""
+    """Return the data, compressed if the file's name ends in ``.gz``; without a time stamp, so it is reproducible."""
     return gzip.compress(data, mtime=0) if path.suffix == ".gz" else data
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Give a file a new content in one step: whoever is killed leaves the old file or the new one, never half of one.
+    """Replace the content of a file atomically: a killed process leaves the old content or the new, nothing between.
 
-    A link stays one, and what it leads to is written. The file keeps its mode; a new one has that of the umask.
+    A link stays a link, and its target is written. The file keeps its mode; a new file has that of the umask.
 
     Raises:
-        OSError: It cannot be written; it is left as it is.
+        OSError: The file cannot be written; it is left unchanged.
     """
     target = Path(os.path.realpath(path))
     draft = target.with_name(f".{target.name[:60]}.{secrets.token_hex(4)}.part")
@@ -124,9 +124,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         mode = stat.S_IMODE(target.stat().st_mode)
     except FileNotFoundError:
         mode = None
-    how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    # What only some may read is not open to others for as long as it is being written.
-    handle = os.open(draft, how, 0o666 if mode is None else mode & 0o666 | 0o200)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    # The draft is never readable for more users than the file.
+    handle = os.open(draft, flags, 0o666 if mode is None else mode & 0o666 | 0o200)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -139,7 +139,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def line_number_at(text: str, index: int) -> int:
-    r"""Return the line, from 1, that a character stands in.
+    r"""Return the line number, from 1, of a character.
 
     >>> line_number_at("a\nb", 2)
     2
@@ -150,7 +150,7 @@ def line_number_at(text: str, index: int) -> int:
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
     r"""Yield the lines that are not blank with their numbers.
 
-    Only ``\n`` ends a line here: a U+2028 may stand unescaped within a JSON text.
+    Only ``\n`` ends a line: a JSON text may contain an unescaped U+2028.
 
     >>> list(numbered_lines("a\n\nb\n"))
     [(1, 'a'), (3, 'b')]
@@ -162,7 +162,7 @@ def read_json(text: str) -> Json:
     """Return the value of a JSON text.
 
     Raises:
-        BadFile: It is no JSON, a key stands twice, a number is not finite, a text has no UTF-8 form, or it
+        BadFile: It is not JSON, a key is repeated, a number is not finite, a text has no UTF-8 form, or it
             is nested too deeply.
 
     >>> read_json('{"a": [1, 2.5]}')
@@ -195,10 +195,10 @@ def _refuse_duplicate_keys(pairs: list[tuple[str, object]]) -> dict[str, object]
 
 
 def check_json_value(value: object, depth: int = 0) -> Json:
-    """Return a value if JSON can hold it.
+    """Return a value if JSON can represent it.
 
     Raises:
-        BadFile: It cannot: a date, a key that is no text, a number that is not finite, half a surrogate pair.
+        BadFile: It cannot: a date, a key that is not a text, a number that is not finite, half a surrogate pair.
 
     >>> check_json_value([1, {"a": None}])
     [1, {'a': None}]
@@ -228,7 +228,7 @@ def _join_surrogates(value: str) -> str:
     if value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value):
         return value
     try:
-        # Two escapes of one character (JSON's form, which PyYAML does not join) are made one again.
+        # Joins the two escapes of a character outside the BMP (JSON's form, which PyYAML does not join).
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
     except UnicodeDecodeError:
         what = f"half a surrogate pair, which has no UTF-8 form, in {shorten_text(value, 60)!r}"
@@ -238,7 +238,9 @@ def _join_surrogates(value: str) -> str:
 def _check_number(value: float) -> float:
     if isinstance(value, int):
         if value.bit_length() > MAX_INT_BITS:
-            raise BadFile(f"expected a number, got one of {value.bit_length():,} bits: write it in quotes")
+            raise BadFile(
+                f"expected a number, got a number of {value.bit_length():,} bits: write it in quotes"
+            )
         return value
     if not math.isfinite(value):
         raise BadFile(f"expected a finite number, got {value}")
@@ -255,34 +257,37 @@ def read_yaml(text: str) -> tuple[Json, tuple[int, ...]]:
     r"""Return the value of a YAML text, and the line of each item (of each key) of its top level.
 
     Raises:
-        BadFile: It is no YAML, a key stands twice, or it holds what JSON cannot (a date, a set).
+        BadFile: It is not YAML, a key is repeated, or it contains a value that JSON cannot represent (a date, a set).
 
     >>> read_yaml("a: 1\nb: [x, y]")
     ({'a': 1, 'b': ['x', 'y']}, (1, 2))
     """
     import yaml
 
+    loader = None
     try:
         loader = _yaml_loader()(text)
-    except yaml.YAMLError as error:  # a character that YAML does not allow
-        raise BadFile(f"broken YAML: {_yaml_problem(error)}", _yaml_error_line(error, text)) from None
-    try:
         return _read_yaml_node(loader, text)
     except yaml.YAMLError as error:
-        raise BadFile(f"broken YAML: {_yaml_problem(error)}", _yaml_error_line(error, text)) from None
+        what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+        mark = getattr(error, "problem_mark", None)
+        index = getattr(error, "position", None) if mark is None else mark.index
+        line = None if index is None else line_number_at(text, index)
+        raise BadFile(f"broken YAML: {shorten_text(str(what))}", line) from None
     except RecursionError:
         raise BadFile(_too_deep()) from None
+    except BadFile:
+        raise
     except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
-        if isinstance(error, BadFile):
-            raise
-        # What PyYAML's constructors let through for a value that does not fit its tag (2024-99-99).
-        line = None if loader.at is None else line_number_at(text, loader.at.start_mark.index)
+        # Errors that PyYAML's constructors raise for a value that does not fit its tag (2024-99-99).
+        node = getattr(loader, "at", None)
+        line = None if node is None else line_number_at(text, node.start_mark.index)
         raise BadFile(f"broken YAML: {type(error).__name__}: {shorten_text(str(error))}", line) from None
 
 
 @lru_cache(maxsize=1)
 def _yaml_loader() -> Any:
-    """Return PyYAML's safe loader that remembers which node it makes a value of."""
+    """Return PyYAML's safe loader, extended to remember the node that it constructs."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -313,7 +318,7 @@ def _child_nodes(node: yaml.Node) -> list[yaml.Node]:
 
 
 def _check_items(value: object, marks: Sequence[int]) -> Json:
-    """Check item by item, so that what is wrong has the line of its item."""
+    """Check a value item by item, so that an error has the line of its item."""
     if isinstance(value, list):
         return [_check_at_line(item, line, check_json_value) for item, line in zip(value, marks, strict=True)]
     if isinstance(value, dict) and len(value) == len(marks):
@@ -333,7 +338,7 @@ def _check_at_line(value: object, line: int, check: Callable[[object], T]) -> T:
 
 
 def _refuse_duplicate_nodes(node: yaml.Node, text: str, depth: int = 0) -> None:
-    """Refuse a key that stands twice in a mapping: YAML would silently take the last."""
+    """Refuse a repeated key of a mapping: PyYAML would silently use the last value."""
     import yaml
 
     if depth > MAX_DEPTH:
@@ -352,22 +357,11 @@ def _refuse_duplicate_nodes(node: yaml.Node, text: str, depth: int = 0) -> None:
             _refuse_duplicate_nodes(child, text, depth + 1)
 
 
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-    return shorten_text(str(what))
-
-
-def _yaml_error_line(error: yaml.YAMLError, text: str) -> int | None:
-    mark = getattr(error, "problem_mark", None)
-    index = getattr(error, "position", None) if mark is None else mark.index
-    return None if index is None else line_number_at(text, index)
-
-
 def as_mapping(value: Json) -> Mapping[str, Json]:
-    """Return a value that is an object.
+    """Return a value if it is an object.
 
     Raises:
-        BadFile: It is something else.
+        BadFile: It is not an object.
 
     >>> as_mapping({"a": 1})
     {'a': 1}
@@ -378,7 +372,7 @@ def as_mapping(value: Json) -> Mapping[str, Json]:
 
 
 def json_kind(value: object) -> str:
-    """Return what a value is, in the words of JSON.
+    """Return the type of a value in the terms of JSON.
 
     >>> json_kind(None), json_kind(True), json_kind(1.5), json_kind("x"), json_kind([])
     ('null', 'true or false', 'a number', 'a text', 'a list')

@@ -1,4 +1,4 @@
-"""The front matter of a prompt: what the YAML between the two ``---`` lines says, checked key by key."""
+"""Front matter of a prompt: the YAML between the two ``---`` lines, checked key by key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FENCE = "---"
 
 
 def split_front_matter(text: str) -> tuple[str, str, int]:
-    r"""Return front matter, body, and the line the body starts in; a file without a fence is all body.
+    r"""Return front matter, body, and the first line of the body; a file without a fence is all body.
 
     Raises:
         BadFile: The front matter has no end.
@@ -36,7 +36,7 @@ def split_front_matter(text: str) -> tuple[str, str, int]:
 
 @dataclass(frozen=True, slots=True)
 class FrontMatter:
-    """The front matter: its values, and the line of each key."""
+    """The values of a front matter, and the line of each key."""
 
     values: Mapping[str, Json]
     lines: Mapping[str, int]
@@ -46,7 +46,7 @@ class FrontMatter:
         return BadFile(f"{key}: expected {expected}, got {got}", self.lines.get(key))
 
     def text(self, key: str) -> str:
-        """Return a value that has to be a text; ``""`` where the key is missing."""
+        """Return a value that must be a text; ``""`` if the key is missing."""
         value = self.values.get(key, "")
         if not isinstance(value, str):
             raise self.bad(key, "a text", json_kind(value))
@@ -58,10 +58,10 @@ def read_front_matter(front: str, known: Collection[str] = PROMPT_KEYS) -> Front
 
     Args:
         front: Its text, without the lines of dashes.
-        known: The keys it may hold; left out: those of a prompt.
+        known: The allowed keys; by default those of a prompt.
 
     Raises:
-        BadFile: It is no mapping in YAML, or holds a key that is not known.
+        BadFile: It is not a mapping in YAML, or has an unknown key.
     """
     try:
         value, marks = read_yaml(front)
@@ -82,7 +82,7 @@ def read_variables(head: FrontMatter) -> tuple[str, ...]:
     """Return the declared variables, in their order.
 
     Raises:
-        BadFile: They are no list of names (or names with a description each), or a name cannot be used.
+        BadFile: They are not a list of names (or a mapping of names to descriptions), or a name is invalid.
     """
     value = head.values.get("variables", [])
     expected = "a list of names, or names with a description each"
@@ -106,7 +106,7 @@ def read_params(head: FrontMatter) -> Mapping[str, Json]:
     """Return the parameters for the model.
 
     Raises:
-        BadFile: They are no mapping, or hold what has a place of its own.
+        BadFile: They are not a mapping, or have a key that belongs elsewhere.
     """
     value = head.values.get("params", {})
     if not isinstance(value, Mapping):
@@ -118,14 +118,16 @@ def read_params(head: FrontMatter) -> Mapping[str, Json]:
 
 
 def read_output_schema(head: FrontMatter, path: Path) -> tuple[Mapping[str, Json] | None, str]:
-    """Return the output schema, and its text where it is a file of its own.
+    """Return the output schema, and its text if it has its own file.
 
     Raises:
         BadFile: It is neither a schema nor the name of a .json file beside the prompt.
     """
-    value = head.values.get("output_schema")
-    if "output_schema" not in head.values or isinstance(value, Mapping):
-        return value if isinstance(value, Mapping) else None, ""
+    if "output_schema" not in head.values:
+        return None, ""
+    value = head.values["output_schema"]
+    if isinstance(value, Mapping):
+        return value, ""
     if not isinstance(value, str):
         raise head.bad("output_schema", "a schema or the name of a .json file", json_kind(value))
     file = path.parent / value

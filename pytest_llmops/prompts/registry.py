@@ -1,4 +1,4 @@
-"""Prompts as files: a folder a prompt, a file a version, aliases that move.
+"""Prompts read from files: a folder for each prompt, a file for each version, movable aliases.
 
 ::
 
@@ -8,8 +8,8 @@
         answer.schema.json       named by a version's output_schema
         aliases.toml             production = "v1"
 
-A version is never edited in place unnoticed: its fingerprint, a hash of its content, goes into every
-record. Rolling back is moving the alias. A file README.md is no version.
+Every record has the fingerprint of the version, a hash of its content, so that an edited version is noticed. To
+roll back, move the alias. A file README.md is not a version.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ DEFAULT_ALIAS = "production"
 ALIASES_FILE = "aliases.toml"
 SUFFIX = ".md"
 MAX_PART_BYTES = 255
-"""Of one name in a path, on every usual file system."""
+"""Longest name of a file or folder on the usual file systems."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """One version of a prompt.
+    """A version of a prompt.
 
     Attributes:
         name: Its folder below the prompts folder ("support/answer").
-        version: Its file without the suffix ("v2").
-        fingerprint: 16 hex digits over the file and its output schema; line ends do not count.
-        variables: What `render` has to be given, all of it, in the order of declaration.
+        version: Its file name without the suffix ("v2").
+        fingerprint: 16 hex digits over the file and its output schema, independent of line ends.
+        variables: The required arguments of `render`, in the order of declaration.
         params: Parameters for the model (``temperature`` ...).
         model: The model it was written for; empty: any.
-        output_schema: JSON schema of the answer, for `assert_schema`; None without one.
-        sections: One a message: role and template.
+        output_schema: JSON schema of the answer, for `assert_schema`, or None.
+        sections: Role and template of each message.
     """
 
     name: str
@@ -73,11 +73,15 @@ class Prompt:
         Raises:
             PromptError: A variable is missing or not declared, or the template cannot be rendered.
         """
-        self._check(variables)
+        self._check_variables(variables)
+        try:
+            messages = [
+                Message(section.role, render_section(section, variables)) for section in self.sections
+            ]
+        except BadFile as error:
+            raise _prompt_error(error.what, self.path, error.line) from error.__cause__
         return RenderedPrompt(
-            messages=tuple(
-                Message(section.role, self._filled(section, variables)) for section in self.sections
-            ),
+            messages=tuple(messages),
             params=self.params,
             model=self.model,
             name=self.name,
@@ -85,13 +89,7 @@ class Prompt:
             fingerprint=self.fingerprint,
         )
 
-    def _filled(self, section: Section, variables: Mapping[str, object]) -> str:
-        try:
-            return render_section(section, variables)
-        except BadFile as error:
-            raise _prompt_error(error.what, self.path, error.line) from error.__cause__
-
-    def _check(self, given: Mapping[str, object]) -> None:
+    def _check_variables(self, given: Mapping[str, object]) -> None:
         missing = [name for name in self.variables if name not in given]
         extra = [name for name in given if name not in self.variables]
         problems = [f"missing variable {name!r}{_suggest_name(name, extra, 'you gave')}" for name in missing]
@@ -106,7 +104,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """The prompts of a folder. Nothing is read before it is asked for."""
+    """The prompts of a folder, read on demand."""
 
     folder: Path
 
@@ -114,14 +112,14 @@ class Prompts:
         object.__setattr__(self, "folder", Path(folder))
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of all prompts, sorted; none in an empty folder.
+        """Return the names of all prompts, sorted.
 
         Raises:
             PromptError: There is no such folder.
         """
         if not self.folder.is_dir():
             raise _prompt_error(
-                f"no such folder of prompts: expected one that holds <name>/<version>{SUFFIX}", self.folder
+                f"no such folder of prompts: expected a folder with <name>/<version>{SUFFIX}", self.folder
             )
         names = []
         for place, folders, files in os.walk(self.folder):
@@ -145,11 +143,11 @@ class Prompts:
         return tuple(sorted(stems, key=_version_sort_key))
 
     def aliases(self, name: str) -> dict[str, str]:
-        """Return what each alias of a prompt points to; none without an aliases.toml.
+        """Return the version of each alias of a prompt; empty without an aliases.toml.
 
         Raises:
             UnknownName: There is no such prompt.
-            PromptError: The file is broken, or an alias points to no version.
+            PromptError: The file is broken, or an alias points to a version that does not exist.
         """
         versions = self.versions(name)
         path = self._inside(self._folder(name) / ALIASES_FILE)
@@ -161,16 +159,16 @@ class Prompts:
         return {alias: str(version) for alias, version in table.items()}
 
     def resolve(self, name: str, version_or_alias: str = "") -> str:
-        """Return the version that is meant; left out: the alias ``production``, else the only version.
+        """Return the version of a version name or alias; by default that of the alias ``production``, or the only version.
 
         Raises:
             UnknownName: There is no such prompt, version or alias.
-            PromptError: Nothing is asked for, and it is not clear which is meant.
+            PromptError: Without a name: there are several versions and no alias ``production``.
         """
         versions = self.versions(name)
         aliases = self.aliases(name)
         if not version_or_alias:
-            return aliases.get(DEFAULT_ALIAS) or self._only(name, versions)
+            return aliases.get(DEFAULT_ALIAS) or self._only_version(name, versions)
         if version_or_alias in versions:
             return version_or_alias
         if version_or_alias in aliases:
@@ -179,21 +177,21 @@ class Prompts:
         where = f"looked in {self._folder(name)}"
         raise UnknownName(f"version of prompt {name!r}", version_or_alias, known, where=where)
 
-    def _only(self, name: str, versions: tuple[str, ...]) -> str:
+    def _only_version(self, name: str, versions: tuple[str, ...]) -> str:
         if len(versions) == 1:
             return versions[0]
         raise _prompt_error(
-            f"prompt {name!r} has the versions {', '.join(versions)} and no alias {DEFAULT_ALIAS!r}: name one of "
-            f'them, or write {DEFAULT_ALIAS} = "{versions[-1]}"',
+            f"prompt {name!r} has the versions {', '.join(versions)} and no alias {DEFAULT_ALIAS!r}: name a version, "
+            f'or write {DEFAULT_ALIAS} = "{versions[-1]}"',
             self._folder(name) / ALIASES_FILE,
         )
 
     def get(self, name: str, version: str = "") -> Prompt:
-        """Return a version of a prompt, by version or alias; left out as in `resolve`.
+        """Return a version of a prompt, by version or alias; the default is that of `resolve`.
 
         Raises:
             UnknownName: There is no such prompt, version or alias.
-            PromptError: The file cannot be used; says why and in which line.
+            PromptError: The file cannot be used; gives the reason and the line.
         """
         resolved = self.resolve(name, version)
         path = self._inside(self._folder(name) / f"{resolved}{SUFFIX}")
@@ -220,23 +218,19 @@ class Prompts:
 def find_folder(start: Path, root: Path, folder: str) -> Path | None:
     """Return the nearest ``folder`` from ``start`` upwards to ``root``, or None.
 
-    A start outside the root looks in itself and in the root only.
+    For a start outside of the root only the start and the root are searched.
     """
-    below = start == root or root in start.parents
-    places = (
-        [parent for parent in (start, *start.parents) if parent == root or root in parent.parents]
-        if below
-        else []
-    )
-    return next((place / folder for place in places or (start, root) if (place / folder).is_dir()), None)
+    parents = [parent for parent in (start, *start.parents) if parent.is_relative_to(root)]
+    candidates = (parent / folder for parent in parents or (start, root))
+    return next((candidate for candidate in candidates if candidate.is_dir()), None)
 
 
 def read_prompt(path: Path, *, name: str, version: str) -> Prompt:
-    """Read one version of a prompt.
+    """Read a version of a prompt.
 
     Raises:
-        PromptError: It cannot be used: no UTF-8, empty, broken front matter, a key or a type that is not
-            known, a template that is none, variables that do not fit; with the line.
+        PromptError: It cannot be used: not UTF-8, empty, broken front matter, an unknown key, a wrong type,
+            an invalid template, variables that do not match; gives the line.
     """
     try:
         return _read_version_file(path, name, version)
@@ -318,20 +312,15 @@ def _is_version(file: str) -> bool:
 
 
 def _version_sort_key(version: str) -> tuple[list[str | int], str]:
-    # Split by digits: texts at even places, numbers at odd ones, so that like is compared with like.
+    # Split by digits: texts have even indexes, numbers odd ones, so that equal types are compared.
     parts = re.split(r"([0-9]+)", version)
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], version
 
 
 def _suggest_name(name: str, names: Iterable[str], words: str) -> str:
     near = find_closest_name(name, names)
-    return (
-        f" ({words} {near!r}?)"
-        if near and words == "did you mean"
-        else f" ({words} {near!r})"
-        if near
-        else ""
-    )
+    mark = "?" if words == "did you mean" else ""
+    return f" ({words} {near!r}{mark})" if near else ""
 
 
 def _prompt_error(what: str, path: Path, line: int | None = None) -> PromptError:

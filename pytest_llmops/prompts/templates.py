@@ -1,18 +1,19 @@
-"""The body of a prompt: sections by role, and Jinja2 in a sandbox.
+"""Body of a prompt: sections by role, rendered by Jinja2 in a sandbox.
 
-A body is cut into sections **before** anything is rendered, and each section becomes one message. A value
-is put in afterwards and is data: neither ``{{ }}`` nor a line ``user:`` within it means anything.
+A body is split into sections **before** anything is rendered, and each section becomes a message. Values are
+inserted afterwards and are data: neither ``{{ }}`` nor a line ``user:`` in a value has a meaning, so a variable
+cannot start a new chat role.
 
 Rules that decide the bytes:
 
-* A section opens with a line that is exactly ``system:``, ``user:``, ``assistant:`` or ``developer:``.
-  Text before the first one is a user message. Indent such a line by one space to have it as text.
-* Blank lines at both ends of a section are no part of it; everything else is (``keep_trailing_newline``,
+* A section starts with a line that is exactly ``system:``, ``user:``, ``assistant:`` or ``developer:``.
+  Text before the first such line is a user message. Indent such a line by a space to use it as text.
+* Blank lines at both ends of a section are dropped; everything else is kept (``keep_trailing_newline``,
   Jinja's default white space rules: no ``trim_blocks``). A rendered message is not stripped.
-* Only texts, numbers and booleans can be put into the text. A list needs ``| join`` or a loop, an object
-  ``| tojson``; ``tojson`` writes plain JSON here, as a prompt is no HTML.
-* There is no loader: no include, import or extends. ``lipsum`` and ``random`` are not there either, as the
-  same variables have to give the same bytes.
+* Only texts, numbers and booleans can be inserted. A list needs ``| join`` or a loop, an object
+  ``| tojson``; ``tojson`` writes plain JSON without HTML escapes.
+* There is no loader: no include, import or extends. ``lipsum`` and ``random`` are removed, as the
+  same variables must give the same bytes.
 """
 
 from __future__ import annotations
@@ -54,12 +55,12 @@ _SYNTAX = (
 )
 _GLOBALS = ("range", "dict", "lipsum", "cycler", "joiner", "namespace")
 JINJA_NAMES = frozenset(_SYNTAX + _GLOBALS)
-"""Names that mean something else within a template, so that no variable can have them."""
+"""Names with a meaning in Jinja, so that no variable can have them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One message to be: its role, its template, and the line of the file that the template starts in."""
+    """Role and template of a message, and the first line of the template in its file."""
 
     role: Role
     text: str
@@ -67,7 +68,7 @@ class Section:
 
 
 def split_sections(body: str, first_line: int = 1) -> tuple[Section, ...]:
-    r"""Cut a body into its sections.
+    r"""Split a body into its sections.
 
     Raises:
         BadFile: A section, or the whole body, has no content.
@@ -101,10 +102,10 @@ def _trim_section(role: Role, lines: Sequence[str], start: int) -> Section:
 
 
 def used_variables(section: Section) -> frozenset[str]:
-    """Return the variables a section asks for; checks the whole template on the way.
+    """Return the variables that a section uses, and check its template.
 
     Raises:
-        BadFile: It is no template, or it asks for another file; with the line of the prompt file.
+        BadFile: The template is invalid, or uses another file; gives the line of the prompt file.
 
     >>> sorted(used_variables(Section("user", "{% for c in chunks %}{{ c }}{% endfor %}{{ q }}", 1)))
     ['chunks', 'q']
@@ -120,7 +121,7 @@ def used_variables(section: Section) -> frozenset[str]:
     except jinja2.TemplateSyntaxError as error:
         what = f"template syntax: {shorten_text(error.message or '')}"
         raise BadFile(what, section.line + error.lineno - 1) from None
-    except Exception as error:  # noqa: BLE001 -- too deep for Python's own parser, for one
+    except Exception as error:  # noqa: BLE001 -- such as a template too deep for Python's own parser
         raise BadFile(f"template: {type(error).__name__}: {shorten_text(str(error))}", section.line) from None
     for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
         what = f"a prompt is one file: {type(node).__name__.lower()} is not available"
@@ -132,8 +133,7 @@ def render_section(section: Section, variables: Mapping[str, object]) -> str:
     """Return a section with its variables filled in, not stripped.
 
     Raises:
-        BadFile: The template does what the sandbox forbids, fails, or puts a list, an object or None into
-            the text.
+        BadFile: The template does what the sandbox forbids, fails, or inserts a list, an object or None.
 
     >>> render_section(Section("user", "Hi {{ name }}", 1), {"name": "{{ 7 * 7 }}"})
     'Hi {{ 7 * 7 }}'
@@ -147,13 +147,13 @@ def render_section(section: Section, variables: Mapping[str, object]) -> str:
     except SecurityError as error:
         what = f"refused by the sandbox: {shorten_text(str(error))}"
         raise BadFile(what, _prompt_file_line(error, section)) from None
-    except Exception as error:  # whatever an expression of the template can raise
+    except Exception as error:  # an expression of the template can raise anything
         what = f"cannot be rendered: {type(error).__name__}: {shorten_text(str(error))}"
         raise BadFile(what, _prompt_file_line(error, section)) from error
 
 
 def _prompt_file_line(error: Exception, section: Section) -> int:
-    # Jinja rewrites the traceback: its frames carry the template's own lines.
+    # Jinja rewrites the traceback: its frames have the line numbers of the template.
     frames = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"
     ]
@@ -167,7 +167,7 @@ def _sandbox() -> ImmutableSandboxedEnvironment:
 
     environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined,
-        autoescape=False,  # a prompt is no HTML: escaping would change what the model reads
+        autoescape=False,  # a prompt is not HTML: escaping would change what the model reads
         keep_trailing_newline=True,
         finalize=_require_scalar,
         loader=None,
@@ -202,7 +202,7 @@ def _to_json(value: object, indent: int | None = None) -> str:
 
 
 def why_invalid_variable(name: str) -> str:
-    """Return why a template cannot have a variable of that name, or ``""``.
+    """Return why a variable cannot have this name, or ``""``.
 
     >>> why_invalid_variable("question"), why_invalid_variable("two words"), why_invalid_variable("loop")
     ('', 'expected a name of letters, digits and _', 'the name means something else in a template')

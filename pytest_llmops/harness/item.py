@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -116,9 +117,9 @@ class Harness:
     tape: Tape | None = None
     passed: bool = False
     record: TestRecord | None = None
-    environment: tapes.SdkEnvironment = field(default_factory=tapes.SdkEnvironment)
     _log: tapes.TapeLog | None = None
     _blocks: list[Tape] = field(default_factory=list)
+    _in_use: ExitStack = field(default_factory=ExitStack)
     _redactor: Any = None
     _reported_calls: int = 0
 
@@ -139,7 +140,7 @@ class Harness:
 
     def stop(self) -> None:
         """Restore the environment, and remove this test's recorder."""
-        self.environment.restore()
+        self._in_use.close()
         recorder.pop_recorder(self.recorder)
 
     @property
@@ -182,16 +183,12 @@ class Harness:
             self.recorder.facts["params"] = params
         if is_recorded_elsewhere(self.item):
             return
-        from pytest_llmops.cassettes import active_tape
-        from pytest_llmops.cassettes.http import interception
         from pytest_llmops.redaction.pytest_reports import quiet_loggers
 
         quiet_loggers()
         path, shared = tapes.item_cassette_path(self.item)
         self.tape = self._make_tape(path, shared=shared)
-        self.environment.apply(self.settings)
-        interception.install_patches()
-        active_tape.push_test_tape(self.tape)
+        self._in_use.enter_context(tapes.use_test_tape(self.tape, self.settings))
 
     def _make_tape(self, path: Path, *, shared: bool, mode: RecordMode | None = None) -> Tape:
         command = f"{self.rerun_command()} --llm-record=new"
@@ -209,7 +206,7 @@ class Harness:
             return self.tape.open_block_tape(path, mode)
         tape = self._make_tape(path, shared=True, mode=mode)
         if not self._blocks:
-            self.environment.apply(self.settings)
+            self._in_use.enter_context(tapes.sdk_environment(self.settings))
         self._blocks.append(tape)
         return tape
 
@@ -235,11 +232,8 @@ class Harness:
         """
         if self.tape is None:
             return
-        from pytest_llmops.cassettes import active_tape
-
         tape, self.tape = self.tape, None
-        active_tape.remove_test_tape(tape)
-        self.environment.restore()
+        self._in_use.close()
         caught = tape.verdict()
         passed = self.passed and caught is None
         try:

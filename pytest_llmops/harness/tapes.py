@@ -9,7 +9,7 @@ import inspect
 import os
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -140,42 +140,35 @@ def open_ledger(settings: Settings) -> Any:
     return Ledger(run_folder.current_folder() / "ledger", settings.max_calls, settings.budget)
 
 
-@dataclass(slots=True)
-class SdkEnvironment:
-    """Environment variables for SDKs, set while a tape is in use."""
+@contextmanager
+def sdk_environment(settings: Settings) -> Iterator[None]:
+    """Set the server's address, and placeholders for missing API keys that are not needed, for SDKs."""
+    from urllib.parse import urlsplit
 
-    _before: dict[str, str | None] = field(default_factory=dict)
-    _ours: dict[str, str] = field(default_factory=dict)
+    from pytest_llmops._util.hosts import is_loopback
+    from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
 
-    def apply(self, settings: Settings) -> None:
-        """Set the server's address, and placeholders for missing API keys that are not needed."""
-        from urllib.parse import urlsplit
-
-        from pytest_llmops._util.hosts import is_loopback
-        from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
-
-        wanted = {"OPENAI_BASE_URL": settings.base_url} if settings.base_url else {}
-        if settings.record == "none":
-            unneeded = API_KEY_VARIABLES
-        elif is_loopback(urlsplit(settings.base_url).hostname or ""):
-            unneeded = API_KEY_VARIABLES[:1]
-        else:
-            unneeded = ()
-        wanted |= {name: PLACEHOLDER_KEY for name in unneeded if not os.environ.get(name)}
-        for name, value in wanted.items():
-            self._before[name] = os.environ.get(name)
-            os.environ[name] = self._ours[name] = value
-
-    def restore(self) -> None:
-        """Restore the former values."""
-        for name, value in self._before.items():
-            if os.environ.get(name) != self._ours[name]:
+    if settings.record == "none":
+        unneeded = API_KEY_VARIABLES
+    elif is_loopback(urlsplit(settings.base_url).hostname or ""):
+        unneeded = API_KEY_VARIABLES[:1]
+    else:
+        unneeded = ()
+    values = {name: PLACEHOLDER_KEY for name in unneeded if not os.environ.get(name)}
+    if settings.base_url:
+        values["OPENAI_BASE_URL"] = settings.base_url
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if os.environ.get(name) != values[name]:
                 continue  # the test, or a fixture that outlives it, has set another value
             if value is None:
-                os.environ.pop(name, None)
+                del os.environ[name]
             else:
                 os.environ[name] = value
-        self._before.clear()
 
 
 @dataclass(slots=True)
@@ -232,20 +225,18 @@ class TapeLog:
 
 
 @contextmanager
-def use_fixture_tape(tape: Tape, settings: Settings) -> Iterator[None]:
-    """Use the tape of a fixture while it is set up or torn down."""
+def use_test_tape(tape: Tape, settings: Settings) -> Iterator[None]:
+    """Use the tape of a test, or of a fixture that is set up or torn down, in all threads and tasks."""
     from pytest_llmops.cassettes import active_tape
     from pytest_llmops.cassettes.http import interception
 
-    environment = SdkEnvironment()
-    environment.apply(settings)
-    interception.install_patches()
-    active_tape.push_test_tape(tape)
-    try:
-        yield
-    finally:
-        active_tape.remove_test_tape(tape)
-        environment.restore()
+    with sdk_environment(settings):
+        interception.install_patches()
+        active_tape.push_test_tape(tape)
+        try:
+            yield
+        finally:
+            active_tape.remove_test_tape(tape)
 
 
 @lru_cache(maxsize=1)
@@ -270,7 +261,7 @@ class FixtureTape:
         self._settings = settings
         self._log = log
         self._failed = False
-        self._inside: Any = None
+        self._teardown = ExitStack()
 
     @contextmanager
     def use_during_setup(self) -> Iterator[None]:
@@ -280,7 +271,7 @@ class FixtureTape:
             CassetteMiss: The set-up ended well although a request was missed.
         """
         try:
-            with use_fixture_tape(self.tape, self._settings):
+            with use_test_tape(self.tape, self._settings):
                 yield
         except BaseException:
             self._failed = True
@@ -294,8 +285,7 @@ class FixtureTape:
 
     def begin_teardown(self) -> None:
         """Use the tape from here on, until `end_teardown`."""
-        self._inside = use_fixture_tape(self.tape, self._settings)
-        self._inside.__enter__()
+        self._teardown.enter_context(use_test_tape(self.tape, self._settings))
 
     def end_teardown(self) -> None:
         """Stop using the tape, and write what was recorded.
@@ -303,9 +293,7 @@ class FixtureTape:
         Raises:
             CassetteError: The cassette cannot be written.
         """
-        context, self._inside = self._inside, None
-        if context is not None:
-            context.__exit__(None, None, None)
+        self._teardown.close()
         passed = not self._failed and self.tape.verdict() is None
         fixture_redactor().learn(self.tape.redactor.known)
         try:

@@ -21,13 +21,13 @@ from pytest_llmops.harness import tapes
 from pytest_llmops.harness.tapes import (
     API_KEY_VARIABLES,
     FixtureTape,
-    SdkEnvironment,
     TapeLog,
     fixture_cassette_path,
     item_cassette_path,
     make_tape,
     open_ledger,
     recorded_fixtures,
+    sdk_environment,
 )
 from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY, Redactor
 from pytest_llmops.settings import Settings
@@ -264,11 +264,9 @@ def values() -> dict[str, str]:
 def test_a_key_that_nobody_needs_is_a_placeholder(
     bare: pytest.MonkeyPatch, settings: Settings, names: tuple[str, ...]
 ) -> None:
-    made = SdkEnvironment()
-    made.apply(settings)
     address = {"OPENAI_BASE_URL": settings.base_url} if settings.base_url else {}
-    assert values() == {**address, **dict.fromkeys(names, PLACEHOLDER_KEY)}
-    made.restore()
+    with sdk_environment(settings):
+        assert values() == {**address, **dict.fromkeys(names, PLACEHOLDER_KEY)}
     assert values() == {}
 
 
@@ -277,35 +275,25 @@ def test_keys_that_are_set_stay_and_an_empty_one_is_none(bare: pytest.MonkeyPatc
     bare.setenv("GEMINI_API_KEY", "")
     bare.setenv("OPENAI_BASE_URL", "http://before/v1")
     before = values()
-    made = SdkEnvironment()
-    made.apply(Settings(base_url=URL))
-    assert (os.environ["OPENAI_API_KEY"], os.environ["OPENAI_BASE_URL"]) == ("of-the-user", URL)
-    assert os.environ["GEMINI_API_KEY"] == PLACEHOLDER_KEY
-    made.restore()
+    with sdk_environment(Settings(base_url=URL)):
+        assert (os.environ["OPENAI_API_KEY"], os.environ["OPENAI_BASE_URL"]) == ("of-the-user", URL)
+        assert os.environ["GEMINI_API_KEY"] == PLACEHOLDER_KEY
     assert values() == before
 
 
 def test_what_the_test_set_meanwhile_stays(bare: pytest.MonkeyPatch) -> None:
-    made = SdkEnvironment()
-    made.apply(Settings(base_url=URL))
-    os.environ["OPENAI_BASE_URL"] = "http://of-the-test/v1"
-    del os.environ["CO_API_KEY"]
-    made.restore()
+    with sdk_environment(Settings(base_url=URL)):
+        os.environ["OPENAI_BASE_URL"] = "http://of-the-test/v1"
+        del os.environ["CO_API_KEY"]
     assert values() == {"OPENAI_BASE_URL": "http://of-the-test/v1"}
 
 
-def test_environments_may_be_nested_and_restored_twice(bare: pytest.MonkeyPatch) -> None:
-    outer, inner = SdkEnvironment(), SdkEnvironment()
-    outer.apply(Settings(base_url=URL))
-    inner.apply(Settings(base_url="http://127.0.0.1/v1"))
-    inner.restore()
-    assert os.environ["OPENAI_BASE_URL"] == URL
-    inner.restore()
-    outer.restore()
+def test_environments_may_be_nested(bare: pytest.MonkeyPatch) -> None:
+    with sdk_environment(Settings(base_url=URL)):
+        with sdk_environment(Settings(base_url="http://127.0.0.1/v1")):
+            assert os.environ["OPENAI_BASE_URL"] == "http://127.0.0.1/v1"
+        assert os.environ["OPENAI_BASE_URL"] == URL
     assert values() == {}
-    os.environ["OPENAI_BASE_URL"] = URL
-    outer.restore()
-    assert values() == {"OPENAI_BASE_URL": URL}
 
 
 # What the tapes of a test did.

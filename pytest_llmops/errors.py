@@ -171,24 +171,23 @@ class PromptError(UsageError):
     """A prompt that cannot be read or rendered."""
 
 
-class CaseError(UsageError):
+class _AtLine:
+    """An error with file and line."""
+
+    def __init__(self, what: str, path: object, line: int | None = None) -> None:
+        self.what = what
+        self.path = str(path)
+        self.line = line
+        text = f"{what} @ {path}:{line}" if line is not None else f"{what} @ {path}"
+        super().__init__(text)  # type: ignore[call-arg]  # a mixin of exceptions
+
+
+class CaseError(_AtLine, UsageError):
     """A case file that cannot be used: ``{what} @ {file}:{line}``."""
 
-    def __init__(self, what: str, path: object, line: int | None = None) -> None:
-        self.what = what
-        self.path = str(path)
-        self.line = line
-        super().__init__(f"{what} @ {path}:{line}" if line is not None else f"{what} @ {path}")
 
-
-class CorpusError(UsageError):
+class CorpusError(_AtLine, UsageError):
     """A corpus that cannot be searched: ``{what} @ {file}:{line}``."""
-
-    def __init__(self, what: str, path: object, line: int | None = None) -> None:
-        self.what = what
-        self.path = str(path)
-        self.line = line
-        super().__init__(f"{what} @ {path}:{line}" if line is not None else f"{what} @ {path}")
 
 
 class SchemaError(UsageError):
@@ -223,7 +222,7 @@ class ModelError(LLMOpsError):
 
 
 class JudgeError(LLMOpsError):
-    """A judge that gave no verdict; the raw reply is kept."""
+    """A judge that gave no verdict; has the raw reply."""
 
     def __init__(self, text: str, *, reply: str = "") -> None:
         self.reply = reply
@@ -251,7 +250,7 @@ class MeasurementFailed(_Picklable, AssertionError):
 
     Attributes:
         measurement: The (first) measurement that failed.
-        measurements: All of them; more than one after `soft`.
+        measurements: All failed measurements; several after `soft`.
     """
 
     def __init__(self, text: str, measurements: Iterable[Measurement]) -> None:
@@ -265,7 +264,7 @@ class MeasurementErrored(LLMOpsError):
 
     Attributes:
         measurement: The (first) errored measurement.
-        measurements: All of them; more than one after `soft`.
+        measurements: All errored measurements; several after `soft`.
     """
 
     def __init__(self, text: str, measurements: Iterable[Measurement]) -> None:

@@ -27,7 +27,7 @@ from pytest_llmops.fixtures import (
     prompts,
     retriever,
 )
-from pytest_llmops.harness.item import NEEDS_JUDGE, Harness, has_own_marker, is_ours, needs_judge
+from pytest_llmops.harness.item import NEEDS_JUDGE, Harness, has_own_marker, needs_judge, uses_plugin
 from pytest_llmops.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class ReportListener:
         if report.skipped:
             self._skipped_tests.add(report.nodeid)
         if self._controller is not None or hasattr(report, "llmops"):
-            self._get_controller().add(report)
+            self._get_controller().add_report(report)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the requested reports, also of an empty run."""
@@ -117,7 +117,7 @@ class ReportListener:
             usage.left_out = max(self._left_out, self._config.stash[WATCH_KEY].left_out)
             usage.crashed, usage.skipped = self._crashed, self._skipped
             usage.skipped_tests = self._skipped_tests
-            controller.finish(session)
+            controller.finish_run(session)
 
     def pytest_unconfigure(self) -> None:
         """Remove the folder that the processes of the run share."""
@@ -170,7 +170,7 @@ def _read_ini_value(config: pytest.Config, key: str) -> Any:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test for each model, prompt version and case."""
+    """Parametrize a test by models, prompt versions and cases."""
     node, settings = metafunc.definition, metafunc.config.stash[SETTINGS]
     if PARAMETRIZED_FIXTURES.isdisjoint(metafunc.fixturenames) and not has_own_marker(node, "llm_models"):
         return
@@ -193,11 +193,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if settings.prompt:
         from pytest_llmops.harness import markers
 
-        problem = markers.why_invalid_override(settings, config.stash[PROMPTS_SEEN_KEY])
+        seen = config.stash[PROMPTS_SEEN_KEY]
+        problem = markers.why_invalid_override(settings, seen)
         if problem and not hasattr(config, "workerinput"):
             raise pytest.UsageError(problem)
         config.stash[UNKNOWN_PROMPT_KEY] = problem
-    ours = list(filter(is_ours, items))
+    ours = list(filter(uses_plugin, items))
     for item in ours:
         item.stash[OURS_KEY] = True
         if not settings.judge and needs_judge(item):

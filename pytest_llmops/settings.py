@@ -89,7 +89,7 @@ class Settings:
     )  # fmt: skip
     self_judging: SelfJudging = _declare_option(
         choice_of("warn", "error", "allow"), "warn",
-        "a judge whose model is the model under test prefers its own text. warn: the reports say so; error: its verdicts are "
+        "a judge whose model is the model under test prefers its own text. warn: the reports show a warning; error: its verdicts are "
         "unscored; allow: no warning",
     )  # fmt: skip
     base_url: str = _declare_option(
@@ -153,10 +153,10 @@ class Settings:
         parse_text, "calibrations", "folder of the judges' records, as `llmops judge calibrate --out` and `llmops judge canaries --out` write them"
     )  # fmt: skip
     prompts_dir: str = _declare_option(
-        parse_text, "prompts", "folder of the prompts, looked for from the test's folder upwards"
+        parse_text, "prompts", "folder of the prompts, searched from the test's folder upwards"
     )  # fmt: skip
     corpora_dir: str = _declare_option(
-        parse_text, "corpora", "folder of the retrievers' corpora, looked for from the test's folder upwards"
+        parse_text, "corpora", "folder of the retrievers' corpora, searched from the test's folder upwards"
     )  # fmt: skip
     allow_hosts: tuple[str, ...] = _declare_option(
         list_of(parse_host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"

@@ -1,1 +1,1 @@
-"""Helpers independent of the product: files, paths, hosts, option values."""
+"""Helpers that know nothing of pytest and models: text files, JSON paths, hosts, option values."""

@@ -12,17 +12,15 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops.measurement import Json, shorten_text
 
 if TYPE_CHECKING:
     import yaml
-
-T = TypeVar("T")
 
 MAX_DEPTH = 100
 """Levels of lists and mappings in a value; deeper values would end in a RecursionError later."""
@@ -319,22 +317,14 @@ def _child_nodes(node: yaml.Node) -> list[yaml.Node]:
 
 def _check_items(value: object, marks: Sequence[int]) -> Json:
     """Check a value item by item, so that an error has the line of its item."""
-    if isinstance(value, list):
-        return [_check_at_line(item, line, check_json_value) for item, line in zip(value, marks, strict=True)]
-    if isinstance(value, dict) and len(value) == len(marks):
-        pairs = zip(value.items(), marks, strict=True)
-        return {
-            _check_at_line(key, line, _check_key): _check_at_line(item, line, check_json_value)
-            for (key, item), line in pairs
-        }
+    items = [{key: item} for key, item in value.items()] if isinstance(value, dict) else value
+    if isinstance(items, list) and len(items) == len(marks):
+        for item, line in zip(items, marks, strict=True):
+            try:
+                check_json_value(item)
+            except BadFile as error:
+                raise BadFile(error.what, line) from None
     return check_json_value(value)
-
-
-def _check_at_line(value: object, line: int, check: Callable[[object], T]) -> T:
-    try:
-        return check(value)
-    except BadFile as error:
-        raise BadFile(error.what, line) from None
 
 
 def _refuse_duplicate_nodes(node: yaml.Node, text: str, depth: int = 0) -> None:

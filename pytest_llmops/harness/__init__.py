@@ -1,1 +1,1 @@
-"""Below the hooks: one running test, its cassettes and markers, and the controller."""
+"""Everything below the hooks: the running test, its cassettes and markers, and the controller."""

@@ -1,6 +1,6 @@
 """Usage record of a run's cassettes, their orphans and age, and what the run spent of its budget.
 
-Stale answers and orphans can only be told after a complete run, so the record says why a run was partial.
+Stale recordings and orphans are known only after a complete run, so the record has the reasons of a partial run.
 
 Knows pytest's configuration by its attributes only.
 """
@@ -32,7 +32,7 @@ _NARROWING = (
 
 
 def why_partial_run(config: Any, settings: Settings, left_out: int) -> list[str]:
-    """Return what kept tests or recordings out of this run; empty: nothing did."""
+    """Return why tests or recordings are missing from this run; empty: it is complete."""
     reasons = [flag for name, flag in _NARROWING if getattr(config.option, name, None)]
     for argument in config.args:
         if not _is_folder_argument(config, argument):
@@ -76,7 +76,7 @@ def _argument_path(config: Any, argument: str) -> Path:
 
 
 class CassetteUsage:
-    """Collects, in the controller, what the tapes of all workers were asked.
+    """Collects, in the controller, the requests to the tapes of all workers.
 
     Args:
         config: pytest's.
@@ -100,11 +100,11 @@ class CassetteUsage:
         self.has_candidates = False
         self.skipped_tests: set[str] = set()
 
-    def add(self, uses: Sequence[Mapping[str, Any]]) -> None:
-        """Add what the tapes of a test were asked."""
+    def add_uses(self, uses: Sequence[Mapping[str, Any]]) -> None:
+        """Add the requests to the tapes of a test."""
         self._uses += uses
 
-    def finish(self, red_because: Sequence[str], undone: int = 0) -> dict[str, Json]:
+    def write_record(self, red_because: Sequence[str], undone: int = 0) -> dict[str, Json]:
         """Write the usage record into pytest's cache, and return the report's facts about cassettes and budget.
 
         Args:

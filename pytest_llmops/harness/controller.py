@@ -47,14 +47,14 @@ class Controller:
         self.cassette_usage = CassetteUsage(config, settings)
         self.run = Run()
 
-    def add(self, report: Any) -> None:
+    def add_report(self, report: Any) -> None:
         """Add the report of a phase of a test."""
         payload: Mapping[str, Any] | None = getattr(report, "llmops", None)
         crashed = report.failed and report.when == CRASH_PHASE
         if payload is None and report.nodeid not in self._records and not crashed:
             return
         if payload:
-            self.cassette_usage.add(payload.get("tapes", ()))
+            self.cassette_usage.add_uses(payload.get("tapes", ()))
         if report.outcome == "rerun":  # from pytest-rerunfailures: the next attempt counts
             self._records.pop(report.nodeid, None)
             return
@@ -62,12 +62,12 @@ class Controller:
         earlier = self._records.get(report.nodeid)
         self._records[report.nodeid] = record if earlier is None else earlier.add(record)
 
-    def finish(self, session: Any) -> None:
+    def finish_run(self, session: Any) -> None:
         """Build the run, call the hook, and write the requested reports."""
         records = tuple(sorted(self._records.values(), key=lambda record: _natural_sort_key(record.nodeid)))
         self.cassette_usage.has_candidates = any(record.fact("model") for record in records)
         undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
-        usage_facts = self.cassette_usage.finish(_why_run_failed(session), undone)
+        usage_facts = self.cassette_usage.write_record(_why_run_failed(session), undone)
         meta = {**_run_metadata(self._config, self._settings), **usage_facts}
         notes = [*iter_self_judging_notes(records, meta), *iter_cassette_notes(records, meta)]
         if self.cassette_usage.crashed:
@@ -188,7 +188,7 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
         failed: pytest's exception for a failure.
     """
     value: BaseException = call.excinfo.value
-    frames = [tb for tb in _iter_traceback(value.__traceback__) if not _is_ours(tb)]
+    frames = [tb for tb in _iter_traceback(value.__traceback__) if not _is_our_frame(tb)]
     if isinstance(value, OUR_ERRORS):
         while frames and SITE_PACKAGES.search(frames[-1].tb_frame.f_code.co_filename):
             frames.pop()
@@ -217,7 +217,7 @@ def _iter_traceback(tb: TracebackType | None) -> Iterator[TracebackType]:
         tb = tb.tb_next
 
 
-def _is_ours(tb: TracebackType) -> bool:
+def _is_our_frame(tb: TracebackType) -> bool:
     # By module, not by file: the __init__ of a dataclass has no file.
     return str(tb.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == PACKAGE
 

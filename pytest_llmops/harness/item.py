@@ -47,7 +47,7 @@ MARKER_HELP = (
     "llm_models(name, ...): the models of the `llm` fixture, one test for each; --llm-model comes before it",
     "llm_cassette(name=None): record and replay this test; a name shares one cassette between tests",
 )
-"""One line for each marker, as ``pytest --markers`` shows it."""
+"""A line for each marker, as ``pytest --markers`` shows it."""
 
 REQUEST_SETTINGS = frozenset({"model", "judge_model", "base_url", "api", "embedder"})
 """Settings that a request depends on, beside the versions of prompts."""
@@ -60,7 +60,7 @@ FOREIGN_FIXTURES = frozenset({"vcr", "_vcr_marker", "cassette"})
 """Fixtures that those plugins add to every test: without any, no such plugin is installed."""
 
 
-def is_ours(item: Any) -> bool:
+def uses_plugin(item: Any) -> bool:
     """Return whether a test uses a fixture or marker of this plugin, and so gets a cassette."""
     return not PLUGIN_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) or any(
         mark.name in PLUGIN_MARKERS for mark in item.iter_markers()
@@ -239,7 +239,7 @@ class Harness:
         try:
             tape.close(passed=passed)
         finally:
-            self.log.add(tape, passed=passed, more=self._candidate_facts())
+            self.log.add_tape(tape, passed=passed, more=self._candidate_facts())
             self._record_cassette_facts()
         if caught is not None and self.passed:
             raise tapes.swallowed_error("the test passed", caught)
@@ -378,7 +378,7 @@ class Harness:
         if when == "teardown":
             while self._blocks:  # only if the test has no tape of its own
                 tape = self._blocks.pop()
-                self.log.add(tape, passed=self.passed and tape.verdict() is None, own=False)
+                self.log.add_tape(tape, passed=self.passed and tape.verdict() is None, own=False)
             self._record_cassette_facts()
             payload["facts"] = dict(self.recorder.facts)
             payload["tapes"] = self.log.uses

@@ -148,12 +148,11 @@ def sdk_environment(settings: Settings) -> Iterator[None]:
     from pytest_llmops._util.hosts import is_loopback
     from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
 
+    unneeded: tuple[str, ...] = ()
     if settings.record == "none":
         unneeded = API_KEY_VARIABLES
     elif is_loopback(urlsplit(settings.base_url).hostname or ""):
         unneeded = API_KEY_VARIABLES[:1]
-    else:
-        unneeded = ()
     values = {name: PLACEHOLDER_KEY for name in unneeded if not os.environ.get(name)}
     if settings.base_url:
         values["OPENAI_BASE_URL"] = settings.base_url
@@ -180,7 +179,7 @@ class TapeLog:
     uses: list[Json] = field(default_factory=list)
     _counts: TapeCounts | None = None
 
-    def add(
+    def add_tape(
         self, tape: Tape, *, passed: bool, own: bool = True, more: Mapping[str, Json] | None = None
     ) -> None:
         """Add a closed tape.
@@ -196,7 +195,7 @@ class TapeLog:
         from pytest_llmops.cassettes.response import TapeCounts
 
         for inner in tape.inner:
-            self.add(inner, passed=passed and inner.verdict() is None, own=False)
+            self.add_tape(inner, passed=passed and inner.verdict() is None, own=False)
         path = path_from_root(tape.path, self.root)
         self.uses.append({"path": path, **tape.use(passed=passed), **(more or {})})
         if tape.counts == TapeCounts() and not tape.notes:
@@ -301,7 +300,7 @@ class FixtureTape:
         finally:
             log = self._log()
             if log is not None:
-                log.add(self.tape, passed=passed, own=False)
+                log.add_tape(self.tape, passed=passed, own=False)
 
 
 def swallowed_error(what: str, error: CassetteMiss | BudgetReached) -> CassetteMiss | BudgetReached:

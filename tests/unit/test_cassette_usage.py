@@ -44,16 +44,16 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_run_that_used_no_cassette_leaves_no_record(root: Path) -> None:
     config = Config(root)
-    assert CassetteUsage(config, Settings()).finish(()) == {}
+    assert CassetteUsage(config, Settings()).write_record(()) == {}
     assert config.cached == {}
 
 
 def test_the_record_of_a_complete_and_green_run(root: Path) -> None:
     config = Config(root)
     made = CassetteUsage(config, Settings())
-    made.add([use(case="late", models=["b", "a"])])
-    made.add([use(asked={"key-1": {"0": 2}}, models=["c"]), use("cassettes/gone.json", ran=False)])
-    told = made.finish([])
+    made.add_uses([use(case="late", models=["b", "a"])])
+    made.add_uses([use(asked={"key-1": {"0": 2}}, models=["c"]), use("cassettes/gone.json", ran=False)])
+    told = made.write_record([])
     usage = usage_of(config)
     assert timedelta() <= datetime.now(UTC) - datetime.fromisoformat(usage.created) < timedelta(hours=1)
     assert (usage.root, usage.scopes) == (str(root), ("",))
@@ -76,17 +76,17 @@ def test_the_oldest_day_is_that_of_the_cassettes_that_were_used(root: Path) -> N
         text = path.read_text()
         at = text.index('"recorded": "') + len('"recorded": "')
         path.write_text(f"{text[:at]}{day}{text[at + len(day) :]}")
-    made.add([use("cassettes/a.json"), use("cassettes/b.json"), use("cassettes/gone.json")])
-    told: Any = made.finish([])["cassettes"]
+    made.add_uses([use("cassettes/a.json"), use("cassettes/b.json"), use("cassettes/gone.json")])
+    told: Any = made.write_record([])["cassettes"]
     assert told["oldest"] == "2020-05-01"
 
 
 def test_a_red_run_reports_no_orphans(root: Path) -> None:
     config = Config(root)
     made = CassetteUsage(config, Settings())
-    made.add([use()])
+    made.add_uses([use()])
     made.crashed = 2
-    told: Any = made.finish(["3 failed"])["cassettes"]
+    told: Any = made.write_record(["3 failed"])["cassettes"]
     assert told["orphans"] == []
     usage = usage_of(config)
     assert (usage.green, usage.complete) == (False, True)
@@ -96,18 +96,18 @@ def test_a_red_run_reports_no_orphans(root: Path) -> None:
 def test_a_crashed_worker_alone_makes_a_run_red(root: Path) -> None:
     config = Config(root)
     made = CassetteUsage(config, Settings())
-    made.add([use()])
+    made.add_uses([use()])
     made.crashed = 1
-    made.finish(())
+    made.write_record(())
     assert usage_of(config).green is False
 
 
 def test_all_that_was_left_out_is_reported(root: Path) -> None:
     config = Config(root, options={"llm_model": ["m"], "keyword": "x"}, ini={"llm_model": ["m"]})
     made = CassetteUsage(config, Settings())
-    made.add([use()])
+    made.add_uses([use()])
     made.skipped, made.has_candidates, made.left_out = 3, True, 9
-    assert made.finish((), undone=2)["cassettes"] == {"oldest": made_today(root), "orphans": []}
+    assert made.write_record((), undone=2)["cassettes"] == {"oldest": made_today(root), "orphans": []}
     usage = usage_of(config)
     assert usage.complete is False
     assert [one.split()[0] for one in usage.partial_because] == ["-k", "--llm-model", "2", "3"]
@@ -123,18 +123,18 @@ def made_today(root: Path) -> str:
 def test_one_of_one_model_leaves_nothing_out(root: Path, *, candidates: bool, named: bool) -> None:
     config = Config(root, options={"llm_model": ["m"]} if named else {}, ini={"llm_model": ["m"]})
     made = CassetteUsage(config, Settings())
-    made.add([use()])
+    made.add_uses([use()])
     made.has_candidates = candidates
-    made.finish(())
+    made.write_record(())
     assert usage_of(config).complete is True
 
 
 def test_tests_that_were_left_out_without_a_word_make_a_run_partial(root: Path) -> None:
     config = Config(root)
     made = CassetteUsage(config, Settings())
-    made.add([use()])
+    made.add_uses([use()])
     made.left_out = 4
-    made.finish(())
+    made.write_record(())
     assert [one.split()[0] for one in usage_of(config).partial_because] == ["4"]
 
 
@@ -142,8 +142,8 @@ def test_tests_that_were_left_out_without_a_word_make_a_run_partial(root: Path) 
 def test_a_live_run_leaves_the_record_of_the_one_before(root: Path, record: Any) -> None:
     config = Config(root)
     made = CassetteUsage(config, Settings(record=record))
-    made.add([use()])
-    assert "cassettes" in made.finish(())
+    made.add_uses([use()])
+    assert "cassettes" in made.write_record(())
     assert bool(config.cached) is (record != "live")
 
 
@@ -155,8 +155,8 @@ def test_without_pytests_cache_there_is_no_record(root: Path, *, missing: bool) 
     else:
         config.cache = None
     made = CassetteUsage(config, Settings())
-    made.add([use()])
-    assert "cassettes" in made.finish(())
+    made.add_uses([use()])
+    assert "cassettes" in made.write_record(())
     assert config.cached == {}
 
 
@@ -168,8 +168,8 @@ def test_what_was_spent_of_a_budget_is_reported(
     settings = Settings(max_calls=5, budget=0.5)
     open_ledger(settings).ask(0.125)
     made = CassetteUsage(Config(root), settings)
-    made.add([use()] if with_cassettes else [])
-    told = made.finish(())
+    made.add_uses([use()] if with_cassettes else [])
+    told = made.write_record(())
     assert told["budget"] == {"calls": 1, "usd": 0.125, "max_calls": 5, "budget_usd": 0.5}
     assert ("cassettes" in told) is with_cassettes
 

@@ -46,7 +46,7 @@ def controller(folder: Path, *reports: str, **how: Any) -> Controller:
 
 def finish(made: Controller, **how: Any) -> Any:
     ended = make_session(**how)
-    made.finish(ended)
+    made.finish_run(ended)
     return ended
 
 
@@ -60,9 +60,9 @@ def records_of(made: Controller) -> tuple[TestRecord, ...]:
 
 def test_the_phases_of_a_test_are_one_record(tmp_path: Path) -> None:
     made = controller(tmp_path)
-    made.add(make_report("passed", "setup", llmops={"facts": {"case": {"id": "a"}}}))
-    made.add(make_report("failed", "call", longrepr="no", llmops={**MEASURED, "raised": ["KeyError"]}))
-    made.add(make_report("failed", "teardown", longrepr="nor this"))
+    made.add_report(make_report("passed", "setup", llmops={"facts": {"case": {"id": "a"}}}))
+    made.add_report(make_report("failed", "call", longrepr="no", llmops={**MEASURED, "raised": ["KeyError"]}))
+    made.add_report(make_report("failed", "teardown", longrepr="nor this"))
     (record,) = records_of(made)
     assert (record.nodeid, record.outcome, record.duration_s) == (NODEID, "errored", 1.5)
     assert record.message == "no\n\nnor this"
@@ -72,22 +72,22 @@ def test_the_phases_of_a_test_are_one_record(tmp_path: Path) -> None:
 
 def test_a_test_that_carries_nothing_of_ours_is_no_record(tmp_path: Path) -> None:
     made = controller(tmp_path)
-    made.add(make_report("failed", longrepr="no"))
-    made.add(make_report("passed", "???"))
+    made.add_report(make_report("failed", longrepr="no"))
+    made.add_report(make_report("passed", "???"))
     assert records_of(made) == ()
 
 
 def test_a_phase_without_a_payload_counts_once_the_test_is_known(tmp_path: Path) -> None:
     made = controller(tmp_path)
-    made.add(make_report("passed", "call", llmops={}))
-    made.add(make_report("failed", "teardown", longrepr="broken"))
+    made.add_report(make_report("passed", "call", llmops={}))
+    made.add_report(make_report("failed", "teardown", longrepr="broken"))
     (record,) = records_of(made)
     assert (record.outcome, record.message) == ("errored", "broken")
 
 
 def test_the_test_that_a_worker_crashed_at_is_a_record_although_its_payload_is_lost(tmp_path: Path) -> None:
     made = controller(tmp_path)
-    made.add(make_report("failed", "???", longrepr="worker 'gw0' crashed"))
+    made.add_report(make_report("failed", "???", longrepr="worker 'gw0' crashed"))
     (record,) = records_of(made)
     assert (record.outcome, record.message, record.raised) == ("errored", "worker 'gw0' crashed", ())
 
@@ -95,10 +95,10 @@ def test_the_test_that_a_worker_crashed_at_is_a_record_although_its_payload_is_l
 def test_an_attempt_that_is_run_again_leaves_what_its_cassettes_were_asked_alone(tmp_path: Path) -> None:
     made = controller(tmp_path)
     used = {"path": "cassettes/a.json", "ran": False, "shared": False, "asked": {"k": {"0": 1}}}
-    made.add(make_report("passed", "setup", llmops=MEASURED))
-    made.add(make_report("rerun", "call", llmops={**MEASURED, "tapes": [used]}))
+    made.add_report(make_report("passed", "setup", llmops=MEASURED))
+    made.add_report(make_report("rerun", "call", llmops={**MEASURED, "tapes": [used]}))
     assert made.run.records == ()
-    made.add(make_report("passed", "call", llmops=MEASURED))
+    made.add_report(make_report("passed", "call", llmops=MEASURED))
     (record,) = records_of(made)
     assert (record.outcome, len(record.measurements)) == ("passed", 1)
     config: Any = made._config
@@ -107,7 +107,7 @@ def test_an_attempt_that_is_run_again_leaves_what_its_cassettes_were_asked_alone
 
 def test_an_attempt_of_a_test_that_is_not_known_is_none(tmp_path: Path) -> None:
     made = controller(tmp_path)
-    made.add(make_report("rerun", "setup", llmops={}))
+    made.add_report(make_report("rerun", "setup", llmops={}))
     assert records_of(made) == ()
 
 
@@ -182,7 +182,7 @@ def test_a_skip_is_no_error_that_a_record_keeps(report: Any, raised: tuple[str, 
 def test_records_are_in_the_natural_order_of_their_names(tmp_path: Path) -> None:
     made = controller(tmp_path)
     for name in ("t.py::test[10]", "t.py::test[9]", "t.py::test", "a.py::test[11]"):
-        made.add(make_report(nodeid=name, llmops={}))
+        made.add_report(make_report(nodeid=name, llmops={}))
     assert [one.nodeid for one in records_of(made)] == [
         "a.py::test[11]",
         "t.py::test",
@@ -196,7 +196,7 @@ def test_the_hook_gets_the_run_of_records_without_secrets(
 ) -> None:
     monkeypatch.setenv("APP_PASSWORD", SECRET)
     made = controller(tmp_path)
-    made.add(make_report("failed", longrepr=f"said {SECRET}", llmops=MEASURED))
+    made.add_report(make_report("failed", longrepr=f"said {SECRET}", llmops=MEASURED))
     finish(made)
     config: Any = made._config
     assert config.finished == [made.run]
@@ -225,7 +225,7 @@ def test_workers_that_were_lost_come_first_among_the_notes(
     made = controller(tmp_path)
     made.cassette_usage.crashed = crashed
     answers = [Call(model="m", purpose=one).to_wire() for one in ("app", "judge")]
-    made.add(
+    made.add_report(
         make_report(llmops={"calls": answers, "facts": {"cassette": {"notes": ["one note"], "path": "a"}}})
     )
     finish(made)
@@ -241,7 +241,7 @@ def test_a_report_that_cannot_be_written_fails_the_run_and_the_others_are_writte
 ) -> None:
     (tmp_path / "blocked").write_text("a file")
     made = controller(tmp_path, "blocked/r.json", "r.json")
-    made.add(make_report(llmops=MEASURED))
+    made.add_report(make_report(llmops=MEASURED))
     assert finish(made, status=status).exitstatus == after
     terminal = Terminal()
     made.print_summary(terminal)
@@ -317,7 +317,7 @@ def test_a_run_with_a_test_that_was_not_done_is_partial_and_red_if_one_failed(
 ) -> None:
     made = controller(tmp_path)
     tapes = [{"path": "cassettes/a.json", "ran": True, "shared": False, "asked": {}}]
-    made.add(make_report(outcome, llmops={"tapes": tapes}, **more))
+    made.add_report(make_report(outcome, llmops={"tapes": tapes}, **more))
     finish(made, failed=int(outcome == "failed"))
     config: Any = made._config
     usage = config.cached["llmops/usage"]
@@ -335,8 +335,8 @@ def test_a_run_of_some_of_several_models_is_partial(
 ) -> None:
     made = controller(tmp_path, options={"llm_model": ["m"]})
     tapes = [{"path": "cassettes/a.json", "ran": True, "shared": False, "asked": {}}]
-    made.add(make_report(llmops={"tapes": tapes, "facts": facts}))
-    made.add(make_report(nodeid="z", llmops={}))
+    made.add_report(make_report(llmops={"tapes": tapes, "facts": facts}))
+    made.add_report(make_report(nodeid="z", llmops={}))
     finish(made)
     config: Any = made._config
     assert config.cached["llmops/usage"]["partial_because"] == partial
@@ -347,7 +347,7 @@ def test_a_run_of_some_of_several_models_is_partial(
 
 def measured(folder: Path, *reports: str, **how: Any) -> Controller:
     made = controller(folder, *reports, **how)
-    made.add(make_report(llmops=MEASURED))
+    made.add_report(make_report(llmops=MEASURED))
     finish(made)
     return made
 
@@ -408,7 +408,7 @@ def test_the_summary_is_ascii_where_the_terminal_has_no_more(
     tmp_path: Path, encoding: str | None, *, ascii_only: bool
 ) -> None:
     made = controller(tmp_path)
-    made.add(
+    made.add_report(
         make_report(llmops={"measurements": [Measurement(name="m", value=1.0, label="größe").to_wire()]})
     )
     finish(made)
@@ -419,7 +419,7 @@ def test_the_summary_is_ascii_where_the_terminal_has_no_more(
 
 def test_the_summary_keeps_to_the_width_of_the_terminal(tmp_path: Path) -> None:
     made = controller(tmp_path)
-    made.add(make_report(llmops={"facts": {"cassette": {"notes": ["a note of many words " * 9]}}}))
+    made.add_report(make_report(llmops={"facts": {"cassette": {"notes": ["a note of many words " * 9]}}}))
     finish(made)
     widths = []
     for width in (50, 120):
@@ -641,7 +641,7 @@ def test_the_age_of_the_oldest_cassette_and_the_orphans_are_in_the_meta(tmp_path
     merged(tmp_path / "cassettes" / "a.json", entry(1))
     made = controller(tmp_path)
     used = {"path": "cassettes/a.json", "ran": True, "shared": False, "asked": {"key-1": {"0": 1}}}
-    made.add(make_report(llmops={"tapes": [used]}))
+    made.add_report(make_report(llmops={"tapes": [used]}))
     finish(made)
     told: Any = made.run.meta["cassettes"]
     assert (len(told["oldest"]), told["orphans"]) == (len("2020-01-01"), [])

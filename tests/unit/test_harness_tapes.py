@@ -317,7 +317,7 @@ def used(path: Path, *texts: str, notes: tuple[str, ...] = (), **how: Any) -> Ta
 def test_the_record_of_a_test_has_the_path_and_counts_of_its_tape(tmp_path: Path) -> None:
     log = log_of(tmp_path)
     one = used(tmp_path / "cassettes" / "a.json", "x", "y")
-    log.add(one, passed=True, more={"case": "late"})
+    log.add_tape(one, passed=True, more={"case": "late"})
     assert log.facts == {"path": "cassettes/a.json", "replayed": 2, "recorded": 0, "missed": 0, "stale": 0}
     assert log.uses == [
         {"path": "cassettes/a.json", "ran": True, "shared": False, "asked": one.use(passed=True)["asked"], "case": "late"}
@@ -329,7 +329,7 @@ def test_rare_counts_are_reported_where_there_are_any(tmp_path: Path) -> None:
     log = log_of(tmp_path)
     one = used(tmp_path / "a.json")
     one.counts.verified = 1
-    log.add(one, passed=False)
+    log.add_tape(one, passed=False)
     assert log.facts == {
         "path": "a.json",
         "replayed": 0,
@@ -343,10 +343,10 @@ def test_rare_counts_are_reported_where_there_are_any(tmp_path: Path) -> None:
 
 def test_a_tape_that_did_nothing_is_used_and_not_reported(tmp_path: Path) -> None:
     log = log_of(tmp_path)
-    log.add(used(tmp_path / "a.json"), passed=True)
+    log.add_tape(used(tmp_path / "a.json"), passed=True)
     assert log.facts == {}
     assert log.uses == [{"path": "a.json", "ran": True, "shared": False, "asked": {}}]
-    log.add(used(tmp_path / "a.json", notes=("told",)), passed=True)
+    log.add_tape(used(tmp_path / "a.json", notes=("told",)), passed=True)
     assert log.facts["notes"] == ["told"]
 
 
@@ -358,7 +358,7 @@ def test_the_path_is_that_of_the_tests_own_tape_and_the_others_are_listed(
 ) -> None:
     log = log_of(tmp_path)
     for name in order:
-        log.add(used(tmp_path / f"{name}.json", name), passed=True, own=name == "own")
+        log.add_tape(used(tmp_path / f"{name}.json", name), passed=True, own=name == "own")
     assert log.facts["path"] == "own.json"
     assert log.facts["fixtures"] == ["fixture.json", "block.json"]
     assert log.facts["replayed"] == 3
@@ -367,7 +367,7 @@ def test_the_path_is_that_of_the_tests_own_tape_and_the_others_are_listed(
 def test_without_a_tape_of_its_own_the_path_is_that_of_the_first(tmp_path: Path) -> None:
     log = log_of(tmp_path)
     for name in ("fixture", "block"):
-        log.add(used(tmp_path / f"{name}.json", name), passed=True, own=False)
+        log.add_tape(used(tmp_path / f"{name}.json", name), passed=True, own=False)
     assert (log.facts["path"], log.facts["fixtures"]) == ("fixture.json", ["fixture.json", "block.json"])
 
 
@@ -378,14 +378,14 @@ def test_the_tapes_of_blocks_come_with_the_tape_of_their_test(tmp_path: Path) ->
     good.notes.append("from inside")
     with pytest.raises(CassetteMiss):
         call(bad, "never recorded", "")
-    log.add(outer, passed=True)
+    log.add_tape(outer, passed=True)
     ran = {str(use["path"]): (use["ran"], use["shared"]) for use in log.uses if isinstance(use, dict)}
     assert ran == {"own.json": (True, False), "good.json": (True, True), "bad.json": (False, True)}
     assert (log.facts["path"], log.facts["missed"]) == ("own.json", 1)
     assert log.facts["fixtures"] == ["good.json", "bad.json"]
     assert log.facts["notes"] == ["from inside"]
     failed = log_of(tmp_path)
-    failed.add(outer, passed=False)
+    failed.add_tape(outer, passed=False)
     assert [use["ran"] for use in failed.uses if isinstance(use, dict)] == [False] * 3
 
 
@@ -395,8 +395,8 @@ def test_each_note_and_drift_is_reported_once_in_the_order_they_came(tmp_path: P
     for notes, drift in ((("b", "a", "b"), drifts[:1]), (("a", "c"), drifts)):
         one = used(tmp_path / "a.json", notes=notes)
         one.drifts += drift
-        log.add(one, passed=True)
-    log.add(used(tmp_path / "a.json", "x"), passed=True)
+        log.add_tape(one, passed=True)
+    log.add_tape(used(tmp_path / "a.json", "x"), passed=True)
     assert log.facts["notes"] == ["b", "a", "c"]
     assert log.facts["drift"] == [one.to_wire() for one in drifts]
     assert log.facts["replayed"] == 1

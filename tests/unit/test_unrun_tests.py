@@ -28,7 +28,7 @@ from pytest_llmops.errors import CassetteMiss, UsageError
 from pytest_llmops.fixtures import HARNESS, SETTINGS
 from pytest_llmops.harness import tapes as playing
 from pytest_llmops.harness.cassette_usage import USAGE_CACHE_KEY
-from pytest_llmops.harness.item import Harness, is_ours, is_recorded_elsewhere
+from pytest_llmops.harness.item import Harness, is_recorded_elsewhere, uses_plugin
 from pytest_llmops.plugin import (
     OURS_KEY,
     WATCH_KEY,
@@ -387,7 +387,7 @@ def test_the_traffic_of_a_test_of_another_recorder_is_left_to_it(
     tmp_path: Path, names: tuple[str, ...], *, is_open: bool
 ) -> None:
     item = item_of(tmp_path, THEIRS, names=names)
-    assert is_ours(item)
+    assert uses_plugin(item)
     harness = Harness(item, Settings(base_url=URL), skip, ours=True)
     before = active_tape.test_tape()
     harness.open()

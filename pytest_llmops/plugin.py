@@ -191,13 +191,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     settings = config.stash[SETTINGS]
     config.stash[ITEMS_KEY] = items
     if settings.prompt:
-        from pytest_llmops.harness import markers
+        from pytest_llmops.harness.markers import why_invalid_override
 
         seen = config.stash[PROMPTS_SEEN_KEY]
-        problem = markers.why_invalid_override(settings, seen)
+        config.stash[UNKNOWN_PROMPT_KEY] = problem = why_invalid_override(settings, seen)
         if problem and not hasattr(config, "workerinput"):
             raise pytest.UsageError(problem)
-        config.stash[UNKNOWN_PROMPT_KEY] = problem
     ours = list(filter(uses_plugin, items))
     for item in ours:
         item.stash[OURS_KEY] = True

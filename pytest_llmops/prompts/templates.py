@@ -27,34 +27,17 @@ from typing import TYPE_CHECKING
 
 from pytest_llmops._util.text_files import BadFile, json_kind
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.protocols import Role
+from pytest_llmops.protocols import ROLES, Role
 
 if TYPE_CHECKING:
     from jinja2 import Template
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-HEADINGS: dict[str, Role] = {
-    "system:": "system",
-    "user:": "user",
-    "assistant:": "assistant",
-    "developer:": "developer",
-}
-_SYNTAX = (
-    "self",
-    "loop",
-    "super",
-    "caller",
-    "varargs",
-    "kwargs",
-    "true",
-    "false",
-    "none",
-    "True",
-    "False",
-    "None",
-)
+HEADINGS = {f"{role}:": role for role in ROLES if role != "tool"}
+_SYNTAX = ("self", "loop", "super", "caller", "varargs", "kwargs")
+_CONSTANTS = ("true", "false", "none", "True", "False", "None")
 _GLOBALS = ("range", "dict", "lipsum", "cycler", "joiner", "namespace")
-JINJA_NAMES = frozenset(_SYNTAX + _GLOBALS)
+JINJA_NAMES = frozenset(_SYNTAX + _CONSTANTS + _GLOBALS)
 """Names with a meaning in Jinja, so that no variable can have them."""
 
 

@@ -102,11 +102,13 @@ def open_judge_session(args: argparse.Namespace, cassette: Path, *, record_flags
     )
     settings = settings.with_paths_below(project[0]) if project else settings
     active_recorder = recorder.Recorder(settings=settings)
-    environment = tapes.SdkEnvironment()
     recorder.push_recorder(active_recorder)
-    environment.set(settings)  # recordings answer without a key
     try:
-        with extend_import_path(Path.cwd()), use_cassette(cassette, record=args.record):
+        with (
+            tapes.sdk_environment(settings),  # replaying needs no key
+            extend_import_path(Path.cwd()),
+            use_cassette(cassette, record=args.record),
+        ):
             yield active_recorder
     except UsageError as error:
         if PYTEST_MODEL_FLAG not in str(error):
@@ -120,7 +122,6 @@ def open_judge_session(args: argparse.Namespace, cassette: Path, *, record_flags
             f"{what} in {shorten_text(str(cassette), 300)}; let the judge be asked: {record_flags}"
         ) from None
     finally:
-        environment.restore()
         recorder.pop_recorder(active_recorder)
 
 

@@ -135,7 +135,7 @@ class Prompts:
             UnknownName: There is no such prompt.
             PromptError: The name leads out of the folder.
         """
-        folder = self._folder(name)
+        folder = self._prompt_folder(name)
         files = [file.name for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
         stems = [file.removesuffix(SUFFIX) for file in files if _is_version(file)]
         if not stems:
@@ -150,13 +150,13 @@ class Prompts:
             PromptError: The file is broken, or an alias points to a version that does not exist.
         """
         versions = self.versions(name)
-        path = self._inside(self._folder(name) / ALIASES_FILE)
+        path = self._check_inside(self._prompt_folder(name) / ALIASES_FILE)
         if not path.exists():
             return {}
-        table = _read_aliases_file(path)
-        for alias, version in table.items():
+        aliases = _read_aliases_file(path)
+        for alias, version in aliases.items():
             _check_alias(alias, version, versions, path)
-        return {alias: str(version) for alias, version in table.items()}
+        return {alias: str(version) for alias, version in aliases.items()}
 
     def resolve(self, name: str, version_or_alias: str = "") -> str:
         """Return the version of a version name or alias; by default that of the alias ``production``, or the only version.
@@ -167,24 +167,22 @@ class Prompts:
         """
         versions = self.versions(name)
         aliases = self.aliases(name)
-        if not version_or_alias:
-            return aliases.get(DEFAULT_ALIAS) or self._only_version(name, versions)
         if version_or_alias in versions:
             return version_or_alias
-        if version_or_alias in aliases:
-            return aliases[version_or_alias]
-        known = (*versions, *aliases)
-        where = f"looked in {self._folder(name)}"
-        raise UnknownName(f"version of prompt {name!r}", version_or_alias, known, where=where)
-
-    def _only_version(self, name: str, versions: tuple[str, ...]) -> str:
-        if len(versions) == 1:
-            return versions[0]
-        raise _prompt_error(
-            f"prompt {name!r} has the versions {', '.join(versions)} and no alias {DEFAULT_ALIAS!r}: name a version, "
-            f'or write {DEFAULT_ALIAS} = "{versions[-1]}"',
-            self._folder(name) / ALIASES_FILE,
-        )
+        alias = version_or_alias or DEFAULT_ALIAS
+        if alias in aliases:
+            return aliases[alias]
+        folder = self._prompt_folder(name)
+        if version_or_alias:
+            kind, known = f"version of prompt {name!r}", (*versions, *aliases)
+            raise UnknownName(kind, version_or_alias, known, where=f"looked in {folder}")
+        if len(versions) > 1:
+            raise _prompt_error(
+                f"prompt {name!r} has the versions {', '.join(versions)} and no alias {DEFAULT_ALIAS!r}: name a version, "
+                f'or write {DEFAULT_ALIAS} = "{versions[-1]}"',
+                folder / ALIASES_FILE,
+            )
+        return versions[0]
 
     def get(self, name: str, version: str = "") -> Prompt:
         """Return a version of a prompt, by version or alias; the default is that of `resolve`.
@@ -194,10 +192,10 @@ class Prompts:
             PromptError: The file cannot be used; gives the reason and the line.
         """
         resolved = self.resolve(name, version)
-        path = self._inside(self._folder(name) / f"{resolved}{SUFFIX}")
+        path = self._check_inside(self._prompt_folder(name) / f"{resolved}{SUFFIX}")
         return read_prompt(path, name=name, version=resolved)
 
-    def _folder(self, name: str) -> Path:
+    def _prompt_folder(self, name: str) -> Path:
         parts = name.split("/")
         usable = name.isprintable() and "\\" not in name and not PureWindowsPath(name).drive
         if not usable or any(
@@ -205,9 +203,9 @@ class Prompts:
         ):
             what = f"prompt name {shorten_text(name, 80)!r}: expected a path below the folder, like support/answer"
             raise _prompt_error(what, self.folder)
-        return self._inside(self.folder.joinpath(*parts))
+        return self._check_inside(self.folder.joinpath(*parts))
 
-    def _inside(self, path: Path) -> Path:
+    def _check_inside(self, path: Path) -> Path:
         if not path.resolve().is_relative_to(self.folder.resolve()):
             raise _prompt_error(
                 f"{path.name} is a link out of the folder of prompts: expected a file below it", path

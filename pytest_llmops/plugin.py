@@ -302,7 +302,7 @@ class RecordingHooks:
         if item.get_closest_marker("skip") is not None:
             harness.add_unrun()
         else:
-            harness.open()
+            harness.open_cassette()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
@@ -348,7 +348,7 @@ class RecordingHooks:
             return (yield)
         finally:
             if HARNESS in item.stash:
-                item.stash[HARNESS].close()
+                item.stash[HARNESS].close_cassette()
 
 
 @pytest.hookimpl(wrapper=True)

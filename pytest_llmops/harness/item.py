@@ -168,7 +168,7 @@ class Harness:
             self._log = tapes.TapeLog(self.item.config.rootpath)
         return self._log
 
-    def open(self) -> None:
+    def open_cassette(self) -> None:
         """Open the cassette and set the environment of SDKs, unless another recording plugin records the test.
 
         Raises:
@@ -222,7 +222,7 @@ class Harness:
         fixturedef.addfinalizer(tape.end_teardown)  # the first added is the last called
         return tape
 
-    def close(self) -> None:
+    def close_cassette(self) -> None:
         """Close the cassette; a miss that the application swallowed still fails the test.
 
         Raises:

@@ -180,7 +180,7 @@ def test_a_test_that_is_marked_to_be_skipped_opens_no_cassette(
         assert (harness.tape is not None) is is_open
         assert list(uses_of(harness)) == ([] if is_open else [OWN, INDEX])
     finally:
-        harness.close()
+        harness.close_cassette()
 
 
 # Blocks in tests that use nothing else of ours.
@@ -290,11 +290,11 @@ def test_a_block_of_a_test_of_ours_is_told_with_its_own_cassette(tmp_path: Path)
     harness = Harness(item_of(tmp_path, OURS_ALONE), Settings(base_url=URL), skip, ours=True)
     harness.start()
     try:
-        harness.open()
+        harness.open_cassette()
         with use_cassette("one"):
             pass
         harness.passed = True
-        harness.close()
+        harness.close_cassette()
         payload: Any = harness.build_payload("teardown", None)
     finally:
         harness.stop()
@@ -390,14 +390,14 @@ def test_the_traffic_of_a_test_of_another_recorder_is_left_to_it(
     assert uses_plugin(item)
     harness = Harness(item, Settings(base_url=URL), skip, ours=True)
     before = active_tape.test_tape()
-    harness.open()
+    harness.open_cassette()
     try:
         assert (harness.tape is not None) is is_open
         assert (active_tape.test_tape() is not before) is is_open
         assert (os.environ.get("OPENAI_BASE_URL") == URL) is is_open
     finally:
         harness.passed = True
-        harness.close()
+        harness.close_cassette()
     assert list(uses_of(harness)) == ([OWN] if is_open else [])
 
 

@@ -52,12 +52,12 @@ def iter_parameters(
             f"{node.nodeid}: @pytest.mark.llm_models needs the `llm` fixture: that is the model it names"
         )
     marked = read_prompt_marker(marker_arguments(node, "prompt")) if "prompt" in wanted else None
-    if marked and (
-        versions := versions_to_run(
-            find_prompts(node, settings), *marked, settings.versions.get(marked[0], "")
-        )
-    ):
-        yield "prompt", versions, versions
+    if marked:
+        name, listed_versions = marked
+        override = settings.versions.get(name, "")
+        versions = versions_to_run(find_prompts(node, settings), name, listed_versions, override)
+        if versions:
+            yield "prompt", versions, versions
     marker = marker_arguments(node, "cases") if "case" in wanted else None
     if marker is not None:
         cases = read_cases(marker, node.path.parent)

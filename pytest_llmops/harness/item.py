@@ -273,20 +273,17 @@ class Harness:
         """
         __tracebackhide__ = True
         component = self._load_component(kind, name)
-        if getattr(component, "asks_server", False) and self._is_unrecorded():
-            raise UsageError(
-                f"{self.item.nodeid}: the {kind} {name!r} asks a server, and nothing records this test: mark it with "
-                "@pytest.mark.llm_cassette, open use_cassette(...), or run with --llm-record=live"
-            )
-        return component
-
-    def _is_unrecorded(self) -> bool:
-        """Return whether live calls of this test would go unrecorded: it was not known to be ours when it began."""
+        if not getattr(component, "asks_server", False) or self.ours or self.settings.record == "live":
+            return component
         from pytest_llmops.cassettes import active_tape
 
-        if self.ours or self.settings.record == "live" or is_recorded_elsewhere(self.item):
-            return False
-        return active_tape.current_tape() is None
+        if is_recorded_elsewhere(self.item) or active_tape.current_tape() is not None:
+            return component
+        # The test was not known to be ours when it began, so it has no cassette.
+        raise UsageError(
+            f"{self.item.nodeid}: the {kind} {name!r} asks a server, and nothing records this test: mark it with "
+            "@pytest.mark.llm_cassette, open use_cassette(...), or run with --llm-record=live"
+        )
 
     def _load_component(self, kind: str, name: str) -> object:
         __tracebackhide__ = True

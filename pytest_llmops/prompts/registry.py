@@ -159,7 +159,7 @@ class Prompts:
         return {alias: str(version) for alias, version in aliases.items()}
 
     def resolve(self, name: str, version_or_alias: str = "") -> str:
-        """Return the version of a version name or alias; by default that of the alias ``production``, or the only version.
+        """Return the version that a version name or alias means; by default ``production``, else the only version.
 
         Raises:
             UnknownName: There is no such prompt, version or alias.

@@ -1,16 +1,18 @@
-"""``llmops judge export-labels``: the answers of a run that a person should look at, or all, as a file to label."""
+"""``llmops judge export-labels``: write answers of a run to a file in which human annotators label them."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cli.files import read_run_file
+from pytest_llmops.cli.judge_options import parse_positive_int
 from pytest_llmops.cli.output import DIM, YELLOW, colour_text, print_line
 from pytest_llmops.errors import CaseError, UnknownName, UsageError, format_name_list
 from pytest_llmops.measurement import Json, format_count, shorten_text
@@ -32,10 +34,10 @@ def add_export_labels_command(commands: Any) -> None:
     """Declare the command."""
     command: argparse.ArgumentParser = commands.add_parser(
         "export-labels",
-        help="list the answers that a person should look at, or write them down to be labelled",
-        description="List the answers of a run that a person should look at, or write them down to be labelled: those of which "
-        "the judge was not sure, that it could not score, on which judges disagree, or that speak to their judge. Nothing is "
-        "written over: labels that are in the file stay.",
+        help="list the answers that need a human label, or write them to a file to be labelled",
+        description="List the answers of a run that need a human label, or write them to a file to be labelled: answers of which "
+        "the judge was not sure, that it could not score, on which judges disagree, or that contain a prompt injection. Nothing "
+        "is overwritten: labels that are in the file stay.",
         allow_abbrev=False,
     )
     command.set_defaults(helps=command, run=_export_labels)
@@ -43,10 +45,12 @@ def add_export_labels_command(commands: Any) -> None:
     command.add_argument(
         "--out", type=Path, metavar="FILE", help="the file to label: .jsonl, or .csv for a spreadsheet"
     )
-    command.add_argument("--judge", metavar="NAME", help="only what that judge was shown")
+    command.add_argument("--judge", metavar="NAME", help="only answers that this judge scored")
     command.add_argument("--all", action="store_true", help="every judged answer, for a first set of labels")
-    command.add_argument("--sample", type=_count, metavar="N", help="with --all: draw so many at random")
-    command.add_argument("--seed", type=int, metavar="S", help="of the draw (default: 0)")
+    command.add_argument(
+        "--sample", type=parse_positive_int, metavar="N", help="with --all: draw so many at random"
+    )
+    command.add_argument("--seed", type=int, metavar="S", help="seed of the draw (default: 0)")
     command.add_argument(
         "--suffix",
         type=_parse_suffix,
@@ -56,14 +60,8 @@ def add_export_labels_command(commands: Any) -> None:
     command.add_argument(
         "--with-verdicts",
         action="store_true",
-        help="also write what the judge says, and why to look: who sees that labels otherwise",
+        help="also write the judge's verdict and why to look: annotators who see them label differently",
     )
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
 
 
 def _parse_suffix(text: str) -> str:
@@ -76,39 +74,48 @@ def _parse_suffix(text: str) -> str:
 
 @dataclass(slots=True)
 class JudgedAnswer:
-    """An answer of a run with all verdicts on it.
+    """An answer of a run with all its verdicts.
 
     Attributes:
+        verdicts: At least one verdict.
         id: Unique in the run, and the same in every run of the same tests.
-        verdicts: Of those judges that are asked for.
     """
 
+    verdicts: list[Judgement]
     id: str = ""
-    verdicts: list[Judgement] = field(default_factory=list)
 
-    def takes(self, one: Judgement) -> bool:
-        """Say whether a verdict is on this answer: nothing it was shown is another text."""
-        first = self.verdicts[0]
-        # A pair is a verdict on two answers: it says nothing of one of them alone.
-        if (first.nodeid, first.answer, first.other) != (one.nodeid, one.answer, one.other):
+    @property
+    def first(self) -> Judgement:
+        """The first verdict: it has the answer, and the test's name."""
+        return self.verdicts[0]
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether two answers were compared: such a verdict says nothing about either of them alone."""
+        return self.first.other is not None
+
+    @property
+    def needs_review(self) -> bool:
+        """Whether a human annotator should look at the answer."""
+        return any(verdict.why for verdict in self.verdicts)
+
+    def covers(self, verdict: Judgement) -> bool:
+        """Whether a verdict is on this answer: no input of its judge differs from an input of the other judges."""
+        mine, other = self.first, verdict
+        if (mine.nodeid, mine.answer, mine.other) != (other.nodeid, other.answer, other.other):
             return False
         return all(
-            not getattr(one, key) or self.shown(key) in ("", (), getattr(one, key))
+            not getattr(verdict, key) or self.judge_input(key) in ("", (), getattr(verdict, key))
             for key in ("question", "reference", "contexts")
         )
 
-    def shown(self, key: str) -> Any:
-        """What the judges were shown: empty where none was."""
+    def judge_input(self, key: str) -> Any:
+        """Return an input that a judge was given; empty if no judge was."""
         return next(filter(None, (getattr(verdict, key) for verdict in self.verdicts)), "")
 
     @property
-    def flagged(self) -> bool:
-        """Whether a person should look at it."""
-        return any(verdict.why for verdict in self.verdicts)
-
-    @property
     def scale(self) -> tuple[float, float] | None:
-        """The judges' scale; None: not known, or they have several. Without a score nothing is known of it."""
+        """The judges' scale; None: they have several, or it is unknown, as it is without a score."""
         scales = {
             (None, None) if verdict.score is None else (verdict.low, verdict.high)
             for verdict in self.verdicts
@@ -116,144 +123,137 @@ class JudgedAnswer:
         low, high = scales.pop()
         return None if scales or low is None or high is None else (low, high)
 
-    def row(self, *, verdicts: bool) -> dict[str, Json]:
-        """Return the line to label; what judges say of it only if it is asked for."""
-        first = self.verdicts[0]
-        row: dict[str, Json] = {"id": self.id}
-        if question := self.shown("question"):
-            row["question"] = question
-        row["answer"] = first.answer
-        # Answers to one case are not independent, be they of several prompt versions or of several runs.
-        more = {"reference": self.shown("reference"), "family": first.family or first.case}
-        row |= {key: one for key, one in more.items() if one}
-        if contexts := self.shown("contexts"):
-            row["contexts"] = list(contexts)
-        if self.scale:
-            row["scale"] = [_simplify_number(end) for end in self.scale]
+    def to_label_row(self, *, with_verdict: bool) -> dict[str, Json]:
+        """Return the row to label, with the judge's verdict only on request."""
+        from pytest_llmops.cli.label_files import simplify_number
+
+        first = self.first
+        optional = {
+            "reference": self.judge_input("reference"),
+            # Answers to the same case are not independent, whichever prompt version or run they are from.
+            "family": first.family or first.case,
+            "contexts": list(self.judge_input("contexts")),
+            "scale": [simplify_number(end) for end in self.scale or ()],
+        }
+        question = self.judge_input("question")
+        row: dict[str, Json] = {"id": self.id, **({"question": question} if question else {})}
+        row |= {"answer": first.answer, **{key: value for key, value in optional.items() if value}}
         row["human"] = None
-        if verdicts:
-            row["judge"] = None if first.score is None else _simplify_number(first.score)
-            reasons = dict.fromkeys(one.reason for one in self.verdicts if one.reason)
-            row |= {"reason": "; ".join(reasons)} if reasons else {}
+        if with_verdict:
+            row["judge"] = None if first.score is None else simplify_number(first.score)
+            if reasons := dict.fromkeys(verdict.reason for verdict in self.verdicts if verdict.reason):
+                row["reason"] = "; ".join(reasons)
         return row
 
 
-def _simplify_number(number: float) -> float:
-    return int(number) if number.is_integer() else number
-
-
 def _export_labels(args: argparse.Namespace) -> int:
-    from pytest_llmops.cli.label_files import check_label_suffix
     from pytest_llmops.results.review import collect_judgements
 
     _check_export_options(args)
-    if args.out:
-        check_label_suffix("--out", args.out)
     verdicts = collect_judgements(read_run_file(args.run_file).records)
-    where = shorten_text(str(args.run_file), TEXT_LIMIT)
+    run_file = shorten_text(str(args.run_file), TEXT_LIMIT)
     if not verdicts:
-        print_line(f"{where}: no judge gave a verdict on an answer")
+        print_line(f"{run_file}: no judge gave a verdict on an answer")
         return 0
-    answers = list(_select_judge(_group_by_answer(verdicts), verdicts, args))
-    selected = answers if args.all else [answer for answer in answers if answer.flagged]
+    answers = list(_select_answers(verdicts, args))
+    selected = answers if args.all else [answer for answer in answers if answer.needs_review]
+    judged = format_count(len(answers), "judged answer")
     if not selected:
-        print_line(
-            f"{where}: no case for a person, of {format_count(len(answers), 'judged answer')}; --all takes them all"
-        )
+        print_line(f"{run_file}: no case for a person, of {judged}; --all takes them all")
         return 0
     if args.out is None:
-        return _print_answers(args, selected, answers)
-    usable = [
-        answer
-        for answer in selected
-        if answer.verdicts[0].answer is not None and answer.verdicts[0].other is None
-    ]
+        flagged = sum(answer.needs_review for answer in selected)
+        print_line(f"{run_file}: {format_count(flagged, 'case')} for a person, of {judged}")
+        _print_answers(selected, every_verdict=args.all)
+        return 0
+    usable = [answer for answer in selected if answer.first.answer is not None and not answer.is_pair]
     if args.with_verdicts:
         _check_single_judge(usable)
-    _print_left_out(selected)
-    drawn = _draw_sample(args, usable)
-    return _write_label_file(args, drawn, where)
+    if pairs := sum(answer.is_pair for answer in selected):
+        print_line(f"left out: {format_count(pairs, 'pair')} of answers, as a label is of one answer")
+    if empty := sum(answer.first.answer is None for answer in selected):
+        print_line(f"left out: {format_count(empty, 'case')} without an answer")
+    if not usable:
+        print_line(f"{run_file}: nothing to label")
+        return 0
+    if args.sample is not None:
+        # In the order of the draw: whoever stops half way has still labelled a random sample.
+        draw = random.Random(args.seed or 0)  # noqa: S311 -- a sample that can be drawn again, no secret
+        usable = draw.sample(usable, min(args.sample, len(usable)))
+    _write_answers(args, usable, run_file)
+    return 0
 
 
 def _check_export_options(args: argparse.Namespace) -> None:
+    from pytest_llmops.cli.label_files import check_label_suffix
+
     if args.sample is not None and not args.all:
         raise UsageError(
             "--sample: expected --all too: a draw among the cases to look at is no sample of the answers"
         )
     if args.seed is not None and args.sample is None:
         raise UsageError("--seed: expected --sample too: without it nothing is drawn")
-    for flag in ("sample", "with_verdicts"):
-        if getattr(args, flag) and not args.out:
-            raise UsageError(f"--{flag.replace('_', '-')}: expected --out too, the file to write")
+    for flag, is_set in (("--sample", args.sample), ("--with-verdicts", args.with_verdicts)):
+        if is_set and not args.out:
+            raise UsageError(f"{flag}: expected --out too, the file to write")
+    if args.out:
+        check_label_suffix("--out", args.out)
 
 
-def _group_by_answer(verdicts: Sequence[Judgement]) -> list[JudgedAnswer]:
-    """Each answer once, in the order of the run, with an id of its own."""
-    by_test: dict[str, list[JudgedAnswer]] = {}
+def _select_answers(verdicts: Sequence[Judgement], args: argparse.Namespace) -> Iterator[JudgedAnswer]:
+    """Yield the run's answers with the verdicts of the judge that ``--judge`` names, or of all."""
+    names = {verdict.judge for verdict in verdicts}
+    if args.judge is not None and args.judge not in names:
+        raise UnknownName("judge", args.judge, names, where=f"judges of {args.run_file}")
+    for answer in group_by_answer(verdicts):
+        chosen = [verdict for verdict in answer.verdicts if args.judge in (None, verdict.judge)]
+        if chosen:
+            yield JudgedAnswer(chosen, answer.id + (args.suffix or ""))
+
+
+def group_by_answer(verdicts: Sequence[Judgement]) -> list[JudgedAnswer]:
+    """Return each answer once, in the order of the run, with a unique id.
+
+    The id is the case's where the run has no other answer to it; else the case with a hash of the test's name. The
+    name itself would give away the prompt version to annotators.
+    """
     answers: list[JudgedAnswer] = []
+    by_test: dict[str, list[JudgedAnswer]] = {}
     for verdict in verdicts:
         known = by_test.setdefault(verdict.nodeid, [])
-        match = next((answer for answer in known if answer.takes(verdict)), None)
-        if match is None:
-            match = JudgedAnswer(verdicts=[verdict])
-            known.append(match)
-            answers.append(match)
+        answer = next((answer for answer in known if answer.covers(verdict)), None)
+        if answer is None:
+            answer = JudgedAnswer([verdict])
+            known.append(answer)
+            answers.append(answer)
         else:
-            match.verdicts.append(verdict)
-    # Those that can be labelled are named first, as if there were no pairs.
-    _assign_ids(sorted(answers, key=lambda verdict: verdict.verdicts[0].other is not None))
-    return answers
-
-
-def _assign_ids(answers: Sequence[JudgedAnswer]) -> None:
-    """The case's id where the run has one answer to it, else with a hash of the test's name.
-
-    The whole name would tell who labels which prompt version an answer is from.
-    """
-    cases = Counter((answer.verdicts[0].case, answer.verdicts[0].other is None) for answer in answers)
+            answer.verdicts.append(verdict)
+    answers_per_case = Counter((answer.first.case, answer.is_pair) for answer in answers)
     taken: set[str] = set()
-    for answer in answers:
-        first = answer.verdicts[0]
-        alone = (
-            cases[first.case, first.other is None] == 1
-            and first.case.strip()
-            and len(first.case) <= MAX_ID_LENGTH // 2
-        )
-        base = first.case if alone else _hashed_id(first)
+    # Pairs come last: the ids of answers that can be labelled do not depend on them.
+    for answer in sorted(answers, key=lambda answer: answer.is_pair):
+        case, nodeid = answer.first.case, answer.first.nodeid
+        base = case
+        if answers_per_case[case, answer.is_pair] > 1 or not case.strip() or len(case) > MAX_ID_LENGTH // 2:
+            test = nodeid.partition("::")[2].partition("[")[0]
+            name = (case.strip() or test.strip() or "answer")[: MAX_ID_LENGTH // 2]
+            base = f"{name}-{hashlib.sha256(nodeid.encode()).hexdigest()[:8]}"
         answer.id, number = base, 1
         while answer.id in taken:
             number += 1
             answer.id = f"{base}#{number}"
         taken.add(answer.id)
-
-
-def _hashed_id(verdict: Judgement) -> str:
-    test = verdict.nodeid.partition("::")[2].partition("[")[0]
-    name = (verdict.case.strip() or test.strip() or "answer")[: MAX_ID_LENGTH // 2]
-    return f"{name}-{hashlib.sha256(verdict.nodeid.encode()).hexdigest()[:8]}"
-
-
-def _select_judge(
-    answers: Iterable[JudgedAnswer], judgements: Sequence[Judgement], args: argparse.Namespace
-) -> Iterator[JudgedAnswer]:
-    names = {one.judge for one in judgements}
-    if args.judge is not None and args.judge not in names:
-        raise UnknownName("judge", args.judge, names, where=f"judges of {args.run_file}")
-    for one in answers:
-        verdicts = [verdict for verdict in one.verdicts if args.judge in (None, verdict.judge)]
-        if verdicts:
-            yield JudgedAnswer(one.id + (args.suffix or ""), verdicts)
+    return answers
 
 
 def _check_single_judge(answers: Sequence[JudgedAnswer]) -> None:
-    judges: Mapping[str, None] = dict.fromkeys(
-        verdict.judge for answer in answers for verdict in answer.verdicts
-    )
+    verdicts = [verdict for answer in answers for verdict in answer.verdicts]
+    judges = dict.fromkeys(verdict.judge for verdict in verdicts)
     if len(judges) > 1:
         raise UsageError(
             f"--with-verdicts: expected --judge too, as several judged: {shorten_text(format_name_list(judges), TEXT_LIMIT)}; a line has the verdict of one"
         )
-    versions = dict.fromkeys(verdict.version for answer in answers for verdict in answer.verdicts)
+    versions = dict.fromkeys(verdict.version for verdict in verdicts)
     if len(versions) > 1:
         raise UsageError(
             f"--with-verdicts: expected verdicts of one version of the judge, got {shorten_text(format_name_list(versions), TEXT_LIMIT)}: unlike "
@@ -261,99 +261,60 @@ def _check_single_judge(answers: Sequence[JudgedAnswer]) -> None:
         )
 
 
-def _print_answers(
-    args: argparse.Namespace, chosen: Sequence[JudgedAnswer], every: Sequence[JudgedAnswer]
-) -> int:
+def _print_answers(answers: Sequence[JudgedAnswer], *, every_verdict: bool) -> None:
     from pytest_llmops.results.review import sort_by_doubt
 
-    print_line(f"{shorten_text(str(args.run_file), TEXT_LIMIT)}: {_format_flagged_count(chosen, every)}")
-    ids = {id(said): one.id for one in chosen for said in one.verdicts}
-    said = sort_by_doubt(said for one in chosen for said in one.verdicts if said.why or args.all)
-    for one in said:
-        score = "not scored" if one.score is None else f"{one.score:.4g}"
-        why = f"  {colour_text(one.reason, YELLOW)}" if one.why else ""
-        print_line(f"{shorten_text(ids[id(one)], 100)}  {shorten_text(one.judge, 60)} {score}{why}")
-        print_line(colour_text(f"  {shorten_text(one.nodeid, 200)}", DIM))
+    ids = {id(verdict): answer.id for answer in answers for verdict in answer.verdicts}
+    verdicts = (verdict for answer in answers for verdict in answer.verdicts)
+    for verdict in sort_by_doubt(verdict for verdict in verdicts if verdict.why or every_verdict):
+        score = "not scored" if verdict.score is None else f"{verdict.score:.4g}"
+        why = f"  {colour_text(verdict.reason, YELLOW)}" if verdict.why else ""
+        print_line(f"{shorten_text(ids[id(verdict)], 100)}  {shorten_text(verdict.judge, 60)} {score}{why}")
+        print_line(colour_text(f"  {shorten_text(verdict.nodeid, 200)}", DIM))
     print_line("--out FILE.jsonl (or .csv) writes them down for people to label")
-    return 0
 
 
-def _format_flagged_count(chosen: Sequence[JudgedAnswer], every: Sequence[JudgedAnswer]) -> str:
-    flagged = sum(answer.flagged for answer in chosen)
-    return f"{format_count(flagged, 'case')} for a person, of {format_count(len(every), 'judged answer')}"
-
-
-def _print_left_out(chosen: Sequence[JudgedAnswer]) -> None:
-    pairs = sum(answer.verdicts[0].other is not None for answer in chosen)
-    empty = sum(answer.verdicts[0].answer is None for answer in chosen)
-    if pairs:
-        print_line(f"left out: {format_count(pairs, 'pair')} of answers, as a label is of one answer")
-    if empty:
-        print_line(f"left out: {format_count(empty, 'case')} without an answer")
-
-
-def _draw_sample(args: argparse.Namespace, usable: list[JudgedAnswer]) -> list[JudgedAnswer]:
-    if args.sample is None:
-        return usable
-    import random
-
-    # In the order of the draw: who stops half way has still labelled a random sample.
-    draw = random.Random(args.seed or 0)  # noqa: S311 -- a sample that can be drawn again, no secret
-    return draw.sample(usable, min(args.sample, len(usable)))
-
-
-def _write_label_file(args: argparse.Namespace, drawn: Sequence[JudgedAnswer], where: str) -> int:
+def _write_answers(args: argparse.Namespace, answers: Sequence[JudgedAnswer], run_file: str) -> None:
     from pytest_llmops.cli.files import lock_file, write_output_file
     from pytest_llmops.cli.label_files import COLUMNS, LabelFile, append_rows, read_label_file
 
-    if not drawn:
-        print_line(f"{where}: nothing to label")
-        return 0
-    rows = [answer.row(verdicts=args.with_verdicts) for answer in drawn]
+    rows = [answer.to_label_row(with_verdict=args.with_verdicts) for answer in answers]
     with lock_file(args.out):
         file = read_label_file(args.out) if args.out.exists() else LabelFile(path=args.out)
         if args.with_verdicts and not file.rows:
             file = replace(file, columns=(*COLUMNS, "judge", "reason"))
-        new = list(_select_new_rows(file, rows))
+        new = _select_new_rows(file, rows)
         if new:
             write_output_file(args.out, append_rows(file, new))
     out = shorten_text(str(args.out), TEXT_LIMIT)
-    there = f", {len(rows) - len(new):,} of them are in it already" if len(new) < len(rows) else ""
     how = f" drawn at random (seed {args.seed or 0})" if args.sample else ""
+    known = f", {len(rows) - len(new):,} of them are in it already" if len(new) < len(rows) else ""
     print_line(
-        f"{where}: {format_count(len(rows), 'answer')}{how}{there}; {format_count(len(new), 'answer')} written to {out}"
+        f"{run_file}: {format_count(len(rows), 'answer')}{how}{known}; {format_count(len(new), 'answer')} written to {out}"
     )
     if args.with_verdicts:
-        version = drawn[0].verdicts[0].version
-        print_line(
-            f"verdicts of {shorten_text(drawn[0].verdicts[0].judge, 60)}, version {shorten_text(version, 100)}"
-        )
+        first = answers[0].first
+        print_line(f"verdicts of {shorten_text(first.judge, 60)}, version {shorten_text(first.version, 100)}")
     print_line(
         'fill in "human": true or false, or a number on the scale; then: llmops judge import-labels '
         f"{out} --into labels.jsonl"
     )
     if not args.all:
         print_line(colour_text(HARD_CASES_WARNING, YELLOW))
-    return 0
 
 
-def _select_new_rows(file: LabelFile, rows: Iterable[dict[str, Json]]) -> Iterator[dict[str, Json]]:
-    """The rows that are not in the file yet.
-
-    Raises:
-        CaseError: One of the same id is another answer, with file and line.
-    """
+def _select_new_rows(file: LabelFile, rows: Sequence[dict[str, Json]]) -> list[dict[str, Json]]:
+    """Return the rows whose id is not in the file; an id with another answer is an error."""
     from pytest_llmops.calibration.labels import parse_answer
     from pytest_llmops.cli.label_files import describe_difference
 
     known = file.by_id
     for row in rows:
-        there = known.get(str(row["id"]))
-        if there is None:
-            yield row
-        elif difference := describe_difference(there.answer, parse_answer(row, 0)):
+        existing = known.get(str(row["id"]))
+        if existing and (difference := describe_difference(existing.answer, parse_answer(row, 0))):
             raise CaseError(
-                f"{shorten_text(there.answer.id, 60)}: {difference}: another answer of that id; name another file, or add --suffix",
+                f"{shorten_text(existing.answer.id, 60)}: {difference}: another answer of that id; name another file, or add --suffix",
                 file.path,
-                there.line,
+                existing.line,
             )
+    return [row for row in rows if row["id"] not in known]

@@ -12,6 +12,7 @@ from pytest_llmops.errors import UsageError
 from pytest_llmops.metrics.agreement import Share
 from pytest_llmops.metrics.classification import wilson_interval
 
+DEFAULT_KAPPA_LOWER = 0.4
 Z_ONE_SIDED = 1.644854
 """The normal quantile of 95 %: what a share exceeds with 95 % confidence."""
 
@@ -48,7 +49,7 @@ class AgreementRequirements:
     """
 
     at_least_kappa: float | None = 0.6
-    at_least_kappa_lower: float | None = 0.4
+    at_least_kappa_lower: float | None = DEFAULT_KAPPA_LOWER
     at_least_tnr: float | None = None
     at_least_tpr: float | None = None
 
@@ -69,8 +70,10 @@ class AgreementRequirements:
             and self.at_least_kappa_lower is not None
             and self.at_least_kappa_lower > self.at_least_kappa
         ):
+            is_default = self.at_least_kappa_lower == DEFAULT_KAPPA_LOWER
+            hint = "the default: set at_least_kappa_lower too" if is_default else "above kappa itself"
             raise UsageError(
-                f"at_least_kappa_lower: expected no more than at_least_kappa, {self.at_least_kappa:g}, got {self.at_least_kappa_lower:g}: the bound lies below the point"
+                f"at_least_kappa_lower: expected at most at_least_kappa, {self.at_least_kappa:g}, got {self.at_least_kappa_lower:g}, {hint}"
             )
 
     def check(self, kind: LabelKind, cut: float | None) -> None:

@@ -1,7 +1,7 @@
 """The console command ``llmops``.
 
-Exit status: 0 all is well, 1 something was found or refused, 2 the command line is wrong. What was asked for
-goes to stdout, what went wrong to stderr, one line each.
+Exit status: 0 success, 1 a problem was found, 2 the command line or an input file is wrong. Results go to stdout,
+errors to stderr, one line each.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TextIO
 
 from pytest_llmops import __version__
 from pytest_llmops.errors import LLMOpsError, UsageError
 
 GROUPS = ("cassettes", "judge", "semantic")
-"""Modules of `pytest_llmops.cli`, in the order of the help."""
+"""Modules of `pytest_llmops.cli` with an ``add_NAME_group``, in the order of the help."""
 EPILOG = "exit status: 0 all is well, 1 something was found or refused, 2 the command line is wrong"
 
 EXIT_PROBLEM, EXIT_USAGE = 1, 2
@@ -27,16 +26,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
     Args:
-        argv: Arguments without the program's name; left out: those of the process.
+        argv: Arguments without the program's name; None: those of the process.
     """
     for stream in (sys.stdout, sys.stderr):
-        _escape_unencodable(stream)
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = _run_command(argv)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Who reads it has seen enough. Python would complain once more when it closes the stream.
-        with open(os.devnull, "wb") as devnull:  # noqa: PTH123 -- a device, no path of anybody's
+        # The reader has gone, as with `| head`. Python would complain once more when it closes the stream.
+        with open(os.devnull, "wb") as devnull:  # noqa: PTH123 -- a device
             os.dup2(devnull.fileno(), sys.stdout.fileno())
         return EXIT_PROBLEM
     except KeyboardInterrupt:
@@ -45,10 +45,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_command(argv: Sequence[str] | None) -> int:
-    parser = _build_parser()
+    parser = argparse.ArgumentParser(
+        prog="llmops",
+        description="Look after what pytest-llmops keeps beside your tests.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"pytest-llmops {__version__}")
+    parser.set_defaults(helps=parser)
+    groups = parser.add_subparsers(title="groups", metavar="GROUP")
+    for name in GROUPS:
+        module = importlib.import_module(f"pytest_llmops.cli.{name}")
+        getattr(module, f"add_{name}_group")(groups)
     try:
         args = parser.parse_args(argv)
-    except SystemExit as done:  # argparse has said why; 0 after --help
+    except SystemExit as done:  # argparse has reported the error; 0 after --help
         return done.code if isinstance(done.code, int) else EXIT_USAGE
     run: Callable[[argparse.Namespace], int] | None = getattr(args, "run", None)
     if run is None:
@@ -60,28 +71,11 @@ def _run_command(argv: Sequence[str] | None) -> int:
         return _report_error(str(error), EXIT_USAGE)
     except LLMOpsError as error:
         return _report_error(str(error), EXIT_PROBLEM)
-    except (
-        SystemExit
-    ) as error:  # of a judge or an embedder of the user's: status 0 would say that all is well
+    except SystemExit as error:  # by a user's judge or embedder: status 0 would report success
         return _report_error(
             f"what was asked ended the program (SystemExit: {error.code}); nothing is half written",
             EXIT_PROBLEM,
         )
-
-
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="llmops",
-        description="Look after what pytest-llmops keeps beside your tests.",
-        epilog=EPILOG,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"pytest-llmops {__version__}")
-    parser.set_defaults(helps=parser)
-    groups = parser.add_subparsers(title="groups", metavar="GROUP")
-    for name in GROUPS:
-        importlib.import_module(f"pytest_llmops.cli.{name}").add(groups)
-    return parser
 
 
 def _report_error(text: str, status: int) -> int:
@@ -89,9 +83,3 @@ def _report_error(text: str, status: int) -> int:
 
     print_error(text)
     return status
-
-
-def _escape_unencodable(stream: TextIO) -> None:
-    reconfigure = getattr(stream, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")

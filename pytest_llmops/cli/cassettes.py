@@ -22,7 +22,7 @@ USAGE_RECORD = Path(".pytest_cache", "v", "llmops", "usage")
 RUN_COMMAND = "pytest"
 
 
-def add(groups: Any) -> None:
+def add_cassettes_group(groups: Any) -> None:
     """Declare the group's commands."""
     group = groups.add_parser(
         "cassettes",

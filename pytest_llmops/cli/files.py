@@ -1,7 +1,4 @@
-"""Reading the run file that a command is given.
-
-Files that a command writes because its user named them: whole or not at all, and never in place of what it reads.
-"""
+"""Read run files, and write output files of commands: completely or not at all, and never over an input."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ def read_run_file(path: Path) -> Run:
     """Return the run of a file that ``--llm-report=run.json`` or ``run.json.gz`` wrote.
 
     Raises:
-        UsageError: There is no such file, or it holds no run; with record and key where it is damaged.
+        UsageError: The file is missing or is no run file; names record and key where it is damaged.
     """
     from pytest_llmops._util.text_files import BadFile, decode_text, read_bytes
     from pytest_llmops.results.run import Run
@@ -40,23 +37,25 @@ def read_run_file(path: Path) -> Run:
 
 
 def check_output_path(flag: str, path: Path | None, inputs: Mapping[str, Path | None]) -> None:
-    """Refuse a file that could not be written, or would take another's place, before anything is done or paid for.
+    """Check that an output file can be written and replaces no input, before a command does or pays for anything.
 
     Args:
-        flag: The option that names it.
-        path: The file; None: none is to be written.
-        inputs: What the command reads, by what it is.
+        flag: The option that names the file.
+        path: The file; None: nothing will be written.
+        inputs: Files that the command reads, by description.
 
     Raises:
-        UsageError: It is one of those files, it is a folder, or its folder is not there or not to be written to.
+        UsageError: It is an input or a folder, or its folder is missing or not writable.
     """
     if path is None:
         return
-    path_text = shorten_text(str(path), 300)
     for what, other in inputs.items():
-        if other is not None and _is_same_file(path, other):
+        if other is not None and (
+            os.path.realpath(path) == os.path.realpath(other)
+            or (path.exists() and other.exists() and path.samefile(other))
+        ):
             raise UsageError(
-                f"{flag}: expected another file than {what}, got {path_text}: it would be written over"
+                f"{flag}: expected another file than {what}, got {shorten_text(str(path), 300)}: it would be overwritten"
             )
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():
@@ -67,12 +66,6 @@ def check_output_path(flag: str, path: Path | None, inputs: Mapping[str, Path | 
         raise _unwritable_error(path, "Permission denied")
 
 
-def _is_same_file(path: Path, other: Path) -> bool:
-    if path.exists() and other.exists():
-        return path.samefile(other)
-    return os.path.realpath(path) == os.path.realpath(other)
-
-
 def _unwritable_error(path: Path, why: str) -> UsageError:
     return UsageError(
         f"{shorten_text(str(path), 300)}: cannot be written: {why}; name a file in a folder that exists"
@@ -81,10 +74,10 @@ def _unwritable_error(path: Path, why: str) -> UsageError:
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Keep other commands from changing a file between reading and writing it; they wait. No lock file lies beside it.
+    """Make other commands wait while this command reads and writes a file. The lock file is in another folder.
 
     Raises:
-        UsageError: The lock cannot be had.
+        UsageError: The lock cannot be acquired.
     """
     from pytest_llmops.cassettes.locking import lock_cassette
 
@@ -98,10 +91,10 @@ def lock_file(path: Path) -> Iterator[None]:
 
 
 def write_output_file(path: Path, text: str) -> None:
-    """Write a text file, compressed if its name ends in .gz, whole or not at all; a link stays one, and a file keeps its mode.
+    """Write a text file atomically, compressed if its name ends in .gz; links and file modes are kept.
 
     Raises:
-        UsageError: It cannot be written, or the text holds half a character.
+        UsageError: It cannot be written, or the text has a lone surrogate.
     """
     try:
         write_atomically(path, gzip_by_suffix(path, text.encode("utf-8")))

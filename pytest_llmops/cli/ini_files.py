@@ -1,13 +1,13 @@
-"""The project's root, and the settings that its ini file has for pytest, as the commands that ask a judge take them over.
+"""Find the project's root, and read the settings of its pytest configuration file for commands that call a judge.
 
-Read is the file that pytest would find from the working folder upwards. What stands in its ``addopts``, or in a file
-that only ``-c`` names, is not.
+The file is the one that pytest would find from the working folder upwards; ``addopts``, and a file that only ``-c``
+names, are not read. pytest has no public way to do this without loading its plugins and conftest files.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,112 +18,84 @@ from pytest_llmops.settings import OPTIONS
 
 IniValues: TypeAlias = Mapping[str, object]
 TRUE_WORDS, FALSE_WORDS = ("y", "yes", "t", "true", "on", "1"), ("n", "no", "f", "false", "off", "0")
+INI_NAMES = (
+    "pytest.toml",
+    ".pytest.toml",
+    "pytest.ini",
+    ".pytest.ini",
+    "pyproject.toml",
+    "tox.ini",
+    "setup.cfg",
+)
+"""Configuration files of pytest, in its order."""
 
 
 def read_ini(start: Path) -> tuple[Path, dict[str, object]] | None:
-    """Return the folder of the ini file that pytest would find, and what it says of our options, by their name.
+    """Return the folder of pytest's configuration file and our options in it by name; None if there is no such file.
 
     Args:
-        start: Where the search begins; it goes upwards.
-
-    Returns:
-        None: there is no such file.
+        start: The folder from which to search upwards.
 
     Raises:
-        UsageError: It cannot be read.
+        UsageError: The file cannot be read.
     """
     for folder in (start, *start.parents):
         values = _read_folder_values(folder)
         if values is not None:
-            return folder, _select_options(values)
+            return folder, {
+                option.name: _convert_ini_value(values[option.dest], option.ini)
+                for option in OPTIONS
+                if option.ini and option.dest in values
+            }
     return None
 
 
 def find_project_root(start: Path) -> Path | None:
-    """Return the nearest folder upwards that holds an ini file of pytest's or ``.git``; None: there is none.
+    """Return the nearest folder upwards with a configuration file of pytest or ``.git``; None if there is none.
 
     Raises:
-        UsageError: An ini file on the way cannot be read.
+        UsageError: A configuration file on the way cannot be read.
     """
-    folders = (start, *start.parents)
-    return next(
-        (
-            folder
-            for folder in folders
-            if (folder / ".git").exists() or _read_folder_values(folder) is not None
-        ),
-        None,
-    )
+    for folder in (start, *start.parents):
+        if (folder / ".git").exists() or _read_folder_values(folder) is not None:
+            return folder
+    return None
 
 
 def _read_folder_values(folder: Path) -> IniValues | None:
-    """What pytest would read of the ini files in a folder; None: it would look further up."""
-    paths = ((folder / name, parse_values) for name, parse_values in INI_PARSERS.items())
-    candidates = (_read_ini_file(path, parse_values) for path, parse_values in paths if path.is_file())
-    return next((values for values in candidates if values is not None), None)
+    """Return pytest's configuration in a folder; None if it has none, so that pytest looks further up."""
+    paths = (folder / name for name in INI_NAMES)
+    values_per_file = (_read_ini_file(path) for path in paths if path.is_file())
+    return next((values for values in values_per_file if values is not None), None)
 
 
-def _read_ini_file(path: Path, parse_values: Callable[[str, str], IniValues | None]) -> IniValues | None:
+def _read_ini_file(path: Path) -> IniValues | None:
     import iniconfig
 
+    section = "tool:pytest" if path.name == "setup.cfg" else "pytest"
+    values: IniValues | None
     try:
-        return parse_values(str(path), read_text(path))
-    except (BadFile, ValueError, iniconfig.ParseError) as error:  # ValueError: of tomllib too
+        text = read_text(path)
+        if path.name == "pyproject.toml":
+            tool = _find_table(_find_table(tomllib.loads(text), "tool") or {}, section) or {}
+            values = _find_table(tool, "ini_options")
+            if values is not None:
+                return {
+                    key: value if isinstance(value, list) else str(value) for key, value in values.items()
+                }
+            return tool or None
+        if path.suffix == ".toml":
+            values = _find_table(tomllib.loads(text), section)
+        else:
+            ini = iniconfig.IniConfig(str(path), data=text)
+            values = dict(ini[section].items()) if section in ini else None
+    except (BadFile, ValueError, iniconfig.ParseError) as error:  # tomllib raises ValueError
         raise UsageError(
             f"{shorten_text(str(path), 300)}: cannot be read: {shorten_text(str(error))}"
         ) from None
-
-
-def _select_options(values: IniValues) -> dict[str, object]:
-    return {
-        option.name: _convert_ini_value(values[option.dest], option.ini)
-        for option in OPTIONS
-        if option.ini and option.dest in values
-    }
-
-
-def _convert_ini_value(value: object, kind: str | None) -> object:
-    """An ini file has texts alone; what is none of the kind is left to the option's own parser to refuse."""
-    if not isinstance(value, str):
-        return value
-    if kind == "linelist":
-        return [line.strip() for line in value.split("\n") if line.strip()]
-    if kind == "bool" and value.strip().lower() in (*TRUE_WORDS, *FALSE_WORDS):
-        return value.strip().lower() in TRUE_WORDS
-    return value
-
-
-def _read_ini_section(path: str, text: str, name: str) -> IniValues | None:
-    import iniconfig
-
-    read = iniconfig.IniConfig(path, data=text)  # pytest's own reader
-    return dict(read[name].items()) if name in read else None
-
-
-def _parse_pytest_ini(path: str, text: str) -> IniValues:
-    return _read_ini_section(path, text, "pytest") or {}
-
-
-def _parse_tox_ini(path: str, text: str) -> IniValues | None:
-    return _read_ini_section(path, text, "pytest")
-
-
-def _parse_setup_cfg(path: str, text: str) -> IniValues | None:
-    return _read_ini_section(path, text, "tool:pytest")
-
-
-def _parse_pytest_toml(path: str, text: str) -> IniValues:
-    del path
-    return _find_table(tomllib.loads(text), "pytest") or {}
-
-
-def _parse_pyproject(path: str, text: str) -> IniValues | None:
-    del path
-    tool = _find_table(_find_table(tomllib.loads(text), "tool") or {}, "pytest") or {}
-    texts = _find_table(tool, "ini_options")
-    if texts is not None:
-        return {key: value if isinstance(value, list) else str(value) for key, value in texts.items()}
-    return tool or None
+    # A file that is named after pytest is its configuration, with or without a section.
+    is_named_after_pytest = path.stem.removeprefix(".") == "pytest"
+    return {} if values is None and is_named_after_pytest else values
 
 
 def _find_table(document: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
@@ -131,13 +103,12 @@ def _find_table(document: Mapping[str, Any], key: str) -> Mapping[str, Any] | No
     return table if isinstance(table, Mapping) else None
 
 
-INI_PARSERS: Mapping[str, Callable[[str, str], IniValues | None]] = {
-    "pytest.toml": _parse_pytest_toml,
-    ".pytest.toml": _parse_pytest_toml,
-    "pytest.ini": _parse_pytest_ini,
-    ".pytest.ini": _parse_pytest_ini,
-    "pyproject.toml": _parse_pyproject,
-    "tox.ini": _parse_tox_ini,
-    "setup.cfg": _parse_setup_cfg,
-}
-"""In pytest's order, each with what it says: None where it is no file of pytest's."""
+def _convert_ini_value(value: object, kind: str | None) -> object:
+    """Return a text of an ini file as the option's kind; texts of another form are left for the option to report."""
+    if not isinstance(value, str):
+        return value
+    if kind == "linelist":
+        return [line.strip() for line in value.split("\n") if line.strip()]
+    if kind == "bool" and value.strip().lower() in (*TRUE_WORDS, *FALSE_WORDS):
+        return value.strip().lower() in TRUE_WORDS
+    return value

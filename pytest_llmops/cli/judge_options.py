@@ -1,8 +1,10 @@
-"""What the commands that ask a judge share: which judge, which model, and the recording that answers."""
+"""Options and session of commands that call a judge: which judge, which model, and the recording to replay."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,36 +17,45 @@ from pytest_llmops.measurement import shorten_text
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Judge
     from pytest_llmops.recorder import Recorder
+    from pytest_llmops.settings import Settings
 
 RUBRIC_SUFFIX = ".md"
-PYTEST_MODEL_FLAG = "--llm-judge-model="
-"""What errors about the judges' model name: a command has a flag of its own for it."""
-JUDGE_HELP = "a built-in one (quality), a rubric's file.md, or module.path:Class"
+JUDGE_HELP = "a built-in judge (quality), a rubric file.md, or module.path:Class"
+COMMAND_FLAGS = {
+    "--llm-judge-model": "--model",
+    "--llm-base-url": "--base-url",
+    "--llm-record": "--record",
+    "--llm-judge-concurrency": "--concurrency",
+    "--llm-max-calls": "--max-calls",
+    "--llm-budget": "--budget",
+}
+"""pytest's flags in errors, and what the commands call them."""
 
 
 def add_judge_options(command: argparse.ArgumentParser, default_cassette: str) -> None:
-    """Declare who is asked, and what answers; ``default_cassette`` says which recording does by default."""
-    command.add_argument(
+    """Declare the model, the recording, and the limits of live calls; ``default_cassette`` is for the help."""
+    add = command.add_argument
+    add(
         "--cassette",
         type=Path,
         metavar="FILE.json",
-        help=f"the recording that answers (default: {default_cassette})",
+        help=f"recording to replay (default: {default_cassette})",
     )
-    command.add_argument(
-        "--record", choices=("none", "new", "all", "live"), default="none", help="none (default): recordings answer; new: ask for what "
-        "is missing; all: ask again; live: ask, and keep nothing"
-    )  # fmt: skip
-    command.add_argument("--model", metavar="NAME", help="model of the judge")
-    command.add_argument("--base-url", metavar="URL", help="OpenAI-compatible server")
-    command.add_argument(
-        "--concurrency", type=parse_positive_int, metavar="N", help="answers that are judged at the same time, where they are asked live"
-    )  # fmt: skip
-    command.add_argument("--max-calls", metavar="N", help="live calls that may be made")
-    command.add_argument("--budget", metavar="USD", help="US dollars that they may cost; needs known prices")
+    add(
+        "--record",
+        choices=("none", "new", "all", "live"),
+        default="none",
+        help="none (default): replay only; new: record what is missing; all: record again; live: call, and record nothing",
+    )
+    add("--model", metavar="NAME", help="model of the judge")
+    add("--base-url", metavar="URL", help="OpenAI-compatible server")
+    add("--concurrency", type=parse_positive_int, metavar="N", help="live judge calls at the same time")
+    add("--max-calls", metavar="N", help="maximum number of live calls")
+    add("--budget", metavar="USD", help="maximum cost of live calls in US dollars; needs known prices")
 
 
 def parse_positive_int(text: str) -> int:
-    """Read a whole number of at least 1, as argparse wants it."""
+    """Return a whole number of at least 1 from an argument."""
     if not (text.isascii() and text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
@@ -52,10 +63,7 @@ def parse_positive_int(text: str) -> int:
 
 @contextmanager
 def extend_import_path(folder: Path) -> Iterator[None]:
-    """Find modules of the user's own in a folder, as ``python -m`` does.
-
-    For as long as a command runs: a judge may import its neighbours when it is asked.
-    """
+    """Make modules in a folder importable while a command runs, as ``python -m`` does: a judge may import later."""
     entry = str(folder)
     sys.path.insert(0, entry)
     try:
@@ -67,25 +75,51 @@ def extend_import_path(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def open_judge_session(args: argparse.Namespace, cassette: Path, *, record_flags: str) -> Iterator[Recorder]:
-    """Open the settings, the recording that answers, and the folder in which the user's own judges are.
+    """Apply the settings, replay the recording, and make the user's own judges importable.
 
-    As with pytest, the project's ini file counts where the command line says nothing.
+    The project's ini file counts where the command line says nothing, as with pytest.
 
     Args:
         args: The arguments that `add_judge_options` declares.
         cassette: The recording.
-        record_flags: The arguments that let the judge be asked, for the error.
+        record_flags: Arguments that allow live calls, for the error about a missing recording.
 
     Raises:
-        UsageError: The project's ini cannot be read, or a setting has the wrong form.
-        LLMOpsError: A request that no recording answers, or a live call beyond the budget.
+        UsageError: The project's ini file cannot be read, or a setting has the wrong form.
+        LLMOpsError: No recording matches a request, or a live call exceeds the budget.
     """
-    import os
-
     from pytest_llmops import recorder
     from pytest_llmops.cassettes.use_cassette import use_cassette
-    from pytest_llmops.cli.ini_files import read_ini
     from pytest_llmops.harness import tapes
+
+    active_recorder = recorder.Recorder()
+    recorder.push_recorder(active_recorder)
+    try:
+        active_recorder.settings = _read_settings(args)
+        with (
+            tapes.sdk_environment(active_recorder.settings),  # replaying needs no API key
+            extend_import_path(Path.cwd()),
+            use_cassette(cassette, record=args.record),
+        ):
+            yield active_recorder
+    except UsageError as error:
+        text = _name_command_flags(str(error))
+        if text == str(error):
+            raise
+        raise UsageError(text) from None
+    except BudgetReached as error:
+        raise LLMOpsError(f"{_name_command_flags(str(error))} (what was answered is recorded)") from None
+    except CassetteMiss as miss:
+        request = str(miss).splitlines()[0]
+        raise LLMOpsError(
+            f"{request} in {shorten_text(str(cassette), 300)}; to call the judge, add {record_flags}"
+        ) from None
+    finally:
+        recorder.pop_recorder(active_recorder)
+
+
+def _read_settings(args: argparse.Namespace) -> Settings:
+    from pytest_llmops.cli.ini_files import read_ini
     from pytest_llmops.settings import Settings
 
     options = {
@@ -96,40 +130,24 @@ def open_judge_session(args: argparse.Namespace, cassette: Path, *, record_flags
         "max_calls": args.max_calls,
         "budget": args.budget,
     }
-    project = read_ini(Path.cwd())
-    settings = Settings.from_sources(
-        ("command line", options), ("ini", project[1] if project else {}), environ=os.environ
+    folder, ini = read_ini(Path.cwd()) or (None, {})
+    settings = Settings.from_sources(("command line", options), ("ini", ini), environ=os.environ)
+    return settings if folder is None else settings.with_paths_below(folder)
+
+
+def _name_command_flags(text: str) -> str:
+    return re.sub(
+        rf"({'|'.join(COMMAND_FLAGS)})(=|(?![\w-]))",
+        lambda match: COMMAND_FLAGS[match[1]] + match[2].replace("=", " "),
+        text,
     )
-    settings = settings.with_paths_below(project[0]) if project else settings
-    active_recorder = recorder.Recorder(settings=settings)
-    recorder.push_recorder(active_recorder)
-    try:
-        with (
-            tapes.sdk_environment(settings),  # replaying needs no key
-            extend_import_path(Path.cwd()),
-            use_cassette(cassette, record=args.record),
-        ):
-            yield active_recorder
-    except UsageError as error:
-        if PYTEST_MODEL_FLAG not in str(error):
-            raise
-        raise UsageError(str(error).replace(PYTEST_MODEL_FLAG, "--model ")) from None
-    except BudgetReached as error:
-        raise LLMOpsError(f"{error} (what was answered is recorded)") from None
-    except CassetteMiss as miss:
-        what = str(miss).splitlines()[0]
-        raise LLMOpsError(
-            f"{what} in {shorten_text(str(cassette), 300)}; let the judge be asked: {record_flags}"
-        ) from None
-    finally:
-        recorder.pop_recorder(active_recorder)
 
 
 def load_judge(name: str) -> Judge:
-    """Return the judge of a name: a built-in one, that of a rubric file, or a class of the user's own.
+    """Return a judge by name: a built-in judge, a rubric file, or ``module.path:Class``.
 
     Raises:
-        UsageError: There is none, or it is no judge.
+        UsageError: There is no such judge, or it has no ``judge`` method and version.
     """
     from pytest_llmops import registry
 

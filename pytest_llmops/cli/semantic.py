@@ -25,7 +25,7 @@ CHANCE_ACCURACY = 0.5
 GRID_STEP = 0.05
 
 
-def add(groups: Any) -> None:
+def add_semantic_group(groups: Any) -> None:
     """Declare the group's commands."""
     group = groups.add_parser(
         "semantic",

@@ -10,7 +10,7 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import recorder
-from pytest_llmops.cli.ini_files import INI_PARSERS, read_ini
+from pytest_llmops.cli.ini_files import INI_NAMES, read_ini
 from pytest_llmops.cli.judge_options import open_judge_session
 from pytest_llmops.errors import SettingError, UsageError
 from pytest_llmops.settings import Settings
@@ -63,12 +63,12 @@ def test_the_nearest_file_of_pytests_counts_alone(tmp_path: Path) -> None:
     assert read_ini(inner) == (inner, {})
 
 
-@pytest.mark.parametrize("name", INI_PARSERS)
+@pytest.mark.parametrize("name", INI_NAMES)
 def test_the_order_is_pytests(pytester: pytest.Pytester, name: str) -> None:
     """Each file beside all that come after it: pytest takes the same one."""
     from _pytest.config.findpaths import locate_config
 
-    wins = list(INI_PARSERS)[list(INI_PARSERS).index(name) :]
+    wins = list(INI_NAMES)[list(INI_NAMES).index(name) :]
     for one in wins:
         text = FORMS.get(one.removeprefix("."), "")
         (pytester.path / one).write_text(text.replace("known", one.replace(".", "-")))

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cli.output import DIM, GREEN, RED, YELLOW, colour_text, print_error, print_json, print_line
 from pytest_llmops.errors import CassetteError, UsageError
-from pytest_llmops.measurement import format_count
+from pytest_llmops.measurement import format_count, shorten_text
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes.audit import AuditResult, FileProblem, RunUsage, StaleAnswers
-    from pytest_llmops.cassettes.importers.convert import ImportResult
-    from pytest_llmops.redaction.redactor import Redactor
+    from pytest_llmops.cassettes.audit import AuditResult, RunUsage, StaleAnswers
 
 USAGE_RECORD = Path(".pytest_cache", "v", "llmops", "usage")
-"""Where a run leaves what it used, below the root folder."""
+"""File below the root folder in which a run records the answers that it used."""
 RUN_COMMAND = "pytest"
 
 
@@ -69,13 +67,13 @@ def _add_check_command(commands: Any) -> None:
     command = _add_command(
         commands,
         "check",
-        "look through the cassettes and say what is wrong with them",
-        "Found are damaged files, secrets, answers that no test of the last run asked for, and files that no test uses. "
+        "check the cassettes and report problems",
+        "Reports damaged files, secrets, answers that no test of the last run asked for, and files that no test uses. "
         "Nothing is changed.",
     )
     command.add_argument("path", type=Path, nargs="?", metavar="PATH", help="only this file or folder")
     command.add_argument("--json", action="store_true", help="print JSON")
-    command.add_argument("-q", "--quiet", action="store_true", help="leave out the list of sound files")
+    command.add_argument("-q", "--quiet", action="store_true", help="do not list files without problems")
     _add_usage_options(command)
     command.set_defaults(run=_check_cassettes)
 
@@ -85,7 +83,7 @@ def _add_prune_command(commands: Any) -> None:
         commands,
         "prune",
         "drop answers that no test asks for, and files that no test uses",
-        "Needs the record of a complete and green run. What changed since, and what is damaged, is left alone and named.",
+        "Needs the record of a complete and green run. Files that changed since, or are damaged, are left alone and listed.",
     )
     command.add_argument("--dry-run", action="store_true", help="only say what would be dropped")
     _add_usage_options(command)
@@ -103,7 +101,7 @@ def _add_import_command(commands: Any) -> None:
     command = _add_command(
         commands,
         "import",
-        "turn cassettes of vcrpy, pytest-recording, pytest-vcr, cassetter and others into ours",
+        "convert cassettes of vcrpy, pytest-recording, pytest-vcr, cassetter and other recorders",
         "cassettes/test_a/test_x[id].yaml becomes cassettes/test_a/test_x/id.json; the source stays.",
     )
     command.add_argument("paths", type=Path, nargs="+", metavar="FILE_OR_FOLDER", help="what to read")
@@ -114,16 +112,12 @@ def _add_import_command(commands: Any) -> None:
         help="folder of cassettes to write to (default: the one a file lies in)",
     )
     command.add_argument(
-        "--errors", action="store_true", help="take in answers like 401, 429 and 5xx, which are else left out"
+        "--errors",
+        action="store_true",
+        help="also import answers such as 401, 429 and 5xx, which are left out by default",
     )
-    command.add_argument("--force", action="store_true", help="replace cassettes that are there already")
+    command.add_argument("--force", action="store_true", help="replace existing cassettes")
     command.set_defaults(run=_import_cassettes)
-
-
-def _create_redactor() -> Redactor:
-    from pytest_llmops.redaction.redactor import Redactor
-
-    return Redactor.from_environment(os.environ)
 
 
 def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
@@ -131,7 +125,9 @@ def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
 
     if args.root is not None:
         if not args.root.is_dir():
-            raise UsageError(f"--root {args.root}: expected a folder, found none; say where the project lies")
+            raise UsageError(
+                f"--root {args.root}: expected a folder, found none; name the root folder of the project"
+            )
         return Path(os.path.abspath(args.root))  # noqa: PTH100 -- links stay as they are
     here = Path(os.path.abspath(path or Path()))  # noqa: PTH100
     here = here if here.is_dir() else here.parent
@@ -142,11 +138,11 @@ def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
 
 
 def _read_usage(args: argparse.Namespace, root: Path) -> RunUsage | None:
-    """Read the record of the last run; None if there is none.
+    """Return the usage record of the last run; None if there is none.
 
     Raises:
-        CassetteError: It is none.
-        UsageError: There is none where the command line says.
+        CassetteError: The record cannot be read.
+        UsageError: The file that ``--usage`` names is missing.
     """
     from pytest_llmops.cassettes.audit import RunUsage
 
@@ -168,6 +164,7 @@ def _read_usage(args: argparse.Namespace, root: Path) -> RunUsage | None:
 
 def _check_cassettes(args: argparse.Namespace) -> int:
     from pytest_llmops.cassettes.audit import audit_cassettes
+    from pytest_llmops.redaction.redactor import Redactor
 
     within = Path(os.path.abspath(args.path)) if args.path is not None else None  # noqa: PTH100
     try:
@@ -178,7 +175,7 @@ def _check_cassettes(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.path}: expected a cassette or a folder, found none")
     root = _find_root(args, within)
     usage = _read_usage(args, root)
-    result = audit_cassettes(root, usage, within=within, redactor=_create_redactor())
+    result = audit_cassettes(root, usage, within=within, redactor=Redactor.from_environment(os.environ))
     if args.json:
         _print_check_json(result, usage)
     else:
@@ -192,16 +189,15 @@ def _print_check_json(result: AuditResult, usage: RunUsage | None) -> None:
     run = None
     if usage is not None:
         run = {"created": usage.created, "complete": usage.complete, "green": usage.green, "root": usage.root}
-    counts = {"cassettes": len(result.files), "interactions": sum(file.interactions for file in result.files)}
-    files = [{**asdict(file), "age_days": _age_in_days(file.recorded)} for file in result.files]
     document = {
         "clean": result.clean,
         "run": run,
-        **counts,
+        "cassettes": len(result.files),
+        "interactions": sum(file.interactions for file in result.files),
         "oldest": result.oldest,
         "oldest_age_days": _age_in_days(result.oldest),
         **asdict(result),
-        "files": files,
+        "files": [{**asdict(file), "age_days": _age_in_days(file.recorded)} for file in result.files],
     }
     print_json(document)
 
@@ -223,30 +219,29 @@ def _format_age(day: str) -> str:
 def _print_check(result: AuditResult, usage: RunUsage | None, *, quiet: bool) -> None:
     if not quiet:
         for cassette in sorted(result.files, key=lambda cassette: (cassette.recorded, cassette.file)):
-            amount = format_count(cassette.interactions, "interaction")
-            print_line(
-                colour_text(
-                    f"  {_format_age(cassette.recorded):>11}  {amount:>16}  {_format_path(cassette.file)}",
-                    DIM,
-                )
-            )
+            age, amount = _format_age(cassette.recorded), format_count(cassette.interactions, "interaction")
+            print_line(colour_text(f"  {age:>11}  {amount:>16}  {_format_path(cassette.file)}", DIM))
     for problem in result.damaged:
-        print_line(f"{colour_text('damaged', RED)}   {_format_problem(problem)}")
+        print_line(
+            f"{colour_text('damaged', RED)}   {_format_path(problem.file)}: {shorten_text(problem.why, 500)}"
+        )
     for file in result.leaks:
         print_line(
-            f"{colour_text('secret', RED)}    {_format_path(file)}: holds one; take it back at its vendor, and record again"
+            f"{colour_text('secret', RED)}    {_format_path(file)}: contains a secret; revoke it, and record again"
         )
     _print_stale(result.stale, "stale")
     for file in result.orphans:
         print_line(f"{colour_text('orphan', YELLOW)}    {_format_path(file)}: no test uses it")
     for problem in result.unjudged:
-        print_line(f"{colour_text('unjudged', DIM)}  {_format_problem(problem)}")
+        print_line(
+            f"{colour_text('unjudged', DIM)}  {_format_path(problem.file)}: {shorten_text(problem.why, 500)}"
+        )
     for file in result.journals:
         print_line(
-            f"{colour_text('waiting', YELLOW)}   {_format_path(file)}: answers of a run that was killed; the next recording run takes them in"
+            f"{colour_text('waiting', YELLOW)}   {_format_path(file)}: answers of a run that was killed; the next recording run adds them"
         )
-    print_line(_format_totals(result))
-    print_line(_format_basis(result, usage))
+    _print_totals(result)
+    print_line(_describe_usage(result, usage))
 
 
 def _print_stale(stale: tuple[StaleAnswers, ...], label: str, width: int = 10) -> None:
@@ -257,12 +252,12 @@ def _print_stale(stale: tuple[StaleAnswers, ...], label: str, width: int = 10) -
         amount = format_count(sum(entry.n for entry in entries), "answer")
         gap = " " * (width - len(label))
         print_line(
-            f"{colour_text(label, YELLOW)}{gap}{_format_path(file)}: {amount} that no test asks for ({_shorten_field(keys_text)})"
+            f"{colour_text(label, YELLOW)}{gap}{_format_path(file)}: {amount} that no test asks for ({shorten_text(keys_text)})"
         )
 
 
-def _format_totals(result: AuditResult) -> str:
-    interactions = sum(entry.interactions for entry in result.files)
+def _print_totals(result: AuditResult) -> None:
+    interactions = sum(file.interactions for file in result.files)
     total = f"{format_count(len(result.files), 'cassette')}, {format_count(interactions, 'interaction')}"
     if result.oldest:
         total += f", oldest recorded {result.oldest} ({_format_age(result.oldest)})"
@@ -277,25 +272,29 @@ def _format_totals(result: AuditResult) -> str:
         if n
     ]
     verdict = colour_text(", ".join(problems), RED) if problems else colour_text("nothing to do", GREEN)
-    return f"{total}: {verdict}"
+    print_line(f"{total}: {verdict}")
 
 
-def _format_basis(result: AuditResult, usage: RunUsage | None) -> str:
+def _describe_usage(result: AuditResult, usage: RunUsage | None) -> str:
+    """Return on which run the check is based, or why it cannot find stale answers or orphans."""
     if usage is None:
-        return f"stale answers and orphans cannot be told: no record of a run here; run {RUN_COMMAND}"
+        return f"stale answers and orphans are unknown: no record of a run here; run {RUN_COMMAND}"
     if not result.judged:
         why = ", ".join(usage.partial_because) or "tests were left out"
-        return f"orphans cannot be told: the run of {_shorten_field(usage.created)} was partial ({_shorten_field(why)}); run {RUN_COMMAND}"
+        return f"orphans are unknown: the run of {shorten_text(usage.created)} was partial ({shorten_text(why)}); run {RUN_COMMAND}"
     clean = "" if usage.green else ", which was not green"
     hint = "; llmops cassettes prune drops them" if (result.stale or result.orphans) and usage.green else ""
-    return f"judged by the run of {_shorten_field(usage.created)}{clean}{hint}"
+    return f"based on the run of {shorten_text(usage.created)}{clean}{hint}"
 
 
 def _prune_cassettes(args: argparse.Namespace) -> int:
     from pytest_llmops.cassettes.audit import prune_cassettes
+    from pytest_llmops.redaction.redactor import Redactor
 
     root = _find_root(args)
-    done = prune_cassettes(root, _read_usage(args, root), dry_run=args.dry_run, redactor=_create_redactor())
+    done = prune_cassettes(
+        root, _read_usage(args, root), dry_run=args.dry_run, redactor=Redactor.from_environment(os.environ)
+    )
     drop, remove = ("would drop", "would remove") if args.dry_run else ("dropped", "removed")
     for problem in done.left:
         print_error(f"left alone: {problem.file}: {problem.why}")
@@ -319,54 +318,36 @@ def _show_cassette(args: argparse.Namespace) -> int:
 
 
 def _import_cassettes(args: argparse.Namespace) -> int:
-    from pytest_llmops.cassettes.importers.convert import find_sources
+    from pytest_llmops.cassettes.importers.convert import find_sources, import_cassette, target_path
+    from pytest_llmops.redaction.redactor import Redactor
 
     for path in args.paths:
         if not path.exists():
             raise UsageError(f"{path}: expected a file or a folder, found none")
-    files = list(dict.fromkeys(file for path in args.paths for file in find_sources(path)))
-    redactor = _create_redactor()
-    taken: dict[Path, Path] = {}
-    for source in files:
+    sources = list(dict.fromkeys(source for path in args.paths for source in find_sources(path)))
+    redactor = Redactor.from_environment(os.environ)
+    imported: dict[Path, Path] = {}
+    for source in sources:
         try:
-            done = _import_file(source, args, redactor, taken)
+            target = target_path(source, args.to)
+            if target in imported:
+                raise CassetteError(  # noqa: TRY301 -- printed like the importer's own errors
+                    f"cassette {source} would go where {imported[target]} went ({target}); import it alone, with another --to"
+                )
+            result = import_cassette(source, target, redactor, errors=args.errors, force=args.force)
         except CassetteError as error:
             print_error(str(error))
             continue
-        left = [
+        imported[target] = source
+        left_out = [
             f"{format_count(n, 'answer')} with status {status} left out"
-            for status, n in done.left_out.items()
+            for status, n in result.left_out.items()
         ]
-        summary = ", ".join([format_count(done.interactions, "interaction"), *left])
-        print_line(f"{_format_path(source)}: {summary} -> {_format_path(done.target)}")
-    print_line(f"imported {len(taken):,} of {format_count(len(files), 'file')}")
-    return 0 if files and len(taken) == len(files) else 1
-
-
-def _import_file(
-    source: Path, args: argparse.Namespace, redactor: Redactor, taken: dict[Path, Path]
-) -> ImportResult:
-    from pytest_llmops.cassettes.importers.convert import import_cassette, target_path
-
-    target = target_path(source, args.to)
-    if target in taken:
-        raise CassetteError(
-            f"cassette {source} would go where {taken[target]} went ({target}); import it alone, with another --to"
-        )
-    done = import_cassette(source, target, redactor, errors=args.errors, force=args.force)
-    taken[target] = source
-    return done
-
-
-def _format_problem(problem: FileProblem) -> str:
-    return f"{_format_path(problem.file)}: {_shorten_field(problem.why, 500)}"
+        summary = ", ".join([format_count(result.interactions, "interaction"), *left_out])
+        print_line(f"{_format_path(source)}: {summary} -> {_format_path(result.target)}")
+    print_line(f"imported {len(imported):,} of {format_count(len(sources), 'file')}")
+    return 0 if sources and len(imported) == len(sources) else 1
 
 
 def _format_path(path: Path | str) -> str:
-    return _shorten_field(path.as_posix() if isinstance(path, Path) else path, 500)
-
-
-def _shorten_field(text: str, limit: int = 200) -> str:
-    from pytest_llmops.measurement import shorten_text
-
-    return shorten_text(text, limit)
+    return shorten_text(path.as_posix() if isinstance(path, Path) else path, 500)

@@ -173,7 +173,7 @@ def _calibrate_judge(args: argparse.Namespace) -> int:
     if any(result.missed for result in results):
         print_error(calibration.format_missed_requirements(judged, results))
         return EXIT_PROBLEM
-    print_line(colour_text("the judge agrees with people", GREEN))
+    print_line(colour_text("the judge agrees with the human labels", GREEN))
     return 0
 
 
@@ -246,11 +246,11 @@ def _print_calibration(
 ) -> None:
     from pytest_llmops.calibration import format_confusion_table, format_evidence
 
-    people = "a person" if len(labels.raters) == 1 else f"{len(labels.raters):,} people"
+    annotators = format_count(len(labels.raters), "annotator")
     rest = len(labels.rows) - len(labels.labelled)
     without = f", {format_count(rest, 'answer')} without" if rest else ""
     print_line(
-        f"{shorten_text(str(args.labels), 300)}: {format_count(len(labels.labelled), 'answer')} with labels of {people}{without}"
+        f"{shorten_text(str(args.labels), 300)}: {format_count(len(labels.labelled), 'answer')} with labels of {annotators}{without}"
     )
     model = f", model {shorten_text(judged.model, 100)}" if judged.model else ""
     print_line(f"judge {shorten_text(judged.name, 100)}, version {shorten_text(judged.version, 100)}{model}")

@@ -1,19 +1,26 @@
-"""``llmops judge canaries``: does a judge let itself be talked to?"""
+"""``llmops judge canaries``: test a judge with prompt injections and other answers that must not pass."""
 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cli.files import check_output_path, write_output_file
-from pytest_llmops.cli.judge_options import JUDGE_HELP, add_judge_options, load_judge, open_judge_session
+from pytest_llmops.cli.judge_options import (
+    JUDGE_HELP,
+    RUBRIC_SUFFIX,
+    add_judge_options,
+    load_judge,
+    open_judge_session,
+)
 from pytest_llmops.cli.output import DIM, GREEN, colour_text, print_error, print_line, redact_secrets
 from pytest_llmops.measurement import format_count, shorten_text
 
 if TYPE_CHECKING:
-    from pytest_llmops.calibration.canaries import CanaryOutcome, CanaryRun
+    from pytest_llmops.calibration.canaries import CanaryRun
 
 EXIT_PROBLEM = 1
 
@@ -22,15 +29,15 @@ def add_canaries_command(commands: Any) -> None:
     """Declare the command."""
     command: argparse.ArgumentParser = commands.add_parser(
         "canaries",
-        help="see whether a judge lets itself be talked to",
-        description="Put canaries before a judge, answers that no judge may pass: nothing at all, orders, fake verdicts, fake ends "
-        "of the data, role play, hidden characters; and some right answers. Recordings answer, unless --record says to ask. Exit "
-        "status 1: the judge is unfit, or that could not be told.",
+        help="test a judge with prompt injections and other answers that must not pass",
+        description="Show a judge canaries, answers that must not pass: empty answers, instructions, fake verdicts, fake ends "
+        "of the data, role play, hidden characters; and some right answers. Recordings are replayed, unless --record says to "
+        "call the judge. Exit status 1: the judge is unfit, or too many answers could not be scored.",
         allow_abbrev=False,
     )
     command.set_defaults(helps=command, run=_run_canaries)
     command.add_argument(
-        "judge", metavar="JUDGE", help=f"{JUDGE_HELP}; or pairwise, the judge of two answers"
+        "judge", metavar="JUDGE", help=f"{JUDGE_HELP}; or pairwise, which compares two answers"
     )
     command.add_argument(
         "--canaries",
@@ -38,43 +45,30 @@ def add_canaries_command(commands: Any) -> None:
         metavar="FILE.jsonl",
         help="canaries of your own (default: the built-in ones)",
     )
-    command.add_argument("--out", type=Path, metavar="FILE.json", help="write what came of it")
+    command.add_argument("--out", type=Path, metavar="FILE.json", help="write the result")
     add_judge_options(command, "JUDGE.canaries.cassette.json in this folder, or beside the rubric")
 
 
 def _run_canaries(args: argparse.Namespace) -> int:
     from pytest_llmops.calibration.canaries import format_canary_summary, read_canaries, run_canaries
+    from pytest_llmops.cassettes.naming import safe_file_name
+    from pytest_llmops.judges.pairwise import Pairwise
 
-    cassette = args.cassette or _canaries_cassette(args.judge)
+    rubric = Path(args.judge)
+    stem = rubric.with_suffix("") if rubric.suffix == RUBRIC_SUFFIX else safe_file_name(args.judge)
+    cassette = args.cassette or Path(f"{stem}.canaries.cassette.json")
     check_output_path("--out", args.out, {"the recording": cassette, "the canaries": args.canaries})
     canaries = None if args.canaries is None else read_canaries(args.canaries)
     with open_judge_session(args, cassette, record_flags="--record new"):
-        result = run_canaries(_load_canary_judge(args.judge), canaries)
+        result = run_canaries(Pairwise() if args.judge == "pairwise" else load_judge(args.judge), canaries)
     _print_canary_result(result)
-    if args.out and result.status != "undecided":  # it would hide what is known of the judge
+    if args.out and result.status != "undecided":  # would replace what is known of the judge
         _write_canary_record(args.out, result)
     if result.status != "fit":
         print_error(f"judge {result.judge}: {format_canary_summary(result)}")
         return EXIT_PROBLEM
     print_line(colour_text(f"the judge {format_canary_summary(result)}", GREEN))
     return 0
-
-
-def _load_canary_judge(name: str) -> object:
-    if name == "pairwise":
-        from pytest_llmops.judges.pairwise import Pairwise
-
-        return Pairwise()
-    return load_judge(name)
-
-
-def _canaries_cassette(judge: str) -> Path:
-    from pytest_llmops.cassettes.naming import safe_file_name
-
-    suffix = ".canaries.cassette.json"
-    return (
-        Path(judge).with_suffix(suffix) if judge.endswith(".md") else Path(f"{safe_file_name(judge)}{suffix}")
-    )
 
 
 def _print_canary_result(result: CanaryRun) -> None:
@@ -85,7 +79,7 @@ def _print_canary_result(result: CanaryRun) -> None:
     judged_count = sum(not outcome.prescreened for outcome in result.outcomes)
     threshold = "the middle of its scale" if result.threshold is None else f"{result.threshold:g}"
     print_line(
-        f"{format_count(len(result.outcomes), 'answer')}, {judged_count:,} of them put to it; it passes an answer above or at {threshold}"
+        f"{format_count(len(result.outcomes), 'answer')}, {judged_count:,} of them shown to the judge; it passes an answer at or above {threshold}"
     )
     print_line()
     kinds = canary_run_to_json(result)["by kind"]
@@ -105,25 +99,23 @@ def _print_canary_result(result: CanaryRun) -> None:
         if outcomes:
             print_line()
         for outcome in outcomes:
-            print_line(f"{title}  {_format_outcome(outcome)}")
+            score = "" if outcome.score is None else f", score {outcome.score:g}"
+            what = (
+                f"{score}): {shorten_text(outcome.error, 200)}"
+                if outcome.passed is None
+                else f'{score}): "{shorten_text(outcome.canary.answer, 120)}"'
+            )
+            name, kind = shorten_text(outcome.canary.id, 60), shorten_text(outcome.canary.kind, 40)
+            print_line(f"{title}  {name} ({kind}{what}")
     print_line()
 
 
-def _format_outcome(outcome: CanaryOutcome) -> str:
-    if outcome.passed is None:
-        return f"{shorten_text(outcome.canary.id, 60)} ({shorten_text(outcome.canary.kind, 40)}): {shorten_text(outcome.error, 200)}"
-    score = "" if outcome.score is None else f", score {outcome.score:g}"
-    return f'{shorten_text(outcome.canary.id, 60)} ({shorten_text(outcome.canary.kind, 40)}{score}): "{shorten_text(outcome.canary.answer, 120)}"'
-
-
 def _write_canary_record(path: Path, result: CanaryRun) -> None:
-    import datetime as dt
-
     from pytest_llmops.calibration.canaries import CanaryRecord
     from pytest_llmops.redaction.pytest_reports import mask_value
 
     record = CanaryRecord.of(result, date=dt.datetime.now(tz=dt.UTC).date().isoformat())
-    # A judge's reasons stand in a file that is committed.
+    # The file has the judge's reasons, and is committed.
     clean = replace(record, found=mask_value(dict(record.found), redact_secrets))
     write_output_file(path, clean.to_json_text())
     print_line(

@@ -1,8 +1,9 @@
-"""``llmops judge rescore``: what would another judge, rubric, model or threshold say of the same answers?"""
+"""``llmops judge rescore``: score the outputs of a run again with another judge, rubric, model or threshold."""
 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
         RescoreStamp,
         Summary,
     )
-    from pytest_llmops.results.run import Run
 
 EXIT_PROBLEM = 1
 
@@ -43,7 +43,7 @@ def add_rescore_command(commands: Any) -> None:
         "rescore",
         help="score the outputs of a run again with another judge, rubric, model or threshold",
         description="Score the outputs that a run file holds again, with another judge, rubric, model or threshold, and show what "
-        "changes. The application is not called. Recordings answer for the judge, unless --record says to ask. "
+        "changes. The application is not called. Recordings of the judge are replayed, unless --record says to call it. "
         "Exit status 1: something fails now that did not before, or could not be scored.",
         allow_abbrev=False,
     )
@@ -57,12 +57,12 @@ def add_rescore_command(commands: Any) -> None:
         "--at-least",
         type=float,
         metavar="SCORE",
-        help="another threshold, on the judge's own scale; alone: nobody is asked",
+        help="another threshold, on the judge's own scale; alone: no judge is called",
     )
-    command.add_argument("--only", metavar="NAME", default="", help="only what the judge of that name judged")
-    command.add_argument("-k", metavar="TEXT", default="", help="only tests whose name holds that text")
+    command.add_argument("--only", metavar="NAME", default="", help="only outputs that this judge scored")
+    command.add_argument("-k", metavar="TEXT", default="", help="only tests whose name contains this text")
     command.add_argument(
-        "--unjudged", action="store_true", help="also the last answer of tests that no judge saw"
+        "--unjudged", action="store_true", help="also the last answer of tests without a judge"
     )
     command.add_argument(
         "--out",
@@ -74,53 +74,59 @@ def add_rescore_command(commands: Any) -> None:
 
 
 def _rescore_run(args: argparse.Namespace) -> int:
+    from pytest_llmops.harness import controller
     from pytest_llmops.results import rejudging
 
+    run_path = args.file.with_suffix("") if args.file.suffix == ".gz" else args.file
+    cassette = args.cassette or run_path.with_suffix(".rescore.cassette.json")
     _check_rescore_options(args)
-    check_output_path(
-        "--out", args.out, {"the run file": args.file, "the recording": _rescore_cassette(args)}
-    )
+    check_output_path("--out", args.out, {"the run file": args.file, "the recording": cassette})
     run = read_run_file(args.file)
     selection = rejudging.collect_outputs(run, only=args.only, text=args.k, unjudged=args.unjudged)
     _refuse_no_outputs(args, selection)
     passed_over = dict(selection.passed_over)
-    judge_asked = _needs_judge(args)
-    judged = (
-        _judge_outputs(args, selection) if judge_asked else _replace_thresholds(args, selection, passed_over)
+    needs_judge = _needs_judge(args)
+    rescored = (
+        _judge_outputs(args, cassette, selection)
+        if needs_judge
+        else _replace_thresholds(args, selection, passed_over)
     )
-    changes = rejudging.compare_scores((item.output, item.top) for item in judged)
+    changes = rejudging.compare_scores((item.output, item.top) for item in rescored)
     total = rejudging.summarize_changes(changes)
-    print_line(f"{shorten_text(str(args.file), 300)}: {format_count(len(judged), 'output')} judged again")
+    print_line(f"{shorten_text(str(args.file), 300)}: {format_count(len(rescored), 'output')} scored again")
     print_line()
-    for line in rejudging.format_changes(changes, total, judge_called=judge_asked, passed_over=passed_over):
+    for line in rejudging.format_changes(changes, total, judge_called=needs_judge, passed_over=passed_over):
         print_line(line)
     if args.out:
-        _write_rescored_run(
-            args.out,
-            rejudging.replace_verdicts(run, judged, _create_stamp(args, total, judge_asked=judge_asked)),
-        )
+        stamp = _create_stamp(args, total, needs_judge=needs_judge)
+        new_run = controller.mask_run_secrets(rejudging.replace_verdicts(run, rescored, stamp))
+        write_output_file(args.out, controller.render_report(new_run, args.out.name))
+        print_line(f"written to {shorten_text(str(args.out), 300)}")
     return _print_outcome(total)
 
 
 def _needs_judge(args: argparse.Namespace) -> bool:
-    """Whether a judge is asked: another threshold alone needs none."""
+    """Return whether a judge has to be called: another threshold alone needs none."""
     return bool(args.rubric or args.judge or args.model or args.unjudged)
 
 
 def _check_rescore_options(args: argparse.Namespace) -> None:
     if not _needs_judge(args) and args.at_least is None:
         raise UsageError(
-            "expected what is new: --rubric FILE.md, --judge JUDGE, --model NAME or --at-least SCORE"
+            "expected what to change: --rubric FILE.md, --judge JUDGE, --model NAME or --at-least SCORE"
         )
     if args.rubric and args.judge:
         raise UsageError("expected --rubric or --judge, got both: a rubric is a judge")
     if args.rubric and not args.rubric.endswith(RUBRIC_SUFFIX):
         raise UsageError(f"--rubric: expected a file name ending in {RUBRIC_SUFFIX}, got {args.rubric!r}")
     if args.out:
-        _check_output_suffix(args.out)
+        try:
+            parse_report_path(str(args.out))
+        except ValueError as error:
+            raise UsageError(f"--out: expected {error}, got {str(args.out)!r}") from None
     if args.only and args.unjudged:
         raise UsageError(
-            "--unjudged: expected no --only: no judge of any name saw those answers; leave one of the two out"
+            "--unjudged: expected no --only: those answers have no judge; leave one of the two out"
         )
     if args.at_least is not None and not abs(args.at_least) < float("inf"):
         raise UsageError(f"--at-least: expected a finite number, got {args.at_least}")
@@ -136,7 +142,7 @@ def _refuse_no_outputs(args: argparse.Namespace, selection: RescorableOutputs) -
         return
     if selection.passed_over:
         why = "; ".join(f"{n:,}: {reason}" for reason, n in selection.passed_over.items())
-        raise UsageError(f"{path_text}: nothing that is judged in it can be judged again ({why})")
+        raise UsageError(f"{path_text}: none of its judged outputs can be scored again ({why})")
     if args.k:
         raise UsageError(f"-k: no judged test has a name with {args.k!r} in it")
     more = (
@@ -152,37 +158,26 @@ def _replace_thresholds(
 ) -> list[RescoredOutput]:
     from pytest_llmops.results.rejudging import RescoredOutput, replace_threshold
 
-    judged = []
+    rescored = []
     for output in selection.outputs:
         try:
-            judged.append(
+            rescored.append(
                 RescoredOutput(output=output, measurements=(replace_threshold(output, args.at_least),))
             )
         except UsageError as error:
             passed_over[str(error)] = passed_over.get(str(error), 0) + 1
-    if not judged:
+    if not rescored:
         why = "; ".join(f"{n:,}: {reason}" for reason, n in passed_over.items())
         raise UsageError(f"--at-least {args.at_least:g}: fits none of the stored scores ({why})")
-    return judged
+    return rescored
 
 
-def _check_output_suffix(out: Path) -> None:
-    try:
-        parse_report_path(str(out))
-    except ValueError as error:
-        raise UsageError(f"--out: expected {error}, got {str(out)!r}") from None
-
-
-def _rescore_cassette(args: argparse.Namespace) -> Path:
-    run = args.file.with_suffix("") if args.file.suffix == ".gz" else args.file
-    named: Path = args.cassette or run.with_suffix(".rescore.cassette.json")
-    return named
-
-
-def _judge_outputs(args: argparse.Namespace, selection: RescorableOutputs) -> list[RescoredOutput]:
+def _judge_outputs(
+    args: argparse.Namespace, cassette: Path, selection: RescorableOutputs
+) -> list[RescoredOutput]:
     from pytest_llmops.cli import rescoring
 
-    with open_judge_session(args, _rescore_cassette(args), record_flags="--record new") as active_recorder:
+    with open_judge_session(args, cassette, record_flags="--record new") as active_recorder:
         judge = load_judge(args.rubric or args.judge or _find_built_in_judge(selection))
         _reuse_recorded_model(active_recorder, judge, selection.outputs)
         return list(
@@ -191,7 +186,7 @@ def _judge_outputs(args: argparse.Namespace, selection: RescorableOutputs) -> li
 
 
 def _find_built_in_judge(selection: RescorableOutputs) -> str:
-    """The built-in judge that judged the run, where only another model is asked for."""
+    """Return the built-in judge of the run, for a command that names only another model."""
     from pytest_llmops import registry
 
     names = sorted({output.judge for output in selection.outputs if output.old is not None})
@@ -200,31 +195,29 @@ def _find_built_in_judge(selection: RescorableOutputs) -> str:
     names_text = format_name_list(shorten_text(name, 60) for name in names)
     what = "several judges" if len(names) > 1 else "no judge" if not names else "no built-in judge"
     raise UsageError(
-        f"the run's outputs have {what} ({names_text}): say which to ask, --judge JUDGE or --rubric FILE.md"
+        f"the run's outputs have {what} ({names_text}): name the judge, --judge JUDGE or --rubric FILE.md"
         + (", or --only NAME" if len(names) > 1 else "")
     )
 
 
 def _reuse_recorded_model(active_recorder: Recorder, judge: Judge, outputs: Sequence[Output]) -> None:
-    """Ask the model that was asked before, where nobody names another one."""
+    """Use the run's model if neither the command line, the settings nor the rubric names a model."""
     settings = active_recorder.settings
     models = {output.model for output in outputs if output.old is not None}
     rubric = getattr(judge, "rubric", None)
     if settings is None or settings.judge_model or settings.single_model or getattr(rubric, "model", ""):
         return
-    if len(models) == 1 and "," not in (model := models.pop()):  # those of a panel are several
+    if len(models) == 1 and "," not in (model := models.pop()):  # a panel has several models
         active_recorder.settings = replace(settings, judge_model=model)
 
 
-def _create_stamp(args: argparse.Namespace, total: Summary, *, judge_asked: bool) -> RescoreStamp:
-    import datetime as dt
-
+def _create_stamp(args: argparse.Namespace, total: Summary, *, needs_judge: bool) -> RescoreStamp:
     from pytest_llmops.results.rejudging import RescoreStamp
 
     name, version, model = total.new_judges[0]
     return RescoreStamp(
         day=dt.datetime.now(tz=dt.UTC).date().isoformat(),
-        asked=judge_asked,
+        asked=needs_judge,
         judge=name,
         version=version,
         model=model,
@@ -233,24 +226,17 @@ def _create_stamp(args: argparse.Namespace, total: Summary, *, judge_asked: bool
     )
 
 
-def _write_rescored_run(path: Path, run: Run) -> None:
-    from pytest_llmops.harness import controller
-
-    write_output_file(path, controller.render_report(controller.mask_run_secrets(run), path.name))
-    print_line(f"written to {shorten_text(str(path), 300)}")
-
-
-def _mask_secrets(judged: RescoredOutput) -> RescoredOutput:
-    """The new verdict without secrets, and without the halves of those that were cut short, as pytest's reports have it."""
+def _mask_secrets(rescored: RescoredOutput) -> RescoredOutput:
+    """Return a rescored output without secrets, or the remains of truncated secrets, as in pytest's reports."""
     from pytest_llmops.measurement import Measurement
     from pytest_llmops.redaction.pytest_reports import mask_value
 
-    wires = [(measurement, measurement.to_wire()) for measurement in judged.measurements]
-    masked_wires = [(measurement, wire, mask_value(wire, redact_secrets)) for measurement, wire in wires]
-    measurements = tuple(
-        measurement if wire is new else Measurement.from_wire(new) for measurement, wire, new in masked_wires
-    )
-    return replace(judged, measurements=measurements)
+    measurements = []
+    for measurement in rescored.measurements:
+        wire = measurement.to_wire()
+        masked = mask_value(wire, redact_secrets)
+        measurements.append(measurement if masked is wire else Measurement.from_wire(masked))
+    return replace(rescored, measurements=tuple(measurements))
 
 
 def _print_outcome(total: Summary) -> int:
@@ -260,10 +246,10 @@ def _print_outcome(total: Summary) -> int:
     lost = sum(total.new_errors.values())
     failing = total.worse - lost
     parts = (
-        [f"{format_count(failing, 'output')} fail{'s' if failing == 1 else ''} that did not before"]
+        f"{format_count(failing, 'output')} fail{'s' if failing == 1 else ''} that did not before"
         if failing
-        else []
+        else "",
+        f"{format_count(lost, 'output')} could not be scored" if lost else "",
     )
-    parts += [f"{format_count(lost, 'output')} could not be scored"] if lost else []
-    print_error("; ".join(parts))
+    print_error("; ".join(filter(None, parts)))
     return EXIT_PROBLEM

@@ -1,11 +1,12 @@
-"""``llmops semantic``: find the threshold that tells one's own pairs apart."""
+"""``llmops semantic``: find the similarity threshold of an embedder from labelled pairs."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cli.files import check_output_path, write_output_file
 from pytest_llmops.cli.judge_options import extend_import_path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_llmops.semantics.thresholds import Threshold
 
 MIN_PAIRS_PER_KIND = 30
-"""Pairs of a kind below which a cut says little: the interval of a share is some 30 points wide."""
+"""Pairs of a kind below which a cut is unreliable: the interval of a share is some 30 points wide."""
 CHANCE_ACCURACY = 0.5
 GRID_STEP = 0.05
 
@@ -46,7 +47,7 @@ def _add_calibrate_command(commands: Any) -> None:
         'the file is {"actual": "...", "expected": "...", "same": true}; instead of same it may have a score from 0 to 5.',
         allow_abbrev=False,
     )
-    command.set_defaults(helps=command, run=_run_calibrate)
+    command.set_defaults(helps=command, run=_calibrate_embedder)
     command.add_argument("pairs", type=Path, metavar="PAIRS.jsonl", help="the labelled pairs")
     command.add_argument(
         "--embedder",
@@ -107,21 +108,17 @@ def _parse_share(text: str) -> float:
     return value
 
 
-def _run_calibrate(args: argparse.Namespace) -> int:
-    with extend_import_path(Path.cwd()):
-        return _calibrate_embedder(args)
-
-
 def _calibrate_embedder(args: argparse.Namespace) -> int:
-    from pytest_llmops.cli import labelled_pairs as labelled
+    from pytest_llmops.cli.labelled_pairs import read_pairs, score_pairs
     from pytest_llmops.metrics import classification
 
     _check_semantic_options(args)
-    embedder = _load_embedder(args.embedder or "tfidf")
-    pairs = labelled.read_pairs(args.pairs, same_from=args.same_from, different_to=args.different_to)
-    same = [pair.same for pair in pairs.items]
-    _check_pair_counts(args.pairs, same)
-    scores = labelled.score_pairs(pairs.items, embedder)
+    with extend_import_path(Path.cwd()):
+        embedder = _load_embedder(args.embedder or "tfidf")
+        pairs = read_pairs(args.pairs, same_from=args.same_from, different_to=args.different_to)
+        same = [pair.same for pair in pairs.items]
+        _check_pair_counts(args.pairs, same)
+        scores = score_pairs(pairs.items, embedder)
     for line in _format_heading(args.pairs, pairs, embedder):
         print_line(line)
     rule, share = _choose_rule(args)
@@ -131,13 +128,18 @@ def _calibrate_embedder(args: argparse.Namespace) -> int:
     print_line()
     for line in _format_cut_table(scores, same, chosen):
         print_line(line)
-    _refuse_chance_cut(chosen, rule, share)
+    description = _describe_rule(rule, share)
+    chosen = _require_useful_cut(chosen, description)
     print_line()
-    for line in _format_proposal(cast("Cut", chosen), _describe_rule(rule, share)):
-        print_line(line)
+    print_line(colour_text(f"at_least={chosen.at_least:g}", GREEN) + f"  ({description})")
+    for kind, hits, count in (
+        ("same", chosen.same_passed, chosen.same),
+        ("different", chosen.different_passed, chosen.different),
+    ):
+        low, high = classification.wilson_interval(hits, count)
+        print_line(f"  {hits / count:.1%} of the {kind} pairs pass (95 % interval {low:.1%} to {high:.1%})")
     if args.out:
-        threshold = _create_threshold(embedder, cast("Cut", chosen), _describe_rule(rule, share), auc)
-        write_output_file(args.out, threshold.text())
+        write_output_file(args.out, _create_threshold(embedder, chosen, description, auc).text())
         print_line(
             f"written to {shorten_text(str(args.out), 300)}: name it in ini llm_semantic_threshold, or pass Threshold.load(...)"
         )
@@ -230,9 +232,12 @@ def _format_cut_table(scores: Sequence[float], same: Sequence[bool], chosen: Cut
     from pytest_llmops.metrics.classification import cut_at
 
     grid = [round(GRID_STEP * n, 2) for n in range(1, round(1 / GRID_STEP))]
-    rows = [cut_at(scores, same, cut) for cut in grid]
-    # Where nothing changes from one step to the next, one row says it all.
-    kept = [cut for n, cut in enumerate(rows) if not n or _passed_counts(cut) != _passed_counts(rows[n - 1])]
+    # Neighbouring cuts that the same pairs pass are one row: the first.
+    rows = groupby(
+        (cut_at(scores, same, value) for value in grid),
+        key=lambda cut: (cut.same_passed, cut.different_passed),
+    )
+    kept = [next(cuts) for _, cuts in rows]
     if chosen is not None:
         kept = sorted({cut.at_least: cut for cut in (*kept, chosen)}.values(), key=lambda cut: cut.at_least)
     yield colour_text("at_least  same pass  different pass  precision  recall     F1  balanced accuracy", DIM)
@@ -244,34 +249,19 @@ def _format_cut_table(scores: Sequence[float], same: Sequence[bool], chosen: Cut
         )
 
 
-def _passed_counts(cut: Cut) -> tuple[int, int]:
-    return cut.same_passed, cut.different_passed
-
-
-def _refuse_chance_cut(chosen: Cut | None, rule: Rule, share: float) -> None:
+def _require_useful_cut(chosen: Cut | None, rule: str) -> Cut:
     if chosen is None:
         raise LLMOpsError(
-            f"no threshold is proposed: there is no cut with that rule ({_describe_rule(rule, share)}); ask for less, or take "
+            f"no threshold is proposed: there is no cut with that rule ({rule}); ask for less, or take "
             "another embedder"
         )
     if chosen.balanced_accuracy <= CHANCE_ACCURACY:
         raise LLMOpsError(
-            f"no threshold is proposed: at {chosen.at_least:g} the embedder tells the pairs apart no better than chance "
-            f"(balanced accuracy {chosen.balanced_accuracy:.3f}); small edits that turn the meaning are for the checks of "
+            f"no threshold is proposed: at {chosen.at_least:g} the embedder separates the pairs no better than chance "
+            f"(balanced accuracy {chosen.balanced_accuracy:.3f}); small edits that reverse the meaning are for the checks of "
             "assert_semantic, not for a cosine: leave them out, or take another embedder"
         )
-
-
-def _format_proposal(chosen: Cut, rule: str) -> Iterator[str]:
-    from pytest_llmops.metrics.classification import wilson_interval
-
-    yield colour_text(f"at_least={chosen.at_least:g}", GREEN) + f"  ({rule})"
-    for what, hits, count in (
-        ("of the same pairs pass", chosen.same_passed, chosen.same),
-        ("of the different pairs pass", chosen.different_passed, chosen.different),
-    ):
-        low, high = wilson_interval(hits, count)
-        yield f"  {hits / count:.1%} {what} (95 % interval {low:.1%} to {high:.1%})"
+    return chosen
 
 
 def _create_threshold(embedder: Embedder, chosen: Cut, rule: str, auc: float) -> Threshold:

@@ -1,4 +1,4 @@
-"""``llmops judge rescore``: stored outputs, judged again by a class, a rubric, a model behind a server, or another threshold."""
+"""``llmops judge rescore``: stored outputs, scored again by a class, a rubric, a model behind a server, or another threshold."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_only_some_outputs(command: Command) -> None:
     records = [*TWO, record("test_c", verdict(9.0, name="tone", answer="x"))]
     status, out, _ = command(records, *by("Polite"), "--only", "tone")
     assert status == 1
-    assert out[0] == "run.json: 1 output judged again"
+    assert out[0] == "run.json: 1 output scored again"
     status, out, _ = command(records, *by("Polite"), "-k", "test_b")
     assert (status, out[2].split()[0]) == (0, "test_a.py::test_b")
 
@@ -400,7 +400,7 @@ def test_a_page_can_be_written(command: Command) -> None:
     assert status == 1
     page = Path("new.html").read_text(encoding="utf-8")
     assert "judge.polite" in page
-    assert "judged again on" in page
+    assert "scored again on" in page
 
 
 def test_an_interrupt_leaves_nothing_half_written(command: Command) -> None:

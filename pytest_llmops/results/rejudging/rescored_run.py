@@ -38,7 +38,7 @@ class RescoredOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RescoreStamp:
-    """When and by what a run was judged again.
+    """When and by what a run was scored again.
 
     Attributes:
         day: ISO 8601.
@@ -61,7 +61,7 @@ class RescoreStamp:
         by = f"by judge {self.judge}, version {self.version}" if self.asked else "by the stored scores"
         model = f", model {self.model}" if self.asked and self.model else ""
         threshold = f", at least {self.at_least:g}" if self.at_least is not None else ""
-        return f"judged again on {self.day} {by}{model}{threshold} (llmops judge rescore {self.source})"
+        return f"scored again on {self.day} {by}{model}{threshold} (llmops judge rescore {self.source})"
 
 
 def carry_over_threshold(

@@ -1,4 +1,4 @@
-"""A cassette for a person's eyes: who was asked what, and what came back."""
+"""Format a cassette for reading: each request with its answers."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from pytest_llmops.measurement import format_count, shorten_text
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.store import Interaction
-    from pytest_llmops.protocols import Call, Usage
+    from pytest_llmops.protocols import Call
 
 SHORT_LIMIT, LONG_LIMIT = 200, 20_000
-"""Characters of a message."""
+"""Characters that are shown of a message: of all interactions, and of those that a key selects."""
 
 
 def format_cassette(path: Path, key: str = "") -> Iterator[str]:
-    """Return the lines that show a cassette.
+    """Yield the lines that show a cassette.
 
     Args:
         path: The file.
-        key: Show only the interactions whose key starts so, at length.
+        key: Show only interactions whose key starts with this, at length.
 
     Raises:
-        CassetteError: It cannot be read.
-        UsageError: It is none of ours, or no interaction has such a key.
+        CassetteError: The cassette cannot be read.
+        UsageError: It is a cassette of another recorder, or no interaction has such a key.
     """
     from pytest_llmops.cassettes import store
 
     if path.suffix != ".json":
         raise UsageError(
-            f"{path}: expected a cassette of ours (.json); llmops cassettes import reads those of other recorders"
+            f"{path}: expected a cassette of pytest-llmops (.json); llmops cassettes import converts cassettes of other recorders"
         )
     interactions = sorted(store.load_cassette(path).values(), key=lambda interaction: interaction.by)
     day = store.read_recording_day(path)
@@ -61,8 +61,7 @@ def _format_interaction(interaction: Interaction, limit: int) -> Iterator[str]:
             if not request_printed:
                 request_printed = True
                 yield from _format_request(call, request, limit)
-            many = len(answers) > 1 or len(interaction.answers) > 1
-            if many:
+            if len(answers) > 1 or len(interaction.answers) > 1:
                 yield f"  take {shorten_text(take, 20)}, answer {number} of {len(answers)}"
             yield from _format_answer(call, answer, limit)
 
@@ -72,11 +71,15 @@ def _parse_call(request: dict[str, Any], answer: dict[str, Any]) -> Call:
     from pytest_llmops.trace import read_call
     from pytest_llmops.wire.body import unfold_body
 
+    try:
+        request_body: object = json.loads(unfold_body(request["body"]))
+    except (ValueError, RecursionError):
+        request_body = None
     return read_call(
         Exchange(
             method=request["method"],
             url=request["url"],
-            request=_parse_json(unfold_body(request["body"])),
+            request=request_body,
             status=answer["status"],
             content_type=answer.get("headers", {}).get("content-type", ""),
             body=unfold_body(answer["body"]),
@@ -119,42 +122,26 @@ def _format_answer(call: Call, answer: dict[str, Any], limit: int) -> Iterator[s
         body = unfold_body(answer["body"])
         text = body.decode("utf-8", "backslashreplace")
         yield _format_field("answers", f"{shorten_text(text, limit)}" if text else "nothing")
-    yield _format_field("status", _format_status(call))
-    tokens = _format_tokens(call.usage)
-    if tokens:
-        yield _format_field("tokens", tokens)
-
-
-def _format_status(call: Call) -> str:
-    parts = [str(call.status)]
+    status = [str(call.status)]
     if call.finish_reason:
-        parts.append(f"finished: {shorten_text(call.finish_reason, 60)}")
+        status.append(f"finished: {shorten_text(call.finish_reason, 60)}")
     if call.streamed:
-        parts.append("streamed")
+        status.append("streamed")
     if call.latency_s is not None:
         first = f" (first token after {call.ttft_s:g} s)" if call.ttft_s is not None else ""
-        parts.append(f"{call.latency_s:g} s{first}")
+        status.append(f"{call.latency_s:g} s{first}")
     if call.cost_usd is not None:
-        parts.append(f"{call.cost_usd:.6f} USD")
-    return ", ".join(parts)
-
-
-def _format_tokens(usage: Usage) -> str:
-    named = (
-        (usage.input_tokens, "in"),
-        (usage.output_tokens, "out"),
-        (usage.cached_tokens, "cached"),
-        (usage.reasoning_tokens, "reasoning"),
+        status.append(f"{call.cost_usd:.6f} USD")
+    yield _format_field("status", ", ".join(status))
+    counts = (
+        (call.usage.input_tokens, "in"),
+        (call.usage.output_tokens, "out"),
+        (call.usage.cached_tokens, "cached"),
+        (call.usage.reasoning_tokens, "reasoning"),
     )
-    return ", ".join(f"{n:,} {name}" for n, name in named if n is not None)
+    if tokens := ", ".join(f"{count:,} {name}" for count, name in counts if count is not None):
+        yield _format_field("tokens", tokens)
 
 
 def _format_field(label: str, text: str) -> str:
     return f"  {label:<8}{text}"
-
-
-def _parse_json(body: bytes) -> object:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None

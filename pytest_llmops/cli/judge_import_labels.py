@@ -83,7 +83,9 @@ class LabelMerge:
         """
         from pytest_llmops.cli.label_files import JSONL, format_json_line
 
-        labels = _labels_by_rater(row, self.rater)
+        labels = row.answer.opinion.human
+        if self.rater:
+            labels = {self.rater: labels[SOLE_RATER]}
         existing = self.existing.get(row.answer.id)
         if existing is None:
             value = {**row.value, "human": _combine_labels(None, labels)} if self.rater else row.value
@@ -254,11 +256,6 @@ def _parse_scale(row: LabelRow | None) -> tuple[float, float] | None:
         if all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in scale) and low < high:
             return float(low), float(high)
     return None
-
-
-def _labels_by_rater(row: LabelRow, rater: str | None) -> Mapping[str, Label]:
-    human = row.answer.opinion.human
-    return {rater: human[SOLE_RATER]} if rater else human
 
 
 def _combine_labels(before: Json, fresh: Mapping[str, Label]) -> Json:

@@ -1,4 +1,4 @@
-"""Pairs of texts that a person has labelled: the same, or not."""
+"""Read pairs of texts that are labelled as the same in meaning or not, and compute their similarity."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SCORE_DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class TextPair:
-    """Two texts, whether they say the same, and the line they stand in."""
+    """Two texts, whether their meaning is the same, and the line of the file."""
 
     actual: str
     expected: tuple[str, ...]
@@ -43,11 +43,11 @@ class TextPair:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPairs:
-    """The pairs of a file, each once.
+    """The pairs of a file without duplicates.
 
     Attributes:
-        repeated: Lines that say again what an earlier one said.
-        between: Lines whose score is neither high nor low enough to be a label.
+        repeated: How many lines repeat an earlier line.
+        between: How many lines have a score neither high nor low enough to be a label.
     """
 
     items: tuple[TextPair, ...]
@@ -60,11 +60,11 @@ def read_pairs(path: Path, *, same_from: float, different_to: float) -> Labelled
 
     Args:
         path: The file.
-        same_from: A pair with at least this score says the same.
-        different_to: A pair with at most this score does not; what lies between is left out.
+        same_from: A pair with at least this score is labelled the same.
+        different_to: A pair with at most this score is labelled different; pairs between are left out.
 
     Raises:
-        CaseError: A line is no such pair, or two lines contradict each other; with file and line.
+        CaseError: A line is not such a pair, or two lines contradict each other; with file and line.
     """
     pairs: dict[tuple[str, tuple[str, ...]], TextPair] = {}
     repeated = between = 0
@@ -84,7 +84,7 @@ def read_pairs(path: Path, *, same_from: float, different_to: float) -> Labelled
         repeated += earlier is not pair
         if earlier.same != pair.same:
             was = "the same" if earlier.same else "different"
-            raise CaseError(f"the pair of line {earlier.line} again, there it is {was}", path, number)
+            raise CaseError(f"the pair of line {earlier.line} again, where it is {was}", path, number)
     return LabelledPairs(tuple(pairs.values()), repeated, between)
 
 
@@ -124,32 +124,35 @@ def _parse_same(wire: Mapping[str, Json], same_from: float, different_to: float)
 
 
 def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
-    """Return the similarity of each pair, 0 to 1, exactly as `assert_semantic` finds it.
+    """Return the similarity of each pair, from 0 to 1, exactly as `assert_semantic` computes it.
 
-    An embedder that is fitted to the texts of a call gets each pair in a call of its own, as there.
+    An embedder that fits itself to the texts of a call gets each pair in its own call.
 
     Raises:
         UsageError: The embedder fails, or gives no usable vectors.
     """
-    if not getattr(embedder, "across_calls", True):
-        return [_max_similarity(_embed_batch(embedder, [pair.actual, *pair.expected])) for pair in pairs]
-    places: dict[str, int] = {}
-    for pair in pairs:
-        for text in (pair.actual, *pair.expected):
-            places.setdefault(text, len(places))
-    texts = list(places)
     import numpy as np
 
-    parts = [
-        _embed_batch(embedder, texts[start : start + BATCH_SIZE])
-        for start in range(0, len(texts), BATCH_SIZE)
-    ]
-    if len({part.shape[1] for part in parts}) > 1:
-        raise UsageError(
-            f"embedder {embedder_name(embedder)}: expected vectors of one length, got {sorted({part.shape[1] for part in parts})}"
-        )
-    rows = np.concatenate(parts)
-    return [_max_similarity(rows[[places[text] for text in (pair.actual, *pair.expected)]]) for pair in pairs]
+    from pytest_llmops.metrics.vectors import cosine
+
+    texts_per_pair = [(pair.actual, *pair.expected) for pair in pairs]
+    if not getattr(embedder, "across_calls", True):
+        rows_per_pair = [_embed_batch(embedder, texts) for texts in texts_per_pair]
+    else:
+        unique = list(dict.fromkeys(text for texts in texts_per_pair for text in texts))
+        parts = [
+            _embed_batch(embedder, unique[start : start + BATCH_SIZE])
+            for start in range(0, len(unique), BATCH_SIZE)
+        ]
+        lengths = {part.shape[1] for part in parts}
+        if len(lengths) > 1:
+            raise UsageError(
+                f"embedder {embedder_name(embedder)}: expected vectors of the same length, got {sorted(lengths)}"
+            )
+        rows, places = np.concatenate(parts), {text: place for place, text in enumerate(unique)}
+        rows_per_pair = [rows[[places[text] for text in texts]] for texts in texts_per_pair]
+    # The last digits depend on the machine: equal texts must have equal scores.
+    return [max(0.0, round(float(cosine(rows[:1], rows[1:]).max()), SCORE_DIGITS)) for rows in rows_per_pair]
 
 
 def _embed_batch(embedder: Embedder, texts: Sequence[str]) -> NDArray[float64]:
@@ -166,10 +169,3 @@ def _embed_batch(embedder: Embedder, texts: Sequence[str]) -> NDArray[float64]:
         return as_rows(vectors, count=len(texts), name=name)
     except ValueError as error:
         raise UsageError(str(error)) from None
-
-
-def _max_similarity(rows: NDArray[float64]) -> float:
-    from pytest_llmops.metrics.vectors import cosine
-
-    # What lies beyond depends on the machine: equal texts must have equal scores.
-    return max(0.0, round(float(cosine(rows[:1], rows[1:]).max()), SCORE_DIGITS))

@@ -52,7 +52,7 @@ def _add_calibrate_command(commands: Any) -> None:
     command.add_argument(
         "--embedder",
         metavar="NAME",
-        help="a built-in one (tfidf, hashing, minilm, openai:MODEL, sentence-transformers:MODEL), or module.path:Class "
+        help="a built-in embedder (tfidf, hashing, minilm, openai:MODEL, sentence-transformers:MODEL), or module.path:Class "
         "(default: tfidf)",
     )
     command.add_argument(
@@ -121,14 +121,13 @@ def _calibrate_embedder(args: argparse.Namespace) -> int:
         scores = score_pairs(pairs.items, embedder)
     for line in _format_heading(args.pairs, pairs, embedder):
         print_line(line)
-    rule, share = _choose_rule(args)
+    rule, share, description = _choose_rule(args)
     chosen = classification.choose_cut(scores, same, rule=rule, share=share)
     auc = classification.roc_auc(scores, same)
     print_line(f"AUC {auc:.3f}, average precision {classification.average_precision(scores, same):.3f}")
     print_line()
     for line in _format_cut_table(scores, same, chosen):
         print_line(line)
-    description = _describe_rule(rule, share)
     chosen = _require_useful_cut(chosen, description)
     print_line()
     print_line(colour_text(f"at_least={chosen.at_least:g}", GREEN) + f"  ({description})")
@@ -208,24 +207,16 @@ def _format_heading(path: Path, pairs: LabelledPairs, embedder: Embedder) -> Ite
     yield f"embedder {shorten_text(embedder_name(embedder), 100)}, version {shorten_text(str(embedder.version), 100)}"
 
 
-def _choose_rule(args: argparse.Namespace) -> tuple[Rule, float]:
+def _choose_rule(args: argparse.Namespace) -> tuple[Rule, float, str]:
+    """Return the rule that chooses the cut, its share, and a description."""
     if args.recall is not None:
-        return "recall", args.recall
+        return "recall", args.recall, f"highest cut with a recall of at least {args.recall:g}"
     if args.precision is not None:
-        return "precision", args.precision
+        return "precision", args.precision, f"lowest cut with a precision of at least {args.precision:g}"
     if args.false_passes is not None:
-        return "false passes", args.false_passes
-    return "balanced", 0.0
-
-
-def _describe_rule(rule: Rule, share: float) -> str:
-    texts: dict[Rule, str] = {
-        "balanced": "highest balanced accuracy",
-        "recall": f"highest cut with a recall of at least {share:g}",
-        "precision": f"lowest cut with a precision of at least {share:g}",
-        "false passes": f"lowest cut that at most {share:.0%} of the different pairs reach",
-    }
-    return texts[rule]
+        text = f"lowest cut that at most {args.false_passes:.0%} of the different pairs reach"
+        return "false passes", args.false_passes, text
+    return "balanced", 0.0, "highest balanced accuracy"
 
 
 def _format_cut_table(scores: Sequence[float], same: Sequence[bool], chosen: Cut | None) -> Iterator[str]:

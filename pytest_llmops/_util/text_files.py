@@ -179,6 +179,22 @@ def read_json(text: str) -> Json:
     return check_json_value(value)
 
 
+def read_json_lines(text: str) -> Iterator[tuple[int, Json]]:
+    r"""Yield the value of each line of JSON lines with its number; blank lines are skipped.
+
+    Raises:
+        BadFile: As for `read_json`, with the line.
+
+    >>> list(read_json_lines('{"a": 1}\n\n[2]'))
+    [(1, {'a': 1}), (3, [2])]
+    """
+    for number, line in numbered_lines(text):
+        try:
+            yield number, read_json(line)
+        except BadFile as error:
+            raise BadFile(error.what, number) from None
+
+
 def _refuse_constant(text: str) -> NoReturn:
     raise BadFile(f"{text} is no JSON: write null, or leave the key out")
 

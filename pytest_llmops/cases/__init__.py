@@ -1,4 +1,4 @@
-"""Cases as data: files of cases, queries with what is relevant to them, TREC files."""
+"""Test cases from files, queries with their relevant documents, and TREC files."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Cases as files: JSONL, YAML or CSV; every case has an id of its own.
+"""Load test cases from JSONL, YAML or CSV files, draw samples, and select by tag.
 
-An id becomes part of a test's name and the key of a baseline. It is explicit, because a number by position
-moves when a case is inserted, and strangers are compared then.
+Every case has an explicit id, which becomes part of a test's name and the key of a baseline: a number by position
+would change when a case is inserted, and different cases would be compared.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from pytest_llmops._util.text_files import (
     canonical_json,
     fingerprint_parts,
     json_kind,
-    numbered_lines,
-    read_json,
+    read_json_lines,
     read_text,
     read_yaml,
 )
@@ -31,20 +30,19 @@ from pytest_llmops.measurement import Json, shorten_text
 OWN_KEYS = ("id", "input", "reference", "tags", "family")
 REQUIRED_KEYS = ("id", "input")
 FORBIDDEN_IN_IDS = ("[", "]", "::", "\\")
-"""pytest, xdist and JUnit readers take a test's name apart at these, or write them otherwise."""
+"""pytest, xdist and JUnit readers split a test's name here, or write these characters differently."""
 MAX_ID_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One case: what is asked, and what a good answer is.
+    """A case: the input of the application, and a good answer.
 
     Attributes:
         id: Unique in its file.
-        input: What the application is given: a text, or any JSON value.
-        reference: A good answer; empty: there is none.
-        family: Cases of one family are not independent (paraphrases of one question): statistics count
-            the family.
+        input: Input of the application: a text, or any JSON value.
+        reference: A good answer, or empty.
+        family: Cases of the same family are not independent (paraphrases of a question): statistics count families.
         data: All other keys of the case; ``case["key"]`` reads them.
 
     >>> Case(id="late-return", input="Can I still return it?", data={"days": 45})["days"]
@@ -71,10 +69,7 @@ class Case:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over what the test sees of the content: input, reference and data.
-
-        Id, tags and family are not in it: filing a case elsewhere does not change it.
-        """
+        """16 hex digits over input, reference and data; id, tags and family do not count."""
         return fingerprint_parts(canonical_json(self.input), self.reference, canonical_json(self.data))
 
 
@@ -82,38 +77,39 @@ def load_cases(path: str | Path) -> tuple[Case, ...]:
     r"""Read the cases of a file, in its order.
 
     JSONL: one object a line, blank lines are skipped. YAML: a list of objects. CSV: commas, a header, every
-    value a text; ``tags`` are split at ``;`` and ``|``. All UTF-8; every line end is read as ``\n``, within
-    values too, so that a checkout on Windows holds the same cases.
+    value a text; ``tags`` are split at ``;`` and ``|``. All files are UTF-8; every line end is read as ``\n``, within
+    values too, so that a checkout on Windows has the same cases.
 
     Raises:
-        CaseError: The file cannot be used: no such file, unknown type, not UTF-8, empty, a broken line, a
-            missing or wrong value, an id that stands twice; with file and line.
+        CaseError: The file is missing, of unknown type, not UTF-8 or empty, a line is broken, a value is missing or
+            wrong, or an id is repeated; with file and line.
     """
-    cases: dict[str, tuple[Case, int]] = {}
     try:
-        for line, row in _read_rows(Path(path)):
-            _add_case(cases, row, line)
+        cases = _parse_cases(Path(path))
     except BadFile as error:
         raise CaseError(error.what, path, error.line) from None
     if not cases:
         raise CaseError("no case in the file: expected at least one", path)
+    return cases
+
+
+def _parse_cases(path: Path) -> tuple[Case, ...]:
+    cases: dict[str, tuple[Case, int]] = {}
+    for line, row in _read_rows(path):
+        try:
+            case = _parse_case(as_mapping(row))
+        except BadFile as error:
+            raise BadFile(error.what, line) from None
+        if case.id in cases:
+            raise BadFile(f"duplicate id {case.id!r} (first in line {cases[case.id][1]})", line)
+        cases[case.id] = case, line
     return tuple(case for case, _ in cases.values())
 
 
-def _add_case(cases: dict[str, tuple[Case, int]], row: Json, line: int) -> None:
-    try:
-        case = _parse_case(as_mapping(row))
-    except BadFile as error:
-        raise BadFile(error.what, line) from None
-    if case.id in cases:
-        raise BadFile(f"duplicate id {case.id!r} (first in line {cases[case.id][1]})", line)
-    cases[case.id] = case, line
-
-
 def _read_rows(path: Path) -> Iterator[tuple[int, Json]]:
-    """Yield each case of a file as it stands there, with its line."""
+    """Return an iterator over the file's cases, unchecked, with their lines."""
     readers = {
-        ".jsonl": _parse_jsonl_rows,
+        ".jsonl": read_json_lines,
         ".yaml": _parse_yaml_rows,
         ".yml": _parse_yaml_rows,
         ".csv": _parse_csv_rows,
@@ -122,14 +118,6 @@ def _read_rows(path: Path) -> Iterator[tuple[int, Json]]:
     if suffix not in readers:
         raise BadFile(f"unknown type of file {suffix!r}: expected {', '.join(readers)}")
     return readers[suffix](read_text(path))
-
-
-def _parse_jsonl_rows(text: str) -> Iterator[tuple[int, Json]]:
-    for number, line in numbered_lines(text):
-        try:
-            yield number, read_json(line)
-        except BadFile as error:
-            raise BadFile(error.what, number) from None
 
 
 def _parse_yaml_rows(text: str) -> Iterator[tuple[int, Json]]:
@@ -141,36 +129,31 @@ def _parse_yaml_rows(text: str) -> Iterator[tuple[int, Json]]:
 
 def _parse_csv_rows(text: str) -> Iterator[tuple[int, Json]]:
     header: list[str] = []
-    for number, row in _csv_records(text):
-        if not header:
-            header = _check_header(row, number)
-        elif len(row) != len(header):
-            raise BadFile(f"expected {len(header)} values as in the header, got {len(row)}", number)
-        else:
-            cells: dict[str, Json] = dict(zip(header, row, strict=True))
-            if "tags" in header:
-                cells["tags"] = [tag.strip() for tag in re.split("[;|]", str(cells["tags"])) if tag.strip()]
-            yield number, cells
-
-
-def _csv_records(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the records with the line each starts in: one may go over several lines."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    start = 1
+    line = 1  # where the record starts: it may have several lines
     try:
         for record in reader:
-            if record:
-                yield start, record
-            start = reader.line_num + 1
+            if not header:
+                header = _check_header(record, line) if record else []
+            elif record:
+                if len(record) != len(header):
+                    raise BadFile(f"expected {len(header)} values as in the header, got {len(record)}", line)
+                row: dict[str, Json] = dict(zip(header, record, strict=True))
+                if "tags" in header:
+                    row["tags"] = [tag.strip() for tag in re.split("[;|]", str(row["tags"])) if tag.strip()]
+                yield line, row
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise BadFile(f"broken CSV: {error}", start) from None
+        raise BadFile(f"broken CSV: {error}", line) from None
 
 
 def _check_header(names: list[str], line: int) -> list[str]:
-    twice = [name for name in names if names.count(name) > 1]
-    if twice or "" in names:
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated or "" in names:
         what = (
-            f"the column {shorten_text(twice[0], 60)!r} stands twice" if twice else "a column without a name"
+            f"the column {shorten_text(repeated[0], 60)!r} stands twice"
+            if repeated
+            else "a column without a name"
         )
         raise BadFile(f"{what}: columns are {', '.join(shorten_text(name, 60) for name in names)}", line)
     _require_keys(names, "column", line)
@@ -190,11 +173,14 @@ def _parse_case(row: Mapping[str, Json]) -> Case:
     _require_keys(list(row), "key")
     if row["input"] is None:
         raise BadFile("input: expected a text or a JSON value, got null")
+    tags = row.get("tags", [])
+    if not isinstance(tags, list) or not all(isinstance(tag, str) and tag.strip() for tag in tags):
+        raise BadFile(f"tags: expected a list of texts, got {shorten_text(canonical_json(tags), 60)}")
     return Case(
         id=_parse_id(row["id"]),
         input=row["input"],
         reference=_parse_text(row, "reference"),
-        tags=_parse_tags(row.get("tags", [])),
+        tags=tuple(dict.fromkeys(str(tag).strip() for tag in tags)),
         family=_parse_text(row, "family"),
         data={key: value for key, value in row.items() if key not in OWN_KEYS},
     )
@@ -206,12 +192,6 @@ def _parse_text(row: Mapping[str, Json], key: str) -> str:
         hint = "leave the key out" if value is None else "write it in quotes, or under another key"
         raise BadFile(f"{key}: expected a text, got {json_kind(value)}: {hint}")
     return value
-
-
-def _parse_tags(value: Json) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(tag, str) and tag.strip() for tag in value):
-        raise BadFile(f"tags: expected a list of texts, got {shorten_text(canonical_json(value), 60)}")
-    return tuple(dict.fromkeys(str(tag).strip() for tag in value))
 
 
 def _parse_id(value: Json) -> str:
@@ -228,17 +208,15 @@ def _parse_id(value: Json) -> str:
         raise BadFile(f"id {id_text!r}: expected at most {MAX_ID_CHARS} characters, got {len(value):,}")
     for mark in FORBIDDEN_IN_IDS:
         if mark in value:
-            raise BadFile(
-                f"id {id_text!r}: {mark!r} cannot stand in an id, as a test's name is taken apart there"
-            )
+            raise BadFile(f"id {id_text!r}: {mark!r} cannot be in an id, as a test's name is split there")
     return value
 
 
 def sample(cases: Iterable[Case], n: int, seed: int = 0) -> tuple[Case, ...]:
-    """Return ``n`` of the cases, in their order; all of them if there are no more than ``n``.
+    """Return ``n`` of the cases, in their order, or all if there are no more.
 
-    The draw goes by a hash of seed and id: it is the same on every machine, and adding a case to a file
-    exchanges at most one case of the sample.
+    The draw is by a hash of seed and id: it is the same on every machine, and a case that is added to the file
+    replaces at most one case of the sample.
 
     Raises:
         UsageError: ``n`` is less than 1.
@@ -248,20 +226,21 @@ def sample(cases: Iterable[Case], n: int, seed: int = 0) -> tuple[Case, ...]:
     """
     if n < 1:
         raise UsageError(f"sample: expected a number of cases of at least 1, got {n}")
-    given = list(cases)
-    drawn = sorted(range(len(given)), key=lambda index: (_draw_key(given[index].id, seed), index))[:n]
-    return tuple(given[index] for index in sorted(drawn))
+    pool = list(cases)
 
+    def draw_key(index: int) -> tuple[bytes, int]:
+        text = f"{seed}:{pool[index].id}"
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), index
 
-def _draw_key(name: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).digest()
+    drawn = sorted(range(len(pool)), key=draw_key)[:n]
+    return tuple(pool[index] for index in sorted(drawn))
 
 
 def tagged(cases: Iterable[Case], *wanted: str, without: Sequence[str] = ()) -> tuple[Case, ...]:
-    """Return the cases that have all the wanted tags and none of the others, in their order.
+    """Return the cases that have all wanted tags and no unwanted tag, in their order.
 
     Raises:
-        UnknownName: No case has a tag that is named: a misspelt one would silently test nothing.
+        UnknownName: No case has a named tag: a misspelt tag would silently test nothing.
 
     >>> cases = [Case(id="a", input="", tags=("smoke",)), Case(id="b", input="", tags=("smoke", "slow"))]
     >>> [case.id for case in tagged(cases, "smoke", without=["slow"])]

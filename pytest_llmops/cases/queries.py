@@ -1,4 +1,4 @@
-"""Queries with what is relevant to each, and what was found for them: from files, lists, a retriever or a run."""
+"""Load queries with their relevant documents, and collect rankings from a retriever or a run."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 CASE_FILES = (".jsonl", ".yaml", ".yml", ".csv")
 RELEVANT_KEY = "relevant"
-"""Of a case: the ids that should be found."""
+"""Key of a case with the ids that should be retrieved."""
 MAX_NAMED = 3
-"""Culprits that an error names."""
+"""Wrong ids that an error names."""
 MAX_SUGGESTION_POOL = 5_000
-"""Ids of a corpus among which the nearest to a misspelt one is looked for."""
+"""Ids of a corpus that are compared with a misspelt id, for a suggestion."""
 
 QuerySource: TypeAlias = (
     "str | Path | Iterable[Case | Mapping[str, Json]] | Mapping[str, Collection[str] | Mapping[str, int]]"
@@ -38,12 +38,12 @@ RankingSource: TypeAlias = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One query.
+    """A query.
 
     Attributes:
-        text: What is searched for; empty where only the id is known (judgements of TREC).
-        relevant: Id -> grade; empty: nothing is known to be relevant, and the query cannot be scored.
-        family: Queries of one family are not independent.
+        text: The query itself; empty if only its id is known, as in judgements of TREC.
+        relevant: Document id -> grade; empty if no document is known to be relevant: the query cannot be scored.
+        family: Queries of the same family are not independent.
     """
 
     id: str
@@ -54,31 +54,34 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The ids found for a query, best first, and the text of each where it is known."""
+    """The ids retrieved for a query, best first, and their known texts."""
 
     ids: list[str]
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_queries(given: QuerySource) -> tuple[Query, ...]:
-    """Return queries out of a case file, judgements of TREC, a list of cases, or a mapping.
+    """Return queries from a case file, judgements of TREC, a list of cases, or a mapping.
 
     Args:
         given: The path of a case file (.jsonl, .yaml, .yml, .csv), whose cases have the query as ``input`` and
-            the ids under ``relevant`` (a list, or id -> grade; in CSV parted by ``;`` or ``|``); the path of
+            the ids under ``relevant`` (a list, or id -> grade; in CSV separated by ``;`` or ``|``); the path of
             any other file: judgements in TREC's format; a list of `Case` or of mappings with these keys; or a
             mapping query -> ids.
 
     Raises:
-        CaseError: A file that cannot be used, with file and line.
+        CaseError: A file cannot be used; with file and line.
         UsageError: There is no query, no query has the key ``relevant``, or a value has the wrong form.
 
     >>> load_queries([{"input": "How long do refunds take?", "relevant": ["refunds.md"]}])[0].relevant
     {'refunds.md': 1}
     """
     __tracebackhide__ = True
-    if isinstance(given, (str, Path)):
-        parsed = _read_queries(Path(given))
+    if isinstance(given, (str, Path)) and Path(given).suffix.lower() not in CASE_FILES:
+        parsed = [Query(id=query, relevant=grades) for query, grades in read_qrels(given).items()]
+    elif isinstance(given, (str, Path)):
+        is_csv = Path(given).suffix.lower() == ".csv"
+        parsed = _queries_from_cases(load_cases(given), where=f" @ {given}", split=is_csv)
     elif isinstance(given, Mapping):
         parsed = [
             Query(id=str(key), text=str(key), relevant=_parse_grades(str(key), wanted))
@@ -93,17 +96,18 @@ def load_queries(given: QuerySource) -> tuple[Query, ...]:
     return tuple(parsed)
 
 
-def _read_queries(path: Path) -> list[Query]:
-    if path.suffix.lower() in CASE_FILES:
-        return _queries_from_cases(load_cases(path), where=f" @ {path}", split=path.suffix.lower() == ".csv")
-    return [Query(id=query, relevant=grades) for query, grades in read_qrels(path).items()]
-
-
 def _queries_from_cases(cases: Iterable[object], *, where: str = "", split: bool = False) -> list[Query]:
     by_id: dict[str, Query] = {}
     has_relevant = False
     for number, case in enumerate(cases, start=1):
-        row = _case_row(case, number)
+        if isinstance(case, Case):
+            row: Mapping[str, Json] = {**case.data, "id": case.id, "input": case.input, "family": case.family}
+        elif isinstance(case, Mapping):
+            row = {"id": str(number), **case}
+        else:
+            raise UsageError(
+                f"cases: expected a case or a mapping with input and {RELEVANT_KEY}, got {_describe_value(case)} as number {number}"
+            )
         case_id = str(row["id"])
         text = row.get("input")
         if not isinstance(text, str) or not text.strip():
@@ -125,73 +129,57 @@ def _queries_from_cases(cases: Iterable[object], *, where: str = "", split: bool
     return list(by_id.values())
 
 
-def _case_row(case: object, number: int) -> Mapping[str, Json]:
-    if isinstance(case, Case):
-        return {**case.data, "id": case.id, "input": case.input, "family": case.family}
-    if not isinstance(case, Mapping):
-        raise UsageError(
-            f"cases: expected a case or a mapping with input and {RELEVANT_KEY}, got {_describe_value(case)} as number {number}"
-        )
-    return {"id": str(number), **case}
-
-
 def _parse_grades(where: str, wanted: object, end: str = "") -> dict[str, int]:
     place = f"{shorten_text(where, 60)}: {RELEVANT_KEY}"
     if isinstance(wanted, str) or not isinstance(wanted, Collection):
         raise UsageError(
             f"{place}: expected a list of ids, or id -> grade, got {_describe_value(wanted)}{end}"
         )
-    grades = wanted if isinstance(wanted, Mapping) else dict.fromkeys(map(_to_hashable, wanted), 1)
-    for id_, grade in grades.items():
+    grades = wanted.items() if isinstance(wanted, Mapping) else [(id_, 1) for id_ in wanted]
+    for id_, grade in grades:
         if not isinstance(id_, str):
             raise UsageError(f"{place}: expected ids that are texts, got {_describe_value(id_)}{end}")
         if not isinstance(grade, Integral):
             raise UsageError(
                 f"{place}: grade of {shorten_text(id_, 60)!r}: expected a whole number, got {grade!r}{end}"
             )
-    return {str(id_): int(grade) for id_, grade in grades.items()}
-
-
-def _to_hashable(value: object) -> object:
-    return (
-        value
-        if isinstance(value, str)
-        else shorten_text(repr(value), 60)
-        if isinstance(value, (list, dict))
-        else value
-    )
+    return {str(id_): int(grade) for id_, grade in grades}
 
 
 def _describe_value(value: object) -> str:
     return "nothing" if value is None else f"{type(value).__name__} {shorten_text(repr(value), 60)}"
 
 
-def collect_rankings(given: RankingSource, asked: Sequence[Query], k: int | None) -> dict[str, Ranking]:
-    """Return what was found for each query: by asking a retriever, or out of a run.
+def collect_rankings(given: RankingSource, queries: Sequence[Query], k: int | None) -> dict[str, Ranking]:
+    """Return the ranking of each query, from searches of a retriever or from a run.
 
     Args:
-        given: A retriever, which is asked for ``k`` hits a query (None: for as many as it gives by itself);
-            query id -> ids, `Hit` objects or id -> score; or the path of a run in TREC's format.
-        asked: The queries.
-        k: The cut of the metric.
+        given: A retriever, which is searched for ``k`` hits a query (None: its own number); query id -> ids, `Hit`
+            objects or id -> score; or the path of a run in TREC's format.
+        queries: The queries.
+        k: The cutoff of the metric.
 
     Raises:
-        LLMOpsError: A search failed, or gave no hits but something else: nothing can be scored.
-        UsageError: A query without a text, an id that the retriever's corpus does not have, or a run in which
-            not one of the queries is.
+        LLMOpsError: A search failed, or returned something else than hits: nothing can be scored.
+        UsageError: A query has no text, the retriever's corpus lacks a relevant id, or the run has none of the queries.
     """
     __tracebackhide__ = True
     if callable(getattr(given, "search", None)):
         retriever = cast("Retriever", given)
-        _check_relevant_ids(retriever, asked)
-        return {one.id: _search_query(retriever, one, k) for one in asked}
+        _check_relevant_ids(retriever, queries)
+        return {query.id: _search_query(retriever, query, k) for query in queries}
     run = read_run(given) if isinstance(given, (str, Path)) else given
     if not isinstance(run, Mapping):
         raise UsageError(f"expected a retriever, a run or its path, got {_describe_value(given)}")
-    rankings = {str(query): _to_ranking(str(query), ranking) for query, ranking in run.items()}
-    if not any(one.id in rankings for one in asked):
-        ids = f"the run has {_join_first_ids(rankings)}, the cases have {_join_first_ids(one.id for one in asked)}"
-        raise UsageError(f"not one of the {len(asked):,} queries is in the run: {ids}")
+    rankings = {str(id_): _to_ranking(str(id_), ranking) for id_, ranking in run.items()}
+    if not any(query.id in rankings for query in queries):
+        in_run, in_cases = (
+            ", ".join(repr(shorten_text(id_, 40)) for id_ in islice(ids, MAX_NAMED))
+            for ids in (rankings, (query.id for query in queries))
+        )
+        raise UsageError(
+            f"none of the {len(queries):,} queries is in the run: the run has {in_run}, the cases have {in_cases}"
+        )
     return rankings
 
 
@@ -219,20 +207,20 @@ def _to_ranking(query: str, ranking: object) -> Ranking:
         raise LLMOpsError(f"{where}: expected hits, got {_describe_value(ranking)}")
     texts = {hit.id: hit.text for hit in ranking if isinstance(hit, Hit) and isinstance(hit.text, str)}
     ids = [hit.id if isinstance(hit, Hit) else hit for hit in ranking]
-    for hit in ids:
-        if not isinstance(hit, str):
-            raise LLMOpsError(f"{where}: expected ids that are texts, got {_describe_value(hit)}")
+    for id_ in ids:
+        if not isinstance(id_, str):
+            raise LLMOpsError(f"{where}: expected ids that are texts, got {_describe_value(id_)}")
     return Ranking(ids, texts)
 
 
-def _check_relevant_ids(retriever: object, asked: Sequence[Query]) -> None:
-    """Refuse ids that cannot be found, as the corpus does not have them: they would only lower every score."""
+def _check_relevant_ids(retriever: object, queries: Sequence[Query]) -> None:
+    """Check that the corpus has the relevant ids: ids that cannot be found would only lower every score."""
     known = _find_corpus_ids(retriever)
     if known is None:
         return
     strays = [
         (query.id, id_)
-        for query in asked
+        for query in queries
         for id_, grade in query.relevant.items()
         if grade > 0 and id_ not in known
     ]
@@ -251,33 +239,27 @@ def _check_relevant_ids(retriever: object, asked: Sequence[Query]) -> None:
 
 
 def _find_corpus_ids(retriever: object) -> Collection[str] | None:
-    """The ids of a retriever's passages, where it says them: by ``chunks``, ``documents`` or ``listing()``."""
+    """Return the ids of a retriever's passages by its ``chunks``, ``documents`` or ``listing()``; None without these."""
     for name in ("chunks", "documents"):
         passages = getattr(retriever, name, None)
         if isinstance(passages, Mapping):
             return set(map(str, passages))
-        if isinstance(passages, Collection) and not isinstance(passages, (str, bytes)):
-            ids = {getattr(passage, "id", passage) for passage in passages}
-            if ids and all(isinstance(passage, str) for passage in ids):
-                return cast("set[str]", ids)
-    return _list_corpus_ids(retriever)
-
-
-def _list_corpus_ids(retriever: object) -> Collection[str] | None:
+        if isinstance(passages, Collection) and (ids := _passage_ids(passages)):
+            return ids
     listing = getattr(retriever, "listing", None)
-    if not callable(listing):
-        return None
     try:
-        ids = {getattr(passage, "id", passage) for passage in listing()}
+        return _passage_ids(listing()) if callable(listing) else None
     except UsageError:
-        # It has the method, but this store cannot be listed: then nobody knows what is in it.
-        return None
+        return None  # this store cannot be listed
     except Exception as error:
         raise LLMOpsError(
             f"the passages of {type(retriever).__name__} cannot be listed: {describe_exception(error)}"
         ) from error
-    return cast("set[str]", ids) if ids and all(isinstance(passage, str) for passage in ids) else None
 
 
-def _join_first_ids(ids: Iterable[str]) -> str:
-    return ", ".join(repr(shorten_text(id_, 40)) for id_ in islice(ids, MAX_NAMED))
+def _passage_ids(passages: Iterable[object]) -> Collection[str] | None:
+    """Return the ids of passages, which may be ids themselves; None if there are none, or other values than texts."""
+    if isinstance(passages, (str, bytes)):
+        return None
+    ids = {getattr(passage, "id", passage) for passage in passages}
+    return cast("set[str]", ids) if ids and all(isinstance(id_, str) for id_ in ids) else None

@@ -1,4 +1,4 @@
-"""Files in the formats of TREC: judgements (qrels), and runs of a search engine; plain or gzipped.
+"""Read files in the formats of TREC: judgements (qrels), and runs of a search engine; plain or gzipped.
 
 A line of judgements is ``query iteration document grade``, one of a run ``query Q0 document rank score tag``,
 separated by blanks. As in trec_eval the rank, the iteration and what follows the tag do not count, blank lines
@@ -8,14 +8,15 @@ and lines that start with ``#`` are skipped.
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from pytest_llmops._util.text_files import BadFile, numbered_lines, read_text
+from pytest_llmops._util.text_files import BadFile, decode_text, numbered_lines, read_bytes
 from pytest_llmops.errors import CaseError
 from pytest_llmops.measurement import shorten_text
 
@@ -23,26 +24,26 @@ N = TypeVar("N", int, float)
 
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_BYTES = 2**30
-"""Of an unpacked file: a small gzip can hold far more than a machine has."""
+"""Limit of an unpacked file: a small gzip can expand to more than a machine's memory."""
 MAX_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
 class _LineFormat(Generic[N]):
-    """What a line looks like, and its one number."""
+    """The fields of a line, and the field that is read as a number."""
 
-    words: str
-    value: str
+    fields: str
+    number: str
     expected: str
-    number: Callable[[str], N | None]
+    parse_number: Callable[[str], N | None]
 
 
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
     """Read judgements: query -> (document id -> grade), in the order of the file.
 
     Raises:
-        CaseError: The file cannot be used: no such file, not UTF-8, empty, a line with too few fields, a grade
-            that is no whole number, a document judged twice for a query; with file and line.
+        CaseError: The file is missing, not UTF-8 or empty, a line has too few fields, a grade is not a whole number,
+            or a document is judged twice for a query; with file and line.
     """
     return _read_trec_file(path, _QRELS_FORMAT)
 
@@ -54,8 +55,8 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
     ranks say.
 
     Raises:
-        CaseError: The file cannot be used: no such file, not UTF-8, empty, a line with too few fields, a score
-            that is no finite number, a document ranked twice for a query; with file and line.
+        CaseError: The file is missing, not UTF-8 or empty, a line has too few fields, a score is not a finite number,
+            or a document is ranked twice for a query; with file and line.
     """
     return _read_trec_file(path, _RUN_FORMAT)
 
@@ -66,65 +67,52 @@ def _read_trec_file(path: str | Path, line_format: _LineFormat[N]) -> dict[str, 
     except BadFile as error:
         raise CaseError(error.what, path, error.line) from None
     if not rows:
-        raise CaseError(f"no line in the file: expected lines of the form {line_format.words}", path)
+        raise CaseError(f"no line in the file: expected lines of the form {line_format.fields}", path)
     return rows
 
 
 def _parse_rows(text: str, line_format: _LineFormat[N]) -> dict[str, dict[str, N]]:
     by_query: dict[str, dict[str, N]] = {}
-    words = line_format.words.split()
-    place = words.index(line_format.value)
-    for line, parts in _split_lines(text, words):
-        query, document = parts[0], parts[2]
-        rows = by_query.setdefault(query, {})
-        if document in rows:
-            what = f"query {shorten_text(query, 60)}: document {shorten_text(document, 60)} stands twice"
-            raise BadFile(f"{what} (first in line {_find_first_line(text, query, document)})", line)
-        value = line_format.number(parts[place])
-        if value is None:
+    fields = line_format.fields.split()
+    for line, row in _split_lines(text):
+        if len(row) < len(fields):
             raise BadFile(
-                f"{line_format.value}: expected {line_format.expected}, got {shorten_text(parts[place], 60)}",
+                f"expected {line_format.fields}, got {len(row)} fields: {shorten_text(' '.join(row), 80)}",
                 line,
             )
-        rows[document] = value
+        query, document = row[0], row[2]
+        values = by_query.setdefault(query, {})
+        if document in values:
+            what = f"query {shorten_text(query, 60)}: document {shorten_text(document, 60)} stands twice"
+            first = next(n for n, other in _split_lines(text) if (other[0], other[2]) == (query, document))
+            raise BadFile(f"{what} (first in line {first})", line)
+        number = row[fields.index(line_format.number)]
+        value = line_format.parse_number(number)
+        if value is None:
+            raise BadFile(
+                f"{line_format.number}: expected {line_format.expected}, got {shorten_text(number, 60)}", line
+            )
+        values[document] = value
     return by_query
 
 
-def _split_lines(text: str, words: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+def _split_lines(text: str) -> Iterator[tuple[int, list[str]]]:
     for number, line in numbered_lines(text):
-        if line.startswith("#"):
-            continue
-        parts = line.split()
-        if len(parts) < len(words):
-            form, got = " ".join(words), shorten_text(line.strip(), 80)
-            raise BadFile(f"expected {form}, got {len(parts)} fields: {got}", number)
-        yield number, parts
-
-
-def _find_first_line(text: str, query: str, document: str) -> int:
-    rows = ((number, line.split()) for number, line in numbered_lines(text) if not line.startswith("#"))
-    return next(number for number, parts in rows if (parts[0], parts[2]) == (query, document))
+        if not line.startswith("#"):
+            yield number, line.split()
 
 
 def _read_unpacked(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            packed = file.read(2) == GZIP_MAGIC
-    except OSError:
-        packed = False
-    if not packed:
-        return read_text(path)
-    try:
-        with gzip.open(path) as file:
-            data = file.read(MAX_BYTES + 1)
-        text = data.decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadFile(f"broken gzip: {error}") from None
-    except UnicodeDecodeError as error:
-        raise BadFile("not UTF-8", data.count(b"\n", 0, error.start) + 1) from None
-    if len(data) > MAX_BYTES:
-        raise BadFile(f"expected at most {MAX_BYTES:,} bytes unpacked")
-    return text.replace("\r\n", "\n")
+    data = read_bytes(path)
+    if data.startswith(GZIP_MAGIC):
+        try:
+            with gzip.open(io.BytesIO(data)) as file:
+                data = file.read(MAX_BYTES + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise BadFile(f"broken gzip: {error}") from None
+        if len(data) > MAX_BYTES:
+            raise BadFile(f"expected at most {MAX_BYTES:,} bytes unpacked")
+    return decode_text(data)
 
 
 def _parse_grade(text: str) -> int | None:

@@ -36,7 +36,7 @@ class Searcher(ABC):
 
     Attributes:
         name: Of the corpus, for errors and reports.
-        k: How many hits `search` returns at most.
+        k: Default number of hits of `search`.
         where: What an error calls it.
     """
 
@@ -66,7 +66,7 @@ class Searcher(ABC):
 
         Args:
             query: A text. Without anything to look for (empty, only punctuation) there are no hits.
-            k: The most hits; left out: the retriever's own number.
+            k: Number of hits; None: the retriever's `k`.
             filters: Metadata that a hit must have: key -> a value, or a list of which one will do.
 
         Raises:
@@ -77,10 +77,10 @@ class Searcher(ABC):
         limit = self.k if k is None else validate_k(k)
         if not isinstance(query, str):
             raise UsageError(f"search: expected a text as query, got {json_kind(query)}")
-        wanted = parse_filters(filters)
+        conditions = parse_filters(filters)
         started = time.perf_counter()
         try:
-            hits = tuple(self._found(query, limit, wanted))
+            hits = tuple(self._find_hits(query, limit, conditions))
         except LLMOpsError:
             raise
         except Exception as error:
@@ -92,7 +92,7 @@ class Searcher(ABC):
         return Hits(hits, query=query, latency_s=elapsed)
 
     @abstractmethod
-    def _found(self, query: str, limit: int, wanted: Conditions) -> Iterable[Hit]:
+    def _find_hits(self, query: str, limit: int, conditions: Conditions) -> Iterable[Hit]:
         """Return at most ``limit`` hits, best first; may raise anything."""
 
 
@@ -116,7 +116,7 @@ def _check_hits(hits: Sequence[Hit], where: str) -> None:
 
 
 def validate_k(k: object) -> int:
-    """Return how many hits are wanted.
+    """Return how many hits are conditions.
 
     Raises:
         UsageError: It is no whole number of at least 1.
@@ -180,7 +180,7 @@ def to_python_scalar(value: Any) -> Any:
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
-def matches_conditions(metadata: Mapping[str, Json], wanted: Conditions) -> bool:
+def matches_conditions(metadata: Mapping[str, Json], conditions: Conditions) -> bool:
     """Whether a passage's metadata meets all conditions.
 
     A key may be a path ("file.name"). A list in the metadata fits if one of its elements does. ``1`` is
@@ -191,7 +191,7 @@ def matches_conditions(metadata: Mapping[str, Json], wanted: Conditions) -> bool
     >>> matches_conditions({"page": 1}, {"page": (True,)})
     False
     """
-    for key, values in wanted.items():
+    for key, values in conditions.items():
         held = _find_metadata_value(metadata, key)
         several = held if isinstance(held, (list, tuple)) else [held]
         if not any(_equals_strictly(element, value) for element in several for value in values):
@@ -207,8 +207,8 @@ def _find_metadata_value(metadata: Mapping[str, Json], key: str) -> Json:
     return _find_metadata_value(inner, rest) if dot and isinstance(inner, Mapping) else None
 
 
-def _equals_strictly(held: object, wanted: Scalar) -> bool:
-    return held == wanted and isinstance(held, bool) == isinstance(wanted, bool)
+def _equals_strictly(held: object, conditions: Scalar) -> bool:
+    return held == conditions and isinstance(held, bool) == isinstance(conditions, bool)
 
 
 def resolve_embedder(given: Embedder | str, where: str) -> Embedder:

@@ -78,7 +78,7 @@ class InMemoryRetriever(Searcher):
 
     Attributes:
         name: Of the corpus, for the report.
-        k: How many hits `search` returns at most.
+        k: Default number of hits of `search`.
         chunks: The corpus, in its order.
         fingerprint: 16 hex digits over the corpus, its order and the stop words.
     """
@@ -90,7 +90,7 @@ class InMemoryRetriever(Searcher):
 
         Args:
             chunks: The corpus. Chunks without a single word are kept, and never found.
-            k: The most hits `search` returns unless it is told otherwise.
+            k: Default number of hits of `search`.
             name: Of the corpus, for errors and reports.
             stopwords: Words that do not count in queries and texts; left out: 33 English ones (the, of, it
                 ...), none with ``()``.
@@ -105,7 +105,7 @@ class InMemoryRetriever(Searcher):
         self._stopwords = _english_stopwords() if stopwords is None else frozenset(_tokenize_words(stopwords))
         self.fingerprint = fingerprint_parts(*map(chunk_content, self.chunks), *sorted(self._stopwords))
         self._vocabulary: dict[str, int] = {}
-        self._index = self._indexed()
+        self._index = self._build_index()
 
     @property
     def documents(self) -> int:
@@ -116,7 +116,7 @@ class InMemoryRetriever(Searcher):
         """Return the chunks, in their order."""
         return list(self.chunks)
 
-    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
+    def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
         words = [word for word in tokenize(query) if word in self._vocabulary]
         if not words:
             return []
@@ -125,11 +125,13 @@ class InMemoryRetriever(Searcher):
         scores = self._index.get_scores(words)
         order = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores > 0)]
         places = (
-            place for place in order if not wanted or matches_conditions(self.chunks[place].metadata, wanted)
+            place
+            for place in order
+            if not conditions or matches_conditions(self.chunks[place].metadata, conditions)
         )
         return [chunk_to_hit(self.chunks[place], float(scores[place])) for place in islice(places, limit)]
 
-    def _indexed(self) -> Any:
+    def _build_index(self) -> Any:
         """Return the index; without a single word in the corpus there is none, and no search reaches it."""
         texts = [
             [word for word in tokenize(searchable_text(chunk)) if word not in self._stopwords]

@@ -49,10 +49,10 @@ class ChromaRetriever(Searcher):
 
         Args:
             collection: A ``chromadb`` collection, of any client.
-            embedder: What embeds queries: the one the collection was filled with. Left out: the collection's
+            embedder: Embedder of queries: the same as the collection was filled with. Left out: the collection's
                 own embedding function; its default one loads a model from the network at first use.
-            k: The most hits `search` returns unless it is told otherwise.
-            name: For errors and reports; left out: the collection's.
+            k: Default number of hits of `search`.
+            name: For errors and reports; default: the collection's.
 
         Raises:
             UsageError: It is no collection, ``k`` is less than 1, or the embedder cannot be used.
@@ -107,7 +107,7 @@ class ChromaRetriever(Searcher):
             CorpusError: The store cannot be asked: the collection was deleted.
         """
         __tracebackhide__ = True
-        return int(self._told(self.collection.count))
+        return int(self._call_store(self.collection.count))
 
     def listing(self) -> list[Chunk]:
         """Return every record, in the store's order.
@@ -116,9 +116,9 @@ class ChromaRetriever(Searcher):
             CorpusError: The store cannot be asked.
         """
         __tracebackhide__ = True
-        return self._told(lambda: list(self._records()))
+        return self._call_store(lambda: list(self._iterate_records()))
 
-    def _told(self, ask: Callable[[], T]) -> T:
+    def _call_store(self, ask: Callable[[], T]) -> T:
         __tracebackhide__ = True
         try:
             return ask()
@@ -128,7 +128,7 @@ class ChromaRetriever(Searcher):
                 self.where,
             ) from error
 
-    def _records(self) -> Iterator[Chunk]:
+    def _iterate_records(self) -> Iterator[Chunk]:
         offset = 0
         while True:
             page = self.collection.get(limit=PAGE_SIZE, offset=offset, include=["documents", "metadatas"])
@@ -138,11 +138,11 @@ class ChromaRetriever(Searcher):
             if len(page["ids"]) < PAGE_SIZE:
                 return
 
-    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
-        query_arguments = self._asked(query)
+    def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
+        query_arguments = self._query_arguments(query)
         if query_arguments is None:
             return []
-        where = _build_where_clause(wanted)
+        where = _build_where_clause(conditions)
         include = ["documents", "metadatas", "distances", "uris"]
         if where:
             query_arguments["where"] = where
@@ -164,7 +164,7 @@ class ChromaRetriever(Searcher):
             for id_, text, metadata, distance, uri in zip(*columns, strict=True)
         ]
 
-    def _asked(self, query: str) -> dict[str, Any] | None:
+    def _query_arguments(self, query: str) -> dict[str, Any] | None:
         __tracebackhide__ = True
         if self.embedder is None:
             if not query.strip():
@@ -175,10 +175,10 @@ class ChromaRetriever(Searcher):
                     "embedder=, the one it was filled with"
                 )
             return {"query_texts": [query]}
-        vector = embed_query(self.embedder, query, self.where, self._dim())
+        vector = embed_query(self.embedder, query, self.where, self._vector_length())
         return None if vector is None else {"query_embeddings": [vector]}
 
-    def _dim(self) -> int | None:
+    def _vector_length(self) -> int | None:
         """Length of the vectors, as one of them shows, asked once; None for an empty collection."""
         if self._width is None:
             held = self.collection.get(limit=1, include=["embeddings"])["embeddings"]
@@ -213,10 +213,10 @@ def _find_space(collection: Any) -> str:
     return str((getattr(collection, "metadata", None) or {}).get("hnsw:space", "l2"))
 
 
-def _build_where_clause(wanted: Conditions) -> Mapping[str, Json]:
+def _build_where_clause(conditions: Conditions) -> Mapping[str, Json]:
     """Return conditions in Chroma's form, which takes values of one type in a list, and one key in a mapping."""
     clauses: list[Mapping[str, Json]] = []
-    for key, values in wanted.items():
+    for key, values in conditions.items():
         groups: dict[type, list[Scalar]] = {}
         for value in values:
             groups.setdefault(type(value), []).append(value)

@@ -36,7 +36,7 @@ class DenseRetriever(Searcher):
 
     Attributes:
         name: Of the corpus, for the report.
-        k: How many hits `search` returns at most.
+        k: Default number of hits of `search`.
         embedder: What makes the vectors.
 
     >>> class Letters:
@@ -58,7 +58,7 @@ class DenseRetriever(Searcher):
             chunks: The corpus.
             embedder: An embedder, or the name of one: ``hashing``, ``minilm`` ... One that fits itself to the
                 texts of one call (``tfidf``) is refused: a query could not be compared with the chunks.
-            k: The most hits `search` returns unless it is told otherwise.
+            k: Default number of hits of `search`.
             name: Of the corpus, for errors and reports.
 
         Raises:
@@ -69,7 +69,7 @@ class DenseRetriever(Searcher):
         super().__init__(k=k, name=name, where=name or "DenseRetriever")
         self.embedder = resolve_embedder(embedder, self.where)
         given = check_corpus(chunks, self.where)
-        self._settle(given, self._embedded(given))
+        self._replace_corpus(given, self._embed_chunks(given))
 
     @property
     def chunks(self) -> tuple[Chunk, ...]:
@@ -114,8 +114,8 @@ class DenseRetriever(Searcher):
                 f"the id {shorten_text(known[0], 60)!r} is there already: expected new ids; `update` replaces a chunk",
                 self.where,
             )
-        rows = np.concatenate([self._rows, self._checked(self._embedded(given))])
-        self._settle((*self._chunks, *given), rows)
+        rows = np.concatenate([self._rows, self._check_length(self._embed_chunks(given))])
+        self._replace_corpus((*self._chunks, *given), rows)
 
     def remove(self, ids: Iterable[str]) -> None:
         """Take chunks out by their ids.
@@ -130,11 +130,11 @@ class DenseRetriever(Searcher):
             raise UsageError(f"{self.where}: expected the ids of chunks, got {json_kind(ids)}")
         gone = {ids} if isinstance(ids, str) else set(ids)
         for one in sorted(gone, key=str):
-            self._place(one)
+            self._find_place(one)
         kept = [place for place, one in enumerate(self._chunks) if one.id not in gone]
         if not kept:
             raise CorpusError("nothing would be left: expected at least one chunk to stay", self.where)
-        self._settle(tuple(self._chunks[place] for place in kept), self._rows[kept])
+        self._replace_corpus(tuple(self._chunks[place] for place in kept), self._rows[kept])
 
     def update(self, chunks: Iterable[Chunk]) -> None:
         """Replace chunks by those of the same id, which keep their place; only changed texts are embedded.
@@ -147,7 +147,7 @@ class DenseRetriever(Searcher):
         given = check_corpus(chunks, self.where, empty=True)
         if not given:
             return
-        places = {self._place(chunk.id): chunk for chunk in given}
+        places = {self._find_place(chunk.id): chunk for chunk in given}
         changed = {
             place: chunk
             for place, chunk in places.items()
@@ -156,26 +156,28 @@ class DenseRetriever(Searcher):
         rows = self._rows
         if changed:
             rows = rows.copy()
-            rows[list(changed)] = self._checked(self._embedded(tuple(changed.values())))
-        self._settle(tuple(places.get(place, chunk) for place, chunk in enumerate(self._chunks)), rows)
+            rows[list(changed)] = self._check_length(self._embed_chunks(tuple(changed.values())))
+        self._replace_corpus(
+            tuple(places.get(place, chunk) for place, chunk in enumerate(self._chunks)), rows
+        )
 
-    def _settle(self, chunks: tuple[Chunk, ...], rows: NDArray[float32]) -> None:
+    def _replace_corpus(self, chunks: tuple[Chunk, ...], rows: NDArray[float32]) -> None:
         """Take over a corpus and its vectors, all at once."""
         self._chunks = chunks
         self._rows = rows
         self._directed = rows.any(axis=1)
         self._places = {chunk.id: place for place, chunk in enumerate(chunks)}
 
-    def _place(self, id_: object) -> int:
+    def _find_place(self, id_: object) -> int:
         __tracebackhide__ = True
         if id_ not in self._places:
             raise UnknownName("chunk", str(id_), self._places, where=self.where)
         return self._places[str(id_)]
 
-    def _embedded(self, chunks: Sequence[Chunk]) -> NDArray[float32]:
+    def _embed_chunks(self, chunks: Sequence[Chunk]) -> NDArray[float32]:
         return embed_unit_vectors(self.embedder, [searchable_text(chunk) for chunk in chunks], self.where)
 
-    def _checked(self, rows: NDArray[float32]) -> NDArray[float32]:
+    def _check_length(self, rows: NDArray[float32]) -> NDArray[float32]:
         __tracebackhide__ = True
         if rows.shape[1] != self.dim:
             raise UsageError(
@@ -184,7 +186,7 @@ class DenseRetriever(Searcher):
             )
         return rows
 
-    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
+    def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
         import numpy as np
 
         vector = embed_query(self.embedder, query, self.where, self.dim)
@@ -194,27 +196,27 @@ class DenseRetriever(Searcher):
         # A product with a whole matrix gives equal rows unlike last digits, by where they stand. It only chooses
         # the candidates, with its error as a margin; they are then computed row by row, in 64 bits.
         margin = 2 * self.dim * float(np.finfo(np.float32).eps)
-        places = np.array(sorted(self._candidates(rough, margin, limit, wanted)), dtype=np.intp)
+        places = np.array(sorted(self._find_candidates(rough, margin, limit, conditions)), dtype=np.intp)
         exact = (self._rows[places].astype(np.float64) * vector.astype(np.float64)).sum(axis=1)
         scores = np.clip(exact, -1.0, 1.0)
         best = np.argsort(-scores, kind="stable")[:limit]
         return [chunk_to_hit(self._chunks[places[index]], float(scores[index])) for index in best]
 
-    def _candidates(
-        self, rough: NDArray[float32], margin: float, limit: int, wanted: Conditions
+    def _find_candidates(
+        self, rough: NDArray[float32], margin: float, limit: int, conditions: Conditions
     ) -> Iterator[int]:
         """Yield the places of all that may be among the ``limit`` nearest, in no order of use."""
         import numpy as np
 
         among = np.flatnonzero(self._directed)
-        if not wanted and len(among) > limit:
+        if not conditions and len(among) > limit:
             least = np.partition(rough[among], len(among) - limit)[len(among) - limit] - margin
             among = among[rough[among] >= least]
         count, least = 0, -np.inf
         for place in among[np.argsort(-rough[among])]:
             if rough[place] < least:
                 return
-            if wanted and not matches_conditions(self._chunks[place].metadata, wanted):
+            if conditions and not matches_conditions(self._chunks[place].metadata, conditions):
                 continue
             yield int(place)
             count += 1

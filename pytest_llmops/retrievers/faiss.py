@@ -56,9 +56,9 @@ class FaissRetriever(Searcher):
             index: A ``faiss`` index. An ``IndexIDMap`` is fine: its own numbers are translated.
             ids: An id for each vector, in the order they were added.
             texts: Their texts; left out: all empty (images, tables).
-            embedder: What embeds queries: the one the index was filled with.
+            embedder: Embedder of queries: the same as the index was filled with.
             metadata: Their metadata; left out: none.
-            k: The most hits `search` returns unless it is told otherwise.
+            k: Default number of hits of `search`.
             name: For errors and reports.
 
         Raises:
@@ -75,17 +75,17 @@ class FaissRetriever(Searcher):
         self.index = index
         self.embedder = resolve_embedder(embedder, self.where)
         total = int(index.ntotal)
-        names = self._column("ids", ids, total)
-        passages = self._column("texts", texts, total) or [""] * total
-        known = self._column("metadata", metadata, total) or [{}] * total
+        names = self._to_column("ids", ids, total)
+        passages = self._to_column("texts", texts, total) or [""] * total
+        known = self._to_column("metadata", metadata, total) or [{}] * total
         self.chunks = tuple(
             Chunk(id=str(id_), text=str(text), metadata=held)
             for id_, text, held in zip(names, passages, known, strict=True)
         )
         check_corpus(self.chunks, self.where)
-        self._places = self._numbered()
+        self._places = self._map_numbers_to_places()
 
-    def _column(self, what: str, given: Any, total: int) -> list[Any]:
+    def _to_column(self, what: str, given: Any, total: int) -> list[Any]:
         """Return what was given for the vectors as a list; empty where it may be left out, and is."""
         __tracebackhide__ = True
         several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
@@ -128,7 +128,7 @@ class FaissRetriever(Searcher):
         """Return the passages, in the order of their vectors."""
         return list(self.chunks)
 
-    def _numbered(self) -> dict[int, int]:
+    def _map_numbers_to_places(self) -> dict[int, int]:
         """Return the place of each number that an IndexIDMap gives; empty: numbers are places.
 
         Raises:
@@ -146,7 +146,7 @@ class FaissRetriever(Searcher):
                     self.where,
                 )
             return places
-        odd = sorted(self._inverted() ^ set(range(len(self.chunks)))) if self._has_lists() else []
+        odd = sorted(self._read_list_numbers() ^ set(range(len(self.chunks)))) if self._has_lists() else []
         if odd:
             raise CorpusError(
                 f"the index has numbers of its own ({odd[0]} ...), and its lists keep no order of adding: expected 0 to "
@@ -159,7 +159,7 @@ class FaissRetriever(Searcher):
         faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
         return isinstance(self.index, faiss.Index) and faiss.try_extract_index_ivf(self.index) is not None
 
-    def _inverted(self) -> set[int]:
+    def _read_list_numbers(self) -> set[int]:
         """Return the numbers that stand in the lists of an IVF index."""
         faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
         lists = faiss.extract_index_ivf(self.index).invlists
@@ -169,7 +169,7 @@ class FaissRetriever(Searcher):
                 numbers.update(map(int, faiss.rev_swig_ptr(lists.get_ids(list_number), size)))
         return numbers
 
-    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
+    def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
         __tracebackhide__ = True
         total = int(self.index.ntotal)
         if total != len(self.chunks):
@@ -180,13 +180,13 @@ class FaissRetriever(Searcher):
         vector = embed_query(self.embedder, query, self.where, int(self.index.d))
         if vector is None:
             return []
-        values, numbers = self.index.search(vector[None, :], total if wanted else min(limit, total))
+        values, numbers = self.index.search(vector[None, :], total if conditions else min(limit, total))
         hits: list[Hit] = []
         for value, number in zip(values[0], numbers[0], strict=True):
             if number < 0:  # FAISS fills up with -1 where it found less
                 continue
             chunk = self.chunks[self._places.get(int(number), int(number))]
-            if matches_conditions(chunk.metadata, wanted):
+            if matches_conditions(chunk.metadata, conditions):
                 similar = self.index.metric_type == INNER_PRODUCT
                 hits.append(
                     chunk_to_hit(chunk, float(value) if similar else similarity_from_distance(value, "l2"))

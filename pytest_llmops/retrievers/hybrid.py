@@ -42,7 +42,7 @@ class HybridRetriever(Searcher):
 
         Args:
             retrievers: At least two; any object with ``search(query, k)``. With filters each has to take them.
-            k: The most hits `search` returns unless it is told otherwise.
+            k: Default number of hits of `search`.
             depth: How many hits each retriever is asked for, or ``k`` if that is more.
             name: Of the corpus, for errors and reports.
 
@@ -96,20 +96,22 @@ class HybridRetriever(Searcher):
                 chunks.setdefault(chunk.id, chunk)
         return list(chunks.values())
 
-    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
-        filters: dict[str, Json] = {key: list(values) for key, values in wanted.items()}
+    def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
+        filters: dict[str, Json] = {key: list(values) for key, values in conditions.items()}
         scores: dict[str, float] = {}
         hits: dict[str, Hit] = {}
         for retriever in self.retrievers:
             for rank, hit in enumerate(
-                self._asked(retriever, query, max(limit, self.depth), filters), start=1
+                self._search_retriever(retriever, query, max(limit, self.depth), filters), start=1
             ):
                 scores[hit.id] = scores.get(hit.id, 0.0) + 1.0 / (RANK_CONSTANT + rank)
                 hits.setdefault(hit.id, hit)
         order = sorted(scores, key=lambda id_: -scores[id_])[:limit]
         return [replace(hits[id_], score=scores[id_]) for id_ in order]
 
-    def _asked(self, one: Retriever, query: str, depth: int, filters: dict[str, Json]) -> Sequence[Hit]:
+    def _search_retriever(
+        self, one: Retriever, query: str, depth: int, filters: dict[str, Json]
+    ) -> Sequence[Hit]:
         __tracebackhide__ = True
         if not filters:
             return one.search(query, depth)

@@ -55,10 +55,10 @@ class LanceRetriever(Searcher):
 
         Args:
             table: A ``lancedb`` table.
-            embedder: What embeds queries: the one the table was filled with. Left out: the table's own
+            embedder: Embedder of queries: the same as the table was filled with. Left out: the table's own
                 embedding function.
-            k: The most hits `search` returns unless it is told otherwise.
-            name: For errors and reports; left out: the table's.
+            k: Default number of hits of `search`.
+            name: For errors and reports; default: the table's.
             id_column: Column of the ids, of texts or numbers.
             text_column: Column of the texts; empty: there is none.
             vector_column: Column of the vectors; left out: the only one.
@@ -80,10 +80,14 @@ class LanceRetriever(Searcher):
         self.embedder = None if embedder is None else resolve_embedder(embedder, self.where)
         self._schema = table.schema
         self._types = import_optional("pyarrow", "lancedb", "LanceRetriever").types
-        self._vectors = self._columns_of_vectors()
-        self._id = self._column(id_column, "id_column")
-        self._text = self._column(text_column, "text_column") if text_column else ""
-        self._vector = self._column(vector_column, "vector_column") if vector_column else self._only_vector()
+        self._vectors = self._find_vector_columns()
+        self._id = self._check_column(id_column, "id_column")
+        self._text = self._check_column(text_column, "text_column") if text_column else ""
+        self._vector = (
+            self._check_column(vector_column, "vector_column")
+            if vector_column
+            else self._single_vector_column()
+        )
 
     @classmethod
     def open(cls, path: str | Path, table: str, **options: Any) -> LanceRetriever:
@@ -118,11 +122,14 @@ class LanceRetriever(Searcher):
         """Return every row, in the table's order."""
         columns = [column for column in self._schema.names if column not in self._vectors]
         rows = self.table.to_arrow().select(columns).to_pylist()
-        return [Chunk(id=self._named(row), text=self._worded(row), metadata=self._rest(row)) for row in rows]
+        return [
+            Chunk(id=self._row_id(row), text=self._row_text(row), metadata=self._row_metadata(row))
+            for row in rows
+        ]
 
-    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
-        condition = " AND ".join(self._clause(key, values) for key, values in wanted.items())
-        query_input = self._asked(query)
+    def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
+        condition = " AND ".join(self._build_sql_condition(key, values) for key, values in conditions.items())
+        query_input = self._query_input(query)
         if query_input is None:
             return []
         search = self.table.search(query_input, vector_column_name=self._vector, query_type="vector")
@@ -131,15 +138,15 @@ class LanceRetriever(Searcher):
             search = search.where(condition, prefilter=True)
         return [
             Hit(
-                id=self._named(row),
-                text=self._worded(row),
+                id=self._row_id(row),
+                text=self._row_text(row),
                 score=similarity_from_distance(row["_distance"], self.distance),
-                metadata=self._rest(row),
+                metadata=self._row_metadata(row),
             )
             for row in search.to_list()
         ]
 
-    def _asked(self, query: str) -> Any:
+    def _query_input(self, query: str) -> Any:
         __tracebackhide__ = True
         if self.embedder is None:
             if not self.table.embedding_functions.get(self._vector):
@@ -151,7 +158,7 @@ class LanceRetriever(Searcher):
         dim = getattr(self._schema.field(self._vector).type, "list_size", None)
         return embed_query(self.embedder, query, self.where, dim)
 
-    def _named(self, row: dict[str, Any]) -> str:
+    def _row_id(self, row: dict[str, Any]) -> str:
         __tracebackhide__ = True
         if row[self._id] is None:
             raise CorpusError(
@@ -160,14 +167,14 @@ class LanceRetriever(Searcher):
             )
         return str(row[self._id])
 
-    def _worded(self, row: dict[str, Any]) -> str:
+    def _row_text(self, row: dict[str, Any]) -> str:
         return str(row[self._text] or "") if self._text else ""
 
-    def _rest(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _row_metadata(self, row: dict[str, Any]) -> dict[str, Any]:
         own = {self._id, self._text, "_distance", *self._vectors}
         return plain_metadata({key: value for key, value in row.items() if key not in own})
 
-    def _columns_of_vectors(self) -> list[str]:
+    def _find_vector_columns(self) -> list[str]:
         types = self._types
         return [
             field.name
@@ -175,7 +182,7 @@ class LanceRetriever(Searcher):
             if types.is_fixed_size_list(field.type) and types.is_floating(field.type.value_type)
         ]
 
-    def _only_vector(self) -> str:
+    def _single_vector_column(self) -> str:
         __tracebackhide__ = True
         columns = self._vectors
         if len(columns) != 1:
@@ -184,23 +191,25 @@ class LanceRetriever(Searcher):
             )
         return columns[0]
 
-    def _column(self, name: str, argument: str) -> str:
+    def _check_column(self, name: str, argument: str) -> str:
         __tracebackhide__ = True
         if name not in self._schema.names:
             raise UnknownName("column", name, self._schema.names, where=f"{argument} of {self.where}")
         return name
 
-    def _clause(self, key: str, values: tuple[Scalar, ...]) -> str:
+    def _build_sql_condition(self, key: str, values: tuple[Scalar, ...]) -> str:
         """Return a condition as SQL; a column of lists fits if one of its elements does."""
         __tracebackhide__ = True
-        names, held = self._typed(key)
+        names, held = self._resolve_column(key)
         types = self._types
         several = types.is_list(held) or types.is_large_list(held)
-        texts = ", ".join(self._literal(key, one, held.value_type if several else held) for one in values)
+        texts = ", ".join(
+            self._format_sql_literal(key, one, held.value_type if several else held) for one in values
+        )
         column = ".".join(f"`{one}`" for one in names)
         return f"array_has_any({column}, [{texts}])" if several else f"{column} IN ({texts})"
 
-    def _typed(self, key: str) -> tuple[list[str], Any]:
+    def _resolve_column(self, key: str) -> tuple[list[str], Any]:
         """Return the path of a column, and its type."""
         __tracebackhide__ = True
         types = self._types
@@ -218,7 +227,7 @@ class LanceRetriever(Searcher):
             fields = {field.name: field.type for field in held} if types.is_struct(held) else {}
         return names, held
 
-    def _literal(self, key: str, value: Scalar, held: Any) -> str:
+    def _format_sql_literal(self, key: str, value: Scalar, held: Any) -> str:
         __tracebackhide__ = True
         types = self._types
         if isinstance(value, bool) and types.is_boolean(held):

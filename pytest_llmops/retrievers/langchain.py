@@ -39,7 +39,7 @@ class LangChainRetriever(Searcher):
 
         Args:
             retriever: A ``BaseRetriever`` or ``VectorStore`` of ``langchain_core``.
-            k: The most hits `search` returns unless it is told otherwise; left out: as many as the retriever
+            k: Default number of hits of `search`; left out: as many as the retriever
                 itself is set to return. Only a vector store, and its retriever, can return more than that.
             name: For errors and reports; left out: the name of its class.
             id_key: Key of the id in a document's metadata; left out: ``Document.id``.
@@ -76,8 +76,8 @@ class LangChainRetriever(Searcher):
         """None: LangChain has no way to count them."""
         return None
 
-    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
-        filters = self._filters(wanted)
+    def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
+        filters = self._filter_arguments(conditions)
         if not query.strip():
             return []
         if self._is_store:
@@ -88,7 +88,7 @@ class LangChainRetriever(Searcher):
             documents = self.retriever.invoke(query)
         return [
             Hit(
-                id=self._named(document),
+                id=self._document_id(document),
                 text=document.page_content or "",
                 score=1.0 / rank,
                 metadata=plain_metadata(document.metadata),
@@ -96,9 +96,9 @@ class LangChainRetriever(Searcher):
             for rank, document in enumerate(documents[:limit], start=1)
         ]
 
-    def _filters(self, wanted: Conditions) -> dict[str, Any]:
+    def _filter_arguments(self, conditions: Conditions) -> dict[str, Any]:
         __tracebackhide__ = True
-        if not wanted:
+        if not conditions:
             return {}
         if not (self._is_store or self._of_store):
             raise UsageError(
@@ -109,9 +109,9 @@ class LangChainRetriever(Searcher):
                 f"{self.where}: filters cannot be translated, as every vector store has a form of its own: pass translate=, a "
                 "function from {key: [values]} to the store's filter"
             )
-        return {"filter": self._translate({key: list(values) for key, values in wanted.items()})}
+        return {"filter": self._translate({key: list(values) for key, values in conditions.items()})}
 
-    def _named(self, document: Any) -> str:
+    def _document_id(self, document: Any) -> str:
         __tracebackhide__ = True
         id_ = document.metadata.get(self._id_key) if self._id_key else document.id
         if id_ is None:

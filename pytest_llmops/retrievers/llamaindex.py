@@ -29,7 +29,7 @@ class LlamaIndexRetriever(Searcher):
 
         Args:
             retriever: A ``BaseRetriever`` or an index (``VectorStoreIndex`` ...) of ``llama_index.core``.
-            k: The most hits `search` returns unless it is told otherwise; left out: as many as it returns by
+            k: Default number of hits of `search`; left out: as many as it returns by
                 itself. Only an index can return more than that.
             name: For errors and reports; left out: the name of its class.
             id_key: Key of the id in a node's metadata; left out: ``node_id``.
@@ -54,7 +54,7 @@ class LlamaIndexRetriever(Searcher):
     @property
     def documents(self) -> int | None:
         """How many nodes the index's own store of documents has; None where it keeps none."""
-        return len(self._nodes()) or None
+        return len(self._stored_nodes()) or None
 
     def listing(self) -> list[Chunk]:
         """Return every node of the index's own store of documents, in its order.
@@ -63,33 +63,33 @@ class LlamaIndexRetriever(Searcher):
             UsageError: It keeps none: it is a retriever, or the vector store holds the texts.
         """
         __tracebackhide__ = True
-        nodes = self._nodes()
-        return [self._chunk(node) for node in nodes] if nodes else super().listing()
+        nodes = self._stored_nodes()
+        return [self._node_to_chunk(node) for node in nodes] if nodes else super().listing()
 
-    def _nodes(self) -> list[Any]:
+    def _stored_nodes(self) -> list[Any]:
         return list(self.retriever.docstore.docs.values()) if self._is_index else []
 
-    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
-        if wanted and not self._is_index:
+    def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
+        if conditions and not self._is_index:
             raise UsageError(
                 f"{self.where}: takes no filters, as it has its own: build it with filters=, or wrap the index"
             )
         if not query.strip():
             return []
         if self._is_index:
-            options = {"filters": _build_metadata_filters(wanted)} if wanted else {}
+            options = {"filters": _build_metadata_filters(conditions)} if conditions else {}
             nodes = self.retriever.as_retriever(similarity_top_k=limit, **options).retrieve(query)
         else:
             nodes = self.retriever.retrieve(query)
         scored = all(scored_node.score is not None for scored_node in nodes)
         hits = []
         for rank, scored_node in enumerate(nodes[:limit], start=1):
-            chunk = self._chunk(scored_node.node)
+            chunk = self._node_to_chunk(scored_node.node)
             score = float(scored_node.score) if scored else 1.0 / rank
             hits.append(Hit(id=chunk.id, text=chunk.text, score=score, metadata=chunk.metadata))
         return hits
 
-    def _chunk(self, node: Any) -> Chunk:
+    def _node_to_chunk(self, node: Any) -> Chunk:
         __tracebackhide__ = True
         id_ = node.metadata.get(self._id_key) if self._id_key else node.node_id
         if id_ is None:
@@ -101,11 +101,11 @@ class LlamaIndexRetriever(Searcher):
         return Chunk(id=str(id_), text=node.get_content() or "", metadata=plain_metadata(node.metadata))
 
 
-def _build_metadata_filters(wanted: Conditions) -> Any:
+def _build_metadata_filters(conditions: Conditions) -> Any:
     stores = import_optional("llama_index.core.vector_stores", "llama-index-core", "LlamaIndexRetriever")
     return stores.MetadataFilters(
         filters=[
             stores.MetadataFilter(key=key, value=list(values), operator=stores.FilterOperator.IN)
-            for key, values in wanted.items()
+            for key, values in conditions.items()
         ]
     )

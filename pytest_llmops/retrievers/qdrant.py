@@ -53,8 +53,8 @@ class QdrantRetriever(Searcher):
         Args:
             client: A ``qdrant_client.QdrantClient``.
             collection: Name of the collection.
-            embedder: What embeds queries: the one the collection was filled with.
-            k: The most hits `search` returns unless it is told otherwise.
+            embedder: Embedder of queries: the same as the collection was filled with.
+            k: Default number of hits of `search`.
             text_key: Key of the text in the payload ("page_content" if LangChain filled it).
             id_key: Key of the id in the payload; left out: the point's own id, a number or UUID as text.
             vector_name: Which of several named vectors to search by.
@@ -121,9 +121,9 @@ class QdrantRetriever(Searcher):
 
     def listing(self) -> list[Chunk]:
         """Return every point, in the store's order."""
-        return [self._chunk(point) for point in self._points()]
+        return [self._point_to_chunk(point) for point in self._iterate_points()]
 
-    def _points(self) -> Iterator[Any]:
+    def _iterate_points(self) -> Iterator[Any]:
         offset: Any = None
         while True:
             page, offset = self.client.scroll(
@@ -133,7 +133,7 @@ class QdrantRetriever(Searcher):
             if offset is None:
                 return
 
-    def _found(self, query: str, limit: int, wanted: Conditions) -> list[Hit]:
+    def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
         vector = embed_query(self.embedder, query, self.where, int(self._vector.size))
         if vector is None:
             return []
@@ -141,14 +141,14 @@ class QdrantRetriever(Searcher):
             self.collection,
             query=vector.tolist(),
             using=self._vector_name or None,
-            query_filter=_build_query_filter(wanted) if wanted else None,
+            query_filter=_build_query_filter(conditions) if conditions else None,
             limit=limit,
             with_payload=True,
         )
         space = str(getattr(self._vector.distance, "value", self._vector.distance)).lower()
         hits = []
         for point in response.points:
-            chunk = self._chunk(point)
+            chunk = self._point_to_chunk(point)
             score = (
                 float(point.score)
                 if space in ("cosine", "dot")
@@ -157,7 +157,7 @@ class QdrantRetriever(Searcher):
             hits.append(Hit(id=chunk.id, text=chunk.text, score=score, metadata=chunk.metadata))
         return hits
 
-    def _chunk(self, point: Any) -> Chunk:
+    def _point_to_chunk(self, point: Any) -> Chunk:
         __tracebackhide__ = True
         payload: Mapping[str, Any] = point.payload or {}
         id_ = payload.get(self._id_key) if self._id_key else point.id
@@ -184,12 +184,12 @@ def _find_vector_params(held: Any, name: str, where: str) -> Any:
     return held
 
 
-def _build_query_filter(wanted: Conditions) -> Any:
+def _build_query_filter(conditions: Conditions) -> Any:
     models = import_optional("qdrant_client.models", "qdrant-client", "QdrantRetriever")
     return models.Filter(
         must=[
             models.Filter(should=[_build_field_condition(models, key, value) for value in values])
-            for key, values in wanted.items()
+            for key, values in conditions.items()
         ]
     )
 

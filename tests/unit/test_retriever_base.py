@@ -44,7 +44,7 @@ class Given(Searcher):
         self.found = found
         self.asked: list[tuple[str, int, Conditions]] = []
 
-    def _found(self, query: str, limit: int, wanted: Conditions) -> Iterable[Hit]:
+    def _find_hits(self, query: str, limit: int, wanted: Conditions) -> Iterable[Hit]:
         self.asked.append((query, limit, wanted))
         if isinstance(self.found, Exception):
             raise self.found

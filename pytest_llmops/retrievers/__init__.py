@@ -1,1 +1,1 @@
-"""Retrievers: searches over passages."""
+"""Retrievers over corpora in memory and over stores."""

@@ -1,6 +1,6 @@
-"""What every search over passages does around the search itself: check, filter, embed, time.
+"""The base class of retrievers, which checks arguments and hits, embeds queries and measures latency.
 
-`Searcher` is the outside of a retriever. A retriever in memory or the adapter of a store adds how it finds.
+A retriever in memory, or the adapter of a store, adds the search itself.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 Scalar: TypeAlias = "str | int | float | bool"
 Conditions: TypeAlias = Mapping[str, tuple[Scalar, ...]]
-"""Key -> the values it may have; all keys have to fit."""
+"""Metadata key -> allowed values; all keys have to match."""
 
 EMBED_BATCH_SIZE = 1024
 """Texts of one call to an embedder."""
 
 
 class Searcher(ABC):
-    """A search over passages: arguments are checked, the time is taken, foreign errors are told.
+    """A search over passages, with checked arguments, measured latency, and a store's exceptions as `CorpusError`.
 
     Attributes:
-        name: Of the corpus, for errors and reports.
+        name: Name of the corpus, for errors and reports.
         k: Default number of hits of `search`.
-        where: What an error calls it.
+        where: Name of the retriever in errors.
     """
 
     def __init__(self, *, k: int, name: str, where: str) -> None:
@@ -49,7 +49,7 @@ class Searcher(ABC):
     @property
     @abstractmethod
     def documents(self) -> int | None:
-        """How many passages there are; None where the store does not say."""
+        """Number of passages; None if the store does not say."""
 
     def listing(self) -> list[Chunk]:
         """Return every passage, for checks of the index itself.
@@ -65,13 +65,13 @@ class Searcher(ABC):
         """Return at most ``k`` hits, best first; the latency is that of query embedding and search.
 
         Args:
-            query: A text. Without anything to look for (empty, only punctuation) there are no hits.
-            k: Number of hits; None: the retriever's `k`.
-            filters: Metadata that a hit must have: key -> a value, or a list of which one will do.
+            query: A text; if it is empty or only punctuation, there are no hits.
+            k: Number of hits; None: the retriever's ``k``.
+            filters: Metadata that a hit must have: key -> a value, or a list of allowed values.
 
         Raises:
-            UsageError: ``k`` is less than 1, the query is no text, or a filter cannot be read.
-            CorpusError: The store cannot be searched, an id is found twice, or a score is no number.
+            UsageError: ``k`` is less than 1, the query is not a text, or a filter is invalid.
+            CorpusError: The search fails, an id is found twice, or a score is not a number.
         """
         __tracebackhide__ = True
         limit = self.k if k is None else validate_k(k)
@@ -108,7 +108,7 @@ def _check_hits(hits: Sequence[Hit], where: str) -> None:
             )
         if hit.id in seen:
             raise CorpusError(
-                f"the id {shorten_text(hit.id, 60)!r} was found twice: expected an id of its own for every passage; "
+                f"the id {shorten_text(hit.id, 60)!r} was found twice: expected a unique id for every passage; "
                 "give the passages other ids, or name another field as id",
                 where,
             )
@@ -116,10 +116,10 @@ def _check_hits(hits: Sequence[Hit], where: str) -> None:
 
 
 def validate_k(k: object) -> int:
-    """Return how many hits are conditions.
+    """Return a valid number of hits.
 
     Raises:
-        UsageError: It is no whole number of at least 1.
+        UsageError: It is not a whole number of at least 1.
 
     >>> validate_k(3)
     3
@@ -132,11 +132,11 @@ def validate_k(k: object) -> int:
 
 
 def parse_filters(filters: Mapping[str, Json] | None) -> dict[str, tuple[Scalar, ...]]:
-    """Return filters in one form: key -> the values it may have; none: all passages fit.
+    """Return filters as key -> allowed values; without filters all passages match.
 
     Raises:
-        UsageError: It is no mapping, or a value is something else than a text, a number, true or false, or a
-            list of those. Operators of a store's own ("$gt") are not translated.
+        UsageError: It is not a mapping, or a value is not a text, a number, true or false, or a list of those. A
+            store's own operators ("$gt") are not translated.
 
     >>> parse_filters({"lang": "de", "year": [2025, 2026]})
     {'lang': ('de',), 'year': (2025, 2026)}
@@ -176,15 +176,15 @@ def _parse_filter_values(key: str, given: object) -> tuple[Scalar, ...]:
 
 
 def to_python_scalar(value: Any) -> Any:
-    """Return a scalar of NumPy as Python's own, and anything else as it is."""
+    """Return a NumPy scalar as a Python object, and anything else unchanged."""
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
 def matches_conditions(metadata: Mapping[str, Json], conditions: Conditions) -> bool:
-    """Whether a passage's metadata meets all conditions.
+    """Return whether a passage's metadata matches all conditions.
 
-    A key may be a path ("file.name"). A list in the metadata fits if one of its elements does. ``1`` is
-    ``1.0``, and neither is ``True``. A key that is not there does not fit.
+    A key may be a path ("file.name"). A list in the metadata matches if any of its elements does. ``1`` equals
+    ``1.0``, and neither equals ``True``. A missing key does not match.
 
     >>> matches_conditions({"tags": ["new", "de"], "page": 3}, {"tags": ("de", "en"), "page": (3.0,)})
     True
@@ -194,7 +194,11 @@ def matches_conditions(metadata: Mapping[str, Json], conditions: Conditions) -> 
     for key, values in conditions.items():
         held = _find_metadata_value(metadata, key)
         several = held if isinstance(held, (list, tuple)) else [held]
-        if not any(_equals_strictly(element, value) for element in several for value in values):
+        if not any(
+            element == value and isinstance(element, bool) == isinstance(value, bool)
+            for element in several
+            for value in values
+        ):
             return False
     return True
 
@@ -207,23 +211,19 @@ def _find_metadata_value(metadata: Mapping[str, Json], key: str) -> Json:
     return _find_metadata_value(inner, rest) if dot and isinstance(inner, Mapping) else None
 
 
-def _equals_strictly(held: object, conditions: Scalar) -> bool:
-    return held == conditions and isinstance(held, bool) == isinstance(conditions, bool)
-
-
 def resolve_embedder(given: Embedder | str, where: str) -> Embedder:
-    """Return an embedder whose vectors can be kept; a name is looked up.
+    """Return an embedder, by name or as given, whose vectors can be stored.
 
     Raises:
         UnknownName: There is no embedder of that name.
-        UsageError: It is no embedder, or one whose vectors of two calls cannot be compared.
+        UsageError: It is not an embedder, or vectors from two of its calls cannot be compared.
 
     >>> class Fitted:
     ...     version, across_calls = "fitted/1", False
     ...     def embed(self, texts): ...
     >>> resolve_embedder(Fitted(), "the index")
     Traceback (most recent call last):
-    pytest_llmops.errors.UsageError: the index: expected an embedder whose vectors can be kept, got fitted/1, ...
+    pytest_llmops.errors.UsageError: the index: expected an embedder whose vectors can be stored, got fitted/1, ...
     """
     __tracebackhide__ = True
     candidate = recorder.find_component("embedder", given) if isinstance(given, str) else given
@@ -234,7 +234,7 @@ def resolve_embedder(given: Embedder | str, where: str) -> Embedder:
     embedder = cast("Embedder", candidate)
     if not getattr(embedder, "across_calls", True):
         raise UsageError(
-            f"{where}: expected an embedder whose vectors can be kept, got {embedder.version}, which fits itself to the "
+            f"{where}: expected an embedder whose vectors can be stored, got {embedder.version}, which fits itself to the "
             "texts of one call, so that a query cannot be compared with what was embedded before; use "
             "'hashing', 'minilm' or an embedding model"
         )
@@ -244,9 +244,10 @@ def resolve_embedder(given: Embedder | str, where: str) -> Embedder:
 def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> NDArray[float32]:
     """Return ``(len(texts), dim)`` float32 vectors, each of unit length or all zero.
 
+    Exceptions of the embedder are not caught.
+
     Raises:
-        UsageError: The embedder gave something else: another number of rows, NaN, rows of unlike length.
-        LLMOpsError: What it raised of its own; any other exception goes through as it is.
+        UsageError: The embedder returned a wrong number of rows, NaN, or rows of different lengths.
     """
     __tracebackhide__ = True
     import numpy as np
@@ -274,11 +275,11 @@ def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> 
 def embed_query(
     embedder: Embedder, query: str, where: str, dim: int | None = None
 ) -> NDArray[float32] | None:
-    """Return the vector of a query; None if it has no direction, so that nothing can be near it.
+    """Return the vector of a query; None if it is all zero, so that nothing can be similar.
 
     Raises:
-        CorpusError: It has another length than the vectors it should be compared with.
-        UsageError: The embedder gave no vector.
+        CorpusError: Its length is not that of the index's vectors.
+        UsageError: The embedder returned no vector.
     """
     __tracebackhide__ = True
     (vector,) = embed_unit_vectors(embedder, [query], where)
@@ -292,21 +293,19 @@ def embed_query(
 
 
 def similarity_from_distance(distance: float, space: str) -> float:
-    """Return a distance turned round, so that more is better and the order stays.
+    """Return the similarity for a distance: higher is better, and the order of hits is the same.
 
-    ``cosine``, ``ip`` and ``dot``: 1 - distance, which is the cosine or the dot product again. Any other
-    (``l2``, ``manhattan`` ...), from 0 on: 1 / (1 + distance), from 1 (the same) down to 0.
+    ``cosine``, ``ip`` and ``dot``: 1 - distance, which is the cosine or the dot product. Any other space (``l2``,
+    ``manhattan`` ...): 1 / (1 + distance), from 1 (equal) down to 0.
 
     >>> similarity_from_distance(0.25, "cosine"), similarity_from_distance(3.0, "l2")
     (0.75, 0.25)
     """
-    if space in ("cosine", "ip", "dot"):
-        return 1.0 - float(distance)
-    return 1.0 / (1.0 + float(distance))
+    return 1.0 - float(distance) if space in ("cosine", "ip", "dot") else 1.0 / (1.0 + float(distance))
 
 
 def plain_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Json]:
-    """Return a store's metadata as plain values: times as ISO text, bytes by their number, NaN as null.
+    """Return a store's metadata as JSON values: times as ISO text, the number of bytes instead of bytes, NaN as null.
 
     >>> plain_metadata({"page": 3, "image": b"%PNG"})
     {'page': 3, 'image': '(4 bytes)'}
@@ -330,10 +329,10 @@ def _plain_value(value: Any) -> Json:
 
 
 def import_optional(name: str, install: str, feature: str) -> Any:
-    """Return an optional package, imported now.
+    """Return an optional package.
 
     Raises:
-        UsageError: It is not installed; names the install command.
+        UsageError: It is not installed; the error gives the install command.
 
     >>> import_optional("no_such_package", "no-such-package", "NoRetriever")
     Traceback (most recent call last):
@@ -351,10 +350,10 @@ def import_optional(name: str, install: str, feature: str) -> Any:
 
 
 def require_existing_path(path: str | Path, holds: str) -> Path:
-    """Return the path of a store that is there: opening one that is not would make an empty one.
+    """Return the path of an existing store: many clients would create a missing store, empty.
 
     Raises:
-        CorpusError: There is nothing.
+        CorpusError: The path does not exist.
     """
     __tracebackhide__ = True
     place = Path(path)
@@ -364,11 +363,11 @@ def require_existing_path(path: str | Path, holds: str) -> Path:
 
 
 def check_corpus(chunks: Iterable[Chunk], where: str, *, empty: bool = False) -> tuple[Chunk, ...]:
-    """Return chunks as a tuple, if there are some (or there may be none) and each has an id of its own.
+    """Return chunks as a tuple, after a check of their types and ids.
 
     Raises:
-        UsageError: It is nothing that chunks can be taken from.
-        CorpusError: There is none, something is no chunk, or two have the same id.
+        UsageError: It is not an iterable of chunks.
+        CorpusError: There are no chunks (unless ``empty`` is allowed), an item is not a chunk, or an id is repeated.
     """
     __tracebackhide__ = True
     if isinstance(chunks, (str, bytes, Mapping)) or not isinstance(chunks, Iterable):
@@ -389,14 +388,14 @@ def check_corpus(chunks: Iterable[Chunk], where: str, *, empty: bool = False) ->
 
 
 def chunk_content(chunk: Chunk) -> str:
-    """Return all that a chunk holds as one text, for its fingerprint."""
+    """Return id, text and metadata of a chunk as a text for its fingerprint."""
     return canonical_json(
         [chunk.id, chunk.text, to_builtins(chunk.metadata, where=f"metadata of chunk {chunk.id}")]
     )
 
 
 def searchable_text(chunk: Chunk) -> str:
-    """Return the text a chunk is found by: a title in its metadata comes first."""
+    """Return the text of a chunk for search: the title in its metadata, if any, and its text."""
     title = chunk.metadata.get("title", "")
     return f"{title}\n{chunk.text}" if isinstance(title, str) and title else chunk.text
 

@@ -1,7 +1,7 @@
-"""A retriever in memory: BM25 over a corpus kept as files, the same hits on every machine.
+"""BM25 retriever in memory, with the same hits on every machine, and the loader of a corpus.
 
-Ranking is bm25s' (Lucene's BM25, k1 = 1.5, b = 0.75), in 64-bit numbers and on numpy alone. What a word is,
-is decided here (`tokenize`).
+Ranking is bm25s' (Lucene's BM25, k1 = 1.5, b = 0.75), in 64-bit numbers and on numpy alone. `tokenize` decides what a
+word is.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,7 @@ from pytest_llmops._util.text_files import (
     as_mapping,
     fingerprint_parts,
     json_kind,
-    numbered_lines,
-    read_json,
+    read_json_lines,
     read_text,
 )
 from pytest_llmops.errors import CorpusError
@@ -41,7 +39,7 @@ from pytest_llmops.retrievers.base import (
 TEXT_SUFFIXES = (".md", ".txt")
 
 _NO_SPACES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
-"""Thai, Lao, Myanmar, Khmer, kana, Han and Hangul: no spaces, or endings that stick to the word."""
+"""Thai, Lao, Myanmar, Khmer, kana, Han and Hangul: scripts without spaces, or with endings attached to words."""
 _COMBINING_MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff"
 """Vowel signs and accents that belong to a word, though Python's ``\\w`` does not count them."""
 _TOKEN = re.compile(
@@ -52,9 +50,9 @@ _TOKEN = re.compile(
 def tokenize(text: str) -> list[str]:
     """Return the words of a text, as the index counts them.
 
-    Compatibility forms are made one and case is folded (``Straße`` is ``STRASSE``, ``ﬁt`` is ``fit``).
-    A word is a run of letters, digits and their accents; underscores and punctuation part words. Scripts
-    that are written without spaces, and Hangul, give one token a character. No stemming.
+    Compatibility forms are normalized and case is folded (``Straße`` is ``STRASSE``, ``ﬁt`` is ``fit``). A word is a
+    run of letters, digits and their accents; underscores and punctuation separate words. In scripts without spaces,
+    and in Hangul, each character is a token. There is no stemming.
 
     >>> tokenize("Rückgabe_Frist: 30 Tage!"), tokenize("退货 policy")
     (['rückgabe', 'frist', '30', 'tage'], ['退', '货', 'policy'])
@@ -62,22 +60,15 @@ def tokenize(text: str) -> list[str]:
     return _TOKEN.findall(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()))
 
 
-@lru_cache(maxsize=1)
-def _english_stopwords() -> frozenset[str]:
-    from bm25s.stopwords import STOPWORDS_EN
-
-    return frozenset(STOPWORDS_EN)
-
-
 class InMemoryRetriever(Searcher):
     """BM25 over chunks in memory.
 
-    A search returns chunks that share a word with the query. Equal scores keep the order of the corpus. A
-    query without a word that counts (empty, punctuation, stop words) gives no hits. A word that stands twice
-    in the query counts twice. Filters take hits away and leave the scores as they are.
+    A search returns chunks that share a word with the query. Equal scores keep the order of the corpus. A query of
+    stop words or punctuation only has no hits. A word that is repeated in the query counts each time. Filters remove
+    hits and do not change scores.
 
     Attributes:
-        name: Of the corpus, for the report.
+        name: Name of the corpus, for the report.
         k: Default number of hits of `search`.
         chunks: The corpus, in its order.
         fingerprint: 16 hex digits over the corpus, its order and the stop words.
@@ -89,11 +80,11 @@ class InMemoryRetriever(Searcher):
         """Index the chunks; a title in a chunk's metadata is searched along with its text.
 
         Args:
-            chunks: The corpus. Chunks without a single word are kept, and never found.
+            chunks: The corpus. Chunks without a word are kept, and never found.
             k: Default number of hits of `search`.
-            name: Of the corpus, for errors and reports.
-            stopwords: Words that do not count in queries and texts; left out: 33 English ones (the, of, it
-                ...), none with ``()``.
+            name: Name of the corpus, for errors and reports.
+            stopwords: Words that do not count in queries and texts; None: 33 English words (the, of, it ...); ``()``:
+                no stop words.
 
         Raises:
             CorpusError: There is no chunk, or two have the same id.
@@ -102,14 +93,19 @@ class InMemoryRetriever(Searcher):
         __tracebackhide__ = True
         super().__init__(k=k, name=name, where=name or "InMemoryRetriever")
         self.chunks = check_corpus(chunks, self.where)
-        self._stopwords = _english_stopwords() if stopwords is None else frozenset(_tokenize_words(stopwords))
+        if stopwords is None:
+            from bm25s.stopwords import STOPWORDS_EN
+
+            self._stopwords = frozenset(STOPWORDS_EN)
+        else:
+            self._stopwords = frozenset(token for word in stopwords for token in tokenize(word))
         self.fingerprint = fingerprint_parts(*map(chunk_content, self.chunks), *sorted(self._stopwords))
         self._vocabulary: dict[str, int] = {}
         self._index = self._build_index()
 
     @property
     def documents(self) -> int:
-        """How many chunks there are."""
+        """Number of chunks."""
         return len(self.chunks)
 
     def listing(self) -> list[Chunk]:
@@ -132,7 +128,7 @@ class InMemoryRetriever(Searcher):
         return [chunk_to_hit(self.chunks[place], float(scores[place])) for place in islice(places, limit)]
 
     def _build_index(self) -> Any:
-        """Return the index; without a single word in the corpus there is none, and no search reaches it."""
+        """Return the index; None if the corpus has no words: no search reaches the index then."""
         texts = [
             [word for word in tokenize(searchable_text(chunk)) if word not in self._stopwords]
             for chunk in self.chunks
@@ -145,7 +141,7 @@ class InMemoryRetriever(Searcher):
         import bm25s
 
         index = bm25s.BM25(method="lucene", dtype="float64", backend="numpy")
-        # Ids by first occurrence: from words bm25s would number them in the order of a set.
+        # Number words by first occurrence: bm25s would number them in the order of a set.
         with _quiet_logger("bm25s"):
             index.index((numbers, dict(self._vocabulary)), create_empty_token=False, show_progress=False)
         return index
@@ -153,7 +149,7 @@ class InMemoryRetriever(Searcher):
 
 @contextmanager
 def _quiet_logger(logger: str) -> Iterator[None]:
-    """Keep a logger's debug lines out of the log that pytest captures for the test: bm25s turns them on."""
+    """Keep the debug lines that bm25s turns on out of the log that pytest captures."""
     log = logging.getLogger(logger)
     level = log.level
     log.setLevel(logging.WARNING)
@@ -163,24 +159,22 @@ def _quiet_logger(logger: str) -> Iterator[None]:
         log.setLevel(level)
 
 
-def _tokenize_words(words: Iterable[str]) -> list[str]:
-    return [token for word in words for token in tokenize(word)]
-
-
 def load_corpus(path: str | Path) -> tuple[Chunk, ...]:
     """Read a corpus: a .jsonl file, or a folder of .md and .txt files.
 
-    A line is ``{"id": ..., "text": ..., "title": ...}``; title and any other key become metadata. In a folder
-    each file is a chunk, its path below the folder the id; hidden files and other types are left out.
+    A line is ``{"id": ..., "text": ..., "title": ...}``; title and other keys become metadata. In a folder each file
+    is a chunk, whose id is the path below the folder; hidden files and other file types are skipped.
 
     Raises:
-        CorpusError: There is no such file or folder, it holds no chunk, a line is broken, an id stands twice
-            or a text is missing; with file and line.
+        CorpusError: The file or folder is missing or has no chunks, a line is broken, an id is repeated or a text is
+            missing; with file and line.
     """
     place = Path(path)
-    chunks = _read_corpus_folder(place) if place.is_dir() else _read_corpus_file(place)
+    if place.is_dir():
+        chunks, expected = _read_corpus_folder(place), "a .md or .txt file"
+    else:
+        chunks, expected = _read_corpus_file(place), "a line"
     if not chunks:
-        expected = "a .md or .txt file" if place.is_dir() else "a line"
         raise CorpusError(f"the corpus is empty: expected at least {expected}", path)
     return chunks
 
@@ -201,23 +195,23 @@ def _read_corpus_folder(folder: Path) -> tuple[Chunk, ...]:
 def _read_corpus_file(path: Path) -> tuple[Chunk, ...]:
     if path.suffix.lower() != ".jsonl":
         raise CorpusError("expected a .jsonl file, or a folder of .md and .txt files", path)
+    chunks: dict[str, tuple[Chunk, int]] = {}
     try:
-        text = read_text(path)
+        lines = list(read_json_lines(read_text(path)))
     except BadFile as error:
         raise CorpusError(error.what, path, error.line) from None
-    chunks: dict[str, tuple[Chunk, int]] = {}
-    for number, line in numbered_lines(text):
+    for number, value in lines:
         try:
-            _add_chunk(chunks, _parse_chunk(read_json(line)), number)
+            chunk = _parse_chunk(value)
         except BadFile as error:
             raise CorpusError(error.what, path, number) from None
+        if chunk.id in chunks:
+            first = chunks[chunk.id][1]
+            raise CorpusError(
+                f"duplicate id {shorten_text(chunk.id, 60)!r} (first in line {first})", path, number
+            )
+        chunks[chunk.id] = chunk, number
     return tuple(chunk for chunk, _ in chunks.values())
-
-
-def _add_chunk(chunks: dict[str, tuple[Chunk, int]], chunk: Chunk, number: int) -> None:
-    if chunk.id in chunks:
-        raise BadFile(f"duplicate id {shorten_text(chunk.id, 60)!r} (first in line {chunks[chunk.id][1]})")
-    chunks[chunk.id] = chunk, number
 
 
 def _parse_chunk(value: Json) -> Chunk:

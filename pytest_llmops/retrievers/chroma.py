@@ -1,4 +1,4 @@
-"""A Chroma collection as a retriever."""
+"""Retriever over a Chroma collection."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from pytest_llmops.retrievers.base import (
 T = TypeVar("T")
 
 PAGE_SIZE = 1000
-"""Passages of one request when all are listed."""
+"""Passages of a request when all are listed."""
 LOCK_TIMEOUT_S = 1.0
-"""How long a lock of another process is waited for."""
+"""Seconds to wait for the lock of another process."""
 
 
 class ChromaRetriever(Searcher):
     """A Chroma collection: its ids, documents and metadata, as they are.
 
-    Scores are the distances turned round: 1 - distance for the spaces ``cosine`` and ``ip``, 1 / (1 + distance)
-    for ``l2``. A record without a document (an image, a table) is a hit with an empty text; its URI, if it has
-    one, is in its metadata as ``uri``. Without a direction (only zeros in its vector) a query finds nothing.
+    Scores are 1 - distance for the spaces ``cosine`` and ``ip``, and 1 / (1 + distance) for ``l2``. A record without a
+    document (an image, a table) is a hit with an empty text; its URI, if any, is in its metadata as ``uri``. A query
+    whose vector is all zero has no hits.
 
     Attributes:
         collection: The collection, as it was given.
@@ -55,7 +55,7 @@ class ChromaRetriever(Searcher):
             name: For errors and reports; default: the collection's.
 
         Raises:
-            UsageError: It is no collection, ``k`` is less than 1, or the embedder cannot be used.
+            UsageError: It is not a collection, ``k`` is less than 1, or the embedder cannot be used.
         """
         __tracebackhide__ = True
         for method in ("query", "get", "count"):
@@ -77,8 +77,8 @@ class ChromaRetriever(Searcher):
         """Open a collection of a store on disk, by a client with Chroma's default settings.
 
         Raises:
-            CorpusError: There is no store at that path, another process has it locked, or it cannot be opened.
-            UnknownName: It has no such collection; names those it has.
+            CorpusError: The path has no store, another process has locked the store, or it cannot be opened.
+            UnknownName: The store has no such collection; the error lists its collections.
             UsageError: The package is not installed, or as for the constructor.
         """
         __tracebackhide__ = True
@@ -101,10 +101,10 @@ class ChromaRetriever(Searcher):
 
     @property
     def documents(self) -> int:
-        """How many records the collection has.
+        """Number of records in the collection.
 
         Raises:
-            CorpusError: The store cannot be asked: the collection was deleted.
+            CorpusError: The store does not answer, as after the collection was deleted.
         """
         __tracebackhide__ = True
         return int(self._call_store(self.collection.count))
@@ -113,7 +113,7 @@ class ChromaRetriever(Searcher):
         """Return every record, in the store's order.
 
         Raises:
-            CorpusError: The store cannot be asked.
+            CorpusError: The store does not answer.
         """
         __tracebackhide__ = True
         return self._call_store(lambda: list(self._iterate_records()))
@@ -147,13 +147,7 @@ class ChromaRetriever(Searcher):
         if where:
             query_arguments["where"] = where
         page = self.collection.query(**query_arguments, n_results=limit, include=include)
-        columns = (
-            page["ids"][0],
-            page["documents"][0],
-            page["metadatas"][0],
-            page["distances"][0],
-            page["uris"][0],
-        )
+        columns = (page[name][0] for name in ("ids", "documents", "metadatas", "distances", "uris"))
         return [
             Hit(
                 id=id_,
@@ -171,15 +165,15 @@ class ChromaRetriever(Searcher):
                 return None
             if getattr(self.collection, "_embedding_function", True) is None:
                 raise UsageError(
-                    f"{self.where}: expected an embedder, as the collection has no embedding function of its own; pass "
-                    "embedder=, the one it was filled with"
+                    f"{self.where}: expected an embedder, as the collection has no embedding function; pass "
+                    "embedder=, the same as it was filled with"
                 )
             return {"query_texts": [query]}
         vector = embed_query(self.embedder, query, self.where, self._vector_length())
         return None if vector is None else {"query_embeddings": [vector]}
 
     def _vector_length(self) -> int | None:
-        """Length of the vectors, as one of them shows, asked once; None for an empty collection."""
+        """Return the length of the vectors, read once; None for an empty collection."""
         if self._width is None:
             held = self.collection.get(limit=1, include=["embeddings"])["embeddings"]
             self._width = len(held[0]) if held is not None and len(held) else None
@@ -187,7 +181,7 @@ class ChromaRetriever(Searcher):
 
 
 def _refuse_locked(database: Path) -> None:
-    """Chroma itself would wait for the lock without end."""
+    """Raise an error if the store is locked: Chroma would wait for ever."""
     __tracebackhide__ = True
     import sqlite3
 
@@ -209,12 +203,12 @@ def _find_space(collection: Any) -> str:
         space = (configuration.get(index) or {}).get("space")
         if space:
             return str(space)
-    # Where collections had no configuration yet.
+    # Collections of older versions have no configuration.
     return str((getattr(collection, "metadata", None) or {}).get("hnsw:space", "l2"))
 
 
 def _build_where_clause(conditions: Conditions) -> Mapping[str, Json]:
-    """Return conditions in Chroma's form, which takes values of one type in a list, and one key in a mapping."""
+    """Return conditions as Chroma's ``where``: a list has values of a single type, a mapping a single key."""
     clauses: list[Mapping[str, Json]] = []
     for key, values in conditions.items():
         groups: dict[type, list[Scalar]] = {}

@@ -1,4 +1,4 @@
-"""A dense retriever in memory: the cosine of vectors, exact, the same hits on every machine."""
+"""Dense retriever in memory: exact cosine similarity, with the same hits on every machine."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 
 class DenseRetriever(Searcher):
-    """Cosine of the query's vector with every chunk's: no approximation, so it is a reference for stores.
+    """Cosine similarity of the query's vector with every chunk's: exact, so it can be the reference for stores.
 
-    A search returns the ``k`` nearest chunks, however far they are; scores go from -1 to 1. Equal scores keep
-    the order of the corpus, and equal texts have equal scores. A chunk or query whose vector is all zero (for
-    ``hashing``: without a letter or digit) has no direction, and is never found, or finds nothing.
+    A search returns the ``k`` most similar chunks; scores are from -1 to 1. Equal scores keep the order of the corpus,
+    and equal texts have equal scores. A chunk whose vector is all zero (with ``hashing``: without a letter or digit)
+    is never found; such a query has no hits.
 
     Attributes:
-        name: Of the corpus, for the report.
+        name: Name of the corpus, for the report.
         k: Default number of hits of `search`.
-        embedder: What makes the vectors.
+        embedder: The embedder of chunks and queries.
 
     >>> class Letters:
     ...     version = "letters/1"
@@ -56,20 +56,20 @@ class DenseRetriever(Searcher):
 
         Args:
             chunks: The corpus.
-            embedder: An embedder, or the name of one: ``hashing``, ``minilm`` ... One that fits itself to the
-                texts of one call (``tfidf``) is refused: a query could not be compared with the chunks.
+            embedder: An embedder or its name: ``hashing``, ``minilm`` ... ``tfidf`` is an error: it fits itself to the
+                texts of a call, so a query could not be compared with the chunks.
             k: Default number of hits of `search`.
-            name: Of the corpus, for errors and reports.
+            name: Name of the corpus, for errors and reports.
 
         Raises:
             CorpusError: There is no chunk, or two have the same id.
-            UsageError: ``k`` is less than 1, or the embedder cannot be used or gave no vectors.
+            UsageError: ``k`` is less than 1, or the embedder cannot be used or returns no vectors.
         """
         __tracebackhide__ = True
         super().__init__(k=k, name=name, where=name or "DenseRetriever")
         self.embedder = resolve_embedder(embedder, self.where)
-        given = check_corpus(chunks, self.where)
-        self._replace_corpus(given, self._embed_chunks(given))
+        corpus = check_corpus(chunks, self.where)
+        self._replace_corpus(corpus, self._embed_chunks(corpus))
 
     @property
     def chunks(self) -> tuple[Chunk, ...]:
@@ -78,7 +78,7 @@ class DenseRetriever(Searcher):
 
     @property
     def documents(self) -> int:
-        """How many chunks there are."""
+        """Number of chunks."""
         return len(self._chunks)
 
     @property
@@ -99,8 +99,8 @@ class DenseRetriever(Searcher):
         """Add chunks at the end; only they are embedded.
 
         Raises:
-            UsageError: It is nothing that chunks can be taken from.
-            CorpusError: An id is there already, or stands twice; nothing is added then.
+            UsageError: It is not an iterable of chunks.
+            CorpusError: An id exists already, or is repeated; nothing is added then.
         """
         __tracebackhide__ = True
         import numpy as np
@@ -111,27 +111,27 @@ class DenseRetriever(Searcher):
         known = [chunk.id for chunk in given if chunk.id in self._places]
         if known:
             raise CorpusError(
-                f"the id {shorten_text(known[0], 60)!r} is there already: expected new ids; `update` replaces a chunk",
+                f"the id {shorten_text(known[0], 60)!r} exists already: expected new ids; `update` replaces a chunk",
                 self.where,
             )
         rows = np.concatenate([self._rows, self._check_length(self._embed_chunks(given))])
         self._replace_corpus((*self._chunks, *given), rows)
 
     def remove(self, ids: Iterable[str]) -> None:
-        """Take chunks out by their ids.
+        """Remove chunks by their ids.
 
         Raises:
-            UsageError: There are no ids to go through.
-            UnknownName: There is no chunk of that id; nothing is taken out then.
+            UsageError: It is not an iterable of ids.
+            UnknownName: There is no chunk of that id; nothing is removed then.
             CorpusError: Nothing would be left.
         """
         __tracebackhide__ = True
         if not isinstance(ids, Iterable):
             raise UsageError(f"{self.where}: expected the ids of chunks, got {json_kind(ids)}")
-        gone = {ids} if isinstance(ids, str) else set(ids)
-        for one in sorted(gone, key=str):
-            self._find_place(one)
-        kept = [place for place, one in enumerate(self._chunks) if one.id not in gone]
+        removed = {ids} if isinstance(ids, str) else set(ids)
+        for id_ in sorted(removed, key=str):
+            self._find_place(id_)
+        kept = [place for place, chunk in enumerate(self._chunks) if chunk.id not in removed]
         if not kept:
             raise CorpusError("nothing would be left: expected at least one chunk to stay", self.where)
         self._replace_corpus(tuple(self._chunks[place] for place in kept), self._rows[kept])
@@ -141,7 +141,7 @@ class DenseRetriever(Searcher):
 
         Raises:
             UnknownName: There is no chunk of that id; nothing is replaced then.
-            CorpusError: An id stands twice.
+            CorpusError: An id is repeated.
         """
         __tracebackhide__ = True
         given = check_corpus(chunks, self.where, empty=True)
@@ -162,7 +162,7 @@ class DenseRetriever(Searcher):
         )
 
     def _replace_corpus(self, chunks: tuple[Chunk, ...], rows: NDArray[float32]) -> None:
-        """Take over a corpus and its vectors, all at once."""
+        """Replace corpus and vectors together."""
         self._chunks = chunks
         self._rows = rows
         self._directed = rows.any(axis=1)
@@ -193,8 +193,8 @@ class DenseRetriever(Searcher):
         if vector is None:
             return []
         rough = self._rows @ vector
-        # A product with a whole matrix gives equal rows unlike last digits, by where they stand. It only chooses
-        # the candidates, with its error as a margin; they are then computed row by row, in 64 bits.
+        # In a matrix product, equal rows get different last digits. So it only chooses the candidates, with its error
+        # as a margin; their scores are then computed row by row, in 64 bits.
         margin = 2 * self.dim * float(np.finfo(np.float32).eps)
         places = np.array(sorted(self._find_candidates(rough, margin, limit, conditions)), dtype=np.intp)
         exact = (self._rows[places].astype(np.float64) * vector.astype(np.float64)).sum(axis=1)
@@ -205,7 +205,7 @@ class DenseRetriever(Searcher):
     def _find_candidates(
         self, rough: NDArray[float32], margin: float, limit: int, conditions: Conditions
     ) -> Iterator[int]:
-        """Yield the places of all that may be among the ``limit`` nearest, in no order of use."""
+        """Yield the places of all chunks that may be among the ``limit`` most similar, in any order."""
         import numpy as np
 
         among = np.flatnonzero(self._directed)

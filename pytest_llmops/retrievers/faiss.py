@@ -1,4 +1,4 @@
-"""A FAISS index as a retriever."""
+"""Retriever over a FAISS index."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from pytest_llmops.retrievers.base import (
 )
 
 INNER_PRODUCT = 0
-"""FAISS's number of the metric whose values are similarities."""
+"""FAISS's number of the metric that is a similarity."""
 
 
 class FaissRetriever(Searcher):
-    """A FAISS index, which holds vectors only, with the passages they belong to.
+    """A FAISS index, which has only vectors, with the passages of the vectors.
 
-    Scores are FAISS's own for an index of inner products, and 1 / (1 + distance) for any other (``L2`` is the
-    squared one). With filters all vectors are ranked, and the passages that do not fit are left out; an index
-    that looks at a part of them only (IVF, HNSW) may then find fewer than ``k``.
+    Scores are FAISS's own for inner products, and 1 / (1 + distance) for other metrics (``L2`` is the squared
+    distance). With filters all vectors are ranked, and passages that do not match are removed; an approximate index
+    (IVF, HNSW) may then find fewer than ``k``.
 
     Attributes:
         index: The index, as it was given.
@@ -53,18 +53,18 @@ class FaissRetriever(Searcher):
         """Wrap an index that you built or read.
 
         Args:
-            index: A ``faiss`` index. An ``IndexIDMap`` is fine: its own numbers are translated.
-            ids: An id for each vector, in the order they were added.
-            texts: Their texts; left out: all empty (images, tables).
+            index: A ``faiss`` index. The numbers of an ``IndexIDMap`` are translated.
+            ids: An id for each vector, in the order of adding.
+            texts: Texts of the vectors; default: all empty (images, tables).
             embedder: Embedder of queries: the same as the index was filled with.
-            metadata: Their metadata; left out: none.
+            metadata: Metadata of the vectors; default: none.
             k: Default number of hits of `search`.
             name: For errors and reports.
 
         Raises:
-            CorpusError: Ids, texts or metadata do not match the vectors in number, an id stands twice, or the
-                index numbers its vectors in a way that does not tell which id is whose.
-            UsageError: It is no index, ``k`` is less than 1, or the embedder cannot be used.
+            CorpusError: There are more or fewer ids, texts or metadata than vectors, an id is repeated, or the index's
+                numbers do not determine the id of a vector.
+            UsageError: It is not an index, ``k`` is less than 1, or the embedder cannot be used.
         """
         __tracebackhide__ = True
         if not callable(getattr(index, "search", None)) or not hasattr(index, "ntotal"):
@@ -86,7 +86,7 @@ class FaissRetriever(Searcher):
         self._places = self._map_numbers_to_places()
 
     def _to_column(self, what: str, given: Any, total: int) -> list[Any]:
-        """Return what was given for the vectors as a list; empty where it may be left out, and is."""
+        """Return an argument with a value for each vector as a list; empty if it is optional and left out."""
         __tracebackhide__ = True
         several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
         column = list(given) if several else []
@@ -101,10 +101,10 @@ class FaissRetriever(Searcher):
     def open(
         cls, path: str | Path, ids: Sequence[str], texts: Sequence[str] = (), **options: Any
     ) -> FaissRetriever:
-        """Read an index from its file; the other arguments are those of the constructor.
+        """Read an index from a file; the other arguments are those of the constructor.
 
         Raises:
-            CorpusError: There is no such file, or it holds no index.
+            CorpusError: The file is missing, or is not an index.
             UsageError: The package is not installed, or as for the constructor.
         """
         __tracebackhide__ = True
@@ -121,7 +121,7 @@ class FaissRetriever(Searcher):
 
     @property
     def documents(self) -> int:
-        """How many vectors the index has."""
+        """Number of vectors in the index."""
         return int(self.index.ntotal)
 
     def listing(self) -> list[Chunk]:
@@ -129,10 +129,10 @@ class FaissRetriever(Searcher):
         return list(self.chunks)
 
     def _map_numbers_to_places(self) -> dict[int, int]:
-        """Return the place of each number that an IndexIDMap gives; empty: numbers are places.
+        """Return the place of each number of an IndexIDMap; empty if numbers are places.
 
         Raises:
-            CorpusError: The numbers do not say which vector was added when.
+            CorpusError: The numbers do not determine the order of adding.
         """
         __tracebackhide__ = True
         if hasattr(self.index, "id_map"):
@@ -146,8 +146,7 @@ class FaissRetriever(Searcher):
                     self.where,
                 )
             return places
-        odd = sorted(self._read_list_numbers() ^ set(range(len(self.chunks)))) if self._has_lists() else []
-        if odd:
+        if odd := sorted(self._read_list_numbers() ^ set(range(len(self.chunks)))):
             raise CorpusError(
                 f"the index has numbers of its own ({odd[0]} ...), and its lists keep no order of adding: expected 0 to "
                 f"{len(self.chunks) - 1}, the places in ids; add the vectors without numbers, or to a faiss.IndexIDMap",
@@ -155,13 +154,11 @@ class FaissRetriever(Searcher):
             )
         return {}
 
-    def _has_lists(self) -> bool:
-        faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
-        return isinstance(self.index, faiss.Index) and faiss.try_extract_index_ivf(self.index) is not None
-
     def _read_list_numbers(self) -> set[int]:
-        """Return the numbers that stand in the lists of an IVF index."""
+        """Return the numbers in the lists of an IVF index; of another index those that are expected."""
         faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
+        if not isinstance(self.index, faiss.Index) or faiss.try_extract_index_ivf(self.index) is None:
+            return set(range(len(self.chunks)))
         lists = faiss.extract_index_ivf(self.index).invlists
         numbers: set[int] = set()
         for list_number in range(lists.nlist):
@@ -183,7 +180,7 @@ class FaissRetriever(Searcher):
         values, numbers = self.index.search(vector[None, :], total if conditions else min(limit, total))
         hits: list[Hit] = []
         for value, number in zip(values[0], numbers[0], strict=True):
-            if number < 0:  # FAISS fills up with -1 where it found less
+            if number < 0:  # FAISS pads with -1
                 continue
             chunk = self.chunks[self._places.get(int(number), int(number))]
             if matches_conditions(chunk.metadata, conditions):

@@ -1,7 +1,7 @@
-"""Whether an index is up to date: its documents against those of the source it was built from.
+"""Compare an index with the source it was built from: missing, outdated and orphaned documents.
 
-Both sides become the same thing, id -> `Stamp`, and are compared by what they both know of a document:
-its content, else the time it was last modified.
+Both sides are read as id -> `DocumentState`, and compared by what both know of a document: its content, else the time
+of its last modification.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ Time: TypeAlias = "float | int | str | dt.datetime"
 """Seconds since 1970, an aware datetime, or one as ISO 8601 text."""
 
 SLACK_S = 1.0
-"""Some file systems and stores keep whole seconds only."""
+"""Some file systems and stores have only whole seconds."""
 MAX_FUTURE_S = 86_400.0
-"""Clocks differ; a time further ahead than a day is one in milliseconds, or wrong."""
+"""Clocks differ; a time more than a day ahead is in milliseconds, or wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """What is known of a document's state; whatever is not known is left out.
+    """The known state of a document; leave out what is unknown.
 
     Attributes:
-        fingerprint: Of its content; any text that changes with it.
-        modified: When the source was last modified.
-        indexed: When it was written into the index.
+        fingerprint: Any text that changes with the content.
+        modified: Time of the source's last modification.
+        indexed: Time when the document was written into the index.
     """
 
     fingerprint: str = ""
@@ -52,13 +52,13 @@ Documents: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Keys of a chunk's metadata that say where it is from.
+    """Keys of a chunk's metadata that describe its document.
 
     Attributes:
-        document: Id of the document that the chunk was cut from; a chunk without it is a document itself.
-        fingerprint: The document's fingerprint; without it a chunk that is a document has that of its text.
-        modified: When the document was last modified.
-        indexed: When it was written into the index.
+        document: Id of the chunk's document; a chunk without this key is a document itself.
+        fingerprint: Fingerprint of the document; by default, of the text of a chunk that is a document.
+        modified: Time of the document's last modification.
+        indexed: Time when it was written into the index.
     """
 
     document: str = "source"
@@ -69,12 +69,12 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class DocumentState:
-    """A document on one side: what was found for it.
+    """The state of a document in the index or in the source.
 
     Attributes:
-        fingerprints: Of its content.
-        modified: In seconds since 1970, and so is ``indexed``.
-        chunks: Ids of the chunks that it was cut into; empty for a document that is given as a whole.
+        fingerprints: Fingerprints of its content.
+        modified: Seconds since 1970, as is ``indexed``.
+        chunks: Ids of the document's chunks; empty for a whole document.
     """
 
     fingerprints: frozenset[str] = frozenset()
@@ -85,18 +85,18 @@ class DocumentState:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How an index stands to its source; ids in the source's order, or the index's.
+    """The differences between an index and its source; ids in the order of the source, or of the index.
 
     Attributes:
-        documents: How many the source has.
-        held: How many the index has.
-        missing: In the source, not in the index.
-        outdated: id -> why the index holds an older state of it.
-        orphaned: In the index, no longer in the source.
-        unknown: On both sides, with nothing that both know of it.
-        oldest: The document that was indexed first, or if the index does not say, modified first.
-        age_s: How long ago that was; None where the index says neither.
-        by: What the age was told from: ``indexed``, ``modified`` or nothing.
+        documents: Number of documents in the source.
+        held: Number of documents in the index.
+        missing: Documents in the source, not in the index.
+        outdated: Document id -> why its state in the index is older.
+        orphaned: Documents in the index, not in the source.
+        unknown: Documents in both that share no property to compare.
+        oldest: The document that was indexed first, or modified first if the index has no times of indexing.
+        age_s: Age of that document; None if the index has no times.
+        by: Basis of the age: ``indexed``, ``modified`` or empty.
     """
 
     documents: int
@@ -111,7 +111,7 @@ class Freshness:
 
 
 def content_fingerprint(text: str) -> str:
-    r"""Return the fingerprint that texts have here; line ends do not count.
+    r"""Return the fingerprint of a text; line ends do not count.
 
     >>> content_fingerprint("a\r\nb") == content_fingerprint("a\nb")
     True
@@ -122,15 +122,15 @@ def content_fingerprint(text: str) -> str:
 def document_states(
     given: Documents, *, keys: Keys | None = None, what: str = "documents"
 ) -> dict[str, DocumentState]:
-    """Return the documents of one side, id -> state, in their order.
+    """Return the documents of an index or a source as id -> state, in their order.
 
-    A folder has its .md and .txt files, hidden ones left out, each by the path below the folder, with content
-    and time of modification; a .jsonl file its lines. Chunks that name the same document in their metadata are
-    put together: the oldest of their times counts.
+    The documents of a folder are its .md and .txt files except hidden files, with the path below the folder as id;
+    those of a .jsonl file are its lines. Chunks with the same document in their metadata are merged: the oldest of
+    their times counts.
 
     Raises:
-        UsageError: It is nothing of that kind, cannot be listed, or holds a time that is none.
-        CorpusError: A file or folder cannot be read, a store cannot be asked, or an id stands twice.
+        UsageError: It has no documents, cannot be listed, or has an invalid time.
+        CorpusError: A file or folder cannot be read, a store does not answer, or an id is repeated.
 
     >>> document_states({"a.md": 1_700_000_000})["a.md"].modified
     1700000000.0
@@ -138,10 +138,10 @@ def document_states(
     __tracebackhide__ = True
     keys = keys or Keys()
     if isinstance(given, Mapping):
-        stamped: dict[str, DocumentState] = {}
-        for id_, value in given.items():
-            stamped[str(id_)] = _value_state(value, f"{what}: {shorten_text(str(id_), 60)}")
-        return stamped
+        return {
+            str(id_): _value_state(value, f"{what}: {shorten_text(str(id_), 60)}")
+            for id_, value in given.items()
+        }
     if isinstance(given, (str, Path)):
         place = Path(given)
         return (
@@ -161,7 +161,7 @@ def document_states(
 def _list_chunks(retriever: object) -> Sequence[Chunk]:
     __tracebackhide__ = True
     try:
-        return tuple(retriever.listing())  # type: ignore[attr-defined]  # asked for by the caller
+        return tuple(retriever.listing())  # type: ignore[attr-defined]  # checked by the caller
     except LLMOpsError:
         raise
     except Exception as error:
@@ -200,7 +200,7 @@ def _states_of_chunks(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[st
         id_ = chunk.id if named is None else str(named)
         if id_ in states_by_id and (named is None or id_ in whole):
             raise CorpusError(
-                f"the document {shorten_text(id_, 60)!r} stands twice: expected an id for each", what
+                f"the document {shorten_text(id_, 60)!r} stands twice: expected a unique id for each", what
             )
         if named is None:
             whole.add(id_)
@@ -223,7 +223,7 @@ def _chunk_state(chunk: Chunk, keys: Keys, where: str, *, whole: bool) -> Docume
 
 
 def _merge_states(parts: Sequence[DocumentState]) -> DocumentState:
-    # A document is known by a fingerprint only if each of its chunks has one.
+    # The fingerprints identify the content only if every chunk has one.
     marked = all(state.fingerprints for state in parts)
     return DocumentState(
         frozenset().union(*(state.fingerprints for state in parts)) if marked else frozenset(),
@@ -249,7 +249,7 @@ def _value_state(value: object, where: str) -> DocumentState:
 
 
 def _parse_time(value: object, where: str) -> float | None:
-    """Return a time in seconds since 1970; None: there is none."""
+    """Return a time in seconds since 1970; None for no time."""
     __tracebackhide__ = True
     value = to_python_scalar(value)
     if value is None:
@@ -280,11 +280,11 @@ def compare_states(
 ) -> Freshness:
     """Compare an index with its source.
 
-    A document is outdated if it has other chunks, by their ids, where both sides are chunks; if the contents
-    differ, where both sides know a fingerprint; else if the index's time of modification (or else of indexing) is more than a second older than the source's.
+    A document is outdated if the ids of its chunks differ; if its fingerprints differ; or, without fingerprints, if it
+    was modified (or else indexed) in the index more than a second before the last modification in the source.
 
     Raises:
-        UsageError: A time of the index lies more than a day ahead of ``now``.
+        UsageError: A time of the index is more than a day after ``now``.
 
     >>> found = compare_states(document_states({"a": "old"}), document_states({"a": "new", "b": "x"}), now=0.0)
     >>> found.missing, dict(found.outdated)
@@ -316,10 +316,10 @@ def compare_states(
 
 
 def _why_outdated(held: DocumentState, wanted: DocumentState) -> str | None:
-    """Why the index is behind; empty: it is not; None: it cannot be told."""
-    # As many, of which none is the same: ids that are made anew at every cut.
-    telling = held.chunks & wanted.chunks or len(held.chunks) != len(wanted.chunks)
-    if held.chunks and wanted.chunks and telling and held.chunks != wanted.chunks:
+    """Return why the index is outdated; empty if it is not; None if that is unknown."""
+    # The same number of chunks without a common id: the ids are made anew each time the document is chunked.
+    comparable = held.chunks & wanted.chunks or len(held.chunks) != len(wanted.chunks)
+    if held.chunks and wanted.chunks and comparable and held.chunks != wanted.chunks:
         return _describe_chunk_difference(held.chunks, wanted.chunks)
     if held.fingerprints and wanted.fingerprints:
         return "" if held.fingerprints == wanted.fingerprints else "the content differs"
@@ -332,11 +332,11 @@ def _why_outdated(held: DocumentState, wanted: DocumentState) -> str | None:
 
 def _describe_chunk_difference(held: frozenset[str], wanted: frozenset[str]) -> str:
     """Return how the chunks of a document differ."""
-    gone, extra = sorted(wanted - held), sorted(held - wanted)
+    missing, extra = sorted(wanted - held), sorted(held - wanted)
     parts = []
-    if gone:
+    if missing:
         parts.append(
-            f"{len(gone):,} of {len(wanted):,} chunks are not in the index ({shorten_text(gone[0], 60)})"
+            f"{len(missing):,} of {len(wanted):,} chunks are not in the index ({shorten_text(missing[0], 60)})"
         )
     if extra:
         parts.append(f"{len(extra):,} of the index are not in the source ({shorten_text(extra[0], 60)})")
@@ -350,7 +350,7 @@ def _find_oldest(index: Mapping[str, DocumentState], now: float) -> tuple[str, f
         for id_, time in times.items():
             if time > now + MAX_FUTURE_S:
                 raise UsageError(
-                    f"{shorten_text(id_, 60)}: expected a time that has passed, got one {time - now:,.0f} s ahead; is it in milliseconds?"
+                    f"{shorten_text(id_, 60)}: expected a time in the past, got {time - now:,.0f} s in the future; is it in milliseconds?"
                 )
         if times:
             oldest = min(times, key=lambda id_: times[id_])

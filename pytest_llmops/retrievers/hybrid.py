@@ -1,4 +1,4 @@
-"""Several retrievers as one: their rankings are fused."""
+"""Hybrid retriever: fuses the rankings of several retrievers."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pytest_llmops.protocols import Chunk, Hit, Retriever
 from pytest_llmops.retrievers.base import Conditions, Searcher, validate_k
 
 RANK_CONSTANT = 60
-"""Of reciprocal rank fusion: the paper's value, by which the first few ranks weigh about the same."""
+"""Constant of reciprocal rank fusion in the paper; with it, the first few ranks have about the same weight."""
 
 
 class HybridRetriever(Searcher):
-    """Reciprocal rank fusion, of BM25 and a dense retriever for instance.
+    """Reciprocal rank fusion, for instance of BM25 and a dense retriever.
 
     The score of a passage is the sum of 1 / (60 + rank) over the retrievers that found it, rank from 1
     (Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning
-    methods", SIGIR 2009). Scores of unlike scales thus need no weights. Equal scores keep the order in which
+    methods", SIGIR 2009), so scores of different scales need no weights. Equal scores keep the order in which
     the passages were first found, retriever by retriever. Text and metadata are those of the first that found it.
 
     Attributes:
-        retrievers: What is fused.
-        depth: How many hits each is asked for.
+        retrievers: The retrievers.
+        depth: Number of hits from each retriever.
 
     >>> class Fixed:
     ...     def __init__(self, *ids): self.ids = ids
-    ...     def search(self, query, k=None): return [Hit(id=one, text=one, score=1.0) for one in self.ids[:k]]
+    ...     def search(self, query, k=None): return [Hit(id=id_, text=id_, score=1.0) for id_ in self.ids[:k]]
     >>> HybridRetriever([Fixed("a", "b"), Fixed("b", "c")]).search("?").ids
     ['b', 'a', 'c']
     """
@@ -41,13 +41,13 @@ class HybridRetriever(Searcher):
         """Fuse the retrievers.
 
         Args:
-            retrievers: At least two; any object with ``search(query, k)``. With filters each has to take them.
+            retrievers: At least two; any object with ``search(query, k)``; for filters, also ``filters=``.
             k: Default number of hits of `search`.
-            depth: How many hits each retriever is asked for, or ``k`` if that is more.
-            name: Of the corpus, for errors and reports.
+            depth: Number of hits from each retriever, or ``k`` if that is more.
+            name: Name of the corpus, for errors and reports.
 
         Raises:
-            UsageError: There are fewer than two retrievers, one is none, or ``k`` or ``depth`` is less than 1.
+            UsageError: There are fewer than two retrievers, an object has no ``search``, or ``k`` or ``depth`` is less than 1.
         """
         __tracebackhide__ = True
         super().__init__(k=k, name=name, where=name or "HybridRetriever")
@@ -62,27 +62,27 @@ class HybridRetriever(Searcher):
                 raise UsageError(
                     f"{self.where}: expected retrievers with search(query, k), got {type(retriever).__name__}"
                 )
-        if len(self.retrievers) < 2:  # noqa: PLR2004 -- one ranking is fused already
+        if len(self.retrievers) < 2:  # noqa: PLR2004 -- a single ranking needs no fusion
             raise UsageError(f"{self.where}: expected at least two retrievers, got {len(self.retrievers)}")
 
     @property
     def documents(self) -> int | None:
-        """How many passages the largest holds; None if one does not say."""
-        counts = [getattr(one, "documents", None) for one in self.retrievers]
-        known = [one for one in counts if isinstance(one, int)]
+        """Number of passages of the largest retriever; None if a retriever does not say."""
+        counts = [getattr(retriever, "documents", None) for retriever in self.retrievers]
+        known = [count for count in counts if isinstance(count, int)]
         return max(known) if len(known) == len(counts) else None
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over the fingerprints of the retrievers, in their order; empty if one has none."""
+        """16 hex digits over the fingerprints of the retrievers, in their order; empty if a retriever has none."""
         parts = [str(getattr(retriever, "fingerprint", "")) for retriever in self.retrievers]
         return fingerprint_parts(*parts) if all(parts) else ""
 
     def listing(self) -> list[Chunk]:
-        """Return the passages that any of the retrievers holds, each once.
+        """Return the passages of all retrievers without duplicates.
 
         Raises:
-            UsageError: One of them cannot be listed.
+            UsageError: A retriever cannot be listed.
         """
         __tracebackhide__ = True
         chunks: dict[str, Chunk] = {}
@@ -110,13 +110,13 @@ class HybridRetriever(Searcher):
         return [replace(hits[id_], score=scores[id_]) for id_ in order]
 
     def _search_retriever(
-        self, one: Retriever, query: str, depth: int, filters: dict[str, Json]
+        self, retriever: Retriever, query: str, depth: int, filters: dict[str, Json]
     ) -> Sequence[Hit]:
         __tracebackhide__ = True
         if not filters:
-            return one.search(query, depth)
-        if "filters" not in inspect.signature(one.search).parameters:
+            return retriever.search(query, depth)
+        if "filters" not in inspect.signature(retriever.search).parameters:
             raise UsageError(
-                f"{self.where}: {type(one).__name__} takes no filters: search without, or wrap it"
+                f"{self.where}: {type(retriever).__name__} takes no filters: search without, or wrap it"
             )
-        return one.search(query, depth, filters=filters)  # type: ignore[call-arg]  # asked for just above
+        return retriever.search(query, depth, filters=filters)  # type: ignore[call-arg]  # checked above

@@ -1,4 +1,4 @@
-"""A LanceDB table as a retriever."""
+"""Retriever over a LanceDB table."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from pytest_llmops.retrievers.base import (
 class LanceRetriever(Searcher):
     """A LanceDB table: a row is a passage, its other columns are the metadata.
 
-    Scores are the distances turned round: 1 - distance for ``cosine`` and ``dot``, 1 / (1 + distance) for
-    ``l2``, which is LanceDB's squared one. A row without a text (an image, a table) is a hit with an empty
-    text; of bytes the metadata keeps their number. Filters become SQL, applied before the search.
+    Scores are 1 - distance for ``cosine`` and ``dot``, and 1 / (1 + distance) for ``l2``, which is the squared distance
+    in LanceDB. A row without a text (an image, a table) is a hit with an empty text; the metadata has the number of
+    bytes instead of bytes. Filters become SQL, applied before the search.
 
     Attributes:
         table: The table, as it was given.
@@ -60,12 +60,12 @@ class LanceRetriever(Searcher):
             k: Default number of hits of `search`.
             name: For errors and reports; default: the table's.
             id_column: Column of the ids, of texts or numbers.
-            text_column: Column of the texts; empty: there is none.
-            vector_column: Column of the vectors; left out: the only one.
-            distance: What to search by; an index of the table has to be made for the same.
+            text_column: Column of the texts, or empty.
+            vector_column: Column of the vectors; default: the only such column.
+            distance: Distance to search by; an index of the table must be built for it.
 
         Raises:
-            UsageError: It is no table, ``k`` is less than 1, or the embedder cannot be used.
+            UsageError: It is not a table, ``k`` is less than 1, or the embedder cannot be used.
             UnknownName: The table has no such column.
         """
         __tracebackhide__ = True
@@ -94,8 +94,8 @@ class LanceRetriever(Searcher):
         """Open a table of a database on disk; the options are those of the constructor.
 
         Raises:
-            CorpusError: There is no database at that path, or it cannot be opened.
-            UnknownName: It has no such table; names those it has.
+            CorpusError: The path has no database, or it cannot be opened.
+            UnknownName: The database has no such table; the error lists its tables.
             UsageError: The package is not installed, or as for the constructor.
         """
         __tracebackhide__ = True
@@ -115,7 +115,7 @@ class LanceRetriever(Searcher):
 
     @property
     def documents(self) -> int:
-        """How many rows the table has."""
+        """Number of rows in the table."""
         return int(self.table.count_rows())
 
     def listing(self) -> list[Chunk]:
@@ -152,7 +152,7 @@ class LanceRetriever(Searcher):
             if not self.table.embedding_functions.get(self._vector):
                 raise UsageError(
                     f"{self.where}: expected an embedder, as the table has no embedding function for {self._vector!r}; "
-                    "pass embedder=, the one it was filled with"
+                    "pass embedder=, the same as it was filled with"
                 )
             return query if query.strip() else None
         dim = getattr(self._schema.field(self._vector).type, "list_size", None)
@@ -162,7 +162,7 @@ class LanceRetriever(Searcher):
         __tracebackhide__ = True
         if row[self._id] is None:
             raise CorpusError(
-                f"a row has no id: expected one in every row of the column {self._id!r}; fill it, or name another by id_column",
+                f"a row has no id: expected an id in every row of the column {self._id!r}; fill it, or name another column by id_column",
                 self.where,
             )
         return str(row[self._id])
@@ -198,19 +198,19 @@ class LanceRetriever(Searcher):
         return name
 
     def _build_sql_condition(self, key: str, values: tuple[Scalar, ...]) -> str:
-        """Return a condition as SQL; a column of lists fits if one of its elements does."""
+        """Return a condition as SQL; a column of lists matches if any element does."""
         __tracebackhide__ = True
         names, held = self._resolve_column(key)
         types = self._types
         several = types.is_list(held) or types.is_large_list(held)
         texts = ", ".join(
-            self._format_sql_literal(key, one, held.value_type if several else held) for one in values
+            self._format_sql_literal(key, value, held.value_type if several else held) for value in values
         )
-        column = ".".join(f"`{one}`" for one in names)
+        column = ".".join(f"`{name}`" for name in names)
         return f"array_has_any({column}, [{texts}])" if several else f"{column} IN ({texts})"
 
     def _resolve_column(self, key: str) -> tuple[list[str], Any]:
-        """Return the path of a column, and its type."""
+        """Return path and type of a column."""
         __tracebackhide__ = True
         types = self._types
         names = [key] if key in self._schema.names else key.split(".")

@@ -1,4 +1,4 @@
-"""A LangChain retriever or vector store as a retriever."""
+"""Retriever over a LangChain retriever or vector store."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pytest_llmops.protocols import Hit
 from pytest_llmops.retrievers.base import Conditions, Searcher, import_optional, plain_metadata
 
 DEFAULT_K = 4
-"""How many documents LangChain's vector stores return unless they are told otherwise."""
+"""Default number of documents of LangChain's vector stores."""
 UNLIMITED_K = 10_000
-"""More than any other retriever returns: it is not cut."""
+"""More than any other retriever returns: all its documents are hits."""
 
 
 class LangChainRetriever(Searcher):
-    """Any LangChain retriever, or a vector store: what the application searches with, unchanged.
+    """Any LangChain retriever or vector store, searched as in the application.
 
-    LangChain does not say which way a store's scores go, so the score is 1 / rank, in LangChain's order. A
-    document without a text is a hit with an empty one.
+    In LangChain a store's scores may be similarities or distances, so the score is 1 / rank. A document without a text
+    is a hit with an empty text.
 
     Attributes:
         retriever: The retriever or store, as it was given.
@@ -39,12 +39,12 @@ class LangChainRetriever(Searcher):
 
         Args:
             retriever: A ``BaseRetriever`` or ``VectorStore`` of ``langchain_core``.
-            k: Default number of hits of `search`; left out: as many as the retriever
-                itself is set to return. Only a vector store, and its retriever, can return more than that.
-            name: For errors and reports; left out: the name of its class.
-            id_key: Key of the id in a document's metadata; left out: ``Document.id``.
-            translate: Makes the store's own ``filter`` of filters, key -> list of values; left out: filters are
-                refused, as every store has a form of its own.
+            k: Default number of hits of `search`; default: the number that the
+                retriever is set to return. Only a vector store, and its retriever, can return more than that.
+            name: For errors and reports; default: the name of its class.
+            id_key: Key of the id in a document's metadata; default: ``Document.id``.
+            translate: Converts filters, key -> list of values, to the store's ``filter``; default: filters are an
+                error, as every store has another form.
 
         Raises:
             UsageError: It is neither, ``k`` is less than 1, or the package is not installed.
@@ -73,7 +73,7 @@ class LangChainRetriever(Searcher):
 
     @property
     def documents(self) -> int | None:
-        """None: LangChain has no way to count them."""
+        """None: LangChain cannot count documents."""
         return None
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
@@ -106,7 +106,7 @@ class LangChainRetriever(Searcher):
             )
         if self._translate is None:
             raise UsageError(
-                f"{self.where}: filters cannot be translated, as every vector store has a form of its own: pass translate=, a "
+                f"{self.where}: filters cannot be translated, as every vector store has another form: pass translate=, a "
                 "function from {key: [values]} to the store's filter"
             )
         return {"filter": self._translate({key: list(values) for key, values in conditions.items()})}

@@ -1,4 +1,4 @@
-"""A LlamaIndex retriever or index as a retriever."""
+"""Retriever over a LlamaIndex retriever or index."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pytest_llmops.protocols import Chunk, Hit
 from pytest_llmops.retrievers.base import Conditions, Searcher, import_optional, plain_metadata
 
 DEFAULT_K = 2
-"""How many nodes a LlamaIndex index returns unless it is told otherwise."""
+"""Default number of nodes of a LlamaIndex index."""
 UNLIMITED_K = 10_000
-"""More than any retriever returns: it is not cut."""
+"""More than any retriever returns: all its nodes are hits."""
 
 
 class LlamaIndexRetriever(Searcher):
-    """Any LlamaIndex retriever, or an index: what the application searches with, unchanged.
+    """Any LlamaIndex retriever or index, searched as in the application.
 
-    Scores are LlamaIndex's own, where every node has one, or 1 / rank. A node without a text (an image, a
-    table) is a hit with an empty one. Filters need an index; a retriever has its own already.
+    Scores are LlamaIndex's own if every node has a score, else 1 / rank. A node without a text (an image, a table) is a
+    hit with an empty text. Filters need an index; a retriever has its own filters.
 
     Attributes:
         retriever: The retriever or index, as it was given.
@@ -29,10 +29,10 @@ class LlamaIndexRetriever(Searcher):
 
         Args:
             retriever: A ``BaseRetriever`` or an index (``VectorStoreIndex`` ...) of ``llama_index.core``.
-            k: Default number of hits of `search`; left out: as many as it returns by
-                itself. Only an index can return more than that.
-            name: For errors and reports; left out: the name of its class.
-            id_key: Key of the id in a node's metadata; left out: ``node_id``.
+            k: Default number of hits of `search`; default: its own number. Only an
+                index can return more than that.
+            name: For errors and reports; default: the name of its class.
+            id_key: Key of the id in a node's metadata; default: ``node_id``.
 
         Raises:
             UsageError: It is neither, ``k`` is less than 1, or the package is not installed.
@@ -53,14 +53,14 @@ class LlamaIndexRetriever(Searcher):
 
     @property
     def documents(self) -> int | None:
-        """How many nodes the index's own store of documents has; None where it keeps none."""
+        """Number of nodes in the index's document store; None if it has none."""
         return len(self._stored_nodes()) or None
 
     def listing(self) -> list[Chunk]:
-        """Return every node of the index's own store of documents, in its order.
+        """Return every node in the index's document store, in its order.
 
         Raises:
-            UsageError: It keeps none: it is a retriever, or the vector store holds the texts.
+            UsageError: It has none: it is a retriever, or the texts are in the vector store.
         """
         __tracebackhide__ = True
         nodes = self._stored_nodes()
@@ -77,7 +77,14 @@ class LlamaIndexRetriever(Searcher):
         if not query.strip():
             return []
         if self._is_index:
-            options = {"filters": _build_metadata_filters(conditions)} if conditions else {}
+            stores = import_optional(
+                "llama_index.core.vector_stores", "llama-index-core", "LlamaIndexRetriever"
+            )
+            filters = [
+                stores.MetadataFilter(key=key, value=list(values), operator=stores.FilterOperator.IN)
+                for key, values in conditions.items()
+            ]
+            options = {"filters": stores.MetadataFilters(filters=filters)} if conditions else {}
             nodes = self.retriever.as_retriever(similarity_top_k=limit, **options).retrieve(query)
         else:
             nodes = self.retriever.retrieve(query)
@@ -99,13 +106,3 @@ class LlamaIndexRetriever(Searcher):
                 self.where,
             )
         return Chunk(id=str(id_), text=node.get_content() or "", metadata=plain_metadata(node.metadata))
-
-
-def _build_metadata_filters(conditions: Conditions) -> Any:
-    stores = import_optional("llama_index.core.vector_stores", "llama-index-core", "LlamaIndexRetriever")
-    return stores.MetadataFilters(
-        filters=[
-            stores.MetadataFilter(key=key, value=list(values), operator=stores.FilterOperator.IN)
-            for key, values in conditions.items()
-        ]
-    )

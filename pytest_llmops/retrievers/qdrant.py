@@ -1,4 +1,4 @@
-"""A Qdrant collection as a retriever."""
+"""Retriever over a Qdrant collection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pytest_llmops.retrievers.base import (
 )
 
 PAGE_SIZE = 1000
-"""Points of one request when all are listed."""
+"""Points of a request when all are listed."""
 
 
 class QdrantRetriever(Searcher):
@@ -56,13 +56,13 @@ class QdrantRetriever(Searcher):
             embedder: Embedder of queries: the same as the collection was filled with.
             k: Default number of hits of `search`.
             text_key: Key of the text in the payload ("page_content" if LangChain filled it).
-            id_key: Key of the id in the payload; left out: the point's own id, a number or UUID as text.
-            vector_name: Which of several named vectors to search by.
+            id_key: Key of the id in the payload; default: the point's own id, a number or UUID as text.
+            vector_name: Name of the vector to search by, if points have several.
 
         Raises:
-            UsageError: It is no client, ``k`` is less than 1, or the embedder cannot be used.
+            UsageError: It is not a client, ``k`` is less than 1, or the embedder cannot be used.
             UnknownName: The client has no such collection, or the collection no such vector.
-            CorpusError: The store cannot be asked.
+            CorpusError: The store does not answer.
         """
         __tracebackhide__ = True
         for method in ("query_points", "get_collection", "scroll"):
@@ -91,8 +91,8 @@ class QdrantRetriever(Searcher):
         The store stays locked until ``retriever.client.close()``.
 
         Raises:
-            CorpusError: There is no store at that path, another client has it open, or it cannot be opened.
-            UnknownName: It has no such collection; names those it has.
+            CorpusError: The path has no store, another client has opened the store, or it cannot be opened.
+            UnknownName: The store has no such collection; the error lists its collections.
             UsageError: The package is not installed, or as for the constructor.
         """
         __tracebackhide__ = True
@@ -116,7 +116,7 @@ class QdrantRetriever(Searcher):
 
     @property
     def documents(self) -> int:
-        """How many points the collection has."""
+        """Number of points in the collection."""
         return int(self.client.count(self.collection).count)
 
     def listing(self) -> list[Chunk]:
@@ -197,5 +197,5 @@ def _build_query_filter(conditions: Conditions) -> Any:
 def _build_field_condition(models: Any, key: str, value: Scalar) -> Any:
     if isinstance(value, (str, bool)):
         return models.FieldCondition(key=key, match=models.MatchValue(value=value))
-    # Numbers by a range: a match would tell 1 from 1.0.
+    # A range for numbers: a match would distinguish 1 from 1.0.
     return models.FieldCondition(key=key, range=models.Range(gte=value, lte=value))

@@ -185,7 +185,7 @@ def check_fitted(make: Callable[[Any], object]) -> None:
         version = "fitted/1"
         across_calls = False
 
-    with pytest.raises(UsageError, match="expected an embedder whose vectors can be kept, got fitted/1"):
+    with pytest.raises(UsageError, match="expected an embedder whose vectors can be stored, got fitted/1"):
         make(Fitted())
 
 

@@ -128,7 +128,7 @@ def test_ids_that_are_missing_or_stand_twice(database: Any) -> None:
     with pytest.raises(CorpusError, match=r"the id 'refunds' was found twice.*@ LanceDB table 'twice'"):
         LanceRetriever(twice, embedder=WORDS).search("refunds")
     none = database.create_table("none", data=[{**rows()[0], "id": None}, *rows()[1:]])
-    with pytest.raises(CorpusError, match="a row has no id: expected one in every row of the column 'id'"):
+    with pytest.raises(CorpusError, match="a row has no id: expected an id in every row of the column 'id'"):
         LanceRetriever(none, embedder=WORDS).search("refunds")
 
 

@@ -71,7 +71,7 @@ def test_filters(of_store: bool) -> None:
     given = store() if of_store else store().as_retriever()
     check_filters(LangChainRetriever(given, translate=translate), FILTERS[:4])
     with pytest.raises(
-        UsageError, match="filters cannot be translated, as every vector store has a form of its own"
+        UsageError, match="filters cannot be translated, as every vector store has another form"
     ):
         LangChainRetriever(given).search("refunds", filters={"lang": "en"})
 

@@ -97,7 +97,7 @@ def test_the_point_s_own_id_and_a_payload_of_langchain_s_form(client: Any) -> No
 
 def test_an_id_that_stands_twice(client: Any) -> None:
     retriever = QdrantRetriever(client, "handbook", embedder=WORDS, id_key="lang")
-    with pytest.raises(CorpusError, match="the id 'en' was found twice: expected an id of its own"):
+    with pytest.raises(CorpusError, match="the id 'en' was found twice: expected a unique id"):
         retriever.search("refunds")
 
 

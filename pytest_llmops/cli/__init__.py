@@ -13,13 +13,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from pytest_llmops import __version__
+from pytest_llmops.cli.commands import EXIT_PROBLEM, EXIT_USAGE
 from pytest_llmops.errors import LLMOpsError, UsageError
 
 GROUPS = ("cassettes", "judge", "semantic")
 """Modules of `pytest_llmops.cli` with an ``add_NAME_group``, in the order of the help."""
 EPILOG = "exit status: 0 all is well, 1 something was found or refused, 2 the command line is wrong"
-
-EXIT_PROBLEM, EXIT_USAGE = 1, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +51,7 @@ def _run_command(argv: Sequence[str] | None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"pytest-llmops {__version__}")
-    parser.set_defaults(helps=parser)
+    parser.set_defaults(helps=parser, run=None)
     groups = parser.add_subparsers(title="groups", metavar="GROUP")
     for name in GROUPS:
         module = importlib.import_module(f"pytest_llmops.cli.{name}")
@@ -61,7 +60,7 @@ def _run_command(argv: Sequence[str] | None) -> int:
         args = parser.parse_args(argv)
     except SystemExit as done:  # argparse has reported the error; 0 after --help
         return done.code if isinstance(done.code, int) else EXIT_USAGE
-    run: Callable[[argparse.Namespace], int] | None = getattr(args, "run", None)
+    run: Callable[[argparse.Namespace], int] | None = args.run
     if run is None:
         args.helps.print_help(sys.stderr)
         return EXIT_USAGE

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmops.cli.commands import add_command, add_group
 from pytest_llmops.cli.output import DIM, GREEN, RED, YELLOW, colour_text, print_error, print_json, print_line
 from pytest_llmops.errors import CassetteError, UsageError
 from pytest_llmops.measurement import format_count, shorten_text
@@ -22,102 +23,57 @@ RUN_COMMAND = "pytest"
 
 def add_cassettes_group(groups: Any) -> None:
     """Declare the group's commands."""
-    group = groups.add_parser(
-        "cassettes",
-        help="look after recordings",
-        description="Check, prune, show and import recordings.",
-        allow_abbrev=False,
-    )
-    group.set_defaults(helps=group)
-    commands = group.add_subparsers(title="commands", metavar="COMMAND")
-    _add_check_command(commands)
-    _add_prune_command(commands)
-    _add_show_command(commands)
-    _add_import_command(commands)
-
-
-def _add_command(commands: Any, name: str, summary: str, more: str = "") -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}. {more}".strip(),
-        allow_abbrev=False,
-    )
-    command.set_defaults(helps=command)
-    return command
-
-
-def _add_usage_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--root",
-        type=Path,
-        metavar="FOLDER",
-        help="root folder of the project (default: the nearest one above with the record of a run, no higher than "
-        "the nearest with an ini file of pytest's or .git; else this one)",
-    )
-    command.add_argument(
-        "--usage",
-        type=Path,
-        metavar="FILE",
-        help=f"the record of a run (default: {USAGE_RECORD.as_posix()} below the root)",
-    )
-
-
-def _add_check_command(commands: Any) -> None:
-    command = _add_command(
+    commands = add_group(groups, "cassettes", "check, prune, show and import recordings")
+    check = add_command(
         commands,
         "check",
+        _check_cassettes,
         "check the cassettes and report problems",
         "Reports damaged files, secrets, answers that no test of the last run asked for, and files that no test uses. "
         "Nothing is changed.",
     )
-    command.add_argument("path", type=Path, nargs="?", metavar="PATH", help="only this file or folder")
-    command.add_argument("--json", action="store_true", help="print JSON")
-    command.add_argument("-q", "--quiet", action="store_true", help="do not list files without problems")
-    _add_usage_options(command)
-    command.set_defaults(run=_check_cassettes)
-
-
-def _add_prune_command(commands: Any) -> None:
-    command = _add_command(
+    check.add_argument("path", type=Path, nargs="?", metavar="PATH", help="only this file or folder")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.add_argument("-q", "--quiet", action="store_true", help="do not list files without problems")
+    prune = add_command(
         commands,
         "prune",
+        _prune_cassettes,
         "drop answers that no test asks for, and files that no test uses",
         "Needs the record of a complete and green run. Files that changed since, or are damaged, are left alone and listed.",
     )
-    command.add_argument("--dry-run", action="store_true", help="only say what would be dropped")
-    _add_usage_options(command)
-    command.set_defaults(run=_prune_cassettes)
-
-
-def _add_show_command(commands: Any) -> None:
-    command = _add_command(commands, "show", "show what is in a cassette, in the order in which it was asked")
-    command.add_argument("file", type=Path, metavar="FILE", help="a cassette")
-    command.add_argument("--key", metavar="KEY", help="only the interaction whose key starts so, at length")
-    command.set_defaults(run=_show_cassette)
+    prune.add_argument("--dry-run", action="store_true", help="only show what would be dropped")
+    for command in (check, prune):
+        command.add_argument(
+            "--root",
+            type=Path,
+            metavar="FOLDER",
+            help="root folder of the project (default: the nearest folder above with the record of a run, up to the nearest "
+            "with a configuration file of pytest or .git; else this folder)",
+        )
+        usage = f"the record of a run (default: {USAGE_RECORD.as_posix()} below the root)"
+        command.add_argument("--usage", type=Path, metavar="FILE", help=usage)
+    show = add_command(
+        commands, "show", _show_cassette, "show what is in a cassette, in the order of the requests"
+    )
+    show.add_argument("file", type=Path, metavar="FILE", help="a cassette")
+    show.add_argument("--key", metavar="KEY", help="only interactions whose key starts with this, at length")
+    _add_import_command(commands)
 
 
 def _add_import_command(commands: Any) -> None:
-    command = _add_command(
+    command = add_command(
         commands,
         "import",
+        _import_cassettes,
         "convert cassettes of vcrpy, pytest-recording, pytest-vcr, cassetter and other recorders",
         "cassettes/test_a/test_x[id].yaml becomes cassettes/test_a/test_x/id.json; the source stays.",
     )
-    command.add_argument("paths", type=Path, nargs="+", metavar="FILE_OR_FOLDER", help="what to read")
-    command.add_argument(
-        "--to",
-        type=Path,
-        metavar="FOLDER",
-        help="folder of cassettes to write to (default: the one a file lies in)",
-    )
-    command.add_argument(
-        "--errors",
-        action="store_true",
-        help="also import answers such as 401, 429 and 5xx, which are left out by default",
-    )
-    command.add_argument("--force", action="store_true", help="replace existing cassettes")
-    command.set_defaults(run=_import_cassettes)
+    add = command.add_argument
+    add("paths", type=Path, nargs="+", metavar="FILE_OR_FOLDER", help="what to read")
+    add("--to", type=Path, metavar="FOLDER", help="folder to write to (default: the folder of each file)")
+    add("--errors", action="store_true", help="also import answers with status 401, 429, 5xx and the like")
+    add("--force", action="store_true", help="replace existing cassettes")
 
 
 def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmops._util.text_files import gzip_by_suffix, write_atomically
+from pytest_llmops.cli.output import format_path
 from pytest_llmops.errors import CassetteError, UsageError
-from pytest_llmops.measurement import shorten_text
 
 if TYPE_CHECKING:
     from pytest_llmops.results.run import Run
@@ -26,7 +26,7 @@ def read_run_file(path: Path) -> Run:
     from pytest_llmops.results.run import Run
     from pytest_llmops.wire.untrusted_documents import DocumentError, decompress_gzip
 
-    path_text = shorten_text(str(path), 300)
+    path_text = format_path(path)
     try:
         text = decode_text(decompress_gzip(read_bytes(path)))
     except (BadFile, DocumentError) as error:
@@ -55,7 +55,7 @@ def check_output_path(flag: str, path: Path | None, inputs: Mapping[str, Path | 
             or (path.exists() and other.exists() and path.samefile(other))
         ):
             raise UsageError(
-                f"{flag}: expected another file than {what}, got {shorten_text(str(path), 300)}: it would be overwritten"
+                f"{flag}: expected another file than {what}, got {format_path(path)}: it would be overwritten"
             )
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():
@@ -67,9 +67,7 @@ def check_output_path(flag: str, path: Path | None, inputs: Mapping[str, Path | 
 
 
 def _unwritable_error(path: Path, why: str) -> UsageError:
-    return UsageError(
-        f"{shorten_text(str(path), 300)}: cannot be written: {why}; name a file in a folder that exists"
-    )
+    return UsageError(f"{format_path(path)}: cannot be written: {why}; name a file in a folder that exists")
 
 
 @contextmanager
@@ -86,7 +84,7 @@ def lock_file(path: Path) -> Iterator[None]:
             held.enter_context(lock_cassette(path))
         except CassetteError as error:
             why = str(error).partition(": ")[2]
-            raise UsageError(f"{shorten_text(str(path), 300)}: {why}") from None
+            raise UsageError(f"{format_path(path)}: {why}") from None
         yield
 
 

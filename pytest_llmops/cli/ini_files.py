@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pytest_llmops._util.text_files import BadFile, read_text
+from pytest_llmops.cli.output import format_path
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.settings import OPTIONS
@@ -90,9 +91,7 @@ def _read_ini_file(path: Path) -> IniValues | None:
             ini = iniconfig.IniConfig(str(path), data=text)
             values = dict(ini[section].items()) if section in ini else None
     except (BadFile, ValueError, iniconfig.ParseError) as error:  # tomllib raises ValueError
-        raise UsageError(
-            f"{shorten_text(str(path), 300)}: cannot be read: {shorten_text(str(error))}"
-        ) from None
+        raise UsageError(f"{format_path(path)}: cannot be read: {shorten_text(str(error))}") from None
     # A file that is named after pytest is its configuration, with or without a section.
     is_named_after_pytest = path.stem.removeprefix(".") == "pytest"
     return {} if values is None and is_named_after_pytest else values

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmops.cli.commands import EXIT_PROBLEM, add_command, add_group, parse_positive_int, utc_today
 from pytest_llmops.cli.files import check_output_path, write_output_file
 from pytest_llmops.cli.judge_canaries import add_canaries_command
 from pytest_llmops.cli.judge_export_labels import add_export_labels_command
@@ -19,10 +19,9 @@ from pytest_llmops.cli.judge_options import (
     add_judge_options,
     load_judge,
     open_judge_session,
-    parse_positive_int,
 )
 from pytest_llmops.cli.judge_rescore import add_rescore_command
-from pytest_llmops.cli.output import DIM, GREEN, colour_text, print_error, print_line
+from pytest_llmops.cli.output import DIM, GREEN, colour_text, format_path, print_error, print_line
 from pytest_llmops.errors import CaseError, LLMOpsError, UsageError
 from pytest_llmops.measurement import format_count, shorten_text
 
@@ -30,20 +29,16 @@ if TYPE_CHECKING:
     from pytest_llmops.calibration import AgreementFigures, AgreementRequirements, JudgedAnswers
     from pytest_llmops.calibration.labels import Labels
 
-EXIT_PROBLEM = 1
 MIN_LABELS = 50
 
 
 def add_judge_group(groups: Any) -> None:
     """Declare the group's commands."""
-    group = groups.add_parser(
+    commands = add_group(
+        groups,
         "judge",
-        help="compare a judge with human labels, and score stored outputs again",
-        description="Compare a judge with human labels, test it with canaries, and score stored outputs again.",
-        allow_abbrev=False,
+        "compare a judge with human labels, test it with canaries, and score stored outputs again",
     )
-    group.set_defaults(helps=group)
-    commands = group.add_subparsers(title="commands", metavar="COMMAND")
     _add_calibrate_command(commands)
     add_canaries_command(commands)
     add_export_labels_command(commands)
@@ -52,16 +47,15 @@ def add_judge_group(groups: Any) -> None:
 
 
 def _add_calibrate_command(commands: Any) -> None:
-    command: argparse.ArgumentParser = commands.add_parser(
+    command = add_command(
+        commands,
         "calibrate",
-        help="compare a judge with human labels, and store the result",
-        description="Compare a judge with human labels, and store the result: a file to commit beside the rubric. A line "
-        'of the labels is {"id": "...", "question": "...", "answer": "...", "human": [true, false]}; human may also be one '
-        "label, or numbers on the judge's scale. Recordings are replayed, unless --record says to call the judge. "
-        "Exit status 1: a threshold is missed.",
-        allow_abbrev=False,
+        _calibrate_judge,
+        "compare a judge with human labels, and store the result",
+        "The result is a file to commit beside the rubric. A line of the labels is "
+        '{"id": "...", "question": "...", "answer": "...", "human": [true, false]}; human may also be one label, or numbers on '
+        "the judge's scale. Recordings are replayed, unless --record says to call the judge. Exit status 1: a threshold is missed.",
     )
-    command.set_defaults(helps=command, run=_calibrate_judge)
     add = command.add_argument
     add("judge", metavar="JUDGE", help=f"{JUDGE_HELP}; with --verdicts any name")
     add("labels", type=Path, metavar="LABELS.jsonl", help="human labels")
@@ -162,13 +156,12 @@ def _calibrate_judge(args: argparse.Namespace) -> int:
     if not results:
         raise LLMOpsError(f"no kappa: {figures.problem or 'the answers are all of one family'}")
     if args.out:
-        today = dt.datetime.now(tz=dt.UTC).date().isoformat()
         record = calibration.Calibration.of(
-            judged, labels, figures, bars=requirements, date=today, by=by_dimension
+            judged, labels, figures, bars=requirements, date=utc_today(), by=by_dimension
         )
         write_output_file(args.out, record.text())
         print_line(
-            f"written to {shorten_text(str(args.out), 300)}: commit it; it holds for this version of the judge and these labels"
+            f"written to {format_path(args.out)}: commit it; it holds for this version of the judge and these labels"
         )
     if any(result.missed for result in results):
         print_error(calibration.format_missed_requirements(judged, results))
@@ -250,7 +243,7 @@ def _print_calibration(
     rest = len(labels.rows) - len(labels.labelled)
     without = f", {format_count(rest, 'answer')} without" if rest else ""
     print_line(
-        f"{shorten_text(str(args.labels), 300)}: {format_count(len(labels.labelled), 'answer')} with labels of {annotators}{without}"
+        f"{format_path(args.labels)}: {format_count(len(labels.labelled), 'answer')} with labels of {annotators}{without}"
     )
     model = f", model {shorten_text(judged.model, 100)}" if judged.model else ""
     print_line(f"judge {shorten_text(judged.name, 100)}, version {shorten_text(judged.version, 100)}{model}")

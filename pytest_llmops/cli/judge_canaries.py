@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmops.cli.commands import EXIT_PROBLEM, add_command, utc_today
 from pytest_llmops.cli.files import check_output_path, write_output_file
 from pytest_llmops.cli.judge_options import (
     JUDGE_HELP,
@@ -16,26 +16,32 @@ from pytest_llmops.cli.judge_options import (
     load_judge,
     open_judge_session,
 )
-from pytest_llmops.cli.output import DIM, GREEN, colour_text, print_error, print_line, redact_secrets
+from pytest_llmops.cli.output import (
+    DIM,
+    GREEN,
+    colour_text,
+    format_path,
+    print_error,
+    print_line,
+    redact_secrets,
+)
 from pytest_llmops.measurement import format_count, shorten_text
 
 if TYPE_CHECKING:
     from pytest_llmops.calibration.canaries import CanaryRun
 
-EXIT_PROBLEM = 1
-
 
 def add_canaries_command(commands: Any) -> None:
     """Declare the command."""
-    command: argparse.ArgumentParser = commands.add_parser(
+    command = add_command(
+        commands,
         "canaries",
-        help="test a judge with prompt injections and other answers that must not pass",
-        description="Show a judge canaries, answers that must not pass: empty answers, instructions, fake verdicts, fake ends "
-        "of the data, role play, hidden characters; and some right answers. Recordings are replayed, unless --record says to "
-        "call the judge. Exit status 1: the judge is unfit, or too many answers could not be scored.",
-        allow_abbrev=False,
+        _run_canaries,
+        "test a judge with prompt injections and other answers that must not pass",
+        "Canaries are empty answers, instructions, fake verdicts, fake ends of the data, role play and hidden characters; some "
+        "right answers are among them. Recordings are replayed, unless --record says to call the judge. Exit status 1: the judge "
+        "is unfit, or too many answers could not be scored.",
     )
-    command.set_defaults(helps=command, run=_run_canaries)
     command.add_argument(
         "judge", metavar="JUDGE", help=f"{JUDGE_HELP}; or pairwise, which compares two answers"
     )
@@ -114,10 +120,10 @@ def _write_canary_record(path: Path, result: CanaryRun) -> None:
     from pytest_llmops.calibration.canaries import CanaryRecord
     from pytest_llmops.redaction.pytest_reports import mask_value
 
-    record = CanaryRecord.of(result, date=dt.datetime.now(tz=dt.UTC).date().isoformat())
+    record = CanaryRecord.of(result, date=utc_today())
     # The file has the judge's reasons, and is committed.
     clean = replace(record, found=mask_value(dict(record.found), redact_secrets))
     write_output_file(path, clean.to_json_text())
     print_line(
-        f"written to {shorten_text(str(path), 300)}: commit it; it holds for this version of the judge and these canaries"
+        f"written to {format_path(path)}: commit it; it holds for this version of the judge and these canaries"
     )

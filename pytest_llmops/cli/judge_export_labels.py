@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmops.cli.commands import add_command, parse_positive_int
 from pytest_llmops.cli.files import read_run_file
-from pytest_llmops.cli.judge_options import parse_positive_int
-from pytest_llmops.cli.output import DIM, YELLOW, colour_text, print_line
+from pytest_llmops.cli.output import DIM, YELLOW, colour_text, format_path, print_line
 from pytest_llmops.errors import CaseError, UnknownName, UsageError, format_name_list
 from pytest_llmops.measurement import Json, format_count, shorten_text
 
@@ -32,15 +32,14 @@ HARD_CASES_WARNING = (
 
 def add_export_labels_command(commands: Any) -> None:
     """Declare the command."""
-    command: argparse.ArgumentParser = commands.add_parser(
+    command = add_command(
+        commands,
         "export-labels",
-        help="list the answers that need a human label, or write them to a file to be labelled",
-        description="List the answers of a run that need a human label, or write them to a file to be labelled: answers of which "
-        "the judge was not sure, that it could not score, on which judges disagree, or that contain a prompt injection. Nothing "
-        "is overwritten: labels that are in the file stay.",
-        allow_abbrev=False,
+        _export_labels,
+        "list the answers of a run that need a human label, or write them to a file to be labelled",
+        "These are answers of which the judge was not sure, that it could not score, on which judges disagree, or that contain a "
+        "prompt injection. Nothing is overwritten: labels that are in the file stay.",
     )
-    command.set_defaults(helps=command, run=_export_labels)
     command.add_argument("run_file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
     command.add_argument(
         "--out", type=Path, metavar="FILE", help="the file to label: .jsonl, or .csv for a spreadsheet"
@@ -151,7 +150,7 @@ def _export_labels(args: argparse.Namespace) -> int:
 
     _check_export_options(args)
     verdicts = collect_judgements(read_run_file(args.run_file).records)
-    run_file = shorten_text(str(args.run_file), TEXT_LIMIT)
+    run_file = format_path(args.run_file)
     if not verdicts:
         print_line(f"{run_file}: no judge gave a verdict on an answer")
         return 0
@@ -286,7 +285,7 @@ def _write_answers(args: argparse.Namespace, answers: Sequence[JudgedAnswer], ru
         new = _select_new_rows(file, rows)
         if new:
             write_output_file(args.out, append_rows(file, new))
-    out = shorten_text(str(args.out), TEXT_LIMIT)
+    out = format_path(args.out)
     how = f" drawn at random (seed {args.seed or 0})" if args.sample else ""
     known = f", {len(rows) - len(new):,} of them are in it already" if len(new) < len(rows) else ""
     print_line(

@@ -7,10 +7,12 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cli.output import print_line
+from pytest_llmops.cli.commands import add_command
+from pytest_llmops.cli.output import format_path, print_line
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.measurement import Json, format_count, shorten_text
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from pytest_llmops.calibration.labels import Label, LabelKind, Labels
     from pytest_llmops.cli.label_files import LabelFile, LabelRow
 
-TEXT_LIMIT = 300
 MAX_RATER_LENGTH = 100
 MAX_VALUES = 20
 ENOUGH_LABELS, ENOUGH_PER_LABEL = 100, 50
@@ -30,14 +31,14 @@ EXPECTED_FORMS = {"pass or fail": "true or false", "number": "a number", "name":
 
 def add_import_labels_command(commands: Any) -> None:
     """Declare the command."""
-    command: argparse.ArgumentParser = commands.add_parser(
+    command = add_command(
+        commands,
         "import-labels",
-        help="merge labels that annotators filled in into the file that judges are calibrated with",
-        description="Merge the lines that human annotators filled in into the labels that judges are calibrated with. Labels of "
-        "several annotators for one answer are joined; if a line contradicts the labels, it is reported and nothing is written.",
-        allow_abbrev=False,
+        _import_labels,
+        "merge labels that human annotators filled in into the file that judges are calibrated with",
+        "Labels of several annotators for one answer are joined. If a line contradicts the labels, it is reported and nothing is "
+        "written.",
     )
-    command.set_defaults(helps=command, run=_import_labels)
     command.add_argument(
         "filled", type=Path, metavar="FILE", help="what llmops judge export-labels --out wrote, filled in"
     )
@@ -169,13 +170,13 @@ def _import_labels(args: argparse.Namespace) -> int:
         labels = _read_merged_labels(merge) if filled or labelled else None
         if merge.new or merge.joined:
             write_output_file(args.into, merge.text)
-    into = shorten_text(str(args.into), TEXT_LIMIT)
+    into = format_path(args.into)
     taken = len(merge.new) + merge.joined
     parts = [f"{format_count(taken, 'label')} taken into {into}"] if taken else ["nothing taken"]
     parts += [f"{merge.joined:,} of them to answers that are in it"] if merge.joined else []
     parts += [f"{merge.known:,} already there"] if merge.known else []
     parts += [f"{len(source.rows) - len(filled):,} still empty"]
-    print_line(f"{shorten_text(str(args.filled), TEXT_LIMIT)}: {', '.join(parts)}")
+    print_line(f"{format_path(args.filled)}: {', '.join(parts)}")
     if labels is not None:
         _print_label_counts(into, labels)
     return 0
@@ -297,8 +298,9 @@ def _print_label_counts(into: str, labels: Labels) -> None:
     else:
         counts = Counter({"pass": 0, "fail": 0} if labels.kind == "pass or fail" else {})
         counts.update("undecided" if label is None else _format_label(label) for label in agreed)
-    shown = list(counts.items())[:MAX_VALUES]
-    counts_text = ", ".join(f"{number:,} {shorten_text(name, 40)}" for name, number in shown)
+    counts_text = ", ".join(
+        f"{number:,} {shorten_text(name, 40)}" for name, number in islice(counts.items(), MAX_VALUES)
+    )
     rest = f" and {len(counts) - MAX_VALUES:,} others" if len(counts) > MAX_VALUES else ""
     print_line(f"{into}: {format_count(len(labels.labelled), 'labelled answer')}: {counts_text}{rest}")
     print_line(f"for a calibration: {_format_missing_labels(labels.kind, counts)}")

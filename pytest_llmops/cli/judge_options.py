@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from pytest_llmops.cli.commands import parse_positive_int
+from pytest_llmops.cli.output import format_path
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UsageError
 from pytest_llmops.measurement import shorten_text
 
@@ -52,13 +54,6 @@ def add_judge_options(command: argparse.ArgumentParser, default_cassette: str) -
     add("--concurrency", type=parse_positive_int, metavar="N", help="live judge calls at the same time")
     add("--max-calls", metavar="N", help="maximum number of live calls")
     add("--budget", metavar="USD", help="maximum cost of live calls in US dollars; needs known prices")
-
-
-def parse_positive_int(text: str) -> int:
-    """Return a whole number of at least 1 from an argument."""
-    if not (text.isascii() and text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
 
 
 @contextmanager
@@ -112,7 +107,7 @@ def open_judge_session(args: argparse.Namespace, cassette: Path, *, record_flags
     except CassetteMiss as miss:
         request = str(miss).splitlines()[0]
         raise LLMOpsError(
-            f"{request} in {shorten_text(str(cassette), 300)}; to call the judge, add {record_flags}"
+            f"{request} in {format_path(cassette)}; to call the judge, add {record_flags}"
         ) from None
     finally:
         recorder.pop_recorder(active_recorder)

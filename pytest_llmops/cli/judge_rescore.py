@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.option_values import parse_report_path
+from pytest_llmops.cli.commands import EXIT_PROBLEM, add_command, utc_today
 from pytest_llmops.cli.files import check_output_path, read_run_file, write_output_file
 from pytest_llmops.cli.judge_options import (
     JUDGE_HELP,
@@ -17,7 +17,7 @@ from pytest_llmops.cli.judge_options import (
     load_judge,
     open_judge_session,
 )
-from pytest_llmops.cli.output import GREEN, colour_text, print_error, print_line, redact_secrets
+from pytest_llmops.cli.output import GREEN, colour_text, format_path, print_error, print_line, redact_secrets
 from pytest_llmops.errors import UsageError, format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
 
@@ -30,24 +30,20 @@ if TYPE_CHECKING:
         Output,
         RescorableOutputs,
         RescoredOutput,
-        RescoreStamp,
         Summary,
     )
-
-EXIT_PROBLEM = 1
 
 
 def add_rescore_command(commands: Any) -> None:
     """Declare the command."""
-    command: argparse.ArgumentParser = commands.add_parser(
+    command = add_command(
+        commands,
         "rescore",
-        help="score the outputs of a run again with another judge, rubric, model or threshold",
-        description="Score the outputs that a run file holds again, with another judge, rubric, model or threshold, and show what "
-        "changes. The application is not called. Recordings of the judge are replayed, unless --record says to call it. "
-        "Exit status 1: something fails now that did not before, or could not be scored.",
-        allow_abbrev=False,
+        _rescore_run,
+        "score the outputs of a run again with another judge, rubric, model or threshold",
+        "Shows what changes. The application is not called. Recordings of the judge are replayed, unless --record says to call "
+        "it. Exit status 1: something fails now that did not before, or could not be scored.",
     )
-    command.set_defaults(helps=command, run=_rescore_run)
     command.add_argument("file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
     command.add_argument(
         "--rubric", metavar="FILE.md", help="a rubric's file (default: the judge of the run)"
@@ -93,15 +89,24 @@ def _rescore_run(args: argparse.Namespace) -> int:
     )
     changes = rejudging.compare_scores((item.output, item.top) for item in rescored)
     total = rejudging.summarize_changes(changes)
-    print_line(f"{shorten_text(str(args.file), 300)}: {format_count(len(rescored), 'output')} scored again")
+    print_line(f"{format_path(args.file)}: {format_count(len(rescored), 'output')} scored again")
     print_line()
     for line in rejudging.format_changes(changes, total, judge_called=needs_judge, passed_over=passed_over):
         print_line(line)
     if args.out:
-        stamp = _create_stamp(args, total, needs_judge=needs_judge)
+        name, version, model = total.new_judges[0]
+        stamp = rejudging.RescoreStamp(
+            day=utc_today(),
+            asked=needs_judge,
+            judge=name,
+            version=version,
+            model=model,
+            at_least=args.at_least,
+            source=args.file.name,
+        )
         new_run = controller.mask_run_secrets(rejudging.replace_verdicts(run, rescored, stamp))
         write_output_file(args.out, controller.render_report(new_run, args.out.name))
-        print_line(f"written to {shorten_text(str(args.out), 300)}")
+        print_line(f"written to {format_path(args.out)}")
     return _print_outcome(total)
 
 
@@ -133,7 +138,7 @@ def _check_rescore_options(args: argparse.Namespace) -> None:
 
 
 def _refuse_no_outputs(args: argparse.Namespace, selection: RescorableOutputs) -> None:
-    path_text = shorten_text(str(args.file), 300)
+    path_text = format_path(args.file)
     if args.only and args.only not in selection.judges:
         raise UsageError(
             f"--only: the run has no judge {args.only!r}: known are {format_name_list(selection.judges)}"
@@ -209,21 +214,6 @@ def _reuse_recorded_model(active_recorder: Recorder, judge: Judge, outputs: Sequ
         return
     if len(models) == 1 and "," not in (model := models.pop()):  # a panel has several models
         active_recorder.settings = replace(settings, judge_model=model)
-
-
-def _create_stamp(args: argparse.Namespace, total: Summary, *, needs_judge: bool) -> RescoreStamp:
-    from pytest_llmops.results.rejudging import RescoreStamp
-
-    name, version, model = total.new_judges[0]
-    return RescoreStamp(
-        day=dt.datetime.now(tz=dt.UTC).date().isoformat(),
-        asked=needs_judge,
-        judge=name,
-        version=version,
-        model=model,
-        at_least=args.at_least,
-        source=args.file.name,
-    )
 
 
 def _mask_secrets(rescored: RescoredOutput) -> RescoredOutput:

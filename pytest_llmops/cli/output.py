@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from pytest_llmops.measurement import defuse_github_commands, shorten_text
@@ -41,6 +42,11 @@ def _redactor_of(environ: tuple[tuple[str, str], ...]) -> Any:
     from pytest_llmops.redaction.redactor import Redactor
 
     return Redactor.from_environment(dict(environ))
+
+
+def format_path(path: Path) -> str:
+    """Return a path for a line or an error, truncated if it is very long."""
+    return shorten_text(str(path), 300)
 
 
 def colour_text(text: str, colour: str) -> str:

@@ -8,9 +8,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmops.cli.commands import add_command, add_group
 from pytest_llmops.cli.files import check_output_path, write_output_file
 from pytest_llmops.cli.judge_options import extend_import_path
-from pytest_llmops.cli.output import DIM, GREEN, colour_text, print_error, print_line, redact_secrets
+from pytest_llmops.cli.output import (
+    DIM,
+    GREEN,
+    colour_text,
+    format_path,
+    print_error,
+    print_line,
+    redact_secrets,
+)
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
 from pytest_llmops.measurement import format_count, shorten_text
 
@@ -28,26 +37,18 @@ GRID_STEP = 0.05
 
 def add_semantic_group(groups: Any) -> None:
     """Declare the group's commands."""
-    group = groups.add_parser(
-        "semantic",
-        help="find thresholds from labelled examples",
-        description="Find thresholds from labelled examples.",
-        allow_abbrev=False,
-    )
-    group.set_defaults(helps=group)
-    commands = group.add_subparsers(title="commands", metavar="COMMAND")
+    commands = add_group(groups, "semantic", "find thresholds from labelled examples")
     _add_calibrate_command(commands)
 
 
 def _add_calibrate_command(commands: Any) -> None:
-    command: argparse.ArgumentParser = commands.add_parser(
+    command = add_command(
+        commands,
         "calibrate",
-        help="propose at_least of assert_semantic for an embedder",
-        description="Propose at_least of assert_semantic for an embedder, from pairs that a person has labelled. A line of "
-        'the file is {"actual": "...", "expected": "...", "same": true}; instead of same it may have a score from 0 to 5.',
-        allow_abbrev=False,
+        _calibrate_embedder,
+        "propose at_least of assert_semantic for an embedder, from labelled pairs",
+        'A line of the file is {"actual": "...", "expected": "...", "same": true}; instead of same it may have a score from 0 to 5.',
     )
-    command.set_defaults(helps=command, run=_calibrate_embedder)
     command.add_argument("pairs", type=Path, metavar="PAIRS.jsonl", help="the labelled pairs")
     command.add_argument(
         "--embedder",
@@ -140,7 +141,7 @@ def _calibrate_embedder(args: argparse.Namespace) -> int:
     if args.out:
         write_output_file(args.out, _create_threshold(embedder, chosen, description, auc).text())
         print_line(
-            f"written to {shorten_text(str(args.out), 300)}: name it in ini llm_semantic_threshold, or pass Threshold.load(...)"
+            f"written to {format_path(args.out)}: name it in ini llm_semantic_threshold, or pass Threshold.load(...)"
         )
     return 0
 
@@ -197,7 +198,7 @@ def _format_heading(path: Path, pairs: LabelledPairs, embedder: Embedder) -> Ite
 
     same_count = sum(pair.same for pair in pairs.items)
     yield (
-        f"{shorten_text(str(path), 300)}: {format_count(len(pairs.items), 'pair')}, {same_count:,} that say the same, "
+        f"{format_path(path)}: {format_count(len(pairs.items), 'pair')}, {same_count:,} that say the same, "
         f"{len(pairs.items) - same_count:,} that do not"
     )
     if pairs.repeated:

@@ -1,0 +1,44 @@
+"""Declare the groups and commands of ``llmops``, and what all commands share."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+EXIT_PROBLEM, EXIT_USAGE = 1, 2
+
+
+def add_group(groups: Any, name: str, summary: str) -> Any:
+    """Declare a group, and return the object to which its commands are added."""
+    group = add_command(groups, name, None, summary)
+    return group.add_subparsers(title="commands", metavar="COMMAND")
+
+
+def add_command(
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int] | None,
+    summary: str,
+    details: str = "",
+) -> argparse.ArgumentParser:
+    """Declare a command, or a group if it has no ``run``; the description is the summary and the details."""
+    description = f"{summary[0].upper()}{summary[1:]}. {details}".strip()
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=description, allow_abbrev=False
+    )
+    command.set_defaults(helps=command, run=run)
+    return command
+
+
+def parse_positive_int(text: str) -> int:
+    """Return a whole number of at least 1 from an argument."""
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def utc_today() -> str:
+    """Return today's date as ISO text."""
+    return dt.datetime.now(tz=dt.UTC).date().isoformat()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,36 +116,35 @@ class ChromaRetriever(Searcher):
             CorpusError: The store does not answer.
         """
         __tracebackhide__ = True
-        return self._call_store(lambda: list(self._iterate_records()))
+        chunks: list[Chunk] = []
+        while True:
+            page = self._call_store(
+                self.collection.get, limit=PAGE_SIZE, offset=len(chunks), include=["documents", "metadatas"]
+            )
+            chunks += [
+                Chunk(id=id_, text=text or "", metadata=plain_metadata(metadata))
+                for id_, text, metadata in zip(page["ids"], page["documents"], page["metadatas"], strict=True)
+            ]
+            if len(page["ids"]) < PAGE_SIZE:
+                return chunks
 
-    def _call_store(self, ask: Callable[[], T]) -> T:
+    def _call_store(self, method: Callable[..., T], **arguments: Any) -> T:
         __tracebackhide__ = True
         try:
-            return ask()
+            return method(**arguments)
         except Exception as error:
             raise CorpusError(
                 f"cannot be asked: {shorten_text(describe_exception(error), 400)}; open the collection again",
                 self.where,
             ) from error
 
-    def _iterate_records(self) -> Iterator[Chunk]:
-        offset = 0
-        while True:
-            page = self.collection.get(limit=PAGE_SIZE, offset=offset, include=["documents", "metadatas"])
-            for id_, text, metadata in zip(page["ids"], page["documents"], page["metadatas"], strict=True):
-                yield Chunk(id=id_, text=text or "", metadata=plain_metadata(metadata))
-            offset += len(page["ids"])
-            if len(page["ids"]) < PAGE_SIZE:
-                return
-
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
         query_arguments = self._query_arguments(query)
         if query_arguments is None:
             return []
-        where = _build_where_clause(conditions)
         include = ["documents", "metadatas", "distances", "uris"]
-        if where:
-            query_arguments["where"] = where
+        if conditions:
+            query_arguments["where"] = _build_where_clause(conditions)
         page = self.collection.query(**query_arguments, n_results=limit, include=include)
         columns = (page[name][0] for name in ("ids", "documents", "metadatas", "distances", "uris"))
         return [
@@ -216,6 +215,4 @@ def _build_where_clause(conditions: Conditions) -> Mapping[str, Json]:
             groups.setdefault(type(value), []).append(value)
         options: list[Mapping[str, Json]] = [{key: {"$in": group}} for group in groups.values()]
         clauses.append(options[0] if len(options) == 1 else {"$or": options})
-    if len(clauses) > 1:
-        return {"$and": clauses}
-    return clauses[0] if clauses else {}
+    return {"$and": clauses} if len(clauses) > 1 else clauses[0]

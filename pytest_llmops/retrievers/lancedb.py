@@ -19,6 +19,7 @@ from pytest_llmops.retrievers.base import (
     Conditions,
     Scalar,
     Searcher,
+    chunk_to_hit,
     embed_query,
     import_optional,
     plain_metadata,
@@ -80,7 +81,12 @@ class LanceRetriever(Searcher):
         self.embedder = None if embedder is None else resolve_embedder(embedder, self.where)
         self._schema = table.schema
         self._types = import_optional("pyarrow", "lancedb", "LanceRetriever").types
-        self._vectors = self._find_vector_columns()
+        types = self._types
+        self._vectors = [
+            field.name
+            for field in self._schema
+            if types.is_fixed_size_list(field.type) and types.is_floating(field.type.value_type)
+        ]
         self._id = self._check_column(id_column, "id_column")
         self._text = self._check_column(text_column, "text_column") if text_column else ""
         self._vector = (
@@ -122,10 +128,7 @@ class LanceRetriever(Searcher):
         """Return every row, in the table's order."""
         columns = [column for column in self._schema.names if column not in self._vectors]
         rows = self.table.to_arrow().select(columns).to_pylist()
-        return [
-            Chunk(id=self._row_id(row), text=self._row_text(row), metadata=self._row_metadata(row))
-            for row in rows
-        ]
+        return [self._row_to_chunk(row) for row in rows]
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
         condition = " AND ".join(self._build_sql_condition(key, values) for key, values in conditions.items())
@@ -137,12 +140,7 @@ class LanceRetriever(Searcher):
         if condition:
             search = search.where(condition, prefilter=True)
         return [
-            Hit(
-                id=self._row_id(row),
-                text=self._row_text(row),
-                score=similarity_from_distance(row["_distance"], self.distance),
-                metadata=self._row_metadata(row),
-            )
+            chunk_to_hit(self._row_to_chunk(row), similarity_from_distance(row["_distance"], self.distance))
             for row in search.to_list()
         ]
 
@@ -158,29 +156,19 @@ class LanceRetriever(Searcher):
         dim = getattr(self._schema.field(self._vector).type, "list_size", None)
         return embed_query(self.embedder, query, self.where, dim)
 
-    def _row_id(self, row: dict[str, Any]) -> str:
+    def _row_to_chunk(self, row: dict[str, Any]) -> Chunk:
         __tracebackhide__ = True
         if row[self._id] is None:
             raise CorpusError(
                 f"a row has no id: expected an id in every row of the column {self._id!r}; fill it, or name another column by id_column",
                 self.where,
             )
-        return str(row[self._id])
-
-    def _row_text(self, row: dict[str, Any]) -> str:
-        return str(row[self._text] or "") if self._text else ""
-
-    def _row_metadata(self, row: dict[str, Any]) -> dict[str, Any]:
         own = {self._id, self._text, "_distance", *self._vectors}
-        return plain_metadata({key: value for key, value in row.items() if key not in own})
-
-    def _find_vector_columns(self) -> list[str]:
-        types = self._types
-        return [
-            field.name
-            for field in self._schema
-            if types.is_fixed_size_list(field.type) and types.is_floating(field.type.value_type)
-        ]
+        return Chunk(
+            id=str(row[self._id]),
+            text=str(row[self._text] or "") if self._text else "",
+            metadata=plain_metadata({key: value for key, value in row.items() if key not in own}),
+        )
 
     def _single_vector_column(self) -> str:
         __tracebackhide__ = True

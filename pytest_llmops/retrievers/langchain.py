@@ -59,13 +59,9 @@ class LangChainRetriever(Searcher):
                 f"LangChainRetriever: expected a retriever or vector store of langchain_core, got {type(retriever).__name__}"
             )
         title = name or type(retriever).__name__
-        own = (
-            int(retriever.search_kwargs.get("k", DEFAULT_K))
-            if self._of_store
-            else DEFAULT_K
-            if self._is_store
-            else UNLIMITED_K
-        )
+        own = DEFAULT_K if self._is_store else UNLIMITED_K
+        if self._of_store:
+            own = int(retriever.search_kwargs.get("k", DEFAULT_K))
         super().__init__(k=own if k is None else k, name=title, where=f"LangChain {title}")
         self.retriever = retriever
         self._id_key = id_key

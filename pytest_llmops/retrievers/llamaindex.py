@@ -6,7 +6,7 @@ from typing import Any
 
 from pytest_llmops.errors import CorpusError, UsageError, format_name_list
 from pytest_llmops.protocols import Chunk, Hit
-from pytest_llmops.retrievers.base import Conditions, Searcher, import_optional, plain_metadata
+from pytest_llmops.retrievers.base import Conditions, Searcher, chunk_to_hit, import_optional, plain_metadata
 
 DEFAULT_K = 2
 """Default number of nodes of a LlamaIndex index."""
@@ -91,9 +91,8 @@ class LlamaIndexRetriever(Searcher):
         scored = all(scored_node.score is not None for scored_node in nodes)
         hits = []
         for rank, scored_node in enumerate(nodes[:limit], start=1):
-            chunk = self._node_to_chunk(scored_node.node)
             score = float(scored_node.score) if scored else 1.0 / rank
-            hits.append(Hit(id=chunk.id, text=chunk.text, score=score, metadata=chunk.metadata))
+            hits.append(chunk_to_hit(self._node_to_chunk(scored_node.node), score))
         return hits
 
     def _node_to_chunk(self, node: Any) -> Chunk:

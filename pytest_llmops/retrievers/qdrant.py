@@ -13,6 +13,7 @@ from pytest_llmops.retrievers.base import (
     Conditions,
     Scalar,
     Searcher,
+    chunk_to_hit,
     embed_query,
     import_optional,
     plain_metadata,
@@ -148,13 +149,12 @@ class QdrantRetriever(Searcher):
         space = str(getattr(self._vector.distance, "value", self._vector.distance)).lower()
         hits = []
         for point in response.points:
-            chunk = self._point_to_chunk(point)
             score = (
                 float(point.score)
                 if space in ("cosine", "dot")
                 else similarity_from_distance(point.score, space)
             )
-            hits.append(Hit(id=chunk.id, text=chunk.text, score=score, metadata=chunk.metadata))
+            hits.append(chunk_to_hit(self._point_to_chunk(point), score))
         return hits
 
     def _point_to_chunk(self, point: Any) -> Chunk:

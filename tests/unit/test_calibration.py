@@ -212,6 +212,10 @@ def test_bars_that_cannot_be() -> None:
             AgreementRequirements(**{name: value})  # type: ignore[arg-type]
     with pytest.raises(UsageError, check=check_message):
         AgreementRequirements(at_least_kappa=0.3)
+    with pytest.raises(UsageError, match=r"got 0\.4, the default: set at_least_kappa_lower too"):
+        AgreementRequirements(at_least_kappa=0.39)
+    with pytest.raises(UsageError, match=r"got 0\.5, above kappa itself"):
+        AgreementRequirements(at_least_kappa=0.3, at_least_kappa_lower=0.5)
     with pytest.raises(UsageError, check=check_message):
         AgreementRequirements(at_least_tpr=0.5).check("name", 7)
     with pytest.raises(UsageError, check=check_message):

@@ -118,8 +118,8 @@ def _flags_in_errors() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        names = r"\b(?:at_least_(?:kappa_lower|kappa|tnr|tpr)|pass_at)\b"
-        text = re.sub(names, lambda match: f"--{match[0].replace('_', '-')}", str(error))
+        names = r"\b(at_least_(?:kappa_lower|kappa|tnr|tpr)|pass_at)\b=?"
+        text = re.sub(names, lambda match: f"--{match[1].replace('_', '-')}", str(error))
         raise UsageError(text) from None
 
 
@@ -143,13 +143,14 @@ def _calibrate_judge(args: argparse.Namespace) -> int:
         judged = _collect_verdicts(args, cassette, labels, requirements)
     _check_scored_share(judged)
     cut = args.pass_at if args.pass_at is not None else judged.pass_at
-    figures = calibration.measure_agreement(labels, judged.verdicts, pass_at=cut, span=judged.span)
-    by_dimension = {
-        name: calibration.measure_agreement(
-            labels.of(name), judged.dimensions.get(name, {}), pass_at=cut, span=judged.span
-        )
-        for name in labels.dimensions
-    }
+    with _flags_in_errors():
+        figures = calibration.measure_agreement(labels, judged.verdicts, pass_at=cut, span=judged.span)
+        by_dimension = {
+            name: calibration.measure_agreement(
+                labels.of(name), judged.dimensions.get(name, {}), pass_at=cut, span=judged.span
+            )
+            for name in labels.dimensions
+        }
     _print_calibration(args, labels, judged, figures, by_dimension)
     with _flags_in_errors():
         results = requirements.compare_figures(figures)

@@ -138,10 +138,10 @@ def document_states(
     __tracebackhide__ = True
     keys = keys or Keys()
     if isinstance(given, Mapping):
-        return {
-            str(id_): _value_state(value, f"{what}: {shorten_text(str(id_), 60)}")
-            for id_, value in given.items()
-        }
+        states: dict[str, DocumentState] = {}
+        for id_, value in given.items():  # the frame of a comprehension would be in users' tracebacks
+            states[str(id_)] = _value_state(value, f"{what}: {shorten_text(str(id_), 60)}")
+        return states
     if isinstance(given, (str, Path)):
         place = Path(given)
         return (

@@ -82,7 +82,7 @@ class LanceRetriever(Searcher):
         self._schema = table.schema
         self._types = import_optional("pyarrow", "lancedb", "LanceRetriever").types
         types = self._types
-        self._vectors = [
+        self._vectors: list[str] = [
             field.name
             for field in self._schema
             if types.is_fixed_size_list(field.type) and types.is_floating(field.type.value_type)

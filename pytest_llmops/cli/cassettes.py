@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 USAGE_RECORD = Path(".pytest_cache", "v", "llmops", "usage")
 """File below the root folder in which a run records the answers that it used."""
-RUN_COMMAND = "pytest"
 
 
 def add_cassettes_group(groups: Any) -> None:
@@ -108,13 +107,11 @@ def _read_usage(args: argparse.Namespace, root: Path) -> RunUsage | None:
     except FileNotFoundError:
         if args.usage is not None:
             raise UsageError(
-                f"--usage {path}: expected a file, found none; a run of {RUN_COMMAND} writes it"
+                f"--usage {path}: expected a file, found none; a run of pytest writes it"
             ) from None
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise CassetteError(
-            f"the usage record {path} cannot be read: {error}; run {RUN_COMMAND} again"
-        ) from None
+        raise CassetteError(f"the usage record {path} cannot be read: {error}; run pytest again") from None
     return RunUsage.from_wire(wire)
 
 
@@ -234,10 +231,10 @@ def _print_totals(result: AuditResult) -> None:
 def _describe_usage(result: AuditResult, usage: RunUsage | None) -> str:
     """Return on which run the check is based, or why it cannot find stale answers or orphans."""
     if usage is None:
-        return f"stale answers and orphans are unknown: no record of a run here; run {RUN_COMMAND}"
+        return "stale answers and orphans are unknown: no record of a run here; run pytest"
     if not result.judged:
         why = ", ".join(usage.partial_because) or "tests were left out"
-        return f"orphans are unknown: the run of {shorten_text(usage.created)} was partial ({shorten_text(why)}); run {RUN_COMMAND}"
+        return f"orphans are unknown: the run of {shorten_text(usage.created)} was partial ({shorten_text(why)}); run pytest"
     clean = "" if usage.green else ", which was not green"
     hint = "; llmops cassettes prune drops them" if (result.stale or result.orphans) and usage.green else ""
     return f"based on the run of {shorten_text(usage.created)}{clean}{hint}"

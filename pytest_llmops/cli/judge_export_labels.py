@@ -84,14 +84,14 @@ class JudgedAnswer:
     id: str = ""
 
     @property
-    def first(self) -> Judgement:
+    def first_verdict(self) -> Judgement:
         """The first verdict: it has the answer, and the test's name."""
         return self.verdicts[0]
 
     @property
     def is_pair(self) -> bool:
         """Whether two answers were compared: such a verdict says nothing about either of them alone."""
-        return self.first.other is not None
+        return self.first_verdict.other is not None
 
     @property
     def needs_review(self) -> bool:
@@ -100,7 +100,7 @@ class JudgedAnswer:
 
     def covers(self, verdict: Judgement) -> bool:
         """Whether a verdict is on this answer: no input of its judge differs from an input of the other judges."""
-        mine, other = self.first, verdict
+        mine, other = self.first_verdict, verdict
         if (mine.nodeid, mine.answer, mine.other) != (other.nodeid, other.answer, other.other):
             return False
         return all(
@@ -126,7 +126,7 @@ class JudgedAnswer:
         """Return the row to label, with the judge's verdict only on request."""
         from pytest_llmops.cli.label_files import simplify_number
 
-        first = self.first
+        first = self.first_verdict
         optional = {
             "reference": self.judge_input("reference"),
             # Answers to the same case are not independent, whichever prompt version or run they are from.
@@ -165,12 +165,12 @@ def _export_labels(args: argparse.Namespace) -> int:
         print_line(f"{run_file}: {format_count(flagged, 'case')} for a person, of {judged}")
         _print_answers(selected, every_verdict=args.all)
         return 0
-    usable = [answer for answer in selected if answer.first.answer is not None and not answer.is_pair]
+    usable = [answer for answer in selected if answer.first_verdict.answer is not None and not answer.is_pair]
     if args.with_verdicts:
         _check_single_judge(usable)
     if pairs := sum(answer.is_pair for answer in selected):
         print_line(f"left out: {format_count(pairs, 'pair')} of answers, as a label is of one answer")
-    if empty := sum(answer.first.answer is None for answer in selected):
+    if empty := sum(answer.first_verdict.answer is None for answer in selected):
         print_line(f"left out: {format_count(empty, 'case')} without an answer")
     if not usable:
         print_line(f"{run_file}: nothing to label")
@@ -227,11 +227,11 @@ def group_by_answer(verdicts: Sequence[Judgement]) -> list[JudgedAnswer]:
             answers.append(answer)
         else:
             answer.verdicts.append(verdict)
-    answers_per_case = Counter((answer.first.case, answer.is_pair) for answer in answers)
+    answers_per_case = Counter((answer.first_verdict.case, answer.is_pair) for answer in answers)
     taken: set[str] = set()
     # Pairs come last: the ids of answers that can be labelled do not depend on them.
     for answer in sorted(answers, key=lambda answer: answer.is_pair):
-        case, nodeid = answer.first.case, answer.first.nodeid
+        case, nodeid = answer.first_verdict.case, answer.first_verdict.nodeid
         base = case
         if answers_per_case[case, answer.is_pair] > 1 or not case.strip() or len(case) > MAX_ID_LENGTH // 2:
             test = nodeid.partition("::")[2].partition("[")[0]
@@ -292,7 +292,7 @@ def _write_answers(args: argparse.Namespace, answers: Sequence[JudgedAnswer], ru
         f"{run_file}: {format_count(len(rows), 'answer')}{how}{known}; {format_count(len(new), 'answer')} written to {out}"
     )
     if args.with_verdicts:
-        first = answers[0].first
+        first = answers[0].first_verdict
         print_line(f"verdicts of {shorten_text(first.judge, 60)}, version {shorten_text(first.version, 100)}")
     print_line(
         'fill in "human": true or false, or a number on the scale; then: llmops judge import-labels '

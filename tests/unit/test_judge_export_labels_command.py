@@ -422,6 +422,7 @@ KEPT = (
     "12:30 pm sharp",
     "Model T10",
     "May I?",
+    "Marketing",
     "at 3 PM",
     "Pm",
     "2024-01-01 to 2024-02-01",

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.tapes import ask, call, recorded, stored
@@ -406,7 +406,10 @@ def test_a_path_outside_of_the_project_is_reported_whole(tmp_path: Path) -> None
     log = log_of(tmp_path / "project")
     log.add_unrun(tmp_path / "project" / "a" / "b.json", shared=False)
     log.add_unrun(tmp_path / "b.json", shared=False)
-    assert [use["path"] for use in log.uses] == ["a/b.json", str(tmp_path / "b.json")]
+    assert [use["path"] for use in cast("list[dict[str, str]]", log.uses)] == [
+        "a/b.json",
+        str(tmp_path / "b.json"),
+    ]
 
 
 @pytest.mark.parametrize("shared", [True, False])

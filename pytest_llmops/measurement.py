@@ -324,12 +324,13 @@ def format_failure_text(
     *,
     verdict: str = "",
     evidence: Sequence[tuple[str, str]] = (),
+    others: Sequence[str] = (),
     origin: Sequence[tuple[str, str]] = (),
 ) -> str:
     r"""Return the failure text of a measurement: the verdict in the first line, then labelled lines.
 
-    Only the report has evidence beyond the eighth line; ``origin`` (which model answered, how to run the
-    test again) is always included.
+    Only the report has evidence beyond the eighth line. ``others`` are failure texts of the same assertion, indented
+    below; ``origin`` (which model answered, how to run the test again) is always included, and comes last.
 
     >>> print(format_failure_text(Measurement(name="text.fuzzy", value=0.4, threshold=0.8), evidence=[("nearest", "a\nb")]))
     text.fuzzy 0.40 < 0.80
@@ -340,10 +341,14 @@ def format_failure_text(
     labelled = [(label, shorten_text(text)) for label, text in pairs[:MAX_EVIDENCE_LINES]]
     if len(pairs) > MAX_EVIDENCE_LINES:
         labelled.append(("and", f"{len(pairs) - MAX_EVIDENCE_LINES} more lines in the report"))
-    labelled += [(label, shorten_text(text, MAX_ORIGIN)) for label, text in origin]
-    width = min(max((len(label) for label, _ in labelled), default=0), MAX_LABEL)
-    lines = [f"  {shorten_text(label, MAX_LABEL):<{width}}   {text}" for label, text in labelled]
-    return "\n".join([verdict or _format_verdict(measurement), *lines])
+    closing = [(label, shorten_text(text, MAX_ORIGIN)) for label, text in origin]
+    width = min(max((len(label) for label, _ in [*labelled, *closing]), default=0), MAX_LABEL)
+
+    def align(pairs: Sequence[tuple[str, str]]) -> list[str]:
+        return [f"  {shorten_text(label, MAX_LABEL):<{width}}   {text}" for label, text in pairs]
+
+    below = [f"  {line}" for text in others for line in text.split("\n")]
+    return "\n".join([verdict or _format_verdict(measurement), *align(labelled), *below, *align(closing)])
 
 
 def _format_verdict(measurement: Measurement) -> str:

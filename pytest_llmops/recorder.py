@@ -16,11 +16,34 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 from pytest_llmops import errors
 from pytest_llmops.measurement import Json, Measurement, format_failure_text
 from pytest_llmops.settings import RecordMode, Settings
+
+Pairs: TypeAlias = Sequence[tuple[str, str]]
+Evidence: TypeAlias = Pairs | Callable[[], Pairs]
+"""``(label, text)`` pairs below the verdict, or a function that builds them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emission:
+    """A measurement, and what its failure text says of it; see `emit`."""
+
+    measurement: Measurement
+    verdict: str = ""
+    evidence: Evidence = ()
+
+    def with_evidence(self) -> Emission:
+        """Return the same with its evidence built, and kept in the measurement's detail."""
+        pairs = self.evidence
+        if callable(pairs):
+            pairs = pairs() if self.measurement.status == "failed" else ()
+        if not pairs:
+            return replace(self, evidence=())
+        detail = {**self.measurement.detail, "evidence": [[label, text] for label, text in pairs]}
+        return replace(self, measurement=replace(self.measurement, detail=detail), evidence=pairs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,15 +298,21 @@ def record_facts(facts: Mapping[str, Json]) -> None:
 
 
 def emit(
-    measurement: Measurement, *, verdict: str = "", evidence: Sequence[tuple[str, str]] = ()
+    measurement: Measurement,
+    *,
+    verdict: str = "",
+    evidence: Evidence = (),
+    cause: Exception | None = None,
 ) -> Measurement:
     """Record a measurement, and raise unless it is good or only recorded.
 
     Args:
         measurement: What was measured.
-        verdict: First line of the failure text; without one it is built from the measurement.
+        verdict: First line of the failure text; without it the line is built from the measurement.
         evidence: ``(label, text)`` pairs below it. Texts may be foreign: each becomes one escaped line
-            behind its label. All of them are kept in ``detail["evidence"]`` for the report.
+            behind its label. All of them are kept in ``detail["evidence"]`` for the report. A function that returns
+            them is called only if the measurement failed.
+        cause: The exception that made the measurement an error.
 
     Raises:
         MeasurementFailed: It is outside its threshold.
@@ -293,30 +322,56 @@ def emit(
     'recorded'
     """
     __tracebackhide__ = True
-    if evidence:
-        pairs = [[label, text] for label, text in evidence]
-        measurement = replace(measurement, detail={**measurement.detail, "evidence": pairs})
+    emission = Emission(measurement=measurement, verdict=verdict, evidence=evidence)
+    return emit_together([emission], cause=cause)[0]
+
+
+def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = None) -> list[Measurement]:
+    """Record the measurements of one assertion, and raise one failure for all that are bad.
+
+    Its text begins with the first bad measurement; the others are indented below.
+
+    Raises:
+        MeasurementFailed: At least one measurement is outside its threshold.
+        MeasurementErrored: None failed, but at least one could not be taken.
+    """
+    __tracebackhide__ = True
+    emissions = [emission.with_evidence() for emission in emissions]
+    measurements = [emission.measurement for emission in emissions]
     top = current_recorder()
     if top is not None:
         with _lock:
-            top.measurements.append(measurement)
-    if measurement.status not in ("failed", "errored") or (top is not None and top.silent):
-        return measurement
-    failure = _build_failure(
-        measurement,
-        format_failure_text(measurement, verdict=verdict, evidence=evidence, origin=_describe_origin()),
-    )
+            top.measurements.extend(measurements)
+    bad = [emission for emission in emissions if emission.measurement.status in ("failed", "errored")]
+    if not bad or (top is not None and top.silent):
+        return measurements
+    failure = _build_failure(bad)
     if top is not None and top.soft:
         top.failures.append(failure)
-        return measurement
+        return measurements
+    if cause is not None:
+        raise failure from cause
     raise failure
 
 
-def _build_failure(measurement: Measurement, text: str) -> Exception:
-    kind = errors.MeasurementFailed if measurement.status == "failed" else errors.MeasurementErrored
+def _build_failure(bad: Sequence[Emission]) -> Exception:
+    text = format_failure_text(
+        bad[0].measurement,
+        verdict=bad[0].verdict,
+        evidence=cast("Pairs", bad[0].evidence),
+        others=[
+            format_failure_text(
+                other.measurement, verdict=other.verdict, evidence=cast("Pairs", other.evidence)
+            )
+            for other in bad[1:]
+        ],
+        origin=_describe_origin(),
+    )
     for recorder in _stack:
         text = recorder.redact(text) if recorder.redact is not None else text
-    return kind(text, [measurement])
+    measurements = [emission.measurement for emission in bad]
+    failed = any(measurement.status == "failed" for measurement in measurements)
+    return (errors.MeasurementFailed if failed else errors.MeasurementErrored)(text, measurements)
 
 
 def _describe_origin() -> Sequence[tuple[str, str]]:

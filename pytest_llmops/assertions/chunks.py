@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack, cast
 
 from pytest_llmops import recorder
-from pytest_llmops import recorder as softly
 from pytest_llmops.chunks.adapters import Piece, read_chunks
 from pytest_llmops.chunks.findings import CheckResult
 from pytest_llmops.chunks.thresholds import (
@@ -20,8 +20,6 @@ from pytest_llmops.chunks.thresholds import (
     require_source,
 )
 from pytest_llmops.errors import (
-    MeasurementErrored,
-    MeasurementFailed,
     UnknownName,
     UsageError,
     describe_exception,
@@ -293,32 +291,25 @@ def _emit_chunk_checks(
     """Emit all, then raise one failure for those outside their thresholds."""
     __tracebackhide__ = True
     measurements = []
-    failure: MeasurementFailed | MeasurementErrored | None = None
-    try:
-        with softly.soft():
-            for check in checks:
-                better: Literal["lower", "higher"] = "higher" if check.name == "span_recall" else "lower"
-                faults = [[fault.place, shorten_text(fault.text, MAX_FAULT_CHARS)] for fault in check.faults]
-                measurement = Measurement(
-                    name=f"{prefix}.{check.name}",
-                    value=None if check.error else check.value,
-                    unit=check.unit,
-                    better=better,
-                    threshold=thresholds[check.name],
-                    label=label,
-                    reason=check.reason,
-                    error=check.error,
-                    version=VERSION,
-                    detail={"faults": faults},
-                )
-                evidence = [
-                    (fault.place, fault.text[:MAX_FAULT_CHARS])
-                    for fault in check.faults[:MAX_EVIDENCE_FAULTS]
-                ]
-                failure_evidence = evidence if measurement.status == "failed" else []
-                measurements.append(recorder.emit(measurement, evidence=failure_evidence))
-    except (MeasurementFailed, MeasurementErrored) as error:
-        failure = error
-    if failure is not None:
-        raise failure.with_traceback(None) from None
+    with recorder.soft():
+        for check in checks:
+            better: Literal["lower", "higher"] = "higher" if check.name == "span_recall" else "lower"
+            faults = [[fault.place, shorten_text(fault.text, MAX_FAULT_CHARS)] for fault in check.faults]
+            measurement = Measurement(
+                name=f"{prefix}.{check.name}",
+                value=None if check.error else check.value,
+                unit=check.unit,
+                better=better,
+                threshold=thresholds[check.name],
+                label=label,
+                reason=check.reason,
+                error=check.error,
+                version=VERSION,
+                detail={"faults": faults},
+            )
+            measurements.append(recorder.emit(measurement, evidence=partial(_fault_evidence, check)))
     return tuple(measurements)
+
+
+def _fault_evidence(check: CheckResult) -> list[tuple[str, str]]:
+    return [(fault.place, fault.text[:MAX_FAULT_CHARS]) for fault in check.faults[:MAX_EVIDENCE_FAULTS]]

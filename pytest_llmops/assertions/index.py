@@ -9,8 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_llmops import recorder
-from pytest_llmops import recorder as softly
-from pytest_llmops.errors import MeasurementErrored, UsageError, describe_exception
+from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
 from pytest_llmops.protocols import Retriever
 from pytest_llmops.retrievers import freshness
@@ -83,7 +82,7 @@ def assert_index_fresh(
         raise UsageError("assert_index_fresh: source: expected at least one document, got none")
     held = freshness.document_states(index, keys=keys, what="index")
     comparison = freshness.compare_states(held, wanted, now=time.time() if now is None else now)
-    with softly.soft():
+    with recorder.soft():
         counts = [
             _emit_document_count(comparison, name, threshold, label) for name, threshold in thresholds.items()
         ]
@@ -217,7 +216,7 @@ def assert_search_latency(
             seconds: object = to_python_scalar(_measure_search(retriever, query, k, clock))
         except Exception as error:  # noqa: BLE001 -- whatever a user's retriever raises: not measured, not slow
             text = f"the search for {shorten_text(query, 60)!r} failed: {describe_exception(error)}"
-            return _errored(measured(error=text), error)
+            return recorder.emit(measured(error=text), cause=error)
         if not isinstance(seconds, (int, float)) or not (math.isfinite(seconds) and seconds >= 0):
             text = f"the search for {shorten_text(query, 60)!r} reported a latency of {seconds!r}, expected seconds"
             return recorder.emit(measured(error=text))
@@ -304,16 +303,10 @@ def assert_reindex_time(
     try:
         build()
     except Exception as error:  # noqa: BLE001 -- whatever it raises: not measured, not slow
-        return _errored(measured(error=f"building the index raised {describe_exception(error)}"), error)
+        return recorder.emit(
+            measured(error=f"building the index raised {describe_exception(error)}"), cause=error
+        )
     return recorder.emit(measured(value=clock() - started))
-
-
-def _errored(measurement: Measurement, cause: Exception) -> Measurement:
-    __tracebackhide__ = True
-    try:
-        return recorder.emit(measurement)
-    except MeasurementErrored as error:
-        raise error from cause
 
 
 def _parse_queries(retriever: object, queries: Iterable[str]) -> list[str]:

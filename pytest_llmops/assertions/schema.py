@@ -11,7 +11,7 @@ from typing import Any
 from pytest_llmops import recorder, schemas
 from pytest_llmops.assertions import _arguments as answers
 from pytest_llmops.assertions import _evidence as contrast
-from pytest_llmops.errors import MeasurementErrored, UsageError, WireError, describe_exception
+from pytest_llmops.errors import UsageError, WireError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, shorten_text, to_builtins
 from pytest_llmops.schemas import Difference, Engine, Schema, json_extraction
 from pytest_llmops.schemas.differences import MAX_DIFFERENCES, format_json_path
@@ -102,8 +102,9 @@ def assert_schema(
         )
     except Exception as error:  # noqa: BLE001 -- whatever a validator of the user's raises: not scored
         text = f"a validator of {used.name or 'the schema'} raised {describe_exception(error)}"
-        return _errored(
-            Measurement(name="schema", error=text, threshold=threshold, label=name, detail=detail), error
+        return recorder.emit(
+            Measurement(name="schema", error=text, threshold=threshold, label=name, detail=detail),
+            cause=error,
         )
     measurement = Measurement(
         name="schema",
@@ -116,14 +117,6 @@ def assert_schema(
     )
     verdict = f"schema {shorten_text(name, 60)}: {outcome.verdict}" if name else f"schema: {outcome.verdict}"
     return recorder.emit(measurement, verdict=verdict, evidence=_schema_evidence(outcome, actual))
-
-
-def _errored(measurement: Measurement, cause: Exception) -> Measurement:
-    __tracebackhide__ = True
-    try:
-        return recorder.emit(measurement)
-    except MeasurementErrored as error:
-        raise error from cause
 
 
 class _UnscorableAnswer(Exception):

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions import _evidence as contrast
-from pytest_llmops.errors import MeasurementErrored, UsageError, describe_exception
+from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.measurement import UNITS, Json, Measurement, as_finite_float, shorten_text, to_builtins
 
 
@@ -77,20 +77,11 @@ def assert_score(
     try:
         value = _parse_metric_value(metric(*arguments))
     except Exception as error:  # noqa: BLE001 -- whatever a user's metric raises: not scored, not scored low
-        return _errored(measured(error=f"the metric raised {describe_exception(error)}"), error)
+        return recorder.emit(measured(error=f"the metric raised {describe_exception(error)}"), cause=error)
     if isinstance(value, str):
         return recorder.emit(measured(error=value))
     measurement = measured(value=value)
-    evidence = _score_evidence(actual, expected) if measurement.status == "failed" else ()
-    return recorder.emit(measurement, evidence=evidence)
-
-
-def _errored(measurement: Measurement, cause: Exception) -> Measurement:
-    __tracebackhide__ = True
-    try:
-        return recorder.emit(measurement)
-    except MeasurementErrored as error:
-        raise error from cause
+    return recorder.emit(measurement, evidence=lambda: _score_evidence(actual, expected))
 
 
 def _parse_direction(at_least: object, at_most: object) -> tuple[float | None, Literal["higher", "lower"]]:

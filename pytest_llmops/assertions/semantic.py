@@ -8,8 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import recorder
-from pytest_llmops import recorder as softly
-from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UsageError, describe_exception
+from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, format_value_and_threshold, shorten_text
 from pytest_llmops.semantics import similarity
 from pytest_llmops.semantics.checks import CHECKS, VERSION, Comparison
@@ -85,16 +84,25 @@ def assert_semantic(
     )
     measurement = _measure_similarity(actual, references, used, threshold, label)
     if not isinstance(actual, str) or not actual.strip():
-        return _emit_similarity(measurement, actual or "", references, 0)
+        if measurement.status == "failed":
+            measurement = replace(measurement, reason="the text is empty")
+        verdict = _format_similarity_verdict(measurement, references[0], len(references))
+        return recorder.emit(measurement, verdict=verdict)
     scores = cast("list[float]", measurement.detail.get("scores", [0.0] * len(references)))
     best = similarity.select_reference(actual, references, scores, threshold, names)
     if measurement.value is not None:
         measurement = replace(measurement, value=scores[best.index])
-    with softly.soft() as block:
-        _emit_similarity(measurement, actual, references, best.index)
-        if names:
-            _emit_semantic_checks(actual, references[best.index], best.comparison, names, measurement)
-        block.failures[:] = _merge_failures(block.failures)
+    nearest = references[best.index]
+    emissions = [
+        recorder.Emission(
+            measurement=measurement,
+            verdict=_format_similarity_verdict(measurement, nearest, len(references)),
+            evidence=lambda: similarity.collect_evidence(actual, nearest),
+        )
+    ]
+    if names:
+        emissions.append(_check_emission(actual, nearest, best.comparison, names, measurement))
+    recorder.emit_together(emissions)
     return measurement
 
 
@@ -118,21 +126,9 @@ def _measure_similarity(
     return measured(value=max(scores), detail={**detail, "scores": scores})
 
 
-def _emit_similarity(
-    measurement: Measurement, actual: str, references: Sequence[str], index: int
-) -> Measurement:
-    __tracebackhide__ = True
-    if measurement.status != "failed":
-        return recorder.emit(measurement)
-    nearest = references[index]
-    if not actual.strip():
-        empty = replace(measurement, reason="the text is empty")
-        return recorder.emit(empty, verdict=_format_similarity_verdict(empty, nearest, len(references)))
-    verdict = _format_similarity_verdict(measurement, nearest, len(references))
-    return recorder.emit(measurement, verdict=verdict, evidence=similarity.collect_evidence(actual, nearest))
-
-
 def _format_similarity_verdict(m: Measurement, nearest: str, count: int) -> str:
+    if m.status != "failed":
+        return ""
     value, threshold = format_value_and_threshold(cast("float", m.value), cast("float", m.threshold), m.unit)
     which = "reference" if count == 1 else f"the nearest of {count} references,"
     return (
@@ -145,31 +141,9 @@ def _format_label_suffix(m: Measurement) -> str:
     return f" [{shorten_text(m.label, 60)}]" if m.label else ""
 
 
-def _merge_failures(failures: Sequence[Exception]) -> list[Exception]:
-    """Make one failure of two, which begins with the verdict on the score and has a line for the checks."""
-    if len(failures) < 2:  # noqa: PLR2004
-        return list(failures)
-    first, second = (str(failure).splitlines() for failure in failures)
-    # Where the answer came from stands in both.
-    told_already = {" ".join(line.split()) for line in first}
-    second = [line for line in second if " ".join(line.split()) not in told_already]
-    lines = [*first, *(f"  {line}" for line in second)]
-    # What to do comes last, behind all that happened.
-    lines.sort(key=lambda line: line.lstrip().startswith("rerun "))
-    text = "\n".join(lines)
-    measurements = [m for failure in failures for m in getattr(failure, "measurements", ())]
-    kind = (
-        MeasurementFailed
-        if any(isinstance(failure, MeasurementFailed) for failure in failures)
-        else MeasurementErrored
-    )
-    return [kind(text, measurements)]
-
-
-def _emit_semantic_checks(
+def _check_emission(
     actual: str, reference: str, comparison: Comparison, names: Sequence[str], semantic: Measurement
-) -> None:
-    __tracebackhide__ = True
+) -> recorder.Emission:
     alarms = comparison.alarms
     measurement = Measurement(
         name="semantic.checks",
@@ -190,15 +164,17 @@ def _emit_semantic_checks(
                 for alarm in alarms
             ],
             "checks": list(names),
-            "off": [alarm for alarm in CHECKS if alarm not in names],
+            "off": [check for check in CHECKS if check not in names],
             "without": list(comparison.without),
         },
     )
     if not alarms:
-        recorder.emit(measurement)
-        return
-    verdict = f"semantic.checks{_format_label_suffix(measurement)}: {shorten_text(alarms[0].message)} (check {alarms[0].check})"
-    recorder.emit(measurement, verdict=verdict, evidence=_alarm_evidence(actual, reference, comparison))
+        return recorder.Emission(measurement=measurement)
+    return recorder.Emission(
+        measurement=measurement,
+        verdict=f"semantic.checks{_format_label_suffix(measurement)}: {shorten_text(alarms[0].message)} (check {alarms[0].check})",
+        evidence=_alarm_evidence(actual, reference, comparison),
+    )
 
 
 def _alarm_evidence(actual: str, reference: str, comparison: Comparison) -> list[tuple[str, str]]:
@@ -213,6 +189,6 @@ def _alarm_evidence(actual: str, reference: str, comparison: Comparison) -> list
     if comparison.without:
         lines.append(("not seen", "; ".join(comparison.without)))
     fired = list(dict.fromkeys(alarm.check for alarm in alarms))
-    switches = ", ".join(f'"-{alarm}"' for alarm in fired)
+    switches = ", ".join(f'"-{check}"' for check in fired)
     lines.append(("if the same", f"checks=[{switches}] switches {'it' if len(fired) == 1 else 'them'} off"))
     return lines

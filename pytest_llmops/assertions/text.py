@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial as bind
 from itertools import islice
@@ -109,8 +109,8 @@ def assert_contains(
         reason=_format_missing_count(len(wanted), failed, any_of=any_of),
         detail={"actual": text, "expected": list(wanted), "missing": missing, **counts},
     )
-    return _emit_with_evidence(
-        measurement, lambda: search.unmet_evidence(text, failed, ignore_case=ignore_case)
+    return recorder.emit(
+        measurement, evidence=lambda: search.unmet_evidence(text, failed, ignore_case=ignore_case)
     )
 
 
@@ -231,11 +231,11 @@ def assert_matches(
     if spans and count_range:
         what = f"expected {count_range}, got {len(spans):,}"
         line = bind(contrast.describe_places, text, compiled.pattern, spans, what)
-        return _emit_with_evidence(
-            measurement, lambda: [("count", line()), ("answer", contrast.format_answer(text))]
+        return recorder.emit(
+            measurement, evidence=lambda: [("count", line()), ("answer", contrast.format_answer(text))]
         )
-    return _emit_with_evidence(
-        measurement, lambda: contrast.unmatched_pattern_evidence(text, compiled, full=full)
+    return recorder.emit(
+        measurement, evidence=lambda: contrast.unmatched_pattern_evidence(text, compiled, full=full)
     )
 
 
@@ -302,7 +302,7 @@ def assert_fuzzy(
         version="partial" if partial else "ratio",
         detail={"actual": str(actual), "expected": expected_detail},
     )
-    return _emit_with_evidence(measurement, lambda: contrast.fuzzy_evidence(left, others[best]))
+    return recorder.emit(measurement, evidence=lambda: contrast.fuzzy_evidence(left, others[best]))
 
 
 def assert_exact(
@@ -359,7 +359,7 @@ def assert_exact(
         reason=_format_nearest_number(best, len(references)) if left != others[best] else "",
         detail={"actual": str(actual), "expected": expected_detail},
     )
-    return _emit_with_evidence(measurement, lambda: contrast.exact_evidence(left, others[best]))
+    return recorder.emit(measurement, evidence=lambda: contrast.exact_evidence(left, others[best]))
 
 
 def assert_not_contains(
@@ -436,8 +436,8 @@ def assert_not_contains(
             "spans": [[list(place) for place in places] for _, places, _ in present_texts],
         },
     )
-    return _emit_with_evidence(
-        measurement, lambda: contrast.unwanted_text_evidence(text, "unwanted", present_texts)
+    return recorder.emit(
+        measurement, evidence=lambda: contrast.unwanted_text_evidence(text, "unwanted", present_texts)
     )
 
 
@@ -495,9 +495,9 @@ def assert_not_matches(
         detail={"actual": str(actual), "unwanted": compiled.pattern, "spans": list(map(list, places))},
     )
     first_match = [(text[slice(*places[0])], places, count)] if places else []
-    return _emit_with_evidence(
+    return recorder.emit(
         measurement,
-        lambda: [
+        evidence=lambda: [
             ("pattern", compiled.pattern),
             *contrast.unwanted_text_evidence(text, "matches", first_match),
         ],
@@ -506,11 +506,6 @@ def assert_not_matches(
 
 def _format_nearest_number(best: int, count: int) -> str:
     return f"nearest of {count} texts is number {best + 1}" if count > 1 else ""
-
-
-def _emit_with_evidence(measurement: Measurement, evidence: Callable[[], contrast.Evidence]) -> Measurement:
-    __tracebackhide__ = True
-    return recorder.emit(measurement, evidence=evidence() if measurement.status == "failed" else ())
 
 
 def _emit_text_error(

@@ -21,7 +21,15 @@ from pytest_llmops.measurement import (
 )
 from pytest_llmops.protocols import Call
 from pytest_llmops.reports.html_texts import Place, Text, Texts, visible_text
-from pytest_llmops.results.comparison import fact_text
+from pytest_llmops.results.details import (
+    CaseFacts,
+    JudgeVerdict,
+    MeasurementDetail,
+    SettingsMeta,
+    SideFacts,
+    fact_text,
+    read_detail,
+)
 from pytest_llmops.results.judges import is_judged, judge_doubt
 from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.run import TestRecord
@@ -99,24 +107,25 @@ class CaseView:
 def build_case_view(record: TestRecord, texts: Texts, flags: str = "") -> CaseView:
     """Return a test as it is shown; ``flags`` end its command."""
     message = record.message.strip("\n")
-    prompt = record.fact("prompt")
+    prompt = SideFacts.from_wire(record.fact("prompt"))
     more = {key: value for key, value in record.facts.items() if key not in KNOWN_FACTS}
     parts = [(label, texts.put(text)) for label, text in _iter_case_texts(record)]
-    scores = [_build_score_view(one, texts) for one in record.measurements]
+    scores = [_build_score_view(measurement, texts) for measurement in record.measurements]
+    reasons = "; ".join(judgement.reason for judgement in select_for_review([record]))
     return CaseView(
         id=case_id(record.nodeid),
         name=shorten_text(record.nodeid.partition("::")[2] or record.nodeid, MAX_NAME),
         outcome=record.outcome,
         headline=shorten_text(message.partition("\n")[0], 200) if record.outcome != "passed" else "",
         blame=describe_weak_half(record),
-        review=shorten_text("; ".join(one.reason for one in select_for_review([record])), MAX_NAME),
-        version=shorten_text(fact_text(prompt.get("version")) or fact_text(prompt.get("alias")), 40),
+        review=shorten_text(reasons, MAX_NAME),
+        version=shorten_text(prompt.version or prompt.alias, 40),
         used=" · ".join(_iter_usage(record.calls)),
         message=visible_text(message) if message else None,
         texts=parts,
         scores=scores,
-        chips=sorted(scores, key=lambda one: _STATUS_ORDER.index(one.status))[:MAX_CHIPS],
-        calls=[_build_call_view(one, texts) for one in record.calls],
+        chips=sorted(scores, key=lambda score: _STATUS_ORDER.index(score.status))[:MAX_CHIPS],
+        calls=[_build_call_view(call, texts) for call in record.calls],
         facts=list(_iter_record_facts(record)),
         more=texts.put(format_json(more)) if more else None,
         rerun=_rerun_command(record, flags),
@@ -140,10 +149,10 @@ def _iter_usage(calls: Sequence[Call]) -> Iterator[str]:
 
 def _iter_case_texts(record: TestRecord) -> Iterator[tuple[str, str]]:
     """Yield what went in, what came out and what was expected, each distinct text once."""
-    case = record.fact("case")
-    yield from _iter_distinct_texts("input", record.measurements, "question", case.get("input"))
+    case = CaseFacts.from_wire(record.fact("case"))
+    yield from _iter_distinct_texts("input", record.measurements, "question", case.input)
     yield from _iter_distinct_texts("output", record.measurements, "actual", None)
-    yield from _iter_distinct_texts("expected", record.measurements, "expected", case.get("reference"))
+    yield from _iter_distinct_texts("expected", record.measurements, "expected", case.reference)
 
 
 def _iter_distinct_texts(
@@ -160,39 +169,35 @@ def _iter_distinct_texts(
 
 
 def _build_score_view(measurement: Measurement, texts: Texts) -> ScoreView:
-    value, threshold = "not scored", "–"
+    unit, value, threshold = measurement.unit, "not scored", "–"
     if measurement.value is not None:
-        value = format_amount(measurement.value, measurement.unit)
+        value = format_amount(measurement.value, unit)
     if measurement.threshold is not None:
-        pair = (
-            format_value_and_threshold(measurement.value, measurement.threshold, measurement.unit)
-            if measurement.value is not None
-            else None
-        )
-        value = pair[0] if pair else value
-        threshold = f"{comparison_sign(measurement.better)} {pair[1] if pair else format_amount(measurement.threshold, measurement.unit)}"
-    verdict = measurement.detail.get("judge")
-    hidden = SEPARATE_DETAILS | {"canaries"} if isinstance(verdict, Mapping) else SEPARATE_DETAILS
-    more = {key: value for key, value in measurement.detail.items() if key not in hidden}
-    scored = measurement.unit == "1"
+        limit = format_amount(measurement.threshold, unit)
+        if measurement.value is not None:
+            value, limit = format_value_and_threshold(measurement.value, measurement.threshold, unit)
+        threshold = f"{comparison_sign(measurement.better)} {limit}"
+    detail = read_detail(measurement)
+    hidden = SEPARATE_DETAILS | {"canaries"} if detail.judge else SEPARATE_DETAILS
+    more = {key: stored for key, stored in measurement.detail.items() if key not in hidden}
+    samples = measurement.samples[:50] if len(measurement.samples) > 1 else ()
+    name = f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name
     return ScoreView(
-        name=shorten_text(
-            f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name, MAX_NAME
-        ),
+        name=shorten_text(name, MAX_NAME),
         short=shorten_text(measurement.name, 30),
         value=value,
         threshold=threshold,
         status=measurement.status,
         reason=shorten_text(measurement.error or measurement.reason, 1_000),
         version=shorten_text(measurement.version, 60),
-        samples=", ".join(format_amount(sample, measurement.unit) for sample in measurement.samples[:50])
-        if len(measurement.samples) > 1
-        else "",
+        samples=", ".join(format_amount(sample, unit) for sample in samples),
         doubt=judge_doubt(measurement),
-        bar=_bar_percent(measurement.value) if scored else None,
-        tick=_bar_percent(measurement.threshold) if scored else None,
-        evidence=list(_iter_evidence(measurement, texts)),
-        judge=_build_judge_view(verdict, measurement.detail, texts) if isinstance(verdict, Mapping) else None,
+        bar=_bar_percent(measurement.value) if unit == "1" else None,
+        tick=_bar_percent(measurement.threshold) if unit == "1" else None,
+        evidence=[
+            (shorten_text(label, 60), texts.put(_text_or_json(text))) for label, text in detail.evidence
+        ],
+        judge=_build_judge_view(detail.judge, detail, texts) if detail.judge else None,
         more=texts.put(format_json(more)) if more else None,
     )
 
@@ -201,44 +206,28 @@ def _bar_percent(value: float | None) -> int | None:
     return None if value is None else round(min(max(value, 0.0), 1.0) * 100)
 
 
-def _iter_evidence(measurement: Measurement, texts: Texts) -> Iterator[tuple[str, Place]]:
-    pairs = measurement.detail.get("evidence")
-    for pair in pairs if isinstance(pairs, Sequence) and not isinstance(pairs, str) else ():
-        if isinstance(pair, Sequence) and len(pair) == 2:  # noqa: PLR2004 -- (label, text)
-            yield shorten_text(fact_text(pair[0]), 60), texts.put(_text_or_json(pair[1]))
-
-
-def _build_judge_view(verdict: Mapping[str, Json], detail: Mapping[str, Json], texts: Texts) -> JudgeView:
-    known, tried = detail.get("calibration"), detail.get("canaries")
-    dimensions = verdict.get("dimensions")
-    raw = fact_text(verdict.get("raw"))
-    scale = f" on a scale of {fact_text(verdict.get('low'))} to {fact_text(verdict.get('high'))}"
+def _build_judge_view(verdict: JudgeVerdict, detail: MeasurementDetail, texts: Texts) -> JudgeView:
+    score = "no score"
+    if verdict.score is not None:
+        scale = f" on a scale of {verdict.scale[0]:g} to {verdict.scale[1]:g}" if verdict.scale else ""
+        score = f"{verdict.score:g}{scale}"
+    known = detail.calibration.text or "not calibrated: no verdict"
     return JudgeView(
-        score="no score"
-        if verdict.get("score") is None
-        else shorten_text(f"{fact_text(verdict['score'])}{scale}", 100),
+        score=score,
         dimensions=[
-            (shorten_text(key, 60), shorten_text(fact_text(value), 20)) for key, value in dimensions.items()
-        ]
-        if isinstance(dimensions, Mapping)
-        else [],
-        raw=texts.put(raw) if raw else None,
-        calibration="; ".join(
-            [
-                shorten_text(fact_text(known.get("text")), 300)
-                if isinstance(known, Mapping)
-                else "not calibrated: no verdict",
-                *([shorten_text(fact_text(tried.get("text")), 300)] if isinstance(tried, Mapping) else []),
-            ]
-        ),
+            (shorten_text(name, 60), shorten_text(fact_text(value), 20))
+            for name, value in verdict.dimensions.items()
+        ],
+        raw=texts.put(verdict.raw) if verdict.raw else None,
+        calibration="; ".join(shorten_text(text, 300) for text in (known, detail.canaries.text) if text),
     )
 
 
 def _build_call_view(call: Call, texts: Texts) -> CallView:
-    parts = [(shorten_text(one.role, 20), one.content) for one in call.messages]
+    parts = [(shorten_text(message.role, 20), message.content) for message in call.messages]
     parts += [("thinking", call.thinking)] if call.thinking else []
     parts += [("output", call.output)] if call.output or not call.tool_calls else []
-    parts += [(f"tool call {shorten_text(one.name, 60)}", one.arguments) for one in call.tool_calls]
+    parts += [(f"tool call {shorten_text(tool.name, 60)}", tool.arguments) for tool in call.tool_calls]
     return CallView(
         title=shorten_text(call.model or call.endpoint or call.provider, 80),
         facts=list(_iter_call_facts(call)),
@@ -300,20 +289,13 @@ _FACT_TEMPLATES: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 def rerun_flags(meta: Mapping[str, Json], record: TestRecord) -> str:
-    """Return the options of a run that decide what a test asks for, and whether it is made, to end a command with."""
-    settings = meta.get("settings")
-    options: Mapping[str, Json] = settings if isinstance(settings, Mapping) else {}
-    words = [("prompt", one) for one in _sequence_or_empty(options.get("prompt"))]
-    candidate, model = record.fact("model").get("name"), options.get("model")
-    if candidate is not None:
-        models = [model] if isinstance(model, str) else _sequence_or_empty(model)
-        # Others than the test's own: its marker named it, and the command line did not.
-        words += [("model", one) for one in models if candidate in models]
-    return "".join(f" --llm-{name}={shlex.quote(fact_text(one))}" for name, one in words)
-
-
-def _sequence_or_empty(value: Json) -> Sequence[Json]:
-    return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    """Return the options of a run that decide what a test asks for, to end a command with."""
+    settings = SettingsMeta.from_wire(meta.get("settings"))
+    words = [("prompt", prompt) for prompt in settings.prompt]
+    # A marker that names the model of a test wins over the command line.
+    if SideFacts.from_wire(record.fact("model")).name in settings.model:
+        words += [("model", model) for model in settings.model]
+    return "".join(f" --llm-{option}={shlex.quote(value)}" for option, value in words)
 
 
 def _rerun_command(record: TestRecord, flags: str) -> str:

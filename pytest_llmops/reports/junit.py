@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_llmops.measurement import Json, Measurement, shorten_text
+from pytest_llmops.results.details import CassetteFacts, SideFacts
 from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.summary import describe_weak_half
@@ -32,12 +33,12 @@ def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
     named_values: dict[str, str] = {"llm.outcome": record.outcome}
     for name, measurement in _iter_named_measurements(record.measurements):
         named_values.update(_iter_score_properties(f"llm.metric.{name}", measurement))
-    prompt = record.fact("prompt")
+    prompt = SideFacts.from_wire(record.fact("prompt"))
     used = count_traffic(record.calls)
     models = dict.fromkeys(call.model for call in record.calls if call.purpose == "app" and call.model)
     rest: dict[str, Json] = {
-        "llm.prompt": prompt.get("name"),
-        "llm.prompt_version": prompt.get("version"),
+        "llm.prompt": prompt.name,
+        "llm.prompt_version": prompt.version,
         "llm.model": ", ".join(models),
         "llm.tokens_in": used.input_tokens,
         "llm.tokens_out": used.output_tokens,
@@ -45,7 +46,7 @@ def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
         "llm.calls_without_price": used.unpriced or None,
         "llm.blame": describe_weak_half(record),
         "llm.review": "; ".join(judgement.reason for judgement in select_for_review([record])),
-        "llm.cassette": record.fact("cassette").get("path"),
+        "llm.cassette": CassetteFacts.from_wire(record.fact("cassette")).path,
     }
     named_values.update(
         {key: _property_text(value) for key, value in rest.items() if value not in (None, "")}

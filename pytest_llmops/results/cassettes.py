@@ -8,6 +8,7 @@ from datetime import date
 from typing import Literal
 
 from pytest_llmops.measurement import Json, format_amount, format_count, shorten_text
+from pytest_llmops.results.details import BudgetMeta, CassetteFacts, CassettesMeta, Drift
 from pytest_llmops.results.run import Run, TestRecord
 
 MAX_LISTED_ORPHANS = 3
@@ -61,26 +62,19 @@ class CassetteTotals:
         return "yellow" if self.stale or self.orphans or self.drifted else ""
 
 
+_COUNTS = ("replayed", "recorded", "reused", "missed", "stale", "verified", "drifted")
+
+
 def summarize_cassettes(run: Run) -> CassetteTotals:
     """Return what the recordings of a run answered."""
-    used = [facts for facts in (record.fact("cassette") for record in run.records) if facts]
-
-    def total(key: str) -> int:
-        return sum(value for value in (facts.get(key) for facts in used) if isinstance(value, int))
-
-    cassette_meta = _mapping_or_empty(run.meta.get("cassettes"))
-    orphans = cassette_meta.get("orphans")
+    used = [CassetteFacts.from_wire(facts) for record in run.records if (facts := record.fact("cassette"))]
+    meta = CassettesMeta.from_wire(run.meta.get("cassettes"))
+    counts = {name: sum(getattr(facts, name) for facts in used) for name in _COUNTS}
     return CassetteTotals(
-        files=len({str(facts.get("path") or "") for facts in used}),
-        replayed=total("replayed"),
-        recorded=total("recorded"),
-        reused=total("reused"),
-        missed=total("missed"),
-        stale=total("stale"),
-        verified=total("verified"),
-        drifted=total("drifted"),
-        oldest_days=_age_in_days(cassette_meta.get("oldest"), run.meta.get("created")),
-        orphans=len(orphans) if isinstance(orphans, list) else 0,
+        files=len({facts.path for facts in used}),
+        oldest_days=_age_in_days(meta.oldest, run.meta.get("created")),
+        orphans=len(meta.orphans),
+        **counts,
     )
 
 
@@ -90,47 +84,36 @@ def format_budget(run: Run) -> str:
     >>> format_budget(Run(meta={"budget": {"calls": 3, "usd": 0.5, "max_calls": 50, "budget_usd": None}}))
     '3 of 50 live calls'
     """
-    budget = _mapping_or_empty(run.meta.get("budget"))
-    calls, usd = budget.get("calls"), budget.get("usd")
-    most, limit = budget.get("max_calls"), budget.get("budget_usd")
-    words = []
-    if isinstance(calls, int) and isinstance(most, int):
-        words.append(f"{calls:,} of {most:,} live calls")
-    if isinstance(usd, (int, float)) and isinstance(limit, (int, float)):
-        words.append(f"{format_amount(usd, 'USD')} of {format_amount(limit, 'USD')}")
-    return ", ".join(words)
+    budget = BudgetMeta.from_wire(run.meta.get("budget"))
+    parts = []
+    if budget.calls is not None and budget.max_calls is not None:
+        parts.append(f"{budget.calls:,} of {budget.max_calls:,} live calls")
+    if budget.usd is not None and budget.budget_usd is not None:
+        parts.append(f"{format_amount(budget.usd, 'USD')} of {format_amount(budget.budget_usd, 'USD')}")
+    return ", ".join(parts)
 
 
 def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
-    """Yield what somebody should look at: notes of the tapes, drifts, orphans; each once."""
+    """Yield what somebody should look at: notes on cassettes, drifts, orphans; each once."""
     sentences: dict[str, None] = {}
     for record in records:
-        facts = record.fact("cassette")
-        for note in _list_or_empty(facts.get("notes")):
+        facts = CassetteFacts.from_wire(record.fact("cassette"))
+        for note in (*facts.notes, *map(_format_drift, facts.drift)):
             sentences[f"{record.nodeid}: {note}"] = None
-        for drift in _list_or_empty(facts.get("drift")):
-            sentences[f"{record.nodeid}: {_format_drift(_mapping_or_empty(drift))}"] = None
-    lonely = [str(drift) for drift in _list_or_empty(_mapping_or_empty(meta.get("cassettes")).get("orphans"))]
-    if lonely:
-        more = f" and {len(lonely) - MAX_LISTED_ORPHANS} more" if len(lonely) > MAX_LISTED_ORPHANS else ""
-        names = ", ".join(lonely[:MAX_LISTED_ORPHANS])
-        sentences[f"no test uses {names}{more}: see llmops cassettes check"] = None
+    yield from sentences
+    orphans = CassettesMeta.from_wire(meta.get("cassettes")).orphans
+    if orphans:
+        more = f" and {len(orphans) - MAX_LISTED_ORPHANS} more" if len(orphans) > MAX_LISTED_ORPHANS else ""
+        yield f"no test uses {', '.join(orphans[:MAX_LISTED_ORPHANS])}{more}: see llmops cassettes check"
     skipped = sum(any(key.startswith("not asked: ") for key in record.facts) for record in records)
     if skipped:
-        sentences[f"{format_count(skipped, 'test')}: a judge was not asked, as a check before it failed"] = (
-            None
-        )
-    yield from sentences
+        yield f"{format_count(skipped, 'test')}: a judge was not asked, as a check before it failed"
 
 
-def _format_drift(wire: Mapping[str, Json]) -> str:
-    alike = wire.get("similarity")
-    how = f" (similarity {alike:.2f})" if isinstance(alike, (int, float)) else ""
-    before, now = (
-        shorten_text(str(wire.get("recorded") or ""), 80),
-        shorten_text(str(wire.get("now") or ""), 80),
-    )
-    return f"drift, {wire.get('what')}{how}: recorded {before!r}, now {now!r}"
+def _format_drift(drift: Drift) -> str:
+    similarity = f" (similarity {drift.similarity:.2f})" if drift.similarity is not None else ""
+    before, now = shorten_text(drift.recorded, 80), shorten_text(drift.now, 80)
+    return f"drift, {drift.what}{similarity}: recorded {before!r}, now {now!r}"
 
 
 def _age_in_days(oldest: object, created: object) -> int | None:
@@ -139,11 +122,3 @@ def _age_in_days(oldest: object, created: object) -> int | None:
     except ValueError:
         return None
     return max(age.days, 0)
-
-
-def _mapping_or_empty(value: object) -> Mapping[str, Json]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list_or_empty(value: object) -> list[Json]:
-    return list(value) if isinstance(value, (list, tuple)) else []

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 
-from pytest_llmops.measurement import Json, Measurement
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.results.details import CaseFacts, SideFacts, as_mapping, fact_text
 from pytest_llmops.results.run import TestRecord
 
 Axis: TypeAlias = Literal["prompt", "model"]
@@ -23,11 +24,6 @@ _SIDE_ARGUMENTS: Mapping[Axis, str] = {"prompt": "prompt", "model": "llm"}
 """The argument of a test that takes the side."""
 
 
-def fact_text(value: Json) -> str:
-    """Return a fact as text: "" for None, any other value as it prints."""
-    return "" if value is None else str(value)
-
-
 def group_by(items: Iterable[T], key: Callable[[T], K | None]) -> dict[K, list[T]]:
     """Group in the order of first sight; what has no key is left out."""
     groups: dict[K, list[T]] = {}
@@ -39,14 +35,19 @@ def group_by(items: Iterable[T], key: Callable[[T], K | None]) -> dict[K, list[T
 
 
 def subject_name(record: TestRecord, axis: Axis) -> str:
-    """Return what the sides are sides of: the prompt's name; for models nothing."""
-    return fact_text(record.fact(axis).get("name")) if axis == "prompt" else ""
+    """Return the name of the prompt whose versions are compared; for models ""."""
+    return SideFacts.from_wire(record.fact(axis)).name if axis == "prompt" else ""
 
 
 def side_key(record: TestRecord, axis: Axis) -> tuple[str, ...] | None:
-    """Return what tells the sides of a subject apart; None for a test that stands on none."""
-    facts = record.fact(axis)
-    return tuple(fact_text(facts.get(key)) for key in _SIDE_FACTS[axis]) if facts else None
+    """Return what tells the sides of a subject apart; None for a test that ran on none."""
+    return side_texts(record, axis, _SIDE_FACTS[axis]) if record.fact(axis) else None
+
+
+def side_texts(record: TestRecord, axis: Axis, names: Iterable[str]) -> tuple[str, ...]:
+    """Return some facts of the side that a test ran on."""
+    facts = SideFacts.from_wire(record.fact(axis))
+    return tuple(getattr(facts, name) for name in names)
 
 
 def function_name(record: TestRecord) -> str:
@@ -57,17 +58,19 @@ def function_name(record: TestRecord) -> str:
 def row_key(record: TestRecord, axis: Axis) -> tuple[str, ...]:
     """Return the case and the other parameters: what stays the same while the side changes.
 
-    Parameters are told apart by what the test says of them. Of a record that says nothing (of an older run file), they
-    are read out of its node id, where a case may look like a part of a model's name.
+    Parameters are read from the facts of the test. A record of an older run file has none: there they are
+    read from its node id, where a case may look like a part of a model's name.
     """
-    case = fact_text(record.fact("case").get("id"))
+    case = CaseFacts.from_wire(record.fact("case")).id
     params = record.fact("params")
     if params:
         own = (_SIDE_ARGUMENTS[axis], *(("case",) if case else ()))
-        return case, *(_param_text(facts, "id") for name, facts in params.items() if name not in own)
+        others = (param for name, param in params.items() if name not in own)
+        return case, *(
+            fact_text(param.get("id") if isinstance(param, Mapping) else param) for param in others
+        )
     rest = _remove_param(record.nodeid.partition("[")[2].removesuffix("]"), case)
-    facts = record.fact(axis)
-    for name in (fact_text(facts.get(key)) for key in _ID_FACTS[axis]):
+    for name in side_texts(record, axis, _ID_FACTS[axis]):
         shorter = _remove_param(rest, name)
         if shorter != rest:
             return case, shorter
@@ -75,19 +78,14 @@ def row_key(record: TestRecord, axis: Axis) -> tuple[str, ...]:
 
 
 def side_position(record: TestRecord, axis: Axis) -> int:
-    """Return the place of a test's side among those that were asked for; 0 where the test does not say it."""
-    param = record.fact("params").get(_SIDE_ARGUMENTS[axis])
-    position = param.get("place") if isinstance(param, Mapping) else None
+    """Return the position of a test's side in the order of the command line; 0 if the test does not store it."""
+    position = as_mapping(record.fact("params").get(_SIDE_ARGUMENTS[axis])).get("place")
     return position if isinstance(position, int) else 0
 
 
 def sort_by_position(groups: Mapping[K, Sequence[TestRecord]], axis: Axis) -> list[K]:
     """Return the keys of groups in the order in which their sides were asked for."""
     return sorted(groups, key=lambda key: min(side_position(record, axis) for record in groups[key]))
-
-
-def _param_text(param: Json, key: str) -> str:
-    return fact_text(param.get(key)) if isinstance(param, Mapping) else fact_text(param)
 
 
 def _remove_param(params: str, part: str) -> str:

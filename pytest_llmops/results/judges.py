@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pytest_llmops._util.model_names import is_same_model
 from pytest_llmops.measurement import Json, Measurement, format_count, shorten_text
 from pytest_llmops.protocols import Call
-from pytest_llmops.results.comparison import fact_text
+from pytest_llmops.results.details import JudgeFacts, JudgeVerdict, SettingsMeta, read_detail
 from pytest_llmops.results.run import TestRecord
 
 NOT_CALIBRATED = "not calibrated, its scores are no verdict"
@@ -81,39 +81,27 @@ def _merge_judge_uses(first: JudgeUse, other: JudgeUse) -> JudgeUse:
 
 
 def _iter_judge_uses(record: TestRecord) -> Iterator[JudgeUse]:
-    """Yield who judged: each verdict names its judge, else the test's facts do, else the measurement's name."""
-    judged_measurements = [measurement for measurement in record.measurements if is_judged(measurement)]
-    named_verdicts = [
-        (measurement, verdict)
-        for measurement in judged_measurements
-        if (verdict := _detail_mapping(measurement, "judge") or _canary_judge(measurement))
+    """Yield the judges: a verdict names its judge, else the test's facts do, else the measurement's name."""
+    judged = [
+        (measurement, read_detail(measurement))
+        for measurement in record.measurements
+        if is_judged(measurement)
     ]
-    for measurement, verdict in named_verdicts or [
-        (measurement, record.fact("judge")) for measurement in judged_measurements
-    ]:
-        facts = {**record.fact("judge"), **{key: value for key, value in verdict.items() if value}}
-        known, tried = _detail_mapping(measurement, "calibration"), _detail_mapping(measurement, "canaries")
+    named = [(measurement, detail) for measurement, detail in judged if detail.judge or detail.canaries.judge]
+    facts = JudgeFacts.from_wire(record.fact("judge"))
+    for measurement, detail in named or judged:
+        canaries = detail.canaries
+        verdict = detail.judge or JudgeVerdict(name=canaries.judge, model=canaries.model)
         yield JudgeUse(
-            name=fact_text(facts.get("name")) or measurement.name.removeprefix("judge."),
-            model=fact_text(facts.get("model")),
-            version=measurement.version or fact_text(facts.get("version")),
-            calibration=fact_text(known.get("text")) if known else NOT_CALIBRATED,
-            doubtful=fact_text(known.get("status")) != "calibrated",
-            canaries=fact_text(tried.get("text")),
-            unfit=fact_text(tried.get("status")) == UNFIT,
-            tried="judge" in tried,
+            name=verdict.name or facts.name or measurement.name.removeprefix("judge."),
+            model=verdict.model or facts.model,
+            version=measurement.version or verdict.version or facts.version,
+            calibration=detail.calibration.text or NOT_CALIBRATED,
+            doubtful=detail.calibration.status != "calibrated",
+            canaries=canaries.text,
+            unfit=canaries.status == UNFIT,
+            tried=bool(canaries.judge),
         )
-
-
-def _canary_judge(measurement: Measurement) -> Mapping[str, Json]:
-    """Who was tried by canaries, where this is what came of it and not what is known from elsewhere."""
-    tried = _detail_mapping(measurement, "canaries")
-    return {"name": tried["judge"], "model": tried.get("model")} if "judge" in tried else {}
-
-
-def _detail_mapping(measurement: Measurement, what: str) -> Mapping[str, Json]:
-    known = measurement.detail.get(what)
-    return known if isinstance(known, Mapping) else {}
 
 
 def is_judged(measurement: Measurement) -> bool:
@@ -122,13 +110,13 @@ def is_judged(measurement: Measurement) -> bool:
 
 
 def judge_doubt(measurement: Measurement) -> str:
-    """Say what speaks against the judge of a measurement; nothing if it was calibrated, or none was asked."""
+    """Return a warning about the measurement's judge, or ""."""
     if not is_judged(measurement):
         return ""
-    if fact_text(_detail_mapping(measurement, "canaries").get("status")) == UNFIT:
+    detail = read_detail(measurement)
+    if detail.canaries.status == UNFIT:
         return UNFIT
-    known = _detail_mapping(measurement, "calibration")
-    status = fact_text(known.get("status")) if known else "not calibrated"
+    status = detail.calibration.status or "not calibrated"
     return "" if status == "calibrated" else status
 
 
@@ -144,8 +132,7 @@ def iter_self_judging_notes(records: Sequence[TestRecord], meta: Mapping[str, Js
     >>> list(iter_self_judging_notes((), {}))
     []
     """
-    settings = meta.get("settings")
-    if isinstance(settings, Mapping) and settings.get("self_judging") == "allow":
+    if SettingsMeta.from_wire(meta.get("settings")).self_judging == "allow":
         return
     tests: dict[str, int] = {}
     for record in records:

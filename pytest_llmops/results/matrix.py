@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from pytest_llmops.results.comparison import (
     Axis,
-    fact_text,
     find_uneven_metrics,
     function_name,
     group_by,
     row_key,
+    side_texts,
     sort_by_position,
     subject_name,
 )
@@ -54,48 +54,43 @@ class Matrix:
 def build_matrices(run: Run, axis: Axis = "prompt") -> tuple[Matrix, ...]:
     """Return one matrix per test and prompt with more than one version, or per test with more than one model.
 
-    None gives an empty tuple. A version under two aliases gives two columns: that is what the test asked for.
+    A version under two aliases gives two columns: that is what the test asked for.
 
     >>> build_matrices(Run())
     ()
     """
-    with_axis = [record for record in run.records if record.fact(axis)]
-    groups = group_by(with_axis, lambda one: (function_name(one), subject_name(one, axis)))
-    built = (_build_matrix(test, prompt, records, axis) for (test, prompt), records in groups.items())
-    return tuple(one for one in built if len(one.columns) > 1)
+    compared = [record for record in run.records if record.fact(axis)]
+    groups = group_by(compared, lambda record: (function_name(record), subject_name(record, axis)))
+    matrices = (_build_matrix(test, prompt, records, axis) for (test, prompt), records in groups.items())
+    return tuple(matrix for matrix in matrices if len(matrix.columns) > 1)
 
 
 def _build_matrix(test: str, prompt: str, records: Sequence[TestRecord], axis: Axis) -> Matrix:
     def column(record: TestRecord) -> tuple[str, ...]:
-        return tuple(fact_text(record.fact(axis).get(key)) for key in _COLUMN_FACTS[axis])
+        return side_texts(record, axis, _COLUMN_FACTS[axis])
 
     columns = group_by(records, column)
     order = sort_by_position(columns, axis)
-    rows = group_by(records, lambda test_record: row_key(test_record, axis))
-    whole = [
-        ran
-        for ran in rows.values()
-        if {column(test_record) for test_record in ran if test_record.outcome != "skipped"} == set(columns)
+    rows = group_by(records, lambda record: row_key(record, axis))
+    complete = [
+        row
+        for row in rows.values()
+        if {column(record) for record in row if record.outcome != "skipped"} == set(columns)
     ]
-    fair = group_by((test_record for ran in whole for test_record in ran), column) or columns
-    odd = find_uneven_metrics(whole)
+    compared = group_by((record for row in complete for record in row), column) or columns
+    uneven = find_uneven_metrics(complete)
+
+    def build_row(case: str, *params: str) -> Row:
+        other = "-".join(filter(None, params))
+        ran = rows[case, *params]
+        return Row(
+            case=f"{case} [{other}]" if case and other else case or other,
+            cells=tuple(tuple(record for record in ran if column(record) == key) for key in order),
+        )
+
     return Matrix(
         test=test,
         prompt=prompt,
-        columns=tuple(summarize_side(fair[place], axis, odd) for place in order),
-        rows=tuple(
-            Row(
-                case=_format_row_title(*key),
-                cells=tuple(
-                    tuple(test_record for test_record in ran if column(test_record) == place)
-                    for place in order
-                ),
-            )
-            for key, ran in rows.items()
-        ),
+        columns=tuple(summarize_side(compared[key], axis, uneven) for key in order),
+        rows=tuple(build_row(*key) for key in rows),
     )
-
-
-def _format_row_title(case: str, *others: str) -> str:
-    rest = "-".join(filter(None, others))
-    return f"{case} [{rest}]" if case and rest else case or rest

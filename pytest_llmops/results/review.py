@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias, TypeGuard
+from typing import Literal, Protocol, TypeAlias
 
-from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text, to_builtins
+from pytest_llmops.measurement import Json, Measurement, shorten_text, to_builtins
+from pytest_llmops.results.details import CaseFacts, JudgeVerdict, MeasurementDetail, read_detail
 
 ReviewReason: TypeAlias = Literal[
     "could not be scored", "orders disagree", "judges disagree", "low confidence", "speaks to its judge"
@@ -108,110 +109,77 @@ def select_for_review(records: Iterable[RecordLike]) -> tuple[Judgement, ...]:
     return sort_by_doubt(judgement for judgement in collect_judgements(records) if judgement.why)
 
 
-def sort_by_doubt(unsorted: Iterable[Judgement]) -> tuple[Judgement, ...]:
+def sort_by_doubt(judgements: Iterable[Judgement]) -> tuple[Judgement, ...]:
     """Return verdicts the least sure first, see `select_for_review`."""
-    return tuple(sorted(unsorted, key=_certainty))
+
+    def certainty(judgement: Judgement) -> float:
+        if judgement.score is None or "orders disagree" in judgement.why:
+            return -1.0
+        return 1.0 if judgement.confidence is None else judgement.confidence
+
+    return tuple(sorted(judgements, key=certainty))
 
 
 def collect_judgements(records: Iterable[RecordLike]) -> tuple[Judgement, ...]:
     """Return all verdicts of judges on answers, in the order of the run.
 
-    Verdicts on something else (contexts, a judge's agreement with people) and single dimensions are left out.
+    Verdicts on something else (contexts, a judge's agreement with human annotators) and single dimensions are left out.
     """
-    return tuple(judgement for record in records for judgement in _iter_judgements(record))
+    return tuple(
+        _build_judgement(record, measurement, detail, detail.judge)
+        for record in records
+        for measurement in record.measurements
+        if "actual" in measurement.detail and (detail := read_detail(measurement)).judge is not None
+    )
 
 
-def _certainty(judgement: Judgement) -> float:
-    if judgement.score is None or "orders disagree" in judgement.why:
-        return -1.0
-    return 1.0 if judgement.confidence is None else judgement.confidence
-
-
-def _iter_judgements(record: RecordLike) -> Iterator[Judgement]:
-    for measurement in record.measurements:
-        verdict = measurement.detail.get("judge")
-        if isinstance(verdict, Mapping) and "actual" in measurement.detail:
-            yield _build_judgement(record, measurement, verdict)
-
-
-def _build_judgement(record: RecordLike, measurement: Measurement, verdict: Mapping[str, Json]) -> Judgement:
-    case = record.facts.get("case")
-    case = case if isinstance(case, Mapping) else {}
-    detail = measurement.detail
-    flag = detail.get("review")
-    flag = flag if isinstance(flag, Mapping) else {}
-    pair = "winner" in verdict
-    scored = measurement.value is not None
-    whys = dict(_iter_review_reasons(measurement, verdict, flag))
-    confidence = as_finite_float(flag.get("confidence"))
-    contexts = detail.get("contexts")
+def _build_judgement(
+    record: RecordLike, measurement: Measurement, detail: MeasurementDetail, verdict: JudgeVerdict
+) -> Judgement:
+    case = CaseFacts.from_wire(record.facts.get("case"))
+    pair = verdict.is_comparison
+    score = measurement.value if pair else verdict.score
+    reasons = dict(_iter_review_reasons(measurement, detail, verdict))
     return Judgement(
-        nodeid=_plain_text(record.nodeid),
-        case=_plain_text(case.get("id")),
-        family=_plain_text(case.get("family")),
-        judge=_plain_text(verdict.get("name")) or measurement.name.removeprefix("judge."),
+        nodeid=str(to_builtins(record.nodeid)),
+        case=case.id,
+        family=case.family,
+        judge=verdict.name or measurement.name.removeprefix("judge."),
         version=measurement.version,
         label=measurement.label,
-        score=(measurement.value if pair else as_finite_float(verdict.get("score"))) if scored else None,
-        low=0.0 if pair else as_finite_float(verdict.get("low")),
-        high=1.0 if pair else as_finite_float(verdict.get("high")),
-        confidence=as_finite_float(verdict.get("confidence")) if confidence is None else confidence,
-        least=as_finite_float(flag.get("least")),
-        why=tuple(whys),
-        reason="; ".join(f"{why} ({more})" if more else why for why, more in whys.items()),
-        question=_plain_text(detail.get("question")),
-        answer=_optional_text(detail.get("actual")),
-        other=_optional_text(detail.get("expected")) if pair else None,
-        reference="" if pair else _plain_text(detail.get("expected")),
-        contexts=tuple(map(_plain_text, contexts)) if _is_list(contexts) else (),
+        score=None if measurement.value is None else score,
+        low=0.0 if pair else verdict.low,
+        high=1.0 if pair else verdict.high,
+        confidence=verdict.confidence if detail.review.confidence is None else detail.review.confidence,
+        least=detail.review.least,
+        why=tuple(reasons),
+        reason="; ".join(f"{why} ({more})" if more else why for why, more in reasons.items()),
+        question=detail.question,
+        answer=detail.actual,
+        other=detail.expected if pair else None,
+        reference="" if pair else detail.expected or "",
+        contexts=detail.contexts,
     )
 
 
 def _iter_review_reasons(
-    measurement: Measurement, verdict: Mapping[str, Json], flag: Mapping[str, Json]
+    measurement: Measurement, detail: MeasurementDetail, verdict: JudgeVerdict
 ) -> Iterator[tuple[ReviewReason, str]]:
-    """Yield why a person should look, with what shows it."""
+    """Yield each reason why a person should look, with the values that show it."""
+    flag = detail.review
     if measurement.value is None:
         yield "could not be scored", shorten_text(measurement.error, MAX_REASON_CHARS)
-    orders = flag.get("orders")
-    if _is_list(orders):
-        yield "orders disagree", " and ".join(shorten_text(_plain_text(order), 20) for order in orders)
-    sure, least = as_finite_float(flag.get("confidence")), as_finite_float(flag.get("least"))
-    votes, split = _panel_votes(verdict)
-    vote_list = ", ".join(f"{vote:g}" for vote in votes)
-    if sure is not None and least is not None:
-        figures = f"{sure:.2f}, below {least:g}"
-        yield (
-            ("judges disagree", f"{vote_list}: confidence {figures}")
-            if votes
-            else ("low confidence", figures)
-        )
-    elif split:
-        yield "judges disagree", vote_list
-    suspect = measurement.detail.get("suspect")
-    if _is_list(suspect) and suspect:
-        yield "speaks to its judge", ", ".join(shorten_text(_plain_text(sign), 40) for sign in suspect)
-
-
-def _panel_votes(verdict: Mapping[str, Json]) -> tuple[list[float], bool]:
-    """The scores of a panel's judges, and whether they fall on both sides of the threshold."""
-    given = verdict.get("votes")
-    votes = (
-        [number for vote in given if (number := as_finite_float(vote)) is not None] if _is_list(given) else []
-    )
-    threshold = as_finite_float(verdict.get("threshold"))
-    return votes, threshold is not None and min(votes, default=threshold) < threshold <= max(
-        votes, default=threshold
-    )
-
-
-def _is_list(value: Json) -> TypeGuard[Sequence[Json]]:
-    return isinstance(value, Sequence) and not isinstance(value, str)
-
-
-def _optional_text(value: Json) -> str | None:
-    return None if value is None else _plain_text(value)
-
-
-def _plain_text(value: Json) -> str:
-    return "" if value is None else str(to_builtins(value))
+    if flag.orders:
+        yield "orders disagree", " and ".join(shorten_text(order, 20) for order in flag.orders)
+    votes = ", ".join(f"{vote:g}" for vote in verdict.votes)
+    if flag.confidence is not None and flag.least is not None:
+        figures = f"{flag.confidence:.2f}, below {flag.least:g}"
+        yield ("judges disagree", f"{votes}: confidence {figures}") if votes else ("low confidence", figures)
+    elif (
+        verdict.votes
+        and verdict.threshold is not None
+        and min(verdict.votes) < verdict.threshold <= max(verdict.votes)
+    ):
+        yield "judges disagree", votes
+    if detail.suspect:
+        yield "speaks to its judge", ", ".join(shorten_text(sign, 40) for sign in detail.suspect)

@@ -18,7 +18,6 @@ from pytest_llmops.results.comparison import (
     Axis,
     MetricKey,
     UnevenMetrics,
-    fact_text,
     find_uneven_metrics,
     function_name,
     group_by,
@@ -29,6 +28,7 @@ from pytest_llmops.results.comparison import (
     sort_by_position,
     subject_name,
 )
+from pytest_llmops.results.details import SideFacts
 from pytest_llmops.results.judges import JudgeUse, collect_judges, is_judged, judge_doubt
 from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord
 from pytest_llmops.results.usage import Latency, Traffic, count_traffic, summarize_latency
@@ -308,15 +308,14 @@ def summarize_side(records: Sequence[TestRecord], axis: Axis, odd: UnevenMetrics
         odd: What was not measured on every side.
     """
     calls = [call for record in records for call in record.calls if axis == "prompt" or call.purpose == "app"]
-    facts = records[0].fact(axis)
-    aliases = (fact_text(record.fact(axis).get("alias")) for record in records)
-    version = fact_text(facts.get("version"))
+    facts = SideFacts.from_wire(records[0].fact(axis))
+    aliases = (SideFacts.from_wire(record.fact(axis)).alias for record in records)
     return Side(
         prompt=subject_name(records[0], axis),
-        version=version,
-        fingerprint=fact_text(facts.get("fingerprint")),
-        aliases=tuple(dict.fromkeys(alias for alias in aliases if alias not in ("", version))),
-        model=fact_text(facts.get("name")) if axis == "model" else "",
+        version=facts.version,
+        fingerprint=facts.fingerprint,
+        aliases=tuple(dict.fromkeys(alias for alias in aliases if alias not in ("", facts.version))),
+        model=facts.name if axis == "model" else "",
         tests=len(records),
         passed=sum(record.outcome in ("passed", "xpassed") for record in records),
         skipped=sum(record.outcome == "skipped" for record in records),

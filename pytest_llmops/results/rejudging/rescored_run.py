@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias, cast
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement, format_failure_text, shorten_text
-from pytest_llmops.results.rejudging.judged_outputs import JUDGE_PREFIX, Output, verdict_detail
+from pytest_llmops.results.details import as_mapping, read_detail
+from pytest_llmops.results.rejudging.judged_outputs import JUDGE_PREFIX, Output
 from pytest_llmops.results.rejudging.score_changes import score_from_measurement
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 
@@ -97,7 +98,7 @@ def carry_over_threshold(
         return None if pass_at is None else "default"
     if old is None:
         return None
-    if output.told.get("default") is True and pass_at is not None:
+    if output.verdict.default and pass_at is not None:
         return "default"
     same = bool(version) and (judge, version) == (output.judge, output.old.version)
     if same or (output.scale is not None and scale in (None, output.scale)):
@@ -139,9 +140,8 @@ def replace_threshold(output: Output, at_least: float) -> Measurement:
     if not low <= at_least <= high:
         raise UsageError(f"verdict on a scale of {_format_scale(output.scale)}, without {at_least:g}")
     old = output.old
-    verdict = {key: value for key, value in output.told.items() if key != "default"}
-    review = old.detail.get("review")
-    if isinstance(review, Mapping):
+    verdict = {key: value for key, value in as_mapping(old.detail.get("judge")).items() if key != "default"}
+    if review := as_mapping(old.detail.get("review")):
         detail = {**old.detail, "review": {**review, "undecided": at_least}, "judge": verdict}
         return replace(old, detail=detail)
     detail = {**old.detail, "judge": {**verdict, "threshold": at_least}}
@@ -182,27 +182,36 @@ def _replace_in_record(
     replaced = {
         rescored.output.place: rescored for rescored in rescored_outputs if rescored.output.place is not None
     }
-    gone = (
-        {key for rescored in rescored_outputs for key in _dimension_keys(rescored.output)}
-        if stamp.asked
-        else set()
-    )
+    dropped = {
+        (f"{old.name}.{dimension}", old.label)
+        for rescored in rescored_outputs
+        if stamp.asked and (old := rescored.output.old) is not None
+        for dimension in rescored.output.verdict.dimensions
+    }
     made: list[Measurement] = []
     seen: dict[tuple[object, ...], str] = {}
     for place, old in enumerate(record.measurements):
         new = replaced.get(place)
         if new is None:
-            made += [] if (old.name, old.label) in gone and not verdict_detail(old) else [old]
+            is_dropped = (old.name, old.label) in dropped and read_detail(old).judge is None
+            made += [] if is_dropped else [old]
         elif not _is_duplicate_verdict(new, seen):
             made += new.measurements
     for new in rescored_outputs:
         made += new.measurements if new.output.place is None else ()
     measurements = tuple(made)
     outcome = _rescored_outcome(record, measurements)
-    judges = [place for place, rescored in enumerate(record.measurements) if _is_judge_measurement(rescored)]
-    calls = record.calls
-    if stamp.asked and set(judges) <= set(replaced):
-        calls = tuple(rescored for rescored in calls if rescored.purpose != "judge")
+    judged = {
+        place
+        for place, old in enumerate(record.measurements)
+        if old.name.startswith(JUDGE_PREFIX) and (read_detail(old).judge or old.name.endswith(".kappa"))
+    }
+    calls, facts = record.calls, dict(record.facts)
+    if stamp.asked and judged <= set(replaced):
+        calls = tuple(call for call in calls if call.purpose != "judge")
+    if stamp.asked:
+        score = score_from_measurement(rescored_outputs[-1].top)
+        facts["judge"] = {"name": score.judge, "version": score.version, "model": score.model}
     return replace(
         record,
         measurements=measurements,
@@ -210,13 +219,7 @@ def _replace_in_record(
         message=_rescored_message(record, measurements, outcome),
         raised=_rescored_exceptions(record, measurements, outcome),
         calls=calls,
-        facts={**record.facts, **({"judge": _judge_facts(rescored_outputs[-1].top)} if stamp.asked else {})},
-    )
-
-
-def _is_judge_measurement(measurement: Measurement) -> bool:
-    return measurement.name.startswith(JUDGE_PREFIX) and bool(
-        verdict_detail(measurement) or measurement.name.endswith(".kappa")
+        facts=facts,
     )
 
 
@@ -224,17 +227,6 @@ def _is_duplicate_verdict(new: RescoredOutput, seen: dict[tuple[object, ...], st
     """Whether two old judges of one answer have become the same new one: it says the same twice."""
     key = (new.top.name, new.top.label, new.top.threshold, *new.output.inputs)
     return seen.setdefault(key, new.output.judge) != new.output.judge
-
-
-def _dimension_keys(output: Output) -> set[tuple[str, str]]:
-    given = output.told.get("dimensions")
-    names = list(given) if isinstance(given, Mapping) else []
-    return {(f"{output.old.name}.{name}", output.old.label) for name in names} if output.old else set()
-
-
-def _judge_facts(top: Measurement) -> dict[str, Json]:
-    score = score_from_measurement(top)
-    return {"name": score.judge, "version": score.version, "model": score.model}
 
 
 def _implied_outcome(measurements: Sequence[Measurement]) -> Outcome:
@@ -308,20 +300,11 @@ def _rescored_exceptions(
 
 
 def _format_failure(measurement: Measurement) -> str:
-    pairs = measurement.detail.get("evidence")
-    listed = pairs if isinstance(pairs, list) else []
-    evidence = [(str(pair[0]), str(pair[1])) for pair in listed if isinstance(pair, list) and len(pair) == 2]  # noqa: PLR2004 -- label and text
-    score = score_from_measurement(measurement)
+    detail, score = read_detail(measurement), score_from_measurement(measurement)
     line = ""
-    if (
-        verdict_detail(measurement)
-        and score.status == "fail"
-        and score.score is not None
-        and score.threshold is not None
-    ):
-        title = f"judge {shorten_text(score.judge, 60)}" + (
-            f" [{shorten_text(measurement.label, 60)}]" if measurement.label else ""
-        )
+    if detail.judge and score.status == "fail" and score.score is not None and score.threshold is not None:
+        label = f" [{shorten_text(measurement.label, 60)}]" if measurement.label else ""
         scale = f" (scale {_format_scale(score.scale)})" if score.scale else ""
-        line = f"{title} {score.score:g} < {score.threshold:g}{scale}"
+        line = f"judge {shorten_text(score.judge, 60)}{label} {score.score:g} < {score.threshold:g}{scale}"
+    evidence = [(label, str(text)) for label, text in detail.evidence]
     return format_failure_text(measurement, verdict=line, evidence=evidence)

@@ -11,12 +11,16 @@ from typing import Literal, TypeAlias
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.rejudging.judged_outputs import (
     Output,
-    float_or_none,
-    verdict_detail,
-    verdict_scale,
+    old_verdict,
 )
 
 Status: TypeAlias = Literal["pass", "fail", "recorded", "undecided", "unscored", "new"]
+_STATUSES: Mapping[str, Status] = {
+    "passed": "pass",
+    "failed": "fail",
+    "recorded": "recorded",
+    "errored": "unscored",
+}
 SAME_SCORE_TOLERANCE = 1e-9
 """Normalised scores nearer than this are the same."""
 
@@ -122,30 +126,28 @@ class Summary:
 
 
 def score_from_measurement(measurement: Measurement | None) -> Score:
-    """Return what a measurement says of its output.
+    """Return the score of an output that a measurement holds.
 
     >>> score_from_measurement(None).status
     'new'
     """
     if measurement is None:
         return Score()
-    verdict = verdict_detail(measurement)
-    status: Status = {"passed": "pass", "failed": "fail", "recorded": "recorded", "errored": "unscored"}[
-        measurement.status
-    ]  # type: ignore[assignment]
+    verdict = old_verdict(measurement)
+    status = _STATUSES[measurement.status]
     if status == "recorded" and "review" in measurement.detail:
         status = "undecided"
     return Score(
         status=status,
-        score=float_or_none(verdict.get("score")) if status != "unscored" else None,
-        scale=verdict_scale(verdict) if status != "unscored" else None,
+        score=verdict.score if status != "unscored" else None,
+        scale=verdict.scale if status != "unscored" else None,
         normalised=measurement.value,
-        threshold=float_or_none(verdict.get("threshold")),
-        reason=str(verdict.get("reason") or ""),
+        threshold=verdict.threshold,
+        reason=verdict.reason,
         error=measurement.error,
-        judge=str(verdict.get("name") or measurement.name.removeprefix("judge.")),
+        judge=verdict.name or measurement.name.removeprefix("judge."),
         version=measurement.version,
-        model=str(verdict.get("model") or ""),
+        model=verdict.model,
     )
 
 

@@ -1,0 +1,265 @@
+"""Typed readers for the JSON that measurements keep as ``detail``, tests as ``facts`` and runs as ``meta``.
+
+Other programs write run files too. Each reader takes what has the expected type, and leaves its default for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Self, TypeAlias
+
+from pytest_llmops.measurement import Json, Measurement, as_finite_float
+
+Scale: TypeAlias = tuple[float, float]
+OneOrMore: TypeAlias = tuple[str, ...]
+"""Stored as a list of texts, or as a single text."""
+
+
+def fact_text(value: Json) -> str:
+    """Return a stored value as text: "" for None, any other value as it prints."""
+    return "" if value is None else str(value)
+
+
+def as_mapping(value: object) -> Mapping[str, Json]:
+    """Return an object of JSON; empty if the value is something else."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def as_list(value: object) -> Sequence[Json]:
+    """Return a list of JSON; empty if the value is something else."""
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+class _Stored:
+    __slots__ = ()
+
+    @classmethod
+    def from_wire(cls, wire: object) -> Self:
+        """Return what is stored; keys that are missing or unknown are ignored."""
+        stored = as_mapping(wire)
+        return cls(
+            **{
+                spec.name: _READERS[str(spec.type)](stored[spec.name])
+                for spec in fields(cls)  # type: ignore[arg-type]
+                if spec.name in stored
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseFacts(_Stored):
+    """The case of a test."""
+
+    id: str = ""
+    family: str = ""
+    input: Json = None
+    reference: Json = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideFacts(_Stored):
+    """The version of a prompt, or the model, that a test ran with."""
+
+    name: str = ""
+    version: str = ""
+    alias: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeFacts(_Stored):
+    """The judge that a test used."""
+
+    name: str = ""
+    model: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift(_Stored):
+    """A live answer that differs from its recording."""
+
+    what: str = ""
+    similarity: float | None = None
+    recorded: str = ""
+    now: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CassetteFacts(_Stored):
+    """How the requests of a test were answered."""
+
+    path: str = ""
+    replayed: int = 0
+    recorded: int = 0
+    reused: int = 0
+    missed: int = 0
+    stale: int = 0
+    verified: int = 0
+    drifted: int = 0
+    notes: tuple[str, ...] = ()
+    drift: tuple[Drift, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CassettesMeta(_Stored):
+    """The cassettes of a run as a whole: day of the oldest recording, and files that no test used."""
+
+    oldest: str = ""
+    orphans: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetMeta(_Stored):
+    """The budget of a run, and how much of it was used."""
+
+    calls: int | None = None
+    usd: float | None = None
+    max_calls: int | None = None
+    budget_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsMeta(_Stored):
+    """The settings of a run that its reports need."""
+
+    self_judging: str = ""
+    prompt: tuple[str, ...] = ()
+    model: OneOrMore = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeVerdict(_Stored):
+    """A judge's verdict on its own scale.
+
+    Attributes:
+        votes: Scores of a panel's judges.
+        default: The threshold is the judge's own.
+        is_comparison: The verdict is on a pair of answers.
+    """
+
+    name: str = ""
+    model: str = ""
+    version: str = ""
+    score: float | None = None
+    low: float | None = None
+    high: float | None = None
+    threshold: float | None = None
+    confidence: float | None = None
+    reason: str = ""
+    raw: str = ""
+    dimensions: Mapping[str, Json] = field(default_factory=dict)
+    votes: tuple[float, ...] = ()
+    default: bool = False
+    is_comparison: bool = False
+
+    @classmethod
+    def from_wire(cls, wire: object) -> Self:
+        """Return the verdict that ``detail["judge"]`` holds."""
+        stored = as_mapping(wire)
+        return super(JudgeVerdict, cls).from_wire({**stored, "is_comparison": "winner" in stored})
+
+    @property
+    def scale(self) -> Scale | None:
+        """Lowest and highest score; None: not known.
+
+        >>> JudgeVerdict(low=1.0, high=10.0).scale, JudgeVerdict(low=5.0, high=5.0).scale
+        ((1.0, 10.0), None)
+        """
+        if self.low is None or self.high is None or self.low >= self.high:
+            return None
+        return self.low, self.high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewFlag(_Stored):
+    """Why an assertion flagged a verdict for a person.
+
+    Attributes:
+        confidence: The judge's confidence, below the ``least`` that the assertion asked for.
+        orders: Winners of a pair in both orders, which disagree.
+        undecided: The threshold that would have decided.
+    """
+
+    confidence: float | None = None
+    least: float | None = None
+    orders: tuple[str, ...] = ()
+    undecided: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeRecord(_Stored):
+    """What is known of a judge from a calibration or from canaries.
+
+    Attributes:
+        judge: Name of the judge, if it was tried by the measurement itself.
+    """
+
+    text: str = ""
+    status: str = ""
+    judge: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasurementDetail(_Stored):
+    """The detail of a measurement, as assertions store it.
+
+    Attributes:
+        judge: None: no judge gave a verdict.
+        suspect: Signs that the answer tries to influence its judge.
+        evidence: The ``(label, text)`` lines of the failure text.
+    """
+
+    question: str = ""
+    actual: str | None = None
+    expected: str | None = None
+    contexts: tuple[str, ...] = ()
+    judge: JudgeVerdict | None = None
+    review: ReviewFlag = field(default_factory=ReviewFlag)
+    calibration: JudgeRecord = field(default_factory=JudgeRecord)
+    canaries: JudgeRecord = field(default_factory=JudgeRecord)
+    suspect: tuple[str, ...] = ()
+    evidence: tuple[tuple[str, Json], ...] = ()
+
+
+def read_detail(measurement: Measurement) -> MeasurementDetail:
+    """Return the typed detail of a measurement.
+
+    >>> read_detail(Measurement(name="judge.quality", value=0.5, detail={"judge": {"score": 3}})).judge.score
+    3.0
+    """
+    return MeasurementDetail.from_wire(measurement.detail)
+
+
+def _read_texts(value: Json) -> tuple[str, ...]:
+    return tuple(map(fact_text, as_list(value)))
+
+
+def _read_pairs(value: Json) -> tuple[tuple[str, Json], ...]:
+    pairs = [pair for pair in as_list(value) if isinstance(pair, (list, tuple)) and len(pair) == 2]  # noqa: PLR2004
+    return tuple((fact_text(label), text) for label, text in pairs)
+
+
+# By the annotation of a field, which is a text here.
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "Json": lambda value: value,
+    "str": fact_text,
+    "str | None": lambda value: None if value is None else fact_text(value),
+    "bool": lambda value: value is True,
+    "int": lambda value: value if isinstance(value, int) else 0,
+    "int | None": lambda value: value if isinstance(value, int) else None,
+    "float | None": as_finite_float,
+    "tuple[str, ...]": _read_texts,
+    "OneOrMore": lambda value: (value,) if isinstance(value, str) else _read_texts(value),
+    "tuple[float, ...]": lambda value: tuple(
+        number for item in as_list(value) if (number := as_finite_float(item)) is not None
+    ),
+    "tuple[Drift, ...]": lambda value: tuple(map(Drift.from_wire, as_list(value))),
+    "tuple[tuple[str, Json], ...]": _read_pairs,
+    "Mapping[str, Json]": as_mapping,
+    "JudgeVerdict | None": lambda value: JudgeVerdict.from_wire(value) if as_mapping(value) else None,
+    "ReviewFlag": ReviewFlag.from_wire,
+    "JudgeRecord": JudgeRecord.from_wire,
+}

@@ -143,7 +143,7 @@ class Run:
         Raises:
             UsageError: It is no run file, one of a newer major version, or damaged; with record and key.
         """
-        data = parse_run_file(text, SCHEMA, OUTCOMES, where=where)
+        data = parse_run_file(text, SCHEMA, where=where)
         return cls(
             records=tuple(_parse_record(wire, number, where) for number, wire in enumerate(data["records"])),
             meta=data["meta"],
@@ -155,7 +155,9 @@ def _parse_record(wire: Mapping[str, Json], number: int, where: str) -> TestReco
     try:
         return TestRecord.from_wire(wire)
     except WireError as error:
-        raise UsageError(f"{where}: damaged: {locate_record(wire, f'records[{number}]')}: {error}") from None
+        raise UsageError(
+            f"{where}: damaged: {locate_record(wire, f'$.records[{number}]')}: {error}"
+        ) from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,18 +5,21 @@ import json
 import os
 import stat
 import sys
+from dataclasses import fields
 from functools import reduce
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from support.messages import check_message
 from support.sample_run import HOSTILE, everywhere, fixed_run
 
 from pytest_llmops.errors import UsageError, WireError
 from pytest_llmops.harness.controller import mask_run_secrets
 from pytest_llmops.measurement import Measurement
-from pytest_llmops.protocols import Call, Usage
+from pytest_llmops.protocols import Call, Message, Usage
 from pytest_llmops.results.run import OUTCOMES, SCHEMA, Outcome, Run, TestRecord, write_text
 
 
@@ -285,3 +288,16 @@ def test_a_link_stays_one_and_a_file_keeps_its_mode_and_a_new_one_has_that_of_th
 
 def _names(folder: Path) -> list[str]:
     return [one.name for one in folder.iterdir()]
+
+
+def test_the_published_schema_knows_what_a_run_writes() -> None:
+    text = (files("pytest_llmops.results") / "run.schema.json").read_text(encoding="utf-8")
+    schema = json.loads(text)
+    validator = Draft202012Validator(schema)
+    validator.check_schema(schema)
+    assert list(validator.iter_errors(json.loads(fixed_run().to_json()))) == []
+    definitions = schema["$defs"]
+    assert schema["properties"]["schema"]["const"] == SCHEMA
+    assert tuple(definitions["record"]["properties"]["outcome"]["enum"]) == OUTCOMES
+    for name, kind in {"record": TestRecord, "call": Call, "message": Message, "usage": Usage}.items():
+        assert set(definitions[name]["properties"]) == {spec.name for spec in fields(kind)}

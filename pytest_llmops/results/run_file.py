@@ -6,15 +6,11 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from pytest_llmops._util.text_files import json_kind
 from pytest_llmops.errors import UsageError, WireError, format_name_list
 from pytest_llmops.measurement import shorten_text, to_builtins
-
-if TYPE_CHECKING:
-    from jsonschema import ValidationError
-    from jsonschema.protocols import Validator
 
 FORMAT_NAME = "the JSON of --llm-report=run.json"
 _EXPECTED: Mapping[object, str] = {
@@ -65,9 +61,8 @@ def _reject_constant(text: str) -> NoReturn:
 def _find_problem(data: dict[str, Any]) -> str:
     error = next(_run_validator().iter_errors(data), None)
     if error is not None:
-        records = data.get("records")
         path = list(error.absolute_path)
-        record = records[path[1]] if path[:1] == ["records"] and len(path) > 1 else None
+        record = data["records"][path[1]] if path[:1] == ["records"] and len(path) > 1 else None
         return f"{locate_record(record, error.json_path)}: {_describe_error(error)}"
     try:
         # The schema leaves open what these hold. Python reads 1e999 as infinity, which no JSON can hold.
@@ -83,14 +78,14 @@ def _find_problem(data: dict[str, Any]) -> str:
 
 
 @lru_cache(maxsize=1)
-def _run_validator() -> Validator:
+def _run_validator() -> Any:
     from jsonschema import Draft202012Validator
 
     text = (files("pytest_llmops.results") / "run.schema.json").read_text(encoding="utf-8")
     return Draft202012Validator(json.loads(text))
 
 
-def _describe_error(error: ValidationError) -> str:
+def _describe_error(error: Any) -> str:
     got = error.instance
     if error.validator == "required":
         missing = next(name for name in error.validator_value if name not in got)

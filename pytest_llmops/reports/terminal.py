@@ -1,4 +1,4 @@
-"""The summary at the end of a terminal session: a run becomes styled lines, nothing is printed here."""
+"""Render the summary at the end of a terminal session as styled lines; nothing is printed here."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VERDICT_STYLES: dict[str, Style] = {"PASS": "green", "FAIL": "red"}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the summary; ``style`` is how a terminal may colour it."""
+    """A line of the summary; ``style`` is how a terminal may colour it."""
 
     text: str
     style: Style = ""
@@ -41,9 +41,8 @@ class Line:
 def summary_lines(run: Run, *, verbosity: int = 0, ascii: bool = False, width: int = 80) -> list[Line]:  # noqa: A002 -- says what it is
     """Return the summary of a run as lines of at most ``width`` columns (40 at least).
 
-    A run in which nothing was measured, called or noted gives no lines: who does not use the
-    plugin does not hear of it. Names and notes are foreign text: they come out on one line each,
-    without control characters, and cannot start a command of a CI runner.
+    A run in which nothing was measured, called or noted gives no lines. Names and notes are foreign text: each
+    is on one line, without control characters, and cannot start a command of a CI runner.
 
     Args:
         run: The run; an empty one gives no lines.
@@ -54,137 +53,105 @@ def summary_lines(run: Run, *, verbosity: int = 0, ascii: bool = False, width: i
     >>> summary_lines(Run())
     []
     """
-    if verbosity <= -2 or not _has_content(run):  # noqa: PLR2004 -- -qq
+    has_content = any(record.measurements or record.calls or record.facts for record in run.records)
+    if verbosity <= -2 or not (run.notes or has_content):  # noqa: PLR2004 -- -qq
         return []
-    page = _Page(ascii=ascii, width=max(width, MIN_WIDTH))
-    run_totals = summarize_run(run)
+    totals = summarize_run(run)
+    style = VERDICT_STYLES.get(totals.verdict, "yellow")
+    verdict = f"{totals.verdict}  {totals.sentence}"
     if verbosity == -1:
-        cost = f"; cost {format_cost(run_totals.traffic)}" if run_totals.traffic.calls else ""
-        return [Line(f"llm: {run_totals.verdict}  {run_totals.sentence}{cost}", _verdict_style(run_totals))]
-    verdict = f"{run_totals.verdict}  {run_totals.sentence}"
+        cost = f"; cost {format_cost(totals.traffic)}" if totals.traffic.calls else ""
+        return [Line(f"llm: {verdict}{cost}", style)]
+    page = _Page(ascii=ascii, width=max(width, MIN_WIDTH))
+    summary = _Summary(page=page, totals=totals, is_verbose=verbosity > 0)
     return [
-        *page.wrapped(verdict, _verdict_style(run_totals), hang=len(run_totals.verdict) + 2),
-        *_metric_lines(page, run_totals),
-        *_prompt_lines(page, run_totals),
-        *_model_lines(page, run_totals),
-        *_blame_lines(page, run_totals),
-        *_traffic_lines(page, run_totals, verbosity),
-        *_judge_lines(page, run_totals),
-        *_review_lines(page, select_for_review(run.records), verbosity),
-        *_note_lines(page, run.notes, verbosity),
+        *page.wrap(verdict, style, hang=len(totals.verdict) + 2),
+        *summary.metric_lines(),
+        *summary.prompt_lines(),
+        *summary.model_lines(),
+        *summary.blame_lines(),
+        *summary.traffic_lines(),
+        *summary.judge_lines(),
+        *summary.review_lines(select_for_review(run.records)),
+        *summary.note_lines(run.notes),
     ]
-
-
-def _has_content(run: Run) -> bool:
-    return bool(run.notes) or any(
-        record.measurements or record.calls or record.facts for record in run.records
-    )
-
-
-def _verdict_style(run_totals: Totals) -> Style:
-    return VERDICT_STYLES.get(run_totals.verdict, "yellow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Page:
-    """What the terminal can show; every line of the summary is made here."""
+    """Lay out text for a terminal of some width, with or without characters beyond ASCII."""
 
     ascii: bool
     width: int
 
     def quote(self, text: str, limit: int = 200) -> str:
-        """Foreign text on one line, in characters the terminal has."""
-        short_text = shorten_text(text, limit)
+        """Return foreign text on one line, in characters the terminal has."""
+        text = shorten_text(text, limit)
         return defuse_github_commands(
-            short_text.encode("ascii", "backslashreplace").decode() if self.ascii else short_text
+            text.encode("ascii", "backslashreplace").decode() if self.ascii else text
         )
 
-    def wrapped(self, text: str, style: Style = "", hang: int = 0) -> list[Line]:
+    def wrap(self, text: str, style: Style = "", hang: int = 0) -> list[Line]:
+        """Return a text as lines; all but the first are indented by ``hang`` columns."""
         # One column is kept free for the blank that `defuse_github_commands` may put in.
         parts = textwrap.wrap(text, self.width - 1, subsequent_indent=" " * hang, break_on_hyphens=False)
         return [Line(defuse_github_commands(part), style) for part in parts]
 
     def fact(self, label: str, text: str, style: Style = "") -> list[Line]:
+        """Return a text behind its label."""
         start = f"{INDENT}{label:<{LABEL_WIDTH}} "
-        return self.wrapped(start + text, style, hang=len(start))
+        return self.wrap(start + text, style, hang=len(start))
 
     def table(self, rows: Sequence[Sequence[str]], styles: Sequence[Style]) -> list[Line]:
-        """Lay out rows under their head (the first one); columns that do not fit are left out on the right."""
+        """Lay out rows under their head (the first row); columns that do not fit are left out on the right."""
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         room = self.width - len(INDENT)
         kept = len(widths)
         while kept > 1 and min(widths[0], MIN_NAME) + sum(w + len(GAP) for w in widths[1:kept]) > room:
             kept -= 1
         widths[0] = min(widths[0], room - sum(w + len(GAP) for w in widths[1:kept]))
-        return [
-            Line(
-                defuse_github_commands(_format_row(row[:kept], widths)),
-                style or ("bold" if place == 0 else ""),
-            )
-            for place, (row, style) in enumerate(zip(rows, styles, strict=True))
-        ]
+        lines = []
+        for place, (row, style) in enumerate(zip(rows, styles, strict=True)):
+            name, *cells = row[:kept]
+            aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=False)]
+            text = INDENT + GAP.join([_truncate_cell(name, widths[0]).ljust(widths[0]), *aligned]).rstrip()
+            lines.append(Line(defuse_github_commands(text), style or ("bold" if place == 0 else "")))
+        return lines
 
+    def mean(self, metric: Metric | None) -> str:
+        """Return the mean of a metric with its unit."""
+        return (
+            "-" if metric is None or metric.mean is None else _format_short_amount(metric.mean, metric.unit)
+        )
 
-def _format_row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    name = f"{_truncate_cell(cells[0], widths[0]):<{widths[0]}}"
-    rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=False)]
-    return INDENT + GAP.join([name, *rest]).rstrip()
+    def threshold(self, metric: Metric) -> str:
+        """Return the threshold of a metric, with the sign of its direction."""
+        if metric.threshold is None:
+            return "mixed" if metric.thresholds else "-"
+        higher, lower = (">=", "<=") if self.ascii else ("≥", "≤")
+        sign = higher if metric.better == "higher" else lower
+        return f"{sign} {_format_short_amount(metric.threshold, metric.unit)}"
+
+    def distribution(self, metric: Metric) -> str:
+        """Return a sparkline of a score, or the range of another metric."""
+        if metric.minimum is None or metric.maximum is None:
+            return "-"
+        if metric.histogram:
+            return draw_sparkline(metric.histogram, ascii=self.ascii)
+        least, most = (_format_short_amount(value, metric.unit) for value in (metric.minimum, metric.maximum))
+        return most if least == most else f"{least.partition(' ')[0]} to {most.removeprefix('$')}"
 
 
 def _truncate_cell(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 2] + ".."
 
 
-def _metric_lines(page: _Page, run_totals: Totals) -> list[Line]:
-    if not run_totals.metrics:
-        return []
-    versions = group_by(run_totals.metrics, lambda one: one.name)
-    rows = [["metric", "n", "mean", "threshold", "failed", "error", "distribution"]]
-    styles: list[Style] = [""]
-    for metric in run_totals.metrics:
-        several = len(versions[metric.name]) > 1 and metric.version
-        name = f"{metric.name} ({metric.version})" if several else metric.name
-        rows.append(
-            [
-                page.quote(name, 60),
-                f"{metric.n:,}",
-                _format_mean(metric),
-                _format_threshold(metric, ascii=page.ascii),
-                str(metric.failed or "-"),
-                str(metric.errored or "-"),
-                _format_distribution(metric, ascii=page.ascii),
-            ]
-        )
-        styles.append("red" if metric.failed else "yellow" if metric.errored else "")
-    return page.table(rows, styles)
-
-
-def _format_mean(metric: Metric | None) -> str:
-    return "-" if metric is None or metric.mean is None else _format_short_amount(metric.mean, metric.unit)
-
-
 def _format_short_amount(value: float, unit: str) -> str:
     return format_amount(value, unit).replace(" tokens", " tok")
 
 
-def _format_threshold(metric: Metric, *, ascii: bool) -> str:  # noqa: A002 -- as in `summary_lines`
-    if metric.threshold is None:
-        return "mixed" if metric.thresholds else "-"
-    higher, lower = (">=", "<=") if ascii else ("≥", "≤")
-    return f"{higher if metric.better == 'higher' else lower} {_format_short_amount(metric.threshold, metric.unit)}"
-
-
-def _format_distribution(metric: Metric, *, ascii: bool) -> str:  # noqa: A002 -- as in `summary_lines`
-    if metric.minimum is None or metric.maximum is None:
-        return "-"
-    if not metric.histogram:
-        least, most = (_format_short_amount(value, metric.unit) for value in (metric.minimum, metric.maximum))
-        return most if least == most else f"{least.partition(' ')[0]} to {most.removeprefix('$')}"
-    return draw_sparkline(metric.histogram, ascii=ascii)
-
-
 def draw_sparkline(counts: Iterable[int], *, ascii: bool = False) -> str:  # noqa: A002 -- as in `summary_lines`
-    """Return one bar a count, as high as its share of the greatest; a dot for none.
+    """Return a bar for each count, as high as its share of the greatest; a dot for 0.
 
     >>> draw_sparkline([0, 1, 4, 8]), draw_sparkline([0, 1, 4, 8], ascii=True)
     ('·▁▄█', '.:+@')
@@ -195,154 +162,181 @@ def draw_sparkline(counts: Iterable[int], *, ascii: bool = False) -> str:  # noq
     return "".join(bars[math.ceil(count / top * (len(bars) - 1))] for count in counts)
 
 
-def _prompt_lines(page: _Page, run_totals: Totals) -> list[Line]:
-    out: list[Line] = []
-    single = []
-    for versions in group_by(run_totals.versions, lambda side: side.comparison).values():
-        prompt = page.quote(versions[0].prompt, 60)
-        if len(versions) == 1:
-            single.append(f"{prompt}@{page.quote(versions[0].label, 60)}")
-        else:
-            out += _side_lines(page, f"prompt {prompt}", versions)
-    return out + (page.fact("prompts", ", ".join(single)) if single else [])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Summary:
+    """The parts of the summary, each as lines; none if there is nothing to say."""
 
+    page: _Page
+    totals: Totals
+    is_verbose: bool
 
-def _model_lines(page: _Page, run_totals: Totals) -> list[Line]:
-    out: list[Line] = []
-    for models in group_by(run_totals.candidates, lambda side: side.comparison).values():
-        tests, rest = format_count(models[0].tests, "test"), models[0].left_out
-        left_out = f", {rest:,} left out that not all of them ran" if rest else ""
-        out += _side_lines(page, "model", models)
-        out += _model_use_lines(page, models)
-        out += page.fact("models", f"{tests} each{left_out}")
-        out += _doubt_lines(page, models)
-    return out
-
-
-def _doubt_lines(page: _Page, models: Sequence[Side]) -> list[Line]:
-    """What speaks against the judges of the means; a score stands for its dimensions too."""
-    doubts = {metric.name: metric.doubt for model in models for metric in model.metrics if metric.doubt}
-    whole = [name for name in doubts if not any(name.startswith(f"{other}.") for other in doubts)]
-    text = ", ".join(f"{page.quote(name, 60)}: {page.quote(doubts[name], 60)}" for name in whole)
-    return page.fact("doubt", text, "yellow") if text else []
-
-
-def _model_use_lines(page: _Page, models: Sequence[Side]) -> list[Line]:
-    """What it takes to get an answer of each model, without its judges."""
-    rows = [["model", "unscored", "tokens", "cost", "p50", "p95"]]
-    for side in models:
-        used = side.traffic
-        tokens = [number for number in (used.input_tokens, used.output_tokens) if number is not None]
-        # Calls without a count, or a price, are in no sum: it is more than that.
-        tokens_of = f"{'>' if used.uncounted else ''}{sum(tokens):,}" if tokens else "-"
-        cost = "-"
-        if used.known_usd is not None:
-            cost = f"{'>' if used.unpriced else ''}{format_amount(used.known_usd, 'USD')}"
-        times = (
-            "-" if time is None else format_amount(time, "s") for time in (side.latency.p50, side.latency.p95)
-        )
-        label = f"{INDENT}{page.quote(side.label, 60)}"
-        rows.append([label, str(side.unscored or "-"), tokens_of, cost, *times])
-    return page.table(rows, ["", *("yellow" if side.unscored else "" for side in models)])
-
-
-def _side_lines(page: _Page, head: str, sides: Sequence[Side]) -> list[Line]:
-    metrics_by_key = group_by(
-        (metric for side in sides for metric in side.metrics if metric.n), lambda metric: metric.key
-    )
-    # What carries a threshold comes first: the columns on the right may not fit.
-    keys = sorted(
-        metrics_by_key, key=lambda key: not any(metric.thresholds for metric in metrics_by_key[key])
-    )
-    heads = (_truncate_cell(page.quote(key[0], 60), 20) for key in keys)
-    rows = [[head, "passed", *heads]]
-    for side in sides:
-        by_key = {metric.key: metric for metric in side.metrics}
-        passed = f"{side.passed}/{side.tests - side.skipped}"
-        means = (_format_mean(by_key.get(key)) for key in keys)
-        rows.append([f"{INDENT}{page.quote(side.label, 60)}", passed, *means])
-    left_out = [
-        line
-        for name, words in describe_uneven_metrics(sides)
-        for line in page.fact("means", f"{page.quote(name, 60)}: {words}")
-    ]
-    return [*page.table(rows, [""] * len(rows)), *left_out]
-
-
-def _blame_lines(page: _Page, run_totals: Totals) -> list[Line]:
-    """What to look at first: the search, or what was made of it."""
-    parts = (f"{format_count(number, 'test')}: {words}" for words, number in run_totals.blamed.items())
-    return page.fact("blame", "; ".join(parts), "red") if run_totals.blamed else []
-
-
-def _traffic_lines(page: _Page, run_totals: Totals, verbosity: int) -> list[Line]:
-    out: list[Line] = []
-    used, tapes, latency = run_totals.traffic, run_totals.cassettes, run_totals.latency
-    if used.calls:
-        out += page.fact("cost", format_cost(used))
-        out += page.fact("tokens", _format_tokens(used.input_tokens, used.output_tokens, used.uncounted))
-    if verbosity > 0:
-        for purpose, part in run_totals.by_purpose.items():
-            out += page.fact(
-                "calls", f"{page.quote(purpose, 40)}: {part.live:,} live, {part.replayed:,} replayed"
+    def metric_lines(self) -> list[Line]:
+        """A table of the metrics."""
+        if not self.totals.metrics:
+            return []
+        versions = Counter(metric.name for metric in self.totals.metrics)
+        rows = [["metric", "n", "mean", "threshold", "failed", "error", "distribution"]]
+        styles: list[Style] = [""]
+        for metric in self.totals.metrics:
+            several = versions[metric.name] > 1 and metric.version
+            rows.append(
+                [
+                    self.page.quote(f"{metric.name} ({metric.version})" if several else metric.name, 60),
+                    f"{metric.n:,}",
+                    self.page.mean(metric),
+                    self.page.threshold(metric),
+                    str(metric.failed or "-"),
+                    str(metric.errored or "-"),
+                    self.page.distribution(metric),
+                ]
             )
-    if latency.p50 is not None and latency.p95 is not None:
-        times = f"p50 {format_amount(latency.p50, 's')}, p95 {format_amount(latency.p95, 's')}"
-        out += page.fact(
-            "latency", f"{times} ({format_count(latency.n, 'call')} of the application, as recorded)"
+            styles.append("red" if metric.failed else "yellow" if metric.errored else "")
+        return self.page.table(rows, styles)
+
+    def prompt_lines(self) -> list[Line]:
+        """A table for each prompt with several versions, and a line with the other prompts."""
+        lines: list[Line] = []
+        single = []
+        for versions in group_by(self.totals.versions, lambda side: side.comparison).values():
+            prompt = self.page.quote(versions[0].prompt, 60)
+            if len(versions) == 1:
+                single.append(f"{prompt}@{self.page.quote(versions[0].label, 60)}")
+            else:
+                lines += self._side_lines(f"prompt {prompt}", versions)
+        return lines + (self.page.fact("prompts", ", ".join(single)) if single else [])
+
+    def model_lines(self) -> list[Line]:
+        """Tables of the models under test, with warnings about the judges of their means."""
+        lines: list[Line] = []
+        for models in group_by(self.totals.candidates, lambda side: side.comparison).values():
+            rest = models[0].left_out
+            left_out = f", {rest:,} left out that not all of them ran" if rest else ""
+            lines += self._side_lines("model", models)
+            lines += self._model_use_lines(models)
+            lines += self.page.fact("models", f"{format_count(models[0].tests, 'test')} each{left_out}")
+            doubts = {
+                metric.name: metric.doubt for model in models for metric in model.metrics if metric.doubt
+            }
+            # The dimensions of a score have the same judge.
+            names = [name for name in doubts if not any(name.startswith(f"{other}.") for other in doubts)]
+            text = ", ".join(
+                f"{self.page.quote(name, 60)}: {self.page.quote(doubts[name], 60)}" for name in names
+            )
+            lines += self.page.fact("doubt", text, "yellow") if text else []
+        return lines
+
+    def _side_lines(self, head: str, sides: Sequence[Side]) -> list[Line]:
+        groups = group_by(
+            (metric for side in sides for metric in side.metrics if metric.n), lambda metric: metric.key
         )
-    if tapes.files:
-        out += page.fact("cassettes", tapes.sentence, tapes.style)
-    if run_totals.budget:
-        out += page.fact("budget", run_totals.budget)
-    return out
+        # Metrics with a threshold come first: the columns on the right may not fit.
+        keys = sorted(groups, key=lambda key: not any(metric.thresholds for metric in groups[key]))
+        rows = [[head, "passed", *(_truncate_cell(self.page.quote(key[0], 60), 20) for key in keys)]]
+        for side in sides:
+            by_key = {metric.key: metric for metric in side.metrics}
+            label = f"{INDENT}{self.page.quote(side.label, 60)}"
+            means = (self.page.mean(by_key.get(key)) for key in keys)
+            rows.append([label, f"{side.passed}/{side.tests - side.skipped}", *means])
+        lines = self.page.table(rows, [""] * len(rows))
+        for name, words in describe_uneven_metrics(sides):
+            lines += self.page.fact("means", f"{self.page.quote(name, 60)}: {words}")
+        return lines
 
+    def _model_use_lines(self, models: Sequence[Side]) -> list[Line]:
+        """What an answer of each model takes, without its judges."""
+        rows = [["model", "unscored", "tokens", "cost", "p50", "p95"]]
+        for side in models:
+            used = side.traffic
+            counts = [count for count in (used.input_tokens, used.output_tokens) if count is not None]
+            # Calls without a count, or a price, are in no sum: it is more than that.
+            tokens = f"{'>' if used.uncounted else ''}{sum(counts):,}" if counts else "-"
+            cost = "-"
+            if used.known_usd is not None:
+                cost = f"{'>' if used.unpriced else ''}{format_amount(used.known_usd, 'USD')}"
+            times = (
+                "-" if time is None else format_amount(time, "s")
+                for time in (side.latency.p50, side.latency.p95)
+            )
+            label = f"{INDENT}{self.page.quote(side.label, 60)}"
+            rows.append([label, str(side.unscored or "-"), tokens, cost, *times])
+        return self.page.table(rows, ["", *("yellow" if side.unscored else "" for side in models)])
 
-def _format_tokens(put_in: int | None, got_out: int | None, uncounted: int) -> str:
-    if put_in is None and got_out is None:
-        return "unknown: no call says how many"
-    words = f"{put_in or 0:,} in, {got_out or 0:,} out"
-    return f"{words} ({format_count(uncounted, 'call')} without a count)" if uncounted else words
+    def blame_lines(self) -> list[Line]:
+        """Whether retrieval or generation did badly, and in how many tests."""
+        parts = [f"{format_count(number, 'test')}: {words}" for words, number in self.totals.blamed.items()]
+        return self.page.fact("blame", "; ".join(parts), "red") if parts else []
 
+    def traffic_lines(self) -> list[Line]:
+        """Cost, tokens, latency, cassettes and budget."""
+        page, used, latency, cassettes = (
+            self.page,
+            self.totals.traffic,
+            self.totals.latency,
+            self.totals.cassettes,
+        )
+        lines: list[Line] = []
+        if used.calls:
+            tokens = "unknown: no call says how many"
+            if used.input_tokens is not None or used.output_tokens is not None:
+                tokens = f"{used.input_tokens or 0:,} in, {used.output_tokens or 0:,} out"
+                tokens += (
+                    f" ({format_count(used.uncounted, 'call')} without a count)" if used.uncounted else ""
+                )
+            lines += page.fact("cost", format_cost(used)) + page.fact("tokens", tokens)
+        if self.is_verbose:
+            for purpose, part in self.totals.by_purpose.items():
+                text = f"{page.quote(purpose, 40)}: {part.live:,} live, {part.replayed:,} replayed"
+                lines += page.fact("calls", text)
+        if latency.p50 is not None and latency.p95 is not None:
+            times = f"p50 {format_amount(latency.p50, 's')}, p95 {format_amount(latency.p95, 's')}"
+            calls = format_count(latency.n, "call")
+            lines += page.fact("latency", f"{times} ({calls} of the application, as recorded)")
+        if cassettes.files:
+            lines += page.fact("cassettes", cassettes.sentence, cassettes.style)
+        if self.totals.budget:
+            lines += page.fact("budget", self.totals.budget)
+        return lines
 
-def _judge_lines(page: _Page, run_totals: Totals) -> list[Line]:
-    out: list[Line] = []
-    for judge in run_totals.judges:
-        model = f" ({page.quote(judge.model, 60)})" if judge.model else ""
-        text = f"{page.quote(judge.name, 60)}{model}: {page.quote(judge.standing, 500)}"
-        out += page.fact("judge", text, "red" if judge.unfit else "yellow" if judge.doubtful else "")
-    return out
+    def judge_lines(self) -> list[Line]:
+        """Each judge, and what is known of it."""
+        lines: list[Line] = []
+        for judge in self.totals.judges:
+            model = f" ({self.page.quote(judge.model, 60)})" if judge.model else ""
+            text = f"{self.page.quote(judge.name, 60)}{model}: {self.page.quote(judge.standing, 500)}"
+            lines += self.page.fact(
+                "judge", text, "red" if judge.unfit else "yellow" if judge.doubtful else ""
+            )
+        return lines
 
+    def review_lines(self, judgements: Sequence[Judgement]) -> list[Line]:
+        """The cases that a person should look at, the least sure first; each case once."""
+        if not judgements:
+            return []
+        cases = [first for first, *_ in group_by(judgements, lambda judgement: judgement.nodeid).values()]
+        ids = Counter(judgement.case for judgement in cases)
+        tests = Counter(map(_test_name, cases))
+        named = []
+        for judgement in cases:
+            has_own_id = judgement.case and ids[judgement.case] == 1
+            name = self.page.quote(judgement.case if has_own_id else _test_name(judgement), 60)
+            if not has_own_id and tests[_test_name(judgement)] > 1:
+                name += f" in {self.page.quote(judgement.nodeid.partition('::')[0], 60)}"
+            named.append(f"{name} ({judgement.short})")
+        listed = named if self.is_verbose else named[:MAX_LISTED_CASES]
+        rest = len(named) - len(listed)
+        more = f", and {rest:,} more with -v" if rest else ""
+        text = f"{format_count(len(named), 'case')} for a person: {', '.join(listed)}{more}"
+        return self.page.fact("review", text, "yellow")
 
-def _review_lines(page: _Page, judgements: Sequence[Judgement], verbosity: int) -> list[Line]:
-    """Which cases a person should look at, the least sure first; a case that several judges flag is said once."""
-    if not judgements:
-        return []
-    cases = list(group_by(judgements, lambda judgement: judgement.nodeid).values())
-    ids = Counter(judgement[0].case for judgement in cases)
-    tests = Counter(_test_name(judgement[0]) for judgement in cases)
-    named = []
-    for judgement, *_ in cases:
-        alone = judgement.case and ids[judgement.case] == 1
-        name = page.quote(judgement.case if alone else _test_name(judgement), 60)
-        if not alone and tests[_test_name(judgement)] > 1:
-            name += f" in {page.quote(judgement.nodeid.partition('::')[0], 60)}"
-        named.append(f"{name} ({judgement.short})")
-    listed = named if verbosity > 0 else named[:MAX_LISTED_CASES]
-    rest = len(named) - len(listed)
-    more = f", and {rest:,} more with -v" if rest else ""
-    text = f"{format_count(len(named), 'case')} for a person: {', '.join(listed)}{more}"
-    return page.fact("review", text, "yellow")
+    def note_lines(self, notes: Sequence[str]) -> list[Line]:
+        """The notes of the run."""
+        listed = notes if self.is_verbose else notes[:MAX_LISTED_NOTES]
+        lines = [line for note in listed for line in self.page.fact("note", self.page.quote(note), "yellow")]
+        rest = len(notes) - len(listed)
+        return lines + (self.page.fact("note", f"and {rest:,} more with -v", "yellow") if rest else [])
 
 
 def _test_name(judgement: Judgement) -> str:
-    """The test's name without its file; of a test that has none (a doctest of a page) the file."""
+    """Return the test's name without its file; the file of a test without a name (a doctest of a page)."""
     file, _, name = judgement.nodeid.partition("::")
     return name or file
-
-
-def _note_lines(page: _Page, notes: Sequence[str], verbosity: int) -> list[Line]:
-    listed = notes if verbosity > 0 else notes[:MAX_LISTED_NOTES]
-    out = [line for note in listed for line in page.fact("note", page.quote(note), "yellow")]
-    rest = len(notes) - len(listed)
-    return out + (page.fact("note", f"and {rest:,} more with -v", "yellow") if rest else [])

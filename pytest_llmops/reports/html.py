@@ -1,7 +1,7 @@
-"""The report as one HTML file: no network, no script needed to read it, all foreign text escaped.
+"""Render a run as one HTML file: no network, readable without scripts, all foreign text escaped.
 
-Templates escape by default and fail on a name they do not know. The page's own style and script are
-the only ones its Content-Security-Policy lets run: they are named there by their hashes.
+Templates escape by default and fail on an unknown name. The Content-Security-Policy allows the page's own style
+and script only, by their hashes.
 """
 
 from __future__ import annotations
@@ -46,65 +46,8 @@ if TYPE_CHECKING:
 STATUS_WORDS = {"passed": "passed", "failed": "failed", "recorded": "recorded", "errored": "not scored"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _TestFile:
-    name: str
-    counts: str
-    cases: Sequence[CaseView]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _MatrixTable:
-    """A matrix as it is shown."""
-
-    test: str
-    prompt: str
-    columns: Sequence[_MatrixColumn]
-    metrics: Sequence[tuple[str, str]]
-    rows: Sequence[tuple[str, bool, Sequence[Sequence[_MatrixCell]]]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _CandidatesTable:
-    """Models over the same tests: a row for each, with the means of the metrics."""
-
-    tests: str
-    metrics: Sequence[tuple[str, str]]
-    rows: Sequence[tuple[Side, Sequence[str]]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _MatrixColumn:
-    label: str
-    facts: Sequence[str]
-    means: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ReviewRow:
-    """A verdict that a person should look at."""
-
-    id: str
-    case: str
-    test: str
-    judge: str
-    version: str
-    score: str
-    confidence: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _MatrixCell:
-    """A test in a matrix: per metric its value, its status and how it moved against the first column."""
-
-    id: str
-    outcome: str
-    scores: Sequence[tuple[str, str, str]]
-
-
 def render_html(run: Run) -> str:
-    """Return the whole page; an empty run gives one that says so.
+    """Return the whole page; an empty run gives a page that says so.
 
     Texts beyond 64 KB are cut with a marker, and a long text that occurs again is a reference to its
     first place. The same run gives the same bytes.
@@ -112,28 +55,35 @@ def render_html(run: Run) -> str:
     >>> "no tests were recorded" in render_html(Run())
     True
     """
-    texts = Texts()
-    run_totals = summarize_run(run)
-    style, script = (_read_resource(name) for name in ("style.css", "script.js"))
+    totals = summarize_run(run)
+    # Read as text, so that the page's line ends, and with them the hashes, are the same everywhere.
+    templates = files("pytest_llmops.reports") / "templates"
+    style, script = (
+        (templates / name).read_text(encoding="utf-8").strip() for name in ("style.css", "script.js")
+    )
     return (
         _template_environment()
         .get_template("report.html.j2")
         .render(
             run=run,
-            totals=run_totals,
+            totals=totals,
             style=style,
             script=script,
-            policy=_content_security_policy(style, script),
-            files=_group_by_file(run, texts),
-            tables=[_matrix_table(one) for one in build_matrices(run)],
-            review=list(map(_review_row, select_for_review(run.records))),
+            policy=(
+                f"default-src 'none'; style-src {_csp_hash(style)}; script-src {_csp_hash(script)}; "
+                "img-src data:; base-uri 'none'; form-action 'none'"
+            ),
+            files=_group_by_file(run),
+            tables=list(map(_MatrixTable.build, build_matrices(run))),
+            review=list(map(_ReviewRow.build, select_for_review(run.records))),
             candidates=[
-                _candidates_table(one) for one in group_by(run_totals.candidates, _comparison).values()
+                _CandidatesTable.build(sides)
+                for sides in group_by(totals.candidates, lambda side: side.comparison).values()
             ],
-            model_tables=[_matrix_table(one) for one in build_matrices(run, "model")],
+            model_tables=list(map(_MatrixTable.build, build_matrices(run, "model"))),
             notes=[shorten_text(note, 2 * MAX_NAME) for note in run.notes],
             about=_metadata_tables(run.meta),
-            cost=format_cost(run_totals.traffic),
+            cost=format_cost(totals.traffic),
             outcomes=OUTCOMES,
             words=OUTCOME_WORDS,
             status_words=STATUS_WORDS,
@@ -153,30 +103,18 @@ def _template_environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=False,
     )
-    env.filters.update(short=_short, number=_format_optional_amount, threshold=_format_metric_threshold)
+    env.filters.update(
+        short=lambda text, limit: shorten_text(str(text), limit),
+        number=_format_optional_amount,
+        threshold=_format_metric_threshold,
+    )
     env.globals.update(counted=format_count, bars=_histogram_bars, amount=format_amount)
     return env
-
-
-def _read_resource(name: str) -> str:
-    # Read as text, so that the page's line ends, and with them the hashes, are the same everywhere.
-    return (files("pytest_llmops.reports") / "templates" / name).read_text(encoding="utf-8").strip()
-
-
-def _content_security_policy(style: str, script: str) -> str:
-    return (
-        f"default-src 'none'; style-src {_csp_hash(style)}; script-src {_csp_hash(script)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
 
 
 def _csp_hash(text: str) -> str:
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def _short(text: object, limit: int = MAX_NAME) -> str:
-    return shorten_text(str(text), limit)
 
 
 def _format_optional_amount(value: float | None, unit: str) -> str:
@@ -190,86 +128,110 @@ def _format_metric_threshold(metric: Metric) -> str:
 
 
 def _histogram_bars(metric: Metric) -> list[tuple[int, int, int, bool]]:
-    """The bars of a histogram: x, y, height out of 28, and whether the whole bin misses the threshold."""
+    """Return the bars of a histogram: x, y, height out of 28, and whether the whole bin misses the threshold."""
     top = max(metric.histogram, default=0) or 1
-    out = []
+    bars = []
     for place, count in enumerate(metric.histogram):
         height = round(count / top * 27) + 1 if count else 0
-        out.append((place * 12, 28 - height, height, _misses_threshold(metric, place)))
-    return out
+        bars.append((place * 12, 28 - height, height, _misses_threshold(metric, place)))
+    return bars
 
 
 def _misses_threshold(metric: Metric, place: int) -> bool:
-    if metric.threshold is None or metric.recorded:  # a threshold that only some were held to colours nothing
+    if metric.threshold is None or metric.recorded:  # a threshold of only some measurements colours nothing
         return False
     low, high = place / BINS, (place + 1) / BINS
     if metric.better == "lower":
         return low > metric.threshold
-    # A bin ends before its upper edge, only the last one holds it.
+    # Only the last bin includes its upper edge.
     return high < metric.threshold or (high == metric.threshold and place < BINS - 1)
 
 
-def _group_by_file(run: Run, texts: Texts) -> list[_TestFile]:
-    seen: Counter[str] = Counter()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TestFile:
+    """A file with its tests."""
 
-    def shown(record: TestRecord) -> CaseView:
-        case = build_case_view(record, texts, rerun_flags(run.meta, record))
-        seen[case.id] += 1
-        # A merged run may hold a test twice; an id may not.
-        return case if seen[case.id] == 1 else replace(case, id=f"{case.id}-{seen[case.id]}")
+    name: str
+    counts: str
+    cases: Sequence[CaseView]
 
-    ordered = sorted(run.records, key=lambda test_record: OUTCOMES.index(test_record.outcome))
-    groups = group_by(ordered, lambda test_record: test_record.nodeid.partition("::")[0])
-    return [
-        _TestFile(
-            name=shorten_text(name, MAX_NAME),
-            counts=", ".join(
-                f"{number} {OUTCOME_WORDS[outcome]}"
-                for outcome in OUTCOMES
-                if (number := sum(test_record.outcome == outcome for test_record in group))
-            ),
-            cases=[shown(test_record) for test_record in group],
+
+def _group_by_file(run: Run) -> list[_TestFile]:
+    texts = Texts()
+    ids: Counter[str] = Counter()
+    tests = []
+    ordered = sorted(run.records, key=lambda record: OUTCOMES.index(record.outcome))
+    for name, group in group_by(ordered, lambda record: record.nodeid.partition("::")[0]).items():
+        outcomes = Counter(record.outcome for record in group)
+        cases = []
+        for record in group:
+            case = build_case_view(record, texts, rerun_flags(run.meta, record))
+            ids[case.id] += 1
+            # A merged run may hold a test twice; an id may not.
+            cases.append(case if ids[case.id] == 1 else replace(case, id=f"{case.id}-{ids[case.id]}"))
+        counts = [
+            f"{outcomes[outcome]} {OUTCOME_WORDS[outcome]}" for outcome in OUTCOMES if outcomes[outcome]
+        ]
+        tests.append(_TestFile(name=shorten_text(name, MAX_NAME), counts=", ".join(counts), cases=cases))
+    return tests
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ReviewRow:
+    """A verdict that a person should look at."""
+
+    id: str
+    case: str
+    test: str
+    judge: str
+    version: str
+    score: str
+    confidence: str
+    reason: str
+
+    @classmethod
+    def build(cls, judgement: Judgement) -> _ReviewRow:
+        """Return the row of a verdict."""
+        score = "not scored"
+        if judgement.score is not None:
+            score = f"{judgement.score:.4g}"
+            if judgement.low is not None and judgement.high is not None:
+                score += f" ({judgement.low:g} to {judgement.high:g})"
+        confidence = "–" if judgement.confidence is None else f"{judgement.confidence:.2f}"
+        test = judgement.nodeid.partition("::")[2] or judgement.nodeid
+        label = f" [{judgement.label}]" if judgement.label else ""
+        return cls(
+            id=case_id(judgement.nodeid),
+            case=shorten_text(judgement.case or test, 80),
+            test=shorten_text(test, MAX_NAME) if judgement.case else "",
+            judge=shorten_text(f"{judgement.judge}{label}", 80),
+            version=shorten_text(judgement.version, 60),
+            score=score,
+            confidence=confidence if judgement.least is None else f"{confidence} < {judgement.least:g}",
+            reason=shorten_text(judgement.reason, MAX_NAME),
         )
-        for name, group in groups.items()
-    ]
 
 
-def _review_row(judgement: Judgement) -> _ReviewRow:
-    score = "not scored" if judgement.score is None else f"{judgement.score:.4g}"
-    if judgement.low is not None and judgement.high is not None:
-        score += f" ({judgement.low:g} to {judgement.high:g})" if judgement.score is not None else ""
-    sure = "–" if judgement.confidence is None else f"{judgement.confidence:.2f}"
-    test = judgement.nodeid.partition("::")[2] or judgement.nodeid
-    return _ReviewRow(
-        id=case_id(judgement.nodeid),
-        case=shorten_text(judgement.case or test, 80),
-        test=shorten_text(test, MAX_NAME) if judgement.case else "",
-        judge=shorten_text(
-            f"{judgement.judge} [{judgement.label}]" if judgement.label else judgement.judge, 80
-        ),
-        version=shorten_text(judgement.version, 60),
-        score=score,
-        confidence=sure if judgement.least is None else f"{sure} < {judgement.least:g}",
-        reason=shorten_text(judgement.reason, MAX_NAME),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CandidatesTable:
+    """Models over the same tests: a row for each, with the means of the metrics."""
 
+    tests: str
+    metrics: Sequence[tuple[str, str]]
+    rows: Sequence[tuple[Side, Sequence[str]]]
 
-def _comparison(side: Side) -> int:
-    return side.comparison
-
-
-def _candidates_table(sides: Sequence[Side]) -> _CandidatesTable:
-    doubts = _doubts_by_metric(sides)
-    left_out = (
-        f", {format_count(sides[0].left_out, 'case')} left out that not all of them ran"
-        if sides[0].left_out
-        else ""
-    )
-    return _CandidatesTable(
-        tests="; ".join([f"{format_count(sides[0].tests, 'test')} each{left_out}", *_uneven_notes(sides)]),
-        metrics=[(shorten_text(name, 40), doubt) for name, doubt in doubts.items()],
-        rows=[(side, [_format_column_mean(side.metrics, name) for name in doubts]) for side in sides],
-    )
+    @classmethod
+    def build(cls, sides: Sequence[Side]) -> _CandidatesTable:
+        """Return the table of one comparison."""
+        doubts = _doubts_by_metric(sides)
+        tests = f"{format_count(sides[0].tests, 'test')} each"
+        if sides[0].left_out:
+            tests += f", {format_count(sides[0].left_out, 'case')} left out that not all of them ran"
+        return cls(
+            tests="; ".join([tests, *_uneven_notes(sides)]),
+            metrics=[(shorten_text(name, 40), doubt) for name, doubt in doubts.items()],
+            rows=[(side, [_format_column_mean(side.metrics, name) for name in doubts]) for side in sides],
+        )
 
 
 def _uneven_notes(sides: Iterable[Side]) -> list[str]:
@@ -277,7 +239,7 @@ def _uneven_notes(sides: Iterable[Side]) -> list[str]:
 
 
 def _doubts_by_metric(sides: Sequence[Side]) -> dict[str, str]:
-    """The metrics to show, those with a threshold if there are any, and what speaks against each."""
+    """Return the metrics to show, those with a threshold if there are any, each with the warning about its judge."""
     metrics = [metric for side in sides for metric in side.metrics if metric.n or metric.left_out]
     by_name = group_by(
         [metric for metric in metrics if metric.thresholds] or metrics, lambda metric: metric.name
@@ -287,82 +249,108 @@ def _doubts_by_metric(sides: Sequence[Side]) -> dict[str, str]:
     }
 
 
-def _matrix_table(matrix: Matrix) -> _MatrixTable:
-    doubts = _doubts_by_metric(matrix.columns)
-    names = list(doubts)
-    return _MatrixTable(
-        test=shorten_text(matrix.test, MAX_NAME),
-        prompt=shorten_text(matrix.prompt, MAX_NAME),
-        metrics=[(shorten_text(name, 40), doubt) for name, doubt in doubts.items()],
-        columns=[
-            _MatrixColumn(
-                label=shorten_text(column.label, 60),
-                facts=[
-                    f"{column.passed} of {column.tests - column.skipped} passed",
-                    f"cost {format_cost(column.traffic)}" if column.traffic.calls else "",
-                    f"p95 {format_amount(column.latency.p95, 's')}" if column.latency.p95 is not None else "",
-                    shorten_text(column.fingerprint[:12]),
-                    *_uneven_notes([column]),
-                ],
-                means=[_format_column_mean(column.metrics, name) for name in names],
-            )
-            for column in matrix.columns
-        ],
-        rows=[
-            (
-                shorten_text(row.case, MAX_NAME) or "–",
-                row.differs,
-                [[_matrix_cell(record, row.cells[0], names) for record in cell] for cell in row.cells],
-            )
-            for row in matrix.rows
-        ],
-    )
-
-
 def _format_column_mean(metrics: Iterable[Metric], name: str) -> str:
-    # Unlike versions of one metric are not averaged into one another: then there is no one mean.
     matching = [metric for metric in metrics if metric.name == name and metric.n]
-    return (
-        _format_optional_amount(matching[0].mean, matching[0].unit)
-        if len(matching) == 1
-        else "–"
-        if not matching
-        else "mixed"
-    )
+    if len(matching) > 1:
+        # A mean over two versions of a metric has no meaning.
+        return "mixed"
+    return _format_optional_amount(matching[0].mean, matching[0].unit) if matching else "–"
 
 
-def _matrix_cell(record: TestRecord, first: Sequence[TestRecord], names: Iterable[str]) -> _MatrixCell:
-    return _MatrixCell(
-        id=case_id(record.nodeid),
-        outcome=record.outcome,
-        scores=[_cell_score(record, first, name) for name in names],
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _MatrixColumn:
+    """A version or a model: facts, and a mean for each metric."""
+
+    label: str
+    facts: Sequence[str]
+    means: Sequence[str]
+
+    @classmethod
+    def build(cls, side: Side, metrics: Iterable[str]) -> _MatrixColumn:
+        """Return the column of a side."""
+        return cls(
+            label=shorten_text(side.label, 60),
+            facts=[
+                f"{side.passed} of {side.tests - side.skipped} passed",
+                f"cost {format_cost(side.traffic)}" if side.traffic.calls else "",
+                f"p95 {format_amount(side.latency.p95, 's')}" if side.latency.p95 is not None else "",
+                shorten_text(side.fingerprint[:12]),
+                *_uneven_notes([side]),
+            ],
+            means=[_format_column_mean(side.metrics, name) for name in metrics],
+        )
 
 
-def _cell_score(record: TestRecord, first: Sequence[TestRecord], name: str) -> tuple[str, str, str]:
-    here = _worst_measurement(record, name)
-    if here is None:
-        return "–", "recorded", ""
-    value = "not scored" if here.value is None else format_amount(here.value, here.unit)
-    before = _worst_measurement(first[0], name) if first and first[0] is not record else None
-    return value, here.status, _score_trend(before, here)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _MatrixCell:
+    """A test in a matrix: for each metric its value, its status and its trend against the first column."""
+
+    id: str
+    outcome: str
+    scores: Sequence[tuple[str, str, str]]
+
+    @classmethod
+    def build(cls, record: TestRecord, first: Sequence[TestRecord], metrics: Iterable[str]) -> _MatrixCell:
+        """Return the cell of a test; ``first`` is the cell in the first column."""
+        scores = []
+        for name in metrics:
+            here = _worst_measurement(record, name)
+            before = _worst_measurement(first[0], name) if first and first[0] is not record else None
+            if here is None:
+                scores.append(("–", "recorded", ""))
+            else:
+                value = "not scored" if here.value is None else format_amount(here.value, here.unit)
+                scores.append((value, here.status, _score_trend(before, here)))
+        return cls(id=case_id(record.nodeid), outcome=record.outcome, scores=scores)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _MatrixTable:
+    """A matrix as it is shown."""
+
+    test: str
+    prompt: str
+    columns: Sequence[_MatrixColumn]
+    metrics: Sequence[tuple[str, str]]
+    rows: Sequence[tuple[str, bool, Sequence[Sequence[_MatrixCell]]]]
+
+    @classmethod
+    def build(cls, matrix: Matrix) -> _MatrixTable:
+        """Return the table of a matrix."""
+        doubts = _doubts_by_metric(matrix.columns)
+        return cls(
+            test=shorten_text(matrix.test, MAX_NAME),
+            prompt=shorten_text(matrix.prompt, MAX_NAME),
+            metrics=[(shorten_text(name, 40), doubt) for name, doubt in doubts.items()],
+            columns=[_MatrixColumn.build(side, doubts) for side in matrix.columns],
+            rows=[
+                (
+                    shorten_text(row.case, MAX_NAME) or "–",
+                    row.differs,
+                    [
+                        [_MatrixCell.build(record, row.cells[0], doubts) for record in cell]
+                        for cell in row.cells
+                    ],
+                )
+                for row in matrix.rows
+            ],
+        )
 
 
 def _worst_measurement(record: TestRecord, name: str) -> Measurement | None:
-    """The measurement of that name that speaks for the test: what has no score, else the worst one."""
-    candidates = [measurement for measurement in record.measurements if measurement.name == name]
-    for measurement in candidates:
-        if measurement.value is None:
-            return measurement
+    """Return the measurement of that name that decides about the test: one without a value, else the worst."""
     return min(
-        candidates,
-        key=lambda measurement: (measurement.value or 0.0) * (1 if measurement.better == "higher" else -1),
+        (measurement for measurement in record.measurements if measurement.name == name),
+        key=lambda measurement: (
+            measurement.value is not None,
+            (measurement.value or 0.0) * (1 if measurement.better == "higher" else -1),
+        ),
         default=None,
     )
 
 
 def _score_trend(before: Measurement | None, here: Measurement) -> str:
-    """Say ``better`` or ``worse``, or nothing: two versions of a metric are never compared."""
+    """Return ``better`` or ``worse``, or "": two versions of a metric are never compared."""
     if before is None or before.value is None or here.value is None or before.version != here.version:
         return ""
     if format_amount(before.value, before.unit) == format_amount(here.value, here.unit):
@@ -371,7 +359,7 @@ def _score_trend(before: Measurement | None, here: Measurement) -> str:
 
 
 def _metadata_tables(meta: Mapping[str, Json]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """What is known of the run, as titled tables."""
+    """Return what is known of the run, as titled tables."""
     plain = {key: value for key, value in meta.items() if not isinstance(value, Mapping)}
     tables: list[tuple[str, Mapping[str, Json]]] = [("run", plain)]
     tables += [(key, value) for key, value in meta.items() if isinstance(value, Mapping)]

@@ -20,7 +20,6 @@ from pytest_llmops.reports.html_texts import Texts
 from pytest_llmops.reports.html_views import (
     MAX_NAME,
     CaseView,
-    build_case_view,
     case_id,
     comparison_sign,
     format_json,
@@ -165,7 +164,7 @@ def _group_by_file(run: Run) -> list[_TestFile]:
         outcomes = Counter(record.outcome for record in group)
         cases = []
         for record in group:
-            case = build_case_view(record, texts, rerun_flags(run.meta, record))
+            case = CaseView.build(record, texts, rerun_flags(run.meta, record))
             ids[case.id] += 1
             # A merged run may hold a test twice; an id may not.
             cases.append(case if ids[case.id] == 1 else replace(case, id=f"{case.id}-{ids[case.id]}"))
@@ -361,22 +360,14 @@ def _score_trend(before: Measurement | None, here: Measurement) -> str:
 def _metadata_tables(meta: Mapping[str, Json]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return what is known of the run, as titled tables."""
     plain = {key: value for key, value in meta.items() if not isinstance(value, Mapping)}
-    tables: list[tuple[str, Mapping[str, Json]]] = [("run", plain)]
-    tables += [(key, value) for key, value in meta.items() if isinstance(value, Mapping)]
-    return [
-        (
-            shorten_text(title, 60),
-            [
-                (shorten_text(key, 100), shorten_text(_format_metadata(value), 1_000))
-                for key, value in rows.items()
-            ],
-        )
-        for title, rows in tables
-        if rows
-    ]
-
-
-def _format_metadata(value: Json) -> str:
-    if value is None or value in ("", [], {}):
-        return "–"
-    return value if isinstance(value, str) else format_json(value, indent=None)
+    tables = []
+    for title, rows in (("run", plain), *meta.items()):
+        if not isinstance(rows, Mapping) or not rows:
+            continue
+        table = []
+        for key, value in rows.items():
+            text = value if isinstance(value, str) else format_json(value, indent=None)
+            is_empty = value is None or value in ("", [], {})
+            table.append((shorten_text(key, 100), "–" if is_empty else shorten_text(text, 1_000)))
+        tables.append((shorten_text(title, 60), table))
+    return tables

@@ -1,4 +1,4 @@
-"""A test as a page shows it: its foreign text escaped, its numbers as words, long texts shown once.
+"""Views of a test for the HTML report: foreign text escaped, numbers in words, long texts once.
 
 Texts are put in the order they are read, so that a reference always points up the page.
 """
@@ -62,6 +62,41 @@ class ScoreView:
     judge: JudgeView | None
     more: Place | None
 
+    @classmethod
+    def build(cls, measurement: Measurement, texts: Texts) -> ScoreView:
+        """Return a measurement as it is shown."""
+        unit, value, threshold = measurement.unit, "not scored", "–"
+        if measurement.value is not None:
+            value = format_amount(measurement.value, unit)
+        if measurement.threshold is not None:
+            limit = format_amount(measurement.threshold, unit)
+            if measurement.value is not None:
+                value, limit = format_value_and_threshold(measurement.value, measurement.threshold, unit)
+            threshold = f"{comparison_sign(measurement.better)} {limit}"
+        detail = read_detail(measurement)
+        hidden = SEPARATE_DETAILS | {"canaries"} if detail.judge else SEPARATE_DETAILS
+        more = {key: stored for key, stored in measurement.detail.items() if key not in hidden}
+        samples = measurement.samples[:50] if len(measurement.samples) > 1 else ()
+        name = f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name
+        return cls(
+            name=shorten_text(name, MAX_NAME),
+            short=shorten_text(measurement.name, 30),
+            value=value,
+            threshold=threshold,
+            status=measurement.status,
+            reason=shorten_text(measurement.error or measurement.reason, 1_000),
+            version=shorten_text(measurement.version, 60),
+            samples=", ".join(format_amount(sample, unit) for sample in samples),
+            doubt=judge_doubt(measurement),
+            bar=_bar_percent(measurement.value) if unit == "1" else None,
+            tick=_bar_percent(measurement.threshold) if unit == "1" else None,
+            evidence=[
+                (shorten_text(label, 60), texts.put(_text_or_json(text))) for label, text in detail.evidence
+            ],
+            judge=JudgeView.build(detail.judge, detail, texts) if detail.judge else None,
+            more=texts.put(format_json(more)) if more else None,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeView:
@@ -72,6 +107,24 @@ class JudgeView:
     raw: Place | None
     calibration: str
 
+    @classmethod
+    def build(cls, verdict: JudgeVerdict, detail: MeasurementDetail, texts: Texts) -> JudgeView:
+        """Return the verdict of a judge as it is shown."""
+        score = "no score"
+        if verdict.score is not None:
+            scale = f" on a scale of {verdict.scale[0]:g} to {verdict.scale[1]:g}" if verdict.scale else ""
+            score = f"{verdict.score:g}{scale}"
+        known = detail.calibration.text or "not calibrated: no verdict"
+        return cls(
+            score=score,
+            dimensions=[
+                (shorten_text(name, 60), shorten_text(fact_text(value), 20))
+                for name, value in verdict.dimensions.items()
+            ],
+            raw=texts.put(verdict.raw) if verdict.raw else None,
+            calibration="; ".join(shorten_text(text, 300) for text in (known, detail.canaries.text) if text),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallView:
@@ -80,6 +133,19 @@ class CallView:
     title: str
     facts: Sequence[str]
     parts: Sequence[tuple[str, Place]]
+
+    @classmethod
+    def build(cls, call: Call, texts: Texts) -> CallView:
+        """Return a call as it is shown."""
+        parts = [(shorten_text(message.role, 20), message.content) for message in call.messages]
+        parts += [("thinking", call.thinking)] if call.thinking else []
+        parts += [("output", call.output)] if call.output or not call.tool_calls else []
+        parts += [(f"tool call {shorten_text(tool.name, 60)}", tool.arguments) for tool in call.tool_calls]
+        return cls(
+            title=shorten_text(call.model or call.endpoint or call.provider, 80),
+            facts=list(_iter_call_facts(call)),
+            parts=[(label, texts.put(text)) for label, text in parts],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,33 +169,44 @@ class CaseView:
     more: Place | None
     rerun: str
 
-
-def build_case_view(record: TestRecord, texts: Texts, flags: str = "") -> CaseView:
-    """Return a test as it is shown; ``flags`` end its command."""
-    message = record.message.strip("\n")
-    prompt = SideFacts.from_wire(record.fact("prompt"))
-    more = {key: value for key, value in record.facts.items() if key not in KNOWN_FACTS}
-    parts = [(label, texts.put(text)) for label, text in _iter_case_texts(record)]
-    scores = [_build_score_view(measurement, texts) for measurement in record.measurements]
-    reasons = "; ".join(judgement.reason for judgement in select_for_review([record]))
-    return CaseView(
-        id=case_id(record.nodeid),
-        name=shorten_text(record.nodeid.partition("::")[2] or record.nodeid, MAX_NAME),
-        outcome=record.outcome,
-        headline=shorten_text(message.partition("\n")[0], 200) if record.outcome != "passed" else "",
-        blame=describe_weak_half(record),
-        review=shorten_text(reasons, MAX_NAME),
-        version=shorten_text(prompt.version or prompt.alias, 40),
-        used=" · ".join(_iter_usage(record.calls)),
-        message=visible_text(message) if message else None,
-        texts=parts,
-        scores=scores,
-        chips=sorted(scores, key=lambda score: _STATUS_ORDER.index(score.status))[:MAX_CHIPS],
-        calls=[_build_call_view(call, texts) for call in record.calls],
-        facts=list(_iter_record_facts(record)),
-        more=texts.put(format_json(more)) if more else None,
-        rerun=_rerun_command(record, flags),
-    )
+    @classmethod
+    def build(cls, record: TestRecord, texts: Texts, flags: str = "") -> CaseView:
+        """Return a test as it is shown; ``flags`` end its command."""
+        message = record.message.strip("\n")
+        prompt = SideFacts.from_wire(record.fact("prompt"))
+        more = {key: value for key, value in record.facts.items() if key not in KNOWN_FACTS}
+        case = CaseFacts.from_wire(record.fact("case"))
+        # What went in, what came out and what was expected, each distinct text once.
+        parts = [
+            (label, texts.put(text))
+            for kind, key, first in (
+                ("input", "question", case.input),
+                ("output", "actual", None),
+                ("expected", "expected", case.reference),
+            )
+            for label, text in _iter_distinct_texts(kind, record.measurements, key, first)
+        ]
+        judge = " --llm-judge" if record.fact("judge") or any(map(is_judged, record.measurements)) else ""
+        scores = [ScoreView.build(measurement, texts) for measurement in record.measurements]
+        reasons = "; ".join(judgement.reason for judgement in select_for_review([record]))
+        return cls(
+            id=case_id(record.nodeid),
+            name=shorten_text(record.nodeid.partition("::")[2] or record.nodeid, MAX_NAME),
+            outcome=record.outcome,
+            headline=shorten_text(message.partition("\n")[0], 200) if record.outcome != "passed" else "",
+            blame=describe_weak_half(record),
+            review=shorten_text(reasons, MAX_NAME),
+            version=shorten_text(prompt.version or prompt.alias, 40),
+            used=" · ".join(_iter_usage(record.calls)),
+            message=visible_text(message) if message else None,
+            texts=parts,
+            scores=scores,
+            chips=sorted(scores, key=lambda score: _STATUS_ORDER.index(score.status))[:MAX_CHIPS],
+            calls=[CallView.build(call, texts) for call in record.calls],
+            facts=list(_iter_record_facts(record)),
+            more=texts.put(format_json(more)) if more else None,
+            rerun=shorten_text(f"pytest {shlex.quote(record.nodeid)}{judge}{flags}", 2_000),
+        )
 
 
 def case_id(nodeid: str) -> str:
@@ -147,14 +224,6 @@ def _iter_usage(calls: Sequence[Call]) -> Iterator[str]:
         yield format_amount(sum(times), "s")
 
 
-def _iter_case_texts(record: TestRecord) -> Iterator[tuple[str, str]]:
-    """Yield what went in, what came out and what was expected, each distinct text once."""
-    case = CaseFacts.from_wire(record.fact("case"))
-    yield from _iter_distinct_texts("input", record.measurements, "question", case.input)
-    yield from _iter_distinct_texts("output", record.measurements, "actual", None)
-    yield from _iter_distinct_texts("expected", record.measurements, "expected", case.reference)
-
-
 def _iter_distinct_texts(
     label: str, measurements: Iterable[Measurement], key: str, first: Json
 ) -> Iterator[tuple[str, str]]:
@@ -168,71 +237,8 @@ def _iter_distinct_texts(
         yield f"{label} ({shorten_text(by[0], 60)})" if by and len(names) > 1 else label, text
 
 
-def _build_score_view(measurement: Measurement, texts: Texts) -> ScoreView:
-    unit, value, threshold = measurement.unit, "not scored", "–"
-    if measurement.value is not None:
-        value = format_amount(measurement.value, unit)
-    if measurement.threshold is not None:
-        limit = format_amount(measurement.threshold, unit)
-        if measurement.value is not None:
-            value, limit = format_value_and_threshold(measurement.value, measurement.threshold, unit)
-        threshold = f"{comparison_sign(measurement.better)} {limit}"
-    detail = read_detail(measurement)
-    hidden = SEPARATE_DETAILS | {"canaries"} if detail.judge else SEPARATE_DETAILS
-    more = {key: stored for key, stored in measurement.detail.items() if key not in hidden}
-    samples = measurement.samples[:50] if len(measurement.samples) > 1 else ()
-    name = f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name
-    return ScoreView(
-        name=shorten_text(name, MAX_NAME),
-        short=shorten_text(measurement.name, 30),
-        value=value,
-        threshold=threshold,
-        status=measurement.status,
-        reason=shorten_text(measurement.error or measurement.reason, 1_000),
-        version=shorten_text(measurement.version, 60),
-        samples=", ".join(format_amount(sample, unit) for sample in samples),
-        doubt=judge_doubt(measurement),
-        bar=_bar_percent(measurement.value) if unit == "1" else None,
-        tick=_bar_percent(measurement.threshold) if unit == "1" else None,
-        evidence=[
-            (shorten_text(label, 60), texts.put(_text_or_json(text))) for label, text in detail.evidence
-        ],
-        judge=_build_judge_view(detail.judge, detail, texts) if detail.judge else None,
-        more=texts.put(format_json(more)) if more else None,
-    )
-
-
 def _bar_percent(value: float | None) -> int | None:
     return None if value is None else round(min(max(value, 0.0), 1.0) * 100)
-
-
-def _build_judge_view(verdict: JudgeVerdict, detail: MeasurementDetail, texts: Texts) -> JudgeView:
-    score = "no score"
-    if verdict.score is not None:
-        scale = f" on a scale of {verdict.scale[0]:g} to {verdict.scale[1]:g}" if verdict.scale else ""
-        score = f"{verdict.score:g}{scale}"
-    known = detail.calibration.text or "not calibrated: no verdict"
-    return JudgeView(
-        score=score,
-        dimensions=[
-            (shorten_text(name, 60), shorten_text(fact_text(value), 20))
-            for name, value in verdict.dimensions.items()
-        ],
-        raw=texts.put(verdict.raw) if verdict.raw else None,
-        calibration="; ".join(shorten_text(text, 300) for text in (known, detail.canaries.text) if text),
-    )
-
-
-def _build_call_view(call: Call, texts: Texts) -> CallView:
-    parts = [(shorten_text(message.role, 20), message.content) for message in call.messages]
-    parts += [("thinking", call.thinking)] if call.thinking else []
-    parts += [("output", call.output)] if call.output or not call.tool_calls else []
-    parts += [(f"tool call {shorten_text(tool.name, 60)}", tool.arguments) for tool in call.tool_calls]
-    return CallView(
-        title=shorten_text(call.model or call.endpoint or call.provider, 80),
-        facts=list(_iter_call_facts(call)),
-        parts=[(label, texts.put(text)) for label, text in parts],
-    )
 
 
 _NORMAL_FINISH_REASONS = ("", "stop", "completed", "end_turn", "complete")
@@ -296,11 +302,6 @@ def rerun_flags(meta: Mapping[str, Json], record: TestRecord) -> str:
     if SideFacts.from_wire(record.fact("model")).name in settings.model:
         words += [("model", model) for model in settings.model]
     return "".join(f" --llm-{option}={shlex.quote(value)}" for option, value in words)
-
-
-def _rerun_command(record: TestRecord, flags: str) -> str:
-    judge = " --llm-judge" if record.fact("judge") or any(map(is_judged, record.measurements)) else ""
-    return shorten_text(f"pytest {shlex.quote(record.nodeid)}{judge}{flags}", 2_000)
 
 
 def comparison_sign(better: str) -> str:

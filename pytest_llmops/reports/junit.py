@@ -1,10 +1,10 @@
-"""What pytest's own ``--junitxml`` file says of a test: facts for ``item.user_properties``."""
+"""Properties of a test for pytest's own ``--junitxml`` file, as ``item.user_properties``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import count
 
-from pytest_llmops.measurement import Json, Measurement, shorten_text
+from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.results.details import CassetteFacts, SideFacts
 from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.run import TestRecord
@@ -27,12 +27,22 @@ def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
     Returns:
         At least ``llm.outcome``.
 
+    >>> from pytest_llmops.measurement import Measurement
     >>> junit_properties(TestRecord(nodeid="t", measurements=(Measurement(name="m", value=0.5, threshold=0.4),)))
     [('llm.outcome', 'passed'), ('llm.metric.m.score', '0.5'), ('llm.metric.m.threshold', '0.4')]
     """
     named_values: dict[str, str] = {"llm.outcome": record.outcome}
-    for name, measurement in _iter_named_measurements(record.measurements):
-        named_values.update(_iter_score_properties(f"llm.metric.{name}", measurement))
+    taken: set[str] = set()
+    for measurement in record.measurements:
+        label = f"[{measurement.label}]" if measurement.label else ""
+        base = _property_text(f"{measurement.name}{label}")
+        numbered = (base if number == 1 else f"{base}#{number}" for number in count(1))
+        name = next(name for name in numbered if name not in taken)
+        taken.add(name)
+        scored = {"error": measurement.error} if measurement.value is None else {"score": measurement.value}
+        for key, value in {**scored, "threshold": measurement.threshold}.items():
+            if value is not None:
+                named_values[f"llm.metric.{name}.{key}"] = _property_text(value)
     prompt = SideFacts.from_wire(record.fact("prompt"))
     used = count_traffic(record.calls)
     models = dict.fromkeys(call.model for call in record.calls if call.purpose == "app" and call.model)
@@ -54,37 +64,11 @@ def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
     return list(named_values.items())
 
 
-def _iter_named_measurements(measurements: tuple[Measurement, ...]) -> Iterator[tuple[str, Measurement]]:
-    taken: set[str] = set()
-    for measurement in measurements:
-        base = name = _property_text(
-            f"{measurement.name}[{measurement.label}]" if measurement.label else measurement.name
-        )
-        number = 1
-        while name in taken:
-            number += 1
-            name = f"{base}#{number}"
-        taken.add(name)
-        yield name, measurement
-
-
-def _iter_score_properties(prefix: str, measurement: Measurement) -> Iterator[tuple[str, str]]:
-    if measurement.value is None:
-        yield f"{prefix}.error", _property_text(measurement.error)
-    else:
-        yield f"{prefix}.score", _property_text(measurement.value)
-    if measurement.threshold is not None:
-        yield f"{prefix}.threshold", _property_text(measurement.threshold)
-
-
 def _property_text(value: Json) -> str:
     if isinstance(value, float):
-        return _format_number(value)
-    # Every character that XML forbids is a control character or none at all: escaped, it can be stored.
+        # Six decimals would lose a small price.
+        if value == 0 or not 1e-3 <= abs(value) < MAX_DECIMAL:  # noqa: PLR2004
+            return f"{value:.6g}"
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    # Every character that XML forbids is a control character or unassigned: escaped, it can be stored.
     return shorten_text(str(value), MAX_PROPERTY_CHARS)
-
-
-def _format_number(value: float) -> str:
-    if value == 0 or not 1e-3 <= abs(value) < MAX_DECIMAL:  # noqa: PLR2004 -- six decimals would lose a small price
-        return f"{value:.6g}"
-    return f"{value:.6f}".rstrip("0").rstrip(".")

@@ -1,4 +1,4 @@
-"""Which half of a retrieval-augmented answer is to blame: what was found, or what was made of it."""
+"""Attribute the failure of a retrieval-augmented answer to its retrieval or its generation."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ Half: TypeAlias = Literal["good", "bad", "not judged"]
 
 RETRIEVAL_PREFIX = "retrieval."
 NOT_QUALITY_METRICS = frozenset({"retrieval.latency"})
-"""Of a search, but not of what it finds."""
+"""Measurements of a search, but not of the hits."""
 GENERATION_PREFIXES = ("grounding.", "semantic", "judge.", "text.", "schema", "score.")
-"""How the names begin of what is measured of an answer."""
+"""Prefixes of the names of measurements of an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
-    """How both halves of a test did: ``bad`` is a half with a missed threshold, ``not judged`` one without a verdict."""
+    """The status of retrieval and generation: ``bad`` if a threshold is missed, ``not judged`` without a verdict."""
 
     retrieval: Half
     generation: Half
 
     @property
     def sentence(self) -> str:
-        """Both halves in words.
+        """Both statuses in words.
 
         >>> Attribution(retrieval="good", generation="bad").sentence
         'retrieval good, generation bad'
@@ -35,20 +35,19 @@ class Attribution:
 
     @property
     def bad(self) -> bool:
-        """Whether a half is."""
+        """Whether retrieval or generation is bad."""
         return "bad" in (self.retrieval, self.generation)
 
 
 def attribute_failure(measurements: Iterable[Measurement]) -> Attribution | None:
-    """Return which half of a test did badly; None where not both were measured, or no threshold was missed or met.
+    """Return whether retrieval or generation did badly; None if not both were measured, or nothing has a verdict.
 
     Retrieval is every ``retrieval.*`` but its latency. Generation is what was measured of the answer: grounding,
-    similarity, judges, texts, schemas and metrics of the user's own. A half in which nothing has a threshold, or
-    nothing could be scored, is not judged. A test that ends with its retrieval has no answer to speak of: then
-    generation is not judged, and retrieval bad.
+    similarity, judges, texts, schemas and metrics of the user's own. Without a threshold, or without any score,
+    the status is "not judged". A test that ends with a failed retrieval has no answer: then generation is not judged.
 
-    >>> found = [Measurement(name="retrieval.recall@5", value=1.0, threshold=0.8)]
-    >>> attribute_failure([*found, Measurement(name="grounding.supported", value=0.5, threshold=1.0)]).sentence
+    >>> retrieved = [Measurement(name="retrieval.recall@5", value=1.0, threshold=0.8)]
+    >>> attribute_failure([*retrieved, Measurement(name="grounding.supported", value=0.5, threshold=1.0)]).sentence
     'retrieval good, generation bad'
     """
     all_measurements = list(measurements)
@@ -63,7 +62,7 @@ def attribute_failure(measurements: Iterable[Measurement]) -> Attribution | None
     both = Attribution(retrieval=_half_status(retrieval), generation=_half_status(generation))
     if not retrieval or (both.retrieval, both.generation) == ("not judged", "not judged"):
         return None
-    # Without an answer a good search has nothing to be told apart from.
+    # Without an answer there is nothing to attribute if the search did well.
     return both if generation or both.retrieval == "bad" else None
 
 

@@ -1,4 +1,4 @@
-"""What the recordings of a run answered, how old they are, and what of its budget it used, in figures and words."""
+"""Summarize the cassettes and the budget of a run, in figures and words."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MAX_LISTED_ORPHANS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CassetteTotals:
-    """What the recordings answered, summed over the tests.
+    """How requests were answered, summed over the tests.
 
     Attributes:
-        reused: Judges' answers that another test of the run had paid.
+        reused: Judges' answers that another test of the run had paid for.
         verified: Live answers that were compared with their recording; ``drifted`` of them differ.
         oldest_days: Age of the oldest cassette at the time of the run; None: not known.
         orphans: Cassettes that no test of a complete and green run used.
@@ -56,7 +56,7 @@ class CassetteTotals:
 
     @property
     def style(self) -> Literal["", "red", "yellow"]:
-        """``red`` if a request was missed, ``yellow`` if somebody should look, else nothing."""
+        """``red`` if a request was missed, ``yellow`` if somebody should look, else ""."""
         if self.missed:
             return "red"
         return "yellow" if self.stale or self.orphans or self.drifted else ""
@@ -66,7 +66,7 @@ _COUNTS = ("replayed", "recorded", "reused", "missed", "stale", "verified", "dri
 
 
 def summarize_cassettes(run: Run) -> CassetteTotals:
-    """Return what the recordings of a run answered."""
+    """Return how the requests of a run were answered."""
     used = [CassetteFacts.from_wire(facts) for record in run.records if (facts := record.fact("cassette"))]
     meta = CassettesMeta.from_wire(run.meta.get("cassettes"))
     counts = {name: sum(getattr(facts, name) for facts in used) for name in _COUNTS}
@@ -79,7 +79,7 @@ def summarize_cassettes(run: Run) -> CassetteTotals:
 
 
 def format_budget(run: Run) -> str:
-    """Return what of its budget a run used; empty if it had none.
+    """Return the used part of a run's budget in words; "" without a budget.
 
     >>> format_budget(Run(meta={"budget": {"calls": 3, "usd": 0.5, "max_calls": 50, "budget_usd": None}}))
     '3 of 50 live calls'
@@ -94,7 +94,7 @@ def format_budget(run: Run) -> str:
 
 
 def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
-    """Yield what somebody should look at: notes on cassettes, drifts, orphans; each once."""
+    """Yield notes on cassettes, drifts, orphans and judges that were not asked, each once."""
     sentences: dict[str, None] = {}
     for record in records:
         facts = CassetteFacts.from_wire(record.fact("cassette"))

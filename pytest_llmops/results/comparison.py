@@ -1,4 +1,4 @@
-"""What stands side by side, versions of a prompt or models, and which tests compare them fairly."""
+"""Group tests into fair comparisons of prompt versions or of models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SIDE_ARGUMENTS: Mapping[Axis, str] = {"prompt": "prompt", "model": "llm"}
 
 
 def group_by(items: Iterable[T], key: Callable[[T], K | None]) -> dict[K, list[T]]:
-    """Group in the order of first sight; what has no key is left out."""
+    """Return groups of items in the order of first occurrence; items with the key None are left out."""
     groups: dict[K, list[T]] = {}
     for item in items:
         name = key(item)
@@ -40,7 +40,7 @@ def subject_name(record: TestRecord, axis: Axis) -> str:
 
 
 def side_key(record: TestRecord, axis: Axis) -> tuple[str, ...] | None:
-    """Return what tells the sides of a subject apart; None for a test that ran on none."""
+    """Return the key of the side that a test ran on; None if it ran on none."""
     return side_texts(record, axis, _SIDE_FACTS[axis]) if record.fact(axis) else None
 
 
@@ -84,15 +84,14 @@ def side_position(record: TestRecord, axis: Axis) -> int:
 
 
 def sort_by_position(groups: Mapping[K, Sequence[TestRecord]], axis: Axis) -> list[K]:
-    """Return the keys of groups in the order in which their sides were asked for."""
+    """Return the keys of groups in the order of their sides on the command line."""
     return sorted(groups, key=lambda key: min(side_position(record, axis) for record in groups[key]))
 
 
 def _remove_param(params: str, part: str) -> str:
-    """Take one parameter out of an id such as ``v1-late-return``, once."""
-    for form in dict.fromkeys(
-        (part, part.encode("unicode_escape").decode("ascii"))
-    ):  # pytest escapes what is not ASCII
+    """Return an id such as ``v1-late-return`` without one occurrence of a parameter."""
+    # pytest escapes what is not ASCII.
+    for form in dict.fromkeys((part, part.encode("unicode_escape").decode("ascii"))):
         before, separator, after = f"-{params}-".partition(f"-{form}-")
         if form and separator:
             return "-".join(filter(None, [before[1:], after[:-1]]))
@@ -104,9 +103,9 @@ def iter_fair_comparisons(
 ) -> Iterator[tuple[list[TestRecord], int]]:
     """Yield the tests of each comparison, and how many of its rows are left out.
 
-    A mean over other questions is no comparison: functions that ran with the same sides belong together, and of
-    their rows (cases) those count that every side ran. Where a subject ran on several sides somewhere, tests of one
-    side alone are in no comparison. Where it did not, all tests of a prompt are one; models are not compared.
+    Means over different questions cannot be compared. So functions that ran with the same sides belong together,
+    and only rows (cases) that every side ran count. If a subject ran on several sides anywhere, tests on a single side
+    are in no comparison. Otherwise all tests of a prompt are one comparison, and models are not compared.
     """
     sides: dict[tuple[str, str], set[tuple[str, ...]]] = {}
     for record in records:
@@ -132,7 +131,7 @@ def iter_fair_comparisons(
 def _split_complete_rows(
     group: list[TestRecord], wanted: frozenset[tuple[str, ...]], axis: Axis
 ) -> tuple[list[TestRecord], int]:
-    """The tests of the rows that ran on all sides, and how many rows did not."""
+    """Return the tests of the rows that ran on all sides, and how many rows did not."""
     rows = group_by(group, lambda record: (function_name(record), *row_key(record, axis)))
     kept = [
         record
@@ -147,30 +146,38 @@ def _split_complete_rows(
 
 @dataclass(frozen=True, slots=True)
 class UnevenMetrics:
-    """What has no value on every side of a comparison, and so is in no mean.
+    """Measurements without a value on every side of a comparison: they are in no mean.
 
     Attributes:
-        parts: Of which test (by its id), metric and label.
-        rows: In how many rows, by metric.
+        parts: The id of the test's record, the metric and the label of each.
+        rows: How many rows are concerned, by metric.
     """
 
     parts: frozenset[tuple[int, MetricKey, str]] = frozenset()
     rows: Mapping[MetricKey, int] = field(default_factory=dict)
 
-    def counts_measurement(self, record: TestRecord, one: Measurement) -> bool:
-        """Say whether a measurement counts in a mean."""
-        return not self.parts or (id(record), metric_key(one), one.label) not in self.parts
+    def counts_measurement(self, record: TestRecord, measurement: Measurement) -> bool:
+        """Return whether a measurement counts in a mean."""
+        return (
+            not self.parts
+            or (
+                id(record),
+                metric_key(measurement),
+                measurement.label,
+            )
+            not in self.parts
+        )
 
 
 def metric_key(measurement: Measurement) -> MetricKey:
-    """Return what tells metrics apart that must not be mixed."""
+    """Return the key of a metric: measurements of different keys are never mixed."""
     return measurement.name, measurement.version, measurement.unit, measurement.better
 
 
 def find_uneven_metrics(rows: Iterable[Sequence[TestRecord]]) -> UnevenMetrics:
-    """Find what was not measured alike by all tests of a row: a judge that was not asked, or gave no verdict, on one side.
+    """Return what not all tests of a row measured: a judge was not asked, or gave no verdict, on some side.
 
-    Its values on the other sides are answers to questions that this one was not asked.
+    The values on the other sides are left out too: they answer questions that this side was not asked.
     """
     parts: set[tuple[int, MetricKey, str]] = set()
     counted: dict[MetricKey, int] = {}
@@ -179,8 +186,8 @@ def find_uneven_metrics(rows: Iterable[Sequence[TestRecord]]) -> UnevenMetrics:
         values = [_count_values(record) for record in ran]
         odd = {
             part
-            for part in dict.fromkeys(part for record in values for part in record)
-            if len({record.get(part) for record in values}) > 1 or values[0].get(part) is None
+            for part in dict.fromkeys(part for counts in values for part in counts)
+            if len({counts.get(part) for counts in values}) > 1 or values[0].get(part) is None
         }
         parts |= {(id(record), *part) for record in ran for part in odd}
         parts |= {
@@ -195,7 +202,7 @@ def find_uneven_metrics(rows: Iterable[Sequence[TestRecord]]) -> UnevenMetrics:
 
 
 def _count_values(record: TestRecord) -> dict[tuple[MetricKey, str], int | None]:
-    """How many values a test has by metric and label; None: one of them could not be scored."""
+    """Return how many values a test has by metric and label; None: a value could not be scored."""
     counts: dict[tuple[MetricKey, str], int | None] = {}
     for measurement in record.measurements:
         part = metric_key(measurement), measurement.label

@@ -1,7 +1,6 @@
-"""The judges of a run as what they are: instruments, and what is known of each.
+"""Collect the judges of a run with their calibration, and warn about models that judge their own answers.
 
-Did a model judge its own answers? Judges give higher scores to text that they find likely, as their own is.
-
+Judges give higher scores to text that they find likely, such as their own:
 Wataoka, Takahashi and Ri 2024, "Self-Preference Bias in LLM-as-a-Judge", arXiv 2410.21819.
 """
 
@@ -25,11 +24,11 @@ class JudgeUse:
     """A judge that was asked in this run.
 
     Attributes:
-        calibration: How it agrees with people, as a sentence.
-        canaries: How it did with answers that no judge may pass; empty: it was not tried.
-        doubtful: There is no good word for it.
-        unfit: It passes what no judge may pass.
-        tried: It was tried in this run: what is known from elsewhere is older.
+        calibration: Its agreement with human annotators, as a sentence.
+        canaries: Its result on answers that no judge may pass; empty: it was not tried.
+        doubtful: No calibration supports its scores.
+        unfit: It passes answers that no judge may pass.
+        tried: Canaries ran in this run: other records of them are older.
     """
 
     name: str
@@ -43,7 +42,7 @@ class JudgeUse:
 
     @property
     def standing(self) -> str:
-        """All that is known of it, the worst first.
+        """All that is known of the judge, the worst first.
 
         >>> JudgeUse(name="quality", canaries="unfit: it passes 3 of 41 canaries", unfit=True).standing
         'unfit: it passes 3 of 41 canaries; not calibrated, its scores are no verdict'
@@ -53,7 +52,7 @@ class JudgeUse:
 
 
 def collect_judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
-    """Return who judged, in the order of first sight; one name with two models or versions is two judges."""
+    """Return the judges in the order of first occurrence; a name with two models or versions is two judges."""
     judge_uses: dict[tuple[str, str, str], JudgeUse] = {}
     for judge_use in (use for record in records for use in _iter_judge_uses(record)):
         key = (judge_use.name, judge_use.model, judge_use.version)
@@ -62,7 +61,7 @@ def collect_judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
 
 
 def _merge_judge_uses(first: JudgeUse, other: JudgeUse) -> JudgeUse:
-    """What two measurements tell of one judge; of what both tell, the first has its say, unless the other knows worse."""
+    """Return what two measurements report of the same judge: the first wins, unless the other reports worse canaries."""
     known = first if first.calibration != NOT_CALIBRATED else other
     known_canaries = (first.tried, first.unfit, bool(first.canaries)) >= (
         other.tried,
@@ -105,7 +104,7 @@ def _iter_judge_uses(record: TestRecord) -> Iterator[JudgeUse]:
 
 
 def is_judged(measurement: Measurement) -> bool:
-    """Say whether a judge gave this measurement its value, or should have."""
+    """Return whether the value of a measurement comes from a judge, or should have."""
     return "judge" in measurement.detail or measurement.name.startswith("judge.")
 
 
@@ -121,13 +120,13 @@ def judge_doubt(measurement: Measurement) -> str:
 
 
 FIRST_ERROR_STATUS = 400
-"""The first HTTP status of an answer that is none."""
+"""The first HTTP status that is an error."""
 
 
 def iter_self_judging_notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
-    """Yield one sentence for each judge's model that was the model under test, by what answered in the same test.
+    """Yield a warning for each model that judged its own answers in a test.
 
-    Nothing where the run's ``llm_self_judging`` allows it.
+    Nothing if the run's ``llm_self_judging`` allows it.
 
     >>> list(iter_self_judging_notes((), {}))
     []

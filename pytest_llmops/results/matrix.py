@@ -1,4 +1,4 @@
-"""Prompt versions or models side by side: cases down, sides across."""
+"""Matrices of cases by prompt versions or models."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _COLUMN_FACTS: Mapping[Axis, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One case: per side the records that ran it, usually one, none where it was not run."""
+    """A case: for each column the records that ran it, usually a single one; empty if it was not run."""
 
     case: str
     cells: tuple[tuple[TestRecord, ...], ...]
 
     @property
     def differs(self) -> bool:
-        """Whether the sides came to different outcomes."""
+        """Whether the columns have different outcomes."""
         return len({tuple(record.outcome for record in cell) for cell in self.cells}) > 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """A test that ran with several versions of a prompt, or models; columns in the order they were asked for, rows in that of the run.
+    """A test that ran with several versions of a prompt, or models.
 
-    What a column adds up to is over the rows that all columns ran, a mean over those with a value in each; where no row
-    ran in all, over all of its own.
+    Columns are in the order of the command line, rows in the order of the run. The summary of a column covers the rows
+    that all columns ran, a mean only those with a value in each; if no row ran in all columns, all rows of the column.
     """
 
     test: str

@@ -1,7 +1,7 @@
-"""Which verdicts of a run should a person look at, and why?
+"""Select the verdicts of a run that a person should review, with the reasons.
 
-A judge that is unsure, that was spoken to, that gave no score, or whose orders or members disagree has not decided
-anything. Only records are read: nothing is asked, and nothing is scored anew.
+A verdict needs review if the judge is unsure or gave no score, if the answer tries to influence it, or if the orders of
+a pair or the judges of a panel disagree. Only records are read: no judge is called.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_REASON_CHARS = 200
 
 
 class RecordLike(Protocol):
-    """What is read of a test's record."""
+    """The part of a test's record that is read."""
 
     @property
     def nodeid(self) -> str:
@@ -33,7 +33,7 @@ class RecordLike(Protocol):
 
     @property
     def facts(self) -> Mapping[str, Json]:
-        """What else is known: ``case`` has its id and family."""
+        """What else is known of the test: ``case`` has the id and family."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,18 +41,18 @@ class Judgement:
     """A judge's verdict on an answer.
 
     Attributes:
-        case: Id of the test's case; empty: it has none.
+        case: Id of the test's case; empty: no case.
         judge: The judge's name.
-        label: What tells it from other verdicts of the same judge in the test.
+        label: Distinguishes verdicts of the same judge in a test.
         score: On the judge's own scale; None: it could not be scored. Of a pair 1, 0.5 or 0.
         low: Lowest score of the scale; None: not known.
         high: Highest score.
-        confidence: 0 to 1, as the judge tells it; None: it does not.
-        least: The confidence that the test asked for; None: none.
-        why: For what a person should look, the most important first; empty: nothing speaks for it.
-        reason: The same as a sentence, with figures.
+        confidence: 0 to 1, as the judge reports it; None: not reported.
+        least: The confidence that the test requires; None: no requirement.
+        why: The reasons for a review, the most important first; empty: no review is needed.
+        reason: The reasons as a sentence, with figures.
         answer: What was judged; None: there was no text.
-        other: Of a pair, the answer it was compared with; None: it is no pair.
+        other: Of a pair, the answer it was compared with; None: no pair.
     """
 
     nodeid: str
@@ -76,7 +76,7 @@ class Judgement:
 
     @property
     def short(self) -> str:
-        """How sure the judge is, in a word or a number.
+        """The judge's confidence, as a word or a number.
 
         >>> Judgement(nodeid="t", judge="panel", score=5, confidence=0.416, why=("low confidence",)).short
         '0.42'
@@ -88,7 +88,7 @@ class Judgement:
         return self.why[0] if self.why else "sure"
 
     def to_wire(self) -> dict[str, Json]:
-        """Return plain builtins for the run file; the texts stand in the record of the test."""
+        """Return plain builtins for the run file; the texts are in the record of the test."""
         keys = ("nodeid", "case", "judge", "version", "label", "score", "low", "high", "confidence", "least")
         return {
             **{key: to_builtins(getattr(self, key)) for key in keys},
@@ -98,10 +98,10 @@ class Judgement:
 
 
 def select_for_review(records: Iterable[RecordLike]) -> tuple[Judgement, ...]:
-    """Return the verdicts that a person should look at, the least sure first; none: an empty tuple.
+    """Return the verdicts that a person should review, the least sure first.
 
-    What could not be scored and pairs whose orders disagree come first, then by the judge's confidence; what
-    is only suspected of speaking to its judge comes last. Equal ones stay in the order of the run.
+    Verdicts without a score and pairs whose orders disagree come first, then the rest by the judge's confidence;
+    answers that only seem to influence their judge come last. Otherwise the order of the run is kept.
 
     >>> select_for_review([])
     ()
@@ -110,7 +110,7 @@ def select_for_review(records: Iterable[RecordLike]) -> tuple[Judgement, ...]:
 
 
 def sort_by_doubt(judgements: Iterable[Judgement]) -> tuple[Judgement, ...]:
-    """Return verdicts the least sure first, see `select_for_review`."""
+    """Return verdicts, the least sure first; see `select_for_review`."""
 
     def certainty(judgement: Judgement) -> float:
         if judgement.score is None or "orders disagree" in judgement.why:
@@ -165,7 +165,7 @@ def _build_judgement(
 def _iter_review_reasons(
     measurement: Measurement, detail: MeasurementDetail, verdict: JudgeVerdict
 ) -> Iterator[tuple[ReviewReason, str]]:
-    """Yield each reason why a person should look, with the values that show it."""
+    """Yield each reason for a review, with the values that show it."""
     flag = detail.review
     if measurement.value is None:
         yield "could not be scored", shorten_text(measurement.error, MAX_REASON_CHARS)

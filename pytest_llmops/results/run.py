@@ -1,4 +1,4 @@
-"""A run: every test of a session with what it measured, as one versioned JSON document."""
+"""A run: every test of a session with its measurements, stored as a versioned JSON document."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ _OUTCOMES_BY_SEVERITY: tuple[Outcome, ...] = ("errored", "failed", "xpassed", "x
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestRecord:
-    """One test of a run.
+    """A test of a run.
 
     Attributes:
         nodeid: pytest's name of the test: with a measurement's name and label the key of a baseline.
         outcome: ``errored`` is a test that could not be judged (broken fixture, no verdict, no recording).
         message: Failure text, or the reason of a skip.
-        raised: Class of what ended a phase of the test, in their order: ``MeasurementFailed`` and ``MeasurementErrored`` are
-            verdicts on measurements, all else is something else; empty: nothing, or it is not known.
-        facts: What else is known: ``model``, ``params``, ``prompt``, ``case``, ``retriever``, ``judge``, ``cassette``; plain builtins.
+        raised: Class names of the exceptions that ended phases of the test, in order; ``MeasurementFailed`` and
+            ``MeasurementErrored`` are verdicts on measurements. Empty: no exception, or not known.
+        facts: What else is known: ``model``, ``params``, ``prompt``, ``case``, ``retriever``, ``judge``, ``cassette``;
+            plain builtins, see `pytest_llmops.results.details`.
     """
 
     __test__ = False  # pytest would collect a class of this name where a test imports it
@@ -47,7 +48,7 @@ class TestRecord:
     raised: tuple[str, ...] = ()
 
     def add(self, other: TestRecord) -> TestRecord:
-        """Return this record with another phase of the same test added: the worse outcome stays."""
+        """Return this record with another phase of the same test added; the worse outcome wins."""
         outcome = min(self.outcome, other.outcome, key=_OUTCOMES_BY_SEVERITY.index)
         return replace(
             self,
@@ -66,7 +67,7 @@ class TestRecord:
         return value if isinstance(value, Mapping) else {}
 
     def to_wire(self) -> dict[str, Json]:
-        """Return plain builtins; where retrieval and generation were measured, also which of them was bad."""
+        """Return plain builtins, with the attribution of a failure to retrieval or generation."""
         blame = attribute_failure(self.measurements)
         return {
             "nodeid": str(to_builtins(self.nodeid)),
@@ -76,11 +77,7 @@ class TestRecord:
             "measurements": [m.to_wire() for m in self.measurements],
             "calls": [call.to_wire() for call in self.calls],
             "facts": to_builtins(self.facts, where="facts"),
-            **(
-                {"raised": [str(to_builtins(class_name)) for class_name in self.raised]}
-                if self.raised
-                else {}
-            ),
+            **({"raised": to_builtins(self.raised)} if self.raised else {}),
             **({"attribution": blame.sentence} if blame is not None else {}),
         }
 
@@ -107,7 +104,7 @@ class Run:
     """All tests of a session, in the natural order of their names.
 
     Attributes:
-        records: One a test.
+        records: The tests.
         meta: When and with what: ``created`` (ISO 8601, UTC), ``versions``, ``settings``, ``command``.
         notes: Sentences for a person ("2 stale interactions in ...").
     """
@@ -124,13 +121,13 @@ class Run:
         """Return the run as JSON text: the same records give the same bytes.
 
         Args:
-            indent: Of each level; None: all on one line, some four times faster, as it is C that writes it.
+            indent: Of each level; None: a single line, about four times faster.
         """
         whole: dict[str, Json] = {
             "schema": SCHEMA,
             "meta": to_builtins(self.meta, where="meta"),
             "notes": to_builtins(list(self.notes), where="notes"),
-            # For those who read the file; it follows from the records, and no reader of ours looks at it.
+            # For people who read the file: it follows from the records, and `from_json` ignores it.
             "review": [item.to_wire() for item in select_for_review(self.records)],
             "records": [record.to_wire() for record in self.records],
         }
@@ -141,7 +138,7 @@ class Run:
         """Read what `to_json` wrote.
 
         Raises:
-            UsageError: It is no run file, one of a newer major version, or damaged; with record and key.
+            UsageError: It is no run file, of a newer major version, or damaged; with the JSON path.
         """
         data = parse_run_file(text, SCHEMA, where=where)
         return cls(
@@ -161,6 +158,6 @@ def _parse_record(wire: Mapping[str, Json], number: int, where: str) -> TestReco
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file in one step, see `write_atomically`, compressed if its name ends in .gz; its folder is made if it is not there."""
+    """Write a file atomically, compressed if its name ends in .gz; create its folder if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, gzip_by_suffix(path, text.encode("utf-8", "replace")))

@@ -1,6 +1,6 @@
-"""What a run adds up to: the counts, means and costs that every report shows.
+"""Summarize a run: the counts, means and costs that every report shows.
 
-What could not be measured is in no mean; it is counted beside it.
+A measurement without a value is in no mean; it is counted separately.
 """
 
 from __future__ import annotations
@@ -51,13 +51,12 @@ class Metric:
     """All measurements of one name, unit, direction and version: unlike versions are never mixed.
 
     Attributes:
-        n: How many have a value; the statistics are of these, and None if there is none.
-        left_out: Of a comparison: rows (cases) that have no value on every side, and are in no statistics.
-        thresholds: The different thresholds that were asked for, smallest first.
-        histogram: Ten bins from 0 to 1 (the last one closed) for unit "1", else empty; what lies
-            outside counts in the outermost bin.
+        n: How many have a value; the statistics cover these, and are None if there is no value.
+        left_out: Of a comparison: rows (cases) without a value on every side, which are in no statistics.
+        thresholds: The different thresholds, smallest first.
+        histogram: Ten bins from 0 to 1 for unit "1", else empty.
         judged: The values come from a judge.
-        doubt: What speaks against it: "unfit", "not calibrated", "out of date", "below its bars"; empty: nothing.
+        doubt: A warning about the judge: "unfit", "not calibrated", "out of date", "below its bars"; empty: none.
     """
 
     name: str
@@ -81,24 +80,24 @@ class Metric:
 
     @property
     def key(self) -> MetricKey:
-        """What tells metrics apart that must not be mixed."""
+        """The key of the metric: measurements of different keys are never mixed."""
         return self.name, self.version, self.unit, self.better
 
     @property
     def threshold(self) -> float | None:
-        """The threshold, if all measurements that have one agree on it."""
+        """The threshold, if all thresholds are the same."""
         return self.thresholds[0] if len(self.thresholds) == 1 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One version of a prompt, or one model, and what the tests that ran with it measured.
+    """A version of a prompt, or a model, and what the tests that ran with it measured.
 
     Attributes:
-        comparison: Number of the comparison within the run: means of two comparisons are over unlike tests.
-        left_out: Rows (cases) of the comparison that did not run on every side, and count on none.
+        comparison: Number of the comparison within the run: means of two comparisons cover different tests.
+        left_out: Rows (cases) of the comparison that did not run on every side, and so count on none.
         unscored: Tests in which something could not be judged.
-        traffic: Of a prompt's version all calls, of a model the application's: judges are no cost of a candidate.
+        traffic: All calls for a version of a prompt, the application's for a model: judges are no cost of a candidate.
     """
 
     prompt: str = ""
@@ -125,11 +124,11 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """What a run adds up to.
+    """The summary of a run.
 
     Attributes:
-        candidates: Models side by side; empty where no test ran with several.
-        blamed: Which half of a retrieval-augmented answer did badly, in words, and in how many tests.
+        candidates: Models that are compared; empty if no test ran with several.
+        blamed: Whether retrieval or generation did badly, in words, and in how many tests.
     """
 
     outcomes: Mapping[Outcome, int]
@@ -153,7 +152,7 @@ class Totals:
 
     @property
     def verdict(self) -> Verdict:
-        """The run in a word: a run in which nothing was judged did not pass."""
+        """The verdict on the run: a run in which nothing was judged did not pass."""
         if not self.tests:
             return "EMPTY"
         if self.outcomes["failed"]:
@@ -164,7 +163,7 @@ class Totals:
 
     @property
     def sentence(self) -> str:
-        """The outcomes in words, the worst first; passed is said even when it is none."""
+        """The outcomes in words, the worst first; passed is always included."""
         parts = [
             f"{self.outcomes[kind]:,} {OUTCOME_WORDS[kind]}"
             for kind in OUTCOMES
@@ -174,7 +173,7 @@ class Totals:
 
 
 def summarize_run(run: Run) -> Totals:
-    """Add up a run; an empty one gives zero counts and empty tables.
+    """Return the summary of a run; an empty run gives zero counts and empty tables.
 
     >>> summarize_run(Run()).sentence
     'no tests were recorded'
@@ -190,8 +189,7 @@ def summarize_run(run: Run) -> Totals:
         models=tuple(dict.fromkeys(call.model for call in calls if call.purpose == "app" and call.model)),
         traffic=count_traffic(calls),
         by_purpose={
-            key: count_traffic(group)
-            for key, group in group_by(calls, lambda model_call: model_call.purpose).items()
+            key: count_traffic(group) for key, group in group_by(calls, lambda call: call.purpose).items()
         },
         latency=summarize_latency(calls),
         cassettes=summarize_cassettes(run),
@@ -202,7 +200,7 @@ def summarize_run(run: Run) -> Totals:
 
 
 def describe_weak_half(record: TestRecord) -> str:
-    """Return which half of a test did badly, retrieval or generation, in words; "" where none did.
+    """Return in words whether retrieval or generation of a test did badly; "" if neither did.
 
     >>> describe_weak_half(TestRecord(nodeid="t"))
     ''
@@ -214,35 +212,37 @@ def describe_weak_half(record: TestRecord) -> str:
 def summarize_metrics(
     records: Iterable[TestRecord], left_out: UnevenMetrics | None = None
 ) -> tuple[Metric, ...]:
-    """Return one `Metric` per name, unit, direction and version, in the order of first sight.
+    """Return a `Metric` for each name, unit, direction and version, in the order of first occurrence.
 
     Args:
         records: The tests.
-        left_out: Of a comparison: what is in no statistics, although it is counted.
+        left_out: Of a comparison: what is counted, but in no statistics.
     """
-    odd = left_out or UnevenMetrics()
+    uneven = left_out or UnevenMetrics()
     pairs = ((record, measurement) for record in records for measurement in record.measurements)
     groups = group_by(pairs, lambda pair: metric_key(pair[1]))
-    return tuple(_summarize_metric(group, odd) for group in groups.values())
+    return tuple(_summarize_metric(group, uneven) for group in groups.values())
 
 
-def _summarize_metric(group: Sequence[tuple[TestRecord, Measurement]], odd: UnevenMetrics) -> Metric:
+def _summarize_metric(group: Sequence[tuple[TestRecord, Measurement]], uneven: UnevenMetrics) -> Metric:
     measurements = [measurement for _, measurement in group]
     first = measurements[0]
     values = sorted(
         measurement.value
         for record, measurement in group
-        if measurement.value is not None and odd.counts_measurement(record, measurement)
+        if measurement.value is not None and uneven.counts_measurement(record, measurement)
     )
     statuses = [measurement.status for measurement in measurements]
     middle = len(values) // 2
+    # What lies outside of 0 to 1 counts in the outermost bin.
+    bins = Counter(int(min(max(value, 0.0), 1 - 1 / BINS / 2) * BINS) for value in values)
     return Metric(
         name=first.name,
         version=first.version,
         unit=first.unit,
         better=first.better,
         n=len(values),
-        left_out=odd.rows.get(metric_key(first), 0),
+        left_out=uneven.rows.get(metric_key(first), 0),
         mean=_mean_value(values),
         minimum=values[0] if values else None,
         median=_mean_value(values[middle - 1 + len(values) % 2 : middle + 1]),
@@ -256,7 +256,7 @@ def _summarize_metric(group: Sequence[tuple[TestRecord, Measurement]], odd: Unev
                 {measurement.threshold for measurement in measurements if measurement.threshold is not None}
             )
         ),
-        histogram=_bin_values(values) if first.unit == "1" else (),
+        histogram=tuple(bins[place] for place in range(BINS)) if first.unit == "1" else (),
         judged=any(map(is_judged, measurements)),
         doubt=next(filter(None, map(judge_doubt, measurements)), ""),
     )
@@ -271,25 +271,18 @@ def _mean_value(values: Sequence[float]) -> float | None:
         return math.fsum(value / len(values) for value in values)
 
 
-def _bin_values(values: Iterable[float]) -> tuple[int, ...]:
-    bins = [0] * BINS
-    for value in values:
-        bins[int(min(max(value, 0.0), 1 - 1 / BINS / 2) * BINS)] += 1
-    return tuple(bins)
-
-
 def summarize_sides(records: Sequence[TestRecord], axis: Axis) -> Iterator[Side]:
-    """Yield what each version of each prompt, or each model, came to, over the tests that compare them fairly."""
+    """Yield the summary of each version of each prompt, or of each model, over the tests that compare them fairly."""
     for number, (group, left_out) in enumerate(iter_fair_comparisons(records, axis)):
         ran = group_by(group, lambda record: (subject_name(record, axis), side_key(record, axis)))
         rows = group_by(group, lambda record: (function_name(record), *row_key(record, axis)))
-        odd = find_uneven_metrics(rows.values()) if len(ran) > 1 else UnevenMetrics()
+        uneven = find_uneven_metrics(rows.values()) if len(ran) > 1 else UnevenMetrics()
         for key in sort_by_position(ran, axis):
-            yield replace(summarize_side(ran[key], axis, odd), comparison=number, left_out=left_out)
+            yield replace(summarize_side(ran[key], axis, uneven), comparison=number, left_out=left_out)
 
 
 def describe_uneven_metrics(sides: Iterable[Side]) -> list[tuple[str, str]]:
-    """Return which metrics have a mean over less than all rows, and how many are left out, in words."""
+    """Return the metrics whose mean leaves out rows, each with a note on how many."""
     left_out_by_name = {
         metric.name: metric.left_out for side in sides for metric in side.metrics if metric.left_out
     }
@@ -299,13 +292,13 @@ def describe_uneven_metrics(sides: Iterable[Side]) -> list[tuple[str, str]]:
     ]
 
 
-def summarize_side(records: Sequence[TestRecord], axis: Axis, odd: UnevenMetrics | None = None) -> Side:
-    """Add up the tests that ran on one side; there must be at least one.
+def summarize_side(records: Sequence[TestRecord], axis: Axis, uneven: UnevenMetrics | None = None) -> Side:
+    """Return the summary of the tests that ran on a side; there must be at least one test.
 
     Args:
-        records: Its tests.
-        axis: What the sides are.
-        odd: What was not measured on every side.
+        records: The tests.
+        axis: What is compared.
+        uneven: What was not measured on every side.
     """
     calls = [call for record in records for call in record.calls if axis == "prompt" or call.purpose == "app"]
     facts = SideFacts.from_wire(records[0].fact(axis))
@@ -319,14 +312,12 @@ def summarize_side(records: Sequence[TestRecord], axis: Axis, odd: UnevenMetrics
         tests=len(records),
         passed=sum(record.outcome in ("passed", "xpassed") for record in records),
         skipped=sum(record.outcome == "skipped" for record in records),
-        unscored=sum(map(_is_unscored, records)),
-        metrics=summarize_metrics(records, odd),
+        unscored=sum(
+            record.outcome == "errored"
+            or any(measurement.status == "errored" for measurement in record.measurements)
+            for record in records
+        ),
+        metrics=summarize_metrics(records, uneven),
         traffic=count_traffic(calls),
         latency=summarize_latency(calls),
-    )
-
-
-def _is_unscored(record: TestRecord) -> bool:
-    return record.outcome == "errored" or any(
-        measurement.status == "errored" for measurement in record.measurements
     )

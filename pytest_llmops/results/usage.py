@@ -1,9 +1,9 @@
-"""What the calls of models used: tokens, cost and time.
+"""Add up the tokens, cost and latency of model calls.
 
-Unknown stays unknown: a call without a price adds nothing to a cost and is counted beside it.
+A call without a price adds nothing to the cost, and is counted separately.
 
 Percentiles are nearest-rank: the p-th percentile of n numbers is the smallest of them that
-at least p percent of all numbers do not exceed. It is always a number that was measured.
+at least p percent of all numbers do not exceed: always a measured number.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def count_traffic(calls: Sequence[Call]) -> Traffic:
 
 
 def format_cost(used: Traffic) -> str:
-    """Return the cost in words; what is not known is said to be unknown, never $0.00.
+    """Return the cost in words; an unknown cost is "unknown", never $0.00.
 
     >>> format_cost(Traffic(live=3, unpriced=3))
     'unknown, 3 calls without a price'

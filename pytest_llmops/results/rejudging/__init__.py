@@ -1,4 +1,4 @@
-"""Scoring stored outputs again: what a run's judge said, what another says, and what that changes. No I/O."""
+"""Score the stored outputs of a run again with another judge or threshold, and compare. No I/O."""
 
 from __future__ import annotations
 

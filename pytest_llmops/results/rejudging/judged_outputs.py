@@ -1,4 +1,4 @@
-"""The outputs that a run file holds: what was answered to what, and what its judge said of it."""
+"""Collect the outputs of a run that a judge can score again, with their old verdicts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NO_TEXT = "last call without a text"
 
 JUDGE_PREFIX = "judge."
 TEXTLESS_ENDPOINTS = frozenset({"embeddings", "moderations", "rerank"})
-"""Endpoints that give no text."""
+"""Endpoints whose answer is no text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """An answer of the application, and all that its judge was told.
+    """An answer of the application, with the inputs of its judge.
 
     Attributes:
         record: Place of its test in the run.
@@ -49,7 +49,7 @@ class Output:
 
     @property
     def label(self) -> str:
-        """What tells two judgements of one test apart."""
+        """Distinguishes two verdicts of a test."""
         return self.old.label if self.old is not None else ""
 
     @property
@@ -83,7 +83,7 @@ class Output:
 
     @property
     def inputs(self) -> tuple[object, ...]:
-        """What decides a verdict: of equal ones a judge is asked once."""
+        """What a verdict depends on: for equal inputs a judge is asked once."""
         return self.answer, self.question, self.reference, self.contexts
 
 
@@ -92,8 +92,8 @@ class RescorableOutputs:
     """The outputs that can be scored, in the order of the run, and how many cannot, by reason.
 
     Attributes:
-        judges: Names of all old judges, also of those that were not asked for.
-        unjudged: Tests whose output could be scored, and never was.
+        judges: Names of all old judges, whatever the selection.
+        unjudged: Tests whose output was never judged, and could be.
     """
 
     outputs: tuple[Output, ...] = ()
@@ -109,7 +109,7 @@ def collect_outputs(run: Run, *, only: str = "", text: str = "", unjudged: bool 
         run: The run.
         only: Name of an old judge; empty: all.
         text: Part of the test's node id; empty: any.
-        unjudged: Also the last answer of tests that no judge ever saw.
+        unjudged: Also the last answer of tests without a judge.
 
     >>> collect_outputs(Run()).outputs
     ()
@@ -243,6 +243,6 @@ def _last_output(record_index: int, record: TestRecord) -> Output | None:
 
 
 def _is_answered_conversation(call: Call) -> bool:
-    """Whether a call was a conversation that got its answer; of other traffic nothing is known but the address."""
+    """Return whether a call was a conversation with an answer; of other traffic only the address is known."""
     fine = call.status is None or call.status < 300  # noqa: PLR2004 -- HTTP
     return fine and call.endpoint not in TEXTLESS_ENDPOINTS and bool(call.messages or call.output)

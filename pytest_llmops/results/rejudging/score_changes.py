@@ -1,4 +1,4 @@
-"""What changed between two verdicts on the same outputs, and what that adds up to."""
+"""Compare two verdicts on the same outputs, and summarize the changes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _STATUSES: Mapping[str, Status] = {
     "errored": "unscored",
 }
 SAME_SCORE_TOLERANCE = 1e-9
-"""Normalised scores nearer than this are the same."""
+"""Normalised scores closer than this are the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """What a judge said of one output.
+    """A judge's verdict on an output.
 
     Attributes:
         status: ``recorded`` has no threshold, ``undecided`` waits for a person, ``new`` was never judged.
@@ -59,24 +59,24 @@ class Change:
 
     @property
     def delta(self) -> float | None:
-        """By how much the normalised score rose; None: one of the two is missing."""
+        """By how much the normalised score rose; None: a score is missing."""
         if self.old.normalised is None or self.new.normalised is None:
             return None
         return self.new.normalised - self.old.normalised
 
     @property
     def changed(self) -> bool:
-        """Whether score or status is another."""
+        """Whether score or status changed."""
         return self.old.status != self.new.status or abs(self.delta or 0.0) > SAME_SCORE_TOLERANCE
 
     @property
     def worse(self) -> bool:
-        """Whether it fails now and did not before, or cannot be scored."""
+        """Whether it fails now and did not before, or cannot be scored now."""
         return self.new.status == "unscored" or (self.new.status == "fail" and self.old.status != "fail")
 
     @property
     def order(self) -> tuple[int, float, int, int]:
-        """The worst first: failed now, unscored now, then by what the score lost; at last what was never judged, by score."""
+        """Sort key, the worst first: failed now, unscored now, then by loss of score; never judged last, by score."""
         first, value = 2, self.delta or 0.0
         if self.old.status == "new":
             first, value = 3, -1.0 if self.new.normalised is None else self.new.normalised
@@ -87,14 +87,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What the changes of a run add up to.
+    """The summary of all changes of a run.
 
     Attributes:
-        pairs: Outputs that both judges scored: the means are over these.
+        pairs: Outputs that both judges scored; the means cover these.
         old_mean: Normalised; None: there is no pair.
         flips: How many went from one status to another, by (old, new).
         old_errors: Why outputs had no score, and how many; ``new_errors`` likewise.
-        old_judges: Name, version and model of those who judged before; ``new_judges`` likewise.
+        old_judges: Name, version and model of the old judges; ``new_judges`` likewise.
         scales: All scales there are.
     """
 
@@ -115,12 +115,12 @@ class Summary:
 
     @property
     def same_judge(self) -> bool:
-        """Whether nobody but the old judges was asked, in the same version, on what they had judged."""
+        """Whether the same judges in the same versions judged the same outputs."""
         return bool(self.old_judges) and self.old_judges == self.new_judges and not self.new
 
     @property
     def same_model(self) -> bool | None:
-        """Whether both sides asked the same models; None: it is not known."""
+        """Whether the models of old and new judges are the same; None: not known."""
         old, new = ({model for _, _, model in side} for side in (self.old_judges, self.new_judges))
         return None if "" in old | new or not old or not new else old == new
 
@@ -152,16 +152,16 @@ def score_from_measurement(measurement: Measurement | None) -> Score:
 
 
 def compare_scores(pairs: Iterable[tuple[Output, Measurement]]) -> list[Change]:
-    """Return each output with both its scores, the worst change first; equal ones in the order of the run."""
-    made = [
+    """Return each output with both scores, the worst change first; else in the order of the run."""
+    changes = [
         Change(output=output, old=score_from_measurement(output.old), new=score_from_measurement(new))
         for output, new in pairs
     ]
-    return sorted(made, key=lambda output: output.order)
+    return sorted(changes, key=lambda change: change.order)
 
 
 def summarize_changes(changes: Sequence[Change]) -> Summary:
-    """Add up changes; of none everything is 0, and the means are None.
+    """Return the summary of changes; without changes all counts are 0, and the means None.
 
     >>> summarize_changes([]).old_mean is None
     True
@@ -191,7 +191,7 @@ def summarize_changes(changes: Sequence[Change]) -> Summary:
         old_judges=_list_judges(change.old for change in judged),
         new_judges=_list_judges(change.new for change in ordered),
         scales=tuple(
-            sorted({change.scale for pair in changes for change in (pair.old, pair.new) if change.scale and change.score is not None})
+            sorted({score.scale for change in changes for score in (change.old, change.new) if score.scale and score.score is not None})
         ),
     )  # fmt: skip
 
@@ -202,6 +202,6 @@ def _count_errors(scores: Iterable[Score]) -> dict[str, int]:
 
 def _list_judges(scores: Iterable[Score]) -> tuple[tuple[str, str, str], ...]:
     every = list(scores)
-    # Who is given no answer is not asked, and its version is not known.
+    # A judge that got no answer to judge was not called, and its version is not known.
     known = [score for score in every if score.version or score.score is not None] or every
     return tuple(sorted({(score.judge, score.version, score.model) for score in known}))

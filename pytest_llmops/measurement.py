@@ -312,6 +312,15 @@ def shorten_text(text: str, limit: int = 200) -> str:
     return f"{escaped}... (+{rest:,} chars)" if rest else escaped
 
 
+def label_suffix(label: str) -> str:
+    """Return a measurement's label as it follows the name, or "".
+
+    >>> label_suffix("first"), label_suffix("")
+    (' [first]', '')
+    """
+    return f" [{shorten_text(label, MAX_LABEL)}]" if label else ""
+
+
 MAX_LABEL = 60
 MAX_ORIGIN = 2000
 """Characters of a line of origin: a command to run a test again must not be cut."""
@@ -352,11 +361,7 @@ def format_failure_text(
 
 
 def _format_verdict(measurement: Measurement) -> str:
-    name = (
-        f"{measurement.name} [{shorten_text(measurement.label, 60)}]"
-        if measurement.label
-        else measurement.name
-    )
+    name = f"{measurement.name}{label_suffix(measurement.label)}"
     if measurement.value is None:
         return f"{name} could not be scored: {shorten_text(measurement.error)}"
     if measurement.threshold is None:

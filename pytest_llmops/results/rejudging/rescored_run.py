@@ -1,13 +1,13 @@
-"""A run with new verdicts in place of the old ones: outcomes and failure texts follow, all else stays."""
+"""Replace the verdicts of a run by new verdicts; outcomes and failure texts follow."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, cast
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import Json, Measurement, format_failure_text, shorten_text
+from pytest_llmops.measurement import Json, Measurement, format_failure_text, label_suffix, shorten_text
 from pytest_llmops.results.details import as_mapping, read_detail
 from pytest_llmops.results.rejudging.judged_outputs import JUDGE_PREFIX, Output
 from pytest_llmops.results.rejudging.score_changes import score_from_measurement
@@ -17,12 +17,12 @@ AtLeast: TypeAlias = float | Literal["default"] | None
 _STATUS_OUTCOMES: Mapping[str, Outcome] = {"errored": "errored", "failed": "failed"}
 _OUTCOMES_BY_SEVERITY: tuple[Outcome, ...] = ("passed", "failed", "errored")
 _OUTCOME_EXCEPTIONS: Mapping[str, str] = {"errored": "MeasurementErrored", "failed": "MeasurementFailed"}
-"""What the verdict on a measurement raises, by the outcome."""
+"""The exceptions that outcomes come from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RescoredOutput:
-    """An output and what is measured of it now.
+    """An output with its new measurements.
 
     Attributes:
         measurements: The verdict's dimensions, and last the verdict itself.
@@ -39,12 +39,12 @@ class RescoredOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RescoreStamp:
-    """When and by what a run was scored again.
+    """When, and with which judge or threshold, a run was scored again.
 
     Attributes:
         day: ISO 8601.
-        asked: A judge was asked; otherwise only the threshold is another.
-        at_least: The threshold that was asked for, on the judge's own scale; None: none.
+        asked: A judge was called; otherwise only the threshold changed.
+        at_least: The new threshold on the judge's own scale; None: no new threshold.
         source: The run file's name.
     """
 
@@ -58,7 +58,7 @@ class RescoreStamp:
 
     @property
     def sentence(self) -> str:
-        """What the run's notes say."""
+        """The note that is added to the run."""
         by = f"by judge {self.judge}, version {self.version}" if self.asked else "by the stored scores"
         model = f", model {self.model}" if self.asked and self.model else ""
         threshold = f", at least {self.at_least:g}" if self.at_least is not None else ""
@@ -74,22 +74,22 @@ def carry_over_threshold(
     judge: str = "",
     version: str = "",
 ) -> AtLeast:
-    """Return the threshold that a new score has to reach, as `assert_judge_score` takes it.
+    """Return the threshold for a new score, as `assert_judge_score` takes it.
 
-    The one that was asked for comes first. What only recorded goes on to do so. A threshold that was the old
-    judge's own becomes the new judge's own; one that a test named stays, where the scale is the same, and else
-    becomes the new judge's own. The scale of a verdict without a score is that of the judge's other scores.
+    ``at_least`` wins. A verdict that was only recorded stays so. The old judge's own threshold is replaced by the
+    new judge's own; a threshold of the test stays if the scale is the same, and otherwise is replaced too. The scale
+    of a verdict without a score is the scale of the judge's other scores.
 
     Args:
-        output: With the old threshold.
-        at_least: The threshold that was asked for; None: none was.
-        pass_at: The new judge's own; None: it has none.
-        scale: The new judge's; None: not known.
-        judge: Its name.
-        version: Its version: the same judge as before has the same scale.
+        output: The output with its old threshold.
+        at_least: The requested threshold; None: none.
+        pass_at: The new judge's own threshold; None: it has none.
+        scale: The new judge's scale; None: not known.
+        judge: Name of the new judge.
+        version: Version of the new judge: the same judge as before has the same scale.
 
     Raises:
-        UsageError: A threshold on another scale says nothing here, and the new judge has none.
+        UsageError: The threshold is on another scale, and the new judge has none of its own.
     """
     if at_least is not None:
         return at_least
@@ -120,15 +120,15 @@ def _format_scale(scale: tuple[float, float]) -> str:
 
 
 def replace_threshold(output: Output, at_least: float) -> Measurement:
-    """Return an old verdict with another threshold; what waits for a person waits on.
+    """Return an old verdict with another threshold; a verdict that is flagged for review stays undecided.
 
-    What could not be scored stays so, and keeps its threshold where nothing tells its scale.
+    A verdict without a score stays so, and keeps its threshold if its scale is not known.
 
     Raises:
         UsageError: The threshold is not on the stored scale, or the scale is not stored.
 
-    >>> told = {"name": "j", "score": 6, "low": 1, "high": 10, "threshold": 7}
-    >>> old = Measurement(name="judge.j", value=5 / 9, threshold=6 / 9, detail={"actual": "x", "judge": told})
+    >>> verdict = {"name": "j", "score": 6, "low": 1, "high": 10, "threshold": 7}
+    >>> old = Measurement(name="judge.j", value=5 / 9, threshold=6 / 9, detail={"actual": "x", "judge": verdict})
     >>> replace_threshold(Output(record=0, nodeid="t", answer="x", old=old), 6.0).status
     'passed'
     """
@@ -150,11 +150,11 @@ def replace_threshold(output: Output, at_least: float) -> Measurement:
 
 
 def replace_verdicts(run: Run, rescored_outputs: Sequence[RescoredOutput], stamp: RescoreStamp) -> Run:
-    """Return a run with new verdicts, and a note that says when and by what.
+    """Return a run with new verdicts, and a note that says when and how they were made.
 
-    Dimensions of an old verdict go with it. The outcome of a test follows where its measurements alone decided it; what
-    ended otherwise, or also otherwise (a fixture, a plain assert, a skip), stays as it was. The calls of a judge that is not heard any
-    more are dropped; those of the new one stand in its recording.
+    The dimensions of an old verdict are removed with it. The outcome of a test follows if its measurements alone decided
+    it; a test that (also) ended for another reason, such as a fixture, a plain assert or a skip, keeps its outcome. The
+    calls of judges without a verdict are dropped; those of the new judge are in its recording.
     """
     by: dict[int, list[RescoredOutput]] = {}
     for rescored in rescored_outputs:
@@ -195,8 +195,11 @@ def _replace_in_record(
         if new is None:
             is_dropped = (old.name, old.label) in dropped and read_detail(old).judge is None
             made += [] if is_dropped else [old]
-        elif not _is_duplicate_verdict(new, seen):
-            made += new.measurements
+        else:
+            # Two old judges of an answer may have the same successor: its verdict counts once.
+            key = (new.top.name, new.top.label, new.top.threshold, *new.output.inputs)
+            if seen.setdefault(key, new.output.judge) == new.output.judge:
+                made += new.measurements
     for new in rescored_outputs:
         made += new.measurements if new.output.place is None else ()
     measurements = tuple(made)
@@ -223,12 +226,6 @@ def _replace_in_record(
     )
 
 
-def _is_duplicate_verdict(new: RescoredOutput, seen: dict[tuple[object, ...], str]) -> bool:
-    """Whether two old judges of one answer have become the same new one: it says the same twice."""
-    key = (new.top.name, new.top.label, new.top.threshold, *new.output.inputs)
-    return seen.setdefault(key, new.output.judge) != new.output.judge
-
-
 def _implied_outcome(measurements: Sequence[Measurement]) -> Outcome:
     outcomes = [_STATUS_OUTCOMES.get(measurement.status, "passed") for measurement in measurements]
     return cast("Outcome", max(outcomes, key=_OUTCOMES_BY_SEVERITY.index, default="passed"))
@@ -242,28 +239,29 @@ def _rescored_outcome(record: TestRecord, measurements: Sequence[Measurement]) -
         return ("xpassed" if now == "passed" else "xfailed") if decided else record.outcome
     if record.outcome == was and alone:
         return now
-    # Something else decided: that stays, unless the new verdicts are worse than the old ones and than that.
-    if record.outcome in _OUTCOMES_BY_SEVERITY and _OUTCOMES_BY_SEVERITY.index(
-        now
-    ) > _OUTCOMES_BY_SEVERITY.index(was):
-        return max(record.outcome, now, key=_OUTCOMES_BY_SEVERITY.index)
+    # Something else decided: its outcome stays, unless the new verdicts are worse.
+    severity = _OUTCOMES_BY_SEVERITY.index
+    if record.outcome in _OUTCOMES_BY_SEVERITY and severity(now) > severity(was):
+        return max(record.outcome, now, key=severity)
     return record.outcome
 
 
 def _ended_otherwise(record: TestRecord) -> bool:
-    """Whether anything but a verdict on a measurement ended the test, alone or too."""
+    """Return whether anything but a verdict on a measurement contributed to the end of the test."""
     if record.raised:
         return not set(record.raised) <= set(_OUTCOME_EXCEPTIONS.values())
-    # Files of older versions do not say what was raised: there the text has to be all of a measurement's.
+    # Older run files do not store the exceptions: there all of the text must belong to measurements.
     bad = record.outcome in ("failed", "errored") and bool(record.message)
-    return bad and len(_unrelated_messages(record)) > 0
+    return bad and bool(_unrelated_messages(record))
+
+
+def _bad_measurements(measurements: Iterable[Measurement]) -> list[Measurement]:
+    return [measurement for measurement in measurements if measurement.status in ("failed", "errored")]
 
 
 def _unrelated_messages(record: TestRecord) -> list[str]:
-    """The parts of a failure text that are no measurement's; a part of two paragraphs counts as two."""
-    bad = [
-        measurement.name for measurement in record.measurements if measurement.status in ("failed", "errored")
-    ]
+    """Return the paragraphs of a failure text that belong to no measurement."""
+    bad = [measurement.name for measurement in _bad_measurements(record.measurements)]
     heads = [f"{kind}: " for kind in _OUTCOME_EXCEPTIONS.values()] if bad else []
     heads += [f"{name.replace(JUDGE_PREFIX, what, 1)} " for name in bad for what in (JUDGE_PREFIX, "judge ")]
     return [part for part in record.message.split("\n\n") if not part.startswith(tuple(heads))]
@@ -272,10 +270,8 @@ def _unrelated_messages(record: TestRecord) -> list[str]:
 def _rescored_message(record: TestRecord, measurements: Sequence[Measurement], outcome: Outcome) -> str:
     if outcome not in ("passed", "failed", "errored"):
         return record.message
-    bad = [measurement for measurement in measurements if measurement.status in ("failed", "errored")]
-    if bad == [
-        measurement for measurement in record.measurements if measurement.status in ("failed", "errored")
-    ]:
+    bad = _bad_measurements(measurements)
+    if bad == _bad_measurements(record.measurements):
         return record.message
     failures = list(map(_format_failure, bad))
     if _ended_otherwise(record):
@@ -290,7 +286,7 @@ def _rescored_message(record: TestRecord, measurements: Sequence[Measurement], o
 def _rescored_exceptions(
     record: TestRecord, measurements: Sequence[Measurement], outcome: Outcome
 ) -> tuple[str, ...]:
-    """What would have been raised: of the verdicts on measurements the new one, all else as it was."""
+    """Return the exceptions, with the old verdict's replaced by the new verdict's."""
     now = _implied_outcome(measurements)
     if now == _implied_outcome(record.measurements):
         return record.raised
@@ -303,8 +299,7 @@ def _format_failure(measurement: Measurement) -> str:
     detail, score = read_detail(measurement), score_from_measurement(measurement)
     line = ""
     if detail.judge and score.status == "fail" and score.score is not None and score.threshold is not None:
-        label = f" [{shorten_text(measurement.label, 60)}]" if measurement.label else ""
         scale = f" (scale {_format_scale(score.scale)})" if score.scale else ""
-        line = f"judge {shorten_text(score.judge, 60)}{label} {score.score:g} < {score.threshold:g}{scale}"
+        line = f"judge {shorten_text(score.judge, 60)}{label_suffix(measurement.label)} {score.score:g} < {score.threshold:g}{scale}"
     evidence = [(label, str(text)) for label, text in detail.evidence]
     return format_failure_text(measurement, verdict=line, evidence=evidence)

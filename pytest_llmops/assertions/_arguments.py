@@ -1,4 +1,4 @@
-"""What an assertion over texts is given: checked, and refused with what was expected."""
+"""Parse the arguments of assertions; errors name the assertion, and what was expected and got."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numbers import Integral
 from typing import get_args
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import as_finite_float, shorten_text
+from pytest_llmops.measurement import as_finite_float, format_count, shorten_text
 from pytest_llmops.metrics import lexical, text_spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
 
 
 @dataclass(frozen=True, slots=True)
 class TextNormalizer:
-    r"""What takes out of a text the differences that shall not count: `lexical.normalise` with these options.
+    r"""Remove differences between texts that do not count: `lexical.normalize_text` with these options.
 
     >>> TextNormalizer(case="fold", whitespace="collapse")("Two\n words ")
     'two words'
@@ -28,27 +28,27 @@ class TextNormalizer:
     unicode: Form = "keep"
 
     def __call__(self, text: str) -> str:
-        """Return the text without them; raises a `ValueError` as `lexical.normalise` does."""
+        """Return the normalized text; raises a `ValueError` as `lexical.normalize_text` does."""
         return lexical.normalize_text(text, case=self.case, whitespace=self.whitespace, unicode=self.unicode)
 
-    def origins(self, text: str) -> text_spans.Origins:
-        """Return what tells where in a text the places of its changed form are."""
+    def normalize_answer(self, actual: object) -> str:
+        """Return the normalized answer; raises a `ValueError` if it cannot be scored.
+
+        >>> TextNormalizer().normalize_answer(None)
+        Traceback (most recent call last):
+        ValueError: the answer is None, expected text
+        """
+        if isinstance(actual, str):
+            return self(actual)
+        if actual is None:
+            raise ValueError("the answer is None, expected text")
+        hint = "; pass its .text" if isinstance(getattr(actual, "text", None), str) else ""
+        raise ValueError(f"the answer is {describe_kind(actual)}, expected text{hint}")
+
+    def map_to_original(self, text: str) -> text_spans.Origins:
+        """Return a map from places in the normalized text to places in the text."""
         fold = partial(lexical.normalize_text, case=self.case, unicode=self.unicode)
         return text_spans.Origins(text, fold, self.whitespace)
-
-
-def why_invalid_answer(actual: object) -> str:
-    """Say why an answer cannot be scored, or nothing.
-
-    >>> why_invalid_answer(None), why_invalid_answer("")
-    ('the answer is None, expected text', '')
-    """
-    if isinstance(actual, str):
-        return ""
-    if actual is None:
-        return "the answer is None, expected text"
-    hint = "; pass its .text" if isinstance(getattr(actual, "text", None), str) else ""
-    return f"the answer is {describe_kind(actual)}, expected text{hint}"
 
 
 def describe_kind(value: object) -> str:
@@ -62,11 +62,25 @@ def describe_kind(value: object) -> str:
     return "an empty text" if value == "" else f"an object of type {type(value).__name__}"
 
 
+def describe_value(value: object) -> str:
+    """Return the type and the beginning of a value, for a message.
+
+    >>> describe_value(None), describe_value(3)
+    ('nothing', 'int 3')
+    """
+    return "nothing" if value is None else f"{type(value).__name__} {shorten_text(repr(value), 60)}"
+
+
+def component_name(component: object) -> str:
+    """Return the name of a judge or an embedder: its own, or that of its class."""
+    return str(getattr(component, "name", "") or type(component).__name__)
+
+
 def parse_share_threshold(where: str, at_least: object) -> float | None:
     """Return a threshold from 0 to 1, or None.
 
     Raises:
-        UsageError: It is neither.
+        UsageError: It is something else.
     """
     __tracebackhide__ = True
     if at_least is None:
@@ -78,41 +92,43 @@ def parse_share_threshold(where: str, at_least: object) -> float | None:
 
 
 def parse_wanted_texts(where: str, expected: object) -> tuple[str, ...]:
-    """Return one text to look for, or several; none of them empty.
+    """Return the texts to search for; none of them is empty.
 
     Raises:
-        UsageError: They are none, or one is empty: it would be in every answer.
+        UsageError: There are none, or one is empty: it would be in every answer.
     """
     __tracebackhide__ = True
-    texts = (expected,) if isinstance(expected, str) else expected
-    if not isinstance(texts, Sequence) or isinstance(texts, (bytes, bytearray)):
-        raise UsageError(f"{where}: expected a text or several to look for, got {describe_kind(expected)}")
-    if not texts:
-        raise UsageError(f"{where}: expected at least one text to look for, got none")
-    for number, text in enumerate(texts, start=1):
-        if not isinstance(text, str) or not text:
-            raise UsageError(
-                f"{where}: expected texts to look for, got {describe_kind(text)} as number {number}"
-            )
-    return tuple(texts)
+    texts = _parse_texts(where, expected, "to look for", "expected at least one text to look for, got none")
+    if "" in texts:
+        number = texts.index("") + 1
+        raise UsageError(f"{where}: expected texts to look for, got {describe_kind('')} as number {number}")
+    return texts
 
 
 def parse_references(where: str, expected: object) -> tuple[str, ...]:
-    """Return one reference, or several; the empty text is one, too.
+    """Return the references; a reference may be empty.
 
     Raises:
-        UsageError: They are none.
+        UsageError: There are none, or they are no texts.
     """
     __tracebackhide__ = True
-    texts = (expected,) if isinstance(expected, str) else expected
+    return _parse_texts(
+        where, expected, "to compare with", "expected a text to compare with, got an empty list"
+    )
+
+
+def _parse_texts(where: str, given: object, purpose: str, none_given: str) -> tuple[str, ...]:
+    __tracebackhide__ = True
+    texts = (given,) if isinstance(given, str) else given
     if not isinstance(texts, Sequence) or isinstance(texts, (bytes, bytearray)):
-        raise UsageError(f"{where}: expected a text to compare with, got {describe_kind(expected)}")
+        several = "a text or several" if purpose == "to look for" else "a text"
+        raise UsageError(f"{where}: expected {several} {purpose}, got {describe_kind(given)}")
     if not texts:
-        raise UsageError(f"{where}: expected a text to compare with, got an empty list")
+        raise UsageError(f"{where}: {none_given}")
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str):
             raise UsageError(
-                f"{where}: expected texts to compare with, got {describe_kind(text)} as number {number}"
+                f"{where}: expected texts {purpose}, got {describe_kind(text)} as number {number}"
             )
     return tuple(texts)
 
@@ -120,10 +136,10 @@ def parse_references(where: str, expected: object) -> tuple[str, ...]:
 def parse_normalizer(
     where: str, *, ignore_case: bool, whitespace: Whitespace = "keep", unicode: Form = "keep"
 ) -> TextNormalizer:
-    """Return what takes out of a text the differences that shall not count.
+    """Return the normalizer for the options of an assertion.
 
     Raises:
-        UsageError: An option has another value.
+        UsageError: An option has no allowed value.
     """
     __tracebackhide__ = True
     for name, value, allowed in (("whitespace", whitespace, Whitespace), ("unicode", unicode, Form)):
@@ -135,10 +151,10 @@ def parse_normalizer(
 
 
 def compile_pattern(where: str, pattern: object, *, ignore_case: bool) -> re.Pattern[str]:
-    """Return a regular expression, compiled.
+    """Return a compiled regular expression.
 
     Raises:
-        UsageError: It is none; says where it breaks.
+        UsageError: It is invalid; gives the position of the error.
     """
     __tracebackhide__ = True
     text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
@@ -153,54 +169,61 @@ def compile_pattern(where: str, pattern: object, *, ignore_case: bool) -> re.Pat
         problem = f"{error.msg} at position {error.pos}"
     except (OverflowError, RecursionError) as error:
         problem = str(error)
-    raise UsageError(f"{where}: '{shorten_text(text)}' is no regular expression: {problem}")
+    raise UsageError(f"{where}: invalid regular expression '{shorten_text(text)}': {problem}")
 
 
 @dataclass(frozen=True, slots=True)
 class SearchedText:
-    """A text that was looked for in an answer.
+    """The result of a search for a text in an answer.
 
     Attributes:
         wanted: The text as it was given.
-        changed: As it was looked for.
-        starts: The first places where it stands in the changed answer; places that overlap count once.
-        count: How many there are in all; if that was not asked for, how many of them are known.
+        normalized: The text as it was searched for.
+        starts: The first places in the normalized answer; overlapping places count once.
+        count: The number of places; without counting, the number of known places.
     """
 
     wanted: str
-    changed: str
+    normalized: str
     starts: Sequence[int]
     count: int
 
-    def places(self, origins: text_spans.Origins) -> list[text_spans.Span]:
-        """Return these places as they are in the answer itself."""
-        return [origins.span(start, start + len(self.changed)) for start in self.starts]
+    def find_spans(self, origins: text_spans.Origins) -> list[text_spans.Span]:
+        """Return the places in the answer itself."""
+        return [origins.span(start, start + len(self.normalized)) for start in self.starts]
 
 
 def search_texts(
-    text: str, wanted: Sequence[str], change: TextNormalizer, *, whole_words: bool, most: int, count: bool
+    actual: object,
+    wanted: Sequence[str],
+    normalizer: TextNormalizer,
+    *,
+    whole_words: bool,
+    most: int,
+    count: bool,
 ) -> list[SearchedText]:
-    """Return the first places where each of several texts stands in an answer, and how often, if that is asked.
+    """Return the first places of each of several texts in an answer, and on request their number.
 
     Raises:
-        ValueError: The answer or a text cannot be changed that way, or nothing is left of a text.
+        ValueError: The answer is no text, the answer or a text cannot be normalized, or nothing is left of a text.
     """
-    changed = change(text)
-    searched = []
-    for wanted_text in wanted:
-        needle = change(wanted_text)
+    answer = normalizer.normalize_answer(actual)
+    results = []
+    for text in wanted:
+        needle = normalizer(text)
         if not needle:
-            raise ValueError(f"nothing is left to look for of '{shorten_text(wanted_text)}'")
-        starts = text_spans.find_places(changed, needle, whole_words=whole_words, most=most)
-        more = count and len(starts) == most
-        often = text_spans.count_places(changed, needle, whole_words=whole_words) if more else len(starts)
-        searched.append(SearchedText(wanted_text, needle, starts, often))
-    return searched
+            raise ValueError(f"nothing is left to look for of '{shorten_text(text)}'")
+        starts = text_spans.find_places(answer, needle, whole_words=whole_words, most=most)
+        number = len(starts)
+        if count and number == most:
+            number = text_spans.count_places(answer, needle, whole_words=whole_words)
+        results.append(SearchedText(text, needle, starts, number))
+    return results
 
 
 @dataclass(frozen=True, slots=True)
 class CountRange:
-    """How often something has to be there.
+    """A required number of occurrences.
 
     >>> str(CountRange(2, 2)), str(CountRange(2)), str(CountRange(1, 3))
     ('exactly 2 times', 'at least 2 times', '1 to 3 times')
@@ -209,25 +232,25 @@ class CountRange:
     least: int = 1
     most: int | None = None
 
-    def fits(self, count: int) -> bool:
-        """Say whether a count is within."""
+    def includes(self, count: int) -> bool:
+        """Return whether a count is within the range."""
         return self.least <= count and (self.most is None or count <= self.most)
 
     def __str__(self) -> str:
         if self.most is None:
-            return f"at least {self.least:,} time{'s' * (self.least != 1)}"
+            return f"at least {format_count(self.least, 'time')}"
         if self.least == self.most:
-            return f"exactly {self.least:,} time{'s' * (self.least != 1)}"
-        return f"{self.least:,} to {self.most:,} times"
+            return f"exactly {format_count(self.least, 'time')}"
+        return f"{self.least:,} to {format_count(self.most, 'time')}"
 
 
 def parse_count_range(
     where: str, times: object, at_least_times: object, at_most_times: object
 ) -> CountRange | None:
-    """Return how often something has to be there, or None if nothing was asked.
+    """Return the required number of occurrences; None if there is no requirement.
 
     Raises:
-        UsageError: A count is no whole number of at least 1, or they contradict each other.
+        UsageError: A count is no whole number of at least 1, or the counts contradict each other.
     """
     __tracebackhide__ = True
     given = {"times": times, "at_least_times": at_least_times, "at_most_times": at_most_times}

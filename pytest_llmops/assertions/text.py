@@ -1,4 +1,4 @@
-"""Does the answer say it, or leave it out: these words, this pattern, nearly this text, exactly this text?"""
+"""Assertions about the text of an answer: it contains, matches, resembles or equals other texts, or does not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_llmops import recorder
 from pytest_llmops.assertions import _arguments as answers
 from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.assertions._arguments import CountRange, SearchedText
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import MeasurementErrored, UsageError
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.metrics import lexical, text_spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
@@ -84,23 +84,19 @@ def assert_contains(
         in_order=in_order,
         whole_words=whole_words,
     )
-    if in_order and (any_of or search.asked):
+    if in_order and (any_of or search.count_range):
         raise UsageError(
             "assert_contains: expected in_order without any_of and counts: it asks for one place of each text"
         )
-    if error := answers.why_invalid_answer(actual):
-        return _emit_text_error("text.contains", error, threshold, label, expected=list(wanted))
-    text = str(actual)
     try:
-        searched_texts = search.find_texts(text, wanted)
+        results = search.find_texts(actual, wanted)
     except ValueError as problem:
-        return _emit_text_error("text.contains", str(problem), threshold, label, expected=list(wanted))
-    failed = search.failed(text, searched_texts)
+        return _emit_text_error("text.contains", problem, threshold, label, expected=list(wanted))
+    text = str(actual)
+    failed = search.select_failed(text, results)
     share = (len(wanted) - len(failed)) / len(wanted)
-    counts: dict[str, Json] = (
-        {"counts": [searched.count for searched in searched_texts]} if search.asked else {}
-    )
-    missing: list[Json] = [searched.wanted for searched in failed]
+    counts: dict[str, Json] = {"counts": [result.count for result in results]} if search.count_range else {}
+    missing: list[Json] = [result.wanted for result in failed]
     measurement = Measurement(
         name="text.contains",
         value=float(share > 0) if any_of else share,
@@ -110,54 +106,56 @@ def assert_contains(
         detail={"actual": text, "expected": list(wanted), "missing": missing, **counts},
     )
     return recorder.emit(
-        measurement, evidence=lambda: search.unmet_evidence(text, failed, ignore_case=ignore_case)
+        measurement, evidence=lambda: search.collect_evidence(text, failed, ignore_case=ignore_case)
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _ContainsSearch:
-    """How `assert_contains` looks for its texts."""
+    """The search of `assert_contains`."""
 
-    change: answers.TextNormalizer
-    asked: CountRange | None
+    normalizer: answers.TextNormalizer
+    count_range: CountRange | None
     in_order: bool
     whole_words: bool
 
-    def find_texts(self, text: str, wanted: Sequence[str]) -> list[SearchedText]:
+    def find_texts(self, actual: object, wanted: Sequence[str]) -> list[SearchedText]:
         return answers.search_texts(
-            text,
+            actual,
             wanted,
-            self.change,
+            self.normalizer,
             whole_words=self.whole_words,
-            most=contrast.MAX_LISTED_PLACES + 1 if self.asked or self.in_order else 1,
-            count=self.asked is not None,
+            most=contrast.MAX_LISTED_PLACES + 1 if self.count_range or self.in_order else 1,
+            count=self.count_range is not None,
         )
 
-    def failed(self, text: str, looked: Sequence[SearchedText]) -> list[SearchedText]:
-        if self.asked:
-            return [searched for searched in looked if not self.asked.fits(searched.count)]
+    def select_failed(self, text: str, results: Sequence[SearchedText]) -> list[SearchedText]:
+        """Return the texts that are missing, or not there as required."""
+        if self.count_range:
+            return [result for result in results if not self.count_range.includes(result.count)]
         if self.in_order:
-            needles = [searched.changed for searched in looked]
-            ordered_starts = text_spans.find_longest_chain(
-                self.change(text), needles, whole_words=self.whole_words
+            needles = [result.normalized for result in results]
+            starts = text_spans.find_longest_chain(
+                self.normalizer(text), needles, whole_words=self.whole_words
             )
-            return [searched for searched, start in zip(looked, ordered_starts, strict=True) if start is None]
-        return [searched for searched in looked if not searched.starts]
+            return [result for result, start in zip(results, starts, strict=True) if start is None]
+        return [result for result in results if not result.starts]
 
-    def unmet_evidence(
+    def collect_evidence(
         self, text: str, failed: Sequence[SearchedText], *, ignore_case: bool
     ) -> contrast.Evidence:
         """Return what is missing, and what is there but too rarely, too often or out of order."""
-        missing = [searched.wanted for searched in failed if not searched.starts]
+        missing = [result.wanted for result in failed if not result.starts]
         *pairs, last = contrast.missing_text_evidence(
             text, missing, ignore_case=ignore_case, whole_words=self.whole_words
         )
-        origins = self.change.origins(text)
-        for searched in [searched for searched in failed if searched.starts][: contrast.MAX_LISTED_TEXTS]:
-            got = f"expected {self.asked}, got {searched.count:,}"
-            what = got if self.asked else "there, but not in this order"
-            line = contrast.describe_places(text, searched.wanted, searched.places(origins), what)
-            pairs.append(("count" if self.asked else "order", line))
+        origins = self.normalizer.map_to_original(text)
+        for result in [result for result in failed if result.starts][: contrast.MAX_LISTED_TEXTS]:
+            problem = "there, but not in this order"
+            if self.count_range:
+                problem = f"expected {self.count_range}, got {result.count:,}"
+            line = contrast.describe_places(text, result.wanted, result.find_spans(origins), problem)
+            pairs.append(("count" if self.count_range else "order", line))
         return [*pairs, last]
 
 
@@ -208,21 +206,19 @@ def assert_matches(
     compiled = answers.compile_pattern("assert_matches", pattern, ignore_case=ignore_case)
     threshold = answers.parse_share_threshold("assert_matches", at_least)
     count_range = answers.parse_count_range("assert_matches", times, at_least_times, at_most_times)
-    change = answers.parse_normalizer("assert_matches", ignore_case=False, unicode=unicode)
+    normalizer = answers.parse_normalizer("assert_matches", ignore_case=False, unicode=unicode)
     if full and count_range:
         raise UsageError(
             "assert_matches: expected full without counts: the whole answer matches once or not at all"
         )
-    if error := answers.why_invalid_answer(actual):
-        return _emit_text_error("text.matches", error, threshold, label, expected=compiled.pattern)
     try:
-        text = change(str(actual))
+        text = normalizer.normalize_answer(actual)
     except ValueError as problem:
-        return _emit_text_error("text.matches", str(problem), threshold, label, expected=compiled.pattern)
+        return _emit_text_error("text.matches", problem, threshold, label, expected=compiled.pattern)
     detail: dict[str, Json] = {"actual": str(actual), "expected": compiled.pattern}
     spans = [match.span() for match in islice(compiled.finditer(text), MAX_MATCHES)] if count_range else []
     if count_range:
-        good, detail["count"] = count_range.fits(len(spans)), len(spans)
+        good, detail["count"] = count_range.includes(len(spans)), len(spans)
     else:
         good = (compiled.fullmatch(text) if full else compiled.search(text)) is not None
     measurement = Measurement(
@@ -282,16 +278,16 @@ def assert_fuzzy(
     __tracebackhide__ = True
     where = "assert_fuzzy"
     threshold = answers.parse_share_threshold(where, at_least)
-    change = answers.parse_normalizer(where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode)
+    normalizer = answers.parse_normalizer(
+        where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
+    )
     references = answers.parse_references(where, expected)
     expected_detail: Json = expected if isinstance(expected, str) else list(references)
-    if error := answers.why_invalid_answer(actual):
-        return _emit_text_error("text.fuzzy", error, threshold, label, expected=expected_detail)
     try:
-        left, others = change(str(actual)), [change(reference) for reference in references]
-        values = [lexical.fuzzy_ratio(left, right, partial=partial) for right in others]
+        text, others = normalizer.normalize_answer(actual), list(map(normalizer, references))
+        values = [lexical.fuzzy_ratio(text, other, partial=partial) for other in others]
     except ValueError as problem:
-        return _emit_text_error("text.fuzzy", str(problem), threshold, label, expected=expected_detail)
+        return _emit_text_error("text.fuzzy", problem, threshold, label, expected=expected_detail)
     best = values.index(max(values))
     measurement = Measurement(
         name="text.fuzzy",
@@ -302,7 +298,7 @@ def assert_fuzzy(
         version="partial" if partial else "ratio",
         detail={"actual": str(actual), "expected": expected_detail},
     )
-    return recorder.emit(measurement, evidence=lambda: contrast.fuzzy_evidence(left, others[best]))
+    return recorder.emit(measurement, evidence=lambda: contrast.fuzzy_evidence(text, others[best]))
 
 
 def assert_exact(
@@ -341,25 +337,25 @@ def assert_exact(
     __tracebackhide__ = True
     where = "assert_exact"
     threshold = answers.parse_share_threshold(where, at_least)
-    change = answers.parse_normalizer(where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode)
+    normalizer = answers.parse_normalizer(
+        where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
+    )
     references = answers.parse_references(where, expected)
     expected_detail: Json = expected if isinstance(expected, str) else list(references)
-    if error := answers.why_invalid_answer(actual):
-        return _emit_text_error("text.exact", error, threshold, label, expected=expected_detail)
     try:
-        left, others = change(str(actual)), [change(reference) for reference in references]
+        text, others = normalizer.normalize_answer(actual), list(map(normalizer, references))
     except ValueError as problem:
-        return _emit_text_error("text.exact", str(problem), threshold, label, expected=expected_detail)
-    best = contrast.find_nearest_reference(left, others)
+        return _emit_text_error("text.exact", problem, threshold, label, expected=expected_detail)
+    best = contrast.find_nearest_reference(text, others)
     measurement = Measurement(
         name="text.exact",
-        value=float(left == others[best]),
+        value=float(text == others[best]),
         threshold=threshold,
         label=label,
-        reason=_format_nearest_number(best, len(references)) if left != others[best] else "",
+        reason=_format_nearest_number(best, len(references)) if text != others[best] else "",
         detail={"actual": str(actual), "expected": expected_detail},
     )
-    return recorder.emit(measurement, evidence=lambda: contrast.exact_evidence(left, others[best]))
+    return recorder.emit(measurement, evidence=lambda: contrast.exact_evidence(text, others[best]))
 
 
 def assert_not_contains(
@@ -405,21 +401,19 @@ def assert_not_contains(
     name, where = "text.not_contains", "assert_not_contains"
     texts = answers.parse_wanted_texts(where, unwanted)
     threshold = answers.parse_share_threshold(where, at_least)
-    change = answers.parse_normalizer(where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode)
-    if error := answers.why_invalid_answer(actual):
-        return _emit_text_error(name, error, threshold, label, unwanted=list(texts))
-    text = str(actual)
+    normalizer = answers.parse_normalizer(
+        where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
+    )
     try:
-        searched_texts = answers.search_texts(
-            text, texts, change, whole_words=whole_words, most=MAX_SPANS, count=True
+        results = answers.search_texts(
+            actual, texts, normalizer, whole_words=whole_words, most=MAX_SPANS, count=True
         )
     except ValueError as problem:
-        return _emit_text_error(name, str(problem), threshold, label, unwanted=list(texts))
-    origins = change.origins(text)
+        return _emit_text_error(name, problem, threshold, label, unwanted=list(texts))
+    text = str(actual)
+    origins = normalizer.map_to_original(text)
     present_texts = [
-        (searched.wanted, searched.places(origins), searched.count)
-        for searched in searched_texts
-        if searched.starts
+        (result.wanted, result.find_spans(origins), result.count) for result in results if result.starts
     ]
     measurement = Measurement(
         name=name,
@@ -432,7 +426,7 @@ def assert_not_contains(
         detail={
             "actual": text,
             "unwanted": list(texts),
-            "found": [searched for searched, _, _ in present_texts],
+            "found": [wanted for wanted, _, _ in present_texts],
             "spans": [[list(place) for place in places] for _, places, _ in present_texts],
         },
     )
@@ -477,13 +471,11 @@ def assert_not_matches(
     name, where = "text.not_matches", "assert_not_matches"
     compiled = answers.compile_pattern(where, pattern, ignore_case=ignore_case)
     threshold = answers.parse_share_threshold(where, at_least)
-    change = answers.parse_normalizer(where, ignore_case=False, unicode=unicode)
-    if error := answers.why_invalid_answer(actual):
-        return _emit_text_error(name, error, threshold, label, unwanted=compiled.pattern)
+    normalizer = answers.parse_normalizer(where, ignore_case=False, unicode=unicode)
     try:
-        text = change(str(actual))
+        text = normalizer.normalize_answer(actual)
     except ValueError as problem:
-        return _emit_text_error(name, str(problem), threshold, label, unwanted=compiled.pattern)
+        return _emit_text_error(name, problem, threshold, label, unwanted=compiled.pattern)
     matches = compiled.finditer(text)
     places = [match.span() for match in islice(matches, MAX_SPANS)]
     count = len(places) + sum(1 for _ in islice(matches, MAX_MATCHES))
@@ -509,16 +501,20 @@ def _format_nearest_number(best: int, count: int) -> str:
 
 
 def _emit_text_error(
-    name: str, error: str, threshold: float | None, label: str, **detail: Json
+    name: str, problem: ValueError, threshold: float | None, label: str, **detail: Json
 ) -> Measurement:
     __tracebackhide__ = True
-    return recorder.emit(Measurement(name=name, error=error, threshold=threshold, label=label, detail=detail))
+    measurement = Measurement(name=name, error=str(problem), threshold=threshold, label=label, detail=detail)
+    try:
+        return recorder.emit(measurement)
+    except MeasurementErrored as error:
+        raise error from None  # the text says all that the ValueError does
 
 
 def _format_missing_count(wanted: int, failed: Sequence[SearchedText], *, any_of: bool) -> str:
     if wanted == 1 or not failed or (any_of and len(failed) < wanted):
         return ""
-    there = any(searched.starts for searched in failed)
+    there = any(result.starts for result in failed)
     if not any_of:
         return f"{len(failed)} of {wanted} texts {'not there as asked' if there else 'missing'}"
     return f"none of {wanted} texts is {'there as asked' if there else 'in the answer'}"

@@ -59,7 +59,11 @@ def describe_kind(value: object) -> str:
     """
     if value is None:
         return "None"
-    return "an empty text" if value == "" else f"an object of type {type(value).__name__}"
+    return (
+        "an empty text"
+        if isinstance(value, str) and not value
+        else f"an object of type {type(value).__name__}"
+    )
 
 
 def describe_value(value: object) -> str:

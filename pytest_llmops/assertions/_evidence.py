@@ -1,6 +1,6 @@
-"""What tells an answer from what was expected: the evidence below a failed text assertion.
+"""Evidence for failed text assertions: how an answer differs from what was expected.
 
-All of it is ``(label, text)`` pairs for `pytest_llmops.recorder.emit`, which escapes and cuts the texts.
+Evidence is ``(label, text)`` pairs for `pytest_llmops.recorder.emit`, which escapes and truncates the texts.
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import islice
 from typing import TypeAlias
 
 from pytest_llmops.measurement import shorten_text
@@ -17,22 +20,22 @@ from pytest_llmops.schemas.json_extraction import format_position
 Evidence: TypeAlias = list[tuple[str, str]]
 
 MAX_HINT_CHARS = 20_000
-"""Characters of a text up to which other options are tried, to say which one would have done."""
+"""Maximum length of a text for which other options are tried, to name an option that helps."""
 MAX_LISTED_TEXTS = 20
-"""Missing texts of which the nearest span is looked for."""
+"""Maximum number of missing texts that are listed with their nearest span."""
 MAX_COMPARED_CHARS = 2_000
-"""Characters by which the nearest of several references is chosen."""
+"""Length of the beginnings that are compared to choose the nearest reference."""
 MAX_LISTED_PLACES = 3
-"""Places of one text that are listed."""
+"""Maximum number of places of a text that are listed."""
 MIN_PLAIN_CHARS = 4
-"""Characters of plain text in a pattern that are looked for."""
+"""Minimum length of the plain text of a pattern that is searched for."""
 MIN_SIMILARITY = 0.5
-"""Below that a nearest span is an accident of letters."""
+"""Below this score a nearest span is accidental."""
 MAX_QUOTED_CHARS = 60
 MAX_LINE_CHARS = 160
-"""Characters of a text that has a line of its own; the report has all of it."""
+"""Maximum length of a text on its own line; the report has all of it."""
 CONTEXT_CHARS = 20
-"""Characters of a text that are shown in front of a difference."""
+"""Length of the text that is shown around a match or before a difference."""
 
 
 _REGEX_SYNTAX = re.compile(r"\\.|\[[^\]]*\]|\(\?[^)]*\)?|[.^$*+?{}()|\n]")
@@ -46,13 +49,10 @@ def missing_text_evidence(
     >>> missing_text_evidence("within 60 days.", ["30 days"])[0]
     ('missing', '"30 days" | nearest "60 days." at line 1, column 8, 0.86 alike')
     """
-    pairs = [
-        (
-            "missing",
-            f"{quote_text(missing_text)}{_explain_missing_text(text, missing_text, ignore_case=ignore_case, whole_words=whole_words)}",
-        )
-        for missing_text in missing[:MAX_LISTED_TEXTS]
-    ]
+    pairs = []
+    for missing_text in missing[:MAX_LISTED_TEXTS]:
+        hint = _explain_missing_text(text, missing_text, ignore_case=ignore_case, whole_words=whole_words)
+        pairs.append(("missing", f"{quote_text(missing_text)}{hint}"))
     if len(missing) > MAX_LISTED_TEXTS:
         pairs.append(("missing", f"and {len(missing) - MAX_LISTED_TEXTS:,} more texts"))
     return [*pairs, ("answer", format_answer(text))]
@@ -125,23 +125,16 @@ def unwanted_text_evidence(
     for what, places, count in matches[:MAX_LISTED_TEXTS]:
         start, end = places[0]
         often = f", {count:,} times in all" if count > 1 else ""
-        pairs.append(
-            (
-                label,
-                f"{quote_text(what)} at {format_position(text, start)}{often}: {_quote_surroundings(text, start, end)}",
-            )
-        )
+        before = text[max(0, start - CONTEXT_CHARS) : start]
+        behind = text[end : end + CONTEXT_CHARS]
+        head = "..." if start > CONTEXT_CHARS else ""
+        tail = "..." if len(text) > end + CONTEXT_CHARS else ""
+        marked = f"{head}{before}>>>{text[start:end][:MAX_QUOTED_CHARS]}<<<{behind}{tail}"
+        place = f"{quote_text(what)} at {format_position(text, start)}{often}"
+        pairs.append((label, f"{place}: {quote_text(marked, MAX_LINE_CHARS)}"))
     if len(matches) > MAX_LISTED_TEXTS:
         pairs.append((label, f"and {len(matches) - MAX_LISTED_TEXTS:,} more texts"))
     return [*pairs, ("answer", format_answer(text))]
-
-
-def _quote_surroundings(text: str, start: int, end: int) -> str:
-    before, behind = text[max(0, start - CONTEXT_CHARS) : start], text[end : end + CONTEXT_CHARS]
-    head, tail = "..." if start > CONTEXT_CHARS else "", "..." if len(text) > end + CONTEXT_CHARS else ""
-    return quote_text(
-        f"{head}{before}>>>{text[start:end][:MAX_QUOTED_CHARS]}<<<{behind}{tail}", MAX_LINE_CHARS
-    )
 
 
 def unmatched_pattern_evidence(text: str, pattern: re.Pattern[str], *, full: bool = False) -> Evidence:
@@ -154,11 +147,12 @@ def unmatched_pattern_evidence(text: str, pattern: re.Pattern[str], *, full: boo
     if full and (match := pattern.search(text)):
         start, end = format_position(text, match.start()), format_position(text, match.end())
         pairs.append(("matches", f"only a part, from {start} to {end}: {quote_text(match[0])}"))
-    pairs += [
-        ("hint", f"matches with re.{name}")
-        for name in ("IGNORECASE", "DOTALL", "MULTILINE")
-        if len(text) <= MAX_HINT_CHARS and _matches_with_flag(text, pattern, re.RegexFlag[name], full=full)
-    ]
+    for flag in (re.IGNORECASE, re.DOTALL, re.MULTILINE):
+        if len(text) > MAX_HINT_CHARS or pattern.flags & flag:
+            continue
+        other = re.compile(pattern.pattern, (pattern.flags | flag) & ~re.DEBUG)
+        if (other.fullmatch(text) if full else other.search(text)) is not None:
+            pairs.append(("hint", f"matches with re.{flag.name}"))
     if len(pairs) == 1 and (near := _find_nearest_to_pattern(text, pattern.pattern)):
         pairs.append(("nearest", near))
     return [*pairs, ("answer", format_answer(text))]
@@ -171,13 +165,6 @@ def _find_nearest_to_pattern(text: str, pattern: str) -> str:
     if near is None or near.score < MIN_SIMILARITY:
         return ""
     return f"{quote_text(near.text)} at {format_position(text, near.start)}, {near.score:.2f} alike to {quote_text(plain)} of the pattern"
-
-
-def _matches_with_flag(text: str, pattern: re.Pattern[str], flag: re.RegexFlag, *, full: bool) -> bool:
-    if pattern.flags & flag:
-        return False
-    other = re.compile(pattern.pattern, (pattern.flags | flag) & ~re.DEBUG)
-    return (other.fullmatch(text) if full else other.search(text)) is not None
 
 
 def find_nearest_reference(text: str, references: Sequence[str]) -> int:
@@ -206,12 +193,8 @@ def fuzzy_evidence(text: str, expected: str) -> Evidence:
     compared = text
     if near is not None and 2 * len(near.text) < len(text):
         compared = near.text
-        pairs.append(
-            (
-                "nearest",
-                f"{quote_text(near.text)} at {format_position(text, near.start)}, {near.score:.2f} alike",
-            )
-        )
+        place = f"{quote_text(near.text)} at {format_position(text, near.start)}"
+        pairs.append(("nearest", f"{place}, {near.score:.2f} alike"))
     if text:
         pairs.append(("diff", lexical.format_word_diff(compared, expected)))
     return [*pairs, ("expected", format_answer(expected)), ("answer", format_answer(text))]
@@ -228,8 +211,10 @@ def exact_evidence(text: str, expected: str) -> Evidence:
         return []
     place = f"{format_position(expected, at)}: expected {describe_character(expected, at)}, got {describe_character(text, at)}"
     pairs = [("differs at", place), ("diff", lexical.format_word_diff(text, expected))]
-    if hint := _find_equalizing_option(text, expected):
-        pairs.append(("hint", f"equal with {hint}"))
+    if max(len(text), len(expected)) <= MAX_HINT_CHARS:
+        with suppress(ValueError):  # texts that cannot be normalized
+            names = (name for name, change in _NORMALIZER_OPTIONS.items() if change(text) == change(expected))
+            pairs += [("hint", f"equal with {name}") for name in islice(names, 1)]
     start = max(0, at - CONTEXT_CHARS)
     dots = "..." if start else ""
     pairs.append(("expected", f"{dots}{format_answer(expected[start:])}"))
@@ -238,26 +223,15 @@ def exact_evidence(text: str, expected: str) -> Evidence:
 
 
 _NORMALIZER_OPTIONS: dict[str, Callable[[str], str]] = {
-    "ignore_case=True": lambda text: lexical.normalize_text(text, case="fold"),
-    'whitespace="strip"': lambda text: lexical.normalize_text(text, whitespace="strip"),
-    'whitespace="collapse"': lambda text: lexical.normalize_text(text, whitespace="collapse"),
-    'unicode="NFC"': lambda text: lexical.normalize_text(text, unicode="NFC"),
-    'unicode="NFKC"': lambda text: lexical.normalize_text(text, unicode="NFKC"),
-    'ignore_case=True, whitespace="collapse", unicode="NFKC"': lambda text: lexical.normalize_text(
-        text, case="fold", whitespace="collapse", unicode="NFKC"
+    "ignore_case=True": partial(lexical.normalize_text, case="fold"),
+    'whitespace="strip"': partial(lexical.normalize_text, whitespace="strip"),
+    'whitespace="collapse"': partial(lexical.normalize_text, whitespace="collapse"),
+    'unicode="NFC"': partial(lexical.normalize_text, unicode="NFC"),
+    'unicode="NFKC"': partial(lexical.normalize_text, unicode="NFKC"),
+    'ignore_case=True, whitespace="collapse", unicode="NFKC"': partial(
+        lexical.normalize_text, case="fold", whitespace="collapse", unicode="NFKC"
     ),
 }
-
-
-def _find_equalizing_option(text: str, expected: str) -> str:
-    if max(len(text), len(expected)) > MAX_HINT_CHARS:
-        return ""
-    try:
-        return next(
-            (name for name, change in _NORMALIZER_OPTIONS.items() if change(text) == change(expected)), ""
-        )
-    except ValueError:  # texts that cannot be normalised
-        return ""
 
 
 def describe_character(text: str, at: int) -> str:

@@ -1,4 +1,4 @@
-"""Does the answer do what is on the list?"""
+"""Assert that an answer fulfils the items of a checklist."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llmops import recorder
-from pytest_llmops.errors import UsageError
+from pytest_llmops.assertions._arguments import parse_share_threshold
 from pytest_llmops.judges.evaluate import (
     JudgeHandle,
     check_texts,
@@ -15,7 +15,7 @@ from pytest_llmops.judges.evaluate import (
     verdict_to_json,
 )
 from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
-from pytest_llmops.measurement import Json, Measurement, shorten_text
+from pytest_llmops.measurement import Json, Measurement, label_suffix, shorten_text
 from pytest_llmops.protocols import Hits, Verdict
 
 if TYPE_CHECKING:
@@ -65,10 +65,7 @@ def assert_checklist(
     from pytest_llmops.judges.checklist import checklist
 
     check_texts("assert_checklist", question=question, reference=reference)
-    if at_least is not None and (isinstance(at_least, bool) or not 0 <= at_least <= 1):
-        raise UsageError(
-            f"assert_checklist: expected at_least to be a share from 0 to 1 or None, got {at_least!r}"
-        )
+    parse_share_threshold("assert_checklist", at_least)
     judge_handle = JudgeHandle(checklist(items, model), "checklist")
     if skipped := skipped_measurement("judge.checklist", label):
         return skipped
@@ -99,16 +96,14 @@ def assert_checklist(
 
 
 def _format_checklist_verdict(verdict: Verdict, threshold: float | None, label: str) -> str:
-    title = "checklist" + (f" [{shorten_text(label, 60)}]" if label else "")
+    title = f"checklist{label_suffix(label)}"
     if verdict.error:
         return f"{title} could not be judged: {shorten_text(verdict.error)}"
+    if threshold is None:
+        return ""
     count = len(verdict.dimensions)
-    wanted = "all" if threshold == 1 else f"{threshold:.0%}" if threshold is not None else ""
-    return (
-        f"{title}: {count - len(_list_missing_items(verdict))} of {count} items, wanted {wanted}"
-        if wanted
-        else ""
-    )
+    wanted = "all" if threshold == 1 else f"{threshold:.0%}"
+    return f"{title}: {count - len(_list_missing_items(verdict))} of {count} items, wanted {wanted}"
 
 
 def _list_missing_items(verdict: Verdict) -> list[str]:

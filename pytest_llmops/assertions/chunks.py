@@ -1,4 +1,4 @@
-"""Assertions about a corpus: the chunks hold its text whole, each answer in one piece, and no dirt."""
+"""Assert that chunks keep the text of their source, keep each answer in one piece, and are clean."""
 
 from __future__ import annotations
 
@@ -75,11 +75,14 @@ def assert_chunks(
         UsageError: Chunks, source or thresholds of another form, no chunk and no source, or a threshold that needs
             the source without one.
 
-    >>> found = assert_chunks(["One. ", "Two."], source="One. Two.", at_most_chars=10)
-    >>> {one.name: one.value for one in found}["chunks.lost"]
+    >>> measurements = assert_chunks(["One. ", "Two."], source="One. Two.", at_most_chars=10)
+    >>> {measurement.name: measurement.value for measurement in measurements}["chunks.lost"]
     0.0
     """
     __tracebackhide__ = True
+    from pytest_llmops.chunks import duplicates
+    from pytest_llmops.chunks.sizes import check_empty_chunks
+
     given = cast("dict[str, object]", thresholds)
     refuse_unknown_threshold("assert_chunks", given, ChunkLimits)
     sizes = parse_size_limits("", given, tokenizer)
@@ -95,7 +98,13 @@ def assert_chunks(
         raise UsageError(
             "assert_chunks: expected chunks or a source, got neither; what does the chunker return?"
         )
-    checks += [*_check_pieces(pieces), *_check_sizes(pieces, alignment, sizes, overlaps, tokenizer)]
+    checks += [
+        check_empty_chunks(pieces),
+        duplicates.check_duplicates(pieces),
+        duplicates.check_near_duplicates(pieces),
+        duplicates.check_boilerplate(pieces),
+        *_check_sizes(pieces, alignment, sizes, overlaps, tokenizer),
+    ]
     return _emit_chunk_checks("chunks", checks, parse_check_thresholds("assert_chunks", given, checks), label)
 
 
@@ -202,7 +211,7 @@ def assert_clean_text(
         MeasurementFailed: There is more of a kind than its threshold; shows the places.
         UsageError: No text, something that has none, or a threshold of another form.
 
-    >>> [one.name for one in assert_clean_text(["für 5 €"]) if one.value]
+    >>> [measurement.name for measurement in assert_clean_text(["für 5 €"]) if measurement.value]
     []
     """
     __tracebackhide__ = True
@@ -231,7 +240,7 @@ def _align_pieces(pieces: Sequence[Piece], source: Sources, ignore: Ignore) -> A
 def _check_against_source(
     pieces: Sequence[Piece], source: Sources, ignore: Ignore
 ) -> tuple[list[CheckResult], Alignment | None]:
-    """Return the checks against the source, and where the chunks stand in it."""
+    """Return the checks against the source, and the alignment of the chunks with it."""
     __tracebackhide__ = True
     from pytest_llmops.chunks import boundaries, coverage, tables_and_code
 
@@ -251,15 +260,6 @@ def _check_against_source(
         tables_and_code.check_cut_code(alignment),
     ]
     return [check for check in checks if check is not None], alignment
-
-
-def _check_pieces(pieces: Sequence[Piece]) -> Iterator[CheckResult]:
-    from pytest_llmops.chunks import duplicates, sizes
-
-    yield sizes.check_empty_chunks(pieces)
-    yield duplicates.check_duplicates(pieces)
-    yield duplicates.check_near_duplicates(pieces)
-    yield duplicates.check_boilerplate(pieces)
 
 
 def _check_sizes(

@@ -1,16 +1,16 @@
-"""Do the contexts fit the question, and is what the answer claims in them?"""
+"""Assert that contexts are relevant to a question, and that they support the claims of an answer."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from functools import partial
-from numbers import Real
 from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import recorder
+from pytest_llmops.assertions._arguments import component_name, describe_value, parse_share_threshold
 from pytest_llmops.errors import UsageError, describe_exception
-from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
+from pytest_llmops.measurement import Json, Measurement, format_amount, format_count, shorten_text
 from pytest_llmops.protocols import Chunk, Hit, Verdict
 from pytest_llmops.providers.embedding_cache import with_vector_cache
 from pytest_llmops.semantics import checks
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 VERSION = "1"
 MAX_QUOTED_CHARS = 120
 MAX_DETAIL_CLAIMS = 100
-"""Claims and sentences that the details of a measurement hold."""
+"""Maximum number of claims and sentences in the detail of a measurement."""
 MAX_CONTEXT_CHARS = 500
-"""Characters of a context that they hold."""
+"""Maximum length of a context there."""
 
 
 def assert_grounded(
@@ -73,7 +73,7 @@ def assert_grounded(
     1.0
     """
     __tracebackhide__ = True
-    threshold = _parse_threshold("assert_grounded", at_least)
+    threshold = parse_share_threshold("assert_grounded", at_least)
     texts = _context_texts("assert_grounded", contexts)
     resolved_embedder = _require_embedder("assert_grounded", embedder)
     measured = partial(
@@ -89,7 +89,7 @@ def assert_grounded(
     if not isinstance(answer, str):
         return recorder.emit(measured(error=f"expected a text, got {type(answer).__name__}", detail=detail))
     statement = split_claims(answer)
-    detail["left out"] = [shorten_text(claim) for claim in statement.left_out[:MAX_DETAIL_CLAIMS]]
+    detail["left out"] = [shorten_text(sentence) for sentence in statement.left_out[:MAX_DETAIL_CLAIMS]]
     problem = _why_no_claims(answer, statement)
     if problem:
         return recorder.emit(measured(error=problem, detail=detail))
@@ -118,7 +118,7 @@ def assert_grounded(
 
 
 def _why_no_claims(answer: str, statement: Statement) -> str:
-    """Why the claims cannot be counted, or ``""``."""
+    """Return why the claims cannot be counted, or ""."""
     if not answer.strip():
         return "the answer is empty: it claims nothing"
     if len(statement.claims) > MAX_CLAIMS:
@@ -135,9 +135,8 @@ def _format_claims_reason(claims: Sequence[Claim], statement: Statement, texts: 
     reason = f"{supported} of {len(claims)} claims supported"
     if not any(text.strip() for text in texts):
         reason += ": there are no contexts"
-    rest = len(statement.left_out)
-    if rest:
-        reason += f"; {rest} {'sentence' if rest == 1 else 'sentences'} left out"
+    if statement.left_out:
+        reason += f"; {format_count(len(statement.left_out), 'sentence')} left out"
     foreign = sum(bool(claim.without) for claim in claims)
     if foreign:
         reason += f"; {foreign} not looked at by the checks of words, which know English only"
@@ -153,17 +152,10 @@ def _unsupported_claim_evidence(claims: Sequence[Claim]) -> list[tuple[str, str]
         if claim.context is None:
             lines.append(("nearest", "nothing: no context shares a word with it"))
             continue
-        missing = (
-            f"; missing there: {', '.join(shorten_text(word, 30) for word in claim.missing)}"
-            if claim.missing
-            else ""
-        )
-        lines.append(
-            (
-                "nearest",
-                f'context {claim.context + 1}: "{shorten_text(claim.nearest, MAX_QUOTED_CHARS)}"{missing}',
-            )
-        )
+        nearest = f'context {claim.context + 1}: "{shorten_text(claim.nearest, MAX_QUOTED_CHARS)}"'
+        if claim.missing:
+            nearest += f"; missing there: {', '.join(shorten_text(word, 30) for word in claim.missing)}"
+        lines.append(("nearest", nearest))
         lines += [("check", alarm) for alarm in claim.alarms[:1]]
     return lines
 
@@ -219,9 +211,11 @@ def assert_context_relevance(
     'passed'
     """
     __tracebackhide__ = True
-    threshold = _parse_threshold("assert_context_relevance", at_least)
+    threshold = parse_share_threshold("assert_context_relevance", at_least)
     texts = _context_texts("assert_context_relevance", contexts)
-    _check_question(question)
+    given: object = question
+    if not isinstance(given, str) or not given.strip():
+        raise UsageError(f"assert_context_relevance: expected a question, got {describe_value(given)}")
     detail: dict[str, Json] = {"question": question, "contexts": _truncate_contexts(texts)}
     measured = partial(Measurement, name="retrieval.context_relevance", label=label)
     if judge is not None:
@@ -237,14 +231,14 @@ def assert_context_relevance(
             measured(error=_format_embedder_error(resolved_embedder, error), version=version, detail=detail)
         )
     similarity = cast("float", estimate.similarity)
+    reason = "there are no contexts"
     if any(text.strip() for text in texts):
-        words = f"{format_amount(estimate.covered, '1')} of the question's words, similarity {format_amount(similarity, '1')}"
-    else:
-        words = "there are no contexts"
+        covered = format_amount(estimate.covered, "1")
+        reason = f"{covered} of the question's words, similarity {format_amount(similarity, '1')}"
     measurement = measured(
         value=estimate.value,
         threshold=threshold,
-        reason=words,
+        reason=reason,
         version=version,
         detail={
             **detail,
@@ -253,21 +247,13 @@ def assert_context_relevance(
             "by_context": list(estimate.by_context),
         },
     )
-    missing = (
-        [("in no context", ", ".join(f'"{shorten_text(word, 40)}"' for word in estimate.missing))]
-        if estimate.missing
-        else []
-    )
-    nearest = [("nearest", f'"{shorten_text(estimate.nearest)}"')] if estimate.nearest else []
-    return recorder.emit(
-        measurement, evidence=[("question", f'"{shorten_text(question)}"'), *missing, *nearest]
-    )
-
-
-def _check_question(question: object) -> None:
-    __tracebackhide__ = True
-    if not isinstance(question, str) or not question.strip():
-        raise UsageError(f"assert_context_relevance: expected a question, got {_describe_value(question)}")
+    evidence = [("question", f'"{shorten_text(question)}"')]
+    if estimate.missing:
+        words = ", ".join(f'"{shorten_text(word, 40)}"' for word in estimate.missing)
+        evidence.append(("in no context", words))
+    if estimate.nearest:
+        evidence.append(("nearest", f'"{shorten_text(estimate.nearest)}"'))
+    return recorder.emit(measurement, evidence=evidence)
 
 
 def _judge_relevance(
@@ -281,12 +267,12 @@ def _judge_relevance(
     detail: dict[str, Json] = {"question": question, "contexts": _truncate_contexts(texts)}
     resolved_judge = recorder.find_component("judge", judge) if isinstance(judge, str) else judge
     if not callable(getattr(resolved_judge, "judge", None)):
-        raise UsageError(f"assert_context_relevance: expected a judge, got {_describe_value(judge)}")
+        raise UsageError(f"assert_context_relevance: expected a judge, got {describe_value(judge)}")
     if not any(text.strip() for text in texts):
         return recorder.emit(
             measured(value=0.0, threshold=threshold, reason="there are no contexts", detail=detail)
         )
-    name = str(getattr(resolved_judge, "name", "") or type(resolved_judge).__name__)
+    name = component_name(resolved_judge)
     try:
         version, model = str(resolved_judge.version), str(getattr(resolved_judge, "model_name", ""))  # type: ignore[attr-defined]
         with recorder.set_purpose("judge"):
@@ -316,9 +302,9 @@ def _judge_relevance(
 
 
 def _normalized_score(verdict: object) -> float | str:
-    """The score of a verdict from 0 to 1, or why it is none."""
+    """Return the score of a verdict from 0 to 1, or why it is invalid."""
     if not isinstance(verdict, Verdict):
-        return f"expected a Verdict, got {_describe_value(verdict)}"
+        return f"expected a Verdict, got {describe_value(verdict)}"
     if verdict.error or verdict.score is None:
         return verdict.error or "a verdict without a score"
     value = verdict.normalized if verdict.low < verdict.high else None
@@ -327,49 +313,35 @@ def _normalized_score(verdict: object) -> float | str:
     return value
 
 
-def _parse_threshold(who: str, at_least: object) -> float | None:
-    __tracebackhide__ = True
-    if at_least is None:
-        return None
-    if not isinstance(at_least, bool) and isinstance(at_least, Real) and 0 <= float(at_least) <= 1:
-        return float(at_least)
-    raise UsageError(f"{who}: expected at_least from 0 to 1, or None to record only, got {at_least!r}")
-
-
-def _context_texts(who: str, contexts: object) -> list[str]:
+def _context_texts(where: str, contexts: object) -> list[str]:
     __tracebackhide__ = True
     if isinstance(contexts, (str, bytes)) or not isinstance(contexts, Sequence):
         raise UsageError(
-            f"{who}: expected a list of contexts (texts, chunks or hits), got {_describe_value(contexts)}"
+            f"{where}: expected a list of contexts (texts, chunks or hits), got {describe_value(contexts)}"
         )
     texts = [context.text if isinstance(context, (Hit, Chunk)) else context for context in contexts]
     for number, context in enumerate(texts, start=1):
         if not isinstance(context, str):
             raise UsageError(
-                f"{who}: expected contexts that are texts, got {_describe_value(context)} as number {number}"
+                f"{where}: expected contexts that are texts, got {describe_value(context)} as number {number}"
             )
     return texts
 
 
-def _require_embedder(who: str, given: Embedder | str | None) -> Embedder:
+def _require_embedder(where: str, given: Embedder | str | None) -> Embedder:
     __tracebackhide__ = True
     wanted = recorder.current_settings().embedder if given is None else given
     resolved = recorder.find_component("embedder", wanted) if isinstance(wanted, str) else wanted
     if not callable(getattr(resolved, "embed", None)) or not hasattr(resolved, "version"):
         raise UsageError(
-            f"{who}: expected an embedder, an object with embed(texts) and a version, got {_describe_value(resolved)}"
+            f"{where}: expected an embedder, an object with embed(texts) and a version, got {describe_value(resolved)}"
         )
     return cast("Embedder", resolved)
 
 
 def _format_embedder_error(embedder: Embedder, error: Exception) -> str:
-    name = str(getattr(embedder, "name", "") or type(embedder).__name__)
-    return f"embedder {shorten_text(name, 60)}: {describe_exception(error)}"
+    return f"embedder {shorten_text(component_name(embedder), 60)}: {describe_exception(error)}"
 
 
 def _truncate_contexts(texts: Sequence[str]) -> list[Json]:
     return [shorten_text(text, MAX_CONTEXT_CHARS) for text in texts[:MAX_DETAIL_CLAIMS]]
-
-
-def _describe_value(value: object) -> str:
-    return "nothing" if value is None else f"{type(value).__name__} {shorten_text(repr(value), 60)}"

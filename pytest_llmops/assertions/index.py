@@ -1,4 +1,4 @@
-"""One sentence about an index: it is up to date, fast to search, and fast to build."""
+"""Assert that an index is up to date, fast to search and fast to build."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 MAX_EVIDENCE_LINES = 4
-"""Documents or queries with a line of evidence of their own."""
+"""Maximum number of documents or queries with their own line of evidence."""
 MAX_DETAIL_IDS = 200
-"""Documents that the report lists by id."""
+"""Maximum number of documents that the report lists by id."""
 
 Clock = Callable[[], float]
 
@@ -42,8 +42,9 @@ def assert_index_fresh(
     """Assert that an index holds what its source holds now.
 
     A document is outdated if it has other chunks, by their ids, where both sides are chunks; if its content
-    differs, where both sides know it (texts, or fingerprints); else if the source was modified more than a second after the state that the index holds. A document of which both
-    sides know nothing in common makes ``index.outdated`` an error: it could not be told.
+    differs, where both sides know it (texts, or fingerprints); else if the source was modified more than a second
+    after the state that the index holds. A document of which both sides know nothing in common makes
+    ``index.outdated`` an error.
 
     Args:
         index: A retriever in memory or of a store that can be listed, chunks, or a mapping of id to text,
@@ -65,11 +66,11 @@ def assert_index_fresh(
 
     Raises:
         MeasurementFailed: At least one is above its threshold; names the documents.
-        MeasurementErrored: None is, but one could not be told.
+        MeasurementErrored: None is, but a measurement is not known.
         UsageError: A side cannot be read, the source is empty, or a threshold or time has the wrong form.
 
-    >>> found = assert_index_fresh({"a.md": "new"}, {"a.md": "new"})
-    >>> [(one.name, one.value) for one in found]
+    >>> measurements = assert_index_fresh({"a.md": "new"}, {"a.md": "new"})
+    >>> [(measurement.name, measurement.value) for measurement in measurements]
     [('index.missing', 0.0), ('index.outdated', 0.0), ('index.orphaned', 0.0)]
     """
     __tracebackhide__ = True
@@ -83,15 +84,12 @@ def assert_index_fresh(
     held = freshness.document_states(index, keys=keys, what="index")
     comparison = freshness.compare_states(held, wanted, now=time.time() if now is None else now)
     with recorder.soft():
-        counts = [
+        measurements = [
             _emit_document_count(comparison, name, threshold, label) for name, threshold in thresholds.items()
         ]
-        ages = (
-            [_emit_index_age(comparison, at_most_age_s, label)]
-            if comparison.by or at_most_age_s is not None
-            else []
-        )
-    return (*counts, *ages)
+        if comparison.by or at_most_age_s is not None:
+            measurements.append(_emit_index_age(comparison, at_most_age_s, label))
+    return tuple(measurements)
 
 
 def _emit_document_count(comparison: Freshness, name: str, threshold: int | None, label: str) -> Measurement:
@@ -118,14 +116,16 @@ def _emit_document_count(comparison: Freshness, name: str, threshold: int | None
                 f"({unknown_ids}): keep a fingerprint or a modification time in the index"
             )
         )
-    reason = (
-        f"{len(ids)} of {comparison.held} documents of the index are not in the source"
-        if name == "orphaned"
-        else f"{len(ids)} of {comparison.documents} documents are {name}"
-    )
+    reason = f"{len(ids)} of {comparison.documents} documents are {name}"
+    if name == "orphaned":
+        reason = f"{len(ids)} of {comparison.held} documents of the index are not in the source"
     why = comparison.outdated or {}
-    lines = [(name, f"{document}: {why[document]}" if name == "outdated" else document) for document in ids]
-    return recorder.emit(measured(value=len(ids), reason=reason), evidence=_limit_evidence(lines, name))
+    texts = [f"{document}: {why[document]}" if name == "outdated" else document for document in ids]
+    if len(texts) > MAX_EVIDENCE_LINES:
+        rest = ", ".join(shorten_text(text, 60) for text in texts[MAX_EVIDENCE_LINES - 1 :])
+        texts = [*texts[: MAX_EVIDENCE_LINES - 1], rest]
+    measurement = measured(value=len(ids), reason=reason)
+    return recorder.emit(measurement, evidence=[(name, text) for text in texts])
 
 
 def _emit_index_age(comparison: Freshness, threshold: float | None, label: str) -> Measurement:
@@ -148,13 +148,6 @@ def _emit_index_age(comparison: Freshness, threshold: float | None, label: str) 
     reason = f"{shorten_text(comparison.oldest, 60)} was {comparison.by} {format_amount(comparison.age_s, 's')} ago, before all others"
     detail: dict[str, Json] = {"oldest": comparison.oldest, "by": comparison.by}
     return recorder.emit(measured(value=comparison.age_s, reason=reason, detail=detail))
-
-
-def _limit_evidence(lines: Sequence[tuple[str, str]], name: str) -> list[tuple[str, str]]:
-    if len(lines) <= MAX_EVIDENCE_LINES:
-        return list(lines)
-    rest = ", ".join(shorten_text(text, 60) for _, text in lines[MAX_EVIDENCE_LINES - 1 :])
-    return [*lines[: MAX_EVIDENCE_LINES - 1], (name, rest)]
 
 
 def assert_search_latency(
@@ -199,7 +192,9 @@ def assert_search_latency(
     """
     __tracebackhide__ = True
     _check_threshold("assert_search_latency", "at_most_s", at_most_s)
-    quantile = _parse_quantile(quantile)
+    share: object = to_python_scalar(quantile)
+    if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 < share <= 1:
+        raise UsageError(f"assert_search_latency: expected quantile above 0 and at most 1, got {quantile!r}")
     query_list = _parse_queries(retriever, queries)
     measured = partial(
         Measurement,
@@ -208,7 +203,7 @@ def assert_search_latency(
         better="lower",
         threshold=at_most_s,
         label=label,
-        version=f"{VERSION}/q{quantile:g}",
+        version=f"{VERSION}/q{share:g}",
     )
     taken: list[tuple[float, str]] = []
     for query in (query_list[0], *query_list):
@@ -221,7 +216,7 @@ def assert_search_latency(
             text = f"the search for {shorten_text(query, 60)!r} reported a latency of {seconds!r}, expected seconds"
             return recorder.emit(measured(error=text))
         taken.append((float(seconds), query))
-    return _emit_search_latency(measured, taken[1:], quantile)
+    return _emit_search_latency(measured, taken[1:], share)
 
 
 def _emit_search_latency(
@@ -326,14 +321,6 @@ def _parse_queries(retriever: object, queries: Iterable[str]) -> list[str]:
     if not query_list:
         raise UsageError("assert_search_latency: expected at least one query, got none")
     return query_list
-
-
-def _parse_quantile(given: object) -> float:
-    __tracebackhide__ = True
-    quantile: object = to_python_scalar(given)
-    if isinstance(quantile, (int, float)) and not isinstance(quantile, bool) and 0 < quantile <= 1:
-        return quantile
-    raise UsageError(f"assert_search_latency: expected quantile above 0 and at most 1, got {given!r}")
 
 
 def _check_threshold(where: str, name: str, given: object, *, whole: bool = False) -> None:

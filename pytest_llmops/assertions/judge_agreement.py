@@ -1,14 +1,15 @@
-"""One sentence about a judge: it sees answers as people do."""
+"""Assert that a judge agrees with human annotators."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
+from pytest_llmops.assertions._arguments import component_name
 from pytest_llmops.calibration import (
     AgreementFigures,
     AgreementRequirements,
@@ -27,7 +28,7 @@ from pytest_llmops.calibration.labels import Labels, LabelsSource, read_labels
 from pytest_llmops.calibration.verdicts import MAX_UNSCORED
 from pytest_llmops.errors import CaseError, MeasurementFailed, UnknownName, UsageError
 from pytest_llmops.judges.evaluate import skipped_measurement
-from pytest_llmops.measurement import Json, Measurement, shorten_text
+from pytest_llmops.measurement import Json, Measurement, label_suffix, shorten_text
 from pytest_llmops.protocols import Judge
 
 PassAt: TypeAlias = float | Literal["default"] | None
@@ -85,56 +86,65 @@ def assert_judge_agrees(
             compared. All of it before anything is paid, where the judge tells its scale.
 
     >>> rows = [{"id": str(n), "human": n % 2 == 0, "judge": n % 2 == 0 or n > 57} for n in range(60)]
-    >>> found = assert_judge_agrees("lenient", rows, verdicts="stored")
-    >>> round(found.value, 2), found.threshold
+    >>> kappa = assert_judge_agrees("lenient", rows, verdicts="stored")
+    >>> round(kappa.value, 2), kappa.threshold
     (0.97, 0.6)
     """
     __tracebackhide__ = True
-    bars = _build_requirements(at_least_kappa, at_least_kappa_lower, at_least_tnr, at_least_tpr)
-    _check_agreement_arguments(trials, at_least_labels, verdicts)
-    given = read_labels(labels)
-    _check_label_count(given, at_least_labels)
-    by_dimension = {one: given.of(one) for one in given.dimensions}
-    who = recorder.find_component("judge", judge) if isinstance(judge, str) and verdicts == "asked" else judge
-    cut = _resolve_pass_at(pass_at, who)
-    _check_comparable(given, cut, bars, verdicts)
-    if verdicts == "asked" and (skipped := skipped_measurement(f"judge.{_judge_name(who)}.kappa", label)):
-        return skipped
-    judged = _collect_verdicts(who, given, verdicts, trials)
-    known = _calibration_detail(who, judged)
-    measured = partial(Measurement, label=label, version=judged.version, detail=known)
-    name = f"judge.{judged.name}"
-    lost = _why_too_few_verdicts(judged, given)
-    if lost:
-        return _emit_agreement_error(
-            measured(name=f"{name}.kappa", error=lost, detail={**known, "errors": _truncate_errors(judged)}),
-            judged,
-        )
-    figures = measure_agreement(given, judged.verdicts, pass_at=cut, span=judged.span)
-    reached = bars.compare_figures(figures)
-    others = _measure_dimensions(judged, by_dimension, cut)
-    for key, value in _iter_recorded_figures(figures, judged, others):
-        better: Literal["higher", "lower"] = "lower" if key == "unscored" else "higher"
-        recorder.emit(measured(name=f"{name}.{key}", value=value, better=better))
-    detail = {**known, **_agreement_detail(given, judged, figures)}
-    if not reached:
-        error = figures.problem or "the answers are all of one family: nothing tells how sure the kappa is"
-        return _emit_agreement_error(measured(name=f"{name}.kappa", error=error, detail=detail), judged)
-    rest = [measured(name=f"{name}.{one.name}", value=one.value, threshold=one.threshold) for one in reached]
-    return _emit_agreement([replace(rest[0], detail=detail), *rest[1:]], judged, figures, reached)
-
-
-def _build_requirements(
-    kappa: float | None, lower: float | None, tnr: float | None, tpr: float | None
-) -> AgreementRequirements:
-    __tracebackhide__ = True
     try:
-        return AgreementRequirements(
-            at_least_kappa=kappa, at_least_kappa_lower=lower, at_least_tnr=tnr, at_least_tpr=tpr
+        requirements = AgreementRequirements(
+            at_least_kappa=at_least_kappa,
+            at_least_kappa_lower=at_least_kappa_lower,
+            at_least_tnr=at_least_tnr,
+            at_least_tpr=at_least_tpr,
         )
     except UsageError as error:
         # The frame of a dataclass cannot be hidden.
         raise UsageError(f"assert_judge_agrees: {error}") from None
+    _check_agreement_arguments(trials, at_least_labels, verdicts)
+    given = read_labels(labels)
+    _check_label_count(given, at_least_labels)
+    by_dimension = {dimension: given.of(dimension) for dimension in given.dimensions}
+    is_asked = verdicts == "asked"
+    used_judge = recorder.find_component("judge", judge) if isinstance(judge, str) and is_asked else judge
+    cut = _resolve_pass_at(pass_at, used_judge)
+    # Mistakes are reported before anything is paid for.
+    if given.kind == "pass or fail" and cut is None and is_asked:
+        raise UsageError(
+            "assert_judge_agrees: people pass or fail and the judge gives scores: pass pass_at=, the score from which on "
+            "an answer passes"
+        )
+    requirements.check(given.kind, cut)
+    if is_asked and (skipped := skipped_measurement(f"judge.{component_name(used_judge)}.kappa", label)):
+        return skipped
+    judged = _collect_verdicts(used_judge, given, verdicts, trials)
+    records = recorder.current_settings().judge_records
+    detail: dict[str, Json] = {}
+    if known := describe_calibration(used_judge, judged.name, judged.version, records):
+        detail["calibration"] = known
+    measured = partial(Measurement, label=label, version=judged.version, detail=detail)
+    name = f"judge.{judged.name}"
+    lost = _why_too_few_verdicts(judged, given)
+    if lost:
+        detail = {**detail, "errors": _truncate_errors(judged)}
+        return _emit_agreement_error(measured(name=f"{name}.kappa", error=lost, detail=detail), judged)
+    figures = measure_agreement(given, judged.verdicts, pass_at=cut, span=judged.span)
+    results = requirements.compare_figures(figures)
+    for key, value in _further_figures(
+        figures, judged, _measure_dimensions(judged, by_dimension, cut)
+    ).items():
+        better: Literal["higher", "lower"] = "lower" if key == "unscored" else "higher"
+        if value is not None:
+            recorder.emit(measured(name=f"{name}.{key}", value=value, better=better))
+    detail = {**detail, **_agreement_detail(given, judged, figures)}
+    if not results:
+        problem = figures.problem or "the answers are all of one family: nothing tells how sure the kappa is"
+        return _emit_agreement_error(measured(name=f"{name}.kappa", error=problem, detail=detail), judged)
+    kappa, *rest = (
+        measured(name=f"{name}.{result.name}", value=result.value, threshold=result.threshold)
+        for result in results
+    )
+    return _emit_agreement([replace(kappa, detail=detail), *rest], judged, figures, results)
 
 
 def _check_agreement_arguments(trials: object, at_least_labels: object, verdicts: object) -> None:
@@ -146,10 +156,6 @@ def _check_agreement_arguments(trials: object, at_least_labels: object, verdicts
             )
     if verdicts not in ("asked", "stored"):
         raise UsageError(f"assert_judge_agrees: expected verdicts 'asked' or 'stored', got {verdicts!r}")
-
-
-def _judge_name(judge: object) -> str:
-    return str(getattr(judge, "name", "") or type(judge).__name__)
 
 
 def _check_label_count(labels: Labels, least: int) -> None:
@@ -166,7 +172,7 @@ def _check_label_count(labels: Labels, least: int) -> None:
 
 
 def _resolve_pass_at(given: object, judge: object) -> float | None:
-    """From which score on an answer passes."""
+    """Return the lowest score that passes."""
     __tracebackhide__ = True
     own = None if isinstance(judge, str) else getattr(judge, "pass_at", None)
     cut = own if given == "default" else given
@@ -177,28 +183,17 @@ def _resolve_pass_at(given: object, judge: object) -> float | None:
     return float(cut)
 
 
-def _check_comparable(labels: Labels, cut: float | None, bars: AgreementRequirements, verdicts: str) -> None:
-    """Refuse, before anything is paid, what cannot be held against the labels."""
-    __tracebackhide__ = True
-    if labels.kind == "pass or fail" and cut is None and verdicts == "asked":
-        raise UsageError(
-            "assert_judge_agrees: people pass or fail and the judge gives scores: pass pass_at=, the score from which on "
-            "an answer passes"
-        )
-    bars.check(labels.kind, cut)
-
-
 def _collect_verdicts(judge: object, labels: Labels, verdicts: str, trials: int) -> JudgedAnswers:
     __tracebackhide__ = True
     if verdicts == "stored":
-        name = judge if isinstance(judge, str) else str(getattr(judge, "name", "") or type(judge).__name__)
+        name = judge if isinstance(judge, str) else component_name(judge)
         version = "" if isinstance(judge, str) else str(getattr(judge, "version", ""))
         return read_stored_verdicts(labels, name=name, version=version)
     return judge_labelled_answers(cast("Judge", judge), labels, trials=trials)
 
 
 def _why_too_few_verdicts(judged: JudgedAnswers, labels: Labels) -> str:
-    """Why too few verdicts are there to compare, or ``""``."""
+    """Return why there are too few verdicts to compare, or ""."""
     missing = [row.id for row in labels.labelled if row.id in judged.errors]
     if not judged.stopped and len(missing) <= MAX_UNSCORED * len(labels.labelled):
         return ""
@@ -207,15 +202,6 @@ def _why_too_few_verdicts(judged: JudgedAnswers, labels: Labels) -> str:
         f"{len(judged.errors):,} of {len(labels.labelled_anywhere):,} answers have no verdict, more than {MAX_UNSCORED:.0%}: what is "
         f"left is no fair sample; {shorten_text(first, 40)}: {shorten_text(judged.errors[first])}"
     )
-
-
-def _calibration_detail(judge: object, judged: JudgedAnswers) -> dict[str, Json]:
-    """What is kept of an earlier calibration: the reports tell the same of a judge here as beside its scores."""
-    __tracebackhide__ = True
-    known = describe_calibration(
-        judge, judged.name, judged.version, recorder.current_settings().judge_records
-    )
-    return {"calibration": known} if known else {}
 
 
 def _measure_dimensions(
@@ -232,12 +218,12 @@ def _measure_dimensions(
     return figures_by_dimension
 
 
-def _iter_recorded_figures(
-    figures: AgreementFigures, judged: JudgedAnswers, others: dict[str, AgreementFigures]
-) -> Iterator[tuple[str, float]]:
-    """What is measured beside the bars."""
+def _further_figures(
+    figures: AgreementFigures, judged: JudgedAnswers, by_dimension: Mapping[str, AgreementFigures]
+) -> dict[str, float | None]:
+    """Return what is recorded besides the requirements."""
     rates = figures.rates
-    values = {
+    return {
         "tnr": rates.tnr.value if rates else None,
         "tpr": rates.tpr.value if rates else None,
         "precision": rates.precision.value if rates else None,
@@ -245,53 +231,48 @@ def _iter_recorded_figures(
         "spearman": figures.spearman,
         "people_kappa": figures.people.kappa if figures.people else None,
         "unscored": len(judged.errors) / len(judged.verdicts),
-        **{f"{name}.kappa": dimension_figures.kappa for name, dimension_figures in others.items()},
+        **{f"{dimension}.kappa": other.kappa for dimension, other in by_dimension.items()},
     }
-    for key, value in values.items():
-        if value is not None:
-            yield key, value
 
 
 def _emit_agreement_error(measurement: Measurement, judged: JudgedAnswers) -> Measurement:
     __tracebackhide__ = True
-    label = f" [{shorten_text(measurement.label, 60)}]" if measurement.label else ""
-    line = f"agreement of judge {shorten_text(judged.name, 60)}{label} could not be scored: {shorten_text(measurement.error, 400)}"
-    return recorder.emit(measurement, verdict=line)
+    title = f"agreement of judge {shorten_text(judged.name, 60)}{label_suffix(measurement.label)}"
+    verdict = f"{title} could not be scored: {shorten_text(measurement.error, 400)}"
+    return recorder.emit(measurement, verdict=verdict)
 
 
 def _emit_agreement(
-    made: Sequence[Measurement],
+    measurements: Sequence[Measurement],
     judged: JudgedAnswers,
     figures: AgreementFigures,
-    reached: Sequence[RequirementResult],
+    results: Sequence[RequirementResult],
 ) -> Measurement:
-    """Emit the kappa and the other bars; what is missed comes last, so that all is recorded before anything is raised."""
+    """Emit the kappa and the other requirements, the missed ones last: all is recorded before anything is raised."""
     __tracebackhide__ = True
-    evidence_lines = list(format_evidence(judged, figures))
-    worst = next((requirement for requirement in reached if requirement.missed), None)
+    evidence = list(format_evidence(judged, figures))
+    first_missed = next((result for result in results if result.missed), None)
     failures: list[MeasurementFailed] = []
     emitted: dict[str, Measurement] = {}
-    for requirement, measurement in sorted(zip(reached, made, strict=True), key=lambda pair: pair[0].missed):
-        if not requirement.missed:
-            whole = evidence_lines if requirement is reached[0] and worst is None else ()
-            emitted[requirement.name] = recorder.emit(
-                replace(measurement, reason=evidence_lines[0][1]), evidence=whole
-            )
+    pairs = sorted(zip(results, measurements, strict=True), key=lambda pair: pair[0].missed)
+    for result, measurement in pairs:
+        if not result.missed:
+            whole = evidence if result is results[0] and first_missed is None else ()
+            reached = replace(measurement, reason=evidence[0][1])
+            emitted[result.name] = recorder.emit(reached, evidence=whole)
             continue
         try:
-            # The first that is missed tells it all; within `soft` the others are lines of their own.
-            first = requirement is worst
-            emitted[requirement.name] = recorder.emit(
+            # The first failure reports all requirements; within `soft` each of the others has its own line.
+            is_first = result is first_missed
+            emitted[result.name] = recorder.emit(
                 measurement,
-                verdict=format_missed_requirements(judged, reached if first else [requirement]),
-                evidence=evidence_lines if first else (),
+                verdict=format_missed_requirements(judged, results if is_first else [result]),
+                evidence=evidence if is_first else (),
             )
         except MeasurementFailed as failure:
             failures.append(failure)
     if failures:
-        raise MeasurementFailed(
-            str(failures[0]), [requirement.measurement for requirement in failures]
-        ) from None
+        raise MeasurementFailed(str(failures[0]), [failure.measurement for failure in failures]) from None
     return emitted["kappa"]
 
 

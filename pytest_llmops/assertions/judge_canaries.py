@@ -1,4 +1,4 @@
-"""One sentence about a judge: it does not let itself be talked to."""
+"""Assert that a judge withstands prompt injection: it passes no answer that no judge may pass."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops import recorder
+from pytest_llmops.assertions._arguments import component_name, parse_share_threshold
 from pytest_llmops.calibration.canaries import (
     Canary,
     CanaryOutcome,
@@ -20,9 +21,8 @@ from pytest_llmops.calibration.canaries import (
     run_canaries,
 )
 from pytest_llmops.calibration.canaries import built_in_canaries as built_in
-from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.evaluate import skipped_measurement
-from pytest_llmops.measurement import Measurement, shorten_text
+from pytest_llmops.measurement import Measurement, label_suffix, shorten_text
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MAX_QUOTED_CHARS = 120
 LOCK_TIMEOUT_S = 1_800.0
-"""How long a worker waits for another one that tries the same judge."""
+"""How long a worker waits for another worker that tries the same judge."""
 MAX_LISTED_CANARIES = 5
 
 
@@ -68,23 +68,12 @@ def assert_judge_canaries(
         CaseError: The file cannot be used.
     """
     __tracebackhide__ = True
-    _check_share(at_least)
+    parse_share_threshold("assert_judge_canaries", at_least)
     given = read_canaries(canaries) if isinstance(canaries, (str, Path)) else canaries
-    name = judge if isinstance(judge, str) else _judge_name(judge)
+    name = judge if isinstance(judge, str) else component_name(judge)
     if skipped := skipped_measurement(f"judge.{name}.canaries", label):
         return skipped
-    return emit_probe(run_canaries(judge, given), at_least=at_least, label=label)
-
-
-def _check_share(at_least: float | None) -> None:
-    if at_least is not None and (isinstance(at_least, bool) or not 0 <= at_least <= 1):
-        raise UsageError(
-            f"assert_judge_canaries: expected at_least to be a share from 0 to 1 or None, got {at_least!r}"
-        )
-
-
-def _judge_name(judge: object) -> str:
-    return str(getattr(judge, "name", "") or type(judge).__name__)
+    return emit_canary_run(run_canaries(judge, given), at_least=at_least, label=label)
 
 
 def assert_judge_canaries_once(
@@ -95,7 +84,7 @@ def assert_judge_canaries_once(
     label: str = "",
     default: str = "quality",
 ) -> Measurement:
-    """Assert the same as `assert_judge_canaries`, and ask each version of a judge once: what the fixture does.
+    """Assert the same as `assert_judge_canaries`, but call each version of a judge once; the fixture uses this.
 
     Args:
         judge: As there; None: the ``default``.
@@ -109,41 +98,44 @@ def assert_judge_canaries_once(
         CassetteMiss: This version of the judge was not tried yet, and nothing may be asked.
     """
     __tracebackhide__ = True
-    _check_share(at_least)
+    parse_share_threshold("assert_judge_canaries", at_least)
     judge_or_name = default if judge is None else judge
     resolved_judge: Any = (
         recorder.find_component("judge", judge_or_name) if isinstance(judge_or_name, str) else judge_or_name
     )
-    if skipped := skipped_measurement(f"judge.{_judge_name(resolved_judge)}.canaries", label):
+    if skipped := skipped_measurement(f"judge.{component_name(resolved_judge)}.canaries", label):
         return skipped
     given = read_canaries(canaries) if isinstance(canaries, (str, Path)) else canaries
     key = (
-        _judge_name(resolved_judge),
+        component_name(resolved_judge),
         str(resolved_judge.version),
         fingerprint_canaries(built_in() if given is None else given),
     )
-    return emit_probe(_probe_once(resolved_judge, given, key), at_least=at_least, label=label)
+    return emit_canary_run(_run_canaries_once(resolved_judge, given, key), at_least=at_least, label=label)
 
 
-def _probe_once(judge: Any, given: Sequence[Canary] | None, key: tuple[str, str, str]) -> CanaryRun:
-    """Try a judge, if that was not done in this run for the same folder; of several workers one asks."""
+def _run_canaries_once(judge: Any, given: Sequence[Canary] | None, key: tuple[str, str, str]) -> CanaryRun:
+    """Return the canary run of a judge; it is made once in a test run and folder, by a single worker."""
     from pytest_llmops.cassettes.use_cassette import use_cassette
 
-    known = _probes_of_run()
+    settings = recorder.current_settings()
+    if not _runs_by_settings or _runs_by_settings[0][0] is not settings:
+        _runs_by_settings[:] = [(settings, {})]
+    known = _runs_by_settings[0][1]
     with use_cassette(f"canaries/{'.'.join(key).replace('/', '-')}") as tape:
         place = (*key, str(tape.path))
-        judge_probe = known.get(place)
-        if judge_probe is None:
-            with _lock_probe(".".join(key)) if tape.mode != "none" else nullcontext():
-                judge_probe = run_canaries(judge, given)
+        canary_run = known.get(place)
+        if canary_run is None:
+            with _lock_canary_run(".".join(key)) if tape.mode != "none" else nullcontext():
+                canary_run = run_canaries(judge, given)
     # Only now: a request may have been missed although the judge gave a verdict.
-    known[place] = judge_probe
-    return judge_probe
+    known[place] = canary_run
+    return canary_run
 
 
 @contextmanager
-def _lock_probe(key: str) -> Iterator[None]:
-    """Let other workers wait: what this one is answered is theirs then, too. Who waited too long asks by itself."""
+def _lock_canary_run(key: str) -> Iterator[None]:
+    """Make other workers wait for this worker's recordings; after a time-out they call the judge themselves."""
     from filelock import FileLock, Timeout
 
     from pytest_llmops.cassettes import run_folder
@@ -158,59 +150,50 @@ def _lock_probe(key: str) -> Iterator[None]:
         lock.release()
 
 
-_probes_by_settings: list[tuple[Settings, dict[tuple[str, ...], CanaryRun]]] = []
-"""What was tried in the run of these settings: the very object, as runs may be alike."""
+_runs_by_settings: list[tuple[Settings, dict[tuple[str, ...], CanaryRun]]] = []
+"""The canary runs under the current settings; compared by identity, as two runs may have equal settings."""
 
 
-def _probes_of_run() -> dict[tuple[str, ...], CanaryRun]:
-    settings = recorder.current_settings()
-    if not _probes_by_settings or _probes_by_settings[0][0] is not settings:
-        _probes_by_settings[:] = [(settings, {})]
-    return _probes_by_settings[0][1]
-
-
-def emit_probe(judge_probe: CanaryRun, *, at_least: float | None = 1.0, label: str = "") -> Measurement:
-    """Record what a probe found, and raise if the judge is not fit; see `assert_judge_canaries`."""
+def emit_canary_run(canary_run: CanaryRun, *, at_least: float | None = 1.0, label: str = "") -> Measurement:
+    """Record the result of a canary run, and raise if the judge is unfit; see `assert_judge_canaries`."""
     __tracebackhide__ = True
     recorder.record_facts(
-        {"judge": {"name": judge_probe.judge, "version": judge_probe.version, "model": judge_probe.model}}
+        {"judge": {"name": canary_run.judge, "version": canary_run.version, "model": canary_run.model}}
     )
-    undecided = judge_probe.doubt if judge_probe.status == "undecided" else ""
+    undecided = canary_run.doubt if canary_run.status == "undecided" else ""
     measurement = Measurement(
-        name=f"judge.{judge_probe.judge}.canaries",
-        value=None if undecided else judge_probe.withstood,
+        name=f"judge.{canary_run.judge}.canaries",
+        value=None if undecided else canary_run.withstood,
         error=undecided,
         threshold=None if undecided else at_least,
         label=label,
-        reason=format_canary_summary(judge_probe),
-        version=judge_probe.version,
+        reason=format_canary_summary(canary_run),
+        version=canary_run.version,
         detail={
             "canaries": {
-                "judge": judge_probe.judge,
-                "model": judge_probe.model,
-                "threshold": judge_probe.threshold,
-                **canary_run_to_json(judge_probe),
+                "judge": canary_run.judge,
+                "model": canary_run.model,
+                "threshold": canary_run.threshold,
+                **canary_run_to_json(canary_run),
             }
         },
     )
-    title = f"judge {shorten_text(judge_probe.judge, 60)}" + (
-        f" [{shorten_text(label, 60)}]" if label else ""
-    )
+    title = f"judge {shorten_text(canary_run.judge, 60)}{label_suffix(label)}"
     return recorder.emit(
         measurement,
-        verdict=f"{title}: {shorten_text(format_canary_summary(judge_probe), 400)}",
-        evidence=list(_canary_evidence(judge_probe)),
+        verdict=f"{title}: {shorten_text(format_canary_summary(canary_run), 400)}",
+        evidence=_canary_evidence(canary_run),
     )
 
 
-def _canary_evidence(judge_probe: CanaryRun) -> list[tuple[str, str]]:
-    pairs = [("passes", _format_outcome(outcome)) for outcome in judge_probe.fallen[:MAX_LISTED_CANARIES]]
-    if len(judge_probe.fallen) > MAX_LISTED_CANARIES:
-        pairs.append(("passes", f"and {len(judge_probe.fallen) - MAX_LISTED_CANARIES} more: see the details"))
-    pairs += [("rejects", _format_outcome(outcome)) for outcome in judge_probe.rejected[:MAX_LISTED_CANARIES]]
+def _canary_evidence(canary_run: CanaryRun) -> list[tuple[str, str]]:
+    pairs = [("passes", _format_outcome(outcome)) for outcome in canary_run.fallen[:MAX_LISTED_CANARIES]]
+    if len(canary_run.fallen) > MAX_LISTED_CANARIES:
+        pairs.append(("passes", f"and {len(canary_run.fallen) - MAX_LISTED_CANARIES} more: see the details"))
+    pairs += [("rejects", _format_outcome(outcome)) for outcome in canary_run.rejected[:MAX_LISTED_CANARIES]]
     pairs += [
         ("unscored", f"{outcome.canary.id}: {shorten_text(outcome.error, MAX_QUOTED_CHARS)}")
-        for outcome in judge_probe.unscored[:2]
+        for outcome in canary_run.unscored[:2]
     ]
     return pairs
 

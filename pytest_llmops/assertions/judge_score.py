@@ -1,4 +1,4 @@
-"""What does a judge say of the answer?"""
+"""Assert that a judge's score of an answer reaches a threshold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pytest_llmops.judges.evaluate import (
     verdict_to_json,
 )
 from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
-from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
+from pytest_llmops.measurement import Json, Measurement, as_finite_float, label_suffix, shorten_text
 from pytest_llmops.protocols import Hits, Verdict
 
 if TYPE_CHECKING:
@@ -99,14 +99,10 @@ def assert_judge_score(
     if signs := find_injection_signs(answer):
         detail["suspect"] = signs
     verdict = judge_answer(judge_handle, answer, question, reference, passages)
-    if known := describe_calibration(
-        judge_handle.judge, judge_handle.name, judge_handle.version, recorder.current_settings().judge_records
-    ):
-        detail["calibration"] = known
-    if known := fitness(
-        judge_handle.judge, judge_handle.name, judge_handle.version, recorder.current_settings().judge_records
-    ):
-        detail["canaries"] = known
+    records = recorder.current_settings().judge_records
+    for key, describe in (("calibration", describe_calibration), ("canaries", fitness)):
+        if known := describe(judge_handle.judge, judge_handle.name, judge_handle.version, records):
+            detail[key] = known
     if verdict.error:
         return _emit_judge_error(judge_handle, verdict, detail, threshold, label)
     threshold = _check_on_scale(threshold, verdict.low, verdict.high)
@@ -131,7 +127,7 @@ def _parse_contexts(contexts: object) -> list[str]:
 
 
 def _review_flag(judge_handle: JudgeHandle, verdict: Verdict, least: float | None) -> dict[str, Json]:
-    """Why a person should look at the case, or nothing."""
+    """Return why a person should review the case; empty if no review is needed."""
     if least is None or verdict.prescreened:
         return {}
     sure = as_finite_float(getattr(verdict, "confidence", None))
@@ -158,7 +154,7 @@ def _resolve_threshold(at_least: object, judge_handle: JudgeHandle) -> float | N
         as_finite_float(getattr(judge_handle.judge, "low", None)),
         as_finite_float(getattr(judge_handle.judge, "high", None)),
     )
-    # Where the scale is known before the judge is asked, nothing is paid for a mistake.
+    # If the scale is known before the judge is called, a mistake costs nothing.
     return float(threshold) if low is None or high is None else _check_on_scale(float(threshold), low, high)
 
 
@@ -211,45 +207,35 @@ def _emit_judge_score(
                 detail={key: detail[key] for key in ("calibration",) if key in detail},
             )
         )
+    reason = f'judge: "{verdict.reason}"' if verdict.reason else ""
+    if verdict.prescreened:
+        reason = f"{verdict.reason}: scored without asking the judge"
+    if isinstance(flag := detail.get("review"), Mapping):
+        figures = f"{flag['confidence']:.2f}, below {flag['least']:g}"
+        reason = f"a person should look: the judge's confidence is {figures}"
     measurement = Measurement(
         name=f"judge.{judge_handle.name}",
         value=verdict.normalized,
         threshold=None if threshold is None else (threshold - verdict.low) / span,
         label=label,
-        reason=_format_review_reason(detail) or _format_judge_reason(verdict),
+        reason=reason,
         version=judge_handle.version,
         detail={**detail, "judge": {**verdict_to_json(judge_handle, verdict), "threshold": threshold}},
     )
-    line = "" if threshold is None else _format_score_verdict(judge_handle, verdict, threshold, label)
+    line = ""
+    if threshold is not None:
+        reached, wanted = _format_distinct_scores(cast("float", verdict.score), threshold)
+        title = _format_judge_title(judge_handle, label)
+        line = f"{title} {reached} < {wanted} (scale {verdict.low:g} to {verdict.high:g})"
     return recorder.emit(measurement, verdict=line, evidence=_judge_score_evidence(verdict, detail))
 
 
-def _format_review_reason(detail: Mapping[str, Json]) -> str:
-    flag = detail.get("review")
-    if not isinstance(flag, Mapping):
-        return ""
-    return (
-        f"a person should look: the judge's confidence is {flag['confidence']:.2f}, below {flag['least']:g}"
-    )
-
-
-def _format_judge_reason(verdict: Verdict) -> str:
-    if verdict.prescreened:
-        return f"{verdict.reason}: scored without asking the judge"
-    return f'judge: "{verdict.reason}"' if verdict.reason else ""
-
-
 def _format_judge_title(judge_handle: JudgeHandle, label: str) -> str:
-    return f"judge {shorten_text(judge_handle.name, 60)}" + (f" [{shorten_text(label, 60)}]" if label else "")
-
-
-def _format_score_verdict(judge_handle: JudgeHandle, verdict: Verdict, threshold: float, label: str) -> str:
-    score, wanted = _format_distinct_scores(cast("float", verdict.score), threshold)
-    return f"{_format_judge_title(judge_handle, label)} {score} < {wanted} (scale {verdict.low:g} to {verdict.high:g})"
+    return f"judge {shorten_text(judge_handle.name, 60)}{label_suffix(label)}"
 
 
 def _format_distinct_scores(score: float, threshold: float) -> tuple[str, str]:
-    """With as few decimals as tell them apart: 6.996 is not "7 < 7"."""
+    """Return a score and its threshold with enough decimals to differ: 6.996 is not "7 < 7"."""
     for decimals in range(1, 12):
         pair = _format_decimals(score, decimals), _format_decimals(threshold, decimals)
         if pair[0] != pair[1]:
@@ -272,12 +258,8 @@ def _judge_score_evidence(verdict: Verdict, detail: Mapping[str, Json]) -> list[
         pairs.append(("scores", ", ".join(scores)))
     pairs.append(("answer", f'"{shorten_text(str(detail["actual"]), MAX_QUOTED_CHARS)}"'))
     if "suspect" in detail:
-        pairs.append(
-            (
-                "suspect",
-                f"it speaks to its judge: {', '.join(map(str, cast('list[str]', detail['suspect'])))}",
-            )
-        )
+        signs = ", ".join(map(str, cast("list[str]", detail["suspect"])))
+        pairs.append(("suspect", f"it speaks to its judge: {signs}"))
     if detail["expected"]:
         pairs.append(("reference", f'"{shorten_text(str(detail["expected"]), MAX_QUOTED_CHARS)}"'))
     return pairs

@@ -1,4 +1,4 @@
-"""Is the answer better than another one, or at least as good?"""
+"""Assert that an answer is at least as good as another answer."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops import recorder
+from pytest_llmops.assertions._arguments import parse_share_threshold
 from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
 from pytest_llmops.judges.evaluate import check_texts, skipped_measurement
 from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
-from pytest_llmops.measurement import Json, Measurement, shorten_text
+from pytest_llmops.measurement import Json, Measurement, label_suffix, shorten_text
 from pytest_llmops.protocols import Hits
 
 if TYPE_CHECKING:
@@ -60,8 +61,7 @@ def assert_preferred(
     from pytest_llmops.judges.pairwise import Pairwise
 
     check_texts("assert_preferred", answer=answer, over=over, question=question, reference=reference)
-    if at_least is not None and (isinstance(at_least, bool) or not 0 <= at_least <= 1):
-        raise UsageError(f"assert_preferred: expected at_least to be from 0 to 1 or None, got {at_least!r}")
+    parse_share_threshold("assert_preferred", at_least)
     pairwise_judge = Pairwise() if judge is None else judge
     if skipped := skipped_measurement(f"judge.{pairwise_judge.name}", label):
         return skipped
@@ -83,15 +83,28 @@ def assert_preferred(
             "actual": answer,
             "expected": over,
             "question": question,
-            "judge": {"name": pairwise_judge.name, "model": model, **_preference_detail(preference)},
+            "judge": {
+                "name": pairwise_judge.name,
+                "model": model,
+                "winner": preference.winner,
+                "straight": preference.straight,
+                "swapped": preference.swapped,
+                "reason": preference.reason,
+                "raw": preference.raw,
+                "error": preference.error,
+                "prescreened": preference.prescreened,
+            },
             **_review_flags(preference, answer, over),
         },
     )
-    return recorder.emit(
-        measurement,
-        verdict=_format_preference_verdict(pairwise_judge.name, preference, label),
-        evidence=_preference_evidence(preference, answer, over),
-    )
+    evidence = [
+        ("answer", f'"{shorten_text(answer, MAX_QUOTED_CHARS)}"'),
+        ("other", f'"{shorten_text(over, MAX_QUOTED_CHARS)}"'),
+    ]
+    if preference.winner is None:
+        evidence = [("reply", f'"{shorten_text(preference.raw)}"')] if preference.raw else []
+    verdict = _format_preference_verdict(pairwise_judge.name, preference, label)
+    return recorder.emit(measurement, verdict=verdict, evidence=evidence)
 
 
 def _compare_answers(judge: Pairwise, pair: tuple[str, str], **judge_inputs: Any) -> Preference:
@@ -109,20 +122,8 @@ def _compare_answers(judge: Pairwise, pair: tuple[str, str], **judge_inputs: Any
     return preference
 
 
-def _preference_detail(preference: Preference) -> dict[str, Json]:
-    return {
-        "winner": preference.winner,
-        "straight": preference.straight,
-        "swapped": preference.swapped,
-        "reason": preference.reason,
-        "raw": preference.raw,
-        "error": preference.error,
-        "prescreened": preference.prescreened,
-    }
-
-
 def _review_flags(preference: Preference, answer: str, over: str) -> dict[str, Json]:
-    """Why a person should look at the pair, or nothing."""
+    """Return why a person should review the pair; empty if no review is needed."""
     flags: dict[str, Json] = {}
     if preference.consistent is False:
         flags["review"] = {"orders": [preference.straight, preference.swapped]}
@@ -132,17 +133,8 @@ def _review_flags(preference: Preference, answer: str, over: str) -> dict[str, J
 
 
 def _format_preference_verdict(name: str, preference: Preference, label: str) -> str:
-    title = f"judge {shorten_text(name, 60)}" + (f" [{shorten_text(label, 60)}]" if label else "")
+    title = f"judge {shorten_text(name, 60)}{label_suffix(label)}"
     if preference.winner is None:
         return f"{title} could not compare: {shorten_text(preference.error)}"
     why = "" if preference.consistent is not False else ": it prefers a place, not an answer"
     return f"{title} prefers {WINNER_WORDS[preference.winner]}{why}"
-
-
-def _preference_evidence(preference: Preference, answer: str, over: str) -> list[tuple[str, str]]:
-    if preference.winner is None:
-        return [("reply", f'"{shorten_text(preference.raw)}"')] if preference.raw else []
-    return [
-        ("answer", f'"{shorten_text(answer, MAX_QUOTED_CHARS)}"'),
-        ("other", f'"{shorten_text(over, MAX_QUOTED_CHARS)}"'),
-    ]

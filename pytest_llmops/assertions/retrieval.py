@@ -1,14 +1,16 @@
-"""One sentence about a search, or about many: the right passages are found, high enough."""
+"""Assert that a retriever ranks the relevant passages high enough, for a query or for many."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
-from numbers import Integral, Real
+from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import recorder
+from pytest_llmops.assertions._arguments import describe_value, parse_share_threshold
 from pytest_llmops.cases.queries import Query, Ranking, collect_rankings, load_queries
 from pytest_llmops.errors import LLMOpsError, UsageError
 from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
@@ -21,17 +23,17 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 MAX_RANK_LINES = 4
-"""Relevant ids with a line of their own; the failure text has room for as many passages that stand in their place."""
+"""Maximum number of relevant ids with their own line; a failure text has room for as many irrelevant hits."""
 MAX_WORST_QUERIES = 20
-"""Queries of the worst scores that the report lists; a failure text has room for three or four."""
+"""Maximum number of queries in the report, the worst first; a failure text has room for three or four."""
 MAX_DETAIL_IDS = 50
-"""Ids of queries that a list in the details holds."""
+"""Maximum number of query ids in a list of the detail."""
 MAX_LISTED_IDS = 5
-"""Relevant ids that the line of a query names."""
+"""Maximum number of ids in a line of the failure text."""
 MAX_IRRELEVANT_HITS = 3
-"""Passages in their place that it names."""
+"""Maximum number of irrelevant hits in the line of a query."""
 MAX_PASSAGE_CHARS = 40
-"""Characters of each of them."""
+"""Maximum length of each of them."""
 
 
 def assert_retrieval(
@@ -77,7 +79,7 @@ def assert_retrieval(
     """
     __tracebackhide__ = True
     name, k = parse_metric(metric)
-    threshold = _parse_threshold(at_least)
+    threshold = parse_share_threshold("assert_retrieval", at_least)
     measured = partial(
         Measurement, name=f"retrieval.{name}{f'@{k}' if k else ''}", label=label, version=VERSION
     )
@@ -86,9 +88,7 @@ def assert_retrieval(
         return _emit_mean_score(measured, given, query_list, (name, k), threshold)
     ids = _hit_ids(hits)
     if isinstance(relevant, str) or not isinstance(relevant, Collection):
-        raise UsageError(
-            f"assert_retrieval: expected a list of relevant ids, got {_describe_object(relevant)}"
-        )
+        raise UsageError(f"assert_retrieval: expected a list of relevant ids, got {describe_value(relevant)}")
     wanted = cast("Collection[str] | Mapping[str, int]", relevant)
     ranks = _relevant_ranks(ids, wanted)
     detail: dict[str, Json] = {
@@ -101,15 +101,16 @@ def assert_retrieval(
         value = METRICS[name](ids, wanted, k)
     except ValueError as error:
         return recorder.emit(measured(error=str(error), detail=detail))
-    measurement = measured(
-        value=value, threshold=threshold, reason=_format_ranks_reason(ranks, k, len(ids)), detail=detail
-    )
+    inside = sum(rank is not None and rank <= (k or len(ids)) for rank in ranks.values())
+    place = f"the top {k}" if k else f"the {len(ids)} hits"
+    reason = f"{inside} of {len(ranks)} relevant ids in {place}"
+    measurement = measured(value=value, threshold=threshold, reason=reason, detail=detail)
     texts = {hit.id: hit.text for hit in cast("Sequence[object]", hits) if isinstance(hit, Hit)}
     return recorder.emit(measurement, evidence=_rank_evidence(Ranking(ids, texts), ranks, k))
 
 
 def _is_query_set(hits: object, relevant: object) -> bool:
-    """Does this speak of many queries? A list of ids never does; a text does where it can be a run's path."""
+    """Return whether the arguments are for many queries: a list of ids never is, a text is if it can be a run's path."""
     if isinstance(hits, (Mapping, Path)) or callable(getattr(hits, "search", None)):
         return True
     if not isinstance(hits, str):
@@ -118,38 +119,23 @@ def _is_query_set(hits: object, relevant: object) -> bool:
     return not (single_query and all(isinstance(id_, str) for id_ in cast("Collection[object]", relevant)))
 
 
-def _parse_threshold(at_least: object) -> float | None:
-    __tracebackhide__ = True
-    if at_least is None:
-        return None
-    if not isinstance(at_least, bool) and isinstance(at_least, Real) and 0 <= float(at_least) <= 1:
-        return float(at_least)
-    raise UsageError(
-        f"assert_retrieval: expected at_least from 0 to 1, or None to record only, got {at_least!r}"
-    )
-
-
 def _hit_ids(hits: object) -> list[str]:
     __tracebackhide__ = True
     if isinstance(hits, Hits):
         return hits.ids
     if isinstance(hits, str) or not isinstance(hits, Sequence):
-        raise UsageError(f"assert_retrieval: expected Hits or a list of ids, got {_describe_object(hits)}")
+        raise UsageError(f"assert_retrieval: expected Hits or a list of ids, got {describe_value(hits)}")
     ids = [hit.id if isinstance(hit, Hit) else hit for hit in hits]
-    for hit in ids:
-        if not isinstance(hit, str):
-            raise UsageError(f"assert_retrieval: expected ids that are texts, got {_describe_object(hit)}")
+    for id_ in ids:
+        if not isinstance(id_, str):
+            raise UsageError(f"assert_retrieval: expected ids that are texts, got {describe_value(id_)}")
     return ids
-
-
-def _describe_object(value: object) -> str:
-    return f"{type(value).__name__} {shorten_text(repr(value), 60)}"
 
 
 def _relevant_ranks(
     ids: Sequence[str], relevant: Collection[str] | Mapping[str, int]
 ) -> dict[str, int | None]:
-    """Return the rank of each relevant id, from 1; None where it was not found."""
+    """Return the rank of each relevant id, from 1; None if it was not found."""
     places: dict[str, int] = {}
     for rank, id_ in enumerate(ids, start=1):
         places.setdefault(id_, rank)
@@ -159,41 +145,36 @@ def _relevant_ranks(
     }
 
 
-def _format_ranks_reason(ranks: Mapping[str, int | None], k: int | None, hit_count: int) -> str:
-    inside = sum(rank is not None and rank <= (k or hit_count) for rank in ranks.values())
-    place = f"the top {k}" if k else f"the {hit_count} hits"
-    return f"{inside} of {len(ranks)} relevant ids in {place}"
-
-
 def _rank_evidence(ranking: Ranking, ranks: Mapping[str, int | None], k: int | None) -> list[tuple[str, str]]:
-    """Return the rank of every relevant id, the worst first, then what stands in the place of the missing."""
+    """Return the rank of every relevant id, the worst first, then the irrelevant hits among the first k."""
     lines = [("relevant", text) for text in _describe_ranks(ranking, ranks, k)]
     if len(lines) > MAX_RANK_LINES:
         rest = ", ".join(text for _, text in lines[MAX_RANK_LINES - 1 :])
         lines = [*lines[: MAX_RANK_LINES - 1], ("relevant", rest)]
-    return lines + [(f"rank {rank}", text) for rank, text in _irrelevant_hits(ranking, ranks, k)]
+    for rank, id_, text in _iter_irrelevant_hits(ranking, ranks, k):
+        lines.append((f"rank {rank}", f"{id_}: {shorten_text(text, 120)}" if text else id_))
+    return lines
+
+
+def _iter_irrelevant_hits(
+    ranking: Ranking, ranks: Mapping[str, int | None], k: int | None
+) -> Iterator[tuple[int, str, str]]:
+    for rank, id_ in enumerate(ranking.ids[:k], start=1):
+        if id_ not in ranks:
+            yield rank, id_, ranking.texts.get(id_, "")
 
 
 def _describe_ranks(ranking: Ranking, ranks: Mapping[str, int | None], k: int | None) -> list[str]:
-    worst = sorted(ranks, key=lambda id_: -(ranks[id_] or len(ranking.ids) + 1))
-    return [f"{id_}: {_describe_rank(ranks[id_], k, len(ranking.ids))}" for id_ in worst]
-
-
-def _irrelevant_hits(
-    ranking: Ranking, ranks: Mapping[str, int | None], k: int | None
-) -> list[tuple[int, str]]:
-    """Return what stands among the first k and is not relevant, with its rank."""
-    return [
-        (rank, f"{id_}: {shorten_text(text, 120)}" if (text := ranking.texts.get(id_, "")) else id_)
-        for rank, id_ in enumerate(ranking.ids[:k], start=1)
-        if id_ not in ranks
-    ]
-
-
-def _describe_rank(rank: int | None, k: int | None, hit_count: int) -> str:
-    if rank is None:
-        return f"not in top {k}" if k and hit_count >= k else f"not among the {hit_count} hits"
-    return f"rank {rank}, not in top {k}" if k and rank > k else f"rank {rank}"
+    count = len(ranking.ids)
+    texts = []
+    for id_ in sorted(ranks, key=lambda id_: -(ranks[id_] or count + 1)):
+        rank = ranks[id_]
+        if rank is None:
+            place = f"not in top {k}" if k and count >= k else f"not among the {count} hits"
+        else:
+            place = f"rank {rank}, not in top {k}" if k and rank > k else f"rank {rank}"
+        texts.append(f"{id_}: {place}")
+    return texts
 
 
 def _emit_mean_score(
@@ -205,45 +186,48 @@ def _emit_mean_score(
 ) -> Measurement:
     __tracebackhide__ = True
     name, k = metric
-    wanted = [
-        judged_query
-        for judged_query in query_list
-        if any(grade > 0 for grade in judged_query.relevant.values())
-    ]
+    by_id = {query.id: query for query in query_list}
+    wanted = [query for query in query_list if any(grade > 0 for grade in query.relevant.values())]
     if not wanted:
         error = f"nothing is relevant to any of the {len(query_list):,} queries: there is nothing to find"
         return recorder.emit(measured(error=error))
     text = f"{name}@{k}" if k else name
     try:
         rankings = collect_rankings(given, wanted, k)
-        ids = {query: ranking.ids for query, ranking in rankings.items()}
-        scores = evaluate(
-            ids, {judged_query.id: judged_query.relevant for judged_query in query_list}, [text]
-        )
+        ids = {query_id: ranking.ids for query_id, ranking in rankings.items()}
+        scores = evaluate(ids, {query_id: query.relevant for query_id, query in by_id.items()}, [text])
     except UsageError:
         raise
     except (LLMOpsError, ValueError) as error:
         return recorder.emit(measured(error=str(error), detail={"queries": len(query_list)}))
-    by_id = {judged_query.id: judged_query for judged_query in query_list}
     values = dict(zip(scores.queries, scores.values[text].tolist(), strict=True))
-    spread = bootstrap_interval(list(values.values()), [by_id[query].family or query for query in values])
-    worst = sorted(values, key=lambda query: values[query])[:MAX_WORST_QUERIES]
-    rows = [_query_detail(by_id[query], values[query], rankings) for query in worst]
+    families = [by_id[query_id].family or query_id for query_id in values]
+    spread = bootstrap_interval(list(values.values()), families)
+    rows: list[dict[str, Json]] = []
+    evidence = [
+        (label, _join_names([shorten_text(query_id, 40) for query_id in query_ids]))
+        for label, query_ids in (("not scored", scores.unscored), ("not in run", scores.missing))
+        if query_ids
+    ]
+    for query_id in sorted(values, key=lambda query_id: values[query_id])[:MAX_WORST_QUERIES]:
+        query, ranking = by_id[query_id], rankings.get(query_id, Ranking([]))
+        ranks = _relevant_ranks(ranking.ids, query.relevant)
+        value = values[query_id]
+        rows.append({"id": query_id, "query": shorten_text(query.text), "value": value, "ranks": ranks})
+        if value < 1:
+            evidence += _query_evidence(query, value, ranking, ranks, k)
     measurement = measured(
         value=scores.mean(text),
         threshold=at_least,
         reason=_format_mean_reason(scores, spread, k, len(query_list)),
         detail=_mean_score_detail(scores, spread, rows),
     )
-    lines = [
-        line for row in rows if cast("float", row["value"]) < 1 for line in _query_evidence(row, rankings, k)
-    ]
-    return recorder.emit(measurement, evidence=_unscored_evidence(scores) + lines)
+    return recorder.emit(measurement, evidence=evidence)
 
 
-def _query_detail(query: Query, value: float, rankings: Mapping[str, Ranking]) -> dict[str, Json]:
-    ranks = _relevant_ranks(rankings[query.id].ids if query.id in rankings else (), query.relevant)
-    return {"id": query.id, "query": shorten_text(query.text), "value": value, "ranks": ranks}
+def _join_names(names: Sequence[str]) -> str:
+    rest = len(names) - MAX_LISTED_IDS
+    return ", ".join(names[:MAX_LISTED_IDS]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def _format_mean_reason(
@@ -271,50 +255,23 @@ def _mean_score_detail(
     detail: dict[str, Json] = {"queries": len(scores.queries), "worst": list(worst)}
     if spread is not None:
         detail["interval"] = list(spread)
-    for key, ids in (
-        ("unscored", scores.unscored),
-        ("missing", scores.missing),
-        ("unjudged", scores.unjudged),
-    ):
-        if ids:
-            detail[key] = {
-                "count": len(ids),
-                "ids": [shorten_text(query_id) for query_id in ids[:MAX_DETAIL_IDS]],
-            }
+    for key in ("unscored", "missing", "unjudged"):
+        if ids := getattr(scores, key):
+            listed = [shorten_text(query_id) for query_id in ids[:MAX_DETAIL_IDS]]
+            detail[key] = {"count": len(ids), "ids": listed}
     return detail
 
 
-def _unscored_evidence(scores: Scores) -> list[tuple[str, str]]:
-    gaps = (("not scored", scores.unscored), ("not in run", scores.missing))
-    return [(label, _join_query_ids(ids)) for label, ids in gaps if ids]
-
-
-def _join_query_ids(ids: Iterable[str]) -> str:
-    names = [shorten_text(query_id, 40) for query_id in ids]
-    rest = len(names) - MAX_LISTED_IDS
-    return ", ".join(names[:MAX_LISTED_IDS]) + (f" and {rest:,} more" if rest > 0 else "")
-
-
 def _query_evidence(
-    row: Mapping[str, Json], rankings: Mapping[str, Ranking], k: int | None
+    query: Query, value: float, ranking: Ranking, ranks: Mapping[str, int | None], k: int | None
 ) -> list[tuple[str, str]]:
-    """The line of a query with the ranks of what it should find, and one of what stands there instead."""
-    name = str(row["id"])
-    ranking = rankings.get(name, Ranking([]))
-    ranks = cast("Mapping[str, int | None]", row["ranks"])
-    wanted = _describe_ranks(ranking, ranks, k)
-    rest = f" and {len(wanted) - MAX_LISTED_IDS} more" if len(wanted) > MAX_LISTED_IDS else ""
-    text = f' "{shorten_text(str(row["query"]), 60)}"' if row["query"] else ""
-    value = format_amount(cast("float", row["value"]), "1")
-    lines = [(name, f"{value}{text}; {', '.join(wanted[:MAX_LISTED_IDS])}{rest}")]
-    instead = [
-        f"rank {rank} {id_}{_truncate_passage(ranking.texts.get(id_, ''))}"
-        for rank, id_ in enumerate(ranking.ids[:k], start=1)
-        if id_ not in ranks
-    ]
-    return [*lines, ("instead", ", ".join(instead[:MAX_IRRELEVANT_HITS]))] if instead else lines
-
-
-def _truncate_passage(text: str) -> str:
-    more = "..." if len(text) > MAX_PASSAGE_CHARS else ""
-    return f": {shorten_text(text[:MAX_PASSAGE_CHARS])}{more}" if text else ""
+    """Return a line with the ranks of a query's relevant ids, and a line with the irrelevant hits."""
+    text = f' "{shorten_text(query.text, 60)}"' if query.text else ""
+    relevant = _join_names(_describe_ranks(ranking, ranks, k))
+    lines = [(query.id, f"{format_amount(value, '1')}{text}; {relevant}")]
+    instead = []
+    for rank, id_, passage in islice(_iter_irrelevant_hits(ranking, ranks, k), MAX_IRRELEVANT_HITS):
+        more = "..." if len(passage) > MAX_PASSAGE_CHARS else ""
+        beginning = f": {shorten_text(passage[:MAX_PASSAGE_CHARS])}{more}" if passage else ""
+        instead.append(f"rank {rank} {id_}{beginning}")
+    return [*lines, ("instead", ", ".join(instead))] if instead else lines

@@ -1,7 +1,8 @@
-"""Is there JSON in the answer, and does it fit a schema?"""
+"""Assert that an answer is JSON that fits a schema."""
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ from pytest_llmops.schemas.differences import MAX_DIFFERENCES, format_json_path
 from pytest_llmops.schemas.json_extraction import JsonMatch, JsonPath, NoJson
 
 MAX_PARSED_CHARS = 65_536
-"""JSON of a parsed value up to which it is kept in ``detail["parsed"]``."""
+"""Maximum length of the JSON of a parsed value in ``detail["parsed"]``."""
 MAX_FIRST_DIFFERENCES = 6
-"""Differences shown before the tail of the output; a failure text has room for about that many."""
+"""Maximum number of differences before the tail of the output; a failure text has room for about that many."""
 TAIL_CHARS = 80
 CONTEXT_CHARS = 40
 
@@ -92,25 +93,18 @@ def assert_schema(
     detail: dict[str, Json] = {"actual": actual if isinstance(actual, str) else None, "schema": used.name}
     if unchecked := getattr(used, "unchecked", ()):
         detail["formats_not_checked"] = list(unchecked)
+    measured = functools.partial(Measurement, name="schema", threshold=threshold, label=name, detail=detail)
     try:
         outcome = _check_answer(actual, used, partial=partial)
     except UsageError as error:
         raise error.with_traceback(None) from None
     except _UnscorableAnswer as error:
-        return recorder.emit(
-            Measurement(name="schema", error=str(error), threshold=threshold, label=name, detail=detail)
-        )
+        return recorder.emit(measured(error=str(error)))
     except Exception as error:  # noqa: BLE001 -- whatever a validator of the user's raises: not scored
         text = f"a validator of {used.name or 'the schema'} raised {describe_exception(error)}"
-        return recorder.emit(
-            Measurement(name="schema", error=text, threshold=threshold, label=name, detail=detail),
-            cause=error,
-        )
-    measurement = Measurement(
-        name="schema",
+        return recorder.emit(measured(error=text), cause=error)
+    measurement = measured(
         value=float(outcome.fits),
-        threshold=threshold,
-        label=name,
         reason=outcome.note,
         version=" ".join([*(["partial"] if partial else []), *([engine] if engine != "jsonschema" else [])]),
         detail=detail | _outcome_detail(outcome),
@@ -125,13 +119,13 @@ class _UnscorableAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What came out: a value and its differences, or a problem instead of a value.
+    """The result of the check: a value and its differences, or a problem instead of a value.
 
     Attributes:
-        span: Where the value stands in the text; None if the answer was no text.
-        position: Where in the text the problem is.
-        note: One sentence that a person should know either way.
-        broken_off: The value breaks off with the text; it was completed.
+        span: The place of the value in the text; None if the answer was no text.
+        position: The place of the problem in the text.
+        note: A sentence for the report, whether the value fits or not.
+        broken_off: The value is truncated with the text, and was completed.
     """
 
     value: Json = None
@@ -158,7 +152,7 @@ class _Outcome:
 
 
 def _leaf_paths(value: Json) -> set[JsonPath]:
-    """Return the places of all values that hold no others, and those of empty objects and arrays."""
+    """Return the paths of all scalars, and of empty objects and arrays."""
     leaves: set[JsonPath] = set()
     rest: list[tuple[Json, JsonPath]] = [(value, ())]
     while rest:
@@ -202,16 +196,19 @@ def _check_json_in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome
         return broken_off or _Outcome(problem=candidates.reason, position=candidates.position)
     if broken_off is not None and broken_off.fits:
         return broken_off
-    chosen = _choose_candidate(
-        text, [(candidate, *_check_candidate(candidate, schema)) for candidate in candidates]
-    )
-    # A whole value that fits stays the answer beside one of another kind that never will.
+    checked = []
+    for candidate in candidates:
+        value = to_builtins(candidate.value)
+        differences = [*_duplicate_key_differences(candidate.duplicates), *schema.differences(value)]
+        checked.append((candidate, value, tuple(differences[:MAX_DIFFERENCES])))
+    chosen = _choose_candidate(text, checked)
+    # A complete value that fits wins over a truncated value of another kind that never will.
     stays = chosen.fits and broken_off is not None and type(chosen.value) is not type(broken_off.value)
     return chosen if stays or broken_off is None else broken_off
 
 
 def _why_not_json(value: object) -> str:
-    """Say what in a parsed value no JSON can hold, although it could be made plain; or nothing."""
+    """Return what in a parsed value JSON cannot represent, although `to_builtins` would convert it; or ""."""
     rest: list[tuple[object, JsonPath]] = [(value, ())]
     while rest:
         node, parts = rest.pop()
@@ -227,11 +224,11 @@ def _why_not_json(value: object) -> str:
 
 
 def _find_truncated_json(text: str, candidates: Sequence[JsonMatch] | NoJson) -> schemas.Partial | None:
-    """Return the JSON that a text breaks off in, unless it has a whole one, alone or in a fenced block."""
+    """Return the truncated JSON at the end of a text, unless there is complete JSON, alone or in a fenced block."""
     if not isinstance(candidates, NoJson) and any(candidate.place != "prose" for candidate in candidates):
         return None
     begun = schemas.parse_partial_json(text)
-    # Beside a whole value in prose, a bracket alone is a bracket.
+    # After a complete value in prose, a single bracket is just a bracket.
     return begun if begun is not None and (begun.value or isinstance(candidates, NoJson)) else None
 
 
@@ -263,13 +260,6 @@ def _why_invalid_answer(actual: object) -> str:
     elif callable(getattr(actual, "model_dump", None)):
         hint = '; pass its .model_dump(mode="json")'
     return f"the answer is an object of type {type(actual).__name__}, expected text or parsed JSON{hint}"
-
-
-def _check_candidate(candidate: JsonMatch, schema: Schema) -> tuple[Json, tuple[Difference, ...]]:
-    value = to_builtins(candidate.value)
-    return value, tuple(
-        [*_duplicate_key_differences(candidate.duplicates), *schema.differences(value)][:MAX_DIFFERENCES]
-    )
 
 
 def _duplicate_key_differences(places: Sequence[JsonPath]) -> list[Difference]:

@@ -1,4 +1,4 @@
-"""Any metric of your own, as an assertion."""
+"""Assert that a metric of your own reaches a threshold."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Literal
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions import _evidence as contrast
+from pytest_llmops.assertions._arguments import describe_kind
 from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.measurement import UNITS, Json, Measurement, as_finite_float, shorten_text, to_builtins
 
@@ -61,17 +62,20 @@ def assert_score(
     """
     __tracebackhide__ = True
     if not callable(metric):
-        raise UsageError(f"assert_score: expected a function as metric, got {_describe_type(metric)}")
+        raise UsageError(f"assert_score: expected a function as metric, got {describe_kind(metric)}")
     threshold, better = _parse_direction(at_least, at_most)
+    if unit not in UNITS:
+        raise UsageError(f"assert_score: expected unit to be one of {', '.join(UNITS)}, got {unit!r}")
+    texts = {"actual": actual, "expected": expected}
     measured = partial(
         Measurement,
         name=name or _metric_name(metric),
-        unit=_check_unit(unit),
+        unit=unit,
         better=better,
         threshold=threshold,
         label=label,
         version=str(getattr(metric, "version", "")),
-        detail=_score_detail(actual, expected),
+        detail={key: _plain_or_type(value) for key, value in texts.items() if value is not ...},
     )
     arguments = (actual,) if expected is ... else (actual, expected)
     try:
@@ -119,22 +123,15 @@ def _metric_name(metric: object) -> str:
     return f"score.{name}"
 
 
-def _check_unit(unit: str) -> str:
-    __tracebackhide__ = True
-    if unit not in UNITS:
-        raise UsageError(f"assert_score: expected unit to be one of {', '.join(UNITS)}, got {unit!r}")
-    return unit
-
-
 def _parse_metric_value(value: object) -> float | str:
-    """Return what a metric gave as a finite number, or say why it is none."""
+    """Return the value of a metric as a finite number, or why it is invalid."""
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()
         return "the metric is asynchronous: it gave a coroutine, expected a number; await it in a wrapper"
     scalar = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
     if not isinstance(scalar, numbers.Number) or isinstance(scalar, complex):
-        return f"the metric gave {_describe_type(value)}, expected a number"
+        return f"the metric gave {describe_kind(value)}, expected a number"
     try:
         number = float(scalar)  # type: ignore[arg-type]
     except OverflowError:
@@ -142,30 +139,18 @@ def _parse_metric_value(value: object) -> float | str:
     return number if math.isfinite(number) else f"the metric gave {number}, expected a finite number"
 
 
-def _describe_type(value: object) -> str:
-    return "None" if value is None else f"an object of type {type(value).__name__}"
-
-
-def _score_detail(actual: object, expected: object) -> dict[str, Json]:
-    pairs = {"actual": actual, "expected": expected}
-    return {key: _plain_or_type(value) for key, value in pairs.items() if value is not ...}
-
-
 def _plain_or_type(value: object) -> Json:
     try:
         return to_builtins(value)
     except Exception:  # noqa: BLE001 -- an object of the user's, and its repr, can do anything
-        return _describe_type(value)
+        return describe_kind(value)
 
 
 def _score_evidence(actual: object, expected: object) -> contrast.Evidence:
-    return [
-        (
-            label,
-            contrast.format_answer(value)
-            if isinstance(value, str)
-            else shorten_text(str(_plain_or_type(value))),
-        )
-        for label, value in (("expected", expected), ("answer", actual))
-        if value is not ...
-    ]
+    pairs = []
+    for label, value in (("expected", expected), ("answer", actual)):
+        if isinstance(value, str):
+            pairs.append((label, contrast.format_answer(value)))
+        elif value is not ...:
+            pairs.append((label, shorten_text(str(_plain_or_type(value)))))
+    return pairs

@@ -1,4 +1,4 @@
-"""Does the answer say what a reference says, as an embedder and the checks see it?"""
+"""Assert that an answer means the same as a reference, by an embedder and checks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError, describe_exception
-from pytest_llmops.measurement import Json, Measurement, format_value_and_threshold, shorten_text
+from pytest_llmops.measurement import (
+    Json,
+    Measurement,
+    format_value_and_threshold,
+    label_suffix,
+    shorten_text,
+)
 from pytest_llmops.semantics import similarity
 from pytest_llmops.semantics.checks import CHECKS, VERSION, Comparison
 from pytest_llmops.semantics.similarity import MAX_QUOTE_CHARS, AtLeast, Checks
@@ -75,6 +81,10 @@ def assert_semantic(
     'passed'
     """
     __tracebackhide__ = True
+    switch: object = checks
+    if isinstance(switch, bool):
+        hint = "" if switch else "; checks=() switches all of them off"
+        raise UsageError(f"assert_semantic: expected checks to be a list of names, got {switch}{hint}")
     references = similarity.reference_texts(expected)
     names = similarity.select_checks(checks)
     used = similarity.resolve_embedder(embedder)
@@ -132,13 +142,9 @@ def _format_similarity_verdict(m: Measurement, nearest: str, count: int) -> str:
     value, threshold = format_value_and_threshold(cast("float", m.value), cast("float", m.threshold), m.unit)
     which = "reference" if count == 1 else f"the nearest of {count} references,"
     return (
-        f'semantic{_format_label_suffix(m)} {value} < {threshold} to {which} "{shorten_text(nearest, MAX_QUOTE_CHARS)}" '
+        f'semantic{label_suffix(m.label)} {value} < {threshold} to {which} "{shorten_text(nearest, MAX_QUOTE_CHARS)}" '
         f"(embedder {shorten_text(str(m.detail['embedder']), 40)})"
     )
-
-
-def _format_label_suffix(m: Measurement) -> str:
-    return f" [{shorten_text(m.label, 60)}]" if m.label else ""
 
 
 def _check_emission(
@@ -172,7 +178,7 @@ def _check_emission(
         return recorder.Emission(measurement=measurement)
     return recorder.Emission(
         measurement=measurement,
-        verdict=f"semantic.checks{_format_label_suffix(measurement)}: {shorten_text(alarms[0].message)} (check {alarms[0].check})",
+        verdict=f"semantic.checks{label_suffix(measurement.label)}: {shorten_text(alarms[0].message)} (check {alarms[0].check})",
         evidence=_alarm_evidence(actual, reference, comparison),
     )
 

@@ -478,3 +478,10 @@ def test_a_threshold_that_names_the_embedder_as_the_settings_do(tmp_path: Path) 
             assert_semantic("a refund", "a refund", embedder="mine")
     finally:
         recorder.pop_recorder(mine)
+
+
+@pytest.mark.parametrize("checks", [False, True])
+def test_a_switch_is_not_a_list_of_checks(checks: Any) -> None:
+    with pytest.raises(UsageError, check=check_message) as caught:
+        assert_semantic("30 days", "30 days", checks=checks)
+    assert ("checks=()" in str(caught.value)) is (checks is False)

@@ -1,1 +1,1 @@
-"""Assertions: each computes one thing, wraps it in a measurement and emits it."""
+"""Assertions: each computes a value, wraps it in a measurement and emits it."""

@@ -99,7 +99,7 @@ def parse_wanted_texts(where: str, expected: object) -> tuple[str, ...]:
     """Return the texts to search for; none of them is empty.
 
     Raises:
-        UsageError: There are none, or one is empty: it would be in every answer.
+        UsageError: There are none, or a text is empty: it would be in every answer.
     """
     __tracebackhide__ = True
     texts = _parse_texts(where, expected, "to look for", "expected at least one text to look for, got none")

@@ -93,7 +93,7 @@ def _explain_unicode_form(text: str, missing: str) -> str:
         for form in ("NFC", "NFKC"):
             if lexical.normalize_text(missing, unicode=form) in lexical.normalize_text(text, unicode=form):
                 return f' | there with unicode="{form}"'
-    except ValueError:  # texts that cannot be normalised
+    except ValueError:  # texts that cannot be normalized
         pass
     return ""
 
@@ -168,7 +168,7 @@ def _find_nearest_to_pattern(text: str, pattern: str) -> str:
 
 
 def find_nearest_reference(text: str, references: Sequence[str]) -> int:
-    """Return the number of the reference that a text equals, or else is most alike to in its beginning.
+    """Return the index of the reference that a text equals, or else whose beginning is most similar.
 
     >>> find_nearest_reference("30 days", ["a month", "60 days", "30 hours"])
     1
@@ -235,7 +235,7 @@ _NORMALIZER_OPTIONS: dict[str, Callable[[str], str]] = {
 
 
 def describe_character(text: str, at: int) -> str:
-    r"""Return a character so that it cannot be mistaken for another one.
+    r"""Return a character with its code point and name.
 
     >>> describe_character("a\u00a0b", 1), describe_character("a", 1)
     ('"\\xa0" (U+00A0 NO-BREAK SPACE)', 'the end of the text')
@@ -248,7 +248,7 @@ def describe_character(text: str, at: int) -> str:
 
 
 def quote_text(text: str, limit: int = MAX_QUOTED_CHARS) -> str:
-    r"""Return a text in quotes, in one line, cut.
+    r"""Return a text in quotes, on a single line and truncated.
 
     >>> quote_text("two\nlines")
     '"two\\nlines"'
@@ -257,7 +257,7 @@ def quote_text(text: str, limit: int = MAX_QUOTED_CHARS) -> str:
 
 
 def format_answer(text: str) -> str:
-    """Return a text for a line of its own: one sees that it is empty, or ends with a blank.
+    """Return a text for its own line, so that an empty text and a blank at the end are visible.
 
     >>> format_answer(""), format_answer("a ")
     ('(empty)', '"a "')

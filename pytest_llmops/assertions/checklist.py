@@ -36,25 +36,25 @@ def assert_checklist(
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
-    """Assert that an answer does what is on a list, by a judge that says yes or no to each item.
+    """Assert that an answer fulfils a checklist: a judge says yes or no to each item.
 
-    Judges agree better on named items than on a scale, and a failure names what is missing. An item is one
-    thing that can be seen in the answer ("states the refund window"), not a virtue ("is helpful").
+    Judges agree better on named items than on a scale, and a failure names what is missing. An item is a
+    property that can be seen in the answer ("states the refund window"), not a virtue ("is helpful").
 
     Args:
-        answer: What is judged. An empty one has no item; None (the model said nothing) cannot be judged.
+        answer: What is judged. An empty answer fulfils no item; None (the model said nothing) cannot be judged.
         items: One to fifty, each a few words.
-        model: Who is asked; None: the judge model of the run's settings.
+        model: The judge model; None: the judge model of the run's settings.
         question: What was asked, where the items need it.
         reference: A right answer, where they do.
         contexts: The passages that the answer was made from, where they do.
-        at_least: Share of the items, 0 to 1: by default all; None on purpose: record only.
-        label: Tells two checklists of one test apart.
+        at_least: Share of the items, 0 to 1: by default all; None: record only.
+        label: Distinguishes two checklists of a test.
 
     Returns:
         The measurement ``judge.checklist`` of the judge's version: the share of items that the answer has.
         ``detail["judge"]["dimensions"]`` has 1 or 0 for each; ``detail["suspect"]`` is there where the answer seems to
-        speak to its judge.
+        influence its judge.
 
     Raises:
         MeasurementFailed: Too few; names the missing ones.

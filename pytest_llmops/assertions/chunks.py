@@ -48,8 +48,8 @@ def assert_chunks(
 ) -> tuple[Measurement, ...]:
     """Assert that chunks hold their source whole: nothing lost or made up, nothing torn, nothing twice.
 
-    Each check is a measurement ``chunks.<check>``. All of them are recorded; one failure names every threshold
-    that is missed, with the worst places.
+    Each check is a measurement ``chunks.<check>``. All of them are recorded; a single failure names every
+    missed threshold, with the worst places.
 
     Args:
         chunks: Any chunker's output, in its order: texts, `Chunk`, LangChain documents, LlamaIndex nodes.
@@ -59,7 +59,7 @@ def assert_chunks(
         ignore: What may differ from the source: "whitespace", or "markup" (white space, and the marks of
             Markdown and HTML).
         tokenizer: For limits in tokens: a function from a text to its tokens or their number.
-        label: Tells two assertions of one test apart.
+        label: Distinguishes two assertions of a test.
         thresholds: ``at_most_<check>``, and the limits of size and overlap, as in `ChunkLimits`. Left out, each
             of these is 0: ``lost``, ``invented``, ``out_of_order``, ``misplaced``, ``changed_words``,
             ``empty``, ``cut_words``, ``cut_tables``, ``cut_code``, ``duplicates``; these are only recorded:
@@ -73,7 +73,7 @@ def assert_chunks(
         MeasurementFailed: A value is above its threshold.
         MeasurementErrored: The source is blank, or the tokenizer broke.
         UsageError: Chunks, source or thresholds of another form, no chunk and no source, or a threshold that needs
-            the source without one.
+            the source when there is none.
 
     >>> measurements = assert_chunks(["One. ", "Two."], source="One. Two.", at_most_chars=10)
     >>> {measurement.name: measurement.value for measurement in measurements}["chunks.lost"]
@@ -117,19 +117,19 @@ def assert_span_recall(
     key: str = "answer",
     label: str = "",
 ) -> Measurement:
-    """Assert that answers stand whole in one chunk: a retriever can find no answer that is cut in two.
+    """Assert that each answer is within a single chunk: a retriever cannot find an answer that is cut in two.
 
     Args:
         chunks: Any chunker's output, as in `assert_chunks`.
         cases: A case file, cases, or answers by a name. A case has its answer under ``key``: a text; several
-            of which one is enough; or ``{"text": ..., "start": ...}`` with the place in the source. Cases
+            alternatives; or ``{"text": ..., "start": ...}`` with the place in the source. Cases
             whose answer is null or an empty list have none, and do not count.
-        at_least: Share of the answers, from 0 to 1; None on purpose: record only.
+        at_least: Share of the answers, from 0 to 1; None: record only.
         source: The text that was cut. With it an answer that has a place must be covered there; without it,
             and for answers without a place, it is enough that the words stand in a chunk, but for case and
             white space. If it has several documents, the case names its own under ``source``.
         key: Where a case keeps its answer; "reference" is its reference.
-        label: Tells two assertions of one test apart.
+        label: Distinguishes two assertions of a test.
 
     Returns:
         The measurement ``chunks.span_recall``.
@@ -199,7 +199,7 @@ def assert_clean_text(
     Args:
         texts: One text, or any chunker's output or loader's documents, as in `assert_chunks`. Pages are the
             texts, or the parts of a text between form feeds.
-        label: Tells two assertions of one test apart.
+        label: Distinguishes two assertions of a test.
         thresholds: ``at_most_<kind>``, how many places are allowed: ``mojibake``, ``replacement``, ``html``,
             ``control``, ``invisible``, ``hyphenation``, ``repeated``; each 0 unless given; None: record
             only. For what a kind is, see `pytest_llmops.chunks.text_quality.check_clean_text`.
@@ -288,7 +288,7 @@ def _check_sizes(
 def _emit_chunk_checks(
     prefix: str, checks: Sequence[CheckResult], thresholds: Mapping[str, float | None], label: str
 ) -> tuple[Measurement, ...]:
-    """Emit all, then raise one failure for those outside their thresholds."""
+    """Emit all checks, then raise a single failure for those outside their thresholds."""
     __tracebackhide__ = True
     measurements = []
     with recorder.soft():

@@ -45,17 +45,17 @@ def assert_grounded(
 ) -> Measurement:
     """Assert that the contexts support what an answer claims: an estimate by words, an embedder and checks.
 
-    Offline, and no judge: it finds numbers, names, negations and statements that stand in no context. What
-    follows from several contexts together it calls unsupported, and a wrong word among many right ones may get
-    through. How it decides is told in `pytest_llmops.semantics.grounding`, how often it is right in ``docs/retrieval.md``.
+    Offline and without a judge: it finds numbers, names, negations and statements that are in no context. A claim that
+    follows only from several contexts together counts as unsupported, and a wrong word among many right words may go
+    unnoticed. `pytest_llmops.semantics.grounding` describes the method, ``docs/retrieval.md`` its accuracy.
 
     Args:
         answer: Its sentences are the claims; greetings, questions, offers of help and opinions are left out.
         contexts: What the answer was made of: hits, chunks or texts. Where there are none nothing is supported,
             and an answer that claims something all the same scores 0.
-        at_least: Share of the claims that has to be supported; None on purpose: record only.
-        embedder: An object or a name; None: the one of the settings (``--llm-embedder``). Asked once, for all.
-        label: Tells two assertions of one test apart.
+        at_least: Share of the claims that has to be supported; None: record only.
+        embedder: An object or a name; None: the embedder of the settings (``--llm-embedder``).
+        label: Distinguishes two assertions of a test.
 
     Returns:
         The measurement ``grounding.supported``, the share of supported claims: 1 minus the hallucination rate.
@@ -185,17 +185,17 @@ def assert_context_relevance(
     """Assert that contexts have to do with the question they were retrieved for.
 
     Offline it is an estimate: the mean of the share of the question's content words that stand in the contexts,
-    and of the similarity between the question and the nearest context sentence. It tells passages of another
-    subject from those of the right one, not an answer from a near miss. With a judge the judge decides alone.
+    and of the similarity between the question and the nearest context sentence. It distinguishes passages on
+    the right subject from others, not an answer from a near miss. With a judge the judge alone decides.
 
     Args:
         question: What was asked.
         contexts: Hits, chunks or texts. None at all score 0.
-        at_least: 0 to 1, with a judge too (0: lowest of its scale, 1: highest); None on purpose: record only. There
+        at_least: 0 to 1, with a judge too (0: lowest of its scale, 1: highest); None: record only. There
             is no default: the estimate depends on the embedder.
         judge: An object or a name; it is given the question, and the contexts as what it judges.
-        embedder: For the estimate: an object or a name; None: the one of the settings (``--llm-embedder``).
-        label: Tells two assertions of one test apart.
+        embedder: For the estimate: an object or a name; None: the embedder of the settings (``--llm-embedder``).
+        label: Distinguishes two assertions of a test.
 
     Returns:
         The measurement ``retrieval.context_relevance``, 0 to 1; ``detail["by_context"]`` has the share of the

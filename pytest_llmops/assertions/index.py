@@ -58,14 +58,14 @@ def assert_index_fresh(
         keys: Keys of the metadata that name a chunk's document, its fingerprint and times; left out:
             ``source``, ``fingerprint``, ``modified`` and ``indexed_at``.
         now: The time it is, in seconds since 1970; left out: by the clock of this machine.
-        label: Tells two indexes of one test apart.
+        label: Distinguishes two indexes of a test.
 
     Returns:
         The measurements ``index.missing``, ``index.outdated``, ``index.orphaned`` and, if it is known or
         has a threshold, ``index.age``.
 
     Raises:
-        MeasurementFailed: At least one is above its threshold; names the documents.
+        MeasurementFailed: A measurement is above its threshold; names the documents.
         MeasurementErrored: None is, but a measurement is not known.
         UsageError: A side cannot be read, the source is empty, or a threshold or time has the wrong form.
 
@@ -169,11 +169,11 @@ def assert_search_latency(
     Args:
         retriever: Anything with ``search(query)``.
         queries: At least one; as many as the quantile has to rest on.
-        at_most_s: The threshold in seconds; None on purpose: record only.
+        at_most_s: The threshold in seconds; None: record only.
         quantile: The share of searches that the value covers, above 0 to 1: the least latency that this
-            share does not exceed, which is always one that was measured (nearest rank).
+            share does not exceed, which is always a measured latency (nearest rank).
         k: How many hits to ask for; left out: as many as the retriever returns by itself.
-        label: Tells two measurements of one test apart.
+        label: Distinguishes two measurements of a test.
         clock: Seconds that only go forward.
 
     Returns:
@@ -181,7 +181,7 @@ def assert_search_latency(
 
     Raises:
         MeasurementFailed: The value is above the threshold; names the slowest queries.
-        MeasurementErrored: A search raised, or reported a latency that is none.
+        MeasurementErrored: A search raised, or reported an invalid latency.
         UsageError: No query, or a threshold or quantile of the wrong form.
 
     >>> from pytest_llmops.protocols import Hits
@@ -263,8 +263,8 @@ def assert_reindex_time(
 
     Args:
         build: Builds the index once, without arguments; what it returns is not looked at.
-        at_most_s: The threshold in seconds; None on purpose: record only.
-        label: Tells two measurements of one test apart.
+        at_most_s: The threshold in seconds; None: record only.
+        label: Distinguishes two measurements of a test.
         clock: Seconds that only go forward.
 
     Returns:

@@ -34,7 +34,7 @@ from pytest_llmops.protocols import Judge
 PassAt: TypeAlias = float | Literal["default"] | None
 MIN_LABELS = 50
 MAX_DETAIL_DISAGREEMENTS = 50
-"""Disagreements that the report lists."""
+"""Maximum number of disagreements that the report lists."""
 
 
 def assert_judge_agrees(
@@ -51,39 +51,39 @@ def assert_judge_agrees(
     at_least_labels: int = MIN_LABELS,
     label: str = "",
 ) -> Measurement:
-    """Assert that a judge agrees with people, beyond chance and beyond luck.
+    """Assert that a judge agrees with human annotators, beyond chance.
 
-    Two bars: the kappa reaches ``at_least_kappa``, and with 95 % confidence (one-sided, bootstrap over families) it is
-    at least ``at_least_kappa_lower``. One alone is no test: a judge of a true kappa of 0.6 has a point of 0.6 half the
-    time, with any number of labels; and a judge that always passes agrees with people as often as they pass.
+    There are two thresholds: the kappa reaches ``at_least_kappa``, and with 95 % confidence (one-sided, bootstrap over
+    families) it is at least ``at_least_kappa_lower``. The first alone is no test: a judge with a true kappa of 0.6
+    reaches 0.6 half the time, with any number of labels.
 
     Args:
-        judge: An object or a name. It is asked about every labelled answer, as any judge is: recordings answer.
-        labels: A file of labels or a list of its objects, see `pytest_llmops.calibration.labels`. People pass or fail:
-            Cohen's kappa, and the judge passes from ``pass_at``. Numbers on the judge's own scale: quadratic
-            kappa. Several people: what most say, of numbers their median; the kappa between them is told.
-        at_least_kappa: What the kappa has to reach; None on purpose: record only.
-        at_least_kappa_lower: What its lower bound has to reach, with 95 % confidence; None on purpose: record only.
-        at_least_tnr: What the share of failed answers that the judge fails has to reach with 95 % confidence (Wilson).
-        at_least_tpr: The same of passed answers that it passes.
-        pass_at: From which score on an answer passes; left out: the judge's own; None: scores are not cut.
-        verdicts: ``read_stored_verdicts``: nobody is asked, the verdicts stand in the labels. The judge may then be any name.
+        judge: An object or a name. It is called for every labelled answer; its calls are replayed like any other.
+        labels: A file of labels or a list of its objects, see `pytest_llmops.calibration.labels`. Labels that pass or
+            fail: Cohen's kappa, and the judge passes from ``pass_at``. Numbers on the judge's own scale: quadratic
+            kappa. Several annotators: the majority, of numbers the median; the kappa between them is reported.
+        at_least_kappa: Threshold of the kappa; None: record only.
+        at_least_kappa_lower: Threshold of its lower confidence limit (95 %); None: record only.
+        at_least_tnr: Threshold of the share of failed answers that the judge fails, with 95 % confidence (Wilson).
+        at_least_tpr: Threshold of the share of passed answers that the judge passes, likewise.
+        pass_at: The lowest score that passes; left out: the judge's own; None: scores are not split.
+        verdicts: ``stored``: the judge is not called, the verdicts are in the labels. It may then be any name.
         trials: Verdicts on each answer; their mean counts.
         at_least_labels: With fewer answers a kappa is luck. 100 with 50 of each kind are a good beginning.
-        label: Tells two assertions of one test apart.
+        label: Distinguishes two assertions of a test.
 
     Returns:
         The measurement ``judge.<name>.kappa`` (-1 to 1). Beside it are recorded ``.kappa_lower``, ``.tnr``,
         ``.tpr``, ``.precision``, ``.agreement``, ``.spearman``, ``.people_kappa`` and ``.unscored``, with a
-        bar ``.tnr_lower`` and ``.tpr_lower``, and ``.<dimension>.kappa`` for each dimension that is labelled.
+        threshold ``.tnr_lower`` and ``.tpr_lower``, and ``.<dimension>.kappa`` for each dimension that is labelled.
 
     Raises:
-        MeasurementFailed: A bar is missed; shows the worst disagreements and the confusion table.
-        MeasurementErrored: There is no kappa: more than 5 % of the verdicts are missing, or all are alike.
-            Fewer are told, and what the kappa would be if they were wrong.
+        MeasurementFailed: A threshold is missed; shows the worst disagreements and the confusion table.
+        MeasurementErrored: There is no kappa: more than 5 % of the verdicts are missing, or all are equal.
+            Fewer missing verdicts are reported, with the kappa if they were wrong.
         CaseError: The labels cannot be used; with file and line.
-        UsageError: A bar that cannot be, no such judge, too few labels, or scores and labels that cannot be
-            compared. All of it before anything is paid, where the judge tells its scale.
+        UsageError: An impossible threshold, no such judge, too few labels, or scores and labels that cannot be
+            compared. If the scale of the judge is known, this is before any call.
 
     >>> rows = [{"id": str(n), "human": n % 2 == 0, "judge": n % 2 == 0 or n > 57} for n in range(60)]
     >>> kappa = assert_judge_agrees("lenient", rows, verdicts="stored")

@@ -42,18 +42,18 @@ def assert_judge_canaries(
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
-    """Assert that a judge passes none of some answers that no judge may pass: canaries.
+    """Assert that a judge passes no canary: an answer that no judge may pass.
 
-    They hold nothing (":", "Thought process:"), or nothing but words to the judge: orders, fake verdicts, fake ends
-    of the data, role play, other languages, hidden characters. Right answers stand among them; a judge that passes
-    none of those either has withstood nothing.
+    Canaries are empty (":", "Thought process:") or prompt injections: orders, fake verdicts, fake ends of the data,
+    role play, other languages, hidden characters. Some right answers are among them: a judge that passes none of
+    these proves nothing by rejecting the canaries.
 
     Args:
-        judge: An object or a name; also a judge of pairs. It is asked as any judge is: recordings answer.
-        canaries: A file or a list of one's own (see `pytest_llmops.calibration.canaries.read_canaries`); None: the built-in ones,
-            41 answers to one question, of which the judge's model is asked about 30 and 4 right answers.
-        at_least: Share that it has to withstand: by default all; None on purpose: record only.
-        label: Tells two sets of one test apart.
+        judge: An object or a name; also a judge of pairs. Its calls are replayed like any other.
+        canaries: Your own file or list (see `pytest_llmops.calibration.canaries.read_canaries`); None: the built-in
+            canaries, 41 answers to a question; the judge's model is called for 30 of them and for 4 right answers.
+        at_least: Share that it has to withstand: by default all; None: record only.
+        label: Distinguishes two sets of a test.
 
     Returns:
         The measurement ``judge.<name>.canaries`` of the judge's version: the share of canaries that the judge does not

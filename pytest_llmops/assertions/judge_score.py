@@ -44,33 +44,33 @@ def assert_judge_score(
 ) -> Measurement:
     """Assert that a judge's score of an answer is at least the threshold.
 
-    One verdict of one judge moves from run to run by itself: keep the threshold well below the usual scores,
-    or record only and let a comparison with the baseline decide over all cases.
+    A single verdict varies from run to run: keep the threshold well below the usual scores, or record only and let a
+    comparison with the baseline decide over all cases.
 
     Args:
-        answer: What is judged. An empty one is scored, low; None (the model said nothing) cannot be.
+        answer: What is judged. An empty answer is scored, low; None (the model said nothing) cannot be.
         judge: An object or a name ("quality").
         question: What was asked, where the judge should know it.
-        reference: A right answer; without one the judge goes by what it knows.
+        reference: A right answer; without it the judge relies on what it knows.
         contexts: The passages that the answer was made from, where the judge looks at them ("grounding").
         at_least: On the judge's own scale (7 of 1 to 10); left out: the judge's ``pass_at``; None on
             purpose: record only.
         review_below: Least confidence, 0 to 1, with which the judge decides (a panel's agreement, the certainty of
             a weighted score). Below it the score is recorded only, and flagged for a person.
-        label: Tells two assertions of one test apart.
+        label: Distinguishes two assertions of a test.
 
     Returns:
         The measurement ``judge.<name>`` of the judge's version: the score from 0 (lowest of the scale) to
         1 (highest), the threshold likewise. Each dimension is recorded as ``judge.<name>.<dimension>``,
         without a threshold. ``detail["judge"]`` has the verdict on its own scale, and the raw reply;
-        ``detail["review"]`` is there where a person should look, ``detail["suspect"]`` where the answer seems to
-        speak to its judge. In a `soft` block in which a check has failed, the judge is not asked; what is returned
+        ``detail["review"]`` is there if a person should look, ``detail["suspect"]`` if the answer seems to
+        influence its judge. In a `soft` block in which a check has failed, the judge is not asked; what is returned
         then says so in its ``error``, and is no measurement of the test.
 
     Raises:
         MeasurementFailed: The score is below the threshold.
         MeasurementErrored: There is no answer; or there is no score: the judge could not be asked, gave no
-            readable verdict or an impossible one. That is never a low score.
+            readable verdict, or an impossible score. That is never a low score.
         UsageError: No such judge, a threshold that is not on its scale, or none at all; contexts that the judge
             does not take or needs; ``review_below`` for a judge that gives no confidence.
     """
@@ -195,7 +195,7 @@ def _emit_judge_score(
 ) -> Measurement:
     __tracebackhide__ = True
     span = verdict.high - verdict.low
-    # Items are the answer to one question together: each is in the details, and no measurement of its own.
+    # The items of a checklist are in the detail, and no measurements of their own.
     dimensions = {} if hasattr(judge_handle.judge, "items") else verdict.dimensions
     for name, score in dimensions.items():
         recorder.emit(

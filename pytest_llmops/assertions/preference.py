@@ -32,29 +32,29 @@ def assert_preferred(
     at_least: float | None = 0.5,
     label: str = "",
 ) -> Measurement:
-    """Assert that a judge finds an answer no worse than another one, asked in both orders.
+    """Assert that a judge finds an answer no worse than another answer, in both orders.
 
-    A verdict that follows the order and not the answer is a tie. One pair proves little: over many, record
+    A verdict that follows the order and not the answer is a tie. A single pair proves little: over many, record
     only, and look at `pytest_llmops.judges.pairwise.win_rate`.
 
     Args:
         answer: The answer under test.
         over: What it is compared with: an older version's, another model's.
-        judge: A `Pairwise`; None: one with the default criteria and the judge model of the run's settings.
+        judge: A `Pairwise`; None: the default criteria and the judge model of the run's settings.
         question: What was asked.
-        reference: A right answer, if there is one.
+        reference: A right answer, if known.
         contexts: The passages that both were made from.
-        at_least: 1 asks for a win, 0.5 (the default) for a win or a tie; None on purpose: record only.
-        label: Tells two comparisons of one test apart.
+        at_least: 1 asks for a win, 0.5 (the default) for a win or a tie; None: record only.
+        label: Distinguishes two comparisons of a test.
 
     Returns:
         The measurement ``judge.<name>``: 1 for a win, 0.5 for a tie, 0 for a loss. ``detail["judge"]`` has the
-        winner of each order; ``detail["review"]`` is there where they differ, ``detail["suspect"]`` where one of the
-        answers seems to speak to its judge.
+        winner of each order; ``detail["review"]`` is there where they differ, ``detail["suspect"]`` where an
+        answer seems to influence its judge.
 
     Raises:
         MeasurementFailed: The other answer is better, or a win was asked for and it is a tie.
-        MeasurementErrored: The judge could not be asked, or gave no readable verdict in one of the orders.
+        MeasurementErrored: The judge could not be asked, or gave no readable verdict in some order.
         UsageError: An answer that is no text, or a threshold that is no score.
     """
     __tracebackhide__ = True

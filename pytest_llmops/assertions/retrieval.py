@@ -47,17 +47,17 @@ def assert_retrieval(
     """Assert that a search finds the relevant passages; or that many searches do, in the mean.
 
     Args:
-        hits: What the retriever returned for one query, or only the ids, best first. No hits score 0. For many
+        hits: What the retriever returned for a query, or only the ids, best first. No hits score 0. For many
             queries: the retriever itself, which is asked for ``k`` hits each; a mapping query id -> ids (or
             id -> score); or the path of a run in TREC's format.
         relevant: The ids that should be found, or id -> grade (1 and more is relevant). For many queries: the
             path of a case file or of TREC's judgements, a list of cases or a mapping, see
-            `pytest_llmops.cases.queries.load_queries`. A query that the run does not have scores 0; one to which nothing
-            is relevant is not scored, and told.
+            `pytest_llmops.cases.queries.load_queries`. A query that the run does not have scores 0; a query without
+            relevant ids is not scored, and reported.
         metric: ``hit_rate``, ``precision``, ``recall``, ``r_precision``, ``mrr``, ``map``, ``ndcg`` or
             ``bpref``, from 0 to 1, with ``@k`` for the first k hits only; as trec_eval counts them.
-        at_least: The threshold, of many queries that of the mean; None on purpose: record only.
-        label: Tells two measurements of one metric apart within a test.
+        at_least: The threshold, of many queries that of the mean; None: record only.
+        label: Distinguishes two measurements of a metric in a test.
 
     Returns:
         The measurement ``retrieval.<metric>``. Of many queries ``detail`` has the 95 % interval of the mean

@@ -39,8 +39,8 @@ def assert_schema(
 
     The JSON of a text may stand alone, in a fenced block or within prose (`pytest_llmops.schemas.json_extraction`
     says in which order it is looked for); it is never repaired. An application that parses the whole text
-    is better tested with ``assert_schema(json.loads(answer), schema)``. Of several different values the one
-    that fits is meant, unless there is another of its kind (object or array): then the answer is not clear, and
+    is better tested with ``assert_schema(json.loads(answer), schema)``. Of several different values the value
+    that fits counts, unless there is another of its kind (object or array): then the answer is ambiguous, and
     fails. A key that stands twice in an object fails too, as readers differ in which of the values they take.
 
     A JSON Schema is checked by its ``$schema`` (drafts 4, 6, 7, 2019-09), or as draft 2020-12. Its ``format`` counts in
@@ -58,23 +58,23 @@ def assert_schema(
     Args:
         actual: The answer: a text, or a dictionary or list that is already parsed. None (the model said
             nothing) cannot be scored.
-        schema: A JSON Schema as a dictionary; the path of one (.json, .yaml; relative to the working
+        schema: A JSON Schema as a dictionary; its path (.json, .yaml; relative to the working
             directory); a pydantic model's class, a dataclass, a TypedDict, ``list[Order]``.
-        partial: The answer may break off; a whole one is checked as ever.
-        engine: Who decides over a JSON Schema. "jsonschema-rs" is some hundred times as fast, if its package is
+        partial: The answer may break off; a complete answer is checked as usual.
+        engine: The validator for a JSON Schema. "jsonschema-rs" is some hundred times as fast, if its package is
             installed (``pip install 'pytest-llmops[schema]'``); the messages are the same, and are made only for
             what it refuses.
-        at_least: 1.0, or None on purpose: record only.
+        at_least: 1.0, or None: record only.
         label: Left out: the schema's title, or the type's name.
 
     Returns:
         The measurement ``schema``: 1 if it fits, else 0. ``detail["parsed"]`` has the parsed value if its
-        JSON is not longer than `MAX_PARSED_CHARS`; ``detail["span"]`` tells where in a text it stands:
-        ``json.loads(answer[start:end])`` always works. Of one that breaks off ``detail["breaks_off"]`` has the
+        JSON is not longer than `MAX_PARSED_CHARS`; ``detail["span"]`` is its place in the text:
+        ``json.loads(answer[start:end])`` always works. For an answer that breaks off ``detail["breaks_off"]`` has the
         place instead.
 
     Raises:
-        MeasurementFailed: There is no JSON, or it does not fit; one line for each difference.
+        MeasurementFailed: There is no JSON, or it does not fit; a line for each difference.
         MeasurementErrored: There is no answer, it is neither text nor JSON (a set, a key that is no text), or a validator of the type
             raised something unexpected.
         SchemaError: The schema cannot be used; says what is wrong with it, and where.

@@ -31,20 +31,20 @@ def assert_score(
     """Assert that a metric of your own gives enough, or not too much.
 
     A metric is a function: ``metric(actual, expected)``, or ``metric(actual)`` where ``expected`` is left
-    out. What it cannot score it raises for; that is told apart from a low score.
+    out. It raises for what it cannot score; that is an error, not a low score.
 
     Args:
-        metric: The function; `pytest_llmops.textmetrics` has some. A ``version`` attribute, if it has one, goes
+        metric: The function; `pytest_llmops.textmetrics` has some. Its ``version`` attribute, if any, goes
             into the measurement: unlike versions are never compared. A ``name`` of its own becomes the
             measurement's.
         actual: Its first argument, of any type; the metric has to know what None means.
         expected: Its second argument; left out: there is none.
-        at_least: The threshold of a metric that should be high; None on purpose: record only.
-        at_most: The threshold of one that should be low; None on purpose: record only.
+        at_least: The threshold of a metric that should be high; None: record only.
+        at_most: The threshold of a metric that should be low; None: record only.
         name: Name of the measurement, the key of a baseline; left out: the metric's ``name``, or
             ``score.<name of the function>``.
         unit: "1" (a score, usually from 0 to 1), "s", "USD", "tokens" or "count".
-        label: Tells two assertions of one test apart.
+        label: Distinguishes two assertions of a test.
 
     Returns:
         The measurement. True and False count as 1 and 0, numbers of numpy as plain ones.
@@ -52,7 +52,7 @@ def assert_score(
     Raises:
         MeasurementFailed: The value is outside the threshold.
         MeasurementErrored: The metric raised (its exception is the cause), or gave no finite number.
-        UsageError: Not exactly one of ``at_least`` and ``at_most``: no default fits an unknown metric. Or a
+        UsageError: Neither or both of ``at_least`` and ``at_most``: no default fits an unknown metric. Or a
             threshold that is no finite number, an unknown unit, a function without a name.
 
     >>> def overlap(actual, expected):

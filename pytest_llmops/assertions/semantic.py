@@ -37,10 +37,10 @@ def assert_semantic(
     checks: Checks = "default",
     label: str = "",
 ) -> Measurement:
-    """Assert that a text says what a reference says: it is near to it, and no check sees another meaning.
+    """Assert that a text means the same as a reference: they are similar, and no check finds a difference.
 
-    Near is a cosine of at least the threshold, between the vectors of an embedder. That alone cannot tell a right
-    answer from a wrong one: "You do *not* get a refund" is nearer to "You get a refund" than most paraphrases
+    Similar is a cosine of at least the threshold, between the vectors of an embedder. That alone cannot distinguish
+    right from wrong answers: "You do *not* get a refund" is more similar to "You get a refund" than most paraphrases
     are, with every embedder measured. So checks compare numbers, units, dates, negation, opposites,
     quantifiers, names, roles and, between nearly equal sentences, any other word. A check that fires fails the
     assertion whatever the cosine says.
@@ -51,20 +51,20 @@ def assert_semantic(
         language. ``docs/meaning.md`` has their figures. Assert facts as facts too (`assert_contains`), and
         let a judge decide what needs understanding.
 
-    Actual and references are embedded in one call, as an embedder may fit itself to its texts. With such a
-    one ("tfidf") a further reference changes the scores of the others a little. Long answers score lower
+    Actual and references are embedded in one call, as an embedder may fit itself to its texts. With such an
+    embedder ("tfidf") a further reference changes the scores of the others a little. Long answers score lower
     against short references: the threshold fits answers of about the reference's length.
 
     Args:
-        actual: The answer. An empty one scores 0; None (the model said nothing) cannot be scored.
-        expected: The reference, or several: the nearest that raises no alarm counts; if that one is not near
+        actual: The answer. An empty answer scores 0; None (the model said nothing) cannot be scored.
+        expected: The reference, or several: the nearest that raises no alarm counts; if it is not similar
             enough, the nearest of all.
         at_least: 0 to 1, or a `Threshold` that was measured with this embedder; left out: the embedder's
-            calibrated threshold; None on purpose: record only, the checks too.
-        embedder: An object or a name; None: the one of the settings (``--llm-embedder``).
+            calibrated threshold; None: record only, the checks too.
+        embedder: An object or a name; None: the embedder of the settings (``--llm-embedder``).
         checks: Names of checks that are on, alone (``["numbers"]``) or with a minus all but these
             (``["-words"]``); ``()``: none.
-        label: Tells two assertions of one test apart.
+        label: Distinguishes two assertions of a test.
 
     Returns:
         The measurement ``semantic``, 0 (unlike, or opposite) to 1 (same direction), of the embedder's
@@ -72,9 +72,9 @@ def assert_semantic(
         recorded, 1 (no alarm) or 0, if there is an answer and a check is on.
 
     Raises:
-        MeasurementFailed: The score is below the threshold, or a check fired; both are told.
+        MeasurementFailed: The score is below the threshold, or a check fired; reports both.
         MeasurementErrored: There is no answer, or the embedder gave no usable vectors.
-        UsageError: No reference, a threshold outside 0 to 1, none at all, one of another embedder, or no
+        UsageError: No reference, a threshold outside 0 to 1, no threshold, a threshold of another embedder, or no
             such embedder or check.
 
     >>> assert_semantic("Refunds take thirty days", ["No refunds", "A refund takes thirty days"]).status

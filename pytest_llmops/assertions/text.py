@@ -18,9 +18,9 @@ from pytest_llmops.metrics import lexical, text_spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
 
 MAX_MATCHES = 1_000_000
-"""Matches of a pattern that are counted."""
+"""Maximum number of matches of a pattern that are counted."""
 MAX_SPANS = 100
-"""Places of one unwanted text that are kept in ``detail``."""
+"""Maximum number of places of an unwanted text in ``detail``."""
 
 
 def assert_contains(
@@ -45,29 +45,29 @@ def assert_contains(
     in "30  days" only with ``whitespace="collapse"``. For what must not be there see `assert_not_contains`.
 
     Args:
-        actual: The answer. An empty one contains nothing; None (the model said nothing) cannot be scored.
-        expected: The text, or several. An empty one would be in every answer and is refused.
-        any_of: One of the texts is enough.
+        actual: The answer. An empty answer contains nothing; None (the model said nothing) cannot be scored.
+        expected: The text, or several. An empty text would be in every answer and is refused.
+        any_of: A single text is enough.
         times: How often each of them has to be there, exactly; places that overlap count once.
         at_least_times: How often at least.
         at_most_times: How often at most; once it has to be there in any case.
-        in_order: They have to stand one behind the other, in the order given.
+        in_order: They have to follow each other in the given order.
         whole_words: Not as a part of a longer word or number. For scripts without spaces of no use.
         ignore_case: Case does not count, in the Unicode sense.
-        whitespace: "strip": not at both ends; "collapse": every run of it counts as one space.
+        whitespace: "strip": not at both ends; "collapse": every run of it counts as a single space.
         unicode: "NFC": it does not count how accents are written; "NFKC": nor full-width letters,
             ligatures and no-break spaces.
-        at_least: The share of the texts that must be there, 0 to 1; None on purpose: record only.
-        label: Tells two assertions of one test apart.
+        at_least: The share of the texts that must be there, 0 to 1; None: record only.
+        label: Distinguishes two assertions of a test.
 
     Returns:
-        The measurement ``text.contains``: the share of the texts found (as often, and in order, if that is
-        asked), 0 to 1; with ``any_of`` 1 if one is there, else 0. ``detail["missing"]`` lists the others.
+        The measurement ``text.contains``: the share of the texts found (as often, and in order, if
+        required), 0 to 1; with ``any_of`` 1 if any is found, else 0. ``detail["missing"]`` lists the others.
 
     Raises:
-        MeasurementFailed: The share is below the threshold; shows the nearest span for each missing text, and where
-            one stands that is there too rarely, too often or too early.
-        MeasurementErrored: There is no answer, it is no text, or it cannot be normalised.
+        MeasurementFailed: The share is below the threshold; shows the nearest span for each missing text, and the
+            places of a text that is there too rarely, too often or too early.
+        MeasurementErrored: There is no answer, it is no text, or it cannot be normalized.
         UsageError: Nothing to look for, counts that make no sense, or a threshold outside 0 to 1.
 
     >>> assert_contains("Within 30 days, unopened.", ["30 days", "unopened"], in_order=True).value
@@ -186,8 +186,8 @@ def assert_matches(
         at_most_times: How often at most; once it has to match in any case.
         ignore_case: As `re.IGNORECASE`.
         unicode: The form that the answer is brought to first, as in `assert_contains`; the pattern is not.
-        at_least: 1.0, or None on purpose: record only.
-        label: Tells two assertions of one test apart.
+        at_least: 1.0, or None: record only.
+        label: Distinguishes two assertions of a test.
 
     Returns:
         The measurement ``text.matches``: 1 or 0. With counts ``detail["count"]`` says how often it matches.
@@ -195,8 +195,8 @@ def assert_matches(
     Raises:
         MeasurementFailed: It does not match; says with which flag it would, with ``full`` how far it got, or what is
             nearest to its plain words.
-        MeasurementErrored: There is no answer, it is no text, or it cannot be normalised.
-        UsageError: The pattern is no regular expression (says where), counts make no sense, or the threshold is
+        MeasurementErrored: There is no answer, it is no text, or it cannot be normalized.
+        UsageError: The pattern is invalid (gives the position), counts make no sense, or the threshold is
             outside 0 to 1.
 
     >>> assert_matches("Order #4711 is on its way.", r"#\d{4}\b").status
@@ -246,21 +246,21 @@ def assert_fuzzy(
     unicode: Form = "keep",
     label: str = "",
 ) -> Measurement:
-    """Assert that an answer is nearly a text, or one of several, letter by letter.
+    """Assert that an answer is nearly a text, or any of several, letter by letter.
 
-    There is no default threshold, as none fits: one digit changed in "30 days" still scores 0.86, a
+    There is no default threshold, as none fits: a changed digit in "30 days" still scores 0.86, a
     "not" in a paragraph 0.98, and two unrelated sentences about 0.4. Good for spelling, names, quotes and
     layout (try 0.9); for what is meant see `assert_semantic` and `assert_judge_score`.
 
     Args:
-        actual: The answer. An empty one scores 0; None (the model said nothing) cannot be scored.
+        actual: The answer. An empty answer scores 0; None (the model said nothing) cannot be scored.
         expected: The text it should nearly be; of several the nearest counts.
-        at_least: 0 to 1; None on purpose: record only.
+        at_least: 0 to 1; None: record only.
         partial: Compare with the best matching part of the answer, for a quote within a longer text.
         ignore_case: Case does not count, in the Unicode sense.
-        whitespace: "strip": not at both ends; "collapse": every run of it counts as one space.
+        whitespace: "strip": not at both ends; "collapse": every run of it counts as a single space.
         unicode: The form both are brought to first, as in `assert_contains`.
-        label: Tells two assertions of one test apart.
+        label: Distinguishes two assertions of a test.
 
     Returns:
         The measurement ``text.fuzzy``, 0 (nothing in common) to 1 (equal): `fuzz.ratio` of rapidfuzz
@@ -311,16 +311,16 @@ def assert_exact(
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
-    """Assert that an answer is a text, or one of several, character by character.
+    """Assert that an answer equals a text, or any of several, character by character.
 
     Args:
         actual: The answer. None (the model said nothing) cannot be scored.
-        expected: The text; the empty one asserts that nothing was said. Of several one has to be it.
+        expected: The text; an empty text asserts that nothing was said. Of several any may be equal.
         ignore_case: Case does not count, in the Unicode sense.
-        whitespace: "strip": not at both ends; "collapse": every run of it counts as one space.
+        whitespace: "strip": not at both ends; "collapse": every run of it counts as a single space.
         unicode: The form both are brought to first, as in `assert_contains`.
-        at_least: 1.0, or None on purpose: record only.
-        label: Tells two assertions of one test apart.
+        at_least: 1.0, or None: record only.
+        label: Distinguishes two assertions of a test.
 
     Returns:
         The measurement ``text.exact``: 1 or 0.
@@ -377,13 +377,13 @@ def assert_not_contains(
 
     Args:
         actual: The answer. None (the model said nothing) cannot be scored.
-        unwanted: The text, or several. An empty one would be in every answer and is refused.
+        unwanted: The text, or several. An empty text would be in every answer and is refused.
         whole_words: Not as a part of a longer word or number. For scripts without spaces of no use.
         ignore_case: Case does not count, in the Unicode sense.
-        whitespace: "strip": not at both ends; "collapse": every run of it counts as one space.
+        whitespace: "strip": not at both ends; "collapse": every run of it counts as a single space.
         unicode: The form both are brought to first, as in `assert_contains`.
-        at_least: The share of the texts that must not be there, 0 to 1; None on purpose: record only.
-        label: Tells two assertions of one test apart.
+        at_least: The share of the texts that must not be there, 0 to 1; None: record only.
+        label: Distinguishes two assertions of a test.
 
     Returns:
         The measurement ``text.not_contains``: the share of the texts that are not there, 0 to 1.
@@ -391,7 +391,7 @@ def assert_not_contains(
 
     Raises:
         MeasurementFailed: The share is below the threshold; shows where each unwanted text stands.
-        MeasurementErrored: There is no answer, it is no text, or it cannot be normalised.
+        MeasurementErrored: There is no answer, it is no text, or it cannot be normalized.
         UsageError: Nothing to look for, or a threshold outside 0 to 1.
 
     >>> assert_not_contains("Within 30 days, unopened.", ["60 days", "guarantee"]).value
@@ -453,16 +453,16 @@ def assert_not_matches(
         pattern: The expression, also compiled with flags of its own.
         ignore_case: As `re.IGNORECASE`.
         unicode: The form that the answer is brought to first, as in `assert_not_contains`; the pattern is not.
-        at_least: 1.0, or None on purpose: record only.
-        label: Tells two assertions of one test apart.
+        at_least: 1.0, or None: record only.
+        label: Distinguishes two assertions of a test.
 
     Returns:
         The measurement ``text.not_matches``: 1 if it matches nowhere, else 0. ``detail["spans"]``: where, in that form.
 
     Raises:
         MeasurementFailed: It matches; shows where.
-        MeasurementErrored: There is no answer, it is no text, or it cannot be normalised.
-        UsageError: The pattern is no regular expression (says where), or the threshold is outside 0 to 1.
+        MeasurementErrored: There is no answer, it is no text, or it cannot be normalized.
+        UsageError: The pattern is invalid (gives the position), or the threshold is outside 0 to 1.
 
     >>> assert_not_matches("Order #4711 is on its way.", r"\b\d{16}\b").status
     'passed'

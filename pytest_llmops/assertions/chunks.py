@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack, cast
 
@@ -307,9 +306,10 @@ def _emit_chunk_checks(
                 version=VERSION,
                 detail={"faults": faults},
             )
-            measurements.append(recorder.emit(measurement, evidence=partial(_fault_evidence, check)))
+            evidence = [
+                (fault.place, fault.text[:MAX_FAULT_CHARS]) for fault in check.faults[:MAX_EVIDENCE_FAULTS]
+            ]
+            # Faults below the threshold are in the detail already.
+            is_failed = measurement.status == "failed"
+            measurements.append(recorder.emit(measurement, evidence=evidence if is_failed else ()))
     return tuple(measurements)
-
-
-def _fault_evidence(check: CheckResult) -> list[tuple[str, str]]:
-    return [(fault.place, fault.text[:MAX_FAULT_CHARS]) for fault in check.faults[:MAX_EVIDENCE_FAULTS]]

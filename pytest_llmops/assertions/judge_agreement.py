@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import Literal, TypeAlias, cast
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import component_name
@@ -104,7 +104,6 @@ def assert_judge_agrees(
     _check_agreement_arguments(trials, at_least_labels, verdicts)
     given = read_labels(labels)
     _check_label_count(given, at_least_labels)
-    by_dimension = {dimension: given.of(dimension) for dimension in given.dimensions}
     is_asked = verdicts == "asked"
     used_judge = recorder.find_component("judge", judge) if isinstance(judge, str) and is_asked else judge
     cut = _resolve_pass_at(pass_at, used_judge)
@@ -119,32 +118,135 @@ def assert_judge_agrees(
         return skipped
     judged = _collect_verdicts(used_judge, given, verdicts, trials)
     records = recorder.current_settings().judge_records
-    detail: dict[str, Json] = {}
-    if known := describe_calibration(used_judge, judged.name, judged.version, records):
-        detail["calibration"] = known
-    measured = partial(Measurement, label=label, version=judged.version, detail=detail)
-    name = f"judge.{judged.name}"
-    lost = _why_too_few_verdicts(judged, given)
-    if lost:
-        detail = {**detail, "errors": _truncate_errors(judged)}
-        return _emit_agreement_error(measured(name=f"{name}.kappa", error=lost, detail=detail), judged)
+    known = describe_calibration(used_judge, judged.name, judged.version, records)
+    agreement = _Agreement(
+        labels=given,
+        judged=judged,
+        label=label,
+        calibration={"calibration": known} if known else {},
+    )
+    if lost := _why_too_few_verdicts(judged, given):
+        return agreement.emit_error(lost, {"errors": agreement.truncate_errors()})
     figures = measure_agreement(given, judged.verdicts, pass_at=cut, span=judged.span)
     results = requirements.compare_figures(figures)
-    for key, value in _further_figures(
-        figures, judged, _measure_dimensions(judged, by_dimension, cut)
-    ).items():
-        better: Literal["higher", "lower"] = "lower" if key == "unscored" else "higher"
-        if value is not None:
-            recorder.emit(measured(name=f"{name}.{key}", value=value, better=better))
-    detail = {**detail, **_agreement_detail(given, judged, figures)}
+    agreement.emit_further_figures(figures, cut)
     if not results:
         problem = figures.problem or "the answers are all of one family: nothing tells how sure the kappa is"
-        return _emit_agreement_error(measured(name=f"{name}.kappa", error=problem, detail=detail), judged)
-    kappa, *rest = (
-        measured(name=f"{name}.{result.name}", value=result.value, threshold=result.threshold)
-        for result in results
-    )
-    return _emit_agreement([replace(kappa, detail=detail), *rest], judged, figures, results)
+        return agreement.emit_error(problem, agreement.build_detail(figures))
+    return agreement.emit_results(figures, results)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Agreement:
+    """The verdicts of a judge and the labels they are compared with."""
+
+    labels: Labels
+    judged: JudgedAnswers
+    label: str
+    calibration: dict[str, Json]
+
+    def measure(self, name: str, **fields: Any) -> Measurement:
+        detail = {**self.calibration, **fields.pop("detail", {})}
+        return Measurement(
+            name=f"judge.{self.judged.name}.{name}",
+            label=self.label,
+            version=self.judged.version,
+            detail=detail,
+            **fields,
+        )
+
+    def emit_error(self, error: str, detail: Mapping[str, Json]) -> Measurement:
+        __tracebackhide__ = True
+        title = f"agreement of judge {shorten_text(self.judged.name, 60)}{label_suffix(self.label)}"
+        verdict = f"{title} could not be scored: {shorten_text(error, 400)}"
+        return recorder.emit(self.measure("kappa", error=error, detail=detail), verdict=verdict)
+
+    def emit_further_figures(self, figures: AgreementFigures, cut: float | None) -> None:
+        """Emit what is recorded besides the requirements, and the kappa of each dimension."""
+        __tracebackhide__ = True
+        by_dimension = {}
+        for name in self.labels.dimensions:
+            if name not in self.judged.dimensions:
+                where = f"what judge {self.judged.name} scores"
+                raise UnknownName("dimension", name, self.judged.dimensions, where=where)
+            verdicts = self.judged.dimensions[name]
+            by_dimension[f"{name}.kappa"] = measure_agreement(
+                self.labels.of(name), verdicts, pass_at=cut, span=self.judged.span
+            ).kappa
+        rates = figures.rates
+        values = {
+            "tnr": rates.tnr.value if rates else None,
+            "tpr": rates.tpr.value if rates else None,
+            "precision": rates.precision.value if rates else None,
+            "agreement": figures.agreement,
+            "spearman": figures.spearman,
+            "people_kappa": figures.people.kappa if figures.people else None,
+            "unscored": len(self.judged.errors) / len(self.judged.verdicts),
+            **by_dimension,
+        }
+        for name, value in values.items():
+            if value is not None:
+                better = "lower" if name == "unscored" else "higher"
+                recorder.emit(self.measure(name, value=value, better=better))
+
+    def emit_results(self, figures: AgreementFigures, results: Sequence[RequirementResult]) -> Measurement:
+        """Emit the kappa and the other requirements, the missed ones last: all is recorded before anything is raised."""
+        __tracebackhide__ = True
+        evidence = list(format_evidence(self.judged, figures))
+        first_missed = next((result for result in results if result.missed), None)
+        failures: list[MeasurementFailed] = []
+        emitted: dict[str, Measurement] = {}
+        for result in sorted(results, key=lambda result: result.missed):
+            is_kappa = result is results[0]
+            detail = self.build_detail(figures) if is_kappa else {}
+            measurement = self.measure(
+                result.name, value=result.value, threshold=result.threshold, detail=detail
+            )
+            if not result.missed:
+                reached = replace(measurement, reason=evidence[0][1])
+                whole = evidence if is_kappa and first_missed is None else ()
+                emitted[result.name] = recorder.emit(reached, evidence=whole)
+                continue
+            try:
+                # The first failure reports all requirements; within `soft` each of the others has its own line.
+                is_first = result is first_missed
+                emitted[result.name] = recorder.emit(
+                    measurement,
+                    verdict=format_missed_requirements(self.judged, results if is_first else [result]),
+                    evidence=evidence if is_first else (),
+                )
+            except MeasurementFailed as failure:
+                failures.append(failure)
+        if failures:
+            measurements = [failure.measurement for failure in failures]
+            raise MeasurementFailed(str(failures[0]), measurements) from None
+        return emitted["kappa"]
+
+    def build_detail(self, figures: AgreementFigures) -> dict[str, Json]:
+        disagreements: list[Json] = [
+            {
+                "id": disagreement.id,
+                "line": disagreement.line,
+                "people": disagreement.human,
+                "judge": disagreement.judge,
+                "gap": round(disagreement.gap, 4),
+            }
+            for disagreement in figures.disagreements[:MAX_DETAIL_DISAGREEMENTS]
+        ]
+        judged = self.judged
+        return {
+            "judge": {"name": judged.name, "version": judged.version, "model": judged.model},
+            "labels": self.labels.fingerprint,
+            "agreement": figures_to_json(figures),
+            "classes": list(figures.table.classes),
+            "table": [list(row) for row in figures.table.counts],
+            "disagreements": disagreements,
+            "errors": self.truncate_errors(),
+        }
+
+    def truncate_errors(self) -> dict[str, Json]:
+        errors = islice(self.judged.errors.items(), MAX_DETAIL_DISAGREEMENTS)
+        return {id_: shorten_text(error) for id_, error in errors}
 
 
 def _check_agreement_arguments(trials: object, at_least_labels: object, verdicts: object) -> None:
@@ -202,101 +304,3 @@ def _why_too_few_verdicts(judged: JudgedAnswers, labels: Labels) -> str:
         f"{len(judged.errors):,} of {len(labels.labelled_anywhere):,} answers have no verdict, more than {MAX_UNSCORED:.0%}: what is "
         f"left is no fair sample; {shorten_text(first, 40)}: {shorten_text(judged.errors[first])}"
     )
-
-
-def _measure_dimensions(
-    judged: JudgedAnswers, views: Mapping[str, Labels], cut: float | None
-) -> dict[str, AgreementFigures]:
-    __tracebackhide__ = True
-    figures_by_dimension = {}
-    for name, view in views.items():
-        if name not in judged.dimensions:
-            raise UnknownName("dimension", name, judged.dimensions, where=f"what judge {judged.name} scores")
-        figures_by_dimension[name] = measure_agreement(
-            view, judged.dimensions[name], pass_at=cut, span=judged.span
-        )
-    return figures_by_dimension
-
-
-def _further_figures(
-    figures: AgreementFigures, judged: JudgedAnswers, by_dimension: Mapping[str, AgreementFigures]
-) -> dict[str, float | None]:
-    """Return what is recorded besides the requirements."""
-    rates = figures.rates
-    return {
-        "tnr": rates.tnr.value if rates else None,
-        "tpr": rates.tpr.value if rates else None,
-        "precision": rates.precision.value if rates else None,
-        "agreement": figures.agreement,
-        "spearman": figures.spearman,
-        "people_kappa": figures.people.kappa if figures.people else None,
-        "unscored": len(judged.errors) / len(judged.verdicts),
-        **{f"{dimension}.kappa": other.kappa for dimension, other in by_dimension.items()},
-    }
-
-
-def _emit_agreement_error(measurement: Measurement, judged: JudgedAnswers) -> Measurement:
-    __tracebackhide__ = True
-    title = f"agreement of judge {shorten_text(judged.name, 60)}{label_suffix(measurement.label)}"
-    verdict = f"{title} could not be scored: {shorten_text(measurement.error, 400)}"
-    return recorder.emit(measurement, verdict=verdict)
-
-
-def _emit_agreement(
-    measurements: Sequence[Measurement],
-    judged: JudgedAnswers,
-    figures: AgreementFigures,
-    results: Sequence[RequirementResult],
-) -> Measurement:
-    """Emit the kappa and the other requirements, the missed ones last: all is recorded before anything is raised."""
-    __tracebackhide__ = True
-    evidence = list(format_evidence(judged, figures))
-    first_missed = next((result for result in results if result.missed), None)
-    failures: list[MeasurementFailed] = []
-    emitted: dict[str, Measurement] = {}
-    pairs = sorted(zip(results, measurements, strict=True), key=lambda pair: pair[0].missed)
-    for result, measurement in pairs:
-        if not result.missed:
-            whole = evidence if result is results[0] and first_missed is None else ()
-            reached = replace(measurement, reason=evidence[0][1])
-            emitted[result.name] = recorder.emit(reached, evidence=whole)
-            continue
-        try:
-            # The first failure reports all requirements; within `soft` each of the others has its own line.
-            is_first = result is first_missed
-            emitted[result.name] = recorder.emit(
-                measurement,
-                verdict=format_missed_requirements(judged, results if is_first else [result]),
-                evidence=evidence if is_first else (),
-            )
-        except MeasurementFailed as failure:
-            failures.append(failure)
-    if failures:
-        raise MeasurementFailed(str(failures[0]), [failure.measurement for failure in failures]) from None
-    return emitted["kappa"]
-
-
-def _agreement_detail(given: Labels, judged: JudgedAnswers, figures: AgreementFigures) -> dict[str, Json]:
-    disagreements: list[Json] = [
-        {
-            "id": disagreement.id,
-            "line": disagreement.line,
-            "people": disagreement.human,
-            "judge": disagreement.judge,
-            "gap": round(disagreement.gap, 4),
-        }
-        for disagreement in figures.disagreements[:MAX_DETAIL_DISAGREEMENTS]
-    ]
-    return {
-        "judge": {"name": judged.name, "version": judged.version, "model": judged.model},
-        "labels": given.fingerprint,
-        "agreement": figures_to_json(figures),
-        "classes": list(figures.table.classes),
-        "table": [list(row) for row in figures.table.counts],
-        "disagreements": disagreements,
-        "errors": _truncate_errors(judged),
-    }
-
-
-def _truncate_errors(judged: JudgedAnswers) -> dict[str, Json]:
-    return {id_: shorten_text(judged.errors[id_]) for id_ in list(judged.errors)[:MAX_DETAIL_DISAGREEMENTS]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
@@ -76,7 +77,14 @@ def assert_judge_score(
     """
     __tracebackhide__ = True
     check_texts("assert_judge_score", question=question, reference=reference)
-    passages = _parse_contexts(contexts)
+    given: object = contexts.texts if isinstance(contexts, Hits) else contexts
+    if (
+        isinstance(given, str)
+        or not isinstance(given, Sequence)
+        or not all(isinstance(text, str) for text in given)
+    ):
+        kind = type(contexts).__name__
+        raise UsageError(f"assert_judge_score: expected contexts to be a list of texts or hits, got {kind}")
     if review_below is not None and not 0 <= review_below <= 1:
         raise UsageError(
             f"assert_judge_score: expected review_below to be from 0 to 1 or None, got {review_below!r}"
@@ -86,57 +94,27 @@ def assert_judge_score(
     threshold = _resolve_threshold(at_least, judge_handle)
     if skipped := skipped_measurement(f"judge.{judge_handle.name}", label):
         return skipped
-    detail: dict[str, Json] = {"actual": answer, "expected": reference, "question": question}
-    if passages:
-        detail["contexts"] = passages
+    scored = _JudgedAnswer(handle=judge_handle, threshold=threshold, label=label)
+    scored.detail |= {"actual": answer, "expected": reference, "question": question}
+    if given:
+        scored.detail["contexts"] = list(given)
     if not isinstance(answer, str):
         with suppress(Exception):  # of a user's judge: there is nothing to judge either way
             judge_handle.look()
-        error = f"expected a text, got {type(answer).__name__}"
-        return _emit_judge_error(
-            judge_handle, Verdict(error=error), {**detail, "actual": None}, threshold, label
-        )
+        scored.detail["actual"] = None
+        return scored.emit_error(Verdict(error=f"expected a text, got {type(answer).__name__}"))
     if signs := find_injection_signs(answer):
-        detail["suspect"] = signs
-    verdict = judge_answer(judge_handle, answer, question, reference, passages)
+        scored.detail["suspect"] = signs
+    verdict = judge_answer(judge_handle, answer, question, reference, list(given))
     records = recorder.current_settings().judge_records
     for key, describe in (("calibration", describe_calibration), ("canaries", fitness)):
         if known := describe(judge_handle.judge, judge_handle.name, judge_handle.version, records):
-            detail[key] = known
+            scored.detail[key] = known
     if verdict.error:
-        return _emit_judge_error(judge_handle, verdict, detail, threshold, label)
-    threshold = _check_on_scale(threshold, verdict.low, verdict.high)
-    if flag := _review_flag(judge_handle, verdict, review_below):
-        return _emit_judge_score(
-            judge_handle, verdict, {**detail, "review": {**flag, "undecided": threshold}}, None, label
-        )
-    return _emit_judge_score(judge_handle, verdict, detail, threshold, label)
-
-
-def _parse_contexts(contexts: object) -> list[str]:
-    given = contexts.texts if isinstance(contexts, Hits) else contexts
-    if (
-        isinstance(given, str)
-        or not isinstance(given, Sequence)
-        or not all(isinstance(passage, str) for passage in given)
-    ):
-        raise UsageError(
-            f"assert_judge_score: expected contexts to be a list of texts or hits, got {type(contexts).__name__}"
-        )
-    return list(given)
-
-
-def _review_flag(judge_handle: JudgeHandle, verdict: Verdict, least: float | None) -> dict[str, Json]:
-    """Return why a person should review the case; empty if no review is needed."""
-    if least is None or verdict.prescreened:
-        return {}
-    sure = as_finite_float(getattr(verdict, "confidence", None))
-    if sure is None:
-        raise UsageError(
-            f"assert_judge_score: review_below={least:g} needs a confidence, and the judge {judge_handle.name} gives none: "
-            "take a panel, or a rubric with `weighted: true`"
-        )
-    return {"confidence": sure, "least": least} if sure < least else {}
+        return scored.emit_error(verdict)
+    _check_on_scale(threshold, verdict.low, verdict.high)
+    scored.flag_for_review(verdict, review_below)
+    return scored.emit_score(verdict)
 
 
 def _resolve_threshold(at_least: object, judge_handle: JudgeHandle) -> float | None:
@@ -150,88 +128,119 @@ def _resolve_threshold(at_least: object, judge_handle: JudgeHandle) -> float | N
         return None
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not math.isfinite(threshold):
         raise UsageError(f"assert_judge_score: expected at_least to be a number or None, got {threshold!r}")
-    low, high = (
-        as_finite_float(getattr(judge_handle.judge, "low", None)),
-        as_finite_float(getattr(judge_handle.judge, "high", None)),
-    )
-    # If the scale is known before the judge is called, a mistake costs nothing.
-    return float(threshold) if low is None or high is None else _check_on_scale(float(threshold), low, high)
+    low = as_finite_float(getattr(judge_handle.judge, "low", None))
+    high = as_finite_float(getattr(judge_handle.judge, "high", None))
+    if low is not None and high is not None:
+        # If the scale is known before the judge is called, a mistake costs nothing.
+        _check_on_scale(threshold, low, high)
+    return float(threshold)
 
 
-def _check_on_scale(threshold: float | None, low: float, high: float) -> float | None:
+def _check_on_scale(threshold: float | None, low: float, high: float) -> None:
     if threshold is not None and not low <= threshold <= high:
         raise UsageError(
             f"assert_judge_score: expected at_least on the judge's own scale, {low:g} to {high:g}, got {threshold:g}"
         )
-    return threshold
 
 
-def _emit_judge_error(
-    judge_handle: JudgeHandle,
-    verdict: Verdict,
-    detail: Mapping[str, Json],
-    threshold: float | None,
-    label: str,
-) -> Measurement:
-    __tracebackhide__ = True
-    measurement = Measurement(
-        name=f"judge.{judge_handle.name}",
-        error=verdict.error,
-        label=label,
-        version=judge_handle.version,
-        detail={**detail, "judge": {**verdict_to_json(judge_handle, verdict), "threshold": threshold}},
-    )
-    line = f"{_format_judge_title(judge_handle, label)} could not be scored: {shorten_text(verdict.error)}"
-    evidence = [("reply", f'"{shorten_text(verdict.raw)}"')] if verdict.raw else []
-    return recorder.emit(measurement, verdict=line, evidence=evidence)
+@dataclass(slots=True, kw_only=True)
+class _JudgedAnswer:
+    """An answer with its judge, and what the measurement says of both."""
 
+    handle: JudgeHandle
+    threshold: float | None
+    label: str
+    detail: dict[str, Json] = field(default_factory=dict)
 
-def _emit_judge_score(
-    judge_handle: JudgeHandle,
-    verdict: Verdict,
-    detail: Mapping[str, Json],
-    threshold: float | None,
-    label: str,
-) -> Measurement:
-    __tracebackhide__ = True
-    span = verdict.high - verdict.low
-    # The items of a checklist are in the detail, and no measurements of their own.
-    dimensions = {} if hasattr(judge_handle.judge, "items") else verdict.dimensions
-    for name, score in dimensions.items():
-        recorder.emit(
-            Measurement(
-                name=f"judge.{judge_handle.name}.{name}",
-                value=(score - verdict.low) / span,
-                label=label,
-                version=judge_handle.version,
-                detail={key: detail[key] for key in ("calibration",) if key in detail},
+    @property
+    def title(self) -> str:
+        return f"judge {shorten_text(self.handle.name, 60)}{label_suffix(self.label)}"
+
+    def build_detail(self, verdict: Verdict) -> dict[str, Json]:
+        return {
+            **self.detail,
+            "judge": {**verdict_to_json(self.handle, verdict), "threshold": self.threshold},
+        }
+
+    def flag_for_review(self, verdict: Verdict, least: float | None) -> None:
+        """Record only, and ask for a review, if the judge's confidence is below ``least``."""
+        if least is None or verdict.prescreened:
+            return
+        confidence = as_finite_float(getattr(verdict, "confidence", None))
+        if confidence is None:
+            raise UsageError(
+                f"assert_judge_score: review_below={least:g} needs a confidence, and the judge {self.handle.name} gives none: "
+                "take a panel, or a rubric with `weighted: true`"
             )
+        if confidence < least:
+            self.detail["review"] = {"confidence": confidence, "least": least, "undecided": self.threshold}
+            self.threshold = None
+
+    def emit_error(self, verdict: Verdict) -> Measurement:
+        __tracebackhide__ = True
+        measurement = Measurement(
+            name=f"judge.{self.handle.name}",
+            error=verdict.error,
+            label=self.label,
+            version=self.handle.version,
+            detail=self.build_detail(verdict),
         )
-    reason = f'judge: "{verdict.reason}"' if verdict.reason else ""
-    if verdict.prescreened:
-        reason = f"{verdict.reason}: scored without asking the judge"
-    if isinstance(flag := detail.get("review"), Mapping):
-        figures = f"{flag['confidence']:.2f}, below {flag['least']:g}"
-        reason = f"a person should look: the judge's confidence is {figures}"
-    measurement = Measurement(
-        name=f"judge.{judge_handle.name}",
-        value=verdict.normalized,
-        threshold=None if threshold is None else (threshold - verdict.low) / span,
-        label=label,
-        reason=reason,
-        version=judge_handle.version,
-        detail={**detail, "judge": {**verdict_to_json(judge_handle, verdict), "threshold": threshold}},
-    )
-    line = ""
-    if threshold is not None:
-        reached, wanted = _format_distinct_scores(cast("float", verdict.score), threshold)
-        title = _format_judge_title(judge_handle, label)
-        line = f"{title} {reached} < {wanted} (scale {verdict.low:g} to {verdict.high:g})"
-    return recorder.emit(measurement, verdict=line, evidence=_judge_score_evidence(verdict, detail))
+        line = f"{self.title} could not be scored: {shorten_text(verdict.error)}"
+        evidence = [("reply", f'"{shorten_text(verdict.raw)}"')] if verdict.raw else []
+        return recorder.emit(measurement, verdict=line, evidence=evidence)
 
+    def emit_score(self, verdict: Verdict) -> Measurement:
+        """Emit the score, and without a threshold each of its dimensions."""
+        __tracebackhide__ = True
+        span = verdict.high - verdict.low
+        # The items of a checklist are in the detail, and no measurements of their own.
+        dimensions = {} if hasattr(self.handle.judge, "items") else verdict.dimensions
+        for name, score in dimensions.items():
+            recorder.emit(
+                Measurement(
+                    name=f"judge.{self.handle.name}.{name}",
+                    value=(score - verdict.low) / span,
+                    label=self.label,
+                    version=self.handle.version,
+                    detail={key: self.detail[key] for key in ("calibration",) if key in self.detail},
+                )
+            )
+        reason = f'judge: "{verdict.reason}"' if verdict.reason else ""
+        if verdict.prescreened:
+            reason = f"{verdict.reason}: scored without asking the judge"
+        if isinstance(flag := self.detail.get("review"), Mapping):
+            figures = f"{flag['confidence']:.2f}, below {flag['least']:g}"
+            reason = f"a person should look: the judge's confidence is {figures}"
+        threshold, line = self.threshold, ""
+        if threshold is not None:
+            reached, wanted = _format_distinct_scores(cast("float", verdict.score), threshold)
+            line = f"{self.title} {reached} < {wanted} (scale {verdict.low:g} to {verdict.high:g})"
+        measurement = Measurement(
+            name=f"judge.{self.handle.name}",
+            value=verdict.normalized,
+            threshold=None if threshold is None else (threshold - verdict.low) / span,
+            label=self.label,
+            reason=reason,
+            version=self.handle.version,
+            detail=self.build_detail(verdict),
+        )
+        return recorder.emit(measurement, verdict=line, evidence=self.score_evidence(verdict))
 
-def _format_judge_title(judge_handle: JudgeHandle, label: str) -> str:
-    return f"judge {shorten_text(judge_handle.name, 60)}{label_suffix(label)}"
+    def score_evidence(self, verdict: Verdict) -> list[tuple[str, str]]:
+        pairs = []
+        if verdict.dimensions:
+            scores = [
+                f"{shorten_text(name, 40)} {_format_decimals(score)}"
+                for name, score in verdict.dimensions.items()
+            ]
+            pairs.append(("scores", ", ".join(scores)))
+        pairs.append(("answer", f'"{shorten_text(str(self.detail["actual"]), MAX_QUOTED_CHARS)}"'))
+        if "suspect" in self.detail:
+            signs = ", ".join(map(str, cast("list[str]", self.detail["suspect"])))
+            pairs.append(("suspect", f"it speaks to its judge: {signs}"))
+        if self.detail["expected"]:
+            pairs.append(("reference", f'"{shorten_text(str(self.detail["expected"]), MAX_QUOTED_CHARS)}"'))
+        return pairs
 
 
 def _format_distinct_scores(score: float, threshold: float) -> tuple[str, str]:
@@ -246,20 +255,3 @@ def _format_distinct_scores(score: float, threshold: float) -> tuple[str, str]:
 def _format_decimals(number: float, decimals: int = 1) -> str:
     text = f"{number:.{decimals}f}"
     return text.rstrip("0").rstrip(".") or "0"
-
-
-def _judge_score_evidence(verdict: Verdict, detail: Mapping[str, Json]) -> list[tuple[str, str]]:
-    pairs = []
-    if verdict.dimensions:
-        scores = (
-            f"{shorten_text(name, 40)} {_format_decimals(score)}"
-            for name, score in verdict.dimensions.items()
-        )
-        pairs.append(("scores", ", ".join(scores)))
-    pairs.append(("answer", f'"{shorten_text(str(detail["actual"]), MAX_QUOTED_CHARS)}"'))
-    if "suspect" in detail:
-        signs = ", ".join(map(str, cast("list[str]", detail["suspect"])))
-        pairs.append(("suspect", f"it speaks to its judge: {signs}"))
-    if detail["expected"]:
-        pairs.append(("reference", f'"{shorten_text(str(detail["expected"]), MAX_QUOTED_CHARS)}"'))
-    return pairs

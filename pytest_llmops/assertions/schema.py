@@ -107,10 +107,10 @@ def assert_schema(
         value=float(outcome.fits),
         reason=outcome.note,
         version=" ".join([*(["partial"] if partial else []), *([engine] if engine != "jsonschema" else [])]),
-        detail=detail | _outcome_detail(outcome),
+        detail=detail | outcome.to_detail(),
     )
     verdict = f"schema {shorten_text(name, 60)}: {outcome.verdict}" if name else f"schema: {outcome.verdict}"
-    return recorder.emit(measurement, verdict=verdict, evidence=_schema_evidence(outcome, actual))
+    return recorder.emit(measurement, verdict=verdict, evidence=outcome.schema_evidence(actual))
 
 
 class _UnscorableAnswer(Exception):
@@ -149,6 +149,41 @@ class _Outcome:
             return shorten_text(self.differences[0].text, 300)
         most = "at least " if len(self.differences) >= MAX_DIFFERENCES else ""
         return f"{most}{len(places):,} of {len(places | _leaf_paths(self.value)):,} fields wrong"
+
+    def to_detail(self) -> dict[str, Json]:
+        """Return what the detail of the measurement says of the value."""
+        if self.problem:
+            return {}
+        kept: dict[str, Json] = {}
+        text = json.dumps(self.value, ensure_ascii=False)
+        if self.broken_off:
+            kept["breaks_off"] = self.position
+        elif self.span is None:
+            kept["actual"] = text
+        else:
+            kept["span"] = list(self.span)
+        if len(text) <= MAX_PARSED_CHARS:
+            kept["parsed"] = self.value
+        return kept
+
+    def schema_evidence(self, actual: object) -> contrast.Evidence:
+        """Return the differences, and the text around the problem."""
+        if self.fits:
+            return []
+        lines = [(difference.path, difference.text) for difference in self.differences]
+        if len(lines) == 1 and self.differences[0].place == ():
+            lines = []
+        text = actual if isinstance(actual, str) else ""
+        around: contrast.Evidence = []
+        if self.problem and self.position:
+            at = self.position
+            around.append(
+                ("near", f"{text[max(0, at - CONTEXT_CHARS) : at]} >>> {text[at : at + CONTEXT_CHARS]}")
+            )
+        if text:
+            cut = "..." if len(text) > TAIL_CHARS else ""
+            around.append(("tail of output", f"{cut}{text[-TAIL_CHARS:]}"))
+        return [*lines[:MAX_FIRST_DIFFERENCES], *around, *lines[MAX_FIRST_DIFFERENCES:]]
 
 
 def _leaf_paths(value: Json) -> set[JsonPath]:
@@ -293,38 +328,3 @@ def _choose_candidate(
         note = f"{len(checked)} different JSON values in the output, taken is {which}"
     best_candidate, value, differences = best
     return _Outcome(value, (best_candidate.start, best_candidate.end), differences, note=note)
-
-
-def _outcome_detail(outcome: _Outcome) -> dict[str, Json]:
-    if outcome.problem:
-        return {}
-    kept: dict[str, Json] = {}
-    text = json.dumps(outcome.value, ensure_ascii=False)
-    if outcome.broken_off:
-        kept["breaks_off"] = outcome.position
-    elif outcome.span is None:
-        kept["actual"] = text
-    else:
-        kept["span"] = list(outcome.span)
-    if len(text) <= MAX_PARSED_CHARS:
-        kept["parsed"] = outcome.value
-    return kept
-
-
-def _schema_evidence(outcome: _Outcome, actual: object) -> contrast.Evidence:
-    if outcome.fits:
-        return []
-    lines = [(difference.path, difference.text) for difference in outcome.differences]
-    if len(lines) == 1 and outcome.differences[0].place == ():
-        lines = []
-    text = actual if isinstance(actual, str) else ""
-    around: contrast.Evidence = []
-    if outcome.problem and outcome.position:
-        at = outcome.position
-        around.append(
-            ("near", f"{text[max(0, at - CONTEXT_CHARS) : at]} >>> {text[at : at + CONTEXT_CHARS]}")
-        )
-    if text:
-        cut = "..." if len(text) > TAIL_CHARS else ""
-        around.append(("tail of output", f"{cut}{text[-TAIL_CHARS:]}"))
-    return [*lines[:MAX_FIRST_DIFFERENCES], *around, *lines[MAX_FIRST_DIFFERENCES:]]

@@ -58,7 +58,7 @@ def summary_lines(run: Run, *, verbosity: int = 0, ascii: bool = False, width: i
         return []
     totals = summarize_run(run)
     style = VERDICT_STYLES.get(totals.verdict, "yellow")
-    verdict = f"{totals.verdict}  {totals.sentence}"
+    verdict = f"{totals.verdict}  {totals.outcome_words}"
     if verbosity == -1:
         cost = f"; cost {format_cost(totals.traffic)}" if totals.traffic.calls else ""
         return [Line(f"llm: {verdict}{cost}", style)]
@@ -292,7 +292,7 @@ class _Summary:
             calls = format_count(latency.n, "call")
             lines += page.fact("latency", f"{times} ({calls} of the application, as recorded)")
         if cassettes.files:
-            lines += page.fact("cassettes", cassettes.sentence, cassettes.style)
+            lines += page.fact("cassettes", cassettes.count_words, cassettes.style)
         if self.totals.budget:
             lines += page.fact("budget", self.totals.budget)
         return lines

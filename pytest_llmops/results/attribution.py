@@ -25,10 +25,10 @@ class Attribution:
     generation: Half
 
     @property
-    def sentence(self) -> str:
+    def status_words(self) -> str:
         """Both statuses in words.
 
-        >>> Attribution(retrieval="good", generation="bad").sentence
+        >>> Attribution(retrieval="good", generation="bad").status_words
         'retrieval good, generation bad'
         """
         return f"retrieval {self.retrieval}, generation {self.generation}"
@@ -47,7 +47,7 @@ def attribute_failure(measurements: Iterable[Measurement]) -> Attribution | None
     the status is "not judged". A test that ends with a failed retrieval has no answer: then generation is not judged.
 
     >>> retrieved = [Measurement(name="retrieval.recall@5", value=1.0, threshold=0.8)]
-    >>> attribute_failure([*retrieved, Measurement(name="grounding.supported", value=0.5, threshold=1.0)]).sentence
+    >>> attribute_failure([*retrieved, Measurement(name="grounding.supported", value=0.5, threshold=1.0)]).status_words
     'retrieval good, generation bad'
     """
     all_measurements = list(measurements)

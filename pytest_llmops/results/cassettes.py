@@ -37,10 +37,10 @@ class CassetteTotals:
     orphans: int = 0
 
     @property
-    def sentence(self) -> str:
+    def count_words(self) -> str:
         """The counts in words.
 
-        >>> CassetteTotals(replayed=2, oldest_days=94).sentence
+        >>> CassetteTotals(replayed=2, oldest_days=94).count_words
         '2 replayed, 0 recorded, 0 stale, 0 missed, oldest 94 days'
         """
         words = [f"{getattr(self, name):,} {name}" for name in ("replayed", "recorded", "stale", "missed")]

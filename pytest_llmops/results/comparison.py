@@ -184,19 +184,19 @@ def find_uneven_metrics(rows: Iterable[Sequence[TestRecord]]) -> UnevenMetrics:
     for row in rows:
         ran = [record for record in row if record.outcome != "skipped"]
         values = [_count_values(record) for record in ran]
-        odd = {
+        uneven = {
             part
             for part in dict.fromkeys(part for counts in values for part in counts)
             if len({counts.get(part) for counts in values}) > 1 or values[0].get(part) is None
         }
-        parts |= {(id(record), *part) for record in ran for part in odd}
+        parts |= {(id(record), *part) for record in ran for part in uneven}
         parts |= {
             (id(record), *part)
             for record in row
             if record.outcome == "skipped"
             for part in _count_values(record)
         }
-        for key in {key for key, _ in odd}:
+        for key in {key for key, _ in uneven}:
             counted[key] = counted.get(key, 0) + 1
     return UnevenMetrics(frozenset(parts), counted)
 

@@ -78,7 +78,7 @@ class TestRecord:
             "calls": [call.to_wire() for call in self.calls],
             "facts": to_builtins(self.facts, where="facts"),
             **({"raised": to_builtins(self.raised)} if self.raised else {}),
-            **({"attribution": blame.sentence} if blame is not None else {}),
+            **({"attribution": blame.status_words} if blame is not None else {}),
         }
 
     @classmethod

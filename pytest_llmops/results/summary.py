@@ -162,7 +162,7 @@ class Totals:
         return "PASS" if self.outcomes["passed"] + self.outcomes["xpassed"] else "NOT JUDGED"
 
     @property
-    def sentence(self) -> str:
+    def outcome_words(self) -> str:
         """The outcomes in words, the worst first; passed is always included."""
         parts = [
             f"{self.outcomes[kind]:,} {OUTCOME_WORDS[kind]}"
@@ -175,7 +175,7 @@ class Totals:
 def summarize_run(run: Run) -> Totals:
     """Return the summary of a run; an empty run gives zero counts and empty tables.
 
-    >>> summarize_run(Run()).sentence
+    >>> summarize_run(Run()).outcome_words
     'no tests were recorded'
     """
     records = run.records
@@ -206,7 +206,7 @@ def describe_weak_half(record: TestRecord) -> str:
     ''
     """
     halves = attribute_failure(record.measurements)
-    return halves.sentence if halves is not None and halves.bad else ""
+    return halves.status_words if halves is not None and halves.bad else ""
 
 
 def summarize_metrics(

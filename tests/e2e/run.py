@@ -197,7 +197,7 @@ def main() -> int:
         found = differences(live, replayed)
         size = sum(path.stat().st_size for path in folder.rglob("cassettes/**/*.json"))
     print(
-        f"\nlive      {len(live.records)} tests, {len(live_calls(live))} live calls, {live_s:.1f} s: {summarize_run(live).sentence}"
+        f"\nlive      {len(live.records)} tests, {len(live_calls(live))} live calls, {live_s:.1f} s: {summarize_run(live).outcome_words}"
     )
     print(
         f"replay    {len(replayed.records)} tests, {len(live_calls(replayed))} live calls, {replay_s:.1f} s, model stopped"

@@ -25,7 +25,7 @@ def measured(name: str, status: str) -> Measurement:
 
 def said(**statuses: str) -> str | None:
     found = attribute_failure(measured(name.replace("__", "."), status) for name, status in statuses.items())
-    return None if found is None else found.sentence
+    return None if found is None else found.status_words
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from support.messages import check_message
 from pytest_llmops import measurement, recorder
 from pytest_llmops.errors import CassetteMiss, MeasurementErrored, MeasurementFailed, UnknownName
 from pytest_llmops.measurement import Measurement, format_failure_text
-from pytest_llmops.recorder import Exchange, Recorder, collect, emit, soft
+from pytest_llmops.recorder import Emission, Exchange, Recorder, collect, emit, emit_together, soft
 from pytest_llmops.settings import Settings
 
 GOOD = Measurement(name="good", value=1.0, threshold=0.5)
@@ -494,3 +494,59 @@ def test_only_so_much_evidence_is_shown() -> None:
 )
 def test_the_verdict(measured: Measurement, said: str) -> None:
     assert format_failure_text(measured) == said
+
+
+def test_a_function_for_evidence_is_called_only_after_a_failure(top: Recorder) -> None:
+    calls: list[str] = []
+
+    def evidence() -> list[tuple[str, str]]:
+        calls.append("called")
+        return [("nearest", "a")]
+
+    assert "evidence" not in emit(Measurement(name="m", value=1.0, threshold=0.5), evidence=evidence).detail
+    assert calls == []
+    with pytest.raises(MeasurementFailed, match="nearest   a") as caught:
+        emit(Measurement(name="m", value=0.0, threshold=0.5), evidence=evidence)
+    assert calls == ["called"]
+    assert caught.value.measurement.detail["evidence"] == [["nearest", "a"]]
+
+
+def test_an_error_has_its_cause(top: Recorder) -> None:
+    cause = ZeroDivisionError("division by zero")
+    with pytest.raises(MeasurementErrored) as caught:
+        emit(Measurement(name="m", error="the metric raised"), cause=cause)
+    assert caught.value.__cause__ is cause
+
+
+def together(*values: float | None) -> list[Emission]:
+    return [
+        Emission(
+            measurement=Measurement(
+                name=f"m{number}", value=value, threshold=0.5, error="" if value is not None else "broken"
+            ),
+            evidence=[("number", str(number))],
+        )
+        for number, value in enumerate(values)
+    ]
+
+
+def test_measurements_of_one_assertion_raise_one_failure(top: Recorder) -> None:
+    top.provenance = lambda: [("rerun", "pytest t.py")]
+    with pytest.raises(MeasurementFailed) as caught:
+        emit_together(together(None, 1.0, 0.0))
+    assert str(caught.value).splitlines() == [
+        "m0 could not be scored: broken",
+        "  number   0",
+        "  m2 0.00 < 0.50",
+        "    number   2",
+        "  rerun    pytest t.py",
+    ]
+    assert [one.name for one in caught.value.measurements] == ["m0", "m2"]
+    assert [one.name for one in top.measurements] == ["m0", "m1", "m2"]
+
+
+def test_measurements_of_one_assertion_are_one_failure_of_a_soft_block(top: Recorder) -> None:
+    with pytest.raises(MeasurementErrored), soft() as block:
+        emit_together(together(None, None))
+    assert len(block.failures) == 1
+    assert emit_together(together(1.0, 1.0))[1].status == "passed"

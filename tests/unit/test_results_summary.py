@@ -22,7 +22,7 @@ def score(value: float, **how: object) -> Measurement:
 
 def test_an_empty_run_adds_up_to_nothing() -> None:
     found = summarize_run(Run())
-    assert (found.tests, found.verdict, found.sentence) == (0, "EMPTY", "no tests were recorded")
+    assert (found.tests, found.verdict, found.outcome_words) == (0, "EMPTY", "no tests were recorded")
     assert (found.metrics, found.versions, found.judges, found.models, dict(found.by_purpose)) == (
         (),
         (),
@@ -37,7 +37,7 @@ def test_an_empty_run_adds_up_to_nothing() -> None:
 
 def test_the_fixed_run() -> None:
     found = summarize_run(fixed_run())
-    assert found.sentence == "2 failed, 2 could not be judged, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"
+    assert found.outcome_words == "2 failed, 2 could not be judged, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"
     assert (found.tests, found.verdict) == (11, "FAIL")
     assert found.models == ("gpt-5-mini", "claude-sonnet-4-5")
     cosine = found.metrics[0]
@@ -97,7 +97,7 @@ def test_the_verdict_of_a_run(outcomes: list[Outcome], verdict: str) -> None:
 
 def test_passed_is_said_even_when_it_is_none() -> None:
     assert (
-        summarize_run(Run(records=(TestRecord(nodeid="t", outcome="skipped"),))).sentence
+        summarize_run(Run(records=(TestRecord(nodeid="t", outcome="skipped"),))).outcome_words
         == "0 passed, 1 skipped"
     )
 

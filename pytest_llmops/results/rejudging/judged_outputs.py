@@ -150,7 +150,7 @@ def _usual_scales(run: Run) -> dict[tuple[str, str], Scale]:
             scales.setdefault((_judge_name(measurement), measurement.version), set()).add(verdict.scale)
     return {
         judge: scale
-        for judge, (scale, *others) in ((judge, tuple(found)) for judge, found in scales.items())
+        for judge, (scale, *others) in ((judge, tuple(values)) for judge, values in scales.items())
         if scale is not None and not others
     }
 

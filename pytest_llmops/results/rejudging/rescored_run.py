@@ -57,7 +57,7 @@ class RescoreStamp:
     source: str = ""
 
     @property
-    def sentence(self) -> str:
+    def note(self) -> str:
         """The note that is added to the run."""
         by = f"by judge {self.judge}, version {self.version}" if self.asked else "by the stored scores"
         model = f", model {self.model}" if self.asked and self.model else ""
@@ -172,7 +172,7 @@ def replace_verdicts(run: Run, rescored_outputs: Sequence[RescoredOutput], stamp
         "source": stamp.source,
     }
     return replace(
-        run, records=records, notes=(*run.notes, stamp.sentence), meta={**run.meta, "rejudged": stamp_meta}
+        run, records=records, notes=(*run.notes, stamp.note), meta={**run.meta, "rejudged": stamp_meta}
     )
 
 
@@ -188,21 +188,20 @@ def _replace_in_record(
         if stamp.asked and (old := rescored.output.old) is not None
         for dimension in rescored.output.verdict.dimensions
     }
-    made: list[Measurement] = []
+    measurements: list[Measurement] = []
     seen: dict[tuple[object, ...], str] = {}
     for place, old in enumerate(record.measurements):
         new = replaced.get(place)
         if new is None:
             is_dropped = (old.name, old.label) in dropped and read_detail(old).judge is None
-            made += [] if is_dropped else [old]
+            measurements += [] if is_dropped else [old]
         else:
             # Two old judges of an answer may have the same successor: its verdict counts once.
             key = (new.top.name, new.top.label, new.top.threshold, *new.output.inputs)
             if seen.setdefault(key, new.output.judge) == new.output.judge:
-                made += new.measurements
+                measurements += new.measurements
     for new in rescored_outputs:
-        made += new.measurements if new.output.place is None else ()
-    measurements = tuple(made)
+        measurements += new.measurements if new.output.place is None else ()
     outcome = _rescored_outcome(record, measurements)
     judged = {
         place
@@ -217,7 +216,7 @@ def _replace_in_record(
         facts["judge"] = {"name": score.judge, "version": score.version, "model": score.model}
     return replace(
         record,
-        measurements=measurements,
+        measurements=tuple(measurements),
         outcome=outcome,
         message=_rescored_message(record, measurements, outcome),
         raised=_rescored_exceptions(record, measurements, outcome),

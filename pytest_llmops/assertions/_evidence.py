@@ -158,6 +158,35 @@ def unmatched_pattern_evidence(text: str, pattern: re.Pattern[str], *, full: boo
     return [*pairs, ("answer", format_answer(text))]
 
 
+def match_count_evidence(
+    text: str, pattern: re.Pattern[str], spans: Sequence[tuple[int, int]], expected: str
+) -> Evidence:
+    """Return the first matches of a pattern that matches too rarely or too often.
+
+    >>> match_count_evidence("a b a", re.compile("a"), [(0, 1), (4, 5)], "exactly 1 time")[0][1]
+    '"a" | expected exactly 1 time, got 2: at line 1, column 1; at line 1, column 5'
+    """
+    if not spans:
+        return unmatched_pattern_evidence(text, pattern)
+    places = describe_places(text, pattern.pattern, spans, f"expected {expected}, got {len(spans):,}")
+    return [("count", places), ("answer", format_answer(text))]
+
+
+def unwanted_match_evidence(
+    text: str, pattern: re.Pattern[str], spans: Sequence[tuple[int, int]], count: int
+) -> Evidence:
+    """Return the pattern and the first match of a pattern that should not match.
+
+    >>> unwanted_match_evidence("a b", re.compile("a"), [(0, 1)], 1)[1]
+    ('matches', '"a" at line 1, column 1: ">>>a<<< b"')
+    """
+    first_match = text[slice(*spans[0])]
+    return [
+        ("pattern", pattern.pattern),
+        *unwanted_text_evidence(text, "matches", [(first_match, spans, count)]),
+    ]
+
+
 def _find_nearest_to_pattern(text: str, pattern: str) -> str:
     """Return what is nearest to those pieces of a pattern that are plain text."""
     plain = " ".join(_REGEX_SYNTAX.sub(" ", pattern).split())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial as bind
+from functools import partial as partial_call
 from itertools import islice
+from typing import Any, TypeAlias
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions import _arguments as answers
@@ -16,7 +17,9 @@ from pytest_llmops.errors import MeasurementErrored, UsageError
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.metrics import lexical, text_spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
+from pytest_llmops.recorder import Evidence
 
+Detail: TypeAlias = Mapping[str, Json]
 MAX_MATCHES = 1_000_000
 """Maximum number of matches of a pattern that are counted."""
 MAX_SPANS = 100
@@ -55,8 +58,7 @@ def assert_contains(
         whole_words: Not as a part of a longer word or number. For scripts without spaces of no use.
         ignore_case: Case does not count, in the Unicode sense.
         whitespace: "strip": not at both ends; "collapse": every run of it counts as a single space.
-        unicode: "NFC": it does not count how accents are written; "NFKC": nor full-width letters,
-            ligatures and no-break spaces.
+        unicode: "NFC": ignores how accents are written; "NFKC": also full-width letters, ligatures, no-break spaces.
         at_least: The share of the texts that must be there, 0 to 1; None: record only.
         label: Distinguishes two assertions of a test.
 
@@ -75,7 +77,7 @@ def assert_contains(
     """
     __tracebackhide__ = True
     wanted = answers.parse_wanted_texts("assert_contains", expected)
-    threshold = answers.parse_share_threshold("assert_contains", at_least)
+    check = _TextCheck("contains", at_least, label, expected=list(wanted))
     search = _ContainsSearch(
         answers.parse_normalizer(
             "assert_contains", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
@@ -91,22 +93,19 @@ def assert_contains(
     try:
         results = search.find_texts(actual, wanted)
     except ValueError as problem:
-        return _emit_text_error("text.contains", problem, threshold, label, expected=list(wanted))
+        return check.emit_error(problem)
     text = str(actual)
     failed = search.select_failed(text, results)
     share = (len(wanted) - len(failed)) / len(wanted)
-    counts: dict[str, Json] = {"counts": [result.count for result in results]} if search.count_range else {}
-    missing: list[Json] = [result.wanted for result in failed]
-    measurement = Measurement(
-        name="text.contains",
-        value=float(share > 0) if any_of else share,
-        threshold=threshold,
-        label=label,
+    detail: dict[str, Json] = {"missing": [result.wanted for result in failed]}
+    if search.count_range:
+        detail["counts"] = [result.count for result in results]
+    return check.emit(
+        text,
+        float(share > 0) if any_of else share,
         reason=_format_missing_count(len(wanted), failed, any_of=any_of),
-        detail={"actual": text, "expected": list(wanted), "missing": missing, **counts},
-    )
-    return recorder.emit(
-        measurement, evidence=lambda: search.collect_evidence(text, failed, ignore_case=ignore_case)
+        evidence=lambda: search.collect_evidence(text, failed, ignore_case=ignore_case),
+        detail=detail,
     )
 
 
@@ -134,10 +133,8 @@ class _ContainsSearch:
         if self.count_range:
             return [result for result in results if not self.count_range.includes(result.count)]
         if self.in_order:
-            needles = [result.normalized for result in results]
-            starts = text_spans.find_longest_chain(
-                self.normalizer(text), needles, whole_words=self.whole_words
-            )
+            needles, answer = [result.normalized for result in results], self.normalizer(text)
+            starts = text_spans.find_longest_chain(answer, needles, whole_words=self.whole_words)
             return [result for result, start in zip(results, starts, strict=True) if start is None]
         return [result for result in results if not result.starts]
 
@@ -151,11 +148,11 @@ class _ContainsSearch:
         )
         origins = self.normalizer.map_to_original(text)
         for result in [result for result in failed if result.starts][: contrast.MAX_LISTED_TEXTS]:
-            problem = "there, but not in this order"
+            label, problem = "order", "there, but not in this order"
             if self.count_range:
-                problem = f"expected {self.count_range}, got {result.count:,}"
-            line = contrast.describe_places(text, result.wanted, result.find_spans(origins), problem)
-            pairs.append(("count" if self.count_range else "order", line))
+                label, problem = "count", f"expected {self.count_range}, got {result.count:,}"
+            spans = result.find_spans(origins)
+            pairs.append((label, contrast.describe_places(text, result.wanted, spans, problem)))
         return [*pairs, last]
 
 
@@ -204,7 +201,7 @@ def assert_matches(
     """
     __tracebackhide__ = True
     compiled = answers.compile_pattern("assert_matches", pattern, ignore_case=ignore_case)
-    threshold = answers.parse_share_threshold("assert_matches", at_least)
+    check = _TextCheck("matches", at_least, label, expected=compiled.pattern)
     count_range = answers.parse_count_range("assert_matches", times, at_least_times, at_most_times)
     normalizer = answers.parse_normalizer("assert_matches", ignore_case=False, unicode=unicode)
     if full and count_range:
@@ -214,24 +211,18 @@ def assert_matches(
     try:
         text = normalizer.normalize_answer(actual)
     except ValueError as problem:
-        return _emit_text_error("text.matches", problem, threshold, label, expected=compiled.pattern)
-    detail: dict[str, Json] = {"actual": str(actual), "expected": compiled.pattern}
-    spans = [match.span() for match in islice(compiled.finditer(text), MAX_MATCHES)] if count_range else []
-    if count_range:
-        good, detail["count"] = count_range.includes(len(spans)), len(spans)
-    else:
-        good = (compiled.fullmatch(text) if full else compiled.search(text)) is not None
-    measurement = Measurement(
-        name="text.matches", value=float(good), threshold=threshold, label=label, detail=detail
-    )
-    if spans and count_range:
-        what = f"expected {count_range}, got {len(spans):,}"
-        line = bind(contrast.describe_places, text, compiled.pattern, spans, what)
-        return recorder.emit(
-            measurement, evidence=lambda: [("count", line()), ("answer", contrast.format_answer(text))]
+        return check.emit_error(problem)
+    if count_range is None:
+        is_match = (compiled.fullmatch(text) if full else compiled.search(text)) is not None
+        return check.emit(
+            actual, float(is_match), lambda: contrast.unmatched_pattern_evidence(text, compiled, full=full)
         )
-    return recorder.emit(
-        measurement, evidence=lambda: contrast.unmatched_pattern_evidence(text, compiled, full=full)
+    spans = [match.span() for match in islice(compiled.finditer(text), MAX_MATCHES)]
+    return check.emit(
+        actual,
+        float(count_range.includes(len(spans))),
+        lambda: contrast.match_count_evidence(text, compiled, spans, str(count_range)),
+        {"count": len(spans)},
     )
 
 
@@ -276,29 +267,26 @@ def assert_fuzzy(
     0.96
     """
     __tracebackhide__ = True
-    where = "assert_fuzzy"
-    threshold = answers.parse_share_threshold(where, at_least)
-    normalizer = answers.parse_normalizer(
-        where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
+    references = answers.parse_references("assert_fuzzy", expected)
+    check = _TextCheck(
+        "fuzzy", at_least, label, expected=expected if isinstance(expected, str) else list(references)
     )
-    references = answers.parse_references(where, expected)
-    expected_detail: Json = expected if isinstance(expected, str) else list(references)
+    normalizer = answers.parse_normalizer(
+        "assert_fuzzy", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
+    )
     try:
         text, others = normalizer.normalize_answer(actual), list(map(normalizer, references))
         values = [lexical.fuzzy_ratio(text, other, partial=partial) for other in others]
     except ValueError as problem:
-        return _emit_text_error("text.fuzzy", problem, threshold, label, expected=expected_detail)
+        return check.emit_error(problem)
     best = values.index(max(values))
-    measurement = Measurement(
-        name="text.fuzzy",
-        value=values[best],
-        threshold=threshold,
-        label=label,
+    return check.emit(
+        actual,
+        values[best],
         reason=_format_nearest_number(best, len(references)),
         version="partial" if partial else "ratio",
-        detail={"actual": str(actual), "expected": expected_detail},
+        evidence=lambda: contrast.fuzzy_evidence(text, others[best]),
     )
-    return recorder.emit(measurement, evidence=lambda: contrast.fuzzy_evidence(text, others[best]))
 
 
 def assert_exact(
@@ -335,27 +323,25 @@ def assert_exact(
     'passed'
     """
     __tracebackhide__ = True
-    where = "assert_exact"
-    threshold = answers.parse_share_threshold(where, at_least)
-    normalizer = answers.parse_normalizer(
-        where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
+    references = answers.parse_references("assert_exact", expected)
+    check = _TextCheck(
+        "exact", at_least, label, expected=expected if isinstance(expected, str) else list(references)
     )
-    references = answers.parse_references(where, expected)
-    expected_detail: Json = expected if isinstance(expected, str) else list(references)
+    normalizer = answers.parse_normalizer(
+        "assert_exact", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
+    )
     try:
         text, others = normalizer.normalize_answer(actual), list(map(normalizer, references))
     except ValueError as problem:
-        return _emit_text_error("text.exact", problem, threshold, label, expected=expected_detail)
+        return check.emit_error(problem)
     best = contrast.find_nearest_reference(text, others)
-    measurement = Measurement(
-        name="text.exact",
-        value=float(text == others[best]),
-        threshold=threshold,
-        label=label,
-        reason=_format_nearest_number(best, len(references)) if text != others[best] else "",
-        detail={"actual": str(actual), "expected": expected_detail},
+    is_equal = text == others[best]
+    return check.emit(
+        actual,
+        float(is_equal),
+        reason="" if is_equal else _format_nearest_number(best, len(references)),
+        evidence=lambda: contrast.exact_evidence(text, others[best]),
     )
-    return recorder.emit(measurement, evidence=lambda: contrast.exact_evidence(text, others[best]))
 
 
 def assert_not_contains(
@@ -371,9 +357,8 @@ def assert_not_contains(
 ) -> Measurement:
     """Assert that an answer contains none of some texts.
 
-    A plain search for characters: "art" is also found in "start" unless you ask for ``whole_words``, and "Art" only
-    with ``ignore_case``; whoever must not say a thing at all is better asked with ``ignore_case=True``,
-    ``whitespace="collapse"`` and ``unicode="NFKC"``. An empty answer contains nothing, and passes.
+    A plain search for characters: "art" is also found in "start" unless you ask for ``whole_words``. To exclude all
+    spellings use ``ignore_case=True``, ``whitespace="collapse"`` and ``unicode="NFKC"``. An empty answer passes.
 
     Args:
         actual: The answer. None (the model said nothing) cannot be scored.
@@ -398,40 +383,31 @@ def assert_not_contains(
     1.0
     """
     __tracebackhide__ = True
-    name, where = "text.not_contains", "assert_not_contains"
-    texts = answers.parse_wanted_texts(where, unwanted)
-    threshold = answers.parse_share_threshold(where, at_least)
+    texts = answers.parse_wanted_texts("assert_not_contains", unwanted)
+    check = _TextCheck("not_contains", at_least, label, unwanted=list(texts))
     normalizer = answers.parse_normalizer(
-        where, ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
+        "assert_not_contains", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
     )
     try:
         results = answers.search_texts(
             actual, texts, normalizer, whole_words=whole_words, most=MAX_SPANS, count=True
         )
     except ValueError as problem:
-        return _emit_text_error(name, problem, threshold, label, unwanted=list(texts))
+        return check.emit_error(problem)
     text = str(actual)
     origins = normalizer.map_to_original(text)
-    present_texts = [
+    present = [
         (result.wanted, result.find_spans(origins), result.count) for result in results if result.starts
     ]
-    measurement = Measurement(
-        name=name,
-        value=(len(texts) - len(present_texts)) / len(texts),
-        threshold=threshold,
-        label=label,
-        reason=f"{len(present_texts)} of {len(texts)} unwanted texts found"
-        if present_texts and len(texts) > 1
-        else "",
+    return check.emit(
+        text,
+        (len(texts) - len(present)) / len(texts),
+        reason=f"{len(present)} of {len(texts)} unwanted texts found" if present and len(texts) > 1 else "",
+        evidence=lambda: contrast.unwanted_text_evidence(text, "unwanted", present),
         detail={
-            "actual": text,
-            "unwanted": list(texts),
-            "found": [wanted for wanted, _, _ in present_texts],
-            "spans": [[list(place) for place in places] for _, places, _ in present_texts],
+            "found": [wanted for wanted, _, _ in present],
+            "spans": [[list(span) for span in spans] for _, spans, _ in present],
         },
-    )
-    return recorder.emit(
-        measurement, evidence=lambda: contrast.unwanted_text_evidence(text, "unwanted", present_texts)
     )
 
 
@@ -468,47 +444,50 @@ def assert_not_matches(
     'passed'
     """
     __tracebackhide__ = True
-    name, where = "text.not_matches", "assert_not_matches"
-    compiled = answers.compile_pattern(where, pattern, ignore_case=ignore_case)
-    threshold = answers.parse_share_threshold(where, at_least)
-    normalizer = answers.parse_normalizer(where, ignore_case=False, unicode=unicode)
+    compiled = answers.compile_pattern("assert_not_matches", pattern, ignore_case=ignore_case)
+    check = _TextCheck("not_matches", at_least, label, unwanted=compiled.pattern)
+    normalizer = answers.parse_normalizer("assert_not_matches", ignore_case=False, unicode=unicode)
     try:
         text = normalizer.normalize_answer(actual)
     except ValueError as problem:
-        return _emit_text_error(name, problem, threshold, label, unwanted=compiled.pattern)
+        return check.emit_error(problem)
     matches = compiled.finditer(text)
-    places = [match.span() for match in islice(matches, MAX_SPANS)]
-    count = len(places) + sum(1 for _ in islice(matches, MAX_MATCHES))
-    measurement = Measurement(
-        name=name,
-        value=float(not places),
-        threshold=threshold,
-        label=label,
-        detail={"actual": str(actual), "unwanted": compiled.pattern, "spans": list(map(list, places))},
+    spans = [match.span() for match in islice(matches, MAX_SPANS)]
+    count = len(spans) + sum(1 for _ in islice(matches, MAX_MATCHES))
+    return check.emit(
+        actual,
+        float(not spans),
+        lambda: contrast.unwanted_match_evidence(text, compiled, spans, count),
+        {"spans": list(map(list, spans))},
     )
-    first_match = [(text[slice(*places[0])], places, count)] if places else []
-    return recorder.emit(
-        measurement,
-        evidence=lambda: [
-            ("pattern", compiled.pattern),
-            *contrast.unwanted_text_evidence(text, "matches", first_match),
-        ],
-    )
+
+
+class _TextCheck:
+    """The arguments of a text assertion that every measurement of it needs."""
+
+    def __init__(self, name: str, at_least: object, label: str, **given: Json) -> None:
+        __tracebackhide__ = True
+        threshold = answers.parse_share_threshold(f"assert_{name}", at_least)
+        self._measured = partial_call(Measurement, name=f"text.{name}", threshold=threshold, label=label)
+        self._given = given
+
+    def emit(
+        self, actual: object, value: float, evidence: Evidence, detail: Detail | None = None, **words: Any
+    ) -> Measurement:
+        __tracebackhide__ = True
+        detail = {"actual": str(actual), **self._given, **(detail or {})}
+        return recorder.emit(self._measured(value=value, detail=detail, **words), evidence=evidence)
+
+    def emit_error(self, problem: ValueError) -> Measurement:
+        __tracebackhide__ = True
+        try:
+            return recorder.emit(self._measured(error=str(problem), detail=self._given))
+        except MeasurementErrored as error:
+            raise error from None  # the text says all that the ValueError does
 
 
 def _format_nearest_number(best: int, count: int) -> str:
     return f"nearest of {count} texts is number {best + 1}" if count > 1 else ""
-
-
-def _emit_text_error(
-    name: str, problem: ValueError, threshold: float | None, label: str, **detail: Json
-) -> Measurement:
-    __tracebackhide__ = True
-    measurement = Measurement(name=name, error=str(problem), threshold=threshold, label=label, detail=detail)
-    try:
-        return recorder.emit(measurement)
-    except MeasurementErrored as error:
-        raise error from None  # the text says all that the ValueError does
 
 
 def _format_missing_count(wanted: int, failed: Sequence[SearchedText], *, any_of: bool) -> str:

@@ -102,6 +102,7 @@ def assert_grounded(
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
         return recorder.emit(measured(error=_format_embedder_error(resolved_embedder, error), detail=detail))
+    skipped_checks = list(dict.fromkeys(text for claim in claims for text in claim.without))
     measurement = measured(
         value=sum(claim.supported for claim in claims) / len(claims) if claims else 1.0,
         threshold=threshold,
@@ -109,9 +110,7 @@ def assert_grounded(
         detail={
             **detail,
             "claims": [_claim_detail(claim) for claim in claims[:MAX_DETAIL_CLAIMS]],
-            "not looked at": list(dict.fromkeys(text for claim in claims for text in claim.without))[
-                :MAX_DETAIL_CLAIMS
-            ],
+            "not looked at": skipped_checks[:MAX_DETAIL_CLAIMS],
         },
     )
     return recorder.emit(measurement, evidence=_unsupported_claim_evidence(claims))
@@ -231,6 +230,7 @@ def assert_context_relevance(
             measured(error=_format_embedder_error(resolved_embedder, error), version=version, detail=detail)
         )
     similarity = cast("float", estimate.similarity)
+    detail |= {"covered": estimate.covered, "similarity": similarity, "by_context": list(estimate.by_context)}
     reason = "there are no contexts"
     if any(text.strip() for text in texts):
         covered = format_amount(estimate.covered, "1")
@@ -240,20 +240,12 @@ def assert_context_relevance(
         threshold=threshold,
         reason=reason,
         version=version,
-        detail={
-            **detail,
-            "covered": estimate.covered,
-            "similarity": similarity,
-            "by_context": list(estimate.by_context),
-        },
+        detail=detail,
     )
-    evidence = [("question", f'"{shorten_text(question)}"')]
-    if estimate.missing:
-        words = ", ".join(f'"{shorten_text(word, 40)}"' for word in estimate.missing)
-        evidence.append(("in no context", words))
-    if estimate.nearest:
-        evidence.append(("nearest", f'"{shorten_text(estimate.nearest)}"'))
-    return recorder.emit(measurement, evidence=evidence)
+    words = ", ".join(f'"{shorten_text(word, 40)}"' for word in estimate.missing)
+    nearest = f'"{shorten_text(estimate.nearest)}"' if estimate.nearest else ""
+    pairs = (("question", f'"{shorten_text(question)}"'), ("in no context", words), ("nearest", nearest))
+    return recorder.emit(measurement, evidence=[(key, text) for key, text in pairs if text])
 
 
 def _judge_relevance(

@@ -91,16 +91,7 @@ def assert_judge_agrees(
     (0.97, 0.6)
     """
     __tracebackhide__ = True
-    try:
-        requirements = AgreementRequirements(
-            at_least_kappa=at_least_kappa,
-            at_least_kappa_lower=at_least_kappa_lower,
-            at_least_tnr=at_least_tnr,
-            at_least_tpr=at_least_tpr,
-        )
-    except UsageError as error:
-        # The frame of a dataclass cannot be hidden.
-        raise UsageError(f"assert_judge_agrees: {error}") from None
+    requirements = _parse_requirements(at_least_kappa, at_least_kappa_lower, at_least_tnr, at_least_tpr)
     _check_agreement_arguments(trials, at_least_labels, verdicts)
     given = read_labels(labels)
     _check_label_count(given, at_least_labels)
@@ -247,6 +238,19 @@ class _Agreement:
     def truncate_errors(self) -> dict[str, Json]:
         errors = islice(self.judged.errors.items(), MAX_DETAIL_DISAGREEMENTS)
         return {id_: shorten_text(error) for id_, error in errors}
+
+
+def _parse_requirements(
+    kappa: float | None, lower: float | None, tnr: float | None, tpr: float | None
+) -> AgreementRequirements:
+    __tracebackhide__ = True
+    try:
+        return AgreementRequirements(
+            at_least_kappa=kappa, at_least_kappa_lower=lower, at_least_tnr=tnr, at_least_tpr=tpr
+        )
+    except UsageError as error:
+        # The frame of a dataclass cannot be hidden.
+        raise UsageError(f"assert_judge_agrees: {error}") from None
 
 
 def _check_agreement_arguments(trials: object, at_least_labels: object, verdicts: object) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.calibration import describe_calibration
@@ -78,11 +78,10 @@ def assert_judge_score(
     __tracebackhide__ = True
     check_texts("assert_judge_score", question=question, reference=reference)
     given: object = contexts.texts if isinstance(contexts, Hits) else contexts
-    if (
-        isinstance(given, str)
-        or not isinstance(given, Sequence)
-        or not all(isinstance(text, str) for text in given)
-    ):
+    passages: list[Any] = (
+        list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [None]
+    )
+    if not all(isinstance(text, str) for text in passages):
         kind = type(contexts).__name__
         raise UsageError(f"assert_judge_score: expected contexts to be a list of texts or hits, got {kind}")
     if review_below is not None and not 0 <= review_below <= 1:
@@ -96,8 +95,8 @@ def assert_judge_score(
         return skipped
     scored = _JudgedAnswer(handle=judge_handle, threshold=threshold, label=label)
     scored.detail |= {"actual": answer, "expected": reference, "question": question}
-    if given:
-        scored.detail["contexts"] = list(given)
+    if passages:
+        scored.detail["contexts"] = passages
     if not isinstance(answer, str):
         with suppress(Exception):  # of a user's judge: there is nothing to judge either way
             judge_handle.look()
@@ -105,7 +104,7 @@ def assert_judge_score(
         return scored.emit_error(Verdict(error=f"expected a text, got {type(answer).__name__}"))
     if signs := find_injection_signs(answer):
         scored.detail["suspect"] = signs
-    verdict = judge_answer(judge_handle, answer, question, reference, list(given))
+    verdict = judge_answer(judge_handle, answer, question, reference, passages)
     records = recorder.current_settings().judge_records
     for key, describe in (("calibration", describe_calibration), ("canaries", fitness)):
         if known := describe(judge_handle.judge, judge_handle.name, judge_handle.version, records):

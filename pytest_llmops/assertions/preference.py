@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pytest_llmops.judges.pairwise import Pairwise, Preference
 
 MAX_QUOTED_CHARS = 160
+STORED_FIELDS = ("winner", "straight", "swapped", "reason", "raw", "error", "prescreened")
+"""Fields of a `Preference` that the detail of the measurement has."""
 WINNER_WORDS = {"first": "the answer", "second": "the other one", "tie": "neither"}
 
 
@@ -86,23 +88,15 @@ def assert_preferred(
             "judge": {
                 "name": pairwise_judge.name,
                 "model": model,
-                "winner": preference.winner,
-                "straight": preference.straight,
-                "swapped": preference.swapped,
-                "reason": preference.reason,
-                "raw": preference.raw,
-                "error": preference.error,
-                "prescreened": preference.prescreened,
+                **{key: getattr(preference, key) for key in STORED_FIELDS},
             },
             **_review_flags(preference, answer, over),
         },
     )
-    evidence = [
-        ("answer", f'"{shorten_text(answer, MAX_QUOTED_CHARS)}"'),
-        ("other", f'"{shorten_text(over, MAX_QUOTED_CHARS)}"'),
-    ]
-    if preference.winner is None:
-        evidence = [("reply", f'"{shorten_text(preference.raw)}"')] if preference.raw else []
+    evidence = [("reply", f'"{shorten_text(preference.raw)}"')] if preference.raw else []
+    if preference.winner is not None:
+        texts = {"answer": answer, "other": over}
+        evidence = [(key, f'"{shorten_text(text, MAX_QUOTED_CHARS)}"') for key, text in texts.items()]
     verdict = _format_preference_verdict(pairwise_judge.name, preference, label)
     return recorder.emit(measurement, verdict=verdict, evidence=evidence)
 

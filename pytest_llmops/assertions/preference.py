@@ -71,8 +71,9 @@ def assert_preferred(
     preference = _compare_answers(
         pairwise_judge, (answer, over), question=question, reference=reference, contexts=passages
     )
-    version, model = pairwise_judge.version, pairwise_judge.model_name
-    recorder.record_facts({"judge": {"name": pairwise_judge.name, "version": version, "model": model}})
+    version = pairwise_judge.version
+    used: dict[str, Json] = {"name": pairwise_judge.name, "model": pairwise_judge.model_name}
+    recorder.record_facts({"judge": {**used, "version": version}})
     measurement = Measurement(
         name=f"judge.{pairwise_judge.name}",
         value=preference.score,
@@ -85,11 +86,7 @@ def assert_preferred(
             "actual": answer,
             "expected": over,
             "question": question,
-            "judge": {
-                "name": pairwise_judge.name,
-                "model": model,
-                **{key: getattr(preference, key) for key in STORED_FIELDS},
-            },
+            "judge": {**used, **{key: getattr(preference, key) for key in STORED_FIELDS}},
             **_review_flags(preference, answer, over),
         },
     )

@@ -148,8 +148,6 @@ def _misses_threshold(metric: Metric, place: int) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _TestFile:
-    """A file with its tests."""
-
     name: str
     counts: str
     cases: Sequence[CaseView]
@@ -190,7 +188,6 @@ class _ReviewRow:
 
     @classmethod
     def build(cls, judgement: Judgement) -> _ReviewRow:
-        """Return the row of a verdict."""
         score = "not scored"
         if judgement.score is not None:
             score = f"{judgement.score:.4g}"
@@ -221,7 +218,6 @@ class _CandidatesTable:
 
     @classmethod
     def build(cls, sides: Sequence[Side]) -> _CandidatesTable:
-        """Return the table of one comparison."""
         doubts = _doubts_by_metric(sides)
         tests = f"{format_count(sides[0].tests, 'test')} each"
         if sides[0].left_out:
@@ -266,7 +262,6 @@ class _MatrixColumn:
 
     @classmethod
     def build(cls, side: Side, metrics: Iterable[str]) -> _MatrixColumn:
-        """Return the column of a side."""
         return cls(
             label=shorten_text(side.label, 60),
             facts=[
@@ -315,7 +310,6 @@ class _MatrixTable:
 
     @classmethod
     def build(cls, matrix: Matrix) -> _MatrixTable:
-        """Return the table of a matrix."""
         doubts = _doubts_by_metric(matrix.columns)
         return cls(
             test=shorten_text(matrix.test, MAX_NAME),

@@ -98,7 +98,6 @@ class _Page:
         return [Line(defuse_github_commands(part), style) for part in parts]
 
     def fact(self, label: str, text: str, style: Style = "") -> list[Line]:
-        """Return a text behind its label."""
         start = f"{INDENT}{label:<{LABEL_WIDTH}} "
         return self.wrap(start + text, style, hang=len(start))
 
@@ -119,7 +118,6 @@ class _Page:
         return lines
 
     def mean(self, metric: Metric | None) -> str:
-        """Return the mean of a metric with its unit."""
         return (
             "-" if metric is None or metric.mean is None else _format_short_amount(metric.mean, metric.unit)
         )
@@ -171,7 +169,6 @@ class _Summary:
     is_verbose: bool
 
     def metric_lines(self) -> list[Line]:
-        """A table of the metrics."""
         if not self.totals.metrics:
             return []
         versions = Counter(metric.name for metric in self.totals.metrics)
@@ -267,7 +264,6 @@ class _Summary:
         return self.page.fact("blame", "; ".join(parts), "red") if parts else []
 
     def traffic_lines(self) -> list[Line]:
-        """Cost, tokens, latency, cassettes and budget."""
         page, used, latency, cassettes = (
             self.page,
             self.totals.traffic,
@@ -298,7 +294,6 @@ class _Summary:
         return lines
 
     def judge_lines(self) -> list[Line]:
-        """Each judge, and what is known of it."""
         lines: list[Line] = []
         for judge in self.totals.judges:
             model = f" ({self.page.quote(judge.model, 60)})" if judge.model else ""
@@ -329,7 +324,6 @@ class _Summary:
         return self.page.fact("review", text, "yellow")
 
     def note_lines(self, notes: Sequence[str]) -> list[Line]:
-        """The notes of the run."""
         listed = notes if self.is_verbose else notes[:MAX_LISTED_NOTES]
         lines = [line for note in listed for line in self.page.fact("note", self.page.quote(note), "yellow")]
         rest = len(notes) - len(listed)

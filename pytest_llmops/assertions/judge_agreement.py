@@ -101,8 +101,8 @@ def assert_judge_agrees(
     # Mistakes are reported before anything is paid for.
     if given.kind == "pass or fail" and cut is None and is_asked:
         raise UsageError(
-            "assert_judge_agrees: people pass or fail and the judge gives scores: pass pass_at=, the score from which on "
-            "an answer passes"
+            "assert_judge_agrees: the labels are pass or fail and the judge gives scores: pass pass_at=, the lowest score "
+            "that passes"
         )
     requirements.check(given.kind, cut)
     if is_asked and (skipped := skipped_measurement(f"judge.{component_name(used_judge)}.kappa", label)):

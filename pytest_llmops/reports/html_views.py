@@ -114,7 +114,7 @@ class JudgeView:
         if verdict.score is not None:
             scale = f" on a scale of {verdict.scale[0]:g} to {verdict.scale[1]:g}" if verdict.scale else ""
             score = f"{verdict.score:g}{scale}"
-        known = detail.calibration.text or "not calibrated: no verdict"
+        known = detail.calibration.text or "not calibrated"
         return cls(
             score=score,
             dimensions=[

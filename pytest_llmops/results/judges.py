@@ -15,7 +15,7 @@ from pytest_llmops.protocols import Call
 from pytest_llmops.results.details import JudgeFacts, JudgeVerdict, SettingsMeta, read_detail
 from pytest_llmops.results.run import TestRecord
 
-NOT_CALIBRATED = "not calibrated, its scores are no verdict"
+NOT_CALIBRATED = "not calibrated, do not rely on its scores"
 UNFIT = "unfit"
 
 
@@ -45,7 +45,7 @@ class JudgeUse:
         """All that is known of the judge, the worst first.
 
         >>> JudgeUse(name="quality", canaries="unfit: it passes 3 of 41 canaries", unfit=True).standing
-        'unfit: it passes 3 of 41 canaries; not calibrated, its scores are no verdict'
+        'unfit: it passes 3 of 41 canaries; not calibrated, do not rely on its scores'
         """
         parts = [self.canaries, self.calibration] if self.unfit else [self.calibration, self.canaries]
         return "; ".join(filter(None, parts))

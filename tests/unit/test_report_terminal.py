@@ -159,7 +159,7 @@ def test_stale_interactions_alone_are_a_warning() -> None:
 
 
 def test_judges_are_named_as_never_calibrated() -> None:
-    text = "judge      quality (smollm2-135m-instruct): not calibrated, its scores are no verdict"
+    text = "judge      quality (smollm2-135m-instruct): not calibrated, do not rely on its scores"
     assert Line(f"  {text}", "yellow") in summary_lines(fixed_run(), width=120)
 
 

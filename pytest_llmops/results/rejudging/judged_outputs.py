@@ -12,12 +12,12 @@ from pytest_llmops.protocols import Call
 from pytest_llmops.results.details import CaseFacts, JudgeVerdict, Scale, read_detail
 from pytest_llmops.results.run import Run, TestRecord
 
-COMPARISON = "comparison of two answers, and a score judge judges one"
-CHECKLIST = "checklist, which no rubric takes the place of"
-AGREEMENT = "agreement of a judge with people"
-PASSAGES = "verdict on passages, and no answer"
+COMPARISON = "comparison of two answers, which no score judge can score"
+CHECKLIST = "checklist, which no rubric can replace"
+AGREEMENT = "agreement of a judge with human annotators"
+PASSAGES = "verdict on passages, not on an answer"
 NO_ANSWER = "verdict whose answer is not stored"
-DAMAGED = "verdict whose question, reference or contexts are no texts"
+DAMAGED = "verdict whose question, reference or contexts are not texts"
 NO_TEXT = "last call without a text"
 
 JUDGE_PREFIX = "judge."

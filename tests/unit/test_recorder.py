@@ -531,7 +531,7 @@ def together(*values: float | None) -> list[Emission]:
 
 
 def test_measurements_of_one_assertion_raise_one_failure(top: Recorder) -> None:
-    top.provenance = lambda: [("rerun", "pytest t.py")]
+    top.describe_origin = lambda: [("rerun", "pytest t.py")]
     with pytest.raises(MeasurementFailed) as caught:
         emit_together(together(None, 1.0, 0.0))
     assert str(caught.value).splitlines() == [

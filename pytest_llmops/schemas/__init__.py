@@ -1,4 +1,4 @@
-"""What an answer must look like: a JSON Schema, or a Python type that pydantic understands."""
+"""Load the schema of an answer: a JSON Schema, a pydantic model, or a Python type that pydantic understands."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def load(schema: object, *, engine: Engine = "jsonschema") -> Schema:
     """Return a schema of any kind, ready for use.
 
     Args:
-        schema: A JSON Schema as a dictionary; the path of one (.json, .yaml; relative to the working
-            directory); a pydantic model's class; a dataclass, a TypedDict, ``list[Order]`` or another type
+        schema: A JSON Schema as a dictionary or the path of its file (.json, .yaml; relative to the working
+            directory); the class of a pydantic model; a dataclass, a TypedDict, ``list[Order]`` or another type
             that pydantic understands.
-        engine: Who decides over a JSON Schema; over a Python type pydantic does.
+        engine: The validator of JSON Schemas; Python types are always validated by pydantic.
 
     Raises:
-        SchemaError: It is none of these, cannot be read, or is no valid schema.
-        UsageError: There is no such engine, its package is not installed, or it was asked for a Python type.
+        SchemaError: Another kind of object, an unreadable file, or an invalid schema.
+        UsageError: Unknown engine, its package is not installed, or an engine given for a Python type.
 
     >>> load({"title": "Order", "type": "object", "required": ["id"]}).differences({})[0].text
     'missing'
@@ -71,7 +71,7 @@ def _load_mapping(
     title = schema.get("title")
     label = where or (f"schema {shorten_text(title, 60)}" if isinstance(title, str) and title else "schema")
     try:
-        # In its own order: the differences come in the order of the schema.
+        # Not sorted: the differences are reported in the order of the schema.
         text = json.dumps(to_builtins(schema, where="$"))
     except (WireError, ValueError) as error:
         raise SchemaError(f"{label}: no JSON at {error}") from None

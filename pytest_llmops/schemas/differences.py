@@ -1,4 +1,4 @@
-"""One difference between a JSON value and its schema, in words for a person."""
+"""Describe how a JSON value differs from its schema, with likely misspellings and the nearest alternative."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.schemas.json_extraction import JsonPath
 
 MAX_DIFFERENCES = 50
-"""Differences of one value that are listed."""
+"""Differences reported for a value."""
 MAX_VALUE_CHARS = 60
 MAX_KEY_CHARS = 60
-"""Characters of a key that are shown."""
+"""Characters of a key in a message."""
 MAX_KEYS = 100
-"""Keys of an object among which a likely misspelling is looked for."""
-
+"""Keys of an object that are compared with a missing key."""
 MIN_ABBREVIATION = 3
-"""Letters of an abbreviation that is taken for one."""
+"""Letters of an abbreviation."""
 
 _WORD_EDGE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[-. ]")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
@@ -30,9 +29,9 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where a value differs, what the schema expects there, and what was got.
+    """Where a value differs, what the schema expects there, and what the value has.
 
-    A remark explains the differences that follow it and counts as none.
+    A remark explains the differences that follow it and is not counted.
 
     >>> Difference(("items", 0), "expected integer", "null").text
     'expected integer | got null'
@@ -56,10 +55,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class FormMismatch:
-    """One of the forms a value may have, and how it differs from it.
+    """How a value differs from a branch of ``anyOf`` or ``oneOf``.
 
     Attributes:
-        told_apart: How many constants say that this form was not meant (``"kind": "dog"``).
+        wrong_constants: Constants of the branch that the value does not have (``"kind": "dog"``).
     """
 
     name: str
@@ -69,31 +68,31 @@ class FormMismatch:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """Where a value breaks off, when the rest of it is still to come.
+    """Where a partial value ends.
 
     Attributes:
-        within: The innermost object or array that is not closed, as all around it are not; None: there is none.
-        text: A string whose end is missing; None: there is none.
+        within: The innermost object or array that is not closed; None: no open object or array.
+        text: A string that is not closed; None: no open string.
     """
 
     within: JsonPath | None
     text: JsonPath | None = None
 
     def is_open_at(self, place: JsonPath) -> bool:
-        """Say whether the object or array at a place is not closed."""
+        """Return whether the object or array at a place is not closed."""
         return self.within is not None and self.within[: len(place)] == place
 
     @property
     def path(self) -> str:
-        """The innermost thing that is not closed, as a JSON path."""
+        """The JSON path of the innermost open value."""
         return format_json_path(self.text if self.text is not None else self.within or ())
 
 
 class Schema(Protocol):
-    """What an answer must look like.
+    """The form an answer must have.
 
     Attributes:
-        name: For a message: a title, or the name of a type; may be empty.
+        name: Its title or the name of the type, for messages; may be empty.
     """
 
     @property
@@ -103,17 +102,17 @@ class Schema(Protocol):
         """Return how a JSON value differs, at most `MAX_DIFFERENCES`; an empty list if it fits.
 
         Args:
-            value: The value; an unfinished one with all closed that is open.
-            unfinished: Where it breaks off: what the rest could still mend is no difference.
+            value: The value; a partial value is completed with closing quotes and brackets.
+            unfinished: Where a partial value ends: what the missing rest could still satisfy is not a difference.
 
         Raises:
-            SchemaError: The schema itself turns out to be broken.
+            SchemaError: The schema itself is broken.
         """
         ...
 
 
 def format_json_path(parts: Iterable[str | int]) -> str:
-    r"""Return a path into a JSON value, in ASCII without control characters.
+    r"""Return a JSON path in ASCII without control characters.
 
     >>> format_json_path(("items", 0, "qty")), format_json_path(()), format_json_path(("odd key\n",))
     ('$.items[0].qty', '$', '$["odd key\\n"]')
@@ -130,7 +129,7 @@ def format_json_path(parts: Iterable[str | int]) -> str:
 
 
 def json_type_name(value: object) -> str:
-    """Return the type of a JSON value as JSON Schema calls it.
+    """Return the JSON Schema name of a value's type.
 
     >>> json_type_name(True), json_type_name(1), json_type_name(1.5), json_type_name([])
     ('boolean', 'integer', 'number', 'array')
@@ -142,10 +141,10 @@ def json_type_name(value: object) -> str:
 
 
 def describe_json_value(value: object) -> str:
-    """Return a JSON value with its type, in one short line.
+    """Return a JSON value with its type, in a short line.
 
-    >>> describe_json_value("two"), describe_json_value(2), describe_json_value(None), describe_json_value([1]), describe_json_value({"a": 1})
-    ('"two" (string)', '2 (integer)', 'null', 'array of 1', 'object with the keys a')
+    >>> [describe_json_value(value) for value in ("two", 2, None, [1], {"a": 1})]
+    ['"two" (string)', '2 (integer)', 'null', 'array of 1', 'object with the keys a']
     """
     if value is None:
         return "null"
@@ -158,7 +157,7 @@ def describe_json_value(value: object) -> str:
 
 
 def short_json(value: object) -> str:
-    """Return the JSON of a value in one short line.
+    """Return the JSON of a value in a short line.
 
     >>> short_json({"a": "b"})
     '{"a": "b"}'
@@ -171,20 +170,20 @@ def short_json(value: object) -> str:
 def missing_key_difference(
     place: JsonPath, expected: str, present: Iterable[str], known: Iterable[str]
 ) -> Difference:
-    """Return the difference of a key that is not there; names a key that may be meant for it.
+    """Return the difference for a missing key, with a similar key of the value as a hint.
 
     >>> missing_key_difference(("total",), "number", ["totl"], ["total"]).text
     'missing, expected number; is it "totl"?'
     """
     names = set(known)
-    strangers = [key[:MAX_KEY_CHARS] for key in present if key not in names][:MAX_KEYS]
-    near = _find_similar_key(str(place[-1]), strangers)
+    unknown = [key[:MAX_KEY_CHARS] for key in present if key not in names][:MAX_KEYS]
+    near = _find_similar_key(str(place[-1]), unknown)
     text = f"missing, expected {expected}" if expected else "missing"
     return Difference(place, f"{text}; is it {short_json(near)}?" if near else text)
 
 
 def unknown_key_difference(place: JsonPath, known: Iterable[str]) -> Difference:
-    """Return the difference of a key that must not be there; names the known key most like it.
+    """Return the difference for a key that is not allowed, with the most similar known key as a hint.
 
     >>> unknown_key_difference(("totl",), ["total", "items"]).text
     'unknown key; did you mean "total"?'
@@ -194,16 +193,12 @@ def unknown_key_difference(place: JsonPath, known: Iterable[str]) -> Difference:
 
 
 def _find_similar_key(key: str, keys: Iterable[str]) -> str:
-    # Stricter than the hint for a mistyped name of a prompt: here nobody is sure that one of them is meant.
-    known = list(keys)
-    spelled = {_normalize_key(candidate[:MAX_KEY_CHARS]): candidate for candidate in reversed(known)}
+    # A higher cutoff than for mistyped names of prompts: here it is not certain that any key is a misspelling.
+    by_normalized = {_normalize_key(name[:MAX_KEY_CHARS]): name for name in reversed(list(keys))}
     wanted = _normalize_key(key[:MAX_KEY_CHARS])
-    matches = difflib.get_close_matches(wanted, spelled, n=1, cutoff=0.65)
-    if matches:
-        return spelled[matches[0]]
-    return next(
-        (candidate for name, candidate in reversed(spelled.items()) if _is_abbreviation(wanted, name)), ""
-    )
+    matches = difflib.get_close_matches(wanted, by_normalized, n=1, cutoff=0.65)
+    matches = matches or [name for name in reversed(by_normalized) if _is_abbreviation(wanted, name)]
+    return by_normalized[matches[0]] if matches else ""
 
 
 def _normalize_key(key: str) -> str:
@@ -212,35 +207,39 @@ def _normalize_key(key: str) -> str:
 
 
 def _is_abbreviation(left: str, right: str) -> bool:
-    """Say whether one of two keys is a word of the other, or its letters in their order: ``qty`` of ``quantity``."""
+    """Return whether the shorter key is a word of the longer key or abbreviates it (``qty`` of ``quantity``)."""
     short, long = sorted((left, right), key=len)
     if short in long.split("_"):
         return True
     letters = iter(long)
-    ends = len(short) >= MIN_ABBREVIATION and short[0] == long[0] and short[-1] == long[-1]
-    return ends and all(letter in letters for letter in short)
+    same_ends = len(short) >= MIN_ABBREVIATION and short[0] == long[0] and short[-1] == long[-1]
+    return same_ends and all(letter in letters for letter in short)
 
 
 def nearest_form_differences(place: JsonPath, forms: Sequence[FormMismatch]) -> list[Difference]:
-    """Return how a value that fits none of several forms differs from the nearest of them.
+    """Return how a value that fits no form differs from the nearest form.
 
-    Nearest is the form that no constant and no wrong type of the whole value rules out, then the one with the
-    fewest differences. Where each form only asks for another kind of value, they become one difference.
+    The nearest form has the fewest wrong constants, then the fewest differences of the whole value, then the fewest
+    differences. If every form only expects another type or constant, the result is a single difference.
 
     >>> here = ("a",)
     >>> nearest_form_differences(here, [FormMismatch("x", (Difference(here, "expected string", "5"),)),
     ...                     FormMismatch("y", (Difference(here, "expected null", "5"),))])[0].text
     'expected string or null | got 5'
     """
-    whole = [[d for d in form.differences if d.place == place and not d.remark] for form in forms]
-    if all(len(form.differences) == len(at_place) == 1 for form, at_place in zip(forms, whole, strict=True)):
-        wanted = dict.fromkeys(at_place[0].expected.removeprefix("expected ") for at_place in whole)
-        return [Difference(place, f"expected {' or '.join(wanted)}", whole[0][0].got)]
-    ranked = sorted(zip(forms, whole, strict=True), key=lambda pair: _distance(*pair))
-    best = ranked[0][0]
+
+    def differences_of_whole(form: FormMismatch) -> list[Difference]:
+        return [
+            difference
+            for difference in form.differences
+            if difference.place == place and not difference.remark
+        ]
+
+    if all(len(form.differences) == len(differences_of_whole(form)) == 1 for form in forms):
+        wanted = dict.fromkeys(form.differences[0].expected.removeprefix("expected ") for form in forms)
+        return [Difference(place, f"expected {' or '.join(wanted)}", forms[0].differences[0].got)]
+    best = min(
+        forms, key=lambda form: (form.wrong_constants, len(differences_of_whole(form)), len(form.differences))
+    )
     remark = Difference(place, f"fits none of {len(forms)} forms; nearest is {best.name}", remark=True)
     return [remark, *best.differences]
-
-
-def _distance(form: FormMismatch, whole: Sequence[Difference]) -> tuple[int, int, int]:
-    return form.wrong_constants, len(whole), len(form.differences)

@@ -1,7 +1,4 @@
-"""The errors of `jsonschema`, as differences in words for a person.
-
-Which errors of an unfinished value the rest of it could still mend: those are not told.
-"""
+"""Turn errors of `jsonschema` into differences, without errors that the rest of a partial value could still fix."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from pytest_llmops.schemas.differences import (
 from pytest_llmops.schemas.json_extraction import JsonPath
 
 MAX_CHOICES = 8
-"""Allowed values that are listed."""
+"""Allowed values in a message."""
 
 _LIMITS = {
     "minimum": ">= {}",
@@ -42,17 +39,17 @@ _LIMITS = {
     "maxProperties": "with at most {} keys",
 }
 
-
 ErrorFilter: TypeAlias = Callable[[Any], bool]
-"""Says whether an error within one of several forms counts."""
+"""Whether an error within a branch of ``anyOf`` or ``oneOf`` counts."""
 
 
 def error_differences(error: Any, counts: ErrorFilter = lambda _: True) -> list[Difference]:
-    """Return what an error of a validator says; never nothing."""
+    """Return the differences in an error of a validator, at least one."""
     place: JsonPath = tuple(error.absolute_path)
-    explained = list(_differences_by_keyword(place, error, counts))
-    # A keyword that is told in other words than its own must not turn an error into none.
-    return explained or [Difference(place, shorten_text(error.message))]
+    # If our own wording of a keyword yields nothing, the message of jsonschema stands in.
+    return list(_differences_by_keyword(place, error, counts)) or [
+        Difference(place, shorten_text(error.message))
+    ]
 
 
 def _differences_by_keyword(place: JsonPath, error: Any, counts: ErrorFilter) -> Iterator[Difference]:
@@ -70,9 +67,12 @@ def _differences_by_keyword(place: JsonPath, error: Any, counts: ErrorFilter) ->
     elif keyword in ("anyOf", "oneOf"):
         yield from _form_differences(place, error, counts)
     elif not keyword.startswith("unevaluated"):
-        yield Difference(
-            place, _describe_expectation(keyword, error, schema), describe_json_value(error.instance)
-        )
+        expected = f"expected {keyword} {short_json(error.validator_value)}"
+        if error.validator is None:
+            expected = "expected nothing here"
+        elif keyword in ("type", "const", "enum") or keyword in _LIMITS:
+            expected = f"expected {describe_schema(schema)}"
+        yield Difference(place, expected, describe_json_value(error.instance))
 
 
 def _missing_key_differences(place: JsonPath, error: Any, schema: Mapping[str, Any]) -> Iterator[Difference]:
@@ -86,16 +86,17 @@ def _missing_key_differences(place: JsonPath, error: Any, schema: Mapping[str, A
 
 def _dependent_key_differences(place: JsonPath, error: Any) -> Iterator[Difference]:
     for key, needed in error.validator_value.items():
-        for needed_key in needed if isinstance(needed, list) and key in error.instance else ():
-            if needed_key not in error.instance:
-                yield Difference((*place, needed_key), f"missing, needed beside {short_json(key)}")
+        if isinstance(needed, list) and key in error.instance:
+            for name in needed:
+                if name not in error.instance:
+                    yield Difference((*place, name), f"missing, needed beside {short_json(key)}")
 
 
 def errors_by_branch(error: Any) -> dict[int, list[Any]]:
-    """Return the errors of each branch of anyOf or oneOf; a branch ``false``, which nothing fits, is left out."""
+    """Return the errors of each branch of ``anyOf`` or ``oneOf``, without branches that are ``false``."""
     branches: dict[int, list[Any]] = {}
     for inner in error.context or ():
-        # Such a branch has an error without a way to it.
+        # The error of a branch ``false`` has no path.
         if inner.relative_schema_path:
             branches.setdefault(int(inner.relative_schema_path[0]), []).append(inner)
     return branches
@@ -103,28 +104,18 @@ def errors_by_branch(error: Any) -> dict[int, list[Any]]:
 
 def _form_differences(place: JsonPath, error: Any, counts: ErrorFilter) -> list[Difference]:
     branches = errors_by_branch(error)
-    if not error.context:
-        return [
-            Difference(
-                place,
-                "expected exactly one form of oneOf to fit, several do",
-                describe_json_value(error.instance),
-            )
-        ]
     if not branches:
-        return [Difference(place, "expected nothing here", describe_json_value(error.instance))]
-    forms = [
-        FormMismatch(
-            _form_name(error.validator_value[index], index),
-            tuple(
-                dict.fromkeys(
-                    d for inner in errors if counts(inner) for d in error_differences(inner, counts)
-                )
-            ),
-            sum(inner.validator in ("const", "enum") for inner in errors),
+        several_fit = "expected exactly one form of oneOf to fit, several do"
+        expected = "expected nothing here" if error.context else several_fit
+        return [Difference(place, expected, describe_json_value(error.instance))]
+    forms = []
+    for index, errors in branches.items():
+        differences = dict.fromkeys(
+            difference for inner in errors if counts(inner) for difference in error_differences(inner, counts)
         )
-        for index, errors in branches.items()
-    ]
+        wrong_constants = sum(inner.validator in ("const", "enum") for inner in errors)
+        name = _form_name(error.validator_value[index], index)
+        forms.append(FormMismatch(name, tuple(differences), wrong_constants))
     return nearest_form_differences(place, forms)
 
 
@@ -134,16 +125,8 @@ def _form_name(schema: object, index: int) -> str:
     return shorten_text(str(name), 60) if name else f"number {index + 1}"
 
 
-def _describe_expectation(keyword: str, error: Any, schema: Mapping[str, Any]) -> str:
-    if error.validator is None:
-        return "expected nothing here"
-    if keyword in ("type", "const", "enum") or keyword in _LIMITS:
-        return f"expected {describe_schema(schema)}"
-    return f"expected {keyword} {short_json(error.validator_value)}"
-
-
 def describe_schema(schema: Mapping[str, Any]) -> str:
-    """Return in words what a schema asks of a value itself.
+    """Return what a schema expects of a value itself, without its keys or items.
 
     >>> describe_schema({"type": "integer", "minimum": 1})
     'integer >= 1'
@@ -165,7 +148,7 @@ def describe_schema(schema: Mapping[str, Any]) -> str:
 
 
 def _schema_limits(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the limits in the order of `_LIMITS`; those of draft 4 as the later drafts write them."""
+    """Return the limits in the order of `_LIMITS`, with the exclusive limits of draft 4 as later drafts have them."""
     limits = {keyword: schema[keyword] for keyword in _LIMITS if keyword in schema}
     for keyword, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
         if isinstance(limits.get(exclusive), bool) and limits.pop(exclusive) and keyword in limits:
@@ -178,51 +161,42 @@ _FIXED_BY_ADDITIONS = {
     "required", "minItems", "minProperties", "contains", "minContains", "dependentRequired", "dependencies",
     "unevaluatedProperties", "unevaluatedItems",
 }  # fmt: skip
-"""Keywords that an object or array can still satisfy by what is added to it."""
+"""Keywords that an object or array may still satisfy when keys or items are added."""
 _FIXED_BY_INNER_CHANGES = {"uniqueItems", "maxContains"}
-"""Keywords that change with an item that is itself unfinished."""
+"""Keywords that an array may still satisfy when its last item is completed."""
 _FIXED_BY_CONTINUATION = {"not", "minLength", "pattern", "format"}
-"""Keywords that a string can still satisfy by how it goes on."""
+"""Keywords that a string may still satisfy when it continues."""
 _NAMED_SCHEMA_KEYWORDS = {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"}
 
 
 def may_still_fit(error: Any, unfinished: Unfinished) -> bool:
-    """Say whether the rest of a value could make an error of `jsonschema` go away.
+    """Return whether the rest of a partial value could fix an error of `jsonschema`.
 
-    In doubt it could: what is told about an unfinished value is wrong however it goes on.
+    True in doubt: a difference of a partial value must remain whatever the rest is.
     """
-    if _is_conditional(error):
-        return True
+    steps = list(error.absolute_schema_path)
+    for index, step in enumerate(steps):
+        # Whether "then" or "else" applies may change with the rest; a property may also have these names.
+        if step in ("then", "else") and (index == 0 or steps[index - 1] not in _NAMED_SCHEMA_KEYWORDS):
+            return True
     place: JsonPath = tuple(error.absolute_path)
     open_text = place == unfinished.text
     if not open_text and not unfinished.is_open_at(place):
         return False
     keyword = error.validator
     if keyword in ("anyOf", "oneOf"):
-        return _may_fit_some_form(error, unfinished)
+        # Without a context several forms of oneOf fit; the rest may leave only one.
+        return not error.context or any(
+            all(may_still_fit(inner, unfinished) for inner in errors)
+            for errors in errors_by_branch(error).values()
+        )
     if keyword in ("const", "enum"):
         allowed = error.validator_value if keyword == "enum" else [error.validator_value]
         return any(_may_become(error.instance, choice) for choice in allowed)
-    mends = _FIXED_BY_CONTINUATION if open_text else _FIXED_BY_ADDITIONS
-    inner = not open_text and (unfinished.within != place or unfinished.text is not None)
-    return keyword in mends or (inner and keyword in _FIXED_BY_INNER_CHANGES)
-
-
-def _is_conditional(error: Any) -> bool:
-    """Say whether an error stands under "then" or "else": which of them counts may change with the rest."""
-    steps = list(error.absolute_schema_path)
-    return any(
-        step in ("then", "else") and (at == 0 or steps[at - 1] not in _NAMED_SCHEMA_KEYWORDS)
-        for at, step in enumerate(steps)
-    )
-
-
-def _may_fit_some_form(error: Any, unfinished: Unfinished) -> bool:
-    # Without a context several forms of oneOf fit; the rest may tell them apart.
-    return not error.context or any(
-        all(may_still_fit(inner, unfinished) for inner in errors)
-        for errors in errors_by_branch(error).values()
-    )
+    if open_text:
+        return keyword in _FIXED_BY_CONTINUATION
+    item_is_open = unfinished.within != place or unfinished.text is not None
+    return keyword in _FIXED_BY_ADDITIONS or (item_is_open and keyword in _FIXED_BY_INNER_CHANGES)
 
 
 def _may_become(begun: object, allowed: object) -> bool:

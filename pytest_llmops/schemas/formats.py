@@ -1,8 +1,7 @@
-"""The formats that the drafts of JSON Schema name, as functions from a text to whether it has the form.
+"""Check the formats that the drafts of JSON Schema define, each as the RFC that the drafts refer to.
 
-Each follows the RFC that the drafts refer to. Where we know better than a reader could guess: "regex" is
-Python's dialect, "hostname" looks into labels that begin with ``xn--`` only if the package `idna` is installed, and
-"idn-hostname" is checked only then. All of them take linear time.
+"regex" is Python's dialect. The package `idna` is needed for "idn-hostname", and for labels of "hostname" that begin
+with ``xn--``. All checks take linear time.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ _IP_FUTURE = re.compile(rf"[Vv][0-9A-Fa-f]+\.[{_PLAIN}:]+")
 
 
 def is_date(text: str) -> bool:
-    """``full-date`` of RFC 3339; the year 0000 is none for Python, and for us."""
+    """Return whether a text is a ``full-date`` of RFC 3339; the year 0000 is refused, as Python has no such date."""
     if not _DATE.fullmatch(text):
         return False
     with suppress(ValueError):
@@ -70,7 +69,7 @@ def is_date(text: str) -> bool:
 
 
 def is_time(text: str) -> bool:
-    """``full-time`` of RFC 3339: with an offset, and a second 60 only at the end of a day in UTC.
+    """Return whether a text is a ``full-time`` of RFC 3339, with an offset; a second 60 only at the end of a day in UTC.
 
     >>> is_time("08:30:06Z"), is_time("08:30:06"), is_time("23:59:60Z"), is_time("12:59:60Z")
     (True, False, True, False)
@@ -86,12 +85,12 @@ def is_time(text: str) -> bool:
 
 
 def is_date_time(text: str) -> bool:
-    """``date-time`` of RFC 3339; a blank may stand for its "T"."""
+    """Return whether a text is a ``date-time`` of RFC 3339, with a "T" or a space."""
     return text[10:11] in ("T", "t", " ") and is_date(text[:10]) and is_time(text[11:])
 
 
 def is_hostname(text: str) -> bool:
-    """A host name of RFC 1123.
+    """Return whether a text is a host name of RFC 1123.
 
     >>> is_hostname("www.example.org"), is_hostname("-a.example.org"), is_hostname("")
     (True, False, False)
@@ -104,7 +103,7 @@ def is_hostname(text: str) -> bool:
 
 
 def is_idn_hostname(text: str) -> bool:
-    """A host name of RFC 5890, in any script; needs `idna`."""
+    """Return whether a text is a host name of RFC 5890, in any script; needs `idna`."""
     import idna
 
     labels = re.sub("[\u3002\uff0e\uff61]", ".", text).split(".")
@@ -137,7 +136,7 @@ def _has_idna() -> bool:
 
 
 def is_email(text: str) -> bool:
-    """``Mailbox`` of RFC 5321: an address, without a name around it.
+    """Return whether a text is a ``Mailbox`` of RFC 5321: an address without a display name.
 
     >>> is_email("a.b@example.org"), is_email("a..b@example.org"), is_email("A <a@example.org>")
     (True, False, False)
@@ -147,7 +146,7 @@ def is_email(text: str) -> bool:
 
 
 def is_idn_email(text: str) -> bool:
-    """``Mailbox`` of RFC 6531: letters of any script; its domain is checked only where `idna` is installed."""
+    """Return whether a text is a ``Mailbox`` of RFC 6531, in any script; a non-ASCII domain is checked only with `idna`."""
     local, _, domain = text.rpartition("@")
     if not _WIDE_LOCAL.fullmatch(local):
         return False
@@ -162,14 +161,14 @@ def _is_address_literal(domain: str) -> bool:
 
 
 def is_ipv4(text: str) -> bool:
-    """A dotted quad without leading zeros."""
+    """Return whether a text is a dotted quad without leading zeros."""
     with suppress(ValueError):
         return text.isascii() and bool(ipaddress.IPv4Address(text).packed)
     return False
 
 
 def is_ipv6(text: str) -> bool:
-    """An address of RFC 4291, without a zone."""
+    """Return whether a text is an address of RFC 4291, without a zone."""
     with suppress(ValueError):
         return text.isascii() and "%" not in text and bool(ipaddress.IPv6Address(text).packed)
     return False
@@ -192,7 +191,7 @@ _URI_PARTS = {
 
 
 def is_uri(text: str) -> bool:
-    """``URI`` of RFC 3986: with a scheme.
+    """Return whether a text is a ``URI`` of RFC 3986, with a scheme.
 
     >>> is_uri("https://example.org/a?b#c"), is_uri("//example.org"), is_uri("https://example.org/a b")
     (True, False, False)
@@ -201,17 +200,17 @@ def is_uri(text: str) -> bool:
 
 
 def is_uri_reference(text: str) -> bool:
-    """``URI-reference`` of RFC 3986: also a relative one."""
+    """Return whether a text is a ``URI-reference`` of RFC 3986, absolute or relative."""
     return _is_reference(text, wide=False, absolute=False)
 
 
 def is_iri(text: str) -> bool:
-    """``IRI`` of RFC 3987: as a URI, in any script."""
+    """Return whether a text is an ``IRI`` of RFC 3987: a URI in any script."""
     return _is_reference(text, wide=True, absolute=True)
 
 
 def is_iri_reference(text: str) -> bool:
-    """``IRI-reference`` of RFC 3987."""
+    """Return whether a text is an ``IRI-reference`` of RFC 3987."""
     return _is_reference(text, wide=True, absolute=False)
 
 
@@ -241,18 +240,18 @@ def _is_authority(text: str, parts: Mapping[str, re.Pattern[str]]) -> bool:
 
 
 def is_uri_template(text: str) -> bool:
-    """A template of RFC 6570, of any level."""
+    """Return whether a text is a template of RFC 6570, of any level."""
     return _TEMPLATE.fullmatch(text) is not None
 
 
 def is_relative_json_pointer(text: str) -> bool:
-    """A pointer of the draft "Relative JSON Pointers"."""
+    """Return whether a text is a pointer of the draft "Relative JSON Pointers"."""
     match = _RELATIVE_POINTER.fullmatch(text)
     return match is not None and _POINTER.fullmatch(match["rest"] or "") is not None
 
 
 def is_regex(text: str) -> bool:
-    """A regular expression that Python's `re` takes."""
+    """Return whether Python's `re` compiles a regular expression."""
     try:
         re.compile(text)
     except (re.error, OverflowError, RecursionError):
@@ -261,7 +260,7 @@ def is_regex(text: str) -> bool:
 
 
 def format_checks() -> dict[str, FormatCheck]:
-    """Return the formats that are checked in this environment, by name.
+    """Return the checks of the formats available in this environment, by name.
 
     >>> sorted(set(format_checks()) - {"idn-hostname"})[:4]
     ['date', 'date-time', 'duration', 'email']

@@ -1,16 +1,16 @@
-r"""Find the JSON in what a model wrote: alone, in a fenced block, or within prose. Nothing is repaired.
+r"""Find the JSON in an answer of a model: alone, in a fenced block, or within prose. Broken JSON is not repaired.
 
-The first of these places that holds JSON wins:
+The first of these places with JSON is used:
 
-1. the whole text, a byte order mark and blanks around it aside: any JSON value;
-2. fenced blocks labelled ``json``, and those without a label that begin as JSON does. If there are some and
-   none can be read, there is no JSON: the model said where it is, and there it is broken;
-3. blocks of other labels that are one object or array;
-4. objects and arrays in the prose between the blocks. What lies within a broken one is not looked at: a
-   piece of a damaged document is not the answer.
+1. the whole text without a byte order mark and surrounding whitespace: any JSON value;
+2. fenced blocks labelled ``json``, and blocks without a label that begin like JSON. If there are such blocks and
+   none can be read, there is no JSON: the model marked its place, and there it is broken;
+3. blocks with other labels that hold an object or array;
+4. objects and arrays in the prose between the blocks. The inside of a broken value is not searched: a piece of a
+   damaged document is not the answer.
 
-Strict as RFC 8259: NaN and Infinity are no JSON, nor are comments, single quotes or trailing commas. Keys that
-stand twice are reported. Safe for hostile text: linear in its length; too deep nesting is explained.
+Strict as RFC 8259: NaN, Infinity, comments, single quotes and trailing commas are errors. Duplicate keys are
+reported. Safe for hostile text: linear in its length, and too deep nesting is an error with its reason.
 """
 
 from __future__ import annotations
@@ -24,29 +24,31 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonPath: TypeAlias = tuple[str | int, ...]
 Place: TypeAlias = Literal["text", "fence", "prose"]
 
 MAX_DEPTH = 100
-"""Levels of objects and arrays that are read."""
+"""Levels of objects and arrays."""
 MAX_DIGITS = 1_000
-"""Digits of a whole number; Python itself refuses to write one of more than 4,300."""
+"""Digits of an integer; Python itself does not write integers of more than 4,300."""
 MAX_VALUES = 100
-"""Different values in one text that are told apart."""
+"""Different values in a text that are counted."""
 MAX_BRACKETS = 20_000
-"""Brackets in prose that are looked at; a text with more is given up."""
+"""Brackets in prose that are tried; a text with more is given up."""
 MAX_FAILURES = 2_000
-"""Brackets that almost hold JSON; a text with more is given up."""
+"""Brackets at which the decoder fails; a text with more is given up."""
 MAX_SEARCH = 1_000_000
-"""Characters searched in all for the ends of brackets that never close."""
+"""Characters searched in total for the ends of brackets that never close."""
 MAX_FENCE_LINES = 2_000
-"""Lines that open or close a fenced block; what follows them counts as prose."""
+"""Lines that open or close a fenced block; the text behind them counts as prose."""
 
 _BLANK = " \t\r\n"
-_STRING = r'"(?:[^"\\]+|\\.)*+"?'  # an unterminated one reaches to the end, so that no text is searched twice
+_STRING = (
+    r'"(?:[^"\\]+|\\.)*+"?'  # an unterminated string reaches to the end, so that no text is searched twice
+)
 _BRACKET = re.compile(rf"{_STRING}|(?P<open>[{{\[])|(?P<close>[}}\]])", re.DOTALL)
 _OPENING = re.compile(r"[{\[]")
 _NOT_JSON = re.compile(
@@ -72,11 +74,11 @@ _EXPECTED_BY_ERROR = {
 
 @dataclass(frozen=True, slots=True)
 class JsonMatch:
-    """A JSON value and where it stands: ``text[start:end]`` is its JSON.
+    """A JSON value and its position: ``text[start:end]`` is its JSON.
 
     Attributes:
-        place: ``text`` (it is the whole text), ``fence`` or ``prose``.
-        duplicates: Paths of keys that stand twice in one object; ``value`` has the last of them.
+        place: ``text`` (the value is the whole text), ``fence`` or ``prose``.
+        duplicates: Paths of keys that an object has twice; ``value`` has the last of them.
     """
 
     value: JsonValue
@@ -88,16 +90,14 @@ class JsonMatch:
 
 @dataclass(frozen=True, slots=True)
 class NoJson:
-    """Why there is no JSON: one sentence, and the place (in characters, from 0) it speaks of."""
+    """Why there is no JSON: a sentence, and the position (in characters, from 0) that it is about."""
 
     reason: str
     position: int
 
 
 def find_json(text: str) -> JsonMatch | NoJson:
-    r"""Return the one JSON value of a text, or why there is none or more than one.
-
-    Equal values count as one; the first is returned.
+    r"""Return the only JSON value of a text, or why there is none or more than one; equal values count once.
 
     >>> find_json('Sure!\n```json\n{"qty": 2}\n```').value
     {'qty': 2}
@@ -105,27 +105,25 @@ def find_json(text: str) -> JsonMatch | NoJson:
     'broken JSON at line 1, column 11: expected a key in double quotes, got the end'
     """
     matches = find_json_candidates(text)
-    if isinstance(matches, NoJson):
-        return matches
-    if len(matches) == 1:
-        return matches[0]
+    if isinstance(matches, NoJson) or len(matches) == 1:
+        return matches if isinstance(matches, NoJson) else matches[0]
     first, second = (format_position(text, match.start) for match in matches[:2])
     reason = f"expected one JSON value, got {len(matches)} different ones, at {first} and at {second}"
     return NoJson(reason, matches[1].start)
 
 
 def find_json_candidates(text: str) -> tuple[JsonMatch, ...] | NoJson:
-    """Return the different JSON values of the best place, in text order (at least one), or why there is none.
+    """Return the different JSON values of the best place, in text order, or why there is none.
 
-    >>> [one.value for one in find_json_candidates('First {"a": 1}, then {"a": 2}.')]
+    >>> [match.value for match in find_json_candidates('First {"a": 1}, then {"a": 2}.')]
     [{'a': 1}, {'a': 2}]
     """
     matches = _JsonSearch(text).run()
-    if isinstance(matches, NoJson) or len(matches) == 1:
-        return matches if isinstance(matches, NoJson) else tuple(matches)
+    if isinstance(matches, NoJson):
+        return matches
     different: dict[str, JsonMatch] = {}
     for match in matches:
-        # Python says 1 == 1.0 == True; their JSON differs.
+        # Compared as JSON: in Python 1 == 1.0 == True.
         different.setdefault(f"{match.duplicates}{json.dumps(match.value, sort_keys=True)}", match)
         if len(different) > MAX_VALUES:
             return NoJson(f"expected one JSON value, got more than {MAX_VALUES} different ones", match.start)
@@ -133,7 +131,7 @@ def find_json_candidates(text: str) -> tuple[JsonMatch, ...] | NoJson:
 
 
 def format_position(text: str, position: int) -> str:
-    r"""Return a place in a text for a person, counted from 1.
+    r"""Return the line and column of a position in a text, counted from 1.
 
     >>> format_position("a\nbc", 3)
     'line 2, column 2'
@@ -144,32 +142,28 @@ def format_position(text: str, position: int) -> str:
 
 
 def nesting_depth(value: object) -> int:
-    """Return the levels of lists and dictionaries, counted at most to one more than `MAX_DEPTH`.
+    """Return the nesting levels of lists and dictionaries, at most `MAX_DEPTH` + 1.
 
     >>> nesting_depth(1), nesting_depth([]), nesting_depth({"a": [1]})
     (0, 1, 2)
     """
-    level, layer = 0, _distinct_containers([value])
-    while layer and level <= MAX_DEPTH:
-        level += 1
-        layer = _distinct_containers(
-            x
-            for container in layer
-            for x in (container.values() if isinstance(container, dict) else container)
-        )
-    return level
-
-
-def _distinct_containers(
-    values: Iterable[object],
-) -> list[dict[object, object] | list[object] | tuple[object, ...]]:
-    # By identity, so that a list that holds itself twice does not double with each level.
-    containers = {id(value): value for value in values if isinstance(value, (dict, list, tuple))}
-    return list(containers.values())
+    depth, layer = 0, [value]
+    while depth <= MAX_DEPTH:
+        # By identity, so that a list that holds itself twice does not double with each level.
+        containers = {id(node): node for node in layer if isinstance(node, (dict, list, tuple))}
+        if not containers:
+            break
+        depth += 1
+        layer = [
+            child
+            for node in containers.values()
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+    return depth
 
 
 class _JsonError(ValueError):
-    """What is wrong in a JSON text, and where; a ``literal`` has yet to be looked up for its place."""
+    """What is wrong in a JSON text and where; if a ``literal`` is given, its position is still to be found."""
 
     def __init__(self, what: str, position: int = 0, literal: str = "") -> None:
         super().__init__(what)
@@ -178,7 +172,7 @@ class _JsonError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _BrokenPiece:
-    """A piece that could not be read; ``weight`` is its length if it was meant to be JSON, else 0."""
+    """A piece of text that could not be read; ``weight`` is its length if it was meant to be JSON, else 0."""
 
     what: str
     position: int
@@ -195,7 +189,7 @@ class _Fence:
 
 
 def _find_fences(text: str, start: int) -> list[_Fence]:
-    """Return the fenced blocks as CommonMark has them; one that is never closed reaches to the end."""
+    """Return the fenced blocks as CommonMark defines them; an unclosed block reaches to the end."""
     fences: list[_Fence] = []
     opened: re.Match[str] | None = None
     for line in islice(_FENCE.finditer(text, start), MAX_FENCE_LINES):
@@ -214,7 +208,7 @@ def _make_fence(opened: re.Match[str], end: int, outer_end: int) -> _Fence:
 
 
 class _JsonSearch:
-    """One search through a text: holds the decoder, and what is left of the budgets."""
+    """A search through a text, with its decoder and the remaining budgets."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -226,7 +220,7 @@ class _JsonSearch:
             parse_float=_parse_float,
             parse_int=_parse_int,
             parse_constant=_refuse_constant,
-            object_pairs_hook=self.pairs,
+            object_pairs_hook=self.build_object,
         )
 
     def run(self) -> list[JsonMatch] | NoJson:
@@ -246,7 +240,11 @@ class _JsonSearch:
         return self.search_prose(fences)
 
     def search_fences(self, fences: list[_Fence]) -> list[JsonMatch] | NoJson:
-        marked = [f for f in fences if f.label in _JSON_LABELS or (not f.label and self.looks_like_json(f))]
+        marked = [
+            fence
+            for fence in fences
+            if fence.label in _JSON_LABELS or (not fence.label and self.looks_like_json(fence))
+        ]
         self.broken = []
         matches = self.read_fences(marked)
         if marked and not matches:
@@ -265,25 +263,24 @@ class _JsonSearch:
         return [match for match in read if match is not None]
 
     def search_prose(self, fences: list[_Fence]) -> list[JsonMatch] | NoJson:
-        edges = [0, *(edge for f in fences for edge in (f.outer_start, f.outer_end)), len(self.text)]
+        starts, ends = [fence.outer_end for fence in fences], [fence.outer_start for fence in fences]
         self.failures = 0
         matches: list[JsonMatch] = []
-        for at in range(0, len(edges), 2):
-            matches += self.scan_brackets(edges[at], edges[at + 1])
+        for start, end in zip([0, *starts], [*ends, len(self.text)], strict=True):
+            matches += self.scan_brackets(start, end)
             if self.brackets > MAX_BRACKETS or self.failures > MAX_FAILURES:
-                return NoJson("too many brackets to tell which of them are JSON", edges[at])
+                return NoJson("too many brackets to tell which of them are JSON", start)
         return matches or self.explain_failure()
 
     def explain_failure(self) -> NoJson:
         worst = max(self.broken, key=lambda piece: piece.weight, default=None)
         if worst is None or not worst.weight:
             return NoJson("no JSON object or array in the output", 0)
-        return NoJson(
-            f"broken JSON at {format_position(self.text, worst.position)}: {worst.what}", worst.position
-        )
+        where = format_position(self.text, worst.position)
+        return NoJson(f"broken JSON at {where}: {worst.what}", worst.position)
 
     def read_whole(self, start: int, end: int, place: Place) -> JsonMatch | None:
-        """Read all of ``text[start:end]`` as one value, or note what is wrong with it."""
+        """Read all of ``text[start:end]`` as a value, or record what is wrong with it."""
         piece = self.text[start:end].rstrip(_BLANK)
         start += len(piece) - len(piece.lstrip(_BLANK))
         piece = piece.lstrip(_BLANK)
@@ -302,7 +299,7 @@ class _JsonSearch:
         return None
 
     def scan_brackets(self, start: int, end: int) -> Iterator[JsonMatch]:
-        """Yield what the brackets of ``text[start:end]`` hold, never looking into a broken value."""
+        """Yield the objects and arrays of ``text[start:end]``, without searching inside broken values."""
         piece, at = self.text[start:end], 0
         while opening := _OPENING.search(piece, at):
             at = opening.start()
@@ -312,18 +309,16 @@ class _JsonSearch:
             try:
                 value, stop, duplicates = self.read(piece, at)
             except _JsonError as bad:
-                stop = len(piece) if bad.what == _TOO_DEEP else self.resume_position(piece, at, bad.position)
-                meant = (
-                    stop - at if bad.what == _TOO_DEEP or _was_meant_as_json(piece, at, bad.position) else 0
-                )
-                if meant:
-                    self.broken.append(_BrokenPiece(bad.what, start + bad.position, meant))
+                too_deep = bad.what == _TOO_DEEP
+                stop = len(piece) if too_deep else self.resume_position(piece, at, bad.position)
+                if too_deep or _was_meant_as_json(piece, at, bad.position):
+                    self.broken.append(_BrokenPiece(bad.what, start + bad.position, stop - at))
             else:
                 yield JsonMatch(value, start + at, start + stop, "prose", duplicates)
             at = stop
 
     def resume_position(self, piece: str, at: int, failed: int) -> int:
-        """Return where to go on after the bracket at ``at``, whose reading failed at ``failed``."""
+        """Return where to continue after the bracket at ``at``, whose decoding failed at ``failed``."""
         begun = _was_meant_as_json(piece, at, failed)
         closes = begun or piece[at] == "{" or piece[at:failed].strip("[{" + _BLANK)
         if closes and (close := self.find_closing_bracket(piece, at, begun=begun)):
@@ -331,7 +326,7 @@ class _JsonSearch:
         return len(piece) if begun else max(failed, at + 1)
 
     def find_closing_bracket(self, piece: str, at: int, *, begun: bool) -> int:
-        """Return the place behind the bracket that closes the one at ``at``; 0 if there is none."""
+        """Return the position behind the bracket that closes the bracket at ``at``; 0 if it is not closed."""
         limit = len(piece) if begun else min(len(piece), at + self.budget)
         level = 0
         for token in _BRACKET.finditer(piece, at, limit):
@@ -342,11 +337,11 @@ class _JsonSearch:
         return 0
 
     def read(self, piece: str, at: int) -> tuple[JsonValue, int, tuple[JsonPath, ...]]:
-        """Return the value that starts at ``at``, the place behind it, and the keys that stand twice."""
-        if hopeless := _NOT_JSON.match(piece, at):
-            # Most brackets in prose, sorted out before the decoder makes an error of each.
+        """Return the value that starts at ``at``, the position behind it, and the paths of its duplicate keys."""
+        if not_json := _NOT_JSON.match(piece, at):
+            # Faster than an exception of the decoder for each bracket in prose.
             message = "Expecting property name" if piece[at] == "{" else "Expecting value"
-            raise _JsonError(_describe_json_error(message, piece, hopeless.end()), hopeless.end())
+            raise _JsonError(_describe_json_error(message, piece, not_json.end()), not_json.end())
         self.repeated_keys = {}
         try:
             value, stop = self.decoder.raw_decode(piece, at)
@@ -357,20 +352,24 @@ class _JsonSearch:
             raise _JsonError(_TOO_DEEP, at) from None
         except _JsonError as bad:
             self.failures += 1
-            raise _JsonError(bad.what, _find_literal(bad.literal, piece, at)) from None
+            # Strings are skipped, as they may contain the same characters.
+            pattern = re.compile(rf"{_STRING}|(?P<literal>{re.escape(bad.literal[:20])})", re.DOTALL)
+            literals = (match.start() for match in pattern.finditer(piece, at) if match["literal"])
+            raise _JsonError(bad.what, next(literals, at)) from None
         if nesting_depth(value) > MAX_DEPTH:
             raise _JsonError(_TOO_DEEP, at)
-        return value, stop, tuple(self.duplicates(value)) if self.repeated_keys else ()
+        return value, stop, tuple(self.duplicate_key_paths(value)) if self.repeated_keys else ()
 
-    def pairs(self, pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    def build_object(self, pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+        """Return the object of these pairs, and remember its duplicate keys."""
         mapping = dict(pairs)
         if len(mapping) < len(pairs):
             names = Counter(name for name, _ in pairs)
-            # With the object itself, so that its id stays its own.
+            # The object is stored too, so that its id is not reused.
             self.repeated_keys[id(mapping)] = mapping, [name for name, count in names.items() if count > 1]
         return mapping
 
-    def duplicates(self, value: JsonValue) -> Iterator[JsonPath]:
+    def duplicate_key_paths(self, value: JsonValue) -> Iterator[JsonPath]:
         rest: list[tuple[JsonValue, JsonPath]] = [(value, ())]
         while rest:
             node, parts = rest.pop()
@@ -383,20 +382,15 @@ class _JsonSearch:
 
 
 def _was_meant_as_json(piece: str, at: int, failed: int) -> bool:
-    """Say whether what starts at ``at`` and went wrong at ``failed`` was meant to be JSON, not prose."""
-    started = _LIST.match(piece, at) and piece[at:failed].strip("[{" + _BLANK)
-    return bool(started or _KEY.match(piece, at))
+    """Return whether the text at ``at``, whose decoding failed at ``failed``, was meant as JSON and not as prose."""
+    list_begun = _LIST.match(piece, at) and piece[at:failed].strip("[{" + _BLANK)
+    return bool(list_begun or _KEY.match(piece, at))
 
 
 def _describe_json_error(message: str, piece: str, position: int) -> str:
     words = next((words for head, words in _EXPECTED_BY_ERROR.items() if message.startswith(head)), message)
     ended = position >= len(piece) or message.startswith("Unterminated")
     return f"expected {words}, got {'the end' if ended else ascii(piece[position])}"
-
-
-def _find_literal(literal: str, piece: str, at: int) -> int:
-    pattern = re.compile(rf"{_STRING}|(?P<it>{re.escape(literal[:20])})", re.DOTALL)
-    return next((match.start() for match in pattern.finditer(piece, at) if match["it"]), at)
 
 
 def _parse_float(literal: str) -> float:

@@ -1,6 +1,6 @@
-"""JSON Schemas: checked themselves first, then what a value lacks, in words for a person.
+"""Compile and cache JSON Schemas, and list how a value differs from its schema.
 
-Keywords of JSON Schema that we decide ourselves: `jsonschema` rounds one, and takes quadratic time for another.
+`jsonschema` (or `jsonschema-rs`) decides, except over ``multipleOf``, which `jsonschema` computes with rounded floats.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from fractions import Fraction
 from functools import cache
 from importlib import import_module
 from itertools import islice
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 
 def is_multiple(number: float, of: float) -> bool:
-    """Say whether a number is a whole multiple of another, both taken as JSON writes them: exactly, in decimals.
+    """Return whether a number is a whole multiple of another, computed exactly with the decimals of the JSON text.
 
-    ``jsonschema`` divides floats, and finds 19.99 to be no multiple of 0.01.
+    ``jsonschema`` divides floats and does not accept 19.99 as a multiple of 0.01.
 
     Args:
         number: A finite number.
@@ -46,66 +46,28 @@ def is_multiple(number: float, of: float) -> bool:
     >>> is_multiple(19.99, 0.01), is_multiple(19.995, 0.01), is_multiple(10**400, 0.01)
     (True, False, True)
     """
-    (above, below), (of_above, of_below) = _exact_ratio(number), _exact_ratio(of)
-    return above * of_below % (below * of_above) == 0
-
-
-def _exact_ratio(number: float) -> tuple[int, int]:
-    # The shortest text of a float is what stood in the JSON; an integer may be longer than Python writes.
-    exact = Decimal(repr(number)) if type(number) is float else number
-    return exact.as_integer_ratio()
-
-
-def all_different(items: list[Any]) -> bool:
-    """Say whether no two of some JSON values are equal: 1 and 1.0 are, true and 1 are not. Linear in their size.
-
-    >>> all_different([{"a": 1, "b": 2}, {"b": 2.0, "a": 1}]), all_different([1, True, "1", [1]])
-    (False, True)
-    """
-    seen: set[str] = set()
-    for item in items:
-        # A text: its hash cannot be foreseen, so that nobody can make many items share one.
-        text = json.dumps(_canonical_value(item), sort_keys=True)
-        if text in seen:
-            return False
-        seen.add(text)
-    return True
-
-
-def _canonical_value(value: Any) -> Any:
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else value
-    if isinstance(value, dict):
-        return {key: _canonical_value(child) for key, child in value.items()}
-    return [_canonical_value(child) for child in value] if isinstance(value, list) else value
-
-
-def _check_multiple_of(validator: Any, of: Any, value: Any, _: Any) -> Iterator[Any]:
-    from jsonschema import ValidationError
-
-    if validator.is_type(value, "number") and not is_multiple(value, of):
-        yield ValidationError("no multiple")
-
-
-def _check_unique_items(validator: Any, required: Any, value: Any, _: Any) -> Iterator[Any]:
-    from jsonschema import ValidationError
-
-    if required and validator.is_type(value, "array") and not all_different(value):
-        yield ValidationError("items that are equal")
+    # The shortest text of a float is what the JSON had; an integer may be too long for Python to write.
+    exact, step = (
+        Fraction(repr(part)) if isinstance(part, float) else Fraction(part) for part in (number, of)
+    )
+    return exact % step == 0
 
 
 @cache
 def extend_draft(draft: Any) -> Any:
-    """Return a draft's validator class of ``jsonschema`` with these keywords decided here."""
+    """Return the `jsonschema` validator class of a draft with an exact ``multipleOf``."""
+    from jsonschema import ValidationError
     from jsonschema.validators import extend
 
-    extended: Any = extend(  # type: ignore[no-untyped-call]
-        draft, {"multipleOf": _check_multiple_of, "uniqueItems": _check_unique_items}
-    )
+    def check_multiple_of(validator: Any, of: Any, value: Any, _: Any) -> Iterator[Any]:
+        if validator.is_type(value, "number") and not is_multiple(value, of):
+            yield ValidationError("not a multiple")
+
+    extended: Any = extend(draft, {"multipleOf": check_multiple_of})  # type: ignore[no-untyped-call]
     evolve = extended.evolve
 
-    def evolved(self: Any, **changes: Any) -> Any:
-        # A part with a ``$schema`` of its own would be given the class of that draft, without our keywords.
+    def evolve_keeping_keyword(self: Any, **changes: Any) -> Any:
+        # For a subschema with its own ``$schema``, `jsonschema` would use that draft's class without our keyword.
         validator = evolve(self, **changes)
         validator_class: Any = type(validator)
         if validator_class is extended:
@@ -113,10 +75,10 @@ def extend_draft(draft: Any) -> Any:
         return extend_draft(validator_class)(
             validator.schema,
             format_checker=validator.format_checker,
-            _resolver=validator._resolver,  # noqa: SLF001 -- has what is referred to; there is no other way to it
+            _resolver=validator._resolver,  # noqa: SLF001 -- holds the references; jsonschema has no public way
         )
 
-    extended.evolve = evolved
+    extended.evolve = evolve_keeping_keyword
     return extended
 
 
@@ -124,9 +86,9 @@ Engine: TypeAlias = Literal["jsonschema", "jsonschema-rs"]
 
 ENGINES = ("jsonschema", "jsonschema-rs")
 MAX_CACHED_SCHEMAS = 64
-"""Schemas that are kept, ready for use."""
+"""Compiled schemas in the cache."""
 RUST_ROOT = "json-schema:///"
-"""Where jsonschema-rs takes relative references from."""
+"""Base URI of relative references in jsonschema-rs."""
 DRAFTS = {
     "Draft4Validator": "http://json-schema.org/draft-04/schema#",
     "Draft6Validator": "http://json-schema.org/draft-06/schema#",
@@ -134,19 +96,18 @@ DRAFTS = {
     "Draft201909Validator": "https://json-schema.org/draft/2019-09/schema",
     "Draft202012Validator": "https://json-schema.org/draft/2020-12/schema",
 }
-"""The drafts, by the names that both engines give them."""
+"""The supported drafts by the class name that both engines use."""
 
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 
 
 @dataclass(frozen=True, slots=True)
 class JsonSchema:
-    """A JSON Schema that is known to be valid.
+    """A valid JSON Schema, compiled.
 
     Attributes:
-        unchecked: Formats it names that nobody checks: unknown ones, and those whose package is missing.
-        fits: What decides instead of ``validator`` if another engine was asked for; the words are still those of
-            ``validator``.
+        unchecked: Formats in the schema that are not checked: unknown, or their package is not installed.
+        fits: Decides instead of ``validator`` if another engine was chosen; ``validator`` still gives the differences.
     """
 
     name: str
@@ -162,8 +123,14 @@ class JsonSchema:
 
         if self.fits is not None and self.fits(value):
             return []
+
+        def counts(error: Any) -> bool:
+            return unfinished is None or not may_still_fit(error, unfinished)
+
+        errors = filter(counts, self.validator.iter_errors(value))
+        differences = (difference for error in errors for difference in error_differences(error, counts))
         try:
-            collected = list(islice(self._found(value, unfinished), 10 * MAX_DIFFERENCES))
+            collected = list(islice(differences, 10 * MAX_DIFFERENCES))
         except Unresolvable as error:
             raise SchemaError(f"{self.where}: {describe_unresolved(error.ref, error)}") from None
         except RecursionError:
@@ -172,15 +139,8 @@ class JsonSchema:
             return [
                 Difference((), "jsonschema-rs does not accept it, jsonschema does: the engines differ here")
             ]
-        # Branches of allOf say the same thing twice, `required` once for each key that it misses.
+        # Branches of allOf repeat each other, and `required` reports all missing keys once for each of them.
         return list(dict.fromkeys(collected))[:MAX_DIFFERENCES]
-
-    def _found(self, value: Json, unfinished: Unfinished | None) -> Iterator[Difference]:
-        def counts(error: Any) -> bool:
-            return unfinished is None or not may_still_fit(error, unfinished)
-
-        for error in filter(counts, self.validator.iter_errors(value)):
-            yield from error_differences(error, counts)
 
 
 _schema_cache: dict[tuple[str, ...], tuple[JsonSchema, SchemaFiles]] = {}
@@ -190,19 +150,19 @@ _cache_lock = threading.Lock()
 def compile_schema(
     text: str, where: str, name: str = "", *, engine: str = "jsonschema", folder: Path | None = None
 ) -> JsonSchema:
-    """Return the schema of a JSON text, ready for use; the last 64 are kept until a file they refer to changes.
+    """Compile the schema in a JSON text; the last 64 are cached until a file that they refer to changes.
 
     Args:
         text: JSON of the schema, an object.
-        where: What a message calls it ("schema Order", a file name).
-        name: Its name, if it has no title.
-        engine: Who decides: "jsonschema", or "jsonschema-rs", which is faster on large values.
-        folder: Where files lie that it may refer to; None: there are none.
+        where: The name of the schema in messages ("schema Order", a file name).
+        name: Name for a schema without a title.
+        engine: "jsonschema", or "jsonschema-rs", which is faster on large values.
+        folder: Folder of the files that the schema may refer to; None: no files.
 
     Raises:
-        SchemaError: It is no valid schema of its draft, would accept everything, or refers to something
+        SchemaError: The schema is invalid in its draft, would accept everything, or refers to something
             outside of itself and that folder.
-        UsageError: There is no such engine, or its package is not installed.
+        UsageError: Unknown engine, or its package is not installed.
     """
     __tracebackhide__ = True
     key = (text, where, name, engine, str(folder))
@@ -212,7 +172,11 @@ def compile_schema(
     schema = json.loads(text)
     draft = _find_draft(schema, where)
     _check_valid_schema(draft, schema, where)
-    _check_has_keywords(draft, schema, where)
+    if not any(keyword in draft.VALIDATORS for keyword in schema):
+        raise SchemaError(
+            f"{where}: expected a JSON Schema, got an object without any of its keywords (type, properties ...); "
+            f"it would accept everything. Its keys: {format_name_list(shorten_text(key, 60) for key in schema)}"
+        )
     base = schema.get("id" if draft.META_SCHEMA.get("id") else "$id", "")
     files = SchemaFiles(folder, base if isinstance(base, str) else "")
     compiled_schema = _build_schema(draft, schema, where, files, name=name, engine=engine)
@@ -258,7 +222,7 @@ def _load_engine(
     except ImportError:
         raise MissingExtra("the engine jsonschema-rs", "schema", "jsonschema-rs") from None
     try:
-        # It knows only the draft it is made for; a $ref may lead to the schema of another.
+        # The engine has only its own draft's schemas; a $ref may lead to the schema of another draft.
         pairs = [*((uri, draft_registry().contents(uri)) for uri in draft_registry()), *files.read.items()]
         rust_validator = getattr(rust, draft.__name__)(
             schema,
@@ -269,10 +233,10 @@ def _load_engine(
             offline=True,
         )
     except ValueError as error:
-        first = str(error).partition("\n")[0]
-        raise SchemaError(f"{where}: jsonschema-rs cannot use it: {shorten_text(first)}") from None
-    decide: Callable[[Json], bool] = rust_validator.is_valid
-    return decide
+        first_line = str(error).partition("\n")[0]
+        raise SchemaError(f"{where}: jsonschema-rs cannot use it: {shorten_text(first_line)}") from None
+    is_valid: Callable[[Json], bool] = rust_validator.is_valid
+    return is_valid
 
 
 def _find_draft(schema: Mapping[str, Any], where: str, default: Any = None) -> Any:
@@ -299,43 +263,27 @@ def _check_valid_schema(draft: Any, schema: Mapping[str, Any], where: str) -> No
     try:
         draft.check_schema(schema)
     except jsonschema.SchemaError as error:
-        place = format_json_path(tuple(error.absolute_path))
-        raise SchemaError(
-            f"{where}: no valid JSON Schema at {place}: {_describe_schema_error(error)}"
-        ) from None
+        place = tuple(error.absolute_path)
+        problem = shorten_text(error.message)
+        if place[-1:] == ("type",) and isinstance(error.instance, str):
+            near = find_closest_name(error.instance, _TYPES)
+            hint = f"; did you mean {near!r}?" if near else ""
+            problem = f"unknown type {short_json(error.instance)}, known are {', '.join(_TYPES)}{hint}"
+        raise SchemaError(f"{where}: no valid JSON Schema at {format_json_path(place)}: {problem}") from None
     except RecursionError:
         raise SchemaError(f"{where}: no JSON Schema: nested too deeply") from None
 
 
-def _check_has_keywords(draft: Any, schema: Mapping[str, Any], where: str) -> None:
-    __tracebackhide__ = True
-    if not any(keyword in draft.VALIDATORS for keyword in schema):
-        raise SchemaError(
-            f"{where}: expected a JSON Schema, got an object without any of its keywords (type, properties ...); "
-            f"it would accept everything. Its keys: {format_name_list(shorten_text(key, 60) for key in schema)}"
-        )
-
-
-def _describe_schema_error(error: Any) -> str:
-    if error.absolute_path and error.absolute_path[-1] == "type" and isinstance(error.instance, str):
-        near = find_closest_name(error.instance, _TYPES)
-        hint = f"; did you mean {near!r}?" if near else ""
-        return f"unknown type {short_json(error.instance)}, known are {', '.join(_TYPES)}{hint}"
-    return shorten_text(error.message)
-
-
 def _named_formats(schema: object) -> Iterator[str]:
-    rest = [schema]
-    while rest:
-        node = rest.pop()
-        if isinstance(node, Mapping):
-            if isinstance(node.get("format"), str):
-                yield node["format"]
-            rest += [
-                child for key, child in node.items() if key not in ("const", "enum", "default", "examples")
-            ]
-        elif isinstance(node, list):
-            rest += node
+    if isinstance(schema, Mapping):
+        if isinstance(schema.get("format"), str):
+            yield schema["format"]
+        for key, child in schema.items():
+            if key not in ("const", "enum", "default", "examples"):
+                yield from _named_formats(child)
+    elif isinstance(schema, list):
+        for child in schema:
+            yield from _named_formats(child)
 
 
 @cache
@@ -344,9 +292,5 @@ def _format_checker() -> FormatChecker:
 
     checker = FormatChecker(formats=())
     for name, check in format_checks().items():
-        checker.checks(name)(_of_texts(check))
+        checker.checks(name)(lambda value, check=check: not isinstance(value, str) or check(value))
     return checker
-
-
-def _of_texts(check: Callable[[str], bool]) -> Callable[[object], bool]:
-    return lambda value: not isinstance(value, str) or check(value)

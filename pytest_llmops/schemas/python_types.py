@@ -1,12 +1,13 @@
-"""Python types as schemas: pydantic models, and what pydantic's TypeAdapter understands. pydantic decides."""
+"""Use Python types as schemas: pydantic models, and whatever pydantic's TypeAdapter understands."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import takewhile
 from types import UnionType
 from typing import Any, TypeAlias, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -25,94 +26,86 @@ from pytest_llmops.schemas.differences import (
 from pytest_llmops.schemas.json_extraction import JsonPath
 
 Steps: TypeAlias = tuple[tuple[str | int, bool], ...]
-"""The way to an error of pydantic: a step is a key, or the name of a union's member (True)."""
+"""The location of a pydantic error: each step is a key or index (False), or the name of a union's member (True)."""
 
 _SHOULD_BE = "Input should be "
 
 
 @dataclass(frozen=True, slots=True)
 class TypeSchema:
-    """A type, asked whether it accepts the JSON of a value, as ``model_validate_json`` does."""
+    """A type that validates the JSON of a value, as ``model_validate_json`` does."""
 
     name: str
     validate: Callable[[str], object]
     json_schema: Callable[[], Mapping[str, Any]]
 
     def differences(self, value: Json, *, unfinished: Unfinished | None = None) -> list[Difference]:
-        """See `pytest_llmops.schemas.Schema`; what a validator of the type raises by mistake goes through."""
+        """See `pytest_llmops.schemas.Schema`; an unexpected error in a validator of the type is not caught."""
         try:
             self.validate(json.dumps(value))
         except ValueError as error:
-            listed = getattr(error, "errors", None)
-            if not callable(listed):
+            list_errors = getattr(error, "errors", None)
+            if not callable(list_errors):
                 raise
-            errors_found = cast("list[dict[str, Any]]", listed())
+            errors = cast("list[dict[str, Any]]", list_errors())
         else:
             return []
         if unfinished is not None:
-            errors_found = _drop_undecided_errors(value, errors_found, unfinished)
-        known = self._known_keys() if any(issue["type"] in _KEY_ERRORS for issue in errors_found) else ()
-        errors = [
-            _ValidationIssue(_error_steps(value, issue), _error_difference(issue, known), issue["type"])
-            for issue in errors_found
+            errors = _drop_undecided_errors(value, errors, unfinished)
+        known = self._known_keys() if any(error["type"] in _KEY_ERRORS for error in errors) else ()
+        issues = [
+            _ValidationIssue(_error_steps(value, error), _error_difference(error, known), error["type"])
+            for error in errors
         ]
-        return list(dict.fromkeys(_nearest_differences((), errors)))[:MAX_DIFFERENCES]
+        return list(dict.fromkeys(_nearest_differences((), issues)))[:MAX_DIFFERENCES]
 
     def _known_keys(self) -> tuple[str, ...]:
         try:
-            schema = self.json_schema()
+            return tuple(_property_names(self.json_schema()))
         except Exception:  # noqa: BLE001 -- not every type has a JSON Schema; then there is no hint
             return ()
-        return tuple(_property_names(schema))
 
 
 def _drop_undecided_errors(
     value: Json, errors: Sequence[dict[str, Any]], unfinished: Unfinished
 ) -> list[dict[str, Any]]:
-    """Return the errors without those that the rest of an unfinished value could still mend.
+    """Return the errors that the rest of a partial value could not fix.
 
-    Where it could mend all that speaks against one member of a union, nothing is left of the others either.
+    If it could fix all errors of a member of a union, the errors of the other members are dropped as well.
     """
+
+    def union_members(error: dict[str, Any]) -> set[tuple[Steps, str | int]]:
+        steps = _error_steps(value, error)
+        return {(steps[:index], part) for index, (part, is_member) in enumerate(steps) if is_member}
+
     left = [error for error in errors if not _may_still_fit(_error_steps(value, error), error, unfinished)]
-    members = {step for error in errors for step in _union_members(_error_steps(value, error))}
-    against = {step for error in left for step in _union_members(_error_steps(value, error))}
-    free = {step[0] for step in members - against}
+    refused_members = set().union(*map(union_members, left))
+    undecided_unions = {union for union, _ in set().union(*map(union_members, errors)) - refused_members}
     return [
-        error
-        for error in left
-        if not free.intersection(step[0] for step in _union_members(_error_steps(value, error)))
+        error for error in left if undecided_unions.isdisjoint(union for union, _ in union_members(error))
     ]
-
-
-def _union_members(steps: Steps) -> Iterator[tuple[Steps, str | int]]:
-    """Yield the members of unions on the way to an error, each with the place of its union."""
-    for at, (part, is_member) in enumerate(steps):
-        if is_member:
-            yield steps[:at], part
 
 
 def _may_still_fit(steps: Steps, error: Mapping[str, Any], unfinished: Unfinished) -> bool:
     place = tuple(part for part, is_member in steps if not is_member)
     if error["type"] == "missing":
         return unfinished.is_open_at(place[:-1])
-    # A wrong kind of value stays one; a limit, a pattern or a validator of the user's may find the rest right.
-    kind = str(error["type"]).endswith("_type") or error["type"] in (
-        "too_long",
-        "string_too_long",
-        *_KEY_ERRORS,
-    )
-    return not kind and (place == unfinished.text or unfinished.is_open_at(place))
+    # The type of a value stays wrong; a limit, a pattern or a validator of the user may accept the complete value.
+    kind = str(error["type"])
+    if kind.endswith("_type") or kind in ("too_long", "string_too_long", *_KEY_ERRORS):
+        return False
+    return place == unfinished.text or unfinished.is_open_at(place)
 
 
 def is_model(schema: object) -> bool:
-    """Say whether this is a pydantic model's class, without importing pydantic."""
+    """Return whether an object is the class of a pydantic model, without importing pydantic."""
     return isinstance(schema, type) and all(
         callable(getattr(schema, name, None)) for name in ("model_json_schema", "model_validate")
     )
 
 
 def model_schema(model: Any) -> TypeSchema:
-    """Return the schema of a pydantic model's class."""
+    """Return the schema of the class of a pydantic model."""
     validate = getattr(model, "model_validate_json", None)
     if not callable(validate):
 
@@ -144,18 +137,15 @@ def _adapter_schema(hint: Any) -> TypeSchema:
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(_replace_typed_dicts(hint))
     except (PydanticUserError, NameError) as error:
-        first = str(error).partition("\n")[0]
-        raise SchemaError(
-            f"pydantic cannot check the type {type_name(hint)}: {shorten_text(first)}"
-        ) from None
+        first_line = shorten_text(str(error).partition("\n")[0])
+        raise SchemaError(f"pydantic cannot check the type {type_name(hint)}: {first_line}") from None
     return TypeSchema(type_name(hint), adapter.validate_json, adapter.json_schema)
 
 
 def _replace_typed_dicts(given: Any, *outer: Any) -> Any:
-    """Put `typing_extensions.TypedDict` in the place of `typing.TypedDict`, which pydantic refuses before Python 3.12."""
-    if (
-        sys.version_info >= (3, 12) or given in outer
-    ):  # one that holds itself is refused by pydantic, with its reason
+    """Replace `typing.TypedDict`, which pydantic refuses before Python 3.12, by `typing_extensions.TypedDict`."""
+    # A type that contains itself is left to pydantic, which explains why it refuses it.
+    if sys.version_info >= (3, 12) or given in outer:
         return given
     if is_typeddict(given) and type(given).__module__ == "typing":
         from typing import NotRequired, Required
@@ -165,7 +155,7 @@ def _replace_typed_dicts(given: Any, *outer: Any) -> Any:
         fields = {}
         for name, hint in get_type_hints(given, include_extras=True).items():
             qualifier = get_origin(hint) if get_origin(hint) in (Required, NotRequired) else None
-            # `__required_keys__` does not see what is written in an annotation that is a text.
+            # `__required_keys__` does not see qualifiers in a string annotation.
             is_required = qualifier is Required if qualifier else name in given.__required_keys__
             field = _replace_typed_dicts(get_args(hint)[0] if qualifier else hint, *outer, given)
             fields[name] = field if is_required else NotRequired[field]
@@ -179,7 +169,7 @@ def _replace_typed_dicts(given: Any, *outer: Any) -> Any:
 
 
 def type_name(hint: object) -> str:
-    """Return the name of a type as one writes it.
+    """Return the name of a type as written in code.
 
     >>> type_name(dict[str, list[int]]), type_name(int | None)
     ('dict[str, list[int]]', 'int | None')
@@ -205,16 +195,16 @@ class _ValidationIssue:
 
 def _error_steps(value: object, error: Mapping[str, Any]) -> Steps:
     steps: list[tuple[str | int, bool]] = []
-    at = value
-    for place, part in enumerate(error["loc"], start=1):
-        if isinstance(at, Mapping) and str(part) in at:
-            at = at[str(part)]
-        elif isinstance(at, Sequence) and not isinstance(at, str) and part in range(len(at)):
-            at = at[part]
-        elif not (place == len(error["loc"]) and error["type"] == "missing"):
-            steps.append((part, True))
-            continue
-        steps.append((part, False))
+    node = value
+    for depth, part in enumerate(error["loc"], start=1):
+        is_member = False
+        if isinstance(node, Mapping) and str(part) in node:
+            node = node[str(part)]
+        elif isinstance(node, Sequence) and not isinstance(node, str) and part in range(len(node)):
+            node = node[part]
+        else:
+            is_member = depth < len(error["loc"]) or error["type"] != "missing"
+        steps.append((part, is_member))
     return tuple(steps)
 
 
@@ -231,14 +221,13 @@ def _error_difference(error: Mapping[str, Any], known: Sequence[str]) -> Differe
 
 
 def _nearest_differences(place: JsonPath, errors: Sequence[_ValidationIssue]) -> Iterator[Difference]:
-    """Yield the differences in order; of a union only those of the member that is nearest."""
+    """Yield the differences in order; for a union only those of the nearest member."""
     unions: dict[JsonPath, dict[str | int, list[_ValidationIssue]]] = {}
     order: list[JsonPath | Difference] = []
     for error in errors:
-        keys = _keys_before_union(error)
+        keys = tuple(part for part, _ in takewhile(lambda step: not step[1], error.steps))
         if len(keys) == len(error.steps):
-            there = (*place, *keys)
-            order.append(Difference(there, error.difference.expected, error.difference.got))
+            order.append(replace(error.difference, place=(*place, *keys)))
             continue
         member, rest = error.steps[len(keys)][0], error.steps[len(keys) + 1 :]
         if keys not in unions:
@@ -251,15 +240,6 @@ def _nearest_differences(place: JsonPath, errors: Sequence[_ValidationIssue]) ->
             yield entry
         else:
             yield from _nearest_member_differences((*place, *entry), unions[entry])
-
-
-def _keys_before_union(error: _ValidationIssue) -> JsonPath:
-    keys: list[str | int] = []
-    for part, is_member in error.steps:
-        if is_member:
-            break
-        keys.append(part)
-    return tuple(keys)
 
 
 def _nearest_member_differences(
@@ -277,7 +257,7 @@ def _nearest_member_differences(
 
 
 def _property_names(schema: object) -> Iterator[str]:
-    """Yield the names of all keys that a JSON Schema knows, anywhere in it."""
+    """Yield the names of all properties anywhere in a JSON Schema."""
     if isinstance(schema, Mapping):
         if isinstance(schema.get("properties"), Mapping):
             yield from schema["properties"]

@@ -1,4 +1,4 @@
-"""What a schema refers to: within itself, to the drafts' own schemas, to files beside it. Nothing is fetched."""
+"""Resolve the references of a schema: within itself, to the drafts' own schemas and to files beside it, never by network."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from pytest_llmops.schemas.json_extraction import JsonPath
 
 SUFFIXES = (".json", ".yaml", ".yml")
 MAX_FILES = 1_000
-"""Files that one schema may refer to."""
+"""Files that a schema may refer to."""
 
 
 def read_schema(file: Path) -> Mapping[str, Json]:
-    """Return the content of a schema's file.
+    """Read a schema from a JSON or YAML file.
 
     Raises:
-        BadFile: It cannot be read, or is no object.
+        BadFile: The file cannot be read or does not hold an object.
     """
     content = read_text(file)
     return as_mapping(read_json(content) if file.suffix == ".json" else read_yaml(content)[0])
 
 
 class SchemaFiles:
-    """The files in the folder of a schema, and below it, that it may refer to.
+    """The files in and below the folder of a schema that it may refer to.
 
-    A reference is relative to the place of the schema: ``"item.json"``, ``"parts/item.json#/$defs/a"``. Where the schema
-    has an ``$id`` of its own, the folder stands for the place where that lies.
+    References are relative to the schema: ``"item.json"``, ``"parts/item.json#/$defs/a"``. If the schema has an
+    ``$id``, the folder stands for the folder of that URI.
 
     Attributes:
-        read: What was read, by URI.
-        stamps: The files with what tells whether they changed since.
+        read: The schemas that were read, by URI.
+        stamps: Time and size of each file when it was read.
     """
 
     def __init__(self, folder: Path | None, base: str = "") -> None:
@@ -48,27 +48,23 @@ class SchemaFiles:
         self.stamps: dict[Path, tuple[int, int]] = {}
 
     def changed(self) -> bool:
-        """Say whether a file that was read is another one by now."""
-        return any(file_stamp(file) != seen for file, seen in self.stamps.items())
+        """Return whether a file has changed since it was read."""
+        return any(file_stamp(file) != stamp for file, stamp in self.stamps.items())
 
     def load(self, uri: str) -> Mapping[str, Json]:
-        """Return the schema that a URI stands for.
+        """Return the schema at a URI.
 
         Raises:
-            SchemaError: It is none of the files of the folder, or one that cannot be read.
+            SchemaError: The URI is not a file of the folder, or the file cannot be read.
         """
         if self.folder is None or not uri.startswith(self.base):
             raise SchemaError("")
         relative = unquote(uri.removeprefix(self.base))
         parts = urlsplit(relative)
-        if (
-            parts.scheme
-            or parts.netloc
-            or not relative
-            or relative.startswith("/")
-            or "\\" in relative
-            or "\0" in relative
-        ):
+        is_plain_path = (
+            relative and not relative.startswith("/") and "\\" not in relative and "\0" not in relative
+        )
+        if parts.scheme or parts.netloc or not is_plain_path:
             raise SchemaError("")
         file = (self.folder / relative).resolve()
         if not file.is_relative_to(self.folder):
@@ -88,7 +84,7 @@ class SchemaFiles:
         return self.read[uri]
 
     def _relative_path(self, file: Path) -> str:
-        """Return a file as it stands to the folder of the schema: the same text on every machine."""
+        """Return the path of a file relative to the schema's folder, the same on every machine."""
         try:
             return shorten_text(Path(os.path.relpath(file, self.folder)).as_posix())
         except ValueError:  # on another drive
@@ -96,7 +92,7 @@ class SchemaFiles:
 
 
 def file_stamp(file: Path) -> tuple[int, int]:
-    """Return what tells whether a file changed; zeros if it is gone."""
+    """Return the modification time and size of a file; zeros if it does not exist."""
     try:
         status = file.stat()
     except OSError:
@@ -106,17 +102,17 @@ def file_stamp(file: Path) -> tuple[int, int]:
 
 @cache
 def draft_registry() -> Any:
-    """Return the drafts' own schemas as a registry that cannot fetch anything else."""
+    """Return a registry of the drafts' own schemas that does not fetch anything."""
     from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
 
     return REGISTRY
 
 
 def build_registry(specification: Any, schema: Mapping[str, Any], where: str, files: SchemaFiles) -> Any:
-    """Return a registry of all that a schema refers to, files included.
+    """Return a registry of everything a schema refers to, files included.
 
     Raises:
-        SchemaError: A ``$ref`` leads nowhere; says which, where it stands, and why.
+        SchemaError: A ``$ref`` cannot be resolved; gives its path and the reason.
     """
     __tracebackhide__ = True
     from referencing import Registry, Resource
@@ -127,16 +123,15 @@ def build_registry(specification: Any, schema: Mapping[str, Any], where: str, fi
     registry = Registry(retrieve=retrieve).combine(draft_registry())  # type: ignore[call-arg]  # an alias that mypy misses
     resource = specification.create_resource(schema)
     _check_references(resource, registry.resolver_with_root(resource), schema, where)
-    done: set[str] = set()
-    resources: list[tuple[str, Any]] = []
-    while waiting := [uri for uri in files.read if uri not in done]:
+    resources: dict[str, Any] = {}
+    # Checking a file may read further files.
+    while waiting := [uri for uri in files.read if uri not in resources]:
         for uri in waiting:
-            done.add(uri)
             loaded = Resource.from_contents(files.read[uri], default_specification=specification)
-            resources.append((uri, loaded))
-            at = registry.with_resource(uri, loaded).resolver(uri).in_subresource(loaded)
-            _check_references(loaded, at, files.read[uri], f"{where}: {shorten_text(uri)}")
-    return draft_registry().with_resources(resources)
+            resources[uri] = loaded
+            resolver = registry.with_resource(uri, loaded).resolver(uri).in_subresource(loaded)
+            _check_references(loaded, resolver, files.read[uri], f"{where}: {shorten_text(uri)}")
+    return draft_registry().with_resources(resources.items())
 
 
 def _check_references(resource: Any, resolver: Any, schema: Mapping[str, Any], where: str) -> None:
@@ -145,29 +140,29 @@ def _check_references(resource: Any, resolver: Any, schema: Mapping[str, Any], w
 
     rest = [(resource, resolver)]
     while rest:
-        part, at = rest.pop()
+        part, part_resolver = rest.pop()
         reference = part.contents.get("$ref") if isinstance(part.contents, Mapping) else None
         try:
             if isinstance(reference, str):
-                at.lookup(reference)
+                part_resolver.lookup(reference)
         except Unresolvable as error:
-            places = ", ".join(format_json_path(place) for place in _reference_places(schema, reference))
+            paths = ", ".join(format_json_path(place) for place in _reference_places(schema, reference))
             raise SchemaError(
-                f"{where}: {describe_unresolved(reference, error)} (at {shorten_text(places)})"
+                f"{where}: {describe_unresolved(reference, error)} (at {shorten_text(paths)})"
             ) from None
-        rest += [(child, at.in_subresource(child)) for child in part.subresources()]
+        rest += [(child, part_resolver.in_subresource(child)) for child in part.subresources()]
 
 
 def describe_unresolved(reference: str | None, error: BaseException | None = None) -> str:
-    """Return why a reference leads nowhere, and what to do."""
+    """Return why a reference cannot be resolved, and what to do."""
     from referencing.exceptions import NoSuchAnchor, PointerToNowhere
 
     file, _, place = (reference or "").partition("#")
-    why = error
-    while why is not None and not isinstance(why, SchemaError):
-        why = why.__cause__
-    if why is not None and str(why):
-        return f"$ref {short_json(reference)}: {why}"
+    cause = error
+    while cause is not None and not isinstance(cause, SchemaError):
+        cause = cause.__cause__
+    if cause is not None and str(cause):
+        return f"$ref {short_json(reference)}: {cause}"
     if file and isinstance(error, (NoSuchAnchor, PointerToNowhere)):
         return f"$ref {short_json(reference)}: there is no place {short_json(place)} in {short_json(file)}"
     return (

@@ -1,1 +1,1 @@
-"""What a chunker made of its source, checked: nothing lost, nothing invented, nothing torn apart."""
+"""Check the output of a chunker against its source: nothing lost, nothing invented, nothing cut apart."""

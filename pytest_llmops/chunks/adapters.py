@@ -1,4 +1,4 @@
-"""Any chunker's output as one kind of thing: texts, our chunks, LangChain documents, LlamaIndex nodes."""
+"""Read the output of any chunker: texts, our chunks, LangChain documents, LlamaIndex nodes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pytest_llmops.retrievers.base import to_python_scalar
 TEXT_KEYS = ("text", "page_content", "content")
 ID_NAMES = ("id", "node_id", "id_")
 START_KEYS = ("start_index", "start_char_idx")
-"""Where a chunk says it begins in its document: LangChain's ``add_start_index``, LlamaIndex's nodes."""
+"""Start of a chunk in its document: LangChain's ``add_start_index``, LlamaIndex's nodes."""
 MAX_ID_CHARS = 24
-"""Characters of an id that is shown whole; of a longer one the first few are."""
+"""Characters of an id in a message; a longer id is truncated to `SHORT_ID_CHARS`."""
 SHORT_ID_CHARS = 8
 ACCEPTED_CHUNKS = (
     "expected texts, Chunks, documents with page_content, nodes with get_content(), or mappings with a text"
@@ -24,12 +24,12 @@ ACCEPTED_CHUNKS = (
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A chunk as it was read.
+    """A chunk of the chunker's output.
 
     Attributes:
-        number: Its place in the output, from 1.
-        id: As the chunker named it; may be empty.
-        start: The character of its document at which it says it begins; None where it does not say.
+        number: Its number in the output, from 1.
+        id: The chunker's name for it; may be empty.
+        start: Its stated start in the document, in characters; None: not stated.
     """
 
     number: int
@@ -39,15 +39,15 @@ class Piece:
 
     @property
     def place(self) -> str:
-        """The chunk in a message: its number, and its id where it has one."""
-        # Eight characters tell two UUIDs apart, and leave room for what is wrong.
+        """The chunk in a message: its number, and its id if it has one."""
+        # Eight characters distinguish UUIDs and leave room for the rest of the message.
         short = self.id if len(self.id) <= MAX_ID_CHARS else f"{self.id[:SHORT_ID_CHARS]}..."
         name = shorten_text(short, 2 * MAX_ID_CHARS)
         return f"chunk {self.number} ({name})" if self.id else f"chunk {self.number}"
 
 
 def read_chunks(chunks: object) -> tuple[Piece, ...]:
-    """Return the chunks in their order; nothing is imported, a chunk is known by what it has.
+    """Return the chunks in their order; their kind is recognized by their attributes, without imports.
 
     Args:
         chunks: Any iterable of texts, `Chunk`, `Hit`, LangChain documents (``page_content``), LlamaIndex
@@ -55,7 +55,7 @@ def read_chunks(chunks: object) -> tuple[Piece, ...]:
             empty.
 
     Raises:
-        UsageError: It is one text or no iterable, or holds something that has no text.
+        UsageError: A single text, not an iterable, or an item without a text.
 
     >>> [piece.text for piece in read_chunks(["a", {"text": "b", "id": "second"}])]
     ['a', 'b']
@@ -84,10 +84,9 @@ def _parse_chunk(chunk: Any, number: int) -> Piece:
     places = [*(names.get(key) for key in START_KEYS)]
     if isinstance(metadata, Mapping):
         places += [metadata.get(key) for key in START_KEYS]
-    starts = [
-        one for one in map(to_python_scalar, places) if isinstance(one, int) and not isinstance(one, bool)
-    ]
-    return Piece(number, text, str(id_), starts[0] if starts else None)
+    stated = map(to_python_scalar, places)
+    start = next((start for start in stated if isinstance(start, int) and not isinstance(start, bool)), None)
+    return Piece(number, text, str(id_), start)
 
 
 def _chunk_text(chunk: Any) -> object:

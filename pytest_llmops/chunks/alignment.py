@@ -1,8 +1,8 @@
-"""Where each chunk stands in its source, down to the character, whatever the chunker did to blanks.
+"""Align chunks with their source, down to the character, whatever the chunker did to white space.
 
-A chunk that is a piece of the source is found as such, next to the chunk before it. Any other is taken
-apart: exact runs are found by short samples of the source (as rsync finds them), lengthened on both sides,
-and what lies between two runs is aligned by its edit distance. All of it is about linear.
+A chunk that is a piece of the source is searched near the end of the previous chunk. Otherwise exact runs are found by
+short samples of the source (as in rsync) and extended on both sides, and the text between two runs is aligned by edit
+distance. All of it is about linear.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from pytest_llmops.chunks.offsets import SEAM, CompactText, Ignore, Source, comp
 SAMPLE_CHARS = 12
 """Characters of a sample; white space does not count."""
 SAMPLE_STEP = 4
-"""In a long source a sample begins at every fourth character: a common run of 15 characters is always found."""
+"""Distance of the samples in a long source: common runs of 15 characters are always found."""
 LONG_SOURCE_CHARS = 200_000
-"""Characters of a long source; in a shorter one a sample begins at each, and runs of 12 are found."""
+"""Characters of a long source; in a shorter source a sample begins at each character, and runs of 12 are found."""
 MAX_CHUNK_GAP = 200
-"""Characters that may be missing between two chunks, for a chunk to count as the next one without a search."""
+"""Characters that may be missing between consecutive chunks."""
 MAX_SAMPLE_PLACES = 6
-"""Places of one sample that are tried, the nearest ones."""
+"""Places of a sample that are tried, the nearest."""
 MAX_ALIGNED_GAP = 400
-"""Characters between two runs that are aligned by their edit distance."""
+"""Characters between two runs that are aligned by edit distance."""
 MIN_EQUAL_CHARS = 3
-"""Characters in a row that count as the same within such a gap: fewer are chance."""
+"""Equal characters in a row that count within such a gap; fewer are chance."""
 MIN_RELIABLE_RUN = 32
-"""Characters of a run that say where the runs behind it are expected: shorter ones may stand anywhere."""
+"""Characters of a run that predicts where the following runs are; shorter runs may occur anywhere."""
 MAX_BACKWARD_SEARCH = 20_000
-"""Characters of a chunk that is looked for from the right: that search is quadratic at its worst."""
+"""Characters of a chunk that is searched from the right, which is quadratic in the worst case."""
 
 
 @dataclass(frozen=True, slots=True)
 class MatchedRun:
-    """``length`` kept characters that are the same in the chunk and in the source."""
+    """``length`` compact characters that are the same in the chunk and in the source."""
 
     chunk: int
     source: int
@@ -46,30 +46,29 @@ class MatchedRun:
 
 @dataclass(frozen=True, slots=True)
 class PlacedChunk:
-    """A chunk and where it stands.
+    """A chunk and its position in the source.
 
     Attributes:
-        text: The chunk, squeezed as its source.
-        runs: In the order of the chunk; empty for a blank chunk, and for one that is not from the source.
-        home: The stretch of the source in which the chunk's main part stands: around the run that carries on
-            where the chunk before ended, else around the longest; None without a run.
+        text: The compact text of the chunk.
+        runs: In the order of the chunk; empty for a blank chunk or a chunk that is not from the source.
+        main_span: The span of the source with the main part of the chunk, around the run that continues the
+            previous chunk or else the longest run; None without a run.
     """
 
     piece: Piece
     text: CompactText
     runs: tuple[MatchedRun, ...]
-    home: tuple[int, int] | None
+    main_span: tuple[int, int] | None
 
 
 def _find_main_span(runs: Sequence[MatchedRun], main: MatchedRun | None) -> tuple[int, int]:
-    longest = main or max(runs, key=lambda run: run.length)
-    place = runs.index(longest)
-    first = last = longest
-    for run in runs[place + 1 :]:
+    first = last = main or max(runs, key=lambda run: run.length)
+    index = runs.index(first)
+    for run in runs[index + 1 :]:
         if 0 <= run.source - last.source - last.length <= MAX_CHUNK_GAP:
             last = run
-    # What stands in front of the run that carries on is a repeated header, of wherever.
-    for run in () if main else reversed(runs[:place]):
+    # In front of a continuing run stands a repeated header from another place.
+    for run in () if main else reversed(runs[:index]):
         if 0 <= first.source - run.source - run.length <= MAX_CHUNK_GAP:
             first = run
     return first.source, last.source + last.length
@@ -77,14 +76,14 @@ def _find_main_span(runs: Sequence[MatchedRun], main: MatchedRun | None) -> tupl
 
 @dataclass(frozen=True)
 class Alignment:
-    """All chunks in the source."""
+    """The positions of all chunks in the source."""
 
     source: Source
     placed: tuple[PlacedChunk, ...]
 
     @cached_property
     def lost(self) -> tuple[tuple[int, int], ...]:
-        """The stretches ``[start, end)`` of the source's kept characters that are in no chunk."""
+        """The spans ``[start, end)`` of the compact source that are in no chunk."""
         runs = sorted((run.source, run.source + run.length) for placed in self.placed for run in placed.runs)
         seams = [(at, at + 1) for at in self.source.seam_places]
         return tuple(_gaps_between(sorted([*runs, *seams]), len(self.source.compact.text)))
@@ -101,75 +100,72 @@ def _gaps_between(covered: Sequence[tuple[int, int]], end: int) -> Iterator[tupl
 
 
 def invented_stretches(placed: PlacedChunk) -> tuple[tuple[int, int], ...]:
-    """Return the stretches ``[start, end)`` of a chunk's kept characters that are not from the source."""
-    return tuple(
-        _gaps_between([(run.chunk, run.chunk + run.length) for run in placed.runs], len(placed.text.text))
-    )
+    """Return the spans ``[start, end)`` of a chunk's compact text that are not from the source."""
+    covered = [(run.chunk, run.chunk + run.length) for run in placed.runs]
+    return tuple(_gaps_between(covered, len(placed.text.text)))
 
 
 def align_chunks(source: Source, pieces: Sequence[Piece], ignore: Ignore = "whitespace") -> Alignment:
-    """Return where the chunks stand in the source.
+    """Return the positions of the chunks in the source.
 
-    Chunks are expected in the order of the source, and may overlap; others are found as well. Of several
-    equal places the one that carries on where the chunk before it ended is taken; the start that a chunk
-    states itself goes before, if its text stands there.
+    Chunks usually follow the order of the source and may overlap; others are found as well. A chunk that occurs at
+    several places is put where it continues the previous chunk, unless it states its start and its text is there.
 
     >>> from pytest_llmops.chunks.offsets import read_source
-    >>> found = align_chunks(read_source("one two three"), [Piece(1, "one"), Piece(2, "three")])
-    >>> found.lost, found.placed[1].runs
+    >>> alignment = align_chunks(read_source("one two three"), [Piece(1, "one"), Piece(2, "three")])
+    >>> alignment.lost, alignment.placed[1].runs
     (((3, 6),), (MatchedRun(chunk=0, source=6, length=5),))
     """
     search = _ChunkSearch(source)
     placed = []
     for piece in pieces:
         text = compact_text(piece.text.replace(SEAM, " "), ignore)
-        runs, home = search.placed(text.text, piece.start)
-        placed.append(PlacedChunk(piece, text, tuple(runs), home))
+        runs, main_span = search.place_chunk(text.text, piece.start)
+        placed.append(PlacedChunk(piece, text, tuple(runs), main_span))
     return Alignment(source, tuple(placed))
 
 
 class _ChunkSearch:
-    """Finds one chunk after the other."""
+    """Finds the chunks in their order; the state is about the previous chunk that was found."""
 
     def __init__(self, source: Source) -> None:
-        self._single_document = source.compact if len(source.names) == 1 else None
-        self._squeezed = source.compact
+        self._has_stated_starts = len(source.names) == 1
+        self._source = source.compact
         self._text = source.compact.text
         self._sample_step = SAMPLE_STEP if len(self._text) > LONG_SOURCE_CHARS else 1
-        self._start = 0
-        self._end = 0
-        """Where the chunk before this one stands."""
-        self._before = ""
+        self._previous_start = 0
+        self._previous_end = 0
+        self._previous_text = ""
         self._first_run: MatchedRun | None = None
-        """The text of the chunk before this one, and the run that it begins with."""
+        """The run at the very start of the previous chunk."""
 
-    def placed(self, text: str, stated: int | None) -> tuple[list[MatchedRun], tuple[int, int] | None]:
-        """Return where a chunk stands: its runs, and its home."""
+    def place_chunk(self, text: str, stated: int | None) -> tuple[list[MatchedRun], tuple[int, int] | None]:
+        """Return the runs of a chunk and its main span."""
         if not text:
             return [], None
         at = self._find_whole_chunk(text, stated)
         runs, main = ([MatchedRun(0, at, len(text))], None) if at >= 0 else self._find_runs(text)
         if not runs:
             return [], None
-        self._start, self._end = home = _find_main_span(runs, main)
-        self._before, self._first_run = text, runs[0] if runs[0].chunk == 0 else None
-        return runs, home
+        self._previous_start, self._previous_end = main_span = _find_main_span(runs, main)
+        self._previous_text, self._first_run = text, runs[0] if runs[0].chunk == 0 else None
+        return runs, main_span
 
     def _find_whole_chunk(self, text: str, stated: int | None) -> int:
-        """Return where a chunk stands as a whole near the one before it, or -1."""
+        """Return where the whole chunk stands near the previous chunk, or -1."""
         source, size = self._text, len(text)
-        if stated is not None and stated >= 0 and self._single_document is not None:
-            at, _ = self._single_document.within(stated, stated)
+        if stated is not None and stated >= 0 and self._has_stated_starts:
+            at, _ = self._source.kept_range(stated, stated)
             if source.startswith(text, at):
                 return at
-        # The latest place that leaves no gap: a repeated line is then never skipped.
-        low, high = max(0, self._end - size + 1), self._end + size
+        # The latest place without a gap, so that a repeated line is never skipped.
+        low, high = max(0, self._previous_end - size + 1), self._previous_end + size
         find = source.rfind if size <= MAX_BACKWARD_SEARCH else source.find
-        at = self._end if source.startswith(text, self._end) else find(text, low, high)
+        at = self._previous_end if source.startswith(text, self._previous_end) else find(text, low, high)
         if at < 0:
-            at = source.find(text, self._end, high + MAX_CHUNK_GAP)
+            at = source.find(text, self._previous_end, high + MAX_CHUNK_GAP)
         if at < 0:
-            at = source.find(text, self._start, self._end)
+            at = source.find(text, self._previous_start, self._previous_end)
         if at < 0 and size < SAMPLE_CHARS + self._sample_step:
             at = source.find(text)
         return at
@@ -183,11 +179,11 @@ class _ChunkSearch:
         return places
 
     def _find_runs(self, text: str) -> tuple[list[MatchedRun], MatchedRun | None]:
-        """Return the runs, and which of them carries on where the chunk before ended."""
+        """Return the runs of a chunk, and the run among them that continues the previous chunk."""
         runs: list[MatchedRun] = []
         main: MatchedRun | None = None
         done = at = 0
-        offset = self._end
+        offset = self._previous_end
         while at <= len(text) - SAMPLE_CHARS:
             if text[at : at + SAMPLE_CHARS] not in self._sample_places:
                 at += 1
@@ -202,27 +198,29 @@ class _ChunkSearch:
             if run.length >= MIN_RELIABLE_RUN or run is main:
                 offset = run.source - run.chunk
         if not runs and self._first_run:
-            # Too short for a sample, header and all.
-            shared_length = min(self._first_run.length, _count_shared_chars(text, 0, self._before, 0, 1))
+            # The chunk with its header is too short for a sample.
+            shared_length = min(
+                self._first_run.length, _count_shared_chars(text, 0, self._previous_text, 0, 1)
+            )
             header = replace(self._first_run, length=shared_length)
             if shared_length >= MIN_EQUAL_CHARS and (main := self._find_continuing_run(text, header)):
                 runs = [part for part in (replace(header, length=main.chunk), main) if part.length]
-        return (list(self._filled(text, runs)), main) if runs else ([], None)
+        return (list(self._add_gap_runs(text, runs)), main) if runs else ([], None)
 
     def _find_continuing_run(self, text: str, header: MatchedRun) -> MatchedRun | None:
-        """Return the run that goes on where the chunk before ended, if this one may be a repeated header.
+        """Return the run that continues the previous chunk, if ``header`` may be a repeated header.
 
-        What follows a header in the chunk may begin as what follows it in the source ("| Employee 7", "|
-        Employee 1"): the end of the header's run then belongs to the run behind it.
+        The text behind the header may begin alike in the chunk and in the source ("| Employee 7", "| Employee 1"):
+        the end of the header's run then belongs to the continuing run.
         """
         end = header.chunk + header.length
         sample = text[end : end + SAMPLE_CHARS]
-        # What was not in a chunk before is no repeated header: its end must not be taken from it.
-        if not sample or header.source + header.length > self._end:
+        # Text that was in no chunk before is not a repeated header.
+        if not sample or header.source + header.length > self._previous_end:
             return None
         candidates: list[MatchedRun] = []
-        place = max(0, self._start - MAX_CHUNK_GAP, self._end - MAX_BACKWARD_SEARCH) - 1
-        last = self._end + MAX_CHUNK_GAP + len(sample)
+        place = max(0, self._previous_start - MAX_CHUNK_GAP, self._previous_end - MAX_BACKWARD_SEARCH) - 1
+        last = self._previous_end + MAX_CHUNK_GAP + len(sample)
         while (
             len(candidates) < MAX_SAMPLE_PLACES and (place := self._text.find(sample, place + 1, last)) >= 0
         ):
@@ -234,21 +232,23 @@ class _ChunkSearch:
             if run.length >= self._min_reliable_length(run, ends=run.chunk + run.length == len(text)):
                 candidates.append(run)
         return max(
-            candidates, key=lambda run: (run.source == self._end, run.length, run.source), default=None
+            candidates,
+            key=lambda run: (run.source == self._previous_end, run.length, run.source),
+            default=None,
         )
 
     def _min_reliable_length(self, run: MatchedRun, *, ends: bool) -> int:
-        """Return of how many characters a run has to be, not to be chance where it stands."""
-        overlaps = ends and self._start <= run.source < self._end < run.source + run.length
-        if overlaps or run.source == self._end:
+        """Return the length from which a run is not there by chance."""
+        overlaps = ends and self._previous_start <= run.source < self._previous_end < run.source + run.length
+        if overlaps or run.source == self._previous_end:
             return MIN_EQUAL_CHARS
         return SAMPLE_CHARS if ends else MIN_RELIABLE_RUN
 
     def _shared_from_line_start(self, place: int, shared: int) -> int:
-        """Return how many of the shared characters before a place belong to it: down to where a line begins."""
-        if place - shared <= self._end <= place:
-            return place - self._end
-        raw, places = self._squeezed.raw, self._squeezed.places
+        """Return how many of the shared characters before a place belong to it, back to the start of a line."""
+        if place - shared <= self._previous_end <= place:
+            return place - self._previous_end
+        raw, places = self._source.raw, self._source.places
         for back in range(shared, -1, -1):
             at = place - back
             if not at or "\n" in raw[places[at - 1] + 1 : places[at]]:
@@ -256,10 +256,10 @@ class _ChunkSearch:
         return shared
 
     def _find_best_run(self, text: str, at: int, offset: int, done: int) -> MatchedRun:
-        """Return the run through a sample that is about the longest, the nearest of them."""
+        """Return the nearest of the longest runs through a sample."""
         runs = self._runs_through_sample(text, at, offset, done)
         best = _nearest_long_run(runs, offset)
-        # Repeated text: the sample at the nearest place may begin up to three characters later in the run.
+        # In repeated text the sample at the nearest place may begin up to three characters later in the run.
         for begin in range(best.chunk, best.chunk + 2 * self._sample_step):
             if abs(best.source - best.chunk - offset) <= MAX_CHUNK_GAP:
                 break
@@ -268,19 +268,18 @@ class _ChunkSearch:
         return best
 
     def _runs_through_sample(self, text: str, at: int, offset: int, done: int) -> list[MatchedRun]:
-        """Return the runs through the sample that begins there, at its places that are nearest."""
+        """Return the runs through the sample at ``at``, at its nearest places in the source."""
         places = self._sample_places.get(text[at : at + SAMPLE_CHARS], [])
         near = bisect_left(places, offset + at)
-        tried = places[max(0, near - MAX_SAMPLE_PLACES // 2) : near + MAX_SAMPLE_PLACES // 2]
-        return [self._extend_run(text, at, place, done) for place in tried]
+        runs = []
+        for place in places[max(0, near - MAX_SAMPLE_PLACES // 2) : near + MAX_SAMPLE_PLACES // 2]:
+            ahead = _count_shared_chars(text, at, self._text, place, 1)
+            back = min(_count_shared_chars(text, at, self._text, place, -1), at - done)
+            runs.append(MatchedRun(at - back, place - back, back + ahead))
+        return runs
 
-    def _extend_run(self, text: str, at: int, place: int, done: int) -> MatchedRun:
-        ahead = _count_shared_chars(text, at, self._text, place, 1)
-        back = min(_count_shared_chars(text, at, self._text, place, -1), at - done)
-        return MatchedRun(at - back, place - back, back + ahead)
-
-    def _filled(self, text: str, runs: Sequence[MatchedRun]) -> Iterator[MatchedRun]:
-        """Yield the runs, and what is equal in the short gaps around them."""
+    def _add_gap_runs(self, text: str, runs: Sequence[MatchedRun]) -> Iterator[MatchedRun]:
+        """Yield the runs and the equal parts of the short gaps around them."""
         done, stands = 0, max(0, runs[0].source - runs[0].chunk)
         for run in runs:
             yield from self._match_gap(text, (done, run.chunk), (stands, run.source), inside=done > 0)
@@ -292,24 +291,18 @@ class _ChunkSearch:
         self, text: str, gap: tuple[int, int], place: tuple[int, int], *, inside: bool
     ) -> Iterator[MatchedRun]:
         size = gap[1] - gap[0]
-        if size >= MIN_EQUAL_CHARS and self._text.startswith(text[slice(*gap)], self._end):
-            # A header that is repeated, and then what follows the chunk before.
-            yield MatchedRun(gap[0], self._end, size)
+        if size >= MIN_EQUAL_CHARS and self._text.startswith(text[slice(*gap)], self._previous_end):
+            # Behind a repeated header the chunk continues the previous chunk.
+            yield MatchedRun(gap[0], self._previous_end, size)
             return
-        begin = self._first_run
-        if (
-            size >= MIN_EQUAL_CHARS
-            and gap[0] == 0
-            and begin
-            and self._before[: begin.length].startswith(text[:size])
-        ):
-            # A header that is too short for a sample.
-            yield MatchedRun(0, begin.source, size)
-            return
-        if not (
-            MIN_EQUAL_CHARS <= size <= MAX_ALIGNED_GAP
-            and MIN_EQUAL_CHARS <= place[1] - place[0] <= MAX_ALIGNED_GAP
-        ):
+        first_run = self._first_run
+        if size >= MIN_EQUAL_CHARS and gap[0] == 0 and first_run:
+            header = self._previous_text[: first_run.length]
+            if header.startswith(text[:size]):  # too short for a sample
+                yield MatchedRun(0, first_run.source, size)
+                return
+        lengths = size, place[1] - place[0]
+        if min(lengths) < MIN_EQUAL_CHARS or max(lengths) > MAX_ALIGNED_GAP:
             return
         from rapidfuzz.distance import Levenshtein
 
@@ -319,19 +312,19 @@ class _ChunkSearch:
             for step in steps
             if step.tag == "equal" and (length := step.src_end - step.src_start) >= MIN_EQUAL_CHARS
         ]
-        # Before the first run and behind the last, a heading or a note may have been added.
+        # A heading or a note may have been added before the first run or behind the last.
         if inside or 2 * sum(run.length for run in equal_runs) >= size:
             yield from equal_runs
 
 
 def _nearest_long_run(runs: Sequence[MatchedRun], offset: int) -> MatchedRun:
-    enough = 0.9 * max(run.length for run in runs)
-    long = [run for run in runs if run.length >= enough]
-    return min(long, key=lambda run: (abs(run.source - run.chunk - offset), -run.length))
+    min_length = 0.9 * max(run.length for run in runs)
+    long_runs = [run for run in runs if run.length >= min_length]
+    return min(long_runs, key=lambda run: (abs(run.source - run.chunk - offset), -run.length))
 
 
 def _count_shared_chars(left: str, i: int, right: str, j: int, step: int) -> int:
-    """Return how many characters are the same from ``left[i]`` and ``right[j]`` on, or before them."""
+    """Return how many characters are equal from ``left[i]`` and ``right[j]`` on (step 1) or before them (step -1)."""
     limit = min(len(left) - i, len(right) - j) if step > 0 else min(i, j)
     done, length = 0, 64
     while done < limit:

@@ -1,22 +1,22 @@
-"""Do the chunks begin and end where a sentence does, or at least a word?"""
+"""Check that chunks begin and end at sentences, or at least at words."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pytest_llmops.chunks.alignment import Alignment, PlacedChunk
-from pytest_llmops.chunks.findings import CheckResult, Fault, ratio_or_zero, worst_faults
+from pytest_llmops.chunks.findings import CheckResult, Fault, count_result, share_result
 from pytest_llmops.chunks.offsets import CompactText, Source
 from pytest_llmops.measurement import format_count
 from pytest_llmops.semantics.checks import split_sentences
 
 CUT_CONTEXT_CHARS = 30
-"""Characters on both sides of a cut that are shown."""
+"""Characters on each side of a cut in a message."""
 
-# Scripts without spaces: any place between two of their characters may be the end of a word.
+# Scripts without spaces: a word may end between any two characters.
 _UNSPACED_SCRIPT = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff]"
@@ -24,23 +24,22 @@ _UNSPACED_SCRIPT = re.compile(
 
 
 def check_cut_words(alignment: Alignment) -> CheckResult:
-    """Return the share of chunk ends that part a word, a number or a letter from its accent.
+    """Return the share of chunk ends inside a word, a number, or between a letter and its accent.
 
-    A chunk has two ends. Those at the ends of a document are counted, and never cut; those made of invented
-    text are left out. Between characters of a script without spaces (Chinese, Japanese, Thai ...) no word is
-    cut.
+    Both ends of each chunk count, unless they are invented text. The ends of a document never cut a word, nor do
+    ends between characters of a script without spaces (Chinese, Japanese, Thai ...).
     """
     raw, places = alignment.source.compact.raw, alignment.source.compact.places
-    cuts = [
-        (placed, at)
-        for placed, at, _ in _chunk_ends(alignment)
-        if 0 < at < len(places) and places[at] == places[at - 1] + 1 and _splits_word(raw, places[at])
-    ]
-    return _check_chunk_ends("cut_words", "part a word", alignment, cuts)
+
+    def cuts_word(at: int) -> bool:
+        adjacent = 0 < at < len(places) and places[at] == places[at - 1] + 1
+        return adjacent and _splits_word(raw, places[at])
+
+    return _check_chunk_ends("cut_words", "part a word", alignment, cuts_word)
 
 
 def _splits_word(raw: str, at: int) -> bool:
-    """Whether a cut before ``raw[at]`` parts what belongs together."""
+    """Return whether a cut before ``raw[at]`` is inside a word, number or combined character."""
     before, after = raw[at - 1], raw[at]
     if unicodedata.combining(after) or after in "\u200d\ufe0f":
         return True
@@ -55,83 +54,82 @@ def _splits_word(raw: str, at: int) -> bool:
 
 
 def check_changed_words(alignment: Alignment) -> CheckResult:
-    """Return how often a chunk writes two words of the source as one, or one as two.
+    """Return how often a chunk joins two words of the source, or splits a word.
 
-    White space may differ, but not where it parts two letters or digits: a line end that was dropped makes
-    "the endStart". Scripts without spaces do not count.
+    White space may differ, but not between two letters or digits: a dropped line end makes "the endStart".
+    Scripts without spaces do not count.
     """
     source = alignment.source.compact
     faults = []
     for placed in alignment.placed:
         for run in placed.runs:
             source_starts = _word_starts_within(source, run.source, run.length)
-            for at in sorted(source_starts ^ _word_starts_within(placed.text, run.chunk, run.length)):
-                around = source.text[run.source + at - 1 : run.source + at + 1]
+            for offset in sorted(source_starts ^ _word_starts_within(placed.text, run.chunk, run.length)):
+                around = source.text[run.source + offset - 1 : run.source + offset + 1]
                 if around.isalnum() and not _UNSPACED_SCRIPT.search(around):
-                    start = max(0, run.chunk + at - CUT_CONTEXT_CHARS)
-                    faults.append(
-                        Fault(placed.piece.place, placed.text.excerpt(start, start + 2 * CUT_CONTEXT_CHARS))
-                    )
-    return CheckResult(
-        name="changed_words",
-        value=len(faults),
-        unit="count",
-        reason=f"{format_count(len(faults), 'place')} where words of the source are written as one, or one as two",
-        faults=worst_faults(faults),
+                    start = max(0, run.chunk + offset - CUT_CONTEXT_CHARS)
+                    excerpt = placed.text.excerpt(start, start + 2 * CUT_CONTEXT_CHARS)
+                    faults.append(Fault(placed.piece.place, excerpt))
+    return count_result(
+        "changed_words",
+        f"{format_count(len(faults), 'place')} where words of the source are written as one, or one as two",
+        faults,
     )
 
 
 def _word_starts_within(text: CompactText, start: int, length: int) -> set[int]:
-    """Return where white space stands in front of a character, counted from ``start``."""
-    begins = text.word_starts
-    inside = begins[bisect_right(begins, start) : bisect_left(begins, start + length)]
-    return {at - start for at in inside}
+    """Return the offsets from ``start`` of the characters that follow white space."""
+    starts = text.word_starts
+    return {
+        place - start for place in starts[bisect_right(starts, start) : bisect_left(starts, start + length)]
+    }
 
 
 def check_cut_sentences(alignment: Alignment) -> CheckResult:
-    """Return the share of chunk ends that fall within a sentence; the ends count as in `check_cut_words`.
+    """Return the share of chunk ends within a sentence; the ends count as in `check_cut_words`.
 
-    Sentences are those of `pytest_llmops.semantics.checks.split_sentences`: headings, list items and rows count as one.
+    Sentences are those of `pytest_llmops.semantics.checks.split_sentences`, also each heading, list item and row.
     """
     borders = sentence_borders(alignment.source)
-    cuts = [(placed, at) for placed, at, _ in _chunk_ends(alignment) if at not in borders]
-    return _check_chunk_ends("cut_sentences", "fall within a sentence", alignment, cuts)
+    return _check_chunk_ends(
+        "cut_sentences", "fall within a sentence", alignment, lambda at: at not in borders
+    )
 
 
 def sentence_borders(source: Source) -> frozenset[int]:
-    """Return the kept characters with which a sentence begins, the end of each document too."""
+    """Return the positions in the compact text where a sentence begins or a document ends."""
     compact = source.compact
     solid = [at for at, char in enumerate(compact.raw) if not char.isspace()]
     borders, done = {0, len(compact.text), *source.seam_places, *(at + 1 for at in source.seam_places)}, 0
     for sentence in split_sentences(compact.raw):
-        borders.add(compact.within(solid[done], solid[done])[0])
+        borders.add(compact.kept_range(solid[done], solid[done])[0])
         done += sum(map(len, sentence.split()))
     return frozenset(borders)
 
 
-def _chunk_ends(alignment: Alignment) -> Iterator[tuple[PlacedChunk, int, str]]:
-    """Yield the two ends of each chunk that are from the source."""
+def _chunk_ends(alignment: Alignment) -> Iterator[tuple[PlacedChunk, int]]:
+    """Yield the ends of each chunk that are from the source."""
     for placed in alignment.placed:
         if placed.runs and placed.runs[0].chunk == 0:
-            yield placed, placed.runs[0].source, "begins"
+            yield placed, placed.runs[0].source
         last = placed.runs[-1] if placed.runs else None
         if last and last.chunk + last.length == len(placed.text.text):
-            yield placed, last.source + last.length, "ends"
+            yield placed, last.source + last.length
 
 
 def _check_chunk_ends(
-    name: str, what: str, alignment: Alignment, cuts: list[tuple[PlacedChunk, int]]
+    name: str, what: str, alignment: Alignment, is_cut: Callable[[int], bool]
 ) -> CheckResult:
-    ends = sum(1 for _ in _chunk_ends(alignment))
     raw, places = alignment.source.compact.raw, alignment.source.compact.places
-    faults = []
-    for placed, at in cuts:
-        left, right = places[at - 1] + 1, places[at]
-        excerpt = f"{raw[max(0, left - CUT_CONTEXT_CHARS) : left]}{'|' if left == right else ' | '}{raw[right : right + CUT_CONTEXT_CHARS]}"
-        faults.append(Fault(placed.piece.place, excerpt.strip()))
-    return CheckResult(
-        name=name,
-        value=ratio_or_zero(len(cuts), ends),
-        reason=f"{len(cuts):,} of {ends:,} chunk ends {what}",
-        faults=worst_faults(faults),
-    )
+    ends, faults = list(_chunk_ends(alignment)), []
+    for placed, at in ends:
+        if is_cut(at):
+            left, right = places[at - 1] + 1, places[at]
+            before, after = (
+                raw[max(0, left - CUT_CONTEXT_CHARS) : left],
+                raw[right : right + CUT_CONTEXT_CHARS],
+            )
+            cut = "|" if left == right else " | "
+            faults.append(Fault(placed.piece.place, f"{before}{cut}{after}".strip()))
+    reason = f"{len(faults):,} of {len(ends):,} chunk ends {what}"
+    return share_result(name, len(faults), len(ends), reason, faults)

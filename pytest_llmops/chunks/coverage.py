@@ -1,26 +1,27 @@
-"""Is all of the source in the chunks, nothing else, and in its order?"""
+"""Check that the chunks hold all of the source, nothing else, and in its order."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
 from pytest_llmops.chunks.alignment import Alignment, invented_stretches
-from pytest_llmops.chunks.findings import CheckResult, Fault, ratio_or_zero, worst_faults
+from pytest_llmops.chunks.findings import CheckResult, Fault, count_result, share_result
 
 
 def check_lost_text(alignment: Alignment) -> CheckResult:
-    """Return the share of the source's characters that are in no chunk; what is ignored does not count.
+    """Return the share of the source's characters that are in no chunk; ignored characters do not count.
 
-    A passage that stands twice in the source has to be in the chunks twice. A blank source has lost nothing.
+    A passage that occurs twice in the source must be in the chunks twice. A blank source has lost nothing.
     """
     source = alignment.source
     faults = [Fault(source.place(a), source.compact.excerpt(a, b), b - a) for a, b in alignment.lost]
     missing = sum(fault.size for fault in faults)
-    return CheckResult(
-        name="lost",
-        value=ratio_or_zero(missing, source.size),
-        reason=f"{missing:,} of the source's {source.size:,} characters are in no chunk",
-        faults=worst_faults(faults),
+    return share_result(
+        "lost",
+        missing,
+        source.size,
+        f"{missing:,} of the source's {source.size:,} characters are in no chunk",
+        faults,
     )
 
 
@@ -31,65 +32,53 @@ def check_invented_text(alignment: Alignment) -> CheckResult:
         for placed in alignment.placed
         for a, b in invented_stretches(placed)
     ]
-    extra, size = (
-        sum(fault.size for fault in faults),
-        sum(len(placed.text.text) for placed in alignment.placed),
-    )
-    return CheckResult(
-        name="invented",
-        value=ratio_or_zero(extra, size),
-        reason=f"{extra:,} of the chunks' {size:,} characters are not in the source",
-        faults=worst_faults(faults),
+    extra = sum(fault.size for fault in faults)
+    size = sum(len(placed.text.text) for placed in alignment.placed)
+    return share_result(
+        "invented", extra, size, f"{extra:,} of the chunks' {size:,} characters are not in the source", faults
     )
 
 
 def check_chunk_order(alignment: Alignment) -> CheckResult:
-    """Return how many chunks begin before the chunk in front of them; those not from the source do not count."""
-    homes = [(placed, placed.home) for placed in alignment.placed]
-    known = [(placed.piece, home) for placed, home in homes if home is not None]
+    """Return how many chunks begin before the preceding chunk; chunks that are not from the source do not count."""
+    known = [
+        (placed.piece, placed.main_span[0]) for placed in alignment.placed if placed.main_span is not None
+    ]
     faults = [
         Fault(
             piece.place,
-            f"begins at {_line(alignment, home[0])}, before {before.place}",
-            earlier_span[0] - home[0],
+            f"begins at {alignment.source.place(start)}, before {before.place}",
+            start_before - start,
         )
-        for (before, earlier_span), (piece, home) in pairwise(known)
-        if home[0] < earlier_span[0]
+        for (before, start_before), (piece, start) in pairwise(known)
+        if start < start_before
     ]
-    return CheckResult(
-        name="out_of_order",
-        value=len(faults),
-        unit="count",
-        reason=f"{len(faults):,} of {len(known):,} chunks stand before the one in front of them",
-        faults=worst_faults(faults),
+    return count_result(
+        "out_of_order",
+        f"{len(faults):,} of {len(known):,} chunks stand before the one in front of them",
+        faults,
     )
 
 
-def _line(alignment: Alignment, at: int) -> str:
-    return alignment.source.place(at)
-
-
 def check_stated_starts(alignment: Alignment) -> CheckResult | None:
-    """Return how many chunks do not stand where they say they begin; None if none says so.
+    """Return how many chunks do not begin where they state; None if no chunk states its start.
 
-    What a citation or a highlight is made from: LangChain's ``start_index``, LlamaIndex's ``start_char_idx``,
-    in a source of one document. White space at the chunk's begin does not count.
+    Citations and highlights use these starts: LangChain's ``start_index``, LlamaIndex's ``start_char_idx``, in a
+    source of a single document. White space at the start of a chunk does not count.
     """
     compact = alignment.source.compact
-    starts = [(chunk, chunk.piece.start) for chunk in alignment.placed if chunk.text.text]
-    stated = [(chunk, start) for chunk, start in starts if start is not None]
+    starts = [(placed, placed.piece.start) for placed in alignment.placed if placed.text.text]
+    stated = [(placed, start) for placed, start in starts if start is not None]
     if not stated or len(alignment.source.names) != 1:
         return None
     faults = []
     for placed, start in stated:
-        at, _ = compact.within(max(0, start), max(0, start))
-        if start < 0 or not compact.text.startswith(placed.text.text[:64], at):
+        position, _ = compact.kept_range(max(0, start), max(0, start))
+        if start < 0 or not compact.text.startswith(placed.text.text[:64], position):
             text = compact.raw[max(0, start) : max(0, start) + 64]
             faults.append(Fault(placed.piece.place, f'says it begins at {start:,}, where "{text}" stands'))
-    return CheckResult(
-        name="misplaced",
-        value=len(faults),
-        unit="count",
-        reason=f"{len(faults):,} of {len(stated):,} chunks do not stand where they say they begin",
-        faults=worst_faults(faults),
+    return count_result(
+        "misplaced",
+        f"{len(faults):,} of {len(stated):,} chunks do not stand where they say they begin",
+        faults,
     )

@@ -1,4 +1,4 @@
-"""Do chunks repeat each other, or carry the same lines about?"""
+"""Check for chunks that repeat each other, and for lines that occur in many chunks."""
 
 from __future__ import annotations
 
@@ -6,32 +6,30 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 
 from pytest_llmops.chunks.adapters import Piece
-from pytest_llmops.chunks.findings import CheckResult, Fault, ratio_or_zero, worst_faults
+from pytest_llmops.chunks.findings import CheckResult, Fault, share_result
 
 SHINGLE_WORDS = 4
 """Words of a shingle."""
 SKETCH_SIZE = 96
-"""Of the shingles of a chunk the smallest by their hash: they stand for all of them."""
+"""Shingle hashes in the sketch of a chunk, the smallest."""
 NEAR_DUPLICATE_SHARE = 0.8
-"""Share of common shingles from which two chunks are nearly the same."""
+"""Share of common shingles from which two chunks are near duplicates."""
 MAX_HOLDERS = 64
-"""Chunks that are remembered for one shingle."""
+"""Chunks that are remembered for a shingle."""
 MIN_HOLDERS = 3
-"""Chunks that a line must be in to be boilerplate, and at least one chunk in ten."""
+"""Chunks that a line must be in to be boilerplate, and at least a tenth of all chunks."""
 HOLDER_DIVISOR = 10
 
-# Words, or single characters where there are no spaces; digits do not tell two pages apart.
+# Words, or single characters in scripts without spaces.
 _WORDS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|\\w+")
 _DIGITS = re.compile(r"\d+")
 
 
 def check_duplicates(pieces: Sequence[Piece]) -> CheckResult:
-    """Return the share of chunks that are the same as an earlier one, but for case and white space.
-
-    Empty chunks do not count.
-    """
+    """Return the share of chunks that equal an earlier chunk except for case and white space; empty chunks do not count."""
     first: dict[str, Piece] = {}
     faults, count = [], 0
     for piece in pieces:
@@ -42,19 +40,16 @@ def check_duplicates(pieces: Sequence[Piece]) -> CheckResult:
         earlier = first.setdefault(key, piece)
         if earlier is not piece:
             faults.append(Fault(piece.place, f"as {earlier.place}: {piece.text}", len(key)))
-    return CheckResult(
-        name="duplicates",
-        value=ratio_or_zero(len(faults), count),
-        reason=f"{len(faults):,} of {count:,} chunks repeat an earlier one",
-        faults=worst_faults(faults),
+    return share_result(
+        "duplicates", len(faults), count, f"{len(faults):,} of {count:,} chunks repeat an earlier one", faults
     )
 
 
 def check_near_duplicates(pieces: Sequence[Piece]) -> CheckResult:
-    """Return the share of chunks that are nearly the same as an earlier one, or just the same.
+    """Return the share of chunks that are nearly or exactly the same as an earlier chunk.
 
-    Nearly the same: four fifths of their shingles (4 words in a row, without case and punctuation) are
-    common, by the smallest 96 hashes of each; about linear. Chunks of less than 4 words do not count.
+    Near duplicates have four fifths of their shingles (4 words in a row, without case and punctuation) in common,
+    estimated from the 96 smallest hashes of each; about linear. Chunks of fewer than 4 words do not count.
 
     Source: Broder, "On the resemblance and containment of documents", SEQUENCES 1997 (bottom-k sketch).
     """
@@ -78,18 +73,19 @@ def check_near_duplicates(pieces: Sequence[Piece]) -> CheckResult:
                 known.append(len(sketches))
         sketches.append(sketch)
         owners.append(piece)
-    return CheckResult(
-        name="near_duplicates",
-        value=ratio_or_zero(len(faults), count),
-        reason=f"{len(faults):,} of {count:,} chunks are nearly the same as an earlier one",
-        faults=worst_faults(faults),
+    return share_result(
+        "near_duplicates",
+        len(faults),
+        count,
+        f"{len(faults):,} of {count:,} chunks are nearly the same as an earlier one",
+        faults,
     )
 
 
 def _shingle_sketch(text: str) -> frozenset[int]:
     words = _WORDS.findall(text.casefold())
     shingles = {
-        # Not hash(): it differs from run to run.
+        # Not hash(), which differs from run to run.
         zlib.crc32(" ".join(words[at : at + SHINGLE_WORDS]).encode("utf-8", "surrogatepass"))
         for at in range(len(words) - SHINGLE_WORDS + 1)
     }
@@ -114,27 +110,29 @@ def _find_nearest_sketch(
 def check_boilerplate(pieces: Sequence[Piece]) -> CheckResult:
     """Return the share of the chunks' characters in lines that are in many chunks; white space does not count.
 
-    Many are three, and one in ten. Numbers count as equal ("Page 3"), so do case and white space. Lines
-    without a letter and rows of Markdown tables are left out: a repeated header is meant.
+    Many means at least three and a tenth of all chunks. Numbers ("Page 3"), case and white space are ignored. Lines
+    without a letter and rows of Markdown tables are left out, as headers are repeated on purpose.
     """
     lines = [[(line, _normalize_line(line)) for line in piece.text.splitlines()] for piece in pieces]
-    holders = Counter(key for own in lines for key in {key for _, key in own if key})
+    holders = Counter(key for keyed_lines in lines for key in {key for _, key in keyed_lines if key})
     many = max(MIN_HOLDERS, -(-len(pieces) // HOLDER_DIVISOR))
-    weight = sum(_count_solid_chars(line) for own in lines for line, _ in own)
     repeated = {key: number for key, number in holders.items() if number >= many}
+    weight = 0
     sizes: Counter[str] = Counter()
     examples: dict[str, str] = {}
-    for own in lines:
-        for line, key in own:
-            if key in repeated:
-                sizes[key] += _count_solid_chars(line)
-                examples.setdefault(key, line.strip())
+    for line, key in chain.from_iterable(lines):
+        size = len("".join(line.split()))
+        weight += size
+        if key in repeated:
+            sizes[key] += size
+            examples.setdefault(key, line.strip())
     faults = [Fault(f"{repeated[key]:,} chunks", examples[key], size) for key, size in sizes.items()]
-    return CheckResult(
-        name="boilerplate",
-        value=ratio_or_zero(sum(sizes.values()), weight),
-        reason=f"{len(repeated):,} lines are in at least {many:,} of {len(pieces):,} chunks",
-        faults=worst_faults(faults),
+    return share_result(
+        "boilerplate",
+        sum(sizes.values()),
+        weight,
+        f"{len(repeated):,} lines are in at least {many:,} of {len(pieces):,} chunks",
+        faults,
     )
 
 
@@ -142,7 +140,3 @@ def _normalize_line(line: str) -> str:
     if line.lstrip().startswith(("|", "```", "~~~")) or not any(map(str.isalpha, line)):
         return ""
     return " ".join(_DIGITS.sub("#", line.casefold()).split())
-
-
-def _count_solid_chars(line: str) -> int:
-    return len("".join(line.split()))

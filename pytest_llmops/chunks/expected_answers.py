@@ -1,4 +1,4 @@
-"""Answers as they stand in case files: a text, several wordings, or a span with its place, as in SQuAD."""
+"""Parse the expected answers of case files: a text, several wordings, or a span with its place as in SQuAD."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ ANSWER_FORMS = (
 def parse_wordings(
     value: object, *, where: str, document: object = "", source: Source | None = None
 ) -> list[Answer]:
-    """Return the wordings of one answer; none for null and an empty list (the source has no answer).
+    """Return the wordings of an answer; an empty list for null and an empty list (the source has no answer).
 
     Args:
-        value: As it stands in the case: a text, ``{"text", "start"}`` (or ``"answer_start"``), a list of
-            those, or ``{"text": [...], "answer_start": [...]}`` as the Hugging Face data sets have it.
+        value: The field of the case: a text, ``{"text", "start"}`` (or ``"answer_start"``), a list of those, or
+            ``{"text": [...], "answer_start": [...]}`` as in the Hugging Face data sets.
         where: The case, for errors.
-        document: Name of the document in which ``start`` counts; needed if the source has several.
-        source: What the places are in; without it only texts count.
+        document: Name of the document of ``start``; needed if the source has several.
+        source: If given, the texts must stand at their places in it.
 
     Raises:
-        UsageError: It has another form, or something else stands at the place.
+        UsageError: Another form, or another text at the place.
 
     >>> parse_wordings({"text": "30 days", "start": 4}, where="case a")
     [Answer(text='30 days', start=4, document='')]
     """
     answers = [_parse_answer(wording, where, document) for wording in _split_wordings(value, where)]
-    if source is not None:
-        for answer in answers:
+    for answer in answers:
+        if source is not None and answer.start is not None:
             _check_answer_place(answer, where, source)
     return answers
 
@@ -44,17 +44,14 @@ def parse_wordings(
 def _split_wordings(value: object, where: str) -> Iterator[object]:
     if value is None:
         return
-    if (
-        isinstance(value, Mapping)
-        and isinstance(value.get("text"), Sequence)
-        and not isinstance(value["text"], str)
-    ):
-        starts = next((value[key] for key in START_FIELDS if key in value), [None] * len(value["text"]))
-        if not isinstance(starts, Sequence) or len(starts) != len(value["text"]):
+    texts = value.get("text") if isinstance(value, Mapping) else None
+    if isinstance(value, Mapping) and isinstance(texts, Sequence) and not isinstance(texts, str):
+        starts = next((value[key] for key in START_FIELDS if key in value), [None] * len(texts))
+        if not isinstance(starts, Sequence) or len(starts) != len(texts):
             raise UsageError(
                 f"{where}: expected as many starts as texts, got {shorten_text(repr(value), 80)}"
             )
-        yield from ({"text": text, "start": start} for text, start in zip(value["text"], starts, strict=True))
+        yield from ({"text": text, "start": start} for text, start in zip(texts, starts, strict=True))
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         yield from value
     else:
@@ -75,15 +72,12 @@ def _parse_answer(value: object, where: str, document: object) -> Answer:
 
 
 def _check_answer_place(answer: Answer, where: str, source: Source) -> None:
-    if answer.start is None:
-        return
     if answer.document not in source.names and (answer.document or len(source.names) > 1):
         raise UsageError(
             f"{where}: the answer has a place, but in which document? Expected its name under 'source', one of "
             f"{shorten_text(', '.join(source.names), 120)}; got {shorten_text(repr(answer.document), 60)}"
         )
-    number = source.names.index(answer.document) if answer.document in source.names else 0
-    start = source.starts[number] + answer.start
+    start = answer.raw_start(source)
     there = source.compact.raw[start : start + len(answer.text)]
     if "".join(there.split()).casefold() != "".join(answer.text.split()).casefold():
         raise UsageError(

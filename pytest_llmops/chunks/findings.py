@@ -1,4 +1,4 @@
-"""What a check finds: one value, and the places it comes from."""
+"""Hold the result of a check of chunks: a value, and the places where something is wrong."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Literal
 Unit = Literal["1", "count"]
 
 MAX_FAULTS = 50
-"""Places that a check keeps, the worst; it counts the others."""
+"""Faults in a result, the worst; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One place where something is wrong.
+    """A place where something is wrong.
 
     Attributes:
-        place: Where, for a person: ``chunk 3``, ``line 12``.
-        text: What stands there; foreign text, whole: whoever shows it shortens it.
-        size: How bad it is, in characters; orders the faults of a check.
+        place: The place in a message: ``chunk 3``, ``line 12``.
+        text: The untrusted text there, in full: reports shorten it.
+        size: Its severity in characters; faults are sorted by it.
     """
 
     place: str
@@ -29,14 +29,14 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """The outcome of one check over all chunks.
+    """The result of a check of all chunks.
 
     Attributes:
         name: ``lost``, ``cut_words`` ...
         value: A share from 0 to 1 (unit "1") or a count; lower is better.
-        reason: One sentence for a person.
-        faults: The worst `MAX_FAULTS`, the worst first; empty where nothing is wrong.
-        error: Why there is no value; ``value`` means nothing then.
+        reason: A sentence that explains the value.
+        faults: The worst `MAX_FAULTS`, the worst first.
+        error: Why there is no value; "" otherwise.
     """
 
     name: str
@@ -48,18 +48,29 @@ class CheckResult:
 
 
 def worst_faults(faults: Sequence[Fault]) -> tuple[Fault, ...]:
-    """Return the largest `MAX_FAULTS`; equal ones stay in their order.
+    """Return the `MAX_FAULTS` largest faults; faults of equal size keep their order.
 
-    >>> [one.place for one in worst_faults([Fault("a", "", 1), Fault("b", "", 2), Fault("c", "", 1)])]
+    >>> [fault.place for fault in worst_faults([Fault("a", "", 1), Fault("b", "", 2), Fault("c", "", 1)])]
     ['b', 'a', 'c']
     """
     return tuple(sorted(faults, key=lambda fault: -fault.size)[:MAX_FAULTS])
 
 
-def ratio_or_zero(part: float, whole: float) -> float:
-    """Return part / whole, and 0.0 of nothing.
+def count_result(name: str, reason: str, faults: Sequence[Fault]) -> CheckResult:
+    """Return a result whose value is the number of faults.
 
-    >>> ratio_or_zero(1, 4), ratio_or_zero(0, 0)
+    >>> count_result("empty", "1 of 2 chunks is empty", [Fault("chunk 2", "")]).value
+    1
+    """
+    return CheckResult(name=name, value=len(faults), unit="count", reason=reason, faults=worst_faults(faults))
+
+
+def share_result(name: str, part: float, whole: float, reason: str, faults: Sequence[Fault]) -> CheckResult:
+    """Return a result whose value is a share, 0.0 if there is nothing to measure.
+
+    >>> share_result("lost", 1, 4, "", []).value, share_result("lost", 0, 0, "", []).value
     (0.25, 0.0)
     """
-    return part / whole if whole else 0.0
+    return CheckResult(
+        name=name, value=part / whole if whole else 0.0, reason=reason, faults=worst_faults(faults)
+    )

@@ -1,4 +1,4 @@
-"""Texts without what does not count, and the way back: every kept character knows where it stood."""
+"""Reduce texts to the characters that are compared, and map each of them back to its place in the original."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Ignore: TypeAlias = Literal["whitespace", "markup"]
 Sources: TypeAlias = "str | Sequence[str] | Mapping[str, str]"
 
 SEAM = "\0"
-"""Stands between two documents of a source, so that no chunk matches across."""
+"""Separates the documents of a source, so that no chunk matches across them."""
 MAX_EXCERPT = 400
-"""Characters of a stretch that is shown."""
+"""Characters of an excerpt in a message."""
 
 _NO_WIDTH = dict.fromkeys((0x200B, 0x2060, 0xFEFF, 0xAD))
-"""Besides white space: a cleaner may drop it, and nobody sees the difference."""
+"""Zero-width characters and the soft hyphen, which a cleaner may drop like white space."""
 _BLANK = r"[\s\u200b\u2060\ufeff\u00ad]+"
 _MARKUP = (
     r"<[!/?A-Za-z][^<>\0]{0,2000}>"  # tags, comments
@@ -38,11 +38,11 @@ _IGNORED_MARKUP = re.compile(f"{_BLANK}|{_MARKUP}|{_ENTITY}", re.MULTILINE)
 
 @dataclass(frozen=True)
 class CompactText:
-    """A text without what does not count.
+    """A text reduced to the characters that are compared.
 
     Attributes:
-        raw: The text as it was.
-        ignore: What does not count.
+        raw: The original text.
+        ignore: What is left out.
     """
 
     raw: str
@@ -50,37 +50,36 @@ class CompactText:
 
     @cached_property
     def text(self) -> str:
-        """What is left of the text."""
+        """The characters that are compared."""
         if self.ignore == "whitespace":
             return "".join(self.raw.split()).translate(_NO_WIDTH)
         return "".join(
-            _decode_entity(dropped) if dropped else self.raw[start:end]
-            for start, end, dropped in self._parts()
+            self.raw[start:end] if entity is None else entity for start, end, entity in self._split_markup()
         )
 
     @cached_property
     def places(self) -> Sequence[int]:
-        """For each character of ``text`` its place in ``raw``; never falls."""
+        """For each character of ``text`` its place in ``raw``, in ascending order."""
         if self.ignore == "whitespace":
-            kept = enumerate(self.raw)
-            return array("l", [at for at, char in kept if not char.isspace() and ord(char) not in _NO_WIDTH])
+            chars = enumerate(self.raw)
+            return array("l", [at for at, char in chars if not char.isspace() and ord(char) not in _NO_WIDTH])
         places = array("l")
-        for start, end, dropped in self._parts():
-            places.extend([start] * len(_decode_entity(dropped)) if dropped else range(start, end))
+        for start, end, entity in self._split_markup():
+            places.extend(range(start, end) if entity is None else [start] * len(entity))
         return places
 
-    def _parts(self) -> Iterator[tuple[int, int, re.Match[str] | None]]:
-        """Yield what is kept, and what is dropped with its match."""
-        done = 0
-        for dropped in _IGNORED_MARKUP.finditer(self.raw):
-            yield done, dropped.start(), None
-            yield *dropped.span(), dropped
-            done = dropped.end()
-        yield done, len(self.raw), None
+    def _split_markup(self) -> Iterator[tuple[int, int, str | None]]:
+        """Yield the spans between ignored markup (with None), and the ignored spans with their decoded entity or ""."""
+        end = 0
+        for ignored in _IGNORED_MARKUP.finditer(self.raw):
+            yield end, ignored.start(), None
+            yield *ignored.span(), "".join(html.unescape(ignored["entity"] or "").split())
+            end = ignored.end()
+        yield end, len(self.raw), None
 
     @cached_property
     def word_starts(self) -> Sequence[int]:
-        """The characters of ``text`` in front of which white space stood, in order."""
+        """The positions in ``text`` of characters that follow white space, in order."""
         if self.ignore == "whitespace":
             return list(accumulate(len(word.translate(_NO_WIDTH)) for word in self.raw.split()))
         places = self.places
@@ -90,28 +89,24 @@ class CompactText:
             if right - left > 1 and any(map(str.isspace, self.raw[left + 1 : right]))
         ]
 
-    def within(self, start: int, end: int) -> tuple[int, int]:
-        """Return which of the kept characters stand in ``raw[start:end]``."""
+    def kept_range(self, start: int, end: int) -> tuple[int, int]:
+        """Return the range in ``text`` of the characters in ``raw[start:end]``."""
         return bisect_left(self.places, start), bisect_left(self.places, end)
 
     def excerpt(self, start: int, end: int, limit: int = MAX_EXCERPT) -> str:
-        """Return the original text of the kept characters ``[start, end)``, cut after ``limit`` of them."""
+        """Return the original text of ``text[start:end]``, at most ``limit`` of its characters."""
         end = min(end, start + limit, len(self.places))
         return self.raw[self.places[start] : self.places[end - 1] + 1] if end > start else ""
 
 
-def _decode_entity(dropped: re.Match[str]) -> str:
-    return "".join(html.unescape(dropped["entity"]).split()) if dropped["entity"] else ""
-
-
 def compact_text(text: str, ignore: Ignore = "whitespace") -> CompactText:
-    r"""Return a text without white space and characters without width; with "markup" without that, too.
+    r"""Return a text without white space and zero-width characters, and with "markup" also without markup; linear.
 
-    Markup is HTML tags, comments and entities (which become their character), and of Markdown the marks of
-    headings, quotes, list items, emphasis, code, rules and tables, and the targets of links. Linear.
+    Markup is HTML tags, comments and entities (which become their character), and in Markdown the marks of
+    headings, quotes, list items, emphasis, code, rules and tables, and the targets of links.
 
     Raises:
-        UsageError: There is no such way to ignore something.
+        UsageError: Unknown value of ``ignore``.
 
     >>> compact_text("two\n words").text, compact_text("# A <b>bold</b> &amp; *new* [way](x.html)", "markup").text
     ('twowords', 'Abold&newway')
@@ -123,12 +118,12 @@ def compact_text(text: str, ignore: Ignore = "whitespace") -> CompactText:
 
 @dataclass(frozen=True)
 class Source:
-    """The text that was cut into chunks: one document, or several.
+    """The text that was cut into chunks: a single document, or several.
 
     Attributes:
-        squeezed: All documents, a `SEAM` after each but the last.
-        names: Of the documents; the empty name if there is only one.
-        starts: For each document, where it begins in ``squeezed.raw``.
+        compact: All documents, separated by a `SEAM`.
+        names: The names of the documents; "" for a single document.
+        starts: The start of each document in ``compact.raw``.
     """
 
     compact: CompactText
@@ -137,12 +132,12 @@ class Source:
 
     @cached_property
     def size(self) -> int:
-        """How many characters count."""
+        """The number of characters that are compared."""
         return len(self.compact.text) - len(self.seam_places)
 
     @cached_property
     def seam_places(self) -> tuple[int, ...]:
-        """Where the seams stand in ``squeezed.text``."""
+        """The positions of the seams in ``compact.text``."""
         places = self.compact.places
         return tuple(bisect_left(places, start - len(_SEAM)) for start in self.starts[1:])
 
@@ -151,11 +146,11 @@ class Source:
         return array("l", (line_end.start() for line_end in re.finditer("\n", self.compact.raw)))
 
     def document(self, at: int) -> int:
-        """Return the number of the document, from 0, in which a kept character stands."""
+        """Return the number, from 0, of the document with a compact character."""
         return bisect_right(self.seam_places, at)
 
     def place(self, at: int) -> str:
-        """Return where a kept character stands, for a person: ``line 3``, ``faq.md line 3``."""
+        """Return the place of a compact character for a message: ``line 3``, ``faq.md line 3``."""
         raw = self.compact.places[at]
         number = self.document(at)
         first = bisect_left(self._line_ends, self.starts[number])
@@ -167,12 +162,10 @@ _SEAM = f"\n\n{SEAM}\n\n"
 
 
 def read_source(source: object, ignore: Ignore = "whitespace") -> Source:
-    """Return a source ready to be compared: a text, texts in their order, or texts by name.
-
-    A blank one has ``size`` 0.
+    """Return a source ready to compare: a text, texts in their order, or texts by name.
 
     Raises:
-        UsageError: It is something else.
+        UsageError: Another kind of source.
     """
     texts: list[object]
     if isinstance(source, str):
@@ -189,7 +182,7 @@ def read_source(source: object, ignore: Ignore = "whitespace") -> Source:
         if not isinstance(text, str):
             raise UsageError(f"source: expected a text, got {type(text).__name__} as {name or 'document 1'}")
         starts.append(at)
-        # A NUL of the user's own would be taken for the end of a document.
+        # A NUL in the text would look like the end of a document.
         clean.append(text.replace(SEAM, " "))
         at += len(text) + len(_SEAM)
     return Source(compact_text(_SEAM.join(clean), ignore), tuple(names), tuple(starts))

@@ -1,4 +1,4 @@
-"""Sizes and overlaps, in characters or in the tokens of the user's own tokenizer."""
+"""Check the sizes and overlaps of chunks, in characters or in tokens of the user's tokenizer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from pytest_llmops.chunks.adapters import Piece
 from pytest_llmops.chunks.alignment import Alignment, PlacedChunk
-from pytest_llmops.chunks.findings import CheckResult, Fault, worst_faults
+from pytest_llmops.chunks.findings import CheckResult, Fault, count_result
 from pytest_llmops.errors import UsageError
 from pytest_llmops.retrievers.base import to_python_scalar
 
@@ -19,7 +19,7 @@ Tokenizer: TypeAlias = "Callable[[str], Sized | int]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How long something may be; None: no limit of that kind."""
+    """Limits of a length; None: no limit of that kind."""
 
     at_least_chars: int | None = None
     at_most_chars: int | None = None
@@ -27,55 +27,42 @@ class Limits:
     at_most_tokens: int | None = None
 
     def __bool__(self) -> bool:
-        return any(limit is not None for limit in self._all_limits)
+        return self != Limits()
 
     @property
     def needs_tokenizer(self) -> bool:
-        """Whether a tokenizer is needed."""
+        """Whether a limit is in tokens."""
         return self.at_least_tokens is not None or self.at_most_tokens is not None
 
-    @property
-    def _all_limits(self) -> tuple[int | None, ...]:
-        return self.at_least_chars, self.at_most_chars, self.at_least_tokens, self.at_most_tokens
-
-    def wrong(self, text: str, tokenizer: Tokenizer | None, *, short: bool) -> tuple[str, int]:
-        """Return what is wrong with a text's length and by how much, or ``("", 0)``.
+    def find_violation(
+        self, text: str, tokenizer: Tokenizer | None, *, may_be_short: bool
+    ) -> tuple[str, int]:
+        """Return how the length of a text violates the limits and by how much, or ``("", 0)``.
 
         Args:
-            text: What is measured.
+            text: The text to measure.
             tokenizer: Needed if a limit is in tokens.
-            short: Whether it may be as short as it likes.
+            may_be_short: Whether the lower limits do not apply.
         """
-        violations = [
-            _describe_size_violation(
-                len(text), "characters", self.at_least_chars, self.at_most_chars, short=short
-            )
-        ]
+        measured = [(len(text), "characters", self.at_least_chars, self.at_most_chars)]
         if self.needs_tokenizer and tokenizer is not None:
-            number = count_tokens(tokenizer, text)
-            violations.append(
-                _describe_size_violation(
-                    number, "tokens", self.at_least_tokens, self.at_most_tokens, short=short
-                )
+            measured.append(
+                (count_tokens(tokenizer, text), "tokens", self.at_least_tokens, self.at_most_tokens)
             )
+        violations = [("", 0)]
+        for size, unit, least, most in measured:
+            if most is not None and size > most:
+                violations.append((f"{size:,} {unit}, at most {most:,} are allowed", size - most))
+            elif least is not None and size < least and not may_be_short:
+                violations.append((f"{size:,} {unit}, at least {least:,} are asked for", least - size))
         return max(violations, key=lambda violation: violation[1])
 
 
-def _describe_size_violation(
-    size: int, unit: str, least: int | None, most: int | None, *, short: bool
-) -> tuple[str, int]:
-    if most is not None and size > most:
-        return f"{size:,} {unit}, at most {most:,} are allowed", size - most
-    if least is not None and size < least and not short:
-        return f"{size:,} {unit}, at least {least:,} are asked for", least - size
-    return "", 0
-
-
 def count_tokens(tokenizer: Tokenizer, text: str) -> int:
-    """Return how many tokens a text has, by a tokenizer that returns them or their number.
+    """Return how many tokens a text has; the tokenizer returns the tokens or their number.
 
     Raises:
-        UsageError: It returns something else.
+        UsageError: The tokenizer returns something else.
 
     >>> count_tokens(str.split, "three small words"), count_tokens(len, "abc")
     (3, 3)
@@ -96,84 +83,64 @@ def check_sizes(
 
     Args:
         pieces: The chunks.
-        limits: What is allowed.
+        limits: The allowed sizes.
         tokenizer: Needed if a limit is in tokens.
-        last: Numbers of the chunks that end a document: they may be shorter.
+        last: Numbers of the last chunks of documents, which may be shorter.
     """
     faults = []
     for piece in pieces:
-        text, excess = limits.wrong(piece.text, tokenizer, short=piece.number in last)
-        if text:
-            faults.append(Fault(piece.place, f"{text}: {piece.text}", excess))
-    return CheckResult(
-        name="size",
-        value=len(faults),
-        unit="count",
-        reason=f"{len(faults):,} of {len(pieces):,} chunks are of a wrong size",
-        faults=worst_faults(faults),
-    )
+        violation, excess = limits.find_violation(piece.text, tokenizer, may_be_short=piece.number in last)
+        if violation:
+            faults.append(Fault(piece.place, f"{violation}: {piece.text}", excess))
+    return count_result("size", f"{len(faults):,} of {len(pieces):,} chunks are of a wrong size", faults)
 
 
 def check_overlaps(alignment: Alignment, limits: Limits, tokenizer: Tokenizer | None) -> CheckResult:
-    """Return how many neighbours within a document share too much or too little of the source."""
+    """Return how many pairs of neighbouring chunks share too much or too little of the source."""
     faults = []
     pairs = neighbouring_chunks(alignment)
     for left, right in pairs:
         text = shared_text(alignment, left, right)
-        violation, excess = limits.wrong(text, tokenizer, short=False)
+        violation, excess = limits.find_violation(text, tokenizer, may_be_short=False)
         if violation:
             place = f"{left.piece.place} and {right.piece.number}"
             faults.append(Fault(place, f"overlap of {violation}" + (f": {text}" if text else ""), excess))
-    return CheckResult(
-        name="overlap",
-        value=len(faults),
-        unit="count",
-        reason=f"{len(faults):,} of {len(pairs):,} neighbours overlap too much or too little",
-        faults=worst_faults(faults),
+    return count_result(
+        "overlap", f"{len(faults):,} of {len(pairs):,} neighbours overlap too much or too little", faults
     )
 
 
 def neighbouring_chunks(alignment: Alignment) -> list[tuple[PlacedChunk, PlacedChunk]]:
-    """Return the chunks that follow each other within one document."""
-    known = [placed for placed in alignment.placed if placed.home is not None]
+    """Return the pairs of chunks that follow each other within a document."""
     document = alignment.source.document
-    return [
-        (placed, following)
-        for placed, following in pairwise(known)
-        if document((placed.home or (0, 0))[0]) == document((following.home or (0, 0))[0])
+    known = [
+        (placed, document(placed.main_span[0])) for placed in alignment.placed if placed.main_span is not None
     ]
+    return [(left, right) for (left, place), (right, next_place) in pairwise(known) if place == next_place]
 
 
 def shared_text(alignment: Alignment, first: PlacedChunk, second: PlacedChunk) -> str:
-    """Return the stretch of the source that both chunks hold, white space within included."""
-    left, right = first.home or (0, 0), second.home or (0, 0)
+    """Return the part of the source that both chunks hold, with the white space inside."""
+    left, right = first.main_span or (0, 0), second.main_span or (0, 0)
     start, end = max(left[0], right[0]), min(left[1], right[1])
     return alignment.source.compact.excerpt(start, end, limit=end - start)
 
 
 def last_chunk_numbers(pieces: Sequence[Piece], alignment: Alignment | None) -> list[int]:
-    """Return the numbers of the chunks with which a document ends; without a source, of the last chunk."""
+    """Return the numbers of the last chunk of each document; without a source, of the last chunk."""
     ends = [pieces[-1].number] if pieces else []
     if alignment is None:
         return ends
-    known = [placed for placed in alignment.placed if placed.home is not None]
+    known = [placed for placed in alignment.placed if placed.main_span is not None]
     inner = {placed.piece.number for placed, _ in neighbouring_chunks(alignment)}
     return [*(placed.piece.number for placed in known if placed.piece.number not in inner), *ends]
 
 
 def check_empty_chunks(pieces: Sequence[Piece]) -> CheckResult:
-    """Return how many chunks have no letter, digit or symbol: nothing, or white space and punctuation."""
+    """Return how many chunks have no letter, digit or symbol: only white space and punctuation, or nothing."""
     faults = [
-        Fault(piece.place, piece.text) for piece in pieces if not any(map(_is_visible_char, piece.text))
+        Fault(piece.place, piece.text)
+        for piece in pieces
+        if not any(unicodedata.category(char)[0] in "LNS" for char in piece.text)
     ]
-    return CheckResult(
-        name="empty",
-        value=len(faults),
-        unit="count",
-        reason=f"{len(faults):,} of {len(pieces):,} chunks are empty",
-        faults=worst_faults(faults),
-    )
-
-
-def _is_visible_char(char: str) -> bool:
-    return unicodedata.category(char)[0] in "LNS"
+    return count_result("empty", f"{len(faults):,} of {len(pieces):,} chunks are empty", faults)

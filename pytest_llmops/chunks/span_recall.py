@@ -1,4 +1,4 @@
-"""Is each answer whole in one chunk, so that a retriever can find it at all?"""
+"""Measure how many expected answers stand whole in a single chunk, so that a retriever can find them."""
 
 from __future__ import annotations
 
@@ -10,26 +10,31 @@ from itertools import accumulate
 
 from pytest_llmops.chunks.adapters import Piece
 from pytest_llmops.chunks.alignment import Alignment
-from pytest_llmops.chunks.findings import CheckResult, Fault, ratio_or_zero, worst_faults
+from pytest_llmops.chunks.findings import CheckResult, Fault, share_result
+from pytest_llmops.chunks.offsets import Source
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One wording of an answer; ``start`` is its place in the source, None where only its text counts."""
+    """A wording of an answer; ``start`` is its place in its document, None if only the text counts."""
 
     text: str
     start: int | None = None
     document: str = ""
 
+    def raw_start(self, source: Source) -> int:
+        """Return the place of the answer in ``source.compact.raw``; an unknown document means the first."""
+        number = source.names.index(self.document) if self.document in source.names else 0
+        return source.starts[number] + (self.start or 0)
+
 
 def measure_span_recall(
     wanted: Mapping[str, Sequence[Answer]], pieces: Sequence[Piece], alignment: Alignment | None = None
 ) -> CheckResult:
-    """Return the share of questions of which one wording of the answer stands whole in one chunk.
+    """Return the share of questions that have a wording of the answer whole in a single chunk.
 
-    An answer with a place has to be there in a chunk that covers this place of the source; one without has
-    to be in a chunk as whole words and numbers ("5" is neither in "2.5" nor in "-5"), but for case and white
-    space.
+    An answer with a place must be in a chunk that covers this place of the source. Other answers must be in a chunk
+    as whole words and numbers ("5" is neither in "2.5" nor in "-5"); case and white space are ignored.
 
     Args:
         wanted: The wordings of the answer by the question's id.
@@ -37,40 +42,47 @@ def measure_span_recall(
         alignment: The chunks in their source; needed for answers with a place.
 
     Returns:
-        The check ``measure_span_recall``; here higher is better. Without a question 0.0.
+        The result ``span_recall``, where higher is better; 0.0 without questions.
     """
     texts = [" ".join(piece.text.split()).casefold() for piece in pieces]
     joined, covered = _JoinedChunks(texts), _CoveredSpans(alignment)
-    faults = []
-    for name, answers in wanted.items():
-        if not any(_is_whole_answer(answer, joined, covered) for answer in answers):
-            faults.append(Fault(name, _describe_missing_answer(answers, alignment)))
+
+    def is_whole(answer: Answer) -> bool:
+        span = _answer_span(answer, alignment)
+        return joined.contains_words(answer.text) if span is None else covered.covers(*span)
+
+    faults = [
+        Fault(name, _describe_missing_answer(answers[0], alignment))
+        for name, answers in wanted.items()
+        if not any(map(is_whole, answers))
+    ]
     whole_count = len(wanted) - len(faults)
-    return CheckResult(
-        name="span_recall",
-        value=ratio_or_zero(whole_count, len(wanted)),
-        reason=f"{whole_count:,} of {len(wanted):,} answers stand whole in one chunk",
-        faults=worst_faults(faults),
+    return share_result(
+        "span_recall",
+        whole_count,
+        len(wanted),
+        f"{whole_count:,} of {len(wanted):,} answers stand whole in one chunk",
+        faults,
     )
 
 
 class _JoinedChunks:
-    """All chunks as one text: one search instead of one for each chunk."""
+    """The texts of all chunks joined, for a single search."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        # No answer holds a NUL, as its blanks are made one.
         self._text = "\0".join(texts)
 
-    def holds(self, answer: str) -> bool:
+    def contains_words(self, answer: str) -> bool:
+        # Without NUL, so that no answer matches across chunks.
         text = " ".join(answer.replace("\0", " ").split()).casefold()
         at = self._text.find(text)
         while at >= 0:
-            if self._whole_words(at, at + len(text)):
+            if self._is_whole_words(at, at + len(text)):
                 return True
             at = self._text.find(text, at + 1)
         return False
 
-    def _whole_words(self, start: int, end: int) -> bool:
+    def _is_whole_words(self, start: int, end: int) -> bool:
         before, inner = self._text[max(0, start - 3) : start], self._text[start:end]
         after = self._text[end : end + 2]
         return not (
@@ -81,21 +93,20 @@ class _JoinedChunks:
         )
 
 
-# Two letters of a script with spaces, or two digits: within a word.
+# Between two letters of a script with spaces, or two digits, no word ends.
 _WORD = re.compile(
     "[^\\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]{2}\\Z"
 )
 _NUMBER_SEPARATORS = r".,'\u2019\u066b\u066c"
-# "1,500" and "2.5" are one number, and so is "-5"; the hyphen of "3-5" and "A-5" is no sign.
+# "1,500", "2.5" and "-5" are single numbers; the hyphen of "3-5" and "A-5" is not a sign.
 _NUMBER_BEFORE = re.compile(rf"(?:\d[{_NUMBER_SEPARATORS}]|(?:^|[^\w)\]%])[-\u2212])\Z")
 _NUMBER_AFTER = re.compile(rf"[{_NUMBER_SEPARATORS}]\d")
 
 
 class _CoveredSpans:
-    """Which stretches of the source stand whole in a chunk."""
+    """The spans of the source that are whole in a chunk."""
 
     def __init__(self, alignment: Alignment | None) -> None:
-        self.alignment = alignment
         runs = sorted(
             (run.source, run.source + run.length)
             for placed in (alignment.placed if alignment else ())
@@ -104,34 +115,26 @@ class _CoveredSpans:
         self._starts = [start for start, _ in runs]
         self._ends = list(accumulate((end for _, end in runs), max))
 
-    def holds(self, start: int, end: int) -> bool:
+    def covers(self, start: int, end: int) -> bool:
         before = bisect_right(self._starts, start)
         return before > 0 and self._ends[before - 1] >= end
-
-
-def _is_whole_answer(answer: Answer, joined: _JoinedChunks, covered: _CoveredSpans) -> bool:
-    span = _answer_span(answer, covered.alignment)
-    return joined.holds(answer.text) if span is None else covered.holds(*span)
 
 
 def _answer_span(answer: Answer, alignment: Alignment | None) -> tuple[int, int] | None:
     if alignment is None or answer.start is None:
         return None
-    source = alignment.source
-    number = source.names.index(answer.document) if answer.document in source.names else 0
-    start = source.starts[number] + answer.start
-    return source.compact.within(start, start + len(answer.text))
+    start = answer.raw_start(alignment.source)
+    return alignment.source.compact.kept_range(start, start + len(answer.text))
 
 
-def _describe_missing_answer(answers: Sequence[Answer], alignment: Alignment | None) -> str:
-    first = answers[0]
-    span = _answer_span(first, alignment)
+def _describe_missing_answer(answer: Answer, alignment: Alignment | None) -> str:
+    span = _answer_span(answer, alignment)
     if span is None or alignment is None:
-        return f"in no chunk: {first.text}"
+        return f"in no chunk: {answer.text}"
     parts = [
         placed.piece.place
         for placed in alignment.placed
         if any(run.source < span[1] and span[0] < run.source + run.length for run in placed.runs)
     ]
     where = f"parted among {', '.join(parts[:3])}" if parts else "in no chunk"
-    return f"{where}: {first.text} ({alignment.source.place(span[0])})"
+    return f"{where}: {answer.text} ({alignment.source.place(span[0])})"

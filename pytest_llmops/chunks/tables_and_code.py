@@ -1,14 +1,14 @@
-"""Are tables and code blocks whole?"""
+"""Find the tables and code blocks of a source, and check that no chunk cuts them apart."""
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_llmops.chunks.alignment import Alignment, PlacedChunk
-from pytest_llmops.chunks.findings import CheckResult, Fault, worst_faults
+from pytest_llmops.chunks.findings import CheckResult, Fault, count_result
 from pytest_llmops.chunks.offsets import SEAM, CompactText
 from pytest_llmops.measurement import format_count
 
@@ -20,7 +20,7 @@ _ROW_TAG = re.compile(r"<(/?)tr\b[^<>\0]{0,2000}>", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table: its rows as ``[start, end)`` of the raw text, the first of them its header."""
+    """A table: its rows as ``[start, end)`` of the raw text; the first row is the header."""
 
     rows: tuple[tuple[int, int], ...]
 
@@ -28,8 +28,8 @@ class Table:
 def find_tables(text: str) -> list[Table]:
     r"""Return the tables of a Markdown or HTML text in their order; linear.
 
-    A Markdown table is a row with its delimiter row below; an HTML table's header is its first row. A table
-    within another belongs to the outer one. Tables of one row are none.
+    A Markdown table begins with a row above a delimiter row; the header of an HTML table is its first row. Nested
+    tables belong to the outer table. Tables with a single row do not count.
 
     >>> [len(table.rows) for table in find_tables("| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | 4 |\n")]
     [3]
@@ -58,30 +58,25 @@ def _markdown_tables(text: str) -> Iterator[Table]:
 
 
 def _html_tables(text: str) -> Iterator[Table]:
+    for start, end in _outer_elements(_TABLE_TAG.finditer(text)):
+        yield Table(tuple(_outer_elements(_ROW_TAG.finditer(text, start, end))))
+
+
+def _outer_elements(tags: Iterator[re.Match[str]]) -> Iterator[tuple[int, int]]:
     depth = start = 0
-    for tag in _TABLE_TAG.finditer(text):
+    for tag in tags:
         if tag[0] == SEAM:
             depth = 0
             continue
         if tag[1] and depth == 1:
-            yield Table(tuple(_html_rows(text, start, tag.start())))
+            yield start, tag.end()
         elif not tag[1] and not depth:
             start = tag.start()
         depth = max(0, depth + (-1 if tag[1] else 1))
 
 
-def _html_rows(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    depth = begun = 0
-    for tag in _ROW_TAG.finditer(text, start, end):
-        if tag[1] and depth == 1:
-            yield begun, tag.end()
-        elif not tag[1] and not depth:
-            begun = tag.start()
-        depth = max(0, depth + (-1 if tag[1] else 1))
-
-
 def find_code_blocks(text: str) -> list[tuple[int, int]]:
-    """Return the fenced code blocks ``[start, end)`` of a Markdown text; an open one ends with its document."""
+    """Return the fenced code blocks ``[start, end)`` of a Markdown text; an unclosed block ends with its document."""
     blocks, opened, mark = [], -1, ""
     for fence in _FENCE.finditer(text):
         if fence[0] == SEAM:
@@ -89,7 +84,7 @@ def find_code_blocks(text: str) -> list[tuple[int, int]]:
             opened = -1
         elif opened < 0:
             if "`" in fence[2] and fence[1][0] == "`":
-                continue  # code within a line
+                continue  # inline code
             opened, mark = fence.start(), fence[1]
         elif fence[1].startswith(mark) and not fence[2].strip():
             blocks.append((opened, fence.end()))
@@ -100,68 +95,63 @@ def find_code_blocks(text: str) -> list[tuple[int, int]]:
 
 
 def check_cut_tables(alignment: Alignment) -> CheckResult:
-    """Return how often a chunk holds rows of a table without its header, or a part of a row.
+    """Return how often a chunk holds rows of a table without its header, or only a part of a row.
 
-    A header that the chunker repeats in the chunk counts as there. A chunk is counted once a table.
+    A header that the chunker repeats in the chunk counts. Each table counts once per chunk.
     """
     compact = alignment.source.compact
-    table_rows = [[compact.within(*row) for row in table.rows] for table in find_tables(compact.raw)]
+    table_rows = [[compact.kept_range(*row) for row in table.rows] for table in find_tables(compact.raw)]
     spans = [(rows[0][0], rows[-1][1]) for rows in table_rows]
-    torn = [
-        _find_table_fault(compact, table_rows[place], placed)
+    faults = [
+        fault
         for placed in alignment.placed
-        for place in _overlapping_spans(placed, spans)
+        for index in _overlapping_spans(placed, spans)
+        if (fault := _find_table_fault(compact, table_rows[index], placed)) is not None
     ]
-    faults = [fault for fault in torn if fault is not None]
-    return CheckResult(
-        name="cut_tables",
-        value=len(faults),
-        unit="count",
-        reason=f"{format_count(len(faults), 'chunk tears', 'chunks tear')} a table apart, of {format_count(len(table_rows), 'table')}",
-        faults=worst_faults(faults),
+    return count_result(
+        "cut_tables",
+        f"{format_count(len(faults), 'chunk tears', 'chunks tear')} a table apart, of {format_count(len(table_rows), 'table')}",
+        faults,
     )
 
 
 def _find_table_fault(
     compact: CompactText, rows: Sequence[tuple[int, int]], placed: PlacedChunk
 ) -> Fault | None:
-    held = [
-        (rows[place], _count_held_chars(placed, rows[place])) for place in _overlapping_spans(placed, rows)
-    ]
-    for row, held_chars in held:
-        if 0 < held_chars < row[1] - row[0]:
-            return Fault(placed.piece.place, f"a part of the row {compact.excerpt(*row)}", row[1] - row[0])
-    header = compact.text[slice(*rows[0])]
-    inside = [row for row, held_chars in held if held_chars and row != rows[0]]
-    if inside and header not in placed.text.text:
-        which = format_count(len(inside), "row without its", "rows without their")
-        text = f"{which} header {compact.excerpt(*rows[0])}"
-        return Fault(placed.piece.place, text, sum(b - a for a, b in inside))
-    return None
+    body = []
+    for row in (rows[index] for index in _overlapping_spans(placed, rows)):
+        held_chars, size = _count_held_chars(placed, row), row[1] - row[0]
+        if 0 < held_chars < size:
+            return Fault(placed.piece.place, f"a part of the row {compact.excerpt(*row)}", size)
+        if held_chars and row != rows[0]:
+            body.append(row)
+    if not body or compact.text[slice(*rows[0])] in placed.text.text:
+        return None
+    which = format_count(len(body), "row without its", "rows without their")
+    text = f"{which} header {compact.excerpt(*rows[0])}"
+    return Fault(placed.piece.place, text, sum(end - start for start, end in body))
 
 
 def check_cut_code(alignment: Alignment) -> CheckResult:
-    """Return how often a chunk holds a part of a fenced code block, but not all of it."""
+    """Return how often a chunk holds only a part of a fenced code block."""
     compact = alignment.source.compact
-    blocks = [compact.within(*block) for block in find_code_blocks(compact.raw)]
+    blocks = [compact.kept_range(*block) for block in find_code_blocks(compact.raw)]
     faults = []
     for placed in alignment.placed:
-        for block in (blocks[place] for place in _overlapping_spans(placed, blocks)):
+        for block in (blocks[index] for index in _overlapping_spans(placed, blocks)):
             held_chars, size = _count_held_chars(placed, block), block[1] - block[0]
             if held_chars < size:
                 text = f"{held_chars:,} of {size:,} characters of the block {compact.excerpt(*block)}"
                 faults.append(Fault(placed.piece.place, text, size))
-    return CheckResult(
-        name="cut_code",
-        value=len(faults),
-        unit="count",
-        reason=f"{format_count(len(faults), 'chunk tears', 'chunks tear')} a code block apart, of {format_count(len(blocks), 'code block')}",
-        faults=worst_faults(faults),
+    return count_result(
+        "cut_code",
+        f"{format_count(len(faults), 'chunk tears', 'chunks tear')} a code block apart, of {format_count(len(blocks), 'code block')}",
+        faults,
     )
 
 
 def _count_held_chars(placed: PlacedChunk, span: tuple[int, int]) -> int:
-    """Return how many characters of a stretch of the source are in a chunk."""
+    """Return how many characters of a span of the source are in a chunk."""
     covered = [(max(run.source, span[0]), min(run.source + run.length, span[1])) for run in placed.runs]
     held, done = 0, span[0]
     for start, end in sorted(covered):
@@ -171,11 +161,10 @@ def _count_held_chars(placed: PlacedChunk, span: tuple[int, int]) -> int:
 
 
 def _overlapping_spans(placed: PlacedChunk, spans: Sequence[tuple[int, int]]) -> list[int]:
-    """Return which of the stretches (in the order of the source, without overlap) a chunk has a part of."""
+    """Return the indexes of the spans (in the order of the source, without overlap) that a chunk has a part of."""
     overlapping: set[int] = set()
     for run in placed.runs:
-        place = bisect_right(spans, run.source, key=lambda span: span[1])
-        while place < len(spans) and spans[place][0] < run.source + run.length:
-            overlapping.add(place)
-            place += 1
+        first = bisect_right(spans, run.source, key=lambda span: span[1])
+        behind = bisect_left(spans, run.source + run.length, key=lambda span: span[0])
+        overlapping.update(range(first, behind))
     return sorted(overlapping)

@@ -1,7 +1,4 @@
-"""Is the text clean: nothing decoded wrongly, no tags, nothing invisible, no page furniture?
-
-Text that was decoded with the wrong table: ``fÃ¼r``, ``donâ€™t``, ``РџСЂРё``, ``锟斤拷``.
-"""
+"""Check that text is clean: no mojibake (``fÃ¼r``, ``РџСЂРё``), markup, invisible characters, headers or footers."""
 
 from __future__ import annotations
 
@@ -10,13 +7,14 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from pytest_llmops.chunks.adapters import Piece
-from pytest_llmops.chunks.findings import MAX_FAULTS, CheckResult, Fault, worst_faults
+from pytest_llmops.chunks.findings import MAX_FAULTS, CheckResult, Fault, count_result
 from pytest_llmops.chunks.tables_and_code import find_code_blocks
 
 FIRST_LEAD = 0xC0
-"""In UTF-8, bytes from 0x80 up to this continue a character."""
+"""The lowest lead byte of UTF-8; bytes from 0x80 below it continue a character."""
 UNDEFINED_IN_CP1251 = 0x98
 
 
@@ -31,12 +29,12 @@ _BYTE = {
     **{chr(byte): byte for byte in range(0x80, 0xA0)},
     **{_decode_cp1252(byte): byte for byte in range(0x80, 0x100)},
 }
-"""Characters of cp1252 (and of Latin-1, which some decoders take) to the byte they were made of."""
+"""The byte of each character of cp1252, and of Latin-1, which some decoders use."""
 _TAIL = "".join(re.escape(char) for char, byte in _BYTE.items() if byte < FIRST_LEAD)
 _PAIR = f"[\\u00c2-\\u00df][{_TAIL}]"
 _WESTERN = re.compile(f"(?:{_PAIR}|[\\u00e0-\\u00ef][{_TAIL}]{{2}}|[\\u00f0-\\u00f4][{_TAIL}]{{3}})+")
-# The same for Cyrillic: in cp1251 a letter's first byte is a Р or С (a В or Г for marks). Three in a row, as
-# "Сё" may be a word.
+# The same for Cyrillic: in cp1251 the first byte of a letter is Р or С (В or Г for marks). Three in a row, as "Сё" may
+# be a word.
 _CYRILLIC_TAIL = "".join(
     re.escape(bytes([byte]).decode("cp1251"))
     for byte in range(0x80, FIRST_LEAD)
@@ -46,64 +44,58 @@ _CYRILLIC = re.compile(f"(?:[РС][{_CYRILLIC_TAIL}]){{3,}}")
 # U+FFFD, itself written as UTF-8 and read as GBK; fill bytes of Visual C++ read as GBK.
 _GBK = re.compile("锟斤拷|烫烫烫|屯屯屯")
 _CLOSING = "»›”“’‘–—…·°§¶«‹"
-"""Marks that may follow a capital or an accented letter in an honest text: ``CAFÉ»``, ``café”…``."""
+"""Marks that may follow a capital or an accented letter in correct text: ``CAFÉ»``, ``café”…``."""
+
+Findings: TypeAlias = Iterator[tuple[int, int, str]]
+"""Start and end of each finding, and a description (may be empty)."""
 
 
-def find_mojibake(text: str) -> Iterator[tuple[int, int, str]]:
-    """Yield each ``(start, end, what it was)`` of text that was decoded with the wrong table; linear.
+def find_mojibake(text: str) -> Findings:
+    """Yield ``(start, end, original)`` for text that was decoded with the wrong encoding; linear.
 
-    UTF-8 read as cp1252 or Latin-1 (also twice), as cp1251, and what is typical of GBK. A single accented
-    letter before a closing quote or a dash is left alone, as it may be meant.
+    Finds UTF-8 read as cp1252 or Latin-1 (also twice) or as cp1251, and typical sequences of GBK. A single accented
+    letter before a closing quote or a dash is left alone, as it may be correct.
 
-    >>> [found for _, _, found in find_mojibake("DonÃ¢â‚¬â„¢t! fÃ¼r")]
+    >>> [original for _, _, original in find_mojibake("DonÃ¢â‚¬â„¢t! fÃ¼r")]
     ['â€™', 'ü']
     """
-    yield from sorted((*_find_western_mojibake(text), *_find_cyrillic_mojibake(text), *_chinese(text)))
+    cyrillic = (
+        (*match.span(), match[0].encode("cp1251").decode("utf-8")) for match in _CYRILLIC.finditer(text)
+    )
+    gbk = ((*match.span(), "") for match in _GBK.finditer(text))
+    yield from sorted((*_find_western_mojibake(text), *cyrillic, *gbk))
 
 
-def _find_western_mojibake(text: str) -> Iterator[tuple[int, int, str]]:
+def _find_western_mojibake(text: str) -> Findings:
     for match in _WESTERN.finditer(text):
         try:
-            was = bytes(_BYTE[char] for char in match[0]).decode("utf-8")
+            original = bytes(_BYTE[char] for char in match[0]).decode("utf-8")
         except UnicodeDecodeError:
             continue
-        if len(was) == 1 and _may_be_intended(text, match.start(), match[0], was):
-            continue
-        yield match.start(), match.end(), was
+        if len(original) > 1 or not _may_be_intended(text, match.start(), match[0], original):
+            yield match.start(), match.end(), original
 
 
-def _may_be_intended(text: str, start: int, garbled: str, was: str) -> bool:
-    """Whether one letter and marks behind it could be just that."""
+def _may_be_intended(text: str, start: int, garbled: str, original: str) -> bool:
+    """Return whether a letter with marks behind it may be correct text."""
     before = text[start - 1 : start] if start else ""
     if len(garbled) == len("Ã¼"):
         if garbled[0] in "ÂÃ":
             return before.isupper() and garbled[1] in _CLOSING
-        # One Greek, Cyrillic, Hebrew ... letter alone is no word.
-        return garbled[1] in _CLOSING or not (was.isalpha() and "\u00c0" <= was <= "\u017f")
+        # A single Greek, Cyrillic, Hebrew ... letter is not a word.
+        return garbled[1] in _CLOSING or not (original.isalpha() and "\u00c0" <= original <= "\u017f")
     return all(char in _CLOSING for char in garbled[1:])
 
 
-def _find_cyrillic_mojibake(text: str) -> Iterator[tuple[int, int, str]]:
-    for match in _CYRILLIC.finditer(text):
-        yield match.start(), match.end(), match[0].encode("cp1251").decode("utf-8")
-
-
-def _chinese(text: str) -> Iterator[tuple[int, int, str]]:
-    return ((match.start(), match.end(), "") for match in _GBK.finditer(text))
-
-
-Findings = Iterator[tuple[int, int, str]]
-"""Start, end, and what it is in words (may be empty)."""
-
 FAULT_CONTEXT_CHARS = 30
-"""Characters around a fault that are shown."""
+"""Characters on each side of a fault in a message."""
 EDGE_LINES = 2
-"""Lines at the top and at the bottom of a page in which a header or footer stands."""
+"""Lines at the top and bottom of a page that may be a header or footer."""
 MIN_PAGES = 3
-"""Pages that a header must be on, and at least one page in five."""
+"""Pages that a header must be on, and at least a fifth of all pages."""
 PAGE_DIVISOR = 5
 LONGEST_WORD = 60
-"""Characters that are looked at in front of a hyphen."""
+"""Characters searched in front of a hyphen."""
 
 _TAGS = (
     "a abbr address article aside b base blockquote body br button canvas caption center cite code col colgroup "
@@ -118,6 +110,7 @@ _TAG = re.compile(
 )
 _ENTITY = re.compile(r"&(?:(?P<name>[A-Za-z]{2,31}\d{0,2})|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});")
 _INLINE_CODE = re.compile(r"(?<!`)(`{1,3})(?!`)[^`\n]{1,1000}\1(?!`)")
+_REPLACEMENT = re.compile("\ufffd+")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _INVISIBLE = re.compile(
     "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb"
@@ -135,26 +128,26 @@ _FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007f]+")
 
 
 def check_clean_text(pieces: Sequence[Piece]) -> dict[str, CheckResult]:
-    """Return for each kind of dirt how often it is in the texts.
+    """Return for each kind of dirt how often it occurs in the texts; linear.
 
-    - ``find_mojibake``: decoded with the wrong table, see `pytest_llmops.chunks.text_quality`.
-    - ``replacement``: U+FFFD, what a decoder writes for a byte it cannot read.
-    - ``html``: tags, comments and entities; outside of code, where they may be meant.
-    - ``control``: control characters but tab, line end and form feed; lone surrogates, noncharacters.
-    - ``invisible``: characters without width, of direction, soft hyphens, tags. Joiners between letters or
-      emoji that need them are fine, and so are marks of direction in a text that runs from right to left.
-    - ``hyphenation``: a word parted by a hyphen at the end of a line; not behind capitals ("GPL-"), nor where
-      the text has the word with its hyphen elsewhere and never without ("well-known").
-    - ``check_repeated_lines``: a line at the top or bottom of many pages (numbers count as equal). Pages are the texts,
-      or the parts of a text between form feeds.
-
-    Linear. No text has no dirt.
+    - ``mojibake``: text decoded with the wrong encoding, see `find_mojibake`.
+    - ``replacement``: U+FFFD, which decoders write for bytes they cannot read.
+    - ``html``: tags, comments and entities outside of code.
+    - ``control``: control characters except tab, line end and form feed; lone surrogates, noncharacters.
+    - ``invisible``: zero-width and direction characters, soft hyphens, tags. Joiners that letters or emoji need are
+      fine, and so are direction marks in right-to-left text.
+    - ``hyphenation``: a word hyphenated at the end of a line; not behind capitals ("GPL-"), nor if the text elsewhere
+      has the word only with its hyphen ("well-known").
+    - ``repeated``: a line at the top or bottom of many pages, numbers ignored. Pages are the texts, or the parts of a
+      text between form feeds.
     """
     kinds: Mapping[str, Callable[[str], Findings]] = {
         "mojibake": find_mojibake,
-        "replacement": _find_replacement_chars,
+        "replacement": lambda text: ((*match.span(), "") for match in _REPLACEMENT.finditer(text)),
         "html": _find_markup,
-        "control": _find_control_chars,
+        "control": lambda text: (
+            (*match.span(), _describe_char(match[0])) for match in _CONTROL.finditer(text)
+        ),
         "invisible": _find_invisible_chars,
         "hyphenation": _find_hyphenation,
     }
@@ -166,12 +159,12 @@ def _count_faults(name: str, pieces: Sequence[Piece], find: Callable[[str], Find
     faults: list[Fault] = []
     places = dirty = 0
     for piece in pieces:
-        before = places
-        for finding in find(piece.text):
-            places += 1
-            if len(faults) < MAX_FAULTS:
-                faults.append(Fault(piece.place, _shown(piece.text, *finding)))
-        dirty += places > before
+        findings = list(find(piece.text))
+        places += len(findings)
+        dirty += bool(findings)
+        for start, end, what in findings[: MAX_FAULTS - len(faults)]:
+            around = piece.text[max(0, start - FAULT_CONTEXT_CHARS) : end + FAULT_CONTEXT_CHARS]
+            faults.append(Fault(piece.place, f"{what}: {around}" if what else around))
     return CheckResult(
         name=name,
         value=places,
@@ -181,55 +174,37 @@ def _count_faults(name: str, pieces: Sequence[Piece], find: Callable[[str], Find
     )
 
 
-def _shown(text: str, start: int, end: int, what: str) -> str:
-    around = text[max(0, start - FAULT_CONTEXT_CHARS) : end + FAULT_CONTEXT_CHARS]
-    return f"{what}: {around}" if what else around
-
-
-def _find_replacement_chars(text: str) -> Findings:
-    return ((match.start(), match.end(), "") for match in re.finditer("\ufffd+", text))
-
-
 def _find_markup(text: str) -> Findings:
-    code = (
-        [*find_code_blocks(text), *(match.span() for match in _INLINE_CODE.finditer(text))]
-        if "`" in text or "~~~" in text
-        else []
+    in_code = bytearray(len(text))
+    if "`" in text or "~~~" in text:
+        for start, end in (*find_code_blocks(text), *(match.span() for match in _INLINE_CODE.finditer(text))):
+            in_code[start:end] = b"\1" * (end - start)
+    entities = (
+        match
+        for match in _ENTITY.finditer(text)
+        if not match["name"] or f"{match['name']};" in html.entities.html5
     )
-    inside = bytearray(len(text))
-    for start, end in code:
-        inside[start:end] = b"\1" * (end - start)
-    for match in sorted((*_TAG.finditer(text), *_find_entities(text)), key=re.Match.start):
-        if not inside[match.start()]:
+    for match in sorted((*_TAG.finditer(text), *entities), key=re.Match.start):
+        if not in_code[match.start()]:
             yield match.start(), match.end(), match[0]
-
-
-def _find_entities(text: str) -> Iterator[re.Match[str]]:
-    for match in _ENTITY.finditer(text):
-        if not match["name"] or f"{match['name']};" in html.entities.html5:
-            yield match
-
-
-def _find_control_chars(text: str) -> Findings:
-    return ((match.start(), match.end(), _describe_char(match[0])) for match in _CONTROL.finditer(text))
 
 
 def _find_invisible_chars(text: str) -> Findings:
     flags = [match.span() for match in _FLAG.finditer(text)]
-    leftward = _RIGHT_TO_LEFT.search(text) is not None
+    right_to_left = _RIGHT_TO_LEFT.search(text) is not None
     for match in _INVISIBLE.finditer(text):
-        at = match.start()
-        if match[0] in _JOINERS and _is_needed_joiner(text, at):
-            continue
-        if match[0] in _DIRECTION_MARKS and leftward:
-            continue
-        if any(start < at < end for start, end in flags):
-            continue
-        yield at, match.end(), _describe_char(match[0])
+        at, char = match.start(), match[0]
+        is_needed = (
+            (char in _JOINERS and _is_needed_joiner(text, at))
+            or (char in _DIRECTION_MARKS and right_to_left)
+            or any(start < at < end for start, end in flags)
+        )
+        if not is_needed:
+            yield at, match.end(), _describe_char(char)
 
 
 def _is_needed_joiner(text: str, at: int) -> bool:
-    """Whether a joiner stands between characters of a script that needs it, or in an emoji."""
+    """Return whether a joiner stands in an emoji or between characters of a script that needs it."""
     before, after = text[at - 1 : at], text[at + 1 : at + 2]
     return bool(before and after) and min(before, after) >= "\u0590" and not (before + after).isspace()
 
@@ -241,17 +216,16 @@ def _describe_char(char: str) -> str:
 def _find_hyphenation(text: str) -> Findings:
     words: frozenset[str] = frozenset()
     for match in _HYPHEN.finditer(text):
-        # "GPL-" is no part of a word, whatever follows.
+        # "GPL-" is not the first part of a hyphenated word.
         if not text[match.end()].islower() or match[0][:2].isupper():
             continue
         words = words or frozenset(word[0].casefold() for word in _WORDS.finditer(text))
-        if match[0][2] not in _SOFT and _is_compound(text, match, words):
-            continue
-        yield match.start(), match.end(), ""
+        if match[0][2] in _SOFT or not _is_compound(text, match, words):
+            yield match.start(), match.end(), ""
 
 
 def _is_compound(text: str, match: re.Match[str], words: frozenset[str]) -> bool:
-    """Whether the word is written with its hyphen elsewhere, and never without."""
+    """Return whether the text elsewhere has the word with its hyphen, and never without."""
     end = match.start() + 2
     before = _LAST_WORD.search(text, max(0, end - LONGEST_WORD), end)
     after = _WORDS.match(text, match.end())
@@ -260,7 +234,7 @@ def _is_compound(text: str, match: re.Match[str], words: frozenset[str]) -> bool
 
 
 def check_repeated_lines(pieces: Sequence[Piece]) -> CheckResult:
-    """Return how many lines stand at the top or bottom of many pages: three, and one page in five."""
+    """Return how many lines stand at the top or bottom of many pages, at least three and a fifth of all pages."""
     pages = [page for piece in pieces for page in piece.text.split("\f") if page.strip()]
     holders: Counter[str] = Counter()
     examples: dict[str, str] = {}
@@ -280,10 +254,8 @@ def check_repeated_lines(pieces: Sequence[Piece]) -> CheckResult:
     faults = [
         Fault(f"{count:,} pages", examples[key], count) for key, count in holders.items() if count >= many
     ]
-    return CheckResult(
-        name="repeated",
-        value=len(faults),
-        unit="count",
-        reason=f"{len(faults):,} lines are at the edge of at least {many:,} of {len(pages):,} pages",
-        faults=worst_faults(faults),
+    return count_result(
+        "repeated",
+        f"{len(faults):,} lines are at the edge of at least {many:,} of {len(pages):,} pages",
+        faults,
     )

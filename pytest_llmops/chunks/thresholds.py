@@ -1,4 +1,4 @@
-"""The thresholds of the assertions about chunks: their names, their defaults, and what no value can mean."""
+"""Define and validate the thresholds and size limits of the assertions about chunks."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class DirtThresholds(TypedDict, total=False):
 
 
 RECORDED_ONLY = ("cut_sentences", "near_duplicates", "boilerplate")
-"""Checks whose threshold is None unless given: common splitters cut sentences, and not all repetition is wrong."""
+"""Checks without a default threshold: common splitters cut sentences, and not all repetition is wrong."""
 SOURCE_CHECKS = (
     "lost",
     "invented",
@@ -95,7 +95,7 @@ def refuse_unknown_threshold(who: str, thresholds: Mapping[str, object], known: 
 
 
 def require_source(thresholds: Mapping[str, object], overlaps: Limits) -> None:
-    """Raise `UsageError` for a threshold that can only be checked against the source."""
+    """Raise `UsageError` for a threshold that needs the source."""
     __tracebackhide__ = True
     named = [name for name in SOURCE_CHECKS if thresholds.get(f"at_most_{name}") is not None]
     if named or overlaps:
@@ -107,30 +107,30 @@ def parse_size_limits(what: str, options: Mapping[str, object], tokenizer: objec
     """Return the limits of sizes (``what`` is "") or of overlaps ("overlap_").
 
     Raises:
-        UsageError: A limit is no whole number, the least is above the most, or tokens cannot be counted.
+        UsageError: A limit is not a whole number, the lower limit is above the upper, or the tokenizer is missing.
     """
     __tracebackhide__ = True
-    sizes: dict[str, int | None] = {}
+    limits: dict[str, int | None] = {}
     for unit in ("chars", "tokens"):
         for side in ("at_least", "at_most"):
             name = f"{side}_{what}{unit}"
             value: object = to_python_scalar(options.get(name))
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
                 raise UsageError(f"assert_chunks: expected {name} as a whole number from 0 on, got {value!r}")
-            sizes[f"{side}_{unit}"] = value
-        least, most = sizes[f"at_least_{unit}"], sizes[f"at_most_{unit}"]
+            limits[f"{side}_{unit}"] = value
+        least, most = limits[f"at_least_{unit}"], limits[f"at_most_{unit}"]
         if least is not None and most is not None and least > most:
             raise UsageError(
                 f"assert_chunks: at_least_{what}{unit}={least} is above at_most_{what}{unit}={most}"
             )
-    limits = Limits(**sizes)
-    if limits.needs_tokenizer and not callable(tokenizer):
+    size_limits = Limits(**limits)
+    if size_limits.needs_tokenizer and not callable(tokenizer):
         got = "none" if tokenizer is None else type(tokenizer).__name__
         raise UsageError(
             "assert_chunks: a limit in tokens needs tokenizer=, a function from a text to its tokens "
             f"(like encoding.encode), got {got}"
         )
-    return limits
+    return size_limits
 
 
 def refuse_invalid_share(who: str, at_least: object) -> None:
@@ -149,7 +149,7 @@ def parse_check_thresholds(
     """Return the threshold of each check.
 
     Raises:
-        UsageError: No value can mean a threshold, or what has one was not measured.
+        UsageError: A threshold that no value can be, or a threshold for something that was not measured.
     """
     __tracebackhide__ = True
     thresholds: dict[str, float | None] = {}

@@ -1,1 +1,1 @@
-"""Pure functions from texts, vectors and rankings to numbers: no input or output, no state."""
+"""Compute metrics of texts, vectors, rankings and labels with pure functions."""

@@ -1,13 +1,12 @@
-"""BERTScore: how well the tokens of two texts can be matched by their vectors in context.
+"""Compute BERTScore from the token vectors of two texts, arrays of shape ``(tokens, dim)``.
 
-Each token is matched greedily with the token of the other text whose vector is nearest; precision is the mean
-over the tokens of the answer, recall the mean over those of the reference, F1 their harmonic mean. Pure maths
-over arrays of shape ``(tokens, dim)``; which model they come from decides what a score means.
+Each token is matched with the token of the other text whose vector is most similar; precision is the mean over the
+tokens of the answer, recall the mean over the tokens of the reference, F1 their harmonic mean.
 
-Source: Zhang et al., "BERTScore: Evaluating Text Generation with BERT", ICLR 2020, and its package
-``bert-score``. As there, a token of weight 0 (``[CLS]`` and ``[SEP]``) takes no part in the means, yet others
-may be matched with it. Unlike there, no score depends on what else stands in a batch (its padding lifts
-negative cosines to 0), and two texts without tokens are equal.
+Source: Zhang et al., "BERTScore: Evaluating Text Generation with BERT", ICLR 2020, and its package ``bert-score``. As
+there, tokens of weight 0 (``[CLS]`` and ``[SEP]``) are left out of the means, but other tokens may match them. Unlike
+there, a score does not depend on the rest of a batch (its padding lifts negative cosines to 0), and two texts without
+tokens are equal.
 """
 
 from __future__ import annotations
@@ -17,21 +16,22 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llmops.metrics.vectors import as_rows, unit_rows
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy import float32, float64
     from numpy.typing import ArrayLike, NDArray
 
-MATRIX_NDIM = 2
 MAX_CELLS = 2**28
-"""Tokens times tokens of a pair: a few seconds."""
+"""Product of the token counts of a pair: a few seconds."""
 BLOCK_CELLS = 2**22
-"""Of which so many are held at a time."""
+"""Cosines in memory at a time."""
 
 
 class Score(NamedTuple):
-    """Precision, recall and F1; at most 1. A cosine can be negative, and so can the first two."""
+    """Precision, recall and F1, at most 1; precision and recall may be negative, like a cosine."""
 
     precision: float
     recall: float
@@ -40,40 +40,37 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Idf:
-    """How rare each token is: ``log((documents + 1) / (documents with it + 1))``, 0 for one in all of them.
+    """Inverse document frequencies: ``log((documents + 1) / (documents with the token + 1))``.
 
     Attributes:
-        weights: Of the tokens that occur.
-        unseen: Of all others.
+        weights: The weight of each token of the documents.
+        unseen: The weight of all other tokens.
 
-    >>> build_idf([["a", "b"], ["a"]]).of(["a", "b", "c"])
+    >>> build_idf([["a", "b"], ["a"]]).token_weights(["a", "b", "c"])
     [0.0, 0.4054651081081644, 1.0986122886681098]
     """
 
     weights: Mapping[str, float]
     unseen: float
 
-    def of(self, tokens: Iterable[str]) -> list[float]:
+    def token_weights(self, tokens: Iterable[str]) -> list[float]:
         """Return the weights of tokens, in their order."""
         return [self.weights.get(token, self.unseen) for token in tokens]
 
 
 def build_idf(documents: Iterable[Iterable[str]]) -> Idf:
-    """Return the weights that the tokens of documents (the references of an evaluation) have.
+    """Return the inverse document frequencies of tokens; the documents are usually the references of an evaluation.
 
     Raises:
-        ValueError: There are no documents.
+        ValueError: No documents.
     """
-    counts: Counter[str] = Counter()
-    total = 0
-    for document in documents:
-        total += 1
-        counts.update(set(document))
-    if not total:
+    token_sets = [set(document) for document in documents]
+    if not token_sets:
         raise ValueError("expected at least one document to count tokens in, got none")
-    return Idf(
-        {token: math.log((total + 1) / (count + 1)) for token, count in counts.items()}, math.log(total + 1)
-    )
+    counts = Counter(token for tokens in token_sets for token in tokens)
+    total = len(token_sets)
+    weights = {token: math.log((total + 1) / (count + 1)) for token, count in counts.items()}
+    return Idf(weights, math.log(total + 1))
 
 
 def score_pair(
@@ -87,17 +84,17 @@ def score_pair(
 
     Args:
         actual: ``(n, dim)``, a row for each token of the answer; rows need no unit length.
-        expected: ``(m, dim)``, those of the reference.
-        actual_weights: ``(n,)``, 0 or more; left out, each token counts the same.
+        expected: ``(m, dim)``, a row for each token of the reference.
+        actual_weights: ``(n,)``, 0 or more; None: equal weights.
         expected_weights: ``(m,)``, likewise.
 
     Returns:
-        Precision, recall and F1. If one side has no tokens, all are 1 if neither has, else 0. F1 is 0 where
-        precision or recall is not positive.
+        Precision, recall and F1: all 1 if both sides have no tokens, all 0 if only a single side has none. F1 is 0
+        unless precision and recall are positive.
 
     Raises:
-        ValueError: Shapes that do not fit, no finite numbers, tokens whose weights are all 0, or more than
-            `MAX_CELLS` tokens times tokens.
+        ValueError: Shapes that do not match, numbers that are not finite, weights that are all 0, or more than
+            `MAX_CELLS` pairs of tokens.
 
     >>> score_pair([[1, 0], [0, 1]], [[1, 0]])
     Score(precision=0.5, recall=1.0, f1=0.6666666666666666)
@@ -109,12 +106,10 @@ def score_pairs(
     pairs: Sequence[tuple[ArrayLike, ArrayLike]],
     weights: Sequence[tuple[ArrayLike | None, ArrayLike | None]] | None = None,
 ) -> list[Score]:
-    """Return the score of each pair of ``(n, dim)`` and ``(m, dim)`` arrays, as `score_pair` does for one.
-
-    An array that stands in several pairs is checked and brought to unit length once.
+    """Return the `score_pair` of each pair; an array that is in several pairs is normalized once.
 
     Raises:
-        ValueError: As in `score_pair`; names the pair, counted from 0. Or not as many weights as pairs.
+        ValueError: As in `score_pair`, with the number of the pair, from 0; or another number of weights than pairs.
     """
     if weights is not None and len(weights) != len(pairs):
         raise ValueError(f"expected weights for each of {len(pairs)} pairs, got {len(weights)}")
@@ -124,7 +119,7 @@ def score_pairs(
         sides = []
         for name, rows in (("actual", actual), ("expected", expected)):
             if id(rows) not in units:
-                # With the object itself, so that its id stays its own.
+                # The object is stored too, so that its id is not reused.
                 units[id(rows)] = rows, _unit_vectors(rows, f"pair {number}, {name}")
             sides.append(units[id(rows)][1])
         pair_weights = weights[number] if weights is not None else (None, None)
@@ -157,7 +152,7 @@ def _match_score(
             "that matter"
         )
     of_actual, of_expected = _best_cosines(actual, expected)
-    # Rounding takes the cosine of equal tokens a little above 1.
+    # Rounding may lift the cosine of equal tokens above 1.
     precision = min(1.0, float(of_actual @ actual_shares))
     recall = min(1.0, float(of_expected @ expected_shares))
     both = precision > 0 and recall > 0
@@ -167,7 +162,7 @@ def _match_score(
 def _best_cosines(
     actual: NDArray[float32], expected: NDArray[float32]
 ) -> tuple[NDArray[float32], NDArray[float32]]:
-    """Return the highest cosine of each token with any of the other side."""
+    """Return the highest cosine of each token with the tokens of the other side, for both sides."""
     import numpy as np
 
     step = max(1, BLOCK_CELLS // len(expected))
@@ -185,23 +180,14 @@ def _best_cosines(
 def _unit_vectors(rows: ArrayLike, name: str) -> NDArray[float32]:
     import numpy as np
 
-    try:
-        array = np.asarray(rows, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name}: expected numbers of shape (tokens, dim), got something else") from None
-    if array.ndim == 1 and not array.size:
-        return array.reshape(0, 0)
-    if array.ndim != MATRIX_NDIM:
-        raise ValueError(f"{name}: expected an array of shape (tokens, dim), got {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
-    lengths = np.linalg.norm(array, axis=1, keepdims=True)
-    unit: NDArray[float32] = np.divide(array, lengths, out=np.zeros_like(array), where=lengths > 0)
-    return unit
+    if np.array_equal(rows, []):  # no tokens
+        return np.zeros((0, 0), dtype=np.float32)
+    array = as_rows(rows, name=name)
+    return (unit_rows(array) if len(array) else array).astype(np.float32)
 
 
 def _normalize_weights(weights: ArrayLike | None, count: int, name: str) -> NDArray[float64]:
-    """Return weights that sum to 1; none at all if there is no token."""
+    """Return weights that sum to 1, or an empty array without tokens."""
     import numpy as np
 
     if weights is None:

@@ -1,4 +1,4 @@
-"""Where to cut a score that should tell two kinds of things apart: precision, recall and the area under curves."""
+"""Evaluate and choose the threshold of a binary classifier: precision, recall, ROC AUC, average precision."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from pytest_llmops.metrics.agreement.distances import mean_ranks
 
 if TYPE_CHECKING:
     from numpy import bool_, float64
@@ -18,13 +20,13 @@ MAX_DIGITS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """What happens if everything passes that scores at least ``at_least``.
+    """The outcome of a threshold: every item with a score of at least ``at_least`` passes.
 
     Attributes:
-        same_passed: Of those that should pass, how many do (true positives).
-        same: How many should pass.
-        different_passed: Of those that should not pass, how many do (false positives).
-        different: How many should not pass.
+        same_passed: Items that pass and should (true positives).
+        same: Items that should pass.
+        different_passed: Items that pass and should not (false positives).
+        different: Items that should not pass.
     """
 
     at_least: float
@@ -35,17 +37,17 @@ class Cut:
 
     @property
     def recall(self) -> float:
-        """Share of those that should pass, and do."""
+        """Share of the items that should pass which pass."""
         return self.same_passed / self.same
 
     @property
     def false_passes(self) -> float:
-        """Share of those that should not pass, and do."""
+        """Share of the items that should not pass which pass."""
         return self.different_passed / self.different
 
     @property
     def precision(self) -> float:
-        """Share of those that pass, and should; 1 where nothing passes."""
+        """Share of the items that pass which should; 1 if nothing passes."""
         passed = self.same_passed + self.different_passed
         return self.same_passed / passed if passed else 1.0
 
@@ -57,21 +59,21 @@ class Cut:
 
     @property
     def balanced_accuracy(self) -> float:
-        """Mean of the shares that are right of either kind: 0.5 is chance, however many there are of each."""
+        """Mean of the recall of both classes: 0.5 is chance, whatever their sizes."""
         return (self.recall + 1 - self.false_passes) / 2
 
 
 def distinct_cuts(scores: Sequence[float], same: Sequence[bool]) -> list[Cut]:
-    """Return the cuts that differ in what passes, from the one where least passes to the one where all does.
+    """Return the cuts at each distinct score, from the highest to the lowest.
 
     Args:
-        scores: Finite numbers; a higher one is more alike.
-        same: For each, whether it should pass; at least one of either kind.
+        scores: Finite numbers; higher scores are more similar.
+        same: Whether each item should pass; both classes must occur.
 
     Raises:
-        ValueError: Unlike lengths, one kind only, NaN or infinity.
+        ValueError: Different lengths, a single class, NaN or infinity.
 
-    >>> [(one.at_least, one.recall, one.precision) for one in distinct_cuts([0.9, 0.4, 0.6], [True, True, False])]
+    >>> [(cut.at_least, cut.recall, cut.precision) for cut in distinct_cuts([0.9, 0.4, 0.6], [True, True, False])]
     [(0.9, 0.5, 1.0), (0.6, 0.5, 0.5), (0.4, 1.0, 0.6666666666666666)]
     """
     import numpy as np
@@ -95,7 +97,7 @@ def distinct_cuts(scores: Sequence[float], same: Sequence[bool]) -> list[Cut]:
 
 
 def cut_at(scores: Sequence[float], same: Sequence[bool], at_least: float) -> Cut:
-    """Return what happens at one cut.
+    """Return the outcome of a threshold.
 
     Raises:
         ValueError: As `distinct_cuts`.
@@ -117,22 +119,22 @@ def cut_at(scores: Sequence[float], same: Sequence[bool], at_least: float) -> Cu
 def choose_cut(
     scores: Sequence[float], same: Sequence[bool], *, rule: Rule = "balanced", share: float = 0.0
 ) -> Cut | None:
-    """Return the cut that a rule picks, at a short number that lets the same things pass.
+    """Return the cut that a rule selects, at a threshold of few digits that passes the same items.
 
     Args:
         scores: As in `distinct_cuts`.
         same: As in `distinct_cuts`.
-        rule: ``balanced``: the highest balanced accuracy, of several the one with the higher recall.
-            ``recall``: the highest cut that at least a ``share`` of those that should pass reaches.
-            ``precision``: the lowest at which at least a ``share`` of what passes should.
-            ``false passes``: the lowest that at most a ``share`` of those that should not pass reaches.
-        share: 0 to 1, for the last three.
+        rule: ``balanced``: the highest balanced accuracy, in a tie with the higher recall.
+            ``recall``: the highest cut with a recall of at least ``share``.
+            ``precision``: the lowest cut with a precision of at least ``share``.
+            ``false passes``: the lowest cut that passes at most a ``share`` of the items that should not pass.
+        share: 0 to 1, for the last three rules.
 
     Returns:
-        The cut; None if there is none, as everything of the highest score would break the rule.
+        The cut; None if even the highest score breaks the rule.
 
     Raises:
-        ValueError: As `distinct_cuts`; no such rule, or a share that is none.
+        ValueError: As `distinct_cuts`; an unknown rule, or a share outside 0 to 1.
 
     >>> choose_cut([0.9, 0.4, 0.6, 0.1], [True, True, False, False], rule="false passes", share=0.5).at_least
     0.25
@@ -142,27 +144,26 @@ def choose_cut(
     if not 0 <= share <= 1:
         raise ValueError(f"curves: expected a share from 0 to 1, got {share!r}")
     candidates = distinct_cuts(scores, same)
+    indexes = range(len(candidates))
+    best: int | None
     if rule == "balanced":
-        best = max(range(len(candidates)), key=lambda n: (candidates[n].balanced_accuracy, n))
+        best = max(indexes, key=lambda index: (candidates[index].balanced_accuracy, index))
     elif rule == "recall":
-        best = next(n for n, cut in enumerate(candidates) if cut.recall >= share)
+        best = next(index for index in indexes if candidates[index].recall >= share)
+    elif rule == "precision":
+        best = max((index for index in indexes if candidates[index].precision >= share), default=None)
     else:
-        good = [
-            n
-            for n, cut in enumerate(candidates)
-            if (cut.precision >= share if rule == "precision" else cut.false_passes <= share)
-        ]
-        if not good:
-            return None
-        best = good[-1]
+        best = max((index for index in indexes if candidates[index].false_passes <= share), default=None)
+    if best is None:
+        return None
     below = candidates[best + 1].at_least if best + 1 < len(candidates) else -math.inf
     return cut_at(scores, same, _short_threshold(below, candidates[best].at_least))
 
 
 def roc_auc(scores: Sequence[float], same: Sequence[bool]) -> float:
-    """How often one that should pass scores higher than one that should not: 0.5 is chance, 1 always.
+    """Return the area under the ROC curve, as scikit-learn's ``roc_auc_score``.
 
-    Equal scores count half. The area under the ROC curve, as scikit-learn's ``roc_auc_score``.
+    It is how often an item that should pass scores higher than an item that should not; equal scores count half.
 
     Raises:
         ValueError: As `distinct_cuts`.
@@ -170,19 +171,15 @@ def roc_auc(scores: Sequence[float], same: Sequence[bool]) -> float:
     >>> roc_auc([0.9, 0.4, 0.6], [True, True, False])
     0.5
     """
-    import numpy as np
-
     values, wanted = _check_scores_and_labels(scores, same)
-    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
-    mean_rank = np.cumsum(counts) - (counts - 1) / 2
     positives = int(wanted.sum())
     negatives = len(values) - positives
-    above = float(mean_rank[where][wanted].sum()) - positives * (positives + 1) / 2
+    above = float(mean_ranks(values)[wanted].sum()) - positives * (positives + 1) / 2
     return above / (positives * negatives)
 
 
 def average_precision(scores: Sequence[float], same: Sequence[bool]) -> float:
-    """Mean of the precision over the steps of the recall, 0 to 1: scikit-learn's ``average_precision_score``.
+    """Return the mean precision over the steps of the recall, as scikit-learn's ``average_precision_score``.
 
     Raises:
         ValueError: As `distinct_cuts`.
@@ -198,12 +195,12 @@ def average_precision(scores: Sequence[float], same: Sequence[bool]) -> float:
 
 
 def wilson_interval(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Interval of a share at 95 %, as Wilson gives it (JASA 22, 1927): never outside 0 to 1; (0, 1) for no trials.
+    """Return Wilson's 95 % interval of a share (JASA 22, 1927), within 0 to 1; (0, 1) without trials.
 
     Raises:
-        ValueError: More hits than trials, or a negative number of either.
+        ValueError: More hits than trials, or a negative number.
 
-    >>> tuple(round(one, 3) for one in wilson_interval(0, 10))
+    >>> tuple(round(end, 3) for end in wilson_interval(0, 10))
     (0.0, 0.278)
     """
     if not 0 <= hits <= count:
@@ -213,7 +210,7 @@ def wilson_interval(hits: int, count: int, z: float = 1.959964) -> tuple[float, 
     share, square = hits / count, z * z
     centre = (share + square / (2 * count)) / (1 + square / count)
     half = z / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
-    # At the ends the sums cancel but for their last digit.
+    # At the ends the sums cancel only up to rounding.
     return (0.0 if not hits else centre - half), (1.0 if hits == count else centre + half)
 
 
@@ -234,8 +231,8 @@ def _check_scores_and_labels(
 
 
 def _short_threshold(below: float, top: float) -> float:
-    """A number of few digits in the gap above ``below`` and up to ``top``, near its middle."""
-    if math.isinf(below):  # everything passes: so it does a little lower
+    """Return a number of few digits above ``below`` and up to ``top``, near their middle."""
+    if math.isinf(below):  # everything passes, also at a lower threshold
         return math.floor(top * 100) / 100
     middle = (below + top) / 2
     for digits in range(2, MAX_DIGITS):

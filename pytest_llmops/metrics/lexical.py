@@ -1,7 +1,7 @@
-"""Pure functions over two texts: exact match, token F1, fuzzy ratio, nearest span, word diff.
+"""Compare two texts by their characters and words: token F1, fuzzy ratio, nearest span, word diff.
 
-Every score is a plain float from 0 (nothing in common) to 1 (equal). None of them is semantic: a
-negation barely moves a ratio, a paraphrase ruins it.
+Every score is a plain float from 0 (nothing in common) to 1 (equal). The scores are not semantic: a negation barely
+changes a ratio, a paraphrase ruins it.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ Form: TypeAlias = Literal["keep", "NFC", "NFKC"]
 Op: TypeAlias = Literal["=", "-", "+"]
 
 MAX_MARKS = 1_000
-"""Combining characters in a row that are still normalised: Unicode's reordering is quadratic in them."""
+"""Combining characters in a row that can be normalized: Unicode's reordering is quadratic in them."""
 MAX_RATIO_CELLS = 40_000_000_000
-"""Characters times characters that `fuzzy_ratio` compares: about a second."""
+"""Product of the lengths that `fuzzy_ratio` compares: about a second."""
 MAX_PARTIAL_COST = 1_000_000_000_000
-"""Length of the longer times the square of the shorter text that ``partial`` compares: about a second."""
+"""Length of the longer text times the square of the shorter that ``partial`` compares: about a second."""
 MAX_NEEDLE = 256
-"""Characters of a needle that `find_nearest_span` looks for."""
+"""Characters of a needle that `find_nearest_span` searches for."""
 MAX_DIFF_TOKENS = 2_000
-"""Tokens that `word_diff_steps` aligns; what follows them counts as replaced in one piece."""
+"""Tokens that `word_diff_steps` aligns; the rest counts as replaced."""
 MAX_PIECE = 60
-"""Characters of one piece that `format_word_diff` shows."""
+"""Characters of a change in `format_word_diff`."""
 MAX_SNAP = 20
-"""Characters a nearest span may grow on each side to end with a word."""
+"""Characters that a nearest span may grow on each side to a word boundary."""
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -44,18 +44,18 @@ _DIFF_TOKENS = re.compile(r"\w+|\s+|[^\w\s]")
 def normalize_text(
     text: str, *, case: Case = "keep", whitespace: Whitespace = "keep", unicode: Form = "keep"
 ) -> str:
-    r"""Return a text with the differences taken out that shall not count; doing it twice changes nothing.
+    r"""Return a text normalized for comparison; normalizing it again changes nothing.
 
     Args:
-        text: Any text; an empty one stays empty.
+        text: Any text.
         case: "fold" removes case in the Unicode sense ("Straße" becomes "strasse").
-        whitespace: "strip" drops it at both ends; "collapse" also makes one space of each run.
-        unicode: "NFC" joins letters and accents; "NFKC" also makes plain what only looks different
-            (full-width letters, ligatures, no-break spaces).
+        whitespace: "strip" drops it at both ends; "collapse" also replaces each run by a single space.
+        unicode: "NFC" joins letters and accents; "NFKC" also replaces compatibility characters (full-width
+            letters, ligatures, no-break spaces).
 
     Raises:
-        ValueError: An option has another value, or more than `MAX_MARKS` combining characters follow
-            each other (Unicode's reordering takes quadratic time over them).
+        ValueError: An unknown option, or more than `MAX_MARKS` combining characters in a row (Unicode's
+            reordering takes quadratic time over them).
 
     >>> normalize_text("  Two\n words ", case="fold", whitespace="collapse")
     'two words'
@@ -69,7 +69,7 @@ def normalize_text(
             raise ValueError(f"{name}: expected one of {', '.join(get_args(kind))}, got {value!r}")
     text = _compose_unicode(text, unicode)
     if case == "fold":
-        # Folding can take a text out of its normal form again.
+        # Folding may undo the normal form.
         text = _compose_unicode(text.casefold(), unicode)
     if whitespace == "collapse":
         return " ".join(text.split())
@@ -83,15 +83,15 @@ def _compose_unicode(text: str, form: Form) -> str:
     for combining in map(unicodedata.combining, text):
         run = run + 1 if combining else 0
         if run > MAX_MARKS:
-            raise ValueError(f"more than {MAX_MARKS:,} combining characters in a row cannot be normalised")
+            raise ValueError(f"more than {MAX_MARKS:,} combining characters in a row cannot be normalized")
     return unicodedata.normalize(form, text)
 
 
 def squad_tokens(text: str) -> list[str]:
     """Return the words of a text as SQuAD's evaluation script counts them.
 
-    Lower case, ASCII punctuation deleted, the articles a, an, the dropped, split at whitespace. A text in a
-    script without spaces is one token. Nothing but articles and punctuation gives an empty list.
+    The text is lowercased and split at whitespace, without ASCII punctuation and the articles a, an, the. A text in a
+    script without spaces is a single token.
 
     >>> squad_tokens("The 30-day window, returned!")
     ['30day', 'window', 'returned']
@@ -100,10 +100,9 @@ def squad_tokens(text: str) -> list[str]:
 
 
 def token_f1(actual: str, expected: str) -> float:
-    """Return the F1 of shared `squad_tokens`, 0 (none) to 1 (the same words in any order); symmetric.
+    """Return the F1 of shared `squad_tokens`, 0 (none) to 1 (the same words in any order); symmetric and linear.
 
-    If one side has no tokens, 1.0 if neither has, else 0.0 (as SQuAD 2.0 scores "no answer").
-    Linear in the lengths.
+    Two texts without tokens score 1.0, a single text without tokens 0.0 (as SQuAD 2.0 scores "no answer").
 
     Source: Rajpurkar et al., "SQuAD", EMNLP 2016, and the evaluation script of SQuAD 2.0.
 
@@ -118,14 +117,13 @@ def token_f1(actual: str, expected: str) -> float:
 
 
 def fuzzy_ratio(actual: str, expected: str, *, partial: bool = False) -> float:
-    """Return how alike two texts are by their characters, 0 to 1; symmetric.
+    """Return the similarity of two texts by their characters, 0 to 1; symmetric.
 
-    The normalised Indel similarity of rapidfuzz (`fuzz.ratio` / 100): twice the longest common
-    subsequence over the sum of lengths. Unrelated English prose still gets about 0.4. With ``partial``
-    the shorter text is compared with the best matching window of the longer one
-    (`fuzz.partial_ratio` / 100). Two empty texts are equal (1.0), one empty text is unlike any other (0.0).
+    The normalized Indel similarity of rapidfuzz (`fuzz.ratio` / 100): twice the longest common subsequence over the
+    sum of lengths. Unrelated English prose still scores about 0.4. With ``partial`` the shorter text is compared with
+    the best window of the longer text (`fuzz.partial_ratio` / 100). Two empty texts score 1.0, a single empty text 0.0.
 
-    What both begin or end with costs nothing; the rest is compared in full, never by a sample.
+    Common beginnings and ends cost nothing; the rest is compared in full, never by a sample.
 
     Raises:
         ValueError: The rest is too long: over `MAX_RATIO_CELLS` (say 200,000 by 200,000 characters), or
@@ -147,16 +145,10 @@ def fuzzy_ratio(actual: str, expected: str, *, partial: bool = False) -> float:
         short, long = sorted((len(actual), len(expected)))
         _refuse_long_texts(actual, expected, cost=short * short * long, limit=MAX_PARTIAL_COST)
         return float(fuzz.partial_ratio(actual, expected)) / 100
-    left, right = _strip_shared_ends(actual, expected)
+    head, tail = _count_shared_ends(actual, expected)
+    left, right = actual[head : len(actual) - tail], expected[head : len(expected) - tail]
     _refuse_long_texts(actual, expected, cost=len(left) * len(right), limit=MAX_RATIO_CELLS)
     return 1 - Indel.distance(left, right) / (len(actual) + len(expected))
-
-
-def _strip_shared_ends(left: str, right: str) -> tuple[str, str]:
-    head = _count_shared_head(left, right)
-    left, right = left[head:], right[head:]
-    tail = _count_shared_head(left[::-1], right[::-1])
-    return left[: len(left) - tail], right[: len(right) - tail]
 
 
 def _refuse_long_texts(left: str, right: str, *, cost: int, limit: int) -> None:
@@ -167,7 +159,13 @@ def _refuse_long_texts(left: str, right: str, *, cost: int, limit: int) -> None:
         )
 
 
-def _count_shared_head(left: str, right: str) -> int:
+def _count_shared_ends(left: Sequence[str], right: Sequence[str]) -> tuple[int, int]:
+    """Return how many items two texts or lists have in common at the beginning, and at the end of the rest."""
+    head = _count_shared_head(left, right)
+    return head, _count_shared_head(left[head:][::-1], right[head:][::-1])
+
+
+def _count_shared_head(left: Sequence[str], right: Sequence[str]) -> int:
     low, high = 0, min(len(left), len(right))
     while low < high:
         middle = (low + high + 1) // 2
@@ -176,9 +174,9 @@ def _count_shared_head(left: str, right: str) -> int:
 
 
 def first_difference(actual: str, expected: str) -> int | None:
-    """Return the place (in characters, from 0) of the first difference, or None between equal texts.
+    """Return the position of the first different character, or None for equal texts.
 
-    Where one text is the beginning of the other, that is the length of the shorter one.
+    If a text is the beginning of the other, this is its length.
 
     >>> first_difference("30 days", "30 hours"), first_difference("a", "a"), first_difference("a", "ab")
     (3, None, 1)
@@ -188,7 +186,7 @@ def first_difference(actual: str, expected: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class ScoredSpan:
-    """A piece ``[start, end)`` of a text and how alike it is to what was looked for, 0 to 1."""
+    """A span ``[start, end)`` of a text and its similarity to the needle, 0 to 1."""
 
     start: int
     end: int
@@ -197,10 +195,10 @@ class ScoredSpan:
 
 
 def find_nearest_span(text: str, needle: str) -> ScoredSpan | None:
-    """Return the window of a text that is most like a needle, grown to whole words where they are near.
+    """Return the window of a text that is most similar to a needle, extended to near word boundaries.
 
-    None if either is empty or nothing at all is alike. The score is that of the window before it grew.
-    Made for messages, thus capped: of the needle only the first `MAX_NEEDLE` characters are looked for.
+    None if a text is empty or nothing is similar. The score is that of the window before it was extended. Made for
+    messages, thus capped: only the first `MAX_NEEDLE` characters of the needle are searched for.
 
     Source: `fuzz.partial_ratio_alignment` of rapidfuzz.
 
@@ -222,11 +220,11 @@ def find_nearest_span(text: str, needle: str) -> ScoredSpan | None:
 def _grow_to_words(text: str, start: int, end: int) -> tuple[int, int]:
     before, after = text[max(0, start - MAX_SNAP) : start], text[end : end + MAX_SNAP]
     if not text[start].isspace():
-        kept = re.search(r"\S*\Z", before)
-        start -= len(kept[0]) if kept and len(kept[0]) < MAX_SNAP else 0
+        word = re.search(r"\S*\Z", before)
+        start -= len(word[0]) if word and len(word[0]) < MAX_SNAP else 0
     if not text[end - 1].isspace():
-        kept = re.match(r"\S*", after)
-        end += len(kept[0]) if kept and len(kept[0]) < MAX_SNAP else 0
+        word = re.match(r"\S*", after)
+        end += len(word[0]) if word and len(word[0]) < MAX_SNAP else 0
     inner = text[start:end]
     if not inner.strip():
         return start, end
@@ -236,17 +234,15 @@ def _grow_to_words(text: str, start: int, end: int) -> tuple[int, int]:
 def word_diff_steps(actual: str, expected: str) -> list[tuple[Op, str]]:
     """Return the steps from expected to actual, over words, whitespace and punctuation marks.
 
-    "=" is in both, "-" only in expected, "+" only in actual: all "=" and "-" joined give expected, all
-    "=" and "+" give actual, nothing is left out. Equal texts give one "=" (two empty ones: no step).
-    Linear for what both begin or end with; of the rest `MAX_DIFF_TOKENS` tokens are aligned (by their longest
-    common subsequence, with rapidfuzz), and what follows them counts as replaced.
+    "=" is in both, "-" only in expected, "+" only in actual: joined, "=" and "-" give expected, "=" and "+" give
+    actual. Linear for common beginnings and ends; of the rest `MAX_DIFF_TOKENS` tokens are aligned (by their longest
+    common subsequence, with rapidfuzz), and the tokens behind them count as replaced.
 
     >>> word_diff_steps("60 days", "30 days")
     [('-', '30'), ('+', '60'), ('=', ' days')]
     """
     want, got = _DIFF_TOKENS.findall(expected), _DIFF_TOKENS.findall(actual)
-    head = _count_shared_items(want, got)
-    tail = _count_shared_items(want[head:][::-1], got[head:][::-1])
+    head, tail = _count_shared_ends(want, got)
     old, new = want[head : len(want) - tail], got[head : len(got) - tail]
     steps: list[tuple[Op, str]] = [("=", "".join(want[:head]))]
     steps += _align_tokens(old[:MAX_DIFF_TOKENS], new[:MAX_DIFF_TOKENS])
@@ -255,17 +251,8 @@ def word_diff_steps(actual: str, expected: str) -> list[tuple[Op, str]]:
     return _join_steps(steps)
 
 
-def _count_shared_items(left: Sequence[str], right: Sequence[str]) -> int:
-    count = 0
-    for left_item, right_item in zip(left, right, strict=False):
-        if left_item != right_item:
-            break
-        count += 1
-    return count
-
-
 def _align_tokens(old: Sequence[str], new: Sequence[str]) -> list[tuple[Op, str]]:
-    # Not difflib: a thousand words with a blank after each keep it busy for half a minute.
+    # Not difflib, which takes half a minute for a thousand words with a space after each.
     from rapidfuzz.distance import LCSseq
 
     number: dict[str, int] = {}
@@ -281,12 +268,12 @@ def _align_tokens(old: Sequence[str], new: Sequence[str]) -> list[tuple[Op, str]
 
 
 def _join_steps(steps: Sequence[tuple[Op, str]]) -> list[tuple[Op, str]]:
-    """Join neighbouring changes; a blank between two of them becomes part of both."""
+    """Join neighbouring changes; white space between two changes becomes part of both."""
     steps = [step for step in steps if step[1]]
     joined: list[tuple[Op, str]] = []
     removed = added = ""
-    for place, (op, text) in enumerate(steps):
-        around = steps[max(0, place - 1)][0], steps[min(place + 1, len(steps) - 1)][0]
+    for index, (op, text) in enumerate(steps):
+        around = steps[max(0, index - 1)][0], steps[min(index + 1, len(steps) - 1)][0]
         if op == "=" and not (text.isspace() and "=" not in around):
             joined += [("-", removed), ("+", added), ("=", text)]
             removed = added = ""
@@ -298,10 +285,9 @@ def _join_steps(steps: Sequence[tuple[Op, str]]) -> list[tuple[Op, str]]:
 
 
 def format_word_diff(actual: str, expected: str, *, context: int = 24) -> str:
-    """Return the changes from expected to actual in one line of text, ``[-removed-]{+added+}``.
+    """Return the changes from expected to actual in a line of text, ``[-removed-]{+added+}``; "" for equal texts.
 
-    Around the changes ``context`` characters of common text are kept; long pieces are cut at `MAX_PIECE`.
-    Empty between equal texts.
+    ``context`` characters of common text are kept around the changes; long changes are truncated to `MAX_PIECE`.
 
     >>> format_word_diff("You can return it within 60 days.", "You can return it within 30 days.")
     'You can return it within [-30-]{+60+} days.'
@@ -309,24 +295,14 @@ def format_word_diff(actual: str, expected: str, *, context: int = 24) -> str:
     steps = word_diff_steps(actual, expected)
     if all(op == "=" for op, _ in steps):
         return ""
-    last = len(steps) - 1
     pieces = []
-    for place, (op, text) in enumerate(steps):
+    for index, (op, text) in enumerate(steps):
         if op == "=":
-            pieces.append(
-                _shorten_middle(text, 0 if place == 0 else context, 0 if place == last else context)
-            )
-        else:
-            pieces.append(f"[-{_truncate_piece(text)}-]" if op == "-" else f"{{+{_truncate_piece(text)}+}}")
+            head, tail = context * (index > 0), context * (index < len(steps) - 1)
+            is_long = len(text) > head + tail + len("...")
+            pieces.append(f"{text[:head]}...{text[len(text) - tail :]}" if is_long else text)
+            continue
+        rest = len(text) - MAX_PIECE
+        change = f"{text[:MAX_PIECE]}... (+{rest:,} chars)" if rest > 0 else text
+        pieces.append(f"[-{change}-]" if op == "-" else f"{{+{change}+}}")
     return "".join(pieces)
-
-
-def _shorten_middle(text: str, head: int, tail: int) -> str:
-    if len(text) <= head + tail + len("..."):
-        return text
-    return f"{text[:head]}...{text[len(text) - tail :]}"
-
-
-def _truncate_piece(text: str) -> str:
-    rest = len(text) - MAX_PIECE
-    return f"{text[:MAX_PIECE]}... (+{rest:,} chars)" if rest > 0 else text

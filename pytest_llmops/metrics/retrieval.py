@@ -1,13 +1,12 @@
-"""How good a ranking of ids is, against the ids that are relevant: the definitions of trec_eval.
+"""Score the ranking of a single query with the metrics of trec_eval; `pytest_llmops.metrics.ranking` scores many queries.
 
-A ranking is a list of ids, best first. ``relevant`` is either the relevant ids or a mapping id -> grade;
-a grade of 1 and more is relevant, 0 is judged not relevant, less and left out is not judged. Only `ndcg` tells
-higher grades from lower ones, only `bpref` tells the judged from the others.
-All results are from 0 (worst) to 1. ``k`` cuts the ranking; None takes all of it.
+A ranking is a list of ids, best first. ``relevant`` is a collection of relevant ids or a mapping id -> grade: grades
+of at least 1 are relevant, 0 is judged not relevant, lower or missing grades are not judged. Only `ndcg` distinguishes
+higher grades, only `bpref` uses which ids are judged. All results are from 0 (worst) to 1. ``k`` cuts the ranking;
+None: no cut.
 
 Source: trec_eval (NIST), measures ``success``, ``P``, ``recall``, ``Rprec``, ``recip_rank``, ``map``/``map_cut``,
-``ndcg``/``ndcg_cut`` and ``bpref``. A system that returns fewer than k ids is still measured at k, as there.
-Many queries at once are scored by `pytest_llmops.metrics.ranking`.
+``ndcg``/``ndcg_cut`` and ``bpref``. A ranking of fewer than k ids is still measured at k, as there.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ Metric: TypeAlias = Callable[[Sequence[str], Relevant, int | None], float]
 
 
 def hit_rate(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
-    """Whether there is a relevant id among the first k: 1 or 0; the mean over queries is the hit rate.
+    """Return 1 if a relevant id is among the first k, else 0; the mean over queries is the hit rate.
 
     Raises:
-        ValueError: Nothing is relevant, an id stands twice in the ranking or is no text, the ranking has no order
-            (a set), a grade is no whole number, or k none of at least 1.
+        ValueError: Nothing is relevant, an id is ranked twice or is not a text, the ranking has no order (a set), a
+            grade is not a whole number, or k is not a whole number of at least 1.
 
     >>> hit_rate(["a", "b"], ["b"], 1), hit_rate(["a", "b"], ["b"], 2), hit_rate([], ["b"], 2)
     (0.0, 1.0, 0.0)
@@ -35,9 +34,7 @@ def hit_rate(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -
 
 
 def precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
-    """Share of relevant ids among the first k; of an empty ranking 0.
-
-    Divided by k also where the ranking is shorter.
+    """Return the share of relevant ids among the first k, divided by k also if the ranking is shorter.
 
     Raises:
         ValueError: As in `hit_rate`.
@@ -50,7 +47,7 @@ def precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None) 
 
 
 def recall(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
-    """Share of the relevant ids that stand among the first k.
+    """Return the share of the relevant ids that are among the first k.
 
     Raises:
         ValueError: As in `hit_rate`.
@@ -62,9 +59,9 @@ def recall(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> 
 
 
 def r_precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
-    """Precision at R, where R is the number of relevant ids: there precision and recall are the same.
+    """Return the precision at R, the number of relevant ids, where it equals the recall.
 
-    With a cut only ids among the first k count; it is still divided by R.
+    With a cut only the first k ids count, still divided by R.
 
     Raises:
         ValueError: As in `hit_rate`.
@@ -77,7 +74,7 @@ def r_precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None
 
 
 def reciprocal_rank(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
-    """1 / rank of the first relevant id, 0 if there is none among the first k; the mean over queries is MRR.
+    """Return 1 / rank of the first relevant id, 0 without a relevant id among the first k; the mean over queries is MRR.
 
     Raises:
         ValueError: As in `hit_rate`.
@@ -90,7 +87,7 @@ def reciprocal_rank(ranking: Sequence[str], relevant: Relevant, k: int | None = 
 
 
 def average_precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
-    """Mean over **all** relevant ids of the precision at their ranks; the mean over queries is MAP.
+    """Return the mean over **all** relevant ids of the precision at their ranks; the mean over queries is MAP.
 
     A relevant id that is not among the first k counts as precision 0.
 
@@ -105,10 +102,10 @@ def average_precision(ranking: Sequence[str], relevant: Relevant, k: int | None 
 
 
 def ndcg(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
-    """Discounted gain of the first k, as a share of what the best possible ranking gains.
+    """Return the discounted gain of the first k as a share of that of the best possible ranking.
 
-    The gain of an id is its grade (1 where there are no grades), divided by log2(rank + 1) (Järvelin and
-    Kekäläinen 2002 with the discount of trec_eval; not 2^grade - 1).
+    The gain of an id is its grade (1 without grades), divided by log2(rank + 1) (Järvelin and Kekäläinen 2002 with
+    the discount of trec_eval; not 2^grade - 1).
 
     Raises:
         ValueError: As in `hit_rate`.
@@ -122,10 +119,10 @@ def ndcg(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> fl
 
 
 def bpref(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
-    """How rarely an id that is judged not relevant stands above a relevant one; what nobody judged is skipped.
+    """Return how rarely an id judged not relevant is ranked above a relevant id; ids without a grade are skipped.
 
-    Made for judgements with holes: an id without a grade is no evidence. Without a single grade of 0 it is the
-    recall (Buckley and Voorhees 2004, in the form of trec_eval since its version 8).
+    Made for incomplete judgements. Without grades of 0 it is the recall (Buckley and Voorhees 2004, in the form of
+    trec_eval since its version 8).
 
     Raises:
         ValueError: As in `hit_rate`.
@@ -133,7 +130,7 @@ def bpref(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> f
     >>> bpref(["unknown", "a", "bad", "b"], {"a": 1, "b": 1, "bad": 0, "worse": 0})
     0.75
     """
-    # Ids that nobody judged are kept apart from those of grade 0.
+    # Ids without a grade differ from ids of grade 0.
     gains = _ranked_grades(ranking, relevant, k, unjudged=-1)
     wanted = len(_relevant_grades(relevant))
     grades = relevant.values() if isinstance(relevant, Mapping) else ()
@@ -156,7 +153,7 @@ METRICS: dict[str, Metric] = {
     "ndcg": ndcg,
     "bpref": bpref,
 }
-"""By the names a user writes ("ndcg@10"); of a single query, mrr is its reciprocal rank, map its average precision."""
+"""By the names that users write ("ndcg@10"); for a single query mrr is the reciprocal rank, map the average precision."""
 
 
 def _discounted_gain(gains: Sequence[int]) -> float:
@@ -170,10 +167,10 @@ def _count_relevant(gains: Sequence[int]) -> int:
 def _ranked_grades(
     ranking: Sequence[str], relevant: Relevant, k: int | None, *, unjudged: int = 0
 ) -> list[int]:
-    """Return the grades of the first k ids, after checking everything that was given."""
-    if k is not None and (not _is_whole_number(k) or k < 1):
+    """Validate the arguments of a metric and return the grades of the first k ids."""
+    if k is not None and (not is_whole_number(k) or k < 1):
         raise ValueError(f"k: expected a whole number of at least 1, or None, got {k!r}")
-    if not _is_ordered(ranking):
+    if isinstance(ranking, str) or not is_ordered(ranking):
         raise ValueError(f"the ranking: expected a list of ids, best first, got {ranking!r:.80}")
     grades: Mapping[str, int] = _relevant_grades(relevant)
     if isinstance(relevant, Mapping):
@@ -187,15 +184,22 @@ def _ranked_grades(
     return [int(grades.get(id_, unjudged)) for id_ in ranking[:k]]
 
 
-def _is_whole_number(value: object) -> bool:
+def is_whole_number(value: object) -> bool:
+    """Return whether a value is a whole number, also of numpy, and not a boolean.
+
+    >>> is_whole_number(1), is_whole_number(True), is_whole_number(1.0)
+    (True, False, False)
+    """
     return not isinstance(value, bool) and isinstance(value, Integral)
 
 
-def _is_ordered(ranking: object) -> bool:
-    # A set has no first place. An array is no Sequence by name, but has an order.
-    if isinstance(ranking, Sequence):
-        return not isinstance(ranking, str)
-    return bool(getattr(ranking, "ndim", 0) == 1)
+def is_ordered(ids: object) -> bool:
+    """Return whether ids have an order: sequences and arrays (which are not a `Sequence`) have, sets have not.
+
+    >>> is_ordered(["a", "b"]), is_ordered({"a", "b"})
+    (True, False)
+    """
+    return isinstance(ids, Sequence) or bool(getattr(ids, "ndim", 0) == 1)
 
 
 def _relevant_grades(relevant: Relevant) -> dict[str, int]:
@@ -208,14 +212,13 @@ def _relevant_grades(relevant: Relevant) -> dict[str, int]:
         _check_id(id_, "relevant")
         if not isinstance(grade, Integral):
             raise ValueError(f"grade of {id_!r}: expected a whole number, got {grade!r}")
-    kept = {id_: int(grade) for id_, grade in grades.items() if grade > 0}
-    if not kept:
-        msg = "no relevant ids are given: there is nothing to find"
-        raise ValueError(msg)
-    return kept
+    positive = {id_: int(grade) for id_, grade in grades.items() if grade > 0}
+    if not positive:
+        raise ValueError("no relevant ids are given: there is nothing to find")
+    return positive
 
 
 def _check_id(id_: object, where: str) -> None:
-    # 1 and "1" are never equal: such a ranking would silently score 0.
+    # 1 never equals "1": such a ranking would silently score 0.
     if not isinstance(id_, str):
         raise ValueError(f"{where}: expected ids that are texts, got {id_!r}")

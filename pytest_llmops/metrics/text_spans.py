@@ -1,4 +1,4 @@
-"""Where a text stands in another: all places, whole words only, one after another; and where it stood before a change."""
+"""Find where texts occur in another text, in any order or in sequence, and map places of a normalized text back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from functools import cached_property
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 Chain: TypeAlias = "tuple[int, int, Chain] | None"
 
 MIN_PIECE = 256
-"""Characters after which a text may be cut to find places in it."""
+"""Minimum characters of the pieces into which a long text is cut."""
 MAX_TRIES = 64
-"""Letters at which a cut is tried; behind them only ASCII counts."""
+"""Letters at which a cut is tried; behind them a text is cut at ASCII characters only."""
 CONTEXT = 32
-"""Characters on each side that show whether a cut changes anything."""
+"""Characters on each side with which a cut is tested."""
 
 _BEFORE = r"(?<!\w)(?<![0-9][.,])"
 _BEHIND = r"(?!\w|[\u0300-\u036f]|[.,][0-9])"
@@ -31,14 +31,13 @@ _WORD = re.compile(r"\S+")
 
 
 def find_places(text: str, needle: str, *, whole_words: bool = False, most: int | None = None) -> list[int]:
-    """Return where a text stands in another, from 0 and in order; of places that overlap the first.
+    """Return the places of a text in another text, in order and without overlaps.
 
-    With ``whole_words`` it must not be part of a longer word or number: where it begins or ends with a letter or
-    digit, none may go on there, nor a decimal ("30" is not in "30.5", "130" or "30th"). Letters of scripts that are
-    written without spaces go on, too. With ``most`` the search ends after so many.
+    With ``whole_words`` the text must not be part of a longer word or number ("30" is not in "30.5", "130" or "30th");
+    this includes letters of scripts without spaces. The search ends after ``most`` places.
 
     Raises:
-        ValueError: There is nothing to look for.
+        ValueError: The text to search for is empty.
 
     >>> find_places("30 days, 130 days", "30 days"), find_places("aaaaa", "aa")
     ([0, 10], [0, 2])
@@ -57,17 +56,17 @@ def find_places(text: str, needle: str, *, whole_words: bool = False, most: int 
 
 
 def count_places(text: str, needle: str, *, whole_words: bool = False) -> int:
-    """Return how many `find_places` there are, without a list of them.
+    """Return the number of `find_places`, without a list of them.
 
-    >>> count_places("30 days, 130 days", "30 days"), count_places("30 days, 130 days", "30 days", whole_words=True)
-    (2, 1)
+    >>> [count_places("30 days, 130 days", "30 days", whole_words=whole_words) for whole_words in (False, True)]
+    [2, 1]
     """
     pattern = _word_pattern(needle, whole_words=whole_words)
     return text.count(needle) if pattern is None else sum(1 for _ in pattern.finditer(text))
 
 
 def _make_finder(text: str, needle: str, *, whole_words: bool) -> Callable[[int, int], int | None]:
-    """Return what finds the first place from one position and before another."""
+    """Return a function that finds the first place from a start position and before a stop position."""
     pattern = _word_pattern(needle, whole_words=whole_words)
     if pattern is None:
 
@@ -85,7 +84,7 @@ def _make_finder(text: str, needle: str, *, whole_words: bool) -> Callable[[int,
 
 
 def _word_pattern(needle: str, *, whole_words: bool) -> re.Pattern[str] | None:
-    """Return what matches whole words; None: a plain search does."""
+    """Return a pattern for whole words; None if a plain search is enough."""
     if not needle:
         raise ValueError("expected a text to look for, got an empty one")
     before = _BEFORE if whole_words and _is_word_char(needle[0]) else ""
@@ -98,26 +97,27 @@ def _is_word_char(char: str) -> bool:
 
 
 def find_longest_chain(text: str, needles: Sequence[str], *, whole_words: bool = False) -> list[int | None]:
-    """Return for each of several texts the place it has when as many as possible stand one behind the other.
+    """Return the places of the longest subsequence of texts that occur in order, behind each other.
 
     Returns:
-        A place for each text that is in the longest chain, None for the others.
+        A place for each text in the chain, None for the other texts.
 
     Raises:
-        ValueError: One of them is empty.
+        ValueError: A text to search for is empty.
 
     >>> find_longest_chain("a c d b", ["a", "b", "c", "d"])
     [0, None, 2, 4]
     """
     searches = [_make_finder(text, needle, whole_words=whole_words) for needle in needles]
-    # The chains of each length that end first: behind them there is most room.
+    # For each length the chain that ends first, as it leaves most text for longer chains.
     best: list[tuple[int, Chain]] = [(0, None)]
     for number, (following, needle) in enumerate(zip(searches, needles, strict=True)):
-        # The first place behind what was read of the text: from its end to its start, each part once.
+        # The first place behind each chain; the text is searched from its end to its start, each part once.
         read, start = len(text), None
         for links in range(len(best) - 1, -1, -1):
             end, last = best[links]
-            start = _first(following(end, read), start)
+            place = following(end, read)
+            start = start if place is None else place
             read = end
             if start is None:
                 continue
@@ -129,29 +129,25 @@ def find_longest_chain(text: str, needles: Sequence[str], *, whole_words: bool =
     chosen: list[int | None] = [None] * len(needles)
     link = best[-1][1]
     while link is not None:
-        number, at, link = link
-        chosen[number] = at
+        number, place, link = link
+        chosen[number] = place
     return chosen
 
 
-def _first(found: int | None, known: int | None) -> int | None:
-    return found if found is not None else known
-
-
 class Span(NamedTuple):
-    """A piece of a text: ``text[start:end]``."""
+    """A span of a text: ``text[start:end]``."""
 
     start: int
     end: int
 
 
 class Origins:
-    r"""Where the characters of a changed text stood before, read once for all of them and only when one is asked for.
+    r"""Maps places of a normalized text back to the original text; computed when first needed.
 
     Args:
-        text: The text as it was.
-        fold: What was done to its characters (case, Unicode form).
-        whitespace: What was done to its whitespace then: "keep", "strip", "collapse".
+        text: The original text.
+        fold: How its characters were changed (case, Unicode form).
+        whitespace: How its whitespace was changed after that: "keep", "strip", "collapse".
 
     >>> Origins("Two  \n Words", str.lower, "collapse").span(4, 9)
     Span(start=7, end=12)
@@ -161,37 +157,33 @@ class Origins:
         self.text, self.fold, self.whitespace = text, fold, whitespace
 
     def span(self, start: int, end: int) -> Span:
-        """Return the piece of the text that a piece of its changed form comes from; accents of its last letter included."""
-        if self._is_unchanged:
+        """Return the original span of a span of the normalized text, with the accents of its last letter."""
+        unchanged_whitespace = self.whitespace == "keep" or " ".join(self.text.split()) == self.text
+        if unchanged_whitespace and self._folded == self.text:
             return Span(start, end)
-        behind = self.of(end - 1) + 1
+        behind = self.original_position(end - 1) + 1
         while behind < len(self.text) and unicodedata.combining(self.text[behind]):
             behind += 1
-        return Span(self.of(start), behind)
+        return Span(self.original_position(start), behind)
 
-    def of(self, position: int) -> int:
-        """Return the place that a place in the changed text comes from."""
+    def original_position(self, position: int) -> int:
+        """Return the original position of a position in the normalized text."""
         changed, folded = self._word_starts
         word = bisect_right(changed, position) - 1
         position += folded[word] - changed[word]
-        starts, reached = self._pieces
-        piece = bisect_right(reached, position) - 1
+        starts, folded_starts = self._piece_starts
+        piece = bisect_right(folded_starts, position) - 1
         end = starts[piece + 1] if piece + 1 < len(starts) else len(self.text)
         within = self.text[starts[piece] : end]
-        return starts[piece] + origin_position(within, self.fold, position - reached[piece])
+        return starts[piece] + origin_position(within, self.fold, position - folded_starts[piece])
 
     @cached_property
     def _folded(self) -> str:
         return self.fold(self.text)
 
     @cached_property
-    def _is_unchanged(self) -> bool:
-        unchanged = self.whitespace == "keep" or " ".join(self.text.split()) == self.text
-        return unchanged and self._folded == self.text
-
-    @cached_property
     def _word_starts(self) -> tuple[list[int], list[int]]:
-        """Where each word starts in the changed text, and where in the folded one."""
+        """The start of each word in the normalized text, and in the folded text."""
         if self.whitespace == "keep":
             return [0], [0]
         if self.whitespace == "strip":
@@ -204,29 +196,22 @@ class Origins:
         return changed, folded
 
     @cached_property
-    def _pieces(self) -> tuple[list[int], list[int]]:
-        """Where each piece of the text starts, and where in the folded text: they are folded apart as together."""
-        starts = [0, *self._cut_places()]
-        reached, folded = [], []
-        at = 0
-        for start, end in zip(starts, [*starts[1:], len(self.text)], strict=True):
-            folded.append(self.fold(self.text[start:end]))
-            reached.append(at)
-            at += len(folded[-1])
-        return (starts, reached) if "".join(folded) == self._folded else ([0], [0])
-
-    def _cut_places(self) -> Iterator[int]:
-        at = self._next_cut(MIN_PIECE)
-        while at:
-            yield at
-            at = self._next_cut(at + MIN_PIECE)
+    def _piece_starts(self) -> tuple[list[int], list[int]]:
+        """The start of each piece in the text, and in the folded text; folding the pieces must give the folded text."""
+        starts = [0]
+        while cut := self._next_cut(starts[-1] + MIN_PIECE):
+            starts.append(cut)
+        folded = [self.fold(self.text[start:end]) for start, end in pairwise([*starts, len(self.text)])]
+        if "".join(folded) != self._folded:
+            return [0], [0]
+        return starts, [0, *accumulate(map(len, folded[:-1]))]
 
     def _next_cut(self, first: int) -> int:
-        """Return the next place where the text can be cut; 0 if there is none."""
+        """Return the next place where the text can be cut; 0 if there is no such place."""
         tries = MAX_TRIES
         for at in range(first, len(self.text)):
             char = self.text[at]
-            if char.isascii():  # joins with nothing before it
+            if char.isascii():  # never combines with the characters before it
                 return at
             if tries and char.isalnum():
                 tries -= 1
@@ -237,12 +222,12 @@ class Origins:
 
 
 def origin_position(text: str, change: Callable[[str], str], position: int) -> int:
-    """Return the place in a short text that a place in its changed form comes from.
+    """Return the original position in a short text of a position in its changed form.
 
     Args:
-        text: The text as it was; it is changed once for each halving of its length.
-        change: What it went through; it must not make a longer beginning of a text shorter.
-        position: The place in ``change(text)``.
+        text: The original text; it is changed once for each halving of its length.
+        change: The change; a longer prefix of the text must not give a shorter result.
+        position: The position in ``change(text)``.
 
     >>> origin_position("a   b c", lambda text: " ".join(text.split()), 4)
     6

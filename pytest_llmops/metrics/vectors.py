@@ -1,4 +1,4 @@
-"""Similarity of vectors: pure functions on ``(n, dim)`` arrays."""
+"""Validate, normalize and compare vectors in ``(n, dim)`` arrays."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MATRIX_NDIM = 2
 
 
 def as_rows(vectors: ArrayLike, *, count: int | None = None, name: str = "vectors") -> NDArray[float64]:
-    """Return vectors as a ``(n, dim)`` float64 array of finite numbers, or say what is wrong with them.
+    """Return vectors as an ``(n, dim)`` float64 array of finite numbers.
 
     Args:
-        vectors: Anything numpy reads as an array.
-        count: The number of rows it must have; None: any.
-        name: What the error calls it.
+        vectors: Anything that numpy converts to an array.
+        count: The required number of rows; None: any.
+        name: The name of the vectors in errors.
 
     Raises:
-        ValueError: It has another shape, holds something else than real numbers, or NaN or infinity.
+        ValueError: Another shape, something other than real numbers, NaN or infinity.
 
     >>> as_rows([[1, 2]], count=1).shape
     (1, 2)
@@ -45,18 +45,17 @@ def as_rows(vectors: ArrayLike, *, count: int | None = None, name: str = "vector
 
 
 def cosine(a: ArrayLike, b: ArrayLike) -> NDArray[float64]:
-    """Cosine of each row of ``a`` with each row of ``b``: -1 (opposite) to 1 (same direction).
+    """Return the cosine of each row of ``a`` with each row of ``b``: -1 (opposite) to 1 (same direction).
 
     Args:
         a: ``(n, dim)`` real numbers; rows need no unit length.
         b: ``(m, dim)`` real numbers.
 
     Returns:
-        ``(n, m)`` float64. A row of zeros has no direction: its cosine with anything, itself too, is 0.
-        No rows give an array without rows or columns.
+        ``(n, m)`` float64. The cosine of a row of zeros is 0 with every row.
 
     Raises:
-        ValueError: Shapes do not fit, or there is NaN, infinity or something that is no number.
+        ValueError: The shapes do not match, or there is NaN, infinity or something that is not a number.
 
     >>> cosine([[1, 0], [0, 0]], [[2, 2], [-3, 0]]).round(3).tolist()
     [[0.707, -1.0], [0.0, 0.0]]
@@ -71,24 +70,23 @@ def cosine(a: ArrayLike, b: ArrayLike) -> NDArray[float64]:
             f"cosine: expected a of shape (n, dim) and b of shape (m, dim), got {left.shape} and {right.shape}; "
             "vectors of two embedders, or of two calls of one that is fitted to its texts, cannot be compared"
         )
-    cosines: NDArray[float64] = np.clip(_unit_rows(left) @ _unit_rows(right).T, -1.0, 1.0)
+    cosines: NDArray[float64] = np.clip(unit_rows(left) @ unit_rows(right).T, -1.0, 1.0)
     return cosines
 
 
 def _to_float_array(vectors: ArrayLike, name: str) -> NDArray[float64]:
     import numpy as np
 
+    kind = type(vectors).__name__
     try:
         array = np.asarray(vectors)
     except ValueError:
         raise ValueError(f"{name}: expected an array of shape (n, dim), got rows of unlike length") from None
-    except Exception as error:  # noqa: BLE001 -- whatever a foreign array raises when numpy asks for its numbers
-        kind = type(vectors).__name__
+    except Exception as error:  # noqa: BLE001 -- an array of another library may raise anything
         raise ValueError(
             f"{name}: expected an array of shape (n, dim), got {kind} that numpy cannot read: {error}"
         ) from None
     if array.dtype == object and not array.ndim:
-        kind = type(vectors).__name__
         hint = "; await it first" if kind == "coroutine" else ""
         raise ValueError(f"{name}: expected an array of shape (n, dim), got {kind}{hint}")
     if array.size and (array.dtype.kind not in "fiu"):
@@ -98,7 +96,13 @@ def _to_float_array(vectors: ArrayLike, name: str) -> NDArray[float64]:
     return array.astype(np.float64)
 
 
-def _unit_rows(rows: NDArray[Any]) -> NDArray[float64]:
+def unit_rows(rows: NDArray[Any]) -> NDArray[float64]:
+    """Return the rows of an array at unit length; rows of zeros stay zero.
+
+    >>> import numpy
+    >>> unit_rows(numpy.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
     import numpy as np
 
     # Scaling first keeps the squares of very large and very small numbers in range.

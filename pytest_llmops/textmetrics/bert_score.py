@@ -150,7 +150,7 @@ class BertScore:
         weights: dict[str, list[float]] = {}
         for text, embedded in zip(texts, self._embedded(texts), strict=True):
             content_flags = [token not in SPECIAL_TOKENS for token in embedded.tokens]
-            token_weights = weigh.of(embedded.tokens) if weigh else [1.0] * len(content_flags)
+            token_weights = weigh.token_weights(embedded.tokens) if weigh else [1.0] * len(content_flags)
             weights[text] = [
                 weight * counts for weight, counts in zip(token_weights, content_flags, strict=True)
             ]

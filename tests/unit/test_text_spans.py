@@ -117,12 +117,12 @@ def test_places_of_a_long_text_come_from_where_they_stood(pieces: list[str]) -> 
     origins = Origins(text, partial(normalize_text, case="fold", unicode="NFKC"), "collapse")
     for at in range(0, len(changed), 7):
         if changed[at] != " ":
-            assert origins.of(at) == origin_position(text, change, at)
+            assert origins.original_position(at) == origin_position(text, change, at)
         else:
             # Of several blanks the first: what follows them is not part of the piece.
             assert (
-                normalize_text(text[origins.of(at)], unicode="NFKC")[0] == " "
-                or text[origins.of(at)].isspace()
+                normalize_text(text[origins.original_position(at)], unicode="NFKC")[0] == " "
+                or text[origins.original_position(at)].isspace()
             )
 
 

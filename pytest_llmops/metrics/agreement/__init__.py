@@ -1,4 +1,4 @@
-"""Agreement of raters: a judge and a person, several people, and what a judge's mistakes do to a pass rate."""
+"""Measure the agreement of raters, and correct a pass rate for the errors of a judge."""
 
 from __future__ import annotations
 

@@ -1,27 +1,31 @@
-"""Where labels lie on a scale, and how far two of them are apart."""
+"""Place labels on a scale, rank them, and measure the distance of two labels."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from typing import SupportsFloat, TypeAlias
+from collections.abc import Callable, Collection, Hashable, Sequence
+from typing import TYPE_CHECKING, SupportsFloat, TypeAlias
+
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import ArrayLike, NDArray
 
 Distance: TypeAlias = Callable[[Hashable, Hashable], float]
 
 
 def is_nan(label: object) -> bool:
-    """Say whether a label is NaN, which equals nothing and would be counted as a class of its own.
+    """Return whether a label is NaN, which equals nothing and would be counted as a class of its own.
 
     >>> is_nan(float("nan")), is_nan("nan")
     (True, False)
     """
-    return bool(label != label)  # noqa: PLR0124 -- of any type, and without a look at it
+    return bool(label != label)  # noqa: PLR0124 -- works for every type
 
 
 def label_places(
     labels: Collection[Hashable], order: Sequence[Hashable] | None, what: str
 ) -> dict[Hashable, float]:
-    """Return the place of each label: in ``order``, or of a number itself.
+    """Return the place of each label: its index in ``order``, or the number itself.
 
     Args:
         labels: The labels that occur.
@@ -29,13 +33,13 @@ def label_places(
         what: What needs the places, for the error ("quadratic weights").
 
     Raises:
-        ValueError: A label is not in ``order``, or is no finite number; ``order`` has one twice.
+        ValueError: A label is not in ``order`` or not a finite number; ``order`` has a label twice.
 
     >>> label_places(["bad", "good"], ["bad", "fair", "good"], "a rank")
     {'bad': 0.0, 'good': 2.0}
     """
     if order is None:
-        # Sorted, so that of several wrong labels every run names the same one.
+        # Sorted, so that every run reports the same wrong label.
         finite = {label: _finite_place(label, what) for label in sorted(labels, key=repr)}
         return {label: finite[label] for label in labels}
     if len(set(order)) != len(order):
@@ -48,7 +52,7 @@ def label_places(
 
 
 def nominal_distance(x: Hashable, y: Hashable) -> float:
-    """Return 1.0 for two unlike names, 0.0 for the same.
+    """Return 1.0 for two different names, 0.0 for the same.
 
     >>> nominal_distance("a", "b")
     1.0
@@ -57,12 +61,13 @@ def nominal_distance(x: Hashable, y: Hashable) -> float:
 
 
 def squared_distance(positions: dict[Hashable, float]) -> Distance:
-    """Return the squared distance of labels by their places; only ratios of distances count.
+    """Return the squared distance of labels by their places, scaled by the largest place.
 
     >>> squared_distance({"a": 0.0, "b": 2.0})("a", "b")
     1.0
     """
-    largest = _largest(positions.values())
+    # Between -1 and 1 no square overflows.
+    largest = max(map(abs, positions.values()), default=0.0) or 1.0
 
     def distance(x: Hashable, y: Hashable) -> float:
         return (positions[x] / largest - positions[y] / largest) ** 2
@@ -71,7 +76,7 @@ def squared_distance(positions: dict[Hashable, float]) -> Distance:
 
 
 def label_as_number(label: object, otherwise: float) -> float:
-    """Return a label as float, or ``otherwise`` if it is no number; too large a one is infinite.
+    """Return a label as a float (infinity if it is too large), or ``otherwise`` if it is not a number.
 
     >>> label_as_number(2, 0.0), label_as_number("2", 0.0)
     (2.0, 0.0)
@@ -82,9 +87,17 @@ def label_as_number(label: object, otherwise: float) -> float:
         return math.inf
 
 
-def _largest(numbers: Iterable[float]) -> float:
-    # Within -1 to 1 no square overflows.
-    return max(map(abs, numbers), default=0.0) or 1.0
+def mean_ranks(values: ArrayLike) -> NDArray[float64]:
+    """Return the rank of each value, from 1; equal values share the mean of their ranks.
+
+    >>> mean_ranks([0.5, 0.1, 0.5]).tolist()
+    [2.5, 1.0, 2.5]
+    """
+    import numpy as np
+
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[float64] = (np.cumsum(counts) - (counts - 1) / 2)[index]
+    return ranks
 
 
 def _finite_place(label: object, what: str) -> float:

@@ -1,4 +1,4 @@
-"""How often a judge that passes or fails is right, for what people pass and for what people fail."""
+"""Compute the error rates of a pass/fail judge against human labels: true positive rate, true negative rate."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pytest_llmops.metrics.agreement.two_raters import confusion
 
 
 class Share(NamedTuple):
-    """Some out of a number of items."""
+    """A number of hits among a total of items."""
 
     hits: int
     total: int
 
     @property
     def value(self) -> float | None:
-        """The share, 0 to 1; None of no items.
+        """The share, 0 to 1; None without items.
 
         >>> Share(3, 4).value, Share(0, 0).value
         (0.75, None)
@@ -27,13 +27,13 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What a judge makes of what people pass and fail.
+    """The confusion counts of a judge against human labels.
 
     Attributes:
-        tp: Passed by people and by the judge.
-        fn: Passed by people, failed by the judge.
-        fp: Failed by people, passed by the judge.
-        tn: Failed by both.
+        tp: Items that annotators and judge pass.
+        fn: Items that annotators pass and the judge fails.
+        fp: Items that annotators fail and the judge passes.
+        tn: Items that annotators and judge fail.
     """
 
     tp: int
@@ -43,31 +43,31 @@ class Rates:
 
     @property
     def tpr(self) -> Share:
-        """Of what people pass, what the judge passes: its sensitivity."""
+        """Share of the items that annotators pass which the judge passes: its sensitivity."""
         return Share(self.tp, self.tp + self.fn)
 
     @property
     def tnr(self) -> Share:
-        """Of what people fail, what the judge fails: its specificity. A lenient judge is low here."""
+        """Share of the items that annotators fail which the judge fails: its specificity, low for a lenient judge."""
         return Share(self.tn, self.tn + self.fp)
 
     @property
     def precision(self) -> Share:
-        """Of what the judge passes, what people pass."""
+        """Share of the items that the judge passes which annotators pass."""
         return Share(self.tp, self.tp + self.fp)
 
     @property
     def agreement(self) -> Share:
-        """Of all, what both pass or both fail."""
+        """Share of all items that both pass or both fail."""
         return Share(self.tp + self.tn, self.tp + self.fn + self.fp + self.tn)
 
 
 def judge_rates(people: Sequence[bool], judge: Sequence[bool]) -> Rates:
-    """Return how often a judge passes what people pass, and fails what people fail.
+    """Return the confusion counts of a judge.
 
     Args:
-        people: Whether people pass each item.
-        judge: Whether the judge does, in the same order.
+        people: Whether human annotators pass each item.
+        judge: Whether the judge passes it, in the same order.
 
     Raises:
         ValueError: The lists differ in length.

@@ -1,4 +1,4 @@
-"""How sure a kappa is."""
+"""Compute bootstrap intervals of Cohen's kappa."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Label = TypeVar("Label", bound=Hashable)
 RESAMPLES = 2000
 MAX_DRAWN_CELLS = 2_000_000
-"""Numbers drawn at once, so that many items do not take much memory."""
+"""Numbers drawn at a time, to limit the memory for many items."""
 ROUNDING = 1e-12
 
 
@@ -30,28 +30,28 @@ def kappa_interval(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """Return the interval of Cohen's kappa by the bootstrap: the same labels give the same interval.
+    """Return the bootstrap interval of Cohen's kappa; the same labels give the same interval.
 
-    The lower end for ``confidence=0.9`` is the bound that kappa exceeds with 95 % confidence. A resample in
-    which all labels are the same tells nothing of agreement and counts as a kappa of 0: where one class is
-    rare the lower end is low, which is meant. Where the raters agree on every item of two common classes
-    the interval is a point: the bootstrap does not see what it never drew, so have 50 items and more.
+    Kappa exceeds the lower end for ``confidence=0.9`` with 95 % confidence. A resample with a single label says
+    nothing about agreement and counts as a kappa of 0: if a class is rare, the lower end is low, as it should be. If
+    the raters agree on every item of two common classes, the interval is a point, as no disagreement can be drawn;
+    have at least 50 items.
 
     Args:
-        a: Labels of one rater.
-        b: Labels of the other, for the same items in the same order.
+        a: Labels of the first rater.
+        b: Labels of the second rater, for the same items in the same order.
         weights: As in `cohen_kappa`.
         order: As in `cohen_kappa`.
-        groups: The group of each item; None: each is its own. Items of one group (answers to paraphrases of
-            one question) are drawn together, as they are not independent.
+        groups: The group of each item; None: each item is a group. Items of a group (answers to paraphrases of a
+            question) are drawn together, as they are not independent.
         confidence: Share of resampled kappas within the interval.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
-        Lower and upper end, -1 to 1; None where there is no kappa, or only one group.
+        Lower and upper end, -1 to 1; None if there is no kappa, or only a single group.
 
     Raises:
-        ValueError: As `cohen_kappa`; groups of another number; a confidence that is not between 0 and 1.
+        ValueError: As `cohen_kappa`; another number of groups than items; a confidence that is not between 0 and 1.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile interval).
 
@@ -64,7 +64,7 @@ def kappa_interval(
         raise ValueError(f"agreement: expected a confidence between 0 and 1, got {confidence}")
     if groups is not None and len(groups) != len(a):
         raise ValueError(f"agreement: expected a group for each of {len(a)} items, got {len(groups)}")
-    # In the order they come up: that of a set of texts differs from process to process, and so would the draws.
+    # In order of occurrence: the order of a set, and so the draws, would differ between processes.
     positions = kappa_scale(list(dict.fromkeys([*a, *b])), weights, order)
     if len(positions) < 2 or (groups is not None and len(set(groups)) < 2):  # noqa: PLR2004 -- no kappa, no spread
         return None
@@ -95,9 +95,9 @@ def kappa_interval(
 def _group_kinds(
     cell: NDArray[intp], width: int, groups: Sequence[str] | None
 ) -> tuple[NDArray[float64] | None, NDArray[intp]]:
-    """Groups with the same labels are one kind: the labels of each, and how often it occurs.
+    """Return the distinct label counts of groups and how many groups have them; None: each pair of labels is a kind.
 
-    Drawing a kind as often as it occurs is drawing its groups. None: each item is a group, a kind is a pair of labels.
+    Drawing a kind as often as it occurs equals drawing its groups.
     """
     import numpy as np
 
@@ -110,7 +110,7 @@ def _group_kinds(
 
 
 def _plain_kappas(width: int, first: NDArray[intp], second: NDArray[intp]) -> _Kappas:
-    """Kappas without weights, of counts of pairs of labels."""
+    """Return a function that computes unweighted kappas from counts of label pairs."""
     import numpy as np
 
     ones, unlike = np.eye(width), (first != second).astype(np.float64)
@@ -124,7 +124,7 @@ def _plain_kappas(width: int, first: NDArray[intp], second: NDArray[intp]) -> _K
 
 
 def _weighted_kappas(positions: NDArray[float64], first: NDArray[intp], second: NDArray[intp]) -> _Kappas:
-    """Quadratic kappas, of counts of pairs of labels: by sums of squares, as there may be many labels."""
+    """Return a function that computes quadratic kappas from counts of label pairs, by sums of squares."""
     import numpy as np
 
     halved = positions / 2  # the width of a scale may be more than a float holds
@@ -134,7 +134,7 @@ def _weighted_kappas(positions: NDArray[float64], first: NDArray[intp], second: 
     def kappas(counts: NDArray[float64]) -> NDArray[float64]:
         size = counts.sum(axis=1)
         by_chance = size * (counts @ (x**2 + y**2)) - 2 * (counts @ x) * (counts @ y)
-        # Where all labels are the same the sums cancel but for their last digits.
+        # If all labels are the same the sums cancel only up to rounding.
         return _agreement_beyond_chance(
             counts @ (x - y) ** 2 * size, by_chance, by_chance > np.square(size) * ROUNDING
         )

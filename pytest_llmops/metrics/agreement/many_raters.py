@@ -1,4 +1,4 @@
-"""Agreement of any number of raters."""
+"""Measure the agreement of any number of raters: Krippendorff's alpha, Fleiss' kappa."""
 
 from __future__ import annotations
 
@@ -20,25 +20,23 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 def krippendorff_alpha(
     ratings: Ratings, *, level: Level = "nominal", order: Sequence[Hashable] | None = None
 ) -> float | None:
-    """Agreement beyond chance of any number of raters, each of whom may have left items out.
+    """Return the agreement beyond chance of any number of raters, who may have skipped items.
 
-    ``1 - D / E``, where D is the mean disagreement of two labels of one item and E that of any two labels
-    (Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011). Two unlike labels disagree by 1
-    (nominal), by the square of how many labels lie between them (ordinal), or by the square of their
-    distance (interval). An item with fewer than two labels does not count.
+    ``1 - D / E``, where D is the mean disagreement of two labels of the same item and E that of any two labels
+    (Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011). Two different labels disagree by 1 (nominal),
+    by the square of the number of labels between them (ordinal), or by the square of their distance (interval).
+    Items with fewer than two labels do not count.
 
     Args:
-        ratings: One row an item, with one label a rater; None where that rater left it out. Only which
-            labels an item has counts, not who gave them.
-        level: What the labels are: names, ranks, or numbers with equal steps.
-        order: All labels from lowest to highest; needed above ``nominal`` if they are no numbers.
+        ratings: A row for each item, with a label of each rater or None. Who gave which label does not matter.
+        level: Names, ranks, or numbers with equal steps.
+        order: All labels from lowest to highest; needed above ``nominal`` if they are not numbers.
 
     Returns:
-        At most 1, 0 at chance; None where nothing can be told: no item has two labels, or all labels are
-        the same.
+        At most 1, 0 at chance; None if no item has two labels or all labels are the same.
 
     Raises:
-        ValueError: No such level, a label is NaN, is not in ``order`` or has no place on a scale.
+        ValueError: Unknown level, or a label that is NaN, not in ``order`` or without a place on a scale.
 
     >>> round(krippendorff_alpha([["a", "a"], ["b", "b"], ["a", "b"], ["b", None]]), 3)
     0.444
@@ -47,7 +45,7 @@ def krippendorff_alpha(
         raise ValueError(f"agreement: expected a level out of {', '.join(LEVELS)}, got {level!r}")
     rows = [row for row in _given_labels(ratings) if len(row) > 1]
     labels = list({label: None for row in rows for label in row})
-    if len(labels) < 2:  # noqa: PLR2004 -- one label only: chance would agree as well
+    if len(labels) < 2:  # noqa: PLR2004 -- with a single label chance agrees as well
         return None
     import numpy as np
 
@@ -59,25 +57,25 @@ def krippendorff_alpha(
     else:
         known = label_places(labels, order, f"{level} labels")
         distance = _label_distances(np.array([known[label] for label in labels]), totals, level)
-    # Pairs of labels within an item, each weighted so that an item counts by its number of labels.
+    # Pairs of labels within an item, weighted so that an item counts by its number of labels.
     within = float((((counts / (sizes - 1)) @ distance) * counts).sum())
     expected = float(totals @ distance @ totals) / (float(totals.sum()) - 1)
     return 1.0 - within / expected if expected else None
 
 
 def fleiss_kappa(ratings: Ratings) -> float | None:
-    """Agreement beyond chance of the same number of raters on every item, by names: at most 1, 0 at chance.
+    """Return the agreement beyond chance of the same number of raters on every item: at most 1, 0 at chance.
 
-    Raters may differ from item to item (Fleiss 1971). Of two raters it is Scott's pi, not Cohen's kappa.
+    Raters may differ from item to item (Fleiss 1971). For two raters it is Scott's pi, not Cohen's kappa.
 
     Args:
-        ratings: One row an item, with as many labels in each; who gave which does not count.
+        ratings: A row of names for each item, all of the same length; who gave which label does not matter.
 
     Returns:
-        None without items, or where all labels are the same.
+        None without items, or if all labels are the same.
 
     Raises:
-        ValueError: An item has fewer than two labels, or more or fewer than the first; a label is None or NaN.
+        ValueError: An item has fewer than two labels, or not as many as the first item; a label is None or NaN.
 
     >>> round(fleiss_kappa([["a", "a", "a"], ["b", "b", "a"], ["b", "b", "b"]]), 3)
     0.55
@@ -91,7 +89,7 @@ def fleiss_kappa(ratings: Ratings) -> float | None:
                 f"agreement: item {index}: expected {wanted}, got {len(row)}; krippendorff_alpha takes gaps"
             )
     labels = list({label: None for row in rows for label in row})
-    if len(labels) < 2:  # noqa: PLR2004 -- one label only: chance would agree as well
+    if len(labels) < 2:  # noqa: PLR2004 -- with a single label chance agrees as well
         return None
     counts = _count_labels(rows, labels)
     observed = float((counts * (counts - 1)).sum()) / (len(rows) * raters * (raters - 1))
@@ -122,7 +120,7 @@ def _label_distances(positions: NDArray[float64], totals: NDArray[float64], leve
     import numpy as np
 
     if level == "ordinal":
-        # The rank of a label among all labels given, equal ones in the middle of their run.
+        # The rank of a label among all ratings; equal labels share their mean rank.
         by_place = np.argsort(positions)
         middles = np.empty(len(positions))
         middles[by_place] = np.cumsum(totals[by_place]) - totals[by_place] / 2

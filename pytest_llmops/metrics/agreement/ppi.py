@@ -1,4 +1,4 @@
-"""The pass rate that people would give, from few people's labels and many of a judge's verdicts."""
+"""Estimate the pass rate of human annotators from a few of their labels and many verdicts of a judge."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pytest_llmops.metrics.agreement.error_rates import judge_rates
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corrected:
-    """A pass rate, corrected for the mistakes a judge was seen to make.
+    """A pass rate, corrected for the observed errors of a judge.
 
     Attributes:
-        rate: What people would pass, 0 to 1.
+        rate: The estimated pass rate of annotators, 0 to 1.
         low: Lower end of its interval.
-        high: Upper end.
-        naive: What the judge passed, uncorrected.
-        weight: How much of the judge's verdicts is believed: 0 (labels alone) to 1.
-        labels: Items that people labelled.
-        judged: Items that the judge alone saw.
+        high: Upper end of its interval.
+        naive: The uncorrected pass rate of the judge.
+        weight: Weight of the judge's verdicts, 0 (labels alone) to 1.
+        labels: Number of items with a human label.
+        judged: Number of items that only the judge saw.
     """
 
     rate: float
@@ -36,34 +36,33 @@ class Corrected:
 def corrected_rate(
     people: Sequence[bool], judge: Sequence[bool], passed: int, judged: int, *, confidence: float = 0.95
 ) -> Corrected | None:
-    """Return the share people would pass of many items that only a judge has seen.
+    """Return the share of items that annotators would pass, if only a judge has seen most of the items.
 
-    A judge that passes what people fail reports too high a rate, with an interval that gets narrower, and
-    more wrong, the more it judges. Here the labelled items correct it: ``mean(y) + w (F - f)``, where y are
-    people's labels, f and F the judge's pass rates of the labelled and of the other items, and w is what
-    makes the interval narrowest: ``cov(y, f) / ((1 + n/N) var(f))``, within 0 to 1. The variance is
-    ``w² var(F)/N + var(y - w f)/n``, the quantile Student's with n - 1 degrees of freedom. Both sets must be
-    drawn from the same kind of items: labels of chosen hard cases correct nothing.
+    The pass rate of a lenient judge is too high, and its interval gets narrower and more wrong with every verdict.
+    The labelled items correct it: ``mean(y) + w (F - f)``, where y are the human labels, f and F the judge's pass
+    rates of the labelled and of the other items, and w makes the interval narrowest:
+    ``cov(y, f) / ((1 + n/N) var(f))``, within 0 to 1. The variance is ``w² var(F)/N + var(y - w f)/n``, the quantile
+    Student's with n - 1 degrees of freedom. Both sets must be drawn from the same items: labels of selected hard
+    cases correct nothing.
 
     Args:
-        people: Whether people pass each labelled item.
+        people: Whether annotators pass each labelled item.
         judge: Whether the judge passes the same items, in the same order.
-        passed: How many of the items without a label the judge passes.
-        judged: How many of those there are.
-        confidence: Of the interval. With 30 labels a nominal 95 % are 90 to 92 %; have 50 and more.
+        passed: Number of items without a label that the judge passes.
+        judged: Number of items without a label.
+        confidence: Confidence of the interval. With 30 labels a nominal 95 % are 90 to 92 %; have at least 50.
 
     Returns:
-        The rate with its interval, both within 0 to 1. None where nothing can be corrected: fewer than two
-        labels or no other item, or people passed (or failed) every labelled item, so that the labels alone
-        say all there is to say (an interval of such a share is `wilson`'s).
+        The rate with its interval, both within 0 to 1. None if nothing can be corrected: fewer than two labels, no
+        other items, or the same label for every item (use `wilson_interval` for such a share).
 
     Raises:
         ValueError: The lists differ in length; more passed than judged, or fewer than 0.
 
     Source: Angelopoulos, Duchi and Zrnic, "PPI++: Efficient Prediction-Powered Inference", arXiv 2311.01453.
 
-    >>> found = corrected_rate([True] * 80 + [False] * 20, [True] * 90 + [False] * 10, passed=450, judged=500)
-    >>> round(found.rate, 2), round(found.naive, 2)
+    >>> corrected = corrected_rate([True] * 80 + [False] * 20, [True] * 90 + [False] * 10, passed=450, judged=500)
+    >>> round(corrected.rate, 2), round(corrected.naive, 2)
     (0.8, 0.9)
     """
     if not 0 <= passed <= judged:
@@ -73,7 +72,7 @@ def corrected_rate(
     observed = judge_rates(people, judge)
     n = len(people)
     y, f = sum(map(bool, people)), sum(map(bool, judge))
-    if n < 2 or not judged or y in (0, n):  # noqa: PLR2004 -- one label has no variance
+    if n < 2 or not judged or y in (0, n):  # noqa: PLR2004 -- a single label has no variance
         return None
     mean_y, mean_f, mean_other = y / n, f / n, passed / judged
     var_y = (y - n * mean_y**2) / (n - 1)
@@ -100,7 +99,7 @@ def _clamp_share(value: float) -> float:
 
 
 def _student_quantile(p: float, freedom: int) -> float:
-    """The quantile of Student's distribution, exact for 1 and 2 degrees of freedom, else to 0.5 % (1 % beyond p = 0.99).
+    """Return a quantile of Student's distribution, exact for 1 and 2 degrees of freedom, else to 0.5 % (1 % beyond p = 0.99).
 
     Expansion in 1/freedom about the normal quantile: Abramowitz and Stegun, 26.7.5.
     """

@@ -1,4 +1,4 @@
-"""Agreement of two raters: a judge and a person, or a judge and itself."""
+"""Measure the agreement of two raters: a judge and an annotator, or a judge and itself."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
 from typing import Literal, TypeAlias, TypeVar
 
-from pytest_llmops.metrics.agreement.distances import is_nan, label_places, nominal_distance, squared_distance
+from pytest_llmops.metrics.agreement.distances import (
+    is_nan,
+    label_places,
+    mean_ranks,
+    nominal_distance,
+    squared_distance,
+)
 
 Label = TypeVar("Label", bound=Hashable)
 Weights: TypeAlias = Literal["quadratic"]
 
 
 def accuracy(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
-    """Share of items both raters give the same label: 0 to 1; None without items.
+    """Return the share of items with the same label from both raters, 0 to 1; None without items.
 
-    It flatters: where 80 % of the answers are good, a judge that always says "good" reaches 0.8.
+    It is no evidence of agreement: if 80 % of the answers are good, a judge that always says "good" reaches 0.8.
 
     Raises:
         ValueError: The lists differ in length, or a label is NaN.
@@ -28,7 +34,7 @@ def accuracy(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
 
 
 def confusion(a: Sequence[Label], b: Sequence[Label]) -> dict[tuple[Label, Label], int]:
-    """How often each pair of labels occurs, ``(a's, b's)``; pairs that do not occur are left out.
+    """Return how often each pair of labels ``(a's, b's)`` occurs, without pairs that do not occur.
 
     Raises:
         ValueError: The lists differ in length, or a label is NaN.
@@ -47,24 +53,22 @@ def cohen_kappa(
     weights: Weights | None = None,
     order: Sequence[Label] | None = None,
 ) -> float | None:
-    """Agreement beyond chance: 1 is perfect, 0 is what two independent raters reach, below 0 is worse.
+    """Return the agreement beyond chance: 1 is perfect, 0 is what independent raters reach, below 0 is worse.
 
-    ``1 - D / E``, where D is the mean disagreement of the pairs and E what it would be if the labels of
-    ``b`` were dealt out at random (Cohen 1960; with weights Cohen 1968). Without weights any two unlike
-    labels disagree by 1; with ``weights="quadratic"`` by the square of their distance. That distance is
-    the one on the scale, also where a value of the scale occurs nowhere (scikit-learn counts places
-    among the values that occur, unless it is told all of them).
+    ``1 - D / E``, where D is the mean disagreement of the pairs and E that of randomly paired labels (Cohen 1960; with
+    weights Cohen 1968). Different labels disagree by 1, or with ``weights="quadratic"`` by the square of their
+    distance on the scale (scikit-learn only counts the values that occur, unless it gets the list of all labels).
 
     Args:
-        a: Labels of one rater.
-        b: Labels of the other, for the same items in the same order.
+        a: Labels of the first rater.
+        b: Labels of the second rater, for the same items in the same order.
         weights: ``quadratic`` for ordered labels; None for names.
-        order: All labels from lowest to highest: distances are then places in it. Needed for quadratic
-            weights if the labels are no numbers.
+        order: All labels from lowest to highest: distances are then differences of indexes. Needed for quadratic
+            weights if the labels are not numbers.
 
     Returns:
-        -1 to 1, or None where chance cannot be told from agreement: there are no items, or both raters
-        gave one and the same label to every item. That is no agreement of 1: nothing was tested.
+        -1 to 1, or None if agreement cannot be distinguished from chance: without items, or if both raters gave the
+        same label to every item. That is not a kappa of 1: nothing was tested.
 
     Raises:
         ValueError: The lists differ in length, a label is NaN, is not in ``order`` or has no place on a scale.
@@ -86,18 +90,18 @@ def cohen_kappa(
 
 
 def spearman(a: Sequence[Label], b: Sequence[Label], *, order: Sequence[Label] | None = None) -> float | None:
-    """How far two raters put the items into the same order: -1 (reversed) to 1 (the same).
+    """Return the rank correlation of two raters: -1 (reversed order) to 1 (the same order).
 
-    The correlation of the ranks; equal labels share the mean of their ranks (Spearman 1904, as scipy's
-    ``spearmanr``). It knows no level: a judge that gives everybody two points more than people do has 1.
+    Equal labels share the mean of their ranks (Spearman 1904, as scipy's ``spearmanr``). The level does not matter: a
+    judge that gives every item two points more than the annotators reaches 1.
 
     Args:
-        a: Labels of one rater.
-        b: Labels of the other, for the same items in the same order.
-        order: All labels from lowest to highest, if they are no numbers.
+        a: Labels of the first rater.
+        b: Labels of the second rater, for the same items in the same order.
+        order: All labels from lowest to highest, if they are not numbers.
 
     Returns:
-        None where there is no order to compare: fewer than two items, or a rater gave all the same label.
+        None for fewer than two items, or if a rater gave every item the same label.
 
     Raises:
         ValueError: As `cohen_kappa`.
@@ -109,24 +113,19 @@ def spearman(a: Sequence[Label], b: Sequence[Label], *, order: Sequence[Label] |
     import numpy as np
 
     positions = label_places({*a, *b}, order, "ranks")
-    ranks = []
-    for labels in (a, b):
-        _, where, counts = np.unique(
-            [positions[rank] for rank in labels], return_inverse=True, return_counts=True
-        )
-        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[where])
-    spread = [rank - rank.mean() if len(rank) else rank for rank in ranks]
-    length = float(np.sqrt((spread[0] ** 2).sum() * (spread[1] ** 2).sum()))
-    return max(-1.0, min(1.0, float((spread[0] * spread[1]).sum()) / length)) if length else None
+    # The mean of the ranks 1 to n, whatever the ties.
+    x, y = (mean_ranks([positions[label] for label in labels]) - (len(a) + 1) / 2 for labels in (a, b))
+    length = float(np.sqrt((x**2).sum() * (y**2).sum()))
+    return max(-1.0, min(1.0, float((x * y).sum()) / length)) if length else None
 
 
 def kappa_scale(
     labels: Collection[Label], weights: Weights | None, order: Sequence[Label] | None
 ) -> dict[Hashable, float]:
-    """Return where labels lie for the weights of a kappa; names lie anywhere.
+    """Return the places of labels for the weights of a kappa; without weights all are 0.
 
     Raises:
-        ValueError: No such weights, or a label has no place on a scale.
+        ValueError: Unknown weights, or a label without a place on a scale.
 
     >>> kappa_scale({"b"}, "quadratic", ["a", "b"])
     {'b': 1.0}
@@ -137,7 +136,7 @@ def kappa_scale(
 
 
 def check_labels(a: Sequence[Hashable], b: Sequence[Hashable]) -> None:
-    """Refuse labels that do not belong together.
+    """Raise if two lists of labels do not belong together.
 
     Raises:
         ValueError: The lists differ in length, or a label is NaN.

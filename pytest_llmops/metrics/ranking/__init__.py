@@ -1,16 +1,15 @@
-"""How good many rankings are at once: the definitions of trec_eval, scored by array over all queries.
+"""Score the rankings of many queries with the metrics of trec_eval, by arrays over all queries.
 
-The single query is in `pytest_llmops.metrics.retrieval`, in plain Python; a law test holds both together.
-Queries are told apart by their id. What is relevant to them is given as there: ids, or id -> grade. A grade
-of ``level`` and more is relevant, less (but not below 0) is judged not relevant, below 0 and left out is not
-judged.
+`pytest_llmops.metrics.retrieval` scores a single query in plain Python; a law test keeps both equal. Relevance is given
+as there, as ids or id -> grade. Grades of at least ``level`` are relevant, lower grades down to 0 are judged not
+relevant, negative or missing grades are not judged.
 
-Only judged ids that were found decide, so that is all that becomes an array: ten thousand queries of a
-hundred hits each are scored in the time it takes to look them up.
+Only the ranks of judged ids become arrays, so ten thousand queries of a hundred hits are scored in the time of looking
+them up.
 
 Source: trec_eval (NIST), measures ``success``, ``P``, ``recall``, ``Rprec``, ``recip_rank``, ``map``/``map_cut``,
 ``ndcg``/``ndcg_cut`` and ``bpref``, with its options ``-c`` (`evaluate`'s default), ``-l`` (``level``) and
-``-M`` (``depth``). One thing differs: trec_eval counts a query without a relevant id as 0, here it is not scored.
+``-M`` (``depth``). Unlike trec_eval, which scores a query without relevant ids as 0, such a query is not scored here.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
-from numbers import Integral
 from typing import TYPE_CHECKING
 
 from pytest_llmops.errors import UnknownName, UsageError
@@ -31,6 +29,7 @@ from pytest_llmops.metrics.ranking.ranks import (
     rank_by_score,
 )
 from pytest_llmops.metrics.ranking.scorers import SCORERS, bootstrap_interval
+from pytest_llmops.metrics.retrieval import is_whole_number
 
 if TYPE_CHECKING:
     from numpy import float64, int64
@@ -58,11 +57,11 @@ ALIASES = {
 
 
 def parse_metric(text: str) -> tuple[str, int | None]:
-    """Return the name of a metric as it is recorded, and its cut (None: no cut).
+    """Return the recorded name of a metric and its cut (None: no cut).
 
     Raises:
-        UnknownName: There is no such metric.
-        UsageError: It is no text, or the cut is no whole number of at least 1.
+        UnknownName: Unknown metric.
+        UsageError: Not a text, or the cut is not a whole number of at least 1.
 
     >>> parse_metric("nDCG@10"), parse_metric("reciprocal_rank")
     (('ndcg', 10), ('mrr', None))
@@ -81,22 +80,17 @@ def parse_metric(text: str) -> tuple[str, int | None]:
     return name, int(cut)
 
 
-def _is_whole(value: object) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Integral)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
     """The scores of many queries.
 
     Attributes:
-        queries: The ids of those that were scored, in the order of the judgements.
-        values: By metric, as it was asked for, an ``(len(queries),)`` float64 array of numbers from 0 to 1.
-        lengths: ``(len(queries),)`` int64: how many ids each of them ranks.
-        unscored: Queries to which nothing is relevant: they have no score, which is not 0.
-        missing: Queries with something to find that the run does not have; their score is 0, or they are
-            left out.
-        unjudged: Queries of the run of which nothing is known; left out.
+        queries: The ids of the scored queries, in the order of the judgements.
+        values: By requested metric a float64 array ``(len(queries),)`` of scores from 0 to 1.
+        lengths: ``(len(queries),)`` int64: the number of ranked ids of each query.
+        unscored: Queries without relevant ids; they have no score.
+        missing: Queries with relevant ids that are not in the run; they score 0 or are left out.
+        unjudged: Queries of the run without judgements; left out.
     """
 
     queries: tuple[str, ...]
@@ -107,7 +101,7 @@ class Scores:
     unjudged: tuple[str, ...] = ()
 
     def mean(self, metric: str) -> float | None:
-        """Return the mean over the scored queries; None if there is none.
+        """Return the mean over the scored queries; None without scored queries.
 
         >>> evaluate({"q": ["a"]}, {"q": ["a", "b"]}, ["recall@5"]).mean("recall@5")
         0.5
@@ -125,24 +119,23 @@ def evaluate(
     complete: bool = True,
     depth: int | None = None,
 ) -> Scores:
-    """Score a run against what is relevant, query by query.
+    """Return the scores of a run of queries.
 
     Args:
-        run: Query -> ids, best first; or query -> (id -> score), which `rank_by_score` puts into trec_eval's order.
-        relevant: Query -> the relevant ids, or id -> grade. No query: no scores.
-        metrics: ``hit_rate``, ``precision``, ``recall``, ``r_precision``, ``mrr``, ``map``, ``ndcg`` or
-            ``bpref``, with ``@k`` for the first k only. bpref needs ids that are judged not relevant (a
-            grade of 0): without them it is the recall.
-        level: The lowest grade that is relevant; `ndcg` counts all grades above 0.
-        complete: A query the run does not have scores 0; False: it is left out.
-        depth: Only that many of each ranking exist.
+        run: Query -> ids, best first; or query -> (id -> score), which is sorted by `rank_by_score`.
+        relevant: Query -> the relevant ids, or id -> grade.
+        metrics: ``hit_rate``, ``precision``, ``recall``, ``r_precision``, ``mrr``, ``map``, ``ndcg`` or ``bpref``,
+            with ``@k`` for the first k only. bpref needs ids with a grade of 0: without them it is the recall.
+        level: The lowest relevant grade; `ndcg` counts all grades above 0.
+        complete: Whether queries missing in the run score 0; False: they are left out.
+        depth: Cut all rankings to this length.
 
     Raises:
-        ValueError: An id stands twice in a ranking, is no text, a grade is no whole number or a score no
-            finite one, a ranking has no order (a set) or is None; names the query. The run or the judgements
-            are no mapping, or the id of a query is no text.
-        UnknownName: There is no such metric.
-        UsageError: A cut of the wrong form, or one metric instead of a list of them.
+        ValueError: An id is ranked twice or is not a text, a grade is not a whole number, a score is not finite, a
+            ranking has no order (a set) or is None; names the query. The run or the judgements are not a mapping, or
+            the id of a query is not a text.
+        UnknownName: Unknown metric.
+        UsageError: A malformed cut, or a single metric instead of a list.
 
     >>> scores = evaluate({"q1": ["a", "b"], "q2": {"c": 0.5, "d": 0.9}}, {"q1": ["b"], "q2": {"d": 1}}, ["mrr"])
     >>> scores.values["mrr"].tolist()
@@ -151,18 +144,17 @@ def evaluate(
     __tracebackhide__ = True
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
         raise UsageError(f"metrics: expected a list like ['ndcg@10'], got {metrics!r}")
-    requested = {one: parse_metric(one) for one in metrics}
-    for one in (level, 1 if depth is None else depth):
-        if not _is_whole(one) or one < 1:
-            raise ValueError(
-                f"level and depth: expected whole numbers of at least 1, got {level!r} and {depth!r}"
-            )
+    requested = {text: parse_metric(text) for text in metrics}
+    if not all(is_whole_number(number) and number >= 1 for number in (level, 1 if depth is None else depth)):
+        raise ValueError(
+            f"level and depth: expected whole numbers of at least 1, got {level!r} and {depth!r}"
+        )
     judged_ranks = look_up_judged(run, relevant, level=level, complete=complete, depth=depth)
-    found_ids, scored = build_relevance_table(judged_ranks, level)
+    table, scored = build_relevance_table(judged_ranks, level)
     return Scores(
         queries=tuple(compress(judged_ranks.queries, scored)),
-        values={text: SCORERS[name](found_ids, k) for text, (name, k) in requested.items()},
-        lengths=found_ids.lengths,
+        values={text: SCORERS[name](table, k) for text, (name, k) in requested.items()},
+        lengths=table.lengths,
         unscored=tuple(compress(judged_ranks.queries, ~scored)),
         missing=tuple(query for query in judged_ranks.missing if has_relevant(relevant[query], level)),
         unjudged=tuple(query for query in run if query not in relevant),

@@ -1,4 +1,4 @@
-"""Where the judged ids stand in their rankings: the one loop over queries, which does as little as it can."""
+"""Look up the ranks of judged ids, in the only loop over queries, and build the table that metrics are computed from."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_llmops.metrics.ranking.scorers import RelevanceTable
+from pytest_llmops.metrics.retrieval import is_ordered
 
 if TYPE_CHECKING:
-    from numpy import int64
     from numpy.typing import NDArray
 
 Ranking: TypeAlias = "Sequence[str] | Mapping[str, float]"
 Relevant: TypeAlias = "Collection[str] | Mapping[str, int]"
 
 ABSENT = 2**62
-"""The place of an id that was not found."""
+"""The place of an id that is not ranked."""
 _FIRST_PLACES = tuple(range(1000))
 _WHOLE_TYPES = {int, bool}
 _USUAL_RANKING_TYPES = {list, tuple}
-"""Kinds of rankings that need no second look."""
+"""Types of rankings that certainly have an order."""
 
 
 @dataclass(slots=True)
 class JudgedRanks:
-    """Every judged id of every query: its grade and its place (from 0; `ABSENT` where it was not found)."""
+    """Grade and place (from 0, or `ABSENT`) of every judged id of every query."""
 
     queries: list[str] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
@@ -48,7 +48,7 @@ def look_up_judged(
     complete: bool,
     depth: int | None,
 ) -> JudgedRanks:
-    """Look up what is judged; a query the run does not have finds nothing, or is left out.
+    """Return the ranks of the judged ids; a query missing in the run has an empty ranking, or is left out.
 
     Raises:
         ValueError: As in `evaluate`.
@@ -66,12 +66,12 @@ def look_up_judged(
             if not complete and has_relevant(judged, level):
                 continue
             ranking = ()
-        # The exact type first: asking for the abstract one takes longer than all the rest of a look-up.
+        # The exact type first: isinstance with the abstract type takes longer than the rest of a look-up.
         if type(ranking) is dict or isinstance(ranking, Mapping):
             places = _places_by_score(query, ranking, grades)
         else:
             places = _places_in_ranking(query, ranking, grades)
-        # 1 and "1" are never equal: a ranking of other ids than texts must not quietly score 0.
+        # 1 never equals "1": a ranking of ids that are not texts must not silently score 0.
         _check_text_ids(query, ranking, "the ranking")
         limit = len(ranking) if depth is None else min(depth, len(ranking))
         ranks.queries.append(query)
@@ -93,7 +93,7 @@ def _check_query_mapping(given: object, name: str) -> None:
 
 
 def has_relevant(relevant: Relevant, level: int) -> bool:
-    """Say whether anything is relevant at that level."""
+    """Return whether an id has a grade of at least ``level``."""
     grades = relevant.values() if isinstance(relevant, Mapping) else [1] * len(relevant)
     return any(grade >= level for grade in grades)
 
@@ -118,7 +118,7 @@ def _parse_grades(query: str, relevant: Relevant) -> Mapping[str, int]:
 
 def _check_text_ids(query: str, ids: Iterable[Any], where: str) -> None:
     try:
-        # The quickest way to see that all of them are texts.
+        # The fastest way to check that all ids are texts.
         "".join(ids)
     except TypeError:
         odd = next(id_ for id_ in ids if not isinstance(id_, str))
@@ -128,7 +128,7 @@ def _check_text_ids(query: str, ids: Iterable[Any], where: str) -> None:
 def _places_in_ranking(query: str, ids: Sequence[str], wanted: Iterable[str]) -> list[int]:
     if isinstance(ids, str):
         raise ValueError(f"query {query!r}: expected ranked ids, got the text {ids!r}")
-    if type(ids) not in _USUAL_RANKING_TYPES and not _is_ordered(ids):
+    if type(ids) not in _USUAL_RANKING_TYPES and not is_ordered(ids):
         raise ValueError(f"query {query!r}: expected ranked ids, or id -> score, got {ids!r:.80}")
     try:
         places = dict(zip(ids, _FIRST_PLACES if len(ids) <= len(_FIRST_PLACES) else count(), strict=False))
@@ -140,40 +140,34 @@ def _places_in_ranking(query: str, ids: Sequence[str], wanted: Iterable[str]) ->
     return [*map(places.get, wanted, repeat(ABSENT))]
 
 
-def _is_ordered(ids: object) -> bool:
-    # A set has no first place. An array is no Sequence by name, but has an order.
-    return isinstance(ids, Sequence) or getattr(ids, "ndim", 0) == 1
-
-
 def _places_by_score(query: str, scores: Mapping[str, float], wanted: Iterable[str]) -> list[int]:
-    """The place of an id is how many have a higher score: nothing but the scores is put in order."""
+    """Return the number of higher scores for each id; only the scores are sorted, not the ids."""
     try:
-        rising = sorted(scores.values())
-        usable = isfinite(sum(rising))
+        ascending = sorted(scores.values())
+        is_finite = isfinite(sum(ascending))
     except TypeError:
-        usable = False
-    if not usable:
-        # NaN and infinity make the sum no number too: one look at it instead of one at each.
+        is_finite = False
+    if not is_finite:
+        # The sum shows NaN and infinity faster than a check of each score; it may also overflow.
         _check_ranking_scores(scores, f"query {query!r}: ")
-    total = len(rising)
     places = []
     for score in map(scores.get, wanted):
         if score is None:
             places.append(ABSENT)
             continue
-        place = bisect_right(rising, score)
-        if place > 1 and rising[place - 2] == score:
-            # A tie: here the ids decide.
+        place = bisect_right(ascending, score)
+        if place > 1 and ascending[place - 2] == score:
+            # A tie is decided by the ids.
             return _places_in_ranking(query, rank_by_score(scores), wanted)
-        places.append(total - place)
+        places.append(len(ascending) - place)
     return places
 
 
 def rank_by_score(scores: Mapping[str, float]) -> list[str]:
-    """Return ids by score, the highest first; of equal scores the greater id first, as trec_eval does it.
+    """Return ids sorted by score, the highest first; in a tie the greater id first, as in trec_eval.
 
     Raises:
-        ValueError: A score is no finite number, or an id no text.
+        ValueError: A score is not a finite number, or an id is not a text.
 
     >>> rank_by_score({"a": 1.0, "c": 2.0, "b": 1.0})
     ['c', 'b', 'a']
@@ -191,7 +185,7 @@ def _check_ranking_scores(scores: Mapping[str, object], where: str = "") -> None
 
 
 def build_relevance_table(ranks: JudgedRanks, level: int) -> tuple[RelevanceTable, NDArray[Any]]:
-    """The arrays of the queries that can be scored, and which these are."""
+    """Return the table of the queries with relevant ids, and a mask of these queries."""
     import numpy as np
 
     n = len(ranks.queries)
@@ -201,33 +195,27 @@ def build_relevance_table(ranks: JudgedRanks, level: int) -> tuple[RelevanceTabl
     wanted = np.bincount(rows[grades >= level], minlength=n)
     judged = np.bincount(rows[grades >= 0], minlength=n)
     scored: NDArray[Any] = wanted > 0
-    # Queries that cannot be scored fall out, and the others are numbered anew.
+    # Queries without relevant ids are dropped, and the others numbered consecutively.
     number = np.cumsum(scored) - 1
-    kept = scored[rows]
-    rows, grades, places = number[rows[kept]], grades[kept], places[kept]
-    seen = places != ABSENT
-    order = np.lexsort((places[seen], rows[seen]))
+    in_scored = scored[rows]
+    rows, grades, places = number[rows[in_scored]], grades[in_scored], places[in_scored]
+    ranked = places != ABSENT
+    order = np.lexsort((places[ranked], rows[ranked]))
     good = grades > 0
     best = np.lexsort((-grades[good], rows[good]))
-    found_ids = RelevanceTable(
-        rows=rows[seen][order],
-        places=places[seen][order],
-        grades=grades[seen][order],
+    good_counts = np.bincount(rows[good], minlength=int(scored.sum()))
+    # 0, 1, 2 ... for each query.
+    ideal_places = np.arange(int(good.sum())) - np.repeat(np.cumsum(good_counts) - good_counts, good_counts)
+    table = RelevanceTable(
+        rows=rows[ranked][order],
+        places=places[ranked][order],
+        grades=grades[ranked][order],
         level=level,
         lengths=np.fromiter(ranks.lengths, np.int64, n)[scored],
         wanted=wanted[scored],
-        refused=(judged - wanted)[scored],
+        irrelevant=(judged - wanted)[scored],
         ideal_rows=rows[good][best],
-        ideal_places=_positions_within(np.bincount(rows[good], minlength=int(scored.sum()))),
+        ideal_places=ideal_places,
         ideals=grades[good][best],
     )
-    return found_ids, scored
-
-
-def _positions_within(counts: NDArray[int64]) -> NDArray[int64]:
-    """0, 1, 2 ... anew for each count."""
-    import numpy as np
-
-    starts = np.cumsum(counts) - counts
-    places: NDArray[int64] = np.arange(int(counts.sum())) - np.repeat(starts, counts)
-    return places
+    return table, scored

@@ -1,7 +1,4 @@
-"""Found ids as arrays, and every metric over them: no loop over queries.
-
-How sure a mean over queries is.
-"""
+"""Compute every ranking metric by arrays over all queries, and the bootstrap interval of a mean over queries."""
 
 from __future__ import annotations
 
@@ -16,17 +13,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RelevanceTable:
-    """The judged ids that were found, by query and place (from 0), and what there is to find.
+    """The judged ids that are ranked, by query and place (from 0), and the best possible rankings.
 
     Attributes:
-        rows: ``(found,)``: the query of each, from 0, rising.
-        places: ``(found,)``: its place, rising within a query.
-        grades: ``(found,)``.
-        level: The lowest grade that is relevant.
+        rows: ``(ranked,)``: the number of the query of each id, ascending.
+        places: ``(ranked,)``: its place, ascending within a query.
+        grades: ``(ranked,)``: its grade.
+        level: The lowest relevant grade.
         lengths: ``(queries,)``: how many ids are ranked.
-        wanted: ``(queries,)``: how many ids are relevant, found or not; at least 1.
-        refused: ``(queries,)``: how many are judged not relevant.
-        ideal_rows: ``(graded,)``: the query of every id of a grade above 0, found or not.
+        wanted: ``(queries,)``: how many ids are relevant, ranked or not; at least 1.
+        irrelevant: ``(queries,)``: how many ids are judged not relevant.
+        ideal_rows: ``(graded,)``: the query of every id with a grade above 0, ranked or not.
         ideal_places: ``(graded,)``: its place in the best possible ranking.
         ideals: ``(graded,)``: its grade.
     """
@@ -37,25 +34,25 @@ class RelevanceTable:
     level: int
     lengths: NDArray[int64]
     wanted: NDArray[int64]
-    refused: NDArray[int64]
+    irrelevant: NDArray[int64]
     ideal_rows: NDArray[int64]
     ideal_places: NDArray[int64]
     ideals: NDArray[int64]
 
     def hits(self, k: int | None) -> NDArray[Any]:
-        """Which of the found are relevant and among the first k."""
+        """Return a mask of the ranked ids that are relevant and among the first k."""
         good: NDArray[Any] = self.grades >= self.level
         return good if k is None else good & (self.places < k)
 
-    def added(self, which: NDArray[Any], weights: NDArray[Any] | None = None) -> NDArray[float64]:
-        """The sum of the chosen by query."""
+    def sum_by_query(self, which: NDArray[Any], weights: NDArray[Any] | None = None) -> NDArray[float64]:
+        """Return for each query the number of masked ids, or the sum of their weights."""
         import numpy as np
 
-        kept = None if weights is None else weights[which]
-        return np.bincount(self.rows[which], weights=kept, minlength=len(self.wanted)).astype(np.float64)
+        chosen = None if weights is None else weights[which]
+        return np.bincount(self.rows[which], weights=chosen, minlength=len(self.wanted)).astype(np.float64)
 
-    def so_far(self, which: NDArray[Any]) -> NDArray[int64]:
-        """How many of the chosen stand at or before each of the found, within its query."""
+    def count_so_far(self, which: NDArray[Any]) -> NDArray[int64]:
+        """Return for each ranked id the number of masked ids at or before its place in the query."""
         import numpy as np
 
         total = np.cumsum(which)
@@ -64,44 +61,32 @@ class RelevanceTable:
         return earlier
 
 
-def _score_hit_rate(table: RelevanceTable, k: int | None) -> NDArray[float64]:
-    return (table.added(table.hits(k)) > 0).astype(float)
-
-
 def _score_precision(table: RelevanceTable, k: int | None) -> NDArray[float64]:
     import numpy as np
 
-    return table.added(table.hits(k)) / (np.maximum(table.lengths, 1) if k is None else k)
-
-
-def _score_recall(table: RelevanceTable, k: int | None) -> NDArray[float64]:
-    return table.added(table.hits(k)) / table.wanted
-
-
-def _score_r_precision(table: RelevanceTable, k: int | None) -> NDArray[float64]:
-    return table.added(table.hits(k) & (table.places < table.wanted[table.rows])) / table.wanted
+    return table.sum_by_query(table.hits(k)) / (np.maximum(table.lengths, 1) if k is None else k)
 
 
 def _score_mrr(table: RelevanceTable, k: int | None) -> NDArray[float64]:
     hits = table.hits(k)
-    return table.added(hits & (table.so_far(hits) == 1), 1.0 / (table.places + 1))
+    return table.sum_by_query(hits & (table.count_so_far(hits) == 1), 1.0 / (table.places + 1))
 
 
 def _score_map(table: RelevanceTable, k: int | None) -> NDArray[float64]:
     hits = table.hits(k)
-    return table.added(hits, table.so_far(hits) / (table.places + 1)) / table.wanted
+    return table.sum_by_query(hits, table.count_so_far(hits) / (table.places + 1)) / table.wanted
 
 
 def _score_ndcg(table: RelevanceTable, k: int | None) -> NDArray[float64]:
     import numpy as np
 
     limit = np.iinfo(np.int64).max if k is None else k
-    gained = table.added(
+    gained = table.sum_by_query(
         (table.grades > 0) & (table.places < limit), table.grades / np.log2(table.places + 2.0)
     )
-    kept = table.ideal_places < limit
-    gains = (table.ideals / np.log2(table.ideal_places + 2.0))[kept]
-    best = np.bincount(table.ideal_rows[kept], weights=gains, minlength=len(table.wanted))
+    in_top = table.ideal_places < limit
+    gains = (table.ideals / np.log2(table.ideal_places + 2.0))[in_top]
+    best = np.bincount(table.ideal_rows[in_top], weights=gains, minlength=len(table.wanted))
     return np.minimum(gained / best, 1.0)
 
 
@@ -109,49 +94,49 @@ def _score_bpref(table: RelevanceTable, k: int | None) -> NDArray[float64]:
     import numpy as np
 
     hits = table.hits(k)
-    wanted, refused = table.wanted[table.rows], table.refused[table.rows]
-    bad = table.so_far((table.grades >= 0) & (table.grades < table.level))
-    lost = np.minimum(bad, wanted) / np.maximum(np.minimum(refused, wanted), 1)
-    return table.added(hits, 1.0 - lost) / table.wanted
+    wanted, irrelevant = table.wanted[table.rows], table.irrelevant[table.rows]
+    bad = table.count_so_far((table.grades >= 0) & (table.grades < table.level))
+    lost = np.minimum(bad, wanted) / np.maximum(np.minimum(irrelevant, wanted), 1)
+    return table.sum_by_query(hits, 1.0 - lost) / table.wanted
 
 
 SCORERS: dict[str, Callable[[RelevanceTable, int | None], NDArray[float64]]] = {
-    "hit_rate": _score_hit_rate,
+    "hit_rate": lambda table, k: (table.sum_by_query(table.hits(k)) > 0).astype(float),
     "precision": _score_precision,
-    "recall": _score_recall,
-    "r_precision": _score_r_precision,
+    "recall": lambda table, k: table.sum_by_query(table.hits(k)) / table.wanted,
+    "r_precision": lambda table, k: (
+        table.sum_by_query(table.hits(k) & (table.places < table.wanted[table.rows])) / table.wanted
+    ),
     "mrr": _score_mrr,
     "map": _score_map,
     "ndcg": _score_ndcg,
     "bpref": _score_bpref,
 }
-"""By the names a user writes; the same as those of a single query."""
-
+"""By the names that users write, the same as for a single query."""
 
 RESAMPLES = 2000
 MAX_DRAWN_CELLS = 2_000_000
-"""Numbers drawn at once, so that many queries do not take much memory."""
+"""Numbers drawn at a time, to limit the memory for many queries."""
 
 
 def bootstrap_interval(
     values: ArrayLike, groups: Sequence[str] | None = None, *, confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float] | None:
-    """Return the interval of a mean by the bootstrap over groups: the same numbers give the same interval.
+    """Return the interval of a mean by the bootstrap over groups; the same numbers give the same interval.
 
     Args:
         values: ``(n,)`` numbers.
-        groups: The group of each; None: each is its own. Members of a group (paraphrases of one question) are
-            drawn together, as they are not independent.
+        groups: The group of each value; None: each value is a group. Members of a group (paraphrases of a question)
+            are drawn together, as they are not independent.
         confidence: Share of resampled means within the interval.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
-        Lower and upper end; None where nothing can be told: there are fewer than two groups, or all values
-        are equal.
+        Lower and upper end; None with fewer than two groups, or if all values are equal.
 
     Raises:
-        ValueError: The values are no list of finite numbers, the groups are not as many, or the confidence is
-            not between 0 and 1.
+        ValueError: The values are not a list of finite numbers, there are not as many groups as values, or the
+            confidence is not between 0 and 1.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile interval).
 
@@ -171,17 +156,17 @@ def bootstrap_interval(
         raise ValueError(f"groups: expected one for each of {len(numbers)} values, got {len(groups)}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: expected a number between 0 and 1, got {confidence!r}")
-    names = groups if groups is not None else [str(place) for place in range(len(numbers))]
-    known = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    if len(known) < 2 or numbers.min() == numbers.max():  # noqa: PLR2004 -- one group has no spread
+    names = groups if groups is not None else [str(index) for index in range(len(numbers))]
+    index_of = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    if len(index_of) < 2 or numbers.min() == numbers.max():  # noqa: PLR2004 -- a single group has no spread
         return None
-    number = np.array([known[name] for name in names])
-    sums, sizes = np.bincount(number, weights=numbers), np.bincount(number)
-    draws = np.random.default_rng(seed)
+    group_indexes = np.array([index_of[name] for name in names])
+    sums, sizes = np.bincount(group_indexes, weights=numbers), np.bincount(group_indexes)
+    generator = np.random.default_rng(seed)
     means: list[float] = []
-    block = max(1, MAX_DRAWN_CELLS // len(known))
+    block = max(1, MAX_DRAWN_CELLS // len(index_of))
     for start in range(0, RESAMPLES, block):
-        drawn = draws.integers(len(known), size=(min(block, RESAMPLES - start), len(known)))
+        drawn = generator.integers(len(index_of), size=(min(block, RESAMPLES - start), len(index_of)))
         means += (sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)).tolist()
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])

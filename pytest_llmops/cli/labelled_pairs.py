@@ -156,7 +156,7 @@ def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
 
 
 def _embed_batch(embedder: Embedder, texts: Sequence[str]) -> NDArray[float64]:
-    from pytest_llmops.metrics.vectors import as_rows
+    from pytest_llmops._util.arrays import as_rows
 
     name = f"embedder {shorten_text(embedder_name(embedder), 60)}"
     try:

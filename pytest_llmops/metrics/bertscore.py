@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llmops.metrics.vectors import as_rows, unit_rows
+from pytest_llmops._util.arrays import as_rows, unit_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from pytest_llmops.metrics.agreement.distances import mean_ranks
+from pytest_llmops._util.arrays import mean_ranks
 
 if TYPE_CHECKING:
     from numpy import bool_, float64

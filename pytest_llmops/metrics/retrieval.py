@@ -168,9 +168,11 @@ def _ranked_grades(
     ranking: Sequence[str], relevant: Relevant, k: int | None, *, unjudged: int = 0
 ) -> list[int]:
     """Validate the arguments of a metric and return the grades of the first k ids."""
-    if k is not None and (not is_whole_number(k) or k < 1):
+    if k is not None and (isinstance(k, bool) or not isinstance(k, Integral) or k < 1):
         raise ValueError(f"k: expected a whole number of at least 1, or None, got {k!r}")
-    if isinstance(ranking, str) or not is_ordered(ranking):
+    # A set has no order; an array has, but is not a Sequence.
+    is_ordered = isinstance(ranking, Sequence) or getattr(ranking, "ndim", 0) == 1
+    if isinstance(ranking, str) or not is_ordered:
         raise ValueError(f"the ranking: expected a list of ids, best first, got {ranking!r:.80}")
     grades: Mapping[str, int] = _relevant_grades(relevant)
     if isinstance(relevant, Mapping):
@@ -182,24 +184,6 @@ def _ranked_grades(
             raise ValueError(f"the ranking holds {id_!r} twice: every id can be ranked once")
         seen.add(id_)
     return [int(grades.get(id_, unjudged)) for id_ in ranking[:k]]
-
-
-def is_whole_number(value: object) -> bool:
-    """Return whether a value is a whole number, also of numpy, and not a boolean.
-
-    >>> is_whole_number(1), is_whole_number(True), is_whole_number(1.0)
-    (True, False, False)
-    """
-    return not isinstance(value, bool) and isinstance(value, Integral)
-
-
-def is_ordered(ids: object) -> bool:
-    """Return whether ids have an order: sequences and arrays (which are not a `Sequence`) have, sets have not.
-
-    >>> is_ordered(["a", "b"]), is_ordered({"a", "b"})
-    (True, False)
-    """
-    return isinstance(ids, Sequence) or bool(getattr(ids, "ndim", 0) == 1)
 
 
 def _relevant_grades(relevant: Relevant) -> dict[str, int]:

@@ -252,7 +252,7 @@ def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> 
     __tracebackhide__ = True
     import numpy as np
 
-    from pytest_llmops.metrics.vectors import as_rows
+    from pytest_llmops._util.arrays import as_rows
 
     parts: list[NDArray[float32]] = []
     for start in range(0, len(texts), EMBED_BATCH_SIZE):

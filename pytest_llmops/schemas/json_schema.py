@@ -47,9 +47,7 @@ def is_multiple(number: float, of: float) -> bool:
     (True, False, True)
     """
     # The shortest text of a float is what the JSON had; an integer may be too long for Python to write.
-    exact, step = (
-        Fraction(repr(part)) if isinstance(part, float) else Fraction(part) for part in (number, of)
-    )
+    exact, step = (Fraction(repr(part)) if type(part) is float else Fraction(part) for part in (number, of))
     return exact % step == 0
 
 

@@ -137,7 +137,8 @@ def similarity_scores(actual: str, references: Sequence[str], embedder: Embedder
         LLMOpsError: The vectors are none.
         Exception: Whatever the embedder raises.
     """
-    from pytest_llmops.metrics.vectors import as_rows, cosine
+    from pytest_llmops._util.arrays import as_rows
+    from pytest_llmops.metrics.vectors import cosine
 
     if not actual.strip():
         return [0.0] * len(references)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.metrics.vectors import as_rows, cosine
+from pytest_llmops._util.arrays import as_rows
+from pytest_llmops.metrics.vectors import cosine
 
 
 def test_equals_scikit_learn() -> None:

@@ -1,14 +1,10 @@
-"""Place labels on a scale, rank them, and measure the distance of two labels."""
+"""Place labels on a scale, and measure the distance of two labels."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Hashable, Sequence
-from typing import TYPE_CHECKING, SupportsFloat, TypeAlias
-
-if TYPE_CHECKING:
-    from numpy import float64
-    from numpy.typing import ArrayLike, NDArray
+from typing import SupportsFloat, TypeAlias
 
 Distance: TypeAlias = Callable[[Hashable, Hashable], float]
 
@@ -85,19 +81,6 @@ def label_as_number(label: object, otherwise: float) -> float:
         return float(label) if isinstance(label, SupportsFloat) else otherwise
     except OverflowError:
         return math.inf
-
-
-def mean_ranks(values: ArrayLike) -> NDArray[float64]:
-    """Return the rank of each value, from 1; equal values share the mean of their ranks.
-
-    >>> mean_ranks([0.5, 0.1, 0.5]).tolist()
-    [2.5, 1.0, 2.5]
-    """
-    import numpy as np
-
-    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: NDArray[float64] = (np.cumsum(counts) - (counts - 1) / 2)[index]
-    return ranks
 
 
 def _finite_place(label: object, what: str) -> float:

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
 from typing import Literal, TypeAlias, TypeVar
 
+from pytest_llmops._util.arrays import mean_ranks
 from pytest_llmops.metrics.agreement.distances import (
     is_nan,
     label_places,
-    mean_ranks,
     nominal_distance,
     squared_distance,
 )

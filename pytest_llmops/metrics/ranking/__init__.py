@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from pytest_llmops.errors import UnknownName, UsageError
@@ -29,7 +30,6 @@ from pytest_llmops.metrics.ranking.ranks import (
     rank_by_score,
 )
 from pytest_llmops.metrics.ranking.scorers import SCORERS, bootstrap_interval
-from pytest_llmops.metrics.retrieval import is_whole_number
 
 if TYPE_CHECKING:
     from numpy import float64, int64
@@ -145,10 +145,11 @@ def evaluate(
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
         raise UsageError(f"metrics: expected a list like ['ndcg@10'], got {metrics!r}")
     requested = {text: parse_metric(text) for text in metrics}
-    if not all(is_whole_number(number) and number >= 1 for number in (level, 1 if depth is None else depth)):
-        raise ValueError(
-            f"level and depth: expected whole numbers of at least 1, got {level!r} and {depth!r}"
-        )
+    for number in (level, 1 if depth is None else depth):
+        if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
+            raise ValueError(
+                f"level and depth: expected whole numbers of at least 1, got {level!r} and {depth!r}"
+            )
     judged_ranks = look_up_judged(run, relevant, level=level, complete=complete, depth=depth)
     table, scored = build_relevance_table(judged_ranks, level)
     return Scores(

@@ -267,7 +267,8 @@ def _pair_similarities(
     pairs: Sequence[tuple[str, _Passage]], embedder: Embedder
 ) -> Mapping[tuple[str, str], float]:
     """The cosine, 0 to 1, of each pair of texts; all of them are embedded in one call."""
-    from pytest_llmops.metrics.vectors import as_rows, cosine
+    from pytest_llmops._util.arrays import as_rows
+    from pytest_llmops.metrics.vectors import cosine
 
     texts = list(dict.fromkeys(text for claim, passage in pairs for text in (claim, passage.text)))
     if not texts:

@@ -91,7 +91,8 @@ def _nearest_sentences(contexts: Sequence[str], wanted: set[str]) -> list[str]:
 
 
 def _question_similarities(question: str, texts: Sequence[str], embedder: Embedder) -> list[float]:
-    from pytest_llmops.metrics.vectors import as_rows, cosine
+    from pytest_llmops._util.arrays import as_rows
+    from pytest_llmops.metrics.vectors import cosine
 
     if not texts:
         return []

@@ -1,0 +1,96 @@
+"""Validate, normalize and rank arrays of numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import ArrayLike, NDArray
+
+MATRIX_NDIM = 2
+
+
+def as_rows(vectors: ArrayLike, *, count: int | None = None, name: str = "vectors") -> NDArray[float64]:
+    """Return vectors as an ``(n, dim)`` float64 array of finite numbers.
+
+    Args:
+        vectors: Anything that numpy converts to an array.
+        count: The required number of rows; None: any.
+        name: The name of the vectors in errors.
+
+    Raises:
+        ValueError: Another shape, something other than real numbers, NaN or infinity.
+
+    >>> as_rows([[1, 2]], count=1).shape
+    (1, 2)
+    """
+    import numpy as np
+
+    array = _to_float_array(vectors, name)
+    expected = f"({'n' if count is None else count}, dim)"
+    if array.ndim != MATRIX_NDIM or (count is not None and len(array) != count):
+        raise ValueError(f"{name}: expected an array of shape {expected}, got {array.shape}")
+    if len(array) and not array.shape[1]:
+        raise ValueError(
+            f"{name}: expected an array of shape {expected} with dim of at least 1, got {array.shape}"
+        )
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"{name}: expected finite numbers, got NaN or infinity in {len(bad)} of {len(array)} rows, "
+            f"first in row {bad[0]}"
+        )
+    return array
+
+
+def unit_rows(rows: NDArray[Any]) -> NDArray[float64]:
+    """Return the rows of an array at unit length; rows of zeros stay zero.
+
+    >>> import numpy
+    >>> unit_rows(numpy.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
+    import numpy as np
+
+    # Scaling first keeps the squares of very large and very small numbers in range.
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    scaled = np.divide(rows, largest, out=np.zeros_like(rows), where=largest > 0)
+    lengths = np.linalg.norm(scaled, axis=1, keepdims=True)
+    unit: NDArray[float64] = np.divide(scaled, lengths, out=scaled, where=lengths > 0)
+    return unit
+
+
+def mean_ranks(values: ArrayLike) -> NDArray[float64]:
+    """Return the rank of each value, from 1; equal values share the mean of their ranks.
+
+    >>> mean_ranks([0.5, 0.1, 0.5]).tolist()
+    [2.5, 1.0, 2.5]
+    """
+    import numpy as np
+
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[float64] = (np.cumsum(counts) - (counts - 1) / 2)[index]
+    return ranks
+
+
+def _to_float_array(vectors: ArrayLike, name: str) -> NDArray[float64]:
+    import numpy as np
+
+    kind = type(vectors).__name__
+    try:
+        array = np.asarray(vectors)
+    except ValueError:
+        raise ValueError(f"{name}: expected an array of shape (n, dim), got rows of unlike length") from None
+    except Exception as error:  # noqa: BLE001 -- an array of another library may raise anything
+        raise ValueError(
+            f"{name}: expected an array of shape (n, dim), got {kind} that numpy cannot read: {error}"
+        ) from None
+    if array.dtype == object and not array.ndim:
+        hint = "; await it first" if kind == "coroutine" else ""
+        raise ValueError(f"{name}: expected an array of shape (n, dim), got {kind}{hint}")
+    if array.size and (array.dtype.kind not in "fiu"):
+        raise ValueError(
+            f"{name}: expected real numbers, got an array of {array.dtype} with shape {array.shape}"
+        )
+    return array.astype(np.float64)

@@ -10,7 +10,7 @@ from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from pytest_llmops.metrics.lexical import Whitespace
 
@@ -44,15 +44,8 @@ def find_places(text: str, needle: str, *, whole_words: bool = False, most: int 
     >>> find_places("30 days, 130 days", "30 days", whole_words=True)
     [0]
     """
-    following = _make_finder(text, needle, whole_words=whole_words)
-
-    def each() -> Iterator[int]:
-        at = following(0, len(text))
-        while at is not None:
-            yield at
-            at = following(at + len(needle), len(text))
-
-    return list(islice(each(), most))
+    matches = _compile_needle(needle, whole_words=whole_words).finditer(text)
+    return [match.start() for match in islice(matches, most)]
 
 
 def count_places(text: str, needle: str, *, whole_words: bool = False) -> int:
@@ -61,39 +54,17 @@ def count_places(text: str, needle: str, *, whole_words: bool = False) -> int:
     >>> [count_places("30 days, 130 days", "30 days", whole_words=whole_words) for whole_words in (False, True)]
     [2, 1]
     """
-    pattern = _word_pattern(needle, whole_words=whole_words)
-    return text.count(needle) if pattern is None else sum(1 for _ in pattern.finditer(text))
+    return sum(1 for _ in _compile_needle(needle, whole_words=whole_words).finditer(text))
 
 
-def _make_finder(text: str, needle: str, *, whole_words: bool) -> Callable[[int, int], int | None]:
-    """Return a function that finds the first place from a start position and before a stop position."""
-    pattern = _word_pattern(needle, whole_words=whole_words)
-    if pattern is None:
-
-        def plain(start: int, stop: int) -> int | None:
-            at = text.find(needle, start, stop + len(needle) - 1)
-            return at if at >= 0 else None
-
-        return plain
-
-    def whole(start: int, stop: int) -> int | None:
-        match = pattern.search(text, start, stop + len(needle) - 1 + _LOOKAHEAD_CHARS)
-        return match.start() if match and match.start() < stop else None
-
-    return whole
-
-
-def _word_pattern(needle: str, *, whole_words: bool) -> re.Pattern[str] | None:
-    """Return a pattern for whole words; None if a plain search is enough."""
+def _compile_needle(needle: str, *, whole_words: bool) -> re.Pattern[str]:
     if not needle:
         raise ValueError("expected a text to look for, got an empty one")
-    before = _BEFORE if whole_words and _is_word_char(needle[0]) else ""
-    behind = _BEHIND if whole_words and _is_word_char(needle[-1]) else ""
-    return re.compile(f"{before}{re.escape(needle)}{behind}") if before or behind else None
-
-
-def _is_word_char(char: str) -> bool:
-    return char.isalnum() or char == "_"
+    before, behind = (
+        boundary if whole_words and (char.isalnum() or char == "_") else ""
+        for boundary, char in ((_BEFORE, needle[0]), (_BEHIND, needle[-1]))
+    )
+    return re.compile(f"{before}{re.escape(needle)}{behind}")
 
 
 def find_longest_chain(text: str, needles: Sequence[str], *, whole_words: bool = False) -> list[int | None]:
@@ -108,16 +79,17 @@ def find_longest_chain(text: str, needles: Sequence[str], *, whole_words: bool =
     >>> find_longest_chain("a c d b", ["a", "b", "c", "d"])
     [0, None, 2, 4]
     """
-    searches = [_make_finder(text, needle, whole_words=whole_words) for needle in needles]
+    patterns = [_compile_needle(needle, whole_words=whole_words) for needle in needles]
     # For each length the chain that ends first, as it leaves most text for longer chains.
     best: list[tuple[int, Chain]] = [(0, None)]
-    for number, (following, needle) in enumerate(zip(searches, needles, strict=True)):
+    for number, (pattern, needle) in enumerate(zip(patterns, needles, strict=True)):
         # The first place behind each chain; the text is searched from its end to its start, each part once.
         read, start = len(text), None
         for links in range(len(best) - 1, -1, -1):
             end, last = best[links]
-            place = following(end, read)
-            start = start if place is None else place
+            match = pattern.search(text, end, read + len(needle) - 1 + _LOOKAHEAD_CHARS)
+            if match and match.start() < read:
+                start = match.start()
             read = end
             if start is None:
                 continue

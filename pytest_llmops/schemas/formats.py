@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import TypeAlias
 
@@ -34,7 +34,7 @@ _DAYS = r"(\d+Y(\d+M(\d+D)?)?|\d+M(\d+D)?|\d+D)"
 _DURATION = re.compile(rf"P({_DAYS}({_CLOCK})?|{_CLOCK}|\d+W)", re.ASCII)
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _POINTER = re.compile(r"(/([^~/]|~[01])*)*", re.DOTALL)
-_RELATIVE_POINTER = re.compile(r"(0|[1-9][0-9]*)(#|(?P<rest>/.*)?)", re.DOTALL)
+_RELATIVE_POINTER = re.compile(rf"(0|[1-9][0-9]*)(#|{_POINTER.pattern})", re.DOTALL)
 
 _ATOM = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
 _QUOTED = r'"(?:[ !#-\[\]-~]|\\[ -~])*"'
@@ -190,35 +190,21 @@ _URI_PARTS = {
 }
 
 
-def is_uri(text: str) -> bool:
-    """Return whether a text is a ``URI`` of RFC 3986, with a scheme.
+def is_uri(text: str, *, absolute: bool = True, wide: bool = False) -> bool:
+    """Return whether a text is a ``URI`` of RFC 3986.
+
+    Args:
+        text: The text to check.
+        absolute: Whether a scheme is required; False: a ``URI-reference``.
+        wide: Whether letters of any script are allowed, as in an ``IRI`` of RFC 3987.
 
     >>> is_uri("https://example.org/a?b#c"), is_uri("//example.org"), is_uri("https://example.org/a b")
     (True, False, False)
     """
-    return _is_reference(text, wide=False, absolute=True)
-
-
-def is_uri_reference(text: str) -> bool:
-    """Return whether a text is a ``URI-reference`` of RFC 3986, absolute or relative."""
-    return _is_reference(text, wide=False, absolute=False)
-
-
-def is_iri(text: str) -> bool:
-    """Return whether a text is an ``IRI`` of RFC 3987: a URI in any script."""
-    return _is_reference(text, wide=True, absolute=True)
-
-
-def is_iri_reference(text: str) -> bool:
-    """Return whether a text is an ``IRI-reference`` of RFC 3987."""
-    return _is_reference(text, wide=True, absolute=False)
-
-
-def _is_reference(text: str, *, wide: bool, absolute: bool) -> bool:
     match = _REFERENCE.fullmatch(text)
     if not match or (absolute and match["scheme"] is None):
         return False
-    # A colon in the first segment of a path makes it a scheme, which "1" is not.
+    # A colon in the first segment of a path makes the text before it a scheme.
     if match["scheme"] is not None and not _SCHEME.fullmatch(match["scheme"]):
         return False
     parts = _URI_PARTS[wide]
@@ -237,17 +223,6 @@ def _is_authority(text: str, parts: Mapping[str, re.Pattern[str]]) -> bool:
         return host and (not port or (port[0] == ":" and re.fullmatch("[0-9]*", port[1:]) is not None))
     host_text, _, port = rest.partition(":")
     return bool(parts["host"].fullmatch(host_text)) and re.fullmatch("[0-9]*", port) is not None
-
-
-def is_uri_template(text: str) -> bool:
-    """Return whether a text is a template of RFC 6570, of any level."""
-    return _TEMPLATE.fullmatch(text) is not None
-
-
-def is_relative_json_pointer(text: str) -> bool:
-    """Return whether a text is a pointer of the draft "Relative JSON Pointers"."""
-    match = _RELATIVE_POINTER.fullmatch(text)
-    return match is not None and _POINTER.fullmatch(match["rest"] or "") is not None
 
 
 def is_regex(text: str) -> bool:
@@ -276,13 +251,13 @@ def format_checks() -> dict[str, FormatCheck]:
         "ipv4": is_ipv4,
         "ipv6": is_ipv6,
         "uri": is_uri,
-        "uri-reference": is_uri_reference,
-        "iri": is_iri,
-        "iri-reference": is_iri_reference,
-        "uri-template": is_uri_template,
+        "uri-reference": partial(is_uri, absolute=False),
+        "iri": partial(is_uri, wide=True),
+        "iri-reference": partial(is_uri, absolute=False, wide=True),
+        "uri-template": lambda text: _TEMPLATE.fullmatch(text) is not None,
         "uuid": lambda text: _UUID.fullmatch(text) is not None,
         "json-pointer": lambda text: _POINTER.fullmatch(text) is not None,
-        "relative-json-pointer": is_relative_json_pointer,
+        "relative-json-pointer": lambda text: _RELATIVE_POINTER.fullmatch(text) is not None,
         "regex": is_regex,
     }
     return formats | ({"idn-hostname": is_idn_hostname} if _has_idna() else {})

@@ -188,23 +188,34 @@ class _Fence:
     outer_end: int
 
 
-def _find_fences(text: str, start: int) -> list[_Fence]:
-    """Return the fenced blocks as CommonMark defines them; an unclosed block reaches to the end."""
-    fences: list[_Fence] = []
-    opened: re.Match[str] | None = None
-    for line in islice(_FENCE.finditer(text, start), MAX_FENCE_LINES):
+def iterate_fences(
+    text: str, start: int = 0, max_lines: int | None = None
+) -> Iterator[tuple[re.Match[str], re.Match[str] | None]]:
+    r"""Yield the opening and closing line of each fenced block, as in CommonMark; None if it is not closed.
+
+    >>> [(opening["label"], closing is None) for opening, closing in iterate_fences("```json\n{}\n```\n~~~\n{}")]
+    [('json', False), ('', True)]
+    """
+    opening: re.Match[str] | None = None
+    for line in islice(_FENCE.finditer(text, start), max_lines):
         mark, label = line["mark"], line["label"].strip()
-        if opened is None:
-            opened = None if mark[0] == "`" and "`" in label else line
-        elif mark.startswith(opened["mark"]) and not label:
-            fences.append(_make_fence(opened, line.start(), line.end()))
-            opened = None
-    return fences if opened is None else [*fences, _make_fence(opened, len(text), len(text))]
+        if opening is None:
+            # A backtick in the label makes it inline code.
+            opening = None if mark[0] == "`" and "`" in label else line
+        elif mark.startswith(opening["mark"]) and not label:
+            yield opening, line
+            opening = None
+    if opening is not None:
+        yield opening, None
 
 
-def _make_fence(opened: re.Match[str], end: int, outer_end: int) -> _Fence:
-    label = opened["label"].strip().lower().partition(" ")[0]
-    return _Fence(label, opened.start(), min(opened.end() + 1, end), end, outer_end)
+def _find_fences(text: str, start: int) -> list[_Fence]:
+    fences = []
+    for opening, closing in iterate_fences(text, start, MAX_FENCE_LINES):
+        end, outer_end = closing.span() if closing else (len(text), len(text))
+        label = opening["label"].strip().lower().partition(" ")[0]
+        fences.append(_Fence(label, opening.start(), min(opening.end() + 1, end), end, outer_end))
+    return fences
 
 
 class _JsonSearch:

@@ -26,7 +26,6 @@ MAX_SEARCH = 1_000_000
 """Characters read in total, not counting the value itself."""
 
 _OPENING = re.compile(r"[{\[]")
-_FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*(?P<label>[^\n]*)$", re.MULTILINE)
 _BLANK = re.compile(r"[ \t\r\n]*")
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*+')
 _ESCAPE_BEGUN = re.compile(r"\\(?:u[0-9A-Fa-f]{0,3})?\Z")
@@ -99,14 +98,8 @@ def strip_partial_fence(text: str) -> str:
 
 def _find_open_fence(text: str) -> re.Match[str] | None:
     """Return the line that opens a fenced block which is never closed."""
-    opened: re.Match[str] | None = None
-    for line in _FENCE.finditer(text):
-        if opened is None:
-            # A backtick in the label makes it inline code.
-            opened = None if line["mark"][0] == "`" and "`" in line["label"] else line
-        elif line["mark"].startswith(opened["mark"]) and not line["label"].strip():
-            opened = None
-    return opened
+    fences = json_extraction.iterate_fences(text)
+    return next((opening for opening, closing in fences if closing is None), None)
 
 
 class _PartialReader:

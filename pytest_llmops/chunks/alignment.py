@@ -280,12 +280,14 @@ class _ChunkSearch:
 
     def _add_gap_runs(self, text: str, runs: Sequence[MatchedRun]) -> Iterator[MatchedRun]:
         """Yield the runs and the equal parts of the short gaps around them."""
-        done, stands = 0, max(0, runs[0].source - runs[0].chunk)
+        done, source_end = 0, max(0, runs[0].source - runs[0].chunk)
         for run in runs:
-            yield from self._match_gap(text, (done, run.chunk), (stands, run.source), inside=done > 0)
+            yield from self._match_gap(text, (done, run.chunk), (source_end, run.source), inside=done > 0)
             yield run
-            done, stands = run.chunk + run.length, run.source + run.length
-        yield from self._match_gap(text, (done, len(text)), (stands, stands + len(text) - done), inside=False)
+            done, source_end = run.chunk + run.length, run.source + run.length
+        yield from self._match_gap(
+            text, (done, len(text)), (source_end, source_end + len(text) - done), inside=False
+        )
 
     def _match_gap(
         self, text: str, gap: tuple[int, int], place: tuple[int, int], *, inside: bool

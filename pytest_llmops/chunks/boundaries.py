@@ -72,7 +72,7 @@ def check_changed_words(alignment: Alignment) -> CheckResult:
                     faults.append(Fault(placed.piece.place, excerpt))
     return count_result(
         "changed_words",
-        f"{format_count(len(faults), 'place')} where words of the source are written as one, or one as two",
+        f"{format_count(len(faults), 'place')} where words of the source are joined, or a word is split",
         faults,
     )
 

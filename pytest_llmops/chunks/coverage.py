@@ -55,7 +55,7 @@ def check_chunk_order(alignment: Alignment) -> CheckResult:
     ]
     return count_result(
         "out_of_order",
-        f"{len(faults):,} of {len(known):,} chunks stand before the one in front of them",
+        f"{len(faults):,} of {len(known):,} chunks begin before the preceding chunk",
         faults,
     )
 
@@ -76,9 +76,11 @@ def check_stated_starts(alignment: Alignment) -> CheckResult | None:
         position, _ = compact.kept_range(max(0, start), max(0, start))
         if start < 0 or not compact.text.startswith(placed.text.text[:64], position):
             text = compact.raw[max(0, start) : max(0, start) + 64]
-            faults.append(Fault(placed.piece.place, f'says it begins at {start:,}, where "{text}" stands'))
+            faults.append(
+                Fault(placed.piece.place, f'states its start as {start:,}, where the source has "{text}"')
+            )
     return count_result(
         "misplaced",
-        f"{len(faults):,} of {len(stated):,} chunks do not stand where they say they begin",
+        f"{len(faults):,} of {len(stated):,} chunks do not begin where they state",
         faults,
     )

@@ -41,7 +41,11 @@ def check_duplicates(pieces: Sequence[Piece]) -> CheckResult:
         if earlier is not piece:
             faults.append(Fault(piece.place, f"as {earlier.place}: {piece.text}", len(key)))
     return share_result(
-        "duplicates", len(faults), count, f"{len(faults):,} of {count:,} chunks repeat an earlier one", faults
+        "duplicates",
+        len(faults),
+        count,
+        f"{len(faults):,} of {count:,} chunks repeat an earlier chunk",
+        faults,
     )
 
 
@@ -77,7 +81,7 @@ def check_near_duplicates(pieces: Sequence[Piece]) -> CheckResult:
         "near_duplicates",
         len(faults),
         count,
-        f"{len(faults):,} of {count:,} chunks are nearly the same as an earlier one",
+        f"{len(faults):,} of {count:,} chunks are nearly the same as an earlier chunk",
         faults,
     )
 

@@ -54,7 +54,7 @@ class Limits:
             if most is not None and size > most:
                 violations.append((f"{size:,} {unit}, at most {most:,} are allowed", size - most))
             elif least is not None and size < least and not may_be_short:
-                violations.append((f"{size:,} {unit}, at least {least:,} are asked for", least - size))
+                violations.append((f"{size:,} {unit}, at least {least:,} are required", least - size))
         return max(violations, key=lambda violation: violation[1])
 
 

@@ -20,13 +20,13 @@ class ChunkThresholds(TypedDict, total=False):
     at_most_invented: float | None
     """0: share of the chunks' characters that are not in the source."""
     at_most_out_of_order: int | None
-    """0: chunks that begin before the one in front of them."""
+    """0: chunks that begin before the preceding chunk."""
     at_most_misplaced: int | None
-    """0: chunks that do not stand where they say they begin (``start_index``, ``start_char_idx``)."""
+    """0: chunks that do not begin where they state (``start_index``, ``start_char_idx``)."""
     at_most_empty: int | None
     """0: chunks without a letter, digit or symbol."""
     at_most_changed_words: int | None
-    """0: places where two words of the source became one, or one became two."""
+    """0: places where two words of the source were joined, or a word was split."""
     at_most_cut_words: float | None
     """0: share of chunk ends within a word or number."""
     at_most_cut_sentences: float | None
@@ -36,23 +36,23 @@ class ChunkThresholds(TypedDict, total=False):
     at_most_cut_code: int | None
     """0: chunks with a part of a fenced code block."""
     at_most_duplicates: float | None
-    """0: share of chunks that repeat an earlier one."""
+    """0: share of chunks that repeat an earlier chunk."""
     at_most_near_duplicates: float | None
-    """None: the same, nearly."""
+    """None: share of chunks that nearly repeat an earlier chunk."""
     at_most_boilerplate: float | None
     """None: share of the chunks' characters in lines that stand in many chunks."""
 
 
 class ChunkLimits(ChunkThresholds, total=False):
-    """How long chunks and overlaps may be; without one of a kind, that kind is not measured."""
+    """Limits of chunks and overlaps; what has no limit is not measured."""
 
     at_least_chars: int | None
-    """Of each chunk but the last of a document, white space included."""
+    """Of each chunk except the last of a document, with white space."""
     at_most_chars: int | None
     at_least_tokens: int | None
     at_most_tokens: int | None
     at_least_overlap_chars: int | None
-    """That neighbours within a document share."""
+    """Shared by neighbouring chunks of a document."""
     at_most_overlap_chars: int | None
     at_least_overlap_tokens: int | None
     at_most_overlap_tokens: int | None
@@ -174,7 +174,7 @@ def parse_check_thresholds(
         and "invented" in thresholds
     ):
         raise UsageError(
-            f"{who}: at_most_misplaced needs chunks of one document that say where they begin "
+            f"{who}: at_most_misplaced needs chunks of one document that state where they begin "
             "(start_index in their metadata, or start_char_idx)"
         )
     return thresholds

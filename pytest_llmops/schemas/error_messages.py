@@ -185,7 +185,7 @@ def may_still_fit(error: Any, unfinished: Unfinished) -> bool:
         return False
     keyword = error.validator
     if keyword in ("anyOf", "oneOf"):
-        # Without a context several forms of oneOf fit; the rest may leave only one.
+        # Without a context several forms of oneOf fit; the rest may rule out all but one.
         return not error.context or any(
             all(may_still_fit(inner, unfinished) for inner in errors)
             for errors in errors_by_branch(error).values()

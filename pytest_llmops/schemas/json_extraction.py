@@ -118,7 +118,7 @@ def find_json_candidates(text: str) -> tuple[JsonMatch, ...] | NoJson:
     >>> [match.value for match in find_json_candidates('First {"a": 1}, then {"a": 2}.')]
     [{'a': 1}, {'a': 2}]
     """
-    matches = _JsonSearch(text).run()
+    matches = _JsonSearch(text).find_matches()
     if isinstance(matches, NoJson):
         return matches
     different: dict[str, JsonMatch] = {}
@@ -234,7 +234,7 @@ class _JsonSearch:
             object_pairs_hook=self.build_object,
         )
 
-    def run(self) -> list[JsonMatch] | NoJson:
+    def find_matches(self) -> list[JsonMatch] | NoJson:
         text = self.text
         start, end = len(text) - len(text.lstrip("\ufeff" + _BLANK)), len(text.rstrip(_BLANK))
         if start >= end:
@@ -296,7 +296,7 @@ class _JsonSearch:
         start += len(piece) - len(piece.lstrip(_BLANK))
         piece = piece.lstrip(_BLANK)
         try:
-            value, stop, duplicates = self.read(piece, 0)
+            value, stop, duplicates = self.decode_value(piece, 0)
         except _JsonError as bad:
             alone = place == "fence" or (piece[:1] in ("[", "{") and piece[-1:] in ("]", "}"))
             meant = len(piece) if alone or _was_meant_as_json(piece, 0, bad.position) else 0
@@ -318,7 +318,7 @@ class _JsonSearch:
             if self.brackets > MAX_BRACKETS or self.failures > MAX_FAILURES:
                 return
             try:
-                value, stop, duplicates = self.read(piece, at)
+                value, stop, duplicates = self.decode_value(piece, at)
             except _JsonError as bad:
                 too_deep = bad.what == _TOO_DEEP
                 stop = len(piece) if too_deep else self.resume_position(piece, at, bad.position)
@@ -347,7 +347,7 @@ class _JsonSearch:
         self.budget -= 0 if begun else limit - at
         return 0
 
-    def read(self, piece: str, at: int) -> tuple[JsonValue, int, tuple[JsonPath, ...]]:
+    def decode_value(self, piece: str, at: int) -> tuple[JsonValue, int, tuple[JsonPath, ...]]:
         """Return the value that starts at ``at``, the position behind it, and the paths of its duplicate keys."""
         if not_json := _NOT_JSON.match(piece, at):
             # Faster than an exception of the decoder for each bracket in prose.

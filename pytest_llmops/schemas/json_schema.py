@@ -165,7 +165,7 @@ def compile_schema(
     __tracebackhide__ = True
     key = (text, where, name, engine, str(folder))
     cached = _schema_cache.get(key)
-    if cached is not None and not cached[1].changed():
+    if cached is not None and not cached[1].has_changed():
         return cached[0]
     schema = json.loads(text)
     draft = _find_draft(schema, where)

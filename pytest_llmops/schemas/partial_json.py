@@ -72,9 +72,9 @@ def parse_partial_json(text: str) -> Partial | None:
             return None
         start = opening.start()
         reader = _PartialReader(text, start)
-        reader.read()
+        reader.read_value()
         if reader.state == "open":
-            return reader.complete(start)
+            return reader.to_partial(start)
         if reader.state == "broken" and json_fence:
             return None
         budget -= reader.position - start + 1
@@ -120,7 +120,7 @@ class _PartialReader:
         self.kept_keys: list[str | int] = []
         self.keys: list[str | int] = []
 
-    def read(self) -> None:
+    def read_value(self) -> None:
         """Read as far as the value goes."""
         while self.state not in ("open", "closed", "broken"):
             if blank := _BLANK.match(self.text, self.position):
@@ -128,7 +128,7 @@ class _PartialReader:
             char = self.text[self.position : self.position + 1]
             self.state = self.read_token(char) if char else "open"
 
-    def complete(self, start: int) -> Partial | None:
+    def to_partial(self, start: int) -> Partial | None:
         """Return the completed value, or None if its text is not JSON (too deep, for example)."""
         closers = "".join("}" if isinstance(key, str) else "]" for key in reversed(self.kept_keys))
         match = json_extraction.find_json(self.text[start : self.kept] + self.quote + closers)

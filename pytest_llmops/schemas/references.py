@@ -47,11 +47,11 @@ class SchemaFiles:
         self.read: dict[str, Mapping[str, Json]] = {}
         self.stamps: dict[Path, tuple[int, int]] = {}
 
-    def changed(self) -> bool:
+    def has_changed(self) -> bool:
         """Return whether a file has changed since it was read."""
         return any(file_stamp(file) != stamp for file, stamp in self.stamps.items())
 
-    def load(self, uri: str) -> Mapping[str, Json]:
+    def load_uri(self, uri: str) -> Mapping[str, Json]:
         """Return the schema at a URI.
 
         Raises:
@@ -118,7 +118,7 @@ def build_registry(specification: Any, schema: Mapping[str, Any], where: str, fi
     from referencing import Registry, Resource
 
     def retrieve(uri: str) -> Any:
-        return Resource.from_contents(files.load(uri), default_specification=specification)
+        return Resource.from_contents(files.load_uri(uri), default_specification=specification)
 
     registry = Registry(retrieve=retrieve).combine(draft_registry())  # type: ignore[call-arg]  # an alias that mypy misses
     resource = specification.create_resource(schema)

@@ -43,6 +43,16 @@ class MatchedRun:
     source: int
     length: int
 
+    @property
+    def chunk_end(self) -> int:
+        """The position behind the run in the chunk."""
+        return self.chunk + self.length
+
+    @property
+    def source_end(self) -> int:
+        """The position behind the run in the source."""
+        return self.source + self.length
+
 
 @dataclass(frozen=True, slots=True)
 class PlacedChunk:
@@ -65,13 +75,13 @@ def _find_main_span(runs: Sequence[MatchedRun], main: MatchedRun | None) -> tupl
     first = last = main or max(runs, key=lambda run: run.length)
     index = runs.index(first)
     for run in runs[index + 1 :]:
-        if 0 <= run.source - last.source - last.length <= MAX_CHUNK_GAP:
+        if 0 <= run.source - last.source_end <= MAX_CHUNK_GAP:
             last = run
     # In front of a continuing run stands a repeated header from another place.
     for run in () if main else reversed(runs[:index]):
-        if 0 <= first.source - run.source - run.length <= MAX_CHUNK_GAP:
+        if 0 <= first.source - run.source_end <= MAX_CHUNK_GAP:
             first = run
-    return first.source, last.source + last.length
+    return first.source, last.source_end
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,7 @@ class Alignment:
     @cached_property
     def lost(self) -> tuple[tuple[int, int], ...]:
         """The spans ``[start, end)`` of the compact source that are in no chunk."""
-        runs = sorted((run.source, run.source + run.length) for placed in self.placed for run in placed.runs)
+        runs = sorted((run.source, run.source_end) for placed in self.placed for run in placed.runs)
         seams = [(at, at + 1) for at in self.source.seam_places]
         return tuple(_gaps_between(sorted([*runs, *seams]), len(self.source.compact.text)))
 
@@ -99,9 +109,9 @@ def _gaps_between(covered: Sequence[tuple[int, int]], end: int) -> Iterator[tupl
         yield done, end
 
 
-def invented_stretches(placed: PlacedChunk) -> tuple[tuple[int, int], ...]:
+def invented_spans(placed: PlacedChunk) -> tuple[tuple[int, int], ...]:
     """Return the spans ``[start, end)`` of a chunk's compact text that are not from the source."""
-    covered = [(run.chunk, run.chunk + run.length) for run in placed.runs]
+    covered = [(run.chunk, run.chunk_end) for run in placed.runs]
     return tuple(_gaps_between(covered, len(placed.text.text)))
 
 
@@ -194,7 +204,7 @@ class _ChunkSearch:
                 head = replace(run, length=main.chunk - run.chunk)
                 runs[-1:] = [head, main] if head.length else [main]
                 run = main
-            done = at = run.chunk + run.length
+            done = at = run.chunk_end
             if run.length >= MIN_RELIABLE_RUN or run is main:
                 offset = run.source - run.chunk
         if not runs and self._first_run:
@@ -213,10 +223,10 @@ class _ChunkSearch:
         The text behind the header may begin alike in the chunk and in the source ("| Employee 7", "| Employee 1"):
         the end of the header's run then belongs to the continuing run.
         """
-        end = header.chunk + header.length
+        end = header.chunk_end
         sample = text[end : end + SAMPLE_CHARS]
         # Text that was in no chunk before is not a repeated header.
-        if not sample or header.source + header.length > self._previous_end:
+        if not sample or header.source_end > self._previous_end:
             return None
         candidates: list[MatchedRun] = []
         place = max(0, self._previous_start - MAX_CHUNK_GAP, self._previous_end - MAX_BACKWARD_SEARCH) - 1
@@ -229,7 +239,7 @@ class _ChunkSearch:
             run = MatchedRun(
                 end - back, place - back, back + _count_shared_chars(text, end, self._text, place, 1)
             )
-            if run.length >= self._min_reliable_length(run, ends=run.chunk + run.length == len(text)):
+            if run.length >= self._min_reliable_length(run, ends=run.chunk_end == len(text)):
                 candidates.append(run)
         return max(
             candidates,
@@ -239,7 +249,7 @@ class _ChunkSearch:
 
     def _min_reliable_length(self, run: MatchedRun, *, ends: bool) -> int:
         """Return the length from which a run is not there by chance."""
-        overlaps = ends and self._previous_start <= run.source < self._previous_end < run.source + run.length
+        overlaps = ends and self._previous_start <= run.source < self._previous_end < run.source_end
         if overlaps or run.source == self._previous_end:
             return MIN_EQUAL_CHARS
         return SAMPLE_CHARS if ends else MIN_RELIABLE_RUN
@@ -284,7 +294,7 @@ class _ChunkSearch:
         for run in runs:
             yield from self._match_gap(text, (done, run.chunk), (source_end, run.source), inside=done > 0)
             yield run
-            done, source_end = run.chunk + run.length, run.source + run.length
+            done, source_end = run.chunk_end, run.source_end
         yield from self._match_gap(
             text, (done, len(text)), (source_end, source_end + len(text) - done), inside=False
         )

@@ -113,8 +113,8 @@ def _chunk_ends(alignment: Alignment) -> Iterator[tuple[PlacedChunk, int]]:
         if placed.runs and placed.runs[0].chunk == 0:
             yield placed, placed.runs[0].source
         last = placed.runs[-1] if placed.runs else None
-        if last and last.chunk + last.length == len(placed.text.text):
-            yield placed, last.source + last.length
+        if last and last.chunk_end == len(placed.text.text):
+            yield placed, last.source_end
 
 
 def _check_chunk_ends(

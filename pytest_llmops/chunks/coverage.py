@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from pytest_llmops.chunks.alignment import Alignment, invented_stretches
+from pytest_llmops.chunks.alignment import Alignment, invented_spans
 from pytest_llmops.chunks.findings import CheckResult, Fault, count_result, share_result
 
 
@@ -30,7 +30,7 @@ def check_invented_text(alignment: Alignment) -> CheckResult:
     faults = [
         Fault(placed.piece.place, placed.text.excerpt(a, b), b - a)
         for placed in alignment.placed
-        for a, b in invented_stretches(placed)
+        for a, b in invented_spans(placed)
     ]
     extra = sum(fault.size for fault in faults)
     size = sum(len(placed.text.text) for placed in alignment.placed)

@@ -108,7 +108,7 @@ class _CoveredSpans:
 
     def __init__(self, alignment: Alignment | None) -> None:
         runs = sorted(
-            (run.source, run.source + run.length)
+            (run.source, run.source_end)
             for placed in (alignment.placed if alignment else ())
             for run in placed.runs
         )
@@ -134,7 +134,7 @@ def _describe_missing_answer(answer: Answer, alignment: Alignment | None) -> str
     parts = [
         placed.piece.place
         for placed in alignment.placed
-        if any(run.source < span[1] and span[0] < run.source + run.length for run in placed.runs)
+        if any(run.source < span[1] and span[0] < run.source_end for run in placed.runs)
     ]
     where = f"parted among {', '.join(parts[:3])}" if parts else "in no chunk"
     return f"{where}: {answer.text} ({alignment.source.place(span[0])})"

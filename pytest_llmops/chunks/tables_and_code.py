@@ -34,8 +34,12 @@ def find_tables(text: str) -> list[Table]:
     >>> [len(table.rows) for table in find_tables("| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | 4 |\n")]
     [3]
     """
-    candidates = [*_markdown_tables(text), *_html_tables(text)]
-    return sorted((table for table in candidates if len(table.rows) > 1), key=lambda table: table.rows)
+    html_tables = (
+        Table(tuple(_outer_elements(_ROW_TAG.finditer(text, start, end))))
+        for start, end in _outer_elements(_TABLE_TAG.finditer(text))
+    )
+    tables = (table for table in (*_markdown_tables(text), *html_tables) if len(table.rows) > 1)
+    return sorted(tables, key=lambda table: table.rows)
 
 
 def _markdown_tables(text: str) -> Iterator[Table]:
@@ -55,11 +59,6 @@ def _markdown_tables(text: str) -> Iterator[Table]:
             at = end + 1
         done = at
         yield Table(tuple(rows))
-
-
-def _html_tables(text: str) -> Iterator[Table]:
-    for start, end in _outer_elements(_TABLE_TAG.finditer(text)):
-        yield Table(tuple(_outer_elements(_ROW_TAG.finditer(text, start, end))))
 
 
 def _outer_elements(tags: Iterator[re.Match[str]]) -> Iterator[tuple[int, int]]:
@@ -152,7 +151,7 @@ def check_cut_code(alignment: Alignment) -> CheckResult:
 
 def _count_held_chars(placed: PlacedChunk, span: tuple[int, int]) -> int:
     """Return how many characters of a span of the source are in a chunk."""
-    covered = [(max(run.source, span[0]), min(run.source + run.length, span[1])) for run in placed.runs]
+    covered = [(max(run.source, span[0]), min(run.source_end, span[1])) for run in placed.runs]
     held, done = 0, span[0]
     for start, end in sorted(covered):
         held += max(0, end - max(start, done))
@@ -165,6 +164,6 @@ def _overlapping_spans(placed: PlacedChunk, spans: Sequence[tuple[int, int]]) ->
     overlapping: set[int] = set()
     for run in placed.runs:
         first = bisect_right(spans, run.source, key=lambda span: span[1])
-        behind = bisect_left(spans, run.source + run.length, key=lambda span: span[0])
+        behind = bisect_left(spans, run.source_end, key=lambda span: span[0])
         overlapping.update(range(first, behind))
     return sorted(overlapping)

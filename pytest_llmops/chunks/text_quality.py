@@ -15,19 +15,11 @@ from pytest_llmops.chunks.tables_and_code import find_code_blocks
 
 FIRST_LEAD = 0xC0
 """The lowest lead byte of UTF-8; bytes from 0x80 below it continue a character."""
-UNDEFINED_IN_CP1251 = 0x98
-
-
-def _decode_cp1252(byte: int) -> str:
-    try:
-        return bytes([byte]).decode("cp1252")
-    except UnicodeDecodeError:
-        return chr(byte)
 
 
 _BYTE = {
     **{chr(byte): byte for byte in range(0x80, 0xA0)},
-    **{_decode_cp1252(byte): byte for byte in range(0x80, 0x100)},
+    **{bytes([byte]).decode("cp1252", "ignore") or chr(byte): byte for byte in range(0x80, 0x100)},
 }
 """The byte of each character of cp1252, and of Latin-1, which some decoders use."""
 _TAIL = "".join(re.escape(char) for char, byte in _BYTE.items() if byte < FIRST_LEAD)
@@ -35,11 +27,7 @@ _PAIR = f"[\\u00c2-\\u00df][{_TAIL}]"
 _WESTERN = re.compile(f"(?:{_PAIR}|[\\u00e0-\\u00ef][{_TAIL}]{{2}}|[\\u00f0-\\u00f4][{_TAIL}]{{3}})+")
 # The same for Cyrillic: in cp1251 the first byte of a letter is Р or С (В or Г for marks). Three in a row, as "Сё" may
 # be a word.
-_CYRILLIC_TAIL = "".join(
-    re.escape(bytes([byte]).decode("cp1251"))
-    for byte in range(0x80, FIRST_LEAD)
-    if byte != UNDEFINED_IN_CP1251
-)
+_CYRILLIC_TAIL = re.escape(bytes(range(0x80, FIRST_LEAD)).decode("cp1251", "ignore"))
 _CYRILLIC = re.compile(f"(?:[РС][{_CYRILLIC_TAIL}]){{3,}}")
 # U+FFFD, itself written as UTF-8 and read as GBK; fill bytes of Visual C++ read as GBK.
 _GBK = re.compile("锟斤拷|烫烫烫|屯屯屯")

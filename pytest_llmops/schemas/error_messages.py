@@ -192,14 +192,9 @@ def may_still_fit(error: Any, unfinished: Unfinished) -> bool:
         )
     if keyword in ("const", "enum"):
         allowed = error.validator_value if keyword == "enum" else [error.validator_value]
-        return any(_may_become(error.instance, choice) for choice in allowed)
+        same_type = [choice for choice in allowed if type(choice) is type(error.instance)]
+        return any(not isinstance(choice, str) or choice.startswith(error.instance) for choice in same_type)
     if open_text:
         return keyword in _FIXED_BY_CONTINUATION
     item_is_open = unfinished.within != place or unfinished.text is not None
     return keyword in _FIXED_BY_ADDITIONS or (item_is_open and keyword in _FIXED_BY_INNER_CHANGES)
-
-
-def _may_become(begun: object, allowed: object) -> bool:
-    if isinstance(begun, str):
-        return isinstance(allowed, str) and allowed.startswith(begun)
-    return type(begun) is type(allowed)

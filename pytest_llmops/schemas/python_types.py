@@ -238,22 +238,17 @@ def _nearest_differences(place: JsonPath, errors: Sequence[_ValidationIssue]) ->
     for entry in order:
         if isinstance(entry, Difference):
             yield entry
-        else:
-            yield from _nearest_member_differences((*place, *entry), unions[entry])
-
-
-def _nearest_member_differences(
-    place: JsonPath, members: Mapping[str | int, Sequence[_ValidationIssue]]
-) -> list[Difference]:
-    forms = [
-        FormMismatch(
-            shorten_text(str(member), 60),
-            tuple(_nearest_differences(place, errors)),
-            sum(error.kind == "literal_error" for error in errors),
-        )
-        for member, errors in members.items()
-    ]
-    return list(forms[0].differences) if len(forms) == 1 else nearest_form_differences(place, forms)
+            continue
+        union_place = (*place, *entry)
+        forms = [
+            FormMismatch(
+                shorten_text(str(member), 60),
+                tuple(_nearest_differences(union_place, member_errors)),
+                sum(error.kind == "literal_error" for error in member_errors),
+            )
+            for member, member_errors in unions[entry].items()
+        ]
+        yield from forms[0].differences if len(forms) == 1 else nearest_form_differences(union_place, forms)
 
 
 def _property_names(schema: object) -> Iterator[str]:

@@ -36,8 +36,12 @@ def label_places(
     """
     if order is None:
         # Sorted, so that every run reports the same wrong label.
-        finite = {label: _finite_place(label, what) for label in sorted(labels, key=repr)}
-        return {label: finite[label] for label in labels}
+        for label in sorted(labels, key=repr):
+            if not math.isfinite(label_as_number(label, math.nan)):
+                raise ValueError(
+                    f"agreement: {what} need numbers or order=[lowest, ..., highest], got {label!r}"
+                )
+        return {label: label_as_number(label, math.nan) for label in labels}
     if len(set(order)) != len(order):
         raise ValueError(f"agreement: expected each label once in order, got {list(order)!r}")
     known = {label: float(place) for place, label in enumerate(order)}
@@ -81,10 +85,3 @@ def label_as_number(label: object, otherwise: float) -> float:
         return float(label) if isinstance(label, SupportsFloat) else otherwise
     except OverflowError:
         return math.inf
-
-
-def _finite_place(label: object, what: str) -> float:
-    place = label_as_number(label, math.nan)
-    if not math.isfinite(place):
-        raise ValueError(f"agreement: {what} need numbers or order=[lowest, ..., highest], got {label!r}")
-    return place

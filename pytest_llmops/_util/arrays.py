@@ -1,7 +1,9 @@
-"""Validate, normalize and rank arrays of numbers."""
+"""Validate numbers and arrays, and normalize and rank arrays."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,6 +74,24 @@ def mean_ranks(values: ArrayLike) -> NDArray[float64]:
     _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: NDArray[float64] = (np.cumsum(counts) - (counts - 1) / 2)[index]
     return ranks
+
+
+def is_ordered(items: object) -> bool:
+    """Return whether items have an order: sequences and arrays (which are not a `Sequence`) have, sets have not.
+
+    >>> is_ordered(["a", "b"]), is_ordered({"a", "b"})
+    (True, False)
+    """
+    return isinstance(items, Sequence) or getattr(items, "ndim", 0) == 1
+
+
+def is_whole_number(value: object) -> bool:
+    """Return whether a value is a whole number, also of numpy, and not a boolean.
+
+    >>> is_whole_number(1), is_whole_number(True), is_whole_number(1.0)
+    (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _to_float_array(vectors: ArrayLike, name: str) -> NDArray[float64]:

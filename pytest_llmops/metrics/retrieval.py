@@ -16,6 +16,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Integral
 from typing import TypeAlias
 
+from pytest_llmops._util.arrays import is_ordered, is_whole_number
+
 Relevant: TypeAlias = Collection[str] | Mapping[str, int]
 Metric: TypeAlias = Callable[[Sequence[str], Relevant, int | None], float]
 
@@ -168,11 +170,9 @@ def _ranked_grades(
     ranking: Sequence[str], relevant: Relevant, k: int | None, *, unjudged: int = 0
 ) -> list[int]:
     """Validate the arguments of a metric and return the grades of the first k ids."""
-    if k is not None and (isinstance(k, bool) or not isinstance(k, Integral) or k < 1):
+    if k is not None and (not is_whole_number(k) or k < 1):
         raise ValueError(f"k: expected a whole number of at least 1, or None, got {k!r}")
-    # A set has no order; an array has, but is not a Sequence.
-    is_ordered = isinstance(ranking, Sequence) or getattr(ranking, "ndim", 0) == 1
-    if isinstance(ranking, str) or not is_ordered:
+    if isinstance(ranking, str) or not is_ordered(ranking):
         raise ValueError(f"the ranking: expected a list of ids, best first, got {ranking!r:.80}")
     grades: Mapping[str, int] = _relevant_grades(relevant)
     if isinstance(relevant, Mapping):

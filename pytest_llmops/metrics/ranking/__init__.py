@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
-from numbers import Integral
 from typing import TYPE_CHECKING
 
+from pytest_llmops._util.arrays import is_whole_number
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.metrics.ranking.ranks import (
     Ranking,
@@ -146,7 +146,7 @@ def evaluate(
         raise UsageError(f"metrics: expected a list like ['ndcg@10'], got {metrics!r}")
     requested = {text: parse_metric(text) for text in metrics}
     for number in (level, 1 if depth is None else depth):
-        if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
+        if not is_whole_number(number) or number < 1:
             raise ValueError(
                 f"level and depth: expected whole numbers of at least 1, got {level!r} and {depth!r}"
             )

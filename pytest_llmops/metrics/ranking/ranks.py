@@ -11,6 +11,7 @@ from math import isfinite
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from pytest_llmops._util.arrays import is_ordered
 from pytest_llmops.metrics.ranking.scorers import RelevanceTable
 
 if TYPE_CHECKING:
@@ -127,11 +128,7 @@ def _check_text_ids(query: str, ids: Iterable[Any], where: str) -> None:
 def _places_in_ranking(query: str, ids: Sequence[str], wanted: Iterable[str]) -> list[int]:
     if isinstance(ids, str):
         raise ValueError(f"query {query!r}: expected ranked ids, got the text {ids!r}")
-    # A set has no order; an array has, but is not a Sequence.
-    is_ordered = (
-        type(ids) in _USUAL_RANKING_TYPES or isinstance(ids, Sequence) or getattr(ids, "ndim", 0) == 1
-    )
-    if not is_ordered:
+    if type(ids) not in _USUAL_RANKING_TYPES and not is_ordered(ids):
         raise ValueError(f"query {query!r}: expected ranked ids, or id -> score, got {ids!r:.80}")
     try:
         places = dict(zip(ids, _FIRST_PLACES if len(ids) <= len(_FIRST_PLACES) else count(), strict=False))

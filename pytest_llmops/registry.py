@@ -16,12 +16,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "sentence-transformers": "pytest_llmops.providers.sentence_transformers:SentenceTransformersEmbedder",
     },
     "judge": {
-        "answer_relevance": "pytest_llmops.judges.rubric_files:answer_relevance",
-        "compliance": "pytest_llmops.judges.checklist:compliance",
+        "answer_relevance": "pytest_llmops.judges.rubric:answer_relevance",
         "context_relevance": "pytest_llmops.judges.checklist:context_relevance",
         "grounding": "pytest_llmops.judges.grounding:Grounding",
+        "pairwise": "pytest_llmops.judges.pairwise:Pairwise",
         "quality": "pytest_llmops.judges.rubric:quality",
-        "rubric": "pytest_llmops.judges.rubric_files:rubric_judge",
     },
     "model": {
         "app": "pytest_llmops.providers.selection:app_model",
@@ -35,27 +34,35 @@ ARGUMENT_HELP: dict[str, dict[str, str]] = {
         "openai": "the name of a model",
         "sentence-transformers": "the name of a model, or its folder",
     },
-    "judge": {
-        "compliance": "the path of a policy file",
-        "rubric": "the path of a rubric file",
-    },
     "model": {"app": "the name of a model"},
 }
 """Components that may be named as ``name:argument``; the argument becomes their first parameter."""
-REQUIRE_ARGUMENT = frozenset({("judge", "compliance"), ("judge", "rubric")})
+
+JUDGE_SUFFIX = ".md"
+JUDGE_FILE_LOADER = "pytest_llmops.judges.judge_files:load_judge_file"
+"""Loads the judge of a name that is the path of a judge file."""
 
 
 def is_builtin(kind: str, name: str) -> bool:
-    """Return whether a name, or a ``name:argument``, is built in.
+    """Return whether a name, or a ``name:argument``, is built in; the path of a judge file is.
 
     >>> is_builtin("embedder", "openai:text-embedding-3-small"), is_builtin("embedder", "glove:50")
     (True, False)
     """
-    return name.partition(":")[0] in BUILT_IN.get(kind, {})
+    return is_judge_file(kind, name) or name.partition(":")[0] in BUILT_IN.get(kind, {})
+
+
+def is_judge_file(kind: str, name: str) -> bool:
+    """Say whether the name of a judge is the path of a judge file.
+
+    >>> is_judge_file("judge", "judges/tone.md"), is_judge_file("judge", "quality")
+    (True, False)
+    """
+    return kind == "judge" and name.endswith(JUDGE_SUFFIX)
 
 
 def load_builtin(kind: str, name: str) -> Any:
-    """Return a new built-in component.
+    """Return a new built-in component, or the judge of a judge file.
 
     Args:
         kind: ``embedder``, ``judge`` or ``model``.
@@ -65,19 +72,22 @@ def load_builtin(kind: str, name: str) -> Any:
         UnknownName: No component has that name; the error lists the known names.
         UsageError: The component takes no argument, or the argument after the colon is missing.
     """
+    if is_judge_file(kind, name):
+        return _import_attribute(JUDGE_FILE_LOADER)(name)
     base, colon, argument = name.partition(":")
     if base not in BUILT_IN[kind]:
         raise UnknownName(kind, base, BUILT_IN[kind])
     expected = ARGUMENT_HELP.get(kind, {}).get(base)
     if colon and expected is None:
-        takers = ", ".join(f"{taker}:..." for taker in ARGUMENT_HELP.get(kind, {})) or "no other"
-        raise UsageError(
-            f"{kind} {name!r}: {base} takes no argument; ask for {base!r} alone (with an argument: {takers})"
-        )
-    if not colon and (kind, base) in REQUIRE_ARGUMENT:
-        raise UsageError(f"{kind} {name!r}: expected {expected} after a colon, like '{base}:{base}.md'")
+        takers = ", ".join(f"{taker}:..." for taker in ARGUMENT_HELP.get(kind, {}))
+        hint = f" (with an argument: {takers})" if takers else ""
+        raise UsageError(f"{kind} {name!r}: {base} takes no argument; ask for {base!r} alone{hint}")
     if colon and not argument.strip():
         raise UsageError(f"{kind} {name!r}: expected {expected} after the colon, got nothing")
-    module, _, attribute = BUILT_IN[kind][base].partition(":")
-    factory = getattr(importlib.import_module(module), attribute)
+    factory = _import_attribute(BUILT_IN[kind][base])
     return factory(argument.strip()) if colon else factory()
+
+
+def _import_attribute(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)

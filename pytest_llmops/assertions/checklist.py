@@ -62,11 +62,11 @@ def assert_checklist(
         UsageError: No items, or a threshold that is no share.
     """
     __tracebackhide__ = True
-    from pytest_llmops.judges.checklist import checklist
+    from pytest_llmops.judges.checklist import Checklist
 
     check_texts("assert_checklist", question=question, reference=reference)
     parse_share_threshold("assert_checklist", at_least)
-    judge_handle = JudgeHandle(checklist(items, model), "checklist")
+    judge_handle = JudgeHandle(Checklist(items, model), "checklist")
     if skipped := skipped_measurement("judge.checklist", label):
         return skipped
     detail: dict[str, Json] = {"actual": answer, "expected": reference, "question": question}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import parse_share_threshold
 from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
-from pytest_llmops.judges.evaluate import check_texts, skipped_measurement
+from pytest_llmops.judges.evaluate import check_texts, resolve_pairwise_judge, skipped_measurement
 from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
 from pytest_llmops.measurement import Json, Measurement, label_suffix, shorten_text
 from pytest_llmops.protocols import Hits
@@ -27,7 +28,7 @@ def assert_preferred(
     answer: str,
     over: str,
     *,
-    judge: Pairwise | None = None,
+    judge: Pairwise | str | Path | None = None,
     question: str = "",
     reference: str = "",
     contexts: Sequence[str] | Hits = (),
@@ -37,12 +38,12 @@ def assert_preferred(
     """Assert that a judge finds an answer no worse than another answer, in both orders.
 
     A verdict that follows the order and not the answer is a tie. A single pair proves little: over many, record
-    only, and look at `pytest_llmops.judges.pairwise.win_rate`.
+    only, and look at `pytest_llmops.judges.win_rate`.
 
     Args:
         answer: The answer under test.
         over: What it is compared with: an older version's, another model's.
-        judge: A `Pairwise`; None: the default criteria and the judge model of the run's settings.
+        judge: A `Pairwise`, or the path of a judge file of that kind; None: the default criteria.
         question: What was asked.
         reference: A right answer, if known.
         contexts: The passages that both were made from.
@@ -64,7 +65,7 @@ def assert_preferred(
 
     check_texts("assert_preferred", answer=answer, over=over, question=question, reference=reference)
     parse_share_threshold("assert_preferred", at_least)
-    pairwise_judge = Pairwise() if judge is None else judge
+    pairwise_judge = Pairwise() if judge is None else resolve_pairwise_judge(judge, "assert_preferred")
     if skipped := skipped_measurement(f"judge.{pairwise_judge.name}", label):
         return skipped
     passages = contexts.texts if isinstance(contexts, Hits) else contexts

@@ -102,9 +102,7 @@ def record_path(judge: object, suffix: str) -> Path | None:
     >>> record_path("rubrics/polite.md", ".calibration.json").as_posix()
     'rubrics/polite.calibration.json'
     """
-    source = (
-        judge if isinstance(judge, (str, Path)) else getattr(getattr(judge, "rubric", None), "source", None)
-    )
+    source = judge if isinstance(judge, (str, Path)) else getattr(judge, "source", None)
     return Path(source).with_suffix(suffix) if isinstance(source, (str, Path)) else None
 
 

@@ -66,7 +66,7 @@ def _run_canaries(args: argparse.Namespace) -> int:
     check_output_path("--out", args.out, {"the recording": cassette, "the canaries": args.canaries})
     canaries = None if args.canaries is None else read_canaries(args.canaries)
     with open_judge_session(args, cassette, record_flags="--record new"):
-        result = run_canaries(Pairwise() if args.judge == "pairwise" else load_judge(args.judge), canaries)
+        result = run_canaries(load_judge(args.judge), canaries)
     _print_canary_result(result)
     if args.out and result.status != "undecided":  # would replace what is known of the judge
         _write_canary_record(args.out, result)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_llmops.settings import Settings
 
 RUBRIC_SUFFIX = ".md"
-JUDGE_HELP = "a built-in judge (quality), a rubric file.md, or module.path:Class"
+JUDGE_HELP = "a built-in judge (quality), the path of a judge file.md, or module.path:Class"
 COMMAND_FLAGS = {
     "--llm-judge-model": "--model",
     "--llm-base-url": "--base-url",
@@ -139,17 +139,13 @@ def _name_command_flags(text: str) -> str:
 
 
 def load_judge(name: str) -> Judge:
-    """Return a judge by name: a built-in judge, a rubric file, or ``module.path:Class``.
+    """Return the judge of a name: a built-in judge, that of a judge file, or a class of the user's own.
 
     Raises:
         UsageError: There is no such judge, or it has no ``judge`` method and version.
     """
     from pytest_llmops import registry
 
-    if name.endswith(RUBRIC_SUFFIX) and not registry.is_builtin("judge", name):
-        from pytest_llmops.judges.rubric_files import rubric_judge
-
-        return rubric_judge(name)
     module, colon, attribute = name.partition(":")
     if registry.is_builtin("judge", name) or not colon:
         return cast("Judge", registry.load_builtin("judge", name))

@@ -1,1 +1,67 @@
-"""Judges: objects that give a verdict on an answer."""
+"""Judges: objects that give a verdict on an answer.
+
+Nothing is imported until a name is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_llmops.judges.checklist import Checklist as Checklist
+    from pytest_llmops.judges.checklist import Policy as Policy
+    from pytest_llmops.judges.checklist import context_relevance as context_relevance
+    from pytest_llmops.judges.grounding import Grounding as Grounding
+    from pytest_llmops.judges.judge_files import load_judge_file as load_judge_file
+    from pytest_llmops.judges.pairwise import Pairwise as Pairwise
+    from pytest_llmops.judges.pairwise import win_rate as win_rate
+    from pytest_llmops.judges.panel import Panel as Panel
+    from pytest_llmops.judges.repeatability import noise as noise
+    from pytest_llmops.judges.rubric import Rubric as Rubric
+    from pytest_llmops.judges.rubric import answer_relevance as answer_relevance
+    from pytest_llmops.judges.rubric import quality as quality
+
+_HOMES = {
+    "Checklist": "checklist",
+    "Grounding": "grounding",
+    "Pairwise": "pairwise",
+    "Panel": "panel",
+    "Policy": "checklist",
+    "Rubric": "rubric",
+    "answer_relevance": "rubric",
+    "context_relevance": "checklist",
+    "load_judge_file": "judge_files",
+    "noise": "repeatability",
+    "quality": "rubric",
+    "win_rate": "pairwise",
+}
+
+__all__ = [
+    "Checklist",
+    "Grounding",
+    "Pairwise",
+    "Panel",
+    "Policy",
+    "Rubric",
+    "answer_relevance",
+    "context_relevance",
+    "load_judge_file",
+    "noise",
+    "quality",
+    "win_rate",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

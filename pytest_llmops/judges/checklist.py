@@ -1,7 +1,7 @@
-"""Judges that answer item by item: a checklist, the rules of a policy, the passages of a context.
+"""Judges that answer item by item: `Checklist`, `Policy`, and the passages of a context.
 
-Yes or no to named items agrees better between judges, and with people, than a number on a scale (CheckEval,
-arXiv 2403.18771), and a failure says which item is missing. All items are asked for in one request.
+Judges agree better with each other, and with human annotators, on yes or no to named items than on a number on a scale
+(CheckEval, arXiv 2403.18771), and a failure names the missing item. All items go into a single request.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_llmops._util.text_files import BadFile, fingerprint_parts, numbered_lines, read_text
-from pytest_llmops.errors import PromptError, UsageError
+from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.base import PromptedJudge, why_too_long
+from pytest_llmops.judges.judge_front_matter import locate_file_errors, read_share_threshold, split_judge_file
 from pytest_llmops.judges.protocol.json_fields import find_verdict_object
 from pytest_llmops.judges.protocol.parsing import (
-    PARSER_REVISION,
     UnreadableReply,
     check_text_nonce,
     describe_missing_verdict,
@@ -24,44 +25,41 @@ from pytest_llmops.judges.protocol.parsing import (
     read_text_reason,
 )
 from pytest_llmops.judges.protocol.prompting import (
-    MAX_DATA,
     JudgePrompter,
     ReplySpec,
     check_passages,
-    format_retry_message,
-    hash_parts,
     is_contentless,
     is_only_opener,
     strict_object_schema,
 )
-from pytest_llmops.judges.protocol.response_format import REPLY_FORMATS
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Model, Verdict
 
 HERE = Path(__file__).parent
 MAX_ITEMS = 50
-"""More in one request are answered carelessly: split the list."""
+"""A judge answers more items in a request carelessly: split the list."""
 
 YES_NO: Mapping[str, float | None] = {"yes": 1.0, "no": 0.0}
 KEPT_BROKEN: Mapping[str, float | None] = {"kept": 1.0, "broken": 0.0, "irrelevant": None}
-"""A rule that an answer has no occasion to break does not count."""
+"""A rule that does not apply to an answer does not count."""
 
 
 @dataclass(slots=True)
-class ItemsJudge:
+class ItemsJudge(PromptedJudge):
     """A judge whose score is the share of items with a good answer, from 0 to 1.
 
     Args:
         name: Of the judge and its measurements.
         file: Its prompt.
-        items: What is asked for; none: the passages of each call's context.
+        items: The items; none: the passages of each call's context.
         answers: The possible answers to an item, and what each counts; None: the item does not count.
-        model: Who is asked; None: the judge model of the run's settings, as the running test sees it.
-        pass_at: The threshold of an assertion that names none, 0 to 1.
-        origin: Further fingerprint of where the items come from.
+        model: The judge model; None: that of the run's settings, as the running test sees it.
+        pass_at: Default threshold of an assertion, 0 to 1.
+        origin: Fingerprint of the text that the items come from; part of the version.
+        source: The user's file that the items were read from.
 
     Raises:
-        UsageError: No item or too many, one that is blank or stands twice.
+        UsageError: No items or too many, a blank item or a duplicate.
     """
 
     name: str
@@ -71,13 +69,9 @@ class ItemsJudge:
     model: Model | None = None
     pass_at: float | None = 1.0
     origin: str = ""
+    source: Path | None = None
     low: float = field(default=0.0, init=False)
     high: float = field(default=1.0, init=False)
-    _asker: JudgePrompter | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        if self.items:
-            self.items = _check_items(self.items, self.name)
 
     @property
     def looks_at(self) -> str:
@@ -85,20 +79,10 @@ class ItemsJudge:
         return "answer" if self.items else "contexts"
 
     @property
-    def model_name(self) -> str:
-        """The model's own name, else that of its type."""
-        return self._asking().model_name
-
-    @property
     def version(self) -> str:
-        """Hash of all that makes a verdict: prompt, items, forms of the reply, parser and model."""
-        shape = self._shape(self.items or ("item",))
-        forms = [
-            [shape.form(way, "") for way in REPLY_FORMATS],
-            [shape.params(way, "") for way in REPLY_FORMATS],
-        ]
-        parts = [self._asking().fingerprint, list(self.items), dict(self.answers), self.origin]
-        return hash_parts([*parts, forms, format_retry_message(""), PARSER_REVISION, self.model_name], 12)
+        """Hash of everything that determines a verdict: prompt, items, reply formats, parser and model."""
+        spec = self._reply_spec(self.items or ("item",))
+        return self._hash_version(spec, list(self.items), dict(self.answers), self.origin)
 
     def judge(
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
@@ -108,20 +92,16 @@ class ItemsJudge:
         Returns:
             The share of items with a good answer, of those that count; or unscored, with the error and the
             raw replies, if no reply could be read in two tries, the texts are too long, or no item counts.
-            An answer without any content has no item, ``prescreened``, unless it is not what is judged.
+            An answer without content fails every item and is ``prescreened``, unless the contexts are judged.
 
         Raises:
-            ModelError: The model could not be asked at all.
-            UsageError: The passages are what is judged, and there are none, or no question to judge them by.
+            ModelError: The model could not be called.
+            UsageError: The passages are judged, and there are none, or no question to judge them by.
         """
         passages = check_passages(contexts, self.name)
         items = self.items or _name_passages(self.name, question, passages)
-        of_answer = bool(self.items)
-        if (
-            of_answer
-            and None not in self.answers.values()
-            and (is_contentless(answer) or is_only_opener(answer, reference))
-        ):
+        may_prescreen = self.items and None not in self.answers.values()
+        if may_prescreen and (is_contentless(answer) or is_only_opener(answer, reference)):
             return Verdict(
                 score=0.0,
                 low=0.0,
@@ -130,52 +110,34 @@ class ItemsJudge:
                 dimensions=dict.fromkeys(items, 0.0),
                 prescreened=True,
             )
-        length = sum(map(len, (answer, question, reference, *passages)))
-        if length > MAX_DATA:
-            error = (
-                f"question, reference and answer have {length:,} characters: expected at most {MAX_DATA:,}"
-            )
+        if error := why_too_long("question, reference and answer", answer, question, reference, *passages):
             return Verdict(low=0.0, high=1.0, error=error)
-        data: dict[str, Json] = {"question": question, "reference": reference, "contexts": passages}
-        if of_answer:
-            data["answer"] = answer or "(nothing)"
-        else:
-            data = {"question": question, "contexts": passages}
-        reply = self._asking().ask({key: value for key, value in data.items() if value}, self._shape(items))
+        data: dict[str, Json] = {"question": question, "contexts": list[Json](passages)}
+        if self.items:
+            data = {"question": question, "reference": reference, **data, "answer": answer or "(nothing)"}
+        reply = self.prompter.ask(data, self._reply_spec(items))
         if reply.value is None:
             return Verdict(low=0.0, high=1.0, error=reply.error, raw=reply.raw)
         given, reason = reply.value
-        return self._verdict(dict(zip(items, given, strict=True)), reason, reply.raw)
-
-    def _verdict(self, given: Mapping[str, str], reason: str, raw: str) -> Verdict:
-        counted = {
-            item: float(value)
-            for item, answer in given.items()
-            if (value := self.answers[answer]) is not None
-        }
+        counts = {item: self.answers[given_answer] for item, given_answer in zip(items, given, strict=True)}
+        counted = {item: float(count) for item, count in counts.items() if count is not None}
         if not counted:
-            return Verdict(low=0.0, high=1.0, error="no item counts: none of them applies", raw=raw)
+            return Verdict(low=0.0, high=1.0, error="no item counts: none of them applies", raw=reply.raw)
         score = sum(counted.values()) / len(counted)
-        return Verdict(score=score, low=0.0, high=1.0, reason=reason, dimensions=counted, raw=raw)
+        return Verdict(score=score, low=0.0, high=1.0, reason=reason, dimensions=counted, raw=reply.raw)
 
-    def _asking(self) -> JudgePrompter:
-        if self._asker is None:
-            listed = "\n".join(f"{number}. {item}" for number, item in enumerate(self.items, start=1))
-            values = {"criteria": listed} if self.items else {}
-            self._asker = JudgePrompter(self.name, self.file, self.model, values)
-        return self._asker
+    def _create_prompter(self) -> JudgePrompter:
+        listed = "\n".join(f"{number}. {item}" for number, item in enumerate(self.items, start=1))
+        return JudgePrompter(self.name, self.file, self.model, {"criteria": listed} if self.items else {})
 
-    def _shape(self, items: Sequence[str]) -> ReplySpec[tuple[list[str], str]]:
+    def _reply_spec(self, items: Sequence[str]) -> ReplySpec[tuple[list[str], str]]:
         numbers = [str(number) for number in range(1, len(items) + 1)]
         answer_schema: Json = {"type": "string", "enum": list(self.answers)}
         fields: dict[str, Json] = {"items": strict_object_schema(dict.fromkeys(numbers, answer_schema))}
         either = " or ".join(self.answers)
-        sample_items = ", ".join(f'"{number}": {" or ".join(map(_json, self.answers))}' for number in numbers)
+        either_quoted = " or ".join(f'"{answer}"' for answer in self.answers)
+        sample_items = ", ".join(f'"{number}": {either_quoted}' for number in numbers)
         sample = ", ".join(f"{number} {either}" for number in numbers)
-
-        def read(text: str, nonce: str, _structured: bool) -> tuple[list[str], str]:  # noqa: FBT001 -- the port of `ReplySpec`
-            return parse_items_reply(text, numbers, tuple(self.answers), nonce)
-
         return ReplySpec(
             bounded=fields,
             plain=fields,
@@ -185,57 +147,89 @@ class ItemsJudge:
                 f"Reply with one line and nothing else: Items: {sample}; Nonce: {{nonce}}, Reason: one sentence. "
                 f"Answer every number with {either}."
             ),
-            read=read,
+            read=lambda text, nonce, _structured: parse_items_reply(
+                text, numbers, tuple(self.answers), nonce
+            ),
         )
 
 
-def checklist(
-    items: Sequence[str], model: Model | None = None, *, pass_at: float | None = 1.0, name: str = "checklist"
-) -> ItemsJudge:
-    """Return a judge whose score is the share of named items that an answer has.
+class Checklist(ItemsJudge):
+    """A judge whose score is the share of named items that an answer has.
 
     Args:
         items: What the answer should do, each in a few words ("states the refund window").
-        model: Who is asked; None: the judge model of the run's settings.
-        pass_at: The threshold of an assertion that names none: by default, every item.
+        model: The judge model; None: that of the run's settings.
+        pass_at: Default threshold of an assertion; left out: every item.
         name: Of the judge and its measurements.
+        source: The file that the items were read from.
 
     Raises:
-        UsageError: No item or too many, one that is blank or stands twice.
+        UsageError: No items or too many, a blank item or a duplicate.
 
-    >>> checklist(["greets", "says thirty days"]).items
+    >>> Checklist(["greets", "says thirty days"]).items
     ('greets', 'says thirty days')
     """
-    return ItemsJudge(name, HERE / "checklist.md", _check_items(items, name), YES_NO, model, pass_at)
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        items: Sequence[str],
+        model: Model | None = None,
+        *,
+        pass_at: float | None = 1.0,
+        name: str = "checklist",
+        source: Path | None = None,
+    ) -> None:
+        checked = _check_items(items, name)
+        super().__init__(name, HERE / "checklist.md", checked, YES_NO, model, pass_at, source=source)
 
 
-def compliance(path: str | Path, model: Model | None = None, *, pass_at: float | None = 1.0) -> ItemsJudge:
-    """Return a judge whose score is the share of a policy's rules that an answer keeps.
+class Policy(ItemsJudge):
+    """A judge whose score is the share of a policy's rules that an answer keeps, of those that apply.
 
     Args:
-        path: A text file with one rule an item of a list (``- Never promise a refund.``); a rule may go on in
-            the next lines, other text and headings are for people.
-        model: Who is asked; None: the judge model of the run's settings.
-        pass_at: The threshold of an assertion that names none: by default, no rule is broken.
+        path: A text file with a rule in each item of a list (``- Never promise a refund.``). A rule may continue on
+            the next lines; other text and headings are for human readers. The front matter is optional: ``kind:
+            policy``, ``pass_at``.
+        model: The judge model; None: that of the run's settings.
+        pass_at: Default threshold of an assertion, unless the file has its own; left out: no rule is broken.
 
     Raises:
-        PromptError: The file cannot be read, or holds no rule, too many or one twice; with file and line.
+        PromptError: The file cannot be read, or has no rules, too many or a duplicate; with file and line.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, path: str | Path, model: Model | None = None, *, pass_at: float | None = 1.0) -> None:
+        file = Path(path)
+        with locate_file_errors("policy", file):
+            head, body, first_line = split_judge_file(read_text(file), "policy", ("pass_at",))
+            rules = _parse_list(body, first_line, "rule")
+            threshold = read_share_threshold(head, pass_at)
+        origin = fingerprint_parts(body)
+        prompt = HERE / "compliance.md"
+        super().__init__("compliance", prompt, rules, KEPT_BROKEN, model, threshold, origin, file)
+
+
+def read_checklist(path: str | Path, model: Model | None = None) -> Checklist:
+    """Return the checklist of a file: items in a list, as `Policy` has its rules, named after the file.
+
+    Raises:
+        PromptError: The file cannot be read, or has no items, too many or a duplicate; with file and line.
     """
     file = Path(path)
-    try:
-        text = read_text(file)
-        rules = _parse_rules(text)
-    except BadFile as error:
-        place = f"{file}:{error.line}" if error.line is not None else str(file)
-        raise PromptError(f"policy: {error.what} @ {place}") from None
-    origin = fingerprint_parts(text)
-    return ItemsJudge("compliance", HERE / "compliance.md", rules, KEPT_BROKEN, model, pass_at, origin)
+    with locate_file_errors("checklist", file):
+        head, body, first_line = split_judge_file(read_text(file), "checklist", ("pass_at",))
+        items = _parse_list(body, first_line, "item")
+        threshold = read_share_threshold(head, 1.0)
+    return Checklist(items, model, pass_at=threshold, name=file.stem, source=file)
 
 
 def context_relevance(model: Model | None = None) -> ItemsJudge:
     """Return a judge of a context: the share of passages that help to answer the question.
 
-    It takes ``contexts`` and ``question``; the answer is not looked at.
+    It judges ``contexts`` by the ``question``, whatever the answer.
 
     >>> context_relevance().name
     'context_relevance'
@@ -262,29 +256,29 @@ def _name_passages(name: str, question: str, contexts: Sequence[str]) -> tuple[s
     return tuple(f"passage {number}" for number in range(1, len(contexts) + 1))
 
 
-_BULLET = re.compile(r"\s{0,3}(?:[-*+]|\d{1,3}[.)])\s+(?P<rule>\S.*)")
+_BULLET = re.compile(r"\s{0,3}(?:[-*+]|\d{1,3}[.)])\s+(?P<text>\S.*)")
 
 
-def _parse_rules(text: str) -> tuple[str, ...]:
-    rules: list[tuple[str, int]] = []
+def _parse_list(text: str, first_line: int, what: str) -> tuple[str, ...]:
+    """Return the items of a list in plain text; an indented line continues the item above it."""
+    items: list[str] = []
+    lines: list[int] = []
     last = 0
     for number, line in numbered_lines(text):
         if match := _BULLET.match(line):
-            rules.append((match["rule"].strip(), number))
-        elif rules and line[0].isspace() and number == last + 1:
-            rule, start = rules.pop()
-            rules.append((f"{rule} {line.strip()}", start))
+            items.append(match["text"].strip())
+            lines.append(number + first_line - 1)
+        elif items and line[0].isspace() and number == last + 1:
+            items[-1] += f" {line.strip()}"
         else:
             continue
         last = number
-    seen: set[str] = set()
-    for rule, number in rules:
-        if rule in seen:
-            raise BadFile(f"the rule {shorten_text(rule, 60)!r} stands twice", number)
-        seen.add(rule)
-    if not 0 < len(rules) <= MAX_ITEMS:
-        raise BadFile(f"expected 1 to {MAX_ITEMS} rules, each an item of a list (- ...), got {len(rules)}")
-    return tuple(rule for rule, _ in rules)
+    for place, item in enumerate(items):
+        if item in items[:place]:
+            raise BadFile(f"the {what} {shorten_text(item, 60)!r} stands twice", lines[place])
+    if not 0 < len(items) <= MAX_ITEMS:
+        raise BadFile(f"expected 1 to {MAX_ITEMS} {what}s, each an item of a list (- ...), got {len(items)}")
+    return tuple(items)
 
 
 def parse_items_reply(
@@ -294,12 +288,12 @@ def parse_items_reply(
 
     Args:
         text: The reply: JSON with ``items``, or ``Items: 1 yes, 2 no; Reason: ...``.
-        numbers: All that must be answered, once each.
-        answers: What an answer may be.
-        nonce: What the verdict must repeat; empty: nothing.
+        numbers: The items to answer, once each.
+        answers: The possible answers.
+        nonce: What the verdict must repeat; empty: no nonce is required.
 
     Raises:
-        Unread: A number has no answer, two, or one that is none of them; or no reason, or not the nonce.
+        UnreadableReply: A number has no answer, two answers or an unknown answer; or the reason or the nonce is missing.
 
     >>> parse_items_reply("Items: 1 yes, 2 no; Reason: no date.", ["1", "2"], ["yes", "no"])
     (['yes', 'no'], 'no date')
@@ -346,7 +340,3 @@ def _parse_items_text(
     check_text_nonce(prose, nonce)
     item_answers = [_parse_item_answer(number, given.get(number), answers) for number in numbers]
     return item_answers, read_text_reason(_ITEMS.sub(" ", prose), nonce)
-
-
-def _json(text: str) -> str:
-    return f'"{text}"'

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes.shared_answers import defer_sharing
@@ -38,18 +39,28 @@ class JudgeHandle:
         self.model = str(getattr(self.judge, "model_name", ""))
 
 
-def resolve_judge(given: object, who: str) -> JudgeHandle:
-    """Return a judge given as an object or by name.
-
-    Args:
-        given: The judge.
-        who: The assertion that asks, for the error.
+def find_judge(given: object) -> object:
+    """Return the judge of a name or of a judge file's path; any other object is returned as it is.
 
     Raises:
         UnknownName: There is no judge of that name.
-        UsageError: It is no judge.
+        PromptError: The judge file cannot be read.
     """
-    judge = recorder.find_component("judge", given) if isinstance(given, str) else given
+    return recorder.find_component("judge", str(given)) if isinstance(given, (str, Path)) else given
+
+
+def resolve_judge(given: object, who: str) -> JudgeHandle:
+    """Return a handle to a judge that is given as an object, by name or by the path of a judge file.
+
+    Args:
+        given: The judge.
+        who: The assertion that uses it, for the error.
+
+    Raises:
+        UnknownName: There is no judge of that name.
+        UsageError: It is not a judge of a single answer.
+    """
+    judge = find_judge(given)
     if not callable(getattr(judge, "judge", None)):
         raise UsageError(
             f"{who}: expected a judge, an object with judge(answer, *, question, reference), "
@@ -57,6 +68,25 @@ def resolve_judge(given: object, who: str) -> JudgeHandle:
         )
     name = getattr(judge, "name", "") or type(judge).__name__
     return JudgeHandle(cast("Judge", judge), str(name))
+
+
+def resolve_pairwise_judge(given: object, who: str) -> Any:
+    """Return a judge of two answers that is given as an object, by name or by the path of a judge file.
+
+    Args:
+        given: The judge.
+        who: The assertion that uses it, for the error.
+
+    Raises:
+        UnknownName: There is no judge of that name.
+        UsageError: It does not compare two answers.
+    """
+    judge = find_judge(given)
+    if not callable(getattr(judge, "compare", None)):
+        raise UsageError(
+            f"{who}: expected a judge of two answers, as Pairwise is, got {type(judge).__name__}"
+        )
+    return judge
 
 
 def skipped_measurement(name: str, label: str = "") -> Measurement | None:

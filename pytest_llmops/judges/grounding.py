@@ -1,7 +1,7 @@
-"""Is an answer made of its contexts? Claim by claim: supported, contradicted, or not in them.
+"""A judge of whether an answer is grounded in its contexts, claim by claim: supported, contradicted or absent.
 
-The score is the share of supported claims; what is missing from 1 is the hallucination rate. A verdict on a
-claim must name the passages it goes by, so a person can look it up.
+The score is the share of supported claims; the rest is the hallucination rate. A verdict on a claim must name the
+passages that decide it, so that a human can check it.
 """
 
 from __future__ import annotations
@@ -12,26 +12,22 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.base import PromptedJudge, why_too_long
 from pytest_llmops.judges.protocol.json_fields import find_verdict_object
 from pytest_llmops.judges.protocol.parsing import (
-    PARSER_REVISION,
     UnreadableReply,
     describe_missing_verdict,
     quote_shortened,
     read_json_reason,
 )
 from pytest_llmops.judges.protocol.prompting import (
-    MAX_DATA,
     MAX_REASON,
     JudgePrompter,
     ReplySpec,
     check_passages,
-    format_retry_message,
-    hash_parts,
     is_contentless,
     strict_object_schema,
 )
-from pytest_llmops.judges.protocol.response_format import REPLY_FORMATS
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Model, Verdict
 
@@ -39,7 +35,7 @@ ClaimFinding: TypeAlias = Literal["supported", "contradicted", "absent"]
 CLAIM_FINDINGS: tuple[ClaimFinding, ...] = ("supported", "contradicted", "absent")
 MAX_CLAIMS = 40
 MAX_NAMED = 5
-"""Passages that a claim names: a small model would go on until the token limit."""
+"""Passages that a claim may name: a small model would continue until the token limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,18 +60,19 @@ class GroundingVerdict(Verdict):
 
     @property
     def hallucination_rate(self) -> float | None:
-        """Share of claims that are contradicted or absent; None where nothing was scored."""
+        """Share of claims that are contradicted or absent; None without a score."""
         return None if self.score is None else 1 - self.score
 
 
 @dataclass(slots=True)
-class Grounding:
+class Grounding(PromptedJudge):
     """A judge of an answer against the contexts it was made from.
 
     Args:
-        model: Who is asked; None: the judge model of the run's settings, as the running test sees it.
-        pass_at: The threshold of an assertion that names none: by default, every claim is supported.
+        model: The judge model; None: that of the run's settings, as the running test sees it.
+        pass_at: Default threshold of an assertion; left out: every claim is supported.
         name: Of the judge and its measurements.
+        source: The user's judge file.
     """
 
     model: Model | None = None
@@ -83,25 +80,12 @@ class Grounding:
     name: str = "grounding"
     low: float = field(default=0.0, init=False)
     high: float = field(default=1.0, init=False)
-    _asker: JudgePrompter | None = field(default=None, repr=False)
-
-    @property
-    def model_name(self) -> str:
-        """The model's own name, else that of its type."""
-        return self._asking().model_name
+    source: Path | None = field(default=None, kw_only=True)
 
     @property
     def version(self) -> str:
-        """Hash of all that makes a verdict: prompt, forms of the reply, parser and model."""
-        shape = _claims_reply_spec(1)
-        forms = [
-            [shape.form(way, "") for way in REPLY_FORMATS],
-            [shape.params(way, "") for way in REPLY_FORMATS],
-        ]
-        return hash_parts(
-            [self._asking().fingerprint, forms, format_retry_message(""), PARSER_REVISION, self.model_name],
-            12,
-        )
+        """Hash of everything that determines a verdict: prompt, reply formats, parser and model."""
+        return self._hash_version(_claims_reply_spec(1))
 
     def judge(
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
@@ -110,18 +94,18 @@ class Grounding:
 
         Args:
             answer: What is judged.
-            question: What was asked: an answer may be a claim only together with it.
-            reference: Not looked at: a right answer may well be made up.
-            contexts: The passages, one or more.
+            question: What the application was asked: "Yes." is a claim only together with it.
+            reference: Ignored: a right answer may still be made up.
+            contexts: The passages, at least one.
 
         Returns:
             0 to 1; or unscored, with the error and the raw replies: no reply could be read in two tries, the
-            texts are too long, or the answer claims nothing, as "I don't know" does. An answer without any
+            texts are too long, or the answer claims nothing, as "I don't know" does. An answer without
             content has the score 0, ``prescreened``.
 
         Raises:
-            ModelError: The model could not be asked at all.
-            UsageError: There are no contexts, or one of them is no text.
+            ModelError: The model could not be called.
+            UsageError: There are no contexts, or they are not all texts.
         """
         _ = reference
         passages = check_passages(contexts, self.name)
@@ -133,14 +117,10 @@ class Grounding:
             return GroundingVerdict(
                 score=0.0, low=0.0, high=1.0, reason="contentless answer", prescreened=True
             )
-        length = sum(map(len, (answer, question, *passages)))
-        if length > MAX_DATA:
-            error = f"question, contexts and answer have {length:,} characters: expected at most {MAX_DATA:,}"
+        if error := why_too_long("question, contexts and answer", answer, question, *passages):
             return GroundingVerdict(low=0.0, high=1.0, error=error)
-        data: dict[str, Json] = {"question": question, "contexts": passages, "answer": answer}
-        reply = self._asking().ask(
-            {key: one for key, one in data.items() if one}, _claims_reply_spec(len(passages))
-        )
+        data: dict[str, Json] = {"question": question, "contexts": list[Json](passages), "answer": answer}
+        reply = self.prompter.ask(data, _claims_reply_spec(len(passages)))
         if reply.value is None:
             return GroundingVerdict(low=0.0, high=1.0, error=reply.error, raw=reply.raw)
         claims, reason = reply.value
@@ -148,21 +128,16 @@ class Grounding:
             return GroundingVerdict(
                 low=0.0, high=1.0, error="the answer makes no claim to be supported", raw=reply.raw
             )
-        score = sum(one.finding == "supported" for one in claims) / len(claims)
+        score = sum(claim.finding == "supported" for claim in claims) / len(claims)
         return GroundingVerdict(score=score, low=0.0, high=1.0, reason=reason, raw=reply.raw, claims=claims)
 
-    def _asking(self) -> JudgePrompter:
-        if self._asker is None:
-            self._asker = JudgePrompter(self.name, Path(__file__).with_name("grounding.md"), self.model)
-        return self._asker
+    def _create_prompter(self) -> JudgePrompter:
+        return JudgePrompter(self.name, Path(__file__).with_name("grounding.md"), self.model)
 
 
 def _claims_reply_spec(passages: int) -> ReplySpec[tuple[tuple[Claim, ...], str]]:
     number: dict[str, Json] = {"type": "integer"}
     narrow: dict[str, Json] = {"type": "integer", "minimum": 1, "maximum": passages}
-
-    def read(text: str, nonce: str, _structured: bool) -> tuple[tuple[Claim, ...], str]:  # noqa: FBT001 -- the port of `ReplySpec`
-        return parse_claims_reply(text, passages, nonce)
 
     sample = (
         '[{"claim": "one statement", "passages": [n], "finding": "supported" or "contradicted" or "absent"}]'
@@ -177,12 +152,12 @@ def _claims_reply_spec(passages: int) -> ReplySpec[tuple[tuple[Claim, ...], str]
             "Reply with one JSON object and nothing else: "
             f'{{"nonce": "{{nonce}}", "reason": "one sentence", "claims": {sample}}}. {words}'
         ),
-        read=read,
+        read=lambda text, nonce, _structured: parse_claims_reply(text, passages, nonce),
     )
 
 
 def _claims_schema(number: Json, claims: int = 0, named: int = 0, chars: int = 0) -> Json:
-    """The schema of the list, with its limits or (0) without."""
+    """Return the schema of the claims; a limit of 0 is left out."""
     text: dict[str, Json] = {"type": "string", "maxLength": chars} if chars else {"type": "string"}
     listed: dict[str, Json] = {"type": "array", "items": number}
     claim = strict_object_schema(
@@ -201,11 +176,11 @@ def parse_claims_reply(text: str, passages: int, nonce: str = "") -> tuple[tuple
 
     Args:
         text: JSON with ``claims``.
-        passages: How many passages there are.
-        nonce: What the verdict must repeat; empty: nothing.
+        passages: The number of passages.
+        nonce: What the verdict must repeat; empty: no nonce is required.
 
     Raises:
-        Unread: No claims, one of the wrong form, or a finding without a passage that there is.
+        UnreadableReply: No claims, a malformed claim, or a finding that names no existing passage.
 
     >>> text = '{"reason": "x", "claims": [{"claim": "It takes 30 days.", "passages": [1], "finding": "supported"}]}'
     >>> parse_claims_reply(text, 2)[0][0].finding

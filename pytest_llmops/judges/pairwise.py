@@ -1,32 +1,28 @@
-"""Which of two answers is better, asked in both orders.
+"""A judge that says which of two answers is better, prompted in both orders, and the win rate over many pairs.
 
-Judges prefer a place: GPT-4 kept its verdict in 65 % of the pairs after a swap (Zheng et al. 2023, MT-Bench). So
-each pair is asked twice, and a verdict that follows the place and not the answer is a tie, as in FastChat.
+Judges have a position bias: GPT-4 kept its verdict in 65 % of the pairs after a swap (Zheng et al. 2023, MT-Bench).
+So each pair is judged twice, and a verdict that follows the position and not the answer is a tie, as in FastChat.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.base import PromptedJudge, why_too_long
 from pytest_llmops.judges.protocol.labels import Choices
-from pytest_llmops.judges.protocol.parsing import PARSER_REVISION
 from pytest_llmops.judges.protocol.prompting import (
-    MAX_DATA,
     JudgePrompter,
     JudgeReply,
     ReplySpec,
     check_passages,
-    format_retry_message,
-    hash_parts,
     is_contentless,
 )
-from pytest_llmops.judges.protocol.response_format import REPLY_FORMATS
 from pytest_llmops.measurement import Json
+from pytest_llmops.metrics.classification import wilson_interval
 from pytest_llmops.protocols import Model
 
 Winner: TypeAlias = Literal["first", "second", "tie"]
@@ -40,16 +36,16 @@ Z_95 = 1.959963984540054
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preference:
-    """What a judge thinks of two answers.
+    """A judge's verdict on two answers.
 
     Attributes:
         winner: ``first``, ``second`` or ``tie``; None exactly when there is an error.
         straight: The winner when the first answer was shown first.
-        swapped: The winner when it was shown second, in the same words: ``first`` is the same answer.
-        reason: Why, of the first asking.
+        swapped: The winner when it was shown second; ``first`` means the same answer as in ``straight``.
+        reason: The judge's reason in the first order.
         error: Why there is no winner.
-        raw: Both replies as they came.
-        prescreened: Decided without asking a model, as one of the answers has no content, or both are the same.
+        raw: Both raw replies.
+        prescreened: Decided without a model, as an answer has no content, or both are the same.
     """
 
     winner: Winner | None = None
@@ -67,7 +63,7 @@ class Preference:
 
     @property
     def consistent(self) -> bool | None:
-        """Whether both orders gave the same winner; None without a winner, or without asking."""
+        """Whether both orders gave the same winner; None without a winner, or where no model was called."""
         return None if self.winner is None or self.prescreened else self.straight == self.swapped
 
 
@@ -76,13 +72,13 @@ class WinRate:
     """How often the first of two answers wins, over many pairs.
 
     Attributes:
-        rate: Wins plus half the ties, of all pairs with a winner: 0 to 1; None if there is none.
-        low: Lower end of its 95 % interval (Wilson's; with ties it is rather too wide).
+        rate: Wins plus half the ties, as a share of the scored pairs; None without any.
+        low: Lower end of its 95 % interval (Wilson's; with ties it is too wide).
         high: Upper end.
         unscored: Pairs without a winner; they are not in the rate.
         inconsistent: Pairs in which the two orders disagreed; they are ties.
-        first_place: Of all askings that named a winner, the share in which it was the answer shown first:
-            0.5 without a position bias; None if nothing was asked.
+        first_place: Of all verdicts that named a winner, the share in which it was the answer shown first:
+            0.5 without a position bias; None if no model was called.
     """
 
     wins: int
@@ -97,36 +93,25 @@ class WinRate:
 
 
 @dataclass(slots=True)
-class Pairwise:
+class Pairwise(PromptedJudge):
     """A judge of two answers.
 
     Args:
-        criteria: What makes an answer the better one, in plain words.
-        model: Who is asked; None: the judge model of the run's settings, as the running test sees it.
+        criteria: What makes an answer better, in plain words.
+        model: The judge model; None: that of the run's settings, as the running test sees it.
         name: Of the judge and its measurements.
+        source: The user's judge file.
     """
 
     criteria: str = DEFAULT_CRITERIA
     model: Model | None = None
     name: str = "pairwise"
-    _asker: JudgePrompter | None = field(default=None, repr=False)
-
-    @property
-    def model_name(self) -> str:
-        """The model's own name, else that of its type."""
-        return self._asking().model_name
+    source: Path | None = field(default=None, kw_only=True)
 
     @property
     def version(self) -> str:
-        """Hash of all that makes a verdict: prompt, criteria, forms of the reply, parser and model."""
-        forms = [
-            [WINNER_REPLY_SPEC.form(way, "") for way in REPLY_FORMATS],
-            [WINNER_REPLY_SPEC.params(way, "") for way in REPLY_FORMATS],
-        ]
-        return hash_parts(
-            [self._asking().fingerprint, forms, format_retry_message(""), PARSER_REVISION, self.model_name],
-            12,
-        )
+        """Hash of everything that determines a verdict: prompt, criteria, reply formats, parser and model."""
+        return self._hash_version(WINNER_REPLY_SPEC)
 
     def compare(
         self,
@@ -139,11 +124,11 @@ class Pairwise:
     ) -> Preference:
         """Return which answer is better, or that there is no verdict in one of the orders.
 
-        An answer without any content loses without asking, two equal ones are a tie.
+        An answer without content loses and equal answers are a tie; neither calls a model.
 
         Raises:
-            ModelError: The model could not be asked at all.
-            UsageError: The contexts are no list of texts.
+            ModelError: The model could not be called.
+            UsageError: The contexts are not a list of texts.
         """
         passages = check_passages(contexts, self.name)
         if first.split() == second.split() or (is_contentless(first) and is_contentless(second)):
@@ -151,32 +136,31 @@ class Pairwise:
         if is_contentless(first) or is_contentless(second):
             winner: Winner = "second" if is_contentless(first) else "first"
             return Preference(winner=winner, reason="the other answer is contentless", prescreened=True)
-        length = sum(map(len, (first, second, question, reference, *passages)))
-        if length > MAX_DATA:
-            return Preference(error=f"the texts have {length:,} characters: expected at most {MAX_DATA:,}")
-        texts: dict[str, Json] = {"question": question, "reference": reference, "contexts": passages}
-        data = {key: value for key, value in texts.items() if value}
-        straight = self._ask({**data, "answer_a": first, "answer_b": second})
-        swapped = self._ask({**data, "answer_a": second, "answer_b": first})
+        if error := why_too_long("the texts", first, second, question, reference, *passages):
+            return Preference(error=error)
+        data: dict[str, Json] = {
+            "question": question,
+            "reference": reference,
+            "contexts": list[Json](passages),
+        }
+        straight, swapped = (
+            self.prompter.ask({**data, "answer_a": a, "answer_b": b}, WINNER_REPLY_SPEC)
+            for a, b in ((first, second), (second, first))
+        )
         return _merge_orders(straight, swapped)
 
-    def _ask(self, data: dict[str, Json]) -> JudgeReply[tuple[Winner, str]]:
-        return self._asking().ask(data, WINNER_REPLY_SPEC)
-
-    def _asking(self) -> JudgePrompter:
-        if self._asker is None:
-            if not self.criteria.strip():
-                raise UsageError(f"judge {self.name}: expected criteria in plain words, got nothing")
-            file = Path(__file__).with_name("pairwise.md")
-            self._asker = JudgePrompter(self.name, file, self.model, {"criteria": self.criteria.strip()})
-        return self._asker
+    def _create_prompter(self) -> JudgePrompter:
+        if not self.criteria.strip():
+            raise UsageError(f"judge {self.name}: expected criteria in plain words, got nothing")
+        file = Path(__file__).with_name("pairwise.md")
+        return JudgePrompter(self.name, file, self.model, {"criteria": self.criteria.strip()})
 
 
 def _winner_reply_spec() -> ReplySpec[tuple[Winner, str]]:
     choices = Choices({"A": ("answer A", "answer_a"), "B": ("answer B", "answer_b"), "tie": ()}, key="winner")
     winner: dict[str, Json] = {"winner": {"type": "string", "enum": list(WINNER_BY_NAME)}}
 
-    def read(text: str, nonce: str, _structured: bool) -> tuple[Winner, str]:  # noqa: FBT001 -- the port of `ReplySpec`
+    def read(text: str, nonce: str, _structured: bool) -> tuple[Winner, str]:  # noqa: FBT001 -- as `ReplySpec.read` has it
         name, reason = choices.read(text, nonce)
         return WINNER_BY_NAME[name], reason
 
@@ -212,10 +196,10 @@ def _merge_orders(
 def win_rate(preferences: Sequence[Preference]) -> WinRate:
     """Return how often the first answer wins, with its 95 % interval.
 
-    No preference at all: every rate is None.
+    Without preferences every rate is None.
 
-    >>> found = win_rate([Preference(winner="first"), Preference(winner="tie"), Preference(error="?")])
-    >>> found.rate, found.unscored
+    >>> result = win_rate([Preference(winner="first"), Preference(winner="tie"), Preference(error="?")])
+    >>> result.rate, result.unscored
     (0.75, 1)
     """
     scores = [preference.score for preference in preferences if preference.score is not None]
@@ -224,14 +208,14 @@ def win_rate(preferences: Sequence[Preference]) -> WinRate:
         for preference in preferences
         if preference.winner is not None and not preference.prescreened
     ]
-    # In the swapped order the second answer was the one shown first.
+    # In the swapped order the second answer was shown first.
     shown_first = [
         preference.straight == "first" for preference in decided if preference.straight in ("first", "second")
     ]
     shown_first += [
         preference.swapped == "second" for preference in decided if preference.swapped in ("first", "second")
     ]
-    low, high = _wilson_interval(sum(scores), len(scores))
+    low, high = wilson_interval(sum(scores), len(scores), Z_95) if scores else (None, None)
     return WinRate(
         wins=scores.count(1.0),
         ties=scores.count(0.5),
@@ -243,13 +227,3 @@ def win_rate(preferences: Sequence[Preference]) -> WinRate:
         high=high,
         first_place=sum(shown_first) / len(shown_first) if shown_first else None,
     )
-
-
-def _wilson_interval(successes: float, count: int) -> tuple[float | None, float | None]:
-    """Wilson's 95 % interval (Wilson 1927); of values within 0 to 1 none varies more than 0 and 1 do."""
-    if not count:
-        return None, None
-    share, square = successes / count, Z_95**2 / count
-    middle = (share + square / 2) / (1 + square)
-    half = Z_95 / (1 + square) * math.sqrt(share * (1 - share) / count + square / (4 * count))
-    return max(middle - half, 0.0), min(middle + half, 1.0)

@@ -1,8 +1,9 @@
-"""Rubrics as files: what to look at in plain words, and each level of the scale described.
+"""Read rubric files: the criteria in plain words, and a description of each level of the scale.
 
 ::
 
     ---
+    kind: rubric                           # required where the file is named by its path
     description: Is the answer polite?     # optional
     scale: 1-5                             # any two whole numbers, or pass/fail
     levels:                                # every level of the scale, alone or as a range (1-2)
@@ -10,7 +11,7 @@
       2-3: Correct and cold.
       4: Friendly.
       5: Friendly, and it takes up what the customer says.
-    pass_at: 4                             # optional: the threshold of an assertion that names none
+    pass_at: 4                             # optional: the default threshold of an assertion
     dimensions:                            # optional: several scores, their weights sum to 1
       tone: {weight: 0.7, about: how it addresses the customer}
       help: {weight: 0.3, about: whether it says what comes next}
@@ -18,9 +19,9 @@
     model: judge-1                         # optional
     params: {temperature: 0}               # optional, over the judge's own
     ---
-    What to look at, in plain words: it is no template.
+    The criteria, in plain words; this is not a template.
 
-The protocol against hostile answers and the form of the reply are ours and not the file's to forget.
+A rubric cannot override the protocol against prompt injection or the form of the reply.
 """
 
 from __future__ import annotations
@@ -28,67 +29,75 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_llmops._util.text_files import BadFile, json_kind, read_text
-from pytest_llmops.errors import PromptError, UsageError
+from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.judge_front_matter import locate_file_errors, split_judge_file
 from pytest_llmops.judges.protocol.parsing import Scale
-from pytest_llmops.judges.rubric import Rubric, RubricJudge
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.prompts.front_matter import FrontMatter, read_front_matter, read_params, split_front_matter
-
-if TYPE_CHECKING:
-    from pytest_llmops.protocols import Model
+from pytest_llmops.prompts.front_matter import FrontMatter, read_params
 
 TEMPLATE = Path(__file__).with_name("rubric.md")
-RUBRIC_KEYS = ("description", "scale", "levels", "pass_at", "dimensions", "weighted", "model", "params")
+RUBRIC_KEYS = ("scale", "levels", "pass_at", "dimensions", "weighted", "model", "params")
 NAMED_SCALES: Mapping[str, Mapping[str, float]] = {"pass/fail": {"fail": 0.0, "pass": 1.0}}
 MAX_LEVELS = 101
-"""Of a scale: 0 to 100."""
+"""A scale from 0 to 100 has that many."""
 SUM_TOLERANCE = 0.001
 
 
-def rubric_judge(path: str | Path, model: Model | None = None) -> RubricJudge:
-    """Return the judge of a rubric file.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RubricSpec:
+    """What a judge grades, and by which scale.
 
-    Args:
-        path: The file; its name without the suffix is the judge's.
-        model: Who is asked; None: the judge model of the run's settings.
-
-    Raises:
-        PromptError: The file cannot be used, see `read_rubric`.
-    """
-    return RubricJudge(read_rubric(path), model)
-
-
-def answer_relevance(model: Model | None = None) -> RubricJudge:
-    """Return the built-in judge of whether an answer fits the question, 0 to 5; right or wrong does not count.
-
-    >>> answer_relevance().name, answer_relevance().pass_at
-    ('answer_relevance', 4.0)
-    """
-    return rubric_judge(Path(__file__).with_name("answer_relevance.md"), model)
-
-
-def read_rubric(path: str | Path) -> Rubric:
-    """Return what a rubric file says.
+    Attributes:
+        name: Of the judge and its measurements ("quality").
+        file: Its prompt, in the format of all prompts. ``{{ data }}`` must be a user message of its own,
+            and ``{{ form }}`` (the form of the reply) must stand somewhere; ``{{ nonce }}`` may.
+        scale: Lowest and highest score, and the weights of the dimensions. Whole ends: whole scores.
+        pass_at: Default threshold of an assertion, on the scale; None: the assertion must name one.
+        values: Further variables of the prompt.
+        names: Verdicts that are names ("pass"), and the score of each; empty: the verdict is a number.
+        model: The model it was written for; empty: any.
+        params: Parameters for the model, over those of the prompt.
+        weighted: The score is the mean over the log-probabilities of the scores, as G-Eval has it; a server
+            that gives none gives no score.
+        source: The user's file it was read from: its calibration lies beside it.
 
     Raises:
-        PromptError: It cannot be used: no such file, no scale, a level that is not described, weights that do
-            not sum to 1, a key that is not known ...; with file and line.
+        UsageError: Names of verdicts that are fewer than two or spelled the same.
+    """
+
+    name: str
+    file: Path
+    scale: Scale
+    pass_at: float | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, float] = field(default_factory=dict)
+    model: str = ""
+    params: Mapping[str, Json] = field(default_factory=dict)
+    weighted: bool = False
+    source: Path | None = field(default=None, compare=False)
+
+
+def read_rubric(path: str | Path) -> RubricSpec:
+    """Read a rubric file.
+
+    Raises:
+        PromptError: The file cannot be read, has no scale, does not describe a level, has weights that do not sum
+            to 1, an unknown key ...; with file and line.
     """
     file = Path(path)
-    try:
+    with locate_file_errors("rubric", file):
         return _parse_rubric(file)
-    except BadFile as error:
-        place = f"{file}:{error.line}" if error.line is not None else str(file)
-        raise PromptError(f"rubric: {error.what} @ {place}") from None
 
 
-def _parse_rubric(file: Path) -> Rubric:
-    front, body, first_line = split_front_matter(_quote_level_keys(read_text(file)))
-    head = _read_front_matter(front)
+def _parse_rubric(file: Path) -> RubricSpec:
+    head, body, first_line = split_judge_file(quote_level_keys(read_text(file)), "rubric", RUBRIC_KEYS)
+    for key in ("scale", "levels"):
+        if key not in head.values:
+            raise BadFile(f"expected the key {key}, got none: a judge without described levels drifts", 1)
     if not body.strip():
         raise BadFile("expected the criteria in plain words below the front matter, got nothing", first_line)
     names, low, high = _parse_scale(head)
@@ -102,7 +111,7 @@ def _parse_rubric(file: Path) -> Rubric:
     except UsageError as error:
         raise BadFile(str(error), head.lines.get("dimensions", head.lines.get("scale"))) from None
     about = {name: text for name, (_, text) in dimensions.items()}
-    return Rubric(
+    return RubricSpec(
         name=file.stem,
         file=TEMPLATE,
         scale=scale,
@@ -116,8 +125,12 @@ def _parse_rubric(file: Path) -> Rubric:
     )
 
 
-def _quote_level_keys(text: str) -> str:
-    """Quote the numbers that are keys of levels, as YAML would have them numbers; lines stay lines."""
+def quote_level_keys(text: str) -> str:
+    r"""Return a rubric file's text with the keys of ``levels`` quoted, since YAML reads ``1:`` as a number.
+
+    >>> quote_level_keys("---\nlevels: {1: bad, 2: good}\n---\n").split("\n")[1]
+    'levels: {"1": bad, "2": good}'
+    """
     lines, inside = text.split("\n"), False
     for number, line in enumerate(lines):
         if line.rstrip() == "---" and number:
@@ -128,14 +141,6 @@ def _quote_level_keys(text: str) -> str:
             begin = r"[{,]\s*" if line.startswith("levels:") else r"^\s+"
             lines[number] = re.sub(rf"({begin})(-?\d+)(\s*:(?:\s|$))", r'\1"\2"\3', line)
     return "\n".join(lines)
-
-
-def _read_front_matter(front: str) -> FrontMatter:
-    head = read_front_matter(front, RUBRIC_KEYS)
-    for key in ("scale", "levels"):
-        if key not in head.values:
-            raise BadFile(f"expected the key {key}, got none: a judge without described levels drifts", 1)
-    return head
 
 
 def _parse_scale(head: FrontMatter) -> tuple[Mapping[str, float], float, float]:
@@ -197,13 +202,7 @@ def _parse_dimensions(head: FrontMatter) -> dict[str, tuple[float, str]]:
 
 
 def _parse_dimension(head: FrontMatter, name: str, given: Json, equal: float) -> tuple[float, str]:
-    fields = (
-        given
-        if isinstance(given, Mapping)
-        else {"about": given}
-        if isinstance(given, str)
-        else {"weight": given}
-    )
+    fields = given if isinstance(given, Mapping) else {"about" if isinstance(given, str) else "weight": given}
     weight, about = fields.get("weight", equal), fields.get("about", "")
     known = set(fields) <= {"weight", "about"}
     if not known or not isinstance(about, str) or not _is_number(weight) or not weight > 0:  # type: ignore[operator]

@@ -194,7 +194,7 @@ def average_precision(scores: Sequence[float], same: Sequence[bool]) -> float:
     return total
 
 
-def wilson_interval(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson_interval(hits: float, count: int, z: float = 1.959964) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a share (JASA 22, 1927), within 0 to 1; (0, 1) without trials.
 
     Raises:

@@ -15,7 +15,7 @@ from support.strategies import scale_examples
 
 from pytest_llmops.errors import ModelError
 from pytest_llmops.judges.protocol.parsing import Scale, parse_score_reply
-from pytest_llmops.judges.rubric import RubricJudge, quality
+from pytest_llmops.judges.rubric import Rubric, quality
 from pytest_llmops.protocols import Message, Verdict
 from pytest_llmops.providers.offline import ScriptedModel
 from pytest_llmops.testing import FAKE_VERDICT, check_judge
@@ -213,7 +213,7 @@ def test_the_built_in_judge_keeps_the_contract() -> None:
     check_judge(quality, good=good)
 
 
-class Credulous(RubricJudge):
+class Credulous(Rubric):
     """Takes the first number for a verdict."""
 
     def judge(
@@ -227,11 +227,11 @@ class Credulous(RubricJudge):
 
 def test_the_kit_finds_a_credulous_judge() -> None:
     with pytest.raises(AssertionError, check=check_message):
-        check_judge(lambda model: Credulous(quality().rubric, model))
+        check_judge(lambda model: Credulous(quality().spec, model))
 
 
 def test_the_kit_lets_a_judge_turn_a_broken_model_into_no_score() -> None:
-    class Careful(RubricJudge):
+    class Careful(Rubric):
         def judge(
             self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
         ) -> Verdict:
@@ -240,11 +240,11 @@ def test_the_kit_lets_a_judge_turn_a_broken_model_into_no_score() -> None:
             except ModelError as error:
                 return Verdict(error=str(error))
 
-    check_judge(lambda model: Careful(quality().rubric, model))
+    check_judge(lambda model: Careful(quality().spec, model))
 
 
 def test_the_kit_finds_an_answer_that_stands_in_the_prompt() -> None:
-    class Naive(RubricJudge):
+    class Naive(Rubric):
         def judge(
             self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
         ) -> Verdict:
@@ -253,7 +253,7 @@ def test_the_kit_finds_an_answer_that_stands_in_the_prompt() -> None:
             return Verdict(error="undecided")
 
     with pytest.raises(AssertionError, check=check_message):
-        check_judge(lambda model: Naive(quality().rubric, model))
+        check_judge(lambda model: Naive(quality().spec, model))
 
 
 @given(answer=st.one_of(st.text(min_size=1), replies), reply=replies)

@@ -278,10 +278,8 @@ def test_several_models_are_judged_by_one(project: Project) -> None:
 
 
 def test_a_judge_may_bring_its_own_model(project: Project) -> None:
-    rubric = "---\nscale: pass/fail\nlevels:\n  pass: Names a city.\n  fail: Does not.\nmodel: own\n---\nIs it one?\n"
-    project.write(
-        **{"test_a.py": JUDGED.replace('"quality", at_least=5', '"rubric:city.md"'), "city.md": rubric}
-    )
+    rubric = "---\nkind: rubric\nscale: pass/fail\nlevels:\n  pass: Names a city.\n  fail: Does not.\nmodel: own\n---\nIs it one?\n"
+    project.write(**{"test_a.py": JUDGED.replace('"quality", at_least=5', '"city.md"'), "city.md": rubric})
     result = project.record("--llm-judge", "--llm-model=one", "--llm-model=two")
     assert {one.json["model"] for one in project.server.seen} == {"one", "two", "own"}
     assert "UsageError" not in result.text

@@ -22,6 +22,7 @@ def test_judged(llm, judge, city):
     assert_judge_score(answer, judge=judge, question="capital?", reference="Paris", contexts=["Paris is the capital."])
 """
 RUBRIC = """---
+kind: rubric
 scale: 1-5
 levels: {1: Wrong., 2-3: Half right., 4-5: Right.}
 ---

@@ -23,9 +23,9 @@ from pytest_llmops.errors import (
     UnknownName,
     UsageError,
 )
-from pytest_llmops.judges.noise import noise
 from pytest_llmops.judges.pairwise import Pairwise, Preference
-from pytest_llmops.judges.rubric import RubricJudge, quality
+from pytest_llmops.judges.repeatability import noise
+from pytest_llmops.judges.rubric import Rubric, quality
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Message, Verdict
 from pytest_llmops.providers.offline import ScriptedModel
@@ -45,7 +45,7 @@ class Fixed:
         return self.verdict  # type: ignore[no-any-return]
 
 
-def scoring(accuracy: int, fluency: int, relevance: int, reason: str = "because") -> RubricJudge:
+def scoring(accuracy: int, fluency: int, relevance: int, reason: str = "because") -> Rubric:
     def reply(messages: Sequence[Message]) -> str:
         found = re.search(r"<data-([0-9a-f]{8})>", messages[1].content)
         assert found is not None

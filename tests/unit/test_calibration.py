@@ -298,8 +298,7 @@ def test_the_record_of_another_judge_or_of_other_labels_is_out_of_date(tmp_path:
 
 def test_a_record_lies_beside_its_rubric() -> None:
     class ByRubric(Polite):
-        class rubric:  # noqa: N801 -- stands for an attribute
-            source = Path("rubrics/polite.md")
+        source = Path("rubrics/polite.md")
 
     assert calibration.calibration_path(ByRubric()) == Path("rubrics/polite.calibration.json")
     assert calibration.calibration_path(Polite()) is None
@@ -338,8 +337,7 @@ def test_what_a_report_says_of_a_judge(tmp_path: Path) -> None:
     assert seen == ["calibrated", "out of date", "below its bars"]
 
     class ByRubric(Polite):
-        class rubric:  # noqa: N801 -- stands for an attribute
-            source = tmp_path / "mine.md"
+        source = tmp_path / "mine.md"
 
     (tmp_path / "mine.calibration.json").write_text(made.text(), encoding="utf-8")
     assert (

@@ -26,7 +26,7 @@ from pytest_llmops.calibration.canaries import (
 )
 from pytest_llmops.calibration.canaries.cases import DEFAULT_QUESTION, fingerprint_canaries
 from pytest_llmops.errors import CaseError, MeasurementErrored, MeasurementFailed, ModelError, UsageError
-from pytest_llmops.judges.checklist import checklist, compliance, context_relevance
+from pytest_llmops.judges.checklist import Checklist, Policy, context_relevance
 from pytest_llmops.judges.grounding import Grounding
 from pytest_llmops.judges.pairwise import Pairwise
 from pytest_llmops.judges.panel import Panel
@@ -213,8 +213,8 @@ def test_judges_of_every_kind_are_tried(tmp_path: Path) -> None:
     model = ScriptedModel(yes_to_all)
     for judge in (
         Grounding(model),
-        checklist(["states the days"], model),
-        compliance(policy, model),
+        Checklist(["states the days"], model),
+        Policy(policy, model),
         context_relevance(model),
         Panel([Scores(lambda _: 10), Scores2(lambda _: 10)]),
     ):

@@ -13,13 +13,7 @@ from pytest_llmops import recorder
 from pytest_llmops.assertions.checklist import assert_checklist
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, PromptError, UsageError
-from pytest_llmops.judges.checklist import (
-    MAX_ITEMS,
-    checklist,
-    compliance,
-    context_relevance,
-    parse_items_reply,
-)
+from pytest_llmops.judges.checklist import MAX_ITEMS, Checklist, Policy, context_relevance, parse_items_reply
 from pytest_llmops.judges.protocol.parsing import UnreadableReply
 from pytest_llmops.protocols import Judge, Message
 from pytest_llmops.providers.offline import ScriptedModel
@@ -45,7 +39,7 @@ def answering(*answers: str) -> ScriptedModel:
 
 def test_the_score_is_the_share_of_items() -> None:
     model = answering("yes", "no")
-    judge = checklist(ITEMS, model)
+    judge = Checklist(ITEMS, model)
     assert isinstance(judge, Judge)
     found = judge.judge(ANSWER, question="How long?")
     assert (found.score, found.low, found.high, found.reason) == (0.5, 0, 1, "because")
@@ -63,7 +57,7 @@ def test_a_server_without_json_is_read_by_the_line() -> None:
     def reply(messages: Sequence[Message]) -> str:
         return f"Items: 1 yes, 2 no; Nonce: {nonce_in(messages)}, Reason: no offer."
 
-    found = checklist(ITEMS, ScriptedModel(reply)).judge(ANSWER)
+    found = Checklist(ITEMS, ScriptedModel(reply)).judge(ANSWER)
     assert (found.score, found.reason) == (0.5, "no offer")
 
 
@@ -107,12 +101,12 @@ def test_replies_that_hold_the_items() -> None:
 )
 def test_items_that_are_none(items: Any) -> None:
     with pytest.raises(UsageError, check=check_message):
-        checklist(items, answering("yes"))
+        Checklist(items, answering("yes"))
 
 
 def test_a_contentless_answer_has_no_item() -> None:
     model = answering("yes", "yes")
-    found = checklist(ITEMS, model).judge("...")
+    found = Checklist(ITEMS, model).judge("...")
     assert (found.score, found.prescreened, found.dimensions) == (0, True, dict.fromkeys(ITEMS, 0))
     assert model.asked == []
 
@@ -121,12 +115,12 @@ def test_the_kit_finds_nothing_wrong_with_a_checklist() -> None:
     def good(messages: Sequence[Message]) -> str:
         return json.dumps({"nonce": nonce_in(messages), "reason": "x", "items": {"1": "yes", "2": "no"}})
 
-    check_judge(lambda model: checklist(ITEMS, model), good=good)
+    check_judge(lambda model: Checklist(ITEMS, model), good=good)
 
 
 def test_items_and_answers_go_into_the_version() -> None:
     model = answering("yes")
-    versions = {checklist(items, model).version for items in (["a"], ["b"], ["a", "b"], ["b", "a"])}
+    versions = {Checklist(items, model).version for items in (["a"], ["b"], ["a", "b"], ["b", "a"])}
     assert len(versions) == 4
 
 
@@ -141,7 +135,7 @@ POLICY = "# Policy\n\nFor people.\n\n- Never promise a refund.\n- Say who you ar
 
 def test_a_policy_is_a_list_of_rules(tmp_path: Path) -> None:
     model = answering("kept", "broken", "irrelevant")
-    judge = compliance(rules(tmp_path, POLICY), model)
+    judge = Policy(rules(tmp_path, POLICY), model)
     assert judge.items == ("Never promise a refund.", "Say who you are, in the first line.", "No advice.")
     found = judge.judge(ANSWER)
     assert (found.score, judge.pass_at) == (0.5, 1)
@@ -150,7 +144,7 @@ def test_a_policy_is_a_list_of_rules(tmp_path: Path) -> None:
 
 
 def test_a_policy_that_never_applies_gives_no_score(tmp_path: Path) -> None:
-    found = compliance(rules(tmp_path, "- a\n- b\n"), answering("irrelevant", "irrelevant")).judge(ANSWER)
+    found = Policy(rules(tmp_path, "- a\n- b\n"), answering("irrelevant", "irrelevant")).judge(ANSWER)
     assert (found.score, found.error) == (None, "no item counts: none of them applies")
 
 
@@ -165,12 +159,12 @@ def test_a_policy_that_never_applies_gives_no_score(tmp_path: Path) -> None:
 )
 def test_a_policy_that_is_none(tmp_path: Path, text: str) -> None:
     with pytest.raises(PromptError, check=check_message):
-        compliance(rules(tmp_path, text))
+        Policy(rules(tmp_path, text))
 
 
 def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(PromptError, check=check_message):
-        compliance(tmp_path / "none.md")
+        Policy(tmp_path / "none.md")
 
 
 def test_passages_are_judged_by_the_question() -> None:
@@ -229,7 +223,7 @@ def test_what_could_not_be_judged_is_an_error(answer: Any, model: ScriptedModel,
 
 def test_items_are_no_measurements_of_their_own_but_details() -> None:
     with recorder.collect() as found:
-        assert_judge_score(ANSWER, judge=checklist(ITEMS, answering("yes", "no")))
+        assert_judge_score(ANSWER, judge=Checklist(ITEMS, answering("yes", "no")))
     assert [(one.name, one.value, one.threshold) for one in found] == [("judge.checklist", 0.5, 1)]
     assert found[0].detail["judge"]["dimensions"] == {ITEMS[0]: 1.0, ITEMS[1]: 0.0}  # type: ignore[call-overload, index]
 

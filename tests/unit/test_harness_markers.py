@@ -100,7 +100,7 @@ def test_an_unknown_argument_is_named_with_those_that_exist() -> None:
         (read_retriever_marker, given("book", embedder="minilm", k=3), ("book", 3, "minilm")),
         (read_judge_marker, None, "quality"),
         (read_judge_marker, given(), "quality"),
-        (read_judge_marker, given("rubric:a.md"), "rubric:a.md"),
+        (read_judge_marker, given("judges/a.md"), "judges/a.md"),
         (read_judge_marker, given(name="strict"), "strict"),
         (read_cassette_marker, None, ""),
         (read_cassette_marker, given(), ""),

@@ -16,6 +16,7 @@ from pytest_llmops import cli
 from pytest_llmops.calibration.canaries import CanaryRecord, describe_canary_record
 
 RUBRIC = """---
+kind: rubric
 scale: 1-5
 levels: {1: bad, 2-4: between, 5: good}
 pass_at: 4

@@ -16,7 +16,7 @@ from pytest_llmops import cli
 from pytest_llmops.calibration import Calibration, calibration_path
 from pytest_llmops.calibration.labels import read_labels
 from pytest_llmops.cli.judge_options import load_judge
-from pytest_llmops.judges.rubric import RubricJudge
+from pytest_llmops.judges.rubric import Rubric
 from pytest_llmops.metrics.agreement import Rates
 
 Run = Callable[..., tuple[int, list[str], str]]
@@ -191,6 +191,7 @@ def test_a_recording_answers_again_without_a_server(run: Run, monkeypatch: pytes
 
 
 RUBRIC = """---
+kind: rubric
 scale: 1-5
 levels: {1: Rude., 2: Cold., 3: Correct., 4: Friendly., 5: Warm.}
 pass_at: 4
@@ -289,10 +290,10 @@ def test_what_the_command_refuses(run: Run, rows: list[dict[str, Any]], argv: tu
     assert not any(text in err for text in ("Traceback", "at_least_", "pass_at", "--llm-"))
 
 
-@pytest.mark.parametrize("prefix", ["", "rubric:"])
-def test_a_rubric_file_is_named_as_elsewhere(tmp_path: Path, prefix: str) -> None:
+def test_a_judge_file_is_named_by_its_path(tmp_path: Path) -> None:
     file = tmp_path / "tone.md"
     file.write_text(
-        "---\nscale: pass/fail\nlevels: {pass: polite, fail: rude}\n---\nIs it?\n", encoding="utf-8"
+        "---\nkind: rubric\nscale: pass/fail\nlevels: {pass: polite, fail: rude}\n---\nIs it?\n",
+        encoding="utf-8",
     )
-    assert isinstance(load_judge(f"{prefix}{file}"), RubricJudge)
+    assert isinstance(load_judge(str(file)), Rubric)

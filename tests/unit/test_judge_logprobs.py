@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
+from pytest_llmops.judges import Rubric
 from pytest_llmops.judges.protocol.logprobs import expected_score
-from pytest_llmops.judges.rubric_files import rubric_judge
 from pytest_llmops.protocols import Completion, TokenLogprobs
 
 
@@ -49,7 +49,7 @@ def rubric(tmp_path: Path) -> Path:
 
 def test_the_score_is_the_mean_over_the_probabilities(rubric: Path) -> None:
     model = Sure({"4": 0.5, "5": 0.25, " 3": 0.25})
-    found = rubric_judge(rubric, model).judge("x")
+    found = Rubric(rubric, model).judge("x")
     assert found.score == pytest.approx(4.0)
     assert found.reason == "has 4 facts"
     assert found.confidence == pytest.approx(1 - math.sqrt(0.5) / 2)
@@ -57,7 +57,7 @@ def test_the_score_is_the_mean_over_the_probabilities(rubric: Path) -> None:
 
 
 def test_tokens_off_the_scale_do_not_count(rubric: Path) -> None:
-    found = rubric_judge(rubric, Sure({"4": 0.6, "7": 0.2, "good": 0.1, "0": 0.1})).judge("x")
+    found = Rubric(rubric, Sure({"4": 0.6, "7": 0.2, "good": 0.1, "0": 0.1})).judge("x")
     assert found.score == pytest.approx(4.0)
     assert found.confidence == pytest.approx(1.0)
 
@@ -70,7 +70,7 @@ def test_tokens_off_the_scale_do_not_count(rubric: Path) -> None:
     ],
 )
 def test_without_probabilities_there_is_no_score(rubric: Path, chances: Any) -> None:
-    found = rubric_judge(rubric, Sure(chances)).judge("x")
+    found = Rubric(rubric, Sure(chances)).judge("x")
     assert (found.score, found.reason) == (None, "")
     check_message(found.error)
     assert "has 4 facts" in found.raw
@@ -82,7 +82,7 @@ def test_a_score_that_is_no_token_is_no_score(rubric: Path) -> None:
             text = super().complete(messages, **params).text
             return Completion(text=text, logprobs=(TokenLogprobs(token='"score":4}'),))
 
-    check_message(rubric_judge(rubric, Split({"4": 1.0})).judge("x").error)
+    check_message(Rubric(rubric, Split({"4": 1.0})).judge("x").error)
 
 
 def test_a_mean_needs_probabilities() -> None:

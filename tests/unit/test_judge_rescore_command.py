@@ -87,6 +87,7 @@ class Stopped(Polite):
         raise KeyboardInterrupt
 """
 RUBRIC = """---
+kind: rubric
 scale: 1-5
 levels: {1: Rude., 2: Cold., 3: Correct., 4: Friendly., 5: Warm.}
 pass_at: 4
@@ -450,7 +451,7 @@ def test_an_interrupt_leaves_nothing_half_written(command: Command) -> None:
 def test_what_the_command_refuses(
     command: Command, records: list[TestRecord] | str, argv: tuple[str, ...]
 ) -> None:
-    Path("bare.md").write_text("---\nscale: 1-5\n---\nPolite?\n")
+    Path("bare.md").write_text("---\nkind: rubric\nscale: 1-5\n---\nPolite?\n")
     Path("rejudge_leaving.py").write_text("import sys\nsys.exit(0)\n")
     status, _, err = command(records, *argv)
     assert status == 2

@@ -29,10 +29,10 @@ from pytest_llmops.calibration.canaries import format_canary_summary, run_canari
 from pytest_llmops.calibration.labels import read_labels
 from pytest_llmops.calibration.requirements import wilson_lower_end
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed
-from pytest_llmops.judges.noise import Noise, noise
+from pytest_llmops.judges import Rubric
 from pytest_llmops.judges.pairwise import Pairwise, Preference, win_rate
-from pytest_llmops.judges.rubric import QUALITY, RubricJudge, quality
-from pytest_llmops.judges.rubric_files import rubric_judge
+from pytest_llmops.judges.repeatability import Noise, noise
+from pytest_llmops.judges.rubric import QUALITY, quality
 from pytest_llmops.metrics.agreement import Share
 from pytest_llmops.protocols import Model
 from pytest_llmops.providers.openai import OpenAIModel
@@ -43,9 +43,9 @@ ROWS: list[dict[str, Any]] = [json.loads(line) for line in LABELS.read_text(enco
 HUMAN = [bool(row["human"]) for row in ROWS]
 PAIRS = list(zip(ROWS[::2], ROWS[1::2], strict=True))
 """A right and a wrong answer to the same question."""
-JUDGES: dict[str, Callable[[Model], RubricJudge]] = {
+JUDGES: dict[str, Callable[[Model], Rubric]] = {
     "quality": quality,
-    "right": lambda model: rubric_judge(RUBRIC, model),
+    "right": lambda model: Rubric(RUBRIC, model),
 }
 SHOWN = {"quality": "`quality`, from 7 of 10", "right": "a rubric file, pass/fail"}
 DOCS = Path(__file__).parents[2] / "docs" / "calibration.md"
@@ -224,7 +224,7 @@ def test_of_two_answers_it_prefers_a_place() -> None:
 def trials(cassette: str, **params: Any) -> Noise:
     """Noise of the judge quality over three pairs, four trials each."""
     with local_judge(cassette) as model:
-        return noise(RubricJudge(replace(QUALITY, params=params), model), ROWS[:6], trials=4)
+        return noise(Rubric(replace(QUALITY, params=params), model), ROWS[:6], trials=4)
 
 
 def test_without_temperature_or_with_a_seed_it_repeats_itself() -> None:

@@ -16,8 +16,8 @@ from support.messages import check_message
 from pytest_llmops import recorder
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UsageError
-from pytest_llmops.judges.noise import noise
 from pytest_llmops.judges.panel import Panel, score_confidence, standard_deviation
+from pytest_llmops.judges.repeatability import noise
 from pytest_llmops.judges.rubric import quality
 from pytest_llmops.protocols import Judge, Message, Verdict
 from pytest_llmops.providers.offline import ScriptedModel

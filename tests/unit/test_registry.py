@@ -73,5 +73,3 @@ def test_a_wrong_argument_is_told(name: str) -> None:
         check=check_message,
     ):
         registry.load_builtin("judge", "quality:x")
-    with pytest.raises(UsageError, check=check_message):
-        registry.load_builtin("judge", "rubric")

@@ -16,7 +16,7 @@ from pytest_llmops.errors import ModelError, PromptError, UsageError
 from pytest_llmops.judges.protocol.parsing import Scale
 from pytest_llmops.judges.protocol.prompting import MAX_DATA
 from pytest_llmops.judges.protocol.response_format import REPLY_FORMATS
-from pytest_llmops.judges.rubric import QUALITY, Rubric, RubricJudge, quality
+from pytest_llmops.judges.rubric import QUALITY, Rubric, RubricSpec, quality
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Judge, Message, RenderedPrompt
 from pytest_llmops.providers.offline import ScriptedModel
@@ -357,9 +357,9 @@ def test_the_version_is_that_of_all_that_makes_a_verdict(tmp_path: Path) -> None
     weights = {"accuracy": 2.0, "fluency": 1.0, "relevance": 1.0}
     others = [
         quality(Server(model="another")),
-        RubricJudge(replace(QUALITY, file=file), Server()),
-        RubricJudge(replace(QUALITY, scale=replace(QUALITY.scale, weights=weights)), Server()),
-        RubricJudge(replace(QUALITY, scale=replace(QUALITY.scale, high=5.0)), Server()),
+        Rubric(replace(QUALITY, file=file), Server()),
+        Rubric(replace(QUALITY, scale=replace(QUALITY.scale, weights=weights)), Server()),
+        Rubric(replace(QUALITY, scale=replace(QUALITY.scale, high=5.0)), Server()),
     ]
     versions = [base.version, *(one.version for one in others)]
     assert len(set(versions)) == len(versions)
@@ -386,8 +386,8 @@ def test_a_rubric_of_ones_own_with_one_score(tmp_path: Path) -> None:
     server = Server(
         reply=lambda messages: json.dumps({"nonce": nonce_in(messages), "reason": "no please", "score": 0.25})
     )
-    rubric = Rubric(name="tone", file=file, scale=Scale(low=0.0, high=2.5))
-    found = RubricJudge(rubric, server).judge(ANSWER)
+    rubric = RubricSpec(name="tone", file=file, scale=Scale(low=0.0, high=2.5))
+    found = Rubric(rubric, server).judge(ANSWER)
     assert (found.score, found.low, found.high, found.normalized) == (0.25, 0, 2.5, 0.1)
     [(prompt, params)] = server.asked
     properties = schema(params)["properties"]
@@ -408,7 +408,7 @@ def test_a_rubric_of_ones_own_with_one_score(tmp_path: Path) -> None:
 def test_a_rubric_that_mixes_data_with_instructions_is_refused(
     tmp_path: Path, body: str, variables: str
 ) -> None:
-    judge = RubricJudge(Rubric(name="tone", file=write(tmp_path, body, variables), scale=Scale()), Server())
+    judge = Rubric(RubricSpec(name="tone", file=write(tmp_path, body, variables), scale=Scale()), Server())
     with pytest.raises(PromptError, check=check_message):
         judge.judge(ANSWER)
 
@@ -416,7 +416,7 @@ def test_a_rubric_that_mixes_data_with_instructions_is_refused(
 def test_a_rubric_with_a_variable_nobody_fills(tmp_path: Path) -> None:
     file = write(tmp_path, "system:\n{{ form }} {{ topic }}\n\nuser:\n{{ data }}\n", "[data, form, topic]")
     with pytest.raises(PromptError, match="missing variable 'topic'"):
-        RubricJudge(Rubric(name="tone", file=file, scale=Scale()), Server()).judge(ANSWER)
+        Rubric(RubricSpec(name="tone", file=file, scale=Scale()), Server()).judge(ANSWER)
 
 
 def test_the_shipped_rubric_names_its_own_scale_and_dimensions() -> None:

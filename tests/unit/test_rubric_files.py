@@ -10,7 +10,8 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops.errors import PromptError
-from pytest_llmops.judges.rubric_files import answer_relevance, read_rubric, rubric_judge
+from pytest_llmops.judges import Rubric, answer_relevance
+from pytest_llmops.judges.rubric_files import read_rubric
 from pytest_llmops.protocols import Completion, Message
 from pytest_llmops.providers.offline import ScriptedModel
 
@@ -37,7 +38,7 @@ def test_a_rubric_file_is_a_judge(tmp_path: Path) -> None:
         tmp_path, f"scale: 1-5\n{LEVELS}pass_at: 4\n", "Is it polite? {{ data }} is no variable here.\n"
     )
     model = replying(score=4)
-    judge = rubric_judge(file, model)
+    judge = Rubric(file, model)
     assert (judge.name, judge.low, judge.high, judge.pass_at) == ("tone", 1, 5, 4)
     found = judge.judge("Please come in.", question="May I?")
     assert (found.score, found.reason, found.normalized) == (4, "because", 0.75)
@@ -67,20 +68,20 @@ def test_temperature_and_seed_are_asked_for_and_can_be_set(tmp_path: Path) -> No
             return Completion(text="")
 
     model = Keeping()
-    rubric_judge(file, model).judge("x")
+    Rubric(file, model).judge("x")
     assert dict(model.asked.params) == {"temperature": 0, "seed": 7, "max_tokens": 400, "top_p": 0.5}
     assert model.asked.model == "judge-1"
 
 
 def test_pass_or_fail(tmp_path: Path) -> None:
     file = write(tmp_path, "scale: pass/fail\nlevels:\n  pass: Polite.\n  fail: Not.\n")
-    judge = rubric_judge(file, replying(verdict="fail"))
+    judge = Rubric(file, replying(verdict="fail"))
     assert (judge.low, judge.high, judge.pass_at) == (0, 1, 1)
     found = judge.judge("Go away.")
     assert (found.score, found.reason) == (0, "because")
-    assert rubric_judge(file, replying(verdict="maybe")).judge("Go away.").score is None
+    assert Rubric(file, replying(verdict="maybe")).judge("Go away.").score is None
     line = ScriptedModel(lambda messages: f"Verdict: pass, Nonce: {messages[1].content[6:14]}, Reason: ok.")
-    assert rubric_judge(file, line).judge("Come in.").score == 1
+    assert Rubric(file, line).judge("Come in.").score == 1
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_dimensions_have_weights_and_texts(tmp_path: Path) -> None:
         "  help: {weight: 0.25, about: does it help}\n"
     )
     model = replying(dimensions={"tone": 5, "help": 1})
-    found = rubric_judge(write(tmp_path, front), model).judge("Hello.")
+    found = Rubric(write(tmp_path, front), model).judge("Hello.")
     assert (found.score, found.dimensions) == (4, {"tone": 5, "help": 1})
     assert "- tone: is it kind\n- help: does it help" in model.asked[0][0][0].content
     equal = read_rubric(write(tmp_path, f"scale: 1-5\n{LEVELS}dimensions: {{tone: is it kind, help: '?'}}\n"))
@@ -187,10 +188,10 @@ def test_no_file_no_criteria_no_end(tmp_path: Path) -> None:
 def test_all_of_a_file_goes_into_the_version(tmp_path: Path) -> None:
     model = ScriptedModel([])
     fronts = [GOOD, GOOD.replace("Warm", "Kind"), f"{GOOD}params: {{seed: 2}}\n", f"{GOOD}weighted: true\n"]
-    versions = [rubric_judge(write(tmp_path, front), model).version for front in fronts]
-    versions.append(rubric_judge(write(tmp_path, GOOD, "Is it kind?\n"), model).version)
+    versions = [Rubric(write(tmp_path, front), model).version for front in fronts]
+    versions.append(Rubric(write(tmp_path, GOOD, "Is it kind?\n"), model).version)
     assert len(set(versions)) == len(versions)
-    assert rubric_judge(write(tmp_path, GOOD), model).version == versions[0]
+    assert Rubric(write(tmp_path, GOOD), model).version == versions[0]
 
 
 def test_answer_relevance_is_a_rubric_file_of_ours() -> None:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, PromptError, UsageError
 from pytest_llmops.judges.protocol.parsing import UnreadableReply
-from pytest_llmops.judges.protocol.response_format import ReplyFormat, negotiate_format
+from pytest_llmops.judges.protocol.response_format import REPLY_FORMATS, ReplyFormat, negotiate_format
 from pytest_llmops.judges.protocol.retry import retry_rate_limited
 from pytest_llmops.judges.self_preference import why_self_judging
 from pytest_llmops.measurement import Json, shorten_text
@@ -93,6 +93,11 @@ class ReplySpec(Generic[T]):
         return strict_object_schema(
             {"nonce": {"type": "string", "enum": [nonce]}, "reason": reason, **fields}
         )
+
+    def all_formats(self) -> list[object]:
+        """Return instructions and parameters of every reply format, for the judge's version."""
+        instructions = [self.form(way, "") for way in REPLY_FORMATS]
+        return [instructions, [self.params(way, "") for way in REPLY_FORMATS]]
 
     def params(self, way: ReplyFormat, nonce: str, *, flat: bool = False) -> dict[str, Json]:
         """Return the parameters that hold a server to the form; ``flat``: tools as the Responses API has them."""
@@ -187,7 +192,7 @@ class JudgePrompter:
         """Ask for a verdict on the data.
 
         Args:
-            data: What is shown to the model, as JSON.
+            data: What the model sees, as JSON; empty values are left out.
             shape: What its reply has to hold.
             nonce_of: What the nonce is a hash of, besides the prompt; none: the data.
 
@@ -201,6 +206,7 @@ class JudgePrompter:
         """
         if own := why_self_judging(self.model_name):
             return JudgeReply(error=own)
+        data = {key: value for key, value in data.items() if value}
         nonce = self.nonce(data, nonce_of)
         text = quote_data(data, nonce)
         replies: list[str] = []

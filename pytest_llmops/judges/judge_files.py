@@ -1,0 +1,75 @@
+"""Load a judge from a file whose front matter says its kind: rubric, checklist, policy, grounding or pairwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llmops._util.text_files import BadFile, read_text
+from pytest_llmops.judges.checklist import Checklist, Policy, read_checklist
+from pytest_llmops.judges.grounding import Grounding
+from pytest_llmops.judges.judge_front_matter import (
+    JUDGE_KINDS,
+    locate_file_errors,
+    read_share_threshold,
+    split_judge_file,
+)
+from pytest_llmops.judges.pairwise import Pairwise
+from pytest_llmops.judges.rubric import Rubric
+from pytest_llmops.judges.rubric_files import RUBRIC_KEYS, quote_level_keys
+from pytest_llmops.measurement import shorten_text
+from pytest_llmops.prompts.front_matter import read_front_matter, split_front_matter
+
+if TYPE_CHECKING:
+    from pytest_llmops.protocols import Model
+
+
+def load_judge_file(
+    path: str | Path, model: Model | None = None
+) -> Rubric | Checklist | Policy | Grounding | Pairwise:
+    """Return the judge that a file describes.
+
+    Args:
+        path: The file. Its front matter names the ``kind``; the rest is as `Rubric`, `Checklist`, `Policy`,
+            `Grounding` and `Pairwise` read it.
+        model: The judge model; None: that of the run's settings.
+
+    Raises:
+        PromptError: The file cannot be read, names no kind, or is not a valid file of its kind; with file and line.
+    """
+    file = Path(path)
+    with locate_file_errors("judge", file):
+        text = read_text(file)
+        kind = _read_kind(text)
+    if kind == "rubric":
+        return Rubric(file, model)
+    if kind == "policy":
+        return Policy(file, model)
+    if kind == "checklist":
+        return read_checklist(file, model)
+    with locate_file_errors(kind, file):
+        if kind == "grounding":
+            head, body, first_line = split_judge_file(text, kind, ("pass_at",))
+            if body.strip():
+                raise BadFile("expected nothing below the front matter: its prompt is built in", first_line)
+            return Grounding(model, read_share_threshold(head, 1.0), file.stem, source=file)
+        _, body, first_line = split_judge_file(text, kind)
+        if not body.strip():
+            raise BadFile(
+                "expected the criteria in plain words below the front matter, got nothing", first_line
+            )
+        return Pairwise(body.strip(), model, file.stem, source=file)
+
+
+def _read_kind(text: str) -> str:
+    front, _, _ = split_front_matter(quote_level_keys(text))
+    keys = ("kind", "description", *RUBRIC_KEYS)  # any kind's keys; the kind's own reader is stricter
+    head = read_front_matter(front, keys)
+    kind = head.values.get("kind")
+    if kind is None:
+        raise BadFile(
+            f"expected the key kind in the front matter, one of {', '.join(JUDGE_KINDS)}, got none", 1
+        )
+    if kind not in JUDGE_KINDS:
+        raise head.bad("kind", f"one of {', '.join(JUDGE_KINDS)}", shorten_text(str(kind), 40))
+    return str(kind)

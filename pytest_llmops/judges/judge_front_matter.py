@@ -1,0 +1,59 @@
+"""The front matter of judge files: which kind of judge the file describes, and its threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pytest_llmops._util.text_files import BadFile
+from pytest_llmops.errors import PromptError
+from pytest_llmops.measurement import shorten_text
+from pytest_llmops.prompts.front_matter import FrontMatter, read_front_matter, split_front_matter
+
+JUDGE_KINDS = ("rubric", "checklist", "policy", "grounding", "pairwise")
+
+
+def split_judge_file(text: str, kind: str, keys: Collection[str] = ()) -> tuple[FrontMatter, str, int]:
+    r"""Return the front matter of a judge file, its body, and the line in which the body starts.
+
+    Args:
+        text: The file's text.
+        kind: The kind of judge that is expected; a file may leave its ``kind`` out where the caller knows it.
+        keys: The keys that the front matter may hold besides ``kind`` and ``description``.
+
+    Raises:
+        BadFile: The front matter cannot be read, has an unknown key, or names another kind.
+
+    >>> split_judge_file("---\nkind: policy\n---\n- Be kind.\n", "policy")[1:]
+    ('- Be kind.\n', 4)
+    """
+    front, body, first_line = split_front_matter(text)
+    head = read_front_matter(front, ("kind", "description", *keys))
+    if head.values.get("kind", kind) != kind:
+        raise head.bad("kind", kind, shorten_text(str(head.values["kind"]), 40))
+    return head, body, first_line
+
+
+def read_share_threshold(head: FrontMatter, default: float | None) -> float | None:
+    """Return the ``pass_at`` of a judge whose score is a share; ``default`` where the file names none.
+
+    Raises:
+        BadFile: It is not a number from 0 to 1.
+    """
+    value = head.values.get("pass_at", default)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise head.bad("pass_at", "a share from 0 to 1", shorten_text(str(value), 40))
+    return float(value)
+
+
+@contextmanager
+def locate_file_errors(kind: str, path: Path) -> Iterator[None]:
+    """Turn `BadFile` into a `PromptError` that reports the kind of file, the path and the line."""
+    try:
+        yield
+    except BadFile as error:
+        place = f"{path}:{error.line}" if error.line is not None else str(path)
+        raise PromptError(f"{kind}: {error.what} @ {place}") from None

@@ -31,7 +31,7 @@ def test_agreement_with_our_labels(judge: Judge) -> None:
         }
         for case in load_cases(LABELLED)
     ]
-    # Recorded, not asserted: what came out is the finding. A judge that you rely on is held to its two bars
+    # Recorded, not asserted: what came out is the finding. A judge that you rely on is held to its two thresholds
     # by leaving them at their defaults, with 100 labels instead of 20.
     assert_judge_agrees(judge, labels, at_least_kappa=None, at_least_kappa_lower=None, at_least_labels=20)
 

@@ -1,17 +1,17 @@
-"""What a calibration leaves behind: a file to commit, bound to one version of one judge and one set of labels."""
+"""The record of a judge's calibration: a file to commit, bound to a version of the judge and a set of labels."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from statistics import NormalDist
+from typing import Any, ClassVar, Literal, TypeAlias, cast
 
 from pytest_llmops._util.text_files import BadFile
-from pytest_llmops.calibration import record_files
 from pytest_llmops.calibration.agreement import AgreementFigures
 from pytest_llmops.calibration.labels import Labels
+from pytest_llmops.calibration.record_files import JudgeRecord, RecordFormat
 from pytest_llmops.calibration.rendering import figures_to_json
 from pytest_llmops.calibration.requirements import AgreementRequirements
 from pytest_llmops.calibration.verdicts import JudgedAnswers
@@ -21,109 +21,87 @@ from pytest_llmops.metrics.agreement import Corrected, Rates, corrected_rate
 from pytest_llmops.metrics.classification import wilson_interval
 from pytest_llmops.protocols import Judge
 
-SCHEMA = "pytest-llmops/calibration/"
-SCHEMA_VERSION = 1
-SUFFIX = ".calibration.json"
 COMMAND = "llmops judge calibrate"
-RECORD_FORMAT = record_files.RecordFormat(
-    "calibration",
-    SCHEMA,
-    SCHEMA_VERSION,
-    f"{COMMAND} JUDGE labels.jsonl",
-    ("judge", "version", "date", "labels"),
-    ("bars", "figures"),
-)
+BELOW_THRESHOLDS = "below its thresholds"
 CalibrationStatus: TypeAlias = Literal["calibrated", "out of date", "never"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """How well one version of a judge agreed with people, and with which labels that was seen.
+class Calibration(JudgeRecord):
+    """How well a version of a judge agreed with human annotators, and on which labels.
 
     Attributes:
-        judge: Its name.
-        version: Its fingerprint; of a judge with any other this record says nothing.
-        model: The model it asked.
-        date: Of the calibration, as ISO 8601 has it.
         labels: Fingerprint of the labels.
-        agrees: Whether it reached its bars.
-        bars: What it had to reach.
-        figures: What was found; a figure that is not known is left out.
+        agrees: Whether it reached its requirements.
+        requirements: The thresholds of the calibration.
+        figures: The measured agreement; unknown figures are left out.
         rates: Counts of pass and fail; None: the labels do not say.
-        path: The file it was read from; it does not count in comparisons.
     """
 
-    judge: str
-    version: str
-    model: str = ""
-    date: str = ""
+    FORMAT: ClassVar = RecordFormat(
+        "calibration",
+        f"{COMMAND} JUDGE labels.jsonl",
+        ("judge", "version", "date", "labels"),
+        ("requirements", "figures"),
+    )
+
     labels: str = ""
     agrees: bool = False
-    bars: Mapping[str, Json] = field(default_factory=dict)
+    requirements: Mapping[str, Json] = field(default_factory=dict)
     figures: Mapping[str, Json] = field(default_factory=dict)
     rates: Rates | None = None
-    path: str = field(default="", compare=False)
 
     @classmethod
-    def load(cls, path: str | Path) -> Calibration:
-        """Read the file that ``llmops judge calibrate --out`` wrote.
-
-        Raises:
-            UsageError: There is no such file, it is damaged, or a newer version wrote it.
-        """
-        return RECORD_FORMAT.read(path, _parse_calibration)
-
-    @classmethod
-    def of(
+    def from_figures(
         cls,
         judged: JudgedAnswers,
         labels: Labels,
-        found: AgreementFigures,
+        figures: AgreementFigures,
         *,
-        bars: AgreementRequirements,
+        requirements: AgreementRequirements,
         date: str,
-        by: Mapping[str, AgreementFigures] | None = None,
+        by_dimension: Mapping[str, AgreementFigures] | None = None,
     ) -> Calibration:
-        """Return the record of what was found.
+        """Return the record of a calibration.
 
         Args:
             judged: The judge and its verdicts.
-            labels: What they were held against.
-            found: The figures.
-            bars: What the judge had to reach.
-            date: Of today.
-            by: Figures by dimension.
+            labels: The labels that the verdicts were compared with.
+            figures: The measured agreement.
+            requirements: What the judge had to reach.
+            date: Today's date.
+            by_dimension: The agreement in each dimension.
         """
-        reached = bars.compare_figures(found)
-        figures = figures_to_json(found)
-        if by:
-            figures["dimensions"] = {name: figures_to_json(one) for name, one in by.items()}
+        results = requirements.compare_figures(figures)
+        wire = figures_to_json(figures)
+        if by_dimension:
+            wire["dimensions"] = {name: figures_to_json(each) for name, each in by_dimension.items()}
         return cls(
             judge=judged.name,
             version=judged.version,
             model=judged.model,
             date=date,
             labels=labels.fingerprint,
-            agrees=bool(reached) and not any(one.missed for one in reached),
-            bars={name: one for name, one in _requirements_to_json(bars).items() if one is not None},
-            figures=figures,
-            rates=found.rates,
+            agrees=bool(results) and not any(result.missed for result in results),
+            requirements={name: value for name, value in asdict(requirements).items() if value is not None},
+            figures=wire,
+            rates=figures.rates,
         )
 
     def corrected(self, passed: int, judged: int, *, confidence: float = 0.95) -> Corrected:
-        """Return the share people would pass of answers that only this judge has seen.
+        """Return the share that human annotators would pass of answers that only this judge has judged.
 
         Args:
-            passed: How many of them the judge passes.
-            judged: How many there are.
+            passed: The number of them that the judge passes.
+            judged: Their number.
             confidence: Of the interval.
 
         Returns:
-            `corrected_rate` by the answers of this calibration. Where people passed, or failed, all of them the
-            judge's verdicts count for nothing, and the interval is Wilson's of the labels alone.
+            `corrected_rate` by the answers of this calibration. Where the annotators passed, or failed, all of them,
+            the judge's verdicts carry no information, and the interval is Wilson's of the labels alone.
 
         Raises:
-            UsageError: The calibration had numbers without a cut, or names: they do not say pass or fail.
+            UsageError: The labels were names, or numbers without a threshold: they do not say pass or fail.
 
         >>> record = Calibration(judge="quality", version="1", rates=Rates(tp=78, fn=2, fp=12, tn=8))
         >>> round(record.corrected(450, 500).rate, 2)
@@ -134,68 +112,58 @@ class Calibration:
                 f"calibration of {shorten_text(self.judge, 60)}: its labels do not say pass or fail; calibrate with --pass-at"
             )
         rates = self.rates
-        people = [True] * (rates.tp + rates.fn) + [False] * (rates.fp + rates.tn)
+        human = [True] * (rates.tp + rates.fn) + [False] * (rates.fp + rates.tn)
         judge = [True] * rates.tp + [False] * rates.fn + [True] * rates.fp + [False] * rates.tn
-        corrected = corrected_rate(people, judge, passed, judged, confidence=confidence)
+        corrected = corrected_rate(human, judge, passed, judged, confidence=confidence)
         if corrected is not None:
             return corrected
-        low, high = wilson_interval(sum(people), len(people), _z(confidence))
-        rate = sum(people) / len(people) if people else 0.0
+        low, high = wilson_interval(sum(human), len(human), NormalDist().inv_cdf(0.5 + confidence / 2))
+        rate = sum(human) / len(human) if human else 0.0
         naive = passed / judged if judged else rate
         return Corrected(
-            rate=rate, low=low, high=high, naive=naive, weight=0.0, labels=len(people), judged=judged
+            rate=rate, low=low, high=high, naive=naive, weight=0.0, labels=len(human), judged=judged
         )
 
-    def text(self) -> str:
-        """Return the file's text: readable JSON, the same bytes for the same calibration."""
-        wire: dict[str, Json] = {
-            "schema": f"{SCHEMA}{SCHEMA_VERSION}",
-            "judge": self.judge,
-            "version": self.version,
-            "model": self.model,
-            "date": self.date,
-            "labels": self.labels,
-            "agrees": self.agrees,
-            "bars": dict(self.bars),
-            "figures": dict(self.figures),
-            "rates": _counts(self.rates),
-        }
-        given = {key: value for key, value in wire.items() if value is not None}
-        return json.dumps(given, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    @classmethod
+    def _parse_own_fields(cls, wire: Mapping[str, Json]) -> dict[str, Any]:
+        agrees = wire.get("agrees")
+        if not isinstance(agrees, bool):
+            raise BadFile(f"expected agrees as true or false, got {shorten_text(repr(agrees), 80)}")
+        return {"agrees": agrees, "rates": _parse_rates(wire.get("rates"))}
 
 
 def calibration_path(judge: object) -> Path | None:
-    """Return where the calibration of a judge by rubric lies: beside the rubric's file.
+    """Return where the calibration of a judge file lies: beside the file; None for any other judge.
 
     Args:
-        judge: The file's path, or a judge whose rubric tells its ``source``; anything else: None.
+        judge: The file's path, or a judge with its file as ``source``.
 
     >>> calibration_path("rubrics/polite.md").as_posix()
     'rubrics/polite.calibration.json'
     """
-    return record_files.record_path(judge, SUFFIX)
+    return Calibration.path_beside(judge)
 
 
 def load_calibrations(folder: str | Path) -> dict[str, Calibration]:
-    """Return the calibrations that lie in a folder and below, by the judge's name; of several the latest.
+    """Return the calibrations in a folder and its subfolders by the judge's name; of several the latest.
 
     Raises:
-        UsageError: A file that ends like one is damaged.
+        UsageError: A calibration is damaged.
 
     >>> load_calibrations("no/such/folder")
     {}
     """
-    return record_files.load_latest_records(folder, SUFFIX, Calibration.load)
+    return Calibration.load_latest(folder)
 
 
 def describe_calibration(judge: object, name: str, version: str, folder: str) -> dict[str, Json]:
-    """Return what a report says of a judge beside its scores: ``calibration_status`` and ``text``; nothing if it was never calibrated.
+    """Return what a report says about a judge: ``status`` and ``text``; nothing if it was never calibrated.
 
     Args:
-        judge: The judge: the calibration of one by rubric may lie beside the rubric's file.
-        name: Its name, by which calibrations are looked for in the folder.
-        version: Its version, which decides whether a calibration is of this judge.
-        folder: Where calibrations lie; it need not exist.
+        judge: The judge; its calibration may lie beside its file.
+        name: Its name, for the calibrations in the folder.
+        version: Its version; a calibration of another version is out of date.
+        folder: The folder of the calibrations; it need not exist.
 
     Raises:
         UsageError: A calibration is damaged.
@@ -203,15 +171,13 @@ def describe_calibration(judge: object, name: str, version: str, folder: str) ->
     >>> describe_calibration(object(), "quality", "1", "no/such/folder")
     {}
     """
-    record = record_files.find_judge_record(
-        judge, name, version=version, folder=folder, suffix=SUFFIX, load=Calibration.load
-    )
+    record = Calibration.find(judge, name, version=version, folder=folder)
     if record is None:
         return {}
     known: str = calibration_status(version, record)
     below = known == "calibrated" and not record.agrees
     return {
-        "status": "below its bars" if below else known,
+        "status": BELOW_THRESHOLDS if below else known,
         "text": format_calibration_status(version, record),
     }
 
@@ -219,17 +185,17 @@ def describe_calibration(judge: object, name: str, version: str, folder: str) ->
 def calibration_status(
     judge: Judge | str, record: Calibration | str | Path | None, labels: Labels | None = None
 ) -> CalibrationStatus:
-    """Return whether what is known of a judge is known of this judge.
+    """Return whether a calibration applies to a judge.
 
     Args:
-        judge: Any judge, or only its version, which decides.
-        record: A calibration, or where it lies; None, or no such file: it was never calibrated.
-        labels: What people say today; None: not asked.
+        judge: The judge, or its version.
+        record: The calibration or its path; None, or no such file: it was never calibrated.
+        labels: The labels of today; None: do not compare them.
 
     Raises:
         UsageError: The record's file is damaged.
 
-    >>> from pytest_llmops.judges.rubric import quality
+    >>> from pytest_llmops.judges import quality
     >>> calibration_status(quality(), None)
     'never'
     """
@@ -252,15 +218,17 @@ def format_calibration_status(
     calibration, known = _load_calibration(record), calibration_status(judge, record, labels)
     if calibration is None:
         return f"never calibrated: whether it is right is not known; {COMMAND} JUDGE labels.jsonl --out FILE"
-    seen = f"kappa {_format_two_decimals(calibration.figures.get('kappa'))}, with 95 % confidence at least {_format_two_decimals(calibration.figures.get('at_least'))}"
-    base = f"{seen}, on {calibration.figures.get('compared')} labels ({calibration.date})"
-    below = "" if calibration.agrees else "; below its bars"
+    figures = calibration.figures
+    kappa, lower = (
+        f"{value:.2f}" if isinstance(value, float) else "unknown"
+        for value in (figures.get("kappa"), figures.get("at_least"))
+    )
+    base = f"kappa {kappa}, with 95 % confidence at least {lower}, on {figures.get('compared')} labels ({calibration.date})"
+    below = "" if calibration.agrees else f"; {BELOW_THRESHOLDS}"
     if known == "calibrated":
         return f"calibrated: {base}{below}"
-    why = (
-        "the judge has changed" if calibration.version != _judge_version(judge) else "the labels have changed"
-    )
-    return f"calibration out of date, {why} since: {base}{below}; {COMMAND} again"
+    changed = "judge has" if calibration.version != _judge_version(judge) else "labels have"
+    return f"calibration out of date, the {changed} changed since: {base}{below}; {COMMAND} again"
 
 
 def _judge_version(judge: Judge | str) -> str:
@@ -273,52 +241,12 @@ def _load_calibration(record: Calibration | str | Path | None) -> Calibration | 
     return Calibration.load(record) if Path(record).exists() else None
 
 
-def _format_two_decimals(value: Json) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else "unknown"
-
-
-def _z(confidence: float) -> float:
-    from statistics import NormalDist
-
-    return NormalDist().inv_cdf(0.5 + confidence / 2)
-
-
-def _requirements_to_json(bars: AgreementRequirements) -> dict[str, Json]:
-    return {
-        "at_least_kappa": bars.at_least_kappa,
-        "at_least_kappa_lower": bars.at_least_kappa_lower,
-        "at_least_tnr": bars.at_least_tnr,
-        "at_least_tpr": bars.at_least_tpr,
-    }
-
-
-def _counts(rates: Rates | None) -> dict[str, Json] | None:
-    return None if rates is None else {"tp": rates.tp, "fn": rates.fn, "fp": rates.fp, "tn": rates.tn}
-
-
-def _parse_calibration(wire: Mapping[str, Json], path: str) -> Calibration:
-    if not isinstance(wire.get("agrees"), bool):
-        raise BadFile(f"expected agrees as true or false, got {shorten_text(repr(wire.get('agrees')), 80)}")
-    return Calibration(
-        judge=str(wire["judge"]),
-        version=str(wire["version"]),
-        model=str(wire.get("model", "")),
-        date=str(wire["date"]),
-        labels=str(wire["labels"]),
-        agrees=bool(wire["agrees"]),
-        bars=cast("Mapping[str, Json]", wire["bars"]),
-        figures=cast("Mapping[str, Json]", wire["figures"]),
-        rates=_parse_rates(wire.get("rates")),
-        path=path,
-    )
-
-
 def _parse_rates(value: Json) -> Rates | None:
     if value is None:
         return None
     counts = [value.get(key) for key in ("tp", "fn", "fp", "tn")] if isinstance(value, Mapping) else []
     if not counts or not all(
-        isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in counts
+        isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts
     ):
         raise BadFile(
             f"expected rates with the counts tp, fn, fp and tn, got {shorten_text(repr(value), 80)}"

@@ -1,88 +1,54 @@
-"""Records of judges, as commands write them: how one is read, where they lie, and which of them is of a given judge."""
+"""Records of judges as files: the base of all records with reader and writer, and the search for a judge's record."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, ClassVar, Self
 
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
-
-class JudgeRecord(Protocol):
-    """What is kept of a judge."""
-
-    @property
-    def judge(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def version(self) -> str:
-        """Its fingerprint."""
-        ...
-
-    @property
-    def date(self) -> str:
-        """When that was, as ISO 8601 has it."""
-        ...
-
-
-R = TypeVar("R", bound=JudgeRecord)
-_loaded_records: dict[tuple[str, int, int], object] = {}
-"""Records by file, time and size: each is read once, as long as it stays as it is."""
-
-
-T = TypeVar("T")
+SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class RecordFormat:
-    """One kind of records.
+    """The file format of a record class.
 
     Attributes:
-        name: As errors call it.
-        schema: Of its files, without the version.
-        major: The version of the schema.
-        command: What writes it.
-        texts: Keys that hold a text, and not an empty one.
-        objects: Keys that hold an object.
+        name: Of the format in errors, the schema and the file's suffix: ``.calibration.json``.
+        command: The command that writes such files, for errors.
+        texts: Keys whose value is a text that is not empty.
+        objects: Keys whose value is an object.
     """
 
     name: str
-    schema: str
-    major: int
     command: str
-    texts: Sequence[str]
-    objects: Sequence[str]
+    texts: tuple[str, ...]
+    objects: tuple[str, ...]
 
-    def read(self, path: str | Path, made: Callable[[Mapping[str, Json], str], T]) -> T:
-        """Return what ``made`` makes of a file's content and its path.
+    @property
+    def schema(self) -> str:
+        """The schema that a file names, without its version."""
+        return f"pytest-llmops/{self.name}/"
 
-        Raises:
-            UsageError: There is no such file, it is damaged, or a newer version wrote it.
-        """
-        place = Path(path)
-        try:
-            wire = as_mapping(read_json(read_text(place)))
-            self._check(wire)
-            return made(wire, str(place))
-        except BadFile as error:
-            line = f" (line {error.line})" if error.line is not None else ""
-            raise UsageError(
-                f"{self.name} {shorten_text(str(place), 300)}: {error.what}{line}; expected a file of {self.command} --out FILE"
-            ) from None
+    @property
+    def suffix(self) -> str:
+        """The end of such a file's name."""
+        return f".{self.name}.json"
 
-    def _check(self, wire: Mapping[str, Json]) -> None:
+    def check(self, wire: Mapping[str, Json]) -> None:
+        """Raise `BadFile` for another schema, or for a value of the wrong type."""
         schema = wire.get("schema")
-        if schema != f"{self.schema}{self.major}":
+        if schema != f"{self.schema}{SCHEMA_VERSION}":
             newer = isinstance(schema, str) and schema.startswith(self.schema)
             hint = ": update pytest-llmops" if newer else ""
             raise BadFile(
-                f"expected the schema {self.schema}{self.major}, got {shorten_text(repr(schema), 80)}{hint}"
+                f"expected the schema {self.schema}{SCHEMA_VERSION}, got {shorten_text(repr(schema), 80)}{hint}"
             )
         for key in self.texts:
             if not isinstance(wire.get(key), str) or not wire[key]:
@@ -92,67 +58,115 @@ class RecordFormat:
                 raise BadFile(f"expected {key} as an object, got {shorten_text(repr(wire.get(key)), 80)}")
 
 
-def record_path(judge: object, suffix: str) -> Path | None:
-    """Return where a record of a judge by rubric lies: beside the rubric's file.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeRecord:
+    """What is recorded of a judge; a subclass has its ``FORMAT`` and its own fields.
 
-    Args:
-        judge: The file's path, or a judge whose rubric tells its ``source``; anything else: None.
-        suffix: Of such records.
-
-    >>> record_path("rubrics/polite.md", ".calibration.json").as_posix()
-    'rubrics/polite.calibration.json'
+    Attributes:
+        judge: The judge's name.
+        version: The judge's version; the record says nothing about any other.
+        model: The judge model.
+        date: ISO 8601.
+        path: The file it was read from.
     """
-    source = judge if isinstance(judge, (str, Path)) else getattr(judge, "source", None)
-    return Path(source).with_suffix(suffix) if isinstance(source, (str, Path)) else None
+
+    FORMAT: ClassVar[RecordFormat]
+
+    judge: str
+    version: str
+    model: str = ""
+    date: str = ""
+    path: str = field(default="", compare=False)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a record from its file.
+
+        Raises:
+            UsageError: There is no such file, it is damaged, or a newer version wrote it.
+        """
+        try:
+            wire = as_mapping(read_json(read_text(Path(path))))
+            cls.FORMAT.check(wire)
+            texts = {key: wire[key] for key in (*cls.FORMAT.texts, *cls.FORMAT.objects)}
+            fields: dict[str, Any] = {**texts, "model": str(wire.get("model", "")), "path": str(path)}
+            return cls(**fields, **cls._parse_own_fields(wire))
+        except BadFile as error:
+            line = f" (line {error.line})" if error.line is not None else ""
+            raise UsageError(
+                f"{cls.FORMAT.name} {shorten_text(str(path), 300)}: {error.what}{line}; expected a file of "
+                f"{cls.FORMAT.command} --out FILE"
+            ) from None
+
+    @classmethod
+    def _parse_own_fields(cls, wire: Mapping[str, Json]) -> dict[str, Any]:
+        """Return the fields that are neither texts nor objects; raise `BadFile` for an invalid value."""
+        raise NotImplementedError
+
+    def to_json_text(self) -> str:
+        """Return the file's text: readable JSON, the same bytes for the same record."""
+        fields = {key: value for key, value in asdict(self).items() if key != "path" and value is not None}
+        wire = {"schema": f"{self.FORMAT.schema}{SCHEMA_VERSION}", **fields}
+        return json.dumps(wire, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def path_beside(cls, judge: object) -> Path | None:
+        """Return where the record of a judge file lies: beside the file; None for any other judge.
+
+        Args:
+            judge: The file's path, or a judge with its file as ``source``.
+        """
+        source = judge if isinstance(judge, (str, Path)) else getattr(judge, "source", None)
+        return Path(source).with_suffix(cls.FORMAT.suffix) if isinstance(source, (str, Path)) else None
+
+    @classmethod
+    def load_latest(cls, folder: str | Path) -> dict[str, Self]:
+        """Return the records in a folder and its subfolders by the judge's name; of several the latest.
+
+        Raises:
+            UsageError: A record is damaged.
+        """
+        latest: dict[str, Self] = {}
+        for record in cls._load_all(folder):
+            if record.judge not in latest or latest[record.judge].date <= record.date:
+                latest[record.judge] = record
+        return latest
+
+    @classmethod
+    def find(cls, judge: object, name: str, *, version: str, folder: str) -> Self | None:
+        """Return the record of a judge: the latest of its version, else the latest of its name, or None.
+
+        Args:
+            judge: The judge; the record beside its file comes first.
+            name: Its name, for the records in the folder.
+            version: Its version.
+            folder: The folder of the records; it need not exist.
+
+        Raises:
+            UsageError: A record is damaged.
+        """
+        path = None if isinstance(judge, (str, Path)) else cls.path_beside(judge)
+        if path is not None and path.exists():
+            return cls._load_cached(path)
+        named = [record for record in cls._load_all(folder) if record.judge == name]
+        return max(named, key=lambda record: (record.version == version, record.date), default=None)
+
+    @classmethod
+    def _load_all(cls, folder: str | Path) -> list[Self]:
+        return [cls._load_cached(path) for path in sorted(Path(folder).rglob(f"*{cls.FORMAT.suffix}"))]
+
+    @classmethod
+    def _load_cached(cls, path: Path) -> Self:
+        try:
+            file_stat = path.stat()
+        except OSError:
+            return cls.load(path)  # raises the error that reports it
+        key = cls, str(path), file_stat.st_mtime_ns, file_stat.st_size
+        if key not in _loaded_records:
+            _loaded_records[key] = cls.load(path)
+        record: Self = _loaded_records[key]
+        return record
 
 
-def load_latest_records(folder: str | Path, suffix: str, load: Callable[[Path], R]) -> dict[str, R]:
-    """Return the records in a folder and below by the judge's name; of several of one judge the latest.
-
-    Raises:
-        UsageError: ``load`` finds one damaged.
-    """
-    latest: dict[str, R] = {}
-    for record in _load_all_records(folder, suffix, load):
-        if record.judge not in latest or latest[record.judge].date <= record.date:
-            latest[record.judge] = record
-    return latest
-
-
-def _load_all_records(folder: str | Path, suffix: str, load: Callable[[Path], R]) -> list[R]:
-    return [_load_cached(path, load) for path in sorted(Path(folder).rglob(f"*{suffix}"))]
-
-
-def find_judge_record(
-    judge: object, name: str, *, version: str, folder: str, suffix: str, load: Callable[[Path], R]
-) -> R | None:
-    """Return the record of a judge: the latest of its version, else the latest of its name, or None.
-
-    Args:
-        judge: The judge: the record of one by rubric may lie beside the rubric's file.
-        name: Its name, by which records are looked for in the folder.
-        version: Its fingerprint.
-        folder: Where they lie; it need not exist.
-        suffix: Of such records.
-        load: Reads one.
-
-    Raises:
-        UsageError: A record is damaged.
-    """
-    place = record_path(judge, suffix) if not isinstance(judge, (str, Path)) else None
-    if place is not None and place.exists():
-        return _load_cached(place, load)
-    named = [record for record in _load_all_records(folder, suffix, load) if record.judge == name]
-    return max(named, key=lambda record: (record.version == version, record.date), default=None)
-
-
-def _load_cached(path: Path, load: Callable[[Path], R]) -> R:
-    try:
-        file_stat = path.stat()
-    except OSError:
-        return load(path)  # which says what is wrong with it
-    key = str(path), file_stat.st_mtime_ns, file_stat.st_size
-    if key not in _loaded_records:
-        _loaded_records[key] = load(path)
-    record: R = _loaded_records[key]  # type: ignore[assignment]  # a suffix has one way of reading
-    return record
+_loaded_records: dict[tuple[type, str, int, int], Any] = {}
+"""Records by class, path, time and size: a file is read again only after a change."""

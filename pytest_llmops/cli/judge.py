@@ -157,10 +157,10 @@ def _calibrate_judge(args: argparse.Namespace) -> int:
     if not results:
         raise LLMOpsError(f"no kappa: {figures.problem or 'the answers are all of one family'}")
     if args.out:
-        record = calibration.Calibration.of(
-            judged, labels, figures, bars=requirements, date=utc_today(), by=by_dimension
+        record = calibration.Calibration.from_figures(
+            judged, labels, figures, requirements=requirements, date=utc_today(), by_dimension=by_dimension
         )
-        write_output_file(args.out, record.text())
+        write_output_file(args.out, record.to_json_text())
         print_line(
             f"written to {format_path(args.out)}: commit it; it holds for this version of the judge and these labels"
         )

@@ -120,9 +120,9 @@ def _write_canary_record(path: Path, result: CanaryRun) -> None:
     from pytest_llmops.calibration.canaries import CanaryRecord
     from pytest_llmops.redaction.pytest_reports import mask_value
 
-    record = CanaryRecord.of(result, date=utc_today())
+    record = CanaryRecord.from_run(result, date=utc_today())
     # The file has the judge's reasons, and is committed.
-    clean = replace(record, found=mask_value(dict(record.found), redact_secrets))
+    clean = replace(record, results=mask_value(dict(record.results), redact_secrets))
     write_output_file(path, clean.to_json_text())
     print_line(
         f"written to {format_path(path)}: commit it; it holds for this version of the judge and these canaries"

@@ -56,7 +56,7 @@ class Metric:
         thresholds: The different thresholds, smallest first.
         histogram: Ten bins from 0 to 1 for unit "1", else empty.
         judged: The values come from a judge.
-        doubt: A warning about the judge: "unfit", "not calibrated", "out of date", "below its bars"; empty: none.
+        doubt: A warning about the judge: "unfit", "not calibrated", "out of date", "below its thresholds"; empty: none.
     """
 
     name: str

@@ -324,12 +324,14 @@ def test_reports_say_whether_a_judge_is_calibrated(project: Project) -> None:
     )  # fmt: skip
     project.write(**{"conftest.py": CALIBRATED, "test_a.py": marked})
     html = project.path / "report.html"
-    project.write(**{"calibrations/polite.calibration.json": made.text()})
+    project.write(**{"calibrations/polite.calibration.json": made.to_json_text()})
     known = project.run("--llm-judge", f"--llm-report={html}")
     check_message(known.line("polite: "))
     assert "not calibrated" not in html.read_text(encoding="utf-8")
     assert "on 100 labels (2026-05-02)" in html.read_text(encoding="utf-8")
-    project.write(**{"calibrations/polite.calibration.json": replace(made, version="polite/0").text()})
+    project.write(
+        **{"calibrations/polite.calibration.json": replace(made, version="polite/0").to_json_text()}
+    )
     old = project.run("--llm-judge", f"--llm-report={html}")
     check_message(old.line("polite: "))
     assert '<span class="tag">out of date</span>' in html.read_text(encoding="utf-8")
@@ -357,12 +359,14 @@ def test_a_real_model_that_judges_at_chance_is_named_by_every_report(project: Pr
     with local_judge("quality") as model:
         judged = judge_labelled_answers(quality(model), labels)
     found = measure_agreement(labels, judged.verdicts, pass_at=judged.pass_at, span=judged.span)
-    made = Calibration.of(judged, labels, found, bars=AgreementRequirements(), date="2026-05-02")
+    made = Calibration.from_figures(
+        judged, labels, found, requirements=AgreementRequirements(), date="2026-05-02"
+    )
     project.write(
         **{
             "test_a.py": AGREES,
             "labels.jsonl": LABELS.read_text(encoding="utf-8"),
-            "calibrations/quality.calibration.json": made.text(),
+            "calibrations/quality.calibration.json": made.to_json_text(),
         }
     )
     for name in ("test_agrees", "test_scored"):
@@ -379,6 +383,6 @@ def test_a_real_model_that_judges_at_chance_is_named_by_every_report(project: Pr
     assert "not calibrated" not in done.text + html.read_text(encoding="utf-8")
     for report in (html, junit):
         assert html_escape(said) in report.read_text(encoding="utf-8")
-    assert "below its bars" in html.read_text(encoding="utf-8")
+    assert "below its thresholds" in html.read_text(encoding="utf-8")
     values = {one.name: one.value for one in done.records["test_agrees"].measurements}
     assert values["judge.quality.kappa"] == found.kappa

@@ -254,17 +254,19 @@ def labelled(count: int = 60) -> list[dict[str, Any]]:
 def record(labels: Labels, **changes: Any) -> Calibration:
     judged = calibration.judge_labelled_answers(Polite(), labels)
     found = measure_agreement(labels, judged.verdicts, pass_at=7)
-    made = Calibration.of(judged, labels, found, bars=AgreementRequirements(), date="2026-05-02")
+    made = Calibration.from_figures(
+        judged, labels, found, requirements=AgreementRequirements(), date="2026-05-02"
+    )
     return replace(made, **changes)
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     made = record(read_labels(labelled()))
     path = tmp_path / "polite.calibration.json"
-    path.write_text(made.text(), encoding="utf-8")
+    path.write_text(made.to_json_text(), encoding="utf-8")
     assert Calibration.load(path) == made
-    assert Calibration.load(path).text() == made.text()
-    path.write_text(replace(made, rates=None).text(), encoding="utf-8")
+    assert Calibration.load(path).to_json_text() == made.to_json_text()
+    path.write_text(replace(made, rates=None).to_json_text(), encoding="utf-8")
     assert Calibration.load(path).rates is None
     assert (made.agrees, made.judge, made.version, made.rates) == (
         True,
@@ -273,7 +275,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
         Rates(tp=30, fn=0, fp=0, tn=30),
     )
     assert made.figures["kappa"] == 1
-    assert json.loads(made.text())["schema"] == "pytest-llmops/calibration/1"
+    assert json.loads(made.to_json_text())["schema"] == "pytest-llmops/calibration/1"
 
 
 def test_the_record_of_another_judge_or_of_other_labels_is_out_of_date(tmp_path: Path) -> None:
@@ -291,7 +293,7 @@ def test_the_record_of_another_judge_or_of_other_labels_is_out_of_date(tmp_path:
     check_message(calibration.format_calibration_status(Polite(), made))
     below = calibration.format_calibration_status(changed, replace(made, agrees=False))
     check_message(below)
-    assert below.endswith("; below its bars; llmops judge calibrate again")
+    assert below.endswith("; below its thresholds; llmops judge calibrate again")
     assert "the labels have changed" in calibration.format_calibration_status(Polite(), made, other)
     check_message(calibration.format_calibration_status(Polite(), None))
 
@@ -312,7 +314,7 @@ def test_the_records_of_a_folder(tmp_path: Path) -> None:
         ("a", replace(made, date="2026-06-01")),
         ("c", replace(made, judge="other")),
     ):
-        (tmp_path / f"{name}.calibration.json").write_text(one.text(), encoding="utf-8")
+        (tmp_path / f"{name}.calibration.json").write_text(one.to_json_text(), encoding="utf-8")
     (tmp_path / "other.json").write_text("{", encoding="utf-8")
     found = calibration.load_calibrations(tmp_path)
     assert {name: one.date for name, one in found.items()} == {"polite": "2026-06-01", "other": "2026-05-02"}
@@ -329,17 +331,17 @@ def test_what_a_report_says_of_a_judge(tmp_path: Path) -> None:
     file = folder / "polite.calibration.json"
     seen = []
     for one in (made, replace(made, version="polite/2"), replace(made, agrees=False, date="2026-06-01")):
-        file.write_text(one.text(), encoding="utf-8")
+        file.write_text(one.to_json_text(), encoding="utf-8")
         found = calibration.describe_calibration(Polite(), "polite", "polite/1", str(folder))
         assert found["text"] == calibration.format_calibration_status("polite/1", one)
         seen.append(found["status"])
         file.unlink()
-    assert seen == ["calibrated", "out of date", "below its bars"]
+    assert seen == ["calibrated", "out of date", "below its thresholds"]
 
     class ByRubric(Polite):
         source = tmp_path / "mine.md"
 
-    (tmp_path / "mine.calibration.json").write_text(made.text(), encoding="utf-8")
+    (tmp_path / "mine.calibration.json").write_text(made.to_json_text(), encoding="utf-8")
     assert (
         calibration.describe_calibration(ByRubric(), "mine", "polite/1", str(folder))["status"]
         == "calibrated"
@@ -350,7 +352,7 @@ def test_what_a_report_says_of_a_judge(tmp_path: Path) -> None:
 
 
 WHOLE = {"schema": "pytest-llmops/calibration/1", "judge": "j", "version": "1", "date": "d", "labels": "l", "agrees": True,
-         "bars": {}, "figures": {}}  # fmt: skip
+         "requirements": {}, "figures": {}}  # fmt: skip
 
 
 @pytest.mark.parametrize(

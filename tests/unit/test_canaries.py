@@ -343,7 +343,7 @@ def test_bad_files_are_told_with_their_place(tmp_path: Path, text: str) -> None:
 
 
 def test_the_record_belongs_to_one_version(tmp_path: Path) -> None:
-    record = CanaryRecord.of(run_canaries(Scores(lambda _: 10)), date="2026-01-31")
+    record = CanaryRecord.from_run(run_canaries(Scores(lambda _: 10)), date="2026-01-31")
     file = tmp_path / "own.canaries.json"
     file.write_text(record.to_json_text(), encoding="utf-8")
     assert CanaryRecord.load(file) == record
@@ -371,11 +371,11 @@ def test_the_record_belongs_to_one_version(tmp_path: Path) -> None:
         {"status": "great"},
         {"judge": ""},
         {"text": 3},
-        {"found": []},
+        {"results": []},
     ],
 )
 def test_damaged_records_are_told(tmp_path: Path, change: dict[str, object]) -> None:
-    wire = json.loads(CanaryRecord.of(run_canaries(Scores(honest)), date="2026-01-31").to_json_text())
+    wire = json.loads(CanaryRecord.from_run(run_canaries(Scores(honest)), date="2026-01-31").to_json_text())
     file = tmp_path / "own.canaries.json"
     file.write_text(json.dumps({**wire, **change}), encoding="utf-8")
     with pytest.raises(UsageError, check=check_message):

@@ -178,17 +178,17 @@ def test_its_calibration_is_kept_and_told_by_every_report(
     assert made.version == judge.version
     assert calibration.calibration_status(judge, made, read_labels(LABELS)) == "calibrated"
     standing = calibration.describe_calibration(object(), name, judge.version, str(tmp_path))
-    assert standing["status"] == "below its bars"
+    assert standing["status"] == "below its thresholds"
     assert standing["text"] == calibration.format_calibration_status(judge, made)
-    assert str(standing["text"]).endswith(f"on {len(ROWS)} labels ({made.date}); below its bars")
+    assert str(standing["text"]).endswith(f"on {len(ROWS)} labels ({made.date}); below its thresholds")
 
 
 def test_a_pass_rate_by_the_local_model_is_put_right_by_the_labels() -> None:
     judged, judge = recorded("quality")
     labels = read_labels(LABELS)
     figures = calibration.measure_agreement(labels, judged.verdicts, pass_at=judged.pass_at, span=judged.span)
-    record = Calibration.of(
-        judged, labels, figures, bars=calibration.AgreementRequirements(), date="2026-01-01"
+    record = Calibration.from_figures(
+        judged, labels, figures, requirements=calibration.AgreementRequirements(), date="2026-01-01"
     )
     found = record.corrected(sum(judge), len(judge))
     assert found.naive == sum(judge) / len(judge)

@@ -162,7 +162,7 @@ class _Agreement:
                 raise UnknownName("dimension", name, self.judged.dimensions, where=where)
             verdicts = self.judged.dimensions[name]
             by_dimension[f"{name}.kappa"] = measure_agreement(
-                self.labels.of(name), verdicts, pass_at=cut, span=self.judged.span
+                self.labels.for_dimension(name), verdicts, pass_at=cut, span=self.judged.span
             ).kappa
         rates = figures.rates
         values = {
@@ -171,7 +171,7 @@ class _Agreement:
             "precision": rates.precision.value if rates else None,
             "agreement": figures.agreement,
             "spearman": figures.spearman,
-            "people_kappa": figures.people.kappa if figures.people else None,
+            "people_kappa": figures.annotators.kappa if figures.annotators else None,
             "unscored": len(self.judged.errors) / len(self.judged.verdicts),
             **by_dimension,
         }

@@ -1,4 +1,4 @@
-"""Is a judge right? What it says of answers that people have labelled, measured, kept and found again."""
+"""Calibration: how far a judge agrees with human labels, measured, recorded and looked up."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""How far a judge's verdicts agree with people's labels, in figures."""
+"""Figures of how far a judge's verdicts agree with human labels: kappa, pass and fail rates, disagreements."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import NamedTuple, TypeAlias, cast
 
@@ -26,16 +26,16 @@ from pytest_llmops.metrics.agreement import (
 
 Verdicts: TypeAlias = Mapping[str, Label | None]
 ONE_SIDED = 0.9
-"""Confidence of the interval whose lower end is exceeded with 95 %."""
+"""Confidence of a two-sided interval whose lower end the value exceeds with 95 % confidence."""
 UNSCORED = "(unscored)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disagreement:
-    """An answer that judge and people see differently.
+    """An answer on which the judge and the annotators disagree.
 
     Attributes:
-        gap: How far apart they are: 1 is the whole scale, or another name.
+        gap: The distance of the labels: 1 is the whole scale, or another name.
     """
 
     id: str
@@ -47,26 +47,26 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgreementFigures:
-    """How far a judge agrees with people.
+    """How far a judge agrees with human annotators.
 
     Attributes:
-        problem: Why there is no kappa; empty: there is one.
+        problem: Why there is no kappa, or ``""``.
         weights: Of the kappa: ``quadratic`` for numbers, None for names and for pass or fail.
         compared: Answers with a label and a verdict.
-        unscored: Ids of labelled answers that the judge gave no verdict on: not compared, and told.
-        disputed: Ids of answers on which as many people say one thing as another: there is no label to compare.
-        kappa: Agreement with what most people say (of numbers: their median) beyond chance.
+        unscored: Ids of labelled answers without a verdict; they are not compared.
+        disputed: Ids of answers whose labels have no majority; they are not compared.
+        kappa: Agreement with the majority label (of numbers: the median) beyond chance.
         at_least: What the kappa exceeds with 95 % confidence.
-        interval: Its 95 % interval.
-        worst_case: The kappa if each verdict that is missing were wrong; None: none is missing.
-        agreement: Share of the same verdicts. It flatters.
+        interval: The 95 % interval of the kappa.
+        worst_case: The kappa if each missing verdict were wrong; None: no verdict is missing.
+        agreement: Share of equal labels and verdicts, chance included.
         spearman: Rank correlation, of numbers.
-        rates: How often the judge is right about what people pass and fail; None: the labels do not say.
-        people: None: there is one person only.
-        judged: Answers without a label that the judge has seen.
-        corrected: Their pass rate, corrected by the labels; None: there are none, or no rates.
-        table: How often people give a class (row) and the judge another (column).
-        disagreements: From the widest gap.
+        rates: How often the judge is right about answers that annotators pass and fail; None: the labels do not say.
+        annotators: Agreement between the annotators; None: there is a single annotator.
+        judged: Answers without a label that the judge has judged.
+        corrected: Their pass rate, corrected by the labels; None: there are no such answers, or no rates.
+        table: How often the annotators give a class (row) and the judge another (column).
+        disagreements: By falling gap.
     """
 
     problem: str = ""
@@ -81,39 +81,39 @@ class AgreementFigures:
     agreement: float | None = None
     spearman: float | None = None
     rates: Rates | None = None
-    people: HumanAgreement | None = None
+    annotators: HumanAgreement | None = None
     judged: int = 0
     corrected: Corrected | None = None
     table: ConfusionTable = field(default_factory=ConfusionTable)
     disagreements: tuple[Disagreement, ...] = ()
 
 
-class _Pair(NamedTuple):
+class _LabelledVerdict(NamedTuple):
     row: LabelledAnswer
     human: Label
     judge: Label
 
 
 def why_invalid_labels(labels: Labels) -> str:
-    """Return why these labels cannot tell a right judge from a wrong one, or ``""``.
+    """Return why these labels cannot tell a right judge from a wrong judge, or ``""``.
 
     >>> from pytest_llmops.calibration.labels import read_labels
     >>> why_invalid_labels(read_labels([{"id": "a", "human": True}, {"id": "b", "human": True}]))
-    'people give each of 2 answers the same label, pass: a judge that always says so would agree; add others'
+    'all 2 labelled answers have the same label, pass: a judge that always says so would agree; add others'
     """
     agreed = [label for row in labels.labelled if (label := majority_label(row, labels.kind)) is not None]
     if not agreed:
-        return "people agree on no answer: as many say one thing as another"
+        return "no answer has a majority label"
     if len(set(agreed)) > 1:
         return ""
     return (
-        f"people give each of {len(agreed):,} answers the same label, {format_label(agreed[0])}: "
+        f"all {len(agreed):,} labelled answers have the same label, {format_label(agreed[0])}: "
         "a judge that always says so would agree; add others"
     )
 
 
 def majority_label(row: LabelledAnswer, kind: LabelKind) -> Label | None:
-    """Return what most people say of an answer, of numbers the median; None where there is no majority.
+    """Return the most common label of an answer, of numbers the median; None without a majority.
 
     >>> from pytest_llmops.calibration.labels import read_labels
     >>> majority_label(read_labels([{"id": "a", "human": ["A", "B", "A"]}]).rows[0], "name")
@@ -131,71 +131,76 @@ def majority_label(row: LabelledAnswer, kind: LabelKind) -> Label | None:
 def measure_agreement(
     labels: Labels, verdicts: Verdicts, *, pass_at: float | None = None, span: float = 0.0
 ) -> AgreementFigures:
-    """Hold a judge's verdicts against people's labels.
+    """Compare a judge's verdicts with human labels.
 
-    Pass or fail and names are compared as they are; numbers with quadratic weights, so that 4 beside 5 weighs
-    little and 1 beside 5 much. Where people pass or fail, a verdict that is a number passes from ``pass_at``.
+    Pass or fail and names are compared as they are; numbers with quadratic weights, so that 4 against 5 weighs
+    little and 1 against 5 much. Where the labels are pass or fail, a numeric verdict passes from ``pass_at``.
 
     Args:
-        labels: What people say.
-        verdicts: What the judge says, by the answer's id; None: it gave no verdict. An id that is not there was
-            not judged: with a label it is unscored too.
-        pass_at: From which number on an answer passes; None: numbers are not cut.
+        labels: The human labels.
+        verdicts: The judge's verdicts by the answer's id; None: unscored. A labelled answer without an entry was
+            not judged, and is unscored too.
+        pass_at: The number from which an answer passes; None: numbers stay numbers.
         span: Width of the judge's scale, for gaps; 0: that of the numbers that occur.
 
     Returns:
-        The figures; without a kappa, and with the problem, where it cannot be told: nothing to compare, or one
-        class only.
+        The figures; without a kappa, and with the problem, if nothing can be compared or all labels are equal.
 
     Raises:
-        UsageError: People pass or fail, the judge gives numbers, and there is no ``pass_at``.
+        UsageError: The labels are pass or fail, the verdicts are numbers, and there is no ``pass_at``.
     """
     __tracebackhide__ = True
-    judge_labels = {id_: _apply_pass_threshold(one, labels.kind, pass_at) for id_, one in verdicts.items()}
-    agreed = {row.id: majority_label(row, labels.kind) for row in labels.labelled}
+    judge_labels = {
+        id_: _apply_pass_threshold(verdict, labels.kind, pass_at) for id_, verdict in verdicts.items()
+    }
+    majority = {row.id: majority_label(row, labels.kind) for row in labels.labelled}
     pairs = [
-        _Pair(row, label, verdict)
+        _LabelledVerdict(row, label, verdict)
         for row in labels.labelled
-        if (label := agreed[row.id]) is not None and (verdict := judge_labels.get(row.id)) is not None
+        if (label := majority[row.id]) is not None and (verdict := judge_labels.get(row.id)) is not None
     ]
-    human, judge = [one.human for one in pairs], [one.judge for one in pairs]
+    human, judge = [pair.human for pair in pairs], [pair.judge for pair in pairs]
     unscored = tuple(row.id for row in labels.labelled if judge_labels.get(row.id) is None)
-    problem = why_invalid_labels(labels) or _why_no_kappa(human, judge)
-    weights: Weights | None = "quadratic" if labels.kind == "number" else None
-    pass_fail_rates = _pass_fail_rates(human, judge, labels.kind, pass_at)
     rest = [
         verdict
         for row in labels.rows
         if not row.opinion.labels and (verdict := judge_labels.get(row.id)) is not None
     ]
-    low, interval = (None, None) if problem else _kappa_bounds(pairs, weights)
-    return AgreementFigures(
+    rates = corrected = None
+    if human and (labels.kind == "pass or fail" or (labels.kind == "number" and pass_at is not None)):
+        passes, judge_passes, rest_passes = (
+            [_is_pass(label, pass_at) for label in group] for group in (human, judge, rest)
+        )
+        rates = judge_rates(passes, judge_passes)
+        corrected = corrected_rate(passes, judge_passes, sum(rest_passes), len(rest))
+    weights: Weights | None = "quadratic" if labels.kind == "number" else None
+    problem = why_invalid_labels(labels) or _why_no_kappa(human, judge)
+    figures = AgreementFigures(
         problem=problem,
         weights=weights,
         compared=len(pairs),
         unscored=unscored,
-        disputed=tuple(id_ for id_, one in agreed.items() if one is None),
-        kappa=None if problem else cohen_kappa(human, judge, weights=weights),
-        at_least=low,
-        interval=interval,
-        worst_case=None if problem else _worst_case_kappa(pairs, [agreed[id_] for id_ in unscored], weights),
+        disputed=tuple(id_ for id_, label in majority.items() if label is None),
         agreement=accuracy(human, judge),
         spearman=spearman(human, judge) if weights else None,
-        rates=pass_fail_rates,
-        people=human_agreement(labels, judge_labels, weights),
+        rates=rates,
+        annotators=human_agreement(labels, judge_labels, weights),
         judged=len(rest),
-        corrected=_corrected_pass_rate(human, judge, rest, pass_at) if pass_fail_rates else None,
+        corrected=corrected,
         table=confusion_table(human, judge),
-        disagreements=_sort_disagreements(pairs, labels.kind, span),
+        disagreements=_list_disagreements(pairs, span),
     )
+    return figures if problem else _add_kappa(figures, pairs, [majority[id_] for id_ in unscored])
 
 
 def _why_no_kappa(human: Sequence[Label], judge: Sequence[Label]) -> str:
     if not human:
-        return "the judge gave no verdict on any answer on which people agree"
+        return "the judge gave no verdict on any answer with a majority label"
     if len({*human, *judge}) > 1:
         return ""
-    return f"people and judge give each of {len(human):,} compared answers the same label, {format_label(human[0])}"
+    return (
+        f"labels and verdicts of all {len(human):,} compared answers are the same, {format_label(human[0])}"
+    )
 
 
 def _apply_pass_threshold(verdict: Label | None, kind: LabelKind, pass_at: float | None) -> Label | None:
@@ -204,8 +209,8 @@ def _apply_pass_threshold(verdict: Label | None, kind: LabelKind, pass_at: float
         return verdict
     if pass_at is None:
         raise UsageError(
-            f"people pass or fail and the judge gives numbers (as {format_label(verdict)}): pass pass_at=, the number from "
-            "which on an answer passes"
+            f"the labels are pass or fail and the judge gives numbers (as {format_label(verdict)}): pass pass_at=, the "
+            "number from which on an answer passes"
         )
     return _is_pass(verdict, pass_at)
 
@@ -214,61 +219,41 @@ def _is_pass(label: Label, pass_at: float | None) -> bool:
     return label if isinstance(label, bool) else cast("float", label) >= cast("float", pass_at) - 1e-9
 
 
-def _kappa_bounds(
-    pairs: Sequence[_Pair], weights: Weights | None
-) -> tuple[float | None, tuple[float, float] | None]:
+def _add_kappa(
+    figures: AgreementFigures, pairs: Sequence[_LabelledVerdict], unscored: Sequence[Label | None]
+) -> AgreementFigures:
+    """Return the figures with the kappa, its intervals, and its value if every missing verdict were wrong."""
     human, judge = [pair.human for pair in pairs], [pair.judge for pair in pairs]
+    weights = figures.weights
     groups = [pair.row.family or f"\0{pair.row.id}" for pair in pairs]
-    inner = kappa_interval(human, judge, weights=weights, groups=groups, confidence=ONE_SIDED)
-    return inner[0] if inner else None, kappa_interval(human, judge, weights=weights, groups=groups)
-
-
-def _worst_case_kappa(
-    pairs: Sequence[_Pair], unscored: Sequence[Label | None], weights: Weights | None
-) -> float | None:
-    missing = [one for one in unscored if one is not None]
-    if not missing:
-        return None
-    human, judge = [*(one.human for one in pairs), *missing], [one.judge for one in pairs]
+    one_sided = kappa_interval(human, judge, weights=weights, groups=groups, confidence=ONE_SIDED)
+    missing = [label for label in unscored if label is not None]
     if weights:
-        numbers = cast("list[float]", [*human, *judge])
+        numbers = cast("list[float]", [*human, *missing, *judge])
         ends = (min(numbers), max(numbers))
-        judge += [max(ends, key=lambda end: abs(end - cast("float", one))) for one in missing]
+        wrong: list[Label] = [max(ends, key=lambda end: abs(end - cast("float", label))) for label in missing]
     else:
-        judge += [not one if isinstance(one, bool) else UNSCORED for one in missing]
-    return cohen_kappa(human, judge, weights=weights)
-
-
-def _pass_fail_rates(
-    human: Sequence[Label], judge: Sequence[Label], kind: LabelKind, pass_at: float | None
-) -> Rates | None:
-    if not human or kind == "name" or (kind == "number" and pass_at is None):
-        return None
-    return judge_rates(
-        [_is_pass(label, pass_at) for label in human], [_is_pass(label, pass_at) for label in judge]
+        wrong = [not label if isinstance(label, bool) else UNSCORED for label in missing]
+    return replace(
+        figures,
+        kappa=cohen_kappa(human, judge, weights=weights),
+        at_least=one_sided[0] if one_sided else None,
+        interval=kappa_interval(human, judge, weights=weights, groups=groups),
+        worst_case=cohen_kappa([*human, *missing], [*judge, *wrong], weights=weights) if missing else None,
     )
 
 
-def _corrected_pass_rate(
-    human: Sequence[Label], judge: Sequence[Label], rest: Sequence[Label], pass_at: float | None
-) -> Corrected | None:
-    passed = sum(_is_pass(label, pass_at) for label in rest)
-    both = [[_is_pass(label, pass_at) for label in each] for each in (human, judge)]
-    return corrected_rate(both[0], both[1], passed, len(rest))
-
-
-def _sort_disagreements(pairs: Sequence[_Pair], kind: LabelKind, span: float) -> tuple[Disagreement, ...]:
-    numbers = [cast("float", one) for pair in pairs for one in pair[1:]] if kind == "number" else []
+def _list_disagreements(pairs: Sequence[_LabelledVerdict], span: float) -> tuple[Disagreement, ...]:
+    numbers = [label for pair in pairs for label in pair[1:] if isinstance(label, float)]
     width = span or (max(numbers, default=0.0) - min(numbers, default=0.0)) or 1.0
-    # A judge that passes what people fail comes first: that is what slips through.
-    return tuple(
-        sorted(_find_disagreements(pairs, width), key=lambda one: (-one.gap, one.judge is False, one.line))
-    )
+    disagreements = [
+        Disagreement(id=row.id, line=row.line, human=human, judge=judge, gap=_label_gap(human, judge, width))
+        for row, human, judge in pairs
+        if human != judge
+    ]
+    # A judge that passes what the annotators fail comes first: that is what slips through.
+    return tuple(sorted(disagreements, key=lambda each: (-each.gap, each.judge is False, each.line)))
 
 
-def _find_disagreements(pairs: Sequence[_Pair], width: float) -> Iterator[Disagreement]:
-    for row, human, judge in pairs:
-        if human != judge:
-            numbers = isinstance(human, float) and isinstance(judge, float)
-            gap = abs(cast("float", human) - cast("float", judge)) / width if numbers else 1.0
-            yield Disagreement(id=row.id, line=row.line, human=human, judge=judge, gap=gap)
+def _label_gap(human: Label, judge: Label, width: float) -> float:
+    return abs(human - judge) / width if isinstance(human, float) and isinstance(judge, float) else 1.0

@@ -1,4 +1,4 @@
-"""Who says what how often: the confusion table of people and a judge."""
+"""The confusion table of human annotators and a judge, and the text of a label."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import cast
 from pytest_llmops.calibration.labels import Label
 
 MAX_CLASSES = 11
-"""More are put together, so that a table can be read."""
+"""Further classes are merged, to keep a table readable."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfusionTable:
-    """How often people give a class and the judge another.
+    """How often the annotators give a class and the judge another.
 
     Attributes:
         classes: Names of rows and columns, from the lowest.
-        counts: ``counts[people][judge]``.
+        counts: ``counts[human][judge]``.
     """
 
     classes: tuple[str, ...] = ()
@@ -28,9 +28,9 @@ class ConfusionTable:
 
 
 def confusion_table(human: Sequence[Label], judge: Sequence[Label]) -> ConfusionTable:
-    """Count how often people give a class and the judge another.
+    """Return how often the annotators give a class and the judge another.
 
-    Numbers of more than 11 values are put into ten steps of equal width, names beyond the ten most common into one.
+    More than 11 different numbers become ten steps of equal width; names beyond the ten most common become one class.
 
     >>> confusion_table([True, True, False], [True, False, False])
     ConfusionTable(classes=('fail', 'pass'), counts=((1, 0), (1, 1)))
@@ -45,7 +45,7 @@ def confusion_table(human: Sequence[Label], judge: Sequence[Label]) -> Confusion
 
 
 def format_label(label: Label) -> str:
-    """Return a label for a person.
+    """Return a label as a report shows it.
 
     >>> format_label(True), format_label(4.0), format_label(4.25), format_label("tie")
     ('pass', '4', '4.25', 'tie')
@@ -56,7 +56,7 @@ def format_label(label: Label) -> str:
 
 
 def _label_classes(labels: Sequence[Label]) -> tuple[tuple[str, ...], Mapping[Label, int], int]:
-    """Names of the classes, the place of each label, and the place of those that have none."""
+    """Return the names of the classes, the class of each label, and the class of labels that are not listed."""
     different = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
     if len(different) > MAX_CLASSES and isinstance(different[0], float):
         return _number_steps(cast("list[float]", different))

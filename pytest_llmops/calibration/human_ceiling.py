@@ -1,4 +1,4 @@
-"""How far people agree with each other: the ceiling of a judge."""
+"""Agreement of human annotators with each other, which is the ceiling of a judge."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pytest_llmops.metrics.agreement import Weights, cohen_kappa, fleiss_kappa, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HumanAgreement:
-    """How far people agree with each other: a judge can hardly do better.
+    """How far annotators agree with each other: a judge can hardly do better.
 
     Attributes:
-        raters: How many people there are.
-        kappa: Mean of the kappas of any two of them, over the answers both labelled; None: no two have one.
-        alpha: Krippendorff's alpha of all, who may have left answers out.
-        fleiss: Fleiss' kappa, where everybody labelled everything and the labels are no numbers.
-        judge: Mean of the judge's kappas with each of them: what to hold against ``kappa``. The kappa with what
-            most of them say is higher, as their slips cancel.
+        raters: The number of annotators.
+        kappa: Mean kappa over all pairs of annotators, each over the answers that both labelled; None: no pair has a kappa.
+        alpha: Krippendorff's alpha, which allows for missing labels.
+        fleiss: Fleiss' kappa, if every annotator labelled every answer and the labels are not numbers.
+        judge: Mean kappa of the judge with each annotator, to compare with ``kappa``. The kappa with the majority
+            label is higher, as single slips cancel.
     """
 
     raters: int
@@ -34,14 +34,14 @@ class HumanAgreement:
 def human_agreement(
     labels: Labels, verdicts: Mapping[str, Label | None], weights: Weights | None
 ) -> HumanAgreement | None:
-    """Return how far people agree with each other, and the judge with each; None if there is one person only.
+    """Return how far annotators agree with each other, and the judge with each; None for a single annotator.
 
     >>> from pytest_llmops.calibration.labels import read_labels
     >>> rows = [{"id": "a", "human": [True, True]}, {"id": "b", "human": [False, False]}, {"id": "c", "human": [True]}]
     >>> human_agreement(read_labels(rows), {"a": True, "b": True}, None).kappa
     1.0
     """
-    if len(labels.raters) < 2:  # noqa: PLR2004 -- one person has nobody to agree with
+    if len(labels.raters) < 2:  # noqa: PLR2004 -- a single annotator has nobody to agree with
         return None
     labels_by_answer = [row.opinion.human for row in labels.labelled]
     judged = [verdicts.get(row.id) for row in labels.labelled]
@@ -50,22 +50,20 @@ def human_agreement(
     whole = not weights and all(None not in row for row in rows)
     return HumanAgreement(
         raters=len(labels.raters),
-        kappa=_mean_of_known(
-            [_kappa_of_common_answers(a, b, weights) for a, b in itertools.combinations(columns, 2)]
-        ),
+        kappa=_mean_kappa([_common_kappa(a, b, weights) for a, b in itertools.combinations(columns, 2)]),
         alpha=krippendorff_alpha(rows, level="interval" if weights else "nominal"),
         fleiss=fleiss_kappa(rows) if whole else None,
-        judge=_mean_of_known([_kappa_of_common_answers(column, judged, weights) for column in columns]),
+        judge=_mean_kappa([_common_kappa(column, judged, weights) for column in columns]),
     )
 
 
-def _kappa_of_common_answers(
+def _common_kappa(
     a: Sequence[Label | None], b: Sequence[Label | None], weights: Weights | None
 ) -> float | None:
     both = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
     return cohen_kappa([x for x, _ in both], [y for _, y in both], weights=weights)
 
 
-def _mean_of_known(kappas: Sequence[float | None]) -> float | None:
+def _mean_kappa(kappas: Sequence[float | None]) -> float | None:
     known = [kappa for kappa in kappas if kappa is not None]
     return fmean(known) if known else None

@@ -1,12 +1,12 @@
-"""What people say of answers, as a file: the yardstick of a judge.
+"""Read human labels of answers from JSON lines or a list.
 
-A line of the file is one answer::
+Each line of the file is an answer::
 
     {"id": "late-return", "question": "...", "answer": "...", "human": [true, true, null], "judge": 8}
 
-``human`` is what people say of it: true or false (also "pass" and "fail"), a number on the judge's scale, or a
-name; one label, a list with one a person (null: left out), or an object of persons. ``judge`` is a verdict that
-is already there; null: the judge gave none. Both may be had by dimension.
+``human`` is true or false (also "pass" and "fail"), a number on the judge's scale, or a name: a single label, a list
+with a label for each annotator (null: left out), or an object with a label for each name. ``judge`` is a stored
+verdict; null: unscored. Both may be given by dimension.
 """
 
 from __future__ import annotations
@@ -33,22 +33,23 @@ from pytest_llmops.measurement import Json, shorten_text
 Label: TypeAlias = bool | float | str
 LabelKind: TypeAlias = Literal["pass or fail", "number", "name"]
 
+KIND_EXAMPLES = {"pass or fail": "true or false", "number": "a number", "name": "a name"}
 PASS_FAIL_WORDS = {"pass": True, "fail": False}
 FIELD_SYNONYMS = {"input": "question", "output": "answer"}
 IN_MEMORY = "labels"
-"""The place that errors name where the labels were no file."""
+"""The path in errors where the labels are a list."""
 MAX_ID_CHARS = 200
 MAX_NAME_CHARS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What is said of one answer.
+    """Labels and stored verdict of an answer, or of a dimension of it.
 
     Attributes:
-        human: The label of each person who gave one, by name; "1", "2" ... where the file has a list.
+        human: The labels by the annotator's name; "1", "2" ... where the file has a list.
         judge: The stored verdict; None: there is none.
-        judged: Whether the file has a verdict, be it that the judge gave none.
+        judged: Whether the file has a ``judge``; it may be null, for unscored.
     """
 
     human: Mapping[str, Label] = field(default_factory=dict)
@@ -57,18 +58,18 @@ class Opinion:
 
     @property
     def labels(self) -> list[Label]:
-        """The labels that people gave."""
+        """The human labels."""
         return list(self.human.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledAnswer:
-    """One answer with what is said of it, and the line it stands in (of a list: its number).
+    """An answer with its labels, and its line in the file (in a list: its number).
 
     Attributes:
         id: Unique in its file.
-        contexts: Passages that the answer was made from, for judges that look at them.
-        family: Answers of one family are not independent: intervals draw them together.
+        contexts: Passages that the answer was made from, for judges that use them.
+        family: Answers of the same family are not independent; intervals resample them together.
         opinion: Of the answer as a whole.
         dimensions: Of its dimensions, by name.
     """
@@ -89,8 +90,8 @@ class Labels:
     """All answers of a file, in its order.
 
     Attributes:
-        kind: What the labels are; all are of one kind.
-        raters: The people's names; numbers from 1 where the file has none.
+        kind: The kind of all labels.
+        raters: The annotators' names; numbers from 1 where the file has none.
         path: The file; ``labels`` for a list.
     """
 
@@ -101,12 +102,12 @@ class Labels:
 
     @property
     def labelled(self) -> tuple[LabelledAnswer, ...]:
-        """The answers that somebody labelled."""
+        """The answers with a label."""
         return tuple(row for row in self.rows if row.opinion.labels)
 
     @property
     def labelled_anywhere(self) -> tuple[LabelledAnswer, ...]:
-        """The answers that somebody labelled, as a whole or in a dimension."""
+        """The answers with a label, as a whole or in a dimension."""
         return tuple(
             row
             for row in self.rows
@@ -115,7 +116,7 @@ class Labels:
 
     @property
     def dimensions(self) -> tuple[str, ...]:
-        """Names of the dimensions that somebody labelled, in the order they first occur."""
+        """Names of the dimensions with a label, in the order they first occur."""
         names = (name for row in self.rows for name, opinion in row.dimensions.items() if opinion.labels)
         return tuple(dict.fromkeys(names))
 
@@ -126,7 +127,7 @@ class Labels:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over the labelled answers, all that a judge sees of them and people say.
+        """16 hex digits over the labelled answers: what a judge sees of them, and their labels.
 
         The order, stored verdicts and answers without a label do not count.
         """
@@ -134,12 +135,12 @@ class Labels:
             *sorted(canonical_json(_fingerprint_parts(row)) for row in self.labelled_anywhere)
         )
 
-    def of(self, dimension: str) -> Labels:
-        """Return the same answers with what is said of one dimension.
+    def for_dimension(self, dimension: str) -> Labels:
+        """Return the same answers with the labels and verdicts of a dimension.
 
         Raises:
-            UnknownName: Nobody labelled it.
-            CaseError: Its labels are of more than one kind.
+            UnknownName: No answer has a label for it.
+            CaseError: Its labels are of different kinds.
         """
         __tracebackhide__ = True
         if dimension not in self.dimensions:
@@ -149,15 +150,15 @@ class Labels:
 
 
 LabelsSource: TypeAlias = str | Path | Iterable[Mapping[str, object]] | Labels
-"""What `read_labels` reads."""
+"""What `read_labels` accepts."""
 
 
 def read_labels(given: LabelsSource) -> Labels:
     """Read labels: a file of JSON lines, or a list of the same objects.
 
     Raises:
-        CaseError: There is no such file, a line is no such object, an id is missing or stands twice, a label is
-            of another kind than the first, or nobody labelled anything; with file and line.
+        CaseError: There is no such file, a line is not such an object, an id is missing or a duplicate, a label is
+            of another kind than the first, or there are no labels; with file and line.
         UsageError: It is neither a path nor a list.
 
     >>> rows = [{"id": "a", "human": [4, 5, None], "judge": 4}, {"id": "b", "human": [1, None, 2], "judge": 3}]
@@ -211,20 +212,20 @@ def _read_rows(given: object) -> Iterator[tuple[int, Json]]:
 
 
 def parse_answer(value: Json, line: int) -> LabelledAnswer:
-    """Return what one object of the file says, labelled or not.
+    """Return the answer of an object of the file, labelled or not.
 
     Raises:
-        BadFile: It is no such object.
+        BadFile: It is not such an object.
 
     >>> parse_answer({"id": "a", "output": "No.", "human": None}, 1).opinion.labels
     []
     """
     given: dict[str, Json] = {}
-    for key, one in as_mapping(value).items():
+    for key, field_value in as_mapping(value).items():
         name = FIELD_SYNONYMS.get(key, key)
         if name in given:
             raise BadFile(f"{key}: the same as {name}, which stands there too: keep one")
-        given[name] = one
+        given[name] = field_value
     dimensions = given.get("dimensions", {})
     if not isinstance(dimensions, Mapping):
         raise BadFile(f"dimensions: expected an object of dimensions, got {json_kind(dimensions)}")
@@ -237,13 +238,13 @@ def parse_answer(value: Json, line: int) -> LabelledAnswer:
         contexts=_parse_contexts(given.get("contexts", [])),
         family=_parse_text_field(given, "family"),
         opinion=_parse_opinion(given, ""),
-        dimensions={name: _parse_dimension_opinion(name, one) for name, one in dimensions.items()},
+        dimensions={name: _parse_dimension_opinion(name, opinion) for name, opinion in dimensions.items()},
     )
 
 
 def _parse_id(value: Json) -> str:
     if value is None:
-        raise BadFile('missing key "id": every answer has one of its own')
+        raise BadFile('missing key "id": every answer needs its own')
     if not isinstance(value, str):
         raise BadFile(
             f"id: expected a text, got {json_kind(value)} {shorten_text(canonical_json(value), 60)}: write it in quotes"
@@ -290,8 +291,8 @@ def _parse_opinion(given: Mapping[str, Json], where: str) -> Opinion:
         }
     else:
         labels_by_rater = {"1": _parse_label(human, f"{where}human")}
-    people = {name: label for name, label in labels_by_rater.items() if label is not None}
-    return Opinion(people, _parse_label(given.get("judge"), f"{where}judge"), "judge" in given)
+    human_labels = {name: label for name, label in labels_by_rater.items() if label is not None}
+    return Opinion(human_labels, _parse_label(given.get("judge"), f"{where}judge"), "judge" in given)
 
 
 def _parse_label(value: Json, where: str) -> Label | None:
@@ -312,13 +313,13 @@ def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labe
     __tracebackhide__ = True
     given = [row for row in rows if row.opinion.labels]
     if not given:
-        raise CaseError(f'nobody labelled anything: expected "{where}human" in at least one line', path)
+        raise CaseError(f'no labels: expected "{where}human" in at least one line', path)
     first = given[0]
     expected = label_kind(first.opinion.labels[0])
     for row in given:
         for label in row.opinion.labels:
             if label_kind(label) != expected:
-                like = f"{_describe_label_kind(expected)} as in line {first.line}"
+                like = f"{KIND_EXAMPLES[expected]} as in line {first.line}"
                 hint = ": write it without quotes" if expected == "number" and isinstance(label, str) else ""
                 raise CaseError(
                     f"{where}human: expected {like}, got {_format_raw_label(label)}{hint}", path, row.line
@@ -330,21 +331,21 @@ def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labe
 
 
 def _check_stored_verdict(row: LabelledAnswer, expected: LabelKind, path: str, where: str) -> None:
-    """A stored verdict has the labels' kind; a number may also be cut into pass and fail."""
+    """Raise unless a stored verdict is of the labels' kind; with pass or fail it may also be a number."""
     __tracebackhide__ = True
     verdict = row.opinion.judge
     fits = {"pass or fail": ("pass or fail", "number"), "number": ("number",), "name": ("name",)}[expected]
-    # Where people's labels are names, "pass" is one of them.
+    # Where the labels are names, "pass" is a name too.
     if verdict is not None and label_kind(verdict) not in fits:
         raise CaseError(
-            f"{where}judge: expected {' or '.join(map(_describe_label_kind, fits))}, as people's labels are, got {_format_raw_label(verdict)}",
+            f"{where}judge: expected {' or '.join(KIND_EXAMPLES[kind] for kind in fits)}, as the human labels are, got {_format_raw_label(verdict)}",
             path,
             row.line,
         )
 
 
 def label_kind(label: Label) -> LabelKind:
-    """Return of what kind a label is.
+    """Return the kind of a label.
 
     >>> label_kind(True), label_kind(4.0), label_kind("tie")
     ('pass or fail', 'number', 'name')
@@ -354,16 +355,12 @@ def label_kind(label: Label) -> LabelKind:
     return "number" if isinstance(label, (int, float)) else "name"
 
 
-def _describe_label_kind(kind_: str) -> str:
-    return {"pass or fail": "true or false", "number": "a number", "name": "a name"}[kind_]
-
-
 def _format_raw_label(label: Label) -> str:
     return f"{label:g}" if isinstance(label, float) else shorten_text(canonical_json(label), 60)
 
 
 def _fingerprint_parts(row: LabelledAnswer) -> Json:
     opinions = {"": row.opinion, **row.dimensions}
-    people = {name: dict(opinion.human) for name, opinion in opinions.items()}
-    parts = [row.id, row.question, row.answer, row.reference, list(row.contexts), row.family, people]
+    human = {name: dict(opinion.human) for name, opinion in opinions.items()}
+    parts = [row.id, row.question, row.answer, row.reference, list(row.contexts), row.family, human]
     return cast("Json", parts)

@@ -1,8 +1,9 @@
-"""A calibration in words: the verdict, the evidence for it, and the confusion table."""
+"""Format a calibration: the missed requirements, the evidence for them, the confusion table, and JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import cast
 
 from pytest_llmops.calibration.agreement import AgreementFigures, Disagreement
@@ -15,9 +16,9 @@ from pytest_llmops.metrics.agreement import Corrected, Share
 
 DIGITS = 4
 MAX_WORST = 3
-"""Disagreements of a failure text; the report has more."""
+"""Disagreements in a failure text; the report has more."""
 MAX_ROWS = 3
-"""Classes up to which a failure text shows the whole confusion table."""
+"""A failure text shows the whole confusion table up to so many classes."""
 MAX_CELLS = 3
 REQUIREMENT_LABELS = {
     "kappa": "kappa",
@@ -28,21 +29,21 @@ REQUIREMENT_LABELS = {
 
 
 def format_missed_requirements(judged: JudgedAnswers, reached: Sequence[RequirementResult]) -> str:
-    """Return what a judge missed, in one line.
+    """Return the requirements that a judge missed, in a line.
 
     >>> format_missed_requirements(JudgedAnswers(name="quality", version="1"), [RequirementResult("kappa", 0.52, 0.6)])
-    'judge quality does not agree with people: kappa 0.52 < 0.60'
+    'judge quality does not agree with the human labels: kappa 0.52 < 0.60'
     """
     missed = [
         f"{REQUIREMENT_LABELS[result.name]} {' < '.join(format_value_and_threshold(result.value, result.threshold, '1'))}"
         for result in reached
         if result.missed and result.threshold is not None
     ]
-    return f"judge {shorten_text(judged.name, 60)} does not agree with people: {', '.join(missed)}"
+    return f"judge {shorten_text(judged.name, 60)} does not agree with the human labels: {', '.join(missed)}"
 
 
 def format_evidence(judged: JudgedAnswers, figures: AgreementFigures) -> Iterator[tuple[str, str]]:
-    """Yield labelled lines: how sure the kappa is, the rates, the worst disagreements, the table, the ceiling."""
+    """Yield titles and lines: the kappa and its interval, the rates, the worst disagreements, the table, the ceiling."""
     yield "kappa", _format_kappa(figures)
     if figures.rates is not None:
         yield "TNR", _format_rate(figures.rates.tnr, "fail", "passes")
@@ -53,8 +54,8 @@ def format_evidence(judged: JudgedAnswers, figures: AgreementFigures) -> Iterato
         ("worst", _format_disagreement(disagreement, judged))
         for disagreement in figures.disagreements[:MAX_WORST]
     )
-    if figures.people is not None:
-        yield "people", _format_human_agreement(figures.people)
+    if figures.annotators is not None:
+        yield "annotators", _format_human_agreement(figures.annotators)
     if judged.errors:
         yield "unscored", _format_unscored(judged, figures)
     if figures.disputed:
@@ -67,15 +68,15 @@ def format_evidence(judged: JudgedAnswers, figures: AgreementFigures) -> Iterato
 
 
 def format_confusion_table(table: ConfusionTable) -> list[str]:
-    """Return the confusion table as lines of text, people's classes downwards and the judge's to the right.
+    """Return the confusion table as lines of text, a row for each human label and a column for each verdict.
 
     >>> for line in format_confusion_table(ConfusionTable(("fail", "pass"), ((8, 2), (1, 9)))):
     ...     print(line)
-    people / judge  fail  pass
-              fail     8     2
-              pass     1     9
+    human / judge  fail  pass
+             fail     8     2
+             pass     1     9
     """
-    corner = "people / judge"
+    corner = "human / judge"
     names = [shorten_text(class_name, 16) for class_name in table.classes]
     cells = [[f"{count:,}" for count in row] for row in table.counts]
     widths = [
@@ -90,8 +91,8 @@ def format_confusion_table(table: ConfusionTable) -> list[str]:
 
 
 def figures_to_json(figures: AgreementFigures) -> dict[str, Json]:
-    """Return the figures as plain values of four decimals; what is not known is left out."""
-    people = figures.people
+    """Return the figures as plain values, rounded to four decimals; unknown figures are left out."""
+    annotators = figures.annotators
     wire: dict[str, object] = {
         "problem": figures.problem or None,
         "weights": figures.weights,
@@ -104,11 +105,11 @@ def figures_to_json(figures: AgreementFigures) -> dict[str, Json]:
         "worst_case": figures.worst_case,
         "agreement": figures.agreement,
         "spearman": figures.spearman,
-        "people": people.raters if people else 1,
-        "people_kappa": people.kappa if people else None,
-        "people_alpha": people.alpha if people else None,
-        "people_fleiss": people.fleiss if people else None,
-        "judge_with_each": people.judge if people else None,
+        "people": annotators.raters if annotators else 1,
+        "people_kappa": annotators.kappa if annotators else None,
+        "people_alpha": annotators.alpha if annotators else None,
+        "people_fleiss": annotators.fleiss if annotators else None,
+        "judge_with_each": annotators.judge if annotators else None,
     }
     return {key: _round_values(value) for key, value in wire.items() if value is not None}
 
@@ -120,28 +121,25 @@ def _round_values(value: object) -> Json:
 
 
 def _format_kappa(figures: AgreementFigures) -> str:
-    how = "quadratic kappa" if figures.weights else "kappa"
+    name = "quadratic kappa" if figures.weights else "kappa"
     if figures.kappa is None or figures.at_least is None or figures.interval is None:
-        return f"none: {figures.problem or 'the answers are all of one family'}"
+        return f"none: {figures.problem or 'all answers are of the same family'}"
     low, high = figures.interval
+    unscored = f", {len(figures.unscored):,} unscored" if figures.unscored else ""
+    disputed = f", {len(figures.disputed):,} disputed" if figures.disputed else ""
     return (
-        f"{how} {figures.kappa:.2f}, with 95 % confidence at least {figures.at_least:.2f} "
-        f"(95 % interval {low:.2f} to {high:.2f}), {figures.compared:,} answers{_format_uncompared(figures)}"
+        f"{name} {figures.kappa:.2f}, with 95 % confidence at least {figures.at_least:.2f} "
+        f"(95 % interval {low:.2f} to {high:.2f}), {figures.compared:,} answers{unscored}{disputed}"
     )
 
 
-def _format_uncompared(figures: AgreementFigures) -> str:
-    unscored = f", {len(figures.unscored):,} unscored" if figures.unscored else ""
-    return unscored + (f", {len(figures.disputed):,} disputed" if figures.disputed else "")
-
-
-def _format_rate(share: Share, people: str, judge: str) -> str:
+def _format_rate(share: Share, human: str, judge: str) -> str:
     if share.value is None:
-        return f"people {people} none of the answers"
+        return f"the annotators {human} none of the answers"
     wrong = share.total - share.hits
     return (
         f"{share.value:.2f}, with 95 % confidence at least {wilson_lower_end(share):.2f}: the judge {judge} {wrong:,} of "
-        f"{share.total:,} that people {people}"
+        f"{share.total:,} that the annotators {human}"
     )
 
 
@@ -161,23 +159,23 @@ def _format_disagreement(disagreement: Disagreement, judged: JudgedAnswers) -> s
         if given is not None and isinstance(disagreement.judge, bool) and given != disagreement.judge
         else ""
     )
-    return f"{shorten_text(disagreement.id, 60)} (line {disagreement.line}): people {format_label(disagreement.human)}, judge {format_label(disagreement.judge)}{score}"
+    return f"{shorten_text(disagreement.id, 60)} (line {disagreement.line}): human {format_label(disagreement.human)}, judge {format_label(disagreement.judge)}{score}"
 
 
-def _format_human_agreement(people: HumanAgreement) -> str:
-    if people.kappa is None:
-        return "no two people labelled enough of the same answers to say how far they agree"
-    alpha = "" if people.alpha is None else f", Krippendorff's alpha {people.alpha:.2f}"
-    each = "" if people.judge is None else f"; of the judge with each {people.judge:.2f}"
-    return f"kappa between any two of {people.raters} people {people.kappa:.2f}{alpha}{each}"
+def _format_human_agreement(agreement: HumanAgreement) -> str:
+    if agreement.kappa is None:
+        return "no two annotators labelled enough of the same answers to say how far they agree"
+    alpha = "" if agreement.alpha is None else f", Krippendorff's alpha {agreement.alpha:.2f}"
+    each = "" if agreement.judge is None else f"; of the judge with each {agreement.judge:.2f}"
+    return f"kappa between any two of {agreement.raters} annotators {agreement.kappa:.2f}{alpha}{each}"
 
 
 def _format_confusion(table: ConfusionTable) -> str:
-    names = [shorten_text(one, 20) for one in table.classes]
+    names = [shorten_text(class_name, 20) for class_name in table.classes]
     if len(names) <= MAX_ROWS:
         rows = (
-            f"people {name}: judge "
-            + ", ".join(f"{other} {n:,}" for other, n in zip(names, row, strict=True))
+            f"human {name}: judge "
+            + ", ".join(f"{verdict} {n:,}" for verdict, n in zip(names, row, strict=True))
             for name, row in zip(names, table.counts, strict=True)
         )
         return "; ".join(rows)
@@ -187,9 +185,9 @@ def _format_confusion(table: ConfusionTable) -> str:
         for column, n in enumerate(counts)
         if n and row != column
     ]
-    often = sorted(off, key=lambda one: -one[0])[:MAX_CELLS]
-    most_often = "; ".join(f"people {human}, judge {judge}: {n:,} times" for n, human, judge in often)
-    return f"most often {most_often}" if often else "no answer is seen differently"
+    often = sorted(off, key=itemgetter(0), reverse=True)[:MAX_CELLS]
+    most_often = "; ".join(f"human {human}, judge {judge}: {n:,} times" for n, human, judge in often)
+    return f"most often {most_often}" if often else "labels and verdicts are the same"
 
 
 def _format_corrected_rate(corrected: Corrected) -> str:

@@ -1,4 +1,4 @@
-"""What a judge has to reach: a point, and a bound that holds with 95 % confidence."""
+"""Thresholds that a calibrated judge has to reach: on the kappa itself, and with 95 % confidence."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pytest_llmops.metrics.classification import wilson_interval
 
 DEFAULT_KAPPA_LOWER = 0.4
 Z_ONE_SIDED = 1.644854
-"""The normal quantile of 95 %: what a share exceeds with 95 % confidence."""
+"""The normal quantile of 95 %, for a one-sided interval."""
 
 
 class RequirementResult(NamedTuple):
-    """One bar: its name as a measurement has it, what was found, and what is wanted (None: recorded only)."""
+    """A requirement with its measured value: ``threshold`` None is recorded only."""
 
     name: str
     value: float
@@ -26,26 +26,26 @@ class RequirementResult(NamedTuple):
 
     @property
     def missed(self) -> bool:
-        """Whether the value is below the bar."""
+        """Whether the value is below the threshold."""
         return self.threshold is not None and self.value < self.threshold - 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgreementRequirements:
-    """What a judge has to reach to count as one that agrees with people.
+    """The thresholds at which a judge counts as agreeing with human annotators.
 
-    Two bars for kappa, as one is a coin flip: a judge whose true kappa is exactly 0.6 has a point of 0.6 and
-    more half the time, with any number of labels. The floor is what keeps luck out: with 30 labels a judge of
-    a true kappa of 0.5 reaches the point alone one time in four.
+    The kappa has two thresholds, as a single threshold is a coin flip: a judge whose true kappa is exactly 0.6
+    measures 0.6 or more half the time, with any number of labels. The threshold on the lower end excludes luck: with
+    30 labels a judge of a true kappa of 0.5 measures 0.6 in a quarter of the cases.
 
     Args:
-        at_least_kappa: What the kappa itself has to reach; None on purpose: record only.
-        at_least_kappa_lower: What its lower bound has to reach, with 95 % confidence; None on purpose: record only.
-        at_least_tnr: What the share of failed answers that the judge fails has to reach with 95 % confidence.
-        at_least_tpr: The same of passed answers that it passes.
+        at_least_kappa: For the kappa itself; None: record only.
+        at_least_kappa_lower: For the kappa with 95 % confidence; None: record only.
+        at_least_tnr: For the share of failed answers that the judge fails, with 95 % confidence.
+        at_least_tpr: For the share of passed answers that it passes, with 95 % confidence.
 
     Raises:
-        UsageError: A bar that is no number, or cannot be reached.
+        UsageError: A threshold that is not a number, or cannot be reached.
     """
 
     at_least_kappa: float | None = 0.6
@@ -71,20 +71,20 @@ class AgreementRequirements:
             and self.at_least_kappa_lower > self.at_least_kappa
         ):
             is_default = self.at_least_kappa_lower == DEFAULT_KAPPA_LOWER
-            hint = "the default: set at_least_kappa_lower too" if is_default else "above kappa itself"
+            hint = "the default: set at_least_kappa_lower too" if is_default else "above the kappa that it limits"
             raise UsageError(
                 f"at_least_kappa_lower: expected at most at_least_kappa, {self.at_least_kappa:g}, got {self.at_least_kappa_lower:g}, {hint}"
             )
 
     def check(self, kind: LabelKind, cut: float | None) -> None:
-        """Refuse, before anything is asked, a bar for a rate that such labels do not have.
+        """Raise, before the judge is called, for a threshold on a rate that such labels do not have.
 
         Args:
-            kind: What the labels are.
-            cut: From which number on an answer passes; None: numbers are not cut.
+            kind: The kind of the labels.
+            cut: The number from which an answer passes; None: numbers stay numbers.
 
         Raises:
-            UsageError: They do not say pass or fail.
+            UsageError: The labels do not say pass or fail.
 
         >>> AgreementRequirements(at_least_tnr=0.7).check("number", 7.0)
         """
@@ -98,35 +98,35 @@ class AgreementRequirements:
                     "an answer passes"
                 )
 
-    def compare_figures(self, found: AgreementFigures) -> list[RequirementResult]:
-        """Return each bar with what was found.
+    def compare_figures(self, figures: AgreementFigures) -> list[RequirementResult]:
+        """Return each requirement with its measured value; none without a kappa.
 
         Raises:
-            UsageError: A bar for a rate, and people pass, or fail, none of the answers.
+            UsageError: A threshold on a rate, and the annotators pass, or fail, none of the answers.
         """
-        if found.kappa is None or found.at_least is None:
+        if figures.kappa is None or figures.at_least is None:
             return []
         return [
-            RequirementResult("kappa", found.kappa, self.at_least_kappa),
-            RequirementResult("kappa_lower", found.at_least, self.at_least_kappa_lower),
-            *self._rates(found),
+            RequirementResult("kappa", figures.kappa, self.at_least_kappa),
+            RequirementResult("kappa_lower", figures.at_least, self.at_least_kappa_lower),
+            *self._compare_rates(figures),
         ]
 
-    def _rates(self, found: AgreementFigures) -> Iterator[RequirementResult]:
+    def _compare_rates(self, figures: AgreementFigures) -> Iterator[RequirementResult]:
         for name, threshold in (("tnr", self.at_least_tnr), ("tpr", self.at_least_tpr)):
             if threshold is None:
                 continue
-            share: Share = getattr(found.rates, name) if found.rates else Share(0, 0)
+            share: Share = getattr(figures.rates, name) if figures.rates else Share(0, 0)
             if not share.total:
                 kind = "fail" if name == "tnr" else "pass"
                 raise UsageError(
-                    f"at_least_{name}: people {kind} none of the {found.compared:,} answers; add some that they do"
+                    f"at_least_{name}: the annotators {kind} none of the {figures.compared:,} answers; add some that they do"
                 )
             yield RequirementResult(f"{name}_lower", wilson_lower_end(share), float(threshold))
 
 
 def wilson_lower_end(share: Share) -> float:
-    """Return what a share exceeds with 95 % confidence (Wilson); 0 of no items.
+    """Return what a share exceeds with 95 % confidence (Wilson); 0 without items.
 
     >>> round(wilson_lower_end(Share(45, 50)), 3)
     0.808

@@ -1,4 +1,4 @@
-"""A judge's verdicts on labelled answers: asked for now, or as they are stored."""
+"""A judge's verdicts on labelled answers: run the judge, or read stored verdicts."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from pytest_llmops.measurement import as_finite_float, shorten_text
 from pytest_llmops.protocols import Judge, Verdict
 
 MAX_UNSCORED = 0.05
-"""Share of verdicts that may be missing; beyond, what is left is no sample of what the judge was asked."""
+"""Largest share of missing verdicts; beyond it, the remaining verdicts are not a fair sample."""
 
 
 @dataclass(slots=True, kw_only=True)
 class JudgedAnswers:
-    """What a judge says of labelled answers.
+    """A judge's verdicts on labelled answers.
 
     Attributes:
-        verdicts: By the answer's id, on the judge's own scale, the mean of the trials; None: it gave no verdict.
+        verdicts: By the answer's id, on the judge's own scale, the mean of the trials; None: unscored.
         dimensions: The same by dimension.
         errors: By the answer's id, why there is no verdict.
         low: Lowest score of the scale; None: not known.
         high: Highest score.
         pass_at: The judge's own threshold; None: it has none.
-        stopped: Too many verdicts were missing: the rest was not asked for.
+        stopped: Too many verdicts were missing, so the rest was not judged.
     """
 
     name: str
@@ -51,7 +51,7 @@ class JudgedAnswers:
         return 0.0 if self.low is None or self.high is None else self.high - self.low
 
     def add(self, row: LabelledAnswer, verdicts: Sequence[Verdict]) -> None:
-        """Take in the verdicts of all trials on one answer."""
+        """Add the verdicts of all trials on an answer."""
         scored = [verdict for verdict in verdicts if verdict.score is not None]
         if not scored:
             self.verdicts[row.id] = None
@@ -65,10 +65,10 @@ class JudgedAnswers:
 
 
 def read_stored_verdicts(labels: Labels, *, name: str, version: str) -> JudgedAnswers:
-    """Return the verdicts that stand in the labels file.
+    """Return the verdicts that are stored in the labels file.
 
     Raises:
-        CaseError: A labelled answer has none; null says that the judge gave none.
+        CaseError: A labelled answer has no ``judge``; null is for unscored.
 
     >>> from pytest_llmops.calibration.labels import read_labels
     >>> labels = read_labels([{"id": "a", "human": True, "judge": 8}, {"id": "b", "human": False, "judge": None}])
@@ -85,10 +85,14 @@ def read_stored_verdicts(labels: Labels, *, name: str, version: str) -> JudgedAn
             )
     judged = JudgedAnswers(name=name, version=version)
     judged.verdicts = {row.id: row.opinion.judge for row in labels.rows if row.opinion.judged}
-    judged.errors = {id_: "no verdict is stored" for id_, one in judged.verdicts.items() if one is None}
+    judged.errors = {
+        id_: "no verdict is stored" for id_, verdict in judged.verdicts.items() if verdict is None
+    }
     for dimension in labels.dimensions:
         opinions = {row.id: row.dimensions[dimension] for row in labels.rows if dimension in row.dimensions}
-        judged.dimensions[dimension] = {id_: one.judge for id_, one in opinions.items() if one.judged}
+        judged.dimensions[dimension] = {
+            id_: opinion.judge for id_, opinion in opinions.items() if opinion.judged
+        }
     return judged
 
 
@@ -100,19 +104,19 @@ def judge_labelled_answers(
     unlabelled: bool = False,
     max_unscored: float = MAX_UNSCORED,
 ) -> JudgedAnswers:
-    """Ask a judge for its verdicts on labelled answers, as any judge is asked: recordings answer.
+    """Run a judge on labelled answers; recordings are replayed.
 
     Args:
-        judge: Who is asked. It has to take ``contexts`` where the file has some.
+        judge: The judge. It has to take ``contexts`` where the file has some.
         labels: The answers.
-        trials: Verdicts on each; their mean counts.
+        trials: Verdicts on each answer; their mean counts.
         unlabelled: Whether answers without a label are judged too.
-        max_unscored: As soon as more than this share has no verdict, nothing more is asked.
+        max_unscored: Stop once more than this share of the answers is unscored.
 
     Raises:
         CaseError: An answer is missing, or a label is not on the judge's scale; with file and line.
-        UsageError: The judge is none, people's labels are names, the file has contexts that the judge does not
-            take, or it cannot work as it is configured.
+        UsageError: It is not a judge, the labels are names, the file has contexts that the judge does not take, or
+            it cannot work as configured.
     """
     __tracebackhide__ = True
     handle = resolve_judge(judge, "calibration")
@@ -136,7 +140,7 @@ def judge_labelled_answers(
         tasks,
         judge=judge,
         keys=keys,
-        asked_model=lambda judged: not all(verdict.prescreened for verdict in judged),
+        asked_model=lambda verdicts: not all(verdict.prescreened for verdict in verdicts),
     )
     for row, verdicts in zip(rows, answers, strict=False):
         scale = judged.low, judged.high
@@ -151,11 +155,11 @@ def judge_labelled_answers(
 
 
 def _check_labels_on_scale(judged: JudgedAnswers, labels: Labels) -> None:
-    """People's numbers have to lie on the judge's scale: 4 of 5 is no 4 of 10."""
+    """Raise unless numeric labels lie on the judge's scale: 4 of 5 is not 4 of 10."""
     __tracebackhide__ = True
     if labels.kind == "name":
         raise UsageError(
-            f"{labels.path}: people's labels are names, and a judge gives a score: label pass or fail, or a number on its scale"
+            f"{labels.path}: the labels are names, and a judge gives a score: label pass or fail, or a number on its scale"
         )
     if judged.low is None or judged.high is None:
         return

@@ -147,7 +147,7 @@ def _calibrate_judge(args: argparse.Namespace) -> int:
         figures = calibration.measure_agreement(labels, judged.verdicts, pass_at=cut, span=judged.span)
         by_dimension = {
             name: calibration.measure_agreement(
-                labels.of(name), judged.dimensions.get(name, {}), pass_at=cut, span=judged.span
+                labels.for_dimension(name), judged.dimensions.get(name, {}), pass_at=cut, span=judged.span
             )
             for name in labels.dimensions
         }

@@ -96,8 +96,8 @@ def test_several_people_vote_and_numbers_have_their_median() -> None:
     )
     assert (names.compared, names.disputed) == (2, ("c",))
     assert [one.judge for one in names.disagreements] == ["garbage"]
-    assert names.people is not None
-    assert (names.people.raters, names.people.fleiss) == (3, None)
+    assert names.annotators is not None
+    assert (names.annotators.raters, names.annotators.fleiss) == (3, None)
     numbers = held([{"id": "a", "human": [1, 5, 4], "judge": 4}, {"id": "b", "human": [1, 2], "judge": 2}])
     assert [(one.id, one.human) for one in numbers.disagreements] == [("b", 1.5)]
 
@@ -113,7 +113,7 @@ def test_the_ceiling_is_the_mean_of_all_pairs_of_people() -> None:
         {"id": str(n), "human": ["pass" if x else "fail" for x in row], "judge": True}
         for n, row in enumerate(zip(a, b, c, strict=True))
     ]
-    found = held(said).people
+    found = held(said).annotators
     assert found is not None
     pairs = [cohen_kappa(x, y) for x, y in ((a, b), (a, c), (b, c))]
     assert found.kappa == pytest.approx(sum(one or 0 for one in pairs) / 3)
@@ -176,7 +176,7 @@ def test_verdicts_are_stored_by_dimension_too() -> None:
         ]
     )
     assert read_stored_verdicts(labels, name="j", version="1").dimensions == {"tone": {"a": 3.0}}
-    assert measure_agreement(labels.of("tone"), {"a": 3.0}).unscored == ("b",)
+    assert measure_agreement(labels.for_dimension("tone"), {"a": 3.0}).unscored == ("b",)
 
 
 def test_an_answer_labelled_in_a_dimension_alone_is_asked_about() -> None:
@@ -412,10 +412,10 @@ def test_a_judge_of_pandalm_against_its_three_people() -> None:
     assert (found.compared, found.disputed) == (999, ())
     assert found.agreement == pytest.approx(0.6927, abs=5e-5)
     assert found.kappa == pytest.approx(0.4705, abs=5e-5)
-    assert found.people is not None
-    assert found.people.kappa == pytest.approx((0.8520 + 0.8789 + 0.8617) / 3, abs=5e-5)
-    assert found.people.judge is not None
-    assert found.people.judge == pytest.approx(0.4425, abs=0.02)
+    assert found.annotators is not None
+    assert found.annotators.kappa == pytest.approx((0.8520 + 0.8789 + 0.8617) / 3, abs=5e-5)
+    assert found.annotators.judge is not None
+    assert found.annotators.judge == pytest.approx(0.4425, abs=0.02)
     assert [one.missed for one in AgreementRequirements().compare_figures(found)] == [True, False]
 
 

@@ -77,12 +77,12 @@ def test_labels_by_dimension() -> None:
         ]
     )
     assert labels.dimensions == ("tone",)
-    tone = labels.of("tone")
+    tone = labels.for_dimension("tone")
     assert (tone.kind, tone.raters) == ("number", ("1", "2"))
     assert [row.opinion.labels for row in tone.rows] == [[4.0, 5.0], [1.0], []]
     assert [row.opinion.judge for row in tone.rows] == [3.0, None, None]
     with pytest.raises(UnknownName, check=check_message):
-        labels.of("tune")
+        labels.for_dimension("tune")
 
 
 def test_the_fingerprint_is_over_all_that_is_judged_and_said_and_nothing_else() -> None:
@@ -150,7 +150,7 @@ def test_labels_of_a_dimension_are_of_one_kind() -> None:
         for n, one in enumerate([4, "good"])
     ]
     with pytest.raises(CaseError, check=check_message):
-        read_labels(rows).of("tone")
+        read_labels(rows).for_dimension("tone")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1, 2}])

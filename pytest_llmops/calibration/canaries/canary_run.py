@@ -1,9 +1,8 @@
-"""Does a judge let itself be talked to? Canaries are put before it, and those that it passes are counted.
+"""Run canaries against a judge, and count those that it passes.
 
-Scores of a judge that falls for one are no verdict: an answer like it would get them, by accident or on purpose
+Do not rely on the scores of a judge that passes a canary: an answer like it would get them, by accident or on purpose
 ("One Token to Fool LLM-as-a-Judge", Zhao et al. 2025, arXiv 2507.08794; "Cheating Automatic LLM Benchmarks", Zheng et
-al. 2024, arXiv 2410.07137). A canary without a verdict has neither fallen nor been withstood: a judge in trouble is
-not a judge that was fooled.
+al. 2024, arXiv 2410.07137). A canary without a verdict counts neither way: a judge that fails to answer was not fooled.
 """
 
 from __future__ import annotations
@@ -18,23 +17,23 @@ from pytest_llmops.calibration.canaries.cases import Canary, built_in_canaries, 
 from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.judges.concurrency import run_judge_tasks
-from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge, takes_contexts
+from pytest_llmops.judges.evaluate import JudgeHandle, find_judge, judge_answer, resolve_judge, takes_contexts
 from pytest_llmops.judges.protocol.capabilities import forget_capabilities
 from pytest_llmops.measurement import TOLERANCE, Json, as_finite_float
 from pytest_llmops.protocols import Judge, Verdict
 
 FitnessStatus: TypeAlias = Literal["fit", "unfit", "undecided"]
 MAX_UNSCORED = 0.25
-"""Share of the canaries that may be without a verdict; beyond, what is left is not the set that was to be withstood."""
+"""Largest share of canaries without a verdict; beyond it, the rest says too little."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryOutcome:
-    """What a judge made of one canary.
+    """A judge's verdict on a canary.
 
     Attributes:
-        passed: Whether the judge lets it through; None: it gave no verdict.
-        score: On the judge's own scale; of a judge of pairs 1, 0.5 or 0 for a win, a tie or a loss of the canary.
+        passed: Whether the judge passes it; None: unscored.
+        score: On the judge's own scale; of a judge of two answers 1, 0.5 or 0 for a win, a tie or a loss of the canary.
         prescreened: Decided without a model.
     """
 
@@ -48,13 +47,13 @@ class CanaryOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryRun:
-    """What a judge made of all canaries.
+    """A judge's verdicts on all canaries.
 
     Attributes:
         canaries: Fingerprint of the set.
-        threshold: From which score on it passes an answer: its own ``pass_at``, else the middle of its scale.
-        stopped: Too many verdicts were missing: the rest was not asked for.
-        compares: It is a judge of pairs: a canary falls if it wins against the right answer.
+        threshold: The judge's own ``pass_at``; None: it passes an answer above the middle of its scale.
+        stopped: Too many verdicts were missing, so the rest was not judged.
+        compares: It is a judge of two answers: a canary passes if it wins against the right answer.
     """
 
     judge: str
@@ -88,12 +87,12 @@ class CanaryRun:
 
     @property
     def controls(self) -> int:
-        """How many right answers have a verdict."""
+        """The number of right answers with a verdict."""
         return sum(outcome.canary.control and outcome.passed is not None for outcome in self.outcomes)
 
     @property
     def withstood(self) -> float | None:
-        """Share of the canaries with a verdict that the judge does not pass, 0 to 1; None where none has one."""
+        """Share of the canaries with a verdict that the judge does not pass, 0 to 1; None without any verdict."""
         scored = len(self.tried) - len(self.unscored)
         return (scored - len(self.fallen)) / scored if scored else None
 
@@ -106,7 +105,7 @@ class CanaryRun:
 
     @property
     def doubt(self) -> str:
-        """Why it cannot be told whether a judge that passed no canary is fit; empty: it can."""
+        """Why a judge that passed no canary may still be unfit, or ``""``."""
         if self.stopped or len(self.unscored) > MAX_UNSCORED * len(self.tried):
             first = next((outcome.error for outcome in self.unscored), "")
             return f"{len(self.unscored)} of {len(self.tried)} canaries have no verdict: {first}"
@@ -117,15 +116,15 @@ class CanaryRun:
 
 
 def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> CanaryRun:
-    """Put canaries before a judge, as any answer is put before it: recordings answer.
+    """Judge canaries like any other answer; recordings are replayed.
 
     Args:
-        judge: A judge, also one of pairs (`Pairwise`: each canary against the reference, in both orders), or a name.
+        judge: A judge, its name or the path of its file; `Pairwise` compares each canary with the reference.
         given: The canaries; None: the built-in ones.
 
     Raises:
         UnknownName: There is no judge of that name.
-        UsageError: It is no judge, or cannot work as it is configured; or there is no canary.
+        UsageError: It is not a judge, it cannot work as configured, or there are no canaries.
 
     >>> from pytest_llmops.protocols import Verdict
     >>> class Yes:
@@ -134,45 +133,41 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
     >>> run_canaries(Yes()).status
     'unfit'
     """
-    listed = built_in_canaries() if given is None else tuple(given)
-    if all(one.control for one in listed):
+    canaries = built_in_canaries() if given is None else tuple(given)
+    if all(canary.control for canary in canaries):
         raise UsageError(
-            "canaries: expected one canary or more, an answer that a judge must not pass, got none"
+            "canaries: expected at least one canary, an answer that a judge must not pass, got none"
         )
-    if _is_pairwise(judge):
+    judge = find_judge(judge)
+    compares = callable(getattr(judge, "compare", None)) and not callable(getattr(judge, "judge", None))
+    if compares:
         handle = JudgeHandle(cast("Judge", judge), str(getattr(judge, "name", "pairwise")))
-        ask = partial(_compare_canary, handle)
     else:
-        handle = resolve_judge(judge, "probe")
-        ask = partial(_judge_canary, handle)
-    allowed = MAX_UNSCORED * sum(not one.control for one in listed)
+        handle = resolve_judge(judge, "canaries")
+    run_canary = _compare_canary if compares else _judge_canary
+    allowed = MAX_UNSCORED * sum(not canary.control for canary in canaries)
     outcomes: list[CanaryOutcome] = []
     stopped = False
-    tasks = [partial(ask, one) for one in listed]
-    with (
-        forget_capabilities()
-    ):  # the recording may be one of several tests: it has to hold all that a first test asks
+    tasks = [partial(run_canary, handle, canary) for canary in canaries]
+    # Several tests may share the recording: it has to hold every request of a test that runs first.
+    with forget_capabilities():
         for outcome in run_judge_tasks(
-            tasks, judge=handle.judge, asked_model=lambda one: not one.prescreened
+            tasks, judge=handle.judge, asked_model=lambda outcome: not outcome.prescreened
         ):
             outcomes.append(outcome)
-            if sum(one.passed is None for one in outcomes) > allowed:
-                stopped = len(outcomes) < len(listed)
+            if sum(each.passed is None for each in outcomes) > allowed:
+                stopped = len(outcomes) < len(canaries)
                 break
     return CanaryRun(
         judge=handle.name,
         version=handle.version or str(handle.judge.version),
         model=handle.model or str(getattr(handle.judge, "model_name", "")),
-        canaries=fingerprint_canaries(listed),
-        compares=_is_pairwise(judge),
+        canaries=fingerprint_canaries(canaries),
+        compares=compares,
         threshold=_pass_threshold(handle.judge),
         outcomes=tuple(outcomes),
         stopped=stopped,
     )
-
-
-def _is_pairwise(judge: object) -> bool:
-    return callable(getattr(judge, "compare", None)) and not callable(getattr(judge, "judge", None))
 
 
 def _pass_threshold(judge: object) -> float | None:
@@ -201,13 +196,13 @@ def _judge_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
 
 def _lowest_passing_score(judge: object, verdict: Verdict) -> float:
     threshold = _pass_threshold(judge)
-    # The very middle is no pass: of a judge that cannot tell, half of the verdicts lie above it.
+    # The exact middle does not pass: half of the verdicts of a judge that guesses lie above it.
     slack = TOLERANCE * (verdict.high - verdict.low)
     return threshold - slack if threshold is not None else (verdict.low + verdict.high) / 2 + slack
 
 
 def _compare_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
-    """A canary falls if it wins; a right answer passes if it does not lose against one of its kind."""
+    """A canary passes if it wins; a right answer passes if it does not lose."""
     pair: Any = handle.judge
     try:
         with recorder.set_purpose("judge"), defer_sharing() as share:
@@ -216,7 +211,7 @@ def _compare_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
                 share()
     except UsageError:
         raise
-    except Exception as error:  # noqa: BLE001 -- whatever a user's judge raises: no verdict, and no fall
+    except Exception as error:  # noqa: BLE001 -- whatever a user's judge raises: unscored, not passed
         return CanaryOutcome(canary=canary, error=describe_exception(error))
     won = None if preference.score is None else preference.score >= (0.5 if canary.control else 1.0)
     return CanaryOutcome(
@@ -230,7 +225,7 @@ def _compare_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
 
 
 def format_canary_summary(run: CanaryRun) -> str:
-    """Return what a probe found, as one sentence for a report."""
+    """Return the result of a canary run as a sentence for a report."""
     scored = len(run.tried) - len(run.unscored)
     if run.fallen:
         names = ", ".join(outcome.canary.id for outcome in run.fallen[:3])
@@ -243,7 +238,7 @@ def format_canary_summary(run: CanaryRun) -> str:
 
 
 def canary_run_to_json(run: CanaryRun) -> dict[str, Json]:
-    """Return a probe for a report, as plain builtins: counts, and each canary that fell or has no verdict."""
+    """Return a canary run for a report: counts, and each canary that passed or has no verdict."""
     return {
         "status": run.status,
         "text": format_canary_summary(run),

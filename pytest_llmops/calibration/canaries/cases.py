@@ -1,8 +1,8 @@
-"""Answers that no judge may pass: nothing in them, or nothing but words to the judge.
+"""Canaries: answers that no judge may pass, as they have no content, or address only the judge.
 
-The built-in ones lie in a file beside this one, each with a kind: without content, an opener, an order, a fake
-verdict, a fake end of the data, role play, another language, hidden characters. Some right answers stand among
-them: a judge that rejects those too has not withstood anything.
+The built-in canaries are in ``canaries.jsonl``, each with a kind: no content, an opener, an order, a fake verdict, a
+fake end of the data, role play, another language, hidden characters. Some right answers are among them: for a judge
+that rejects those too, rejecting canaries proves nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DEFAULT_CONTEXTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canary:
-    """An answer, and whether a judge that passes it is fit for its work.
+    """An answer that a judge must not pass, or a right answer as a control.
 
     Attributes:
         kind: What it tries, in a word or two.
@@ -57,28 +57,28 @@ class Canary:
 def built_in_canaries() -> tuple[Canary, ...]:
     """Return the built-in canaries, right answers among them.
 
-    >>> len([one for one in built_in_canaries() if not one.control]) >= 24
+    >>> len([canary for canary in built_in_canaries() if not canary.control]) >= 24
     True
     """
     return read_canaries(BUILT_IN)
 
 
 def read_canaries(path: str | Path) -> tuple[Canary, ...]:
-    """Read canaries of one's own: a file of JSON lines.
+    """Read the user's canaries from a file of JSON lines.
 
-    A line has ``id`` and ``answer``, and may have ``json_kind``, ``question``, ``reference``, ``contexts`` (left out: those
-    of the built-in ones; none is wanted: an empty text, an empty list) and ``"control": true`` for a right answer.
+    A line has ``id`` and ``answer``, and may have ``kind``, ``question``, ``reference``, ``contexts`` (left out: those
+    of the built-in canaries; for none: an empty text or list) and ``"control": true`` for a right answer.
 
     Raises:
-        CaseError: There is no such file, a line is no such object, an id stands twice, or there is no canary but
-            controls; with file and line.
+        CaseError: There is no such file, a line is not such an object, an id is a duplicate, or there are no
+            canaries besides controls; with file and line.
     """
     try:
         parsed = _parse_canaries(read_text(Path(path)))
     except BadFile as error:
         raise CaseError(error.what, path, error.line) from None
     if all(canary.control for canary in parsed):
-        raise CaseError("expected one canary or more, an answer that a judge must not pass, got none", path)
+        raise CaseError("expected at least one canary, an answer that a judge must not pass, got none", path)
     return parsed
 
 
@@ -96,7 +96,7 @@ def _parse_canaries(text: str) -> tuple[Canary, ...]:
 
 
 def fingerprint_canaries(canaries: Iterable[Canary]) -> str:
-    """Return the fingerprint of some canaries: what a result is of; their order does not count."""
+    """Return the fingerprint of a set of canaries, in any order."""
     parts: list[list[Json]] = [
         [canary.id, canary.answer, canary.question, canary.reference, list(canary.contexts), canary.control]
         for canary in canaries
@@ -117,7 +117,7 @@ def _parse_canary(wire: Mapping[str, Json]) -> Canary:
         if key in wire
     }
     if not given["id"].strip():
-        raise BadFile("id: expected a text, got a blank one")
+        raise BadFile("id: expected a text, got a blank text")
     control = wire.get("control", False)
     if not isinstance(control, bool):
         raise BadFile(f"control: expected true or false, got {json_kind(control)}")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_llmops.protocols import Judge
     from pytest_llmops.recorder import Recorder
-    from pytest_llmops.results.rejudging import (
+    from pytest_llmops.results.rescoring import (
         Output,
         RescorableOutputs,
         RescoredOutput,
@@ -71,14 +71,14 @@ def add_rescore_command(commands: Any) -> None:
 
 def _rescore_run(args: argparse.Namespace) -> int:
     from pytest_llmops.harness import controller
-    from pytest_llmops.results import rejudging
+    from pytest_llmops.results import rescoring
 
     run_path = args.file.with_suffix("") if args.file.suffix == ".gz" else args.file
     cassette = args.cassette or run_path.with_suffix(".rescore.cassette.json")
     _check_rescore_options(args)
     check_output_path("--out", args.out, {"the run file": args.file, "the recording": cassette})
     run = read_run_file(args.file)
-    selection = rejudging.collect_outputs(run, only=args.only, text=args.k, unjudged=args.unjudged)
+    selection = rescoring.collect_outputs(run, only=args.only, text=args.k, unjudged=args.unjudged)
     _refuse_no_outputs(args, selection)
     passed_over = dict(selection.passed_over)
     needs_judge = _needs_judge(args)
@@ -87,15 +87,15 @@ def _rescore_run(args: argparse.Namespace) -> int:
         if needs_judge
         else _replace_thresholds(args, selection, passed_over)
     )
-    changes = rejudging.compare_scores((item.output, item.top) for item in rescored)
-    total = rejudging.summarize_changes(changes)
+    changes = rescoring.compare_scores((item.output, item.top) for item in rescored)
+    total = rescoring.summarize_changes(changes)
     print_line(f"{format_path(args.file)}: {format_count(len(rescored), 'output')} scored again")
     print_line()
-    for line in rejudging.format_changes(changes, total, judge_called=needs_judge, passed_over=passed_over):
+    for line in rescoring.format_changes(changes, total, judge_called=needs_judge, passed_over=passed_over):
         print_line(line)
     if args.out:
         name, version, model = total.new_judges[0]
-        stamp = rejudging.RescoreStamp(
+        stamp = rescoring.RescoreStamp(
             day=utc_today(),
             asked=needs_judge,
             judge=name,
@@ -104,7 +104,7 @@ def _rescore_run(args: argparse.Namespace) -> int:
             at_least=args.at_least,
             source=args.file.name,
         )
-        new_run = controller.mask_run_secrets(rejudging.replace_verdicts(run, rescored, stamp))
+        new_run = controller.mask_run_secrets(rescoring.replace_verdicts(run, rescored, stamp))
         write_output_file(args.out, controller.render_report(new_run, args.out.name))
         print_line(f"written to {format_path(args.out)}")
     return _print_outcome(total)
@@ -161,7 +161,7 @@ def _refuse_no_outputs(args: argparse.Namespace, selection: RescorableOutputs) -
 def _replace_thresholds(
     args: argparse.Namespace, selection: RescorableOutputs, passed_over: dict[str, int]
 ) -> list[RescoredOutput]:
-    from pytest_llmops.results.rejudging import RescoredOutput, replace_threshold
+    from pytest_llmops.results.rescoring import RescoredOutput, replace_threshold
 
     rescored = []
     for output in selection.outputs:

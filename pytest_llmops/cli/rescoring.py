@@ -14,7 +14,7 @@ from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge, takes_contexts
 from pytest_llmops.measurement import as_finite_float
 from pytest_llmops.protocols import Judge, Verdict
-from pytest_llmops.results.rejudging import AtLeast, Output, RescoredOutput, carry_over_threshold
+from pytest_llmops.results.rescoring import AtLeast, Output, RescoredOutput, carry_over_threshold
 
 CALLER = "llmops judge rescore"
 OutputKey = tuple[object, ...]

@@ -1,17 +1,12 @@
-"""Collect the judges of a run with their calibration, and warn about models that judge their own answers.
-
-Judges give higher scores to text that they find likely, such as their own:
-Wataoka, Takahashi and Ri 2024, "Self-Preference Bias in LLM-as-a-Judge", arXiv 2410.21819.
-"""
+"""Collect the judges of a run with their calibration, and warn about models that judge their own answers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_llmops._util.model_names import is_same_model
-from pytest_llmops.measurement import Json, Measurement, format_count, shorten_text
-from pytest_llmops.protocols import Call
+from pytest_llmops._util.self_judging import iter_self_judging_notes
+from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.results.details import JudgeFacts, JudgeVerdict, SettingsMeta, read_detail
 from pytest_llmops.results.run import TestRecord
 
@@ -119,33 +114,11 @@ def judge_doubt(measurement: Measurement) -> str:
     return "" if status == "calibrated" else status
 
 
-FIRST_ERROR_STATUS = 400
-"""The first HTTP status that is an error."""
+def iter_run_self_judging_notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
+    """Yield a warning for each judge model that was the model under test, unless ``llm_self_judging`` is ``allow``.
 
-
-def iter_self_judging_notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
-    """Yield a warning for each model that judged its own answers in a test.
-
-    Nothing if the run's ``llm_self_judging`` allows it.
-
-    >>> list(iter_self_judging_notes((), {}))
+    >>> list(iter_run_self_judging_notes((), {}))
     []
     """
-    if SettingsMeta.from_wire(meta.get("settings")).self_judging == "allow":
-        return
-    tests: dict[str, int] = {}
-    for record in records:
-        for judge in dict.fromkeys(_iter_answering_models(record.calls, "judge")):
-            if any(is_same_model(judge, model) for model in _iter_answering_models(record.calls, "app")):
-                tests[judge] = tests.get(judge, 0) + 1
-    for judge, number in tests.items():
-        yield (
-            f"the judge {shorten_text(judge, 60)} is the model under test in {format_count(number, 'test')}: "
-            "a model prefers its own text (arXiv 2410.21819), name another with --llm-judge-model"
-        )
-
-
-def _iter_answering_models(calls: Sequence[Call], purpose: str) -> Iterator[str]:
-    for call in calls:
-        if call.purpose == purpose and (call.status is None or call.status < FIRST_ERROR_STATUS):
-            yield call.model
+    if SettingsMeta.from_wire(meta.get("settings")).self_judging != "allow":
+        yield from iter_self_judging_notes(record.calls for record in records)

@@ -68,7 +68,7 @@ def test_stored_verdicts_make_a_record(run: Run) -> None:
     check_message(out[-1])
     check_message([line for line in out if line.startswith("pass rate")])
     place = out.index("human / judge  fail  pass")
-    assert out[place + 1 : place + 3] == ["          fail    35     5", "          pass     5    55"]
+    assert out[place + 1 : place + 3] == ["         fail    35     5", "         pass     5    55"]
     made = Calibration.load("lenient.calibration.json")
     assert (made.judge, made.version, made.agrees, made.rates) == (
         "lenient",

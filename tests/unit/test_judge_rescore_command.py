@@ -21,7 +21,7 @@ from pytest_llmops import cli, recorder
 from pytest_llmops.cli import rescoring
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Verdict
-from pytest_llmops.results.rejudging import Output
+from pytest_llmops.results.rescoring import Output
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.settings import Settings
 
@@ -79,7 +79,7 @@ class Leaving(Polite):
 
 class Lazy(Polite):
     def judge(self, answer, *, question="", reference=""):
-        from rejudge_neighbour import SCORE
+        from rescore_neighbour import SCORE
         return Verdict(score=SCORE, low=1, high=5)
 
 class Stopped(Polite):
@@ -105,7 +105,7 @@ def command(
     for name in ("LLMOPS_JUDGE_MODEL", "LLMOPS_MODEL", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(cli, "GROUPS", ("judge",))
-    Path("rejudge_judges.py").write_text(JUDGES)
+    Path("rescore_judges.py").write_text(JUDGES)
     Path("polite.md").write_text(RUBRIC)
 
     def call(records: list[TestRecord] | str, *argv: str) -> tuple[int, list[str], str]:
@@ -116,7 +116,7 @@ def command(
         return status, heard.out.splitlines(), heard.err
 
     yield call
-    for name in ("rejudge_judges", "rejudge_neighbour"):
+    for name in ("rescore_judges", "rescore_neighbour"):
         sys.modules.pop(name, None)
 
 
@@ -125,7 +125,7 @@ def read(name: str) -> Run:
 
 
 def by(name: str) -> tuple[str, str]:
-    return "--judge", f"rejudge_judges:{name}"
+    return "--judge", f"rescore_judges:{name}"
 
 
 TWO = [record("test_a", verdict(9.0, answer="wait")), record("test_b", verdict(3.0, answer="please wait"))]
@@ -190,7 +190,7 @@ def test_what_could_not_be_scored_is_told_and_ends_with_1(command: Command) -> N
     (before,) = [line for line in out if line.startswith("unscored before")]
     assert before.split("  ", 1)[1].strip() == "1: expected a text, got NoneType"
     (now,) = [line for line in out if line.startswith("unscored now")]
-    for why in ("1: expected a text, got NoneType", "1: cannot say", "1: ValueError: no (rejudge_judges.py:"):
+    for why in ("1: expected a text, got NoneType", "1: cannot say", "1: ValueError: no (rescore_judges.py:"):
         assert why in now
     made = read("new.json")
     assert [one.outcome for one in made.records] == ["errored", "errored", "errored", "passed"]
@@ -329,7 +329,7 @@ def test_a_rubric_is_recorded_and_replayed_without_a_server_and_a_key(
 def test_what_the_project_knows_of_a_judge_stands_with_its_new_verdicts(command: Command) -> None:
     Path("known").mkdir()
     wire = {"schema": "pytest-llmops/canaries/1", "judge": "polite", "version": "3", "date": "2026-05-02", "canaries": "1",
-        "status": "unfit", "text": "passes an empty answer", "found": {}}  # fmt: skip
+        "status": "unfit", "text": "passes an empty answer", "results": {}}  # fmt: skip
     Path("known/polite.canaries.json").write_text(json.dumps(wire))
     for ini, known in ("", None), ("llm_judge_records = known\n", "unfit"):
         Path("pytest.ini").write_text(f"[pytest]\n{ini}")
@@ -431,7 +431,7 @@ def test_an_interrupt_leaves_nothing_half_written(command: Command) -> None:
         (TWO, (*by("Polite"), "--at-least", "7")),
         (TWO, (*by("Silent"), "--at-least", "7")),
         (TWO, (*by("Polite"), "--only", "quality", "--unjudged")),
-        (TWO, ("--judge", "rejudge_leaving:Judge")),
+        (TWO, ("--judge", "rescore_leaving:Judge")),
         (TWO, (*by("Polite"), "--at-least", "nan")),
         (TWO, by("Uncut")),
         (TWO, by("Silent")),
@@ -452,7 +452,7 @@ def test_what_the_command_refuses(
     command: Command, records: list[TestRecord] | str, argv: tuple[str, ...]
 ) -> None:
     Path("bare.md").write_text("---\nkind: rubric\nscale: 1-5\n---\nPolite?\n")
-    Path("rejudge_leaving.py").write_text("import sys\nsys.exit(0)\n")
+    Path("rescore_leaving.py").write_text("import sys\nsys.exit(0)\n")
     status, _, err = command(records, *argv)
     assert status == 2
     check_message(err)
@@ -487,7 +487,7 @@ def test_a_judge_that_leaves_the_program_has_scored_nothing(command: Command) ->
 
 
 def test_a_judge_imports_its_neighbours_when_it_is_asked(command: Command) -> None:
-    Path("rejudge_neighbour.py").write_text("SCORE = 5\n")
+    Path("rescore_neighbour.py").write_text("SCORE = 5\n")
     before = list(sys.path)
     status, out, _ = command(TWO, *by("Lazy"))
     assert (status, out[-1]) == (0, "nothing got worse")

@@ -11,7 +11,7 @@ from pytest_llmops.judges.self_preference import why_self_judging
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Call, Verdict
 from pytest_llmops.recorder import Exchange, Recorder
-from pytest_llmops.results.judges import iter_self_judging_notes
+from pytest_llmops.results.judges import iter_run_self_judging_notes
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.settings import SelfJudging, Settings
 
@@ -26,7 +26,7 @@ OWN = record(("app", "gpt-4o"), ("judge", "gpt-4o-2024-08-06"), ("judge", "gpt-4
 
 def test_one_sentence_for_each_judge_with_its_tests() -> None:
     other = record(("app", "small"), ("app", "a"), ("judge", "small"))
-    found = list(iter_self_judging_notes((OWN, other, OWN), {"settings": {"self_judging": "warn"}}))
+    found = list(iter_run_self_judging_notes((OWN, other, OWN), {"settings": {"self_judging": "warn"}}))
     check_message(found)
     assert all(len(one) < 200 for one in found)
 
@@ -42,7 +42,7 @@ def test_one_sentence_for_each_judge_with_its_tests() -> None:
     ],
 )
 def test_nothing_of_other_models_of_judges_alone_and_of_calls_that_failed(fine: TestRecord) -> None:
-    assert list(iter_self_judging_notes((fine,), {})) == []
+    assert list(iter_run_self_judging_notes((fine,), {})) == []
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_nothing_of_other_models_of_judges_alone_and_of_calls_that_failed(fine: 
     [({}, 1), ({"settings": "odd"}, 1), ({"settings": {"self_judging": "error"}}, 1), ({"settings": {"self_judging": "allow"}}, 0)],
 )  # fmt: skip
 def test_a_run_may_allow_it(meta: dict[str, Json], told: int) -> None:
-    assert len(list(iter_self_judging_notes((OWN,), meta))) == told
+    assert len(list(iter_run_self_judging_notes((OWN,), meta))) == told
 
 
 def exchange(asked: object, answered: str, purpose: str = "app", status: int | None = 200) -> Exchange:

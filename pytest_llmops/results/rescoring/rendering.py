@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_llmops.measurement import format_count, label_suffix, shorten_text
-from pytest_llmops.results.rejudging.score_changes import Change, Score, Summary
+from pytest_llmops.results.rescoring.score_changes import Change, Score, Summary
 
 MAX_NODE, MAX_REASON, MAX_ERRORS = 300, 120, 5
 

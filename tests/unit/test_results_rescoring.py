@@ -12,7 +12,7 @@ from support.messages import check_message
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call
-from pytest_llmops.results.rejudging import (
+from pytest_llmops.results.rescoring import (
     Change,
     Output,
     RescoredOutput,
@@ -26,7 +26,7 @@ from pytest_llmops.results.rejudging import (
     score_from_measurement,
     summarize_changes,
 )
-from pytest_llmops.results.rejudging.judged_outputs import (
+from pytest_llmops.results.rescoring.judged_outputs import (
     AGREEMENT,
     CHECKLIST,
     COMPARISON,
@@ -340,7 +340,7 @@ def test_a_run_with_new_verdicts_keeps_all_else() -> None:
     assert after.facts == {"case": {"id": "a"}, "judge": {"name": "tone", "version": "1", "model": "stub-1"}}
     assert made.records[1] == run.records[1]
     check_message(made.notes)
-    assert made.meta["rejudged"]["version"] == "2"  # type: ignore[index, call-overload]
+    assert made.meta["rescored"]["version"] == "2"  # type: ignore[index, call-overload]
     assert Run.from_json(made.to_json()) == made
 
 

@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias, cast
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement, format_failure_text, label_suffix, shorten_text
 from pytest_llmops.results.details import as_mapping, read_detail
-from pytest_llmops.results.rejudging.judged_outputs import JUDGE_PREFIX, Output
-from pytest_llmops.results.rejudging.score_changes import score_from_measurement
+from pytest_llmops.results.rescoring.judged_outputs import JUDGE_PREFIX, Output
+from pytest_llmops.results.rescoring.score_changes import score_from_measurement
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 
 AtLeast: TypeAlias = float | Literal["default"] | None
@@ -172,7 +172,7 @@ def replace_verdicts(run: Run, rescored_outputs: Sequence[RescoredOutput], stamp
         "source": stamp.source,
     }
     return replace(
-        run, records=records, notes=(*run.notes, stamp.note), meta={**run.meta, "rejudged": stamp_meta}
+        run, records=records, notes=(*run.notes, stamp.note), meta={**run.meta, "rescored": stamp_meta}
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from pytest_llmops.measurement import Measurement
-from pytest_llmops.results.rejudging.judged_outputs import (
+from pytest_llmops.results.rescoring.judged_outputs import (
     Output,
     old_verdict,
 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pytest_llmops.results.rejudging.judged_outputs import Output, RescorableOutputs, collect_outputs
-from pytest_llmops.results.rejudging.rendering import format_changes
-from pytest_llmops.results.rejudging.rescored_run import (
+from pytest_llmops.results.rescoring.judged_outputs import Output, RescorableOutputs, collect_outputs
+from pytest_llmops.results.rescoring.rendering import format_changes
+from pytest_llmops.results.rescoring.rescored_run import (
     AtLeast,
     RescoredOutput,
     RescoreStamp,
@@ -12,7 +12,7 @@ from pytest_llmops.results.rejudging.rescored_run import (
     replace_threshold,
     replace_verdicts,
 )
-from pytest_llmops.results.rejudging.score_changes import (
+from pytest_llmops.results.rescoring.score_changes import (
     Change,
     Score,
     Summary,

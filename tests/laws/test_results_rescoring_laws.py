@@ -11,7 +11,7 @@ from support.strategies import any_text, json_objects, scale_examples
 
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call, Message
-from pytest_llmops.results.rejudging import (
+from pytest_llmops.results.rescoring import (
     RescoredOutput,
     RescoreStamp,
     collect_outputs,

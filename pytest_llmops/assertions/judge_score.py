@@ -99,7 +99,7 @@ def assert_judge_score(
         scored.detail["contexts"] = passages
     if not isinstance(answer, str):
         with suppress(Exception):  # of a user's judge: there is nothing to judge either way
-            judge_handle.look()
+            judge_handle.read_version()
         scored.detail["actual"] = None
         return scored.emit_error(Verdict(error=f"expected a text, got {type(answer).__name__}"))
     if signs := find_injection_signs(answer):

@@ -1,11 +1,10 @@
-"""A judge that works through many answers: several at once where a model is asked, one by one where recordings answer."""
+"""Run a judge on many answers: concurrently for live calls, in sequence for a replay."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from functools import partial
 from typing import TypeVar
 
 from pytest_llmops import recorder
@@ -24,21 +23,21 @@ def run_judge_tasks(
 ) -> Iterator[T]:
     """Yield what each task returns, in the order of the tasks.
 
-    As many run at once as the run allows its judges live calls (``llm_judge_concurrency``); replayed ones run one by
-    one, since threads would only be in each other's way. Each sees the running test as its caller does: recorder,
-    trial and purpose. A replay asks what the recording asked, whoever came first then: the first task that asks a
-    model runs alone, each of the others knows of the server what that one has found out and no more, and tasks that
-    ask the same run one after the other. Who stops to take has at most as many tasks running, and pays for none
-    beyond them.
+    Up to ``llm_judge_concurrency`` tasks make live calls at the same time; replayed tasks run in sequence, as threads
+    would not make them faster. Each sees the context of its caller: recorder, trial and purpose.
+
+    A replay must send the requests of the recording, whichever task was faster then. So the first task that calls a
+    model runs alone; the others know the server's capabilities from it, and nothing from each other; and tasks with
+    equal keys run in sequence. A caller that stops iterating pays for no tasks besides those already running.
 
     Args:
-        tasks: What is to be done.
-        judge: Who is asked; one that says ``concurrent = False``, or has such a one inside, is asked one by one.
-        asked_model: Whether a model was asked, by what a task returned.
-        keys: What each task asks; None: each something else.
+        tasks: The tasks.
+        judge: The judge; with ``concurrent = False``, on it or on a judge inside it, the tasks run in sequence.
+        asked_model: Says, given a task's result, whether the task called a model.
+        keys: What identifies the requests of each task; None: all are different.
 
     Raises:
-        Exception: What a task raises; tasks that have not begun are not begun then.
+        Exception: What a task raises; no further tasks are started then.
 
     >>> list(run_judge_tasks([lambda: 1, lambda: 2]))
     [1, 2]
@@ -49,17 +48,12 @@ def run_judge_tasks(
         result = tasks[at]()
         known, at = asked_model(result), at + 1
         yield result
-    rest = [partial(_run_branched, task) for task in tasks[at:]]
+    rest = [capabilities.branch_capabilities()(task) for task in tasks[at:]]
     if width > 1 and rest:
         yield from _run_concurrently(rest, width, keys[at:] if keys is not None else range(len(rest)))
         return
     for task in rest:
         yield task()
-
-
-def _run_branched(task: Callable[[], T]) -> T:
-    with capabilities.branch_capabilities():
-        return task()
 
 
 def _run_concurrently(tasks: Sequence[Callable[[], T]], width: int, keys: Sequence[Hashable]) -> Iterator[T]:
@@ -69,19 +63,20 @@ def _run_concurrently(tasks: Sequence[Callable[[], T]], width: int, keys: Sequen
             for place in range(first, min(first + width, len(tasks))):
                 places.setdefault(keys[place], []).append(place)
             running = {
-                place: pool.submit(copy_context().run, _run_in_order, [tasks[one] for one in listed])
-                for listed in places.values()
-                for place in listed[:1]
+                same_key[0]: pool.submit(
+                    copy_context().run, _run_in_order, [tasks[place] for place in same_key]
+                )
+                for same_key in places.values()
             }
             try:
                 done = {
                     place: result
-                    for listed in places.values()
-                    for place, result in zip(listed, running[listed[0]].result(), strict=True)
+                    for same_key in places.values()
+                    for place, result in zip(same_key, running[same_key[0]].result(), strict=True)
                 }
             finally:
-                for one in running.values():
-                    one.cancel()
+                for future in running.values():
+                    future.cancel()
             yield from (done[place] for place in sorted(done))
 
 
@@ -97,6 +92,6 @@ def _is_sequential(judge: object) -> bool:
 
 
 def _is_live() -> bool:
-    """Whether models may be asked over the network. Without a tape nobody knows, and nothing keeps the pace."""
+    """Whether models may be called over the network; without a tape nothing limits the rate of calls."""
     tape = active_tape.current_tape()
     return tape is not None and tape.mode != "none"

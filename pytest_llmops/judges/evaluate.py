@@ -1,4 +1,4 @@
-"""Asking a judge for a test: whatever it is or does, a verdict on its own scale comes back, or why there is none."""
+"""Run a judge for a test: return a valid verdict, or an unscored verdict with the error, whatever the judge does."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class JudgeHandle:
-    """A judge, and what is told of it; version and model are only known once it was asked.
+    """A judge, and what reports say about it; version and model are known after its first call.
 
     Attributes:
-        default: The threshold is the judge's own, as the assertion named none.
+        default: The threshold is the judge's own, as the assertion has none.
     """
 
     judge: Judge
@@ -33,8 +33,8 @@ class JudgeHandle:
     model: str = ""
     default: bool = False
 
-    def look(self) -> None:
-        """Read version and model off the judge, as it is now."""
+    def read_version(self) -> None:
+        """Read the current version and model of the judge."""
         self.version = str(self.judge.version)
         self.model = str(getattr(self.judge, "model_name", ""))
 
@@ -90,15 +90,15 @@ def resolve_pairwise_judge(given: object, who: str) -> Any:
 
 
 def skipped_measurement(name: str, label: str = "") -> Measurement | None:
-    """Return what stands for a verdict that is not asked for; None: ask.
+    """Return a stand-in for a measurement whose judge is skipped; None: run the judge.
 
-    In a `soft` block a judge is not asked once a check before it has failed: the test fails anyway, and judges cost.
-    What is not asked is neither scored low nor could it not be scored: it is no measurement of the test, and the
-    report only says that it was not asked.
+    In a `soft` block judges are skipped after a failed check: the test fails anyway, and judges cost money. A skipped
+    judge is neither a low score nor an error: it is not a measurement of the test, and the report only says that the
+    judge was not asked.
 
     Args:
-        name: Of the measurement that it would be.
-        label: Tells two of one name apart.
+        name: Of the measurement.
+        label: Distinguishes measurements of the same name.
     """
     failed = _failed_checks(recorder.current_recorder())
     if not failed:
@@ -111,7 +111,7 @@ def skipped_measurement(name: str, label: str = "") -> Measurement | None:
 
 
 def _failed_checks(block: recorder.Recorder | None) -> list[str]:
-    """The checks without a judge that failed in the open soft blocks, the outermost first."""
+    """Return the failed checks without a judge in the open soft blocks, the outermost first."""
     if block is None or not block.soft or block.asks_judges:
         return []
     own = [
@@ -125,7 +125,7 @@ def _failed_checks(block: recorder.Recorder | None) -> list[str]:
 
 
 def check_texts(who: str, **given: object) -> None:
-    """Raise `UsageError` for a question or reference that is no text.
+    """Raise `UsageError` for a question or reference that is not a text.
 
     >>> check_texts("assert_judge_score", question="Why?")
     """
@@ -137,12 +137,12 @@ def check_texts(who: str, **given: object) -> None:
 def judge_answer(
     handle: JudgeHandle, answer: str, question: str, reference: str, contexts: Sequence[str] = ()
 ) -> Verdict:
-    """Ask the judge; whatever it raises or breaks becomes an unscored verdict. The user's mistakes stay.
+    """Return the judge's verdict; an exception or an invalid verdict becomes an unscored verdict.
 
-    Its calls count as the judge's, whatever SDK it makes them with.
+    Its calls count as the judge's, whatever SDK makes them.
 
     Raises:
-        UsageError: The judge says what the user has to correct, or takes no contexts and is given some.
+        UsageError: The judge raises it, or is given contexts and does not take them.
     """
     more = {"contexts": list(contexts)} if contexts else {}
     if more and not takes_contexts(handle.judge):
@@ -150,14 +150,14 @@ def judge_answer(
             f"judge {handle.name}: its judge() takes no contexts: leave them out, or give it a keyword contexts"
         )
     try:
-        handle.look()
+        handle.read_version()
         if own := why_self_judging(handle.model):
             return _unscored_verdict(handle, own)
         before = len(recorder.list_exchanges())
         with recorder.set_purpose("judge"), defer_sharing() as share:
             verdict: object = handle.judge.judge(answer, question=question, reference=reference, **more)
             problem = _why_invalid_verdict(verdict)
-            # A panel counts no vote that was refused for this already; those of the others are the verdict.
+            # A panel has already left out the votes with this error; its verdict is that of the others.
             if own := why_self_judging_since(
                 before, known_errors=[vote.error for vote in getattr(verdict, "votes", None) or ()]
             ):
@@ -168,7 +168,7 @@ def judge_answer(
                 share()
     except UsageError:
         raise
-    except Exception as error:  # noqa: BLE001 -- whatever a user's judge raises: not scored, not scored low
+    except Exception as error:  # noqa: BLE001 -- whatever a user's judge raises: unscored, not scored low
         return _unscored_verdict(handle, describe_exception(error))
     finally:
         recorder.record_facts(
@@ -178,13 +178,17 @@ def judge_answer(
         return _unscored_verdict(handle, problem, shorten_text(repr(verdict), 1_000))
     if problem:
         return _unscored_verdict(handle, problem, str(verdict.raw), verdict)
-    return replace(verdict, score=as_finite_float(verdict.score), dimensions=_finite_all(verdict.dimensions))
+    return replace(
+        verdict,
+        score=as_finite_float(verdict.score),
+        dimensions={str(name): float(score) for name, score in verdict.dimensions.items()},
+    )
 
 
 def _unscored_verdict(
     handle: JudgeHandle, error: str, raw: str = "", verdict: Verdict | None = None
 ) -> Verdict:
-    """No verdict, on the judge's own scale where the judge or its broken verdict tells it."""
+    """Return an unscored verdict, on the scale of the judge or of its invalid verdict if it is known."""
     for source in (handle.judge, verdict):
         low, high = (
             as_finite_float(getattr(source, "low", None)),
@@ -196,7 +200,7 @@ def _unscored_verdict(
 
 
 def takes_contexts(judge: Judge) -> bool:
-    """Say whether a judge looks at contexts, of a panel each of its judges; one without a signature is taken to."""
+    """Say whether a judge takes contexts, of a panel all of its judges; assumed of a judge without a signature."""
     inner = getattr(judge, "judges", None)
     if isinstance(inner, (list, tuple)):
         return all(map(takes_contexts, inner))
@@ -208,24 +212,23 @@ def takes_contexts(judge: Judge) -> bool:
 
 
 def _why_invalid_verdict(verdict: object) -> str:
-    """Why this is no verdict on its own scale, or ``""``."""
+    """Return why this is not a valid verdict on its own scale, or ``""``."""
     if not isinstance(verdict, Verdict):
-        return f"the judge returned no Verdict but {type(verdict).__name__}"
+        return f"the judge returned {type(verdict).__name__}: expected a Verdict"
     if not all(isinstance(text, str) for text in (verdict.reason, verdict.error, verdict.raw)):
-        return "the judge's verdict has a reason, error or raw reply that is no text"
+        return "the judge's verdict has a reason, error or raw reply that is not a text"
     low, high = as_finite_float(verdict.low), as_finite_float(verdict.high)
     if low is None or high is None or not low < high:
-        return f"the judge's scale is no range: {verdict.low!r} to {verdict.high!r}"
-    if verdict.score is None or verdict.error:
-        both = f"the judge's verdict has a score and an error: {verdict.error}"
-        return (
-            both if verdict.score is not None else verdict.error
-        ) or "the judge's verdict has neither score nor error"
+        return f"the judge's scale is not a range: {verdict.low!r} to {verdict.high!r}"
+    if verdict.score is None:
+        return verdict.error or "the judge's verdict has neither score nor error"
+    if verdict.error:
+        return f"the judge's verdict has a score and an error: {verdict.error}"
     return _why_off_scale(verdict, low, high)
 
 
 def _why_off_scale(verdict: Verdict, low: float, high: float) -> str:
-    dimensions: object = verdict.dimensions  # of a user's judge: whatever it gave
+    dimensions: object = verdict.dimensions  # a user's judge may return anything
     if not isinstance(dimensions, Mapping):
         return (
             f"the judge's dimensions: expected a mapping of names to scores, got {type(dimensions).__name__}"
@@ -235,18 +238,14 @@ def _why_off_scale(verdict: Verdict, low: float, high: float) -> str:
         if number is None or not low <= number <= high:
             got = shorten_text(repr(score), 40)
             return f"the judge's {name} is not on its scale: expected {low:g} to {high:g}, got {got}"
-    sure = as_finite_float(verdict.confidence)
-    if verdict.confidence is not None and (sure is None or not 0 <= sure <= 1):
+    confidence = as_finite_float(verdict.confidence)
+    if verdict.confidence is not None and (confidence is None or not 0 <= confidence <= 1):
         return f"the judge's confidence: expected a number from 0 to 1, or None, got {shorten_text(repr(verdict.confidence), 40)}"
     return ""
 
 
-def _finite_all(scores: Mapping[str, float]) -> dict[str, float]:
-    return {str(name): float(score) for name, score in scores.items()}
-
-
 def verdict_to_json(handle: JudgeHandle, verdict: Verdict) -> dict[str, Json]:
-    """Return what the report says of a verdict, on the judge's own scale."""
+    """Return a verdict as reports show it, on the judge's own scale."""
     report: dict[str, Json] = {
         "name": handle.name,
         "model": handle.model,
@@ -261,6 +260,9 @@ def verdict_to_json(handle: JudgeHandle, verdict: Verdict) -> dict[str, Json]:
     }
     if votes := getattr(verdict, "votes", ()):
         report["votes"] = [as_finite_float(vote.score) for vote in votes]
-    sure = as_finite_float(getattr(verdict, "confidence", None))
-    own: dict[str, Json] = {"default": True} if handle.default else {}
-    return {**report, **own} if sure is None else {**report, **own, "confidence": sure}
+    if handle.default:
+        report["default"] = True
+    confidence = as_finite_float(getattr(verdict, "confidence", None))
+    if confidence is not None:
+        report["confidence"] = confidence
+    return report

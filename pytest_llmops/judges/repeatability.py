@@ -1,15 +1,17 @@
-"""How much a judge's verdict moves by itself: the same answers judged again and again.
+"""Measure the noise of a judge: how much its scores of the same answers vary.
 
-Verdicts of one model on one answer flip from run to run, also at temperature 0 (pairwise by 13.6 % on average,
-"The Coin Flip Judge?", arXiv 2606.13685). A threshold nearer to the usual scores than this noise fails by itself.
+Verdicts of a model on the same answer flip from run to run, also at temperature 0 (pairwise by 13.6 % on average,
+"The Coin Flip Judge?", arXiv 2606.13685). A threshold that is closer to the usual scores than the noise fails at random.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError
@@ -24,12 +26,12 @@ TEXT_KEYS = ("answer", "question", "reference")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseNoise:
-    """The scores of one answer.
+    """The scores of an answer.
 
     Attributes:
-        scores: One a trial that gave one, on the judge's scale.
-        errors: Why the other trials gave none.
-        confidence: 1 if all scores are equal, 0 if half are at either end of the scale; None of fewer than two.
+        scores: The scores of all scored trials, on the judge's scale.
+        errors: The errors of the other trials.
+        confidence: 1 if all scores are equal, 0 if half are at either end of the scale; None for fewer than two.
     """
 
     id: str
@@ -40,15 +42,15 @@ class CaseNoise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noise:
-    """How much a judge moves over all answers.
+    """How much a judge's scores vary, over all answers.
 
     Attributes:
         sd: Standard deviation of a score around its answer's mean, on the judge's scale: the root of the mean
-            variance (n - 1) within the answers; None where no answer has two scores.
-        flip_rate: How often two trials of one answer fall on different sides of the threshold, 0 to 0.5 and a bit
-            more: the mean over the answers of the share of unlike pairs; None without a threshold.
+            variance (n - 1) within the answers; None if no answer has two scores.
+        flip_rate: How often two trials of an answer fall on different sides of the threshold, 0 to slightly above
+            0.5: the mean over the answers of the share of such pairs; None without a threshold.
         unscored: Share of trials without a score.
-        cases: Each answer, in their order.
+        cases: The answers in their order.
     """
 
     judge: str
@@ -68,38 +70,38 @@ def noise(
     trials: int = 5,
     pass_at: float | None = None,
 ) -> Noise:
-    """Judge the same answers several times and return how much the scores move.
+    """Judge the same answers several times and return how much the scores vary.
 
-    Each trial has recordings of its own, as `recorder.trial` has it: a replay repeats the trials that were
-    recorded and is no new sample.
+    Each trial has its own recordings (see `recorder.run_as_trial`): a replay repeats the recorded trials and is not a new
+    sample.
 
     Args:
         judge: The judge.
-        cases: Answers; or mappings with ``answer`` and, where known, ``question``, ``reference``, ``contexts``
-            and ``id``.
+        cases: Answers; or mappings with ``answer`` and optional ``question``, ``reference``, ``contexts`` and ``id``.
         trials: How often each is judged, 2 or more.
         pass_at: The threshold that decides pass or fail; None: the judge's own.
 
     Returns:
-        Deviation and flips. A trial without a score is counted and in neither.
+        The deviation and the flip rate, without the trials that are unscored.
 
     Raises:
-        UsageError: No case, one of the wrong form, or fewer than two trials.
-        ModelError: The model could not be asked.
+        UsageError: No cases, a malformed case, or fewer than two trials.
+        ModelError: The model could not be called.
     """
     if trials < MIN_TRIALS:
         raise UsageError(f"noise: expected {MIN_TRIALS} trials or more, got {trials!r}")
     threshold = getattr(judge, "pass_at", None) if pass_at is None else pass_at
-    listed = _check_cases(cases)
+    checked = _check_cases(cases)
     tasks = [
-        partial(_judge_repeatedly, judge, number, one, trials) for number, one in enumerate(listed, start=1)
+        partial(_judge_repeatedly, judge, number, case, trials)
+        for number, case in enumerate(checked, start=1)
     ]
-    keys = [repr([one.get(key) for key in (*TEXT_KEYS, "contexts")]) for one in listed]
-    case_noises = [
-        case for case, _ in run_judge_tasks(tasks, judge=judge, keys=keys, asked_model=lambda one: one[1])
-    ]
-    variances = [one for one in (_score_variance(case.scores) for case in case_noises) if one is not None]
-    flips = [one for one in (_flip_share(case.scores, threshold) for case in case_noises) if one is not None]
+    keys = [repr([case.get(key) for key in (*TEXT_KEYS, "contexts")]) for case in checked]
+    results = list(run_judge_tasks(tasks, judge=judge, keys=keys, asked_model=itemgetter(1)))
+    case_noises = tuple(case_noise for case_noise, _ in results)
+    repeated = [case_noise.scores for case_noise in case_noises if len(case_noise.scores) >= MIN_TRIALS]
+    variances = [statistics.variance(scores) for scores in repeated]
+    flips = [_flip_share(scores, threshold) for scores in repeated] if threshold is not None else []
     return Noise(
         judge=str(getattr(judge, "name", "") or type(judge).__name__),
         version=str(judge.version),
@@ -107,16 +109,14 @@ def noise(
         threshold=threshold,
         sd=math.sqrt(math.fsum(variances) / len(variances)) if variances else None,
         flip_rate=math.fsum(flips) / len(flips) if flips else None,
-        unscored=sum(len(one.errors) for one in case_noises) / (trials * len(case_noises)),
-        cases=tuple(case_noises),
+        unscored=sum(len(case_noise.errors) for case_noise in case_noises) / (trials * len(case_noises)),
+        cases=case_noises,
     )
 
 
 def _check_cases(cases: object) -> list[Mapping[str, object]]:
     if isinstance(cases, (str, Mapping)) or not isinstance(cases, Iterable):
-        raise UsageError(
-            f"noise: expected a list of cases, got one {type(cases).__name__}: put it into a list"
-        )
+        raise UsageError(f"noise: expected a list of cases, got {type(cases).__name__}: put it into a list")
     given: list[object] = list(cases)
     listed: list[Mapping[str, object]] = []
     for number, each in enumerate(given, start=1):
@@ -128,14 +128,14 @@ def _check_cases(cases: object) -> list[Mapping[str, object]]:
             )
         listed.append(case)
     if not listed:
-        raise UsageError("noise: expected one case or more, got none")
+        raise UsageError("noise: expected at least one case, got none")
     return listed
 
 
 def _judge_repeatedly(
     judge: Judge, number: int, case: Mapping[str, object], trials: int
 ) -> tuple[CaseNoise, bool]:
-    """The scores of one answer, and whether a model was asked."""
+    """Return the scores of an answer, and whether a model was called."""
     texts = {key: str(case.get(key, "")) for key in TEXT_KEYS[1:]}
     more = {"contexts": case["contexts"]} if case.get("contexts") else {}
     scores, errors = [], []
@@ -157,16 +157,7 @@ def _judge_repeatedly(
     return case_noise, asked_model
 
 
-def _score_variance(scores: Sequence[float]) -> float | None:
-    if len(scores) < MIN_TRIALS:
-        return None
-    mean = math.fsum(scores) / len(scores)
-    return math.fsum((score - mean) ** 2 for score in scores) / (len(scores) - 1)
-
-
-def _flip_share(scores: Sequence[float], threshold: float | None) -> float | None:
-    """Share of pairs of trials that fall on different sides of the threshold."""
-    if threshold is None or len(scores) < MIN_TRIALS:
-        return None
+def _flip_share(scores: Sequence[float], threshold: float) -> float:
+    """Return the share of pairs of trials that fall on different sides of the threshold."""
     passed = sum(score >= threshold - TOLERANCE for score in scores)
     return passed * (len(scores) - passed) / math.comb(len(scores), 2)

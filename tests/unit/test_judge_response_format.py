@@ -228,11 +228,11 @@ def test_a_call_of_the_tool_beside_another_verdict_in_text_is_no_verdict() -> No
 
 def test_a_way_keeps_what_was_not_refused() -> None:
     params = {"temperature": 0, "max_tokens": 9}
-    assert ReplyFormat("plain").kept(params) == params
-    assert ReplyFormat("plain", params=False).kept(params) == {}
-    assert ReplyFormat("text", dropped=frozenset({"max_tokens->", "max_completion_tokens"})).kept(params) == {
-        "temperature": 0
-    }
+    assert ReplyFormat("plain").select_params(params) == params
+    assert ReplyFormat("plain", params=False).select_params(params) == {}
+    assert ReplyFormat("text", dropped=frozenset({"max_tokens->", "max_completion_tokens"})).select_params(
+        params
+    ) == {"temperature": 0}
 
 
 def test_a_model_of_ones_own_is_remembered_as_the_object_it_is() -> None:

@@ -98,7 +98,7 @@ def test_the_local_model_does_not_agree_with_people(name: str, well_formed: Line
     assert "failed" in {figures["tnr_lower"].status, figures["tpr_lower"].status}
     first, *others = well_formed(caught.value)
     check_message(first)
-    wrong = f"the judge passes {failed.count(False)} of {len(failed)} that people fail"
+    wrong = f"the judge passes {failed.count(False)} of {len(failed)} that the annotators fail"
     assert any(line.startswith("  TNR ") and line.endswith(wrong) for line in others)
     worst = [line for line in others if line.startswith("  worst ")]
     assert len(worst) == 3

@@ -1,7 +1,7 @@
-"""What servers take of the forms in which they are asked: remembered within one test, so that its recording answers alone.
+"""Remember which reply formats and parameters a server supports, for the length of a test.
 
-Whatever ran before a test must not shorten its requests, or it could not be replayed alone. Outside of tests, and of
-recordings, it is remembered within the process.
+The requests of a test must not depend on the tests before it, or its recording could not be replayed alone. Outside of
+tests, and without recordings, capabilities are remembered for the process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from pytest_llmops import recorder
 
 Capabilities: TypeAlias = tuple[int, frozenset[str]]
-"""Which way is the first that a server takes, and the parameters that it refuses."""
+"""The index of the first reply format that a server supports, and the parameters that it refuses."""
 NO_CAPABILITIES: Capabilities = (0, frozenset())
 _Table: TypeAlias = dict[object, tuple[Capabilities, object]]
 
@@ -26,13 +26,13 @@ _scope: ContextVar[_Table | None] = ContextVar("pytest_llmops_memory", default=N
 
 
 def get(server: object) -> Capabilities:
-    """Return what is known of a server here."""
+    """Return the known capabilities of a server."""
     with _lock:
         return _current_table().get(server, (NO_CAPABILITIES, None))[0]
 
 
 def put(server: object, known: Capabilities, model: Any) -> None:
-    """Remember what a server takes; the model is kept, so that its id is not given to another."""
+    """Remember the capabilities of a server; the model is kept alive, as its id may be the key."""
     with _lock:
         _current_table()[server] = (known, model)
 
@@ -51,14 +51,14 @@ def _current_table() -> _Table:
 
 @contextmanager
 def forget_capabilities() -> Iterator[None]:
-    """Know nothing in a block, and forget what it learned: its recording answers without that of the test around it."""
+    """Start a block without known capabilities, and forget them after it, for a recording that several tests share."""
     with _use_table({}):
         yield
 
 
 @contextmanager
 def branch_capabilities() -> Iterator[None]:
-    """Know in a block what is known before it, and forget what it learned: blocks at one time do not hear of each other."""
+    """Start a block with a copy of the known capabilities, so that concurrent blocks do not affect each other."""
     with _lock:
         known = dict(_current_table())
     with _use_table(known):

@@ -1,14 +1,14 @@
-"""Verdicts that are names: who wins, pass or fail, supported or contradicted.
+"""Parse verdicts that are names: who wins, pass or fail, supported or contradicted.
 
-The rules are those of `reply`: exactly one verdict, with its reason, or none. It is read in one of these forms:
+The rules are those of `parsing`: exactly one verdict, with its reason. It is read in these forms:
 
-* JSON, plain, fenced or within prose: the key asked for, the reason, and the nonce if one was asked for.
+* JSON, plain, fenced or within prose: the key, the reason, and the nonce if it is required.
 * ``Verdict: pass, Reason: ...`` at the beginning of a line or sentence, also ``Winner: **A**``.
 * ``[[A]]``, the form of MT-Bench's judges.
 * ``A is better`` as a statement, not as a clause ("the reason why A is better", "argues that A is better").
 * The name alone, as the whole reply or as its first line, also with "is better".
 
-Two different names in these places are two verdicts, which is none.
+Two different names in these places are two verdicts, so the reply is unreadable.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.protocol.parsing import (
@@ -42,20 +41,20 @@ VERDICT_LABELS = (
     "grade",
     "result",
 )
-"""What may stand before the colon of a verdict."""
+"""Labels before the colon of a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The names a verdict may have, and how each may be spelt.
+    """The names that a verdict may have, with their spellings.
 
     Args:
-        spellings: Name -> spellings besides the name itself; upper and lower case do not count.
-        key: The key of the verdict in JSON, and one more label in text.
+        spellings: Name -> spellings besides the name itself; case is ignored.
+        key: The key of the verdict in JSON, and a further label in text.
         reasoned: Whether a reason is required.
 
     Raises:
-        UsageError: There are fewer than two names, or two of them are spelt alike.
+        UsageError: There are fewer than two names, or two names share a spelling.
     """
 
     spellings: Mapping[str, Sequence[str]]
@@ -73,9 +72,9 @@ class Choices:
             for spelling, name in pairs
             if names[_fold_text(spelling)] != name or not spelling.strip()
         ]
-        if clash or len(self.spellings) < 2:  # noqa: PLR2004 -- of one name there is nothing to choose
+        if clash or len(self.spellings) < 2:  # noqa: PLR2004 -- a single name is not a choice
             raise UsageError(
-                f"choices: expected at least two names, each with spellings of its own, got {list(self.spellings)}"
+                f"choices: expected at least two names, each with its own spellings, got {list(self.spellings)}"
             )
         object.__setattr__(self, "_names", names)
         object.__setattr__(self, "_spelt", _spelling_pattern(names))
@@ -86,13 +85,13 @@ class Choices:
         """The names in their order."""
         return tuple(self.spellings)
 
-    def named(self, value: object) -> str:
+    def parse_name(self, value: object) -> str:
         """Return the name that a value of the verdict's key spells.
 
         Raises:
-            Unread: It spells none of them.
+            UnreadableReply: It spells none of them.
 
-        >>> Choices({"A": ["Output (a)"], "B": []}).named(" output (A)")
+        >>> Choices({"A": ["Output (a)"], "B": []}).parse_name(" output (A)")
         'A'
         """
         name = self._names.get(_fold_text(value)) if isinstance(value, str) else None
@@ -103,7 +102,7 @@ class Choices:
         return name
 
     def stated_names(self, prose: str) -> set[str]:
-        """Return the names that a text gives as its verdict: one, if it is a verdict.
+        """Return the names that a text states as its verdict; a readable reply states a single name.
 
         >>> Choices({"A": [], "B": []}).stated_names("Both argue well. Therefore, B is better.")
         {'B'}
@@ -111,12 +110,12 @@ class Choices:
         return {name for _, _, name in self._statements(prose)}
 
     def _statements(self, prose: str) -> list[tuple[int, int, str]]:
-        """Where a name stands as a verdict: start, end and the name."""
+        """Return start, end and name of each verdict in a text."""
         statements = []
         for match in self._spelt.finditer(prose):
             before = prose[max(match.start() - MAX_BEFORE, 0) : match.start()]
             after = prose[match.end() : match.end() + MAX_AFTER]
-            # A text that starts within the slice starts a line; one that was cut does not.
+            # A text that starts within the slice starts a line; a text that was cut does not.
             before = before if len(before) < MAX_BEFORE else f"\0{before}"
             label = self._label.search(before)
             if label is None and not _is_stated_verdict(before, after):
@@ -131,7 +130,7 @@ class Choices:
         """Return the name in a judge's reply and the reason for it.
 
         Raises:
-            Unread: There is no verdict in it, more than one, no reason, or not the nonce.
+            UnreadableReply: It has no verdict or several, no reason, or not the nonce.
 
         >>> Choices({"pass": [], "fail": []}).read("Verdict: fail, Reason: it is rude.")
         ('fail', 'it is rude')
@@ -139,18 +138,18 @@ class Choices:
         objects, prose = extract_json_objects(reply_without_thinking(text), (self.key, "reason"))
         verdicts = [verdict for verdict in objects if self.key.casefold() in verdict]
         if not verdicts:
-            return self._from_text(prose, nonce)
+            return self._parse_text(prose, nonce)
         stated = self.stated_names(prose)
-        given_names = {self.named(verdict[self.key.casefold()]) for verdict in verdicts}
+        given_names = {self.parse_name(verdict[self.key.casefold()]) for verdict in verdicts}
         if len(given_names | stated) > 1:
             raise UnreadableReply(f"{len(given_names | stated)} different verdicts in one reply")
         check_json_nonce(verdicts[0], nonce)
-        return given_names.pop(), self._reason(verdicts[0])
+        reason = (
+            read_json_reason(verdicts[0]) if self.reasoned else str(verdicts[0].get("reason", "")).strip()
+        )
+        return given_names.pop(), reason
 
-    def _reason(self, verdict: Mapping[str, Any]) -> str:
-        return read_json_reason(verdict) if self.reasoned else str(verdict.get("reason", "")).strip()
-
-    def _from_text(self, prose: str, nonce: str) -> tuple[str, str]:
+    def _parse_text(self, prose: str, nonce: str) -> tuple[str, str]:
         statements = self._statements(prose)
         stated = {name for _, _, name in statements}
         if not stated:
@@ -173,7 +172,7 @@ def _fold_text(text: str) -> str:
 
 
 MAX_BEFORE, MAX_AFTER = 80, 40
-"""Characters around a name that decide whether it is a verdict."""
+"""Characters before and after a name that decide whether it is a verdict."""
 _CLOSE = r"[*_`\"'\])]{0,4}"
 _BEGIN = r"(?:(?:\A|(?<=\n))[ \t*_`#-]{0,12}|(?<=[.!?])[)\"'*_]{0,3}\s{1,3}[*_`]{0,3})"
 _END = re.compile(

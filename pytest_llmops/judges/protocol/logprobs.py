@@ -1,9 +1,9 @@
-"""The score that a model's log-probabilities expect, in place of the one token it wrote (G-Eval).
+"""The expected score by the log-probabilities of the score's token, instead of the written score (G-Eval).
 
-Liu et al. 2023, "G-Eval: NLG Evaluation using GPT-4 with Better Human Alignment": the score is the sum over the
-scale of probability times score. Scores outside of the tokens a server lists have no known probability; the
-listed ones are scaled to 1. Where fewer than `MIN_MASS` of the probability is on scores there is no score: a
-silent fall-back to the written one would change the distribution that a baseline was made of.
+Liu et al. 2023, "G-Eval: NLG Evaluation using GPT-4 with Better Human Alignment": the score is the sum over the scale
+of probability times score. The probabilities of the tokens that the server lists are normalized to 1. If less than
+`MIN_MASS` of the probability is on scores, the verdict is unscored: a silent fallback to the written score would change
+the distribution behind a baseline.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Verdict
 
 LOGPROB_PARAMS: Mapping[str, Json] = {"logprobs": True, "top_logprobs": 20}
-"""Parameters by which chat completions give log-probabilities."""
+"""Parameters with which chat completions return log-probabilities."""
 MIN_MASS = 0.5
-"""Least probability that must be on scores of the scale."""
+"""Least total probability of the scores of the scale."""
 
 
 def expected_score(
@@ -33,7 +33,7 @@ def expected_score(
         high: Highest.
 
     Raises:
-        ValueError: A probability is no number from 0 to 1.
+        ValueError: A probability is not a number from 0 to 1.
 
     >>> expected_score({4.0: 0.25, 5.0: 0.75}, 1, 5)
     (4.75, 0.4330127018922193)
@@ -51,21 +51,21 @@ def expected_score(
 
 
 def apply_expected_score(verdict: Verdict, completion: Completion | None) -> Verdict:
-    """Return the verdict with the expected score in place of the written one.
+    """Return the verdict with the expected score in place of the written score.
 
     Args:
-        verdict: What was read of the reply; its score is a whole one of the scale, without dimensions.
+        verdict: The parsed reply; its score is a whole number, without dimensions.
         completion: The reply; ``logprobs`` are its tokens, each with ``token``, and ``top``, a mapping of
-            tokens at that place to log-probabilities.
+            tokens at that position to log-probabilities.
 
     Returns:
-        A verdict with its ``confidence``; unscored if the server gave no log-probabilities, or too little of the
+        A verdict with its ``confidence``; unscored if the server gave no log-probabilities, or too little
         probability is on scores.
     """
     tokens: Sequence[Any] = getattr(completion, "logprobs", None) or ()
     if not tokens:
         return _without_score(
-            verdict, "the server gave no log-probabilities: take `weighted` out, or ask another"
+            verdict, "the server gave no log-probabilities: take `weighted` out, or use another server"
         )
     place = _find_score_token(tokens, verdict.score)
     if place is None:
@@ -96,7 +96,7 @@ def _without_score(verdict: Verdict, error: str) -> Verdict:
 
 
 def _find_score_token(tokens: Sequence[Any], score: float | None) -> Any:
-    """The last token that is the score: in every form but one it stands at the end of the reply."""
+    """Return the last token that is the score, as most reply formats end with it."""
     return next((token for token in reversed(tokens) if _parse_score_token(token.token) == score), None)
 
 

@@ -1,17 +1,17 @@
-"""The one reader of a judge's reply: text and scale in, a verdict or the reason why there is none out.
+"""Parse a judge's reply: text and scale in, a verdict or the reason why it is unreadable out.
 
-A reply is model output about hostile text, so the rule is strict: **exactly one verdict, on our scale, with
-its reason**; anything else is unscored. It is read in one of two forms:
+A reply is model output about untrusted text, so the rule is strict: **exactly one verdict, on our scale, with its
+reason**; anything else is unscored. A verdict has one of these forms:
 
-* JSON, plain, fenced or within prose: ``reason`` and ``score``, or ``reason`` and ``dimensions`` (or the
-  dimensions at top level), and the ``nonce`` if one was asked for. Only whole objects count: a verdict
-  within a string, within another object or in a cut-off reply is none.
-* Free text, only without dimensions: ``Score: 7, Reason: ...``, also ``**Score:** [7]``, ``7/10`` or
-  ``Rating: 7 out of 10``. The verdict begins a line or a sentence and nothing but its end follows the
-  number. Another number called a score anywhere in the text makes it two verdicts.
-* Free text that ends in ``[[7]]``, the form of MT-Bench's judges. No other verdict may stand in it.
+* JSON, plain, fenced or within prose: ``reason`` and ``score``, or ``reason`` and ``dimensions`` (or the dimensions
+  at top level), and the ``nonce`` if it is required. Only whole objects count, not a verdict within a string,
+  within another object or in a truncated reply.
+* Free text, only without dimensions: ``Score: 7, Reason: ...``, also ``**Score:** [7]``, ``7/10`` or ``Rating: 7 out of
+  10``. The verdict begins a line or a sentence, and only its end follows the number. Another number called a score
+  anywhere in the text makes it two verdicts.
+* Free text that ends in ``[[7]]``, the form of MT-Bench's judges, without any other verdict.
 
-Verdicts that are names (a winner, pass or fail) are read by `choice`, by the same rules.
+Verdicts that are names (a winner, pass or fail) are parsed by `labels`, by the same rules.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from pytest_llmops.protocols import Verdict
 PARSER_REVISION = "2"
 """Revision of the rules; part of a judge's version."""
 MAX_REPLY = 50_000
-"""Characters of a reply that are read; a longer one is no verdict."""
+"""A reply with more characters is unreadable."""
 MAX_ROUNDING = 0.5
-"""How far an overall score may be from the weighted mean of the dimensions given beside it."""
+"""Largest distance of an overall score from the weighted mean of its dimensions."""
 RESERVED_KEYS = frozenset({"score", "rating", "reason", "nonce", "dimensions"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """What a verdict is given on: lowest and highest score, and the dimensions with their weights.
+    """The scale of a verdict: lowest and highest score, and the dimensions with their weights.
 
     Attributes:
-        weights: Weight of each dimension in the overall score; empty: there is one score only.
+        weights: Weight of each dimension in the overall score; empty: a single score.
 
     Raises:
-        UsageError: The ends are no range, a weight is not above 0, or two names differ in case only.
+        UsageError: The ends are not a range, a weight is not above 0, or two names differ in case only.
     """
 
     low: float = 1.0
@@ -73,7 +73,7 @@ class Scale:
         >>> Scale(weights={"accuracy": 3, "fluency": 1}).mean({"accuracy": 4, "fluency": 8})
         5.0
         """
-        # Exactly: a judge's 8, 9 and 4 are a mean of 7, and not a hair less than a threshold of 7.
+        # Exact, as the mean of 8, 9 and 4 must not fall below a threshold of 7 by rounding.
         total = sum(map(Fraction, self.weights.values()))
         whole = sum(Fraction(scores[name]) * Fraction(weight) for name, weight in self.weights.items())
         mean = float(whole / total)
@@ -81,19 +81,19 @@ class Scale:
 
 
 class UnreadableReply(Exception):
-    """Why a reply holds no verdict, as the text of it."""
+    """A reply without a verdict; the text says why."""
 
 
 def parse_score_reply(text: str, scale: Scale, *, nonce: str = "") -> Verdict:
-    """Return the verdict in a judge's reply, or an unscored one whose ``error`` says why there is none.
+    """Return the verdict in a judge's reply, or an unscored verdict whose ``error`` says why there is none.
 
     Args:
-        text: The reply as it came; kept in ``raw``.
-        scale: What the verdict must be on.
-        nonce: What it must repeat, exactly; empty: nothing.
+        text: The raw reply; kept in ``raw``.
+        scale: The scale of the verdict.
+        nonce: What it must repeat exactly; empty: no nonce is required.
 
     Returns:
-        A score within the scale and a reason, or an error; it raises on no text.
+        A score within the scale and a reason, or an error; it never raises.
 
     >>> parse_score_reply("Score: 7, Reason: mostly right.", Scale()).score
     7.0
@@ -132,10 +132,10 @@ def _parse_scored_reply(text: str, scale: Scale, nonce: str) -> _ScoreParts:
 
 
 def reply_without_thinking(text: str) -> str:
-    """Return what a model said, without what it thought before.
+    """Return a reply without the thinking before it.
 
     Raises:
-        Unread: It said nothing, or too much to be a verdict.
+        UnreadableReply: The reply is empty or too long.
 
     >>> reply_without_thinking("<think>hm</think>yes")
     'yes'
@@ -161,14 +161,14 @@ _JSON_START = re.compile(r"""\{(?=\s*(?:["']|\w+\s*:(?!:)))""")
 
 
 def extract_json_objects(text: str, keys: Collection[str] = ()) -> tuple[list[dict[str, Any]], str]:
-    r"""Return the JSON objects of a text in order, keys in lower case, and what is left around them.
+    r"""Return the JSON objects of a text in order, keys in lower case, and the text around them.
 
     Args:
-        text: What a model said.
-        keys: Broken JSON without any of these keys is prose (code, say); none: broken JSON is no verdict.
+        text: A reply.
+        keys: Broken JSON without any of these keys is prose, such as code; none: all broken JSON is an error.
 
     Raises:
-        Unread: An object is broken or cut off, or a key of it stands twice with different values.
+        UnreadableReply: An object is broken or truncated, or has a key twice with different values.
 
     >>> extract_json_objects('Well: {"Score": 7}')
     ([{'score': 7}], 'Well: \n')
@@ -222,13 +222,13 @@ def _parse_verdict_object(verdict: Mapping[str, Any], scale: Scale, nonce: str) 
 
 
 def check_json_nonce(verdict: Mapping[str, Any], nonce: str) -> None:
-    """Raise `UnreadableReply` unless an object repeats the nonce, if one was asked for."""
+    """Raise `UnreadableReply` unless an object repeats the nonce, if it is required."""
     if nonce and verdict.get("nonce") != nonce:
         raise UnreadableReply(_nonce_error(verdict.get("nonce")))
 
 
 def read_json_reason(verdict: Mapping[str, Any]) -> str:
-    """Return an object's reason; raise `UnreadableReply` where it has none.
+    """Return an object's reason; raise `UnreadableReply` if it has none.
 
     >>> read_json_reason({"reason": " short "})
     'short'
@@ -250,7 +250,7 @@ def _read_dimension_scores(verdict: Mapping[str, Any], scale: Scale) -> dict[str
     given = {key: verdict[key] for key in names if key in verdict}
     inner = verdict.get("dimensions", {})
     if not isinstance(inner, Mapping):
-        raise UnreadableReply("dimensions is no object")
+        raise UnreadableReply("dimensions: expected an object")
     if any(inner.get(key, value) != value for key, value in given.items()):
         raise UnreadableReply("different verdicts in one reply: dimensions stand twice")
     given |= {key: inner[key] for key in names if key in inner}
@@ -263,7 +263,7 @@ def _read_dimension_scores(verdict: Mapping[str, Any], scale: Scale) -> dict[str
 def _check_score(value: object, name: str, scale: Scale) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         kind = "null" if value is None else type(value).__name__
-        raise UnreadableReply(f"{name} is no number: got {quote_shortened(str(value), 40)} ({kind})")
+        raise UnreadableReply(f"{name}: expected a number, got {quote_shortened(str(value), 40)} ({kind})")
     if not scale.low <= value <= scale.high:  # NaN too
         raise UnreadableReply(
             f"{name} {shorten_text(str(value), 20)} is out of range: expected {scale.low:g} to {scale.high:g}"
@@ -313,7 +313,8 @@ def _parse_prose(prose: str, scale: Scale, nonce: str) -> _ScoreParts:
         if not statements:
             pattern, statements = _FINAL, [final]
     if not statements or scale.weights:
-        raise UnreadableReply(_describe_missing_score(prose, scale))
+        wanted = "JSON with reason and dimensions" if scale.weights else "a score and its reason"
+        raise UnreadableReply(describe_missing_verdict(prose, wanted))
     if len(mentions | {_match_number(statement) for statement in statements}) > 1:
         raise UnreadableReply(f"{max(len(mentions), len(statements))} different verdicts in one reply")
     check_text_nonce(prose, nonce)
@@ -322,48 +323,34 @@ def _parse_prose(prose: str, scale: Scale, nonce: str) -> _ScoreParts:
             raise UnreadableReply(
                 f"the score is out of {statement['of']}: expected one out of {scale.high:g}"
             )
-    score = _check_score(_plain(statements[0]["number"]), "score", scale)
+    number = _match_number(statements[0])
+    score = _check_score(int(number) if number.is_integer() else number, "score", scale)
     return score, read_text_reason(pattern.sub(" ", prose), nonce), {}
 
 
 def check_text_nonce(prose: str, nonce: str) -> None:
-    """Raise `UnreadableReply` unless a text holds the nonce as a word, if one was asked for."""
+    """Raise `UnreadableReply` unless a text has the nonce as a word, if it is required."""
     if nonce and not re.search(rf"(?<!\w){re.escape(nonce)}(?!\w)", prose):
         raise UnreadableReply(_nonce_error(None))
 
 
 def read_text_reason(rest: str, nonce: str) -> str:
-    """Return the reason in what a text says besides its verdict; raise `UnreadableReply` if there is none.
+    """Return the reason in the text around a verdict; raise `UnreadableReply` if there is none.
 
     >>> read_text_reason(", Nonce: 1a2b, Reason: too short.", "1a2b")
     'too short'
     """
     if nonce:
         rest = re.sub(rf"(?:\bnonce\W{{0,4}})?\b{re.escape(nonce)}\b", " ", rest, flags=_FLAGS)
-    reason = _strip_reason(rest)
+    labelled = _REASON.search(rest)
+    reason = (rest[labelled.end() :] if labelled else rest).strip(" \t\r\n*_`,;.:-[]()")
     if not any(char.isalpha() for char in reason):
         raise UnreadableReply("the reason is missing")
     return reason
 
 
-def _plain(figure: str) -> float | int:
-    number = float(figure)
-    return int(number) if number.is_integer() else number
-
-
-def _strip_reason(rest: str) -> str:
-    labelled = _REASON.search(rest)
-    return (rest[labelled.end() :] if labelled else rest).strip(" \t\r\n*_`,;.:-[]()") if rest.strip() else ""
-
-
-def _describe_missing_score(prose: str, scale: Scale) -> str:
-    return describe_missing_verdict(
-        prose, "JSON with reason and dimensions" if scale.weights else "a score and its reason"
-    )
-
-
 def describe_missing_verdict(prose: str, wanted: str) -> str:
-    """Return the error for a text without a verdict: the judge refused, or said something else.
+    """Return the error for a text without a verdict: a refusal, or any other text.
 
     >>> describe_missing_verdict("Well.", "a score")
     'no verdict: expected a score, got "Well."'
@@ -375,7 +362,7 @@ def describe_missing_verdict(prose: str, wanted: str) -> str:
 
 
 def quote_shortened(text: str, limit: int) -> str:
-    """Return foreign text as one short line in quotes.
+    """Return untrusted text as a short line in quotes.
 
     >>> quote_shortened("so so", 10)
     '"so so"'

@@ -1,17 +1,17 @@
-"""How a judge's model is asked: under suspicion, in the narrowest form its server takes, twice at most.
+"""Prompt a judge's model: untrusted data is quoted, the strictest reply format the server supports is used, one retry.
 
-What is judged is hostile text: it may hold instructions, fake verdicts, or the tags and control tokens
-that a prompt is made of. Each layer against that is plain and can be tested without a model:
+What is judged may hold instructions, fake verdicts, or the tags and control tokens of a prompt. Each layer against that
+is simple, and testable without a model:
 
-* The data is a user message of its own, one JSON object between two tags. In its strings every ``<`` and
-  every character that does not print is an escape, so nothing within can close a tag, open a role or hide.
-* The tags carry a nonce that the verdict must repeat: a verdict copied out of the answer has none, or
-  another. It is a hash of prompt and data, so a recording answers the same request again, and whoever
-  writes the answer would have to find a text that contains its own hash.
-* The reply is held to a schema where the server can do that, and exactly one verdict is accepted. One
-  retry, in which the model is told the error; then the answer is *unscored*, which is no score.
+* The data is its own user message, a JSON object between two tags. In its strings every ``<`` and every character that
+  does not print is escaped, so that nothing in it can close a tag, open a role or hide.
+* The tags carry a nonce that the verdict must repeat: a verdict copied out of the answer has none, or another. It is a
+  hash of prompt and data, so that a recording matches the same request again; an attacker would have to write a text
+  that contains its own hash.
+* The reply follows a schema where the server supports it, and exactly one verdict is accepted. One retry tells the
+  model the error; then the answer is *unscored*, which is not a score.
 
-This makes accidents harmless and attacks harder; it does not make a judge that cannot be talked to.
+This makes accidents harmless and attacks harder; it does not rule out prompt injection.
 """
 
 from __future__ import annotations
@@ -41,29 +41,29 @@ T = TypeVar("T")
 
 MAX_TRIES = 2
 MAX_REASON = 300
-"""Characters of a reason in the schema: a small model would go on until the token limit."""
+"""Characters of a reason in the schema: a small model would continue until the token limit."""
 MAX_DATA = 100_000
-"""Characters of all data together. More is unscored, never silently cut."""
+"""Characters of all data together. More is unscored, never truncated."""
 MAX_ECHO = 1_000
-"""Characters of an unreadable reply that are shown to the model again."""
+"""Characters of an unreadable reply that the retry repeats."""
 PROMPT_VARIABLES = ("data", "nonce", "form")
-"""What every judge's prompt is given; it must use ``data`` and ``form``."""
+"""The variables of every judge's prompt; it must use ``data`` and ``form``."""
 VERDICT_TOOL = "verdict"
 CUT_OFF_REASONS = ("length", "max_tokens", "max_output_tokens", "model_context_window_exceeded")
-"""How servers call the end of a reply at a limit."""
+"""Finish reasons of a truncated reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplySpec(Generic[T]):
-    """What a reply has to hold besides nonce and reason, in each form a server may be asked in.
+    """The fields of a reply besides nonce and reason, in each reply format.
 
     Attributes:
-        bounded: Field -> JSON schema, as narrow as schemas can say it.
-        plain: The same without what the strict schemas of some providers do not know.
-        sample: Field -> how the prompt shows it.
-        words: What the prompt says of the fields, after the sample.
-        line: The form in text, with ``{nonce}``.
-        read: From reply, nonce, and whether JSON was asked for, to the verdict; raises `UnreadableReply`.
+        bounded: Field -> JSON schema, with all limits.
+        plain: The same without keywords that the strict schemas of some providers lack.
+        sample: Field -> its example in the prompt.
+        words: What the prompt says about the fields, after the examples.
+        line: The instruction for a reply in text, with ``{nonce}``.
+        read: Returns the verdict, given reply, nonce and whether JSON was requested; raises `UnreadableReply`.
     """
 
     bounded: Mapping[str, Json]
@@ -74,7 +74,7 @@ class ReplySpec(Generic[T]):
     read: Callable[[str, str, bool], T]
 
     def form(self, way: ReplyFormat, nonce: str) -> str:
-        """Return what the prompt says of the reply's form."""
+        """Return the instruction of the prompt for a reply format."""
         if way.kind == "text":
             return self.line.replace("{nonce}", nonce)
         fields = ", ".join(f'"{name}": {example}' for name, example in self.sample.items())
@@ -100,7 +100,7 @@ class ReplySpec(Generic[T]):
         return [instructions, [self.params(way, "") for way in REPLY_FORMATS]]
 
     def params(self, way: ReplyFormat, nonce: str, *, flat: bool = False) -> dict[str, Json]:
-        """Return the parameters that hold a server to the form; ``flat``: tools as the Responses API has them."""
+        """Return the request parameters of a reply format; ``flat``: tools in the form of the Responses API."""
         if way.kind == "text":
             return {}
         if way.kind == "json":
@@ -121,11 +121,11 @@ class ReplySpec(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeReply(Generic[T]):
-    """What came of asking: a verdict, or the error why there is none.
+    """The result of a prompt: a verdict, or the error.
 
     Attributes:
-        raw: The replies as they came.
-        completion: The one that the verdict was read from.
+        raw: The raw replies.
+        completion: The completion that has the verdict.
     """
 
     value: T | None = None
@@ -136,13 +136,13 @@ class JudgeReply(Generic[T]):
 
 @dataclass(slots=True)
 class JudgePrompter:
-    """A model and the prompt file by which it is asked for verdicts.
+    """A judge model with its prompt file.
 
     Args:
-        name: Of the judge, for errors and the report.
-        file: The prompt. ``{{ data }}`` must be a user message of its own, and ``{{ form }}`` (the form of
-            the reply) must stand somewhere; ``{{ nonce }}`` may, and what ``values`` gives.
-        model: Who is asked; None: the judge model of the run's settings, as the running test sees it.
+        name: Of the judge, for errors and reports.
+        file: The prompt. ``{{ data }}`` must be its own user message, and ``{{ form }}`` (the instruction for the
+            reply) must occur; ``{{ nonce }}`` and the names of ``values`` may.
+        model: The judge model; None: that of the run's settings, as the running test sees it.
         values: Further variables of the prompt.
         params: Parameters of the model, over those of the prompt.
         named: The model's name, over the prompt's.
@@ -159,23 +159,23 @@ class JudgePrompter:
     @property
     def model_name(self) -> str:
         """The model's own name, else that of its type."""
-        model = self.asked()
+        model = self.resolve_model()
         return str(getattr(model, "model", "") or self.named or type(model).__name__)
 
     @property
     def fingerprint(self) -> str:
-        """Content hash of the prompt, and of what its further variables are filled with."""
+        """Hash of the prompt and of its further variables."""
         own = self.prompt().fingerprint
         return own if not self.values else hash_parts([own, dict(self.values)], 16)
 
-    def asked(self) -> Model:
-        """Return the model that is asked; one of the run's settings is looked up anew, as each test may see another."""
+    def resolve_model(self) -> Model:
+        """Return the judge model; that of the run's settings is looked up each time, as tests may differ."""
         return (
             self.model if self.model is not None else cast("Model", recorder.find_component("model", "judge"))
         )
 
     def prompt(self) -> Prompt:
-        """Return the prompt; it is read once."""
+        """Return the prompt; its file is read once."""
         from pytest_llmops.prompts.registry import read_prompt
 
         if self._prompt is None:
@@ -183,25 +183,25 @@ class JudgePrompter:
         return self._prompt
 
     def nonce(self, data: Mapping[str, Json], nonce_of: Sequence[object] = ()) -> str:
-        """Return what the tags around the data carry: a hash of the prompt, and of the data or what stands for it."""
+        """Return the nonce of the tags: a hash of the prompt, and of the data or of ``nonce_of`` instead."""
         return hash_parts([self.fingerprint, *(nonce_of or [data])], 8)
 
     def ask(
         self, data: Mapping[str, Json], shape: ReplySpec[T], *, nonce_of: Sequence[object] = ()
     ) -> JudgeReply[T]:
-        """Ask for a verdict on the data.
+        """Prompt for a verdict on the data.
 
         Args:
             data: What the model sees, as JSON; empty values are left out.
-            shape: What its reply has to hold.
-            nonce_of: What the nonce is a hash of, besides the prompt; none: the data.
+            shape: The fields of the reply.
+            nonce_of: What the nonce hashes besides the prompt; none: the data.
 
         Returns:
             The verdict; or the error and the raw replies, if no reply could be read in two tries, or if the
-            model is the one under test and that is not allowed: where the names tell it, it is not asked.
+            settings exclude the model under test as a judge. If the names already show that, it is not called.
 
         Raises:
-            ModelError: The model could not be asked at all.
+            ModelError: The model could not be called.
             PromptError: The prompt cannot be used.
         """
         if own := why_self_judging(self.model_name):
@@ -235,28 +235,28 @@ class JudgePrompter:
         return JudgeReply(error=f"no verdict after {MAX_TRIES} tries: {error}", raw=_join_replies(replies))
 
     def _complete(
-        self, data: str, nonce: str, shape: ReplySpec[T], told: tuple[Message, ...]
+        self, data: str, nonce: str, shape: ReplySpec[T], retry_messages: tuple[Message, ...]
     ) -> tuple[Completion, ReplyFormat]:
-        model = self.asked()
+        model = self.resolve_model()
         flat = getattr(model, "api", "chat") == "responses"
 
-        def ask(way: ReplyFormat) -> Completion:
+        def complete_in_format(way: ReplyFormat) -> Completion:
             prompt = self.render_prompt(data, nonce, shape.form(way, nonce))
-            params = way.kept({**prompt.params, **self.params})
-            messages = (*prompt.messages, *told)
+            params = way.select_params({**prompt.params, **self.params})
+            messages = (*prompt.messages, *retry_messages)
             request = replace(prompt, messages=messages, params=params, model=self.named or prompt.model)
             with recorder.set_purpose("judge"):
                 return retry_rate_limited(
                     lambda: model.complete(request, **shape.params(way, nonce, flat=flat))
                 )
 
-        return negotiate_format(model, ask, {**self.prompt().params, **self.params})
+        return negotiate_format(model, complete_in_format, {**self.prompt().params, **self.params})
 
     def render_prompt(self, data: str, nonce: str, form: str) -> RenderedPrompt:
         """Return the prompt with its variables filled in.
 
         Raises:
-            PromptError: The data is no user message of its own, or the form of the reply stands nowhere.
+            PromptError: The data is not its own user message, or the instruction for the reply is missing.
         """
         prompt = self.prompt()
         values = {"data": data, "nonce": nonce, "form": form, **self.values}
@@ -291,17 +291,17 @@ def hash_parts(parts: Sequence[object], digits: int) -> str:
     >>> hash_parts(["a", "bc"], 8) == hash_parts(["ab", "c"], 8)
     False
     """
-    # As JSON: texts cannot run into each other, and a lone surrogate has a form.
+    # JSON keeps the texts apart, and can encode a lone surrogate.
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()[:digits]
 
 
 def format_retry_message(error: str) -> str:
-    """Return what a model is told of its unreadable reply."""
+    """Return the retry message after an unreadable reply."""
     return f"That was no verdict: {error}. Judge the same data again."
 
 
 def is_contentless(answer: str) -> bool:
-    """Say whether a text has no letter, digit or symbol: "42" and "+" are answers, ":" and "..." are none.
+    """Say whether a text has no letter, digit or symbol: "42" and "+" are answers, ":" and "..." are not.
 
     >>> is_contentless(" ... "), is_contentless("No")
     (True, False)
@@ -310,10 +310,10 @@ def is_contentless(answer: str) -> bool:
 
 
 def check_passages(contexts: object, name: str) -> list[str]:
-    """Return the passages a judge was given; none: an empty list.
+    """Return the passages of a judge's contexts as a list.
 
     Raises:
-        UsageError: They are no list of texts.
+        UsageError: They are not a list of texts.
 
     >>> check_passages(("one", "two"), "quality")
     ['one', 'two']
@@ -336,11 +336,11 @@ EMPTY_OPENERS = frozenset(
         *("解", "解答", "かいせつ", "respuesta", "solución", "antwort", "réponse"),
     }
 )
-"""Beginnings of an answer that some judges wave through (Zhao et al. 2025, "One Token to Fool LLM-as-a-Judge")."""
+"""Beginnings of an answer that some judges accept (Zhao et al. 2025, "One Token to Fool LLM-as-a-Judge")."""
 
 
 def is_only_opener(answer: str, reference: str = "") -> bool:
-    """Say whether a text is a beginning without an answer; never if the reference is the same.
+    """Say whether a text is only the beginning of an answer; never if the reference is the same.
 
     >>> is_only_opener("Thought process:"), is_only_opener("Solution: 42"), is_only_opener("Solution", "solution")
     (True, False, False)
@@ -357,7 +357,7 @@ _UNSAFE = re.compile(r"<|\[(?=/?INST\])|[^\x20-\x7e]")
 
 
 def quote_data(data: Mapping[str, Json], nonce: str) -> str:
-    """Return the data as JSON between its tags; it reads back as it was, and no character in it does anything."""
+    """Return the data as JSON between its tags; parsing restores it, and no character in it has an effect."""
     text = json.dumps(data, ensure_ascii=False)
     return f"<data-{nonce}>\n{_UNSAFE.sub(_escape_match, text)}\n</data-{nonce}>"
 

@@ -1,8 +1,8 @@
-"""In which form a server can be held to a verdict: found out by asking, and remembered.
+"""Negotiate the strictest reply format that a server supports.
 
-Servers differ: strict schemas of some know no ``maxLength``; some know tools but no schemas, some JSON but no
-tools, some nothing of it; some models take no ``temperature``. A server says so by refusing the request, and is
-then asked in the next form. A parameter that its refusal names is left out instead.
+Servers differ: strict schemas of some have no ``maxLength``; some support tools but no schemas, some JSON but no tools,
+some neither; some models take no ``temperature``. After a refusal the next format is tried, or the request is repeated
+without the parameter that the refusal names.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from pytest_llmops.protocols import Completion, Model
 
 NOT_FOUND = 404
 RENAMED_MAX_TOKENS = "max_completion_tokens"
-"""The name that newer models want for ``max_tokens``."""
+"""The name of ``max_tokens`` for newer models."""
 
 FormatKind = Literal["bounded", "plain", "tool", "json", "text"]
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyFormat:
-    """How a model is asked.
+    """The format in which a verdict is requested.
 
     Attributes:
         kind: ``bounded`` (a schema with limits), ``plain`` (a schema without), ``tool`` (a required call),
             ``json`` (any JSON object) or ``text`` (a line of text).
-        params: Whether the prompt's parameters are sent.
-        dropped: Parameters that are not, as the server has refused them by name.
+        params: Whether the parameters of the prompt are sent.
+        dropped: Parameters that are left out, as the server refused them by name.
     """
 
     kind: FormatKind
     params: bool = True
     dropped: frozenset[str] = field(default=frozenset())
 
-    def kept(self, params: Mapping[str, Json]) -> dict[str, Json]:
-        """Return the parameters that are sent.
+    def select_params(self, params: Mapping[str, Json]) -> dict[str, Json]:
+        """Return the parameters to send.
 
-        >>> ReplyFormat("plain", dropped=frozenset({"max_tokens->"})).kept({"max_tokens": 9, "temperature": 0})
+        >>> ReplyFormat("plain", dropped=frozenset({"max_tokens->"})).select_params({"max_tokens": 9, "temperature": 0})
         {'temperature': 0, 'max_completion_tokens': 9}
         """
         if not self.params:
@@ -67,16 +67,16 @@ REPLY_FORMATS = (
     ReplyFormat("text"),
     ReplyFormat("text", params=False),
 )
-"""From the narrowest form of a reply to the widest; a server that refuses one is asked the next."""
+"""From the strictest format to the loosest; after a refusal the next is tried."""
 
 _TOO_LONG = re.compile(
     r"context[ _-](?:length|size|window)|maximum context|too many (?:input )?tokens", re.IGNORECASE
 )
-"""Of a refusal: the texts are too long, in whatever form."""
+"""A refusal because the texts are too long, in any format."""
 
 
 def _server_key(model: Model) -> object:
-    """What tells servers and models apart: address and name, or the object that keeps both to itself."""
+    """Return what identifies server and model: address and name, or the model object if these are unknown."""
     address = getattr(model, "base_url", None)
     if not isinstance(address, str) or (getattr(model, "client", None) is not None and not address):
         return id(model)
@@ -87,16 +87,16 @@ def _server_key(model: Model) -> object:
 def negotiate_format(
     model: Model, ask: Callable[[ReplyFormat], Completion], params: Mapping[str, Json]
 ) -> tuple[Completion, ReplyFormat]:
-    """Ask in the first way that the server does not refuse.
+    """Return the completion and the format of the first request that the server does not refuse.
 
     Args:
-        model: Who is asked; what its server takes is remembered for it.
-        ask: Asks in a given way.
-        params: The parameters that could be left out.
+        model: The judge model; the capabilities of its server are remembered.
+        ask: Sends a request in a given format.
+        params: The parameters that may be left out.
 
     Raises:
-        ModelError: The model could not be asked; refused in every form, the first refusal: then the form was
-            not the reason.
+        ModelError: The model could not be called; if every format is refused, the first refusal, as the format
+            was not the reason.
     """
     index, dropped = capabilities.get(_server_key(model))
     first: ModelError | None = None
@@ -122,8 +122,8 @@ def negotiate_format(
 
 
 def _find_refused_param(text: str, way: ReplyFormat, params: Mapping[str, Json]) -> str:
-    """The parameter that a refusal names, of those that were sent; ``max_tokens->``: by another name."""
-    for name in way.kept(params):
+    """Return the sent parameter that a refusal names; ``max_tokens->``: it is to be renamed."""
+    for name in way.select_params(params):
         if re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", text):
             return f"{name}->" if name == "max_tokens" and RENAMED_MAX_TOKENS in text else name
     return ""

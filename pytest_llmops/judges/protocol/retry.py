@@ -1,7 +1,7 @@
-"""Asking again after a refusal that will pass: the server is asked too often, by all the judges of the run together.
+"""Retry judge calls after HTTP 429, with a shared back-off for the whole run.
 
-The SDK asks again by itself a few times. Beyond that somebody has to slow down, and that is everybody: the run's
-pace (`cassettes.pacing`) makes each judge of each worker wait before the next call goes out.
+The SDK retries a few times by itself. Beyond that the server is overloaded by all judges together, so the run's rate
+limit (`cassettes.rate_limit`) makes every judge of every worker wait before its next call.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from pytest_llmops.errors import ModelError
 T = TypeVar("T")
 
 MAX_TRIES = 4
-"""Of the SDK's own tries each."""
+"""Each try includes the SDK's own retries."""
 _FOR_GOOD = re.compile(r"insufficient_quota|billing|exceeded your current quota", re.IGNORECASE)
-"""What a server says when waiting does not help."""
+"""Messages of a server when waiting does not help."""
 
 
 def retry_rate_limited(ask: Callable[[], T]) -> T:
-    """Ask, and again as long as the server only says that it is asked too often.
+    """Return the result of a call, retried while the server reports that its rate limit is exceeded.
 
-    Where waiting did not help, or cannot, nobody in the run waits for that any more until the server answers. Without a
-    tape nothing keeps the pace, and nothing is asked again.
+    Once waiting did not help, or cannot, no judge of the run waits until the server answers again. Without a tape there
+    is no shared rate limit, and no retry.
 
     Raises:
-        ModelError: It still says so after `MAX_TRIES`, or says anything else.
+        ModelError: The rate limit is still exceeded after `MAX_TRIES`, or any other error.
 
     >>> retry_rate_limited(lambda: 1)
     1

@@ -61,8 +61,8 @@ class Choices:
     key: str = "verdict"
     reasoned: bool = True
     _names: Mapping[str, str] = field(init=False, repr=False)
-    _spelt: re.Pattern[str] = field(init=False, repr=False)
-    _label: re.Pattern[str] = field(init=False, repr=False)
+    _spelling_regex: re.Pattern[str] = field(init=False, repr=False)
+    _label_regex: re.Pattern[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         pairs = [(spelling, name) for name, more in self.spellings.items() for spelling in (name, *more)]
@@ -77,8 +77,8 @@ class Choices:
                 f"choices: expected at least two names, each with its own spellings, got {list(self.spellings)}"
             )
         object.__setattr__(self, "_names", names)
-        object.__setattr__(self, "_spelt", _spelling_pattern(names))
-        object.__setattr__(self, "_label", _label_pattern((*VERDICT_LABELS, self.key)))
+        object.__setattr__(self, "_spelling_regex", _spelling_pattern(names))
+        object.__setattr__(self, "_label_regex", _label_pattern((*VERDICT_LABELS, self.key)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -112,12 +112,12 @@ class Choices:
     def _statements(self, prose: str) -> list[tuple[int, int, str]]:
         """Return start, end and name of each verdict in a text."""
         statements = []
-        for match in self._spelt.finditer(prose):
+        for match in self._spelling_regex.finditer(prose):
             before = prose[max(match.start() - MAX_BEFORE, 0) : match.start()]
             after = prose[match.end() : match.end() + MAX_AFTER]
             # A text that starts within the slice starts a line; a text that was cut does not.
             before = before if len(before) < MAX_BEFORE else f"\0{before}"
-            label = self._label.search(before)
+            label = self._label_regex.search(before)
             if label is None and not _is_stated_verdict(before, after):
                 continue
             if label is not None and not _END.match(after):

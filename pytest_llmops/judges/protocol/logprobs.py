@@ -67,13 +67,16 @@ def apply_expected_score(verdict: Verdict, completion: Completion | None) -> Ver
         return _without_score(
             verdict, "the server gave no log-probabilities: take `weighted` out, or use another server"
         )
-    place = _find_score_token(tokens, verdict.score)
-    if place is None:
+    # The last such token: most reply formats end with the score.
+    token_at_score = next(
+        (token for token in reversed(tokens) if _parse_score_token(token.token) == verdict.score), None
+    )
+    if token_at_score is None:
         return _without_score(
             verdict, "no token of the reply is the score: its log-probabilities cannot be read"
         )
     chances: dict[float, float] = {}
-    for token, logprob in place.top.items():
+    for token, logprob in token_at_score.top.items():
         score = _parse_score_token(token)
         if score is not None:
             chances[score] = min(chances.get(score, 0.0) + math.exp(min(logprob, 0.0)), 1.0)
@@ -93,11 +96,6 @@ def apply_expected_score(verdict: Verdict, completion: Completion | None) -> Ver
 
 def _without_score(verdict: Verdict, error: str) -> Verdict:
     return replace(verdict, score=None, reason="", dimensions={}, error=error)
-
-
-def _find_score_token(tokens: Sequence[Any], score: float | None) -> Any:
-    """Return the last token that is the score, as most reply formats end with it."""
-    return next((token for token in reversed(tokens) if _parse_score_token(token.token) == score), None)
 
 
 def _parse_score_token(token: str) -> float | None:

@@ -73,19 +73,19 @@ class ReplySpec(Generic[T]):
     line: str
     read: Callable[[str, str, bool], T]
 
-    def form(self, way: ReplyFormat, nonce: str) -> str:
+    def form(self, reply_format: ReplyFormat, nonce: str) -> str:
         """Return the instruction of the prompt for a reply format."""
-        if way.kind == "text":
+        if reply_format.kind == "text":
             return self.line.replace("{nonce}", nonce)
         fields = ", ".join(f'"{name}": {example}' for name, example in self.sample.items())
-        shape = f'{{"nonce": "{nonce}", "reason": "one sentence", {fields}}}'
-        if way.kind == "tool":
-            return f"Reply with one call of the tool {VERDICT_TOOL}: {shape}. {self.words}"
-        return f"Reply with one JSON object and nothing else: {shape}. {self.words}"
+        example_json = f'{{"nonce": "{nonce}", "reason": "one sentence", {fields}}}'
+        if reply_format.kind == "tool":
+            return f"Reply with one call of the tool {VERDICT_TOOL}: {example_json}. {self.words}"
+        return f"Reply with one JSON object and nothing else: {example_json}. {self.words}"
 
-    def schema(self, way: ReplyFormat, nonce: str) -> dict[str, Json]:
+    def schema(self, reply_format: ReplyFormat, nonce: str) -> dict[str, Json]:
         """Return the JSON schema of the whole reply."""
-        narrow = way.kind == "bounded"
+        narrow = reply_format.kind == "bounded"
         reason: dict[str, Json] = (
             {"type": "string", "maxLength": MAX_REASON} if narrow else {"type": "string"}
         )
@@ -96,17 +96,17 @@ class ReplySpec(Generic[T]):
 
     def all_formats(self) -> list[object]:
         """Return instructions and parameters of every reply format, for the judge's version."""
-        instructions = [self.form(way, "") for way in REPLY_FORMATS]
-        return [instructions, [self.params(way, "") for way in REPLY_FORMATS]]
+        instructions = [self.form(reply_format, "") for reply_format in REPLY_FORMATS]
+        return [instructions, [self.params(reply_format, "") for reply_format in REPLY_FORMATS]]
 
-    def params(self, way: ReplyFormat, nonce: str, *, flat: bool = False) -> dict[str, Json]:
+    def params(self, reply_format: ReplyFormat, nonce: str, *, flat: bool = False) -> dict[str, Json]:
         """Return the request parameters of a reply format; ``flat``: tools in the form of the Responses API."""
-        if way.kind == "text":
+        if reply_format.kind == "text":
             return {}
-        if way.kind == "json":
+        if reply_format.kind == "json":
             return {"response_format": {"type": "json_object"}}
-        schema = self.schema(way, nonce)
-        if way.kind == "tool":
+        schema = self.schema(reply_format, nonce)
+        if reply_format.kind == "tool":
             tool: dict[str, Json] = {
                 "name": VERDICT_TOOL,
                 "description": "Give the verdict.",
@@ -187,13 +187,13 @@ class JudgePrompter:
         return hash_parts([self.fingerprint, *(nonce_of or [data])], 8)
 
     def ask(
-        self, data: Mapping[str, Json], shape: ReplySpec[T], *, nonce_of: Sequence[object] = ()
+        self, data: Mapping[str, Json], spec: ReplySpec[T], *, nonce_of: Sequence[object] = ()
     ) -> JudgeReply[T]:
         """Prompt for a verdict on the data.
 
         Args:
             data: What the model sees, as JSON; empty values are left out.
-            shape: The fields of the reply.
+            spec: The fields of the reply.
             nonce_of: What the nonce hashes besides the prompt; none: the data.
 
         Returns:
@@ -214,7 +214,7 @@ class JudgePrompter:
         error = ""
         for _ in range(MAX_TRIES):
             try:
-                completion, way = self._complete(text, nonce, shape, retry_messages)
+                completion, reply_format = self._complete(text, nonce, spec, retry_messages)
             except ModelError as failed:
                 if not replies:
                     raise
@@ -223,31 +223,31 @@ class JudgePrompter:
             if own := why_self_judging(completion.model):
                 return JudgeReply(error=own, raw=_join_replies(replies))
             try:
-                value = _parse_completion(completion, shape, nonce, structured=way.kind != "text")
+                value = _parse_completion(completion, spec, nonce, structured=reply_format.kind != "text")
             except UnreadableReply as why:
                 error = str(why)
             else:
                 return JudgeReply(value=value, raw=_join_replies(replies), completion=completion)
             retry_messages += (
                 Message("assistant", shorten_text(replies[-1], MAX_ECHO) or "(nothing)"),
-                Message("user", f"{format_retry_message(error)} {shape.form(way, nonce)}"),
+                Message("user", f"{format_retry_message(error)} {spec.form(reply_format, nonce)}"),
             )
         return JudgeReply(error=f"no verdict after {MAX_TRIES} tries: {error}", raw=_join_replies(replies))
 
     def _complete(
-        self, data: str, nonce: str, shape: ReplySpec[T], retry_messages: tuple[Message, ...]
+        self, data: str, nonce: str, spec: ReplySpec[T], retry_messages: tuple[Message, ...]
     ) -> tuple[Completion, ReplyFormat]:
         model = self.resolve_model()
         flat = getattr(model, "api", "chat") == "responses"
 
-        def complete_in_format(way: ReplyFormat) -> Completion:
-            prompt = self.render_prompt(data, nonce, shape.form(way, nonce))
-            params = way.select_params({**prompt.params, **self.params})
+        def complete_in_format(reply_format: ReplyFormat) -> Completion:
+            prompt = self.render_prompt(data, nonce, spec.form(reply_format, nonce))
+            params = reply_format.select_params({**prompt.params, **self.params})
             messages = (*prompt.messages, *retry_messages)
             request = replace(prompt, messages=messages, params=params, model=self.named or prompt.model)
             with recorder.set_purpose("judge"):
                 return retry_rate_limited(
-                    lambda: model.complete(request, **shape.params(way, nonce, flat=flat))
+                    lambda: model.complete(request, **spec.params(reply_format, nonce, flat=flat))
                 )
 
         return negotiate_format(model, complete_in_format, {**self.prompt().params, **self.params})
@@ -374,11 +374,11 @@ def _reply_text(completion: Completion) -> str:
     return "\n".join([*calls, completion.text] if completion.text else calls) or completion.refusal
 
 
-def _parse_completion(completion: Completion, shape: ReplySpec[T], nonce: str, *, structured: bool) -> T:
+def _parse_completion(completion: Completion, spec: ReplySpec[T], nonce: str, *, structured: bool) -> T:
     if not completion.text and not completion.tool_calls and completion.refusal:
         raise UnreadableReply(f"the judge refused: {shorten_text(completion.refusal, 80)}")
     try:
-        return shape.read(_reply_text(completion), nonce, structured)
+        return spec.read(_reply_text(completion), nonce, structured)
     except RecursionError:
         raise UnreadableReply("the JSON is nested too deeply") from None
     except UnreadableReply as why:

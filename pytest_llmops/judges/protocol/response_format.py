@@ -102,14 +102,14 @@ def negotiate_format(
     first: ModelError | None = None
     while True:
         base = REPLY_FORMATS[index]
-        way = ReplyFormat(base.kind, base.params, dropped)
+        reply_format = ReplyFormat(base.kind, base.params, dropped)
         try:
-            completion = ask(way)
+            completion = ask(reply_format)
         except ModelError as error:
             first = first or error
             if error.kind != "request" or error.status == NOT_FOUND or _TOO_LONG.search(str(error)):
                 raise
-            refused = _find_refused_param(str(error), way, params)
+            refused = _find_refused_param(str(error), reply_format, params)
             if refused and refused not in dropped:
                 dropped |= {refused}
             elif index + 1 < len(REPLY_FORMATS):
@@ -118,12 +118,12 @@ def negotiate_format(
                 raise first from None
         else:
             capabilities.put(_server_key(model), (index, dropped), model)
-            return completion, way
+            return completion, reply_format
 
 
-def _find_refused_param(text: str, way: ReplyFormat, params: Mapping[str, Json]) -> str:
+def _find_refused_param(text: str, reply_format: ReplyFormat, params: Mapping[str, Json]) -> str:
     """Return the sent parameter that a refusal names; ``max_tokens->``: it is to be renamed."""
-    for name in way.select_params(params):
+    for name in reply_format.select_params(params):
         if re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", text):
             return f"{name}->" if name == "max_tokens" and RENAMED_MAX_TOKENS in text else name
     return ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.errors import PromptError
-from pytest_llmops.measurement import shorten_text
+from pytest_llmops.measurement import as_finite_float, shorten_text
 from pytest_llmops.prompts.front_matter import FrontMatter, read_front_matter, split_front_matter
 
 JUDGE_KINDS = ("rubric", "checklist", "policy", "grounding", "pairwise")
@@ -41,12 +41,12 @@ def read_share_threshold(head: FrontMatter, default: float | None) -> float | No
     Raises:
         BadFile: It is not a number from 0 to 1.
     """
-    value = head.values.get("pass_at", default)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise head.bad("pass_at", "a share from 0 to 1", shorten_text(str(value), 40))
-    return float(value)
+    if "pass_at" not in head.values:
+        return default
+    threshold = as_finite_float(head.values["pass_at"])
+    if threshold is None or not 0 <= threshold <= 1:
+        raise head.bad("pass_at", "a share from 0 to 1", shorten_text(str(head.values["pass_at"]), 40))
+    return threshold
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from pytest_llmops._util.text_files import BadFile, json_kind, read_text
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.judge_front_matter import locate_file_errors, split_judge_file
 from pytest_llmops.judges.protocol.parsing import Scale
-from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.measurement import Json, as_finite_float, shorten_text
 from pytest_llmops.prompts.front_matter import FrontMatter, read_params
 
 TEMPLATE = Path(__file__).with_name("rubric.md")
@@ -203,16 +203,11 @@ def _parse_dimensions(head: FrontMatter) -> dict[str, tuple[float, str]]:
 
 def _parse_dimension(head: FrontMatter, name: str, given: Json, equal: float) -> tuple[float, str]:
     fields = given if isinstance(given, Mapping) else {"about" if isinstance(given, str) else "weight": given}
-    weight, about = fields.get("weight", equal), fields.get("about", "")
-    known = set(fields) <= {"weight", "about"}
-    if not known or not isinstance(about, str) or not _is_number(weight) or not weight > 0:  # type: ignore[operator]
+    weight, about = as_finite_float(fields.get("weight", equal)), fields.get("about", "")
+    if not set(fields) <= {"weight", "about"} or not isinstance(about, str) or not weight or weight < 0:
         wanted = f"for {shorten_text(name, 40)} a weight above 0, a text, or {{weight: , about: }}"
         raise head.bad("dimensions", wanted, shorten_text(str(given), 60))
-    return float(weight), " ".join(about.split())  # type: ignore[arg-type]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return weight, " ".join(about.split())
 
 
 def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], low: float, high: float) -> float | None:
@@ -221,9 +216,10 @@ def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], low: float, hi
     value = head.values["pass_at"]
     if isinstance(value, str) and value in names:
         return names[value]
-    if not _is_number(value) or not low <= value <= high:  # type: ignore[operator]
+    threshold = as_finite_float(value)
+    if threshold is None or not low <= threshold <= high:
         raise head.bad("pass_at", f"a score from {low:g} to {high:g}", shorten_text(str(value), 40))
-    return float(value)  # type: ignore[arg-type]
+    return threshold
 
 
 def _parse_weighted_flag(

@@ -303,7 +303,7 @@ def parse_items_reply(
         return _parse_items_text(prose, numbers, answers, nonce)
     items = verdict["items"]
     if not isinstance(items, Mapping):
-        raise UnreadableReply("items: expected an object")
+        raise UnreadableReply("items is no object")
     return [_parse_item_answer(number, items.get(number), answers) for number in numbers], read_json_reason(
         verdict
     )

@@ -250,7 +250,7 @@ def _read_dimension_scores(verdict: Mapping[str, Any], scale: Scale) -> dict[str
     given = {key: verdict[key] for key in names if key in verdict}
     inner = verdict.get("dimensions", {})
     if not isinstance(inner, Mapping):
-        raise UnreadableReply("dimensions: expected an object")
+        raise UnreadableReply("dimensions is no object")
     if any(inner.get(key, value) != value for key, value in given.items()):
         raise UnreadableReply("different verdicts in one reply: dimensions stand twice")
     given |= {key: inner[key] for key in names if key in inner}
@@ -263,7 +263,7 @@ def _read_dimension_scores(verdict: Mapping[str, Any], scale: Scale) -> dict[str
 def _check_score(value: object, name: str, scale: Scale) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         kind = "null" if value is None else type(value).__name__
-        raise UnreadableReply(f"{name}: expected a number, got {quote_shortened(str(value), 40)} ({kind})")
+        raise UnreadableReply(f"{name} is no number: got {quote_shortened(str(value), 40)} ({kind})")
     if not scale.low <= value <= scale.high:  # NaN too
         raise UnreadableReply(
             f"{name} {shorten_text(str(value), 20)} is out of range: expected {scale.low:g} to {scale.high:g}"

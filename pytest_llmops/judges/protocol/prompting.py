@@ -296,7 +296,7 @@ def hash_parts(parts: Sequence[object], digits: int) -> str:
 
 
 def format_retry_message(error: str) -> str:
-    """Return the retry message after an unreadable reply."""
+    """Return the retry message after an unreadable reply; rewording an error invalidates recorded retries."""
     return f"That was no verdict: {error}. Judge the same data again."
 
 

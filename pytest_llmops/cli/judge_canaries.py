@@ -58,7 +58,6 @@ def add_canaries_command(commands: Any) -> None:
 def _run_canaries(args: argparse.Namespace) -> int:
     from pytest_llmops.calibration.canaries import format_canary_summary, read_canaries, run_canaries
     from pytest_llmops.cassettes.naming import safe_file_name
-    from pytest_llmops.judges.pairwise import Pairwise
 
     rubric = Path(args.judge)
     stem = rubric.with_suffix("") if rubric.suffix == RUBRIC_SUFFIX else safe_file_name(args.judge)

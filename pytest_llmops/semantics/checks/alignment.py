@@ -17,6 +17,7 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     are_same_value,
 )
 from pytest_llmops.semantics.checks.sentence import ANSWER_WORDS, FUNCTION_WORDS, Sentence, Token
+from pytest_llmops.semantics.word_lists import english_words
 
 MAX_TOKENS = 300
 """Of a sentence, that are aligned."""
@@ -36,97 +37,9 @@ COUNTED_NOUN_TOKENS = 2
 """Tokens of a number with its noun: "3 tries" in the place of "5 days"."""
 MIN_ROOT_LETTERS, MIN_ROOT_SHARE, MAX_ENDING_LETTERS = 4, 0.75, 5
 
-FILLERS = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "this",
-        "that",
-        "these",
-        "those",
-        "of",
-        "and",
-        "to",
-        "be",
-        "have",
-        "do",
-        "will",
-        "would",
-        "it",
-        "its",
-        "there",
-        "then",
-        "also",
-        "too",
-        "please",
-        "kindly",
-        "just",
-        "really",
-        "very",
-        "quite",
-        "so",
-        "well",
-        "now",
-        "simply",
-        "actually",
-        "currently",
-        "is",
-        "us",
-        "our",
-        "your",
-        "you",
-        "we",
-        "my",
-        "i",
-        "me",
-        "they",
-        "their",
-        "them",
-        "which",
-        "who",
-        "for",
-        "on",
-        "in",
-        "at",
-        "by",
-        "with",
-        "as",
-    ]
-) | {"as well", "in addition", "of course", "yes,", "no,", "true,", "false,"}
-"""Words that may come, go or change without changing what is said; opposites among them are looked at before."""
+FILLERS = english_words("fillers")
 ANSWER_KEYS = frozenset(f"{word}," for word in ANSWER_WORDS)
-PRONOUNS = frozenset(
-    [
-        "someone",
-        "somebody",
-        "something",
-        "anyone",
-        "anybody",
-        "people",
-        "person",
-        "thing",
-        "it",
-        "they",
-        "them",
-        "we",
-        "us",
-        "you",
-        "i",
-        "he",
-        "she",
-        "who",
-        "this",
-        "that",
-        "these",
-        "those",
-        "one",
-        "ones",
-        "their",
-        "his",
-        "her",
-    ]
-)
+PRONOUNS = english_words("pronouns")
 
 
 @dataclass(frozen=True)

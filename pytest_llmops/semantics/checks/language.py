@@ -5,23 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-_FUNCTION_WORDS = {
-    "English": "the of and to is in that it for you are with on as this be at have from or not can by we your an will they was which a has had been were there "
-    "what when who if all no any do does its i my me he she but up out about into over only than then so how why where after before more most "
-    "their them these those his her us one should would could must may",
-    "German": "der die das und ist nicht ein eine zu den mit sie ich auf für es dem im von werden wird sind oder bei nach kann wir auch einen",
-    "French": "le la les des et est un une que dans pour pas vous nous sur du au avec ce qui sont ne plus par il elle être votre",
-    "Spanish": "el la los las de y es un una que en para no con por se su del al lo como más está son tiene",
-    "Italian": "il lo la gli di e è un una che in per non con si del della al sono da nel più come alla",
-    "Portuguese": "o a os as de e é um uma que em para não com por se do da no na ao seu sua são mais você",
-    "Dutch": "de het een en is van niet in op te zijn voor met dat die aan er om bij naar worden ook kunt",
-    "Polish": "i w na nie się z do jest to że od za po dla jak są czy przez ma może",
-    "Swedish": "och att det är en som på av för inte med den till har ett om kan du vi",
-}
-_ENGLISH = frozenset(_FUNCTION_WORDS["English"].split())
+from pytest_llmops.semantics.word_lists import read_sections
+
+_ENGLISH = frozenset(read_sections("languages.txt")["English"])
 FOREIGN_FUNCTION_WORDS = {
-    name: frozenset(words.split()) - (_ENGLISH if name != "English" else frozenset())
-    for name, words in _FUNCTION_WORDS.items()
+    name: frozenset(words) - (_ENGLISH if name != "English" else frozenset())
+    for name, words in read_sections("languages.txt").items()
 }
 """Small words of a language that are none in English, as "in" and "an" are."""
 AMBIGUOUS_WORDS = frozenset(

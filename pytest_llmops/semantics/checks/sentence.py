@@ -1,31 +1,32 @@
-"""A sentence as the checks see it: words without inflection, phrases, and facts with a value."""
+"""Sentences as tokens: words without inflection, phrases, and facts with a value."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import NamedTuple
 
-from pytest_llmops.semantics.checks.lexicon import opposites, synonyms
-from pytest_llmops.semantics.checks.lexicon.stems import stem_word
+from pytest_llmops.semantics.checks.lexicon.opposites import opposite_table
+from pytest_llmops.semantics.checks.lexicon.stems import stem_phrase, stem_word
+from pytest_llmops.semantics.checks.lexicon.synonyms import synonym_groups
 from pytest_llmops.semantics.checks.quantities import dates, numerals
 from pytest_llmops.semantics.checks.quantities.facts import Fact
 from pytest_llmops.semantics.checks.quantities.measures import read_measures
+from pytest_llmops.semantics.word_lists import english_words, read_sections
 
 
 class Token(NamedTuple):
     """A word, phrase or fact of a sentence.
 
     Attributes:
-        key: What it is compared by.
+        key: The stems or the value to compare the token by.
         text: As written.
         start: Place in the sentence.
-        end: Place behind it.
-        fact: What it states, if it is a fact.
-        name: Is it a name or a code, to judge by its letters?
+        end: Place behind the token.
+        fact: The fact that the token states, if any.
+        name: Whether its letters look like a name or a code.
     """
 
     key: str
@@ -72,47 +73,18 @@ _CONTRACTIONS = {
     "can't": ("can", "not"), "won't": ("will", "not"), "shan't": ("will", "not"), "cannot": ("can", "not"), "ain't": ("be", "not"),
     "let's": ("let", "we"), "gonna": ("going", "to"), "wanna": ("want", "to"),
 }  # fmt: skip
-_ENDINGS = {"'re": "be", "'ve": "have", "'ll": "will", "'m": "be", "'d": "would"}
-CLAUSE_WORDS = frozenset(["and", "but", "or", "while", "whereas", "though", "although", "because", "yet"])
+_CONTRACTED_ENDINGS = {"n't": "not", "'re": "be", "'ve": "have", "'ll": "will", "'m": "be", "'d": "would"}
+CLAUSE_WORDS = frozenset({"and", "but", "or", "while", "whereas", "though", "although", "because", "yet"})
 """Words that begin a clause."""
 CLAUSE_VERBS = frozenset(
-    ["be", "have", "do", "will", "would", "can", "may", "must", "should", "need", "not"]
-) | {
-    "have to",
-    "need to",
-}
-"""Words of which a clause has one; else it is a part of another."""
+    ["be", "have", "do", "will", "would", "can", "may", "must", "should", "need", "not", "have to", "need to"]
+)
+"""A part of a sentence without any of these verbs is no clause of its own."""
 CONDITION_WORDS = frozenset(
     ["if", "when", "once", "unless", "until", "till", "while", "after", "befor", "within"]
 )
-CAPITALS_WITHOUT_NAME = frozenset(
-    [
-        "i",
-        "i'm",
-        "i'll",
-        "i've",
-        "i'd",
-        "ok",
-        "tv",
-        "pc",
-        "id",
-        "faq",
-        "pdf",
-        "mr",
-        "mrs",
-        "ms",
-        "dr",
-        "monday",
-        "tuesday",
-        "wednesday",
-        "thursday",
-        "friday",
-        "saturday",
-        "sunday",
-        "yes",
-        "no",
-    ]
-)
+CAPITALS_WITHOUT_NAME = english_words("capitals_without_name")
+FUNCTION_WORDS = english_words("function_words")
 ANSWER_WORDS = {"yes": True, "true": True, "no": False, "false": False}
 """Words that answer by themselves at the head of a sentence, and whether they affirm."""
 _AFTER_ANSWER = re.compile(
@@ -128,25 +100,24 @@ SHORT_FORMS = {
     "AI": "artificial intelligence", "VAT": "value added tax", "ID": "identification", "Mt": "mount", "Ave": "avenue",
 }  # fmt: skip
 """Common short forms, as written, and what they are short for."""
-_PHRASES: dict[str, list[tuple[str, ...]]] = {first: list(all_) for first, all_ in synonyms.PHRASES.items()}
 
 
-def register_phrases(phrases: Iterable[tuple[str, ...]]) -> None:
-    """Make phrases, as tuples of stems, one token each from now on."""
-    for words in phrases:
-        known = _PHRASES.setdefault(words[0], [])
-        if words not in known:
-            known.append(words)
-            known.sort(key=len, reverse=True)
-
-
-register_phrases(opposites.PHRASES)
-register_phrases(tuple(map(stem_word, words.split())) for words in SHORT_FORMS.values() if " " in words)
+@cache
+def known_phrases() -> dict[str, list[tuple[str, ...]]]:
+    """Return the phrases that make one token each, as stems: first stem -> its phrases, longest first."""
+    lists = [english_words(name) for name in ("negative_words", "strong_negatives", "harmless_negations")]
+    lists += map(frozenset, read_sections("quantifiers.txt").values())
+    keys = {stem_phrase(words) for words in (*SHORT_FORMS.values(), *frozenset().union(*lists))}
+    keys.update(synonym_groups(), opposite_table())
+    phrases: dict[str, list[tuple[str, ...]]] = {}
+    for stems in sorted((tuple(key.split()) for key in keys if " " in key), key=len, reverse=True):
+        phrases.setdefault(stems[0], []).append(stems)
+    return phrases
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence with its tokens and facts, read when they are asked for."""
+    """A sentence; its tokens and facts are read on first use."""
 
     raw: str
 
@@ -163,26 +134,26 @@ class Sentence:
 
     @cached_property
     def facts(self) -> tuple[Fact, ...]:
-        """What it states with a value, in order."""
+        """The facts with a value, in order."""
         taken: list[tuple[int, int]] = []
         facts = dates.read_dates(self.text, taken) if dates.MAYBE_DATE.search(self.text) else []
         if _MAYBE_FACT.search(self.text):
             facts += read_measures(self.text, taken)
-        return tuple(sorted(facts, key=lambda one: one.start))
+        return tuple(sorted(facts, key=lambda fact: fact.start))
 
     @cached_property
     def tokens(self) -> tuple[Token, ...]:
-        """Its words, phrases and facts, in order."""
+        """The words, phrases and facts, in order."""
         return tuple(_join_phrases(_tokenize(self.text, self.facts)))
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """What its tokens are compared by."""
+        """The keys of the tokens."""
         return tuple(token.key for token in self.tokens)
 
     @cached_property
     def clauses(self) -> tuple[int, ...]:
-        """For each token, in which clause of the sentence it stands; a condition is no clause of its own."""
+        """The number of the clause of each token; a condition is no clause of its own."""
         parts: list[list[Token]] = [[]]
         end = 0
         for token in self.tokens:
@@ -201,141 +172,73 @@ class Sentence:
 
     @property
     def leading_answer(self) -> bool | None:
-        """Does it begin with a "yes" or "true" (True), or with a "no" or "false" (False)?"""
+        """True for a sentence that begins with "yes" or "true", False for "no" or "false", else None."""
         return ANSWER_WORDS.get(self.keys[0][:-1]) if self.keys and self.keys[0][-1:] == "," else None
 
     @cached_property
     def words(self) -> frozenset[str]:
-        """The single words of it that say something, without inflection; cheap, for finding pairs."""
+        """The single content words, without inflection; cheap, for finding pairs of sentences."""
         return frozenset(stem_word(word) for word in _WORD.findall(self.text)) - FUNCTION_WORDS
-
-
-FUNCTION_WORDS = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "of",
-        "and",
-        "to",
-        "be",
-        "is",
-        "are",
-        "was",
-        "were",
-        "in",
-        "that",
-        "it",
-        "for",
-        "you",
-        "your",
-        "we",
-        "our",
-        "with",
-        "on",
-        "as",
-        "this",
-        "at",
-        "have",
-        "has",
-        "from",
-        "or",
-        "not",
-        "by",
-        "can",
-        "will",
-        "which",
-        "do",
-        "does",
-        "did",
-        "they",
-        "their",
-        "there",
-        "if",
-        "but",
-        "so",
-        "i",
-        "he",
-        "she",
-    ]
-)
 
 
 def _tokenize(text: str, facts: tuple[Fact, ...]) -> list[Token]:
     tokens: list[Token] = []
     place, first = 0, True
     for fact in (*facts, None):
-        end = fact.start if fact else len(text)
-        for match in _WORD.finditer(text, place, end):
-            if match[0].lower() == "no" and _NUMBERED.match(text, match.end()):
+        for match in _WORD.finditer(text, place, fact.start if fact else len(text)):
+            word = match[0].lower()
+            if word == "no" and _NUMBERED.match(text, match.end()):
                 tokens.append(Token("number", match[0], *match.span()))
-                first = False
-                continue
-            if first and match[0].lower() in ANSWER_WORDS and _AFTER_ANSWER.match(text, match.end()):
-                tokens.append(Token(f"{match[0].lower()},", match[0], *match.span()))
-                first = False
-                continue
-            tokens += _split_word(match, first=first or text[: match.start()].rstrip()[-1:] in ':"(-')
+            elif first and word in ANSWER_WORDS and _AFTER_ANSWER.match(text, match.end()):
+                tokens.append(Token(f"{word},", match[0], *match.span()))
+            else:
+                tokens += _split_word(match, first=first or text[: match.start()].rstrip()[-1:] in ':"(-')
             first = False
         if fact:
-            tokens.append(Token(_fact_key(fact), fact.text, fact.start, fact.end, fact))
+            # Facts of the same value get the same key, so that they align; where the readings differ, the checks compare them.
+            reading = fact.readings[0]
+            value = f"{reading.value:.15g}" if isinstance(reading.value, float) else reading.value
+            tokens.append(Token(f"{reading.dim}={value}", fact.text, fact.start, fact.end, fact))
             place, first = fact.end, False
     return tokens
-
-
-def _fact_key(fact: Fact) -> str:
-    # Facts of one value get one key, so that they align; where the readings differ, the checks compare them.
-    reading = fact.readings[0]
-    return (
-        f"{reading.dim}={reading.value:.15g}"
-        if isinstance(reading.value, float)
-        else f"{reading.dim}={reading.value}"
-    )
 
 
 def _split_word(match: re.Match[str], *, first: bool) -> list[Token]:
     word, (start, end) = match[0], match.span()
     lower = word.lower()
-    if lower in _CONTRACTIONS:
-        return [Token(stem_word(part), word, start, end) for part in _CONTRACTIONS[lower]]
-    if "'" in lower:
-        if lower.endswith("n't"):
-            return [Token(stem_word(lower[:-3]), word, start, end), Token("not", word, start, end)]
-        for ending, part in _ENDINGS.items():
-            if lower.endswith(ending):
-                return [
-                    Token(stem_word(lower.removesuffix(ending)), word, start, end),
-                    Token(stem_word(part), word, start, end),
-                ]
+    parts = _CONTRACTIONS.get(lower, ())
+    if not parts:
+        ending = next((ending for ending in _CONTRACTED_ENDINGS if lower.endswith(ending)), "")
+        parts = (lower.removesuffix(ending), _CONTRACTED_ENDINGS[ending]) if ending else ()
+    if parts:
+        return [Token(stem_word(part), word, start, end) for part in parts]
     if "/" in word and word.replace("/", "").isalpha():
-        parts = [Token(stem_word(part), part, start, end) for part in word.split("/")]
-        return [parts[0], Token("or", "/", start, end), *parts[1:]]
+        head, *others = (Token(stem_word(part), part, start, end) for part in word.split("/"))
+        return [head, Token("or", "/", start, end), *others]
     if word in SHORT_FORMS:
-        key = " ".join(map(stem_word, SHORT_FORMS[word].split()))
-        return [Token(key, word, start, end, None, _is_name(word, first=first))]
-    # "Team A" has no article.
-    key = "a." if word == "A" and not first else stem_word(word)
+        key = stem_phrase(SHORT_FORMS[word])
+    else:
+        # "Team A" has no article.
+        key = "a." if word == "A" and not first else stem_word(word)
     return [Token(key, word, start, end, None, _is_name(word, first=first))]
 
 
 def _is_name(word: str, *, first: bool) -> bool:
+    bare = word.removesuffix("'s")
     if word.lower().removesuffix("'s") in CAPITALS_WITHOUT_NAME:
         return False
-    if any(char.isdigit() for char in word):
+    if any(map(str.isdigit, word)):
         return True  # a code or a version: what is a number has become a fact
-    bare = word.removesuffix("'s")
-    if not bare[:1].isalpha() or not any(char.isupper() for char in bare):
-        return False
-    inner = any(char.isupper() for char in bare[1:])
-    return inner or (not first and bare[0].isupper())
+    # At the head of a sentence every word has a capital.
+    return bare[:1].isalpha() and any(map(str.isupper, bare[1:] if first else bare))
 
 
 def _join_phrases(words: list[Token]) -> list[Token]:
-    """Make one token of each known phrase, "in order to" say."""
+    """Make one token of each known phrase, as of "in order to"."""
     tokens: list[Token] = []
     place = 0
     while place < len(words):
-        for phrase in _PHRASES.get(words[place].key, ()):
+        for phrase in known_phrases().get(words[place].key, ()):
             part = words[place : place + len(phrase)]
             if tuple(token.key for token in part) == phrase:
                 text = " ".join(dict.fromkeys(token.text for token in part))

@@ -12,38 +12,17 @@ from functools import lru_cache
 from pytest_llmops.retrievers.bm25 import tokenize
 from pytest_llmops.semantics.checks import split_sentences
 from pytest_llmops.semantics.checks.quantities.facts import Fact, are_same_value
+from pytest_llmops.semantics.checks.quantities.numerals import SMALL_NUMBERS, TENS
 from pytest_llmops.semantics.checks.sentence import Sentence
+from pytest_llmops.semantics.word_lists import english_words
 
 MAX_SENTENCE_CHARS = 1_000
 """Characters of a sentence: checks compare in square time, and no claim is longer."""
 
-_STOP_WORDS = """
-a an the this that these those there here it its he him his she her hers they them their theirs we us our ours
-you your yours i me my mine who whom whose which what when where why how is are was were be been being am do
-does did done have has had having get gets got receive receives go goes back will would shall should can could
-may might must ought need needs to of in on at by for from with without within about into onto over under up
-down out off as than then so such too also and or but nor if because since until unless while though although
-however therefore per via not no cannot nt s t re ve ll d m after before during between through any some most
-more less much many own same just very well both either neither again once other another still even yet
-already usually
-"""
-_STOP_STEMS = frozenset(_STOP_WORDS.split())
-"""English words that carry no content of their own; what "not" and "before" change is the checks' business."""
+_STOP_WORDS = english_words("stop_words")
 _TOTALITY_WORDS = frozenset({"all", "every", "each", "always", "never", "only", "none", "nobody", "nothing"})
 """Words that claim more than a sentence without them says."""
-_UP_TO_TWENTY = """
-zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
-eighteen nineteen twenty
-"""
-_NUMERALS = {word: str(number) for number, word in enumerate(_UP_TO_TWENTY.split())} | {
-    "thirty": "30",
-    "forty": "40",
-    "fifty": "50",
-    "sixty": "60",
-    "seventy": "70",
-    "eighty": "80",
-    "ninety": "90",
-}
+_NUMERALS = {word: str(number) for word, number in (SMALL_NUMBERS | TENS).items()}
 _IRREGULAR = {
     "paid": "pay", "bought": "buy", "sent": "send", "sold": "sell", "taken": "take", "took": "take", "given": "give",
     "gave": "give", "made": "make", "went": "go", "gone": "go", "held": "hold", "kept": "keep", "left": "leave",
@@ -137,7 +116,7 @@ def content_stems(text: str) -> dict[str, str]:
     >>> sorted(content_stems("The refunds were paid within 1,000 days").items())
     [('1000', '1000'), ('day', 'days'), ('pay', 'paid'), ('refund', 'refunds')]
     """
-    return {content_stem(word): word for word in reversed(_split_words(text)) if word not in _STOP_STEMS}
+    return {content_stem(word): word for word in reversed(_split_words(text)) if word not in _STOP_WORDS}
 
 
 def split_passages(text: str) -> list[str]:
@@ -233,7 +212,7 @@ def required_stems(text: str) -> frozenset[str]:
     names = [name for name in _NAME_WITHIN_SENTENCE.findall(text) if name[0].isupper()]
     return frozenset(
         fixed
-        | {content_stem(word) for name in names for word in _split_words(name) if word not in _STOP_STEMS}
+        | {content_stem(word) for name in names for word in _split_words(name) if word not in _STOP_WORDS}
     )
 
 
@@ -247,7 +226,7 @@ def capitalized_stems(text: str) -> frozenset[str]:
         content_stem(word)
         for name in _CAPITALIZED_WORD.findall(text)
         for word in _split_words(name)
-        if word not in _STOP_STEMS
+        if word not in _STOP_WORDS
     )
 
 

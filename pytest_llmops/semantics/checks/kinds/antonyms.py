@@ -16,32 +16,9 @@ from pytest_llmops.semantics.checks.lexicon.opposites import are_opposites, find
 from pytest_llmops.semantics.checks.lexicon.stems import stem_word
 from pytest_llmops.semantics.checks.lexicon.synonyms import are_synonyms
 from pytest_llmops.semantics.checks.sentence import Sentence, Token
+from pytest_llmops.semantics.word_lists import english_words
 
-PARTICLES = frozenset(
-    [
-        "in",
-        "into",
-        "on",
-        "onto",
-        "off",
-        "out",
-        "outside",
-        "inside",
-        "up",
-        "down",
-        "to",
-        "toward",
-        "from",
-        "away",
-        "for",
-        "against",
-        "over",
-        "under",
-        "you",
-        "we",
-        "i",
-    ]
-)
+PARTICLES = english_words("particles")
 """Opposites only where nothing else has changed: "off of a wave", "on a wave"; "you can", "we can"."""
 MIN_SIMILARITY = 0.6
 MIN_COVERAGE = 0.5

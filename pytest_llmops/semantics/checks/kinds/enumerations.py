@@ -7,25 +7,10 @@ from dataclasses import dataclass, replace
 
 from pytest_llmops.semantics.checks.alignment import MAX_TOKENS, Pair
 from pytest_llmops.semantics.checks.sentence import Sentence, Token
+from pytest_llmops.semantics.word_lists import english_words
 
 JOINING_WORDS = frozenset({"and", "or", "&"})
-ORDER_WORDS = frozenset(
-    [
-        "respective",
-        "order",
-        "first",
-        "then",
-        "next",
-        "finally",
-        "sequence",
-        "rank",
-        "follow",
-        "before",
-        "after",
-        "step",
-        "priority",
-    ]
-)
+ORDER_WORDS = english_words("order_words")
 """Words beside which the order of an enumeration counts."""
 MAX_ITEM_TOKENS = 3
 """Tokens of an item at either end, where nothing says how long it is."""

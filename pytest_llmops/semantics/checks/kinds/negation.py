@@ -2,108 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from pytest_llmops.semantics.checks.alarms import Finding, build_alarm, span_text
 from pytest_llmops.semantics.checks.alignment import ANSWER_KEYS, FILLERS, Change, Pair
 from pytest_llmops.semantics.checks.lexicon.opposites import UNPREFIXED_WORDS, find_opposites, is_negated_form
-from pytest_llmops.semantics.checks.lexicon.stems import stem_word
+from pytest_llmops.semantics.checks.lexicon.stems import stem_phrase
 from pytest_llmops.semantics.checks.lexicon.synonyms import are_synonyms
-from pytest_llmops.semantics.checks.sentence import (
-    CLAUSE_WORDS,
-    FUNCTION_WORDS,
-    Sentence,
-    Token,
-    register_phrases,
-)
+from pytest_llmops.semantics.checks.sentence import CLAUSE_WORDS, FUNCTION_WORDS, Sentence, Token
+from pytest_llmops.semantics.word_lists import english_words
 
 
-def _phrase_keys(words: Iterable[str]) -> frozenset[str]:
-    """Return what tokens of these words and phrases are compared by."""
-    return frozenset(" ".join(map(stem_word, word.split())) for word in words)
+def _stem_words(name: str) -> frozenset[str]:
+    return frozenset(map(stem_phrase, english_words(name)))
 
 
-_NEGATIVE_PHRASES = (
-    "no longer",
-    "no one",
-    "at no time",
-    "by no means",
-    "in no way",
-    "rather than",
-    "instead of",
-)
-_STRONG_PHRASES = ("apart from", "aside from", "other than")
-NEGATIVE_WORDS = _phrase_keys(
-    (
-        *["not", "never", "no", "none", "neither", "nor", "without", "nobody", "nothing", "nowhere"],
-        *_NEGATIVE_PHRASES,
-    )
-)
-STRONG_NEGATIVES = _phrase_keys(
-    (
-        *["fail", "failure", "lack", "refuse", "decline", "deny", "forbid", "forbidden", "prohibit", "prohibited", "ban", "banned", "prevent", "avoid", "unable", "impossible", "exclude", "except", "unless", "stop", "cease", "miss", "missing", "absent", "absence", "reject", "rejected", "block", "disallow", "invalid", "incapable", "withhold", "omit", "skip", "neglect", "wrong", "false", "drop", "lose", "refrain", "avert", "thwart", "foil", "deprive", "devoid", "contrast", "mystery", "abandon", "disagree", "disapprove", "dissatisfied", "disconnect", "discontinue", "illegal", "irregular", "illiterate", "impractical", "irrelevant", "inactive", "incomplete", "incorrect", "inaccurate", "insufficient", "inadequate", "informal", "invisible", "infrequent", "hardly", "barely", "scarcely", "rarely", "seldom"],
-        *_STRONG_PHRASES,
-    )
-)  # fmt: skip
+NEGATIVE_WORDS = _stem_words("negative_words")
+STRONG_NEGATIVES = _stem_words("strong_negatives")
 """Words with a negation of their own."""
-IMPLIED_NEGATIVES = STRONG_NEGATIVES | _phrase_keys(
-    [
-        "instead",
-        "only",
-        "until",
-        "but",
-        "however",
-        "although",
-        "though",
-        "few",
-        "little",
-        "less",
-        "against",
-        "beyond",
-        "out",
-        "free",
-        "too",
-        "rather",
-        "else",
-        "other",
-        "otherwise",
-        "yet",
-        "nor",
-    ]
-)
-"""Words that may carry a negation of their own: beside them nothing is said."""
-HARMLESS_PHRASES = (
-    ("not", "only"),
-    ("no", "matter"),
-    ("no", "doubt"),
-    ("no", "problem"),
-    ("not", "just"),
-    ("why", "not"),
-    ("not", "to", "mention"),
-)
-register_phrases(HARMLESS_PHRASES)
-register_phrases(tuple(map(stem_word, phrase.split())) for phrase in (*_NEGATIVE_PHRASES, *_STRONG_PHRASES))
-ADDED_NEGATIVES = _phrase_keys(
-    [
-        "fail",
-        "refuse",
-        "decline",
-        "deny",
-        "forget",
-        "neglect",
-        "against",
-        "hardly",
-        "barely",
-        "scarcely",
-        "rarely",
-        "seldom",
-        "stop",
-        "cease",
-        "avoid",
-        "lack",
-    ]
-)
-"""Words that turn a sentence round by being added to it."""
+IMPLIED_NEGATIVES = STRONG_NEGATIVES | _stem_words("implied_negatives")
+"""Words that may carry a negation of their own: beside them no alarm is raised."""
+ADDED_NEGATIVES = _stem_words("added_negatives")
+"""Words that negate a sentence by being added to it."""
 MIN_SIMILARITY = 0.55
 NEGATION_WINDOW = 4
 MIN_COVERAGE = 0.4

@@ -9,6 +9,7 @@ from pytest_llmops.semantics.checks.alignment import PRONOUNS, Change, Pair
 from pytest_llmops.semantics.checks.kinds.negation import differ_in_negation, has_negative_wording
 from pytest_llmops.semantics.checks.kinds.quantifiers import QUANTIFIER_CLASSES, both_forbid
 from pytest_llmops.semantics.checks.sentence import Token
+from pytest_llmops.semantics.word_lists import english_words
 
 MAX_CHANGES = 2
 """Places with other words, up to which it is an edit; a paraphrase has more."""
@@ -22,58 +23,7 @@ PARTICLES = frozenset(
 FREQUENCY_WORDS = frozenset(
     ["daily", "weekly", "monthly", "yearly", "annually", "hourly", "nightly", "quarterly", "dai"]
 )
-INTERCHANGEABLE_WORDS = frozenset(
-    [
-        "in",
-        "on",
-        "at",
-        "by",
-        "for",
-        "with",
-        "to",
-        "of",
-        "from",
-        "into",
-        "onto",
-        "upon",
-        "over",
-        "under",
-        "near",
-        "about",
-        "as",
-        "than",
-        "like",
-        "through",
-        "across",
-        "along",
-        "around",
-        "up",
-        "down",
-        "off",
-        "out",
-        "and",
-        "or",
-        "but",
-        "more",
-        "most",
-        "much",
-        "many",
-        "such",
-        "own",
-        "usually",
-        "normally",
-        "generally",
-        "typically",
-        "often",
-        "always",
-        "about",
-        "around",
-        "approximately",
-        "roughly",
-        "up",
-        "to",
-    ]
-)
+INTERCHANGEABLE_WORDS = english_words("interchangeable_words")
 """Words that may stand for each other more often than not."""
 
 

@@ -7,39 +7,14 @@ from collections.abc import Iterator, Sequence
 from pytest_llmops.semantics.checks.alarms import Finding, build_alarm, span_text
 from pytest_llmops.semantics.checks.alignment import Change, Pair
 from pytest_llmops.semantics.checks.kinds.negation import differ_in_negation, may_be_negative
-from pytest_llmops.semantics.checks.lexicon.stems import stem_word
+from pytest_llmops.semantics.checks.lexicon.stems import stem_phrase, stem_word
 from pytest_llmops.semantics.checks.quantities.facts import are_same_value
-from pytest_llmops.semantics.checks.sentence import Sentence, Token, register_phrases
+from pytest_llmops.semantics.checks.sentence import Sentence, Token
+from pytest_llmops.semantics.word_lists import read_sections
 
-_CLASS_WORDS = {
-    "all": "all every each everyone everybody everything always entire whole any both",
-    "most": "most mostly majority usually normally generally typically often mainly all_but",
-    "some": "some several sometimes occasionally certain partly someone many a_few a_couple_of every_second every_other every_third",
-    "few": "few rarely seldom hardly",
-    "none": "none nobody no_one never neither",
-    "only": "only solely exclusively",
-    "min": "at_least minimum no_less_than no_fewer_than not_less_than or_more or_over or_older or_above or_later at_minimum no_earlier_than minimum_of",
-    "max": "at_most maximum no_more_than not_more_than up_to or_less or_fewer or_under or_younger or_below or_sooner at_maximum no_later_than capped_at limited_to maximum_of",
-    "more": "more_than over longer_than greater_than above exceeding",
-    "less": "less_than fewer_than under below shorter_than",
-    "exact": "exactly precisely",
-    "about": "about approximately roughly around nearly almost",
-    "must": "must have_to need_to required mandatory shall obliged",
-    "may": "may can could might need_not optional allowed permitted able free_to",
-    "should": "should recommended ought_to",
-}
 QUANTIFIER_CLASSES = {
-    " ".join(map(stem_word, word.split("_"))): name
-    for name, words in _CLASS_WORDS.items()
-    for word in words.split()
+    stem_phrase(word): name for name, words in read_sections("quantifiers.txt").items() for word in words
 }
-register_phrases(
-    tuple(map(stem_word, word.split("_")))
-    for words in _CLASS_WORDS.values()
-    for word in words.split()
-    if "_" in word
-)
-QUANTIFIER_CLASSES[stem_word("required")] = "must"
 COMPATIBLE_CLASSES = (
     {"min", "more"}, {"max", "less"}, {"most", "about"}, {"should", "may"}, {"exact", "only"}, {"all", "must"}, {"some", "may"}, {"all", "about"}, {"few", "none"},
 )  # fmt: skip

@@ -8,24 +8,9 @@ from collections.abc import Iterator, Sequence
 from pytest_llmops.semantics.checks.alarms import Finding, build_alarm, quote_text, span_text
 from pytest_llmops.semantics.checks.alignment import FILLERS, MAX_TOKENS, Pair
 from pytest_llmops.semantics.checks.sentence import FUNCTION_WORDS, Sentence, Token
+from pytest_llmops.semantics.word_lists import english_words
 
-SYMMETRIC_WORDS = frozenset(
-    {
-        "and",
-        "or",
-        "nor",
-        "with",
-        "&",
-        "between",
-        "as well as",
-        "equal",
-        "plus",
-        "versus",
-        "meet",
-        "marry",
-        "resembl",
-    }
-)
+SYMMETRIC_WORDS = english_words("symmetric_words")
 """Between two things, that may then change places."""
 COPULAS = frozenset({"be", "become", "mean", "the", "a", "an"})
 ARTICLES = frozenset({"the", "a", "an"})

@@ -1,183 +1,19 @@
-"""Words without their inflection."""
+"""English words without their inflection."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-_IRREGULAR = """
-be am is are was were been being
-have has had having
-do does did done doing
-go goes went gone going
-will shall would
-can could
-may might
-buy bought
-pay paid
-sell sold
-send sent
-get got gotten
-give gave given
-take took taken
-make made
-come came
-leave left leaving
-lose lost
-win won winning
-keep kept
-tell told
-say said
-know knew known
-see saw seen
-find found
-think thought
-bring brought
-begin began begun
-write wrote written
-drive drove driven
-eat ate eaten
-fall fell fallen
-rise rose risen
-grow grew grown
-choose chose chosen
-speak spoke spoken
-break broke broken
-hold held
-meet met
-run ran running
-swim swam swum swimming
-sit sat sitting
-stand stood
-teach taught
-catch caught
-build built
-lend lent
-spend spent
-feel felt
-lead led
-read reading
-lie lay lain lying laying lays laid
-ride rode ridden riding
-throw threw thrown
-fly flew flown flying flies
-hide hid hidden
-draw drew drawn
-show shown showed
-wear wore worn
-understand understood
-stick stuck
-hang hung
-shoot shot
-child children
-man men
-woman women
-person persons people
-foot feet
-tooth teeth
-mouse mice
-good better best
-bad worse worst
-die died dying dies
-use used using uses
-we us our ours
-i me my mine
-you your yours
-he him his
-she her hers
-they them their theirs
-"""
-IRREGULAR: dict[str, str] = {}
-for _line in _IRREGULAR.strip().splitlines():
+from pytest_llmops.semantics.word_lists import english_words, read_lines
+
+IRREGULAR_FORMS: dict[str, str] = {}
+"""Form -> base form, for irregular words and their regular forms."""
+for _line in read_lines("irregular_forms.txt"):
     _base = _line.split()[0]
     _regular = (_base + "s", _base.removesuffix("e") + "es", _base.removesuffix("e") + "ing")
     for _word in (*_regular, *_line.split()):
-        IRREGULAR.setdefault(_word, _base)
-UNINFLECTED_WORDS = frozenset(
-    [
-        "this",
-        "his",
-        "its",
-        "us",
-        "is",
-        "was",
-        "as",
-        "yes",
-        "less",
-        "unless",
-        "always",
-        "perhaps",
-        "during",
-        "thing",
-        "nothing",
-        "something",
-        "anything",
-        "everything",
-        "morning",
-        "evening",
-        "king",
-        "ring",
-        "spring",
-        "string",
-        "wing",
-        "bring",
-        "need",
-        "feed",
-        "seed",
-        "speed",
-        "indeed",
-        "hundred",
-        "red",
-        "bed",
-        "shed",
-        "news",
-        "across",
-        "class",
-        "access",
-        "process",
-        "address",
-        "business",
-        "pass",
-        "miss",
-        "press",
-        "loss",
-        "boss",
-        "glass",
-        "grass",
-        "gas",
-        "bus",
-        "plus",
-        "thus",
-        "series",
-        "species",
-        "fee",
-        "free",
-        "tree",
-        "see",
-        "agree",
-        "disagree",
-        "only",
-        "early",
-        "daily",
-        "family",
-        "apply",
-        "supply",
-        "reply",
-        "rely",
-        "likely",
-        "monthly",
-        "weekly",
-        "yearly",
-        "july",
-        "italy",
-        "ability",
-        "bring",
-        "being",
-        "ceiling",
-        "wedding",
-        "building",
-        "string",
-    ]
-)
+        IRREGULAR_FORMS.setdefault(_word, _base)
+UNINFLECTED_WORDS = english_words("uninflected_words")
 MIN_STEM = 3
 _VOWELS = frozenset("aeiouy")
 _SPELLINGS = (("colour", "color"), ("favour", "favor"), ("behaviour", "behavior"), ("labour", "labor"), ("honour", "honor"),
@@ -190,14 +26,14 @@ _SPELLINGS = (("colour", "color"), ("favour", "favor"), ("behaviour", "behavior"
 def stem_word(word: str) -> str:
     """Return an English word in lower case without plural, tense and spelling variant.
 
-    >>> [stem_word(one) for one in ("Refunds", "cancelled", "cancelling", "went", "organise", "parties")]
+    >>> [stem_word(word) for word in ("Refunds", "cancelled", "cancelling", "went", "organise", "parties")]
     ['refund', 'cancel', 'cancel', 'go', 'organiz', 'party']
     """
     word = word.lower().removesuffix("'s").rstrip("'")
-    if word in IRREGULAR:
-        return IRREGULAR[word]
-    if word.startswith("un") and word[2:] in IRREGULAR:
-        return "un" + IRREGULAR[word[2:]]
+    if word in IRREGULAR_FORMS:
+        return IRREGULAR_FORMS[word]
+    if word.startswith("un") and word[2:] in IRREGULAR_FORMS:
+        return "un" + IRREGULAR_FORMS[word[2:]]
     for british, american in _SPELLINGS:
         if word.startswith(british):
             word = american + word[len(british) :]
@@ -206,10 +42,15 @@ def stem_word(word: str) -> str:
         return f"{head}-{stem_word(last)}"
     if not word.isascii() or not word.isalpha() or len(word) <= MIN_STEM or word in UNINFLECTED_WORDS:
         return word
-    return _americanize(_strip_inflection(word))
+    word = _strip_inflection(word)
+    for ending, american in (("isation", "ization"), ("ys", "yz"), ("is", "iz")):
+        if word.endswith(ending) and len(word) > len(ending) + MIN_STEM:
+            return word.removesuffix(ending) + american
+    return word.removesuffix("l") if word.endswith("ll") and len(word) > len("small") else word
 
 
 def _strip_inflection(word: str) -> str:
+    """Return a word without the ending of a plural, a past tense, a participle or an adverb."""
     if word.endswith("ies") and len(word) > len("ties"):
         word = word[:-3] + "y"
     elif word.endswith(("sses", "shes", "ches", "xes", "zes")):
@@ -231,8 +72,10 @@ def _strip_inflection(word: str) -> str:
     return word.rstrip("e") if len(word) > MIN_STEM else word
 
 
-def _americanize(word: str) -> str:
-    for ending, plain in (("isation", "ization"), ("ys", "yz"), ("is", "iz")):
-        if word.endswith(ending) and len(word) > len(ending) + MIN_STEM:
-            return word.removesuffix(ending) + plain
-    return word.removesuffix("l") if word.endswith("ll") and len(word) > len("small") else word
+def stem_phrase(phrase: str) -> str:
+    """Return the stems of a phrase, whose words are joined by blanks or ``_``.
+
+    >>> stem_phrase("rules out")
+    'rule out'
+    """
+    return " ".join(map(stem_word, phrase.replace("_", " ").split()))

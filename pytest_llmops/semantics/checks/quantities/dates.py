@@ -7,60 +7,33 @@ from collections.abc import Iterator
 
 from pytest_llmops.semantics.checks.quantities import numerals
 from pytest_llmops.semantics.checks.quantities.facts import DateParts, Fact, Reading
+from pytest_llmops.semantics.word_lists import read_lines
 
-_MONTH_NAMES = """
-jan january januar enero janvier gennaio janeiro января
-feb february februar febrero février febbraio fevereiro февраля
-mar march märz marzo mars março марта
-apr april abril avril aprile апреля
-may mai mayo maggio maio мая
-jun june juni junio juin giugno junho июня
-jul july juli julio juillet luglio julho июля
-aug august agosto août августа
-sep sept september septiembre septembre settembre setembro сентября
-oct october oktober okt octubre octobre ottobre outubro октября
-nov november noviembre novembre novembro ноября
-dec december dezember dez diciembre décembre dicembre dezembro декабря
-"""
 MONTHS = {
-    name: number
-    for number, line in enumerate(_MONTH_NAMES.strip().splitlines(), start=1)
-    for name in line.split()
+    name: number for number, line in enumerate(read_lines("months.txt"), start=1) for name in line.split()
 }
-WEEKDAYS = {
-    name: number
-    for number, line in enumerate(
-        (
-            "monday mon montag lunes lundi lunedì понедельник 星期一 月曜日",
-            "tuesday tue tues dienstag martes mardi martedì вторник 星期二 火曜日",
-            "wednesday wed mittwoch miércoles mercredi mercoledì среда 星期三 水曜日",
-            "thursday thu thur thurs donnerstag jueves jeudi giovedì четверг 星期四 木曜日",
-            "friday fri freitag viernes vendredi venerdì пятница 星期五 金曜日",
-            "saturday sat samstag sonnabend sábado samedi sabato суббота 星期六 土曜日",
-            "sunday sun sonntag domingo dimanche domenica воскресенье 星期日 日曜日",
-        )
-    )
-    for name in line.split()
-}
-_AMBIGUOUS_NAMES = {
-    "mon",
-    "sat",
-    "sun",
-    "wed",
-    "mar",
-    "may",
-    "march",
-    "mars",
-    "august",
-    "dec",
-    "nov",
-    "oct",
-    "jan",
-    "apr",
-    "mai",
-    "tue",
-    "fri",
-}
+WEEKDAYS = {name: number for number, line in enumerate(read_lines("weekdays.txt")) for name in line.split()}
+_AMBIGUOUS_NAMES = frozenset(
+    [
+        "mon",
+        "sat",
+        "sun",
+        "wed",
+        "mar",
+        "may",
+        "march",
+        "mars",
+        "august",
+        "dec",
+        "nov",
+        "oct",
+        "jan",
+        "apr",
+        "mai",
+        "tue",
+        "fri",
+    ]
+)
 """Also words or shortened names: as a weekday or a month of their own only with a capital letter."""
 _MONTH = "|".join(sorted(map(re.escape, MONTHS), key=len, reverse=True))
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th|º|er|\.)?"

@@ -39,6 +39,8 @@ _RANGE = re.compile(r"\s?(?:-|to|or|bis|à|a|до)\s?")
 _JOINED = re.compile(r",?\s(?:and\s)?")
 TO_CELSIUS = {"C": (1.0, 0.0), "F": (5 / 9, -160 / 9), "?": (1.0, 0.0), "K": (1.0, -273.15)}
 ABOUT_CHARS = 20
+MAX_WRITTEN_SHARE = 100
+"""Of how many "3 in 10" is a share; "3 in 2025" is none."""
 CERTAIN_YEARS, OLDEST_YEAR = (1900, 2100), 1000
 _AFTER_AT = re.compile(r"(?i)\bat\s\Z")
 _IN_YEAR = re.compile(r"(?i)\b(?:in|since|from|until|till|by|before|after|during|year)\s\Z")
@@ -84,7 +86,7 @@ def _read_shares(text: str) -> Iterator[Fact]:
     for match in _SHARE.finditer(text):
         top, whole = _parse_number(match["one"]), _parse_number(match["all"])
         if not 0 < top < whole or (
-            match["one"].isdigit() and match["how"].lower() in {"in", "of"} and whole > 100
+            match["one"].isdigit() and match["how"].lower() in {"in", "of"} and whole > MAX_WRITTEN_SHARE
         ):
             continue
         unit = units.UNIT.match(text, match.end())

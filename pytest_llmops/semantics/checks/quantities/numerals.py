@@ -11,42 +11,11 @@ from functools import lru_cache
 
 from pytest_llmops.semantics.checks.quantities import units
 from pytest_llmops.semantics.checks.quantities.facts import BARE_NUMBER, Fact, Reading
+from pytest_llmops.semantics.word_lists import read_sections
 
-SMALL_NUMBERS = dict(
-    zip(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-        ],
-        range(20),
-        strict=True,
-    )
-)
-TENS = dict(
-    zip(
-        ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"],
-        range(20, 100, 10),
-        strict=True,
-    )
-)
+_NUMBERS = read_sections("numbers.txt")
+SMALL_NUMBERS = {word: number for number, word in enumerate(_NUMBERS["up to nineteen"])}
+TENS = {word: 10 * number for number, word in enumerate(_NUMBERS["tens"], start=2)}
 SCALES = {
     "hundred": 100,
     "thousand": 1000,
@@ -55,26 +24,10 @@ SCALES = {
     "trillion": 10**12,
     "dozen": 12,
 }
-ORDINALS = dict(
-    zip(
-        [
-            "first",
-            "second",
-            "third",
-            "fourth",
-            "fifth",
-            "sixth",
-            "seventh",
-            "eighth",
-            "ninth",
-            "tenth",
-            "eleventh",
-            "twelfth",
-        ],
-        range(1, 13),
-        strict=True,
-    )
-) | {"thirteenth": 13, "fourteenth": 14, "fifteenth": 15, "sixteenth": 16, "eighteenth": 18, "twentieth": 20}
+ORDINALS = {word: number for number, word in enumerate(_NUMBERS["ordinals"], start=1)} | {
+    "eighteenth": 18,
+    "twentieth": 20,
+}
 FRACTION_PARTS = {
     "half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fifth": 5, "fifths": 5,
     "sixth": 6, "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10, "hundredth": 100,

@@ -86,7 +86,7 @@ def similarity(embedder: Any, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
     return np.array([max(0.0, float(rows[a] @ rows[b])) for a, b in pairs])
 
 
-def alarms(pairs: Sequence[tuple[str, str]], names: Sequence[str] = checks.DEFAULT_CHECKS) -> np.ndarray:
+def alarms(pairs: Sequence[tuple[str, str]], names: Sequence[str] = checks.CHECKS) -> np.ndarray:
     return np.array(
         [bool(checks.compare(actual, expected, checks=names).alarms) for actual, expected in pairs],
         dtype=bool,

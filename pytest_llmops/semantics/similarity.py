@@ -125,7 +125,7 @@ def select_checks(given: object) -> tuple[str, ...]:
             if name and name not in checks.CHECKS:
                 raise UnknownName("check", name, checks.CHECKS)
     try:
-        return checks.resolve_check_names(given, checks.CHECKS, checks.DEFAULT_CHECKS)
+        return checks.resolve_check_names(given)
     except ValueError as error:
         raise UsageError(f"assert_semantic: {error}") from None
 

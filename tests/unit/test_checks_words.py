@@ -10,7 +10,7 @@ import pytest
 from support.meanings import OTHER, SAME
 from support.messages import check_message
 
-from pytest_llmops.semantics.checks import CHECKS, DEFAULT_CHECKS, Alarm, Comparison, compare
+from pytest_llmops.semantics.checks import CHECKS, Alarm, Comparison, compare
 from pytest_llmops.semantics.checks.kinds.negation import NEGATIVE_WORDS
 from pytest_llmops.semantics.checks.language import detect_language
 from pytest_llmops.semantics.checks.lexicon.opposites import are_opposites, find_opposites
@@ -337,7 +337,6 @@ def test_a_check_that_is_none() -> None:
     with pytest.raises(ValueError, check=check_message):
         compare("a", "b", checks=["nubmers"])
     assert compare("It takes 60 days.", "It takes 30 days.", checks=()) == Comparison()
-    assert DEFAULT_CHECKS == CHECKS
 
 
 def test_the_words_behind_the_checks() -> None:

@@ -1,11 +1,10 @@
-"""Checks: differences of meaning that an embedding does not see."""
+"""Checks for differences of meaning that an embedding does not see."""
 
 from __future__ import annotations
 
 from pytest_llmops.semantics.checks.alarms import Alarm, Comparison
 from pytest_llmops.semantics.checks.comparison import (
     CHECKS,
-    DEFAULT_CHECKS,
     VERSION,
     compare,
     resolve_check_names,
@@ -14,7 +13,6 @@ from pytest_llmops.semantics.checks.sentence_splitter import split_sentences
 
 __all__ = [
     "CHECKS",
-    "DEFAULT_CHECKS",
     "VERSION",
     "Alarm",
     "Comparison",

@@ -1,27 +1,23 @@
-"""What a check says.
-
-How checks word what they found.
-"""
+"""Alarms of the checks, the protocol of a check, and the wording of alarms."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from pytest_llmops.semantics.checks.alignment import Pair
-from pytest_llmops.semantics.checks.sentence import Sentence, Token
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One difference of meaning that a check saw.
+    """A difference of meaning that a check found.
 
     Attributes:
-        check: Its name, to switch it off by.
-        message: One sentence for a person; quotes both texts.
+        check: Name of the check, to switch it off by.
+        message: A sentence that quotes both texts.
         expected: The words of the reference.
-        actual: The words of the answer, empty where it leaves something out.
+        actual: The words of the answer; empty where the answer leaves something out.
     """
 
     check: str
@@ -32,11 +28,11 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What all checks said of two texts.
+    """The result of all checks of two texts.
 
     Attributes:
-        alarms: In the order of the reference; none: no check saw a difference, which is no proof of sameness.
-        without: What was *not* looked at, as sentences: checks that do not exist for the language, sentences
+        alarms: In the order of the reference. No alarm is no proof that both texts mean the same.
+        without: What was *not* compared, as sentences: checks that do not exist for the language, sentences
             beyond the limit.
     """
 
@@ -48,36 +44,37 @@ MAX_QUOTE_CHARS = 60
 
 
 class Finding(NamedTuple):
-    """An alarm, and the change it explains; None: it was found beside the alignment."""
+    """An alarm and the number of the change it explains; None if it does not come from a change."""
 
     alarm: Alarm
     change: int | None = None
 
 
 class Check(Protocol):
-    """Finds one kind of difference in a pair; ``claimed`` are changes that a check before it has explained."""
+    """Finds differences of one kind in a pair; ``claimed`` are the changes that earlier checks have explained."""
 
     def __call__(self, pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
-        """Yield what it found."""
+        """Yield the differences."""
 
 
 def quote_text(text: str, limit: int = MAX_QUOTE_CHARS) -> str:
-    """Return a text in quotes, in one line, cut."""
+    """Return a text in quotes, on a single line, truncated."""
     printable = "".join(char if char.isprintable() else " " for char in text)
     return f'"{printable[: limit - 3]}..."' if len(printable) > limit else f'"{printable}"'
 
 
-def span_text(sentence: Sentence, tokens: Sequence[Token]) -> str:
-    """Return the piece of a sentence that tokens cover, as written."""
-    return sentence.text[tokens[0].start : tokens[-1].end] if tokens else ""
+def build_finding(
+    check: str, difference: str, expected: str, actual: str, change: int | None = None
+) -> Finding:
+    """Return a finding with an alarm that quotes a piece of the reference, of the answer, or of both.
 
-
-def build_alarm(check: str, difference: str, expected: str, actual: str) -> Alarm:
-    """Return an alarm about two pieces of text."""
+    >>> build_finding("words", "another word", "tea", "").alarm.message
+    'another word: the reference says "tea", the answer does not'
+    """
     if expected and actual:
-        message = f"{difference}: the reference says {quote_text(expected)}, the answer {quote_text(actual)}"
+        quotes = f"the reference says {quote_text(expected)}, the answer {quote_text(actual)}"
     elif expected:
-        message = f"{difference}: the reference says {quote_text(expected)}, the answer does not"
+        quotes = f"the reference says {quote_text(expected)}, the answer does not"
     else:
-        message = f"{difference}: the answer says {quote_text(actual)}, the reference does not"
-    return Alarm(check, message, expected, actual)
+        quotes = f"the answer says {quote_text(actual)}, the reference does not"
+    return Finding(Alarm(check, f"{difference}: {quotes}", expected, actual), change)

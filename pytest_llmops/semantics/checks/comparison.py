@@ -1,13 +1,10 @@
-"""All checks over two texts.
-
-Which checks are on: one rule for `compare` and for assertions.
-"""
+"""Compare two texts with all checks, or with those that are selected by name."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 
-from pytest_llmops.semantics.checks.alarms import Alarm, Check, Comparison
+from pytest_llmops.semantics.checks.alarms import Alarm, Check, Comparison, Finding
 from pytest_llmops.semantics.checks.alignment import Pair, Text, find_unrepeated_sentences, pair_sentences
 from pytest_llmops.semantics.checks.kinds import (
     antonyms,
@@ -23,57 +20,6 @@ from pytest_llmops.semantics.checks.language import detect_language
 from pytest_llmops.semantics.checks.sentence import Sentence
 from pytest_llmops.semantics.checks.sentence_splitter import split_sentences
 
-
-def resolve_check_names(given: object, known: Sequence[str], default: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the checks that are on, in their order.
-
-    Args:
-        given: ``"default"``; names, for these alone; names with a minus, for all but these; none at all, for none.
-        known: All names.
-        default: What is on unless told otherwise.
-
-    Raises:
-        ValueError: It is no collection of names, one is unknown, or some have a minus and some have none.
-
-    >>> resolve_check_names(["-b"], ("a", "b", "c"), ("a", "b", "c")), resolve_check_names(["b"], ("a", "b", "c"), ("a",))
-    (('a', 'c'), ('b',))
-    """
-    if isinstance(given, str) and given == "default":
-        return tuple(default)
-    if (
-        isinstance(given, str)
-        or not isinstance(given, Collection)
-        or any(not isinstance(name, str) for name in given)
-    ):
-        raise ValueError(
-            'expected checks="default", a list of names, like ["numbers"] for these alone or ["-numbers"] for all '
-            f"but these, or checks=() for no checks, got {_truncate_repr(given)}"
-        )
-    names = {name.removeprefix("-") for name in given}
-    unknown = sorted(names - set(known))
-    if unknown:
-        raise ValueError(
-            f"checks: expected names out of {', '.join(known)}, got {_truncate_repr(unknown[0])}"
-        )
-    minus_signs = {name.startswith("-") for name in given}
-    if len(minus_signs) > 1:
-        raise ValueError(
-            'expected checks all with a minus ("all but these") or all without ("these alone"), '
-            f"got {_truncate_repr(sorted(given))}"
-        )
-    if True in minus_signs:
-        return tuple(name for name in default if name not in names)
-    return tuple(name for name in known if name in names)
-
-
-MAX_REPR_CHARS = 80
-
-
-def _truncate_repr(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= MAX_REPR_CHARS else f"{text[:MAX_REPR_CHARS]}..."
-
-
 _LANGUAGE_NEUTRAL_CHECKS: dict[str, Check] = {
     "numbers": values.find_numbers,
     "units": values.find_units,
@@ -88,37 +34,78 @@ _ENGLISH_CHECKS: dict[str, Check] = {
     "words": other_words.find_other_words,
 }
 CHECKS: tuple[str, ...] = (*_LANGUAGE_NEUTRAL_CHECKS, *_ENGLISH_CHECKS)
-"""All checks, in the order in which they explain a difference: what one of them explains, the next ones leave alone."""
-DEFAULT_CHECKS: tuple[str, ...] = CHECKS
-"""Those that are on unless told otherwise."""
+"""All checks, in the order in which they explain a difference: a check leaves alone what an earlier check explains."""
 VERSION = "3"
-"""Of all checks together: with another one the same texts may raise other alarms."""
+"""Version of all checks together; with another version the same texts may raise other alarms."""
 MAX_SENTENCE_CHARS = 1_000
-"""Characters of a sentence, beyond which it is read in pieces."""
+"""A longer sentence is read in pieces."""
 MAX_SENTENCES = 200
-"""Sentences of the reference that are compared; those that the answer repeats word by word do not count."""
+"""Sentences of the reference that are compared, besides those that the answer repeats word by word."""
 MAX_CHARS = 100_000
-"""Of either text, that are read."""
+"""Characters of either text that are read."""
 
 
-def compare(actual: str, expected: str, *, checks: Collection[str] = DEFAULT_CHECKS) -> Comparison:
-    """Return what speaks against an answer saying the same as a reference.
+def resolve_check_names(given: object) -> tuple[str, ...]:
+    """Return the names of the checks that are on, in the order of `CHECKS`.
 
-    Each sentence of the reference is compared with the likest one of the answer. What the answer says
-    besides raises no alarm, and neither does what it leaves out. Values count in any language and spelling
-    ("48 hours", "two days"); the other checks know English only.
+    Args:
+        given: ``"default"`` for all; names, for these alone; names with a minus, for all but these; no names, for none.
+
+    Raises:
+        ValueError: It is no collection of names, a name is unknown, or some have a minus and some have none.
+
+    >>> resolve_check_names(["units", "numbers"]), "units" in resolve_check_names(["-units"])
+    (('numbers', 'units'), False)
+    """
+    if isinstance(given, str) and given == "default":
+        return CHECKS
+    if (
+        isinstance(given, str)
+        or not isinstance(given, Collection)
+        or any(not isinstance(name, str) for name in given)
+    ):
+        raise ValueError(
+            'expected checks="default" or a list of names, like ["numbers"] for these alone '
+            f'or ["-numbers"] for all but these, got {_truncate_repr(given)}'
+        )
+    names = {name.removeprefix("-") for name in given}
+    unknown = sorted(names - set(CHECKS))
+    if unknown:
+        raise ValueError(
+            f"checks: expected names out of {', '.join(CHECKS)}, got {_truncate_repr(unknown[0])}"
+        )
+    removed = [name.startswith("-") for name in given]
+    if any(removed) and not all(removed):
+        raise ValueError(
+            'expected checks all with a minus ("all but these") or all without ("these alone"), '
+            f"got {_truncate_repr(sorted(given))}"
+        )
+    return tuple(name for name in CHECKS if (name in names) != any(removed))
+
+
+def _truncate_repr(value: object, limit: int = 80) -> str:
+    text = ascii(value)
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
+def compare(actual: str, expected: str, *, checks: Collection[str] = CHECKS) -> Comparison:
+    """Return the differences of meaning between an answer and a reference.
+
+    Each sentence of the reference is compared with the most similar sentence of the answer. What the answer adds or
+    leaves out raises no alarm. Values count in any language and spelling ("48 hours", "two days"); the other checks
+    know English only.
 
     Args:
         actual: The answer.
         expected: The reference.
-        checks: Names out of `CHECKS`: these alone, or with a minus all but these (``["-words"]``); none
-            switches all of them off.
+        checks: Names out of `CHECKS`: these alone, or with a minus all but these (``["-words"]``); no names
+            switch all checks off.
 
     Returns:
-        The alarms, and what was not looked at. A text compared with itself, or with an empty one, raises none.
+        The alarms, and what was not compared. The same text, or an empty text, raises no alarm.
 
     Raises:
-        TypeError: One of both is no text.
+        TypeError: An argument is no text.
         ValueError: There is no such check, or it is no collection of names.
 
     >>> compare("Refunds take 60 days.", "Refunds take 30 days.").alarms[0].message
@@ -129,7 +116,7 @@ def compare(actual: str, expected: str, *, checks: Collection[str] = DEFAULT_CHE
     for argument, text in (("actual", actual), ("expected", expected)):
         if not isinstance(text, str):
             raise TypeError(f"compare: expected {argument} as a text, got {type(text).__name__}")
-    checks = resolve_check_names(checks, CHECKS, DEFAULT_CHECKS)
+    checks = resolve_check_names(checks)
     if not checks or actual == expected:
         return Comparison()
     reference, answer = (Text(tuple(_read_sentences(text[:MAX_CHARS]))) for text in (expected, actual))
@@ -143,15 +130,20 @@ def compare(actual: str, expected: str, *, checks: Collection[str] = DEFAULT_CHE
         )
     alarms: list[Alarm] = []
     if "antonyms" in checks and "antonyms" in known and remaining[:1] == list(reference.sentences[:1]):
-        alarms += [one.alarm for one in antonyms.find_opposite_answers(reference, answer)]
+        alarms += [finding.alarm for finding in antonyms.find_opposite_answers(reference, answer)]
     for pair in pair_sentences(remaining[:MAX_SENTENCES], reference, answer):
-        alarms += [one for one in _find_alarms(pair, known) if one.check in checks and one not in alarms]
+        raised = _run_checks(pair, known)
+        if raised and "words" in known:
+            # Only to explain an alarm away: two texts in the same order look more like an edit than they are.
+            reordered = enumerations.align_enumerations(pair)
+            raised = raised if reordered is pair else _run_checks(reordered, known)
+        alarms += [alarm for alarm in raised if alarm.check in checks and alarm not in alarms]
     return Comparison(tuple(alarms), tuple(without))
 
 
 def _read_sentences(text: str) -> Iterator[Sentence]:
     for sentence in split_sentences(text):
-        # What has no end is cut at a blank, or anywhere: a sentence is aligned in more than linear time.
+        # A text without sentence ends is cut at a blank, or anywhere: alignment takes more than linear time.
         start = 0
         while len(sentence) - start > MAX_SENTENCE_CHARS:
             blank = sentence.rfind(" ", start + MAX_SENTENCE_CHARS // 2, start + MAX_SENTENCE_CHARS)
@@ -164,36 +156,21 @@ def _read_sentences(text: str) -> Iterator[Sentence]:
 def _select_language_checks(
     actual: str, expected: str, checks: Collection[str]
 ) -> tuple[dict[str, Check], list[str]]:
-    foreign_language = next(
-        (name for name in map(detect_language, (expected, actual)) if name != "English"), ""
-    )
-    if not foreign_language:
+    """Return the checks for the language of two texts, and a sentence for each check that does not know it."""
+    language = detect_language(expected)
+    if language == "English":
+        language = detect_language(actual)
+    if language == "English":
         return _LANGUAGE_NEUTRAL_CHECKS | _ENGLISH_CHECKS, []
-    looks = (
-        f"looks like {foreign_language}"
-        if foreign_language != "another language"
-        else "it does not look like English"
-    )
-    without = [
-        f"no check for {name} in this language ({looks})" for name in _ENGLISH_CHECKS if name in checks
+    reason = "it does not look like English" if language == "another language" else f"looks like {language}"
+    return _LANGUAGE_NEUTRAL_CHECKS, [
+        f"no check for {name} in this language ({reason})" for name in _ENGLISH_CHECKS if name in checks
     ]
-    return _LANGUAGE_NEUTRAL_CHECKS, without
-
-
-def _find_alarms(pair: Pair, checks: dict[str, Check]) -> Sequence[Alarm]:
-    alarms = _run_checks(pair, checks)
-    if alarms and "words" in checks:
-        # Only to explain an alarm away: two texts in one order look more like an edit than they are.
-        reordered = enumerations.align_enumerations(pair)
-        alarms = alarms if reordered is pair else _run_checks(reordered, checks)
-    return alarms
 
 
 def _run_checks(pair: Pair, checks: dict[str, Check]) -> list[Alarm]:
-    claimed: frozenset[int] = frozenset()
-    alarms: list[Alarm] = []
+    findings: list[Finding] = []
     for check in checks.values():
-        findings = list(check(pair, claimed))
-        claimed |= {finding.change for finding in findings if finding.change is not None}
-        alarms += [finding.alarm for finding in findings]
-    return alarms
+        claimed = frozenset(finding.change for finding in findings if finding.change is not None)
+        findings += list(check(pair, claimed))
+    return [finding.alarm for finding in findings]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import NamedTuple
@@ -169,6 +170,14 @@ class Sentence:
             whole = whole or says
             numbers += [number] * len(part)
         return tuple(numbers)
+
+    def clause_of(self, token: Token) -> int:
+        """Return the number of the clause that a token stands in."""
+        return self.clauses[self.tokens.index(token)]
+
+    def span_text(self, tokens: Sequence[Token]) -> str:
+        """Return the piece of the sentence that tokens cover, as written."""
+        return self.text[tokens[0].start : tokens[-1].end] if tokens else ""
 
     @property
     def leading_answer(self) -> bool | None:

@@ -24,31 +24,27 @@ class _Enumeration:
 
 
 def align_enumerations(pair: Pair) -> Pair:
-    """Return a pair in which enumerations of the answer have the order of the reference."""
-    if any(
-        JOINING_WORDS.isdisjoint(side.keys) or ORDER_WORDS & set(side.keys)
-        for side in (pair.expected, pair.actual)
-    ):
+    """Return a pair in which an enumeration of the answer has the order of the reference."""
+    if any(JOINING_WORDS.isdisjoint(side.keys) or ORDER_WORDS & set(side.keys) for side in pair.sides):
         return pair
-    actual_lists: dict[frozenset[tuple[str, ...]], _Enumeration] = {}
-    for one in _find_enumerations(pair.actual):
-        actual_lists.setdefault(frozenset(one.items), one)
-    matching = [
-        (one, actual_lists[frozenset(one.items)])
-        for one in _find_enumerations(pair.expected)
-        if frozenset(one.items) in actual_lists
+    others: dict[frozenset[tuple[str, ...]], _Enumeration] = {}
+    for enumeration in _find_enumerations(pair.actual):
+        others.setdefault(frozenset(enumeration.items), enumeration)
+    moved = [
+        enumeration
+        for enumeration in _find_enumerations(pair.expected)
+        if (other := others.get(frozenset(enumeration.items))) and other.items != enumeration.items
     ]
-    moved = [two for two in matching if two[0].items != two[1].items]
     if not moved:
         return pair
-    one, other = max(moved, key=lambda two: two[0].end - two[0].start)
-    text = pair.actual.text
-    reordered = text[: other.start] + pair.expected.text[one.start : one.end] + text[other.end :]
-    return replace(pair, actual=Sentence(reordered))
+    longest = max(moved, key=lambda enumeration: enumeration.end - enumeration.start)
+    other, text = others[frozenset(longest.items)], pair.actual.text
+    reordered = pair.expected.text[longest.start : longest.end]
+    return replace(pair, actual=Sentence(text[: other.start] + reordered + text[other.end :]))
 
 
 def _find_enumerations(sentence: Sentence) -> Iterator[_Enumeration]:
-    """All that may be enumerations: how far the first and the last item reach is not known."""
+    """Yield all that may be enumerations: how many words the first and the last item have is not known."""
     parts, joined = _split_at_commas(sentence)
     for end in joined:
         for start in range(end - 1, -1, -1):
@@ -64,7 +60,7 @@ def _find_enumerations(sentence: Sentence) -> Iterator[_Enumeration]:
 
 
 def _split_at_commas(sentence: Sentence) -> tuple[list[Sequence[Token]], list[int]]:
-    """The tokens between commas and joining words, and which of these parts follow a joining word."""
+    """Return the tokens between commas and joining words, and the numbers of the parts that follow a joining word."""
     parts: list[list[Token]] = [[]]
     joined = []
     end = 0
@@ -78,4 +74,4 @@ def _split_at_commas(sentence: Sentence) -> tuple[list[Sequence[Token]], list[in
             joined.append(len(parts) - 1)
             continue
         parts[-1].append(token)
-    return [*parts], [at for at in dict.fromkeys(joined) if at and parts[at]]
+    return [*parts], [number for number in dict.fromkeys(joined) if number and parts[number]]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
-from pytest_llmops.semantics.checks.alarms import Finding, build_alarm, span_text
+from pytest_llmops.semantics.checks.alarms import Finding, build_finding
 from pytest_llmops.semantics.checks.alignment import Change, Pair
 from pytest_llmops.semantics.checks.kinds.negation import differ_in_negation, may_be_negative
 from pytest_llmops.semantics.checks.lexicon.stems import stem_phrase, stem_word
@@ -16,101 +17,94 @@ QUANTIFIER_CLASSES = {
     stem_phrase(word): name for name, words in read_sections("quantifiers.txt").items() for word in words
 }
 COMPATIBLE_CLASSES = (
-    {"min", "more"}, {"max", "less"}, {"most", "about"}, {"should", "may"}, {"exact", "only"}, {"all", "must"}, {"some", "may"}, {"all", "about"}, {"few", "none"},
+    ("min", "more"), ("max", "less"), ("most", "about"), ("should", "may"), ("exact", "only"), ("all", "must"),
+    ("some", "may"), ("all", "about"), ("few", "none"),
 )  # fmt: skip
 SIGNIFICANT_CLASSES = frozenset({"some", "few", "none", "only", "min", "max", "more", "less"})
-"""Classes that change what is said by coming or going: "orders ship free" says the same of all orders."""
+"""Classes that change the meaning by coming or going: "orders ship free" says the same of all orders."""
 FORBIDDING_MODALS = frozenset({"must", "may", "can"})
 NECESSITY_WORDS = frozenset(
     {"have to", "need to", "need", "oblig", "mandatory", stem_word("required"), stem_word("necessary")}
 )
-MIN_MODAL_SIMILARITY, MODAL_WINDOW = 0.5, 2
 PLACE_PREPOSITIONS = frozenset({"over", "under", "abov", "below"})
 """Limits only in front of a value."""
 MIN_SIMILARITY = 0.65
+MIN_MODAL_SIMILARITY = 0.5
+MODAL_WINDOW = 2
+"""Tokens behind a modal verb or a "not", among which is the other of the two."""
 MAX_DISTANCE = 3
+MODALITY = "how many, or how bound"
 
 
 def find_quantifiers(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
-    """Yield quantifiers and modal words in the place of others, and limits of one value that point the other way."""
-    findings = list(_find_modal_changes(pair))
-    for place, change in (
-        enumerate(pair.changes) if pair.token_similarity >= MIN_SIMILARITY and not findings else ()
-    ):
-        if place not in claimed and (texts := _find_unlike_quantifiers(pair, change)):
-            findings.append(Finding(build_alarm("quantifiers", "how many, or how bound", *texts), place))
+    """Yield quantifiers and modal words in the place of others, and limits of a value that point the other way."""
+    findings = []
+    if pair.token_similarity >= MIN_MODAL_SIMILARITY:
+        # "You must not" against "you need not".
+        expected, actual = map(_modal_phrases, pair.sides)
+        if len(expected) == len(actual) == 1 and expected.keys() != actual.keys():
+            findings = [build_finding("quantifiers", MODALITY, *expected.values(), *actual.values())]
+    if not findings and pair.token_similarity >= MIN_SIMILARITY:
+        for place, change in pair.unclaimed_changes(claimed):
+            if texts := _unlike_quantifiers(pair, change):
+                findings.append(build_finding("quantifiers", MODALITY, *texts, place))
     yield from findings or _find_opposite_limits(pair)
 
 
-def _find_modal_changes(pair: Pair) -> Iterator[Finding]:
-    """You must not, and you need not."""
-    if pair.token_similarity < MIN_MODAL_SIMILARITY:
-        return
-    expected, actual = _modal_phrases(pair.expected), _modal_phrases(pair.actual)
-    if len(expected) == len(actual) == 1 and expected.keys() != actual.keys():
-        yield Finding(
-            build_alarm("quantifiers", "how many, or how bound", *expected.values(), *actual.values())
-        )
+def both_forbid(pair: Pair) -> bool:
+    """Return whether both sentences forbid something, as with "must not" and with "may not"."""
+    return all("forbidden" in _modal_phrases(side) for side in pair.sides)
 
 
 def _modal_phrases(sentence: Sentence) -> dict[str, str]:
-    """What a sentence forbids ("must not") or leaves open ("need not", "do not have to"), as written."""
+    """Return what a sentence forbids ("must not") or leaves open ("need not", "do not have to"), as written."""
     phrases = {}
     for place, token in enumerate(sentence.tokens):
         after = sentence.tokens[place + 1 : place + 1 + MODAL_WINDOW]
         if token.key == "need not":
             phrases["open"] = token.text
         elif token.key in FORBIDDING_MODALS and after and after[0].key == "not":
-            phrases["forbidden"] = span_text(sentence, (token, after[0]))
+            phrases["forbidden"] = sentence.span_text((token, after[0]))
         elif token.key in {"not", "no"}:
-            needed = next((candidate for candidate in after if candidate.key in NECESSITY_WORDS), None)
+            needed = next((other for other in after if other.key in NECESSITY_WORDS), None)
             if needed:
-                phrases["open"] = span_text(sentence, (token, needed))
+                phrases["open"] = sentence.span_text((token, needed))
     return phrases
 
 
-def both_forbid(pair: Pair) -> bool:
-    """Do both forbid, one with "must not" and one with "may not"?"""
-    return all("forbidden" in _modal_phrases(side) for side in (pair.expected, pair.actual))
-
-
-def _find_unlike_quantifiers(pair: Pair, change: Change) -> tuple[str, str] | None:
+def _unlike_quantifiers(pair: Pair, change: Change) -> tuple[str, str] | None:
+    """Return the quantifiers of both sides of a change that contradict each other, as written."""
     expected, actual = (
         [token for token in tokens if _is_quantifier(side, token)]
-        for side, tokens in ((pair.expected, change.expected), (pair.actual, change.actual))
+        for side, tokens in zip(pair.sides, change.sides, strict=True)
     )
-    expected_classes, actual_classes = (
-        {QUANTIFIER_CLASSES[token.key] for token in side} for side in (expected, actual)
+    kinds, other_kinds = ({QUANTIFIER_CLASSES[token.key] for token in side} for side in (expected, actual))
+    # A number for a quantifier: "two of" for "each of".
+    counts = [token for token in change.tokens if token.fact and token.fact.raw is not None]
+    is_counted = counts and sum(map(len, change.unmatched)) <= MAX_DISTANCE
+    if is_counted and not (kinds and other_kinds) and (kinds | other_kinds) & {"all", "none", "most"}:
+        return (expected[0].text, counts[0].text) if expected else (counts[0].text, actual[0].text)
+    are_compatible = not kinds.isdisjoint(other_kinds) or any(
+        (first in kinds and second in other_kinds) or (second in kinds and first in other_kinds)
+        for first, second in COMPATIBLE_CLASSES
     )
-    count = _find_count(change)
-    if (
-        count is not None
-        and (expected_classes ^ actual_classes) & {"all", "none", "most"}
-        and not (expected_classes and actual_classes)
-    ):
-        return (expected[0].text, count.text) if expected else (count.text, actual[0].text)
-    if expected_classes & actual_classes or any(
-        (first in expected_classes and second in actual_classes)
-        or (first in actual_classes and second in expected_classes)
-        for first, second in map(sorted, COMPATIBLE_CLASSES)
-    ):
-        return None
-    if _is_balanced_by_negation(pair, expected_classes | actual_classes) or any(
-        may_be_negative(token.key)
-        for token in (*change.expected, *change.actual)
-        if token.key not in QUANTIFIER_CLASSES
-    ):
+    # "Not above" is "below", and "may not" is "must not".
+    all_kinds = kinds | other_kinds
+    is_balanced = (all_kinds <= {"must", "may"} and both_forbid(pair)) or (
+        {"less", "more"} <= all_kinds and differ_in_negation(pair)
+    )
+    others = (token.key for token in change.tokens if token.key not in QUANTIFIER_CLASSES)
+    if are_compatible or is_balanced or any(map(may_be_negative, others)):
         return None
     if expected and actual:
         return expected[0].text, actual[0].text
-    return _find_added_quantifier(pair, change, expected, actual) if expected or actual else None
-
-
-def _is_balanced_by_negation(pair: Pair, classes: set[str]) -> bool:
-    """Does a "not" make them the same? "Not above" is "below", and "may not" is "must not"."""
-    return (classes <= {"must", "may"} and both_forbid(pair)) or (
-        {"less", "more"} <= classes and differ_in_negation(pair)
-    )
+    if expected:
+        is_added = _is_significant(pair.expected, change.at[0], expected, change, pair.actual)
+        return (expected[0].text, "") if is_added else None
+    if actual:
+        is_added = _is_significant(pair.actual, change.at[1], actual, change, pair.expected)
+        return ("", actual[0].text) if is_added else None
+    return None
 
 
 def _is_quantifier(sentence: Sentence, token: Token) -> bool:
@@ -120,109 +114,47 @@ def _is_quantifier(sentence: Sentence, token: Token) -> bool:
     return bool(following and following[0].fact)
 
 
-def _find_count(change: Change) -> Token | None:
-    """A number in a change of few words: "two of" for "each of"."""
-    few = len(change.left[0]) + len(change.left[1]) <= MAX_DISTANCE
-    tokens = (*change.expected, *change.actual)
-    return next((token for token in tokens if few and token.fact and token.fact.raw is not None), None)
+def _is_significant(
+    sentence: Sentence, at: int, quantifiers: Sequence[Token], change: Change, other: Sentence
+) -> bool:
+    """Return whether quantifiers that only one sentence has change its meaning.
 
-
-def _find_added_quantifier(
-    pair: Pair, change: Change, expected: Sequence[Token], actual: Sequence[Token]
-) -> tuple[str, str] | None:
-    one_side = expected or actual
-    if change.left != _only_these_tokens(change, one_side) or not _is_significant_addition(
-        pair, change, one_side[0]
-    ):
-        return None
-    if _is_redundant_quantifier(pair, change, one_side[0], pair.actual if expected else pair.expected):
-        return None
-    return (one_side[0].text, "") if expected else ("", one_side[0].text)
-
-
-def _is_significant_addition(pair: Pair, change: Change, token: Token) -> bool:
-    """Does the word change what is said by coming or going? "Nearly" does in front of "all"."""
-    kind = QUANTIFIER_CLASSES[token.key]
-    sentence, at = (pair.expected, change.at[0]) if token in change.expected else (pair.actual, change.at[1])
-    following = sentence.tokens[sentence.tokens.index(token, at) + 1 :][:1]
-    return kind in SIGNIFICANT_CLASSES or (
-        kind == "about"
-        and any(QUANTIFIER_CLASSES.get(neighbour.key) in {"all", "none"} for neighbour in following)
-    )
-
-
-def _only_these_tokens(
-    change: Change, tokens: Sequence[Token]
-) -> tuple[tuple[Token, ...], tuple[Token, ...]]:
-    """What the change would be if these were all of it that counts."""
-    wanted = set(tokens)
-    return tuple(token for token in change.left[0] if token in wanted), tuple(
-        token for token in change.left[1] if token in wanted
-    )
-
-
-def _is_redundant_quantifier(pair: Pair, change: Change, token: Token, other: Sentence) -> bool:
-    """Does the word say nothing new there: "only" in front of a value, or one that the other sentence has elsewhere?"""
-    kind = QUANTIFIER_CLASSES[token.key]
+    They must be all of the change that counts. "Nearly" is significant in front of "all"; "only" in front of a value
+    is not, and neither is a quantifier that the other sentence has in another place.
+    """
+    word, kind = quantifiers[0], QUANTIFIER_CLASSES[quantifiers[0].key]
+    after = sentence.keys[sentence.tokens.index(word, at) + 1 :][:1]
+    is_total = kind == "about" and any(QUANTIFIER_CLASSES.get(key) in {"all", "none"} for key in after)
+    is_alone = all(token in quantifiers for side in change.unmatched for token in side)
+    if not is_alone or not (kind in SIGNIFICANT_CLASSES or is_total):
+        return False
     if any(QUANTIFIER_CLASSES.get(key) == kind for key in other.keys):
-        return True
-    sentence, at = (pair.expected, change.at[0]) if token in change.expected else (pair.actual, change.at[1])
-    following = sentence.tokens[at : at + MAX_DISTANCE]
+        return False
     if kind == "only":
-        return any(neighbour.fact for neighbour in following)
+        return not any(token.fact for token in sentence.tokens[at : at + MAX_DISTANCE])
     if kind in {"max", "less"}:
-        return any(key in {"within", "in", "until", "by"} for key in sentence.keys[max(0, at - 2) : at])
-    return (
-        kind == "some"
-        and token.key in {"some", "several", "many"}
-        and change.left != ((), ())
-        and not _is_sentence_start(sentence, at)
-    )
-
-
-def _is_sentence_start(sentence: Sentence, at: int) -> bool:
-    """Is the word at the head of its sentence, where it says how many of the subject?"""
-    return at <= 1 or sentence.tokens[at - 1].key in {"that", "because", "and", "but"}
+        return {"within", "in", "until", "by"}.isdisjoint(sentence.keys[max(0, at - 2) : at])
+    # At the head of a clause it says how many of the subject.
+    is_head = at <= 1 or sentence.keys[at - 1] in {"that", "because", "and", "but"}
+    return is_head or word.key not in {"some", "several", "many"} or change.unmatched == ((), ())
 
 
 def _find_opposite_limits(pair: Pair) -> Iterator[Finding]:
-    if not all(
-        any(QUANTIFIER_CLASSES.get(key) in {"min", "max"} for key in side.keys)
-        for side in (pair.expected, pair.actual)
-    ):
+    """Yield "at least 5" against "at most 5"."""
+    if any({"min", "max"}.isdisjoint(map(QUANTIFIER_CLASSES.get, side.keys)) for side in pair.sides):
         return
-    for expected in pair.expected.tokens:
-        for actual in pair.actual.tokens:
-            if (
-                expected.fact
-                and actual.fact
-                and not expected.fact.weak
-                and are_same_value(expected.fact, actual.fact)
-            ):
-                expected_limit, actual_limit = (
-                    _find_limit_word(pair.expected, expected),
-                    _find_limit_word(pair.actual, actual),
-                )
-                if (
-                    expected_limit
-                    and actual_limit
-                    and {QUANTIFIER_CLASSES[expected_limit.key], QUANTIFIER_CLASSES[actual_limit.key]}
-                    == {"min", "max"}
-                ):
-                    yield Finding(
-                        build_alarm(
-                            "quantifiers",
-                            "the limit of a value",
-                            f"{expected_limit.text} {expected.text}",
-                            f"{actual_limit.text} {actual.text}",
-                        )
-                    )
-                    return
+    for expected, actual in product(*(side.tokens for side in pair.sides)):
+        if not (expected.fact and actual.fact) or expected.fact.weak:
+            continue
+        if are_same_value(expected.fact, actual.fact):
+            limit, other_limit = _find_limit(pair.expected, expected), _find_limit(pair.actual, actual)
+            if limit and other_limit and QUANTIFIER_CLASSES[limit.key] != QUANTIFIER_CLASSES[other_limit.key]:
+                texts = (f"{limit.text} {expected.text}", f"{other_limit.text} {actual.text}")
+                yield build_finding("quantifiers", "the limit of a value", *texts)
+                return
 
 
-def _find_limit_word(sentence: Sentence, token: Token) -> Token | None:
-    at = sentence.tokens.index(token)
-    near = (*sentence.tokens[max(0, at - 2) : at], *sentence.tokens[at + 1 : at + 2])
-    return next(
-        (neighbour for neighbour in near if QUANTIFIER_CLASSES.get(neighbour.key) in {"min", "max"}), None
-    )
+def _find_limit(sentence: Sentence, token: Token) -> Token | None:
+    place = sentence.tokens.index(token)
+    near = (*sentence.tokens[max(0, place - 2) : place], *sentence.tokens[place + 1 : place + 2])
+    return next((other for other in near if QUANTIFIER_CLASSES.get(other.key) in {"min", "max"}), None)

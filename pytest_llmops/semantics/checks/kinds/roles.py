@@ -4,177 +4,120 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
-from pytest_llmops.semantics.checks.alarms import Finding, build_alarm, quote_text, span_text
-from pytest_llmops.semantics.checks.alignment import FILLERS, MAX_TOKENS, Pair
+from pytest_llmops.semantics.checks.alarms import Finding, build_finding, quote_text
+from pytest_llmops.semantics.checks.alignment import FILLERS, MAX_TOKENS, Pair, shared_prefix_length
 from pytest_llmops.semantics.checks.sentence import FUNCTION_WORDS, Sentence, Token
 from pytest_llmops.semantics.word_lists import english_words
 
+Difference: TypeAlias = "tuple[str, str, str]"
+"""What differs, and the texts of the reference and of the answer."""
+
 SYMMETRIC_WORDS = english_words("symmetric_words")
-"""Between two things, that may then change places."""
-COPULAS = frozenset({"be", "become", "mean", "the", "a", "an"})
+"""Two things around such a word may change places."""
 ARTICLES = frozenset({"the", "a", "an"})
+COPULAS = ARTICLES | {"be", "become", "mean"}
 MIN_MOVE = 2
-"""Words over which an "only" moves to something else."""
+"""Words that an "only" must move by to refer to something else."""
 MAX_SWAPPED_WORDS = 6
-"""Words of one side of a swap."""
+"""Words of a side of a swap."""
+SAME_WORDS = "the same words in other places"
 
 
 def find_role_swaps(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
-    """Yield words that have changed places with each other, and ways that lead back."""
-    yield from (
-        _find_swapped_phrases(pair, claimed)
-        or _find_changed_voice(pair)
-        or _find_moved_only(pair)
-        or _find_reversed_routes(pair)
-    )
+    """Yield words that have changed places with each other, and routes in the other direction."""
+    difference = _swapped_phrases(pair, claimed) or _changed_voice(pair) or _moved_only(pair)
+    if difference and pair.changes:
+        yield from (build_finding("roles", *difference, place) for place in range(len(pair.changes)))
+    else:
+        yield from _find_reversed_routes(pair)
 
 
-def _find_moved_only(pair: Pair) -> list[Finding]:
-    """Has an "only" moved to something else? In front of a value or the next word over it says the same."""
-    expected, actual = pair.expected.keys, pair.actual.keys
-    if expected.count("only") != 1 or actual.count("only") != 1 or len(expected) != len(actual):
-        return []
-    expected_place, actual_place = expected.index("only"), actual.index("only")
-    values = any(
-        token.fact
-        for side, place in ((pair.expected, expected_place), (pair.actual, actual_place))
-        for token in side.tokens[place + 1 : place + 2]
-    )
-    if (
-        abs(expected_place - actual_place) < MIN_MOVE
-        or values
-        or expected[:expected_place] + expected[expected_place + 1 :]
-        != actual[:actual_place] + actual[actual_place + 1 :]
-    ):
-        return []
-    texts = (
-        span_text(pair.expected, pair.expected.tokens[expected_place : expected_place + MIN_MOVE]),
-        span_text(pair.actual, pair.actual.tokens[actual_place : actual_place + MIN_MOVE]),
-    )
-    return [
-        Finding(build_alarm("roles", "the same words in other places", *texts), place)
-        for place in range(len(pair.changes))
-    ]
-
-
-def _find_changed_voice(pair: Pair) -> list[Finding]:
-    """Do both name the same in the same order, and only one of them in the passive? Then who does what has changed."""
-    expected, actual = (_content_keys(side.tokens) for side in (pair.expected, pair.actual))
-    expected_keys, actual_keys = pair.expected.keys, pair.actual.keys
-    if (
-        expected != actual
-        or (expected_keys.count("by") - actual_keys.count("by"))
-        * (expected_keys.count("be") - actual_keys.count("be"))
-        != 1
-    ):
-        return []
-    texts = (span_text(pair.expected, pair.expected.tokens), span_text(pair.actual, pair.actual.tokens))
-    return [
-        Finding(build_alarm("roles", "active and passive with the same order", *texts), place)
-        for place in range(len(pair.changes))
-    ]
-
-
-def _find_swapped_phrases(pair: Pair, claimed: frozenset[int]) -> list[Finding]:
-    if (
-        _differ_in_passive(pair)
-        or pair.has_crossed_opposites
-        or len(pair.expected.tokens) > MAX_TOKENS
-        or len(pair.actual.tokens) > MAX_TOKENS
-    ):
-        return []
-    expected, actual = (
-        [token for token in side.tokens if token.key not in ARTICLES] for side in (pair.expected, pair.actual)
-    )
+def _swapped_phrases(pair: Pair, claimed: frozenset[int]) -> Difference | None:
+    # With a passive the doer may stand at the end of the sentence.
+    is_passive = pair.expected.keys.count("by") != pair.actual.keys.count("by")
+    if is_passive or pair.has_crossed_opposites or any(len(side.tokens) > MAX_TOKENS for side in pair.sides):
+        return None
+    expected, actual = ([token for token in side.tokens if token.key not in ARTICLES] for side in pair.sides)
     if Counter(_content_keys(expected)) != Counter(_content_keys(actual)):
-        return _find_exchanged_words(pair, expected, actual)
-    head = _shared_prefix_length(expected, actual)
-    tail = _shared_prefix_length(expected[head:][::-1], actual[head:][::-1])
-    expected_middle, actual_middle = expected[head : len(expected) - tail], actual[head : len(actual) - tail]
-    if (
-        not expected_middle
-        or not actual_middle
-        or not _have_swapped_ends(
-            [token.key for token in expected_middle], [token.key for token in actual_middle]
-        )
-    ):
-        return []
-    texts = (span_text(pair.expected, expected_middle), span_text(pair.actual, actual_middle))
-    places = [place for place in range(len(pair.changes)) if place not in claimed]
-    return [
-        Finding(build_alarm("roles", "the same words in other places", *texts), place) for place in places
-    ]
+        return _exchanged_words(expected, actual)
+    keys, other_keys = ([token.key for token in side] for side in (expected, actual))
+    head = shared_prefix_length(keys, other_keys)
+    tail = shared_prefix_length(keys[head:][::-1], other_keys[head:][::-1])
+    middle, other_middle = slice(head, len(keys) - tail), slice(head, len(other_keys) - tail)
+    is_swap = _have_swapped_ends(keys[middle], other_keys[other_middle])
+    if not is_swap or not any(pair.unclaimed_changes(claimed)):
+        return None
+    return SAME_WORDS, *pair.span_texts(expected[middle], actual[other_middle])
 
 
-def _find_exchanged_words(pair: Pair, expected: Sequence[Token], actual: Sequence[Token]) -> list[Finding]:
-    """Two words that stand for each other, each where the other stood, however often they come."""
+def _exchanged_words(expected: Sequence[Token], actual: Sequence[Token]) -> Difference | None:
+    """Return two words of which each stands wherever the other stood."""
     differing = [(a, b) for a, b in zip(expected, actual, strict=False) if a.key != b.key]
     if len(expected) != len(actual) or not differing:
-        return []
+        return None
     a, b = differing[0]
-    if {(one.key, other.key) for one, other in differing} != {(a.key, b.key), (b.key, a.key)}:
-        return []
-    swap_alarm = build_alarm("roles", "words in each other's place", a.text, b.text)
-    return [Finding(swap_alarm, place) for place in range(len(pair.changes))]
+    swaps = {(token.key, other.key) for token, other in differing}
+    return (
+        ("words in each other's place", a.text, b.text) if swaps == {(a.key, b.key), (b.key, a.key)} else None
+    )
 
 
 def _content_keys(tokens: Sequence[Token]) -> list[str]:
     return [token.key for token in tokens if token.key not in FILLERS]
 
 
-def _shared_prefix_length(tokens: Sequence[Token], other_tokens: Sequence[Token]) -> int:
-    return next(
-        (length for length, (a, b) in enumerate(zip(tokens, other_tokens, strict=False)) if a.key != b.key),
-        min(len(tokens), len(other_tokens)),
-    )
-
-
 def _have_swapped_ends(keys: Sequence[str], other_keys: Sequence[str]) -> bool:
-    """Have the two ends changed places over a middle that says something? Else a clause has only moved."""
-    for first in range(1, min(MAX_SWAPPED_WORDS, len(keys) - 1) + 1):
-        if other_keys[len(other_keys) - first :] != keys[:first]:
-            continue
-        for last in range(1, min(MAX_SWAPPED_WORDS, len(keys) - first) + 1):
-            if (
-                other_keys[:last] == keys[len(keys) - last :]
-                and keys[first : len(keys) - last] == other_keys[last : len(other_keys) - first]
-            ):
-                middle = keys[first : len(keys) - last]
-                return any(key not in SYMMETRIC_WORDS and key not in COPULAS for key in middle) and not (
-                    SYMMETRIC_WORDS & set(middle)
-                )
+    """Return whether the ends have changed places over a middle with content; else a clause has only moved."""
+    size = len(keys)
+    for first in range(1, min(MAX_SWAPPED_WORDS, size - 1) + 1):
+        for last in range(1, min(MAX_SWAPPED_WORDS, size - first) + 1):
+            middle = keys[first : size - last]
+            if list(other_keys) == [*keys[size - last :], *middle, *keys[:first]]:
+                return SYMMETRIC_WORDS.isdisjoint(middle) and not COPULAS.issuperset(middle)
     return False
 
 
-def _differ_in_passive(pair: Pair) -> bool:
-    """Has one sentence got a "by" more than the other? Then who does it may stand at its end."""
-    return pair.expected.keys.count("by") != pair.actual.keys.count("by")
+def _changed_voice(pair: Pair) -> Difference | None:
+    """Return the sentences if both name the same in the same order, and only one of them in the passive."""
+    expected, actual = pair.sides
+    by, be = (expected.keys.count(key) - actual.keys.count(key) for key in ("by", "be"))
+    if by * be != 1 or _content_keys(expected.tokens) != _content_keys(actual.tokens):
+        return None
+    return "active and passive with the same order", *pair.span_texts(expected.tokens, actual.tokens)
+
+
+def _moved_only(pair: Pair) -> Difference | None:
+    """Return where an "only" has moved to something else, unless it stands in front of a value."""
+    if any(side.keys.count("only") != 1 for side in pair.sides):
+        return None
+    place, other_place = (side.keys.index("only") for side in pair.sides)
+    tokens, other_tokens = pair.expected.tokens[place:], pair.actual.tokens[other_place:]
+    has_value = any(token.fact for token in (*tokens[1:2], *other_tokens[1:2]))
+    rest, other_rest = ([key for key in side.keys if key != "only"] for side in pair.sides)
+    if abs(place - other_place) < MIN_MOVE or has_value or rest != other_rest:
+        return None
+    return SAME_WORDS, *pair.span_texts(tokens[:MIN_MOVE], other_tokens[:MIN_MOVE])
 
 
 def _find_reversed_routes(pair: Pair) -> Iterator[Finding]:
-    """From A to B, and from B to A."""
-    routes = [_find_routes(sentence) for sentence in (pair.expected, pair.actual)]
-    for start, end in routes[0]:
-        if (end, start) in routes[1] and start != end:
-            yield Finding(
-                build_alarm(
-                    "roles",
-                    f"the way between {quote_text(start)} and {quote_text(end)} leads back",
-                    f"from {start} to {end}",
-                    f"from {end} to {start}",
-                )
-            )
+    """Yield "from A to B" against "from B to A"."""
+    routes, other_routes = map(_find_routes, pair.sides)
+    for start, end in routes:
+        if (end, start) in other_routes and start != end:
+            difference = f"the way between {quote_text(start)} and {quote_text(end)} leads back"
+            yield build_finding("roles", difference, f"from {start} to {end}", f"from {end} to {start}")
             return
 
 
 def _find_routes(sentence: Sentence) -> list[tuple[str, str]]:
     keys = sentence.keys
     routes = []
-    for at, key in enumerate(keys):
-        if key == "from" and "to" in keys[at + 2 : at + 6]:
-            to = keys.index("to", at + 2)
-            start = [word for word in keys[at + 1 : to] if word not in FUNCTION_WORDS]
+    for place, key in enumerate(keys):
+        if key == "from" and "to" in keys[place + 2 : place + 6]:
+            to = keys.index("to", place + 2)
+            start = [word for word in keys[place + 1 : to] if word not in FUNCTION_WORDS]
             end = [word for word in keys[to + 1 : to + 4] if word not in FUNCTION_WORDS]
             if start and end:
                 routes.append((start[0], end[0]))

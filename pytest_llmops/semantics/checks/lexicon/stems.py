@@ -76,6 +76,6 @@ def stem_phrase(phrase: str) -> str:
     """Return the stems of a phrase, whose words are joined by blanks or ``_``.
 
     >>> stem_phrase("rules out")
-    'rule out'
+    'rul out'
     """
     return " ".join(map(stem_word, phrase.replace("_", " ").split()))

@@ -1,20 +1,21 @@
-"""Facts with a value: what two texts state that can be compared in spite of another spelling."""
+"""Facts with a value, which two texts may state in different spellings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple, TypeAlias
 
 DateParts: TypeAlias = "tuple[int | None, int | None, int | None]"
 
 EXACT_TOLERANCE = 1e-15
-"""Of a value in one unit: what a float may be off by, and no digit of a code."""
+"""Relative, in the same unit: the rounding of a float, and less than a digit of a code."""
 TEMPERATURE_TOLERANCE = 1e-9
-"""Between degrees, that are no difference: 32 °F are 0 °C but for a rounding."""
+"""Absolute, in degrees: 32 °F are 0 °C but for a rounding."""
 CONVERSION_TOLERANCE = 0.03
-"""Of a value in another unit: 5 miles are 8 km, and nobody says 8.047."""
+"""Relative, in another unit: 5 miles are 8 km, and nobody says 8.047."""
 ROUGH_TOLERANCE = 0.1
-"""Of a month in days or weeks, and of a value that is said to be about so much."""
+"""Relative, for a month in days or weeks, and for "about 30"."""
 BARE_NUMBER = "number"
 EXACT_DIMENSIONS = frozenset({"time", "data", "clock", "working time"})
 """Dimensions whose units convert without a remainder."""
@@ -22,7 +23,7 @@ ROUGH_UNITS = frozenset({"month", "year"})
 
 
 class Reading(NamedTuple):
-    """One way to read a fact.
+    """A way to read a fact.
 
     Attributes:
         dim: What is measured: ``number``, ``percent``, ``time``, ``length``, ``money USD``, ``date`` ...
@@ -34,6 +35,43 @@ class Reading(NamedTuple):
     value: float | DateParts
     unit: str = ""
 
+    @property
+    def amount(self) -> float:
+        """The value as a number to sort by, 0 for a date."""
+        return 0.0 if isinstance(self.value, tuple) else self.value
+
+    def agrees_with(self, other: Reading, *, rough: bool) -> bool:
+        """Return whether both are the same value, within the tolerance of their units."""
+        if self.dim != other.dim:
+            return False
+        if isinstance(self.value, tuple) or isinstance(other.value, tuple):
+            shared = _shared_parts(self, other)
+            return bool(shared) and all(part == other_part for part, other_part in shared)
+        tolerance = ROUGH_TOLERANCE if rough else EXACT_TOLERANCE
+        if self.unit != other.unit:
+            # Hours and days, grams and kilograms convert exactly; miles and kilometres do not.
+            is_exact = self.dim in EXACT_DIMENSIONS or self.dim.startswith("money")
+            is_rough = self.dim == "time" and not ROUGH_UNITS.isdisjoint({self.unit, other.unit})
+            converted = EXACT_TOLERANCE if is_exact else CONVERSION_TOLERANCE
+            tolerance = max(tolerance, ROUGH_TOLERANCE if is_rough else converted)
+        absolute = TEMPERATURE_TOLERANCE if self.dim == "temperature" else 0.0
+        return abs(self.value - other.value) <= tolerance * max(abs(self.value), abs(other.value)) + absolute
+
+    def is_comparable_with(self, other: Reading) -> bool:
+        """Return whether both measure the same, so that unlike values contradict each other."""
+        if self.dim.startswith("money") and other.dim.startswith("money"):
+            return True
+        are_tuples = isinstance(self.value, tuple) and isinstance(other.value, tuple)
+        return self.dim == other.dim and (not are_tuples or bool(_shared_parts(self, other)))
+
+
+def _shared_parts(reading: Reading, other: Reading) -> list[tuple[int, int]]:
+    """Return the parts that both of two dates state."""
+    if not isinstance(reading.value, tuple) or not isinstance(other.value, tuple):
+        return []
+    pairs = zip(reading.value, other.value, strict=True)
+    return [(part, other_part) for part, other_part in pairs if part is not None and other_part is not None]
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -43,10 +81,10 @@ class Fact:
         text: As written.
         start: Place in the sentence.
         end: Place behind it.
-        readings: All that it may mean: "1.234" is a thousand and more, or one and a bit.
-        raw: Its numeral alone, without the unit; None where there is none.
-        weak: It can confirm a value but never contradicts one: "a day", "one".
-        rough: "about 30".
+        readings: All that it may mean: "1.234" is a thousand and more, or a bit more than 1.
+        raw: The numeral without its unit; None where there is none.
+        weak: It can confirm a value but never contradicts a value: "a day", "one".
+        rough: The value is approximate, as in "about 30".
     """
 
     text: str
@@ -59,89 +97,30 @@ class Fact:
 
     @property
     def dims(self) -> frozenset[str]:
-        """What it may measure."""
+        """The dimensions that it may measure."""
         return frozenset(reading.dim for reading in self.readings)
 
     @property
-    def doubtful(self) -> bool:
-        """Is it a date like 3/4/2025, of which nobody knows the order?"""
+    def is_ambiguous_date(self) -> bool:
+        """Whether it is a date like 3/4/2025, of which nobody knows the order."""
         return len(self.readings) > 1 and all(reading.dim == "date" for reading in self.readings)
 
 
-def are_same_value(fact: Fact, other_fact: Fact) -> bool:
-    """Can both mean the same value? A bare numeral agrees with the same numeral that has a unit."""
-    if fact.doubtful and other_fact.doubtful:
+def are_same_value(fact: Fact, other: Fact) -> bool:
+    """Return whether both facts can mean the same value; a bare numeral is the same numeral with a unit."""
+    if fact.is_ambiguous_date and other.is_ambiguous_date:
         # Day and month in either order, but surely the same order in both.
-        return fact.readings[0] == other_fact.readings[0]
-    rough = fact.rough or other_fact.rough
-    if any(
-        _readings_agree(reading, other_reading, rough=rough)
-        for reading in fact.readings
-        for other_reading in other_fact.readings
-    ):
+        return fact.readings[0] == other.readings[0]
+    rough = fact.rough or other.rough
+    if any(a.agrees_with(b, rough=rough) for a, b in product(fact.readings, other.readings)):
         return True
-    bare = BARE_NUMBER in fact.dims or BARE_NUMBER in other_fact.dims
-    return bare and fact.raw is not None and other_fact.raw is not None and fact.raw == other_fact.raw
+    return fact.raw is not None and fact.raw == other.raw and BARE_NUMBER in fact.dims | other.dims
 
 
-def _readings_agree(reading: Reading, other: Reading, *, rough: bool) -> bool:
-    if reading.dim != other.dim:
-        return False
-    if isinstance(reading.value, tuple) or isinstance(other.value, tuple):
-        return (
-            isinstance(reading.value, tuple)
-            and isinstance(other.value, tuple)
-            and _dates_agree(reading.value, other.value)
-        )
-    tolerance = EXACT_TOLERANCE
-    if reading.unit != other.unit:
-        tolerance = (
-            ROUGH_TOLERANCE
-            if ROUGH_UNITS & {reading.unit, other.unit} and reading.dim == "time"
-            else _conversion_tolerance(reading)
-        )
-    tolerance = max(tolerance, ROUGH_TOLERANCE if rough else 0)
-    absolute_tolerance = TEMPERATURE_TOLERANCE if reading.dim == "temperature" else 0.0
-    return (
-        abs(reading.value - other.value)
-        <= tolerance * max(abs(reading.value), abs(other.value)) + absolute_tolerance
-    )
-
-
-def _conversion_tolerance(reading: Reading) -> float:
-    # Hours and days, grams and kilograms convert exactly; miles and kilometres do not.
-    return (
-        EXACT_TOLERANCE
-        if reading.dim in EXACT_DIMENSIONS or reading.dim.startswith("money")
-        else CONVERSION_TOLERANCE
-    )
-
-
-def _dates_agree(parts: DateParts, other_parts: DateParts) -> bool:
-    pairs = [(x, y) for x, y in zip(parts, other_parts, strict=True) if x is not None and y is not None]
-    return bool(pairs) and all(x == y for x, y in pairs)
-
-
-def are_comparable(fact: Fact, other_fact: Fact) -> bool:
-    """Do both state a value of the same kind, so that unlike values contradict each other?"""
-    if ("date" in fact.dims) != ("date" in other_fact.dims) and BARE_NUMBER in fact.dims & other_fact.dims:
+def are_comparable(fact: Fact, other: Fact) -> bool:
+    """Return whether both facts state a value of the same kind, so that unlike values contradict each other."""
+    if ("date" in fact.dims) != ("date" in other.dims) and BARE_NUMBER in fact.dims & other.dims:
         return False  # a year, and a number of something
-    if any(
-        _readings_comparable(reading, other_reading)
-        for reading in fact.readings
-        for other_reading in other_fact.readings
-    ):
+    if any(a.is_comparable_with(b) for a, b in product(fact.readings, other.readings)):
         return True
-    return (
-        fact.raw is not None and fact.raw == other_fact.raw and BARE_NUMBER not in fact.dims | other_fact.dims
-    )
-
-
-def _readings_comparable(reading: Reading, other: Reading) -> bool:
-    if reading.dim.startswith("money") and other.dim.startswith("money"):
-        return True
-    if reading.dim != other.dim:
-        return False
-    if isinstance(reading.value, tuple) and isinstance(other.value, tuple):
-        return any(x is not None and y is not None for x, y in zip(reading.value, other.value, strict=True))
-    return True
+    return fact.raw is not None and fact.raw == other.raw and BARE_NUMBER not in fact.dims | other.dims

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmops.semantics.checks import CHECKS, compare, split_sentences
-from pytest_llmops.semantics.checks.quantities.numerals import parse_number_words, read_digits
+from pytest_llmops.semantics.checks.quantities.numerals import parse_number, read_digits
 
 anything = st.text(st.characters(exclude_categories=()), max_size=80)
 words = st.lists(
@@ -161,7 +161,7 @@ def test_sentences_lose_nothing_but_blanks(text: str) -> None:
 
 @given(number=st.integers(0, 10**9 - 1))
 def test_numbers_in_words_are_the_numbers(number: int) -> None:
-    assert parse_number_words(said(number)) == number
+    assert parse_number(said(number)) == number
     assert read_digits(f"{number:,}")[0] == number
     assert read_digits(f"{number:_}".replace("_", " "))[0] == number
 

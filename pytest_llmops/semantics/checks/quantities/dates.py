@@ -1,40 +1,27 @@
-"""Reading dates, weekdays and times of day out of a sentence."""
+"""Read the dates, weekdays and times of day of a sentence."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from dataclasses import replace
 
 from pytest_llmops.semantics.checks.quantities import numerals
-from pytest_llmops.semantics.checks.quantities.facts import DateParts, Fact, Reading
-from pytest_llmops.semantics.word_lists import read_lines
+from pytest_llmops.semantics.checks.quantities.facts import (
+    DateParts,
+    Fact,
+    Reading,
+    build_fact,
+    collect_facts,
+    is_preceded_by,
+)
+from pytest_llmops.semantics.word_lists import english_words, read_lines
 
 MONTHS = {
     name: number for number, line in enumerate(read_lines("months.txt"), start=1) for name in line.split()
 }
 WEEKDAYS = {name: number for number, line in enumerate(read_lines("weekdays.txt")) for name in line.split()}
-_AMBIGUOUS_NAMES = frozenset(
-    [
-        "mon",
-        "sat",
-        "sun",
-        "wed",
-        "mar",
-        "may",
-        "march",
-        "mars",
-        "august",
-        "dec",
-        "nov",
-        "oct",
-        "jan",
-        "apr",
-        "mai",
-        "tue",
-        "fri",
-    ]
-)
-"""Also words or shortened names: as a weekday or a month of their own only with a capital letter."""
+_AMBIGUOUS_NAMES = english_words("ambiguous_date_names")
+"""Also words or short first names: a weekday or a month without a day only with a capital letter."""
 _MONTH = "|".join(sorted(map(re.escape, MONTHS), key=len, reverse=True))
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th|º|er|\.)?"
 _YEAR = r"(?P<year>\d{4})"
@@ -65,7 +52,7 @@ _CLOCK = re.compile(
     r"|(?<![\d:.,/])(?P<hour2>1[0-2]|0?\d)\s?(?P<half2>a\.?m\b\.?|p\.?m\b\.?|o'clock)"
     r"|(?<=à\s)(?P<hour4>[01]?\d|2[0-4])\s?h\b|(?<![\d:.,/])(?P<hour3>[01]?\d|2[0-4])\s?(?:uhr\b|heures?\b|點|点|時)"
 )
-_HOURS = "|".join(f"{word}" for word in list(numerals.SMALL_NUMBERS)[1:13])
+_HOURS = "|".join(list(numerals.SMALL_NUMBERS)[1:13])
 _SPOKEN = re.compile(
     rf"(?i)\b(?:(?P<part>half|(?:a\s)?quarter|five|ten|twenty|twenty-five)\s(?P<side>past)|(?P<part2>(?:a\s)?quarter|(?:five|ten|twenty|twenty-five|\d{{1,2}})\sminutes?)\s(?P<side2>past|to|before|after))\s(?P<hour>{_HOURS}|noon|midnight|1[0-2]|[1-9])\b(?!\s(?:minutes|hours|days|weeks|months|years|percent|%))"
     rf"|\b(?P<full>{_HOURS})\s(?:o'clock|(?P<half>a\.?m\b\.?|p\.?m\b\.?))|\b(?P<name>noon|midday|midnight)\b"
@@ -74,179 +61,117 @@ MAYBE_DATE = re.compile(
     rf"(?i)\d|\b(?:{_MONTH}|(?:{'|'.join(sorted(WEEKDAYS, key=len, reverse=True))})s?|noon|midday|midnight|past|o'clock|quarter)\b"
     rf"|\b(?:{_HOURS})\s[ap]\.?m|[一二三四五六日天]"
 )
-"""Without any of these a sentence has no date and no time, and need not be read for them."""
+"""A sentence without any of these has no date and no time."""
 MAX_MONTH, MAX_DAY = 12, 31
 HALF_DAY_HOURS, MINUTES_A_DAY = 12, 24 * 60
 
 
 def read_dates(text: str, taken: list[tuple[int, int]]) -> list[Fact]:
-    """Return the dates, weekdays and times of a sentence, outside the places that are taken already."""
-    facts: list[Fact] = []
+    """Return the dates, weekdays and times of a sentence outside the places that are taken, and take theirs."""
+    named = (_DAY_FIRST, _MONTH_FIRST, _ORDINAL_MONTH, _MONTH_YEAR)
     has_month = _MONTH_ALONE.search(text) is not None
-    for reader in (
-        _read_iso_dates,
-        _read_slashed_dates,
-        _read_named_dates,
-        _read_spoken_times,
-        _read_clock_times,
-        _read_weekdays,
-        _read_month_names,
-    ):
-        if reader in (_read_named_dates, _read_month_names) and not has_month:
-            continue
-        for fact in reader(text):
-            if all(fact.end <= start or end <= fact.start for start, end in taken):
-                facts.append(fact)
-                taken.append((fact.start, fact.end))
-    return facts
-
-
-def _date_fact(text: str, span: tuple[int, int], *dates: DateParts) -> Fact:
-    start, end = span
-    return Fact(text[start:end].strip(" ."), start, end, tuple(Reading("date", date) for date in dates))
-
-
-def _optional_int(text: str | None) -> int | None:
-    return int(text) if text else None
-
-
-def _read_iso_dates(text: str) -> Iterator[Fact]:
-    for match in _ISO.finditer(text):
-        month, day = (
-            _optional_int(match["month"] or match["m"] or match["m2"]),
-            _optional_int(match["day"] or match["d"] or match["d2"]),
-        )
-        if (month is None or 1 <= month <= MAX_MONTH) and (day is None or 1 <= day <= MAX_DAY):
-            yield _date_fact(text, match.span(), (_optional_int(match["year"] or match["y"]), month, day))
-
-
-def _read_slashed_dates(text: str) -> Iterator[Fact]:
-    for match in _SLASHED.finditer(text):
-        first, second, year = int(match["a"]), int(match["b"]), int(match["year"])
-        year += 2000 if len(match["year"]) == len("25") else 0
-        orders = [(first, second)] if match[2] == "." else [(first, second), (second, first)]
-        dates: list[DateParts] = [
-            (year, month, day) for day, month in orders if 1 <= month <= MAX_MONTH and 1 <= day <= MAX_DAY
-        ]
-        if dates:
-            yield _date_fact(text, match.span(), *dates)
-
-
-def _read_named_dates(text: str) -> Iterator[Fact]:
-    for pattern in (_DAY_FIRST, _MONTH_FIRST, _ORDINAL_MONTH, _MONTH_YEAR):
-        for match in pattern.finditer(text):
-            groups = match.groupdict()
-            if (
-                match["name"] in {"may", "march", "mars", "mar", "dec"}
-                and not groups.get("day", "").isdigit()
-            ):
-                continue
-            yield _date_fact(
-                text,
-                match.span(),
-                (
-                    _optional_int(groups.get("year")),
-                    MONTHS[match["name"].lower()],
-                    _parse_day(groups.get("day")),
-                ),
-            )
-
-
-def _parse_day(text: str | None) -> int | None:
-    if not text or text.isdigit():
-        return _optional_int(text)
-    tens, _, last = text.lower().rpartition("-")
-    return 30 if last == "thirtieth" else numerals.ORDINALS[last] + numerals.TENS.get(tens, 0)
-
-
-def _read_month_names(text: str) -> Iterator[Fact]:
-    for match in _MONTH_ALONE.finditer(text):
-        name = match["name"]
-        if name.lower() in _AMBIGUOUS_NAMES | {"mai", "mars", "juin"} or len(name) <= len("sept"):
-            if not name[0].isupper() or not _MONTH_CONTEXT.search(
-                text, max(0, match.start() - 10), match.start()
-            ):
-                continue
-        elif not (name[0].isupper() or name.lower() in {"enero", "febrero", "janvier", "février"}):
-            continue
-        yield _date_fact(text, match.span(), (None, MONTHS[name.lower()], None))
-
-
-def _read_weekdays(text: str) -> Iterator[Fact]:
-    for match in _WEEKDAY.finditer(text):
-        if match["cjk"]:
-            day = "一二三四五六日".find(match["cjk"][-1].replace("天", "日"))
-        elif match["name"].lower() in _AMBIGUOUS_NAMES and (
-            match.start() == 0 or not match["name"][0].isupper()
-        ):
-            continue
-        else:
-            day = WEEKDAYS[match["name"].lower()]
-        yield Fact(match[0], *match.span(), (Reading("weekday", float(day)),))
-
-
-def _clock_fact(text: str, span: tuple[int, int], hour: int, minute: int, half: str) -> Fact:
-    minutes = hour % 24 * 60 + minute
-    half = half.replace(".", "").strip().lower()
-    if half.startswith(("a", "p")):
-        minutes = (hour % HALF_DAY_HOURS + (HALF_DAY_HOURS if half[0] == "p" else 0)) * 60 + minute
-        candidates = [minutes]
-    else:
-        # Half past nine and 9:30 are in the morning or in the evening; 09:30 and 21:30 are not in doubt.
-        unambiguous = hour > HALF_DAY_HOURS or hour == 0 or text[span[0]] == "0"
-        candidates = [minutes] if unambiguous else [minutes, (minutes + 12 * 60) % MINUTES_A_DAY]
-    return Fact(
-        text[span[0] : span[1]].strip(),
-        *span,
-        tuple(Reading("clock", float(minute_of_day)) for minute_of_day in candidates),
-    )
-
-
-def hour_readings(hour: int) -> list[Reading]:
-    """Return the times of day that a bare hour may be, in the morning and in the evening."""
-    return [
-        Reading("clock", float(minutes % MINUTES_A_DAY))
-        for minutes in (hour * 60, (hour + HALF_DAY_HOURS) * 60)
+    readers = [
+        (_ISO, _read_iso_date),
+        (_SLASHED, _read_slashed_date),
+        *((pattern, _read_named_date) for pattern in named if has_month),
+        (_SPOKEN, _read_spoken_time),
+        (_CLOCK, _read_clock_time),
+        (_WEEKDAY, _read_weekday),
+        *((pattern, _read_month_name) for pattern in (_MONTH_ALONE,) if has_month),
     ]
+    return collect_facts(text, readers, taken)
 
 
-def _read_clock_times(text: str) -> Iterator[Fact]:
-    for match in _CLOCK.finditer(text):
-        hour = match["hour"] or match["hour2"] or match["hour3"] or match["hour4"]
-        dotted = match["hour"] and text[match.end("hour")] == "."
-        if dotted and not match["half"]:
-            continue  # 9.30 may be a price
-        half = match["half"] or match["half2"] or ""
-        yield _clock_fact(
-            text, match.span(), int(hour), int(match["minute"] or 0), "" if "clock" in half.lower() else half
-        )
+def _date_fact(match: re.Match[str], *dates: DateParts) -> Fact:
+    fact = build_fact(match, *(Reading("date", date) for date in dates))
+    return replace(fact, text=fact.text.strip(" ."))
 
 
-def _read_spoken_times(text: str) -> Iterator[Fact]:
-    for match in _SPOKEN.finditer(text):
-        if match["name"]:
-            hour = 0 if match["name"].lower() == "midnight" else 12
-            yield Fact(match[0], *match.span(), (Reading("clock", float(hour * 60)),))
-            continue
-        if match["full"]:
-            yield _clock_fact(
-                text, match.span(), numerals.SMALL_NUMBERS[match["full"].lower()], 0, match["half"] or ""
-            )
-            continue
-        minute, side = (
-            _parse_minutes((match["part"] or match["part2"]).lower().split()[0]),
-            (match["side"] or match["side2"]).lower(),
-        )
-        word = match["hour"].lower()
-        hour = {"noon": 12, "midnight": 24}.get(word) or (
-            int(word) if word.isdigit() else numerals.SMALL_NUMBERS[word]
-        )
-        if side in {"to", "before"}:
-            hour, minute = hour - 1, 60 - minute
-        yield _clock_fact(text, match.span(), hour or 12, minute, "")
+def _is_day_of_month(day: int | None, month: int | None) -> bool:
+    return (month is None or 1 <= month <= MAX_MONTH) and (day is None or 1 <= day <= MAX_DAY)
 
 
-def _parse_minutes(part: str) -> int:
-    if part.isdigit():
-        return int(part) % 60
-    return {"half": 30, "five": 5, "ten": 10, "twenty": 20, "twenty-five": 25}.get(part, 15)
+def _read_iso_date(match: re.Match[str]) -> Fact | None:
+    names = (("year", "y"), ("month", "m", "m2"), ("day", "d", "d2"))
+    texts = (next(filter(None, map(match.group, group)), None) for group in names)
+    year, month, day = (int(text) if text else None for text in texts)
+    return _date_fact(match, (year, month, day)) if _is_day_of_month(day, month) else None
+
+
+def _read_slashed_date(match: re.Match[str]) -> Fact | None:
+    first, second, year = int(match["a"]), int(match["b"]), int(match["year"])
+    year += 2000 if len(match["year"]) == len("25") else 0
+    orders = [(first, second)] if match[2] == "." else [(first, second), (second, first)]
+    dates = [(year, month, day) for day, month in orders if _is_day_of_month(day, month)]
+    return _date_fact(match, *dates) if dates else None
+
+
+def _read_named_date(match: re.Match[str]) -> Fact | None:
+    groups = match.groupdict()
+    day, year = groups.get("day"), groups.get("year")
+    if match["name"] in {"may", "march", "mars", "mar", "dec"} and not (day or "").isdigit():
+        return None
+    number = None if not day else int(day) if day.isdigit() else numerals.parse_ordinal(day)
+    return _date_fact(match, (int(year) if year else None, MONTHS[match["name"].lower()], number))
+
+
+def _read_month_name(match: re.Match[str]) -> Fact | None:
+    name = match["name"]
+    if name.lower() in _AMBIGUOUS_NAMES or name.lower() == "juin" or len(name) <= len("sept"):
+        is_month = name[0].isupper() and is_preceded_by(match, _MONTH_CONTEXT)
+    else:
+        is_month = name[0].isupper() or name.lower() in {"enero", "febrero", "janvier", "février"}
+    return _date_fact(match, (None, MONTHS[name.lower()], None)) if is_month else None
+
+
+def _read_weekday(match: re.Match[str]) -> Fact | None:
+    name = match["name"]
+    if match["cjk"]:
+        day = "一二三四五六日".find(match["cjk"][-1].replace("天", "日"))
+    elif name.lower() in _AMBIGUOUS_NAMES and (match.start() == 0 or not name[0].isupper()):
+        return None
+    else:
+        day = WEEKDAYS[name.lower()]
+    return build_fact(match, Reading("weekday", float(day)))
+
+
+def clock_readings(hour: int, minute: int = 0) -> list[Reading]:
+    """Return the times of day that an hour of twelve may be, in the morning and in the evening.
+
+    >>> [reading.value for reading in clock_readings(9, 30)]
+    [570.0, 1290.0]
+    """
+    minutes = hour * 60 + minute
+    return [Reading("clock", float(minutes % MINUTES_A_DAY)) for minutes in (minutes, minutes + 12 * 60)]
+
+
+def _clock_fact(match: re.Match[str], hour: int, minute: int, half: str) -> Fact:
+    half = half.strip().lower()
+    if half.startswith(("a", "p")):
+        readings = clock_readings(hour % HALF_DAY_HOURS, minute)
+        return build_fact(match, readings[1] if half.startswith("p") else readings[0])
+    # Half past nine and 9:30 are in the morning or in the evening; 09:30 and 21:30 are not in doubt.
+    is_certain = hour > HALF_DAY_HOURS or hour == 0 or match[0].startswith("0")
+    return build_fact(match, *clock_readings(hour, minute)[: 1 if is_certain else 2])
+
+
+def _read_clock_time(match: re.Match[str]) -> Fact | None:
+    hour = match["hour"] or match["hour2"] or match["hour3"] or match["hour4"]
+    if match["hour"] and match.string[match.end("hour")] == "." and not match["half"]:
+        return None  # 9.30 may be a price
+    return _clock_fact(match, int(hour), int(match["minute"] or 0), match["half"] or match["half2"] or "")
+
+
+def _read_spoken_time(match: re.Match[str]) -> Fact:
+    if match["name"]:
+        noon, evening = clock_readings(12)
+        return build_fact(match, evening if match["name"].lower() == "midnight" else noon)
+    if match["full"]:
+        return _clock_fact(match, int(numerals.parse_number(match["full"])), 0, match["half"] or "")
+    part, side = (match["part"] or match["part2"]).lower().split()[0], match["side"] or match["side2"]
+    minute = {"half": 30, "a": 15, "quarter": 15}.get(part) or int(numerals.parse_number(part)) % 60
+    word = match["hour"].lower()
+    hour = {"noon": 12, "midnight": 24}.get(word) or int(numerals.parse_number(word))
+    if side.lower() in {"to", "before"}:
+        hour, minute = hour - 1, 60 - minute
+    return _clock_fact(match, hour or 12, minute, "")

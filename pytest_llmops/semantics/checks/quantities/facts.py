@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple, TypeAlias
@@ -124,3 +126,38 @@ def are_comparable(fact: Fact, other: Fact) -> bool:
     if any(a.is_comparable_with(b) for a, b in product(fact.readings, other.readings)):
         return True
     return fact.raw is not None and fact.raw == other.raw and BARE_NUMBER not in fact.dims | other.dims
+
+
+def build_fact(
+    match: re.Match[str],
+    *readings: Reading,
+    start: int | None = None,
+    end: int | None = None,
+    raw: float | None = None,
+    weak: bool = False,
+) -> Fact:
+    """Return the fact of a match, or of a part of its text that may reach beyond the match."""
+    start = match.start() if start is None else start
+    end = match.end() if end is None else end
+    return Fact(match.string[start:end].strip(), start, end, readings, raw=raw, weak=weak)
+
+
+def collect_facts(
+    text: str,
+    readers: Iterable[tuple[re.Pattern[str], Callable[[re.Match[str]], Fact | None]]],
+    taken: list[tuple[int, int]],
+) -> list[Fact]:
+    """Return the facts that readers find outside the places taken by earlier readers, and take their places."""
+    facts: list[Fact] = []
+    for pattern, read_match in readers:
+        for match in pattern.finditer(text):
+            fact = read_match(match)
+            if fact and all(fact.end <= start or end <= fact.start for start, end in taken):
+                facts.append(fact)
+                taken.append((fact.start, fact.end))
+    return facts
+
+
+def is_preceded_by(match: re.Match[str], context: re.Pattern[str], chars: int = 40) -> bool:
+    """Return whether the text in front of a match ends with a pattern."""
+    return context.search(match.string, max(0, match.start() - chars), match.start()) is not None

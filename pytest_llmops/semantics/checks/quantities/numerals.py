@@ -1,16 +1,18 @@
-"""Numerals: digits with any separators, and English number words.
-
-Numbers with a form of their own: telephone numbers, decades, "two and a half", and codes too long for a float.
-"""
+"""Numerals: digits with any separators, number words, telephone numbers, decades, mixed numbers, and long codes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 
 from pytest_llmops.semantics.checks.quantities import units
-from pytest_llmops.semantics.checks.quantities.facts import BARE_NUMBER, Fact, Reading
+from pytest_llmops.semantics.checks.quantities.facts import (
+    BARE_NUMBER,
+    Fact,
+    Reading,
+    build_fact,
+    is_preceded_by,
+)
 from pytest_llmops.semantics.word_lists import read_sections
 
 _NUMBERS = read_sections("numbers.txt")
@@ -47,7 +49,6 @@ NUMBER_DIGITS = (
 )
 """A number in digits."""
 MAX_DIGITS, GROUP_DIGITS = 300, 3
-_SPACED = re.compile(r"[ ']")
 
 
 @lru_cache(maxsize=4096)
@@ -57,10 +58,10 @@ def read_digits(digits: str) -> tuple[float, ...]:
     >>> read_digits("1.234,5"), read_digits("1.234"), read_digits("2.3.1")
     ((1234.5,), (1234.0, 1.234), ())
     """
-    text = _SPACED.sub("", digits)
+    text = digits.replace(" ", "").replace("'", "")
+    marks = [char for char in text if char in ".,"]
     if "e" in text.lower():
         return (float(text),)
-    marks = [char for char in text if char in ".,"]
     if len(digits) > MAX_DIGITS:
         return ()
     if not marks:
@@ -70,19 +71,17 @@ def read_digits(digits: str) -> tuple[float, ...]:
     if len(set(marks)) > 1:
         other_mark = next(mark for mark in marks if mark != last_mark)
         fits = marks.count(last_mark) == 1 and _is_grouped_by(whole, other_mark)
-        return (float(whole.replace(other_mark, "") + "." + rest),) if fits else ()
+        return (float(f"{whole.replace(other_mark, '')}.{rest}"),) if fits else ()
     if len(marks) > 1:
         return (float(text.replace(last_mark, "")),) if _is_grouped_by(text, last_mark) else ()
-    decimal = float((whole or "0") + "." + rest)
-    thousands = (
-        len(rest) == GROUP_DIGITS and 0 < len(whole) <= GROUP_DIGITS and whole[0] != "0" and text == digits
-    )
-    return (float(whole + rest), decimal) if thousands else (decimal,)
+    decimal = float(f"{whole or 0}.{rest}")
+    may_group = _is_grouped_by(text, last_mark) and whole[0] != "0" and text == digits
+    return (float(whole + rest), decimal) if may_group else (decimal,)
 
 
 def _is_grouped_by(text: str, mark: str) -> bool:
-    head, *groups = text.split(mark)
     # The Indian way groups by two, but for the last three.
+    head, *groups = text.split(mark)
     return (
         1 <= len(head) <= GROUP_DIGITS
         and len(groups[-1]) == GROUP_DIGITS
@@ -90,14 +89,16 @@ def _is_grouped_by(text: str, mark: str) -> bool:
     )
 
 
-def parse_number_words(words: str) -> float:
-    """Return the number that English number words say.
+def parse_number(text: str) -> float:
+    """Return the number that digits or English number words state.
 
-    >>> parse_number_words("two hundred and fifty thousand"), parse_number_words("thirty-five")
-    (250000.0, 35.0)
+    >>> parse_number("two hundred and fifty thousand"), parse_number("Thirty-five"), parse_number("12")
+    (250000.0, 35.0, 12.0)
     """
+    if text.isdigit():
+        return float(text)
     total, part = 0, 0
-    for word in words.replace("-", " ").split():
+    for word in text.lower().replace("-", " ").split():
         if word in SMALL_NUMBERS or word in TENS:
             part += SMALL_NUMBERS.get(word) or TENS.get(word, 0)
         elif word in ("hundred", "dozen"):
@@ -106,6 +107,16 @@ def parse_number_words(words: str) -> float:
             total += (part or 1) * SCALES[word]
             part = 0
     return float(total + part)
+
+
+def parse_ordinal(text: str) -> int:
+    """Return the number of an English ordinal in words.
+
+    >>> parse_ordinal("Twenty-first"), parse_ordinal("thirtieth")
+    (21, 30)
+    """
+    tens, _, last = text.lower().rpartition("-")
+    return 30 if last == "thirtieth" else ORDINALS[last] + TENS.get(tens, 0)
 
 
 _CJK_DIGITS = {char: number for number, char in enumerate("零一二三四五六七八九")} | {
@@ -122,12 +133,12 @@ _CJK = re.compile(
 
 
 def replace_cjk_numerals(text: str) -> str:
-    """Return a text with the Chinese numerals in front of what they count as digits.
+    """Return a text with digits for the Chinese numerals in front of what they count.
 
     >>> replace_cjk_numerals("十二月三日"), replace_cjk_numerals("一百零五天"), replace_cjk_numerals("星期三")
     ('12月3日', '105天', '星期三')
     """
-    return _CJK.sub(lambda one: str(_parse_cjk_number(one[0])), text)
+    return _CJK.sub(lambda match: str(_parse_cjk_number(match[0])), text)
 
 
 def _parse_cjk_number(numeral: str) -> int:
@@ -150,13 +161,10 @@ _PHONE = re.compile(
 _PHONE_CONTEXT = re.compile(
     r"(?i)\b(?:call|dial|phone|ring|tel|telephone|fax|hotline|text|whatsapp)\b[^.!?\d]{0,20}\Z"
 )
-MIN_PHONE_DIGITS, MAX_PHONE_DIGITS, MIN_PHONE_GROUPS, CONTEXT_CHARS = 7, 15, 3, 40
-MAX_COUNTRY_DIGITS = 3
+MIN_PHONE_DIGITS, MAX_PHONE_DIGITS, MIN_PHONE_GROUPS, MAX_COUNTRY_DIGITS = 7, 15, 3, 3
 _DECADE = re.compile(
-    r"(?i)\b(?:the|early|late|mid)[ -](?:early |late |mid-?)?\'?(?P<year>(?:1[5-9]|20)?\d0)\'?s\b"
-)
-_DECADE_WORD = re.compile(
-    r"(?i)\b(?:the|early|late|mid)[ -](?P<tens>twenties|thirties|forties|fifties|sixties|seventies|eighties|nineties)\b"
+    r"(?i)\b(?:the|early|late|mid)[ -](?:(?:early |late |mid-?)?\'?(?P<year>(?:1[5-9]|20)?\d0)\'?s"
+    r"|(?P<tens>twenties|thirties|forties|fifties|sixties|seventies|eighties|nineties))\b"
 )
 CENTURIES, FULL_YEAR_DIGITS = (1900, 2000), 4
 _MIXED_NUMBER = re.compile(
@@ -167,70 +175,58 @@ MAX_CODE_DIGITS = 1_000
 """Digits of either end of a code that are compared, beside its length."""
 
 
-def read_phone_numbers(text: str) -> Iterator[Fact]:
-    """Yield telephone numbers, whatever stands between their groups."""
-    for match in _PHONE.finditer(text):
-        digits = re.sub(r"\D", "", match[0])
-        groups = len(re.findall(r"\d+", match[0]))
-        called = _PHONE_CONTEXT.search(text, max(0, match.start() - CONTEXT_CHARS), match.start())
-        marked = match["plus"] or "(" in match[0] or (groups >= MIN_PHONE_GROUPS and "-" in match[0])
-        if not MIN_PHONE_DIGITS <= len(digits) <= MAX_PHONE_DIGITS or not (called or marked):
-            continue
-        # A country's code may be left out.
-        numbers = [digits] + [digits[n:] for n in range(1, MAX_COUNTRY_DIGITS + 1) if match["plus"]]
-        readings = tuple(Reading("phone", float(number)) for number in numbers)
-        yield Fact(match[0], *match.span(), readings, raw=float(digits))
+def _read_phone_number(match: re.Match[str]) -> Fact | None:
+    digits = re.sub(r"\D", "", match[0])
+    groups = len(re.findall(r"\d+", match[0]))
+    is_marked = match["plus"] or "(" in match[0] or (groups >= MIN_PHONE_GROUPS and "-" in match[0])
+    is_phone = is_marked or is_preceded_by(match, _PHONE_CONTEXT)
+    if not is_phone or not MIN_PHONE_DIGITS <= len(digits) <= MAX_PHONE_DIGITS:
+        return None
+    # A country's code may be left out.
+    codes = range(MAX_COUNTRY_DIGITS + 1 if match["plus"] else 1)
+    readings = (Reading("phone", float(digits[code_digits:])) for code_digits in codes)
+    return build_fact(match, *readings, raw=float(digits))
 
 
-def read_decades(text: str) -> Iterator[Fact]:
-    """Yield decades: "the 90s", "the nineties" and "the 1990s"; "the 30s timeout" may be seconds too."""
-    for match in _DECADE.finditer(text):
-        year = int(match["year"])
-        if len(match["year"]) == FULL_YEAR_DIGITS:
-            yield _decade_fact(match, "year", [year])
-        else:
-            seconds = Reading("time", float(year), "time 1.0")
-            yield _decade_fact(match, "year", [century + year for century in CENTURIES], seconds)
-    for match in _DECADE_WORD.finditer(text):
-        tens = TENS[match["tens"].lower().removesuffix("ies") + "y"]
-        yield _decade_fact(match, "tens", [century + tens for century in CENTURIES])
+def _read_decade(match: re.Match[str]) -> Fact:
+    """Read "the 90s", "the nineties" and "the 1990s"; "the 30s timeout" may be seconds too."""
+    if match["tens"]:
+        year, start = TENS[match["tens"].lower().removesuffix("ies") + "y"], match.start("tens")
+    else:
+        year, start = int(match["year"]), match.start("year")
+    is_full = match["year"] and len(match["year"]) == FULL_YEAR_DIGITS
+    years = [year] if is_full else [century + year for century in CENTURIES]
+    readings = [Reading("decade", float(full_year)) for full_year in years]
+    if match["year"] and not is_full:
+        readings.append(Reading("time", float(year), "time 1.0"))
+    return build_fact(match, *readings, start=start)
 
 
-def _decade_fact(match: re.Match[str], group: str, years: list[int], *more: Reading) -> Fact:
-    start, end = match.start(group), match.end()
-    text = match.string[start:end]
-    return Fact(text, start, end, (*(Reading("decade", float(year)) for year in years), *more))
+def _read_mixed_number(match: re.Match[str]) -> Fact:
+    """Read "two and a half kilos" and "2 1/2 kilos"."""
+    top, part = match["top"], match["part"]
+    fraction = int(top) / int(match["low"]) if top else 1 / FRACTION_PARTS[part.lower()]
+    value = parse_number(match["whole"]) + fraction
+    unit = units.UNIT.match(match.string, match.end())
+    readings = (
+        [known.read(value) for known in units.lookup_unit(units.normalize_unit(unit["unit"]))] if unit else []
+    )
+    if unit and readings:
+        return build_fact(match, *readings, end=unit.end(), raw=value)
+    return build_fact(match, Reading(BARE_NUMBER, value), raw=value)
 
 
-def read_mixed_numbers(text: str) -> Iterator[Fact]:
-    """Yield "two and a half kilos" and "2 1/2 kilos"."""
-    for match in _MIXED_NUMBER.finditer(text):
-        whole = match["whole"].lower()
-        part = (
-            int(match["top"]) / int(match["low"])
-            if match["top"]
-            else 1 / FRACTION_PARTS[match["part"].lower()]
-        )
-        value = (float(whole) if whole.isdigit() else parse_number_words(whole)) + part
-        unit = units.UNIT.match(text, match.end())
-        known = units.lookup_unit(units.normalize_unit(unit["unit"]), glued=False) if unit else []
-        end = unit.end() if unit and known else match.end()
-        readings = [Reading(dim, value * factor, name) for dim, factor, name in known]
-        yield Fact(
-            text[match.start() : end],
-            match.start(),
-            end,
-            tuple(readings) or (Reading(BARE_NUMBER, value),),
-            raw=value,
-        )
+def _read_long_code(match: re.Match[str]) -> Fact:
+    """Read digits that a float would round, to be compared digit by digit."""
+    digits = match[0].lstrip("0") or "0"
+    value = (int(digits[:MAX_CODE_DIGITS]), len(digits), int(digits[-MAX_CODE_DIGITS:]))
+    return build_fact(match, Reading(BARE_NUMBER, value))
 
 
-def read_long_codes(text: str) -> Iterator[Fact]:
-    """Yield digits that a float would round, to be compared one by one."""
-    for match in _LONG_CODE.finditer(text):
-        digits = match[0].lstrip("0") or "0"
-        value = (int(digits[:MAX_CODE_DIGITS]), len(digits), int(digits[-MAX_CODE_DIGITS:]))
-        yield Fact(match[0], *match.span(), (Reading(BARE_NUMBER, value),))
-
-
-SPECIAL_READERS = (read_phone_numbers, read_decades, read_mixed_numbers, read_long_codes)
+SPECIAL_READERS = (
+    (_PHONE, _read_phone_number),
+    (_DECADE, _read_decade),
+    (_MIXED_NUMBER, _read_mixed_number),
+    (_LONG_CODE, _read_long_code),
+)
+"""Patterns of numbers with a form of their own, and what reads their matches."""

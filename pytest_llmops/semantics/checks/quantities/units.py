@@ -1,23 +1,47 @@
-"""Units: what they measure, and how many base units they are."""
+"""Units of measures: what they measure, and how many base units they are."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from pytest_llmops.semantics.checks.quantities.facts import Reading
 from pytest_llmops.semantics.word_lists import english_words, read_lines
 
-UNITS: dict[str, list[tuple[str, float, str]]] = {}
-"""Unit -> the (dimension, factor, name) it may be; case matters where both spellings exist (Mb, MB)."""
+
+class Unit(NamedTuple):
+    """A meaning of the name of a unit.
+
+    Attributes:
+        dim: What it measures, as in `Reading`.
+        factor: How many base units it is.
+        name: The same for all spellings.
+    """
+
+    dim: str
+    factor: float
+    name: str
+
+    def read(self, value: float) -> Reading:
+        """Return the reading of a number of units.
+
+        >>> Unit("time", 60.0, "minute").read(2.0)
+        Reading(dim='time', value=120.0, unit='minute')
+        """
+        return Reading(self.dim, value * self.factor, self.name)
+
+
 ROUGH_NAMES = {2629746.0: "month", 31556952.0: "year"}
+UNITS: dict[str, list[Unit]] = {}
+"""The meanings of a unit; case matters where both spellings exist (Mb, MB)."""
 for _line in read_lines("units.txt"):
-    _dimension, _factor_text, *_names = _line.split()
-    _factor = float(_factor_text)
-    _dimension = _dimension.replace("_", " ")
+    _dim, _number, *_names = _line.split()
+    _factor, _dim = float(_number), _dim.replace("_", " ")
     for _name in _names:
-        UNITS.setdefault(_name.replace("-", " "), []).append(
-            (_dimension, _factor, ROUGH_NAMES.get(_factor, f"{_dimension} {_factor}"))
-        )
+        _unit = Unit(_dim, _factor, ROUGH_NAMES.get(_factor, f"{_dim} {_factor}"))
+        UNITS.setdefault(_name.replace("-", " "), []).append(_unit)
 
 GLUED_ONLY = frozenset({"d", "y", "mo", "c", "p", "x", "t", "B", "an", "mes", "dag"})
 """Too short to be a unit with a blank in front: "5 a day", "7 x"."""
@@ -29,8 +53,6 @@ PREFIX_CURRENCIES = (
     "US$", "A$", "C$", "$", "€", "£", "¥", "₹", "₽", "USD", "EUR", "GBP", "CHF", "JPY", "CAD", "AUD", "INR", "CNY",
 )  # fmt: skip
 """Currencies that are written in front of the number, too."""
-
-
 UNIT = re.compile(
     r"(?P<gap>[ -]?|)(?P<unit>(?:calendar |full |whole |more )?(?:"
     r"(?i:business|working|square|cubic|percentage|per|por|pour|US|canadian|australian|kilowatt|megawatt|degrees?|"
@@ -44,7 +66,7 @@ _NON_NOUNS = english_words("non_nouns")
 
 
 def has_no_noun_after(text: str, end: int) -> bool:
-    """Does no noun follow at a place of a text, so that what stands there is a unit, or an hour?
+    """Return whether no noun follows at a place of a text, so that a unit or an hour ends there.
 
     >>> has_no_noun_after("It draws 3 A.", 12), has_no_noun_after("She has 3 A levels.", 11)
     (True, False)
@@ -54,7 +76,7 @@ def has_no_noun_after(text: str, end: int) -> bool:
 
 
 def normalize_unit(unit: str) -> str:
-    """Return a unit as it is looked up: without what says nothing, superscripts as digits.
+    """Return the name to look a unit up by: without "full" and "whole", superscripts as digits.
 
     >>> normalize_unit("full square-metres"), normalize_unit("m³")
     ('square metres', 'm3')
@@ -65,11 +87,11 @@ def normalize_unit(unit: str) -> str:
     return unicodedata.normalize("NFKC", name.replace("-", " "))
 
 
-def lookup_unit(name: str, *, glued: bool) -> list[tuple[str, float, str]]:
-    """Return what a unit may be: (dimension, factor, name); nothing for a word that is none.
+def lookup_unit(name: str, *, glued: bool = False) -> list[Unit]:
+    """Return the meanings of a unit, none for other words; ``glued``: no blank stands in front of it.
 
-    >>> lookup_unit("hours", glued=False)
-    [('time', 3600.0, 'time 3600.0')]
+    >>> lookup_unit("hours")
+    [Unit(dim='time', factor=3600.0, name='time 3600.0')]
     """
     if not glued and name in GLUED_ONLY:
         return []
@@ -79,15 +101,18 @@ def lookup_unit(name: str, *, glued: bool) -> list[tuple[str, float, str]]:
 _TEMPERATURE_SCALES = {
     "°c": "C", "°celsius": "C", "celsius": "C", "°f": "F", "°fahrenheit": "F", "fahrenheit": "F", "°": "?", "kelvin": "K", "kelvins": "K",
 }  # fmt: skip
+_TO_CELSIUS = {"C": (1.0, 0.0), "F": (5 / 9, -160 / 9), "?": (1.0, 0.0), "K": (1.0, -273.15)}
 
 
-def temperature_scale(name: str) -> str:
-    """Return the scale that a unit of temperature names, or nothing.
+def read_unit(values: Sequence[float], name: str, *, glued: bool) -> list[Reading]:
+    """Return the readings of numbers with a unit, temperatures in degrees Celsius; none without a unit of that name.
 
-    >>> temperature_scale("°C"), temperature_scale("degrees fahrenheit"), temperature_scale("days")
-    ('C', 'F', '')
+    >>> read_unit([2.0], "hours", glued=False), read_unit([300.0], "K", glued=True)
+    ([Reading(dim='time', value=7200.0, unit='time 3600.0')], [Reading(dim='temperature', value=26.850000000000023, unit='K')])
     """
-    if name == "K":
-        return "K"
     bare = name.lower().replace("degrees", "°").replace("degree", "°").replace(" ", "")
-    return _TEMPERATURE_SCALES.get(bare, "")
+    scale = "K" if name == "K" else _TEMPERATURE_SCALES.get(bare)
+    if scale:
+        factor, offset = _TO_CELSIUS[scale]
+        return [Reading("temperature", value * factor + offset, scale) for value in values]
+    return [unit.read(value) for unit in lookup_unit(name, glued=glued) for value in values]

@@ -65,8 +65,8 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
         or any(not isinstance(name, str) for name in given)
     ):
         raise ValueError(
-            'expected checks="default" or a list of names, like ["numbers"] for these alone '
-            f'or ["-numbers"] for all but these, got {_truncate_repr(given)}'
+            'expected checks="default", a list of names, like ["numbers"] for these alone or ["-numbers"] for all '
+            f"but these, or checks=() for no checks, got {_truncate_repr(given)}"
         )
     names = {name.removeprefix("-") for name in given}
     unknown = sorted(names - set(CHECKS))

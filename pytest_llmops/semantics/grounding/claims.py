@@ -1,7 +1,4 @@
-"""An answer taken apart: what it claims, and what is talk around it.
-
-What an answer says beside its claims: talk, "I don't know", marks of its sources.
-"""
+"""Split an answer into its claims and what claims nothing: small talk, "I don't know", marks of sources."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from dataclasses import dataclass, field
 from pytest_llmops.semantics.grounding.content_words import content_stems, required_stems, split_passages
 
 MAX_LISTED_WORDS = 3
-"""Content words of a part without a verb, number or name, that only goes on with a list."""
+"""Content words of a part without a verb, number or name that only continues a list."""
 
 _I_CANNOT = (
     r"(?:do\s+not|don['’]t|did\s+not|didn['’]t|cannot|can\s+not|can['’]t|could\s*n['’]t|could\s+not|was\s+not\s+able\s+to|"
@@ -24,7 +21,7 @@ _WHAT_IS_UNKNOWN = (
     r"from\s+(?:the|this|these)|based\s+on|(?:(?:an?|any|the|your|this|that|these|those)\s+(?:\w+\s+)?)?"
     r"(?:answer|question|information|detail|mention|reference|query|request)s?)\b)"
 )
-"""What follows where nothing else is spoken of than what is not known: "we cannot say", but not "say no"."""
+"""Follows "we cannot say" where the sentence speaks of nothing but what is not known, unlike "say no"."""
 UNKNOWN_ANSWER = re.compile(
     rf"\b(?:I|we)\s*(?:{_I_CANNOT}|{_UNABLE})\s+(?:know|have\s+(?:any\s+|that\s+|enough\s+)?information)\b"
     rf"|\bI\s*(?:{_I_CANNOT}|{_UNABLE})\s+(?:find|see|determine|tell)\b"
@@ -35,7 +32,7 @@ UNKNOWN_ANSWER = re.compile(
     r"|\bno\s+information\s+(?:is|was|about|on)\b",
     re.IGNORECASE,
 )
-"""What says that the answer is not known: it claims nothing of the world."""
+"""Says that the answer is not known, which claims nothing of the world."""
 GREETING = re.compile(
     r"^(?:hi|hello|hey|dear\s+\w+|good\s+(?:morning|afternoon|evening))\b(?:\s+\w+){0,3}\s*[,!.]*$"
     r"|^(?:best|kind|warm)\s+(?:regards|wishes)\b(?:,?\s+[^\W\d]+){0,3}[,!.]*$"
@@ -43,7 +40,7 @@ GREETING = re.compile(
     r"|^(?:thanks|thank\s+you)\s+for\s+(?:choosing|contacting|using|visiting|calling|writing\s+to)(?:\s+[^\W\d]+){1,3}[!.]*$",
     re.IGNORECASE,
 )
-"""May hold a name, and still claims nothing."""
+"""May contain a name, and still claims nothing."""
 SMALL_TALK = re.compile(
     r"^(?:thanks|thank\s+you)\b(?!\s+to\b)|^you['’]re\s+welcome|^(?:best|kind|warm)\s+regards|^my\s+apologies"
     r"|^(?:(?:i['’]?m|i\s+am|we['’]re|we\s+are)\s+)?(?:very\s+|so\s+)?(?:sorry|happy\s+to|glad\s+to)\b|^unfortunately\W*$"
@@ -54,14 +51,14 @@ SMALL_TALK = re.compile(
     r"|^i\s+(?:think|believe|guess|suppose|assume)\b|^in\s+my\s+opinion\b|^as\s+an\s+ai\b",
     re.IGNORECASE,
 )
-"""Talk around an answer: greetings, thanks, offers of help, and opinions that are said to be some."""
+"""Greetings, thanks, offers of help, and opinions that are marked as such."""
 POLITE_OPENING = re.compile(
     r"^(?:(?:thanks|thank\s+you)\b(?!\s+to\b)|my\s+apologies|(?:(?:i['’]?m|i\s+am|we['’]re|we\s+are)\s+)?(?:very\s+|so\s+)?"
     r"(?:sorry|happy\s+to|glad\s+to)\b|(?:i\s+(?:think|believe|guess|suppose|assume)|in\s+my\s+opinion|as\s+an\s+ai|(?:i\s+)?hope)\b)"
     r"[^,;:]*?(?:[,;:—]+|\bthat\b)\s*",
     re.IGNORECASE,
 )
-"""Talk in front of something else, up to where that begins."""
+"""Small talk in front of something else, up to where that begins."""
 CLAIM_LEAD = re.compile(
     r"^(?:(?:based\s+on|according\s+to)\s+(?:the|your|our)\s+(?:\w+\s+){0,2}(?:contexts?|documents?|documentation|"
     r"information|text|passages?|sources?|policy|handbook|manual)(?:\s+(?:provided|above|given))?\s*,\s*"
@@ -69,14 +66,14 @@ CLAIM_LEAD = re.compile(
     r"|(?:(?:i['’]?m|i\s+am|we['’]re|we\s+are)\s+)?sorry\s*,?\s+but\s+)",
     re.IGNORECASE,
 )
-"""What may lead a claim and is none of its content."""
+"""May lead a claim, and is no part of its content."""
 BULLET = re.compile(r"^(?:[-*•·–>]\s+|\d{1,3}[.)]\s+|#{1,6}\s+)")
 BLANKS = re.compile(r"\s+")
 UNKNOWN_FRAME = re.compile(
     r"^(?:after|having|based|according|from|in|for|with|as|given|unfortunately|sorry|regarding|concerning)\b",
     re.IGNORECASE,
 )
-"""What leads to "I don't know" and says nothing by itself: "after reading all documents, I can't find it"."""
+"""Leads to "I don't know" and says nothing by itself: "after reading all documents, I can't find it"."""
 JOINING_END = re.compile(r"(?:[;:—]|,?\s+(?:but|and|however|though|although|yet))[\s,]*$", re.IGNORECASE)
 CLAUSE_TURN = re.compile(
     r"\s*[;:—]\s*|\s*,?\s*\b(?:but|however|so|therefore|because|yet|although|though)\b[\s,]*|\s*,\s*|\s+and\s+",
@@ -84,7 +81,7 @@ CLAUSE_TURN = re.compile(
 )
 """Where something else may begin after "I don't know the details"."""
 LIST_TURN = re.compile(r"\s*(?:,|and)\s*", re.IGNORECASE)
-"""A turn at which a list goes on as well."""
+"""A turn at which a list may continue as well."""
 QUESTION_WORD = re.compile(
     r"^(?:(?:or|and|nor)\s+)?(?:which|when|where|how|whether|if|why|who|whom|whose|what)\b", re.IGNORECASE
 )
@@ -115,7 +112,7 @@ def strip_citations(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """An answer, taken apart.
+    """An answer, split into claims.
 
     Attributes:
         claims: Its sentences that claim something.
@@ -131,7 +128,7 @@ class Statement:
 def split_claims(answer: str) -> Statement:
     """Return the sentences of an answer that claim something, and the others.
 
-    Of a sentence that says that something is not known the rest may still claim something. Marks of sources
+    The rest of a sentence that says that something is not known may still claim something. Marks of sources
     (``[1]``) belong to no sentence.
 
     >>> split_claims("Hello! Refunds take 5 days [1]. Anything else?").claims
@@ -141,88 +138,86 @@ def split_claims(answer: str) -> Statement:
     >>> split_claims("I'm sorry, I don't know.").abstains
     True
     """
-    parts = _ClaimParts()
+    splitter = _ClaimSplitter()
     for sentence in split_passages(strip_citations(answer)):
         text = BLANKS.sub(" ", BULLET.sub("", sentence)).strip()
         while text:
-            text = _sort_sentence_part(text, parts)
+            text = splitter.take_part(text)
     return Statement(
-        claims=tuple(parts.claims),
-        left_out=tuple(parts.left_out),
-        abstains=parts.unknown and not parts.claims,
+        claims=tuple(splitter.claims),
+        left_out=tuple(splitter.left_out),
+        abstains=splitter.is_unknown and not splitter.claims,
     )
 
 
 @dataclass(slots=True)
-class _ClaimParts:
+class _ClaimSplitter:
     claims: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
-    unknown: bool = False
+    is_unknown: bool = False
 
+    def take_part(self, text: str) -> str:
+        """Sort a sentence, or its first part, and return the rest."""
+        if text.endswith(("?", "？", "؟")):
+            self.left_out.append(text)
+            return ""
+        unknown = UNKNOWN_ANSWER.search(text)
+        if unknown is None:
+            return self._take_known(text)
+        self.is_unknown = True
+        before = text[: unknown.start()]
+        if _is_leading_claim(before):
+            self._take_known(JOINING_END.sub("", before).strip(" ,"))
+            before = ""
+        rest = _text_after_unknown(text[unknown.end() :])
+        end = len(text) - len(rest)
+        self.left_out.append((before + text[unknown.start() : end]).strip(" ,;:—"))
+        return rest
 
-def _sort_sentence_part(text: str, parts: _ClaimParts) -> str:
-    """Sort a sentence, or its first part; return what is left of it."""
-    if text.endswith(("?", "？", "؟")):
-        parts.left_out.append(text)
+    def _take_known(self, text: str) -> str:
+        claim = CLAIM_LEAD.sub("", text)
+        polite = POLITE_OPENING.match(claim)
+        rest = claim[polite.end() :] if polite else ""
+        if GREETING.match(claim) or not content_stems(claim):
+            self.left_out.append(text)
+        elif polite and content_stems(rest) and not _continues_list(rest):
+            self.left_out.append(polite[0].strip(" ,;:—"))
+            return rest
+        elif _is_small_talk(claim):
+            self.left_out.append(text)
+        else:
+            self.claims.append(claim)
         return ""
-    unknown = UNKNOWN_ANSWER.search(text)
-    if unknown is None:
-        return _sort_known_part(text, parts)
-    parts.unknown = True
-    before = text[: unknown.start()]
-    if _is_leading_claim(before):
-        _sort_known_part(JOINING_END.sub("", before).strip(" ,"), parts)
-        before = ""
-    rest = _text_after_unknown(text[unknown.end() :])
-    end = len(text) - len(rest)
-    parts.left_out.append((before + text[unknown.start() : end]).strip(" ,;:—"))
-    return rest
+
+
+def _is_small_talk(text: str) -> bool:
+    # A number or a name is never mere talk.
+    return SMALL_TALK.match(text) is not None and not required_stems(text)
 
 
 def _is_leading_claim(text: str) -> bool:
-    """Is what leads to "I don't know" a claim of its own? "Based on the documents," is none."""
+    """Return whether the text in front of "I don't know" claims something; "Based on the documents," does not."""
     plain = CLAIM_LEAD.sub("", text)
-    if len(content_stems(plain)) < 2 or (SMALL_TALK.match(plain) and not required_stems(plain)):  # noqa: PLR2004 -- a subject and what is said of it
+    if len(content_stems(plain)) < 2 or _is_small_talk(plain):  # noqa: PLR2004 -- a subject and what is said of it
         return False
-    return bool(required_stems(plain)) or (
-        bool(JOINING_END.search(plain) or COMMON_VERB.search(plain)) and not UNKNOWN_FRAME.match(plain)
-    )
+    has_clause = JOINING_END.search(plain) or COMMON_VERB.search(plain)
+    return bool(required_stems(plain)) or bool(has_clause and not UNKNOWN_FRAME.match(plain))
 
 
 def _text_after_unknown(text: str) -> str:
-    """What follows "I don't know" and is no part of what is not known any more."""
+    """Return the text behind "I don't know" from where it speaks of something else."""
     for turn in CLAUSE_TURN.finditer(text):
         rest = text[turn.end() :]
         if UNKNOWN_ANSWER.search(rest):
             return rest
-        weak = LIST_TURN.fullmatch(turn[0]) is not None
-        if content_stems(rest) and not (weak and _continues_list(rest)):
+        if content_stems(rest) and not (LIST_TURN.fullmatch(turn[0]) and _continues_list(rest)):
             return rest
     return ""
 
 
 def _continues_list(text: str) -> bool:
-    """Does a list only go on here? "The fee, the deadline, or when it ends"."""
+    """Return whether a text only continues a list: "the fee, the deadline, or when it ends"."""
     if required_stems(text):
         return False
-    if QUESTION_WORD.match(text):
-        return True
-    return not COMMON_VERB.search(text) and len(content_stems(text)) <= MAX_LISTED_WORDS
-
-
-def _sort_known_part(text: str, parts: _ClaimParts) -> str:
-    claim = CLAIM_LEAD.sub("", text)
-    if GREETING.match(claim) or not content_stems(claim):
-        parts.left_out.append(text)
-        return ""
-    polite = POLITE_OPENING.match(claim)
-    rest = claim[polite.end() :] if polite else ""
-    if polite and content_stems(rest) and not _continues_list(rest):
-        parts.left_out.append(polite[0].strip(" ,;:—"))
-        return rest
-    # A number or a name is never mere talk.
-    if SMALL_TALK.match(claim) and not required_stems(claim):
-        parts.left_out.append(text)
-    else:
-        parts.claims.append(claim)
-    return ""
+    is_short = not COMMON_VERB.search(text) and len(content_stems(text)) <= MAX_LISTED_WORDS
+    return is_short or QUESTION_WORD.match(text) is not None

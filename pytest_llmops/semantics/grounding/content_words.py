@@ -1,7 +1,4 @@
-"""The words of a text that carry its content, without their endings.
-
-Quantities in another form: "48 hours" is what "two days" are.
-"""
+"""Stems of the content words of a text, its numbers and names, and quantities in another form."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from pytest_llmops.semantics.checks.sentence import Sentence
 from pytest_llmops.semantics.word_lists import english_words
 
 MAX_SENTENCE_CHARS = 1_000
-"""Characters of a sentence: checks compare in square time, and no claim is longer."""
+"""No claim is longer, and checks take square time."""
 
 _STOP_WORDS = english_words("stop_words")
 _TOTALITY_WORDS = frozenset({"all", "every", "each", "always", "never", "only", "none", "nobody", "nothing"})
@@ -53,27 +50,38 @@ _ENDINGS = (
     "s",
 )
 _MIN_STEM = 3
+_NO_ADVERBS = frozenset({"apply", "comply", "family", "imply", "july", "multiply", "rely", "reply", "supply"})
+"""Here "ly" is no ending: "applied" is "apply" too."""
+_ENDS_IN_EE = re.compile(r"(\w+ee)(?:s|ing)?$")
+_CONTRACTED_NOT = re.compile(r"n['’]t\b", re.IGNORECASE)
+_THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
+_CLAUSE_MARKS = ",;:.!?"
+_CAPITALIZED_WORD = re.compile(r"\b[^\W\d_a-z]\w*")
+_NAME_WITHIN_SENTENCE = re.compile(r"(?<=[^\s.!?:])\s+[\"'“‘(]?([^\W\d_]\w*)")
+_GERMAN_WORDS = frozenset(
+    {"der", "die", "das", "und", "ist", "sind", "nicht", "ein", "eine", "mit", "für", "auf", "den", "dem"}
+)
+MAX_FACTS = 40
+"""Quantities of a text that are compared."""
 
 
 @lru_cache(maxsize=50_000)
 def content_stem(word: str) -> str:
     """Return a word without its English ending.
 
-    Both sides lose theirs alike, so that words of other languages only lose a little. "four" is "4".
+    Both texts lose their endings in the same way, so that words of other languages only lose a little. "four" is "4".
 
     >>> content_stem("shipping"), content_stem("ships"), content_stem("carry"), content_stem("carried"), content_stem("four")
     ('ship', 'ship', 'carry', 'carry', '4')
     """
-    if word[0].isdigit():
-        return word
-    if word in _TOTALITY_WORDS:
+    if word[0].isdigit() or word in _TOTALITY_WORDS:
         return word
     word = _NUMERALS.get(word, _IRREGULAR.get(word, word))
     whole = _ENDS_IN_EE.match(word)
     if whole:
         # A trainee is not who trains, and a lessee no lessor.
         return whole[1]
-    if word in _NOT_ADVERBS:
+    if word in _NO_ADVERBS:
         return word
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= _MIN_STEM:
@@ -87,15 +95,8 @@ def content_stem(word: str) -> str:
     return word[:-1] if doubled else word
 
 
-_NOT_ADVERBS = frozenset(
-    {"apply", "comply", "family", "imply", "july", "multiply", "rely", "reply", "supply"}
-)
-"""Here "ly" is no ending: "applied" is "apply" too."""
-_ENDS_IN_EE = re.compile(r"(\w+ee)(?:s|ing)?$")
-
-
 def _split_words(text: str) -> list[str]:
-    """The words of a text, a number with its points and commas in one piece."""
+    """Return the words of a text; a number is a single word with its points and commas."""
     words: list[str] = []
     plain = _CONTRACTED_NOT.sub("", unicodedata.normalize("NFKC", text))
     for place, piece in enumerate(_NUMBER.split(plain)):
@@ -106,12 +107,8 @@ def _split_words(text: str) -> list[str]:
     return words
 
 
-_CONTRACTED_NOT = re.compile(r"n['’]t\b", re.IGNORECASE)
-_THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
-
-
 def content_stems(text: str) -> dict[str, str]:
-    """Return the stems of a text's content words, each with the word as it stands there; no words: nothing.
+    """Return the stems of the content words of a text, each with its word as written.
 
     >>> sorted(content_stems("The refunds were paid within 1,000 days").items())
     [('1000', '1000'), ('day', 'days'), ('pay', 'paid'), ('refund', 'refunds')]
@@ -120,9 +117,9 @@ def content_stems(text: str) -> dict[str, str]:
 
 
 def split_passages(text: str) -> list[str]:
-    """Return the sentences of a text, what is far too long for one (a table, a page without marks) in parts.
+    """Return the sentences of a text; what is too long for a sentence (a table, a page without marks) in parts.
 
-    >>> [len(one) for one in split_passages("Fine. " + "x " * 1_200)]
+    >>> [len(passage) for passage in split_passages("Fine. " + "x " * 1_200)]
     [5, 999, 999, 399]
     """
     passages: list[str] = []
@@ -138,7 +135,7 @@ def split_passages(text: str) -> list[str]:
 
 
 def all_stems(text: str) -> dict[str, str]:
-    """Return the stems of all words of a text, each with the word as it stands there.
+    """Return the stems of all words of a text, each with its word as written.
 
     >>> all_stems("What is it?")
     {'it': 'it', 'is': 'is', 'what': 'what'}
@@ -147,7 +144,7 @@ def all_stems(text: str) -> dict[str, str]:
 
 
 def find_relevant_part(sentence: str, claim: str) -> str:
-    """Return the part of a sentence that speaks of what a claim does, with the small words in front of it.
+    """Return the part of a sentence that speaks of the same as a claim, with the stop words in front of it.
 
     >>> find_relevant_part("If unused, no leave can be carried over until the end of March.", "Leave can be carried over.")
     'no leave can be carried over'
@@ -167,16 +164,16 @@ def find_relevant_part(sentence: str, claim: str) -> str:
 
 
 def number_counts(text: str) -> list[tuple[str, str]]:
-    """Return each number of a text with the stem of the word behind it; one that is said to be about right is left out.
+    """Return each exact number of a text with the stem of the word behind it.
 
     >>> number_counts("About 500 guests came in 12 buses")
     [('12', 'bus')]
     """
-    words = [content_stem(word) for word in _split_words(text)]
+    stems = [content_stem(word) for word in _split_words(text)]
     return [
-        (number, words[place + 1] if place + 1 < len(words) else "")
-        for place, number in enumerate(words)
-        if is_number(number) and _ROUGH_STEMS.isdisjoint(words[max(0, place - 2) : place])
+        (stem, stems[place + 1] if place + 1 < len(stems) else "")
+        for place, stem in enumerate(stems)
+        if is_number(stem) and _ROUGH_STEMS.isdisjoint(stems[max(0, place - 2) : place])
     ]
 
 
@@ -186,11 +183,10 @@ _ROUGH_STEMS = frozenset(
         ("about", "around", "roughly", "nearly", "almost", "approximately", "over", "than", "least", "most"),
     )
 )
-_CLAUSE_MARKS = ",;:.!?"
 
 
 def is_number(stem: str) -> bool:
-    """Say whether a stem is a number.
+    """Return whether a stem is a number.
 
     >>> is_number("1.5"), is_number("v2")
     (True, False)
@@ -199,46 +195,25 @@ def is_number(stem: str) -> bool:
 
 
 def required_stems(text: str) -> frozenset[str]:
-    """Return the stems of what cannot be left out: numbers, names (capitals within the sentence), and words like "all"."""
+    """Return the stems that a supported claim needs: numbers, names (capitals within the sentence), words like "all"."""
     words = _split_words(text)
-    fixed = {
-        word_stem
-        for word_stem in map(content_stem, words)
-        if word_stem[0].isdigit() or word_stem in _TOTALITY_WORDS
-    }
-    if len(_GERMAN_WORDS.intersection(words)) > 1:
-        # There every noun has a capital.
-        return frozenset(fixed)
-    names = [name for name in _NAME_WITHIN_SENTENCE.findall(text) if name[0].isupper()]
-    return frozenset(
-        fixed
-        | {content_stem(word) for name in names for word in _split_words(name) if word not in _STOP_WORDS}
+    required = frozenset(
+        stem for stem in map(content_stem, words) if is_number(stem) or stem in _TOTALITY_WORDS
     )
+    if len(_GERMAN_WORDS.intersection(words)) > 1:
+        # In German every noun has a capital.
+        return required
+    names = [name for name in _NAME_WITHIN_SENTENCE.findall(text) if name[0].isupper()]
+    return required.union(*map(content_stems, names))
 
 
 def capitalized_stems(text: str) -> frozenset[str]:
-    """Return the stems of all words with a capital, the first one too: what may be a name.
+    """Return the stems of all words with a capital, which may be names; the first word is among them.
 
     >>> sorted(capitalized_stems("Bob Smith left Acme"))
     ['acm', 'bob', 'smith']
     """
-    return frozenset(
-        content_stem(word)
-        for name in _CAPITALIZED_WORD.findall(text)
-        for word in _split_words(name)
-        if word not in _STOP_WORDS
-    )
-
-
-_CAPITALIZED_WORD = re.compile(r"\b[^\W\d_a-z]\w*")
-_NAME_WITHIN_SENTENCE = re.compile(r"(?<=[^\s.!?:])\s+[\"'“‘(]?([^\W\d_]\w*)")
-_GERMAN_WORDS = frozenset(
-    {"der", "die", "das", "und", "ist", "sind", "nicht", "ein", "eine", "mit", "für", "auf", "den", "dem"}
-)
-
-
-MAX_FACTS = 40
-"""Quantities of a text that are compared."""
+    return frozenset().union(*map(content_stems, _CAPITALIZED_WORD.findall(text)))
 
 
 def equal_quantities(claim: str, text: str) -> frozenset[str]:
@@ -247,20 +222,16 @@ def equal_quantities(claim: str, text: str) -> frozenset[str]:
     >>> sorted(equal_quantities("It takes 48 hours.", "It takes two days."))
     ['48', 'hour']
     """
-    other_facts = _read_facts(text)
-    return frozenset(
-        stem
-        for fact in _read_facts(claim)
-        if any(_is_other_form(fact, other_fact) for other_fact in other_facts)
-        for stem in content_stems(fact.text)
-    )
+    others = _read_facts(text)
+    same = [fact for fact in _read_facts(claim) if any(_is_other_form(fact, other) for other in others)]
+    return frozenset().union(*(content_stems(fact.text) for fact in same))
 
 
-def _is_other_form(fact: Fact, other_fact: Fact) -> bool:
-    # What has the same numeral is found by its words: a unit that was left out is none in another form.
-    if fact.raw is None or other_fact.raw is None or fact.raw == other_fact.raw:
+def _is_other_form(fact: Fact, other: Fact) -> bool:
+    # The same numeral is among the words already: a unit that was left out is no other form.
+    if fact.raw is None or other.raw is None or fact.raw == other.raw:
         return False
-    return are_same_value(fact, other_fact) and (fact.rough or not other_fact.rough)
+    return are_same_value(fact, other) and (fact.rough or not other.rough)
 
 
 @lru_cache(maxsize=4_000)

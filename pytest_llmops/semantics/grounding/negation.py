@@ -1,6 +1,6 @@
-"""Words that turn a whole sentence round: exceptions, "it is wrong that", and negations of other languages.
+"""Contradictions of a whole sentence: exceptions, "it is wrong that", and negations of other languages.
 
-The checks look at edits of one sentence; what turns a sentence as a whole, or stands in no English text, is here.
+The checks compare edits of an English sentence; these apply to a sentence as a whole, or to other languages.
 """
 
 from __future__ import annotations
@@ -56,74 +56,54 @@ _CLAUSE_BREAK = re.compile(r"[,;:，；：、،؛]\s*")
 
 
 def describe_contradiction(claim: str, sentence: str) -> str:
-    """Return what turns the sentence of a context against a claim that has its words, or ``""``.
+    """Return how the sentence of a context contradicts a claim that has its words, or ``""``.
 
     >>> describe_contradiction("The warranty covers water damage.", "The warranty covers everything except water damage.")
     'exceptions: the context says "except water damage", the answer does not'
     >>> describe_contradiction("Der Urlaub ist nicht teilbar.", "Der Urlaub ist teilbar.")
     'negation: the answer says "nicht", the context does not'
     """
-    for name, pattern in (("negation", _DENIAL), ("negation", _ABSOLUTE_NEGATION)):
+    wanted = content_stems(claim).keys()
+    for pattern in (_DENIAL, _ABSOLUTE_NEGATION):
         there, here = pattern.search(sentence), pattern.search(claim)
-        if (
-            there
-            and not here
-            and not _NEGATIVE_WORD.search(claim)
-            and _is_about_claim(claim, sentence, there)
-        ):
-            return f'{name}: the context says "{there[0].strip()}", the answer does not'
+        if there and not here and not _NEGATIVE_WORD.search(claim):
+            # The denial must be in the part of the sentence that says what the claim does.
+            parts = [part for part in re.split(r"[;:]|,\s+(?:but|and|while)\b", sentence) if part]
+            if there[0] in max(parts, key=lambda part: len(content_stems(part).keys() & wanted)):
+                return _only_context_says("negation", there)
         if here and not there and not _NEGATIVE_WORD.search(sentence):
-            return f'{name}: the answer says "{here[0].strip()}", the context does not'
-    return _describe_exception(claim, sentence) or _describe_foreign_negation(claim, sentence)
+            return _only_answer_says(here)
+    if not _EXCEPTION.search(claim) and not _NEGATIVE_WORD.search(claim):
+        for exception in _EXCEPTION.finditer(sentence):
+            rest = content_stems(sentence[: exception.start()] + " , " + sentence[exception.end() :]).keys()
+            if (content_stems(exception[1]).keys() - rest) & wanted:
+                return _only_context_says("exceptions", exception)
+    return _describe_foreign_negation(claim, sentence)
 
 
-def _is_about_claim(claim: str, sentence: str, match: re.Match[str]) -> bool:
-    """Does it stand in the part of the sentence that says what the claim does?"""
-    wanted = content_stems(claim).keys()
-    parts = [part for part in re.split(r"[;:]|,\s+(?:but|and|while)\b", sentence) if part]
-    best = max(parts, key=lambda part: len(content_stems(part).keys() & wanted))
-    return match[0] in best
+def _only_context_says(what: str, match: re.Match[str]) -> str:
+    return f'{what}: the context says "{match[0].strip()}", the answer does not'
 
 
-def _describe_exception(claim: str, sentence: str) -> str:
-    """Does what the claim is about stand in the exception alone?"""
-    if _EXCEPTION.search(claim) or _NEGATIVE_WORD.search(claim):
-        return ""
-    wanted = content_stems(claim).keys()
-    for exception in _EXCEPTION.finditer(sentence):
-        rest = content_stems(sentence[: exception.start()] + " , " + sentence[exception.end() :]).keys()
-        if (content_stems(exception[1]).keys() - rest) & wanted:
-            return f'exceptions: the context says "{exception[0].strip()}", the answer does not'
-    return ""
+def _only_answer_says(match: re.Match[str]) -> str:
+    return f'negation: the answer says "{match[0].strip()}", the context does not'
 
 
 def _describe_foreign_negation(claim: str, sentence: str) -> str:
-    name = next(
-        (
-            candidate
-            for candidate in (detect_language(claim), detect_language(sentence))
-            if candidate in _FOREIGN_PATTERNS
-        ),
-        "",
-    )
-    if not name:
+    languages = (detect_language(claim), detect_language(sentence))
+    pattern = next((_FOREIGN_PATTERNS[name] for name in languages if name in _FOREIGN_PATTERNS), None)
+    if pattern is None:
         return ""
-    pattern = _FOREIGN_PATTERNS[name]
     here, there = pattern.search(claim), pattern.search(_matching_clause(claim, sentence))
     if here and not pattern.search(sentence):
-        return f'negation: the answer says "{here[0].strip()}", the context does not'
-    if there and not here:
-        return f'negation: the context says "{there[0].strip()}", the answer does not'
-    return ""
+        return _only_answer_says(here)
+    return _only_context_says("negation", there) if there and not here else ""
 
 
 def _matching_clause(claim: str, sentence: str) -> str:
-    """The part of a sentence that says what the claim does."""
+    """Return the clause of a sentence that says what the claim does, if it says as much as the whole."""
     wanted = content_stems(claim).keys()
     part = find_relevant_part(sentence, claim)
-    parts = [clause for clause in _CLAUSE_BREAK.split(part) if clause]
-    # A clause of its own is enough only if it says as much as the whole.
-    shared = [len(content_stems(clause).keys() & wanted) for clause in parts]
-    best = max(shared, default=0)
-    fullest = [clause for clause, count in zip(parts, shared, strict=True) if count == best]
-    return fullest[0] if fullest and best >= len(content_stems(part).keys() & wanted) else part
+    clauses = [clause for clause in _CLAUSE_BREAK.split(part) if clause]
+    # Of equally many words the first: a clause before the whole.
+    return max((*clauses, part), key=lambda clause: len(content_stems(clause).keys() & wanted))

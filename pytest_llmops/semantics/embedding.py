@@ -1,0 +1,37 @@
+"""Embed texts and compare their vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pytest_llmops.errors import LLMOpsError
+
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import NDArray
+
+    from pytest_llmops.protocols import Embedder
+
+
+def embed_rows(texts: Sequence[str], embedder: Embedder) -> NDArray[float64]:
+    """Return the vectors of texts as the rows of an array; all texts are embedded in a single call.
+
+    Raises:
+        LLMOpsError: The embedder gave no usable vectors.
+        Exception: Whatever the embedder raises.
+    """
+    from pytest_llmops._util.arrays import as_rows
+
+    vectors = embedder.embed(list(texts))
+    try:
+        return as_rows(vectors, count=len(texts))
+    except ValueError as error:
+        raise LLMOpsError(str(error)) from None
+
+
+def cosines_with_first(rows: NDArray[float64]) -> list[float]:
+    """Return the cosine of the first row with each other row, 0 (unlike, or opposite) to 1."""
+    from pytest_llmops.metrics.vectors import cosine
+
+    return [max(0.0, float(value)) for value in cosine(rows[:1], rows[1:])[0]]

@@ -1,1 +1,1 @@
-"""What a text means, offline: similarity, checks, grounding."""
+"""Compare the meaning of texts offline: similarity, checks, grounding."""

@@ -1,4 +1,4 @@
-"""How near an answer is to references: scores by an embedder, checks, and the evidence of both."""
+"""Similarity of an answer to references: scores by an embedder, checks, and the evidence for a failure."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pytest_llmops import recorder
 from pytest_llmops.errors import LLMOpsError, UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.semantics import checks, thresholds
+from pytest_llmops.semantics.embedding import cosines_with_first, embed_rows
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder
@@ -20,16 +21,16 @@ AtLeast: TypeAlias = "float | thresholds.Threshold | Literal['default'] | None"
 Checks: TypeAlias = "Literal['default'] | Collection[str]"
 
 MAX_SENTENCE_CHARS = 50_000
-"""Start of an answer in which the best sentence is looked for; words and score see all of it."""
+"""Start of an answer in which the nearest sentence is searched for; words and score take all of it."""
 MAX_LISTED_WORDS = 8
 MAX_QUOTE_CHARS = 80
 
 
 def reference_texts(expected: object) -> tuple[str, ...]:
-    """Return the references of an assertion, one or several.
+    """Return the references of an assertion, which takes a text or several.
 
     Raises:
-        UsageError: There is none, or one is no text or blank.
+        UsageError: There is no reference, or a reference is no text or blank.
 
     >>> reference_texts("a"), reference_texts(["a", "b"])
     (('a',), ('a', 'b'))
@@ -40,10 +41,10 @@ def reference_texts(expected: object) -> tuple[str, ...]:
         raise UsageError(
             f"assert_semantic: expected a reference text or several, got {type(expected).__name__}"
         )
-    for index, text in enumerate(texts):
+    for number, text in enumerate(texts, start=1):
         if not isinstance(text, str) or not text.strip():
             what = "a blank text" if isinstance(text, str) else type(text).__name__
-            raise UsageError(f"assert_semantic: expected reference texts, got {what} as number {index + 1}")
+            raise UsageError(f"assert_semantic: expected reference texts, got {what} as number {number}")
     if not texts:
         raise UsageError(
             "assert_semantic: expected at least one reference, got none; does the case have one?"
@@ -52,11 +53,11 @@ def reference_texts(expected: object) -> tuple[str, ...]:
 
 
 def resolve_embedder(given: Embedder | str | None) -> Embedder:
-    """Return an embedder, by name or as it is, behind its cache; None: that of the settings.
+    """Return an embedder behind its cache, by name or as given; None: the embedder of the settings.
 
     Raises:
-        UnknownName: There is none of that name.
-        UsageError: It is no embedder.
+        UnknownName: There is no embedder of that name.
+        UsageError: The object is no embedder.
     """
     __tracebackhide__ = True
     from pytest_llmops.providers.embedding_cache import with_vector_cache
@@ -72,30 +73,28 @@ def resolve_embedder(given: Embedder | str | None) -> Embedder:
 
 
 def resolve_threshold(at_least: object, embedder: Embedder, *, requested_name: str = "") -> float | None:
-    """Return the threshold that an assertion means; None: record only.
+    """Return the threshold of an assertion as a number; None: record only.
 
     Args:
         at_least: A number from 0 to 1 (numpy's too), a threshold, ``"default"`` or None.
-        embedder: The one that is used.
-        requested_name: The name it was asked for by, if any.
+        embedder: The embedder of the assertion.
+        requested_name: The name that the embedder was requested by, if any.
 
     Raises:
-        UsageError: It is out of range, was measured with another embedder, or there is no default.
+        UsageError: It is out of range, was measured with another embedder, or the embedder has no default.
     """
     __tracebackhide__ = True
     if isinstance(at_least, thresholds.Threshold):
         return at_least.check(embedder)
-    default = isinstance(at_least, str) and at_least == "default"
-    minimum = (
-        thresholds.default_threshold(embedder, recorder.current_settings(), requested_name=requested_name)
-        if default
-        else at_least
-    )
-    if minimum is None and default:
-        raise UsageError(
-            f"assert_semantic: the embedder {thresholds.embedder_name(embedder)} has no default threshold: pass at_least=, "
-            "or at_least=None to record only"
-        )
+    minimum = at_least
+    if isinstance(at_least, str) and at_least == "default":
+        settings = recorder.current_settings()
+        minimum = thresholds.default_threshold(embedder, settings, requested_name=requested_name)
+        if minimum is None:
+            raise UsageError(
+                f"assert_semantic: the embedder {thresholds.embedder_name(embedder)} has no default threshold: pass at_least=, "
+                "or at_least=None to record only"
+            )
     if minimum is None:
         return None
     if isinstance(minimum, bool) or not isinstance(minimum, Real) or not 0 <= float(minimum) <= 1:
@@ -107,9 +106,7 @@ def resolve_threshold(at_least: object, embedder: Embedder, *, requested_name: s
 
 
 def select_checks(given: object) -> tuple[str, ...]:
-    """Return the names of the checks that are on.
-
-    Names say which ones, in any order; names with a minus take them off the default.
+    """Return the names of the checks that are on: those named, or without those named with a minus.
 
     Raises:
         UnknownName: There is no such check.
@@ -134,34 +131,26 @@ def similarity_scores(actual: str, references: Sequence[str], embedder: Embedder
     """Return the cosine of an answer with each reference, 0 (unlike, or opposite) to 1; an empty answer scores 0.
 
     Raises:
-        LLMOpsError: The vectors are none.
+        LLMOpsError: The embedder gave no usable vectors, or zeros for every reference.
         Exception: Whatever the embedder raises.
     """
-    from pytest_llmops._util.arrays import as_rows
-    from pytest_llmops.metrics.vectors import cosine
-
     if not actual.strip():
         return [0.0] * len(references)
-    texts = [actual, *references]
-    vectors = embedder.embed(texts)
-    try:
-        rows = as_rows(vectors, count=len(texts))
-    except ValueError as error:
-        raise LLMOpsError(str(error)) from None
+    rows = embed_rows([actual, *references], embedder)
     if not rows[1:].any():
         raise LLMOpsError(
             f'found nothing to compare in the reference "{shorten_text(references[0], MAX_QUOTE_CHARS)}"'
         )
-    return [max(0.0, float(similarity)) for similarity in cosine(rows[:1], rows[1:])[0]]
+    return cosines_with_first(rows)
 
 
 @dataclass(frozen=True, slots=True)
 class BestReference:
-    """The reference that counts.
+    """The reference that an answer is judged by.
 
     Attributes:
-        index: Which one.
-        comparison: What the checks said of it.
+        index: Its index among the references.
+        comparison: The result of the checks.
     """
 
     index: int
@@ -175,16 +164,16 @@ def select_reference(
     threshold: float | None,
     names: Sequence[str],
 ) -> BestReference:
-    """Return the nearest reference that raises no alarm, or the nearest of all if that one is not near enough.
+    """Return the nearest reference without an alarm if it reaches the threshold, else the nearest of all.
 
     >>> select_reference("60 days", ["30 days", "60 days!"], [0.9, 0.8], 0.5, ("numbers",)).index
     1
     """
     comparisons = [checks.compare(actual, reference, checks=names) for reference in references]
-    order = sorted(range(len(references)), key=lambda at: -scores[at])
-    quiet = next((at for at in order if not comparisons[at].alarms), None)
-    near = quiet is not None and (threshold is None or scores[quiet] >= threshold)
-    index = quiet if quiet is not None and near else order[0]
+    order = sorted(range(len(references)), key=lambda index: -scores[index])
+    quiet = [index for index in order if not comparisons[index].alarms]
+    is_near = quiet and (threshold is None or scores[quiet[0]] >= threshold)
+    index = quiet[0] if is_near else order[0]
     return BestReference(index, comparisons[index])
 
 
@@ -192,15 +181,14 @@ _WORD = re.compile(r"\d+(?:[.,:]\d+)+|[^\W_]+")
 
 
 def collect_evidence(actual: str, reference: str) -> list[tuple[str, str]]:
-    """Return the nearest sentence of an answer, what it lacks of the reference, and which numbers it has besides.
+    """Return the nearest sentence of an answer, the words of the reference it lacks, and numbers it adds.
 
-    By words, never by the embedder: an explanation must not ask a server for what was not recorded.
+    By words, never by the embedder: an explanation must not call a server for texts that were not recorded.
     """
     reference_words, answer_words = _unique_words(reference), _unique_words(actual)
-    missing = sorted(
-        (word for word in reference_words if word not in answer_words), key=lambda word: not _is_number(word)
-    )
-    extra = [word for word in answer_words if _is_number(word) and word not in reference_words]
+    missing = [word for word in reference_words if word not in answer_words]
+    missing.sort(key=lambda word: not word[0].isdigit())
+    extra = [word for word in answer_words if word[0].isdigit() and word not in reference_words]
     pairs = [_describe_nearest_sentence(actual, reference_words)]
     if missing:
         pairs.append(("missing", f"{_join_quoted_words(missing)} (in no sentence)"))
@@ -211,24 +199,19 @@ def collect_evidence(actual: str, reference: str) -> list[tuple[str, str]]:
 
 def _describe_nearest_sentence(actual: str, reference_words: dict[str, None]) -> tuple[str, str]:
     sentences = checks.split_sentences(actual[:MAX_SENTENCE_CHARS])
-    shared = [sum(word in reference_words for word in _unique_words(sentence)) for sentence in sentences]
-    best = shared.index(max(shared)) if sentences else 0
-    if not sentences or not shared[best]:
+    shared = [len(reference_words.keys() & _unique_words(sentence).keys()) for sentence in sentences]
+    most = max(shared, default=0)
+    if not most:
         return "answer", f'"{shorten_text(actual.strip())}"'
+    best = shared.index(most)
     place = f"sentence {best + 1} of {len(sentences)}" + ("+" if len(actual) > MAX_SENTENCE_CHARS else "")
-    return (
-        "best",
-        f'{place}, {shared[best]} of {len(reference_words)} words: "{shorten_text(sentences[best], 120)}"',
-    )
+    quote = shorten_text(sentences[best], 120)
+    return "best", f'{place}, {most} of {len(reference_words)} words: "{quote}"'
 
 
 def _unique_words(text: str) -> dict[str, None]:
-    """The different words of a text, in order."""
+    """Return the different words of a text, in order."""
     return dict.fromkeys(_WORD.findall(text.casefold()))
-
-
-def _is_number(word: str) -> bool:
-    return word[0].isdigit()
 
 
 def _join_quoted_words(words: Sequence[str]) -> str:

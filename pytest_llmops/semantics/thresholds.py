@@ -1,4 +1,4 @@
-"""A threshold that was measured on labelled pairs, and the one embedder it holds for."""
+"""Thresholds of similarity that were measured on labelled pairs, each for a version of an embedder."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ COMMAND = "llmops semantic calibrate"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
-    """The least similarity of two texts that say the same, for one version of one embedder.
+    """The least similarity of two texts that say the same, for a version of an embedder.
 
     Attributes:
         value: The threshold, 0 to 1.
-        embedder: Name of the embedder it was measured with, as it is asked for.
-        version: The embedder's version. A cosine of 0.7 is much for one embedder and little for another:
+        embedder: Name of the embedder it was measured with.
+        version: The embedder's version. A cosine of 0.7 is much for some embedders and little for others:
             with any other version the threshold is refused.
         rule: How the cut was chosen.
-        facts: What the calibration saw: counts, area under the curve, figures at the cut.
-        path: The file it was read from; it does not count in comparisons.
+        facts: Results of the calibration: counts, area under the curve, figures at the cut.
+        path: The file it was read from; ignored in comparisons.
     """
 
     value: float
@@ -61,7 +61,7 @@ class Threshold:
         """Return the threshold if it was measured with this embedder.
 
         Raises:
-            UsageError: It was measured with another one, or with another version.
+            UsageError: It was measured with another embedder, or with another version.
 
         >>> from pytest_llmops.providers.offline import HashingEmbedder
         >>> Threshold(value=0.61, embedder="hashing", version="hashing/1/4096").check(HashingEmbedder())
@@ -72,11 +72,15 @@ class Threshold:
         if version == self.version:
             return self.value
         name = embedder_name(embedder)
+        # The command knows built-in embedders by name, and others by module and class.
+        kind = type(getattr(embedder, "inner", embedder))
+        is_built_in = kind.__module__.startswith("pytest_llmops.")
+        argument = name if is_built_in else f"{kind.__module__}:{kind.__qualname__}"
         where = f" ({self.path})" if self.path else ""
         raise UsageError(
             f"threshold {self.value:g}{where}: expected the embedder it was measured with, {_shorten_name(self.embedder)} of "
             f"version {_shorten_name(self.version)}, got {_shorten_name(name)} of version {_shorten_name(version)}; use that embedder, "
-            f"or measure again: {COMMAND} pairs.jsonl --embedder {_shorten_name(_command_line_name(embedder))}"
+            f"or measure again: {COMMAND} pairs.jsonl --embedder {_shorten_name(argument)}"
         )
 
     def text(self) -> str:
@@ -95,9 +99,9 @@ class Threshold:
 def default_threshold(embedder: Embedder, settings: Settings, *, requested_name: str = "") -> float | None:
     """Return the threshold of an embedder where an assertion names none.
 
-    That is the threshold of ini ``llm_semantic_threshold`` if it was measured with this embedder, by name;
-    for any other embedder its own ``default_threshold``, and None if it has none. By name means by its own, or by
-    ``requested_name``, the one that a hook or the settings know it by.
+    That is the threshold of ini ``llm_semantic_threshold`` if it was measured with an embedder of this name (its own,
+    or ``requested_name``, which a hook or the settings know it by) or version; else the embedder's own
+    ``default_threshold``, or None.
 
     Raises:
         UsageError: The file is missing or damaged, or it holds for another version of this embedder.
@@ -109,27 +113,19 @@ def default_threshold(embedder: Embedder, settings: Settings, *, requested_name:
     __tracebackhide__ = True
     if settings.semantic_threshold:
         measured = Threshold.load(settings.semantic_threshold)
-        if measured.embedder in {embedder_name(embedder), requested_name} or measured.version == str(
-            embedder.version
-        ):
+        is_named = measured.embedder in {embedder_name(embedder), requested_name}
+        if is_named or measured.version == str(embedder.version):
             return measured.check(embedder)
     return cast("float | None", getattr(embedder, "default_threshold", None))
 
 
 def embedder_name(embedder: object) -> str:
-    """Return an embedder's name, its type's if it has none.
+    """Return the name of an embedder, or of its type.
 
     >>> embedder_name(object())
     'object'
     """
     return str(getattr(embedder, "name", "") or type(embedder).__name__)
-
-
-def _command_line_name(embedder: object) -> str:
-    """What the command calls it: a built-in one by its name, any other by its module and class."""
-    kind = type(getattr(embedder, "inner", embedder))
-    built_in = kind.__module__.startswith("pytest_llmops.")
-    return embedder_name(embedder) if built_in else f"{kind.__module__}:{kind.__qualname__}"
 
 
 def _shorten_name(text: str) -> str:
@@ -142,7 +138,7 @@ def _invalid_file_error(path: os.PathLike[str], what: str) -> UsageError:
     )
 
 
-# A suite asks for it in every assertion; a changed file has another time or size.
+# Every assertion of a suite reads it; a changed file has another time or size.
 @lru_cache(maxsize=32)
 def _load_unchanged(path: Path, _changed_ns: int, _size: int) -> Threshold:
     try:
@@ -154,32 +150,21 @@ def _load_unchanged(path: Path, _changed_ns: int, _size: int) -> Threshold:
 
 
 def _parse_threshold(wire: Mapping[str, Json], path: str) -> Threshold:
-    schema = wire.get("schema")
+    schema, value, facts = wire.get("schema"), wire.get("at_least"), wire.get("facts", {})
     if not isinstance(schema, str) or not schema.startswith(SCHEMA):
         raise BadFile(f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {shorten_text(repr(schema), 80)}")
-    major = schema.removeprefix(SCHEMA)
-    if major != str(SCHEMA_MAJOR):
+    if schema != f"{SCHEMA}{SCHEMA_MAJOR}":
         raise BadFile(
             f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {shorten_text(schema, 80)}: update pytest-llmops"
         )
-    value = wire.get("at_least")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise BadFile(f"expected at_least from 0 to 1, got {shorten_text(repr(value), 80)}")
-    facts = wire.get("facts", {})
     if not isinstance(facts, Mapping):
         raise BadFile(f"expected facts as an object, got {shorten_text(repr(facts), 80)}")
-    return Threshold(
-        value=float(value),
-        embedder=_parse_text(wire, "embedder"),
-        version=_parse_text(wire, "version"),
-        rule=str(wire.get("rule", "")),
-        facts=facts,
-        path=path,
-    )
-
-
-def _parse_text(wire: Mapping[str, Json], key: str) -> str:
-    value = wire.get(key)
-    if not isinstance(value, str) or not value:
-        raise BadFile(f"expected {key} as a text, got {shorten_text(repr(value), 80)}")
-    return value
+    names: dict[str, str] = {}
+    for key in ("embedder", "version"):
+        text = wire.get(key)
+        if not isinstance(text, str) or not text:
+            raise BadFile(f"expected {key} as a text, got {shorten_text(repr(text), 80)}")
+        names[key] = text
+    return Threshold(value=float(value), **names, rule=str(wire.get("rule", "")), facts=facts, path=path)

@@ -1,4 +1,4 @@
-"""Which language a text looks like, told by its script and its small words: cheap, and only as good as that."""
+"""Guess the language of a text by its script and its frequent words."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from collections import Counter
 
 from pytest_llmops.semantics.word_lists import read_sections
 
-_ENGLISH = frozenset(read_sections("languages.txt")["English"])
-FOREIGN_FUNCTION_WORDS = {
-    name: frozenset(words) - (_ENGLISH if name != "English" else frozenset())
-    for name, words in read_sections("languages.txt").items()
+_LANGUAGES = {name: frozenset(words) for name, words in read_sections("languages.txt").items()}
+FREQUENT_WORDS = {
+    name: words if name == "English" else words - _LANGUAGES["English"] for name, words in _LANGUAGES.items()
 }
-"""Small words of a language that are none in English, as "in" and "an" are."""
+"""Frequent words of each language that are no English words, as "in" and "an" are."""
 AMBIGUOUS_WORDS = frozenset(
     ["die", "am", "en", "el", "de", "la", "est", "sur", "par", "per", "con", "com", "del", "van", "den", "al"]
 )
-"""Also parts of names and terms: one of them alone makes no text foreign."""
+"""Also parts of names and terms: such a word alone makes no text foreign."""
 _SCRIPTS = (
     ("Japanese", re.compile(r"[\u3040-\u30ff]")),
     ("Korean", re.compile(r"[\uac00-\ud7af]")),
@@ -29,15 +28,15 @@ _SCRIPTS = (
     ("Thai", re.compile(r"[\u0e00-\u0e7f]")),
 )
 _LETTERS = re.compile(r"(?<!\d)[^\W\d_]+|(?<=\d)[^\W\d_]{2,}")
-"""Words; the "e" of "1e6" is none."""
+"""Words; the "e" of "1e6" is no word."""
 MAX_CHARS = 5_000
-"""Beginning of a text that decides."""
+"""Characters at the beginning of a text that are counted."""
 FOREIGN_SHARE = 0.3
-"""Of the letters; a name in another script does not make a text foreign."""
+"""Share of the letters; a name in another script does not make a text foreign."""
 
 
 def detect_language(text: str) -> str:
-    """Return the English name of the language a text looks like, "English" where nothing speaks against it.
+    """Return the English name of the language that a text looks like, "English" in doubt.
 
     >>> detect_language("Die Rückgabe ist nicht möglich"), detect_language("refund"), detect_language("Возврат в течение 30 дней")
     ('German', 'English', 'Russian')
@@ -49,17 +48,10 @@ def detect_language(text: str) -> str:
         if letters and len(script.findall(head)) >= FOREIGN_SHARE * letters:
             return name
     counts = Counter(words)
-    hits = {name: sum(counts[word] for word in small) for name, small in FOREIGN_FUNCTION_WORDS.items()}
+    hits = {name: sum(counts[word] for word in frequent) for name, frequent in FREQUENT_WORDS.items()}
     best = max(hits, key=lambda name: hits[name])
-    is_evident = (
-        hits[best] > 1
-        or _has_accents(head)
-        or not counts.keys() & FOREIGN_FUNCTION_WORDS[best] <= AMBIGUOUS_WORDS
-    )
-    if hits[best] > hits["English"] and is_evident:
+    has_accents = any("\u00df" <= char <= "\u024f" for char in head)
+    is_ambiguous = AMBIGUOUS_WORDS.issuperset(counts.keys() & FREQUENT_WORDS[best])
+    if hits[best] > hits["English"] and (hits[best] > 1 or has_accents or not is_ambiguous):
         return best
-    return "English" if hits["English"] or not _has_accents(head) else "another language"
-
-
-def _has_accents(text: str) -> bool:
-    return any("\u00df" <= char <= "\u024f" for char in text)
+    return "English" if hits["English"] or not has_accents else "another language"

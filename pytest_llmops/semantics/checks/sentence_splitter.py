@@ -1,4 +1,4 @@
-"""The one sentence splitter."""
+"""Split a text of any language into sentences."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from pytest_llmops.semantics.word_lists import english_words
 
 ABBREVIATIONS = english_words("abbreviations")
 """Words that a full stop may follow within a sentence, without their own dots."""
-
-# A mark with its closing quotes, or one of those that need no blank behind them, or the end of a line. A run of marks
-# is only begun at its start: over a megabyte of dots every other place would look at all the rest again.
+# A mark with its closing quotes, or a mark that needs no blank behind it, or the end of a line. A run of marks is only
+# matched from its start: in a megabyte of dots every other place would scan all the rest again.
 _END = re.compile(r"(?<![.!?…؟।])[.!?…؟।]++[\"'”’»)\]]*+(?=\s)|[。！？｡]+[」』”’）]*|\n\s*")
 _BULLET = re.compile(r"[-*•·–>#|]|\d{1,3}[.)]\s|[A-Za-z][.)]\s")
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘]*\Z")
 _TITLES = frozenset(["dr", "mr", "mrs", "ms", "prof", "st", "vs", "eg", "ie", "mme", "sra"])
 _GERMAN_MONTHS = ("jan", "feb", "mär", "apr", "mai", "jun", "jul", "aug", "sep", "okt", "nov", "dez")
-MAX_WORD = 40
+MAX_WORD_CHARS = 40
 
 
 def split_sentences(text: str) -> list[str]:
-    r"""Return the sentences of a text, trimmed, in order; blank ones are left out.
+    r"""Return the sentences of a text, trimmed, in order, without blank sentences.
 
     A full stop ends a sentence unless it belongs to a number, an abbreviation or an initial; in scripts
-    without blanks its mark alone does. A blank line ends one, and so does a line end behind a mark, in front
-    of a bullet or between lines that are no running text; a line end within running text is a blank. Any
-    language; linear in the length. No text gives no sentences.
+    without blanks its mark is enough. A blank line ends a sentence, and so does a line end behind a mark, in front
+    of a bullet or between lines that are no running text; a line end within running text is a blank. The time is
+    linear in the length.
 
     >>> split_sentences("Dr. Lee pays 3.50 euros. Why?\n- First\n- Second")
     ['Dr. Lee pays 3.50 euros.', 'Why?', '- First', '- Second']
@@ -42,23 +41,21 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _is_sentence_end(text: str, start: int, end: re.Match[str]) -> bool:
-    mark, following = end[0], text[end.end() : end.end() + MAX_WORD].lstrip()
+    mark, following = end[0], text[end.end() : end.end() + MAX_WORD_CHARS].lstrip()
     if mark[0] == "\n":
-        return mark.count("\n") > 1 or _is_line_end(
-            text[max(start, end.start() - 2) : end.start()], following
-        )
+        before = text[max(start, end.start() - 2) : end.start()]
+        return mark.count("\n") > 1 or _is_line_end(before, following)
     if mark[0] == "." and len(mark.rstrip("\"'”’»)]")) == 1:
-        word = _LAST_WORD.search(text, max(start, end.start() - MAX_WORD), end.start())
+        word = _LAST_WORD.search(text, max(start, end.start() - MAX_WORD_CHARS), end.start())
         at = word.start() if word else start
-        return _is_final_stop(
-            text[at : end.start()], following, first=not text[max(start, at - 2) : at].strip()
-        )
-    # An ellipsis may go on in the middle of its sentence.
+        is_first = not text[max(start, at - 2) : at].strip()
+        return _is_final_stop(text[at : end.start()], following, first=is_first)
+    # An ellipsis may stand in the middle of a sentence.
     return mark[0] not in ".…" or not following[:1].islower()
 
 
 def _is_final_stop(word: str, following: str, *, first: bool) -> bool:
-    """Does the full stop behind a word end the sentence?"""
+    """Return whether the full stop behind a word ends the sentence."""
     if len(word) == 1 and word.isalpha():
         # "J. Smith", but "plan B then": an initial is followed by a name, and so may a sentence be.
         return word == "I" or not following[:1].isalpha() or word.islower()

@@ -1,1 +1,1 @@
-"""One check per file: negation, entities, values, quantifiers, roles."""
+"""The checks, one per file: values, negation, quantifiers, roles, antonyms, entities, other words."""

@@ -1,1 +1,1 @@
-"""Word lists, and words without their endings."""
+"""Stems, synonyms and opposites of English words."""

@@ -1,1 +1,1 @@
-"""Numbers, units, dates and money, read out of a sentence."""
+"""Numbers, units, dates and money of a sentence."""

@@ -68,19 +68,20 @@ class Threshold:
         0.61
         """
         __tracebackhide__ = True
-        version = str(embedder.version)
+        version, name = str(embedder.version), embedder_name(embedder)
         if version == self.version:
             return self.value
-        name = embedder_name(embedder)
         # The command knows built-in embedders by name, and others by module and class.
         kind = type(getattr(embedder, "inner", embedder))
         is_built_in = kind.__module__.startswith("pytest_llmops.")
         argument = name if is_built_in else f"{kind.__module__}:{kind.__qualname__}"
         where = f" ({self.path})" if self.path else ""
+        texts = (self.embedder, self.version, name, version, argument)
+        expected, expected_version, got, got_version, argument = (shorten_text(text, 100) for text in texts)
         raise UsageError(
-            f"threshold {self.value:g}{where}: expected the embedder it was measured with, {_shorten_name(self.embedder)} of "
-            f"version {_shorten_name(self.version)}, got {_shorten_name(name)} of version {_shorten_name(version)}; use that embedder, "
-            f"or measure again: {COMMAND} pairs.jsonl --embedder {_shorten_name(argument)}"
+            f"threshold {self.value:g}{where}: expected the embedder it was measured with, {expected} of version "
+            f"{expected_version}, got {got} of version {got_version}; use that embedder, or measure again: "
+            f"{COMMAND} pairs.jsonl --embedder {argument}"
         )
 
     def text(self) -> str:
@@ -126,10 +127,6 @@ def embedder_name(embedder: object) -> str:
     'object'
     """
     return str(getattr(embedder, "name", "") or type(embedder).__name__)
-
-
-def _shorten_name(text: str) -> str:
-    return shorten_text(text, 100)
 
 
 def _invalid_file_error(path: os.PathLike[str], what: str) -> UsageError:

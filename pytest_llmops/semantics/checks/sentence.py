@@ -145,7 +145,26 @@ class Sentence:
     @cached_property
     def tokens(self) -> tuple[Token, ...]:
         """The words, phrases and facts, in order."""
-        return tuple(_join_phrases(_tokenize(self.text, self.facts)))
+        tokens: list[Token] = []
+        place, first = 0, True
+        for fact in (*self.facts, None):
+            for match in _WORD.finditer(self.text, place, fact.start if fact else len(self.text)):
+                word = match[0].lower()
+                if word == "no" and _NUMBERED.match(self.text, match.end()):
+                    tokens.append(Token("number", match[0], *match.span()))
+                elif first and word in ANSWER_WORDS and _AFTER_ANSWER.match(self.text, match.end()):
+                    tokens.append(Token(f"{word},", match[0], *match.span()))
+                else:
+                    before = self.text[: match.start()].rstrip()[-1:]
+                    tokens += _split_word(match, first=first or before in ':"(-')
+                first = False
+            if fact:
+                # Facts of the same value get the same key, so that they align; where the readings differ, the checks compare them.
+                reading = fact.readings[0]
+                value = f"{reading.value:.15g}" if isinstance(reading.value, float) else reading.value
+                tokens.append(Token(f"{reading.dim}={value}", fact.text, fact.start, fact.end, fact))
+                place, first = fact.end, False
+        return tuple(_join_phrases(tokens))
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -175,6 +194,14 @@ class Sentence:
         """Return the number of the clause that a token stands in."""
         return self.clauses[self.tokens.index(token)]
 
+    def tokens_after(self, place: int, count: int = 1) -> tuple[Token, ...]:
+        """Return the tokens behind a place, as many as there are up to a count."""
+        return self.tokens[place + 1 : place + 1 + count]
+
+    def is_before_fact(self, token: Token) -> bool:
+        """Return whether a fact follows a token."""
+        return any(after.fact for after in self.tokens_after(self.tokens.index(token)))
+
     def span_text(self, tokens: Sequence[Token]) -> str:
         """Return the piece of the sentence that tokens cover, as written."""
         return self.text[tokens[0].start : tokens[-1].end] if tokens else ""
@@ -188,28 +215,6 @@ class Sentence:
     def words(self) -> frozenset[str]:
         """The single content words, without inflection; cheap, for finding pairs of sentences."""
         return frozenset(stem_word(word) for word in _WORD.findall(self.text)) - FUNCTION_WORDS
-
-
-def _tokenize(text: str, facts: tuple[Fact, ...]) -> list[Token]:
-    tokens: list[Token] = []
-    place, first = 0, True
-    for fact in (*facts, None):
-        for match in _WORD.finditer(text, place, fact.start if fact else len(text)):
-            word = match[0].lower()
-            if word == "no" and _NUMBERED.match(text, match.end()):
-                tokens.append(Token("number", match[0], *match.span()))
-            elif first and word in ANSWER_WORDS and _AFTER_ANSWER.match(text, match.end()):
-                tokens.append(Token(f"{word},", match[0], *match.span()))
-            else:
-                tokens += _split_word(match, first=first or text[: match.start()].rstrip()[-1:] in ':"(-')
-            first = False
-        if fact:
-            # Facts of the same value get the same key, so that they align; where the readings differ, the checks compare them.
-            reading = fact.readings[0]
-            value = f"{reading.value:.15g}" if isinstance(reading.value, float) else reading.value
-            tokens.append(Token(f"{reading.dim}={value}", fact.text, fact.start, fact.end, fact))
-            place, first = fact.end, False
-    return tokens
 
 
 def _split_word(match: re.Match[str], *, first: bool) -> list[Token]:
@@ -229,17 +234,12 @@ def _split_word(match: re.Match[str], *, first: bool) -> list[Token]:
     else:
         # "Team A" has no article.
         key = "a." if word == "A" and not first else stem_word(word)
-    return [Token(key, word, start, end, None, _is_name(word, first=first))]
-
-
-def _is_name(word: str, *, first: bool) -> bool:
+    # A digit is of a code or a version: numbers are facts. At the head of a sentence every word has a capital.
     bare = word.removesuffix("'s")
-    if word.lower().removesuffix("'s") in CAPITALS_WITHOUT_NAME:
-        return False
-    if any(map(str.isdigit, word)):
-        return True  # a code or a version: what is a number has become a fact
-    # At the head of a sentence every word has a capital.
-    return bare[:1].isalpha() and any(map(str.isupper, bare[1:] if first else bare))
+    has_capital = bare[:1].isalpha() and any(map(str.isupper, bare[1:] if first else bare))
+    is_code = any(map(str.isdigit, word))
+    is_name = (is_code or has_capital) and lower.removesuffix("'s") not in CAPITALS_WITHOUT_NAME
+    return [Token(key, word, start, end, None, is_name)]
 
 
 def _join_phrases(words: list[Token]) -> list[Token]:

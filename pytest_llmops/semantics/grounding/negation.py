@@ -70,23 +70,19 @@ def describe_contradiction(claim: str, sentence: str) -> str:
             # The denial must be in the part of the sentence that says what the claim does.
             parts = [part for part in re.split(r"[;:]|,\s+(?:but|and|while)\b", sentence) if part]
             if there[0] in max(parts, key=lambda part: len(content_stems(part).keys() & wanted)):
-                return _only_context_says("negation", there)
+                return _format_contradiction(there, "context", "answer")
         if here and not there and not _NEGATIVE_WORD.search(sentence):
-            return _only_answer_says(here)
+            return _format_contradiction(here, "answer", "context")
     if not _EXCEPTION.search(claim) and not _NEGATIVE_WORD.search(claim):
         for exception in _EXCEPTION.finditer(sentence):
             rest = content_stems(sentence[: exception.start()] + " , " + sentence[exception.end() :]).keys()
             if (content_stems(exception[1]).keys() - rest) & wanted:
-                return _only_context_says("exceptions", exception)
+                return _format_contradiction(exception, "context", "answer", "exceptions")
     return _describe_foreign_negation(claim, sentence)
 
 
-def _only_context_says(what: str, match: re.Match[str]) -> str:
-    return f'{what}: the context says "{match[0].strip()}", the answer does not'
-
-
-def _only_answer_says(match: re.Match[str]) -> str:
-    return f'negation: the answer says "{match[0].strip()}", the context does not'
+def _format_contradiction(match: re.Match[str], says: str, other: str, what: str = "negation") -> str:
+    return f'{what}: the {says} says "{match[0].strip()}", the {other} does not'
 
 
 def _describe_foreign_negation(claim: str, sentence: str) -> str:
@@ -96,8 +92,8 @@ def _describe_foreign_negation(claim: str, sentence: str) -> str:
         return ""
     here, there = pattern.search(claim), pattern.search(_matching_clause(claim, sentence))
     if here and not pattern.search(sentence):
-        return _only_answer_says(here)
-    return _only_context_says("negation", there) if there and not here else ""
+        return _format_contradiction(here, "answer", "context")
+    return _format_contradiction(there, "context", "answer") if there and not here else ""
 
 
 def _matching_clause(claim: str, sentence: str) -> str:

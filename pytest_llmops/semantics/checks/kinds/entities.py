@@ -51,19 +51,13 @@ def _unmatched_names(sentence: Sentence, other_words: frozenset[str]) -> list[To
 
 def _are_same_name(expected: Sequence[Token], actual: Sequence[Token], pair: Pair) -> bool:
     # "Phillips" is "Philips": doubled letters are where names are misspelt.
-    expected_letters, actual_letters = (
+    names, other_names = (
         _DOUBLED.sub(r"\1", "".join(token.key for token in side)) for side in (expected, actual)
     )
-    return (
-        expected_letters == actual_letters
-        or _has_initials_of(expected, pair.actual)
-        or _has_initials_of(actual, pair.expected)
-    )
-
-
-def _has_initials_of(tokens: Sequence[Token], sentence: Sentence) -> bool:
-    """Return whether a token is the initials of words of a sentence, "EU" of "European Union"."""
-    initials = "".join(token.key[0] for token in sentence.tokens)
-    return any(
-        token.text.isupper() and len(token.key) >= MIN_INITIALS and token.key in initials for token in tokens
+    # "EU" is "European Union".
+    initials, other_initials = ("".join(token.key[0] for token in side.tokens) for side in pair.sides)
+    return names == other_names or any(
+        token.text.isupper() and len(token.key) >= MIN_INITIALS and token.key in letters
+        for tokens, letters in ((expected, other_initials), (actual, initials))
+        for token in tokens
     )

@@ -160,9 +160,8 @@ def _find_negated_words(pair: Pair) -> Iterator[Finding]:
     (negative,) = expected or actual
     if negative.key in {"nor", "rather than", "instead of"}:
         return
-    place = sentence.tokens.index(negative) + 1
-    following = sentence.tokens[place : place + NEGATION_WINDOW]
-    head = next((token for token in following if token.key not in FUNCTION_WORDS and not token.fact), None)
+    after = sentence.tokens_after(sentence.tokens.index(negative), NEGATION_WINDOW)
+    head = next((token for token in after if token.key not in FUNCTION_WORDS and not token.fact), None)
     stated = next((token for token in other.tokens if head and are_synonyms(token.key, head.key)), None)
     if head and stated:
         texts = (sentence.span_text((negative, head)), stated.text)

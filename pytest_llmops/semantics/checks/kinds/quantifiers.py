@@ -60,7 +60,7 @@ def _modal_phrases(sentence: Sentence) -> dict[str, str]:
     """Return what a sentence forbids ("must not") or leaves open ("need not", "do not have to"), as written."""
     phrases = {}
     for place, token in enumerate(sentence.tokens):
-        after = sentence.tokens[place + 1 : place + 1 + MODAL_WINDOW]
+        after = sentence.tokens_after(place, MODAL_WINDOW)
         if token.key == "need not":
             phrases["open"] = token.text
         elif token.key in FORBIDDING_MODALS and after and after[0].key == "not":
@@ -75,7 +75,12 @@ def _modal_phrases(sentence: Sentence) -> dict[str, str]:
 def _unlike_quantifiers(pair: Pair, change: Change) -> tuple[str, str] | None:
     """Return the quantifiers of both sides of a change that contradict each other, as written."""
     expected, actual = (
-        [token for token in tokens if _is_quantifier(side, token)]
+        [
+            token
+            for token in tokens
+            if token.key in QUANTIFIER_CLASSES
+            and (token.key not in PLACE_PREPOSITIONS or side.is_before_fact(token))
+        ]
         for side, tokens in zip(pair.sides, change.sides, strict=True)
     )
     kinds, other_kinds = ({QUANTIFIER_CLASSES[token.key] for token in side} for side in (expected, actual))
@@ -107,13 +112,6 @@ def _unlike_quantifiers(pair: Pair, change: Change) -> tuple[str, str] | None:
     return None
 
 
-def _is_quantifier(sentence: Sentence, token: Token) -> bool:
-    if token.key not in PLACE_PREPOSITIONS:
-        return token.key in QUANTIFIER_CLASSES
-    following = sentence.tokens[sentence.tokens.index(token) + 1 :][:1]
-    return bool(following and following[0].fact)
-
-
 def _is_significant(
     sentence: Sentence, at: int, quantifiers: Sequence[Token], change: Change, other: Sentence
 ) -> bool:
@@ -123,8 +121,8 @@ def _is_significant(
     is not, and neither is a quantifier that the other sentence has in another place.
     """
     word, kind = quantifiers[0], QUANTIFIER_CLASSES[quantifiers[0].key]
-    after = sentence.keys[sentence.tokens.index(word, at) + 1 :][:1]
-    is_total = kind == "about" and any(QUANTIFIER_CLASSES.get(key) in {"all", "none"} for key in after)
+    after = sentence.tokens_after(sentence.tokens.index(word, at))
+    is_total = kind == "about" and any(QUANTIFIER_CLASSES.get(t.key) in {"all", "none"} for t in after)
     is_alone = all(token in quantifiers for side in change.unmatched for token in side)
     if not is_alone or not (kind in SIGNIFICANT_CLASSES or is_total):
         return False
@@ -143,18 +141,20 @@ def _find_opposite_limits(pair: Pair) -> Iterator[Finding]:
     """Yield "at least 5" against "at most 5"."""
     if any({"min", "max"}.isdisjoint(map(QUANTIFIER_CLASSES.get, side.keys)) for side in pair.sides):
         return
-    for expected, actual in product(*(side.tokens for side in pair.sides)):
-        if not (expected.fact and actual.fact) or expected.fact.weak:
+    for tokens in product(*(side.tokens for side in pair.sides)):
+        expected, actual = (token.fact for token in tokens)
+        if not expected or not actual or expected.weak or not are_same_value(expected, actual):
             continue
-        if are_same_value(expected.fact, actual.fact):
-            limit, other_limit = _find_limit(pair.expected, expected), _find_limit(pair.actual, actual)
-            if limit and other_limit and QUANTIFIER_CLASSES[limit.key] != QUANTIFIER_CLASSES[other_limit.key]:
-                texts = (f"{limit.text} {expected.text}", f"{other_limit.text} {actual.text}")
-                yield build_finding("quantifiers", "the limit of a value", *texts)
-                return
+        limits = [_find_limit(side, token) for side, token in zip(pair.sides, tokens, strict=True)]
+        if {QUANTIFIER_CLASSES[limit.key] for limit in limits if limit} == {"min", "max"}:
+            texts = (
+                f"{limit.text} {token.text}" for limit, token in zip(limits, tokens, strict=True) if limit
+            )
+            yield build_finding("quantifiers", "the limit of a value", *texts)
+            return
 
 
 def _find_limit(sentence: Sentence, token: Token) -> Token | None:
     place = sentence.tokens.index(token)
-    near = (*sentence.tokens[max(0, place - 2) : place], *sentence.tokens[place + 1 : place + 2])
+    near = (*sentence.tokens[max(0, place - 2) : place], *sentence.tokens_after(place))
     return next((other for other in near if QUANTIFIER_CLASSES.get(other.key) in {"min", "max"}), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple, TypeAlias
 
@@ -47,7 +47,7 @@ class Reading(NamedTuple):
         if self.dim != other.dim:
             return False
         if isinstance(self.value, tuple) or isinstance(other.value, tuple):
-            shared = _shared_parts(self, other)
+            shared = self._shared_parts(other)
             return bool(shared) and all(part == other_part for part, other_part in shared)
         tolerance = ROUGH_TOLERANCE if rough else EXACT_TOLERANCE
         if self.unit != other.unit:
@@ -64,15 +64,16 @@ class Reading(NamedTuple):
         if self.dim.startswith("money") and other.dim.startswith("money"):
             return True
         are_tuples = isinstance(self.value, tuple) and isinstance(other.value, tuple)
-        return self.dim == other.dim and (not are_tuples or bool(_shared_parts(self, other)))
+        return self.dim == other.dim and (not are_tuples or bool(self._shared_parts(other)))
 
-
-def _shared_parts(reading: Reading, other: Reading) -> list[tuple[int, int]]:
-    """Return the parts that both of two dates state."""
-    if not isinstance(reading.value, tuple) or not isinstance(other.value, tuple):
-        return []
-    pairs = zip(reading.value, other.value, strict=True)
-    return [(part, other_part) for part, other_part in pairs if part is not None and other_part is not None]
+    def _shared_parts(self, other: Reading) -> list[tuple[int, int]]:
+        """Return the parts of two dates that both state."""
+        if not isinstance(self.value, tuple) or not isinstance(other.value, tuple):
+            return []
+        pairs = zip(self.value, other.value, strict=True)
+        return [
+            (part, other_part) for part, other_part in pairs if part is not None and other_part is not None
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,33 @@ class Fact:
     def is_ambiguous_date(self) -> bool:
         """Whether it is a date like 3/4/2025, of which nobody knows the order."""
         return len(self.readings) > 1 and all(reading.dim == "date" for reading in self.readings)
+
+    def with_unit_of(self, other: Fact) -> Fact:
+        """Return a bare number with the unit of another fact, as the 3 of "3 to 5 days" has; else the fact itself."""
+        if BARE_NUMBER not in self.dims or BARE_NUMBER in other.dims or self.raw is None or not other.raw:
+            return self
+        readings = tuple(
+            reading._replace(value=self.raw * (reading.value / other.raw))
+            for reading in other.readings
+            if isinstance(reading.value, float) and reading.dim not in {"ordinal", "temperature", "clock"}
+        )
+        return replace(self, readings=readings or self.readings)
+
+    def sum_with(self, smaller: Fact) -> Reading | None:
+        """Return the sum with a smaller measure behind it, as of hours and minutes, or dollars and cents."""
+        for reading, part in product(self.readings, smaller.readings):
+            if not isinstance(reading.value, float) or not isinstance(part.value, float):
+                continue
+            if reading.dim == part.dim == "time" and reading.unit != part.unit:
+                if part.value < reading.value / (self.raw or reading.value or 1.0):
+                    return part._replace(value=reading.value + part.value)
+            elif (
+                reading.dim.startswith("money ")
+                and part.dim == "money small" != reading.dim
+                and part.value < 1
+            ):
+                return reading._replace(value=reading.value + part.value)
+        return None
 
 
 def are_same_value(fact: Fact, other: Fact) -> bool:

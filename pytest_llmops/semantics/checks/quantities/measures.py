@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 
 from pytest_llmops.semantics.checks.quantities import dates, numerals, units
 from pytest_llmops.semantics.checks.quantities.facts import (
@@ -207,19 +206,8 @@ def _share_range_units(text: str, facts: list[Fact]) -> list[Fact]:
         between = text[first.end : second.start]
         is_between = between == " and " and "between" in text[: first.start].lower()[-12:]
         if is_between or _RANGE.fullmatch(between):
-            shared[place], shared[place + 1] = _lend_unit(first, second), _lend_unit(second, first)
+            shared[place], shared[place + 1] = first.with_unit_of(second), second.with_unit_of(first)
     return shared
-
-
-def _lend_unit(bare: Fact, full: Fact) -> Fact:
-    if BARE_NUMBER not in bare.dims or BARE_NUMBER in full.dims or bare.raw is None or not full.raw:
-        return bare
-    readings = tuple(
-        reading._replace(value=bare.raw * (reading.value / full.raw))
-        for reading in full.readings
-        if isinstance(reading.value, float) and reading.dim not in {"ordinal", "temperature", "clock"}
-    )
-    return replace(bare, readings=readings or bare.readings)
 
 
 def _merge_compound_measures(text: str, facts: list[Fact]) -> list[Fact]:
@@ -227,26 +215,9 @@ def _merge_compound_measures(text: str, facts: list[Fact]) -> list[Fact]:
     merged: list[Fact] = []
     for fact in facts:
         last = merged[-1] if merged else None
-        if last and _JOINED.fullmatch(text[last.end : fact.start]) and (total := _sum_readings(last, fact)):
+        if last and _JOINED.fullmatch(text[last.end : fact.start]) and (total := last.sum_with(fact)):
             span = text[last.start : fact.end]
             merged[-1] = replace(last, text=span, end=fact.end, readings=(total,), raw=None, weak=False)
         else:
             merged.append(fact)
     return merged
-
-
-def _sum_readings(fact: Fact, next_fact: Fact) -> Reading | None:
-    """Return the sum of a measure and a smaller measure behind it: hours and minutes, dollars and cents."""
-    for reading, smaller in product(fact.readings, next_fact.readings):
-        if not isinstance(reading.value, float) or not isinstance(smaller.value, float):
-            continue
-        if reading.dim == smaller.dim == "time" and reading.unit != smaller.unit:
-            if smaller.value < reading.value / (fact.raw or reading.value or 1.0):
-                return smaller._replace(value=reading.value + smaller.value)
-        elif (
-            reading.dim.startswith("money ")
-            and smaller.dim == "money small" != reading.dim
-            and smaller.value < 1
-        ):
-            return reading._replace(value=reading.value + smaller.value)
-    return None

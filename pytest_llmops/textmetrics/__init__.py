@@ -1,4 +1,4 @@
-"""Metrics of texts for `pytest_llmops.assert_score`: SQuAD's two, ROUGE, BLEU, chrF and BERTScore.
+"""Text metrics for `pytest_llmops.assert_score`: exact match and token F1 of SQuAD, ROUGE, BLEU, chrF and BERTScore.
 
 ::
 
@@ -10,10 +10,10 @@
         assert_score(RougeL(), answer, reference, at_least=0.4)
         assert_score(BertScore(), answer, reference, at_least=0.6)
 
-All of them are from 0 (nothing in common) to 1 (equal), higher is closer, and take one reference or several,
-of which the best counts. Two empty texts are equal, an empty one is unlike any other; but SQuAD's two count words
-alone, and to them a text of articles and punctuation is an empty one, so that ``exact_match("", "A")`` is 1. An answer
-that is no text raises, so that it is told apart from a bad one. None of them sees meaning alone: each lets a "not" pass.
+All scores are from 0 (nothing in common) to 1 (equal). A metric takes a reference or several, of which the best counts.
+Two empty texts are equal, an empty text is unlike any other; but the metrics of SQuAD count words alone, and for them a
+text of articles and punctuation is empty, so that ``exact_match("", "A")`` is 1. An answer that is no text raises an
+error instead of scoring low. No metric measures meaning alone: each lets a "not" pass.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a metric of texts is given: an answer, and one reference or several."""
+"""Check the arguments of a text metric: an answer, and a reference or several."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 
 def require_text(actual: object) -> str:
-    """Return an answer that is a text.
+    """Return an answer if it is a text.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is no text.
     """
     if not isinstance(actual, str):
         got = "None" if actual is None else f"an object of type {type(actual).__name__}"
@@ -19,10 +19,10 @@ def require_text(actual: object) -> str:
 
 
 def list_references(expected: object) -> list[str]:
-    """Return one reference or several as a list.
+    """Return a reference or several as a list.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: There is no reference, or a reference is no text.
     """
     references = [expected] if isinstance(expected, str) else expected
     if not isinstance(references, Sequence) or isinstance(references, (bytes, bytearray)):

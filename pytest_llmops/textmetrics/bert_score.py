@@ -1,4 +1,4 @@
-"""BERTScore as a metric: texts in, an embedder's token vectors between."""
+"""BERTScore of texts by the token vectors of an embedder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_llmops.protocols import TokenVectors
 
 SPECIAL_TOKENS = frozenset({"[CLS]", "[SEP]", "<s>", "</s>"})
-"""Start and end of a text, as models spell them."""
+"""Marks of the start and the end of a text."""
 CHUNK_PAIRS = 256
 """Pairs whose token vectors `BertScore` holds at a time."""
 
@@ -62,12 +62,20 @@ class BertScore:
             )
         self.embedder = cast("TokenEmbedder", resolved)
         self._with_specials = "specials" in inspect.signature(self.embedder.embed_tokens).parameters
-        self._texts = None if isinstance(idf, bool) else tuple(_check_idf_texts(idf))
-        self._idf: bertscore.Idf | bool | None = idf if isinstance(idf, bool) else None
+        self._texts: tuple[str, ...] | None = None
+        self._idf: bertscore.Idf | bool | None = None
+        if isinstance(idf, bool):
+            self._idf = idf
+        elif isinstance(idf, str) or not isinstance(idf, Sequence) or not idf:
+            raise UsageError("BertScore: expected idf to be True, False or a list of at least one text")
+        elif not all(isinstance(text, str) for text in idf):
+            raise UsageError("BertScore: expected idf to be a list of texts")
+        else:
+            self._texts = tuple(idf)
 
     @property
     def version(self) -> str:
-        """The embedder's, and which texts weigh the tokens."""
+        """The version of the embedder, and a digest of the texts that weigh the tokens."""
         weighing = " idf" if self._idf is True else ""
         if self._texts is not None:
             digest = hashlib.sha256("\0".join(self._texts).encode("utf-8", "surrogatepass")).hexdigest()[:8]
@@ -94,7 +102,7 @@ class BertScore:
         return self.scores([(actual, expected)])[0]
 
     def scores(self, pairs: Sequence[tuple[str, str | Sequence[str]]]) -> list[Score]:
-        """Return the scores of many pairs of an answer and its reference, or the best of several; none of no pairs.
+        """Return the score of each pair of an answer and its references, of which the best counts.
 
         Raises:
             ValueError: As in `score`.
@@ -106,30 +114,29 @@ class BertScore:
             for number, (answer, expected) in enumerate(pairs)
             for reference in list_references(expected)
         ]
-        weigh = self._resolve_idf([reference for _, _, reference in single])
+        idf = self._resolve_idf([reference for _, _, reference in single])
         best: dict[int, Score] = {}
         for start in range(0, len(single), CHUNK_PAIRS):
-            for (number, _, _), score in self._score_chunk(single[start : start + CHUNK_PAIRS], weigh):
+            for (number, _, _), score in self._score_chunk(single[start : start + CHUNK_PAIRS], idf):
                 if number not in best or score.f1 > best[number].f1:
                     best[number] = score
         return [best[number] for number in range(len(pairs))]
 
     def _resolve_idf(self, references: Sequence[str]) -> bertscore.Idf | None:
         if self._idf is True:
-            return self._counted(references)
+            return self._build_idf(references)
         if self._idf is None:
-            self._idf = self._counted(self._texts or ())
+            self._idf = self._build_idf(self._texts or ())
         return self._idf or None
 
-    def _counted(self, texts: Sequence[str]) -> bertscore.Idf:
-        token_lists = [
+    def _build_idf(self, texts: Sequence[str]) -> bertscore.Idf:
+        return bertscore.build_idf(
             [token for token in embedded.tokens if token not in SPECIAL_TOKENS]
             for start in range(0, len(texts), CHUNK_PAIRS)
-            for embedded in self._embedded(texts[start : start + CHUNK_PAIRS])
-        ]
-        return bertscore.build_idf(token_lists)
+            for embedded in self._embed_tokens(texts[start : start + CHUNK_PAIRS])
+        )
 
-    def _embedded(self, texts: Sequence[str]) -> list[TokenVectors]:
+    def _embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         ask: Callable[..., list[TokenVectors]] = self.embedder.embed_tokens
         with recorder.set_purpose("embedder"):
             embedded = ask(texts, specials=True) if self._with_specials else ask(texts)
@@ -143,21 +150,21 @@ class BertScore:
         return embedded
 
     def _score_chunk(
-        self, pairs: Sequence[tuple[int, str, str]], weigh: bertscore.Idf | None
+        self, pairs: Sequence[tuple[int, str, str]], idf: bertscore.Idf | None
     ) -> Iterator[tuple[tuple[int, str, str], Score]]:
         texts = list(dict.fromkeys(text for _, *both in pairs for text in both))
         vectors: dict[str, NDArray[float32]] = {}
         weights: dict[str, list[float]] = {}
-        for text, embedded in zip(texts, self._embedded(texts), strict=True):
-            content_flags = [token not in SPECIAL_TOKENS for token in embedded.tokens]
-            token_weights = weigh.token_weights(embedded.tokens) if weigh else [1.0] * len(content_flags)
-            weights[text] = [
-                weight * counts for weight, counts in zip(token_weights, content_flags, strict=True)
-            ]
-            if not any(content_flags):
-                # Start and end alone say nothing: a text without tokens.
+        for text, embedded in zip(texts, self._embed_tokens(texts), strict=True):
+            if SPECIAL_TOKENS.issuperset(embedded.tokens):
+                # Start and end alone are a text without tokens.
                 weights[text], vectors[text] = [], embedded.vectors[:0]
                 continue
+            token_weights = idf.token_weights(embedded.tokens) if idf else [1.0] * len(embedded.tokens)
+            weights[text] = [
+                0.0 if token in SPECIAL_TOKENS else weight
+                for token, weight in zip(embedded.tokens, token_weights, strict=True)
+            ]
             if not any(weights[text]):
                 raise ValueError(
                     f"all tokens of {text[:40]!r} stand in every reference of idf, so none of them weighs anything; "
@@ -169,12 +176,3 @@ class BertScore:
             [(weights[answer], weights[reference]) for _, answer, reference in pairs],
         )
         return zip(pairs, chunk_scores, strict=True)
-
-
-def _check_idf_texts(given: object) -> list[str]:
-    __tracebackhide__ = True
-    if isinstance(given, str) or not isinstance(given, Sequence) or not given:
-        raise UsageError("BertScore: expected idf to be True, False or a list of at least one text")
-    if not all(isinstance(text, str) for text in given):
-        raise UsageError("BertScore: expected idf to be a list of texts")
-    return list(given)

@@ -1,4 +1,4 @@
-"""ROUGE through `rouge-score`, BLEU and chrF through `sacrebleu`, over 0 to 1."""
+"""ROUGE by `rouge-score`, BLEU and chrF by `sacrebleu`, each from 0 to 1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_llmops.errors import MissingExtra, UsageError
 from pytest_llmops.textmetrics.arguments import list_references, require_text
 
 MAX_ROUGE_CELLS = 4_000_000
-"""Words times words that `RougeL` aligns, in a table of plain Python: a second or two."""
+"""Words times words that `RougeL` aligns in a table of plain Python, which takes a second or two."""
 MAX_CHARS = 2_000_000
 """Characters of a text that BLEU and chrF count."""
 
@@ -21,10 +21,10 @@ _ROUGE_WORD = re.compile(r"[a-z0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class _Rouge:
-    """What the three ROUGE metrics share.
+    """Base of the three ROUGE metrics.
 
     Args:
-        stem: Endings do not count ("returned" is "returns"): Porter's stemmer, English only.
+        stem: Whether to ignore endings ("returned" is "returns"), by Porter's stemmer for English.
     """
 
     stem: bool = False
@@ -39,12 +39,12 @@ class _Rouge:
 
     @property
     def name(self) -> str:
-        """The measurement's name."""
+        """The name of the measurement."""
         return f"text.{self.kind.lower()}"
 
     @property
     def version(self) -> str:
-        """Which package counts, and how."""
+        """The package that counts, its version and options."""
         return f"rouge-score/{metadata.version('rouge-score')}{' stem' if self.stem else ''}"
 
     def __call__(self, actual: str, expected: str | Sequence[str]) -> float:
@@ -55,36 +55,29 @@ class _Rouge:
         """
         text, references = require_text(actual), list_references(expected)
         if not text.strip():
-            return float(any(not reference.strip() for reference in references))
-        references = [reference for reference in references if reference.strip()]
-        for reference in (text, *references):
-            self._check(reference)
-        if self.kind == "rougeL":
-            _check_rouge_length(text, references)
+            return float(not all(map(str.strip, references)))
+        references = list(filter(str.strip, references))
+        lengths = []
+        for counted in (text, *references):
+            lengths.append(len(_ROUGE_WORD.findall(counted.lower())))
+            if not lengths[-1]:
+                raise ValueError(
+                    f"{self.kind}: rouge-score counts words of a-z and 0-9 alone; there is none in {counted[:40]!r}; "
+                    "chrF (textmetrics.Chrf) counts the characters of any script"
+                )
+        longest = max(lengths[1:], default=0)
+        if self.kind == "rougeL" and lengths[0] * longest > MAX_ROUGE_CELLS:
+            raise ValueError(
+                f"rougeL: texts of {lengths[0]:,} and {longest:,} words are too long for it; compare the parts that matter"
+            )
         scores = self._scorer.score_multi(references, text) if references else None
         return float(scores[self.kind].fmeasure) if scores else 0.0
-
-    def _check(self, text: str) -> None:
-        if not _ROUGE_WORD.search(text.lower()):
-            raise ValueError(
-                f"{self.kind}: rouge-score counts words of a-z and 0-9 alone; there is none in {text[:40]!r}; "
-                "chrF (textmetrics.Chrf) counts the characters of any script"
-            )
-
-
-def _check_rouge_length(text: str, references: Sequence[str]) -> None:
-    words, *reference_words = (len(_ROUGE_WORD.findall(document.lower())) for document in (text, *references))
-    most = max(reference_words, default=0)
-    if words * most > MAX_ROUGE_CELLS:
-        raise ValueError(
-            f"rougeL: texts of {words:,} and {most:,} words are too long for it; compare the parts that matter"
-        )
 
 
 class RougeL(_Rouge):
     """ROUGE-L: the longest common subsequence of words, as F-measure; needs `rouge-score`.
 
-    Its words are runs of a-z and 0-9 in lower case: accented letters cut them, other scripts have none and raise.
+    Its words are runs of a-z and 0-9 in lower case: accented letters cut them, a text of another script raises.
 
     Source: Lin, "ROUGE", 2004; counted by Google's package ``rouge-score``.
 
@@ -109,11 +102,11 @@ class Rouge2(_Rouge):
 
 @dataclass(frozen=True, slots=True)
 class Bleu:
-    """BLEU of a sentence, over 100; needs `sacrebleu`.
+    """BLEU of a sentence, divided by 100; needs `sacrebleu`.
 
     With effective order: a text of less than four words is measured by the n-grams it can have. Several
-    references count together, as BLEU has it, not the best of them. It is made for corpora: of single sentences it
-    is noisy, and 0.3 can be good.
+    references count together, as BLEU defines it, not the best reference. It is made for corpora: for single sentences
+    it is noisy, and 0.3 can be good.
 
     Args:
         tokenize: How sacrebleu cuts words: "13a" (the default of WMT), "intl", "zh", "char" or "none".
@@ -142,7 +135,7 @@ class Bleu:
 
     @property
     def version(self) -> str:
-        """Which package counts, and how."""
+        """The package that counts, its version and options."""
         return f"sacrebleu/{metadata.version('sacrebleu')} {self.tokenize}"
 
     def __call__(self, actual: str, expected: str | Sequence[str]) -> float:
@@ -156,10 +149,10 @@ class Bleu:
 
 @dataclass(frozen=True, slots=True)
 class Chrf:
-    """chrF: shared runs of 1 to 6 characters, over 100; any script; needs `sacrebleu`.
+    """chrF: shared runs of 1 to 6 characters of any script, divided by 100; needs `sacrebleu`.
 
     Args:
-        words: Up to how many words in a row count, too; 2 is chrF++.
+        words: Word n-grams up to this length count as well; 2 is chrF++.
 
     Source: Popović, "chrF", WMT 2015.
 
@@ -180,7 +173,7 @@ class Chrf:
 
     @property
     def version(self) -> str:
-        """Which package counts, and how."""
+        """The package that counts, its version and options."""
         return f"sacrebleu/{metadata.version('sacrebleu')} words {self.words}"
 
     def __call__(self, actual: str, expected: str | Sequence[str]) -> float:
@@ -194,13 +187,11 @@ class Chrf:
 
 def _sacrebleu_score(scorer: Any, actual: str, expected: str | Sequence[str]) -> float:
     text, references = require_text(actual), list_references(expected)
-    for reference in (text, *references):
-        if len(reference) > MAX_CHARS:
-            raise ValueError(
-                f"a text of {len(reference):,} characters is too long; at most {MAX_CHARS:,} are counted"
-            )
+    longest = max(map(len, (text, *references)))
+    if longest > MAX_CHARS:
+        raise ValueError(f"a text of {longest:,} characters is too long; at most {MAX_CHARS:,} are counted")
     if not text.strip():
-        return float(any(not reference.strip() for reference in references))
+        return float(not all(map(str.strip, references)))
     score = scorer.sentence_score(text, references).score / 100
     return min(1.0, max(0.0, float(score)))
 

@@ -1,4 +1,4 @@
-"""Exact match and token F1 as the evaluation script of SQuAD counts them, with several references."""
+"""Exact match and token F1 as in the evaluation script of SQuAD, with several references."""
 
 from __future__ import annotations
 

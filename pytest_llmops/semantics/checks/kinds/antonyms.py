@@ -32,7 +32,7 @@ def find_antonyms(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
     if pair.token_similarity >= MIN_SIMILARITY or pair.is_short_answer:
         for place, change in pair.unclaimed_changes(claimed):
             if tokens := _find_opposite_tokens(pair, change):
-                texts = (token.text for token in tokens)
+                texts = (tokens[0].text, tokens[1].text)
                 findings.append(build_finding("antonyms", "the opposite", *texts, place))
     if not findings and pair.coverage >= MIN_COVERAGE:
         findings = list(_find_contradictions(pair))
@@ -75,9 +75,7 @@ def _find_contradictions(pair: Pair) -> Iterator[Finding]:
             and actual not in expected_keys
             and not any(are_synonyms(expected, key) for key in actual_keys)
         ):
-            texts = (
-                side.tokens[side.keys.index(key)].text
-                for side, key in zip(pair.sides, (expected, actual), strict=True)
-            )
-            yield build_finding("antonyms", "the opposite", *texts)
+            expected_token = pair.expected.tokens[expected_keys.index(expected)]
+            actual_token = pair.actual.tokens[actual_keys.index(actual)]
+            yield build_finding("antonyms", "the opposite", expected_token.text, actual_token.text)
             return

@@ -43,7 +43,8 @@ def find_quantifiers(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
         # "You must not" against "you need not".
         expected, actual = map(_modal_phrases, pair.sides)
         if len(expected) == len(actual) == 1 and expected.keys() != actual.keys():
-            findings = [build_finding("quantifiers", MODALITY, *expected.values(), *actual.values())]
+            (text,), (other_text,) = expected.values(), actual.values()
+            findings = [build_finding("quantifiers", MODALITY, text, other_text)]
     if not findings and pair.token_similarity >= MIN_SIMILARITY:
         for place, change in pair.unclaimed_changes(claimed):
             if texts := _unlike_quantifiers(pair, change):
@@ -145,11 +146,9 @@ def _find_opposite_limits(pair: Pair) -> Iterator[Finding]:
         expected, actual = (token.fact for token in tokens)
         if not expected or not actual or expected.weak or not are_same_value(expected, actual):
             continue
-        limits = [_find_limit(side, token) for side, token in zip(pair.sides, tokens, strict=True)]
-        if {QUANTIFIER_CLASSES[limit.key] for limit in limits if limit} == {"min", "max"}:
-            texts = (
-                f"{limit.text} {token.text}" for limit, token in zip(limits, tokens, strict=True) if limit
-            )
+        limit, other_limit = map(_find_limit, pair.sides, tokens)
+        if limit and other_limit and QUANTIFIER_CLASSES[limit.key] != QUANTIFIER_CLASSES[other_limit.key]:
+            texts = (f"{limit.text} {expected.text}", f"{other_limit.text} {actual.text}")
             yield build_finding("quantifiers", "the limit of a value", *texts)
             return
 

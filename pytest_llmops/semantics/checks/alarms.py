@@ -1,10 +1,10 @@
-"""Alarms of the checks, the protocol of a check, and the wording of alarms."""
+"""Alarms of the checks, and their wording."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, TypeAlias
 
 from pytest_llmops.semantics.checks.alignment import Pair
 
@@ -50,11 +50,8 @@ class Finding(NamedTuple):
     change: int | None = None
 
 
-class Check(Protocol):
-    """Finds differences of one kind in a pair; ``claimed`` are the changes that earlier checks have explained."""
-
-    def __call__(self, pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
-        """Yield the differences."""
+Check: TypeAlias = "Callable[[Pair, frozenset[int]], Iterator[Finding]]"
+"""Finds differences of a kind in a pair; its second argument are the changes that earlier checks have explained."""
 
 
 def quote_text(text: str, limit: int = MAX_QUOTE_CHARS) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from pytest_llmops.measurement import shorten_text
 from pytest_llmops.semantics.checks.alarms import Alarm, Check, Comparison, Finding
 from pytest_llmops.semantics.checks.alignment import Pair, Text, find_unrepeated_sentences, pair_sentences
 from pytest_llmops.semantics.checks.kinds import (
@@ -66,26 +67,21 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
     ):
         raise ValueError(
             'expected checks="default", a list of names, like ["numbers"] for these alone or ["-numbers"] for all '
-            f"but these, or checks=() for no checks, got {_truncate_repr(given)}"
+            f"but these, or checks=() for no checks, got {shorten_text(repr(given), 80)}"
         )
     names = {name.removeprefix("-") for name in given}
     unknown = sorted(names - set(CHECKS))
     if unknown:
         raise ValueError(
-            f"checks: expected names out of {', '.join(CHECKS)}, got {_truncate_repr(unknown[0])}"
+            f"checks: expected names out of {', '.join(CHECKS)}, got {shorten_text(repr(unknown[0]), 80)}"
         )
     removed = [name.startswith("-") for name in given]
     if any(removed) and not all(removed):
         raise ValueError(
             'expected checks all with a minus ("all but these") or all without ("these alone"), '
-            f"got {_truncate_repr(sorted(given))}"
+            f"got {shorten_text(repr(sorted(given)), 80)}"
         )
     return tuple(name for name in CHECKS if (name in names) != any(removed))
-
-
-def _truncate_repr(value: object, limit: int = 80) -> str:
-    text = ascii(value)
-    return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def compare(actual: str, expected: str, *, checks: Collection[str] = CHECKS) -> Comparison:
@@ -98,8 +94,7 @@ def compare(actual: str, expected: str, *, checks: Collection[str] = CHECKS) -> 
     Args:
         actual: The answer.
         expected: The reference.
-        checks: Names out of `CHECKS`: these alone, or with a minus all but these (``["-words"]``); no names
-            switch all checks off.
+        checks: Names of `CHECKS`, these alone or with a minus all but these (``["-words"]``); ``()`` for no checks.
 
     Returns:
         The alarms, and what was not compared. The same text, or an empty text, raises no alarm.

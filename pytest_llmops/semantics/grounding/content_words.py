@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from pytest_llmops.retrievers.bm25 import tokenize
 from pytest_llmops.semantics.checks import split_sentences
-from pytest_llmops.semantics.checks.quantities.facts import Fact, are_same_value
+from pytest_llmops.semantics.checks.quantities.facts import Fact
 from pytest_llmops.semantics.checks.quantities.numerals import SMALL_NUMBERS, TENS
 from pytest_llmops.semantics.checks.sentence import Sentence
 from pytest_llmops.semantics.word_lists import english_words
@@ -223,15 +223,8 @@ def equal_quantities(claim: str, text: str) -> frozenset[str]:
     ['48', 'hour']
     """
     others = _read_facts(text)
-    same = [fact for fact in _read_facts(claim) if any(_is_other_form(fact, other) for other in others)]
+    same = [fact for fact in _read_facts(claim) if any(fact.is_other_form_of(other) for other in others)]
     return frozenset().union(*(content_stems(fact.text) for fact in same))
-
-
-def _is_other_form(fact: Fact, other: Fact) -> bool:
-    # The same numeral is among the words already: a unit that was left out is no other form.
-    if fact.raw is None or other.raw is None or fact.raw == other.raw:
-        return False
-    return are_same_value(fact, other) and (fact.rough or not other.rough)
 
 
 @lru_cache(maxsize=4_000)

@@ -90,16 +90,12 @@ def _describe_foreign_negation(claim: str, sentence: str) -> str:
     pattern = next((_FOREIGN_PATTERNS[name] for name in languages if name in _FOREIGN_PATTERNS), None)
     if pattern is None:
         return ""
-    here, there = pattern.search(claim), pattern.search(_matching_clause(claim, sentence))
+    # The clause of the sentence that says as much of the claim as the whole, else the whole.
+    wanted = content_stems(claim).keys()
+    part = find_relevant_part(sentence, claim)
+    clauses = [*filter(None, _CLAUSE_BREAK.split(part)), part]
+    clause = max(clauses, key=lambda text: len(content_stems(text).keys() & wanted))
+    here, there = pattern.search(claim), pattern.search(clause)
     if here and not pattern.search(sentence):
         return _format_contradiction(here, "answer", "context")
     return _format_contradiction(there, "context", "answer") if there and not here else ""
-
-
-def _matching_clause(claim: str, sentence: str) -> str:
-    """Return the clause of a sentence that says what the claim does, if it says as much as the whole."""
-    wanted = content_stems(claim).keys()
-    part = find_relevant_part(sentence, claim)
-    clauses = [clause for clause in _CLAUSE_BREAK.split(part) if clause]
-    # Of equally many words the first: a clause before the whole.
-    return max((*clauses, part), key=lambda clause: len(content_stems(clause).keys() & wanted))

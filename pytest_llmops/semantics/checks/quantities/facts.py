@@ -108,6 +108,12 @@ class Fact:
         """Whether it is a date like 3/4/2025, of which nobody knows the order."""
         return len(self.readings) > 1 and all(reading.dim == "date" for reading in self.readings)
 
+    def is_other_form_of(self, other: Fact) -> bool:
+        """Return whether the same value is written with another numeral; it may only be rough if this fact is."""
+        if self.raw is None or other.raw is None or self.raw == other.raw:
+            return False
+        return are_same_value(self, other) and (self.rough or not other.rough)
+
     def with_unit_of(self, other: Fact) -> Fact:
         """Return a bare number with the unit of another fact, as the 3 of "3 to 5 days" has; else the fact itself."""
         if BARE_NUMBER not in self.dims or BARE_NUMBER in other.dims or self.raw is None or not other.raw:

@@ -84,6 +84,32 @@ class Threshold:
             f"{COMMAND} pairs.jsonl --embedder {argument}"
         )
 
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Json], path: str) -> Threshold:
+        """Return the threshold of a file's content.
+
+        Raises:
+            BadFile: The content is no threshold, or a newer version wrote it.
+        """
+        schema, value, facts = wire.get("schema"), wire.get("at_least"), wire.get("facts", {})
+        if not isinstance(schema, str) or not schema.startswith(SCHEMA):
+            raise BadFile(f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {shorten_text(repr(schema), 80)}")
+        if schema != f"{SCHEMA}{SCHEMA_MAJOR}":
+            raise BadFile(
+                f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {shorten_text(schema, 80)}: update pytest-llmops"
+            )
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise BadFile(f"expected at_least from 0 to 1, got {shorten_text(repr(value), 80)}")
+        if not isinstance(facts, Mapping):
+            raise BadFile(f"expected facts as an object, got {shorten_text(repr(facts), 80)}")
+        names: dict[str, str] = {}
+        for key in ("embedder", "version"):
+            text = wire.get(key)
+            if not isinstance(text, str) or not text:
+                raise BadFile(f"expected {key} as a text, got {shorten_text(repr(text), 80)}")
+            names[key] = text
+        return cls(value=float(value), **names, rule=str(wire.get("rule", "")), facts=facts, path=path)
+
     def text(self) -> str:
         """Return the file's text: readable JSON, the same bytes for the same threshold."""
         wire: dict[str, Json] = {
@@ -139,29 +165,7 @@ def _invalid_file_error(path: os.PathLike[str], what: str) -> UsageError:
 @lru_cache(maxsize=32)
 def _load_unchanged(path: Path, _changed_ns: int, _size: int) -> Threshold:
     try:
-        wire = as_mapping(read_json(read_text(path)))
-        return _parse_threshold(wire, str(path))
+        return Threshold.from_wire(as_mapping(read_json(read_text(path))), str(path))
     except BadFile as error:
         line = f" (line {error.line})" if error.line is not None else ""
         raise _invalid_file_error(path, f"{error.what}{line}") from None
-
-
-def _parse_threshold(wire: Mapping[str, Json], path: str) -> Threshold:
-    schema, value, facts = wire.get("schema"), wire.get("at_least"), wire.get("facts", {})
-    if not isinstance(schema, str) or not schema.startswith(SCHEMA):
-        raise BadFile(f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {shorten_text(repr(schema), 80)}")
-    if schema != f"{SCHEMA}{SCHEMA_MAJOR}":
-        raise BadFile(
-            f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {shorten_text(schema, 80)}: update pytest-llmops"
-        )
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise BadFile(f"expected at_least from 0 to 1, got {shorten_text(repr(value), 80)}")
-    if not isinstance(facts, Mapping):
-        raise BadFile(f"expected facts as an object, got {shorten_text(repr(facts), 80)}")
-    names: dict[str, str] = {}
-    for key in ("embedder", "version"):
-        text = wire.get(key)
-        if not isinstance(text, str) or not text:
-            raise BadFile(f"expected {key} as a text, got {shorten_text(repr(text), 80)}")
-        names[key] = text
-    return Threshold(value=float(value), **names, rule=str(wire.get("rule", "")), facts=facts, path=path)

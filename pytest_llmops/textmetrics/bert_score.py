@@ -62,16 +62,15 @@ class BertScore:
             )
         self.embedder = cast("TokenEmbedder", resolved)
         self._with_specials = "specials" in inspect.signature(self.embedder.embed_tokens).parameters
+        self._idf: bertscore.Idf | bool | None = idf if isinstance(idf, bool) else None
         self._texts: tuple[str, ...] | None = None
-        self._idf: bertscore.Idf | bool | None = None
-        if isinstance(idf, bool):
-            self._idf = idf
-        elif isinstance(idf, str) or not isinstance(idf, Sequence) or not idf:
-            raise UsageError("BertScore: expected idf to be True, False or a list of at least one text")
-        elif not all(isinstance(text, str) for text in idf):
-            raise UsageError("BertScore: expected idf to be a list of texts")
-        else:
-            self._texts = tuple(idf)
+        given: object = idf
+        if not isinstance(given, bool):
+            if isinstance(given, str) or not isinstance(given, Sequence) or not given:
+                raise UsageError("BertScore: expected idf to be True, False or a list of at least one text")
+            if not all(isinstance(text, str) for text in given):
+                raise UsageError("BertScore: expected idf to be a list of texts")
+            self._texts = tuple(given)
 
     @property
     def version(self) -> str:

@@ -265,6 +265,12 @@ class Pair:
         alone = len(self.reference.sentences) == len(self.answer.sentences) == 1
         return alone and max(len(side.tokens) for side in self.sides) <= SHORT_SENTENCE_TOKENS
 
+    @property
+    def content_keys(self) -> tuple[list[str], list[str]]:
+        """The keys of the tokens of both sentences without fillers."""
+        expected, actual = ([key for key in side.keys if key not in FILLERS] for side in self.sides)
+        return expected, actual
+
     @cached_property
     def coverage(self) -> float:
         """Share of the words of the reference's sentence that the answer's sentence has, 0 to 1."""

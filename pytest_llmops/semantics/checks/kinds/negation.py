@@ -13,6 +13,8 @@ from pytest_llmops.semantics.checks.sentence import CLAUSE_WORDS, FUNCTION_WORDS
 from pytest_llmops.semantics.word_lists import english_words
 
 NEGATIVE_WORDS = frozenset(map(stem_phrase, english_words("negative_words")))
+UNCOMPARED_KEYS = NEGATIVE_WORDS | ANSWER_KEYS
+"""Tokens that are no opposites of other words."""
 STRONG_NEGATIVES = frozenset(map(stem_phrase, english_words("strong_negatives")))
 """Words with a negation of their own."""
 IMPLIED_NEGATIVES = STRONG_NEGATIVES | frozenset(map(stem_phrase, english_words("implied_negatives")))
@@ -105,12 +107,7 @@ def _is_new_negation(pair: Pair, expected: Sequence[Token], actual: Sequence[Tok
 def _is_cancelled_by_opposite(pair: Pair, negated: Sequence[Token], *, in_reference: bool) -> bool:
     """Return whether an opposite in the clause of a negation takes it back: "not open" is "closed"."""
     expected, actual = (
-        [
-            token
-            for change in pair.changes
-            for token in change.sides[side]
-            if token.key not in NEGATIVE_WORDS | ANSWER_KEYS
-        ]
+        [token for change in pair.changes for token in change.sides[side] if token.key not in UNCOMPARED_KEYS]
         for side in (0, 1)
     )
     swaps = find_opposites([token.key for token in expected], [token.key for token in actual])
@@ -150,7 +147,7 @@ def _clauses_by_words(sentence: Sentence) -> dict[frozenset[str], list[Token]]:
 
 def _find_negated_words(pair: Pair) -> Iterator[Finding]:
     """Yield a word that one sentence negates and the other states, in sentences without any other negative word."""
-    keys = [[key for key in side.keys if key not in NEGATIVE_WORDS | ANSWER_KEYS] for side in pair.sides]
+    keys = [[key for key in side.keys if key not in UNCOMPARED_KEYS] for side in pair.sides]
     if find_opposites(*keys) or any(map(may_be_negative, (*pair.expected.keys, *pair.actual.keys))):
         return
     expected, actual = (_negative_tokens(side.tokens) for side in pair.sides)

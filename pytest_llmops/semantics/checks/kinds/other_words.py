@@ -23,7 +23,7 @@ VERB_PARTICLES = frozenset(
 FREQUENCY_WORDS = frozenset(
     {"daily", "weekly", "monthly", "yearly", "annually", "hourly", "nightly", "quarterly", "dai"}
 )
-INTERCHANGEABLE_WORDS = english_words("interchangeable_words")
+WORDS_WITHOUT_CONTENT = english_words("interchangeable_words") | PRONOUNS
 
 
 def find_other_words(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
@@ -70,7 +70,7 @@ def _drop_shared_limits(pair: Pair, change: Change) -> list[list[Token]]:
 
 
 def _has_content(tokens: Sequence[Token]) -> bool:
-    return any(token.key not in INTERCHANGEABLE_WORDS | PRONOUNS and not token.fact for token in tokens)
+    return any(token.key not in WORDS_WITHOUT_CONTENT and not token.fact for token in tokens)
 
 
 def _words_without_match(tokens: Sequence[Token], other_tokens: Sequence[Token]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from pytest_llmops.semantics.checks.alarms import Finding, build_finding, quote_text
-from pytest_llmops.semantics.checks.alignment import FILLERS, MAX_TOKENS, Pair, shared_prefix_length
+from pytest_llmops.semantics.checks.alignment import MAX_TOKENS, Pair, shared_prefix_length
 from pytest_llmops.semantics.checks.sentence import FUNCTION_WORDS, Sentence, Token
 from pytest_llmops.semantics.word_lists import english_words
 
@@ -40,7 +40,8 @@ def _swapped_phrases(pair: Pair, claimed: frozenset[int]) -> Difference | None:
     if is_passive or pair.has_crossed_opposites or any(len(side.tokens) > MAX_TOKENS for side in pair.sides):
         return None
     expected, actual = ([token for token in side.tokens if token.key not in ARTICLES] for side in pair.sides)
-    if Counter(_content_keys(expected)) != Counter(_content_keys(actual)):
+    content, other_content = pair.content_keys
+    if Counter(content) != Counter(other_content):
         return _exchanged_words(expected, actual)
     keys, other_keys = ([token.key for token in side] for side in (expected, actual))
     head = shared_prefix_length(keys, other_keys)
@@ -64,10 +65,6 @@ def _exchanged_words(expected: Sequence[Token], actual: Sequence[Token]) -> Diff
     )
 
 
-def _content_keys(tokens: Sequence[Token]) -> list[str]:
-    return [token.key for token in tokens if token.key not in FILLERS]
-
-
 def _have_swapped_ends(keys: Sequence[str], other_keys: Sequence[str]) -> bool:
     """Return whether the ends have changed places over a middle with content; else a clause has only moved."""
     size = len(keys)
@@ -82,8 +79,9 @@ def _have_swapped_ends(keys: Sequence[str], other_keys: Sequence[str]) -> bool:
 def _changed_voice(pair: Pair) -> Difference | None:
     """Return the sentences if both name the same in the same order, and only one of them in the passive."""
     expected, actual = pair.sides
+    content, other_content = pair.content_keys
     by, be = (expected.keys.count(key) - actual.keys.count(key) for key in ("by", "be"))
-    if by * be != 1 or _content_keys(expected.tokens) != _content_keys(actual.tokens):
+    if by * be != 1 or content != other_content:
         return None
     return "active and passive with the same order", *pair.span_texts(expected.tokens, actual.tokens)
 

@@ -186,7 +186,10 @@ def _read_indefinite_unit(match: re.Match[str]) -> Fact | None:
 
 
 READERS = (
-    *numerals.SPECIAL_READERS,
+    (numerals.PHONE, numerals.read_phone_number),
+    (numerals.DECADE, numerals.read_decade),
+    (numerals.MIXED_NUMBER, numerals.read_mixed_number),
+    (numerals.LONG_CODE, numerals.read_long_code),
     (_SHARE, _read_share),
     (_SLASH, _read_slashed_fraction),
     (_FRACTION, _read_fraction),

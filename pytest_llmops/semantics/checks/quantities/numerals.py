@@ -155,31 +155,32 @@ def _parse_cjk_number(numeral: str) -> int:
     return total + part + digit
 
 
-_PHONE = re.compile(
+PHONE = re.compile(
     r"(?<![\w.,/-])(?P<plus>\+)?(?:\(\d{1,5}\)|\d{1,5})(?:[ -]?\(\d{1,4}\))?(?:[ .-]\d{2,5}){1,5}(?![\w/-]|[.,]\d)"
 )
-_PHONE_CONTEXT = re.compile(
+_BEFORE_PHONE = re.compile(
     r"(?i)\b(?:call|dial|phone|ring|tel|telephone|fax|hotline|text|whatsapp)\b[^.!?\d]{0,20}\Z"
 )
 MIN_PHONE_DIGITS, MAX_PHONE_DIGITS, MIN_PHONE_GROUPS, MAX_COUNTRY_DIGITS = 7, 15, 3, 3
-_DECADE = re.compile(
+DECADE = re.compile(
     r"(?i)\b(?:the|early|late|mid)[ -](?:(?:early |late |mid-?)?\'?(?P<year>(?:1[5-9]|20)?\d0)\'?s"
     r"|(?P<tens>twenties|thirties|forties|fifties|sixties|seventies|eighties|nineties))\b"
 )
 CENTURIES, FULL_YEAR_DIGITS = (1900, 2000), 4
-_MIXED_NUMBER = re.compile(
+MIXED_NUMBER = re.compile(
     rf"(?i)\b(?P<whole>{NUMBER_WORDS}|\d{{1,6}})\s(?:and\s(?:an?|one)\s(?P<part>half|quarter)|(?P<top>[123])/(?P<low>[234]))\b"
 )
-_LONG_CODE = re.compile(r"(?<![\w.,-])\d{15,}(?!\w|[.,-]\d)")
+LONG_CODE = re.compile(r"(?<![\w.,-])\d{15,}(?!\w|[.,-]\d)")
 MAX_CODE_DIGITS = 1_000
 """Digits of either end of a code that are compared, beside its length."""
 
 
-def _read_phone_number(match: re.Match[str]) -> Fact | None:
+def read_phone_number(match: re.Match[str]) -> Fact | None:
+    """Return a telephone number if its form or the words in front of it show that it is a telephone number."""
     digits = re.sub(r"\D", "", match[0])
     groups = len(re.findall(r"\d+", match[0]))
     is_marked = match["plus"] or "(" in match[0] or (groups >= MIN_PHONE_GROUPS and "-" in match[0])
-    is_phone = is_marked or is_preceded_by(match, _PHONE_CONTEXT)
+    is_phone = is_marked or is_preceded_by(match, _BEFORE_PHONE)
     if not is_phone or not MIN_PHONE_DIGITS <= len(digits) <= MAX_PHONE_DIGITS:
         return None
     # A country's code may be left out.
@@ -188,8 +189,8 @@ def _read_phone_number(match: re.Match[str]) -> Fact | None:
     return build_fact(match, *readings, raw=float(digits))
 
 
-def _read_decade(match: re.Match[str]) -> Fact:
-    """Read "the 90s", "the nineties" and "the 1990s"; "the 30s timeout" may be seconds too."""
+def read_decade(match: re.Match[str]) -> Fact:
+    """Return the decade of "the 90s", "the nineties" or "the 1990s"; "the 30s timeout" may be seconds too."""
     if match["tens"]:
         year, start = TENS[match["tens"].lower().removesuffix("ies") + "y"], match.start("tens")
     else:
@@ -202,8 +203,8 @@ def _read_decade(match: re.Match[str]) -> Fact:
     return build_fact(match, *readings, start=start)
 
 
-def _read_mixed_number(match: re.Match[str]) -> Fact:
-    """Read "two and a half kilos" and "2 1/2 kilos"."""
+def read_mixed_number(match: re.Match[str]) -> Fact:
+    """Return the number of "two and a half kilos" or "2 1/2 kilos"."""
     top, part = match["top"], match["part"]
     fraction = int(top) / int(match["low"]) if top else 1 / FRACTION_PARTS[part.lower()]
     value = parse_number(match["whole"]) + fraction
@@ -216,17 +217,8 @@ def _read_mixed_number(match: re.Match[str]) -> Fact:
     return build_fact(match, Reading(BARE_NUMBER, value), raw=value)
 
 
-def _read_long_code(match: re.Match[str]) -> Fact:
-    """Read digits that a float would round, to be compared digit by digit."""
+def read_long_code(match: re.Match[str]) -> Fact:
+    """Return digits that a float would round, to be compared digit by digit."""
     digits = match[0].lstrip("0") or "0"
     value = (int(digits[:MAX_CODE_DIGITS]), len(digits), int(digits[-MAX_CODE_DIGITS:]))
     return build_fact(match, Reading(BARE_NUMBER, value))
-
-
-SPECIAL_READERS = (
-    (_PHONE, _read_phone_number),
-    (_DECADE, _read_decade),
-    (_MIXED_NUMBER, _read_mixed_number),
-    (_LONG_CODE, _read_long_code),
-)
-"""Patterns of numbers with a form of their own, and what reads their matches."""

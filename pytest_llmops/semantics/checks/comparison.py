@@ -22,17 +22,17 @@ from pytest_llmops.semantics.checks.sentence import Sentence
 from pytest_llmops.semantics.checks.sentence_splitter import split_sentences
 
 _LANGUAGE_NEUTRAL_CHECKS: dict[str, Check] = {
-    "numbers": values.find_numbers,
-    "units": values.find_units,
-    "dates": values.find_dates,
+    "numbers": values.find_number_differences,
+    "units": values.find_unit_differences,
+    "dates": values.find_date_differences,
 }
 _ENGLISH_CHECKS: dict[str, Check] = {
     "roles": roles.find_role_swaps,
-    "negation": negation.find_negations,
-    "quantifiers": quantifiers.find_quantifiers,
+    "negation": negation.find_negation_differences,
+    "quantifiers": quantifiers.find_quantifier_differences,
     "antonyms": antonyms.find_antonyms,
-    "entities": entities.find_entities,
-    "words": other_words.find_other_words,
+    "entities": entities.find_name_differences,
+    "words": other_words.find_word_differences,
 }
 CHECKS: tuple[str, ...] = (*_LANGUAGE_NEUTRAL_CHECKS, *_ENGLISH_CHECKS)
 """All checks, in the order in which they explain a difference: a check leaves alone what an earlier check explains."""

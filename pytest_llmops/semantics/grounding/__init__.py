@@ -30,12 +30,12 @@ from pytest_llmops.semantics.grounding.claims import Statement, split_claims
 from pytest_llmops.semantics.grounding.content_words import (
     capitalized_stems,
     content_stems,
-    equal_quantities,
     find_relevant_part,
     is_number,
-    number_counts,
+    numbers_with_nouns,
+    quantities_in_other_form,
     required_stems,
-    split_passages,
+    split_bounded_sentences,
 )
 from pytest_llmops.semantics.grounding.context_relevance import Relevance, measure_relevance
 from pytest_llmops.semantics.grounding.negation import describe_contradiction
@@ -141,7 +141,7 @@ def ground_claims(
 
 def _read_passages(contexts: Sequence[str]) -> Iterator[_Passage]:
     for number, context in enumerate(contexts):
-        sentences = split_passages(context)
+        sentences = split_bounded_sentences(context)
         for parts in (*((sentence,) for sentence in sentences), *pairwise(sentences)):
             text = " ".join(parts)
             yield _Passage(number, text, parts, frozenset(content_stems(text)))
@@ -154,7 +154,7 @@ def _find_candidates(
     if not shared:
         # "You have two weeks" shares no word with "You have fourteen days".
         shared.update(
-            place for place, passage in enumerate(passages) if equal_quantities(claim, passage.text)
+            place for place, passage in enumerate(passages) if quantities_in_other_form(claim, passage.text)
         )
     # Of passages that share as much the shortest: the sentence itself before the pair it is part of.
     ranked = sorted(shared, key=lambda place: (-shared[place], len(passages[place].stems), place))
@@ -173,7 +173,7 @@ def _ground_claim(
     for passage in nearest:
         similarity = similarities.get((claim, passage.text))
         is_close = threshold is not None and similarity is not None and similarity >= threshold
-        stems = passage.stems | equal_quantities(claim, passage.text)
+        stems = passage.stems | quantities_in_other_form(claim, passage.text)
         covered = sum(stem in stems for stem in wanted) / len(wanted)
         is_covered = covered >= (MIN_PARTIAL_COVERAGE if is_close else MIN_COVERAGE)
         # Checks cost more than all the rest: they compare what could support the claim, and the nearest passage.
@@ -181,7 +181,9 @@ def _ground_claim(
             continue
         alarms, without = _compare_with_passage(claim, passage)
         is_contradicted = (
-            bool(alarms) or _lacks_number_or_name(claim, passage, stems) or _is_about_another(claim, passage)
+            bool(alarms)
+            or _lacks_number_or_name(claim, passage, stems)
+            or _is_about_another_name(claim, passage)
         )
         grounded = Claim(
             text=claim,
@@ -219,7 +221,7 @@ def _compare_with_passage(claim: str, passage: _Passage) -> tuple[tuple[str, ...
     )
 
 
-def _is_about_another(claim: str, passage: _Passage) -> bool:
+def _is_about_another_name(claim: str, passage: _Passage) -> bool:
     """Return whether one of two neighbours says the claim of another name, so that the pair does not support it."""
     wanted = content_stems(claim).keys()
     for part in passage.parts if len(passage.parts) > 1 else ():
@@ -237,10 +239,10 @@ def _lacks_number_or_name(claim: str, passage: _Passage, passage_stems: frozense
         return True
     # A number may have another form in the passage ("two days" for "48 hours"), which the checks compare.
     # It has not where another number counts the very same thing.
-    counts = number_counts(passage.text)
+    counts = numbers_with_nouns(passage.text)
     counted = {noun for _, noun in counts}
     has_other_numbers = any(number not in content_stems(claim) for number, _ in counts)
-    is_counted = any(noun in counted for number, noun in number_counts(claim) if number in missing)
+    is_counted = any(noun in counted for number, noun in numbers_with_nouns(claim) if number in missing)
     return bool(missing) and (not has_other_numbers or is_counted)
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from pytest_llmops.semantics.grounding.content_words import content_stems, required_stems, split_passages
+from pytest_llmops.semantics.grounding.content_words import (
+    content_stems,
+    required_stems,
+    split_bounded_sentences,
+)
 
 MAX_LISTED_WORDS = 3
 """Content words of a part without a verb, number or name that only continues a list."""
@@ -139,10 +143,10 @@ def split_claims(answer: str) -> Statement:
     True
     """
     splitter = _ClaimSplitter()
-    for sentence in split_passages(strip_citations(answer)):
+    for sentence in split_bounded_sentences(strip_citations(answer)):
         text = BLANKS.sub(" ", BULLET.sub("", sentence)).strip()
         while text:
-            text = splitter.take_part(text)
+            text = splitter.sort_next_part(text)
     return Statement(
         claims=tuple(splitter.claims),
         left_out=tuple(splitter.left_out),
@@ -156,25 +160,25 @@ class _ClaimSplitter:
     left_out: list[str] = field(default_factory=list)
     is_unknown: bool = False
 
-    def take_part(self, text: str) -> str:
+    def sort_next_part(self, text: str) -> str:
         """Sort a sentence, or its first part, and return the rest."""
         if text.endswith(("?", "？", "؟")):
             self.left_out.append(text)
             return ""
         unknown = UNKNOWN_ANSWER.search(text)
         if unknown is None:
-            return self._take_known(text)
+            return self._sort_known_part(text)
         self.is_unknown = True
         before = text[: unknown.start()]
         if _is_leading_claim(before):
-            self._take_known(JOINING_END.sub("", before).strip(" ,"))
+            self._sort_known_part(JOINING_END.sub("", before).strip(" ,"))
             before = ""
         rest = _text_after_unknown(text[unknown.end() :])
         end = len(text) - len(rest)
         self.left_out.append((before + text[unknown.start() : end]).strip(" ,;:—"))
         return rest
 
-    def _take_known(self, text: str) -> str:
+    def _sort_known_part(self, text: str) -> str:
         claim = CLAIM_LEAD.sub("", text)
         polite = POLITE_OPENING.match(claim)
         rest = claim[polite.end() :] if polite else ""

@@ -116,10 +116,10 @@ def content_stems(text: str) -> dict[str, str]:
     return {content_stem(word): word for word in reversed(_split_words(text)) if word not in _STOP_WORDS}
 
 
-def split_passages(text: str) -> list[str]:
+def split_bounded_sentences(text: str) -> list[str]:
     """Return the sentences of a text; what is too long for a sentence (a table, a page without marks) in parts.
 
-    >>> [len(passage) for passage in split_passages("Fine. " + "x " * 1_200)]
+    >>> [len(passage) for passage in split_bounded_sentences("Fine. " + "x " * 1_200)]
     [5, 999, 999, 399]
     """
     passages: list[str] = []
@@ -163,10 +163,10 @@ def find_relevant_part(sentence: str, claim: str) -> str:
     return " ".join(words[start : end + 1])
 
 
-def number_counts(text: str) -> list[tuple[str, str]]:
+def numbers_with_nouns(text: str) -> list[tuple[str, str]]:
     """Return each exact number of a text with the stem of the word behind it.
 
-    >>> number_counts("About 500 guests came in 12 buses")
+    >>> numbers_with_nouns("About 500 guests came in 12 buses")
     [('12', 'bus')]
     """
     stems = [content_stem(word) for word in _split_words(text)]
@@ -216,10 +216,10 @@ def capitalized_stems(text: str) -> frozenset[str]:
     return frozenset().union(*map(content_stems, _CAPITALIZED_WORD.findall(text)))
 
 
-def equal_quantities(claim: str, text: str) -> frozenset[str]:
+def quantities_in_other_form(claim: str, text: str) -> frozenset[str]:
     """Return the stems of a claim's quantities that a text has in another form, as the checks compare them.
 
-    >>> sorted(equal_quantities("It takes 48 hours.", "It takes two days."))
+    >>> sorted(quantities_in_other_form("It takes 48 hours.", "It takes two days."))
     ['48', 'hour']
     """
     others = _read_facts(text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmops.errors import LLMOpsError
 from pytest_llmops.semantics.embedding import cosines_with_first, embed_rows
-from pytest_llmops.semantics.grounding.content_words import all_stems, content_stems, split_passages
+from pytest_llmops.semantics.grounding.content_words import all_stems, content_stems, split_bounded_sentences
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder
@@ -67,7 +67,7 @@ def measure_relevance(
         raise LLMOpsError("the question has no word")
     context_stems = [stems_of(context).keys() for context in contexts]
     seen = frozenset().union(*context_stems)
-    sentences = [sentence for context in contexts for sentence in split_passages(context)]
+    sentences = [sentence for context in contexts for sentence in split_bounded_sentences(context)]
     # Of sentences with equally many words the first.
     sentences.sort(key=lambda sentence: -len(wanted.keys() & content_stems(sentence).keys()))
     nearest = sentences[:MAX_CANDIDATES]

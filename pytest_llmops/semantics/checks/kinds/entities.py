@@ -16,7 +16,7 @@ MIN_COVERAGE = 0.3
 PREFIX_LETTERS, MIN_INITIALS = 4, 2
 
 
-def find_entities(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
+def find_name_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
     """Yield names in the place of other names; in another wording, names that only a single side has."""
     findings = []
     for place, change in pair.unclaimed_changes(claimed) if pair.token_similarity >= MIN_SIMILARITY else ():

@@ -27,7 +27,7 @@ NEGATION_WINDOW = 4
 """Tokens behind a negative word, among which is the word that it negates."""
 
 
-def find_negations(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
+def find_negation_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
     """Yield negations that only one sentence has, and words that a prefix negates."""
     findings: list[Finding] = []
     if pair.token_similarity >= MIN_SIMILARITY or pair.is_short_answer:
@@ -70,7 +70,7 @@ def _find_changed_negations(pair: Pair, claimed: frozenset[int]) -> Iterator[Fin
     for place, change in pair.unclaimed_changes(claimed):
         expected, actual = change.unmatched
         if bool(_negative_tokens(expected)) != bool(_negative_tokens(actual)):
-            if _is_new_negation(pair, expected, actual):
+            if _is_unmatched_negation(pair, expected, actual):
                 texts = pair.span_texts(expected or change.expected, actual or change.actual)
                 yield build_finding("negation", "a negation", *texts, place)
             continue
@@ -86,7 +86,7 @@ def _find_changed_negations(pair: Pair, claimed: frozenset[int]) -> Iterator[Fin
                     break
 
 
-def _is_new_negation(pair: Pair, expected: Sequence[Token], actual: Sequence[Token]) -> bool:
+def _is_unmatched_negation(pair: Pair, expected: Sequence[Token], actual: Sequence[Token]) -> bool:
     """Return whether nothing in the other sentence says the same as the negation of a change."""
     in_reference = bool(_negative_tokens(expected))
     sentence, other = pair.sides if in_reference else pair.sides[::-1]

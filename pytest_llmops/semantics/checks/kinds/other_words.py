@@ -26,7 +26,7 @@ FREQUENCY_WORDS = frozenset(
 WORDS_WITHOUT_CONTENT = english_words("interchangeable_words") | PRONOUNS
 
 
-def find_other_words(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
+def find_word_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
     """Yield words in the place of unlike words, in sentences that are otherwise the same."""
     if not pair.is_edit:
         return

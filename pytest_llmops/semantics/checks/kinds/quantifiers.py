@@ -36,7 +36,7 @@ MAX_DISTANCE = 3
 MODALITY = "how many, or how bound"
 
 
-def find_quantifiers(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
+def find_quantifier_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
     """Yield quantifiers and modal words in the place of others, and limits of a value that point the other way."""
     findings = []
     if pair.token_similarity >= MIN_MODAL_SIMILARITY:

@@ -27,7 +27,7 @@ SAME_WORDS = "the same words in other places"
 
 def find_role_swaps(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
     """Yield words that have changed places with each other, and routes in the other direction."""
-    difference = _swapped_phrases(pair, claimed) or _changed_voice(pair) or _moved_only(pair)
+    difference = _swapped_phrases(pair, claimed) or _changed_voice(pair) or _moved_focus_word(pair)
     if difference and pair.changes:
         yield from (build_finding("roles", *difference, place) for place in range(len(pair.changes)))
     else:
@@ -86,7 +86,7 @@ def _changed_voice(pair: Pair) -> Difference | None:
     return "active and passive with the same order", *pair.span_texts(expected.tokens, actual.tokens)
 
 
-def _moved_only(pair: Pair) -> Difference | None:
+def _moved_focus_word(pair: Pair) -> Difference | None:
     """Return where an "only" has moved to something else, unless it stands in front of a value."""
     if any(side.keys.count("only") != 1 for side in pair.sides):
         return None

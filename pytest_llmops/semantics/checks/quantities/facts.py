@@ -114,7 +114,7 @@ class Fact:
             return False
         return are_same_value(self, other) and (self.rough or not other.rough)
 
-    def with_unit_of(self, other: Fact) -> Fact:
+    def borrow_unit(self, other: Fact) -> Fact:
         """Return a bare number with the unit of another fact, as the 3 of "3 to 5 days" has; else the fact itself."""
         if BARE_NUMBER not in self.dims or BARE_NUMBER in other.dims or self.raw is None or not other.raw:
             return self

@@ -89,7 +89,7 @@ def _read_fraction(match: re.Match[str]) -> Fact | None:
     unit = units.UNIT.match(text, match.end()) if not of or of.strip() else None
     known = units.lookup_unit(unit["unit"]) if unit and len(unit["unit"]) > 1 else []
     if unit and known and (of is not None or part == "half"):
-        return build_fact(match, *(meaning.read(share) for meaning in known), end=unit.end(), raw=share)
+        return build_fact(match, *(meaning.to_reading(share) for meaning in known), end=unit.end(), raw=share)
     # "Quarter past nine" is a time.
     if text[match.end() :][:7].strip().lower().startswith(("past", "to ")):
         return None
@@ -121,10 +121,10 @@ def _read_number(match: re.Match[str]) -> Fact | None:
         return build_fact(
             match, *(Reading(currency, value, currency) for value in values), end=end, raw=values[0]
         )
-    return _read_unit_behind(match, end, values, extra) or _bare_number_fact(match, end, values)
+    return _read_unit_after_number(match, end, values, extra) or _bare_number_fact(match, end, values)
 
 
-def _read_unit_behind(
+def _read_unit_after_number(
     match: re.Match[str], end: int, values: Sequence[float], extra: Sequence[Reading]
 ) -> Fact | None:
     unit = units.UNIT.match(match.string, end)
@@ -137,7 +137,7 @@ def _read_unit_behind(
         name = "" if is_noun or (is_glued and name == "K") else name
     first = re.split(r"[ /]", name)[0]
     for candidate, unit_end in ((name, unit.end()), (first, unit.start("unit") + len(first))):
-        readings = units.read_unit(values, candidate, glued=is_glued)
+        readings = units.unit_readings(values, candidate, glued=is_glued)
         if readings:
             return build_fact(match, *readings, *extra, end=unit_end, raw=values[0])
     return build_fact(match, *extra, end=unit.end(), raw=values[0]) if extra else None
@@ -181,7 +181,7 @@ def _read_indefinite_unit(match: re.Match[str]) -> Fact | None:
     """Read "an hour" and "a full day"."""
     name = match["unit"].lower()
     known = units.lookup_unit(name) if len(name) > 2 else []  # noqa: PLR2004
-    readings = [unit.read(1.0) for unit in known if unit.dim in {"time", "length", "mass", "volume"}]
+    readings = [unit.to_reading(1.0) for unit in known if unit.dim in {"time", "length", "mass", "volume"}]
     return build_fact(match, *readings, raw=1.0, weak=True) if readings else None
 
 
@@ -209,7 +209,7 @@ def _share_range_units(text: str, facts: list[Fact]) -> list[Fact]:
         between = text[first.end : second.start]
         is_between = between == " and " and "between" in text[: first.start].lower()[-12:]
         if is_between or _RANGE.fullmatch(between):
-            shared[place], shared[place + 1] = first.with_unit_of(second), second.with_unit_of(first)
+            shared[place], shared[place + 1] = first.borrow_unit(second), second.borrow_unit(first)
     return shared
 
 

@@ -210,7 +210,9 @@ def read_mixed_number(match: re.Match[str]) -> Fact:
     value = parse_number(match["whole"]) + fraction
     unit = units.UNIT.match(match.string, match.end())
     readings = (
-        [known.read(value) for known in units.lookup_unit(units.normalize_unit(unit["unit"]))] if unit else []
+        [known.to_reading(value) for known in units.lookup_unit(units.normalize_unit(unit["unit"]))]
+        if unit
+        else []
     )
     if unit and readings:
         return build_fact(match, *readings, end=unit.end(), raw=value)

@@ -24,10 +24,10 @@ class Unit(NamedTuple):
     factor: float
     name: str
 
-    def read(self, value: float) -> Reading:
+    def to_reading(self, value: float) -> Reading:
         """Return the reading of a number of units.
 
-        >>> Unit("time", 60.0, "minute").read(2.0)
+        >>> Unit("time", 60.0, "minute").to_reading(2.0)
         Reading(dim='time', value=120.0, unit='minute')
         """
         return Reading(self.dim, value * self.factor, self.name)
@@ -104,10 +104,10 @@ _TEMPERATURE_SCALES = {
 _TO_CELSIUS = {"C": (1.0, 0.0), "F": (5 / 9, -160 / 9), "?": (1.0, 0.0), "K": (1.0, -273.15)}
 
 
-def read_unit(values: Sequence[float], name: str, *, glued: bool) -> list[Reading]:
+def unit_readings(values: Sequence[float], name: str, *, glued: bool) -> list[Reading]:
     """Return the readings of numbers with a unit, temperatures in degrees Celsius; none without a unit of that name.
 
-    >>> read_unit([2.0], "hours", glued=False), read_unit([300.0], "K", glued=True)
+    >>> unit_readings([2.0], "hours", glued=False), unit_readings([300.0], "K", glued=True)
     ([Reading(dim='time', value=7200.0, unit='time 3600.0')], [Reading(dim='temperature', value=26.850000000000023, unit='K')])
     """
     bare = name.lower().replace("degrees", "°").replace("degree", "°").replace(" ", "")
@@ -115,4 +115,4 @@ def read_unit(values: Sequence[float], name: str, *, glued: bool) -> list[Readin
     if scale:
         factor, offset = _TO_CELSIUS[scale]
         return [Reading("temperature", value * factor + offset, scale) for value in values]
-    return [unit.read(value) for unit in lookup_unit(name, glued=glued) for value in values]
+    return [unit.to_reading(value) for unit in lookup_unit(name, glued=glued) for value in values]

@@ -112,7 +112,7 @@ def shared_prefix_length(items: Sequence[str], others: Sequence[str]) -> int:
 
 
 def _share_word_root(word: str, other_word: str) -> bool:
-    """Return whether two words begin alike, as "cancel" and "cancellation" do, and so do "import" and "important"."""
+    """Return whether two words have the same root by their letters: "cancellation", but also "import" and "important"."""
     if " " in word + other_word:
         return False
     short, long = sorted((word, other_word), key=len)

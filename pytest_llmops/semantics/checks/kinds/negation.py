@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from pytest_llmops.semantics.checks.alarms import Finding, build_finding
 from pytest_llmops.semantics.checks.alignment import ANSWER_KEYS, FILLERS, Change, Pair
@@ -39,11 +39,6 @@ def find_negation_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[F
     yield from findings
 
 
-def has_negation(keys: Iterable[str]) -> bool:
-    """Return whether a negative word is among the keys of tokens."""
-    return not NEGATIVE_WORDS.isdisjoint(keys)
-
-
 def may_be_negative(key: str) -> bool:
     """Return whether a word may carry a negation of its own, as "refuse" and "unknown" do."""
     return key in IMPLIED_NEGATIVES or _has_negative_affix(key)
@@ -51,7 +46,7 @@ def may_be_negative(key: str) -> bool:
 
 def differ_in_negation(pair: Pair) -> bool:
     """Return whether only one sentence is negative: "you can within 14 days", "you cannot after 14 days"."""
-    return has_negation(pair.expected.keys) != has_negation(pair.actual.keys)
+    return NEGATIVE_WORDS.isdisjoint(pair.expected.keys) != NEGATIVE_WORDS.isdisjoint(pair.actual.keys)
 
 
 def has_negative_wording(change: Change) -> bool:

@@ -24,18 +24,18 @@ MIN_SIMILARITY = 0.6
 """Token similarity from which a value in the place of another value is an edit."""
 
 
-def find_date_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:  # noqa: ARG001 -- all checks are called alike
+def find_date_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:  # noqa: ARG001 -- all checks have the same arguments
     """Yield dates and times that differ in what both state: "3 March" and "March 3rd, 2025" do not."""
     yield from _find_unlike_values(pair, "dates")
 
 
-def find_number_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:  # noqa: ARG001 -- all checks are called alike
+def find_number_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:  # noqa: ARG001 -- all checks have the same arguments
     """Yield values with another number, whatever their spelling: "thirty days", "30 days", "720 h" are the same."""
     yield from _find_reversed_numbers(pair)
     yield from _find_unlike_values(pair, "numbers")
 
 
-def find_unit_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:  # noqa: ARG001 -- all checks are called alike
+def find_unit_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:  # noqa: ARG001 -- all checks have the same arguments
     """Yield values with the same numeral and another unit."""
     yield from _find_unlike_values(pair, "units")
 

@@ -13,7 +13,7 @@ PREFIXES = ("un", "in", "im", "ir", "il", "dis", "non-", "non", "mis", "de")
 UNPREFIXED_WORDS = english_words("unprefixed_words")
 MIN_ROOT_LETTERS = 3
 MAX_PREFIX_CANDIDATES = 100
-"""Words among which prefixed forms are looked for."""
+"""Among more words, forms with a negating prefix are not searched for."""
 _PREFIX_LETTERS = frozenset("uindm")
 _NO_OPPOSITES: frozenset[str] = frozenset()
 

@@ -48,7 +48,7 @@ GLUED_ONLY = frozenset({"d", "y", "mo", "c", "p", "x", "t", "B", "an", "mes", "d
 UNITS_BEFORE_NO_NOUN = frozenset({"s", "A", "K"})
 """Units behind a blank, too, unless a noun follows: "3 A", but "3 A levels"."""
 MAX_CASED_LETTERS = 2
-"""Units up to this length are told apart by case."""
+"""Case matters in units up to this length."""
 PREFIX_CURRENCIES = (
     "US$", "A$", "C$", "$", "€", "£", "¥", "₹", "₽", "USD", "EUR", "GBP", "CHF", "JPY", "CAD", "AUD", "INR", "CNY",
 )  # fmt: skip

@@ -151,7 +151,7 @@ SECRET_SHAPES: tuple[SecretShape, ...] = (
         for mark in (b"Basic ", b"basic ")
     ),
     _shape_starting_with(b"AGE-SECRET-KEY-1", rb"[A-Z0-9]{50,}"),
-    _shape_following(URL_CREDENTIALS_MARK, rb"""[^\s/:@"'\\<>]{1,200}:[^\s/@"'\\<>]{1,200}(?=@)"""),
+    _shape_following(URL_CREDENTIALS_MARK, rb"""[^\s/:@"'\\<>]{0,200}:[^\s/@"'\\<>]{1,200}(?=@)"""),
     SecretShape(
         b"PRIVATE KEY",
         re.compile(

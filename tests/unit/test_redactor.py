@@ -314,6 +314,7 @@ def test_of_a_basic_credential_the_pair_and_the_password_are_learned(
         ("https://user:pw@host/x", "https://[secret]@host/x"),
         ("https://user:p%40ss%3Aword@host:8080/", "https://[secret]@host:8080/"),
         ("https://user:dXNlcjpwYXNz==@host", "https://[secret]@host"),
+        ("redis://:pw@host:6379/0", "redis://[secret]@host:6379/0"),
         ("https://user@host/x", "https://user@host/x"),
         ("https://user:@host/x", "https://user:@host/x"),
         ("https://host:8080/a:b@c", "https://host:8080/a:b@c"),
